@@ -1,0 +1,69 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Outcome is what Append made of an event.
+type Outcome uint8
+
+const (
+	Added     Outcome = 1 // stored, served live; the only one that is broadcast
+	Duplicate Outcome = 2 // already held, in whatever state
+	Archived  Outcome = 3 // kept as history, not served: an older version of its address, or expired at arrival
+	Deleted   Outcome = 4 // refused: its author deleted it (NIP-09)
+)
+
+// Arrival is an event on its way into the log. Its id and signature are
+// already proven, its tags well formed.
+type Arrival struct {
+	Event      *nostr.Event // not changed after this
+	JSON       []byte       // canonical JSON of Event, or nil: the store encodes it
+	ReceivedAt time.Time
+	Source     mostro.Source
+}
+
+// Pending is the handle of an append under way. Wait may be called by one
+// goroutine, once.
+type Pending interface {
+	// Wait returns once the event is durable, or was found not to be stored.
+	Wait(ctx context.Context) (seq uint64, out Outcome, err error)
+}
+
+// Found is one stored event of an answer. JSON is the stored body, to be sent
+// unchanged and never written to.
+type Found struct {
+	Seq  uint64
+	JSON []byte
+}
+
+// The part of Store that the server uses. Store satisfies it.
+type eventStore interface {
+	mostro.Log
+
+	// Enqueue hands an arrival to the committer. Arrivals enqueued by one
+	// goroutine are appended in that order. It blocks only while the
+	// committer's queue is full.
+	Enqueue(ctx context.Context, a Arrival) (Pending, error)
+
+	// Query appends to dst the live events that match f and were appended at
+	// or before log position upTo (0: the head), newest first, equal times by
+	// lowest id, at most limit of them. f.Limit, f.Search and unknown
+	// extensions are not looked at.
+	Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error)
+
+	// Count is the exact number of live events that match any of the filters.
+	Count(ctx context.Context, filters nostr.Filters) (int, error)
+
+	// Has says whether an event is held in any state: live, archived,
+	// expired, or deleted and refused for good.
+	Has(ctx context.Context, id string) (bool, error)
+
+	// Find gives the stored event and JSON of an id while its body is
+	// readable, live or archived. mostro.ErrNotFound otherwise.
+	Find(ctx context.Context, id string) (Found, error)
+}
