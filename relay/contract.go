@@ -45,6 +45,10 @@ type Found struct {
 type eventStore interface {
 	mostro.Log
 
+	// ReadRaw is Read with the stored body of each entry, to be sent
+	// unchanged and never written to.
+	ReadRaw(ctx context.Context, after uint64, fn func(e mostro.Entry, body []byte) error) error
+
 	// Enqueue hands an arrival to the committer. Arrivals enqueued by one
 	// goroutine are appended in that order. It blocks only while the
 	// committer's queue is full.
