@@ -1,0 +1,3 @@
+package mostro
+
+const ratesD = "mostro-rates"
