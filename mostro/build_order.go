@@ -17,27 +17,12 @@ import (
 // in percent has no place in NIP-69 and is left out.
 func (o Order) Event() nostr.Event {
 	pending := o.Status == StatusPending
-	tags := nostr.Tags{
-		{"d", o.D},
-		{"k", string(o.Side)},
-		{"f", o.Fiat},
-		{"s", o.publicStatus()},
-		{"amt", "0"},
-		fiatTag(o.FiatAmount, pending),
-		append(nostr.Tag{"pm"}, splitList(strings.Join(o.Methods, ","))...),
-		{"premium", "0"},
-	}
+	amount, premium := int64(0), Decimal{}
 	if o.AmountSats != nil {
-		tags[4][1] = strconv.FormatInt(*o.AmountSats, 10)
+		amount = *o.AmountSats
 	}
 	if o.PremiumPct != nil {
-		tags[7][1] = o.PremiumPct.String()
-	}
-	if pending {
-		tags = append(tags, nostr.Tag{"rating", mostroRating(o.MakerRating)})
-		if o.Link != "" {
-			tags = append(tags, nostr.Tag{"source", o.Link})
-		}
+		premium = *o.PremiumPct
 	}
 	network, layers := o.Network, o.Layers
 	if network == "" {
@@ -46,21 +31,31 @@ func (o Order) Event() nostr.Event {
 	if len(layers) == 0 {
 		layers = []string{"lightning"}
 	}
-	tags = append(tags, nostr.Tag{"network", network}, append(nostr.Tag{"layer"}, layers...))
-	if o.MakerName != "" {
-		tags = append(tags, nostr.Tag{"name", o.MakerName})
+	w := tagWriter{{"d", o.D}}
+	w.add("k", string(o.Side))
+	w.add("f", o.Fiat)
+	w.add("s", o.publicStatus())
+	w.add("amt", strconv.FormatInt(amount, 10))
+	w.add("fa", publicFiat(o.FiatAmount, pending)...)
+	w.add("pm", splitList(strings.Join(o.Methods, ","))...)
+	w.add("premium", premium.String())
+	if pending {
+		w.add("rating", mostroRating(o.MakerRating))
+		w.text("source", o.Link)
 	}
-	if o.Bond != nil && o.Bond.Sats != nil {
-		tags = append(tags, nostr.Tag{"bond", strconv.FormatInt(*o.Bond.Sats, 10)})
+	w.add("network", network)
+	w.add("layer", layers...)
+	w.text("name", o.MakerName)
+	if o.Bond != nil {
+		w.whole("bond", o.Bond.Sats)
 	}
-	if o.Geohash != "" {
-		tags = append(tags, nostr.Tag{"g", o.Geohash})
-	}
-	tags = appendTime(tags, "published_at", o.PublishedAt)
-	tags = appendTime(tags, "expires_at", o.ExpiresAt)
-	tags = appendTime(tags, "expiration", o.Expiration)
-	tags = append(tags, instanceTag(o.InstanceName), nostr.Tag{"z", "order"})
-	return nostr.Event{PubKey: o.Pubkey, CreatedAt: o.CreatedAt, Kind: KindOrder, Tags: tags}
+	w.text("g", o.Geohash)
+	w.time("published_at", o.PublishedAt)
+	w.time("expires_at", o.ExpiresAt)
+	w.time("expiration", o.Expiration)
+	w.instance(o.InstanceName)
+	w.add("z", "order")
+	return nostr.Event{PubKey: o.Pubkey, CreatedAt: o.CreatedAt, Kind: KindOrder, Tags: nostr.Tags(w)}
 }
 
 // publicStatus gives the value of `s`. A status that no dialect explains is
@@ -75,23 +70,16 @@ func (o Order) publicStatus() string {
 	return string(o.Status)
 }
 
-func fiatTag(r Range, pending bool) nostr.Tag {
+func publicFiat(r Range, pending bool) []string {
 	switch {
 	case r.Min == nil || r.Max == nil:
-		return nostr.Tag{"fa", "0"}
+		return []string{"0"}
 	case r.Min.Cmp(*r.Max) == 0:
-		return nostr.Tag{"fa", r.Min.String()}
+		return []string{r.Min.String()}
 	case !pending:
-		return nostr.Tag{"fa", "0"}
+		return []string{"0"}
 	}
-	return nostr.Tag{"fa", r.Min.String(), r.Max.String()}
-}
-
-func appendTime(tags nostr.Tags, name string, t nostr.Timestamp) nostr.Tags {
-	if t <= 0 {
-		return tags
-	}
-	return append(tags, nostr.Tag{name, timestampText(t)})
+	return []string{r.Min.String(), r.Max.String()}
 }
 
 // OrderLink gives the source of a Mostro's order: what a client opens to take

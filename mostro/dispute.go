@@ -80,14 +80,14 @@ func ParseDispute(evt *nostr.Event) (Dispute, error) {
 
 // Event builds the dispute as a Mostro publishes it, ready to be signed.
 func (d Dispute) Event() nostr.Event {
-	tags := appendTime(nostr.Tags{{"d", d.D}}, "expiration", d.Expiration)
-	tags = append(tags, nostr.Tag{"s", d.publicState()})
-	if d.Initiator != "" {
-		tags = append(tags, nostr.Tag{"initiator", d.Initiator})
-	}
-	tags = appendTime(tags, "created_at", d.OpenedAt)
-	tags = append(tags, instanceTag(d.InstanceName), nostr.Tag{"z", "dispute"})
-	return nostr.Event{PubKey: d.Pubkey, CreatedAt: d.CreatedAt, Kind: KindDispute, Tags: tags}
+	w := tagWriter{{"d", d.D}}
+	w.time("expiration", d.Expiration)
+	w.add("s", d.publicState())
+	w.text("initiator", d.Initiator)
+	w.time("created_at", d.OpenedAt)
+	w.instance(d.InstanceName)
+	w.add("z", "dispute")
+	return nostr.Event{PubKey: d.Pubkey, CreatedAt: d.CreatedAt, Kind: KindDispute, Tags: nostr.Tags(w)}
 }
 
 func (d Dispute) publicState() string {

@@ -203,13 +203,3 @@ func serdeFloat(f float64) string {
 	}
 	return s
 }
-
-func timestampText(t nostr.Timestamp) string { return strconv.FormatInt(int64(t), 10) }
-
-// withInstance appends the instance name to a `y` tag where there is one.
-func instanceTag(name string) nostr.Tag {
-	if name = strings.TrimSpace(name); name != "" {
-		return nostr.Tag{"y", PlatformMostro, name}
-	}
-	return nostr.Tag{"y", PlatformMostro}
-}
