@@ -18,6 +18,21 @@ const (
 	Deleted   Outcome = 4 // refused: its author deleted it (NIP-09)
 )
 
+// String gives the outcome as import results and metrics spell it.
+func (o Outcome) String() string {
+	switch o {
+	case Added:
+		return "added"
+	case Duplicate:
+		return "duplicate"
+	case Archived:
+		return "archived"
+	case Deleted:
+		return "deleted"
+	}
+	return "unknown"
+}
+
 // Arrival is an event on its way into the log. Its id and signature are
 // already proven, its tags well formed.
 type Arrival struct {

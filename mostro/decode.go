@@ -1,0 +1,280 @@
+package mostro
+
+// ParseMessage reads a message as the reference implementation does: exactly
+// one wrapper, known words only, tuples of their exact length, required fields
+// present, integers as integers. Unknown fields are passed over, except in an
+// order, which refuses them. A key that comes twice is refused everywhere.
+// The error is a WireError.
+//
+// Two spellings that the reference reads by accident of its library are
+// refused here: an object written as an array of its fields, and a word
+// written as an object with a null in it.
+func ParseMessage(b []byte) (Message, error) {
+	r := jsonReader{b: b}
+	m, err := r.message()
+	if err == nil {
+		err = r.end()
+	}
+	if err != nil {
+		return Message{}, err
+	}
+	return m, nil
+}
+
+// Bits of the fields that an object has shown.
+type fieldSet uint32
+
+func (s *fieldSet) add(bit int) { *s |= 1 << bit }
+
+// missing reports the first of the named fields that was not shown; "" in
+// names stands for a field that may be absent.
+func (s fieldSet) missing(names ...string) error {
+	for i, name := range names {
+		if name != "" && s&(1<<i) == 0 {
+			return within(name, broke(RuleMissing, "required"))
+		}
+	}
+	return nil
+}
+
+func (r *jsonReader) message() (Message, error) {
+	var m Message
+	n := 0
+	err := r.object(func(key []byte) error {
+		n++
+		w, ok := wrapperByName[string(key)]
+		if !ok {
+			return broke(RuleWrapper, "unknown wrapper")
+		}
+		if n > 1 {
+			return broke(RuleArity, "a second wrapper")
+		}
+		m.Wrapper = w
+		return r.body(&m)
+	})
+	if err == nil && n == 0 {
+		err = broke(RuleArity, "no wrapper")
+	}
+	return m, err
+}
+
+func (r *jsonReader) body(m *Message) error {
+	var seen fieldSet
+	err := r.object(func(key []byte) error {
+		switch string(key) {
+		case "version":
+			seen.add(0)
+			v, err := r.uint(8)
+			m.Version = uint8(v)
+			return err
+		case "request_id":
+			if null, err := r.null(); null || err != nil {
+				return err
+			}
+			v, err := r.uint(64)
+			m.RequestID = &v
+			return err
+		case "trade_index":
+			v, err := r.intOrNull()
+			m.TradeIndex = v
+			return err
+		case "id":
+			if null, err := r.null(); null || err != nil {
+				return err
+			}
+			id, err := r.uuid()
+			m.ID = &id
+			return err
+		case "action":
+			seen.add(1)
+			a, err := word(r, actionByName, RuleAction)
+			m.Action = a
+			return err
+		case "payload":
+			if null, err := r.null(); null || err != nil {
+				return err
+			}
+			p, err := r.payload()
+			m.Payload = p
+			return err
+		}
+		_, err := r.skip(0)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return seen.missing("version", "action")
+}
+
+// word reads a string of a closed vocabulary.
+func word[T ~string](r *jsonReader, words map[string]T, rule Rule) (T, error) {
+	s, err := r.text()
+	if err != nil {
+		return "", err
+	}
+	w, ok := words[string(s)]
+	if !ok {
+		return "", broke(rule, "unknown word "+shortKey(s))
+	}
+	return w, nil
+}
+
+func wordOrNull[T ~string](r *jsonReader, words map[string]T) (T, error) {
+	if null, err := r.null(); null || err != nil {
+		return "", err
+	}
+	return word(r, words, RuleValue)
+}
+
+func (r *jsonReader) payload() (Payload, error) {
+	var p Payload
+	n := 0
+	err := r.object(func(key []byte) (err error) {
+		n++
+		if n > 1 {
+			return broke(RuleArity, "a second payload")
+		}
+		p, err = r.payloadBody(key)
+		return err
+	})
+	if err == nil && n == 0 {
+		err = broke(RuleArity, "no payload inside")
+	}
+	return p, err
+}
+
+func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
+	switch string(key) {
+	case "order":
+		o := new(SmallOrder)
+		err := r.smallOrder(o)
+		return o, err
+	case "payment_request":
+		return r.paymentRequest()
+	case "text_message":
+		s, err := r.string()
+		return TextMessage(s), err
+	case "peer":
+		return r.peerBody()
+	case "rating_user":
+		n, err := r.uint(8)
+		return RatingUser(n), err
+	case "amount":
+		n, err := r.int64()
+		return Amount(n), err
+	case "dispute":
+		var d DisputeRef
+		err := r.tuple(2, func(i int) (err error) {
+			if i == 0 {
+				d.ID, err = r.uuid()
+				return err
+			}
+			d.Info, err = r.solverInfo()
+			return err
+		})
+		return d, err
+	case "cant_do":
+		reason, err := wordOrNull(r, reasonByName)
+		return CantDo{Reason: reason}, err
+	case "next_trade":
+		var next NextTrade
+		err := r.tuple(2, func(i int) (err error) {
+			if i == 0 {
+				next.Pubkey, err = r.string()
+				return err
+			}
+			n, err := r.uint(32)
+			next.Index = uint32(n)
+			return err
+		})
+		return next, err
+	case "payment_failed":
+		return r.paymentFailed()
+	case "restore_data":
+		return r.restoreData()
+	case "ids":
+		ids := IDs{}
+		_, err := r.array(func(int) error {
+			id, err := r.uuid()
+			ids = append(ids, id)
+			return err
+		})
+		return ids, err
+	case "orders":
+		list := OrderList{}
+		_, err := r.array(func(int) error {
+			var o SmallOrder
+			err := r.smallOrder(&o)
+			list = append(list, o)
+			return err
+		})
+		return list, err
+	case "bond_resolution":
+		return r.bondResolution()
+	case "bond_payout_request":
+		return r.bondPayoutRequest()
+	case "cashu_lock_proof":
+		return r.cashuLockProof()
+	case "cashu_signatures":
+		return r.cashuSignatures()
+	}
+	return nil, broke(RulePayload, "unknown payload")
+}
+
+var sideByName = byName([]Side{SideBuy, SideSell})
+
+func (r *jsonReader) smallOrder(o *SmallOrder) error {
+	var seen fieldSet
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
+		case "id":
+			if null, err := r.null(); null || err != nil {
+				return err
+			}
+			id, err := r.uuid()
+			o.ID = &id
+			return err
+		case "kind":
+			o.Kind, err = wordOrNull(r, sideByName)
+		case "status":
+			o.Status, err = wordOrNull(r, tradeStatusByName)
+		case "amount":
+			seen.add(0)
+			o.AmountSats, err = r.int64()
+		case "fiat_code":
+			seen.add(1)
+			o.FiatCode, err = r.string()
+		case "min_amount":
+			o.MinAmount, err = r.intOrNull()
+		case "max_amount":
+			o.MaxAmount, err = r.intOrNull()
+		case "fiat_amount":
+			seen.add(2)
+			o.FiatAmount, err = r.int64()
+		case "payment_method":
+			seen.add(3)
+			o.PaymentMethod, err = r.string()
+		case "premium":
+			seen.add(4)
+			o.Premium, err = r.int64()
+		case "buyer_trade_pubkey":
+			o.BuyerTradePubkey, err = r.stringOrNull()
+		case "seller_trade_pubkey":
+			o.SellerTradePubkey, err = r.stringOrNull()
+		case "buyer_invoice":
+			o.BuyerInvoice, err = r.stringOrNull()
+		case "created_at":
+			o.CreatedAt, err = r.intOrNull()
+		case "expires_at":
+			o.ExpiresAt, err = r.intOrNull()
+		default:
+			return broke(RuleUnknownField, "an order has no such field")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return seen.missing("amount", "fiat_code", "fiat_amount", "payment_method", "premium")
+}

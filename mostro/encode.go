@@ -1,0 +1,425 @@
+package mostro
+
+import (
+	"math"
+	"strconv"
+	"unicode/utf8"
+)
+
+// AppendJSON appends the canonical JSON of the message: the very bytes that
+// the reference implementation writes, and over which signatures are made and
+// checked. Fields keep their order; what is absent is null or left out as the
+// field demands; only ", \ and control characters are escaped; floats carry a
+// fraction or an exponent.
+func (m Message) AppendJSON(dst []byte) []byte {
+	dst = append(dst, '{')
+	dst = appendText(dst, string(m.Wrapper))
+	dst = append(dst, `:{"version":`...)
+	dst = strconv.AppendUint(dst, uint64(m.Version), 10)
+	dst = append(dst, `,"request_id":`...)
+	if m.RequestID == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendUint(dst, *m.RequestID, 10)
+	}
+	dst = append(dst, `,"trade_index":`...)
+	dst = appendIntOrNull(dst, m.TradeIndex)
+	if m.ID != nil {
+		dst = append(dst, `,"id":"`...)
+		dst = m.ID.appendTo(dst)
+		dst = append(dst, '"')
+	}
+	dst = append(dst, `,"action":`...)
+	dst = appendText(dst, string(m.Action))
+	dst = append(dst, `,"payload":`...)
+	if m.Payload == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = append(dst, '{', '"')
+		dst = append(dst, m.Payload.PayloadKey()...)
+		dst = append(dst, '"', ':')
+		dst = m.Payload.appendBody(dst)
+		dst = append(dst, '}')
+	}
+	return append(dst, '}', '}')
+}
+
+// JSON is AppendJSON into a slice of its own.
+func (m Message) JSON() []byte { return m.AppendJSON(make([]byte, 0, 512)) }
+
+func (o *SmallOrder) appendBody(dst []byte) []byte {
+	if o == nil {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, '{')
+	if o.ID != nil {
+		dst = append(dst, `"id":"`...)
+		dst = o.ID.appendTo(dst)
+		dst = append(dst, '"', ',')
+	}
+	dst = append(dst, `"kind":`...)
+	dst = appendWordOrNull(dst, string(o.Kind))
+	dst = append(dst, `,"status":`...)
+	dst = appendWordOrNull(dst, string(o.Status))
+	dst = append(dst, `,"amount":`...)
+	dst = strconv.AppendInt(dst, o.AmountSats, 10)
+	dst = append(dst, `,"fiat_code":`...)
+	dst = appendText(dst, o.FiatCode)
+	dst = append(dst, `,"min_amount":`...)
+	dst = appendIntOrNull(dst, o.MinAmount)
+	dst = append(dst, `,"max_amount":`...)
+	dst = appendIntOrNull(dst, o.MaxAmount)
+	dst = append(dst, `,"fiat_amount":`...)
+	dst = strconv.AppendInt(dst, o.FiatAmount, 10)
+	dst = append(dst, `,"payment_method":`...)
+	dst = appendText(dst, o.PaymentMethod)
+	dst = append(dst, `,"premium":`...)
+	dst = strconv.AppendInt(dst, o.Premium, 10)
+	if o.BuyerTradePubkey != nil {
+		dst = append(dst, `,"buyer_trade_pubkey":`...)
+		dst = appendText(dst, *o.BuyerTradePubkey)
+	}
+	if o.SellerTradePubkey != nil {
+		dst = append(dst, `,"seller_trade_pubkey":`...)
+		dst = appendText(dst, *o.SellerTradePubkey)
+	}
+	if o.BuyerInvoice != nil {
+		dst = append(dst, `,"buyer_invoice":`...)
+		dst = appendText(dst, *o.BuyerInvoice)
+	}
+	dst = append(dst, `,"created_at":`...)
+	dst = appendIntOrNull(dst, o.CreatedAt)
+	dst = append(dst, `,"expires_at":`...)
+	dst = appendIntOrNull(dst, o.ExpiresAt)
+	return append(dst, '}')
+}
+
+func (p PaymentRequest) appendBody(dst []byte) []byte {
+	dst = append(dst, '[')
+	dst = p.Order.appendBody(dst)
+	dst = append(dst, ',')
+	dst = appendText(dst, p.Invoice)
+	dst = append(dst, ',')
+	dst = appendIntOrNull(dst, p.Amount)
+	return append(dst, ']')
+}
+
+func (t TextMessage) appendBody(dst []byte) []byte { return appendText(dst, string(t)) }
+
+func (p Peer) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"pubkey":`...)
+	dst = appendText(dst, p.Pubkey)
+	dst = append(dst, `,"reputation":`...)
+	dst = p.Reputation.appendTo(dst)
+	return append(dst, '}')
+}
+
+func (u *UserInfo) appendTo(dst []byte) []byte {
+	if u == nil {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, `{"rating":`...)
+	dst = appendFloatRust(dst, u.Rating)
+	dst = append(dst, `,"reviews":`...)
+	dst = strconv.AppendInt(dst, u.Reviews, 10)
+	dst = append(dst, `,"operating_days":`...)
+	dst = strconv.AppendUint(dst, u.OperatingDays, 10)
+	return append(dst, '}')
+}
+
+func (r RatingUser) appendBody(dst []byte) []byte { return strconv.AppendUint(dst, uint64(r), 10) }
+
+func (a Amount) appendBody(dst []byte) []byte { return strconv.AppendInt(dst, int64(a), 10) }
+
+func (d DisputeRef) appendBody(dst []byte) []byte {
+	dst = append(dst, '[', '"')
+	dst = d.ID.appendTo(dst)
+	dst = append(dst, '"', ',')
+	dst = d.Info.appendTo(dst)
+	return append(dst, ']')
+}
+
+func (i *SolverDisputeInfo) appendTo(dst []byte) []byte {
+	if i == nil {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, `{"id":"`...)
+	dst = i.ID.appendTo(dst)
+	dst = append(dst, `","kind":`...)
+	dst = appendText(dst, i.Kind)
+	dst = append(dst, `,"status":`...)
+	dst = appendText(dst, i.Status)
+	dst = append(dst, `,"hash":`...)
+	dst = appendTextOrNull(dst, i.Hash)
+	dst = append(dst, `,"preimage":`...)
+	dst = appendTextOrNull(dst, i.Preimage)
+	dst = append(dst, `,"order_previous_status":`...)
+	dst = appendText(dst, i.OrderPreviousStatus)
+	dst = append(dst, `,"initiator_pubkey":`...)
+	dst = appendText(dst, i.InitiatorPubkey)
+	dst = append(dst, `,"buyer_pubkey":`...)
+	dst = appendTextOrNull(dst, i.BuyerPubkey)
+	dst = append(dst, `,"seller_pubkey":`...)
+	dst = appendTextOrNull(dst, i.SellerPubkey)
+	dst = append(dst, `,"initiator_full_privacy":`...)
+	dst = strconv.AppendBool(dst, i.InitiatorFullPrivacy)
+	dst = append(dst, `,"counterpart_full_privacy":`...)
+	dst = strconv.AppendBool(dst, i.CounterpartFullPrivacy)
+	dst = append(dst, `,"initiator_info":`...)
+	dst = i.InitiatorInfo.appendTo(dst)
+	dst = append(dst, `,"counterpart_info":`...)
+	dst = i.CounterpartInfo.appendTo(dst)
+	dst = append(dst, `,"premium":`...)
+	dst = strconv.AppendInt(dst, i.Premium, 10)
+	dst = append(dst, `,"payment_method":`...)
+	dst = appendText(dst, i.PaymentMethod)
+	dst = append(dst, `,"amount":`...)
+	dst = strconv.AppendInt(dst, i.AmountSats, 10)
+	dst = append(dst, `,"fiat_amount":`...)
+	dst = strconv.AppendInt(dst, i.FiatAmount, 10)
+	dst = append(dst, `,"fee":`...)
+	dst = strconv.AppendInt(dst, i.FeeSats, 10)
+	dst = append(dst, `,"routing_fee":`...)
+	dst = strconv.AppendInt(dst, i.RoutingFeeSats, 10)
+	dst = append(dst, `,"buyer_invoice":`...)
+	dst = appendTextOrNull(dst, i.BuyerInvoice)
+	dst = append(dst, `,"invoice_held_at":`...)
+	dst = strconv.AppendInt(dst, i.InvoiceHeldAt, 10)
+	dst = append(dst, `,"taken_at":`...)
+	dst = strconv.AppendInt(dst, i.TakenAt, 10)
+	dst = append(dst, `,"created_at":`...)
+	dst = strconv.AppendInt(dst, i.CreatedAt, 10)
+	return append(dst, '}')
+}
+
+func (c CantDo) appendBody(dst []byte) []byte { return appendWordOrNull(dst, string(c.Reason)) }
+
+func (n NextTrade) appendBody(dst []byte) []byte {
+	dst = append(dst, '[')
+	dst = appendText(dst, n.Pubkey)
+	dst = append(dst, ',')
+	dst = strconv.AppendUint(dst, uint64(n.Index), 10)
+	return append(dst, ']')
+}
+
+func (p PaymentFailed) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"payment_attempts":`...)
+	dst = strconv.AppendUint(dst, uint64(p.Attempts), 10)
+	dst = append(dst, `,"payment_retries_interval":`...)
+	dst = strconv.AppendUint(dst, uint64(p.IntervalSeconds), 10)
+	return append(dst, '}')
+}
+
+func (r RestoreData) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"orders":[`...)
+	for i, o := range r.Orders {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"order_id":"`...)
+		dst = o.OrderID.appendTo(dst)
+		dst = append(dst, `","trade_index":`...)
+		dst = strconv.AppendInt(dst, o.TradeIndex, 10)
+		dst = append(dst, `,"status":`...)
+		dst = appendText(dst, o.Status)
+		dst = append(dst, '}')
+	}
+	dst = append(dst, `],"disputes":[`...)
+	for i, d := range r.Disputes {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"dispute_id":"`...)
+		dst = d.DisputeID.appendTo(dst)
+		dst = append(dst, `","order_id":"`...)
+		dst = d.OrderID.appendTo(dst)
+		dst = append(dst, `","trade_index":`...)
+		dst = strconv.AppendInt(dst, d.TradeIndex, 10)
+		dst = append(dst, `,"status":`...)
+		dst = appendText(dst, d.Status)
+		dst = append(dst, `,"initiator":`...)
+		dst = appendWordOrNull(dst, string(d.Initiator))
+		dst = append(dst, `,"solver_pubkey":`...)
+		dst = appendTextOrNull(dst, d.SolverPubkey)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']', '}')
+}
+
+func (ids IDs) appendBody(dst []byte) []byte {
+	dst = append(dst, '[')
+	for i, id := range ids {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, '"')
+		dst = id.appendTo(dst)
+		dst = append(dst, '"')
+	}
+	return append(dst, ']')
+}
+
+func (l OrderList) appendBody(dst []byte) []byte {
+	dst = append(dst, '[')
+	for i := range l {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = l[i].appendBody(dst)
+	}
+	return append(dst, ']')
+}
+
+func (b BondResolution) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"slash_seller":`...)
+	dst = strconv.AppendBool(dst, b.SlashSeller)
+	dst = append(dst, `,"slash_buyer":`...)
+	dst = strconv.AppendBool(dst, b.SlashBuyer)
+	return append(dst, '}')
+}
+
+func (b BondPayoutRequest) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"order":`...)
+	dst = b.Order.appendBody(dst)
+	dst = append(dst, `,"slashed_at":`...)
+	dst = strconv.AppendInt(dst, b.SlashedAt, 10)
+	return append(dst, '}')
+}
+
+func (c CashuLockProof) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"token":`...)
+	dst = appendText(dst, c.Token)
+	dst = append(dst, `,"mint_url":`...)
+	dst = appendText(dst, c.MintURL)
+	dst = append(dst, `,"buyer_pubkey":`...)
+	dst = appendText(dst, c.BuyerPubkey)
+	dst = append(dst, `,"seller_pubkey":`...)
+	dst = appendText(dst, c.SellerPubkey)
+	dst = append(dst, `,"mostro_pubkey":`...)
+	dst = appendText(dst, c.MostroPubkey)
+	if c.FeeToken != nil {
+		dst = append(dst, `,"fee_token":`...)
+		dst = appendText(dst, *c.FeeToken)
+	}
+	return append(dst, '}')
+}
+
+func (c CashuSignatures) appendBody(dst []byte) []byte {
+	dst = append(dst, '[')
+	for i, s := range c {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"secret":`...)
+		dst = appendText(dst, s.Secret)
+		dst = append(dst, `,"signature":`...)
+		dst = appendText(dst, s.Signature)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
+}
+
+func appendIntOrNull(dst []byte, n *int64) []byte {
+	if n == nil {
+		return append(dst, "null"...)
+	}
+	return strconv.AppendInt(dst, *n, 10)
+}
+
+func appendTextOrNull(dst []byte, s *string) []byte {
+	if s == nil {
+		return append(dst, "null"...)
+	}
+	return appendText(dst, *s)
+}
+
+func appendWordOrNull(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return appendText(dst, s)
+}
+
+// appendText writes a JSON string as serde_json does: everything raw except
+// the quote, the backslash and U+0000 to U+001F. Bytes that are no UTF-8
+// become U+FFFD, since no receiver could read them.
+func appendText(dst []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	dst = append(dst, '"')
+	plain := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(dst, s[plain:i]...)
+				dst = append(dst, "\ufffd"...)
+				plain = i + 1
+			}
+			i += size
+			continue
+		}
+		if c >= 0x20 && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[plain:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+		}
+		i++
+		plain = i
+	}
+	dst = append(dst, s[plain:]...)
+	return append(dst, '"')
+}
+
+// appendFloatRust writes a float as serde_json does: the shortest digits that
+// read back as the same number, always with a fraction or an exponent, the
+// exponent without a plus sign and used from 1e16 up and below 1e-5. What is
+// no number is null.
+func appendFloatRust(dst []byte, f float64) []byte {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return append(dst, "null"...)
+	}
+	abs := math.Abs(f)
+	if abs == 0 || (abs >= 1e-5 && abs < 1e16) {
+		n := len(dst)
+		dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
+		for _, c := range dst[n:] {
+			if c == '.' {
+				return dst
+			}
+		}
+		return append(dst, '.', '0')
+	}
+	n := len(dst)
+	dst = strconv.AppendFloat(dst, f, 'e', -1, 64) // "1.5e+16", "1e-07"
+	e := n
+	for dst[e] != 'e' {
+		e++
+	}
+	rest := dst[e+1:]
+	out := dst[:e+1]
+	if rest[0] == '-' {
+		out = append(out, '-')
+	}
+	digits := rest[1:]
+	for len(digits) > 1 && digits[0] == '0' {
+		digits = digits[1:]
+	}
+	return append(out, digits...)
+}

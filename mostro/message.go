@@ -1,0 +1,188 @@
+package mostro
+
+import (
+	"encoding/hex"
+)
+
+// Message is what clients and Mostros say to each other, in today's
+// vocabulary whatever transport brought it. It is a value; Payload and the
+// pointers are shared, not to be written through.
+//
+// Its JSON is AppendJSON's and no other: signatures are checked over those
+// bytes. encoding/json does not write them.
+type Message struct {
+	Wrapper    Wrapper
+	Version    uint8   // 1 on gift wrap and in 2023's form, 2 on kind 14; Seal stamps it
+	RequestID  *uint64 // echoed by the direct answer
+	TradeIndex *int64
+	ID         *UUID // order, or dispute for admin-take-dispute
+	Action     Action
+	Payload    Payload // nil for null
+}
+
+// Wrapper is the name of the one key around a message.
+type Wrapper string
+
+// Every wrapper. A node dispatches on the action alone and does not look at
+// the wrapper; clients look for order, restore and cant-do.
+const (
+	WrapperOrder   Wrapper = "order"
+	WrapperDispute Wrapper = "dispute"
+	WrapperCantDo  Wrapper = "cant-do"
+	WrapperRate    Wrapper = "rate"
+	WrapperDM      Wrapper = "dm"
+	WrapperRestore Wrapper = "restore"
+)
+
+var allWrappers = []Wrapper{WrapperOrder, WrapperDispute, WrapperCantDo, WrapperRate, WrapperDM, WrapperRestore}
+
+var wrapperByName = byName(allWrappers)
+
+// Refuse builds the refusal of a request: same request id, same id.
+func (m Message) Refuse(reason Reason) Message {
+	return Message{
+		Wrapper: WrapperCantDo, Version: m.Version, RequestID: m.RequestID, ID: m.ID,
+		Action: ActionCantDo, Payload: CantDo{Reason: reason},
+	}
+}
+
+// Check says whether id and payload fit the action of a request, as the
+// reference node demands of what it receives: a WireError of RuleStructure,
+// or nil.
+//
+// It is for requests only. Several of a node's own messages fail it by design
+// of the protocol (add-invoice with an order, restore-session with data): a
+// client must not run it over answers.
+func (m Message) Check() error {
+	if !m.Action.Known() {
+		return broke(RuleAction, "unknown action")
+	}
+	if m.Action.needsID() && m.ID == nil {
+		return &WireError{Rule: RuleStructure, Path: "id", Detail: string(m.Action) + " needs an id"}
+	}
+	fits, want := true, ""
+	switch m.Action {
+	case ActionNewOrder:
+		_, fits = m.Payload.(*SmallOrder)
+		want = "order"
+	case ActionPayInvoice, ActionPayBondInvoice, ActionAddInvoice:
+		_, fits = m.Payload.(PaymentRequest)
+		want = "payment_request"
+	case ActionAddBondInvoice:
+		switch m.Payload.(type) {
+		case PaymentRequest, BondPayoutRequest:
+		default:
+			fits = false
+		}
+		want = "payment_request or bond_payout_request"
+	case ActionAdminSettle, ActionAdminCancel:
+		_, fits = m.Payload.(BondResolution)
+		fits = fits || m.Payload == nil
+		want = "bond_resolution or nothing"
+	case ActionAddCashuEscrow:
+		_, fits = m.Payload.(CashuLockProof)
+		want = "cashu_lock_proof"
+	case ActionCashuPmSignature:
+		sigs, ok := m.Payload.(CashuSignatures)
+		fits = ok && len(sigs) > 0
+		want = "cashu_signatures, at least one"
+	case ActionLastTradeIndex, ActionRestoreSession:
+		fits = m.Payload == nil
+		want = "nothing"
+	case ActionPaymentFailed:
+		_, fits = m.Payload.(PaymentFailed)
+		want = "payment_failed"
+	case ActionRateUser:
+		_, fits = m.Payload.(RatingUser)
+		want = "rating_user"
+	case ActionCantDo:
+		_, fits = m.Payload.(CantDo)
+		want = "cant_do"
+	case ActionOrders:
+		switch m.Payload.(type) {
+		case IDs, OrderList:
+		default:
+			fits = false
+		}
+		want = "ids or orders"
+	default:
+		switch m.Payload.(type) {
+		case BondResolution, BondPayoutRequest:
+			fits = false
+		}
+		want = "anything but bond_resolution and bond_payout_request"
+	}
+	if !fits {
+		have := "nothing"
+		if m.Payload != nil {
+			have = m.Payload.PayloadKey()
+		}
+		return &WireError{Rule: RuleStructure, Path: "payload", Detail: string(m.Action) + " takes " + want + ", has " + have}
+	}
+	return nil
+}
+
+// UUID names an order or a dispute. It prints as the wire writes it:
+// lower-case, hyphenated.
+type UUID [16]byte
+
+// ParseUUID reads the spellings that the reference node reads: hyphenated,
+// 32 hex digits, {braced} and urn:uuid:, in any case.
+func ParseUUID(s string) (UUID, error) {
+	var u UUID
+	in := s
+	switch {
+	case len(in) == 38 && in[0] == '{' && in[37] == '}':
+		in = in[1:37]
+	case len(in) == 45 && in[:9] == "urn:uuid:":
+		in = in[9:]
+	}
+	var digits [32]byte
+	switch len(in) {
+	case 32:
+		copy(digits[:], in)
+	case 36:
+		if in[8] != '-' || in[13] != '-' || in[18] != '-' || in[23] != '-' {
+			return u, broke(RuleUUID, "hyphens out of place")
+		}
+		n := copy(digits[:], in[:8])
+		n += copy(digits[n:], in[9:13])
+		n += copy(digits[n:], in[14:18])
+		n += copy(digits[n:], in[19:23])
+		copy(digits[n:], in[24:])
+	default:
+		return u, broke(RuleUUID, "not a UUID's length")
+	}
+	if _, err := hex.Decode(u[:], digits[:]); err != nil {
+		return u, broke(RuleUUID, "not hexadecimal")
+	}
+	return u, nil
+}
+
+// String gives the hyphenated lower-case form.
+func (u UUID) String() string { return string(u.appendTo(make([]byte, 0, 36))) }
+
+func (u UUID) appendTo(dst []byte) []byte {
+	dst = hex.AppendEncode(dst, u[:4])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, u[4:6])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, u[6:8])
+	dst = append(dst, '-')
+	dst = hex.AppendEncode(dst, u[8:10])
+	dst = append(dst, '-')
+	return hex.AppendEncode(dst, u[10:])
+}
+
+// MarshalText and UnmarshalText let a UUID be a JSON string or a map key in
+// what is not the wire.
+func (u UUID) MarshalText() ([]byte, error) { return u.appendTo(nil), nil }
+
+// UnmarshalText reads what ParseUUID reads.
+func (u *UUID) UnmarshalText(b []byte) error {
+	v, err := ParseUUID(string(b))
+	if err == nil {
+		*u = v
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+package mostro
+
+// Payload is what a message carries besides its verb: one of the types below.
+// The set is closed. Values are shared and not written to.
+type Payload interface {
+	// PayloadKey is the one key of the payload's JSON object.
+	PayloadKey() string
+
+	appendBody(dst []byte) []byte
+}
+
+// SmallOrder is the order inside a message. As a payload it is a *SmallOrder.
+// Its JSON refuses fields it does not know.
+type SmallOrder struct {
+	ID                *UUID
+	Kind              Side        // "" for null
+	Status            TradeStatus // "" for null
+	AmountSats        int64       // 0: at market price
+	FiatCode          string
+	MinAmount         *int64 // fiat; both set: a range order
+	MaxAmount         *int64
+	FiatAmount        int64 // 0 for a range order
+	PaymentMethod     string
+	Premium           int64 // percent
+	BuyerTradePubkey  *string
+	SellerTradePubkey *string
+	BuyerInvoice      *string // BOLT11, Lightning address or LNURL
+	CreatedAt         *int64  // unix seconds
+	ExpiresAt         *int64  // unix seconds; 0 is taken literally by the reference node
+}
+
+// PaymentRequest is an invoice to be paid, or where to pay to.
+type PaymentRequest struct {
+	Order   *SmallOrder
+	Invoice string // BOLT11, Lightning address or LNURL
+	Amount  *int64 // fiat amount when a range sell order is taken
+}
+
+// TextMessage is free text.
+type TextMessage string
+
+// Peer tells a party who the other one is. Pubkey is "" in a reputation
+// notice.
+type Peer struct {
+	Pubkey     string
+	Reputation *UserInfo
+}
+
+// UserInfo is what a node says of a user's past.
+type UserInfo struct {
+	Rating        float64
+	Reviews       int64
+	OperatingDays uint64
+}
+
+// RatingUser is the number of stars, 1 to 5 where it is to be accepted.
+type RatingUser uint8
+
+// Amount is the fiat amount with which a range order is taken.
+type Amount int64
+
+// DisputeRef names a dispute; Info goes to its solver alone.
+type DisputeRef struct {
+	ID   UUID
+	Info *SolverDisputeInfo
+}
+
+// SolverDisputeInfo is what a solver is told of the trade. Kind, statuses and
+// keys are plain text here, as the wire has them.
+type SolverDisputeInfo struct {
+	ID                     UUID // of the order
+	Kind                   string
+	Status                 string
+	Hash                   *string
+	Preimage               *string // a node of ours leaves it out
+	OrderPreviousStatus    string
+	InitiatorPubkey        string
+	BuyerPubkey            *string
+	SellerPubkey           *string
+	InitiatorFullPrivacy   bool
+	CounterpartFullPrivacy bool
+	InitiatorInfo          *UserInfo
+	CounterpartInfo        *UserInfo
+	Premium                int64
+	PaymentMethod          string
+	AmountSats             int64
+	FiatAmount             int64
+	FeeSats                int64
+	RoutingFeeSats         int64
+	BuyerInvoice           *string
+	InvoiceHeldAt          int64
+	TakenAt                int64
+	CreatedAt              int64
+}
+
+// CantDo is a refusal: the payload of a cant-do message, and the error that
+// becomes one. Reason is "" for null.
+type CantDo struct{ Reason Reason }
+
+// Error gives the reason as the wire spells it.
+func (c CantDo) Error() string {
+	if c.Reason == "" {
+		return "cant do"
+	}
+	return "cant do: " + string(c.Reason)
+}
+
+// NextTrade announces the key and index for the rest of a range order.
+type NextTrade struct {
+	Pubkey string
+	Index  uint32
+}
+
+// PaymentFailed tells the buyer how the node will go on trying.
+type PaymentFailed struct {
+	Attempts        uint32
+	IntervalSeconds uint32
+}
+
+// RestoreData is what a node remembers of a user's open trades.
+type RestoreData struct {
+	Orders   []RestoredOrder
+	Disputes []RestoredDispute
+}
+
+// RestoredOrder is one trade in RestoreData.
+type RestoredOrder struct {
+	OrderID    UUID
+	TradeIndex int64
+	Status     string
+}
+
+// RestoredDispute is one dispute in RestoreData.
+type RestoredDispute struct {
+	DisputeID    UUID
+	OrderID      UUID
+	TradeIndex   int64
+	Status       string
+	Initiator    Initiator // "" for null
+	SolverPubkey *string
+}
+
+// IDs asks for orders.
+type IDs []UUID
+
+// OrderList answers IDs.
+type OrderList []SmallOrder
+
+// BondResolution says which bonds a solver takes.
+type BondResolution struct {
+	SlashSeller bool
+	SlashBuyer  bool
+}
+
+// BondPayoutRequest asks the winner of a bond for an invoice.
+type BondPayoutRequest struct {
+	Order     SmallOrder
+	SlashedAt int64 // unix seconds
+}
+
+// CashuLockProof is the seller's escrow on a Cashu node.
+type CashuLockProof struct {
+	Token        string
+	MintURL      string
+	BuyerPubkey  string
+	SellerPubkey string
+	MostroPubkey string
+	FeeToken     *string
+}
+
+// CashuSignatures are the node's signatures for the winner of a dispute.
+type CashuSignatures []CashuSignature
+
+// CashuSignature signs one proof.
+type CashuSignature struct {
+	Secret    string
+	Signature string
+}
+
+// PayloadKey of each payload type.
+func (*SmallOrder) PayloadKey() string       { return "order" }
+func (PaymentRequest) PayloadKey() string    { return "payment_request" }
+func (TextMessage) PayloadKey() string       { return "text_message" }
+func (Peer) PayloadKey() string              { return "peer" }
+func (RatingUser) PayloadKey() string        { return "rating_user" }
+func (Amount) PayloadKey() string            { return "amount" }
+func (DisputeRef) PayloadKey() string        { return "dispute" }
+func (CantDo) PayloadKey() string            { return "cant_do" }
+func (NextTrade) PayloadKey() string         { return "next_trade" }
+func (PaymentFailed) PayloadKey() string     { return "payment_failed" }
+func (RestoreData) PayloadKey() string       { return "restore_data" }
+func (IDs) PayloadKey() string               { return "ids" }
+func (OrderList) PayloadKey() string         { return "orders" }
+func (BondResolution) PayloadKey() string    { return "bond_resolution" }
+func (BondPayoutRequest) PayloadKey() string { return "bond_payout_request" }
+func (CashuLockProof) PayloadKey() string    { return "cashu_lock_proof" }
+func (CashuSignatures) PayloadKey() string   { return "cashu_signatures" }

@@ -1,0 +1,59 @@
+package relay
+
+// bodyCache bounds the bodies kept in memory: first in, first out, because
+// order books ask for what is new.
+type bodyCache struct {
+	budget, size int
+	queue        []cachedBody
+	first        int // index of the oldest in queue
+}
+
+type cachedBody struct {
+	slot uint32
+	seq  uint64
+}
+
+// cache keeps a body with its slot and evicts the oldest beyond the budget.
+// The caller holds mu.
+func (l *live) cache(n uint32, body []byte) {
+	s, c := &l.slots[n], &l.bodies
+	if s.body != nil || len(body) > c.budget {
+		return
+	}
+	s.body = body
+	c.size += len(body)
+	c.queue = append(c.queue, cachedBody{n, s.seq})
+	for c.size > c.budget || c.first > len(c.queue)/2 && c.first > 1024 {
+		if c.first > len(c.queue)/2 {
+			c.queue = append(c.queue[:0], c.queue[c.first:]...)
+			c.first = 0
+			continue
+		}
+		l.evictOldest()
+	}
+	// Entries of events that have gone are skipped only when reached.
+	if len(c.queue)-c.first > 4*l.n+4096 {
+		l.compactQueue()
+	}
+}
+
+func (l *live) evictOldest() {
+	c := &l.bodies
+	e := c.queue[c.first]
+	c.first++
+	if s := &l.slots[e.slot]; s.used && s.seq == e.seq && s.body != nil {
+		c.size -= len(s.body)
+		s.body = nil
+	}
+}
+
+func (l *live) compactQueue() {
+	c := &l.bodies
+	kept := c.queue[:0]
+	for _, e := range c.queue[c.first:] {
+		if s := &l.slots[e.slot]; s.used && s.seq == e.seq && s.body != nil {
+			kept = append(kept, e)
+		}
+	}
+	c.queue, c.first = kept, 0
+}

@@ -1,0 +1,319 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// CheckReport is what Check found.
+type CheckReport struct {
+	Entries  uint64   // rows of the log
+	Bodies   uint64   // of them readable
+	Live     int      // events that are served
+	Problems []string // the first of them; none: the store is sound
+	Total    int      // of problems
+}
+
+// maxProblems bounds the problems that a report spells out.
+const maxProblems = 100
+
+func (r *CheckReport) problem(format string, args ...any) {
+	if r.Total++; r.Total <= maxProblems {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// Check proves the layout against itself: every row, body, id and record, the
+// newest version of every address recomputed from the log, and the live index
+// against the records. With signatures it verifies each event's signature too.
+// Nothing may be appended meanwhile.
+func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
+	c := &checker{st: st, best: make(map[address]*record), regular: make(map[uint64]*record), signatures: signatures}
+	st.live.expire(st.now().Unix())
+	err := st.db.View(func(txn *badger.Txn) error {
+		if err := c.rows(ctx, txn, progress); err != nil {
+			return err
+		}
+		return c.records(txn)
+	})
+	if err != nil {
+		return c.report, fmt.Errorf("check the log: %w", err)
+	}
+	c.index()
+	return c.report, nil
+}
+
+type checker struct {
+	st         *Store
+	report     CheckReport
+	best       map[address]*record // newest readable version of each address
+	regular    map[uint64]*record  // regular events that ought to be served
+	live       []record            // records that ought to be in the index
+	signatures bool
+}
+
+func (c *checker) rows(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
+	head := c.st.Head()
+	bodies := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceBody}})
+	defer bodies.Close()
+	bodies.Rewind()
+	rows := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceRow}})
+	defer rows.Close()
+	want := uint64(1)
+	for rows.Rewind(); rows.Valid(); rows.Next() {
+		seq := binary.BigEndian.Uint64(rows.Item().Key()[1:])
+		for ; want < seq; want++ {
+			c.report.problem("entry %d is missing", want)
+		}
+		want = seq + 1
+		c.report.Entries++
+		for bodies.Valid() && binary.BigEndian.Uint64(bodies.Item().Key()[1:]) < seq {
+			c.report.problem("body %d has no row", binary.BigEndian.Uint64(bodies.Item().Key()[1:]))
+			bodies.Next()
+		}
+		var r row
+		if err := rows.Item().Value(func(v []byte) (err error) { r, err = decodeRow(v); return err }); err != nil {
+			c.report.problem("row %d: %v", seq, err)
+			continue
+		}
+		var body []byte
+		if bodies.Valid() && binary.BigEndian.Uint64(bodies.Item().Key()[1:]) == seq {
+			var err error
+			if body, err = bodies.Item().ValueCopy(nil); err != nil {
+				return err
+			}
+			bodies.Next()
+		}
+		if err := c.row(txn, seq, r, body); err != nil {
+			return err
+		}
+		if seq%4096 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if progress != nil {
+				progress(seq, head)
+			}
+		}
+	}
+	for ; want <= head; want++ {
+		c.report.problem("entry %d is missing at the end", want)
+	}
+	return nil
+}
+
+// row checks one entry and remembers what it means for the records.
+func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
+	item, err := txn.Get(idKey(r.id))
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		c.report.problem("entry %d: its id %x is not indexed", seq, r.id)
+	case err != nil:
+		return err
+	default:
+		if err := item.Value(func(v []byte) error {
+			if len(v) != 8 || binary.BigEndian.Uint64(v) != seq {
+				c.report.problem("entry %d: its id %x leads to %x", seq, r.id, v)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if r.previous >= seq {
+		c.report.problem("entry %d: its previous version %d is not before it", seq, r.previous)
+	}
+	if r.gone != (body == nil) {
+		c.report.problem("entry %d: erased is %t, body present is %t", seq, r.gone, body != nil)
+		return nil
+	}
+	if r.gone {
+		return nil
+	}
+	c.report.Bodies++
+	evt, err := parseBody(body)
+	if err != nil {
+		c.report.problem("entry %d: %v", seq, err)
+		return nil
+	}
+	id, _ := parseHex32(evt.ID)
+	pubkey, _ := parseHex32(evt.PubKey)
+	if !evt.CheckID() || id != r.id || pubkey != r.pubkey || evt.Kind != r.kind || int64(evt.CreatedAt) != r.createdAt {
+		c.report.problem("entry %d: its row and its body are of different events", seq)
+		return nil
+	}
+	if c.signatures {
+		if ok, err := evt.CheckSignature(); !ok || err != nil {
+			c.report.problem("entry %d: its signature does not verify", seq)
+		}
+	}
+	rec := &record{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, terms: termsOf(evt.Tags)}
+	addr, ok := addressOf(evt, pubkey)
+	switch {
+	case ok:
+		if have := c.best[addr]; have == nil || newer(rec, have) {
+			c.best[addr] = rec
+		}
+	case !r.archived && !c.over(rec):
+		c.regular[seq] = rec
+	}
+	return nil
+}
+
+func (c *checker) over(r *record) bool {
+	return r.expiration > 0 && r.expiration <= c.st.now().Unix()
+}
+
+// records compares the stored records with what the rows say they must be.
+func (c *checker) records(txn *badger.Txn) error {
+	seen := make(map[address]bool, len(c.best))
+	for _, space := range []byte{spaceNewest, spaceHidden, spaceRegular} {
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{space}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			var rec record
+			if err := it.Item().Value(func(v []byte) (err error) { rec, err = decodeRecord(v); return err }); err != nil {
+				c.report.problem("record %x: %v", it.Item().Key(), err)
+				continue
+			}
+			if space == spaceRegular {
+				want := c.regular[rec.seq]
+				delete(c.regular, rec.seq)
+				if want == nil && !c.over(&rec) {
+					c.report.problem("entry %d has a record and ought not to be served", rec.seq)
+				} else if want != nil && !same(&rec, want) {
+					c.report.problem("entry %d: its record is of another event", rec.seq)
+				}
+			} else {
+				addr := address(it.Item().Key()[1:])
+				if seen[addr] {
+					c.report.problem("entry %d: its address has two records", rec.seq)
+				}
+				seen[addr] = true
+				c.newest(space, addr, &rec)
+			}
+			if space != spaceHidden && !c.over(&rec) {
+				c.live = append(c.live, rec)
+			}
+		}
+	}
+	for addr, rec := range c.best {
+		if !seen[addr] {
+			c.report.problem("entry %d is the newest of its address and has no record", rec.seq)
+		}
+	}
+	for seq := range c.regular {
+		c.report.problem("entry %d ought to be served and has no record", seq)
+	}
+	return nil
+}
+
+func (c *checker) newest(space byte, addr address, rec *record) {
+	want := c.best[addr]
+	if rec.address() != addr {
+		c.report.problem("entry %d: its record is under another address", rec.seq)
+	}
+	switch {
+	case want == nil && space == spaceNewest:
+		c.report.problem("entry %d is served and has no readable version", rec.seq)
+	case want != nil && newer(want, rec):
+		c.report.problem("entry %d is served where %d is newer", rec.seq, want.seq)
+	case want != nil && want.seq == rec.seq && !same(rec, want):
+		c.report.problem("entry %d: its record is of another event", rec.seq)
+	case want != nil && want.seq == rec.seq && space == spaceHidden && !c.over(rec):
+		c.report.problem("entry %d is hidden and neither expired nor deleted", rec.seq)
+	}
+}
+
+func same(a, b *record) bool {
+	return a.seq == b.seq && a.id == b.id && a.pubkey == b.pubkey && a.kind == b.kind &&
+		a.createdAt == b.createdAt && a.expiration == b.expiration && slices.Equal(a.terms, b.terms)
+}
+
+// index compares the live index with the records, and its postings with its
+// slots.
+func (c *checker) index() {
+	l := c.st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c.report.Live = l.n
+	if l.n != len(c.live) {
+		c.report.problem("%d events are served, %d ought to be", l.n, len(c.live))
+	}
+	for i := range c.live {
+		want := &c.live[i]
+		n, ok := l.byID[want.id]
+		if !ok || l.slots[n].hidden {
+			c.report.problem("entry %d ought to be served and is not", want.seq)
+			continue
+		}
+		if have := l.record(n); !same(&have, want) || have.chain != want.chain {
+			c.report.problem("entry %d: its slot is of another event", want.seq)
+		}
+		if addr := want.address(); addr != "" {
+			if m, ok := l.find(want.kind, want.pubkey, firstTerm(want, 'd')); !ok || m != n {
+				c.report.problem("entry %d: its address leads elsewhere", want.seq)
+			}
+		}
+	}
+	expect := make(map[*posting]int)
+	for n := range l.slots {
+		s := &l.slots[n]
+		if !s.used || s.hidden {
+			continue
+		}
+		it := makeItem(s.createdAt, uint32(n))
+		l.eachPosting(s, func(p *posting) {
+			expect[p]++
+			if !p.holds(it, l.less) {
+				c.report.problem("entry %d is missing from one of its postings", s.seq)
+			}
+		})
+	}
+	for p, n := range expect {
+		if p.n != n {
+			c.report.problem("a posting counts %d events and has %d", p.n, n)
+		}
+		items := 0
+		last, first := item(math.MaxUint64), true
+		for cur := p.newest(maxTime); ; cur.next() {
+			it, ok := cur.item()
+			if !ok {
+				break
+			}
+			if !first && !l.less(it, last) {
+				c.report.problem("a posting is out of order")
+			}
+			last, first = it, false
+			items++
+		}
+		if items != n {
+			c.report.problem("a posting holds %d events and ought to hold %d", items, n)
+		}
+	}
+}
+
+func firstTerm(r *record, letter byte) string {
+	for _, t := range r.terms {
+		if t[0] == letter {
+			return t[1:]
+		}
+	}
+	return ""
+}
+
+// holds says whether an item is in the posting.
+func (p *posting) holds(it item, less order) bool {
+	if p.chunks == nil {
+		return findItem(p.few, it, less) >= 0
+	}
+	return findItem(p.chunks[p.chunkFor(it, less)], it, less) >= 0
+}
+
+var _ eventStore = (*Store)(nil)

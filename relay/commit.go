@@ -1,0 +1,469 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Bounds of one group commit. Badger takes 15% of its 32 MiB memtable in one
+// transaction; besides its body an event writes at most some hundred bytes and
+// its tags once more.
+const (
+	queueSize     = 4096
+	maxGroup      = 1024
+	maxGroupBytes = 2 << 20
+)
+
+// mailLife is how long mail without an expiration stays readable.
+const mailLife = 30 * 24 * time.Hour
+
+// pending is an arrival on its way through the committer.
+type pending struct {
+	Arrival
+	st   *Store
+	done chan struct{}
+	seq  uint64
+	out  Outcome
+	err  error
+}
+
+// Wait returns once the event is durable, or was found not to be stored.
+func (p *pending) Wait(ctx context.Context) (uint64, Outcome, error) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return 0, 0, ctx.Err()
+	}
+	return p.seq, p.out, p.err
+}
+
+func (p *pending) answer(seq uint64, out Outcome, err error) {
+	p.seq, p.out, p.err = seq, out, err
+	close(p.done)
+}
+
+// Enqueue hands an arrival to the committer. Arrivals enqueued by one
+// goroutine are appended in that order. It blocks only while the committer's
+// queue is full.
+func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
+	if st.cfg.ReadOnly {
+		return nil, ErrReadOnly
+	}
+	if err := storable(a.Event); err != nil {
+		return nil, err
+	}
+	if a.JSON == nil {
+		a.JSON = EncodeEvent(a.Event)
+	}
+	p := &pending{Arrival: a, st: st, done: make(chan struct{})}
+	st.headMu.Lock()
+	closed := st.closed
+	if !closed {
+		st.enqueuing.Add(1)
+	}
+	st.headMu.Unlock()
+	if closed {
+		return nil, ErrClosed
+	}
+	defer st.enqueuing.Done()
+	select {
+	case st.queue <- p:
+		return p, nil
+	case <-st.dead:
+		return nil, st.fatal
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Append is Enqueue and Wait.
+func (st *Store) Append(ctx context.Context, a Arrival) (uint64, Outcome, error) {
+	p, err := st.Enqueue(ctx, a)
+	if err != nil {
+		return 0, 0, err
+	}
+	return p.Wait(ctx)
+}
+
+// storable refuses what the store has no place for; admission has refused it
+// before, with a better reason.
+func storable(evt *nostr.Event) error {
+	switch {
+	case evt.Kind < 0 || evt.Kind > 65535:
+		return fmt.Errorf("kind %d is not in 0..65535", evt.Kind)
+	case evt.CreatedAt < 0 || evt.CreatedAt > maxTime:
+		return fmt.Errorf("created_at %d is not in 0..%d", evt.CreatedAt, int64(maxTime))
+	case kindClass(evt.Kind) == ephemeral:
+		return fmt.Errorf("kind %d is ephemeral: never stored", evt.Kind)
+	}
+	for _, t := range evt.Tags {
+		if len(t) > 0 && t[0] == "d" {
+			if len(t) < 2 && kindClass(evt.Kind) == addressable {
+				return errors.New("the d tag has no value")
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// EncodeEvent gives the JSON form that is stored and sent: NIP-01's escapes,
+// fields id, pubkey, created_at, kind, tags, content, sig.
+func EncodeEvent(evt *nostr.Event) []byte {
+	// The event's serialisation [0,pubkey,created_at,kind,tags,content]
+	// already holds the tags and the content as JSON.
+	ser := evt.Serialize()
+	bare := *evt
+	bare.Content = ""
+	head := len(`[0,"",,,`) + len(evt.PubKey) + intLen(int64(evt.CreatedAt)) + intLen(int64(evt.Kind))
+	tagsEnd := len(ser) - len(`,""]`)
+	if evt.Content != "" {
+		tagsEnd = len(bare.Serialize()) - len(`,""]`)
+	}
+	b := make([]byte, 0, len(ser)+len(evt.ID)+len(evt.Sig)+80)
+	b = append(append(append(b, `{"id":"`...), evt.ID...), `","pubkey":"`...)
+	b = append(append(b, evt.PubKey...), `","created_at":`...)
+	b = append(strconv.AppendInt(b, int64(evt.CreatedAt), 10), `,"kind":`...)
+	b = append(strconv.AppendInt(b, int64(evt.Kind), 10), `,"tags":`...)
+	b = append(append(b, ser[head:tagsEnd]...), `,"content":`...)
+	b = append(append(b, ser[tagsEnd+1:len(ser)-1]...), `,"sig":"`...)
+	return append(append(b, evt.Sig...), `"}`...)
+}
+
+func intLen(v int64) int {
+	var b [20]byte
+	return len(strconv.AppendInt(b[:0], v, 10))
+}
+
+// commitLoop is the only writer of the files and of the live index.
+func (st *Store) commitLoop() {
+	defer st.done.Done()
+	group := make([]*pending, 0, maxGroup)
+	var held *pending // taken from the queue, for the next group
+	for {
+		if held == nil {
+			select {
+			case held = <-st.queue:
+			case <-st.sweep:
+				if err := st.moveHidden(); err != nil {
+					st.die(err)
+				}
+				continue
+			case <-st.closing:
+				// Nothing is being enqueued any more: finish what waits.
+				select {
+				case held = <-st.queue:
+				default:
+					return
+				}
+			}
+		}
+		group = append(group[:0], held)
+		size := len(held.JSON)
+		alone := held.Event.Kind == mostro.KindDeletion
+		held = nil
+	gather:
+		for !alone && len(group) < maxGroup && size < maxGroupBytes {
+			select {
+			case p := <-st.queue:
+				if p.Event.Kind == mostro.KindDeletion {
+					held = p // reaches back into the store: a group of its own
+					break gather
+				}
+				group = append(group, p)
+				size += len(p.JSON)
+			default:
+				break gather
+			}
+		}
+		st.commit(group)
+	}
+}
+
+// commit appends a group in one synced transaction, then makes it visible,
+// then answers.
+func (st *Store) commit(group []*pending) {
+	start := time.Now()
+	g := &grouping{st: st, txn: st.db.NewTransaction(true), now: st.now(), seq: st.head.Load(),
+		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]struct{}, len(group))}
+	defer func() { g.txn.Discard() }()
+	err := st.Err()
+	for _, p := range group {
+		if err != nil {
+			break
+		}
+		p.seq, p.out, err = g.append(p)
+	}
+	if err == nil && g.wrote {
+		err = g.txn.Commit()
+	}
+	if err != nil {
+		st.die(err)
+		for _, p := range group {
+			p.answer(0, 0, st.fatal)
+		}
+		return
+	}
+	g.apply()
+	st.forget(g.erased)
+	st.publish(g.entries)
+	st.metrics.committed(len(group), time.Since(start))
+	for _, p := range group {
+		st.metrics.appended(p.out)
+		p.answer(p.seq, p.out, nil)
+	}
+}
+
+// grouping is one group commit under way. Its decisions see the events before
+// them in the group; the live index changes only after the commit.
+type grouping struct {
+	st      *Store
+	txn     *badger.Txn
+	now     time.Time
+	seq     uint64 // last assigned
+	newest  map[address]*addressState
+	ids     map[[32]byte]struct{}
+	changes []change
+	entries []recent
+	erased  []uint64
+	tombs   int64
+	wrote   bool
+}
+
+// addressState is the newest version of an address as the group sees it.
+type addressState struct {
+	rec   record
+	space byte // spaceNewest or spaceHidden; 0: the address is free
+}
+
+// change is what a committed event does to the live index.
+type change struct {
+	remove  [32]byte // id to take out; zero: none
+	add     *record
+	body    []byte
+	chainOf [32]byte // id of the slot whose chain moves to chain
+	chain   uint64
+}
+
+func (g *grouping) set(key, value []byte) error {
+	g.wrote = true
+	return g.txn.Set(key, value)
+}
+
+func (g *grouping) del(key []byte) error {
+	g.wrote = true
+	return g.txn.Delete(key)
+}
+
+// append decides about one arrival and writes its rows. An error is fatal.
+func (g *grouping) append(p *pending) (uint64, Outcome, error) {
+	evt := p.Event
+	id, err1 := parseHex32(evt.ID)
+	pubkey, err2 := parseHex32(evt.PubKey)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, 0, fmt.Errorf("an unverified event reached the log: %w", err)
+	}
+	if seq, held, err := g.held(id); err != nil || held {
+		return seq, Duplicate, err
+	}
+	addr, hasAddr := addressOf(evt, pubkey)
+	if deleted, err := g.deleted(evt, id, pubkey, addr); err != nil || deleted {
+		return 0, Deleted, err
+	}
+	g.seq++
+	rec := record{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
+		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), terms: termsOf(evt.Tags)}
+	r := row{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
+		createdAt: rec.createdAt, expiration: rec.expiration}
+	expired := rec.expiration > 0 && rec.expiration <= g.now.Unix()
+	r.archived = expired
+	r.gone = expired && mostro.IsMail(evt.Kind)
+
+	var err error
+	if evt.Kind == mostro.KindDeletion && !expired {
+		err = g.delete(evt, pubkey)
+	}
+	switch {
+	case err != nil:
+	case hasAddr:
+		err = g.appendVersion(evt, addr, &rec, &r, expired, p.JSON)
+	case !expired:
+		g.changes = append(g.changes, change{add: &rec, body: p.JSON})
+		err = g.set(seqKey(spaceRegular, g.seq), rec.encode())
+	}
+	if err == nil {
+		err = g.set(seqKey(spaceRow, g.seq), r.encode())
+	}
+	if err == nil && !r.gone {
+		err = g.set(seqKey(spaceBody, g.seq), p.JSON)
+	}
+	if err == nil {
+		err = g.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	g.ids[id] = struct{}{}
+	e := recent{body: p.JSON, entry: mostro.Entry{Seq: g.seq, Event: evt,
+		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}}
+	if r.gone {
+		e = recent{entry: mostro.Entry{Seq: g.seq}} // moves the head, holds nothing to read
+	}
+	g.entries = append(g.entries, e)
+	if r.archived {
+		return g.seq, Archived, nil
+	}
+	return g.seq, Added, nil
+}
+
+// appendVersion places a version of an address: newest wins, equal times by
+// lowest id (NIP-01).
+func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r *row, expired bool, body []byte) error {
+	now, err := g.addressState(evt, addr, rec.pubkey)
+	if err != nil {
+		return err
+	}
+	if now.space != 0 {
+		r.previous = now.rec.chain
+		if !newer(rec, &now.rec) {
+			r.archived = true
+			now.rec.chain = rec.seq
+			if now.space == spaceNewest {
+				g.changes = append(g.changes, change{chainOf: now.rec.id, chain: rec.seq})
+			}
+			return g.set(addressKey(now.space, addr), now.rec.encode())
+		}
+	}
+	c := change{}
+	if now.space == spaceNewest {
+		c.remove = now.rec.id
+	}
+	space := byte(spaceNewest)
+	if expired {
+		space = spaceHidden
+	} else {
+		c.add, c.body = rec, body
+	}
+	g.changes = append(g.changes, c)
+	if now.space != 0 && now.space != space {
+		if err := g.del(addressKey(now.space, addr)); err != nil {
+			return err
+		}
+	}
+	*now = addressState{rec: *rec, space: space}
+	return g.set(addressKey(space, addr), rec.encode())
+}
+
+func newer(a, b *record) bool {
+	if a.createdAt != b.createdAt {
+		return a.createdAt > b.createdAt
+	}
+	return string(a.id[:]) < string(b.id[:])
+}
+
+// addressState finds the newest version of an address: in this group, in
+// memory, or hidden on disk.
+func (g *grouping) addressState(evt *nostr.Event, addr address, pubkey [32]byte) (*addressState, error) {
+	if s, ok := g.newest[addr]; ok {
+		return s, nil
+	}
+	s := &addressState{}
+	g.newest[addr] = s
+	if rec, ok := g.st.live.recordAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
+		s.rec, s.space = rec, spaceNewest
+		return s, nil
+	}
+	item, err := g.txn.Get(addressKey(spaceHidden, addr))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.space = spaceHidden
+	return s, item.Value(func(v []byte) (err error) { s.rec, err = decodeRecord(v); return err })
+}
+
+// held says whether an id is in the log.
+func (g *grouping) held(id [32]byte) (uint64, bool, error) {
+	if _, ok := g.ids[id]; ok {
+		return 0, true, nil
+	}
+	g.st.live.mu.RLock()
+	n, ok := g.st.live.byID[id]
+	var seq uint64
+	if ok {
+		seq = g.st.live.slots[n].seq
+	}
+	g.st.live.mu.RUnlock()
+	if ok {
+		return seq, true, nil
+	}
+	item, err := g.txn.Get(idKey(id))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return seq, true, item.Value(func(v []byte) error { seq = binary.BigEndian.Uint64(v); return nil })
+}
+
+// apply brings the live index up to what was committed.
+func (g *grouping) apply() {
+	g.st.tombs.Add(g.tombs)
+	l := g.st.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range g.changes {
+		if c.remove != ([32]byte{}) {
+			if n, ok := l.byID[c.remove]; ok {
+				l.remove(n)
+			}
+		}
+		if c.add != nil {
+			l.add(*c.add, c.body)
+		}
+		if c.chainOf != ([32]byte{}) {
+			if n, ok := l.byID[c.chainOf]; ok {
+				l.slots[n].chain = c.chain
+			}
+		}
+	}
+}
+
+// effectiveExpiration is the event's NIP-40 expiration, or the end of a mail's
+// life where it names none; 0 for none.
+func effectiveExpiration(p *pending) int64 {
+	if at := expirationOf(p.Event); at > 0 {
+		return at
+	}
+	if mostro.IsMail(p.Event.Kind) {
+		return p.ReceivedAt.Add(mailLife).Unix()
+	}
+	return 0
+}
+
+// expirationOf is the value of the first expiration tag, 0 for none or an
+// unreadable one.
+func expirationOf(evt *nostr.Event) int64 {
+	for _, t := range evt.Tags {
+		if len(t) > 1 && t[0] == "expiration" {
+			at, err := strconv.ParseInt(t[1], 10, 64)
+			if err != nil || at < 0 {
+				return 0
+			}
+			return min(at, math.MaxInt64/2)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,493 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// ErrFilter is a filter that the relay does not answer: a tag name that is not
+// a single letter (NIP-01 indexes no others).
+var ErrFilter = errors.New("unsupported filter")
+
+// condition is a filter in the interned numbers of the live index.
+type condition struct {
+	kinds        []uint16 // nil: any
+	authors      []uint32 // nil: any
+	tags         []tagCondition
+	since, until int64
+	upTo         uint64
+}
+
+type tagCondition struct {
+	letter byte
+	terms  []uint32
+	set    map[uint32]struct{} // of terms, where there are many
+}
+
+// manyValues is from how many values on a set is looked up instead of scanned.
+const manyValues = 16
+
+// condition resolves a filter; none is true when no live event can match. The
+// caller holds mu.
+func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, err error) {
+	c = condition{until: maxTime, upTo: upTo}
+	if f.Since != nil {
+		c.since = int64(*f.Since)
+	}
+	if f.Until != nil {
+		c.until = min(int64(*f.Until), maxTime)
+	}
+	for name := range f.Tags {
+		if len(name) != 1 || !isLetter(name[0]) {
+			return c, false, fmt.Errorf("%w: #%.20s is not a single letter", ErrFilter, name)
+		}
+	}
+	if c.since > c.until || f.IDs != nil && len(f.IDs) == 0 {
+		return c, true, nil
+	}
+	if f.Kinds != nil {
+		c.kinds = make([]uint16, 0, len(f.Kinds))
+		for _, k := range f.Kinds {
+			if k >= 0 && k <= 65535 && l.kinds[uint16(k)] != nil && !slices.Contains(c.kinds, uint16(k)) {
+				c.kinds = append(c.kinds, uint16(k))
+			}
+		}
+		none = none || len(c.kinds) == 0
+	}
+	if f.Authors != nil {
+		c.authors = make([]uint32, 0, len(f.Authors))
+		for _, a := range f.Authors {
+			if n, ok := l.authors.ids[lowerHex32(a)]; ok {
+				c.authors = append(c.authors, n)
+			}
+		}
+		c.authors = distinct(c.authors)
+		none = none || len(c.authors) == 0
+	}
+	for name, values := range f.Tags {
+		if values == nil {
+			continue
+		}
+		t := tagCondition{letter: name[0], terms: make([]uint32, 0, len(values))}
+		for _, v := range values {
+			if n, ok := l.terms.ids[name+v]; ok {
+				t.terms = append(t.terms, n)
+			}
+		}
+		t.terms = distinct(t.terms)
+		if len(t.terms) > manyValues {
+			t.set = make(map[uint32]struct{}, len(t.terms))
+			for _, n := range t.terms {
+				t.set[n] = struct{}{}
+			}
+		}
+		none = none || len(t.terms) == 0
+		c.tags = append(c.tags, t)
+	}
+	return c, none, nil
+}
+
+func distinct(s []uint32) []uint32 {
+	if len(s) < 2 {
+		return s
+	}
+	slices.Sort(s)
+	return slices.Compact(s)
+}
+
+// lowerHex32 parses 64 lower-case hex digits; anything else gives a value that
+// no event has (a public key of zeros is not on the curve).
+func lowerHex32(s string) (out [32]byte) {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return [32]byte{}
+		}
+	}
+	out, err := parseHex32(s)
+	if err != nil {
+		return [32]byte{}
+	}
+	return out
+}
+
+// plan is a set of postings whose union holds every match, and what belonging
+// to them already proves.
+type plan struct {
+	postings       []*posting
+	size           int
+	kinds, authors bool   // proven by membership
+	letters        string // tag conditions proven by membership
+	disjoint       bool   // no event is in two of the postings
+}
+
+// maxPostings bounds the postings merged for one filter: beyond it a coarser
+// plan is taken.
+const maxPostings = 2048
+
+// plan chooses the smallest set of postings. The caller holds mu.
+func (l *live) plan(c *condition) plan {
+	var best plan
+	consider := func(p plan) {
+		for _, q := range p.postings {
+			p.size += q.n
+		}
+		if best.postings == nil || p.size < best.size || p.size == best.size && p.proves() > best.proves() {
+			best = p
+		}
+	}
+	kinds := c.kinds
+	if kinds == nil {
+		kinds = make([]uint16, 0, len(l.kinds))
+		for k := range l.kinds {
+			kinds = append(kinds, k)
+		}
+	}
+	all := plan{postings: []*posting{}, kinds: true, disjoint: true}
+	for _, k := range kinds {
+		all.postings = append(all.postings, l.kinds[k])
+	}
+	consider(all)
+	if c.authors != nil && len(kinds)*len(c.authors) <= maxPostings {
+		p := plan{postings: []*posting{}, kinds: true, authors: true, disjoint: true}
+		for _, a := range c.authors {
+			if c.kinds == nil {
+				p.postings = append(p.postings, &l.authors.postings[a])
+				continue
+			}
+			for _, k := range kinds {
+				p.add(l.combos[combo{k, a, none, none}])
+			}
+		}
+		consider(p)
+	}
+	var s, f *tagCondition
+	for i := range c.tags {
+		t := &c.tags[i]
+		p := plan{postings: []*posting{}, letters: string(t.letter), disjoint: len(t.terms) == 1}
+		if len(t.terms) <= maxPostings {
+			for _, n := range t.terms {
+				p.add(&l.terms.postings[n])
+			}
+			p.kinds = c.kinds == nil
+			consider(p)
+		}
+		switch t.letter {
+		case 's':
+			s = t
+		case 'f':
+			f = t
+		}
+	}
+	if s == nil {
+		return best
+	}
+	if len(kinds)*len(s.terms) <= maxPostings {
+		p := plan{postings: []*posting{}, kinds: true, letters: "s", disjoint: len(s.terms) == 1}
+		for _, k := range kinds {
+			for _, n := range s.terms {
+				p.add(l.combos[combo{k, none, n, none}])
+			}
+		}
+		consider(p)
+	}
+	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
+		p := plan{postings: []*posting{}, kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
+		for _, k := range kinds {
+			for _, a := range c.authors {
+				for _, n := range s.terms {
+					p.add(l.combos[combo{k, a, n, none}])
+				}
+			}
+		}
+		consider(p)
+	}
+	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
+		p := plan{postings: []*posting{}, kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
+		for _, k := range kinds {
+			for _, n := range s.terms {
+				for _, m := range f.terms {
+					p.add(l.combos[combo{k, none, n, m}])
+				}
+			}
+		}
+		consider(p)
+	}
+	return best
+}
+
+func (p *plan) add(q *posting) {
+	if q != nil && q.n > 0 {
+		p.postings = append(p.postings, q)
+	}
+}
+
+// proves counts what membership proves, to prefer the plan that leaves least
+// to check.
+func (p *plan) proves() int {
+	n := len(p.letters)
+	if p.kinds {
+		n++
+	}
+	if p.authors {
+		n++
+	}
+	return n
+}
+
+// exact says that every item of the plan within the time range matches.
+func (p *plan) exact(c *condition) bool {
+	return (p.kinds || c.kinds == nil) && (p.authors || c.authors == nil) && p.provesTags(c) && c.upTo == 0
+}
+
+func (p *plan) provesTags(c *condition) bool {
+	for i := range c.tags {
+		if !slices.Contains([]byte(p.letters), c.tags[i].letter) {
+			return false
+		}
+	}
+	return true
+}
+
+// matches checks what the plan has not proven. Time is the walk's business.
+func (c *condition) matches(s *slot, p *plan) bool {
+	if c.upTo != 0 && s.seq > c.upTo {
+		return false
+	}
+	if !p.kinds && c.kinds != nil && !slices.Contains(c.kinds, s.kind) {
+		return false
+	}
+	if !p.authors && c.authors != nil {
+		if _, ok := slices.BinarySearch(c.authors, s.author); !ok {
+			return false
+		}
+	}
+tags:
+	for i := range c.tags {
+		t := &c.tags[i]
+		if len(p.letters) > 0 && (p.letters[0] == t.letter || len(p.letters) > 1 && p.letters[1] == t.letter) {
+			continue
+		}
+		if t.set != nil {
+			for _, n := range s.terms {
+				if _, ok := t.set[n]; ok {
+					continue tags
+				}
+			}
+			return false
+		}
+		for _, n := range s.terms {
+			for _, want := range t.terms {
+				if n == want {
+					continue tags
+				}
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// walk calls fn for each match, newest first, until it returns false. The
+// caller holds mu.
+func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
+	m := merge{less: l.less}
+	for _, q := range p.postings {
+		m.push(q.newest(c.until))
+	}
+	var last item
+	var any bool
+	for n := 1; ; n++ {
+		it, ok := m.next()
+		if !ok || it.createdAt() < c.since {
+			return nil
+		}
+		if n%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if any && it == last { // in two postings
+			continue
+		}
+		last, any = it, true
+		if c.matches(&l.slots[it.slot()], p) && !fn(it) {
+			return nil
+		}
+	}
+}
+
+// merge walks several cursors as one, newest first.
+type merge struct {
+	less order
+	heap []head
+}
+
+type head struct {
+	item item
+	cur  cursor
+}
+
+func (m *merge) push(c cursor) {
+	it, ok := c.item()
+	if !ok {
+		return
+	}
+	m.heap = append(m.heap, head{it, c})
+	for i := len(m.heap) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !m.less(m.heap[up].item, m.heap[i].item) {
+			break
+		}
+		m.heap[up], m.heap[i] = m.heap[i], m.heap[up]
+		i = up
+	}
+}
+
+func (m *merge) next() (item, bool) {
+	if len(m.heap) == 0 {
+		return 0, false
+	}
+	top := &m.heap[0]
+	it := top.item
+	top.cur.next()
+	if next, ok := top.cur.item(); ok {
+		top.item = next
+	} else {
+		last := len(m.heap) - 1
+		m.heap[0] = m.heap[last]
+		m.heap = m.heap[:last]
+	}
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= len(m.heap) {
+			break
+		}
+		if child+1 < len(m.heap) && m.less(m.heap[child].item, m.heap[child+1].item) {
+			child++
+		}
+		if !m.less(m.heap[i].item, m.heap[child].item) {
+			break
+		}
+		m.heap[i], m.heap[child] = m.heap[child], m.heap[i]
+		i = child
+	}
+	return it, true
+}
+
+// byIDs collects the matches of a filter that names ids, newest first.
+func (l *live) byIDs(f nostr.Filter, c *condition) []item {
+	var items []item
+	for _, id := range f.IDs {
+		n, ok := l.byID[lowerHex32(id)]
+		if !ok {
+			continue
+		}
+		s := &l.slots[n]
+		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && c.matches(s, &plan{}) {
+			items = append(items, makeItem(s.createdAt, n))
+		}
+	}
+	slices.SortFunc(items, func(a, b item) int {
+		switch {
+		case a == b:
+			return 0
+		case l.less(a, b):
+			return 1
+		}
+		return -1
+	})
+	return slices.Compact(items)
+}
+
+// Query appends to dst the live events that match f and were appended at or
+// before log position upTo (0: the head), newest first, equal times by lowest
+// id, at most limit of them. f.Limit and f.Search are not looked at. It
+// returns ErrFilter for a filter it cannot answer.
+func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
+	l := st.live
+	l.expire(st.now().Unix())
+	first := len(dst)
+	missing := false
+	take := func(it item) bool {
+		s := &l.slots[it.slot()]
+		dst = append(dst, Found{Seq: s.seq, JSON: s.body})
+		missing = missing || s.body == nil
+		return len(dst)-first < limit
+	}
+	if limit <= 0 {
+		return dst, nil
+	}
+	l.mu.RLock()
+	c, none, err := l.condition(f, upTo)
+	switch {
+	case err != nil || none:
+	case f.IDs != nil:
+		for _, it := range l.byIDs(f, &c) {
+			if !take(it) {
+				break
+			}
+		}
+	default:
+		p := l.plan(&c)
+		err = l.walk(ctx, &c, &p, take)
+	}
+	l.mu.RUnlock()
+	if err != nil {
+		return dst[:first], err
+	}
+	if missing {
+		return st.loadBodies(dst, first)
+	}
+	return dst, nil
+}
+
+// Count is the exact number of live events that match any of the filters.
+func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) {
+	l := st.live
+	l.expire(st.now().Unix())
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var seen map[item]struct{} // only where several filters may count one event twice
+	if len(filters) > 1 {
+		seen = make(map[item]struct{})
+	}
+	total := 0
+	count := func(it item) bool {
+		if seen != nil {
+			if _, ok := seen[it]; ok {
+				return true
+			}
+			seen[it] = struct{}{}
+		}
+		total++
+		return true
+	}
+	for _, f := range filters {
+		c, none, err := l.condition(f, 0)
+		if err != nil {
+			return 0, err
+		}
+		if none {
+			continue
+		}
+		if f.IDs != nil {
+			for _, it := range l.byIDs(f, &c) {
+				count(it)
+			}
+			continue
+		}
+		p := l.plan(&c)
+		if seen == nil && p.disjoint && p.exact(&c) {
+			for _, q := range p.postings {
+				total += q.before(c.until+1) - q.before(c.since)
+			}
+			continue
+		}
+		if err := l.walk(ctx, &c, &p, count); err != nil {
+			return 0, err
+		}
+	}
+	return total, nil
+}

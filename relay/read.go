@@ -1,0 +1,191 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// ringSize is how many of the newest entries stay in memory, parsed, so that
+// the readers that keep up read no disk and parse nothing twice.
+const ringSize = 4096
+
+// ring holds the newest entries. Its content for seq is at seq % ringSize.
+type ring struct {
+	from    uint64 // oldest seq that may be held
+	entries []recent
+}
+
+type recent struct {
+	entry mostro.Entry
+	body  []byte
+}
+
+func newRing(head uint64) ring {
+	return ring{from: head + 1, entries: make([]recent, ringSize)}
+}
+
+// Head is the greatest seq appended so far, 0 for an empty log.
+func (st *Store) Head() uint64 { return st.head.Load() }
+
+// Wait returns nil once the head is greater than seq, or an error when ctx
+// ends or the store is closed or dead.
+func (st *Store) Wait(ctx context.Context, seq uint64) error {
+	for {
+		st.headMu.Lock()
+		moved := st.moved
+		st.headMu.Unlock()
+		if st.head.Load() > seq {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-st.dead:
+			return st.fatal
+		case <-st.closing:
+			return ErrClosed
+		}
+	}
+}
+
+// publish makes committed entries visible to readers.
+func (st *Store) publish(entries []recent) {
+	if len(entries) == 0 {
+		return
+	}
+	st.headMu.Lock()
+	for _, e := range entries {
+		st.ring.entries[e.entry.Seq%ringSize] = e
+	}
+	head := entries[len(entries)-1].entry.Seq
+	if head >= ringSize && st.ring.from < head-ringSize+1 {
+		st.ring.from = head - ringSize + 1
+	}
+	st.head.Store(head)
+	close(st.moved)
+	st.moved = make(chan struct{})
+	st.headMu.Unlock()
+}
+
+// forget drops erased entries from the ring.
+func (st *Store) forget(seqs []uint64) {
+	st.headMu.Lock()
+	defer st.headMu.Unlock()
+	for _, seq := range seqs {
+		if r := &st.ring.entries[seq%ringSize]; r.entry.Seq == seq {
+			*r = recent{}
+		}
+	}
+}
+
+// Read calls fn for each readable entry with Seq > after, ascending, up to the
+// head at the time of the call. Entries whose body is gone are skipped.
+func (st *Store) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	return st.ReadRaw(ctx, after, func(e mostro.Entry, _ []byte) error { return fn(e) })
+}
+
+// ReadRaw is Read with the stored body of each entry, to be sent unchanged and
+// never written to.
+func (st *Store) ReadRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) error {
+	head := st.head.Load()
+	for after < head {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		batch, last, err := st.recentAfter(after, head)
+		if err != nil {
+			return err
+		}
+		for _, e := range batch {
+			if err := fn(e.entry, e.body); err != nil {
+				return err
+			}
+		}
+		after = last
+	}
+	return nil
+}
+
+// readBatch bounds how long one read transaction stays open.
+const readBatch = 512
+
+// recentAfter gives the next entries after a seq, from memory or from disk,
+// and the seq up to which that is complete.
+func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, err error) {
+	last = min(after+readBatch, head)
+	st.headMu.Lock()
+	if after+1 >= st.ring.from {
+		for seq := after + 1; seq <= last; seq++ {
+			if e := st.ring.entries[seq%ringSize]; e.entry.Seq == seq {
+				batch = append(batch, e)
+			}
+		}
+		st.headMu.Unlock()
+		return batch, last, nil
+	}
+	st.headMu.Unlock()
+	err = st.db.View(func(txn *badger.Txn) error {
+		bodies := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceBody}})
+		defer bodies.Close()
+		rows := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceRow}})
+		defer rows.Close()
+		rows.Seek(seqKey(spaceRow, after+1))
+		for bodies.Seek(seqKey(spaceBody, after+1)); bodies.Valid(); bodies.Next() {
+			seq := binary.BigEndian.Uint64(bodies.Item().Key()[1:])
+			if seq > last {
+				break
+			}
+			for rows.Valid() && binary.BigEndian.Uint64(rows.Item().Key()[1:]) < seq {
+				rows.Next()
+			}
+			if !rows.Valid() || binary.BigEndian.Uint64(rows.Item().Key()[1:]) != seq {
+				return fmt.Errorf("entry %d: body without a row", seq)
+			}
+			e, err := st.decodeEntry(seq, rows.Item(), bodies.Item())
+			if err != nil {
+				return fmt.Errorf("entry %d: %w", seq, err)
+			}
+			if e.body != nil {
+				batch = append(batch, e)
+			}
+		}
+		return nil
+	})
+	return batch, last, err
+}
+
+func (st *Store) decodeEntry(seq uint64, rowItem, bodyItem *badger.Item) (recent, error) {
+	var r row
+	if err := rowItem.Value(func(v []byte) (err error) { r, err = decodeRow(v); return err }); err != nil {
+		return recent{}, err
+	}
+	if mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
+		return recent{}, nil // unreadable at expiry, erased soon
+	}
+	body, err := bodyItem.ValueCopy(nil)
+	if err != nil {
+		return recent{}, err
+	}
+	evt, err := parseBody(body)
+	if err != nil {
+		return recent{}, err
+	}
+	return recent{body: body, entry: mostro.Entry{
+		Seq: seq, Event: evt, ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Archived: r.archived,
+	}}, nil
+}
+
+func parseBody(body []byte) (*nostr.Event, error) {
+	evt := &nostr.Event{}
+	if err := evt.UnmarshalJSON(body); err != nil {
+		return nil, fmt.Errorf("parse the stored body: %w", err)
+	}
+	return evt, nil
+}

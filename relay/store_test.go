@@ -1,0 +1,604 @@
+package relay
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// testClock is a clock that tests move.
+type testClock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func newTestClock() *testClock { return &testClock{t: time.Unix(1_780_000_000, 0).UTC()} }
+
+func (c *testClock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *testClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+func mustOpenStore(tb testing.TB, dir string, clock *testClock) *Store {
+	tb.Helper()
+	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: 1 << 16})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { st.Close() })
+	return st
+}
+
+func mustCheck(tb testing.TB, st *Store) CheckReport {
+	tb.Helper()
+	r, err := st.Check(context.Background(), false, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, p := range r.Problems {
+		tb.Errorf("check: %s", p)
+	}
+	return r
+}
+
+// unsigned makes an event with a true id and a made-up signature, which the
+// store never looks at.
+func unsigned(author byte, kind int, createdAt int64, content string, tags ...nostr.Tag) *nostr.Event {
+	evt := &nostr.Event{PubKey: strings.Repeat(hex.EncodeToString([]byte{author}), 32), Kind: kind,
+		CreatedAt: nostr.Timestamp(createdAt), Tags: tags, Content: content, Sig: strings.Repeat("0", 128)}
+	if evt.Tags == nil {
+		evt.Tags = nostr.Tags{}
+	}
+	evt.ID = evt.GetID()
+	return evt
+}
+
+func mustAppend(tb testing.TB, st *Store, evt *nostr.Event) Outcome {
+	tb.Helper()
+	_, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: st.now(), Source: mostro.Source{Road: mostro.RoadClient}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+func queryIDs(tb testing.TB, st *Store, f nostr.Filter, limit int) []string {
+	tb.Helper()
+	found, err := st.Query(context.Background(), nil, f, limit, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ids := make([]string, len(found))
+	for i, f := range found {
+		evt, err := parseBody(f.JSON)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		ids[i] = evt.ID
+	}
+	return ids
+}
+
+// oracle is the plainest reading of NIP-01, 09 and 40: all events in order of
+// arrival, looked at from the start for every question.
+type oracle struct {
+	arrivals []*nostr.Event
+	requests []*nostr.Event // deletion requests, in order
+}
+
+func (o *oracle) expired(evt *nostr.Event, now int64) bool {
+	at := expirationOf(evt)
+	return at > 0 && at <= now
+}
+
+// append gives the outcome that the store must give.
+func (o *oracle) append(evt *nostr.Event, now int64) Outcome {
+	for _, have := range o.arrivals {
+		if have.ID == evt.ID {
+			return Duplicate
+		}
+	}
+	if evt.Kind != 5 && o.deleted(evt) {
+		return Deleted
+	}
+	out := Added
+	if o.expired(evt, now) {
+		out = Archived
+	}
+	for _, have := range o.arrivals {
+		if sameAddress(have, evt) && olderThan(evt, have) {
+			out = Archived
+		}
+	}
+	o.arrivals = append(o.arrivals, evt)
+	if evt.Kind == 5 && out == Added {
+		o.requests = append(o.requests, evt)
+	}
+	return out
+}
+
+func sameAddress(a, b *nostr.Event) bool {
+	if a.Kind != b.Kind || a.PubKey != b.PubKey {
+		return false
+	}
+	return nostr.IsReplaceableKind(a.Kind) || nostr.IsAddressableKind(a.Kind) && firstD(a.Tags) == firstD(b.Tags)
+}
+
+func olderThan(a, b *nostr.Event) bool {
+	return a.CreatedAt < b.CreatedAt || a.CreatedAt == b.CreatedAt && a.ID > b.ID
+}
+
+func (o *oracle) deleted(evt *nostr.Event) bool {
+	for _, r := range o.requests {
+		if r.PubKey != evt.PubKey || evt.Kind == 5 {
+			continue
+		}
+		for _, t := range r.Tags {
+			if len(t) < 2 {
+				continue
+			}
+			if t[0] == "e" && t[1] == evt.ID {
+				return true
+			}
+			if t[0] == "a" && evt.CreatedAt <= r.CreatedAt && (nostr.IsReplaceableKind(evt.Kind) && strings.HasPrefix(t[1], fmt.Sprintf("%d:%s:", evt.Kind, evt.PubKey)) ||
+				nostr.IsAddressableKind(evt.Kind) && t[1] == fmt.Sprintf("%d:%s:%s", evt.Kind, evt.PubKey, firstD(evt.Tags))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// live lists what is served at now, newest first, then lowest id.
+func (o *oracle) live(now int64) []*nostr.Event {
+	var out []*nostr.Event
+	for _, evt := range o.arrivals {
+		newest := true
+		for _, other := range o.arrivals {
+			if other != evt && sameAddress(evt, other) && olderThan(evt, other) {
+				newest = false
+			}
+		}
+		if newest && !o.deleted(evt) && !o.expired(evt, now) {
+			out = append(out, evt)
+		}
+	}
+	slices.SortFunc(out, func(a, b *nostr.Event) int {
+		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+func (o *oracle) query(f nostr.Filter, limit int, now int64) []string {
+	ids := []string{}
+	for _, evt := range o.live(now) {
+		if f.Matches(evt) && len(ids) < limit {
+			ids = append(ids, evt.ID)
+		}
+	}
+	return ids
+}
+
+// world makes random events and filters that collide often.
+type world struct {
+	*rand.Rand
+	base  int64
+	known []*nostr.Event
+}
+
+func (w *world) pick(values ...string) string { return values[w.IntN(len(values))] }
+
+func (w *world) event() *nostr.Event {
+	kinds := []int{1, 1059, 0, 10002, 38383, 38383, 38383, 38383, 38386, 30078, 5}
+	kind := kinds[w.IntN(len(kinds))]
+	at := w.base + int64(w.IntN(40))
+	author := byte(1 + w.IntN(3))
+	var tags nostr.Tags
+	if kind == 5 {
+		for range 1 + w.IntN(2) {
+			if len(w.known) == 0 {
+				break
+			}
+			target := w.known[w.IntN(len(w.known))]
+			if w.IntN(2) == 0 {
+				tags = append(tags, nostr.Tag{"e", target.ID})
+			} else {
+				tags = append(tags, nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", target.Kind, target.PubKey, firstD(target.Tags))})
+			}
+		}
+		return unsigned(author, 5, at, "", tags...)
+	}
+	if nostr.IsAddressableKind(kind) && w.IntN(8) > 0 {
+		tags = append(tags, nostr.Tag{"d", w.pick("a", "ab", "abc", "", strings.Repeat("long", 200))})
+	}
+	for range w.IntN(6) {
+		tags = append(tags, nostr.Tag{w.pick("s", "f", "k", "p", "y", "z", "d", "multi"), w.pick("pending", "success", "EUR", "ARS", "buy", "")})
+	}
+	if w.IntN(4) == 0 {
+		tags = append(tags, nostr.Tag{"expiration", strconv.FormatInt(w.base+int64(w.IntN(80))-20, 10)})
+	}
+	if w.IntN(10) == 0 {
+		tags = append(tags, nostr.Tag{"x"})
+	}
+	return unsigned(author, kind, at, w.pick("", "x", "\x01\"\\\n<é>"), tags...)
+}
+
+func (w *world) filter() nostr.Filter {
+	f := nostr.Filter{}
+	if w.IntN(12) == 0 && len(w.known) > 0 {
+		for range 1 + w.IntN(4) {
+			f.IDs = append(f.IDs, w.known[w.IntN(len(w.known))].ID)
+		}
+	}
+	if w.IntN(2) == 0 {
+		for range w.IntN(4) {
+			f.Kinds = append(f.Kinds, []int{1, 0, 38383, 38386, 5, 1059, 4242}[w.IntN(7)])
+		}
+	}
+	if w.IntN(2) == 0 {
+		for range 1 + w.IntN(3) {
+			f.Authors = append(f.Authors, strings.Repeat(fmt.Sprintf("%02x", 1+w.IntN(4)), 32))
+		}
+	}
+	for range w.IntN(4) {
+		if f.Tags == nil {
+			f.Tags = nostr.TagMap{}
+		}
+		name := w.pick("s", "s", "f", "f", "k", "p", "y", "d")
+		var values []string
+		for range 1 + w.IntN(3) {
+			values = append(values, w.pick("pending", "success", "EUR", "ARS", "buy", "", "a", "ab", "nowhere"))
+		}
+		f.Tags[name] = values
+	}
+	if w.IntN(3) == 0 {
+		t := nostr.Timestamp(w.base + int64(w.IntN(40)))
+		f.Since = &t
+	}
+	if w.IntN(3) == 0 {
+		t := nostr.Timestamp(w.base + int64(w.IntN(40)))
+		f.Until = &t
+	}
+	return f
+}
+
+func TestStoreEqualsOracle(t *testing.T) {
+	rounds, steps := 12, 250
+	if testing.Short() {
+		rounds = 4
+	}
+	for round := range rounds {
+		seed := uint64(round) + 1
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			clock := newTestClock()
+			w := &world{Rand: rand.New(rand.NewPCG(seed, 7)), base: clock.now().Unix()}
+			dir := t.TempDir()
+			st := mustOpenStore(t, dir, clock)
+			o := &oracle{}
+			for step := range steps {
+				switch w.IntN(30) {
+				case 0: // restart
+					mustCheck(t, st)
+					if err := st.Close(); err != nil {
+						t.Fatal(err)
+					}
+					st = mustOpenStore(t, dir, clock)
+				case 1:
+					clock.advance(time.Duration(w.IntN(4)) * time.Second)
+				case 2: // the ticker's work, now
+					st.live.expire(clock.now().Unix())
+					st.sweep <- struct{}{}
+				}
+				evt := w.event()
+				if len(w.known) > 0 && w.IntN(10) == 0 {
+					evt = w.known[w.IntN(len(w.known))]
+				}
+				w.known = append(w.known, evt)
+				want := o.append(evt, clock.now().Unix())
+				if got := mustAppend(t, st, evt); got != want {
+					t.Fatalf("step %d: appending %s gives %s, want %s", step, evt, got, want)
+				}
+				for range 3 {
+					f, limit := w.filter(), 1+w.IntN(20)
+					now := clock.now().Unix()
+					if got, want := queryIDs(t, st, f, limit), o.query(f, limit, now); !slices.Equal(got, want) {
+						t.Fatalf("step %d: %s limit %d\n got %v\nwant %v", step, f, limit, got, want)
+					}
+					fs := nostr.Filters{f}
+					if w.IntN(3) == 0 {
+						fs = append(fs, w.filter())
+					}
+					got, err := st.Count(context.Background(), fs)
+					if err != nil {
+						t.Fatal(err)
+					}
+					n := 0
+					for _, evt := range o.live(now) {
+						if fs.Match(evt) {
+							n++
+						}
+					}
+					if got != n {
+						t.Fatalf("step %d: COUNT %s = %d, want %d", step, fs, got, n)
+					}
+				}
+			}
+			mustCheck(t, st)
+		})
+	}
+}
+
+func TestQueryUpTo(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	for i := range 10 {
+		mustAppend(t, st, unsigned(1, 1, 100+int64(i), ""))
+	}
+	found, err := st.Query(context.Background(), nil, nostr.Filter{}, 3, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seqs []uint64
+	for _, f := range found {
+		seqs = append(seqs, f.Seq)
+	}
+	if !slices.Equal(seqs, []uint64{5, 4, 3}) {
+		t.Errorf("got %v, want 5 4 3", seqs)
+	}
+	if _, err := st.Query(context.Background(), nil, nostr.Filter{Tags: nostr.TagMap{"title": {"x"}}}, 3, 0); !errors.Is(err, ErrFilter) {
+		t.Errorf("a filter on a long tag name: %v, want ErrFilter", err)
+	}
+}
+
+func TestReadGivesWhatWasAppended(t *testing.T) {
+	clock := newTestClock()
+	dir := t.TempDir()
+	st := mustOpenStore(t, dir, clock)
+	var want []string
+	for i := range ringSize + 700 {
+		evt := unsigned(byte(1+i%5), 1, int64(i), strconv.Itoa(i))
+		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: clock.now(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://r"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, evt.ID)
+		if i == ringSize+699 {
+			if _, _, err := p.Wait(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read := func(st *Store, after uint64) (ids []string) {
+		err := st.ReadRaw(context.Background(), after, func(e mostro.Entry, body []byte) error {
+			if e.Seq != after+uint64(len(ids))+1 {
+				t.Fatalf("seq %d follows %d", e.Seq, after+uint64(len(ids)))
+			}
+			if !bytes.Equal(body, EncodeEvent(e.Event)) {
+				t.Fatalf("body %s is not its event's", body)
+			}
+			if e.Source.Relay != "wss://r" || !e.ReceivedAt.Equal(clock.now()) {
+				t.Fatalf("entry %+v", e)
+			}
+			ids = append(ids, e.Event.ID)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	for _, after := range []uint64{0, 1, 600, 700, 701, ringSize, ringSize + 699, ringSize + 700} {
+		if got := read(st, after); !slices.Equal(got, want[after:]) {
+			t.Errorf("after %d: %d entries, want %d", after, len(got), len(want)-int(after))
+		}
+	}
+	st.Close()
+	st = mustOpenStore(t, dir, clock)
+	if got := read(st, 0); !slices.Equal(got, want) {
+		t.Errorf("after a restart: %d entries, want %d", len(got), len(want))
+	}
+}
+
+func TestMailIsUnreadableAtExpiry(t *testing.T) {
+	clock := newTestClock()
+	st := mustOpenStore(t, t.TempDir(), clock)
+	now := clock.now().Unix()
+	named := unsigned(1, 1059, now, "secret", nostr.Tag{"p", "x"}, nostr.Tag{"expiration", strconv.FormatInt(now+60, 10)})
+	unnamed := unsigned(1, 14, now, "secret")
+	mustAppend(t, st, named)
+	mustAppend(t, st, unnamed)
+	readable := func() (ids []string) {
+		st.Read(context.Background(), 0, func(e mostro.Entry) error { ids = append(ids, e.Event.ID); return nil })
+		return ids
+	}
+	if got := readable(); len(got) != 2 {
+		t.Fatalf("%d readable, want 2", len(got))
+	}
+	clock.advance(60 * time.Second)
+	if _, err := st.Find(context.Background(), named.ID); !errors.Is(err, mostro.ErrNotFound) {
+		t.Errorf("expired mail: %v, want ErrNotFound", err)
+	}
+	st.live.expire(clock.now().Unix())
+	st.sweep <- struct{}{}
+	mustAppend(t, st, unsigned(2, 1, now, "")) // behind the sweep
+	if got := readable(); len(got) != 2 || got[0] != unnamed.ID {
+		t.Errorf("readable %v, want the unnamed mail and the note", got)
+	}
+	clock.advance(mailLife)
+	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{14}}, 10); len(ids) != 0 {
+		t.Errorf("mail is served after %s", mailLife)
+	}
+	if out := mustAppend(t, st, named); out != Duplicate {
+		t.Errorf("expired mail again: %s, want duplicate", out)
+	}
+	mustCheck(t, st)
+}
+
+func TestDeletionErasesEveryVersion(t *testing.T) {
+	clock := newTestClock()
+	st := mustOpenStore(t, t.TempDir(), clock)
+	var versions []*nostr.Event
+	for i := range 5 {
+		versions = append(versions, unsigned(1, 38383, 100+int64(i), "", nostr.Tag{"d", "x"}))
+	}
+	for _, i := range []int{1, 0, 3, 2, 4} {
+		mustAppend(t, st, versions[i])
+	}
+	mustAppend(t, st, unsigned(2, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"})) // not the author
+	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); len(ids) != 1 {
+		t.Fatal("somebody else deleted the order")
+	}
+	mustAppend(t, st, unsigned(1, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"}))
+	for i, v := range versions {
+		_, err := st.Find(context.Background(), v.ID)
+		if gone := errors.Is(err, mostro.ErrNotFound); gone != (i < 4) {
+			t.Errorf("version %d: %v", i, err)
+		}
+	}
+	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); !slices.Equal(ids, []string{versions[4].ID}) {
+		t.Errorf("served %v, want the version after the deletion", ids)
+	}
+	mustCheck(t, st)
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Run("LockedDirectory", func(t *testing.T) {
+		dir := t.TempDir()
+		mustOpenStore(t, dir, newTestClock())
+		if _, err := OpenStore(StoreConfig{Dir: dir}); !errors.Is(err, ErrLocked) {
+			t.Errorf("%v, want ErrLocked", err)
+		}
+	})
+	t.Run("NewerSchema", func(t *testing.T) {
+		dir := t.TempDir()
+		st := mustOpenStore(t, dir, newTestClock())
+		txn := st.db.NewTransaction(true)
+		if err := errors.Join(txn.Set(keySchema, []byte{0, 0, 0, schemaVersion + 1}), txn.Commit(), st.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenStore(StoreConfig{Dir: dir}); !errors.Is(err, ErrNewerSchema) {
+			t.Errorf("%v, want ErrNewerSchema", err)
+		}
+	})
+	t.Run("ReadOnlyDirectory", func(t *testing.T) {
+		if os.Getuid() == 0 {
+			t.Skip("root may write anywhere")
+		}
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenStore(StoreConfig{Dir: filepath.Join(dir, "sub")}); !errors.Is(err, ErrReadOnly) {
+			t.Errorf("%v, want ErrReadOnly", err)
+		}
+	})
+}
+
+// TestCheckFinds breaks a store by hand, each in one way, and expects Check to
+// say so.
+func TestCheckFinds(t *testing.T) {
+	for name, harm := range map[string]func(*Store){
+		"MissingBody":   func(st *Store) { harmDelete(st, seqKey(spaceBody, 2)) },
+		"MissingRow":    func(st *Store) { harmDelete(st, seqKey(spaceRow, 2)) },
+		"MissingID":     func(st *Store) { id, _ := parseHex32(unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
+		"MissingRecord": func(st *Store) { harmDelete(st, seqKey(spaceRegular, 1)) },
+		"MissingNewest": func(st *Store) {
+			pk, _ := parseHex32(unsigned(1, 1, 1, "").PubKey)
+			harmDelete(st, addressKey(spaceNewest, makeAddress(38383, pk, "x")))
+		},
+		"LostFromIndex": func(st *Store) { st.live.remove(0) },
+		"LostFromPosting": func(st *Store) {
+			p := st.live.kinds[1]
+			p.few, p.n = nil, 0
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := mustOpenStore(t, t.TempDir(), newTestClock())
+			mustAppend(t, st, unsigned(1, 1, 1, ""))
+			mustAppend(t, st, unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}, nostr.Tag{"s", "pending"}))
+			mustCheck(t, st)
+			harm(st)
+			r, err := st.Check(context.Background(), false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Total == 0 {
+				t.Error("Check finds nothing")
+			}
+		})
+	}
+}
+
+func harmDelete(st *Store, key []byte) {
+	txn := st.db.NewTransaction(true)
+	if err := errors.Join(txn.Delete(key), txn.Commit()); err != nil {
+		panic(err)
+	}
+}
+
+func TestEncodeEventRoundTrips(t *testing.T) {
+	w := &world{Rand: rand.New(rand.NewPCG(1, 1)), base: 1_780_000_000}
+	for range 2000 {
+		evt := w.event()
+		body := EncodeEvent(evt)
+		got, err := parseBody(body)
+		if err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		if got.GetID() != evt.ID || got.ID != evt.ID || got.Sig != evt.Sig {
+			t.Fatalf("%s is not %s", body, evt)
+		}
+	}
+}
+
+func TestCloseWhileAppending(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 10_000 {
+				_, _, err := st.Append(context.Background(), Arrival{Event: unsigned(byte(w+1), 1, int64(i), ""), ReceivedAt: st.now()})
+				if errors.Is(err, ErrClosed) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for st.Head() < 50 {
+		if err := st.Wait(context.Background(), st.Head()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if err := st.Wait(context.Background(), st.Head()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Wait after Close: %v, want ErrClosed", err)
+	}
+}
