@@ -265,7 +265,7 @@ func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
 		}
 		return res
 	}
-	out, ok, reason := s.settle(ctx, l.a.pending)
+	out, ok, reason := s.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
 	if !ok {
 		res.Reason = reason
 		return res
