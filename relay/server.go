@@ -330,11 +330,7 @@ func (s *Server) check(a *admission) bool {
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
 		return a.refuse("invalid: the signature is wrong")
 	}
-	body, err := evt.MarshalJSON()
-	if err != nil {
-		return a.refuse("error: the event cannot be encoded")
-	}
-	a.json = body
+	a.json = EncodeEvent(evt)
 	return true
 }
 
