@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -239,22 +241,29 @@ func TestImportStreams(t *testing.T) {
 	}()
 	io.WriteString(pw, ndjson(t, testOrder(t, "0", now(), "pending")))
 	<-done
-	// net/http/httptest's recorder sends everything first; raw TCP as well.
-	var bad bytes.Buffer
-	for range 100_000 {
-		bad.WriteString("x\n")
-	}
-	raw, err := http.NewRequest("POST", r.http.URL+"/api/v1/import", &bad)
+}
+
+func TestImportDoesNotWaitForAClientThatReadsLast(t *testing.T) {
+	r := startRelay(t, nil)
+	nc, err := net.Dial("tcp", r.http.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(raw)
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	// More results than the socket's buffers hold, before the last line is sent.
+	const lines = 100_000
+	body := strings.Repeat("x"+strings.Repeat(" ", 300)+"\n", lines)
+	fmt.Fprintf(nc, "POST /api/v1/import HTTP/1.1\r\nHost: relay.test\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
+	if _, err := io.WriteString(nc, body); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil || bytes.Count(b, []byte("\n")) != 100_001 {
+	if err != nil || bytes.Count(b, []byte("\n")) != lines+1 || !bytes.Contains(b, []byte(`"rejected":100000}}`)) {
 		t.Errorf("%d lines, %v", bytes.Count(b, []byte("\n")), err)
 	}
 }

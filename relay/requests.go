@@ -421,7 +421,7 @@ func (c *conn) handleCount() {
 	}
 	for i := range filters {
 		if filters[i].Search != "" {
-			c.closed(id, "unsupported: searches are not counted")
+			c.refuseRequest(id, "unsupported: searches are not counted")
 			return
 		}
 	}
@@ -429,7 +429,7 @@ func (c *conn) handleCount() {
 	n, err := c.srv.cfg.Store.Count(c.srv.ctx, filters)
 	if err != nil {
 		c.srv.cfg.Log.Error("count", "err", err)
-		c.closed(id, "error: the store could not be asked")
+		c.refuseRequest(id, "error: the store could not be asked")
 		return
 	}
 	c.reply(func(dst []byte) []byte { return appendCount(dst, id, n) })
@@ -490,13 +490,11 @@ func (c *conn) handleAuth() {
 	case len(c.authd) >= maxAuthKeys && !c.authd[evt.PubKey]:
 		k.reason = "restricted: too many keys on one connection"
 	default:
-		// Copied, since admissions under way read the old map.
-		authd := make(map[string]bool, len(c.authd)+1)
-		for key := range c.authd {
-			authd[key] = true
+		if c.authd == nil {
+			c.authd = make(map[string]bool)
 		}
-		authd[strings.Clone(evt.PubKey)] = true
-		c.authd, k.ok = authd, true
+		c.authd[strings.Clone(evt.PubKey)] = true
+		k.ok = true
 	}
 	c.answer(k)
 }

@@ -152,9 +152,9 @@ func New(cfg Config) (*Server, error) {
 	mux.Handle("/", cfg.Fallback)
 	mux.HandleFunc("POST /api/v1/import", s.serveImport)
 	s.khatru.SetRouter(mux)
-	s.khatru.RejectEvent = append(s.khatru.RejectEvent, refusing(s.refuseProtected))
-	s.khatru.StoreEvent = append(s.khatru.StoreEvent, storing(s.enqueue))
-	s.khatru.ReplaceEvent = append(s.khatru.ReplaceEvent, storing(s.enqueue))
+	s.khatru.RejectEvent = append(s.khatru.RejectEvent, s.refusing(s.refuseProtected))
+	s.khatru.StoreEvent = append(s.khatru.StoreEvent, s.storing(s.enqueue))
+	s.khatru.ReplaceEvent = append(s.khatru.ReplaceEvent, s.storing(s.enqueue))
 	s.khatru.OnEphemeralEvent = append(s.khatru.OnEphemeralEvent, s.offerEphemeral)
 	return s, nil
 }
@@ -301,9 +301,20 @@ func (a *admission) Value(key any) any {
 	return a.Context.Value(key)
 }
 
+// caught turns a panic on the way of one event into a refusal: one client's
+// message must not end a process that holds others' money. It is deferred.
+func (s *Server) caught(refuse func(reason string)) {
+	if p := recover(); p != nil {
+		s.met.panics.Inc()
+		s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
+		refuse("error: internal error")
+	}
+}
+
 // check does all that needs no order between events: policy, quota, id, what
 // is held already, signature. It says whether the event may go on to submit.
-func (s *Server) check(a *admission) bool {
+func (s *Server) check(a *admission) (more bool) {
+	defer s.caught(func(reason string) { more = a.refuse(reason) })
 	evt := a.evt
 	if reason := s.cfg.Policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
 		return a.refuse(reason)
@@ -349,13 +360,7 @@ func (a *admission) refuse(reason string) bool {
 
 // submit sends a checked event through khatru's hooks into the store's queue.
 func (s *Server) submit(a *admission) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.met.panics.Inc()
-			s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
-			a.refuse("error: internal error")
-		}
-	}()
+	defer s.caught(func(reason string) { a.refuse(reason) })
 	_, err := s.khatru.AddEvent(a, a.evt)
 	switch {
 	case a.pending != nil, a.reason != "":
@@ -367,36 +372,21 @@ func (s *Server) submit(a *admission) {
 }
 
 // refusing makes a khatru hook of a check: it recovers and refuses.
-func refusing(check func(*admission) string) func(context.Context, *nostr.Event) (bool, string) {
+func (s *Server) refusing(check func(*admission) string) func(context.Context, *nostr.Event) (bool, string) {
 	return func(ctx context.Context, _ *nostr.Event) (reject bool, msg string) {
-		defer func() {
-			if recover() != nil {
-				reject, msg = true, "error: internal error"
-			}
-		}()
-		a, ok := ctx.Value(admissionKey{}).(*admission)
-		if !ok {
-			return true, "error: internal error"
-		}
-		msg = check(a)
+		defer s.caught(func(reason string) { reject, msg = true, reason })
+		msg = check(ctx.Value(admissionKey{}).(*admission))
 		return msg != "", msg
 	}
 }
 
-// storing makes a khatru hook of a step that takes the event over. It answers
-// ErrDupEvent, on which khatru does nothing more of its own.
-func storing(step func(*admission) error) func(context.Context, *nostr.Event) error {
+// storing makes a khatru hook of a step that takes the event over. It recovers
+// and refuses; else it answers ErrDupEvent, on which khatru does nothing more
+// of its own.
+func (s *Server) storing(step func(*admission) error) func(context.Context, *nostr.Event) error {
 	return func(ctx context.Context, _ *nostr.Event) (err error) {
-		defer func() {
-			if recover() != nil {
-				err = errors.New("error: internal error")
-			}
-		}()
-		a, ok := ctx.Value(admissionKey{}).(*admission)
-		if !ok {
-			return errors.New("error: internal error")
-		}
-		if err := step(a); err != nil {
+		defer s.caught(func(reason string) { err = errors.New(reason) })
+		if err := step(ctx.Value(admissionKey{}).(*admission)); err != nil {
 			return err
 		}
 		return eventstore.ErrDupEvent
@@ -426,10 +416,7 @@ func (s *Server) enqueue(a *admission) error {
 }
 
 func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
-	a, ok := ctx.Value(admissionKey{}).(*admission)
-	if !ok {
-		return
-	}
+	a := ctx.Value(admissionKey{}).(*admission)
 	if !s.dispatch.offer(evt, a.json) {
 		a.refuse("rate-limited: too many ephemeral events at once")
 		return
