@@ -318,18 +318,20 @@ func (s *Server) check(a *admission) bool {
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
 		// The id being right, what is held under it is this very event. What is
-		// held and not readable may have been deleted: the store has to say.
+		// held and not readable was deleted, or is mail that has expired.
 		held, err := s.cfg.Store.Has(a, evt.ID)
 		if err != nil {
 			return a.refuse("error: the store could not be asked")
 		}
 		if held {
 			_, err := s.cfg.Store.Find(a, evt.ID)
-			if err == nil {
+			switch {
+			case err == nil, errors.Is(err, mostro.ErrNotFound) && a.source.Road == mostro.RoadSelf:
 				a.ok, a.reason, a.out = true, reasonDuplicate, Duplicate
 				return false
-			}
-			if !errors.Is(err, mostro.ErrNotFound) {
+			case errors.Is(err, mostro.ErrNotFound):
+				return a.refuse(reasonGone)
+			default:
 				return a.refuse("error: the store could not be asked")
 			}
 		}
@@ -349,6 +351,7 @@ const (
 	reasonDuplicate = "duplicate: already have this event"
 	reasonOlder     = "duplicate: a newer version is held"
 	reasonDeleted   = "blocked: deleted by its author"
+	reasonGone      = "blocked: deleted by its author, or expired"
 	reasonStore     = "error: the event could not be stored"
 )
 
