@@ -85,10 +85,11 @@ func jsonWhole(raw json.RawMessage) *int64 { return wholeNumber(jsonText(raw)) }
 
 // finite reads a number that is finite and not negative. Means are floats of
 // the publisher's own making, so an exponent is fine here; text that ParseFloat
-// alone reads ("Inf", "0x1p3", "1_0") is not.
+// alone reads ("Inf", "0x1p3", "1_0") is not. The longest float64 in Rust's
+// Display has 327 characters before its 17 digits end.
 func finite(text string) *float64 {
 	text = strings.TrimSpace(text)
-	if text == "" || len(text) > maxDecimalText || strings.Trim(text, "+-.0123456789eE") != "" {
+	if text == "" || len(text) > 400 || strings.Trim(text, "+-.0123456789eE") != "" {
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
