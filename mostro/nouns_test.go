@@ -105,7 +105,7 @@ func TestParseInfo(t *testing.T) {
 		}
 	})
 	t.Run("transport", func(t *testing.T) {
-		for tag, want := range map[string]int{`["a","b"]`: 1, `["protocol_version","2"]`: 2, `["protocol_versions","2"]`: 2, `["protocol_version","two"]`: 0, `["protocol_version","999"]`: 0} {
+		for tag, want := range map[string]int{`["protocol_version","0"]`: 0, `["a","b"]`: 1, `["protocol_version","2"]`: 2, `["protocol_versions","2"]`: 2, `["protocol_version","two"]`: 0, `["protocol_version","999"]`: 0} {
 			if got, err := ParseInfo(event(t, KindInfo, `[`+d+`,["z","info"],`+tag+`]`)); err != nil || got.ProtocolVersion != want {
 				t.Errorf("%s: %d, %v; want %d", tag, got.ProtocolVersion, err, want)
 			}
