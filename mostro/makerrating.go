@@ -54,17 +54,19 @@ func makerRating(values []string, platform string) *MakerRating {
 	return &r
 }
 
-// ratingFields gives the fields of the JSON in a rating's first value.
+// ratingFields gives the fields of the JSON in a rating's first value: an
+// object, or the array ["rating", object].
 func ratingFields(text string) map[string]json.RawMessage {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal([]byte(text), &fields) == nil {
-		return fields
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, "[") {
+		var pair []json.RawMessage
+		if json.Unmarshal([]byte(text), &pair) != nil || len(pair) < 2 || jsonText(pair[0]) != "rating" {
+			return nil
+		}
+		text = string(pair[1])
 	}
-	var pair []json.RawMessage
-	var name string
-	if json.Unmarshal([]byte(text), &pair) != nil || len(pair) < 2 ||
-		json.Unmarshal(pair[0], &name) != nil || name != "rating" ||
-		json.Unmarshal(pair[1], &fields) != nil {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal([]byte(text), &fields) != nil {
 		return nil
 	}
 	return fields
@@ -73,7 +75,7 @@ func ratingFields(text string) map[string]json.RawMessage {
 // jsonText gives a JSON number or string as text.
 func jsonText(raw json.RawMessage) string {
 	var s string
-	if json.Unmarshal(raw, &s) == nil {
+	if len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &s) == nil {
 		return strings.TrimSpace(s)
 	}
 	return string(raw)
