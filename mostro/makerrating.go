@@ -107,7 +107,7 @@ func finite(text string) *float64 {
 // mostroRating writes the value of a pending order's rating tag as Mostro
 // does: keys in alphabetical order, the mean as serde writes a float (0.0 with
 // no reviews), "{}" when nothing is known of the maker. What alone is unknown
-// is left out.
+// is left out, and so is a mean on another scale than Mostro's.
 func mostroRating(r *MakerRating) string {
 	if r == nil {
 		return "{}"
@@ -116,7 +116,7 @@ func mostroRating(r *MakerRating) string {
 	if r.Days != nil {
 		fields = append(fields, `"days":`+strconv.FormatInt(*r.Days, 10))
 	}
-	if r.Mean != nil {
+	if r.Mean != nil && (r.Max == 0 || r.Max == 5) && *r.Mean <= 5 {
 		fields = append(fields, `"total_rating":`+serdeFloat(*r.Mean))
 	} else if r.Reviews != nil && *r.Reviews == 0 {
 		fields = append(fields, `"total_rating":0.0`)
