@@ -126,10 +126,7 @@ func (k *Keys) Nsec() string {
 // String gives the public key.
 func (k *Keys) String() string { return k.pubkey }
 
-// GoString keeps the secret out of %#v.
-func (k *Keys) GoString() string { return "mostro.Keys(" + k.pubkey + ")" }
-
-// Format keeps the secret out of every other verb.
+// Format keeps the secret out of every verb.
 func (k *Keys) Format(f fmt.State, _ rune) { io.WriteString(f, k.pubkey) }
 
 // pointOf reads an x-only public key given as 64 lower-case hex digits.
