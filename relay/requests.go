@@ -141,7 +141,7 @@ func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
 		if k.pending != nil {
-			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending)
+			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
 			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
 		}
 		c.sendOK(k)

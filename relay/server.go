@@ -317,33 +317,20 @@ func (s *Server) check(a *admission) bool {
 		return a.refuse("invalid: the id is not the hash of the event")
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
-		// The id being right, what is held under it is this very event. What is
-		// held and not readable was deleted, or is mail that has expired.
+		// The id being right, what is held under it is this very event.
 		held, err := s.cfg.Store.Has(a, evt.ID)
 		if err != nil {
 			return a.refuse("error: the store could not be asked")
 		}
 		if held {
-			_, err := s.cfg.Store.Find(a, evt.ID)
-			switch {
-			case err == nil, errors.Is(err, mostro.ErrNotFound) && a.source.Road == mostro.RoadSelf:
-				a.ok, a.reason, a.out = true, reasonDuplicate, Duplicate
-				return false
-			case errors.Is(err, mostro.ErrNotFound):
-				return a.refuse(reasonGone)
-			default:
-				return a.refuse("error: the store could not be asked")
-			}
+			a.out, a.ok, a.reason = s.repeated(a, evt.ID, a.source.Road)
+			return false
 		}
 	}
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
 		return a.refuse("invalid: the signature is wrong")
 	}
-	body, err := evt.MarshalJSON()
-	if err != nil {
-		return a.refuse("error: the event cannot be encoded")
-	}
-	a.json = body
+	a.json = EncodeEvent(evt)
 	return true
 }
 
@@ -451,7 +438,7 @@ func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
 }
 
 // settle waits for a submitted event's outcome and puts it in a client's words.
-func (s *Server) settle(ctx context.Context, p Pending) (out Outcome, ok bool, reason string) {
+func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
 	if err != nil {
 		return 0, false, reasonStore
@@ -461,13 +448,28 @@ func (s *Server) settle(ctx context.Context, p Pending) (out Outcome, ok bool, r
 	case Added:
 		return out, true, ""
 	case Duplicate:
-		return out, true, reasonDuplicate
+		return s.repeated(ctx, id, road)
 	case Archived:
 		return out, true, reasonOlder
 	case Deleted:
 		return out, false, reasonDeleted
 	}
 	return out, false, reasonStore
+}
+
+// repeated is the answer to an event that is held already. What is held and
+// cannot be read was deleted, or is mail that has expired: it is refused, but
+// for this program's own outbox, which has nothing more to do about it.
+func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
+	_, err := s.cfg.Store.Find(ctx, id)
+	switch {
+	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
+		return Duplicate, true, reasonDuplicate
+	case errors.Is(err, mostro.ErrNotFound):
+		return Deleted, false, reasonGone
+	default:
+		return 0, false, "error: the store could not be asked"
+	}
 }
 
 // Publish takes an event made by this program. When it returns nil the event
@@ -478,7 +480,7 @@ func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 		s.submit(a)
 	}
 	if a.pending != nil {
-		_, a.ok, a.reason = s.settle(ctx, a.pending)
+		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
 	}
 	if !a.ok {
 		return fmt.Errorf("publish %s: %s", evt.ID, a.reason)
