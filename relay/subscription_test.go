@@ -2,6 +2,8 @@ package relay
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -298,4 +300,106 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 		return len(r.srv.conns) == 1
 	})
 	pub.quiet()
+}
+
+// OKs come in the order of their events, however each was decided.
+func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.MaxInFlight = 8 })
+	c := r.dial()
+	at := now()
+	var sent []*nostr.Event
+	var want []string
+	for i := range 120 {
+		evt, ok := signedBy(t, testSecret, 14, at, fmt.Sprint(i)), "true"
+		switch i % 4 {
+		case 1:
+			evt, ok = signed(t, 1, at, nostr.Tag{"t", fmt.Sprint(i)}), "false"
+		case 2:
+			evt = sent[i-2]
+		case 3:
+			evt.Content += "changed"
+			ok = "false"
+		}
+		sent, want = append(sent, evt), append(want, evt.ID+ok)
+	}
+	go func() {
+		for _, evt := range sent {
+			c.send("EVENT", evt)
+		}
+		c.send("COUNT", "end", obj{"kinds": []int{14}})
+	}()
+	for i := range want {
+		if got := c.expect("OK"); got[1]+got[2] != want[i] {
+			t.Fatalf("answer %d is %q", i, got)
+		}
+	}
+	// COUNT waited for the appends before it.
+	if got := c.expect("COUNT", "end"); got[2] != `{"count":30}` {
+		t.Errorf("count %s", got[2])
+	}
+}
+
+// What real wallets ask, over what real daemons published.
+func TestRealEventsAndRealFilters(t *testing.T) {
+	dir := os.Getenv("MOSTRODEX_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "shared")
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "fixtures", "real-events.ndjson"))
+	if err != nil {
+		t.Skipf("no captured events: %v", err)
+	}
+	r := startRelay(t, nil)
+	refused := make(map[string]int)
+	for _, res := range r.importAll(t, string(raw)) {
+		if res.Outcome == "rejected" {
+			refused[res.Reason]++
+		}
+	}
+	for reason, n := range refused {
+		if !strings.HasPrefix(reason, "blocked: kind") {
+			t.Errorf("%d real events refused: %s", n, reason)
+		}
+	}
+	if r.store.Head() < 20 {
+		t.Fatalf("only %d events were taken: %v", r.store.Head(), refused)
+	}
+	var newest *nostr.Event
+	if err := r.store.Read(t.Context(), 0, func(e mostro.Entry) error {
+		if !e.Archived && e.Event.Kind == mostro.KindOrder && (newest == nil || e.Event.CreatedAt > newest.CreatedAt) {
+			newest = e.Event
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if newest == nil {
+		t.Skip("every captured order has expired")
+	}
+	c := r.dial()
+	node, at, d := newest.PubKey, int64(newest.CreatedAt), newest.Tags.GetD()
+	for name, filter := range map[string]obj{
+		"mobile's book":        {"kinds": []int{38383, 38385}, "authors": []string{node}, "since": at - 48*3600},
+		"mobile's deep link":   {"kinds": []int{38383}, "#d": []string{d}},
+		"mostro-cli's list":    {"kinds": []int{38383}, "authors": []string{node}, "#z": []string{"order"}, "since": at - 7*86400, "limit": 50},
+		"mostrix's snapshot":   {"kinds": []int{38383}, "authors": []string{node}, "limit": 500},
+		"RoboSats' book":       {"authors": []string{node, strings.Repeat("0", 64)}, "kinds": []int{38383}, "since": at - 30*3600},
+		"by id":                {"ids": []string{newest.ID}},
+		"MostroP2P app's book": {"kinds": []int{38383}, "authors": []string{node}},
+	} {
+		if got := c.req("r", filter); !slices.Contains(got, newest.ID) {
+			t.Errorf("%s: %d events, not the newest order", name, len(got))
+		}
+	}
+	for name, filter := range map[string]obj{
+		"mobile's probe":   {"kinds": []int{1}, "limit": 1},
+		"daemon's inbox":   {"kinds": []int{14}, "#p": []string{node}, "limit": 0},
+		"restore":          {"kinds": []int{1059}, "#p": []string{node}, "limit": 0},
+		"RoboSats ratings": {"kinds": []int{31986}, "#p": []string{node}, "since": at - 180*86400},
+	} {
+		// EOSE, which req waits for, and nothing that limit 0 excludes.
+		if got := c.req("r", filter); filter["limit"] == 0 && len(got) != 0 {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
 }
