@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs every fuzz target of the given packages for FUZZTIME each (default 60s),
+# on FUZZPROCS processors (default 1), at low priority, and prints one line per
+# target: its executions, or its finding. Fails when one failed.
+#
+#   tools/fuzz.sh ./mostro
+#   FUZZTIME=10m tools/fuzz.sh ./mostro ./relay
+set -u
+time=${FUZZTIME:-60s}
+procs=${FUZZPROCS:-1}
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+failed=0
+for pkg in "$@"; do
+	for target in $(${GO:-go} test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
+		if nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -parallel "$procs" "$pkg" >"$out" 2>&1; then
+			execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$out" | tail -1)
+			elapsed=$(sed -n 's/.*elapsed: \([0-9a-z]*\),.*/\1/p' "$out" | tail -1)
+			echo "$pkg $target: $execs executions in $elapsed on $procs processor(s), no finding"
+		else
+			failed=1
+			echo "$pkg $target: FAILED"
+			cat "$out"
+		fi
+	done
+done
+exit $failed
