@@ -21,8 +21,8 @@ type Order struct {
 	RawStatus string // status as published, in kebab-case
 
 	Fiat       string   // upper case: ISO 4217 and the extras in use
-	FiatAmount Range    // zero when not stated
-	AmountSats *int64   // nil unknown; 0 means "at market price"
+	FiatAmount Range    // zero when not stated; Peach states the price in the offer's first currency, whatever Fiat is
+	AmountSats *int64   // nil unknown; 0 means "at market price"; HodlHodl states the maximum
 	PremiumPct *Decimal // percent, signed; nil when not stated
 	Methods    []string // payment methods, trimmed, in the maker's order
 	Network    string   // "mainnet", "testnet", ...; "" unknown
@@ -33,11 +33,21 @@ type Order struct {
 	Bond        *Bond
 	Geohash     string
 
-	ExpiresAt   nostr.Timestamp // end of the take window (expires_at, else expiration); 0 unknown
+	PublishedAt nostr.Timestamp // when the order was first listed, as the publisher says; 0 unknown
+	// ExpiresAt is the end of the take window (expires_at, else expiration);
+	// 0 unknown. Peach and HodlHodl publish nothing when an offer goes away:
+	// there it is the only sign of life. lnp2pBot moves it on at every
+	// version. A Mostro's pending order may already be taken (a sell order
+	// taken with an invoice shows nothing until its end).
+	ExpiresAt   nostr.Timestamp
 	Expiration  nostr.Timestamp // NIP-40; 0 none
 	Link        string          // the source tag: URL or mostro: URI
 	Description string          // the content, where a dialect uses it
 }
+
+// Address gives the order's identity, "38383:<pubkey>:<d>". Platforms reuse
+// each other's forms of d, so d alone identifies nothing.
+func (o Order) Address() string { return "38383:" + o.Pubkey + ":" + o.D }
 
 // Side is the maker's side of an order: a maker who sells gives sats.
 type Side string
@@ -75,10 +85,10 @@ type Range struct{ Min, Max *Decimal }
 // MakerRating is what the publisher says of the maker. Scale differs by
 // platform; Max says the top of it where known.
 type MakerRating struct {
-	Mean    *float64 // nil when the platform states none
+	Mean    *float64 // nil when none is stated, and when Reviews is 0: a mean of nothing is not zero
 	Max     float64  // top of the scale: 5 for Mostro and lnp2pBot, 1 for Peach and HodlHodl; 0 unknown
-	Reviews *int64
-	Days    *int64 // age of the maker's account
+	Reviews *int64   // HodlHodl counts trades
+	Days    *int64   // age of the maker's account
 }
 
 // Bond is what a party must lock to trade, in the unit its platform uses.

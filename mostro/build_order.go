@@ -1,0 +1,89 @@
+package mostro
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Event builds the order as a Mostro publishes it, ready to be signed: tags in
+// mostrod's order, content empty. Whatever platform the order came from, it is
+// written in Mostro's own form.
+//
+// As mostrod does, a range, the maker's rating and the link are stated only
+// while the order is pending. Name, bond, geohash and published_at, which
+// mostrod (0.18) does not write, come after layer when they are set. A bond
+// in percent has no place in NIP-69 and is left out.
+func (o Order) Event() nostr.Event {
+	pending := o.Status == StatusPending
+	amount, premium := int64(0), Decimal{}
+	if o.AmountSats != nil {
+		amount = *o.AmountSats
+	}
+	if o.PremiumPct != nil {
+		premium = *o.PremiumPct
+	}
+	network, layers := o.Network, o.Layers
+	if network == "" {
+		network = "unknown"
+	}
+	if len(layers) == 0 {
+		layers = []string{"lightning"}
+	}
+	w := tagWriter{{"d", o.D}}
+	w.add("k", string(o.Side))
+	w.add("f", o.Fiat)
+	w.add("s", o.publicStatus())
+	w.add("amt", strconv.FormatInt(amount, 10))
+	w.add("fa", publicFiat(o.FiatAmount, pending)...)
+	w.add("pm", splitList(strings.Join(o.Methods, ","))...)
+	w.add("premium", premium.String())
+	if pending {
+		w.add("rating", mostroRating(o.MakerRating))
+		w.text("source", o.Link)
+	}
+	w.add("network", network)
+	w.add("layer", layers...)
+	w.text("name", o.MakerName)
+	if o.Bond != nil {
+		w.whole("bond", o.Bond.Sats)
+	}
+	w.text("g", o.Geohash)
+	w.time("published_at", o.PublishedAt)
+	w.time("expires_at", o.ExpiresAt)
+	w.time("expiration", o.Expiration)
+	w.instance(o.InstanceName)
+	w.add("z", "order")
+	return nostr.Event{PubKey: o.Pubkey, CreatedAt: o.CreatedAt, Kind: KindOrder, Tags: nostr.Tags(w)}
+}
+
+// publicStatus gives the value of `s`. A status that no dialect explains is
+// passed on as it came.
+func (o Order) publicStatus() string {
+	switch o.Status {
+	case StatusUnknown:
+		return o.RawStatus
+	case StatusGone:
+		return string(StatusCanceled) // NIP-69 has no "gone"; it is not a success
+	}
+	return string(o.Status)
+}
+
+func publicFiat(r Range, pending bool) []string {
+	switch {
+	case r.Min == nil || r.Max == nil:
+		return []string{"0"}
+	case r.Min.Cmp(*r.Max) == 0:
+		return []string{r.Min.String()}
+	case !pending:
+		return []string{"0"}
+	}
+	return []string{r.Min.String(), r.Max.String()}
+}
+
+// OrderLink gives the source of a Mostro's order: what a client opens to take
+// it. node is the Mostro's public key in hex.
+func OrderLink(d string, relays []string, node string) string {
+	return "mostro:" + d + "?relays=" + strings.Join(relays, ",") + "&mostro=" + node
+}

@@ -1,0 +1,119 @@
+package mostro
+
+import (
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// DisputeState is the public state of a dispute.
+type DisputeState string
+
+const (
+	DisputeStateUnknown        DisputeState = ""
+	DisputeStateInitiated      DisputeState = "initiated"
+	DisputeStateInProgress     DisputeState = "in-progress" // a solver took it
+	DisputeStateSellerRefunded DisputeState = "seller-refunded"
+	DisputeStateSettled        DisputeState = "settled"  // the buyer got the sats
+	DisputeStateReleased       DisputeState = "released" // by the seller; no current emitter
+)
+
+// disputeStates maps what was ever published, in kebab-case. Until 2024 a
+// fresh dispute was "Pending".
+var disputeStates = map[string]DisputeState{
+	"pending":         DisputeStateInitiated,
+	"initiated":       DisputeStateInitiated,
+	"in-progress":     DisputeStateInProgress,
+	"seller-refunded": DisputeStateSellerRefunded,
+	"settled":         DisputeStateSettled,
+	"released":        DisputeStateReleased,
+}
+
+// Final says whether the dispute is over.
+func (s DisputeState) Final() bool {
+	return s == DisputeStateSellerRefunded || s == DisputeStateSettled || s == DisputeStateReleased
+}
+
+// Dispute is the public state of a dispute: that there is one at a node, and
+// how it goes. The order it is about is not disclosed.
+type Dispute struct {
+	EventID   string
+	Pubkey    string // the node
+	D         string // the dispute's id
+	CreatedAt nostr.Timestamp
+
+	State     DisputeState
+	RawState  string          // as published, in kebab-case
+	Initiator string          // "buyer", "seller" or "" unknown (before 0.16)
+	OpenedAt  nostr.Timestamp // tag created_at (0.18.5) or published_at (0.19); 0 unknown
+
+	InstanceName string
+	Expiration   nostr.Timestamp // NIP-40; 0 none
+}
+
+// ParseDispute reads kind 38386, and the disputes that were published in kind
+// 38383 until the end of 2025.
+func ParseDispute(evt *nostr.Event) (Dispute, error) {
+	if err := expect(evt, ClassDispute); err != nil {
+		return Dispute{}, err
+	}
+	t := tagReader(evt.Tags)
+	_, second := t.claim()
+	d := Dispute{
+		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
+		RawState: kebab(t.value("s")), InstanceName: second,
+		OpenedAt: t.time("created_at"), Expiration: t.time("expiration"),
+	}
+	if d.D == "" {
+		return Dispute{}, malformed(evt, "no d")
+	}
+	if d.RawState == "" {
+		return Dispute{}, malformed(evt, "no s")
+	}
+	d.State = disputeStates[d.RawState]
+	if v := kebab(t.value("initiator")); v == "buyer" || v == "seller" {
+		d.Initiator = v
+	}
+	if d.OpenedAt == 0 {
+		d.OpenedAt = t.time("published_at")
+	}
+	return d, nil
+}
+
+// Event builds the dispute as a Mostro publishes it, ready to be signed.
+func (d Dispute) Event() nostr.Event {
+	w := tagWriter{{"d", d.D}}
+	w.time("expiration", d.Expiration)
+	w.add("s", d.publicState())
+	w.text("initiator", d.Initiator)
+	w.time("created_at", d.OpenedAt)
+	w.instance(d.InstanceName)
+	w.add("z", "dispute")
+	return nostr.Event{PubKey: d.Pubkey, CreatedAt: d.CreatedAt, Kind: KindDispute, Tags: nostr.Tags(w)}
+}
+
+func (d Dispute) publicState() string {
+	if d.State == DisputeStateUnknown {
+		return d.RawState
+	}
+	return string(d.State)
+}
+
+// legacyDisputeStates spells the states as the Mostro of 2023 did.
+var legacyDisputeStates = map[DisputeState]string{
+	DisputeStateInitiated:      "Pending",
+	DisputeStateInProgress:     "InProgress",
+	DisputeStateSellerRefunded: "SellerRefunded",
+	DisputeStateSettled:        "Settled",
+	DisputeStateReleased:       "Released",
+}
+
+// LegacyEvent builds the dispute in the form of 2023: kind 38383, CamelCase,
+// no expiration. It is for disputes to which a party of that time belongs.
+func (d Dispute) LegacyEvent() nostr.Event {
+	state, ok := legacyDisputeStates[d.State]
+	if !ok {
+		state = d.RawState
+	}
+	return nostr.Event{PubKey: d.Pubkey, CreatedAt: d.CreatedAt, Kind: KindOrder, Tags: nostr.Tags{
+		{"d", d.D}, {"s", state}, {"y", "mostrop2p"}, {"z", "dispute"},
+	}}
+}

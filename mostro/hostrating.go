@@ -1,0 +1,157 @@
+package mostro
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// MaxRatingText is how many characters a host rating may say in words.
+const MaxRatingText = 500
+
+// HostRating is a user's rating of a host: of a Mostro, in the form that
+// RoboSats' users rate their coordinators in. By itself it proves nothing.
+// What may prove that its author traded there is in Token and Receipt, and
+// this package checks neither.
+type HostRating struct {
+	EventID   string
+	Pubkey    string // the rater's key
+	D         string // "<alias>:<order id>"
+	CreatedAt nostr.Timestamp
+
+	Platform string             // "mostro" where the alias is, else as claimed, else "robosats" with a token; "" unknown
+	Alias    string             // host's short name, before the first ':' of D
+	OrderID  string             // after it
+	Host     string             // the host's key, hex
+	Rating   Decimal            // 0 to 1
+	Aspects  map[string]Decimal // sub-scores by name, 0 to 1; nil when none
+
+	Token   string   // `sig`: the host's signature over author and order id, 128 hex digits; "" none
+	Receipt []string // values of the receipt tag; nil none
+	Role    string   // "buyer", "seller", "" unknown
+	Order   string   // `a`: address of the rated order; "" none
+	Text    string   // at most MaxRatingText characters
+
+	Expiration nostr.Timestamp // NIP-40; 0 none
+}
+
+// ParseHostRating reads kind 31986. Every rule that it refuses by is one that
+// an attacker would like to bend: two hosts, two ratings, a rating that is not
+// a plain number from 0 to 1.
+func ParseHostRating(evt *nostr.Event) (HostRating, error) {
+	if err := expect(evt, ClassHostRating); err != nil {
+		return HostRating{}, err
+	}
+	if err := once(evt, "d", "p", "sig", "receipt", "role", "a"); err != nil {
+		return HostRating{}, err
+	}
+	t := tagReader(evt.Tags)
+	platform, _ := t.claim()
+	r := HostRating{
+		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
+		Host: t.value("p"), Token: t.value("sig"), Receipt: t.values("receipt"),
+		Role: t.value("role"), Order: t.value("a"), Text: strings.TrimSpace(evt.Content),
+		Expiration: t.time("expiration"),
+	}
+	var ok bool
+	if r.Alias, r.OrderID, ok = strings.Cut(r.D, ":"); !ok || r.Alias == "" || r.OrderID == "" {
+		return HostRating{}, malformed(evt, "d is not alias:order")
+	}
+	switch {
+	case r.Alias == PlatformMostro:
+		r.Platform = PlatformMostro
+	case platform == "" && r.Token != "":
+		r.Platform = PlatformRoboSats // whose ratings carry no y
+	default:
+		r.Platform = platform
+	}
+	if r.Platform == PlatformMostro && r.Alias != PlatformMostro {
+		return HostRating{}, malformed(evt, "alias of another platform")
+	}
+	if !isHex(r.Host, 64) {
+		return HostRating{}, malformed(evt, "p is not a public key")
+	}
+	if r.Token != "" && !isHex(r.Token, 128) {
+		return HostRating{}, malformed(evt, "sig is not a signature")
+	}
+	if r.Role != "" && r.Role != "buyer" && r.Role != "seller" {
+		return HostRating{}, malformed(evt, "role is neither buyer nor seller")
+	}
+	if r.Order != "" && r.Platform == PlatformMostro && r.Order != "38383:"+r.Host+":"+r.OrderID {
+		return HostRating{}, malformed(evt, "a is not the rated order")
+	}
+	if utf8.RuneCountInString(r.Text) > MaxRatingText {
+		return HostRating{}, malformed(evt, "text longer than 500 characters")
+	}
+	if rule := r.readScores(evt.Tags); rule != "" {
+		return HostRating{}, malformed(evt, rule)
+	}
+	return r, nil
+}
+
+// readScores reads the rating tags: one plain, and any number that name an
+// aspect. It gives the broken rule, "" for none.
+func (r *HostRating) readScores(tags nostr.Tags) (rule string) {
+	rated := false
+	for _, tag := range tags {
+		if len(tag) < 2 || tag[0] != "rating" {
+			continue
+		}
+		score, err := ParseDecimal(tag[1])
+		if err != nil || score.Sign() < 0 || score.Cmp(DecimalOf(1)) > 0 {
+			return "rating is not a number from 0 to 1"
+		}
+		aspect := ""
+		if len(tag) >= 3 {
+			aspect = tag[2]
+		}
+		_, seen := r.Aspects[aspect]
+		switch {
+		case aspect == "" && rated || seen:
+			return "several ratings"
+		case aspect == "":
+			r.Rating, rated = score, true
+		default:
+			if r.Aspects == nil {
+				r.Aspects = make(map[string]Decimal)
+			}
+			r.Aspects[aspect] = score
+		}
+	}
+	if !rated {
+		return "no overall rating"
+	}
+	return ""
+}
+
+// Event builds the rating, ready to be signed by the rater: RoboSats' four
+// tags first, in its order, so that its readers understand it.
+func (r HostRating) Event() nostr.Event {
+	w := tagWriter{}
+	w.text("sig", r.Token)
+	w.add("d", r.D)
+	w.add("p", r.Host)
+	w.add("rating", r.Rating.String())
+	for _, aspect := range slices.Sorted(maps.Keys(r.Aspects)) {
+		w.add("rating", r.Aspects[aspect].String(), aspect)
+	}
+	if r.Platform == PlatformMostro {
+		w.add("y", PlatformMostro)
+		w.add("k", "38383")
+	} else if r.Platform != PlatformRoboSats {
+		w.text("y", r.Platform)
+	}
+	w.text("a", r.Order)
+	if len(r.Receipt) > 0 {
+		w.add("receipt", r.Receipt...)
+	}
+	w.text("role", r.Role)
+	w.time("expiration", r.Expiration)
+	if r.Platform == PlatformMostro {
+		w.add("alt", "Rating of a Mostro after a trade")
+	}
+	return nostr.Event{PubKey: r.Pubkey, CreatedAt: r.CreatedAt, Kind: KindHostRating, Tags: nostr.Tags(w), Content: r.Text}
+}

@@ -1,0 +1,245 @@
+package mostro
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Info is a node's description of itself. Only a key that publishes one is a
+// Mostro instance: `y` is a claim that anyone can make, while an Info is
+// addressed to the author's own key and refused otherwise (see Fresh).
+//
+// nil is unknown, never 0.
+type Info struct {
+	EventID   string
+	Pubkey    string // the node
+	CreatedAt nostr.Timestamp
+
+	Name    string // "" on a third of the nodes
+	Version string // of the daemon
+	Commit  string
+
+	MinOrderSats         *int64
+	MaxOrderSats         *int64
+	ExpirationHours      *int64 // life of a pending order
+	ExpirationSeconds    *int64 // time-out of the waiting states
+	Currencies           []string
+	AnyCurrency          bool // the list is stated and empty: every currency is accepted
+	MaxOrdersPerResponse *int64
+	Fee                  *Decimal // fraction of the amount, both sides together: each pays half
+	Pow                  *int64   // NIP-13 bits
+	PowFirstContact      *int64   // for senders the node does not know; nil on a v2 node is unknown, not Pow
+	ProtocolVersion      int      // 1 gift wrap (also where absent), 2 kind 14, 0 stated and unreadable
+
+	HoldInvoiceWindowSeconds *int64
+	HoldInvoiceCLTVDelta     *int64 // blocks
+	InvoiceWindowSeconds     *int64
+
+	LND  *LightningNode // nil where the node states none, as Cashu nodes do
+	Bond *BondPolicy    // nil: the daemon predates bonds (0.17.4)
+
+	EscrowMode        string // "" is Lightning; "cashu"
+	CashuMintURL      string
+	CashuLocktimeDays *int64
+	Maintenance       *bool
+}
+
+// LightningNode is the Lightning node behind a Mostro, as the Mostro tells.
+type LightningNode struct {
+	Version  string
+	Pubkey   string // compressed, 66 hex digits
+	Commit   string
+	Alias    string
+	Chains   []string
+	Networks []string // normalised as Order.Network
+	URIs     []string
+}
+
+// BondPolicy is what a node asks its users to lock. The size of a bond is the
+// greater of AmountPct of the order and BaseSats. Only Enabled is stated when
+// bonds are off.
+type BondPolicy struct {
+	Enabled         bool
+	AmountPct       *Decimal // fraction of the order, in spite of its name
+	BaseSats        *int64
+	ApplyTo         string // "take", "make", "both"
+	SlashOnTimeout  *bool
+	SlashNodeShare  *Decimal // fraction
+	PayoutClaimDays *int64
+}
+
+// ParseInfo reads kind 38385, and the infos that were published in kind 38383
+// until the end of 2025 (d was `info-<pubkey>` during 2024).
+func ParseInfo(evt *nostr.Event) (Info, error) {
+	if err := expect(evt, ClassInfo); err != nil {
+		return Info{}, err
+	}
+	t := tagReader(evt.Tags)
+	if d := strings.TrimPrefix(evt.Tags.GetD(), "info-"); d != evt.PubKey || !isHex(d, 64) {
+		return Info{}, malformed(evt, "d is not the author's key")
+	}
+	_, name := t.claim()
+	info := Info{
+		EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt,
+		Name: name, Version: t.value("mostro_version"), Commit: t.value("mostro_commit_hash"),
+		MinOrderSats: t.sats("min_order_amount"), MaxOrderSats: t.sats("max_order_amount"),
+		ExpirationHours: t.whole("expiration_hours"), ExpirationSeconds: t.whole("expiration_seconds"),
+		MaxOrdersPerResponse: t.whole("max_orders_per_response"),
+		Fee:                  t.fraction("fee"), Pow: t.whole("pow"), PowFirstContact: t.whole("pow_first_contact"),
+		ProtocolVersion:          protocolVersion(t),
+		HoldInvoiceWindowSeconds: t.whole("hold_invoice_expiration_window"),
+		HoldInvoiceCLTVDelta:     t.whole("hold_invoice_cltv_delta"),
+		InvoiceWindowSeconds:     t.whole("invoice_expiration_window"),
+		LND:                      lightningNode(t), Bond: bondPolicy(t),
+		EscrowMode: strings.ToLower(t.value("escrow_mode")), CashuMintURL: t.value("cashu_mint_url"),
+		CashuLocktimeDays: t.whole("cashu_escrow_locktime_days"), Maintenance: t.boolean("maintenance_mode"),
+	}
+	if info.Commit == "" {
+		info.Commit = t.value("mostro_commit_id") // until early 2025
+	}
+	for _, code := range t.list("fiat_currencies_accepted") {
+		if code = strings.ToUpper(code); isCurrency(code) {
+			info.Currencies = appendNew(info.Currencies, code)
+		}
+	}
+	// A list of nothing readable is not "all": only an empty one is.
+	info.AnyCurrency = t.values("fiat_currencies_accepted") != nil && t.value("fiat_currencies_accepted") == ""
+	return info, nil
+}
+
+// sats reads an amount of sats that can exist.
+func (t tagReader) sats(name string) *int64 {
+	if n := t.whole(name); n != nil && *n <= maxSats {
+		return n
+	}
+	return nil
+}
+
+// fraction reads a decimal from 0 to 1.
+func (t tagReader) fraction(name string) *Decimal {
+	if d := t.decimal(name); d != nil && d.Sign() >= 0 && d.Cmp(DecimalOf(1)) <= 0 {
+		return d
+	}
+	return nil
+}
+
+func protocolVersion(t tagReader) int {
+	value := t.value("protocol_version")
+	if value == "" {
+		value = t.value("protocol_versions") // a build before 0.18.0
+	}
+	if value == "" {
+		return 1
+	}
+	n := wholeNumber(value)
+	if n == nil || *n > 255 {
+		return 0
+	}
+	return int(*n)
+}
+
+func lightningNode(t tagReader) *LightningNode {
+	stated := false
+	for _, name := range []string{"lnd_version", "lnd_node_pubkey", "lnd_commit_hash", "lnd_node_alias", "lnd_chains", "lnd_networks", "lnd_uris"} {
+		stated = stated || t.values(name) != nil
+	}
+	if !stated {
+		return nil
+	}
+	return &LightningNode{
+		Version: t.value("lnd_version"), Pubkey: strings.ToLower(t.value("lnd_node_pubkey")),
+		Commit: t.value("lnd_commit_hash"), Alias: t.value("lnd_node_alias"),
+		Chains: t.list("lnd_chains"), Networks: networkList(t.value("lnd_networks")), URIs: t.list("lnd_uris"),
+	}
+}
+
+func bondPolicy(t tagReader) *BondPolicy {
+	enabled := t.boolean("bond_enabled")
+	if enabled == nil {
+		return nil
+	}
+	return &BondPolicy{
+		Enabled: *enabled, AmountPct: t.fraction("bond_amount_pct"), BaseSats: t.sats("bond_base_amount_sats"),
+		ApplyTo:        strings.ToLower(t.value("bond_apply_to")),
+		SlashOnTimeout: t.boolean("bond_slash_on_waiting_timeout"), SlashNodeShare: t.fraction("bond_slash_node_share_pct"),
+		PayoutClaimDays: t.whole("bond_payout_claim_window_days"),
+	}
+}
+
+// Fresh says whether the info proves that its node was there within the given
+// time before now. An info dated more than ten minutes ahead proves nothing.
+// CreatedAt is the node's own word; who witnessed the event's arrival should
+// ask that time instead.
+func (i Info) Fresh(now time.Time, within time.Duration) bool {
+	at := i.CreatedAt.Time()
+	return !at.Before(now.Add(-within)) && !at.After(now.Add(10*time.Minute))
+}
+
+// Accepts says whether the node takes orders in a currency; ok is false when
+// it does not say.
+func (i Info) Accepts(fiat string) (accepted, ok bool) {
+	if i.AnyCurrency {
+		return true, true
+	}
+	for _, code := range i.Currencies {
+		if code == fiat {
+			return true, true
+		}
+	}
+	return false, len(i.Currencies) > 0
+}
+
+// Event builds the info as a Mostro publishes it, ready to be signed: tags in
+// mostrod's order, those of unknown values left out.
+func (i Info) Event() nostr.Event {
+	w := tagWriter{{"d", i.Pubkey}}
+	w.text("mostro_version", i.Version)
+	w.text("mostro_commit_hash", i.Commit)
+	w.whole("max_order_amount", i.MaxOrderSats)
+	w.whole("min_order_amount", i.MinOrderSats)
+	w.whole("expiration_hours", i.ExpirationHours)
+	w.whole("expiration_seconds", i.ExpirationSeconds)
+	if i.AnyCurrency {
+		w.add("fiat_currencies_accepted", "")
+	} else {
+		w.list("fiat_currencies_accepted", i.Currencies)
+	}
+	w.whole("max_orders_per_response", i.MaxOrdersPerResponse)
+	w.decimal("fee", i.Fee)
+	w.whole("pow", i.Pow)
+	w.whole("pow_first_contact", i.PowFirstContact)
+	if i.ProtocolVersion > 0 {
+		w.add("protocol_version", strconv.Itoa(i.ProtocolVersion))
+	}
+	w.whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)
+	w.whole("hold_invoice_cltv_delta", i.HoldInvoiceCLTVDelta)
+	w.whole("invoice_expiration_window", i.InvoiceWindowSeconds)
+	if n := i.LND; n != nil {
+		w.add("lnd_version", n.Version)
+		w.add("lnd_node_pubkey", n.Pubkey)
+		w.add("lnd_commit_hash", n.Commit)
+		w.add("lnd_node_alias", n.Alias)
+		w.add("lnd_chains", strings.Join(n.Chains, ","))
+		w.add("lnd_networks", strings.Join(n.Networks, ","))
+		w.add("lnd_uris", strings.Join(n.URIs, ","))
+	}
+	w.instance(i.Name)
+	w.add("z", "info")
+	w.text("escrow_mode", i.EscrowMode)
+	w.text("cashu_mint_url", i.CashuMintURL)
+	w.whole("cashu_escrow_locktime_days", i.CashuLocktimeDays)
+	if b := i.Bond; b != nil {
+		w.add("bond_enabled", strconv.FormatBool(b.Enabled))
+		w.decimal("bond_amount_pct", b.AmountPct)
+		w.whole("bond_base_amount_sats", b.BaseSats)
+		w.text("bond_apply_to", b.ApplyTo)
+		w.boolean("bond_slash_on_waiting_timeout", b.SlashOnTimeout)
+		w.decimal("bond_slash_node_share_pct", b.SlashNodeShare)
+		w.whole("bond_payout_claim_window_days", b.PayoutClaimDays)
+	}
+	w.boolean("maintenance_mode", i.Maintenance)
+	return nostr.Event{PubKey: i.Pubkey, CreatedAt: i.CreatedAt, Kind: KindInfo, Tags: nostr.Tags(w)}
+}

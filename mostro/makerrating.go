@@ -1,0 +1,124 @@
+package mostro
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// makerRating reads the values of an order's `rating` tag in all the shapes
+// that were ever published:
+//
+//	["rating",{"days":41,"total_rating":4.5,"total_reviews":7}]   one value: Mostro since 0.13.2
+//	{"total_reviews":1,"total_rating":3.0,...}                    one value: Mostro 0.12, Peach, HodlHodl's bridge
+//	{"trades_count":12,"rating":0.9}                              one value: HodlHodl
+//	4.75, 120, 37                                                 three values: lnp2pBot's mean, days, reviews
+//
+// Placeholders and free text are no rating.
+func makerRating(values []string, platform string) *MakerRating {
+	var r MakerRating
+	switch {
+	case len(values) >= 3 && decimalOrNil(values[0]) != nil:
+		r = MakerRating{
+			Mean: finite(values[0]), Days: wholeNumber(strings.TrimSpace(values[1])),
+			Reviews: wholeNumber(strings.TrimSpace(values[2])), Max: 5,
+		}
+	case len(values) >= 1:
+		fields := ratingFields(values[0])
+		if len(fields) == 0 {
+			return nil
+		}
+		r = MakerRating{Mean: jsonFinite(fields["total_rating"]), Reviews: jsonWhole(fields["total_reviews"]), Days: jsonWhole(fields["days"])}
+		if r.Mean == nil {
+			r.Mean = jsonFinite(fields["rating"])
+		}
+		if r.Reviews == nil {
+			r.Reviews = jsonWhole(fields["trades_count"])
+		}
+		switch platform {
+		case PlatformMostro, PlatformLnp2pBot, PlatformTelegram:
+			r.Max = 5
+		case PlatformPeach, PlatformHodlHodl:
+			r.Max = 1
+		}
+	default:
+		return nil
+	}
+	if r.Mean != nil && (r.Max > 0 && *r.Mean > r.Max || r.Reviews != nil && *r.Reviews == 0) {
+		r.Mean = nil
+	}
+	if r.Mean == nil && r.Reviews == nil && r.Days == nil {
+		return nil
+	}
+	return &r
+}
+
+// ratingFields gives the fields of the JSON in a rating's first value.
+func ratingFields(text string) map[string]json.RawMessage {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal([]byte(text), &fields) == nil {
+		return fields
+	}
+	var pair []json.RawMessage
+	var name string
+	if json.Unmarshal([]byte(text), &pair) != nil || len(pair) < 2 ||
+		json.Unmarshal(pair[0], &name) != nil || name != "rating" ||
+		json.Unmarshal(pair[1], &fields) != nil {
+		return nil
+	}
+	return fields
+}
+
+// jsonText gives a JSON number or string as text.
+func jsonText(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return strings.TrimSpace(s)
+	}
+	return string(raw)
+}
+
+func jsonFinite(raw json.RawMessage) *float64 { return finite(jsonText(raw)) }
+
+func jsonWhole(raw json.RawMessage) *int64 { return wholeNumber(jsonText(raw)) }
+
+// finite reads a number that is finite and not negative. Means are floats of
+// the publisher's own making, so an exponent is fine here; text that ParseFloat
+// alone reads ("Inf", "0x1p3", "1_0") is not.
+func finite(text string) *float64 {
+	text = strings.TrimSpace(text)
+	if text == "" || len(text) > maxDecimalText || strings.Trim(text, "+-.0123456789eE") != "" {
+		return nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) || f < 0 {
+		return nil
+	}
+	if f == 0 {
+		f = 0 // not -0
+	}
+	return &f
+}
+
+// mostroRating writes the value of a pending order's rating tag as Mostro
+// does: keys in alphabetical order, the mean as serde writes a float, "{}"
+// when nothing is known of the maker.
+func mostroRating(r *MakerRating) string {
+	if r == nil {
+		return "{}"
+	}
+	var days, reviews int64
+	var mean float64
+	if r.Days != nil {
+		days = *r.Days
+	}
+	if r.Reviews != nil {
+		reviews = *r.Reviews
+	}
+	if r.Mean != nil {
+		mean = *r.Mean
+	}
+	return `["rating",{"days":` + strconv.FormatInt(days, 10) + `,"total_rating":` + serdeFloat(mean) +
+		`,"total_reviews":` + strconv.FormatInt(reviews, 10) + `}]`
+}

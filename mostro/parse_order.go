@@ -1,0 +1,269 @@
+package mostro
+
+import (
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// maxSats is more than will ever exist; an amount above it is not sats.
+const maxSats = 21_000_000 * 100_000_000
+
+// ParseOrder reads an order of any dialect. It refuses events of another
+// class (ErrForeign) and orders without address, side, currency or status
+// (ErrMalformedEvent); every other tag may be absent or broken, and is then
+// unknown.
+func ParseOrder(evt *nostr.Event) (Order, error) {
+	if err := expect(evt, ClassOrder); err != nil {
+		return Order{}, err
+	}
+	t := tagReader(evt.Tags)
+	platform, second := t.claim()
+	o := Order{
+		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
+		Platform: platform, InstanceName: instanceName(platform, second),
+		RawStatus:   kebab(t.value("s")),
+		AmountSats:  amountSats(t, platform),
+		PremiumPct:  t.decimal("premium"),
+		Methods:     methods(t, platform),
+		Network:     network(t),
+		Layers:      layers(t),
+		MakerRating: makerRating(t.values("rating"), platform),
+		MakerName:   t.value("name"),
+		Bond:        bond(t, platform),
+		Geohash:     t.value("g"),
+		PublishedAt: t.time("published_at"),
+		ExpiresAt:   t.time("expires_at"),
+		Expiration:  t.time("expiration"),
+		Link:        t.value("source"),
+	}
+	if o.D == "" {
+		return Order{}, malformed(evt, "no d")
+	}
+	switch strings.ToLower(t.value("k")) {
+	case "buy":
+		o.Side = SideBuy
+	case "sell":
+		o.Side = SideSell
+	default:
+		return Order{}, malformed(evt, "k is neither buy nor sell")
+	}
+	if o.Fiat = strings.ToUpper(t.value("f")); !isCurrency(o.Fiat) {
+		return Order{}, malformed(evt, "f is no currency code")
+	}
+	if o.RawStatus == "" {
+		return Order{}, malformed(evt, "no s")
+	}
+	o.Status = statusOf(platform, o.RawStatus)
+	o.FiatAmount = fiatAmount(t.values("fa"))
+	if o.PublishedAt == 0 {
+		o.PublishedAt = t.time("created_at") // an order's own tag, not the event's
+	}
+	if o.ExpiresAt == 0 {
+		o.ExpiresAt = o.Expiration
+	}
+	if platform != PlatformMostro {
+		o.Description = strings.TrimSpace(evt.Content)
+	}
+	return o, nil
+}
+
+// isCurrency accepts ISO 4217 and the extras in use (MLC, BTC, USDT, ...).
+func isCurrency(code string) bool {
+	if code == "" || len(code) > 16 {
+		return false
+	}
+	for i := 0; i < len(code); i++ {
+		c := code[i]
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// statuses maps every status that a dialect publishes, in kebab-case, to its
+// bucket.
+var statuses = map[string]Status{
+	"pending":            StatusPending,
+	"waiting-taker-bond": StatusPending,
+
+	"waiting-payment":       StatusInProgress,
+	"waiting-buyer-invoice": StatusInProgress,
+	"in-progress":           StatusInProgress,
+	"active":                StatusInProgress,
+	"fiat-sent":             StatusInProgress,
+	"settled-hold-invoice":  StatusInProgress,
+	"dispute":               StatusInProgress,
+	"paid-hold-invoice":     StatusInProgress,
+	"frozen":                StatusInProgress,
+
+	"canceled":               StatusCanceled,
+	"cancelled":              StatusCanceled,
+	"canceled-by-admin":      StatusCanceled,
+	"cooperatively-canceled": StatusCanceled,
+	"hold-invoice-expired":   StatusCanceled,
+	"error":                  StatusCanceled,
+	"closed":                 StatusCanceled,
+
+	"success":            StatusSuccess,
+	"completed-by-admin": StatusSuccess,
+	"settled-by-admin":   StatusSuccess,
+
+	"expired": StatusExpired,
+}
+
+// statusOf gives the bucket of a status in a platform's dialect.
+func statusOf(platform, raw string) Status {
+	s := statuses[raw]
+	if platform == PlatformRoboSats && s == StatusSuccess {
+		// A coordinator says "success" of everything that is not public any
+		// more, the cancelled and the expired included.
+		return StatusGone
+	}
+	return s
+}
+
+// amountSats reads `amt`: an integer, perhaps written as a float. Two
+// different values are a range of sats, for which there is no one amount.
+func amountSats(t tagReader, platform string) *int64 {
+	var amount *int64
+	for i, v := range t.values("amt") {
+		n := wholeNumber(strings.TrimSpace(v))
+		if n == nil || *n > maxSats || i > 0 && *n != *amount {
+			return nil
+		}
+		amount = n
+	}
+	if platform == PlatformRoboSats && amount != nil && *amount == 0 && t.decimal("premium") == nil {
+		// A coordinator writes 0 for orders of explicit sats too; those are
+		// the ones without a premium.
+		return nil
+	}
+	return amount
+}
+
+// fiatAmount reads `fa`: one value, two values, or the old "10-20" in one.
+// Mostro writes a range that is no longer pending as 0, and no order is of
+// nothing, so a lone 0 states no amount. Two values in the wrong order still
+// bound the amount.
+func fiatAmount(values []string) Range {
+	if len(values) == 1 {
+		one := strings.TrimSpace(values[0])
+		if low, high, ok := strings.Cut(one, "-"); ok && low != "" {
+			values = []string{low, high}
+		} else {
+			values = []string{one, one}
+		}
+	}
+	if len(values) < 2 {
+		return Range{}
+	}
+	low, high := decimalOrNil(values[0]), decimalOrNil(values[1])
+	if low == nil || high == nil {
+		return Range{}
+	}
+	if low.Cmp(*high) > 0 {
+		low, high = high, low
+	}
+	if low.Sign() < 0 || high.Sign() == 0 {
+		return Range{}
+	}
+	return Range{Min: low, Max: high}
+}
+
+// methods reads `pm`. An event with several `f` tags (an old Peach bridge)
+// carries one `d`, `pm` and `f` per currency: the first of each belong
+// together. With one `f`, several `pm` tags are one list.
+func methods(t tagReader, platform string) []string {
+	var values []string
+	if t.count("f") > 1 {
+		values = t.values("pm")
+	} else {
+		for _, tag := range t {
+			if len(tag) >= 2 && tag[0] == "pm" {
+				values = append(values, tag[1:]...)
+			}
+		}
+	}
+	switch {
+	case platform == PlatformRoboSats:
+		// The maker's text, split at every space.
+		values = []string{strings.Join(values, " ")}
+	case platform == PlatformMostro || len(values) == 1:
+		// A Mostro makes the list by splitting at commas, so no method of
+		// its holds one; other platforms put a comma list in one value.
+		values = splitList(strings.Join(values, ","))
+	}
+	var out []string
+	for _, v := range values {
+		if v = strings.Join(strings.Fields(v), " "); v != "" {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// networks maps the spellings of a chain to the one that Mostro uses.
+var networks = map[string]string{
+	"main": "mainnet", "bitcoin": "mainnet", "bc": "mainnet", "mainnet": "mainnet",
+	"test": "testnet", "testnet3": "testnet", "testnet": "testnet",
+	"unknown": "",
+}
+
+// network reads `network`, or `n` as RoboSats did until the end of 2024. A
+// list of one and the same network is that network.
+func network(t tagReader) string {
+	value := t.value("network")
+	if value == "" {
+		value = t.value("n")
+	}
+	return strings.Join(networkList(value), ",")
+}
+
+func networkList(value string) []string {
+	var out []string
+	for _, name := range splitList(strings.ToLower(value)) {
+		if known, ok := networks[name]; ok {
+			name = known
+		}
+		out = appendNew(out, name)
+	}
+	return out
+}
+
+func layers(t tagReader) []string {
+	var out []string
+	for _, v := range t.values("layer") {
+		for _, layer := range splitList(strings.ToLower(v)) {
+			out = appendNew(out, layer)
+		}
+	}
+	return out
+}
+
+// appendNew appends what is neither empty nor there already.
+func appendNew(list []string, s string) []string {
+	if s == "" {
+		return list
+	}
+	for _, have := range list {
+		if have == s {
+			return list
+		}
+	}
+	return append(list, s)
+}
+
+func bond(t tagReader, platform string) *Bond {
+	if platform == PlatformRoboSats {
+		if d := t.decimal("bond"); d != nil && d.Sign() >= 0 {
+			return &Bond{Percent: d}
+		}
+		return nil
+	}
+	if n := t.whole("bond"); n != nil && *n <= maxSats {
+		return &Bond{Sats: n}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package mostro
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// ratesD is the address of a node's rates; kind 30078 is open to every
+// application.
+const ratesD = "mostro-rates"
+
+// Rates is a node's table of the price of one bitcoin. Readers must look at
+// the author and at Expiration: anyone can publish a table.
+type Rates struct {
+	EventID   string
+	Pubkey    string // the node
+	CreatedAt nostr.Timestamp
+
+	BTC         map[string]float64 // price of 1 BTC by currency code, each finite and above 0
+	Sources     []string           // provider ids
+	PublishedAt nostr.Timestamp    // 0 unknown
+	Expiration  nostr.Timestamp    // NIP-40; 0 none
+}
+
+// ParseRates reads kind 30078 under d=mostro-rates. Prices that are null, not
+// numbers or not above 0 are left out; a table without any price is refused.
+func ParseRates(evt *nostr.Event) (Rates, error) {
+	if err := expect(evt, ClassRates); err != nil {
+		return Rates{}, err
+	}
+	t := tagReader(evt.Tags)
+	r := Rates{
+		EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt, BTC: make(map[string]float64),
+		Sources: t.list("source"), PublishedAt: t.time("published_at"), Expiration: t.time("expiration"),
+	}
+	var content struct{ BTC map[string]json.RawMessage }
+	if json.Unmarshal([]byte(evt.Content), &content) != nil {
+		return Rates{}, malformed(evt, "content is not a table of rates")
+	}
+	// Two spellings of one currency leave none: no order says which is meant.
+	spelt := make(map[string]int)
+	for code, raw := range content.BTC {
+		code = strings.ToUpper(strings.TrimSpace(code))
+		var price float64
+		if !isCurrency(code) || json.Unmarshal(raw, &price) != nil || price <= 0 {
+			continue
+		}
+		if spelt[code]++; spelt[code] > 1 {
+			delete(r.BTC, code)
+			continue
+		}
+		r.BTC[code] = price
+	}
+	if len(r.BTC) == 0 {
+		return Rates{}, malformed(evt, "no price")
+	}
+	return r, nil
+}
+
+// Event builds the table as a Mostro publishes it, ready to be signed:
+// currencies in alphabetical order, prices as serde writes floats.
+func (r Rates) Event() nostr.Event {
+	var b strings.Builder
+	b.WriteString(`{"BTC":{`)
+	for i, code := range slices.Sorted(maps.Keys(r.BTC)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`"` + code + `":` + serdeFloat(r.BTC[code]))
+	}
+	b.WriteString(`}}`)
+	w := tagWriter{{"d", ratesD}}
+	w.time("published_at", r.PublishedAt)
+	w.text("source", strings.Join(slices.Sorted(slices.Values(r.Sources)), ","))
+	w.time("expiration", r.Expiration)
+	return nostr.Event{PubKey: r.Pubkey, CreatedAt: r.CreatedAt, Kind: KindAppData, Tags: nostr.Tags(w), Content: b.String()}
+}

@@ -1,0 +1,205 @@
+package mostro
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// tagReader reads the tags of a public event. A tag without a value is
+// treated as absent: `["d"]` is not an address and `["amt"]` is no amount.
+type tagReader nostr.Tags
+
+// values gives all values of the first tag of a name, nil when there is none.
+func (t tagReader) values(name string) []string {
+	for _, tag := range t {
+		if len(tag) >= 2 && tag[0] == name {
+			return tag[1:]
+		}
+	}
+	return nil
+}
+
+// value gives the first value of the first tag of a name, trimmed.
+func (t tagReader) value(name string) string {
+	for _, tag := range t {
+		if len(tag) >= 2 && tag[0] == name {
+			return strings.TrimSpace(tag[1])
+		}
+	}
+	return ""
+}
+
+// has says whether a tag of that name is there at all, even without a value.
+func (t tagReader) has(name string) bool { return t.count(name) > 0 }
+
+func (t tagReader) count(name string) int {
+	n := 0
+	for _, tag := range t {
+		if len(tag) >= 1 && tag[0] == name {
+			n++
+		}
+	}
+	return n
+}
+
+// whole reads a non-negative whole number; nil when absent or anything else.
+func (t tagReader) whole(name string) *int64 { return wholeNumber(t.value(name)) }
+
+// decimal reads a decimal number; nil when absent or anything else.
+func (t tagReader) decimal(name string) *Decimal { return decimalOrNil(t.value(name)) }
+
+// boolean reads "true" or "false"; nil when absent or anything else.
+func (t tagReader) boolean(name string) *bool {
+	switch strings.ToLower(t.value(name)) {
+	case "true":
+		return new(true)
+	case "false":
+		return new(false)
+	}
+	return nil
+}
+
+// float reads a finite, non-negative number as Rust's f64 Display writes it.
+func (t tagReader) float(name string) *float64 {
+	d := t.decimal(name)
+	if d == nil || d.Sign() < 0 {
+		return nil
+	}
+	return new(d.Float())
+}
+
+// lastSecond is the end of the year 9999: what is later is not in seconds.
+const lastSecond = 253402300799
+
+// time reads unix seconds; 0 when absent, not positive or beyond year 9999.
+func (t tagReader) time(name string) nostr.Timestamp {
+	n := t.whole(name)
+	if n == nil || *n > lastSecond {
+		return 0
+	}
+	return nostr.Timestamp(*n)
+}
+
+// list reads one comma-separated value: trimmed pieces, empty ones dropped.
+func (t tagReader) list(name string) []string { return splitList(t.value(name)) }
+
+func splitList(s string) []string {
+	var out []string
+	for piece := range strings.SplitSeq(s, ",") {
+		if piece = strings.TrimSpace(piece); piece != "" {
+			out = append(out, piece)
+		}
+	}
+	return out
+}
+
+// wholeNumber accepts "250000" and "250000.0": some publishers print integers
+// through floats.
+func wholeNumber(s string) *int64 {
+	d, err := ParseDecimal(s)
+	if err != nil || d.Sign() < 0 {
+		return nil
+	}
+	n, ok := d.Int64()
+	if !ok {
+		return nil
+	}
+	return &n
+}
+
+func decimalOrNil(s string) *Decimal {
+	d, err := ParseDecimal(strings.TrimSpace(s))
+	if err != nil {
+		return nil
+	}
+	return &d
+}
+
+// claim reads the `y` tag: the platform that an event claims, and the second
+// value. Several `y` tags claim nothing.
+func (t tagReader) claim() (platform, second string) {
+	if t.count("y") != 1 {
+		return "", ""
+	}
+	values := t.values("y")
+	if len(values) == 0 {
+		return "", ""
+	}
+	platform = strings.ToLower(strings.TrimSpace(values[0]))
+	if platform == "mostrop2p" {
+		platform = PlatformMostro
+	}
+	if len(values) > 1 {
+		second = strings.TrimSpace(values[1])
+	}
+	return platform, second
+}
+
+// isHex says whether s is lower-case hexadecimal of n characters.
+func isHex(s string, n int) bool {
+	if len(s) != n {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// kebab brings CamelCase, UPPER_SNAKE and kebab-case to kebab-case.
+func kebab(s string) string {
+	s = strings.TrimSpace(s)
+	var b strings.Builder
+	b.Grow(len(s) + 4)
+	lowerBefore := false
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c >= 'A' && c <= 'Z':
+			if lowerBefore {
+				b.WriteByte('-')
+			}
+			b.WriteByte(c + 'a' - 'A')
+			lowerBefore = false
+		case c == '_' || c == ' ':
+			b.WriteByte('-')
+			lowerBefore = false
+		default:
+			b.WriteByte(c)
+			lowerBefore = c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		}
+	}
+	return b.String()
+}
+
+// rustDisplay writes a float as Rust's Display does: the shortest digits that
+// read back the same, never an exponent, "5" for 5.0.
+func rustDisplay(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+// serdeFloat writes a float as Rust's serde_json does: "5.0" for 5, and an
+// exponent without "+" outside 1e-5 <= |f| < 1e16. JSON has no NaN or
+// infinity; serde writes null.
+func serdeFloat(f float64) string {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return "null"
+	}
+	if a := math.Abs(f); a != 0 && (a < 1e-5 || a >= 1e16) {
+		mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(f, 'e', -1, 64), "e")
+		sign := ""
+		if exponent[0] == '-' {
+			sign = "-"
+		}
+		return mantissa + "e" + sign + strings.TrimLeft(exponent[1:], "0")
+	}
+	s := strconv.FormatFloat(f, 'f', -1, 64)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return s
+}

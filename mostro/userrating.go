@@ -1,0 +1,73 @@
+package mostro
+
+import (
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// UserRating is a node's rating of one of its users. It is addressed to the
+// user's key of one trade, so one user has many, and nothing but their
+// numbers links them: they say nothing of the node.
+type UserRating struct {
+	EventID   string
+	Pubkey    string // the node
+	D         string // the rated user's trade key, hex
+	CreatedAt nostr.Timestamp
+
+	TotalReviews *int64
+	TotalRating  *float64 // mean, from MinRate to MaxRate; half the first vote after one
+	LastRating   *int64
+	MaxRate      *int64          // greatest vote so far
+	MinRate      *int64          // least vote so far
+	Days         *int64          // age of the user's account
+	Since        nostr.Timestamp // when the account was made, to the day; 0 unknown (before 0.19)
+
+	Expiration nostr.Timestamp // NIP-40; 0 none
+}
+
+// ParseUserRating reads kind 38384, and the ratings that were published in
+// kind 38383 until the end of 2025.
+func ParseUserRating(evt *nostr.Event) (UserRating, error) {
+	if err := expect(evt, ClassUserRating); err != nil {
+		return UserRating{}, err
+	}
+	t := tagReader(evt.Tags)
+	r := UserRating{
+		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
+		TotalReviews: t.whole("total_reviews"), TotalRating: t.float("total_rating"),
+		LastRating: t.whole("last_rating"), MaxRate: t.whole("max_rate"), MinRate: t.whole("min_rate"),
+		Days: t.whole("days"), Since: t.time("since"), Expiration: t.time("expiration"),
+	}
+	if !isHex(r.D, 64) {
+		return UserRating{}, malformed(evt, "d is not a public key")
+	}
+	if r.TotalReviews == nil {
+		return UserRating{}, malformed(evt, "total_reviews is not a whole number")
+	}
+	if r.TotalRating == nil || *r.TotalRating > 5 {
+		return UserRating{}, malformed(evt, "total_rating is not a number from 0 to 5")
+	}
+	for _, vote := range []*int64{r.LastRating, r.MaxRate, r.MinRate} {
+		if vote != nil && *vote > 5 {
+			return UserRating{}, malformed(evt, "a vote above 5")
+		}
+	}
+	return r, nil
+}
+
+// Event builds the rating as a Mostro publishes it, ready to be signed. It
+// carries no `y`, as mostrod's does not.
+func (r UserRating) Event() nostr.Event {
+	w := tagWriter{{"d", r.D}}
+	w.time("expiration", r.Expiration)
+	w.whole("total_reviews", r.TotalReviews)
+	if r.TotalRating != nil {
+		w.add("total_rating", rustDisplay(*r.TotalRating))
+	}
+	w.whole("last_rating", r.LastRating)
+	w.whole("max_rate", r.MaxRate)
+	w.whole("min_rate", r.MinRate)
+	w.time("since", r.Since)
+	w.add("z", "rating")
+	w.whole("days", r.Days)
+	return nostr.Event{PubKey: r.Pubkey, CreatedAt: r.CreatedAt, Kind: KindUserRating, Tags: nostr.Tags(w)}
+}
