@@ -16,13 +16,13 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
 
-// Open says which orders a query is about.
-type Open uint8
+// Openness says which orders a query is about.
+type Openness uint8
 
 const (
 	// OpenTrue is the live book: unexpired orders, pending ones unless the
 	// query names other statuses.
-	OpenTrue Open = iota
+	OpenTrue Openness = iota
 	// OpenFalse is what can no longer be taken: other statuses, and whatever
 	// has expired.
 	OpenFalse
@@ -90,7 +90,7 @@ type Query struct {
 	Amount     Span // sats; orders at market price state none
 	FiatAmount Span // meets the order's range
 	Premium    Span // percent
-	Open       Open
+	Open       Openness
 	At         time.Time // the book as it was; zero: now
 	Sort       Sort      // "" is SortNewest
 	Limit      int       // 0 is DefaultLimit

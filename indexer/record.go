@@ -1,7 +1,6 @@
 package indexer
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -388,12 +387,16 @@ func splitAddress(address string) (pubkey, d string, err error) {
 	return pubkey, d, nil
 }
 
-// deadlineOf reads the deadline off a packed record.
-func deadlineOf(packed []byte) uint32 {
-	if len(packed) < 4 {
-		return 0
-	}
-	return binary.BigEndian.Uint32(packed)
+func hexOf(b []byte) string { return hex.EncodeToString(b) }
+
+// timeValue and readTime are how tombstones hold a created_at.
+func timeValue(t nostr.Timestamp) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(max(0, t)))
 }
 
-func sameBytes(a, b []byte) bool { return bytes.Equal(a, b) }
+func readTime(b []byte) int64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(b))
+}

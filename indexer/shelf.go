@@ -3,7 +3,9 @@ package indexer
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -430,4 +432,63 @@ func (s *shelf) size() (live, pending int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.slots), int(s.byStatus[pendingCode].GetCardinality())
+}
+
+// same says in what another shelf differs.
+func (s *shelf) same(other *shelf) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	other.mu.RLock()
+	defer other.mu.RUnlock()
+	if len(s.slots) != len(other.slots) {
+		return fmt.Errorf("%d orders, want %d", len(s.slots), len(other.slots))
+	}
+	for k, b := range other.slots {
+		a, ok := s.slots[k]
+		if !ok {
+			return fmt.Errorf("order %x is missing", k)
+		}
+		if got, want := s.line(a), other.line(b); got != want {
+			return fmt.Errorf("order %x is %s, want %s", k, got, want)
+		}
+	}
+	for i := range s.orders {
+		if s.orders[i].size != len(s.slots) {
+			return fmt.Errorf("order list %d holds %d, want %d", i, s.orders[i].size, len(s.slots))
+		}
+		n, last := 0, place{}
+		for _, r := range s.orders[i].runs {
+			for _, p := range r {
+				if p != s.placeOf(i, p.slot) || n > 0 && s.orders[i].compare(last, p) >= 0 {
+					return fmt.Errorf("order list %d is out of order at %d", i, n)
+				}
+				last = p
+				n++
+			}
+		}
+		if n != len(s.slots) {
+			return fmt.Errorf("order list %d has %d places, want %d", i, n, len(s.slots))
+		}
+	}
+	for i, st := range statuses {
+		if got, want := s.byStatus[i].GetCardinality(), other.byStatus[i].GetCardinality(); got != want {
+			return fmt.Errorf("%d orders are %q, want %d", got, st, want)
+		}
+		if got, want := s.wholeFacets(uint8(i)), other.wholeFacets(uint8(i)); !reflect.DeepEqual(got, want) {
+			return fmt.Errorf("facets of %q are %v, want %v", st, got, want)
+		}
+	}
+	return nil
+}
+
+// line is all that the shelf says of a slot.
+func (s *shelf) line(slot uint32) string {
+	var methods []string
+	for _, m := range s.sets.members[s.methods[slot]] {
+		methods = append(methods, s.methodNames.names[m])
+	}
+	slices.Sort(methods)
+	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot],
+		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
+		methods, s.side[slot], s.status[slot], s.textSum[slot])
 }
