@@ -481,6 +481,16 @@ func (s *shelf) same(other *shelf) error {
 	return nil
 }
 
+// spelling gives a folded method as it was first written.
+func (s *shelf) spelling(folded string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if id, ok := s.methodNames.ids[folded]; ok {
+		return s.methodNames.spelling[id]
+	}
+	return folded
+}
+
 // line is all that the shelf says of a slot.
 func (s *shelf) line(slot uint32) string {
 	var methods []string
