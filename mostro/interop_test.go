@@ -101,22 +101,18 @@ func (b *bridge) event(a bridgeAnswer) *nostr.Event {
 	return evt
 }
 
-// cacheFile finds what a make target has prepared: by the variable, else in
-// the cache. It skips, saying how to prepare it.
-func cacheFile(t *testing.T, variable, target string, elem ...string) string {
+// preparedBridge gives what a make target has prepared, from the variable that the
+// target sets. Without it the test is skipped, saying so.
+func preparedBridge(t *testing.T, variable, target string) string {
 	t.Helper()
-	dir := os.Getenv(variable)
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			t.Skipf("%s not set and no cache folder: run make %s", variable, target)
-		}
-		dir = filepath.Join(append([]string{cache, "mostrodex", target}, elem...)...)
+	path := os.Getenv(variable)
+	if path == "" {
+		t.Skipf("SKIPPED: run by make %s, which sets %s", target, variable)
 	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("SKIPPED: %s is not prepared (%v): run make %s", target, err, target)
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("SKIPPED: make %s has prepared nothing: %v", target, err)
 	}
-	return dir
+	return path
 }
 
 // crossCase is one message in one mode.
@@ -159,7 +155,7 @@ func TestInteropNPM(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED: node is not installed")
 	}
-	dir := cacheFile(t, "MOSTRODEX_INTEROP_NPM", "interop-npm")
+	dir := preparedBridge(t, "MOSTRODEX_INTEROP_NPM", "interop-npm")
 	b := startBridge(t, node, filepath.Join(dir, "bridge.mjs"))
 	identity, trade := keysA(t)
 	receiver := smallKeys(t, 3)

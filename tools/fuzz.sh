@@ -13,7 +13,7 @@ trap 'rm -f "$out"' EXIT
 failed=0
 for pkg in "$@"; do
 	for target in $(${GO:-go} test -list '^Fuzz' "$pkg" | grep '^Fuzz'); do
-		if nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -parallel "$procs" "$pkg" >"$out" 2>&1; then
+		if nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 20x -parallel "$procs" "$pkg" >"$out" 2>&1; then
 			execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$out" | tail -1)
 			elapsed=$(sed -n 's/.*elapsed: \([0-9a-z]*\),.*/\1/p' "$out" | tail -1)
 			echo "$pkg $target: $execs executions in $elapsed on $procs processor(s), no finding"

@@ -1,6 +1,7 @@
 # Cross-checks against independent implementations. Each prepares its bridge
 # outside the tree, then lets the Go tests drive it. Where the tool chain is
 # missing it says so and goes on.
+GO ?= go
 INTEROP_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mostrodex
 INTEROP_NPM = $(INTEROP_CACHE)/interop-npm
 INTEROP_CORE = $(INTEROP_CACHE)/interop-core

@@ -74,24 +74,41 @@ func TestKeysVerbs(t *testing.T) {
 	if k := showKeys(t, "show", "--key", at("seed")); k.Pubkey != identity {
 		t.Errorf("identity %s", k.Pubkey)
 	}
-	if k := showKeys(t, "derive", "--key", at("seed")); k.Pubkey != identity {
+	if k := showKeys(t, "derive", "--words", at("seed")); k.Pubkey != identity {
 		t.Errorf("index 0: %s", k.Pubkey)
 	}
-	if k := showKeys(t, "derive", "--key", at("seed"), "--index", "2", "--out", at("trade2")); k.Pubkey != trade2 {
+	if k := showKeys(t, "derive", "--key", at("seed"), "--index", "2"); k.Pubkey != trade2 {
+		t.Errorf("index 2 of a key file with words: %s", k.Pubkey)
+	}
+	if k := showKeys(t, "derive", "--words", at("seed"), "--index", "2", "--key", at("trade2")); k.Pubkey != trade2 {
 		t.Errorf("index 2: %s", k.Pubkey)
 	}
 	if k := showKeys(t, "show", "--key", at("trade2")); k.Pubkey != trade2 {
 		t.Errorf("written: %s", k.Pubkey)
 	}
-	showKeys(t, "new", "--words", "--key", at("seed2"))
+	if out := mustRunVerb(t, words, "keys", "derive", "--index", "2", "--key", at("trade2b")); !strings.Contains(out, trade2) {
+		t.Errorf("from standard input: %s", out)
+	}
+	if a, err := os.ReadFile(at("trade2")); err != nil {
+		t.Error(err)
+	} else if b, err := os.ReadFile(at("trade2b")); err != nil || !bytes.Equal(a, b) {
+		t.Errorf("two files of one key differ, %v", err)
+	}
+	if _, err := runVerb(t, "", "keys", "derive", "--words", at("seed"), "--key", at("trade2")); !errors.Is(err, os.ErrExist) {
+		t.Errorf("overwriting a derived key: %v", err)
+	}
+	made24 := showKeys(t, "new", "--words", at("seed2"))
 	if b, err := os.ReadFile(at("seed2")); err != nil || len(strings.Fields(string(b))) != 24 {
 		t.Errorf("seed phrase of %d words, %v", len(strings.Fields(string(b))), err)
+	}
+	if k := showKeys(t, "derive", "--words", at("seed2")); k != made24 {
+		t.Errorf("a new phrase shows %+v and derives %+v", made24, k)
 	}
 
 	if err := os.WriteFile(at("nsec"), []byte("nsec1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqpsdz0whx"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"show", "--key", at("none")}, {"show", "--key", at("nsec")}, {"show"}, {"derive", "--key", at("a")}, {"derive", "--key", at("seed"), "--index", "2147483648"}} {
+	for _, args := range [][]string{{"show", "--key", at("none")}, {"show", "--key", at("nsec")}, {"show"}, {"new"}, {"new", "--key", at("x"), "--words", at("y")}, {"derive", "--key", at("a")}, {"derive", "--words", at("seed"), "--index", "2147483648"}, {"derive"}} {
 		if out, err := runVerb(t, "", append([]string{"keys"}, args...)...); err == nil {
 			t.Errorf("%v: no error: %s", args, out)
 		}
