@@ -346,8 +346,7 @@ func (s *shelf) facets(sel selection) Facets {
 			method[m] += n
 		}
 	}
-	name(out.Method, &s.methodNames, method)
-	trimFacet(out.Method, maxMethodFacets)
+	s.methodNames.top(out.Method, func(id int) int { return method[id] })
 	for side := range both {
 		for status, n := range both[side] {
 			count(out.Side, string(sides[side]), n)
@@ -363,12 +362,12 @@ func (s *shelf) wholeFacets(status uint8) Facets {
 	for _, f := range []struct {
 		to map[string]int
 		d  *dict
-	}{{out.Fiat, &s.fiats}, {out.Platform, &s.platforms}, {out.Method, &s.methodNames}} {
+	}{{out.Fiat, &s.fiats}, {out.Platform, &s.platforms}} {
 		for id, name := range f.d.names {
 			count(f.to, name, f.d.counts[id][status])
 		}
 	}
-	trimFacet(out.Method, maxMethodFacets)
+	s.methodNames.top(out.Method, func(id int) int { return s.methodNames.counts[id][status] })
 	for side := range sides {
 		count(out.Side, string(sides[side]), s.sideCount[side][status])
 	}
@@ -379,6 +378,31 @@ func (s *shelf) wholeFacets(status uint8) Facets {
 func name(to map[string]int, d *dict, counts []int) {
 	for id, n := range counts {
 		count(to, d.names[id], n)
+	}
+}
+
+// top puts the most frequent values into a facet, as trimFacet would leave
+// them. There may be very many that occur once.
+func (d *dict) top(to map[string]int, counted func(id int) int) {
+	type named struct{ id, n int }
+	best := make([]named, 0, maxMethodFacets+1)
+	after := func(a, b named) int {
+		if a.n != b.n {
+			return b.n - a.n
+		}
+		return strings.Compare(d.names[a.id], d.names[b.id])
+	}
+	for id := range d.names {
+		c := named{id, counted(id)}
+		if c.n <= 0 || d.names[id] == "" || len(best) == maxMethodFacets && after(c, best[maxMethodFacets-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, c, after)
+		best = slices.Insert(best, at, c)
+		best = best[:min(len(best), maxMethodFacets)]
+	}
+	for _, b := range best {
+		to[d.names[b.id]] = b.n
 	}
 }
 
