@@ -195,7 +195,8 @@ func (x *Index) followSearch(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := x.book.moved.until(ctx, sweepEvery, func() bool {
-			return x.book.cursor.Load() > x.search.state.cursor || x.dueForSearch()
+			return x.book.cursor.Load() > x.search.state.cursor || x.dueForSearch() ||
+				x.bookReady.Load() && !x.searchReady.Load() // an empty log moves nothing
 		}); err != nil {
 			return err
 		}

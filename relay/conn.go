@@ -42,11 +42,12 @@ type conn struct {
 	challenge string // NIP-42
 
 	// owned by the reader
-	br    *bufio.Reader
-	text  frameText
-	subs  map[string]*subscription
-	authd map[string]bool // public keys proven by NIP-42
-	acks  chan ack        // nil until the first EVENT; full: the reader waits
+	br        *bufio.Reader
+	text      frameText
+	subs      map[string]*subscription
+	openBytes int             // of the REQs in subs
+	authd     map[string]bool // public keys proven by NIP-42
+	acks      chan ack        // nil until the first EVENT; full: the reader waits
 
 	unanswered sync.WaitGroup // events in acks whose OK is not in out yet
 	ackerDone  chan struct{}

@@ -56,6 +56,7 @@ type subscription struct {
 	prefix  []byte
 	filters []*liveFilter
 	from    uint64 // live events are those after this log position
+	bytes   int    // of the REQ, whose strings the filters are parts of
 
 	tick uint64 // of the last event it got; guarded by the dispatcher's mu
 

@@ -15,7 +15,17 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip42"
 )
 
-const maxSubIDLength = 64 // NIP-01
+const (
+	maxSubIDLength = 64 // NIP-01
+
+	// maxOpenBytes bounds the REQ messages that a connection's open
+	// subscriptions keep in memory: some 25,000 keys.
+	maxOpenBytes = 2 << 20
+
+	// maxAnswers times MaxLimit is the most that one REQ is answered with,
+	// however many filters it has.
+	maxAnswers = 4
+)
 
 // handle gives one message its whole effect, up to what waits for the store.
 func (c *conn) handle(msg string) {
@@ -231,13 +241,18 @@ func (c *conn) handleReq() {
 		c.closed(id, "rate-limited: too many open subscriptions on this connection")
 		return
 	}
+	if c.openBytes+len(c.text.text) > maxOpenBytes {
+		c.closed(id, "rate-limited: the open filters of this connection are too large")
+		return
+	}
 	for i := range filters {
 		if filters[i].Search != "" && s.cfg.Search == nil {
 			c.closed(id, "unsupported: this relay has no search")
 			return
 		}
 	}
-	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), holding: true}
+	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.text), holding: true}
+	c.openBytes += sub.bytes
 	for _, f := range filters {
 		sub.filters = append(sub.filters, newLiveFilter(f))
 	}
@@ -310,7 +325,7 @@ func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Foun
 	parts := 0
 	searched := 0
 	for _, f := range filters {
-		if f.Search == "" || s.limitOf(&f.Filter) == 0 {
+		if f.Search == "" || s.limitOf(&f.Filter) == 0 || len(dst) >= maxAnswers*s.cfg.MaxLimit {
 			continue
 		}
 		var err error
@@ -321,8 +336,8 @@ func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Foun
 	}
 	searched = len(dst)
 	for _, f := range filters {
-		limit := s.limitOf(&f.Filter)
-		if f.Search != "" || limit == 0 {
+		limit := min(s.limitOf(&f.Filter), maxAnswers*s.cfg.MaxLimit-len(dst))
+		if f.Search != "" || limit <= 0 {
 			continue
 		}
 		if upTo == 0 {
@@ -461,6 +476,7 @@ func (c *conn) closeSub(id string) {
 
 // drop ends a subscription: nothing is queued for it from here on.
 func (c *conn) drop(sub *subscription) {
+	c.openBytes -= sub.bytes
 	c.srv.dispatch.unregister(sub)
 	c.mu.Lock()
 	sub.gone = true

@@ -59,7 +59,7 @@ type Config struct {
 	MaxSubscriptions int // per connection; 0: 1024
 	MaxFilters       int // per REQ or COUNT; 0: 100
 	DefaultLimit     int // of filters without limit that name neither author nor #p; 0: 500
-	MaxLimit         int // of any filter; 0: 5000
+	MaxLimit         int // of any filter; 0: 5000. One REQ gets at most four times as many.
 	MaxInFlight      int // events per connection that await the store; 0: 256
 	MaxQueueBytes    int // unsent bytes per connection before it is closed; 0: 4 MiB
 	MaxConnections   int // 0: 50,000

@@ -216,6 +216,48 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+func TestOneRequestIsNotAnsweredWithoutEnd(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.MaxLimit = 2 })
+	c := r.dial()
+	at := now()
+	var filters []any
+	for i := range 12 {
+		evt := signedBy(t, testSecret, 14, at, fmt.Sprint(i))
+		c.mustPublish(evt)
+		filters = append(filters, obj{"ids": []string{evt.ID}})
+	}
+	if got := c.req("q", filters...); len(got) != maxAnswers*2 {
+		t.Errorf("%d events, want %d", len(got), maxAnswers*2)
+	}
+}
+
+func TestOpenFiltersAreBounded(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	padding := strings.Repeat(" ", 400<<10)
+	open := func(sub string) string {
+		c.sendText(`["REQ","` + sub + `",{"kinds":[14],` + padding + `"limit":0}]`)
+		got := c.next()
+		return got[0] + " " + cut(got[len(got)-1], 13)
+	}
+	for i := range 5 {
+		if got := open(fmt.Sprint(i)); got != fmt.Sprint("EOSE ", i) {
+			t.Fatalf("subscription %d: %s", i, got)
+		}
+	}
+	if got := open("5"); got != "CLOSED rate-limited:" {
+		t.Errorf("got %s", got)
+	}
+	// What is closed or replaced makes room.
+	if got := open("0"); got != "EOSE 0" {
+		t.Errorf("got %s", got)
+	}
+	c.send("CLOSE", "1")
+	if got := open("5"); got != "EOSE 5" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // Two filters of one REQ are answered together: newest first, equal times by
 // lowest id, each event once.
 func TestFiltersOfOneRequestAreMerged(t *testing.T) {

@@ -116,7 +116,7 @@ func importUntil(t *testing.T, child *exec.Cmd, addr string, body []byte, acked 
 
 func afterKill(t *testing.T, dir string, acked map[string]bool) {
 	t.Helper()
-	if out, errs, code := runVerb(t, "", "log", "verify", "--data", dir); code != 0 {
+	if out, errs, code := runProgram(t, "", "log", "verify", "--data", dir); code != 0 {
 		t.Fatalf("log verify after kill -9: %s%s", out, errs)
 	}
 	cfg := defaultConfig()
