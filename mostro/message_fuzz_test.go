@@ -238,6 +238,7 @@ func FuzzDecryptNIP44(f *testing.F) {
 		f.Add(payload, byte(0))
 		f.Add(payload[:len(payload)-4], byte(1))
 	}
+	f.Add(strings.Repeat("\r\n", 70), byte(0))
 	f.Fuzz(func(t *testing.T, payload string, flip byte) {
 		plain, err := key.decrypt(payload)
 		if err != nil {
