@@ -261,3 +261,54 @@ func TestRunFollowsTheLog(t *testing.T) {
 		t.Errorf("Run ended with %v", err)
 	}
 }
+
+func TestEmptyLogGetsReady(t *testing.T) {
+	o := openTest(t, newMemLog(), newClock(), "")
+	ctx, cancel := contextWith(t)
+	done := make(chan error, 1)
+	go func() { done <- o.Run(ctx) }()
+	waitFor(t, o.Ready)
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run ended with %v", err)
+	}
+}
+
+// TestDeletionsStick: what its author deleted is in no answer, whichever comes
+// first, and nobody else's deletion counts.
+func TestDeletionsStick(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	first := draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event()
+	address := addressOf(pubkeyOf(1), "x")
+	del := func(author int, at int64, tag ...string) {
+		l.add(signless(nostr.Event{PubKey: pubkeyOf(author), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(at), Tags: nostr.Tags{tag}}), clk.now(), mostro.RoadClient, false)
+	}
+	total := func(want int) {
+		t.Helper()
+		o.catchUp(t)
+		for _, q := range []Query{{Open: OpenAny}, {Open: OpenAny, Text: "zelle"}} {
+			if a, err := o.Orders(t.Context(), q); err != nil || a.Total != want || len(a.Orders) != want {
+				t.Fatalf("%q: %d orders (%v), want %d", q.Text, a.Total, err, want)
+			}
+		}
+	}
+	l.add(first, clk.now(), mostro.RoadClient, false)
+	total(1)
+	del(2, t0+5, "a", address)
+	del(2, t0+5, "e", first.ID)
+	total(1)
+	del(1, t0-1, "a", address) // of the time before it
+	total(1)
+	del(1, t0+5, "a", address)
+	total(0)
+	// The log would not hand these over; the index holds to it by itself.
+	l.add(draft{author: 1, d: "x", at: t0 + 5, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	total(0)
+	l.add(draft{author: 1, d: "x", at: t0 + 6, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	total(1)
+	late := draft{author: 1, d: "y", at: t0, methods: []string{"Zelle"}}.event()
+	del(1, t0, "e", late.ID)
+	l.add(late, clk.now(), mostro.RoadClient, false)
+	total(1)
+}
