@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -20,6 +21,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/errgroup"
 )
 
 // book keeps every version of every order, and what instances say of
@@ -147,18 +149,13 @@ func (b *book) load() error {
 		}
 		var failed error
 		shelf.load(func(add func(item)) {
-			failed = eachHead(txn, func(k Key, packed []byte) error {
-				r, err := unpackRecord(packed)
-				if err != nil {
-					return err
-				}
+			failed = eachRecord(b.db, func(k Key, r *Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
 				if r.liveAt(now) {
 					add(item{k, &r.Version})
 				} else if !r.Withdrawn {
 					gone = append(gone, expiry{k, r.deadline()})
 				}
-				return nil
 			})
 		}, now)
 		return failed
@@ -225,6 +222,71 @@ func eachHead(txn *badger.Txn, fn func(Key, []byte) error) error {
 		}
 	}
 	return nil
+}
+
+// eachRecord calls fn with every order, in no order. Reading and unpacking is
+// done by several goroutines; fn is called by the caller's.
+func eachRecord(db *badger.DB, fn func(Key, *Record)) error {
+	const readers, many = 4, 256
+	type found struct {
+		key Key
+		r   *Record
+	}
+	parts := make(chan []found, readers) // a full one makes readers wait
+	g, ctx := errgroup.WithContext(context.Background())
+	for i := range readers {
+		g.Go(func() error {
+			part := make([]found, 0, many)
+			send := func() error {
+				select {
+				case parts <- part:
+					part = make([]found, 0, many)
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			err := db.View(func(txn *badger.Txn) error {
+				it := txn.NewIterator(badger.DefaultIteratorOptions)
+				defer it.Close()
+				end := 256 / readers * (i + 1) // of the first byte of keys
+				for it.Seek([]byte{keyHead, byte(256 / readers * i)}); it.ValidForPrefix([]byte{keyHead}); it.Next() {
+					k := Key(it.Item().Key()[1:])
+					if int(k[0]) >= end {
+						break
+					}
+					if err := it.Item().Value(func(packed []byte) error {
+						r, err := unpackRecord(packed)
+						part = append(part, found{k, r})
+						return err
+					}); err != nil {
+						return err
+					}
+					if len(part) == many {
+						if err := send(); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			return send()
+		})
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- g.Wait()
+		close(parts)
+	}()
+	for part := range parts {
+		for _, f := range part {
+			fn(f.key, f.r)
+		}
+	}
+	return <-done
 }
 
 // work is one batch of entries on its way into the book.

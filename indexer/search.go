@@ -216,13 +216,21 @@ const maxWords = 512
 
 // textSum stands for what a live order's document holds; never 0.
 func textSum(o *mostro.Order) uint32 {
-	h := sha256.New()
-	for _, m := range o.Methods {
-		h.Write([]byte(m))
-		h.Write([]byte{0})
+	h := uint64(14695981039346656037) // FNV-1a
+	add := func(s string) {
+		for i := 0; i < len(s); i++ {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211 // no text holds this byte
 	}
-	fmt.Fprintf(h, "\x01%s\x00%s\x00%s", o.Description, o.InstanceName, o.Fiat)
-	return binary.BigEndian.Uint32(h.Sum(nil)) | 1
+	for _, m := range o.Methods {
+		add(m)
+	}
+	add("")
+	add(o.Description)
+	add(o.InstanceName)
+	add(o.Fiat)
+	return uint32(h^h>>32) | 1
 }
 
 func hexKey(key uint64) string { return fmt.Sprintf("%016x", key) }
