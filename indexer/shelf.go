@@ -139,12 +139,6 @@ func (d *dict) remove(id, slot uint32, status uint8) {
 	}
 }
 
-// restatus counts a slot of value id under another status.
-func (d *dict) restatus(id uint32, from, to uint8) {
-	d.counts[id][from]--
-	d.counts[id][to]++
-}
-
 // setDict numbers the distinct sets of payment methods: most orders share
 // theirs with many others.
 type setDict struct {
