@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -79,17 +78,12 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	gone := false
 	err := st.db.View(func(txn *badger.Txn) error {
 		for _, m := range missing {
-			item, err := txn.Get(seqKey(spaceBody, found[m.index].Seq))
-			if errors.Is(err, badger.ErrKeyNotFound) {
-				gone = true
-				continue
-			}
+			_, body, err := getRow(txn, found[m.index].Seq)
 			if err != nil {
 				return err
 			}
-			if found[m.index].JSON, err = item.ValueCopy(nil); err != nil {
-				return err
-			}
+			found[m.index].JSON = body
+			gone = gone || body == nil
 		}
 		return nil
 	})

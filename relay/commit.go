@@ -278,10 +278,11 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 		err = g.set(seqKey(spaceRegular, g.seq), rec.encode())
 	}
 	if err == nil {
-		err = g.set(seqKey(spaceRow, g.seq), r.encode())
-	}
-	if err == nil && !r.gone {
-		err = g.set(seqKey(spaceBody, g.seq), p.JSON)
+		body := p.JSON
+		if r.gone {
+			body = nil
+		}
+		err = g.set(seqKey(spaceRow, g.seq), r.encode(body))
 	}
 	if err == nil {
 		err = g.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))

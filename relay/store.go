@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -317,19 +318,15 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 		if err := item.Value(func(v []byte) error { f.Seq = binary.BigEndian.Uint64(v); return nil }); err != nil {
 			return err
 		}
-		r, err := getRow(txn, f.Seq)
+		r, body, err := getRow(txn, f.Seq)
 		if err != nil {
 			return err
 		}
-		if mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
-			return badger.ErrKeyNotFound // unreadable at expiry, erased soon
+		if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
+			return badger.ErrKeyNotFound // erased, or mail past its time, erased soon
 		}
-		item, err = txn.Get(seqKey(spaceBody, f.Seq))
-		if err != nil {
-			return err
-		}
-		f.JSON, err = item.ValueCopy(nil)
-		return err
+		f.JSON = body
+		return nil
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		err = mostro.ErrNotFound
@@ -354,14 +351,16 @@ func (st *Store) Live() int {
 	return st.live.n
 }
 
-func getRow(txn *badger.Txn, seq uint64) (r row, err error) {
+// getRow reads a row and a copy of its body, nil when that is gone.
+func getRow(txn *badger.Txn, seq uint64) (r row, body []byte, err error) {
 	item, err := txn.Get(seqKey(spaceRow, seq))
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	err = item.Value(func(v []byte) error {
-		r, err = decodeRow(v)
+		r, body, err = decodeRow(v)
+		body = bytes.Clone(body)
 		return err
 	})
-	return r, err
+	return r, body, err
 }

@@ -519,7 +519,7 @@ func TestOpenRefuses(t *testing.T) {
 // say so.
 func TestCheckFinds(t *testing.T) {
 	for name, harm := range map[string]func(*Store){
-		"MissingBody":   func(st *Store) { harmDelete(st, seqKey(spaceBody, 2)) },
+		"MissingBody":   func(st *Store) { harmSet(st, seqKey(spaceRow, 2), row{gone: true}.encode(nil)) },
 		"MissingRow":    func(st *Store) { harmDelete(st, seqKey(spaceRow, 2)) },
 		"MissingID":     func(st *Store) { id, _ := parseHex32(unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
 		"MissingRecord": func(st *Store) { harmDelete(st, seqKey(spaceRegular, 1)) },
@@ -547,6 +547,13 @@ func TestCheckFinds(t *testing.T) {
 				t.Error("Check finds nothing")
 			}
 		})
+	}
+}
+
+func harmSet(st *Store, key, value []byte) {
+	txn := st.db.NewTransaction(true)
+	if err := errors.Join(txn.Set(key, value), txn.Commit()); err != nil {
+		panic(err)
 	}
 }
 
