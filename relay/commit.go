@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -189,9 +187,10 @@ func (st *Store) commit(group []*pending) {
 	}
 	g.apply()
 	st.forget(g.erased)
-	if st.ids.add(slices.Collect(maps.Keys(g.ids))...) && st.ids.ready.Load() {
-		st.growFilter()
+	for id := range g.ids {
+		st.ids.add(id[:])
 	}
+	st.growFilters()
 	st.publish(g.entries)
 	st.metrics.committed(len(group), time.Since(start))
 	for _, p := range group {
@@ -233,6 +232,9 @@ type change struct {
 
 func (g *grouping) set(key, value []byte) error {
 	g.wrote = true
+	if key[0] == spaceHidden {
+		g.st.hidden.add(key[1:]) // before the commit: "maybe" is never wrong
+	}
 	return g.txn.Set(key, value)
 }
 
@@ -360,6 +362,9 @@ func (g *grouping) addressState(evt *nostr.Event, addr address, pubkey [32]byte)
 		s.rec, s.space = rec, spaceNewest
 		return s, nil
 	}
+	if !g.st.hidden.mayHold([]byte(addr)) {
+		return s, nil
+	}
 	item, err := g.txn.Get(addressKey(spaceHidden, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return s, nil
@@ -386,7 +391,7 @@ func (g *grouping) held(id [32]byte) (uint64, bool, error) {
 	if ok {
 		return seq, true, nil
 	}
-	if !g.st.ids.mayHold(id) {
+	if !g.st.ids.mayHold(id[:]) {
 		return 0, false, nil
 	}
 	item, err := g.txn.Get(idKey(id))

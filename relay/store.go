@@ -47,7 +47,8 @@ type Store struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *StoreMetrics
-	ids     *idFilter
+	ids     *seenFilter  // ids of the log
+	hidden  *seenFilter  // addresses whose newest version is not served
 	tombs   atomic.Int64 // tombstones held; at 0 look-ups are skipped
 
 	sweep chan struct{} // the ticker asks the committer to move expired records
@@ -105,10 +106,12 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		db.Close()
 		return nil, err
 	}
-	st.ids = newIDFilter(st.head.Load())
+	st.ids, st.hidden = newIDFilter(int(st.head.Load())), newHiddenFilter()
 	if !cfg.ReadOnly {
-		st.done.Add(3)
-		go st.fillFilter()
+		st.done.Add(5)
+		go st.warm()
+		go st.fill(st.ids)
+		go st.fill(st.hidden)
 		go st.commitLoop()
 		go st.expiryLoop()
 	}
@@ -281,7 +284,7 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	if ok {
 		return true, nil
 	}
-	if !st.ids.mayHold(key) {
+	if !st.ids.mayHold(key[:]) {
 		return false, nil
 	}
 	err = st.db.View(func(txn *badger.Txn) error {

@@ -594,3 +594,48 @@ func TestCloseWhileAppending(t *testing.T) {
 		t.Errorf("Wait after Close: %v, want ErrClosed", err)
 	}
 }
+
+func TestBodiesAreWarmAfterOpening(t *testing.T) {
+	clock := newTestClock()
+	dir := t.TempDir()
+	st := mustOpenStore(t, dir, clock)
+	for i := range 200 { // more than the 64 KiB that tests allow
+		mustAppend(t, st, unsigned(1, 1, int64(i), strings.Repeat("x", 800)))
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st = mustOpenStore(t, dir, clock)
+	cached := func() (n, newest int) {
+		st.live.mu.RLock()
+		defer st.live.mu.RUnlock()
+		for i := range st.live.slots {
+			if s := &st.live.slots[i]; s.body != nil {
+				n++
+				if s.createdAt >= 150 {
+					newest++
+				}
+			}
+		}
+		return n, newest
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		n, newest := cached()
+		if newest == 50 {
+			if n > 70 {
+				t.Errorf("%d bodies in memory, beyond the budget", n)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bodies in memory, %d of the newest 50", n, newest)
+		}
+	}
+	queryIDs(t, st, nostr.Filter{Until: new(nostr.Timestamp(20))}, 5)
+	if n, _ := cached(); n > 70 {
+		t.Errorf("%d bodies in memory after a query, beyond the budget", n)
+	}
+	if st.live.bodies.size > st.live.bodies.budget {
+		t.Errorf("%d bytes of bodies, budget %d", st.live.bodies.size, st.live.bodies.budget)
+	}
+}
