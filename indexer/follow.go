@@ -183,6 +183,9 @@ func (x *Index) sweep(now time.Time) {
 // followSearch keeps search behind the book until ctx ends.
 func (x *Index) followSearch(ctx context.Context) error {
 	for {
+		if err := x.awaitLull(ctx); err != nil {
+			return err
+		}
 		more, err := x.searchPass(ctx)
 		if err != nil {
 			if err = x.heal(ctx, err, x.search.reset, "search"); err != nil {
