@@ -124,6 +124,10 @@ func TestInfoDocument(t *testing.T) {
 			Name          string `json:"name"`
 			SupportedNIPs []int  `json:"supported_nips"`
 			Limitation    map[string]any
+			Retention     []struct {
+				Kinds []any
+				Time  *float64
+			}
 		}
 		if err := json.Unmarshal([]byte(body), &doc); err != nil {
 			t.Fatalf("%v: %v in %s", accept, err, body)
@@ -139,6 +143,10 @@ func TestInfoDocument(t *testing.T) {
 			if doc.Limitation[name] != want {
 				t.Errorf("%s is %v, want %v", name, doc.Limitation[name], want)
 			}
+		}
+		if len(doc.Retention) != 3 || doc.Retention[0].Time != nil || *doc.Retention[1].Time != 0 || *doc.Retention[2].Time != 30*86400 ||
+			!slices.Equal(doc.Retention[2].Kinds, []any{4., 14., 1059.}) {
+			t.Errorf("retention %+v", doc.Retention)
 		}
 		if _, ok := doc.Limitation["created_at_lower_limit"]; ok {
 			t.Error("a lower limit is claimed")

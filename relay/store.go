@@ -46,6 +46,7 @@ type Store struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *StoreMetrics
+	ids     *idFilter
 	tombs   atomic.Int64 // tombstones held; at 0 look-ups are skipped
 
 	sweep chan struct{} // the ticker asks the committer to move expired records
@@ -103,8 +104,10 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		db.Close()
 		return nil, err
 	}
+	st.ids = newIDFilter(st.head.Load())
 	if !cfg.ReadOnly {
-		st.done.Add(2)
+		st.done.Add(3)
+		go st.fillFilter()
 		go st.commitLoop()
 		go st.expiryLoop()
 	}
@@ -276,6 +279,9 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	st.live.mu.RUnlock()
 	if ok {
 		return true, nil
+	}
+	if !st.ids.mayHold(key) {
+		return false, nil
 	}
 	err = st.db.View(func(txn *badger.Txn) error {
 		_, err := txn.Get(idKey(key))

@@ -394,7 +394,7 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 			if e.Seq != after+uint64(len(ids))+1 {
 				t.Fatalf("seq %d follows %d", e.Seq, after+uint64(len(ids)))
 			}
-			if !bytes.Equal(body, EncodeEvent(e.Event)) {
+			if !bytes.Equal(body, mostro.EncodeEvent(e.Event)) {
 				t.Fatalf("body %s is not its event's", body)
 			}
 			if e.Source.Relay != "wss://r" || !e.ReceivedAt.Equal(clock.now()) {
@@ -554,21 +554,6 @@ func harmDelete(st *Store, key []byte) {
 	txn := st.db.NewTransaction(true)
 	if err := errors.Join(txn.Delete(key), txn.Commit()); err != nil {
 		panic(err)
-	}
-}
-
-func TestEncodeEventRoundTrips(t *testing.T) {
-	w := &world{Rand: rand.New(rand.NewPCG(1, 1)), base: 1_780_000_000}
-	for range 2000 {
-		evt := w.event()
-		body := EncodeEvent(evt)
-		got, err := parseBody(body)
-		if err != nil {
-			t.Fatalf("%s: %v", body, err)
-		}
-		if got.GetID() != evt.ID || got.ID != evt.ID || got.Sig != evt.Sig {
-			t.Fatalf("%s is not %s", body, evt)
-		}
 	}
 }
 
