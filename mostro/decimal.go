@@ -44,6 +44,9 @@ func ParseDecimal(s string) (Decimal, error) {
 	text := whole
 	if whole == "" {
 		text = "0"
+		if len(text)+1+len(fraction)+1 > maxDecimalText {
+			return Decimal{}, ErrDecimal // its own text could not be read back
+		}
 	}
 	if fraction != "" {
 		text += "." + fraction
