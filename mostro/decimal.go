@@ -44,15 +44,15 @@ func ParseDecimal(s string) (Decimal, error) {
 	text := whole
 	if whole == "" {
 		text = "0"
-		if len(text)+1+len(fraction)+1 > maxDecimalText {
-			return Decimal{}, ErrDecimal // its own text could not be read back
-		}
 	}
 	if fraction != "" {
 		text += "." + fraction
 	}
 	if negative {
 		text = "-" + text
+	}
+	if len(text) > maxDecimalText {
+		return Decimal{}, ErrDecimal // it could not be read back
 	}
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil {
