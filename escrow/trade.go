@@ -81,10 +81,10 @@ type Trade struct {
 
 // Party is one side of a trade.
 type Party struct {
-	Key       string    `json:"key"`            // trade key, hex
-	Identity  string    `json:"identity"`       // equals Key in full privacy
-	Index     int64     `json:"index,omitzero"` // of the trade key, as the client counts
-	Transport Transport `json:"transport"`
+	Key       string           `json:"key"`            // trade key, hex
+	Identity  string           `json:"identity"`       // equals Key in full privacy
+	Index     int64            `json:"index,omitzero"` // of the trade key, as the client counts
+	Transport mostro.Transport `json:"transport"`
 }
 
 // Private says that the party claims no identity.
