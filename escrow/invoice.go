@@ -43,7 +43,7 @@ func (d *Destination) invoice() Invoice {
 	if d.Address {
 		return Invoice{Text: d.Text}
 	}
-	return Invoice{Text: d.Text, Hash: d.Hash, ExpiresAt: d.ExpiresAt}
+	return Invoice{Text: d.Text, Hash: d.Hash, ExpiresAt: d.ExpiresAt, Open: d.AmountMsat == 0}
 }
 
 // usable says whether an invoice that was good once can still be paid.

@@ -17,24 +17,28 @@ func (s *step) pay() {
 		s.do(Effect{Kind: FxMint, Text: t.BuyerInvoice.Text, AmountSats: t.PayoutSats(), Attempt: p.Attempt})
 		return
 	}
-	s.claim(t.BuyerInvoice.Text, t.BuyerInvoice.Hash)
+	s.claim(t.BuyerInvoice)
 }
 
 // claim sends one payment under one hash.
-func (s *step) claim(bolt11 string, h Hash) {
+func (s *step) claim(i Invoice) {
 	p := &s.t.Payout
 	p.Minting, p.Sent = false, false
-	p.Hash, p.LastHash, p.Bolt11 = h, h, bolt11
+	p.Hash, p.LastHash, p.Bolt11, p.Open = i.Hash, i.Hash, i.Text, i.Open
 	s.do(s.t.payEffect())
 }
 
-// payEffect gives the payment that the claim stands for. The amount is the
-// trade's; the outbox leaves it out for an invoice that states its own.
+// payEffect gives the payment that the claim stands for. The node wants the
+// amount only where the invoice states none.
 func (t Trade) payEffect() Effect {
-	return Effect{
+	e := Effect{
 		Kind: FxPay, Hash: t.Payout.Hash, Text: t.Payout.Bolt11, Attempt: t.Payout.Attempt,
-		AmountSats: t.PayoutSats(), MaxFeeSats: t.Terms.MaxRoutingFee.RoutingCap(t.PayoutSats()),
+		MaxFeeSats: t.Terms.MaxRoutingFee.RoutingCap(t.PayoutSats()),
 	}
+	if t.Payout.Open {
+		e.AmountSats = t.PayoutSats()
+	}
+	return e
 }
 
 // current says whether news of a payout is of the present attempt.
@@ -54,7 +58,7 @@ func (s *step) minted() error {
 	if err := s.stay(OnMinted); err != nil {
 		return err
 	}
-	s.claim(d.Text, d.Hash)
+	s.claim(d.invoice())
 	return nil
 }
 

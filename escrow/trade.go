@@ -96,6 +96,7 @@ type Invoice struct {
 	Text      string `json:"text"`
 	Hash      Hash   `json:"hash,omitzero"`       // zero for an address
 	ExpiresAt int64  `json:"expires_at,omitzero"` // 0 for an address
+	Open      bool   `json:"open,omitzero"`       // a BOLT11 invoice without an amount
 }
 
 // Address says that an invoice has yet to be fetched.
@@ -117,6 +118,7 @@ type Payout struct {
 	// this hash and no other, and the buyer's invoice cannot be replaced.
 	Hash   Hash   `json:"hash,omitzero"`
 	Bolt11 string `json:"bolt11,omitzero"`
+	Open   bool   `json:"open,omitzero"` // Bolt11 states no amount
 	Sent   bool   `json:"sent,omitzero"` // the node took it; its outcome is awaited
 	// Minting says that an address is being asked for an invoice.
 	Minting  bool   `json:"minting,omitzero"`
