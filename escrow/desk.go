@@ -139,6 +139,12 @@ func (d *Desk) index(t *Trade, by int) {
 	}
 }
 
+// Read notes how far the log has been read.
+func (d *Desk) Read(seq uint64) { d.head.Cursor = max(d.head.Cursor, seq) }
+
+// Cursor gives how far the log has been read.
+func (d *Desk) Cursor() uint64 { return d.head.Cursor }
+
 // Knows says whether a key is of a party of an open trade.
 func (d *Desk) Knows(key string) bool { return d.keys[key] > 0 }
 
