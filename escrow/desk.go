@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -51,11 +52,11 @@ type Desk struct {
 	// may be an old copy is compared with the node.
 	Reconciling bool
 
+	keys       *keyring // trade keys of open trades
 	store      Store
 	head       Head
 	open       map[OrderID]*Trade
 	identities map[string]map[OrderID]struct{} // parties of open trades
-	keys       map[string]int                  // trade keys of open trades, counted
 	turn       *turn
 }
 
@@ -74,7 +75,7 @@ type turn struct {
 func NewDesk(store Store) (*Desk, error) {
 	d := &Desk{
 		store: store, open: make(map[OrderID]*Trade),
-		identities: make(map[string]map[OrderID]struct{}), keys: make(map[string]int),
+		identities: make(map[string]map[OrderID]struct{}), keys: newKeyring(),
 	}
 	head, err := store.Head()
 	if err != nil {
@@ -100,6 +101,7 @@ func (d *Desk) Take() *Commit {
 	c := &d.turn.commit
 	d.head.Commits++
 	c.Head = d.head
+	c.Head.Stamps = maps.Clone(d.head.Stamps)
 	d.begin()
 	return c
 }
@@ -122,9 +124,7 @@ func (d *Desk) index(t *Trade, by int) {
 		if p.Key == "" {
 			continue
 		}
-		if d.keys[p.Key] += by; d.keys[p.Key] == 0 {
-			delete(d.keys, p.Key)
-		}
+		d.keys.count(p.Key, by)
 		ids := d.identities[p.Identity]
 		switch {
 		case by > 0 && ids == nil:
@@ -144,9 +144,6 @@ func (d *Desk) Read(seq uint64) { d.head.Cursor = max(d.head.Cursor, seq) }
 
 // Cursor gives how far the log has been read.
 func (d *Desk) Cursor() uint64 { return d.head.Cursor }
-
-// Knows says whether a key is of a party of an open trade.
-func (d *Desk) Knows(key string) bool { return d.keys[key] > 0 }
 
 // Trades calls fn for every open trade, in no order.
 func (d *Desk) Trades(fn func(*Trade)) {
@@ -216,6 +213,24 @@ func (d *Desk) Hear(id OrderID, in Input) error {
 	}
 	return err
 }
+
+// Say puts an event of the node's own into the outbox, dated after the last
+// one of its kind.
+func (d *Desk) Say(evt *nostr.Event, at int64) {
+	if d.head.Stamps == nil {
+		d.head.Stamps = make(map[int]int64)
+	}
+	stamp := max(at, d.head.Stamps[evt.Kind]+1)
+	d.head.Stamps[evt.Kind] = stamp
+	evt.CreatedAt = nostr.Timestamp(stamp)
+	d.row(OutboxRow{Effect: Effect{Kind: FxPublish}, Event: evt})
+}
+
+// Pause stops new trades, or lets them begin again. It survives a restart.
+func (d *Desk) Pause(paused bool) { d.head.Paused = paused }
+
+// Paused says whether the operator stopped new trades.
+func (d *Desk) Paused() bool { return d.head.Paused }
 
 // Done strikes an outbox row.
 func (d *Desk) Done(row uint64) { d.turn.commit.Done = append(d.turn.commit.Done, row) }

@@ -35,6 +35,7 @@ const (
 	FxSend           EffectKind = "send"            // signed before it is committed: the same event is a duplicate
 	FxPublishOrder   EffectKind = "publish-order"   // likewise; addressable, the newest wins
 	FxPublishDispute EffectKind = "publish-dispute" // likewise
+	FxPublish        EffectKind = "publish"         // likewise; the node's own events
 	FxCreateHold     EffectKind = "create-hold"     // keyed by hash; "exists" is done
 	FxSettle         EffectKind = "settle"          // answers success when already so
 	FxCancel         EffectKind = "cancel"          // answers success when already so

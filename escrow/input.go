@@ -44,6 +44,7 @@ const (
 	InSpawn         InputKind = "spawn"          // the rest of a range order comes to be
 	InClock         InputKind = "clock"          // the deadline has come
 	InRestart       InputKind = "restart"        // the program started with this trade open
+	InReconcile     InputKind = "reconcile"      // the store may be an old copy of itself
 	InHoldMade      InputKind = "hold-made"      // the node has our hold invoice
 	InHoldRefused   InputKind = "hold-refused"   // the node will not make it
 	InHold          InputKind = "hold"           // where a hold invoice stands

@@ -49,6 +49,7 @@ const (
 	OnGuardFiatSent    Trigger = "hold near its time lock, fiat sent"
 	OnEscrowGone       Trigger = "hold ended without us"
 	OnContradiction    Trigger = "node contradicts the store"
+	OnReconcile        Trigger = "store was rolled back"
 	OnHoldClosed       Trigger = "hold given back"
 	OnRestart          Trigger = "restart"
 	OnSolverSettle     Trigger = "admin-settle"
@@ -119,6 +120,7 @@ var Transitions = []Transition{
 	{mostro.TradeActive, OnCancelAgreed, byParty, mostro.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both", false},
 	{mostro.TradeActive, OnDispute, byParty, mostro.TradeDispute, "dispute-initiated-by-you and -by-peer; dispute published", false},
 	{mostro.TradeActive, OnGuard, byNode, mostro.TradeActive, "the hold is looked up, or its time lock noted", false},
+	{mostro.TradeActive, OnGuardFiatSent, byNode, mostro.TradeDispute, "only in a store that was rolled back: fiat may have been sent", false},
 	{mostro.TradeActive, OnGuardActive, byNode, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
 	{mostro.TradeActive, OnEscrowGone, byNode, mostro.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
 
@@ -158,6 +160,7 @@ var Transitions = []Transition{
 // anywhere lists what may happen in every status without a change of it.
 var anywhere = []Transition{
 	{On: OnRestart, By: byEngine, Does: "deadlines missed while we were down are put off"},
+	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},
 	{On: OnHoldClosed, By: byNode, Does: "a cancelled hold is confirmed as given back"},
 	{On: OnContradiction, By: byNode, Does: "the trade is frozen until an operator looks"},
 }

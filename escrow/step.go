@@ -62,6 +62,8 @@ func (s *step) decide() error {
 		return s.clock()
 	case InRestart:
 		return s.restart()
+	case InReconcile:
+		return s.reconcile()
 	case InHoldMade:
 		return s.holdMade()
 	case InHoldRefused:
@@ -294,4 +296,19 @@ func (s *step) restart() error {
 	}
 	s.t.Deadline = s.in.At + s.in.Grace
 	return s.stay(OnRestart)
+}
+
+// reconcile marks a trade of a store that was rolled back. Its payout may have
+// been made already, to an invoice that this store never saw.
+func (s *step) reconcile() error {
+	t := &s.t
+	if t.Doubtful || terminal(t.Status) || t.Status == mostro.TradePending {
+		return ErrNothing
+	}
+	t.Doubtful = true
+	if t.Status == mostro.TradeSettledHoldInvoice {
+		t.Frozen = true
+		t.Deadline = s.in.At + remindFirst
+	}
+	return s.stay(OnReconcile)
 }

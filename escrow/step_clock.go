@@ -35,6 +35,9 @@ func (s *step) clock() error {
 // loses it too. A seller who was never shown an invoice owes nothing.
 func (s *step) timeout(owes mostro.Side) error {
 	t := &s.t
+	if t.Doubtful && t.HeldAt != 0 {
+		return s.contradiction() // the trade may have gone on in the lost time
+	}
 	shown := owes == mostro.SideBuy || t.HoldInvoice != ""
 	if t.Kind == owes && shown {
 		s.say(t.Maker(), mostro.ActionCanceled, nil)
@@ -81,6 +84,9 @@ func (s *step) guard(due bool) error {
 	}
 	switch t.Status {
 	case mostro.TradeActive:
+		if t.Doubtful {
+			return s.openDispute(OnGuardFiatSent, mostro.InitiatorBuyer, nil)
+		}
 		s.say(t.Buyer, mostro.ActionCanceled, nil)
 		s.say(t.Seller, mostro.ActionCanceled, nil)
 		s.closeHold()

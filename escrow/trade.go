@@ -60,6 +60,10 @@ type Trade struct {
 	// Frozen says that the node contradicts this store (a hold settled that
 	// no one here released). Only an operator leads on.
 	Frozen bool `json:"frozen,omitzero"`
+	// Doubtful says that this store was an older copy of itself when it was
+	// opened: more may have happened than it knows. What cannot be undone is
+	// left to an operator.
+	Doubtful bool `json:"doubtful,omitzero"`
 	// Closing holds hashes whose cancelling is decided and not confirmed yet.
 	// No preimage of theirs is ever used.
 	Closing []Hash `json:"closing,omitempty"`
