@@ -68,7 +68,8 @@ type turn struct {
 	seen   map[string]bool
 	claims map[Hash]OrderID
 	// Refusals and bugs, counted for metrics.
-	bugs []error
+	bugs  []error
+	steps map[Trigger]int
 }
 
 // NewDesk reads the open trades of a store.
@@ -92,7 +93,7 @@ func NewDesk(store Store) (*Desk, error) {
 func (d *Desk) begin() {
 	d.turn = &turn{
 		trades: make(map[OrderID]int), users: make(map[string]int),
-		seen: make(map[string]bool), claims: make(map[Hash]OrderID),
+		seen: make(map[string]bool), claims: make(map[Hash]OrderID), steps: make(map[Trigger]int),
 	}
 }
 
@@ -271,6 +272,7 @@ func (d *Desk) record(t Trade, in Input) {
 		d.turn.trades[t.ID] = len(c.Trades)
 		c.Trades = append(c.Trades, t)
 	}
+	d.turn.steps[t.Last]++
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
 	d.put(&t)
 }

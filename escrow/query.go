@@ -16,10 +16,7 @@ const defaultMaxOrders = 10
 // a party of.
 func (d *Desk) orders(l Letter) error {
 	ids, ok := l.Message.Payload.(mostro.IDs)
-	most := d.Policy.MaxOrders
-	if most <= 0 {
-		most = defaultMaxOrders
-	}
+	most := orMost(d.Policy.MaxOrders)
 	switch {
 	case !ok || len(ids) == 0:
 		return refuse(mostro.ReasonInvalidParameters)

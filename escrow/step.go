@@ -27,6 +27,7 @@ func Step(t Trade, in Input) (Trade, []Effect, error) {
 		return t, nil, fmt.Errorf("%w: %s decided without a trigger", ErrTable, in.Kind)
 	}
 	s.show()
+	s.t.Last = s.trigger
 	s.t.Steps++
 	return s.t, s.effects, nil
 }

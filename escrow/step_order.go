@@ -244,7 +244,7 @@ func (s *step) orderHold(on Trigger) error {
 	t.HoldInvoice, t.HeldAt = "", 0
 	s.do(Effect{
 		Kind: FxCreateHold, Hash: t.Hash, AmountSats: t.LockSats(), CLTVBlocks: t.Terms.CLTVBlocks,
-		Seconds: max(t.Terms.WaitSeconds+600, 3600), Memo: t.memo(),
+		Seconds: t.Terms.holdSeconds(), Memo: t.memo(),
 	})
 	return nil
 }

@@ -19,6 +19,7 @@ type Trade struct {
 	Kind   mostro.Side        `json:"kind"` // the maker's side
 	Status mostro.TradeStatus `json:"status"`
 	Steps  uint32             `json:"steps"` // journal rows behind this value
+	Last   Trigger            `json:"last"`  // why it changed last
 	Terms  Terms              `json:"terms"` // the node's, as they were when the order was made
 
 	Buyer           Party            `json:"buyer,omitzero"`
@@ -176,6 +177,10 @@ func (t Terms) margin() uint32 {
 
 // guardSeconds is how long a hold is safe when nothing is known of the chain.
 func (t Terms) guardSeconds() int64 { return int64(t.CLTVBlocks-t.margin()) * blockSeconds }
+
+// holdSeconds is how long a hold invoice can be paid: longer than the seller's
+// time, so that not the invoice but the trade ends the wait.
+func (t Terms) holdSeconds() int64 { return max(t.WaitSeconds+600, 3600) }
 
 // guardPoll is how often a hold's time lock is looked at, once half its safe
 // time has passed.
