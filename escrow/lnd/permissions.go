@@ -54,7 +54,7 @@ func (c *Client) CheckPermissions(ctx context.Context) error {
 			return fmt.Errorf("check permissions: %w: %s took a broken request", escrow.ErrUnavailable, m.Path)
 		case errors.As(err, &said) && said.code == codes.Unimplemented:
 			return fmt.Errorf("check permissions: %w: the node does not offer %s", escrow.ErrPermission, m.Path)
-		case errors.As(err, &said) && said.code == codes.Unknown && m.Path != wire.GetInfo:
+		case errors.As(err, &said) && (said.code == codes.Unknown || said.code == codes.InvalidArgument) && m.Path != wire.GetInfo:
 			// LND's own refusal of the broken request: it was allowed to ask.
 		case errors.Is(err, escrow.ErrUnavailable):
 			return fmt.Errorf("check permissions: %w", err)
