@@ -76,6 +76,9 @@ func ParseInvoice(text string) (Invoice, error) {
 		if !strings.HasPrefix(lower, p.prefix) {
 			continue
 		}
+		if !saneAmount(lower[len(p.prefix):]) {
+			return Invoice{}, fmt.Errorf("%w: amount out of range", ErrInvalidInvoice)
+		}
 		decoded, err := zpay32.Decode(lower, p.params)
 		if err != nil {
 			// The decoder's own words may quote the invoice.
@@ -84,6 +87,21 @@ func ParseInvoice(text string) (Invoice, error) {
 		return readInvoice(decoded, p.network)
 	}
 	return Invoice{}, fmt.Errorf("%w: not a BOLT 11 invoice", ErrInvalidInvoice)
+}
+
+// saneAmount looks at the amount that follows the prefix, up to the separator.
+// The decoder multiplies without a look at the result, so that an amount beyond
+// all bitcoin would come out as a small one.
+func saneAmount(rest string) bool {
+	digits := 0
+	for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
+		digits++
+	}
+	most := map[byte]int{'m': 11, 'u': 14, 'n': 17, 'p': 20}
+	if digits < len(rest) && most[rest[digits]] != 0 {
+		return digits <= most[rest[digits]]
+	}
+	return digits <= 9 // whole bitcoin, and the separator, which is a 1
 }
 
 func readInvoice(in *zpay32.Invoice, network Network) (Invoice, error) {
