@@ -25,6 +25,7 @@ const maxInvoiceText = 7089
 
 // Invoice is what a BOLT 11 invoice says. Its signature has been verified.
 type Invoice struct {
+	Bolt11     string // in lower case, without a scheme
 	Hash       Hash
 	AmountMsat int64 // 0: the payer chooses
 	Network    Network
@@ -84,7 +85,7 @@ func ParseInvoice(text string) (Invoice, error) {
 			// The decoder's own words may quote the invoice.
 			return Invoice{}, fmt.Errorf("%w: malformed", ErrInvalidInvoice)
 		}
-		return readInvoice(decoded, p.network)
+		return readInvoice(decoded, lower, p.network)
 	}
 	return Invoice{}, fmt.Errorf("%w: not a BOLT 11 invoice", ErrInvalidInvoice)
 }
@@ -104,8 +105,9 @@ func saneAmount(rest string) bool {
 	return digits <= 9 // whole bitcoin, and the separator, which is a 1
 }
 
-func readInvoice(in *zpay32.Invoice, network Network) (Invoice, error) {
+func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, error) {
 	out := Invoice{
+		Bolt11:       text,
 		Hash:         *in.PaymentHash,
 		Network:      network,
 		CreatedAt:    in.Timestamp.UTC(),

@@ -21,7 +21,7 @@ type Wallet interface {
 	escrow.Lightning
 	// AddInvoice makes an invoice that settles itself; 0 sats: without amount.
 	AddInvoice(ctx context.Context, amountSats int64, memo string, expiry time.Duration) (bolt11 string, err error)
-	// BalanceMsat is what the node owns, less what is locked in payments.
+	// BalanceMsat is what the node owns, once no payment is pending.
 	BalanceMsat(ctx context.Context) (int64, error)
 }
 
@@ -170,9 +170,7 @@ func (s *suite) untilPayment(from Wallet, h escrow.Hash, want escrow.PaymentStat
 	return state
 }
 
-// balances compares what everybody owns with what it was: a channel's owner
-// has the fee of the commitment taken from it, which changes while payments
-// are pending, so this is asked only when none is.
+// balances is what everybody owns, asked only when no payment is held.
 type balances struct{ mostro, seller, buyer int64 }
 
 func (s *suite) balances() (b balances) {

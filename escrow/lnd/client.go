@@ -212,17 +212,23 @@ func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
 	if p.AmountSats < 0 || p.MaxFeeSats < 0 || seconds <= 0 || seconds > math.MaxInt32 {
 		return fmt.Errorf("pay: %w: amount, fee or timeout out of range", escrow.ErrInvoice)
 	}
+	// LND takes a request without an invoice for another kind of payment, and
+	// its words about a broken one are many.
+	invoice, err := escrow.ParseInvoice(p.Bolt11)
+	if err != nil {
+		return fmt.Errorf("pay: %w: malformed", escrow.ErrInvoice)
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel() // ends the stream, not the payment: it is not sent as cancelable
 	// The first update is sent once the payment is in LND's database.
-	_, err := first[wire.Payment](ctx, c, wire.SendPayment, &wire.SendPaymentRequest{
+	_, err = first[wire.Payment](ctx, c, wire.SendPayment, &wire.SendPaymentRequest{
 		Amt:            p.AmountSats,
-		PaymentRequest: p.Bolt11,
+		PaymentRequest: invoice.Bolt11,
 		TimeoutSeconds: int32(seconds),
 		FeeLimitSat:    p.MaxFeeSats,
 	})
 	if err != nil {
-		return fmt.Errorf("pay: %w", refusedInvoice(err))
+		return fmt.Errorf("pay %s: %w", invoice.Hash, refusedInvoice(err))
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func TestOpen(t *testing.T) {
 	if err := c.CheckPermissions(ctx); !errors.Is(err, escrow.ErrUnavailable) {
 		t.Errorf("permissions: %v", err)
 	}
-	if err := c.Pay(ctx, escrow.Payment{Bolt11: "lnbc1secret"}); !errors.Is(err, escrow.ErrUnavailable) || strings.Contains(err.Error(), "secret") {
+	if err := c.Pay(ctx, escrow.Payment{Bolt11: "lnbc1secret"}); !errors.Is(err, escrow.ErrInvoice) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("pay: %v", err)
 	}
 }

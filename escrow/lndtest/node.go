@@ -319,21 +319,36 @@ func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, ex
 	return out.PaymentRequest, err
 }
 
-// BalanceMsat gives what the node owns in its channels. What a held or pending
-// payment has locked belongs to nobody and is not counted; neither is the
-// reserve for the commitment transaction's fee, which is why a test compares
-// differences, never sums.
-func (n *Node) BalanceMsat(ctx context.Context) (int64, error) {
-	var out struct {
-		Local struct {
-			Msat string `json:"msat"`
-		} `json:"local_balance"`
-	}
-	if err := n.call(ctx, http.MethodGet, "/v1/balance/channels", nil, &out); err != nil {
-		return 0, err
-	}
-	if out.Local.Msat == "" {
-		return 0, nil
-	}
-	return strconv.ParseInt(out.Local.Msat, 10, 64)
+// BalanceMsat gives what the node owns in its channels, once no payment is
+// pending in any of them: a payment that has ended is still being committed for
+// a moment. What the opener of a channel pays for its commitment transaction is
+// not counted, so a test compares differences.
+func (n *Node) BalanceMsat(ctx context.Context) (msat int64, err error) {
+	err = poll(ctx, "channels without pending payments", func() (bool, error) {
+		var list struct {
+			Channels []struct {
+				Pending []struct{} `json:"pending_htlcs"`
+			}
+		}
+		if err := n.call(ctx, http.MethodGet, "/v1/channels", nil, &list); err != nil {
+			return false, err
+		}
+		for _, c := range list.Channels {
+			if len(c.Pending) > 0 {
+				return false, nil
+			}
+		}
+		var balance struct {
+			Local struct {
+				Msat string `json:"msat"`
+			} `json:"local_balance"`
+		}
+		if err := n.call(ctx, http.MethodGet, "/v1/balance/channels", nil, &balance); err != nil {
+			return false, err
+		}
+		var err error
+		msat, err = strconv.ParseInt(balance.Local.Msat, 10, 64)
+		return err == nil, err
+	})
+	return msat, err
 }
