@@ -441,7 +441,6 @@ type AddHoldInvoiceRequest struct {
 	Value         int64                  `protobuf:"varint,3,opt,name=value,proto3" json:"value,omitempty"`
 	Expiry        int64                  `protobuf:"varint,5,opt,name=expiry,proto3" json:"expiry,omitempty"` // seconds
 	CltvExpiry    uint64                 `protobuf:"varint,7,opt,name=cltv_expiry,json=cltvExpiry,proto3" json:"cltv_expiry,omitempty"`
-	Private       bool                   `protobuf:"varint,9,opt,name=private,proto3" json:"private,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -509,13 +508,6 @@ func (x *AddHoldInvoiceRequest) GetCltvExpiry() uint64 {
 		return x.CltvExpiry
 	}
 	return 0
-}
-
-func (x *AddHoldInvoiceRequest) GetPrivate() bool {
-	if x != nil {
-		return x.Private
-	}
-	return false
 }
 
 type AddHoldInvoiceResp struct {
@@ -1244,15 +1236,14 @@ const file_lnd_proto_rawDesc = "" +
 	"commitHash\"7\n" +
 	"\x05Chain\x12\x14\n" +
 	"\x05chain\x18\x01 \x01(\tR\x05chain\x12\x18\n" +
-	"\anetwork\x18\x02 \x01(\tR\anetwork\"\xa8\x01\n" +
+	"\anetwork\x18\x02 \x01(\tR\anetwork\"\x8e\x01\n" +
 	"\x15AddHoldInvoiceRequest\x12\x12\n" +
 	"\x04memo\x18\x01 \x01(\tR\x04memo\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x14\n" +
 	"\x05value\x18\x03 \x01(\x03R\x05value\x12\x16\n" +
 	"\x06expiry\x18\x05 \x01(\x03R\x06expiry\x12\x1f\n" +
 	"\vcltv_expiry\x18\a \x01(\x04R\n" +
-	"cltvExpiry\x12\x18\n" +
-	"\aprivate\x18\t \x01(\bR\aprivate\"=\n" +
+	"cltvExpiry\"=\n" +
 	"\x12AddHoldInvoiceResp\x12'\n" +
 	"\x0fpayment_request\x18\x01 \x01(\tR\x0epaymentRequest\".\n" +
 	"\x10SettleInvoiceMsg\x12\x1a\n" +
