@@ -27,11 +27,15 @@ type Engine struct {
 	Sealer    Sealer
 	Signer    Signer
 	Gate      *Gate
-	// Decode reads a BOLT11 invoice or tells an address; it sets everything
-	// but Taken and Reachable.
+	// Card holds what the node says of itself. Run keeps it fresh.
+	Card *NodeCard
+	// Decode tells a payout destination apart; it sets everything but Taken
+	// and Reachable. nil: BOLT11 invoices, Lightning addresses and LNURLs.
 	Decode func(text string) Destination
 	// Quote gives the price of a bitcoin; it does not block.
 	Quote func(fiat string, at int64) Quote
+	// Heard is told of other nodes' events of kind 30078; nil: nobody is.
+	Heard func(evt *nostr.Event)
 	Face  Face
 	// Witness notices an old copy of the store; nil: nobody does.
 	Witness *Witness
@@ -85,9 +89,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.wake(ctx); err != nil {
 		return err
 	}
-	b := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: e.send, metrics: e.Metrics}
+	b := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: e.send, metrics: e.Metrics, heard: e.Heard}
 	group.Go(func() error { return b.run(ctx, e.desk.Cursor()) })
 	group.Go(func() error { e.outbox.run(ctx); return nil })
+	group.Go(func() error { e.Card.follow(ctx, e.Node); return nil })
 	if len(e.asked) > 0 {
 		group.Go(func() error { return e.lookUp(ctx) })
 	}
@@ -115,7 +120,16 @@ func (e *Engine) Open() error {
 	desk.OrderEvent = func(t Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
 	desk.DisputeEvent = func(t Trade) *nostr.Event { return e.Face.Dispute(t, e.Policy) }
 	e.Gate.known = desk.keys
+	if e.Card == nil {
+		e.Card = new(NodeCard)
+	}
+	if e.Face.Node == nil {
+		e.Face.Node = e.Card.Info
+	}
 	e.desk, e.asked = desk, make(map[OrderID]bool)
+	if e.Decode == nil {
+		desk.Decode = func(text string) Destination { return decode(text, e.Card) }
+	}
 	if e.Tick == 0 {
 		e.Tick = time.Second
 	}

@@ -37,6 +37,7 @@ type inbox struct {
 	pubkey  string // ours
 	deliver func(ctx context.Context, n notice) error
 	metrics *Metrics
+	heard   func(*nostr.Event) // kind 30078; nil: nobody listens
 }
 
 // chunk is how many entries are opened at a time.
@@ -54,6 +55,9 @@ func (b *inbox) run(ctx context.Context, cursor uint64) error {
 		last, head := cursor, b.log.Head()
 		err := b.log.Read(ctx, cursor, func(e mostro.Entry) error {
 			last = e.Seq
+			if b.heard != nil && e.Event.Kind == mostro.KindAppData {
+				b.heard(e.Event)
+			}
 			if b.mine(e) {
 				batch = append(batch, e)
 			}

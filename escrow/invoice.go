@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -39,16 +40,35 @@ func (d *Destination) payable(terms Terms, at int64) bool {
 		d.Hash != Hash{}
 }
 
-func (d *Destination) invoice() Invoice {
+func (d *Destination) payTo() PayTo {
 	if d.Address {
-		return Invoice{Text: d.Text}
+		return PayTo{Text: d.Text}
 	}
-	return Invoice{Text: d.Text, Hash: d.Hash, ExpiresAt: d.ExpiresAt, Open: d.AmountMsat == 0}
+	return PayTo{Text: d.Text, Hash: d.Hash, ExpiresAt: d.ExpiresAt, Open: d.AmountMsat == 0}
 }
 
 // usable says whether an invoice that was good once can still be paid.
-func (i Invoice) usable(at int64) bool {
+func (i PayTo) usable(at int64) bool {
 	return i.Text != "" && (i.Address() || i.ExpiresAt > at)
+}
+
+// decode reads a payout destination for the node that a card describes.
+func decode(text string, card *NodeCard) Destination {
+	if IsPayService(text) {
+		return Destination{Text: text, Address: true}
+	}
+	in, err := ParseInvoice(text)
+	if err != nil {
+		return Destination{Text: text}
+	}
+	info, _ := card.Info()
+	return Destination{
+		Text: in.Bolt11, Parsed: true, Hash: in.Hash, AmountMsat: in.AmountMsat,
+		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
+		// While the node has not told its network, it will refuse by itself
+		// what is not of it. It cannot pay itself.
+		ChainOK: InvoiceRules{Network: info.Network}.sameNetwork(in.Network) && in.Payee != info.Pubkey,
+	}
 }
 
 // memo is what the seller's wallet shows of the hold invoice.

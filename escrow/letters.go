@@ -273,7 +273,6 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 		return nil
 	}
 	dest := d.Decode(invoice)
-	dest.Text = invoice
 	if err := d.claimed(&dest, t.ID); err != nil {
 		return err
 	}

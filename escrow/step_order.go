@@ -66,7 +66,7 @@ func (s *step) newOrder() error {
 	t.Dispute.ID = in.DisputeID
 	t.setMaker(s.sender())
 	if o.Kind == mostro.SideBuy && in.Invoice != nil {
-		t.MakerInvoice = in.Invoice.invoice()
+		t.MakerInvoice = in.Invoice.payTo()
 		t.BuyerInvoice = t.MakerInvoice
 	}
 	if err := s.move(OnNewOrder, mostro.TradePending); err != nil {
@@ -189,7 +189,7 @@ func (s *step) take(side mostro.Side) error {
 		if !in.Invoice.pays(t.PayoutSats(), false, t.Terms, in.At) {
 			return refuse(mostro.ReasonInvalidInvoice)
 		}
-		t.BuyerInvoice = in.Invoice.invoice()
+		t.BuyerInvoice = in.Invoice.payTo()
 	}
 	t.setTaker(s.sender())
 	t.TakerReputation = in.Reputation

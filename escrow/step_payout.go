@@ -21,7 +21,7 @@ func (s *step) pay() {
 }
 
 // claim sends one payment under one hash.
-func (s *step) claim(i Invoice) {
+func (s *step) claim(i PayTo) {
 	p := &s.t.Payout
 	p.Minting, p.Sent = false, false
 	p.Hash, p.LastHash, p.Bolt11, p.Open = i.Hash, i.Hash, i.Text, i.Open
@@ -58,7 +58,7 @@ func (s *step) minted() error {
 	if err := s.stay(OnMinted); err != nil {
 		return err
 	}
-	s.claim(d.invoice())
+	s.claim(d.payTo())
 	return nil
 }
 

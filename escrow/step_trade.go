@@ -73,7 +73,7 @@ func (s *step) held() error {
 		if t.BuyerInvoice.usable(s.in.At) {
 			return s.activate(OnHeld, nil)
 		}
-		t.BuyerInvoice = Invoice{}
+		t.BuyerInvoice = PayTo{}
 		if err := s.move(OnHeldNoInvoice, mostro.TradeWaitingBuyerInvoice); err != nil {
 			return err
 		}
@@ -122,10 +122,10 @@ func (s *step) addInvoice() error {
 	default:
 		return refuse(mostro.ReasonNotAllowedByStatus)
 	}
-	if !s.in.Invoice.pays(t.PayoutSats(), false, t.Terms, at) {
+	if !s.in.Invoice.pays(t.PayoutSats(), false, t.Terms, at) || t.Hash != (Hash{}) && s.in.Invoice.Hash == t.Hash {
 		return refuse(mostro.ReasonInvalidInvoice)
 	}
-	t.BuyerInvoice = s.in.Invoice.invoice()
+	t.BuyerInvoice = s.in.Invoice.payTo()
 	request := s.in.Request.Message.RequestID
 	if t.Status == mostro.TradeSettledHoldInvoice {
 		if err := s.stay(OnAddInvoice); err != nil {

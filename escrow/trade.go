@@ -37,8 +37,8 @@ type Trade struct {
 	FeeSats       int64  `json:"fee_sats,omitzero"`    // each side's
 	DevFeeSats    int64  `json:"dev_fee_sats,omitzero"`
 
-	BuyerInvoice Invoice `json:"buyer_invoice,omitzero"`
-	MakerInvoice Invoice `json:"maker_invoice,omitzero"` // what a buying maker gave with the order: survives a taker's going
+	BuyerInvoice PayTo `json:"buyer_invoice,omitzero"`
+	MakerInvoice PayTo `json:"maker_invoice,omitzero"` // what a buying maker gave with the order: survives a taker's going
 
 	CreatedAt int64 `json:"created_at"`
 	ExpiresAt int64 `json:"expires_at"`
@@ -95,9 +95,9 @@ type Party struct {
 // Private says that the party claims no identity.
 func (p Party) Private() bool { return p.Identity == p.Key }
 
-// Invoice is where a buyer wants to be paid: a BOLT11 invoice, or an address
+// PayTo is where a buyer wants to be paid: a BOLT11 invoice, or an address
 // that gives one.
-type Invoice struct {
+type PayTo struct {
 	Text      string `json:"text"`
 	Hash      Hash   `json:"hash,omitzero"`       // zero for an address
 	ExpiresAt int64  `json:"expires_at,omitzero"` // 0 for an address
@@ -105,7 +105,7 @@ type Invoice struct {
 }
 
 // Address says that an invoice has yet to be fetched.
-func (i Invoice) Address() bool { return i.Hash == Hash{} }
+func (i PayTo) Address() bool { return i.Hash == Hash{} }
 
 // Dispute is a disagreement about a trade. A trade has at most one.
 type Dispute struct {
@@ -295,7 +295,6 @@ func (t Trade) payoutWatched() (Hash, uint32) {
 const (
 	maxPaymentMethod = 512
 	maxFiatCode      = 8
-	maxInvoiceText   = 4096
 	maxPremium       = 100
 )
 
