@@ -18,6 +18,7 @@ type simNode struct {
 	height uint32
 	down   bool
 	lossy  bool // loses answers
+	fickle bool // refuses a payment now and then, and its addresses fail
 
 	holds map[Hash]*simHold
 	pays  map[Hash]*simPay
@@ -193,7 +194,7 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 	if n.onPay != nil {
 		n.onPay(p, d)
 	}
-	if d.ExpiresAt <= n.now || n.rng.IntN(40) == 0 {
+	if d.ExpiresAt <= n.now || n.fickle && n.rng.IntN(40) == 0 {
 		return ErrInvoice
 	}
 	old := n.pays[d.Hash]
@@ -233,7 +234,7 @@ func (n *simNode) Probe(_ context.Context, address string) error {
 }
 
 func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (string, error) {
-	if n.rng.IntN(6) == 0 {
+	if n.fickle && n.rng.IntN(6) == 0 {
 		return "", ErrUnavailable
 	}
 	var h Hash
@@ -241,7 +242,7 @@ func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (str
 		h[i] = byte(n.rng.Uint32())
 	}
 	msat := amountSats * 1000
-	if n.rng.IntN(10) == 0 {
+	if n.fickle && n.rng.IntN(10) == 0 {
 		msat += 1000 // an address that asks for more than was agreed
 	}
 	order, _, _ := strings.Cut(address, "@")

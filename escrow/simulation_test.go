@@ -148,6 +148,7 @@ func simulate(seed uint64) (simCount, error) {
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
 	s.count.ends, s.count.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
+	s.node.fickle = true
 	s.hands = hands{node: s.node, addresses: s.node}
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
 	s.start()

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -249,8 +250,7 @@ func (s *sim) nextTrade(t Trade) mostro.Payload {
 	if s.rng.IntN(5) == 0 {
 		return nil
 	}
-	s.nextKey++
-	return mostro.NextTrade{Pubkey: simKey(s.nextKey), Index: uint32(t.Maker().Index + 100)}
+	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(64)], Index: uint32(t.Maker().Index + 100)}
 }
 
 func (s *sim) take(t Trade) {
@@ -407,3 +407,12 @@ func (s *sim) judgeEnd(t Trade) {
 		s.fail("trade %s ended as %s: took %d msat and paid %d, want %d and %d", t.ID, t.Status, settled, paid, want[0], want[1])
 	}
 }
+
+// curveKeys gives keys that are points of the curve, as announced ones must be.
+var curveKeys = sync.OnceValue(func() []string {
+	keys := make([]string, 64)
+	for i := range keys {
+		keys[i] = hexKeyOf(30_000 + i)
+	}
+	return keys
+})

@@ -151,7 +151,8 @@ func (s *step) next() error {
 	if !ok || !s.isMaker() {
 		return nil
 	}
-	if !hexKey(p.Pubkey) || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
+	// A key that is no point of the curve could never be written to.
+	if key, err := mostro.ParsePubkey(p.Pubkey); err != nil || key != p.Pubkey || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
 		return refuse(mostro.ReasonInvalidParameters)
 	}
 	if s.t.Range() {

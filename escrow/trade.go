@@ -303,8 +303,3 @@ const (
 func currencyCode(s string) bool {
 	return s != "" && len(s) <= maxFiatCode && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
 }
-
-// hexKey says whether a text is a public key as the wire writes it.
-func hexKey(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
-}
