@@ -115,11 +115,12 @@ func (r *rig) settle() {
 				done = true
 			}
 		}
+		last := r.desk.head.LastRow
 		for _, t := range r.desk.open {
 			r.watch(t.ID)
 		}
 		r.commit()
-		if !done {
+		if !done && last == r.desk.head.LastRow {
 			return
 		}
 	}
