@@ -32,9 +32,12 @@ const (
 const schemaVersion = 1
 
 // OpenDB opens or makes the store in a directory.
-func OpenDB(dir string) (*DB, error) {
+func OpenDB(dir string) (*DB, error) { return openDB(dir, true) }
+
+// openDB opens it; only a test may do without the sync.
+func openDB(dir string, sync bool) (*DB, error) {
 	options := badger.DefaultOptions(dir).
-		WithSyncWrites(true).
+		WithSyncWrites(sync).
 		WithDetectConflicts(false). // one writer
 		WithNumVersionsToKeep(1).
 		WithLogger(nil).

@@ -18,7 +18,26 @@ type simStore struct {
 	seen    map[string]bool
 
 	failBefore, failAfter bool
+
+	// mirror is given every commit as well, and is what a start reads.
+	mirror *DB
 }
+
+// reader is the store that a start reads.
+func (s *simStore) reader() Store {
+	if s.mirror != nil {
+		return mirrored{s.mirror, s}
+	}
+	return s
+}
+
+// mirrored reads one store and writes both.
+type mirrored struct {
+	*DB
+	sim *simStore
+}
+
+func (m mirrored) Commit(c *Commit) error { return m.sim.Commit(c) }
 
 var errCrash = errors.New("crash")
 
@@ -32,6 +51,11 @@ func newSimStore() *simStore {
 func (s *simStore) Commit(c *Commit) error {
 	if s.failBefore {
 		return errCrash
+	}
+	if s.mirror != nil {
+		if err := s.mirror.Commit(c); err != nil {
+			return err
+		}
 	}
 	for _, t := range c.Trades {
 		s.trades[t.ID] = t

@@ -138,7 +138,11 @@ type simTruth struct {
 	replayed bool
 }
 
-func simulate(seed uint64) (simCount, error) {
+func simulate(seed uint64) (simCount, error) { return simulateOn(seed, nil) }
+
+// simulateOn runs a world whose store is in memory, and mirrored in a real one
+// when there is one.
+func simulateOn(seed uint64, mirror *DB) (simCount, error) {
 	rng := rand.New(rand.NewPCG(seed, 38383))
 	now := int64(1_790_000_000)
 	s := &sim{
@@ -149,6 +153,7 @@ func simulate(seed uint64) (simCount, error) {
 	s.sleepy = rng.IntN(4) == 0
 	s.count.ends, s.count.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
 	s.node.fickle = true
+	s.store.mirror = mirror
 	s.hands = hands{node: s.node, addresses: s.node}
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
 	s.start()
@@ -186,7 +191,7 @@ func (s *sim) unfinished() []OrderID {
 
 // start is what a process does first, and after every crash.
 func (s *sim) start() {
-	d, err := NewDesk(s.store)
+	d, err := NewDesk(s.store.reader())
 	if err != nil {
 		s.fail("start: %v", err)
 		return
@@ -551,6 +556,29 @@ func TestSimulationReplaysExactly(t *testing.T) {
 		}
 		if !reflect.DeepEqual(one, two) {
 			t.Errorf("seed %d: once %+v, then %+v", seed, one, two)
+		}
+	}
+}
+
+// The same worlds with the real store under them: it is read at every start,
+// and proves itself at the end.
+func TestSimulationOnBadger(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short")
+	}
+	for seed := uint64(1); seed <= 3; seed++ {
+		db, err := openDB(t.TempDir(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := simulateOn(seed, db); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		if err := db.Check(); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

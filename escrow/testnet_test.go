@@ -294,6 +294,12 @@ func (w *world) start() {
 	if err != nil {
 		w.tb.Fatal(err)
 	}
+	w.startOn(db, db)
+}
+
+// startOn starts it on a store that is kept in db.
+func (w *world) startOn(db *DB, store Store) {
+	w.tb.Helper()
 	metrics, err := NewMetrics(nil)
 	if err != nil {
 		w.tb.Fatal(err)
@@ -302,7 +308,7 @@ func (w *world) start() {
 	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy}
 	w.db = db
 	w.engine = &Engine{
-		Policy: w.policy, Store: db, Log: w.log, Node: w.node, Addresses: w.node, Publisher: w.log,
+		Policy: w.policy, Store: store, Log: w.log, Node: w.node, Addresses: w.node, Publisher: w.log,
 		Opener: KeysOpener{w.keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
 		Decode:  simDecode,
 		Quote:   func(string, int64) Quote { return Quote{Price: 100_000} },
