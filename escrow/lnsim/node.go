@@ -56,6 +56,12 @@ type hold struct {
 	ExpiryHeight uint32
 }
 
+// issue is an invoice and the node that made it.
+type issue struct {
+	by   *Node
+	hold *hold
+}
+
 // payment is an outgoing payment of a node. Its fields are exported for
 // snapshots alone.
 type payment struct {
@@ -173,6 +179,7 @@ func (n *Node) Forget(h escrow.Hash) bool {
 	dropped := false
 	if held := n.holds[h]; held != nil && held.Phase.Final() && !n.w.payerWaits(held) {
 		delete(n.holds, h)
+		delete(n.w.issued, held.Bolt11)
 		dropped = true
 	}
 	if p := n.payments[h]; p != nil && p.Status.Final() {
@@ -323,6 +330,7 @@ func (n *Node) addHold(h escrow.Hash, msat int64, memo string, expiry time.Durat
 		ExpiresAt:  created.Add(expiry.Truncate(time.Second)),
 	}
 	n.holds[h] = held
+	w.issued[bolt11] = issue{n, held}
 	w.schedule(&event{At: held.ExpiresAt, Kind: expire, Node: n.name, Hash: h, Attempt: held.Seq})
 	n.changed(h, false)
 	return held, nil

@@ -84,6 +84,7 @@ func Restore(cfg Config, text []byte) (*World, error) {
 			n.payments = s.Payments
 		}
 		for h, held := range n.holds {
+			w.issued[held.Bolt11] = issue{n, held}
 			if held.Phase == escrow.HoldAccepted {
 				n.accepted[h] = held
 			}

@@ -91,6 +91,7 @@ type World struct {
 	nodes   []*Node // in the order they were added
 	plans   map[escrow.Hash]Plan
 	fees    map[string]int64 // msat, by payer and payee: see pair
+	issued  map[string]issue // by invoice: spares the check of our own signature
 	routers int64            // msat that routes have earned
 	minted  int64            // msat that exist
 	changes []Change
@@ -126,6 +127,7 @@ func New(cfg Config) *World {
 		height: cfg.Height,
 		plans:  map[escrow.Hash]Plan{},
 		fees:   map[string]int64{},
+		issued: map[string]issue{},
 	}
 }
 
