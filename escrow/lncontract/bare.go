@@ -11,6 +11,9 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
+// bareSats is what each bare trade moves from the seller to the buyer.
+const bareSats = 1_000
+
 // Bare is what the calls of a trade take when nobody decides, stores or says
 // anything: the yardstick for an escrow on the same nodes.
 type Bare struct {
@@ -25,11 +28,10 @@ func (b Bare) PerSecond() float64 { return float64(b.Trades) / b.Elapsed.Seconds
 // seller pay it, wait until it is accepted, settle, pay the buyer, wait until
 // he is paid. The buyer's invoices are made before the clock starts.
 func RunBare(ctx context.Context, n *Network, trades, parallel int) (Bare, error) {
-	const sats = 1_000
 	invoices := make([]string, trades)
 	for i := range invoices {
 		var err error
-		if invoices[i], err = n.Buyer.AddInvoice(ctx, sats, "payout", time.Hour); err != nil {
+		if invoices[i], err = n.Buyer.AddInvoice(ctx, bareSats, "payout", time.Hour); err != nil {
 			return Bare{}, err
 		}
 	}
@@ -37,7 +39,7 @@ func RunBare(ctx context.Context, n *Network, trades, parallel int) (Bare, error
 	work.SetLimit(parallel)
 	began := time.Now()
 	for _, payout := range invoices {
-		work.Go(func() error { return n.bareTrade(ctx, sats, payout) })
+		work.Go(func() error { return n.bareTrade(ctx, payout) })
 	}
 	if err := work.Wait(); err != nil {
 		return Bare{}, err
@@ -47,13 +49,13 @@ func RunBare(ctx context.Context, n *Network, trades, parallel int) (Bare, error
 
 var errReached = errors.New("reached")
 
-func (n *Network) bareTrade(ctx context.Context, sats int64, payout string) error {
+func (n *Network) bareTrade(ctx context.Context, payout string) error {
 	invoice, err := escrow.ParseInvoice(payout)
 	if err != nil {
 		return err
 	}
 	p := newPreimage()
-	bolt11, err := n.Mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: sats, Memo: "bare", CLTVBlocks: holdCLTV})
+	bolt11, err := n.Mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: bareSats, Memo: "bare", CLTVBlocks: holdCLTV})
 	if err != nil {
 		return err
 	}

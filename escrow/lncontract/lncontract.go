@@ -80,6 +80,7 @@ func Run(t *testing.T, n *Network) {
 		{"invoices that cannot be paid are refused", testBadPayments},
 		{"fee limit is kept", testFeeLimit},
 		{"too large a payout fails", testBalance},
+		{"many trades at once", testMany},
 		{"no call outlives its context", testContext},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -139,15 +139,17 @@ func (n *Node) Faults(fn func(Op) Fault) {
 // payments neither arrive nor end. What it holds stays held.
 func (n *Node) Down() {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.down = true
+	n.w.changed = true
 }
 
 // Up starts the node again. Links that were cut stay cut.
 func (n *Node) Up() {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.down = false
+	n.w.changed = true
 	n.expireLocks()
 	n.unpark()
 	for key := range n.waiters {
@@ -159,23 +161,25 @@ func (n *Node) Up() {
 // answers, and settles and cancels what it holds, but nobody else hears of it.
 func (n *Node) Link(up bool) {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.unlinked = !up
+	n.w.changed = true
 	n.unpark()
 }
 
 // Lag makes Info tell a height that is so many blocks behind.
 func (n *Node) Lag(blocks uint32) {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.stale = blocks
+	n.w.changed = true
 }
 
 // Forget drops everything final that the node knows of a hash, so that long
 // runs do not grow. It says whether anything was dropped.
 func (n *Node) Forget(h escrow.Hash) bool {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	dropped := false
 	if held := n.holds[h]; held != nil && held.Phase.Final() && !n.w.payerWaits(held) {
 		delete(n.holds, h)
@@ -223,13 +227,13 @@ func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err err
 		fault = LoseAnswer
 	}
 	if fault == LoseRequest {
-		n.w.mu.Unlock()
+		n.w.unlock()
 		return nil, fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
 	}
 	return func(err error) error {
 		n.w.advanceTo(n.w.now)
-		n.w.mu.Unlock()
-		if fault == LoseAnswer {
+		n.w.unlock()
+		if fault == LoseAnswer || n.w.lost() {
 			return fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
 		}
 		return err

@@ -41,6 +41,11 @@ type nodeSnapshot struct {
 func (w *World) Snapshot() ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.write()
+}
+
+// write is Snapshot with the world locked.
+func (w *World) write() ([]byte, error) {
 	random, err := w.source.MarshalBinary()
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 // changed wakes who watches a hash.
 func (n *Node) changed(h escrow.Hash, payment bool) {
+	n.w.changed = true
 	if n.w.cfg.Record {
 		n.w.changes = append(n.w.changes, Change{Node: n.name, Hash: h, Payment: payment})
 	}
@@ -68,7 +69,7 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 			changed = make(chan struct{})
 			n.waiters[key] = changed
 		}
-		n.w.mu.Unlock()
+		n.w.unlock()
 
 		switch {
 		case down: // nothing is heard until Up wakes us
