@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -302,6 +304,54 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 	}
 	if n := hits.Load(); n != 0 {
 		t.Errorf("%d connections were made to loopback", n)
+	}
+}
+
+// fickle names another address each time it is asked.
+type fickle struct {
+	asked atomic.Int64
+	first netip.Addr
+}
+
+func (f *fickle) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	if f.asked.Add(1)%2 == 1 {
+		return []netip.Addr{f.first}, nil
+	}
+	return []netip.Addr{netip.MustParseAddr("127.0.0.99")}, nil
+}
+
+// The address that was looked at is the one that is dialled: a name is asked
+// for once per connection.
+func TestPayServiceNameIsAskedOnce(t *testing.T) {
+	s := newPayService(t)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	client := s.client()
+	f := &fickle{first: netip.MustParseAddr("127.0.0.1")}
+	client.Resolver = f
+	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.asked.Load(); n != 1 {
+		t.Fatalf("the name was asked for %d times", n)
+	}
+	// The next connection finds the other address, which is not allowed.
+	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); !errors.Is(err, escrow.ErrPayService) {
+		t.Fatal(err)
+	}
+}
+
+// A certificate that nobody vouches for is no service, even where the address
+// is allowed.
+func TestPayServiceCertificateIsChecked(t *testing.T) {
+	var hits atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the failed handshake
+	server.StartTLS()
+	defer server.Close()
+	at := netip.MustParseAddrPort(server.Listener.Addr().String())
+	s := escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+	if err := s.Probe(t.Context(), lnurl(t, server.URL+"/x")); !errors.Is(err, escrow.ErrPayServiceDown) || hits.Load() != 0 {
+		t.Errorf("%d requests came through, %v", hits.Load(), err)
 	}
 }
 

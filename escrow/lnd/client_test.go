@@ -427,6 +427,34 @@ func TestWatchEndsOnDefiniteAnswers(t *testing.T) {
 	}
 }
 
+func TestCloseEndsCallsAndWatches(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	h := escrow.Hash{1}
+	n.says(wire.LookupInvoice, nil, &wire.Invoice{RHash: h[:]})
+	subscribed := make(chan struct{}, 1)
+	n.on(wire.SubscribeSingleInvoice, func(_ []byte, _ func(proto.Message) error, ctx context.Context) error {
+		subscribed <- struct{}{}
+		<-ctx.Done()
+		return nil
+	})
+	ended := make(chan error)
+	go func() {
+		ended <- c.WatchHold(context.Background(), h, func(escrow.HoldState) error { return nil })
+	}()
+	<-subscribed
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ended; !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+	if _, err := c.Info(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+}
+
 // Somebody else's certificate: the macaroon must not go out.
 func TestForeignCertificateIsRefused(t *testing.T) {
 	n, _ := start(t, time.Second)

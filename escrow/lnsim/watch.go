@@ -79,6 +79,11 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 			if err := fn(state); err != nil {
 				return err
 			}
+			if n.w.cfg.RepeatNews {
+				if err := fn(state); err != nil {
+					return err
+				}
+			}
 			last, told = state, true
 			fallthrough
 		default:

@@ -72,6 +72,8 @@ type Config struct {
 	// escrow.ErrUnavailable.
 	LoseRequestChance, LoseAnswerChance float64
 
+	// RepeatNews makes every watch tell each state twice, which it may.
+	RepeatNews bool
 	// Record keeps what changed for Changes, for runs without goroutines.
 	Record bool
 }

@@ -439,3 +439,23 @@ func TestChangesTellWhatToLookUp(t *testing.T) {
 	}
 	w.check(t)
 }
+
+func TestNewsMayBeRepeated(t *testing.T) {
+	ctx := t.Context()
+	w := three(lnsim.Config{RepeatNews: true})
+	p, bolt11 := w.hold(t, "repeat", 40)
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	var told []escrow.HoldPhase
+	err := w.mostro.WatchHold(ctx, p.Hash(), func(s escrow.HoldState) error {
+		told = append(told, s.Phase)
+		if len(told) == 2 {
+			return w.mostro.Settle(ctx, p)
+		}
+		return nil
+	})
+	if want := "[accepted accepted settled settled]"; err != nil || fmt.Sprint(told) != want {
+		t.Fatalf("told %v, %v; want %s", told, err, want)
+	}
+}
