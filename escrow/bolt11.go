@@ -77,7 +77,7 @@ func ParseInvoice(text string) (Invoice, error) {
 		if !strings.HasPrefix(lower, p.prefix) {
 			continue
 		}
-		if !saneAmount(lower[len(p.prefix):]) {
+		if !saneAmount(lower[len(p.prefix):max(len(p.prefix), strings.LastIndexByte(lower, '1'))]) {
 			return Invoice{}, fmt.Errorf("%w: amount out of range", ErrInvalidInvoice)
 		}
 		decoded, err := zpay32.Decode(lower, p.params)
@@ -90,19 +90,26 @@ func ParseInvoice(text string) (Invoice, error) {
 	return Invoice{}, fmt.Errorf("%w: not a BOLT 11 invoice", ErrInvalidInvoice)
 }
 
-// saneAmount looks at the amount that follows the prefix, up to the separator.
-// The decoder multiplies without a look at the result, so that an amount beyond
-// all bitcoin would come out as a small one.
-func saneAmount(rest string) bool {
-	digits := 0
-	for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
-		digits++
+// saneAmount looks at the amount between the prefix and the separator, which is
+// the last "1". The decoder multiplies without a look at the result, so that an
+// amount beyond all bitcoin would come out as a small one.
+func saneAmount(amount string) bool {
+	if amount == "" {
+		return true
 	}
-	most := map[byte]int{'m': 11, 'u': 14, 'n': 17, 'p': 20}
-	if digits < len(rest) && most[rest[digits]] != 0 {
-		return digits <= most[rest[digits]]
+	digits := len(amount)
+	most := 8 // whole bitcoin
+	switch amount[len(amount)-1] {
+	case 'm':
+		digits, most = digits-1, 11
+	case 'u':
+		digits, most = digits-1, 14
+	case 'n':
+		digits, most = digits-1, 17
+	case 'p':
+		digits, most = digits-1, 20
 	}
-	return digits <= 9 // whole bitcoin, and the separator, which is a 1
+	return digits <= most
 }
 
 func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, error) {

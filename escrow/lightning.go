@@ -190,6 +190,16 @@ type HoldState struct {
 	ExpiresAt    time.Time // when an open invoice cancels itself
 }
 
+// BlocksLeft says how many more blocks an accepted payment stays held, seen at
+// that height, before the node gives it back by itself; 0 or less: it is on its
+// way back. ok is false when nothing is held. A trade is resolved well before.
+func (s HoldState) BlocksLeft(height, holdExpiryDelta uint32) (blocks int64, ok bool) {
+	if s.Phase != HoldAccepted || s.ExpiryHeight == 0 {
+		return 0, false
+	}
+	return int64(s.ExpiryHeight) - int64(holdExpiryDelta) - int64(height), true
+}
+
 // Payment is a payout to be sent.
 type Payment struct {
 	Bolt11 string

@@ -1,5 +1,7 @@
 package lnd_test
 
+import "github.com/btcsuite/btcd/btcec/v2"
+
 // testCert is a certificate whose key nobody has.
 const testCert = `-----BEGIN CERTIFICATE-----
 MIIBdTCCARugAwIBAgIUDBX42sjJv++dXZ08+gBbeaStYLEwCgYIKoZIzj0EAwIw
@@ -12,3 +14,6 @@ AQH/MAoGCCqGSM49BAMCA0gAMEUCIC/okLypwJVZfMsNQwLyfnOY3byfhOZp5jo4
 3njJUOLhAiEA7hYHo/21vFaPDhbls8wVYOpCYGO+o/3r8K5yU/LiYTM=
 -----END CERTIFICATE-----
 `
+
+// signer signs invoices that no node made.
+var signer, _ = btcec.PrivKeyFromBytes([]byte{31: 1})

@@ -16,6 +16,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -55,6 +56,9 @@ type Client struct {
 	conn            *grpc.ClientConn
 	timeout         time.Duration
 	holdExpiryDelta uint32
+
+	close  sync.Once
+	closed chan struct{} // closed by Close: ends the watches
 }
 
 var _ escrow.Lightning = (*Client)(nil)
@@ -96,7 +100,7 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lnd address %q: %w", cfg.Address, err)
 	}
-	c := &Client{conn: conn, timeout: cfg.Timeout, holdExpiryDelta: cfg.HoldExpiryDelta}
+	c := &Client{conn: conn, timeout: cfg.Timeout, holdExpiryDelta: cfg.HoldExpiryDelta, closed: make(chan struct{})}
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
@@ -107,7 +111,13 @@ func Open(cfg Config) (*Client, error) {
 }
 
 // Close ends every call and every watch with escrow.ErrUnavailable.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() (err error) {
+	c.close.Do(func() {
+		close(c.closed)
+		err = c.conn.Close()
+	})
+	return err
+}
 
 // macaroon is the bearer token that goes with every call, in hex.
 type macaroon string

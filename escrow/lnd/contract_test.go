@@ -2,6 +2,7 @@ package lnd_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -23,10 +24,10 @@ func (w wallet) AddInvoice(ctx context.Context, sats int64, memo string, expiry 
 
 func (w wallet) BalanceMsat(ctx context.Context) (int64, error) { return w.node.BalanceMsat(ctx) }
 
-func TestContract(t *testing.T) {
-	n := lndtest.Start(t)
+// realNetwork gives real nodes as the contract wants them.
+func realNetwork(n *lndtest.Network) *lncontract.Network {
 	of := func(node *lndtest.Node) wallet { return wallet{node.Lightning, node} }
-	lncontract.Run(t, &lncontract.Network{
+	return &lncontract.Network{
 		Mostro: of(n.Mostro), Seller: of(n.Seller), Buyer: of(n.Buyer),
 		Mine:     n.Mine,
 		Restart:  func(ctx context.Context) error { return n.Restart(ctx, n.Mostro, false) },
@@ -34,6 +35,28 @@ func TestContract(t *testing.T) {
 		Pause:    func() { time.Sleep(20 * time.Millisecond) },
 		Sleep:    time.Sleep,
 		Patience: 90 * time.Second,
-	})
+	}
+}
+
+func TestContract(t *testing.T) {
+	n := lndtest.Start(t)
+	lncontract.Run(t, realNetwork(n))
 	t.Run("permissions", func(t *testing.T) { testPermissions(t, n.Mostro) })
+}
+
+// BenchmarkBareTrades measures the calls of a trade on real nodes, without an
+// escrow: go test ./escrow/lnd -run '^$' -bench Bare -benchtime 1x
+func BenchmarkBareTrades(b *testing.B) {
+	n := realNetwork(lndtest.Start(b))
+	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {
+		b.Run(fmt.Sprintf("%d at a time", c.parallel), func(b *testing.B) {
+			for b.Loop() {
+				bare, err := lncontract.RunBare(b.Context(), n, c.trades, c.parallel)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(bare.PerSecond(), "trades/s")
+			}
+		})
+	}
 }

@@ -81,7 +81,10 @@ func classify(ctx context.Context, err error) error {
 		return escrow.ErrExists
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return escrow.ErrPermission
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+	case codes.DeadlineExceeded:
+		// The context has run out, though it may not say so yet.
+		return fmt.Errorf("%w: %w", escrow.ErrUnavailable, context.DeadlineExceeded)
+	case codes.Unavailable, codes.Canceled:
 		// Of the connection, whatever the words are.
 	default:
 		text := strings.ToLower(said.Message())

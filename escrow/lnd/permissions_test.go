@@ -17,6 +17,15 @@ import (
 // and none of the probes may leave a trace.
 func testPermissions(t *testing.T, node *lndtest.Node) {
 	ctx := t.Context()
+	invoices, payments, err := node.Count(ctx)
+	if err != nil || invoices == 0 || payments == 0 {
+		t.Fatalf("%d invoices, %d payments, %v: the contract has made some", invoices, payments, err)
+	}
+	defer func() {
+		if i, p, err := node.Count(ctx); i != invoices || p != payments || err != nil {
+			t.Errorf("%d invoices and %d payments became %d and %d, error %v", invoices, payments, i, p, err)
+		}
+	}()
 	if err := node.Lightning.CheckPermissions(ctx); err != nil {
 		t.Fatalf("with all of them: %v", err)
 	}

@@ -28,7 +28,7 @@ func (e callbackError) Unwrap() error { return e.error }
 // WatchHold implements escrow.Lightning. A subscription to a hash that LND does
 // not know would stay silent for ever, so each attempt starts with a look-up.
 func (c *Client) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.HoldState) error) error {
-	w := watch[escrow.HoldState]{fn: fn, final: func(s escrow.HoldState) bool { return s.Phase.Final() }}
+	w := watch[escrow.HoldState]{fn: fn, closed: c.closed, final: func(s escrow.HoldState) bool { return s.Phase.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
 		state, err := c.LookupHold(ctx, h)
 		if err != nil {
@@ -49,7 +49,7 @@ func (c *Client) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.Ho
 // WatchPayment implements escrow.Lightning. TrackPaymentV2 looks up by itself:
 // it begins with the present state, and with NotFound for an unknown hash.
 func (c *Client) WatchPayment(ctx context.Context, h escrow.Hash, fn func(escrow.PaymentState) error) error {
-	w := watch[escrow.PaymentState]{fn: fn, final: func(s escrow.PaymentState) bool { return s.Status.Final() }}
+	w := watch[escrow.PaymentState]{fn: fn, closed: c.closed, final: func(s escrow.PaymentState) bool { return s.Status.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
 		return follow[wire.Payment](ctx, c, wire.TrackPayment,
 			&wire.TrackPaymentRequest{PaymentHash: h[:]}, &w, paymentState)
@@ -88,8 +88,9 @@ func follow[T any, S comparable, M interface {
 
 // watch tells one caller of the states of one hash, each change once.
 type watch[S comparable] struct {
-	fn    func(S) error
-	final func(S) bool
+	fn     func(S) error
+	final  func(S) bool
+	closed <-chan struct{} // the client's
 
 	last  S
 	told  bool // last was told
@@ -138,6 +139,9 @@ func (w *watch[S]) run(ctx context.Context, attempt func(context.Context) error)
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
+		case <-w.closed:
+			timer.Stop()
+			return fmt.Errorf("%w: the client was closed", escrow.ErrUnavailable)
 		case <-timer.C:
 		}
 		pause = min(pause*2, lastPause)

@@ -352,3 +352,17 @@ func (n *Node) BalanceMsat(ctx context.Context) (msat int64, err error) {
 	})
 	return msat, err
 }
+
+// Count gives how many invoices and how many payments, failed ones included,
+// the node has on record.
+func (n *Node) Count(ctx context.Context) (invoices, payments int, err error) {
+	var in struct{ Invoices []struct{} }
+	if err := n.call(ctx, http.MethodGet, "/v1/invoices?num_max_invoices=100000", nil, &in); err != nil {
+		return 0, 0, err
+	}
+	var out struct{ Payments []struct{} }
+	if err := n.call(ctx, http.MethodGet, "/v1/payments?include_incomplete=true&max_payments=100000", nil, &out); err != nil {
+		return 0, 0, err
+	}
+	return len(in.Invoices), len(out.Payments), nil
+}

@@ -83,3 +83,16 @@ func (w *World) Purse(name string) Purse {
 	out.HeldSats = w.minted/1000 - out.WalletSats - out.NodeSats
 	return out
 }
+
+// LockedMsat gives what is on its way, nobody's until it arrives or comes back.
+func (w *World) LockedMsat() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var total int64
+	for _, n := range w.nodes {
+		for _, p := range n.payments {
+			total += p.LockedMsat
+		}
+	}
+	return total
+}

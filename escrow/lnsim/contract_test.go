@@ -47,3 +47,20 @@ func TestContract(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkBareTrades measures what the simulator itself costs a trade.
+func BenchmarkBareTrades(b *testing.B) {
+	world := lnsim.New(lnsim.Config{Seed: 1})
+	n := &lncontract.Network{
+		Mostro: wallet{world.AddNode("mostro", 100_000_000)},
+		Seller: wallet{world.AddNode("seller", 100_000_000_000)},
+		Buyer:  wallet{world.AddNode("buyer", 0)},
+	}
+	for b.Loop() {
+		bare, err := lncontract.RunBare(b.Context(), n, 500, 10)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(bare.PerSecond(), "trades/s")
+	}
+}

@@ -56,6 +56,12 @@ type hold struct {
 	ExpiryHeight uint32
 }
 
+// issue is an invoice and the node that made it.
+type issue struct {
+	by   *Node
+	hold *hold
+}
+
 // payment is an outgoing payment of a node. Its fields are exported for
 // snapshots alone.
 type payment struct {
@@ -133,15 +139,17 @@ func (n *Node) Faults(fn func(Op) Fault) {
 // payments neither arrive nor end. What it holds stays held.
 func (n *Node) Down() {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.down = true
+	n.w.changed = true
 }
 
 // Up starts the node again. Links that were cut stay cut.
 func (n *Node) Up() {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.down = false
+	n.w.changed = true
 	n.expireLocks()
 	n.unpark()
 	for key := range n.waiters {
@@ -153,26 +161,29 @@ func (n *Node) Up() {
 // answers, and settles and cancels what it holds, but nobody else hears of it.
 func (n *Node) Link(up bool) {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.unlinked = !up
+	n.w.changed = true
 	n.unpark()
 }
 
 // Lag makes Info tell a height that is so many blocks behind.
 func (n *Node) Lag(blocks uint32) {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	n.stale = blocks
+	n.w.changed = true
 }
 
 // Forget drops everything final that the node knows of a hash, so that long
 // runs do not grow. It says whether anything was dropped.
 func (n *Node) Forget(h escrow.Hash) bool {
 	n.w.mu.Lock()
-	defer n.w.mu.Unlock()
+	defer n.w.unlock()
 	dropped := false
 	if held := n.holds[h]; held != nil && held.Phase.Final() && !n.w.payerWaits(held) {
 		delete(n.holds, h)
+		delete(n.w.issued, held.Bolt11)
 		dropped = true
 	}
 	if p := n.payments[h]; p != nil && p.Status.Final() {
@@ -216,13 +227,13 @@ func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err err
 		fault = LoseAnswer
 	}
 	if fault == LoseRequest {
-		n.w.mu.Unlock()
+		n.w.unlock()
 		return nil, fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
 	}
 	return func(err error) error {
 		n.w.advanceTo(n.w.now)
-		n.w.mu.Unlock()
-		if fault == LoseAnswer {
+		n.w.unlock()
+		if fault == LoseAnswer || n.w.lost() {
 			return fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
 		}
 		return err
@@ -323,6 +334,7 @@ func (n *Node) addHold(h escrow.Hash, msat int64, memo string, expiry time.Durat
 		ExpiresAt:  created.Add(expiry.Truncate(time.Second)),
 	}
 	n.holds[h] = held
+	w.issued[bolt11] = issue{n, held}
 	w.schedule(&event{At: held.ExpiresAt, Kind: expire, Node: n.name, Hash: h, Attempt: held.Seq})
 	n.changed(h, false)
 	return held, nil

@@ -12,7 +12,7 @@ import (
 
 // Pay implements escrow.Lightning.
 func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
-	invoice, parseErr := escrow.ParseInvoice(in.Bolt11)
+	invoice, parseErr := n.w.parse(in.Bolt11)
 	end, err := n.begin(ctx, OpPay)
 	if err != nil {
 		return err
@@ -40,6 +40,25 @@ func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
 	}
 	n.send(invoice, in)
 	return end(nil)
+}
+
+// parse reads an invoice, by memory where this world made it.
+func (w *World) parse(bolt11 string) (escrow.Invoice, error) {
+	w.mu.Lock()
+	known, ok := w.issued[bolt11]
+	if ok {
+		defer w.mu.Unlock()
+		return escrow.Invoice{
+			Bolt11:     bolt11,
+			Hash:       known.hold.Hash,
+			AmountMsat: known.hold.AmountMsat,
+			Network:    w.cfg.Network,
+			ExpiresAt:  known.hold.ExpiresAt,
+			Payee:      known.by.pubkey,
+		}, nil
+	}
+	w.mu.Unlock()
+	return escrow.ParseInvoice(bolt11)
 }
 
 // send starts an attempt, and decides what will become of it on its way.

@@ -41,6 +41,11 @@ type nodeSnapshot struct {
 func (w *World) Snapshot() ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.write()
+}
+
+// write is Snapshot with the world locked.
+func (w *World) write() ([]byte, error) {
 	random, err := w.source.MarshalBinary()
 	if err != nil {
 		return nil, err
@@ -84,6 +89,7 @@ func Restore(cfg Config, text []byte) (*World, error) {
 			n.payments = s.Payments
 		}
 		for h, held := range n.holds {
+			w.issued[held.Bolt11] = issue{n, held}
 			if held.Phase == escrow.HoldAccepted {
 				n.accepted[h] = held
 			}

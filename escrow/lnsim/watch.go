@@ -10,6 +10,7 @@ import (
 
 // changed wakes who watches a hash.
 func (n *Node) changed(h escrow.Hash, payment bool) {
+	n.w.changed = true
 	if n.w.cfg.Record {
 		n.w.changes = append(n.w.changes, Change{Node: n.name, Hash: h, Payment: payment})
 	}
@@ -68,7 +69,7 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 			changed = make(chan struct{})
 			n.waiters[key] = changed
 		}
-		n.w.mu.Unlock()
+		n.w.unlock()
 
 		switch {
 		case down: // nothing is heard until Up wakes us
@@ -77,6 +78,11 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 		case !told || state != last:
 			if err := fn(state); err != nil {
 				return err
+			}
+			if n.w.cfg.RepeatNews {
+				if err := fn(state); err != nil {
+					return err
+				}
 			}
 			last, told = state, true
 			fallthrough

@@ -72,6 +72,8 @@ type Config struct {
 	// escrow.ErrUnavailable.
 	LoseRequestChance, LoseAnswerChance float64
 
+	// RepeatNews makes every watch tell each state twice, which it may.
+	RepeatNews bool
 	// Record keeps what changed for Changes, for runs without goroutines.
 	Record bool
 }
@@ -91,10 +93,13 @@ type World struct {
 	nodes   []*Node // in the order they were added
 	plans   map[escrow.Hash]Plan
 	fees    map[string]int64 // msat, by payer and payee: see pair
+	issued  map[string]issue // by invoice: spares the check of our own signature
 	routers int64            // msat that routes have earned
 	minted  int64            // msat that exist
 	changes []Change
-	broken  error // an impossibility that was found, for Check
+	path    string // of the file it is kept in, or ""
+	changed bool   // since it was written there
+	broken  error  // an impossibility that was found, for Check
 }
 
 // New makes a world without nodes.
@@ -126,6 +131,7 @@ func New(cfg Config) *World {
 		height: cfg.Height,
 		plans:  map[escrow.Hash]Plan{},
 		fees:   map[string]int64{},
+		issued: map[string]issue{},
 	}
 }
 
@@ -133,7 +139,7 @@ func New(cfg Config) *World {
 // name, which must be new.
 func (w *World) AddNode(name string, sats int64) *Node {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	for _, n := range w.nodes {
 		if n.name == name {
 			panic("lnsim: two nodes named " + name)
@@ -141,6 +147,7 @@ func (w *World) AddNode(name string, sats int64) *Node {
 	}
 	n := newNode(w, name, sats*1000)
 	w.minted += n.balance
+	w.changed = true
 	w.nodes = append(w.nodes, n)
 	return n
 }
@@ -195,14 +202,14 @@ func (w *World) Height() uint32 {
 // Advance lets time pass, and everything happen that falls due, in order.
 func (w *World) Advance(d time.Duration) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	w.advanceTo(w.now.Add(d))
 }
 
 // AdvanceTo is Advance up to a moment; one in the past changes nothing.
 func (w *World) AdvanceTo(t time.Time) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	w.advanceTo(t.UTC())
 }
 
@@ -223,7 +230,7 @@ func (w *World) advanceTo(t time.Time) {
 // nothing is due any more.
 func (w *World) Step() bool {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	if len(w.events) == 0 {
 		return false
 	}
@@ -239,9 +246,10 @@ func (w *World) Step() bool {
 // its end are given back, the oldest first.
 func (w *World) Mine(blocks int) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	for range blocks {
 		w.height++
+		w.changed = true
 		for _, n := range w.nodes {
 			n.expireLocks()
 		}
@@ -289,16 +297,18 @@ const (
 // Plan sets what will become of payments to a hash, until it is used up.
 func (w *World) Plan(h escrow.Hash, p Plan) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	w.plans[h] = p
+	w.changed = true
 }
 
 // RouteFee sets what every payment between two nodes costs, instead of the
 // world's own fee.
 func (w *World) RouteFee(from, to *Node, msat int64) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	w.fees[pair(from, to)] = msat
+	w.changed = true
 }
 
 func pair(from, to *Node) string { return from.name + "\x00" + to.name }
@@ -306,7 +316,7 @@ func pair(from, to *Node) string { return from.name + "\x00" + to.name }
 // Unstick lets a stuck payment go on: it arrives, or it fails.
 func (w *World) Unstick(h escrow.Hash, deliver bool) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	for _, n := range w.nodes {
 		p := n.payments[h]
 		if p == nil || p.Status != escrow.PaymentInFlight || !p.Stuck {
@@ -334,7 +344,7 @@ type Change struct {
 // up.
 func (w *World) Changes() []Change {
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
 	out := w.changes
 	w.changes = nil
 	return out
@@ -377,6 +387,7 @@ const (
 
 func (w *World) schedule(e *event) {
 	w.seq++
+	w.changed = true
 	e.Seq = w.seq
 	heap.Push(&w.events, e)
 }
