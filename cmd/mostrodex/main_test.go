@@ -40,6 +40,12 @@ func MustRunMain(tb testing.TB, dir string) *Main {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = dir, "127.0.0.1:0", "127.0.0.1:0"
 	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	startMain(tb, m)
+	return m
+}
+
+func startMain(tb testing.TB, m *Main) {
+	tb.Helper()
 	if err := m.Open(); err != nil {
 		tb.Fatal(err)
 	}
@@ -55,7 +61,6 @@ func MustRunMain(tb testing.TB, dir string) *Main {
 			tb.Errorf("close: %v", err)
 		}
 	})
-	return m
 }
 
 // runProgram runs a verb as main would and gives what it printed.

@@ -27,10 +27,12 @@ type Main struct {
 	Config Config
 	Log    *slog.Logger
 	Now    func() time.Time // nil: time.Now
+	Demo   *Demo            // nil: the escrow, if any, stands on LND
 
 	store    *relay.Store
 	index    *indexer.Index // nil when disabled
 	relay    *relay.Server
+	escrow   *escrowRoom // nil when disabled
 	registry *prometheus.Registry
 	public   net.Listener
 	private  net.Listener
@@ -77,6 +79,11 @@ func (m *Main) Open() (err error) {
 	}
 	if m.relay, err = relay.New(cfg); err != nil {
 		return err
+	}
+	if m.Config.Escrow.Enabled {
+		if m.escrow, err = m.openEscrow(); err != nil {
+			return fmt.Errorf("escrow: %w", err)
+		}
 	}
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
@@ -137,6 +144,9 @@ func (m *Main) Run(ctx context.Context) error {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
 	}
+	if m.escrow != nil {
+		m.escrow.run(ctx, g, m.Addr())
+	}
 	g.Go(func() error {
 		select {
 		case <-m.store.Dead():
@@ -181,6 +191,9 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http
 func (m *Main) privateHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}))
+	if m.escrow != nil && m.escrow.wallet != nil {
+		mux.Handle("/lnsim/", m.escrow.wallet)
+	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -196,6 +209,9 @@ func (m *Main) Close() error {
 		if l != nil {
 			l.Close() // Serve has closed it already when Run ran
 		}
+	}
+	if m.escrow != nil {
+		errs = append(errs, m.escrow.close())
 	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())
@@ -239,7 +255,7 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 					return usagef("--upstream %s: this version follows no other relays; use --upstream none", u)
 				}
 			}
-			return serve(cmd.Context(), cfg, cmd.ErrOrStderr())
+			return (&Main{Config: cfg}).serve(cmd.Context(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -251,13 +267,17 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 	return cmd
 }
 
-func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
-	m := &Main{Config: cfg, Log: slog.New(slog.NewTextHandler(stderr, nil))}
+// serve opens, says where it listens, runs and closes.
+func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
+	m.Log = slog.New(slog.NewTextHandler(stderr, nil))
 	if err := m.Open(); err != nil {
 		return err
 	}
 	m.Log.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
-		"data", cfg.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
+		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
+	if m.escrow != nil {
+		m.Log.Info("this is a Mostro", "pubkey", m.escrow.engine.Face.Pubkey, "simulated", m.Demo != nil)
+	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {
 		err = closeErr
