@@ -85,10 +85,11 @@ func jsonWhole(raw json.RawMessage) *int64 { return wholeNumber(jsonText(raw)) }
 
 // finite reads a number that is finite and not negative. Means are floats of
 // the publisher's own making, so an exponent is fine here; text that ParseFloat
-// alone reads ("Inf", "0x1p3", "1_0") is not.
+// alone reads ("Inf", "0x1p3", "1_0") is not. The longest float64 in Rust's
+// Display has 327 characters before its 17 digits end.
 func finite(text string) *float64 {
 	text = strings.TrimSpace(text)
-	if text == "" || len(text) > maxDecimalText || strings.Trim(text, "+-.0123456789eE") != "" {
+	if text == "" || len(text) > 400 || strings.Trim(text, "+-.0123456789eE") != "" {
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
@@ -102,23 +103,27 @@ func finite(text string) *float64 {
 }
 
 // mostroRating writes the value of a pending order's rating tag as Mostro
-// does: keys in alphabetical order, the mean as serde writes a float, "{}"
-// when nothing is known of the maker.
+// does: keys in alphabetical order, the mean as serde writes a float (0.0 with
+// no reviews), "{}" when nothing is known of the maker. What alone is unknown
+// is left out.
 func mostroRating(r *MakerRating) string {
 	if r == nil {
 		return "{}"
 	}
-	var days, reviews int64
-	var mean float64
+	var fields []string
 	if r.Days != nil {
-		days = *r.Days
-	}
-	if r.Reviews != nil {
-		reviews = *r.Reviews
+		fields = append(fields, `"days":`+strconv.FormatInt(*r.Days, 10))
 	}
 	if r.Mean != nil {
-		mean = *r.Mean
+		fields = append(fields, `"total_rating":`+serdeFloat(*r.Mean))
+	} else if r.Reviews != nil && *r.Reviews == 0 {
+		fields = append(fields, `"total_rating":0.0`)
 	}
-	return `["rating",{"days":` + strconv.FormatInt(days, 10) + `,"total_rating":` + serdeFloat(mean) +
-		`,"total_reviews":` + strconv.FormatInt(reviews, 10) + `}]`
+	if r.Reviews != nil {
+		fields = append(fields, `"total_reviews":`+strconv.FormatInt(*r.Reviews, 10))
+	}
+	if len(fields) == 0 {
+		return "{}"
+	}
+	return `["rating",{` + strings.Join(fields, ",") + `}]`
 }
