@@ -38,6 +38,8 @@ Scenarios:
   lag         how soon a new order is in the book and in the text index
   burst       the same after a burst of the whole load
   all         everything, in this order
+
+  corpora     only sign what the scenarios need, into the cache
 `
 
 // bench is one run.
@@ -147,7 +149,10 @@ func run(ctx context.Context) error {
 		defer os.RemoveAll(b.work)
 	}
 	wanted := flag.Args()
-	if wanted[0] == "all" {
+	switch wanted[0] {
+	case "corpora":
+		return b.corpora(ctx)
+	case "all":
 		wanted = nil
 		for _, s := range scenarios {
 			wanted = append(wanted, s.name)
@@ -277,4 +282,12 @@ func (b *bench) theLoad(ctx context.Context) (*oracle, error) {
 	}
 	b.load = newOracle(events, raw)
 	return b.load, nil
+}
+
+// corpora signs ahead of time what all scenarios need.
+func (b *bench) corpora(ctx context.Context) error {
+	_, err1 := loadFile(ctx, b.cache, 1, b.scaled(loadEvents), b.now)
+	_, err2 := loadFile(ctx, b.cache, 3, b.scaled(importEvents), b.now)
+	_, err3 := bookFile(ctx, b.cache, b.scaled(bookOrders), b.now)
+	return errors.Join(err1, err2, err3)
 }

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -35,7 +38,27 @@ func ask(verb string, f nostr.Filter) question {
 }
 
 func request(verb string, i int, f nostr.Filter) []byte {
-	return fmt.Appendf(nil, `["%s","q%d",%s]`, verb, i, f.String())
+	return fmt.Appendf(nil, `["%s","q%d",%s]`, verb, i, filterJSON(f))
+}
+
+// filterJSON encodes a filter the same way each time, unlike go-nostr, whose
+// tags come in the order of a map: the floor knows its questions by heart.
+func filterJSON(f nostr.Filter) []byte {
+	tags := f.Tags
+	f.Tags = nil
+	rest := f.String()
+	dst := []byte("{")
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		values, err := json.Marshal(tags[name])
+		if err != nil {
+			panic(err) // strings always encode
+		}
+		dst = fmt.Appendf(dst, `"#%s":%s,`, name, values)
+	}
+	if rest == "{}" {
+		return append(bytes.TrimSuffix(dst, []byte(",")), '}')
+	}
+	return append(dst, rest[1:]...)
 }
 
 func askAll(verb string, filters []nostr.Filter) []question {

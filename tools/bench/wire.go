@@ -80,7 +80,7 @@ func dial(ctx context.Context, addr string) (*socket, error) {
 		nc.Close()
 		return nil, err
 	}
-	br := bufio.NewReaderSize(nc, 128<<10)
+	br := newReader(nc)
 	resp, err := http.ReadResponse(br, nil)
 	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
 		err = fmt.Errorf("dial %s: %s", addr, resp.Status)
@@ -133,6 +133,8 @@ func (s *socket) header() (op byte, fin bool, n int, err error) {
 	s.br.Discard(size)
 	return op, fin, n, nil
 }
+
+func newReader(nc net.Conn) *bufio.Reader { return bufio.NewReaderSize(nc, 128<<10) }
 
 var errClosed = errors.New("the server closed the connection")
 
