@@ -305,7 +305,8 @@ func TestOrderEventByStatus(t *testing.T) {
 		`["rating",{"days":0,"total_rating":0.0,"total_reviews":0}]`: {Days: new(int64(0)), Reviews: new(int64(0))}, // full privacy
 		`["rating",{"days":3,"total_rating":5.0,"total_reviews":1}]`: {Days: new(int64(3)), Reviews: new(int64(1)), Mean: new(5.0)},
 		`["rating",{"total_rating":3.3333333333333335}]`:             {Mean: new(3.3333333333333335)},
-		`{}`: {Max: 5},
+		`["rating",{"total_reviews":12}]`:                            {Mean: new(0.98), Max: 1, Reviews: new(int64(12))}, // Peach's scale
+		`{}`:                                                         {Max: 5},
 	} {
 		if got := mostroRating(rating); got != want {
 			t.Errorf("rating %s, want %s", got, want)

@@ -1,5 +1,13 @@
 package relay
 
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
 // bodyCache bounds the bodies kept in memory: first in, first out, because
 // order books ask for what is new.
 type bodyCache struct {
@@ -56,4 +64,50 @@ func (l *live) compactQueue() {
 		}
 	}
 	c.queue, c.first = kept, 0
+}
+
+// missingBody is a place in an answer whose body was not in memory.
+type missingBody struct {
+	index int
+	slot  uint32
+}
+
+// loadBodies reads the missing bodies of an answer, keeps them in memory
+// within the budget, and drops from found[from:] what was deleted in the
+// meantime.
+func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
+	gone := false
+	err := st.db.View(func(txn *badger.Txn) error {
+		for _, m := range missing {
+			item, err := txn.Get(seqKey(spaceBody, found[m.index].Seq))
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				gone = true
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if found[m.index].JSON, err = item.ValueCopy(nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return found[:from], fmt.Errorf("read bodies: %w", err)
+	}
+	l := st.live
+	l.mu.Lock()
+	for _, m := range missing {
+		f := &found[m.index]
+		if s := &l.slots[m.slot]; f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
+			l.cache(m.slot, f.JSON)
+		}
+	}
+	l.mu.Unlock()
+	if gone {
+		kept := slices.DeleteFunc(found[from:], func(f Found) bool { return f.JSON == nil })
+		found = found[:from+len(kept)]
+	}
+	return found, nil
 }

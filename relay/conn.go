@@ -42,11 +42,12 @@ type conn struct {
 	challenge string // NIP-42
 
 	// owned by the reader
-	br    *bufio.Reader
-	text  frameText
-	subs  map[string]*subscription
-	authd map[string]bool // public keys proven by NIP-42
-	acks  chan ack        // nil until the first EVENT; full: the reader waits
+	br        *bufio.Reader
+	text      frameText
+	subs      map[string]*subscription
+	openBytes int             // of the REQs in subs
+	authd     map[string]bool // public keys proven by NIP-42
+	acks      chan ack        // nil until the first EVENT; full: the reader waits
 
 	unanswered sync.WaitGroup // events in acks whose OK is not in out yet
 	ackerDone  chan struct{}
@@ -55,6 +56,7 @@ type conn struct {
 	lastPing  int64        // owned by the keeper
 	wake      chan struct{}
 	writeDone chan struct{}
+	deadline  time.Time // of writes; owned by the writer
 
 	mu      sync.Mutex
 	room    sync.Cond // on mu: out got shorter, or the connection ends
@@ -163,6 +165,7 @@ func (c *conn) read() {
 			return
 		}
 		c.handle(msg)
+		c.text.reset("") // an idle connection holds on to no message
 	}
 }
 
@@ -428,11 +431,7 @@ func (c *conn) write() {
 func (c *conn) writeAll(batch []byte) error {
 	for len(batch) > 0 {
 		part := batch[:min(len(batch), writeChunkBytes)]
-		c.mu.Lock()
-		if !c.ending {
-			c.nc.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteWait))
-		}
-		c.mu.Unlock()
+		c.extendDeadline()
 		n, err := c.nc.Write(part)
 		c.srv.met.writes.Inc()
 		c.srv.met.sentBytes.Add(float64(n))
@@ -446,6 +445,22 @@ func (c *conn) writeAll(batch []byte) error {
 		batch = batch[len(part):]
 	}
 	return nil
+}
+
+// extendDeadline gives the next write at least three quarters of WriteWait. It
+// moves the deadline only when it must: a timer a delivery is too many.
+func (c *conn) extendDeadline() {
+	wait := c.srv.cfg.WriteWait
+	now := time.Now()
+	if c.deadline.Sub(now) > wait*3/4 {
+		return
+	}
+	c.deadline = now.Add(wait)
+	c.mu.Lock()
+	if !c.ending {
+		c.nc.SetWriteDeadline(c.deadline)
+	}
+	c.mu.Unlock()
 }
 
 // finish ends the connection when the reader has: subscriptions go first, the

@@ -56,6 +56,7 @@ type subscription struct {
 	prefix  []byte
 	filters []*liveFilter
 	from    uint64 // live events are those after this log position
+	bytes   int    // of the REQ, whose strings the filters are parts of
 
 	tick uint64 // of the last event it got; guarded by the dispatcher's mu
 
@@ -223,11 +224,11 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64) {
 type liveFilter struct {
 	nostr.Filter
 	ids, authors wordSet
-	tags         []tagCondition
+	tags         []liveTag
 	filedUnder   []filingKey
 }
 
-type tagCondition struct {
+type liveTag struct {
 	letter byte
 	values wordSet
 }
@@ -260,10 +261,10 @@ func (s *wordSet) has(word string) bool {
 func newLiveFilter(f nostr.Filter) *liveFilter {
 	lf := &liveFilter{Filter: f, ids: newWordSet(f.IDs), authors: newWordSet(f.Authors)}
 	for letter, values := range f.Tags {
-		lf.tags = append(lf.tags, tagCondition{letter[0], newWordSet(values)})
+		lf.tags = append(lf.tags, liveTag{letter[0], newWordSet(values)})
 	}
 	// By rank, so that the same filter is always filed alike.
-	slices.SortFunc(lf.tags, func(a, b tagCondition) int { return tagRank(a.letter) - tagRank(b.letter) })
+	slices.SortFunc(lf.tags, func(a, b liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
 	lf.filedUnder = lf.file()
 	return lf
 }
@@ -330,7 +331,7 @@ func (f *liveFilter) matches(evt *nostr.Event) bool {
 	return true
 }
 
-func (c *tagCondition) matches(tags nostr.Tags) bool {
+func (c *liveTag) matches(tags nostr.Tags) bool {
 	for _, tag := range tags {
 		if len(tag) >= 2 && len(tag[0]) == 1 && tag[0][0] == c.letter && c.values.has(tag[1]) {
 			return true

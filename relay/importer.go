@@ -72,8 +72,8 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 		workers = runtime.GOMAXPROCS(0)
 	}
 	// When any of these is full its writer waits: the slowest part sets the pace.
-	work := make(chan *importBatch, workers)
-	order := make(chan *importBatch, 4*workers)
+	work := make(chan *importBatch, 8*workers)
+	order := make(chan *importBatch, 32*workers)
 	waiting := make(chan importLine, importInFlight)
 
 	var sum ImportSummary
@@ -265,7 +265,7 @@ func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
 		}
 		return res
 	}
-	out, ok, reason := s.settle(ctx, l.a.pending)
+	out, ok, reason := s.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
 	if !ok {
 		res.Reason = reason
 		return res

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // infoDoc is the NIP-11 document. It is ours and not go-nostr's, whose type
@@ -58,11 +60,15 @@ func infoDocument(cfg *Config) ([]byte, error) {
 		nips = append(nips, 50)
 	}
 	slices.Sort(nips)
-	kept := make([]any, 0, len(cfg.Policy.Kinds))
+	kept, mail := []any{}, []any{}
 	for _, k := range slices.Sorted(slices.Values(cfg.Policy.Kinds)) {
-		kept = append(kept, k)
+		if mostro.IsMail(k) {
+			mail = append(mail, k)
+		} else {
+			kept = append(kept, k)
+		}
 	}
-	never := int64(0)
+	never, mailSeconds := int64(0), int64(mailLife/time.Second)
 	doc := infoDoc{
 		Name: cfg.Name, Description: cfg.Description, Icon: cfg.Icon, PubKey: cfg.PubKey, Contact: cfg.Contact,
 		SupportedNIPs: nips, Software: softwareURL, Version: cfg.Version,
@@ -75,6 +81,9 @@ func infoDocument(cfg *Config) ([]byte, error) {
 			CreatedAtUpperLimit: int64(cfg.Policy.MaxFuture / time.Second),
 		},
 		Retention: []infoKeep{{Kinds: kept}, {Kinds: []any{[]int{20000, 29999}}, Time: &never}},
+	}
+	if len(mail) > 0 {
+		doc.Retention = append(doc.Retention, infoKeep{Kinds: mail, Time: &mailSeconds})
 	}
 	b, err := json.Marshal(doc)
 	if err != nil {

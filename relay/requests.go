@@ -15,7 +15,17 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip42"
 )
 
-const maxSubIDLength = 64 // NIP-01
+const (
+	maxSubIDLength = 64 // NIP-01
+
+	// maxOpenBytes bounds the REQ messages that a connection's open
+	// subscriptions keep in memory: some 25,000 keys.
+	maxOpenBytes = 2 << 20
+
+	// maxAnswers times MaxLimit is the most that one REQ is answered with,
+	// however many filters it has.
+	maxAnswers = 4
+)
 
 // handle gives one message its whole effect, up to what waits for the store.
 func (c *conn) handle(msg string) {
@@ -141,7 +151,7 @@ func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
 		if k.pending != nil {
-			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending)
+			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
 			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
 		}
 		c.sendOK(k)
@@ -231,13 +241,18 @@ func (c *conn) handleReq() {
 		c.closed(id, "rate-limited: too many open subscriptions on this connection")
 		return
 	}
+	if c.openBytes+len(c.text.text) > maxOpenBytes {
+		c.closed(id, "rate-limited: the open filters of this connection are too large")
+		return
+	}
 	for i := range filters {
 		if filters[i].Search != "" && s.cfg.Search == nil {
 			c.closed(id, "unsupported: this relay has no search")
 			return
 		}
 	}
-	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), holding: true}
+	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.text), holding: true}
+	c.openBytes += sub.bytes
 	for _, f := range filters {
 		sub.filters = append(sub.filters, newLiveFilter(f))
 	}
@@ -310,7 +325,7 @@ func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Foun
 	parts := 0
 	searched := 0
 	for _, f := range filters {
-		if f.Search == "" || s.limitOf(&f.Filter) == 0 {
+		if f.Search == "" || s.limitOf(&f.Filter) == 0 || len(dst) >= maxAnswers*s.cfg.MaxLimit {
 			continue
 		}
 		var err error
@@ -321,8 +336,8 @@ func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Foun
 	}
 	searched = len(dst)
 	for _, f := range filters {
-		limit := s.limitOf(&f.Filter)
-		if f.Search != "" || limit == 0 {
+		limit := min(s.limitOf(&f.Filter), maxAnswers*s.cfg.MaxLimit-len(dst))
+		if f.Search != "" || limit <= 0 {
 			continue
 		}
 		if upTo == 0 {
@@ -421,7 +436,7 @@ func (c *conn) handleCount() {
 	}
 	for i := range filters {
 		if filters[i].Search != "" {
-			c.closed(id, "unsupported: searches are not counted")
+			c.refuseRequest(id, "unsupported: searches are not counted")
 			return
 		}
 	}
@@ -429,7 +444,7 @@ func (c *conn) handleCount() {
 	n, err := c.srv.cfg.Store.Count(c.srv.ctx, filters)
 	if err != nil {
 		c.srv.cfg.Log.Error("count", "err", err)
-		c.closed(id, "error: the store could not be asked")
+		c.refuseRequest(id, "error: the store could not be asked")
 		return
 	}
 	c.reply(func(dst []byte) []byte { return appendCount(dst, id, n) })
@@ -461,6 +476,7 @@ func (c *conn) closeSub(id string) {
 
 // drop ends a subscription: nothing is queued for it from here on.
 func (c *conn) drop(sub *subscription) {
+	c.openBytes -= sub.bytes
 	c.srv.dispatch.unregister(sub)
 	c.mu.Lock()
 	sub.gone = true
@@ -490,13 +506,11 @@ func (c *conn) handleAuth() {
 	case len(c.authd) >= maxAuthKeys && !c.authd[evt.PubKey]:
 		k.reason = "restricted: too many keys on one connection"
 	default:
-		// Copied, since admissions under way read the old map.
-		authd := make(map[string]bool, len(c.authd)+1)
-		for key := range c.authd {
-			authd[key] = true
+		if c.authd == nil {
+			c.authd = make(map[string]bool)
 		}
-		authd[strings.Clone(evt.PubKey)] = true
-		c.authd, k.ok = authd, true
+		c.authd[strings.Clone(evt.PubKey)] = true
+		k.ok = true
 	}
 	c.answer(k)
 }

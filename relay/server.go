@@ -59,7 +59,7 @@ type Config struct {
 	MaxSubscriptions int // per connection; 0: 1024
 	MaxFilters       int // per REQ or COUNT; 0: 100
 	DefaultLimit     int // of filters without limit that name neither author nor #p; 0: 500
-	MaxLimit         int // of any filter; 0: 5000
+	MaxLimit         int // of any filter; 0: 5000. One REQ gets at most four times as many.
 	MaxInFlight      int // events per connection that await the store; 0: 256
 	MaxQueueBytes    int // unsent bytes per connection before it is closed; 0: 4 MiB
 	MaxConnections   int // 0: 50,000
@@ -152,9 +152,9 @@ func New(cfg Config) (*Server, error) {
 	mux.Handle("/", cfg.Fallback)
 	mux.HandleFunc("POST /api/v1/import", s.serveImport)
 	s.khatru.SetRouter(mux)
-	s.khatru.RejectEvent = append(s.khatru.RejectEvent, refusing(s.refuseProtected))
-	s.khatru.StoreEvent = append(s.khatru.StoreEvent, storing(s.enqueue))
-	s.khatru.ReplaceEvent = append(s.khatru.ReplaceEvent, storing(s.enqueue))
+	s.khatru.RejectEvent = append(s.khatru.RejectEvent, s.refusing(s.refuseProtected))
+	s.khatru.StoreEvent = append(s.khatru.StoreEvent, s.storing(s.enqueue))
+	s.khatru.ReplaceEvent = append(s.khatru.ReplaceEvent, s.storing(s.enqueue))
 	s.khatru.OnEphemeralEvent = append(s.khatru.OnEphemeralEvent, s.offerEphemeral)
 	return s, nil
 }
@@ -301,9 +301,20 @@ func (a *admission) Value(key any) any {
 	return a.Context.Value(key)
 }
 
+// caught turns a panic on the way of one event into a refusal: one client's
+// message must not end a process that holds others' money. It is deferred.
+func (s *Server) caught(refuse func(reason string)) {
+	if p := recover(); p != nil {
+		s.met.panics.Inc()
+		s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
+		refuse("error: internal error")
+	}
+}
+
 // check does all that needs no order between events: policy, quota, id, what
 // is held already, signature. It says whether the event may go on to submit.
-func (s *Server) check(a *admission) bool {
+func (s *Server) check(a *admission) (more bool) {
+	defer s.caught(func(reason string) { more = a.refuse(reason) })
 	evt := a.evt
 	if reason := s.cfg.Policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
 		return a.refuse(reason)
@@ -317,31 +328,20 @@ func (s *Server) check(a *admission) bool {
 		return a.refuse("invalid: the id is not the hash of the event")
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
-		// The id being right, what is held under it is this very event. What is
-		// held and not readable may have been deleted: the store has to say.
+		// The id being right, what is held under it is this very event.
 		held, err := s.cfg.Store.Has(a, evt.ID)
 		if err != nil {
 			return a.refuse("error: the store could not be asked")
 		}
 		if held {
-			_, err := s.cfg.Store.Find(a, evt.ID)
-			if err == nil {
-				a.ok, a.reason, a.out = true, reasonDuplicate, Duplicate
-				return false
-			}
-			if !errors.Is(err, mostro.ErrNotFound) {
-				return a.refuse("error: the store could not be asked")
-			}
+			a.out, a.ok, a.reason = s.repeated(a, evt.ID, a.source.Road)
+			return false
 		}
 	}
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
 		return a.refuse("invalid: the signature is wrong")
 	}
-	body, err := evt.MarshalJSON()
-	if err != nil {
-		return a.refuse("error: the event cannot be encoded")
-	}
-	a.json = body
+	a.json = EncodeEvent(evt)
 	return true
 }
 
@@ -349,6 +349,7 @@ const (
 	reasonDuplicate = "duplicate: already have this event"
 	reasonOlder     = "duplicate: a newer version is held"
 	reasonDeleted   = "blocked: deleted by its author"
+	reasonGone      = "blocked: deleted by its author, or expired"
 	reasonStore     = "error: the event could not be stored"
 )
 
@@ -359,13 +360,7 @@ func (a *admission) refuse(reason string) bool {
 
 // submit sends a checked event through khatru's hooks into the store's queue.
 func (s *Server) submit(a *admission) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.met.panics.Inc()
-			s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
-			a.refuse("error: internal error")
-		}
-	}()
+	defer s.caught(func(reason string) { a.refuse(reason) })
 	_, err := s.khatru.AddEvent(a, a.evt)
 	switch {
 	case a.pending != nil, a.reason != "":
@@ -377,36 +372,21 @@ func (s *Server) submit(a *admission) {
 }
 
 // refusing makes a khatru hook of a check: it recovers and refuses.
-func refusing(check func(*admission) string) func(context.Context, *nostr.Event) (bool, string) {
+func (s *Server) refusing(check func(*admission) string) func(context.Context, *nostr.Event) (bool, string) {
 	return func(ctx context.Context, _ *nostr.Event) (reject bool, msg string) {
-		defer func() {
-			if recover() != nil {
-				reject, msg = true, "error: internal error"
-			}
-		}()
-		a, ok := ctx.Value(admissionKey{}).(*admission)
-		if !ok {
-			return true, "error: internal error"
-		}
-		msg = check(a)
+		defer s.caught(func(reason string) { reject, msg = true, reason })
+		msg = check(ctx.Value(admissionKey{}).(*admission))
 		return msg != "", msg
 	}
 }
 
-// storing makes a khatru hook of a step that takes the event over. It answers
-// ErrDupEvent, on which khatru does nothing more of its own.
-func storing(step func(*admission) error) func(context.Context, *nostr.Event) error {
+// storing makes a khatru hook of a step that takes the event over. It recovers
+// and refuses; else it answers ErrDupEvent, on which khatru does nothing more
+// of its own.
+func (s *Server) storing(step func(*admission) error) func(context.Context, *nostr.Event) error {
 	return func(ctx context.Context, _ *nostr.Event) (err error) {
-		defer func() {
-			if recover() != nil {
-				err = errors.New("error: internal error")
-			}
-		}()
-		a, ok := ctx.Value(admissionKey{}).(*admission)
-		if !ok {
-			return errors.New("error: internal error")
-		}
-		if err := step(a); err != nil {
+		defer s.caught(func(reason string) { err = errors.New(reason) })
+		if err := step(ctx.Value(admissionKey{}).(*admission)); err != nil {
 			return err
 		}
 		return eventstore.ErrDupEvent
@@ -436,10 +416,7 @@ func (s *Server) enqueue(a *admission) error {
 }
 
 func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
-	a, ok := ctx.Value(admissionKey{}).(*admission)
-	if !ok {
-		return
-	}
+	a := ctx.Value(admissionKey{}).(*admission)
 	if !s.dispatch.offer(evt, a.json) {
 		a.refuse("rate-limited: too many ephemeral events at once")
 		return
@@ -448,7 +425,7 @@ func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
 }
 
 // settle waits for a submitted event's outcome and puts it in a client's words.
-func (s *Server) settle(ctx context.Context, p Pending) (out Outcome, ok bool, reason string) {
+func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
 	if err != nil {
 		return 0, false, reasonStore
@@ -458,13 +435,28 @@ func (s *Server) settle(ctx context.Context, p Pending) (out Outcome, ok bool, r
 	case Added:
 		return out, true, ""
 	case Duplicate:
-		return out, true, reasonDuplicate
+		return s.repeated(ctx, id, road)
 	case Archived:
 		return out, true, reasonOlder
 	case Deleted:
 		return out, false, reasonDeleted
 	}
 	return out, false, reasonStore
+}
+
+// repeated is the answer to an event that is held already. What is held and
+// cannot be read was deleted, or is mail that has expired: it is refused, but
+// for this program's own outbox, which has nothing more to do about it.
+func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
+	_, err := s.cfg.Store.Find(ctx, id)
+	switch {
+	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
+		return Duplicate, true, reasonDuplicate
+	case errors.Is(err, mostro.ErrNotFound):
+		return Deleted, false, reasonGone
+	default:
+		return 0, false, "error: the store could not be asked"
+	}
 }
 
 // Publish takes an event made by this program. When it returns nil the event
@@ -475,7 +467,7 @@ func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 		s.submit(a)
 	}
 	if a.pending != nil {
-		_, a.ok, a.reason = s.settle(ctx, a.pending)
+		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
 	}
 	if !a.ok {
 		return fmt.Errorf("publish %s: %s", evt.ID, a.reason)

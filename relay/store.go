@@ -348,40 +348,6 @@ func (st *Store) Live() int {
 	return st.live.n
 }
 
-// loadBodies reads the bodies that are not cached into found[from:], keeps
-// them in the cache, and drops what was deleted in the meantime.
-func (st *Store) loadBodies(found []Found, from int) ([]Found, error) {
-	err := st.db.View(func(txn *badger.Txn) error {
-		for i := from; i < len(found); i++ {
-			if found[i].JSON != nil {
-				continue
-			}
-			item, err := txn.Get(seqKey(spaceBody, found[i].Seq))
-			if errors.Is(err, badger.ErrKeyNotFound) {
-				found[i].Seq = 0
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if found[i].JSON, err = item.ValueCopy(nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return found[:from], fmt.Errorf("read bodies: %w", err)
-	}
-	kept := found[:from]
-	for _, f := range found[from:] {
-		if f.Seq != 0 {
-			kept = append(kept, f)
-		}
-	}
-	return kept, nil
-}
-
 func getRow(txn *badger.Txn, seq uint64) (r row, err error) {
 	item, err := txn.Get(seqKey(spaceRow, seq))
 	if err != nil {

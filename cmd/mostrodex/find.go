@@ -106,7 +106,7 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 			Side, Status, Fiat, Platform, D string
 			FiatAmount                      *struct{ Min, Max *string } `json:"fiat_amount"`
 			AmountSats                      *int64                      `json:"amount_sats"`
-			PremiumPct                      json.Number                 `json:"premium_pct"`
+			PremiumPct                      *string                     `json:"premium_pct"`
 			Methods                         []string
 			Instance                        struct{ Pubkey, Name string }
 		}
@@ -132,8 +132,8 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 			}
 		}
 		premium := "-"
-		if o.PremiumPct != "" {
-			premium = o.PremiumPct.String() + "%"
+		if o.PremiumPct != nil {
+			premium = *o.PremiumPct + "%"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Side, o.Fiat, fiat, sats, premium, o.Status,
 			clip(strings.Join(o.Methods, ", "), 40), clip(firstOf(o.Instance.Name, o.Platform, o.Instance.Pubkey), 24), clip(o.D, 36))
@@ -219,4 +219,44 @@ func ago(unix int64) string {
 		return "-"
 	}
 	return time.Since(time.Unix(unix, 0)).Round(time.Minute).String()
+}
+
+func printInstances(w io.Writer, list json.RawMessage) error {
+	var page struct {
+		Items []struct {
+			Pubkey, Name, Version, Fee string
+			MinOrderSats               *int64 `json:"min_order_sats"`
+			MaxOrderSats               *int64 `json:"max_order_sats"`
+			AnyCurrency                bool   `json:"any_currency"`
+			Currencies                 []string
+			Orders                     map[string]int
+			Trades                     int
+			InfoAt                     int64 `json:"info_at"`
+		}
+		Total int
+	}
+	if err := json.Unmarshal(list, &page); err != nil {
+		return fmt.Errorf("the server's answer is not understood: %w", err)
+	}
+	sats := func(v *int64) string {
+		if v == nil {
+			return "-"
+		}
+		return strconv.FormatInt(*v, 10)
+	}
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "NAME\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tPUBKEY")
+	for _, i := range page.Items {
+		currencies := strings.Join(i.Currencies, ",")
+		if i.AnyCurrency {
+			currencies = "all"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
+			i.Orders["pending"], i.Trades, clip(firstOf(currencies, "-"), 24), clip(firstOf(i.Version, "-"), 12), ago(i.InfoAt), i.Pubkey)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d of %d\n", len(page.Items), page.Total)
+	return err
 }

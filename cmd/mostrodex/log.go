@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -73,7 +74,7 @@ func newIndexRebuildCmd() *cobra.Command {
 			}
 			return at.withStores(cmd.Context(), cmd.ErrOrStderr(), true, func(m *Main) error {
 				show, done := counter(cmd.ErrOrStderr(), "indexed")
-				err := m.index.Rebuild(cmd.Context(), show)
+				err := m.index.Rebuild(cmd.Context(), func(p indexer.Progress) { show(p.Done, p.Total) })
 				done()
 				if err != nil {
 					return err

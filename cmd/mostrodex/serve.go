@@ -116,8 +116,7 @@ func (m *Main) openStores() (err error) {
 	if err != nil {
 		return err
 	}
-	m.registry.MustRegister(m.index.Metrics()...)
-	return nil
+	return m.index.Register(m.registry)
 }
 
 // Addr is where the public listener is bound.

@@ -28,7 +28,7 @@
 //		100,000 events: 97,284 of 41,413 orders, which end as 10,846 pending,
 //		250 in progress, 19,305 success, 11,012 canceled; 240 infos, 524
 //		disputes, 884 development fees, 988 user ratings, 40 profiles and
-//		40 relay lists. 785 bytes in the mean as JSON.
+//		40 relay lists. 786 bytes in the mean as JSON.
 //	Config{Seed: 1, Orders: 47500, OrdersOnly: true, Unexpired: true}
 //		112,045 events of 47,500 orders, 12,137 of them pending at the end.
 package corpus
