@@ -155,11 +155,11 @@ func TestSocket(t *testing.T) {
 		defer far.Close()
 		far.SetDeadline(time.Now().Add(10 * time.Second))
 		out := appendServerFrame(nil, []byte(`["AUTH","x"]`))
-		out = append(out, 0x01, 5)
-		out = append(out, `["EVE`...)
+		out = append(out, 0x01, 6)
+		out = append(out, `["EVEN`...)
 		out = append(out, 0x89, 1, 'p') // a ping between fragments
-		out = append(out, 0x80, 12)
-		out = append(out, `NT","q0",{}]`...)
+		out = append(out, 0x80, 11)
+		out = append(out, `T","q0",{}]`...)
 		out = appendServerFrame(out, []byte(long))
 		out = appendServerFrame(out, []byte(`["EOSE","q0"]`))
 		for range 2 {
