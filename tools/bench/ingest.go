@@ -158,7 +158,7 @@ func (b *bench) ingest(ctx context.Context) error {
 	if err := b.signatures(ctx); err != nil {
 		return err
 	}
-	for _, subject := range []string{"mostrodex", "stock"} {
+	for _, subject := range []string{"mostrodex", "relay", "stock"} {
 		if b.skips(subject) {
 			continue
 		}

@@ -253,16 +253,25 @@ func (b *bench) undisturbed(ctx context.Context, measure func() ([]sample, error
 
 // serveMostrodex starts the relay under test on a data directory.
 func (b *bench) serveMostrodex(ctx context.Context, dir string) (*server, error) {
-	return start(ctx, 10*time.Minute, "mostrodex", b.mostrodex, "serve", "--upstream", "none", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", dir)
+	return b.serveWith(ctx, "mostrodex", dir)
+}
+
+func (b *bench) serveWith(ctx context.Context, name, dir string, env ...string) (*server, error) {
+	return start(ctx, 10*time.Minute, name, env, b.mostrodex, "serve", "--upstream", "none", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", dir)
 }
 
 func (b *bench) serveStock(ctx context.Context, dir string) (*server, error) {
-	return start(ctx, 10*time.Minute, "stock", b.stock, "-listen", "127.0.0.1:0", "-data", dir)
+	return start(ctx, 10*time.Minute, "stock", nil, b.stock, "-listen", "127.0.0.1:0", "-data", dir)
 }
 
+// serve starts a subject: mostrodex as it is run, relay (mostrodex without its
+// book and text index, which the stock relay has nothing like), or stock.
 func (b *bench) serve(ctx context.Context, subject, dir string) (*server, error) {
-	if subject == "stock" {
+	switch subject {
+	case "stock":
 		return b.serveStock(ctx, dir)
+	case "relay":
+		return b.serveWith(ctx, "relay", dir, "MOSTRODEX_INDEXER_ENABLED=false")
 	}
 	return b.serveMostrodex(ctx, dir)
 }

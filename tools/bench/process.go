@@ -44,8 +44,9 @@ var (
 )
 
 // start runs a server until stop, and waits for it to say where it listens.
-func start(ctx context.Context, within time.Duration, name, binary string, args ...string) (*server, error) {
+func start(ctx context.Context, within time.Duration, name string, env []string, binary string, args ...string) (*server, error) {
 	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), env...)
 	// A server must not outlive an interrupted benchmark.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	stderr, err := cmd.StderrPipe()

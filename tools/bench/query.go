@@ -186,7 +186,7 @@ func (b *bench) query(ctx context.Context) error {
 	if err := writeCanned(file, o, rows); err != nil {
 		return err
 	}
-	canned, err := start(ctx, time.Minute, "canned", b.canned, "-listen", "127.0.0.1:0", "-answers", file)
+	canned, err := start(ctx, time.Minute, "canned", nil, b.canned, "-listen", "127.0.0.1:0", "-answers", file)
 	if err != nil {
 		return err
 	}
