@@ -183,6 +183,10 @@ func (b *bench) startBig(ctx context.Context, dir, figure string) error {
 		return err
 	}
 	answered := srv.ready + time.Since(m.began)
+	startCPU, err := cpuOf(srv.pid())
+	if err != nil {
+		return err
+	}
 	caughtUp, err := srv.awaitReady(ctx)
 	if err != nil {
 		return err
@@ -202,8 +206,8 @@ func (b *bench) startBig(ctx context.Context, dir, figure string) error {
 	if err != nil {
 		return err
 	}
-	if want := b.scaled(bookOrders); live != want {
-		return fmt.Errorf("%d live orders, want %d", live, want)
+	if want := b.scaled(bookOrders); live < want {
+		return fmt.Errorf("%d live orders, want at least %d", live, want)
 	}
 	size, err := sizeOf(dir)
 	if err != nil {
@@ -211,7 +215,7 @@ func (b *bench) startBig(ctx context.Context, dir, figure string) error {
 	}
 	return b.add(result{Scenario: "memory", Figure: figure, Subject: "mostrodex", Values: map[string]float64{
 		"live_orders": float64(live), "serving_s": srv.ready.Seconds(), "answered_s": answered.Seconds(), "caught_up_s": (answered + caughtUp).Seconds(),
-		"rss_anon_peak_mib": most / (1 << 20), "rss_anon_mib": last / (1 << 20), "data_mb": size / 1e6, "cpu_s": u.CPU[srv],
+		"rss_anon_peak_mib": most / (1 << 20), "rss_anon_mib": last / (1 << 20), "data_mb": size / 1e6, "cpu_s": u.CPU[srv], "start_cpu_s": startCPU,
 	}}, u)
 }
 
