@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +114,67 @@ func (x *Index) liveHits(ctx context.Context, q *Query, all []word, after *mark)
 		text = s.slotsOf(keys)
 	}
 	sel := s.choose(q, text)
-	return s.page(q, sel, after, q.limit()+1), sel.size(), s.facets(sel), nil
+	return s.page(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel), nil
+}
+
+// facetCache keeps the facets of recent queries as long as the shelf has not
+// changed. Counting very many results is most of the work of a query, so for
+// those, and only those, the counts may be a moment old; totals never are.
+type facetCache struct {
+	mu  sync.Mutex
+	all map[string]countedFacets
+}
+
+type countedFacets struct {
+	shelf   *shelf
+	changes uint64
+	at      time.Time
+	total   int
+	facets  Facets
+}
+
+const (
+	maxCachedFacets = 256
+	manyResults     = 50_000 // from here on facets may be aged
+	facetAge        = time.Second
+)
+
+// facets gives the counts of a selection; they are shared and not changed.
+// The caller holds the shelf's lock.
+func (c *facetCache) facets(q *Query, s *shelf, sel selection) Facets {
+	if sel.whole > 0 {
+		return s.facets(sel)
+	}
+	asked := *q
+	asked.Cursor, asked.Sort, asked.Limit = "", "", 0
+	name := asked.name()
+	n := sel.size()
+	c.mu.Lock()
+	held, ok := c.all[name]
+	c.mu.Unlock()
+	if ok && held.shelf == s && (held.changes == s.changes && held.total == n || n >= manyResults && time.Since(held.at) < facetAge) {
+		return held.facets
+	}
+	out := s.facets(sel)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil || len(c.all) >= maxCachedFacets {
+		c.all = map[string]countedFacets{}
+	}
+	c.all[name] = countedFacets{s, s.changes, time.Now(), n, out}
+	return out
+}
+
+// name tells queries apart.
+func (q *Query) name() string {
+	bound := func(f *float64) string {
+		if f == nil {
+			return ""
+		}
+		return strconv.FormatFloat(*f, 'g', -1, 64)
+	}
+	return fmt.Sprintf("%q %q %q %q %q %q %q %q %s %s %s %s %s %s %d", q.Text, q.Fiat, q.Side, q.Status, q.Method, q.Platform, q.Instance, q.Network,
+		bound(q.Amount.Min), bound(q.Amount.Max), bound(q.FiatAmount.Min), bound(q.FiatAmount.Max), bound(q.Premium.Min), bound(q.Premium.Max), q.Open)
 }
 
 // slotsOf gives the slots of those keys that are on the shelf. The caller
@@ -135,6 +196,7 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	if err != nil {
 		return nil, 0, err
 	}
+	*facets = facets.clone()
 	for _, f := range []struct{ to, from map[string]int }{{facets.Fiat, more.Fiat}, {facets.Side, more.Side}, {facets.Status, more.Status}, {facets.Platform, more.Platform}, {facets.Method, more.Method}} {
 		for name, count := range f.from {
 			f.to[name] += count

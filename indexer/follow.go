@@ -115,7 +115,9 @@ func (x *Index) bookPass(ctx context.Context) error {
 			x.metrics.applied(storeBook, len(batch), time.Since(start))
 		}
 		if x.book.cursor.Load() >= x.cfg.Log.Head() {
-			x.bookReady.Store(true)
+			if x.bookReady.CompareAndSwap(false, true) {
+				x.book.moved.raise() // search waits for it
+			}
 			x.lag(storeBook, nil)
 			return nil
 		}
@@ -195,8 +197,7 @@ func (x *Index) followSearch(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := x.book.moved.until(ctx, sweepEvery, func() bool {
-			return x.book.cursor.Load() > x.search.state.cursor || x.dueForSearch() ||
-				x.bookReady.Load() && !x.searchReady.Load() // an empty log moves nothing
+			return x.book.cursor.Load() > x.search.state.cursor || x.bookReady.Load() && !x.searchReady.Load() || x.dueForSearch()
 		}); err != nil {
 			return err
 		}

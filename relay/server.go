@@ -324,7 +324,8 @@ func (s *Server) check(a *admission) (more bool) {
 			return a.refuse(reason)
 		}
 	}
-	if !evt.CheckID() {
+	var intact bool
+	if a.json, intact = mostro.EncodeChecked(evt); !intact {
 		return a.refuse("invalid: the id is not the hash of the event")
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
@@ -341,7 +342,6 @@ func (s *Server) check(a *admission) (more bool) {
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
 		return a.refuse("invalid: the signature is wrong")
 	}
-	a.json = EncodeEvent(evt)
 	return true
 }
 
