@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +44,10 @@ func BenchmarkTrades(b *testing.B) {
 		}
 	}
 	run := &speedRun{b: b, e: e, w: w, at: w.clock.Now().Unix()}
+	var before syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+		b.Fatal(err)
+	}
 	b.ResetTimer()
 	const group = 64 // trades side by side
 	for from := 0; from < b.N; from += group {
@@ -50,6 +55,11 @@ func BenchmarkTrades(b *testing.B) {
 	}
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "trades/s")
+	var after syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err == nil {
+		cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+		b.ReportMetric(cpu.Seconds()*1000/float64(b.N), "cpu-ms/trade")
+	}
 	b.ReportMetric(float64(run.steps)/b.Elapsed().Seconds(), "inputs/s")
 	b.ReportMetric(float64(run.commits)/float64(b.N), "commits/trade")
 }

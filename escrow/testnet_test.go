@@ -215,7 +215,10 @@ type world struct {
 	tb     testing.TB
 	dir    string
 	log    *memLog
-	node   *testNode
+	node   *testNode // nil when ln is something else
+	ln     Lightning
+	addrs  Addresses
+	decode func(string) Destination // nil: the real one
 	keys   *mostro.Keys
 	policy Policy
 	clock  *testClock
@@ -282,6 +285,28 @@ func newWorld(tb testing.TB) *world {
 	}
 	w.policy.Terms.Fee = 6_000_000
 	w.node.n.now = w.clock.Now().Unix()
+	w.ln, w.addrs, w.decode = w.node, w.node, simDecode
+	w.start()
+	tb.Cleanup(w.finish)
+	return w
+}
+
+// noAddresses is for tests that give invoices.
+type noAddresses struct{}
+
+func (noAddresses) Probe(context.Context, string) error { return ErrUnavailable }
+
+func (noAddresses) Mint(context.Context, string, int64) (string, error) { return "", ErrUnavailable }
+
+// newWorldOn makes a world on another Lightning node.
+func newWorldOn(tb testing.TB, ln Lightning) *world {
+	tb.Helper()
+	w := &world{
+		tb: tb, dir: tb.TempDir(), log: newMemLog(), ln: ln, addrs: noAddresses{}, keys: newKeys(tb).Remembering(10_000),
+		policy: DefaultPolicy(), clock: &testClock{now: time.Now().Truncate(time.Second)}, output: &lockedBuffer{},
+		read: make(map[string]int), seen: make(map[string][]mostro.Message),
+	}
+	w.policy.Terms.Fee = 6_000_000
 	w.start()
 	tb.Cleanup(w.finish)
 	return w
@@ -308,9 +333,9 @@ func (w *world) startOn(db *DB, store Store) {
 	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy}
 	w.db = db
 	w.engine = &Engine{
-		Policy: w.policy, Store: store, Log: w.log, Node: w.node, Addresses: w.node, Publisher: w.log,
+		Policy: w.policy, Store: store, Log: w.log, Node: w.ln, Addresses: w.addrs, Publisher: w.log,
 		Opener: KeysOpener{w.keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
-		Decode:  simDecode,
+		Decode:  w.decode,
 		Quote:   func(string, int64) Quote { return Quote{Price: 100_000} },
 		Face:    Face{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
@@ -354,6 +379,9 @@ func (w *world) finish() {
 	}
 	if err := w.db.Close(); err != nil {
 		w.tb.Error(err)
+	}
+	if w.node == nil {
+		return
 	}
 	w.node.with(func(n *simNode) {
 		if err := n.conserved(); err != nil {
@@ -444,6 +472,23 @@ func actions(ms []mostro.Message) []mostro.Action {
 		list = append(list, m.Action)
 	}
 	return list
+}
+
+// heard says whether every message that was sent has been read and decided.
+func (w *world) heard() bool {
+	w.tb.Helper()
+	last := uint64(0)
+	_ = w.log.Read(context.Background(), 0, func(e mostro.Entry) error {
+		if e.Event.PubKey != w.keys.Pubkey() {
+			last = e.Seq
+		}
+		return nil
+	})
+	var cursor uint64
+	if err := w.engine.Ask(context.Background(), func(d *Desk, _ int64) error { cursor = d.Cursor(); return nil }); err != nil {
+		w.tb.Fatal(err)
+	}
+	return cursor >= last
 }
 
 // status gives a trade's status as stored.
