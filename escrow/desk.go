@@ -57,6 +57,7 @@ type Desk struct {
 	head       Head
 	open       map[OrderID]*Trade
 	identities map[string]map[OrderID]struct{} // parties of open trades
+	changed    bool                            // the head, in a way that must not wait
 	turn       *turn
 }
 
@@ -101,6 +102,7 @@ func (d *Desk) begin() {
 func (d *Desk) Take() *Commit {
 	c := &d.turn.commit
 	d.head.Commits++
+	d.changed = false
 	c.Head = d.head
 	c.Head.Stamps = maps.Clone(d.head.Stamps)
 	d.begin()
@@ -228,7 +230,7 @@ func (d *Desk) Say(evt *nostr.Event, at int64) {
 }
 
 // Pause stops new trades, or lets them begin again. It survives a restart.
-func (d *Desk) Pause(paused bool) { d.head.Paused = paused }
+func (d *Desk) Pause(paused bool) { d.head.Paused, d.changed = paused, true }
 
 // Paused says whether the operator stopped new trades.
 func (d *Desk) Paused() bool { return d.head.Paused }

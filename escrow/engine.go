@@ -359,7 +359,8 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	now := e.Clock()
 	// The position in the log alone is not worth an fsync: what is read again
 	// is recognised.
-	if turn.commit.Empty() && len(e.replies) == 0 && !(ticked && now.Sub(e.said) > 5*time.Second) {
+	if turn.commit.Empty() && !e.desk.changed && !(ticked && now.Sub(e.said) > 5*time.Second) {
+		e.answer()
 		return nil
 	}
 	for _, bug := range turn.bugs {
@@ -387,11 +388,16 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
 	}
+	e.answer()
+	return nil
+}
+
+// answer tells those who asked that what they changed is committed.
+func (e *Engine) answer() {
 	for _, reply := range e.replies {
 		reply <- nil
 	}
 	e.replies = e.replies[:0]
-	return nil
 }
 
 // Trade gives a trade as it is now, open or over; mostro.ErrNotFound.

@@ -435,3 +435,67 @@ func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b, 57c are in th
 		})
 	}
 }
+
+// The notice of the taker's reputation comes where the protocol has it, and
+// nowhere else.
+func TestReputationNotice(t *testing.T) {
+	notices := func(r *rig, p Party) (n int) {
+		for _, m := range r.mail[p.Key] {
+			if _, ok := m.Payload.(mostro.Peer); ok && (m.Action == mostro.ActionPayInvoice || m.Action == mostro.ActionAddInvoice) {
+				n++
+			}
+		}
+		return n
+	}
+	t.Run("sell, invoice later: to the seller", func(t *testing.T) {
+		r := newRig(t)
+		_, seller, buyer := r.toActive()
+		if notices(r, seller) != 1 || notices(r, buyer) != 0 {
+			t.Error(notices(r, seller), notices(r, buyer))
+		}
+	})
+	t.Run("sell, invoice at once: to nobody", func(t *testing.T) {
+		r := newRig(t)
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+		if notices(r, seller) != 0 || notices(r, buyer) != 0 || r.got(seller, mostro.ActionPayInvoice) != 1 {
+			t.Error(notices(r, seller), notices(r, buyer))
+		}
+	})
+	t.Run("buy: to the buyer, with the seller's days", func(t *testing.T) {
+		r := newRig(t)
+		buyer, seller := r.someone(), r.someone()
+		id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy})
+		r.store.users[seller.Identity] = User{Identity: seller.Identity, CreatedAt: r.node.now - 10*86_400 - 5}
+		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		r.pays(seller)
+		if notices(r, buyer) != 1 || notices(r, seller) != 0 {
+			t.Error(notices(r, seller), notices(r, buyer))
+		}
+		p := r.last(buyer, mostro.ActionAddInvoice).Payload.(mostro.Peer)
+		if p.Pubkey != "" || p.Reputation.OperatingDays != 10 {
+			t.Errorf("%+v", p)
+		}
+	})
+	t.Run("buy, invoice with the order: to nobody", func(t *testing.T) {
+		r := newRig(t)
+		buyer, seller := r.someone(), r.someone()
+		text := "me@home"
+		id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
+		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		r.pays(seller)
+		r.status(mostro.TradeActive, id)
+		if notices(r, buyer) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 0 {
+			t.Error(notices(r, buyer))
+		}
+		// A taker's cancel leaves the maker's invoice where it was.
+		id = r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
+		taker := r.someone()
+		r.must(taker, mostro.ActionTakeBuy, &id, nil)
+		r.must(taker, mostro.ActionCancel, &id, nil)
+		if r.trade(id).BuyerInvoice.Text != text {
+			t.Error("the maker's invoice is gone")
+		}
+	})
+}

@@ -199,6 +199,7 @@ func (s *step) take(side mostro.Side) error {
 		return s.orderHold(OnTakeBuy)
 	}
 	if t.BuyerInvoice.Text != "" {
+		t.TakerReputation = nil // told only where the taker had a duty before the seller
 		return s.orderHold(OnTakeSellInvoice)
 	}
 	if err := s.move(OnTakeSell, mostro.TradeWaitingBuyerInvoice); err != nil {
