@@ -140,6 +140,7 @@ func (m *Main) PrivateAddr() string {
 // Run serves until ctx ends or something fails that a restart repairs.
 func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return tendMemory(ctx) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
