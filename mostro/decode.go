@@ -21,6 +21,20 @@ func ParseMessage(b []byte) (Message, error) {
 	return m, nil
 }
 
+// ParseDraft is ParseMessage for a message that is still to be sealed: version
+// may be absent, as Seal stamps it.
+func ParseDraft(b []byte) (Message, error) {
+	r := jsonReader{b: b, draft: true}
+	m, err := r.message()
+	if err == nil {
+		err = r.end()
+	}
+	if err != nil {
+		return Message{}, err
+	}
+	return m, nil
+}
+
 // Bits of the fields that an object has shown.
 type fieldSet uint32
 
@@ -103,6 +117,9 @@ func (r *jsonReader) body(m *Message) error {
 	})
 	if err != nil {
 		return err
+	}
+	if r.draft {
+		seen.add(0)
 	}
 	return seen.missing("version", "action")
 }

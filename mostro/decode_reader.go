@@ -16,8 +16,9 @@ const maxDepth = 128
 // not written with fraction or exponent, lone surrogates and bytes that are
 // no UTF-8 are refused. Nothing it gives out keeps the text alive, except raw.
 type jsonReader struct {
-	b   []byte
-	pos int
+	b     []byte
+	pos   int
+	draft bool // the message need not name its version
 }
 
 func (r *jsonReader) fail(detail string) error {

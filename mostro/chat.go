@@ -1,0 +1,205 @@
+package mostro
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Chat is the conversation of two keys that leaves the node out: buyer and
+// seller by their trade keys, or a party and its solver. Both sides derive
+// the same Chat. It is never changed after it was made.
+type Chat struct {
+	// Conv encrypts, and its public key is the p tag of every message.
+	Conv *Keys
+	// Sign authors every message: subscribe by its public key.
+	Sign *Keys
+
+	shared *Keys // the older form encrypts to the bare shared secret
+	// parties are the only keys whose words count.
+	parties [2]string
+}
+
+// Limits of chat messages, from the protocol.
+const (
+	maxChatContent = 64 << 10
+	maxChatSkew    = 60 * time.Second
+)
+
+// NewChat derives the conversation of our key with a peer's.
+func NewChat(own *Keys, peer string) (*Chat, error) {
+	p, err := pointOf(peer)
+	if err != nil {
+		return nil, err
+	}
+	x := own.sharedX(p)
+	c := &Chat{parties: [2]string{own.pubkey, peer}}
+	if c.shared, err = KeysFromSecret(x); err != nil {
+		return nil, fmt.Errorf("chat: %w", err)
+	}
+	if c.Conv, err = chatKey(x, "mostro:chat:conv:v1"); err != nil {
+		return nil, err
+	}
+	if c.Sign, err = chatKey(x, "mostro:chat:sign:v1"); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// chatKey derives one key; a counter is appended in the case, which nobody
+// will see, that the outcome is no valid secret.
+func chatKey(shared [32]byte, info string) (*Keys, error) {
+	for n := range 256 {
+		label := info
+		if n > 0 {
+			label += string([]byte{byte(n)})
+		}
+		out, err := hkdf.Key(sha256.New, shared[:], nil, label, 32)
+		if err != nil {
+			return nil, fmt.Errorf("chat key: %w", err)
+		}
+		if k, err := KeysFromSecret([32]byte(out)); err == nil {
+			return k, nil
+		}
+	}
+	return nil, errors.New("chat key: no valid secret")
+}
+
+// OldAddress is the public key to which the older, gift-wrapped form is sent.
+func (c *Chat) OldAddress() string { return c.shared.pubkey }
+
+// ChatMessage is what a party said.
+type ChatMessage struct {
+	Text      string
+	Sender    string // party's key, proven
+	CreatedAt nostr.Timestamp
+	// InnerID is to be remembered for good: an outer event can be made again
+	// around the same words by the other party.
+	InnerID string
+	OuterID string
+}
+
+// Seal signs a text with the sender's key and wraps it for the conversation,
+// in the present form. A nil source of randomness is crypto/rand.
+func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*nostr.Event, error) {
+	if random == nil {
+		random = rand.Reader
+	}
+	if !slices.Contains(c.parties[:], from.pubkey) {
+		return nil, broke(RuleParty, "the sender is no party of this chat")
+	}
+	at := nostr.Timestamp(now.Unix())
+	inner := &nostr.Event{PubKey: from.pubkey, CreatedAt: at, Kind: nostr.KindTextNote, Tags: nostr.Tags{}, Content: text}
+	if err := signEvent(inner, from, random); err != nil {
+		return nil, fmt.Errorf("seal chat: %w", err)
+	}
+	key, err := c.Conv.conversation(c.Conv.pubkey)
+	if err != nil {
+		return nil, fmt.Errorf("seal chat: %w", err)
+	}
+	outer := &nostr.Event{PubKey: c.Sign.pubkey, CreatedAt: at, Kind: KindMessage, Tags: nostr.Tags{{"p", c.Conv.pubkey}}}
+	if outer.Content, err = key.encrypt(appendEvent(nil, inner), random); err != nil {
+		return nil, fmt.Errorf("seal chat: %w", err)
+	}
+	if len(outer.Content) > maxChatContent {
+		return nil, broke(RuleSize, fmt.Sprintf("encrypted text of %d bytes, receivers take %d", len(outer.Content), maxChatContent))
+	}
+	if err := signEvent(outer, c.Sign, random); err != nil {
+		return nil, fmt.Errorf("seal chat: %w", err)
+	}
+	return outer, nil
+}
+
+// Open reads a chat message of either form: kind 14, or the gift wrap that
+// older clients still send. The cheap checks come first. Left to the caller:
+// a rate limit, and the memory of OuterID and InnerID.
+func (c *Chat) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
+	switch evt.Kind {
+	case KindMessage:
+		return c.open(evt, now)
+	case KindGiftWrap:
+		return c.openOld(evt)
+	}
+	return ChatMessage{}, broke(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no chat")
+}
+
+func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
+	if evt.PubKey != c.Sign.pubkey {
+		return ChatMessage{}, broke(RuleParty, "not authored by the conversation's signing key")
+	}
+	ps := 0
+	for _, tag := range evt.Tags {
+		if len(tag) > 0 && tag[0] == "p" {
+			ps++
+			if len(tag) < 2 || tag[1] != c.Conv.pubkey {
+				ps = 2
+			}
+		}
+	}
+	if ps != 1 {
+		return ChatMessage{}, broke(RuleStructure, "want exactly one p tag, naming the conversation")
+	}
+	if int64(evt.CreatedAt) > now.Add(maxChatSkew).Unix() {
+		return ChatMessage{}, broke(RuleFuture, fmt.Sprintf("dated more than %s ahead", maxChatSkew))
+	}
+	if len(evt.Content) > maxChatContent {
+		return ChatMessage{}, broke(RuleSize, fmt.Sprintf("encrypted text of %d bytes", len(evt.Content)))
+	}
+	if err := checkEvent(evt); err != nil {
+		return ChatMessage{}, err
+	}
+	key, err := c.Conv.conversation(c.Conv.pubkey)
+	if err != nil {
+		return ChatMessage{}, err
+	}
+	msg, err := c.inner(evt, key)
+	if err != nil {
+		return ChatMessage{}, err
+	}
+	if skew := int64(msg.CreatedAt) - int64(evt.CreatedAt); skew > 60 || skew < -60 {
+		return ChatMessage{}, broke(RuleStale, "the words and their envelope are more than a minute apart")
+	}
+	return msg, nil
+}
+
+// openOld reads a gift wrap to the bare shared secret's key. Its outer author
+// and date say nothing; the inner signature alone counts.
+func (c *Chat) openOld(evt *nostr.Event) (ChatMessage, error) {
+	if err := checkEvent(evt); err != nil {
+		return ChatMessage{}, err
+	}
+	key, err := c.shared.conversation(evt.PubKey)
+	if err != nil {
+		return ChatMessage{}, err
+	}
+	return c.inner(evt, key)
+}
+
+func (c *Chat) inner(evt *nostr.Event, key conversationKey) (ChatMessage, error) {
+	plain, err := key.decrypt(evt.Content)
+	if err != nil {
+		return ChatMessage{}, err
+	}
+	inner, err := parseEvent(plain, true)
+	if err != nil {
+		return ChatMessage{}, within("inner", err)
+	}
+	if err := checkEvent(inner); err != nil {
+		return ChatMessage{}, within("inner", err)
+	}
+	if !slices.Contains(c.parties[:], inner.PubKey) {
+		return ChatMessage{}, broke(RuleParty, "said by somebody else")
+	}
+	if inner.Kind != nostr.KindTextNote {
+		return ChatMessage{}, broke(RuleRumorKind, fmt.Sprintf("the words are kind %d", inner.Kind))
+	}
+	return ChatMessage{Text: inner.Content, Sender: inner.PubKey, CreatedAt: inner.CreatedAt, InnerID: inner.ID, OuterID: evt.ID}, nil
+}

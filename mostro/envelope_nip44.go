@@ -1,0 +1,182 @@
+package mostro
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/bits"
+	"sync"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/chacha20"
+)
+
+// NIP-44 version 2. Written out here because the daemon decrypts whatever
+// strangers send: the MAC is compared in constant time, conversation keys can
+// be remembered, and a payload that is not ours costs no allocation per layer.
+
+// Limits of a NIP-44 plaintext, in bytes.
+const (
+	minPlaintext = 1
+	maxPlaintext = 65535
+)
+
+const (
+	minPayload = 132   // base64 of version, nonce, 32 padded bytes with length, MAC
+	maxPayload = 87472 // the same for the largest plaintext
+)
+
+// A conversationKey encrypts between two keys.
+type conversationKey [32]byte
+
+// conversationCache remembers conversation keys of one key pair. When it is
+// full an arbitrary one makes room.
+type conversationCache struct {
+	mu   sync.Mutex
+	most int
+	keys map[string]conversationKey // by the peer's key; guarded by mu
+}
+
+// Remembering gives the same key pair with a memory of up to n conversation
+// keys: it saves the Diffie-Hellman of each further message with the same
+// peer. Only peers whose event proved genuine enter it.
+func (k *Keys) Remembering(n int) *Keys {
+	c := *k
+	c.conversations = &conversationCache{most: n, keys: make(map[string]conversationKey)}
+	return &c
+}
+
+// conversation gives the conversation key with a peer.
+func (k *Keys) conversation(peer string) (conversationKey, error) {
+	c := k.conversations
+	if c != nil {
+		c.mu.Lock()
+		key, ok := c.keys[peer]
+		c.mu.Unlock()
+		if ok {
+			return key, nil
+		}
+	}
+	p, err := pointOf(peer)
+	if err != nil {
+		return conversationKey{}, err
+	}
+	x := k.sharedX(p)
+	prk, err := hkdf.Extract(sha256.New, x[:], []byte("nip44-v2"))
+	if err != nil {
+		return conversationKey{}, fmt.Errorf("conversation key: %w", err)
+	}
+	return conversationKey(prk), nil
+}
+
+// remember keeps a conversation key for the next message.
+func (k *Keys) remember(peer string, key conversationKey) {
+	c := k.conversations
+	if c == nil || c.most < 1 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.keys[peer]; !ok && len(c.keys) >= c.most {
+		for old := range c.keys {
+			delete(c.keys, old)
+			break
+		}
+	}
+	c.keys[peer] = key
+}
+
+// expand derives ChaCha20 key and nonce and the MAC key of one message.
+func (key conversationKey) expand(nonce []byte) ([]byte, error) {
+	return hkdf.Expand(sha256.New, key[:], string(nonce), 76)
+}
+
+// paddedLen is the length to which NIP-44 pads n bytes.
+func paddedLen(n int) int {
+	if n <= 32 {
+		return 32
+	}
+	next := 1 << bits.Len(uint(n-1))
+	chunk := max(32, next/8)
+	return chunk * ((n-1)/chunk + 1)
+}
+
+// encrypt gives the base64 payload for a plaintext.
+func (key conversationKey) encrypt(plain []byte, random io.Reader) (string, error) {
+	if len(plain) < minPlaintext || len(plain) > maxPlaintext {
+		return "", broke(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+	}
+	padded := 2 + paddedLen(len(plain))
+	out := make([]byte, 1+32+padded+32)
+	out[0] = 2
+	nonce, body, mac := out[1:33], out[33:33+padded], out[33+padded:]
+	if _, err := io.ReadFull(random, nonce); err != nil {
+		return "", fmt.Errorf("nonce: %w", err)
+	}
+	keys, err := key.expand(nonce)
+	if err != nil {
+		return "", fmt.Errorf("message keys: %w", err)
+	}
+	binary.BigEndian.PutUint16(body, uint16(len(plain)))
+	copy(body[2:], plain)
+	cipher, err := chacha20.NewUnauthenticatedCipher(keys[:32], keys[32:44])
+	if err != nil {
+		return "", fmt.Errorf("cipher: %w", err)
+	}
+	cipher.XORKeyStream(body, body)
+	h := hmac.New(sha256.New, keys[44:])
+	h.Write(nonce)
+	h.Write(body)
+	h.Sum(mac[:0])
+	return base64.StdEncoding.EncodeToString(out), nil
+}
+
+// decrypt opens a payload. All that can be wrong with it is RuleEncryption,
+// but for a length that no payload has.
+func (key conversationKey) decrypt(payload string) ([]byte, error) {
+	if len(payload) < minPayload || len(payload) > maxPayload {
+		return nil, broke(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(payload)))
+	}
+	raw := make([]byte, base64.StdEncoding.DecodedLen(len(payload)))
+	n, err := base64.StdEncoding.Decode(raw, []byte(payload))
+	if err != nil {
+		return nil, broke(RuleEncryption, "broken base64")
+	}
+	if n < 1+32+2+32+32 { // line breaks count in the payload, and decode to nothing
+		return nil, broke(RuleEncryption, "too short")
+	}
+	raw = raw[:n]
+	if raw[0] != 2 {
+		return nil, broke(RuleEncryption, "not NIP-44 version 2")
+	}
+	nonce, body, mac := raw[1:33], raw[33:n-32], raw[n-32:]
+	keys, err := key.expand(nonce)
+	if err != nil {
+		return nil, fmt.Errorf("message keys: %w", err)
+	}
+	h := hmac.New(sha256.New, keys[44:])
+	h.Write(nonce)
+	h.Write(body)
+	var sum [32]byte
+	if !hmac.Equal(h.Sum(sum[:0]), mac) {
+		return nil, broke(RuleEncryption, "not for this key, or damaged")
+	}
+	cipher, err := chacha20.NewUnauthenticatedCipher(keys[:32], keys[32:44])
+	if err != nil {
+		return nil, fmt.Errorf("cipher: %w", err)
+	}
+	cipher.XORKeyStream(body, body)
+	size := int(binary.BigEndian.Uint16(body))
+	if size < minPlaintext || len(body) != 2+paddedLen(size) {
+		return nil, broke(RuleEncryption, "wrong padding")
+	}
+	plain := body[2 : 2+size]
+	if !utf8.Valid(plain) {
+		return nil, broke(RuleEncryption, "not UTF-8")
+	}
+	return plain, nil
+}

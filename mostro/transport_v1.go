@@ -1,0 +1,157 @@
+package mostro
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// The first protocol version: NIP-59 with split keys. The rumor (kind 1) is
+// the trade key's, the seal (kind 13) the identity's, the gift wrap (kind
+// 1059) a throw-away key's. That rumor and seal differ is the point; libraries
+// that forbid it, or repair it, lose the trade key.
+
+// maxTweak is how far NIP-59 dates a seal and a wrap back.
+const maxTweak = 2 * 24 * time.Hour
+
+func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
+	// The wrap's key is used once: its conversation is not worth remembering.
+	key, err := keys.conversation(evt.PubKey)
+	if err != nil {
+		return Envelope{}, err
+	}
+	sealJSON, err := key.decrypt(evt.Content)
+	if err != nil {
+		return Envelope{}, err
+	}
+	seal, err := parseEvent(sealJSON, true)
+	if err != nil {
+		return Envelope{}, within("seal", err)
+	}
+	if seal.Kind != nostr.KindSeal {
+		return Envelope{}, broke(RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
+	}
+	if err := checkEvent(seal); err != nil {
+		// The reference checks the signature over the id that the seal names;
+		// we check that id as well.
+		return Envelope{}, broke(RuleSeal, err.Error())
+	}
+	if key, err = keys.conversation(seal.PubKey); err != nil {
+		return Envelope{}, within("seal", err)
+	}
+	rumorJSON, err := key.decrypt(seal.Content)
+	if err != nil {
+		return Envelope{}, within("seal", err)
+	}
+	keys.remember(seal.PubKey, key)
+	rumor, err := parseEvent(rumorJSON, false)
+	if err != nil {
+		return Envelope{}, within("rumor", err)
+	}
+	if rumor.Kind != nostr.KindTextNote {
+		return Envelope{}, broke(RuleRumorKind, fmt.Sprintf("the seal holds kind %d", rumor.Kind))
+	}
+	sender, err := pointOf(rumor.PubKey)
+	if err != nil {
+		return Envelope{}, within("rumor", err)
+	}
+	t, err := parseTuple([]byte(rumor.Content), 2)
+	if err != nil {
+		return Envelope{}, err
+	}
+	if t.sig != nil && !t.verified(sender, nil, *t.sig) {
+		return Envelope{}, broke(RuleInnerSig, "not the trade key's signature over this message")
+	}
+	if t.sig == nil && rumor.PubKey != seal.PubKey {
+		// The seal proves the identity alone; without this anybody could
+		// speak for a trade key.
+		return Envelope{}, broke(RuleUnsigned, "the identity's seal around another key's unsigned message")
+	}
+	return Envelope{
+		Transport: TransportV1, Sender: rumor.PubKey, Identity: seal.PubKey, FullPrivacy: rumor.PubKey == seal.PubKey,
+		Signed: t.sig != nil, CreatedAt: rumor.CreatedAt, EventID: evt.ID, ReplayID: seal.ID, Message: t.message, RawMessage: t.raw,
+	}, nil
+}
+
+func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
+	body, err := sendable(m)
+	if err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	content := make([]byte, 0, len(body)+160)
+	content = append(content, '[')
+	content = append(content, body...)
+	if o.Unsigned {
+		content = append(content, ",null]"...)
+	} else {
+		sig, err := o.Trade.signText(body, o.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("seal v1: %w", err)
+		}
+		content = append(content, `,"`...)
+		content = append(content, sig...)
+		content = append(content, `"]`...)
+	}
+	rumor := &nostr.Event{
+		PubKey: o.Trade.pubkey, CreatedAt: nostr.Timestamp(o.Now.Unix()), Kind: nostr.KindTextNote, Tags: nostr.Tags{}, Content: string(content),
+	}
+	rumor.ID = rumor.GetID()
+
+	key, err := o.Identity.conversation(o.To)
+	if err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	o.Identity.remember(o.To, key)
+	sealAt, err := tweaked(o.Now, o.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	seal := &nostr.Event{PubKey: o.Identity.pubkey, CreatedAt: sealAt, Kind: nostr.KindSeal, Tags: nostr.Tags{}}
+	if seal.Content, err = key.encrypt(appendEvent(nil, rumor), o.Rand); err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	if err := signEvent(seal, o.Identity, o.Rand); err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+
+	ephemeral, err := NewKeys(o.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	if key, err = ephemeral.conversation(o.To); err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	wrapAt, err := tweaked(o.Now, o.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	wrap := &nostr.Event{PubKey: ephemeral.pubkey, CreatedAt: wrapAt, Kind: KindGiftWrap, Tags: nostr.Tags{}}
+	if o.Expiration != 0 {
+		wrap.Tags = append(wrap.Tags, expirationTag(o.Expiration))
+	}
+	wrap.Tags = append(wrap.Tags, nostr.Tag{"p", o.To})
+	if wrap.Content, err = key.encrypt(appendEvent(nil, seal), o.Rand); err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	if err := Mine(ctx, wrap, o.Work); err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	if err := signEvent(wrap, ephemeral, o.Rand); err != nil {
+		return nil, fmt.Errorf("seal v1: %w", err)
+	}
+	return wrap, nil
+}
+
+// tweaked dates a time back by up to two days.
+func tweaked(now time.Time, random io.Reader) (nostr.Timestamp, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return 0, fmt.Errorf("date: %w", err)
+	}
+	back := binary.BigEndian.Uint64(b[:]) % uint64(maxTweak/time.Second)
+	return nostr.Timestamp(now.Unix() - int64(back)), nil
+}

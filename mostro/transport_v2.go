@@ -1,0 +1,120 @@
+package mostro
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// The second protocol version: one signed event of kind 14, authored by the
+// trade key, holding [message, signature, identity proof] under NIP-44.
+
+// proofPrefix binds an identity's signature to this use and this trade key,
+// so that the proof cannot be grafted onto another sender's event.
+func proofPrefix(tradePubkey string) []byte {
+	return []byte("mostro-transport-v2-identity:" + tradePubkey + ":")
+}
+
+func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
+	key, err := keys.conversation(evt.PubKey)
+	if err != nil {
+		return Envelope{}, err
+	}
+	plain, err := key.decrypt(evt.Content)
+	if err != nil {
+		return Envelope{}, err
+	}
+	keys.remember(evt.PubKey, key)
+	t, err := parseTuple(plain, 3)
+	if err != nil {
+		return Envelope{}, err
+	}
+	env := Envelope{
+		Transport: TransportV2, Sender: evt.PubKey, Identity: evt.PubKey, Signed: t.sig != nil, CreatedAt: evt.CreatedAt,
+		EventID: evt.ID, ReplayID: evt.ID, Message: t.message, RawMessage: t.raw,
+	}
+	if t.sig == nil && t.identity != nil {
+		return Envelope{}, broke(RuleUnsigned, "an identity proof without the trade key's signature")
+	}
+	if t.sig != nil {
+		sender, err := pointOf(evt.PubKey)
+		if err != nil {
+			return Envelope{}, err
+		}
+		if !t.verified(sender, nil, *t.sig) {
+			return Envelope{}, broke(RuleInnerSig, "not the trade key's signature over this message")
+		}
+	}
+	if t.identity != nil {
+		if env.Identity, err = ParsePubkey(*t.identity); err != nil {
+			return Envelope{}, within("identity", err)
+		}
+		identity, err := pointOf(env.Identity)
+		if err != nil {
+			return Envelope{}, within("identity", err)
+		}
+		if !t.verified(identity, proofPrefix(evt.PubKey), t.identitySig) {
+			return Envelope{}, broke(RuleIdentity, "not the identity's signature over this trade key and message")
+		}
+	}
+	env.FullPrivacy = env.Identity == env.Sender
+	return env, nil
+}
+
+func sealV2(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
+	body, err := sendable(m)
+	if err != nil {
+		return nil, fmt.Errorf("seal v2: %w", err)
+	}
+	plain := make([]byte, 0, len(body)+512)
+	plain = append(plain, '[')
+	plain = append(plain, body...)
+	if o.Unsigned {
+		plain = append(plain, ",null"...)
+	} else {
+		sig, err := o.Trade.signText(body, o.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("seal v2: %w", err)
+		}
+		plain = append(plain, `,"`...)
+		plain = append(plain, sig...)
+		plain = append(plain, '"')
+	}
+	if o.Identity.pubkey == o.Trade.pubkey {
+		plain = append(plain, ",null]"...)
+	} else {
+		sig, err := o.Identity.signText(append(proofPrefix(o.Trade.pubkey), body...), o.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("seal v2: %w", err)
+		}
+		plain = append(plain, `,["`...)
+		plain = append(plain, o.Identity.pubkey...)
+		plain = append(plain, `","`...)
+		plain = append(plain, sig...)
+		plain = append(plain, `"]]`...)
+	}
+	key, err := o.Trade.conversation(o.To)
+	if err != nil {
+		return nil, fmt.Errorf("seal v2: %w", err)
+	}
+	o.Trade.remember(o.To, key)
+	content, err := key.encrypt(plain, o.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("seal v2: %w", err)
+	}
+	evt := &nostr.Event{
+		PubKey: o.Trade.pubkey, CreatedAt: nostr.Timestamp(o.Now.Unix()), Kind: KindMessage,
+		Tags: nostr.Tags{{"p", o.To}}, Content: content,
+	}
+	if o.Expiration != 0 {
+		evt.Tags = append(evt.Tags, expirationTag(o.Expiration))
+	}
+	if err := Mine(ctx, evt, o.Work); err != nil {
+		return nil, fmt.Errorf("seal v2: %w", err)
+	}
+	if err := signEvent(evt, o.Trade, o.Rand); err != nil {
+		return nil, fmt.Errorf("seal v2: %w", err)
+	}
+	return evt, nil
+}
