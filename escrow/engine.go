@@ -118,7 +118,7 @@ func (e *Engine) Open() error {
 	}
 	desk.Policy, desk.Fresh, desk.Decode, desk.Quote = e.Policy, e.Fresh, e.Decode, e.Quote
 	desk.OrderEvent = func(t Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
-	desk.DisputeEvent = func(t Trade) *nostr.Event { return e.Face.Dispute(t, e.Policy) }
+	desk.DisputeEvents = func(t Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
 	e.Gate.known = desk.keys
 	if e.Card == nil {
 		e.Card = new(NodeCard)
@@ -411,6 +411,30 @@ func (e *Engine) Trade(ctx context.Context, id OrderID) (t Trade, err error) {
 		return err
 	})
 	return t, err
+}
+
+// Resume has a frozen trade go on as it stands, and PayAfterAll has one paid
+// out whose hold the node has settled though this store knows of no release.
+// Both are an operator's word; mostro.ErrNotFound when there is no such trade,
+// ErrNothing when it is not for this.
+func (e *Engine) Resume(ctx context.Context, id OrderID) error { return e.verdict(ctx, id, InResume) }
+
+// PayAfterAll is described at Resume.
+func (e *Engine) PayAfterAll(ctx context.Context, id OrderID) error {
+	return e.verdict(ctx, id, InPayAfterAll)
+}
+
+func (e *Engine) verdict(ctx context.Context, id OrderID, kind InputKind) error {
+	return e.Ask(ctx, func(d *Desk, at int64) error {
+		t, err := d.trade(id)
+		if errors.Is(err, ErrNoRow) {
+			return mostro.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return d.step(t, Input{At: at, Kind: kind})
+	})
 }
 
 // Pause stops new trades, or lets them begin again. It survives a restart.

@@ -202,8 +202,8 @@ func (s *sim) start() {
 	d.OrderEvent = func(t Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
-	d.DisputeEvent = func(t Trade) *nostr.Event {
-		return &nostr.Event{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}
+	d.DisputeEvents = func(t Trade) []*nostr.Event {
+		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}}
 	}
 	s.desk = d
 	for _, id := range s.order {
