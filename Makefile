@@ -1,7 +1,58 @@
+# Two commands matter: `make test` sets up and passes every test; `make build`
+# builds bin/mostrodex. The rest are slices of them, or longer.
+#
 # libsecp256k1 (vendored C in go-nostr) checks signatures six times faster than
-# pure Go; it needs a C compiler. Without one, `make TAGS=` builds pure Go.
+# pure Go; it needs a C compiler. Without one, or with `make TAGS=`, the build
+# is pure Go.
 TAGS ?= $(if $(shell command -v cc 2>/dev/null),libsecp256k1,)
 GO ?= go
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mostrodex
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
+
+.PHONY: build test unit race lint fuzz golden kill bench clean
 
 build:
-	$(GO) build -tags "$(TAGS)" -o bin/mostrodex ./cmd/mostrodex
+	$(GO) build -trimpath -tags "$(TAGS)" -o bin/mostrodex ./cmd/mostrodex
+
+# Everything that must hold before a change lands.
+test: lint unit race kill fuzz-short interop-npm
+
+unit:
+	$(GO) vet -tags "$(TAGS)" ./...
+	$(GO) test -tags "$(TAGS)" ./...
+
+race:
+	$(GO) test -short -race -tags "$(TAGS)" ./relay ./indexer ./cmd/mostrodex
+
+lint:
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
+	$(GO) run $(STATICCHECK) -tags "$(TAGS)" ./...
+
+# kill -9 in the middle of imports: 5 cycles here, 100 in kill-long.
+kill:
+	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run TestKill -kill.cycles 5 -count 1
+
+kill-long:
+	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run TestKill -kill.cycles 100 -count 1 -timeout 60m -v
+
+# Every fuzz target of every package, for FUZZTIME each; a short slice of it in
+# make test.
+FUZZTIME ?= 10m
+FUZZPKGS = ./mostro ./relay ./indexer
+fuzz:
+	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
+
+fuzz-short:
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
+
+golden:
+	$(GO) test ./... -update
+
+vuln:
+	$(GO) run $(GOVULNCHECK) -tags "$(TAGS)" ./...
+
+clean:
+	rm -rf bin
+
+include tools/interop.mk tools/bench.mk tools/lnd.mk

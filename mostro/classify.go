@@ -139,7 +139,7 @@ func looksHostRating(t tagReader) bool {
 		return false
 	}
 	platform, _ := t.claim()
-	return t.has("sig") || t.has("receipt") || t.value("k") == "38383" ||
+	return t.value("sig") != "" || t.values("receipt") != nil || t.value("k") == "38383" ||
 		platform == PlatformMostro || platform == PlatformRoboSats
 }
 

@@ -146,12 +146,12 @@ func (key conversationKey) decrypt(payload string) ([]byte, error) {
 	if err != nil {
 		return nil, broke(RuleEncryption, "broken base64")
 	}
+	if n < 1+32+2+32+32 { // line breaks count in the payload, and decode to nothing
+		return nil, broke(RuleEncryption, "too short")
+	}
 	raw = raw[:n]
 	if raw[0] != 2 {
 		return nil, broke(RuleEncryption, "not NIP-44 version 2")
-	}
-	if n < 1+32+2+32+32 {
-		return nil, broke(RuleEncryption, "too short")
 	}
 	nonce, body, mac := raw[1:33], raw[33:n-32], raw[n-32:]
 	keys, err := key.expand(nonce)

@@ -138,11 +138,9 @@ func (r HostRating) Event() nostr.Event {
 	for _, aspect := range slices.Sorted(maps.Keys(r.Aspects)) {
 		w.add("rating", r.Aspects[aspect].String(), aspect)
 	}
-	if r.Platform == PlatformMostro {
-		w.add("y", PlatformMostro)
-		w.add("k", "38383")
-	} else if r.Platform != PlatformRoboSats {
+	if r.Platform != PlatformRoboSats || r.Token == "" {
 		w.text("y", r.Platform)
+		w.add("k", "38383")
 	}
 	w.text("a", r.Order)
 	if len(r.Receipt) > 0 {

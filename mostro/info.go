@@ -211,9 +211,7 @@ func (i Info) Event() nostr.Event {
 	w.decimal("fee", i.Fee)
 	w.whole("pow", i.Pow)
 	w.whole("pow_first_contact", i.PowFirstContact)
-	if i.ProtocolVersion > 0 {
-		w.add("protocol_version", strconv.Itoa(i.ProtocolVersion))
-	}
+	w.add("protocol_version", strconv.Itoa(i.ProtocolVersion)) // its absence would say 1
 	w.whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)
 	w.whole("hold_invoice_cltv_delta", i.HoldInvoiceCLTVDelta)
 	w.whole("invoice_expiration_window", i.InvoiceWindowSeconds)

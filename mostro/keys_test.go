@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -188,6 +189,32 @@ func TestRemembering(t *testing.T) {
 	if _, ok := node.conversations.keys[evt.PubKey]; ok {
 		t.Error("a throw-away key is remembered")
 	}
+}
+
+// One key pair serves many goroutines, its memory included.
+func TestRememberingConcurrently(t *testing.T) {
+	node := smallKeys(t, 3).Remembering(3)
+	var events []*nostr.Event
+	for i := byte(10); i < 18; i++ {
+		evt, err := Seal(context.Background(), Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &sampleID},
+			SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: smallKeys(t, i), Now: testNow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, evt)
+	}
+	var wait sync.WaitGroup
+	for worker := range 4 {
+		wait.Go(func() {
+			for i := range events {
+				evt := events[(i+worker)%len(events)]
+				if env, err := Open(evt, node); err != nil || env.Sender != evt.PubKey {
+					t.Errorf("%v", err)
+				}
+			}
+		})
+	}
+	wait.Wait()
 }
 
 func TestDifficulty(t *testing.T) {

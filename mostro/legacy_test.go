@@ -234,3 +234,32 @@ func TestLegacyCipherErrorsAreOne(t *testing.T) {
 		}
 	}
 }
+
+func TestLegacyPlaintextLimit(t *testing.T) {
+	_, trade := keysA(t)
+	node := smallKeys(t, 3)
+	peer, err := pointOf(node.Pubkey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const frame = `{"Order":{"version":1,"pubkey":null,"action":"CantDo","content":{"TextMessage":""}}}`
+	for n, rule := range map[int]Rule{65535: "", 65536: RuleSize, 70000: RuleSize} {
+		plain := strings.Replace(frame, `""`, `"`+strings.Repeat("x", n-len(frame))+`"`, 1)
+		// encryptNIP04 refuses this size, so its work is done by go-nostr's.
+		x := trade.sharedX(peer)
+		content, err := nip04.Encrypt(plain, x[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		evt := &nostr.Event{PubKey: trade.Pubkey(), CreatedAt: 1, Kind: KindLegacyDM, Tags: nostr.Tags{}, Content: content}
+		if err := signEvent(evt, trade, newRandom()); err != nil {
+			t.Fatal(err)
+		}
+		if env, err := Open(evt, node); (rule == "") != (err == nil) || rule != "" && !errors.Is(err, rule) || rule == "" && len(env.RawMessage) != n {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		if _, err := encryptNIP04([]byte(plain), x, newRandom()); (rule == "") != (err == nil) {
+			t.Errorf("%d bytes, writing: %v", n, err)
+		}
+	}
+}

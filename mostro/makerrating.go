@@ -54,17 +54,19 @@ func makerRating(values []string, platform string) *MakerRating {
 	return &r
 }
 
-// ratingFields gives the fields of the JSON in a rating's first value.
+// ratingFields gives the fields of the JSON in a rating's first value: an
+// object, or the array ["rating", object].
 func ratingFields(text string) map[string]json.RawMessage {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal([]byte(text), &fields) == nil {
-		return fields
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, "[") {
+		var pair []json.RawMessage
+		if json.Unmarshal([]byte(text), &pair) != nil || len(pair) < 2 || jsonText(pair[0]) != "rating" {
+			return nil
+		}
+		text = string(pair[1])
 	}
-	var pair []json.RawMessage
-	var name string
-	if json.Unmarshal([]byte(text), &pair) != nil || len(pair) < 2 ||
-		json.Unmarshal(pair[0], &name) != nil || name != "rating" ||
-		json.Unmarshal(pair[1], &fields) != nil {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal([]byte(text), &fields) != nil {
 		return nil
 	}
 	return fields
@@ -73,7 +75,7 @@ func ratingFields(text string) map[string]json.RawMessage {
 // jsonText gives a JSON number or string as text.
 func jsonText(raw json.RawMessage) string {
 	var s string
-	if json.Unmarshal(raw, &s) == nil {
+	if len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &s) == nil {
 		return strings.TrimSpace(s)
 	}
 	return string(raw)
@@ -85,10 +87,11 @@ func jsonWhole(raw json.RawMessage) *int64 { return wholeNumber(jsonText(raw)) }
 
 // finite reads a number that is finite and not negative. Means are floats of
 // the publisher's own making, so an exponent is fine here; text that ParseFloat
-// alone reads ("Inf", "0x1p3", "1_0") is not.
+// alone reads ("Inf", "0x1p3", "1_0") is not. The longest float64 in Rust's
+// Display has 327 characters before its 17 digits end.
 func finite(text string) *float64 {
 	text = strings.TrimSpace(text)
-	if text == "" || len(text) > maxDecimalText || strings.Trim(text, "+-.0123456789eE") != "" {
+	if text == "" || len(text) > 400 || strings.Trim(text, "+-.0123456789eE") != "" {
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
@@ -102,23 +105,27 @@ func finite(text string) *float64 {
 }
 
 // mostroRating writes the value of a pending order's rating tag as Mostro
-// does: keys in alphabetical order, the mean as serde writes a float, "{}"
-// when nothing is known of the maker.
+// does: keys in alphabetical order, the mean as serde writes a float (0.0 with
+// no reviews), "{}" when nothing is known of the maker. What alone is unknown
+// is left out, and so is a mean on another scale than Mostro's.
 func mostroRating(r *MakerRating) string {
 	if r == nil {
 		return "{}"
 	}
-	var days, reviews int64
-	var mean float64
+	var fields []string
 	if r.Days != nil {
-		days = *r.Days
+		fields = append(fields, `"days":`+strconv.FormatInt(*r.Days, 10))
+	}
+	if r.Mean != nil && (r.Max == 0 || r.Max == 5) && *r.Mean <= 5 {
+		fields = append(fields, `"total_rating":`+serdeFloat(*r.Mean))
+	} else if r.Reviews != nil && *r.Reviews == 0 {
+		fields = append(fields, `"total_rating":0.0`)
 	}
 	if r.Reviews != nil {
-		reviews = *r.Reviews
+		fields = append(fields, `"total_reviews":`+strconv.FormatInt(*r.Reviews, 10))
 	}
-	if r.Mean != nil {
-		mean = *r.Mean
+	if len(fields) == 0 {
+		return "{}"
 	}
-	return `["rating",{"days":` + strconv.FormatInt(days, 10) + `,"total_rating":` + serdeFloat(mean) +
-		`,"total_reviews":` + strconv.FormatInt(reviews, 10) + `}]`
+	return `["rating",{` + strings.Join(fields, ",") + `}]`
 }

@@ -3,6 +3,7 @@ package mostro
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
@@ -340,5 +341,44 @@ func TestCheckPerAction(t *testing.T) {
 	}
 	if err := (Message{Action: "sale-completed"}).Check(); !errors.Is(err, RuleAction) {
 		t.Errorf("unknown action: %v", err)
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	m, err := ParseMessage([]byte(wellFormed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"cant-do":{"version":2,"request_id":1,"trade_index":null,"id":"308e1272-d5f4-47e6-bd97-3504baea9c23","action":"cant-do","payload":{"cant_do":"not_found"}}}`
+	if got := string(m.Refuse(ReasonNotFound).JSON()); got != want {
+		t.Errorf("have %s", got)
+	}
+	var err2 error = CantDo{ReasonNotFound}
+	if err2.Error() != "cant do: not_found" || (CantDo{}).Error() != "cant do" {
+		t.Errorf("as an error: %v", err2)
+	}
+}
+
+func TestUUIDAsText(t *testing.T) {
+	b, err := json.Marshal(map[UUID]UUID{sampleID: sampleID})
+	if err != nil || string(b) != `{"308e1272-d5f4-47e6-bd97-3504baea9c23":"308e1272-d5f4-47e6-bd97-3504baea9c23"}` {
+		t.Errorf("%s, %v", b, err)
+	}
+	var back map[UUID]UUID
+	if err := json.Unmarshal(b, &back); err != nil || back[sampleID] != sampleID {
+		t.Errorf("%v, %v", back, err)
+	}
+	if err := json.Unmarshal([]byte(`{"x":"y"}`), &back); !errors.Is(err, RuleUUID) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestWireErrorText(t *testing.T) {
+	_, err := ParseMessage([]byte(`{"order":{"version":2,"action":"take-sell","payload":{"payment_request":[null,"x"]}}}`))
+	if err == nil || err.Error() != "arity: order.payload.payment_request: want 3 elements, have 2" {
+		t.Errorf("%v", err)
+	}
+	if RuleArity.Error() != "arity" {
+		t.Error(RuleArity.Error())
 	}
 }

@@ -301,6 +301,17 @@ func TestOrderEventByStatus(t *testing.T) {
 	if got := o.Event(); !slices.Equal(got.Tags[5], nostr.Tag{"fa", "0"}) {
 		t.Fatalf("a range that is over is written %v", got.Tags[5])
 	}
+	for want, rating := range map[string]*MakerRating{
+		`["rating",{"days":0,"total_rating":0.0,"total_reviews":0}]`: {Days: new(int64(0)), Reviews: new(int64(0))}, // full privacy
+		`["rating",{"days":3,"total_rating":5.0,"total_reviews":1}]`: {Days: new(int64(3)), Reviews: new(int64(1)), Mean: new(5.0)},
+		`["rating",{"total_rating":3.3333333333333335}]`:             {Mean: new(3.3333333333333335)},
+		`["rating",{"total_reviews":12}]`:                            {Mean: new(0.98), Max: 1, Reviews: new(int64(12))}, // Peach's scale
+		`{}`:                                                         {Max: 5},
+	} {
+		if got := mostroRating(rating); got != want {
+			t.Errorf("rating %s, want %s", got, want)
+		}
+	}
 	o.Status, o.MakerRating, o.Methods = StatusPending, nil, nil
 	got := o.Event()
 	if !slices.Equal(got.Tags[6], nostr.Tag{"pm"}) || !slices.Equal(got.Tags[8], nostr.Tag{"rating", "{}"}) {

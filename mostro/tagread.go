@@ -63,13 +63,7 @@ func (t tagReader) boolean(name string) *bool {
 }
 
 // float reads a finite, non-negative number as Rust's f64 Display writes it.
-func (t tagReader) float(name string) *float64 {
-	d := t.decimal(name)
-	if d == nil || d.Sign() < 0 {
-		return nil
-	}
-	return new(d.Float())
-}
+func (t tagReader) float(name string) *float64 { return finite(t.value(name)) }
 
 // lastSecond is the end of the year 9999: what is later is not in seconds.
 const lastSecond = 253402300799

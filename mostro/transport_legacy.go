@@ -20,6 +20,10 @@ import (
 // every failure to decrypt gives the one error below, and a daemon drops them
 // all in silence.
 
+// maxLegacyContent bounds what is decrypted at all: base64 of the largest
+// plaintext, its padding and the iv, rounded up.
+const maxLegacyContent = 88 << 10
+
 var errLegacyCipher = &WireError{Rule: RuleEncryption, Detail: "not for this key, or damaged"}
 
 func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
@@ -27,13 +31,16 @@ func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if err != nil {
 		return Envelope{}, err
 	}
-	if len(evt.Content) > maxPayload {
+	if len(evt.Content) > maxLegacyContent {
 		return Envelope{}, broke(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(evt.Content)))
 	}
 	plain, ok := decryptNIP04(evt.Content, keys.sharedX(peer))
 	if !ok {
 		e := *errLegacyCipher
 		return Envelope{}, &e
+	}
+	if len(plain) > maxPlaintext {
+		return Envelope{}, broke(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
 	m, contact, err := parseLegacy(plain)
 	if err != nil {
@@ -130,5 +137,5 @@ func decryptNIP04(content string, x [32]byte) ([]byte, bool) {
 		}
 	}
 	plain := body[:len(body)-pad]
-	return plain, len(plain) <= maxPlaintext && utf8.Valid(plain)
+	return plain, utf8.Valid(plain)
 }

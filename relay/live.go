@@ -99,13 +99,6 @@ func (in *intern[K]) number(k K) uint32 {
 	return n
 }
 
-func (in *intern[K]) lookup(k K) *posting {
-	if n, ok := in.ids[k]; ok {
-		return &in.postings[n]
-	}
-	return nil
-}
-
 func (in *intern[K]) release(n uint32) {
 	if in.refs[n]--; in.refs[n] == 0 {
 		var zero K

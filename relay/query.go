@@ -409,11 +409,13 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	l := st.live
 	l.expire(st.now().Unix())
 	first := len(dst)
-	missing := false
+	var missing []missingBody
 	take := func(it item) bool {
 		s := &l.slots[it.slot()]
+		if s.body == nil {
+			missing = append(missing, missingBody{len(dst), it.slot()})
+		}
 		dst = append(dst, Found{Seq: s.seq, JSON: s.body})
-		missing = missing || s.body == nil
 		return len(dst)-first < limit
 	}
 	if limit <= 0 {
@@ -437,8 +439,8 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	if err != nil {
 		return dst[:first], err
 	}
-	if missing {
-		return st.loadBodies(dst, first)
+	if missing != nil {
+		return st.loadBodies(dst, first, missing)
 	}
 	return dst, nil
 }

@@ -35,66 +35,83 @@ mode 0600, and never printed.`,
 }
 
 func newKeysNewCmd() *cobra.Command {
-	var file string
-	var words, asJSON bool
+	var file, words string
+	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "new --key FILE",
+		Use:   "new --key FILE | --words FILE",
 		Short: "Make a new secret key, or a seed phrase",
-		Example: `  mostrodex keys new --key trade.key
-  mostrodex keys new --words --key seed.txt`,
+		Example: `  mostrodex keys new --key node.key
+  mostrodex keys new --words seed.txt`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var keys *mostro.Keys
-			var secret string
-			if words {
-				phrase, err := mostro.NewWords()
+			if words == "" {
+				keys, err := mostro.NewKeys(nil)
 				if err != nil {
-					return fmt.Errorf("make a seed phrase: %w", err)
-				}
-				if keys, err = keysOf(phrase); err != nil {
 					return err
 				}
-				secret = phrase
-			} else {
-				var err error
-				if keys, err = mostro.NewKeys(nil); err != nil {
+				if err := writeSecret(file, hexOf(keys)); err != nil {
 					return err
 				}
-				secret = hexOf(keys)
+				return printKeys(cmd.OutOrStdout(), keys, asJSON)
 			}
-			if err := writeSecret(file, secret); err != nil {
+			phrase, err := mostro.NewWords()
+			if err != nil {
+				return fmt.Errorf("make a seed phrase: %w", err)
+			}
+			keys, err := keysOf(phrase)
+			if err != nil {
+				return err
+			}
+			if err := writeSecret(words, phrase); err != nil {
 				return err
 			}
 			return printKeys(cmd.OutOrStdout(), keys, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&file, "key", "", "file to write the secret to; it must not exist")
-	cmd.Flags().BoolVar(&words, "words", false, "write a seed phrase of 24 words, and show its identity key")
+	cmd.Flags().StringVar(&file, "key", "", "file to write the secret key to; it must not exist")
+	cmd.Flags().StringVar(&words, "words", "", "file to write a seed phrase of 24 words to instead; its identity key is shown")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	markRequired(cmd, "key")
+	cmd.MarkFlagsOneRequired("key", "words")
+	cmd.MarkFlagsMutuallyExclusive("key", "words")
 	return cmd
 }
 
 func newKeysDeriveCmd() *cobra.Command {
-	var file, out string
+	var file, words string
 	var index uint32
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "derive --key FILE --index N",
+		Use:   "derive [--words FILE] [--index N] [--key FILE]",
 		Short: "Derive the identity or a trade key from a seed phrase",
-		Example: `  mostrodex keys derive --key seed.txt                            the identity key
-  mostrodex keys derive --key seed.txt --index 3 --out trade3.key`,
+		Long: `Derive the identity key or a trade key from a seed phrase, which is read from
+--words, or from standard input. The derived secret is written to --key; without
+it, only the public key is shown. If --words is not given and --key exists, the
+seed phrase is read from there and nothing is written.`,
+		Example: `  mostrodex keys derive --words seed.txt                          the identity key
+  mostrodex keys derive --words seed.txt --index 3 --key trade3.key`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := readSecret(file)
+			if words == "" && file != "" {
+				if _, err := os.Stat(file); err == nil {
+					words, file = file, ""
+				}
+			}
+			var text string
+			var err error
+			if words == "" || words == "-" {
+				words = "standard input"
+				text, err = readSecretFrom(cmd.InOrStdin(), words)
+			} else {
+				text, err = readSecret(words)
+			}
 			if err != nil {
 				return err
 			}
 			w, err := mostro.ParseWords(text)
 			if err != nil {
-				return fmt.Errorf("%s: %w", file, err)
+				return fmt.Errorf("%s: %w", words, err)
 			}
 			var keys *mostro.Keys
 			if index == 0 {
@@ -105,19 +122,18 @@ func newKeysDeriveCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if out != "" {
-				if err := writeSecret(out, hexOf(keys)); err != nil {
+			if file != "" {
+				if err := writeSecret(file, hexOf(keys)); err != nil {
 					return err
 				}
 			}
 			return printKeys(cmd.OutOrStdout(), keys, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&file, "key", "", "file with the seed phrase")
+	cmd.Flags().StringVar(&words, "words", "", "file with the seed phrase, - for standard input")
 	cmd.Flags().Uint32Var(&index, "index", 0, "0 for the identity key, 1 and up for trade keys")
-	cmd.Flags().StringVar(&out, "out", "", "file to write the derived secret to; it must not exist")
+	cmd.Flags().StringVar(&file, "key", "", "file to write the derived secret key to")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	markRequired(cmd, "key")
 	return cmd
 }
 
@@ -175,12 +191,16 @@ func readSecret(file string) (string, error) {
 		return "", fmt.Errorf("key file: %w", err)
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	return readSecretFrom(f, file)
+}
+
+func readSecretFrom(r io.Reader, name string) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxKeyFile+1))
 	if err != nil {
 		return "", fmt.Errorf("key file: %w", err)
 	}
 	if len(b) > maxKeyFile {
-		return "", fmt.Errorf("key file %s: larger than %d bytes", file, maxKeyFile)
+		return "", fmt.Errorf("%s: larger than %d bytes", name, maxKeyFile)
 	}
 	return string(b), nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// runVerb executes one of this file's verbs as main would.
-func runVerb(t *testing.T, stdin string, args ...string) (string, error) {
+// runKeysOrMessage executes one of this file's verbs as main would.
+func runKeysOrMessage(t *testing.T, stdin string, args ...string) (string, error) {
 	t.Helper()
 	root := &cobra.Command{Use: "mostrodex", SilenceErrors: true}
 	root.AddCommand(newKeysCmd(), newMessageCmd())
@@ -27,9 +27,9 @@ func runVerb(t *testing.T, stdin string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-func mustRunVerb(t *testing.T, stdin string, args ...string) string {
+func mustRunKeysOrMessage(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
-	out, err := runVerb(t, stdin, args...)
+	out, err := runKeysOrMessage(t, stdin, args...)
 	if err != nil {
 		t.Fatalf("%v: %v\n%s", args, err, out)
 	}
@@ -41,7 +41,7 @@ type shownKeys struct{ Pubkey, Npub string }
 func showKeys(t *testing.T, args ...string) shownKeys {
 	t.Helper()
 	var k shownKeys
-	if err := json.Unmarshal([]byte(mustRunVerb(t, "", append(append([]string{"keys"}, args...), "--json")...)), &k); err != nil {
+	if err := json.Unmarshal([]byte(mustRunKeysOrMessage(t, "", append(append([]string{"keys"}, args...), "--json")...)), &k); err != nil {
 		t.Fatal(err)
 	}
 	if len(k.Pubkey) != 64 || !strings.HasPrefix(k.Npub, "npub1") {
@@ -61,7 +61,7 @@ func TestKeysVerbs(t *testing.T) {
 	if info, err := os.Stat(at("a")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	if _, err := runVerb(t, "", "keys", "new", "--key", at("a")); !errors.Is(err, os.ErrExist) {
+	if _, err := runKeysOrMessage(t, "", "keys", "new", "--key", at("a")); !errors.Is(err, os.ErrExist) {
 		t.Errorf("overwriting a key: %v", err)
 	}
 
@@ -74,29 +74,46 @@ func TestKeysVerbs(t *testing.T) {
 	if k := showKeys(t, "show", "--key", at("seed")); k.Pubkey != identity {
 		t.Errorf("identity %s", k.Pubkey)
 	}
-	if k := showKeys(t, "derive", "--key", at("seed")); k.Pubkey != identity {
+	if k := showKeys(t, "derive", "--words", at("seed")); k.Pubkey != identity {
 		t.Errorf("index 0: %s", k.Pubkey)
 	}
-	if k := showKeys(t, "derive", "--key", at("seed"), "--index", "2", "--out", at("trade2")); k.Pubkey != trade2 {
+	if k := showKeys(t, "derive", "--key", at("seed"), "--index", "2"); k.Pubkey != trade2 {
+		t.Errorf("index 2 of a key file with words: %s", k.Pubkey)
+	}
+	if k := showKeys(t, "derive", "--words", at("seed"), "--index", "2", "--key", at("trade2")); k.Pubkey != trade2 {
 		t.Errorf("index 2: %s", k.Pubkey)
 	}
 	if k := showKeys(t, "show", "--key", at("trade2")); k.Pubkey != trade2 {
 		t.Errorf("written: %s", k.Pubkey)
 	}
-	showKeys(t, "new", "--words", "--key", at("seed2"))
+	if out := mustRunKeysOrMessage(t, words, "keys", "derive", "--index", "2", "--key", at("trade2b")); !strings.Contains(out, trade2) {
+		t.Errorf("from standard input: %s", out)
+	}
+	if a, err := os.ReadFile(at("trade2")); err != nil {
+		t.Error(err)
+	} else if b, err := os.ReadFile(at("trade2b")); err != nil || !bytes.Equal(a, b) {
+		t.Errorf("two files of one key differ, %v", err)
+	}
+	if _, err := runKeysOrMessage(t, "", "keys", "derive", "--words", at("seed"), "--key", at("trade2")); !errors.Is(err, os.ErrExist) {
+		t.Errorf("overwriting a derived key: %v", err)
+	}
+	made24 := showKeys(t, "new", "--words", at("seed2"))
 	if b, err := os.ReadFile(at("seed2")); err != nil || len(strings.Fields(string(b))) != 24 {
 		t.Errorf("seed phrase of %d words, %v", len(strings.Fields(string(b))), err)
+	}
+	if k := showKeys(t, "derive", "--words", at("seed2")); k != made24 {
+		t.Errorf("a new phrase shows %+v and derives %+v", made24, k)
 	}
 
 	if err := os.WriteFile(at("nsec"), []byte("nsec1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqpsdz0whx"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"show", "--key", at("none")}, {"show", "--key", at("nsec")}, {"show"}, {"derive", "--key", at("a")}, {"derive", "--key", at("seed"), "--index", "2147483648"}} {
-		if out, err := runVerb(t, "", append([]string{"keys"}, args...)...); err == nil {
+	for _, args := range [][]string{{"show", "--key", at("none")}, {"show", "--key", at("nsec")}, {"show"}, {"new"}, {"new", "--key", at("x"), "--words", at("y")}, {"derive", "--key", at("a")}, {"derive", "--words", at("seed"), "--index", "2147483648"}, {"derive"}} {
+		if out, err := runKeysOrMessage(t, "", append([]string{"keys"}, args...)...); err == nil {
 			t.Errorf("%v: no error: %s", args, out)
 		}
 	}
-	out := mustRunVerb(t, "", "keys", "show", "--key", at("a"))
+	out := mustRunKeysOrMessage(t, "", "keys", "show", "--key", at("a"))
 	if secret, err := os.ReadFile(at("a")); err != nil || strings.Contains(out, strings.TrimSpace(string(secret))) || !strings.Contains(out, made.Npub) {
 		t.Errorf("shown %s", out)
 	}
@@ -119,13 +136,13 @@ func TestMessageVerbs(t *testing.T) {
 		if c.identity != "" {
 			args, want = append(args, "--identity-key", at("identity")), c.identity
 		}
-		evt := mustRunVerb(t, draft, args...)
+		evt := mustRunKeysOrMessage(t, draft, args...)
 		var got struct {
 			Transport, Sender, Identity string
 			CreatedAt                   int64 `json:"created_at"`
 			Message                     json.RawMessage
 		}
-		opened := mustRunVerb(t, evt, "message", "open", "--key", at("node"), "--json")
+		opened := mustRunKeysOrMessage(t, evt, "message", "open", "--key", at("node"), "--json")
 		if err := json.Unmarshal([]byte(opened), &got); err != nil {
 			t.Fatal(err)
 		}
@@ -136,10 +153,10 @@ func TestMessageVerbs(t *testing.T) {
 		if got.Transport != c.transport || got.Sender != trade.Pubkey || got.Identity != want || got.CreatedAt < 1700000000 || string(got.Message) != message {
 			t.Errorf("%s: opened %s\nwant %s", c.transport, opened, message)
 		}
-		if out := mustRunVerb(t, evt, "message", "open", "--key", at("node")); !strings.Contains(out, "sender      "+trade.Pubkey) {
+		if out := mustRunKeysOrMessage(t, evt, "message", "open", "--key", at("node")); !strings.Contains(out, "sender      "+trade.Pubkey) {
 			t.Errorf("%s", out)
 		}
-		if _, err := runVerb(t, evt, "message", "open", "--key", at("trade")); err == nil {
+		if _, err := runKeysOrMessage(t, evt, "message", "open", "--key", at("trade")); err == nil {
 			t.Errorf("%s: opened with another key", c.transport)
 		}
 	}
@@ -155,7 +172,7 @@ func TestMessageVerbs(t *testing.T) {
 		"unknown action":    {strings.Replace(draft, "take-sell", "x", 1), []string{"seal", "--to", node.Pubkey, "--trade-key", at("trade")}, mostro.RuleAction},
 		"no event":          {"{}", []string{"open", "--key", at("node")}, mostro.RuleMissing},
 	} {
-		if out, err := runVerb(t, c.stdin, append([]string{"message"}, c.args...)...); !errors.Is(err, c.rule) {
+		if out, err := runKeysOrMessage(t, c.stdin, append([]string{"message"}, c.args...)...); !errors.Is(err, c.rule) {
 			t.Errorf("%s: %v, %s", name, err, out)
 		}
 	}
@@ -163,7 +180,7 @@ func TestMessageVerbs(t *testing.T) {
 
 func TestMessageCheck(t *testing.T) {
 	const good = `{"order":{"version":2,"request_id":1,"trade_index":null,"id":"308e1272-d5f4-47e6-bd97-3504baea9c23","action":"cancel","payload":null}}`
-	if out := mustRunVerb(t, good+"\n", "message", "check"); out != "ok  cancel, canonical\n" {
+	if out := mustRunKeysOrMessage(t, good+"\n", "message", "check"); out != "ok  cancel, canonical\n" {
 		t.Errorf("%q", out)
 	}
 	for name, c := range map[string]struct {
@@ -181,7 +198,7 @@ func TestMessageCheck(t *testing.T) {
 		"unknown word": {strings.Replace(good, "cancel", "cancle", 1), nil, "action", -1},
 		"no JSON":      {"hello", nil, "json", -1},
 	} {
-		out, err := runVerb(t, c.in, append([]string{"message", "check", "--json"}, c.args...)...)
+		out, err := runKeysOrMessage(t, c.in, append([]string{"message", "check", "--json"}, c.args...)...)
 		if !errors.Is(err, errMessageCheck) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -192,18 +209,18 @@ func TestMessageCheck(t *testing.T) {
 		if v.OK || v.Rule != c.rule || v.Detail == "" || (v.Diff == nil) != (c.offset < 0) || (v.Diff != nil && v.Diff.Offset != c.offset) {
 			t.Errorf("%s: %s, want rule %s at %d", name, out, c.rule, c.offset)
 		}
-		if out, err := runVerb(t, c.in, "message", "check"); err == nil || !strings.Contains(out, c.rule) {
+		if out, err := runKeysOrMessage(t, c.in, "message", "check"); err == nil || !strings.Contains(out, c.rule) {
 			t.Errorf("%s: %s, %v", name, out, err)
 		}
 	}
 	// A node's own message that a request must not look like.
 	answer := `{"restore":{"version":2,"request_id":null,"trade_index":null,"action":"restore-session","payload":{"restore_data":{"orders":[],"disputes":[]}}}}`
-	if _, err := runVerb(t, answer, "message", "check"); err == nil {
+	if _, err := runKeysOrMessage(t, answer, "message", "check"); err == nil {
 		t.Error("an answer passes as a request")
 	}
-	mustRunVerb(t, answer, "message", "check", "--answer")
+	mustRunKeysOrMessage(t, answer, "message", "check", "--answer")
 
-	out, _ := runVerb(t, strings.Replace(good, `,"payload"`, `, "payload"`, 1), "message", "check")
+	out, _ := runKeysOrMessage(t, strings.Replace(good, `,"payload"`, `, "payload"`, 1), "message", "check")
 	lines := strings.Split(out, "\n")
 	if len(lines) < 5 || lines[4] == "" {
 		t.Fatalf("%s", out)

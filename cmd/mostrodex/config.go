@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Config is everything an operator may set. Flags take precedence over the
+// environment (MOSTRODEX_SECTION_KEY), that over the file, that over the
+// defaults. Secrets are never in it: keys are named by path.
+type Config struct {
+	Data    string        `toml:"data"` // directory of everything that is kept
+	Relay   RelayConfig   `toml:"relay"`
+	Indexer IndexerConfig `toml:"indexer"`
+	Escrow  EscrowConfig  `toml:"escrow"`
+}
+
+// RelayConfig is section [relay].
+type RelayConfig struct {
+	Listen         string   `toml:"listen"`          // host:port of the relay, the API and the explorer
+	Private        string   `toml:"private"`         // host:port of /metrics and /debug/pprof; "": none
+	Name           string   `toml:"name"`            // NIP-11
+	Description    string   `toml:"description"`     // NIP-11
+	URL            string   `toml:"url"`             // public wss:// address; "": each request's own Host
+	Contact        string   `toml:"contact"`         // NIP-11, e.g. mailto:
+	MaxEventBytes  int      `toml:"max_event_bytes"` // of an event's JSON; 0: 64 KiB
+	MinPow         int      `toml:"min_pow"`         // NIP-13 bits asked of every event
+	Kinds          []int    `toml:"kinds"`           // admitted besides ephemeral ones; empty: the default list
+	TrustedProxies []string `toml:"trusted_proxies"` // addresses or CIDRs whose X-Forwarded-For is believed
+	Admins         []string `toml:"admins"`          // hex public keys that may import from elsewhere
+	BodyCacheMiB   int      `toml:"body_cache_mib"`  // memory for the JSON of live events
+}
+
+// IndexerConfig is section [indexer].
+type IndexerConfig struct {
+	Enabled bool `toml:"enabled"`
+}
+
+// EscrowConfig is section [escrow]: a Mostro of one's own.
+type EscrowConfig struct {
+	Enabled         bool      `toml:"enabled"`
+	Key             string    `toml:"key"` // file with the node's secret key (hex or nsec), mode 0600
+	Name            string    `toml:"name"`
+	About           string    `toml:"about"`
+	Picture         string    `toml:"picture"`
+	Website         string    `toml:"website"`
+	Transports      []string  `toml:"transports"`        // v2, v1, legacy
+	Fee             string    `toml:"fee"`               // fraction of the amount, both sides together, e.g. "0.006"
+	MinSats         int64     `toml:"min_sats"`          // of an order
+	MaxSats         int64     `toml:"max_sats"`          // of an order
+	Currencies      []string  `toml:"currencies"`        // empty: all
+	Pow             int       `toml:"pow"`               // NIP-13 bits asked of every message
+	PowFirstContact int       `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
+	OrderHours      int64     `toml:"order_hours"`       // life of an order that names no expiry
+	WaitSeconds     int64     `toml:"wait_seconds"`      // for each duty of a waiting state
+	Prices          []string  `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
+	PriceNodes      []string  `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
+	PublishPrices   bool      `toml:"publish_prices"`
+	LND             LNDConfig `toml:"lnd"`
+}
+
+// LNDConfig is section [escrow.lnd].
+type LNDConfig struct {
+	Address       string `toml:"address"`         // host:port of the gRPC listener
+	Cert          string `toml:"cert"`            // file: tls.cert
+	Macaroon      string `toml:"macaroon"`        // file
+	MaxRoutingFee string `toml:"max_routing_fee"` // fraction of a payout, e.g. "0.002"
+}
+
+func defaultConfig() Config {
+	return Config{
+		Data:    "./data",
+		Relay:   RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256},
+		Indexer: IndexerConfig{Enabled: true},
+		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900,
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002"}},
+	}
+}
+
+// loadConfig reads defaults, then the file (unless path is ""), then the
+// environment as environ gives it.
+func loadConfig(path string, environ []string) (Config, error) {
+	cfg := defaultConfig()
+	if path != "" {
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return cfg, fmt.Errorf("there is no config file %s", path)
+		}
+		if err != nil {
+			return cfg, fmt.Errorf("read the config: %w", err)
+		}
+		if err := decodeConfig(b, &cfg); err != nil {
+			return cfg, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if err := applyEnviron(&cfg, environ); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.validate()
+}
+
+// decodeConfig is strict: a key that nobody reads is a mistake.
+func decodeConfig(b []byte, cfg *Config) error {
+	d := toml.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	err := d.Decode(cfg)
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) {
+		var keys []string
+		for _, e := range strict.Errors {
+			row, _ := e.Position()
+			keys = append(keys, fmt.Sprintf("line %d: %s", row, strings.Join(e.Key(), ".")))
+		}
+		return fmt.Errorf("unknown keys: %s", strings.Join(keys, ", "))
+	}
+	var at *toml.DecodeError
+	if errors.As(err, &at) {
+		row, col := at.Position()
+		return fmt.Errorf("line %d, column %d: %w", row, col, err)
+	}
+	return err
+}
+
+const envPrefix = "MOSTRODEX_"
+
+// applyEnviron sets MOSTRODEX_DATA and MOSTRODEX_SECTION_KEY. Lists are
+// separated by commas. A variable with our prefix that names no key is an
+// error, but for those of tests and tools (MOSTRODEX_SHARED).
+func applyEnviron(cfg *Config, environ []string) error {
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, envPrefix) || name == "MOSTRODEX_SHARED" {
+			continue
+		}
+		field, ok := fieldFor(reflect.ValueOf(cfg).Elem(), strings.ToLower(strings.TrimPrefix(name, envPrefix)))
+		if !ok {
+			return fmt.Errorf("environment: %s names no key of the config", name)
+		}
+		if err := setField(field, value); err != nil {
+			return fmt.Errorf("environment: %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// fieldFor finds the field of a lower-case path such as "data" or
+// "relay_listen".
+func fieldFor(v reflect.Value, path string) (reflect.Value, bool) {
+	for i := range v.NumField() {
+		key := v.Type().Field(i).Tag.Get("toml")
+		if v.Field(i).Kind() == reflect.Struct {
+			if rest, ok := strings.CutPrefix(path, key+"_"); ok {
+				return fieldFor(v.Field(i), rest)
+			}
+		} else if key == path {
+			return v.Field(i), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+func setField(v reflect.Value, s string) error {
+	switch v.Interface().(type) {
+	case string:
+		v.SetString(s)
+	case int, int64:
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", s)
+		}
+		v.SetInt(n)
+	case bool:
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", s)
+		}
+		v.SetBool(b)
+	case []string:
+		v.Set(reflect.ValueOf(splitList(s)))
+	case []int:
+		var ns []int
+		for _, part := range splitList(s) {
+			n, err := strconv.Atoi(part)
+			if err != nil {
+				return fmt.Errorf("%q is not a whole number", part)
+			}
+			ns = append(ns, n)
+		}
+		v.Set(reflect.ValueOf(ns))
+	default:
+		return fmt.Errorf("cannot be set from the environment")
+	}
+	return nil
+}
+
+func splitList(s string) (list []string) {
+	for part := range strings.SplitSeq(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			list = append(list, part)
+		}
+	}
+	return list
+}
+
+// validate says what is wrong with the values, naming the key.
+func (c *Config) validate() error {
+	if c.Data == "" {
+		return errors.New("data: name a directory")
+	}
+	if _, _, err := net.SplitHostPort(c.Relay.Listen); err != nil {
+		return fmt.Errorf("relay.listen: %q is not host:port", c.Relay.Listen)
+	}
+	if c.Relay.Private != "" {
+		if _, _, err := net.SplitHostPort(c.Relay.Private); err != nil {
+			return fmt.Errorf("relay.private: %q is not host:port", c.Relay.Private)
+		}
+	}
+	if u := c.Relay.URL; u != "" && !strings.HasPrefix(u, "wss://") && !strings.HasPrefix(u, "ws://") {
+		return fmt.Errorf("relay.url: %q does not begin with wss:// or ws://", u)
+	}
+	if c.Relay.MinPow < 0 || c.Relay.MinPow > 256 {
+		return fmt.Errorf("relay.min_pow: %d is not in 0..256", c.Relay.MinPow)
+	}
+	if c.Relay.MaxEventBytes < 0 {
+		return fmt.Errorf("relay.max_event_bytes: %d is negative", c.Relay.MaxEventBytes)
+	}
+	for _, k := range c.Relay.Kinds {
+		if k < 0 || k > 65535 {
+			return fmt.Errorf("relay.kinds: %d is not in 0..65535", k)
+		}
+	}
+	for _, a := range c.Relay.Admins {
+		if len(a) != 64 || strings.Trim(a, "0123456789abcdef") != "" {
+			return fmt.Errorf("relay.admins: %q is not a public key in lower-case hex", a)
+		}
+	}
+	if c.Escrow.Enabled {
+		if err := c.Escrow.validate(); err != nil {
+			return fmt.Errorf("escrow.%w", err)
+		}
+	}
+	_, err := c.proxies()
+	return err
+}
+
+// proxies parses relay.trusted_proxies.
+func (c *Config) proxies() (list []netip.Prefix, err error) {
+	for _, s := range c.Relay.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, err := netip.ParseAddr(s)
+			if err != nil {
+				return nil, fmt.Errorf("relay.trusted_proxies: %q is neither an address nor a CIDR", s)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// orderFlags are the filters of GET /api/v1/orders as flags of the same names.
+var orderFlags = []struct{ name, usage string }{
+	{"fiat", "currency code, e.g. VES"},
+	{"side", "buy or sell: what the maker does"},
+	{"status", "pending, in-progress, success, canceled, expired or gone"},
+	{"method", "payment method"},
+	{"platform", "mostro, robosats, lnp2pbot, ..."},
+	{"instance", "public key of the publisher (hex or npub)"},
+	{"network", "mainnet, testnet, signet or regtest"},
+	{"amount", "sats: a number or a range such as 1000-50000"},
+	{"fiat_amount", "fiat amount that the order must allow"},
+	{"min_premium", "percent"},
+	{"max_premium", "percent"},
+	{"open", "true: open now; false: history; any: both (default true)"},
+	{"at", "the book as it was at this unix time or RFC 3339"},
+	{"sort", "order of the list"},
+	{"limit", "rows, at most 500 (default 50)"},
+	{"cursor", "continue after a page: next_cursor of its JSON"},
+}
+
+// addOrderFlags declares them; the returned function reads those given.
+func addOrderFlags(cmd *cobra.Command) func() url.Values {
+	for _, f := range orderFlags {
+		cmd.Flags().String(strings.ReplaceAll(f.name, "_", "-"), "", f.usage)
+	}
+	return func() url.Values {
+		q := url.Values{}
+		for _, f := range orderFlags {
+			if v := cmd.Flag(strings.ReplaceAll(f.name, "_", "-")); v.Changed {
+				q.Set(f.name, v.Value.String())
+			}
+		}
+		return q
+	}
+}
+
+func newSearchCmd() *cobra.Command {
+	cmd := newOrderListCmd()
+	cmd.Use = "search QUERY"
+	cmd.Short = "Find orders by words: method, currency, country, instance"
+	cmd.Example = `  mostrodex search "pago movil"
+  mostrodex search transferencia --fiat VES --side sell
+  mostrodex search "venezuela premium:<=2" --url https://relay.example --json`
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef("search takes words to look for; to list orders use 'mostrodex orders'")
+		}
+		return nil
+	}
+	return cmd
+}
+
+func newOrdersCmd() *cobra.Command {
+	cmd := newOrderListCmd()
+	cmd.Use = "orders"
+	cmd.Short = "List the orders of all Mostros"
+	cmd.Example = `  mostrodex orders --fiat VES --side sell
+  mostrodex orders --open any --status success --json
+  mostrodex orders --data ./data --limit 10`
+	cmd.Args = noArgs
+	return cmd
+}
+
+func newOrderListCmd() *cobra.Command {
+	var from target
+	var asJSON bool
+	cmd := &cobra.Command{}
+	params := addOrderFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		q := params()
+		if len(args) > 0 {
+			q.Set("q", strings.Join(args, " "))
+		}
+		var list json.RawMessage
+		if err := from.get(cmd.Context(), cmd.ErrOrStderr(), "/api/v1/orders", q, &list); err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(cmd.OutOrStdout(), list)
+		}
+		return printOrders(cmd.OutOrStdout(), list)
+	}
+	from.flags(cmd, defaultURL)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's JSON")
+	return cmd
+}
+
+func printOrders(w io.Writer, list json.RawMessage) error {
+	var page struct {
+		Items []struct {
+			Side, Status, Fiat, Platform, D string
+			FiatAmount                      *struct{ Min, Max *string } `json:"fiat_amount"`
+			AmountSats                      *int64                      `json:"amount_sats"`
+			PremiumPct                      *string                     `json:"premium_pct"`
+			Methods                         []string
+			Instance                        struct{ Pubkey, Name string }
+		}
+		Total      int
+		NextCursor string `json:"next_cursor"`
+	}
+	if err := json.Unmarshal(list, &page); err != nil {
+		return fmt.Errorf("the server's answer is not understood: %w", err)
+	}
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "SIDE\tFIAT\tAMOUNT\tSATS\tPREMIUM\tSTATUS\tMETHODS\tINSTANCE\tORDER")
+	for _, o := range page.Items {
+		fiat := "-"
+		if a := o.FiatAmount; a != nil && a.Min != nil && a.Max != nil {
+			if fiat = *a.Min; *a.Min != *a.Max {
+				fiat += "-" + *a.Max
+			}
+		}
+		sats := "-"
+		if o.AmountSats != nil {
+			if sats = strconv.FormatInt(*o.AmountSats, 10); *o.AmountSats == 0 {
+				sats = "market"
+			}
+		}
+		premium := "-"
+		if o.PremiumPct != nil {
+			premium = *o.PremiumPct + "%"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Side, o.Fiat, fiat, sats, premium, o.Status,
+			clip(strings.Join(o.Methods, ", "), 40), clip(firstOf(o.Instance.Name, o.Platform, o.Instance.Pubkey), 24), clip(o.D, 36))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d of %d\n", len(page.Items), page.Total)
+	if err == nil && page.NextCursor != "" {
+		_, err = fmt.Fprintf(w, "more: --cursor %s\n", page.NextCursor)
+	}
+	return err
+}
+
+func newInstancesCmd() *cobra.Command {
+	var from target
+	var asJSON bool
+	var sortBy string
+	cmd := &cobra.Command{
+		Use:   "instances [PUBKEY]",
+		Short: "List the Mostros, or show one",
+		Example: `  mostrodex instances --sort fee
+  mostrodex instances 82fa8cb978b43c79b2156585bac2c011176a21d2aead6d9f7c575c005be88390`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("instances takes at most one PUBKEY, %d given", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				var one json.RawMessage
+				if err := from.get(cmd.Context(), cmd.ErrOrStderr(), "/api/v1/instances/"+url.PathEscape(args[0]), nil, &one); err != nil {
+					return err
+				}
+				return printJSON(cmd.OutOrStdout(), one)
+			}
+			q := url.Values{}
+			if sortBy != "" {
+				q.Set("sort", sortBy)
+			}
+			var list json.RawMessage
+			if err := from.get(cmd.Context(), cmd.ErrOrStderr(), "/api/v1/instances", q, &list); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			return printInstances(cmd.OutOrStdout(), list)
+		},
+	}
+	from.flags(cmd, defaultURL)
+	cmd.Flags().StringVar(&sortBy, "sort", "", "volume, trades, fee or age")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's JSON")
+	return cmd
+}
+
+// clip shortens to n characters, for tables only.
+func clip(s string, n int) string {
+	r := []rune(strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f { // a stranger's text must not steer the terminal
+			return ' '
+		}
+		return c
+	}, s))
+	if len(r) <= n {
+		return string(r)
+	}
+	return string(r[:n-1]) + "…"
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func ago(unix int64) string {
+	if unix == 0 {
+		return "-"
+	}
+	return time.Since(time.Unix(unix, 0)).Round(time.Minute).String()
+}
+
+func printInstances(w io.Writer, list json.RawMessage) error {
+	var page struct {
+		Items []struct {
+			Pubkey, Name, Version, Fee string
+			MinOrderSats               *int64 `json:"min_order_sats"`
+			MaxOrderSats               *int64 `json:"max_order_sats"`
+			AnyCurrency                bool   `json:"any_currency"`
+			Currencies                 []string
+			Orders                     map[string]int
+			Trades                     int
+			InfoAt                     int64 `json:"info_at"`
+		}
+		Total int
+	}
+	if err := json.Unmarshal(list, &page); err != nil {
+		return fmt.Errorf("the server's answer is not understood: %w", err)
+	}
+	sats := func(v *int64) string {
+		if v == nil {
+			return "-"
+		}
+		return strconv.FormatInt(*v, 10)
+	}
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "NAME\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tPUBKEY")
+	for _, i := range page.Items {
+		currencies := strings.Join(i.Currencies, ",")
+		if i.AnyCurrency {
+			currencies = "all"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
+			i.Orders["pending"], i.Trades, clip(firstOf(currencies, "-"), 24), clip(firstOf(i.Version, "-"), 12), ago(i.InfoAt), i.Pubkey)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d of %d\n", len(page.Items), page.Total)
+	return err
+}

@@ -1,0 +1,465 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// childVar makes the test binary behave as the program itself, for tests that
+// need a process of its own.
+const childVar = "TEST_MOSTRODEX_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVar) != "" {
+		main()
+		return
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// MustRunMain runs the whole program on port 0 until the test ends.
+func MustRunMain(tb testing.TB, dir string) *Main {
+	tb.Helper()
+	cfg := defaultConfig()
+	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = dir, "127.0.0.1:0", "127.0.0.1:0"
+	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	startMain(tb, m)
+	return m
+}
+
+func startMain(tb testing.TB, m *Main) {
+	tb.Helper()
+	if err := m.Open(); err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Errorf("run: %v", err)
+		}
+		if err := m.Close(); err != nil {
+			tb.Errorf("close: %v", err)
+		}
+	})
+}
+
+// runProgram runs a verb as main would and gives what it printed.
+func runProgram(tb testing.TB, stdin string, args ...string) (stdout, stderr string, code int) {
+	tb.Helper()
+	var out, errs bytes.Buffer
+	code = run(context.Background(), args, strings.NewReader(stdin), &out, &errs)
+	return out.String(), errs.String(), code
+}
+
+func mustProgram(tb testing.TB, stdin string, args ...string) string {
+	tb.Helper()
+	out, errs, code := runProgram(tb, stdin, args...)
+	if code != 0 {
+		tb.Fatalf("mostrodex %s: exit %d: %s", strings.Join(args, " "), code, errs)
+	}
+	return out
+}
+
+func getBody(tb testing.TB, url string, header ...string) (int, http.Header, string) {
+	tb.Helper()
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(b)
+}
+
+func getJSON(tb testing.TB, url string, v any) {
+	tb.Helper()
+	code, _, body := getBody(tb, url)
+	if code != http.StatusOK {
+		tb.Fatalf("GET %s: %d %s", url, code, body)
+	}
+	if err := json.Unmarshal([]byte(body), v); err != nil {
+		tb.Fatalf("GET %s: %v in %s", url, err, body)
+	}
+}
+
+// eventually waits on a condition.
+func eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// ready waits until the index has everything.
+func ready(tb testing.TB, m *Main) {
+	tb.Helper()
+	eventually(tb, "readyz", func() bool {
+		code, _, _ := getBody(tb, "http://"+m.Addr()+"/readyz")
+		return code == http.StatusOK
+	})
+}
+
+func mustREQ(tb testing.TB, m *Main, f nostr.Filter) []*nostr.Event {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	r, err := nostr.RelayConnect(ctx, "ws://"+m.Addr())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer r.Close()
+	events, err := r.QuerySync(ctx, f)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return events
+}
+
+func ndjson(tb testing.TB, events []*nostr.Event) string {
+	tb.Helper()
+	var b strings.Builder
+	for _, evt := range events {
+		line, err := evt.MarshalJSON()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		b.Write(line)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func mustCorpus(tb testing.TB, cfg corpus.Config) []*nostr.Event {
+	tb.Helper()
+	c, err := corpus.New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	events, err := c.Events(context.Background())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return events
+}
+
+func TestServeAnswers(t *testing.T) {
+	m := MustRunMain(t, t.TempDir())
+	base := "http://" + m.Addr()
+	ready(t, m)
+	if code, h, body := getBody(t, base+"/"); code != 200 || !strings.HasPrefix(h.Get("Content-Type"), "text/html") || !strings.Contains(body, "<table") && !strings.Contains(body, "No ") {
+		t.Errorf("explorer: %d %s %.200s", code, h.Get("Content-Type"), body)
+	}
+	var info struct {
+		Name          string
+		SupportedNIPs []int `json:"supported_nips"`
+		Limitation    struct {
+			MaxLimit int `json:"max_limit"`
+		}
+	}
+	_, _, body := getBody(t, base+"/", "Accept", "text/html;q=0.5, application/nostr+json")
+	if err := json.Unmarshal([]byte(body), &info); err != nil {
+		t.Fatalf("NIP-11: %v in %.200s", err, body)
+	}
+	for _, nip := range []int{1, 9, 11, 40, 42, 45, 50, 70} {
+		if !slices.Contains(info.SupportedNIPs, nip) {
+			t.Errorf("NIP-11 does not name NIP-%02d", nip)
+		}
+	}
+	if info.Limitation.MaxLimit == 0 {
+		t.Error("NIP-11 publishes no max_limit")
+	}
+	if got := mustREQ(t, m, nostr.Filter{Kinds: []int{1}, Limit: 1}); len(got) != 0 {
+		t.Errorf("an empty relay gives %v", got)
+	}
+	if code, _, body := getBody(t, "http://"+m.PrivateAddr()+"/metrics"); code != 200 || !strings.Contains(body, "mostrodex_relay_log_head 0") {
+		t.Errorf("metrics: %d %.300s", code, body)
+	}
+	if code, _, _ := getBody(t, base+"/metrics"); code == 200 {
+		t.Error("metrics are public")
+	}
+}
+
+// order is what these tests read of the API's order.
+type order struct {
+	Pubkey, D, Side, Status, Fiat, Platform string
+	EventID                                 string `json:"event_id"`
+	AmountSats                              *int64 `json:"amount_sats"`
+	FiatAmount                              *struct{ Min, Max *string }
+	Methods                                 []string
+}
+
+type orderPage struct {
+	Items      []order
+	Total      int
+	NextCursor *string `json:"next_cursor"`
+}
+
+// allOrders follows the pages of a query to its end.
+func allOrders(tb testing.TB, m *Main, query string) (list []order, total int) {
+	tb.Helper()
+	cursor := ""
+	for {
+		var page orderPage
+		getJSON(tb, "http://"+m.Addr()+"/api/v1/orders?limit=500&"+query+cursor, &page)
+		list = append(list, page.Items...)
+		if page.NextCursor == nil || *page.NextCursor == "" {
+			return list, page.Total
+		}
+		cursor = "&cursor=" + *page.NextCursor
+	}
+}
+
+func ids(list []order) []string {
+	out := make([]string, len(list))
+	for i, o := range list {
+		out[i] = o.EventID
+	}
+	slices.Sort(out)
+	return out
+}
+
+func eventIDs(events []*nostr.Event) []string {
+	out := make([]string, len(events))
+	for i, evt := range events {
+		out[i] = evt.ID
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestRoadsAgree asks one question over three roads and by hand.
+func TestRoadsAgree(t *testing.T) {
+	m := MustRunMain(t, t.TempDir())
+	events := mustCorpus(t, corpus.Config{Seed: 4, Instances: 6, Orders: 300, Now: time.Now(), Unexpired: true})
+	out := mustProgram(t, ndjson(t, events), "import", "-", "--url", "http://"+m.Addr())
+	if want := fmt.Sprintf("added %d duplicate 0 archived 0 rejected 0\n", len(events)); out != want {
+		t.Fatalf("import: %q, want %q", out, want)
+	}
+	again := mustProgram(t, ndjson(t, events), "import", "-", "--url", "ws://"+m.Addr())
+	if want := fmt.Sprintf("added 0 duplicate %d archived 0 rejected 0\n", len(events)); again != want {
+		t.Fatalf("import again: %q, want %q", again, want)
+	}
+	newest := map[string]*nostr.Event{}
+	for _, evt := range events {
+		if evt.Kind == mostro.KindOrder {
+			newest[evt.PubKey+evt.Tags.GetD()] = evt // the corpus publishes in order
+		}
+	}
+	for _, fiat := range []string{"VES", "EUR", "ARS"} {
+		var want []*nostr.Event
+		for _, evt := range newest {
+			if f := (nostr.Filter{Tags: nostr.TagMap{"s": {"pending"}, "f": {fiat}}}); f.Matches(evt) {
+				want = append(want, evt)
+			}
+		}
+		if len(want) == 0 {
+			t.Fatalf("the corpus has no pending %s order", fiat)
+		}
+		req := mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"s": {"pending"}, "f": {fiat}}, Limit: 5000})
+		if got := eventIDs(req); !slices.Equal(got, eventIDs(want)) {
+			t.Errorf("%s: REQ gives %d orders, want %d", fiat, len(got), len(want))
+		}
+		eventually(t, "the book has "+fiat, func() bool {
+			list, total := allOrders(t, m, "fiat="+fiat)
+			return total == len(want) && slices.Equal(ids(list), eventIDs(want))
+		})
+		eventually(t, "search has "+fiat, func() bool {
+			found := mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Search: "fiat:" + fiat + " status:pending", Limit: 5000})
+			return slices.Equal(eventIDs(found), eventIDs(want))
+		})
+	}
+	var list map[string]any
+	if err := json.Unmarshal([]byte(mustProgram(t, "", "orders", "--url", "http://"+m.Addr(), "--fiat", "VES", "--json")), &list); err != nil {
+		t.Error(err)
+	}
+	if out := mustProgram(t, "", "search", "transferencia", "--url", "http://"+m.Addr()); !strings.Contains(out, "ransferencia") {
+		t.Errorf("search finds nothing: %s", out)
+	}
+	if out := mustProgram(t, "", "instances", "--url", "http://"+m.Addr()); strings.Count(out, "\n") < 6 {
+		t.Errorf("instances: %s", out)
+	}
+	exported := mustProgram(t, "", "export", "--url", "http://"+m.Addr())
+	if got := strings.Count(exported, "\n"); got != len(events) {
+		t.Errorf("%d events exported, want %d", got, len(events))
+	}
+	if code, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/events/"+events[0].ID); code != 200 || !strings.Contains(body, events[0].Sig) {
+		t.Errorf("events/{id}: %d %s", code, body)
+	}
+}
+
+func sharedFile(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("MOSTRODEX_SHARED")
+	if dir == "" {
+		dir = "../../../shared"
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("skipped: the reference folder with %s is not beside this clone", name)
+	}
+	return path
+}
+
+// TestCapturedEvents imports real events into a running server.
+func TestCapturedEvents(t *testing.T) {
+	path := sharedFile(t, "fixtures/real-events.ndjson")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := MustRunMain(t, t.TempDir())
+	out := mustProgram(t, "", "import", path, "--url", "http://"+m.Addr())
+	var added, duplicate, archived, rejected int
+	if _, err := fmt.Sscanf(out, "added %d duplicate %d archived %d rejected %d", &added, &duplicate, &archived, &rejected); err != nil {
+		t.Fatalf("%q: %v", out, err)
+	}
+	if added+archived != 41 || duplicate+rejected != 0 {
+		t.Errorf("%s: want all 41 added or archived", out)
+	}
+	eventually(t, "the index has read the log", m.index.Ready)
+	eventually(t, "history", func() bool { _, n := allOrders(t, m, "open=any"); return n == 12 })
+	list, _ := allOrders(t, m, "open=any")
+	byID := map[string]order{}
+	for _, o := range list {
+		byID[o.EventID] = o
+	}
+	foreign := 0
+	for line := range strings.SplitSeq(strings.TrimSpace(string(raw)), "\n") {
+		var evt nostr.Event
+		if err := json.Unmarshal([]byte(line), &evt); err != nil {
+			t.Fatal(err)
+		}
+		if mostro.Classify(&evt) == mostro.ClassForeign {
+			foreign++
+			var in struct{ Pubkey string }
+			code, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/instances/"+evt.PubKey)
+			if code == http.StatusOK && json.Unmarshal([]byte(body), &in) == nil {
+				t.Errorf("foreign event %s made an instance: %s", evt.ID, body)
+			}
+		}
+		if evt.Kind != mostro.KindOrder {
+			continue
+		}
+		o, ok := byID[evt.ID]
+		if !ok {
+			t.Errorf("order %s is not in the history", evt.ID)
+			continue
+		}
+		if tag := evt.Tags.Find("f"); o.Fiat != tag[1] {
+			t.Errorf("%s: fiat %q, its tag says %q", evt.ID, o.Fiat, tag[1])
+		}
+		if tag := evt.Tags.Find("k"); o.Side != tag[1] {
+			t.Errorf("%s: side %q, its tag says %q", evt.ID, o.Side, tag[1])
+		}
+		if tag := evt.Tags.Find("pm"); len(o.Methods) != len(tag)-1 {
+			t.Errorf("%s: methods %q, its tag says %q", evt.ID, o.Methods, tag[1:])
+		}
+		expired := false
+		if tag := evt.Tags.Find("expiration"); tag != nil {
+			expired = tag[1] <= fmt.Sprint(time.Now().Unix())
+		}
+		found := mustREQ(t, m, nostr.Filter{IDs: []string{evt.ID}})
+		if served := len(found) == 1; served == expired {
+			t.Errorf("%s: expired %t, served %t", evt.ID, expired, served)
+		}
+	}
+	if foreign != 3 {
+		t.Errorf("%d foreign events, want 3", foreign)
+	}
+}
+
+// TestMistakes reads the errors that a user gets.
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.toml")
+	if err := os.WriteFile(bad, []byte("[relay]\nlissten = \"x\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := MustRunMain(t, filepath.Join(dir, "busy"))
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		say  string
+	}{
+		"UnknownVerb":      {[]string{"serv"}, 2, `did you mean "serve"`},
+		"UnknownFlag":      {[]string{"serve", "--lissten", "x"}, 2, "lissten"},
+		"NoFile":           {[]string{"import"}, 2, "takes one FILE"},
+		"MissingFile":      {[]string{"import", "nowhere.ndjson", "--data", dir}, 1, "nowhere.ndjson"},
+		"Directory":        {[]string{"import", dir, "--data", dir}, 1, "is a directory"},
+		"NoServer":         {[]string{"orders", "--url", "http://127.0.0.1:1"}, 1, "mostrodex serve"},
+		"BadURL":           {[]string{"orders", "--url", "nonsense"}, 2, "not a URL"},
+		"NoData":           {[]string{"log", "verify", "--data", filepath.Join(dir, "nowhere")}, 1, "there is no data directory"},
+		"Locked":           {[]string{"log", "verify", "--data", filepath.Join(dir, "busy")}, 1, "in use by another"},
+		"LockedServe":      {[]string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "busy")}, 1, "in use by another"},
+		"PortTaken":        {[]string{"serve", "--listen", m.Addr(), "--data", filepath.Join(dir, "free")}, 1, "--listen"},
+		"UnknownConfigKey": {[]string{"serve", "-c", bad}, 1, "line 2: relay.lissten"},
+		"NoConfig":         {[]string{"serve", "-c", filepath.Join(dir, "no.toml")}, 1, "there is no config file"},
+		"BadListen":        {[]string{"serve", "--listen", "7777"}, 2, "host:port"},
+		"BadLimit":         {[]string{"orders", "--url", "http://" + m.Addr(), "--limit", "501"}, 1, "500"},
+		"BadFiat":          {[]string{"orders", "--url", "http://" + m.Addr(), "--side", "both"}, 1, "side"},
+		"BadKinds":         {[]string{"export", "--kinds", "x"}, 2, "kinds"},
+		"EmptySearch":      {[]string{"search"}, 2, "mostrodex orders"},
+		"LogGroup":         {[]string{"log", "verfy"}, 2, "verfy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, errs, code := runProgram(t, "", c.args...)
+			if code != c.code || !strings.Contains(errs, c.say) {
+				t.Errorf("exit %d, %q; want exit %d and %q", code, errs, c.code, c.say)
+			}
+		})
+	}
+}
+
+// TestRejectedLines says which line and why, and carries on.
+func TestRejectedLines(t *testing.T) {
+	dir := t.TempDir()
+	events := mustCorpus(t, corpus.Config{Seed: 9, Instances: 1, Orders: 3, Now: time.Now(), Unexpired: true})
+	forged := *events[1]
+	forged.Content = "not what was signed"
+	good, worse := ndjson(t, events), ndjson(t, []*nostr.Event{&forged})
+	out, errs, code := runProgram(t, "{nonsense\n"+good+"\n"+worse, "import", "-", "--data", dir)
+	if want := fmt.Sprintf("added %d duplicate 0 archived 0 rejected 2\n", len(events)); code != 0 || out != want {
+		t.Errorf("exit %d, %q; want exit 0 and %q", code, out, want)
+	}
+	if !strings.Contains(errs, "line 1: ") || !strings.Contains(errs, fmt.Sprintf("line %d: ", len(events)+3)) {
+		t.Errorf("reasons: %q", errs)
+	}
+	if out := mustProgram(t, "", "log", "verify", "--data", dir, "--signatures"); !strings.HasSuffix(out, " 0 problems\n") {
+		t.Errorf("log verify: %q", out)
+	}
+	if out := mustProgram(t, "", "orders", "--data", dir, "--open", "any"); !strings.Contains(out, "3 of 3") {
+		t.Errorf("orders of a data directory: %q", out)
+	}
+}

@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"time"
+
+	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/relay"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// Main is the running program: the rooms, wired. Tests build the same value
+// and listen on port 0.
+type Main struct {
+	Config Config
+	Log    *slog.Logger
+	Now    func() time.Time // nil: time.Now
+	Demo   *Demo            // nil: the escrow, if any, stands on LND
+
+	store    *relay.Store
+	index    *indexer.Index // nil when disabled
+	relay    *relay.Server
+	escrow   *escrowRoom // nil when disabled
+	registry *prometheus.Registry
+	public   net.Listener
+	private  net.Listener
+}
+
+// Open opens the stores and binds the listeners. After an error nothing is
+// left open.
+func (m *Main) Open() (err error) {
+	defer func() {
+		if err != nil {
+			m.Close()
+		}
+	}()
+	if m.Log == nil {
+		m.Log = slog.New(slog.DiscardHandler)
+	}
+	if m.Now == nil {
+		m.Now = time.Now
+	}
+	m.registry = prometheus.NewRegistry()
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	if err := m.openStores(); err != nil {
+		return err
+	}
+	proxies, err := m.Config.proxies()
+	if err != nil {
+		return err
+	}
+	cfg := relay.Config{
+		Store:    m.store,
+		Fallback: http.NotFoundHandler(),
+		Policy:   relay.Policy{MaxEventBytes: m.Config.Relay.MaxEventBytes, MinPow: m.Config.Relay.MinPow},
+		Name:     m.Config.Relay.Name, Description: m.Config.Relay.Description, Contact: m.Config.Relay.Contact,
+		URL: m.Config.Relay.URL, Version: programVersion(), TrustedProxies: proxies, Admins: m.Config.Relay.Admins,
+		Registerer: m.registry, Log: m.Log, Now: m.Now,
+	}
+	if len(m.Config.Relay.Kinds) > 0 {
+		cfg.Policy.Kinds = m.Config.Relay.Kinds
+	}
+	if m.index != nil {
+		cfg.Search = m.index
+		cfg.Fallback = m.index.Handler()
+	}
+	if m.relay, err = relay.New(cfg); err != nil {
+		return err
+	}
+	if m.Config.Escrow.Enabled {
+		if m.escrow, err = m.openEscrow(); err != nil {
+			return fmt.Errorf("escrow: %w", err)
+		}
+	}
+	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
+		return err
+	}
+	if m.Config.Relay.Private != "" {
+		m.private, err = listen(m.Config.Relay.Private, "--private")
+	}
+	return err
+}
+
+func listen(addr, flag string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: stop what listens there, or choose another address with %s", err, flag)
+	}
+	return l, nil
+}
+
+// openStores opens the log and its readers, which is all that the verbs on a
+// data directory need.
+func (m *Main) openStores() (err error) {
+	budget := m.Config.Relay.BodyCacheMiB << 20
+	if budget == 0 {
+		budget = -1
+	}
+	metrics := relay.NewStoreMetrics()
+	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics,
+		Progress: func(n int) { m.Log.Info("loading the live index", "events", n) }})
+	if err != nil {
+		return err
+	}
+	m.registry.MustRegister(metrics.Collectors(m.store)...)
+	if !m.Config.Indexer.Enabled {
+		return nil
+	}
+	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Logger: m.Log, Now: m.Now})
+	if err != nil {
+		return err
+	}
+	return m.index.Register(m.registry)
+}
+
+// Addr is where the public listener is bound.
+func (m *Main) Addr() string { return m.public.Addr().String() }
+
+// PrivateAddr is where the private listener is bound, "" for none.
+func (m *Main) PrivateAddr() string {
+	if m.private == nil {
+		return ""
+	}
+	return m.private.Addr().String()
+}
+
+// Run serves until ctx ends or something fails that a restart repairs.
+func (m *Main) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.relay.Run(ctx) })
+	if m.index != nil {
+		g.Go(func() error { return m.index.Run(ctx) })
+	}
+	if m.escrow != nil {
+		m.escrow.run(ctx, g, m.Addr())
+	}
+	g.Go(func() error {
+		select {
+		case <-m.store.Dead():
+			return m.store.Err()
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v1/export/events", m.store.ServeExport)
+	mux.Handle("/", m.relay)
+	serveHTTP(ctx, g, m.public, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	if m.private != nil {
+		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.privateHandler(), ReadHeaderTimeout: 10 * time.Second})
+	}
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// serveHTTP runs a server until ctx ends; answers under way get five seconds.
+func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http.Server) {
+	g.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(grace); err != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+}
+
+func (m *Main) privateHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}))
+	if m.escrow != nil && m.escrow.wallet != nil {
+		mux.Handle("/lnsim/", m.escrow.wallet)
+	}
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// Close closes what Open opened, readers before the log.
+func (m *Main) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{m.public, m.private} {
+		if l != nil {
+			l.Close() // Serve has closed it already when Run ran
+		}
+	}
+	if m.escrow != nil {
+		errs = append(errs, m.escrow.close())
+	}
+	if m.index != nil {
+		errs = append(errs, m.index.Close())
+	}
+	if m.store != nil {
+		errs = append(errs, m.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func newServeCmd() *cobra.Command {
+	var configPath, listenAt, private, data string
+	var upstreams []string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the relay, the index and the explorer",
+		Long: `Run the relay, the index and the explorer until interrupted.
+
+Without a config it listens on 127.0.0.1:7777 and keeps its data in ./data.
+Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
+		Example: `  mostrodex serve
+  mostrodex serve -c /etc/mostrodex.toml
+  mostrodex serve --listen 127.0.0.1:8080 --private 127.0.0.1:8081 --data /var/lib/mostrodex
+  MOSTRODEX_RELAY_NAME="my relay" mostrodex serve`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(configPath, os.Environ())
+			if err != nil {
+				return err
+			}
+			for flag, to := range map[string]*string{"listen": &cfg.Relay.Listen, "private": &cfg.Relay.Private, "data": &cfg.Data} {
+				if cmd.Flags().Changed(flag) {
+					*to = cmd.Flag(flag).Value.String()
+				}
+			}
+			if err := cfg.validate(); err != nil {
+				return usageError{err}
+			}
+			for _, u := range upstreams {
+				if u != "none" {
+					return usagef("--upstream %s: this version follows no other relays; use --upstream none", u)
+				}
+			}
+			return (&Main{Config: cfg}).serve(cmd.Context(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&configPath, "config", "c", "", "config file (TOML)")
+	f.StringVar(&listenAt, "listen", "127.0.0.1:7777", "address of the relay, the API and the explorer")
+	f.StringVar(&private, "private", "", "address of /metrics and /debug/pprof (default: none)")
+	f.StringVar(&data, "data", "./data", "data directory")
+	f.StringArrayVar(&upstreams, "upstream", nil, "relay to follow, or none (only none in this version)")
+	return cmd
+}
+
+// serve opens, says where it listens, runs and closes.
+func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
+	m.Log = slog.New(slog.NewTextHandler(stderr, nil))
+	if err := m.Open(); err != nil {
+		return err
+	}
+	m.Log.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
+		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
+	if m.escrow != nil {
+		m.Log.Info("this is a Mostro", "pubkey", m.escrow.engine.Face.Pubkey, "simulated", m.Demo != nil)
+	}
+	err := m.Run(ctx)
+	if closeErr := m.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		m.Log.Info("stopped")
+	}
+	return err
+}

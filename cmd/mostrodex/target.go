@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/relay"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+)
+
+// target is what a verb works on: a running server, or a data directory whose
+// server is stopped.
+type target struct {
+	url, data string
+}
+
+const defaultURL = "http://127.0.0.1:7777"
+
+// flags adds --url and --data. defURL is used when neither is given; where it
+// is "" the data directory ./data is.
+func (t *target) flags(cmd *cobra.Command, defURL string) {
+	cmd.Flags().StringVar(&t.url, "url", "", "running server, http(s) or ws(s)"+orNote(defURL))
+	cmd.Flags().StringVar(&t.data, "data", "", "data directory of a stopped server"+orNote(map[bool]string{true: "./data"}[defURL == ""]))
+	cmd.MarkFlagsMutuallyExclusive("url", "data")
+	cmd.PreRun = func(*cobra.Command, []string) {
+		switch {
+		case t.url != "" || t.data != "":
+		case defURL != "":
+			t.url = defURL
+		default:
+			t.data = defaultConfig().Data
+		}
+	}
+}
+
+func orNote(def string) string {
+	if def == "" {
+		return ""
+	}
+	return " (default " + def + ")"
+}
+
+// withStores opens the data directory without listening anywhere.
+func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, fn func(*Main) error) (err error) {
+	cfg := defaultConfig()
+	cfg.Data, cfg.Indexer.Enabled = t.data, index
+	m := &Main{Config: cfg, Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), registry: prometheus.NewRegistry()}
+	m.Now = time.Now
+	if err := m.openStores(); err != nil {
+		m.Close()
+		if errors.Is(err, relay.ErrLocked) {
+			return fmt.Errorf("%w, or ask the running server with --url %s", err, defaultURL)
+		}
+		return err
+	}
+	defer func() {
+		if e := m.Close(); err == nil {
+			err = e
+		}
+	}()
+	return fn(m)
+}
+
+// get asks the API and decodes its answer into v: of a running server over
+// HTTP, of a data directory in this process, after its index has caught up.
+func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.Values, v any) error {
+	if t.data == "" {
+		u, err := apiURL(t.url, path, q)
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return unreachable(t.url, err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return answerError(resp)
+		}
+		return json.NewDecoder(resp.Body).Decode(v)
+	}
+	if err := mustExist(t.data); err != nil {
+		return err
+	}
+	return t.withStores(ctx, stderr, true, func(m *Main) error {
+		if err := m.index.CatchUp(ctx); err != nil {
+			return err
+		}
+		w := httptest.NewRecorder()
+		m.index.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
+		if w.Code != http.StatusOK {
+			return answerError(w.Result())
+		}
+		return json.Unmarshal(w.Body.Bytes(), v)
+	})
+}
+
+// mustExist keeps a reading verb from creating an empty store where the
+// directory's name was mistyped.
+func mustExist(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("there is no data directory %s: name one with --data, or a running server with --url", dir)
+	}
+	return nil
+}
+
+func unreachable(base string, err error) error {
+	return fmt.Errorf("no server answers at %s (start one with 'mostrodex serve', or use --data): %w", base, errors.Unwrap(err))
+}
+
+// answerError turns a problem document (RFC 9457) into an error.
+func answerError(resp *http.Response) error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what came of it is all there is to say
+	var p struct{ Title, Detail string }
+	if json.Unmarshal(body, &p) == nil && p.Title+p.Detail != "" {
+		return errors.New(strings.TrimPrefix(strings.Join([]string{p.Title, p.Detail}, ": "), ": "))
+	}
+	return fmt.Errorf("the server answers %s: %s", resp.Status, strings.TrimSpace(string(body)))
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,375 @@
+package indexer
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Answer is one page of orders.
+type Answer struct {
+	Orders []*Record
+	Total  int // of all pages
+	Facets Facets
+	Next   string // cursor of the next page, "" on the last
+}
+
+// Orders answers a query. Its errors are *QueryError, ctx's, or of a store.
+func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
+	start := time.Now()
+	after, err := q.after()
+	if err != nil {
+		return nil, err
+	}
+	wanted := asked(q.Text)
+	if len(wanted) == 0 && q.Text != "" {
+		return &Answer{Facets: newFacets()}, nil // signs alone find nothing
+	}
+	now := x.cfg.Now()
+	if !q.At.IsZero() {
+		defer func() { x.metrics.queries.WithLabelValues("history").Observe(time.Since(start).Seconds()) }()
+		if q.At.After(now) {
+			return nil, &QueryError{"at", "lies in the future; ask for a time that has been"}
+		}
+		return x.ordersAt(ctx, &q, wanted, after)
+	}
+	from := "memory"
+	switch {
+	case q.Open != OpenTrue:
+		from = "past"
+	case len(wanted) > 0:
+		from = "text"
+	}
+	defer func() { x.metrics.queries.WithLabelValues(from).Observe(time.Since(start).Seconds()) }()
+	x.sweep(now)
+	all := x.resolve(wanted)
+	hits, total, facets, err := x.liveHits(ctx, &q, all, after)
+	if err != nil {
+		return nil, err
+	}
+	limit := q.limit()
+	if q.Open != OpenTrue {
+		if hits, total, err = x.addPast(ctx, &q, all, after, hits, total, &facets); err != nil {
+			return nil, err
+		}
+	}
+	out := &Answer{Total: total, Facets: facets}
+	if len(hits) > limit {
+		hits = hits[:limit]
+		out.Next = q.cursorAt(hits[limit-1].mark)
+	}
+	keys := make([]Key, len(hits))
+	for i, h := range hits {
+		keys[i] = h.id
+	}
+	records, err := x.book.records(keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		// It may have changed, or expired, since it was found.
+		if r != nil && q.matches(&r.Version, now) {
+			out.Orders = append(out.Orders, r)
+		}
+	}
+	return out, nil
+}
+
+// resolve says what the words of a question stand for.
+func (x *Index) resolve(wanted []string) []word {
+	out := make([]word, len(wanted))
+	for i, w := range wanted {
+		out[i] = word{w, currenciesOf(w), x.book.authors.Load().named(w)}
+	}
+	return out
+}
+
+// liveHits asks the shelf: a page and one more, the exact total, and facets.
+func (x *Index) liveHits(ctx context.Context, q *Query, all []word, after *mark) ([]hit, int, Facets, error) {
+	var keys []Key
+	if len(all) > 0 {
+		var err error
+		if keys, err = x.textKeys(ctx, all); err != nil {
+			return nil, 0, Facets{}, err
+		}
+	}
+	s := x.book.shelf.Load()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var text *roaring.Bitmap
+	if len(all) > 0 {
+		text = s.slotsOf(keys)
+	}
+	sel := s.choose(q, text)
+	return s.page(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel), nil
+}
+
+// facetCache keeps the facets of recent queries as long as the shelf has not
+// changed. Counting very many results is most of the work of a query, so for
+// those, and only those, the counts may be a moment old; totals never are.
+type facetCache struct {
+	mu  sync.Mutex
+	all map[string]countedFacets
+}
+
+type countedFacets struct {
+	shelf   *shelf
+	changes uint64
+	at      time.Time
+	total   int
+	facets  Facets
+}
+
+const (
+	maxCachedFacets = 256
+	manyResults     = 50_000 // from here on facets may be aged
+	facetAge        = time.Second
+)
+
+// facets gives the counts of a selection; they are shared and not changed.
+// The caller holds the shelf's lock.
+func (c *facetCache) facets(q *Query, s *shelf, sel selection) Facets {
+	if sel.whole > 0 {
+		return s.facets(sel)
+	}
+	asked := *q
+	asked.Cursor, asked.Sort, asked.Limit = "", "", 0
+	name := asked.name()
+	n := sel.size()
+	c.mu.Lock()
+	held, ok := c.all[name]
+	c.mu.Unlock()
+	if ok && held.shelf == s && (held.changes == s.changes && held.total == n || n >= manyResults && time.Since(held.at) < facetAge) {
+		return held.facets
+	}
+	out := s.facets(sel)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil || len(c.all) >= maxCachedFacets {
+		c.all = map[string]countedFacets{}
+	}
+	c.all[name] = countedFacets{s, s.changes, time.Now(), n, out}
+	return out
+}
+
+// name tells queries apart.
+func (q *Query) name() string {
+	bound := func(f *float64) string {
+		if f == nil {
+			return ""
+		}
+		return strconv.FormatFloat(*f, 'g', -1, 64)
+	}
+	return fmt.Sprintf("%q %q %q %q %q %q %q %q %s %s %s %s %s %s %d", q.Text, q.Fiat, q.Side, q.Status, q.Method, q.Platform, q.Instance, q.Network,
+		bound(q.Amount.Min), bound(q.Amount.Max), bound(q.FiatAmount.Min), bound(q.FiatAmount.Max), bound(q.Premium.Min), bound(q.Premium.Max), q.Open)
+}
+
+// slotsOf gives the slots of those keys that are on the shelf. The caller
+// holds mu.
+func (s *shelf) slotsOf(keys []Key) *roaring.Bitmap {
+	slots := make([]uint32, 0, len(keys))
+	for _, k := range keys {
+		if slot, ok := s.slots[k]; ok {
+			slots = append(slots, slot)
+		}
+	}
+	slices.Sort(slots)
+	return roaring.BitmapOf(slots...)
+}
+
+// addPast merges what search has of orders that are not live.
+func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, hits []hit, total int, facets *Facets) ([]hit, int, error) {
+	past, n, more, err := x.search.past(ctx, q, all, after, q.limit()+1)
+	if err != nil {
+		return nil, 0, err
+	}
+	*facets = facets.clone()
+	for _, f := range []struct{ to, from map[string]int }{{facets.Fiat, more.Fiat}, {facets.Side, more.Side}, {facets.Status, more.Status}, {facets.Platform, more.Platform}, {facets.Method, more.Method}} {
+		for name, count := range f.from {
+			f.to[name] += count
+		}
+	}
+	trimFacet(facets.Method, maxMethodFacets)
+	s := x.book.shelf.Load()
+	for _, h := range past {
+		if s.holds(h.id) {
+			n-- // live again; search has not heard yet
+			continue
+		}
+		hits = append(hits, h)
+	}
+	descending := sorts[q.sort()].descending
+	slices.SortFunc(hits, func(a, b hit) int {
+		if behind(descending, a.mark, b.mark) {
+			return 1
+		}
+		return -1
+	})
+	return hits, total + max(0, n), nil
+}
+
+// askCache keeps what the words of recent questions found, as long as search
+// has not changed.
+type askCache struct {
+	mu      sync.Mutex
+	version string
+	keys    map[string][]Key
+	size    int
+}
+
+// maxCachedKeys bounds the cache to 32 MB.
+const maxCachedKeys = 2 << 20
+
+// textKeys gives the live orders whose text answers the words.
+func (x *Index) textKeys(ctx context.Context, all []word) ([]Key, error) {
+	var name strings.Builder
+	for _, w := range all {
+		name.WriteString(w.text)
+		name.WriteByte(' ')
+	}
+	version := fmt.Sprint(x.generation.Load(), x.book.authors.Load().wordsVersion())
+	c := &x.asked
+	c.mu.Lock()
+	if c.version != version {
+		c.version, c.keys, c.size = version, map[string][]Key{}, 0
+	}
+	keys, ok := c.keys[name.String()]
+	c.mu.Unlock()
+	if ok {
+		return keys, nil
+	}
+	hits, err := x.search.live(ctx, all, false)
+	if err != nil {
+		return nil, err
+	}
+	keys = make([]Key, len(hits))
+	for i, h := range hits {
+		keys[i] = h.key
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.version == version && c.size+len(keys) <= maxCachedKeys {
+		c.keys[name.String()] = keys
+		c.size += len(keys)
+	}
+	return keys, nil
+}
+
+func (s *authors) wordsVersion() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.versions
+}
+
+// ordersAt answers a query as of a time past, by reading every history: of
+// each order the newest version that was signed by then. It takes seconds on
+// a large book, so one such question is answered at a time.
+func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *mark) (*Answer, error) {
+	select {
+	case x.past <- struct{}{}:
+		defer func() { <-x.past }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	out := &Answer{Facets: newFacets()}
+	limit, descending := q.limit(), sorts[q.sort()].descending
+	type found struct {
+		mark
+		r *Record
+	}
+	var best []found
+	authors := x.book.authors.Load()
+	err := x.book.eachAt(ctx, q.At, func(k Key, r *Record) {
+		if !q.matches(&r.Version, q.At) || !textMatches(wanted, &r.Order, authors.wordsOf(r.Order.Pubkey)) {
+			return
+		}
+		out.Total++
+		countIn(&out.Facets, &r.Order)
+		m := q.markOf(k, &r.Version)
+		if after != nil && !behind(descending, m, *after) || len(best) > limit && behind(descending, m, best[limit].mark) {
+			return
+		}
+		at, _ := slices.BinarySearchFunc(best, m, func(f found, m mark) int {
+			if behind(descending, m, f.mark) {
+				return -1
+			}
+			return 1
+		})
+		best = slices.Insert(best, at, found{m, r})
+		best = best[:min(len(best), limit+1)]
+	})
+	if err != nil {
+		return nil, err
+	}
+	trimFacet(out.Facets.Method, maxMethodFacets)
+	if len(best) > limit {
+		best = best[:limit]
+		out.Next = q.cursorAt(best[limit-1].mark)
+	}
+	for _, f := range best {
+		out.Orders = append(out.Orders, f.r)
+	}
+	return out, nil
+}
+
+// eachAt calls fn with every order as its newest version signed at or before
+// a time says it was. What was history when it arrived counts as well: the
+// question is about then.
+func (b *book) eachAt(ctx context.Context, at time.Time, fn func(Key, *Record)) error {
+	limit := at.Unix()
+	return b.view(func(txn *badger.Txn) error {
+		older := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyOlder}, PrefetchValues: false})
+		defer older.Close()
+		older.Rewind()
+		n := 0
+		return eachHead(txn, func(k Key, packed []byte) error {
+			if n++; n%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			var last []byte // key of the newest older version by then
+			for older.Valid() {
+				key := older.Item().Key()
+				c := bytes.Compare(key[1:17], k[:])
+				if c > 0 {
+					break
+				}
+				if c == 0 && int64(binary.BigEndian.Uint64(key[17:25])) <= limit {
+					last = older.Item().KeyCopy(last)
+				}
+				older.Next()
+			}
+			r, err := unpackRecord(packed)
+			if err != nil {
+				return err
+			}
+			if int64(r.Order.CreatedAt) > limit {
+				if last == nil {
+					return nil
+				}
+				raw, err := get(txn, last)
+				if err != nil {
+					return err
+				}
+				v, err := unpackVersion(raw)
+				if err != nil {
+					return err
+				}
+				r.Version = *v
+			}
+			r.Archived = false
+			if !r.Withdrawn {
+				fn(k, r)
+			}
+			return nil
+		})
+	})
+}

@@ -1,0 +1,435 @@
+package indexer
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// book keeps every version of every order, and what instances say of
+// themselves, in Badger; the live orders stand on the shelf in memory as well.
+//
+// One goroutine applies entries; any number read. The store is disposable: it
+// is not synced, and its cursor is committed with its data, so that what a
+// crash takes away is read from the log again.
+type book struct {
+	dir string
+	now func() time.Time
+
+	life sync.RWMutex // held for reading by whoever uses db; for writing to replace it
+	db   *badger.DB
+
+	shelf   atomic.Pointer[shelf] // replaced with db
+	authors atomic.Pointer[authors]
+
+	cursor  atomic.Uint64
+	moved   signal                 // the cursor moved
+	mark    atomic.Pointer[string] // names this growth of the book: search rests on it
+	expired goneQueue
+
+	deletions bool // somebody has deleted something; the writer's own
+}
+
+// openBook opens or makes dir/book.
+func openBook(dir string, now func() time.Time) (*book, error) {
+	b := &book{dir: filepath.Join(dir, "book"), now: now}
+	b.moved.init()
+	if err := b.open(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+var errOtherFormat = errors.New("book of another format")
+
+func (b *book) open() error {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return err
+	}
+	db, err := badger.Open(badger.DefaultOptions(b.dir).
+		WithLogger(nil).WithSyncWrites(false).WithDetectConflicts(false).
+		WithCompression(options.None).WithBlockCacheSize(0).
+		WithMemTableSize(16 << 20).WithNumMemtables(3).WithValueLogFileSize(64 << 20).
+		WithNumCompactors(2).WithMetricsEnabled(false))
+	if err != nil {
+		return fmt.Errorf("open book: %w", err)
+	}
+	b.db = db
+	err = b.load()
+	if err == nil {
+		b.deletions, err = anyDeletion(db)
+	}
+	if err != nil {
+		db.Close()
+		return fmt.Errorf("load book: %w", err)
+	}
+	return nil
+}
+
+func (b *book) close() error {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.db == nil {
+		return nil
+	}
+	err := b.db.Close()
+	b.db = nil
+	return err
+}
+
+// name gives the mark of this growth of the book.
+func (b *book) name() string { return *b.mark.Load() }
+
+// reset deletes the book and begins a new one.
+func (b *book) reset() error {
+	b.life.Lock()
+	defer b.life.Unlock()
+	if b.db != nil {
+		b.db.Close() // its state is thrown away
+		b.db = nil
+	}
+	if err := os.RemoveAll(b.dir); err != nil {
+		return err
+	}
+	return b.open()
+}
+
+// view runs fn in a read transaction.
+func (b *book) view(fn func(*badger.Txn) error) error {
+	b.life.RLock()
+	defer b.life.RUnlock()
+	if b.db == nil {
+		return errClosed
+	}
+	return b.db.View(fn)
+}
+
+var errClosed = errors.New("the index is closed")
+
+// load reads the whole book into memory: a pass over the newest versions.
+func (b *book) load() error {
+	shelf, authors := newShelf(), newAuthors()
+	var gone []expiry
+	var cursorAt uint64
+	var mark string
+	now := b.now()
+	err := b.db.View(func(txn *badger.Txn) error {
+		format, err := get(txn, metaKey("format"))
+		switch {
+		case errors.Is(err, badger.ErrKeyNotFound):
+			return nil // new
+		case err != nil:
+			return err
+		case len(format) != 1 || format[0] != recordFormat:
+			return errOtherFormat
+		}
+		cursor, err := get(txn, metaKey("cursor"))
+		if err != nil {
+			return err
+		}
+		name, err := get(txn, metaKey("mark"))
+		if err != nil {
+			return err
+		}
+		cursorAt, mark = binary.BigEndian.Uint64(cursor), string(name)
+		if err := authors.load(txn); err != nil {
+			return err
+		}
+		var failed error
+		shelf.load(func(add func(item)) {
+			failed = eachRecord(b.db, func(k Key, r *Record) {
+				authors.count(&r.Version, r.FirstSeenAt, 1)
+				if r.liveAt(now) {
+					add(item{k, &r.Version})
+				} else if !r.Withdrawn {
+					gone = append(gone, expiry{k, r.deadline()})
+				}
+			})
+		}, now)
+		return failed
+	})
+	if err != nil {
+		return err
+	}
+	b.cursor.Store(cursorAt)
+	b.mark.Store(&mark)
+	if mark == "" {
+		if err := b.begin(); err != nil {
+			return err
+		}
+	}
+	b.shelf.Store(shelf)
+	b.authors.Store(authors)
+	b.expired.reset(gone)
+	return nil
+}
+
+// begin writes the first keys of a new book.
+func (b *book) begin() error {
+	mark := nostr.GeneratePrivateKey()[:16]
+	b.mark.Store(&mark)
+	return b.db.Update(func(txn *badger.Txn) error {
+		for _, kv := range []struct {
+			name  string
+			value []byte
+		}{{"format", []byte{recordFormat}}, {"mark", []byte(mark)}, {"cursor", make([]byte, 8)}} {
+			if err := txn.Set(metaKey(kv.name), kv.value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func get(txn *badger.Txn, key []byte) ([]byte, error) {
+	it, err := txn.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	return it.ValueCopy(nil)
+}
+
+func has(txn *badger.Txn, key []byte) (bool, error) {
+	_, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// work is one batch of entries on its way into the book.
+type work struct {
+	b       *book
+	txn     *badger.Txn
+	changed map[Key]*Record // nil: deleted
+	counts  []countChange
+	authors map[string]*authorRecord // changed; nil: nothing left
+	dispute []disputeChange
+}
+
+type countChange struct {
+	v     *Version
+	first time.Time
+	by    int
+}
+
+// apply commits entries and the cursor together, then shows them. Entries
+// come in the order of the log; upTo is the last position they cover, which
+// may be past the last of them.
+func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
+	b.life.RLock()
+	defer b.life.RUnlock()
+	if b.db == nil {
+		return errClosed
+	}
+	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}}
+	defer func() { w.txn.Discard() }()
+	for i := range entries {
+		if err := w.entry(&entries[i]); err != nil {
+			return fmt.Errorf("entry %d: %w", entries[i].Seq, err)
+		}
+	}
+	for pubkey, record := range w.authors {
+		if *record == (authorRecord{}) {
+			if err := w.delete(idKey(keyAuthor, pubkey)); err != nil {
+				return err
+			}
+			continue
+		}
+		raw, err := json.Marshal(record)
+		if err != nil {
+			return err
+		}
+		if err := w.set(idKey(keyAuthor, pubkey), raw); err != nil {
+			return err
+		}
+	}
+	if err := w.set(metaKey("cursor"), binary.BigEndian.AppendUint64(nil, upTo)); err != nil {
+		return err
+	}
+	if err := w.txn.Commit(); err != nil {
+		return err
+	}
+	w.show()
+	b.cursor.Store(upTo)
+	b.moved.raise()
+	return nil
+}
+
+// show brings what was committed into memory.
+func (w *work) show() {
+	b := w.b
+	items, taken := make([]item, 0, len(w.changed)), []Key(nil)
+	for k, r := range w.changed {
+		if r == nil {
+			taken = append(taken, k)
+			continue
+		}
+		items = append(items, item{k, &r.Version})
+	}
+	b.shelf.Load().update(items, taken, b.now())
+	b.authors.Load().change(w.authors, w.counts, w.dispute)
+}
+
+// set writes one key. A batch that outgrows a transaction is committed in
+// parts, the cursor with the last: what is applied twice after a crash between
+// them comes out the same.
+func (w *work) set(key, value []byte) error {
+	err := w.txn.Set(key, value)
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		if err = w.part(); err == nil {
+			err = w.txn.Set(key, value)
+		}
+	}
+	return err
+}
+
+func (w *work) delete(key []byte) error {
+	err := w.txn.Delete(key)
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		if err = w.part(); err == nil {
+			err = w.txn.Delete(key)
+		}
+	}
+	return err
+}
+
+func (w *work) part() error {
+	if err := w.txn.Commit(); err != nil {
+		return err
+	}
+	w.txn = w.b.db.NewTransaction(true)
+	return nil
+}
+
+func (w *work) entry(e *mostro.Entry) error {
+	switch mostro.Classify(e.Event) {
+	case mostro.ClassMail:
+		return nil
+	case mostro.ClassOrder:
+		order, err := mostro.ParseOrder(e.Event)
+		if err != nil {
+			return w.withdraw(e)
+		}
+		return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Order: order})
+	case mostro.ClassDeletion:
+		return w.deletion(e)
+	case mostro.ClassInfo:
+		if info, err := mostro.ParseInfo(e.Event); err == nil {
+			return w.author(e, func(a *authorRecord) { a.setInfo(info, e) })
+		}
+	case mostro.ClassProfile:
+		if profile, err := mostro.ParseProfile(e.Event); err == nil {
+			return w.author(e, func(a *authorRecord) { a.setProfile(profile, e) })
+		}
+	case mostro.ClassRelayList:
+		if relays, err := mostro.ParseRelayList(e.Event); err == nil {
+			return w.author(e, func(a *authorRecord) { a.setRelays(relays, e) })
+		}
+	case mostro.ClassDispute:
+		if dispute, err := mostro.ParseDispute(e.Event); err == nil {
+			return w.disputed(e, dispute)
+		}
+	case mostro.ClassForeign:
+		if e.Event.Kind == mostro.KindOrder {
+			return w.withdraw(e)
+		}
+	}
+	// What its class's parser refuses, and the classes that say nothing of
+	// orders or instances, leave no trace here; the log keeps them.
+	return nil
+}
+
+// withdraw notes an event at an order's address that is no order. Where the
+// address never held an order there is nothing to note.
+func (w *work) withdraw(e *mostro.Entry) error {
+	d := e.Event.Tags.GetD()
+	if _, err := w.txn.Get(headKey(keyOf(addressOf(e.Event.PubKey, d)))); errors.Is(err, badger.ErrKeyNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Withdrawn: true,
+		Order: mostro.Order{EventID: e.Event.ID, Pubkey: e.Event.PubKey, D: d, CreatedAt: e.Event.CreatedAt}})
+}
+
+// version adds one version of an order.
+func (w *work) version(v *Version) error {
+	o := &v.Order
+	k := keyOf(addressOf(o.Pubkey, o.D))
+	if gone, err := w.isDeleted(k, o); err != nil || gone {
+		return err
+	}
+	head, err := w.head(k)
+	if err != nil {
+		return err
+	}
+	if head != nil && head.Order.EventID == o.EventID {
+		return nil
+	}
+	next := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
+	older := v
+	if head != nil {
+		next.Versions = head.Versions + 1
+		if head.FirstSeenAt.Before(next.FirstSeenAt) {
+			next.FirstSeenAt = head.FirstSeenAt
+		}
+		if newer(v, &head.Version) {
+			older = &head.Version
+		} else {
+			next.Version = head.Version
+		}
+		if known, err := has(w.txn, olderKey(k, &older.Order)); err != nil || known {
+			return err
+		}
+		if err := w.set(olderKey(k, &older.Order), older.pack(nil)); err != nil {
+			return err
+		}
+	}
+	if err := w.set(idKey(keyByID, o.EventID)[:13], k[:]); err != nil {
+		return err
+	}
+	return w.setHead(k, head, next)
+}
+
+func (w *work) head(k Key) (*Record, error) {
+	packed, err := get(w.txn, headKey(k))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return unpackRecord(packed)
+}
+
+// setHead replaces an order's record; next nil deletes it.
+func (w *work) setHead(k Key, was, next *Record) error {
+	if was != nil {
+		w.counts = append(w.counts, countChange{&was.Version, was.FirstSeenAt, -1})
+	}
+	w.changed[k] = next
+	if next == nil {
+		return w.delete(headKey(k))
+	}
+	w.counts = append(w.counts, countChange{&next.Version, next.FirstSeenAt, 1})
+	return w.set(headKey(k), next.pack(nil))
+}
+
+// dispute identity inside the book.
+func disputeKey(pubkey, d string) []byte {
+	k := keyOf(strings.Join([]string{"38386", pubkey, d}, ":"))
+	return append([]byte{keyDispute}, k[:]...)
+}

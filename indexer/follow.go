@@ -1,0 +1,448 @@
+package indexer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// Log is what the index needs of the log.
+type Log interface {
+	// Read calls fn for each readable entry after a position, ascending, up to
+	// the head at the time of the call.
+	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
+	// Wait returns nil once the head is greater than seq.
+	Wait(ctx context.Context, seq uint64) error
+	// Head is the last position of the log.
+	Head() uint64
+}
+
+// Sizes of batches. The book is small work: it follows closely. Search writes
+// in big batches, each order once, and leaves the processor to others between
+// them.
+const (
+	bookBatch    = 1000
+	bookBytes    = 2 << 20
+	searchScan   = 50_000 // entries looked at for one pass
+	searchBatch  = 2000   // documents in one Bleve batch
+	searchPause  = 150 * time.Millisecond
+	sweepEvery   = time.Second
+	buildOffline = 20_000 // orders from which a new search index is built offline
+)
+
+// errEnough ends a read of the log that has gathered a batch.
+var errEnough = errors.New("enough")
+
+// storeError is a failure of one of our own disposable stores. The log's
+// failures are not wrapped in it: they are the log's owner's.
+type storeError struct {
+	store string
+	err   error
+}
+
+func (e *storeError) Error() string { return e.store + ": " + e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+// readBatch gathers entries after a position: at most n, and no more than
+// some bytes. upTo is the position they reach.
+func (x *Index) readBatch(ctx context.Context, after uint64, n, bytes int) (batch []mostro.Entry, upTo uint64, err error) {
+	head := x.cfg.Log.Head()
+	upTo = after
+	size := 0
+	err = x.cfg.Log.Read(ctx, after, func(e mostro.Entry) error {
+		batch = append(batch, e)
+		upTo = e.Seq
+		size += sizeOf(e)
+		if len(batch) >= n || size >= bytes {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return batch, upTo, nil
+	}
+	// The end of the log was reached: what lies between the last entry and
+	// the head can no longer be read by anyone.
+	return batch, max(upTo, head), err
+}
+
+func sizeOf(e mostro.Entry) int {
+	n := 256 + len(e.Event.Content)
+	for _, tag := range e.Event.Tags {
+		for _, v := range tag {
+			n += len(v) + 8
+		}
+	}
+	return n
+}
+
+// followBook applies the log to the book until ctx ends.
+func (x *Index) followBook(ctx context.Context) error {
+	for {
+		err := x.bookPass(ctx)
+		if err != nil {
+			if err = x.heal(ctx, err, x.book.reset, "book"); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := x.cfg.Log.Wait(ctx, x.book.cursor.Load()); err != nil {
+			return err
+		}
+	}
+}
+
+// bookPass applies what the log holds now.
+func (x *Index) bookPass(ctx context.Context) error {
+	for {
+		after := x.book.cursor.Load()
+		batch, upTo, err := x.readBatch(ctx, after, bookBatch, bookBytes)
+		if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		if upTo > after {
+			start := time.Now()
+			if err := x.book.apply(batch, upTo); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return &storeError{"book", err}
+			}
+			x.metrics.applied(storeBook, len(batch), time.Since(start))
+		}
+		if x.book.cursor.Load() >= x.cfg.Log.Head() {
+			if x.bookReady.CompareAndSwap(false, true) {
+				x.book.moved.raise() // search waits for it
+			}
+			x.lag(storeBook, nil)
+			return nil
+		}
+		x.lag(storeBook, batch)
+	}
+}
+
+// lag notes how long ago the last applied entry arrived, 0 when none waits.
+func (x *Index) lag(store string, batch []mostro.Entry) {
+	behind := time.Duration(0)
+	if len(batch) > 0 {
+		behind = max(0, x.cfg.Now().Sub(batch[len(batch)-1].ReceivedAt))
+	}
+	x.metrics.behind.WithLabelValues(store).Set(behind.Seconds())
+}
+
+// heal deletes a store of ours that failed, so that it grows again from the
+// log. A second failure soon after the first is no accident of that store (a
+// full disk, most often) and is returned.
+func (x *Index) heal(ctx context.Context, err error, reset func() error, store string) error {
+	var own *storeError
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !errors.As(err, &own) || errors.Is(err, errClosed) || errors.Is(err, badger.ErrDBClosed) {
+		return err
+	}
+	x.healing.Lock()
+	defer x.healing.Unlock()
+	now := time.Now()
+	if last, again := x.healed[store]; again && now.Sub(last) < healAgain {
+		return fmt.Errorf("rebuilt %s already at %s: %w", store, last.UTC().Format(time.RFC3339), err)
+	}
+	x.healed[store] = now
+	x.metrics.rebuilds.WithLabelValues(store).Inc()
+	x.log.Error("index store is damaged, rebuilding it from the log", "store", store, "error", err)
+	if store == storeBook {
+		x.bookReady.Store(false)
+	}
+	x.searchReady.Store(false)
+	if err := reset(); err != nil {
+		return fmt.Errorf("reset %s: %w", store, err)
+	}
+	return nil
+}
+
+// healAgain is how soon after a rebuild the same failure is given up on.
+const healAgain = 10 * time.Minute
+
+// sweep takes expired orders off the shelf and remembers them for search.
+func (x *Index) sweep(now time.Time) {
+	left := x.book.shelf.Load().expire(now)
+	if len(left) == 0 {
+		return
+	}
+	all := make([]expiry, len(left))
+	for i, k := range left {
+		all[i] = expiry{k, clampTime(now.Unix())}
+	}
+	x.book.expired.add(all...)
+}
+
+// followSearch keeps search behind the book until ctx ends.
+func (x *Index) followSearch(ctx context.Context) error {
+	for {
+		if err := x.awaitLull(ctx); err != nil {
+			return err
+		}
+		more, err := x.searchPass(ctx)
+		if err != nil {
+			if err = x.heal(ctx, err, x.search.reset, "search"); err != nil {
+				return err
+			}
+			continue
+		}
+		if more {
+			continue
+		}
+		if !sleep(ctx, searchPause) {
+			return ctx.Err()
+		}
+		if err := x.book.moved.until(ctx, sweepEvery, func() bool {
+			return x.book.cursor.Load() > x.search.state.cursor || x.bookReady.Load() && !x.searchReady.Load() || x.dueForSearch()
+		}); err != nil {
+			return err
+		}
+	}
+}
+
+// dueForSearch says whether orders have expired that search holds as live.
+func (x *Index) dueForSearch() bool {
+	x.sweep(x.cfg.Now())
+	return x.book.expired.len() > 0
+}
+
+// sleep waits, and says whether ctx still runs.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// searchPass brings search up to the book; more says that it stopped before.
+func (x *Index) searchPass(ctx context.Context) (more bool, err error) {
+	st := x.search.state
+	if st.mark != x.book.name() {
+		// The book has grown anew, or search has: nothing of search holds.
+		if !x.bookReady.Load() {
+			return false, nil
+		}
+		if live, _ := x.book.shelf.Load().size(); live >= buildOffline || st.mark != "" {
+			return true, x.buildSearch(ctx, nil)
+		}
+		st = searchState{mark: x.book.name()}
+	}
+	target := x.book.cursor.Load()
+	now := x.cfg.Now()
+	x.sweep(now)
+	touched, upTo, last, err := x.touched(ctx, st.cursor, target)
+	if err != nil {
+		return false, err
+	}
+	expired := x.book.expired.take(searchBatch)
+	for _, e := range expired {
+		if int64(e.deadline) > st.swept {
+			if _, ok := touched[e.key]; !ok {
+				touched[e.key] = ""
+			}
+		}
+	}
+	next := searchState{cursor: upTo, swept: st.swept, mark: st.mark}
+	if x.book.expired.len() == 0 {
+		next.swept = now.Unix()
+	}
+	start := time.Now()
+	n, err := x.writeDocs(ctx, touched, st, next)
+	if err != nil {
+		x.book.expired.add(expired...)
+		return false, err
+	}
+	x.metrics.applied(storeSearch, n, time.Since(start))
+	x.lag(storeSearch, nil)
+	if upTo < target || x.book.expired.len() > 0 {
+		x.lag(storeSearch, last)
+		return true, nil
+	}
+	if x.bookReady.Load() {
+		x.searchReady.Store(true)
+	}
+	return false, nil
+}
+
+// touched gives the orders that the log's entries after a position say
+// something about, with their addresses.
+func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key]string, upTo uint64, last []mostro.Entry, err error) {
+	keys = map[Key]string{}
+	upTo = target
+	if after >= target {
+		return keys, after, nil, nil
+	}
+	seen := 0
+	var deletions []uint64
+	err = x.cfg.Log.Read(ctx, after, func(e mostro.Entry) error {
+		if e.Seq > target {
+			return errEnough
+		}
+		switch e.Event.Kind {
+		case mostro.KindOrder:
+			address := addressOf(e.Event.PubKey, e.Event.Tags.GetD())
+			keys[keyOf(address)] = address
+		case mostro.KindDeletion:
+			deletions = append(deletions, e.Seq)
+		}
+		last = append(last[:0], e)
+		if seen++; seen >= searchScan {
+			upTo = e.Seq
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, 0, nil, fmt.Errorf("read log: %w", err)
+	}
+	for _, seq := range deletions {
+		addresses, err := x.book.affected(seq)
+		if err != nil {
+			return nil, 0, nil, &storeError{"search", err}
+		}
+		for _, a := range addresses {
+			keys[keyOf(a)] = a
+		}
+	}
+	return keys, upTo, last, nil
+}
+
+// writeDocs writes what search has to say of some orders now, and the state
+// with the last of them.
+func (x *Index) writeDocs(ctx context.Context, touched map[Key]string, st, next searchState) (int, error) {
+	docs := make([]searchDoc, 0, min(len(touched), searchBatch))
+	total := 0
+	flush := func(state searchState) error {
+		if err := x.search.write(docs, state); err != nil {
+			return &storeError{"search", err}
+		}
+		for _, d := range docs {
+			if d.v != nil && !d.gone {
+				x.book.shelf.Load().written(d.key, textSum(&d.v.Order))
+			}
+		}
+		total += len(docs)
+		docs = docs[:0]
+		x.generation.Add(1)
+		return nil
+	}
+	keys := make([]Key, 0, len(touched))
+	for k, address := range touched {
+		if address != "" && !x.book.shelf.Load().unwritten(k) {
+			continue // live, and its text is known
+		}
+		keys = append(keys, k)
+	}
+	for len(keys) > 0 {
+		if ctx.Err() != nil {
+			return total, ctx.Err()
+		}
+		n := min(len(keys), searchBatch)
+		records, err := x.book.records(keys[:n])
+		if err != nil {
+			return total, &storeError{"book", err}
+		}
+		for i, r := range records {
+			d := searchDoc{key: keys[i], address: touched[keys[i]]}
+			if r != nil {
+				d.v, d.gone = &r.Version, !x.book.shelf.Load().holds(keys[i])
+				d.address = addressOf(r.Order.Pubkey, r.Order.D)
+			}
+			if d.address == "" {
+				continue // expired, then deleted: the deletion says the address
+			}
+			docs = append(docs, d)
+		}
+		keys = keys[n:]
+		if len(keys) > 0 {
+			if err := flush(st); err != nil {
+				return total, err
+			}
+		}
+	}
+	if len(docs) == 0 && next.cursor == st.cursor && next.mark == x.search.state.mark {
+		x.search.state.swept = next.swept // nothing to remember is worth a batch
+		return total, nil
+	}
+	return total, flush(next)
+}
+
+// unwritten says whether search has to look at an order: all but those live
+// ones whose document says what it should.
+func (s *shelf) unwritten(k Key) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	slot, ok := s.slots[k]
+	return !ok || s.inSearch[slot] != s.textSum[slot]
+}
+
+func (s *shelf) holds(k Key) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.slots[k]
+	return ok
+}
+
+// written notes what search wrote of a live order.
+func (s *shelf) written(k Key, sum uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slot, ok := s.slots[k]; ok {
+		s.inSearch[slot] = sum
+	}
+}
+
+// buildSearch makes search anew from the book, offline: one write an order.
+func (x *Index) buildSearch(ctx context.Context, progress func(done int)) error {
+	x.searchReady.Store(false)
+	now := x.cfg.Now()
+	x.sweep(now)
+	st := searchState{cursor: x.book.cursor.Load(), swept: now.Unix(), mark: x.book.name()}
+	start, n := time.Now(), 0
+	x.log.Info("building the search index", "position", st.cursor)
+	sums := map[Key]uint32{}
+	err := x.search.build(func(add func(searchDoc) error) error {
+		return x.book.view(func(txn *badger.Txn) error {
+			return eachHead(txn, func(k Key, packed []byte) error {
+				if n%1000 == 0 && ctx.Err() != nil {
+					return ctx.Err()
+				}
+				r, err := unpackRecord(packed)
+				if err != nil || r.Withdrawn {
+					return err
+				}
+				d := searchDoc{address: addressOf(r.Order.Pubkey, r.Order.D), key: k, v: &r.Version, gone: !r.liveAt(now)}
+				if !d.gone {
+					sums[k] = textSum(&r.Order)
+				}
+				if n++; progress != nil && n%10_000 == 0 {
+					progress(n)
+				}
+				return add(d)
+			})
+		})
+	}, st)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &storeError{"search", err}
+	}
+	for k, sum := range sums {
+		x.book.shelf.Load().written(k, sum)
+	}
+	x.generation.Add(1)
+	x.log.Info("built the search index", "orders", n, "seconds", time.Since(start).Seconds())
+	return nil
+}

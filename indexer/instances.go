@@ -1,0 +1,435 @@
+package indexer
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// authorRecord is what an author's own events say of it: the newest of each,
+// as it is stored. Only an author with an Info is an instance of Mostro.
+//
+// BUG: of these only the newest is held, so when a deletion names the newest
+// by id the one before it shows again only after a rebuild.
+type authorRecord struct {
+	Info      *mostro.Info      `json:"info,omitempty"`
+	InfoAt    time.Time         `json:"info_at,omitzero"`    // newest received
+	InfoFirst time.Time         `json:"info_first,omitzero"` // first received
+	Profile   *mostro.Profile   `json:"profile,omitempty"`
+	ProfileAt time.Time         `json:"profile_at,omitzero"`
+	Relays    *mostro.RelayList `json:"relays,omitempty"`
+	RelaysAt  time.Time         `json:"relays_at,omitzero"`
+}
+
+// supersedes is the rule of replaceable events (NIP-01).
+func supersedes(created nostr.Timestamp, id string, heldCreated nostr.Timestamp, heldID string) bool {
+	return created > heldCreated || created == heldCreated && id < heldID
+}
+
+func (a *authorRecord) setInfo(info mostro.Info, e *mostro.Entry) {
+	if a.InfoFirst.IsZero() || e.ReceivedAt.Before(a.InfoFirst) {
+		a.InfoFirst = e.ReceivedAt
+	}
+	if a.Info == nil || supersedes(info.CreatedAt, info.EventID, a.Info.CreatedAt, a.Info.EventID) {
+		a.Info, a.InfoAt = &info, e.ReceivedAt
+	}
+}
+
+func (a *authorRecord) setProfile(p mostro.Profile, e *mostro.Entry) {
+	if a.Profile == nil || supersedes(p.CreatedAt, p.EventID, a.Profile.CreatedAt, a.Profile.EventID) {
+		a.Profile, a.ProfileAt = &p, e.ReceivedAt
+	}
+}
+
+func (a *authorRecord) setRelays(l mostro.RelayList, e *mostro.Entry) {
+	if a.Relays == nil || supersedes(l.CreatedAt, l.EventID, a.Relays.CreatedAt, a.Relays.EventID) {
+		a.Relays, a.RelaysAt = &l, e.ReceivedAt
+	}
+}
+
+// forget drops what doomed names and says whether anything was.
+func (a *authorRecord) forget(doomed func(id string, kind int, created nostr.Timestamp) bool) bool {
+	was := *a
+	if a.Info != nil && doomed(a.Info.EventID, mostro.KindInfo, a.Info.CreatedAt) {
+		a.Info, a.InfoAt, a.InfoFirst = nil, time.Time{}, time.Time{}
+	}
+	if a.Profile != nil && doomed(a.Profile.EventID, mostro.KindProfile, a.Profile.CreatedAt) {
+		a.Profile, a.ProfileAt = nil, time.Time{}
+	}
+	if a.Relays != nil && doomed(a.Relays.EventID, mostro.KindRelayList, a.Relays.CreatedAt) {
+		a.Relays, a.RelaysAt = nil, time.Time{}
+	}
+	return was != *a
+}
+
+// disputeRecord is the newest public state of a dispute, as it is stored.
+type disputeRecord struct {
+	Pubkey    string              `json:"pubkey"`
+	D         string              `json:"d"`
+	EventID   string              `json:"event_id"`
+	CreatedAt nostr.Timestamp     `json:"created_at"`
+	State     mostro.DisputeState `json:"state"`
+	At        time.Time           `json:"at"`
+}
+
+type disputeChange struct {
+	record disputeRecord
+	by     int
+}
+
+// author is one author in memory: its record, and what its orders add up to.
+type author struct {
+	authorRecord
+	orders   map[mostro.Status]int
+	fiats    map[string]int
+	platform map[string]int
+	disputes map[mostro.DisputeState]int
+	volume   int64 // sats of successful orders that state them
+	first    time.Time
+	last     time.Time
+	words    []string // of its name and its description
+}
+
+// authors are all authors of orders, infos, profiles and relay lists. The
+// book's goroutine changes it; any number read.
+type authors struct {
+	mu       sync.RWMutex
+	byKey    map[string]*author
+	infos    int    // authors with an Info
+	versions uint64 // changes of any author's words
+}
+
+func newAuthors() *authors { return &authors{byKey: map[string]*author{}} }
+
+func (s *authors) of(pubkey string) *author {
+	a := s.byKey[pubkey]
+	if a == nil {
+		a = &author{orders: map[mostro.Status]int{}, fiats: map[string]int{}, platform: map[string]int{}, disputes: map[mostro.DisputeState]int{}}
+		s.byKey[strings.Clone(pubkey)] = a
+	}
+	return a
+}
+
+// load reads the stored records and disputes; orders are counted one by one.
+func (s *authors) load(txn *badger.Txn) error {
+	it := txn.NewIterator(badger.DefaultIteratorOptions)
+	defer it.Close()
+	for it.Seek([]byte{keyAuthor}); it.ValidForPrefix([]byte{keyAuthor}); it.Next() {
+		var r authorRecord
+		if err := it.Item().Value(func(raw []byte) error { return json.Unmarshal(raw, &r) }); err != nil {
+			return err
+		}
+		s.setRecord(hexOf(it.Item().Key()[1:]), &r)
+	}
+	for it.Seek([]byte{keyDispute}); it.ValidForPrefix([]byte{keyDispute}); it.Next() {
+		var r disputeRecord
+		if err := it.Item().Value(func(raw []byte) error { return json.Unmarshal(raw, &r) }); err != nil {
+			return err
+		}
+		s.dispute(disputeChange{r, 1})
+	}
+	return nil
+}
+
+// change brings committed changes into memory.
+func (s *authors) change(records map[string]*authorRecord, counts []countChange, disputes []disputeChange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pubkey, r := range records {
+		s.setRecord(pubkey, r)
+	}
+	for _, c := range counts {
+		s.count(c.v, c.first, c.by)
+	}
+	for _, d := range disputes {
+		s.dispute(d)
+	}
+}
+
+func (s *authors) setRecord(pubkey string, r *authorRecord) {
+	a := s.of(pubkey)
+	if (a.Info != nil) != (r.Info != nil) {
+		if r.Info != nil {
+			s.infos++
+		} else {
+			s.infos--
+		}
+	}
+	a.authorRecord = *r
+	a.seen(r.InfoFirst, r.InfoAt)
+	a.seen(r.ProfileAt, r.ProfileAt)
+	a.seen(r.RelaysAt, r.RelaysAt)
+	before := a.words
+	a.words = nil
+	if r.Info != nil {
+		a.words = words(a.words, r.Info.Name)
+		if p := r.Profile; p != nil {
+			a.words = words(words(words(a.words, p.Name), p.DisplayName), p.About)
+		}
+	}
+	if !slices.Equal(before, a.words) {
+		s.versions++
+	}
+}
+
+func (a *author) seen(first, last time.Time) {
+	if !first.IsZero() && (a.first.IsZero() || first.Before(a.first)) {
+		a.first = first
+	}
+	if last.After(a.last) {
+		a.last = last
+	}
+}
+
+// count adds (1) or takes away (-1) the newest version of an order.
+func (s *authors) count(v *Version, first time.Time, by int) {
+	a := s.of(v.Order.Pubkey)
+	if by > 0 {
+		a.seen(first, v.ReceivedAt)
+	}
+	if v.Withdrawn {
+		return
+	}
+	o := &v.Order
+	bump(a.orders, o.Status, by)
+	bump(a.fiats, o.Fiat, by)
+	bump(a.platform, o.Platform, by)
+	if o.Status == mostro.StatusSuccess && o.AmountSats != nil {
+		a.volume += int64(by) * *o.AmountSats
+	}
+}
+
+func (s *authors) dispute(d disputeChange) {
+	a := s.of(d.record.Pubkey)
+	bump(a.disputes, d.record.State, d.by)
+	if d.by > 0 {
+		a.seen(d.record.At, d.record.At)
+	}
+}
+
+func bump[K comparable](m map[K]int, k K, by int) {
+	if m[k] += by; m[k] == 0 {
+		delete(m, k)
+	}
+}
+
+// name is how an author calls itself: as a node, else in its profile.
+func (a *author) name() string {
+	if a.Info != nil && a.Info.Name != "" {
+		return a.Info.Name
+	}
+	if a.Profile != nil {
+		return cmp.Or(a.Profile.DisplayName, a.Profile.Name)
+	}
+	return ""
+}
+
+// nameOf gives the name of a public key, "" where it states none.
+func (s *authors) nameOf(pubkey string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if a := s.byKey[pubkey]; a != nil {
+		return a.name()
+	}
+	return ""
+}
+
+// wordsOf gives the words of an instance.
+func (s *authors) wordsOf(pubkey string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if a := s.byKey[pubkey]; a != nil {
+		return a.words
+	}
+	return nil
+}
+
+// maxNamed bounds the instances that one word of a question may stand for.
+const maxNamed = 500
+
+// named gives the instances one of whose words begins with w, sorted.
+func (s *authors) named(w string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []string
+	for pubkey, a := range s.byKey {
+		if a.Info != nil && anyBegins(a.words, w) {
+			out = append(out, pubkey)
+		}
+	}
+	slices.Sort(out)
+	return out[:min(len(out), maxNamed)]
+}
+
+// matching gives the instances whose words answer all that was asked, sorted.
+func (s *authors) matching(wanted []string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []string
+	for pubkey, a := range s.byKey {
+		if a.Info != nil && allBegin(a.words, wanted) {
+			out = append(out, pubkey)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// author notes what an author says of itself.
+func (w *work) author(e *mostro.Entry, set func(*authorRecord)) error {
+	if gone, err := has(w.txn, idKey(keyNoID, e.Event.ID, e.Event.PubKey)); err != nil || gone {
+		return err
+	}
+	until, err := get(w.txn, authorTombstone(e.Event.PubKey, e.Event.Kind))
+	if err == nil && int64(e.Event.CreatedAt) <= readTime(until) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return err
+	}
+	record, err := w.authorRecord(e.Event.PubKey)
+	if err != nil {
+		return err
+	}
+	set(record)
+	return nil
+}
+
+// authorRecord gives the record to be changed, read at first use in a batch.
+func (w *work) authorRecord(pubkey string) (*authorRecord, error) {
+	if r := w.authors[pubkey]; r != nil {
+		return r, nil
+	}
+	r := &authorRecord{}
+	raw, err := get(w.txn, idKey(keyAuthor, pubkey))
+	if err == nil {
+		err = json.Unmarshal(raw, r)
+	} else if errors.Is(err, badger.ErrKeyNotFound) {
+		err = nil
+	}
+	w.authors[pubkey] = r
+	return r, err
+}
+
+// deleteAuthorEvent forgets an info, profile or relay list by id.
+//
+// BUG: a dispute deleted by id alone stays; Mostros delete none.
+func (w *work) deleteAuthorEvent(id, pubkey string) error {
+	record, err := w.authorRecord(pubkey)
+	if err != nil {
+		return err
+	}
+	record.forget(func(held string, _ int, _ nostr.Timestamp) bool { return held == id })
+	return nil
+}
+
+// deleteAuthorAddress forgets an info, profile, relay list or dispute of the
+// deletion's author by address.
+func (w *work) deleteAuthorAddress(address string, evt *nostr.Event) error {
+	parts := strings.SplitN(address, ":", 3)
+	if len(parts) != 3 || parts[1] != evt.PubKey {
+		return nil
+	}
+	switch parts[0] {
+	case "38386":
+		key := disputeKey(parts[1], parts[2])
+		held, err := w.heldDispute(key)
+		if err != nil || held == nil || held.CreatedAt > evt.CreatedAt {
+			return err
+		}
+		w.dispute = append(w.dispute, disputeChange{*held, -1})
+		return w.delete(key)
+	case "38385", "0", "10002":
+		kind := map[string]int{"38385": mostro.KindInfo, "0": mostro.KindProfile, "10002": mostro.KindRelayList}[parts[0]]
+		key := authorTombstone(evt.PubKey, kind)
+		if held, err := get(w.txn, key); err == nil && readTime(held) >= int64(evt.CreatedAt) {
+			return nil
+		}
+		record, err := w.authorRecord(evt.PubKey)
+		if err != nil {
+			return err
+		}
+		record.forget(func(_ string, k int, created nostr.Timestamp) bool { return k == kind && created <= evt.CreatedAt })
+		return w.set(key, timeValue(evt.CreatedAt))
+	}
+	return nil
+}
+
+// authorTombstone holds until when an author deleted its events of a kind.
+func authorTombstone(pubkey string, kind int) []byte {
+	k := keyOf(strings.Join([]string{"author", strconv.Itoa(kind), pubkey}, ":"))
+	return append([]byte{keyNoAddr}, k[:]...)
+}
+
+func (w *work) heldDispute(key []byte) (*disputeRecord, error) {
+	raw, err := get(w.txn, key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &disputeRecord{}
+	return r, json.Unmarshal(raw, r)
+}
+
+// disputed notes the newest state of a dispute.
+func (w *work) disputed(e *mostro.Entry, d mostro.Dispute) error {
+	if gone, err := has(w.txn, idKey(keyNoID, e.Event.ID, e.Event.PubKey)); err != nil || gone {
+		return err
+	}
+	key := disputeKey(d.Pubkey, d.D)
+	held, err := w.heldDispute(key)
+	if err != nil {
+		return err
+	}
+	if held != nil {
+		if !supersedes(d.CreatedAt, d.EventID, held.CreatedAt, held.EventID) {
+			return nil
+		}
+		w.dispute = append(w.dispute, disputeChange{*held, -1})
+	}
+	next := disputeRecord{d.Pubkey, d.D, d.EventID, d.CreatedAt, d.State, e.ReceivedAt}
+	w.dispute = append(w.dispute, disputeChange{next, 1})
+	raw, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	return w.set(key, raw)
+}
+
+// instances is the number of authors with an Info.
+func (s *authors) instances() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.infos
+}
+
+// same says in what another set of sums differs, times apart: they are of
+// what was ever seen, while the book may have lost some of it since.
+func (s *authors) same(other *authors) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for pubkey, a := range other.byKey {
+		b := s.byKey[pubkey]
+		if b == nil {
+			return fmt.Errorf("author %s is missing", pubkey)
+		}
+		if !maps.Equal(a.orders, b.orders) || !maps.Equal(a.fiats, b.fiats) || !maps.Equal(a.platform, b.platform) ||
+			!maps.Equal(a.disputes, b.disputes) || a.volume != b.volume {
+			return fmt.Errorf("author %s: sums are %v %v %d, want %v %v %d", pubkey, b.orders, b.fiats, b.volume, a.orders, a.fiats, a.volume)
+		}
+	}
+	return nil
+}

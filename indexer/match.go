@@ -1,0 +1,124 @@
+package indexer
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// matches says whether an order belongs to the answer to q at a time, all but
+// its text. It is the plain statement of what the shelf and search compute
+// from their indexes; histories are filtered by it, and what an index found
+// is looked at once more with it before it is shown.
+func (q *Query) matches(v *Version, now time.Time) bool {
+	if v.Withdrawn {
+		return false
+	}
+	o := &v.Order
+	live := v.liveAt(now)
+	takeable := live && o.Status == mostro.StatusPending
+	switch q.Open {
+	case OpenTrue:
+		if !live || len(q.Status) == 0 && !takeable {
+			return false
+		}
+	case OpenFalse:
+		if takeable {
+			return false
+		}
+	}
+	lo, hi := rangeOf(o.FiatAmount)
+	sats := math.NaN()
+	if o.AmountSats != nil && *o.AmountSats > 0 {
+		sats = float64(*o.AmountSats)
+	}
+	created := clampTime(int64(o.CreatedAt))
+	return among(q.Status, o.Status) && among(q.Side, o.Side) && among(q.Fiat, o.Fiat) &&
+		among(q.Platform, o.Platform) && among(q.Network, o.Network) && among(q.Instance, o.Pubkey) &&
+		(q.Amount.empty() || q.Amount.holds(sats)) &&
+		(q.FiatAmount.empty() || q.FiatAmount.meets(lo, hi)) &&
+		(q.Premium.empty() || q.Premium.holds(floatOf(o.PremiumPct))) &&
+		created >= q.since && (q.until == 0 || created <= q.until) &&
+		q.methodMatches(o.Methods)
+}
+
+// among says whether v is one of the wanted; nothing wanted is anything.
+func among[T comparable](want []T, v T) bool { return len(want) == 0 || slices.Contains(want, v) }
+
+func (q *Query) methodMatches(methods []string) bool {
+	if len(q.Method) == 0 {
+		return true
+	}
+	for _, ask := range q.Method {
+		wanted := asked(ask)
+		for _, m := range methods {
+			if allBegin(words(nil, m), wanted) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// textMatches says whether each asked word begins a word of the order's text,
+// names its currency, or belongs to its instance.
+func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool {
+	if len(wanted) == 0 {
+		return true
+	}
+	text := orderWords(o)
+	for _, w := range wanted {
+		if !anyBegins(text, w) && !anyBegins(instanceWords, w) && !slices.Contains(currenciesOf(w), o.Fiat) {
+			return false
+		}
+	}
+	return true
+}
+
+// orderWords are the words that search finds an order by: its methods, its
+// description, the name of its instance as it states it, and its currency.
+func orderWords(o *mostro.Order) []string {
+	var out []string
+	for _, m := range o.Methods {
+		out = words(out, m)
+	}
+	out = words(out, o.Description)
+	out = words(out, o.InstanceName)
+	return words(out, o.Fiat)
+}
+
+// markOf gives the place of an order in the query's order of results.
+func (q *Query) markOf(k Key, v *Version) mark {
+	m := mark{id: k}
+	switch sorts[q.sort()].order {
+	case byCreated:
+		m.key = uint64(clampTime(int64(v.Order.CreatedAt)))
+	case byPremium:
+		m.key = floatKey(floatOf(v.Order.PremiumPct))
+	case byAmount:
+		m.key = unknownKey
+		if v.Order.AmountSats != nil {
+			m.key = amountKey(*v.Order.AmountSats)
+		}
+	case byExpiry:
+		m.key = expiryKey(v.endsAt())
+	}
+	return m
+}
+
+// countIn adds an order to facets.
+func countIn(f *Facets, o *mostro.Order) {
+	count(f.Fiat, o.Fiat, 1)
+	count(f.Side, string(o.Side), 1)
+	count(f.Status, string(o.Status), 1)
+	count(f.Platform, o.Platform, 1)
+	seen := map[string]bool{}
+	for _, m := range o.Methods {
+		if folded := Fold(m); !seen[folded] {
+			seen[folded] = true
+			count(f.Method, folded, 1)
+		}
+	}
+}

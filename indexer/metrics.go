@@ -1,0 +1,94 @@
+package indexer
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The values of label "store".
+const (
+	storeBook   = "book"
+	storeSearch = "search"
+)
+
+// metrics are the index's own. Main registers them.
+type metrics struct {
+	entries  *prometheus.CounterVec
+	busy     *prometheus.CounterVec
+	behind   *prometheus.GaugeVec
+	rebuilds *prometheus.CounterVec
+	queries  *prometheus.HistogramVec
+	requests *prometheus.CounterVec
+	gauges   []prometheus.Collector
+}
+
+func newMetrics(x *Index) *metrics {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "mostrodex", Subsystem: "indexer", Name: name, Help: help}
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts(opts(name, help)), labels)
+	}
+	gauge := func(name, help string, fn func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), fn)
+	}
+	lag := func(store string, cursor func() uint64) prometheus.Collector {
+		o := prometheus.GaugeOpts(opts("lag_entries", "Entries of the log that a store has not applied yet."))
+		o.ConstLabels = prometheus.Labels{"store": store}
+		return prometheus.NewGaugeFunc(o, func() float64 {
+			head, at := x.cfg.Log.Head(), cursor()
+			return float64(head - min(at, head))
+		})
+	}
+	m := &metrics{
+		entries:  counter("applied_total", "Log entries applied to the book, and documents written to search.", "store"),
+		busy:     counter("apply_seconds_total", "Time spent applying.", "store"),
+		behind:   prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("lag_seconds", "Age of the last applied entry while others wait, 0 when none does.")), []string{"store"}),
+		rebuilds: counter("rebuilds_total", "Times that a damaged store was deleted and rebuilt.", "store"),
+		requests: counter("http_requests_total", "HTTP requests by route and status.", "route", "code"),
+		queries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "mostrodex", Subsystem: "indexer", Name: "query_seconds", Help: "Time to answer a query, by what had to be asked.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"from"}),
+	}
+	m.gauges = []prometheus.Collector{
+		lag(storeBook, func() uint64 { return x.book.cursor.Load() }),
+		lag(storeSearch, func() uint64 { return x.search.cursor.Load() }),
+		gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.shelf.Load().size(); return float64(live) }),
+		gauge("pending_orders", "Live orders on offer.", func() float64 { _, pending := x.book.shelf.Load().size(); return float64(pending) }),
+		gauge("instances", "Authors that publish an info event.", func() float64 { return float64(x.book.authors.Load().instances()) }),
+		gauge("search_documents", "Documents in the search index.", func() float64 { n, _ := x.search.docs(); return float64(n) }),
+		gauge("ready", "1 once both stores have caught up with the log.", func() float64 {
+			if x.Ready() {
+				return 1
+			}
+			return 0
+		}),
+	}
+	for _, store := range []string{storeBook, storeSearch} {
+		m.entries.WithLabelValues(store)
+		m.rebuilds.WithLabelValues(store)
+		m.behind.WithLabelValues(store)
+	}
+	return m
+}
+
+func (m *metrics) applied(store string, n int, took time.Duration) {
+	m.entries.WithLabelValues(store).Add(float64(n))
+	m.busy.WithLabelValues(store).Add(took.Seconds())
+}
+
+func (m *metrics) all() []prometheus.Collector {
+	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries, m.requests}, m.gauges...)
+}
+
+// Register adds the index's metrics to a registry.
+func (x *Index) Register(reg prometheus.Registerer) error {
+	for _, c := range x.metrics.all() {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

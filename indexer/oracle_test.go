@@ -1,0 +1,564 @@
+package indexer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+var seedFlag = flag.Uint64("seed", 0, "seed of random tests; 0 takes the time")
+
+func newRand(t testing.TB) *rand.Rand {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// model recomputes everything from the readable log, with nothing but
+// mostro's parsers and the rules as they are written down.
+type model struct {
+	heads   map[string]*mversion
+	history map[string][]*mversion
+	infos   map[string]mostro.Info
+}
+
+type mversion struct {
+	mostro.Order
+	seq      uint64
+	at       time.Time
+	archived bool
+	isOrder  bool
+	info     string // name in the author's newest info
+}
+
+func modelOf(l *memLog) *model {
+	m := &model{map[string]*mversion{}, map[string][]*mversion{}, map[string]mostro.Info{}}
+	err := l.Read(context.Background(), 0, func(e mostro.Entry) error {
+		if e.Event.Kind == mostro.KindInfo {
+			info, err := mostro.ParseInfo(e.Event)
+			held, ok := m.infos[info.Pubkey]
+			if err == nil && (!ok || info.CreatedAt > held.CreatedAt || info.CreatedAt == held.CreatedAt && info.EventID < held.EventID) {
+				m.infos[info.Pubkey] = info
+			}
+		}
+		if e.Event.Kind != mostro.KindOrder {
+			return nil
+		}
+		d := e.Event.Tags.GetD()
+		address := "38383:" + e.Event.PubKey + ":" + d
+		o, err := mostro.ParseOrder(e.Event)
+		if err != nil {
+			if len(m.history[address]) == 0 {
+				return nil
+			}
+			o = mostro.Order{EventID: e.Event.ID, Pubkey: e.Event.PubKey, D: d, CreatedAt: e.Event.CreatedAt}
+		}
+		m.history[address] = append(m.history[address], &mversion{o, e.Seq, e.ReceivedAt, e.Archived, err == nil, ""})
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	for address, all := range m.history {
+		slices.SortFunc(all, func(a, b *mversion) int {
+			return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(b.EventID, a.EventID))
+		})
+		for _, v := range all {
+			v.info = m.infos[v.Pubkey].Name
+		}
+		m.heads[address] = all[len(all)-1]
+	}
+	return m
+}
+
+func (v *mversion) live(now int64) bool {
+	if v.archived || !v.isOrder {
+		return false
+	}
+	if v.Expiration > 0 && int64(v.Expiration) <= now {
+		return false
+	}
+	return v.Status != "pending" || v.ExpiresAt <= 0 || int64(v.ExpiresAt) > now
+}
+
+// wants is Query.matches written a second time, from the documentation.
+func wants(q *Query, v *mversion, now int64) bool {
+	if !v.isOrder {
+		return false
+	}
+	open := v.live(now) && v.Status == "pending"
+	if q.Open == OpenTrue && (!v.live(now) || len(q.Status) == 0 && v.Status != "pending") || q.Open == OpenFalse && open {
+		return false
+	}
+	in := func(all []string, s string) bool { return len(all) == 0 || slices.Contains(all, s) }
+	if !in(texts(q.Side), string(v.Side)) || !in(texts(q.Status), string(v.Status)) || !in(q.Fiat, v.Fiat) || !in(q.Platform, v.Platform) ||
+		!in(q.Network, v.Network) || !in(q.Instance, v.Pubkey) {
+		return false
+	}
+	if a := q.Amount; a.Min != nil || a.Max != nil {
+		if v.AmountSats == nil || *v.AmountSats == 0 || a.Min != nil && float64(*v.AmountSats) < *a.Min || a.Max != nil && float64(*v.AmountSats) > *a.Max {
+			return false
+		}
+	}
+	if p := q.Premium; p.Min != nil || p.Max != nil {
+		if v.PremiumPct == nil || p.Min != nil && v.PremiumPct.Float() < *p.Min || p.Max != nil && v.PremiumPct.Float() > *p.Max {
+			return false
+		}
+	}
+	if f := q.FiatAmount; f.Min != nil || f.Max != nil {
+		if v.FiatAmount.Min == nil || f.Min != nil && v.FiatAmount.Max.Float() < *f.Min || f.Max != nil && v.FiatAmount.Min.Float() > *f.Max {
+			return false
+		}
+	}
+	if len(q.Method) > 0 && !slices.ContainsFunc(q.Method, func(ask string) bool {
+		return slices.ContainsFunc(v.Methods, func(m string) bool { return naiveWords(m, ask) })
+	}) {
+		return false
+	}
+	return q.Text == "" || naiveWords(strings.Join(v.Methods, " ")+" "+v.Description+" "+v.InstanceName+" "+v.info+" "+naiveCountry[v.Fiat], q.Text)
+}
+
+var naiveCountry = map[string]string{
+	"USD": "usd united states estados unidos dolar dollar ecuador english ingles spanish espanol",
+	"VES": "ves venezuela bolivares bolivar spanish espanol", "EUR": "eur euro espana germany spanish espanol", "ARS": "ars argentina peso spanish espanol",
+}
+
+var plain = strings.NewReplacer("ó", "o", "ñ", "n", "é", "e", "í", "i")
+
+// naiveWords: every asked word begins a word of the text.
+func naiveWords(text, ask string) bool {
+	have := strings.Fields(plain.Replace(strings.ToLower(text)))
+	for _, w := range strings.Fields(plain.Replace(strings.ToLower(ask))) {
+		if w != "de" && !slices.ContainsFunc(have, func(h string) bool { return strings.HasPrefix(h, w) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (q *Query) naiveKey(v *mversion) float64 {
+	unknown := math.Inf(1)
+	if sorts[q.sort()].descending {
+		unknown = math.Inf(-1)
+	}
+	switch strings.TrimPrefix(string(q.sort()), "-") {
+	case "premium":
+		if v.PremiumPct == nil {
+			return unknown
+		}
+		return v.PremiumPct.Float()
+	case "amount":
+		if v.AmountSats == nil || *v.AmountSats == 0 {
+			return unknown
+		}
+		return float64(*v.AmountSats)
+	case "expiry":
+		end := int64(v.Expiration)
+		if v.Status == "pending" && v.ExpiresAt > 0 && (end == 0 || int64(v.ExpiresAt) < end) {
+			end = int64(v.ExpiresAt)
+		}
+		if end == 0 {
+			return unknown
+		}
+		return float64(end)
+	}
+	return float64(v.CreatedAt)
+}
+
+// answer gives the event ids of a query in order, and its facets.
+func (m *model) answer(q *Query, now int64) ([]string, Facets) {
+	type row struct {
+		key     float64
+		id      Key
+		eventID string
+	}
+	var rows []row
+	f := newFacets()
+	for address, head := range m.heads {
+		v := head
+		if !q.At.IsZero() {
+			now = q.At.Unix()
+			v = nil
+			for _, h := range m.history[address] {
+				if int64(h.CreatedAt) <= now {
+					c := *h
+					c.archived = false
+					v = &c
+				}
+			}
+		}
+		if v == nil || !wants(q, v, now) {
+			continue
+		}
+		rows = append(rows, row{q.naiveKey(v), keyOf(address), v.EventID})
+		count(f.Fiat, v.Fiat, 1)
+		count(f.Side, string(v.Side), 1)
+		count(f.Status, string(v.Status), 1)
+		count(f.Platform, v.Platform, 1)
+		distinct := map[string]bool{}
+		for _, pm := range v.Methods {
+			distinct[plain.Replace(strings.ToLower(pm))] = true
+		}
+		for pm := range distinct {
+			count(f.Method, pm, 1)
+		}
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		c := cmp.Or(cmp.Compare(a.key, b.key), strings.Compare(string(a.id[:]), string(b.id[:])))
+		if sorts[q.sort()].descending {
+			c = -c
+		}
+		return c
+	})
+	out := make([]string, len(rows))
+	for i, r := range rows {
+		out[i] = r.eventID
+	}
+	return out, f
+}
+
+func randomQuery(r *rand.Rand) Query {
+	some := func(n int) bool { return r.IntN(n) == 0 }
+	num := func(all ...float64) *float64 { v := all[r.IntN(len(all))]; return &v }
+	q := Query{Limit: 1 + r.IntN(20), Open: Openness(r.IntN(3))}
+	if some(4) {
+		q.Fiat = []string{[]string{"USD", "EUR", "XXX"}[r.IntN(3)], "VES"}[:1+r.IntN(2)]
+	}
+	if some(4) {
+		q.Side = []mostro.Side{mostro.SideBuy, mostro.SideSell}[r.IntN(2):]
+	}
+	if some(4) {
+		q.Status = []mostro.Status{"pending", "success", "in-progress", "canceled"}[r.IntN(4):]
+	}
+	if some(5) {
+		q.Method = []string{[]string{"pago", "PAGO MÓVIL", "sepa", "transf banc", "nada"}[r.IntN(5)], "zelle"}[:1+r.IntN(2)]
+	}
+	if some(6) {
+		q.Platform = []string{"robosats"}
+	}
+	if some(6) {
+		q.Instance = []string{pubkeyOf(r.IntN(5))}
+	}
+	if some(6) {
+		q.Network = []string{"testnet"}
+	}
+	if some(6) {
+		q.Amount = Span{num(0, 500, 7500), nil}
+		if some(2) {
+			q.Amount.Max = num(1000, 50000)
+		}
+	}
+	if some(6) {
+		q.Premium = Span{num(-2, 0, 1), num(1.5, 3, 10)}
+	}
+	if some(6) {
+		q.FiatAmount = Span{num(5, 60, 100), num(100, 300)}
+	}
+	if some(3) {
+		q.Text = []string{"transf", "pago movil", "Venezuela", "banco de venezuela", "mostro 2", "efectivo", "zelle bolívares", "español", "nothing", "mos"}[r.IntN(10)]
+	}
+	q.Sort = slices.Sorted(maps.Keys(sorts))[r.IntN(len(sorts))]
+	return q
+}
+
+// pages reads a query through all its pages.
+func pages(t *testing.T, x *Index, q Query) (ids []string, first *Answer) {
+	t.Helper()
+	for n := 0; ; n++ {
+		a, err := x.Orders(t.Context(), q)
+		if err != nil {
+			t.Fatalf("%+v: %v", q, err)
+		}
+		if first == nil {
+			first = a
+		}
+		for _, r := range a.Orders {
+			ids = append(ids, r.Order.EventID)
+		}
+		if a.Next == "" {
+			return ids, first
+		}
+		if n > 10_000 {
+			t.Fatalf("%+v: pages without end", q)
+		}
+		q.Cursor = a.Next
+	}
+}
+
+func sameFacets(a, b Facets) bool {
+	return maps.Equal(a.Fiat, b.Fiat) && maps.Equal(a.Side, b.Side) && maps.Equal(a.Status, b.Status) && maps.Equal(a.Platform, b.Platform) && maps.Equal(a.Method, b.Method)
+}
+
+func TestEveryQueryEqualsTheNaiveFilter(t *testing.T) {
+	r := newRand(t)
+	for round := range 2 {
+		l, clk := newMemLog(), newClock()
+		o := openTest(t, l, clk, "")
+		for step := range 3 {
+			fillRandom(r, l, 300, 60)
+			clk.set(t0 + int64(step*60))
+			o.catchUp(t)
+			m := modelOf(l)
+			for range 100 {
+				q := randomQuery(r)
+				if r.IntN(4) == 0 {
+					q.At = time.Unix(t0-400+r.Int64N(400), 0)
+				}
+				now := clk.now().Unix()
+				want, facets := m.answer(&q, now)
+				got, a := pages(t, o.Index, q)
+				if !slices.Equal(got, want) {
+					t.Fatalf("round %d step %d: %+v\ngot  %d %v\nwant %d %v", round, step, q, len(got), got, len(want), want)
+				}
+				if a.Total != len(want) || !sameFacets(a.Facets, facets) {
+					t.Fatalf("%+v: total %d, want %d; facets %+v, want %+v", q, a.Total, len(want), a.Facets, facets)
+				}
+			}
+			checkHistories(t, o.Index, m)
+		}
+	}
+}
+
+func checkHistories(t *testing.T, x *Index, m *model) {
+	t.Helper()
+	for address, all := range m.history {
+		pubkey, d, err := splitAddress(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, versions, err := x.Order(pubkey, d)
+		if !m.heads[address].isOrder {
+			if !errors.Is(err, mostro.ErrNotFound) {
+				t.Fatalf("%s was withdrawn, got %v", address, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", address, err)
+		}
+		line := func(id string, at time.Time, seq uint64, status mostro.Status) string {
+			return fmt.Sprint(id, at.UnixMilli(), seq, status)
+		}
+		var got, want []string
+		first := all[0].at
+		for _, v := range versions {
+			got = append(got, line(v.Order.EventID, v.ReceivedAt, v.Seq, v.Order.Status))
+		}
+		for _, v := range all {
+			want = append(want, line(v.EventID, v.at, v.seq, v.Status))
+			if v.at.Before(first) {
+				first = v.at
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s: history\n%v, want\n%v", address, got, want)
+		}
+		if !record.FirstSeenAt.Equal(first) || record.Versions != len(all) {
+			t.Fatalf("%s: first seen %v with %d versions, want %v with %d", address, record.FirstSeenAt, record.Versions, first, len(all))
+		}
+	}
+}
+
+func TestRestartAnywhereEqualsRebuild(t *testing.T) {
+	r := newRand(t)
+	for round := range 3 {
+		l, clk, dir := newMemLog(), newClock(), t.TempDir()
+		for range 6 {
+			fillRandom(r, l, 120, 40)
+			clk.set(clk.now().Unix() + r.Int64N(40))
+			// A follower that is cut anywhere: the log fails before or behind
+			// an entry, and sometimes only the book has come that far.
+			x, err := Open(Config{Dir: dir, Log: l, Events: l, Now: clk.now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.failAt, l.persist = x.book.cursor.Load()+1+r.Uint64N(120), r.IntN(2) == 0
+			if err := x.CatchUp(t.Context()); err != nil && !errors.Is(err, errLog) {
+				t.Fatal(err)
+			}
+			l.failAt = 0
+			if r.IntN(2) == 0 {
+				if err := x.bookPass(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := x.Check(); err != nil {
+				t.Fatal(err)
+			}
+			if err := x.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		grown := openTest(t, l, clk, dir)
+		grown.catchUp(t)
+		fresh := openTest(t, l, clk, "")
+		fresh.catchUp(t)
+		built := openTest(t, l, clk, "")
+		if err := built.Rebuild(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		a, b, c := grown.digest(t), fresh.digest(t), built.digest(t)
+		if a != b || b != c {
+			t.Fatalf("round %d: digests differ:\ngrown %s\nfresh %s\nbuilt %s", round, a, b, c)
+		}
+		// The digest must be able to fail.
+		l.add(draft{author: 1, d: "one more"}.event(), clk.now(), mostro.RoadClient, false)
+		grown.catchUp(t)
+		if grown.digest(t) == a {
+			t.Fatal("digest did not notice an order")
+		}
+	}
+}
+
+func TestSearchAnswersNIP50Filters(t *testing.T) {
+	r := newRand(t)
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	fillRandom(r, l, 900, 200)
+	o.catchUp(t)
+	m := modelOf(l)
+	now := clk.now().Unix()
+	for range 200 {
+		f := nostr.Filter{Limit: 1 + r.IntN(400)}
+		q := Query{Open: OpenAny}
+		words := []string{"", "transf", "pago movil", "venezuela", "zelle"}[r.IntN(5)]
+		q.Text = words
+		f.Search = words
+		if r.IntN(2) == 0 {
+			f.Search += " fiat:usd,ves unknown:thing language:es"
+			q.Fiat = []string{"USD", "VES"}
+		}
+		if r.IntN(3) == 0 {
+			f.Search += ` method:"pago móvil"`
+			q.Method = []string{"pago movil"}
+		}
+		if r.IntN(3) == 0 {
+			f.Search += " amount:>1000"
+			lo := 1001.0
+			q.Amount.Min = &lo
+		}
+		f.Kinds = []int{mostro.KindOrder}
+		if r.IntN(3) == 0 {
+			f.Authors = []string{pubkeyOf(1), pubkeyOf(2)}
+		}
+		if r.IntN(3) == 0 {
+			f.Tags = nostr.TagMap{"s": {"pending"}, "y": {"mostro"}}
+		}
+		if r.IntN(3) == 0 {
+			since := nostr.Timestamp(t0 - 300)
+			f.Since = &since
+		}
+		if r.IntN(3) == 0 {
+			until := nostr.Timestamp(t0 - 50)
+			f.Until = &until
+		}
+		want := map[string]bool{}
+		for _, head := range m.heads {
+			if !head.live(now) || !wants(&q, head, now) {
+				continue
+			}
+			evt, err := l.Event(t.Context(), head.EventID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Matches(evt) {
+				want[head.EventID] = true
+			}
+		}
+		ids, err := o.Search(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]bool{}
+		for _, id := range ids {
+			if got[id] || !want[id] {
+				t.Fatalf("%+v: %s is twice in the answer or does not belong to it", f, id)
+			}
+			got[id] = true
+		}
+		if len(got) != min(len(want), f.Limit) {
+			t.Fatalf("%+v: %d results, want %d of %d", f, len(got), f.Limit, len(want))
+		}
+	}
+}
+
+func TestExpiryIsToTheSecond(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	l.add(draft{d: "a", expiry: t0 + 100, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{d: "b", expiresAt: t0 + 50, expiry: t0 + 1000, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{d: "c", methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	o.catchUp(t)
+	for _, at := range []struct{ second, live int64 }{{t0 + 49, 3}, {t0 + 50, 2}, {t0 + 99, 2}, {t0 + 100, 1}, {t0 + 5000, 1}} {
+		clk.set(at.second)
+		for _, text := range []string{"", "zel"} {
+			a, err := o.Orders(t.Context(), Query{Text: text})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int64(a.Total) != at.live || int64(len(a.Orders)) != at.live || int64(a.Facets.Fiat["USD"]) != at.live {
+				t.Errorf("at +%d %q: %d orders of %d, want %d", at.second-t0, text, len(a.Orders), a.Total, at.live)
+			}
+		}
+		ids, err := o.Search(t.Context(), nostr.Filter{Search: "zelle"})
+		if err != nil || int64(len(ids)) != at.live {
+			t.Errorf("at +%d: search gives %d (%v), want %d", at.second-t0, len(ids), err, at.live)
+		}
+		o.catchUp(t)
+		a, err := o.Orders(t.Context(), Query{Open: OpenAny})
+		if err != nil || a.Total != 3 {
+			t.Errorf("at +%d: %d orders in all (%v), want 3", at.second-t0, a.Total, err)
+		}
+	}
+}
+
+func TestCursorIsStableUnderInserts(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	for i := range 100 {
+		l.add(draft{d: strconv.Itoa(i), at: t0 + int64(i/10), methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	}
+	o.catchUp(t)
+	for _, sort := range []Sort{SortNewest, SortPremium, SortExpiry} {
+		q := Query{Limit: 7, Sort: sort}
+		seen := map[string]bool{}
+		for n := 0; ; n++ {
+			a, err := o.Orders(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range a.Orders {
+				if seen[r.Order.D] {
+					t.Fatalf("%s: order %s twice", sort, r.Order.D)
+				}
+				seen[r.Order.D] = true
+			}
+			l.add(draft{d: fmt.Sprint(sort, "new", n), at: t0 + 50 - int64(n*4)}.event(), clk.now(), mostro.RoadClient, false)
+			o.catchUp(t)
+			if q.Cursor = a.Next; q.Cursor == "" {
+				break
+			}
+		}
+		for i := range 100 {
+			if !seen[strconv.Itoa(i)] {
+				t.Fatalf("%s: order %d was passed over", sort, i)
+			}
+		}
+	}
+}

@@ -1,0 +1,23 @@
+package indexer
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"testing"
+)
+
+// TestPreview serves the explorer over the captured events for as long as
+// MOSTRODEX_PREVIEW names an address, to be looked at.
+func TestPreview(t *testing.T) {
+	addr := os.Getenv("MOSTRODEX_PREVIEW")
+	if addr == "" {
+		t.Skip("set MOSTRODEX_PREVIEW=127.0.0.1:port to look at the pages")
+	}
+	o := real(t)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(http.Serve(l, o.Handler()))
+}

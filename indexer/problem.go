@@ -1,0 +1,58 @@
+package indexer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// problem is an RFC 9457 problem document. Detail says what to do next.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Param  string `json:"param,omitempty"` // the parameter at fault
+}
+
+func (p *problem) Error() string { return p.Title + ": " + p.Detail }
+
+func refuse(status int, detail string) *problem {
+	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// problemOf is the one place that turns an error into what a client is told.
+// Errors of ours are not shown: they are in the program's log.
+func problemOf(err error) *problem {
+	var p *problem
+	var q *QueryError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &q):
+		p = refuse(http.StatusBadRequest, q.Error())
+		p.Title, p.Param = "Parameter not understood", q.Param
+		return p
+	case errors.Is(err, mostro.ErrNotFound):
+		return refuse(http.StatusNotFound, "Not held here, or deleted by its author.")
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return refuse(http.StatusServiceUnavailable, "The answer took too long. Ask for less, or try again in a moment.")
+	case errors.Is(err, errClosed):
+		return refuse(http.StatusServiceUnavailable, "The index is being rebuilt or shut down. Try again in a moment.")
+	}
+	return refuse(http.StatusInternalServerError, "The index could not answer. The operator finds the reason in the log of the program.")
+}
+
+func (p *problem) write(w http.ResponseWriter) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(p.Status)
+	w.Write(append(body, '\n')) // a client that is gone needs no answer
+}

@@ -1,0 +1,467 @@
+package indexer
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip19"
+)
+
+// Openness says which orders a query is about.
+type Openness uint8
+
+const (
+	// OpenTrue is the live book: unexpired orders, pending ones unless the
+	// query names other statuses.
+	OpenTrue Openness = iota
+	// OpenFalse is what can no longer be taken: other statuses, and whatever
+	// has expired.
+	OpenFalse
+	// OpenAny is both.
+	OpenAny
+)
+
+// Sort is an order of results. Values that an order does not state come last
+// in both directions; ties are broken by address.
+type Sort string
+
+const (
+	SortNewest      Sort = "newest" // created_at, latest first
+	SortOldest      Sort = "oldest"
+	SortPremium     Sort = "premium" // lowest first
+	SortPremiumDesc Sort = "-premium"
+	SortAmount      Sort = "amount" // sats, least first; market price last
+	SortAmountDesc  Sort = "-amount"
+	SortExpiry      Sort = "expiry" // soonest first
+	SortExpiryDesc  Sort = "-expiry"
+)
+
+var sorts = map[Sort]struct {
+	order      int
+	descending bool
+}{
+	SortNewest: {byCreated, true}, SortOldest: {byCreated, false},
+	SortPremium: {byPremium, false}, SortPremiumDesc: {byPremium, true},
+	SortAmount: {byAmount, false}, SortAmountDesc: {byAmount, true},
+	SortExpiry: {byExpiry, false}, SortExpiryDesc: {byExpiry, true},
+}
+
+// Limits of a page.
+const (
+	DefaultLimit = 50
+	MaxLimit     = 500
+)
+
+// Span is a range of numbers, both ends included; nil is open.
+type Span struct{ Min, Max *float64 }
+
+func (s Span) empty() bool { return s.Min == nil && s.Max == nil }
+
+// holds says whether x lies in the span; NaN lies in none.
+func (s Span) holds(x float64) bool {
+	return !math.IsNaN(x) && (s.Min == nil || x >= *s.Min) && (s.Max == nil || x <= *s.Max)
+}
+
+// meets says whether the span and [lo, hi] have a number in common.
+func (s Span) meets(lo, hi float64) bool {
+	return !math.IsNaN(lo) && (s.Min == nil || hi >= *s.Min) && (s.Max == nil || lo <= *s.Max)
+}
+
+// Query is one question to the index, from a URL or from a NIP-50 search.
+// Several values of one field mean any of them; several fields mean all.
+type Query struct {
+	Text       string // words that must all begin a word of the order's text
+	Fiat       []string
+	Side       []mostro.Side
+	Status     []mostro.Status
+	Method     []string // words that must all begin a word of one payment method
+	Platform   []string
+	Instance   []string // public keys in hex
+	Network    []string
+	Amount     Span // sats; orders at market price state none
+	FiatAmount Span // meets the order's range
+	Premium    Span // percent
+	Open       Openness
+	At         time.Time // the book as it was; zero: now
+	Sort       Sort      // "" is SortNewest
+	Limit      int       // 0 is DefaultLimit
+	Cursor     string    // next_cursor of the page before
+
+	since, until uint32 // NIP-50: bounds of created_at; until 0 is none
+}
+
+// QueryError is a parameter that cannot be understood, and what would be.
+type QueryError struct {
+	Param  string
+	Reason string
+}
+
+func (e *QueryError) Error() string { return e.Param + ": " + e.Reason }
+
+// orderParams are the parameters of GET /api/v1/orders.
+var orderParams = []string{"q", "fiat", "side", "status", "method", "platform", "instance", "network", "amount", "fiat_amount", "min_premium", "max_premium", "open", "at", "sort", "limit", "cursor"}
+
+// ParseQuery reads URL parameters. The first one that is unknown or wrong is
+// a *QueryError; an empty value is the same as none.
+func ParseQuery(values url.Values) (Query, error) {
+	q := Query{}
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !slices.Contains(orderParams, name) {
+			return Query{}, &QueryError{name, "unknown parameter; known are " + strings.Join(orderParams, ", ")}
+		}
+		for _, value := range values[name] {
+			if strings.TrimSpace(value) == "" {
+				continue
+			}
+			if len(value) > maxValue {
+				return Query{}, &QueryError{name, fmt.Sprintf("longer than %d bytes", maxValue)}
+			}
+			if err := q.set(name, value); err != nil {
+				return Query{}, &QueryError{name, err.Error()}
+			}
+		}
+	}
+	if q.Cursor != "" {
+		if _, err := q.after(); err != nil {
+			return Query{}, &QueryError{"cursor", "not a cursor of this list and sort; start again without it"}
+		}
+	}
+	return q, nil
+}
+
+// maxValue bounds one parameter, maxValues the values of one field.
+const (
+	maxValue  = 1024
+	maxValues = 100
+)
+
+// set takes one parameter. Lists may be given with commas or by repeating.
+func (q *Query) set(name, value string) error {
+	value = strings.TrimSpace(value)
+	switch name {
+	case "q":
+		q.Text = strings.TrimSpace(q.Text + " " + value)
+	case "fiat":
+		return addAll(&q.Fiat, value, func(s string) (string, error) { return strings.ToUpper(s), nil })
+	case "side":
+		return addAll(&q.Side, value, func(s string) (mostro.Side, error) {
+			if side := mostro.Side(strings.ToLower(s)); side == mostro.SideBuy || side == mostro.SideSell {
+				return side, nil
+			}
+			return "", fmt.Errorf("%q is not buy or sell", s)
+		})
+	case "status":
+		return addAll(&q.Status, value, func(s string) (mostro.Status, error) {
+			status := mostro.Status(strings.ToLower(s))
+			if status != "" && slices.Contains(statuses[:], status) {
+				return status, nil
+			}
+			return "", fmt.Errorf("%q is not pending, in-progress, success, canceled, expired or gone", s)
+		})
+	case "method":
+		if len(words(nil, value)) == 0 {
+			return fmt.Errorf("%q has no letters or digits", value)
+		}
+		if len(q.Method) >= maxValues {
+			return fmt.Errorf("more than %d values", maxValues)
+		}
+		q.Method = append(q.Method, value)
+	case "platform":
+		return addAll(&q.Platform, value, func(s string) (string, error) { return strings.ToLower(s), nil })
+	case "network":
+		return addAll(&q.Network, value, func(s string) (string, error) { return strings.ToLower(s), nil })
+	case "instance":
+		return addAll(&q.Instance, value, ParsePubkey)
+	case "amount":
+		return q.Amount.parse(value)
+	case "fiat_amount":
+		return q.FiatAmount.parse(value)
+	case "min_premium", "max_premium":
+		d, err := mostro.ParseDecimal(value)
+		if err != nil {
+			return fmt.Errorf("%q is not a decimal number of percent, such as -1.5", value)
+		}
+		f := d.Float()
+		if name == "min_premium" {
+			q.Premium.Min = &f
+		} else {
+			q.Premium.Max = &f
+		}
+	case "premium":
+		return q.Premium.parse(value)
+	case "open":
+		switch strings.ToLower(value) {
+		case "true":
+			q.Open = OpenTrue
+		case "false":
+			q.Open = OpenFalse
+		case "any":
+			q.Open = OpenAny
+		default:
+			return fmt.Errorf("%q is not true, false or any", value)
+		}
+	case "at":
+		at, err := parseTime(value)
+		if err != nil {
+			return err
+		}
+		q.At = at
+	case "sort":
+		if _, ok := sorts[Sort(value)]; !ok {
+			return fmt.Errorf("%q is not newest, oldest, premium, -premium, amount, -amount, expiry or -expiry", value)
+		}
+		q.Sort = Sort(value)
+	case "limit":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > MaxLimit {
+			return fmt.Errorf("%q is not a whole number from 1 to %d", value, MaxLimit)
+		}
+		q.Limit = n
+	case "cursor":
+		q.Cursor = value
+	}
+	return nil
+}
+
+func addAll[T comparable](to *[]T, value string, parse func(string) (T, error)) error {
+	for one := range strings.SplitSeq(value, ",") {
+		if one = strings.TrimSpace(one); one == "" {
+			continue
+		}
+		v, err := parse(one)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(*to, v) {
+			continue
+		}
+		if len(*to) >= maxValues {
+			return fmt.Errorf("more than %d values", maxValues)
+		}
+		*to = append(*to, v)
+	}
+	return nil
+}
+
+// ParsePubkey reads a public key in hex or as npub.
+func ParsePubkey(s string) (string, error) {
+	if strings.HasPrefix(s, "npub1") {
+		if prefix, key, err := nip19.Decode(s); err == nil && prefix == "npub" {
+			if hex, ok := key.(string); ok {
+				return hex, nil
+			}
+		}
+	}
+	if s = strings.ToLower(s); nostr.IsValid32ByteHex(s) {
+		return s, nil
+	}
+	return "", fmt.Errorf("%q is not a public key of 64 hex digits or an npub", s)
+}
+
+func parseTime(s string) (time.Time, error) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 0 && n < never {
+		return time.Unix(n, 0).UTC(), nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil && t.Unix() > 0 && t.Unix() < never {
+		return t.UTC(), nil
+	}
+	return time.Time{}, fmt.Errorf("%q is not a time in unix seconds or RFC 3339", s)
+}
+
+// parse reads 100, 100-500, 100-, 100..500, ..500, -5--2, >100, >=100, <500
+// and <=500. "-2" is minus two.
+func (s *Span) parse(value string) error {
+	number := func(text string) (*float64, error) {
+		d, err := mostro.ParseDecimal(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a number, a range such as 1000-50000, or a bound such as >1000 or <=50000", value)
+		}
+		f := d.Float()
+		return &f, nil
+	}
+	var err error
+	switch {
+	case strings.HasPrefix(value, ">="):
+		s.Min, err = number(value[2:])
+	case strings.HasPrefix(value, "<="):
+		s.Max, err = number(value[2:])
+	case strings.HasPrefix(value, ">"):
+		if s.Min, err = number(value[1:]); err == nil {
+			f := math.Nextafter(*s.Min, math.Inf(1))
+			s.Min = &f
+		}
+	case strings.HasPrefix(value, "<"):
+		if s.Max, err = number(value[1:]); err == nil {
+			f := math.Nextafter(*s.Max, math.Inf(-1))
+			s.Max = &f
+		}
+	case strings.Contains(value, ".."):
+		lo, hi, _ := strings.Cut(value, "..")
+		err = s.ends(lo, hi, number)
+	case strings.LastIndexByte(value, '-') > 0:
+		// The dash that parts the ends is the first one behind a digit.
+		at := strings.IndexByte(value[1:], '-') + 1
+		err = s.ends(value[:at], value[at+1:], number)
+	default:
+		if s.Min, err = number(value); err == nil {
+			s.Max = s.Min
+		}
+	}
+	if err != nil {
+		*s = Span{}
+		return err
+	}
+	if s.Min != nil && s.Max != nil && *s.Min > *s.Max {
+		*s = Span{}
+		return fmt.Errorf("%q is a range whose end is below its beginning", value)
+	}
+	return nil
+}
+
+func (s *Span) ends(lo, hi string, number func(string) (*float64, error)) (err error) {
+	if strings.TrimSpace(lo) == "" && strings.TrimSpace(hi) == "" {
+		_, err = number("")
+		return err
+	}
+	if strings.TrimSpace(lo) != "" {
+		if s.Min, err = number(lo); err != nil {
+			return err
+		}
+	}
+	if strings.TrimSpace(hi) != "" {
+		s.Max, err = number(hi)
+	}
+	return err
+}
+
+// searchKeys are the NIP-50 extensions, each with the parameter it means.
+var searchKeys = map[string]string{
+	"fiat": "fiat", "side": "side", "method": "method", "pm": "method", "amount": "amount", "fiat_amount": "fiat_amount",
+	"premium": "premium", "status": "status", "instance": "instance", "mostro": "instance", "platform": "platform", "network": "network",
+}
+
+// ParseSearch reads a NIP-50 search string: words, and key:value extensions
+// whose value may be quoted. Unknown keys are ignored, as NIP-50 asks; a known
+// key whose value makes no sense matches nothing, and none is true.
+func ParseSearch(search string) (q Query, none bool) {
+	q.Open = OpenAny
+	var text []string
+	for _, token := range splitSearch(search) {
+		key, value, isPair := strings.Cut(token.text, ":")
+		if token.quoted || !isPair || key == "" || strings.HasPrefix(value, "//") {
+			text = append(text, token.text)
+			continue
+		}
+		name, known := searchKeys[strings.ToLower(key)]
+		if !known {
+			continue
+		}
+		value = strings.TrimSpace(strings.Trim(value, `"`))
+		if value == "" {
+			continue
+		}
+		if err := q.set(name, value); err != nil {
+			none = true
+		}
+	}
+	q.Text = strings.Join(text, " ")
+	return q, none
+}
+
+type searchToken struct {
+	text   string
+	quoted bool // begins with a quote: words, whatever colons they hold
+}
+
+// splitSearch parts a search string at spaces outside of double quotes.
+func splitSearch(s string) []searchToken {
+	if len(s) > maxSearch {
+		s = s[:maxSearch]
+	}
+	var out []searchToken
+	var b strings.Builder
+	inQuotes, begun, quoted := false, false, false
+	flush := func() {
+		if begun {
+			out = append(out, searchToken{b.String(), quoted})
+		}
+		b.Reset()
+		begun, quoted = false, false
+	}
+	for _, r := range s {
+		switch {
+		case r == '"':
+			if !begun {
+				quoted = true
+			}
+			begun = true
+			inQuotes = !inQuotes
+		case !inQuotes && (r == ' ' || r == '\t' || r == '\n' || r == '\r'):
+			flush()
+		default:
+			begun = true
+			b.WriteRune(r)
+		}
+	}
+	flush()
+	return out
+}
+
+// maxSearch bounds a NIP-50 search string; what is behind is not read.
+const maxSearch = 4096
+
+// mark is a position in a sorted list: the sort key and the order's Key.
+type mark struct {
+	key uint64
+	id  Key
+}
+
+func (q *Query) sort() Sort {
+	if q.Sort == "" {
+		return SortNewest
+	}
+	return q.Sort
+}
+
+func (q *Query) limit() int {
+	if q.Limit <= 0 {
+		return DefaultLimit
+	}
+	return min(q.Limit, MaxLimit)
+}
+
+// cursorAt makes the cursor that goes on behind m.
+func (q *Query) cursorAt(m mark) string {
+	b := append([]byte{1}, q.sort()...)
+	b = append(b, 0)
+	b = binary.BigEndian.AppendUint64(b, m.key)
+	return base64.RawURLEncoding.EncodeToString(append(b, m.id[:]...))
+}
+
+// after reads Cursor; nil where there is none.
+func (q *Query) after() (*mark, error) {
+	if q.Cursor == "" {
+		return nil, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(q.Cursor)
+	head := append(append([]byte{1}, q.sort()...), 0)
+	if err != nil || len(b) != len(head)+8+len(Key{}) || string(b[:len(head)]) != string(head) {
+		return nil, &QueryError{"cursor", "not a cursor of this list"}
+	}
+	b = b[len(head):]
+	return &mark{binary.BigEndian.Uint64(b), Key(b[8:])}, nil
+}

@@ -1,0 +1,402 @@
+package indexer
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Version is one version of an order: what its event says, and what we
+// witnessed of its arrival.
+type Version struct {
+	Seq        uint64
+	ReceivedAt time.Time
+	Source     mostro.Source
+	Archived   bool // history when it arrived; never served live
+	// Withdrawn is an event at an order's address that is no order: the
+	// order it replaced is not on offer any more.
+	Withdrawn bool
+	Order     mostro.Order
+}
+
+// Record is an order as the book holds it: its newest version, and what its
+// versions add up to.
+type Record struct {
+	Version
+	FirstSeenAt time.Time // when we received its first version
+	Versions    int
+}
+
+// Key is the identity of an order inside the book: the first half of the
+// SHA-256 of its address, "38383:<pubkey>:<d>". An address may be long and is
+// the author's choice; no author can make two that meet here.
+type Key [16]byte
+
+func keyOf(address string) Key {
+	sum := sha256.Sum256([]byte(address))
+	return Key(sum[:16])
+}
+
+func addressOf(pubkey, d string) string { return "38383:" + pubkey + ":" + d }
+
+// newer says whether version a replaces version b (NIP-01).
+func newer(a, b *Version) bool {
+	if a.Order.CreatedAt != b.Order.CreatedAt {
+		return a.Order.CreatedAt > b.Order.CreatedAt
+	}
+	return a.Order.EventID < b.Order.EventID
+}
+
+// never is the deadline of what does not expire.
+const never = math.MaxUint32
+
+// endsAt is the second at which a version stops being on offer or, once it is
+// not pending, stops being served: the end of its take window, or its NIP-40
+// expiration.
+func (v *Version) endsAt() uint32 {
+	end := v.Order.Expiration
+	if v.Order.Status == mostro.StatusPending && v.Order.ExpiresAt > 0 && (end == 0 || v.Order.ExpiresAt < end) {
+		end = v.Order.ExpiresAt
+	}
+	if end <= 0 || end >= never {
+		return never
+	}
+	return uint32(end)
+}
+
+// deadline is the second at which a version leaves the live book; 0 when it
+// was never in it.
+func (v *Version) deadline() uint32 {
+	if v.Archived || v.Withdrawn {
+		return 0
+	}
+	return v.endsAt()
+}
+
+func (v *Version) liveAt(now time.Time) bool {
+	return v.deadline() == never || int64(v.deadline()) > now.Unix()
+}
+
+// recordFormat is bumped when the encoding below changes; the book of another
+// format is rebuilt.
+const recordFormat = 1
+
+var errRecord = errors.New("damaged record")
+
+// pack writes a record: fixed order, lengths before texts.
+func (r *Record) pack(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, r.deadline())
+	dst = binary.AppendVarint(dst, r.FirstSeenAt.UnixMilli())
+	dst = binary.AppendUvarint(dst, uint64(r.Versions))
+	return r.Version.pack(dst)
+}
+
+func (v *Version) pack(dst []byte) []byte {
+	text := func(s string) {
+		dst = binary.AppendUvarint(dst, uint64(len(s)))
+		dst = append(dst, s...)
+	}
+	whole := func(n *int64) {
+		if n == nil {
+			dst = append(dst, 0)
+			return
+		}
+		dst = binary.AppendVarint(append(dst, 1), *n)
+	}
+	decimal := func(d *mostro.Decimal) {
+		if d == nil {
+			text("")
+			return
+		}
+		text(d.String())
+	}
+	texts := func(all []string) {
+		dst = binary.AppendUvarint(dst, uint64(len(all)))
+		for _, s := range all {
+			text(s)
+		}
+	}
+	o := &v.Order
+	dst = binary.AppendUvarint(dst, v.Seq)
+	dst = binary.AppendVarint(dst, v.ReceivedAt.UnixMilli())
+	var flags byte
+	if v.Archived {
+		flags |= 1
+	}
+	if v.Withdrawn {
+		flags |= 2
+	}
+	dst = append(dst, flags, byte(v.Source.Road))
+	text(v.Source.Relay)
+	dst = appendHex(dst, o.EventID)
+	dst = appendHex(dst, o.Pubkey)
+	text(o.D)
+	dst = binary.AppendVarint(dst, int64(o.CreatedAt))
+	text(o.Platform)
+	text(o.InstanceName)
+	text(string(o.Side))
+	text(string(o.Status))
+	text(o.RawStatus)
+	text(o.Fiat)
+	decimal(o.FiatAmount.Min)
+	decimal(o.FiatAmount.Max)
+	whole(o.AmountSats)
+	decimal(o.PremiumPct)
+	texts(o.Methods)
+	text(o.Network)
+	texts(o.Layers)
+	if r := o.MakerRating; r == nil {
+		dst = append(dst, 0)
+	} else {
+		dst = append(dst, 1)
+		if r.Mean == nil {
+			dst = append(dst, 0)
+		} else {
+			dst = binary.BigEndian.AppendUint64(append(dst, 1), math.Float64bits(*r.Mean))
+		}
+		dst = binary.BigEndian.AppendUint64(dst, math.Float64bits(r.Max))
+		whole(r.Reviews)
+		whole(r.Days)
+	}
+	text(o.MakerName)
+	if o.Bond == nil {
+		dst = append(dst, 0)
+	} else {
+		dst = append(dst, 1)
+		whole(o.Bond.Sats)
+		decimal(o.Bond.Percent)
+	}
+	text(o.Geohash)
+	dst = binary.AppendVarint(dst, int64(o.PublishedAt))
+	dst = binary.AppendVarint(dst, int64(o.ExpiresAt))
+	dst = binary.AppendVarint(dst, int64(o.Expiration))
+	text(o.Link)
+	text(o.Description)
+	return dst
+}
+
+// appendHex writes 64 hex digits as 32 bytes. The relay admits no other ids
+// and keys.
+func appendHex(dst []byte, s string) []byte {
+	var raw [32]byte
+	hex.Decode(raw[:], []byte(s)) //nolint:errcheck // what is no hex was refused before it was logged
+	return append(dst, raw[:]...)
+}
+
+// unpacker reads what pack wrote. After the first damage everything reads as
+// zero and damaged stays set.
+type unpacker struct {
+	rest    []byte
+	damaged bool
+}
+
+func (u *unpacker) bytes(n uint64) []byte {
+	if n > uint64(len(u.rest)) {
+		u.damaged, u.rest = true, nil
+		return nil
+	}
+	out := u.rest[:n]
+	u.rest = u.rest[n:]
+	return out
+}
+
+func (u *unpacker) uvarint() uint64 {
+	n, size := binary.Uvarint(u.rest)
+	if size <= 0 {
+		u.damaged, u.rest = true, nil
+		return 0
+	}
+	u.rest = u.rest[size:]
+	return n
+}
+
+func (u *unpacker) varint() int64 {
+	n, size := binary.Varint(u.rest)
+	if size <= 0 {
+		u.damaged, u.rest = true, nil
+		return 0
+	}
+	u.rest = u.rest[size:]
+	return n
+}
+
+func (u *unpacker) byte() byte {
+	if b := u.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (u *unpacker) text() string { return string(u.bytes(u.uvarint())) }
+
+func (u *unpacker) float() float64 {
+	if b := u.bytes(8); b != nil {
+		return math.Float64frombits(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (u *unpacker) hex() string { return hex.EncodeToString(u.bytes(32)) }
+
+func (u *unpacker) whole() *int64 {
+	if u.byte() == 0 {
+		return nil
+	}
+	n := u.varint()
+	return &n
+}
+
+func (u *unpacker) decimal() *mostro.Decimal {
+	s := u.text()
+	if s == "" {
+		return nil
+	}
+	d, err := mostro.ParseDecimal(s)
+	if err != nil {
+		u.damaged = true
+		return nil
+	}
+	return &d
+}
+
+func (u *unpacker) texts() []string {
+	n := u.uvarint()
+	if n == 0 || n > uint64(len(u.rest)) {
+		u.damaged = u.damaged || n > 0
+		return nil
+	}
+	out := make([]string, n)
+	for i := range out {
+		out[i] = u.text()
+	}
+	return out
+}
+
+func unpackRecord(b []byte) (*Record, error) {
+	u := &unpacker{rest: b}
+	u.bytes(4) // the deadline, for those who read no further
+	r := &Record{FirstSeenAt: time.UnixMilli(u.varint()).UTC(), Versions: int(u.uvarint())}
+	u.version(&r.Version)
+	if u.damaged || len(u.rest) > 0 {
+		return nil, errRecord
+	}
+	return r, nil
+}
+
+func unpackVersion(b []byte) (*Version, error) {
+	u, v := &unpacker{rest: b}, &Version{}
+	u.version(v)
+	if u.damaged || len(u.rest) > 0 {
+		return nil, errRecord
+	}
+	return v, nil
+}
+
+func (u *unpacker) version(v *Version) {
+	o := &v.Order
+	v.Seq = u.uvarint()
+	v.ReceivedAt = time.UnixMilli(u.varint()).UTC()
+	flags := u.byte()
+	v.Archived, v.Withdrawn = flags&1 != 0, flags&2 != 0
+	v.Source.Road = mostro.Road(u.byte())
+	v.Source.Relay = u.text()
+	o.EventID, o.Pubkey, o.D = u.hex(), u.hex(), u.text()
+	o.CreatedAt = nostr.Timestamp(u.varint())
+	o.Platform, o.InstanceName = u.text(), u.text()
+	o.Side, o.Status, o.RawStatus = mostro.Side(u.text()), mostro.Status(u.text()), u.text()
+	o.Fiat = u.text()
+	o.FiatAmount.Min, o.FiatAmount.Max = u.decimal(), u.decimal()
+	o.AmountSats = u.whole()
+	o.PremiumPct = u.decimal()
+	o.Methods = u.texts()
+	o.Network = u.text()
+	o.Layers = u.texts()
+	if u.byte() == 1 {
+		r := &mostro.MakerRating{}
+		if u.byte() == 1 {
+			mean := u.float()
+			r.Mean = &mean
+		}
+		r.Max = u.float()
+		r.Reviews, r.Days = u.whole(), u.whole()
+		o.MakerRating = r
+	}
+	o.MakerName = u.text()
+	if u.byte() == 1 {
+		o.Bond = &mostro.Bond{Sats: u.whole(), Percent: u.decimal()}
+	}
+	o.Geohash = u.text()
+	o.PublishedAt = nostr.Timestamp(u.varint())
+	o.ExpiresAt = nostr.Timestamp(u.varint())
+	o.Expiration = nostr.Timestamp(u.varint())
+	o.Link, o.Description = u.text(), u.text()
+}
+
+// Keys of book/. The first byte names the keyspace.
+const (
+	keyMeta     = 'm' // name -> value
+	keyHead     = 'h' // order key -> record with the newest version
+	keyOlder    = 'v' // order key, created_at, inverted id -> an older version; the last is the newest of them
+	keyByID     = 'e' // event id -> order key, for deletions by id
+	keyNoID     = 't' // event id, author -> deleted by that author
+	keyNoAddr   = 'u' // order key -> its author deleted it, up to this created_at
+	keyAuthor   = 'i' // pubkey -> what an author says of itself
+	keyDispute  = 'd' // dispute key -> newest state
+	keyAffected = 'x' // seq of a deletion -> the addresses that it changed
+)
+
+func headKey(k Key) []byte { return append([]byte{keyHead}, k[:]...) }
+
+// olderKey sorts the versions of an order from oldest to newest: by
+// created_at, and of equal ones the lowest id last.
+func olderKey(k Key, o *mostro.Order) []byte {
+	out := append([]byte{keyOlder}, k[:]...)
+	out = binary.BigEndian.AppendUint64(out, uint64(o.CreatedAt))
+	id := appendHex(nil, o.EventID)
+	for _, b := range id {
+		out = append(out, ^b)
+	}
+	return out
+}
+
+func idKey(space byte, id string, more ...string) []byte {
+	out := appendHex([]byte{space}, id)
+	for _, m := range more {
+		out = appendHex(out, m)
+	}
+	return out
+}
+
+func metaKey(name string) []byte { return append([]byte{keyMeta}, name...) }
+
+// splitAddress takes "38383:<pubkey>:<d>" apart.
+func splitAddress(address string) (pubkey, d string, err error) {
+	kind, rest, ok := strings.Cut(address, ":")
+	pubkey, d, ok2 := strings.Cut(rest, ":")
+	if !ok || !ok2 || kind != "38383" || !nostr.IsValid32ByteHex(pubkey) {
+		return "", "", fmt.Errorf("%q is not the address of an order", address)
+	}
+	return pubkey, d, nil
+}
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }
+
+// timeValue and readTime are how tombstones hold a created_at.
+func timeValue(t nostr.Timestamp) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(max(0, t)))
+}
+
+func readTime(b []byte) int64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(b))
+}

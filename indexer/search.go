@@ -1,0 +1,631 @@
+package indexer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/blevesearch/bleve/v2"
+	"github.com/blevesearch/bleve/v2/analysis"
+	"github.com/blevesearch/bleve/v2/document"
+	"github.com/blevesearch/bleve/v2/index/scorch"
+	"github.com/blevesearch/bleve/v2/mapping"
+	"github.com/blevesearch/bleve/v2/search"
+	"github.com/blevesearch/bleve/v2/search/query"
+	index "github.com/blevesearch/bleve_index_api"
+)
+
+// The fields of a search document. A live order has the first three: what
+// else is asked of it the shelf answers. An order that is not live has all.
+const (
+	fieldText     = "t" // folded words, each once
+	fieldFiat     = "f"
+	fieldAuthor   = "a"
+	fieldGone     = "g" // "1"
+	fieldStatus   = "s"
+	fieldSide     = "k"
+	fieldPlatform = "p"
+	fieldNetwork  = "n"
+	fieldMethod   = "m" // folded, whole
+	fieldFiatMin  = "lo"
+	fieldFiatMax  = "hi"
+	fieldKey      = "id" // the order's Key: breaks ties as the shelf does
+	// Values to sort and to take ranges of, as 16 hex digits of their sort
+	// key: one term a value, where Bleve's numbers would cost sixteen.
+	fieldCreated = "sc"
+	fieldPremium = "sp"
+	fieldAmount  = "sa"
+	fieldExpiry  = "se"
+)
+
+var sortFields = [numOrders]string{byCreated: fieldCreated, byPremium: fieldPremium, byAmount: fieldAmount, byExpiry: fieldExpiry}
+
+// Options of fields: never stored, no positions, no frequencies. What is
+// sorted or counted keeps its values by document.
+const (
+	lean    = index.IndexField | index.SkipFreqNorm
+	counted = lean | index.DocValues
+)
+
+// searchFormat is bumped when fields change; an index of another format is
+// rebuilt.
+const searchFormat = "2"
+
+// searchIndex is the Bleve index in dir/search. One goroutine writes, any
+// number read. It is disposable: its cursor rides in the batches, so whatever
+// a crash takes away is read from the log again.
+type searchIndex struct {
+	dir  string
+	life sync.RWMutex // held for reading by whoever uses idx; for writing to replace it
+	idx  bleve.Index
+
+	state  searchState   // as of the last batch; owned by the writer
+	cursor atomic.Uint64 // state.cursor, for anyone
+}
+
+// oneWorker keeps Bleve to one thread of analysis: ingest comes first.
+var oneWorker = sync.OnceFunc(func() { bleve.Config.SetAnalysisQueueSize(1) })
+
+func openSearch(dir string) (*searchIndex, error) {
+	oneWorker()
+	s := &searchIndex{dir: filepath.Join(dir, "search")}
+	return s, s.open()
+}
+
+var runtimeConfig = map[string]any{"unsafe_batch": true} // a batch need not be on disk when it returns
+
+func (s *searchIndex) open() error {
+	idx, err := bleve.OpenUsing(s.dir, runtimeConfig)
+	if errors.Is(err, bleve.ErrorIndexPathDoesNotExist) {
+		idx, err = bleve.NewUsing(s.dir, leanMapping(), scorch.Name, scorch.Name, runtimeConfig)
+	}
+	if err != nil {
+		return fmt.Errorf("open search: %w", err)
+	}
+	s.idx, s.state = idx, searchState{}
+	format, err := idx.GetInternal([]byte("format"))
+	if err == nil && format != nil && string(format) != searchFormat {
+		err = errors.New("index of another format")
+	}
+	if err == nil && format != nil {
+		err = s.readState()
+	}
+	if err != nil {
+		idx.Close()
+		s.idx = nil
+		return fmt.Errorf("open search: %w", err)
+	}
+	s.cursor.Store(s.state.cursor)
+	return nil
+}
+
+func (s *searchIndex) readState() error {
+	raw, err := s.idx.GetInternal([]byte("cursor"))
+	if err != nil || len(raw) < 16 {
+		return err
+	}
+	s.state = searchState{binary.BigEndian.Uint64(raw), int64(binary.BigEndian.Uint64(raw[8:])), string(raw[16:])}
+	return nil
+}
+
+// leanMapping maps nothing: documents come with their fields made.
+func leanMapping() *mapping.IndexMappingImpl {
+	m := bleve.NewIndexMapping()
+	m.DefaultMapping = bleve.NewDocumentDisabledMapping()
+	return m
+}
+
+func (s *searchIndex) close() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.idx == nil {
+		return nil
+	}
+	err := s.idx.Close()
+	s.idx = nil
+	return err
+}
+
+// reset deletes the index and begins a new one.
+func (s *searchIndex) reset() error {
+	s.life.Lock()
+	defer s.life.Unlock()
+	return s.replace(func() error { return nil })
+}
+
+// replace closes and deletes the index, lets put bring another and opens that.
+// The caller holds life.
+func (s *searchIndex) replace(put func() error) error {
+	if s.idx != nil {
+		s.idx.Close() // its state is thrown away
+		s.idx = nil
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return err
+	}
+	if err := put(); err != nil {
+		return err
+	}
+	return s.open()
+}
+
+// spaced takes words apart that were joined by spaces.
+type spaced struct{}
+
+// Analyze gives one token a word.
+func (spaced) Analyze(b []byte) analysis.TokenStream {
+	var out analysis.TokenStream
+	pos := 1
+	for start := 0; start < len(b); pos++ {
+		end := start
+		for end < len(b) && b[end] != ' ' {
+			end++
+		}
+		out = append(out, &analysis.Token{Term: b[start:end], Start: start, End: end, Position: pos})
+		start = end + 1
+	}
+	return out
+}
+
+// fill makes the fields of a document.
+func (d *searchDoc) fill(doc *document.Document) {
+	o := &d.v.Order
+	add := func(field, value string, options index.FieldIndexingOptions) {
+		if value != "" {
+			doc.AddField(document.NewTextFieldCustom(field, nil, []byte(value), options, nil))
+		}
+	}
+	doc.AddField(document.NewTextFieldCustom(fieldText, nil, []byte(textOf(o)), lean, spaced{}))
+	add(fieldAuthor, o.Pubkey, lean)
+	if !d.gone {
+		add(fieldFiat, o.Fiat, lean)
+		return
+	}
+	add(fieldGone, "1", lean)
+	add(fieldFiat, o.Fiat, counted)
+	add(fieldStatus, cmpOr(string(o.Status), noStatus), counted)
+	add(fieldSide, string(o.Side), counted)
+	add(fieldPlatform, o.Platform, counted)
+	add(fieldNetwork, o.Network, lean)
+	add(fieldKey, hex.EncodeToString(d.key[:]), counted)
+	var seen []string
+	for _, m := range o.Methods {
+		if folded := Fold(m); !slices.Contains(seen, folded) {
+			seen = append(seen, folded)
+			add(fieldMethod, folded, counted)
+		}
+	}
+	for order, field := range sortFields {
+		q := Query{Sort: map[int]Sort{byCreated: SortNewest, byPremium: SortPremium, byAmount: SortAmount, byExpiry: SortExpiry}[order]}
+		if m := q.markOf(d.key, d.v); m.key != unknownKey {
+			add(field, hexKey(m.key), counted)
+		}
+	}
+	if lo, hi := rangeOf(o.FiatAmount); !math.IsNaN(lo) {
+		add(fieldFiatMin, hexKey(floatKey(lo)), lean)
+		add(fieldFiatMax, hexKey(floatKey(hi)), lean)
+	}
+}
+
+// write puts documents and the state into the index in one batch.
+func (s *searchIndex) write(docs []searchDoc, st searchState) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.idx == nil {
+		return errClosed
+	}
+	b := s.idx.NewBatch()
+	for i := range docs {
+		if docs[i].v == nil {
+			b.Delete(docs[i].address)
+			continue
+		}
+		doc := document.NewDocument(docs[i].address)
+		docs[i].fill(doc)
+		if err := b.IndexAdvanced(doc); err != nil {
+			return err
+		}
+	}
+	b.SetInternal([]byte("format"), []byte(searchFormat))
+	b.SetInternal([]byte("cursor"), st.value())
+	if err := s.idx.Batch(b); err != nil {
+		return fmt.Errorf("search batch: %w", err)
+	}
+	s.state = st
+	s.cursor.Store(st.cursor)
+	return nil
+}
+
+// builderMapping hands documents that are made already to Bleve's builder.
+type builderMapping struct{ *mapping.IndexMappingImpl }
+
+// MapDocument takes a *searchDoc.
+func (builderMapping) MapDocument(doc *document.Document, data any) error {
+	d, ok := data.(*searchDoc)
+	if !ok {
+		return fmt.Errorf("search builder was given %T", data)
+	}
+	d.fill(doc)
+	return nil
+}
+
+// build replaces the index by one made offline: docs calls add once for each
+// order. The index answers nothing until it is done.
+func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searchState) error {
+	next := s.dir + ".new"
+	if err := os.RemoveAll(next); err != nil {
+		return err
+	}
+	defer os.RemoveAll(next)
+	if err := os.MkdirAll(filepath.Dir(next), 0o700); err != nil {
+		return err
+	}
+	parts, err := os.MkdirTemp(filepath.Dir(next), "search.parts")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(parts)
+	b, err := bleve.NewBuilder(next, builderMapping{leanMapping()}, map[string]any{"batchSize": 5000, "mergeMax": 20, "buildPathPrefix": parts})
+	if err != nil {
+		return fmt.Errorf("build search: %w", err)
+	}
+	n := 0
+	err = docs(func(d searchDoc) error {
+		n++
+		return b.Index(d.address, &d)
+	})
+	if err != nil {
+		return err // the builder's files go with parts
+	}
+	if n > 0 { // the builder cannot close without a document
+		if err := b.Close(); err != nil {
+			return fmt.Errorf("build search: %w", err)
+		}
+	}
+	s.life.Lock()
+	err = s.replace(func() error {
+		if n == 0 {
+			return nil
+		}
+		return os.Rename(next, s.dir)
+	})
+	s.life.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.write(nil, st)
+}
+
+// wordQuery is the Bleve query for words: each must begin a word of the text,
+// or name the currency, or the instance. Whole words count more.
+func wordQuery(all []word) []query.Query {
+	var out []query.Query
+	term := func(field, value string, boost float64) query.Query {
+		t := query.NewTermQuery(value)
+		t.SetField(field)
+		t.SetBoost(boost)
+		return t
+	}
+	for _, w := range all {
+		prefix := query.NewPrefixQuery(w.text)
+		prefix.SetField(fieldText)
+		prefix.SetBoost(1)
+		any := []query.Query{prefix, term(fieldText, w.text, 3)}
+		for _, code := range w.codes {
+			any = append(any, term(fieldFiat, code, 1))
+		}
+		for _, a := range w.authors {
+			any = append(any, term(fieldAuthor, a, 0.5))
+		}
+		out = append(out, query.NewDisjunctionQuery(any))
+	}
+	return out
+}
+
+// live gives every live order's document that answers the words, in no order.
+// Without scores it is several times quicker.
+func (s *searchIndex) live(ctx context.Context, all []word, scores bool) (hits []textHit, err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.idx == nil {
+		return nil, errClosed
+	}
+	low, err := s.idx.Advanced()
+	if err != nil {
+		return nil, err
+	}
+	reader, err := low.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	gone := query.NewTermQuery("1")
+	gone.SetField(fieldGone)
+	options := search.SearcherOptions{}
+	if !scores {
+		options.Score = "none"
+	}
+	searcher, err := query.NewBooleanQuery(wordQuery(all), nil, []query.Query{gone}).Searcher(ctx, reader, s.idx.Mapping(), options)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, searcher.Close()) }()
+	sc := &search.SearchContext{DocumentMatchPool: search.NewDocumentMatchPool(searcher.DocumentMatchPoolSize()+1, 0), IndexReader: reader}
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		m, err := searcher.Next(sc)
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			return hits, nil
+		}
+		id, err := reader.ExternalID(m.IndexInternalID)
+		if err != nil {
+			return nil, err
+		}
+		hits = append(hits, textHit{keyOf(id), m.Score})
+		sc.DocumentMatchPool.Put(m)
+	}
+}
+
+// past answers a query over the orders that are not live: a page of hits
+// behind after, the exact number of all, and their facets.
+func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mark, limit int) (hits []hit, total int, facets Facets, err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	facets = newFacets()
+	if s.idx == nil {
+		return nil, 0, facets, errClosed
+	}
+	must, err := s.conditions(q)
+	if err != nil || must == nil {
+		return nil, 0, facets, err
+	}
+	must = append(must, wordQuery(all)...)
+	req := bleve.NewSearchRequestOptions(query.NewConjunctionQuery(must), limit, 0, false)
+	req.Score = "none"
+	how := sorts[q.sort()]
+	req.SortByCustom(search.SortOrder{
+		&search.SortField{Field: sortFields[how.order], Desc: how.descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
+		&search.SortField{Field: fieldKey, Desc: how.descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
+	})
+	if after != nil {
+		key := hexKey(after.key)
+		if after.key == unknownKey {
+			key = search.HighTerm
+			if how.descending {
+				key = search.LowTerm
+			}
+		}
+		req.SearchAfter = []string{key, hex.EncodeToString(after.id[:])}
+	}
+	named := []struct {
+		field string
+		to    map[string]int
+		size  int
+	}{{fieldFiat, facets.Fiat, 1000}, {fieldSide, facets.Side, 10}, {fieldStatus, facets.Status, 20}, {fieldPlatform, facets.Platform, 1000}, {fieldMethod, facets.Method, maxMethodFacets}}
+	for _, f := range named {
+		req.AddFacet(f.field, bleve.NewFacetRequest(f.field, f.size))
+	}
+	res, err := s.idx.SearchInContext(ctx, req)
+	if err != nil {
+		return nil, 0, facets, err
+	}
+	for _, f := range named {
+		if r := res.Facets[f.field]; r != nil && r.Terms != nil {
+			for _, t := range r.Terms.Terms() {
+				if t.Term != noStatus {
+					f.to[t.Term] = t.Count
+				}
+			}
+		}
+	}
+	for _, m := range res.Hits {
+		h := hit{mark{key: unknownKey, id: keyOf(m.ID)}}
+		if len(m.Sort[0]) == 16 {
+			raw, err := hex.DecodeString(m.Sort[0])
+			if err == nil {
+				h.key = binary.BigEndian.Uint64(raw)
+			}
+		}
+		hits = append(hits, h)
+	}
+	return hits, int(res.Total), facets, nil
+}
+
+// conditions are the Bleve queries for all of q but its words; nil when
+// nothing can match.
+func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
+	var must []query.Query
+	anyOf := func(field string, values ...string) {
+		var any []query.Query
+		for _, v := range values {
+			t := query.NewTermQuery(v)
+			t.SetField(field)
+			any = append(any, t)
+		}
+		must = append(must, query.NewDisjunctionQuery(any))
+	}
+	between := func(field, lo, hi string) {
+		yes := true
+		r := query.NewTermRangeInclusiveQuery(lo, hi, &yes, &yes)
+		r.SetField(field)
+		must = append(must, r)
+	}
+	anyOf(fieldGone, "1")
+	if len(q.Status) > 0 {
+		anyOf(fieldStatus, texts(q.Status)...)
+	}
+	if len(q.Side) > 0 {
+		anyOf(fieldSide, texts(q.Side)...)
+	}
+	for _, f := range []struct {
+		field  string
+		values []string
+	}{{fieldFiat, q.Fiat}, {fieldPlatform, q.Platform}, {fieldNetwork, q.Network}, {fieldAuthor, q.Instance}} {
+		if len(f.values) > 0 {
+			anyOf(f.field, f.values...)
+		}
+	}
+	if len(q.Method) > 0 {
+		methods, err := s.methodsLike(q.Method)
+		if err != nil || len(methods) == 0 {
+			return nil, err
+		}
+		anyOf(fieldMethod, methods...)
+	}
+	if a := q.Amount; !a.empty() {
+		lo, hi := "", ""
+		if a.Min != nil {
+			lo = hexKey(satsCeil(*a.Min))
+		}
+		if a.Max != nil {
+			if *a.Max < 1 {
+				return nil, nil
+			}
+			hi = hexKey(uint64(math.Min(*a.Max, math.MaxInt64/2)))
+		}
+		between(fieldAmount, lo, cmpOr(hi, highest))
+	}
+	if p := q.Premium; !p.empty() {
+		lo, hi := "", highest
+		if p.Min != nil {
+			lo = hexKey(floatKey(*p.Min))
+		}
+		if p.Max != nil {
+			hi = hexKey(floatKey(*p.Max))
+		}
+		between(fieldPremium, lo, hi)
+	}
+	if f := q.FiatAmount; !f.empty() {
+		if f.Min != nil {
+			between(fieldFiatMax, hexKey(floatKey(*f.Min)), highest)
+		}
+		if f.Max != nil {
+			between(fieldFiatMin, "", hexKey(floatKey(*f.Max)))
+		}
+	}
+	return must, nil
+}
+
+// methodsLike gives the whole methods of past orders that match what was
+// asked.
+func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
+	dict, err := s.idx.FieldDict(fieldMethod)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dict.Close()) }()
+	var wanted [][]string
+	for _, ask := range asks {
+		wanted = append(wanted, asked(ask))
+	}
+	var buf []string
+	for {
+		entry, err := dict.Next()
+		if err != nil || entry == nil {
+			return out, err
+		}
+		for _, w := range wanted {
+			if !mayHold(entry.Term, w) {
+				continue
+			}
+			if buf = words(buf[:0], entry.Term); allBegin(buf, w) {
+				out = append(out, entry.Term)
+				break
+			}
+		}
+	}
+}
+
+// docs is the number of documents.
+func (s *searchIndex) docs() (uint64, error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.idx == nil {
+		return 0, errClosed
+	}
+	return s.idx.DocCount()
+}
+
+// digest is a hash over every posting of every field: equal for indexes that
+// answer alike.
+func (s *searchIndex) digest(ctx context.Context) (text string, err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.idx == nil {
+		return "", errClosed
+	}
+	low, err := s.idx.Advanced()
+	if err != nil {
+		return "", err
+	}
+	reader, err := low.Reader()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	fields, err := reader.Fields()
+	if err != nil {
+		return "", err
+	}
+	var sum [4]uint64 // postings come in the order of segments: their hashes are added up
+	for _, field := range fields {
+		if err := eachPosting(ctx, reader, field, func(term, id string) {
+			h := sha256.Sum256([]byte(field + "\x00" + term + "\x00" + id))
+			for i := range sum {
+				sum[i] += binary.BigEndian.Uint64(h[8*i:])
+			}
+		}); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%016x%016x%016x%016x", sum[0], sum[1], sum[2], sum[3]), nil
+}
+
+func eachPosting(ctx context.Context, reader index.IndexReader, field string, fn func(term, id string)) (err error) {
+	dict, err := reader.FieldDict(field)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dict.Close()) }()
+	for {
+		entry, err := dict.Next()
+		if err != nil || entry == nil {
+			return err
+		}
+		postings, err := reader.TermFieldReader(ctx, []byte(entry.Term), field, false, false, false)
+		if err != nil {
+			return err
+		}
+		for {
+			doc, err := postings.Next(nil)
+			if err != nil {
+				return errors.Join(err, postings.Close())
+			}
+			if doc == nil {
+				break
+			}
+			id, err := reader.ExternalID(doc.ID)
+			if err != nil {
+				return errors.Join(err, postings.Close())
+			}
+			fn(entry.Term, id)
+		}
+		if err := postings.Close(); err != nil {
+			return err
+		}
+	}
+}

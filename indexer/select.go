@@ -1,0 +1,479 @@
+package indexer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// Facets counts the results of a query by value. Orders that do not state a
+// value are in none of its counts.
+type Facets struct {
+	Fiat     map[string]int `json:"fiat"`
+	Side     map[string]int `json:"side"`
+	Status   map[string]int `json:"status"`
+	Platform map[string]int `json:"platform"`
+	Method   map[string]int `json:"method"` // folded names; the most frequent only
+}
+
+// maxMethodFacets bounds Facets.Method.
+const maxMethodFacets = 100
+
+func newFacets() Facets {
+	return Facets{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}}
+}
+
+func (f Facets) clone() Facets {
+	return Facets{maps.Clone(f.Fiat), maps.Clone(f.Side), maps.Clone(f.Status), maps.Clone(f.Platform), maps.Clone(f.Method)}
+}
+
+// hit is one order of an answer.
+type hit struct {
+	mark
+}
+
+// wantedStatuses are the statuses that a query takes from among live orders.
+func (q *Query) wantedStatuses() []mostro.Status {
+	want := q.Status
+	switch {
+	case len(want) == 0 && q.Open == OpenTrue:
+		want = []mostro.Status{mostro.StatusPending}
+	case len(want) == 0:
+		want = statuses[:]
+	}
+	if q.Open == OpenFalse {
+		want = slices.DeleteFunc(slices.Clone(want), func(s mostro.Status) bool { return s == mostro.StatusPending })
+	}
+	return want
+}
+
+// selection is a set of slots: a bitmap, or where ranges were looked at a
+// list. The bitmap may be the shelf's own and is not changed.
+type selection struct {
+	bits  *roaring.Bitmap
+	list  []uint32
+	whole int // status code + 1 where bits are all orders of one status
+}
+
+func (sel *selection) size() int {
+	if sel.bits != nil {
+		return int(sel.bits.GetCardinality())
+	}
+	return len(sel.list)
+}
+
+func (sel *selection) has(slot uint32) bool {
+	if sel.bits != nil {
+		return sel.bits.Contains(slot)
+	}
+	_, ok := slices.BinarySearch(sel.list, slot)
+	return ok
+}
+
+// chunks calls fn with every slot, ascending, some hundred at a time, in a
+// buffer that fn may overwrite.
+func (sel *selection) chunks(fn func([]uint32)) {
+	var buf [1024]uint32
+	if sel.bits == nil {
+		for part := range slices.Chunk(sel.list, len(buf)) {
+			fn(buf[:copy(buf[:], part)])
+		}
+		return
+	}
+	for it := sel.bits.ManyIterator(); ; {
+		n := it.NextMany(buf[:])
+		if n == 0 {
+			return
+		}
+		fn(buf[:n])
+	}
+}
+
+// each calls fn for every slot, ascending.
+func (sel *selection) each(fn func(uint32)) {
+	sel.chunks(func(slots []uint32) {
+		for _, slot := range slots {
+			fn(slot)
+		}
+	})
+}
+
+// choose gives the live orders that q asks for; text, where not nil, are the
+// slots whose text matches. The caller holds mu.
+func (s *shelf) choose(q *Query, text *roaring.Bitmap) selection {
+	want := q.wantedStatuses()
+	var sets []*roaring.Bitmap
+	if len(want) < len(statuses) {
+		var all []*roaring.Bitmap
+		for _, st := range want {
+			all = append(all, s.byStatus[statusCode(st)])
+		}
+		sets = append(sets, union(all))
+	}
+	if len(q.Side) == 1 {
+		sets = append(sets, s.bySide[sideCode(q.Side[0])])
+	} else if len(q.Side) > 1 {
+		sets = append(sets, union([]*roaring.Bitmap{s.bySide[1], s.bySide[2]}))
+	}
+	for _, f := range []struct {
+		d      *dict
+		values []string
+	}{{&s.fiats, q.Fiat}, {&s.platforms, q.Platform}, {&s.networks, q.Network}, {&s.authors, q.Instance}} {
+		if len(f.values) == 0 {
+			continue
+		}
+		var all []*roaring.Bitmap
+		for _, name := range f.values {
+			if id, ok := f.d.ids[name]; ok {
+				all = append(all, f.d.bits[id])
+			}
+		}
+		sets = append(sets, union(all))
+	}
+	if len(q.Method) > 0 {
+		sets = append(sets, s.withMethods(q.Method))
+	}
+	if text != nil {
+		sets = append(sets, text)
+	}
+	sel := selection{}
+	switch len(sets) {
+	case 0:
+		sel.bits = union(s.byStatus[:])
+	case 1:
+		sel.bits = sets[0]
+		if len(want) == 1 && len(want) < len(statuses) {
+			sel.whole = int(statusCode(want[0])) + 1
+		}
+	default:
+		slices.SortFunc(sets, func(a, b *roaring.Bitmap) int { return int(a.GetCardinality()) - int(b.GetCardinality()) })
+		sel.bits = roaring.And(sets[0], sets[1])
+		for _, more := range sets[2:] {
+			sel.bits.And(more)
+		}
+	}
+	return s.narrow(q, sel)
+}
+
+// narrow looks at the ranges of q.
+func (s *shelf) narrow(q *Query, sel selection) selection {
+	if q.Amount.empty() && q.FiatAmount.empty() && q.Premium.empty() && q.since == 0 && q.until == 0 {
+		return sel
+	}
+	list := make([]uint32, 0, 1024)
+	sel.chunks(func(slots []uint32) {
+		if p := q.Premium; !p.empty() {
+			slots = keep(slots, func(slot uint32) bool { return p.holds(s.premium[slot]) })
+		}
+		if f := q.FiatAmount; !f.empty() {
+			slots = keep(slots, func(slot uint32) bool { return f.meets(s.fiatMin[slot], s.fiatMax[slot]) })
+		}
+		if a := q.Amount; !a.empty() {
+			slots = keep(slots, func(slot uint32) bool { return s.amount[slot] > 0 && a.holds(float64(s.amount[slot])) })
+		}
+		if q.since != 0 || q.until != 0 {
+			slots = keep(slots, func(slot uint32) bool {
+				return s.created[slot] >= q.since && (q.until == 0 || s.created[slot] <= q.until)
+			})
+		}
+		list = append(list, slots...)
+	})
+	if len(list) > 1<<14 { // asked for one by one a bitmap is quicker
+		bits := roaring.New()
+		bits.AddMany(list)
+		return selection{bits: bits}
+	}
+	return selection{list: list}
+}
+
+// keep drops the slots that ok does not want, in place.
+func keep(slots []uint32, ok func(uint32) bool) []uint32 {
+	n := 0
+	for _, slot := range slots {
+		if ok(slot) {
+			slots[n] = slot
+			n++
+		}
+	}
+	return slots[:n]
+}
+
+func union(all []*roaring.Bitmap) *roaring.Bitmap {
+	switch len(all) {
+	case 0:
+		return roaring.New()
+	case 1:
+		return all[0]
+	}
+	return roaring.FastOr(all...)
+}
+
+// withMethods are the slots with a method that matches one of the asked.
+func (s *shelf) withMethods(asks []string) *roaring.Bitmap {
+	var all []*roaring.Bitmap
+	for _, ask := range asks {
+		wanted := asked(ask)
+		var buf []string
+		for name, id := range s.methodNames.ids {
+			if !mayHold(name, wanted) {
+				continue
+			}
+			if buf = words(buf[:0], name); allBegin(buf, wanted) {
+				all = append(all, s.methodNames.bits[id])
+			}
+		}
+	}
+	return union(all)
+}
+
+// mayHold is a cheap no for most names.
+func mayHold(folded string, wanted []string) bool {
+	for _, w := range wanted {
+		if !strings.Contains(folded, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// page gives up to limit orders of a selection in the query's order, behind
+// its cursor. The caller holds mu.
+func (s *shelf) page(q *Query, sel selection, after *mark, limit int) []hit {
+	how := sorts[q.sort()]
+	n := sel.size()
+	if n == 0 {
+		return nil
+	}
+	// Walking the order pays where the selection is dense in it.
+	if total := s.orders[how.order].size; n > 2048 && n/limit > total/n {
+		if hits, ok := s.walk(q, sel, after, limit, 8*limit*(total/n+1)); ok {
+			return hits
+		}
+	}
+	return s.pick(q, sel, after, limit)
+}
+
+// behind says whether a comes after b in the query's order.
+func behind(descending bool, a, b mark) bool {
+	if (a.key == unknownKey) != (b.key == unknownKey) {
+		return a.key == unknownKey
+	}
+	if a.key != b.key {
+		return (a.key > b.key) != descending
+	}
+	if c := bytes.Compare(a.id[:], b.id[:]); c != 0 {
+		return (c > 0) != descending
+	}
+	return false
+}
+
+// walk goes along the sorted order and takes what is selected; it gives up,
+// with false, after too many steps.
+func (s *shelf) walk(q *Query, sel selection, after *mark, limit, steps int) ([]hit, bool) {
+	how := sorts[q.sort()]
+	order := &s.orders[how.order]
+	var hits []hit
+	ok := true
+	visit := func(wantUnknown bool) func(place) bool {
+		return func(p place) bool {
+			if (p.key == unknownKey) != wantUnknown {
+				return false
+			}
+			if steps--; steps < 0 {
+				ok = false
+				return false
+			}
+			if !sel.has(p.slot) {
+				return true
+			}
+			m := mark{p.key, s.ids[p.slot]}
+			if after != nil && !behind(how.descending, m, *after) {
+				return true
+			}
+			hits = append(hits, hit{m})
+			return len(hits) < limit
+		}
+	}
+	from := func(key uint64, prefix uint32, wantUnknown bool) {
+		if how.descending {
+			order.descend(key, prefix, visit(wantUnknown))
+		} else {
+			order.ascend(key, prefix, visit(wantUnknown))
+		}
+	}
+	var prefix uint32
+	if after != nil {
+		prefix = binary.BigEndian.Uint32(after.id[:4])
+	}
+	switch {
+	case after != nil && after.key == unknownKey:
+		from(unknownKey, prefix, true)
+		return hits, ok
+	case after != nil:
+		from(after.key, prefix, false)
+	case how.descending:
+		from(unknownKey-1, 1<<32-1, false)
+	default:
+		from(0, 0, false)
+	}
+	if ok && len(hits) < limit {
+		if how.descending {
+			from(unknownKey, 1<<32-1, true)
+		} else {
+			from(unknownKey, 0, true)
+		}
+	}
+	return hits, ok
+}
+
+// pick looks at every selected order and keeps the best.
+func (s *shelf) pick(q *Query, sel selection, after *mark, limit int) []hit {
+	how := sorts[q.sort()]
+	best := make([]hit, 0, limit+1)
+	sel.each(func(slot uint32) {
+		m := mark{s.placeOf(how.order, slot).key, s.ids[slot]}
+		if after != nil && !behind(how.descending, m, *after) {
+			return
+		}
+		if len(best) == limit && behind(how.descending, m, best[limit-1].mark) {
+			return
+		}
+		at, _ := slices.BinarySearchFunc(best, m, func(h hit, m mark) int {
+			if behind(how.descending, m, h.mark) {
+				return -1
+			}
+			return 1
+		})
+		best = slices.Insert(best, at, hit{m})
+		if len(best) > limit {
+			best = best[:limit]
+		}
+	})
+	return best
+}
+
+// facets counts a selection by value. The caller holds mu.
+func (s *shelf) facets(sel selection) Facets {
+	if sel.whole > 0 {
+		return s.wholeFacets(uint8(sel.whole - 1))
+	}
+	fiat := make([]int, len(s.fiats.names))
+	platform := make([]int, len(s.platforms.names))
+	sets := make([]int, len(s.sets.members))
+	var both [len(sides)][len(statuses)]int
+	sel.chunks(func(slots []uint32) {
+		for _, slot := range slots {
+			fiat[s.fiat[slot]]++
+		}
+		for _, slot := range slots {
+			platform[s.platform[slot]]++
+		}
+		for _, slot := range slots {
+			sets[s.methods[slot]]++
+		}
+		for _, slot := range slots {
+			both[s.side[slot]][s.status[slot]]++
+		}
+	})
+	out := newFacets()
+	name(out.Fiat, &s.fiats, fiat)
+	name(out.Platform, &s.platforms, platform)
+	method := make([]int, len(s.methodNames.names))
+	for id, n := range sets {
+		if n == 0 {
+			continue
+		}
+		for _, m := range s.sets.members[id] {
+			method[m] += n
+		}
+	}
+	s.methodNames.top(out.Method, func(id int) int { return method[id] })
+	for side := range both {
+		for status, n := range both[side] {
+			count(out.Side, string(sides[side]), n)
+			count(out.Status, string(statuses[status]), n)
+		}
+	}
+	return out
+}
+
+// wholeFacets are kept up to date, not counted.
+func (s *shelf) wholeFacets(status uint8) Facets {
+	out := newFacets()
+	for _, f := range []struct {
+		to map[string]int
+		d  *dict
+	}{{out.Fiat, &s.fiats}, {out.Platform, &s.platforms}} {
+		for id, name := range f.d.names {
+			count(f.to, name, f.d.counts[id][status])
+		}
+	}
+	s.methodNames.top(out.Method, func(id int) int { return s.methodNames.counts[id][status] })
+	for side := range sides {
+		count(out.Side, string(sides[side]), s.sideCount[side][status])
+	}
+	count(out.Status, string(statuses[status]), int(s.byStatus[status].GetCardinality()))
+	return out
+}
+
+func name(to map[string]int, d *dict, counts []int) {
+	for id, n := range counts {
+		count(to, d.names[id], n)
+	}
+}
+
+// top puts the most frequent values into a facet, as trimFacet would leave
+// them. There may be very many that occur once.
+func (d *dict) top(to map[string]int, counted func(id int) int) {
+	type named struct{ id, n int }
+	best := make([]named, 0, maxMethodFacets+1)
+	after := func(a, b named) int {
+		if a.n != b.n {
+			return b.n - a.n
+		}
+		return strings.Compare(d.names[a.id], d.names[b.id])
+	}
+	for id := range d.names {
+		c := named{id, counted(id)}
+		if c.n <= 0 || d.names[id] == "" || len(best) == maxMethodFacets && after(c, best[maxMethodFacets-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(best, c, after)
+		best = slices.Insert(best, at, c)
+		best = best[:min(len(best), maxMethodFacets)]
+	}
+	for _, b := range best {
+		to[d.names[b.id]] = b.n
+	}
+}
+
+func count(to map[string]int, name string, n int) {
+	if name != "" && n > 0 {
+		to[name] += n
+	}
+}
+
+// trimFacet leaves the most frequent values, of equal ones the first by name.
+func trimFacet(f map[string]int, limit int) {
+	if len(f) <= limit {
+		return
+	}
+	names := make([]string, 0, len(f))
+	for n := range f {
+		names = append(names, n)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if f[a] != f[b] {
+			return f[b] - f[a]
+		}
+		return strings.Compare(a, b)
+	})
+	for _, n := range names[limit:] {
+		delete(f, n)
+	}
+}

@@ -1,0 +1,498 @@
+package indexer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// statuses in the order of their codes in the shelf.
+var statuses = [...]mostro.Status{mostro.StatusUnknown, mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired, mostro.StatusGone}
+
+const pendingCode = 1
+
+func statusCode(s mostro.Status) uint8 { return uint8(max(0, slices.Index(statuses[:], s))) }
+
+var sides = [...]mostro.Side{"", mostro.SideBuy, mostro.SideSell}
+
+func sideCode(s mostro.Side) uint8 { return uint8(max(0, slices.Index(sides[:], s))) }
+
+// The four orders in which the shelf can be walked.
+const (
+	byCreated = iota
+	byPremium
+	byAmount
+	byExpiry
+	numOrders
+)
+
+// unknownKey sorts what has no value behind everything, in both directions.
+const unknownKey = math.MaxUint64
+
+// shelf holds the live orders in memory, in columns: no pointers for the
+// collector to follow, no more than is needed to filter, count and sort.
+// The texts of an order are in the book, on disk.
+type shelf struct {
+	mu sync.RWMutex // guards everything below
+
+	slots   map[Key]uint32
+	free    []uint32
+	changes uint64 // updates so far: what was computed of the shelf holds as long as this does
+
+	ids       []Key
+	created   []uint32
+	deadline  []uint32
+	amount    []int64   // -1 unknown; 0 at market price
+	fiatMin   []float64 // NaN not stated
+	fiatMax   []float64
+	premium   []float64 // NaN not stated
+	author    []uint32
+	fiat      []uint32
+	platform  []uint32
+	network   []uint32
+	methods   []uint32 // in sets
+	side      []uint8
+	status    []uint8
+	textSum   []uint32 // of what search indexes of the order
+	inSearch  []uint32 // textSum as search last wrote it; 0: not that we know
+	byStatus  [len(statuses)]*roaring.Bitmap
+	bySide    [len(sides)]*roaring.Bitmap
+	sideCount [len(sides)][len(statuses)]int
+
+	authors, fiats, platforms, networks, methodNames dict
+	sets                                             setDict
+
+	orders [numOrders]sorted
+}
+
+func newShelf() *shelf {
+	s := &shelf{slots: map[Key]uint32{}}
+	for i := range s.byStatus {
+		s.byStatus[i] = roaring.New()
+	}
+	for i := range s.bySide {
+		s.bySide[i] = roaring.New()
+	}
+	for _, d := range []*dict{&s.authors, &s.fiats, &s.platforms, &s.networks, &s.methodNames} {
+		d.ids = map[string]uint32{}
+	}
+	s.sets.ids = map[string]uint32{}
+	for i := range s.orders {
+		s.orders[i].tie = func(a, b uint32) int { return bytes.Compare(s.ids[a][:], s.ids[b][:]) }
+	}
+	return s
+}
+
+// dict numbers the distinct values of a facet, and keeps for each the slots
+// that have it. A value that nobody has is forgotten.
+type dict struct {
+	ids      map[string]uint32
+	names    []string
+	spelling []string // as first written, where names are folded
+	bits     []*roaring.Bitmap
+	counts   [][len(statuses)]int
+	free     []uint32
+	changes  uint64 // values learnt or forgotten so far
+}
+
+func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
+	id, ok := d.ids[name]
+	if !ok {
+		name, spelling = strings.Clone(name), strings.Clone(spelling)
+		d.changes++
+		if n := len(d.free); n > 0 {
+			id, d.free = d.free[n-1], d.free[:n-1]
+			d.names[id], d.spelling[id] = name, spelling
+		} else {
+			id = uint32(len(d.names))
+			d.names, d.spelling = append(d.names, name), append(d.spelling, spelling)
+			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(statuses)]int{})
+		}
+		d.ids[name] = id
+	}
+	if d.bits[id].CheckedAdd(slot) {
+		d.counts[id][status]++
+	}
+	return id
+}
+
+func (d *dict) remove(id, slot uint32, status uint8) {
+	if !d.bits[id].CheckedRemove(slot) {
+		return
+	}
+	d.counts[id][status]--
+	if d.bits[id].IsEmpty() {
+		delete(d.ids, d.names[id])
+		d.names[id], d.spelling[id] = "", ""
+		d.bits[id] = roaring.New()
+		d.free = append(d.free, id)
+		d.changes++
+	}
+}
+
+// setDict numbers the distinct sets of payment methods: most orders share
+// theirs with many others.
+type setDict struct {
+	ids     map[string]uint32
+	keys    []string
+	members [][]uint32 // of methodNames, distinct
+	uses    []uint32
+	free    []uint32
+}
+
+func (d *setDict) add(members []uint32) uint32 {
+	key := make([]byte, 0, 4*len(members))
+	for _, m := range members {
+		key = binary.BigEndian.AppendUint32(key, m)
+	}
+	id, ok := d.ids[string(key)]
+	if !ok {
+		if n := len(d.free); n > 0 {
+			id, d.free = d.free[n-1], d.free[:n-1]
+			d.keys[id], d.members[id] = string(key), members
+		} else {
+			id = uint32(len(d.keys))
+			d.keys, d.members, d.uses = append(d.keys, string(key)), append(d.members, members), append(d.uses, 0)
+		}
+		d.ids[d.keys[id]] = id
+	}
+	d.uses[id]++
+	return id
+}
+
+func (d *setDict) remove(id uint32) {
+	if d.uses[id]--; d.uses[id] == 0 {
+		delete(d.ids, d.keys[id])
+		d.keys[id], d.members[id] = "", nil
+		d.free = append(d.free, id)
+	}
+}
+
+// item is one order on its way onto the shelf.
+type item struct {
+	key Key
+	v   *Version
+}
+
+// put places an order's newest version, or takes the order off when that is
+// not live at now. The caller holds mu for writing.
+func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
+	if !it.v.liveAt(now) {
+		s.take(it.key)
+		return
+	}
+	s.changes++
+	slot, held := s.slots[it.key]
+	written := uint32(0)
+	if held {
+		written = s.inSearch[slot]
+		s.strip(slot)
+	} else {
+		slot = s.newSlot()
+		s.slots[it.key] = slot
+	}
+	o := &it.v.Order
+	status, side := statusCode(o.Status), sideCode(o.Side)
+	s.ids[slot] = it.key
+	s.created[slot] = clampTime(int64(o.CreatedAt))
+	s.deadline[slot] = it.v.deadline()
+	s.amount[slot] = -1
+	if o.AmountSats != nil && *o.AmountSats >= 0 {
+		s.amount[slot] = *o.AmountSats
+	}
+	s.fiatMin[slot], s.fiatMax[slot] = rangeOf(o.FiatAmount)
+	s.premium[slot] = floatOf(o.PremiumPct)
+	s.side[slot], s.status[slot] = side, status
+	s.textSum[slot], s.inSearch[slot] = textSum(o), written
+	s.byStatus[status].Add(slot)
+	s.bySide[side].Add(slot)
+	s.sideCount[side][status]++
+	s.author[slot] = s.authors.add(o.Pubkey, "", slot, status)
+	s.fiat[slot] = s.fiats.add(o.Fiat, "", slot, status)
+	s.platform[slot] = s.platforms.add(o.Platform, "", slot, status)
+	s.network[slot] = s.networks.add(o.Network, "", slot, status)
+	members := make([]uint32, 0, len(o.Methods))
+	for _, m := range o.Methods {
+		id := s.methodNames.add(Fold(m), m, slot, status)
+		if !slices.Contains(members, id) {
+			members = append(members, id)
+		}
+	}
+	slices.Sort(members)
+	s.methods[slot] = s.sets.add(members)
+	for i := range s.orders {
+		toSorted(i, s.placeOf(i, slot))
+	}
+}
+
+// take takes an order off the shelf. The caller holds mu for writing.
+func (s *shelf) take(k Key) {
+	slot, held := s.slots[k]
+	if !held {
+		return
+	}
+	s.strip(slot)
+	delete(s.slots, k)
+	s.free = append(s.free, slot)
+	s.changes++
+}
+
+// strip takes a slot out of every posting and order.
+func (s *shelf) strip(slot uint32) {
+	status := s.status[slot]
+	s.byStatus[status].Remove(slot)
+	s.bySide[s.side[slot]].Remove(slot)
+	s.sideCount[s.side[slot]][status]--
+	s.authors.remove(s.author[slot], slot, status)
+	s.fiats.remove(s.fiat[slot], slot, status)
+	s.platforms.remove(s.platform[slot], slot, status)
+	s.networks.remove(s.network[slot], slot, status)
+	for _, m := range s.sets.members[s.methods[slot]] {
+		s.methodNames.remove(m, slot, status)
+	}
+	s.sets.remove(s.methods[slot])
+	for i := range s.orders {
+		s.orders[i].remove(s.placeOf(i, slot))
+	}
+}
+
+func (s *shelf) newSlot() uint32 {
+	if n := len(s.free); n > 0 {
+		slot := s.free[n-1]
+		s.free = s.free[:n-1]
+		return slot
+	}
+	s.grow(1)
+	return uint32(len(s.ids) - 1)
+}
+
+// grow makes room for n more slots, all columns alike.
+func (s *shelf) grow(n int) {
+	size := len(s.ids) + n
+	s.ids = stretch(s.ids, size)
+	s.created = stretch(s.created, size)
+	s.deadline = stretch(s.deadline, size)
+	s.amount = stretch(s.amount, size)
+	s.fiatMin = stretch(s.fiatMin, size)
+	s.fiatMax = stretch(s.fiatMax, size)
+	s.premium = stretch(s.premium, size)
+	s.author = stretch(s.author, size)
+	s.fiat = stretch(s.fiat, size)
+	s.platform = stretch(s.platform, size)
+	s.network = stretch(s.network, size)
+	s.methods = stretch(s.methods, size)
+	s.side = stretch(s.side, size)
+	s.status = stretch(s.status, size)
+	s.textSum = stretch(s.textSum, size)
+	s.inSearch = stretch(s.inSearch, size)
+}
+
+func stretch[T any](column []T, size int) []T {
+	if size > cap(column) {
+		column = slices.Grow(column, max(size-len(column), len(column)/8))
+	}
+	return column[:size]
+}
+
+// placeOf says where a slot stands in one of the orders.
+func (s *shelf) placeOf(order int, slot uint32) place {
+	p := place{slot: slot, prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
+	switch order {
+	case byCreated:
+		p.key = uint64(s.created[slot])
+	case byPremium:
+		p.key = floatKey(s.premium[slot])
+	case byAmount:
+		p.key = amountKey(s.amount[slot])
+	case byExpiry:
+		p.key = expiryKey(s.deadline[slot])
+	}
+	return p
+}
+
+// floatKey orders floats as integers; NaN is unknown.
+func floatKey(f float64) uint64 {
+	if math.IsNaN(f) {
+		return unknownKey
+	}
+	b := math.Float64bits(f)
+	if b>>63 == 1 {
+		return ^b
+	}
+	return b | 1<<63
+}
+
+// amountKey orders amounts; the market price and the unknown are last.
+func amountKey(sats int64) uint64 {
+	if sats <= 0 {
+		return unknownKey
+	}
+	return uint64(sats)
+}
+
+func expiryKey(deadline uint32) uint64 {
+	if deadline == never || deadline == 0 {
+		return unknownKey
+	}
+	return uint64(deadline)
+}
+
+func clampTime(t int64) uint32 { return uint32(min(max(t, 0), never)) }
+
+func floatOf(d *mostro.Decimal) float64 {
+	if d == nil {
+		return math.NaN()
+	}
+	return d.Float()
+}
+
+// rangeOf gives both ends of a fiat amount; a missing end is the other one.
+func rangeOf(r mostro.Range) (lo, hi float64) {
+	lo, hi = floatOf(r.Min), floatOf(r.Max)
+	if math.IsNaN(lo) {
+		lo = hi
+	}
+	if math.IsNaN(hi) {
+		hi = lo
+	}
+	return lo, hi
+}
+
+// update places or takes off many orders at once, as of now, and returns the
+// keys of those that were live and are not any more.
+func (s *shelf) update(items []item, taken []Key, now time.Time) (left []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range items {
+		_, was := s.slots[it.key]
+		s.put(it, now, func(order int, p place) { s.orders[order].insert(p) })
+		if _, is := s.slots[it.key]; was && !is {
+			left = append(left, it.key)
+		}
+	}
+	for _, k := range taken {
+		s.take(k)
+	}
+	return left
+}
+
+// load fills an empty shelf.
+func (s *shelf) load(items func(add func(item)), now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var places [numOrders][]place
+	items(func(it item) {
+		s.put(it, now, func(order int, p place) { places[order] = append(places[order], p) })
+	})
+	for i := range places {
+		s.orders[i].fill(places[i])
+		places[i] = nil
+	}
+}
+
+// expire takes off what is not live any more at now and returns it.
+func (s *shelf) expire(now time.Time) (left []Key) {
+	due := func() bool {
+		p, ok := s.orders[byExpiry].first()
+		return ok && p.key <= uint64(max(0, now.Unix()))
+	}
+	s.mu.RLock()
+	any := due()
+	s.mu.RUnlock()
+	if !any {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for due() {
+		p, _ := s.orders[byExpiry].first()
+		left = append(left, s.ids[p.slot])
+		s.take(s.ids[p.slot])
+	}
+	return left
+}
+
+// size is the number of live orders, and of the pending ones among them.
+func (s *shelf) size() (live, pending int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.slots), int(s.byStatus[pendingCode].GetCardinality())
+}
+
+// same says in what another shelf differs.
+func (s *shelf) same(other *shelf) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	other.mu.RLock()
+	defer other.mu.RUnlock()
+	if len(s.slots) != len(other.slots) {
+		return fmt.Errorf("%d orders, want %d", len(s.slots), len(other.slots))
+	}
+	for k, b := range other.slots {
+		a, ok := s.slots[k]
+		if !ok {
+			return fmt.Errorf("order %x is missing", k)
+		}
+		if got, want := s.line(a), other.line(b); got != want {
+			return fmt.Errorf("order %x is %s, want %s", k, got, want)
+		}
+	}
+	for i := range s.orders {
+		if s.orders[i].size != len(s.slots) {
+			return fmt.Errorf("order list %d holds %d, want %d", i, s.orders[i].size, len(s.slots))
+		}
+		n, last := 0, place{}
+		for _, r := range s.orders[i].runs {
+			for _, p := range r {
+				if p != s.placeOf(i, p.slot) || n > 0 && s.orders[i].compare(last, p) >= 0 {
+					return fmt.Errorf("order list %d is out of order at %d", i, n)
+				}
+				last = p
+				n++
+			}
+		}
+		if n != len(s.slots) {
+			return fmt.Errorf("order list %d has %d places, want %d", i, n, len(s.slots))
+		}
+	}
+	for i, st := range statuses {
+		if got, want := s.byStatus[i].GetCardinality(), other.byStatus[i].GetCardinality(); got != want {
+			return fmt.Errorf("%d orders are %q, want %d", got, st, want)
+		}
+		if got, want := s.wholeFacets(uint8(i)), other.wholeFacets(uint8(i)); !reflect.DeepEqual(got, want) {
+			return fmt.Errorf("facets of %q are %v, want %v", st, got, want)
+		}
+	}
+	return nil
+}
+
+// spelling gives a folded method as it was first written.
+func (s *shelf) spelling(folded string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if id, ok := s.methodNames.ids[folded]; ok {
+		return s.methodNames.spelling[id]
+	}
+	return folded
+}
+
+// line is all that the shelf says of a slot.
+func (s *shelf) line(slot uint32) string {
+	var methods []string
+	for _, m := range s.sets.members[s.methods[slot]] {
+		methods = append(methods, s.methodNames.names[m])
+	}
+	slices.Sort(methods)
+	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot],
+		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
+		methods, s.side[slot], s.status[slot], s.textSum[slot])
+}

@@ -1,0 +1,145 @@
+package indexer
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// maxWord bounds a word in runes: longer runs of letters are cut, in what is
+// indexed and in what is asked alike.
+const maxWord = 40
+
+// letters that no decomposition takes apart.
+var spelled = map[rune]string{
+	'ß': "ss", 'æ': "ae", 'œ': "oe", 'ø': "o", 'đ': "d", 'ð': "d", 'ł': "l", 'ı': "i", 'þ': "th", 'ħ': "h", 'ŧ': "t",
+}
+
+// Fold brings a text to the form in which it is compared: compatibility
+// decomposition, no accents, lower case, Latin letters spelled in ASCII.
+// "Pago Móvil" is "pago movil".
+func Fold(s string) string {
+	ascii := true
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		return strings.ToLower(s)
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	for _, r := range norm.NFKD.String(s) {
+		if unicode.Is(unicode.Mn, r) {
+			continue
+		}
+		r = unicode.ToLower(r)
+		if in, ok := spelled[r]; ok {
+			b.WriteString(in)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// words appends the folded words of a text: runs of letters and digits.
+// Writings without spaces give one word a character. Signs and emoji part
+// words and are none.
+func words(dst []string, text string) []string {
+	folded := Fold(text)
+	start, runes := -1, 0
+	flush := func(end int) {
+		if start >= 0 {
+			dst = append(dst, folded[start:end])
+		}
+		start, runes = -1, 0
+	}
+	for i, r := range folded {
+		switch {
+		case r < utf8.RuneSelf && (r >= 'a' && r <= 'z' || r >= '0' && r <= '9'):
+		case r < utf8.RuneSelf:
+			flush(i)
+			continue
+		case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai):
+			flush(i)
+			dst = append(dst, string(r))
+			continue
+		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
+			flush(i)
+			continue
+		}
+		if start < 0 {
+			start = i
+		}
+		if runes++; runes > maxWord {
+			// The rest of an endless word is not looked at.
+			dst = append(dst, folded[start:i])
+			start, runes = -1, 0
+			dst = append(dst, wordsAfterRun(folded[i:])...)
+			return dst
+		}
+	}
+	flush(len(folded))
+	return dst
+}
+
+// wordsAfterRun goes on behind the run of letters that s begins with.
+func wordsAfterRun(s string) []string {
+	i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	if i < 0 {
+		return nil
+	}
+	return words(nil, s[i:])
+}
+
+// joins are words too common to be asked for: they are left out of a question
+// that has others.
+var joins = []string{"a", "and", "com", "con", "da", "das", "de", "del", "do", "dos", "e", "el", "em", "en", "for", "in", "la", "las", "los", "of", "o", "os", "para", "the", "with", "y"}
+
+// maxAsked bounds the words of one question.
+const maxAsked = 16
+
+// asked gives the distinct words of a question, in order.
+func asked(text string) []string {
+	all := words(nil, text)
+	out := make([]string, 0, len(all))
+	for _, w := range all {
+		if _, common := slices.BinarySearch(sortedJoins, w); !common && !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
+	if len(out) == 0 {
+		for _, w := range all {
+			if !slices.Contains(out, w) {
+				out = append(out, w)
+			}
+		}
+	}
+	if len(out) > maxAsked {
+		out = out[:maxAsked]
+	}
+	return out
+}
+
+var sortedJoins = slices.Sorted(slices.Values(joins))
+
+// anyBegins says whether one of the words begins with prefix.
+func anyBegins(have []string, prefix string) bool {
+	return slices.ContainsFunc(have, func(w string) bool { return strings.HasPrefix(w, prefix) })
+}
+
+// allBegin says whether each asked word is the beginning of one of the words.
+func allBegin(have, wanted []string) bool {
+	for _, w := range wanted {
+		if !anyBegins(have, w) {
+			return false
+		}
+	}
+	return true
+}

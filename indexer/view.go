@@ -1,0 +1,295 @@
+package indexer
+
+import (
+	"maps"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// The JSON of the public interface. Times come twice, as unix seconds and in
+// RFC 3339; null is unknown and never 0.
+
+type orderView struct {
+	Pubkey         string        `json:"pubkey"`
+	D              string        `json:"d"`
+	Kind           string        `json:"kind"`
+	Side           *string       `json:"side"`
+	Status         *string       `json:"status"`
+	Fiat           *string       `json:"fiat"`
+	FiatAmount     *rangeView    `json:"fiat_amount"`
+	AmountSats     *int64        `json:"amount_sats"`
+	PremiumPct     *string       `json:"premium_pct"`
+	Methods        []string      `json:"methods"`
+	Platform       *string       `json:"platform"`
+	Instance       authorView    `json:"instance"`
+	Network        *string       `json:"network"`
+	Layer          []string      `json:"layer"`
+	MakerRating    *ratingView   `json:"maker_rating"`
+	ExpiresAt      *int64        `json:"expires_at"`
+	ExpiresAtRFC   *string       `json:"expires_at_rfc3339"`
+	FirstSeenAt    *int64        `json:"first_seen_at"` // when we received its first version
+	FirstSeenAtRFC *string       `json:"first_seen_at_rfc3339"`
+	UpdatedAt      *int64        `json:"updated_at"` // created_at of its newest version
+	UpdatedAtRFC   *string       `json:"updated_at_rfc3339"`
+	PublishedAt    *int64        `json:"published_at"`
+	PublishedAtRFC *string       `json:"published_at_rfc3339"`
+	EventID        string        `json:"event_id"`
+	Source         *string       `json:"source"` // where it can be taken
+	Description    *string       `json:"description"`
+	ReceivedBy     string        `json:"received_by"` // the road of its newest version
+	VersionsKnown  int           `json:"versions"`
+	History        []versionView `json:"history,omitempty"`
+}
+
+type rangeView struct {
+	Min *string `json:"min"`
+	Max *string `json:"max"`
+}
+
+type authorView struct {
+	Pubkey string  `json:"pubkey"`
+	Name   *string `json:"name"`
+}
+
+type ratingView struct {
+	Mean    *float64 `json:"mean"`
+	Max     *float64 `json:"max"`
+	Reviews *int64   `json:"reviews"`
+	Days    *int64   `json:"days"`
+}
+
+type versionView struct {
+	EventID       string     `json:"event_id"`
+	Status        *string    `json:"status"`
+	RawStatus     *string    `json:"raw_status"`
+	FiatAmount    *rangeView `json:"fiat_amount"`
+	AmountSats    *int64     `json:"amount_sats"`
+	PremiumPct    *string    `json:"premium_pct"`
+	CreatedAt     int64      `json:"created_at"` // as signed
+	CreatedAtRFC  string     `json:"created_at_rfc3339"`
+	ReceivedAt    int64      `json:"received_at"` // as witnessed here
+	ReceivedAtRFC string     `json:"received_at_rfc3339"`
+	ReceivedBy    string     `json:"received_by"`
+	Archived      bool       `json:"archived"`  // history when it arrived
+	Withdrawn     bool       `json:"withdrawn"` // an event that is no order took its place
+}
+
+type listView struct {
+	Items      []orderView `json:"items"`
+	Total      int         `json:"total"`
+	Facets     Facets      `json:"facets"`
+	NextCursor *string     `json:"next_cursor"`
+}
+
+func textOrNull[T ~string](s T) *string {
+	if s == "" {
+		return nil
+	}
+	t := string(s)
+	return &t
+}
+
+func decimalOrNull(d *mostro.Decimal) *string {
+	if d == nil {
+		return nil
+	}
+	s := d.String()
+	return &s
+}
+
+// unixAndRFC gives a time both ways; null for none.
+func unixAndRFC(t nostr.Timestamp) (*int64, *string) {
+	if t <= 0 {
+		return nil, nil
+	}
+	unix, text := int64(t), rfc(time.Unix(int64(t), 0))
+	return &unix, &text
+}
+
+func timeBoth(t time.Time) (*int64, *string) {
+	if t.IsZero() {
+		return nil, nil
+	}
+	return unixAndRFC(nostr.Timestamp(t.Unix()))
+}
+
+func rfc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// satsOrNull: 0 says "at market price", which is no amount.
+func satsOrNull(n *int64) *int64 {
+	if n == nil || *n <= 0 {
+		return nil
+	}
+	return n
+}
+
+func rangeOrNull(r mostro.Range) *rangeView {
+	if r.Min == nil && r.Max == nil {
+		return nil
+	}
+	return &rangeView{decimalOrNull(r.Min), decimalOrNull(r.Max)}
+}
+
+func listOf(all []string) []string {
+	if all == nil {
+		return []string{}
+	}
+	return all
+}
+
+func (x *Index) orderView(r *Record) orderView {
+	o := &r.Order
+	v := orderView{
+		Pubkey: o.Pubkey, D: o.D, Kind: "38383",
+		Side: textOrNull(o.Side), Status: textOrNull(o.Status), Fiat: textOrNull(o.Fiat),
+		FiatAmount: rangeOrNull(o.FiatAmount), AmountSats: satsOrNull(o.AmountSats), PremiumPct: decimalOrNull(o.PremiumPct),
+		Methods: listOf(o.Methods), Platform: textOrNull(o.Platform),
+		Instance: authorView{o.Pubkey, textOrNull(x.nameFor(o))},
+		Network:  textOrNull(o.Network), Layer: listOf(o.Layers),
+		EventID: o.EventID, Source: textOrNull(o.Link), Description: textOrNull(o.Description),
+		ReceivedBy: r.Source.String(), VersionsKnown: r.Versions,
+	}
+	v.ExpiresAt, v.ExpiresAtRFC = unixAndRFC(o.ExpiresAt)
+	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(r.FirstSeenAt)
+	v.UpdatedAt, v.UpdatedAtRFC = unixAndRFC(o.CreatedAt)
+	v.PublishedAt, v.PublishedAtRFC = unixAndRFC(o.PublishedAt)
+	if m := o.MakerRating; m != nil {
+		v.MakerRating = &ratingView{Mean: m.Mean, Reviews: m.Reviews, Days: m.Days}
+		if m.Max > 0 {
+			v.MakerRating.Max = &m.Max
+		}
+	}
+	return v
+}
+
+// nameFor gives the name of an order's instance: as the order states it, else
+// as its author does.
+func (x *Index) nameFor(o *mostro.Order) string {
+	if o.InstanceName != "" {
+		return o.InstanceName
+	}
+	return x.book.authors.Load().nameOf(o.Pubkey)
+}
+
+func versionViews(all []*Version) []versionView {
+	out := make([]versionView, 0, len(all))
+	for _, v := range all {
+		o := &v.Order
+		out = append(out, versionView{
+			EventID: o.EventID, Status: textOrNull(o.Status), RawStatus: textOrNull(o.RawStatus),
+			FiatAmount: rangeOrNull(o.FiatAmount), AmountSats: satsOrNull(o.AmountSats), PremiumPct: decimalOrNull(o.PremiumPct),
+			CreatedAt: int64(o.CreatedAt), CreatedAtRFC: rfc(time.Unix(int64(o.CreatedAt), 0)),
+			ReceivedAt: v.ReceivedAt.Unix(), ReceivedAtRFC: rfc(v.ReceivedAt), ReceivedBy: v.Source.String(),
+			Archived: v.Archived, Withdrawn: v.Withdrawn,
+		})
+	}
+	return out
+}
+
+type instanceView struct {
+	Pubkey            string         `json:"pubkey"`
+	Name              *string        `json:"name"`
+	About             *string        `json:"about"`
+	Website           *string        `json:"website"`
+	Picture           *string        `json:"picture"`
+	Version           *string        `json:"version"`
+	Fee               *string        `json:"fee"` // fraction of the amount, both sides together
+	MinOrderSats      *int64         `json:"min_order_sats"`
+	MaxOrderSats      *int64         `json:"max_order_sats"`
+	Currencies        []string       `json:"currencies"` // null: not stated
+	AnyCurrency       bool           `json:"any_currency"`
+	ExpirationHours   *int64         `json:"expiration_hours"`
+	ProtocolVersion   *int           `json:"protocol_version"`
+	Pow               *int64         `json:"pow"`
+	Bond              *bondView      `json:"bond"` // null: not stated
+	EscrowMode        string         `json:"escrow_mode"`
+	LightningAlias    *string        `json:"lightning_alias"`
+	LightningNetworks []string       `json:"lightning_networks"`
+	Maintenance       *bool          `json:"maintenance"`
+	Relays            []string       `json:"relays"` // null: not stated
+	Orders            map[string]int `json:"orders"` // by status of their newest version
+	Fiats             map[string]int `json:"fiats"`
+	Trades            int            `json:"trades"`      // orders that ended in success
+	VolumeSats        *int64         `json:"volume_sats"` // of those that state an amount
+	Disputes          map[string]int `json:"disputes"`
+	FirstSeenAt       *int64         `json:"first_seen_at"`
+	FirstSeenAtRFC    *string        `json:"first_seen_at_rfc3339"`
+	LastSeenAt        *int64         `json:"last_seen_at"`
+	LastSeenAtRFC     *string        `json:"last_seen_at_rfc3339"`
+	InfoAt            *int64         `json:"info_at"` // created_at of its newest info
+	InfoAtRFC         *string        `json:"info_at_rfc3339"`
+	InfoEventID       string         `json:"info_event_id"`
+}
+
+type bondView struct {
+	Enabled  bool    `json:"enabled"`
+	Fraction *string `json:"fraction"`
+	BaseSats *int64  `json:"base_sats"`
+	ApplyTo  *string `json:"apply_to"`
+}
+
+// publisherView is an author of orders that publishes no info: it belongs to
+// the platform that its orders claim.
+type publisherView struct {
+	Pubkey   string  `json:"pubkey"`
+	Name     *string `json:"name"`
+	Platform *string `json:"platform"` // of most of its orders
+	Orders   int     `json:"orders"`
+}
+
+type instanceList struct {
+	Items      []instanceView  `json:"items"`
+	Total      int             `json:"total"`
+	NextCursor *string         `json:"next_cursor"`
+	Publishers []publisherView `json:"publishers"` // at most 500, those with most orders
+}
+
+// view copies an author into JSON; nil when it is no instance. The caller
+// holds the authors' lock.
+func (a *author) view(pubkey string) *instanceView {
+	i := a.Info
+	if i == nil {
+		return nil
+	}
+	v := &instanceView{
+		Pubkey: pubkey, Name: textOrNull(a.name()), Version: textOrNull(i.Version), Fee: decimalOrNull(i.Fee),
+		MinOrderSats: i.MinOrderSats, MaxOrderSats: i.MaxOrderSats, Currencies: i.Currencies, AnyCurrency: i.AnyCurrency,
+		ExpirationHours: i.ExpirationHours, Pow: i.Pow, EscrowMode: cmpOr(i.EscrowMode, "lightning"), Maintenance: i.Maintenance,
+		Orders: map[string]int{}, Fiats: maps.Clone(a.fiats), Disputes: map[string]int{},
+		Trades: a.orders[mostro.StatusSuccess], InfoEventID: i.EventID,
+	}
+	if i.ProtocolVersion > 0 {
+		v.ProtocolVersion = &i.ProtocolVersion
+	}
+	if a.volume > 0 || v.Trades == 0 {
+		volume := a.volume
+		v.VolumeSats = &volume
+	}
+	if p := a.Profile; p != nil {
+		v.About, v.Website, v.Picture = textOrNull(p.About), textOrNull(p.Website), textOrNull(p.Picture)
+	}
+	if b := i.Bond; b != nil {
+		v.Bond = &bondView{b.Enabled, decimalOrNull(b.AmountPct), b.BaseSats, textOrNull(b.ApplyTo)}
+	}
+	if n := i.LND; n != nil {
+		v.LightningAlias, v.LightningNetworks = textOrNull(n.Alias), n.Networks
+	}
+	if a.Relays != nil {
+		v.Relays = []string{}
+		for _, r := range a.Relays.Relays {
+			v.Relays = append(v.Relays, r.URL)
+		}
+	}
+	for status, n := range a.orders {
+		v.Orders[cmpOr(string(status), "unknown")] = n
+	}
+	for state, n := range a.disputes {
+		v.Disputes[cmpOr(string(state), "unknown")] = n
+	}
+	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(a.first)
+	v.LastSeenAt, v.LastSeenAtRFC = timeBoth(a.last)
+	v.InfoAt, v.InfoAtRFC = unixAndRFC(i.CreatedAt)
+	return v
+}

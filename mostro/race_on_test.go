@@ -1,0 +1,5 @@
+//go:build race
+
+package mostro
+
+const raceEnabled = true

@@ -1,0 +1,544 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/gobwas/ws"
+)
+
+// conn is one client's websocket.
+//
+// gobwas/ws gives the handshake, the frame headers and the masking, and leaves
+// the buffers to us. That is why it was taken and not a library that owns the
+// connection: an idle connection costs one 2 KiB read buffer and two parked
+// goroutines, an answer of a hundred events is one write, and an event's
+// strings are parts of the message as it was read. permessage-deflate is not
+// offered: it costs some 300 KiB a connection or a fresh window a message, and
+// events are mostly hex.
+//
+// Two goroutines serve it. The reader takes frames one at a time, each having
+// its effect before the next is looked at. The writer empties out. A third
+// runs only once a client has published: it waits for the store's answers.
+type conn struct {
+	srv       *Server
+	nc        net.Conn
+	ip        netip.Addr
+	local     bool   // loopback, and no proxy spoke for somebody else
+	host      string // of the request, for NIP-42 without a configured URL
+	challenge string // NIP-42
+
+	// owned by the reader
+	br        *bufio.Reader
+	text      frameText
+	subs      map[string]*subscription
+	openBytes int             // of the REQs in subs
+	authd     map[string]bool // public keys proven by NIP-42
+	acks      chan ack        // nil until the first EVENT; full: the reader waits
+
+	unanswered sync.WaitGroup // events in acks whose OK is not in out yet
+	ackerDone  chan struct{}
+
+	lastRead  atomic.Int64 // unix milliseconds of the last whole frame
+	lastPing  int64        // owned by the keeper
+	wake      chan struct{}
+	writeDone chan struct{}
+	deadline  time.Time // of writes; owned by the writer
+
+	mu      sync.Mutex
+	room    sync.Cond // on mu: out got shorter, or the connection ends
+	out     []byte    // whole websocket frames not yet taken by the writer
+	writing int       // bytes the writer has taken and not yet written
+	held    int       // bytes held back behind stored answers
+	ending  bool      // nothing more is added to out; the writer flushes and stops
+}
+
+// ack is an EVENT frame whose OK is due.
+type ack struct {
+	id      string
+	pending Pending // nil: ok and reason are known
+	ok      bool
+	reason  string
+	started time.Time
+}
+
+const (
+	readBufferBytes = 2 << 10
+	writeChunkBytes = 256 << 10 // so that a deadline is about progress
+	replyBytes      = 512 << 10 // what may wait before the client's own answers wait too
+	closeGrace      = 3 * time.Second
+	maxDrainBytes   = 8 << 20
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// takeBuffer and giveBuffer keep big buffers from outliving a big answer.
+func takeBuffer() []byte { return (*buffers.Get().(*[]byte))[:0] }
+
+func giveBuffer(b []byte) {
+	if cap(b) >= 1<<10 && cap(b) <= 512<<10 {
+		buffers.Put(&b)
+	}
+}
+
+// upgrade answers the handshake and starts the connection's goroutines. The
+// handler returns at once, so that net/http's own buffers are freed.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
+	if !s.admitConn() {
+		http.Error(w, "too many connections", http.StatusServiceUnavailable)
+		return
+	}
+	ip, local := s.clientIP(r)
+	// The library compares the first header line as a whole; RFC 9110 allows a
+	// list of tokens over several lines, which the caller has looked through.
+	r.Header["Upgrade"] = []string{"websocket"}
+	r.Header["Connection"] = []string{"Upgrade"}
+	nc, rw, _, err := ws.HTTPUpgrader{Timeout: s.cfg.WriteWait}.Upgrade(r, w)
+	if err != nil {
+		if nc != nil {
+			nc.Close()
+		}
+		s.releaseConn()
+		return
+	}
+	var in io.Reader = nc
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ := rw.Reader.Peek(n)
+		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), nc)
+	}
+	c := &conn{
+		srv: s, nc: nc, ip: ip, local: local, host: r.Host,
+		challenge: newChallenge(),
+		br:        bufio.NewReaderSize(in, readBufferBytes),
+		subs:      make(map[string]*subscription, 1),
+		wake:      make(chan struct{}, 1), // a token: full means the writer will look anyway
+		writeDone: make(chan struct{}),
+	}
+	c.room.L = &c.mu
+	c.lastRead.Store(time.Now().UnixMilli())
+	// Offered at once and never required. mobile clients also take the first
+	// frame as the sign that a relay is alive.
+	c.out = appendReply(nil, "AUTH", c.challenge)
+	c.wake <- struct{}{}
+	if !s.addConn(c) {
+		nc.Close()
+		s.releaseConn()
+		return
+	}
+	go c.write()
+	go c.read()
+}
+
+// read is the reader. It owns the end of the connection.
+func (c *conn) read() {
+	defer c.srv.removeConn(c)
+	defer c.finish()
+	defer func() {
+		// One client's frame must not end a process that holds others' money.
+		if p := recover(); p != nil {
+			c.srv.met.panics.Inc()
+			c.srv.cfg.Log.Error("panic while handling a frame", "panic", p, "stack", string(debug.Stack()))
+			c.end(ws.StatusInternalServerError, "error: internal error", true)
+		}
+	}()
+	for {
+		msg, err := c.readMessage()
+		if err != nil {
+			c.readFailed(err)
+			return
+		}
+		c.lastRead.Store(time.Now().UnixMilli())
+		if c.isEnding() {
+			return
+		}
+		c.handle(msg)
+		c.text.reset("") // an idle connection holds on to no message
+	}
+}
+
+// protocolError ends a connection with a close code and a notice.
+type protocolError struct {
+	code   ws.StatusCode
+	reason string
+}
+
+func (e protocolError) Error() string { return e.reason }
+
+var errPeerClosed = errors.New("closed by the peer")
+
+func (c *conn) readFailed(err error) {
+	var p protocolError
+	var bad ws.ProtocolError
+	switch {
+	case errors.As(err, &p):
+		c.end(p.code, p.reason, true)
+	case errors.As(err, &bad):
+		c.end(ws.StatusProtocolError, string(bad), false)
+	default:
+		c.end(ws.StatusNormalClosure, "", false)
+	}
+}
+
+// readMessage reads one text message, answering control frames on the way.
+// The string shares no memory with anything.
+func (c *conn) readMessage() (string, error) {
+	state := ws.StateServerSide
+	limit := int64(c.srv.cfg.MaxMessageBytes)
+	var whole []byte
+	for {
+		h, err := ws.ReadHeader(c.br)
+		if err != nil {
+			return "", err
+		}
+		if err := ws.CheckHeader(h, state); err != nil {
+			return "", err
+		}
+		if h.OpCode.IsControl() {
+			if err := c.control(h); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if h.OpCode == ws.OpBinary {
+			return "", protocolError{ws.StatusUnsupportedData, "invalid: only text messages are understood"}
+		}
+		if h.Length > limit-int64(len(whole)) {
+			return "", protocolError{ws.StatusMessageTooBig, "invalid: the message is larger than this relay takes"}
+		}
+		from := len(whole)
+		if whole, err = readGrowing(c.br, whole, int(h.Length)); err != nil {
+			return "", err
+		}
+		ws.Cipher(whole[from:], h.Mask, 0)
+		if !h.Fin {
+			state = state.Set(ws.StateFragmented)
+			continue
+		}
+		if !utf8.Valid(whole) {
+			return "", protocolError{ws.StatusInvalidFramePayloadData, "invalid: the message is not UTF-8"}
+		}
+		return unsafe.String(unsafe.SliceData(whole), len(whole)), nil
+	}
+}
+
+// readGrowing appends n bytes to b. A big message gets its memory as it
+// arrives, not when it is announced.
+func readGrowing(r io.Reader, b []byte, n int) ([]byte, error) {
+	const step = 16 << 10
+	if b == nil {
+		b = make([]byte, 0, min(n, step))
+	}
+	for n > 0 {
+		part := min(n, max(step, len(b)))
+		from := len(b)
+		if cap(b)-from < part {
+			grown := make([]byte, from, from+part)
+			copy(grown, b)
+			b = grown
+		}
+		b = b[:from+part]
+		if _, err := io.ReadFull(r, b[from:]); err != nil {
+			return b, err
+		}
+		n -= part
+	}
+	return b, nil
+}
+
+func (c *conn) control(h ws.Header) error {
+	var room [ws.MaxControlFramePayloadSize]byte
+	payload := room[:h.Length]
+	if _, err := io.ReadFull(c.br, payload); err != nil {
+		return err
+	}
+	ws.Cipher(payload, h.Mask, 0)
+	c.lastRead.Store(time.Now().UnixMilli())
+	switch h.OpCode {
+	case ws.OpPing:
+		c.mu.Lock()
+		// A flood of pings from someone who does not read earns no pongs.
+		if !c.ending && len(c.out)+c.writing < replyBytes {
+			c.out = append(appendHeader(c.grown(), ws.OpPong, len(payload)), payload...)
+		}
+		c.mu.Unlock()
+		c.nudge()
+	case ws.OpClose:
+		code, reason := ws.StatusNormalClosure, ""
+		if len(payload) >= 2 {
+			code, reason = ws.ParseCloseFrameData(payload)
+			if err := ws.CheckCloseFrameData(code, reason); err != nil {
+				return ws.ProtocolError("malformed close frame")
+			}
+		}
+		c.end(code, "", false)
+		return errPeerClosed
+	}
+	return nil
+}
+
+// grown gives out with a pooled buffer under it. mu is held.
+func (c *conn) grown() []byte {
+	if c.out == nil {
+		c.out = takeBuffer()
+	}
+	return c.out
+}
+
+// nudge tells the writer to look at out.
+func (c *conn) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // it has been told
+	}
+}
+
+// reply queues what add appends: an answer to one of the client's own frames.
+// Only the reader and the acker call it. They wait for a client that does not
+// read; nobody else does.
+func (c *conn) reply(add func(dst []byte) []byte) {
+	c.mu.Lock()
+	c.awaitRoom()
+	if !c.ending {
+		c.out = add(c.grown())
+	}
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// awaitRoom waits, with mu held, until the client has taken enough of what it
+// was sent.
+func (c *conn) awaitRoom() {
+	for !c.ending && len(c.out)+c.writing > replyBytes {
+		c.nudge()
+		c.room.Wait()
+	}
+}
+
+func (c *conn) notice(reason string) {
+	c.reply(func(dst []byte) []byte { return appendReply(dst, "NOTICE", reason) })
+}
+
+func (c *conn) closed(sub, reason string) {
+	c.srv.met.refused("closed", reason)
+	c.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
+}
+
+// deliver sends a live event to one of the connection's subscriptions, behind
+// its stored events if those are still on their way. It never waits: who
+// cannot keep up is closed.
+func (c *conn) deliver(sub *subscription, body []byte) {
+	c.mu.Lock()
+	if c.ending || sub.gone {
+		c.mu.Unlock()
+		return
+	}
+	if len(c.out)+c.writing+c.held+len(body) > c.srv.cfg.MaxQueueBytes {
+		c.mu.Unlock()
+		c.srv.met.slow.Inc()
+		c.end(ws.StatusPolicyViolation, "error: the client reads too slowly", true)
+		return
+	}
+	if sub.holding {
+		was := len(sub.held)
+		sub.held = appendEvent(sub.held, sub.prefix, body)
+		c.held += len(sub.held) - was
+		c.mu.Unlock()
+		return
+	}
+	c.out = appendEvent(c.grown(), sub.prefix, body)
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// end closes the connection with a reason: what waits is dropped when the
+// client is told of an error, flushed otherwise. Only the first call counts.
+func (c *conn) end(code ws.StatusCode, reason string, notice bool) {
+	c.mu.Lock()
+	if c.ending {
+		c.mu.Unlock()
+		return
+	}
+	c.ending = true
+	if notice {
+		if code == ws.StatusPolicyViolation {
+			c.out = c.out[:0]
+		}
+		c.out = appendReply(c.grown(), "NOTICE", reason)
+	}
+	c.out = appendClose(c.grown(), code, reason)
+	c.room.Broadcast()
+	// Under mu, so that the writer does not push its deadline out again.
+	grace := time.Now().Add(closeGrace)
+	c.nc.SetReadDeadline(grace)
+	c.nc.SetWriteDeadline(grace)
+	c.mu.Unlock()
+	c.nudge()
+}
+
+func (c *conn) unsent() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.out) + c.writing
+}
+
+func (c *conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// write is the writer: one system call for all that waits.
+func (c *conn) write() {
+	defer close(c.writeDone)
+	for range c.wake {
+		// Let those who were woken together add what they have.
+		runtime.Gosched()
+		for {
+			c.mu.Lock()
+			batch, last := c.out, c.ending
+			c.out, c.writing = nil, len(batch)
+			c.mu.Unlock()
+			if err := c.writeAll(batch); err != nil {
+				c.end(ws.StatusAbnormalClosure, "", false)
+				c.nc.SetReadDeadline(time.Now())
+				return
+			}
+			if len(batch) > 0 {
+				giveBuffer(batch)
+				continue
+			}
+			if last {
+				return
+			}
+			break
+		}
+	}
+}
+
+func (c *conn) writeAll(batch []byte) error {
+	for len(batch) > 0 {
+		part := batch[:min(len(batch), writeChunkBytes)]
+		c.extendDeadline()
+		n, err := c.nc.Write(part)
+		c.srv.met.writes.Inc()
+		c.srv.met.sentBytes.Add(float64(n))
+		c.mu.Lock()
+		c.writing -= n
+		c.room.Broadcast()
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		batch = batch[len(part):]
+	}
+	return nil
+}
+
+// extendDeadline gives the next write at least three quarters of WriteWait. It
+// moves the deadline only when it must: a timer a delivery is too many.
+func (c *conn) extendDeadline() {
+	wait := c.srv.cfg.WriteWait
+	now := time.Now()
+	if c.deadline.Sub(now) > wait*3/4 {
+		return
+	}
+	c.deadline = now.Add(wait)
+	c.mu.Lock()
+	if !c.ending {
+		c.nc.SetWriteDeadline(c.deadline)
+	}
+	c.mu.Unlock()
+}
+
+// finish ends the connection when the reader has: subscriptions go first, the
+// appends under way are waited for, the last frames are flushed, and what the
+// client still sends is read for a moment. Closing a socket with unread input
+// resets it, and the client would never see why.
+func (c *conn) finish() {
+	for _, sub := range c.subs {
+		c.drop(sub)
+	}
+	if c.acks != nil {
+		close(c.acks)
+		<-c.ackerDone
+	}
+	c.end(ws.StatusGoingAway, "", false)
+	<-c.writeDone
+	if tcp, ok := c.nc.(interface{ CloseWrite() error }); ok && tcp.CloseWrite() == nil {
+		io.Copy(io.Discard, io.LimitReader(c.br, maxDrainBytes)) // best effort, bounded by the read deadline
+	}
+	c.nc.Close()
+}
+
+// ping is called by the keeper.
+func (c *conn) ping() {
+	c.mu.Lock()
+	if !c.ending && len(c.out)+c.writing == 0 {
+		c.out = appendHeader(c.grown(), ws.OpPing, 0)
+	}
+	c.mu.Unlock()
+	c.nudge()
+}
+
+// isUpgrade says whether a request asks for a websocket: names and tokens are
+// compared as RFC 9110 has it, without case and in lists.
+func isUpgrade(h http.Header) bool {
+	return hasToken(h.Values("Upgrade"), "websocket") && hasToken(h.Values("Connection"), "upgrade")
+}
+
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for part := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// clientIP is the address a request is charged to, and whether it comes from
+// this machine on nobody's behalf. A proxy's word is taken only from the
+// configured proxies, reading the chain from the near end.
+func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	ip = peer.Addr().Unmap().WithZone("")
+	forwarded := false
+	for _, name := range [...]string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"} {
+		forwarded = forwarded || len(r.Header.Values(name)) > 0
+	}
+	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(chain) - 1; i >= 0 && s.trusted(ip); i-- {
+		next, err := netip.ParseAddr(strings.TrimSpace(chain[i]))
+		if err != nil {
+			break
+		}
+		ip = next.Unmap().WithZone("")
+	}
+	return ip, ip.IsLoopback() && !forwarded
+}
+
+func (s *Server) trusted(ip netip.Addr) bool {
+	for _, p := range s.cfg.TrustedProxies {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,341 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// dispatcher sends live events to the subscriptions they match. It is one
+// reader of the log with a cursor; ephemeral events come by a lane of their own.
+//
+// Each filter is filed under the values of one of its conditions, the most
+// selective one, so that an event meets only filters that may match it.
+type dispatcher struct {
+	store eventStore
+	now   func() time.Time
+	met   *metrics
+
+	pos       uint64 // log position dispatched; owned by run
+	ephemeral chan ephemeralEvent
+
+	mu    sync.Mutex
+	index map[filingKey][]filing
+	tick  uint64 // counts events, so that a subscription gets each once
+	count int
+}
+
+// filingKey is a condition and one value of it. Conditions are the tag
+// letters, and these.
+type filingKey struct {
+	by    byte
+	kind  int
+	value string
+}
+
+const (
+	byID     = '1'
+	byAuthor = '2'
+	byKind   = '3'
+	byAny    = '4'
+)
+
+type filing struct {
+	sub    *subscription
+	filter *liveFilter
+}
+
+// subscription is one open REQ.
+type subscription struct {
+	conn    *conn
+	id      string
+	prefix  []byte
+	filters []*liveFilter
+	from    uint64 // live events are those after this log position
+	bytes   int    // of the REQ, whose strings the filters are parts of
+
+	tick uint64 // of the last event it got; guarded by the dispatcher's mu
+
+	// guarded by conn.mu
+	holding bool   // the stored events are still on their way
+	held    []byte // frames that wait for them
+	gone    bool
+}
+
+type ephemeralEvent struct {
+	evt  *nostr.Event
+	body []byte
+}
+
+// ephemeralLane is how many ephemeral events may wait; more are refused and
+// counted.
+const ephemeralLane = 1024
+
+func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispatcher {
+	return &dispatcher{
+		store: store, now: now, met: met,
+		pos:       store.Head(),
+		ephemeral: make(chan ephemeralEvent, ephemeralLane),
+		index:     make(map[filingKey][]filing),
+	}
+}
+
+// run reads the log until ctx ends, which is no error.
+func (d *dispatcher) run(ctx context.Context) error {
+	for {
+		if err := d.store.Wait(ctx, d.pos); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		// Entries without a readable body are skipped by the log; the head of
+		// before the read is behind us all the same.
+		head := d.store.Head()
+		err := d.store.ReadRaw(ctx, d.pos, func(e mostro.Entry, body []byte) error {
+			if !e.Archived {
+				d.dispatch(e.Event, body, e.Seq)
+			}
+			d.pos = e.Seq
+			return nil
+		})
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		d.pos = max(d.pos, head)
+	}
+}
+
+// runEphemeral empties the ephemeral lane until ctx ends.
+func (d *dispatcher) runEphemeral(ctx context.Context) error {
+	for {
+		select {
+		case e := <-d.ephemeral:
+			d.dispatch(e.evt, e.body, 0)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// offer puts an ephemeral event on its lane, or says that it is full.
+func (d *dispatcher) offer(evt *nostr.Event, body []byte) bool {
+	select {
+	case d.ephemeral <- ephemeralEvent{evt, body}:
+		return true
+	default:
+		d.met.ephemeralDropped.Inc()
+		return false
+	}
+}
+
+// register files a subscription and says where its stored events end: what is
+// appended after that position comes live. The log's head is read while
+// nothing is being dispatched, so nothing lies between the two.
+func (d *dispatcher) register(sub *subscription) (upTo uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range sub.filters {
+		for _, key := range f.filedUnder {
+			d.index[key] = append(d.index[key], filing{sub, f})
+		}
+	}
+	sub.from = d.store.Head()
+	d.count++
+	d.met.subscriptions.Set(float64(d.count))
+	return sub.from
+}
+
+func (d *dispatcher) unregister(sub *subscription) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range sub.filters {
+		for _, key := range f.filedUnder {
+			filed := d.index[key]
+			i := slices.IndexFunc(filed, func(x filing) bool { return x.filter == f })
+			if i < 0 {
+				continue
+			}
+			last := len(filed) - 1
+			filed[i] = filed[last]
+			filed[last] = filing{}
+			if last == 0 {
+				delete(d.index, key)
+			} else {
+				d.index[key] = filed[:last]
+			}
+		}
+	}
+	d.count--
+	d.met.subscriptions.Set(float64(d.count))
+}
+
+// dispatch delivers one event. seq is 0 for an ephemeral one.
+func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64) {
+	if expiredAt(evt.Tags, d.now()) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tick++
+	delivered := 0
+	meet := func(key filingKey) {
+		for _, x := range d.index[key] {
+			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.matches(evt) {
+				continue
+			}
+			x.sub.tick = d.tick
+			x.sub.conn.deliver(x.sub, body)
+			delivered++
+		}
+	}
+	meet(filingKey{by: byID, value: evt.ID})
+	meet(filingKey{by: byAuthor, value: evt.PubKey})
+	meet(filingKey{by: byKind, kind: evt.Kind})
+	meet(filingKey{by: byAny})
+	var seen map[filingKey]bool // a thousand equal tags are looked up once
+	if len(evt.Tags) > 32 {
+		seen = make(map[filingKey]bool, len(evt.Tags))
+	}
+	for _, tag := range evt.Tags {
+		if len(tag) < 2 || len(tag[0]) != 1 || !isTagLetter(tag[0][0]) {
+			continue
+		}
+		key := filingKey{by: tag[0][0], value: tag[1]}
+		if seen[key] {
+			continue
+		}
+		if seen != nil {
+			seen[key] = true
+		}
+		meet(key)
+	}
+	d.met.deliveries.Add(float64(delivered))
+}
+
+// liveFilter is a filter made ready for matching many events.
+type liveFilter struct {
+	nostr.Filter
+	ids, authors wordSet
+	tags         []liveTag
+	filedUnder   []filingKey
+}
+
+type liveTag struct {
+	letter byte
+	values wordSet
+}
+
+// wordSet is a list for few words and a map for many.
+type wordSet struct {
+	list []string
+	many map[string]struct{}
+}
+
+func newWordSet(words []string) wordSet {
+	if len(words) <= 12 {
+		return wordSet{list: words}
+	}
+	many := make(map[string]struct{}, len(words))
+	for _, w := range words {
+		many[w] = struct{}{}
+	}
+	return wordSet{list: words, many: many}
+}
+
+func (s *wordSet) has(word string) bool {
+	if s.many != nil {
+		_, ok := s.many[word]
+		return ok
+	}
+	return slices.Contains(s.list, word)
+}
+
+func newLiveFilter(f nostr.Filter) *liveFilter {
+	lf := &liveFilter{Filter: f, ids: newWordSet(f.IDs), authors: newWordSet(f.Authors)}
+	for letter, values := range f.Tags {
+		lf.tags = append(lf.tags, liveTag{letter[0], newWordSet(values)})
+	}
+	// By rank, so that the same filter is always filed alike.
+	slices.SortFunc(lf.tags, func(a, b liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
+	lf.filedUnder = lf.file()
+	return lf
+}
+
+// tagRank orders tag letters by how few events share a value: addresses and
+// references, then what differs between orders, then what nearly all share.
+func tagRank(letter byte) int {
+	switch letter {
+	case 'd', 'p', 'e', 'a', 'E', 'A', 'P', 'q', 'i', 'I':
+		return int(letter)
+	case 'k', 's', 'y', 'z', 'K':
+		return 1000 + int(letter)
+	default:
+		return 500 + int(letter)
+	}
+}
+
+// file chooses the condition under which a filter is found. An empty list
+// matches nothing and is filed nowhere.
+func (f *liveFilter) file() []filingKey {
+	if f.Search != "" {
+		return nil // words are matched by the index of stored orders alone
+	}
+	words := func(by byte, values []string) (keys []filingKey) {
+		for _, v := range slices.Compact(slices.Sorted(slices.Values(values))) {
+			keys = append(keys, filingKey{by: by, value: v})
+		}
+		return keys
+	}
+	switch {
+	case f.IDs != nil:
+		return words(byID, f.IDs)
+	case len(f.tags) > 0 && tagRank(f.tags[0].letter) < 500:
+		return words(f.tags[0].letter, f.tags[0].values.list)
+	case f.Authors != nil:
+		return words(byAuthor, f.Authors)
+	case len(f.tags) > 0:
+		return words(f.tags[0].letter, f.tags[0].values.list)
+	case f.Kinds != nil:
+		var keys []filingKey
+		for _, k := range slices.Compact(slices.Sorted(slices.Values(f.Kinds))) {
+			keys = append(keys, filingKey{by: byKind, kind: k})
+		}
+		return keys
+	default:
+		return []filingKey{{by: byAny}}
+	}
+}
+
+// matches agrees with nostr.Filter.Matches.
+func (f *liveFilter) matches(evt *nostr.Event) bool {
+	if f.Kinds != nil && !slices.Contains(f.Kinds, evt.Kind) ||
+		f.Since != nil && evt.CreatedAt < *f.Since ||
+		f.Until != nil && evt.CreatedAt > *f.Until ||
+		f.Authors != nil && !f.authors.has(evt.PubKey) ||
+		f.IDs != nil && !f.ids.has(evt.ID) {
+		return false
+	}
+	for i := range f.tags {
+		if !f.tags[i].matches(evt.Tags) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *liveTag) matches(tags nostr.Tags) bool {
+	for _, tag := range tags {
+		if len(tag) >= 2 && len(tag[0]) == 1 && tag[0][0] == c.letter && c.values.has(tag[1]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,158 @@
+package relay
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// Any set of subscriptions gets exactly the events that nostr.Filter.Matches
+// gives it, whatever condition each filter is filed under.
+func TestDispatchEqualsMatches(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	srv, err := New(Config{Store: st})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := srv.dispatch
+	word := func(n int) string { return fmt.Sprint("w", rng.IntN(n)) }
+	hex := func(n int) string { return strings.Repeat(fmt.Sprintf("%02x", rng.IntN(n)), 32) }
+	some := func(of func() string) []string {
+		out := []string{}
+		for range []int{0, 1, 1, 2, 20}[rng.IntN(5)] {
+			out = append(out, of())
+		}
+		return out
+	}
+	randomFilter := func() (f nostr.Filter) {
+		if rng.IntN(8) == 0 {
+			f.IDs = some(func() string { return hex(50) })
+		}
+		if rng.IntN(3) == 0 {
+			f.Authors = some(func() string { return hex(5) })
+		}
+		if rng.IntN(2) == 0 {
+			f.Kinds = []int{}
+			for range rng.IntN(3) {
+				f.Kinds = append(f.Kinds, 38380+rng.IntN(5))
+			}
+		}
+		for _, letter := range []string{"d", "p", "s", "f", "X"} {
+			if rng.IntN(4) == 0 {
+				if f.Tags == nil {
+					f.Tags = nostr.TagMap{}
+				}
+				f.Tags[letter] = some(func() string { return word(4) })
+			}
+		}
+		if rng.IntN(4) == 0 {
+			at := nostr.Timestamp(rng.IntN(100))
+			f.Since = &at
+		}
+		if rng.IntN(4) == 0 {
+			at := nostr.Timestamp(rng.IntN(100))
+			f.Until = &at
+		}
+		return f
+	}
+	type watch struct {
+		sub     *subscription
+		filters nostr.Filters
+	}
+	var open []watch
+	for round := range 600 {
+		if len(open) < 40 || rng.IntN(2) == 0 {
+			c := &conn{srv: srv, wake: make(chan struct{}, 1)}
+			c.room.L = &c.mu
+			w := watch{sub: &subscription{conn: c, prefix: []byte("p")}}
+			for range 1 + rng.IntN(3) {
+				f := randomFilter()
+				w.filters = append(w.filters, f)
+				w.sub.filters = append(w.sub.filters, newLiveFilter(f))
+			}
+			d.register(w.sub)
+			open = append(open, w)
+		} else {
+			i := rng.IntN(len(open))
+			d.unregister(open[i].sub)
+			open[i] = open[len(open)-1]
+			open = open[:len(open)-1]
+		}
+		evt := &nostr.Event{ID: hex(50), PubKey: hex(5), Kind: 38380 + rng.IntN(5), CreatedAt: nostr.Timestamp(rng.IntN(100))}
+		for range []int{0, 1, 3, 6, 40}[rng.IntN(5)] {
+			tag := nostr.Tag{[]string{"d", "p", "s", "f", "X", "name"}[rng.IntN(6)]}
+			for range rng.IntN(3) {
+				tag = append(tag, word(4))
+			}
+			evt.Tags = append(evt.Tags, tag)
+		}
+		for i := range open {
+			open[i].sub.conn.out = nil
+		}
+		d.dispatch(evt, []byte("{}"), uint64(round+1))
+		for _, w := range open {
+			want := 0
+			if w.filters.Match(evt) {
+				want = len(appendEvent(nil, w.sub.prefix, []byte("{}")))
+			}
+			if got := len(w.sub.conn.out); got != want {
+				t.Fatalf("seed %d: %v\n%v\ngot %d bytes, want %d", seed, w.filters, evt, got, want)
+			}
+		}
+	}
+	for _, w := range open {
+		d.unregister(w.sub)
+	}
+	if len(d.index) != 0 {
+		t.Errorf("%d keys left after the last subscription", len(d.index))
+	}
+}
+
+func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	c.req("s", obj{"kinds": []int{38383}})
+	at := now()
+	newest := testOrder(t, "a", at, "success")
+	r.importAll(t, ndjson(t, newest, testOrder(t, "a", at-5, "pending"),
+		signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
+	if got := c.expect("EVENT", "s"); eventID(t, got[2]) != newest.ID {
+		t.Errorf("got %s", got[2])
+	}
+	c.quiet()
+	if r.store.Head() != 3 {
+		t.Errorf("head %d", r.store.Head())
+	}
+}
+
+func TestMetricsPassTheLinter(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	c.mustPublish(testOrder(t, "a", now(), "pending"))
+	c.mustRefuse(signed(t, 1, now()), "blocked:")
+	c.req("s", obj{"kinds": []int{38383}})
+	r.importAll(t, ndjson(t, testOrder(t, "b", now(), "pending")))
+	problems, err := testutil.GatherAndLint(r.reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	for name, want := range map[string]float64{
+		"mostrodex_relay_connections": 1, "mostrodex_relay_subscriptions": 1, "mostrodex_relay_events_total": 2,
+		"mostrodex_relay_refusals_total": 1, "mostrodex_relay_import_lines_total": 1, "mostrodex_relay_frames_total": 3,
+	} {
+		if got := gauge(t, r.reg, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+}

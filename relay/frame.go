@@ -1,0 +1,94 @@
+package relay
+
+import (
+	"encoding/binary"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+// appendHeader appends the header of one unmasked, unfragmented websocket
+// frame whose payload has n bytes.
+func appendHeader(dst []byte, op ws.OpCode, n int) []byte {
+	dst = append(dst, 0x80|byte(op))
+	switch {
+	case n < 126:
+		return append(dst, byte(n))
+	case n < 1<<16:
+		return binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
+	default:
+		return binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
+	}
+}
+
+// appendText appends a whole text frame.
+func appendText(dst, payload []byte) []byte {
+	return append(appendHeader(dst, ws.OpText, len(payload)), payload...)
+}
+
+// eventPrefix is what comes before the event in the frames of a subscription.
+func eventPrefix(sub string) []byte {
+	return append(appendQuoted([]byte(`["EVENT",`), sub), ',')
+}
+
+// appendEvent appends an EVENT frame around a stored body.
+func appendEvent(dst, prefix, body []byte) []byte {
+	dst = appendHeader(dst, ws.OpText, len(prefix)+len(body)+1)
+	dst = append(dst, prefix...)
+	dst = append(dst, body...)
+	return append(dst, ']')
+}
+
+func appendOK(dst []byte, id string, ok bool, reason string) []byte {
+	var room [256]byte
+	p := appendQuoted(append(room[:0], `["OK",`...), id)
+	p = strconv.AppendBool(append(p, ','), ok)
+	p = appendQuoted(append(p, ','), reason)
+	return appendText(dst, append(p, ']'))
+}
+
+// appendReply appends [label, a] or, for CLOSED, [label, a, b].
+func appendReply(dst []byte, label string, words ...string) []byte {
+	var room [256]byte
+	p := append(room[:0], `["`...)
+	p = append(append(p, label...), '"')
+	for _, w := range words {
+		p = appendQuoted(append(p, ','), w)
+	}
+	return appendText(dst, append(p, ']'))
+}
+
+func appendCount(dst []byte, sub string, n int) []byte {
+	var room [256]byte
+	p := appendQuoted(append(room[:0], `["COUNT",`...), sub)
+	p = strconv.AppendInt(append(p, `,{"count":`...), int64(n), 10)
+	return appendText(dst, append(p, "}]"...))
+}
+
+// appendClose appends a close frame; a reason is cut to what one may hold.
+func appendClose(dst []byte, code ws.StatusCode, reason string) []byte {
+	for len(reason) > ws.MaxControlFramePayloadSize-2 || !utf8.ValidString(reason) {
+		reason = reason[:len(reason)-1]
+	}
+	dst = appendHeader(dst, ws.OpClose, 2+len(reason))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
+	return append(dst, reason...)
+}
+
+// appendQuoted appends s as a JSON string. s is valid UTF-8.
+func appendQuoted(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c < 0x20:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return append(dst, '"')
+}

@@ -1,0 +1,280 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+const (
+	proofWindow       = 60 * time.Second // of NIP-98
+	maxProofBytes     = 8 << 10
+	maxWaitingResults = 64 << 20
+)
+
+// serveImport is POST /api/v1/import: NDJSON events in, one JSON result per
+// line out, and a summary as the last line: {"summary":{...}}, with "error"
+// beside it when the import broke off.
+func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
+	var body io.Reader = r.Body
+	if !s.importIsLocal(r) {
+		payload, err := s.checkProof(r)
+		if err != nil {
+			refuseHTTP(w, http.StatusUnauthorized, err.Error())
+			return
+		}
+		// The proof covers the body: not one line counts before all is read.
+		spooled, err := spool(r.Body, payload)
+		if err != nil {
+			status := http.StatusBadRequest
+			if errors.Is(err, errPayload) {
+				status = http.StatusUnauthorized
+			}
+			refuseHTTP(w, status, err.Error())
+			return
+		}
+		defer os.Remove(spooled.Name())
+		defer spooled.Close()
+		body = spooled
+	}
+	rc := http.NewResponseController(w)
+	rc.EnableFullDuplex()           // HTTP/2 always is
+	rc.SetReadDeadline(time.Time{}) // imports are long
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	giveUp := func() {
+		cancel()
+		rc.SetReadDeadline(time.Now()) // a body that does not come is not waited for
+	}
+	stop := context.AfterFunc(s.stopping, giveUp)
+	defer stop()
+	out := &resultWriter{w: w, rc: rc, fail: giveUp, wait: s.cfg.WriteWait}
+	out.cond.L = &out.mu
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		out.run()
+	}()
+	sum, err := s.Import(ctx, body, ImportOptions{}, func(res ImportResult) error {
+		return out.add(res)
+	})
+	last := struct {
+		Summary ImportSummary `json:"summary"`
+		Error   string        `json:"error,omitempty"`
+	}{Summary: sum}
+	if err != nil {
+		last.Error = err.Error()
+	}
+	out.add(last) // lost only if the client is
+	out.close()
+	<-done
+}
+
+// resultWriter sends results while the body is still being read. Clients that
+// send all before they read anything would otherwise wait for us while we wait
+// for them, so results queue up here, to a limit.
+type resultWriter struct {
+	w    io.Writer
+	rc   *http.ResponseController
+	fail func()
+	wait time.Duration
+
+	mu    sync.Mutex
+	cond  sync.Cond
+	queue bytes.Buffer
+	ended bool
+	err   error
+}
+
+func (o *resultWriter) add(v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.err == nil && o.queue.Len() > maxWaitingResults {
+		o.cond.Wait()
+	}
+	if o.err != nil {
+		return o.err
+	}
+	o.queue.Write(line)
+	o.queue.WriteByte('\n')
+	o.cond.Broadcast()
+	return nil
+}
+
+func (o *resultWriter) close() {
+	o.mu.Lock()
+	o.ended = true
+	o.cond.Broadcast()
+	o.mu.Unlock()
+}
+
+func (o *resultWriter) run() {
+	chunk := make([]byte, 0, 64<<10)
+	for {
+		o.mu.Lock()
+		for o.queue.Len() == 0 && !o.ended {
+			o.cond.Wait()
+		}
+		n, _ := o.queue.Read(chunk[:cap(chunk)])
+		if o.queue.Len() == 0 && o.queue.Cap() > 1<<20 {
+			o.queue = bytes.Buffer{}
+		}
+		o.cond.Broadcast()
+		o.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		// A client that sends first and reads later may take its time.
+		o.rc.SetWriteDeadline(time.Now().Add(30 * o.wait))
+		_, err := o.w.Write(chunk[:n])
+		if err == nil {
+			err = o.rc.Flush()
+		}
+		if err != nil {
+			o.mu.Lock()
+			o.err = fmt.Errorf("send results: %w", err)
+			o.cond.Broadcast()
+			o.mu.Unlock()
+			o.fail()
+			return
+		}
+	}
+}
+
+// importIsLocal: from this machine, by a program on it, for itself. A page in
+// a browser on this machine sends Origin, and is not trusted for being near.
+func (s *Server) importIsLocal(r *http.Request) bool {
+	_, local := s.clientIP(r)
+	if !local || r.Header.Get("Origin") != "" {
+		return false
+	}
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string })
+	if !ok {
+		return false
+	}
+	listener, err := netip.ParseAddrPort(at.String())
+	return err == nil && listener.Addr().Unmap().IsLoopback()
+}
+
+var errPayload = errors.New("the payload hash is not that of the body")
+
+// checkProof proves a NIP-98 header by an admin's key and gives the payload
+// hash it commits to.
+func (s *Server) checkProof(r *http.Request) (payload string, err error) {
+	scheme, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Nostr") {
+		return "", errors.New("an import from elsewhere needs NIP-98 authorization by an admin key")
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
+	if err != nil || len(raw) > maxProofBytes {
+		return "", errors.New("the authorization is not base64 of an event")
+	}
+	var evt nostr.Event
+	var t frameText
+	t.reset(string(raw))
+	if err := t.event(&evt); err != nil {
+		return "", fmt.Errorf("the authorization event: %w", err)
+	}
+	if reason := WellFormed(&evt); reason != "" {
+		return "", errors.New(reason)
+	}
+	age := s.cfg.Now().Sub(evt.CreatedAt.Time())
+	switch {
+	case evt.Kind != kindHTTPAuth:
+		return "", errors.New("the authorization event is not of kind 27235")
+	case !slices.Contains(s.cfg.Admins, evt.PubKey):
+		return "", errors.New("the authorization is not by an admin key")
+	case age > proofWindow || age < -proofWindow:
+		return "", errors.New("the authorization is older or newer than 60 seconds")
+	case !strings.EqualFold(tagValue(evt.Tags, "method"), r.Method):
+		return "", errors.New("the authorization is for another method")
+	case tagValue(evt.Tags, "u") != s.publicURL(r):
+		return "", fmt.Errorf("the authorization is not for %s", s.publicURL(r))
+	case !isHex32(tagValue(evt.Tags, "payload")):
+		return "", errors.New("the authorization has no payload hash")
+	case !evt.CheckID():
+		return "", errors.New("the authorization event's id is wrong")
+	}
+	if ok, err := evt.CheckSignature(); err != nil || !ok {
+		return "", errors.New("the authorization event's signature is wrong")
+	}
+	return tagValue(evt.Tags, "payload"), nil
+}
+
+func tagValue(tags nostr.Tags, name string) string {
+	for _, tag := range tags {
+		if len(tag) >= 2 && tag[0] == name {
+			return tag[1]
+		}
+	}
+	return ""
+}
+
+// publicURL is the absolute URL by which a client knows the request.
+func (s *Server) publicURL(r *http.Request) string {
+	base := "http://" + r.Host
+	if r.TLS != nil {
+		base = "https://" + r.Host
+	}
+	if s.cfg.URL != "" {
+		// wss to https, ws to http
+		base = "http" + strings.TrimPrefix(strings.TrimSuffix(s.cfg.URL, "/"), "ws")
+	}
+	return base + r.URL.RequestURI()
+}
+
+// spool keeps a body in a file until its hash is proven.
+func spool(body io.Reader, payload string) (*os.File, error) {
+	f, err := os.CreateTemp("", "mostrodex-import-*")
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.New()
+	if _, err = io.Copy(io.MultiWriter(f, hash), body); err == nil && hex.EncodeToString(hash.Sum(nil)) != payload {
+		err = errPayload
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return nil, err
+	}
+	return f, nil
+}
+
+// refuseHTTP answers with an RFC 9457 problem document.
+func refuseHTTP(w http.ResponseWriter, status int, detail string) {
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Nostr")
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	doc, err := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+	if err == nil { // strings and a number always encode
+		w.Write(doc)
+	}
+}

@@ -1,0 +1,169 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip13"
+)
+
+// DefaultKinds are the kinds a relay for orders and their trades has use for,
+// besides the ephemeral ones.
+var DefaultKinds = []int{
+	mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee,
+	mostro.KindProfile, mostro.KindRelayList, mostro.KindAppData, mostro.KindHostRating, mostro.KindDeletion,
+	mostro.KindMessage, mostro.KindGiftWrap, mostro.KindLegacyDM,
+	3,     // contacts
+	1985,  // labels (NIP-32)
+	10040, // trusted providers (NIP-85)
+	13194, // wallet service info (NIP-47)
+	30382, // assertions about users (NIP-85)
+	30384, // assertions about addresses (NIP-85)
+	30666, // peers' announcements of an exchange
+	38000, // recommendations (NIP-87)
+}
+
+// The limits that a zero Policy stands for.
+const (
+	DefaultMaxEventBytes = 128 << 10
+	DefaultMaxTags       = 2000
+	DefaultMaxFuture     = 15 * time.Minute
+)
+
+// Kinds that carry proof of identity for one connection or one request: never
+// to be handed on to others as events.
+const (
+	kindAuth     = 22242 // NIP-42
+	kindHTTPAuth = 27235 // NIP-98
+)
+
+// Policy says which events this relay takes. Its methods are pure.
+type Policy struct {
+	Kinds         []int         // nil: DefaultKinds. Ephemeral kinds are always taken.
+	MaxEventBytes int           // of an event's JSON; 0: DefaultMaxEventBytes
+	MaxTags       int           // 0: DefaultMaxTags
+	MaxFuture     time.Duration // how far ahead of our clock created_at may be; 0: DefaultMaxFuture
+	MinPow        int           // leading zero bits of the id (NIP-13); 0: none asked
+}
+
+// withDefaults puts the documented limits in place of zeros.
+func (p Policy) withDefaults() Policy {
+	if p.Kinds == nil {
+		p.Kinds = DefaultKinds
+	}
+	if p.MaxEventBytes == 0 {
+		p.MaxEventBytes = DefaultMaxEventBytes
+	}
+	if p.MaxTags == 0 {
+		p.MaxTags = DefaultMaxTags
+	}
+	if p.MaxFuture == 0 {
+		p.MaxFuture = DefaultMaxFuture
+	}
+	return p
+}
+
+// WellFormed gives the reason why an event could never be valid, or "". It
+// looks at form alone: neither the id nor the signature is proven.
+//
+// khatru indexes into d tags of replaceable and addressable events without
+// looking at their length, so no event may reach it that this refuses.
+func WellFormed(evt *nostr.Event) string {
+	switch {
+	case !isHex32(evt.ID):
+		return "invalid: id is not 64 lower-case hex digits"
+	case !isHex32(evt.PubKey):
+		return "invalid: pubkey is not 64 lower-case hex digits"
+	case len(evt.Sig) != 128 || !isLowerHex(evt.Sig):
+		return "invalid: sig is not 128 lower-case hex digits"
+	case evt.Kind < 0 || evt.Kind > 65535:
+		return "invalid: kind is not between 0 and 65535"
+	case evt.CreatedAt < 0:
+		return "invalid: created_at is before 1970"
+	case !utf8.ValidString(evt.Content):
+		return "invalid: content is not UTF-8"
+	}
+	regular := nostr.IsRegularKind(evt.Kind) || nostr.IsEphemeralKind(evt.Kind)
+	for _, tag := range evt.Tags {
+		if len(tag) == 0 || tag[0] == "" {
+			return "invalid: a tag has no name"
+		}
+		if len(tag) == 1 && tag[0] == "d" && !regular {
+			return "invalid: a d tag has no value"
+		}
+		for _, word := range tag {
+			if !utf8.ValidString(word) {
+				return "invalid: a tag is not UTF-8"
+			}
+		}
+	}
+	return ""
+}
+
+// Refuse gives the reason why this relay does not take an event of size bytes
+// that arrives by road at now, or "". Only cheap things are looked at; id and
+// signature are proven afterwards.
+func (p Policy) Refuse(evt *nostr.Event, size int, now time.Time, road mostro.Road) string {
+	p = p.withDefaults()
+	return p.refuse(evt, size, now, road)
+}
+
+func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.Road) string {
+	if size > p.MaxEventBytes {
+		return fmt.Sprintf("invalid: the event is larger than %d bytes", p.MaxEventBytes)
+	}
+	if len(evt.Tags) > p.MaxTags {
+		return fmt.Sprintf("invalid: the event has more than %d tags", p.MaxTags)
+	}
+	if reason := WellFormed(evt); reason != "" {
+		return reason
+	}
+	if evt.Kind == kindAuth || evt.Kind == kindHTTPAuth {
+		return "invalid: proofs of identity are not published"
+	}
+	ephemeral := nostr.IsEphemeralKind(evt.Kind)
+	if !ephemeral && !slices.Contains(p.Kinds, evt.Kind) {
+		return fmt.Sprintf("blocked: kind %d is not kept here", evt.Kind)
+	}
+	if ahead := int64(evt.CreatedAt) - now.Unix(); ahead > int64(p.MaxFuture/time.Second) {
+		return fmt.Sprintf("invalid: created_at is more than %d seconds in the future", int64(p.MaxFuture/time.Second))
+	}
+	history := road == mostro.RoadImport || road == mostro.RoadBackfill
+	if ephemeral && history {
+		return "invalid: ephemeral events are not stored"
+	}
+	if !history && expiredAt(evt.Tags, now) {
+		return "invalid: expired"
+	}
+	if p.MinPow > 0 && road != mostro.RoadSelf && nip13.Difficulty(evt.ID) < p.MinPow {
+		return fmt.Sprintf("pow: the id has fewer than %d leading zero bits", p.MinPow)
+	}
+	return ""
+}
+
+// expiredAt says whether the first readable NIP-40 tag lies at or before now.
+func expiredAt(tags nostr.Tags, now time.Time) bool {
+	for _, tag := range tags {
+		if len(tag) >= 2 && tag[0] == "expiration" {
+			at, err := strconv.ParseInt(tag[1], 10, 64)
+			return err == nil && at <= now.Unix()
+		}
+	}
+	return false
+}
+
+// isProtected says whether only its authenticated author may publish an event
+// (NIP-70).
+func isProtected(tags nostr.Tags) bool {
+	for _, tag := range tags {
+		if len(tag) > 0 && tag[0] == "-" {
+			return true
+		}
+	}
+	return false
+}

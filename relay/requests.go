@@ -1,0 +1,544 @@
+package relay
+
+import (
+	"cmp"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip42"
+)
+
+const (
+	maxSubIDLength = 64 // NIP-01
+
+	// maxOpenBytes bounds the REQ messages that a connection's open
+	// subscriptions keep in memory: some 25,000 keys.
+	maxOpenBytes = 2 << 20
+
+	// maxAnswers times MaxLimit is the most that one REQ is answered with,
+	// however many filters it has.
+	maxAnswers = 4
+)
+
+// handle gives one message its whole effect, up to what waits for the store.
+func (c *conn) handle(msg string) {
+	t := &c.text
+	t.reset(msg)
+	var verb string
+	err := errSyntax
+	if t.take('[') {
+		verb, err = t.str()
+	}
+	if err != nil {
+		c.srv.met.verbs["malformed"].Inc()
+		c.srv.met.refused("notice", "invalid")
+		c.notice("invalid: the message is not a JSON array that starts with a verb")
+		return
+	}
+	counted := verb
+	if strings.HasPrefix(verb, "NEG-") {
+		counted = "NEG"
+	}
+	if n, ok := c.srv.met.verbs[counted]; ok {
+		n.Inc()
+	} else {
+		c.srv.met.verbs["unknown"].Inc()
+	}
+	switch verb {
+	case "EVENT":
+		c.handleEvent()
+	case "REQ":
+		c.handleReq()
+	case "COUNT":
+		c.handleCount()
+	case "CLOSE":
+		c.handleClose()
+	case "AUTH":
+		c.handleAuth()
+	default:
+		c.srv.met.refused("notice", "unsupported")
+		c.notice("unsupported: " + cut(verb, 32) + " is not a verb of this relay")
+	}
+}
+
+func cut(s string, n int) string {
+	for len(s) > n {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
+}
+
+// readEvent reads the event of an EVENT or AUTH message and its size in bytes.
+// A nil event has been answered.
+func (c *conn) readEvent() (evt *nostr.Event, size int) {
+	t := &c.text
+	evt = new(nostr.Event)
+	err := errSyntax
+	if t.take(',') {
+		t.next()
+		from := t.pos
+		err = t.event(evt)
+		size = t.pos - from
+		if err == nil && !t.take(']') {
+			err = errSyntax
+		}
+		if err == nil {
+			err = t.atEnd()
+		}
+	}
+	if err == nil {
+		return evt, size
+	}
+	reason := "invalid: " + err.Error()
+	if isHex32(evt.ID) {
+		c.answer(ack{id: evt.ID, reason: reason})
+	} else {
+		c.srv.met.refused("notice", reason)
+		c.notice(reason)
+	}
+	return nil, 0
+}
+
+func (c *conn) handleEvent() {
+	started := time.Now()
+	evt, size := c.readEvent()
+	if evt == nil {
+		return
+	}
+	s := c.srv
+	a := &admission{
+		Context: s.ctx, evt: evt, size: size, source: mostro.Source{Road: mostro.RoadClient},
+		ip: c.ip, local: c.local, authd: c.authd,
+	}
+	if s.check(a) {
+		s.submit(a)
+	}
+	if a.out == Duplicate {
+		s.met.outcome(Duplicate)
+	}
+	if strings.HasPrefix(a.reason, "auth-required:") {
+		c.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
+	}
+	c.answer(ack{id: evt.ID, pending: a.pending, ok: a.ok, reason: a.reason, started: started})
+}
+
+// answer sends an OK behind those that are still due, so that they come in the
+// order of their events.
+func (c *conn) answer(k ack) {
+	if k.pending == nil && c.acks == nil {
+		c.sendOK(k)
+		return
+	}
+	if c.acks == nil {
+		c.acks = make(chan ack, c.srv.cfg.MaxInFlight) // full: the reader waits, and so does the client
+		c.ackerDone = make(chan struct{})
+		go c.acknowledge()
+	}
+	c.unanswered.Add(1)
+	c.acks <- k
+}
+
+// acknowledge waits for the store, event by event, while live events go on.
+func (c *conn) acknowledge() {
+	defer close(c.ackerDone)
+	for k := range c.acks {
+		if k.pending != nil {
+			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
+			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
+		}
+		c.sendOK(k)
+		c.unanswered.Done()
+	}
+}
+
+func (c *conn) sendOK(k ack) {
+	if !k.ok {
+		c.srv.met.refused("ok", k.reason)
+	}
+	id := k.id
+	if !isHex32(id) {
+		id = cut(id, 64)
+	}
+	c.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
+}
+
+// readRequest reads what REQ and COUNT have in common. ok is false when the
+// request has been answered.
+func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
+	t := &c.text
+	err := errSyntax
+	if t.take(',') {
+		sub, err = t.str()
+	}
+	if err != nil || !validSubID(sub) {
+		c.srv.met.refused("notice", "invalid")
+		c.notice("invalid: a subscription id is a string of 1 to 64 characters")
+		return "", nil, false
+	}
+	for {
+		more, err := t.more(false, ']')
+		if err == nil && more {
+			var f nostr.Filter
+			if len(filters) == c.srv.cfg.MaxFilters {
+				err = errors.New("invalid: too many filters")
+			} else {
+				err = t.filter(&f)
+				filters = append(filters, f)
+			}
+		} else if err == nil {
+			if err = t.atEnd(); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			reason := err.Error()
+			if !strings.Contains(reason, ": ") {
+				reason = "invalid: " + reason
+			}
+			c.refuseRequest(sub, reason)
+			return "", nil, false
+		}
+	}
+	if len(filters) == 0 {
+		c.refuseRequest(sub, "invalid: no filter")
+		return "", nil, false
+	}
+	return sub, filters, true
+}
+
+// refuseRequest answers CLOSED. A subscription of that id is closed by it too:
+// the client has replaced it, and believes CLOSED.
+func (c *conn) refuseRequest(sub, reason string) {
+	c.closeSub(sub)
+	c.closed(sub, reason)
+}
+
+func validSubID(id string) bool {
+	return id != "" && (len(id) <= maxSubIDLength || len(id) <= 4*maxSubIDLength && utf8.RuneCountInString(id) <= maxSubIDLength)
+}
+
+// handleReq: the subscription is registered first, the stored events up to
+// that log position follow, then EOSE, then what came live meanwhile: each
+// event once.
+func (c *conn) handleReq() {
+	id, filters, ok := c.readRequest()
+	if !ok {
+		return
+	}
+	s := c.srv
+	c.unanswered.Wait() // own events sent before are part of the answer
+	started := time.Now()
+	c.closeSub(id)
+	if len(c.subs) >= s.cfg.MaxSubscriptions {
+		c.closed(id, "rate-limited: too many open subscriptions on this connection")
+		return
+	}
+	if c.openBytes+len(c.text.text) > maxOpenBytes {
+		c.closed(id, "rate-limited: the open filters of this connection are too large")
+		return
+	}
+	for i := range filters {
+		if filters[i].Search != "" && s.cfg.Search == nil {
+			c.closed(id, "unsupported: this relay has no search")
+			return
+		}
+	}
+	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.text), holding: true}
+	c.openBytes += sub.bytes
+	for _, f := range filters {
+		sub.filters = append(sub.filters, newLiveFilter(f))
+	}
+	upTo := s.dispatch.register(sub)
+	c.subs[id] = sub
+
+	answer := answers.Get().(*[]Found)
+	found, err := s.stored((*answer)[:0], sub.filters, upTo)
+	if err != nil {
+		c.closeSub(id)
+		s.cfg.Log.Error("answer a request", "err", err)
+		c.closed(id, "error: the store could not be asked")
+	} else {
+		c.sendStored(sub, found)
+	}
+	clear(found)
+	if cap(found) <= 8192 {
+		*answer = found[:0]
+		answers.Put(answer)
+	}
+	s.met.querySeconds.Observe(time.Since(started).Seconds())
+}
+
+var answers = sync.Pool{New: func() any { return new([]Found) }}
+
+// sendStored queues the stored events, EOSE and the live events held back
+// since the registration, without letting go in between once the end is near.
+func (c *conn) sendStored(sub *subscription, found []Found) {
+	c.mu.Lock()
+	defer c.nudge()
+	defer c.mu.Unlock()
+	for _, f := range found {
+		if len(c.out)+c.writing > replyBytes {
+			c.awaitRoom()
+		}
+		if c.ending {
+			return
+		}
+		c.out = appendEvent(c.grown(), sub.prefix, f.JSON)
+	}
+	c.awaitRoom()
+	if c.ending {
+		return
+	}
+	c.out = appendReply(c.grown(), "EOSE", sub.id)
+	c.out = append(c.out, sub.held...)
+	c.held -= len(sub.held)
+	sub.held, sub.holding = nil, false
+}
+
+// limitOf is how many stored events a filter is answered with. A filter scoped
+// to authors or recipients and without a limit of its own is asking for all of
+// theirs; the daemon's and the wallets' inboxes depend on it.
+func (s *Server) limitOf(f *nostr.Filter) int {
+	switch {
+	case f.LimitZero:
+		return 0
+	case f.Limit > 0:
+		return min(f.Limit, s.cfg.MaxLimit)
+	case len(f.IDs) > 0 || len(f.Authors) > 0 || len(f.Tags["p"]) > 0:
+		return s.cfg.MaxLimit
+	default:
+		return s.cfg.DefaultLimit
+	}
+}
+
+// stored collects the stored answer of all filters of a REQ: newest first,
+// each event once. Searches come first, in their own order.
+func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Found, error) {
+	parts := 0
+	searched := 0
+	for _, f := range filters {
+		if f.Search == "" || s.limitOf(&f.Filter) == 0 || len(dst) >= maxAnswers*s.cfg.MaxLimit {
+			continue
+		}
+		var err error
+		if dst, err = s.search(dst, f, filters, upTo); err != nil {
+			return dst, err
+		}
+		parts++
+	}
+	searched = len(dst)
+	for _, f := range filters {
+		limit := min(s.limitOf(&f.Filter), maxAnswers*s.cfg.MaxLimit-len(dst))
+		if f.Search != "" || limit <= 0 {
+			continue
+		}
+		if upTo == 0 {
+			continue // the log was empty, and 0 would mean its head
+		}
+		var err error
+		if dst, err = s.cfg.Store.Query(s.ctx, dst, f.Filter, limit, upTo); err != nil {
+			return dst, err
+		}
+		parts++
+	}
+	if parts < 2 {
+		return dst, nil
+	}
+	return mergeFound(dst, searched), nil
+}
+
+// mergeFound takes out repetitions and puts all behind the first keep into
+// NIP-01 order.
+func mergeFound(all []Found, keep int) []Found {
+	type dated struct {
+		Found
+		createdAt nostr.Timestamp
+		id        string
+	}
+	seen := make(map[uint64]bool, len(all))
+	out := all[:0]
+	var rest []dated
+	var t frameText
+	for i, f := range all {
+		if seen[f.Seq] {
+			continue
+		}
+		seen[f.Seq] = true
+		if i < keep {
+			out = append(out, f)
+			continue
+		}
+		var evt nostr.Event
+		t.reset(string(f.JSON))
+		t.event(&evt) // stored bodies are whole events
+		rest = append(rest, dated{f, evt.CreatedAt, evt.ID})
+	}
+	slices.SortFunc(rest, func(a, b dated) int {
+		return cmp.Or(cmp.Compare(b.createdAt, a.createdAt), strings.Compare(a.id, b.id))
+	})
+	for _, d := range rest {
+		out = append(out, d.Found)
+	}
+	return out
+}
+
+// search asks the index and proves what it names against the rest of the
+// filter: an index lags behind the log.
+func (s *Server) search(dst []Found, f *liveFilter, all []*liveFilter, upTo uint64) ([]Found, error) {
+	limit := s.limitOf(&f.Filter)
+	ask := f.Filter
+	ask.Limit = limit
+	ids, err := s.cfg.Search.Search(s.ctx, ask)
+	if err != nil {
+		return dst, err
+	}
+	var t frameText
+	n := 0
+	for _, id := range ids {
+		if n == limit {
+			break
+		}
+		found, err := s.cfg.Store.Find(s.ctx, id)
+		if errors.Is(err, mostro.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return dst, err
+		}
+		var evt nostr.Event
+		t.reset(string(found.JSON))
+		if t.event(&evt) != nil || !f.matches(&evt) || expiredAt(evt.Tags, s.cfg.Now()) {
+			continue
+		}
+		// It comes live if another filter of the request meets it.
+		live := func(g *liveFilter) bool { return g.Search == "" && g.matches(&evt) }
+		if found.Seq > upTo && slices.ContainsFunc(all, live) {
+			continue
+		}
+		dst = append(dst, found)
+		n++
+	}
+	return dst, nil
+}
+
+func (c *conn) handleCount() {
+	id, filters, ok := c.readRequest()
+	if !ok {
+		return
+	}
+	for i := range filters {
+		if filters[i].Search != "" {
+			c.refuseRequest(id, "unsupported: searches are not counted")
+			return
+		}
+	}
+	c.unanswered.Wait()
+	n, err := c.srv.cfg.Store.Count(c.srv.ctx, filters)
+	if err != nil {
+		c.srv.cfg.Log.Error("count", "err", err)
+		c.refuseRequest(id, "error: the store could not be asked")
+		return
+	}
+	c.reply(func(dst []byte) []byte { return appendCount(dst, id, n) })
+}
+
+func (c *conn) handleClose() {
+	t := &c.text
+	err := errSyntax
+	var id string
+	if t.take(',') {
+		if id, err = t.str(); err == nil && !t.take(']') {
+			err = errSyntax
+		}
+	}
+	if err != nil {
+		c.srv.met.refused("notice", "invalid")
+		c.notice("invalid: CLOSE names one subscription")
+		return
+	}
+	c.closeSub(id)
+}
+
+func (c *conn) closeSub(id string) {
+	if sub, ok := c.subs[id]; ok {
+		delete(c.subs, id)
+		c.drop(sub)
+	}
+}
+
+// drop ends a subscription: nothing is queued for it from here on.
+func (c *conn) drop(sub *subscription) {
+	c.openBytes -= sub.bytes
+	c.srv.dispatch.unregister(sub)
+	c.mu.Lock()
+	sub.gone = true
+	c.held -= len(sub.held)
+	sub.held = nil
+	c.mu.Unlock()
+}
+
+// maxAuthKeys is how many keys one connection may prove.
+const maxAuthKeys = 32
+
+// handleAuth takes NIP-42 proofs. They are never required to read or write;
+// they let authors publish protected events.
+func (c *conn) handleAuth() {
+	evt, size := c.readEvent()
+	if evt == nil {
+		return
+	}
+	k := ack{id: evt.ID}
+	switch reason := WellFormed(evt); {
+	case reason != "":
+		k.reason = reason
+	case size > c.srv.cfg.Policy.MaxEventBytes:
+		k.reason = "invalid: the event is too large"
+	case !authTagsWhole(evt.Tags) || !evt.CheckID() || !c.provesKey(evt):
+		k.reason = "restricted: the proof is not for this relay, this connection or this time"
+	case len(c.authd) >= maxAuthKeys && !c.authd[evt.PubKey]:
+		k.reason = "restricted: too many keys on one connection"
+	default:
+		if c.authd == nil {
+			c.authd = make(map[string]bool)
+		}
+		c.authd[strings.Clone(evt.PubKey)] = true
+		k.ok = true
+	}
+	c.answer(k)
+}
+
+// authTagsWhole guards nip42, which indexes into the tags without looking.
+func authTagsWhole(tags nostr.Tags) bool {
+	for _, tag := range tags {
+		if len(tag) < 2 && (tag[0] == "relay" || tag[0] == "challenge") {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *conn) provesKey(evt *nostr.Event) bool {
+	want := c.srv.cfg.URL
+	if want == "" {
+		// No address is configured: the host that the client itself used.
+		tag := evt.Tags.Find("relay")
+		if tag == nil {
+			return false
+		}
+		u, err := url.Parse(tag[1])
+		if err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
+			return false
+		}
+		want = u.Scheme + "://" + c.host
+	}
+	_, ok := nip42.ValidateAuthEvent(evt, c.challenge, want)
+	return ok
+}

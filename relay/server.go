@@ -1,0 +1,482 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/fiatjaf/eventstore"
+	"github.com/fiatjaf/khatru"
+	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip11"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Searcher answers NIP-50 searches: the ids of live events that match the
+// whole filter, best first, at most f.Limit of them.
+type Searcher interface {
+	Search(ctx context.Context, f nostr.Filter) (ids []string, err error)
+}
+
+// Config is what a Server is made of. Only Store is required.
+type Config struct {
+	Store  eventStore
+	Policy Policy   // zero fields have documented defaults
+	Search Searcher // nil: filters with "search" are refused as unsupported
+
+	// Fallback answers HTTP requests that are neither websockets, nor NIP-11,
+	// nor imports. nil: 404.
+	Fallback http.Handler
+
+	// Quota may refuse an event before the expensive checks, with a reason
+	// that has a NIP-01 prefix. It is not asked for what comes from this
+	// machine itself. nil: no quota.
+	Quota func(ip netip.Addr, evt *nostr.Event) (reason string)
+
+	Name, Description, Contact string
+	PubKey                     string // of the operator, hex
+	Version                    string // of this program
+	Icon                       string
+	URL                        string // public wss:// address; "": each request's own Host is believed
+
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; nil: nobody's
+	Admins         []string       // hex keys that may import from elsewhere
+
+	MaxMessageBytes  int // of one client message; 0: 512 KiB
+	MaxSubscriptions int // per connection; 0: 1024
+	MaxFilters       int // per REQ or COUNT; 0: 100
+	DefaultLimit     int // of filters without limit that name neither author nor #p; 0: 500
+	MaxLimit         int // of any filter; 0: 5000. One REQ gets at most four times as many.
+	MaxInFlight      int // events per connection that await the store; 0: 256
+	MaxQueueBytes    int // unsent bytes per connection before it is closed; 0: 4 MiB
+	MaxConnections   int // 0: 50,000
+
+	PingEvery time.Duration // of silence; 0: 30 s
+	IdleAfter time.Duration // silence after which a client is gone; 0: 90 s
+	WriteWait time.Duration // for 256 KiB to be taken by the client; 0: 20 s
+
+	Registerer prometheus.Registerer // nil: metrics are kept and not shown
+	Log        *slog.Logger          // nil: discarded
+	Now        func() time.Time      // nil: time.Now
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+func (c *Config) setDefaults() {
+	c.Policy = c.Policy.withDefaults()
+	orDefault(&c.Name, "mostrodex")
+	orDefault(&c.MaxMessageBytes, 512<<10)
+	orDefault(&c.MaxSubscriptions, 1024)
+	orDefault(&c.MaxFilters, 100)
+	orDefault(&c.DefaultLimit, 500)
+	orDefault(&c.MaxLimit, 5000)
+	orDefault(&c.MaxInFlight, 256)
+	orDefault(&c.MaxQueueBytes, 4<<20)
+	orDefault(&c.MaxConnections, 50_000)
+	orDefault(&c.PingEvery, 30*time.Second)
+	orDefault(&c.IdleAfter, 90*time.Second)
+	orDefault(&c.WriteWait, 20*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Fallback == nil {
+		c.Fallback = http.NotFoundHandler()
+	}
+}
+
+// Server is the relay as its clients see it. khatru is the frame: its Relay
+// carries the admission hooks, which every event passes by AddEvent, and routes
+// plain HTTP. The sockets, the answers and the live events are ours.
+type Server struct {
+	cfg      Config
+	khatru   *khatru.Relay
+	dispatch *dispatcher
+	met      *metrics
+	info     []byte // the NIP-11 document
+
+	stopping context.Context // ends when Run begins to close connections
+	stop     context.CancelFunc
+	ctx      context.Context // ends after the last connection
+	cancel   context.CancelFunc
+	gone     sync.WaitGroup // connections
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	opening int // upgrades admitted, connections included
+	closed  bool
+}
+
+// New makes a server. It accepts requests at once; Run delivers live events
+// and must be called.
+func New(cfg Config) (*Server, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("relay: a server needs a store")
+	}
+	cfg.setDefaults()
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.stopping, s.stop = context.WithCancel(s.ctx)
+	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
+	var err error
+	if s.info, err = infoDocument(&s.cfg); err != nil {
+		return nil, err
+	}
+	// Not khatru.NewRelay, which starts an expiry sweep nobody can stop.
+	s.khatru = &khatru.Relay{
+		ServiceURL: cfg.URL,
+		Info:       &nip11.RelayInformationDocument{Name: cfg.Name, Version: cfg.Version},
+		Log:        log.New(io.Discard, "", 0),
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", cfg.Fallback)
+	mux.HandleFunc("POST /api/v1/import", s.serveImport)
+	s.khatru.SetRouter(mux)
+	s.khatru.RejectEvent = append(s.khatru.RejectEvent, s.refusing(s.refuseProtected))
+	s.khatru.StoreEvent = append(s.khatru.StoreEvent, s.storing(s.enqueue))
+	s.khatru.ReplaceEvent = append(s.khatru.ReplaceEvent, s.storing(s.enqueue))
+	s.khatru.OnEphemeralEvent = append(s.khatru.OnEphemeralEvent, s.offerEphemeral)
+	return s, nil
+}
+
+// Run delivers live events and keeps connections alive until ctx ends; then it
+// says goodbye to every client, lets their appends finish, and returns. An
+// error other than nil means that the store failed.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.dispatch.run(ctx) })
+	g.Go(func() error { return s.dispatch.runEphemeral(ctx) })
+	g.Go(func() error { return s.keep(ctx) })
+	err := g.Wait()
+
+	s.stop()
+	s.mu.Lock()
+	s.closed = true
+	open := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		open = append(open, c)
+	}
+	s.mu.Unlock()
+	for _, c := range open {
+		c.end(ws.StatusGoingAway, "the relay is shutting down", false)
+	}
+	s.gone.Wait()
+	s.cancel()
+	return err
+}
+
+// keep pings the silent and closes the gone. Connections are looked at each
+// second, so pings spread as the connections' beginnings did.
+func (s *Server) keep(ctx context.Context) error {
+	tick := time.NewTicker(min(time.Second, s.cfg.PingEvery/4))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now := time.Now().UnixMilli()
+		s.mu.Lock()
+		for c := range s.conns {
+			silent := now - c.lastRead.Load()
+			switch {
+			case c.unsent() > 0:
+				// The write deadline rules: a long answer on a thin line is no silence.
+			case silent > s.cfg.IdleAfter.Milliseconds():
+				s.met.unresponsive.Inc()
+				c.end(ws.StatusGoingAway, "no answer to pings", false)
+			case silent > s.cfg.PingEvery.Milliseconds() && now-c.lastPing > s.cfg.PingEvery.Milliseconds():
+				c.lastPing = now
+				c.ping()
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// admitConn takes a place for a connection; releaseConn or removeConn gives it back.
+func (s *Server) admitConn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.opening >= s.cfg.MaxConnections {
+		return false
+	}
+	s.opening++
+	return true
+}
+
+func (s *Server) releaseConn() {
+	s.mu.Lock()
+	s.opening--
+	s.mu.Unlock()
+}
+
+// addConn makes a connection known. After the server has closed it is refused.
+func (s *Server) addConn(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.gone.Add(1)
+	s.conns[c] = struct{}{}
+	s.met.connections.Set(float64(len(s.conns)))
+	s.met.connectionsTotal.Inc()
+	return true
+}
+
+func (s *Server) removeConn(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.opening--
+	s.met.connections.Set(float64(len(s.conns)))
+	s.mu.Unlock()
+	s.gone.Done()
+}
+
+// ServeHTTP takes websockets and NIP-11 itself and leaves the rest to khatru's
+// router.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case isUpgrade(r.Header):
+		s.upgrade(w, r)
+	case wantsInfo(r):
+		s.serveInfo(w, r)
+	case hasToken(r.Header.Values("Upgrade"), "websocket"):
+		// khatru would take it for a handshake, on its own socket loop.
+		http.Error(w, "the Connection header does not ask for an upgrade", http.StatusBadRequest)
+	case r.Header.Get("Content-Type") == "application/nostr+json+rpc":
+		http.Error(w, "NIP-86 is not offered", http.StatusNotImplemented)
+	default:
+		s.khatru.ServeHTTP(w, r)
+	}
+}
+
+// admission is one event on its way in, and the context of khatru's hooks for it.
+type admission struct {
+	context.Context
+	evt    *nostr.Event
+	json   []byte // canonical, once encoded
+	size   int
+	source mostro.Source
+	ip     netip.Addr
+	local  bool
+	authd  map[string]bool
+
+	// the result: pending, or ok and reason
+	pending Pending
+	ok      bool
+	reason  string
+	out     Outcome // Duplicate when that was found before the store was asked
+}
+
+type admissionKey struct{}
+
+// Value lets the hooks find the admission in the context that khatru hands on.
+func (a *admission) Value(key any) any {
+	if _, ok := key.(admissionKey); ok {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// caught turns a panic on the way of one event into a refusal: one client's
+// message must not end a process that holds others' money. It is deferred.
+func (s *Server) caught(refuse func(reason string)) {
+	if p := recover(); p != nil {
+		s.met.panics.Inc()
+		s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
+		refuse("error: internal error")
+	}
+}
+
+// check does all that needs no order between events: policy, quota, id, what
+// is held already, signature. It says whether the event may go on to submit.
+func (s *Server) check(a *admission) (more bool) {
+	defer s.caught(func(reason string) { more = a.refuse(reason) })
+	evt := a.evt
+	if reason := s.cfg.Policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
+		return a.refuse(reason)
+	}
+	if s.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
+		if reason := s.cfg.Quota(a.ip, evt); reason != "" {
+			return a.refuse(reason)
+		}
+	}
+	var intact bool
+	if a.json, intact = mostro.EncodeChecked(evt); !intact {
+		return a.refuse("invalid: the id is not the hash of the event")
+	}
+	if !nostr.IsEphemeralKind(evt.Kind) {
+		// The id being right, what is held under it is this very event.
+		held, err := s.cfg.Store.Has(a, evt.ID)
+		if err != nil {
+			return a.refuse("error: the store could not be asked")
+		}
+		if held {
+			a.out, a.ok, a.reason = s.repeated(a, evt.ID, a.source.Road)
+			return false
+		}
+	}
+	if ok, err := evt.CheckSignature(); err != nil || !ok {
+		return a.refuse("invalid: the signature is wrong")
+	}
+	return true
+}
+
+const (
+	reasonDuplicate = "duplicate: already have this event"
+	reasonOlder     = "duplicate: a newer version is held"
+	reasonDeleted   = "blocked: deleted by its author"
+	reasonGone      = "blocked: deleted by its author, or expired"
+	reasonStore     = "error: the event could not be stored"
+)
+
+func (a *admission) refuse(reason string) bool {
+	a.ok, a.reason = false, reason
+	return false
+}
+
+// submit sends a checked event through khatru's hooks into the store's queue.
+func (s *Server) submit(a *admission) {
+	defer s.caught(func(reason string) { a.refuse(reason) })
+	_, err := s.khatru.AddEvent(a, a.evt)
+	switch {
+	case a.pending != nil, a.reason != "":
+	case err != nil:
+		a.refuse(err.Error())
+	default:
+		a.ok = true
+	}
+}
+
+// refusing makes a khatru hook of a check: it recovers and refuses.
+func (s *Server) refusing(check func(*admission) string) func(context.Context, *nostr.Event) (bool, string) {
+	return func(ctx context.Context, _ *nostr.Event) (reject bool, msg string) {
+		defer s.caught(func(reason string) { reject, msg = true, reason })
+		msg = check(ctx.Value(admissionKey{}).(*admission))
+		return msg != "", msg
+	}
+}
+
+// storing makes a khatru hook of a step that takes the event over. It recovers
+// and refuses; else it answers ErrDupEvent, on which khatru does nothing more
+// of its own.
+func (s *Server) storing(step func(*admission) error) func(context.Context, *nostr.Event) error {
+	return func(ctx context.Context, _ *nostr.Event) (err error) {
+		defer s.caught(func(reason string) { err = errors.New(reason) })
+		if err := step(ctx.Value(admissionKey{}).(*admission)); err != nil {
+			return err
+		}
+		return eventstore.ErrDupEvent
+	}
+}
+
+// refuseProtected: a protected event is taken from its authenticated author
+// alone (NIP-70), or from this program, which signs as that author.
+func (s *Server) refuseProtected(a *admission) string {
+	switch {
+	case !isProtected(a.evt.Tags) || a.source.Road == mostro.RoadSelf || a.authd[a.evt.PubKey]:
+		return ""
+	case len(a.authd) == 0 && a.source.Road == mostro.RoadClient:
+		return "auth-required: a protected event is taken from its author only"
+	default:
+		return "restricted: a protected event is taken from its author only"
+	}
+}
+
+func (s *Server) enqueue(a *admission) error {
+	p, err := s.cfg.Store.Enqueue(a, Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source})
+	if err != nil {
+		return errors.New(reasonStore)
+	}
+	a.pending = p
+	return nil
+}
+
+func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
+	a := ctx.Value(admissionKey{}).(*admission)
+	if !s.dispatch.offer(evt, a.json) {
+		a.refuse("rate-limited: too many ephemeral events at once")
+		return
+	}
+	s.met.ephemeral.Inc()
+}
+
+// settle waits for a submitted event's outcome and puts it in a client's words.
+func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
+	_, out, err := p.Wait(ctx)
+	if err != nil {
+		return 0, false, reasonStore
+	}
+	s.met.outcome(out)
+	switch out {
+	case Added:
+		return out, true, ""
+	case Duplicate:
+		return s.repeated(ctx, id, road)
+	case Archived:
+		return out, true, reasonOlder
+	case Deleted:
+		return out, false, reasonDeleted
+	}
+	return out, false, reasonStore
+}
+
+// repeated is the answer to an event that is held already. What is held and
+// cannot be read was deleted, or is mail that has expired: it is refused, but
+// for this program's own outbox, which has nothing more to do about it.
+func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
+	_, err := s.cfg.Store.Find(ctx, id)
+	switch {
+	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
+		return Duplicate, true, reasonDuplicate
+	case errors.Is(err, mostro.ErrNotFound):
+		return Deleted, false, reasonGone
+	default:
+		return 0, false, "error: the store could not be asked"
+	}
+}
+
+// Publish takes an event made by this program. When it returns nil the event
+// is in the log, or was already.
+func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
+	a := &admission{Context: ctx, evt: evt, source: mostro.Source{Road: mostro.RoadSelf}}
+	if s.check(a) {
+		s.submit(a)
+	}
+	if a.pending != nil {
+		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
+	}
+	if !a.ok {
+		return fmt.Errorf("publish %s: %s", evt.ID, a.reason)
+	}
+	return nil
+}
+
+func newChallenge() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

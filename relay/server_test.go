@@ -1,0 +1,591 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+)
+
+// testRelay is a whole relay on a loopback port, over a real store. Its clients
+// speak through coder/websocket, so that our framing is read by another hand.
+type testRelay struct {
+	tb    testing.TB
+	srv   *Server
+	store *Store
+	http  *httptest.Server
+	stop  func() // ends Run and waits for it; may be called early
+	shut  func() // checks the store and closes it; may be called early
+	reg   *prometheus.Registry
+}
+
+func startRelay(tb testing.TB, change func(*Config)) *testRelay {
+	tb.Helper()
+	st, err := OpenStore(StoreConfig{Dir: tb.TempDir()})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return startRelayOn(tb, st, change)
+}
+
+func startRelayOn(tb testing.TB, st *Store, change func(*Config)) *testRelay {
+	tb.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	cfg := Config{Store: st, Registerer: reg}
+	if change != nil {
+		change(&cfg)
+	}
+	srv, err := New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- srv.Run(ctx) }()
+	hs := httptest.NewServer(srv)
+	r := &testRelay{tb: tb, srv: srv, store: st, http: hs, reg: reg}
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ran; err != nil {
+			tb.Errorf("Run: %v", err)
+		}
+		hs.Close()
+	})
+	r.shut = sync.OnceFunc(func() {
+		mustCheck(tb, st)
+		st.Close()
+	})
+	tb.Cleanup(func() {
+		r.stop()
+		r.shut()
+	})
+	return r
+}
+
+func (r *testRelay) url() string { return "ws" + strings.TrimPrefix(r.http.URL, "http") }
+
+// testClient is one websocket. It fails the test when something does not come
+// within five seconds.
+type testClient struct {
+	tb        testing.TB
+	ws        *websocket.Conn
+	challenge string
+}
+
+func (r *testRelay) dial() *testClient {
+	r.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, r.url(), nil)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	ws.SetReadLimit(-1)
+	c := &testClient{tb: r.tb, ws: ws}
+	r.tb.Cleanup(func() { ws.CloseNow() })
+	c.challenge = c.expect("AUTH")[1]
+	return c
+}
+
+func (c *testClient) sendText(s string) {
+	c.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := c.ws.Write(ctx, websocket.MessageText, []byte(s)); err != nil {
+		c.tb.Fatalf("send %.80s: %v", s, err)
+	}
+}
+
+func (c *testClient) send(words ...any) {
+	c.tb.Helper()
+	b, err := json.Marshal(words)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	c.sendText(string(b))
+}
+
+func (c *testClient) read() ([]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, b, err := c.ws.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var parts []json.RawMessage
+	if err := json.Unmarshal(b, &parts); err != nil {
+		return nil, fmt.Errorf("frame %.100q: %w", b, err)
+	}
+	words := make([]string, len(parts))
+	for i, p := range parts {
+		if json.Unmarshal(p, &words[i]) != nil {
+			words[i] = string(p)
+		}
+	}
+	return words, nil
+}
+
+func (c *testClient) next() []string {
+	c.tb.Helper()
+	words, err := c.read()
+	if err != nil {
+		c.tb.Fatalf("read: %v", err)
+	}
+	return words
+}
+
+func (c *testClient) expect(words ...string) []string {
+	c.tb.Helper()
+	got := c.next()
+	if len(got) < len(words) || !slices.Equal(got[:len(words)], words) {
+		c.tb.Fatalf("got %.200q, want it to begin %.200q", got, words)
+	}
+	return got
+}
+
+// publish sends an event and gives its OK.
+func (c *testClient) publish(evt *nostr.Event) (ok bool, reason string) {
+	c.tb.Helper()
+	c.send("EVENT", evt)
+	got := c.expect("OK", evt.ID)
+	return got[2] == "true", got[3]
+}
+
+func (c *testClient) mustPublish(evt *nostr.Event) {
+	c.tb.Helper()
+	if ok, reason := c.publish(evt); !ok || reason != "" {
+		c.tb.Fatalf("OK %v %q", ok, reason)
+	}
+}
+
+func (c *testClient) mustRefuse(evt *nostr.Event, prefix string) {
+	c.tb.Helper()
+	if ok, reason := c.publish(evt); ok || !strings.HasPrefix(reason, prefix) {
+		c.tb.Fatalf("OK %v %q, want false %q", ok, reason, prefix)
+	}
+}
+
+// req opens a subscription and gives the ids of its stored events.
+func (c *testClient) req(sub string, filters ...any) (ids []string) {
+	c.tb.Helper()
+	c.send(append([]any{"REQ", sub}, filters...)...)
+	for {
+		got := c.next()
+		if got[0] == "EOSE" && got[1] == sub {
+			return ids
+		}
+		if got[0] != "EVENT" || got[1] != sub {
+			c.tb.Fatalf("got %.200q inside the stored events of %s", got, sub)
+		}
+		ids = append(ids, eventID(c.tb, got[2]))
+	}
+}
+
+func eventID(tb testing.TB, body string) string {
+	tb.Helper()
+	var evt nostr.Event
+	if err := json.Unmarshal([]byte(body), &evt); err != nil {
+		tb.Fatal(err)
+	}
+	if !evt.CheckID() {
+		tb.Fatalf("event with a wrong id: %s", body)
+	}
+	return evt.ID
+}
+
+// quiet proves that nothing is on its way: the answer to a COUNT is the next frame.
+func (c *testClient) quiet() {
+	c.tb.Helper()
+	c.send("COUNT", "quiet", map[string]any{"kinds": []int{1}})
+	c.expect("COUNT", "quiet")
+}
+
+var testSecret = strings.Repeat("1", 64)
+
+func signedBy(tb testing.TB, secret string, kind int, at int64, content string, tags ...nostr.Tag) *nostr.Event {
+	tb.Helper()
+	evt := &nostr.Event{Kind: kind, CreatedAt: nostr.Timestamp(at), Content: content, Tags: tags}
+	if evt.Tags == nil {
+		evt.Tags = nostr.Tags{}
+	}
+	if err := evt.Sign(secret); err != nil {
+		tb.Fatal(err)
+	}
+	return evt
+}
+
+func signed(tb testing.TB, kind int, at int64, tags ...nostr.Tag) *nostr.Event {
+	tb.Helper()
+	return signedBy(tb, testSecret, kind, at, "", tags...)
+}
+
+func testOrder(tb testing.TB, d string, at int64, status string) *nostr.Event {
+	tb.Helper()
+	return signed(tb, mostro.KindOrder, at, nostr.Tag{"d", d}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"},
+		nostr.Tag{"s", status}, nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"})
+}
+
+func now() int64 { return time.Now().Unix() }
+
+type obj = map[string]any
+
+func eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if cond() {
+			return
+		}
+	}
+	tb.Fatalf("never: %s", what)
+}
+
+func TestPublishQueryCountClose(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	at := now()
+	older, newer := testOrder(t, "a", at-10, "pending"), testOrder(t, "b", at, "pending")
+	c.mustPublish(older)
+	c.mustPublish(newer)
+	if got := c.req("s", obj{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID, older.ID}) {
+		t.Errorf("newest first: got %v", got)
+	}
+	if got := c.req("d", obj{"#d": []string{"a"}}); !slices.Equal(got, []string{older.ID}) {
+		t.Errorf("by d: %v", got)
+	}
+	if got := c.req("unheld", obj{"kinds": []int{1}, "limit": 1}); len(got) != 0 {
+		t.Errorf("kind 1: %v", got)
+	}
+	c.send("COUNT", "n", obj{"kinds": []int{38383}}, obj{"#d": []string{"a"}})
+	if got := c.expect("COUNT", "n"); got[2] != `{"count":2}` {
+		t.Errorf("count: %s", got[2])
+	}
+	for _, sub := range []string{"s", "d", "unheld"} {
+		c.send("CLOSE", sub)
+	}
+	c.mustPublish(testOrder(t, "c", at, "pending")) // the OK alone comes back
+	c.quiet()
+}
+
+func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	at := now()
+	live := testOrder(t, "a", at, "pending")
+	c.mustPublish(live)
+	if ok, reason := c.publish(live); !ok || !strings.HasPrefix(reason, "duplicate:") {
+		t.Errorf("again: %v %q", ok, reason)
+	}
+	watcher := r.dial()
+	watcher.req("w", obj{"kinds": []int{38383}, "limit": 0})
+	// khatru answers OK and broadcasts an older version.
+	if ok, reason := c.publish(testOrder(t, "a", at-5, "pending")); !ok || !strings.HasPrefix(reason, "duplicate: a newer") {
+		t.Errorf("older version: %v %q", ok, reason)
+	}
+	newest := testOrder(t, "a", at+1, "success")
+	c.mustPublish(newest)
+	if got := watcher.expect("EVENT", "w"); eventID(t, got[2]) != newest.ID {
+		t.Errorf("the watcher got %s", got[2])
+	}
+	if got := c.req("q", obj{"#d": []string{"a"}}); !slices.Equal(got, []string{newest.ID}) {
+		t.Errorf("served: %v", got)
+	}
+}
+
+func TestDeletionsStick(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	at := now()
+	byID := signed(t, mostro.KindDevFee, at-20)
+	byAddress := testOrder(t, "x", at-20, "pending")
+	c.mustPublish(byID)
+	c.mustPublish(byAddress)
+	c.mustPublish(signed(t, 5, at-10, nostr.Tag{"e", byID.ID}, nostr.Tag{"a", "38383:" + byID.PubKey + ":x"}))
+	if got := c.req("q", obj{"kinds": []int{38383, mostro.KindDevFee}}); len(got) != 0 {
+		t.Errorf("still served: %v", got)
+	}
+	other := r.dial()
+	other.mustRefuse(byID, "blocked:")
+	other.mustRefuse(byAddress, "blocked:")
+	newer := testOrder(t, "x", at, "pending")
+	other.mustPublish(newer)
+	// Someone else's request deletes nothing.
+	stranger := signedBy(t, strings.Repeat("2", 64), 5, at, "", nostr.Tag{"e", newer.ID})
+	other.mustPublish(stranger)
+	if got := other.req("q", obj{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID}) {
+		t.Errorf("after a stranger's request: %v", got)
+	}
+}
+
+func TestExpiryToTheSecond(t *testing.T) {
+	clock := newTestClock()
+	st := mustOpenStore(t, t.TempDir(), clock)
+	r := startRelayOn(t, st, func(c *Config) { c.Now = clock.now })
+	c := r.dial()
+	at := clock.now().Unix()
+	tag := func(in int64) nostr.Tag { return nostr.Tag{"expiration", fmt.Sprint(at + in)} }
+	c.mustRefuse(signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "a"}, tag(0)), "invalid: expired")
+	soon := signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "b"}, tag(2))
+	c.mustPublish(soon)
+	clock.advance(time.Second)
+	if got := c.req("q", obj{"kinds": []int{38383}}); !slices.Equal(got, []string{soon.ID}) {
+		t.Errorf("a second before: %v", got)
+	}
+	clock.advance(time.Second)
+	if got := c.req("q", obj{"kinds": []int{38383}}); len(got) != 0 {
+		t.Errorf("at its second: %v", got)
+	}
+	c.send("COUNT", "n", obj{"kinds": []int{38383}})
+	if got := c.expect("COUNT", "n"); got[2] != `{"count":0}` {
+		t.Errorf("count: %s", got[2])
+	}
+}
+
+func TestGoodbye(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	st, err := OpenStore(StoreConfig{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startRelayOn(t, st, nil)
+	c := r.dial()
+	c.req("s", obj{"kinds": []int{38383}})
+	at := now()
+	const n = 20
+	for i := range n {
+		c.send("EVENT", testOrder(t, fmt.Sprint(i), at, "pending"))
+	}
+	for range n {
+		c.next()
+	}
+	closed := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := c.read(); err != nil {
+				closed <- err
+				return
+			}
+		}
+	}()
+	r.stop()
+	if err := <-closed; websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("closed with %v", err)
+	}
+	resp, err := http.Get(r.http.URL)
+	if err == nil {
+		resp.Body.Close()
+		t.Error("still listening")
+	}
+	if got := r.srv.dispatch.open(); got != 0 {
+		t.Errorf("%d subscriptions left", got)
+	}
+	r.shut()
+	http.DefaultClient.CloseIdleConnections()
+	goleak.VerifyNone(t, ignore)
+}
+
+func TestPublishInProcess(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.Policy.MinPow = 10 })
+	c := r.dial()
+	c.req("s", obj{"kinds": []int{38383, 20001}, "limit": 0})
+	evt := testOrder(t, "a", now(), "pending")
+	for range 2 { // the same id again is no error
+		if err := r.srv.Publish(context.Background(), evt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.expect("EVENT", "s")
+	eph := signed(t, 20001, now())
+	if err := r.srv.Publish(context.Background(), eph); err != nil {
+		t.Fatal(err)
+	}
+	c.expect("EVENT", "s")
+	c.quiet()
+	var roads []string
+	if err := r.store.Read(context.Background(), 0, func(e mostro.Entry) error {
+		roads = append(roads, e.Source.String())
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(roads, []string{"self"}) {
+		t.Errorf("log: %v", roads)
+	}
+	bad := *evt
+	bad.Content = "changed"
+	if err := r.srv.Publish(context.Background(), &bad); err == nil {
+		t.Error("a wrong id was published")
+	}
+}
+
+func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	c.req("s", obj{"kinds": []int{20001}})
+	evt := signed(t, 20001, now())
+	c.send("EVENT", evt)
+	var verbs []string
+	for range 2 {
+		verbs = append(verbs, c.next()[0])
+	}
+	slices.Sort(verbs)
+	if !slices.Equal(verbs, []string{"EVENT", "OK"}) {
+		t.Errorf("got %v", verbs)
+	}
+	if got := c.req("again", obj{"ids": []string{evt.ID}}); len(got) != 0 || r.store.Head() != 0 {
+		t.Errorf("served %v, head %d", got, r.store.Head())
+	}
+	forged := *evt
+	forged.Sig = strings.Repeat("0", 128)
+	c.mustRefuse(&forged, "invalid: the signature")
+	for _, kind := range []int{22242, 27235} {
+		c.mustRefuse(signed(t, kind, now()), "invalid:")
+	}
+}
+
+func TestFullEphemeralLaneRefuses(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	srv, err := New(Config{Store: st}) // not running: nothing empties the lane
+	if err != nil {
+		t.Fatal(err)
+	}
+	evt := signed(t, 20001, now())
+	for range ephemeralLane {
+		if err := srv.Publish(context.Background(), evt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := srv.Publish(context.Background(), evt); err == nil || !strings.Contains(err.Error(), "rate-limited:") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// failingStore is the real store, and fails when told to.
+type failingStore struct {
+	*Store
+	query, enqueue, wait, panics atomic.Bool
+}
+
+func (f *failingStore) Query(ctx context.Context, dst []Found, flt nostr.Filter, limit int, upTo uint64) ([]Found, error) {
+	if f.panics.Load() {
+		panic("impossible")
+	}
+	if f.query.Load() {
+		return dst, fmt.Errorf("disk on fire")
+	}
+	return f.Store.Query(ctx, dst, flt, limit, upTo)
+}
+
+func (f *failingStore) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
+	if f.panics.Load() {
+		panic("impossible")
+	}
+	if f.enqueue.Load() {
+		return nil, fmt.Errorf("disk on fire")
+	}
+	p, err := f.Store.Enqueue(ctx, a)
+	if err == nil && f.wait.Load() {
+		return failingPending{p}, nil
+	}
+	return p, err
+}
+
+// failingPending fails but persists.
+type failingPending struct{ Pending }
+
+func (f failingPending) Wait(ctx context.Context) (uint64, Outcome, error) {
+	f.Pending.Wait(ctx)
+	return 0, 0, fmt.Errorf("disk on fire")
+}
+
+func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
+	var fs *failingStore
+	r := startRelay(t, func(c *Config) { fs = &failingStore{Store: c.Store.(*Store)}; c.Store = fs })
+	c := r.dial()
+	at := now()
+	c.mustPublish(testOrder(t, "a", at, "pending"))
+	fs.query.Store(true)
+	c.send("REQ", "s", obj{"kinds": []int{38383}})
+	c.expect("CLOSED", "s", "error: the store could not be asked")
+	if n := r.srv.dispatch.open(); n != 0 {
+		t.Errorf("%d subscriptions open after CLOSED", n)
+	}
+	fs.query.Store(false)
+	fs.enqueue.Store(true)
+	c.mustRefuse(testOrder(t, "b", at, "pending"), reasonStore)
+	fs.enqueue.Store(false)
+	fs.wait.Store(true)
+	lost := testOrder(t, "c", at, "pending")
+	c.mustRefuse(lost, reasonStore)
+	fs.wait.Store(false)
+	if ok, reason := c.publish(lost); !ok || !strings.HasPrefix(reason, "duplicate:") {
+		t.Errorf("what had persisted: %v %q", ok, reason)
+	}
+}
+
+func TestPanicsCostTheirCauseAlone(t *testing.T) {
+	var fs *failingStore
+	r := startRelay(t, func(c *Config) {
+		fs = &failingStore{Store: c.Store.(*Store)}
+		c.Store = fs
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Quota = func(netip.Addr, *nostr.Event) string { panic("quota") }
+	})
+	c, other := r.dial(), r.dial()
+	at := now()
+	other.mustPublish(testOrder(t, "a", at, "pending"))
+	fs.panics.Store(true)
+	c.mustRefuse(testOrder(t, "b", at, "pending"), "error: internal error")
+	if err := r.srv.Publish(context.Background(), testOrder(t, "b", at, "pending")); err == nil {
+		t.Error("published")
+	}
+	c.send("REQ", "s", obj{"kinds": []int{38383}})
+	c.expect("NOTICE", "error: internal error")
+	if _, err := c.read(); websocket.CloseStatus(err) != websocket.StatusInternalError {
+		t.Errorf("closed with %v", err)
+	}
+	fs.panics.Store(false)
+	far := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
+	far.next()
+	body, _ := testOrder(t, "c", at, "pending").MarshalJSON()
+	far.text(`["EVENT",` + string(body) + `]`)
+	if _, got := far.next(); !strings.Contains(got, `false,"error: internal error"`) {
+		t.Errorf("got %s", got)
+	}
+	other.mustPublish(testOrder(t, "b", at, "pending"))
+	if n := gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 4 {
+		t.Errorf("%v panics counted", n)
+	}
+}
+
+func gauge(tb testing.TB, reg prometheus.Gatherer, name string) float64 {
+	tb.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			sum := 0.0
+			for _, m := range f.Metric {
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+			return sum
+		}
+	}
+	tb.Fatalf("no metric %s", name)
+	return 0
+}

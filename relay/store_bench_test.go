@@ -1,0 +1,119 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// market makes order events with histories, unsigned: what the store alone
+// costs.
+func market(n int, now int64) []*nostr.Event {
+	r := rand.New(rand.NewPCG(3, 3))
+	fiats := []string{"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN", "CRC", "XAF"}
+	events := make([]*nostr.Event, 0, n)
+	at := now - 72*3600
+	for i := 0; len(events) < n; i++ {
+		author := byte(1 + min(r.IntN(40), r.IntN(40), r.IntN(40)))
+		d := fmt.Sprintf("%08x-0000-4000-8000-%012x", i, r.Uint32())
+		fiat := fiats[min(r.IntN(10), r.IntN(10))]
+		statuses := [][]string{{"pending"}, {"pending", "in-progress", "success"}, {"pending", "in-progress"}, {"pending", "canceled"}}[r.IntN(4)]
+		for j, s := range statuses {
+			at += int64(r.IntN(6))
+			events = append(events, unsigned(author, 38383, at+int64(j), "", nostr.Tag{"d", d}, nostr.Tag{"k", []string{"buy", "sell"}[r.IntN(2)]},
+				nostr.Tag{"f", fiat}, nostr.Tag{"s", s}, nostr.Tag{"amt", "0"}, nostr.Tag{"fa", "100", "2000"}, nostr.Tag{"pm", "Pago Móvil", "Transferencia bancaria"},
+				nostr.Tag{"premium", "2"}, nostr.Tag{"rating", `["rating",{"days":41,"total_rating":4.5,"total_reviews":7}]`},
+				nostr.Tag{"source", "mostro:" + d + "?relays=wss://relay.example,wss://relay2.example&mostro=" + d}, nostr.Tag{"network", "mainnet"},
+				nostr.Tag{"layer", "lightning"}, nostr.Tag{"expires_at", strconv.FormatInt(now+86400, 10)}, nostr.Tag{"expiration", strconv.FormatInt(now+86400*30, 10)},
+				nostr.Tag{"y", "mostro", "Some Node"}, nostr.Tag{"z", "order"}))
+		}
+	}
+	return events[:n]
+}
+
+// BenchmarkAppend measures durable appends with 256 in flight, as eight
+// connections of 32 have.
+func BenchmarkAppend(b *testing.B) {
+	clock := newTestClock()
+	events := market(b.N, clock.now().Unix())
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	b.ResetTimer()
+	var flight []Pending
+	for _, evt := range events {
+		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Road: mostro.RoadClient}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if flight = append(flight, p); len(flight) == 256 {
+			if _, _, err := flight[0].Wait(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+			flight = flight[1:]
+		}
+	}
+	for _, p := range flight {
+		p.Wait(context.Background())
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkQuery measures the filters that clients send, over 42,000 live
+// orders.
+func BenchmarkQuery(b *testing.B) {
+	clock := newTestClock()
+	events := market(100_000, clock.now().Unix())
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	for _, evt := range events {
+		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := st.Wait(context.Background(), uint64(len(events)-1)); err != nil {
+		b.Fatal(err)
+	}
+	kinds := []int{38383}
+	var authors []string
+	for i := range 40 {
+		authors = append(authors, unsigned(byte(i+1), 1, 1, "").PubKey)
+	}
+	since := nostr.Timestamp(clock.now().Unix() - 30*3600)
+	for name, f := range map[string]nostr.Filter{
+		"d":         {Kinds: kinds, Tags: nostr.TagMap{"d": {firstD(events[99_000].Tags)}}},
+		"author":    {Kinds: kinds, Authors: authors[3:4]},
+		"authors40": {Kinds: kinds, Authors: authors, Since: &since},
+		"s":         {Kinds: kinds, Tags: nostr.TagMap{"s": {"pending"}}},
+		"s+f":       {Kinds: kinds, Tags: nostr.TagMap{"s": {"pending"}, "f": {"EUR"}}},
+		"s+f+k":     {Kinds: kinds, Tags: nostr.TagMap{"s": {"pending"}, "f": {"EUR"}, "k": {"buy"}}},
+		"s+rare":    {Kinds: kinds, Tags: nostr.TagMap{"s": {"pending"}, "f": {"XAF"}}},
+		"s+8f":      {Kinds: kinds, Tags: nostr.TagMap{"s": {"pending"}, "f": {"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN"}}},
+		"y+z+s":     {Kinds: kinds, Tags: nostr.TagMap{"y": {"mostro"}, "z": {"order"}, "s": {"pending"}}},
+		"newest":    {Kinds: kinds},
+		"none":      {Kinds: kinds, Tags: nostr.TagMap{"s": {"pending"}, "f": {"ZZZ"}}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			dst := make([]Found, 0, 128)
+			for range b.N {
+				var err error
+				if dst, err = st.Query(context.Background(), dst[:0], f, 100, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(dst)), "events")
+		})
+	}
+}

@@ -1,0 +1,447 @@
+package relay
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// An EVENT must not overtake the REQ sent before it: khatru lost 839 of 1,500.
+func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	at := now()
+	const rounds = 300
+	events := make([]*nostr.Event, rounds)
+	for i := range events {
+		kind := mostro.KindDevFee
+		if i%3 == 0 {
+			kind = 20001
+		}
+		events[i] = signedBy(t, testSecret, kind, at, fmt.Sprint(i))
+	}
+	for i, evt := range events {
+		sub := fmt.Sprint("s", i)
+		c.send("REQ", sub, obj{"ids": []string{evt.ID}, "limit": 0})
+		c.send("EVENT", evt)
+	}
+	seen := make(map[string]int)
+	for range 3 * rounds {
+		seen[c.next()[0]]++
+	}
+	if seen["EOSE"] != rounds || seen["OK"] != rounds || seen["EVENT"] != rounds {
+		t.Errorf("of %d rounds: %v", rounds, seen)
+	}
+	c.quiet()
+}
+
+func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
+	r := startRelay(t, nil)
+	wallet, daemon := r.dial(), r.dial()
+	at := now()
+	daemon.req("inbox", obj{"kinds": []int{14}, "limit": 0, "#p": []string{strings.Repeat("a", 64)}})
+	const rounds = 200
+	for i := range rounds {
+		ask := signedBy(t, testSecret, 14, at, fmt.Sprint("ask", i), nostr.Tag{"p", strings.Repeat("a", 64)})
+		answer := signedBy(t, testSecret, 14, at, fmt.Sprint("answer", i), nostr.Tag{"p", strings.Repeat("b", 64)})
+		// The wallet subscribes and asks without waiting for anything.
+		wallet.send("REQ", "r", obj{"kinds": []int{14}, "#p": []string{strings.Repeat("b", 64)}, "limit": 0})
+		wallet.send("EVENT", ask)
+		if got := daemon.expect("EVENT", "inbox"); eventID(t, got[2]) != ask.ID {
+			t.Fatalf("round %d: the daemon got %s", i, got[2])
+		}
+		daemon.mustPublish(answer)
+		wallet.expect("EOSE", "r")
+		// OK and the answer come from two goroutines, in either order.
+		var got []string
+		for range 2 {
+			f := wallet.next()
+			got = append(got, f[0])
+			if f[0] == "EVENT" && eventID(t, f[2]) != answer.ID {
+				t.Fatalf("round %d: the wallet got %s", i, f[2])
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"EVENT", "OK"}) {
+			t.Fatalf("round %d: %v", i, got)
+		}
+	}
+}
+
+// Whatever is committed around a REQ comes exactly once: stored or live.
+func TestExactlyOnceAroundRegistration(t *testing.T) {
+	r := startRelay(t, nil)
+	const writers, each, readers = 3, 120, 12
+	at := now()
+	var events [writers][]*nostr.Event
+	for w := range events {
+		secret := strings.Repeat(fmt.Sprint(w+2), 64)
+		for i := range each {
+			events[w] = append(events[w], signedBy(t, secret, mostro.KindDevFee, at-int64(i%7), fmt.Sprint(i)))
+		}
+	}
+	var published atomic.Int64
+	var wg sync.WaitGroup
+	for w := range events {
+		c := r.dial()
+		wg.Go(func() {
+			for _, evt := range events[w] {
+				c.send("EVENT", evt)
+				published.Add(1)
+			}
+			for range events[w] {
+				if got := c.next(); got[0] != "OK" || got[2] != "true" {
+					t.Errorf("got %q", got)
+				}
+			}
+		})
+	}
+	seen := make([]map[string]int, readers)
+	for i := range readers {
+		c := r.dial()
+		seen[i] = make(map[string]int)
+		wg.Go(func() {
+			for published.Load() < int64(i*writers*each/readers) {
+				time.Sleep(100 * time.Microsecond)
+			}
+			// Two filters that meet the same events: still once each.
+			c.send("REQ", "s", obj{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, obj{"since": at - 100, "limit": 5000})
+			for total := 0; total < writers*each+1; total++ {
+				f, err := c.read()
+				if err != nil {
+					t.Errorf("reader %d after %d frames: %v", i, total, err)
+					return
+				}
+				if f[0] == "EVENT" {
+					seen[i][eventID(t, f[2])]++
+				}
+			}
+			c.quiet()
+		})
+	}
+	wg.Wait()
+	for i, got := range seen {
+		if len(got) != writers*each {
+			t.Errorf("reader %d saw %d of %d", i, len(got), writers*each)
+		}
+		for id, n := range got {
+			if n != 1 {
+				t.Errorf("reader %d saw %s %d times", i, id, n)
+			}
+		}
+	}
+}
+
+func TestSubscriptionIDReplaces(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	at := now()
+	for range 3 {
+		c.req("same", obj{"kinds": []int{38383}})
+	}
+	c.req("same", obj{"kinds": []int{38383, 8383}, "limit": 0}, obj{"kinds": []int{38383}, "#s": []string{"pending"}, "limit": 0})
+	pub := r.dial()
+	evt := testOrder(t, "a", at, "pending")
+	pub.mustPublish(evt)
+	if got := c.expect("EVENT", "same"); eventID(t, got[2]) != evt.ID {
+		t.Fatal(got)
+	}
+	c.quiet() // once, not four times, and not once a filter
+	c.req("same", obj{"kinds": []int{0}})
+	pub.mustPublish(testOrder(t, "b", at, "pending"))
+	c.quiet() // the old filters are gone
+	if n := r.srv.dispatch.open(); n != 1 {
+		t.Errorf("%d subscriptions open", n)
+	}
+	// A refused replacement leaves nothing open either.
+	c.send("REQ", "same", obj{"ids": []string{"short"}})
+	c.expect("CLOSED", "same")
+	if n := r.srv.dispatch.open(); n != 0 {
+		t.Errorf("%d subscriptions open", n)
+	}
+}
+
+// open counts what is filed, for tests.
+func (d *dispatcher) open() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	subs := make(map[*subscription]bool)
+	for _, filed := range d.index {
+		for _, x := range filed {
+			subs[x.sub] = true
+		}
+	}
+	if len(subs) != d.count {
+		panic(fmt.Sprintf("%d filed, %d counted", len(subs), d.count))
+	}
+	return len(subs)
+}
+
+func TestLimits(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.DefaultLimit, c.MaxLimit = 3, 6 })
+	c := r.dial()
+	at := now()
+	p := strings.Repeat("c", 64)
+	for i := range 8 {
+		c.mustPublish(signedBy(t, testSecret, 14, at-int64(i), "", nostr.Tag{"p", p}))
+	}
+	author := signed(t, 14, at).PubKey
+	for name, tc := range map[string]struct {
+		filter obj
+		want   int
+	}{
+		"neither author nor p": {obj{"kinds": []int{14}}, 3},
+		"author":               {obj{"kinds": []int{14}, "authors": []string{author}}, 6},
+		"p":                    {obj{"kinds": []int{14}, "#p": []string{p}}, 6},
+		"own limit":            {obj{"kinds": []int{14}, "limit": 5}, 5},
+		"own limit above max":  {obj{"kinds": []int{14}, "limit": 5000}, 6},
+		"zero":                 {obj{"kinds": []int{14}, "authors": []string{author}, "limit": 0}, 0},
+		"empty list":           {obj{"kinds": []int{14}, "#p": []string{}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := c.req("q", tc.filter); len(got) != tc.want {
+				t.Errorf("%d events, want %d", len(got), tc.want)
+			}
+		})
+	}
+}
+
+func TestOneRequestIsNotAnsweredWithoutEnd(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.MaxLimit = 2 })
+	c := r.dial()
+	at := now()
+	var filters []any
+	for i := range 12 {
+		evt := signedBy(t, testSecret, 14, at, fmt.Sprint(i))
+		c.mustPublish(evt)
+		filters = append(filters, obj{"ids": []string{evt.ID}})
+	}
+	if got := c.req("q", filters...); len(got) != maxAnswers*2 {
+		t.Errorf("%d events, want %d", len(got), maxAnswers*2)
+	}
+}
+
+func TestOpenFiltersAreBounded(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	padding := strings.Repeat(" ", 400<<10)
+	open := func(sub string) string {
+		c.sendText(`["REQ","` + sub + `",{"kinds":[14],` + padding + `"limit":0}]`)
+		got := c.next()
+		return got[0] + " " + cut(got[len(got)-1], 13)
+	}
+	for i := range 5 {
+		if got := open(fmt.Sprint(i)); got != fmt.Sprint("EOSE ", i) {
+			t.Fatalf("subscription %d: %s", i, got)
+		}
+	}
+	if got := open("5"); got != "CLOSED rate-limited:" {
+		t.Errorf("got %s", got)
+	}
+	// What is closed or replaced makes room.
+	if got := open("0"); got != "EOSE 0" {
+		t.Errorf("got %s", got)
+	}
+	c.send("CLOSE", "1")
+	if got := open("5"); got != "EOSE 5" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// Two filters of one REQ are answered together: newest first, equal times by
+// lowest id, each event once.
+func TestFiltersOfOneRequestAreMerged(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	at := now()
+	var all []*nostr.Event
+	for i := range 20 {
+		kind := []int{14, mostro.KindDevFee}[i%2]
+		evt := signedBy(t, testSecret, kind, at-int64(i/4), fmt.Sprint(i))
+		c.mustPublish(evt)
+		all = append(all, evt)
+	}
+	slices.SortFunc(all, func(a, b *nostr.Event) int {
+		if a.CreatedAt != b.CreatedAt {
+			return int(b.CreatedAt - a.CreatedAt)
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	var want []string
+	for _, evt := range all {
+		want = append(want, evt.ID)
+	}
+	got := c.req("q", obj{"kinds": []int{14}}, obj{"kinds": []int{mostro.KindDevFee}}, obj{"kinds": []int{14}, "limit": 4})
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// One subscriber that reads nothing blocks nobody, and is closed for it.
+func TestStalledSubscriberHurtsNobody(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.MaxQueueBytes = 1 << 20 })
+	stalled := dialRaw(t, r, "")
+	stalled.text(`["REQ","s",{"kinds":[8383],"limit":0}]`)
+	watcher, pub := r.dial(), r.dial()
+	watcher.req("w", obj{"kinds": []int{8383}, "limit": 0})
+	eventually(t, "both subscribed", func() bool { return r.srv.dispatch.open() == 2 })
+	at, content := now(), strings.Repeat("x", 60<<10)
+	var worst time.Duration
+	for i := 0; gauge(t, r.reg, "mostrodex_relay_connections_dropped_slow_total") == 0; i++ {
+		if i == 500 {
+			t.Fatal("30 MB later it is still there")
+		}
+		evt := signedBy(t, testSecret, mostro.KindDevFee, at, fmt.Sprint(i)+content)
+		from := time.Now()
+		pub.mustPublish(evt)
+		if got := watcher.expect("EVENT", "w"); eventID(t, got[2]) != evt.ID {
+			t.Fatal("wrong event")
+		}
+		worst = max(worst, time.Since(from))
+	}
+	if code, notices := stalled.closedWith(); code != ws.StatusPolicyViolation || !strings.Contains(notices, "reads too slowly") {
+		t.Errorf("closed with %d after %.200q", code, notices)
+	}
+	if worst > 2*time.Second {
+		t.Errorf("a publisher waited %v", worst)
+	}
+	eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
+}
+
+// A client that asks for much and reads nothing is let go by the deadline, its
+// memory bounded meanwhile.
+func TestReaderOfNothingIsLetGo(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.WriteWait = 200 * time.Millisecond })
+	pub := r.dial()
+	content := strings.Repeat("x", 100<<10)
+	for i := range 60 {
+		pub.mustPublish(signedBy(t, testSecret, mostro.KindDevFee, now(), fmt.Sprint(i)+content))
+	}
+	raw := dialRaw(t, r, "")
+	for i := range 20 {
+		raw.text(fmt.Sprintf(`["REQ","s%d",{"kinds":[8383]}]`, i))
+	}
+	eventually(t, "an answer waits", func() bool {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		for c := range r.srv.conns {
+			if n := c.unsent(); n > replyBytes+2*len(content) {
+				t.Errorf("%d bytes are held for it", n)
+			}
+		}
+		return len(r.srv.conns) == 1
+	})
+	pub.quiet()
+}
+
+// OKs come in the order of their events, however each was decided.
+func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.MaxInFlight = 8 })
+	c := r.dial()
+	at := now()
+	var sent []*nostr.Event
+	var want []string
+	for i := range 120 {
+		evt, ok := signedBy(t, testSecret, 14, at, fmt.Sprint(i)), "true"
+		switch i % 4 {
+		case 1:
+			evt, ok = signed(t, 1, at, nostr.Tag{"t", fmt.Sprint(i)}), "false"
+		case 2:
+			evt = sent[i-2]
+		case 3:
+			evt.Content += "changed"
+			ok = "false"
+		}
+		sent, want = append(sent, evt), append(want, evt.ID+ok)
+	}
+	go func() {
+		for _, evt := range sent {
+			c.send("EVENT", evt)
+		}
+		c.send("COUNT", "end", obj{"kinds": []int{14}})
+	}()
+	for i := range want {
+		if got := c.expect("OK"); got[1]+got[2] != want[i] {
+			t.Fatalf("answer %d is %q", i, got)
+		}
+	}
+	// COUNT waited for the appends before it.
+	if got := c.expect("COUNT", "end"); got[2] != `{"count":30}` {
+		t.Errorf("count %s", got[2])
+	}
+}
+
+// What real wallets ask, over what real daemons published.
+func TestRealEventsAndRealFilters(t *testing.T) {
+	dir := os.Getenv("MOSTRODEX_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "shared")
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "fixtures", "real-events.ndjson"))
+	if err != nil {
+		t.Skipf("no captured events: %v", err)
+	}
+	r := startRelay(t, nil)
+	refused := make(map[string]int)
+	for _, res := range r.importAll(t, string(raw)) {
+		if res.Outcome == "rejected" {
+			refused[res.Reason]++
+		}
+	}
+	for reason, n := range refused {
+		if !strings.HasPrefix(reason, "blocked: kind") {
+			t.Errorf("%d real events refused: %s", n, reason)
+		}
+	}
+	if r.store.Head() < 20 {
+		t.Fatalf("only %d events were taken: %v", r.store.Head(), refused)
+	}
+	var newest *nostr.Event
+	if err := r.store.Read(t.Context(), 0, func(e mostro.Entry) error {
+		if !e.Archived && e.Event.Kind == mostro.KindOrder && (newest == nil || e.Event.CreatedAt > newest.CreatedAt) {
+			newest = e.Event
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if newest == nil {
+		t.Skip("every captured order has expired")
+	}
+	c := r.dial()
+	node, at, d := newest.PubKey, int64(newest.CreatedAt), newest.Tags.GetD()
+	for name, filter := range map[string]obj{
+		"mobile's book":        {"kinds": []int{38383, 38385}, "authors": []string{node}, "since": at - 48*3600},
+		"mobile's deep link":   {"kinds": []int{38383}, "#d": []string{d}},
+		"mostro-cli's list":    {"kinds": []int{38383}, "authors": []string{node}, "#z": []string{"order"}, "since": at - 7*86400, "limit": 50},
+		"mostrix's snapshot":   {"kinds": []int{38383}, "authors": []string{node}, "limit": 500},
+		"RoboSats' book":       {"authors": []string{node, strings.Repeat("0", 64)}, "kinds": []int{38383}, "since": at - 30*3600},
+		"by id":                {"ids": []string{newest.ID}},
+		"MostroP2P app's book": {"kinds": []int{38383}, "authors": []string{node}},
+	} {
+		if got := c.req("r", filter); !slices.Contains(got, newest.ID) {
+			t.Errorf("%s: %d events, not the newest order", name, len(got))
+		}
+	}
+	for name, filter := range map[string]obj{
+		"mobile's probe":   {"kinds": []int{1}, "limit": 1},
+		"daemon's inbox":   {"kinds": []int{14}, "#p": []string{node}, "limit": 0},
+		"restore":          {"kinds": []int{1059}, "#p": []string{node}, "limit": 0},
+		"RoboSats ratings": {"kinds": []int{31986}, "#p": []string{node}, "since": at - 180*86400},
+	} {
+		// EOSE, which req waits for, and nothing that limit 0 excludes.
+		if got := c.req("r", filter); filter["limit"] == 0 && len(got) != 0 {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Runs every fuzz target of the given packages for FUZZTIME each (default 60s),
+# on FUZZPROCS processors (default 1), at low priority, and prints one line per
+# target: its executions, or its finding. Fails when one failed. Only targets
+# whose name holds FUZZ are run.
+#
+#   tools/fuzz.sh ./mostro
+#   FUZZTIME=10m FUZZ=Open tools/fuzz.sh ./mostro
+set -u
+time=${FUZZTIME:-60s}
+procs=${FUZZPROCS:-1}
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+failed=0
+for pkg in "$@"; do
+	for target in $(${GO:-go} test -list '^Fuzz' "$pkg" | grep '^Fuzz' | grep -- "${FUZZ:-Fuzz}"); do
+		# Without its bound, minimising eats the time and counts no executions.
+		if nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 20x -parallel "$procs" "$pkg" >"$out" 2>&1; then
+			execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$out" | tail -1)
+			elapsed=$(sed -n 's/.*elapsed: \([0-9a-z]*\),.*/\1/p' "$out" | tail -1)
+			echo "$pkg $target: $execs executions in $elapsed on $procs processor(s), no finding"
+		else
+			failed=1
+			echo "$pkg $target: FAILED"
+			cat "$out"
+		fi
+	done
+done
+exit $failed

@@ -1,0 +1,30 @@
+# Cross-checks against independent implementations. Each prepares its bridge
+# outside the tree, then lets the Go tests drive it. Where the tool chain is
+# missing it says so and goes on.
+GO ?= go
+INTEROP_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mostrodex
+INTEROP_NPM = $(INTEROP_CACHE)/interop-npm
+INTEROP_CORE = $(INTEROP_CACHE)/interop-core
+
+.PHONY: interop-npm interop-npm-prepare interop-core interop-core-prepare
+
+# nostr-tools and rust-nostr's WebAssembly build, from the npm registry.
+interop-npm-prepare:
+	@if command -v npm >/dev/null && command -v node >/dev/null; then \
+		mkdir -p "$(INTEROP_NPM)" && cp tools/interop-npm/package.json tools/interop-npm/package-lock.json tools/interop-npm/bridge.mjs "$(INTEROP_NPM)/" && \
+		if cmp -s tools/interop-npm/package-lock.json "$(INTEROP_NPM)/installed.json"; then :; else \
+			cd "$(INTEROP_NPM)" && npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json installed.json; fi; \
+	else echo "SKIP interop-npm: node and npm are not installed"; fi
+
+interop-npm: interop-npm-prepare
+	MOSTRODEX_INTEROP_NPM="$(INTEROP_NPM)" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropNPM' ./mostro
+
+# mostro-core, the reference implementation, from the Rust registry. The first
+# build takes minutes; later ones find everything in the cache.
+interop-core-prepare:
+	@if command -v cargo >/dev/null; then \
+		CARGO_TARGET_DIR="$(INTEROP_CORE)" cargo build --quiet --release --locked --manifest-path tools/interop-core/Cargo.toml; \
+	else echo "SKIP interop-core: cargo is not installed"; fi
+
+interop-core: interop-core-prepare
+	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro
