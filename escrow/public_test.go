@@ -33,11 +33,7 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 		"mostro_version": "1.0", "lnd_networks": "regtest", "lnd_chains": "bitcoin", "bond_enabled": "false", "z": "info",
 		"d": face.Pubkey, "fiat_currencies_accepted": "",
 	} {
-		tag := evt.Tags.GetFirst([]string{name, ""})
-		if name == "fiat_currencies_accepted" {
-			tag = evt.Tags.GetFirst([]string{name})
-		}
-		if tag == nil || len(*tag) < 2 || (*tag)[1] != want {
+		if tag := evt.Tags.Find(name); tag == nil || tag[1] != want {
 			t.Errorf("%s: %v, want %q", name, tag, want)
 		}
 	}
@@ -102,7 +98,7 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	}
 	trade.Seller.Transport = mostro.TransportLegacy
 	both := face.Disputes(trade, DefaultPolicy())
-	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.GetFirst([]string{"s", "Pending"}) == nil || both[1].CreatedAt != 7 || both[1].PubKey != face.Pubkey {
+	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.FindWithValue("s", "Pending") == nil || both[1].CreatedAt != 7 || both[1].PubKey != face.Pubkey {
 		t.Errorf("%v", both)
 	}
 }

@@ -135,7 +135,6 @@ type simTruth struct {
 	released map[Hash]bool // the seller asked to release
 	shown    map[Hash]bool // the seller saw the invoice
 	stamp    int64         // created_at of the last order event
-	replayed bool
 }
 
 func simulate(seed uint64) (simCount, error) { return simulateOn(seed, nil) }
