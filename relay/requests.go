@@ -62,6 +62,8 @@ func (c *conn) handle(msg string) {
 		c.handleClose()
 	case "AUTH":
 		c.handleAuth()
+	case "NEG-OPEN", "NEG-MSG", "NEG-CLOSE":
+		c.handleNeg(verb)
 	default:
 		c.srv.met.refused("notice", "unsupported")
 		c.notice("unsupported: " + cut(verb, 32) + " is not a verb of this relay")

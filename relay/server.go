@@ -114,6 +114,7 @@ type Server struct {
 	dispatch *dispatcher
 	met      *metrics
 	info     []byte // the NIP-11 document
+	negs     negSets
 
 	stopping context.Context // ends when Run begins to close connections
 	stop     context.CancelFunc
@@ -137,6 +138,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
+	s.negs.now = time.Now
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
 	var err error
 	if s.info, err = infoDocument(&s.cfg); err != nil {
@@ -350,6 +352,7 @@ const (
 	reasonOlder     = "duplicate: a newer version is held"
 	reasonDeleted   = "blocked: deleted by its author"
 	reasonGone      = "blocked: deleted by its author, or expired"
+	reasonQuota     = "blocked: the quota of live addresses is used up"
 	reasonStore     = "error: the event could not be stored"
 )
 
@@ -440,6 +443,8 @@ func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.R
 		return out, true, reasonOlder
 	case Deleted:
 		return out, false, reasonDeleted
+	case OverQuota:
+		return out, false, reasonQuota
 	}
 	return out, false, reasonStore
 }
