@@ -52,6 +52,10 @@ type Config struct {
 	Icon                       string
 	URL                        string // public wss:// address; "": each request's own Host is believed
 
+	// Forwarding queues what this program publishes for other relays, which
+	// Upstreams sends it to.
+	Forwarding bool
+
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; nil: nobody's
 	Admins         []string       // hex keys that may import from elsewhere
 
@@ -410,7 +414,8 @@ func (s *Server) refuseProtected(a *admission) string {
 }
 
 func (s *Server) enqueue(a *admission) error {
-	p, err := s.cfg.Store.Enqueue(a, Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source})
+	p, err := s.cfg.Store.Enqueue(a, Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
+		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf})
 	if err != nil {
 		return errors.New(reasonStore)
 	}
