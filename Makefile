@@ -16,7 +16,7 @@ build:
 	$(GO) build -trimpath -tags "$(TAGS)" -o bin/mostrodex ./cmd/mostrodex
 
 # Everything that must hold before a change lands.
-test: lint unit race kill fuzz-short
+test: lint unit race kill fuzz-short interop-npm
 
 unit:
 	$(GO) vet -tags "$(TAGS)" ./...
@@ -36,17 +36,15 @@ kill:
 kill-long:
 	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run TestKill -kill.cycles 100 -count 1 -timeout 60m -v
 
-# Every fuzz target of every package, for FUZZTIME each.
+# Every fuzz target of every package, for FUZZTIME each; a short slice of it in
+# make test.
 FUZZTIME ?= 10m
+FUZZPKGS = ./mostro ./relay ./indexer
 fuzz:
-	@for pkg in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-	    echo "== $$pkg $$target"; \
-	    $(GO) test -tags "$(TAGS)" $$pkg -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) || exit 1; \
-	  done; done
+	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 
 fuzz-short:
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
 
 golden:
 	$(GO) test ./... -update
@@ -56,3 +54,5 @@ vuln:
 
 clean:
 	rm -rf bin
+
+include tools/interop.mk

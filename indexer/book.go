@@ -1,16 +1,12 @@
 package indexer
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -147,18 +143,13 @@ func (b *book) load() error {
 		}
 		var failed error
 		shelf.load(func(add func(item)) {
-			failed = eachHead(txn, func(k Key, packed []byte) error {
-				r, err := unpackRecord(packed)
-				if err != nil {
-					return err
-				}
+			failed = eachRecord(b.db, func(k Key, r *Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
 				if r.liveAt(now) {
 					add(item{k, &r.Version})
 				} else if !r.Withdrawn {
 					gone = append(gone, expiry{k, r.deadline()})
 				}
-				return nil
 			})
 		}, now)
 		return failed
@@ -210,21 +201,6 @@ func has(txn *badger.Txn, key []byte) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// eachHead calls fn with every order's packed record, which it must not keep.
-func eachHead(txn *badger.Txn, fn func(Key, []byte) error) error {
-	opt := badger.DefaultIteratorOptions
-	opt.Prefix = []byte{keyHead}
-	it := txn.NewIterator(opt)
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		k := Key(it.Item().Key()[1:])
-		if err := it.Item().Value(func(v []byte) error { return fn(k, v) }); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // work is one batch of entries on its way into the book.
@@ -422,17 +398,6 @@ func (w *work) version(v *Version) error {
 	return w.setHead(k, head, next)
 }
 
-func (w *work) isDeleted(k Key, o *mostro.Order) (bool, error) {
-	if gone, err := has(w.txn, idKey(keyNoID, o.EventID, o.Pubkey)); err != nil || gone {
-		return gone, err
-	}
-	until, err := get(w.txn, append([]byte{keyNoAddr}, k[:]...))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	return err == nil && int64(o.CreatedAt) <= readTime(until), err
-}
-
 func (w *work) head(k Key) (*Record, error) {
 	packed, err := get(w.txn, headKey(k))
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -457,317 +422,8 @@ func (w *work) setHead(k Key, was, next *Record) error {
 	return w.set(headKey(k), next.pack(nil))
 }
 
-// deletion applies NIP-09: what the author names of its own is gone for good.
-func (w *work) deletion(e *mostro.Entry) error {
-	var affected []string
-	for _, tag := range e.Event.Tags {
-		if len(tag) < 2 {
-			continue
-		}
-		switch tag[0] {
-		case "e":
-			if !nostr.IsValid32ByteHex(tag[1]) {
-				continue
-			}
-			if err := w.set(idKey(keyNoID, tag[1], e.Event.PubKey), nil); err != nil {
-				return err
-			}
-			address, err := w.deleteID(tag[1], e.Event.PubKey)
-			if err != nil {
-				return err
-			}
-			if address != "" {
-				affected = append(affected, address)
-			}
-		case "a":
-			pubkey, d, err := splitAddress(tag[1])
-			if err != nil {
-				if err := w.deleteAuthorAddress(tag[1], e.Event); err != nil {
-					return err
-				}
-				continue
-			}
-			if pubkey != e.Event.PubKey {
-				continue
-			}
-			touched, err := w.deleteAddress(pubkey, d, e.Event.CreatedAt)
-			if err != nil {
-				return err
-			}
-			if touched {
-				affected = append(affected, tag[1])
-			}
-		}
-	}
-	if len(affected) == 0 {
-		return nil
-	}
-	raw, err := json.Marshal(affected)
-	if err != nil {
-		return err
-	}
-	return w.set(affectedKey(e.Seq), raw)
-}
-
-func affectedKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyAffected}, seq) }
-
-// deleteID removes the event with an id, when it is the author's; it says
-// which order lost a version.
-func (w *work) deleteID(id, author string) (address string, err error) {
-	raw, err := get(w.txn, idKey(keyByID, id)[:13])
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return "", w.deleteAuthorEvent(id, author)
-	}
-	if err != nil {
-		return "", err
-	}
-	k := Key(raw)
-	touched, err := w.drop(k, func(v *Version) bool { return v.Order.EventID == id && v.Order.Pubkey == author })
-	if err != nil || touched == nil {
-		return "", err
-	}
-	return addressOf(touched.Pubkey, touched.D), nil
-}
-
-func (w *work) deleteAddress(pubkey, d string, until nostr.Timestamp) (bool, error) {
-	k := keyOf(addressOf(pubkey, d))
-	key := append([]byte{keyNoAddr}, k[:]...)
-	held, err := get(w.txn, key)
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-		return false, err
-	}
-	if err == nil && readTime(held) >= int64(until) {
-		return false, nil
-	}
-	if err := w.set(key, timeValue(until)); err != nil {
-		return false, err
-	}
-	touched, err := w.drop(k, func(v *Version) bool { return v.Order.CreatedAt <= until })
-	return touched != nil, err
-}
-
-// drop removes the versions of an order that doomed names, and makes the
-// newest of the others its head. It returns the order if any was removed.
-//
-// BUG: when a deletion names only the newest version by id, the one before it
-// becomes current again, as it would on any reader that had missed the newest.
-func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
-	head, err := w.head(k)
-	if err != nil || head == nil {
-		return nil, err
-	}
-	older, err := olderVersions(w.txn, k)
-	if err != nil {
-		return nil, err
-	}
-	// An event that is no order is noted only where an order came before it.
-	first := uint64(math.MaxUint64)
-	for _, v := range append(slices.Clone(older), &head.Version) {
-		if !v.Withdrawn && !doomed(v) {
-			first = min(first, v.Seq)
-		}
-	}
-	named := doomed
-	doomed = func(v *Version) bool { return named(v) || v.Withdrawn && v.Seq < first }
-	var next *Record
-	dropped := false
-	lose := func(v *Version) error {
-		dropped = true
-		return w.delete(idKey(keyByID, v.Order.EventID)[:13])
-	}
-	for _, v := range older { // oldest first
-		if doomed(v) {
-			if err := errors.Join(lose(v), w.delete(olderKey(k, &v.Order))); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		next = next.with(v)
-	}
-	if doomed(&head.Version) {
-		if err := lose(&head.Version); err != nil {
-			return nil, err
-		}
-		if next != nil {
-			if err := w.delete(olderKey(k, &next.Order)); err != nil {
-				return nil, err
-			}
-		}
-	} else {
-		next = next.with(&head.Version)
-	}
-	if !dropped {
-		return nil, nil
-	}
-	return &head.Order, w.setHead(k, head, next)
-}
-
-// with adds a newer version to what came before it.
-func (r *Record) with(v *Version) *Record {
-	out := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
-	if r != nil {
-		out.Versions = r.Versions + 1
-		if r.FirstSeenAt.Before(out.FirstSeenAt) {
-			out.FirstSeenAt = r.FirstSeenAt
-		}
-	}
-	return out
-}
-
-func olderVersions(txn *badger.Txn, k Key) ([]*Version, error) {
-	opt := badger.DefaultIteratorOptions
-	opt.Prefix = append([]byte{keyOlder}, k[:]...)
-	it := txn.NewIterator(opt)
-	defer it.Close()
-	var out []*Version
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := it.Item().Value(func(raw []byte) error {
-			v, err := unpackVersion(raw)
-			out = append(out, v)
-			return err
-		}); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// record gives an order as of now; mostro.ErrNotFound when there is none.
-func (b *book) record(k Key) (*Record, error) {
-	records, err := b.records([]Key{k})
-	if err == nil && records[0] == nil {
-		err = mostro.ErrNotFound
-	}
-	if err != nil {
-		return nil, err
-	}
-	return records[0], nil
-}
-
-// records gives many, nil for those that are not there or were withdrawn.
-func (b *book) records(keys []Key) ([]*Record, error) {
-	out := make([]*Record, len(keys))
-	err := b.view(func(txn *badger.Txn) error {
-		for i, k := range keys {
-			it, err := txn.Get(headKey(k))
-			if errors.Is(err, badger.ErrKeyNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if err := it.Value(func(raw []byte) error {
-				r, err := unpackRecord(raw)
-				if err == nil && !r.Withdrawn {
-					out[i] = r
-				}
-				return err
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return out, err
-}
-
-// history gives all versions of an order, oldest first.
-func (b *book) history(k Key) ([]*Version, error) {
-	var out []*Version
-	err := b.view(func(txn *badger.Txn) error {
-		raw, err := get(txn, headKey(k))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return mostro.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		head, err := unpackRecord(raw)
-		if err != nil {
-			return err
-		}
-		if out, err = olderVersions(txn, k); err == nil {
-			out = append(out, &head.Version)
-		}
-		return err
-	})
-	return out, err
-}
-
-// affected gives the addresses that the deletion at seq changed.
-func (b *book) affected(seq uint64) (addresses []string, err error) {
-	err = b.view(func(txn *badger.Txn) error {
-		raw, err := get(txn, affectedKey(seq))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(raw, &addresses)
-	})
-	return addresses, err
-}
-
-// digest is a hash over all that the book says: equal for equal logs,
-// whatever restarts lay between.
-func (b *book) digest() (string, error) {
-	sum := sha256.New()
-	err := b.view(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.DefaultIteratorOptions)
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			key := it.Item().Key()
-			// What depends on when the book grew: its name, and notes for search
-			// about events that a later growth never sees.
-			if slices.Equal(key, metaKey("mark")) || key[0] == keyAffected {
-				continue
-			}
-			if err := it.Item().Value(func(v []byte) error {
-				fmt.Fprintf(sum, "%d %x %d ", len(key), key, len(v))
-				_, err := sum.Write(v)
-				return err
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return hex.EncodeToString(sum.Sum(nil)), err
-}
-
 // dispute identity inside the book.
 func disputeKey(pubkey, d string) []byte {
 	k := keyOf(strings.Join([]string{"38386", pubkey, d}, ":"))
 	return append([]byte{keyDispute}, k[:]...)
-}
-
-// check proves that the shelf and the authors' sums are what a new load would
-// make of the book.
-func (b *book) check() error {
-	now := b.now()
-	held, authors := b.shelf.Load(), b.authors.Load()
-	held.expire(now)
-	fresh, sums := newShelf(), newAuthors()
-	err := b.view(func(txn *badger.Txn) error {
-		if err := sums.load(txn); err != nil {
-			return err
-		}
-		return eachHead(txn, func(k Key, packed []byte) error {
-			r, err := unpackRecord(packed)
-			if err != nil {
-				return err
-			}
-			sums.count(&r.Version, r.FirstSeenAt, 1)
-			fresh.update([]item{{k, &r.Version}}, nil, now)
-			return nil
-		})
-	})
-	if err != nil {
-		return err
-	}
-	if err := held.same(fresh); err != nil {
-		return fmt.Errorf("shelf: %w", err)
-	}
-	return authors.same(sums)
 }

@@ -127,27 +127,6 @@ func (x *Index) page(p *pageSet, route string, get func(*http.Request) (string, 
 	}
 }
 
-// moment is a time as a page shows it; empty when unknown.
-type moment struct{ RFC, Text string }
-
-func momentAt(t time.Time, now time.Time) moment {
-	if t.IsZero() || t.Unix() <= 0 {
-		return moment{}
-	}
-	text := ago(now.Sub(t)) + " ago"
-	if t.After(now) {
-		text = "in " + ago(t.Sub(now))
-	}
-	return moment{rfc(t), t.UTC().Format("2006-01-02 15:04 UTC") + " (" + text + ")"}
-}
-
-func momentOf(unix *int64, now time.Time) moment {
-	if unix == nil {
-		return moment{}
-	}
-	return momentAt(time.Unix(*unix, 0), now)
-}
-
 type option struct {
 	Value, Text string
 	On          bool
@@ -246,92 +225,6 @@ func (x *Index) row(r *Record, now time.Time) orderRow {
 		}
 	}
 	return out
-}
-
-// ageText tells how long ago an order was signed. Some publishers' clocks run
-// ahead.
-func ageText(age time.Duration) string {
-	if age < 0 {
-		return "dated " + ago(age) + " ahead"
-	}
-	return "signed " + ago(age) + " ago"
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return grouped(strconv.Itoa(n)) + " " + many
-}
-
-// amountText shows a fiat amount or range.
-func amountText(r mostro.Range) string {
-	lo, hi := decimalOrNull(r.Min), decimalOrNull(r.Max)
-	switch {
-	case lo == nil && hi == nil:
-		return "any amount"
-	case lo == nil:
-		return "up to " + grouped(*hi)
-	case hi == nil || *lo == *hi:
-		return grouped(*lo)
-	}
-	return grouped(*lo) + "–" + grouped(*hi)
-}
-
-func premiumText(d *mostro.Decimal) string {
-	if d == nil {
-		return "–"
-	}
-	if d.Sign() > 0 {
-		return "+" + d.String() + " %"
-	}
-	if d.Sign() < 0 {
-		return "−" + strings.TrimPrefix(d.String(), "-") + " %"
-	}
-	return "±0 %"
-}
-
-// grouped sets thin spaces between thousands.
-func grouped(number string) string {
-	whole, fraction, dot := strings.Cut(number, ".")
-	var b strings.Builder
-	for i, c := range whole {
-		if i > 0 && (len(whole)-i)%3 == 0 && whole[i-1] != '-' {
-			b.WriteString("\u202f")
-		}
-		b.WriteRune(c)
-	}
-	if dot {
-		b.WriteString("." + fraction)
-	}
-	return b.String()
-}
-
-// takeLink lets through the links that lead to an app or a site; a publisher
-// may write anything there.
-func takeLink(link string) template.URL {
-	u, err := url.Parse(link)
-	if err != nil || len(link) > 2048 {
-		return ""
-	}
-	switch u.Scheme {
-	case "mostro":
-		return template.URL(link)
-	case "http", "https":
-		if u.Host != "" {
-			return template.URL(link)
-		}
-	}
-	return ""
-}
-
-// orderPath is the path of an order; its d may hold slashes and dots.
-func orderPath(pubkey, d string) string {
-	d = url.PathEscape(d)
-	if d == "." || d == ".." {
-		d = strings.ReplaceAll(d, ".", "%2E")
-	}
-	return pubkey + "/" + d
 }
 
 type bookData struct {
@@ -524,21 +417,6 @@ func instanceRowOf(v *instanceView, now time.Time) instanceRow {
 		row.Limits = grouped(strconv.FormatInt(*v.MinOrderSats, 10)) + "–" + grouped(strconv.FormatInt(*v.MaxOrderSats, 10))
 	}
 	return row
-}
-
-// percent shows a fraction as percent, exactly.
-func percent(fraction string) string {
-	d, err := mostro.ParseDecimal(fraction)
-	if err != nil {
-		return fraction
-	}
-	whole, part, _ := strings.Cut(d.String(), ".")
-	part += "00"
-	shifted, err := mostro.ParseDecimal(whole + part[:2] + "." + part[2:])
-	if err != nil {
-		return fraction
-	}
-	return shifted.String() + " %"
 }
 
 func (x *Index) instancesPage(r *http.Request) (string, any, error) {

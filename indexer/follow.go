@@ -115,7 +115,9 @@ func (x *Index) bookPass(ctx context.Context) error {
 			x.metrics.applied(storeBook, len(batch), time.Since(start))
 		}
 		if x.book.cursor.Load() >= x.cfg.Log.Head() {
-			x.bookReady.Store(true)
+			if x.bookReady.CompareAndSwap(false, true) {
+				x.book.moved.raise() // search waits for it
+			}
 			x.lag(storeBook, nil)
 			return nil
 		}
@@ -181,6 +183,9 @@ func (x *Index) sweep(now time.Time) {
 // followSearch keeps search behind the book until ctx ends.
 func (x *Index) followSearch(ctx context.Context) error {
 	for {
+		if err := x.awaitLull(ctx); err != nil {
+			return err
+		}
 		more, err := x.searchPass(ctx)
 		if err != nil {
 			if err = x.heal(ctx, err, x.search.reset, "search"); err != nil {
@@ -195,8 +200,7 @@ func (x *Index) followSearch(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := x.book.moved.until(ctx, sweepEvery, func() bool {
-			return x.book.cursor.Load() > x.search.state.cursor || x.dueForSearch() ||
-				x.bookReady.Load() && !x.searchReady.Load() // an empty log moves nothing
+			return x.book.cursor.Load() > x.search.state.cursor || x.bookReady.Load() && !x.searchReady.Load() || x.dueForSearch()
 		}); err != nil {
 			return err
 		}

@@ -45,6 +45,7 @@ type Index struct {
 	bookReady, searchReady atomic.Bool
 	generation             atomic.Uint64 // batches that search has written
 	asked                  askCache
+	counted                facetCache
 	past                   chan struct{} // a place to read the whole history: one at a time
 
 	healing sync.Mutex

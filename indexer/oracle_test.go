@@ -307,15 +307,15 @@ func sameFacets(a, b Facets) bool {
 
 func TestEveryQueryEqualsTheNaiveFilter(t *testing.T) {
 	r := newRand(t)
-	for round := range 4 {
+	for round := range 2 {
 		l, clk := newMemLog(), newClock()
 		o := openTest(t, l, clk, "")
-		for step := range 4 {
+		for step := range 3 {
 			fillRandom(r, l, 300, 60)
 			clk.set(t0 + int64(step*60))
 			o.catchUp(t)
 			m := modelOf(l)
-			for range 150 {
+			for range 100 {
 				q := randomQuery(r)
 				if r.IntN(4) == 0 {
 					q.At = time.Unix(t0-400+r.Int64N(400), 0)

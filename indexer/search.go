@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +22,6 @@ import (
 	"github.com/blevesearch/bleve/v2/search"
 	"github.com/blevesearch/bleve/v2/search/query"
 	index "github.com/blevesearch/bleve_index_api"
-	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // The fields of a search document. A live order has the first three: what
@@ -74,13 +72,6 @@ type searchIndex struct {
 	cursor atomic.Uint64 // state.cursor, for anyone
 }
 
-// searchState says how far a search index has come.
-type searchState struct {
-	cursor uint64 // position in the log
-	swept  int64  // unix time up to which expired orders were rewritten as gone
-	mark   string // of the book it was made from
-}
-
 // oneWorker keeps Bleve to one thread of analysis: ingest comes first.
 var oneWorker = sync.OnceFunc(func() { bleve.Config.SetAnalysisQueueSize(1) })
 
@@ -126,11 +117,6 @@ func (s *searchIndex) readState() error {
 	return nil
 }
 
-func (st searchState) value() []byte {
-	b := binary.BigEndian.AppendUint64(nil, st.cursor)
-	return append(binary.BigEndian.AppendUint64(b, uint64(st.swept)), st.mark...)
-}
-
 // leanMapping maps nothing: documents come with their fields made.
 func leanMapping() *mapping.IndexMappingImpl {
 	m := bleve.NewIndexMapping()
@@ -172,14 +158,6 @@ func (s *searchIndex) replace(put func() error) error {
 	return s.open()
 }
 
-// searchDoc is what search is told of one order. A nil order is deleted.
-type searchDoc struct {
-	address string
-	key     Key
-	v       *Version
-	gone    bool
-}
-
 // spaced takes words apart that were joined by spaces.
 type spaced struct{}
 
@@ -197,35 +175,6 @@ func (spaced) Analyze(b []byte) analysis.TokenStream {
 	}
 	return out
 }
-
-// textOf are the words that an order is found by, each once, in order of
-// first use.
-func textOf(o *mostro.Order) string {
-	all := orderWords(o)
-	out := all[:0]
-	for _, w := range all {
-		if !slices.Contains(out, w) && len(out) < maxWords {
-			out = append(out, w)
-		}
-	}
-	return strings.Join(out, " ")
-}
-
-// maxWords bounds the words of one order that are indexed.
-const maxWords = 512
-
-// textSum stands for what a live order's document holds; never 0.
-func textSum(o *mostro.Order) uint32 {
-	h := sha256.New()
-	for _, m := range o.Methods {
-		h.Write([]byte(m))
-		h.Write([]byte{0})
-	}
-	fmt.Fprintf(h, "\x01%s\x00%s\x00%s", o.Description, o.InstanceName, o.Fiat)
-	return binary.BigEndian.Uint32(h.Sum(nil)) | 1
-}
-
-func hexKey(key uint64) string { return fmt.Sprintf("%016x", key) }
 
 // fill makes the fields of a document.
 func (d *searchDoc) fill(doc *document.Document) {
@@ -265,16 +214,6 @@ func (d *searchDoc) fill(doc *document.Document) {
 		add(fieldFiatMin, hexKey(floatKey(lo)), lean)
 		add(fieldFiatMax, hexKey(floatKey(hi)), lean)
 	}
-}
-
-// noStatus stands for a status that no dialect explains.
-const noStatus = "-"
-
-func cmpOr(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
 }
 
 // write puts documents and the state into the index in one batch.
@@ -366,13 +305,6 @@ func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searc
 	return s.write(nil, st)
 }
 
-// word is one word of a question, with what it stands for.
-type word struct {
-	text    string
-	codes   []string // currencies
-	authors []string // instances
-}
-
 // wordQuery is the Bleve query for words: each must begin a word of the text,
 // or name the currency, or the instance. Whole words count more.
 func wordQuery(all []word) []query.Query {
@@ -397,12 +329,6 @@ func wordQuery(all []word) []query.Query {
 		out = append(out, query.NewDisjunctionQuery(any))
 	}
 	return out
-}
-
-// textHit is an order whose text matched.
-type textHit struct {
-	key   Key
-	score float64
 }
 
 // live gives every live order's document that answers the words, in no order.
@@ -592,24 +518,6 @@ func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
 		}
 	}
 	return must, nil
-}
-
-// highest is above every sort key in use.
-const highest = "ffffffffffffffff"
-
-func satsCeil(f float64) uint64 {
-	if f <= 0 {
-		return 0
-	}
-	return uint64(math.Ceil(math.Min(f, math.MaxInt64/2)))
-}
-
-func texts[T ~string](all []T) []string {
-	out := make([]string, len(all))
-	for i, v := range all {
-		out[i] = string(v)
-	}
-	return out
 }
 
 // methodsLike gives the whole methods of past orders that match what was

@@ -3,6 +3,7 @@ package indexer
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,6 +26,10 @@ const maxMethodFacets = 100
 
 func newFacets() Facets {
 	return Facets{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}}
+}
+
+func (f Facets) clone() Facets {
+	return Facets{maps.Clone(f.Fiat), maps.Clone(f.Side), maps.Clone(f.Status), maps.Clone(f.Platform), maps.Clone(f.Method)}
 }
 
 // hit is one order of an answer.
@@ -70,24 +75,32 @@ func (sel *selection) has(slot uint32) bool {
 	return ok
 }
 
-// each calls fn for every slot, ascending.
-func (sel *selection) each(fn func(uint32)) {
+// chunks calls fn with every slot, ascending, some hundred at a time, in a
+// buffer that fn may overwrite.
+func (sel *selection) chunks(fn func([]uint32)) {
+	var buf [1024]uint32
 	if sel.bits == nil {
-		for _, slot := range sel.list {
-			fn(slot)
+		for part := range slices.Chunk(sel.list, len(buf)) {
+			fn(buf[:copy(buf[:], part)])
 		}
 		return
 	}
-	var buf [1024]uint32
 	for it := sel.bits.ManyIterator(); ; {
 		n := it.NextMany(buf[:])
 		if n == 0 {
 			return
 		}
-		for _, slot := range buf[:n] {
+		fn(buf[:n])
+	}
+}
+
+// each calls fn for every slot, ascending.
+func (sel *selection) each(fn func(uint32)) {
+	sel.chunks(func(slots []uint32) {
+		for _, slot := range slots {
 			fn(slot)
 		}
-	}
+	})
 }
 
 // choose gives the live orders that q asks for; text, where not nil, are the
@@ -153,16 +166,41 @@ func (s *shelf) narrow(q *Query, sel selection) selection {
 		return sel
 	}
 	list := make([]uint32, 0, 1024)
-	sel.each(func(slot uint32) {
-		if !q.Premium.empty() && !q.Premium.holds(s.premium[slot]) ||
-			!q.FiatAmount.empty() && !q.FiatAmount.meets(s.fiatMin[slot], s.fiatMax[slot]) ||
-			!q.Amount.empty() && (s.amount[slot] <= 0 || !q.Amount.holds(float64(s.amount[slot]))) ||
-			s.created[slot] < q.since || q.until != 0 && s.created[slot] > q.until {
-			return
+	sel.chunks(func(slots []uint32) {
+		if p := q.Premium; !p.empty() {
+			slots = keep(slots, func(slot uint32) bool { return p.holds(s.premium[slot]) })
 		}
-		list = append(list, slot)
+		if f := q.FiatAmount; !f.empty() {
+			slots = keep(slots, func(slot uint32) bool { return f.meets(s.fiatMin[slot], s.fiatMax[slot]) })
+		}
+		if a := q.Amount; !a.empty() {
+			slots = keep(slots, func(slot uint32) bool { return s.amount[slot] > 0 && a.holds(float64(s.amount[slot])) })
+		}
+		if q.since != 0 || q.until != 0 {
+			slots = keep(slots, func(slot uint32) bool {
+				return s.created[slot] >= q.since && (q.until == 0 || s.created[slot] <= q.until)
+			})
+		}
+		list = append(list, slots...)
 	})
+	if len(list) > 1<<14 { // asked for one by one a bitmap is quicker
+		bits := roaring.New()
+		bits.AddMany(list)
+		return selection{bits: bits}
+	}
 	return selection{list: list}
+}
+
+// keep drops the slots that ok does not want, in place.
+func keep(slots []uint32, ok func(uint32) bool) []uint32 {
+	n := 0
+	for _, slot := range slots {
+		if ok(slot) {
+			slots[n] = slot
+			n++
+		}
+	}
+	return slots[:n]
 }
 
 func union(all []*roaring.Bitmap) *roaring.Bitmap {
@@ -328,11 +366,19 @@ func (s *shelf) facets(sel selection) Facets {
 	platform := make([]int, len(s.platforms.names))
 	sets := make([]int, len(s.sets.members))
 	var both [len(sides)][len(statuses)]int
-	sel.each(func(slot uint32) {
-		fiat[s.fiat[slot]]++
-		platform[s.platform[slot]]++
-		sets[s.methods[slot]]++
-		both[s.side[slot]][s.status[slot]]++
+	sel.chunks(func(slots []uint32) {
+		for _, slot := range slots {
+			fiat[s.fiat[slot]]++
+		}
+		for _, slot := range slots {
+			platform[s.platform[slot]]++
+		}
+		for _, slot := range slots {
+			sets[s.methods[slot]]++
+		}
+		for _, slot := range slots {
+			both[s.side[slot]][s.status[slot]]++
+		}
 	})
 	out := newFacets()
 	name(out.Fiat, &s.fiats, fiat)

@@ -44,9 +44,9 @@ const unknownKey = math.MaxUint64
 type shelf struct {
 	mu sync.RWMutex // guards everything below
 
-	slots map[Key]uint32
-	free  []uint32
-	moves uint64 // slots taken or given back so far
+	slots   map[Key]uint32
+	free    []uint32
+	changes uint64 // updates so far: what was computed of the shelf holds as long as this does
 
 	ids       []Key
 	created   []uint32
@@ -139,12 +139,6 @@ func (d *dict) remove(id, slot uint32, status uint8) {
 	}
 }
 
-// restatus counts a slot of value id under another status.
-func (d *dict) restatus(id uint32, from, to uint8) {
-	d.counts[id][from]--
-	d.counts[id][to]++
-}
-
 // setDict numbers the distinct sets of payment methods: most orders share
 // theirs with many others.
 type setDict struct {
@@ -196,6 +190,7 @@ func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
 		s.take(it.key)
 		return
 	}
+	s.changes++
 	slot, held := s.slots[it.key]
 	written := uint32(0)
 	if held {
@@ -204,7 +199,6 @@ func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
 	} else {
 		slot = s.newSlot()
 		s.slots[it.key] = slot
-		s.moves++
 	}
 	o := &it.v.Order
 	status, side := statusCode(o.Status), sideCode(o.Side)
@@ -249,7 +243,7 @@ func (s *shelf) take(k Key) {
 	s.strip(slot)
 	delete(s.slots, k)
 	s.free = append(s.free, slot)
-	s.moves++
+	s.changes++
 }
 
 // strip takes a slot out of every posting and order.

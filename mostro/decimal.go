@@ -51,6 +51,9 @@ func ParseDecimal(s string) (Decimal, error) {
 	if negative {
 		text = "-" + text
 	}
+	if len(text) > maxDecimalText {
+		return Decimal{}, ErrDecimal // it could not be read back
+	}
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil {
 		return Decimal{}, ErrDecimal

@@ -25,7 +25,7 @@ func TestParseDecimal(t *testing.T) {
 	}
 	for _, in := range []string{
 		"", " ", "-", "+", ".", "-.", "1e3", "1E3", "NaN", "Inf", "-Infinity", "0x10", "1_000", "1,5", "1.2.3",
-		" 1", "1 ", "--1", "+-1", "None", "٣", "1-2", strings.Repeat("9", 41),
+		" 1", "1 ", "--1", "+-1", "None", "٣", "1-2", strings.Repeat("9", 41), "." + strings.Repeat("1", 39), "-." + strings.Repeat("1", 38),
 	} {
 		if d, err := ParseDecimal(in); !errors.Is(err, ErrDecimal) {
 			t.Errorf("ParseDecimal(%q) = %q, %v; want ErrDecimal", in, d, err)

@@ -83,9 +83,7 @@ func TestOrderRoundTrip(t *testing.T) {
 			PublishedAt: drawTime.Draw(t, "published_at"),
 			Expiration:  drawTime.Draw(t, "expiration"),
 		}
-		for _, method := range some(t, "methods", drawWord) {
-			o.Methods = append(o.Methods, method)
-		}
+		o.Methods = append(o.Methods, some(t, "methods", drawWord)...)
 		// Spaces inside a method are normalised on reading.
 		o.Methods = methods(tagReader{append(nostr.Tag{"pm"}, o.Methods...)}, "")
 		if len(o.Methods) == 0 {

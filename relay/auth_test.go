@@ -162,7 +162,7 @@ func TestInfoDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusNotImplemented {
+	if resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("NIP-86: %s", resp.Status)
 	}
 }

@@ -1,7 +1,7 @@
 package relay
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"slices"
 
@@ -79,17 +79,12 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	gone := false
 	err := st.db.View(func(txn *badger.Txn) error {
 		for _, m := range missing {
-			item, err := txn.Get(seqKey(spaceBody, found[m.index].Seq))
-			if errors.Is(err, badger.ErrKeyNotFound) {
-				gone = true
-				continue
-			}
+			_, body, err := getRow(txn, found[m.index].Seq)
 			if err != nil {
 				return err
 			}
-			if found[m.index].JSON, err = item.ValueCopy(nil); err != nil {
-				return err
-			}
+			found[m.index].JSON = body
+			gone = gone || body == nil
 		}
 		return nil
 	})
@@ -110,4 +105,49 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 		found = found[:from+len(kept)]
 	}
 	return found, nil
+}
+
+// typicalBody is what a body is taken to weigh before it is read, in bytes.
+const typicalBody = 1 << 10
+
+// warm reads the newest bodies into memory after opening, oldest first, so
+// that the newest stay longest.
+func (st *Store) warm() {
+	defer st.done.Done()
+	l := st.live
+	var newest []missingBody
+	l.mu.RLock()
+	c := condition{until: maxTime}
+	p := l.plan(&c)
+	room := l.bodies.budget / typicalBody
+	err := l.walk(context.Background(), &c, &p, func(it item) bool {
+		newest = append(newest, missingBody{slot: it.slot()})
+		return len(newest) < room
+	})
+	l.mu.RUnlock()
+	slices.Reverse(newest)
+	for err == nil && len(newest) > 0 {
+		select {
+		case <-st.closing:
+			return
+		default:
+		}
+		n := min(len(newest), readBatch)
+		part := newest[:n]
+		newest = newest[n:]
+		found := make([]Found, 0, n)
+		missing := part[:0]
+		l.mu.RLock()
+		for _, m := range part {
+			if s := &l.slots[m.slot]; s.used && !s.hidden && s.body == nil {
+				missing = append(missing, missingBody{len(found), m.slot})
+				found = append(found, Found{Seq: s.seq})
+			}
+		}
+		l.mu.RUnlock()
+		_, err = st.loadBodies(found, 0, missing)
+	}
+	if err != nil { // queries will read what they need
+		st.log.Warn("the newest events are not in memory", "err", err)
+	}
 }

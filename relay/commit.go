@@ -63,7 +63,7 @@ func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
 		return nil, err
 	}
 	if a.JSON == nil {
-		a.JSON = EncodeEvent(a.Event)
+		a.JSON = mostro.EncodeEvent(a.Event)
 	}
 	return st.hand(ctx, &pending{Arrival: a, st: st, done: make(chan struct{})})
 }
@@ -119,34 +119,6 @@ func storable(evt *nostr.Event) error {
 		}
 	}
 	return nil
-}
-
-// EncodeEvent gives the JSON form that is stored and sent: NIP-01's escapes,
-// fields id, pubkey, created_at, kind, tags, content, sig.
-func EncodeEvent(evt *nostr.Event) []byte {
-	// The event's serialisation [0,pubkey,created_at,kind,tags,content]
-	// already holds the tags and the content as JSON.
-	ser := evt.Serialize()
-	bare := *evt
-	bare.Content = ""
-	head := len(`[0,"",,,`) + len(evt.PubKey) + intLen(int64(evt.CreatedAt)) + intLen(int64(evt.Kind))
-	tagsEnd := len(ser) - len(`,""]`)
-	if evt.Content != "" {
-		tagsEnd = len(bare.Serialize()) - len(`,""]`)
-	}
-	b := make([]byte, 0, len(ser)+len(evt.ID)+len(evt.Sig)+80)
-	b = append(append(append(b, `{"id":"`...), evt.ID...), `","pubkey":"`...)
-	b = append(append(b, evt.PubKey...), `","created_at":`...)
-	b = append(strconv.AppendInt(b, int64(evt.CreatedAt), 10), `,"kind":`...)
-	b = append(strconv.AppendInt(b, int64(evt.Kind), 10), `,"tags":`...)
-	b = append(append(b, ser[head:tagsEnd]...), `,"content":`...)
-	b = append(append(b, ser[tagsEnd+1:len(ser)-1]...), `,"sig":"`...)
-	return append(append(b, evt.Sig...), `"}`...)
-}
-
-func intLen(v int64) int {
-	var b [20]byte
-	return len(strconv.AppendInt(b[:0], v, 10))
 }
 
 // commitLoop is the only writer of the files and of the live index.
@@ -224,6 +196,10 @@ func (st *Store) commit(group []*pending) {
 	}
 	g.apply()
 	st.forget(g.erased)
+	for id := range g.ids {
+		st.ids.add(id[:])
+	}
+	st.growFilters()
 	st.publish(g.entries)
 	st.metrics.committed(len(group), time.Since(start))
 	for _, p := range group {
@@ -270,6 +246,9 @@ type change struct {
 
 func (g *grouping) set(key, value []byte) error {
 	g.wrote = true
+	if key[0] == spaceHidden {
+		g.st.hidden.add(key[1:]) // before the commit: "maybe" is never wrong
+	}
 	return g.txn.Set(key, value)
 }
 
@@ -320,13 +299,14 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 		return 0, OverQuota, nil
 	}
 	if err == nil {
-		err = g.set(seqKey(spaceRow, g.seq), r.encode())
+		body := p.JSON
+		if r.gone {
+			body = nil
+		}
+		err = g.set(seqKey(spaceRow, g.seq), r.encode(body))
 	}
 	if err == nil && p.Forward && !r.archived {
 		err = g.set(forwardKey(g.seq), []byte{})
-	}
-	if err == nil && !r.gone {
-		err = g.set(seqKey(spaceBody, g.seq), p.JSON)
 	}
 	if err == nil {
 		err = g.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))
@@ -412,6 +392,9 @@ func (g *grouping) addressState(evt *nostr.Event, addr address, pubkey [32]byte)
 		s.rec, s.space = rec, spaceNewest
 		return s, nil
 	}
+	if !g.st.hidden.mayHold([]byte(addr)) {
+		return s, nil
+	}
 	item, err := g.txn.Get(addressKey(spaceHidden, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return s, nil
@@ -437,6 +420,9 @@ func (g *grouping) held(id [32]byte) (uint64, bool, error) {
 	g.st.live.mu.RUnlock()
 	if ok {
 		return seq, true, nil
+	}
+	if !g.st.ids.mayHold(id[:]) {
+		return 0, false, nil
 	}
 	item, err := g.txn.Get(idKey(id))
 	if errors.Is(err, badger.ErrKeyNotFound) {

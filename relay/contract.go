@@ -98,6 +98,10 @@ type eventStore interface {
 	// that match f, mail left out, and the head before they were looked at.
 	liveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)
 
+	// Shun has queries, counts and reconciliations pass over the events of
+	// keys, and over single events.
+	Shun(keys, ids map[[32]byte]struct{})
+
 	// Find gives the stored event and JSON of an id while its body is
 	// readable, live or archived. mostro.ErrNotFound otherwise.
 	Find(ctx context.Context, id string) (Found, error)

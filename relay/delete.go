@@ -105,7 +105,7 @@ func (g *grouping) deleteID(hexID string, pubkey [32]byte) error {
 	if seq == g.seq {
 		return nil
 	}
-	r, err := getRow(g.txn, seq)
+	r, _, err := getRow(g.txn, seq)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (g *grouping) deleteAddress(value string, pubkey [32]byte, until int64) err
 		return err
 	}
 	for seq := now.rec.chain; seq != 0; {
-		r, err := getRow(g.txn, seq)
+		r, _, err := getRow(g.txn, seq)
 		if err != nil {
 			return err
 		}
@@ -167,10 +167,7 @@ func (g *grouping) erase(seq uint64, r row) error {
 		return nil
 	}
 	r.gone = true
-	if err := g.delPart(seqKey(spaceBody, seq)); err != nil {
-		return err
-	}
-	if err := g.setPart(seqKey(spaceRow, seq), r.encode()); err != nil {
+	if err := g.setPart(seqKey(spaceRow, seq), r.encode(nil)); err != nil {
 		return err
 	}
 	g.erased = append(g.erased, seq)
@@ -290,14 +287,11 @@ func (st *Store) movePart(part []expiry) error {
 }
 
 func (g *grouping) eraseMail(seq uint64) error {
-	r, err := getRow(g.txn, seq)
+	r, _, err := getRow(g.txn, seq)
 	if err != nil {
 		return err
 	}
 	r.gone = true
 	g.erased = append(g.erased, seq)
-	if err := g.del(seqKey(spaceBody, seq)); err != nil {
-		return err
-	}
-	return g.set(seqKey(spaceRow, seq), r.encode())
+	return g.set(seqKey(spaceRow, seq), r.encode(nil))
 }

@@ -269,3 +269,14 @@ func (us *Upstreams) self() string {
 	}
 	return u
 }
+
+// Knows says whether a key belongs to a Mostro that is known here. Without
+// followers nobody is.
+func (us *Upstreams) Knows(key string) bool {
+	if us == nil {
+		return false
+	}
+	us.disc.mu.Lock()
+	defer us.disc.mu.Unlock()
+	return us.disc.known[key]
+}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // Own events go to other relays from a queue in the store: the row that queues
@@ -155,7 +153,7 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 // forwardBody gives the event at a log position if it is still worth sending,
 // else why not.
 func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
-	body, err = st.readRow(seqKey(spaceBody, seq))
+	_, body, err = st.rowAt(seq)
 	if err != nil {
 		return nil, "", err
 	}
@@ -203,11 +201,11 @@ func (us *Upstreams) sweepOnce(ctx context.Context) error {
 		}
 		var rows []rowWrite
 		for _, seq := range seqs {
-			at, err := st.receivedAt(seq)
+			r, _, err := st.rowAt(seq)
 			if err != nil {
 				return err
 			}
-			if at >= before {
+			if r.receivedAt >= before {
 				break
 			}
 			rows = append(rows, rowWrite{key: forwardKey(seq)})
@@ -227,19 +225,6 @@ func (us *Upstreams) sweepOnce(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// receivedAt is when an entry arrived, in unix milliseconds.
-func (st *Store) receivedAt(seq uint64) (int64, error) {
-	v, err := st.readRow(seqKey(spaceRow, seq))
-	if err != nil {
-		return 0, err
-	}
-	if v == nil {
-		return 0, mostro.ErrNotFound
-	}
-	r, err := decodeRow(v)
-	return r.receivedAt, err
 }
 
 // longestQueue is how many own events the slowest relay has yet to be sent.

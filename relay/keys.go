@@ -14,8 +14,8 @@ import (
 // Layout of events/ (Badger). The first byte of a key names its keyspace;
 // numbers are big-endian so that keys sort by them.
 //
-//	l seq              row: what is known of the event besides its body
-//	b seq              body: the event's JSON, sent unchanged
+//	l seq              row: what is known of the arrival, then the body: the
+//	                   event's JSON, sent unchanged
 //	i id               seq of the event with that id
 //	n address          record of the newest version of an address, served
 //	x address          the same, not served: it expired or was deleted
@@ -30,7 +30,6 @@ import (
 //	m name             schema
 const (
 	spaceRow     = 'l'
-	spaceBody    = 'b'
 	spaceID      = 'i'
 	spaceNewest  = 'n'
 	spaceHidden  = 'x'
@@ -126,8 +125,8 @@ func parseHex32(s string) (out [32]byte, err error) {
 	return out, err
 }
 
-// row is what the log keeps of every event besides its body. It outlives the
-// body of a deleted event.
+// row is what the log keeps of every event. Its body follows it in the same
+// value, and leaves it when the event is erased.
 type row struct {
 	archived   bool
 	gone       bool  // the body was erased: deleted by its author, or expired mail
@@ -145,8 +144,8 @@ const (
 	rowGone
 )
 
-func (r row) encode() []byte {
-	b := make([]byte, 0, 112+len(r.source.Relay))
+func (r row) encode(body []byte) []byte {
+	b := make([]byte, 0, 112+len(r.source.Relay)+len(body))
 	var flags byte
 	if r.archived {
 		flags |= rowArchived
@@ -163,7 +162,8 @@ func (r row) encode() []byte {
 	b = binary.AppendVarint(b, r.expiration)
 	b = binary.AppendUvarint(b, r.previous)
 	b = binary.AppendUvarint(b, uint64(len(r.source.Relay)))
-	return append(b, r.source.Relay...)
+	b = append(b, r.source.Relay...)
+	return append(b, body...)
 }
 
 var errCorrupt = errors.New("corrupt row")
@@ -204,10 +204,11 @@ func (r *reader) bytes(n uint64) []byte {
 	return v
 }
 
-func decodeRow(b []byte) (row, error) {
+// decodeRow gives the row, and the body as a part of b: nil when it is gone.
+func decodeRow(b []byte) (r row, body []byte, err error) {
 	in := reader{b: b}
 	head := in.bytes(2)
-	r := row{archived: head[0]&rowArchived != 0, gone: head[0]&rowGone != 0}
+	r = row{archived: head[0]&rowArchived != 0, gone: head[0]&rowGone != 0}
 	r.source.Road = mostro.Road(head[1])
 	copy(r.id[:], in.bytes(32))
 	copy(r.pubkey[:], in.bytes(32))
@@ -217,10 +218,13 @@ func decodeRow(b []byte) (row, error) {
 	r.expiration = in.varint()
 	r.previous = in.uvarint()
 	r.source.Relay = string(in.bytes(in.uvarint()))
-	if in.bad || len(in.b) != 0 {
-		return row{}, errCorrupt
+	if in.bad || r.gone != (len(in.b) == 0) {
+		return row{}, nil, errCorrupt
 	}
-	return r, nil
+	if r.gone {
+		return r, nil, nil
+	}
+	return r, in.b, nil
 }
 
 // record is what the live index needs of a served event, so that opening the

@@ -30,6 +30,7 @@ type live struct {
 	// nextExpiry is the earliest time in expiries, so that queries can tell
 	// without a lock that nothing has expired.
 	nextExpiry atomic.Int64
+	shun       atomic.Pointer[shunned] // nil: nothing
 	bodies     bodyCache
 	n          int
 }
@@ -97,13 +98,6 @@ func (in *intern[K]) number(k K) uint32 {
 	in.ids[k] = n
 	in.refs[n] = 1
 	return n
-}
-
-func (in *intern[K]) lookup(k K) *posting {
-	if n, ok := in.ids[k]; ok {
-		return &in.postings[n]
-	}
-	return nil
 }
 
 func (in *intern[K]) release(n uint32) {

@@ -132,23 +132,14 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, e
 	}
 	st.headMu.Unlock()
 	err = st.db.View(func(txn *badger.Txn) error {
-		bodies := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceBody}})
-		defer bodies.Close()
 		rows := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceRow}})
 		defer rows.Close()
-		rows.Seek(seqKey(spaceRow, after+1))
-		for bodies.Seek(seqKey(spaceBody, after+1)); bodies.Valid(); bodies.Next() {
-			seq := binary.BigEndian.Uint64(bodies.Item().Key()[1:])
+		for rows.Seek(seqKey(spaceRow, after+1)); rows.Valid(); rows.Next() {
+			seq := binary.BigEndian.Uint64(rows.Item().Key()[1:])
 			if seq > last {
 				break
 			}
-			for rows.Valid() && binary.BigEndian.Uint64(rows.Item().Key()[1:]) < seq {
-				rows.Next()
-			}
-			if !rows.Valid() || binary.BigEndian.Uint64(rows.Item().Key()[1:]) != seq {
-				return fmt.Errorf("entry %d: body without a row", seq)
-			}
-			e, err := st.decodeEntry(seq, rows.Item(), bodies.Item())
+			e, err := st.decodeEntry(seq, rows.Item())
 			if err != nil {
 				return fmt.Errorf("entry %d: %w", seq, err)
 			}
@@ -161,17 +152,18 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, e
 	return batch, last, err
 }
 
-func (st *Store) decodeEntry(seq uint64, rowItem, bodyItem *badger.Item) (recent, error) {
-	var r row
-	if err := rowItem.Value(func(v []byte) (err error) { r, err = decodeRow(v); return err }); err != nil {
-		return recent{}, err
-	}
-	if mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
-		return recent{}, nil // unreadable at expiry, erased soon
-	}
-	body, err := bodyItem.ValueCopy(nil)
+// decodeEntry gives an entry; one without a body when that is not readable.
+func (st *Store) decodeEntry(seq uint64, item *badger.Item) (recent, error) {
+	v, err := item.ValueCopy(nil)
 	if err != nil {
 		return recent{}, err
+	}
+	r, body, err := decodeRow(v)
+	if err != nil {
+		return recent{}, err
+	}
+	if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
+		return recent{}, nil // erased, or mail past its time, erased soon
 	}
 	evt, err := parseBody(body)
 	if err != nil {

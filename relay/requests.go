@@ -420,6 +420,9 @@ func (s *Server) search(dst []Found, f *liveFilter, all []*liveFilter, upTo uint
 		if t.event(&evt) != nil || !f.matches(&evt) || expiredAt(evt.Tags, s.cfg.Now()) {
 			continue
 		}
+		if !s.rules.Load().serves(&evt, f.Search) {
+			continue
+		}
 		// It comes live if another filter of the request meets it.
 		live := func(g *liveFilter) bool { return g.Search == "" && g.matches(&evt) }
 		if found.Seq > upTo && slices.ContainsFunc(all, live) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -116,8 +117,8 @@ func (g *grouping) overQuota(q LiveQuotas, rec *record) bool {
 	platform := claim{platform: firstTerm(rec, 'y')}
 	l.mu.RLock()
 	ofKey, ofPlatform := l.liveOfKey(rec.kind, rec.pubkey), 0
-	if p := l.terms.lookup("y" + platform.platform); p != nil {
-		ofPlatform = p.n
+	if n, ok := l.terms.ids["y"+platform.platform]; ok {
+		ofPlatform = l.terms.postings[n].n
 	}
 	l.mu.RUnlock()
 	if q.Key > 0 && ofKey+g.claimed[key] >= q.Key ||
@@ -149,7 +150,7 @@ const maxTwins = 32
 // the row makes them findable.
 func (g *grouping) keepProof(rec *record, chain uint64) error {
 	for n := 0; chain != 0 && n < maxTwins; n++ {
-		r, err := getRow(g.txn, chain)
+		r, _, err := getRow(g.txn, chain)
 		if err != nil {
 			return err
 		}
@@ -204,7 +205,7 @@ func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error)
 
 // eventAt gives the event of a log position while its body is readable.
 func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
-	body, err := st.readRow(seqKey(spaceBody, seq))
+	_, body, err := st.rowAt(seq)
 	if err != nil {
 		return nil, err
 	}
@@ -217,4 +218,41 @@ func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
 // forwardKey is the place of an own event in the queue for other relays.
 func forwardKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{spaceForward, 'q'}, seq)
+}
+
+// rowAt gives the row of a log position and its body, nil when that is erased.
+func (st *Store) rowAt(seq uint64) (r row, body []byte, err error) {
+	v, err := st.readRow(seqKey(spaceRow, seq))
+	if err != nil {
+		return r, nil, err
+	}
+	if v == nil {
+		return r, nil, mostro.ErrNotFound
+	}
+	return decodeRow(v)
+}
+
+// shunned are keys and ids that queries pass over. It is not changed.
+type shunned struct {
+	keys, ids map[[32]byte]struct{}
+}
+
+// Shun has queries, counts and reconciliations pass over the events of keys,
+// and over single events. The maps are not changed afterwards.
+func (st *Store) Shun(keys, ids map[[32]byte]struct{}) { st.live.shun.Store(&shunned{keys, ids}) }
+
+// shunnedAuthors gives the numbers of shunned keys, sorted; nil for none. The
+// caller holds mu.
+func (l *live) shunnedAuthors() (list []uint32) {
+	s := l.shun.Load()
+	if s == nil {
+		return nil
+	}
+	for key := range s.keys {
+		if n, ok := l.authors.ids[key]; ok {
+			list = append(list, n)
+		}
+	}
+	slices.Sort(list)
+	return list
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -46,6 +47,8 @@ type Store struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *StoreMetrics
+	ids     *seenFilter  // ids of the log
+	hidden  *seenFilter  // addresses whose newest version is not served
 	tombs   atomic.Int64 // tombstones held; at 0 look-ups are skipped
 
 	sweep chan struct{} // the ticker asks the committer to move expired records
@@ -103,8 +106,12 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		db.Close()
 		return nil, err
 	}
+	st.ids, st.hidden = newIDFilter(int(st.head.Load())), newHiddenFilter()
 	if !cfg.ReadOnly {
-		st.done.Add(2)
+		st.done.Add(5)
+		go st.warm()
+		go st.fill(st.ids)
+		go st.fill(st.hidden)
 		go st.commitLoop()
 		go st.expiryLoop()
 	}
@@ -277,6 +284,9 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	if ok {
 		return true, nil
 	}
+	if !st.ids.mayHold(key[:]) {
+		return false, nil
+	}
 	err = st.db.View(func(txn *badger.Txn) error {
 		_, err := txn.Get(idKey(key))
 		return err
@@ -311,19 +321,15 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 		if err := item.Value(func(v []byte) error { f.Seq = binary.BigEndian.Uint64(v); return nil }); err != nil {
 			return err
 		}
-		r, err := getRow(txn, f.Seq)
+		r, body, err := getRow(txn, f.Seq)
 		if err != nil {
 			return err
 		}
-		if mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
-			return badger.ErrKeyNotFound // unreadable at expiry, erased soon
+		if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
+			return badger.ErrKeyNotFound // erased, or mail past its time, erased soon
 		}
-		item, err = txn.Get(seqKey(spaceBody, f.Seq))
-		if err != nil {
-			return err
-		}
-		f.JSON, err = item.ValueCopy(nil)
-		return err
+		f.JSON = body
+		return nil
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		err = mostro.ErrNotFound
@@ -348,14 +354,16 @@ func (st *Store) Live() int {
 	return st.live.n
 }
 
-func getRow(txn *badger.Txn, seq uint64) (r row, err error) {
+// getRow reads a row and a copy of its body, nil when that is gone.
+func getRow(txn *badger.Txn, seq uint64) (r row, body []byte, err error) {
 	item, err := txn.Get(seqKey(spaceRow, seq))
 	if err != nil {
-		return r, err
+		return r, nil, err
 	}
 	err = item.Value(func(v []byte) error {
-		r, err = decodeRow(v)
+		r, body, err = decodeRow(v)
+		body = bytes.Clone(body)
 		return err
 	})
-	return r, err
+	return r, body, err
 }

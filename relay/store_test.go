@@ -394,7 +394,7 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 			if e.Seq != after+uint64(len(ids))+1 {
 				t.Fatalf("seq %d follows %d", e.Seq, after+uint64(len(ids)))
 			}
-			if !bytes.Equal(body, EncodeEvent(e.Event)) {
+			if !bytes.Equal(body, mostro.EncodeEvent(e.Event)) {
 				t.Fatalf("body %s is not its event's", body)
 			}
 			if e.Source.Relay != "wss://r" || !e.ReceivedAt.Equal(clock.now()) {
@@ -519,7 +519,7 @@ func TestOpenRefuses(t *testing.T) {
 // say so.
 func TestCheckFinds(t *testing.T) {
 	for name, harm := range map[string]func(*Store){
-		"MissingBody":   func(st *Store) { harmDelete(st, seqKey(spaceBody, 2)) },
+		"MissingBody":   func(st *Store) { harmSet(st, seqKey(spaceRow, 2), row{gone: true}.encode(nil)) },
 		"MissingRow":    func(st *Store) { harmDelete(st, seqKey(spaceRow, 2)) },
 		"MissingID":     func(st *Store) { id, _ := parseHex32(unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
 		"MissingRecord": func(st *Store) { harmDelete(st, seqKey(spaceRegular, 1)) },
@@ -550,25 +550,17 @@ func TestCheckFinds(t *testing.T) {
 	}
 }
 
-func harmDelete(st *Store, key []byte) {
+func harmSet(st *Store, key, value []byte) {
 	txn := st.db.NewTransaction(true)
-	if err := errors.Join(txn.Delete(key), txn.Commit()); err != nil {
+	if err := errors.Join(txn.Set(key, value), txn.Commit()); err != nil {
 		panic(err)
 	}
 }
 
-func TestEncodeEventRoundTrips(t *testing.T) {
-	w := &world{Rand: rand.New(rand.NewPCG(1, 1)), base: 1_780_000_000}
-	for range 2000 {
-		evt := w.event()
-		body := EncodeEvent(evt)
-		got, err := parseBody(body)
-		if err != nil {
-			t.Fatalf("%s: %v", body, err)
-		}
-		if got.GetID() != evt.ID || got.ID != evt.ID || got.Sig != evt.Sig {
-			t.Fatalf("%s is not %s", body, evt)
-		}
+func harmDelete(st *Store, key []byte) {
+	txn := st.db.NewTransaction(true)
+	if err := errors.Join(txn.Delete(key), txn.Commit()); err != nil {
+		panic(err)
 	}
 }
 
@@ -600,5 +592,50 @@ func TestCloseWhileAppending(t *testing.T) {
 	wg.Wait()
 	if err := st.Wait(context.Background(), st.Head()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Wait after Close: %v, want ErrClosed", err)
+	}
+}
+
+func TestBodiesAreWarmAfterOpening(t *testing.T) {
+	clock := newTestClock()
+	dir := t.TempDir()
+	st := mustOpenStore(t, dir, clock)
+	for i := range 200 { // more than the 64 KiB that tests allow
+		mustAppend(t, st, unsigned(1, 1, int64(i), strings.Repeat("x", 800)))
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st = mustOpenStore(t, dir, clock)
+	cached := func() (n, newest int) {
+		st.live.mu.RLock()
+		defer st.live.mu.RUnlock()
+		for i := range st.live.slots {
+			if s := &st.live.slots[i]; s.body != nil {
+				n++
+				if s.createdAt >= 150 {
+					newest++
+				}
+			}
+		}
+		return n, newest
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		n, newest := cached()
+		if newest == 50 {
+			if n > 70 {
+				t.Errorf("%d bodies in memory, beyond the budget", n)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bodies in memory, %d of the newest 50", n, newest)
+		}
+	}
+	queryIDs(t, st, nostr.Filter{Until: new(nostr.Timestamp(20))}, 5)
+	if n, _ := cached(); n > 70 {
+		t.Errorf("%d bodies in memory after a query, beyond the budget", n)
+	}
+	if st.live.bodies.size > st.live.bodies.budget {
+		t.Errorf("%d bytes of bodies, budget %d", st.live.bodies.size, st.live.bodies.budget)
 	}
 }

@@ -548,7 +548,7 @@ func (l *link) authenticate() error {
 	l.mu.Lock()
 	l.authID, l.authDone = evt.ID, done
 	l.mu.Unlock()
-	if err := l.send(append(append([]byte(`["AUTH",`), EncodeEvent(&evt)...), ']')); err != nil {
+	if err := l.send(append(append([]byte(`["AUTH",`), mostro.EncodeEvent(&evt)...), ']')); err != nil {
 		return err
 	}
 	select {

@@ -19,9 +19,10 @@ import (
 // environment (MOSTRODEX_SECTION_KEY), that over the file, that over the
 // defaults. Secrets are never in it: keys are named by path.
 type Config struct {
-	Data    string        `toml:"data"` // directory of everything that is kept
-	Relay   RelayConfig   `toml:"relay"`
-	Indexer IndexerConfig `toml:"indexer"`
+	Data     string           `toml:"data"` // directory of everything that is kept
+	Relay    RelayConfig      `toml:"relay"`
+	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; none given: the default ones
+	Indexer  IndexerConfig    `toml:"indexer"`
 }
 
 // RelayConfig is section [relay].
@@ -38,6 +39,10 @@ type RelayConfig struct {
 	TrustedProxies []string `toml:"trusted_proxies"` // addresses or CIDRs whose X-Forwarded-For is believed
 	Admins         []string `toml:"admins"`          // hex public keys that may import from elsewhere
 	BodyCacheMiB   int      `toml:"body_cache_mib"`  // memory for the JSON of live events
+	MailFor        []string `toml:"mail_for"`        // hex keys; if given, mail is taken by or for these and known Mostros only
+
+	Quota      QuotaConfig      `toml:"quota"`
+	Federation FederationConfig `toml:"federation"`
 }
 
 // IndexerConfig is section [indexer].
@@ -47,8 +52,9 @@ type IndexerConfig struct {
 
 func defaultConfig() Config {
 	return Config{
-		Data:    "./data",
-		Relay:   RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256},
+		Data: "./data",
+		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
+			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer: IndexerConfig{Enabled: true},
 	}
 }
@@ -209,6 +215,9 @@ func (c *Config) validate() error {
 		if len(a) != 64 || strings.Trim(a, "0123456789abcdef") != "" {
 			return fmt.Errorf("relay.admins: %q is not a public key in lower-case hex", a)
 		}
+	}
+	if err := c.validateUpstreams(); err != nil {
+		return err
 	}
 	_, err := c.proxies()
 	return err

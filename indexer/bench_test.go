@@ -1,0 +1,60 @@
+package indexer
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// BenchmarkBookApply applies batches of a thousand new orders.
+func BenchmarkBookApply(b *testing.B) {
+	m := &market{orders: 1 << 30, versions: 1}
+	m.moved.init()
+	x := openTest(b, newMemLog(), newClock(), "")
+	seq := uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		batch := make([]mostro.Entry, bookBatch)
+		for i := range batch {
+			seq++
+			batch[i] = m.entry(seq)
+		}
+		b.StartTimer()
+		if err := x.book.apply(batch, seq); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(seq)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkSearchWrite writes batches of documents, as the follower does while
+// it follows.
+func BenchmarkSearchWrite(b *testing.B) {
+	m := &market{orders: 1 << 30, versions: 1}
+	for _, gone := range []bool{false, true} {
+		b.Run(fmt.Sprintf("gone=%v", gone), func(b *testing.B) {
+			x := openTest(b, newMemLog(), newClock(), "")
+			seq := uint64(0)
+			for b.Loop() {
+				b.StopTimer()
+				docs := make([]searchDoc, searchBatch)
+				for i := range docs {
+					seq++
+					order, err := mostro.ParseOrder(m.entry(seq).Event)
+					if err != nil {
+						b.Fatal(err)
+					}
+					address := addressOf(order.Pubkey, order.D)
+					docs[i] = searchDoc{address, keyOf(address), &Version{Order: order}, gone}
+				}
+				b.StartTimer()
+				if err := x.search.write(docs, searchState{cursor: seq, mark: "bench"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(seq)/b.Elapsed().Seconds(), "docs/s")
+		})
+	}
+}

@@ -1,0 +1,181 @@
+package indexer
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func (w *work) isDeleted(k Key, o *mostro.Order) (bool, error) {
+	if gone, err := has(w.txn, idKey(keyNoID, o.EventID, o.Pubkey)); err != nil || gone {
+		return gone, err
+	}
+	until, err := get(w.txn, append([]byte{keyNoAddr}, k[:]...))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil && int64(o.CreatedAt) <= readTime(until), err
+}
+
+// deletion applies NIP-09: what the author names of its own is gone for good.
+func (w *work) deletion(e *mostro.Entry) error {
+	var affected []string
+	for _, tag := range e.Event.Tags {
+		if len(tag) < 2 {
+			continue
+		}
+		switch tag[0] {
+		case "e":
+			if !nostr.IsValid32ByteHex(tag[1]) {
+				continue
+			}
+			if err := w.set(idKey(keyNoID, tag[1], e.Event.PubKey), nil); err != nil {
+				return err
+			}
+			address, err := w.deleteID(tag[1], e.Event.PubKey)
+			if err != nil {
+				return err
+			}
+			if address != "" {
+				affected = append(affected, address)
+			}
+		case "a":
+			pubkey, d, err := splitAddress(tag[1])
+			if err != nil {
+				if err := w.deleteAuthorAddress(tag[1], e.Event); err != nil {
+					return err
+				}
+				continue
+			}
+			if pubkey != e.Event.PubKey {
+				continue
+			}
+			touched, err := w.deleteAddress(pubkey, d, e.Event.CreatedAt)
+			if err != nil {
+				return err
+			}
+			if touched {
+				affected = append(affected, tag[1])
+			}
+		}
+	}
+	if len(affected) == 0 {
+		return nil
+	}
+	raw, err := json.Marshal(affected)
+	if err != nil {
+		return err
+	}
+	return w.set(affectedKey(e.Seq), raw)
+}
+
+func affectedKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyAffected}, seq) }
+
+// deleteID removes the event with an id, when it is the author's; it says
+// which order lost a version.
+func (w *work) deleteID(id, author string) (address string, err error) {
+	raw, err := get(w.txn, idKey(keyByID, id)[:13])
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return "", w.deleteAuthorEvent(id, author)
+	}
+	if err != nil {
+		return "", err
+	}
+	k := Key(raw)
+	touched, err := w.drop(k, func(v *Version) bool { return v.Order.EventID == id && v.Order.Pubkey == author })
+	if err != nil || touched == nil {
+		return "", err
+	}
+	return addressOf(touched.Pubkey, touched.D), nil
+}
+
+func (w *work) deleteAddress(pubkey, d string, until nostr.Timestamp) (bool, error) {
+	k := keyOf(addressOf(pubkey, d))
+	key := append([]byte{keyNoAddr}, k[:]...)
+	held, err := get(w.txn, key)
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return false, err
+	}
+	if err == nil && readTime(held) >= int64(until) {
+		return false, nil
+	}
+	if err := w.set(key, timeValue(until)); err != nil {
+		return false, err
+	}
+	touched, err := w.drop(k, func(v *Version) bool { return v.Order.CreatedAt <= until })
+	return touched != nil, err
+}
+
+// drop removes the versions of an order that doomed names, and makes the
+// newest of the others its head. It returns the order if any was removed.
+//
+// BUG: when a deletion names only the newest version by id, the one before it
+// becomes current again, as it would on any reader that had missed the newest.
+func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
+	head, err := w.head(k)
+	if err != nil || head == nil {
+		return nil, err
+	}
+	older, err := olderVersions(w.txn, k)
+	if err != nil {
+		return nil, err
+	}
+	// An event that is no order is noted only where an order came before it.
+	first := uint64(math.MaxUint64)
+	for _, v := range append(slices.Clone(older), &head.Version) {
+		if !v.Withdrawn && !doomed(v) {
+			first = min(first, v.Seq)
+		}
+	}
+	named := doomed
+	doomed = func(v *Version) bool { return named(v) || v.Withdrawn && v.Seq < first }
+	var next *Record
+	dropped := false
+	lose := func(v *Version) error {
+		dropped = true
+		return w.delete(idKey(keyByID, v.Order.EventID)[:13])
+	}
+	for _, v := range older { // oldest first
+		if doomed(v) {
+			if err := errors.Join(lose(v), w.delete(olderKey(k, &v.Order))); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		next = next.with(v)
+	}
+	if doomed(&head.Version) {
+		if err := lose(&head.Version); err != nil {
+			return nil, err
+		}
+		if next != nil {
+			if err := w.delete(olderKey(k, &next.Order)); err != nil {
+				return nil, err
+			}
+		}
+	} else {
+		next = next.with(&head.Version)
+	}
+	if !dropped {
+		return nil, nil
+	}
+	return &head.Order, w.setHead(k, head, next)
+}
+
+// with adds a newer version to what came before it.
+func (r *Record) with(v *Version) *Record {
+	out := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
+	if r != nil {
+		out.Versions = r.Versions + 1
+		if r.FirstSeenAt.Before(out.FirstSeenAt) {
+			out.FirstSeenAt = r.FirstSeenAt
+		}
+	}
+	return out
+}

@@ -1,0 +1,37 @@
+package indexer
+
+import (
+	"bytes"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// TestPromtoolFindsNothing checks the names and help texts as Prometheus does.
+func TestPromtoolFindsNothing(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not installed")
+	}
+	o := openTest(t, newMemLog(), newClock(), "")
+	h := o.Handler()
+	fetch(t, h, "/api/v1/orders")
+	fetch(t, h, "/")
+	reg := prometheus.NewPedanticRegistry()
+	if err := o.Register(reg); err != nil {
+		t.Fatal(err)
+	}
+	text := fetch(t, promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), "/metrics").Body.String()
+	if !strings.Contains(text, `mostrodex_indexer_http_requests_total{code="200",route="orders"} 1`) {
+		t.Errorf("the request was not counted:\n%s", text)
+	}
+	cmd := exec.Command(promtool, "check", "metrics")
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	if err != nil || len(bytes.TrimSpace(out)) > 0 {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+}

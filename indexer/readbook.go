@@ -1,0 +1,247 @@
+package indexer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+	"golang.org/x/sync/errgroup"
+)
+
+// eachHead calls fn with every order's packed record, which it must not keep.
+func eachHead(txn *badger.Txn, fn func(Key, []byte) error) error {
+	opt := badger.DefaultIteratorOptions
+	opt.Prefix = []byte{keyHead}
+	it := txn.NewIterator(opt)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		k := Key(it.Item().Key()[1:])
+		if err := it.Item().Value(func(v []byte) error { return fn(k, v) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachRecord calls fn with every order, in no order. Reading and unpacking is
+// done by several goroutines; fn is called by the caller's.
+func eachRecord(db *badger.DB, fn func(Key, *Record)) error {
+	const readers, many = 4, 256
+	type found struct {
+		key Key
+		r   *Record
+	}
+	parts := make(chan []found, readers) // a full one makes readers wait
+	g, ctx := errgroup.WithContext(context.Background())
+	for i := range readers {
+		g.Go(func() error {
+			part := make([]found, 0, many)
+			send := func() error {
+				select {
+				case parts <- part:
+					part = make([]found, 0, many)
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			err := db.View(func(txn *badger.Txn) error {
+				it := txn.NewIterator(badger.DefaultIteratorOptions)
+				defer it.Close()
+				end := 256 / readers * (i + 1) // of the first byte of keys
+				for it.Seek([]byte{keyHead, byte(256 / readers * i)}); it.ValidForPrefix([]byte{keyHead}); it.Next() {
+					k := Key(it.Item().Key()[1:])
+					if int(k[0]) >= end {
+						break
+					}
+					if err := it.Item().Value(func(packed []byte) error {
+						r, err := unpackRecord(packed)
+						part = append(part, found{k, r})
+						return err
+					}); err != nil {
+						return err
+					}
+					if len(part) == many {
+						if err := send(); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			return send()
+		})
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- g.Wait()
+		close(parts)
+	}()
+	for part := range parts {
+		for _, f := range part {
+			fn(f.key, f.r)
+		}
+	}
+	return <-done
+}
+
+func olderVersions(txn *badger.Txn, k Key) ([]*Version, error) {
+	opt := badger.DefaultIteratorOptions
+	opt.Prefix = append([]byte{keyOlder}, k[:]...)
+	it := txn.NewIterator(opt)
+	defer it.Close()
+	var out []*Version
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := it.Item().Value(func(raw []byte) error {
+			v, err := unpackVersion(raw)
+			out = append(out, v)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// record gives an order as of now; mostro.ErrNotFound when there is none.
+func (b *book) record(k Key) (*Record, error) {
+	records, err := b.records([]Key{k})
+	if err == nil && records[0] == nil {
+		err = mostro.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return records[0], nil
+}
+
+// records gives many, nil for those that are not there or were withdrawn.
+func (b *book) records(keys []Key) ([]*Record, error) {
+	out := make([]*Record, len(keys))
+	err := b.view(func(txn *badger.Txn) error {
+		for i, k := range keys {
+			it, err := txn.Get(headKey(k))
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if err := it.Value(func(raw []byte) error {
+				r, err := unpackRecord(raw)
+				if err == nil && !r.Withdrawn {
+					out[i] = r
+				}
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// history gives all versions of an order, oldest first.
+func (b *book) history(k Key) ([]*Version, error) {
+	var out []*Version
+	err := b.view(func(txn *badger.Txn) error {
+		raw, err := get(txn, headKey(k))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return mostro.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		head, err := unpackRecord(raw)
+		if err != nil {
+			return err
+		}
+		if out, err = olderVersions(txn, k); err == nil {
+			out = append(out, &head.Version)
+		}
+		return err
+	})
+	return out, err
+}
+
+// affected gives the addresses that the deletion at seq changed.
+func (b *book) affected(seq uint64) (addresses []string, err error) {
+	err = b.view(func(txn *badger.Txn) error {
+		raw, err := get(txn, affectedKey(seq))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(raw, &addresses)
+	})
+	return addresses, err
+}
+
+// digest is a hash over all that the book says: equal for equal logs,
+// whatever restarts lay between.
+func (b *book) digest() (string, error) {
+	sum := sha256.New()
+	err := b.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.DefaultIteratorOptions)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			key := it.Item().Key()
+			// What depends on when the book grew: its name, and notes for search
+			// about events that a later growth never sees.
+			if slices.Equal(key, metaKey("mark")) || key[0] == keyAffected {
+				continue
+			}
+			if err := it.Item().Value(func(v []byte) error {
+				fmt.Fprintf(sum, "%d %x %d ", len(key), key, len(v))
+				_, err := sum.Write(v)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return hex.EncodeToString(sum.Sum(nil)), err
+}
+
+// check proves that the shelf and the authors' sums are what a new load would
+// make of the book.
+func (b *book) check() error {
+	now := b.now()
+	held, authors := b.shelf.Load(), b.authors.Load()
+	held.expire(now)
+	fresh, sums := newShelf(), newAuthors()
+	err := b.view(func(txn *badger.Txn) error {
+		if err := sums.load(txn); err != nil {
+			return err
+		}
+		return eachHead(txn, func(k Key, packed []byte) error {
+			r, err := unpackRecord(packed)
+			if err != nil {
+				return err
+			}
+			sums.count(&r.Version, r.FirstSeenAt, 1)
+			fresh.update([]item{{k, &r.Version}}, nil, now)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if err := held.same(fresh); err != nil {
+		return fmt.Errorf("shelf: %w", err)
+	}
+	return authors.same(sums)
+}

@@ -1,0 +1,48 @@
+package indexer
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func contextWith(t *testing.T) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	return ctx, cancel
+}
+
+// waitFor looks again and again until cond holds.
+func waitFor(t *testing.T, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatal("did not come about in 30 s")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// spoil overwrites the files of a store that say what it consists of.
+func spoil(t *testing.T, dir, store string) {
+	t.Helper()
+	n := 0
+	for _, pattern := range []string{"MANIFEST", "index_meta.json", "*.sst", "store/*.zap"} {
+		files, err := filepath.Glob(filepath.Join(dir, store, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if err := os.WriteFile(f, []byte("this is not what was here"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	if n == 0 {
+		t.Fatalf("%s holds no file to spoil", store)
+	}
+}

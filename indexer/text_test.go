@@ -1,0 +1,314 @@
+package indexer
+
+import (
+	"math"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func TestFold(t *testing.T) {
+	for in, want := range map[string]string{
+		"Pago Móvil": "pago movil", "Depósito": "deposito", "CÓDIGOS": "codigos", "Straße": "strasse", "Ørsted": "orsted", "Đồng": "dong",
+		"İstanbul": "istanbul", "São Tomé": "sao tome", "ＰＩＸ": "pix", "plain": "plain", "½": "1⁄2", "ﬁat": "fiat",
+	} {
+		if got := Fold(in); got != want {
+			t.Errorf("Fold(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	for in, want := range map[string]string{
+		"QR Santander, BBVA": "qr|santander|bbva", "USDT - TRC20": "usdt|trc20", "支付宝 Alipay": "支|付|宝|alipay", "🇪🇸": "", "": "",
+		"a_b.c": "a|b|c", strings.Repeat("x", 60) + " y": strings.Repeat("x", maxWord) + "|y",
+	} {
+		if got := strings.Join(words(nil, in), "|"); got != want {
+			t.Errorf("words(%q) = %q, want %q", in, got, want)
+		}
+	}
+	if got := asked("banco de Venezuela banco"); !slices.Equal(got, []string{"banco", "venezuela"}) {
+		t.Errorf("asked gives %q", got)
+	}
+	if got := asked("de la"); !slices.Equal(got, []string{"de", "la"}) {
+		t.Errorf("asked of joins alone gives %q", got)
+	}
+}
+
+func TestCountryAndLanguageWords(t *testing.T) {
+	for ask, code := range map[string]string{
+		"venezuela": "VES", "bolívares": "VES", "euro": "EUR", "España": "EUR", "brasil": "BRL", "portugués": "BRL", "português": "MZN", "Portuguese": "BRL",
+		"japon": "JPY", "colombia": "COP", "reales": "BRL", "cuba": "MLC", "costa": "CRC", "suíça": "CHF", "german": "EUR", "usd": "USD", "libra": "GBP", "México": "MXN",
+	} {
+		if got := currenciesOf(Fold(ask)); !slices.Contains(got, code) {
+			t.Errorf("%q stands for %v, want %s among them", ask, got, code)
+		}
+	}
+	for _, ask := range []string{"de", "zelle", "xx", "sepia"} {
+		if got := currenciesOf(ask); len(got) != 0 {
+			t.Errorf("%q stands for %v", ask, got)
+		}
+	}
+	for _, code := range currencyCodes() {
+		if len(code) < 3 || strings.ToUpper(code) != code {
+			t.Errorf("%q is no currency code", code)
+		}
+	}
+}
+
+func TestParseSearch(t *testing.T) {
+	one := func(f float64) *float64 { return &f }
+	for in, want := range map[string]Query{
+		`transferencia fiat:ves side:sell`:             {Text: "transferencia", Fiat: []string{"VES"}, Side: []mostro.Side{"sell"}},
+		`method:"pago movil" amount:1000-50000`:        {Method: []string{"pago movil"}, Amount: Span{one(1000), one(50000)}},
+		`premium:<=2 platform:RoboSats`:                {Premium: Span{nil, one(2)}, Platform: []string{"robosats"}},
+		`premium:-5--2`:                                {Premium: Span{one(-5), one(-2)}},
+		`amount:>1000`:                                 {Amount: Span{one(math.Nextafter(1000, 2000)), nil}},
+		`status:in-progress network:testnet lang:es`:   {Status: []mostro.Status{"in-progress"}, Network: []string{"testnet"}},
+		`"a phrase: with colon" https://example.com/x`: {Text: "a phrase: with colon https://example.com/x"},
+		`include:spam FIAT:usd,EUR`:                    {Fiat: []string{"USD", "EUR"}},
+		`mostro:` + pubkeyOf(3) + ` pm:Zelle`:          {Instance: []string{pubkeyOf(3)}, Method: []string{"Zelle"}},
+		`fiat:`:                                        {},
+	} {
+		want.Open = OpenAny
+		got, none := ParseSearch(in)
+		if none || got.name() != want.name() {
+			t.Errorf("ParseSearch(%q)\n got %s (%v)\nwant %s", in, got.name(), none, want.name())
+		}
+	}
+	for _, in := range []string{"amount:lots", "side:both", "instance:me", "premium:5..1"} {
+		if _, none := ParseSearch(in); !none {
+			t.Errorf("ParseSearch(%q) matches something", in)
+		}
+	}
+}
+
+func FuzzParseSearch(f *testing.F) {
+	for _, s := range []string{`transferencia fiat:VES`, `method:"pago movil`, `amount:1-2-3`, `premium:<`, `a:b:c`, "\"\"", `amount:--`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		q, none := ParseSearch(s)
+		for _, span := range []Span{q.Amount, q.Premium, q.FiatAmount} {
+			if span.Min != nil && (math.IsNaN(*span.Min) || span.Max != nil && *span.Min > *span.Max && !none) {
+				t.Errorf("%q gives an impossible span", s)
+			}
+		}
+		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(asked(q.Text)) > maxAsked {
+			t.Errorf("%q is not bounded", s)
+		}
+		q.matches(&Version{Order: mostro.Order{Methods: []string{s}}}, time.Unix(t0, 0))
+	})
+}
+
+func FuzzParseQuery(f *testing.F) {
+	for _, s := range []string{"q=a&fiat=USD&limit=3", "amount=1-2&at=2026-01-01T00:00:00Z", "cursor=AW5ld2VzdAA", "min_premium=-1.5&sort=-premium"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		values, err := url.ParseQuery(s)
+		if err != nil {
+			t.Skip()
+		}
+		q, err := ParseQuery(values)
+		if err != nil {
+			return
+		}
+		if q.limit() < 1 || q.limit() > MaxLimit {
+			t.Errorf("%q: limit %d", s, q.limit())
+		}
+		if m, err := q.after(); err != nil || m != nil && q.cursorAt(*m) == "" {
+			t.Errorf("%q: cursor: %v", s, err)
+		}
+	})
+}
+
+// FuzzWords: what is asked in the words of a text finds the text.
+func FuzzWords(f *testing.F) {
+	for _, s := range []string{"Pago Móvil", "ß ﬁ İ", "支付宝", "a\u0301b", "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		have := words(nil, s)
+		for _, w := range have {
+			if w == "" || utf8.RuneCountInString(w) > maxWord || strings.ContainsAny(w, " \x00") {
+				t.Errorf("%q holds the word %q", s, w)
+			}
+		}
+		if !allBegin(have, asked(s)) {
+			t.Errorf("%q is not found by itself: %q, %q", s, have, asked(s))
+		}
+		if got := words(nil, strings.Join(have, " ")); !slices.Equal(got, have) {
+			t.Errorf("words of words of %q: %q, then %q", s, have, got)
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	order, err := mostro.ParseOrder(random(rand.New(rand.NewPCG(1, 2)), 5).event())
+	if err != nil {
+		f.Fatal(err)
+	}
+	r := &Record{Version: Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
+	f.Add(r.pack(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := unpackRecord(b)
+		if err != nil {
+			return
+		}
+		again, err := unpackRecord(r.pack(nil))
+		if err != nil || string(again.pack(nil)) != string(r.pack(nil)) {
+			t.Errorf("%x reads differently the second time: %v", b, err)
+		}
+	})
+}
+
+// TestSorted compares the sorted runs with a plain sorted slice.
+func TestSorted(t *testing.T) {
+	r := newRand(t)
+	s := sorted{tie: func(a, b uint32) int { return int(a) - int(b) }}
+	var plain []place
+	compare := func(a, b place) int { return s.compare(a, b) }
+	for step := range 20_000 {
+		p := place{uint64(r.IntN(500)), uint32(r.IntN(3)), uint32(step)}
+		if r.IntN(3) > 0 || len(plain) == 0 {
+			s.insert(p)
+			at, _ := slices.BinarySearchFunc(plain, p, compare)
+			plain = slices.Insert(plain, at, p)
+		} else {
+			at := r.IntN(len(plain))
+			s.remove(plain[at])
+			plain = slices.Delete(plain, at, at+1)
+		}
+		if step%500 != 0 {
+			continue
+		}
+		key, prefix := uint64(r.IntN(520)), uint32(r.IntN(3))
+		var up, down []place
+		s.ascend(key, prefix, func(p place) bool { up = append(up, p); return true })
+		s.descend(key, prefix, func(p place) bool { down = append(down, p); return true })
+		var wantUp, wantDown []place
+		for _, p := range plain {
+			if p.key > key || p.key == key && p.prefix >= prefix {
+				wantUp = append(wantUp, p)
+			}
+			if p.key < key || p.key == key && p.prefix <= prefix {
+				wantDown = append(wantDown, p)
+			}
+		}
+		slices.Reverse(wantDown)
+		if !slices.Equal(up, wantUp) || !slices.Equal(down, wantDown) || s.size != len(plain) {
+			t.Fatalf("step %d: runs and slice differ from %d/%d", step, key, prefix)
+		}
+	}
+}
+
+// TestDamagedStoresGrowAgain: a store that cannot be read is deleted and comes
+// back from the log.
+func TestDamagedStoresGrowAgain(t *testing.T) {
+	r := newRand(t)
+	l, clk, dir := newMemLog(), newClock(), t.TempDir()
+	fillRandom(r, l, 200, 50)
+	first := openTest(t, l, clk, "")
+	first.catchUp(t)
+	want := first.digest(t)
+	for _, damage := range []string{"book", "search"} {
+		x := openTest(t, l, clk, dir)
+		x.catchUp(t)
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
+		spoil(t, dir, damage)
+		x = openTest(t, l, clk, dir)
+		x.catchUp(t)
+		if got := x.digest(t); got != want {
+			t.Errorf("%s damaged: digest %s, want %s", damage, got, want)
+		}
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRunFollowsTheLog runs the index as main does.
+func TestRunFollowsTheLog(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	ctx, cancel := contextWith(t)
+	done := make(chan error, 1)
+	go func() { done <- o.Run(ctx) }()
+	for i := range 50 {
+		l.add(draft{d: string(rune('a' + i)), expiry: t0 + 100 + int64(i), methods: []string{"Transferencia"}}.event(), clk.now(), mostro.RoadClient, false)
+	}
+	waitFor(t, func() bool {
+		ids, err := o.Search(t.Context(), nostr.Filter{Search: "transf", Kinds: []int{mostro.KindOrder}})
+		return err == nil && len(ids) == 50 && o.Ready()
+	})
+	clk.set(t0 + 120)
+	waitFor(t, func() bool {
+		a, err := o.Orders(t.Context(), Query{Open: OpenFalse, Text: "transferencia"})
+		return err == nil && a.Total == 21
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run ended with %v", err)
+	}
+}
+
+func TestEmptyLogGetsReady(t *testing.T) {
+	o := openTest(t, newMemLog(), newClock(), "")
+	ctx, cancel := contextWith(t)
+	done := make(chan error, 1)
+	go func() { done <- o.Run(ctx) }()
+	waitFor(t, o.Ready)
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run ended with %v", err)
+	}
+}
+
+// TestDeletionsStick: what its author deleted is in no answer, whichever comes
+// first, and nobody else's deletion counts.
+func TestDeletionsStick(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	first := draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event()
+	address := addressOf(pubkeyOf(1), "x")
+	del := func(author int, at int64, tag ...string) {
+		l.add(signless(nostr.Event{PubKey: pubkeyOf(author), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(at), Tags: nostr.Tags{tag}}), clk.now(), mostro.RoadClient, false)
+	}
+	total := func(want int) {
+		t.Helper()
+		o.catchUp(t)
+		for _, q := range []Query{{Open: OpenAny}, {Open: OpenAny, Text: "zelle"}} {
+			if a, err := o.Orders(t.Context(), q); err != nil || a.Total != want || len(a.Orders) != want {
+				t.Fatalf("%q: %d orders (%v), want %d", q.Text, a.Total, err, want)
+			}
+		}
+	}
+	l.add(first, clk.now(), mostro.RoadClient, false)
+	total(1)
+	del(2, t0+5, "a", address)
+	del(2, t0+5, "e", first.ID)
+	total(1)
+	del(1, t0-1, "a", address) // of the time before it
+	total(1)
+	del(1, t0+5, "a", address)
+	total(0)
+	// The log would not hand these over; the index holds to it by itself.
+	l.add(draft{author: 1, d: "x", at: t0 + 5, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	total(0)
+	l.add(draft{author: 1, d: "x", at: t0 + 6, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	total(1)
+	late := draft{author: 1, d: "y", at: t0, methods: []string{"Zelle"}}.event()
+	del(1, t0, "e", late.ID)
+	l.add(late, clk.now(), mostro.RoadClient, false)
+	total(1)
+}
