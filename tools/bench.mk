@@ -1,0 +1,28 @@
+# Benchmarks. Measured figures go to tools/bench/results.jsonl, and from there
+# to docs/performance.md. The bench is a module of its own, so that what it
+# measures against never becomes a dependency.
+BENCH_DIR := tools/bench
+BENCH_ARGS ?=
+BENCH_SCENARIO ?= all
+
+.PHONY: bench bench-quick bench-report bench-build bench-test
+
+bench-build: build
+	cd $(BENCH_DIR) && $(GO) build -trimpath -tags libsecp256k1 -o bin/bench . && \
+	  $(GO) build -trimpath -tags libsecp256k1 -o bin/stock ./stock && \
+	  $(GO) build -trimpath -tags libsecp256k1 -o bin/canned ./canned
+
+# About an hour at full size, most of it the book of a million orders.
+bench: bench-build
+	cd $(BENCH_DIR) && bin/bench $(BENCH_ARGS) $(BENCH_SCENARIO)
+	@$(MAKE) --no-print-directory bench-report
+
+# Minutes; says its scale beside every figure and writes no report.
+bench-quick: bench-build
+	cd $(BENCH_DIR) && bin/bench -scale 0.05 -slice 200ms -tries 1 -results quick.jsonl $(BENCH_SCENARIO)
+
+bench-report:
+	cd $(BENCH_DIR) && $(GO) run -tags libsecp256k1 . report > performance.tmp && mv performance.tmp ../../docs/performance.md
+
+bench-test:
+	cd $(BENCH_DIR) && $(GO) vet -tags libsecp256k1 ./... && $(GO) test -tags libsecp256k1 ./...

@@ -1,0 +1,373 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+const (
+	connections = 8
+	window      = 32 // unacknowledged events of a connection
+)
+
+// delivery is what came of publishing events.
+type delivery struct {
+	acked, refused int
+	latencies      []time.Duration // from send to OK, sorted
+	reasons        map[string]int
+}
+
+// publish sends events over so many connections, all versions of an address
+// over the same one, in order, with at most so many unacknowledged.
+func publish(ctx context.Context, addr string, events []*nostr.Event, raw [][]byte, conns, inFlight int) (delivery, error) {
+	lanes := make([]*lane, conns)
+	for i := range lanes {
+		s, err := dial(ctx, addr)
+		if err != nil {
+			return delivery{}, err
+		}
+		defer s.close()
+		lanes[i] = &lane{s: s, free: inFlight, index: make(map[string]int), reasons: make(map[string]int)}
+		lanes[i].room.L = &lanes[i].mu
+	}
+	for i, evt := range events {
+		h := fnv.New32a()
+		h.Write([]byte(addressOf(evt)))
+		l := lanes[h.Sum32()%uint32(conns)]
+		l.index[evt.ID] = len(l.frames)
+		msg := append(append([]byte(`["EVENT",`), raw[i]...), ']')
+		l.frames = append(l.frames, appendFrame(nil, opText, msg))
+	}
+	errs := make([]error, 2*conns)
+	var wait sync.WaitGroup
+	for i, l := range lanes {
+		l.sent = make([]atomic.Int64, len(l.frames))
+		l.took = make([]time.Duration, 0, len(l.frames))
+		wait.Go(func() { errs[2*i] = l.write() })
+		wait.Go(func() { errs[2*i+1] = l.read() })
+	}
+	wait.Wait()
+	d := delivery{reasons: make(map[string]int)}
+	for _, l := range lanes {
+		d.acked += len(l.took)
+		d.refused += l.refused
+		d.latencies = append(d.latencies, l.took...)
+		for reason, n := range l.reasons {
+			d.reasons[reason] += n
+		}
+	}
+	slices.Sort(d.latencies)
+	return d, errors.Join(errs...)
+}
+
+// lane is one connection of a publisher.
+type lane struct {
+	s      *socket
+	frames [][]byte
+	index  map[string]int // event id: position in frames
+	sent   []atomic.Int64 // when, in nanoseconds
+
+	took    []time.Duration // owned by the reader
+	refused int
+	reasons map[string]int
+
+	mu   sync.Mutex
+	room sync.Cond
+	free int
+	dead error
+}
+
+func (l *lane) write() error {
+	var batch []byte
+	for from := 0; from < len(l.frames); {
+		l.mu.Lock()
+		for l.free == 0 && l.dead == nil {
+			l.room.Wait()
+		}
+		n, dead := min(l.free, len(l.frames)-from), l.dead
+		l.free -= n
+		l.mu.Unlock()
+		if dead != nil {
+			return nil // the reader tells why
+		}
+		batch = batch[:0]
+		now := time.Now().UnixNano()
+		for i := from; i < from+n; i++ {
+			l.sent[i].Store(now)
+			batch = append(batch, l.frames[i]...)
+		}
+		if err := l.s.send(batch); err != nil {
+			return err
+		}
+		from += n
+	}
+	return nil
+}
+
+func (l *lane) read() (err error) {
+	defer func() {
+		l.mu.Lock()
+		l.dead = err
+		l.room.Broadcast()
+		l.mu.Unlock()
+	}()
+	for range l.frames {
+		id, ok, reason, err := l.s.readOK()
+		if err != nil {
+			return err
+		}
+		i, known := l.index[id]
+		if !known {
+			return fmt.Errorf("an OK for %s, which was not sent", id)
+		}
+		if ok {
+			l.took = append(l.took, time.Duration(time.Now().UnixNano()-l.sent[i].Load()))
+		} else {
+			l.refused++
+			if len(l.reasons) < 10 {
+				l.reasons[reason]++
+			}
+		}
+		l.mu.Lock()
+		l.free++
+		l.room.Signal()
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// ingest publishes the load to each relay, then starts it anew and compares
+// what it holds with the oracle.
+func (b *bench) ingest(ctx context.Context) error {
+	if err := b.signatures(ctx); err != nil {
+		return err
+	}
+	for _, subject := range []string{"mostrodex", "relay", "stock"} {
+		if b.skips(subject) {
+			continue
+		}
+		if _, err := b.fill(ctx, subject); err != nil {
+			return fmt.Errorf("%s: %w", subject, err)
+		}
+	}
+	return nil
+}
+
+// fill gives a data directory of the subject that holds the load, measuring
+// the ingest if it is not there yet.
+func (b *bench) fill(ctx context.Context, subject string) (string, error) {
+	if dir, ok := b.filled[subject]; ok {
+		return dir, nil
+	}
+	o, err := b.theLoad(ctx)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(b.work, "load-"+subject)
+	done := filepath.Join(b.work, "load-"+subject+".done")
+	if _, err := os.Stat(done); b.keep && err == nil {
+		b.filled[subject] = dir
+		return dir, nil
+	}
+	err = b.undisturbed(ctx, func() ([]sample, error) {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+		s, err := b.ingestOnce(ctx, subject, dir, o)
+		return []sample{s}, err
+	})
+	if err != nil {
+		return "", err
+	}
+	b.filled[subject] = dir
+	return dir, os.WriteFile(done, nil, 0o644)
+}
+
+func (b *bench) ingestOnce(ctx context.Context, subject, dir string, o *oracle) (out sample, err error) {
+	srv, err := b.serve(ctx, subject, dir)
+	if err != nil {
+		return out, err
+	}
+	runtime.GC()
+	m, err := newMeter(srv)
+	if err != nil {
+		srv.stop()
+		return out, err
+	}
+	d, err := publish(ctx, srv.addr, o.events, o.raw, connections, window)
+	if err != nil {
+		srv.stop()
+		return out, err
+	}
+	u, err := m.read()
+	rss, rssErr := statusOf(srv.pid(), "RssAnon")
+	srv.stop()
+	if err := errors.Join(err, rssErr); err != nil {
+		return out, err
+	}
+	// What is held must be there after a restart.
+	if srv, err = b.serve(ctx, subject, dir); err != nil {
+		return out, err
+	}
+	defer srv.stop()
+	s, err := dial(ctx, srv.addr)
+	if err != nil {
+		return out, err
+	}
+	defer s.close()
+	st, err := o.examine(s)
+	if err != nil {
+		return out, fmt.Errorf("compare with the oracle: %w", err)
+	}
+	size, err := sizeOf(dir)
+	if err != nil {
+		return out, err
+	}
+	cpu := u.CPU[m.server()]
+	n := float64(d.acked)
+	out.usage = u
+	out.result = result{Scenario: "ingest", Figure: "load", Subject: subject, Clients: connections, Values: map[string]float64{
+		"events": float64(len(o.events)), "acked": n, "refused": float64(d.refused), "acked_per_s": n / u.Wall,
+		"p50_ms": percentile(d.latencies, .5), "p99_ms": percentile(d.latencies, .99),
+		"cpu_us_per_event": cpu / n * 1e6, "events_per_cpu_s": n / cpu, "generator_cpu_s": u.Self,
+		"orders": float64(st.Orders), "wrong_orders": float64(st.WrongOrders), "missing": float64(st.Missing), "stale": float64(st.Stale),
+		"doubled": float64(st.Doubled), "foreign": float64(st.Others), "written_mb": u.Wrote[m.server()] / 1e6, "data_mb": size / 1e6, "rss_anon_mb": rss / 1e6,
+	}}
+	for reason, count := range d.reasons {
+		out.result.Note += fmt.Sprintf("%d x %s; ", count, reason)
+	}
+	return out, nil
+}
+
+// server is the one server of a meter.
+func (m *meter) server() *server {
+	for s := range m.subject {
+		return s
+	}
+	return nil
+}
+
+// signatures measures what checking signatures alone reaches: go-nostr's
+// CheckSignature with libsecp256k1 (which makes the id anew), over the events
+// of the load, parsed beforehand, on all cores. No relay that checks every
+// event can take in more.
+func (b *bench) signatures(ctx context.Context) error {
+	o, err := b.theLoad(ctx)
+	if err != nil {
+		return err
+	}
+	return b.undisturbed(ctx, func() ([]sample, error) {
+		runtime.GC()
+		m, err := newMeter()
+		if err != nil {
+			return nil, err
+		}
+		err = parallel(len(o.events), func(i int) error {
+			if ok, err := o.events[i].CheckSignature(); !ok || err != nil {
+				return fmt.Errorf("signature of %s: %w", o.events[i].ID, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		u, err := m.read()
+		n := float64(len(o.events))
+		return []sample{{result{Scenario: "signatures", Figure: "limit", Subject: "signatures", Clients: runtime.GOMAXPROCS(0),
+			Values: map[string]float64{"per_s": n / u.Wall, "per_cpu_s": n / u.Self, "cpu_us": u.Self / n * 1e6}}, u}}, err
+	})
+}
+
+// durable counts the system calls that sync while events are published one
+// by one: a relay whose OK means durable makes at least one for each.
+func (b *bench) durable(ctx context.Context) error {
+	o, err := b.theLoad(ctx)
+	if err != nil {
+		return err
+	}
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		return fmt.Errorf("count syncs: %w", err)
+	}
+	events := min(200, len(o.events))
+	for _, subject := range []string{"mostrodex", "stock"} {
+		if b.skips(subject) {
+			continue
+		}
+		dir, err := os.MkdirTemp(b.work, "durable")
+		if err != nil {
+			return err
+		}
+		if err := b.countSyncs(ctx, strace, subject, dir, o, events); err != nil {
+			return fmt.Errorf("%s: %w", subject, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) countSyncs(ctx context.Context, strace, subject, dir string, o *oracle, events int) error {
+	srv, err := b.serve(ctx, subject, dir)
+	if err != nil {
+		return err
+	}
+	defer srv.stop()
+	trace := exec.CommandContext(ctx, strace, "-f", "-c", "-U", "calls,name", "-e", "trace=fsync,fdatasync,msync,sync_file_range", "-p", strconv.Itoa(srv.pid()))
+	said, err := trace.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := trace.Start(); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(said)
+	if !lines.Scan() || !strings.Contains(lines.Text(), "attached") {
+		trace.Wait()
+		return fmt.Errorf("strace: %s", lines.Text())
+	}
+	m, err := newMeter(srv)
+	if err != nil {
+		return err
+	}
+	d, publishErr := publish(ctx, srv.addr, o.events[:events], o.raw[:events], 1, 1)
+	u, err := m.read()
+	trace.Process.Signal(os.Interrupt)
+	var table bytes.Buffer
+	for lines.Scan() {
+		table.Write(append(lines.Bytes(), '\n'))
+	}
+	trace.Wait() // its exit code tells of the interruption only
+	if err := errors.Join(publishErr, err); err != nil {
+		return err
+	}
+	values := map[string]float64{"acked": float64(d.acked)}
+	for line := range strings.Lines(table.String()) {
+		f := strings.Fields(line)
+		if len(f) == 2 && strings.Contains(f[1], "sync") {
+			if values[f[1]], err = strconv.ParseFloat(f[0], 64); err != nil {
+				return err
+			}
+			values["syncs"] += values[f[1]]
+		}
+	}
+	values["syncs_per_ok"] = values["syncs"] / values["acked"]
+	return b.add(result{Scenario: "durable", Figure: "syncs", Subject: subject, Clients: 1, Values: values, Note: "one event in flight"}, u)
+}

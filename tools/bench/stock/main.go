@@ -1,0 +1,72 @@
+// Command stock is the relay that most Go operators run: khatru with
+// eventstore's badger, wired as their documentation shows. The one addition is
+// a guard against malformed d tags, without which a single message ends the
+// process. It exists to be measured against.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/fiatjaf/eventstore/badger"
+	"github.com/fiatjaf/khatru"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:0", "address")
+	data := flag.String("data", "", "data directory")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *listen, *data); err != nil {
+		fmt.Fprintln(os.Stderr, "stock:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, listen, data string) error {
+	db := badger.BadgerBackend{Path: data}
+	if err := db.Init(); err != nil {
+		return err
+	}
+	defer db.Close()
+	relay := khatru.NewRelay()
+	relay.RejectEvent = append(relay.RejectEvent, wholeAddress)
+	relay.StoreEvent = append(relay.StoreEvent, db.SaveEvent)
+	relay.QueryEvents = append(relay.QueryEvents, db.QueryEvents)
+	relay.CountEvents = append(relay.CountEvents, db.CountEvents)
+	relay.DeleteEvent = append(relay.DeleteEvent, db.DeleteEvent)
+	relay.ReplaceEvent = append(relay.ReplaceEvent, db.ReplaceEvent)
+
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "serving relay=ws://%s/\n", l.Addr())
+	srv := &http.Server{Handler: relay}
+	go func() {
+		<-ctx.Done()
+		srv.Close()
+	}()
+	if err := srv.Serve(l); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// wholeAddress refuses a d tag without a value: khatru indexes into it.
+func wholeAddress(_ context.Context, evt *nostr.Event) (bool, string) {
+	for _, tag := range evt.Tags {
+		if len(tag) == 1 && tag[0] == "d" {
+			return true, "invalid: a d tag has no value"
+		}
+	}
+	return false, ""
+}
