@@ -36,7 +36,7 @@ type FederationConfig struct {
 	DiscoveredPerHour int      `toml:"discovered_per_hour"` // new events taken from each of them; 0: 20,000
 	Forward           []string `toml:"forward"`             // relays that own events are sent to
 	ResyncSeconds     int      `toml:"resync_seconds"`      // between comparisons with a connected relay; 0: 600
-	RewalkHours       int      `toml:"rewalk_hours"`        // between walks through all of a relay without NIP-77; 0: 24
+	RewalkSeconds     int      `toml:"rewalk_seconds"`      // between walks through all of a relay without NIP-77; 0: 86,400
 }
 
 // defaultUpstreams are followed when nothing else is said: where Mostros and
@@ -108,7 +108,7 @@ func (c *Config) validateUpstreams() error {
 		}
 	}
 	f := c.Relay.Federation
-	if f.Discover < 0 || f.DiscoveredPerHour < 0 || f.ResyncSeconds < 0 || f.RewalkHours < 0 {
+	if f.Discover < 0 || f.DiscoveredPerHour < 0 || f.ResyncSeconds < 0 || f.RewalkSeconds < 0 {
 		return errors.New("relay.federation: numbers are not negative")
 	}
 	return nil
@@ -136,7 +136,7 @@ func (m *Main) federate(cfg *relay.Config) {
 func (m *Main) openUpstreams() (err error) {
 	f := m.Config.Relay.Federation
 	cfg := relay.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: f.Forward, Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
-		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkHours) * time.Hour, Registerer: m.registry, Log: m.Log}
+		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Registerer: m.registry, Log: m.Log}
 	for _, u := range m.Config.Upstream {
 		cfg.Follow = append(cfg.Follow, relay.Upstream{URL: u.URL, Instances: u.Instances})
 	}
