@@ -42,7 +42,7 @@ func TestLyingUpstreams(t *testing.T) {
 		{"bad signatures and ids", nil, func(c *otherConn, verb string, words []json.RawMessage) bool {
 			if verb == "REQ" {
 				id, f := subOf(words)
-				if f.Until != nil && f.Until.Time().After(time.Now()) {
+				if f.Until != nil && f.Until.Time().After(time.Now()) && f.Kinds[0] == good[0].Kind {
 					for _, evt := range []*nostr.Event{&forged, &wrongID, good[2]} {
 						c.say("EVENT", id, evt)
 					}

@@ -26,12 +26,44 @@ const (
 	pageLimit = 500
 	// maxBarren is how many pages in a row may hold no event that can be kept.
 	maxBarren = 20
+	// maxAuthorWalks is up to how many authors are walked through one by one.
+	maxAuthorWalks = 64
 )
 
 // page walks backwards through all that a relay holds for a filter. Never is a
 // short page taken for the last one: relays cap their answers as they like.
+//
+// Kinds are walked through one by one, and so are authors while they are few.
+// Relays that merge several index scans for a filter, khatru with its Badger
+// store among them, leave events out of a page of several kinds or authors:
+// measured, thousands of 30,000.
 func (u *upstream) page(l *link, f nostr.Filter) error {
 	u.health.method("paging")
+	for _, k := range f.Kinds {
+		one := f
+		one.Kinds = []int{k}
+		if len(f.Authors) > maxAuthorWalks {
+			if err := u.pageOne(l, one); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, a := range f.Authors {
+			one.Authors = []string{a}
+			if err := u.pageOne(l, one); err != nil {
+				return err
+			}
+		}
+		if len(f.Authors) == 0 {
+			if err := u.pageOne(l, one); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 	now := u.srv.cfg.Now()
 	key := cursorKey(u.url, filterName(f))
 	var cur pageCursor
