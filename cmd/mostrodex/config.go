@@ -37,7 +37,7 @@ type RelayConfig struct {
 	MinPow         int      `toml:"min_pow"`         // NIP-13 bits asked of every event
 	Kinds          []int    `toml:"kinds"`           // admitted besides ephemeral ones; empty: the default list
 	TrustedProxies []string `toml:"trusted_proxies"` // addresses or CIDRs whose X-Forwarded-For is believed
-	Admins         []string `toml:"admins"`          // hex public keys that may import from elsewhere
+	Admins         []string `toml:"admins"`          // hex public keys that may import from elsewhere (NIP-98) and manage (NIP-86)
 	BodyCacheMiB   int      `toml:"body_cache_mib"`  // memory for the JSON of live events
 	MailFor        []string `toml:"mail_for"`        // hex keys; if given, mail is taken by or for these and known Mostros only
 
