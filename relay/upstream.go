@@ -436,7 +436,8 @@ func (u *upstream) followLive(l *link, live []*linkSub, resync time.Duration) (c
 		case <-timer.C:
 			return "", nil
 		case <-u.changed:
-			return "", nil
+			// Mostros are learnt in bursts: one comparison for all of them.
+			return "", pause(l.ctx, min(5*time.Second, resync))
 		case <-l.ctx.Done():
 			return "", context.Cause(l.ctx)
 		case <-check.C:

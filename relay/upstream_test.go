@@ -16,6 +16,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // otherRelay is a relay as one may meet it: it caps its answers, knows no
@@ -501,5 +503,25 @@ func TestRateLimitIsWaitedOut(t *testing.T) {
 	r.awaitIDs("after the wait", []string{evt.ID})
 	if other.dials != 1 {
 		t.Errorf("%d connections for a request to wait", other.dials)
+	}
+}
+
+func TestMetricsOfOtherRelaysPassTheLinter(t *testing.T) {
+	other := startOther(t, 10, testOrder(t, "x", now()-60, "pending"))
+	r := startRelay(t, nil)
+	reg := prometheus.NewPedanticRegistry()
+	us, _, _ := r.follow(UpstreamsConfig{Registerer: reg}, other.url(), "ws://127.0.0.1:1")
+	eventually(t, "one is live and one is down", func() bool {
+		return healthOf(t, us, other.url()).State == "live" && healthOf(t, us, "ws://127.0.0.1:1").State == "down"
+	})
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	if n := gauge(t, reg, "mostrodex_relay_upstream_lag_seconds"); n != 0 {
+		t.Errorf("a lag of %v is claimed", n)
 	}
 }
