@@ -372,11 +372,13 @@ type goNostrDriver struct {
 
 func newGoNostrDriver(tb testing.TB, url string) *goNostrDriver {
 	tb.Helper()
-	relay, err := nostr.RelayConnect(context.Background(), url)
-	if err != nil {
+	// Its Close races with its own reader; the end of its context does not.
+	ctx, cancel := context.WithCancel(context.Background())
+	tb.Cleanup(cancel)
+	relay := nostr.NewRelay(ctx, url)
+	if err := relay.Connect(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { relay.Close() })
 	return &goNostrDriver{happenings: happenings{tb: tb}, relay: relay, subs: map[string]*nostr.Subscription{}}
 }
 
