@@ -55,4 +55,4 @@ vuln:
 clean:
 	rm -rf bin
 
-include tools/interop.mk
+include tools/interop.mk tools/bench.mk tools/lnd.mk

@@ -38,6 +38,8 @@ type book struct {
 	moved   signal                 // the cursor moved
 	mark    atomic.Pointer[string] // names this growth of the book: search rests on it
 	expired goneQueue
+
+	deletions bool // somebody has deleted something; the writer's own
 }
 
 // openBook opens or makes dir/book.
@@ -65,7 +67,11 @@ func (b *book) open() error {
 		return fmt.Errorf("open book: %w", err)
 	}
 	b.db = db
-	if err := b.load(); err != nil {
+	err = b.load()
+	if err == nil {
+		b.deletions, err = anyDeletion(db)
+	}
+	if err != nil {
 		db.Close()
 		return fmt.Errorf("load book: %w", err)
 	}

@@ -12,7 +12,24 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// anyDeletion says whether a book knows of any deletion.
+func anyDeletion(db *badger.DB) (found bool, err error) {
+	err = db.View(func(txn *badger.Txn) error {
+		for _, space := range []byte{keyNoID, keyNoAddr} {
+			it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{space}})
+			it.Rewind()
+			found = found || it.Valid()
+			it.Close()
+		}
+		return nil
+	})
+	return found, err
+}
+
 func (w *work) isDeleted(k Key, o *mostro.Order) (bool, error) {
+	if !w.b.deletions {
+		return false, nil
+	}
 	if gone, err := has(w.txn, idKey(keyNoID, o.EventID, o.Pubkey)); err != nil || gone {
 		return gone, err
 	}
@@ -25,6 +42,7 @@ func (w *work) isDeleted(k Key, o *mostro.Order) (bool, error) {
 
 // deletion applies NIP-09: what the author names of its own is gone for good.
 func (w *work) deletion(e *mostro.Entry) error {
+	w.b.deletions = true
 	var affected []string
 	for _, tag := range e.Event.Tags {
 		if len(tag) < 2 {

@@ -13,11 +13,11 @@ import (
 // the hash of what was encoded (NIP-01): the text of the tags and the content
 // is made once and serves both.
 func EncodeChecked(evt *nostr.Event) (body []byte, ok bool) {
-	size := 300 + len(evt.Content)
+	size := 64 + len(`{"id":"","pubkey":"","created_at":1780000000,"kind":38383,"tags":[],"content":"","sig":""}`) + len(evt.PubKey) + len(evt.Sig) + len(evt.Content)
 	for _, t := range evt.Tags {
-		size += 4
+		size += len(`[],`)
 		for _, s := range t {
-			size += len(s) + 3
+			size += len(s) + len(`"",`)
 		}
 	}
 	body = appendEvent(make([]byte, 0, size), evt)

@@ -134,7 +134,7 @@ func openBadger(dir string, readOnly bool) (*badger.DB, error) {
 		WithDetectConflicts(false). // one writer
 		WithNumVersionsToKeep(1).
 		WithCompression(options.Snappy).
-		WithMemTableSize(32 << 20).
+		WithMemTableSize(16 << 20).
 		WithNumMemtables(3).
 		WithBlockCacheSize(64 << 20).
 		WithIndexCacheSize(64 << 20).

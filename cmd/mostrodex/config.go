@@ -23,6 +23,7 @@ type Config struct {
 	Relay    RelayConfig      `toml:"relay"`
 	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; none given: the default ones
 	Indexer  IndexerConfig    `toml:"indexer"`
+	Escrow   EscrowConfig     `toml:"escrow"`
 }
 
 // RelayConfig is section [relay].
@@ -50,12 +51,45 @@ type IndexerConfig struct {
 	Enabled bool `toml:"enabled"`
 }
 
+// EscrowConfig is section [escrow]: a Mostro of one's own.
+type EscrowConfig struct {
+	Enabled         bool      `toml:"enabled"`
+	Key             string    `toml:"key"` // file with the node's secret key (hex or nsec), mode 0600
+	Name            string    `toml:"name"`
+	About           string    `toml:"about"`
+	Picture         string    `toml:"picture"`
+	Website         string    `toml:"website"`
+	Transports      []string  `toml:"transports"`        // v2, v1, legacy
+	Fee             string    `toml:"fee"`               // fraction of the amount, both sides together, e.g. "0.006"
+	MinSats         int64     `toml:"min_sats"`          // of an order
+	MaxSats         int64     `toml:"max_sats"`          // of an order
+	Currencies      []string  `toml:"currencies"`        // empty: all
+	Pow             int       `toml:"pow"`               // NIP-13 bits asked of every message
+	PowFirstContact int       `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
+	OrderHours      int64     `toml:"order_hours"`       // life of an order that names no expiry
+	WaitSeconds     int64     `toml:"wait_seconds"`      // for each duty of a waiting state
+	Prices          []string  `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
+	PriceNodes      []string  `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
+	PublishPrices   bool      `toml:"publish_prices"`
+	LND             LNDConfig `toml:"lnd"`
+}
+
+// LNDConfig is section [escrow.lnd].
+type LNDConfig struct {
+	Address       string `toml:"address"`         // host:port of the gRPC listener
+	Cert          string `toml:"cert"`            // file: tls.cert
+	Macaroon      string `toml:"macaroon"`        // file
+	MaxRoutingFee string `toml:"max_routing_fee"` // fraction of a payout, e.g. "0.002"
+}
+
 func defaultConfig() Config {
 	return Config{
 		Data: "./data",
 		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer: IndexerConfig{Enabled: true},
+		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900,
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002"}},
 	}
 }
 
@@ -107,11 +141,11 @@ const envPrefix = "MOSTRODEX_"
 
 // applyEnviron sets MOSTRODEX_DATA and MOSTRODEX_SECTION_KEY. Lists are
 // separated by commas. A variable with our prefix that names no key is an
-// error, but for those of tests and tools (MOSTRODEX_SHARED).
+// error, but for those of tests and tools (MOSTRODEX_SHARED, MOSTRODEX_INTEROP_*).
 func applyEnviron(cfg *Config, environ []string) error {
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == "MOSTRODEX_SHARED" {
+		if !strings.HasPrefix(name, envPrefix) || name == "MOSTRODEX_SHARED" || strings.HasPrefix(name, "MOSTRODEX_INTEROP_") {
 			continue
 		}
 		field, ok := fieldFor(reflect.ValueOf(cfg).Elem(), strings.ToLower(strings.TrimPrefix(name, envPrefix)))
@@ -145,12 +179,12 @@ func setField(v reflect.Value, s string) error {
 	switch v.Interface().(type) {
 	case string:
 		v.SetString(s)
-	case int:
-		n, err := strconv.Atoi(s)
+	case int, int64:
+		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
 			return fmt.Errorf("%q is not a whole number", s)
 		}
-		v.SetInt(int64(n))
+		v.SetInt(n)
 	case bool:
 		b, err := strconv.ParseBool(s)
 		if err != nil {
@@ -218,6 +252,11 @@ func (c *Config) validate() error {
 	}
 	if err := c.validateUpstreams(); err != nil {
 		return err
+	}
+	if c.Escrow.Enabled {
+		if err := c.Escrow.validate(); err != nil {
+			return fmt.Errorf("escrow.%w", err)
+		}
 	}
 	_, err := c.proxies()
 	return err

@@ -49,6 +49,12 @@ func mustRunConfig(tb testing.TB, dir string, change func(*Config)) *Main {
 		change(&cfg)
 	}
 	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	startMain(tb, m)
+	return m
+}
+
+func startMain(tb testing.TB, m *Main) {
+	tb.Helper()
 	if err := m.Open(); err != nil {
 		tb.Fatal(err)
 	}
@@ -64,7 +70,6 @@ func mustRunConfig(tb testing.TB, dir string, change func(*Config)) *Main {
 			tb.Errorf("close: %v", err)
 		}
 	})
-	return m
 }
 
 // runProgram runs a verb as main would and gives what it printed.

@@ -27,6 +27,7 @@ type Main struct {
 	Config Config
 	Log    *slog.Logger
 	Now    func() time.Time // nil: time.Now
+	Demo   *Demo            // nil: the escrow, if any, stands on LND
 
 	store     *relay.Store
 	index     *indexer.Index // nil when disabled
@@ -35,6 +36,7 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
+	escrow    *escrowRoom // nil when disabled
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -82,6 +84,11 @@ func (m *Main) Open() (err error) {
 	}
 	if err := m.openUpstreams(); err != nil {
 		return err
+	}
+	if m.Config.Escrow.Enabled {
+		if m.escrow, err = m.openEscrow(); err != nil {
+			return fmt.Errorf("escrow: %w", err)
+		}
 	}
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
@@ -138,10 +145,14 @@ func (m *Main) PrivateAddr() string {
 // Run serves until ctx ends or something fails that a restart repairs.
 func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return tendMemory(ctx) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
+	}
+	if m.escrow != nil {
+		m.escrow.run(ctx, g, m.Addr())
 	}
 	g.Go(func() error {
 		select {
@@ -188,6 +199,9 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http
 func (m *Main) privateHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}))
+	if m.escrow != nil && m.escrow.wallet != nil {
+		mux.Handle("/lnsim/", m.escrow.wallet)
+	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -203,6 +217,9 @@ func (m *Main) Close() error {
 		if l != nil {
 			l.Close() // Serve has closed it already when Run ran
 		}
+	}
+	if m.escrow != nil {
+		errs = append(errs, m.escrow.close())
 	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())
@@ -244,7 +261,7 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 			if err := cfg.chooseUpstreams(upstreams); err != nil {
 				return usageError{err}
 			}
-			return serve(cmd.Context(), cfg, cmd.ErrOrStderr())
+			return (&Main{Config: cfg}).serve(cmd.Context(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -256,13 +273,17 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 	return cmd
 }
 
-func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
-	m := &Main{Config: cfg, Log: slog.New(slog.NewTextHandler(stderr, nil))}
+// serve opens, says where it listens, runs and closes.
+func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
+	m.Log = slog.New(slog.NewTextHandler(stderr, nil))
 	if err := m.Open(); err != nil {
 		return err
 	}
 	m.Log.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
-		"data", cfg.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
+		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
+	if m.escrow != nil {
+		m.Log.Info("this is a Mostro", "pubkey", m.escrow.engine.Face.Pubkey, "simulated", m.Demo != nil)
+	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {
 		err = closeErr

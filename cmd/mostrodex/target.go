@@ -69,6 +69,10 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 			err = e
 		}
 	}()
+	ctx, done := context.WithCancel(ctx)
+	tended := make(chan error, 1)
+	go func() { tended <- tendMemory(ctx) }()
+	defer func() { done(); <-tended }()
 	return fn(m)
 }
 

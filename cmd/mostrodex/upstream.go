@@ -128,7 +128,9 @@ func (m *Main) federate(cfg *relay.Config) {
 			known[k] = true
 		}
 		// The followers know the Mostros; they are made after the relay.
-		cfg.KnownMail = func(key string) bool { return known[key] || m.upstreams.Knows(key) }
+		cfg.KnownMail = func(key string) bool {
+			return known[key] || m.escrow != nil && key == m.escrow.pubkey || m.upstreams.Knows(key)
+		}
 	}
 }
 
@@ -140,8 +142,13 @@ func (m *Main) openUpstreams() (err error) {
 	for _, u := range m.Config.Upstream {
 		cfg.Follow = append(cfg.Follow, relay.Upstream{URL: u.URL, Instances: u.Instances})
 	}
-	if keys := m.Config.Relay.MailFor; len(keys) > 0 {
-		cfg.Mail = func() []string { return append([]string(nil), keys...) }
+	// The escrow is opened after the followers and before they run.
+	cfg.Mail = func() []string {
+		keys := append([]string(nil), m.Config.Relay.MailFor...)
+		if m.escrow != nil {
+			keys = append(keys, m.escrow.pubkey)
+		}
+		return keys
 	}
 	if len(cfg.Follow)+len(cfg.Forward) > 0 {
 		if cfg.Key, err = relayKey(m.Config.Data); err != nil {

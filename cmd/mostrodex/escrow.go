@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnd"
+	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/mostro"
+	"golang.org/x/sync/errgroup"
+)
+
+// escrowRoom is the escrow daemon with what it stands on.
+type escrowRoom struct {
+	engine *escrow.Engine
+	db     *escrow.DB
+	prices *escrow.Prices // nil: fixed ones
+	lnd    *lnd.Client    // nil: simulated
+	world  *lnsim.World   // nil: real
+	wallet http.Handler   // of the simulated world; nil: none
+	relays bool           // the face's relays were configured
+	pubkey string         // of the node
+}
+
+func (c *EscrowConfig) validate() error {
+	if _, err := c.terms(); err != nil {
+		return err
+	}
+	if _, err := c.transports(); err != nil {
+		return err
+	}
+	switch {
+	case c.Key == "":
+		return errors.New("key: name the file of the node's key (make one with 'mostrodex keys new --key FILE')")
+	case c.LND.Address == "":
+		return errors.New("lnd.address: name LND's gRPC listener, host:port")
+	case c.LND.Cert == "":
+		return errors.New("lnd.cert: name LND's tls.cert")
+	case c.LND.Macaroon == "":
+		return errors.New("lnd.macaroon: name a macaroon file")
+	case c.Pow < 0 || c.Pow > 256 || c.PowFirstContact < 0 || c.PowFirstContact > 256:
+		return errors.New("pow: not in 0..256")
+	}
+	for _, p := range c.Prices {
+		if err := (escrow.HTTPSource{Provider: p}).Check(); err != nil {
+			return fmt.Errorf("prices: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *EscrowConfig) terms() (escrow.Terms, error) {
+	t := escrow.DefaultTerms()
+	for name, f := range map[string]struct {
+		text string
+		to   *escrow.Fraction
+	}{"fee": {c.Fee, &t.Fee}, "lnd.max_routing_fee": {c.LND.MaxRoutingFee, &t.MaxRoutingFee}} {
+		d, err := mostro.ParseDecimal(f.text)
+		if err == nil {
+			*f.to, err = escrow.FractionOf(d)
+		}
+		if err != nil {
+			return t, fmt.Errorf("%s: %q is not a fraction such as \"0.006\"", name, f.text)
+		}
+	}
+	if c.MinSats <= 0 || c.MaxSats < c.MinSats {
+		return t, fmt.Errorf("min_sats %d and max_sats %d are not a range", c.MinSats, c.MaxSats)
+	}
+	if c.OrderHours <= 0 || c.WaitSeconds < 60 {
+		return t, errors.New("order_hours is at least 1, wait_seconds at least 60")
+	}
+	t.MinSats, t.MaxSats, t.LifeSeconds, t.WaitSeconds = c.MinSats, c.MaxSats, c.OrderHours*3600, c.WaitSeconds
+	t.MaxLifeSeconds = max(t.MaxLifeSeconds, t.LifeSeconds)
+	return t, nil
+}
+
+func (c *EscrowConfig) transports() (list []mostro.Transport, err error) {
+	known := map[string]mostro.Transport{"v2": mostro.TransportV2, "v1": mostro.TransportV1, "legacy": mostro.TransportLegacy}
+	for _, name := range c.Transports {
+		t, ok := known[name]
+		if !ok {
+			return nil, fmt.Errorf("transports: %q is none of v2, v1, legacy", name)
+		}
+		list = append(list, t)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("transports: name at least one of v2, v1, legacy")
+	}
+	return list, nil
+}
+
+// openEscrow opens the daemon's store and its Lightning node.
+func (m *Main) openEscrow() (room *escrowRoom, err error) {
+	cfg := &m.Config.Escrow
+	terms, err := cfg.terms()
+	if err != nil {
+		return nil, err
+	}
+	transports, err := cfg.transports()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := loadKeys(cfg.Key)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := escrow.NewMetrics(m.registry)
+	if err != nil {
+		return nil, err
+	}
+	policy := escrow.DefaultPolicy()
+	policy.Terms, policy.Currencies = terms, cfg.Currencies
+	first := max(cfg.Pow, cfg.PowFirstContact)
+	sealer := escrow.KeysSealer{Keys: keys, MailDays: policy.MailDays}
+	face := escrow.Face{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
+		Version: programVersion(), Commit: programVersion(), Pow: cfg.Pow, PowFirstContact: first, Transports: transports}
+	if m.Config.Relay.URL != "" {
+		face.Relays = []string{m.Config.Relay.URL}
+	}
+	room = &escrowRoom{relays: m.Config.Relay.URL != "", pubkey: keys.Pubkey()}
+	defer func() {
+		if err != nil {
+			room.close()
+		}
+	}()
+	room.engine = &escrow.Engine{
+		Policy: policy, Log: m.store, Publisher: m.relay, Addresses: escrow.Services{},
+		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer,
+		Gate: &escrow.Gate{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
+		Face: face, Witness: &escrow.Witness{Path: filepath.Join(m.Config.Data, "escrow.witness")},
+		Clock: m.Now, Fresh: rand.Reader, Logger: m.Log, Metrics: metrics,
+	}
+	if m.Demo != nil {
+		err = room.simulate(m)
+	} else {
+		err = room.connect(m)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if room.db, err = escrow.OpenDB(filepath.Join(m.Config.Data, "escrow")); err != nil {
+		return nil, err
+	}
+	room.engine.Store = room.db
+	if err := room.engine.Open(); err != nil {
+		return nil, err
+	}
+	return room, nil
+}
+
+// connect stands the escrow on LND and on prices from the network.
+func (r *escrowRoom) connect(m *Main) error {
+	cfg := &m.Config.Escrow
+	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon})
+	if err != nil {
+		return err
+	}
+	r.lnd = client
+	r.engine.Node = client
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := client.CheckPermissions(ctx); err != nil {
+		return fmt.Errorf("lnd at %s: %w", cfg.LND.Address, err)
+	}
+	r.prices = &escrow.Prices{Nodes: cfg.PriceNodes, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
+	for _, p := range cfg.Prices {
+		r.prices.Sources = append(r.prices.Sources, escrow.HTTPSource{Provider: p})
+	}
+	r.engine.Quote, r.engine.Heard, r.engine.Face.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
+	return nil
+}
+
+// run starts the escrow's goroutines. addr is where our own relay listens.
+func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
+	if !r.relays {
+		r.engine.Face.Relays = []string{"ws://" + addr}
+	}
+	if r.world != nil {
+		g.Go(func() error { return r.world.Run(ctx) })
+	}
+	if r.prices != nil {
+		g.Go(func() error { return r.prices.Run(ctx) })
+	}
+	g.Go(func() error { return r.engine.Run(ctx) })
+}
+
+func (r *escrowRoom) close() error {
+	var errs []error
+	if r.db != nil {
+		errs = append(errs, r.db.Close())
+	}
+	if r.lnd != nil {
+		errs = append(errs, r.lnd.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ensureKey makes a key file where there is none yet.
+func ensureKey(file string) error {
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	keys, err := mostro.NewKeys(rand.Reader)
+	if err != nil {
+		return err
+	}
+	return writeSecret(file, keys.Nsec())
+}
+
+// demoPrices are invented: a demo asks nobody. One bitcoin in each currency.
+var demoPrices = map[string]float64{"USD": 100_000, "EUR": 90_000, "ARS": 140_000_000, "VES": 25_000_000, "CUP": 40_000_000, "BRL": 550_000, "COP": 400_000_000, "MXN": 1_900_000}
+
+func demoQuote(fiat string, _ int64) escrow.Quote {
+	return escrow.Quote{Price: demoPrices[strings.ToUpper(fiat)]}
+}

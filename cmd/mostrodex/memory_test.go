@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+	"runtime/debug"
+	"testing"
+)
+
+func TestMemoryLimit(t *testing.T) {
+	for alive, want := range map[uint64]int64{0: memoryEase, 100 << 20: memoryEase, 10 << 30: 12348030976} {
+		if got := memoryLimit(alive); got != want {
+			t.Errorf("%d bytes alive: limit %d, want %d", alive, got, want)
+		}
+	}
+	t.Setenv("GOMEMLIMIT", "")
+	t.Setenv("GOGC", "")
+	before := debug.SetMemoryLimit(-1)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := tendMemory(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if after := debug.SetMemoryLimit(-1); after != before {
+		t.Errorf("the limit stays at %d, it was %d", after, before)
+	}
+}

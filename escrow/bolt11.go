@@ -1,0 +1,248 @@
+package escrow
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/btcec/v2/ecdsa"
+	"github.com/btcsuite/btcd/chaincfg"
+	"github.com/lightningnetwork/lnd/lnwire"
+	"github.com/lightningnetwork/lnd/zpay32"
+)
+
+// ErrInvalidInvoice is the refusal of a user's invoice: it is not one, or a
+// rule forbids to pay it. The error text names the rule and never quotes the
+// invoice.
+var ErrInvalidInvoice = errors.New("invalid invoice")
+
+// maxInvoiceText bounds what is looked at: the longest invoice that LND reads.
+const maxInvoiceText = 7089
+
+// Invoice is what a BOLT 11 invoice says. Its signature has been verified.
+type Invoice struct {
+	Bolt11     string // in lower case, without a scheme
+	Hash       Hash
+	AmountMsat int64 // 0: the payer chooses
+	Network    Network
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	// MinFinalCLTV is the number of blocks that the payee wants the last lock
+	// to have left.
+	MinFinalCLTV uint64
+	Payee        string // node's public key, 33 bytes in lower-case hex
+	Description  string // "" also when the invoice holds only its hash
+}
+
+// AmountSats gives the amount in sats; ok is false when there is none or when
+// it is no whole number of sats.
+func (i Invoice) AmountSats() (sats int64, ok bool) {
+	return i.AmountMsat / 1000, i.AmountMsat > 0 && i.AmountMsat%1000 == 0
+}
+
+// invoicePrefixes gives the chain that an invoice's first letters name, longer
+// ones first: "lnbcrt" begins with "lnbc".
+var invoicePrefixes = []struct {
+	prefix  string
+	network Network
+	params  *chaincfg.Params
+}{
+	{"lnbcrt", Regtest, &chaincfg.RegressionNetParams},
+	{"lnbc", Mainnet, &chaincfg.MainNetParams},
+	{"lntbs", Signet, &chaincfg.SigNetParams},
+	{"lntb", Testnet, &chaincfg.TestNet3Params},
+	{"lnsb", Simnet, &chaincfg.SimNetParams},
+}
+
+// ParseInvoice reads a BOLT 11 invoice of any known chain, with or without the
+// scheme "lightning:" before it. Every error is ErrInvalidInvoice.
+func ParseInvoice(text string) (Invoice, error) {
+	text = strings.TrimSpace(text)
+	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
+		text = text[len("lightning:"):]
+	}
+	if len(text) > maxInvoiceText {
+		return Invoice{}, fmt.Errorf("%w: too long", ErrInvalidInvoice)
+	}
+	// Upper case is legal, for the sake of QR codes; a mixture is not.
+	lower := strings.ToLower(text)
+	if text != lower && text != strings.ToUpper(text) {
+		return Invoice{}, fmt.Errorf("%w: mixed case", ErrInvalidInvoice)
+	}
+	for _, p := range invoicePrefixes {
+		if !strings.HasPrefix(lower, p.prefix) {
+			continue
+		}
+		if !saneAmount(lower[len(p.prefix):max(len(p.prefix), strings.LastIndexByte(lower, '1'))]) {
+			return Invoice{}, fmt.Errorf("%w: amount out of range", ErrInvalidInvoice)
+		}
+		decoded, err := zpay32.Decode(lower, p.params)
+		if err != nil {
+			// The decoder's own words may quote the invoice.
+			return Invoice{}, fmt.Errorf("%w: malformed", ErrInvalidInvoice)
+		}
+		return readInvoice(decoded, lower, p.network)
+	}
+	return Invoice{}, fmt.Errorf("%w: not a BOLT 11 invoice", ErrInvalidInvoice)
+}
+
+// saneAmount looks at the amount between the prefix and the separator, which is
+// the last "1". The decoder multiplies without a look at the result, so that an
+// amount beyond all bitcoin would come out as a small one.
+func saneAmount(amount string) bool {
+	if amount == "" {
+		return true
+	}
+	digits := len(amount)
+	most := 8 // whole bitcoin
+	switch amount[len(amount)-1] {
+	case 'm':
+		digits, most = digits-1, 11
+	case 'u':
+		digits, most = digits-1, 14
+	case 'n':
+		digits, most = digits-1, 17
+	case 'p':
+		digits, most = digits-1, 20
+	}
+	return digits <= most
+}
+
+func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, error) {
+	out := Invoice{
+		Bolt11:       text,
+		Hash:         *in.PaymentHash,
+		Network:      network,
+		CreatedAt:    in.Timestamp.UTC(),
+		MinFinalCLTV: in.MinFinalCLTVExpiry(),
+		Payee:        fmt.Sprintf("%x", in.Destination.SerializeCompressed()),
+	}
+	if in.MilliSat != nil {
+		if *in.MilliSat > math.MaxInt64 {
+			return Invoice{}, fmt.Errorf("%w: amount out of range", ErrInvalidInvoice)
+		}
+		out.AmountMsat = int64(*in.MilliSat)
+	}
+	if in.Description != nil {
+		out.Description = *in.Description
+	}
+	// The field holds up to 64 bits of seconds, which may have wrapped: what
+	// makes no sense has expired.
+	expiry := in.Expiry()
+	out.ExpiresAt = out.CreatedAt
+	if expiry > 0 {
+		out.ExpiresAt = out.CreatedAt.Add(expiry)
+	}
+	return out, nil
+}
+
+// InvoiceRules are the conditions under which a user's invoice is accepted for
+// a payout. A zero field means "no such rule" unless it says otherwise.
+type InvoiceRules struct {
+	Network      Network // the node's chain; one that no invoice can name is not checked
+	MaxFinalCLTV uint64  // blocks, inclusive
+	// AmountSats is what will be paid. An invoice for another amount is
+	// refused; so is every invoice with an amount while AmountSats is 0 (the
+	// amount is not known yet), and every invoice at all when it is negative.
+	AmountSats    int64
+	MinAmountSats int64         // for invoices that have an amount
+	MinLeft       time.Duration // until the invoice expires
+	OwnNode       string        // our node's public key: it cannot pay itself
+	HoldHash      Hash          // the trade's own hold invoice: one hash must not stand for two payments
+}
+
+// Check says whether the invoice may be paid, as ErrInvalidInvoice with the
+// rule it breaks, or nil. At payout time, for an invoice that an LNURL service
+// has just made, AmountSats stays and MinAmountSats and MinLeft are left 0.
+func (r InvoiceRules) Check(in Invoice, now time.Time) error {
+	refuse := func(rule string) error { return fmt.Errorf("%w: %s", ErrInvalidInvoice, rule) }
+	sats, whole := in.AmountSats()
+	switch {
+	case !r.sameNetwork(in.Network):
+		return refuse("for another network")
+	case r.MaxFinalCLTV != 0 && in.MinFinalCLTV > r.MaxFinalCLTV:
+		return refuse("asks for too long a time lock")
+	case !now.Before(in.ExpiresAt):
+		return refuse("expired")
+	case r.AmountSats < 0:
+		return refuse("nothing is left to pay")
+	case in.AmountMsat != 0 && !whole:
+		return refuse("amount is not in whole sats")
+	case in.AmountMsat != 0 && sats != r.AmountSats:
+		return refuse("wrong amount")
+	case in.AmountMsat != 0 && sats < r.MinAmountSats:
+		return refuse("amount is too small")
+	case in.ExpiresAt.Before(now.Add(r.MinLeft)):
+		return refuse("expires too soon")
+	case r.OwnNode != "" && in.Payee == r.OwnNode:
+		return refuse("of our own node")
+	case r.HoldHash != Hash{} && in.Hash == r.HoldHash:
+		return refuse("has the payment hash of the trade itself")
+	}
+	return nil
+}
+
+// sameNetwork compares by what an invoice's prefix can tell: both test networks
+// share theirs.
+func (r InvoiceRules) sameNetwork(invoice Network) bool {
+	switch r.Network {
+	case Mainnet, Testnet, Signet, Regtest, Simnet:
+		return invoice == r.Network
+	case Testnet4:
+		return invoice == Testnet
+	}
+	return true
+}
+
+// InvoiceDraft is an invoice to be made, for nodes that are simulated.
+type InvoiceDraft struct {
+	Hash         Hash
+	AmountMsat   int64 // 0: without
+	Network      Network
+	CreatedAt    time.Time // whole seconds
+	Expiry       time.Duration
+	MinFinalCLTV uint64
+	Description  string // at most 639 bytes
+}
+
+// Sign encodes the draft as the BOLT 11 invoice of the node with that key.
+func (d InvoiceDraft) Sign(key *btcec.PrivateKey) (string, error) {
+	var params *chaincfg.Params
+	for _, p := range invoicePrefixes {
+		if p.network == d.Network {
+			params = p.params
+		}
+	}
+	if params == nil || d.AmountMsat < 0 {
+		return "", fmt.Errorf("%w: no such network or amount", ErrInvalidInvoice)
+	}
+	features := lnwire.NewFeatureVector(lnwire.NewRawFeatureVector(
+		lnwire.TLVOnionPayloadRequired, lnwire.PaymentAddrRequired, lnwire.MPPOptional), lnwire.Features)
+	options := []func(*zpay32.Invoice){
+		zpay32.Description(d.Description),
+		zpay32.CLTVExpiry(d.MinFinalCLTV),
+		zpay32.Expiry(d.Expiry),
+		zpay32.Features(features),
+		// Any 32 bytes that do not give away the preimage.
+		zpay32.PaymentAddr(sha256.Sum256(append([]byte("payment address"), d.Hash[:]...))),
+	}
+	if d.AmountMsat > 0 {
+		options = append(options, zpay32.Amount(lnwire.MilliSatoshi(d.AmountMsat)))
+	}
+	invoice, err := zpay32.NewInvoice(params, d.Hash, d.CreatedAt, options...)
+	if err != nil {
+		return "", fmt.Errorf("make invoice: %w", err)
+	}
+	text, err := invoice.Encode(zpay32.MessageSigner{SignCompact: func(message []byte) ([]byte, error) {
+		digest := sha256.Sum256(message)
+		return ecdsa.SignCompact(key, digest[:], true), nil
+	}})
+	if err != nil {
+		return "", fmt.Errorf("sign invoice: %w", err)
+	}
+	return text, nil
+}

@@ -1,0 +1,214 @@
+package escrow_test
+
+import (
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+// The examples of BOLT 11, all signed by the same key.
+const (
+	boltPayee  = "03e7156ae33b0a208d0744199163177e909e80176e55d97a2f221ede0f934dd9ad"
+	boltHash   = "0001020304050607080900010203040506070809000102030405060708090102"
+	boltAny    = "lnbc1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdpl2pkx2ctnv5sxxmmwwd5kgetjypeh2ursdae8g6twvus8g6rfwvs8qun0dfjkxaq9qrsgq357wnc5r2ueh7ck6q93dj32dlqnls087fxdwk8qakdyafkq3yap9us6v52vjjsrvywa6rt52cm9r9zqt8r2t7mlcwspyetp5h2tztugp9lfyql"
+	boltCoffee = "lnbc2500u1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39tuven09sam30g4vgpfna3rh"
+)
+
+func TestParseInvoice(t *testing.T) {
+	in, err := escrow.ParseInvoice(boltAny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := escrow.Invoice{
+		// BOLT 11 has 18 blocks where an invoice names none; LND will pay with 24.
+		Bolt11: boltAny, Network: escrow.Mainnet, Payee: boltPayee, MinFinalCLTV: 24,
+		CreatedAt: time.Unix(1496314658, 0).UTC(), ExpiresAt: time.Unix(1496314658+3600, 0).UTC(),
+		Description: "Please consider supporting this project",
+	}
+	if want.Hash, err = escrow.ParseHash(boltHash); err != nil {
+		t.Fatal(err)
+	}
+	if in != want {
+		t.Errorf("got  %+v\nwant %+v", in, want)
+	}
+	for _, form := range []string{boltCoffee, strings.ToUpper(boltCoffee), "lightning:" + boltCoffee, " LIGHTNING:" + strings.ToUpper(boltCoffee) + "\n"} {
+		in, err := escrow.ParseInvoice(form)
+		if err != nil {
+			t.Errorf("%s: %v", form, err)
+			continue
+		}
+		sats, ok := in.AmountSats()
+		if in.Bolt11 != boltCoffee || sats != 250_000 || !ok || in.AmountMsat != 250_000_000 || in.Description != "1 cup coffee" || in.ExpiresAt.Sub(in.CreatedAt) != time.Minute {
+			t.Errorf("%s: %+v", form, in)
+		}
+	}
+	for name, bad := range map[string]string{
+		"empty":          "",
+		"a word":         "hello",
+		"only a prefix":  "lnbc1",
+		"checksum":       boltCoffee[:len(boltCoffee)-1] + "q",
+		"mixed case":     "LNBC" + boltCoffee[4:],
+		"unknown chain":  "lnxx" + boltCoffee[4:],
+		"too long":       "lnbc1" + strings.Repeat("q", 8000),
+		"address":        "alice@example.com",
+		"inner space":    boltCoffee[:50] + " " + boltCoffee[50:],
+		"not printable":  "lnbc1\x00\xff",
+		"only a scheme":  "lightning:",
+		"amount overrun": "lnbc184467440737095516161" + boltCoffee[10:],
+	} {
+		if in, err := escrow.ParseInvoice(bad); !errors.Is(err, escrow.ErrInvalidInvoice) || in != (escrow.Invoice{}) {
+			t.Errorf("%s: %+v, %v", name, in, err)
+		} else if len(bad) > 20 && strings.Contains(err.Error(), bad[:20]) {
+			t.Errorf("%s: the error quotes it: %v", name, err)
+		}
+	}
+}
+
+func key(t testing.TB) *btcec.PrivateKey {
+	k, err := hex.DecodeString("e126f68f7eafcc8b74f54d269fe206be715000f94dac067d1c04a8ca3b2db734")
+	if err != nil {
+		t.Fatal(err)
+	}
+	priv, _ := btcec.PrivKeyFromBytes(k)
+	return priv
+}
+
+func TestInvoiceOfEachNetworkIsReadBack(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0).UTC()
+	for _, network := range []escrow.Network{escrow.Mainnet, escrow.Testnet, escrow.Signet, escrow.Regtest, escrow.Simnet} {
+		for _, msat := range []int64{0, 1, 999, 1000, 123_456_000, 21_000_000 * 100_000_000_000} {
+			draft := escrow.InvoiceDraft{Hash: escrow.Hash{1, 2}, AmountMsat: msat, Network: network, CreatedAt: now, Expiry: 2 * time.Hour, MinFinalCLTV: 144, Description: "ünï"}
+			text, err := draft.Sign(key(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := escrow.ParseInvoice(text)
+			if err != nil {
+				t.Fatalf("%s, %d msat: %v", network, msat, err)
+			}
+			want := escrow.Invoice{Bolt11: text, Hash: draft.Hash, AmountMsat: msat, Network: network, CreatedAt: now, ExpiresAt: now.Add(2 * time.Hour), MinFinalCLTV: 144, Payee: boltPayee, Description: "ünï"}
+			if got != want {
+				t.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		}
+	}
+	for _, bad := range []escrow.InvoiceDraft{
+		{Network: "lightcoin", CreatedAt: now},
+		{Network: escrow.Regtest, CreatedAt: now, AmountMsat: -1},
+		{Network: escrow.Regtest, CreatedAt: now, Description: strings.Repeat("x", 640)},
+	} {
+		if text, err := bad.Sign(key(t)); err == nil {
+			t.Errorf("%+v was signed: %s", bad, text)
+		}
+	}
+}
+
+// An amount that overruns 64 bits when it is turned into msat would come out
+// as an ordinary one: 184467441 BTC is 2^64 msat and 29.04... BTC.
+func TestAmountBeyondAllBitcoinIsRefused(t *testing.T) {
+	for _, amount := range []string{"184467441", "99999999999999999999", "184467440738m", "184467440737096u", "184467440737095517n"} {
+		// The amount is looked at before the checksum, which would be wrong:
+		// sign one by hand to be sure that it is the amount.
+		text, err := escrow.InvoiceDraft{Hash: escrow.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(key(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(text, "10n1")
+		_, err = escrow.ParseInvoice("lnbcrt" + amount + "1" + rest)
+		if !errors.Is(err, escrow.ErrInvalidInvoice) || !strings.Contains(err.Error(), "out of range") {
+			t.Errorf("%s: %v", amount, err)
+		}
+	}
+}
+
+func TestInvoiceRules(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	rules := escrow.InvoiceRules{
+		Network: escrow.Regtest, MaxFinalCLTV: 432, AmountSats: 1000, MinAmountSats: 100, MinLeft: time.Hour,
+		OwnNode: strings.Repeat("02", 33), HoldHash: escrow.Hash{7},
+	}
+	good := escrow.Invoice{Hash: escrow.Hash{1}, AmountMsat: 1_000_000, Network: escrow.Regtest, CreatedAt: now, ExpiresAt: now.Add(time.Hour), MinFinalCLTV: 432, Payee: boltPayee}
+	for name, c := range map[string]struct {
+		spoil func(*escrow.Invoice, *escrow.InvoiceRules)
+		want  string // "" accepted
+	}{
+		"good":            {func(*escrow.Invoice, *escrow.InvoiceRules) {}, ""},
+		"without amount":  {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.AmountMsat = 0 }, ""},
+		"other network":   {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.Network = escrow.Mainnet }, "network"},
+		"unknown network": {func(i *escrow.Invoice, r *escrow.InvoiceRules) { r.Network, i.Network = "mutinynet", escrow.Signet }, ""},
+		"testnet4": {func(i *escrow.Invoice, r *escrow.InvoiceRules) {
+			r.Network, i.Network = escrow.Testnet4, escrow.Testnet
+		}, ""},
+		"mainnet on testnet4": {func(i *escrow.Invoice, r *escrow.InvoiceRules) {
+			r.Network, i.Network = escrow.Testnet4, escrow.Mainnet
+		}, "network"},
+		"lock of 433":              {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.MinFinalCLTV = 433 }, "lock"},
+		"endless lock":             {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.MinFinalCLTV = 1 << 63 }, "lock"},
+		"expired":                  {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.ExpiresAt = now }, "expired"},
+		"expires a second soon":    {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.ExpiresAt = now.Add(time.Hour - time.Second) }, "too soon"},
+		"minted, expires soon":     {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.ExpiresAt, r.MinLeft = now.Add(time.Second), 0 }, ""},
+		"one sat more":             {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.AmountMsat += 1000 }, "wrong amount"},
+		"one msat more":            {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.AmountMsat++ }, "whole sats"},
+		"below the minimum":        {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.AmountMsat, r.AmountSats = 99_000, 99 }, "too small"},
+		"market order, amount":     {func(_ *escrow.Invoice, r *escrow.InvoiceRules) { r.AmountSats = 0 }, "wrong amount"},
+		"market order, without":    {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.AmountMsat, r.AmountSats = 0, 0 }, ""},
+		"fee above the amount":     {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.AmountMsat, r.AmountSats = 0, -1 }, "nothing is left"},
+		"our own node's":           {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.Payee = r.OwnNode }, "own node"},
+		"the trade's payment hash": {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.Hash = r.HoldHash }, "payment hash"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i, r := good, rules
+			c.spoil(&i, &r)
+			err := r.Check(i, now)
+			if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, escrow.ErrInvalidInvoice) || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func FuzzParseInvoice(f *testing.F) {
+	f.Add(boltAny)
+	f.Add(boltCoffee)
+	f.Add("lightning:" + strings.ToUpper(boltCoffee))
+	f.Add("lnbcrt1")
+	f.Fuzz(func(t *testing.T, text string) {
+		in, err := escrow.ParseInvoice(text)
+		if err != nil {
+			if !errors.Is(err, escrow.ErrInvalidInvoice) || in != (escrow.Invoice{}) {
+				t.Fatalf("%+v, %v", in, err)
+			}
+			return
+		}
+		if in.AmountMsat < 0 || in.ExpiresAt.Before(in.CreatedAt) || len(in.Payee) != 66 {
+			t.Fatalf("%+v", in)
+		}
+		again, err := escrow.ParseInvoice(in.Bolt11)
+		if err != nil || again != in {
+			t.Fatalf("read again: %+v, %v; before %+v", again, err, in)
+		}
+	})
+}
+
+func BenchmarkSignInvoice(b *testing.B) {
+	k := key(b)
+	for b.Loop() {
+		if _, err := (escrow.InvoiceDraft{Hash: escrow.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}).Sign(k); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkParseInvoice(b *testing.B) {
+	for b.Loop() {
+		if _, err := escrow.ParseInvoice(boltCoffee); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package escrow
+
+import (
+	"errors"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Commit is what one turn of the engine writes: all of it or nothing, synced.
+type Commit struct {
+	Trades  []Trade      // as they are after the turn, each once
+	Journal []JournalRow // the inputs that made them so
+	Outbox  []OutboxRow  // what is to be done
+	Done    []uint64     // ids of outbox rows that are done
+	Seen    []string     // replay ids of messages that were acted on
+	Users   []User
+	Claims  []Claim
+	Head    Head
+}
+
+// Empty says that there is nothing worth a transaction.
+func (c *Commit) Empty() bool {
+	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims) == 0
+}
+
+// Head is the store's own place in time.
+type Head struct {
+	Commits uint64        `json:"commits"` // grows with every commit: a store with fewer than the witness knows is an old copy
+	Cursor  uint64        `json:"cursor"`  // last entry of the log that was read
+	LastRow uint64        `json:"last_row"`
+	Stamps  map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
+	Paused  bool          `json:"paused,omitzero"`  // the operator wants no new trades
+}
+
+// JournalRow is one step of a trade: the N-th, from 1.
+type JournalRow struct {
+	Trade OrderID
+	N     uint32
+	Input Input
+}
+
+// OutboxRow is one effect to be done. Exactly one of Event and Effect leads:
+// an event is published as it stands, anything else is a call to the node.
+type OutboxRow struct {
+	ID     uint64       `json:"id"`
+	Trade  OrderID      `json:"trade,omitzero"`
+	Effect Effect       `json:"effect"`
+	Event  *nostr.Event `json:"event,omitempty"`  // signed
+	Letter *Letter      `json:"letter,omitempty"` // FxProbe: the message that waits for it
+}
+
+// Claim reserves a payment hash for a trade, so that no two trades are ever
+// paid by one payment. A zero Trade lifts it.
+type Claim struct {
+	Hash  Hash
+	Trade OrderID
+}
+
+// User is what the node remembers of an identity.
+type User struct {
+	Identity  string `json:"identity"`
+	LastIndex int64  `json:"last_index"`
+	CreatedAt int64  `json:"created_at"`
+}
+
+// Store keeps what the engine commits. Every error is fatal to the engine but
+// ErrNoRow: a store in doubt is not written to again.
+type Store interface {
+	// Commit writes all of c, or nothing, and returns once it is durable.
+	Commit(c *Commit) error
+	// Head gives the last committed head; the zero value for a new store.
+	Head() (Head, error)
+	// Open calls fn for every trade that is not over.
+	Open(fn func(Trade) error) error
+	// Outbox calls fn for every row that is not done, in order.
+	Outbox(fn func(OutboxRow) error) error
+	// Trade, User and Claim look one thing up; ErrNoRow.
+	Trade(id OrderID) (Trade, error)
+	User(identity string) (User, error)
+	Claim(h Hash) (OrderID, error)
+	// Seen says whether a replay id was committed.
+	Seen(id string) (bool, error)
+}
+
+// ErrNoRow says that a store does not have what was asked for.
+var ErrNoRow = errors.New("no such row")

@@ -1,0 +1,339 @@
+package escrow
+
+import (
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// TestCrashMatrix kills the process between each two lines that matter. What
+// was done and not recorded is done again; what was recorded and not done is
+// done; nobody is paid twice, and nobody is told twice by another event.
+func TestCrashMatrix(t *testing.T) {
+	// does performs what the node is asked for, and loses the result.
+	does := func(r *rig, kind EffectKind) {
+		t.Helper()
+		for _, id := range r.store.rows {
+			if row := r.store.outbox[id]; row.Effect.Kind == kind {
+				if _, err := (hands{node: r.node, addresses: r.node}).do(t.Context(), row.Effect); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+		}
+		t.Fatalf("nothing asks for %s", kind)
+	}
+	waiting := func(r *rig) (OrderID, Party, Party) {
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, nil)
+		return id, seller, buyer
+	}
+	t.Run("the letter was read, the commit did not come", func(t *testing.T) {
+		r := newRig(t)
+		id, _, buyer := waiting(r)
+		l := r.letter(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		if _, err := r.desk.Receive(l, r.node.now); err != nil {
+			t.Fatal(err)
+		}
+		r.store.failBefore = true
+		if r.store.Commit(r.desk.Take()) == nil {
+			t.Fatal("committed")
+		}
+		r.store.failBefore = false
+		r.start()
+		r.status(mostro.TradeWaitingBuyerInvoice, id)
+		if got := r.receive(l); got != "" {
+			t.Fatalf("read again: %q", got)
+		}
+		r.settle()
+		r.status(mostro.TradeWaitingPayment, id)
+	})
+	t.Run("the commit came, nobody learnt of it", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := waiting(r)
+		l := r.letter(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		if _, err := r.desk.Receive(l, r.node.now); err != nil {
+			t.Fatal(err)
+		}
+		r.store.failAfter = true
+		if r.store.Commit(r.desk.Take()) == nil {
+			t.Fatal("no error")
+		}
+		r.store.failAfter = false
+		r.start()
+		if got := r.receive(l); got != "replayed" {
+			t.Fatalf("read again: %q", got)
+		}
+		r.settle()
+		if r.got(seller, mostro.ActionPayInvoice) != 2 { // reputation, and the invoice
+			t.Errorf("%v", actions(r.mail[seller.Key]))
+		}
+	})
+	t.Run("hold invoice made, answer lost", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := waiting(r)
+		r.hold[FxCreateHold] = true
+		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		does(r, FxCreateHold)
+		r.start()
+		delete(r.hold, FxCreateHold)
+		r.settle()
+		if len(r.node.holds) != 1 {
+			t.Errorf("%d hold invoices", len(r.node.holds))
+		}
+		r.pays(seller)
+		r.status(mostro.TradeActive, id)
+	})
+	t.Run("hold invoice recorded, seller not told", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := waiting(r)
+		r.hold[FxSend] = true
+		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.start()
+		r.pass(900)
+		r.status(mostro.TradeCanceled, id) // it was the seller's time
+		delete(r.hold, FxSend)
+		r.settle()
+		r.last(seller, mostro.ActionCanceled)
+		if !r.trade(id).Over() {
+			t.Error("the hold invoice is still open")
+		}
+	})
+	t.Run("seller paid while we were down", func(t *testing.T) {
+		r := newRig(t)
+		id, _, buyer := waiting(r)
+		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		if !r.node.pay(r.trade(id).Hash) {
+			t.Fatal("cannot be paid")
+		}
+		r.node.now += 5000 // his time is long over; we were not there
+		r.start()
+		r.settle()
+		r.status(mostro.TradeActive, id)
+		if r.got(buyer, mostro.ActionHoldInvoicePaymentAccepted) != 1 {
+			t.Error("activated more than once, or in silence")
+		}
+	})
+	t.Run("settled, not recorded", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.hold[FxSettle] = true
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		does(r, FxSettle)
+		r.start()
+		r.status(mostro.TradeFiatSent, id)
+		for _, p := range []Party{buyer, seller} {
+			if got := r.say(p, mostro.ActionCancel, &id, nil); got != string(mostro.ReasonNotAllowedByStatus) {
+				t.Errorf("cancel after the release: %q", got)
+			}
+		}
+		delete(r.hold, FxSettle)
+		r.settle()
+		r.status(mostro.TradeSettledHoldInvoice, id)
+		if r.got(buyer, mostro.ActionReleased) != 1 {
+			t.Error("told more than once")
+		}
+	})
+	t.Run("settled, not recorded, and the node tells first", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.hold[FxSettle] = true
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		does(r, FxSettle)
+		r.start()
+		r.settle() // the watch says settled; the row is still to be done
+		r.status(mostro.TradeSettledHoldInvoice, id)
+		delete(r.hold, FxSettle)
+		r.settle()
+		if r.got(buyer, mostro.ActionReleased) != 1 || len(r.node.pays) != 1 {
+			t.Errorf("told %d times, %d payments", r.got(buyer, mostro.ActionReleased), len(r.node.pays))
+		}
+	})
+	t.Run("claimed, not sent", func(t *testing.T) {
+		r := newRig(t)
+		r.hold[FxPay] = true
+		id, _, _ := r.toSettled()
+		r.start()
+		delete(r.hold, FxPay)
+		r.settle()
+		if len(r.node.pays) != 1 {
+			t.Fatalf("%d payments", len(r.node.pays))
+		}
+		r.resolves(id, true)
+		r.status(mostro.TradeSuccess, id)
+	})
+	for _, good := range []bool{true, false} {
+		t.Run("sent, not recorded", func(t *testing.T) {
+			r := newRig(t)
+			r.hold[FxPay] = true
+			id, _, buyer := r.toSettled()
+			does(r, FxPay)
+			r.node.resolve(r.trade(id).Payout.Hash, good)
+			r.start()
+			delete(r.hold, FxPay)
+			r.settle()
+			if good {
+				r.status(mostro.TradeSuccess, id)
+			} else { // it failed unseen, so the same payment is sent again
+				r.resolves(id, true)
+				r.status(mostro.TradeSuccess, id)
+			}
+			if r.got(buyer, mostro.ActionPurchaseCompleted) != 1 || r.node.paidMsat != 99_700_000 {
+				t.Errorf("told %d times, paid %d", r.got(buyer, mostro.ActionPurchaseCompleted), r.node.paidMsat)
+			}
+		})
+	}
+	t.Run("under way, not told", func(t *testing.T) {
+		r := newRig(t)
+		id, _, buyer := r.toSettled()
+		r.start()
+		r.node.resolve(r.trade(id).Payout.Hash, true) // while nobody watches
+		r.start()
+		r.settle()
+		r.status(mostro.TradeSuccess, id)
+		if r.got(buyer, mostro.ActionPurchaseCompleted) != 1 {
+			t.Error("told more than once")
+		}
+	})
+	t.Run("cancelled, not recorded", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.hold[FxCancel] = true
+		r.must(seller, mostro.ActionCancel, &id, nil)
+		r.must(buyer, mostro.ActionCancel, &id, nil)
+		does(r, FxCancel)
+		r.start()
+		if r.trade(id).Over() {
+			t.Error("over before the node confirmed")
+		}
+		delete(r.hold, FxCancel)
+		r.settle()
+		if !r.trade(id).Over() || r.node.heldMsat != 0 {
+			t.Error("not over, or still held")
+		}
+	})
+	t.Run("address asked, invoice lost", func(t *testing.T) {
+		r := newRig(t)
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+		r.pays(seller)
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.hold[FxMint] = true
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		does(r, FxMint)
+		r.start()
+		delete(r.hold, FxMint)
+		r.settle()
+		r.resolves(id, true)
+		r.status(mostro.TradeSuccess, id)
+		if len(r.node.pays) != 1 {
+			t.Errorf("%d payments", len(r.node.pays))
+		}
+	})
+	t.Run("address being looked at", func(t *testing.T) {
+		r := newRig(t)
+		r.hold[FxProbe] = true
+		id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
+		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@home"})
+		r.start()
+		delete(r.hold, FxProbe)
+		r.settle()
+		r.status(mostro.TradeWaitingPayment, id)
+	})
+}
+
+// TestRolledBackStore opens an old copy of the store while the world went on.
+func TestRolledBackStore(t *testing.T) {
+	back := func(r *rig, trade Trade, rows ...OutboxRow) {
+		r.store.trades[trade.ID] = trade
+		r.store.journal[trade.ID] = r.store.journal[trade.ID][:trade.Steps]
+		clear(r.store.outbox)
+		r.store.rows = nil
+		for _, row := range rows {
+			r.store.outbox[row.ID] = row
+			r.store.rows = append(r.store.rows, row.ID)
+		}
+		r.start()
+		r.hear(trade.ID, Input{Kind: InReconcile})
+		r.commit()
+	}
+	t.Run("released and paid since: frozen, not paid again", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		old := r.trade(id)
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.resolves(id, true)
+		back(r, old)
+		r.settle()
+		if trade := r.trade(id); !trade.Frozen || trade.Last != OnContradiction {
+			t.Errorf("%s, frozen %v", trade.Last, trade.Frozen)
+		}
+		if outcome := r.say(seller, mostro.ActionRelease, &id, nil); outcome != string(mostro.ReasonNotAllowedByStatus) {
+			t.Errorf("%q", outcome)
+		}
+		r.settle()
+		if len(r.node.pays) != 1 || r.node.paidMsat != 99_700_000 {
+			t.Error("paid again")
+		}
+	})
+	t.Run("paid since by another invoice: frozen", func(t *testing.T) {
+		r := newRig(t)
+		id, _, buyer := r.toSettled()
+		r.resolves(id, false)
+		old := r.trade(id)
+		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.resolves(id, true)
+		back(r, old)
+		r.pass(86_400)
+		if trade := r.trade(id); !trade.Frozen || r.node.paidMsat != 99_700_000 || len(r.node.pays) != 2 {
+			t.Errorf("frozen %v, paid %d", trade.Frozen, r.node.paidMsat)
+		}
+	})
+	t.Run("held since: goes on, and its time does not take it away", func(t *testing.T) {
+		r := newRig(t)
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, nil)
+		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		old := r.trade(id)
+		r.pays(seller)
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		back(r, old)
+		r.settle()
+		r.status(mostro.TradeActive, id)
+		h := r.trade(id).Hash
+		r.node.height = r.node.holds[h].state.ExpiryHeight - 20
+		r.pass(r.trade(id).Deadline - r.node.now)
+		r.status(mostro.TradeDispute, id) // not given back: fiat may have been sent
+		if r.node.heldMsat == 0 {
+			t.Error("given back")
+		}
+	})
+}
+
+func TestWitness(t *testing.T) {
+	w := Witness{Path: t.TempDir() + "/witness"}
+	if _, known, err := w.Load(); known || err != nil {
+		t.Fatal("knows what it never saw")
+	}
+	if err := w.Store(7); err != nil {
+		t.Fatal(err)
+	}
+	n, known, err := w.Load()
+	if n != 7 || !known || err != nil {
+		t.Fatal(n, known, err)
+	}
+	for _, c := range []struct {
+		commits, witness uint64
+		known, want      bool
+	}{{7, 7, true, false}, {8, 7, true, false}, {6, 7, true, true}, {0, 7, true, true}, {0, 0, false, false}, {3, 0, false, true}} {
+		if got := rolledBack(Head{Commits: c.commits}, c.witness, c.known); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

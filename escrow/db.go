@@ -1,0 +1,376 @@
+package escrow
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// DB is the escrow's store in Badger. Every commit is one transaction, synced
+// before Commit returns. It is precious: it holds the preimages.
+type DB struct{ b *badger.DB }
+
+// Keyspaces, by the first byte of the key.
+const (
+	spaceHead    = 'm' // -> Head
+	spaceSchema  = 's' // -> schema version, one byte
+	spaceTrade   = 't' // order id -> Trade
+	spaceOpen    = 'o' // order id of a trade that is not over -> nothing
+	spaceJournal = 'j' // order id, step number -> Input
+	spaceOutbox  = 'x' // row id -> OutboxRow
+	spaceUser    = 'u' // identity -> User
+	spaceClaim   = 'h' // payment hash -> order id
+	spaceSeen    = 'r' // replay id -> nothing
+)
+
+const schemaVersion = 1
+
+// OpenDB opens or makes the store in a directory.
+func OpenDB(dir string) (*DB, error) { return openDB(dir, true) }
+
+// openDB opens it; only a test may do without the sync.
+func openDB(dir string, sync bool) (*DB, error) {
+	options := badger.DefaultOptions(dir).
+		WithSyncWrites(sync).
+		WithDetectConflicts(false). // one writer
+		WithNumVersionsToKeep(1).
+		WithLogger(nil).
+		WithBlockCacheSize(16 << 20).
+		WithIndexCacheSize(16 << 20).
+		WithNumMemtables(2).
+		WithMetricsEnabled(false)
+	b, err := badger.Open(options)
+	if err != nil {
+		return nil, fmt.Errorf("open escrow store: %w", err)
+	}
+	db := &DB{b}
+	if err := db.schema(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return db, nil
+}
+
+func (db *DB) schema() error {
+	return db.b.Update(func(txn *badger.Txn) error {
+		item, err := txn.Get([]byte{spaceSchema})
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return txn.Set([]byte{spaceSchema}, []byte{schemaVersion})
+		}
+		if err != nil {
+			return fmt.Errorf("read schema: %w", err)
+		}
+		return item.Value(func(v []byte) error {
+			if len(v) != 1 || v[0] != schemaVersion {
+				return fmt.Errorf("escrow store has schema %x, this program knows %d", v, schemaVersion)
+			}
+			return nil
+		})
+	})
+}
+
+// Close releases the store.
+func (db *DB) Close() error { return db.b.Close() }
+
+func tradeKey(space byte, id OrderID) []byte { return append([]byte{space}, id[:]...) }
+
+func journalKey(id OrderID, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(tradeKey(spaceJournal, id), n)
+}
+
+func rowKey(id uint64) []byte { return binary.BigEndian.AppendUint64([]byte{spaceOutbox}, id) }
+
+func claimKey(h Hash) []byte { return append([]byte{spaceClaim}, h[:]...) }
+
+func userKey(identity string) []byte { return append([]byte{spaceUser}, identity...) }
+
+// seenKey shortens what is no event id, so that no sender chooses our keys.
+func seenKey(id string) []byte {
+	if raw, err := hex.DecodeString(id); err == nil && len(raw) == 32 {
+		return append([]byte{spaceSeen}, raw...)
+	}
+	sum := sha256.Sum256([]byte(id))
+	return append([]byte{spaceSeen}, sum[:]...)
+}
+
+// Commit writes all of c in one synced transaction.
+func (db *DB) Commit(c *Commit) error {
+	err := db.b.Update(func(txn *badger.Txn) error {
+		set := func(key []byte, v any) error {
+			b, err := json.Marshal(v)
+			if err != nil {
+				return fmt.Errorf("encode %T: %w", v, err)
+			}
+			return txn.Set(key, b)
+		}
+		for i := range c.Trades {
+			t := &c.Trades[i]
+			if err := set(tradeKey(spaceTrade, t.ID), t); err != nil {
+				return err
+			}
+			open := tradeKey(spaceOpen, t.ID)
+			if t.Over() {
+				if err := txn.Delete(open); err != nil {
+					return err
+				}
+			} else if err := txn.Set(open, nil); err != nil {
+				return err
+			}
+		}
+		for i := range c.Journal {
+			if err := set(journalKey(c.Journal[i].Trade, c.Journal[i].N), &c.Journal[i].Input); err != nil {
+				return err
+			}
+		}
+		for i := range c.Outbox {
+			if err := set(rowKey(c.Outbox[i].ID), &c.Outbox[i]); err != nil {
+				return err
+			}
+		}
+		for _, id := range c.Done {
+			if err := txn.Delete(rowKey(id)); err != nil {
+				return err
+			}
+		}
+		for i := range c.Users {
+			if err := set(userKey(c.Users[i].Identity), &c.Users[i]); err != nil {
+				return err
+			}
+		}
+		for _, claim := range c.Claims {
+			var err error
+			if (claim.Trade == OrderID{}) {
+				err = txn.Delete(claimKey(claim.Hash))
+			} else {
+				err = txn.Set(claimKey(claim.Hash), claim.Trade[:])
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, id := range c.Seen {
+			if err := txn.Set(seenKey(id), nil); err != nil {
+				return err
+			}
+		}
+		return set([]byte{spaceHead}, c.Head)
+	})
+	if err != nil {
+		return fmt.Errorf("commit %d: %w", c.Head.Commits, err)
+	}
+	return nil
+}
+
+// get decodes one value; ErrNoRow.
+func (db *DB) get(key []byte, v any) error {
+	return db.b.View(func(txn *badger.Txn) error { return read(txn, key, v) })
+}
+
+func read(txn *badger.Txn, key []byte, v any) error {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return ErrNoRow
+	}
+	if err != nil {
+		return fmt.Errorf("read from escrow store: %w", err)
+	}
+	return item.Value(func(b []byte) error { return json.Unmarshal(b, v) })
+}
+
+// each calls fn for every key of a space, in order.
+func (db *DB) each(prefix []byte, values bool, fn func(txn *badger.Txn, key, value []byte) error) error {
+	return db.b.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 64})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			item := it.Item()
+			var value []byte
+			if values {
+				var err error
+				if value, err = item.ValueCopy(nil); err != nil {
+					return fmt.Errorf("read from escrow store: %w", err)
+				}
+			}
+			if err := fn(txn, item.KeyCopy(nil), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Head gives the last committed head.
+func (db *DB) Head() (Head, error) {
+	var h Head
+	if err := db.get([]byte{spaceHead}, &h); err != nil && !errors.Is(err, ErrNoRow) {
+		return h, err
+	}
+	return h, nil
+}
+
+// Open calls fn for every trade that is not over.
+func (db *DB) Open(fn func(Trade) error) error {
+	return db.each([]byte{spaceOpen}, false, func(txn *badger.Txn, key, _ []byte) error {
+		var t Trade
+		if err := read(txn, append([]byte{spaceTrade}, key[1:]...), &t); err != nil {
+			return fmt.Errorf("open trade: %w", err)
+		}
+		return fn(t)
+	})
+}
+
+// Outbox calls fn for every row that is not done, in order.
+func (db *DB) Outbox(fn func(OutboxRow) error) error {
+	return db.each([]byte{spaceOutbox}, true, func(_ *badger.Txn, _, value []byte) error {
+		var r OutboxRow
+		if err := json.Unmarshal(value, &r); err != nil {
+			return fmt.Errorf("outbox row: %w", err)
+		}
+		return fn(r)
+	})
+}
+
+// Trade looks a trade up; ErrNoRow.
+func (db *DB) Trade(id OrderID) (t Trade, err error) {
+	err = db.get(tradeKey(spaceTrade, id), &t)
+	return t, err
+}
+
+// User looks an identity up; ErrNoRow.
+func (db *DB) User(identity string) (u User, err error) {
+	err = db.get(userKey(identity), &u)
+	return u, err
+}
+
+// Claim gives the trade that a payment hash belongs to; ErrNoRow.
+func (db *DB) Claim(h Hash) (id OrderID, err error) {
+	err = db.b.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(claimKey(h))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return ErrNoRow
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(b []byte) error {
+			if len(b) != len(id) {
+				return fmt.Errorf("claim of %d bytes", len(b))
+			}
+			copy(id[:], b)
+			return nil
+		})
+	})
+	return id, err
+}
+
+// Seen says whether a replay id was committed.
+func (db *DB) Seen(id string) (seen bool, err error) {
+	err = db.b.View(func(txn *badger.Txn) error {
+		_, err := txn.Get(seenKey(id))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		seen = err == nil
+		return err
+	})
+	return seen, err
+}
+
+// Journal calls fn for every step of a trade, in order.
+func (db *DB) Journal(id OrderID, fn func(n uint32, in Input) error) error {
+	return db.each(tradeKey(spaceJournal, id), true, func(_ *badger.Txn, key, value []byte) error {
+		var in Input
+		if err := json.Unmarshal(value, &in); err != nil {
+			return fmt.Errorf("journal row: %w", err)
+		}
+		return fn(binary.BigEndian.Uint32(key[len(key)-4:]), in)
+	})
+}
+
+// Trades calls fn for every trade there ever was.
+func (db *DB) Trades(fn func(Trade) error) error {
+	return db.each([]byte{spaceTrade}, true, func(_ *badger.Txn, _, value []byte) error {
+		var t Trade
+		if err := json.Unmarshal(value, &t); err != nil {
+			return fmt.Errorf("trade: %w", err)
+		}
+		return fn(t)
+	})
+}
+
+// Replay builds a trade from its journal.
+func (db *DB) Replay(id OrderID) (t Trade, err error) {
+	err = db.Journal(id, func(n uint32, in Input) error {
+		if n != t.Steps+1 {
+			return fmt.Errorf("journal of %s: row %d after %d", id, n, t.Steps)
+		}
+		next, _, err := Step(t, in)
+		if err != nil {
+			return fmt.Errorf("journal of %s, row %d: %w", id, n, err)
+		}
+		t = next
+		return nil
+	})
+	return t, err
+}
+
+// Check proves the store: every trade is what its journal makes of it, every
+// open trade is listed as one and has a deadline, and what is to be paid is
+// claimed. It returns the first contradiction.
+func (db *DB) Check() error {
+	head, err := db.Head()
+	if err != nil {
+		return err
+	}
+	open := make(map[OrderID]bool)
+	if err := db.Open(func(t Trade) error { open[t.ID] = true; return nil }); err != nil {
+		return err
+	}
+	if err := db.Trades(func(t Trade) error { return db.checkTrade(t, open) }); err != nil {
+		return err
+	}
+	if len(open) > 0 {
+		return fmt.Errorf("%d trades are listed as open and are not", len(open))
+	}
+	var last uint64
+	return db.Outbox(func(r OutboxRow) error {
+		if r.ID <= last || r.ID > head.LastRow {
+			return fmt.Errorf("outbox row %d after %d, the last ever made is %d", r.ID, last, head.LastRow)
+		}
+		last = r.ID
+		if lane(r) == laneMail && r.Event == nil {
+			return fmt.Errorf("outbox row %d has nothing to publish", r.ID)
+		}
+		return nil
+	})
+}
+
+func (db *DB) checkTrade(t Trade, open map[OrderID]bool) error {
+	again, err := db.Replay(t.ID)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(again, t) {
+		return fmt.Errorf("trade %s is not what its journal makes of it", t.ID)
+	}
+	switch {
+	case open[t.ID] == t.Over():
+		return fmt.Errorf("trade %s is %s, and listed as open: %v", t.ID, t.Status, open[t.ID])
+	case !terminal(t.Status) && t.Deadline == 0:
+		return fmt.Errorf("trade %s is %s without a deadline", t.ID, t.Status)
+	case t.Preimage != Preimage{} && t.Preimage.Hash() != t.Hash:
+		return fmt.Errorf("trade %s has a preimage of another hash", t.ID)
+	}
+	delete(open, t.ID)
+	if h := t.Payout.LastHash; h != (Hash{}) {
+		if owner, err := db.Claim(h); err != nil || owner != t.ID {
+			return fmt.Errorf("trade %s pays to a hash that is not claimed for it", t.ID)
+		}
+	}
+	return nil
+}

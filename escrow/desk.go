@@ -1,0 +1,362 @@
+package escrow
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Policy is what the operator decides.
+type Policy struct {
+	Terms      Terms
+	Currencies []string // empty: all
+	MaxOrders  int      // per answer to an orders request
+	// GraceSeconds is by how long a waiting state's deadline that passed while
+	// the program was down is put off at its start.
+	GraceSeconds int64
+	// OrderDays, DisputeDays and MailDays are how long the events of each kind
+	// are to be kept by relays (NIP-40).
+	OrderDays, DisputeDays, MailDays int64
+}
+
+// DefaultPolicy is the reference node's, with a grace it lacks.
+func DefaultPolicy() Policy {
+	return Policy{Terms: DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+}
+
+// Desk is where inputs meet trades. It holds every open trade in memory,
+// gathers the facts that Step asks for, and collects what is to be committed.
+// It does no I/O but reading its store, starts nothing, and knows no clock: a
+// simulation drives it as the engine does.
+//
+// One goroutine owns it. After an error it is not to be used again: memory is
+// ahead of the store, and only a fresh start is sure of both.
+type Desk struct {
+	Policy Policy
+	// Fresh is the source of ids and preimages.
+	Fresh io.Reader
+	// Decode tells a payout destination apart. It sets everything but Taken
+	// and Reachable.
+	Decode func(text string) Destination
+	// Quote gives the price of a bitcoin in a currency.
+	Quote func(fiat string, at int64) Quote
+	// OrderEvent and DisputeEvent build what is published of a trade, unsigned.
+	OrderEvent   func(Trade) *nostr.Event
+	DisputeEvent func(Trade) *nostr.Event
+	// Reconciling refuses whatever would begin a trade: set while a store that
+	// may be an old copy is compared with the node.
+	Reconciling bool
+
+	keys       *keyring // trade keys of open trades
+	store      Store
+	head       Head
+	open       map[OrderID]*Trade
+	identities map[string]map[OrderID]struct{} // parties of open trades
+	changed    bool                            // the head, in a way that must not wait
+	turn       *turn
+}
+
+// turn is one commit in the making.
+type turn struct {
+	commit Commit
+	trades map[OrderID]int // index into commit.Trades
+	users  map[string]int
+	seen   map[string]bool
+	claims map[Hash]OrderID
+	// Refusals and bugs, counted for metrics.
+	bugs  []error
+	steps map[Trigger]int
+}
+
+// NewDesk reads the open trades of a store.
+func NewDesk(store Store) (*Desk, error) {
+	d := &Desk{
+		store: store, open: make(map[OrderID]*Trade),
+		identities: make(map[string]map[OrderID]struct{}), keys: newKeyring(),
+	}
+	head, err := store.Head()
+	if err != nil {
+		return nil, fmt.Errorf("read head: %w", err)
+	}
+	d.head = head
+	if err := store.Open(func(t Trade) error { d.put(&t); return nil }); err != nil {
+		return nil, fmt.Errorf("read open trades: %w", err)
+	}
+	d.begin()
+	return d, nil
+}
+
+func (d *Desk) begin() {
+	d.turn = &turn{
+		trades: make(map[OrderID]int), users: make(map[string]int),
+		seen: make(map[string]bool), claims: make(map[Hash]OrderID), steps: make(map[Trigger]int),
+	}
+}
+
+// Take gives what has been decided since the last call, to be committed.
+func (d *Desk) Take() *Commit {
+	c := &d.turn.commit
+	d.head.Commits++
+	d.changed = false
+	c.Head = d.head
+	c.Head.Stamps = maps.Clone(d.head.Stamps)
+	d.begin()
+	return c
+}
+
+// put holds an open trade in memory, or lets go of one that is over.
+func (d *Desk) put(t *Trade) {
+	if old := d.open[t.ID]; old != nil {
+		d.index(old, -1)
+		delete(d.open, t.ID)
+	}
+	if t.Over() {
+		return
+	}
+	d.open[t.ID] = t
+	d.index(t, 1)
+}
+
+func (d *Desk) index(t *Trade, by int) {
+	for _, p := range []Party{t.Buyer, t.Seller} {
+		if p.Key == "" {
+			continue
+		}
+		d.keys.count(p.Key, by)
+		ids := d.identities[p.Identity]
+		switch {
+		case by > 0 && ids == nil:
+			d.identities[p.Identity] = map[OrderID]struct{}{t.ID: {}}
+		case by > 0:
+			ids[t.ID] = struct{}{}
+		default:
+			if delete(ids, t.ID); len(ids) == 0 {
+				delete(d.identities, p.Identity)
+			}
+		}
+	}
+}
+
+// Read notes how far the log has been read.
+func (d *Desk) Read(seq uint64) { d.head.Cursor = max(d.head.Cursor, seq) }
+
+// Cursor gives how far the log has been read.
+func (d *Desk) Cursor() uint64 { return d.head.Cursor }
+
+// Trades calls fn for every open trade, in no order.
+func (d *Desk) Trades(fn func(*Trade)) {
+	for _, t := range d.open {
+		fn(t)
+	}
+}
+
+// trade finds a trade, open or over; ErrNoRow.
+func (d *Desk) trade(id OrderID) (Trade, error) {
+	if t := d.open[id]; t != nil {
+		return *t, nil
+	}
+	if i, ok := d.turn.trades[id]; ok {
+		return d.turn.commit.Trades[i], nil
+	}
+	return d.store.Trade(id)
+}
+
+// Due gives the trades whose deadline has come, in order of their deadlines.
+func (d *Desk) Due(at int64) []OrderID {
+	var due []*Trade
+	for _, t := range d.open {
+		if t.Deadline != 0 && t.Deadline <= at {
+			due = append(due, t)
+		}
+	}
+	slices.SortFunc(due, func(a, b *Trade) int {
+		if a.Deadline != b.Deadline {
+			return int(max(-1, min(1, a.Deadline-b.Deadline)))
+		}
+		return slices.Compare(a.ID[:], b.ID[:])
+	})
+	ids := make([]OrderID, len(due))
+	for i, t := range due {
+		ids[i] = t.ID
+	}
+	return ids
+}
+
+// Hear takes an input for a trade that is not a message: the clock's, the
+// node's or the engine's own. Inputs for trades that are over or unknown are
+// of the past.
+func (d *Desk) Hear(id OrderID, in Input) error {
+	t, err := d.trade(id)
+	if errors.Is(err, ErrNoRow) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if in.Kind == InMinted {
+		dest := d.Decode(in.Bolt11)
+		if err := d.claimed(&dest, id); err != nil {
+			return err
+		}
+		in.Invoice, in.Bolt11 = &dest, ""
+	}
+	err = d.step(t, in)
+	var refusal mostro.CantDo
+	switch {
+	case err == nil, errors.Is(err, ErrNothing), errors.As(err, &refusal):
+		return nil
+	case errors.Is(err, ErrTable):
+		d.turn.bugs = append(d.turn.bugs, err)
+		return nil
+	}
+	return err
+}
+
+// Say puts an event of the node's own into the outbox, dated after the last
+// one of its kind.
+func (d *Desk) Say(evt *nostr.Event, at int64) {
+	if d.head.Stamps == nil {
+		d.head.Stamps = make(map[int]int64)
+	}
+	stamp := max(at, d.head.Stamps[evt.Kind]+1)
+	d.head.Stamps[evt.Kind] = stamp
+	evt.CreatedAt = nostr.Timestamp(stamp)
+	d.row(OutboxRow{Effect: Effect{Kind: FxPublish}, Event: evt})
+}
+
+// Pause stops new trades, or lets them begin again. It survives a restart.
+func (d *Desk) Pause(paused bool) { d.head.Paused, d.changed = paused, true }
+
+// Paused says whether the operator stopped new trades.
+func (d *Desk) Paused() bool { return d.head.Paused }
+
+// Done strikes an outbox row.
+func (d *Desk) Done(row uint64) { d.turn.commit.Done = append(d.turn.commit.Done, row) }
+
+// step runs Step and collects what it says. A refusal or ErrNothing leaves no
+// trace here.
+func (d *Desk) step(t Trade, in Input) error {
+	next, effects, err := Step(t, in)
+	if err != nil {
+		return err
+	}
+	if err := d.reserve(t, next); err != nil {
+		return err
+	}
+	d.record(next, in)
+	for _, e := range effects {
+		switch e.Kind {
+		case FxSpawn:
+			if err := d.spawn(*e.Child, in.At); err != nil {
+				return err
+			}
+		case FxPublishOrder:
+			d.row(OutboxRow{Trade: next.ID, Effect: e, Event: d.OrderEvent(next)})
+		case FxPublishDispute:
+			d.row(OutboxRow{Trade: next.ID, Effect: e, Event: d.DisputeEvent(next)})
+		default:
+			d.row(OutboxRow{Trade: next.ID, Effect: e})
+		}
+	}
+	return nil
+}
+
+func (d *Desk) record(t Trade, in Input) {
+	c := &d.turn.commit
+	if i, ok := d.turn.trades[t.ID]; ok {
+		c.Trades[i] = t
+	} else {
+		d.turn.trades[t.ID] = len(c.Trades)
+		c.Trades = append(c.Trades, t)
+	}
+	d.turn.steps[t.Last]++
+	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
+	d.put(&t)
+}
+
+func (d *Desk) row(r OutboxRow) uint64 {
+	d.head.LastRow++
+	r.ID = d.head.LastRow
+	d.turn.commit.Outbox = append(d.turn.commit.Outbox, r)
+	return r.ID
+}
+
+// spawn makes the rest of a range order, in the same commit. It cannot be
+// allowed to undo what made it: a child that Step refuses is a bug to report,
+// and the parent goes on.
+func (d *Desk) spawn(c Child, at int64) error {
+	in := Input{At: at, Kind: InSpawn, Child: &c}
+	if err := d.draw(&in); err != nil {
+		return err
+	}
+	if err := d.step(Trade{}, in); err != nil {
+		if errors.Is(err, ErrTable) || errors.Is(err, ErrNothing) {
+			d.turn.bugs = append(d.turn.bugs, err)
+			return nil
+		}
+		return err
+	}
+	return d.useIndex(c.Maker, at)
+}
+
+// draw gives an input the ids of a new trade.
+func (d *Desk) draw(in *Input) error {
+	for _, id := range []*OrderID{&in.OrderID, &in.DisputeID} {
+		if _, err := io.ReadFull(d.Fresh, id[:]); err != nil {
+			return fmt.Errorf("draw an id: %w", err)
+		}
+		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // UUID version 4
+	}
+	return nil
+}
+
+// reserve keeps the hashes of payout invoices apart: what a trade may be paid
+// by belongs to it alone. A hash that was never paid to is given free again.
+func (d *Desk) reserve(before, after Trade) error {
+	held := func(t Trade) []Hash {
+		return []Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
+	}
+	kept := held(after)
+	if terminal(after.Status) {
+		kept = []Hash{after.Payout.LastHash}
+	}
+	for _, h := range kept {
+		if h != (Hash{}) && !slices.Contains(held(before), h) {
+			d.claim(h, after.ID)
+		}
+	}
+	for _, h := range []Hash{before.BuyerInvoice.Hash, before.MakerInvoice.Hash} {
+		// A hash that was ever paid to stays claimed: its payment exists.
+		if h != (Hash{}) && !slices.Contains(kept, h) && before.Payout.Attempt == 0 {
+			d.claim(h, OrderID{})
+		}
+	}
+	return nil
+}
+
+func (d *Desk) claim(h Hash, owner OrderID) {
+	d.turn.claims[h] = owner
+	d.turn.commit.Claims = append(d.turn.commit.Claims, Claim{h, owner})
+}
+
+// claimed says in a destination whether its hash is another trade's.
+func (d *Desk) claimed(dest *Destination, id OrderID) error {
+	if dest.Address || !dest.Parsed {
+		return nil
+	}
+	owner, ok := d.turn.claims[dest.Hash]
+	if !ok {
+		found, err := d.store.Claim(dest.Hash)
+		if err != nil && !errors.Is(err, ErrNoRow) {
+			return fmt.Errorf("look a payment hash up: %w", err)
+		}
+		owner = found
+	}
+	dest.Taken = owner != OrderID{} && owner != id
+	return nil
+}

@@ -1,0 +1,156 @@
+package escrow
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// brokenStore fails every commit, before or after it was written.
+type brokenStore struct {
+	*DB
+	after bool
+	armed func() bool
+}
+
+func (s *brokenStore) Commit(c *Commit) error {
+	if !s.armed() {
+		return s.DB.Commit(c)
+	}
+	if s.after {
+		if err := s.DB.Commit(c); err != nil {
+			return err
+		}
+	}
+	return errCrash
+}
+
+// A commit that fails is fatal: nothing more is decided, nothing of it is
+// done, and a start sets it right.
+func TestFailedCommitIsFatal(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		w := newWorld(t)
+		_ = w.stop()
+		db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		armed := make(chan struct{})
+		store := &brokenStore{DB: db, after: after, armed: func() bool {
+			select {
+			case <-armed:
+				return true
+			default:
+				return false
+			}
+		}}
+		w.startOn(db, store)
+		u := w.user(mostro.TransportV2)
+		u.send(u.sell(50_000, 50))
+		id := *u.wait(mostro.ActionNewOrder).ID
+		close(armed)
+		u.send(mostro.Message{RequestID: number(9), ID: &id, Action: mostro.ActionCancel})
+		select {
+		case err := <-w.done:
+			if !errors.Is(err, errCrash) {
+				t.Fatalf("stopped with %v", err)
+			}
+			w.done <- err
+		case <-time.After(10 * time.Second):
+			t.Fatal("goes on with a store in doubt")
+		}
+		before := w.log.Head()
+		if last := w.log.entries[before-1]; last.Event.PubKey == w.keys.Pubkey() && strings.Contains(last.Event.String(), "canceled") {
+			t.Error("published what was not committed")
+		}
+		_ = w.stop()
+		w.start() // on the store alone
+		u.wait(mostro.ActionCanceled)
+		w.until(id, mostro.TradeCanceled)
+	}
+}
+
+// A relay that fails, with or without keeping the event, delays and doubles
+// nothing.
+func TestPublisherThatFails(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		w := newWorld(t)
+		u := w.user(mostro.TransportV2)
+		w.log.mu.Lock()
+		w.log.failBefore, w.log.failAfter = !after, after
+		w.log.mu.Unlock()
+		u.send(u.sell(50_000, 50))
+		deadline := time.Now().Add(5 * time.Second)
+		for { // until it has failed at least once
+			var failures int
+			if err := w.engine.Ask(t.Context(), func(*Desk, int64) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+			w.engine.outbox.mu.Lock()
+			for _, q := range w.engine.outbox.lanes {
+				failures += q.failures
+			}
+			w.engine.outbox.mu.Unlock()
+			if failures > 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("publishing never failed")
+			}
+		}
+		w.log.mu.Lock()
+		w.log.failBefore, w.log.failAfter = false, false
+		w.log.mu.Unlock()
+		id := *u.wait(mostro.ActionNewOrder).ID
+		n := 0
+		_ = w.log.Read(t.Context(), 0, func(e mostro.Entry) error {
+			if e.Event.Kind == mostro.KindOrder && e.Event.Tags.GetD() == id.String() {
+				n++
+			}
+			return nil
+		})
+		if n > 1 {
+			t.Errorf("the order is published %d times", n)
+		}
+	}
+}
+
+// An older copy of the store is noticed, and takes no new trades before the
+// node was asked for every open hash.
+func TestOldCopyIsNoticed(t *testing.T) {
+	w := newWorld(t)
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.sellOrder(seller, buyer, func(string) {})
+	_ = w.stop()
+	head := func() uint64 {
+		db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := db.Head()
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return h.Commits
+	}()
+	witness := Witness{Path: filepath.Join(w.dir, "escrow.witness")}
+	if n, known, err := witness.Load(); n != head || !known || err != nil {
+		t.Fatalf("the witness says %d %v %v after %d commits", n, known, err, head)
+	}
+	if err := witness.Store(head + 100); err != nil { // the store that it saw is gone
+		t.Fatal(err)
+	}
+	w.start()
+	// Nothing is open, so the node has answered for everything at once.
+	u := w.user(mostro.TransportV2)
+	u.send(u.sell(50_000, 50))
+	u.wait(mostro.ActionNewOrder)
+	w.until(id, mostro.TradeSuccess)
+	if !strings.Contains(w.output.String(), "older copy") {
+		t.Error("not a word of it")
+	}
+}

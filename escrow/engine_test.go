@@ -1,0 +1,187 @@
+package escrow
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+func number(n uint64) *uint64 { return &n }
+
+func (u *user) sell(sats, fiat int64) mostro.Message {
+	return mostro.Message{RequestID: number(1), TradeIndex: u.tradeIndex(), Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{
+		Kind: mostro.SideSell, Status: mostro.TradePending, AmountSats: sats, FiatCode: "EUR", FiatAmount: fiat, PaymentMethod: "SEPA",
+	}}
+}
+
+func (u *user) tradeIndex() *int64 {
+	if u.identity == nil {
+		return nil
+	}
+	n := u.index
+	return &n
+}
+
+// echoed says whether an answer names its request. The 2023 form cannot.
+func (u *user) echoed(m mostro.Message, id uint64) bool {
+	if u.transport == mostro.TransportLegacy {
+		return m.RequestID == nil
+	}
+	return m.RequestID != nil && *m.RequestID == id
+}
+
+// sellOrder runs one sell order to its end; between two steps of a person, pause
+// is called.
+func (w *world) sellOrder(seller, buyer *user, pause func(step string)) OrderID {
+	w.tb.Helper()
+	seller.send(seller.sell(52_000, 50))
+	ack := seller.wait(mostro.ActionNewOrder)
+	id := *ack.ID
+	if !seller.echoed(ack, 1) || ack.Payload.(*mostro.SmallOrder).Status != mostro.TradePending {
+		w.tb.Fatalf("acknowledged with %+v", ack)
+	}
+	pause("new-order")
+	buyer.send(mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell})
+	ask := buyer.wait(mostro.ActionAddInvoice).Payload.(*mostro.SmallOrder)
+	if ask.AmountSats != 51_844 || ask.CreatedAt == nil || ask.BuyerTradePubkey != nil {
+		w.tb.Fatalf("asked for %+v", ask)
+	}
+	seller.wait(mostro.ActionWaitingBuyerInvoice)
+	pause("take-sell")
+	var h Hash
+	copy(h[:], id[:])
+	buyer.send(mostro.Message{RequestID: number(3), ID: &id, Action: mostro.ActionAddInvoice, Payload: mostro.PaymentRequest{
+		Invoice: simInvoice(h, 51_844_000, w.clock.Now().Unix()+7200, id.String()),
+	}})
+	buyer.wait(mostro.ActionWaitingSellerToPay)
+	var hold mostro.PaymentRequest
+	for {
+		if p, ok := seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
+			hold = p
+			break
+		}
+	}
+	if hold.Order.AmountSats != 52_156 || hold.Order.BuyerInvoice != nil {
+		w.tb.Fatalf("the seller is asked for %+v", hold.Order)
+	}
+	pause("add-invoice")
+	w.node.with(func(n *simNode) {
+		if !n.pay(simDecode(hold.Invoice).Hash) {
+			w.tb.Error("the hold invoice cannot be paid")
+		}
+	})
+	if o := buyer.wait(mostro.ActionHoldInvoicePaymentAccepted).Payload.(*mostro.SmallOrder); o.AmountSats != 51_844 || *o.SellerTradePubkey != seller.trade.Pubkey() {
+		w.tb.Fatalf("the buyer reads %+v", o)
+	}
+	if o := seller.wait(mostro.ActionBuyerTookOrder).Payload.(*mostro.SmallOrder); o.AmountSats != 52_156 || o.BuyerInvoice != nil {
+		w.tb.Fatalf("the seller reads %+v", o)
+	}
+	pause("paid")
+	buyer.send(mostro.Message{RequestID: number(4), ID: &id, Action: mostro.ActionFiatSent})
+	seller.wait(mostro.ActionFiatSentOk)
+	if m := buyer.wait(mostro.ActionFiatSentOk); !buyer.echoed(m, 4) || m.Payload.(mostro.Peer).Pubkey != seller.trade.Pubkey() {
+		w.tb.Fatalf("the buyer reads %+v", m)
+	}
+	pause("fiat-sent")
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	released := mostro.ActionReleased
+	if buyer.transport == mostro.TransportLegacy {
+		released = mostro.ActionRelease // 2023 had one verb for both
+	}
+	buyer.wait(released)
+	if m := seller.wait(mostro.ActionHoldInvoicePaymentSettled); !seller.echoed(m, 5) {
+		w.tb.Fatalf("the seller reads %+v", m)
+	}
+	seller.wait(mostro.ActionRate)
+	pause("release")
+	buyer.wait(mostro.ActionPurchaseCompleted)
+	buyer.wait(mostro.ActionRate)
+	w.until(id, mostro.TradeSuccess)
+	return id
+}
+
+func TestSellOrderInEveryTransport(t *testing.T) {
+	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
+		t.Run(transport.String(), func(t *testing.T) {
+			w := newWorld(t)
+			w.sellOrder(w.user(transport), w.user(transport), func(string) {})
+			w.node.with(func(n *simNode) {
+				if n.paidMsat != 51_844_000 || n.settledMsat != 52_156_000 || n.heldMsat != 0 {
+					t.Errorf("paid %d, settled %d, held %d msat", n.paidMsat, n.settledMsat, n.heldMsat)
+				}
+			})
+		})
+	}
+	t.Run("each side in its own", func(t *testing.T) {
+		w := newWorld(t)
+		w.sellOrder(w.user(mostro.TransportV1), w.user(mostro.TransportV2), func(string) {})
+	})
+}
+
+// A restart between any two steps changes nothing for anybody.
+func TestRestartAtEveryStep(t *testing.T) {
+	w := newWorld(t)
+	restarts := 0
+	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) { w.restart(); restarts++ })
+	if restarts != 6 {
+		t.Fatalf("%d restarts", restarts)
+	}
+}
+
+// The book shows the order as takeable only while it is, each version newer
+// than the one before.
+func TestBookFollowsTheTrade(t *testing.T) {
+	w := newWorld(t)
+	id := w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) {})
+	want := []mostro.Status{mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess}
+	var shown []mostro.Status
+	deadline := time.Now().Add(10 * time.Second)
+	for len(shown) < len(want) && time.Now().Before(deadline) {
+		shown = shown[:0]
+		var last int64
+		_ = w.log.Read(t.Context(), 0, func(e mostro.Entry) error {
+			if e.Event.Kind != mostro.KindOrder || e.Event.Tags.GetD() != id.String() {
+				return nil
+			}
+			o, err := mostro.ParseOrder(e.Event)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok, err := e.Event.CheckSignature(); !ok || err != nil || e.Event.PubKey != w.keys.Pubkey() {
+				t.Fatal("the order's event is not signed by the node")
+			}
+			if int64(e.Event.CreatedAt) <= last {
+				t.Errorf("version of %d after one of %d", e.Event.CreatedAt, last)
+			}
+			last = int64(e.Event.CreatedAt)
+			shown = append(shown, o.Status)
+			return nil
+		})
+	}
+	if len(shown) != len(want) || shown[0] != want[0] || shown[1] != want[1] || shown[2] != want[2] {
+		t.Fatalf("the book showed %v, want %v", shown, want)
+	}
+}
+
+// Nothing that was logged holds a secret of the trade.
+func TestLogsHoldNoSecret(t *testing.T) {
+	w := newWorld(t)
+	id := w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV1), func(string) { w.restart() })
+	trade := w.trade(id)
+	if err := w.stop(); err == nil {
+		t.Error("stopped without a word")
+	} else if text := err.Error(); strings.Contains(text, trade.Preimage.Hex()) {
+		t.Error("the error holds the preimage")
+	}
+	secret := w.keys.Secret()
+	for name, text := range map[string]string{
+		"preimage": trade.Preimage.Hex(), "invoice": trade.HoldInvoice, "payout": trade.BuyerInvoice.Text,
+		"key": hexOf(secret[:]), "trade key": trade.Buyer.Key,
+	} {
+		if text == "" || strings.Contains(w.output.String(), text) {
+			t.Errorf("the log holds the %s", name)
+		}
+	}
+}

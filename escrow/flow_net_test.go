@@ -1,0 +1,102 @@
+package escrow_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lncontract"
+	"github.com/mostrodex/mostrodex/escrow/lndtest"
+	"github.com/mostrodex/mostrodex/escrow/lnsim"
+)
+
+// Whole trades on the simulator.
+func TestFlowsOnSimulator(t *testing.T) {
+	world := lnsim.New(lnsim.Config{Seed: 7, Now: time.Now().Truncate(time.Second), Delay: 20 * time.Millisecond})
+	mostro, seller, buyer := world.AddNode("mostro", 10_000_000), world.AddNode("seller", 10_000_000), world.AddNode("buyer", 0)
+	escrow.RunFlows(t, &escrow.FlowNet{
+		Mostro: mostro, Network: escrow.Regtest,
+		Pay: func(ctx context.Context, bolt11 string) error { return seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
+		Invoice: func(ctx context.Context, sats int64) (string, error) {
+			return buyer.AddInvoice(ctx, sats, "payout", 48*time.Hour)
+		},
+		Balances: func(context.Context) ([3]int64, error) {
+			return [3]int64{mostro.BalanceMsat(), seller.BalanceMsat(), buyer.BalanceMsat()}, nil
+		},
+		Restart: func(context.Context) error { mostro.Down(); world.Advance(time.Second); mostro.Up(); return nil },
+		Pause: func() {
+			world.Advance(10 * time.Millisecond)
+			time.Sleep(200 * time.Microsecond) // room for the others' goroutines
+		},
+	})
+	if err := world.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The same trades on real LND nodes.
+func TestFlowsOnLND(t *testing.T) {
+	escrow.RunFlows(t, flowNet(lndtest.Start(t)))
+}
+
+func flowNet(n *lndtest.Network) *escrow.FlowNet {
+	return &escrow.FlowNet{
+		Mostro: n.Mostro.Lightning, Network: escrow.Regtest,
+		Pay: func(ctx context.Context, bolt11 string) error {
+			return n.Seller.Lightning.Pay(ctx, escrow.Payment{Bolt11: bolt11})
+		},
+		Invoice: func(ctx context.Context, sats int64) (string, error) {
+			return n.Buyer.AddInvoice(ctx, sats, "payout", 48*time.Hour)
+		},
+		Balances: func(ctx context.Context) (all [3]int64, err error) {
+			for i, node := range []*lndtest.Node{n.Mostro, n.Seller, n.Buyer} {
+				if all[i], err = node.BalanceMsat(ctx); err != nil {
+					return all, err
+				}
+			}
+			return all, nil
+		},
+		Restart: func(ctx context.Context) error { return n.Restart(ctx, n.Mostro, true) },
+		Pause:   func() { time.Sleep(20 * time.Millisecond) },
+	}
+}
+
+// TestRateOnLND compares whole trades with the bare calls that they take, on
+// the same nodes in the same run.
+func TestRateOnLND(t *testing.T) {
+	if os.Getenv("MOSTRODEX_RATE") == "" {
+		t.Skip("MOSTRODEX_RATE=1 compares the rate of trades with that of bare calls")
+	}
+	nodes := lndtest.Start(t)
+	n := flowNet(nodes)
+	bare := &lncontract.Network{Mostro: wallet{nodes.Mostro.Lightning, nodes.Mostro}, Seller: wallet{nodes.Seller.Lightning, nodes.Seller}, Buyer: wallet{nodes.Buyer.Lightning, nodes.Buyer}}
+	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {
+		var calls, trades float64
+		for range 2 { // in turns, so that both see the same machine
+			b, err := lncontract.RunBare(t.Context(), bare, c.trades, c.parallel)
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls += b.PerSecond() / 2
+			trades += escrow.RunTrades(t, n, c.trades, c.parallel) / 2
+		}
+		t.Logf("%d at a time: bare calls %.1f a second, trades %.1f: %.0f%%", c.parallel, calls, trades, 100*trades/calls)
+		if trades < 0.9*calls {
+			t.Errorf("%d at a time: less than nine tenths", c.parallel)
+		}
+	}
+}
+
+// wallet is a real node as the contract wants it.
+type wallet struct {
+	escrow.Lightning
+	node *lndtest.Node
+}
+
+func (w wallet) AddInvoice(ctx context.Context, sats int64, memo string, expiry time.Duration) (string, error) {
+	return w.node.AddInvoice(ctx, sats, memo, expiry)
+}
+
+func (w wallet) BalanceMsat(ctx context.Context) (int64, error) { return w.node.BalanceMsat(ctx) }

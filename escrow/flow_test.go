@@ -1,0 +1,362 @@
+package escrow
+
+import (
+	"context"
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// FlowNet is a Lightning network for whole trades: the Mostro's node, and the
+// wallets of a seller and a buyer.
+type FlowNet struct {
+	Mostro  Lightning
+	Network Network
+	// Pay has the seller's wallet send; it returns once it is on its way.
+	Pay func(ctx context.Context, bolt11 string) error
+	// Invoice makes an invoice of the buyer's wallet.
+	Invoice func(ctx context.Context, sats int64) (string, error)
+	// Balances of mostro, seller and buyer; what is held belongs to nobody.
+	Balances func(ctx context.Context) ([3]int64, error)
+	// Restart ends the Mostro's node without a warning and starts it again.
+	Restart func(ctx context.Context) error
+	// Pause lets a little time pass.
+	Pause func()
+}
+
+// flow is one trade on a network.
+type flow struct {
+	*testing.T
+	w             *world
+	n             *FlowNet
+	seller, buyer *user
+	id            OrderID
+	before        [3]int64
+}
+
+// RunFlows runs whole trades through an engine and a network, and counts the
+// sats at the end of each.
+func RunFlows(t *testing.T, n *FlowNet) {
+	w := newWorldOn(t, n.Mostro)
+	for _, test := range []struct {
+		name string
+		run  func(f *flow)
+	}{
+		{"sell order to the payout", func(f *flow) {
+			f.sell()
+			f.take()
+			f.addInvoice()
+			f.pay()
+			f.fiatSent()
+			f.release()
+			f.paid()
+		}},
+		{"buy order to the payout", func(f *flow) {
+			f.buy()
+			f.pay()
+			f.addInvoice()
+			f.fiatSent()
+			f.release()
+			f.paid()
+		}},
+		{"cancel by the taker while an invoice is owed", func(f *flow) { f.sell(); f.take(); f.cancel(f.buyer); f.back(); f.unchanged() }},
+		{"cancel by the taker while the payment is owed", func(f *flow) {
+			f.sell()
+			f.take()
+			f.addInvoice()
+			f.cancel(f.buyer)
+			f.back()
+			f.unchanged()
+		}},
+		{"cancel by the maker while the payment is owed", func(f *flow) {
+			f.sell()
+			f.take()
+			f.addInvoice()
+			f.cancel(f.seller)
+			f.ends(mostro.TradeCanceled)
+			f.unchanged()
+		}},
+		{"cancel by the maker with the sats held", func(f *flow) { f.buy(); f.pay(); f.cancel(f.buyer); f.ends(mostro.TradeCanceled); f.unchanged() }},
+		{"cancel by the taker with the sats held", func(f *flow) { f.buy(); f.pay(); f.cancel(f.seller); f.back(); f.unchanged() }},
+		{"time runs out before the payment", func(f *flow) {
+			f.sell()
+			f.take()
+			f.addInvoice()
+			f.shown()
+			f.w.clock.move(901 * time.Second)
+			f.ends(mostro.TradeCanceled)
+			f.unchanged()
+		}},
+		{"time runs out with the sats held", func(f *flow) {
+			f.buy()
+			f.pay()
+			f.shown()
+			f.w.clock.move(901 * time.Second)
+			f.ends(mostro.TradeCanceled)
+			f.unchanged()
+		}},
+		{"both agree to cancel", func(f *flow) {
+			f.sell()
+			f.take()
+			f.addInvoice()
+			f.pay()
+			f.cancel(f.seller)
+			f.buyer.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
+			f.cancel(f.buyer)
+			f.ends(mostro.TradeCooperativelyCanceled)
+			f.unchanged()
+		}},
+		{"payment fails, then a new invoice", func(f *flow) {
+			f.sell()
+			f.take()
+			f.addInvoiceOf(f.unpayable())
+			f.pay()
+			f.fiatSent()
+			f.release()
+			f.failures(1)
+			f.buyer.wait(mostro.ActionPaymentFailed)
+			f.w.clock.move(61 * time.Second)
+			f.failures(2)
+			f.w.clock.move(61 * time.Second)
+			f.failures(3)
+			f.buyer.wait(mostro.ActionAddInvoice)
+			f.addInvoice()
+			f.buyer.wait(mostro.ActionInvoiceUpdated)
+			f.paid()
+		}},
+		{"our process stops and starts between all steps", func(f *flow) {
+			f.sell()
+			f.w.restart()
+			f.take()
+			f.w.restart()
+			f.addInvoice()
+			f.w.restart()
+			f.pay()
+			f.w.restart()
+			f.fiatSent()
+			f.w.restart()
+			f.release()
+			f.w.restart()
+			f.paid()
+		}},
+		{"the node restarts in the middle", func(f *flow) {
+			f.sell()
+			f.take()
+			f.addInvoice()
+			f.pay()
+			if err := f.n.Restart(f.Context()); err != nil {
+				f.Fatal(err)
+			}
+			f.fiatSent()
+			f.release()
+			f.paid()
+		}},
+	} {
+		if !t.Run(test.name, func(t *testing.T) {
+			f := &flow{T: t, w: w, n: n, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV1)}
+			w.tb = t
+			defer func() { w.tb = nil }()
+			f.before = f.balances()
+			test.run(f)
+		}) {
+			w.tb = t
+			t.FailNow()
+		}
+		w.tb = t
+	}
+}
+
+const (
+	flowSats = 50_000
+	flowFee  = 150 // a side
+)
+
+func (f *flow) balances() [3]int64 {
+	f.Helper()
+	b, err := f.n.Balances(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	return b
+}
+
+func (f *flow) sell() {
+	f.Helper()
+	f.seller.send(f.seller.sell(flowSats, 50))
+	f.id = *f.seller.wait(mostro.ActionNewOrder).ID
+}
+
+// buy makes a buy order and has the seller take it.
+func (f *flow) buy() {
+	f.Helper()
+	m := f.buyer.sell(flowSats, 50)
+	m.Payload.(*mostro.SmallOrder).Kind = mostro.SideBuy
+	f.buyer.send(m)
+	f.id = *f.buyer.wait(mostro.ActionNewOrder).ID
+	f.seller.send(mostro.Message{RequestID: number(2), TradeIndex: f.seller.tradeIndex(), ID: &f.id, Action: mostro.ActionTakeBuy})
+	f.buyer.wait(mostro.ActionWaitingSellerToPay)
+}
+
+func (f *flow) take() {
+	f.Helper()
+	f.buyer.send(mostro.Message{RequestID: number(2), TradeIndex: f.buyer.tradeIndex(), ID: &f.id, Action: mostro.ActionTakeSell})
+	f.buyer.wait(mostro.ActionAddInvoice)
+}
+
+func (f *flow) addInvoice() {
+	f.Helper()
+	bolt11, err := f.n.Invoice(f.Context(), flowSats-flowFee)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.addInvoiceOf(bolt11)
+}
+
+func (f *flow) addInvoiceOf(bolt11 string) {
+	f.Helper()
+	f.buyer.send(mostro.Message{RequestID: number(3), ID: &f.id, Action: mostro.ActionAddInvoice, Payload: mostro.PaymentRequest{Invoice: bolt11}})
+}
+
+// unpayable is an invoice of a node that nobody has a way to.
+func (f *flow) unpayable() string {
+	f.Helper()
+	key, err := btcec.NewPrivateKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	var h Hash
+	_, _ = rand.Read(h[:])
+	bolt11, err := InvoiceDraft{
+		Hash: h, AmountMsat: (flowSats - flowFee) * 1000, Network: f.n.Network, CreatedAt: f.w.clock.Now(), Expiry: 24 * time.Hour,
+		MinFinalCLTV: 80, Description: "nowhere",
+	}.Sign(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return bolt11
+}
+
+// pay has the seller pay, and waits until the sats are held.
+func (f *flow) pay() {
+	f.Helper()
+	for {
+		p, ok := f.seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+		if !ok {
+			continue
+		}
+		in, err := ParseInvoice(p.Invoice)
+		if err != nil || in.AmountMsat != (flowSats+flowFee)*1000 || in.Hash != f.w.trade(f.id).Hash {
+			f.Fatalf("%v, %d msat", err, in.AmountMsat)
+		}
+		if err := f.n.Pay(f.Context(), p.Invoice); err != nil {
+			f.Fatal(err)
+		}
+		break
+	}
+	f.until("the sats are held", func() bool { return f.w.trade(f.id).HeldAt != 0 })
+}
+
+func (f *flow) fiatSent() {
+	f.Helper()
+	f.until("the trade is active", func() bool { return f.w.status(f.id) == mostro.TradeActive })
+	f.buyer.send(mostro.Message{RequestID: number(4), ID: &f.id, Action: mostro.ActionFiatSent})
+	f.seller.wait(mostro.ActionFiatSentOk)
+}
+
+func (f *flow) release() {
+	f.Helper()
+	f.seller.send(mostro.Message{RequestID: number(5), ID: &f.id, Action: mostro.ActionRelease})
+	f.seller.wait(mostro.ActionHoldInvoicePaymentSettled)
+	f.buyer.wait(mostro.ActionReleased)
+}
+
+func (f *flow) cancel(u *user) {
+	f.Helper()
+	f.shown()
+	u.send(mostro.Message{RequestID: number(6), ID: &f.id, Action: mostro.ActionCancel})
+}
+
+// shown waits until everything that was sent has been decided, and an invoice
+// that somebody owes has been shown.
+func (f *flow) shown() {
+	f.Helper()
+	f.until("everybody knows what to do", func() bool {
+		if !f.w.heard() {
+			return false
+		}
+		t := f.w.trade(f.id)
+		return t.Status != mostro.TradeWaitingPayment || t.HoldInvoice != ""
+	})
+}
+
+// failures waits until so many attempts have failed.
+func (f *flow) failures(n uint32) {
+	f.Helper()
+	f.until("the payment failed", func() bool { return f.w.trade(f.id).Payout.Failures == n })
+}
+
+func (f *flow) until(what string, done func() bool) {
+	f.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !done() {
+		if time.Now().After(deadline) {
+			t := f.w.trade(f.id)
+			f.Fatalf("waited in vain until %s: %s after %q", what, t.Status, t.Last)
+		}
+		f.n.Pause()
+	}
+}
+
+// paid waits for the end of a trade and counts the sats.
+func (f *flow) paid() {
+	f.Helper()
+	f.buyerWait(mostro.ActionPurchaseCompleted)
+	f.ends(mostro.TradeSuccess)
+	f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
+}
+
+// buyerWait lets the network's time pass while the buyer waits.
+func (f *flow) buyerWait(action mostro.Action) {
+	f.Helper()
+	f.until("the payout has ended", func() bool { return f.w.status(f.id) == mostro.TradeSuccess })
+	f.buyer.wait(action)
+}
+
+func (f *flow) ends(want mostro.TradeStatus) {
+	f.Helper()
+	f.until("the trade is "+string(want), func() bool { t := f.w.trade(f.id); return t.Status == want && t.Over() })
+}
+
+// back waits until the order is in the book again, and nothing is held.
+func (f *flow) back() {
+	f.Helper()
+	f.until("the order is back", func() bool {
+		t := f.w.trade(f.id)
+		return t.Status == mostro.TradePending && len(t.Closing) == 0
+	})
+}
+
+func (f *flow) unchanged() { f.Helper(); f.count([3]int64{}) }
+
+// count waits until each has what it had and the difference.
+func (f *flow) count(difference [3]int64) {
+	f.Helper()
+	var now [3]int64
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		now = f.balances()
+		for i := range now {
+			now[i] -= f.before[i]
+		}
+		if now == difference {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.Fatalf("mostro, seller and buyer got %v msat, want %v", now, difference)
+		}
+		f.n.Pause()
+	}
+}

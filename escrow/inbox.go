@@ -1,0 +1,163 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Log is what the inbox reads: the part of mostro.Log that it needs.
+type Log interface {
+	// Read calls fn for each readable entry after a position, ascending, up
+	// to the head.
+	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
+	// Wait returns once the head is greater than seq.
+	Wait(ctx context.Context, seq uint64) error
+	// Head is the position of the last entry, readable or not.
+	Head() uint64
+}
+
+// Opener opens an event of the log that is addressed to us. Its id and
+// signature have been checked.
+type Opener interface {
+	Open(evt *nostr.Event) (mostro.Envelope, error)
+}
+
+// inbox reads the log, and gives the engine every letter in the order of the
+// log. The engine commits the position with what came of the letters.
+type inbox struct {
+	log     Log
+	gate    *Gate
+	opener  Opener
+	pubkey  string // ours
+	deliver func(ctx context.Context, n notice) error
+	metrics *Metrics
+	heard   func(*nostr.Event) // kind 30078; nil: nobody listens
+}
+
+// chunk is how many entries are opened at a time.
+const chunk = 256
+
+// maxLetter bounds an opened message. Relays of the network pass 6,000 bytes.
+const maxLetter = 16 << 10
+
+var errChunk = errors.New("chunk is full")
+
+// run follows the log until ctx ends.
+func (b *inbox) run(ctx context.Context, cursor uint64) error {
+	for {
+		batch := make([]mostro.Entry, 0, chunk)
+		last, head := cursor, b.log.Head()
+		err := b.log.Read(ctx, cursor, func(e mostro.Entry) error {
+			last = e.Seq
+			if b.heard != nil && e.Event.Kind == mostro.KindAppData {
+				b.heard(e.Event)
+			}
+			if b.mine(e) {
+				batch = append(batch, e)
+			}
+			if len(batch) == chunk {
+				return errChunk
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errChunk) {
+			return fmt.Errorf("read the log: %w", err)
+		}
+		if err == nil {
+			last = max(last, head) // what cannot be read any more is passed over
+		}
+		if err := b.pass(ctx, batch, last); err != nil {
+			return err
+		}
+		if last == cursor {
+			if err := b.log.Wait(ctx, cursor); err != nil {
+				return fmt.Errorf("wait for the log: %w", err)
+			}
+		}
+		cursor = last
+	}
+}
+
+// mine says whether an entry is mail for us that may be acted on. History that
+// an operator imported is nobody's message.
+func (b *inbox) mine(e mostro.Entry) bool {
+	if !mostro.IsMail(e.Event.Kind) || e.Event.PubKey == b.pubkey || e.Source.Road == mostro.RoadImport {
+		return false
+	}
+	for _, tag := range e.Event.Tags {
+		if len(tag) >= 2 && tag[0] == "p" {
+			return tag[1] == b.pubkey
+		}
+	}
+	return false
+}
+
+// pass opens a batch on all processors and delivers it in order.
+func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64) error {
+	letters := make([]*Letter, len(batch))
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), len(batch))
+	for w := range workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := w; i < len(batch); i += workers {
+				letters[i] = b.open(batch[i])
+			}
+		}()
+	}
+	wg.Wait()
+	for i, l := range letters {
+		if l == nil {
+			continue
+		}
+		if err := b.deliver(ctx, notice{letter: l, seq: batch[i].Seq}); err != nil {
+			return err
+		}
+	}
+	if last == 0 {
+		return nil
+	}
+	return b.deliver(ctx, notice{seq: last})
+}
+
+// open gives the letter in an entry, or nil for what is dropped in silence.
+func (b *inbox) open(e mostro.Entry) *Letter {
+	drop := func(err error) *Letter {
+		b.metrics.dropped(err)
+		return nil
+	}
+	if err := b.gate.Check(e.Event); err != nil {
+		return drop(err)
+	}
+	env, err := b.opener.Open(e.Event)
+	if err != nil {
+		return drop(err)
+	}
+	if len(env.RawMessage) > maxLetter {
+		return drop(&mostro.WireError{Rule: mostro.RuleSize})
+	}
+	if env.Identity != env.Sender && !env.Signed {
+		return drop(&mostro.WireError{Rule: mostro.RuleUnsigned})
+	}
+	return &Letter{
+		Transport: env.Transport, Sender: env.Sender, Identity: env.Identity, Signed: env.Signed,
+		CreatedAt: int64(env.CreatedAt), ReplayID: env.ReplayID,
+		Received: e.ReceivedAt.Unix(), Late: e.Source.Road == mostro.RoadBackfill,
+		Message: Outgoing{env.Message},
+	}
+}
+
+// KeysOpener opens mail with the node's own keys.
+type KeysOpener struct{ Keys *mostro.Keys }
+
+// Open opens one event.
+func (o KeysOpener) Open(evt *nostr.Event) (mostro.Envelope, error) {
+	return mostro.OpenVerified(evt, o.Keys)
+}

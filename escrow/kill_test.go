@@ -1,0 +1,277 @@
+//go:build unix
+
+package escrow
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// KillPoints are where a process is ended as by a power cut: in the node's
+// calls, before they are made or after they took effect, with nothing recorded.
+var KillPoints = []string{"hold invoice made", "before the settlement", "settled", "before the payout", "payout under way"}
+
+// killNode ends its own process at one of KillPoints.
+type killNode struct {
+	Lightning
+	at string
+}
+
+func (k killNode) die(at string) {
+	if k.at == at {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+}
+
+func (k killNode) CreateHold(ctx context.Context, in HoldRequest) (string, error) {
+	bolt11, err := k.Lightning.CreateHold(ctx, in)
+	k.die(KillPoints[0])
+	return bolt11, err
+}
+
+func (k killNode) Settle(ctx context.Context, p Preimage) error {
+	k.die(KillPoints[1])
+	err := k.Lightning.Settle(ctx, p)
+	k.die(KillPoints[2])
+	return err
+}
+
+func (k killNode) Pay(ctx context.Context, p Payment) error {
+	k.die(KillPoints[3])
+	err := k.Lightning.Pay(ctx, p)
+	k.die(KillPoints[4])
+	return err
+}
+
+// pipeLine is one line between a parent, which has the log, and the child,
+// which is the escrow.
+type pipeLine struct {
+	N        int           `json:"n,omitempty"` // of a publication, and of its acknowledgement
+	Event    *nostr.Event  `json:"event,omitempty"`
+	Source   mostro.Source `json:"source"`
+	Received time.Time     `json:"received"`
+}
+
+// pipeLog is the child's side.
+type pipeLog struct {
+	*memLog
+	mu   sync.Mutex
+	out  *json.Encoder
+	n    int
+	acks map[int]chan struct{}
+}
+
+func (l *pipeLog) Publish(ctx context.Context, evt *nostr.Event) error {
+	l.mu.Lock()
+	l.n++
+	ack := make(chan struct{})
+	l.acks[l.n] = ack
+	err := l.out.Encode(pipeLine{N: l.n, Event: evt})
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ack:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *pipeLog) follow(in io.Reader) {
+	for lines := json.NewDecoder(in); ; {
+		var line pipeLine
+		if lines.Decode(&line) != nil {
+			os.Exit(0) // the parent is gone
+		}
+		if line.Event != nil {
+			l.append(line.Event, line.Source, line.Received)
+			continue
+		}
+		l.mu.Lock()
+		close(l.acks[line.N])
+		delete(l.acks, line.N)
+		l.mu.Unlock()
+	}
+}
+
+// ChildMain is the escrow in a process of its own: it never returns.
+func ChildMain(node Lightning, dir, secret, killAt string) {
+	log := &pipeLog{memLog: newMemLog(), out: json.NewEncoder(os.Stdout), acks: make(map[int]chan struct{})}
+	keys, err := mostro.ParseSecret(secret)
+	if err != nil {
+		panic(err)
+	}
+	db, err := OpenDB(dir)
+	if err != nil {
+		panic(err)
+	}
+	policy := DefaultPolicy()
+	policy.Terms.Fee = 6_000_000
+	sealer := KeysSealer{Keys: keys, MailDays: 30}
+	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1}
+	e := &Engine{
+		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
+		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
+		Quote: func(string, int64) Quote { return Quote{} }, Face: Face{Pubkey: keys.Pubkey(), Transports: transports},
+		Witness: &Witness{Path: dir + ".witness"}, Clock: time.Now, Fresh: rand.Reader,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
+	}
+	if err := e.Open(); err != nil {
+		panic(err)
+	}
+	go log.follow(bufio.NewReader(os.Stdin))
+	panic(e.Run(context.Background()))
+}
+
+// RunKilled runs one trade for each of KillPoints, in child processes that
+// child makes for a directory, a key and a point.
+func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) *exec.Cmd) {
+	keys := newKeys(t)
+	secret := keys.Secret()
+	dir := t.TempDir() + "/escrow"
+	w := &world{
+		log: newMemLog(), keys: keys, clock: &testClock{}, output: &lockedBuffer{},
+		read: make(map[string]int), seen: make(map[string][]mostro.Message),
+	}
+	for _, point := range KillPoints {
+		t.Run(point, func(t *testing.T) {
+			w.tb = t
+			w.clock.now = time.Now()
+			f := &flow{T: t, w: w, n: n, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV1)}
+			f.before = f.balances()
+			p := startChild(t, w, child(dir, hexOf(secret[:]), point))
+			died := make(chan struct{})
+			go func() { p.wait(); close(died) }()
+			reborn := make(chan *childProcess, 1)
+			go func() {
+				<-died
+				reborn <- startChild(t, w, child(dir, hexOf(secret[:]), ""))
+			}()
+			f.wholeTrade()
+			f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
+			second := <-reborn
+			if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+				t.Errorf("it was not killed: %v", p.cmd.ProcessState)
+			}
+			second.end()
+			db, err := OpenDB(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if err := db.Check(); err != nil {
+				t.Error(err)
+			}
+			trade, err := db.Trade(f.id)
+			if err != nil || trade.Status != mostro.TradeSuccess {
+				t.Errorf("%v, %s", err, trade.Status)
+			}
+		})
+	}
+}
+
+// wholeTrade does what both parties do, seeing nothing but their messages.
+func (f *flow) wholeTrade() {
+	f.sell()
+	f.take()
+	f.addInvoice()
+	for {
+		p, ok := f.seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+		if !ok {
+			continue
+		}
+		if err := f.n.Pay(f.Context(), p.Invoice); err != nil {
+			f.Fatal(err)
+		}
+		break
+	}
+	f.seller.wait(mostro.ActionBuyerTookOrder)
+	f.w.clock.now = time.Now()
+	f.buyer.send(mostro.Message{RequestID: number(4), ID: &f.id, Action: mostro.ActionFiatSent})
+	f.seller.wait(mostro.ActionFiatSentOk)
+	f.w.clock.now = time.Now()
+	f.seller.send(mostro.Message{RequestID: number(5), ID: &f.id, Action: mostro.ActionRelease})
+	f.seller.wait(mostro.ActionHoldInvoicePaymentSettled)
+	f.buyer.wait(mostro.ActionPurchaseCompleted)
+}
+
+// childProcess is an escrow whose log is ours.
+type childProcess struct {
+	cmd    *exec.Cmd
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func startChild(t *testing.T, w *world, cmd *exec.Cmd) *childProcess {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	cmd.Stderr = w.output
+	if err := cmd.Start(); err != nil {
+		t.Error(err)
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &childProcess{cmd: cmd, cancel: cancel, done: make(chan struct{})}
+	var mu sync.Mutex
+	write := json.NewEncoder(in)
+	go func() { // the log, from its beginning
+		for after := uint64(0); ; {
+			_ = w.log.Read(ctx, after, func(e mostro.Entry) error {
+				after = e.Seq
+				mu.Lock()
+				defer mu.Unlock()
+				return write.Encode(pipeLine{Event: e.Event, Source: e.Source, Received: e.ReceivedAt})
+			})
+			if w.log.Wait(ctx, after) != nil {
+				return
+			}
+		}
+	}()
+	go func() {
+		defer close(p.done)
+		for lines := json.NewDecoder(out); ; {
+			var line pipeLine
+			if lines.Decode(&line) != nil {
+				_ = cmd.Wait() // it was killed: an error is what is wanted
+				return
+			}
+			_ = w.log.Publish(ctx, line.Event)
+			mu.Lock()
+			_ = write.Encode(pipeLine{N: line.N})
+			mu.Unlock()
+		}
+	}()
+	return p
+}
+
+func (p *childProcess) wait() { <-p.done; p.cancel() }
+
+// end kills it, as everything here ends.
+func (p *childProcess) end() {
+	_ = p.cmd.Process.Kill()
+	p.wait()
+}

@@ -1,0 +1,313 @@
+package escrow
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Letter is an opened message: what its transport proved, and how it came.
+type Letter struct {
+	Transport mostro.Transport
+	Sender    string // trade key, proven
+	Identity  string // proven
+	Signed    bool   // the trade key signed the message itself
+	CreatedAt int64
+	ReplayID  string
+	Received  int64 // when our relay witnessed it; unix seconds
+	// Late says that it was fetched from another relay after the fact, so
+	// that Received dates nothing.
+	Late    bool
+	Message Outgoing
+}
+
+// from gives the sender as a trade keeps it.
+func (l Letter) from() Party {
+	p := Party{Key: l.Sender, Identity: l.Identity, Transport: l.Transport}
+	if l.Message.TradeIndex != nil {
+		p.Index = *l.Message.TradeIndex
+	}
+	return p
+}
+
+// errDrop says that a letter gets no answer: whoever cannot write a proper one
+// learns nothing of us.
+var errDrop = errors.New("letter dropped")
+
+// Receive takes a letter and says what became of it, for counting: "" when it
+// was acted on, the reason when it was refused, "dropped" or "replayed". An
+// error is fatal.
+func (d *Desk) Receive(l Letter, at int64) (outcome string, err error) {
+	seen, err := d.wasSeen(l.ReplayID)
+	if err != nil {
+		return "", err
+	}
+	if seen {
+		return "replayed", nil
+	}
+	if err := d.fresh(l, at); err != nil {
+		if errors.Is(err, errDrop) {
+			return "dropped", nil
+		}
+		return "", err
+	}
+	// Remembered whatever comes of it: a refused letter is not to be tried
+	// again at a better moment by someone else.
+	d.turn.seen[l.ReplayID] = true
+	d.turn.commit.Seen = append(d.turn.commit.Seen, l.ReplayID)
+	return d.outcome(l, d.act(l, at, nil))
+}
+
+// Probed goes on with a letter that waited for its address to be looked at.
+func (d *Desk) Probed(row uint64, l Letter, reachable bool, at int64) (outcome string, err error) {
+	d.Done(row)
+	return d.outcome(l, d.act(l, at, &reachable))
+}
+
+func (d *Desk) wasSeen(id string) (bool, error) {
+	if id == "" {
+		return true, nil // nothing names the act, so nothing could stop its repetition
+	}
+	if d.turn.seen[id] {
+		return true, nil
+	}
+	seen, err := d.store.Seen(id)
+	if err != nil {
+		return false, fmt.Errorf("look a replay id up: %w", err)
+	}
+	return seen, nil
+}
+
+// outcome answers what was refused.
+func (d *Desk) outcome(l Letter, err error) (string, error) {
+	var refusal mostro.CantDo
+	switch {
+	case err == nil:
+		return "", nil
+	case errors.As(err, &refusal):
+		d.reply(l, l.Message.Message.Refuse(refusal.Reason))
+		return string(refusal.Reason), nil
+	case errors.Is(err, errDrop), errors.Is(err, ErrNothing):
+		return "dropped", nil
+	case errors.Is(err, ErrTable):
+		d.turn.bugs = append(d.turn.bugs, err)
+		d.reply(l, l.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
+		return "bug", nil
+	}
+	return "", err
+}
+
+// reply sends a message to the letter's sender, by the road it came.
+func (d *Desk) reply(l Letter, m mostro.Message) {
+	var id OrderID
+	if m.ID != nil {
+		id = *m.ID
+	}
+	d.row(OutboxRow{Trade: id, Effect: Effect{Kind: FxSend, To: l.from(), Message: Outgoing{m}}})
+}
+
+// fresh judges the letter's date. Live mail is judged by its arrival: a
+// program that was stopped does not make it old. Late mail counts within the
+// present window of its trade.
+func (d *Desk) fresh(l Letter, at int64) error {
+	created, now := nostr.Timestamp(l.CreatedAt), time.Unix(at, 0)
+	if !l.Late {
+		if mostro.DefaultFreshness.Check(created, time.Unix(l.Received, 0), now) != nil {
+			return errDrop
+		}
+		return nil
+	}
+	if l.Message.ID == nil {
+		if l.Message.Action != mostro.ActionNewOrder {
+			return errDrop // a question nobody waits for an answer to any more
+		}
+		if mostro.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(d.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
+			return errDrop
+		}
+		return nil
+	}
+	t, err := d.trade(*l.Message.ID)
+	if errors.Is(err, ErrNoRow) {
+		return errDrop
+	}
+	if err != nil {
+		return err
+	}
+	opened, closes := t.window(at)
+	if mostro.DefaultFreshness.CheckLate(created, time.Unix(opened, 0), time.Unix(closes, 0), now) != nil {
+		return errDrop
+	}
+	return nil
+}
+
+// window gives the time in which a late message about the trade counts: the
+// present duty's, or while the hold is safe.
+func (t Trade) window(at int64) (opened, closes int64) {
+	switch {
+	case t.Status == mostro.TradePending:
+		return max(t.CreatedAt, at-t.Terms.WaitSeconds), t.ExpiresAt
+	case t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment:
+		return t.TakenAt, t.Deadline
+	case escrowed(t.Status):
+		return t.HeldAt, t.HeldAt + t.Terms.guardSeconds()
+	case t.Status == mostro.TradeSettledHoldInvoice:
+		return t.HeldAt, at
+	}
+	return at, 0
+}
+
+// act does what the letter asks. probed says whether an address in it answers;
+// nil while nobody has looked.
+func (d *Desk) act(l Letter, at int64, probed *bool) error {
+	m := l.Message.Message
+	if m.Check() != nil {
+		return errDrop
+	}
+	switch m.Action {
+	case mostro.ActionOrders:
+		return d.orders(l)
+	case mostro.ActionLastTradeIndex:
+		return d.lastTradeIndex(l)
+	case mostro.ActionRestoreSession:
+		return d.restoreSession(l)
+	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
+		if d.head.Paused || d.Reconciling {
+			return refuse(mostro.ReasonNotAllowedByStatus)
+		}
+		if err := d.checkIndex(l); err != nil {
+			return err
+		}
+	case mostro.ActionAddInvoice, mostro.ActionFiatSent, mostro.ActionRelease, mostro.ActionCancel,
+		mostro.ActionDispute, mostro.ActionTradePubkey:
+	case mostro.ActionPayInvoice, mostro.ActionRateUser, mostro.ActionAddBondInvoice,
+		mostro.ActionAdminTakeDispute, mostro.ActionAdminSettle, mostro.ActionAdminCancel, mostro.ActionAdminAddSolver,
+		mostro.ActionAddCashuEscrow:
+		return refuse(mostro.ReasonInvalidAction)
+	default:
+		return errDrop // a node's own words, or mail between users
+	}
+	in := Input{At: at, Kind: InMessage, Request: &Request{From: l.from(), Message: m}}
+	var t Trade
+	if m.Action != mostro.ActionNewOrder {
+		var err error
+		if t, err = d.trade(*m.ID); errors.Is(err, ErrNoRow) {
+			return refuse(mostro.ReasonNotFound)
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := d.facts(&in, t, l); err != nil {
+		return err
+	}
+	if in.Invoice != nil && in.Invoice.Address {
+		if probed == nil {
+			return d.probe(l, t, in)
+		}
+		in.Invoice.Reachable = *probed
+	}
+	if err := d.step(t, in); err != nil {
+		return err
+	}
+	if m.TradeIndex != nil {
+		return d.useIndex(in.Request.From, at)
+	}
+	return nil
+}
+
+// probe has an address looked at before the letter is decided, if it would be
+// accepted otherwise: strangers cannot have us fetch anything for nothing.
+func (d *Desk) probe(l Letter, t Trade, in Input) error {
+	hopeful := *in.Invoice
+	hopeful.Reachable = true
+	in.Invoice = &hopeful
+	if _, _, err := Step(t, in); err != nil {
+		return err
+	}
+	d.row(OutboxRow{Trade: t.ID, Effect: Effect{Kind: FxProbe, Text: hopeful.Text}, Letter: &l})
+	return nil
+}
+
+// facts gathers what Step has to know about a message.
+func (d *Desk) facts(in *Input, t Trade, l Letter) error {
+	m := in.Request.Message
+	invoice := ""
+	switch m.Action {
+	case mostro.ActionNewOrder:
+		o := m.Payload.(*mostro.SmallOrder)
+		terms := d.Policy.Terms
+		in.Terms = &terms
+		in.Refused = !d.accepts(o.FiatCode)
+		if o.AmountSats == 0 {
+			in.Quote = d.Quote(o.FiatCode, in.At)
+		}
+		if o.Kind == mostro.SideBuy && o.BuyerInvoice != nil {
+			invoice = *o.BuyerInvoice
+		}
+		if err := d.draw(in); err != nil {
+			return err
+		}
+	case mostro.ActionTakeSell, mostro.ActionTakeBuy:
+		in.Busy = d.busy(l.Identity, m.Action, t.ID)
+		in.Reputation = d.reputation(l, in.At)
+		if t.MarketPrice {
+			in.Quote = d.Quote(t.Fiat, in.At)
+		}
+		if p, ok := m.Payload.(mostro.PaymentRequest); ok && m.Action == mostro.ActionTakeSell {
+			invoice = p.Invoice
+		}
+		if err := d.drawPreimage(in); err != nil {
+			return err
+		}
+	case mostro.ActionAddInvoice:
+		invoice = m.Payload.(mostro.PaymentRequest).Invoice
+		if err := d.drawPreimage(in); err != nil {
+			return err
+		}
+	}
+	if invoice = strings.TrimSpace(invoice); invoice == "" || len(invoice) > maxInvoiceText {
+		return nil
+	}
+	dest := d.Decode(invoice)
+	if err := d.claimed(&dest, t.ID); err != nil {
+		return err
+	}
+	in.Invoice = &dest
+	return nil
+}
+
+func (d *Desk) drawPreimage(in *Input) error {
+	if _, err := io.ReadFull(d.Fresh, in.Preimage[:]); err != nil {
+		return fmt.Errorf("draw a preimage: %w", err)
+	}
+	return nil
+}
+
+func (d *Desk) accepts(fiat string) bool {
+	for _, code := range d.Policy.Currencies {
+		if code == fiat {
+			return true
+		}
+	}
+	return len(d.Policy.Currencies) == 0
+}
+
+// busy says whether an identity leaves another trade waiting for the very duty
+// that it is about to take on.
+func (d *Desk) busy(identity string, action mostro.Action, except OrderID) bool {
+	for id := range d.identities[identity] {
+		t := d.open[id]
+		if id == except {
+			continue
+		}
+		if action == mostro.ActionTakeSell && t.Status == mostro.TradeWaitingBuyerInvoice && t.Buyer.Identity == identity ||
+			action == mostro.ActionTakeBuy && t.Status == mostro.TradeWaitingPayment && t.Seller.Identity == identity {
+			return true
+		}
+	}
+	return false
+}

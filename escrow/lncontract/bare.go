@@ -1,0 +1,89 @@
+package lncontract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+// bareSats is what each bare trade moves from the seller to the buyer.
+const bareSats = 1_000
+
+// Bare is what the calls of a trade take when nobody decides, stores or says
+// anything: the yardstick for an escrow on the same nodes.
+type Bare struct {
+	Trades  int
+	Elapsed time.Duration
+}
+
+// PerSecond gives trades a second.
+func (b Bare) PerSecond() float64 { return float64(b.Trades) / b.Elapsed.Seconds() }
+
+// RunBare performs that many trades, parallel at a time: add a hold, have the
+// seller pay it, wait until it is accepted, settle, pay the buyer, wait until
+// he is paid. The buyer's invoices are made before the clock starts.
+func RunBare(ctx context.Context, n *Network, trades, parallel int) (Bare, error) {
+	invoices := make([]string, trades)
+	for i := range invoices {
+		var err error
+		if invoices[i], err = n.Buyer.AddInvoice(ctx, bareSats, "payout", time.Hour); err != nil {
+			return Bare{}, err
+		}
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(parallel)
+	began := time.Now()
+	for _, payout := range invoices {
+		work.Go(func() error { return n.bareTrade(ctx, payout) })
+	}
+	if err := work.Wait(); err != nil {
+		return Bare{}, err
+	}
+	return Bare{Trades: trades, Elapsed: time.Since(began)}, nil
+}
+
+var errReached = errors.New("reached")
+
+func (n *Network) bareTrade(ctx context.Context, payout string) error {
+	invoice, err := escrow.ParseInvoice(payout)
+	if err != nil {
+		return err
+	}
+	p := newPreimage()
+	bolt11, err := n.Mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: bareSats, Memo: "bare", CLTVBlocks: holdCLTV})
+	if err != nil {
+		return err
+	}
+	accepted := make(chan error, 1) // written once
+	go func() {
+		accepted <- n.Mostro.WatchHold(ctx, p.Hash(), func(s escrow.HoldState) error {
+			if s.Phase != escrow.HoldOpen {
+				return errReached
+			}
+			return nil
+		})
+	}()
+	if err := n.Seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		return err
+	}
+	if err := <-accepted; !errors.Is(err, errReached) {
+		return err
+	}
+	if err := n.Mostro.Settle(ctx, p); err != nil {
+		return err
+	}
+	if err := n.Mostro.Pay(ctx, escrow.Payment{Bolt11: payout, MaxFeeSats: 10}); err != nil {
+		return err
+	}
+	return n.Mostro.WatchPayment(ctx, invoice.Hash, func(s escrow.PaymentState) error {
+		if s.Status == escrow.PaymentFailed {
+			return fmt.Errorf("payout failed: %s", s.Failure)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,295 @@
+package lncontract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+func testInfo(s *suite) {
+	info, err := s.Mostro.Info(s.ctx)
+	s.must(err)
+	if len(info.Pubkey) != 66 || info.Network != escrow.Regtest || info.Height == 0 || !info.Synced || info.HoldExpiryDelta == 0 || info.Version == "" {
+		s.Fatalf("info: %+v", info)
+	}
+	s.must(s.Mine(s.ctx, 1))
+	s.until("the next height", func() bool {
+		next, err := s.Mostro.Info(s.ctx)
+		s.must(err)
+		return next.Height == info.Height+1
+	})
+}
+
+func testSettle(s *suite) {
+	before := s.balances()
+	info, err := s.Mostro.Info(s.ctx)
+	s.must(err)
+	p, bolt11 := s.hold(20_000)
+	invoice, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	if invoice.Hash != p.Hash() || invoice.AmountMsat != 20_000_000 || invoice.Payee != info.Pubkey || invoice.Description != "contract" || invoice.MinFinalCLTV != holdCLTV || invoice.Network != escrow.Regtest {
+		s.Fatalf("invoice: %+v", invoice)
+	}
+	state, err := s.Mostro.LookupHold(s.ctx, p.Hash())
+	s.must(err)
+	want := escrow.HoldState{Hash: p.Hash(), Phase: escrow.HoldOpen, Bolt11: bolt11, AmountSats: 20_000, ExpiresAt: invoice.ExpiresAt}
+	if state != want {
+		s.Fatalf("open hold: %+v, want %+v", state, want)
+	}
+	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrOpen)
+
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	state = s.untilHold(p.Hash(), escrow.HoldAccepted)
+	want.Phase, want.PaidMsat, want.AcceptHeight = escrow.HoldAccepted, 20_000_000, info.Height
+	want.ExpiryHeight = info.Height + holdCLTV + padding
+	if state != want {
+		s.Fatalf("accepted hold: %+v, want %+v", state, want)
+	}
+	track, err := s.Seller.TrackPayment(s.ctx, p.Hash())
+	s.must(err)
+	if track.Status != escrow.PaymentInFlight {
+		s.Fatalf("payment of an accepted hold: %+v", track)
+	}
+
+	s.must(s.Mostro.Settle(s.ctx, p))
+	state = s.untilHold(p.Hash(), escrow.HoldSettled)
+	if state.PaidMsat != 20_000_000 || state.ExpiryHeight != 0 || state.Bolt11 != bolt11 {
+		s.Fatalf("settled hold: %+v", state)
+	}
+	end := s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+	if end.Preimage != p || end.AmountMsat != 20_000_000 || end.FeeMsat != 0 || end.Failure != "" {
+		s.Fatalf("payment: %+v", end)
+	}
+	s.moved(before, 20_000_000, -20_000_000, 0)
+}
+
+func testCancel(s *suite) {
+	before := s.balances()
+	p, _ := s.accepted(21_000)
+	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
+	state := s.untilHold(p.Hash(), escrow.HoldCanceled)
+	if state.PaidMsat != 0 || state.ExpiryHeight != 0 {
+		s.Fatalf("canceled hold: %+v", state)
+	}
+	end := s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
+	if end.Failure != escrow.FailureDetails || end.Preimage != (escrow.Preimage{}) {
+		s.Fatalf("payment: %+v", end)
+	}
+	s.moved(before, 0, 0, 0)
+
+	// An open one: nobody can pay it any more.
+	p, bolt11 := s.hold(21_001)
+	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
+	s.untilHold(p.Hash(), escrow.HoldCanceled)
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
+	s.moved(before, 0, 0, 0)
+}
+
+func testSettleCancel(s *suite) {
+	p, _ := s.accepted(1_000)
+	s.must(s.Mostro.Settle(s.ctx, p))
+	s.must(s.Mostro.Settle(s.ctx, p))
+	s.wantErr(s.Mostro.Cancel(s.ctx, p.Hash()), escrow.ErrSettled)
+	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+
+	p, _ = s.accepted(1_000)
+	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
+	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
+	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
+	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
+}
+
+func testUnknown(s *suite) {
+	p := newPreimage()
+	_, err := s.Mostro.LookupHold(s.ctx, p.Hash())
+	s.wantErr(err, escrow.ErrNotFound)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrNotFound)
+	s.wantErr(s.Mostro.Cancel(s.ctx, p.Hash()), escrow.ErrNotFound)
+	s.wantErr(s.Mostro.WatchHold(s.ctx, p.Hash(), func(escrow.HoldState) error { return nil }), escrow.ErrNotFound)
+	s.wantErr(s.Mostro.WatchPayment(s.ctx, p.Hash(), func(escrow.PaymentState) error { return nil }), escrow.ErrNotFound)
+	state, err := s.Mostro.TrackPayment(s.ctx, p.Hash())
+	s.must(err)
+	if state != (escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentUnknown}) {
+		s.Fatalf("unknown payment: %+v", state)
+	}
+}
+
+func testExists(s *suite) {
+	p, bolt11 := s.hold(1_000)
+	again := escrow.HoldRequest{Hash: p.Hash(), AmountSats: 2_000, CLTVBlocks: holdCLTV}
+	_, err := s.Mostro.CreateHold(s.ctx, again)
+	s.wantErr(err, escrow.ErrExists)
+	state, err := s.Mostro.LookupHold(s.ctx, p.Hash())
+	s.must(err)
+	if state.Bolt11 != bolt11 || state.AmountSats != 1_000 {
+		s.Fatalf("the first invoice was replaced: %+v", state)
+	}
+	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
+	_, err = s.Mostro.CreateHold(s.ctx, again)
+	s.wantErr(err, escrow.ErrExists)
+}
+
+func testBadRequests(s *suite) {
+	good := escrow.HoldRequest{AmountSats: 1_000, CLTVBlocks: holdCLTV}
+	for name, spoil := range map[string]func(*escrow.HoldRequest){
+		"no amount":       func(r *escrow.HoldRequest) { r.AmountSats = 0 },
+		"negative amount": func(r *escrow.HoldRequest) { r.AmountSats = -1 },
+		"long memo":       func(r *escrow.HoldRequest) { r.Memo = fmt.Sprintf("%0640d", 0) },
+		"short expiry":    func(r *escrow.HoldRequest) { r.Expiry = time.Millisecond },
+		"no lock":         func(r *escrow.HoldRequest) { r.CLTVBlocks = 0 },
+		"lock too short":  func(r *escrow.HoldRequest) { r.CLTVBlocks = 18 },
+	} {
+		request := good
+		request.Hash = newPreimage().Hash()
+		spoil(&request)
+		_, err := s.Mostro.CreateHold(s.ctx, request)
+		if !errors.Is(err, escrow.ErrInvoice) {
+			s.Errorf("%s: got error %v, want %v", name, err, escrow.ErrInvoice)
+		}
+		_, err = s.Mostro.LookupHold(s.ctx, request.Hash)
+		s.wantErr(err, escrow.ErrNotFound)
+	}
+}
+
+func testExpiry(s *suite) {
+	p := newPreimage()
+	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
+	s.must(err)
+	w := s.watchHold(p.Hash())
+	s.untilTold(w, escrow.HoldOpen)
+	s.untilTold(w, escrow.HoldCanceled)
+	s.wantErr(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrInvoice)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
+}
+
+func testAcceptedOutlivesExpiry(s *suite) {
+	p := newPreimage()
+	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
+	s.must(err)
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	state := s.untilHold(p.Hash(), escrow.HoldAccepted)
+	s.Sleep(4 * time.Second)
+	after, err := s.Mostro.LookupHold(s.ctx, p.Hash())
+	s.must(err)
+	if after != state {
+		s.Fatalf("after its expiry: %+v, before: %+v", after, state)
+	}
+	s.must(s.Mostro.Settle(s.ctx, p))
+	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+}
+
+func testLock(s *suite) {
+	before := s.balances()
+	p, state := s.accepted(1_000)
+	info, err := s.Mostro.Info(s.ctx)
+	s.must(err)
+	left := int(state.ExpiryHeight - info.Height - info.HoldExpiryDelta)
+	s.must(s.Mine(s.ctx, left-1))
+	for range 10 { // room for an answer that would be wrong
+		s.Pause()
+	}
+	now, err := s.Mostro.LookupHold(s.ctx, p.Hash())
+	s.must(err)
+	if now != state {
+		s.Fatalf("one block too early: %+v", now)
+	}
+	s.must(s.Mine(s.ctx, 1))
+	s.untilHold(p.Hash(), escrow.HoldCanceled)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
+	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
+	s.moved(before, 0, 0, 0)
+}
+
+func testWatchHold(s *suite) {
+	p, bolt11 := s.hold(1_000)
+	w := s.watchHold(p.Hash())
+	s.untilTold(w, escrow.HoldOpen)
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.untilTold(w, escrow.HoldAccepted)
+	s.must(s.Mostro.Settle(s.ctx, p))
+	s.untilTold(w, escrow.HoldSettled)
+	s.until("the end of the watch", w.ended)
+	s.must(w.err)
+	last := escrow.HoldPhase(0)
+	for _, state := range w.states {
+		if state.Phase <= last {
+			s.Fatalf("told out of order or twice: %+v", w.states)
+		}
+		last = state.Phase
+		if state.Bolt11 != bolt11 || state.Hash != p.Hash() {
+			s.Fatalf("told of another invoice: %+v", state)
+		}
+	}
+	// A watch that begins at the end tells the end.
+	late := s.watchHold(p.Hash())
+	s.until("the end of the late watch", late.ended)
+	s.must(late.err)
+	if len(late.states) != 1 || late.states[0].Phase != escrow.HoldSettled {
+		s.Fatalf("late watch: %+v", late.states)
+	}
+	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+}
+
+func testWatchEnds(s *suite) {
+	p, _ := s.hold(1_000)
+	own := errors.New("enough")
+	s.wantErr(s.Mostro.WatchHold(s.ctx, p.Hash(), func(escrow.HoldState) error { return own }), own)
+
+	ctx, cancel := context.WithCancel(s.ctx)
+	w := watch(func(fn func(escrow.HoldState) error) error { return s.Mostro.WatchHold(ctx, p.Hash(), fn) })
+	s.untilTold(w, escrow.HoldOpen)
+	cancel()
+	s.until("the end of the watch", w.ended)
+	s.wantErr(w.err, context.Canceled)
+	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
+}
+
+func testRestart(s *suite) { testOutage(s, s.Restart) }
+func testCrash(s *suite)   { testOutage(s, s.Kill) }
+
+// testOutage ends the node while it holds a payment, has an open invoice, and
+// has a payout in flight. Watches that began before must tell the end of each.
+func testOutage(s *suite, restart func(context.Context) error) {
+	before := s.balances()
+	p, _ := s.accepted(5_000)
+	w := s.watchHold(p.Hash())
+	s.untilTold(w, escrow.HoldAccepted)
+	open, bolt11 := s.hold(6_000)
+	openWatch := s.watchHold(open.Hash())
+	s.untilTold(openWatch, escrow.HoldOpen)
+	payout := newPreimage()
+	out, err := s.Buyer.CreateHold(s.ctx, escrow.HoldRequest{Hash: payout.Hash(), AmountSats: 3_000, CLTVBlocks: holdCLTV})
+	s.must(err)
+	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: out}))
+	s.until("the payout to arrive", func() bool {
+		state, err := s.Buyer.LookupHold(s.ctx, payout.Hash())
+		s.must(err)
+		return state.Phase == escrow.HoldAccepted
+	})
+	payWatch := watch(func(fn func(escrow.PaymentState) error) error {
+		return s.Mostro.WatchPayment(s.ctx, payout.Hash(), fn)
+	})
+
+	s.must(restart(s.ctx))
+
+	s.until("an answer", func() bool { _, err := s.Mostro.Info(s.ctx); return err == nil })
+	s.must(s.Buyer.Settle(s.ctx, payout))
+	s.until("the end of the payout's watch", payWatch.ended)
+	s.must(payWatch.err)
+	if state, _ := payWatch.last(); state.Status != escrow.PaymentSucceeded || state.Preimage != payout {
+		s.Fatalf("payout: %+v", state)
+	}
+	s.must(s.Mostro.Settle(s.ctx, p))
+	s.untilTold(w, escrow.HoldSettled)
+	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.untilTold(openWatch, escrow.HoldAccepted)
+	s.must(s.Mostro.Cancel(s.ctx, open.Hash()))
+	s.untilTold(openWatch, escrow.HoldCanceled)
+	s.untilPayment(s.Seller, open.Hash(), escrow.PaymentFailed)
+	s.moved(before, 2_000_000, -5_000_000, 3_000_000)
+}

@@ -1,0 +1,239 @@
+package lncontract
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+func testPayout(s *suite) {
+	before := s.balances()
+	bolt11, err := s.Buyer.AddInvoice(s.ctx, 7_000, "payout", time.Hour)
+	s.must(err)
+	invoice, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
+	// Known at once to whoever asks: the caller may crash now.
+	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
+	s.must(err)
+	if state.Status == escrow.PaymentUnknown || state.Hash != invoice.Hash {
+		s.Fatalf("after Pay: %+v", state)
+	}
+	w := watch(func(fn func(escrow.PaymentState) error) error {
+		return s.Mostro.WatchPayment(s.ctx, invoice.Hash, fn)
+	})
+	s.until("the end of the payout", w.ended)
+	s.must(w.err)
+	end, _ := w.last()
+	if end.Status != escrow.PaymentSucceeded || end.AmountMsat != 7_000_000 || end.FeeMsat != 0 || end.Preimage.Hash() != invoice.Hash {
+		s.Fatalf("payout: %+v", end)
+	}
+	s.moved(before, -7_000_000, 0, 7_000_000)
+}
+
+func testPayTwice(s *suite) {
+	before := s.balances()
+	bolt11, err := s.Buyer.AddInvoice(s.ctx, 1_000, "once", time.Hour)
+	s.must(err)
+	invoice, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	// Ten at once: one is sent.
+	errs := make(chan error, 10)
+	for range cap(errs) {
+		go func() { errs <- s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}) }()
+	}
+	sent := 0
+	for range cap(errs) {
+		if err := <-errs; err == nil {
+			sent++
+		} else {
+			s.wantErr(err, escrow.ErrExists)
+		}
+	}
+	if sent != 1 {
+		s.Fatalf("%d of ten were sent", sent)
+	}
+	s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
+	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrExists)
+	s.moved(before, -1_000_000, 0, 1_000_000)
+}
+
+func testPayHeld(s *suite) {
+	before := s.balances()
+	p := newPreimage()
+	bolt11, err := s.Buyer.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
+	s.must(err)
+	pay := escrow.Payment{Bolt11: bolt11, Timeout: time.Second}
+	s.must(s.Mostro.Pay(s.ctx, pay))
+	s.until("the payout to be held", func() bool {
+		state, err := s.Buyer.LookupHold(s.ctx, p.Hash())
+		s.must(err)
+		return state.Phase == escrow.HoldAccepted
+	})
+	s.Sleep(3 * time.Second) // the timeout is for the search, not for the way
+	state := s.untilPayment(s.Mostro, p.Hash(), escrow.PaymentInFlight)
+	if state.Preimage != (escrow.Preimage{}) {
+		s.Fatalf("in flight: %+v", state)
+	}
+	s.wantErr(s.Mostro.Pay(s.ctx, pay), escrow.ErrExists)
+	s.must(s.Buyer.Cancel(s.ctx, p.Hash()))
+	s.untilPayment(s.Mostro, p.Hash(), escrow.PaymentFailed)
+	s.moved(before, 0, 0, 0)
+}
+
+func testPayAgain(s *suite) {
+	before := s.balances()
+	// It fails because the fee limit leaves no route over two hops, and
+	// succeeds with a fee.
+	bolt11, err := s.Buyer.AddInvoice(s.ctx, 1_000, "again", time.Hour)
+	s.must(err)
+	invoice, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	failed := s.untilPayment(s.Seller, invoice.Hash, escrow.PaymentFailed)
+	if failed.Failure != escrow.FailureNoRoute {
+		s.Fatalf("payment: %+v", failed)
+	}
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100}))
+	s.until("the second attempt", func() bool {
+		state, err := s.Seller.TrackPayment(s.ctx, invoice.Hash)
+		s.must(err)
+		return state.Status == escrow.PaymentSucceeded
+	})
+	state, err := s.Seller.TrackPayment(s.ctx, invoice.Hash)
+	s.must(err)
+	if state.FeeMsat <= 0 || state.FeeMsat > 100_000 {
+		s.Fatalf("fee of %d msat", state.FeeMsat)
+	}
+	// Over two hops, the fee is earned on the way.
+	s.until("the balances", func() bool {
+		after := s.balances()
+		return after.seller == before.seller-1_000_000-state.FeeMsat && after.buyer == before.buyer+1_000_000
+	})
+}
+
+func testZeroAmount(s *suite) {
+	before := s.balances()
+	bolt11, err := s.Buyer.AddInvoice(s.ctx, 0, "any", time.Hour)
+	s.must(err)
+	invoice, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	if invoice.AmountMsat != 0 {
+		s.Fatalf("invoice: %+v", invoice)
+	}
+	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrInvoice)
+	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, AmountSats: 1_234}))
+	state := s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
+	if state.AmountMsat != 1_234_000 {
+		s.Fatalf("payment: %+v", state)
+	}
+	s.moved(before, -1_234_000, 0, 1_234_000)
+}
+
+func testBadPayments(s *suite) {
+	good, err := s.Buyer.AddInvoice(s.ctx, 1_000, "good", time.Hour)
+	s.must(err)
+	own, err := s.Mostro.AddInvoice(s.ctx, 1_000, "own", time.Hour)
+	s.must(err)
+	spoiled := []byte(good)
+	spoiled[len(spoiled)-1] ^= 1
+	for name, p := range map[string]escrow.Payment{
+		"amount given twice": {Bolt11: good, AmountSats: 1_000},
+		"own invoice":        {Bolt11: own},
+		"nothing":            {},
+		"no invoice":         {Bolt11: "lnbc1"},
+		"checksum":           {Bolt11: string(spoiled)},
+		"other network":      {Bolt11: mainnetInvoice},
+		"negative amount":    {Bolt11: good, AmountSats: -1},
+		"negative fee":       {Bolt11: good, MaxFeeSats: -1},
+	} {
+		err := s.Mostro.Pay(s.ctx, p)
+		if !errors.Is(err, escrow.ErrInvoice) {
+			s.Errorf("%s: got error %v, want %v", name, err, escrow.ErrInvoice)
+		}
+	}
+	invoice, err := escrow.ParseInvoice(good)
+	s.must(err)
+	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
+	s.must(err)
+	if state.Status != escrow.PaymentUnknown {
+		s.Fatalf("refused, and yet: %+v", state)
+	}
+}
+
+// mainnetInvoice is the first example of BOLT 11.
+const mainnetInvoice = "lnbc1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdpl2pkx2ctnv5sxxmmwwd5kgetjypeh2ursdae8g6twvus8g6rfwvs8qun0dfjkxaq9qrsgq357wnc5r2ueh7ck6q93dj32dlqnls087fxdwk8qakdyafkq3yap9us6v52vjjsrvywa6rt52cm9r9zqt8r2t7mlcwspyetp5h2tztugp9lfyql"
+
+func testFeeLimit(s *suite) {
+	bolt11, err := s.Buyer.AddInvoice(s.ctx, 10_000, "two hops", time.Hour)
+	s.must(err)
+	invoice, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 0}))
+	state := s.untilPayment(s.Seller, invoice.Hash, escrow.PaymentFailed)
+	if state.Failure != escrow.FailureNoRoute {
+		s.Fatalf("payment: %+v", state)
+	}
+}
+
+func testBalance(s *suite) {
+	before := s.balances()
+	bolt11, err := s.Buyer.AddInvoice(s.ctx, 900_000_000, "far too much", time.Hour)
+	s.must(err)
+	invoice, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
+	state := s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentFailed)
+	if state.Failure != escrow.FailureBalance {
+		s.Fatalf("payment: %+v", state)
+	}
+	s.moved(before, 0, 0, 0)
+}
+
+func testMany(s *suite) {
+	before := s.balances()
+	const trades = 30
+	done := make(chan struct{})
+	var bare Bare
+	var err error
+	go func() {
+		defer close(done)
+		bare, err = RunBare(s.ctx, s.Network, trades, 10)
+	}()
+	s.until("thirty trades", func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
+	s.must(err)
+	s.Logf("%d bare trades, ten at a time: %.1f a second", trades, bare.PerSecond())
+	s.moved(before, 0, -trades*bareSats*1000, trades*bareSats*1000)
+}
+
+func testContext(s *suite) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	cancel()
+	p := newPreimage()
+	request := escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV}
+	bolt11, err := s.Buyer.AddInvoice(s.ctx, 1_000, "context", time.Hour)
+	s.must(err)
+	for name, call := range map[string]func() error{
+		"info":   func() error { _, err := s.Mostro.Info(ctx); return err },
+		"create": func() error { _, err := s.Mostro.CreateHold(ctx, request); return err },
+		"lookup": func() error { _, err := s.Mostro.LookupHold(ctx, p.Hash()); return err },
+		"settle": func() error { return s.Mostro.Settle(ctx, p) },
+		"cancel": func() error { return s.Mostro.Cancel(ctx, p.Hash()) },
+		"pay":    func() error { return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
+		"track":  func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
+	} {
+		// Whoever stops waiting must not take it for an answer.
+		if err := call(); !errors.Is(err, context.Canceled) || !errors.Is(err, escrow.ErrUnavailable) {
+			s.Errorf("%s: got error %v", name, err)
+		}
+	}
+}

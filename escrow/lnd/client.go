@@ -1,0 +1,382 @@
+// Package lnd is an escrow's Lightning node when that node is LND, reached over
+// gRPC with a macaroon that allows the eight methods it needs and no more.
+//
+// It promises what escrow.Lightning asks for: an answer is either definite or
+// escrow.ErrUnavailable, a watch survives restarts of the node, and no error
+// holds an invoice, a preimage or the macaroon. It keeps no state and decides
+// nothing. Written against LND v0.21.2-beta.
+package lnd
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+)
+
+const (
+	// DefaultTimeout bounds a call whose Config names no other bound.
+	DefaultTimeout = 15 * time.Second
+	// DefaultHoldExpiryDelta is LND's own invoices.holdexpirydelta since 0.16:
+	// it broadcasts 16 blocks before an incoming lock expires, and cancels two
+	// blocks before that.
+	DefaultHoldExpiryDelta = 18
+	// maxMemo is what LND takes, and what a description field has room for.
+	maxMemo = 639
+)
+
+// Config says where the node is and by which right it is used.
+type Config struct {
+	Address      string // host:port of the gRPC listener
+	CertFile     string // the node's tls.cert, its only root of trust
+	MacaroonFile string // baked with Permissions, or any that includes them
+
+	Timeout         time.Duration // of one call; 0: DefaultTimeout
+	HoldExpiryDelta uint32        // the node's invoices.holdexpirydelta; 0: DefaultHoldExpiryDelta
+}
+
+// Client is a connection to one LND node. Its methods may be called
+// concurrently.
+type Client struct {
+	conn            *grpc.ClientConn
+	timeout         time.Duration
+	holdExpiryDelta uint32
+
+	close  sync.Once
+	closed chan struct{} // closed by Close: ends the watches
+}
+
+var _ escrow.Lightning = (*Client)(nil)
+
+// Open reads the certificate and the macaroon. It does not wait for the node,
+// which is dialled when first needed and again after every outage.
+func Open(cfg Config) (*Client, error) {
+	pem, err := os.ReadFile(cfg.CertFile)
+	if err != nil {
+		return nil, fmt.Errorf("lnd certificate: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("lnd certificate: %s holds no PEM certificate", cfg.CertFile)
+	}
+	mac, err := os.ReadFile(cfg.MacaroonFile)
+	if err != nil {
+		return nil, fmt.Errorf("lnd macaroon: %w", err)
+	}
+	if len(mac) == 0 {
+		return nil, fmt.Errorf("lnd macaroon: %s is empty", cfg.MacaroonFile)
+	}
+	retry := backoff.DefaultConfig
+	retry.BaseDelay, retry.MaxDelay = 200*time.Millisecond, 5*time.Second
+	conn, err := grpc.NewClient(cfg.Address,
+		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "")),
+		grpc.WithPerRPCCredentials(macaroon(hex.EncodeToString(mac))),
+		// A retry of ours is always preceded by a look-up, so the library must
+		// not repeat a call behind our back.
+		grpc.WithDisableRetry(),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 5 * time.Second}),
+		// A watch may stay silent for days: only pings tell a quiet node from
+		// a dead connection. LND allows one every five seconds.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
+		// No proxy: what is said to the node stays between us and the node.
+		grpc.WithNoProxy(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("lnd address %q: %w", cfg.Address, err)
+	}
+	c := &Client{conn: conn, timeout: cfg.Timeout, holdExpiryDelta: cfg.HoldExpiryDelta, closed: make(chan struct{})}
+	if c.timeout <= 0 {
+		c.timeout = DefaultTimeout
+	}
+	if c.holdExpiryDelta == 0 {
+		c.holdExpiryDelta = DefaultHoldExpiryDelta
+	}
+	return c, nil
+}
+
+// Close ends every call and every watch with escrow.ErrUnavailable.
+func (c *Client) Close() (err error) {
+	c.close.Do(func() {
+		close(c.closed)
+		err = c.conn.Close()
+	})
+	return err
+}
+
+// macaroon is the bearer token that goes with every call, in hex.
+type macaroon string
+
+// GetRequestMetadata gives the header LND looks for.
+func (m macaroon) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"macaroon": string(m)}, nil
+}
+
+// RequireTransportSecurity keeps the macaroon off a connection without TLS.
+func (m macaroon) RequireTransportSecurity() bool { return true }
+
+// Info implements escrow.Lightning.
+func (c *Client) Info(ctx context.Context) (escrow.NodeInfo, error) {
+	var out wire.GetInfoResponse
+	if err := c.call(ctx, wire.GetInfo, &wire.GetInfoRequest{}, &out); err != nil {
+		return escrow.NodeInfo{}, err
+	}
+	info := escrow.NodeInfo{
+		Pubkey:          out.GetIdentityPubkey(),
+		Alias:           out.GetAlias(),
+		Version:         out.GetVersion(),
+		Commit:          out.GetCommitHash(),
+		URIs:            out.GetUris(),
+		Height:          out.GetBlockHeight(),
+		Synced:          out.GetSyncedToChain(),
+		HoldExpiryDelta: c.holdExpiryDelta,
+	}
+	if chains := out.GetChains(); len(chains) > 0 {
+		info.Chain = chains[0].GetChain()
+		info.Network = escrow.Network(chains[0].GetNetwork())
+	}
+	return info, nil
+}
+
+// CreateHold implements escrow.Lightning.
+func (c *Client) CreateHold(ctx context.Context, in escrow.HoldRequest) (string, error) {
+	expiry := in.Expiry
+	if expiry == 0 {
+		expiry = escrow.DefaultHoldExpiry
+	}
+	switch {
+	case in.AmountSats <= 0:
+		return "", fmt.Errorf("create hold %s: %w: amount of %d sats", in.Hash, escrow.ErrInvoice, in.AmountSats)
+	case len(in.Memo) > maxMemo:
+		return "", fmt.Errorf("create hold %s: %w: memo of %d bytes", in.Hash, escrow.ErrInvoice, len(in.Memo))
+	case expiry < time.Second:
+		return "", fmt.Errorf("create hold %s: %w: expiry of %s", in.Hash, escrow.ErrInvoice, expiry)
+	case in.CLTVBlocks <= c.holdExpiryDelta:
+		// LND would take it and cancel the payment as soon as it is accepted.
+		return "", fmt.Errorf("create hold %s: %w: a lock of %d blocks, of which the node keeps %d", in.Hash, escrow.ErrInvoice, in.CLTVBlocks, c.holdExpiryDelta)
+	}
+	var out wire.AddHoldInvoiceResp
+	err := c.call(ctx, wire.AddHoldInvoice, &wire.AddHoldInvoiceRequest{
+		Memo:       in.Memo,
+		Hash:       in.Hash[:],
+		Value:      in.AmountSats,
+		Expiry:     int64(expiry / time.Second),
+		CltvExpiry: uint64(in.CLTVBlocks),
+	}, &out)
+	if err != nil {
+		return "", fmt.Errorf("create hold %s: %w", in.Hash, err)
+	}
+	return out.GetPaymentRequest(), nil
+}
+
+// LookupHold implements escrow.Lightning.
+func (c *Client) LookupHold(ctx context.Context, h escrow.Hash) (escrow.HoldState, error) {
+	var out wire.Invoice
+	in := &wire.LookupInvoiceMsg{InvoiceRef: &wire.LookupInvoiceMsg_PaymentHash{PaymentHash: h[:]}}
+	if err := c.call(ctx, wire.LookupInvoice, in, &out); err != nil {
+		return escrow.HoldState{}, fmt.Errorf("look up hold %s: %w", h, err)
+	}
+	return holdState(&out)
+}
+
+// Settle implements escrow.Lightning.
+func (c *Client) Settle(ctx context.Context, p escrow.Preimage) error {
+	err := c.call(ctx, wire.SettleInvoice, &wire.SettleInvoiceMsg{Preimage: p[:]}, &wire.SettleInvoiceResp{})
+	if err != nil {
+		return fmt.Errorf("settle hold %s: %w", p.Hash(), err)
+	}
+	return nil
+}
+
+// Cancel implements escrow.Lightning.
+func (c *Client) Cancel(ctx context.Context, h escrow.Hash) error {
+	err := c.call(ctx, wire.CancelInvoice, &wire.CancelInvoiceMsg{PaymentHash: h[:]}, &wire.CancelInvoiceResp{})
+	if err != nil {
+		return fmt.Errorf("cancel hold %s: %w", h, err)
+	}
+	return nil
+}
+
+// Pay implements escrow.Lightning.
+func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
+	timeout := p.Timeout
+	if timeout == 0 {
+		timeout = escrow.DefaultPayTimeout
+	}
+	seconds := int64((timeout + time.Second - 1) / time.Second)
+	if p.AmountSats < 0 || p.MaxFeeSats < 0 || seconds <= 0 || seconds > math.MaxInt32 {
+		return fmt.Errorf("pay: %w: amount, fee or timeout out of range", escrow.ErrInvoice)
+	}
+	// LND takes a request without an invoice for another kind of payment, and
+	// its words about a broken one are many.
+	invoice, err := escrow.ParseInvoice(p.Bolt11)
+	if err != nil {
+		return fmt.Errorf("pay: %w: malformed", escrow.ErrInvoice)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel() // ends the stream, not the payment: it is not sent as cancelable
+	// The first update is sent once the payment is in LND's database.
+	_, err = first[wire.Payment](ctx, c, wire.SendPayment, &wire.SendPaymentRequest{
+		Amt:            p.AmountSats,
+		PaymentRequest: invoice.Bolt11,
+		TimeoutSeconds: int32(seconds),
+		FeeLimitSat:    p.MaxFeeSats,
+	})
+	if err != nil {
+		return fmt.Errorf("pay %s: %w", invoice.Hash, refusedInvoice(err))
+	}
+	return nil
+}
+
+// TrackPayment implements escrow.Lightning.
+func (c *Client) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.PaymentState, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	out, err := first[wire.Payment](ctx, c, wire.TrackPayment, &wire.TrackPaymentRequest{PaymentHash: h[:]})
+	if errors.Is(err, escrow.ErrNotFound) {
+		return escrow.PaymentState{Hash: h, Status: escrow.PaymentUnknown}, nil
+	}
+	if err != nil {
+		return escrow.PaymentState{}, fmt.Errorf("track payment %s: %w", h, err)
+	}
+	return paymentState(out)
+}
+
+// call performs one method, bounded in time.
+func (c *Client) call(ctx context.Context, path string, in, out proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	return classify(ctx, c.conn.Invoke(ctx, path, in, out))
+}
+
+// stream starts a method whose answers come from the server one by one, and
+// gives a function that waits for the next. The stream ends with ctx.
+func stream[T any, M interface {
+	*T
+	proto.Message
+}](ctx context.Context, c *Client, path string, in proto.Message) (func() (M, error), error) {
+	s, err := c.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, path)
+	if err != nil {
+		return nil, classify(ctx, err)
+	}
+	// An error of SendMsg is io.EOF when the server has already answered: the
+	// answer is then in RecvMsg.
+	if err := s.SendMsg(in); err == nil {
+		_ = s.CloseSend()
+	}
+	return func() (M, error) {
+		out := M(new(T))
+		if err := s.RecvMsg(out); err != nil {
+			return nil, classify(ctx, err)
+		}
+		return out, nil
+	}, nil
+}
+
+// first gives the first answer of a stream.
+func first[T any, M interface {
+	*T
+	proto.Message
+}](ctx context.Context, c *Client, path string, in proto.Message) (M, error) {
+	next, err := stream[T, M](ctx, c, path, in)
+	if err != nil {
+		return nil, err
+	}
+	return next()
+}
+
+// holdState reads an invoice. A state that LND does not have today is an
+// answer that was not understood: ErrUnavailable.
+func holdState(in *wire.Invoice) (escrow.HoldState, error) {
+	if len(in.GetRHash()) != len(escrow.Hash{}) {
+		return escrow.HoldState{}, fmt.Errorf("%w: an invoice without a hash", escrow.ErrUnavailable)
+	}
+	out := escrow.HoldState{
+		Hash:       escrow.Hash(in.GetRHash()),
+		Bolt11:     in.GetPaymentRequest(),
+		AmountSats: in.GetValue(),
+		ExpiresAt:  time.Unix(in.GetCreationDate()+in.GetExpiry(), 0).UTC(),
+	}
+	switch in.GetState() {
+	case wire.Invoice_OPEN:
+		out.Phase = escrow.HoldOpen
+	case wire.Invoice_CANCELED:
+		out.Phase = escrow.HoldCanceled
+	case wire.Invoice_SETTLED:
+		out.Phase = escrow.HoldSettled
+		out.PaidMsat = in.GetAmtPaidMsat()
+	case wire.Invoice_ACCEPTED:
+		out.Phase = escrow.HoldAccepted
+		for _, part := range in.GetHtlcs() {
+			if part.GetState() != wire.InvoiceHTLCState_ACCEPTED {
+				continue // of an earlier attempt
+			}
+			out.PaidMsat += int64(part.GetAmtMsat())
+			// The first part to expire decides: the node cancels all by it.
+			out.ExpiryHeight = leastHeight(out.ExpiryHeight, part.GetExpiryHeight())
+			out.AcceptHeight = leastHeight(out.AcceptHeight, part.GetAcceptHeight())
+		}
+	default:
+		return escrow.HoldState{}, fmt.Errorf("%w: invoice state %d", escrow.ErrUnavailable, in.GetState())
+	}
+	return out, nil
+}
+
+// leastHeight gives the lesser of two heights, where 0 is none.
+func leastHeight(have uint32, next int32) uint32 {
+	if next <= 0 || have != 0 && have <= uint32(next) {
+		return have
+	}
+	return uint32(next)
+}
+
+// failures gives our names for LND's reasons.
+var failures = map[wire.PaymentFailureReason]escrow.PaymentFailure{
+	wire.PaymentFailureReason_FAILURE_REASON_NONE:                      escrow.FailureNotSpecified,
+	wire.PaymentFailureReason_FAILURE_REASON_TIMEOUT:                   escrow.FailureTimeout,
+	wire.PaymentFailureReason_FAILURE_REASON_NO_ROUTE:                  escrow.FailureNoRoute,
+	wire.PaymentFailureReason_FAILURE_REASON_ERROR:                     escrow.FailureOther,
+	wire.PaymentFailureReason_FAILURE_REASON_INCORRECT_PAYMENT_DETAILS: escrow.FailureDetails,
+	wire.PaymentFailureReason_FAILURE_REASON_INSUFFICIENT_BALANCE:      escrow.FailureBalance,
+	wire.PaymentFailureReason_FAILURE_REASON_CANCELED:                  escrow.FailureCanceled,
+}
+
+// paymentState reads a payment. Whatever is neither succeeded nor failed is in
+// flight: to wait is always safe, to pay again is not.
+func paymentState(in *wire.Payment) (escrow.PaymentState, error) {
+	hash, err := escrow.ParseHash(strings.ToLower(in.GetPaymentHash()))
+	if err != nil {
+		return escrow.PaymentState{}, fmt.Errorf("%w: a payment without a hash", escrow.ErrUnavailable)
+	}
+	out := escrow.PaymentState{Hash: hash, Status: escrow.PaymentInFlight, AmountMsat: in.GetValueMsat()}
+	switch in.GetStatus() {
+	case wire.Payment_SUCCEEDED:
+		out.Status = escrow.PaymentSucceeded
+		out.FeeMsat = in.GetFeeMsat()
+		if out.Preimage, err = escrow.ParsePreimage(in.GetPaymentPreimage()); err != nil {
+			return escrow.PaymentState{}, fmt.Errorf("%w: a success without a preimage", escrow.ErrUnavailable)
+		}
+	case wire.Payment_FAILED:
+		out.Status = escrow.PaymentFailed
+		out.Failure = escrow.FailureOther
+		if name, known := failures[in.GetFailureReason()]; known {
+			out.Failure = name
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,518 @@
+package lnd_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnd"
+	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+)
+
+// node is a gRPC server that says what a test wants of an LND: what a real one
+// says only in the wrong moment.
+type node struct {
+	mu       sync.Mutex
+	handle   map[string]func(in []byte, send func(proto.Message) error, ctx context.Context) error
+	asked    []string
+	macaroon []string
+}
+
+// raw takes any request as it is on the wire.
+type raw struct{ bytes []byte }
+
+// codec passes requests on unread and marshals answers.
+type codec struct{}
+
+func (codec) Name() string { return "proto" }
+func (codec) Marshal(v any) ([]byte, error) {
+	return proto.Marshal(v.(proto.Message))
+}
+func (codec) Unmarshal(data []byte, v any) error {
+	v.(*raw).bytes = bytes.Clone(data)
+	return nil
+}
+
+func (n *node) on(path string, fn func(in []byte, send func(proto.Message) error, ctx context.Context) error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.handle[path] = fn
+}
+
+// says makes a method answer with an error, or with messages.
+func (n *node) says(path string, err error, messages ...proto.Message) {
+	n.on(path, func(_ []byte, send func(proto.Message) error, _ context.Context) error {
+		for _, m := range messages {
+			if err := send(m); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+}
+
+func (n *node) serve(_ any, s grpc.ServerStream) error {
+	path, _ := grpc.MethodFromServerStream(s)
+	var in raw
+	if err := s.RecvMsg(&in); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	fn := n.handle[path]
+	n.asked = append(n.asked, path)
+	if md, ok := metadata.FromIncomingContext(s.Context()); ok {
+		n.macaroon = md.Get("macaroon")
+	}
+	n.mu.Unlock()
+	if fn == nil {
+		return status.Error(codes.Unimplemented, "unknown method")
+	}
+	return fn(in.bytes, func(m proto.Message) error { return s.SendMsg(m) }, s.Context())
+}
+
+var testMacaroon = bytes.Repeat([]byte("macaroon"), 20)
+
+func selfSigned(t testing.TB) (tls.Certificate, string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// start gives a node and a client of it.
+func start(t *testing.T, timeout time.Duration) (*node, *lnd.Client) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+	cert, pemText := selfSigned(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{handle: map[string]func([]byte, func(proto.Message) error, context.Context) error{}}
+	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&cert)), grpc.UnknownServiceHandler(n.serve), grpc.ForceServerCodec(codec{}))
+	served := make(chan struct{})
+	go func() { _ = server.Serve(l); close(served) }()
+	t.Cleanup(func() { server.Stop(); <-served })
+	c, err := lnd.Open(config(t, l.Addr().String(), pemText, timeout))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return n, c
+}
+
+func config(t *testing.T, address, cert string, timeout time.Duration) lnd.Config {
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{"tls.cert": []byte(cert), "m": testMacaroon} {
+		if err := os.WriteFile(dir+"/"+name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return lnd.Config{Address: address, CertFile: dir + "/tls.cert", MacaroonFile: dir + "/m", Timeout: timeout}
+}
+
+// payable is any invoice, for calls that need one.
+func payable(t testing.TB) (string, escrow.Hash) {
+	text, err := escrow.InvoiceDraft{Hash: escrow.Hash{5}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text, escrow.Hash{5}
+}
+
+func TestAnswersBecomeTheClosedSet(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	ctx := t.Context()
+	bolt11, _ := payable(t)
+	secret := strings.Repeat("5ecre7", 10)
+	calls := map[string]func() error{
+		wire.AddHoldInvoice: func() error {
+			_, err := c.CreateHold(ctx, escrow.HoldRequest{AmountSats: 1, CLTVBlocks: 40})
+			return err
+		},
+		wire.LookupInvoice: func() error { _, err := c.LookupHold(ctx, escrow.Hash{}); return err },
+		wire.SettleInvoice: func() error { return c.Settle(ctx, escrow.Preimage{}) },
+		wire.CancelInvoice: func() error { return c.Cancel(ctx, escrow.Hash{}) },
+		wire.SendPayment:   func() error { return c.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
+		wire.TrackPayment:  func() error { _, err := c.TrackPayment(ctx, escrow.Hash{}); return err },
+		wire.GetInfo:       func() error { _, err := c.Info(ctx); return err },
+	}
+	for _, test := range []struct {
+		path string
+		code codes.Code
+		text string
+		want error
+	}{
+		{wire.AddHoldInvoice, codes.Unknown, "invoice with payment hash already exists", escrow.ErrExists},
+		{wire.AddHoldInvoice, codes.Unknown, "memo too large: 640 bytes (maxsize=639)", escrow.ErrInvoice},
+		{wire.AddHoldInvoice, codes.Unknown, "CLTV delta of 3000 is too large, max is 2016", escrow.ErrInvoice},
+		{wire.AddHoldInvoice, codes.Unknown, "something new", escrow.ErrUnavailable},
+		{wire.LookupInvoice, codes.NotFound, "unable to locate invoice", escrow.ErrNotFound},
+		{wire.LookupInvoice, codes.Unknown, "there are no existing invoices", escrow.ErrNotFound},
+		{wire.SettleInvoice, codes.Unknown, "invoice still open", escrow.ErrOpen},
+		{wire.SettleInvoice, codes.Unknown, "invoice already canceled", escrow.ErrCanceled},
+		{wire.SettleInvoice, codes.Unknown, "unable to locate invoice", escrow.ErrNotFound},
+		{wire.CancelInvoice, codes.Unknown, "invoice already settled", escrow.ErrSettled},
+		{wire.CancelInvoice, codes.Internal, "disk full", escrow.ErrUnavailable},
+		// The connection's own words never count as an answer.
+		{wire.CancelInvoice, codes.Unavailable, "invoice already settled", escrow.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "permission denied", escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "verification failed: signature mismatch after caveat verification", escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "wallet locked, unlock it to enable full RPC access", escrow.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "the RPC server is in the process of starting up, but not yet ready to accept calls", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.AlreadyExists, "payment is in transition", escrow.ErrExists},
+		{wire.SendPayment, codes.AlreadyExists, "invoice is already paid", escrow.ErrExists},
+		{wire.SendPayment, codes.Unknown, "invoice expired. Valid until 2020-01-01", escrow.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "self-payments not allowed", escrow.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "amount must not be specified when paying a non-zero amount invoice", escrow.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "routerrpc server shutting down", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.Unavailable, "invoice expired", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.OK, "", escrow.ErrUnavailable}, // a stream that ends without a word
+		{wire.TrackPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
+		{wire.GetInfo, codes.Unimplemented, "unknown service lnrpc.Lightning", escrow.ErrUnavailable},
+	} {
+		n.says(test.path, status.Error(test.code, test.text+" "+secret))
+		if test.code == codes.OK {
+			n.says(test.path, nil)
+		}
+		err := calls[test.path]()
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s says %s %q: got %v, want %v", test.path, test.code, test.text, err, test.want)
+			continue
+		}
+		set := []error{escrow.ErrUnavailable, escrow.ErrExists, escrow.ErrNotFound, escrow.ErrInvoice, escrow.ErrOpen, escrow.ErrSettled, escrow.ErrCanceled, escrow.ErrPermission}
+		matches := 0
+		for _, e := range set {
+			if errors.Is(err, e) {
+				matches++
+			}
+		}
+		if matches != 1 {
+			t.Errorf("%v is %d errors of the closed set", err, matches)
+		}
+		for _, leak := range []string{secret, bolt11, hex.EncodeToString(testMacaroon)} {
+			if strings.Contains(err.Error(), leak) {
+				t.Errorf("the error quotes what it must not: %v", err)
+			}
+		}
+	}
+	if got := strings.Join(n.macaroon, ","); got != hex.EncodeToString(testMacaroon) {
+		t.Errorf("macaroon header %q", got)
+	}
+	// Unknown to the node is an answer of its own here.
+	n.says(wire.TrackPayment, status.Error(codes.NotFound, "payment isn't initiated"))
+	state, err := c.TrackPayment(ctx, escrow.Hash{1})
+	if err != nil || state != (escrow.PaymentState{Hash: escrow.Hash{1}, Status: escrow.PaymentUnknown}) {
+		t.Errorf("%+v, %v", state, err)
+	}
+}
+
+func TestStatesAreReadWithCare(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	h := escrow.Hash{7}
+	invoice := func(state wire.Invoice_InvoiceState, parts ...*wire.InvoiceHTLC) *wire.Invoice {
+		return &wire.Invoice{RHash: h[:], Value: 10, CreationDate: 100, Expiry: 60, PaymentRequest: "x", AmtPaidMsat: 9_000, State: state, Htlcs: parts}
+	}
+	base := escrow.HoldState{Hash: h, Bolt11: "x", AmountSats: 10, ExpiresAt: time.Unix(160, 0).UTC()}
+	with := func(phase escrow.HoldPhase, paid int64, expiry, accept uint32) escrow.HoldState {
+		out := base
+		out.Phase, out.PaidMsat, out.ExpiryHeight, out.AcceptHeight = phase, paid, expiry, accept
+		return out
+	}
+	const held, taken, back = wire.InvoiceHTLCState_ACCEPTED, wire.InvoiceHTLCState_SETTLED, wire.InvoiceHTLCState_CANCELED
+	for name, test := range map[string]struct {
+		in   *wire.Invoice
+		want escrow.HoldState
+		err  error
+	}{
+		"open":     {invoice(wire.Invoice_OPEN), with(escrow.HoldOpen, 0, 0, 0), nil},
+		"canceled": {invoice(wire.Invoice_CANCELED, &wire.InvoiceHTLC{AmtMsat: 5, State: back, ExpiryHeight: 9}), with(escrow.HoldCanceled, 0, 0, 0), nil},
+		"settled":  {invoice(wire.Invoice_SETTLED, &wire.InvoiceHTLC{AmtMsat: 5, State: taken, ExpiryHeight: 9}), with(escrow.HoldSettled, 9_000, 0, 0), nil},
+		"accepted in parts": {invoice(wire.Invoice_ACCEPTED,
+			&wire.InvoiceHTLC{AmtMsat: 1_000, State: back, ExpiryHeight: 1, AcceptHeight: 1},
+			&wire.InvoiceHTLC{AmtMsat: 4_000, State: held, ExpiryHeight: 560, AcceptHeight: 501},
+			&wire.InvoiceHTLC{AmtMsat: 6_000, State: held, ExpiryHeight: 540, AcceptHeight: 500},
+		), with(escrow.HoldAccepted, 10_000, 540, 500), nil},
+		"accepted without parts": {invoice(wire.Invoice_ACCEPTED), with(escrow.HoldAccepted, 0, 0, 0), nil},
+		"a state of the future":  {invoice(77), escrow.HoldState{}, escrow.ErrUnavailable},
+		"without a hash":         {&wire.Invoice{}, escrow.HoldState{}, escrow.ErrUnavailable},
+	} {
+		n.says(wire.LookupInvoice, nil, test.in)
+		got, err := c.LookupHold(t.Context(), h)
+		if !errors.Is(err, test.err) || got != test.want {
+			t.Errorf("%s: got %+v, %v; want %+v, %v", name, got, err, test.want, test.err)
+		}
+	}
+	p := escrow.Preimage{3}
+	payment := func(s wire.Payment_PaymentStatus) *wire.Payment {
+		return &wire.Payment{PaymentHash: p.Hash().String(), PaymentPreimage: p.Hex(), ValueMsat: 5, Status: s, FeeMsat: 2, FailureReason: wire.PaymentFailureReason_FAILURE_REASON_NO_ROUTE}
+	}
+	flying := escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentInFlight, AmountMsat: 5}
+	for name, test := range map[string]struct {
+		in   *wire.Payment
+		want escrow.PaymentState
+		err  error
+	}{
+		"initiated":             {payment(wire.Payment_INITIATED), flying, nil},
+		"in flight":             {payment(wire.Payment_IN_FLIGHT), flying, nil},
+		"without a status":      {payment(wire.Payment_UNKNOWN), flying, nil},
+		"a status of tomorrow":  {payment(77), flying, nil}, // to wait is safe
+		"succeeded":             {payment(wire.Payment_SUCCEEDED), escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentSucceeded, AmountMsat: 5, FeeMsat: 2, Preimage: p}, nil},
+		"failed":                {payment(wire.Payment_FAILED), escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentFailed, AmountMsat: 5, Failure: escrow.FailureNoRoute}, nil},
+		"success without proof": {&wire.Payment{PaymentHash: p.Hash().String(), Status: wire.Payment_SUCCEEDED}, escrow.PaymentState{}, escrow.ErrUnavailable},
+		"without a hash":        {&wire.Payment{Status: wire.Payment_FAILED}, escrow.PaymentState{}, escrow.ErrUnavailable},
+	} {
+		n.says(wire.TrackPayment, nil, test.in)
+		got, err := c.TrackPayment(t.Context(), p.Hash())
+		if !errors.Is(err, test.err) || got != test.want {
+			t.Errorf("%s: got %+v, %v; want %+v, %v", name, got, err, test.want, test.err)
+		}
+	}
+}
+
+// A node that takes a payment and then says nothing: the outcome is unknown,
+// and the request has been made once.
+func TestPayWithoutAnAnswerIsUnavailable(t *testing.T) {
+	n, c := start(t, 300*time.Millisecond)
+	taken := make(chan *wire.SendPaymentRequest, 10)
+	n.on(wire.SendPayment, func(in []byte, _ func(proto.Message) error, ctx context.Context) error {
+		var request wire.SendPaymentRequest
+		if err := proto.Unmarshal(in, &request); err != nil {
+			return err
+		}
+		taken <- &request
+		<-ctx.Done()
+		return nil
+	})
+	bolt11, _ := payable(t)
+	err := c.Pay(t.Context(), escrow.Payment{Bolt11: "lightning:" + strings.ToUpper(bolt11), MaxFeeSats: 7, Timeout: 1500 * time.Millisecond})
+	if !errors.Is(err, escrow.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	want := &wire.SendPaymentRequest{PaymentRequest: bolt11, FeeLimitSat: 7, TimeoutSeconds: 2}
+	if got := <-taken; !proto.Equal(got, want) {
+		t.Errorf("asked %v, want %v", got, want)
+	}
+	if len(taken) != 0 {
+		t.Error("asked more than once")
+	}
+}
+
+// Pay comes back with the first update, and leaves the payment to itself.
+func TestPayReturnsOnceTaken(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	bolt11, h := payable(t)
+	n.on(wire.SendPayment, func(_ []byte, send func(proto.Message) error, ctx context.Context) error {
+		if err := send(&wire.Payment{PaymentHash: h.String(), Status: wire.Payment_IN_FLIGHT}); err != nil {
+			return err
+		}
+		<-ctx.Done() // the stream ends because the client leaves
+		return nil
+	})
+	began := time.Now()
+	if err := c.Pay(t.Context(), escrow.Payment{Bolt11: bolt11}); err != nil || time.Since(began) > 5*time.Second {
+		t.Fatalf("after %s: %v", time.Since(began), err)
+	}
+}
+
+func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	p := escrow.Preimage{9}
+	h := p.Hash()
+	at := func(s wire.Invoice_InvoiceState) *wire.Invoice { return &wire.Invoice{RHash: h[:], State: s} }
+	lookups := []struct {
+		state *wire.Invoice
+		err   error
+	}{
+		{nil, status.Error(codes.Unavailable, "not yet")},
+		{at(wire.Invoice_OPEN), nil},
+		{nil, status.Error(codes.Unknown, "EOF")},
+		{at(wire.Invoice_OPEN), nil},
+		{at(wire.Invoice_ACCEPTED), nil},
+	}
+	subscriptions := []struct {
+		states []*wire.Invoice
+		err    error
+	}{
+		{[]*wire.Invoice{at(wire.Invoice_OPEN)}, status.Error(codes.Unknown, "EOF")},
+		{nil, nil},
+		{[]*wire.Invoice{at(wire.Invoice_ACCEPTED), at(wire.Invoice_ACCEPTED), at(wire.Invoice_SETTLED)}, status.Error(codes.Internal, "too late to matter")},
+	}
+	looked, subscribed := 0, 0
+	n.on(wire.LookupInvoice, func(_ []byte, send func(proto.Message) error, _ context.Context) error {
+		i := min(looked, len(lookups)-1)
+		looked++
+		if lookups[i].err != nil {
+			return lookups[i].err
+		}
+		return send(lookups[i].state)
+	})
+	n.on(wire.SubscribeSingleInvoice, func(_ []byte, send func(proto.Message) error, _ context.Context) error {
+		i := min(subscribed, len(subscriptions)-1)
+		subscribed++
+		for _, s := range subscriptions[i].states {
+			if err := send(s); err != nil {
+				return err
+			}
+		}
+		return subscriptions[i].err
+	})
+	var told []escrow.HoldPhase
+	err := c.WatchHold(t.Context(), h, func(s escrow.HoldState) error { told = append(told, s.Phase); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 3 || told[0] != escrow.HoldOpen || told[1] != escrow.HoldAccepted || told[2] != escrow.HoldSettled {
+		t.Errorf("told %v", told)
+	}
+	if looked != 5 || subscribed != 3 {
+		t.Errorf("looked up %d times, subscribed %d times", looked, subscribed)
+	}
+}
+
+// What ends a watch: the hash is unknown, the macaroon does not suffice, or
+// whoever watches has had enough.
+func TestWatchEndsOnDefiniteAnswers(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	n.says(wire.LookupInvoice, status.Error(codes.NotFound, "unable to locate invoice"))
+	if err := c.WatchHold(t.Context(), escrow.Hash{}, nil); !errors.Is(err, escrow.ErrNotFound) {
+		t.Error(err)
+	}
+	h := escrow.Hash{1}
+	n.says(wire.LookupInvoice, nil, &wire.Invoice{RHash: h[:]})
+	n.says(wire.SubscribeSingleInvoice, status.Error(codes.Unknown, "permission denied"))
+	if err := c.WatchHold(t.Context(), h, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrPermission) {
+		t.Error(err)
+	}
+	n.says(wire.TrackPayment, status.Error(codes.NotFound, "payment isn't initiated"))
+	if err := c.WatchPayment(t.Context(), h, nil); !errors.Is(err, escrow.ErrNotFound) {
+		t.Error(err)
+	}
+	n.says(wire.TrackPayment, status.Error(codes.Unavailable, "gone"))
+	ctx, cancel := context.WithTimeout(t.Context(), 350*time.Millisecond)
+	defer cancel()
+	if err := c.WatchPayment(ctx, h, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+func TestCloseEndsCallsAndWatches(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	h := escrow.Hash{1}
+	n.says(wire.LookupInvoice, nil, &wire.Invoice{RHash: h[:]})
+	subscribed := make(chan struct{}, 1)
+	n.on(wire.SubscribeSingleInvoice, func(_ []byte, _ func(proto.Message) error, ctx context.Context) error {
+		subscribed <- struct{}{}
+		<-ctx.Done()
+		return nil
+	})
+	ended := make(chan error)
+	go func() {
+		ended <- c.WatchHold(context.Background(), h, func(escrow.HoldState) error { return nil })
+	}()
+	<-subscribed
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ended; !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+	if _, err := c.Info(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+}
+
+// Somebody else's certificate: the macaroon must not go out.
+func TestForeignCertificateIsRefused(t *testing.T) {
+	n, _ := start(t, time.Second)
+	// The server of start has one certificate, this client trusts another.
+	cert, _ := selfSigned(t)
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	heard := make(chan int, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		buffer := make([]byte, 4096)
+		got, _ := conn.Read(buffer) // ends with the failed handshake
+		heard <- got
+	}()
+	_, other := selfSigned(t)
+	c, err := lnd.Open(config(t, l.Addr().String(), other, time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Info(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+	if got := <-heard; got != 0 {
+		t.Errorf("%d bytes were sent to a server that was not trusted", got)
+	}
+	if len(n.asked) != 0 {
+		t.Error("the wrong server was asked")
+	}
+}
+
+func TestCheckPermissionsNeedsAnAnswer(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	for _, m := range wire.Methods() {
+		n.says(m.Path, status.Error(codes.Unknown, "invalid hash length of 1, want 32"))
+	}
+	n.says(wire.GetInfo, nil, &wire.GetInfoResponse{})
+	if err := c.CheckPermissions(t.Context()); err != nil {
+		t.Error(err)
+	}
+	n.says(wire.SettleInvoice, status.Error(codes.Unimplemented, "unknown service invoicesrpc.Invoices"))
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrPermission) || !strings.Contains(err.Error(), "does not offer") {
+		t.Error(err)
+	}
+	n.says(wire.SettleInvoice, status.Error(codes.Unavailable, "gone"))
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+	// A node that takes a broken request is no node to trust.
+	n.says(wire.SettleInvoice, nil, &wire.SettleInvoiceResp{})
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+}

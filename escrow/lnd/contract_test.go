@@ -1,0 +1,62 @@
+package lnd_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/lncontract"
+	"github.com/mostrodex/mostrodex/escrow/lnd"
+	"github.com/mostrodex/mostrodex/escrow/lndtest"
+)
+
+// wallet is a real node as the contract wants it: its client, and what the
+// test harness asks of it directly.
+type wallet struct {
+	*lnd.Client
+	node *lndtest.Node
+}
+
+func (w wallet) AddInvoice(ctx context.Context, sats int64, memo string, expiry time.Duration) (string, error) {
+	return w.node.AddInvoice(ctx, sats, memo, expiry)
+}
+
+func (w wallet) BalanceMsat(ctx context.Context) (int64, error) { return w.node.BalanceMsat(ctx) }
+
+// realNetwork gives real nodes as the contract wants them.
+func realNetwork(n *lndtest.Network) *lncontract.Network {
+	of := func(node *lndtest.Node) wallet { return wallet{node.Lightning, node} }
+	return &lncontract.Network{
+		Mostro: of(n.Mostro), Seller: of(n.Seller), Buyer: of(n.Buyer),
+		Mine:     n.Mine,
+		Restart:  func(ctx context.Context) error { return n.Restart(ctx, n.Mostro, false) },
+		Kill:     func(ctx context.Context) error { return n.Restart(ctx, n.Mostro, true) },
+		Pause:    func() { time.Sleep(20 * time.Millisecond) },
+		Sleep:    time.Sleep,
+		Patience: 90 * time.Second,
+	}
+}
+
+func TestContract(t *testing.T) {
+	n := lndtest.Start(t)
+	lncontract.Run(t, realNetwork(n))
+	t.Run("permissions", func(t *testing.T) { testPermissions(t, n.Mostro) })
+}
+
+// BenchmarkBareTrades measures the calls of a trade on real nodes, without an
+// escrow: go test ./escrow/lnd -run '^$' -bench Bare -benchtime 1x
+func BenchmarkBareTrades(b *testing.B) {
+	n := realNetwork(lndtest.Start(b))
+	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {
+		b.Run(fmt.Sprintf("%d at a time", c.parallel), func(b *testing.B) {
+			for b.Loop() {
+				bare, err := lncontract.RunBare(b.Context(), n, c.trades, c.parallel)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(bare.PerSecond(), "trades/s")
+			}
+		})
+	}
+}

@@ -1,0 +1,78 @@
+package lnd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+)
+
+// Permissions lists what the macaroon must allow, in the form that
+// `lncli bakemacaroon` takes: "uri:/lnrpc.Lightning/GetInfo" and so on.
+func Permissions() []string {
+	var out []string
+	for _, m := range wire.Methods() {
+		out = append(out, "uri:"+m.Path)
+	}
+	return out
+}
+
+// CheckPermissions asks for each method once, in a way that LND refuses for
+// its content after it has looked at the macaroon, so that nothing happens.
+// (There is a method that answers the question directly, but it would need one
+// more permission.) The error wraps escrow.ErrPermission and names what is
+// missing, or wraps escrow.ErrUnavailable when the node could not be asked.
+func (c *Client) CheckPermissions(ctx context.Context) error {
+	// One byte is no hash, no preimage and no invoice.
+	broken := []byte{0}
+	requests := map[string]proto.Message{
+		wire.GetInfo:                &wire.GetInfoRequest{},
+		wire.AddHoldInvoice:         &wire.AddHoldInvoiceRequest{Hash: broken},
+		wire.LookupInvoice:          &wire.LookupInvoiceMsg{InvoiceRef: &wire.LookupInvoiceMsg_PaymentHash{PaymentHash: broken}},
+		wire.SubscribeSingleInvoice: &wire.SubscribeSingleInvoiceRequest{RHash: broken},
+		wire.SettleInvoice:          &wire.SettleInvoiceMsg{Preimage: broken},
+		wire.CancelInvoice:          &wire.CancelInvoiceMsg{PaymentHash: broken},
+		wire.SendPayment:            &wire.SendPaymentRequest{PaymentRequest: "x"},
+		wire.TrackPayment:           &wire.TrackPaymentRequest{PaymentHash: broken},
+	}
+	var missing []string
+	for _, m := range wire.Methods() {
+		err := c.probe(ctx, m, requests[m.Path])
+		if errors.Is(err, escrow.ErrPermission) {
+			missing = append(missing, "uri:"+m.Path)
+			continue
+		}
+		var said *unavailable
+		switch {
+		case err == nil && m.Path != wire.GetInfo:
+			return fmt.Errorf("check permissions: %w: %s took a broken request", escrow.ErrUnavailable, m.Path)
+		case errors.As(err, &said) && said.code == codes.Unimplemented:
+			return fmt.Errorf("check permissions: %w: the node does not offer %s", escrow.ErrPermission, m.Path)
+		case errors.As(err, &said) && (said.code == codes.Unknown || said.code == codes.InvalidArgument) && m.Path != wire.GetInfo:
+			// LND's own refusal of the broken request: it was allowed to ask.
+		case errors.Is(err, escrow.ErrUnavailable):
+			return fmt.Errorf("check permissions: %w", err)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: the macaroon does not allow %s", escrow.ErrPermission, strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// probe performs a method that is expected to be refused.
+func (c *Client) probe(ctx context.Context, m wire.Method, in proto.Message) error {
+	if !m.Streams {
+		return c.call(ctx, m.Path, in, m.Response)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	_, err := first[wire.Payment](ctx, c, m.Path, in)
+	return err
+}

@@ -1,0 +1,112 @@
+package lnd_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnd"
+	"github.com/mostrodex/mostrodex/escrow/lndtest"
+)
+
+// testPermissions takes away each permission in turn: start-up must name it,
+// and none of the probes may leave a trace.
+func testPermissions(t *testing.T, node *lndtest.Node) {
+	ctx := t.Context()
+	invoices, payments, err := node.Count(ctx)
+	if err != nil || invoices == 0 || payments == 0 {
+		t.Fatalf("%d invoices, %d payments, %v: the contract has made some", invoices, payments, err)
+	}
+	defer func() {
+		if i, p, err := node.Count(ctx); i != invoices || p != payments || err != nil {
+			t.Errorf("%d invoices and %d payments became %d and %d, error %v", invoices, payments, i, p, err)
+		}
+	}()
+	if err := node.Lightning.CheckPermissions(ctx); err != nil {
+		t.Fatalf("with all of them: %v", err)
+	}
+	for i, missing := range lnd.Permissions() {
+		rest := slices.Delete(slices.Clone(lnd.Permissions()), i, i+1)
+		client, err := node.Dial(ctx, rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = client.CheckPermissions(ctx)
+		if !errors.Is(err, escrow.ErrPermission) || !strings.Contains(err.Error(), missing) {
+			t.Errorf("without %s: got error %v", missing, err)
+		}
+		if n := strings.Count(err.Error(), "uri:"); n != 1 {
+			t.Errorf("without %s: %d are named: %v", missing, n, err)
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+
+	cfg, err := node.Config(ctx, lnd.Permissions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A macaroon that is none, and the certificate of somebody else.
+	spoiled := cfg
+	spoiled.MacaroonFile = t.TempDir() + "/spoiled.macaroon"
+	mac, err := os.ReadFile(cfg.MacaroonFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac[len(mac)-1] ^= 1
+	if err := os.WriteFile(spoiled.MacaroonFile, mac, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	client, err := lnd.Open(spoiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.CheckPermissions(ctx); !errors.Is(err, escrow.ErrPermission) {
+		t.Errorf("with a forged macaroon: got error %v", err)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := dir + "/" + name
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, cfg := range map[string]lnd.Config{
+		"no certificate":    {Address: "127.0.0.1:1", CertFile: dir + "/none", MacaroonFile: write("a", "x")},
+		"broken":            {Address: "127.0.0.1:1", CertFile: write("b", "no pem"), MacaroonFile: write("c", "x")},
+		"no macaroon":       {Address: "127.0.0.1:1", CertFile: write("d", testCert), MacaroonFile: dir + "/none"},
+		"an empty macaroon": {Address: "127.0.0.1:1", CertFile: write("e", testCert), MacaroonFile: write("f", "")},
+	} {
+		if c, err := lnd.Open(cfg); err == nil {
+			_ = c.Close()
+			t.Errorf("%s: opened", name)
+		}
+	}
+	// A node that is not there: every answer is unavailable, at once.
+	c, err := lnd.Open(lnd.Config{Address: "127.0.0.1:1", CertFile: write("g", testCert), MacaroonFile: write("h", "secret")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if _, err := c.Info(ctx); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Errorf("info: %v", err)
+	}
+	if err := c.CheckPermissions(ctx); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Errorf("permissions: %v", err)
+	}
+	if err := c.Pay(ctx, escrow.Payment{Bolt11: "lnbc1secret"}); !errors.Is(err, escrow.ErrInvoice) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("pay: %v", err)
+	}
+}

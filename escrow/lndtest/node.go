@@ -1,0 +1,368 @@
+package lndtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/lnd"
+)
+
+// Node is one LND. What a trade needs of it goes through Lightning; what only
+// a test needs goes over its REST interface, with the node's admin macaroon.
+type Node struct {
+	Name   string
+	Pubkey string // known once started
+
+	// Lightning speaks to the node with a macaroon of lnd.Permissions alone.
+	// It stays valid through restarts.
+	Lightning *lnd.Client
+
+	dir     string
+	process *process
+	peer    string // host:port for other nodes
+	rpc     string // host:port of gRPC
+	rest    string // host:port
+	client  *http.Client
+	admin   string // macaroon in hex
+}
+
+func newNode(bin, dir, name string, c *chain) (*Node, error) {
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	n := &Node{Name: name, dir: dir, peer: at(0), rpc: at(1), rest: at(2)}
+	n.process = &process{
+		path: filepath.Join(bin, "lnd"),
+		log:  filepath.Join(dir, "output.log"),
+		args: []string{
+			"--lnddir=" + dir, "--noseedbackup", "--alias=" + name,
+			"--bitcoin.regtest", "--bitcoin.node=btcd", "--bitcoin.defaultchanconfs=1",
+			"--btcd.rpchost=" + c.rpc, "--btcd.rpcuser=" + rpcUser, "--btcd.rpcpass=" + rpcPass, "--btcd.rpccert=" + c.cert,
+			"--listen=" + n.peer, "--rpclisten=" + n.rpc, "--restlisten=" + n.rest,
+			"--nobootstrap", "--trickledelay=50", "--minbackoff=200ms", "--maxbackoff=2s",
+			"--logging.console.disable", "--debuglevel=info", "--no-disconnect-on-pong-failure",
+		},
+	}
+	return n, nil
+}
+
+// Start runs the node and waits until it is synced to the chain.
+func (n *Node) Start(ctx context.Context) error {
+	if err := n.process.start(); err != nil {
+		return err
+	}
+	var info struct {
+		Pubkey string `json:"identity_pubkey"`
+		Synced bool   `json:"synced_to_chain"`
+	}
+	err := poll(ctx, "the node's interface", func() (bool, error) {
+		if !n.process.running() {
+			return false, fmt.Errorf("lnd ended: see %s", n.process.log)
+		}
+		if n.client == nil {
+			if err := n.readCredentials(); err != nil {
+				return false, err
+			}
+		}
+		if err := n.call(ctx, http.MethodGet, "/v1/getinfo", nil, &info); err != nil {
+			return false, err
+		}
+		return info.Synced, nil
+	})
+	if err != nil {
+		return err
+	}
+	n.Pubkey = info.Pubkey
+	if n.Lightning == nil {
+		n.Lightning, err = n.Dial(ctx, lnd.Permissions())
+	}
+	return err
+}
+
+// readCredentials reads what the node wrote at its first start.
+func (n *Node) readCredentials() error {
+	mac, err := os.ReadFile(filepath.Join(n.dir, "data", "chain", "bitcoin", "regtest", "admin.macaroon"))
+	if err != nil {
+		return err
+	}
+	pem, err := os.ReadFile(filepath.Join(n.dir, "tls.cert"))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return errors.New("no certificate yet")
+	}
+	n.admin = hex.EncodeToString(mac)
+	n.client = &http.Client{
+		Timeout:   time.Minute,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
+	}
+	return nil
+}
+
+// Config bakes a macaroon with the given permissions ("uri:/...") and says how
+// to reach the node with it.
+func (n *Node) Config(ctx context.Context, permissions []string) (lnd.Config, error) {
+	type permission struct {
+		Entity string `json:"entity"`
+		Action string `json:"action"`
+	}
+	var in struct {
+		Permissions []permission `json:"permissions"`
+	}
+	for _, p := range permissions {
+		entity, action, ok := strings.Cut(p, ":")
+		if !ok {
+			return lnd.Config{}, fmt.Errorf("permission %q", p)
+		}
+		in.Permissions = append(in.Permissions, permission{entity, action})
+	}
+	var out struct {
+		Macaroon string `json:"macaroon"`
+	}
+	if err := n.call(ctx, http.MethodPost, "/v1/macaroon", in, &out); err != nil {
+		return lnd.Config{}, fmt.Errorf("bake a macaroon: %w", err)
+	}
+	mac, err := hex.DecodeString(out.Macaroon)
+	if err != nil {
+		return lnd.Config{}, err
+	}
+	file, err := os.CreateTemp(n.dir, "baked-*.macaroon")
+	if err != nil {
+		return lnd.Config{}, err
+	}
+	_, err = file.Write(mac)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return lnd.Config{}, err
+	}
+	return lnd.Config{Address: n.rpc, CertFile: filepath.Join(n.dir, "tls.cert"), MacaroonFile: file.Name()}, nil
+}
+
+// Dial opens a client of its own, with those permissions; the caller closes it.
+func (n *Node) Dial(ctx context.Context, permissions []string) (*lnd.Client, error) {
+	cfg, err := n.Config(ctx, permissions)
+	if err != nil {
+		return nil, err
+	}
+	return lnd.Open(cfg)
+}
+
+// Running says whether the process is alive.
+func (n *Node) Running() bool { return n.process.running() }
+
+// Stop ends the node in good order.
+func (n *Node) Stop() error { return n.process.stop() }
+
+// Kill ends the node as a power cut would.
+func (n *Node) Kill() { n.process.kill() }
+
+func (n *Node) close() error {
+	var err error
+	if n.Lightning != nil {
+		err = n.Lightning.Close()
+	}
+	if n.client != nil {
+		n.client.CloseIdleConnections()
+	}
+	return errors.Join(err, n.process.stop())
+}
+
+// call performs one REST method.
+func (n *Node) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+n.rest+path, body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Grpc-Metadata-macaroon", n.admin)
+	resp, err := n.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		var problem struct{ Message string }
+		_ = json.Unmarshal(text, &problem) // an unreadable one leaves the status alone
+		return fmt.Errorf("%s: %s: %s", path, resp.Status, problem.Message)
+	}
+	return json.Unmarshal(text, out)
+}
+
+func (n *Node) newAddress(ctx context.Context) (string, error) {
+	var out struct{ Address string }
+	err := n.call(ctx, http.MethodGet, "/v1/newaddress", nil, &out)
+	return out.Address, err
+}
+
+// connect makes the other node a peer, unless it is one.
+func (n *Node) connect(ctx context.Context, other *Node) error {
+	in := map[string]any{"addr": map[string]string{"pubkey": other.Pubkey, "host": other.peer}, "timeout": "5"}
+	err := n.call(ctx, http.MethodPost, "/v1/peers", in, &struct{}{})
+	if err != nil && strings.Contains(err.Error(), "already connected") {
+		return nil
+	}
+	return err
+}
+
+// openChannel opens a channel once the wallet has seen its coins, with half of
+// it on the other side.
+func (n *Node) openChannel(ctx context.Context, other *Node) error {
+	key, err := hex.DecodeString(other.Pubkey)
+	if err != nil {
+		return err
+	}
+	err = poll(ctx, "coins in the wallet", func() (bool, error) {
+		var out struct {
+			Confirmed string `json:"confirmed_balance"`
+		}
+		err := n.call(ctx, http.MethodGet, "/v1/balance/blockchain", nil, &out)
+		return out.Confirmed != "" && out.Confirmed != "0", err
+	})
+	if err != nil {
+		return err
+	}
+	in := map[string]any{
+		"node_pubkey":          base64.StdEncoding.EncodeToString(key),
+		"local_funding_amount": strconv.Itoa(ChannelSats),
+		"push_sat":             strconv.Itoa(ChannelSats / 2),
+	}
+	return poll(ctx, "the channel", func() (bool, error) {
+		if err := n.connect(ctx, other); err != nil {
+			return false, err
+		}
+		// Refused while either side is not synced; never repeated after it
+		// was taken.
+		return true, n.call(ctx, http.MethodPost, "/v1/channels", in, &struct{}{})
+	})
+}
+
+func (n *Node) activeChannels(ctx context.Context) (int, error) {
+	var out struct{ Channels []struct{} }
+	err := n.call(ctx, http.MethodGet, "/v1/channels?active_only=true", nil, &out)
+	return len(out.Channels), err
+}
+
+// waitSynced waits until the node has seen the block at height.
+func (n *Node) waitSynced(ctx context.Context, height uint32) error {
+	return poll(ctx, fmt.Sprintf("block %d", height), func() (bool, error) {
+		var out struct {
+			Height uint32 `json:"block_height"`
+			Synced bool   `json:"synced_to_chain"`
+		}
+		err := n.call(ctx, http.MethodGet, "/v1/getinfo", nil, &out)
+		return out.Synced && out.Height >= height, err
+	})
+}
+
+// waitGraph waits until the node knows both policies of that many channels.
+func (n *Node) waitGraph(ctx context.Context, channels int) error {
+	return poll(ctx, "the channel graph", func() (bool, error) {
+		var out struct {
+			Edges []struct {
+				One *struct{} `json:"node1_policy"`
+				Two *struct{} `json:"node2_policy"`
+			}
+		}
+		if err := n.call(ctx, http.MethodGet, "/v1/graph", nil, &out); err != nil {
+			return false, err
+		}
+		known := 0
+		for _, e := range out.Edges {
+			if e.One != nil && e.Two != nil {
+				known++
+			}
+		}
+		return known >= channels, nil
+	})
+}
+
+// AddInvoice makes an ordinary invoice of the node, as a buyer's wallet does:
+// without an amount when amountSats is 0.
+func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, expiry time.Duration) (bolt11 string, err error) {
+	in := map[string]string{
+		"value":  strconv.FormatInt(amountSats, 10),
+		"memo":   memo,
+		"expiry": strconv.FormatInt(int64(expiry/time.Second), 10),
+	}
+	var out struct {
+		PaymentRequest string `json:"payment_request"`
+	}
+	err = n.call(ctx, http.MethodPost, "/v1/invoices", in, &out)
+	return out.PaymentRequest, err
+}
+
+// BalanceMsat gives what the node owns in its channels, once no payment is
+// pending in any of them: a payment that has ended is still being committed for
+// a moment. What the opener of a channel pays for its commitment transaction is
+// not counted, so a test compares differences.
+func (n *Node) BalanceMsat(ctx context.Context) (msat int64, err error) {
+	err = poll(ctx, "channels without pending payments", func() (bool, error) {
+		var list struct {
+			Channels []struct {
+				Pending []struct{} `json:"pending_htlcs"`
+			}
+		}
+		if err := n.call(ctx, http.MethodGet, "/v1/channels", nil, &list); err != nil {
+			return false, err
+		}
+		for _, c := range list.Channels {
+			if len(c.Pending) > 0 {
+				return false, nil
+			}
+		}
+		var balance struct {
+			Local struct {
+				Msat string `json:"msat"`
+			} `json:"local_balance"`
+		}
+		if err := n.call(ctx, http.MethodGet, "/v1/balance/channels", nil, &balance); err != nil {
+			return false, err
+		}
+		var err error
+		msat, err = strconv.ParseInt(balance.Local.Msat, 10, 64)
+		return err == nil, err
+	})
+	return msat, err
+}
+
+// Count gives how many invoices and how many payments, failed ones included,
+// the node has on record.
+func (n *Node) Count(ctx context.Context) (invoices, payments int, err error) {
+	var in struct{ Invoices []struct{} }
+	if err := n.call(ctx, http.MethodGet, "/v1/invoices?num_max_invoices=100000", nil, &in); err != nil {
+		return 0, 0, err
+	}
+	var out struct{ Payments []struct{} }
+	if err := n.call(ctx, http.MethodGet, "/v1/payments?include_incomplete=true&max_payments=100000", nil, &out); err != nil {
+		return 0, 0, err
+	}
+	return len(in.Invoices), len(out.Payments), nil
+}

@@ -1,0 +1,135 @@
+package lnsim_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnsim"
+)
+
+// The process may end after any call: the world that is opened next is the one
+// of which the last answer told.
+func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "world.json")
+	cfg := lnsim.Config{Seed: 3, Delay: time.Second}
+	reopen := func() trio {
+		t.Helper()
+		w := must[*lnsim.World](t)(lnsim.Open(cfg, path))
+		if err := w.Check(); err != nil {
+			t.Fatal(err)
+		}
+		return trio{w, w.Node("mostro"), w.Node("seller"), w.Node("buyer")}
+	}
+	w := reopen()
+	for _, name := range []string{"mostro", "seller", "buyer"} {
+		w.AddNode(name, 1_000_000)
+	}
+	w = reopen()
+	pubkey := w.mostro.Pubkey()
+	p, bolt11 := w.hold(t, "file", 40)
+	w = reopen()
+	if state := w.wantHold(t, p, escrow.HoldOpen); state.Bolt11 != bolt11 || w.mostro.Pubkey() != pubkey {
+		t.Fatal("another invoice, or another node")
+	}
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	w = reopen()
+	wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+	w.Advance(2 * time.Second)
+	w = reopen()
+	w.wantHold(t, p, escrow.HoldAccepted)
+	w.Mine(1)
+	w.mostro.Down()
+	w = reopen()
+	if _, err := w.mostro.Info(ctx); !errors.Is(err, escrow.ErrUnavailable) || w.Height() != 501 {
+		t.Fatalf("height %d, %v", w.Height(), err)
+	}
+	w.mostro.Up()
+	if err := w.mostro.Settle(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	w = reopen()
+	w.Advance(2 * time.Second)
+	w = reopen()
+	wantPayment(t, w.seller, p.Hash(), escrow.PaymentSucceeded, "")
+	if got := w.mostro.BalanceMsat(); got != 1_001_000_000 {
+		t.Fatalf("the mostro has %d msat", got)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("mode %v, %v", info.Mode(), err)
+	}
+
+	w.check(t)
+
+	// A world that cannot be written down tells nobody that anything happened.
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.mostro.Cancel(ctx, p.Hash()); !errors.Is(err, escrow.ErrSettled) {
+		t.Fatalf("nothing had to be written: %v", err)
+	}
+	if _, err := w.mostro.CreateHold(ctx, escrow.HoldRequest{AmountSats: 1, CLTVBlocks: 40}); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Fatalf("got %v", err)
+	}
+	if w.Check() == nil {
+		t.Fatal("and nobody noticed")
+	}
+}
+
+func TestOpenRefusesABrokenFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "world.json")
+	for _, text := range []string{"", "{}x", "null", `{"Minted":5}`, `{"Random":"AAAA"}`} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if w, err := lnsim.Open(lnsim.Config{}, path); err == nil {
+			t.Errorf("%q was opened: %v", text, w)
+		}
+	}
+}
+
+func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "world.json")
+	w := trio{World: must[*lnsim.World](t)(lnsim.Open(lnsim.Config{}, path))}
+	w.mostro, w.seller = w.AddNode("mostro", 0), w.AddNode("seller", 10_000_000)
+	var size int64
+	held, bolt11 := w.hold(t, "kept", 2000)
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 700 {
+		p := escrow.Preimage{1, byte(i), byte(i >> 8)}
+		if _, err := w.mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1, CLTVBlocks: 40, Memo: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.mostro.Cancel(ctx, p.Hash()); err != nil {
+			t.Fatal(err)
+		}
+		if i%50 != 0 {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size = max(size, info.Size())
+	}
+	if size > 700<<10 {
+		t.Errorf("the file grew to %d bytes", size)
+	}
+	// What has not ended is never forgotten.
+	w.wantHold(t, held, escrow.HoldAccepted)
+	if err := w.mostro.Settle(ctx, held); err != nil {
+		t.Fatal(err)
+	}
+	w.check(t)
+}

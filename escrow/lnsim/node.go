@@ -1,0 +1,448 @@
+package lnsim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+// Node is one node of a World: an escrow's, or a trader's wallet.
+type Node struct {
+	w      *World
+	name   string
+	key    *btcec.PrivateKey
+	pubkey string
+
+	// Guarded by w.mu.
+	balance  int64 // msat that are its own and free
+	holds    map[escrow.Hash]*hold
+	payments map[escrow.Hash]*payment
+	accepted map[escrow.Hash]*hold // those of holds that hold a payment
+	down     bool                  // its interface does not answer
+	unlinked bool                  // it answers, but its channels are inactive
+	stale    uint32                // how many blocks Info is behind
+	parked   []*event              // what waits for it to be back
+	faults   func(Op) Fault
+	waiters  map[waiter]chan struct{} // closed at a change
+}
+
+var _ escrow.Lightning = (*Node)(nil)
+
+type waiter struct {
+	hash    escrow.Hash
+	payment bool
+}
+
+// hold is an invoice of a node. Its fields are exported for snapshots alone.
+type hold struct {
+	Hash       escrow.Hash
+	Seq        uint64
+	Phase      escrow.HoldPhase
+	Bolt11     string
+	AmountMsat int64 // 0: the payer chooses
+	CLTVBlocks uint32
+	ExpiresAt  time.Time
+	Ordinary   bool            // settles itself with Preimage
+	Preimage   escrow.Preimage // of an ordinary or a settled one
+
+	Payer        string // node that holds or held the payment
+	Attempt      uint64 // of the payer's payment
+	PaidMsat     int64
+	AcceptHeight uint32
+	ExpiryHeight uint32
+}
+
+// issue is an invoice and the node that made it.
+type issue struct {
+	by   *Node
+	hold *hold
+}
+
+// payment is an outgoing payment of a node. Its fields are exported for
+// snapshots alone.
+type payment struct {
+	Hash       escrow.Hash
+	Attempt    uint64
+	To         string // node
+	Status     escrow.PaymentStatus
+	AmountMsat int64
+	FeeMsat    int64
+	LockedMsat int64 // neither the payer's nor the payee's
+	Preimage   escrow.Preimage
+	Failure    escrow.PaymentFailure
+	Stuck      bool
+}
+
+// Op names a call, for faults.
+type Op string
+
+const (
+	OpInfo   Op = "info"
+	OpCreate Op = "create"
+	OpLookup Op = "lookup"
+	OpSettle Op = "settle"
+	OpCancel Op = "cancel"
+	OpPay    Op = "pay"
+	OpTrack  Op = "track"
+)
+
+// Fault is what goes wrong with one call.
+type Fault uint8
+
+const (
+	NoFault     Fault = 0
+	LoseRequest Fault = 1 // nothing happens, and the caller cannot tell
+	LoseAnswer  Fault = 2 // it happens, and the caller cannot tell
+)
+
+func newNode(w *World, name string, msat int64) *Node {
+	key := nodeKey(w.cfg.Seed, name)
+	return &Node{
+		w:        w,
+		name:     name,
+		key:      key,
+		pubkey:   fmt.Sprintf("%x", key.PubKey().SerializeCompressed()),
+		balance:  msat,
+		holds:    map[escrow.Hash]*hold{},
+		payments: map[escrow.Hash]*payment{},
+		accepted: map[escrow.Hash]*hold{},
+		waiters:  map[waiter]chan struct{}{},
+	}
+}
+
+// Pubkey gives the node's public key in hex.
+func (n *Node) Pubkey() string { return n.pubkey }
+
+// Name gives the node's name.
+func (n *Node) Name() string { return n.name }
+
+// BalanceMsat gives what the node owns, less what it has locked in payments.
+func (n *Node) BalanceMsat() int64 {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	return n.balance
+}
+
+// Faults sets what goes wrong with each call to this node, nil for nothing but
+// the world's own chances. It is called with the world locked.
+func (n *Node) Faults(fn func(Op) Fault) {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	n.faults = fn
+}
+
+// Down stops the node, as a crash or a restart does: calls fail, watches wait,
+// payments neither arrive nor end. What it holds stays held.
+func (n *Node) Down() {
+	n.w.mu.Lock()
+	defer n.w.unlock()
+	n.down = true
+	n.w.changed = true
+}
+
+// Up starts the node again. Links that were cut stay cut.
+func (n *Node) Up() {
+	n.w.mu.Lock()
+	defer n.w.unlock()
+	n.down = false
+	n.w.changed = true
+	n.expireLocks()
+	n.unpark()
+	for key := range n.waiters {
+		n.wake(key)
+	}
+}
+
+// Link cuts the node's channels, or restores them. While they are cut the node
+// answers, and settles and cancels what it holds, but nobody else hears of it.
+func (n *Node) Link(up bool) {
+	n.w.mu.Lock()
+	defer n.w.unlock()
+	n.unlinked = !up
+	n.w.changed = true
+	n.unpark()
+}
+
+// Lag makes Info tell a height that is so many blocks behind.
+func (n *Node) Lag(blocks uint32) {
+	n.w.mu.Lock()
+	defer n.w.unlock()
+	n.stale = blocks
+	n.w.changed = true
+}
+
+// Forget drops everything final that the node knows of a hash, so that long
+// runs do not grow. It says whether anything was dropped.
+func (n *Node) Forget(h escrow.Hash) bool {
+	n.w.mu.Lock()
+	defer n.w.unlock()
+	dropped := false
+	if held := n.holds[h]; held != nil && held.Phase.Final() && !n.w.payerWaits(held) {
+		delete(n.holds, h)
+		delete(n.w.issued, held.Bolt11)
+		dropped = true
+	}
+	if p := n.payments[h]; p != nil && p.Status.Final() {
+		delete(n.payments, h)
+		dropped = true
+	}
+	delete(n.w.plans, h)
+	return dropped
+}
+
+// payerWaits says whether a payment to this hold has still to hear of its end.
+func (w *World) payerWaits(held *hold) bool {
+	payer := w.nodeNamed(held.Payer)
+	if payer == nil {
+		return false
+	}
+	p := payer.payments[held.Hash]
+	return p != nil && p.Attempt == held.Attempt && p.Status == escrow.PaymentInFlight
+}
+
+// begin enters a call: it locks the world, or says why the node does not
+// answer. end leaves it, and loses the answer where that was drawn.
+func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", op, escrow.ErrUnavailable, err)
+	}
+	n.w.mu.Lock()
+	// What is due has happened before the call is looked at.
+	n.w.advanceTo(n.w.now)
+	fault := NoFault
+	switch {
+	case n.down:
+		fault = LoseRequest
+	case n.faults != nil:
+		fault = n.faults(op)
+	}
+	if fault == NoFault && n.w.chance(n.w.cfg.LoseRequestChance) {
+		fault = LoseRequest
+	}
+	if fault == NoFault && n.w.chance(n.w.cfg.LoseAnswerChance) {
+		fault = LoseAnswer
+	}
+	if fault == LoseRequest {
+		n.w.unlock()
+		return nil, fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
+	}
+	return func(err error) error {
+		n.w.advanceTo(n.w.now)
+		n.w.unlock()
+		if fault == LoseAnswer || n.w.lost() {
+			return fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
+		}
+		return err
+	}, nil
+}
+
+// Info implements escrow.Lightning.
+func (n *Node) Info(ctx context.Context) (escrow.NodeInfo, error) {
+	end, err := n.begin(ctx, OpInfo)
+	if err != nil {
+		return escrow.NodeInfo{}, err
+	}
+	info := escrow.NodeInfo{
+		Pubkey:          n.pubkey,
+		Alias:           n.name,
+		Version:         "lnsim",
+		Commit:          "lnsim",
+		Chain:           "bitcoin",
+		Network:         n.w.cfg.Network,
+		URIs:            []string{},
+		Height:          n.w.height - min(n.stale, n.w.height),
+		Synced:          n.stale == 0,
+		HoldExpiryDelta: n.w.cfg.HoldExpiryDelta,
+	}
+	return info, end(nil)
+}
+
+// CreateHold implements escrow.Lightning.
+func (n *Node) CreateHold(ctx context.Context, in escrow.HoldRequest) (string, error) {
+	end, err := n.begin(ctx, OpCreate)
+	if err != nil {
+		return "", err
+	}
+	expiry := in.Expiry
+	if expiry == 0 {
+		expiry = escrow.DefaultHoldExpiry
+	}
+	switch {
+	case n.holds[in.Hash] != nil:
+		return "", end(fmt.Errorf("create hold %s: %w", in.Hash, escrow.ErrExists))
+	case in.AmountSats <= 0, in.AmountSats > 21_000_000*100_000_000, len(in.Memo) > maxMemo, expiry < time.Second:
+		return "", end(fmt.Errorf("create hold %s: %w", in.Hash, escrow.ErrInvoice))
+	case in.CLTVBlocks <= n.w.cfg.HoldExpiryDelta:
+		return "", end(fmt.Errorf("create hold %s: %w: lock too short", in.Hash, escrow.ErrInvoice))
+	}
+	held, err := n.addHold(in.Hash, in.AmountSats*1000, in.Memo, expiry, in.CLTVBlocks)
+	if err != nil {
+		return "", end(fmt.Errorf("create hold %s: %w: %w", in.Hash, escrow.ErrInvoice, err))
+	}
+	return held.Bolt11, end(nil)
+}
+
+// AddInvoice makes an ordinary invoice, which settles itself when it is paid.
+// amountSats 0 makes one without an amount.
+func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, expiry time.Duration) (bolt11 string, err error) {
+	end, err := n.begin(ctx, OpCreate)
+	if err != nil {
+		return "", err
+	}
+	if amountSats < 0 || amountSats > 21_000_000*100_000_000 || len(memo) > maxMemo || expiry < time.Second {
+		return "", end(fmt.Errorf("add invoice: %w", escrow.ErrInvoice))
+	}
+	var preimage escrow.Preimage
+	for i := range preimage {
+		preimage[i] = byte(n.w.random.Uint32())
+	}
+	held, err := n.addHold(preimage.Hash(), amountSats*1000, memo, expiry, invoiceCLTV)
+	if err != nil {
+		return "", end(fmt.Errorf("add invoice: %w: %w", escrow.ErrInvoice, err))
+	}
+	held.Ordinary, held.Preimage = true, preimage
+	return held.Bolt11, end(nil)
+}
+
+func (n *Node) addHold(h escrow.Hash, msat int64, memo string, expiry time.Duration, cltv uint32) (*hold, error) {
+	w := n.w
+	created := w.now.Truncate(time.Second)
+	bolt11, err := escrow.InvoiceDraft{
+		Hash:         h,
+		AmountMsat:   msat,
+		Network:      w.cfg.Network,
+		CreatedAt:    created,
+		Expiry:       expiry.Truncate(time.Second),
+		MinFinalCLTV: uint64(cltv),
+		Description:  memo,
+	}.Sign(n.key)
+	if err != nil {
+		return nil, err
+	}
+	w.seq++
+	held := &hold{
+		Hash:       h,
+		Seq:        w.seq,
+		Phase:      escrow.HoldOpen,
+		Bolt11:     bolt11,
+		AmountMsat: msat,
+		CLTVBlocks: cltv,
+		ExpiresAt:  created.Add(expiry.Truncate(time.Second)),
+	}
+	n.holds[h] = held
+	w.issued[bolt11] = issue{n, held}
+	w.schedule(&event{At: held.ExpiresAt, Kind: expire, Node: n.name, Hash: h, Attempt: held.Seq})
+	n.changed(h, false)
+	return held, nil
+}
+
+// LookupHold implements escrow.Lightning.
+func (n *Node) LookupHold(ctx context.Context, h escrow.Hash) (escrow.HoldState, error) {
+	end, err := n.begin(ctx, OpLookup)
+	if err != nil {
+		return escrow.HoldState{}, err
+	}
+	held := n.holds[h]
+	if held == nil {
+		return escrow.HoldState{}, end(fmt.Errorf("look up hold %s: %w", h, escrow.ErrNotFound))
+	}
+	state := held.state()
+	if err := end(nil); err != nil {
+		return escrow.HoldState{}, err
+	}
+	return state, nil
+}
+
+func (held *hold) state() escrow.HoldState {
+	out := escrow.HoldState{
+		Hash:       held.Hash,
+		Phase:      held.Phase,
+		Bolt11:     held.Bolt11,
+		AmountSats: held.AmountMsat / 1000,
+		ExpiresAt:  held.ExpiresAt,
+	}
+	switch held.Phase {
+	case escrow.HoldAccepted:
+		out.PaidMsat, out.AcceptHeight, out.ExpiryHeight = held.PaidMsat, held.AcceptHeight, held.ExpiryHeight
+	case escrow.HoldSettled:
+		out.PaidMsat = held.PaidMsat
+	}
+	return out
+}
+
+// Settle implements escrow.Lightning.
+func (n *Node) Settle(ctx context.Context, p escrow.Preimage) error {
+	end, err := n.begin(ctx, OpSettle)
+	if err != nil {
+		return err
+	}
+	h := p.Hash()
+	held := n.holds[h]
+	switch {
+	case held == nil:
+		err = escrow.ErrNotFound
+	case held.Phase == escrow.HoldOpen:
+		err = escrow.ErrOpen
+	case held.Phase == escrow.HoldCanceled:
+		err = escrow.ErrCanceled
+	case held.Phase == escrow.HoldAccepted:
+		n.settle(held, p)
+	}
+	if err != nil {
+		err = fmt.Errorf("settle hold %s: %w", h, err)
+	}
+	return end(err)
+}
+
+// Cancel implements escrow.Lightning.
+func (n *Node) Cancel(ctx context.Context, h escrow.Hash) error {
+	end, err := n.begin(ctx, OpCancel)
+	if err != nil {
+		return err
+	}
+	held := n.holds[h]
+	switch {
+	case held == nil:
+		err = escrow.ErrNotFound
+	case held.Phase == escrow.HoldSettled:
+		err = escrow.ErrSettled
+	case held.Phase == escrow.HoldOpen, held.Phase == escrow.HoldAccepted:
+		n.cancel(held)
+	}
+	if err != nil {
+		err = fmt.Errorf("cancel hold %s: %w", h, err)
+	}
+	return end(err)
+}
+
+// TrackPayment implements escrow.Lightning.
+func (n *Node) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.PaymentState, error) {
+	end, err := n.begin(ctx, OpTrack)
+	if err != nil {
+		return escrow.PaymentState{}, err
+	}
+	state := n.paymentState(h)
+	if err := end(nil); err != nil {
+		return escrow.PaymentState{}, err
+	}
+	return state, nil
+}
+
+func (n *Node) paymentState(h escrow.Hash) escrow.PaymentState {
+	p := n.payments[h]
+	if p == nil {
+		return escrow.PaymentState{Hash: h, Status: escrow.PaymentUnknown}
+	}
+	out := escrow.PaymentState{Hash: h, Status: p.Status, AmountMsat: p.AmountMsat}
+	switch p.Status {
+	case escrow.PaymentSucceeded:
+		out.FeeMsat, out.Preimage = p.FeeMsat, p.Preimage
+	case escrow.PaymentFailed:
+		out.Failure = p.Failure
+	}
+	return out
+}

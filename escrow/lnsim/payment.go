@@ -1,0 +1,315 @@
+package lnsim
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+// Pay implements escrow.Lightning.
+func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
+	invoice, parseErr := n.w.parse(in.Bolt11)
+	end, err := n.begin(ctx, OpPay)
+	if err != nil {
+		return err
+	}
+	refuse := func(err error, why string) error { return end(fmt.Errorf("pay: %w: %s", err, why)) }
+	w := n.w
+	switch {
+	case parseErr != nil:
+		return refuse(escrow.ErrInvoice, "malformed")
+	case in.AmountSats < 0, in.MaxFeeSats < 0, in.Timeout < 0:
+		return refuse(escrow.ErrInvoice, "amount, fee or timeout out of range")
+	case invoice.Network != w.cfg.Network:
+		return refuse(escrow.ErrInvoice, "for another network")
+	case !w.now.Before(invoice.ExpiresAt):
+		return refuse(escrow.ErrInvoice, "expired")
+	case invoice.AmountMsat == 0 && in.AmountSats == 0:
+		return refuse(escrow.ErrInvoice, "amount must be specified")
+	case invoice.AmountMsat != 0 && in.AmountSats != 0:
+		return refuse(escrow.ErrInvoice, "amount must not be specified")
+	case invoice.Payee == n.pubkey:
+		return refuse(escrow.ErrInvoice, "self-payments not allowed")
+	}
+	if old := n.payments[invoice.Hash]; old != nil && old.Status != escrow.PaymentFailed {
+		return refuse(escrow.ErrExists, old.Status.String())
+	}
+	n.send(invoice, in)
+	return end(nil)
+}
+
+// parse reads an invoice, by memory where this world made it.
+func (w *World) parse(bolt11 string) (escrow.Invoice, error) {
+	w.mu.Lock()
+	known, ok := w.issued[bolt11]
+	if ok {
+		defer w.mu.Unlock()
+		return escrow.Invoice{
+			Bolt11:     bolt11,
+			Hash:       known.hold.Hash,
+			AmountMsat: known.hold.AmountMsat,
+			Network:    w.cfg.Network,
+			ExpiresAt:  known.hold.ExpiresAt,
+			Payee:      known.by.pubkey,
+		}, nil
+	}
+	w.mu.Unlock()
+	return escrow.ParseInvoice(bolt11)
+}
+
+// send starts an attempt, and decides what will become of it on its way.
+func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
+	w := n.w
+	plan, planned := w.plans[invoice.Hash]
+	if planned && plan.Times > 0 {
+		if plan.Times--; plan.Times == 0 {
+			delete(w.plans, invoice.Hash)
+		} else {
+			w.plans[invoice.Hash] = plan
+		}
+	}
+	amount := invoice.AmountMsat
+	if amount == 0 {
+		amount = in.AmountSats * 1000
+	}
+	fee := amount / 1_000_000 * w.cfg.FeePPM
+	fee += amount % 1_000_000 * w.cfg.FeePPM / 1_000_000
+	w.seq++
+	p := &payment{
+		Hash:       invoice.Hash,
+		Attempt:    w.seq,
+		Status:     escrow.PaymentInFlight,
+		AmountMsat: amount,
+	}
+	payee := w.nodeByKey(invoice.Payee)
+	if payee != nil {
+		if between, ok := w.fees[pair(n, payee)]; ok {
+			fee = between
+		}
+	}
+	if planned {
+		fee = plan.FeeMsat
+		p.AmountMsat += plan.ExtraMsat
+	}
+	n.payments[invoice.Hash] = p
+	n.changed(p.Hash, true)
+
+	next := &event{At: w.now.Add(w.travel() + plan.Delay), Kind: arrive, Node: n.name, Hash: p.Hash, Attempt: p.Attempt}
+	failing := func(why escrow.PaymentFailure) {
+		next.Kind, next.Failure = fail, why
+		w.schedule(next)
+	}
+	switch {
+	case payee == nil, plan.Outcome == FailRoute, fee > in.MaxFeeSats*1000:
+		// LND does not tell "no path" from "none within the fee limit".
+		failing(escrow.FailureNoRoute)
+		return
+	case plan.Outcome == FailBalance, n.balance < p.AmountMsat+fee:
+		failing(escrow.FailureBalance)
+		return
+	case plan.Outcome == FailInternal:
+		failing(escrow.FailureOther)
+		return
+	case !planned && w.chance(w.cfg.FailChance):
+		failing(escrow.FailureNoRoute)
+		return
+	}
+	p.To, p.FeeMsat, p.LockedMsat = payee.name, fee, p.AmountMsat+fee
+	n.balance -= p.LockedMsat
+	switch {
+	case plan.Outcome == FailTimeout:
+		next.At = next.At.Add(shardTimeout)
+		failing(escrow.FailureTimeout)
+	case plan.Outcome == Stuck:
+		p.Stuck = true
+	case !planned && w.chance(w.cfg.StuckChance):
+		next.At = next.At.Add(1 + w.durationBelow(w.cfg.StuckFor))
+		if w.random.IntN(2) == 0 {
+			failing(escrow.FailureTimeout)
+			return
+		}
+		w.schedule(next)
+	default:
+		w.schedule(next)
+	}
+}
+
+// happen performs an event. One that is about something overtaken is dropped,
+// one that a node cannot hear now is kept for it.
+func (w *World) happen(e *event) {
+	n := w.nodeNamed(e.Node)
+	if e.Kind == expire {
+		// An invoice ends by the clock, whether its node runs or not.
+		if held := n.holds[e.Hash]; held != nil && held.Seq == e.Attempt && held.Phase == escrow.HoldOpen {
+			n.cancel(held)
+		}
+		return
+	}
+	p := n.payments[e.Hash]
+	if p == nil || p.Attempt != e.Attempt || p.Status != escrow.PaymentInFlight {
+		return
+	}
+	if n.down || n.unlinked {
+		n.parked = append(n.parked, e)
+		return
+	}
+	switch e.Kind {
+	case arrive:
+		payee := w.nodeNamed(p.To)
+		if payee.down || payee.unlinked {
+			payee.parked = append(payee.parked, e)
+			return
+		}
+		w.arrive(n, p, payee)
+	case succeed:
+		p.Status = escrow.PaymentSucceeded
+		w.routers += p.LockedMsat // the fee is all that is left of it
+		p.LockedMsat = 0
+		n.changed(p.Hash, true)
+	case fail:
+		p.Status, p.Failure = escrow.PaymentFailed, e.Failure
+		n.balance += p.LockedMsat
+		p.LockedMsat = 0
+		n.changed(p.Hash, true)
+	}
+}
+
+// arrive lets the payee decide on a payment.
+func (w *World) arrive(payer *Node, p *payment, payee *Node) {
+	refuse := func(why escrow.PaymentFailure) {
+		w.schedule(&event{At: w.now.Add(w.travel()), Kind: fail, Node: payer.name, Hash: p.Hash, Attempt: p.Attempt, Failure: why})
+	}
+	held := payee.holds[p.Hash]
+	switch {
+	case held == nil, held.Phase != escrow.HoldOpen, !w.now.Before(held.ExpiresAt):
+		refuse(escrow.FailureDetails)
+		return
+	case held.AmountMsat != 0 && (p.AmountMsat < held.AmountMsat || p.AmountMsat > 2*held.AmountMsat):
+		// BOLT 4: not less than asked for, not more than twice as much.
+		refuse(escrow.FailureDetails)
+		return
+	case w.cfg.Slots > 0 && payee.heldFrom(payer.name) >= w.cfg.Slots:
+		// The channel is full, which only the payer hears of.
+		refuse(escrow.FailureBalance)
+		return
+	}
+	held.Payer, held.Attempt, held.PaidMsat = payer.name, p.Attempt, p.AmountMsat
+	held.Phase = escrow.HoldAccepted
+	held.AcceptHeight = w.height
+	held.ExpiryHeight = w.height + held.CLTVBlocks + lockPadding
+	payee.accepted[held.Hash] = held
+	if held.Ordinary {
+		payee.settle(held, held.Preimage)
+		return
+	}
+	payee.changed(held.Hash, false)
+}
+
+func (n *Node) heldFrom(payer string) int {
+	count := 0
+	for _, held := range n.accepted {
+		if held.Payer == payer {
+			count++
+		}
+	}
+	return count
+}
+
+// settle takes a held payment; the payer hears of it later.
+func (n *Node) settle(held *hold, preimage escrow.Preimage) {
+	w := n.w
+	held.Phase, held.Preimage = escrow.HoldSettled, preimage
+	delete(n.accepted, held.Hash)
+	payer := w.nodeNamed(held.Payer)
+	p := payer.payments[held.Hash]
+	if p == nil || p.Attempt != held.Attempt || p.LockedMsat < held.PaidMsat {
+		w.broken = fmt.Errorf("%s settled %s, which nobody had locked", n.name, held.Hash)
+		return
+	}
+	p.LockedMsat -= held.PaidMsat
+	p.Preimage = preimage
+	n.balance += held.PaidMsat
+	w.reply(n, &event{At: w.now.Add(w.travel()), Kind: succeed, Node: payer.name, Hash: held.Hash, Attempt: p.Attempt})
+	n.changed(held.Hash, false)
+}
+
+// cancel refuses an invoice and gives back what it holds.
+func (n *Node) cancel(held *hold) {
+	w := n.w
+	was := held.Phase
+	held.Phase = escrow.HoldCanceled
+	delete(n.accepted, held.Hash)
+	if was == escrow.HoldAccepted {
+		w.reply(n, &event{At: w.now.Add(w.travel()), Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: escrow.FailureDetails})
+	}
+	n.changed(held.Hash, false)
+}
+
+// reply sends word from a payee back to the payer, or keeps it until the
+// payee's channels are active again.
+func (w *World) reply(from *Node, e *event) {
+	if from.down || from.unlinked {
+		w.seq++
+		e.Seq = w.seq
+		from.parked = append(from.parked, e)
+		return
+	}
+	w.schedule(e)
+}
+
+// unpark lets go on what waited for the node.
+func (n *Node) unpark() {
+	if n.down || n.unlinked {
+		return
+	}
+	waited := n.parked
+	n.parked = nil
+	for _, e := range waited {
+		if e.At.Before(n.w.now) {
+			e.At = n.w.now
+		}
+		n.w.schedule(e)
+	}
+	n.w.advanceTo(n.w.now)
+}
+
+// expireLocks gives back what the node may not hold any longer. A node that is
+// down cannot; then the payer takes it back on chain when the lock has ended.
+func (n *Node) expireLocks() {
+	if len(n.accepted) == 0 {
+		return
+	}
+	margin := n.w.cfg.HoldExpiryDelta
+	if n.down {
+		margin = 0
+	}
+	var due []*hold
+	for _, held := range n.accepted {
+		if n.w.height+margin >= held.ExpiryHeight {
+			due = append(due, held)
+		}
+	}
+	slices.SortFunc(due, func(a, b *hold) int { return cmp.Compare(a.Seq, b.Seq) })
+	for _, held := range due {
+		if !n.down {
+			n.cancel(held)
+			continue
+		}
+		held.Phase = escrow.HoldCanceled
+		delete(n.accepted, held.Hash)
+		n.w.schedule(&event{At: n.w.now, Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: escrow.FailureOther})
+		n.changed(held.Hash, false)
+	}
+}
+
+// durationBelow draws a duration from nothing to just below d.
+func (w *World) durationBelow(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return time.Duration(w.random.Int64N(int64(d)))
+}

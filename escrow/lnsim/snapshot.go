@@ -1,0 +1,103 @@
+package lnsim
+
+import (
+	"container/heap"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+// snapshot is a World written down, chances to come included.
+type snapshot struct {
+	Random  []byte
+	Now     time.Time
+	Height  uint32
+	Seq     uint64
+	Events  []*event
+	Nodes   []nodeSnapshot
+	Plans   map[escrow.Hash]Plan
+	Fees    map[string]int64
+	Routers int64
+	Minted  int64
+}
+
+type nodeSnapshot struct {
+	Name     string
+	Balance  int64
+	Holds    map[escrow.Hash]*hold
+	Payments map[escrow.Hash]*payment
+	Down     bool
+	Unlinked bool
+	Stale    uint32
+	Parked   []*event
+}
+
+// Snapshot writes the world down, for Restore. It holds the preimages that the
+// world knows: whoever stores it keeps it to himself.
+func (w *World) Snapshot() ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.write()
+}
+
+// write is Snapshot with the world locked.
+func (w *World) write() ([]byte, error) {
+	random, err := w.source.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	out := snapshot{Random: random, Now: w.now, Height: w.height, Seq: w.seq, Events: w.events, Plans: w.plans, Fees: w.fees, Routers: w.routers, Minted: w.minted}
+	for _, n := range w.nodes {
+		out.Nodes = append(out.Nodes, nodeSnapshot{n.name, n.balance, n.holds, n.payments, n.down, n.unlinked, n.stale, n.parked})
+	}
+	return json.Marshal(out)
+}
+
+// Restore makes the world of a snapshot, which goes on exactly as the original
+// would have. cfg must be the original's: its seed is in the nodes' keys.
+// Faults set by function are not restored.
+func Restore(cfg Config, text []byte) (*World, error) {
+	var in snapshot
+	if err := json.Unmarshal(text, &in); err != nil {
+		return nil, errors.New("lnsim snapshot: malformed") // the text holds secrets
+	}
+	w := New(cfg)
+	if err := w.source.UnmarshalBinary(in.Random); err != nil {
+		return nil, fmt.Errorf("lnsim snapshot: %w", err)
+	}
+	w.random = rand.New(w.source)
+	w.now, w.height, w.seq, w.events = in.Now, in.Height, in.Seq, in.Events
+	heap.Init(&w.events)
+	w.routers, w.minted = in.Routers, in.Minted
+	if in.Plans != nil {
+		w.plans = in.Plans
+	}
+	if in.Fees != nil {
+		w.fees = in.Fees
+	}
+	for _, s := range in.Nodes {
+		n := newNode(w, s.Name, s.Balance)
+		n.down, n.unlinked, n.stale, n.parked = s.Down, s.Unlinked, s.Stale, s.Parked
+		if s.Holds != nil {
+			n.holds = s.Holds
+		}
+		if s.Payments != nil {
+			n.payments = s.Payments
+		}
+		for h, held := range n.holds {
+			w.issued[held.Bolt11] = issue{n, held}
+			if held.Phase == escrow.HoldAccepted {
+				n.accepted[h] = held
+			}
+		}
+		w.nodes = append(w.nodes, n)
+	}
+	if err := w.Check(); err != nil {
+		return nil, fmt.Errorf("lnsim snapshot: %w", err)
+	}
+	return w, nil
+}

@@ -1,0 +1,150 @@
+package lnsim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+const (
+	maxWalletBody = 64 << 10
+	maxBlocks     = 100_000 // in one request
+	walletExpiry  = 24 * time.Hour
+	// payPatience bounds how long a request waits to be held or to fail.
+	payPatience = 30 * time.Second
+)
+
+// Wallet serves one node as a wallet that any client can trade with, for demos:
+//
+//	POST /lnsim/invoice  {amount_sats, memo}  {bolt11}     amount_sats 0: the payer chooses
+//	POST /lnsim/pay      {bolt11, amount_sats} {state}     accepted, succeeded or failed; amount_sats only for an invoice without one
+//	POST /lnsim/blocks   {n}                  {height}
+//	GET  /lnsim/balance                       {wallet_sats, node_sats, held_sats}
+//
+// Errors are RFC 9457 problem documents. There is no authentication: it
+// belongs on a private listener.
+func (w *World) Wallet(name string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /lnsim/invoice", w.serveInvoice(name))
+	mux.HandleFunc("POST /lnsim/pay", w.servePay(name))
+	mux.HandleFunc("POST /lnsim/blocks", w.serveBlocks)
+	mux.HandleFunc("GET /lnsim/balance", func(rw http.ResponseWriter, _ *http.Request) {
+		answer(rw, w.Purse(name))
+	})
+	return mux
+}
+
+func (w *World) serveInvoice(name string) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		var in struct {
+			AmountSats *int64 `json:"amount_sats"`
+			Memo       string `json:"memo"`
+		}
+		if !read(rw, r, &in) {
+			return
+		}
+		if in.AmountSats == nil {
+			problem(rw, http.StatusBadRequest, "amount_sats is missing")
+			return
+		}
+		bolt11, err := w.Node(name).AddInvoice(r.Context(), *in.AmountSats, in.Memo, walletExpiry)
+		if err != nil {
+			refuse(rw, err)
+			return
+		}
+		answer(rw, map[string]string{"bolt11": bolt11})
+	}
+}
+
+func (w *World) servePay(name string) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Bolt11     string `json:"bolt11"`
+			AmountSats int64  `json:"amount_sats"`
+		}
+		if !read(rw, r, &in) {
+			return
+		}
+		invoice, err := escrow.ParseInvoice(in.Bolt11)
+		if err != nil {
+			problem(rw, http.StatusBadRequest, err.Error())
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), payPatience)
+		defer cancel()
+		wallet := w.Node(name)
+		sats, _ := invoice.AmountSats()
+		err = wallet.Pay(ctx, escrow.Payment{
+			Bolt11:     in.Bolt11,
+			AmountSats: in.AmountSats,
+			MaxFeeSats: (sats+in.AmountSats)/100 + 10,
+		})
+		// A payment that is under way or done is waited for like a new one, so
+		// that a client may repeat its request.
+		if err != nil && !errors.Is(err, escrow.ErrExists) {
+			refuse(rw, err)
+			return
+		}
+		state, err := wallet.settled(ctx, invoice.Hash)
+		if err != nil {
+			problem(rw, http.StatusGatewayTimeout, "the payment is still on its way")
+			return
+		}
+		answer(rw, map[string]string{"state": state})
+	}
+}
+
+func (w *World) serveBlocks(rw http.ResponseWriter, r *http.Request) {
+	var in struct {
+		N int `json:"n"`
+	}
+	if !read(rw, r, &in) {
+		return
+	}
+	if in.N < 1 || in.N > maxBlocks {
+		problem(rw, http.StatusBadRequest, fmt.Sprintf("n must be from 1 to %d", maxBlocks))
+		return
+	}
+	w.Mine(in.N)
+	answer(rw, map[string]uint32{"height": w.Height()})
+}
+
+// read takes one JSON object, and answers for itself when it cannot.
+func read(rw http.ResponseWriter, r *http.Request, into any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(rw, r.Body, maxWalletBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		problem(rw, http.StatusBadRequest, "not the JSON that is expected here")
+		return false
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		problem(rw, http.StatusBadRequest, "one JSON object is expected")
+		return false
+	}
+	return true
+}
+
+func answer(rw http.ResponseWriter, body any) {
+	rw.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(rw).Encode(body) // the client is gone
+}
+
+func refuse(rw http.ResponseWriter, err error) {
+	status := http.StatusBadRequest
+	if errors.Is(err, escrow.ErrUnavailable) {
+		status = http.StatusServiceUnavailable
+	}
+	problem(rw, status, err.Error())
+}
+
+func problem(rw http.ResponseWriter, status int, detail string) {
+	rw.Header().Set("Content-Type", "application/problem+json")
+	rw.WriteHeader(status)
+	_ = json.NewEncoder(rw).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+}

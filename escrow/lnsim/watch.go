@@ -1,0 +1,132 @@
+package lnsim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+// changed wakes who watches a hash.
+func (n *Node) changed(h escrow.Hash, payment bool) {
+	n.w.changed = true
+	if n.w.cfg.Record {
+		n.w.changes = append(n.w.changes, Change{Node: n.name, Hash: h, Payment: payment})
+	}
+	n.wake(waiter{h, payment})
+}
+
+func (n *Node) wake(key waiter) {
+	if ch, ok := n.waiters[key]; ok {
+		close(ch)
+		delete(n.waiters, key)
+	}
+}
+
+// WatchHold implements escrow.Lightning.
+func (n *Node) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.HoldState) error) error {
+	err := watch(ctx, n, waiter{h, false}, fn, func() (state escrow.HoldState, known, final bool) {
+		held := n.holds[h]
+		if held == nil {
+			return state, false, false
+		}
+		return held.state(), true, held.Phase.Final()
+	})
+	if err != nil {
+		return fmt.Errorf("watch hold %s: %w", h, err)
+	}
+	return nil
+}
+
+// WatchPayment implements escrow.Lightning.
+func (n *Node) WatchPayment(ctx context.Context, h escrow.Hash, fn func(escrow.PaymentState) error) error {
+	err := watch(ctx, n, waiter{h, true}, fn, func() (state escrow.PaymentState, known, final bool) {
+		state = n.paymentState(h)
+		return state, state.Status != escrow.PaymentUnknown, state.Status.Final()
+	})
+	if err != nil {
+		return fmt.Errorf("watch payment %s: %w", h, err)
+	}
+	return nil
+}
+
+// watch tells fn of what look gives, which is called with the world locked,
+// whenever that has changed.
+func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) error, look func() (state S, known, final bool)) error {
+	var last S
+	told := false
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n.w.mu.Lock()
+		n.w.advanceTo(n.w.now)
+		down := n.down
+		state, known, final := look()
+		changed := n.waiters[key]
+		if changed == nil {
+			changed = make(chan struct{})
+			n.waiters[key] = changed
+		}
+		n.w.unlock()
+
+		switch {
+		case down: // nothing is heard until Up wakes us
+		case !known:
+			return escrow.ErrNotFound
+		case !told || state != last:
+			if err := fn(state); err != nil {
+				return err
+			}
+			if n.w.cfg.RepeatNews {
+				if err := fn(state); err != nil {
+					return err
+				}
+			}
+			last, told = state, true
+			fallthrough
+		default:
+			if final {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// settled waits for a payment of the node to be held by its payee, or to end.
+// A held payment is still in flight for its payer, so nothing else tells.
+func (n *Node) settled(ctx context.Context, h escrow.Hash) (string, error) {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		n.w.mu.Lock()
+		p := n.payments[h]
+		state := ""
+		switch {
+		case p == nil:
+			state = "unknown"
+		case p.Status.Final():
+			state = p.Status.String()
+		case p.To != "":
+			held := n.w.nodeNamed(p.To).holds[h]
+			if held != nil && held.Attempt == p.Attempt && held.Phase == escrow.HoldAccepted {
+				state = held.Phase.String()
+			}
+		}
+		n.w.mu.Unlock()
+		if state != "" {
+			return state, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}

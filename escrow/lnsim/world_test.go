@@ -1,0 +1,461 @@
+package lnsim_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnsim"
+)
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+type trio struct {
+	*lnsim.World
+	mostro, seller, buyer *lnsim.Node
+}
+
+func three(cfg lnsim.Config) trio {
+	w := lnsim.New(cfg)
+	return trio{w, w.AddNode("mostro", 1_000_000), w.AddNode("seller", 1_000_000), w.AddNode("buyer", 1_000_000)}
+}
+
+// hold makes a hold invoice of 1,000 sats with a preimage of that name.
+func (w trio) hold(t testing.TB, name string, cltv uint32) (escrow.Preimage, string) {
+	t.Helper()
+	var p escrow.Preimage
+	copy(p[:], name)
+	return p, must[string](t)(w.mostro.CreateHold(t.Context(), escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: cltv, Expiry: time.Hour}))
+}
+
+func (w trio) wantHold(t testing.TB, p escrow.Preimage, want escrow.HoldPhase) escrow.HoldState {
+	t.Helper()
+	state := must[escrow.HoldState](t)(w.mostro.LookupHold(t.Context(), p.Hash()))
+	if state.Phase != want {
+		t.Fatalf("hold is %s, want %s", state.Phase, want)
+	}
+	return state
+}
+
+func wantPayment(t testing.TB, n *lnsim.Node, h escrow.Hash, want escrow.PaymentStatus, why escrow.PaymentFailure) {
+	t.Helper()
+	state := must[escrow.PaymentState](t)(n.TrackPayment(t.Context(), h))
+	if state.Status != want || state.Failure != why {
+		t.Fatalf("payment is %s (%s), want %s (%s)", state.Status, state.Failure, want, why)
+	}
+}
+
+func (w trio) check(t testing.TB) {
+	t.Helper()
+	if err := w.Check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLostAnswers(t *testing.T) {
+	ctx := t.Context()
+	var p escrow.Preimage
+	request := escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 144}
+	for _, c := range []struct {
+		name  string
+		fault lnsim.Fault
+		took  bool
+	}{{"request", lnsim.LoseRequest, false}, {"answer", lnsim.LoseAnswer, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := three(lnsim.Config{})
+			lose := func(op lnsim.Op) {
+				w.mostro.Faults(func(got lnsim.Op) lnsim.Fault {
+					if got == op {
+						return c.fault
+					}
+					return lnsim.NoFault
+				})
+			}
+			unavailable := func(err error) {
+				t.Helper()
+				if !errors.Is(err, escrow.ErrUnavailable) {
+					t.Fatalf("got %v", err)
+				}
+			}
+
+			lose(lnsim.OpCreate)
+			_, err := w.mostro.CreateHold(ctx, request)
+			unavailable(err)
+			_, err = w.mostro.LookupHold(ctx, p.Hash())
+			if took := err == nil; took != c.took {
+				t.Fatalf("created: %v", err)
+			}
+			w.mostro.Faults(nil)
+			if _, err := w.mostro.CreateHold(ctx, request); errors.Is(err, escrow.ErrExists) != c.took {
+				t.Fatalf("created again: %v", err)
+			}
+			bolt11 := must[escrow.HoldState](t)(w.mostro.LookupHold(ctx, p.Hash())).Bolt11
+			if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+				t.Fatal(err)
+			}
+
+			lose(lnsim.OpSettle)
+			unavailable(w.mostro.Settle(ctx, p))
+			if c.took {
+				w.wantHold(t, p, escrow.HoldSettled)
+			} else {
+				w.wantHold(t, p, escrow.HoldAccepted)
+			}
+			w.mostro.Faults(nil)
+			if err := w.mostro.Settle(ctx, p); err != nil {
+				t.Fatal(err)
+			}
+
+			lose(lnsim.OpPay)
+			out := must[string](t)(w.buyer.AddInvoice(ctx, 990, "", time.Hour))
+			hash := must[escrow.Invoice](t)(escrow.ParseInvoice(out)).Hash
+			unavailable(w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}))
+			if c.took {
+				wantPayment(t, w.mostro, hash, escrow.PaymentSucceeded, "")
+			} else {
+				wantPayment(t, w.mostro, hash, escrow.PaymentUnknown, "")
+			}
+			w.mostro.Faults(nil)
+			if err := w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}); errors.Is(err, escrow.ErrExists) != c.took {
+				t.Fatalf("paid again: %v", err)
+			}
+			if got := w.mostro.BalanceMsat(); got != 1_000_010_000 {
+				t.Fatalf("the mostro has %d msat", got)
+			}
+			w.check(t)
+		})
+	}
+}
+
+func TestPlans(t *testing.T) {
+	ctx := t.Context()
+	for name, c := range map[string]struct {
+		plan lnsim.Plan
+		want escrow.PaymentFailure
+	}{
+		"no route":     {lnsim.Plan{Outcome: lnsim.FailRoute}, escrow.FailureNoRoute},
+		"no balance":   {lnsim.Plan{Outcome: lnsim.FailBalance}, escrow.FailureBalance},
+		"internal":     {lnsim.Plan{Outcome: lnsim.FailInternal}, escrow.FailureOther},
+		"dear":         {lnsim.Plan{FeeMsat: 5_001}, escrow.FailureNoRoute},
+		"too little":   {lnsim.Plan{ExtraMsat: -1}, escrow.FailureDetails},
+		"far too much": {lnsim.Plan{ExtraMsat: 1_000_001}, escrow.FailureDetails},
+		"late":         {lnsim.Plan{Outcome: lnsim.FailTimeout}, escrow.FailureTimeout},
+		"twice, ok":    {lnsim.Plan{ExtraMsat: 1_000_000}, ""},
+		"with fee":     {lnsim.Plan{FeeMsat: 5_000}, ""},
+		"after delay":  {lnsim.Plan{Delay: time.Minute}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := three(lnsim.Config{})
+			p, bolt11 := w.hold(t, name, 144)
+			c.plan.Times = 1
+			w.Plan(p.Hash(), c.plan)
+			pay := escrow.Payment{Bolt11: bolt11, MaxFeeSats: 5}
+			if err := w.seller.Pay(ctx, pay); err != nil {
+				t.Fatal(err)
+			}
+			if c.plan.Outcome == lnsim.FailTimeout || c.plan.Delay > 0 {
+				w.Advance(59 * time.Second)
+				w.wantHold(t, p, escrow.HoldOpen)
+				wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+				w.Advance(2 * time.Minute)
+			}
+			if c.want != "" {
+				wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, c.want)
+				// The plan is used up: the next attempt arrives.
+				if err := w.seller.Pay(ctx, pay); err != nil {
+					t.Fatal(err)
+				}
+				c.plan = lnsim.Plan{}
+			}
+			state := w.wantHold(t, p, escrow.HoldAccepted)
+			if state.PaidMsat != 1_000_000+c.plan.ExtraMsat {
+				t.Errorf("%d msat are held", state.PaidMsat)
+			}
+			w.check(t)
+			if err := w.mostro.Settle(ctx, p); err != nil {
+				t.Fatal(err)
+			}
+			wantPayment(t, w.seller, p.Hash(), escrow.PaymentSucceeded, "")
+			if got, want := w.seller.BalanceMsat(), 1_000_000_000-state.PaidMsat-c.plan.FeeMsat; got != want {
+				t.Errorf("the seller has %d msat, want %d", got, want)
+			}
+			w.check(t)
+		})
+	}
+}
+
+func TestStuckPayment(t *testing.T) {
+	ctx := t.Context()
+	for _, deliver := range []bool{true, false} {
+		w := three(lnsim.Config{})
+		p, bolt11 := w.hold(t, "stuck", 144)
+		w.Plan(p.Hash(), lnsim.Plan{Outcome: lnsim.Stuck, Times: 1})
+		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+			t.Fatal(err)
+		}
+		w.Advance(24 * time.Hour)
+		wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+		if got := w.seller.BalanceMsat(); got != 999_000_000 {
+			t.Fatalf("the seller has %d msat while it is stuck", got)
+		}
+		w.check(t)
+		w.Unstick(p.Hash(), deliver)
+		// The invoice has expired meanwhile: even what arrives is refused.
+		want := escrow.FailureDetails
+		if !deliver {
+			want = escrow.FailureOther
+		}
+		wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, want)
+		w.wantHold(t, p, escrow.HoldCanceled)
+		w.check(t)
+	}
+}
+
+func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
+	ctx := t.Context()
+	w := three(lnsim.Config{})
+	p, bolt11 := w.hold(t, "down", 40)
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	state := w.wantHold(t, p, escrow.HoldAccepted)
+	if left, ok := state.BlocksLeft(w.Height(), 18); !ok || left != 25 {
+		t.Fatalf("%d blocks left, %v", left, ok)
+	}
+	w.mostro.Down()
+	if _, err := w.mostro.LookupHold(ctx, p.Hash()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Fatalf("a node that is down answers: %v", err)
+	}
+	w.Mine(42) // one block less than the lock: nobody can do anything
+	wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+	w.Mine(1) // on chain, the payer takes it back
+	wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, escrow.FailureOther)
+	w.mostro.Up()
+	w.wantHold(t, p, escrow.HoldCanceled)
+	if err := w.mostro.Settle(ctx, p); !errors.Is(err, escrow.ErrCanceled) {
+		t.Fatal(err)
+	}
+	w.check(t)
+
+	// Back in time, but within its own margin: it gives back at once.
+	p, bolt11 = w.hold(t, "late", 40)
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	w.mostro.Down()
+	w.Mine(30)
+	w.mostro.Up()
+	w.wantHold(t, p, escrow.HoldCanceled)
+	wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, escrow.FailureDetails)
+	w.check(t)
+}
+
+// SETTLED at our node is not "the seller's payment succeeded".
+func TestSettledBehindACutLink(t *testing.T) {
+	ctx := t.Context()
+	w := three(lnsim.Config{})
+	p, bolt11 := w.hold(t, "cut", 40)
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	w.mostro.Link(false)
+	if err := w.mostro.Settle(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	w.wantHold(t, p, escrow.HoldSettled)
+	w.Advance(time.Hour)
+	wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+	w.check(t)
+	w.mostro.Link(true)
+	wantPayment(t, w.seller, p.Hash(), escrow.PaymentSucceeded, "")
+	w.check(t)
+}
+
+func TestSlots(t *testing.T) {
+	ctx := t.Context()
+	w := three(lnsim.Config{})
+	var first escrow.Preimage
+	for i := range lnsim.DefaultSlots + 1 {
+		p, bolt11 := w.hold(t, fmt.Sprint(i), 144)
+		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = p
+		}
+		if i < lnsim.DefaultSlots {
+			w.wantHold(t, p, escrow.HoldAccepted)
+			continue
+		}
+		wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, escrow.FailureBalance)
+		w.wantHold(t, p, escrow.HoldOpen)
+		if err := w.mostro.Cancel(ctx, first.Hash()); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+			t.Fatal(err)
+		}
+		w.wantHold(t, p, escrow.HoldAccepted)
+	}
+	w.check(t)
+}
+
+// actors does a number of random things, and writes down all that it is told.
+func act(t testing.TB, w trio, random *rand.Rand, steps int, out *bytes.Buffer) {
+	ctx := context.Background()
+	for range steps {
+		var p escrow.Preimage
+		p[0] = byte(random.IntN(40))
+		h := p.Hash()
+		n := []*lnsim.Node{w.mostro, w.seller, w.buyer}[random.IntN(3)]
+		var err error
+		switch random.IntN(16) {
+		case 0, 1, 2:
+			_, err = w.mostro.CreateHold(ctx, escrow.HoldRequest{Hash: h, AmountSats: 1 + random.Int64N(2_000), CLTVBlocks: 19 + uint32(random.IntN(60)), Expiry: time.Duration(1+random.IntN(7200)) * time.Second})
+		case 3, 4, 5:
+			state, lookErr := w.mostro.LookupHold(ctx, h)
+			if err = lookErr; err == nil {
+				err = n.Pay(ctx, escrow.Payment{Bolt11: state.Bolt11, MaxFeeSats: random.Int64N(20)})
+			}
+		case 6:
+			err = w.mostro.Settle(ctx, p)
+		case 7:
+			err = w.mostro.Cancel(ctx, h)
+		case 8, 9:
+			bolt11, addErr := w.buyer.AddInvoice(ctx, random.Int64N(3_000), "", time.Hour)
+			if err = addErr; err == nil {
+				err = n.Pay(ctx, escrow.Payment{Bolt11: bolt11, AmountSats: random.Int64N(2) * 500, MaxFeeSats: random.Int64N(20)})
+			}
+		case 10:
+			w.Mine(1 + random.IntN(20))
+		case 11:
+			w.Advance(time.Duration(random.IntN(3600)) * time.Second)
+		case 12:
+			w.Step()
+		case 13:
+			n.Down()
+		case 14:
+			n.Up()
+			n.Link(true)
+		case 15:
+			n.Link(random.IntN(2) == 0)
+		}
+		state, lookErr := w.mostro.LookupHold(ctx, h)
+		fmt.Fprintf(out, "%v %+v %v %v\n", err, state, lookErr, w.Purse("mostro"))
+		if err := w.Check(); err != nil {
+			t.Fatalf("%v, after\n%s", err, out)
+		}
+	}
+}
+
+func chaos(seed uint64) lnsim.Config {
+	return lnsim.Config{
+		Seed: seed, Delay: time.Second, FeePPM: 2000, Slots: 5, FailChance: 0.1, StuckChance: 0.1,
+		LoseRequestChance: 0.05, LoseAnswerChance: 0.05,
+	}
+}
+
+// Whatever is done, no msat appears or vanishes; the same seed gives the same
+// run; and a world that was written down in between goes on the same way.
+func TestChaosIsConservedDeterministicAndRestorable(t *testing.T) {
+	for seed := range uint64(30) {
+		var first, second bytes.Buffer
+		act(t, three(chaos(seed)), rand.New(rand.NewPCG(seed, 1)), 400, &first)
+
+		w := three(chaos(seed))
+		random := rand.New(rand.NewPCG(seed, 1))
+		act(t, w, random, 200, &second)
+		text := must[[]byte](t)(w.Snapshot())
+		restored := must[*lnsim.World](t)(lnsim.Restore(chaos(seed), text))
+		again := must[[]byte](t)(restored.Snapshot())
+		if !bytes.Equal(text, again) {
+			t.Fatalf("seed %d: a restored world is written down differently", seed)
+		}
+		act(t, trio{restored, restored.Node("mostro"), restored.Node("seller"), restored.Node("buyer")}, random, 200, &second)
+		if first.String() != second.String() {
+			t.Fatalf("seed %d: two runs differ", seed)
+		}
+	}
+}
+
+// Once every fault is over, everything ends.
+func TestChaosEnds(t *testing.T) {
+	for seed := range uint64(30) {
+		var out bytes.Buffer
+		w := three(chaos(seed))
+		act(t, w, rand.New(rand.NewPCG(seed, 2)), 300, &out)
+		for _, n := range []*lnsim.Node{w.mostro, w.seller, w.buyer} {
+			n.Up()
+			n.Link(true)
+		}
+		w.Mine(200)
+		for w.Step() {
+		}
+		w.check(t)
+		if locked := w.LockedMsat(); locked != 0 {
+			t.Fatalf("seed %d: %d msat are locked for ever", seed, locked)
+		}
+	}
+}
+
+func TestChangesTellWhatToLookUp(t *testing.T) {
+	ctx := t.Context()
+	w := three(lnsim.Config{Record: true})
+	p, bolt11 := w.hold(t, "changes", 40)
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.mostro.Settle(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	want := []lnsim.Change{
+		{Node: "mostro", Hash: p.Hash()},
+		{Node: "seller", Hash: p.Hash(), Payment: true},
+		{Node: "mostro", Hash: p.Hash()},
+		{Node: "mostro", Hash: p.Hash()},
+		{Node: "seller", Hash: p.Hash(), Payment: true},
+	}
+	if got := w.Changes(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if got := w.Changes(); got != nil {
+		t.Errorf("told twice: %v", got)
+	}
+	if !w.mostro.Forget(p.Hash()) || !w.seller.Forget(p.Hash()) || w.mostro.Forget(p.Hash()) {
+		t.Error("not forgotten once")
+	}
+	w.check(t)
+}
+
+func TestNewsMayBeRepeated(t *testing.T) {
+	ctx := t.Context()
+	w := three(lnsim.Config{RepeatNews: true})
+	p, bolt11 := w.hold(t, "repeat", 40)
+	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		t.Fatal(err)
+	}
+	var told []escrow.HoldPhase
+	err := w.mostro.WatchHold(ctx, p.Hash(), func(s escrow.HoldState) error {
+		told = append(told, s.Phase)
+		if len(told) == 2 {
+			return w.mostro.Settle(ctx, p)
+		}
+		return nil
+	})
+	if want := "[accepted accepted settled settled]"; err != nil || fmt.Sprint(told) != want {
+		t.Fatalf("told %v, %v; want %s", told, err, want)
+	}
+}

@@ -1,0 +1,371 @@
+package escrow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"code.dny.dev/ssrf"
+	"github.com/btcsuite/btcd/btcutil/bech32"
+)
+
+var (
+	// ErrPayService is the refusal of a Lightning address or LNURL: it is
+	// malformed, leads where we do not go, or its service answers with
+	// something else than an invoice for the amount that was asked for.
+	ErrPayService = errors.New("no payment service that can be used")
+	// ErrPayServiceDown says that the service could not be reached or did not
+	// answer in time; it may later.
+	ErrPayServiceDown = errors.New("payment service unreachable")
+)
+
+// Bounds of one conversation with a payment service, whose address comes from
+// a user and whose answers may be hostile.
+const (
+	lookupTimeout  = 2 * time.Second // for the name
+	connectTimeout = 2 * time.Second // for the connection
+	requestTimeout = 4 * time.Second // for one request, all included
+	maxServiceBody = 64 << 10
+	maxLNURL       = 2000 // characters of the bech32 form
+)
+
+// PayServices asks the services behind Lightning addresses (LUD-16) and LNURLs
+// (LUD-01, LUD-06) for invoices. It connects to public addresses alone, over
+// TLS, on port 443; it follows no redirect and uses no proxy. The zero value
+// works. Its methods may be called concurrently.
+type PayServices struct {
+	// Resolver finds the addresses of a host; nil: the system's.
+	Resolver interface {
+		LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	}
+	// AllowForTest opens what the rules close, for servers on loopback: it is
+	// asked for every address that would be refused. With it http and any port
+	// are allowed. Never set it outside of tests.
+	AllowForTest func(netip.AddrPort) bool
+}
+
+// IsPayService says whether a payout destination has the form of a Lightning
+// address or an LNURL; else it may be an invoice.
+func IsPayService(destination string) bool {
+	_, err := payServiceURL(destination)
+	return err == nil
+}
+
+// payServiceURL gives the address to ask first.
+func payServiceURL(destination string) (*url.URL, error) {
+	text := strings.TrimSpace(destination)
+	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
+		text = text[len("lightning:"):]
+	}
+	if user, host, ok := strings.Cut(text, "@"); ok {
+		return addressURL(user, host)
+	}
+	return lnurlURL(text)
+}
+
+// addressURL turns user@host into the URL of LUD-16.
+func addressURL(user, host string) (*url.URL, error) {
+	if user == "" || len(user) > 64 || host == "" || len(host) > 253 {
+		return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
+	}
+	for _, c := range []byte(strings.ToLower(user)) {
+		// LUD-16 allows these and no others; upper case is a mobile keyboard's
+		// doing. "+" is for tags.
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' && c != '+' {
+			return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
+		}
+	}
+	u, err := url.Parse("https://" + host + "/.well-known/lnurlp/" + url.PathEscape(strings.ToLower(user)))
+	// The host must come out as it went in: no path, query or second user.
+	if err != nil || !strings.EqualFold(u.Host, host) || u.User != nil || !validHost(u.Hostname()) {
+		return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
+	}
+	return u, nil
+}
+
+// lnurlURL decodes the bech32 form of LUD-01.
+func lnurlURL(text string) (*url.URL, error) {
+	if len(text) > maxLNURL || len(text) < len("lnurl1") || !strings.EqualFold(text[:len("lnurl1")], "lnurl1") {
+		return nil, fmt.Errorf("%w: neither an address nor an LNURL", ErrPayService)
+	}
+	_, data, err := bech32.DecodeNoLimit(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: malformed LNURL", ErrPayService)
+	}
+	raw, err := bech32.ConvertBits(data, 5, 8, false)
+	if err != nil || !utf8.Valid(raw) {
+		return nil, fmt.Errorf("%w: malformed LNURL", ErrPayService)
+	}
+	u, err := url.Parse(string(raw))
+	if err != nil || !validHost(u.Hostname()) || u.User != nil || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, fmt.Errorf("%w: malformed LNURL", ErrPayService)
+	}
+	return u, nil
+}
+
+// validHost says whether a host may be looked up: letters, digits, dots and
+// hyphens, or an IP address.
+func validHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	if host == "" {
+		return false
+	}
+	for _, c := range []byte(strings.ToLower(host)) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// payRequest is a service's first answer (LUD-06).
+type payRequest struct {
+	Status         string `json:"status"`
+	Tag            string `json:"tag"`
+	Callback       string `json:"callback"`
+	MinSendable    int64  `json:"minSendable"` // msat
+	MaxSendable    int64  `json:"maxSendable"` // msat
+	CommentAllowed int    `json:"commentAllowed"`
+}
+
+// Probe says whether there is a payment service behind the destination, which
+// is all that is asked of it before there is something to pay.
+func (s PayServices) Probe(ctx context.Context, destination string) error {
+	_, err := s.ask(ctx, destination)
+	return err
+}
+
+// Invoice has the service make an invoice for exactly that many sats. The
+// comment goes with it only where the service takes one of its length, whole.
+// The invoice is parsed and has the right amount; its network, expiry and lock
+// are left to InvoiceRules.
+func (s PayServices) Invoice(ctx context.Context, destination string, sats int64, comment string) (Invoice, error) {
+	if sats <= 0 || sats > 21_000_000*100_000_000 {
+		return Invoice{}, fmt.Errorf("%w: amount of %d sats", ErrPayService, sats)
+	}
+	offer, err := s.ask(ctx, destination)
+	if err != nil {
+		return Invoice{}, err
+	}
+	msat := sats * 1000
+	if msat < offer.MinSendable || msat > offer.MaxSendable {
+		return Invoice{}, fmt.Errorf("%w: it does not take this amount", ErrPayService)
+	}
+	callback, err := url.Parse(offer.Callback)
+	if err != nil {
+		return Invoice{}, fmt.Errorf("%w: malformed callback", ErrPayService)
+	}
+	// Ours replace what the service wrote; everything else is its own.
+	query := callback.Query()
+	query.Del("amount")
+	query.Del("comment")
+	query.Set("amount", strconv.FormatInt(msat, 10))
+	if comment != "" && utf8.RuneCountInString(comment) <= offer.CommentAllowed {
+		query.Set("comment", comment)
+	}
+	callback.RawQuery = query.Encode()
+	callback.Fragment = ""
+	var answer struct {
+		Status string `json:"status"`
+		PR     string `json:"pr"`
+	}
+	if err := s.get(ctx, callback, &answer); err != nil {
+		return Invoice{}, err
+	}
+	if strings.EqualFold(answer.Status, "ERROR") || answer.PR == "" {
+		return Invoice{}, fmt.Errorf("%w: it made no invoice", ErrPayService)
+	}
+	invoice, err := ParseInvoice(answer.PR)
+	if err != nil {
+		return Invoice{}, fmt.Errorf("%w: its invoice is malformed", ErrPayService)
+	}
+	if invoice.AmountMsat != msat {
+		return Invoice{}, fmt.Errorf("%w: its invoice is for another amount", ErrPayService)
+	}
+	return invoice, nil
+}
+
+func (s PayServices) ask(ctx context.Context, destination string) (payRequest, error) {
+	u, err := payServiceURL(destination)
+	if err != nil {
+		return payRequest{}, err
+	}
+	if s.AllowForTest != nil && strings.Contains(destination, "@") {
+		u.Scheme = "http" // a test's server has no certificate
+	}
+	var out payRequest
+	if err := s.get(ctx, u, &out); err != nil {
+		return payRequest{}, err
+	}
+	switch {
+	case strings.EqualFold(out.Status, "ERROR"):
+		return payRequest{}, fmt.Errorf("%w: it answers with an error", ErrPayService)
+	case out.Tag != "payRequest":
+		return payRequest{}, fmt.Errorf("%w: it is of another kind", ErrPayService)
+	case out.Callback == "", out.MinSendable < 0, out.MaxSendable < out.MinSendable, out.MaxSendable == 0:
+		return payRequest{}, fmt.Errorf("%w: its offer is malformed", ErrPayService)
+	}
+	return out, nil
+}
+
+// get fetches one JSON document under all the rules.
+func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
+	if err := s.allowURL(u); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return fmt.Errorf("%w: malformed address", ErrPayService)
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "mostrodex")
+	transport := &http.Transport{
+		DialContext: s.dial,
+		// A connection is used once: the next one is checked anew.
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: maxServiceBody,
+		TLSHandshakeTimeout:    connectTimeout,
+	}
+	defer transport.CloseIdleConnections()
+	client := http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		// The error quotes the URL, which names a user.
+		if errors.Is(err, ErrPayService) {
+			return fmt.Errorf("%w: its address is not allowed", ErrPayService)
+		}
+		return ErrPayServiceDown
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
+		return fmt.Errorf("%w: status %d", ErrPayServiceDown, resp.StatusCode)
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%w: status %d", ErrPayService, resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxServiceBody+1))
+	if err != nil {
+		return ErrPayServiceDown
+	}
+	if len(body) > maxServiceBody {
+		return fmt.Errorf("%w: its answer is too long", ErrPayService)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("%w: its answer is not the JSON of LUD-06", ErrPayService)
+	}
+	return nil
+}
+
+// allowURL says whether a URL, the user's or the service's own callback, may
+// be fetched at all. Over plain http anybody on the way could put in his own
+// invoice, so LUD-01 leaves that to onion services, which we do not reach.
+func (s PayServices) allowURL(u *url.URL) error {
+	switch {
+	case u.User != nil, u.Opaque != "", !validHost(u.Hostname()):
+		return fmt.Errorf("%w: malformed address", ErrPayService)
+	case s.AllowForTest != nil && u.Scheme == "http":
+	case u.Scheme != "https":
+		return fmt.Errorf("%w: it is not reached over https", ErrPayService)
+	}
+	return nil
+}
+
+// public refuses whatever is not a public unicast address. 64:ff9b::/96, the
+// documentation and benchmark networks and all that IANA lists are in it.
+var public = ssrf.New(ssrf.WithAnyPort())
+
+// dial connects to a host whose every address is public. The address that was
+// looked at is the one that is dialled, so a name that changes its mind
+// between two look-ups gains nothing.
+func (s PayServices) dial(ctx context.Context, _, hostport string) (net.Conn, error) {
+	host, portText, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return nil, fmt.Errorf("%w: malformed address", ErrPayService)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("%w: malformed port", ErrPayService)
+	}
+	addresses, err := s.lookup(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range addresses {
+		addresses[i] = a.Unmap().WithZone("")
+		if err := s.allowAddress(netip.AddrPortFrom(addresses[i], uint16(port))); err != nil {
+			return nil, err // one is enough to refuse the host
+		}
+	}
+	// IPv4 first: more hosts reach it.
+	pick := addresses[0]
+	for _, a := range addresses {
+		if a.Is4() {
+			pick = a
+			break
+		}
+	}
+	dialer := net.Dialer{
+		Timeout: connectTimeout,
+		// What the kernel is about to connect to, whatever happened above.
+		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+			at, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return fmt.Errorf("%w: malformed address", ErrPayService)
+			}
+			return s.allowAddress(at)
+		},
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(pick, uint16(port)).String())
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (s PayServices) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	resolver := s.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	found, err := resolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, errors.New("no address")
+	}
+	return append([]netip.Addr(nil), found...), nil
+}
+
+func (s PayServices) allowAddress(at netip.AddrPort) error {
+	if at.Port() == 443 && public.SafeAddr(at.Addr().Unmap()) == nil {
+		return nil
+	}
+	if s.AllowForTest != nil && s.AllowForTest(at) {
+		return nil
+	}
+	return fmt.Errorf("%w: forbidden address", ErrPayService)
+}

@@ -1,0 +1,423 @@
+package escrow_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/btcsuite/btcd/btcutil/bech32"
+
+	"github.com/mostrodex/mostrodex/escrow"
+)
+
+// names is a resolver that knows what it is told.
+type names map[string][]string
+
+func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, text := range n[host] {
+		out = append(out, netip.MustParseAddr(text))
+	}
+	if out == nil {
+		return nil, errors.New("no such host")
+	}
+	return out, nil
+}
+
+func lnurl(t testing.TB, text string) string {
+	data, err := bech32.ConvertBits([]byte(text), 8, 5, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := bech32.Encode("lnurl", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// payService is a service on loopback that does as it is told.
+type payService struct {
+	*httptest.Server
+	t       *testing.T
+	offer   func(map[string]any)                  // spoils the first answer
+	invoice func(http.ResponseWriter, url.Values) // replaces the second answer
+	asked   url.Values                            // of the callback
+}
+
+func newPayService(t *testing.T) *payService {
+	s := &payService{t: t}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/lnurlp/alice", func(w http.ResponseWriter, r *http.Request) {
+		offer := map[string]any{
+			"tag": "payRequest", "callback": s.URL + "/cb?id=7&amount=1&comment=theirs", "metadata": "[]",
+			"minSendable": 1000, "maxSendable": 10_000_000, "commentAllowed": 5,
+		}
+		if s.offer != nil {
+			s.offer(offer)
+		}
+		_ = json.NewEncoder(w).Encode(offer)
+	})
+	mux.HandleFunc("GET /cb", func(w http.ResponseWriter, r *http.Request) {
+		s.asked = r.URL.Query()
+		if s.invoice != nil {
+			s.invoice(w, s.asked)
+			return
+		}
+		var msat int64
+		_, _ = fmt.Sscan(s.asked.Get("amount"), &msat)
+		_ = json.NewEncoder(w).Encode(map[string]any{"pr": s.sign(msat), "routes": []string{}})
+	})
+	s.Server = httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *payService) sign(msat int64) string {
+	text, err := escrow.InvoiceDraft{Hash: escrow.Hash{9}, AmountMsat: msat, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(key(s.t))
+	if err != nil {
+		s.t.Error(err)
+	}
+	return text
+}
+
+// client opens loopback, for tests alone.
+func (s *payService) client() escrow.PayServices {
+	at := netip.MustParseAddrPort(s.Listener.Addr().String())
+	return escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+}
+
+func (s *payService) address() string { return "Alice@" + s.Listener.Addr().String() }
+
+func TestPayServiceMakesAnInvoice(t *testing.T) {
+	s := newPayService(t)
+	for _, destination := range []string{
+		s.address(),
+		" " + s.address() + " ",
+		lnurl(t, s.URL+"/.well-known/lnurlp/alice"),
+		strings.ToUpper(lnurl(t, s.URL+"/.well-known/lnurlp/alice")),
+		"lightning:" + lnurl(t, s.URL+"/.well-known/lnurlp/alice"),
+	} {
+		if !escrow.IsPayService(destination) {
+			t.Errorf("%s: not seen as a pay service", destination)
+		}
+		if err := s.client().Probe(t.Context(), destination); err != nil {
+			t.Errorf("%s: probe: %v", destination, err)
+		}
+		invoice, err := s.client().Invoice(t.Context(), destination, 1234, "hallo")
+		if err != nil {
+			t.Errorf("%s: %v", destination, err)
+			continue
+		}
+		if invoice.AmountMsat != 1_234_000 || invoice.Network != escrow.Regtest {
+			t.Errorf("%s: %+v", destination, invoice)
+		}
+		if got := s.asked.Encode(); got != "amount=1234000&comment=hallo&id=7" {
+			t.Errorf("%s: asked for %s", destination, got)
+		}
+	}
+	// A comment that does not fit is left out, never cut; letters count, not bytes.
+	for comment, want := range map[string]string{"": "", "äöüßé": "äöüßé", "sechs!": ""} {
+		if _, err := s.client().Invoice(t.Context(), s.address(), 1234, comment); err != nil {
+			t.Error(err)
+		}
+		if got := s.asked.Get("comment"); got != want || !s.asked.Has("amount") {
+			t.Errorf("comment %q: asked for %s", comment, s.asked.Encode())
+		}
+	}
+}
+
+func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
+	set := func(key string, value any) func(map[string]any) {
+		return func(offer map[string]any) { offer[key] = value }
+	}
+	answer := func(body string) func(http.ResponseWriter, url.Values) {
+		return func(w http.ResponseWriter, _ url.Values) { _, _ = w.Write([]byte(body)) }
+	}
+	for name, c := range map[string]struct {
+		offer   func(map[string]any)
+		invoice func(*payService) func(http.ResponseWriter, url.Values)
+		want    error
+	}{
+		"error":                {offer: set("status", "ERROR"), want: escrow.ErrPayService},
+		"withdraw request":     {offer: set("tag", "withdrawRequest"), want: escrow.ErrPayService},
+		"amount too small":     {offer: set("minSendable", 2_000_000), want: escrow.ErrPayService},
+		"amount too large":     {offer: set("maxSendable", 999_999), want: escrow.ErrPayService},
+		"negative minimum":     {offer: set("minSendable", -1), want: escrow.ErrPayService},
+		"maximum in words":     {offer: set("maxSendable", "lots"), want: escrow.ErrPayService},
+		"no callback":          {offer: set("callback", ""), want: escrow.ErrPayService},
+		"callback elsewhere":   {offer: set("callback", "http://127.0.0.2:1/cb"), want: escrow.ErrPayService},
+		"callback to a file":   {offer: set("callback", "file:///etc/passwd"), want: escrow.ErrPayService},
+		"callback with a user": {offer: set("callback", "https://user@example.com/"), want: escrow.ErrPayService},
+		"callback broken":      {offer: set("callback", "http://[::1"), want: escrow.ErrPayService},
+		"no invoice": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`{"pr":""}`) },
+			want: escrow.ErrPayService},
+		"invoice refused": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
+			return answer(`{"status":"error","reason":"x","pr":"y"}`)
+		}, want: escrow.ErrPayService},
+		"invoice broken": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`{"pr":"lnbc1x"}`) },
+			want: escrow.ErrPayService},
+		"invoice for less": {invoice: func(s *payService) func(http.ResponseWriter, url.Values) {
+			return answer(`{"pr":"` + s.sign(999_000) + `"}`)
+		}, want: escrow.ErrPayService},
+		"invoice without amount": {invoice: func(s *payService) func(http.ResponseWriter, url.Values) {
+			return answer(`{"pr":"` + s.sign(0) + `"}`)
+		}, want: escrow.ErrPayService},
+		"no JSON": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`<html>`) },
+			want: escrow.ErrPayService},
+		"endless": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
+			return answer(`{"pr":"` + strings.Repeat("x", 1<<20) + `"}`)
+		}, want: escrow.ErrPayService},
+		"redirect": {invoice: func(s *payService) func(http.ResponseWriter, url.Values) {
+			return func(w http.ResponseWriter, _ url.Values) {
+				w.Header().Set("Location", s.URL+"/.well-known/lnurlp/alice")
+				w.WriteHeader(http.StatusFound)
+			}
+		}, want: escrow.ErrPayService},
+		"not found": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
+			return func(w http.ResponseWriter, _ url.Values) { w.WriteHeader(http.StatusNotFound) }
+		}, want: escrow.ErrPayService},
+		"out of order": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
+			return func(w http.ResponseWriter, _ url.Values) { w.WriteHeader(http.StatusBadGateway) }
+		}, want: escrow.ErrPayServiceDown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newPayService(t)
+			s.offer = c.offer
+			if c.invoice != nil {
+				s.invoice = c.invoice(s)
+			}
+			invoice, err := s.client().Invoice(t.Context(), s.address(), 1000, "")
+			if !errors.Is(err, c.want) || invoice != (escrow.Invoice{}) {
+				t.Fatalf("got %+v, %v; want %v", invoice, err, c.want)
+			}
+			if strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(strings.ToLower(err.Error()), "alice") {
+				t.Errorf("the error names the user or his service: %v", err)
+			}
+		})
+	}
+	for _, sats := range []int64{0, -1, 21_000_000*100_000_000 + 1, 1 << 62} {
+		s := newPayService(t)
+		if _, err := s.client().Invoice(t.Context(), s.address(), sats, ""); !errors.Is(err, escrow.ErrPayService) {
+			t.Errorf("%d sats: %v", sats, err)
+		}
+	}
+}
+
+func TestPayServiceThatIsSlowIsLeft(t *testing.T) {
+	stop := make(chan struct{})
+	s := newPayService(t)
+	s.invoice = func(w http.ResponseWriter, _ url.Values) {
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		<-stop // headers have come, the body never does
+	}
+	defer close(stop)
+	began := time.Now()
+	_, err := s.client().Invoice(t.Context(), s.address(), 1000, "")
+	if took := time.Since(began); !errors.Is(err, escrow.ErrPayServiceDown) || took < 3*time.Second || took > 6*time.Second {
+		t.Errorf("after %s: %v", took, err)
+	}
+}
+
+// No address that is not public is ever connected to, whichever way it is
+// written, and whichever of several addresses it is.
+func TestPayServiceAddressesAreForbidden(t *testing.T) {
+	var hits atomic.Int64
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			hits.Add(1)
+			_ = c.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+
+	forbidden := []string{
+		"0.0.0.0", "255.255.255.255", "224.0.0.1", "169.254.169.254", "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1",
+		"192.168.1.1", "192.0.2.1", "198.51.100.1", "203.0.113.1", "100.64.0.1", "198.18.0.1", "240.0.0.1",
+		"::", "::1", "ff02::1", "fe80::1", "fc00::1", "fd12::1", "64:ff9b::7f00:1", "2001:db8::1", "2002:7f00:1::",
+		"::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "fec0::1",
+	}
+	var s escrow.PayServices // as in production
+	for _, address := range forbidden {
+		host := address
+		if strings.Contains(address, ":") {
+			host = "[" + address + "]"
+		}
+		for _, text := range []string{"https://" + host + "/x", "https://" + host + ":" + port + "/x"} {
+			if err := s.Probe(t.Context(), lnurl(t, text)); !errors.Is(err, escrow.ErrPayService) {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+		if !strings.Contains(address, ":") {
+			if err := s.Probe(t.Context(), "alice@"+address); !errors.Is(err, escrow.ErrPayService) {
+				t.Errorf("alice@%s: %v", address, err)
+			}
+		}
+		// By name, alone and behind a public address.
+		s := escrow.PayServices{Resolver: names{"alone.example": {address}, "mixed.example": {"1.1.1.1", address}}}
+		for _, host := range []string{"alone.example", "mixed.example"} {
+			if err := s.Probe(t.Context(), "alice@"+host); !errors.Is(err, escrow.ErrPayService) {
+				t.Errorf("%s at %s: %v", host, address, err)
+			}
+		}
+	}
+	for _, text := range []string{
+		"http://1.1.1.1/x",          // plain http
+		"https://1.1.1.1:22/x",      // another port
+		"https://1.1.1.1:8443/x",    // another port
+		"https://127.1/x",           // short forms of 127.0.0.1
+		"https://2130706433/x",      //
+		"https://0x7f.0.0.1/x",      //
+		"ftp://1.1.1.1/x",           //
+		"https://user@1.1.1.1/x",    //
+		"https://user:pw@1.1.1.1/x", //
+		"https:///x",                //
+		"https:1.1.1.1",             //
+		"javascript:alert(1)",       //
+	} {
+		err := escrow.PayServices{Resolver: names{"127.1": {"127.0.0.1"}, "2130706433": {"127.0.0.1"}, "0x7f.0.0.1": {"127.0.0.1"}}}.Probe(t.Context(), lnurl(t, text))
+		if !errors.Is(err, escrow.ErrPayService) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if n := hits.Load(); n != 0 {
+		t.Errorf("%d connections were made to loopback", n)
+	}
+}
+
+// fickle names another address each time it is asked.
+type fickle struct {
+	asked atomic.Int64
+	first netip.Addr
+}
+
+func (f *fickle) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	if f.asked.Add(1)%2 == 1 {
+		return []netip.Addr{f.first}, nil
+	}
+	return []netip.Addr{netip.MustParseAddr("127.0.0.99")}, nil
+}
+
+// The address that was looked at is the one that is dialled: a name is asked
+// for once per connection.
+func TestPayServiceNameIsAskedOnce(t *testing.T) {
+	s := newPayService(t)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	client := s.client()
+	f := &fickle{first: netip.MustParseAddr("127.0.0.1")}
+	client.Resolver = f
+	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.asked.Load(); n != 1 {
+		t.Fatalf("the name was asked for %d times", n)
+	}
+	// The next connection finds the other address, which is not allowed.
+	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); !errors.Is(err, escrow.ErrPayService) {
+		t.Fatal(err)
+	}
+}
+
+// A certificate that nobody vouches for is no service, even where the address
+// is allowed.
+func TestPayServiceCertificateIsChecked(t *testing.T) {
+	var hits atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the failed handshake
+	server.StartTLS()
+	defer server.Close()
+	at := netip.MustParseAddrPort(server.Listener.Addr().String())
+	s := escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+	if err := s.Probe(t.Context(), lnurl(t, server.URL+"/x")); !errors.Is(err, escrow.ErrPayServiceDown) || hits.Load() != 0 {
+		t.Errorf("%d requests came through, %v", hits.Load(), err)
+	}
+}
+
+func TestPayServiceUnknownHostIsDown(t *testing.T) {
+	s := escrow.PayServices{Resolver: names{}}
+	if err := s.Probe(t.Context(), "alice@nowhere.example"); !errors.Is(err, escrow.ErrPayServiceDown) {
+		t.Error(err)
+	}
+}
+
+func TestIsPayService(t *testing.T) {
+	for text, want := range map[string]bool{
+		"alice@example.com":                 true,
+		"Alice.B-c_d+tag@Example.COM":       true,
+		"":                                  false,
+		"@example.com":                      false,
+		"alice@":                            false,
+		"alice@example.com/path":            false,
+		"alice@example.com?q":               false,
+		"alice@example.com#f":               false,
+		"alice@b@example.com":               false,
+		"al ice@example.com":                false,
+		"../x@example.com":                  false,
+		"alice@exa mple.com":                false,
+		"älice@example.com":                 false,
+		"alice@[::1]":                       true, // and refused when asked
+		boltCoffee:                          false,
+		"lnurl1":                            false,
+		"lnurl1qqqqqq":                      false,
+		strings.Repeat("a", 65) + "@x":      false,
+		"alice@" + strings.Repeat("a", 254): false,
+	} {
+		if got := escrow.IsPayService(text); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
+func FuzzIsPayService(f *testing.F) {
+	f.Add("alice@example.com")
+	f.Add(lnurl(f, "https://example.com/lnurl?x=1"))
+	f.Add("lightning:LNURL1")
+	f.Fuzz(func(t *testing.T, text string) { escrow.IsPayService(text) })
+}
+
+// Whatever a service answers, there is an invoice for the right amount, or one
+// of two errors.
+func FuzzPayServiceAnswer(f *testing.F) {
+	var first, second []byte
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/lnurlp/alice", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(first) })
+	mux.HandleFunc("GET /cb", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(second) })
+	server := httptest.NewServer(mux)
+	f.Cleanup(server.Close)
+	at := netip.MustParseAddrPort(server.Listener.Addr().String())
+	s := escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+	f.Add([]byte(`{"tag":"payRequest","callback":"`+server.URL+`/cb","minSendable":1,"maxSendable":100000000}`), []byte(`{"pr":"`+boltCoffee+`"}`))
+	f.Add([]byte(`{"tag":"payRequest","callback":"x","minSendable":1e999}`), []byte(`[]`))
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		first, second = a, b
+		invoice, err := s.Invoice(t.Context(), "alice@"+at.String(), 1000, "c")
+		if err == nil && invoice.AmountMsat != 1_000_000 {
+			t.Fatalf("%+v", invoice)
+		}
+		if err != nil && !errors.Is(err, escrow.ErrPayService) && !errors.Is(err, escrow.ErrPayServiceDown) {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,122 @@
+package escrow
+
+import (
+	"errors"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics of the escrow. No label ever holds a key, a hash or an order id. A
+// nil *Metrics counts nothing.
+type Metrics struct {
+	letters  *prometheus.CounterVec // outcome
+	drops    *prometheus.CounterVec // rule
+	steps    *prometheus.CounterVec // trigger
+	effects  *prometheus.CounterVec // kind
+	failures *prometheus.CounterVec // kind, class
+	bugs     prometheus.Counter
+	unsealed prometheus.Counter
+	commits  prometheus.Histogram
+	open     *prometheus.GaugeVec // status
+	queue    *prometheus.GaugeVec // lane
+	doubtful prometheus.Gauge
+}
+
+// NewMetrics makes the metrics and registers them. reg may be nil.
+func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_escrow_" + name, Help: help}, labels)
+	}
+	m := &Metrics{
+		letters:  counter("messages_total", "Messages by what became of them: done, a reason of refusal, dropped or replayed.", "outcome"),
+		drops:    counter("drops_total", "Mail dropped before it was a message, by the rule it broke.", "rule"),
+		steps:    counter("steps_total", "Steps of trades by their trigger.", "trigger"),
+		effects:  counter("effects_total", "Effects committed, by kind.", "kind"),
+		failures: counter("effect_failures_total", "Effects that have to be tried again, by kind and class of error.", "kind", "class"),
+		bugs:     prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_bugs_total", Help: "Moves outside of the transition table that were refused."}),
+		unsealed: prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_unsealed_total", Help: "Messages to keys that nothing can be encrypted for."}),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "mostrodex_escrow_commit_seconds", Help: "Time of a synced commit.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+		}),
+		open:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_trades", Help: "Trades that are not over, by status."}, []string{"status"}),
+		queue:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_outbox_rows", Help: "Effects waiting to be done, by lane."}, []string{"lane"}),
+		doubtful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.letters, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *Metrics) letter(outcome string) {
+	if m == nil {
+		return
+	}
+	if outcome == "" {
+		outcome = "done"
+	}
+	m.letters.WithLabelValues(outcome).Inc()
+}
+
+func (m *Metrics) dropped(err error) {
+	if m == nil {
+		return
+	}
+	var rule mostro.Rule
+	if !errors.As(err, &rule) {
+		rule = "other"
+	}
+	m.drops.WithLabelValues(string(rule)).Inc()
+}
+
+func (m *Metrics) failed(kind EffectKind, err error) {
+	if m != nil {
+		m.failures.WithLabelValues(string(kind), nodeClass(err)).Inc()
+	}
+}
+
+func (m *Metrics) unsealable() {
+	if m != nil {
+		m.unsealed.Inc()
+	}
+}
+
+// committed counts a commit and what is in it.
+func (m *Metrics) committed(c *Commit, steps map[Trigger]int, bugs int, seconds float64) {
+	if m == nil {
+		return
+	}
+	m.commits.Observe(seconds)
+	m.bugs.Add(float64(bugs))
+	for on, n := range steps {
+		m.steps.WithLabelValues(string(on)).Add(float64(n))
+	}
+	for i := range c.Outbox {
+		m.effects.WithLabelValues(string(c.Outbox[i].Effect.Kind)).Inc()
+	}
+}
+
+// survey sets the gauges.
+func (m *Metrics) survey(d *Desk, o *outbox) {
+	if m == nil {
+		return
+	}
+	m.open.Reset()
+	frozen := 0
+	d.Trades(func(t *Trade) {
+		m.open.WithLabelValues(string(t.Status)).Inc()
+		if t.Frozen {
+			frozen++
+		}
+	})
+	m.doubtful.Set(float64(frozen))
+	mail, node := o.depth()
+	m.queue.WithLabelValues("mail").Set(float64(mail))
+	m.queue.WithLabelValues("node").Set(float64(node))
+}

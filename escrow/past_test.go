@@ -1,0 +1,576 @@
+package escrow
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// The bugs that the reference node has fixed in this very machine, by their
+// numbers in its tracker: each is to stay impossible here.
+
+func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.start()
+	if h := r.desk.open[id].holdWatched(); h != r.trade(id).Hash || h == (Hash{}) {
+		t.Fatal("after a restart nobody watches the invoice that the seller was shown")
+	}
+	r.pays(seller)
+	r.status(mostro.TradeActive, id)
+	before := r.trade(id)
+	state := HoldState{Phase: HoldAccepted}
+	for range 3 { // the node tells it again at every start
+		r.start()
+		r.hear(id, holdInput(before.Hash, state))
+		r.settle()
+	}
+	if after := r.trade(id); after.Steps != before.Steps || r.got(buyer, mostro.ActionHoldInvoicePaymentAccepted) != 1 {
+		t.Error("a hold told twice activated twice")
+	}
+}
+
+func TestPast02RestartKeepsWatchingEscrow(t *testing.T) { // #869
+	for _, status := range []mostro.TradeStatus{mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute} {
+		r := newRig(t)
+		id, _, buyer := r.toActive()
+		if status != mostro.TradeActive {
+			r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		}
+		if status == mostro.TradeDispute {
+			r.must(buyer, mostro.ActionDispute, &id, nil)
+		}
+		r.start()
+		if h := r.desk.open[id].holdWatched(); h != r.trade(id).Hash {
+			t.Errorf("%s: the hold is not watched after a restart", status)
+		}
+	}
+}
+
+func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
+	toHeight := func(r *rig, id OrderID, left uint32) {
+		h := r.trade(id).Hash
+		r.node.height = r.node.holds[h].state.ExpiryHeight - left
+		r.pass(r.trade(id).Deadline - r.node.now)
+	}
+	t.Run("active is given back", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		toHeight(r, id, 25)
+		r.status(mostro.TradeActive, id)
+		toHeight(r, id, 24)
+		r.status(mostro.TradeCanceled, id)
+		if r.got(seller, mostro.ActionCanceled) != 1 || r.got(buyer, mostro.ActionCanceled) != 1 || r.node.heldMsat != 0 {
+			t.Error("given back without a word, or not at all")
+		}
+	})
+	t.Run("fiat sent becomes a dispute and stays held", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		toHeight(r, id, 24)
+		r.status(mostro.TradeDispute, id)
+		if r.node.heldMsat == 0 || r.got(buyer, mostro.ActionDisputeInitiatedByYou) != 1 || r.got(seller, mostro.ActionDisputeInitiatedByPeer) != 1 || len(r.disputes) != 1 {
+			t.Error("no dispute, or no escrow behind it")
+		}
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.status(mostro.TradeSettledHoldInvoice, id)
+	})
+	t.Run("by the clock when the node is silent", func(t *testing.T) {
+		r := newRig(t)
+		id, _, _ := r.toActive()
+		r.node.down = true
+		r.pass(71_900)
+		r.status(mostro.TradeActive, id)
+		r.pass(400)
+		r.status(mostro.TradeCanceled, id)
+		if r.trade(id).Over() {
+			t.Error("nobody remembers that the hold is yet to be given back")
+		}
+		r.node.down = false
+		r.settle()
+		if !r.trade(id).Over() || r.node.heldMsat != 0 {
+			t.Error("the hold is not given back once the node is up")
+		}
+	})
+	t.Run("slow blocks are no reason", func(t *testing.T) {
+		r := newRig(t)
+		id, _, _ := r.toActive()
+		r.pass(100_000)
+		r.status(mostro.TradeActive, id)
+	})
+}
+
+func TestPast04TakeAndCancelOfOneMoment(t *testing.T) { // #866
+	for _, takeFirst := range []bool{true, false} {
+		r := newRig(t)
+		maker, taker := r.someone(), r.someone()
+		id := r.order(maker, mostro.SmallOrder{})
+		take := r.letter(taker, mostro.ActionTakeSell, &id, nil)
+		cancel := r.letter(maker, mostro.ActionCancel, &id, nil)
+		first, second := take, cancel
+		if !takeFirst {
+			first, second = cancel, take
+		}
+		r.receive(first)
+		got := r.receive(second)
+		r.settle()
+		r.status(mostro.TradeCanceled, id)
+		if takeFirst && got != "" || !takeFirst && got != string(mostro.ReasonInvalidOrderStatus) {
+			t.Errorf("take first %v: the second came to %q", takeFirst, got)
+		}
+		if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+			t.Errorf("the book shows %s", last)
+		}
+	}
+}
+
+func TestPast05TakingStartsTheClock(t *testing.T) { // #876
+	r := newRig(t)
+	id, taker := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
+	r.pass(3600)
+	r.must(taker, mostro.ActionTakeSell, &id, nil)
+	if trade := r.trade(id); trade.TakenAt != r.node.now || trade.Deadline != r.node.now+900 {
+		t.Errorf("%+v", trade)
+	}
+	r.pass(899)
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.pass(1)
+	r.status(mostro.TradePending, id)
+}
+
+func TestPast06EachDutyHasItsTime(t *testing.T) { // #879
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.pass(890)
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.pass(890)
+	r.status(mostro.TradeWaitingPayment, id)
+	r.pass(10)
+	r.status(mostro.TradeCanceled, id) // the maker's own duty
+	if r.got(buyer, mostro.ActionCanceled) != 1 || r.got(seller, mostro.ActionCanceled) != 1 {
+		t.Error("one of them was not told")
+	}
+}
+
+func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
+	r := newRig(t)
+	id, seller, buyer := r.toSettled()
+	trade := r.trade(id)
+	// Everything that could begin it again, while one is in flight.
+	r.hear(id, Input{Kind: InSettled, Hash: trade.Hash})
+	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
+	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.pass(400)
+	r.start()
+	r.settle()
+	if len(r.node.pays) != 1 || r.trade(id).Payout.Attempt != 1 {
+		t.Errorf("%d payments, attempt %d", len(r.node.pays), r.trade(id).Payout.Attempt)
+	}
+}
+
+func TestPast08PayoutHoldsNothingUp(t *testing.T) { // #883: payments in the background, told apart by hash
+	r := newRig(t)
+	one, _, _ := r.toSettled()
+	two, _, _ := r.toSettled() // while the first is still in flight
+	if h1, h2 := r.trade(one).Payout.Hash, r.trade(two).Payout.Hash; h1 == h2 || len(r.node.pays) != 2 {
+		t.Fatal("two trades of one amount are one payment")
+	}
+	r.resolves(two, true)
+	r.status(mostro.TradeSuccess, two)
+	r.status(mostro.TradeSettledHoldInvoice, one)
+}
+
+func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
+	r := newRig(t)
+	r.hold[FxPay] = true // the worker is busy
+	id, _, buyer := r.toSettled()
+	claim := r.trade(id).Payout.Hash
+	r.pass(86_400)
+	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	if trade := r.trade(id); trade.Payout.Hash != claim || trade.Payout.Attempt != 1 {
+		t.Error("the claim was lost while the payout waited")
+	}
+	delete(r.hold, FxPay)
+	r.node.now = r.trade(id).CreatedAt + 200 // the invoice is still good
+	r.settle()
+	r.resolves(id, true)
+	r.status(mostro.TradeSuccess, id)
+}
+
+func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
+	r := newRig(t)
+	id, _, buyer := r.toSettled()
+	r.resolves(id, false)
+	old := r.trade(id)
+	fresh := r.bolt11(id)
+	r.must(buyer, mostro.ActionAddInvoice, &id, fresh)
+	// News of the old attempt arrive late.
+	r.hear(id, Input{Kind: InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: Result{Status: PaymentFailed}})
+	r.settle()
+	trade := r.trade(id)
+	if trade.BuyerInvoice.Text != fresh.Invoice || trade.Payout.Hash != simDecode(fresh.Invoice).Hash || trade.Payout.Failures != 0 {
+		t.Errorf("%+v", trade.Payout)
+	}
+	if r.got(buyer, mostro.ActionInvoiceUpdated) != 1 {
+		t.Error("the buyer was not told")
+	}
+}
+
+// rangeSell brings a range sell order to fiat-sent.
+func (r *rig) rangeSell(fiat int64) (id OrderID, seller, buyer Party) {
+	low, high := int64(10), int64(100)
+	seller, buyer = r.someone(), r.someone()
+	id = r.order(seller, mostro.SmallOrder{MinAmount: &low, MaxAmount: &high})
+	r.must(buyer, mostro.ActionTakeSell, &id, mostro.Amount(fiat))
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.pays(seller)
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	return id, seller, buyer
+}
+
+// child finds the rest of a range order.
+func (r *rig) child(parent OrderID) (Trade, bool) {
+	for _, t := range r.store.trades {
+		if t.Parent == parent {
+			return t, true
+		}
+	}
+	return Trade{}, false
+}
+
+func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
+	t.Run("announced well", func(t *testing.T) {
+		for fiat, want := range map[int64][3]int64{50: {0, 10, 50}, 90: {10, 0, 0}, 91: {-1}, 100: {-1}, 10: {0, 10, 90}} {
+			r := newRig(t)
+			id, seller, _ := r.rangeSell(fiat)
+			next := r.someone()
+			r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: next.Key, Index: 7})
+			r.status(mostro.TradeSettledHoldInvoice, id)
+			child, ok := r.child(id)
+			if ok != (want[0] >= 0) {
+				t.Errorf("%d of 10 to 100: child %v", fiat, ok)
+			}
+			if !ok {
+				continue
+			}
+			if child.FiatAmount != want[0] || child.MinFiat != want[1] || child.MaxFiat != want[2] || child.Status != mostro.TradePending {
+				t.Errorf("%d of 10 to 100: rest %d, %d to %d", fiat, child.FiatAmount, child.MinFiat, child.MaxFiat)
+			}
+			if child.Seller.Key != next.Key || child.Seller.Identity != seller.Identity || child.Seller.Index != 7 || child.Hash != (Hash{}) || child.Buyer != (Party{}) {
+				t.Errorf("child %+v", child)
+			}
+			ack := r.last(next, mostro.ActionNewOrder)
+			if *ack.TradeIndex != 7 || *ack.ID != child.ID || ack.RequestID == nil {
+				t.Errorf("announced with %+v", ack)
+			}
+			if u, err := r.store.User(seller.Identity); err != nil || u.LastIndex != 7 {
+				t.Errorf("%+v %v", u, err)
+			}
+		}
+	})
+	for name, next := range map[string]mostro.NextTrade{
+		"no key": {Pubkey: "", Index: 1}, "no point of the curve": {Pubkey: strings.Repeat("f", 64), Index: 1}, "no index": {Pubkey: hexKeyOf(9000)},
+	} {
+		t.Run("refused before it is settled: "+name, func(t *testing.T) {
+			r := newRig(t)
+			id, seller, _ := r.rangeSell(50)
+			r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionRelease, &id, next)
+			if r.node.settledMsat != 0 {
+				t.Error("settled all the same")
+			}
+		})
+	}
+	t.Run("past its expiry there is no rest", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, _ := r.rangeSell(50)
+		r.node.now = r.trade(id).ExpiresAt
+		r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: r.someone().Key, Index: 7})
+		r.status(mostro.TradeSettledHoldInvoice, id)
+		if _, ok := r.child(id); ok {
+			t.Error("an order that nobody can take")
+		}
+	})
+}
+
+func TestPast12OnlyTheMakerChangesItsKey(t *testing.T) { // #871
+	r := newRig(t)
+	maker, stranger := r.someone(), r.someone()
+	id := r.order(maker, mostro.SmallOrder{})
+	r.refused(mostro.ReasonInvalidPubkey, stranger, mostro.ActionTradePubkey, &id, nil)
+	fresh := r.someone()
+	fresh.Identity = maker.Identity
+	r.must(fresh, mostro.ActionTradePubkey, &id, nil)
+	r.last(fresh, mostro.ActionTradePubkey)
+	if r.trade(id).Seller.Key != fresh.Key {
+		t.Error("the key did not change")
+	}
+	r.refused(mostro.ReasonIsNotYourOrder, maker, mostro.ActionCancel, &id, nil)
+	r.must(fresh, mostro.ActionCancel, &id, nil)
+
+	// In full privacy there is no identity that could vouch for another key.
+	hidden := r.someone()
+	hidden.Identity = hidden.Key
+	id = r.order(hidden, mostro.SmallOrder{})
+	other := r.someone()
+	other.Identity = hidden.Key
+	r.refused(mostro.ReasonInvalidPubkey, other, mostro.ActionTradePubkey, &id, nil)
+	// A taker cannot slip in a key for the maker's rest.
+	low, high := int64(10), int64(100)
+	maker, taker := r.someone(), r.someone()
+	id = r.order(maker, mostro.SmallOrder{MinAmount: &low, MaxAmount: &high})
+	r.must(taker, mostro.ActionTakeSell, &id, mostro.Amount(50))
+	r.must(taker, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.pays(maker)
+	r.must(taker, mostro.ActionFiatSent, &id, mostro.NextTrade{Pubkey: taker.Key, Index: 3})
+	if r.trade(id).Next != (mostro.NextTrade{}) {
+		t.Error("the taker announced the maker's key")
+	}
+}
+
+func TestPast13NoGhostOrders(t *testing.T) { // #872
+	r := newRig(t)
+	maker := r.someone()
+	id := r.order(maker, mostro.SmallOrder{})
+	var stamps []int64
+	for range 4 { // all within one second
+		p := r.someone()
+		r.must(p, mostro.ActionTakeSell, &id, nil)
+		stamps = append(stamps, r.trade(id).StampedAt)
+		r.must(p, mostro.ActionCancel, &id, nil)
+		stamps = append(stamps, r.trade(id).StampedAt)
+	}
+	for i := 1; i < len(stamps); i++ {
+		if stamps[i] <= stamps[i-1] {
+			t.Fatalf("dated %v", stamps)
+		}
+	}
+	// A publication that fails stays to be done, across a restart.
+	r.hold[FxPublishOrder] = true
+	r.must(maker, mostro.ActionCancel, &id, nil)
+	r.start()
+	delete(r.hold, FxPublishOrder)
+	r.settle()
+	if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+		t.Errorf("the book still shows %s", last)
+	}
+	// A taken order that falls back after its expiry is not offered again.
+	soon := r.node.now + 1000
+	id = r.order(r.someone(), mostro.SmallOrder{ExpiresAt: &soon})
+	r.pass(900)
+	r.must(r.someone(), mostro.ActionTakeSell, &id, nil)
+	r.pass(900)
+	r.status(mostro.TradeExpired, id)
+	if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+		t.Errorf("the book shows %s", last)
+	}
+}
+
+func TestPast14RestartPublishesNothingAnew(t *testing.T) { // #888
+	r := newRig(t)
+	for range 5 {
+		r.order(r.someone(), mostro.SmallOrder{})
+	}
+	r.toActive()
+	shown := len(r.book)
+	for range 3 {
+		r.start()
+		r.pass(3600)
+	}
+	if len(r.book) != shown {
+		t.Errorf("%d events before, %d after", shown, len(r.book))
+	}
+}
+
+func TestPast15DisputesAreDatedAtTheirCommit(t *testing.T) { // #899
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, mostro.ActionDispute, &id, nil)
+	opened := r.trade(id).Dispute
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	closed := r.trade(id).Dispute
+	if closed.StampedAt <= opened.StampedAt || opened.OpenedAt != closed.OpenedAt {
+		t.Errorf("opened %d, closed %d", opened.StampedAt, closed.StampedAt)
+	}
+	if len(r.disputes) != 2 || r.disputes[0] != mostro.DisputeStatusInitiated || r.disputes[1] != mostro.DisputeStatusSettled {
+		t.Errorf("published %v", r.disputes)
+	}
+}
+
+func TestPast16ChildForgetsItsParentsKeys(t *testing.T) { // #891
+	r := newRig(t)
+	id, seller, _ := r.rangeSell(50)
+	next := r.someone()
+	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: next.Key, Index: 7})
+	child, ok := r.child(id)
+	if !ok || child.Next != (mostro.NextTrade{}) || child.Preimage != (Preimage{}) || child.BuyerInvoice != (PayTo{}) {
+		t.Errorf("child %+v", child)
+	}
+	if r.trade(id).Next != (mostro.NextTrade{}) {
+		t.Error("the parent would announce the key again")
+	}
+}
+
+func TestPast17SignatureBeforeTheGate(t *testing.T) { // #892
+	// The log holds only what its relay verified, and the id that stops
+	// replays is looked at after the seal is opened: a forged copy uses
+	// nothing up.
+	w := newWorld(t)
+	u := w.user(mostro.TransportV2)
+	real := u.event(u.sell(50_000, 50))
+	forged := *real
+	forged.Content = forged.Content[:len(forged.Content)-8] + "AAAAAAA="
+	w.log.append(&forged, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
+	delete(w.log.ids, real.ID) // same id, another content
+	w.log.append(real, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
+	u.wait(mostro.ActionNewOrder)
+}
+
+func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
+	r := newRig(t)
+	id, _, buyer := r.toSettled()
+	r.resolves(id, false)
+	for name, spoil := range map[string]func(*Destination){
+		"chain": func(d *Destination) { d.ChainOK = false },
+		"lock":  func(d *Destination) { d.FinalCLTV = 433 },
+	} {
+		r.desk.Decode = func(text string) Destination { d := simDecode(text); spoil(&d); return d }
+		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		// What an address makes has to keep these rules as well.
+		was := r.trade(id)
+		was.Payout.Minting, was.Payout.Hash, was.Payout.Attempt = true, Hash{}, 9
+		d := r.desk.Decode(simInvoice(Hash{5}, was.PayoutSats()*1000, r.node.now+60, id.String()))
+		next, effects, err := Step(was, Input{At: r.node.now, Kind: InMinted, Attempt: 9, Invoice: &d})
+		if err != nil || next.Payout.Hash != (Hash{}) {
+			t.Errorf("%s: paid all the same (%v)", name, err)
+		}
+		for _, e := range effects {
+			if e.Kind == FxPay {
+				t.Errorf("%s: sent", name)
+			}
+		}
+	}
+}
+
+func TestPast19AddressesAreAskedBeforeAnythingHangsOnThem(t *testing.T) { // #858
+	r := newRig(t)
+	r.hold[FxProbe] = true // it takes its time
+	id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
+	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@slow"})
+	r.status(mostro.TradePending, id)
+	other := r.someone() // nobody waits for it
+	r.must(other, mostro.ActionTakeSell, &id, nil)
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	delete(r.hold, FxProbe)
+	r.settle()
+	if m := r.last(buyer, mostro.ActionCantDo); m.Payload.(mostro.CantDo).Reason != mostro.ReasonInvalidOrderStatus {
+		t.Errorf("%+v", m)
+	}
+	// Who would be refused anyway has nothing fetched.
+	if outcome := r.say(r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@victim"}); outcome == "" {
+		t.Error("accepted")
+	}
+	for _, row := range r.store.outbox {
+		if row.Effect.Kind == FxProbe {
+			t.Error("a stranger has us ask an address for nothing")
+		}
+	}
+}
+
+func TestPast20StrangersDoNotCancel(t *testing.T) { // #851
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.refused(mostro.ReasonInvalidPubkey, r.someone(), mostro.ActionCancel, &id, nil)
+	r.must(seller, mostro.ActionCancel, &id, nil)
+	r.refused(mostro.ReasonInvalidPubkey, r.someone(), mostro.ActionCancel, &id, nil)
+	r.must(buyer, mostro.ActionCancel, &id, nil)
+	r.status(mostro.TradeCooperativelyCanceled, id)
+}
+
+func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
+	for _, text := range []string{"", "00", strings.Repeat("0", 63), strings.Repeat("0", 65), strings.Repeat("z", 64), strings.Repeat("é", 32)} {
+		if _, err := ParseHash(text); err == nil || len(text) > 8 && strings.Contains(err.Error(), text) {
+			t.Errorf("hash %q: %v", text, err)
+		}
+		if _, err := ParsePreimage(text); err == nil || len(text) > 8 && strings.Contains(err.Error(), text) {
+			t.Errorf("preimage %q: %v", text, err)
+		}
+	}
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	h := r.trade(id).Hash
+	r.node.down = true
+	r.must(buyer, mostro.ActionCancel, &id, nil)
+	r.status(mostro.TradePending, id)
+	if got := r.trade(id).Closing; len(got) != 1 || got[0] != h {
+		t.Fatalf("the hold that is yet to be cancelled: %v", got)
+	}
+	r.node.down = false
+	r.node.pay(h) // the seller's wallet was quicker
+	r.settle()
+	if r.node.holds[h].state.Phase != HoldCanceled || r.node.heldMsat != 0 || len(r.trade(id).Closing) != 0 {
+		t.Error("the seller's sats stay held")
+	}
+	r.status(mostro.TradePending, id)
+}
+
+func TestPast22UnknownOrderIsAnswered(t *testing.T) { // #752
+	for _, action := range []mostro.Action{
+		mostro.ActionTakeBuy, mostro.ActionFiatSent, mostro.ActionRelease, mostro.ActionCancel, mostro.ActionDispute, mostro.ActionTradePubkey,
+	} {
+		r := newRig(t)
+		id := OrderID{7}
+		r.refused(mostro.ReasonNotFound, r.someone(), action, &id, nil)
+	}
+}
+
+// TestPast23 is of solvers (#746): the node's own key may finish a dispute.
+// Solvers are not opened yet; the door in the table says who will.
+func TestPast23SolversDoorIsClosed(t *testing.T) { // #746
+	r := newRig(t)
+	id, _, buyer := r.toActive()
+	r.must(buyer, mostro.ActionDispute, &id, nil)
+	node := r.someone()
+	for _, action := range []mostro.Action{mostro.ActionAdminSettle, mostro.ActionAdminCancel, mostro.ActionAdminTakeDispute} {
+		r.refused(mostro.ReasonInvalidAction, node, action, &id, nil)
+	}
+	r.status(mostro.TradeDispute, id)
+}
+
+func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748
+	prices, err := readNested("BTC")([]byte(`{"BTC":{"USD":50000,"VES":null}}`))
+	if err != nil || prices["USD"] != 50_000 || len(prices) != 1 {
+		t.Fatalf("%v %v", prices, err)
+	}
+	now := time.Unix(1_790_000_000, 0)
+	source := &fakeSource{name: "a", prices: map[string]float64{"USD": 50_000}}
+	p := &Prices{Sources: []PriceSource{source}, Clock: func() time.Time { return now }}
+	p.Poll(t.Context())
+	source.prices, source.err = nil, errors.New("down")
+	p.Poll(t.Context())
+	if q := p.Quote("USD", now.Unix()); q.Price != 50_000 || q.Stale {
+		t.Errorf("the last good price is gone: %+v", q)
+	}
+}
+
+func TestPast25AddInvoiceSaysWhen(t *testing.T) { // #739
+	r := newRig(t)
+	id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	o := r.last(buyer, mostro.ActionAddInvoice).Payload.(*mostro.SmallOrder)
+	if o.CreatedAt == nil || *o.CreatedAt != r.trade(id).CreatedAt || o.Status != mostro.TradeWaitingBuyerInvoice || o.BuyerTradePubkey != nil || o.ExpiresAt != nil {
+		t.Errorf("%+v", o)
+	}
+}

@@ -1,0 +1,501 @@
+package escrow
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+func TestPast36AmountsThatEachSideReads(t *testing.T) { // #552, #524
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{}) // 100,000 sats, 300 a side
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	small := func(m mostro.Message) int64 { return m.Payload.(*mostro.SmallOrder).AmountSats }
+	if got := small(r.last(buyer, mostro.ActionAddInvoice)); got != 99_700 {
+		t.Errorf("add-invoice: %d", got)
+	}
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	pay := r.mail[seller.Key][len(r.mail[seller.Key])-1]
+	if p, ok := pay.Payload.(mostro.PaymentRequest); !ok || p.Order.AmountSats != 100_300 || simDecode(p.Invoice).AmountMsat != 100_300_000 {
+		t.Errorf("pay-invoice: %+v", pay)
+	}
+	r.pays(seller)
+	if got := small(r.last(buyer, mostro.ActionHoldInvoicePaymentAccepted)); got != 99_700 {
+		t.Errorf("hold-invoice-payment-accepted: %d", got)
+	}
+	if got := small(r.last(seller, mostro.ActionBuyerTookOrder)); got != 100_300 {
+		t.Errorf("buyer-took-order: %d", got)
+	}
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	for range 3 {
+		r.resolves(id, false)
+		r.pass(60)
+	}
+	if got := small(r.last(buyer, mostro.ActionAddInvoice)); got != 99_700 {
+		t.Errorf("the invoice asked for again: %d", got)
+	}
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.resolves(id, true)
+	if r.node.paidMsat != 99_700_000 || r.node.settledMsat != 100_300_000 {
+		t.Errorf("paid %d of %d msat", r.node.paidMsat, r.node.settledMsat)
+	}
+}
+
+func TestPast37NoReleaseBeforeFiatSent(t *testing.T) { // #498
+	r := newRig(t)
+	id, seller, _ := r.toActive()
+	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
+	if r.node.settledMsat != 0 {
+		t.Error("settled")
+	}
+}
+
+func TestPast38ChildOfABuyOrderIsItsMakers(t *testing.T) { // #491
+	r := newRig(t)
+	low, high := int64(10), int64(100)
+	buyer, seller, next := r.someone(), r.someone(), r.someone()
+	id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy, MinAmount: &low, MaxAmount: &high})
+	r.must(seller, mostro.ActionTakeBuy, &id, mostro.Amount(40))
+	r.pays(seller)
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, mostro.ActionFiatSent, &id, mostro.NextTrade{Pubkey: next.Key, Index: 5})
+	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: seller.Key, Index: 9}) // not the maker: ignored
+	child, ok := r.child(id)
+	if !ok || child.Buyer.Key != next.Key || child.Seller != (Party{}) || child.MaxFiat != 60 {
+		t.Fatalf("%v %+v", ok, child)
+	}
+	if *r.last(next, mostro.ActionNewOrder).ID != child.ID || r.got(seller, mostro.ActionNewOrder) != 0 {
+		t.Error("announced to another than the maker")
+	}
+}
+
+func TestPast39OneHalfTakenOrderAtATime(t *testing.T) { // #444
+	t.Run("as buyer", func(t *testing.T) {
+		r := newRig(t)
+		one, two := r.order(r.someone(), mostro.SmallOrder{}), r.order(r.someone(), mostro.SmallOrder{})
+		greedy := r.someone()
+		r.must(greedy, mostro.ActionTakeSell, &one, nil)
+		again := r.someone()
+		again.Identity, again.Index = greedy.Identity, 2
+		r.refused(mostro.ReasonPendingOrderExists, again, mostro.ActionTakeSell, &two, nil)
+		r.must(greedy, mostro.ActionAddInvoice, &one, r.bolt11(one)) // done its duty
+		r.must(again, mostro.ActionTakeSell, &two, nil)
+	})
+	t.Run("as seller", func(t *testing.T) {
+		r := newRig(t)
+		buy := mostro.SmallOrder{Kind: mostro.SideBuy}
+		one, two := r.order(r.someone(), buy), r.order(r.someone(), buy)
+		greedy := r.someone()
+		r.must(greedy, mostro.ActionTakeBuy, &one, nil)
+		again := r.someone()
+		again.Identity, again.Index = greedy.Identity, 2
+		r.refused(mostro.ReasonPendingOrderExists, again, mostro.ActionTakeBuy, &two, nil)
+		r.pays(greedy)
+		r.must(again, mostro.ActionTakeBuy, &two, nil)
+	})
+}
+
+func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	seller.Identity, buyer.Identity = seller.Key, buyer.Key
+	plain := func(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+		t.Helper()
+		l := r.letter(p, action, id, payload)
+		l.Message.TradeIndex = nil
+		if got := r.receive(l); got != "" {
+			t.Fatalf("%s: %s", action, got)
+		}
+		r.settle()
+	}
+	plain(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
+	id := *r.last(seller, mostro.ActionNewOrder).ID
+	plain(buyer, mostro.ActionTakeSell, &id, nil)
+	plain(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	for _, m := range r.mail[seller.Key] {
+		if p, ok := m.Payload.(mostro.Peer); ok && (p.Pubkey != "" || p.Reputation == nil || *p.Reputation != (mostro.UserInfo{})) {
+			t.Errorf("the seller is told %+v", p)
+		}
+	}
+	r.pays(seller)
+	plain(buyer, mostro.ActionFiatSent, &id, nil)
+	plain(buyer, mostro.ActionDispute, &id, nil)
+	plain(seller, mostro.ActionRelease, &id, nil)
+	r.resolves(id, true)
+	r.status(mostro.TradeSuccess, id)
+	if len(r.store.users) != 0 {
+		t.Errorf("remembered: %v", r.store.users)
+	}
+}
+
+// TestPast41 is of ratings (#494), which are not opened yet: asking for one is
+// answered, and changes nothing.
+func TestPast41RatingsDoorIsClosed(t *testing.T) {
+	r := newRig(t)
+	id, _, buyer := r.toSettled()
+	r.resolves(id, true)
+	r.refused(mostro.ReasonInvalidAction, buyer, mostro.ActionRateUser, &id, mostro.RatingUser(5))
+}
+
+func TestPast42NobodyTakesATakenOrder(t *testing.T) { // #308
+	r := newRig(t)
+	seller, buyer, thief := r.someone(), r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.refused(mostro.ReasonInvalidOrderStatus, thief, mostro.ActionTakeSell, &id, nil)
+	r.refused(mostro.ReasonInvalidPeer, thief, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	if r.trade(id).Buyer.Key != buyer.Key {
+		t.Error("stolen")
+	}
+}
+
+func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #425
+	type world struct {
+		name   string
+		kind   mostro.Side
+		paid   bool // the seller has paid, the buyer owes an invoice
+		begin  func(r *rig) (id OrderID, maker, taker Party)
+		waitIn mostro.TradeStatus
+	}
+	worlds := []world{
+		{name: "sell, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (OrderID, Party, Party) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{FiatAmount: 100})
+			r.must(taker, mostro.ActionTakeSell, &id, nil)
+			return id, maker, taker
+		}},
+		{name: "sell, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (OrderID, Party, Party) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{FiatAmount: 100})
+			r.must(taker, mostro.ActionTakeSell, &id, nil)
+			r.must(taker, mostro.ActionAddInvoice, &id, r.bolt11(id))
+			return id, maker, taker
+		}},
+		{name: "buy, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (OrderID, Party, Party) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
+			r.must(taker, mostro.ActionTakeBuy, &id, nil)
+			return id, maker, taker
+		}},
+		{name: "buy, paid, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (OrderID, Party, Party) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
+			r.must(taker, mostro.ActionTakeBuy, &id, nil)
+			r.pays(taker)
+			return id, maker, taker
+		}},
+	}
+	for _, w := range worlds {
+		t.Run(w.name+", by the maker", func(t *testing.T) {
+			r := newRig(t)
+			id, maker, taker := w.begin(r)
+			r.status(w.waitIn, id)
+			r.must(maker, mostro.ActionCancel, &id, nil)
+			r.status(mostro.TradeCanceled, id)
+			if r.got(maker, mostro.ActionCanceled) != 1 || r.got(taker, mostro.ActionCanceled) != 1 || r.node.heldMsat != 0 {
+				t.Error("not told, or still held")
+			}
+			r.refused(mostro.ReasonOrderAlreadyCanceled, taker, mostro.ActionCancel, &id, nil)
+		})
+		t.Run(w.name+", by the taker", func(t *testing.T) {
+			r := newRig(t)
+			id, maker, taker := w.begin(r)
+			r.must(taker, mostro.ActionCancel, &id, nil)
+			r.status(mostro.TradePending, id)
+			trade := r.trade(id)
+			if trade.Taker() != (Party{}) || trade.Hash != (Hash{}) || trade.Preimage != (Preimage{}) || trade.BuyerInvoice != (PayTo{}) ||
+				trade.AmountSats != 0 || trade.FeeSats != 0 || trade.TakenAt != 0 || trade.HeldAt != 0 || trade.Deadline != trade.ExpiresAt {
+				t.Errorf("%+v", trade)
+			}
+			if r.got(taker, mostro.ActionCanceled) != 1 || r.last(maker, mostro.ActionNewOrder).RequestID == nil || r.node.heldMsat != 0 {
+				t.Error("not told, or still held")
+			}
+			if last := r.book[len(r.book)-1]; last != mostro.StatusPending {
+				t.Errorf("the book shows %s", last)
+			}
+			r.refused(mostro.ReasonIsNotYourOrder, taker, mostro.ActionCancel, &id, nil)
+		})
+		t.Run(w.name+", by a stranger", func(t *testing.T) {
+			r := newRig(t)
+			id, _, _ := w.begin(r)
+			r.refused(mostro.ReasonInvalidPubkey, r.someone(), mostro.ActionCancel, &id, nil)
+		})
+	}
+}
+
+func TestPast44TheMakerIsAlwaysTold(t *testing.T) { // #504, #537
+	r := newRig(t)
+	maker, taker := r.someone(), r.someone()
+	id := r.order(maker, mostro.SmallOrder{})
+	r.must(taker, mostro.ActionTakeSell, &id, nil)
+	r.last(maker, mostro.ActionWaitingBuyerInvoice)
+	r.pass(900)
+	o := r.last(maker, mostro.ActionNewOrder)
+	if o.RequestID != nil || o.Payload.(*mostro.SmallOrder).Status != mostro.TradePending {
+		t.Errorf("%+v", o)
+	}
+	r.last(taker, mostro.ActionCanceled)
+}
+
+func TestPast45RatingIsShownOnARepublishedOrder(t *testing.T) { // #501
+	face := Face{Pubkey: simKey(1), Name: "x"}
+	trade := Trade{ID: OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", FiatAmount: 5, Bucket: mostro.StatusPending, StampedAt: 1, ExpiresAt: 9}
+	for range 2 {
+		evt := face.Order(trade, DefaultPolicy())
+		if tag := evt.Tags.GetFirst([]string{"rating", ""}); tag == nil || !strings.Contains((*tag)[1], "total_reviews") {
+			t.Errorf("no rating in %v", evt.Tags)
+		}
+		trade.StampedAt++
+	}
+	trade.Bucket = mostro.StatusInProgress
+	if evt := face.Order(trade, DefaultPolicy()); evt.Tags.GetFirst([]string{"rating", ""}) != nil {
+		t.Error("a rating on an order that is not pending")
+	}
+}
+
+func TestPast46RestoreOnlyReads(t *testing.T) { // #721
+	r := newRig(t)
+	id, _, buyer := r.toActive()
+	before, mail := r.trade(id), len(r.mail[buyer.Key])
+	r.must(buyer, mostro.ActionRestoreSession, nil, nil)
+	if after := r.trade(id); after.Steps != before.Steps {
+		t.Error("the trade moved")
+	}
+	if len(r.mail[buyer.Key]) != mail+1 {
+		t.Errorf("%v", actions(r.mail[buyer.Key][mail:]))
+	}
+}
+
+// TestPast47to49 are of bonds (#755, #779, #875), which are not opened yet.
+func TestPast47to49BondsDoorIsClosed(t *testing.T) {
+	r := newRig(t)
+	id, seller, _ := r.toActive()
+	r.refused(mostro.ReasonInvalidAction, seller, mostro.ActionAddBondInvoice, &id, mostro.PaymentRequest{Invoice: "a@home"})
+	for _, row := range Transitions {
+		if (row.On == OnMakerBond || row.On == OnTakerBond) && !row.Later {
+			t.Errorf("%+v", row)
+		}
+	}
+}
+
+// TestPast50 (#835, keys in logs) is TestLogsHoldNoSecret.
+
+func TestPast51ErrorsOfTheNodeEndNothing(t *testing.T) { // #336, #353
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.node.down = true
+	r.must(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+	r.status(mostro.TradeWaitingPayment, id)
+	r.pass(900) // no invoice was ever shown: it is not the seller's fault
+	r.status(mostro.TradePending, id)
+	r.node.down = false
+	r.settle()
+	if !strings.Contains(string(r.trade(id).Status), "pending") || len(r.trade(id).Closing) != 0 {
+		t.Errorf("%+v", r.trade(id))
+	}
+	r.hear(OrderID{9}, Input{Kind: InClock}) // a trade that does not exist
+	r.hear(id, Input{Kind: "nonsense"})
+}
+
+func TestPast52OnePartyAloneCancelsNothing(t *testing.T) { // #361
+	for _, first := range []string{"buyer", "seller"} {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		one, two := buyer, seller
+		if first == "seller" {
+			one, two = seller, buyer
+		}
+		r.must(one, mostro.ActionCancel, &id, nil)
+		if r.last(one, mostro.ActionCooperativeCancelInitiatedByYou).RequestID == nil || r.last(two, mostro.ActionCooperativeCancelInitiatedByPeer).RequestID != nil {
+			t.Error("the wrong request is echoed")
+		}
+		r.refused(mostro.ReasonInvalidPubkey, one, mostro.ActionCancel, &id, nil)
+		r.status(mostro.TradeActive, id)
+		r.must(two, mostro.ActionCancel, &id, nil)
+		r.status(mostro.TradeCooperativelyCanceled, id)
+		if r.node.heldMsat != 0 || r.got(one, mostro.ActionCooperativeCancelAccepted) != 1 || r.got(two, mostro.ActionCooperativeCancelAccepted) != 1 {
+			t.Error("still held, or not told")
+		}
+	}
+}
+
+func TestPast53FiatSentTouchesItsOwnTradeAlone(t *testing.T) { // #423
+	r := newRig(t)
+	one, _, buyer := r.toActive()
+	two, _, _ := r.toActive()
+	other := r.trade(two)
+	r.must(buyer, mostro.ActionFiatSent, &one, nil)
+	r.status(mostro.TradeFiatSent, one)
+	if after := r.trade(two); after.Steps != other.Steps {
+		t.Error("another trade moved")
+	}
+}
+
+func TestPast54ExpiryIsStored(t *testing.T) { // #367
+	r := newRig(t)
+	id := r.order(r.someone(), mostro.SmallOrder{})
+	r.pass(86_400)
+	r.status(mostro.TradeExpired, id)
+	r.start()
+	if r.desk.open[id] != nil {
+		t.Error("an expired order is open again after a restart")
+	}
+	if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+		t.Errorf("the book shows %s", last) // also #507
+	}
+}
+
+func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
+	r := newRig(t)
+	seller := r.someone()
+	l := r.letter(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50})
+	if got := r.receive(l); got != "" {
+		t.Fatal(got)
+	}
+	for range 2 {
+		if got := r.receive(l); got != "replayed" {
+			t.Errorf("%q", got)
+		}
+		r.start()
+	}
+	// Another wrap of the same seal, days later.
+	r.node.now += 86_400
+	l.Received = r.node.now
+	if got := r.receive(l); got != "replayed" || len(r.store.trades) != 1 {
+		t.Errorf("%q, %d orders", got, len(r.store.trades))
+	}
+	nameless := r.letter(seller, mostro.ActionOrders, nil, mostro.IDs{{1}})
+	nameless.ReplayID = ""
+	if got := r.receive(nameless); got != "replayed" {
+		t.Errorf("nothing names it, and it is %q", got)
+	}
+}
+
+func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
+	r := newRig(t)
+	l := r.letter(Party{Transport: mostro.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
+	if got := r.receive(l); got == "" {
+		t.Error("accepted")
+	}
+	if len(r.store.trades) != 0 {
+		t.Error("stored")
+	}
+}
+
+func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b, 57c are in the refusals
+	for name, begin := range map[string]func(r *rig) (OrderID, Party, Party, mostro.TradeStatus){
+		"sell, the buyer's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{})
+			r.must(taker, mostro.ActionTakeSell, &id, nil)
+			return id, maker, taker, mostro.TradePending
+		},
+		"sell, the seller's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{})
+			r.must(taker, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+			return id, maker, taker, mostro.TradeCanceled
+		},
+		"buy, the seller's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
+			r.must(taker, mostro.ActionTakeBuy, &id, nil)
+			return id, maker, taker, mostro.TradePending
+		},
+		"buy, the buyer's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+			maker, taker := r.someone(), r.someone()
+			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
+			r.must(taker, mostro.ActionTakeBuy, &id, nil)
+			r.pays(taker)
+			return id, maker, taker, mostro.TradeCanceled
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			id, maker, taker, want := begin(r)
+			r.pass(899)
+			if r.trade(id).Status == want {
+				t.Fatal("before its time")
+			}
+			r.pass(1)
+			r.status(want, id)
+			r.last(taker, mostro.ActionCanceled)
+			if want == mostro.TradePending {
+				r.last(maker, mostro.ActionNewOrder)
+			} else {
+				r.last(maker, mostro.ActionCanceled)
+			}
+			if r.node.heldMsat != 0 {
+				t.Error("still held")
+			}
+		})
+	}
+}
+
+// The notice of the taker's reputation comes where the protocol has it, and
+// nowhere else.
+func TestReputationNotice(t *testing.T) {
+	notices := func(r *rig, p Party) (n int) {
+		for _, m := range r.mail[p.Key] {
+			if _, ok := m.Payload.(mostro.Peer); ok && (m.Action == mostro.ActionPayInvoice || m.Action == mostro.ActionAddInvoice) {
+				n++
+			}
+		}
+		return n
+	}
+	t.Run("sell, invoice later: to the seller", func(t *testing.T) {
+		r := newRig(t)
+		_, seller, buyer := r.toActive()
+		if notices(r, seller) != 1 || notices(r, buyer) != 0 {
+			t.Error(notices(r, seller), notices(r, buyer))
+		}
+	})
+	t.Run("sell, invoice at once: to nobody", func(t *testing.T) {
+		r := newRig(t)
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+		if notices(r, seller) != 0 || notices(r, buyer) != 0 || r.got(seller, mostro.ActionPayInvoice) != 1 {
+			t.Error(notices(r, seller), notices(r, buyer))
+		}
+	})
+	t.Run("buy: to the buyer, with the seller's days", func(t *testing.T) {
+		r := newRig(t)
+		buyer, seller := r.someone(), r.someone()
+		id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy})
+		r.store.users[seller.Identity] = User{Identity: seller.Identity, CreatedAt: r.node.now - 10*86_400 - 5}
+		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		r.pays(seller)
+		if notices(r, buyer) != 1 || notices(r, seller) != 0 {
+			t.Error(notices(r, seller), notices(r, buyer))
+		}
+		p := r.last(buyer, mostro.ActionAddInvoice).Payload.(mostro.Peer)
+		if p.Pubkey != "" || p.Reputation.OperatingDays != 10 {
+			t.Errorf("%+v", p)
+		}
+	})
+	t.Run("buy, invoice with the order: to nobody", func(t *testing.T) {
+		r := newRig(t)
+		buyer, seller := r.someone(), r.someone()
+		text := "me@home"
+		id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
+		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		r.pays(seller)
+		r.status(mostro.TradeActive, id)
+		if notices(r, buyer) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 0 {
+			t.Error(notices(r, buyer))
+		}
+		// A taker's cancel leaves the maker's invoice where it was.
+		id = r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
+		taker := r.someone()
+		r.must(taker, mostro.ActionTakeBuy, &id, nil)
+		r.must(taker, mostro.ActionCancel, &id, nil)
+		if r.trade(id).BuyerInvoice.Text != text {
+			t.Error("the maker's invoice is gone")
+		}
+	})
+}

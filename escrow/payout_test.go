@@ -1,0 +1,169 @@
+package escrow
+
+import (
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// Three failures: told at the first, asked at the last, paid with a new
+// invoice.
+func TestPayoutFailsThenSucceeds(t *testing.T) {
+	r := newRig(t)
+	id, _, buyer := r.toSettled()
+	r.resolves(id, false)
+	failed := r.last(buyer, mostro.ActionPaymentFailed).Payload.(mostro.PaymentFailed)
+	if failed != (mostro.PaymentFailed{Attempts: 2, IntervalSeconds: 60}) {
+		t.Errorf("%+v", failed)
+	}
+	r.pass(59)
+	if r.trade(id).Payout.Attempt != 1 {
+		t.Error("tried again too soon")
+	}
+	r.pass(1)
+	r.resolves(id, false)
+	if r.got(buyer, mostro.ActionPaymentFailed) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 1 { // one from the take
+		t.Error("told of the second failure")
+	}
+	r.pass(60)
+	r.resolves(id, false)
+	o := r.last(buyer, mostro.ActionAddInvoice).Payload.(*mostro.SmallOrder)
+	if o.Status != mostro.TradeSettledHoldInvoice || o.AmountSats != 99_700 {
+		t.Errorf("%+v", o)
+	}
+	if r.trade(id).Payout.Attempt != 3 {
+		t.Error("tried again without a new invoice")
+	}
+	// Reminded ever more rarely, and never given up.
+	for _, days := range []int64{1, 2, 4, 8, 16, 16} {
+		r.pass(days*86_400 - 7200)
+		if r.got(buyer, mostro.ActionAddInvoice) != 1 { // the one from the take
+			t.Errorf("reminded before %d days", days)
+		}
+		r.pass(7200)
+		r.last(buyer, mostro.ActionAddInvoice)
+	}
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.last(buyer, mostro.ActionInvoiceUpdated)
+	r.resolves(id, true)
+	r.status(mostro.TradeSuccess, id)
+	if r.got(buyer, mostro.ActionPurchaseCompleted) != 1 || r.node.paidMsat != 99_700_000 {
+		t.Errorf("told %d times, paid %d", r.got(buyer, mostro.ActionPurchaseCompleted), r.node.paidMsat)
+	}
+}
+
+// With one attempt the buyer is asked at once: nobody else would ever do it.
+func TestPayoutWithOneAttempt(t *testing.T) {
+	r := newRig(t)
+	r.desk.Policy.Terms.PaymentAttempts = 1
+	id, _, buyer := r.toSettled()
+	r.last(buyer, mostro.ActionAddInvoice)
+	r.resolves(id, false)
+	r.last(buyer, mostro.ActionAddInvoice)
+	if r.got(buyer, mostro.ActionPaymentFailed) != 0 {
+		t.Error("told of attempts to come")
+	}
+}
+
+func TestPayoutToAnAddress(t *testing.T) {
+	begin := func(t *testing.T) (*rig, OrderID, Party) {
+		r := newRig(t)
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+		r.pays(seller)
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.hold[FxMint] = true
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		return r, id, buyer
+	}
+	t.Run("each attempt has an invoice of its own", func(t *testing.T) {
+		r, id, _ := begin(t)
+		delete(r.hold, FxMint)
+		r.settle()
+		first := r.trade(id).Payout.Hash
+		r.resolves(id, false)
+		r.pass(60)
+		if second := r.trade(id).Payout.Hash; second == first || second == (Hash{}) {
+			t.Error("paid to the same invoice again")
+		}
+		r.resolves(id, true)
+		r.status(mostro.TradeSuccess, id)
+	})
+	t.Run("no other invoice while the address is being asked", func(t *testing.T) {
+		r, id, buyer := begin(t)
+		r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	})
+	for name, spoil := range map[string]func(d *Destination){
+		"asks for more":       func(d *Destination) { d.AmountMsat += 1000 },
+		"asks for a part":     func(d *Destination) { d.AmountMsat++ },
+		"names no amount":     func(d *Destination) { d.AmountMsat = 0 },
+		"has expired":         func(d *Destination) { d.ExpiresAt = 1 },
+		"is another trade's":  func(d *Destination) { d.Taken = true },
+		"is of another chain": func(d *Destination) { d.ChainOK = false },
+		"is no invoice":       func(d *Destination) { d.Parsed = false },
+	} {
+		t.Run("an invoice that "+name+" is not paid", func(t *testing.T) {
+			r, id, _ := begin(t)
+			d := simDecode(simInvoice(Hash{5}, 99_700_000, r.node.now+60, id.String()))
+			spoil(&d)
+			was := r.trade(id)
+			next, effects, err := Step(was, Input{At: r.node.now, Kind: InMinted, Attempt: was.Payout.Attempt, Invoice: &d})
+			if err != nil || next.Payout.Hash != (Hash{}) || next.Payout.Failures != 1 {
+				t.Errorf("%v %+v", err, next.Payout)
+			}
+			for _, e := range effects {
+				if e.Kind == FxPay {
+					t.Error("sent")
+				}
+			}
+		})
+	}
+	t.Run("an invoice that belongs to another trade is caught by the desk", func(t *testing.T) {
+		r, id, _ := begin(t)
+		d := simInvoice(Hash{5}, 99_700_000, r.node.now+60, id.String())
+		r.store.claims[Hash{5}] = OrderID{9}
+		r.hear(id, Input{Kind: InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: d})
+		r.commit()
+		if p := r.trade(id).Payout; p.Hash != (Hash{}) || p.Failures != 1 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+// A node that took a payment and lost it is given the same payment again, not
+// another one; the buyer cannot slip in another meanwhile.
+func TestPayoutThatTheNodeForgot(t *testing.T) {
+	r := newRig(t)
+	id, _, buyer := r.toSettled()
+	h := r.trade(id).Payout.Hash
+	delete(r.node.pays, h)
+	r.pass(trackPoll)
+	if r.node.pays[h] == nil || r.trade(id).Payout.Hash != h || r.trade(id).Payout.Attempt != 1 {
+		t.Fatal("not handed over again")
+	}
+	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.resolves(id, true)
+	r.status(mostro.TradeSuccess, id)
+}
+
+// A failure of an earlier attempt, told late, says nothing of the present one,
+// though both are of one hash.
+func TestLateNewsOfAnEarlierAttempt(t *testing.T) {
+	r := newRig(t)
+	id, _, _ := r.toSettled()
+	h := r.trade(id).Payout.Hash
+	r.resolves(id, false)
+	r.pass(60)
+	if p := r.trade(id).Payout; p.Attempt != 2 || p.Hash != h || !p.Sent {
+		t.Fatalf("%+v", p)
+	}
+	r.hear(id, Input{Kind: InPayment, Hash: h, Attempt: 1, Payment: Result{Status: PaymentFailed}})
+	r.hear(id, Input{Kind: InPayRefused, Hash: h, Attempt: 1})
+	r.commit()
+	if p := r.trade(id).Payout; p.Hash != h || p.Failures != 1 {
+		t.Fatalf("the claim was lifted while a payment is in flight: %+v", p)
+	}
+	r.resolves(id, true)
+	r.status(mostro.TradeSuccess, id)
+}

@@ -1,0 +1,180 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Addresses turns a Lightning address or LNURL into an invoice. Both calls
+// bound their own time, and reach nothing but public addresses.
+type Addresses interface {
+	// Probe says whether the address answers as one.
+	Probe(ctx context.Context, address string) error
+	// Mint gives a BOLT11 invoice of exactly that amount.
+	Mint(ctx context.Context, address string, amountSats int64) (bolt11 string, err error)
+}
+
+// hands do what effects ask of the Lightning node and of addresses.
+type hands struct {
+	node      Lightning
+	addresses Addresses
+}
+
+// result is what an effect came to: an input for its trade, unless Kind is "".
+type result struct {
+	input     Input
+	reachable bool // FxProbe
+}
+
+// do performs one effect. Whatever happened before, a crash between any two of
+// its lines included, doing it again is harmless. An error means: again later.
+func (h hands) do(ctx context.Context, e Effect) (result, error) {
+	switch e.Kind {
+	case FxCreateHold:
+		return h.createHold(ctx, e)
+	case FxSettle:
+		return h.settle(ctx, e)
+	case FxCancel:
+		return h.cancel(ctx, e)
+	case FxCheckHold:
+		return h.checkHold(ctx, e)
+	case FxPay:
+		return h.pay(ctx, e)
+	case FxTrack:
+		return h.track(ctx, e)
+	case FxMint:
+		bolt11, err := h.addresses.Mint(ctx, e.Text, e.AmountSats)
+		if err != nil {
+			if ctx.Err() != nil {
+				return result{}, ctx.Err()
+			}
+			return news(Input{Kind: InMintFailed, Attempt: e.Attempt}), nil
+		}
+		return news(Input{Kind: InMinted, Attempt: e.Attempt, Bolt11: bolt11}), nil
+	case FxProbe:
+		err := h.addresses.Probe(ctx, e.Text)
+		if ctx.Err() != nil {
+			return result{}, ctx.Err()
+		}
+		return result{reachable: err == nil}, nil
+	}
+	return result{}, fmt.Errorf("effect %q is not for the outbox", e.Kind)
+}
+
+func news(in Input) result { return result{input: in} }
+
+func (h hands) createHold(ctx context.Context, e Effect) (result, error) {
+	bolt11, err := h.node.CreateHold(ctx, HoldRequest{
+		Hash: e.Hash, AmountSats: e.AmountSats, Memo: e.Memo, CLTVBlocks: e.CLTVBlocks,
+		Expiry: time.Duration(e.Seconds) * time.Second,
+	})
+	switch {
+	case errors.Is(err, ErrExists):
+		// We asked before and the answer was lost.
+		state, err := h.node.LookupHold(ctx, e.Hash)
+		if err != nil {
+			return result{}, fmt.Errorf("look up a hold invoice: %w", err)
+		}
+		return news(Input{Kind: InHoldMade, Hash: e.Hash, Bolt11: state.Bolt11}), nil
+	case errors.Is(err, ErrInvoice):
+		return news(Input{Kind: InHoldRefused, Hash: e.Hash}), nil
+	case err != nil:
+		return result{}, fmt.Errorf("create a hold invoice: %w", err)
+	}
+	return news(Input{Kind: InHoldMade, Hash: e.Hash, Bolt11: bolt11}), nil
+}
+
+// settle takes "not found" and "still open" for a node that is not itself (a
+// wrong wallet, a database rolled back): a hold that was accepted does not
+// vanish, and giving up would cost the buyer the sats.
+func (h hands) settle(ctx context.Context, e Effect) (result, error) {
+	err := h.node.Settle(ctx, e.Preimage)
+	switch {
+	case err == nil:
+		return news(Input{Kind: InSettled, Hash: e.Hash}), nil
+	case errors.Is(err, ErrCanceled):
+		return news(Input{Kind: InSettleRefused, Hash: e.Hash}), nil
+	}
+	return result{}, fmt.Errorf("settle: %w", err)
+}
+
+func (h hands) cancel(ctx context.Context, e Effect) (result, error) {
+	err := h.node.Cancel(ctx, e.Hash)
+	switch {
+	case err == nil, errors.Is(err, ErrNotFound):
+		return news(Input{Kind: InCanceled, Hash: e.Hash}), nil
+	case errors.Is(err, ErrSettled):
+		return news(Input{Kind: InCancelRefused, Hash: e.Hash}), nil
+	}
+	return result{}, fmt.Errorf("cancel: %w", err)
+}
+
+// checkHold gives up at once when the node cannot say: the trade decides by
+// the clock then, and asks again soon.
+func (h hands) checkHold(ctx context.Context, e Effect) (result, error) {
+	info, err := h.node.Info(ctx)
+	if err == nil {
+		var state HoldState
+		if state, err = h.node.LookupHold(ctx, e.Hash); err == nil {
+			in := Input{Kind: InHold, Hash: e.Hash, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight}}
+			if info.Synced {
+				in.Hold.Height = info.Height
+			} else if state.Phase == HoldAccepted {
+				return news(Input{Kind: InHoldUnknown, Hash: e.Hash}), nil
+			}
+			return news(in), nil
+		}
+	}
+	if ctx.Err() != nil {
+		return result{}, ctx.Err()
+	}
+	return news(Input{Kind: InHoldUnknown, Hash: e.Hash}), nil
+}
+
+// pay asks first, whatever it knows: the same effect may have been done
+// before. The node refuses a second payment under the same hash by itself, so
+// what is lost on the way can be handed over again.
+func (h hands) pay(ctx context.Context, e Effect) (result, error) {
+	sent := news(Input{Kind: InPaySent, Hash: e.Hash, Attempt: e.Attempt})
+	under := func() (bool, error) {
+		state, err := h.node.TrackPayment(ctx, e.Hash)
+		if err != nil {
+			return false, fmt.Errorf("track a payout: %w", err)
+		}
+		return state.Status == PaymentInFlight || state.Status == PaymentSucceeded, nil
+	}
+	if yes, err := under(); yes || err != nil {
+		return sent, err
+	}
+	err := h.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats})
+	switch {
+	case err == nil, errors.Is(err, ErrExists):
+		return sent, nil
+	case errors.Is(err, ErrInvoice):
+		// It will not be tried. Unless an earlier hand-over, whose answer was
+		// lost, was.
+		if yes, err := under(); yes || err != nil {
+			return sent, err
+		}
+		return news(Input{Kind: InPayRefused, Hash: e.Hash, Attempt: e.Attempt}), nil
+	}
+	return result{}, fmt.Errorf("pay: %w", err)
+}
+
+func (h hands) track(ctx context.Context, e Effect) (result, error) {
+	state, err := h.node.TrackPayment(ctx, e.Hash)
+	if err != nil {
+		return result{}, fmt.Errorf("track a payout: %w", err)
+	}
+	return news(paymentInput(e.Hash, e.Attempt, state)), nil
+}
+
+func paymentInput(h Hash, attempt uint32, state PaymentState) Input {
+	return Input{Kind: InPayment, Hash: h, Attempt: attempt, Payment: Result{Status: state.Status, FeeMsat: state.FeeMsat}}
+}
+
+func holdInput(h Hash, state HoldState) Input {
+	return Input{Kind: InHold, Hash: h, Bolt11: state.Bolt11, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight}}
+}

@@ -1,0 +1,187 @@
+package escrow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// HTTPSource is a price source on the web.
+type HTTPSource struct {
+	Provider string   // one of Providers
+	URL      string   // base; "" for the provider's own
+	Mirrors  []string // asked in turn when the one before fails
+	APIKey   string   // CoinGecko
+	Only     []string // currencies; empty: all
+	Except   []string
+	Client   *http.Client // nil: http.DefaultClient's transport, no redirects to elsewhere
+}
+
+// Providers are the sources that HTTPSource knows.
+const (
+	Yadio       = "yadio"
+	CoinGecko   = "coingecko"
+	CurrencyAPI = "currency_api"
+	Blockchain  = "blockchain"
+)
+
+// coinGeckoFiats are asked for by name: it has no "all".
+const coinGeckoFiats = "usd,aed,ars,aud,bdt,bhd,bmd,brl,cad,chf,clp,cny,czk,dkk,eur,gbp,gel,hkd,huf,idr,ils,inr,jpy,krw,kwd,lkr,mmk,mxn,myr,ngn,nok,nzd,php,pkr,pln,rub,sar,sek,sgd,thb,try,twd,uah,vnd,zar"
+
+type provider struct {
+	base, path string
+	read       func(body []byte) (map[string]float64, error)
+}
+
+func providerOf(name string) (provider, bool) {
+	switch name {
+	case Yadio:
+		return provider{"https://api.yadio.io", "/exrates/BTC", readNested("BTC")}, true
+	case CoinGecko:
+		return provider{"https://api.coingecko.com/api/v3", "/simple/price?ids=bitcoin&vs_currencies=" + coinGeckoFiats, readNested("bitcoin")}, true
+	case CurrencyAPI:
+		return provider{"https://cdn.jsdelivr.net/npm/@fawazahmed0/currency-api@latest/v1", "/currencies/btc.min.json", readNested("btc")}, true
+	case Blockchain:
+		return provider{"https://blockchain.info", "/ticker", readTicker}, true
+	}
+	return provider{}, false
+}
+
+// Check says whether the source is set up so that it can work.
+func (s HTTPSource) Check() error {
+	if _, ok := providerOf(s.Provider); !ok {
+		return fmt.Errorf("unknown price provider %q", s.Provider)
+	}
+	if len(s.Only) > 0 && len(s.Except) > 0 {
+		return fmt.Errorf("price provider %s: only and except exclude each other", s.Provider)
+	}
+	for _, base := range append([]string{s.URL}, s.Mirrors...) {
+		if u, err := url.Parse(base); base != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			return fmt.Errorf("price provider %s: %q is no http address", s.Provider, base)
+		}
+	}
+	return nil
+}
+
+// Name gives the provider's id.
+func (s HTTPSource) Name() string { return s.Provider }
+
+// Fetch asks the provider, and its mirrors in turn.
+func (s HTTPSource) Fetch(ctx context.Context) (map[string]float64, error) {
+	p, ok := providerOf(s.Provider)
+	if !ok {
+		return nil, s.Check()
+	}
+	base := s.URL
+	if base == "" {
+		base = p.base
+	}
+	var errs []error
+	for _, base := range append([]string{base}, s.Mirrors...) {
+		body, err := s.get(ctx, strings.TrimSuffix(base, "/")+p.path)
+		if err == nil {
+			var prices map[string]float64
+			if prices, err = p.read(body); err == nil {
+				return s.filter(prices), nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+// maxPriceBody bounds an answer: currency-api's whole table has some 10 kB.
+const maxPriceBody = 1 << 20
+
+func (s HTTPSource) get(ctx context.Context, address string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, fmt.Errorf("price request: %w", err)
+	}
+	if s.APIKey != "" && s.Provider == CoinGecko {
+		header := "x-cg-demo-api-key"
+		if strings.HasPrefix(req.URL.Host, "pro-api.") {
+			header = "x-cg-pro-api-key"
+		}
+		req.Header.Set(header, s.APIKey)
+	}
+	client := s.Client
+	if client == nil {
+		client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("price request: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("price request: status %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPriceBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("price answer: %w", err)
+	}
+	if len(body) > maxPriceBody {
+		return nil, errors.New("price answer: too long")
+	}
+	return body, nil
+}
+
+func (s HTTPSource) filter(prices map[string]float64) map[string]float64 {
+	has := func(list []string, code string) bool {
+		return slices.ContainsFunc(list, func(c string) bool { return strings.EqualFold(c, code) })
+	}
+	for code := range prices {
+		if len(s.Only) > 0 && !has(s.Only, code) || has(s.Except, code) {
+			delete(prices, code)
+		}
+	}
+	return prices
+}
+
+// readNested reads {"<key>": {"USD": 1.0, "VES": null, ...}, ...}. A rate that
+// is null or no number is nobody's rate; it does not spoil the others.
+func readNested(key string) func([]byte) (map[string]float64, error) {
+	return func(body []byte) (map[string]float64, error) {
+		var answer map[string]json.RawMessage
+		if err := json.Unmarshal(body, &answer); err != nil {
+			return nil, errors.New("price answer: not a JSON object")
+		}
+		var rates map[string]json.RawMessage
+		if err := json.Unmarshal(answer[key], &rates); err != nil || rates == nil {
+			return nil, fmt.Errorf("price answer: no %q in it", key)
+		}
+		return numbers(rates, func(raw json.RawMessage, v *float64) error { return json.Unmarshal(raw, v) }), nil
+	}
+}
+
+// readTicker reads {"USD": {"last": 1.0, ...}, ...}.
+func readTicker(body []byte) (map[string]float64, error) {
+	var answer map[string]json.RawMessage
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, errors.New("price answer: not a JSON object")
+	}
+	return numbers(answer, func(raw json.RawMessage, v *float64) error {
+		var row struct{ Last float64 }
+		err := json.Unmarshal(raw, &row)
+		*v = row.Last
+		return err
+	}), nil
+}
+
+func numbers(rates map[string]json.RawMessage, read func(json.RawMessage, *float64) error) map[string]float64 {
+	prices := make(map[string]float64, len(rates))
+	for code, raw := range rates {
+		var v float64
+		if read(raw, &v) == nil && v > 0 {
+			prices[code] = v
+		}
+	}
+	return prices
+}

@@ -1,0 +1,232 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// fakeSource says what it is told to say.
+type fakeSource struct {
+	name   string
+	prices map[string]float64
+	err    error
+	asked  int
+}
+
+func (s *fakeSource) Name() string { return s.name }
+
+func (s *fakeSource) Fetch(context.Context) (map[string]float64, error) {
+	s.asked++
+	return s.prices, s.err
+}
+
+func TestAggregate(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   float64
+		kept   int
+	}{
+		{[]float64{100}, 100, 1},
+		{[]float64{100, 200}, 150, 2},
+		{[]float64{100, 101, 500}, 100.5, 2},
+		{[]float64{100, 105, 95}, 100, 3},         // exactly at the limit
+		{[]float64{100, 105.01, 95}, 97.5, 2},     // just over it
+		{[]float64{10, 100, 1000, 10000}, 550, 0}, // nobody near the median: the median itself
+		{[]float64{100, 102, 98, 1}, 100, 3},
+	} {
+		var list []offer
+		for i, v := range c.values {
+			list = append(list, offer{fmt.Sprint(i), v})
+		}
+		got, from := aggregate(list, 5)
+		if math.Abs(got-c.want) > 1e-9 || len(from) != c.kept {
+			t.Errorf("%v: %v of %d, want %v of %d", c.values, got, len(from), c.want, c.kept)
+		}
+	}
+}
+
+func TestQuoteIsStaleAfterAWhile(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	source := &fakeSource{name: "a", prices: map[string]float64{"usd": 50_000, "EUR": math.Inf(1), "GBP": -1, "VEF": 3, "BTC": 1, "XAU": 20, "XOF": 7, "IRT": 9}}
+	p := &Prices{Sources: []PriceSource{source}, Clock: func() time.Time { return now }}
+	if q := p.Quote("USD", now.Unix()); q != (Quote{}) {
+		t.Errorf("before any poll: %+v", q)
+	}
+	p.Poll(t.Context())
+	for code, want := range map[string]float64{"USD": 50_000, "EUR": 0, "GBP": 0, "VEF": 0, "BTC": 0, "XAU": 0, "XOF": 7, "IRT": 9} {
+		if q := p.Quote(code, now.Unix()); q.Price != want || q.Stale {
+			t.Errorf("%s: %+v, want %v", code, q, want)
+		}
+	}
+	if q := p.Quote("USD", now.Unix()+1800); q.Stale {
+		t.Error("stale after exactly half an hour")
+	}
+	if q := p.Quote("USD", now.Unix()+1801); !q.Stale {
+		t.Error("not stale after half an hour")
+	}
+	// A poll without the currency keeps the last price, and its age.
+	now = now.Add(10 * time.Minute)
+	source.prices = map[string]float64{"XOF": 8}
+	p.Poll(t.Context())
+	if q := p.Quote("USD", now.Unix()); q.Price != 50_000 || q.Stale {
+		t.Errorf("after a poll without it: %+v", q)
+	}
+	if q := p.Quote("USD", now.Add(21*time.Minute).Unix()); !q.Stale {
+		t.Error("a poll without the currency made it fresh")
+	}
+}
+
+func TestBreakerLeavesAFailingSourceAlone(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	bad := &fakeSource{name: "bad", err: errors.New("down")}
+	good := &fakeSource{name: "good", prices: map[string]float64{"USD": 1}}
+	p := &Prices{Sources: []PriceSource{bad, good}, Clock: func() time.Time { return now }}
+	for range 3 {
+		p.Poll(t.Context())
+	}
+	if bad.asked != 3 {
+		t.Fatalf("asked %d times", bad.asked)
+	}
+	wait := 2 * time.Minute
+	for range 6 {
+		now = now.Add(wait - time.Second)
+		before := bad.asked
+		if p.Poll(t.Context()); bad.asked != before {
+			t.Fatalf("asked again %s after it failed", wait-time.Second)
+		}
+		now = now.Add(time.Second)
+		if p.Poll(t.Context()); bad.asked != before+1 {
+			t.Fatalf("not asked again %s after it failed", wait)
+		}
+		wait = min(2*wait, 30*time.Minute)
+	}
+	now = now.Add(wait)
+	bad.err, bad.prices = nil, map[string]float64{"USD": 3}
+	p.Poll(t.Context())
+	if q := p.Quote("USD", now.Unix()); q.Price != 2 {
+		t.Errorf("recovered source does not count: %+v", q)
+	}
+	bad.err = errors.New("down")
+	before := bad.asked
+	p.Poll(t.Context())
+	p.Poll(t.Context())
+	if bad.asked != before+2 {
+		t.Error("one success does not close the breaker")
+	}
+}
+
+func TestRatesOfTrustedNodes(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	trusted, stranger := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	table := func(author string, at time.Time, expires time.Time, content string) *nostr.Event {
+		evt := &nostr.Event{Kind: mostro.KindAppData, PubKey: author, CreatedAt: nostr.Timestamp(at.Unix()), Content: content,
+			Tags: nostr.Tags{{"d", "mostro-rates"}, {"expiration", fmt.Sprint(expires.Unix())}}}
+		evt.ID = evt.GetID()
+		return evt
+	}
+	for name, c := range map[string]struct {
+		evt  *nostr.Event
+		want float64
+	}{
+		"fresh":            {table(trusted, now.Add(-time.Minute), now.Add(time.Hour), `{"BTC":{"CUP":7000000,"USD":1}}`), 7_000_000},
+		"of a stranger":    {table(stranger, now.Add(-time.Minute), now.Add(time.Hour), `{"BTC":{"CUP":7000000}}`), 0},
+		"of the future":    {table(trusted, now.Add(time.Minute), now.Add(time.Hour), `{"BTC":{"CUP":7000000}}`), 0},
+		"too old":          {table(trusted, now.Add(-31*time.Minute), now.Add(time.Hour), `{"BTC":{"CUP":7000000}}`), 0},
+		"expired":          {table(trusted, now.Add(-time.Minute), now, `{"BTC":{"CUP":7000000}}`), 0},
+		"without a number": {table(trusted, now.Add(-time.Minute), now.Add(time.Hour), `{"BTC":{"CUP":null,"USD":2}}`), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
+			p := &Prices{Sources: []PriceSource{own}, Nodes: []string{trusted}, Clock: func() time.Time { return now }, Publish: true}
+			p.Hear(c.evt)
+			p.Poll(t.Context())
+			if q := p.Quote("CUP", now.Unix()); q.Price != c.want {
+				t.Errorf("CUP at %v, want %v", q.Price, c.want)
+			}
+			if q := p.Quote("USD", now.Unix()); q.Price != 50_000 {
+				t.Errorf("a node overrules our own source: USD at %v", q.Price)
+			}
+			r, ok := p.Rates(now)
+			if _, has := r.BTC["CUP"]; !ok || has || r.BTC["USD"] != 50_000 || !reflect.DeepEqual(r.Sources, []string{"own"}) {
+				t.Errorf("published: %+v", r)
+			}
+			if r.Expiration != nostr.Timestamp(now.Add(10*time.Minute).Unix()) {
+				t.Errorf("published until %d", r.Expiration)
+			}
+		})
+	}
+}
+
+// Every provider's form, from a server on loopback.
+func TestHTTPSources(t *testing.T) {
+	var header http.Header
+	var path string
+	answers := map[string]string{
+		"/exrates/BTC":                    `{"BTC":{"USD":50000.5,"VES":null,"EUR":45000},"base":"BTC","timestamp":1}`,
+		"/simple/price":                   `{"bitcoin":{"usd":50000,"eur":"many"}}`,
+		"/currencies/btc.min.json":        `{"date":"2026-11-20","btc":{"usd":50000,"eth":30,"cup":1300000}}`,
+		"/ticker":                         `{"USD":{"15m":1,"last":50000,"buy":2},"EUR":{"last":null},"JPY":7}`,
+		"/broken/exrates/BTC":             `{"BTC":`,
+		"/empty/exrates/BTC":              `{"BTC":null}`,
+		"/long/exrates/BTC":               `{"BTC":{"USD":1},"pad":"` + strings.Repeat("x", maxPriceBody) + `"}`,
+		"/mirror/currencies/btc.min.json": `{"btc":{"usd":40000}}`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header, path = r.Header, r.URL.String()
+		body, ok := answers[r.URL.Path]
+		if !ok {
+			http.Redirect(w, r, "/ticker", http.StatusFound)
+			return
+		}
+		_, _ = w.Write([]byte(body))
+	}))
+	defer server.Close()
+	for name, c := range map[string]struct {
+		source HTTPSource
+		want   map[string]float64 // nil: an error
+	}{
+		"yadio, a null among them":     {HTTPSource{Provider: Yadio, URL: server.URL}, map[string]float64{"USD": 50000.5, "EUR": 45000}},
+		"coingecko, a text among them": {HTTPSource{Provider: CoinGecko, URL: server.URL, APIKey: "secret"}, map[string]float64{"usd": 50000}},
+		"currency-api, only":           {HTTPSource{Provider: CurrencyAPI, URL: server.URL, Only: []string{"CUP"}}, map[string]float64{"cup": 1300000}},
+		"currency-api, except":         {HTTPSource{Provider: CurrencyAPI, URL: server.URL, Except: []string{"cup", "ETH"}}, map[string]float64{"usd": 50000}},
+		"currency-api, by its mirror":  {HTTPSource{Provider: CurrencyAPI, URL: server.URL + "/gone", Mirrors: []string{server.URL + "/mirror"}}, map[string]float64{"usd": 40000}},
+		"blockchain":                   {HTTPSource{Provider: Blockchain, URL: server.URL + "/"}, map[string]float64{"USD": 50000}},
+		"broken JSON":                  {HTTPSource{Provider: Yadio, URL: server.URL + "/broken"}, nil},
+		"nothing in it":                {HTTPSource{Provider: Yadio, URL: server.URL + "/empty"}, nil},
+		"endless":                      {HTTPSource{Provider: Yadio, URL: server.URL + "/long"}, nil},
+		"redirected":                   {HTTPSource{Provider: Yadio, URL: server.URL + "/elsewhere"}, nil},
+		"unknown":                      {HTTPSource{Provider: "tarot", URL: server.URL}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := c.source.Fetch(t.Context())
+			if c.want == nil {
+				if err == nil {
+					t.Fatalf("believed: %v", got)
+				}
+				return
+			}
+			if err != nil || !reflect.DeepEqual(got, c.want) {
+				t.Fatalf("%v %v, want %v", got, err, c.want)
+			}
+			if c.source.APIKey != "" && (header.Get("x-cg-demo-api-key") != "secret" || !strings.Contains(path, "vs_currencies=usd")) {
+				t.Errorf("asked %s with %v", path, header)
+			}
+		})
+	}
+	for _, s := range []HTTPSource{{Provider: "x"}, {Provider: Yadio, Only: []string{"A"}, Except: []string{"B"}}, {Provider: Yadio, URL: "ftp://x"}} {
+		if s.Check() == nil {
+			t.Errorf("%+v passes", s)
+		}
+	}
+}

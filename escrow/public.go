@@ -1,0 +1,182 @@
+package escrow
+
+import (
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Face is what the node shows in public. The engine's goroutine alone uses it;
+// its fields are set before.
+type Face struct {
+	Pubkey  string // the node's key, hex
+	Name    string // of the instance; "" none
+	About   string
+	Picture string
+	Website string
+	Relays  []string // where the node can be reached
+	Version string
+	Commit  string
+	// Pow and PowFirstContact are the gate's.
+	Pow, PowFirstContact int
+	// Transports are those that are answered; V2 among them says protocol 2.
+	Transports []mostro.Transport
+	// Node tells of the Lightning node; ok is false while nothing is known. It
+	// does not block.
+	Node func() (info NodeInfo, ok bool)
+	// Rates gives the prices to publish; nil: none are. It does not block.
+	Rates func(now time.Time) (mostro.Rates, bool)
+
+	// InfoEvery and RelaysEvery are how often 38385 and 10002 are published;
+	// 0: every 300 and 60 seconds.
+	InfoEvery, RelaysEvery time.Duration
+
+	profiled         bool
+	infoAt, relaysAt time.Time
+	ratesAt          int64
+}
+
+// Order builds the order's event, unsigned, dated by the trade's own stamp.
+func (f *Face) Order(t Trade, p Policy) *nostr.Event {
+	premium, amount := mostro.DecimalOf(t.Premium), t.AmountSats
+	o := mostro.Order{
+		Pubkey: f.Pubkey, D: t.ID.String(), CreatedAt: nostr.Timestamp(t.StampedAt), InstanceName: f.Name,
+		Side: t.Kind, Status: t.Bucket, Fiat: t.Fiat, AmountSats: &amount, PremiumPct: &premium,
+		Methods: methods(t.PaymentMethod), Network: f.network(), Layers: []string{"lightning"},
+		ExpiresAt:  nostr.Timestamp(t.ExpiresAt),
+		Expiration: nostr.Timestamp(t.StampedAt + p.OrderDays*86400),
+		Link:       mostro.OrderLink(t.ID.String(), f.Relays, f.Pubkey),
+	}
+	low, high := mostro.DecimalOf(t.FiatAmount), mostro.DecimalOf(t.FiatAmount)
+	if t.Bucket == mostro.StatusPending {
+		o.Expiration = o.ExpiresAt
+		zero := int64(0)
+		mean := 0.0
+		o.MakerRating = &mostro.MakerRating{Mean: &mean, Reviews: &zero, Days: &zero}
+		if t.Range() {
+			low, high = mostro.DecimalOf(t.MinFiat), mostro.DecimalOf(t.MaxFiat)
+		}
+	}
+	o.FiatAmount = mostro.Range{Min: &low, Max: &high}
+	evt := o.Event()
+	return &evt
+}
+
+// methods splits the maker's text as the reference node does.
+func methods(text string) []string {
+	var list []string
+	for _, m := range strings.Split(text, ",") {
+		if m = strings.TrimSpace(m); m != "" {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func (f *Face) network() string {
+	if info, ok := f.node(); ok {
+		return string(info.Network)
+	}
+	return "unknown"
+}
+
+func (f *Face) node() (NodeInfo, bool) {
+	if f.Node == nil {
+		return NodeInfo{}, false
+	}
+	return f.Node()
+}
+
+// Dispute builds the dispute's event, unsigned. It does not say which order it
+// is about.
+func (f *Face) Dispute(t Trade, p Policy) *nostr.Event {
+	evt := mostro.Dispute{
+		Pubkey: f.Pubkey, D: t.Dispute.ID.String(), CreatedAt: nostr.Timestamp(t.Dispute.StampedAt),
+		State: mostro.DisputeState(t.Dispute.Status), Initiator: string(t.Dispute.By),
+		OpenedAt: nostr.Timestamp(t.Dispute.OpenedAt), InstanceName: f.Name,
+		Expiration: nostr.Timestamp(t.Dispute.StampedAt + p.DisputeDays*86400),
+	}.Event()
+	return &evt
+}
+
+// Due gives the node's own events whose time has come, unsigned and undated.
+// Nothing is said of a Lightning node that nobody has heard of yet: clients
+// parse every number without asking whether it is there.
+func (f *Face) Due(now time.Time, p Policy) []*nostr.Event {
+	var events []*nostr.Event
+	add := func(evt nostr.Event) { events = append(events, &evt) }
+	if !f.profiled {
+		f.profiled = true
+		if f.Name+f.About+f.Picture+f.Website != "" {
+			add(mostro.Profile{Pubkey: f.Pubkey, Name: f.Name, About: f.About, Picture: f.Picture, Website: f.Website}.Event())
+		}
+	}
+	if _, ok := f.node(); ok && now.Sub(f.infoAt) >= orElse(f.InfoEvery, 300*time.Second) {
+		f.infoAt = now
+		add(f.Info(p))
+	}
+	if len(f.Relays) > 0 && now.Sub(f.relaysAt) >= orElse(f.RelaysEvery, 60*time.Second) {
+		f.relaysAt = now
+		list := mostro.RelayList{Pubkey: f.Pubkey}
+		for _, url := range f.Relays {
+			list.Relays = append(list.Relays, mostro.RelayUse{URL: url, Read: true, Write: true})
+		}
+		add(list.Event())
+	}
+	if f.Rates != nil {
+		if r, ok := f.Rates(now); ok && int64(r.PublishedAt) > f.ratesAt {
+			f.ratesAt = int64(r.PublishedAt)
+			r.Pubkey = f.Pubkey
+			add(r.Event())
+		}
+	}
+	return events
+}
+
+func orElse(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+// Info builds the node's description of itself. Every number is always there.
+func (f *Face) Info(p Policy) nostr.Event {
+	t := p.Terms
+	whole := func(n int64) *int64 { return &n }
+	fee := t.Fee.Decimal()
+	version := 1
+	for _, transport := range f.Transports {
+		if transport == mostro.TransportV2 {
+			version = 2
+		}
+	}
+	info := mostro.Info{
+		Pubkey: f.Pubkey, Name: f.Name, Version: f.Version, Commit: f.Commit,
+		MinOrderSats: whole(t.MinSats), MaxOrderSats: whole(t.MaxSats),
+		ExpirationHours: whole(max(t.LifeSeconds/3600, 1)), ExpirationSeconds: whole(t.WaitSeconds),
+		Currencies: p.Currencies, AnyCurrency: len(p.Currencies) == 0,
+		MaxOrdersPerResponse: whole(int64(orMost(p.MaxOrders))), Fee: &fee,
+		Pow: whole(int64(f.Pow)), PowFirstContact: whole(int64(max(f.Pow, f.PowFirstContact))),
+		ProtocolVersion:          version,
+		HoldInvoiceWindowSeconds: whole(t.holdSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
+		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
+		Bond:                 &mostro.BondPolicy{Enabled: false},
+	}
+	if n, ok := f.node(); ok {
+		info.LND = &mostro.LightningNode{
+			Version: n.Version, Pubkey: n.Pubkey, Commit: n.Commit, Alias: n.Alias,
+			Chains: []string{n.Chain}, Networks: []string{string(n.Network)}, URIs: n.URIs,
+		}
+	}
+	return info.Event()
+}
+
+func orMost(n int) int {
+	if n <= 0 {
+		return defaultMaxOrders
+	}
+	return n
+}

@@ -1,0 +1,138 @@
+package escrow
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func testFace() Face {
+	return Face{
+		Pubkey: strings.Repeat("ab", 32), Name: "Mostro of ours", Relays: []string{"wss://relay.example"}, Version: "1.0", Commit: "abc",
+		Pow: 2, Transports: []mostro.Transport{mostro.TransportV2, mostro.TransportV1},
+		Node: func() (NodeInfo, bool) {
+			return NodeInfo{Pubkey: "02" + strings.Repeat("cd", 32), Alias: "alice", Version: "0.21", Chain: "bitcoin", Network: Regtest}, true
+		},
+	}
+}
+
+// The mobile client parses these without asking whether they are there.
+func TestInfoStatesEveryNumber(t *testing.T) {
+	face := testFace()
+	policy := DefaultPolicy()
+	policy.Terms.Fee = 6_000_000
+	evt := face.Info(policy)
+	for name, want := range map[string]string{
+		"max_order_amount": "1000000", "min_order_amount": "100", "expiration_hours": "24", "expiration_seconds": "900",
+		"max_orders_per_response": "10", "fee": "0.006", "pow": "2", "pow_first_contact": "2", "protocol_version": "2",
+		"hold_invoice_expiration_window": "3600", "hold_invoice_cltv_delta": "144", "invoice_expiration_window": "3600",
+		"mostro_version": "1.0", "lnd_networks": "regtest", "lnd_chains": "bitcoin", "bond_enabled": "false", "z": "info",
+		"d": face.Pubkey, "fiat_currencies_accepted": "",
+	} {
+		tag := evt.Tags.GetFirst([]string{name, ""})
+		if name == "fiat_currencies_accepted" {
+			tag = evt.Tags.GetFirst([]string{name})
+		}
+		if tag == nil || len(*tag) < 2 || (*tag)[1] != want {
+			t.Errorf("%s: %v, want %q", name, tag, want)
+		}
+	}
+	info, err := mostro.ParseInfo(&evt)
+	if err != nil || !info.AnyCurrency || info.ProtocolVersion != 2 {
+		t.Errorf("%+v %v", info, err)
+	}
+	face.Transports = []mostro.Transport{mostro.TransportV1}
+	evt = face.Info(policy)
+	if info, err := mostro.ParseInfo(&evt); err != nil || info.ProtocolVersion != 1 {
+		t.Errorf("%+v %v", info, err)
+	}
+}
+
+func TestOrderEvent(t *testing.T) {
+	face := testFace()
+	trade := Trade{
+		ID: OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", MinFiat: 10, MaxFiat: 100, Premium: -2, MarketPrice: true,
+		PaymentMethod: "SEPA, Revolut,,", StampedAt: 1_790_000_000, ExpiresAt: 1_790_086_400, Bucket: mostro.StatusPending,
+		Seller: Party{Key: simKey(77), Identity: simKey(78)}, Preimage: Preimage{9}, BuyerInvoice: PayTo{Text: "a@b"},
+	}
+	evt := face.Order(trade, DefaultPolicy())
+	o, err := mostro.ParseOrder(evt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Status != mostro.StatusPending || o.FiatAmount.Min.String() != "10" || o.FiatAmount.Max.String() != "100" || *o.AmountSats != 0 ||
+		o.PremiumPct.String() != "-2" || len(o.Methods) != 2 || o.Network != "regtest" || o.InstanceName != "Mostro of ours" ||
+		o.Expiration != o.ExpiresAt || o.Expiration != 1_790_086_400 || !strings.HasPrefix(o.Link, "mostro:") {
+		t.Errorf("%+v", o)
+	}
+	text := evt.String()
+	for _, secret := range []string{simKey(77), simKey(78), "a@b", Preimage{9}.Hex()} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the event shows %s", secret)
+		}
+	}
+	trade.Bucket, trade.FiatAmount, trade.AmountSats = mostro.StatusInProgress, 50, 49_000
+	evt = face.Order(trade, DefaultPolicy())
+	o, err = mostro.ParseOrder(evt)
+	if err != nil || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {
+		t.Errorf("%+v %v", o, err)
+	}
+	if o.Expiration != nostr.Timestamp(1_790_000_000+30*86400) {
+		t.Errorf("kept until %d", o.Expiration)
+	}
+}
+
+func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
+	face := testFace()
+	trade := Trade{ID: OrderID{1, 2, 3}, Dispute: Dispute{ID: OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
+	evt := face.Dispute(trade, DefaultPolicy())
+	d, err := mostro.ParseDispute(evt)
+	if err != nil || d.D != trade.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {
+		t.Errorf("%+v %v", d, err)
+	}
+	if strings.Contains(evt.String(), trade.ID.String()) {
+		t.Error("it names the order")
+	}
+}
+
+// The node's own events come in their time, each dated after the last one of
+// its kind, across restarts too.
+func TestOwnEventsAreDatedAscending(t *testing.T) {
+	face := testFace()
+	polled := nostr.Timestamp(100)
+	face.Rates = func(time.Time) (mostro.Rates, bool) {
+		return mostro.Rates{BTC: map[string]float64{"USD": 5}, PublishedAt: polled}, true
+	}
+	r := newRig(t)
+	stamps := make(map[int]int64)
+	count := make(map[int]int)
+	say := func(at time.Time) {
+		for _, evt := range face.Due(at, r.policy) {
+			r.desk.Say(evt, at.Unix())
+			if int64(evt.CreatedAt) <= stamps[evt.Kind] {
+				t.Errorf("kind %d dated %d after %d", evt.Kind, evt.CreatedAt, stamps[evt.Kind])
+			}
+			stamps[evt.Kind] = int64(evt.CreatedAt)
+			count[evt.Kind]++
+		}
+		r.commit()
+	}
+	at := time.Unix(1_790_000_000, 0)
+	for range 600 {
+		say(at)
+		at = at.Add(time.Second)
+	}
+	for kind, want := range map[int]int{mostro.KindProfile: 1, mostro.KindInfo: 2, mostro.KindRelayList: 10, mostro.KindAppData: 1} {
+		if count[kind] != want {
+			t.Errorf("kind %s: %d times in ten minutes, want %d", strconv.Itoa(kind), count[kind], want)
+		}
+	}
+	// Started anew, with a clock that went back.
+	face.profiled, face.infoAt, face.relaysAt = false, time.Time{}, time.Time{}
+	r.start()
+	say(at.Add(-time.Hour))
+}

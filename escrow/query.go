@@ -1,0 +1,112 @@
+package escrow
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// defaultMaxOrders is how many orders one answer holds when the operator says
+// nothing.
+const defaultMaxOrders = 10
+
+// orders answers with those of the asked orders that the sender's identity is
+// a party of.
+func (d *Desk) orders(l Letter) error {
+	ids, ok := l.Message.Payload.(mostro.IDs)
+	most := orMost(d.Policy.MaxOrders)
+	switch {
+	case !ok || len(ids) == 0:
+		return refuse(mostro.ReasonInvalidParameters)
+	case len(ids) > most:
+		return refuse(mostro.ReasonTooManyRequests)
+	}
+	var list mostro.OrderList
+	for _, id := range ids {
+		t, err := d.trade(id)
+		if errors.Is(err, ErrNoRow) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if t.Buyer.Identity != l.Identity && t.Seller.Identity != l.Identity {
+			continue
+		}
+		o := t.order(t.Status, t.AmountSats)
+		// Keys are shown once both parties know each other anyway; the
+		// buyer's invoice never.
+		if escrowed(t.Status) || t.Status == mostro.TradeSettledHoldInvoice || t.Status == mostro.TradeSuccess {
+			o = t.withKeys(o)
+		}
+		list = append(list, *o)
+	}
+	if len(list) == 0 {
+		return refuse(mostro.ReasonNotFound)
+	}
+	d.reply(l, mostro.Message{
+		Wrapper: mostro.WrapperOrder, RequestID: l.Message.RequestID, Action: mostro.ActionOrders, Payload: list,
+	})
+	return nil
+}
+
+// lastTradeIndex answers with the last index that the identity used.
+func (d *Desk) lastTradeIndex(l Letter) error {
+	u, err := d.user(l.Identity)
+	if errors.Is(err, ErrNoRow) {
+		return refuse(mostro.ReasonNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	if u.LastIndex == 0 {
+		return refuse(mostro.ReasonInvalidTradeIndex)
+	}
+	d.reply(l, mostro.Message{
+		Wrapper: mostro.WrapperRestore, RequestID: l.Message.RequestID, TradeIndex: &u.LastIndex,
+		Action: mostro.ActionLastTradeIndex,
+	})
+	return nil
+}
+
+// maxRestored keeps the answer within what a message can hold.
+const maxRestored = 200
+
+// restoreSession answers with the identity's open trades and disputes. It
+// reads and nothing else.
+func (d *Desk) restoreSession(l Letter) error {
+	var data mostro.RestoreData
+	ids := make([]OrderID, 0, len(d.identities[l.Identity]))
+	for id := range d.identities[l.Identity] {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b OrderID) int {
+		if x, y := d.open[a].CreatedAt, d.open[b].CreatedAt; x != y {
+			return int(max(-1, min(1, y-x)))
+		}
+		return bytes.Compare(a[:], b[:])
+	})
+	for _, id := range ids {
+		t := d.open[id]
+		if terminal(t.Status) || len(data.Orders) == maxRestored {
+			continue // over for its parties, though a hold is not given back yet
+		}
+		mine := t.Buyer
+		if t.Buyer.Identity != l.Identity {
+			mine = t.Seller
+		}
+		data.Orders = append(data.Orders, mostro.RestoredOrder{
+			OrderID: id, TradeIndex: mine.Index, Status: string(t.Status),
+		})
+		if t.Dispute.Status == mostro.DisputeStatusInitiated || t.Dispute.Status == mostro.DisputeStatusInProgress {
+			data.Disputes = append(data.Disputes, mostro.RestoredDispute{
+				DisputeID: t.Dispute.ID, OrderID: id, TradeIndex: mine.Index,
+				Status: string(t.Dispute.Status), Initiator: t.Dispute.By,
+			})
+		}
+	}
+	d.reply(l, mostro.Message{Wrapper: mostro.WrapperRestore, Action: mostro.ActionRestoreSession, Payload: data})
+	return nil
+}

@@ -1,0 +1,172 @@
+package escrow
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/errgroup"
+)
+
+// postman delivers what is published to those who wait for it, without their
+// cryptography: it remembers what was sealed in which event.
+type postman struct {
+	KeysSealer
+	mu     sync.Mutex
+	sealed map[string]delivery
+	boxes  map[string]chan mostro.Message
+}
+
+type delivery struct {
+	to      string
+	message mostro.Message
+}
+
+func (p *postman) Seal(ctx context.Context, to Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
+	evt, err := p.KeysSealer.Seal(ctx, to, m, now)
+	if err == nil {
+		p.mu.Lock()
+		p.sealed[evt.ID] = delivery{to.Key, m}
+		p.mu.Unlock()
+	}
+	return evt, err
+}
+
+func (p *postman) Publish(_ context.Context, evt *nostr.Event) error {
+	p.mu.Lock()
+	d, ok := p.sealed[evt.ID]
+	box := p.boxes[d.to]
+	delete(p.sealed, evt.ID)
+	p.mu.Unlock()
+	if ok && box != nil {
+		box <- d.message
+	}
+	return nil
+}
+
+func (p *postman) box(key string) chan mostro.Message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	box := make(chan mostro.Message, 64) // more than a trade has messages
+	p.boxes[key] = box
+	return box
+}
+
+// RunTrades runs that many whole trades through an engine, parallel at a time,
+// and gives how many a second. The clients' keys and invoices are made before.
+func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
+	keys := newKeys(tb).Remembering(10_000)
+	db, err := OpenDB(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	post := &postman{KeysSealer: KeysSealer{Keys: keys}, sealed: make(map[string]delivery), boxes: make(map[string]chan mostro.Message)}
+	policy := DefaultPolicy()
+	policy.Terms.Fee = 6_000_000
+	e := &Engine{
+		Policy: policy, Store: db, Log: newMemLog(), Node: n.Mostro, Addresses: noAddresses{}, Publisher: post,
+		Opener: KeysOpener{keys}, Sealer: post, Signer: post, Gate: &Gate{}, Quote: func(string, int64) Quote { return Quote{} },
+		Face: Face{Pubkey: keys.Pubkey()}, Clock: time.Now, Fresh: rand.Reader, Logger: slog.New(slog.DiscardHandler),
+	}
+	if err := e.Open(); err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(tb.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-done
+		if err := db.Check(); err != nil {
+			tb.Error(err)
+		}
+		_ = db.Close()
+	}()
+	invoices := make([]string, trades)
+	parties := make([]Party, 2*trades)
+	for i := range trades {
+		if invoices[i], err = n.Invoice(ctx, flowSats-flowFee); err != nil {
+			tb.Fatal(err)
+		}
+		for j := range 2 {
+			key := newKeys(tb).Pubkey()
+			parties[2*i+j] = Party{Key: key, Identity: key, Transport: mostro.TransportV2}
+		}
+	}
+	var work errgroup.Group
+	work.SetLimit(parallel)
+	began := time.Now()
+	for i := range trades {
+		work.Go(func() error { return runTrade(ctx, e, post, n, parties[2*i], parties[2*i+1], invoices[i]) })
+	}
+	if err := work.Wait(); err != nil {
+		tb.Fatal(err)
+	}
+	return float64(trades) / time.Since(began).Seconds()
+}
+
+func runTrade(ctx context.Context, e *Engine, post *postman, n *FlowNet, seller, buyer Party, bolt11 string) error {
+	sells, buys := post.box(seller.Key), post.box(buyer.Key)
+	say := func(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) error {
+		now := time.Now().Unix()
+		return e.send(ctx, notice{letter: &Letter{
+			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, CreatedAt: now, Received: now, ReplayID: fmt.Sprint(p.Key, action),
+			Message: Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, ID: id, Action: action, Payload: payload}},
+		}})
+	}
+	wait := func(box chan mostro.Message, action mostro.Action) (mostro.Message, error) {
+		deadline := time.After(time.Minute)
+		for {
+			select {
+			case m := <-box:
+				if m.Action == action {
+					return m, nil
+				}
+				if m.Action == mostro.ActionCantDo {
+					return m, m.Payload.(mostro.CantDo)
+				}
+			case <-deadline:
+				return mostro.Message{}, fmt.Errorf("no %s came", action)
+			}
+		}
+	}
+	err := say(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: flowSats, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"})
+	if err != nil {
+		return err
+	}
+	ack, err := wait(sells, mostro.ActionNewOrder)
+	if err != nil {
+		return err
+	}
+	id := ack.ID
+	if err := say(buyer, mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: bolt11}); err != nil {
+		return err
+	}
+	pay, err := wait(sells, mostro.ActionPayInvoice)
+	if err != nil {
+		return err
+	}
+	if err := n.Pay(ctx, pay.Payload.(mostro.PaymentRequest).Invoice); err != nil {
+		return err
+	}
+	if _, err := wait(buys, mostro.ActionHoldInvoicePaymentAccepted); err != nil {
+		return err
+	}
+	if err := say(buyer, mostro.ActionFiatSent, id, nil); err != nil {
+		return err
+	}
+	if _, err := wait(sells, mostro.ActionFiatSentOk); err != nil {
+		return err
+	}
+	if err := say(seller, mostro.ActionRelease, id, nil); err != nil {
+		return err
+	}
+	_, err = wait(buys, mostro.ActionPurchaseCompleted)
+	return err
+}

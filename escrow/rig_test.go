@@ -1,0 +1,390 @@
+package escrow
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// rig is a desk, a node and a store without cryptography and goroutines: a
+// test says what happens, one thing after the other.
+type rig struct {
+	tb    testing.TB
+	store *simStore
+	node  *simNode
+	desk  *Desk
+	price Quote
+	n     int
+	// hold keeps effects of these kinds in the outbox.
+	hold map[EffectKind]bool
+	mail map[string][]mostro.Message // by receiver's key
+	book []mostro.Status             // what was published of orders
+	// disputes is what was published of disputes.
+	disputes []mostro.DisputeStatus
+	policy   Policy
+}
+
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	rng := rand.New(rand.NewPCG(7, 7))
+	r := &rig{
+		tb: tb, store: newSimStore(), node: newSimNode(rng, 1_790_000_000), price: Quote{Price: 100_000},
+		hold: make(map[EffectKind]bool), mail: make(map[string][]mostro.Message), policy: DefaultPolicy(),
+	}
+	r.policy.Terms.Fee = 6_000_000
+	r.start()
+	tb.Cleanup(r.check)
+	return r
+}
+
+// start is a process's start; what was not committed is gone.
+func (r *rig) start() {
+	r.tb.Helper()
+	d, err := NewDesk(r.store)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	d.Policy, d.Fresh, d.Decode = r.policy, simReader{r.node.rng}, simDecode
+	d.Quote = func(string, int64) Quote { return r.price }
+	d.OrderEvent = func(t Trade) *nostr.Event {
+		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
+	}
+	d.DisputeEvent = func(t Trade) *nostr.Event {
+		return &nostr.Event{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}
+	}
+	r.desk = d
+	for id := range d.open {
+		r.hear(id, Input{Kind: InRestart, Grace: r.policy.GraceSeconds})
+	}
+	r.commit()
+}
+
+// check has every trade be what its journal makes of it.
+func (r *rig) check() {
+	for id, t := range r.store.trades {
+		var again Trade
+		for _, in := range r.store.journal[id] {
+			again, _, _ = Step(again, in)
+		}
+		if !reflect.DeepEqual(again, t) {
+			r.tb.Errorf("trade %s is not what its journal makes of it", id)
+		}
+		if t.Bucket != Public(t.Status) {
+			r.tb.Errorf("trade %s is %s and shown as %s", id, t.Status, t.Bucket)
+		}
+	}
+	if err := r.node.conserved(); err != nil {
+		r.tb.Error(err)
+	}
+}
+
+func (r *rig) commit() {
+	r.tb.Helper()
+	if bugs := r.desk.turn.bugs; len(bugs) > 0 {
+		r.tb.Fatal(bugs)
+	}
+	if err := r.store.Commit(r.desk.Take()); err != nil {
+		r.tb.Fatal(err)
+	}
+}
+
+func (r *rig) hear(id OrderID, in Input) {
+	r.tb.Helper()
+	in.At = r.node.now
+	if err := r.desk.Hear(id, in); err != nil {
+		r.tb.Fatal(err)
+	}
+}
+
+// settle does everything that is to be done, until nothing is.
+func (r *rig) settle() {
+	r.tb.Helper()
+	for range 1000 {
+		done := false
+		for _, id := range append([]uint64(nil), r.store.rows...) {
+			row, ok := r.store.outbox[id]
+			if !ok || r.hold[row.Effect.Kind] || !r.first(row) {
+				continue
+			}
+			if r.perform(row) {
+				done = true
+			}
+		}
+		last := r.desk.head.LastRow
+		for _, t := range r.desk.open {
+			r.watch(t.ID)
+		}
+		r.commit()
+		if !done && last == r.desk.head.LastRow {
+			return
+		}
+	}
+	r.tb.Fatal("it does not come to rest")
+}
+
+func (r *rig) first(row OutboxRow) bool {
+	for _, id := range r.store.rows {
+		if o := r.store.outbox[id]; o.Trade == row.Trade && lane(o) == lane(row) {
+			return id == row.ID
+		}
+	}
+	return false
+}
+
+func (r *rig) perform(row OutboxRow) bool {
+	r.tb.Helper()
+	switch row.Effect.Kind {
+	case FxSend:
+		r.mail[row.Effect.To.Key] = append(r.mail[row.Effect.To.Key], row.Effect.Message.Message)
+	case FxPublishOrder:
+		r.book = append(r.book, mostro.Status(row.Event.Content))
+	case FxPublishDispute:
+		r.disputes = append(r.disputes, mostro.DisputeStatus(row.Event.Content))
+	default:
+		res, err := hands{node: r.node, addresses: r.node}.do(context.Background(), row.Effect)
+		if err != nil {
+			return false
+		}
+		if row.Letter != nil {
+			if _, err := r.desk.Probed(row.ID, *row.Letter, res.reachable, r.node.now); err != nil {
+				r.tb.Fatal(err)
+			}
+			r.commit()
+			return true
+		}
+		r.hear(row.Trade, res.input)
+	}
+	r.desk.Done(row.ID)
+	r.commit()
+	return true
+}
+
+func (r *rig) watch(id OrderID) {
+	t := r.desk.open[id]
+	if h := t.holdWatched(); h != (Hash{}) {
+		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
+			r.hear(id, holdInput(h, state))
+		}
+	}
+	if t = r.desk.open[id]; t == nil {
+		return
+	}
+	if h, attempt := t.payoutWatched(); h != (Hash{}) {
+		if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
+			r.hear(id, paymentInput(h, attempt, state))
+		}
+	}
+}
+
+// pass moves the clock, and has it looked at.
+func (r *rig) pass(seconds int64) {
+	r.tb.Helper()
+	r.node.now += seconds
+	r.node.expire(func(Hash) {})
+	for _, id := range r.desk.Due(r.node.now) {
+		r.hear(id, Input{Kind: InClock})
+	}
+	r.commit()
+	r.settle()
+}
+
+// someone is a user of a rig.
+func (r *rig) someone() Party {
+	r.n++
+	return Party{Key: hexKeyOf(r.n), Identity: simKey(uint64(1000 + r.n)), Index: 1, Transport: mostro.TransportV2}
+}
+
+// hexKeyOf gives keys that are points of the curve.
+func hexKeyOf(n int) string {
+	var secret [32]byte
+	secret[30], secret[31] = byte(n>>8), byte(n)
+	k, err := mostro.KeysFromSecret(secret)
+	if err != nil {
+		panic(err)
+	}
+	return k.Pubkey()
+}
+
+// letter makes a message of a party.
+func (r *rig) letter(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) Letter {
+	r.n++
+	request := uint64(r.n)
+	l := Letter{
+		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
+		CreatedAt: r.node.now, Received: r.node.now, ReplayID: fmt.Sprintf("letter %d", r.n),
+		Message: Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, ID: id, Action: action, Payload: payload}},
+	}
+	switch action {
+	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
+		index := p.Index
+		l.Message.TradeIndex = &index
+	}
+	return l
+}
+
+// say sends a message and gives what became of it: "" when it was acted on.
+// Nothing is performed yet.
+func (r *rig) say(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) string {
+	r.tb.Helper()
+	return r.receive(r.letter(p, action, id, payload))
+}
+
+func (r *rig) receive(l Letter) string {
+	r.tb.Helper()
+	outcome, err := r.desk.Receive(l, r.node.now)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	r.commit()
+	return outcome
+}
+
+// must sends a message that has to be accepted, and does all that follows.
+func (r *rig) must(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+	r.tb.Helper()
+	if outcome := r.say(p, action, id, payload); outcome != "" {
+		r.tb.Fatalf("%s: %s", action, outcome)
+	}
+	r.settle()
+}
+
+// refused sends a message that has to be refused for a reason, and changes
+// nothing.
+func (r *rig) refused(want mostro.Reason, p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+	r.tb.Helper()
+	before := len(r.mail[p.Key])
+	var trade Trade
+	if id != nil {
+		trade = r.store.trades[*id]
+	}
+	if outcome := r.say(p, action, id, payload); outcome != string(want) {
+		r.tb.Errorf("%s: %q, want %q", action, outcome, want)
+	}
+	r.settle()
+	if id != nil && !reflect.DeepEqual(trade, r.store.trades[*id]) {
+		r.tb.Errorf("%s was refused and changed the trade", action)
+	}
+	for _, m := range r.mail[p.Key][before:] {
+		if c, ok := m.Payload.(mostro.CantDo); ok && c.Reason == want && m.RequestID != nil {
+			return
+		}
+	}
+	if want != "dropped" {
+		r.tb.Errorf("%s: no cant-do %s came", action, want)
+	}
+}
+
+// trade gives a trade as stored.
+func (r *rig) trade(id OrderID) Trade { return r.store.trades[id] }
+
+// last gives the newest message of an action to a party, and takes it away.
+func (r *rig) last(p Party, action mostro.Action) mostro.Message {
+	r.tb.Helper()
+	list := r.mail[p.Key]
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].Action == action {
+			r.mail[p.Key] = append(list[:i:i], list[i+1:]...)
+			return list[i]
+		}
+	}
+	r.tb.Fatalf("no %s came; there is %v", action, actions(list))
+	return mostro.Message{}
+}
+
+// got counts the messages of an action to a party.
+func (r *rig) got(p Party, action mostro.Action) int {
+	n := 0
+	for _, m := range r.mail[p.Key] {
+		if m.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *rig) status(want mostro.TradeStatus, id OrderID) {
+	r.tb.Helper()
+	if t := r.trade(id); t.Status != want {
+		r.tb.Fatalf("trade is %s (%s), want %s", t.Status, t.Last, want)
+	}
+}
+
+// order makes an order; what is zero in o is filled in.
+func (r *rig) order(p Party, o mostro.SmallOrder) OrderID {
+	r.tb.Helper()
+	if o.Kind == "" {
+		o.Kind = mostro.SideSell
+	}
+	if o.AmountSats == 0 && o.FiatAmount == 0 && o.MinAmount == nil {
+		o.AmountSats, o.FiatAmount = 100_000, 100
+	}
+	o.FiatCode, o.PaymentMethod = "EUR", "SEPA"
+	r.must(p, mostro.ActionNewOrder, nil, &o)
+	return *r.last(p, mostro.ActionNewOrder).ID
+}
+
+// bolt11 makes an invoice of the buyer's for a trade.
+func (r *rig) bolt11(id OrderID) mostro.PaymentRequest {
+	t := r.trade(id)
+	return r.bolt11For(id, t.PayoutSats()*1000, 7200)
+}
+
+func (r *rig) bolt11For(id OrderID, msat, life int64) mostro.PaymentRequest {
+	var h Hash
+	_, _ = simReader{r.node.rng}.Read(h[:])
+	return mostro.PaymentRequest{Invoice: simInvoice(h, msat, r.node.now+life, id.String())}
+}
+
+// pays has the seller pay the hold invoice that was shown.
+func (r *rig) pays(seller Party) Hash {
+	r.tb.Helper()
+	for {
+		if p, ok := r.last(seller, mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
+			h := simDecode(p.Invoice).Hash
+			if !r.node.pay(h) {
+				r.tb.Fatal("the hold invoice cannot be paid")
+			}
+			r.settle()
+			return h
+		}
+	}
+}
+
+// toActive brings a fixed sell order to active.
+func (r *rig) toActive() (id OrderID, seller, buyer Party) {
+	r.tb.Helper()
+	seller, buyer = r.someone(), r.someone()
+	id = r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.pays(seller)
+	r.status(mostro.TradeActive, id)
+	return id, seller, buyer
+}
+
+// toSettled brings it to where the buyer is about to be paid, with payments
+// kept from resolving.
+func (r *rig) toSettled() (id OrderID, seller, buyer Party) {
+	r.tb.Helper()
+	id, seller, buyer = r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.status(mostro.TradeSettledHoldInvoice, id)
+	return id, seller, buyer
+}
+
+// resolves ends the payment in flight of a trade.
+func (r *rig) resolves(id OrderID, good bool) {
+	r.tb.Helper()
+	h := r.trade(id).Payout.Hash
+	if p := r.node.pays[h]; p == nil || p.state.Status != PaymentInFlight {
+		r.tb.Fatal("no payment is in flight")
+	}
+	r.node.resolve(h, good)
+	r.settle()
+}

@@ -1,0 +1,99 @@
+package escrow
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Sealer turns a message into the event that is published. It is safe for
+// concurrent use.
+type Sealer interface {
+	Seal(ctx context.Context, to Party, m mostro.Message, now time.Time) (*nostr.Event, error)
+}
+
+// Signer signs the node's public events.
+type Signer interface {
+	Sign(evt *nostr.Event) error
+}
+
+// KeysSealer seals and signs with the node's own keys.
+type KeysSealer struct {
+	Keys *mostro.Keys
+	// MailDays is for how long relays shall keep a message; 0: for ever.
+	MailDays int64
+}
+
+// Seal seals a message in the transport that its receiver uses. Nodes sign no
+// message inside: the event's author is proof enough.
+func (s KeysSealer) Seal(ctx context.Context, to Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
+	o := mostro.SealOptions{Transport: to.Transport, To: to.Key, Trade: s.Keys, Unsigned: true, Now: now}
+	if s.MailDays > 0 && to.Transport == mostro.TransportV2 {
+		o.Expiration = nostr.Timestamp(now.Unix() + s.MailDays*86400)
+	}
+	return mostro.Seal(ctx, m, o)
+}
+
+// Sign signs an event.
+func (s KeysSealer) Sign(evt *nostr.Event) error {
+	secret := s.Keys.Secret()
+	if err := evt.Sign(hex.EncodeToString(secret[:])); err != nil {
+		return fmt.Errorf("sign kind %d: %w", evt.Kind, err)
+	}
+	return nil
+}
+
+// seal seals and signs what a commit is about to send, on all processors. The
+// plaintext does not stay in the row. A message that no one could read (its
+// receiver's key is no point of the curve) is dropped: there is nobody to read
+// it. An event of our own that cannot be signed is fatal.
+func (e *Engine) seal(ctx context.Context, c *Commit, now time.Time) error {
+	rows := c.Outbox
+	errs := make([]error, len(rows))
+	lost := make([]bool, len(rows))
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), len(rows))
+	for w := range workers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := w; i < len(rows); i += workers {
+				r := &rows[i]
+				switch {
+				case r.Effect.Kind == FxSend:
+					evt, err := e.Sealer.Seal(ctx, r.Effect.To, r.Effect.Message.Message, now)
+					if err != nil {
+						lost[i] = true
+						continue
+					}
+					r.Event, r.Effect = evt, Effect{Kind: FxSend}
+				case r.Event != nil:
+					errs[i] = e.Signer.Sign(r.Event)
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	kept := rows[:0]
+	for i, r := range rows {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		if lost[i] {
+			e.Metrics.unsealable()
+			continue
+		}
+		kept = append(kept, r)
+	}
+	c.Outbox = kept
+	return nil
+}

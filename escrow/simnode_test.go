@@ -1,0 +1,333 @@
+package escrow
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// simNode is a Lightning node and its channels as far as money goes. It can be
+// down, and it can lose the answer to what it did.
+type simNode struct {
+	rng    *rand.Rand
+	now    int64
+	height uint32
+	down   bool
+	lossy  bool // loses answers
+	fickle bool // refuses a payment now and then, and its addresses fail
+
+	holds map[Hash]*simHold
+	pays  map[Hash]*simPay
+	// makers says for which trade a maker gave an address, before it had an id.
+	makers map[string]string
+
+	lockedMsat, heldMsat, refundedMsat, settledMsat, paidMsat, routingMsat int64
+
+	// Judges, called before the node does as told.
+	onCreate func(HoldRequest)
+	onSettle func(Preimage)
+	onCancel func(Hash)
+	onPay    func(Payment, Destination)
+}
+
+type simHold struct {
+	state     HoldState
+	byUs      bool // cancelled by us, not by time
+	expiresAt int64
+}
+
+type simPay struct {
+	state PaymentState
+	order string // the trade that its invoice was made for
+}
+
+// simInvoice is what stands for a BOLT11 invoice: it names its own contents.
+func simInvoice(h Hash, msat, expires int64, order string) string {
+	return fmt.Sprintf("lnsim:%s:%d:%d:%s", h, msat, expires, order)
+}
+
+// simDecode tells destinations apart as the real decoder does.
+func simDecode(text string) Destination {
+	d := Destination{Text: text}
+	if strings.Contains(text, "@") {
+		d.Address = true
+		return d
+	}
+	parts := strings.Split(text, ":")
+	if len(parts) != 5 || parts[0] != "lnsim" {
+		return d
+	}
+	h, err := ParseHash(parts[1])
+	if err != nil {
+		return d
+	}
+	d.Parsed, d.Hash, d.ChainOK, d.FinalCLTV = true, h, true, 40
+	d.AmountMsat, _ = strconv.ParseInt(parts[2], 10, 64)
+	d.ExpiresAt, _ = strconv.ParseInt(parts[3], 10, 64)
+	return d
+}
+
+func newSimNode(rng *rand.Rand, now int64) *simNode {
+	return &simNode{rng: rng, now: now, height: 1000, holds: make(map[Hash]*simHold), pays: make(map[Hash]*simPay), makers: make(map[string]string)}
+}
+
+// lost says whether the answer to what was just done is lost.
+func (n *simNode) lost() bool { return n.lossy && n.rng.IntN(4) == 0 }
+
+func (n *simNode) Info(context.Context) (NodeInfo, error) {
+	if n.down {
+		return NodeInfo{}, ErrUnavailable
+	}
+	return NodeInfo{Network: Regtest, Height: n.height, Synced: true, HoldExpiryDelta: 18}, nil
+}
+
+func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) {
+	if n.down {
+		return "", ErrUnavailable
+	}
+	if n.onCreate != nil {
+		n.onCreate(in)
+	}
+	if n.holds[in.Hash] != nil {
+		return "", ErrExists
+	}
+	expires := n.now + int64(in.Expiry.Seconds())
+	bolt11 := simInvoice(in.Hash, in.AmountSats*1000, expires, "hold")
+	n.holds[in.Hash] = &simHold{expiresAt: expires, state: HoldState{
+		Hash: in.Hash, Phase: HoldOpen, Bolt11: bolt11, AmountSats: in.AmountSats, ExpiryHeight: in.CLTVBlocks,
+	}}
+	if n.lost() {
+		return "", ErrUnavailable
+	}
+	return bolt11, nil
+}
+
+func (n *simNode) LookupHold(_ context.Context, h Hash) (HoldState, error) {
+	if n.down {
+		return HoldState{}, ErrUnavailable
+	}
+	hold := n.holds[h]
+	if hold == nil {
+		return HoldState{}, ErrNotFound
+	}
+	state := hold.state
+	if state.Phase != HoldAccepted {
+		state.ExpiryHeight = 0
+	}
+	return state, nil
+}
+
+func (n *simNode) WatchHold(context.Context, Hash, func(HoldState) error) error {
+	return fmt.Errorf("the simulation polls")
+}
+
+func (n *simNode) WatchPayment(context.Context, Hash, func(PaymentState) error) error {
+	return fmt.Errorf("the simulation polls")
+}
+
+func (n *simNode) Settle(_ context.Context, p Preimage) error {
+	if n.down {
+		return ErrUnavailable
+	}
+	if n.onSettle != nil {
+		n.onSettle(p)
+	}
+	hold := n.holds[p.Hash()]
+	if hold == nil {
+		return ErrNotFound
+	}
+	switch hold.state.Phase {
+	case HoldOpen:
+		return ErrOpen
+	case HoldCanceled:
+		return ErrCanceled
+	case HoldAccepted:
+		hold.state.Phase = HoldSettled
+		n.heldMsat -= hold.state.PaidMsat
+		n.settledMsat += hold.state.PaidMsat
+	}
+	if n.lost() {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func (n *simNode) Cancel(_ context.Context, h Hash) error {
+	if n.down {
+		return ErrUnavailable
+	}
+	if n.onCancel != nil {
+		n.onCancel(h)
+	}
+	hold := n.holds[h]
+	if hold == nil {
+		return ErrNotFound
+	}
+	if hold.state.Phase == HoldSettled {
+		return ErrSettled
+	}
+	hold.byUs = true
+	n.giveBack(hold)
+	if n.lost() {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func (n *simNode) giveBack(hold *simHold) {
+	if hold.state.Phase == HoldAccepted {
+		n.heldMsat -= hold.state.PaidMsat
+		n.refundedMsat += hold.state.PaidMsat
+	}
+	hold.state.Phase = HoldCanceled
+}
+
+func (n *simNode) Pay(_ context.Context, p Payment) error {
+	if n.down {
+		return ErrUnavailable
+	}
+	d := simDecode(p.Bolt11)
+	if n.onPay != nil {
+		n.onPay(p, d)
+	}
+	if d.ExpiresAt <= n.now || n.fickle && n.rng.IntN(40) == 0 {
+		return ErrInvoice
+	}
+	old := n.pays[d.Hash]
+	if old != nil && (old.state.Status == PaymentInFlight || old.state.Status == PaymentSucceeded) {
+		return ErrExists
+	}
+	msat := d.AmountMsat
+	if msat == 0 {
+		msat = p.AmountSats * 1000
+	}
+	n.pays[d.Hash] = &simPay{
+		order: p.Bolt11[strings.LastIndexByte(p.Bolt11, ':')+1:],
+		state: PaymentState{Hash: d.Hash, Status: PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
+	}
+	if n.lost() {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func (n *simNode) TrackPayment(_ context.Context, h Hash) (PaymentState, error) {
+	if n.down {
+		return PaymentState{}, ErrUnavailable
+	}
+	if p := n.pays[h]; p != nil {
+		return p.state, nil
+	}
+	return PaymentState{Hash: h, Status: PaymentUnknown}, nil
+}
+
+// Probe and Mint: the domain of an address says how it behaves.
+func (n *simNode) Probe(_ context.Context, address string) error {
+	if strings.HasSuffix(address, "@dead") {
+		return ErrUnavailable
+	}
+	return nil
+}
+
+func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (string, error) {
+	if n.fickle && n.rng.IntN(6) == 0 {
+		return "", ErrUnavailable
+	}
+	var h Hash
+	for i := range h {
+		h[i] = byte(n.rng.Uint32())
+	}
+	msat := amountSats * 1000
+	if n.fickle && n.rng.IntN(10) == 0 {
+		msat += 1000 // an address that asks for more than was agreed
+	}
+	order, _, _ := strings.Cut(address, "@")
+	if made := n.makers[address]; made != "" {
+		order = made
+	}
+	return simInvoice(h, msat, n.now+120, order), nil
+}
+
+// pay is the seller's wallet.
+func (n *simNode) pay(h Hash) bool {
+	hold := n.holds[h]
+	if hold == nil || hold.state.Phase != HoldOpen || hold.expiresAt <= n.now {
+		return false
+	}
+	hold.state.Phase = HoldAccepted
+	hold.state.ExpiryHeight = n.height + hold.state.ExpiryHeight + 3
+	hold.state.PaidMsat = hold.state.AmountSats * 1000
+	n.lockedMsat += hold.state.PaidMsat
+	n.heldMsat += hold.state.PaidMsat
+	return true
+}
+
+// resolve ends one payment that is in flight.
+func (n *simNode) resolve(h Hash, good bool) {
+	p := n.pays[h]
+	if p == nil || p.state.Status != PaymentInFlight {
+		return
+	}
+	if !good {
+		p.state.Status = PaymentFailed
+		return
+	}
+	p.state.Status = PaymentSucceeded
+	n.paidMsat += p.state.AmountMsat
+	n.routingMsat += p.state.FeeMsat
+}
+
+// inFlight lists what is on its way, in an order that depends on nothing.
+func (n *simNode) inFlight() []Hash {
+	var hashes []Hash
+	for h, p := range n.pays {
+		if p.state.Status == PaymentInFlight {
+			hashes = append(hashes, h)
+		}
+	}
+	slices.SortFunc(hashes, func(a, b Hash) int { return slices.Compare(a[:], b[:]) })
+	return hashes
+}
+
+// expire does what time does by itself: open invoices end, holds near their
+// time lock are given back by the node.
+func (n *simNode) expire(onAuto func(Hash)) {
+	for h, hold := range n.holds {
+		switch {
+		case hold.state.Phase == HoldOpen && hold.expiresAt <= n.now:
+			hold.state.Phase = HoldCanceled
+		case hold.state.Phase == HoldAccepted && n.height+18 >= hold.state.ExpiryHeight:
+			n.giveBack(hold)
+			onAuto(h)
+		}
+	}
+}
+
+// conserved says whether every sat that sellers locked is somewhere.
+func (n *simNode) conserved() error {
+	if sum := n.heldMsat + n.refundedMsat + n.settledMsat; sum != n.lockedMsat {
+		return fmt.Errorf("sellers locked %d msat, and %d are accounted for", n.lockedMsat, sum)
+	}
+	if n.paidMsat+n.routingMsat > n.settledMsat {
+		return fmt.Errorf("paid out %d+%d msat of %d settled", n.paidMsat, n.routingMsat, n.settledMsat)
+	}
+	return nil
+}
+
+// simReader draws from the simulation's own randomness.
+type simReader struct{ rng *rand.Rand }
+
+func (r simReader) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(r.rng.Uint32())
+	}
+	return len(p), nil
+}
+
+func simKey(n uint64) string { return fmt.Sprintf("%064x", n) }
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }

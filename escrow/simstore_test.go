@@ -1,0 +1,146 @@
+package escrow
+
+import (
+	"errors"
+	"maps"
+	"slices"
+)
+
+// simStore is a store in memory that can fail before it has written, or after.
+type simStore struct {
+	head    Head
+	trades  map[OrderID]Trade
+	journal map[OrderID][]Input
+	outbox  map[uint64]OutboxRow
+	rows    []uint64 // keys of outbox, ascending
+	users   map[string]User
+	claims  map[Hash]OrderID
+	seen    map[string]bool
+
+	failBefore, failAfter bool
+
+	// mirror is given every commit as well, and is what a start reads.
+	mirror *DB
+}
+
+// reader is the store that a start reads.
+func (s *simStore) reader() Store {
+	if s.mirror != nil {
+		return mirrored{s.mirror, s}
+	}
+	return s
+}
+
+// mirrored reads one store and writes both.
+type mirrored struct {
+	*DB
+	sim *simStore
+}
+
+func (m mirrored) Commit(c *Commit) error { return m.sim.Commit(c) }
+
+var errCrash = errors.New("crash")
+
+func newSimStore() *simStore {
+	return &simStore{
+		trades: make(map[OrderID]Trade), journal: make(map[OrderID][]Input), outbox: make(map[uint64]OutboxRow),
+		users: make(map[string]User), claims: make(map[Hash]OrderID), seen: make(map[string]bool),
+	}
+}
+
+func (s *simStore) Commit(c *Commit) error {
+	if s.failBefore {
+		return errCrash
+	}
+	if s.mirror != nil {
+		if err := s.mirror.Commit(c); err != nil {
+			return err
+		}
+	}
+	for _, t := range c.Trades {
+		s.trades[t.ID] = t
+	}
+	for _, r := range c.Journal {
+		if int(r.N) != len(s.journal[r.Trade])+1 {
+			return errors.New("the journal has a gap")
+		}
+		s.journal[r.Trade] = append(s.journal[r.Trade], r.Input)
+	}
+	for _, r := range c.Outbox {
+		s.outbox[r.ID] = r
+		s.rows = append(s.rows, r.ID)
+	}
+	for _, id := range c.Done {
+		delete(s.outbox, id)
+		if i, ok := slices.BinarySearch(s.rows, id); ok {
+			s.rows = slices.Delete(s.rows, i, i+1)
+		}
+	}
+	for _, u := range c.Users {
+		s.users[u.Identity] = u
+	}
+	for _, claim := range c.Claims {
+		if (claim.Trade == OrderID{}) {
+			delete(s.claims, claim.Hash)
+		} else {
+			s.claims[claim.Hash] = claim.Trade
+		}
+	}
+	for _, id := range c.Seen {
+		s.seen[id] = true
+	}
+	s.head = c.Head
+	s.head.Stamps = maps.Clone(c.Head.Stamps)
+	if s.failAfter {
+		return errCrash
+	}
+	return nil
+}
+
+func (s *simStore) Head() (Head, error) { return s.head, nil }
+
+func (s *simStore) Open(fn func(Trade) error) error {
+	for _, t := range s.trades {
+		if !t.Over() {
+			if err := fn(t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *simStore) Outbox(fn func(OutboxRow) error) error {
+	for _, id := range slices.Clone(s.rows) {
+		if err := fn(s.outbox[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *simStore) Trade(id OrderID) (Trade, error) {
+	t, ok := s.trades[id]
+	if !ok {
+		return t, ErrNoRow
+	}
+	return t, nil
+}
+
+func (s *simStore) User(identity string) (User, error) {
+	u, ok := s.users[identity]
+	if !ok {
+		return u, ErrNoRow
+	}
+	return u, nil
+}
+
+func (s *simStore) Claim(h Hash) (OrderID, error) {
+	id, ok := s.claims[h]
+	if !ok {
+		return id, ErrNoRow
+	}
+	return id, nil
+}
+
+func (s *simStore) Seen(id string) (bool, error) { return s.seen[id], nil }

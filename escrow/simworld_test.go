@@ -1,0 +1,418 @@
+package escrow
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// happen lets one thing happen.
+func (s *sim) happen() {
+	open := s.unfinished()
+	switch n := s.rng.IntN(1000); {
+	case n < 480:
+		s.perform()
+	case n < 730 && len(open) > 0:
+		s.act(open[s.rng.IntN(len(open))])
+	case n < 860 && len(open) > 0:
+		s.watch(open[s.rng.IntN(len(open))])
+	case n < 920:
+		if hs := s.node.inFlight(); len(hs) > 0 {
+			s.node.resolve(hs[s.rng.IntN(len(hs))], s.rng.IntN(3) > 0)
+		}
+	case n < 960:
+		s.pass(1 + s.rng.Int64N(s.hurry))
+	case n < 963:
+		s.pass(600 + s.rng.Int64N(1200))
+	case n < 965:
+		if s.sleepy || s.rng.Int64N(20) < s.hurry {
+			s.mine(1 + s.rng.IntN(60))
+		}
+	case n < 973:
+		s.node.down = !s.node.down && s.rng.IntN(3) == 0
+	case n < 980:
+		s.node.lossy = !s.node.lossy
+	case n < 985:
+		s.price *= 0.9 + s.rng.Float64()/5
+	case n < 990:
+		s.count.crashes++
+		s.start()
+	case n < 991:
+		if s.rng.Int64N(60) < s.hurry {
+			s.pass(s.rng.Int64N(86400)) // the clock jumps
+		}
+	default:
+		s.turn()
+	}
+	if s.node.down {
+		s.outage = s.node.now
+	}
+}
+
+// pass lets time pass. Chains and clocks go their own ways.
+func (s *sim) pass(seconds int64) {
+	for seconds > 0 {
+		some := min(seconds, 900)
+		seconds -= some
+		s.node.now += some
+		if s.rng.IntN(900) < int(some) {
+			s.mine(1)
+		}
+		s.node.expire(s.aged)
+		s.turn()
+	}
+}
+
+// mine lets blocks come, and gives the desk the time between them.
+func (s *sim) mine(blocks int) {
+	for range blocks {
+		s.node.height++
+		s.node.now += 300 + s.rng.Int64N(600)
+		s.node.expire(s.aged)
+		s.turn()
+		_ = s.store.Outbox(func(r OutboxRow) error {
+			if r.Effect.Kind == FxCheckHold && s.store.outbox[r.ID].ID != 0 {
+				s.performRow(r)
+			}
+			return nil
+		})
+	}
+}
+
+// aged is a hold that the node gave back by itself, because nobody resolved it
+// in time. That must not be one that we could have resolved.
+func (s *sim) aged(h Hash) {
+	t := s.store.trades[s.owner[h]]
+	if t.Hash == h && t.Status == mostro.TradeActive && s.node.now-s.outage > 7200 {
+		s.fail("trade %s is active and its hold ran into its time lock", t.ID)
+	}
+	if t.Hash == h && t.Status == mostro.TradeFiatSent && !t.Settling && s.node.now-s.outage > 7200 {
+		s.fail("trade %s has fiat sent, its hold ran into its time lock, and nobody opened a dispute", t.ID)
+	}
+}
+
+// user makes up a user: a trade key of its own, and an identity or none.
+func (s *sim) user() (Party, *int64) {
+	s.nextKey++
+	p := Party{Key: simKey(s.nextKey), Transport: mostro.TransportV2}
+	p.Identity = p.Key
+	if s.rng.IntN(3) == 0 {
+		return p, nil
+	}
+	p.Identity = simKey(1<<40 + s.rng.Uint64N(30))
+	s.index[p.Identity]++
+	n := s.index[p.Identity]
+	if s.rng.IntN(30) == 0 {
+		n-- // a client that lost count
+	}
+	p.Index = n
+	return p, &n
+}
+
+// send puts a letter into the log, sometimes twice, sometimes late.
+func (s *sim) send(p Party, index *int64, action mostro.Action, id *OrderID, payload mostro.Payload) {
+	request := s.rng.Uint64()
+	l := Letter{
+		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
+		CreatedAt: s.node.now, Received: s.node.now, ReplayID: fmt.Sprintf("letter %d", len(s.log)),
+		Message: Outgoing{mostro.Message{
+			Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, TradeIndex: index, ID: id, Action: action, Payload: payload,
+		}},
+	}
+	if s.rng.IntN(20) == 0 {
+		l.Late = true
+		l.CreatedAt -= s.rng.Int64N(60)
+	}
+	s.log = append(s.log, l)
+	if s.rng.IntN(20) == 0 {
+		s.log = append(s.log, l)
+	}
+	if s.rng.IntN(3) > 0 {
+		s.turn()
+	}
+}
+
+func (s *sim) newOrder() {
+	p, index := s.user()
+	o := &mostro.SmallOrder{FiatCode: "USD", PaymentMethod: "SEPA", Kind: mostro.SideSell}
+	if s.rng.IntN(2) == 0 {
+		o.Kind = mostro.SideBuy
+	}
+	switch s.rng.IntN(4) {
+	case 0, 1:
+		o.AmountSats, o.FiatAmount = 1000+s.rng.Int64N(900_000), 1+s.rng.Int64N(100)
+	case 2:
+		o.FiatAmount, o.Premium = 10+s.rng.Int64N(100), s.rng.Int64N(11)-5
+	case 3:
+		low, high := 5+s.rng.Int64N(20), 30+s.rng.Int64N(100)
+		o.MinAmount, o.MaxAmount = &low, &high
+	}
+	if s.rng.IntN(20) == 0 {
+		o.AmountSats, o.FiatAmount = s.rng.Int64N(2000)-1000, s.rng.Int64N(20)-10
+	}
+	if o.Kind == mostro.SideBuy && s.rng.IntN(4) == 0 {
+		text := fmt.Sprintf("maker%d@home", s.nextKey)
+		o.BuyerInvoice = &text
+	}
+	s.send(p, index, mostro.ActionNewOrder, nil, o)
+}
+
+// invoice makes up a payout destination: mostly one that fits.
+func (s *sim) invoice(t Trade) string {
+	var h Hash
+	_, _ = simReader{s.rng}.Read(h[:])
+	order, msat, life := t.ID.String(), t.PayoutSats()*1000, int64(7200)
+	switch s.rng.IntN(12) {
+	case 0:
+		msat = 0
+	case 1, 2, 3:
+		return order + "@home"
+	case 4:
+		return order + "@dead"
+	case 5:
+		msat += 1 + s.rng.Int64N(5000)
+	case 6:
+		life = 600
+	case 7:
+		life = 3700 // good now, not for long
+	case 8:
+		return "lnsim:nonsense"
+	}
+	if msat < 0 {
+		msat = 0
+	}
+	return simInvoice(h, msat, s.node.now+life, order)
+}
+
+// act lets somebody do something about a trade: mostly what is due.
+func (s *sim) act(id OrderID) {
+	t := *s.desk.open[id]
+	if s.rng.IntN(6) == 0 {
+		s.mischief(t)
+		return
+	}
+	buyer, seller := t.Buyer, t.Seller
+	if s.sleepy && escrowed(t.Status) && s.rng.IntN(25) > 0 {
+		return
+	}
+	switch t.Status {
+	case mostro.TradePending:
+		switch n := s.rng.IntN(20); {
+		case n == 0:
+			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
+		case n == 1:
+			p, _ := s.user()
+			p.Identity = t.Maker().Identity
+			s.send(p, nil, mostro.ActionTradePubkey, &id, nil)
+		default:
+			s.take(t)
+		}
+	case mostro.TradeWaitingBuyerInvoice:
+		s.send(buyer, nil, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: s.invoice(t)})
+	case mostro.TradeWaitingPayment:
+		if s.truth[id] != nil && s.truth[id].shown[t.Hash] {
+			s.node.pay(t.Hash)
+		}
+	case mostro.TradeActive:
+		if s.rng.IntN(8) == 0 {
+			s.send([]Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
+			return
+		}
+		var next mostro.Payload
+		if t.Range() && t.Kind == mostro.SideBuy {
+			next = s.nextTrade(t)
+		}
+		s.send(buyer, nil, mostro.ActionFiatSent, &id, next)
+	case mostro.TradeFiatSent, mostro.TradeDispute:
+		switch s.rng.IntN(12) {
+		case 0:
+			s.send([]Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
+		case 1:
+			s.send([]Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionDispute, &id, nil)
+		case 2, 3, 4:
+			s.pass(60)
+		default:
+			var next mostro.Payload
+			if t.Range() && t.Kind == mostro.SideSell {
+				next = s.nextTrade(t)
+			}
+			s.send(seller, nil, mostro.ActionRelease, &id, next)
+		}
+	case mostro.TradeSettledHoldInvoice:
+		if s.rng.IntN(3) == 0 {
+			s.send(buyer, nil, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: s.invoice(t)})
+		}
+	}
+}
+
+func (s *sim) nextTrade(t Trade) mostro.Payload {
+	if s.rng.IntN(5) == 0 {
+		return nil
+	}
+	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(64)], Index: uint32(t.Maker().Index + 100)}
+}
+
+func (s *sim) take(t Trade) {
+	id := t.ID
+	p, index := s.user()
+	action := mostro.ActionTakeSell
+	if t.Kind == mostro.SideBuy {
+		action = mostro.ActionTakeBuy
+	}
+	var fiat *int64
+	if t.Range() {
+		n := t.MinFiat + s.rng.Int64N(t.MaxFiat-t.MinFiat+1)
+		if s.rng.IntN(10) == 0 {
+			n = t.MaxFiat + 1
+		}
+		fiat = &n
+	}
+	var payload mostro.Payload
+	switch {
+	case action == mostro.ActionTakeSell && s.rng.IntN(2) == 0:
+		text := t.ID.String() + "@home"
+		if !t.MarketPrice {
+			text = s.invoice(t)
+		}
+		payload = mostro.PaymentRequest{Invoice: text, Amount: fiat}
+	case fiat != nil:
+		payload = mostro.Amount(*fiat)
+	}
+	s.send(p, index, action, &id, payload)
+}
+
+// mischief is anybody doing anything.
+func (s *sim) mischief(t Trade) {
+	id := t.ID
+	actions := []mostro.Action{
+		mostro.ActionTakeSell, mostro.ActionTakeBuy, mostro.ActionAddInvoice, mostro.ActionFiatSent, mostro.ActionRelease,
+		mostro.ActionCancel, mostro.ActionDispute, mostro.ActionTradePubkey, mostro.ActionPayInvoice, mostro.ActionReleased,
+		mostro.ActionRestoreSession, mostro.ActionLastTradeIndex, mostro.ActionOrders, mostro.ActionAdminSettle,
+	}
+	action := actions[s.rng.IntN(len(actions))]
+	who := []Party{t.Buyer, t.Seller}[s.rng.IntN(2)]
+	var index *int64
+	if who.Key == "" || s.rng.IntN(2) == 0 {
+		who, index = s.user()
+	}
+	var payload mostro.Payload
+	switch action {
+	case mostro.ActionAddInvoice, mostro.ActionPayInvoice:
+		payload = mostro.PaymentRequest{Invoice: s.invoice(t)}
+	case mostro.ActionRelease, mostro.ActionFiatSent:
+		if s.rng.IntN(2) == 0 {
+			payload = mostro.NextTrade{Pubkey: "nonsense", Index: 1}
+		}
+	case mostro.ActionOrders:
+		payload = mostro.IDs{id}
+	}
+	s.send(who, index, action, &id, payload)
+}
+
+// rest ends all faults and lets everybody do what is due, until every trade is
+// over. Then the sums must come out for each trade by itself.
+func (s *sim) rest() {
+	s.calm, s.node.down, s.node.lossy = true, false, false
+	for round := 0; s.err == nil; round++ {
+		open := s.unfinished()
+		if len(open) == 0 && len(s.store.outbox) == 0 {
+			break
+		}
+		if round > 2000 {
+			for _, id := range open {
+				s.fail("trade does not come to its end: %+v", *s.desk.open[id])
+			}
+			s.fail("%d effects are never done", len(s.store.outbox))
+		}
+		for n := len(s.store.outbox); n > 0; n-- {
+			s.perform()
+		}
+		for _, h := range s.node.inFlight() {
+			s.node.resolve(h, true)
+		}
+		for _, id := range open {
+			s.watch(id)
+			if s.desk.open[id] != nil {
+				s.finish(*s.desk.open[id])
+			}
+		}
+		s.pass(60)
+	}
+	for _, id := range s.order {
+		s.judgeEnd(s.store.trades[id])
+	}
+}
+
+// finish does what is due for a trade, in good faith.
+func (s *sim) finish(t Trade) {
+	id := t.ID
+	switch t.Status {
+	case mostro.TradePending:
+		s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
+	case mostro.TradeActive:
+		s.send(t.Buyer, nil, mostro.ActionFiatSent, &id, nil)
+	case mostro.TradeFiatSent, mostro.TradeDispute:
+		if t.EscrowGone {
+			s.send(t.Buyer, nil, mostro.ActionCancel, &id, nil)
+			s.send(t.Seller, nil, mostro.ActionCancel, &id, nil)
+			return
+		}
+		s.send(t.Seller, nil, mostro.ActionRelease, &id, nil)
+	case mostro.TradeSettledHoldInvoice:
+		if t.Payout.Hash == (Hash{}) && !t.Payout.Minting {
+			s.send(t.Buyer, nil, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+		}
+	}
+}
+
+// judgeEnd checks the money of one trade that is over.
+func (s *sim) judgeEnd(t Trade) {
+	if s.err != nil {
+		return
+	}
+	s.count.ends[t.Status]++
+	var again Trade
+	for _, in := range s.store.journal[t.ID] {
+		st := step{t: again, in: in}
+		if st.decide() == nil {
+			s.count.triggers[st.trigger]++
+		}
+		again, _, _ = Step(again, in)
+	}
+	var settled, paid int64
+	for _, h := range s.truth[t.ID].holds {
+		hold := s.node.holds[h]
+		switch {
+		case hold == nil:
+		case hold.state.Phase == HoldSettled:
+			settled += hold.state.PaidMsat
+		case hold.state.Phase == HoldAccepted:
+			s.fail("trade %s is %s and still holds the seller's sats", t.ID, t.Status)
+		}
+	}
+	for _, p := range s.node.pays {
+		if p.order == t.ID.String() && p.state.Status == PaymentSucceeded {
+			paid += p.state.AmountMsat
+		}
+	}
+	want := [2]int64{0, 0}
+	if t.Status == mostro.TradeSuccess {
+		want = [2]int64{t.LockSats() * 1000, t.PayoutSats() * 1000}
+		if t.LockSats()-t.PayoutSats() != 2*t.FeeSats {
+			s.fail("trade %s: %d locked, %d paid, %d a side in fees", t.ID, t.LockSats(), t.PayoutSats(), t.FeeSats)
+		}
+	}
+	if settled != want[0] || paid != want[1] {
+		s.fail("trade %s ended as %s: took %d msat and paid %d, want %d and %d", t.ID, t.Status, settled, paid, want[0], want[1])
+	}
+}
+
+// curveKeys gives keys that are points of the curve, as announced ones must be.
+var curveKeys = sync.OnceValue(func() []string {
+	keys := make([]string, 64)
+	for i := range keys {
+		keys[i] = hexKeyOf(30_000 + i)
+	}
+	return keys
+})

@@ -1,0 +1,259 @@
+//go:build unix
+
+package escrow
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// BenchmarkTrades runs whole sell orders from the opened message to the sealed
+// and committed outbox row: v2, conversation keys cached, the clients' own
+// cryptography computed before, commits synced in groups.
+func BenchmarkTrades(b *testing.B) {
+	w := newWorld(b)
+	_ = w.stop()
+	db, err := OpenDB(w.dir + "/speed")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	e := &Engine{
+		Policy: w.policy, Store: db, Node: w.node, Publisher: w.log, Gate: &Gate{},
+		Sealer: KeysSealer{Keys: w.keys, MailDays: 30}, Signer: KeysSealer{Keys: w.keys}, Decode: simDecode,
+		Quote: func(string, int64) Quote { return Quote{Price: 100_000} },
+		Face:  Face{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Fresh: simReader{w.node.n.rng},
+	}
+	if err := e.Open(); err != nil {
+		b.Fatal(err)
+	}
+	e.watches = newWatches(nil, nil)
+	// The clients' keys, and the conversation with each, are known before.
+	parties := make([]Party, 2*b.N)
+	for i := range parties {
+		parties[i] = Party{Key: newKeys(b).Pubkey(), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
+		if _, err := e.Sealer.Seal(b.Context(), parties[i], mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, ID: &OrderID{}}, w.clock.Now()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	run := &speedRun{b: b, e: e, w: w, at: w.clock.Now().Unix()}
+	var before syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	const group = 64 // trades side by side
+	for from := 0; from < b.N; from += group {
+		run.group(parties[2*from : 2*min(from+group, b.N)])
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "trades/s")
+	var after syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err == nil {
+		cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+		b.ReportMetric(cpu.Seconds()*1000/float64(b.N), "cpu-ms/trade")
+	}
+	b.ReportMetric(float64(run.steps)/b.Elapsed().Seconds(), "inputs/s")
+	b.ReportMetric(float64(run.commits)/float64(b.N), "commits/trade")
+}
+
+type speedRun struct {
+	b              *testing.B
+	e              *Engine
+	w              *world
+	at             int64
+	letters        int
+	steps, commits int
+	turn           int
+}
+
+// group runs some trades side by side, as the engine would: up to maxTurn
+// inputs a commit.
+func (r *speedRun) group(parties []Party) {
+	n := len(parties) / 2
+	ids := make([]OrderID, n)
+	rows := make(map[OrderID]*Effect)
+	collect := func() {
+		c := &r.e.desk.turn.commit
+		for i := range c.Outbox {
+			if row := c.Outbox[i]; lane(row) == laneNode {
+				e := row.Effect
+				rows[row.Trade] = &e
+			}
+			r.e.desk.Done(c.Outbox[i].ID)
+		}
+		r.commit()
+	}
+	say := func(i int, p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+		r.letters++
+		request := uint64(r.letters)
+		index := int64(1)
+		outcome, err := r.e.desk.Receive(Letter{
+			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: r.at, Received: r.at,
+			ReplayID: fmt.Sprintf("%064x", r.letters),
+			Message:  Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, ID: id, Action: action, Payload: payload}},
+		}, r.at)
+		if err != nil || outcome != "" {
+			r.b.Fatalf("%s: %s %v", action, outcome, err)
+		}
+		r.steps++
+	}
+	hear := func(i int, in Input) {
+		in.At = r.at
+		if err := r.e.desk.Hear(ids[i], in); err != nil {
+			r.b.Fatal(err)
+		}
+		r.steps++
+	}
+	for i := range n {
+		say(i, parties[2*i], mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"})
+	}
+	for i, t := range r.e.desk.turn.commit.Trades {
+		ids[i] = t.ID
+	}
+	collect()
+	for i := range n {
+		say(i, parties[2*i+1], mostro.ActionTakeSell, &ids[i], nil)
+	}
+	collect()
+	for i := range n {
+		var h Hash
+		copy(h[:], ids[i][:])
+		say(i, parties[2*i+1], mostro.ActionAddInvoice, &ids[i], mostro.PaymentRequest{Invoice: simInvoice(h, 49_850_000, r.at+7200, ids[i].String())})
+	}
+	collect()
+	for i := range n {
+		h := rows[ids[i]].Hash
+		hear(i, Input{Kind: InHoldMade, Hash: h, Bolt11: simInvoice(h, 50_150_000, r.at+7200, "hold")})
+	}
+	collect()
+	for i := range n {
+		hear(i, Input{Kind: InHold, Hash: r.e.desk.open[ids[i]].Hash, Hold: Hold{Phase: HoldAccepted}})
+	}
+	collect()
+	for i := range n {
+		say(i, parties[2*i+1], mostro.ActionFiatSent, &ids[i], nil)
+	}
+	collect()
+	for i := range n {
+		say(i, parties[2*i], mostro.ActionRelease, &ids[i], nil)
+	}
+	collect()
+	for i := range n {
+		hear(i, Input{Kind: InSettled, Hash: r.e.desk.open[ids[i]].Hash})
+	}
+	collect()
+	for i := range n {
+		p := r.e.desk.open[ids[i]].Payout
+		hear(i, Input{Kind: InPaySent, Hash: p.Hash, Attempt: p.Attempt})
+	}
+	collect()
+	for i := range n {
+		p := r.e.desk.open[ids[i]].Payout
+		hear(i, Input{Kind: InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: Result{Status: PaymentSucceeded}})
+	}
+	collect()
+	for i := range n {
+		if r.e.desk.open[ids[i]] != nil {
+			r.b.Fatal("a trade did not come to its end")
+		}
+	}
+}
+
+// commit is the engine's own, without anybody to act on it.
+func (r *speedRun) commit() {
+	c := r.e.desk.Take()
+	if err := r.e.seal(r.b.Context(), c, r.w.clock.Now()); err != nil {
+		r.b.Fatal(err)
+	}
+	if err := r.e.Store.Commit(c); err != nil {
+		r.b.Fatal(err)
+	}
+	r.commits++
+}
+
+// TestMemoryOfOpenTrades holds ten thousand trades open and looks at what that
+// costs. MOSTRODEX_MEMORY=1 asks for it: it says nothing in a shared process.
+func TestMemoryOfOpenTrades(t *testing.T) {
+	if os.Getenv("MOSTRODEX_MEMORY") == "" {
+		t.Skip("MOSTRODEX_MEMORY=1 measures the memory of 10,000 open trades")
+	}
+	w := newWorld(t)
+	const trades = 10_000
+	for n := 0; n < trades; n += 100 {
+		err := w.engine.Ask(context.Background(), func(d *Desk, at int64) error {
+			for i := n; i < n+100; i++ {
+				p := Party{Key: hexKeyOf(i + 1), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
+				request := uint64(i)
+				index := int64(1)
+				_, err := d.Receive(Letter{
+					Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: at, Received: at, ReplayID: fmt.Sprintf("%064x", i+1),
+					Message: Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, Action: mostro.ActionNewOrder,
+						Payload: &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"}}},
+				}, at)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := 0
+	if err := w.engine.Ask(context.Background(), func(d *Desk, _ int64) error { open = len(d.open); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		if mail, _ := w.engine.outbox.depth(); mail == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	runtime.GC()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip("no /proc: ", err)
+	}
+	for _, line := range strings.Split(string(status), "\n") {
+		if strings.HasPrefix(line, "RssAnon") {
+			t.Logf("%d open trades: %s (the log of this test included)", open, strings.Join(strings.Fields(line)[1:], " "))
+		}
+	}
+	if open != trades {
+		t.Errorf("%d open trades", open)
+	}
+}
+
+// The size of what is kept for each trade, for the operator's arithmetic.
+func TestSizeOfATrade(t *testing.T) {
+	r := newRig(t)
+	id, _, _ := r.toSettled()
+	r.resolves(id, true)
+	b, err := json.Marshal(r.trade(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := 0
+	for _, in := range r.store.journal[id] {
+		row, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		journal += len(row)
+	}
+	t.Logf("trade %d bytes, journal %d bytes in %d rows", len(b), journal, len(r.store.journal[id]))
+	if len(b) > 8192 || journal > 16384 {
+		t.Error("more than a trade is worth")
+	}
+}

@@ -1,0 +1,202 @@
+package escrow
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+//go:generate go run ./statesdoc -o ../docs/escrow-states.md
+
+// Trigger is why a trade moves, or why it stays and yet changes.
+type Trigger string
+
+// Every trigger.
+const (
+	OnNewOrder         Trigger = "new-order"
+	OnSpawn            Trigger = "rest of a range order"
+	OnTakeSell         Trigger = "take-sell"
+	OnTakeSellInvoice  Trigger = "take-sell with invoice"
+	OnTakeBuy          Trigger = "take-buy"
+	OnRotate           Trigger = "trade-pubkey"
+	OnHoldMade         Trigger = "hold invoice made"
+	OnHoldImpossible   Trigger = "hold invoice impossible"
+	OnAddInvoice       Trigger = "add-invoice"
+	OnHeld             Trigger = "seller paid"
+	OnHeldNoInvoice    Trigger = "seller paid, no usable buyer invoice"
+	OnFiatSent         Trigger = "fiat-sent"
+	OnRelease          Trigger = "release"
+	OnSettled          Trigger = "hold settled"
+	OnSettleImpossible Trigger = "hold gone before settlement"
+	OnMinted           Trigger = "payout invoice fetched"
+	OnPaySent          Trigger = "payout under way"
+	OnPaid             Trigger = "payout succeeded"
+	OnPayFailed        Trigger = "payout failed"
+	OnRetry            Trigger = "payout due again"
+	OnRemind           Trigger = "buyer owes an invoice"
+	OnTrack            Trigger = "payout asked after"
+	OnCancelMaker      Trigger = "cancel by maker"
+	OnCancelTaker      Trigger = "cancel by taker"
+	OnCancelAsked      Trigger = "cancel by one party"
+	OnCancelAgreed     Trigger = "cancel by the other party"
+	OnTimeoutTaker     Trigger = "taker's time is up"
+	OnTimeoutMaker     Trigger = "maker's time is up"
+	OnExpired          Trigger = "order expired"
+	OnDispute          Trigger = "dispute"
+	OnGuard            Trigger = "hold's time lock is looked at"
+	OnGuardActive      Trigger = "hold near its time lock"
+	OnGuardFiatSent    Trigger = "hold near its time lock, fiat sent"
+	OnEscrowGone       Trigger = "hold ended without us"
+	OnContradiction    Trigger = "node contradicts the store"
+	OnReconcile        Trigger = "store was rolled back"
+	OnHoldClosed       Trigger = "hold given back"
+	OnRestart          Trigger = "restart"
+	OnSolverSettle     Trigger = "admin-settle"
+	OnSolverCancel     Trigger = "admin-cancel"
+	OnMakerBond        Trigger = "maker's bond locked"
+	OnTakerBond        Trigger = "taker's bond asked"
+)
+
+// Transition is one row of the table: the only ways in which a trade moves.
+type Transition struct {
+	From mostro.TradeStatus // "" for what does not exist yet
+	On   Trigger
+	By   string // who or what causes it
+	To   mostro.TradeStatus
+	Does string
+	// Later marks a door of the protocol that is not opened yet.
+	Later bool
+}
+
+const (
+	byMaker  = "maker"
+	byTaker  = "taker"
+	byBuyer  = "buyer"
+	bySeller = "seller"
+	byParty  = "either party"
+	byNode   = "Lightning node"
+	byClock  = "clock"
+	bySolver = "solver"
+	byEngine = "engine"
+)
+
+// none is the status of a trade that does not exist yet.
+const none mostro.TradeStatus = ""
+
+// Transitions is the table. Step obeys it: a move that is not in it is
+// refused as a bug, whoever asks.
+var Transitions = []Transition{
+	{none, OnNewOrder, byMaker, mostro.TradePending, "order published; new-order to the maker", false},
+	{none, OnSpawn, byEngine, mostro.TradePending, "order published; new-order to the maker's next key", false},
+
+	{mostro.TradePending, OnTakeSell, byTaker, mostro.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
+	{mostro.TradePending, OnTakeSellInvoice, byTaker, mostro.TradeWaitingPayment, "hold invoice ordered", false},
+	{mostro.TradePending, OnTakeBuy, byTaker, mostro.TradeWaitingPayment, "hold invoice ordered", false},
+	{mostro.TradePending, OnRotate, byMaker, mostro.TradePending, "the maker's trade key changes", false},
+	{mostro.TradePending, OnCancelMaker, byMaker, mostro.TradeCanceled, "canceled to the maker", false},
+	{mostro.TradePending, OnExpired, byClock, mostro.TradeExpired, "taken off the book", false},
+
+	{mostro.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, mostro.TradeWaitingPayment, "sell order: hold invoice ordered", false},
+	{mostro.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, mostro.TradeActive, "buy order, escrow held: hold-invoice-payment-accepted, buyer-took-order", false},
+	{mostro.TradeWaitingBuyerInvoice, OnCancelMaker, byMaker, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
+	{mostro.TradeWaitingBuyerInvoice, OnCancelTaker, byTaker, mostro.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
+	{mostro.TradeWaitingBuyerInvoice, OnTimeoutTaker, byClock, mostro.TradePending, "sell order: canceled to the taker, new-order to the maker", false},
+	{mostro.TradeWaitingBuyerInvoice, OnTimeoutMaker, byClock, mostro.TradeCanceled, "buy order: hold cancelled; canceled to both", false},
+	{mostro.TradeWaitingBuyerInvoice, OnEscrowGone, byNode, mostro.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
+	{mostro.TradeWaitingBuyerInvoice, OnGuard, byNode, mostro.TradeWaitingBuyerInvoice, "time lock noted", false},
+
+	{mostro.TradeWaitingPayment, OnHoldMade, byNode, mostro.TradeWaitingPayment, "pay-invoice to the seller, waiting-seller-to-pay to the buyer", false},
+	{mostro.TradeWaitingPayment, OnHoldImpossible, byNode, mostro.TradePending, "canceled to the taker, new-order to the maker", false},
+	{mostro.TradeWaitingPayment, OnHeld, byNode, mostro.TradeActive, "hold-invoice-payment-accepted to the buyer, buyer-took-order to the seller", false},
+	{mostro.TradeWaitingPayment, OnHeldNoInvoice, byNode, mostro.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
+	{mostro.TradeWaitingPayment, OnCancelMaker, byMaker, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
+	{mostro.TradeWaitingPayment, OnCancelTaker, byTaker, mostro.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
+	{mostro.TradeWaitingPayment, OnTimeoutTaker, byClock, mostro.TradePending, "buy order, or no invoice could be shown: hold cancelled; canceled to the taker, new-order to the maker", false},
+	{mostro.TradeWaitingPayment, OnTimeoutMaker, byClock, mostro.TradeCanceled, "sell order: hold cancelled; canceled to both", false},
+
+	{mostro.TradeActive, OnFiatSent, byBuyer, mostro.TradeFiatSent, "fiat-sent-ok to both", false},
+	{mostro.TradeActive, OnCancelAsked, byParty, mostro.TradeActive, "cooperative-cancel-initiated-by-you and -by-peer", false},
+	{mostro.TradeActive, OnCancelAgreed, byParty, mostro.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both", false},
+	{mostro.TradeActive, OnDispute, byParty, mostro.TradeDispute, "dispute-initiated-by-you and -by-peer; dispute published", false},
+	{mostro.TradeActive, OnGuard, byNode, mostro.TradeActive, "the hold is looked up, or its time lock noted", false},
+	{mostro.TradeActive, OnGuardFiatSent, byNode, mostro.TradeDispute, "only in a store that was rolled back: fiat may have been sent", false},
+	{mostro.TradeActive, OnGuardActive, byNode, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
+	{mostro.TradeActive, OnEscrowGone, byNode, mostro.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
+
+	{mostro.TradeFiatSent, OnRelease, bySeller, mostro.TradeFiatSent, "hold being settled", false},
+	{mostro.TradeFiatSent, OnSettled, byNode, mostro.TradeSettledHoldInvoice, "released to the buyer, hold-invoice-payment-settled and rate to the seller; payout begins; rest of a range order made", false},
+	{mostro.TradeFiatSent, OnSettleImpossible, byNode, mostro.TradeFiatSent, "hold-invoice-payment-canceled to both", false},
+	{mostro.TradeFiatSent, OnCancelAsked, byParty, mostro.TradeFiatSent, "cooperative-cancel-initiated-by-you and -by-peer", false},
+	{mostro.TradeFiatSent, OnCancelAgreed, byParty, mostro.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both", false},
+	{mostro.TradeFiatSent, OnDispute, byParty, mostro.TradeDispute, "dispute-initiated-by-you and -by-peer; dispute published", false},
+	{mostro.TradeFiatSent, OnGuard, byNode, mostro.TradeFiatSent, "the hold is looked up, or its time lock noted", false},
+	{mostro.TradeFiatSent, OnGuardFiatSent, byNode, mostro.TradeDispute, "dispute opened for the buyer; the hold is left alone", false},
+	{mostro.TradeFiatSent, OnEscrowGone, byNode, mostro.TradeFiatSent, "hold-invoice-payment-canceled to both", false},
+
+	{mostro.TradeDispute, OnRelease, bySeller, mostro.TradeDispute, "hold being settled", false},
+	{mostro.TradeDispute, OnSettled, byNode, mostro.TradeSettledHoldInvoice, "as from fiat-sent; dispute published as settled", false},
+	{mostro.TradeDispute, OnSettleImpossible, byNode, mostro.TradeDispute, "hold-invoice-payment-canceled to both", false},
+	{mostro.TradeDispute, OnCancelAsked, byParty, mostro.TradeDispute, "cooperative-cancel-initiated-by-you and -by-peer", false},
+	{mostro.TradeDispute, OnCancelAgreed, byParty, mostro.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both; dispute published as seller-refunded", false},
+	{mostro.TradeDispute, OnGuard, byNode, mostro.TradeDispute, "the hold is looked up, or its time lock noted", false},
+	{mostro.TradeDispute, OnEscrowGone, byNode, mostro.TradeDispute, "hold-invoice-payment-canceled to both", false},
+	{mostro.TradeDispute, OnSolverSettle, bySolver, mostro.TradeSettledHoldInvoice, "", true},
+	{mostro.TradeDispute, OnSolverCancel, bySolver, mostro.TradeCanceledByAdmin, "", true},
+
+	{mostro.TradeSettledHoldInvoice, OnMinted, byNode, mostro.TradeSettledHoldInvoice, "payout claimed under the invoice's hash, then sent", false},
+	{mostro.TradeSettledHoldInvoice, OnPaySent, byNode, mostro.TradeSettledHoldInvoice, "its outcome is watched", false},
+	{mostro.TradeSettledHoldInvoice, OnPaid, byNode, mostro.TradeSuccess, "purchase-completed and rate to the buyer", false},
+	{mostro.TradeSettledHoldInvoice, OnPayFailed, byNode, mostro.TradeSettledHoldInvoice, "first: payment-failed to the buyer; last: add-invoice", false},
+	{mostro.TradeSettledHoldInvoice, OnRetry, byClock, mostro.TradeSettledHoldInvoice, "payout claimed and sent again", false},
+	{mostro.TradeSettledHoldInvoice, OnTrack, byClock, mostro.TradeSettledHoldInvoice, "the node is asked", false},
+	{mostro.TradeSettledHoldInvoice, OnRemind, byClock, mostro.TradeSettledHoldInvoice, "add-invoice to the buyer again", false},
+	{mostro.TradeSettledHoldInvoice, OnAddInvoice, byBuyer, mostro.TradeSettledHoldInvoice, "no payout in flight: invoice-updated to the buyer; payout begins", false},
+
+	{none, OnMakerBond, byMaker, mostro.TradeWaitingMakerBond, "", true},
+	{mostro.TradePending, OnTakerBond, byTaker, mostro.TradeWaitingTakerBond, "", true},
+}
+
+// anywhere lists what may happen in every status without a change of it.
+var anywhere = []Transition{
+	{On: OnRestart, By: byEngine, Does: "deadlines missed while we were down are put off"},
+	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},
+	{On: OnHoldClosed, By: byNode, Does: "a cancelled hold is confirmed as given back"},
+	{On: OnContradiction, By: byNode, Does: "the trade is frozen until an operator looks"},
+}
+
+type edge struct {
+	from mostro.TradeStatus
+	on   Trigger
+	to   mostro.TradeStatus
+}
+
+// edges indexes the table. It is built once and only read.
+var edges = func() map[edge]bool {
+	m := make(map[edge]bool, len(Transitions))
+	for _, t := range Transitions {
+		if !t.Later {
+			m[edge{t.From, t.On, t.To}] = true
+		}
+	}
+	return m
+}()
+
+// ErrTable says that a step tried a move that the table does not have: a bug
+// of ours, and nothing that a message may cause.
+var ErrTable = errors.New("no such transition")
+
+// allowed says whether the table has a move.
+func allowed(from mostro.TradeStatus, on Trigger, to mostro.TradeStatus) error {
+	if edges[edge{from, on, to}] {
+		return nil
+	}
+	if from == to {
+		for _, t := range anywhere {
+			if t.On == on {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: from %q on %q to %q", ErrTable, from, on, to)
+}

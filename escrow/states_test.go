@@ -1,0 +1,96 @@
+package escrow
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+func TestStatesDocumentIsFresh(t *testing.T) {
+	var want bytes.Buffer
+	if err := WriteStates(&want); err != nil {
+		t.Fatal(err)
+	}
+	have, err := os.ReadFile("../docs/escrow-states.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, want.Bytes()) {
+		t.Fatal("docs/escrow-states.md is stale: run go generate ./escrow/...")
+	}
+}
+
+// The table itself: no row twice, every status reachable, no way out of the end.
+func TestTransitionTable(t *testing.T) {
+	seen := make(map[edge]bool)
+	reached := map[mostro.TradeStatus]bool{none: true}
+	for _, row := range Transitions {
+		e := edge{row.From, row.On, row.To}
+		if seen[e] {
+			t.Errorf("twice: %v", e)
+		}
+		seen[e] = true
+		if terminal(row.From) {
+			t.Errorf("a way out of the end: %v", e)
+		}
+		if row.By == "" || !row.Later && row.Does == "" {
+			t.Errorf("says too little: %v", e)
+		}
+		if !row.Later {
+			reached[row.To] = true
+		}
+	}
+	for _, row := range Transitions {
+		if !row.Later && !reached[row.From] {
+			t.Errorf("%s is left and never entered", row.From)
+		}
+	}
+	for s := range reached {
+		left := terminal(s)
+		for _, row := range Transitions {
+			left = left || row.From == s && row.To != s && !row.Later
+		}
+		if !left {
+			t.Errorf("%s is never left", s)
+		}
+	}
+}
+
+func TestMovesOutsideTheTableAreRefused(t *testing.T) {
+	for _, from := range append(mostro.TradeStatuses(), none) {
+		for _, to := range mostro.TradeStatuses() {
+			for _, on := range []Trigger{OnSettled, OnPaid, OnHeld, OnSolverSettle, OnMakerBond} {
+				want := false
+				for _, row := range Transitions {
+					want = want || row.From == from && row.On == on && row.To == to && !row.Later
+				}
+				if got := allowed(from, on, to); (got == nil) != want || got != nil && !errors.Is(got, ErrTable) {
+					t.Errorf("%q on %q to %q: %v", from, on, to, got)
+				}
+			}
+		}
+	}
+}
+
+// Only what can be taken is shown as pending, and nothing that is over is
+// shown as open.
+func TestPublicStatus(t *testing.T) {
+	for s, want := range map[mostro.TradeStatus]mostro.Status{
+		mostro.TradePending: mostro.StatusPending, mostro.TradeWaitingTakerBond: mostro.StatusPending,
+		mostro.TradeWaitingMakerBond:    mostro.StatusUnknown,
+		mostro.TradeWaitingBuyerInvoice: mostro.StatusInProgress, mostro.TradeWaitingPayment: mostro.StatusInProgress,
+		mostro.TradeActive: mostro.StatusInProgress, mostro.TradeFiatSent: mostro.StatusInProgress,
+		mostro.TradeDispute: mostro.StatusInProgress, mostro.TradeSettledHoldInvoice: mostro.StatusInProgress,
+		mostro.TradeSettledByAdmin: mostro.StatusInProgress, mostro.TradeInProgress: mostro.StatusInProgress,
+		mostro.TradeSuccess: mostro.StatusSuccess, mostro.TradeCompletedByAdmin: mostro.StatusSuccess,
+		mostro.TradeCanceled: mostro.StatusCanceled, mostro.TradeCanceledByAdmin: mostro.StatusCanceled,
+		mostro.TradeCooperativelyCanceled: mostro.StatusCanceled, mostro.TradeExpired: mostro.StatusCanceled,
+	} {
+		if got := Public(s); got != want {
+			t.Errorf("%s shown as %q, want %q", s, got, want)
+		}
+	}
+}

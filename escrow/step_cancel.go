@@ -1,0 +1,104 @@
+package escrow
+
+import (
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// cancel decides about a cancel, which means something else in every status.
+func (s *step) cancel() error {
+	t := &s.t
+	switch t.Status {
+	case mostro.TradeCanceled, mostro.TradeCanceledByAdmin, mostro.TradeCooperativelyCanceled:
+		return refuse(mostro.ReasonOrderAlreadyCanceled)
+	case mostro.TradePending:
+		if !s.isMaker() {
+			return refuse(mostro.ReasonIsNotYourOrder)
+		}
+		s.answer(t.Maker(), mostro.ActionCanceled, nil)
+		return s.end(OnCancelMaker, mostro.TradeCanceled)
+	case mostro.TradeWaitingPayment, mostro.TradeWaitingBuyerInvoice:
+		switch {
+		case !s.isParty():
+			return refuse(mostro.ReasonInvalidPubkey)
+		case s.isMaker():
+			s.answer(t.Maker(), mostro.ActionCanceled, nil)
+			s.say(t.Taker(), mostro.ActionCanceled, nil)
+			s.closeHold()
+			return s.end(OnCancelMaker, mostro.TradeCanceled)
+		}
+		s.answer(t.Taker(), mostro.ActionCanceled, nil)
+		return s.backToBook(OnCancelTaker, s.in.Request.Message.RequestID)
+	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
+		return s.cooperate()
+	}
+	return refuse(mostro.ReasonNotAllowedByStatus)
+}
+
+// cooperate cancels what both parties, one after the other, want cancelled.
+func (s *step) cooperate() error {
+	t := &s.t
+	switch {
+	case !s.isParty():
+		return refuse(mostro.ReasonInvalidPubkey)
+	case t.Settling:
+		return refuse(mostro.ReasonNotAllowedByStatus) // the seller has let go already
+	case t.CancelBy == s.role():
+		return refuse(mostro.ReasonInvalidPubkey) // one party alone never completes it
+	case t.CancelBy == "":
+		t.CancelBy = s.role()
+		s.answer(s.partyOf(t.CancelBy), mostro.ActionCooperativeCancelInitiatedByYou, nil)
+		s.say(s.other(), mostro.ActionCooperativeCancelInitiatedByPeer, nil)
+		return s.stay(OnCancelAsked)
+	}
+	s.answer(s.partyOf(s.role()), mostro.ActionCooperativeCancelAccepted, nil)
+	s.say(s.other(), mostro.ActionCooperativeCancelAccepted, nil)
+	if !t.EscrowGone {
+		s.closeHold()
+	}
+	if t.Status == mostro.TradeDispute {
+		s.showDispute(mostro.DisputeStatusSellerRefunded)
+	}
+	return s.end(OnCancelAgreed, mostro.TradeCooperativelyCanceled)
+}
+
+// partyOf gives the party of a role, with the transport it began with.
+func (s *step) partyOf(role mostro.Initiator) Party {
+	if role == mostro.InitiatorBuyer {
+		return s.t.Buyer
+	}
+	return s.t.Seller
+}
+
+// dispute freezes the trade for a solver. The seller may still release, and
+// both together may still cancel.
+func (s *step) dispute() error {
+	t := &s.t
+	switch {
+	case t.Dispute.Status != "":
+		return refuse(mostro.ReasonDisputeCreationError)
+	case t.Status != mostro.TradeActive && t.Status != mostro.TradeFiatSent || t.Settling:
+		return refuse(mostro.ReasonNotAllowedByStatus)
+	case !s.isParty():
+		return refuse(mostro.ReasonInvalidPubkey)
+	}
+	return s.openDispute(OnDispute, s.role(), s.in.Request.Message.RequestID)
+}
+
+// openDispute opens the one dispute that a trade can have.
+func (s *step) openDispute(on Trigger, by mostro.Initiator, request *uint64) error {
+	t := &s.t
+	previous := t.Status
+	if err := s.move(on, mostro.TradeDispute); err != nil {
+		return err
+	}
+	t.Dispute.By, t.Dispute.Previous, t.Dispute.OpenedAt = by, previous, s.in.At
+	ref := mostro.DisputeRef{ID: t.Dispute.ID}
+	mine, theirs := t.Buyer, t.Seller
+	if by == mostro.InitiatorSeller {
+		mine, theirs = theirs, mine
+	}
+	s.say(theirs, mostro.ActionDisputeInitiatedByPeer, ref).RequestID = request
+	s.say(mine, mostro.ActionDisputeInitiatedByYou, ref).RequestID = request
+	s.showDispute(mostro.DisputeStatusInitiated)
+	return nil
+}

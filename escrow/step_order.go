@@ -1,0 +1,274 @@
+package escrow
+
+import (
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// newOrder decides about a maker's order. The order of the checks is the
+// reference node's.
+func (s *step) newOrder() error {
+	m, in := s.in.Request.Message, s.in
+	o, ok := m.Payload.(*mostro.SmallOrder)
+	if !ok || o == nil || in.Terms == nil {
+		return refuse(mostro.ReasonInvalidParameters)
+	}
+	terms := *in.Terms
+	ranged := o.MinAmount != nil && o.MaxAmount != nil
+	fee := terms.Fee.SideFee(o.AmountSats)
+	if o.BuyerInvoice != nil && o.Kind == mostro.SideBuy && *o.BuyerInvoice != "" {
+		if !in.Invoice.pays(o.AmountSats-fee, o.AmountSats == 0, terms, in.At) {
+			return refuse(mostro.ReasonInvalidInvoice)
+		}
+	}
+	switch {
+	case in.Refused || !currencyCode(o.FiatCode):
+		return refuse(mostro.ReasonInvalidFiatCurrency)
+	case !ranged && o.FiatAmount <= 0:
+		return refuse(mostro.ReasonInvalidAmount)
+	case o.AmountSats < 0:
+		return refuse(mostro.ReasonInvalidAmount)
+	case ranged && (*o.MinAmount < 0 || *o.MinAmount >= *o.MaxAmount || o.AmountSats != 0):
+		return refuse(mostro.ReasonInvalidAmount)
+	case !ranged && (o.MinAmount != nil || o.MaxAmount != nil):
+		return refuse(mostro.ReasonInvalidAmount) // half a range is none
+	case o.Premium != 0 && o.AmountSats != 0:
+		return refuse(mostro.ReasonInvalidParameters)
+	case o.Premium <= -maxPremium || o.Premium >= maxPremium || len(o.PaymentMethod) > maxPaymentMethod:
+		return refuse(mostro.ReasonInvalidParameters)
+	}
+	if err := s.withinLimits(o, ranged, terms); err != nil {
+		return err
+	}
+	if o.Kind != mostro.SideBuy && o.Kind != mostro.SideSell {
+		return refuse(mostro.ReasonInvalidOrderKind)
+	}
+	if m.TradeIndex == nil && !s.sender().Private() {
+		return refuse(mostro.ReasonInvalidTradeIndex)
+	}
+	expires := in.At + terms.LifeSeconds
+	if o.ExpiresAt != nil && *o.ExpiresAt != 0 {
+		expires = min(*o.ExpiresAt, in.At+terms.MaxLifeSeconds)
+	}
+	if expires <= in.At {
+		return refuse(mostro.ReasonInvalidParameters) // it would be shown as pending and could not be taken
+	}
+	t := &s.t
+	t.ID, t.Kind, t.Terms = in.OrderID, o.Kind, terms
+	t.Fiat, t.PaymentMethod, t.Premium = o.FiatCode, o.PaymentMethod, o.Premium
+	t.MarketPrice = o.AmountSats == 0
+	if ranged {
+		t.MinFiat, t.MaxFiat = *o.MinAmount, *o.MaxAmount
+	} else {
+		t.FiatAmount = o.FiatAmount
+	}
+	t.AmountSats, t.FeeSats = o.AmountSats, fee
+	t.CreatedAt, t.ExpiresAt, t.Deadline = in.At, expires, expires
+	t.Dispute.ID = in.DisputeID
+	t.setMaker(s.sender())
+	if o.Kind == mostro.SideBuy && in.Invoice != nil {
+		t.MakerInvoice = in.Invoice.payTo()
+		t.BuyerInvoice = t.MakerInvoice
+	}
+	if err := s.move(OnNewOrder, mostro.TradePending); err != nil {
+		return err
+	}
+	ack := t.order(t.Status, t.AmountSats)
+	if t.BuyerInvoice.Text != "" {
+		text := t.BuyerInvoice.Text
+		ack.BuyerInvoice = &text
+	}
+	s.answer(s.sender(), mostro.ActionNewOrder, ack).TradeIndex = m.TradeIndex
+	return nil
+}
+
+// withinLimits demands the operator's limits of every amount of sats that the
+// order can come to, at today's price and without the premium.
+func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) error {
+	if o.AmountSats > 0 {
+		if o.AmountSats < terms.MinSats || o.AmountSats > terms.MaxSats || o.AmountSats <= terms.Fee.SideFee(o.AmountSats) {
+			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+		}
+		return nil
+	}
+	amounts := []int64{o.FiatAmount}
+	if ranged {
+		amounts = []int64{*o.MinAmount, *o.MaxAmount}
+	}
+	for _, fiat := range amounts {
+		sats, err := s.quote(fiat, 0)
+		if err != nil {
+			return err
+		}
+		if sats < terms.MinSats || sats > terms.MaxSats {
+			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+		}
+	}
+	return nil
+}
+
+// quote gives the sats for a fiat amount at the price of the input. Where the
+// reference node does not answer, for want of any price, we say that the price
+// is too old: it is.
+func (s *step) quote(fiat, premium int64) (int64, error) {
+	if s.in.Quote.Price <= 0 || s.in.Quote.Stale {
+		return 0, refuse(mostro.ReasonPriceTooStale)
+	}
+	sats, ok := quoteSats(fiat, s.in.Quote.Price, premium)
+	if !ok {
+		return 0, refuse(mostro.ReasonOutOfRangeSatsAmount)
+	}
+	return sats, nil
+}
+
+// spawn makes the rest of a range order an order of its own.
+func (s *step) spawn() error {
+	c := s.in.Child
+	if c == nil {
+		return ErrNothing
+	}
+	t := &s.t
+	t.ID, t.Parent, t.Kind, t.Terms = s.in.OrderID, c.Parent, c.Kind, c.Terms
+	t.Fiat, t.PaymentMethod, t.Premium, t.MarketPrice = c.Fiat, c.Method, c.Premium, true
+	t.FiatAmount, t.MinFiat, t.MaxFiat = c.Fixed, c.Min, c.Max
+	t.CreatedAt, t.ExpiresAt, t.Deadline = s.in.At, c.ExpiresAt, c.ExpiresAt
+	t.Dispute.ID = s.in.DisputeID
+	t.setMaker(c.Maker)
+	if err := s.move(OnSpawn, mostro.TradePending); err != nil {
+		return err
+	}
+	ack := s.say(c.Maker, mostro.ActionNewOrder, t.order(t.Status, t.AmountSats))
+	index := c.Maker.Index
+	ack.RequestID, ack.TradeIndex = c.RequestID, &index
+	return nil
+}
+
+// take decides about a taker of an order of the given side.
+func (s *step) take(side mostro.Side) error {
+	m, t, in := s.in.Request.Message, &s.t, s.in
+	switch {
+	case in.Busy:
+		return refuse(mostro.ReasonPendingOrderExists)
+	case t.Kind != side:
+		return refuse(mostro.ReasonInvalidOrderKind)
+	case t.Status != mostro.TradePending:
+		return refuse(mostro.ReasonInvalidOrderStatus)
+	case t.ExpiresAt <= in.At:
+		return refuse(mostro.ReasonInvalidOrderStatus)
+	case s.isMaker():
+		return refuse(mostro.ReasonInvalidPubkey)
+	case m.TradeIndex == nil && !s.sender().Private():
+		return refuse(mostro.ReasonInvalidTradeIndex)
+	}
+	var invoice string
+	var fiat *int64
+	switch p := m.Payload.(type) {
+	case mostro.Amount:
+		n := int64(p)
+		fiat = &n
+	case mostro.PaymentRequest:
+		invoice, fiat = p.Invoice, p.Amount
+	}
+	if t.Range() {
+		if fiat == nil || *fiat < t.MinFiat || *fiat > t.MaxFiat || *fiat <= 0 {
+			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+		}
+		t.FiatAmount = *fiat
+	}
+	if t.MarketPrice {
+		sats, err := s.quote(t.FiatAmount, t.Premium)
+		if err != nil {
+			return err
+		}
+		if sats < t.Terms.MinSats || sats > t.Terms.MaxSats || sats <= t.Terms.Fee.SideFee(sats) {
+			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+		}
+		t.AmountSats, t.FeeSats = sats, t.Terms.Fee.SideFee(sats)
+	}
+	t.DevFeeSats = t.Terms.DevFee.DevFee(t.FeeSats)
+	if side == mostro.SideSell && invoice != "" {
+		if !in.Invoice.pays(t.PayoutSats(), false, t.Terms, in.At) {
+			return refuse(mostro.ReasonInvalidInvoice)
+		}
+		t.BuyerInvoice = in.Invoice.payTo()
+	}
+	t.setTaker(s.sender())
+	t.TakerReputation = in.Reputation
+	t.TakeRequest = m.RequestID
+	s.newDuty()
+	if side == mostro.SideBuy {
+		return s.orderHold(OnTakeBuy)
+	}
+	if t.BuyerInvoice.Text != "" {
+		t.TakerReputation = nil // told only where the taker had a duty before the seller
+		return s.orderHold(OnTakeSellInvoice)
+	}
+	if err := s.move(OnTakeSell, mostro.TradeWaitingBuyerInvoice); err != nil {
+		return err
+	}
+	ask := s.answer(t.Buyer, mostro.ActionAddInvoice, t.askInvoice())
+	ask.TradeIndex = index(t.Buyer)
+	s.answer(t.Seller, mostro.ActionWaitingBuyerInvoice, nil).TradeIndex = index(t.Seller)
+	return nil
+}
+
+// index gives the party's trade index as messages carry it.
+func index(p Party) *int64 {
+	if p.Index == 0 {
+		return nil
+	}
+	n := p.Index
+	return &n
+}
+
+// askInvoice gives the order that asks the buyer for an invoice.
+func (t Trade) askInvoice() *mostro.SmallOrder {
+	o := t.order(t.Status, t.PayoutSats())
+	o.ExpiresAt = nil
+	return o
+}
+
+// newDuty starts the clock of whoever has to do something next: each duty has
+// the whole of its time.
+func (s *step) newDuty() {
+	s.t.TakenAt = s.in.At
+	s.t.Deadline = s.in.At + s.t.Terms.WaitSeconds
+}
+
+// orderHold draws the secret and orders the hold invoice. Both are committed
+// before the node hears of them, and the seller after.
+func (s *step) orderHold(on Trigger) error {
+	if err := s.move(on, mostro.TradeWaitingPayment); err != nil {
+		return err
+	}
+	t := &s.t
+	t.Preimage, t.Hash = s.in.Preimage, s.in.Preimage.Hash()
+	t.HoldInvoice, t.HeldAt = "", 0
+	s.do(Effect{
+		Kind: FxCreateHold, Hash: t.Hash, AmountSats: t.LockSats(), CLTVBlocks: t.Terms.CLTVBlocks,
+		Seconds: t.Terms.holdSeconds(), Memo: t.memo(),
+	})
+	return nil
+}
+
+// rotate gives the maker of an untaken order another trade key.
+func (s *step) rotate() error {
+	if s.t.Status != mostro.TradePending {
+		return refuse(mostro.ReasonInvalidOrderStatus)
+	}
+	maker, sender := s.t.Maker(), s.sender()
+	if maker.Identity != sender.Identity || maker.Private() {
+		return refuse(mostro.ReasonInvalidPubkey)
+	}
+	if maker.Key == sender.Key {
+		return refuse(mostro.ReasonInvalidTradeIndex)
+	}
+	if sender.Index == 0 {
+		sender.Index = maker.Index
+	}
+	s.t.setMaker(sender)
+	if err := s.stay(OnRotate); err != nil {
+		return err
+	}
+	s.answer(sender, mostro.ActionTradePubkey, nil)
+	return nil
+}

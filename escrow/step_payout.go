@@ -1,0 +1,170 @@
+package escrow
+
+import (
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// pay begins an attempt to pay the buyer. The claim (Payout.Hash) is committed
+// before the node hears of the payment; while it stands no other payment of
+// this trade can begin. An address is asked for an invoice first.
+func (s *step) pay() {
+	t := &s.t
+	p := &t.Payout
+	p.Attempt++
+	t.Deadline = s.in.At + trackPoll
+	if t.BuyerInvoice.Address() {
+		p.Minting = true
+		s.do(Effect{Kind: FxMint, Text: t.BuyerInvoice.Text, AmountSats: t.PayoutSats(), Attempt: p.Attempt})
+		return
+	}
+	s.claim(t.BuyerInvoice)
+}
+
+// claim sends one payment under one hash.
+func (s *step) claim(i PayTo) {
+	p := &s.t.Payout
+	p.Minting, p.Sent = false, false
+	p.Hash, p.LastHash, p.Bolt11, p.Open = i.Hash, i.Hash, i.Text, i.Open
+	s.do(s.t.payEffect())
+}
+
+// payEffect gives the payment that the claim stands for. The node wants the
+// amount only where the invoice states none.
+func (t Trade) payEffect() Effect {
+	e := Effect{
+		Kind: FxPay, Hash: t.Payout.Hash, Text: t.Payout.Bolt11, Attempt: t.Payout.Attempt,
+		MaxFeeSats: t.Terms.MaxRoutingFee.RoutingCap(t.PayoutSats()),
+	}
+	if t.Payout.Open {
+		e.AmountSats = t.PayoutSats()
+	}
+	return e
+}
+
+// current says whether news of a payout is of the present attempt.
+func (s *step) current() bool {
+	return s.t.Status == mostro.TradeSettledHoldInvoice && s.in.Attempt == s.t.Payout.Attempt
+}
+
+// minted sends the payment to the invoice that the buyer's address gave.
+func (s *step) minted() error {
+	t, d := &s.t, s.in.Invoice
+	if !s.current() || !t.Payout.Minting {
+		return ErrNothing
+	}
+	if !d.payable(t.Terms, s.in.At) || d.AmountMsat != t.PayoutSats()*1000 {
+		return s.payFailed()
+	}
+	if err := s.stay(OnMinted); err != nil {
+		return err
+	}
+	s.claim(d.payTo())
+	return nil
+}
+
+func (s *step) mintFailed() error {
+	if !s.current() || !s.t.Payout.Minting {
+		return ErrNothing
+	}
+	return s.payFailed()
+}
+
+// paySent notes that the node has taken the payment.
+func (s *step) paySent() error {
+	if !s.current() || s.t.Payout.Hash != s.in.Hash || s.t.Payout.Sent {
+		return ErrNothing
+	}
+	s.t.Payout.Sent = true
+	s.t.Deadline = s.in.At + trackPoll
+	return s.stay(OnPaySent)
+}
+
+// payRefused notes that the node will never try this payment.
+func (s *step) payRefused() error {
+	if !s.current() || s.t.Payout.Hash != s.in.Hash || s.t.Payout.Sent {
+		return ErrNothing
+	}
+	return s.payFailed()
+}
+
+// payment decides about where a payment stands. A success counts whichever
+// attempt it was of: it was this trade's hash. A failure counts for the attempt
+// that it is told of, and once: an older one says nothing about the present.
+func (s *step) payment() error {
+	t := &s.t
+	p := &t.Payout
+	if t.Status != mostro.TradeSettledHoldInvoice || s.in.Hash == (Hash{}) {
+		return ErrNothing
+	}
+	switch s.in.Payment.Status {
+	case PaymentSucceeded:
+		if s.in.Hash != p.Hash && !(p.Hash == Hash{} && s.in.Hash == p.LastHash) {
+			return ErrNothing
+		}
+		if err := s.end(OnPaid, mostro.TradeSuccess); err != nil {
+			return err
+		}
+		p.Hash, p.LastHash, p.Sent, p.Minting, p.Bolt11 = Hash{}, s.in.Hash, false, false, ""
+		p.FeeMsat = s.in.Payment.FeeMsat
+		s.say(t.Buyer, mostro.ActionPurchaseCompleted, nil)
+		s.say(t.Buyer, mostro.ActionRate, nil)
+		return nil
+	case PaymentFailed:
+		if !s.current() || p.Hash != s.in.Hash || !p.Sent {
+			return ErrNothing
+		}
+		return s.payFailed()
+	case PaymentUnknown:
+		if !s.current() || p.Hash != s.in.Hash || !p.Sent {
+			return ErrNothing
+		}
+		// The node took it and knows nothing of it any more. The claim stands;
+		// the same payment is handed over again, under the same hash.
+		p.Sent = false
+		t.Deadline = s.in.At + trackPoll
+		if err := s.stay(OnRetry); err != nil {
+			return err
+		}
+		s.do(t.payEffect())
+		return nil
+	}
+	return ErrNothing
+}
+
+// payFailed lifts the claim and decides how to go on.
+func (s *step) payFailed() error {
+	t := &s.t
+	p := &t.Payout
+	if err := s.stay(OnPayFailed); err != nil {
+		return err
+	}
+	p.Hash, p.Sent, p.Minting, p.Bolt11 = Hash{}, false, false, ""
+	most := max(t.Terms.PaymentAttempts, 1)
+	p.Failures = min(p.Failures+1, most)
+	if p.Failures == 1 && most > 1 {
+		s.say(t.Buyer, mostro.ActionPaymentFailed, mostro.PaymentFailed{
+			Attempts: most - 1, IntervalSeconds: uint32(t.Terms.PaymentRetrySecs),
+		})
+	}
+	if p.Failures >= most || !t.BuyerInvoice.usable(s.in.At) {
+		p.Failures = most
+		s.ask()
+		return nil
+	}
+	t.Deadline = s.in.At + t.Terms.PaymentRetrySecs
+	return nil
+}
+
+// ask asks the buyer for another invoice, and again ever more rarely: the
+// sats stay theirs for ever.
+func (s *step) ask() {
+	t := &s.t
+	wait := int64(remindMost)
+	if t.Payout.Asked < 4 {
+		wait = remindFirst << t.Payout.Asked
+	}
+	t.Payout.Asked++
+	t.Deadline = s.in.At + wait
+	o := t.order(t.Status, t.PayoutSats())
+	s.say(t.Buyer, mostro.ActionAddInvoice, o)
+}

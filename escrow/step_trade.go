@@ -1,0 +1,342 @@
+package escrow
+
+import (
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// holdMade shows the hold invoice to the seller.
+func (s *step) holdMade() error {
+	t := &s.t
+	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.in.Bolt11 == "" {
+		return ErrNothing
+	}
+	t.HoldInvoice = s.in.Bolt11
+	if err := s.stay(OnHoldMade); err != nil {
+		return err
+	}
+	wait := s.say(t.Buyer, mostro.ActionWaitingSellerToPay, nil)
+	wait.RequestID, wait.TradeIndex = t.TakeRequest, index(t.Buyer)
+	if t.Kind == mostro.SideSell && t.TakerReputation != nil {
+		s.say(t.Seller, mostro.ActionPayInvoice, mostro.Peer{Reputation: t.TakerReputation})
+		t.TakerReputation = nil
+	}
+	pay := s.say(t.Seller, mostro.ActionPayInvoice, mostro.PaymentRequest{
+		Order: t.order(t.Status, t.LockSats()), Invoice: t.HoldInvoice,
+	})
+	pay.RequestID, pay.TradeIndex = t.TakeRequest, index(t.Seller)
+	t.TakeRequest = nil
+	return nil
+}
+
+// holdRefused puts the order back: nobody can pay what the node will not ask.
+func (s *step) holdRefused() error {
+	t := &s.t
+	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" {
+		return ErrNothing
+	}
+	taker, request := t.Taker(), t.TakeRequest
+	s.say(taker, mostro.ActionCanceled, nil).RequestID = request
+	return s.backToBook(OnHoldImpossible, nil)
+}
+
+// hold decides about news of the live hold invoice. News of any other hash is
+// of the past: whoever cancelled it sees to its end.
+func (s *step) hold() error {
+	t := &s.t
+	if (t.Hash == Hash{}) || t.Hash != s.in.Hash || terminal(t.Status) || t.Frozen {
+		return ErrNothing
+	}
+	switch s.in.Hold.Phase {
+	case HoldAccepted:
+		return s.held()
+	case HoldSettled:
+		if t.Settling || t.Status == mostro.TradeSettledHoldInvoice {
+			return s.settled()
+		}
+		return s.contradiction()
+	case HoldCanceled:
+		return s.escrowGone()
+	}
+	return ErrNothing
+}
+
+// held decides about a hold that the seller has paid.
+func (s *step) held() error {
+	t := &s.t
+	if t.Status == mostro.TradeWaitingPayment && t.HeldAt == 0 {
+		t.HeldAt = s.in.At
+		if t.HoldInvoice == "" {
+			// The node lost our answer, yet the seller found the invoice
+			// elsewhere: it is paid all the same.
+			t.HoldInvoice = s.in.Bolt11
+		}
+		if t.BuyerInvoice.usable(s.in.At) {
+			return s.activate(OnHeld, nil)
+		}
+		t.BuyerInvoice = PayTo{}
+		if err := s.move(OnHeldNoInvoice, mostro.TradeWaitingBuyerInvoice); err != nil {
+			return err
+		}
+		s.newDuty()
+		s.say(t.Buyer, mostro.ActionAddInvoice, t.askInvoice())
+		if t.Kind == mostro.SideBuy && t.TakerReputation != nil {
+			s.say(t.Buyer, mostro.ActionAddInvoice, mostro.Peer{Reputation: t.TakerReputation})
+			t.TakerReputation = nil
+		}
+		s.say(t.Seller, mostro.ActionWaitingBuyerInvoice, nil)
+		return nil
+	}
+	if s.in.Hold.Height == 0 || !escrowed(t.Status) || t.Settling || t.EscrowGone {
+		return ErrNothing
+	}
+	if s.in.Hold.ExpiryHeight == 0 {
+		return s.holdUnknown()
+	}
+	return s.guard(s.in.Hold.Height+t.Terms.margin() >= s.in.Hold.ExpiryHeight)
+}
+
+// activate begins the trade proper: escrow held, and a way to pay the buyer.
+func (s *step) activate(on Trigger, request *uint64) error {
+	t := &s.t
+	if err := s.move(on, mostro.TradeActive); err != nil {
+		return err
+	}
+	t.Deadline = t.HeldAt + t.Terms.guardSeconds()/2
+	s.say(t.Buyer, mostro.ActionHoldInvoicePaymentAccepted, t.withKeys(t.order(t.Status, t.PayoutSats()))).RequestID = request
+	s.say(t.Seller, mostro.ActionBuyerTookOrder, t.withKeys(t.order(t.Status, t.LockSats())))
+	return nil
+}
+
+// addInvoice decides about where the buyer wants to be paid.
+func (s *step) addInvoice() error {
+	t, at := &s.t, s.in.At
+	if !s.isBuyer() {
+		return refuse(mostro.ReasonInvalidPeer)
+	}
+	switch t.Status {
+	case mostro.TradeWaitingBuyerInvoice:
+	case mostro.TradeSettledHoldInvoice:
+		if t.Payout.Hash != (Hash{}) || t.Payout.Minting {
+			return refuse(mostro.ReasonNotAllowedByStatus)
+		}
+	default:
+		return refuse(mostro.ReasonNotAllowedByStatus)
+	}
+	if !s.in.Invoice.pays(t.PayoutSats(), false, t.Terms, at) || t.Hash != (Hash{}) && s.in.Invoice.Hash == t.Hash {
+		return refuse(mostro.ReasonInvalidInvoice)
+	}
+	t.BuyerInvoice = s.in.Invoice.payTo()
+	request := s.in.Request.Message.RequestID
+	if t.Status == mostro.TradeSettledHoldInvoice {
+		if err := s.stay(OnAddInvoice); err != nil {
+			return err
+		}
+		t.Payout.Failures, t.Payout.Asked = 0, 0
+		s.answer(t.Buyer, mostro.ActionInvoiceUpdated, nil)
+		s.pay()
+		return nil
+	}
+	if t.HeldAt != 0 {
+		return s.activate(OnAddInvoice, request)
+	}
+	t.TakeRequest = nil
+	s.newDuty()
+	return s.orderHold(OnAddInvoice)
+}
+
+// next reads the key that a range order's maker announces for the rest. What
+// anyone else announces is ignored: it would be a way to slip in a key.
+func (s *step) next() error {
+	p, ok := s.in.Request.Message.Payload.(mostro.NextTrade)
+	if !ok || !s.isMaker() {
+		return nil
+	}
+	// A key that is no point of the curve could never be written to.
+	if key, err := mostro.ParsePubkey(p.Pubkey); err != nil || key != p.Pubkey || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
+		return refuse(mostro.ReasonInvalidParameters)
+	}
+	if s.t.Range() {
+		s.t.Next = p
+	}
+	return nil
+}
+
+// fiatSent notes that the buyer says to have paid.
+func (s *step) fiatSent() error {
+	t := &s.t
+	if t.Status != mostro.TradeActive {
+		return refuse(mostro.ReasonInvalidOrderStatus)
+	}
+	if !s.isBuyer() {
+		return refuse(mostro.ReasonInvalidPubkey)
+	}
+	if err := s.next(); err != nil {
+		return err
+	}
+	if err := s.move(OnFiatSent, mostro.TradeFiatSent); err != nil {
+		return err
+	}
+	s.say(t.Seller, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Buyer.Key})
+	s.answer(t.Buyer, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Seller.Key})
+	return nil
+}
+
+// release has the node settle. Nothing is told to anyone before the node has
+// done it: until then the chain may still decide otherwise.
+func (s *step) release() error {
+	t := &s.t
+	if !s.isSeller() {
+		return refuse(mostro.ReasonInvalidPeer)
+	}
+	if t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute || t.Settling || t.EscrowGone {
+		return refuse(mostro.ReasonNotAllowedByStatus)
+	}
+	if err := s.next(); err != nil {
+		return err
+	}
+	if err := s.stay(OnRelease); err != nil {
+		return err
+	}
+	t.Settling, t.ReleaseRequest = true, s.in.Request.Message.RequestID
+	s.do(Effect{Kind: FxSettle, Hash: t.Hash, Preimage: t.Preimage})
+	return nil
+}
+
+// settled begins the payout. From here nothing may stop it: the seller's sats
+// are the buyer's.
+func (s *step) settled() error {
+	t := &s.t
+	if t.Hash != s.in.Hash || !t.Settling || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {
+		return ErrNothing
+	}
+	disputed := t.Status == mostro.TradeDispute
+	if err := s.move(OnSettled, mostro.TradeSettledHoldInvoice); err != nil {
+		return err
+	}
+	t.Settling, t.CancelBy = false, ""
+	s.say(t.Buyer, mostro.ActionReleased, nil)
+	s.say(t.Seller, mostro.ActionHoldInvoicePaymentSettled, nil).RequestID = t.ReleaseRequest
+	s.say(t.Seller, mostro.ActionRate, nil)
+	if disputed {
+		s.showDispute(mostro.DisputeStatusSettled)
+	}
+	s.rest()
+	t.ReleaseRequest = nil
+	s.pay()
+	return nil
+}
+
+// rest makes what is left of a range order an order of its own.
+func (s *step) rest() {
+	t := &s.t
+	if !t.Range() || t.Next.Pubkey == "" || t.ExpiresAt <= s.in.At {
+		return
+	}
+	left := t.MaxFiat - t.FiatAmount
+	if left < t.MinFiat || left <= 0 {
+		return
+	}
+	maker := t.Maker()
+	next := Party{Key: t.Next.Pubkey, Identity: maker.Identity, Index: int64(t.Next.Index), Transport: maker.Transport}
+	if maker.Private() {
+		next.Identity = next.Key
+	}
+	c := &Child{
+		Parent: t.ID, Kind: t.Kind, Terms: t.Terms, Maker: next, Fiat: t.Fiat, Method: t.PaymentMethod,
+		Premium: t.Premium, ExpiresAt: t.ExpiresAt,
+	}
+	if t.Kind == mostro.SideSell {
+		c.RequestID = t.ReleaseRequest // the maker waits for it under this id
+	}
+	if left == t.MinFiat {
+		c.Fixed = left
+	} else {
+		c.Min, c.Max = t.MinFiat, left
+	}
+	t.Next = mostro.NextTrade{}
+	s.do(Effect{Kind: FxSpawn, Child: c})
+}
+
+// settleRefused notes that the hold had ended before it could be settled.
+func (s *step) settleRefused() error {
+	if s.t.Hash != s.in.Hash || !s.t.Settling {
+		return ErrNothing
+	}
+	return s.gone(OnSettleImpossible)
+}
+
+// gone tells both that the escrow is no more.
+func (s *step) gone(on Trigger) error {
+	t := &s.t
+	t.Settling, t.EscrowGone, t.ReleaseRequest = false, true, nil
+	t.Deadline = s.in.At + remindFirst
+	if err := s.stay(on); err != nil {
+		return err
+	}
+	s.say(t.Buyer, mostro.ActionHoldInvoicePaymentCanceled, nil)
+	s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
+	return nil
+}
+
+// escrowGone decides about a live hold that ended without us. Our own
+// cancelling never comes here: it moves the hash to Closing first.
+func (s *step) escrowGone() error {
+	t := &s.t
+	switch t.Status {
+	case mostro.TradeWaitingPayment:
+		return ErrNothing // an invoice that nobody paid has expired; so will the seller's time
+	case mostro.TradeWaitingBuyerInvoice, mostro.TradeActive:
+		s.say(t.Buyer, mostro.ActionHoldInvoicePaymentCanceled, nil)
+		s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
+		s.say(t.Buyer, mostro.ActionCanceled, nil)
+		s.say(t.Seller, mostro.ActionCanceled, nil)
+		t.EscrowGone = true
+		return s.end(OnEscrowGone, mostro.TradeCanceled)
+	case mostro.TradeFiatSent, mostro.TradeDispute:
+		if t.EscrowGone {
+			return ErrNothing
+		}
+		return s.gone(OnEscrowGone)
+	}
+	return ErrNothing
+}
+
+// contradiction freezes a trade whose hold is settled though nobody here
+// released it: the store is older than the world. Paying the buyer again from
+// such a store could pay twice, so an operator has to look.
+func (s *step) contradiction() error {
+	if s.t.Frozen {
+		return ErrNothing
+	}
+	s.t.Frozen = true
+	s.t.Deadline = s.in.At + remindFirst
+	return s.stay(OnContradiction)
+}
+
+// canceled notes that a hold is given back.
+func (s *step) canceled() error {
+	t := &s.t
+	var left []Hash
+	for _, h := range t.Closing {
+		if h != s.in.Hash {
+			left = append(left, h)
+		}
+	}
+	if len(left) == len(t.Closing) {
+		return ErrNothing
+	}
+	t.Closing = left
+	return s.stay(OnHoldClosed)
+}
+
+// cancelRefused notes that a hold which we gave back turns out to be settled.
+func (s *step) cancelRefused() error {
+	if err := s.canceled(); err != nil {
+		return err
+	}
+	s.t.Frozen = true
+	if !terminal(s.t.Status) {
+		s.t.Deadline = s.in.At + remindFirst
+	}
+	return s.stay(OnContradiction)
+}

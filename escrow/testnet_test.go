@@ -1,0 +1,524 @@
+package escrow
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// memLog is a log in memory, and a publisher that appends to it.
+type memLog struct {
+	mu      sync.Mutex
+	entries []mostro.Entry
+	ids     map[string]bool
+	changed chan struct{} // closed at every append
+	// publish fails, before or after it has appended, while these say so
+	failBefore, failAfter bool
+}
+
+func newMemLog() *memLog {
+	return &memLog{ids: make(map[string]bool), changed: make(chan struct{})}
+}
+
+func (l *memLog) append(evt *nostr.Event, source mostro.Source, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ids[evt.ID] {
+		return
+	}
+	l.ids[evt.ID] = true
+	l.entries = append(l.entries, mostro.Entry{Seq: uint64(len(l.entries) + 1), Event: evt, ReceivedAt: at, Source: source})
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *memLog) Publish(_ context.Context, evt *nostr.Event) error {
+	l.mu.Lock()
+	before, after := l.failBefore, l.failAfter
+	l.mu.Unlock()
+	if before {
+		return errCrash
+	}
+	l.append(evt, mostro.Source{Road: mostro.RoadSelf}, time.Now())
+	if after {
+		return errCrash
+	}
+	return nil
+}
+
+func (l *memLog) Read(_ context.Context, after uint64, fn func(mostro.Entry) error) error {
+	l.mu.Lock()
+	entries := l.entries
+	l.mu.Unlock()
+	for _, e := range entries[min(after, uint64(len(entries))):] {
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *memLog) Wait(ctx context.Context, seq uint64) error {
+	for {
+		l.mu.Lock()
+		n, changed := len(l.entries), l.changed
+		l.mu.Unlock()
+		if uint64(n) > seq {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *memLog) Head() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.entries))
+}
+
+// testNode is a simNode for more than one goroutine, with watches.
+type testNode struct {
+	mu      sync.Mutex
+	n       *simNode
+	changed chan struct{}
+	// failPays says how many of the next payments fail.
+	failPays int
+}
+
+func newTestNode() *testNode {
+	return &testNode{n: newSimNode(mathrand.New(mathrand.NewPCG(1, 1)), time.Now().Unix()), changed: make(chan struct{})}
+}
+
+// with runs fn on the node, and wakes the watches.
+func (t *testNode) with(fn func(n *simNode)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fn(t.n)
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+func (t *testNode) Info(ctx context.Context) (info NodeInfo, err error) {
+	t.with(func(n *simNode) { info, err = n.Info(ctx) })
+	return info, err
+}
+
+func (t *testNode) CreateHold(ctx context.Context, in HoldRequest) (s string, err error) {
+	t.with(func(n *simNode) { s, err = n.CreateHold(ctx, in) })
+	return s, err
+}
+
+func (t *testNode) LookupHold(ctx context.Context, h Hash) (s HoldState, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n.LookupHold(ctx, h)
+}
+
+func (t *testNode) Settle(ctx context.Context, p Preimage) (err error) {
+	t.with(func(n *simNode) { err = n.Settle(ctx, p) })
+	return err
+}
+
+func (t *testNode) Cancel(ctx context.Context, h Hash) (err error) {
+	t.with(func(n *simNode) { err = n.Cancel(ctx, h) })
+	return err
+}
+
+func (t *testNode) Pay(ctx context.Context, p Payment) (err error) {
+	t.with(func(n *simNode) {
+		if err = n.Pay(ctx, p); err == nil {
+			n.resolve(simDecode(p.Bolt11).Hash, t.failPays <= 0)
+			t.failPays--
+		}
+	})
+	return err
+}
+
+func (t *testNode) TrackPayment(ctx context.Context, h Hash) (PaymentState, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n.TrackPayment(ctx, h)
+}
+
+func (t *testNode) Probe(ctx context.Context, address string) error {
+	return t.n.Probe(ctx, address)
+}
+
+func (t *testNode) Mint(ctx context.Context, address string, sats int64) (s string, err error) {
+	t.with(func(n *simNode) { s, err = n.Mint(ctx, address, sats) })
+	return s, err
+}
+
+func (t *testNode) WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error {
+	var last HoldPhase
+	for {
+		t.mu.Lock()
+		state, err := t.n.LookupHold(ctx, h)
+		changed := t.changed
+		t.mu.Unlock()
+		if err != nil && err != ErrUnavailable {
+			return err
+		}
+		if err == nil && state.Phase != last {
+			last = state.Phase
+			if err := fn(state); err != nil {
+				return err
+			}
+			if last.Final() {
+				return nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (t *testNode) WatchPayment(ctx context.Context, h Hash, fn func(PaymentState) error) error {
+	for {
+		t.mu.Lock()
+		state, err := t.n.TrackPayment(ctx, h)
+		changed := t.changed
+		t.mu.Unlock()
+		if err == nil && state.Status == PaymentUnknown {
+			return ErrNotFound
+		}
+		if err == nil && state.Status.Final() {
+			return fn(state)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// world is an escrow in one process: real store, real cryptography, a log in
+// memory and a simulated node. It can be stopped and started.
+type world struct {
+	tb     testing.TB
+	dir    string
+	log    *memLog
+	node   *testNode // nil when ln is something else
+	ln     Lightning
+	addrs  Addresses
+	decode func(string) Destination // nil: the real one
+	keys   *mostro.Keys
+	policy Policy
+	clock  *testClock
+	output *lockedBuffer // everything that was logged
+
+	engine *Engine
+	db     *DB
+	cancel context.CancelFunc
+	done   chan error
+	read   map[string]int // per user key: entries of the log already looked at
+	seen   map[string][]mostro.Message
+}
+
+type testClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *testClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *testClock) move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b = append(b.b, p...)
+	return len(p), nil
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.b)
+}
+
+func newKeys(tb testing.TB) *mostro.Keys {
+	tb.Helper()
+	k, err := mostro.NewKeys(rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
+	w := &world{
+		tb: tb, dir: tb.TempDir(), log: newMemLog(), node: newTestNode(), keys: newKeys(tb).Remembering(10_000),
+		policy: DefaultPolicy(), clock: &testClock{now: time.Now().Truncate(time.Second)}, output: &lockedBuffer{},
+		read: make(map[string]int), seen: make(map[string][]mostro.Message),
+	}
+	w.policy.Terms.Fee = 6_000_000
+	w.node.n.now = w.clock.Now().Unix()
+	w.ln, w.addrs, w.decode = w.node, w.node, simDecode
+	w.start()
+	tb.Cleanup(w.finish)
+	return w
+}
+
+// noAddresses is for tests that give invoices.
+type noAddresses struct{}
+
+func (noAddresses) Probe(context.Context, string) error { return ErrUnavailable }
+
+func (noAddresses) Mint(context.Context, string, int64) (string, error) { return "", ErrUnavailable }
+
+// newWorldOn makes a world on another Lightning node.
+func newWorldOn(tb testing.TB, ln Lightning) *world {
+	tb.Helper()
+	w := &world{
+		tb: tb, dir: tb.TempDir(), log: newMemLog(), ln: ln, addrs: noAddresses{}, keys: newKeys(tb).Remembering(10_000),
+		policy: DefaultPolicy(), clock: &testClock{now: time.Now().Truncate(time.Second)}, output: &lockedBuffer{},
+		read: make(map[string]int), seen: make(map[string][]mostro.Message),
+	}
+	w.policy.Terms.Fee = 6_000_000
+	w.start()
+	tb.Cleanup(w.finish)
+	return w
+}
+
+// start starts the escrow on the store as it is.
+func (w *world) start() {
+	w.tb.Helper()
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	w.startOn(db, db)
+}
+
+// startOn starts it on a store that is kept in db.
+func (w *world) startOn(db *DB, store Store) {
+	w.tb.Helper()
+	metrics, err := NewMetrics(nil)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	sealer := KeysSealer{Keys: w.keys, MailDays: w.policy.MailDays}
+	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy}
+	w.db = db
+	w.engine = &Engine{
+		Policy: w.policy, Store: store, Log: w.log, Node: w.ln, Addresses: w.addrs, Publisher: w.log,
+		Opener: KeysOpener{w.keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
+		Decode:  w.decode,
+		Quote:   func(string, int64) Quote { return Quote{Price: 100_000} },
+		Face:    Face{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
+		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
+		Clock:   w.clock.Now, Fresh: rand.Reader, Logger: slog.New(slog.NewTextHandler(io.MultiWriter(w.output), nil)),
+		Metrics: metrics, Tick: 5 * time.Millisecond,
+	}
+	if err := w.engine.Open(); err != nil {
+		w.tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel, w.done = cancel, make(chan error, 1)
+	go func() { w.done <- w.engine.Run(ctx) }()
+}
+
+// stop ends the escrow as a signal would, wherever it is just then.
+func (w *world) stop() error {
+	w.cancel()
+	err := <-w.done
+	if closeErr := w.db.Close(); closeErr != nil {
+		w.tb.Error(closeErr)
+	}
+	w.engine = nil
+	return err
+}
+
+func (w *world) restart() {
+	w.tb.Helper()
+	_ = w.stop()
+	w.start()
+}
+
+// finish stops the escrow and has its store prove itself.
+func (w *world) finish() {
+	if w.engine == nil {
+		return
+	}
+	w.cancel()
+	<-w.done
+	if err := w.db.Check(); err != nil {
+		w.tb.Error(err)
+	}
+	if err := w.db.Close(); err != nil {
+		w.tb.Error(err)
+	}
+	if w.node == nil {
+		return
+	}
+	w.node.with(func(n *simNode) {
+		if err := n.conserved(); err != nil {
+			w.tb.Error(err)
+		}
+	})
+}
+
+// user is a client.
+type user struct {
+	w         *world
+	trade     *mostro.Keys
+	identity  *mostro.Keys // nil: full privacy
+	transport mostro.Transport
+	index     int64
+}
+
+func (w *world) user(transport mostro.Transport) *user {
+	u := &user{w: w, trade: newKeys(w.tb), transport: transport}
+	if transport != mostro.TransportLegacy {
+		u.identity, u.index = newKeys(w.tb), 1
+	}
+	return u
+}
+
+// event seals a message to the node.
+func (u *user) event(m mostro.Message) *nostr.Event {
+	u.w.tb.Helper()
+	if m.Wrapper == "" {
+		m.Wrapper = mostro.WrapperOrder
+	}
+	evt, err := mostro.Seal(context.Background(), m, mostro.SealOptions{
+		Transport: u.transport, To: u.w.keys.Pubkey(), Trade: u.trade, Identity: u.identity, Now: u.w.clock.Now(),
+	})
+	if err != nil {
+		u.w.tb.Fatal(err)
+	}
+	return evt
+}
+
+// send sends a message to the node.
+func (u *user) send(m mostro.Message) {
+	u.w.tb.Helper()
+	u.w.log.append(u.event(m), mostro.Source{Road: mostro.RoadClient}, u.w.clock.Now())
+}
+
+// wait gives the first message to the user, not looked at yet, with the action.
+func (u *user) wait(action mostro.Action) mostro.Message {
+	u.w.tb.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	key := u.trade.Pubkey()
+	for {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		for i, m := range u.w.seen[key] {
+			if m.Action == action {
+				u.w.seen[key] = append(u.w.seen[key][:i:i], u.w.seen[key][i+1:]...)
+				cancel()
+				return m
+			}
+		}
+		from := u.w.read[key]
+		err := u.w.log.Wait(ctx, uint64(from))
+		cancel()
+		if err != nil {
+			u.w.tb.Fatalf("no %s came; there was %v", action, actions(u.w.seen[key]))
+		}
+		_ = u.w.log.Read(context.Background(), uint64(from), func(e mostro.Entry) error {
+			u.w.read[key] = int(e.Seq)
+			if e.Event.Tags.GetFirst([]string{"p", key}) == nil || e.Event.PubKey == key {
+				return nil
+			}
+			env, err := mostro.Open(e.Event, u.trade)
+			if err != nil {
+				u.w.tb.Fatalf("unreadable answer: %v", err)
+			}
+			if env.Transport != u.transport {
+				u.w.tb.Fatalf("answered by %s, asked by %s", env.Transport, u.transport)
+			}
+			u.w.seen[key] = append(u.w.seen[key], env.Message)
+			return nil
+		})
+	}
+}
+
+func actions(ms []mostro.Message) []mostro.Action {
+	var list []mostro.Action
+	for _, m := range ms {
+		list = append(list, m.Action)
+	}
+	return list
+}
+
+// heard says whether every message that was sent has been read and decided.
+func (w *world) heard() bool {
+	w.tb.Helper()
+	last := uint64(0)
+	_ = w.log.Read(context.Background(), 0, func(e mostro.Entry) error {
+		if e.Event.PubKey != w.keys.Pubkey() {
+			last = e.Seq
+		}
+		return nil
+	})
+	var cursor uint64
+	if err := w.engine.Ask(context.Background(), func(d *Desk, _ int64) error { cursor = d.Cursor(); return nil }); err != nil {
+		w.tb.Fatal(err)
+	}
+	return cursor >= last
+}
+
+// status gives a trade's status as stored.
+func (w *world) status(id OrderID) mostro.TradeStatus {
+	w.tb.Helper()
+	return w.trade(id).Status
+}
+
+func (w *world) trade(id OrderID) Trade {
+	w.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	t, err := w.engine.Trade(ctx, id)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	return t
+}
+
+// until waits for a trade to come to a status.
+func (w *world) until(id OrderID, want mostro.TradeStatus) Trade {
+	w.tb.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		t := w.trade(id)
+		if t.Status == want {
+			return t
+		}
+		if time.Now().After(deadline) {
+			w.tb.Fatalf("trade is %s after %q, want %s; log: %s", t.Status, t.Last, want, w.output)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// watches follows hold invoices and payouts at the node. What is to be watched
+// is a function of each trade, so a restart watches the same. The engine's
+// goroutine alone calls sync.
+type watches struct {
+	node   Lightning
+	report func(ctx context.Context, n notice) error
+
+	holds   map[OrderID]watch
+	payouts map[OrderID]watch
+	wg      sync.WaitGroup
+}
+
+type watch struct {
+	hash    Hash
+	attempt uint32
+	cancel  context.CancelFunc
+}
+
+func newWatches(node Lightning, report func(context.Context, notice) error) *watches {
+	return &watches{node: node, report: report, holds: make(map[OrderID]watch), payouts: make(map[OrderID]watch)}
+}
+
+// sync begins and ends watches as a trade wants it.
+func (w *watches) sync(ctx context.Context, t *Trade) {
+	if h := t.holdWatched(); w.turn(w.holds, t.ID, h, 0) {
+		w.start(ctx, w.holds, t.ID, h, 0, w.hold)
+	}
+	if h, attempt := t.payoutWatched(); w.turn(w.payouts, t.ID, h, attempt) {
+		w.start(ctx, w.payouts, t.ID, h, attempt, w.payout)
+	}
+}
+
+// turn ends a watch that is no longer wanted, and says whether another is.
+func (w *watches) turn(m map[OrderID]watch, id OrderID, h Hash, attempt uint32) bool {
+	if old, ok := m[id]; ok {
+		if old.hash == h && old.attempt == attempt {
+			return false
+		}
+		old.cancel()
+		delete(m, id)
+	}
+	return h != Hash{}
+}
+
+type watchFunc func(ctx context.Context, id OrderID, h Hash, attempt uint32) error
+
+func (w *watches) start(ctx context.Context, m map[OrderID]watch, id OrderID, h Hash, attempt uint32, fn watchFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	m[id] = watch{hash: h, attempt: attempt, cancel: cancel}
+	w.wg.Add(1)
+	go func() {
+		defer w.wg.Done()
+		defer cancel()
+		for n := 1; ; n++ {
+			// nil: the node told a final state, and there is no more to come.
+			if err := fn(ctx, id, h, attempt); err == nil || ctx.Err() != nil {
+				return
+			}
+			select {
+			case <-time.After(backoff(min(n+3, 8))):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+func (w *watches) hold(ctx context.Context, id OrderID, h Hash, _ uint32) error {
+	return w.node.WatchHold(ctx, h, func(state HoldState) error {
+		if state.Phase == HoldOpen {
+			return nil
+		}
+		return w.report(ctx, notice{trade: id, input: holdInput(h, state)})
+	})
+}
+
+// payout treats an unknown payment as news: the node took it once, and the
+// trade decides to hand it over again.
+func (w *watches) payout(ctx context.Context, id OrderID, h Hash, attempt uint32) error {
+	err := w.node.WatchPayment(ctx, h, func(state PaymentState) error {
+		if !state.Status.Final() {
+			return nil
+		}
+		return w.report(ctx, notice{trade: id, input: paymentInput(h, attempt, state)})
+	})
+	if errors.Is(err, ErrNotFound) {
+		unknown := PaymentState{Hash: h, Status: PaymentUnknown}
+		return w.report(ctx, notice{trade: id, input: paymentInput(h, attempt, unknown)})
+	}
+	return err
+}
+
+// stop ends all watches and waits for them.
+func (w *watches) stop() {
+	for _, m := range []map[OrderID]watch{w.holds, w.payouts} {
+		for _, one := range m {
+			one.cancel()
+		}
+	}
+	w.wg.Wait()
+}
