@@ -135,7 +135,7 @@ func TestInfoDocument(t *testing.T) {
 		if h.Get("Content-Type") != "application/nostr+json" || h.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("headers %v", h)
 		}
-		if doc.Name != "test relay" || !slices.Equal(doc.SupportedNIPs, []int{1, 9, 11, 40, 42, 45, 50, 70}) {
+		if doc.Name != "test relay" || !slices.Equal(doc.SupportedNIPs, []int{1, 9, 11, 40, 42, 45, 50, 70, 77}) {
 			t.Errorf("%+v", doc)
 		}
 		for name, want := range map[string]any{"max_limit": 777., "default_limit": 500., "max_subscriptions": 1024.,
@@ -162,7 +162,7 @@ func TestInfoDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusNotImplemented {
+	if resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("NIP-86: %s", resp.Status)
 	}
 }

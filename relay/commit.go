@@ -31,12 +31,13 @@ const mailLife = 30 * 24 * time.Hour
 
 // pending is an arrival on its way through the committer.
 type pending struct {
-	Arrival
-	st   *Store
-	done chan struct{}
-	seq  uint64
-	out  Outcome
-	err  error
+	Arrival // Event is nil where only rows are written
+	rows    []rowWrite
+	st      *Store
+	done    chan struct{}
+	seq     uint64
+	out     Outcome
+	err     error
 }
 
 // Wait returns once the event is durable, or was found not to be stored.
@@ -67,7 +68,11 @@ func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
 	if a.JSON == nil {
 		a.JSON = mostro.EncodeEvent(a.Event)
 	}
-	p := &pending{Arrival: a, st: st, done: make(chan struct{})}
+	return st.hand(ctx, &pending{Arrival: a, st: st, done: make(chan struct{})})
+}
+
+// hand puts p into the committer's queue.
+func (st *Store) hand(ctx context.Context, p *pending) (Pending, error) {
 	st.headMu.Lock()
 	closed := st.closed
 	if !closed {
@@ -144,13 +149,13 @@ func (st *Store) commitLoop() {
 		}
 		group = append(group[:0], held)
 		size := written(held.JSON)
-		alone := held.Event.Kind == mostro.KindDeletion
+		alone := held.isDeletion()
 		held = nil
 	gather:
 		for !alone && len(group) < maxGroup && size < maxGroupBytes {
 			select {
 			case p := <-st.queue:
-				if p.Event.Kind == mostro.KindDeletion {
+				if p.isDeletion() {
 					held = p // reaches back into the store: a group of its own
 					break gather
 				}
@@ -176,6 +181,10 @@ func (st *Store) commit(group []*pending) {
 		if err != nil {
 			break
 		}
+		if p.Event == nil {
+			err = g.writeRows(p.rows)
+			continue
+		}
 		p.seq, p.out, err = g.append(p)
 	}
 	if err == nil && g.wrote {
@@ -197,7 +206,9 @@ func (st *Store) commit(group []*pending) {
 	st.publish(g.entries)
 	st.metrics.committed(len(group), time.Since(start))
 	for _, p := range group {
-		st.metrics.appended(p.out)
+		if p.Event != nil {
+			st.metrics.appended(p.out)
+		}
 		p.answer(p.seq, p.out, nil)
 	}
 }
@@ -215,8 +226,11 @@ type grouping struct {
 	entries []recent
 	erased  []uint64
 	tombs   int64
+	claimed map[claim]int // addresses taken by this group, by what quotas count
 	wrote   bool
 }
+
+var errOverQuota = errors.New("over quota")
 
 // addressState is the newest version of an address as the group sees it.
 type addressState struct {
@@ -277,10 +291,15 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	switch {
 	case err != nil:
 	case hasAddr:
-		err = g.appendVersion(evt, addr, &rec, &r, expired, p.JSON)
+		err = g.appendVersion(evt, addr, &rec, &r, expired, p.JSON, p.Quota)
 	case !expired:
 		g.changes = append(g.changes, change{add: &rec, body: p.JSON})
 		err = g.set(seqKey(spaceRegular, g.seq), rec.encode())
+	}
+	if errors.Is(err, errOverQuota) {
+		g.seq-- // it never was
+		delete(g.newest, addr)
+		return 0, OverQuota, nil
 	}
 	if err == nil {
 		body := p.JSON
@@ -288,6 +307,9 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 			body = nil
 		}
 		err = g.set(seqKey(spaceRow, g.seq), r.encode(body))
+	}
+	if err == nil && p.Forward && !r.archived {
+		err = g.set(forwardKey(g.seq), []byte{})
 	}
 	if err == nil {
 		err = g.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))
@@ -310,13 +332,21 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 
 // appendVersion places a version of an address: newest wins, equal times by
 // lowest id (NIP-01).
-func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r *row, expired bool, body []byte) error {
+func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r *row, expired bool, body []byte, quota LiveQuotas) error {
 	now, err := g.addressState(evt, addr, rec.pubkey)
 	if err != nil {
 		return err
 	}
+	if now.space != spaceNewest && !expired && g.overQuota(quota, rec) {
+		return errOverQuota
+	}
 	if now.space != 0 {
 		r.previous = now.rec.chain
+		if rec.createdAt <= now.rec.createdAt {
+			if err := g.keepProof(rec, now.rec.chain); err != nil {
+				return err
+			}
+		}
 		if !newer(rec, &now.rec) {
 			r.archived = true
 			now.rec.chain = rec.seq

@@ -47,7 +47,8 @@ type conn struct {
 	subs      map[string]*subscription
 	openBytes int             // of the REQs in subs
 	authd     map[string]bool // public keys proven by NIP-42
-	acks      chan ack        // nil until the first EVENT; full: the reader waits
+	negs      map[string]*negSession
+	acks      chan ack // nil until the first EVENT; full: the reader waits
 
 	unanswered sync.WaitGroup // events in acks whose OK is not in out yet
 	ackerDone  chan struct{}
@@ -471,6 +472,7 @@ func (c *conn) finish() {
 	for _, sub := range c.subs {
 		c.drop(sub)
 	}
+	c.closeNegs()
 	if c.acks != nil {
 		close(c.acks)
 		<-c.ackerDone

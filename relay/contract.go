@@ -16,6 +16,7 @@ const (
 	Duplicate Outcome = 2 // already held, in whatever state
 	Archived  Outcome = 3 // kept as history, not served: an older version of its address, or expired at arrival
 	Deleted   Outcome = 4 // refused: its author deleted it (NIP-09)
+	OverQuota Outcome = 5 // refused: its key or platform has as many live addresses as it may
 )
 
 // String gives the outcome as import results and metrics spell it.
@@ -29,6 +30,8 @@ func (o Outcome) String() string {
 		return "archived"
 	case Deleted:
 		return "deleted"
+	case OverQuota:
+		return "over_quota"
 	}
 	return "unknown"
 }
@@ -40,6 +43,15 @@ type Arrival struct {
 	JSON       []byte       // canonical JSON of Event, or nil: the store encodes it
 	ReceivedAt time.Time
 	Source     mostro.Source
+	Forward    bool       // queue it for other relays, in the same transaction
+	Quota      LiveQuotas // what a new address is held against; zero: nothing
+}
+
+// LiveQuotas bound how many live addresses may exist; 0: no bound. They are
+// held exactly, by the committer. A new version of a live address always fits.
+type LiveQuotas struct {
+	Key      int // of one kind by one key
+	Platform int // of one platform (tag y)
 }
 
 // Pending is the handle of an append under way. Wait may be called by one
@@ -81,6 +93,14 @@ type eventStore interface {
 	// Has says whether an event is held in any state: live, archived,
 	// expired, or deleted and refused for good.
 	Has(ctx context.Context, id string) (bool, error)
+
+	// liveItems lists what takes part in reconciliation (NIP-77): live events
+	// that match f, mail left out, and the head before they were looked at.
+	liveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)
+
+	// Shun has queries, counts and reconciliations pass over the events of
+	// keys, and over single events.
+	Shun(keys, ids map[[32]byte]struct{})
 
 	// Find gives the stored event and JSON of an id while its body is
 	// readable, live or archived. mostro.ErrNotFound otherwise.

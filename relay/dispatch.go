@@ -19,6 +19,8 @@ type dispatcher struct {
 	store eventStore
 	now   func() time.Time
 	met   *metrics
+	// serves says whether an event may be shown to anyone; nil: all are.
+	serves func(*nostr.Event) bool
 
 	pos       uint64 // log position dispatched; owned by run
 	ephemeral chan ephemeralEvent
@@ -179,7 +181,7 @@ func (d *dispatcher) unregister(sub *subscription) {
 
 // dispatch delivers one event. seq is 0 for an ephemeral one.
 func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64) {
-	if expiredAt(evt.Tags, d.now()) {
+	if expiredAt(evt.Tags, d.now()) || d.serves != nil && !d.serves(evt) {
 		return
 	}
 	d.mu.Lock()

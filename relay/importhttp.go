@@ -185,7 +185,7 @@ var errPayload = errors.New("the payload hash is not that of the body")
 func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 	scheme, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Nostr") {
-		return "", errors.New("an import from elsewhere needs NIP-98 authorization by an admin key")
+		return "", errors.New("this needs NIP-98 authorization by an admin key")
 	}
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	if err != nil || len(raw) > maxProofBytes {

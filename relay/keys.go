@@ -23,7 +23,10 @@ import (
 //	t i id pubkey      pubkey asked for the deletion of id: seq of the request
 //	t a address        deleted up to a created_at
 //	u relay            cursor of an upstream
-//	f seq              queue of events to forward
+//	f q seq            queue of own events to forward
+//	f c relay          up to where a relay has been sent the queue
+//	f o seq relay      what became of an event at a relay
+//	e seq seq          equivocation: two events of one address and time
 //	m name             schema
 const (
 	spaceRow     = 'l'
@@ -32,6 +35,9 @@ const (
 	spaceHidden  = 'x'
 	spaceRegular = 'r'
 	spaceTomb    = 't'
+	spaceCursor  = 'u'
+	spaceForward = 'f'
+	spaceProof   = 'e'
 	spaceMeta    = 'm'
 )
 

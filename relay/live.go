@@ -30,6 +30,7 @@ type live struct {
 	// nextExpiry is the earliest time in expiries, so that queries can tell
 	// without a lock that nothing has expired.
 	nextExpiry atomic.Int64
+	shun       atomic.Pointer[shunned] // nil: nothing
 	bodies     bodyCache
 	n          int
 }

@@ -28,7 +28,7 @@ type metrics struct {
 	importLines      *prometheus.CounterVec // by outcome
 
 	verbs    map[string]prometheus.Counter
-	outcomes [Deleted + 1]prometheus.Counter
+	outcomes [OverQuota + 1]prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -84,7 +84,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-var outcomeNames = [...]string{Added: "added", Duplicate: "duplicate", Archived: "archived", Deleted: "deleted"}
+var outcomeNames = [...]string{Added: "added", Duplicate: "duplicate", Archived: "archived", Deleted: "deleted", OverQuota: "over_quota"}
 
 func (m *metrics) outcome(out Outcome) {
 	if int(out) < len(m.outcomes) && m.outcomes[out] != nil {

@@ -52,7 +52,10 @@ type infoKeep struct {
 const softwareURL = "https://github.com/mostrodex/mostrodex"
 
 func infoDocument(cfg *Config) ([]byte, error) {
-	nips := []int{1, 9, 11, 40, 42, 45, 70}
+	nips := []int{1, 9, 11, 40, 42, 45, 70, 77}
+	if len(cfg.Admins) > 0 {
+		nips = append(nips, 86)
+	}
 	if cfg.Policy.MinPow > 0 {
 		nips = append(nips, 13)
 	}
@@ -124,5 +127,5 @@ func (s *Server) serveInfo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("Content-Type", "application/nostr+json")
-	w.Write(s.info)
+	w.Write(*s.info.Load())
 }

@@ -20,6 +20,8 @@ type condition struct {
 	tags         []tagCondition
 	since, until int64
 	upTo         uint64
+	shunned      []uint32 // authors that are not served, sorted
+	shunnedIDs   map[[32]byte]struct{}
 }
 
 type tagCondition struct {
@@ -45,6 +47,10 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 		if len(name) != 1 || !isLetter(name[0]) {
 			return c, false, fmt.Errorf("%w: #%.20s is not a single letter", ErrFilter, name)
 		}
+	}
+	c.shunned = l.shunnedAuthors()
+	if s := l.shun.Load(); s != nil && len(s.ids) > 0 {
+		c.shunnedIDs = s.ids
 	}
 	if c.since > c.until || f.IDs != nil && len(f.IDs) == 0 {
 		return c, true, nil
@@ -240,7 +246,7 @@ func (p *plan) proves() int {
 
 // exact says that every item of the plan within the time range matches.
 func (p *plan) exact(c *condition) bool {
-	return (p.kinds || c.kinds == nil) && (p.authors || c.authors == nil) && p.provesTags(c) && c.upTo == 0
+	return (p.kinds || c.kinds == nil) && (p.authors || c.authors == nil) && p.provesTags(c) && c.upTo == 0 && c.shunned == nil && c.shunnedIDs == nil
 }
 
 func (p *plan) provesTags(c *condition) bool {
@@ -256,6 +262,14 @@ func (p *plan) provesTags(c *condition) bool {
 func (c *condition) matches(s *slot, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
+	}
+	if _, ok := c.shunnedIDs[s.id]; ok {
+		return false
+	}
+	if c.shunned != nil {
+		if _, ok := slices.BinarySearch(c.shunned, s.author); ok {
+			return false
+		}
 	}
 	if !p.kinds && c.kinds != nil && !slices.Contains(c.kinds, s.kind) {
 		return false

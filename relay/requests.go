@@ -62,6 +62,8 @@ func (c *conn) handle(msg string) {
 		c.handleClose()
 	case "AUTH":
 		c.handleAuth()
+	case "NEG-OPEN", "NEG-MSG", "NEG-CLOSE":
+		c.handleNeg(verb)
 	default:
 		c.srv.met.refused("notice", "unsupported")
 		c.notice("unsupported: " + cut(verb, 32) + " is not a verb of this relay")
@@ -416,6 +418,9 @@ func (s *Server) search(dst []Found, f *liveFilter, all []*liveFilter, upTo uint
 		var evt nostr.Event
 		t.reset(string(found.JSON))
 		if t.event(&evt) != nil || !f.matches(&evt) || expiredAt(evt.Tags, s.cfg.Now()) {
+			continue
+		}
+		if !s.rules.Load().serves(&evt, f.Search) {
 			continue
 		}
 		// It comes live if another filter of the request meets it.

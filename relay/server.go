@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fiatjaf/eventstore"
@@ -51,6 +52,19 @@ type Config struct {
 	Version                    string // of this program
 	Icon                       string
 	URL                        string // public wss:// address; "": each request's own Host is believed
+
+	Limits Limits // quotas and rates of events; zero: the defaults
+
+	// RulesFile holds the Rules that change while the relay runs; "": they are
+	// kept in memory alone.
+	RulesFile string
+
+	// KnownMail says whether mail by or for a key is taken. nil: all is.
+	KnownMail func(pubkey string) bool
+
+	// Forwarding queues what this program publishes for other relays, which
+	// Upstreams sends it to.
+	Forwarding bool
 
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; nil: nobody's
 	Admins         []string       // hex keys that may import from elsewhere
@@ -113,7 +127,11 @@ type Server struct {
 	khatru   *khatru.Relay
 	dispatch *dispatcher
 	met      *metrics
-	info     []byte // the NIP-11 document
+	info     atomic.Pointer[[]byte] // the NIP-11 document
+	negs     negSets
+	rates    rates
+	rules    atomic.Pointer[compiled]
+	rulesMu  sync.Mutex // of changing rules and the file
 
 	stopping context.Context // ends when Run begins to close connections
 	stop     context.CancelFunc
@@ -137,11 +155,12 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
-	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
-	var err error
-	if s.info, err = infoDocument(&s.cfg); err != nil {
+	s.negs.now = time.Now
+	if err := s.loadRules(); err != nil {
 		return nil, err
 	}
+	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
+	s.dispatch.serves = func(evt *nostr.Event) bool { return s.rules.Load().serves(evt, "") }
 	// Not khatru.NewRelay, which starts an expiry sweep nobody can stop.
 	s.khatru = &khatru.Relay{
 		ServiceURL: cfg.URL,
@@ -167,6 +186,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.dispatch.run(ctx) })
 	g.Go(func() error { return s.dispatch.runEphemeral(ctx) })
 	g.Go(func() error { return s.keep(ctx) })
+	g.Go(func() error { return s.watchRules(ctx) })
 	err := g.Wait()
 
 	s.stop()
@@ -266,8 +286,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case hasToken(r.Header.Values("Upgrade"), "websocket"):
 		// khatru would take it for a handshake, on its own socket loop.
 		http.Error(w, "the Connection header does not ask for an upgrade", http.StatusBadRequest)
-	case r.Header.Get("Content-Type") == "application/nostr+json+rpc":
-		http.Error(w, "NIP-86 is not offered", http.StatusNotImplemented)
+	case isManagement(r):
+		s.serveManagement(w, r)
 	default:
 		s.khatru.ServeHTTP(w, r)
 	}
@@ -316,8 +336,26 @@ func (s *Server) caught(refuse func(reason string)) {
 func (s *Server) check(a *admission) (more bool) {
 	defer s.caught(func(reason string) { more = a.refuse(reason) })
 	evt := a.evt
-	if reason := s.cfg.Policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
+	rules := s.rules.Load()
+	policy := s.cfg.Policy
+	policy.Kinds = rules.kinds(policy.Kinds)
+	client := a.source.Road == mostro.RoadClient
+	if client && rules.blocksIP(a.ip) {
+		return a.refuse("blocked: this address may not publish here")
+	}
+	if reason := policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
 		return a.refuse(reason)
+	}
+	if reason := rules.refuse(evt, a.source.Road); reason != "" {
+		return a.refuse(reason)
+	}
+	if reason := s.refuseMail(evt, a.source.Road); reason != "" {
+		return a.refuse(reason)
+	}
+	if client && !a.local {
+		if reason := s.refuseRate(a, rules); reason != "" {
+			return a.refuse(reason)
+		}
 	}
 	if s.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
 		if reason := s.cfg.Quota(a.ip, evt); reason != "" {
@@ -342,6 +380,11 @@ func (s *Server) check(a *admission) (more bool) {
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
 		return a.refuse("invalid: the signature is wrong")
 	}
+	if client && !a.local {
+		if reason := s.refuseKeyRate(a, rules); reason != "" {
+			return a.refuse(reason)
+		}
+	}
 	return true
 }
 
@@ -350,6 +393,7 @@ const (
 	reasonOlder     = "duplicate: a newer version is held"
 	reasonDeleted   = "blocked: deleted by its author"
 	reasonGone      = "blocked: deleted by its author, or expired"
+	reasonQuota     = "blocked: the quota of live addresses is used up"
 	reasonStore     = "error: the event could not be stored"
 )
 
@@ -407,7 +451,9 @@ func (s *Server) refuseProtected(a *admission) string {
 }
 
 func (s *Server) enqueue(a *admission) error {
-	p, err := s.cfg.Store.Enqueue(a, Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source})
+	p, err := s.cfg.Store.Enqueue(a, Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
+		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
+		Quota:   s.rules.Load().quotas(a.source.Road)})
 	if err != nil {
 		return errors.New(reasonStore)
 	}
@@ -440,6 +486,8 @@ func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.R
 		return out, true, reasonOlder
 	case Deleted:
 		return out, false, reasonDeleted
+	case OverQuota:
+		return out, false, reasonQuota
 	}
 	return out, false, reasonStore
 }

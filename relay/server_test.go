@@ -66,6 +66,10 @@ func startRelayOn(tb testing.TB, st *Store, change func(*Config)) *testRelay {
 		hs.Close()
 	})
 	r.shut = sync.OnceFunc(func() {
+		// Behind what an import that broke off may still have in the queue.
+		if err := st.writeRows(context.Background()); err != nil {
+			tb.Errorf("settle the store: %v", err)
+		}
 		mustCheck(tb, st)
 		st.Close()
 	})

@@ -28,3 +28,18 @@ interop-core-prepare:
 
 interop-core: interop-core-prepare
 	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro
+
+# The relay clients of nostr-tools and NDK against our relay.
+INTEROP_CLIENTS = $(INTEROP_CACHE)/interop-clients
+.PHONY: interop-clients interop-clients-prepare
+
+interop-clients-prepare:
+	@if command -v npm >/dev/null && command -v node >/dev/null; then \
+		mkdir -p "$(INTEROP_CLIENTS)" && cp tools/interop-clients/package.json tools/interop-clients/package-lock.json tools/interop-clients/clients.mjs "$(INTEROP_CLIENTS)/" && \
+		if cmp -s tools/interop-clients/package-lock.json "$(INTEROP_CLIENTS)/installed.json"; then :; else \
+			cd "$(INTEROP_CLIENTS)" && npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json installed.json; fi; \
+	else echo "SKIP interop-clients: node and npm are not installed"; fi
+
+interop-clients: interop-clients-prepare
+	@if [ -d "$(INTEROP_CLIENTS)/node_modules" ]; then \
+		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay; fi

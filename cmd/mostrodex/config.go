@@ -19,10 +19,11 @@ import (
 // environment (MOSTRODEX_SECTION_KEY), that over the file, that over the
 // defaults. Secrets are never in it: keys are named by path.
 type Config struct {
-	Data    string        `toml:"data"` // directory of everything that is kept
-	Relay   RelayConfig   `toml:"relay"`
-	Indexer IndexerConfig `toml:"indexer"`
-	Escrow  EscrowConfig  `toml:"escrow"`
+	Data     string           `toml:"data"` // directory of everything that is kept
+	Relay    RelayConfig      `toml:"relay"`
+	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; none given: the default ones
+	Indexer  IndexerConfig    `toml:"indexer"`
+	Escrow   EscrowConfig     `toml:"escrow"`
 }
 
 // RelayConfig is section [relay].
@@ -37,8 +38,12 @@ type RelayConfig struct {
 	MinPow         int      `toml:"min_pow"`         // NIP-13 bits asked of every event
 	Kinds          []int    `toml:"kinds"`           // admitted besides ephemeral ones; empty: the default list
 	TrustedProxies []string `toml:"trusted_proxies"` // addresses or CIDRs whose X-Forwarded-For is believed
-	Admins         []string `toml:"admins"`          // hex public keys that may import from elsewhere
+	Admins         []string `toml:"admins"`          // hex public keys that may import from elsewhere (NIP-98) and manage (NIP-86)
 	BodyCacheMiB   int      `toml:"body_cache_mib"`  // memory for the JSON of live events
+	MailFor        []string `toml:"mail_for"`        // hex keys; if given, mail is taken by or for these and known Mostros only
+
+	Quota      QuotaConfig      `toml:"quota"`
+	Federation FederationConfig `toml:"federation"`
 }
 
 // IndexerConfig is section [indexer].
@@ -79,8 +84,9 @@ type LNDConfig struct {
 
 func defaultConfig() Config {
 	return Config{
-		Data:    "./data",
-		Relay:   RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256},
+		Data: "./data",
+		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
+			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer: IndexerConfig{Enabled: true},
 		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002"}},
@@ -135,11 +141,11 @@ const envPrefix = "MOSTRODEX_"
 
 // applyEnviron sets MOSTRODEX_DATA and MOSTRODEX_SECTION_KEY. Lists are
 // separated by commas. A variable with our prefix that names no key is an
-// error, but for those of tests and tools (MOSTRODEX_SHARED).
+// error, but for those of tests and tools (MOSTRODEX_SHARED, MOSTRODEX_INTEROP_*).
 func applyEnviron(cfg *Config, environ []string) error {
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == "MOSTRODEX_SHARED" {
+		if !strings.HasPrefix(name, envPrefix) || name == "MOSTRODEX_SHARED" || strings.HasPrefix(name, "MOSTRODEX_INTEROP_") {
 			continue
 		}
 		field, ok := fieldFor(reflect.ValueOf(cfg).Elem(), strings.ToLower(strings.TrimPrefix(name, envPrefix)))
@@ -243,6 +249,9 @@ func (c *Config) validate() error {
 		if len(a) != 64 || strings.Trim(a, "0123456789abcdef") != "" {
 			return fmt.Errorf("relay.admins: %q is not a public key in lower-case hex", a)
 		}
+	}
+	if err := c.validateUpstreams(); err != nil {
+		return err
 	}
 	if c.Escrow.Enabled {
 		if err := c.Escrow.validate(); err != nil {

@@ -28,6 +28,7 @@ type escrowRoom struct {
 	world  *lnsim.World   // nil: real
 	wallet http.Handler   // of the simulated world; nil: none
 	relays bool           // the face's relays were configured
+	pubkey string         // of the node
 }
 
 func (c *EscrowConfig) validate() error {
@@ -125,7 +126,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	if m.Config.Relay.URL != "" {
 		face.Relays = []string{m.Config.Relay.URL}
 	}
-	room = &escrowRoom{relays: m.Config.Relay.URL != ""}
+	room = &escrowRoom{relays: m.Config.Relay.URL != "", pubkey: keys.Pubkey()}
 	defer func() {
 		if err != nil {
 			room.close()

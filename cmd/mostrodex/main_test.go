@@ -37,8 +37,17 @@ func TestMain(m *testing.M) {
 // MustRunMain runs the whole program on port 0 until the test ends.
 func MustRunMain(tb testing.TB, dir string) *Main {
 	tb.Helper()
+	return mustRunConfig(tb, dir, nil)
+}
+
+// mustRunConfig is MustRunMain with a config that change has altered.
+func mustRunConfig(tb testing.TB, dir string, change func(*Config)) *Main {
+	tb.Helper()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = dir, "127.0.0.1:0", "127.0.0.1:0"
+	if change != nil {
+		change(&cfg)
+	}
 	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
 	startMain(tb, m)
 	return m

@@ -29,13 +29,14 @@ type Main struct {
 	Now    func() time.Time // nil: time.Now
 	Demo   *Demo            // nil: the escrow, if any, stands on LND
 
-	store    *relay.Store
-	index    *indexer.Index // nil when disabled
-	relay    *relay.Server
-	escrow   *escrowRoom // nil when disabled
-	registry *prometheus.Registry
-	public   net.Listener
-	private  net.Listener
+	store     *relay.Store
+	index     *indexer.Index // nil when disabled
+	relay     *relay.Server
+	upstreams *relay.Upstreams
+	registry  *prometheus.Registry
+	public    net.Listener
+	private   net.Listener
+	escrow    *escrowRoom // nil when disabled
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -77,7 +78,11 @@ func (m *Main) Open() (err error) {
 		cfg.Search = m.index
 		cfg.Fallback = m.index.Handler()
 	}
+	m.federate(&cfg)
 	if m.relay, err = relay.New(cfg); err != nil {
+		return err
+	}
+	if err := m.openUpstreams(); err != nil {
 		return err
 	}
 	if m.Config.Escrow.Enabled {
@@ -142,6 +147,7 @@ func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return tendMemory(ctx) })
 	g.Go(func() error { return m.relay.Run(ctx) })
+	g.Go(func() error { return m.upstreams.Run(ctx) })
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
 	}
@@ -158,6 +164,7 @@ func (m *Main) Run(ctx context.Context) error {
 	})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/export/events", m.store.ServeExport)
+	mux.HandleFunc("GET /api/v1/relays", m.upstreams.ServeRelays)
 	mux.Handle("/", m.relay)
 	serveHTTP(ctx, g, m.public, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
@@ -251,10 +258,8 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 			if err := cfg.validate(); err != nil {
 				return usageError{err}
 			}
-			for _, u := range upstreams {
-				if u != "none" {
-					return usagef("--upstream %s: this version follows no other relays; use --upstream none", u)
-				}
+			if err := cfg.chooseUpstreams(upstreams); err != nil {
+				return usageError{err}
 			}
 			return (&Main{Config: cfg}).serve(cmd.Context(), cmd.ErrOrStderr())
 		},
@@ -264,7 +269,7 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 	f.StringVar(&listenAt, "listen", "127.0.0.1:7777", "address of the relay, the API and the explorer")
 	f.StringVar(&private, "private", "", "address of /metrics and /debug/pprof (default: none)")
 	f.StringVar(&data, "data", "./data", "data directory")
-	f.StringArrayVar(&upstreams, "upstream", nil, "relay to follow, or none (only none in this version)")
+	f.StringArrayVar(&upstreams, "upstream", nil, "relay to follow, ws:// or wss://, may be repeated; none: follow nobody (default: "+defaultUpstreamList()+")")
 	return cmd
 }
 

@@ -22,17 +22,18 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address")
 	data := flag.String("data", "", "data directory")
+	limit := flag.Int("cap", 0, "most events of one answer; 0: as the store has it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *data); err != nil {
+	if err := run(ctx, *listen, *data, *limit); err != nil {
 		fmt.Fprintln(os.Stderr, "stock:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, listen, data string) error {
-	db := badger.BadgerBackend{Path: data}
+func run(ctx context.Context, listen, data string, limit int) error {
+	db := badger.BadgerBackend{Path: data, MaxLimit: limit}
 	if err := db.Init(); err != nil {
 		return err
 	}

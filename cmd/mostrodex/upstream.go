@@ -1,0 +1,187 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/relay"
+)
+
+// UpstreamConfig is one section [[upstream]]: a relay to follow.
+type UpstreamConfig struct {
+	URL       string   `toml:"url"`       // ws:// or wss://, or none: follow nobody
+	Instances []string `toml:"instances"` // hex keys of the Mostros to follow there; empty: all
+}
+
+// QuotaConfig is section [relay.quota]. Where 0 has a default, a negative
+// number is no limit.
+type QuotaConfig struct {
+	LiveAddressesPerKey      int `toml:"live_addresses_per_key"`      // of one kind; 0: 50,000
+	LiveAddressesPerPlatform int `toml:"live_addresses_per_platform"` // 0: no limit
+	EventsPerMinutePerIP     int `toml:"events_per_minute_per_ip"`    // 0: 6,000; loopback without a proxy is exempt
+	EventsPerMinutePerKey    int `toml:"events_per_minute_per_key"`   // 0: 3,000
+}
+
+// FederationConfig is section [relay.federation].
+type FederationConfig struct {
+	Discover          int      `toml:"discover"`            // relays found in events that are followed besides
+	DiscoveredPerHour int      `toml:"discovered_per_hour"` // new events taken from each of them; 0: 20,000
+	Forward           []string `toml:"forward"`             // relays that own events are sent to
+	ResyncSeconds     int      `toml:"resync_seconds"`      // between comparisons with a connected relay; 0: 600
+	RewalkSeconds     int      `toml:"rewalk_seconds"`      // between walks through all of a relay without NIP-77; 0: 86,400
+}
+
+// defaultUpstreams are followed when nothing else is said: where Mostros and
+// their clients meet.
+var defaultUpstreams = []UpstreamConfig{
+	{URL: "wss://relay.mostro.network"}, {URL: "wss://nos.lol"}, {URL: "wss://relay.damus.io"}, {URL: "wss://mostro-p2p.tech"},
+}
+
+func defaultUpstreamList() string {
+	var list []string
+	for _, u := range defaultUpstreams {
+		list = append(list, strings.TrimPrefix(u.URL, "wss://"))
+	}
+	return strings.Join(list, ", ")
+}
+
+// defaultDiscover is how many relays out of events are followed besides.
+const defaultDiscover = 16
+
+// chooseUpstreams puts the --upstream flags, or the defaults, in place. Flags
+// replace what the config says; none is nobody.
+func (c *Config) chooseUpstreams(flags []string) error {
+	if len(flags) > 0 {
+		c.Upstream = nil
+		for _, u := range flags {
+			if u == "none" && len(flags) > 1 {
+				return errors.New("--upstream none stands alone")
+			}
+			c.Upstream = append(c.Upstream, UpstreamConfig{URL: u})
+		}
+	} else if len(c.Upstream) == 0 {
+		c.Upstream = defaultUpstreams
+	}
+	if len(c.Upstream) == 1 && c.Upstream[0].URL == "none" {
+		c.Upstream = nil
+	}
+	return c.validateUpstreams()
+}
+
+func (c *Config) validateUpstreams() error {
+	check := func(key, s string) error {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" {
+			return fmt.Errorf("%s: %q is not a ws:// or wss:// address", key, s)
+		}
+		return nil
+	}
+	for i, u := range c.Upstream {
+		if u.URL == "none" && len(c.Upstream) == 1 {
+			continue
+		}
+		if err := check(fmt.Sprintf("upstream %d: url", i+1), u.URL); err != nil {
+			return err
+		}
+		for _, k := range u.Instances {
+			if len(k) != 64 || strings.Trim(k, "0123456789abcdef") != "" {
+				return fmt.Errorf("upstream %d: instances: %q is not a public key in lower-case hex", i+1, k)
+			}
+		}
+	}
+	for _, u := range c.Relay.Federation.Forward {
+		if err := check("relay.federation.forward", u); err != nil {
+			return err
+		}
+	}
+	for _, k := range c.Relay.MailFor {
+		if len(k) != 64 || strings.Trim(k, "0123456789abcdef") != "" {
+			return fmt.Errorf("relay.mail_for: %q is not a public key in lower-case hex", k)
+		}
+	}
+	f := c.Relay.Federation
+	if f.Discover < 0 || f.DiscoveredPerHour < 0 || f.ResyncSeconds < 0 || f.RewalkSeconds < 0 {
+		return errors.New("relay.federation: numbers are not negative")
+	}
+	return nil
+}
+
+// federate gives the relay's config what the sections on quotas and other
+// relays say.
+func (m *Main) federate(cfg *relay.Config) {
+	q := m.Config.Relay.Quota
+	cfg.Limits = relay.Limits{LiveAddressesPerKey: q.LiveAddressesPerKey, LiveAddressesPerPlatform: q.LiveAddressesPerPlatform,
+		EventsPerMinutePerIP: q.EventsPerMinutePerIP, EventsPerMinutePerKey: q.EventsPerMinutePerKey}
+	cfg.RulesFile = filepath.Join(m.Config.Data, "rules.json")
+	cfg.Forwarding = len(m.Config.Relay.Federation.Forward) > 0
+	if keys := m.Config.Relay.MailFor; len(keys) > 0 {
+		known := make(map[string]bool, len(keys))
+		for _, k := range keys {
+			known[k] = true
+		}
+		// The followers know the Mostros; they are made after the relay.
+		cfg.KnownMail = func(key string) bool {
+			return known[key] || m.escrow != nil && key == m.escrow.pubkey || m.upstreams.Knows(key)
+		}
+	}
+}
+
+// openUpstreams makes the followers of other relays.
+func (m *Main) openUpstreams() (err error) {
+	f := m.Config.Relay.Federation
+	cfg := relay.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: f.Forward, Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
+		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Registerer: m.registry, Log: m.Log}
+	for _, u := range m.Config.Upstream {
+		cfg.Follow = append(cfg.Follow, relay.Upstream{URL: u.URL, Instances: u.Instances})
+	}
+	// The escrow is opened after the followers and before they run.
+	cfg.Mail = func() []string {
+		keys := append([]string(nil), m.Config.Relay.MailFor...)
+		if m.escrow != nil {
+			keys = append(keys, m.escrow.pubkey)
+		}
+		return keys
+	}
+	if len(cfg.Follow)+len(cfg.Forward) > 0 {
+		if cfg.Key, err = relayKey(m.Config.Data); err != nil {
+			return err
+		}
+	}
+	m.upstreams, err = relay.NewUpstreams(cfg)
+	return err
+}
+
+// relayKey reads the secret by which this relay proves itself to others
+// (NIP-42), and makes it when there is none.
+func relayKey(data string) (string, error) {
+	path := filepath.Join(data, "keys", "relay")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		key := strings.TrimSpace(string(b))
+		if raw, err := hex.DecodeString(key); err != nil || len(raw) != 32 {
+			return "", fmt.Errorf("%s does not hold 64 hex digits", path)
+		}
+		return key, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the relay's key: %w", err)
+	}
+	var secret [32]byte
+	rand.Read(secret[:])
+	key := hex.EncodeToString(secret[:])
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("make the relay's key: %w", err)
+	}
+	if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("make the relay's key: %w", err)
+	}
+	return key, nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func TestChooseUpstreams(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		config []string
+		flags  []string
+		want   string // joined; "error" for one
+	}{
+		{"defaults", nil, nil, "wss://relay.mostro.network wss://nos.lol wss://relay.damus.io wss://mostro-p2p.tech"},
+		{"none by flag", nil, []string{"none"}, ""},
+		{"none by config", []string{"none"}, nil, ""},
+		{"config", []string{"wss://a.example"}, nil, "wss://a.example"},
+		{"flags replace the config", []string{"wss://a.example"}, []string{"ws://127.0.0.1:1", "wss://b.example"}, "ws://127.0.0.1:1 wss://b.example"},
+		{"none over the config", []string{"wss://a.example"}, []string{"none"}, ""},
+		{"none beside others", nil, []string{"none", "wss://b.example"}, "error"},
+		{"not a relay", nil, []string{"https://b.example"}, "error"},
+		{"nonsense", nil, []string{"b"}, "error"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := defaultConfig()
+			for _, u := range c.config {
+				cfg.Upstream = append(cfg.Upstream, UpstreamConfig{URL: u})
+			}
+			err := cfg.chooseUpstreams(c.flags)
+			var got []string
+			for _, u := range cfg.Upstream {
+				got = append(got, u.URL)
+			}
+			if joined := strings.Join(got, " "); (err != nil) != (c.want == "error") || err == nil && joined != c.want {
+				t.Errorf("got %q, %v", joined, err)
+			}
+		})
+	}
+}
+
+func TestRelayKeyIsMadeOnceAndPrivate(t *testing.T) {
+	dir := t.TempDir()
+	first, err := relayKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := relayKey(dir)
+	if err != nil || again != first || len(first) != 64 {
+		t.Errorf("keys %d and %d characters long, equal %t, %v", len(first), len(again), first == again, err)
+	}
+	fi, err := os.Stat(filepath.Join(dir, "keys", "relay"))
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", fi.Mode(), err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "keys", "relay"), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := relayKey(dir); err == nil {
+		t.Error("a broken key file is taken")
+	}
+}
+
+func TestOneProgramFollowsAnother(t *testing.T) {
+	first := MustRunMain(t, t.TempDir())
+	second := mustRunConfig(t, t.TempDir(), func(c *Config) {
+		c.Upstream = []UpstreamConfig{{URL: "ws://" + first.Addr()}}
+		c.Relay.Federation.ResyncSeconds = 1
+	})
+	relay, err := nostr.RelayConnect(t.Context(), "ws://"+first.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close()
+	evt := nostr.Event{Kind: 38383, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"d", "x"}, {"s", "pending"}}}
+	if err := evt.Sign(nostr.GeneratePrivateKey()); err != nil {
+		t.Fatal(err)
+	}
+	if err := relay.Publish(t.Context(), evt); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if _, err := second.store.Find(t.Context(), evt.ID); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the event does not come over")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	res, err := http.Get("http://" + second.Addr() + "/api/v1/relays")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Items []struct {
+			URL, Method string
+			Reachable   bool
+		}
+		Total int
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Total != 1 || answer.Items[0].URL != "ws://"+first.Addr() || !answer.Items[0].Reachable {
+		t.Errorf("relays %+v", answer)
+	}
+}

@@ -1,0 +1,97 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"code.dny.dev/ssrf"
+)
+
+// normalRelayURL brings a relay's URL into the one form under which it is kept
+// and compared. It says what is wrong with others.
+func normalRelayURL(raw string) (string, error) {
+	u, err := url.Parse(strings.TrimSpace(raw))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("relay %q: %w", raw, err)
+	case u.Scheme != "ws" && u.Scheme != "wss":
+		return "", fmt.Errorf("relay %q does not begin with ws:// or wss://", raw)
+	case u.Hostname() == "":
+		return "", fmt.Errorf("relay %q names no host", raw)
+	case u.User != nil:
+		return "", fmt.Errorf("relay %q: a user name has no place there", raw)
+	case len(raw) > 256:
+		return "", fmt.Errorf("relay %.40q...: too long", raw)
+	}
+	u.Host = strings.ToLower(u.Host)
+	if u.Scheme == "wss" {
+		u.Host = strings.TrimSuffix(u.Host, ":443")
+	} else {
+		u.Host = strings.TrimSuffix(u.Host, ":80")
+	}
+	u.Fragment = ""
+	u.Path = strings.TrimRight(u.Path, "/")
+	return u.String(), nil
+}
+
+// relayClient dials relays. What the operator wrote down is dialled wherever it
+// leads, by the operator's proxy; a URL out of somebody's event only to public
+// addresses, proven at the moment of connecting, whatever the name resolved to
+// before.
+func relayClient(configured bool) *http.Client {
+	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: dialTimeout,
+		MaxResponseHeaderBytes: 32 << 10, DisableKeepAlives: true}
+	if !configured {
+		d.Control = ssrf.New(ssrf.WithAnyPort()).Safe
+		t.Proxy = nil // a proxy would look the name up itself
+	}
+	t.DialContext = d.DialContext
+	return &http.Client{Transport: t}
+}
+
+// relayInfo is what we use of another relay's NIP-11 document.
+type relayInfo struct {
+	Name          string `json:"name"`
+	Software      string `json:"software"`
+	SupportedNIPs []int  `json:"supported_nips"`
+	Limitation    struct {
+		MaxLimit         int  `json:"max_limit"`
+		MaxMessageLength int  `json:"max_message_length"`
+		AuthRequired     bool `json:"auth_required"`
+	} `json:"limitation"`
+}
+
+const maxInfoBytes = 64 << 10
+
+// fetchInfo asks for a relay's NIP-11 document; nil when there is none that
+// can be read. It is a hint, and its absence no error.
+func fetchInfo(ctx context.Context, client *http.Client, relay string) *relayInfo {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http"+strings.TrimPrefix(relay, "ws"), nil)
+	if err != nil {
+		return nil
+	}
+	req.Header.Set("Accept", "application/nostr+json")
+	req.Header.Set("User-Agent", "mostrodex")
+	res, err := client.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxInfoBytes))
+	var info relayInfo
+	if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(b, &info) != nil {
+		return nil
+	}
+	info.Name, info.Software = cut(info.Name, 80), cut(info.Software, 200)
+	return &info
+}

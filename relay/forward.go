@@ -1,0 +1,246 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Own events go to other relays from a queue in the store: the row that queues
+// an event is committed with the event. Each relay has a cursor; an outcome
+// and the cursor that passes it are committed together, so that a crash sends
+// an event twice at worst, which relays answer as a duplicate.
+
+const (
+	// forwardKept is how long an event stays in the queue at most.
+	forwardKept = 7 * 24 * time.Hour
+	// forwardTries is how often a relay may answer "later" before the event is
+	// given up there.
+	forwardTries = 8
+)
+
+// ForwardOutcome is what became of an own event at another relay.
+type ForwardOutcome struct {
+	Relay   string    `json:"relay"`
+	Outcome string    `json:"outcome"` // accepted, refused, superseded, expired
+	Reason  string    `json:"reason,omitempty"`
+	At      time.Time `json:"at"`
+}
+
+func forwardCursorKey(relay string) []byte { return append([]byte{spaceForward, 'c'}, relay...) }
+
+func forwardOutcomeKey(seq uint64, relay string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{spaceForward, 'o'}, seq), relay...)
+}
+
+// forwardCursor is the log position up to which a relay has been sent the queue.
+func (st *Store) forwardCursor(relay string) (uint64, error) {
+	v, err := st.readRow(forwardCursorKey(relay))
+	if err != nil || len(v) != 8 {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// queued lists log positions in the queue behind after, at most limit.
+func (st *Store) queued(after uint64, limit int) (seqs []uint64, err error) {
+	err = st.eachRow([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
+		if len(key) == 10 {
+			seqs = append(seqs, binary.BigEndian.Uint64(key[2:]))
+		}
+		return len(seqs) < limit
+	})
+	return seqs, err
+}
+
+// Forwarded tells what became of an own event at each relay so far.
+func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcome, err error) {
+	f, err := st.Find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	prefix := forwardOutcomeKey(f.Seq, "")
+	err = st.eachRow(prefix, prefix, func(_, value []byte) bool {
+		var o ForwardOutcome
+		if json.Unmarshal(value, &o) == nil {
+			list = append(list, o)
+		}
+		return true
+	})
+	return list, err
+}
+
+// sendQueue sends what is queued to this relay, in order, until the link ends.
+func (u *upstream) sendQueue(l *link) error {
+	for {
+		head := u.store.Head()
+		pos, err := u.store.forwardCursor(u.url)
+		if err != nil {
+			return err
+		}
+		seqs, err := u.store.queued(pos, 100)
+		if err != nil {
+			return err
+		}
+		for _, seq := range seqs {
+			outcome, reason, err := u.forwardOne(l, seq)
+			if err != nil {
+				return err
+			}
+			u.health.forwardOutcome(outcome, reason)
+			row, err := json.Marshal(ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
+			if err != nil {
+				return err
+			}
+			err = u.store.writeRows(l.ctx,
+				rowWrite{forwardOutcomeKey(seq, u.url), row},
+				rowWrite{forwardCursorKey(u.url), binary.BigEndian.AppendUint64(nil, seq)})
+			if err != nil {
+				return endOr(l.ctx, err)
+			}
+		}
+		if len(seqs) == 100 {
+			continue
+		}
+		if err := u.store.Wait(l.ctx, head); err != nil {
+			if l.ctx.Err() != nil {
+				return context.Cause(l.ctx)
+			}
+			return err
+		}
+	}
+}
+
+// forwardOne sends one event, patiently.
+func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err error) {
+	authed := false
+	wait := time.Second
+	for tries := 1; ; tries++ {
+		body, why, err := u.store.forwardBody(seq, u.srv.cfg.Now())
+		if err != nil || why != "" {
+			return why, "", err
+		}
+		id := string(body[7 : 7+64])
+		r, err := l.publish(id, body)
+		if err != nil {
+			return "", "", err
+		}
+		if r.ok {
+			return "accepted", "", nil
+		}
+		switch prefix, _, _ := strings.Cut(r.reason, ":"); {
+		case prefix == "duplicate":
+			return "accepted", "", nil
+		case prefix == "auth-required" && !authed:
+			if err := l.authenticate(); err != nil {
+				return "refused", cut(err.Error(), 200), nil
+			}
+			authed = true
+		case (prefix == "rate-limited" || prefix == "error") && tries < forwardTries:
+			if err := pause(l.ctx, jitter(wait)); err != nil {
+				return "", "", err
+			}
+			wait = min(2*wait, maxBackoff)
+		default:
+			return "refused", cut(r.reason, 200), nil
+		}
+	}
+}
+
+// forwardBody gives the event at a log position if it is still worth sending,
+// else why not.
+func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
+	_, body, err = st.rowAt(seq)
+	if err != nil {
+		return nil, "", err
+	}
+	if body == nil {
+		return nil, "deleted", nil
+	}
+	evt, err := parseBody(body)
+	if err != nil {
+		return nil, "", fmt.Errorf("entry %d: %w", seq, err)
+	}
+	if expiredAt(evt.Tags, now) {
+		return nil, "expired", nil
+	}
+	if c := kindClass(evt.Kind); c == replaceable || c == addressable {
+		pubkey, err := parseHex32(evt.PubKey)
+		if err != nil {
+			return nil, "", err
+		}
+		if rec, ok := st.live.recordAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && rec.seq != seq {
+			return nil, "superseded", nil
+		}
+	}
+	return body, "", nil
+}
+
+// sweepForwards takes old rows out of the queue.
+func (us *Upstreams) sweepForwards(ctx context.Context) error {
+	for {
+		if err := us.sweepOnce(ctx); err != nil {
+			return endOr(ctx, err)
+		}
+		if pause(ctx, time.Hour) != nil {
+			return nil
+		}
+	}
+}
+
+func (us *Upstreams) sweepOnce(ctx context.Context) error {
+	st := us.cfg.Store
+	before := us.cfg.Server.cfg.Now().Add(-forwardKept).UnixMilli()
+	for {
+		seqs, err := st.queued(0, 500)
+		if err != nil {
+			return err
+		}
+		var rows []rowWrite
+		for _, seq := range seqs {
+			r, _, err := st.rowAt(seq)
+			if err != nil {
+				return err
+			}
+			if r.receivedAt >= before {
+				break
+			}
+			rows = append(rows, rowWrite{key: forwardKey(seq)})
+			prefix := forwardOutcomeKey(seq, "")
+			err = st.eachRow(prefix, prefix, func(key, _ []byte) bool {
+				rows = append(rows, rowWrite{key: key})
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		if err := st.writeRows(ctx, rows...); err != nil {
+			return err
+		}
+	}
+}
+
+// longestQueue is how many own events the slowest relay has yet to be sent.
+func (us *Upstreams) longestQueue() (n int) {
+	for _, u := range us.list() {
+		if !u.forward {
+			continue
+		}
+		pos, err := us.cfg.Store.forwardCursor(u.url)
+		if err != nil {
+			continue // a gauge is not where a broken store is noticed
+		}
+		seqs, err := us.cfg.Store.queued(pos, 100_000)
+		if err == nil {
+			n = max(n, len(seqs))
+		}
+	}
+	return n
+}

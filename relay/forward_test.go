@@ -1,0 +1,118 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func outcomes(tb testing.TB, r *testRelay, id string) map[string]string {
+	tb.Helper()
+	list, err := r.store.Forwarded(context.Background(), id)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, o := range list {
+		got[o.Relay] = o.Outcome
+	}
+	return got
+}
+
+func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
+	good, strict := startOther(t, 100), startOther(t, 100)
+	busy := 0
+	strict.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
+		var evt nostr.Event
+		if verb != "EVENT" || json.Unmarshal(words[1], &evt) != nil {
+			return false
+		}
+		if evt.Kind == mostro.KindDispute {
+			c.say("OK", evt.ID, false, "blocked: no disputes")
+			return true
+		}
+		if busy++; busy == 1 {
+			c.say("OK", evt.ID, false, "rate-limited: later")
+			return true
+		}
+		return false
+	}
+	r := startRelay(t, func(c *Config) { c.Forwarding = true })
+	ctx := context.Background()
+	order := testOrder(t, "x", now(), "pending")
+	dispute := signed(t, mostro.KindDispute, now(), nostr.Tag{"d", "x"})
+	dead := "ws://127.0.0.1:1"
+	// Queued before anything runs: the queue is in the store.
+	for _, evt := range []*nostr.Event{order, dispute} {
+		if err := r.srv.Publish(ctx, evt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.dial().mustPublish(testOrder(t, "not ours", now(), "pending"))
+	us, _, stop := r.follow(UpstreamsConfig{Forward: []string{good.url(), strict.url(), dead}})
+	eventually(t, "outcomes", func() bool {
+		o, d := outcomes(t, r, order.ID), outcomes(t, r, dispute.ID)
+		return len(o) == 2 && len(d) == 2 && o[good.url()] == "accepted" && o[strict.url()] == "accepted" &&
+			d[good.url()] == "accepted" && d[strict.url()] == "refused"
+	})
+	if n := us.longestQueue(); n != 2 {
+		t.Errorf("%d wait for the relay that is down", n)
+	}
+	stop()
+	if got := sortedIDs(good.received); len(got) != 2 || good.received[0].ID != order.ID {
+		t.Errorf("received %v", got)
+	}
+
+	// After a restart nothing goes out twice; what was superseded meanwhile and
+	// what expired is not sent to the relay that was down.
+	newer := testOrder(t, "x", now()+1, "success")
+	if err := r.srv.Publish(ctx, newer); err != nil {
+		t.Fatal(err)
+	}
+	late := startOther(t, 100)
+	_, _, stop = r.follow(UpstreamsConfig{Forward: []string{good.url(), late.url()}})
+	eventually(t, "outcomes at the late relay", func() bool {
+		return outcomes(t, r, order.ID)[late.url()] == "superseded" && outcomes(t, r, newer.ID)[late.url()] == "accepted" &&
+			outcomes(t, r, newer.ID)[good.url()] == "accepted"
+	})
+	stop()
+	if len(good.received) != 3 || len(late.received) != 2 {
+		t.Errorf("received %d and %d", len(good.received), len(late.received))
+	}
+}
+
+func TestOldRowsLeaveTheQueue(t *testing.T) {
+	clock := newTestClock()
+	st := mustOpenStore(t, t.TempDir(), clock)
+	ctx := context.Background()
+	put := func(d string) {
+		t.Helper()
+		p, err := st.Enqueue(ctx, Arrival{Event: unsigned(1, mostro.KindOrder, clock.now().Unix(), "", nostr.Tag{"d", d}), ReceivedAt: clock.now(), Forward: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a")
+	if err := st.writeRows(ctx, rowWrite{forwardOutcomeKey(1, "wss://a"), []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(forwardKept + time.Hour)
+	put("b")
+	us := &Upstreams{cfg: UpstreamsConfig{Store: st, Server: &Server{cfg: Config{Now: clock.now}}}}
+	if err := us.sweepOnce(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if seqs, _ := st.queued(0, 10); len(seqs) != 1 || seqs[0] != 2 {
+		t.Errorf("queue %v", seqs)
+	}
+	if v, _ := st.readRow(forwardOutcomeKey(1, "wss://a")); v != nil {
+		t.Error("an outcome outlives its row")
+	}
+}

@@ -1,0 +1,406 @@
+package relay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/bits"
+	"slices"
+	"sort"
+)
+
+// This is the Negentropy protocol, version 1, which NIP-77 carries: two sides
+// that each hold a sorted set of (created_at, id) find the difference by
+// comparing fingerprints of ranges. go-nostr has an implementation; it hashes
+// every id of a range for each fingerprint, keeps ids as hex strings, and
+// believes the lengths that a peer writes. Ours answers a fingerprint from
+// prefix sums and bounds all that it reads.
+
+const (
+	negVersion   = 0x61
+	negBuckets   = 16
+	negIDList    = 2
+	negPrint     = 1
+	negSkip      = 0
+	negPrintSize = 16
+	negInfinity  = math.MaxInt64
+
+	// negSumStep is how many items share one prefix sum.
+	negSumStep = 64
+	// negRoom is what the closing fingerprint of a cut-off message may take.
+	negRoom = 200
+)
+
+var errNeg = errors.New("malformed negentropy message")
+
+type negItem struct {
+	at int64
+	id [32]byte
+}
+
+func (a *negItem) compare(b *negItem) int {
+	switch {
+	case a.at < b.at:
+		return -1
+	case a.at > b.at:
+		return 1
+	}
+	return bytes.Compare(a.id[:], b.id[:])
+}
+
+// negSum adds ids as little-endian numbers modulo 2^256.
+type negSum [4]uint64
+
+func (s *negSum) add(o *negSum) {
+	var carry uint64
+	for i := range s {
+		s[i], carry = bits.Add64(s[i], o[i], carry)
+	}
+}
+
+func (s *negSum) sub(o *negSum) {
+	var borrow uint64
+	for i := range s {
+		s[i], borrow = bits.Sub64(s[i], o[i], borrow)
+	}
+}
+
+func (s *negSum) addID(id *[32]byte) {
+	var carry uint64
+	for i := range s {
+		s[i], carry = bits.Add64(s[i], binary.LittleEndian.Uint64(id[8*i:]), carry)
+	}
+}
+
+// negSet is a sorted set, not changed once sealed: any number of sessions may
+// share it.
+type negSet struct {
+	items []negItem
+	sums  []negSum // sums[i] adds items[:i*negSumStep]
+	head  uint64   // of the log when it was taken
+}
+
+// seal sorts the items and makes fingerprints cheap.
+func (s *negSet) seal() {
+	slices.SortFunc(s.items, func(a, b negItem) int { return a.compare(&b) })
+	s.sums = make([]negSum, 0, len(s.items)/negSumStep+1)
+	var sum negSum
+	for i := range s.items {
+		if i%negSumStep == 0 {
+			s.sums = append(s.sums, sum)
+		}
+		sum.addID(&s.items[i].id)
+	}
+}
+
+// upTo adds items[:i].
+func (s *negSet) upTo(i int) (sum negSum) {
+	if i == 0 {
+		return sum
+	}
+	step := min(i/negSumStep, len(s.sums)-1)
+	sum = s.sums[step]
+	for j := step * negSumStep; j < i; j++ {
+		sum.addID(&s.items[j].id)
+	}
+	return sum
+}
+
+func (s *negSet) fingerprint(lower, upper int) (print [negPrintSize]byte) {
+	sum, before := s.upTo(upper), s.upTo(lower)
+	sum.sub(&before)
+	var room [32 + 10]byte
+	b := room[:0]
+	for _, w := range sum {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	h := sha256.Sum256(appendNegInt(b, uint64(upper-lower)))
+	copy(print[:], h[:])
+	return print
+}
+
+// negBound is the exclusive upper end of a range: a time and the first bytes
+// of an id.
+type negBound struct {
+	at int64
+	id []byte
+}
+
+// find is the index of the first item from lower on that is not before b.
+func (s *negSet) find(lower int, b negBound) int {
+	if b.at == negInfinity {
+		return len(s.items)
+	}
+	var whole negItem
+	whole.at = b.at
+	copy(whole.id[:], b.id) // a prefix followed by zeros is before all that it begins
+	return lower + sort.Search(len(s.items)-lower, func(i int) bool { return s.items[lower+i].compare(&whole) >= 0 })
+}
+
+// boundBefore is the shortest bound between items i-1 and i.
+func (s *negSet) boundBefore(i int) negBound {
+	a, b := &s.items[i-1], &s.items[i]
+	if a.at != b.at {
+		return negBound{at: b.at}
+	}
+	n := 0
+	for n < 31 && a.id[n] == b.id[n] {
+		n++
+	}
+	return negBound{at: b.at, id: b.id[:n+1]}
+}
+
+// appendNegInt appends a number in base 128, most significant digit first.
+func appendNegInt(dst []byte, n uint64) []byte {
+	var room [10]byte
+	i := len(room) - 1
+	room[i] = byte(n & 0x7f)
+	for n >>= 7; n != 0; n >>= 7 {
+		i--
+		room[i] = byte(n&0x7f) | 0x80
+	}
+	return append(dst, room[i:]...)
+}
+
+// negReader takes fields off the front of a message.
+type negReader struct {
+	b    []byte
+	last int64 // created_at of the last bound
+}
+
+func (r *negReader) int() (n uint64, err error) {
+	for i := 0; ; i++ {
+		if i == len(r.b) || i == 10 || n > math.MaxUint64>>7 {
+			return 0, errNeg
+		}
+		n = n<<7 | uint64(r.b[i]&0x7f)
+		if r.b[i]&0x80 == 0 {
+			r.b = r.b[i+1:]
+			return n, nil
+		}
+	}
+}
+
+func (r *negReader) bytes(n int) ([]byte, error) {
+	if len(r.b) < n {
+		return nil, errNeg
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b, nil
+}
+
+func (r *negReader) bound() (b negBound, err error) {
+	delta, err := r.int()
+	if err != nil {
+		return b, err
+	}
+	switch {
+	case delta == 0:
+		b.at = negInfinity
+	case delta-1 > uint64(negInfinity-r.last):
+		b.at = negInfinity
+	default:
+		b.at = r.last + int64(delta-1)
+	}
+	r.last = b.at
+	n, err := r.int()
+	if err != nil || n > 32 {
+		return b, errNeg
+	}
+	b.id, err = r.bytes(int(n))
+	return b, err
+}
+
+// negWriter appends ranges to a message.
+type negWriter struct {
+	b    []byte
+	last int64
+}
+
+func (w *negWriter) bound(b negBound) {
+	if b.at == negInfinity {
+		w.last = negInfinity
+		w.b = append(w.b, 0)
+	} else {
+		w.b = appendNegInt(w.b, uint64(b.at-w.last)+1)
+		w.last = b.at
+	}
+	w.b = appendNegInt(w.b, uint64(len(b.id)))
+	w.b = append(w.b, b.id...)
+}
+
+func (w *negWriter) print(b negBound, p [negPrintSize]byte) {
+	w.bound(b)
+	w.b = append(append(w.b, negPrint), p[:]...)
+}
+
+// negotiation is one side of a reconciliation. On the side that began it, have
+// and need are told the ids that the other lacks and those that we lack.
+type negotiation struct {
+	set    *negSet
+	limit  int // bytes of one message, at least 4096
+	have   func(id [32]byte)
+	need   func(id [32]byte)
+	client bool
+}
+
+// start gives the first message of the side that begins.
+func (n *negotiation) start() []byte {
+	w := negWriter{b: []byte{negVersion}}
+	n.split(&w, 0, len(n.set.items), negBound{at: negInfinity})
+	return w.b
+}
+
+// split describes items[lower:upper]: few by their ids, many by fingerprints.
+func (n *negotiation) split(w *negWriter, lower, upper int, end negBound) {
+	count := upper - lower
+	if count < 2*negBuckets {
+		w.bound(end)
+		w.b = appendNegInt(append(w.b, negIDList), uint64(count))
+		for i := lower; i < upper; i++ {
+			w.b = append(w.b, n.set.items[i].id[:]...)
+		}
+		return
+	}
+	at := lower
+	for i := range negBuckets {
+		size := count / negBuckets
+		if i < count%negBuckets {
+			size++
+		}
+		print := n.set.fingerprint(at, at+size)
+		at += size
+		b := end
+		if at < upper {
+			b = n.set.boundBefore(at)
+		}
+		w.print(b, print)
+	}
+}
+
+// answer reads a message and gives the next one. On the side that began, nil
+// says that there is nothing left to ask.
+func (n *negotiation) answer(msg []byte) ([]byte, error) {
+	r := negReader{b: msg}
+	version, err := r.bytes(1)
+	if err != nil {
+		return nil, err
+	}
+	if version[0] != negVersion {
+		if n.client || version[0] < 0x60 || version[0] > 0x6f {
+			return nil, errNeg
+		}
+		return []byte{negVersion}, nil
+	}
+	w := negWriter{b: append(make([]byte, 0, 4096), negVersion)}
+	lower, skipped := 0, false
+	var before negBound // end of the last range
+	for len(r.b) > 0 {
+		end, err := r.bound()
+		if err != nil {
+			return nil, err
+		}
+		mode, err := r.int()
+		if err != nil {
+			return nil, err
+		}
+		// A bound behind the last one is an empty range.
+		upper := max(lower, n.set.find(lower, end))
+		mark := w
+		finishSkip := func() {
+			if skipped {
+				w.bound(before)
+				w.b = append(w.b, negSkip)
+				skipped = false
+			}
+		}
+		wasSkipped, cut := skipped, false
+		switch mode {
+		case negSkip:
+			skipped = true
+		case negPrint:
+			theirs, err := r.bytes(negPrintSize)
+			if err != nil {
+				return nil, err
+			}
+			ours := n.set.fingerprint(lower, upper)
+			if bytes.Equal(ours[:], theirs) {
+				skipped = true
+				break
+			}
+			finishSkip()
+			n.split(&w, lower, upper, end)
+		case negIDList:
+			count, err := r.int()
+			if err != nil || count > uint64(len(r.b)/32) {
+				return nil, errNeg
+			}
+			ids, _ := r.bytes(int(count) * 32)
+			if n.client {
+				n.compare(ids, lower, upper)
+				skipped = true
+				break
+			}
+			finishSkip()
+			upper, end, cut = n.list(&w, lower, upper, end)
+		default:
+			return nil, errNeg
+		}
+		if cut || len(w.b) > n.limit-negRoom {
+			// No more fits. What follows is told as one range, and so is the
+			// range that did not fit itself.
+			if !cut {
+				w, upper, skipped = mark, lower, wasSkipped
+				finishSkip()
+			}
+			w.print(negBound{at: negInfinity}, n.set.fingerprint(upper, len(n.set.items)))
+			return w.b, nil
+		}
+		lower, before = upper, end
+	}
+	if n.client && len(w.b) == 1 {
+		return nil, nil
+	}
+	return w.b, nil
+}
+
+// list answers an id list with our own, as far as the message has room; cut
+// says that it was not far enough.
+func (n *negotiation) list(w *negWriter, lower, upper int, end negBound) (int, negBound, bool) {
+	room := max(1, (n.limit-negRoom-len(w.b)-64)/32)
+	cut := upper-lower > room
+	if cut {
+		upper = lower + room
+		end = negBound{at: n.set.items[upper].at, id: n.set.items[upper].id[:]}
+	}
+	w.bound(end)
+	w.b = appendNegInt(append(w.b, negIDList), uint64(upper-lower))
+	for i := lower; i < upper; i++ {
+		w.b = append(w.b, n.set.items[i].id[:]...)
+	}
+	return upper, end, cut
+}
+
+// compare tells what two id lists of one range do not share.
+func (n *negotiation) compare(ids []byte, lower, upper int) {
+	theirs := make(map[[32]byte]struct{}, len(ids)/32)
+	for ; len(ids) >= 32; ids = ids[32:] {
+		theirs[[32]byte(ids)] = struct{}{}
+	}
+	for i := lower; i < upper; i++ {
+		id := n.set.items[i].id
+		if _, ok := theirs[id]; ok {
+			delete(theirs, id)
+		} else if n.have != nil {
+			n.have(id)
+		}
+	}
+	if n.need != nil {
+		for id := range theirs {
+			n.need(id)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package relay
+
+import (
+	"encoding/hex"
+	"errors"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+const (
+	// maxNegSessions is how many reconciliations one connection may have open.
+	maxNegSessions = 8
+	// negServerLimit is the size of our answers, in bytes before hex.
+	negServerLimit = 128 << 10
+)
+
+// negSession is one open NEG-OPEN of a connection.
+type negSession struct {
+	negotiation
+	done func() // gives the snapshot back
+}
+
+// handleNeg answers NEG-OPEN, NEG-MSG and NEG-CLOSE (NIP-77).
+func (c *conn) handleNeg(verb string) {
+	t := &c.text
+	err := errSyntax
+	var id string
+	if t.take(',') {
+		id, err = t.str()
+	}
+	if err != nil || !validSubID(id) {
+		c.srv.met.refused("notice", "invalid")
+		c.notice("invalid: " + verb + " begins with a subscription id of 1 to 64 characters")
+		return
+	}
+	var f nostr.Filter
+	var msg string
+	if verb == "NEG-OPEN" {
+		if err = errSyntax; t.take(',') {
+			err = t.filter(&f)
+		}
+	}
+	if err == nil && verb != "NEG-CLOSE" {
+		if err = errSyntax; t.take(',') {
+			msg, err = t.str()
+		}
+	}
+	if err == nil {
+		if err = errSyntax; t.take(']') {
+			err = t.atEnd()
+		}
+	}
+	raw, bad := hex.DecodeString(msg)
+	if err != nil {
+		bad = err
+	}
+	c.closeNeg(id, verb == "NEG-MSG" && bad == nil)
+	if verb == "NEG-CLOSE" {
+		if err != nil {
+			c.notice("invalid: NEG-CLOSE names one subscription")
+		}
+		return
+	}
+	if bad != nil {
+		c.negError(id, "invalid: the message is malformed")
+		return
+	}
+	if verb == "NEG-OPEN" && !c.openNeg(id, f) {
+		return
+	}
+	s := c.negs[id]
+	if s == nil {
+		c.negError(id, "closed: no such reconciliation is open")
+		return
+	}
+	out, err := s.answer(raw)
+	if err != nil {
+		c.closeNeg(id, false)
+		c.negError(id, "invalid: the message is malformed")
+		return
+	}
+	c.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-MSG", id, hex.EncodeToString(out)) })
+}
+
+// openNeg takes a snapshot for a session, or answers why not.
+func (c *conn) openNeg(id string, f nostr.Filter) bool {
+	switch {
+	case len(c.negs) >= maxNegSessions:
+		c.negError(id, "blocked: too many reconciliations on this connection")
+		return false
+	case f.Search != "":
+		c.negError(id, "blocked: searches are not reconciled")
+		return false
+	}
+	c.unanswered.Wait()
+	set, done, err := c.srv.negs.take(c.srv.ctx, c.srv.cfg.Store, f)
+	switch {
+	case errors.Is(err, errNegBusy):
+		c.negError(id, "blocked: "+err.Error())
+		return false
+	case errors.Is(err, ErrFilter):
+		c.negError(id, "invalid: "+err.Error())
+		return false
+	case err != nil:
+		c.negError(id, "error: the store could not be asked")
+		return false
+	}
+	if c.negs == nil {
+		c.negs = make(map[string]*negSession)
+	}
+	c.negs[id] = &negSession{negotiation: negotiation{set: set, limit: negServerLimit}, done: done}
+	return true
+}
+
+func (c *conn) negError(id, reason string) {
+	c.srv.met.refused("neg", reason)
+	c.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-ERR", id, reason) })
+}
+
+// closeNeg ends a session, unless keep.
+func (c *conn) closeNeg(id string, keep bool) {
+	if s := c.negs[id]; s != nil && !keep {
+		s.done()
+		delete(c.negs, id)
+	}
+}
+
+func (c *conn) closeNegs() {
+	for id := range c.negs {
+		c.closeNeg(id, false)
+	}
+}

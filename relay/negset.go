@@ -1,0 +1,187 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// negSets keeps the newest snapshots of the live events, so that sessions
+// about the same filter share one.
+type negSets struct {
+	mu    sync.Mutex
+	sets  []*sharedSet // newest last
+	items int          // of all sets that are in use or kept
+	now   func() time.Time
+}
+
+type sharedSet struct {
+	filter  string
+	taken   time.Time
+	users   int  // sessions
+	listed  bool // in sets
+	counted int  // items counted in negSets.items
+	ready   chan struct{}
+	set     *negSet // once ready is closed, with err
+	err     error
+}
+
+const (
+	// negKeep is how old a snapshot may be to serve a new session while the
+	// log moves.
+	negKeep = 2 * time.Second
+	// negKeepStill is the same while it does not: events still expire.
+	negKeepStill = time.Minute
+	// negMaxSets and negMaxItems bound the snapshots in memory: 40 bytes an item.
+	negMaxSets  = 16
+	negMaxItems = 8 << 20
+)
+
+var errNegBusy = errors.New("too many reconciliations are under way")
+
+// take gives the snapshot for a filter; give must be called once it is done with.
+func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*negSet, func(), error) {
+	f.Limit, f.LimitZero = 0, false
+	key, err := json.Marshal(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	n.mu.Lock()
+	head := st.Head()
+	i := slices.IndexFunc(n.sets, func(s *sharedSet) bool { return s.filter == string(key) })
+	var s *sharedSet
+	if i >= 0 {
+		s = n.sets[i]
+		age := n.now().Sub(s.taken)
+		fresh := age < negKeep
+		select {
+		case <-s.ready:
+			fresh = fresh || s.err == nil && s.set.head == head && age < negKeepStill
+		default:
+		}
+		if !fresh {
+			n.unlist(i)
+			s = nil
+		}
+	}
+	if s != nil {
+		s.users++
+		n.mu.Unlock()
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			n.leave(s)
+			return nil, nil, ctx.Err()
+		}
+		if s.err != nil {
+			n.leave(s)
+			return nil, nil, s.err
+		}
+		return s.set, func() { n.leave(s) }, nil
+	}
+	for len(n.sets) >= negMaxSets {
+		n.unlist(0)
+	}
+	for n.items > negMaxItems/2 && len(n.sets) > 0 {
+		n.unlist(0)
+	}
+	if n.items > negMaxItems {
+		n.mu.Unlock()
+		return nil, nil, errNegBusy
+	}
+	s = &sharedSet{filter: string(key), taken: n.now(), users: 1, listed: true, ready: make(chan struct{})}
+	n.sets = append(n.sets, s)
+	n.mu.Unlock()
+
+	items, head, err := st.liveItems(ctx, f)
+	if err == nil {
+		s.set = &negSet{items: items, head: head}
+		s.set.seal()
+	}
+	n.mu.Lock()
+	s.err = err
+	if i := slices.Index(n.sets, s); err != nil && i >= 0 {
+		n.unlist(i)
+	}
+	s.counted = len(items)
+	n.items += s.counted
+	n.mu.Unlock()
+	close(s.ready)
+	if err != nil {
+		n.leave(s)
+		return nil, nil, err
+	}
+	return s.set, func() { n.leave(s) }, nil
+}
+
+// unlist drops a set from the list; it is freed with its last session.
+func (n *negSets) unlist(i int) {
+	s := n.sets[i]
+	n.sets = slices.Delete(n.sets, i, i+1)
+	s.listed = false
+	if s.users == 0 {
+		n.items -= s.counted
+		s.counted = 0
+	}
+}
+
+func (n *negSets) leave(s *sharedSet) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.users--; s.users == 0 && !s.listed {
+		n.items -= s.counted
+		s.counted = 0
+	}
+}
+
+// liveItems lists what takes part in reconciliation: the live events that
+// match a filter, mail left out. The index is let go of between parts, so that
+// a million events hold no append up; an event that comes or goes meanwhile may
+// be in the list or not, which the next reconciliation settles.
+func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem, head uint64, err error) {
+	const part = 8192
+	l := st.live
+	l.expire(st.now().Unix())
+	head = st.Head()
+	for from := 0; ; from += part {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		l.mu.RLock()
+		if from >= len(l.slots) {
+			l.mu.RUnlock()
+			return items, head, nil
+		}
+		// Numbers of terms and authors may be reused between two parts.
+		c, none, err := l.condition(f, 0)
+		if err != nil {
+			l.mu.RUnlock()
+			return nil, 0, err
+		}
+		if from == 0 && !none {
+			items = make([]negItem, 0, min(l.n, 1<<22))
+		}
+		var ids map[[32]byte]bool
+		if f.IDs != nil {
+			ids = make(map[[32]byte]bool, len(f.IDs))
+			for _, id := range f.IDs {
+				ids[lowerHex32(id)] = true
+			}
+		}
+		for n := from; !none && n < min(from+part, len(l.slots)); n++ {
+			s := &l.slots[n]
+			if !s.used || s.hidden || s.createdAt < c.since || s.createdAt > c.until || mostro.IsMail(int(s.kind)) ||
+				!c.matches(s, &plan{}) || ids != nil && !ids[s.id] {
+				continue
+			}
+			items = append(items, negItem{at: s.createdAt, id: s.id})
+		}
+		l.mu.RUnlock()
+	}
+}

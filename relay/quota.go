@@ -1,0 +1,298 @@
+package relay
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Rules are what an operator may change while the relay runs: by NIP-86, or in
+// the file that holds them. Keys and ids are lower-case hex.
+type Rules struct {
+	// Names override the configured ones in NIP-11.
+	Name        string `json:"name,omitempty"`
+	Description string `json:"description,omitempty"`
+	Icon        string `json:"icon,omitempty"`
+
+	BlockedKeys   map[string]string `json:"blocked_keys,omitempty"`   // key -> reason; neither taken nor served
+	AllowedKeys   map[string]string `json:"allowed_keys,omitempty"`   // not empty: public events of these alone are taken
+	BlockedEvents map[string]string `json:"blocked_events,omitempty"` // id -> reason
+	BlockedIPs    map[string]string `json:"blocked_ips,omitempty"`    // address or CIDR -> reason
+	Quarantined   map[string]string `json:"quarantined,omitempty"`    // key -> reason; taken, served only on demand
+	AllowedKinds  []int             `json:"allowed_kinds,omitempty"`  // besides the configured ones
+	BlockedKinds  []int             `json:"blocked_kinds,omitempty"`
+
+	// Quotas and rates; 0: the configured ones, negative: none.
+	LiveAddressesPerKey      int `json:"live_addresses_per_key,omitempty"`
+	LiveAddressesPerPlatform int `json:"live_addresses_per_platform,omitempty"`
+	EventsPerMinutePerIP     int `json:"events_per_minute_per_ip,omitempty"`
+	EventsPerMinutePerKey    int `json:"events_per_minute_per_key,omitempty"`
+}
+
+// Limits are the configured quotas and rates. 0: the default; negative: none.
+type Limits struct {
+	LiveAddressesPerKey      int // 50,000
+	LiveAddressesPerPlatform int // none
+	EventsPerMinutePerIP     int // 6,000
+	EventsPerMinutePerKey    int // 3,000
+}
+
+// Defaults of Limits. A Mostro's own timers need two events a minute; its
+// busiest hours some hundred. A wallet opens a request a trade.
+const (
+	DefaultLivePerKey     = 50_000
+	DefaultEventsPerIP    = 6000
+	DefaultEventsPerKey   = 3000
+	maxBuckets            = 200_000
+	mailRefusal           = "blocked: mail is taken for known Mostros and their trades only"
+	bucketsKeptForSeconds = 120
+)
+
+func (l *Limits) setDefaults() {
+	orDefault(&l.LiveAddressesPerKey, DefaultLivePerKey)
+	orDefault(&l.EventsPerMinutePerIP, DefaultEventsPerIP)
+	orDefault(&l.EventsPerMinutePerKey, DefaultEventsPerKey)
+}
+
+// compiled are rules made ready for every event. It is not changed.
+type compiled struct {
+	Rules
+	limits  Limits
+	ips     []netip.Prefix
+	hidden  map[[32]byte]struct{} // keys whose events are never served
+	spam    map[[32]byte]struct{} // keys whose events are served on demand
+	blocked map[[32]byte]struct{} // ids
+}
+
+// compile checks rules and makes them ready.
+func compile(r Rules, limits Limits) (*compiled, error) {
+	limits.setDefaults()
+	c := &compiled{Rules: r, limits: limits}
+	for from, to := range map[*int]*int{
+		&r.LiveAddressesPerKey: &c.limits.LiveAddressesPerKey, &r.LiveAddressesPerPlatform: &c.limits.LiveAddressesPerPlatform,
+		&r.EventsPerMinutePerIP: &c.limits.EventsPerMinutePerIP, &r.EventsPerMinutePerKey: &c.limits.EventsPerMinutePerKey,
+	} {
+		if *from != 0 {
+			*to = *from
+		}
+	}
+	for ip := range r.BlockedIPs {
+		p, err := parseIPRule(ip)
+		if err != nil {
+			return nil, err
+		}
+		c.ips = append(c.ips, p)
+	}
+	for _, set := range []struct {
+		what string
+		from map[string]string
+		to   *map[[32]byte]struct{}
+	}{{"key", r.BlockedKeys, &c.hidden}, {"key", r.Quarantined, &c.spam}, {"event", r.BlockedEvents, &c.blocked}, {"key", r.AllowedKeys, nil}} {
+		for key := range set.from {
+			if !isHex32(key) {
+				return nil, fmt.Errorf("%s %q is not 64 lower-case hex digits", set.what, key)
+			}
+			if set.to != nil {
+				if *set.to == nil {
+					*set.to = make(map[[32]byte]struct{})
+				}
+				(*set.to)[lowerHex32(key)] = struct{}{}
+			}
+		}
+	}
+	for _, k := range append(slices.Clone(r.AllowedKinds), r.BlockedKinds...) {
+		if k < 0 || k > 65535 {
+			return nil, fmt.Errorf("kind %d is not in 0..65535", k)
+		}
+	}
+	return c, nil
+}
+
+func parseIPRule(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a CIDR", s)
+	}
+	a = a.Unmap()
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+func (c *compiled) blocksIP(ip netip.Addr) bool {
+	return slices.ContainsFunc(c.ips, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// kinds is the policy's list of kinds as the rules change it.
+func (c *compiled) kinds(configured []int) []int {
+	if len(c.AllowedKinds)+len(c.BlockedKinds) == 0 {
+		return configured
+	}
+	list := slices.Clone(configured)
+	for _, k := range c.AllowedKinds {
+		if !slices.Contains(list, k) {
+			list = append(list, k)
+		}
+	}
+	return slices.DeleteFunc(list, func(k int) bool { return slices.Contains(c.BlockedKinds, k) })
+}
+
+// refuse gives the reason why the rules do not take an event, or "". What this
+// program publishes itself is never refused.
+func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
+	if road == mostro.RoadSelf {
+		return ""
+	}
+	if _, ok := c.BlockedKeys[evt.PubKey]; ok {
+		return "blocked: this key is not served here"
+	}
+	if _, ok := c.BlockedEvents[evt.ID]; ok {
+		return "blocked: this event is not served here"
+	}
+	// Mail is from keys made for one trade: nobody could list them.
+	if len(c.AllowedKeys) > 0 && !mostro.IsMail(evt.Kind) {
+		if _, ok := c.AllowedKeys[evt.PubKey]; !ok {
+			return "restricted: this key is not on the list of those who may publish here"
+		}
+	}
+	return ""
+}
+
+// quotas gives what an event by a road is held against. An operator's import
+// and this program's own events are held against nothing.
+func (c *compiled) quotas(road mostro.Road) LiveQuotas {
+	if road == mostro.RoadSelf || road == mostro.RoadImport {
+		return LiveQuotas{}
+	}
+	return LiveQuotas{Key: max(c.limits.LiveAddressesPerKey, 0), Platform: max(c.limits.LiveAddressesPerPlatform, 0)}
+}
+
+// buckets are token buckets by name, each of one minute's rate. Memory is
+// bounded: what is full again is forgotten.
+type buckets[K comparable] struct {
+	mu  sync.Mutex
+	all map[K]*bucket
+}
+
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+// take takes a token, or says that there is none. perMinute <= 0: no limit.
+func (b *buckets[K]) take(key K, perMinute int, now time.Time) bool {
+	if perMinute <= 0 {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.all == nil {
+		b.all = make(map[K]*bucket)
+	}
+	x := b.all[key]
+	if x == nil {
+		if len(b.all) >= maxBuckets {
+			b.sweep(now)
+		}
+		x = &bucket{tokens: float64(perMinute), at: now}
+		b.all[key] = x
+	}
+	if passed := now.Sub(x.at); passed > 0 {
+		x.tokens = min(float64(perMinute), x.tokens+passed.Minutes()*float64(perMinute))
+		x.at = now
+	}
+	if x.tokens < 1 {
+		return false
+	}
+	x.tokens--
+	return true
+}
+
+// sweep forgets the buckets that have had the time to fill; when all are busy,
+// all: a bound on memory comes before a bound on rates.
+func (b *buckets[K]) sweep(now time.Time) {
+	for key, x := range b.all {
+		if now.Sub(x.at) > bucketsKeptForSeconds*time.Second {
+			delete(b.all, key)
+		}
+	}
+	if len(b.all) >= maxBuckets {
+		clear(b.all)
+	}
+}
+
+// rates are the buckets of the server.
+type rates struct {
+	byIP  buckets[netip.Addr]
+	byKey buckets[[32]byte]
+}
+
+// rateKey is what an address is charged as: a whole /64 of IPv6, which is what
+// one customer gets.
+func rateKey(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		if p, err := ip.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return ip
+}
+
+// refuseRate charges a client's event to its address and its key.
+func (s *Server) refuseRate(a *admission, rules *compiled) string {
+	now := s.cfg.Now()
+	if a.ip.IsValid() && !s.rates.byIP.take(rateKey(a.ip), rules.limits.EventsPerMinutePerIP, now) {
+		return "rate-limited: too many events from this address, slow down"
+	}
+	return ""
+}
+
+// refuseKeyRate charges an event to its author. It is asked behind the
+// signature: nobody may use up another's rate.
+func (s *Server) refuseKeyRate(a *admission, rules *compiled) string {
+	key := lowerHex32(a.evt.PubKey)
+	if !s.rates.byKey.take(key, rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
+		return "rate-limited: too many events by this key, slow down"
+	}
+	return ""
+}
+
+// refuseMail: when the operator chooses so, mail is taken only where a known
+// key is its author or its recipient.
+func (s *Server) refuseMail(evt *nostr.Event, road mostro.Road) string {
+	if s.cfg.KnownMail == nil || road == mostro.RoadSelf || !mostro.IsMail(evt.Kind) || s.cfg.KnownMail(evt.PubKey) {
+		return ""
+	}
+	for _, tag := range evt.Tags {
+		if len(tag) >= 2 && tag[0] == "p" && s.cfg.KnownMail(tag[1]) {
+			return ""
+		}
+	}
+	return mailRefusal
+}
+
+// serves says whether a found event may be shown. search is the filter's: who
+// asks for include:spam is shown what is in quarantine.
+func (c *compiled) serves(evt *nostr.Event, search string) bool {
+	if len(c.hidden)+len(c.spam)+len(c.blocked) == 0 {
+		return true
+	}
+	key := lowerHex32(evt.PubKey)
+	if _, ok := c.hidden[key]; ok {
+		return false
+	}
+	if _, ok := c.blocked[lowerHex32(evt.ID)]; ok {
+		return false
+	}
+	if _, ok := c.spam[key]; ok {
+		return slices.Contains(strings.Fields(search), "include:spam")
+	}
+	return true
+}

@@ -1,0 +1,286 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+const adminSecret = "00000000000000000000000000000000000000000000000000000000000000ad"
+
+// manage sends a NIP-86 request and gives its status, result and error.
+func (r *testRelay) manage(secret, method string, params ...any) (status int, result any, problem string) {
+	r.tb.Helper()
+	if params == nil {
+		params = []any{}
+	}
+	body, err := json.Marshal(map[string]any{"method": method, "params": params})
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	req, _ := http.NewRequest("POST", r.http.URL+"/", bytes.NewReader(body))
+	req.Header.Set("Content-Type", "application/nostr+json+rpc; charset=utf-8")
+	if secret != "" {
+		h := sha256.Sum256(body)
+		proof := signedBy(r.tb, secret, kindHTTPAuth, now(), "", nostr.Tag{"u", r.http.URL + "/"}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(h[:])})
+		req.Header.Set("Authorization", "Nostr "+base64.StdEncoding.EncodeToString(mostro.EncodeEvent(proof)))
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Result any
+		Error  string
+	}
+	if res.StatusCode == http.StatusOK {
+		if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+			r.tb.Fatal(err)
+		}
+	}
+	return res.StatusCode, answer.Result, answer.Error
+}
+
+func (r *testRelay) mustManage(method string, params ...any) any {
+	r.tb.Helper()
+	status, result, problem := r.manage(adminSecret, method, params...)
+	if status != http.StatusOK || problem != "" {
+		r.tb.Fatalf("%s: %d %s", method, status, problem)
+	}
+	return result
+}
+
+func pubkeyOf(tb testing.TB, secret string) string {
+	tb.Helper()
+	key, err := nostr.GetPublicKey(secret)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return key
+}
+
+func TestManagement(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rules.json")
+	admin := func(c *Config) { c.Admins, c.RulesFile = []string{pubkeyOf(t, adminSecret)}, file }
+	r := startRelay(t, admin)
+	c := r.dial()
+	troll := fmt.Sprintf("%064x", 0xbad)
+	trollKey := pubkeyOf(t, troll)
+	spam := func(d string) *nostr.Event { return signedBy(t, troll, mostro.KindOrder, now(), "", nostr.Tag{"d", d}) }
+	mine := testOrder(t, "mine", now(), "pending")
+	first := spam("1")
+	c.mustPublish(mine)
+	c.mustPublish(first)
+	all := func(f obj) int { return len(c.req("q", f)) }
+
+	for _, secret := range []string{"", troll} {
+		if status, _, _ := r.manage(secret, "supportedmethods"); status != http.StatusUnauthorized {
+			t.Errorf("without an admin's proof: %d", status)
+		}
+	}
+	if n := len(r.mustManage("supportedmethods").([]any)); n < 20 {
+		t.Errorf("%d methods", n)
+	}
+	r.mustManage("banpubkey", trollKey, "spam")
+	c.mustRefuse(spam("2"), "blocked:")
+	if all(obj{}) != 1 || all(obj{"ids": []string{first.ID}}) != 0 {
+		t.Error("a banned key's events are served")
+	}
+	c.send("COUNT", "n", obj{})
+	if got := c.expect("COUNT", "n"); got[2] != `{"count":1}` {
+		t.Errorf("count %s", got[2])
+	}
+	if list := fmt.Sprint(r.mustManage("listbannedpubkeys")); !strings.Contains(list, trollKey) || !strings.Contains(list, "spam") {
+		t.Errorf("list %s", list)
+	}
+	r.mustManage("unbanpubkey", trollKey)
+	if all(obj{}) != 2 {
+		t.Error("an unbanned key's events are not served")
+	}
+	r.mustManage("quarantinepubkey", trollKey, "suspicious")
+	watcher := r.dial()
+	watcher.send("REQ", "live", obj{"limit": 0})
+	watcher.expect("EOSE", "live")
+	c.send("CLOSE", "q")
+	c.mustPublish(spam("3")) // taken
+	seen := testOrder(t, "seen", now(), "pending")
+	c.mustPublish(seen)
+	if got := watcher.expect("EVENT", "live"); eventID(t, got[2]) != seen.ID {
+		t.Errorf("the quarantined event comes live: %s", got[2])
+	}
+	if all(obj{}) != 2 {
+		t.Error("quarantined events are served")
+	}
+	r.mustManage("unquarantinepubkey", trollKey)
+	r.mustManage("banevent", mine.ID)
+	if all(obj{"ids": []string{mine.ID}}) != 0 {
+		t.Error("a banned event is served")
+	}
+	r.mustManage("disallowkind", mostro.KindDispute)
+	c.mustRefuse(signed(t, mostro.KindDispute, now(), nostr.Tag{"d", "x"}), "blocked:")
+	r.mustManage("allowkind", 1)
+	c.mustPublish(signed(t, 1, now()))
+	r.mustManage("changerelayname", "another")
+	r.mustManage("blockip", "203.0.113.0/24")
+	for _, bad := range [][]any{{"banpubkey", "zz"}, {"blockip", "nowhere"}, {"allowkind", 1 << 20}, {"frobnicate"}, {"banevent"}} {
+		if _, _, problem := r.manage(adminSecret, bad[0].(string), bad[1:]...); problem == "" {
+			t.Errorf("%v is taken", bad)
+		}
+	}
+
+	// The rules outlive the process.
+	r.stop()
+	r2 := startRelay(t, admin)
+	if rules := r2.srv.Rules(); rules.Name != "another" || len(rules.BlockedIPs) != 1 || len(rules.BlockedEvents) != 1 {
+		t.Errorf("rules %+v", rules)
+	}
+	res, err := http.NewRequest("GET", r2.http.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Header.Set("Accept", "application/nostr+json")
+	doc, err := http.DefaultClient.Do(res)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer doc.Body.Close()
+	var info struct{ Name string }
+	if json.NewDecoder(doc.Body).Decode(&info); info.Name != "another" {
+		t.Errorf("name %q", info.Name)
+	}
+
+	// And an operator's editor changes them; nonsense changes nothing.
+	future := time.Now().Add(time.Minute)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		future = future.Add(time.Minute)
+		if err := os.Chtimes(file, future, future); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{"name":"edited"}`)
+	eventually(t, "the file is read again", func() bool { return r2.srv.Rules().Name == "edited" })
+	write(`{"name":`)
+	time.Sleep(rulesEvery + 200*time.Millisecond) // nothing to wait for: nothing must happen
+	if r2.srv.Rules().Name != "edited" {
+		t.Error("a broken file is in force")
+	}
+}
+
+func TestRatesOfEvents(t *testing.T) {
+	clock := newTestClock()
+	r := startRelay(t, func(c *Config) {
+		c.Limits = Limits{EventsPerMinutePerIP: 10, EventsPerMinutePerKey: 4}
+		c.Now = clock.now
+	})
+	ask := func(ip, secret, d string, local bool) string {
+		t.Helper()
+		evt := signedBy(t, secret, mostro.KindOrder, clock.now().Unix(), "", nostr.Tag{"d", d})
+		a := &admission{Context: context.Background(), evt: evt, ip: netip.MustParseAddr(ip), local: local, source: mostro.Source{Road: mostro.RoadClient}}
+		if r.srv.check(a) {
+			return ""
+		}
+		return a.reason
+	}
+	key := func(n int) string { return fmt.Sprintf("%064x", n+1) }
+	for i := range 4 {
+		if reason := ask("198.51.100.1", key(1), fmt.Sprint("a", i), false); reason != "" {
+			t.Fatal(reason)
+		}
+	}
+	if reason := ask("198.51.100.1", key(1), "b", false); !strings.Contains(reason, "by this key") {
+		t.Errorf("the fifth by one key: %q", reason)
+	}
+	for i := range 5 {
+		if reason := ask("198.51.100.1", key(10+i), "c", false); reason != "" {
+			t.Fatal(i, reason)
+		}
+	}
+	if reason := ask("198.51.100.1", key(20), "d", false); !strings.Contains(reason, "from this address") {
+		t.Errorf("the eleventh from one address: %q", reason)
+	}
+	if reason := ask("198.51.100.2", key(20), "d", false); reason != "" {
+		t.Errorf("another address: %q", reason)
+	}
+	if reason := ask("127.0.0.1", key(1), "e", true); reason != "" {
+		t.Errorf("this machine: %q", reason)
+	}
+	for i := range 10 { // one customer of a provider has many addresses
+		ask(fmt.Sprintf("2001:db8:0:1::%x", i+1), key(30+i), "f", false)
+	}
+	if reason := ask("2001:db8:0:1:ffff::9", key(50), "f", false); !strings.Contains(reason, "from this address") {
+		t.Errorf("another address of the same /64: %q", reason)
+	}
+	clock.advance(time.Minute)
+	if reason := ask("198.51.100.1", key(1), "g", false); reason != "" {
+		t.Errorf("a minute later: %q", reason)
+	}
+}
+
+func TestBucketsAreBounded(t *testing.T) {
+	var b buckets[int]
+	at := time.Unix(1_800_000_000, 0)
+	for i := range 3 * maxBuckets {
+		b.take(i, 5, at.Add(time.Duration(i)*time.Millisecond))
+		if len(b.all) > maxBuckets {
+			t.Fatalf("%d buckets", len(b.all))
+		}
+	}
+}
+
+func TestMailOfKnownKeysOnly(t *testing.T) {
+	node := strings.Repeat("ab", 32)
+	r := startRelay(t, func(c *Config) { c.KnownMail = func(key string) bool { return key == node } })
+	c := r.dial()
+	c.mustPublish(signed(t, mostro.KindGiftWrap, now(), nostr.Tag{"p", node}))
+	c.mustRefuse(signed(t, mostro.KindGiftWrap, now(), nostr.Tag{"p", strings.Repeat("cd", 32)}), "blocked:")
+	c.mustPublish(testOrder(t, "x", now(), "pending"))
+}
+
+func TestQuotaOverTheSocket(t *testing.T) {
+	r := startRelay(t, func(c *Config) { c.Limits.LiveAddressesPerKey = 3 })
+	c := r.dial()
+	for i := range 3 {
+		c.mustPublish(testOrder(t, fmt.Sprint(i), now(), "pending"))
+	}
+	c.mustRefuse(testOrder(t, "4", now(), "pending"), "blocked:")
+	c.mustPublish(testOrder(t, "2", now()+1, "success"))
+	if n := gaugeOf(t, r, "mostrodex_relay_events_total", "over_quota"); n != 1 {
+		t.Errorf("%v events over quota in the metrics", n)
+	}
+}
+
+// gaugeOf reads one labelled counter.
+func gaugeOf(tb testing.TB, r *testRelay, name, label string) float64 {
+	tb.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			if f.GetName() == name && len(m.Label) > 0 && m.Label[0].GetValue() == label {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,523 @@
+package relay
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+// Upstream is a relay that the operator wrote down.
+type Upstream struct {
+	URL       string
+	Instances []string // hex keys of the Mostros to follow there; empty: all
+}
+
+// UpstreamsConfig says which relays are followed and how. Only Server and
+// Store are required.
+type UpstreamsConfig struct {
+	Server *Server
+	Store  *Store
+
+	Follow  []Upstream
+	Forward []string        // relays that own events are sent to
+	Mail    func() []string // hex keys whose mail is fetched; nil: none
+
+	// Discover is how many relays found in events are followed besides; 0: none.
+	// They are dialled only at public addresses, and DiscoveredPerHour bounds
+	// the new events taken from each (0: 20,000).
+	Discover          int
+	DiscoveredPerHour int
+
+	Key string // secret that proves who we are where a relay asks (NIP-42), hex
+
+	Resync  time.Duration // between comparisons with a connected relay; 0: 10 min
+	Rewalk  time.Duration // between walks through all of a relay without NIP-77; 0: 24 h
+	Backoff time.Duration // first wait before dialling again; 0: 1 s. It doubles up to 5 min.
+	Since   time.Time     // nothing older is asked for; zero: 2023, before the first Mostro
+
+	Registerer prometheus.Registerer
+	Log        *slog.Logger
+}
+
+const (
+	maxBackoff    = 5 * time.Minute
+	stableAfter   = time.Minute        // connected for so long, a relay starts anew
+	overlapWindow = 3 * 24 * time.Hour // mail is dated back by up to two days, and relays lag
+	resumeOverlap = time.Hour
+	maxInstances  = 5000 // whose profiles, lists and deletions are asked for
+	authorsAFlter = 500
+)
+
+// followKinds are asked of every upstream: what only Mostros and their like
+// publish. ownKinds everybody publishes, so they are asked for by author.
+var (
+	followKinds = []int{mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindHostRating}
+	ownKinds    = []int{mostro.KindProfile, mostro.KindDeletion, mostro.KindRelayList, mostro.KindAppData}
+	mailKinds   = []int{mostro.KindMessage, mostro.KindGiftWrap}
+)
+
+// Upstreams follows other relays and forwards to them: one loop and at most
+// one connection for each.
+type Upstreams struct {
+	cfg  UpstreamsConfig
+	log  *slog.Logger
+	work chan *arrival // events to be proven; full: the readers of the links wait
+	met  *upstreamMetrics
+	disc *discovery
+
+	mu     sync.Mutex
+	relays map[string]*upstream
+}
+
+// NewUpstreams makes the followers; Run starts them.
+func NewUpstreams(cfg UpstreamsConfig) (*Upstreams, error) {
+	orDefault(&cfg.Resync, 10*time.Minute)
+	orDefault(&cfg.Rewalk, 24*time.Hour)
+	orDefault(&cfg.Backoff, time.Second)
+	orDefault(&cfg.DiscoveredPerHour, 20_000)
+	if cfg.Since.IsZero() {
+		cfg.Since = time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	us := &Upstreams{cfg: cfg, log: cfg.Log, work: make(chan *arrival, 256), relays: make(map[string]*upstream)}
+	us.met = newUpstreamMetrics(us, cfg.Registerer)
+	us.disc = newDiscovery(us)
+	for _, f := range cfg.Follow {
+		for _, key := range f.Instances {
+			if !isHex32(key) {
+				return nil, fmt.Errorf("upstream %s: instance %q is not a key in lower-case hex", f.URL, key)
+			}
+		}
+		u, err := us.add(f.URL, true)
+		if err != nil {
+			return nil, err
+		}
+		u.follow, u.instances = true, f.Instances
+	}
+	for _, url := range cfg.Forward {
+		u, err := us.add(url, true)
+		if err != nil {
+			return nil, err
+		}
+		u.forward = true
+	}
+	return us, nil
+}
+
+// add makes the upstream of a URL, or gives the one there is.
+func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
+	url, err := normalRelayURL(raw)
+	if err != nil {
+		return nil, err
+	}
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	if u := us.relays[url]; u != nil {
+		return u, nil
+	}
+	u := &upstream{owner: us, srv: us.cfg.Server, store: us.cfg.Store, url: url, configured: configured,
+		client: relayClient(configured), health: newHealth(url, configured), refused: make(map[string]struct{}), changed: make(chan struct{}, 1)}
+	if !configured {
+		u.limiter = rate.NewLimiter(rate.Limit(float64(us.cfg.DiscoveredPerHour)/3600), us.cfg.DiscoveredPerHour)
+	}
+	us.relays[url] = u
+	return u, nil
+}
+
+// list gives the upstreams by URL.
+func (us *Upstreams) list() []*upstream {
+	us.mu.Lock()
+	defer us.mu.Unlock()
+	list := make([]*upstream, 0, len(us.relays))
+	for _, u := range us.relays {
+		list = append(list, u)
+	}
+	slices.SortFunc(list, func(a, b *upstream) int { return strings.Compare(a.url, b.url) })
+	return list
+}
+
+// Run follows and forwards until ctx ends. An error means that the store
+// failed; nothing that a relay does is one.
+func (us *Upstreams) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range runtime.GOMAXPROCS(0) {
+		g.Go(func() error { return us.prove(ctx) })
+	}
+	started := make(map[*upstream]bool)
+	start := func() {
+		for _, u := range us.list() {
+			if !started[u] {
+				started[u] = true
+				g.Go(func() error { return u.run(ctx) })
+			}
+		}
+	}
+	start()
+	if len(started) > 0 {
+		g.Go(func() error { return us.tellAlone(ctx) })
+	}
+	if len(us.cfg.Forward) > 0 {
+		g.Go(func() error { return us.sweepForwards(ctx) })
+	}
+	if len(us.cfg.Follow) > 0 {
+		found := make(chan struct{}, 1)
+		g.Go(func() error { return us.disc.run(ctx, found) })
+		g.Go(func() error {
+			for {
+				select {
+				case <-found:
+					start()
+				case <-ctx.Done():
+					return nil
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// tellAlone says once that no upstream answers; the relay serves all the same.
+func (us *Upstreams) tellAlone(ctx context.Context) error {
+	if pause(ctx, 20*time.Second) != nil {
+		return nil
+	}
+	for _, u := range us.list() {
+		if u.health.connectedEver() {
+			return nil
+		}
+	}
+	us.log.Warn("no upstream relay can be reached: serving what is held here, trying again in the background")
+	return nil
+}
+
+// prove checks events for all links: policy, id, what is held, signature.
+func (us *Upstreams) prove(ctx context.Context) error {
+	for {
+		select {
+		case x := <-us.work:
+			x.going = us.cfg.Server.check(x.a)
+			close(x.checked)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// upstream is one other relay.
+type upstream struct {
+	owner      *Upstreams
+	srv        *Server
+	store      *Store
+	url        string
+	configured bool
+	follow     bool
+	forward    bool
+	instances  []string
+	client     *http.Client
+	health     *health
+	limiter    *rate.Limiter // of discovered relays
+	changed    chan struct{} // whom to follow has changed; capacity 1
+
+	mu      sync.Mutex
+	refused map[string]struct{} // ids that were refused, not to be fetched at every comparison
+}
+
+// maxRefused bounds the refused ids that are remembered.
+const maxRefused = 50_000
+
+// allows holds discovered relays to their quota of events. What is held
+// already costs nothing.
+func (u *upstream) allows(evt *nostr.Event, now time.Time) bool {
+	if u.limiter == nil {
+		return true
+	}
+	if held, err := u.store.Has(context.Background(), evt.ID); err == nil && held {
+		return true
+	}
+	return u.limiter.AllowN(now, 1)
+}
+
+// took records what became of an event.
+func (u *upstream) took(x *arrival, out Outcome, ok bool, reason string) {
+	h := u.health
+	switch {
+	case out == Duplicate, out == Deleted:
+		x.stats.held.Add(1)
+		h.held.Add(1)
+		return
+	case ok:
+		x.stats.kept.Add(1)
+		h.kept.Add(1)
+		return
+	}
+	x.stats.refused.Add(1)
+	h.refuse(reason)
+	if strings.HasPrefix(reason, "error:") {
+		return // ours, and worth another try
+	}
+	u.mu.Lock()
+	if len(u.refused) >= maxRefused {
+		clear(u.refused)
+	}
+	u.refused[strings.Clone(x.a.evt.ID)] = struct{}{}
+	u.mu.Unlock()
+}
+
+// run connects again and again until ctx ends.
+func (u *upstream) run(ctx context.Context) error {
+	wait := u.owner.cfg.Backoff
+	for {
+		began := time.Now()
+		u.health.state("connecting", nil, u.owner.log)
+		err := u.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if dead := u.store.Err(); dead != nil {
+			return dead
+		}
+		if time.Since(began) > stableAfter {
+			wait = u.owner.cfg.Backoff
+		}
+		u.health.state("waiting", err, u.owner.log)
+		if pause(ctx, jitter(wait)) != nil {
+			return nil
+		}
+		wait = min(2*wait, maxBackoff)
+	}
+}
+
+// session is one connection from dialling to its end.
+func (u *upstream) session(ctx context.Context) error {
+	u.health.limits(fetchInfo(ctx, u.client, u.url))
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	fail := func(fn func() error) {
+		g.Go(func() error {
+			err := fn()
+			if err != nil {
+				cancel(err)
+			}
+			return err
+		})
+	}
+	l, err := u.dialLink(ctx, fail)
+	if err != nil {
+		cancel(err)
+		g.Wait()
+		return err
+	}
+	u.health.connected()
+	defer l.ws.CloseNow()
+	if u.follow {
+		fail(func() error { return u.keepUp(l) })
+	}
+	if u.forward {
+		fail(func() error { return u.sendQueue(l) })
+	}
+	<-ctx.Done()
+	l.ws.CloseNow()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// filters lists what is followed at this relay.
+func (u *upstream) filters() (list []nostr.Filter) {
+	cfg := &u.owner.cfg
+	orders := nostr.Filter{Kinds: u.owner.kinds(followKinds)}
+	if len(u.instances) > 0 {
+		orders.Authors = u.instances
+	}
+	list = append(list, orders)
+	authors := u.owner.disc.instances()
+	if len(u.instances) > 0 {
+		authors = slices.Clone(u.instances)
+	}
+	slices.Sort(authors)
+	if kinds := u.owner.kinds(ownKinds); len(kinds) > 0 {
+		for part := range slices.Chunk(authors, authorsAFlter) {
+			list = append(list, nostr.Filter{Kinds: kinds, Authors: part})
+		}
+	}
+	if cfg.Mail != nil {
+		if keys := cfg.Mail(); len(keys) > 0 {
+			slices.Sort(keys)
+			for part := range slices.Chunk(keys, authorsAFlter) {
+				list = append(list, nostr.Filter{Kinds: mailKinds, Tags: nostr.TagMap{"p": part}})
+			}
+		}
+	}
+	return list
+}
+
+// kinds leaves out what our own policy does not keep.
+func (us *Upstreams) kinds(want []int) (kept []int) {
+	for _, k := range want {
+		if slices.Contains(us.cfg.Server.cfg.Policy.Kinds, k) {
+			kept = append(kept, k)
+		}
+	}
+	return kept
+}
+
+// keepUp subscribes, catches up, and compares again now and then.
+func (u *upstream) keepUp(l *link) error {
+	var live []*linkSub
+	var filters []nostr.Filter
+	resync := u.owner.cfg.Resync
+	for {
+		if want := u.filters(); live == nil || !slices.EqualFunc(filters, want, nostr.FilterEqual) {
+			// The new ones first: nothing falls in between.
+			old := live
+			filters, live = want, nil
+			for _, f := range filters {
+				f.Limit = 1 // of what is stored; 0 is refused here and there
+				sub, err := l.ask(f, true)
+				if err != nil {
+					return err
+				}
+				live = append(live, sub)
+			}
+			for _, sub := range old {
+				if err := l.close("CLOSE", sub); err != nil {
+					return err
+				}
+			}
+		}
+		u.health.state("catching up", nil, u.owner.log)
+		for _, f := range filters {
+			if err := u.catchUp(l, f); err != nil {
+				return err
+			}
+		}
+		if err := l.barrier(); err != nil {
+			return err
+		}
+		u.health.caughtUp(u.srv.cfg.Now())
+		u.health.state("live", nil, u.owner.log)
+		if reason, err := u.followLive(l, live, resync); err != nil {
+			return err
+		} else if reason != "" {
+			// A subscription that the relay closed is opened again, by a new
+			// connection and so with its backoff.
+			return refusedError(reason)
+		}
+	}
+}
+
+// followLive waits until it is time to compare again.
+func (u *upstream) followLive(l *link, live []*linkSub, resync time.Duration) (closed string, err error) {
+	timer := time.NewTimer(jitter(resync))
+	defer timer.Stop()
+	check := time.NewTicker(min(time.Second, resync))
+	defer check.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return "", nil
+		case <-u.changed:
+			// Mostros are learnt in bursts: one comparison for all of them.
+			return "", pause(l.ctx, min(5*time.Second, resync))
+		case <-l.ctx.Done():
+			return "", context.Cause(l.ctx)
+		case <-check.C:
+			for _, sub := range live {
+				select {
+				case end := <-sub.done:
+					if end.closed {
+						u.health.closed(end.reason)
+						return "closed: " + end.reason, nil
+					}
+				default:
+				}
+			}
+		}
+	}
+}
+
+// catchUp brings in all that the relay holds for a filter.
+func (u *upstream) catchUp(l *link, f nostr.Filter) error {
+	mail := slices.ContainsFunc(f.Kinds, mostro.IsMail)
+	if u.health.offersNeg() && !mail { // mail takes no part in reconciliation
+		ok, err := u.reconcile(l, f)
+		if err != nil || ok {
+			return err
+		}
+	}
+	return u.page(l, f)
+}
+
+// filterName names a filter in a cursor's key.
+func filterName(f nostr.Filter) string {
+	f.Since, f.Until, f.Limit, f.LimitZero = nil, nil, 0, false
+	b, err := f.MarshalJSON()
+	if err != nil {
+		b = []byte(f.String())
+	}
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:8])
+}
+
+// pause sleeps unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// jitter is a time between half of d and all of it, so that relays are not met
+// by all who lost them in the same second.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d/2+1)
+}
+
+// failure names the class of an error, for metrics.
+func failure(err error) string {
+	var refused refusedError
+	switch text := fmt.Sprint(err); {
+	case err == nil:
+		return "none"
+	case errors.Is(err, errLying):
+		return "lying"
+	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded):
+		return "silent"
+	case errors.As(err, &refused):
+		return "refused"
+	case strings.Contains(text, "no such host"), strings.Contains(text, "server misbehaving"), strings.Contains(text, "dial tcp: lookup"):
+		return "dns"
+	case strings.Contains(text, "tls:"), strings.Contains(text, "x509:"), strings.Contains(text, "HTTP response to HTTPS"):
+		return "tls"
+	case strings.Contains(text, "prohibited"), strings.Contains(text, "ssrf"):
+		return "private"
+	case strings.Contains(text, "connection refused"), strings.Contains(text, "unreachable"), strings.Contains(text, "i/o timeout"):
+		return "unreachable"
+	case strings.Contains(text, "expected handshake response"):
+		return "handshake"
+	}
+	return "closed"
+}

@@ -1,0 +1,591 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// link is one connection to an upstream. Its reader takes frames in order; the
+// events go through a bounded pipeline, so that a store that is busy slows the
+// upstream down by TCP and nothing piles up here.
+type link struct {
+	up  *upstream
+	ws  *websocket.Conn
+	ctx context.Context // ends with the connection; its cause says why
+
+	mu        sync.Mutex
+	subs      map[string]*linkSub
+	challenge string // of the last AUTH
+	authID    string // of the proof whose OK is awaited
+	authDone  chan error
+	forwards  map[string]chan forwardOK
+	nextSub   int
+
+	order     chan *arrival // events and marks, in the order of their frames; full: the reader waits
+	lastFrame atomic.Int64  // unix milliseconds
+}
+
+// linkSub is one request of ours. Only the reader writes its counts, before
+// it answers on done.
+type linkSub struct {
+	id     string
+	filter *liveFilter
+	live   bool // goes on behind EOSE
+	eose   bool
+	done   chan reqEnd // capacity 1; full: the end is known already
+	neg    chan negFrame
+
+	n        int   // events within the filter
+	outside  int   // events outside it
+	newest   int64 // created_at
+	oldest   int64
+	atOldest int // events of that time
+	stats    *settled
+}
+
+// reqEnd is how a request ended: by EOSE, or CLOSED with a reason.
+type reqEnd struct {
+	closed bool
+	reason string
+}
+
+type negFrame struct {
+	msg string
+	err string
+}
+
+type forwardOK struct {
+	ok     bool
+	reason string
+}
+
+// settled counts what became of the events of one request. Read it behind a mark.
+type settled struct {
+	kept, held, refused atomic.Int64
+}
+
+// arrival is an event on its way from an upstream into the log, or a mark
+// between events.
+type arrival struct {
+	a       *admission
+	stats   *settled
+	checked chan struct{} // closed by a worker
+	going   bool
+
+	row  *rowWrite     // a cursor to be committed behind what came before
+	mark chan struct{} // closed once all before it is settled
+}
+
+const (
+	linkInFlight    = 1024
+	linkReadLimit   = 1 << 20 // of one message
+	dialTimeout     = 15 * time.Second
+	frameTimeout    = 20 * time.Second // silence during an answer
+	pingEvery       = 25 * time.Second
+	pingTimeout     = 15 * time.Second
+	maxOutsideEvent = 50 // events outside their filter before a relay is left
+)
+
+// Errors that a connection may end with, beside those of the network.
+var (
+	errLying  = errors.New("the relay sends what was not asked for")
+	errSilent = errors.New("the relay does not answer")
+)
+
+// dialLink connects and starts the pipeline in g's goroutines.
+func (u *upstream) dialLink(ctx context.Context, run func(func() error)) (*link, error) {
+	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	ws, _, err := websocket.Dial(dctx, u.url, &websocket.DialOptions{
+		HTTPClient: u.client, HTTPHeader: http.Header{"User-Agent": {"mostrodex"}}, CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		return nil, err
+	}
+	ws.SetReadLimit(linkReadLimit)
+	l := &link{up: u, ws: ws, ctx: ctx, subs: make(map[string]*linkSub), order: make(chan *arrival, linkInFlight),
+		forwards: make(map[string]chan forwardOK)}
+	l.lastFrame.Store(time.Now().UnixMilli())
+	waiting := make(chan *arrival, linkInFlight)
+	run(l.read)
+	run(l.keepAlive)
+	run(func() error { return l.submit(waiting) })
+	run(func() error { return l.settle(waiting) })
+	return l, nil
+}
+
+// read takes frames until the connection ends.
+func (l *link) read() error {
+	var t frameText
+	for {
+		kind, b, err := l.ws.Read(l.ctx)
+		if err != nil {
+			if l.ctx.Err() != nil {
+				return context.Cause(l.ctx)
+			}
+			return err
+		}
+		l.lastFrame.Store(time.Now().UnixMilli())
+		l.up.health.frame(len(b))
+		if kind != websocket.MessageText || !utf8.Valid(b) || len(b) == 0 {
+			l.up.health.malformed.Add(1)
+			continue
+		}
+		if err := l.handle(&t, unsafe.String(unsafe.SliceData(b), len(b))); err != nil {
+			return err
+		}
+	}
+}
+
+// keepAlive notices a relay that is gone, or hangs in the middle of a frame:
+// it answers no ping.
+func (l *link) keepAlive() error {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-l.ctx.Done():
+			return nil
+		}
+		if time.Now().UnixMilli()-l.lastFrame.Load() < pingEvery.Milliseconds()/2 {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(l.ctx, pingTimeout)
+		err := l.ws.Ping(ctx)
+		cancel()
+		if err != nil && l.ctx.Err() == nil {
+			return fmt.Errorf("%w: no answer to a ping", errSilent)
+		}
+	}
+}
+
+func (l *link) handle(t *frameText, msg string) error {
+	t.reset(msg)
+	if !t.take('[') {
+		l.up.health.malformed.Add(1)
+		return nil
+	}
+	verb, err := t.str()
+	var word string
+	if err == nil && t.take(',') {
+		if verb != "EVENT" && verb != "EOSE" && verb != "CLOSED" && verb != "OK" && verb != "NOTICE" && verb != "AUTH" &&
+			verb != "NEG-MSG" && verb != "NEG-ERR" {
+			return nil // COUNT and what is yet to be invented
+		}
+		word, err = t.str()
+	}
+	if err != nil {
+		l.up.health.malformed.Add(1)
+		return nil
+	}
+	if verb == "EVENT" {
+		return l.event(t, word)
+	}
+	rest := func() string {
+		if !t.take(',') {
+			return ""
+		}
+		s, err := t.str()
+		if err != nil {
+			return ""
+		}
+		return cut(s, 200)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sub := l.subs[word]
+	switch verb {
+	case "EOSE":
+		if sub != nil && !sub.eose {
+			sub.eose = true
+			sub.finish(reqEnd{})
+		}
+	case "CLOSED":
+		if sub != nil {
+			delete(l.subs, word)
+			sub.finish(reqEnd{closed: true, reason: rest()})
+		}
+	case "NEG-MSG", "NEG-ERR":
+		if sub == nil || sub.neg == nil {
+			return nil
+		}
+		f := negFrame{}
+		if verb == "NEG-MSG" {
+			if t.take(',') {
+				f.msg, _ = t.str()
+				f.msg = strings.Clone(f.msg)
+			}
+		} else if f.err = rest(); f.err == "" {
+			f.err = "error: without a reason"
+		}
+		select {
+		case sub.neg <- f:
+		default: // answers nobody asked for
+			l.up.health.malformed.Add(1)
+		}
+	case "NOTICE":
+		l.up.health.notice(cut(word, 200))
+		// Relays without NIP-77 answer its verbs by a notice, if at all.
+		for _, s := range l.subs {
+			if s.neg != nil {
+				select {
+				case s.neg <- negFrame{err: "notice: " + strings.Clone(cut(word, 200))}:
+				default:
+				}
+			}
+		}
+	case "AUTH":
+		l.challenge = strings.Clone(cut(word, 256))
+	case "OK":
+		t.take(',')
+		ok := strings.HasPrefix(t.text[t.pos:], "true")
+		t.skip(0)
+		reason := strings.Clone(rest())
+		if word == l.authID && l.authDone != nil {
+			var err error
+			if !ok {
+				err = errors.New(reason)
+			}
+			l.authDone <- err
+			l.authDone, l.authID = nil, ""
+		} else if c := l.forwards[word]; c != nil {
+			delete(l.forwards, word)
+			c <- forwardOK{ok, reason}
+		}
+	}
+	return nil
+}
+
+func (s *linkSub) finish(end reqEnd) {
+	end.reason = strings.Clone(end.reason)
+	select {
+	case s.done <- end:
+	default:
+	}
+}
+
+// event takes one EVENT frame into the pipeline.
+func (l *link) event(t *frameText, id string) error {
+	l.mu.Lock()
+	sub := l.subs[id]
+	l.mu.Unlock()
+	if sub == nil {
+		return nil // closed in the meantime
+	}
+	evt := new(nostr.Event)
+	err := errSyntax
+	from := 0
+	if t.take(',') {
+		t.next()
+		from = t.pos
+		err = t.event(evt)
+	}
+	h := l.up.health
+	h.events.Add(1)
+	if err != nil || WellFormed(evt) != "" {
+		h.malformed.Add(1)
+		return nil
+	}
+	if !sub.filter.matches(evt) {
+		h.outside.Add(1)
+		if sub.outside++; sub.outside >= maxOutsideEvent {
+			return fmt.Errorf("%w: %d events outside their filter", errLying, sub.outside)
+		}
+		return nil
+	}
+	if !sub.live || !sub.eose {
+		at := int64(evt.CreatedAt)
+		if sub.n == 0 || at < sub.oldest {
+			sub.oldest, sub.atOldest = at, 0
+		}
+		if at == sub.oldest {
+			sub.atOldest++
+		}
+		sub.newest = max(sub.newest, at)
+		sub.n++
+	}
+	road := mostro.RoadBackfill
+	now := l.up.srv.cfg.Now()
+	// What a relay passes on long after it was made is history, though it comes
+	// by a live subscription. Mail is dated back on purpose.
+	if sub.live && sub.eose && (mostro.IsMail(evt.Kind) || now.Unix()-int64(evt.CreatedAt) < int64(liveWindow/time.Second)) {
+		road = mostro.RoadLive
+		h.sawLive(now, evt)
+	}
+	if !l.up.allows(evt, now) {
+		h.overQuota.Add(1)
+		sub.stats.refused.Add(1)
+		return nil
+	}
+	return l.push(&arrival{stats: sub.stats, checked: make(chan struct{}), a: &admission{
+		Context: l.ctx, evt: evt, size: t.pos - from, local: true, source: mostro.Source{Road: road, Relay: l.up.url},
+	}})
+}
+
+// liveWindow is how old an event may be to count as seen when it was made.
+const liveWindow = 10 * time.Minute
+
+// push hands an arrival to a worker and to the pipeline.
+func (l *link) push(x *arrival) error {
+	if x.a != nil {
+		select {
+		case l.up.owner.work <- x:
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		}
+	}
+	select {
+	case l.order <- x:
+		return nil
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// barrier waits until all events that came before are in the log or refused.
+func (l *link) barrier() error {
+	x := &arrival{mark: make(chan struct{})}
+	if err := l.push(x); err != nil {
+		return err
+	}
+	select {
+	case <-x.mark:
+		return nil
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// submit enqueues checked events in the order of their frames.
+func (l *link) submit(waiting chan<- *arrival) error {
+	for {
+		var x *arrival
+		select {
+		case x = <-l.order:
+		case <-l.ctx.Done():
+			return nil
+		}
+		switch {
+		case x.a != nil:
+			select {
+			case <-x.checked:
+			case <-l.ctx.Done():
+				return nil
+			}
+			if x.going {
+				l.up.srv.submit(x.a)
+			}
+		case x.row != nil:
+			if _, err := l.up.store.enqueueRows(l.ctx, *x.row); err != nil && l.ctx.Err() == nil {
+				return err
+			}
+		}
+		select {
+		case waiting <- x:
+		case <-l.ctx.Done():
+			return nil
+		}
+	}
+}
+
+// settle waits for the store and counts.
+func (l *link) settle(waiting <-chan *arrival) error {
+	for {
+		var x *arrival
+		select {
+		case x = <-waiting:
+		case <-l.ctx.Done():
+			return nil
+		}
+		if x.a == nil {
+			if x.mark != nil {
+				close(x.mark)
+			}
+			continue
+		}
+		out, ok, reason := x.a.out, x.a.ok, x.a.reason
+		if x.a.pending != nil {
+			out, ok, reason = l.up.srv.settle(l.ctx, x.a.pending, x.a.evt.ID, x.a.source.Road)
+			if l.ctx.Err() != nil {
+				return nil
+			}
+		}
+		l.up.took(x, out, ok, reason)
+	}
+}
+
+// send writes one message.
+func (l *link) send(msg []byte) error {
+	ctx, cancel := context.WithTimeout(l.ctx, frameTimeout)
+	defer cancel()
+	return l.ws.Write(ctx, websocket.MessageText, msg)
+}
+
+// open sends a request and gives its handle.
+func (l *link) open(verb string, f nostr.Filter, live bool, extra string) (*linkSub, error) {
+	l.mu.Lock()
+	l.nextSub++
+	sub := &linkSub{id: fmt.Sprintf("%c%d", verb[0]|0x20, l.nextSub), filter: newLiveFilter(f), live: live, done: make(chan reqEnd, 1), stats: new(settled)}
+	if verb == "NEG-OPEN" {
+		sub.neg = make(chan negFrame, 1)
+	}
+	l.subs[sub.id] = sub
+	l.mu.Unlock()
+	body, err := f.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	msg := append(appendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ',')
+	msg = append(msg, body...)
+	if extra != "" {
+		msg = appendQuoted(append(msg, ','), extra)
+	}
+	return sub, l.send(append(msg, ']'))
+}
+
+// close ends a request.
+func (l *link) close(verb string, sub *linkSub) error {
+	l.mu.Lock()
+	_, open := l.subs[sub.id]
+	delete(l.subs, sub.id)
+	l.mu.Unlock()
+	if !open {
+		return nil // by the relay
+	}
+	return l.send(append(appendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ']'))
+}
+
+// await waits for a request's end. A relay that goes on sending is not silent.
+func (l *link) await(sub *linkSub) (reqEnd, error) {
+	began := time.Now()
+	timer := time.NewTimer(frameTimeout)
+	defer timer.Stop()
+	for {
+		select {
+		case end := <-sub.done:
+			return end, nil
+		case <-l.ctx.Done():
+			return reqEnd{}, context.Cause(l.ctx)
+		case <-timer.C:
+			quiet := time.Since(time.UnixMilli(l.lastFrame.Load()))
+			// Backpressure of our own store is not the relay's silence.
+			if quiet >= frameTimeout && len(l.order) == 0 || time.Since(began) > maxPageTime {
+				return reqEnd{}, fmt.Errorf("%w: no EOSE", errSilent)
+			}
+			timer.Reset(max(frameTimeout-quiet, time.Second))
+		}
+	}
+}
+
+// maxPageTime is how long one page may take, however busily it comes.
+const maxPageTime = 10 * time.Minute
+
+// ask is open and await, with what the relay wants in between: proof of a key
+// (NIP-42), or patience.
+func (l *link) ask(f nostr.Filter, live bool) (*linkSub, error) {
+	authed := false
+	for wait := time.Second; ; wait *= 2 {
+		sub, err := l.open("REQ", f, live, "")
+		if err != nil {
+			return nil, err
+		}
+		end, err := l.await(sub)
+		if err != nil {
+			return nil, err
+		}
+		if !end.closed {
+			return sub, nil
+		}
+		l.up.health.closed(end.reason)
+		switch prefix, _, _ := strings.Cut(end.reason, ":"); {
+		case (prefix == "auth-required" || prefix == "restricted") && !authed:
+			if err := l.authenticate(); err != nil {
+				return nil, fmt.Errorf("%w (asked by: %s)", err, end.reason)
+			}
+			authed = true
+		case prefix == "rate-limited" && wait <= time.Minute:
+			if err := pause(l.ctx, jitter(wait)); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, refusedError(end.reason)
+		}
+	}
+}
+
+// refusedError is a CLOSED that no waiting mends.
+type refusedError string
+
+func (e refusedError) Error() string { return "the relay refuses the request: " + string(e) }
+
+// authenticate proves our key to the relay.
+func (l *link) authenticate() error {
+	key := l.up.owner.cfg.Key
+	l.mu.Lock()
+	challenge := l.challenge
+	l.mu.Unlock()
+	if key == "" || challenge == "" {
+		return errors.New("the relay asks for a proof of identity and there is no key or no challenge")
+	}
+	evt := nostr.Event{Kind: kindAuth, CreatedAt: nostr.Timestamp(l.up.srv.cfg.Now().Unix()),
+		Tags: nostr.Tags{{"relay", l.up.url}, {"challenge", challenge}}}
+	if err := evt.Sign(key); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	l.mu.Lock()
+	l.authID, l.authDone = evt.ID, done
+	l.mu.Unlock()
+	if err := l.send(append(append([]byte(`["AUTH",`), mostro.EncodeEvent(&evt)...), ']')); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("the relay refuses our proof of identity: %w", err)
+		}
+		return nil
+	case <-time.After(frameTimeout):
+		return fmt.Errorf("%w: to a proof of identity", errSilent)
+	case <-l.ctx.Done():
+		return context.Cause(l.ctx)
+	}
+}
+
+// publish sends an event and waits for the relay's word.
+func (l *link) publish(id string, body []byte) (forwardOK, error) {
+	c := make(chan forwardOK, 1)
+	l.mu.Lock()
+	l.forwards[id] = c
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.forwards, id)
+		l.mu.Unlock()
+	}()
+	if err := l.send(append(append([]byte(`["EVENT",`), body...), ']')); err != nil {
+		return forwardOK{}, err
+	}
+	timer := time.NewTimer(frameTimeout)
+	defer timer.Stop()
+	select {
+	case r := <-c:
+		return r, nil
+	case <-timer.C:
+		return forwardOK{}, fmt.Errorf("%w: to an event", errSilent)
+	case <-l.ctx.Done():
+		return forwardOK{}, context.Cause(l.ctx)
+	}
+}

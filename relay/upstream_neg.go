@@ -1,0 +1,160 @@
+package relay
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/errgroup"
+)
+
+// reconcile fetches what the relay holds and we do not (NIP-77). ok is false
+// when the relay does not offer it after all.
+func (u *upstream) reconcile(l *link, f nostr.Filter) (ok bool, err error) {
+	u.health.method("negentropy")
+	since := nostr.Timestamp(u.owner.cfg.Since.Unix())
+	f.Since = &since
+	for round := 0; ; round++ {
+		need, more, ok, err := u.difference(l, f)
+		if err != nil || !ok {
+			return ok, err
+		}
+		got, err := u.fetchIDs(l, need)
+		if err != nil {
+			return true, err
+		}
+		if !more {
+			return true, nil
+		}
+		if got == 0 {
+			return true, fmt.Errorf("%w: %d ids are offered and none of their events can be kept", errLying, len(need))
+		}
+	}
+}
+
+const (
+	maxNeed      = 250_000 // ids of one reconciliation; more are met by the next
+	maxNegRounds = 20_000
+	idsARequest  = 200
+	idRequests   = 4 // under way at the same time
+)
+
+// difference asks for the ids that we lack. more says that there were too many
+// for one go.
+func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok bool, err error) {
+	set, done, err := u.srv.negs.take(l.ctx, u.store, f)
+	if err != nil {
+		return nil, false, false, err
+	}
+	defer done()
+	n := &negotiation{set: set, limit: u.health.negLimit(), client: true}
+	n.need = func(id [32]byte) {
+		if len(need) < maxNeed {
+			need = append(need, fmt.Sprintf("%x", id))
+		} else {
+			more = true
+		}
+	}
+	sub, err := l.open("NEG-OPEN", f, false, fmt.Sprintf("%x", n.start()))
+	if err != nil {
+		return nil, false, false, err
+	}
+	defer func() {
+		if closeErr := l.close("NEG-CLOSE", sub); err == nil {
+			err = closeErr
+		}
+	}()
+	timer := time.NewTimer(frameTimeout)
+	defer timer.Stop()
+	for round := range maxNegRounds {
+		var frame negFrame
+		select {
+		case frame = <-sub.neg:
+		case end := <-sub.done: // CLOSED: as good as an error
+			frame.err = "closed: " + end.reason
+		case <-timer.C:
+			if round == 0 {
+				u.health.noNeg("no answer")
+				return nil, false, false, nil
+			}
+			return nil, false, false, fmt.Errorf("%w: in a reconciliation", errSilent)
+		case <-l.ctx.Done():
+			return nil, false, false, context.Cause(l.ctx)
+		}
+		if frame.err != "" {
+			u.health.noNeg(frame.err)
+			return nil, false, false, nil
+		}
+		timer.Reset(frameTimeout)
+		raw, err := hex.DecodeString(frame.msg)
+		if err == nil {
+			u.health.rounds.Add(1)
+			raw, err = n.answer(raw)
+		}
+		if err != nil {
+			// Garbage: the relay is asked by pages, which it may do better.
+			u.health.malformed.Add(1)
+			u.health.noNeg(err.Error())
+			return nil, false, false, nil
+		}
+		if raw == nil || more {
+			return need, more, true, nil
+		}
+		if err := l.send(fmt.Appendf(nil, `["NEG-MSG",%q,"%x"]`, sub.id, raw)); err != nil {
+			return nil, false, false, err
+		}
+	}
+	return nil, false, false, fmt.Errorf("%w: a reconciliation without end", errLying)
+}
+
+// fetchIDs asks for events by id, but for those that are held in any state or
+// were refused before. It says how many were kept.
+func (u *upstream) fetchIDs(l *link, ids []string) (kept int64, err error) {
+	wanted := ids[:0]
+	for _, id := range ids {
+		u.mu.Lock()
+		_, refused := u.refused[id]
+		u.mu.Unlock()
+		if refused {
+			continue
+		}
+		held, err := u.store.Has(l.ctx, id)
+		if err != nil {
+			return 0, err
+		}
+		if !held {
+			wanted = append(wanted, id)
+		}
+	}
+	var g errgroup.Group
+	g.SetLimit(idRequests)
+	var failed atomic.Bool
+	for part := range slices.Chunk(wanted, idsARequest) {
+		if failed.Load() {
+			break
+		}
+		g.Go(func() error {
+			sub, err := l.ask(nostr.Filter{IDs: part, Limit: len(part)}, false)
+			if err != nil {
+				failed.Store(true)
+				return err
+			}
+			if missing := len(part) - sub.n; missing > 0 {
+				u.health.missing.Add(int64(missing))
+			}
+			return l.close("CLOSE", sub)
+		})
+	}
+	before := u.health.kept.Load()
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	if err := l.barrier(); err != nil {
+		return 0, err
+	}
+	return u.health.kept.Load() - before, nil
+}

@@ -1,0 +1,296 @@
+package relay
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// pageCursor is how far a walk through a relay's past has come. All times are
+// created_at.
+type pageCursor struct {
+	// Through: all that the relay held at or before it has been taken, at WalkedAt.
+	Through  int64 `json:"through,omitempty"`
+	WalkedAt int64 `json:"walked_at,omitempty"` // when the last walk through everything ended
+	// An unfinished walk: all from At up to From has been taken; Whole says that
+	// it goes to the beginning.
+	From  int64 `json:"from,omitempty"`
+	At    int64 `json:"at,omitempty"`
+	Whole bool  `json:"whole,omitempty"`
+}
+
+const (
+	pageLimit = 500
+	// maxBarren is how many pages in a row may hold no event that can be kept.
+	maxBarren = 20
+	// maxAuthorWalks is up to how many authors are walked through one by one.
+	maxAuthorWalks = 64
+)
+
+// page walks backwards through all that a relay holds for a filter. Never is a
+// short page taken for the last one: relays cap their answers as they like.
+//
+// Kinds are walked through one by one, and so are authors while they are few.
+// Relays that merge several index scans for a filter, khatru with its Badger
+// store among them, leave events out of a page of several kinds or authors:
+// measured, thousands of 30,000.
+func (u *upstream) page(l *link, f nostr.Filter) error {
+	u.health.method("paging")
+	for _, k := range f.Kinds {
+		one := f
+		one.Kinds = []int{k}
+		if len(f.Authors) > maxAuthorWalks {
+			if err := u.pageOne(l, one); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, a := range f.Authors {
+			one.Authors = []string{a}
+			if err := u.pageOne(l, one); err != nil {
+				return err
+			}
+		}
+		if len(f.Authors) == 0 {
+			if err := u.pageOne(l, one); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (u *upstream) pageOne(l *link, f nostr.Filter) error {
+	now := u.srv.cfg.Now()
+	key := cursorKey(u.url, filterName(f))
+	var cur pageCursor
+	raw, err := u.store.readRow(key)
+	if err != nil {
+		return err
+	}
+	if raw != nil && json.Unmarshal(raw, &cur) != nil {
+		cur = pageCursor{} // not ours to mend: walk anew
+	}
+	floor := u.owner.cfg.Since.Unix()
+	top := now.Add(DefaultMaxFuture).Unix()
+	save := func() error {
+		b, err := json.Marshal(cur)
+		if err != nil {
+			return err
+		}
+		return l.push(&arrival{row: &rowWrite{key, b}})
+	}
+	if cur.At > 0 {
+		// First what is newer than the unfinished walk, then the rest of it.
+		if err := u.walk(l, f, top, cur.From-int64(resumeOverlap/time.Second), nil); err != nil {
+			return err
+		}
+		cur.From = top
+	} else {
+		cur.From, cur.At = top, top
+		cur.Whole = cur.Through == 0 || now.Sub(time.Unix(cur.WalkedAt, 0)) >= u.owner.cfg.Rewalk
+	}
+	bottom := floor
+	if !cur.Whole {
+		bottom = max(floor, cur.Through-int64(overlapWindow/time.Second))
+	}
+	err = u.walk(l, f, cur.At, bottom, func(at int64) error {
+		cur.At = at
+		return save()
+	})
+	if err != nil {
+		return err
+	}
+	if cur.Whole {
+		cur.WalkedAt = now.Unix()
+	}
+	cur = pageCursor{Through: now.Unix(), WalkedAt: cur.WalkedAt}
+	return save()
+}
+
+// walk takes everything between two times, newest first. reached is told how
+// far it has come; the cursor that it writes follows the events.
+func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached func(at int64) error) error {
+	limit := u.health.pageLimit()
+	largest, barren := 0, 0
+	for until >= since {
+		sub, err := u.fetch(l, f, since, until, limit)
+		if err != nil {
+			return err
+		}
+		if sub.n == 0 {
+			if sub.outside > 0 {
+				return fmt.Errorf("%w: a page holds no event of its time", errLying)
+			}
+			return nil
+		}
+		largest = max(largest, sub.n)
+		next := sub.oldest
+		if next == until {
+			// The whole page is of one second. It may have more than one page can
+			// hold, and the next page would be this one again.
+			if sub.n >= min(limit, largest) {
+				if err := u.second(l, f, until, min(limit, largest)); err != nil {
+					return err
+				}
+			}
+			next--
+		}
+		if err := l.barrierEvery(sub); err != nil {
+			return err
+		}
+		if sub.stats.kept.Load()+sub.stats.held.Load() == 0 && sub.stats.refused.Load() > 0 {
+			if barren++; barren >= maxBarren {
+				return fmt.Errorf("%w: %d pages without one event that can be kept", errLying, barren)
+			}
+		} else {
+			barren = 0
+		}
+		until = next
+		if reached != nil {
+			if err := reached(until); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// barrierEvery waits for a page's events only where they were refused so far,
+// so that honest pages overlap with the store's work.
+func (l *link) barrierEvery(sub *linkSub) error {
+	if sub.stats.kept.Load()+sub.stats.held.Load() > 0 {
+		return nil
+	}
+	return l.barrier()
+}
+
+// fetch is one page.
+func (u *upstream) fetch(l *link, f nostr.Filter, since, until int64, limit int) (*linkSub, error) {
+	s, t := nostr.Timestamp(since), nostr.Timestamp(until)
+	f.Since, f.Until, f.Limit = &s, &t, limit
+	sub, err := l.ask(f, false)
+	if err != nil {
+		return nil, err
+	}
+	u.health.pages.Add(1)
+	return sub, l.close("CLOSE", sub)
+}
+
+// second takes a second that holds more events than a page may, by asking for
+// parts of it: by kind, by author, by tags. Authors and tag values are those
+// that we know; what cannot be told apart any further is counted as incomplete.
+func (u *upstream) second(l *link, f nostr.Filter, at int64, full int) error {
+	if err := l.barrier(); err != nil { // the authors of what has come are known from here on
+		return err
+	}
+	parts := u.parts(f)
+	if len(parts) == 0 {
+		u.health.incomplete.Add(1)
+		return nil
+	}
+	for _, part := range parts {
+		sub, err := u.fetch(l, part, at, at, full)
+		if err != nil {
+			return err
+		}
+		if sub.n >= full {
+			if err := u.second(l, part, at, full); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// secondTags are the tags by which a second of orders is told apart.
+var secondTags = []string{"s", "k", "f", "d"}
+
+// parts cuts a filter into smaller ones.
+func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
+	halves := func(values []string, set func(*nostr.Filter, []string)) []nostr.Filter {
+		// Eight at a time: each part that is still too large is cut again.
+		size := max(1, (len(values)+7)/8)
+		for part := range slices.Chunk(values, size) {
+			g := f
+			set(&g, part)
+			parts = append(parts, g)
+		}
+		return parts
+	}
+	if len(f.Kinds) > 1 {
+		for _, k := range f.Kinds {
+			g := f
+			g.Kinds = []int{k}
+			parts = append(parts, g)
+		}
+		return parts
+	}
+	setAuthors := func(g *nostr.Filter, part []string) { g.Authors = part }
+	switch {
+	case len(f.Authors) > 1:
+		return halves(f.Authors, setAuthors)
+	case len(f.Authors) == 0 && len(f.Kinds) == 1:
+		if authors := u.store.authorsOf(f.Kinds[0]); len(authors) > 0 {
+			return halves(authors, setAuthors)
+		}
+	}
+	for _, name := range secondTags {
+		values, set := f.Tags[name]
+		if set && len(values) == 1 {
+			continue
+		}
+		if !set {
+			if values = u.store.valuesOf(name); len(values) == 0 {
+				continue
+			}
+		}
+		return halves(values, func(g *nostr.Filter, part []string) {
+			tags := make(nostr.TagMap, len(f.Tags)+1)
+			for k, v := range f.Tags {
+				tags[k] = v
+			}
+			tags[name] = part
+			g.Tags = tags
+		})
+	}
+	return nil
+}
+
+// maxKnown bounds the values that parts are made of.
+const maxKnown = 4096
+
+// authorsOf lists keys with live events of a kind.
+func (st *Store) authorsOf(kind int) (keys []string) {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for key, n := range l.authors.ids {
+		if p := l.combos[combo{uint16(kind), n, none, none}]; p != nil && p.n > 0 {
+			if keys = append(keys, fmt.Sprintf("%x", key)); len(keys) == maxKnown {
+				break
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// valuesOf lists values of a tag among live events.
+func (st *Store) valuesOf(tag string) (values []string) {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for term := range l.terms.ids {
+		if term[:1] == tag {
+			if values = append(values, term[1:]); len(values) == maxKnown {
+				break
+			}
+		}
+	}
+	slices.Sort(values)
+	return values
+}

@@ -1,0 +1,613 @@
+// Command federation proves that relays come to hold the same: three of ours
+// and two stock ones that cap their answers, five processes, events spread over
+// them with overlaps, links that are cut and healed, a process that is killed
+// and started again. It ends well only when all three hold exactly what the
+// events say they must.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "federation:", err)
+		os.Exit(1)
+	}
+}
+
+// world is the five relays and the links between them.
+type world struct {
+	dir         string
+	ours, stock string // binaries
+	cap         int
+	relays      map[string]*process
+	links       []*link
+	began       time.Time
+}
+
+// process is one relay; its address changes when it is started again.
+type process struct {
+	name, data string
+	args       []string
+	binary     string
+	lanes      int
+
+	mu   sync.Mutex
+	addr string
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// link is a way from one relay to another that can be cut: a proxy.
+type link struct {
+	to *process
+	l  net.Listener
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]bool
+}
+
+func run(ctx context.Context) error {
+	w := &world{relays: map[string]*process{}, began: time.Now()}
+	events := flag.Int("events", 100_000, "events to spread")
+	seed := flag.Int64("seed", 1, "of the events and of their places")
+	within := flag.Duration("within", 20*time.Minute, "time to agree")
+	flag.IntVar(&w.cap, "cap", 300, "most events of one answer of a stock relay")
+	flag.StringVar(&w.ours, "mostrodex", "../../bin/mostrodex", "our binary")
+	flag.StringVar(&w.stock, "stock", "bin/stock", "the stock relay's binary")
+	flag.Parse()
+	var err error
+	if w.dir, err = os.MkdirTemp("", "federation"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(w.dir)
+
+	all, err := w.sign(ctx, *seed, *events)
+	if err != nil {
+		return err
+	}
+	want := mustHold(all)
+	w.say("%d events, of which %d are to be served", len(all), len(want))
+
+	// Who follows whom. The stock relays follow nobody.
+	follows := map[string][]string{"a": {"s", "t", "b"}, "b": {"s", "c"}, "c": {"t", "a"}}
+	for _, name := range []string{"s", "t"} {
+		w.relays[name] = &process{name: name, binary: w.stock, lanes: 1, data: filepath.Join(w.dir, name)}
+		w.relays[name].args = []string{"-data", w.relays[name].data, "-cap", fmt.Sprint(w.cap)}
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		w.relays[name] = &process{name: name, binary: w.ours, lanes: 4, data: filepath.Join(w.dir, name)}
+	}
+	defer w.stopAll()
+	for _, name := range []string{"a", "b", "c"} {
+		p := w.relays[name]
+		config := "[indexer]\nenabled = false\n[relay]\nlisten = \"127.0.0.1:0\"\n[relay.quota]\nlive_addresses_per_key = -1\n[relay.federation]\ndiscover = 0\nresync_seconds = 5\nrewalk_seconds = 15\n"
+		for _, to := range follows[name] {
+			l, err := w.link(w.relays[to])
+			if err != nil {
+				return err
+			}
+			config += fmt.Sprintf("[[upstream]]\nurl = \"ws://%s\"\n", l.l.Addr())
+		}
+		path := filepath.Join(w.dir, name+".toml")
+		if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+			return err
+		}
+		p.args = []string{"serve", "-c", path, "--data", p.data}
+	}
+	for _, p := range w.relays {
+		if err := p.start(ctx); err != nil {
+			return err
+		}
+	}
+
+	// Every event goes to one relay at least, a third of them to two.
+	r := rand.New(rand.NewPCG(uint64(*seed), 5))
+	names := []string{"a", "b", "c", "s", "t"}
+	place := func(part []*nostr.Event) map[string][]*nostr.Event {
+		at := map[string][]*nostr.Event{}
+		for _, evt := range part {
+			first := r.IntN(5)
+			at[names[first]] = append(at[names[first]], evt)
+			if r.IntN(3) == 0 {
+				second := names[(first+1+r.IntN(4))%5]
+				at[second] = append(at[second], evt)
+			}
+		}
+		return at
+	}
+	cutAt := len(all) * 6 / 10
+	w.say("publishing the first %d while the relays follow each other", cutAt)
+	publishing := make(chan error, 1)
+	go func() { publishing <- w.publishAll(ctx, place(all[:cutAt])) }()
+	select {
+	case <-time.After(3 * time.Second):
+	case err := <-publishing:
+		publishing <- err
+	}
+	if err := <-publishing; err != nil {
+		return err
+	}
+	w.say("kill -9 of b in the midst of catching up")
+	if err := w.relays["b"].kill(); err != nil {
+		return err
+	}
+	w.say("all links are cut")
+	for _, l := range w.links {
+		l.set(true)
+	}
+	if err := w.relays["b"].start(ctx); err != nil {
+		return err
+	}
+	w.say("publishing the other %d into the partition", len(all)-cutAt)
+	if err := w.publishAll(ctx, place(all[cutAt:])); err != nil {
+		return err
+	}
+	w.say("kill -9 of a and c; links healed")
+	for _, name := range []string{"a", "c"} {
+		if err := w.relays[name].kill(); err != nil {
+			return err
+		}
+	}
+	for _, l := range w.links {
+		l.set(false)
+	}
+	for _, name := range []string{"a", "c"} {
+		if err := w.relays[name].start(ctx); err != nil {
+			return err
+		}
+	}
+	healed := time.Now()
+	return w.agree(ctx, want, healed, *within)
+}
+
+func (w *world) say(format string, args ...any) {
+	fmt.Printf("%7.1fs  %s\n", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// sign makes the events: the market's, that a relay may still serve.
+func (w *world) sign(ctx context.Context, seed int64, n int) (all []*nostr.Event, err error) {
+	c, err := corpus.New(corpus.Config{Seed: seed, Events: n, Unexpired: true, Now: time.Now().UTC().Truncate(time.Hour)})
+	if err != nil {
+		return nil, err
+	}
+	err = c.Each(ctx, func(evt *nostr.Event) error {
+		all = append(all, evt)
+		return nil
+	})
+	return all, err
+}
+
+// mustHold lists the ids that a relay that has seen everything serves: the
+// newest version of each address, of equal ones that with the lowest id.
+func mustHold(all []*nostr.Event) (ids []string) {
+	newest := map[string]*nostr.Event{}
+	for _, evt := range all {
+		key := evt.ID
+		switch {
+		case nostr.IsAddressableKind(evt.Kind):
+			key = fmt.Sprintf("%d:%s:%s", evt.Kind, evt.PubKey, evt.Tags.GetD())
+		case nostr.IsReplaceableKind(evt.Kind):
+			key = fmt.Sprintf("%d:%s", evt.Kind, evt.PubKey)
+		}
+		if have := newest[key]; have == nil || evt.CreatedAt > have.CreatedAt || evt.CreatedAt == have.CreatedAt && evt.ID < have.ID {
+			newest[key] = evt
+		}
+	}
+	for _, evt := range newest {
+		ids = append(ids, evt.ID)
+	}
+	sort.Strings(ids)
+	return ids
+}
+
+func digest(ids []string) string {
+	h := sha256.Sum256([]byte(strings.Join(ids, "")))
+	return fmt.Sprintf("%x", h[:8])
+}
+
+// agree waits until the three hold what they must.
+func (w *world) agree(ctx context.Context, want []string, since time.Time, within time.Duration) error {
+	agreed := map[string]bool{}
+	for {
+		for _, name := range []string{"a", "b", "c"} {
+			if agreed[name] {
+				continue
+			}
+			got, err := w.relays[name].held(ctx)
+			if err != nil {
+				return err
+			}
+			if slices.Equal(got, want) {
+				agreed[name] = true
+				w.say("%s holds all %d, digest %s, %.1fs after the links were healed", name, len(got), digest(got), time.Since(since).Seconds())
+			} else if time.Since(since) > within {
+				missing, extra := compare(want, got)
+				for _, stock := range []string{"s", "t"} {
+					n, err := w.relays[stock].count(ctx, missing)
+					w.say("%s holds %d of those that are missing %v", stock, n, err)
+				}
+				health, err := w.relays[name].get(ctx, "/api/v1/relays")
+				w.say("%s holds %d of %d: %d are missing, %d too many; first missing %v; %s %v", name, len(got), len(want), len(missing), len(extra), first(missing), health, err)
+			}
+		}
+		if len(agreed) == 3 {
+			break
+		}
+		if time.Since(since) > within {
+			return errors.New("the relays do not agree")
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		p := w.relays[name]
+		health, err := p.get(ctx, "/api/v1/relays")
+		if err != nil {
+			return err
+		}
+		var answer struct {
+			Items []struct {
+				URL, State string
+				Method     *string
+				Events     map[string]int64
+			}
+		}
+		if err := json.Unmarshal(health, &answer); err != nil {
+			return err
+		}
+		for _, it := range answer.Items {
+			how := ""
+			if it.Method != nil {
+				how = *it.Method
+			}
+			w.say("%s <- %s: %s by %s, %d kept, %d held already, %d incomplete seconds", name, w.nameOf(it.URL), it.State, how, it.Events["kept"], it.Events["held_already"], it.Events["incomplete_seconds"])
+		}
+		if err := p.stop(); err != nil {
+			return err
+		}
+		out, err := exec.Command(w.ours, "log", "verify", "--data", p.data).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("log verify of %s: %w\n%s", name, err, out)
+		}
+		w.say("%s: log verified", name)
+	}
+	return nil
+}
+
+func (w *world) nameOf(url string) string {
+	for _, l := range w.links {
+		if strings.HasSuffix(url, l.l.Addr().String()) {
+			return l.to.name
+		}
+	}
+	return url
+}
+
+func compare(want, got []string) (missing, extra []string) {
+	have := map[string]bool{}
+	for _, id := range got {
+		have[id] = true
+	}
+	for _, id := range want {
+		if !have[id] {
+			missing = append(missing, id)
+		}
+		delete(have, id)
+	}
+	for id := range have {
+		extra = append(extra, id)
+	}
+	return missing, extra
+}
+
+func first(ids []string) []string { return ids[:min(3, len(ids))] }
+
+// publishAll publishes what belongs to each relay, all at the same time.
+func (w *world) publishAll(ctx context.Context, at map[string][]*nostr.Event) error {
+	errs := make([]error, 0, len(at))
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for name, events := range at {
+		wait.Go(func() {
+			err := w.relays[name].publish(ctx, events)
+			mu.Lock()
+			errs = append(errs, err)
+			mu.Unlock()
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// publish sends events over so many connections, all versions of an address
+// over the same one, one at a time. A stock relay gets one connection: it loses
+// events that are stored at the same time as others.
+func (p *process) publish(ctx context.Context, events []*nostr.Event) error {
+	lanes := make([][]*nostr.Event, p.lanes)
+	for _, evt := range events {
+		h := sha256.Sum256([]byte(evt.PubKey + evt.Tags.GetD()))
+		i := int(h[0]) % p.lanes
+		lanes[i] = append(lanes[i], evt)
+	}
+	errs := make([]error, len(lanes))
+	var wait sync.WaitGroup
+	for i, lane := range lanes {
+		wait.Go(func() { errs[i] = p.publishLane(ctx, lane) })
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (p *process) publishLane(ctx context.Context, events []*nostr.Event) error {
+	ws, _, err := websocket.Dial(ctx, "ws://"+p.address(), nil)
+	if err != nil {
+		return fmt.Errorf("publish to %s: %w", p.name, err)
+	}
+	defer ws.CloseNow()
+	for _, evt := range events {
+		msg, err := json.Marshal([]any{"EVENT", evt})
+		if err != nil {
+			return err
+		}
+		if err := ws.Write(ctx, websocket.MessageText, msg); err != nil {
+			return fmt.Errorf("publish to %s: %w", p.name, err)
+		}
+		for {
+			_, b, err := ws.Read(ctx)
+			if err != nil {
+				return fmt.Errorf("publish to %s: %w", p.name, err)
+			}
+			if !bytes.HasPrefix(b, []byte(`["OK","`+evt.ID+`",`)) {
+				continue
+			}
+			if bytes.HasPrefix(b, []byte(`["OK","`+evt.ID+`",false`)) {
+				return fmt.Errorf("%s refuses an event: %s", p.name, b)
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// count asks how many of some events a relay serves.
+func (p *process) count(ctx context.Context, ids []string) (n int, err error) {
+	ws, _, err := websocket.Dial(ctx, "ws://"+p.address(), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer ws.CloseNow()
+	ws.SetReadLimit(-1)
+	for part := range slices.Chunk(ids, 50) {
+		msg, err := json.Marshal([]any{"REQ", "count", map[string]any{"ids": part}})
+		if err != nil {
+			return n, err
+		}
+		if err := ws.Write(ctx, websocket.MessageText, msg); err != nil {
+			return n, err
+		}
+		for {
+			_, b, err := ws.Read(ctx)
+			if err != nil {
+				return n, err
+			}
+			if bytes.HasPrefix(b, []byte(`["EVENT"`)) {
+				n++
+			} else if bytes.HasPrefix(b, []byte(`["EOSE"`)) {
+				break
+			}
+		}
+	}
+	return n, nil
+}
+
+// held lists the ids that one of our relays serves.
+func (p *process) held(ctx context.Context) (ids []string, err error) {
+	b, err := p.get(ctx, "/api/v1/export/events?live=true")
+	if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var evt struct{ ID string }
+		if err := json.Unmarshal(lines.Bytes(), &evt); err != nil {
+			return nil, err
+		}
+		ids = append(ids, evt.ID)
+	}
+	sort.Strings(ids)
+	return ids, lines.Err()
+}
+
+func (p *process) get(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address()+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s%s: %s", p.name, path, res.Status)
+	}
+	return b, err
+}
+
+var servesAt = regexp.MustCompile(`relay=ws://([0-9.:]+)/`)
+
+// start runs the process and waits for it to serve.
+func (p *process) start(ctx context.Context) error {
+	cmd := exec.Command(p.binary, p.args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done, serving := make(chan struct{}), make(chan string, 1)
+	var said []string
+	go func() {
+		defer close(done)
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() {
+			if said = append(said, lines.Text()); len(said) > 30 {
+				said = said[1:]
+			}
+			if m := servesAt.FindStringSubmatch(lines.Text()); m != nil {
+				select {
+				case serving <- m[1]:
+				default:
+				}
+			}
+		}
+		cmd.Wait()
+	}()
+	select {
+	case addr := <-serving:
+		p.mu.Lock()
+		p.addr, p.cmd, p.done = addr, cmd, done
+		p.mu.Unlock()
+		return nil
+	case <-done:
+		return fmt.Errorf("%s ended before it served:\n%s", p.name, strings.Join(said, "\n"))
+	case <-time.After(time.Minute):
+		cmd.Process.Kill()
+		return fmt.Errorf("%s does not serve", p.name)
+	case <-ctx.Done():
+		cmd.Process.Kill()
+		return ctx.Err()
+	}
+}
+
+func (p *process) address() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.addr
+}
+
+func (p *process) kill() error {
+	err := p.cmd.Process.Kill()
+	<-p.done
+	return err
+}
+
+func (p *process) stop() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-p.done
+	return nil
+}
+
+func (w *world) stopAll() {
+	for _, p := range w.relays {
+		if p.cmd != nil {
+			p.cmd.Process.Kill() // ended already, or not to be waited for
+			<-p.done
+		}
+	}
+	for _, l := range w.links {
+		l.l.Close()
+	}
+}
+
+// link makes a way to a relay.
+func (w *world) link(to *process) (*link, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	k := &link{to: to, l: l, conns: map[net.Conn]bool{}}
+	w.links = append(w.links, k)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go k.carry(c)
+		}
+	}()
+	return k, nil
+}
+
+func (k *link) carry(from net.Conn) {
+	defer from.Close()
+	k.mu.Lock()
+	cut := k.cut
+	k.mu.Unlock()
+	addr := k.to.address()
+	if cut || addr == "" {
+		return
+	}
+	to, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	k.mu.Lock()
+	k.conns[from], k.conns[to] = true, true
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		delete(k.conns, from)
+		delete(k.conns, to)
+		k.mu.Unlock()
+	}()
+	go func() {
+		io.Copy(to, from)
+		to.Close()
+	}()
+	io.Copy(from, to)
+}
+
+// set cuts or heals the link.
+func (k *link) set(cut bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cut = cut
+	if cut {
+		for c := range k.conns {
+			c.Close()
+		}
+	}
+}
