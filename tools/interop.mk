@@ -42,4 +42,4 @@ interop-clients-prepare:
 
 interop-clients: interop-clients-prepare
 	@if [ -d "$(INTEROP_CLIENTS)/node_modules" ]; then \
-		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay; fi
+		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay -overtaking.rounds 10000; fi
