@@ -51,7 +51,7 @@ sim:
 	$(GO) test ./escrow -run 'TestSimulation$$' -sim.trades 1000000 -count 1 -timeout 6h -v
 
 golden:
-	$(GO) test ./mostro ./escrow/lnd/wire ./relay -update
+	$(GO) test ./mostro ./escrow/lnd/wire -update
 
 vuln:
 	$(GO) run $(GOVULNCHECK) -tags "$(TAGS)" ./...
