@@ -10,20 +10,20 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mostrodex
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: build test unit race lint fuzz golden kill bench clean
+.PHONY: build test unit race lint fuzz fuzz-short golden kill kill-long sim vuln clean
 
 build:
 	$(GO) build -trimpath -tags "$(TAGS)" -o bin/mostrodex ./cmd/mostrodex
 
 # Everything that must hold before a change lands.
-test: lint unit race kill fuzz-short interop-npm
+test: lint lnd unit race kill fuzz-short interop-npm interop-clients
 
 unit:
 	$(GO) vet -tags "$(TAGS)" ./...
-	$(GO) test -tags "$(TAGS)" ./...
+	$(GO) test -p 1 -timeout 20m -tags "$(TAGS)" ./...
 
 race:
-	$(GO) test -short -race -tags "$(TAGS)" ./relay ./indexer ./cmd/mostrodex
+	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay ./indexer ./escrow ./escrow/lnsim ./cmd/mostrodex
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
@@ -39,15 +39,19 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./relay ./indexer
+FUZZPKGS = ./mostro ./relay ./indexer ./escrow
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 
 fuzz-short:
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
 
+# A million trades against the invariants; 20,000 of them in make test.
+sim:
+	$(GO) test ./escrow -run 'TestSimulation$$' -sim.trades 1000000 -count 1 -timeout 6h -v
+
 golden:
-	$(GO) test ./... -update
+	$(GO) test ./mostro ./escrow/lnd/wire ./relay -update
 
 vuln:
 	$(GO) run $(GOVULNCHECK) -tags "$(TAGS)" ./...

@@ -280,6 +280,15 @@ func TestRolledBackStore(t *testing.T) {
 		if len(r.node.pays) != 1 || r.node.paidMsat != 99_700_000 {
 			t.Error("paid again")
 		}
+		// An operator who has the buyer paid all the same pays him by the same
+		// hash: the node says that it is paid already.
+		r.hear(id, Input{Kind: InPayAfterAll})
+		r.commit()
+		r.settle()
+		r.status(mostro.TradeSuccess, id)
+		if len(r.node.pays) != 1 || r.node.paidMsat != 99_700_000 {
+			t.Error("paid again")
+		}
 	})
 	t.Run("paid since by another invoice: frozen", func(t *testing.T) {
 		r := newRig(t)
@@ -292,6 +301,12 @@ func TestRolledBackStore(t *testing.T) {
 		r.pass(86_400)
 		if trade := r.trade(id); !trade.Frozen || r.node.paidMsat != 99_700_000 || len(r.node.pays) != 2 {
 			t.Errorf("frozen %v, paid %d", trade.Frozen, r.node.paidMsat)
+		}
+		r.hear(id, Input{Kind: InResume})
+		r.commit()
+		r.pass(1)
+		if trade := r.trade(id); trade.Frozen || trade.Payout.Asked != 1 { // its invoice has expired meanwhile
+			t.Errorf("%+v", trade.Payout)
 		}
 	})
 	t.Run("held since: goes on, and its time does not take it away", func(t *testing.T) {

@@ -45,9 +45,9 @@ type Desk struct {
 	Decode func(text string) Destination
 	// Quote gives the price of a bitcoin in a currency.
 	Quote func(fiat string, at int64) Quote
-	// OrderEvent and DisputeEvent build what is published of a trade, unsigned.
-	OrderEvent   func(Trade) *nostr.Event
-	DisputeEvent func(Trade) *nostr.Event
+	// OrderEvent and DisputeEvents build what is published of a trade, unsigned.
+	OrderEvent    func(Trade) *nostr.Event
+	DisputeEvents func(Trade) []*nostr.Event
 	// Reconciling refuses whatever would begin a trade: set while a store that
 	// may be an old copy is compared with the node.
 	Reconciling bool
@@ -258,7 +258,9 @@ func (d *Desk) step(t Trade, in Input) error {
 		case FxPublishOrder:
 			d.row(OutboxRow{Trade: next.ID, Effect: e, Event: d.OrderEvent(next)})
 		case FxPublishDispute:
-			d.row(OutboxRow{Trade: next.ID, Effect: e, Event: d.DisputeEvent(next)})
+			for _, evt := range d.DisputeEvents(next) {
+				d.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
+			}
 		default:
 			d.row(OutboxRow{Trade: next.ID, Effect: e})
 		}

@@ -50,6 +50,7 @@ type Engine struct {
 	Tick time.Duration
 
 	notices   chan notice
+	stopped   chan struct{} // closed when Run has returned
 	outbox    *outbox
 	watches   *watches
 	desk      *Desk
@@ -84,6 +85,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if e.notices == nil {
 		return errors.New("escrow: Run without Open")
 	}
+	defer close(e.stopped)
 	group, ctx := errgroup.WithContext(ctx)
 	e.watches = newWatches(e.Node, e.send)
 	if err := e.wake(ctx); err != nil {
@@ -112,13 +114,16 @@ func (e *Engine) Run(ctx context.Context) error {
 // Open reads the store and decides whether it can be believed. It is called
 // once, before Run.
 func (e *Engine) Open() error {
+	if err := e.Policy.Terms.Check(); err != nil {
+		return err
+	}
 	desk, err := NewDesk(e.Store)
 	if err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
 	desk.Policy, desk.Fresh, desk.Decode, desk.Quote = e.Policy, e.Fresh, e.Decode, e.Quote
 	desk.OrderEvent = func(t Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
-	desk.DisputeEvent = func(t Trade) *nostr.Event { return e.Face.Dispute(t, e.Policy) }
+	desk.DisputeEvents = func(t Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
 	e.Gate.known = desk.keys
 	if e.Card == nil {
 		e.Card = new(NodeCard)
@@ -133,7 +138,7 @@ func (e *Engine) Open() error {
 	if e.Tick == 0 {
 		e.Tick = time.Second
 	}
-	e.notices = make(chan notice, maxTurn)
+	e.notices, e.stopped = make(chan notice, maxTurn), make(chan struct{})
 	e.outbox = newOutbox(hands{node: e.Node, addresses: e.Addresses}, e.Publisher, e.Metrics, e.send)
 	if e.Witness != nil {
 		commits, known, err := e.Witness.Load()
@@ -155,6 +160,11 @@ func (e *Engine) wake(ctx context.Context) error {
 	if e.Reconcile {
 		e.Logger.Warn("the escrow's store may be an older copy: no new trades until every open hash is looked up",
 			"open_trades", len(ids), "commits", e.desk.head.Commits)
+	}
+	if head := e.Log.Head(); head < e.desk.head.Cursor {
+		// The log began anew. What is read again is recognised by its id.
+		e.Logger.Warn("the log is shorter than what was read of it: reading it from its beginning", "head", head, "cursor", e.desk.head.Cursor)
+		e.desk.head.Cursor, e.desk.changed = 0, true
 	}
 	at := e.Clock().Unix()
 	frozen := make(map[OrderID]bool)
@@ -239,6 +249,8 @@ func (e *Engine) send(ctx context.Context, n notice) error {
 	select {
 	case e.notices <- n:
 		return nil
+	case <-e.stopped:
+		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -254,6 +266,8 @@ func (e *Engine) Ask(ctx context.Context, fn func(d *Desk, at int64) error) erro
 	select {
 	case err := <-reply:
 		return err
+	case <-e.stopped:
+		return ErrStopped
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -411,6 +425,30 @@ func (e *Engine) Trade(ctx context.Context, id OrderID) (t Trade, err error) {
 		return err
 	})
 	return t, err
+}
+
+// Resume has a frozen trade go on as it stands, and PayAfterAll has one paid
+// out whose hold the node has settled though this store knows of no release.
+// Both are an operator's word; mostro.ErrNotFound when there is no such trade,
+// ErrNothing when it is not for this.
+func (e *Engine) Resume(ctx context.Context, id OrderID) error { return e.verdict(ctx, id, InResume) }
+
+// PayAfterAll is described at Resume.
+func (e *Engine) PayAfterAll(ctx context.Context, id OrderID) error {
+	return e.verdict(ctx, id, InPayAfterAll)
+}
+
+func (e *Engine) verdict(ctx context.Context, id OrderID, kind InputKind) error {
+	return e.Ask(ctx, func(d *Desk, at int64) error {
+		t, err := d.trade(id)
+		if errors.Is(err, ErrNoRow) {
+			return mostro.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return d.step(t, Input{At: at, Kind: kind})
+	})
 }
 
 // Pause stops new trades, or lets them begin again. It survives a restart.

@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"encoding/json"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -152,5 +153,78 @@ func TestOldCopyIsNoticed(t *testing.T) {
 	w.until(id, mostro.TradeSuccess)
 	if !strings.Contains(w.output.String(), "older copy") {
 		t.Error("not a word of it")
+	}
+}
+
+// A log that began anew is read from its beginning; what was acted on before
+// is not acted on again.
+func TestLogThatBeganAnew(t *testing.T) {
+	w := newWorld(t)
+	u := w.user(mostro.TransportV2)
+	u.send(u.sell(50_000, 50))
+	id := *u.wait(mostro.ActionNewOrder).ID
+	first := w.log.entries[0].Event
+	for i := 0; !w.heard() || i < 3; i++ { // the position is committed with what came of the order
+	}
+	_ = w.stop()
+	w.log = newMemLog()
+	w.read = make(map[string]int)
+	w.log.append(first, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
+	w.start()
+	u.send(mostro.Message{RequestID: number(9), ID: &id, Action: mostro.ActionCancel})
+	u.wait(mostro.ActionCanceled)
+	if n := u.got(mostro.ActionNewOrder); n != 0 {
+		t.Errorf("the order was made %d times more", n)
+	}
+}
+
+func (u *user) got(action mostro.Action) (n int) {
+	for _, m := range u.w.seen[u.trade.Pubkey()] {
+		if m.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
+// Who asks a stopped engine is told so.
+func TestAskAfterTheEnd(t *testing.T) {
+	w := newWorld(t)
+	e := w.engine
+	_ = w.stop()
+	if err := e.Pause(t.Context(), true); !errors.Is(err, ErrStopped) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTermsCheck(t *testing.T) {
+	if err := DefaultTerms().Check(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*Terms){
+		"fee of all": func(t *Terms) { t.Fee = fractionOne }, "development fund's share": func(t *Terms) { t.DevFee = 1 },
+		"limits": func(t *Terms) { t.MaxSats = 99 }, "least": func(t *Terms) { t.MinSats = 0 }, "life": func(t *Terms) { t.LifeSeconds = 0 },
+		"wait": func(t *Terms) { t.WaitSeconds = 0 }, "lock": func(t *Terms) { t.CLTVBlocks = 0 }, "attempts": func(t *Terms) { t.PaymentAttempts = 0 },
+		"routing": func(t *Terms) { t.MaxRoutingFee = -1 }, "margin": func(t *Terms) { t.MarginBlocks = 0 },
+	} {
+		terms := DefaultTerms()
+		if spoil(&terms); terms.Check() == nil {
+			t.Errorf("%s passes", name)
+		}
+	}
+}
+
+func TestRedactedTrade(t *testing.T) {
+	r := newRig(t)
+	id, _, _ := r.toSettled()
+	trade := r.trade(id)
+	b, err := json.Marshal(trade.Redacted())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{trade.Preimage.Hex(), trade.HoldInvoice, trade.BuyerInvoice.Text, trade.Payout.Bolt11} {
+		if secret == "" || strings.Contains(string(b), secret) {
+			t.Errorf("it shows %q", secret)
+		}
 	}
 }

@@ -45,6 +45,8 @@ const (
 	InClock         InputKind = "clock"          // the deadline has come
 	InRestart       InputKind = "restart"        // the program started with this trade open
 	InReconcile     InputKind = "reconcile"      // the store may be an old copy of itself
+	InResume        InputKind = "resume"         // an operator has looked at a frozen trade: it goes on
+	InPayAfterAll   InputKind = "pay-after-all"  // an operator has seen that the hold is settled, and the buyer unpaid
 	InHoldMade      InputKind = "hold-made"      // the node has our hold invoice
 	InHoldRefused   InputKind = "hold-refused"   // the node will not make it
 	InHold          InputKind = "hold"           // where a hold invoice stands

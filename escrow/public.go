@@ -89,16 +89,24 @@ func (f *Face) node() (NodeInfo, bool) {
 	return f.Node()
 }
 
-// Dispute builds the dispute's event, unsigned. It does not say which order it
-// is about.
-func (f *Face) Dispute(t Trade, p Policy) *nostr.Event {
-	evt := mostro.Dispute{
+// Disputes builds the dispute's event, unsigned. It does not say which order it
+// is about. Where a party speaks the language of 2023 there is a second one, in
+// the form of that time.
+func (f *Face) Disputes(t Trade, p Policy) []*nostr.Event {
+	d := mostro.Dispute{
 		Pubkey: f.Pubkey, D: t.Dispute.ID.String(), CreatedAt: nostr.Timestamp(t.Dispute.StampedAt),
 		State: mostro.DisputeState(t.Dispute.Status), Initiator: string(t.Dispute.By),
 		OpenedAt: nostr.Timestamp(t.Dispute.OpenedAt), InstanceName: f.Name,
 		Expiration: nostr.Timestamp(t.Dispute.StampedAt + p.DisputeDays*86400),
-	}.Event()
-	return &evt
+	}
+	evt := d.Event()
+	events := []*nostr.Event{&evt}
+	if t.Buyer.Transport == mostro.TransportLegacy || t.Seller.Transport == mostro.TransportLegacy {
+		old := d.LegacyEvent()
+		old.PubKey, old.CreatedAt = f.Pubkey, evt.CreatedAt
+		events = append(events, &old)
+	}
+	return events
 }
 
 // Due gives the node's own events whose time has come, unsigned and undated.

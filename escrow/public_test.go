@@ -33,11 +33,7 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 		"mostro_version": "1.0", "lnd_networks": "regtest", "lnd_chains": "bitcoin", "bond_enabled": "false", "z": "info",
 		"d": face.Pubkey, "fiat_currencies_accepted": "",
 	} {
-		tag := evt.Tags.GetFirst([]string{name, ""})
-		if name == "fiat_currencies_accepted" {
-			tag = evt.Tags.GetFirst([]string{name})
-		}
-		if tag == nil || len(*tag) < 2 || (*tag)[1] != want {
+		if tag := evt.Tags.Find(name); tag == nil || tag[1] != want {
 			t.Errorf("%s: %v, want %q", name, tag, want)
 		}
 	}
@@ -89,13 +85,21 @@ func TestOrderEvent(t *testing.T) {
 func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	face := testFace()
 	trade := Trade{ID: OrderID{1, 2, 3}, Dispute: Dispute{ID: OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
-	evt := face.Dispute(trade, DefaultPolicy())
+	evt := face.Disputes(trade, DefaultPolicy())[0]
 	d, err := mostro.ParseDispute(evt)
 	if err != nil || d.D != trade.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {
 		t.Errorf("%+v %v", d, err)
 	}
 	if strings.Contains(evt.String(), trade.ID.String()) {
 		t.Error("it names the order")
+	}
+	if n := len(face.Disputes(trade, DefaultPolicy())); n != 1 {
+		t.Errorf("%d events", n)
+	}
+	trade.Seller.Transport = mostro.TransportLegacy
+	both := face.Disputes(trade, DefaultPolicy())
+	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.FindWithValue("s", "Pending") == nil || both[1].CreatedAt != 7 || both[1].PubKey != face.Pubkey {
+		t.Errorf("%v", both)
 	}
 }
 

@@ -54,8 +54,8 @@ func (r *rig) start() {
 	d.OrderEvent = func(t Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
-	d.DisputeEvent = func(t Trade) *nostr.Event {
-		return &nostr.Event{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}
+	d.DisputeEvents = func(t Trade) []*nostr.Event {
+		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}}
 	}
 	r.desk = d
 	for id := range d.open {

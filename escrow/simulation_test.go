@@ -135,7 +135,6 @@ type simTruth struct {
 	released map[Hash]bool // the seller asked to release
 	shown    map[Hash]bool // the seller saw the invoice
 	stamp    int64         // created_at of the last order event
-	replayed bool
 }
 
 func simulate(seed uint64) (simCount, error) { return simulateOn(seed, nil) }
@@ -202,8 +201,8 @@ func (s *sim) start() {
 	d.OrderEvent = func(t Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
-	d.DisputeEvent = func(t Trade) *nostr.Event {
-		return &nostr.Event{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}
+	d.DisputeEvents = func(t Trade) []*nostr.Event {
+		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}}
 	}
 	s.desk = d
 	for _, id := range s.order {

@@ -73,7 +73,6 @@ type speedRun struct {
 	at             int64
 	letters        int
 	steps, commits int
-	turn           int
 }
 
 // group runs some trades side by side, as the engine would: up to maxTurn

@@ -50,6 +50,8 @@ const (
 	OnEscrowGone       Trigger = "hold ended without us"
 	OnContradiction    Trigger = "node contradicts the store"
 	OnReconcile        Trigger = "store was rolled back"
+	OnResume           Trigger = "operator resumes"
+	OnPayAfterAll      Trigger = "operator has the buyer paid"
 	OnHoldClosed       Trigger = "hold given back"
 	OnRestart          Trigger = "restart"
 	OnSolverSettle     Trigger = "admin-settle"
@@ -79,6 +81,8 @@ const (
 	byClock  = "clock"
 	bySolver = "solver"
 	byEngine = "engine"
+
+	byOperator = "operator"
 )
 
 // none is the status of a trade that does not exist yet.
@@ -160,6 +164,8 @@ var Transitions = []Transition{
 // anywhere lists what may happen in every status without a change of it.
 var anywhere = []Transition{
 	{On: OnRestart, By: byEngine, Does: "deadlines missed while we were down are put off"},
+	{On: OnResume, By: byOperator, Does: "a frozen trade goes on as it stands"},
+	{On: OnPayAfterAll, By: byOperator, Does: "a frozen trade whose hold the node has settled is paid out, once the node says so again"},
 	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},
 	{On: OnHoldClosed, By: byNode, Does: "a cancelled hold is confirmed as given back"},
 	{On: OnContradiction, By: byNode, Does: "the trade is frozen until an operator looks"},

@@ -65,6 +65,10 @@ func (s *step) decide() error {
 		return s.restart()
 	case InReconcile:
 		return s.reconcile()
+	case InResume:
+		return s.resume()
+	case InPayAfterAll:
+		return s.payAfterAll()
 	case InHoldMade:
 		return s.holdMade()
 	case InHoldRefused:
@@ -312,4 +316,31 @@ func (s *step) reconcile() error {
 		t.Deadline = s.in.At + remindFirst
 	}
 	return s.stay(OnReconcile)
+}
+
+// resume has a frozen trade go on: an operator has seen that the store is
+// right about it.
+func (s *step) resume() error {
+	t := &s.t
+	if !t.Frozen {
+		return ErrNothing
+	}
+	t.Frozen, t.Doubtful = false, false
+	if !terminal(t.Status) {
+		t.Deadline = s.in.At
+	}
+	return s.stay(OnResume)
+}
+
+// payAfterAll has a frozen trade paid out whose hold the node has settled: an
+// operator has seen that the buyer is not paid. Nothing is settled by it; the
+// payout begins when the node says that the hold is.
+func (s *step) payAfterAll() error {
+	t := &s.t
+	if !t.Frozen || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {
+		return ErrNothing
+	}
+	t.Frozen, t.Doubtful, t.Settling = false, false, true
+	t.Deadline = s.in.At + guardPoll
+	return s.stay(OnPayAfterAll)
 }

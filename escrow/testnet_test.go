@@ -450,7 +450,7 @@ func (u *user) wait(action mostro.Action) mostro.Message {
 		}
 		_ = u.w.log.Read(context.Background(), uint64(from), func(e mostro.Entry) error {
 			u.w.read[key] = int(e.Seq)
-			if e.Event.Tags.GetFirst([]string{"p", key}) == nil || e.Event.PubKey == key {
+			if e.Event.Tags.FindWithValue("p", key) == nil || e.Event.PubKey == key {
 				return nil
 			}
 			env, err := mostro.Open(e.Event, u.trade)

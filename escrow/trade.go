@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -302,4 +303,35 @@ const (
 // digits. Which are accepted is the operator's matter.
 func currencyCode(s string) bool {
 	return s != "" && len(s) <= maxFiatCode && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
+}
+
+// Check says whether a node can work under these terms.
+func (t Terms) Check() error {
+	switch {
+	case t.Fee < 0 || t.Fee >= fractionOne:
+		return errors.New("terms: the fee is not from 0 to 1")
+	case t.DevFee < fractionOne/10 || t.DevFee > fractionOne:
+		return errors.New("terms: the development fund's share is not from 0.10 to 1")
+	case t.MaxRoutingFee < 0 || t.MaxRoutingFee > fractionOne:
+		return errors.New("terms: the routing fee is not from 0 to 1")
+	case t.MinSats < 1 || t.MaxSats < t.MinSats || t.MaxSats > MaxSats:
+		return errors.New("terms: the least and the greatest amount contradict each other")
+	case t.MinSats <= t.Fee.SideFee(t.MinSats):
+		return errors.New("terms: the fee eats the least amount")
+	case t.LifeSeconds < 1 || t.MaxLifeSeconds < t.LifeSeconds || t.WaitSeconds < 1:
+		return errors.New("terms: an order or a duty without time")
+	case t.CLTVBlocks < 2 || t.MarginBlocks < 1:
+		return errors.New("terms: a hold without time, or without a margin")
+	case t.InvoiceSeconds < 0 || t.PaymentAttempts < 1 || t.PaymentRetrySecs < 1:
+		return errors.New("terms: a payout that is never tried")
+	}
+	return nil
+}
+
+// Redacted gives the trade as an operator may be shown it: nothing in it moves
+// money or tells where money went.
+func (t Trade) Redacted() Trade {
+	t.Preimage, t.HoldInvoice, t.Payout.Bolt11 = Preimage{}, "", ""
+	t.BuyerInvoice.Text, t.MakerInvoice.Text = "", ""
+	return t
 }

@@ -81,6 +81,7 @@ func Run(t *testing.T, n *Network) {
 		{"fee limit is kept", testFeeLimit},
 		{"too large a payout fails", testBalance},
 		{"many trades at once", testMany},
+		{"whoever stops waiting may ask again", testImpatient},
 		{"no call outlives its context", testContext},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -215,6 +215,66 @@ func testMany(s *suite) {
 	s.moved(before, 0, -trades*bareSats*1000, trades*bareSats*1000)
 }
 
+// testImpatient stops waiting for each call of a trade at many moments, the
+// first of them before it began, and repeats the call until it is answered, as
+// a process does that was killed and started again. Each thing must have
+// happened once.
+func testImpatient(s *suite) {
+	before := s.balances()
+	const trades = 15
+	unanswered := 0
+	// insist repeats a call with ever more patience. What means "it had
+	// happened already" is as good as nil, but only after an answer was lost.
+	insist := func(what string, patience time.Duration, done error, call func(context.Context) error) {
+		s.Helper()
+		for lost := false; s.ctx.Err() == nil; lost = true {
+			ctx, cancel := context.WithTimeout(s.ctx, patience)
+			err := call(ctx)
+			cancel()
+			switch {
+			case err == nil, lost && done != nil && errors.Is(err, done):
+				return
+			case !errors.Is(err, escrow.ErrUnavailable):
+				s.Fatalf("%s: %v", what, err)
+			}
+			unanswered++
+			patience = max(patience*4, time.Microsecond)
+			s.Pause()
+		}
+		s.Fatalf("%s: never answered", what)
+	}
+	for i := range trades {
+		patience := time.Duration(i*i) * 50 * time.Microsecond // at first none
+		p := newPreimage()
+		insist("create", patience, escrow.ErrExists, func(ctx context.Context) error {
+			_, err := s.Mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
+			return err
+		})
+		hold, err := s.Mostro.LookupHold(s.ctx, p.Hash())
+		s.must(err)
+		insist("fund", patience, escrow.ErrExists, func(ctx context.Context) error {
+			return s.Seller.Pay(ctx, escrow.Payment{Bolt11: hold.Bolt11})
+		})
+		s.untilHold(p.Hash(), escrow.HoldAccepted)
+		insist("settle", patience, nil, func(ctx context.Context) error { return s.Mostro.Settle(ctx, p) })
+		s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+
+		bolt11, err := s.Buyer.AddInvoice(s.ctx, 900, "", time.Hour)
+		s.must(err)
+		invoice, err := escrow.ParseInvoice(bolt11)
+		s.must(err)
+		insist("pay", patience, escrow.ErrExists, func(ctx context.Context) error {
+			return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11})
+		})
+		s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
+	}
+	if unanswered == 0 {
+		s.Fatal("every call was answered: this has shown nothing")
+	}
+	s.Logf("%d calls were given up and repeated", unanswered)
+	s.moved(before, trades*100_000, -trades*1_000_000, trades*900_000)
+}
+
 func testContext(s *suite) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	cancel()

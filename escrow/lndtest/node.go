@@ -75,7 +75,8 @@ func (n *Node) Start(ctx context.Context) error {
 		if !n.process.running() {
 			return false, fmt.Errorf("lnd ended: see %s", n.process.log)
 		}
-		if n.client == nil {
+		// Until the first answer: the files may be there and not written yet.
+		if n.Pubkey == "" {
 			if err := n.readCredentials(); err != nil {
 				return false, err
 			}
@@ -106,8 +107,11 @@ func (n *Node) readCredentials() error {
 		return err
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return errors.New("no certificate yet")
+	if !roots.AppendCertsFromPEM(pem) || len(mac) == 0 {
+		return errors.New("no certificate or macaroon yet")
+	}
+	if n.client != nil {
+		n.client.CloseIdleConnections()
 	}
 	n.admin = hex.EncodeToString(mac)
 	n.client = &http.Client{

@@ -1,0 +1,99 @@
+package escrow
+
+import (
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Whatever a stranger says about a trade, in whatever state it is: the trade
+// stays as it was, and so does the process. Only an order in the book can be
+// taken.
+func TestNoStrangerMovesATrade(t *testing.T) {
+	one, huge := int64(1), int64(math.MaxInt64)
+	text := strings.Repeat("é\x00", 3000)
+	payloads := []mostro.Payload{
+		nil, &mostro.SmallOrder{}, &mostro.SmallOrder{AmountSats: huge, FiatAmount: -huge, MinAmount: &huge, MaxAmount: &one, Premium: math.MinInt64, FiatCode: text, BuyerInvoice: &text},
+		mostro.PaymentRequest{}, mostro.PaymentRequest{Invoice: text, Amount: &huge}, mostro.PaymentRequest{Invoice: "a@home", Amount: &one},
+		mostro.TextMessage(text), mostro.Peer{}, mostro.RatingUser(255), mostro.Amount(huge), mostro.Amount(-1), mostro.DisputeRef{},
+		mostro.DisputeRef{Info: &mostro.SolverDisputeInfo{}}, mostro.CantDo{}, mostro.NextTrade{Pubkey: text, Index: math.MaxUint32},
+		mostro.PaymentFailed{}, mostro.RestoreData{}, mostro.IDs{}, mostro.OrderList{{}}, mostro.BondResolution{SlashBuyer: true},
+		mostro.BondPayoutRequest{}, mostro.CashuLockProof{}, mostro.CashuSignatures{{}},
+	}
+	for name, begin := range map[string]func(r *rig) OrderID{
+		"pending": func(r *rig) OrderID { return r.order(r.someone(), mostro.SmallOrder{}) },
+		"waiting": func(r *rig) OrderID {
+			id := r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy})
+			r.must(r.someone(), mostro.ActionTakeBuy, &id, nil)
+			return id
+		},
+		"active":  func(r *rig) OrderID { id, _, _ := r.toActive(); return id },
+		"settled": func(r *rig) OrderID { id, _, _ := r.toSettled(); return id },
+		"success": func(r *rig) OrderID { id, _, _ := r.toSettled(); r.resolves(id, true); return id },
+		"over": func(r *rig) OrderID {
+			maker := r.someone()
+			id := r.order(maker, mostro.SmallOrder{})
+			r.must(maker, mostro.ActionCancel, &id, nil)
+			return id
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			id := begin(r)
+			before := r.trade(id)
+			for _, action := range append(mostro.Actions(), "", "dance") {
+				for _, payload := range payloads {
+					if (action == mostro.ActionTakeSell || action == mostro.ActionTakeBuy) && name == "pending" {
+						continue
+					}
+					l := r.letter(r.someone(), action, &id, payload)
+					r.receive(l)
+					if after := r.trade(id); !reflect.DeepEqual(before, after) {
+						t.Fatalf("%s with %T moved it to %s by %q", action, payload, after.Status, after.Last)
+					}
+				}
+			}
+			if len(r.desk.turn.bugs) != 0 {
+				t.Error(r.desk.turn.bugs)
+			}
+		})
+	}
+}
+
+// No metric holds anything of a trade but how many there are.
+func TestMetricsHoldNoSecret(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m, err := NewMetrics(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	id, seller, _ := r.toSettled()
+	r.say(seller, mostro.ActionRelease, &id, nil)
+	m.letter(r.say(seller, mostro.ActionRelease, &id, nil))
+	m.failed(FxPay, ErrUnavailable)
+	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
+	m.survey(r.desk, newOutbox(hands{}, nil, m, nil))
+	m.committed(&r.desk.turn.commit, map[Trigger]int{OnSettled: 1}, 0, 0.1)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, f := range families {
+		all.WriteString(f.String())
+	}
+	if !strings.Contains(all.String(), "settled-hold-invoice") {
+		t.Error("counts nothing")
+	}
+	trade := r.trade(id)
+	for _, secret := range []string{id.String(), trade.Hash.String(), trade.Preimage.Hex(), seller.Key, seller.Identity, trade.HoldInvoice} {
+		if strings.Contains(all.String(), secret) {
+			t.Errorf("a metric holds %s", secret)
+		}
+	}
+}
