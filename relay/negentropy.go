@@ -53,13 +53,6 @@ func (a *negItem) compare(b *negItem) int {
 // negSum adds ids as little-endian numbers modulo 2^256.
 type negSum [4]uint64
 
-func (s *negSum) add(o *negSum) {
-	var carry uint64
-	for i := range s {
-		s[i], carry = bits.Add64(s[i], o[i], carry)
-	}
-}
-
 func (s *negSum) sub(o *negSum) {
 	var borrow uint64
 	for i := range s {

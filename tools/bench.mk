@@ -34,3 +34,11 @@ FEDERATION_ARGS ?=
 federation: build
 	cd $(BENCH_DIR) && $(GO) build -trimpath -tags libsecp256k1 -o bin/federation ./federation && \
 		$(GO) build -trimpath -tags libsecp256k1 -o bin/stock ./stock && bin/federation $(FEDERATION_ARGS)
+
+# Live delivery to a thousand subscriptions, ten thousand idle connections, a
+# flood by one key. It needs some 11,000 open files on each side.
+.PHONY: sockets
+SOCKETS ?= fanout idle flood
+sockets: build
+	cd $(BENCH_DIR) && $(GO) build -trimpath -tags libsecp256k1 -o bin/sockets ./sockets && \
+		$(GO) build -trimpath -tags libsecp256k1 -o bin/stock ./stock && bin/sockets $(SOCKETS)

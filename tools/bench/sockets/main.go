@@ -351,6 +351,9 @@ func (s *settings) fanout(ctx context.Context, which string) error {
 	defer mu.Unlock()
 	fmt.Printf("fanout %s: %d events, %d of %d deliveries, %d repeated, p50 %v p99 %v max %v, %.1f us CPU a delivery (events' own cost included)\n",
 		which, n, delivered.Load(), want, repeated.Load(), quantile(took, .5), quantile(took, .99), quantile(took, 1), used/float64(max(delivered.Load(), 1))*1e6)
+	if r.private != "" { // how much of the tail is the disk's
+		r.metrics("mostrodex_relay_commit_duration_seconds_bucket", "mostrodex_relay_commit_duration_seconds_sum")
+	}
 	return nil
 }
 
