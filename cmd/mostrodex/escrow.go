@@ -31,6 +31,10 @@ type escrowRoom struct {
 	pubkey string         // of the node
 }
 
+// rememberedPeers is of how many trade keys the shared secret is kept, so that
+// a trade's later messages cost no Diffie-Hellman.
+const rememberedPeers = 20_000
+
 func (c *EscrowConfig) validate() error {
 	if _, err := c.terms(); err != nil {
 		return err
@@ -113,6 +117,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	if err != nil {
 		return nil, err
 	}
+	keys = keys.Remembering(rememberedPeers)
 	metrics, err := escrow.NewMetrics(m.registry)
 	if err != nil {
 		return nil, err
