@@ -313,9 +313,9 @@ func TestRoadsAgree(t *testing.T) {
 	if err := json.Unmarshal([]byte(mustProgram(t, "", "orders", "--url", "http://"+m.Addr(), "--fiat", "VES", "--json")), &list); err != nil {
 		t.Error(err)
 	}
-	if out := mustProgram(t, "", "search", "transferencia", "--url", "http://"+m.Addr()); !strings.Contains(out, "ransferencia") {
-		t.Errorf("search finds nothing: %s", out)
-	}
+	eventually(t, "the words are indexed", func() bool {
+		return strings.Contains(mustProgram(t, "", "search", "transferencia", "--url", "http://"+m.Addr()), "ransferencia")
+	})
 	if out := mustProgram(t, "", "instances", "--url", "http://"+m.Addr()); strings.Count(out, "\n") < 6 {
 		t.Errorf("instances: %s", out)
 	}
