@@ -34,11 +34,7 @@ func newDemoUser(t *testing.T, m *Main, transport mostro.Transport) *demoUser {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	relay, err := nostr.RelayConnect(ctx, "ws://"+m.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { relay.Close() })
+	relay := dialNostr(t, ctx, m)
 	sub, err := relay.Subscribe(ctx, nostr.Filters{{Kinds: []int{mostro.KindMessage, mostro.KindGiftWrap, mostro.KindLegacyDM}, Tags: nostr.TagMap{"p": {keys.Pubkey()}}}})
 	if err != nil {
 		t.Fatal(err)

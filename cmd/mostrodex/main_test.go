@@ -140,15 +140,22 @@ func ready(tb testing.TB, m *Main) {
 	})
 }
 
+// dialNostr connects go-nostr's client until ctx ends. Its Close races with
+// itself, so it is left out.
+func dialNostr(tb testing.TB, ctx context.Context, m *Main) *nostr.Relay {
+	tb.Helper()
+	r := nostr.NewRelay(ctx, "ws://"+m.Addr())
+	if err := r.Connect(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
 func mustREQ(tb testing.TB, m *Main, f nostr.Filter) []*nostr.Event {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	r, err := nostr.RelayConnect(ctx, "ws://"+m.Addr())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer r.Close()
+	r := dialNostr(tb, ctx, m)
 	events, err := r.QuerySync(ctx, f)
 	if err != nil {
 		tb.Fatal(err)

@@ -74,11 +74,7 @@ func TestOneProgramFollowsAnother(t *testing.T) {
 		c.Upstream = []UpstreamConfig{{URL: "ws://" + first.Addr()}}
 		c.Relay.Federation.ResyncSeconds = 1
 	})
-	relay, err := nostr.RelayConnect(t.Context(), "ws://"+first.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer relay.Close()
+	relay := dialNostr(t, t.Context(), first)
 	evt := nostr.Event{Kind: 38383, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"d", "x"}, {"s", "pending"}}}
 	if err := evt.Sign(nostr.GeneratePrivateKey()); err != nil {
 		t.Fatal(err)
