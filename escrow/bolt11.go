@@ -140,58 +140,12 @@ func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, err
 	return out, nil
 }
 
-// InvoiceRules are the conditions under which a user's invoice is accepted for
-// a payout. A zero field means "no such rule" unless it says otherwise.
-type InvoiceRules struct {
-	Network      Network // the node's chain; one that no invoice can name is not checked
-	MaxFinalCLTV uint64  // blocks, inclusive
-	// AmountSats is what will be paid. An invoice for another amount is
-	// refused; so is every invoice with an amount while AmountSats is 0 (the
-	// amount is not known yet), and every invoice at all when it is negative.
-	AmountSats    int64
-	MinAmountSats int64         // for invoices that have an amount
-	MinLeft       time.Duration // until the invoice expires
-	OwnNode       string        // our node's public key: it cannot pay itself
-	HoldHash      Hash          // the trade's own hold invoice: one hash must not stand for two payments
-}
-
-// Check says whether the invoice may be paid, as ErrInvalidInvoice with the
-// rule it breaks, or nil. At payout time, for an invoice that an LNURL service
-// has just made, AmountSats stays and MinAmountSats and MinLeft are left 0.
-func (r InvoiceRules) Check(in Invoice, now time.Time) error {
-	refuse := func(rule string) error { return fmt.Errorf("%w: %s", ErrInvalidInvoice, rule) }
-	sats, whole := in.AmountSats()
-	switch {
-	case !r.sameNetwork(in.Network):
-		return refuse("for another network")
-	case r.MaxFinalCLTV != 0 && in.MinFinalCLTV > r.MaxFinalCLTV:
-		return refuse("asks for too long a time lock")
-	case !now.Before(in.ExpiresAt):
-		return refuse("expired")
-	case r.AmountSats < 0:
-		return refuse("nothing is left to pay")
-	case in.AmountMsat != 0 && !whole:
-		return refuse("amount is not in whole sats")
-	case in.AmountMsat != 0 && sats != r.AmountSats:
-		return refuse("wrong amount")
-	case in.AmountMsat != 0 && sats < r.MinAmountSats:
-		return refuse("amount is too small")
-	case in.ExpiresAt.Before(now.Add(r.MinLeft)):
-		return refuse("expires too soon")
-	case r.OwnNode != "" && in.Payee == r.OwnNode:
-		return refuse("of our own node")
-	case r.HoldHash != Hash{} && in.Hash == r.HoldHash:
-		return refuse("has the payment hash of the trade itself")
-	}
-	return nil
-}
-
 // sameNetwork compares by what an invoice's prefix can tell: both test networks
 // share theirs.
-func (r InvoiceRules) sameNetwork(invoice Network) bool {
-	switch r.Network {
+func (n Network) sameNetwork(invoice Network) bool {
+	switch n {
 	case Mainnet, Testnet, Signet, Regtest, Simnet:
-		return invoice == r.Network
+		return invoice == n
 	case Testnet4:
 		return invoice == Testnet
 	}

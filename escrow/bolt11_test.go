@@ -127,52 +127,6 @@ func TestAmountBeyondAllBitcoinIsRefused(t *testing.T) {
 	}
 }
 
-func TestInvoiceRules(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	rules := escrow.InvoiceRules{
-		Network: escrow.Regtest, MaxFinalCLTV: 432, AmountSats: 1000, MinAmountSats: 100, MinLeft: time.Hour,
-		OwnNode: strings.Repeat("02", 33), HoldHash: escrow.Hash{7},
-	}
-	good := escrow.Invoice{Hash: escrow.Hash{1}, AmountMsat: 1_000_000, Network: escrow.Regtest, CreatedAt: now, ExpiresAt: now.Add(time.Hour), MinFinalCLTV: 432, Payee: boltPayee}
-	for name, c := range map[string]struct {
-		spoil func(*escrow.Invoice, *escrow.InvoiceRules)
-		want  string // "" accepted
-	}{
-		"good":            {func(*escrow.Invoice, *escrow.InvoiceRules) {}, ""},
-		"without amount":  {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.AmountMsat = 0 }, ""},
-		"other network":   {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.Network = escrow.Mainnet }, "network"},
-		"unknown network": {func(i *escrow.Invoice, r *escrow.InvoiceRules) { r.Network, i.Network = "mutinynet", escrow.Signet }, ""},
-		"testnet4": {func(i *escrow.Invoice, r *escrow.InvoiceRules) {
-			r.Network, i.Network = escrow.Testnet4, escrow.Testnet
-		}, ""},
-		"mainnet on testnet4": {func(i *escrow.Invoice, r *escrow.InvoiceRules) {
-			r.Network, i.Network = escrow.Testnet4, escrow.Mainnet
-		}, "network"},
-		"lock of 433":              {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.MinFinalCLTV = 433 }, "lock"},
-		"endless lock":             {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.MinFinalCLTV = 1 << 63 }, "lock"},
-		"expired":                  {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.ExpiresAt = now }, "expired"},
-		"expires a second soon":    {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.ExpiresAt = now.Add(time.Hour - time.Second) }, "too soon"},
-		"minted, expires soon":     {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.ExpiresAt, r.MinLeft = now.Add(time.Second), 0 }, ""},
-		"one sat more":             {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.AmountMsat += 1000 }, "wrong amount"},
-		"one msat more":            {func(i *escrow.Invoice, _ *escrow.InvoiceRules) { i.AmountMsat++ }, "whole sats"},
-		"below the minimum":        {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.AmountMsat, r.AmountSats = 99_000, 99 }, "too small"},
-		"market order, amount":     {func(_ *escrow.Invoice, r *escrow.InvoiceRules) { r.AmountSats = 0 }, "wrong amount"},
-		"market order, without":    {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.AmountMsat, r.AmountSats = 0, 0 }, ""},
-		"fee above the amount":     {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.AmountMsat, r.AmountSats = 0, -1 }, "nothing is left"},
-		"our own node's":           {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.Payee = r.OwnNode }, "own node"},
-		"the trade's payment hash": {func(i *escrow.Invoice, r *escrow.InvoiceRules) { i.Hash = r.HoldHash }, "payment hash"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			i, r := good, rules
-			c.spoil(&i, &r)
-			err := r.Check(i, now)
-			if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, escrow.ErrInvalidInvoice) || !strings.Contains(err.Error(), c.want)) {
-				t.Errorf("got %v, want %q", err, c.want)
-			}
-		})
-	}
-}
-
 func FuzzParseInvoice(f *testing.F) {
 	f.Add(boltAny)
 	f.Add(boltCoffee)

@@ -67,7 +67,7 @@ func decode(text string, card *NodeCard) Destination {
 		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
 		// While the node has not told its network, it will refuse by itself
 		// what is not of it. It cannot pay itself.
-		ChainOK: InvoiceRules{Network: info.Network}.sameNetwork(in.Network) && in.Payee != info.Pubkey,
+		ChainOK: info.Network.sameNetwork(in.Network) && in.Payee != info.Pubkey,
 	}
 }
 

@@ -151,7 +151,7 @@ func (s PayServices) Probe(ctx context.Context, destination string) error {
 // Invoice has the service make an invoice for exactly that many sats. The
 // comment goes with it only where the service takes one of its length, whole.
 // The invoice is parsed and has the right amount; its network, expiry and lock
-// are left to InvoiceRules.
+// are left to Destination.payable.
 func (s PayServices) Invoice(ctx context.Context, destination string, sats int64, comment string) (Invoice, error) {
 	if sats <= 0 || sats > 21_000_000*100_000_000 {
 		return Invoice{}, fmt.Errorf("%w: amount of %d sats", ErrPayService, sats)
