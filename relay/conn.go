@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -30,11 +31,13 @@ import (
 // events are mostly hex.
 //
 // Two goroutines serve it. The reader takes frames one at a time, each having
-// its effect before the next is looked at. The writer empties out. A third
-// runs only once a client has published: it waits for the store's answers.
+// its effect before the next is looked at. The writer empties out; what the
+// socket takes at once is written by whoever has made it (flush). A third runs
+// only once a client has published: it waits for the store's answers.
 type conn struct {
 	srv       *Server
 	nc        net.Conn
+	raw       syscall.RawConn // of nc; nil: only the writer writes
 	ip        netip.Addr
 	local     bool   // loopback, and no proxy spoke for somebody else
 	host      string // of the request, for NIP-42 without a configured URL
@@ -54,14 +57,15 @@ type conn struct {
 
 	lastRead  atomic.Int64 // unix milliseconds of the last whole frame
 	lastPing  int64        // owned by the keeper
+	batch     uint64       // of the last flush it was in; guarded by the dispatcher's mu
 	wake      chan struct{}
 	writeDone chan struct{}
-	deadline  time.Time // of writes; owned by the writer
+	deadline  time.Time // of writes; owned by whoever has made writing more than 0
 
 	mu      sync.Mutex
 	room    sync.Cond // on mu: out got shorter, or the connection ends
 	out     []byte    // whole websocket frames not yet taken by the writer
-	writing int       // bytes the writer has taken and not yet written
+	writing int       // bytes taken from out and not yet written; more than 0: somebody writes
 	held    int       // bytes held back behind stored answers
 	ending  bool      // nothing more is added to out; the writer flushes and stops
 }
@@ -127,6 +131,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		wake:      make(chan struct{}, 1), // a token: full means the writer will look anyway
 		writeDone: make(chan struct{}),
 	}
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn() // without it the writer writes all
+	}
 	c.room.L = &c.mu
 	c.lastRead.Store(time.Now().UnixMilli())
 	// Offered at once and never required. mobile clients also take the first
@@ -165,6 +172,7 @@ func (c *conn) read() {
 			return
 		}
 		c.handle(msg)
+		c.written(c.br.Buffered() > 0)
 		c.text.reset("") // an idle connection holds on to no message
 	}
 }

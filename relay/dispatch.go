@@ -28,6 +28,7 @@ type dispatcher struct {
 	mu    sync.Mutex
 	index map[filingKey][]filing
 	tick  uint64 // counts events, so that a subscription gets each once
+	batch uint64 // counts flushes, so that a connection is in each once
 	count int
 }
 
@@ -88,6 +89,7 @@ func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispat
 
 // run reads the log until ctx ends, which is no error.
 func (d *dispatcher) run(ctx context.Context) error {
+	var due flushes
 	for {
 		if err := d.store.Wait(ctx, d.pos); err != nil {
 			if ctx.Err() != nil {
@@ -100,11 +102,12 @@ func (d *dispatcher) run(ctx context.Context) error {
 		head := d.store.Head()
 		err := d.store.ReadRaw(ctx, d.pos, func(e mostro.Entry, body []byte) error {
 			if !e.Archived {
-				d.dispatch(e.Event, body, e.Seq)
+				d.dispatch(e.Event, body, e.Seq, &due)
 			}
 			d.pos = e.Seq
 			return nil
 		})
+		due.flush()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -117,10 +120,14 @@ func (d *dispatcher) run(ctx context.Context) error {
 
 // runEphemeral empties the ephemeral lane until ctx ends.
 func (d *dispatcher) runEphemeral(ctx context.Context) error {
+	var due flushes
 	for {
 		select {
 		case e := <-d.ephemeral:
-			d.dispatch(e.evt, e.body, 0)
+			d.dispatch(e.evt, e.body, 0, &due)
+			if len(d.ephemeral) == 0 {
+				due.flush()
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -179,14 +186,42 @@ func (d *dispatcher) unregister(sub *subscription) {
 	d.met.subscriptions.Set(float64(d.count))
 }
 
-// dispatch delivers one event. seq is 0 for an ephemeral one.
-func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64) {
+// flushes are connections that have been given frames. A connection gets one
+// write for all that a reader of the log found waiting, however many events
+// and subscriptions those were.
+type flushes struct {
+	conns  []*conn
+	events int
+	batch  uint64 // connections in conns carry it
+}
+
+// flushEvents bounds how many events are gathered before they are sent.
+const flushEvents = 64
+
+func (f *flushes) flush() {
+	for _, c := range f.conns {
+		c.flush()
+	}
+	clear(f.conns)
+	f.conns, f.events = f.conns[:0], 0
+}
+
+// dispatch delivers one event. seq is 0 for an ephemeral one. The connections
+// that it is for are added to due, to be flushed by the caller.
+func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *flushes) {
+	if due.events++; due.events > flushEvents {
+		due.flush()
+	}
 	if expiredAt(evt.Tags, d.now()) || d.serves != nil && !d.serves(evt) {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick++
+	if len(due.conns) == 0 {
+		d.batch++
+		due.batch = d.batch
+	}
 	delivered := 0
 	meet := func(key filingKey) {
 		for _, x := range d.index[key] {
@@ -194,7 +229,10 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64) {
 				continue
 			}
 			x.sub.tick = d.tick
-			x.sub.conn.deliver(x.sub, body)
+			if c := x.sub.conn; c.deliver(x.sub, body) && c.batch != due.batch {
+				c.batch = due.batch
+				due.conns = append(due.conns, c)
+			}
 			delivered++
 		}
 	}

@@ -158,6 +158,7 @@ func (c *conn) acknowledge() {
 		}
 		c.sendOK(k)
 		c.unanswered.Done()
+		c.written(len(c.acks) > 0)
 	}
 }
 
@@ -284,7 +285,6 @@ var answers = sync.Pool{New: func() any { return new([]Found) }}
 // since the registration, without letting go in between once the end is near.
 func (c *conn) sendStored(sub *subscription, found []Found) {
 	c.mu.Lock()
-	defer c.nudge()
 	defer c.mu.Unlock()
 	for _, f := range found {
 		if len(c.out)+c.writing > replyBytes {

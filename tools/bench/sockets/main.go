@@ -44,6 +44,7 @@ type settings struct {
 	ours, stock string
 	span        time.Duration
 	idle, flood int
+	profile     string
 }
 
 func run(ctx context.Context) error {
@@ -53,6 +54,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&s.span, "span", 15*time.Second, "length of the live part")
 	flag.IntVar(&s.idle, "idle", 10_000, "idle connections")
 	flag.IntVar(&s.flood, "flood", 50_000, "orders of the flood")
+	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of our relay during fanout")
 	flag.Parse()
 	for _, name := range flag.Args() {
 		var err error
@@ -172,6 +174,21 @@ func (r *relay) status(field string) string {
 		}
 	}
 	return "unknown"
+}
+
+// keepProfile writes a CPU profile of so long.
+func (r *relay) keepProfile(file string, span time.Duration) {
+	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.private, int(span.Seconds())))
+	if err == nil {
+		defer res.Body.Close()
+		var b []byte
+		if b, err = io.ReadAll(res.Body); err == nil {
+			err = os.WriteFile(file, b, 0o600)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "profile:", err)
+	}
 }
 
 func (r *relay) metrics(names ...string) {
@@ -331,6 +348,9 @@ func (s *settings) fanout(ctx context.Context, which string) error {
 		if events[i], err = order(secrets[i%authors], fmt.Sprint(i)); err != nil {
 			return err
 		}
+	}
+	if s.profile != "" && r.private != "" {
+		go r.keepProfile(s.profile, s.span)
 	}
 	before := r.cpu()
 	tick := time.NewTicker(time.Second / rate)
