@@ -63,6 +63,7 @@ func (l *Limits) setDefaults() {
 // compiled are rules made ready for every event. It is not changed.
 type compiled struct {
 	Rules
+	version uint64 // counts the rules of this run
 	limits  Limits
 	ips     []netip.Prefix
 	hidden  map[[32]byte]struct{} // keys whose events are never served
