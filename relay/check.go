@@ -30,8 +30,8 @@ func (r *CheckReport) problem(format string, args ...any) {
 }
 
 // Check proves the layout against itself: every row, body, id and record, the
-// newest version of every address recomputed from the log, and the live index
-// against the records. With signatures it verifies each event's signature too.
+// newest version of every address recomputed from the log, the live index
+// against the records, and tombstones, cursors, queue, outcomes and proofs. With signatures it verifies each event's signature too.
 // Nothing may be appended meanwhile.
 func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
 	c := &checker{st: st, best: make(map[address]*record), regular: make(map[uint64]*record), signatures: signatures}
@@ -40,7 +40,10 @@ func (st *Store) Check(ctx context.Context, signatures bool, progress func(done,
 		if err := c.rows(ctx, txn, progress); err != nil {
 			return err
 		}
-		return c.records(txn)
+		if err := c.records(txn); err != nil {
+			return err
+		}
+		return c.beside(txn)
 	})
 	if err != nil {
 		return c.report, fmt.Errorf("check the log: %w", err)

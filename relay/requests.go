@@ -214,6 +214,10 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 		c.refuseRequest(sub, "invalid: no filter")
 		return "", nil, false
 	}
+	if !c.mayAsk() {
+		c.refuseRequest(sub, reasonAskedTooOften)
+		return "", nil, false
+	}
 	return sub, filters, true
 }
 
