@@ -534,7 +534,7 @@ func (p *process) start(ctx context.Context) error {
 		return nil
 	case <-done:
 		return fmt.Errorf("%s ended before it served:\n%s", p.name, strings.Join(said, "\n"))
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute): // a million events on a busy machine
 		cmd.Process.Kill()
 		return fmt.Errorf("%s does not serve", p.name)
 	case <-ctx.Done():
