@@ -43,7 +43,7 @@ func (r *reconciling) run(ctx context.Context, seed int64) error {
 	if err != nil {
 		return err
 	}
-	own, err := r.newest(ctx, seed+1, 4*r.apart+100)
+	own, err := r.newest(ctx, seed+1000, 4*r.apart+100) // seeds of their own: the corpora have 1 to 3
 	if err != nil {
 		return err
 	}
