@@ -52,8 +52,12 @@ func Open(path, name string, scale float64) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	command := name + " " + strings.Join(os.Args[1:], " ")
+	if home, err := os.UserHomeDir(); err == nil {
+		command = strings.ReplaceAll(command, home, "~")
+	}
 	return &Journal{file: f, run: time.Now().UTC().Format("20060102T150405"), Scale: scale, machine: machine(),
-		version: commit(), command: name + " " + strings.Join(os.Args[1:], " ")}, nil
+		version: commit(), command: command}, nil
 }
 
 // Close closes the file.
