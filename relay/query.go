@@ -67,7 +67,7 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 	if f.Authors != nil {
 		c.authors = make([]uint32, 0, len(f.Authors))
 		for _, a := range f.Authors {
-			if n, ok := l.authors.ids[lowerHex32(a)]; ok {
+			if n, ok := l.authors.find(lowerHex32(a)); ok {
 				c.authors = append(c.authors, n)
 			}
 		}
@@ -80,7 +80,7 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 		}
 		t := tagCondition{letter: name[0], terms: make([]uint32, 0, len(values))}
 		for _, v := range values {
-			if n, ok := l.terms.ids[name+v]; ok {
+			if n, ok := l.terms.find(name[0], v); ok {
 				t.terms = append(t.terms, n)
 			}
 		}
@@ -123,7 +123,7 @@ func lowerHex32(s string) (out [32]byte) {
 // plan is a set of postings whose union holds every match, and what belonging
 // to them already proves.
 type plan struct {
-	postings       []*posting
+	lists          []list
 	size           int
 	kinds, authors bool   // proven by membership
 	letters        string // tag conditions proven by membership
@@ -138,10 +138,10 @@ const maxPostings = 2048
 func (l *live) plan(c *condition) plan {
 	var best plan
 	consider := func(p plan) {
-		for _, q := range p.postings {
-			p.size += q.n
+		for _, q := range p.lists {
+			p.size += q.size()
 		}
-		if best.postings == nil || p.size < best.size || p.size == best.size && p.proves() > best.proves() {
+		if best.lists == nil || p.size < best.size || p.size == best.size && p.proves() > best.proves() {
 			best = p
 		}
 	}
@@ -152,20 +152,16 @@ func (l *live) plan(c *condition) plan {
 			kinds = append(kinds, k)
 		}
 	}
-	all := plan{postings: []*posting{}, kinds: true, disjoint: true}
+	all := plan{lists: []list{}, kinds: true, disjoint: true}
 	for _, k := range kinds {
-		all.postings = append(all.postings, l.kinds[k])
+		all.lists = append(all.lists, list{many: l.kinds[k]})
 	}
 	consider(all)
-	if c.authors != nil && len(kinds)*len(c.authors) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, authors: true, disjoint: true}
+	if n := l.pairs(c); c.authors != nil && (n <= maxPostings || c.kinds == nil && n <= l.n/8) {
+		p := plan{lists: make([]list, 0, n), kinds: true, authors: true, disjoint: true}
 		for _, a := range c.authors {
-			if c.kinds == nil {
-				p.postings = append(p.postings, &l.authors.postings[a])
-				continue
-			}
-			for _, k := range kinds {
-				p.add(l.combos[combo{k, a, none, none}])
+			for _, k := range l.kindsOf(c, a) {
+				p.add(l.combo(combo{k, a, none, none}))
 			}
 		}
 		consider(p)
@@ -173,10 +169,10 @@ func (l *live) plan(c *condition) plan {
 	var s, f *tagCondition
 	for i := range c.tags {
 		t := &c.tags[i]
-		p := plan{postings: []*posting{}, letters: string(t.letter), disjoint: len(t.terms) == 1}
+		p := plan{lists: []list{}, letters: string(t.letter), disjoint: len(t.terms) == 1}
 		if len(t.terms) <= maxPostings {
 			for _, n := range t.terms {
-				p.add(&l.terms.postings[n])
+				p.add(l.termList(n))
 			}
 			p.kinds = c.kinds == nil
 			consider(p)
@@ -192,31 +188,31 @@ func (l *live) plan(c *condition) plan {
 		return best
 	}
 	if len(kinds)*len(s.terms) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: []list{}, kinds: true, letters: "s", disjoint: len(s.terms) == 1}
 		for _, k := range kinds {
 			for _, n := range s.terms {
-				p.add(l.combos[combo{k, none, n, none}])
+				p.add(l.combo(combo{k, none, n, none}))
 			}
 		}
 		consider(p)
 	}
 	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: []list{}, kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
-					p.add(l.combos[combo{k, a, n, none}])
+					p.add(l.combo(combo{k, a, n, none}))
 				}
 			}
 		}
 		consider(p)
 	}
 	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
+		p := plan{lists: []list{}, kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
-					p.add(l.combos[combo{k, none, n, m}])
+					p.add(l.combo(combo{k, none, n, m}))
 				}
 			}
 		}
@@ -225,10 +221,35 @@ func (l *live) plan(c *condition) plan {
 	return best
 }
 
-func (p *plan) add(q *posting) {
-	if q != nil && q.n > 0 {
-		p.postings = append(p.postings, q)
+func (p *plan) add(a list, ok bool) {
+	if ok {
+		p.lists = append(p.lists, a)
 	}
+}
+
+func (l *live) combo(c combo) (list, bool) {
+	a, ok := l.combos[c]
+	return a, ok
+}
+
+// kindsOf are the kinds to look for of an author: where the filter names none,
+// those that it has live events of.
+func (l *live) kindsOf(c *condition, author uint32) []uint16 {
+	if c.kinds != nil {
+		return c.kinds
+	}
+	return l.authors.list.at(author).kinds
+}
+
+// pairs counts the kinds and authors to look for.
+func (l *live) pairs(c *condition) (n int) {
+	if c.kinds != nil {
+		return len(c.kinds) * len(c.authors)
+	}
+	for _, a := range c.authors {
+		n += len(l.kindsOf(c, a))
+	}
+	return n
 }
 
 // proves counts what membership proves, to prefer the plan that leaves least
@@ -259,7 +280,7 @@ func (p *plan) provesTags(c *condition) bool {
 }
 
 // matches checks what the plan has not proven. Time is the walk's business.
-func (c *condition) matches(s *slot, p *plan) bool {
+func (l *live) matches(c *condition, s *slot, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
 	}
@@ -285,15 +306,16 @@ tags:
 		if len(p.letters) > 0 && (p.letters[0] == t.letter || len(p.letters) > 1 && p.letters[1] == t.letter) {
 			continue
 		}
+		terms := l.slots.termsOf(s)
 		if t.set != nil {
-			for _, n := range s.terms {
+			for _, n := range terms {
 				if _, ok := t.set[n]; ok {
 					continue tags
 				}
 			}
 			return false
 		}
-		for _, n := range s.terms {
+		for _, n := range terms {
 			for _, want := range t.terms {
 				if n == want {
 					continue tags
@@ -309,7 +331,7 @@ tags:
 // caller holds mu.
 func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
 	m := merge{less: l.less}
-	for _, q := range p.postings {
+	for _, q := range p.lists {
 		m.push(q.newest(c.until))
 	}
 	var last item
@@ -326,7 +348,7 @@ func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bo
 			continue
 		}
 		last, any = it, true
-		if c.matches(&l.slots[it.slot()], p) && !fn(it) {
+		if l.matches(c, l.slots.at(it.slot()), p) && !fn(it) {
 			return nil
 		}
 	}
@@ -394,12 +416,12 @@ func (m *merge) next() (item, bool) {
 func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	var items []item
 	for _, id := range f.IDs {
-		n, ok := l.byID[lowerHex32(id)]
+		n, ok := l.slots.find(lowerHex32(id))
 		if !ok {
 			continue
 		}
-		s := &l.slots[n]
-		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && c.matches(s, &plan{}) {
+		s := l.slots.at(n)
+		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && l.matches(c, s, &plan{}) {
 			items = append(items, makeItem(s.createdAt, n))
 		}
 	}
@@ -425,11 +447,12 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	first := len(dst)
 	var missing []missingBody
 	take := func(it item) bool {
-		s := &l.slots[it.slot()]
-		if s.body == nil {
+		s := l.slots.at(it.slot())
+		body := l.body(s)
+		if body == nil {
 			missing = append(missing, missingBody{len(dst), it.slot()})
 		}
-		dst = append(dst, Found{Seq: s.seq, JSON: s.body})
+		dst = append(dst, Found{Seq: s.seq, JSON: body})
 		return len(dst)-first < limit
 	}
 	if limit <= 0 {
@@ -496,7 +519,7 @@ func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) 
 		}
 		p := l.plan(&c)
 		if seen == nil && p.disjoint && p.exact(&c) {
-			for _, q := range p.postings {
+			for _, q := range p.lists {
 				total += q.before(c.until+1) - q.before(c.since)
 			}
 			continue
