@@ -147,7 +147,7 @@ func (st *Store) warm() {
 	var newest []missingBody
 	l.mu.RLock()
 	c := condition{until: maxTime}
-	p := l.plan(&c)
+	p := l.plan(&c, false)
 	room := l.bodies.budget / typicalBody
 	err := l.walk(context.Background(), &c, &p, func(it item) bool {
 		newest = append(newest, missingBody{slot: it.slot()})

@@ -289,7 +289,7 @@ func (f *liveFilter) file() []filingKey {
 		return nil // words are matched by the index of stored orders alone
 	}
 	words := func(by byte, values []string) []filingKey {
-		if len(values) > 32 { // fewer may repeat themselves
+		if len(values) > 64 { // fewer may repeat themselves
 			values = slices.Compact(slices.Sorted(slices.Values(values)))
 		}
 		keys := make([]filingKey, len(values))

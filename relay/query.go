@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -140,7 +141,7 @@ const notHex = 0xff
 // to them already proves.
 type plan struct {
 	lists          []list
-	size           int
+	cost           int
 	kinds, authors bool   // proven by membership
 	letters        string // tag conditions proven by membership
 	disjoint       bool   // no event is in two of the postings
@@ -150,14 +151,21 @@ type plan struct {
 // plan is taken.
 const maxPostings = 2048
 
-// plan chooses the smallest set of postings. The caller holds mu.
-func (l *live) plan(c *condition) plan {
+// plan chooses the cheapest set of postings: of few items, in few lists,
+// because a list more is a level more of merging for each item. To count, a set
+// that proves everything costs only its number of lists. The caller holds mu.
+func (l *live) plan(c *condition, counting bool) plan {
 	var best plan
 	consider := func(p plan) {
+		size := 0
 		for _, q := range p.lists {
-			p.size += q.size()
+			size += q.size()
 		}
-		if best.lists == nil || p.size < best.size || p.size == best.size && p.proves() > best.proves() {
+		p.cost = size * (3 + bits.Len(uint(len(p.lists)))) // 3: looking at the slot, with or without merging
+		if counting && p.countable(c) {
+			p.cost = len(p.lists)
+		}
+		if best.lists == nil || p.cost < best.cost || p.cost == best.cost && p.proves() > best.proves() {
 			best = p
 		}
 	}
@@ -168,7 +176,7 @@ func (l *live) plan(c *condition) plan {
 			kinds = append(kinds, k)
 		}
 	}
-	all := plan{lists: []list{}, kinds: true, disjoint: true}
+	all := plan{lists: make([]list, 0, len(kinds)), kinds: true, disjoint: true}
 	for _, k := range kinds {
 		all.lists = append(all.lists, list{many: l.kinds[k]})
 	}
@@ -185,7 +193,7 @@ func (l *live) plan(c *condition) plan {
 	var s, f *tagCondition
 	for i := range c.tags {
 		t := &c.tags[i]
-		p := plan{lists: []list{}, letters: string(t.letter), disjoint: len(t.terms) == 1}
+		p := plan{lists: make([]list, 0, min(len(t.terms), maxPostings)), letters: string(t.letter), disjoint: len(t.terms) == 1}
 		if len(t.terms) <= maxPostings {
 			for _, n := range t.terms {
 				p.add(l.termList(n))
@@ -204,7 +212,7 @@ func (l *live) plan(c *condition) plan {
 		return best
 	}
 	if len(kinds)*len(s.terms) <= maxPostings {
-		p := plan{lists: []list{}, kinds: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				p.add(l.combo(combo{k, none, n, none}))
@@ -213,7 +221,7 @@ func (l *live) plan(c *condition) plan {
 		consider(p)
 	}
 	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
-		p := plan{lists: []list{}, kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
@@ -224,7 +232,7 @@ func (l *live) plan(c *condition) plan {
 		consider(p)
 	}
 	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
-		p := plan{lists: []list{}, kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
@@ -280,6 +288,10 @@ func (p *plan) proves() int {
 	}
 	return n
 }
+
+// countable says that the matches are as many as the plan's items within the
+// time range.
+func (p *plan) countable(c *condition) bool { return p.disjoint && p.exact(c) }
 
 // exact says that every item of the plan within the time range matches.
 func (p *plan) exact(c *condition) bool {
@@ -346,7 +358,7 @@ tags:
 // walk calls fn for each match, newest first, until it returns false. The
 // caller holds mu.
 func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
-	m := merge{less: l.less}
+	m := merge{less: l.less, heap: make([]head, 0, len(p.lists))}
 	for _, q := range p.lists {
 		m.push(q.newest(c.until))
 	}
@@ -485,7 +497,7 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 			}
 		}
 	default:
-		p := l.plan(&c)
+		p := l.plan(&c, false)
 		err = l.walk(ctx, &c, &p, take)
 	}
 	l.mu.RUnlock()
@@ -533,8 +545,8 @@ func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) 
 			}
 			continue
 		}
-		p := l.plan(&c)
-		if seen == nil && p.disjoint && p.exact(&c) {
+		p := l.plan(&c, seen == nil)
+		if seen == nil && p.countable(&c) {
 			for _, q := range p.lists {
 				total += q.before(c.until+1) - q.before(c.since)
 			}

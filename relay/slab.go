@@ -4,7 +4,7 @@ package relay
 // pointers into it stay good. Without pointers in T the garbage collector does
 // not look into it.
 type chunks[T any] struct {
-	list [][]T
+	list []*[chunkSize]T
 	n    uint32
 }
 
@@ -18,7 +18,7 @@ func (c *chunks[T]) at(n uint32) *T { return &c.list[n>>chunkBits][n&(chunkSize-
 // grow adds one element and gives its number.
 func (c *chunks[T]) grow() uint32 {
 	if c.n&(chunkSize-1) == 0 {
-		c.list = append(c.list, make([]T, chunkSize))
+		c.list = append(c.list, new([chunkSize]T))
 	}
 	c.n++
 	return c.n - 1
@@ -27,7 +27,7 @@ func (c *chunks[T]) grow() uint32 {
 // slab keeps many short arrays in few allocations: cells by length, given and
 // taken back. Arrays longer than the largest cell are allocated one by one.
 type slab[T any] struct {
-	step   int // lengths of cells are multiples of it
+	shift  uint // lengths of cells are multiples of 1 << shift
 	cells  [slabClasses]slabCells[T]
 	long   [][]T
 	unused []uint32 // numbers of long
@@ -45,7 +45,7 @@ const (
 )
 
 // class of arrays of a length; slabClasses for the long ones.
-func (s *slab[T]) class(length int) int { return min((length+s.step-1)/s.step, slabClasses) }
+func (s *slab[T]) class(length int) int { return min((length+1<<s.shift-1)>>s.shift, slabClasses) }
 
 // keep copies an array and gives the number under which, with its length, it
 // is found.
@@ -72,7 +72,7 @@ func (s *slab[T]) keep(a []T) uint32 {
 		c.free = c.free[:last]
 	} else {
 		if n = c.n; n%slabCount == 0 {
-			c.list = append(c.list, make([]T, slabCount*class*s.step))
+			c.list = append(c.list, make([]T, slabCount*class<<s.shift))
 		}
 		c.n++
 	}
@@ -89,7 +89,7 @@ func (s *slab[T]) get(n uint32, length int) []T {
 	case slabClasses:
 		return s.long[n]
 	}
-	at := int(n%slabCount) * class * s.step
+	at := int(n%slabCount) * class << s.shift
 	return s.cells[class].list[n/slabCount][at : at+length : at+length]
 }
 

@@ -37,7 +37,7 @@ type slots struct {
 }
 
 func newSlots() *slots {
-	s := &slots{seed: maphash.MakeSeed(), addresses: newAddressHash(), lists: slab[uint32]{step: 1}, chains: make(map[uint32]uint64)}
+	s := &slots{seed: maphash.MakeSeed(), addresses: newAddressHash(), lists: slab[uint32]{}, chains: make(map[uint32]uint64)}
 	s.byID.hash = func(n uint32) uint64 { return maphash.Bytes(s.seed, s.at(n).id[:]) }
 	s.byAddress.hash = func(n uint32) uint64 { return s.addresses.of(s.at(n).address()) }
 	return s

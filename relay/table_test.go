@@ -61,7 +61,7 @@ func TestSlabKeepsArraysApart(t *testing.T) {
 		n    uint32
 		want []byte
 	}
-	s := slab[byte]{step: 8}
+	s := slab[byte]{shift: 3}
 	var held []kept
 	for step := range 20_000 {
 		if r.IntN(5) < 3 || len(held) == 0 {

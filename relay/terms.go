@@ -34,7 +34,7 @@ const (
 )
 
 func newTerms() *terms {
-	t := &terms{seed: maphash.MakeSeed(), keys: slab[byte]{step: 8}}
+	t := &terms{seed: maphash.MakeSeed(), keys: slab[byte]{shift: 3}}
 	t.byKey.hash = t.hashOf
 	return t
 }
