@@ -631,8 +631,8 @@ func TestBodiesAreWarmAfterOpening(t *testing.T) {
 	cached := func() (n, newest int) {
 		st.live.mu.RLock()
 		defer st.live.mu.RUnlock()
-		for i := range st.live.slots {
-			if s := &st.live.slots[i]; s.body != nil {
+		for i := range st.live.slots.n {
+			if s := st.live.slots.at(i); s.used && s.body != noBody {
 				n++
 				if s.createdAt >= 150 {
 					newest++
