@@ -49,6 +49,8 @@ type Issued struct {
 	Role    string   `json:"role"`
 	Receipt []string `json:"receipt"`
 	Token   string   `json:"token"`
+	// Payment is Receipt with the hold's payment hash in it: the seller's.
+	Payment []string `json:"payment,omitzero"`
 	Keyset  string   `json:"keyset,omitzero"`  // of the blind receipt; "" none was asked for yet
 	Blinded []byte   `json:"blinded,omitzero"` // what was asked for
 	Signed  []byte   `json:"signed,omitzero"`  // what was answered
@@ -168,6 +170,9 @@ func (d *Desk) receipts(l Letter) error {
 	if !settled(t.Status) {
 		return refuse(mostro.ReasonNotAllowedByStatus)
 	}
+	if q.Payment && role != mostro.RoleSeller {
+		return refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
+	}
 	row, err := d.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
 	if fresh {
@@ -186,6 +191,9 @@ func (d *Desk) receipts(l Letter) error {
 		d.saveIssued(row)
 	}
 	answer := mostro.ReceiptAnswer{Token: row.Token, Receipt: row.Receipt}
+	if q.Payment {
+		answer.Receipt = row.Payment
+	}
 	if q.Blinded != nil {
 		answer.Keyset, answer.Signed = row.Keyset, row.Signed
 	}
@@ -202,8 +210,9 @@ func settled(s mostro.TradeStatus) bool {
 	return false
 }
 
-// attest makes the plain receipt of one side. The seller's names the hold's
-// payment hash, whose preimage its wallet knows since the settlement.
+// attest makes the plain receipt of one side; the seller's also in the form
+// that names the hold's payment hash, whose preimage its wallet knows since
+// the settlement.
 func (d *Desk) attest(t Trade, role, rater string) (Issued, error) {
 	at, err := d.settledAt(t)
 	if err != nil {
@@ -213,11 +222,12 @@ func (d *Desk) attest(t Trade, role, rater string) (Issued, error) {
 		Node: d.notary.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
 		BandSats: mostro.AmountBand(t.AmountSats), Day: mostro.SettleDay(time.Unix(at, 0)),
 	}
-	if role == mostro.RoleSeller {
-		s.Hash = hex.EncodeToString(t.Hash[:])
-	}
 	row := Issued{Trade: t.ID, Role: role}
-	if row.Receipt, row.Token, err = d.notary.Attest(s); err != nil {
+	if row.Receipt, row.Token, err = d.notary.Attest(s); err == nil && role == mostro.RoleSeller {
+		s.Hash = hex.EncodeToString(t.Hash[:])
+		row.Payment, _, err = d.notary.Attest(s)
+	}
+	if err != nil {
 		return row, fmt.Errorf("attest a trade: %w", err)
 	}
 	return row, nil

@@ -130,9 +130,15 @@ func TestReceipts(t *testing.T) {
 		t.Error("the seller is answered otherwise the second time")
 	}
 	got, err = rated(t, node.Pubkey(), seller.Key, id.String(), b.Token, b.Receipt, nil)
-	if err != nil || got.Role != mostro.RoleSeller || got.PaymentHash != hex.EncodeToString(before.Hash[:]) {
+	if err != nil || got.Role != mostro.RoleSeller || got.PaymentHash != "" {
 		t.Errorf("seller: %+v, %v", got, err)
 	}
+	paid := r.answer(seller, id, mostro.ReceiptRequest{Payment: true})
+	named, err := rated(t, node.Pubkey(), seller.Key, id.String(), paid.Token, paid.Receipt, nil)
+	if err != nil || named.PaymentHash != hex.EncodeToString(before.Hash[:]) || named.Nullifier != got.Nullifier {
+		t.Errorf("seller, with the payment: %+v, %v", named, err)
+	}
+	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, mostro.ReceiptRequest{Payment: true}.Message(id).Payload)
 	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, mostro.ReceiptToken) {
 		t.Errorf("the buyer's receipt in the seller's hand: %v", err)
 	}

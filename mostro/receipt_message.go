@@ -21,6 +21,10 @@ type ReceiptRequest struct {
 	// node's keyset for the month of settlement, and BlindRequest.Blinded.
 	Keyset  string
 	Blinded []byte
+	// Payment asks that the plain receipt names the hold's payment hash, so
+	// that it can be opened. Who forwarded the payment knows the hash, so a
+	// receipt names none that was not asked to.
+	Payment bool
 }
 
 // ReceiptAnswer is what a node gives for it.
@@ -36,6 +40,7 @@ type receiptRequestJSON struct {
 	Version int    `json:"receipt_request"`
 	Keyset  string `json:"keyset,omitempty"`
 	Blinded string `json:"blinded,omitempty"`
+	Payment bool   `json:"payment,omitempty"`
 }
 
 type receiptAnswerJSON struct {
@@ -54,7 +59,7 @@ const (
 
 // Message is the request, about one order.
 func (q ReceiptRequest) Message(order UUID) Message {
-	return Message{Wrapper: WrapperDM, ID: &order, Action: ActionSendDM, Payload: plainText(receiptRequestJSON{receiptVersion, q.Keyset, hex.EncodeToString(q.Blinded)})}
+	return Message{Wrapper: WrapperDM, ID: &order, Action: ActionSendDM, Payload: plainText(receiptRequestJSON{receiptVersion, q.Keyset, hex.EncodeToString(q.Blinded), q.Payment})}
 }
 
 // Message is the answer to a request.
@@ -89,7 +94,7 @@ func ParseReceiptRequest(m Message) (q ReceiptRequest, err error) {
 	if (in.Keyset == "") != (in.Blinded == "") || in.Keyset != "" && !isHex(in.Keyset, 32) {
 		return q, broke(RuleStructure, "keyset and blinded come together")
 	}
-	q.Keyset = in.Keyset
+	q.Keyset, q.Payment = in.Keyset, in.Payment
 	if in.Blinded != "" {
 		q.Blinded = make([]byte, blindLen)
 		if !decodeHex(q.Blinded, in.Blinded) {

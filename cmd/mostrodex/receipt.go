@@ -43,11 +43,16 @@ docs/receipts.md says what each proves and what each gives away.`
 
 func newReceiptAskCmd() *cobra.Command {
 	var order, keyFile, identityFile, blindFile, transport, url, out string
+	var payment bool
 	cmd := &cobra.Command{
 		Use:   "ask PUBKEY --order ID --key FILE --out FILE [--blind-key FILE]",
 		Short: "Ask a Mostro for the receipt of a settled trade",
 		Long: `Ask a Mostro for the receipt of a settled trade, by a message from its trade
 key. A Mostro that does not give receipts passes over the question in silence.
+
+With --payment the receipt names the payment hash of the hold invoice, for
+'receipt open': the seller's alone. Whoever forwarded that payment will know
+which it was.
 
 With --blind-key a blind receipt is asked for, to be spent by that key and no
 other: make a new one for it, and let some time pass before you rate. A Mostro
@@ -62,7 +67,7 @@ itself is refused there: the Mostro knows it.`,
 			if err != nil {
 				return usagef("PUBKEY: %w", err)
 			}
-			a := asker{node: node}
+			a := asker{node: node, payment: payment}
 			if a.order, err = mostro.ParseUUID(order); err != nil {
 				return usagef("--order: %w", err)
 			}
@@ -116,10 +121,12 @@ itself is refused there: the Mostro knows it.`,
 	f.StringVar(&keyFile, "key", "", "key file of the trade key")
 	f.StringVar(&identityFile, "identity-key", "", "key file of the identity, if the trade was not in full privacy")
 	f.StringVar(&blindFile, "blind-key", "", "ask for a blind receipt, to be spent by this key")
+	f.BoolVar(&payment, "payment", false, "have the receipt name the hold invoice's payment hash (seller)")
 	f.StringVar(&transport, "transport", "v2", "v2 or v1: what the Mostro speaks")
 	f.StringVar(&url, "url", defaultURL, "relay that the Mostro reads, ws(s) or http(s)")
 	f.StringVar(&out, "out", "", "file to write the receipt to; it must not exist")
 	markRequired(cmd, "order", "key", "out")
+	cmd.MarkFlagsMutuallyExclusive("payment", "blind-key")
 	return cmd
 }
 
@@ -130,11 +137,12 @@ type asker struct {
 	order           mostro.UUID
 	trade, identity *mostro.Keys
 	transport       mostro.Transport
+	payment         bool
 }
 
 // receipt asks for the plain receipt, and with it for a blind one.
 func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, error) {
-	answer, err := a.ask(ctx, mostro.ReceiptRequest{})
+	answer, err := a.ask(ctx, mostro.ReceiptRequest{Payment: a.payment})
 	if err != nil {
 		return receiptFile{}, err
 	}
@@ -276,6 +284,7 @@ type checkedReceipt struct {
 	Day       string `json:"day,omitempty"`
 	PaidSats  *int64 `json:"paid_sats"`
 	Payee     string `json:"payee,omitempty"`
+	Network   string `json:"network,omitempty"` // of the payment
 	Epoch     string `json:"epoch,omitempty"`
 	Nullifier string `json:"nullifier,omitempty"`
 }
@@ -287,7 +296,7 @@ func checked(evt *nostr.Event, r mostro.Receipt, err error) checkedReceipt {
 	}
 	c := checkedReceipt{
 		EventID: evt.ID, Kind: r.Kind.String(), Node: r.Node, Rater: r.Rater, Order: r.Order, Role: r.Role, Action: string(r.Action),
-		Day: r.Day, PaidSats: r.PaidSats, Payee: r.Payee, Epoch: r.Epoch, Nullifier: r.Nullifier,
+		Day: r.Day, PaidSats: r.PaidSats, Payee: r.Payee, Network: r.PaidNetwork, Epoch: r.Epoch, Nullifier: r.Nullifier,
 	}
 	if r.BandSats > 0 {
 		c.BandSats = &r.BandSats
@@ -310,7 +319,7 @@ func (c checkedReceipt) sentence() string {
 		}
 	}
 	if c.PaidSats != nil {
-		s += fmt.Sprintf(", %d sats paid to %s", *c.PaidSats, c.Payee)
+		s += fmt.Sprintf(", %d sats paid on %s to %s", *c.PaidSats, c.Network, c.Payee)
 	}
 	return s
 }

@@ -99,9 +99,10 @@ func TestDemoReceipts(t *testing.T) {
 						t.Fatal(err)
 					}
 					// The seller's wallet learns the preimage when the hold is settled.
-					s.verb("", "receipt", "open", "--receipt", s.file("r1"), "--invoice", holdInvoice, "--preimage", hex.EncodeToString(trade.Preimage[:]), "--out", s.file("r3"))
+					s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--payment", "--transport", transport.String(), "--url", url, "--out", s.file("payment"))
+					s.verb("", "receipt", "open", "--receipt", s.file("payment"), "--invoice", holdInvoice, "--preimage", hex.EncodeToString(trade.Preimage[:]), "--out", s.file("r3"))
 					r := s.rate("r3", s.key, 5)
-					if r.Kind != mostro.ReceiptR3 || r.PaidSats == nil || *r.PaidSats != trade.LockSats() || len(r.Payee) != 66 {
+					if r.Kind != mostro.ReceiptR3 || r.PaidSats == nil || *r.PaidSats != trade.LockSats() || len(r.Payee) != 66 || r.PaidNetwork == "" || r.PaidNetwork == "mainnet" {
 						t.Errorf("r3: %+v", r)
 					}
 				}
