@@ -605,13 +605,41 @@ func TestBlindReceipt(t *testing.T) {
 			s.refused(t, c.want)
 		})
 	}
+	// Derived from the rater's key, a request can be made again.
+	one, err := published.BlindFor(rater, testOrder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if signed, err = SignBlinded(private, one.Blinded); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		rater *Keys
+		order string
+		set   Keyset
+		same  bool
+	}{
+		"the same": {rater, testOrder, published, true}, "another rater": {host, testOrder, published, false},
+		"another order": {rater, "x", published, false}, "another keyset": {rater, testOrder, otherSet, false},
+	} {
+		again, err := c.set.BlindFor(c.rater, c.order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Equal(again.Blinded, one.Blinded) != c.same {
+			t.Errorf("%s: blinded the same is %v, want %v", name, !c.same, c.same)
+		}
+		if values, err := again.Unblind(signed); (err == nil) != c.same {
+			t.Errorf("%s: unblinds to %q, %v", name, values, err)
+		}
+	}
 	// Answers that a dishonest host could give.
 	if wrong, err := SignBlinded(otherPrivate, q.Blinded); err == nil {
 		if _, err := q.Unblind(wrong); !errors.Is(err, ReceiptBlind) {
 			t.Errorf("signed by another key: %v", err)
 		}
 	}
-	if _, err := q.Unblind(signed[1:]); !errors.Is(err, ReceiptBlind) {
+	if _, err := one.Unblind(signed[1:]); !errors.Is(err, ReceiptBlind) {
 		t.Errorf("a short answer: %v", err)
 	}
 	for name, blinded := range map[string][]byte{"short": q.Blinded[1:], "above the modulus": slices.Repeat([]byte{0xff}, 256)} {
@@ -641,5 +669,32 @@ func TestSettleDay(t *testing.T) {
 	at := time.Date(2026, 11, 22, 23, 59, 59, 0, time.FixedZone("west", -3600))
 	if SettleDay(at) != "2026-11-23" || EpochOf(at) != "2026-11" {
 		t.Errorf("%s, %s", SettleDay(at), EpochOf(at))
+	}
+}
+
+// TestDisclosedCounting counts, for every action, the bits of the strict
+// plaintext that nobody can choose, against the bits of key that a cheat can:
+// the argument of docs/receipts.md.
+func TestDisclosedCounting(t *testing.T) {
+	const freeKey = 8 * (32 + 12)
+	least := 1 << 30
+	for action := range provingActions {
+		m := Message{Wrapper: WrapperOrder, Version: 2, ID: orderID(t, testOrder), Action: action}
+		free := 128 + 65 + 65 + 4 // order id; request id and trade index or null; which of nine actions
+		for _, payload := range []Payload{nil, DisputeRef{ID: *m.ID}} {
+			if payload != nil {
+				if action != ActionDisputeInitiatedByYou && action != ActionDisputeInitiatedByPeer {
+					continue
+				}
+				free += 128
+			}
+			m.Payload = payload
+			padded := 8 * (2 + paddedLen(len("["+string(m.JSON())+",null,null]")))
+			least = min(least, padded-free)
+		}
+	}
+	t.Logf("%d bits of the plaintext are fixed, %d bits of key are free", least, freeKey)
+	if least < freeKey+500 {
+		t.Errorf("%d bits of the plaintext are fixed, %d bits of key are free", least, freeKey)
 	}
 }

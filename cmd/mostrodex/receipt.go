@@ -56,8 +56,8 @@ which it was.
 
 With --blind-key a blind receipt is asked for, to be spent by that key and no
 other: make a new one for it, and let some time pass before you rate. A Mostro
-signs one for each side of a trade, so do not lose the file. The trade key
-itself is refused there: the Mostro knows it.`,
+signs one for each side of a trade; with the same keys the same receipt can be
+had again. The trade key itself is refused there: the Mostro knows it.`,
 		Example: `  mostrodex receipt ask npub1... --order 308e1272-d5f4-47e6-bd97-3504baea9c23 --key trade1.key --out receipt.json
   mostrodex keys new --key rater.key
   mostrodex receipt ask npub1... --order 308e1272-d5f4-47e6-bd97-3504baea9c23 --key trade1.key --blind-key rater.key --out blind.json`,
@@ -174,7 +174,7 @@ func (a *asker) blind(ctx context.Context, by *mostro.Keys, day string) (receipt
 	if err != nil {
 		return receiptFile{}, fmt.Errorf("the Mostro's key for blind receipts: %w", err)
 	}
-	q, err := set.Blind(by.Pubkey(), nil)
+	q, err := set.BlindFor(by, a.order.String())
 	if err != nil {
 		return receiptFile{}, err
 	}

@@ -86,7 +86,13 @@ func TestDemoReceipts(t *testing.T) {
 				if r := s.rate("r2", blindKey, 3); r.Kind != mostro.ReceiptR2 || r.Order != "" || r.Role != "" || r.Rater == side.user.keys.Pubkey() {
 					t.Errorf("%s, r2: %+v", role, r)
 				}
-				if _, errs, code := runProgram(t, "", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--blind-key", blindKey,
+				// An answer that was lost can be asked for again.
+				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--blind-key", blindKey, "--transport", transport.String(), "--url", url, "--out", s.file("r2-again"))
+				if first, again := s.read("r2"), s.read("r2-again"); first.Receipt[2] != again.Receipt[2] {
+					t.Errorf("%s: another blind receipt the second time", role)
+				}
+				otherKey := keyFile(t, s.dir, "other.key", nil)
+				if _, errs, code := runProgram(t, "", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--blind-key", otherKey,
 					"--transport", transport.String(), "--url", url, "--out", s.file("again")); code != exitError || !strings.Contains(errs, "invalid_parameters") {
 					t.Errorf("%s: a second blind receipt: exit code %d, %s", role, code, errs)
 				}
@@ -124,6 +130,15 @@ type rater struct {
 }
 
 func (s rater) file(name string) string { return filepath.Join(s.dir, name+".json") }
+
+func (s rater) read(name string) receiptFile {
+	s.t.Helper()
+	f, err := readReceipt(s.file(name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return f
+}
 
 func (s rater) verb(stdin string, args ...string) string {
 	s.t.Helper()
