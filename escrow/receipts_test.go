@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"encoding/hex"
 	"errors"
@@ -348,5 +349,95 @@ func TestReceiptsCrash(t *testing.T) {
 	}
 	if db.Check() == nil {
 		t.Error("a false count passes the check")
+	}
+}
+
+// keysets gives the keysets that the node has published so far.
+func (w *world) keysets() (list []mostro.Keyset) {
+	w.tb.Helper()
+	_ = w.log.Read(context.Background(), 0, func(e mostro.Entry) error {
+		if e.Event.Kind == mostro.KindReceiptKeys {
+			k, err := mostro.ParseKeyset(e.Event)
+			if err != nil {
+				w.tb.Error(err)
+			}
+			list = append(list, k)
+		}
+		return nil
+	})
+	return list
+}
+
+// TestReceiptsOverRestart asks a whole engine, ends it as a signal would, and
+// asks again. The key of the month is made once and published, and a copy of
+// the store that is older than the engine knows signs no more.
+func TestReceiptsOverRestart(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	w.notary = true
+	w.start()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for head := w.log.Head(); len(w.keysets()) == 0; head = w.log.Head() {
+		if err := w.log.Wait(ctx, head); err != nil {
+			t.Fatalf("no keyset is published: %v", err)
+		}
+	}
+	set := w.keysets()[0]
+	seller, buyer := w.user(mostro.TransportV1), w.user(mostro.TransportV2)
+	id := w.sellOrder(seller, buyer, func(string) {})
+	ask := func(u *user, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
+		t.Helper()
+		m := q.Message(id)
+		m.RequestID = number(9)
+		u.send(m)
+		a, err := mostro.ParseReceiptAnswer(u.wait(mostro.ActionSendDM))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	q, err := set.Blind(newKeys(t).Pubkey(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
+	first, plain := ask(buyer, request), ask(seller, mostro.ReceiptRequest{})
+	if _, err := q.Unblind(first.Signed); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	if again := ask(buyer, request); !reflect.DeepEqual(first, again) {
+		t.Error("the buyer is answered otherwise after the restart")
+	}
+	if again := ask(seller, mostro.ReceiptRequest{}); !reflect.DeepEqual(plain, again) {
+		t.Error("the seller is answered otherwise after the restart")
+	}
+	for _, k := range w.keysets() {
+		if k.Epoch == set.Epoch && k.ID != set.ID {
+			t.Error("a second key for one month")
+		}
+	}
+	_ = w.stop()
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := db.Head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Witness{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
+		t.Fatal(err)
+	}
+	w.startOn(db, db)
+	if q, err = set.Blind(newKeys(t).Pubkey(), nil); err != nil {
+		t.Fatal(err)
+	}
+	m := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
+	m.RequestID = number(10)
+	seller.send(m)
+	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
+		t.Errorf("an old store answers %+v", no)
 	}
 }
