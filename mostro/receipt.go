@@ -179,7 +179,7 @@ func CheckReceipt(evt *nostr.Event, r HostRating, keysets Keysets) (Receipt, err
 			return Receipt{}, forged(ReceiptToken, "not the host's signature over author and order")
 		}
 	}
-	if r.Receipt == nil {
+	if len(r.Receipt) == 0 {
 		if r.Token == "" {
 			return base, nil
 		}

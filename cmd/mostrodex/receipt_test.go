@@ -78,6 +78,9 @@ func TestDemoReceipts(t *testing.T) {
 					t.Errorf("%s, r0: %+v", role, r)
 				}
 				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--transport", transport.String(), "--url", url, "--out", s.file("r1"))
+				if f := s.read("r1"); !mostro.VerifyToken(node, side.user.keys.Pubkey(), id.String(), f.Token) {
+					t.Errorf("%s: no token for RoboSats' readers", role)
+				}
 				if r := s.rate("r1", s.key, 4); r.Kind != mostro.ReceiptR1 || r.Role != role || r.BandSats != 10_000 || r.Day == "" {
 					t.Errorf("%s, r1: %+v", role, r)
 				}
@@ -114,6 +117,34 @@ func TestDemoReceipts(t *testing.T) {
 				}
 			}
 		})
+	}
+	// Without a receipt a rating is published, and said to be unproven; with
+	// one that does not hold it is not published.
+	dir := t.TempDir()
+	key := keyFile(t, dir, "k", nil)
+	order := "308e1272-d5f4-47e6-bd97-3504baea9c23"
+	if out := mustProgram(t, "", "rate", node, "--stars", "1", "--key", key, "--order", order, "--url", url); !strings.Contains(out, "unproven") {
+		t.Errorf("rate says %s", out)
+	}
+	keys, err := loadKeys(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ratings := nostr.Filter{Kinds: []int{mostro.KindHostRating}, Authors: []string{keys.Pubkey()}}
+	before := mustREQ(t, m, ratings)
+	bad := filepath.Join(dir, "bad.json")
+	text, err := json.Marshal(receiptFile{Node: node, Rater: keys.Pubkey(), Order: order, Receipt: []string{"r1", "buyer", "10000", "2026-11-22", "-", strings.Repeat("0", 128)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(bad, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := runProgram(t, "", "rate", node, "--stars", "1", "--key", key, "--receipt", bad, "--url", url); code != exitError || !strings.Contains(errs, "not published: receipt: signature") {
+		t.Errorf("a forged receipt: exit code %d, %s", code, errs)
+	}
+	if after := mustREQ(t, m, ratings); len(before) != 1 || len(after) != 1 || after[0].ID != before[0].ID {
+		t.Errorf("%d ratings before, %d after", len(before), len(after))
 	}
 	if err := m.escrow.db.Check(); err != nil {
 		t.Error(err)
