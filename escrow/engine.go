@@ -153,7 +153,12 @@ func (e *Engine) Open() error {
 		e.Reconcile = e.Reconcile || rolledBack(desk.head, commits, known)
 	}
 	if e.Notary != nil {
-		return desk.Attesting(e.Notary, e.Reconcile)
+		if err := desk.Attesting(e.Notary); err != nil {
+			return err
+		}
+		if e.Reconcile {
+			desk.CloseKeysets(e.Clock().Unix())
+		}
 	}
 	return nil
 }

@@ -65,20 +65,25 @@ type ReceiptKey struct {
 	// PublishedAt; 0 never.
 	Published   int64 `json:"published,omitzero"`
 	PublishedAt int64 `json:"published_at,omitzero"`
+	// Closed says that the store was an older copy of itself once, so that who
+	// was given a receipt by this key is not known for certain. It signs no
+	// more. Without a secret: the key itself may have been lost, and a second
+	// one for its month would be an equivocation.
+	Closed bool `json:"closed,omitzero"`
 
 	secret *rsa.PrivateKey
 	public mostro.Keyset
-	// closed says that the store may be an older copy of itself: who was given
-	// a receipt by this key is not known for certain.
-	closed bool
 }
 
 // supplyEvery is how often a changed count of receipts is published. A count
 // that followed every trade at once would tell when its parties asked.
 const supplyEvery = 3600
 
-// open reads the secret.
+// open reads the secret, where there is one.
 func (k *ReceiptKey) open(node string) error {
+	if k.Closed && k.Secret == nil {
+		return nil
+	}
 	var err error
 	if k.secret, err = x509.ParsePKCS1PrivateKey(k.Secret); err != nil {
 		return fmt.Errorf("the key for receipts of %s: %w", k.Epoch, err)
@@ -87,18 +92,38 @@ func (k *ReceiptKey) open(node string) error {
 	return err
 }
 
-// Attesting has the desk give receipts. closed says that the store may be an
-// older copy of itself: then none of the keys it holds signs any more.
-func (d *Desk) Attesting(n Notary, closed bool) error {
+// Attesting has the desk give receipts.
+func (d *Desk) Attesting(n Notary) error {
 	d.notary, d.keysets = n, make(map[string]*ReceiptKey)
 	return d.store.ReceiptKeys(func(k ReceiptKey) error {
-		k.closed = closed
 		d.keysets[k.Epoch] = &k
 		return k.open(n.Pubkey())
 	})
 }
 
-// HasKeyset says whether there is a key for the receipts of a month.
+// CloseKeysets has no key sign any more that the store holds, or may have
+// lost: for a store that may be an older copy of itself.
+func (d *Desk) CloseKeysets(at int64) {
+	for _, epoch := range smithEpochs(time.Unix(at, 0)) {
+		if d.keysets[epoch] == nil {
+			d.keysets[epoch] = &ReceiptKey{Epoch: epoch}
+		}
+	}
+	for _, epoch := range slices.Sorted(maps.Keys(d.keysets)) {
+		k := d.keysets[epoch]
+		k.Closed = true
+		d.saveKeyset(k)
+	}
+}
+
+// smithEpochs gives the months for which there is to be a key: this one and,
+// from a day ahead, the next.
+func smithEpochs(now time.Time) []string {
+	return slices.Compact([]string{mostro.EpochOf(now), mostro.EpochOf(now.Add(24 * time.Hour))})
+}
+
+// HasKeyset says whether there is a key for the receipts of a month, or shall
+// be none.
 func (d *Desk) HasKeyset(epoch string) bool { return d.keysets[epoch] != nil }
 
 // AddKeyset takes a key for the receipts of a month, unless there is one.
@@ -130,7 +155,7 @@ func (d *Desk) saveKeyset(k *ReceiptKey) {
 func (d *Desk) SayKeysets(at int64) {
 	for _, epoch := range slices.Sorted(maps.Keys(d.keysets)) {
 		k := d.keysets[epoch]
-		if k.PublishedAt != 0 && (k.Published == k.Issued || at-k.PublishedAt < supplyEvery) {
+		if k.Closed || k.PublishedAt != 0 && (k.Published == k.Issued || at-k.PublishedAt < supplyEvery) {
 			continue
 		}
 		k.Published, k.PublishedAt = k.Issued, at
@@ -248,7 +273,7 @@ func (d *Desk) signBlinded(t Trade, row *Issued, q mostro.ReceiptRequest) error 
 	}
 	k := d.keysets[mostro.EpochOf(time.Unix(at, 0))]
 	switch {
-	case k == nil || k.closed || d.Reconciling:
+	case k == nil || k.Closed || d.Reconciling:
 		return refuse(mostro.ReasonNotAllowedByStatus)
 	case k.public.ID != q.Keyset:
 		return refuse(mostro.ReasonInvalidParameters)
@@ -329,15 +354,8 @@ func (d *Desk) settledAt(t Trade) (at int64, err error) {
 // the next. Making one takes a part of a second, which is why the engine's
 // goroutine does not.
 func (e *Engine) smith(ctx context.Context) error {
-	for first := true; ; first = false {
-		now := e.Clock()
-		for _, at := range []time.Time{now, now.Add(24 * time.Hour)} {
-			epoch := mostro.EpochOf(at)
-			if e.Reconcile && first && epoch == mostro.EpochOf(now) {
-				// A store that may be an older copy of itself may have lost
-				// this month's key. A second one would be an equivocation.
-				continue
-			}
+	for {
+		for _, epoch := range smithEpochs(e.Clock()) {
 			var have bool
 			if err := e.Ask(ctx, func(d *Desk, _ int64) error { have = d.HasKeyset(epoch); return nil }); err != nil {
 				return err

@@ -18,10 +18,10 @@ import (
 
 // notarised has a rig's desk give receipts. The rig starts it anew after a
 // crash by the same call.
-func (r *rig) notarised(keys *mostro.Keys, secret *rsa.PrivateKey, closed bool) {
+func (r *rig) notarised(keys *mostro.Keys, secret *rsa.PrivateKey) {
 	r.tb.Helper()
 	r.desk.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
-	if err := r.desk.Attesting(KeysSealer{Keys: keys}, closed); err != nil {
+	if err := r.desk.Attesting(KeysSealer{Keys: keys}); err != nil {
 		r.tb.Fatal(err)
 	}
 	if secret != nil {
@@ -93,7 +93,7 @@ func rated(tb testing.TB, node, rater, order, token string, receipt []string, se
 func TestReceipts(t *testing.T) {
 	r := newRig(t)
 	node, secret := newKeys(t), newBlindKey(t)
-	r.notarised(node, secret, false)
+	r.notarised(node, secret)
 	set, _ := r.keyset()
 	r.hold[FxPublish] = true
 	id, seller, buyer := r.toActive()
@@ -213,14 +213,14 @@ func TestReceipts(t *testing.T) {
 func TestReceiptsEpochs(t *testing.T) {
 	r := newRig(t)
 	node := newKeys(t)
-	r.notarised(node, newBlindKey(t), false)
+	r.notarised(node, newBlindKey(t))
 	set, _ := r.keyset()
 	r.hold[FxPublish] = true
 	id, _, buyer := r.toSettled()
 	r.resolves(id, true)
 	r.node.now += 32 * 86400
 	r.start()
-	r.notarised(node, newBlindKey(t), false)
+	r.notarised(node, newBlindKey(t))
 	next, _ := r.keyset()
 	if next.Epoch == set.Epoch || next.ID == set.ID {
 		t.Fatalf("epoch %s again", next.Epoch)
@@ -244,13 +244,15 @@ func TestReceiptsEpochs(t *testing.T) {
 func TestReceiptsOfAnOldStore(t *testing.T) {
 	r := newRig(t)
 	node := newKeys(t)
-	r.notarised(node, newBlindKey(t), false)
+	r.notarised(node, newBlindKey(t))
 	set, _ := r.keyset()
 	r.hold[FxPublish] = true
 	id, _, buyer := r.toSettled()
 	r.resolves(id, true)
 	r.start()
-	r.notarised(node, nil, true)
+	r.notarised(node, nil)
+	r.desk.CloseKeysets(r.node.now)
+	r.commit()
 	q, err := set.Blind(buyer.Key, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -258,6 +260,24 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	m := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
 	r.answer(buyer, id, mostro.ReceiptRequest{}) // the plain one is the same whoever forgot it
+	// It stays closed over every later start, and nothing is published of it.
+	rows := len(r.store.rows)
+	r.start()
+	r.notarised(node, newBlindKey(t))
+	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
+	if r.desk.SayKeysets(r.node.now + 10*supplyEvery); len(r.desk.turn.commit.Outbox) != 0 || len(r.store.rows) != rows {
+		t.Error("a closed keyset is published")
+	}
+	// A key that may have been lost is not made a second time.
+	other := newRig(t)
+	other.notarised(node, nil)
+	other.desk.CloseKeysets(other.node.now)
+	other.commit()
+	other.start()
+	other.notarised(node, newBlindKey(t))
+	if k := other.store.keysets[mostro.EpochOf(time.Unix(other.node.now, 0))]; !k.Closed || k.Secret != nil || len(other.store.rows) != 0 {
+		t.Errorf("a second key was made: closed %v, %d rows", k.Closed, len(other.store.rows))
+	}
 }
 
 // TestReceiptsCrash lets the process die at any commit while parties ask and
@@ -272,7 +292,7 @@ func TestReceiptsCrash(t *testing.T) {
 	r := newRig(t)
 	r.store.mirror = db
 	node, secret := newKeys(t), newBlindKey(t)
-	r.notarised(node, secret, false)
+	r.notarised(node, secret)
 	set, _ := r.keyset()
 	r.hold[FxPublish] = true
 	type side struct {
@@ -311,7 +331,7 @@ func TestReceiptsCrash(t *testing.T) {
 		if err != nil {
 			crashes++
 			r.start()
-			r.notarised(node, nil, false)
+			r.notarised(node, nil)
 		}
 		r.settle()
 	}
@@ -439,5 +459,11 @@ func TestReceiptsOverRestart(t *testing.T) {
 	seller.send(m)
 	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
 		t.Errorf("an old store answers %+v", no)
+	}
+	w.restart() // and so it does when the witness is content again
+	m.RequestID = number(11)
+	seller.send(m)
+	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
+		t.Errorf("after a restart an old store answers %+v", no)
 	}
 }
