@@ -281,6 +281,14 @@ func (e *Engine) Ask(ctx context.Context, fn func(d *Desk, at int64) error) erro
 func (e *Engine) loop(ctx context.Context) error {
 	ticker := time.NewTicker(e.Tick)
 	defer ticker.Stop()
+	// What the node says of itself is said before the first second is over:
+	// clients choose their transport by it.
+	if err := e.tick(); err != nil {
+		return err
+	}
+	if err := e.commit(ctx, true); err != nil {
+		return err
+	}
 	for {
 		var ticked bool
 		select {

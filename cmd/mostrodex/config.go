@@ -82,6 +82,9 @@ type LNDConfig struct {
 	Cert          string `toml:"cert"`            // file: tls.cert
 	Macaroon      string `toml:"macaroon"`        // file
 	MaxRoutingFee string `toml:"max_routing_fee"` // fraction of a payout, e.g. "0.002"
+	// HoldExpiryDelta is LND's own invoices.holdexpirydelta, which it does not
+	// tell: so many blocks before its end it gives a held payment back by itself.
+	HoldExpiryDelta uint32 `toml:"hold_expiry_delta"`
 }
 
 func defaultConfig() Config {
@@ -91,7 +94,7 @@ func defaultConfig() Config {
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer: IndexerConfig{Enabled: true},
 		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002"}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18}},
 	}
 }
 

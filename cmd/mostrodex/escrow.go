@@ -170,7 +170,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 // connect stands the escrow on LND and on prices from the network.
 func (r *escrowRoom) connect(m *Main) error {
 	cfg := &m.Config.Escrow
-	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon})
+	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon, HoldExpiryDelta: cfg.LND.HoldExpiryDelta})
 	if err != nil {
 		return err
 	}
@@ -189,14 +189,16 @@ func (r *escrowRoom) connect(m *Main) error {
 	return nil
 }
 
-// checkNode refuses a node that would take decisions before the escrow does.
+// checkNode asks the node about itself, and refuses one that would take
+// decisions before the escrow does.
 func (r *escrowRoom) checkNode() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	info, err := r.engine.Node.Info(ctx)
-	if err != nil {
+	r.engine.Card = new(escrow.NodeCard)
+	if err := r.engine.Card.Ask(ctx, r.engine.Node); err != nil {
 		return fmt.Errorf("ask the Lightning node about itself: %w", err)
 	}
+	info, _ := r.engine.Card.Info()
 	if err := r.engine.Policy.Terms.CheckNode(info); err != nil {
 		return fmt.Errorf("margin_blocks: %w", err)
 	}
