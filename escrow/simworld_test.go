@@ -83,6 +83,9 @@ func (s *sim) mine(blocks int) {
 // aged is a hold that the node gave back by itself, because nobody resolved it
 // in time. That must not be one that we could have resolved.
 func (s *sim) aged(h Hash) {
+	if s.node.down {
+		return // nobody could have resolved anything
+	}
 	t := s.store.trades[s.owner[h]]
 	if t.Hash == h && t.Status == mostro.TradeActive && s.node.now-s.outage > 7200 {
 		s.fail("trade %s is active and its hold ran into its time lock", t.ID)
