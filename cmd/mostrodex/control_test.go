@@ -70,6 +70,7 @@ func TestOperatorVerbs(t *testing.T) {
 		}
 		return lnsim.NoFault
 	})
+	x.toTaken()
 	x.toFiatSent()
 	id := x.id.String()
 	if out := verb("trade", "list"); !strings.Contains(out, id) || !strings.Contains(out, "fiat-sent") {

@@ -136,8 +136,8 @@ func (x *demoTrade) payout() int64 { return demoTradeSats - demoFeeSats }
 
 func (x *demoTrade) wallet() string { return "http://" + x.m.PrivateAddr() + "/lnsim/" }
 
-// toFiatSent goes as far as the buyer's word that the fiat is sent.
-func (x *demoTrade) toFiatSent() {
+// toTaken has the order made and taken.
+func (x *demoTrade) toTaken() {
 	t := x.t
 	t.Helper()
 	x.seller.send(mostro.ActionNewOrder, nil, x.order())
@@ -146,11 +146,16 @@ func (x *demoTrade) toFiatSent() {
 		t.Fatal("the order has no id")
 	}
 	x.id = *id
-	x.shown("pending")
 	var invoice struct{ Bolt11 string }
 	postJSON(t, x.wallet()+"invoice", map[string]any{"amount_sats": x.payout(), "memo": "payout"}, &invoice)
 	x.payoutInvoice = invoice.Bolt11
 	x.buyer.send(mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
+}
+
+// toFiatSent goes as far as the buyer's word that the fiat is sent.
+func (x *demoTrade) toFiatSent() {
+	t := x.t
+	t.Helper()
 	request, ok := x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
 	if !ok { // the buyer's reputation comes first, under the same action
 		request, ok = x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
@@ -165,7 +170,7 @@ func (x *demoTrade) toFiatSent() {
 		t.Fatalf("the hold invoice is %s, want accepted", paid.State)
 	}
 	x.buyer.expect(mostro.ActionHoldInvoicePaymentAccepted)
-	x.buyer.send(mostro.ActionFiatSent, id, nil)
+	x.buyer.send(mostro.ActionFiatSent, &x.id, nil)
 	x.seller.expect(mostro.ActionFiatSentOk)
 }
 
@@ -196,6 +201,7 @@ func TestDemoTrade(t *testing.T) {
 	for _, transport := range transports {
 		t.Run(fmt.Sprint(transport), func(t *testing.T) {
 			x := newDemoTrade(t, m, transport)
+			x.toTaken()
 			x.toFiatSent()
 			x.finish()
 		})

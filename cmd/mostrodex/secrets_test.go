@@ -71,6 +71,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 		x := newDemoTrade(t, m, transport)
 		keepKeys("user's key", x.seller.keys)
 		keepKeys("user's key", x.buyer.keys)
+		x.toTaken()
 		x.toFiatSent()
 		x.buyer.send(mostro.ActionAddInvoice, &x.id, mostro.PaymentRequest{Invoice: x.payoutInvoice}) // too late
 		x.buyer.expect(mostro.ActionCantDo)
