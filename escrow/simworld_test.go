@@ -419,3 +419,27 @@ var curveKeys = sync.OnceValue(func() []string {
 	}
 	return keys
 })
+
+// simCount is what happened in one world, or in many.
+type simCount struct {
+	trades, steps, refused, crashes, calls int
+	ends                                   map[mostro.TradeStatus]int
+	triggers                               map[Trigger]int
+}
+
+func (c *simCount) add(o simCount) {
+	c.trades += o.trades
+	c.steps += o.steps
+	c.refused += o.refused
+	c.crashes += o.crashes
+	c.calls += o.calls
+	if c.ends == nil {
+		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
+	}
+	for s, n := range o.ends {
+		c.ends[s] += n
+	}
+	for s, n := range o.triggers {
+		c.triggers[s] += n
+	}
+}

@@ -43,7 +43,7 @@ func listenControl(data string) (net.Listener, error) {
 		return nil, fmt.Errorf("the control socket: %w", err)
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false) // it knows its old name alone
-	if err := os.Chmod(born, 0o600); err == nil {
+	if err = os.Chmod(born, 0o600); err == nil {
 		err = os.Rename(born, path)
 	}
 	if err != nil {
