@@ -23,6 +23,8 @@ type demo struct {
 	url     string // of the API
 	private string // of the simulated wallet
 	pubkey  string
+	bin     string
+	data    string
 }
 
 var (
@@ -34,7 +36,11 @@ var (
 // it when the test is over.
 func startDemo(t *testing.T, bin string) *demo {
 	t.Helper()
-	cmd := exec.Command(bin, "demo", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", t.TempDir())
+	data, err := os.MkdirTemp("", "interop-cli") // short enough for the control socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "demo", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", data)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +48,7 @@ func startDemo(t *testing.T, bin string) *demo {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	d := &demo{t: t}
+	d := &demo{t: t, bin: bin, data: data}
 	ready := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
@@ -70,6 +76,9 @@ func startDemo(t *testing.T, bin string) *demo {
 		case <-time.After(20 * time.Second):
 			_ = cmd.Process.Kill()
 			t.Error("the demo does not stop")
+		}
+		if err := os.RemoveAll(data); err != nil {
+			t.Error(err)
 		}
 	})
 	select {
@@ -123,6 +132,19 @@ func (d *demo) status(id string) string {
 	var out struct{ Status string }
 	d.call(http.MethodGet, d.url+"api/v1/orders/"+d.pubkey+"/"+id, nil, &out)
 	return out.Status
+}
+
+// spoken has the operator look in which transport both parties of a trade are
+// written to.
+func (d *demo) spoken(id, transport string) {
+	d.t.Helper()
+	out, err := exec.Command(d.bin, "trade", "show", id, "--data", d.data).CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("trade show: %v: %s", err, out)
+	}
+	if n := bytes.Count(out, []byte("("+transport+",")); n != 2 {
+		d.t.Errorf("%d of the two parties speak %s:\n%s", n, transport, out)
+	}
 }
 
 func (d *demo) call(method, url string, in, out any) {

@@ -60,10 +60,10 @@ func TestInteropCLI(t *testing.T) {
 			buyer := d.user("buyer", client, transcript, transport.env...)
 			seller := d.user("seller", client, transcript, transport.env...)
 			before := d.balance()
-			t.Run("sell", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transcript}.sell() })
-			t.Run("buy", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transcript}.buy() })
-			t.Run("cancel", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transcript}.cancel() })
-			t.Run("restore", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transcript}.ask() })
+			t.Run("sell", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.sell() })
+			t.Run("buy", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.buy() })
+			t.Run("cancel", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.cancel() })
+			t.Run("restore", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.ask() })
 			d.t = t
 			after := d.balance()
 			want := purse{WalletSats: before.WalletSats - 4*sideFee, NodeSats: before.NodeSats + 4*sideFee}
@@ -86,7 +86,7 @@ func TestInteropCLIChangesTransport(t *testing.T) {
 	}
 	d := startDemo(t, program)
 	buyer, seller := d.user("buyer", client, io.Discard), d.user("seller", client, io.Discard)
-	x := trade{d, buyer, seller, io.Discard}
+	x := trade{d, buyer, seller, "v1", io.Discard}
 	v1, v2 := []string{"TRANSPORT=gift-wrap"}, []string{"TRANSPORT=nip44"}
 	before := d.balance()
 	seller.extra = v2
@@ -102,6 +102,7 @@ func TestInteropCLIChangesTransport(t *testing.T) {
 	mustSay(t, seller.run("release", "-o", id), "Payment Settled & Released")
 	x.mail(buyer, "Released", "PurchaseCompleted")
 	eventually(t, "the order is over", func() bool { return d.status(id) == "success" })
+	d.spoken(id, x.transport)
 }
 
 func sum(p purse) int64 { return p.WalletSats + p.NodeSats + p.HeldSats }
@@ -110,6 +111,7 @@ func sum(p purse) int64 { return p.WalletSats + p.NodeSats + p.HeldSats }
 type trade struct {
 	d             *demo
 	buyer, seller *user
+	transport     string // in which both are written to at the end
 	transcript    io.Writer
 }
 
@@ -162,6 +164,7 @@ func (x trade) finish(id string, before purse) {
 	mustSay(t, x.seller.run("release", "-o", id), "Payment Settled & Released")
 	x.mail(x.buyer, "Released", "PurchaseCompleted")
 	eventually(t, "the order is over", func() bool { return x.d.status(id) == "success" })
+	x.d.spoken(id, x.transport)
 	after := x.d.balance()
 	want := purse{WalletSats: before.WalletSats - 2*sideFee, NodeSats: before.NodeSats + 2*sideFee}
 	if after != want {
