@@ -34,6 +34,9 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	if len(wanted) == 0 && q.Text != "" {
 		return &Answer{Facets: newFacets()}, nil // signs alone find nothing
 	}
+	if q.shun, err = x.shunned(ctx); err != nil {
+		return nil, err
+	}
 	now := x.cfg.Now()
 	if !q.At.IsZero() {
 		defer func() { x.metrics.queries.WithLabelValues("history").Observe(time.Since(start).Seconds()) }()
@@ -169,7 +172,11 @@ func (q *Query) name() string {
 		}
 		return strconv.FormatFloat(*f, 'g', -1, 64)
 	}
-	return fmt.Sprintf("%q %q %q %q %q %q %q %q %s %s %s %s %s %s %d", q.Text, q.Fiat, q.Side, q.Status, q.Method, q.Platform, q.Instance, q.Network,
+	rules := uint64(0)
+	if q.shun != nil {
+		rules = q.shun.version
+	}
+	return fmt.Sprintf("%d %t %q %q %q %q %q %q %q %q %s %s %s %s %s %s %d", rules, q.Spam, q.Text, q.Fiat, q.Side, q.Status, q.Method, q.Platform, q.Instance, q.Network,
 		bound(q.Amount.Min), bound(q.Amount.Max), bound(q.FiatAmount.Min), bound(q.FiatAmount.Max), bound(q.Premium.Min), bound(q.Premium.Max), q.Open)
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ func (x *Index) Handler() http.Handler {
 	}))
 	mux.HandleFunc("/api/v1/orders", x.api("orders", x.getOrders))
 	mux.HandleFunc("/api/v1/orders/{pubkey}/{d...}", x.api("order", x.getOrder))
-	mux.HandleFunc("/api/v1/instances", x.api("instances", func(r *http.Request) (any, error) { return x.directory(r.URL.Query()) }))
+	mux.HandleFunc("/api/v1/instances", x.api("instances", func(r *http.Request) (any, error) { return x.directory(r) }))
 	mux.HandleFunc("/api/v1/instances/{pubkey}", x.api("instance", x.getInstance))
 	mux.HandleFunc("/api/v1/events/{id}", x.api("event", x.getEvent))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) { plainText(w, http.StatusOK, "ok\n") })
@@ -142,7 +143,7 @@ func (x *Index) getOrder(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, &QueryError{"pubkey", err.Error()}
 	}
-	record, versions, err := x.Order(pubkey, r.PathValue("d"))
+	record, versions, err := x.shownOrder(r, pubkey)
 	if errors.Is(err, mostro.ErrNotFound) {
 		return nil, refuse(http.StatusNotFound, "No order with this author and d is held here; it may have been deleted by its author. Look it up at /api/v1/orders?open=any&instance="+pubkey)
 	}
@@ -159,7 +160,7 @@ func (x *Index) getInstance(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, &QueryError{"pubkey", err.Error()}
 	}
-	return x.instance(pubkey)
+	return x.instance(r, pubkey)
 }
 
 func (x *Index) getEvent(r *http.Request) (any, error) {
@@ -174,7 +175,30 @@ func (x *Index) getEvent(r *http.Request) (any, error) {
 	if mostro.IsMail(evt.Kind) {
 		return nil, mostro.ErrNotFound // served to subscribers of the relay alone
 	}
-	return evt, nil
+	return evt, x.hidden(r, evt.PubKey, evt.ID)
+}
+
+// shownOrder is Order for a request with a path value d, as far as the rules
+// show it.
+func (x *Index) shownOrder(r *http.Request, pubkey string) (*Record, []*Version, error) {
+	record, versions, err := x.Order(pubkey, r.PathValue("d"))
+	if err == nil {
+		err = x.hidden(r, pubkey, record.Order.EventID)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	shun, err := x.shunned(r.Context())
+	return record, slices.DeleteFunc(versions, func(v *Version) bool { return shun.hides(pubkey, v.Order.EventID, true) }), err
+}
+
+// hidden is mostro.ErrNotFound for what the rules do not let this request see.
+func (x *Index) hidden(r *http.Request, pubkey, id string) error {
+	shun, err := x.shunned(r.Context())
+	if err == nil && shun.hides(pubkey, id, r.URL.Query().Get("include") == "spam") {
+		err = mostro.ErrNotFound
+	}
+	return err
 }
 
 // ago says how long something lies back or ahead, in the largest unit.

@@ -5,7 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
-	"net/url"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,9 +47,9 @@ func numberOr(n *int64, other float64) float64 {
 const maxPublishers = 500
 
 // directory answers GET /api/v1/instances.
-func (x *Index) directory(values url.Values) (*instanceList, error) {
-	sort, limit, cursor, text := "volume", DefaultLimit, "", ""
-	for name, all := range values {
+func (x *Index) directory(r *http.Request) (*instanceList, error) {
+	sort, limit, cursor, text, spam := "volume", DefaultLimit, "", "", false
+	for name, all := range r.URL.Query() {
 		value := strings.TrimSpace(all[len(all)-1])
 		if value == "" {
 			continue
@@ -73,11 +73,21 @@ func (x *Index) directory(values url.Values) (*instanceList, error) {
 			cursor = value
 		case "q":
 			text = value
+		case "include":
+			if spam = value == "spam"; !spam {
+				return nil, &QueryError{"include", fmt.Sprintf("%q is not spam", value)}
+			}
 		default:
-			return nil, &QueryError{name, "unknown parameter; known are q, sort, limit and cursor"}
+			return nil, &QueryError{name, "unknown parameter; known are q, sort, limit, cursor and include"}
 		}
 	}
 	views, publishers := x.book.authors.Load().list(asked(text))
+	shun, err := x.shunned(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	views = slices.DeleteFunc(views, func(v *instanceView) bool { return shun.hides(v.Pubkey, "", spam) })
+	publishers = slices.DeleteFunc(publishers, func(v publisherView) bool { return shun.hides(v.Pubkey, "", spam) })
 	number := instanceSorts[sort]
 	compare := func(a float64, aKey string, b float64, bKey string) int {
 		return cmp.Or(cmp.Compare(b, a), strings.Compare(aKey, bKey))
@@ -156,7 +166,10 @@ func (s *authors) list(wanted []string) ([]*instanceView, []publisherView) {
 
 // instance gives one author: mostro.ErrNotFound when nothing is known of it,
 // a refusal when it is no instance.
-func (x *Index) instance(pubkey string) (*instanceView, error) {
+func (x *Index) instance(r *http.Request, pubkey string) (*instanceView, error) {
+	if err := x.hidden(r, pubkey, ""); err != nil {
+		return nil, err
+	}
 	s := x.book.authors.Load()
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -358,7 +358,7 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, &QueryError{"pubkey", err.Error()}
 	}
-	record, versions, err := x.Order(pubkey, r.PathValue("d"))
+	record, versions, err := x.shownOrder(r, pubkey)
 	if err != nil {
 		return "", nil, err
 	}
@@ -432,7 +432,7 @@ func (x *Index) instancesPage(r *http.Request) (string, any, error) {
 		}
 	}{frame: frame{Title: "Instances", Page: "instances"},
 		Sorts: choices(cmpOr(r.URL.Query().Get("sort"), "volume"), "volume", "Volume", "trades", "Trades", "fee", "Lowest fee", "age", "Longest known")}
-	list, err := x.directory(r.URL.Query())
+	list, err := x.directory(r)
 	if err != nil {
 		if d.Problem = problemOf(err); d.Problem.Param == "" {
 			return "", nil, err
@@ -472,7 +472,7 @@ func (x *Index) instancePage(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, &QueryError{"pubkey", err.Error()}
 	}
-	v, err := x.instance(pubkey)
+	v, err := x.instance(r, pubkey)
 	if err != nil {
 		return "", nil, err
 	}

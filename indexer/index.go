@@ -28,6 +28,7 @@ type Config struct {
 	Dir    string // the data directory; book/ and search/ are made in it
 	Log    Log
 	Events Events           // raw events, for GET /api/v1/events and NIP-50
+	Rules  Rules            // what is not shown; nil: everything is
 	Logger *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
 }
@@ -46,6 +47,7 @@ type Index struct {
 	generation             atomic.Uint64 // batches that search has written
 	asked                  askCache
 	counted                facetCache
+	shuns                  shuns
 	past                   chan struct{} // a place to read the whole history: one at a time
 
 	healing sync.Mutex

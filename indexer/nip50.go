@@ -36,10 +36,15 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	if len(wanted) == 0 && q.Text != "" {
 		return nil, nil
 	}
+	shun, err := x.shunned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q.shun = shun
 	n := &nip50{x: x, ctx: ctx, filter: f, limit: limit, now: x.cfg.Now()}
 	wantKind := func(kind int) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind) }
 	if len(wanted) > 0 && q.onlyText() && (wantKind(mostro.KindInfo) || wantKind(mostro.KindOrder)) {
-		if err := n.infos(wanted); err != nil {
+		if err := n.infos(&q, wanted); err != nil {
 			return nil, err
 		}
 	}
@@ -88,10 +93,10 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 	return len(n.ids) >= n.limit, nil
 }
 
-func (n *nip50) infos(wanted []string) error {
+func (n *nip50) infos(q *Query, wanted []string) error {
 	for _, pubkey := range n.x.book.authors.Load().matching(wanted) {
 		id := n.x.book.authors.Load().infoID(pubkey)
-		if id == "" {
+		if id == "" || q.shun.hides(pubkey, id, q.Spam) {
 			continue
 		}
 		if full, err := n.offer(id, false); full || err != nil {

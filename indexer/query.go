@@ -95,8 +95,10 @@ type Query struct {
 	Sort       Sort      // "" is SortNewest
 	Limit      int       // 0 is DefaultLimit
 	Cursor     string    // next_cursor of the page before
+	Spam       bool      // what is in quarantine is wanted too
 
-	since, until uint32 // NIP-50: bounds of created_at; until 0 is none
+	since, until uint32    // NIP-50: bounds of created_at; until 0 is none
+	shun         *shunList // what is not shown; nil: everything is
 }
 
 // QueryError is a parameter that cannot be understood, and what would be.
@@ -108,7 +110,7 @@ type QueryError struct {
 func (e *QueryError) Error() string { return e.Param + ": " + e.Reason }
 
 // orderParams are the parameters of GET /api/v1/orders.
-var orderParams = []string{"q", "fiat", "side", "status", "method", "platform", "instance", "network", "amount", "fiat_amount", "min_premium", "max_premium", "open", "at", "sort", "limit", "cursor"}
+var orderParams = []string{"q", "fiat", "side", "status", "method", "platform", "instance", "network", "amount", "fiat_amount", "min_premium", "max_premium", "open", "at", "sort", "limit", "cursor", "include"}
 
 // ParseQuery reads URL parameters. The first one that is unknown or wrong is
 // a *QueryError; an empty value is the same as none.
@@ -155,6 +157,10 @@ func (q *Query) set(name, value string) error {
 	switch name {
 	case "q":
 		q.Text = strings.TrimSpace(q.Text + " " + value)
+	case "include":
+		if q.Spam = strings.EqualFold(value, "spam"); !q.Spam {
+			return fmt.Errorf("%q is not spam", value)
+		}
 	case "fiat":
 		return addAll(&q.Fiat, value, func(s string) (string, error) { return strings.ToUpper(s), nil })
 	case "side":
@@ -351,7 +357,7 @@ func (s *Span) ends(lo, hi string, number func(string) (*float64, error)) (err e
 // searchKeys are the NIP-50 extensions, each with the parameter it means.
 var searchKeys = map[string]string{
 	"fiat": "fiat", "side": "side", "method": "method", "pm": "method", "amount": "amount", "fiat_amount": "fiat_amount",
-	"premium": "premium", "status": "status", "instance": "instance", "mostro": "instance", "platform": "platform", "network": "network",
+	"premium": "premium", "status": "status", "instance": "instance", "mostro": "instance", "platform": "platform", "network": "network", "include": "include",
 }
 
 // ParseSearch reads a NIP-50 search string: words, and key:value extensions
@@ -374,7 +380,7 @@ func ParseSearch(search string) (q Query, none bool) {
 		if value == "" {
 			continue
 		}
-		if err := q.set(name, value); err != nil {
+		if err := q.set(name, value); err != nil && name != "include" { // others may know other things to include
 			none = true
 		}
 	}

@@ -394,7 +394,15 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 		return nil, 0, facets, err
 	}
 	must = append(must, wordQuery(all)...)
-	req := bleve.NewSearchRequestOptions(query.NewConjunctionQuery(must), limit, 0, false)
+	var not []query.Query
+	for _, author := range q.shun.authors(q.Spam) {
+		not = append(not, termOf(fieldAuthor, author))
+	}
+	var ask query.Query = query.NewConjunctionQuery(must)
+	if len(not) > 0 {
+		ask = query.NewBooleanQuery(must, nil, not)
+	}
+	req := bleve.NewSearchRequestOptions(ask, limit, 0, false)
 	req.Score = "none"
 	how := sorts[q.sort()]
 	req.SortByCustom(search.SortOrder{
@@ -445,6 +453,12 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 	return hits, int(res.Total), facets, nil
 }
 
+func termOf(field, value string) query.Query {
+	t := query.NewTermQuery(value)
+	t.SetField(field)
+	return t
+}
+
 // conditions are the Bleve queries for all of q but its words; nil when
 // nothing can match.
 func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
@@ -452,9 +466,7 @@ func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
 	anyOf := func(field string, values ...string) {
 		var any []query.Query
 		for _, v := range values {
-			t := query.NewTermQuery(v)
-			t.SetField(field)
-			any = append(any, t)
+			any = append(any, termOf(field, v))
 		}
 		must = append(must, query.NewDisjunctionQuery(any))
 	}

@@ -73,7 +73,8 @@ func TestParseSearch(t *testing.T) {
 		`amount:>1000`:                                 {Amount: Span{one(math.Nextafter(1000, 2000)), nil}},
 		`status:in-progress network:testnet lang:es`:   {Status: []mostro.Status{"in-progress"}, Network: []string{"testnet"}},
 		`"a phrase: with colon" https://example.com/x`: {Text: "a phrase: with colon https://example.com/x"},
-		`include:spam FIAT:usd,EUR`:                    {Fiat: []string{"USD", "EUR"}},
+		`include:spam FIAT:usd,EUR`:                    {Fiat: []string{"USD", "EUR"}, Spam: true},
+		`include:other FIAT:usd`:                       {Fiat: []string{"USD"}},
 		`mostro:` + pubkeyOf(3) + ` pm:Zelle`:          {Instance: []string{pubkeyOf(3)}, Method: []string{"Zelle"}},
 		`fiat:`:                                        {},
 	} {

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -13,57 +14,85 @@ import (
 type bodyCache struct {
 	budget, size int
 	queue        []cachedBody
-	first        int // index of the oldest in queue
+	first        int    // index of the oldest in queue
+	base         uint32 // place of queue[0]; a slot knows its body by its place
+	held         int    // bodies in queue
 }
 
+// cachedBody is a body and the slot that knows it. It is nil where the slot
+// has let go of it.
 type cachedBody struct {
 	slot uint32
-	seq  uint64
+	body []byte
+}
+
+// noBody is the place of a body that is not in memory.
+const noBody = none
+
+func (c *bodyCache) get(place uint32) []byte { return c.queue[place-c.base].body }
+
+// body gives the body of a slot, nil when it is not in memory.
+func (l *live) body(s *slot) []byte {
+	if s.body == noBody {
+		return nil
+	}
+	return l.bodies.get(s.body)
 }
 
 // cache keeps a body with its slot and evicts the oldest beyond the budget.
 // The caller holds mu.
 func (l *live) cache(n uint32, body []byte) {
-	s, c := &l.slots[n], &l.bodies
-	if s.body != nil || len(body) > c.budget {
+	s, c := l.slots.at(n), &l.bodies
+	if s.body != noBody || len(body) > c.budget {
 		return
 	}
-	s.body = body
+	s.body = c.base + uint32(len(c.queue))
+	c.queue = append(c.queue, cachedBody{n, body})
 	c.size += len(body)
-	c.queue = append(c.queue, cachedBody{n, s.seq})
-	for c.size > c.budget || c.first > len(c.queue)/2 && c.first > 1024 {
-		if c.first > len(c.queue)/2 {
-			c.queue = append(c.queue[:0], c.queue[c.first:]...)
-			c.first = 0
-			continue
-		}
-		l.evictOldest()
+	c.held++
+	for c.size > c.budget {
+		l.uncache(l.slots.at(c.queue[c.first].slot))
 	}
-	// Entries of events that have gone are skipped only when reached.
-	if len(c.queue)-c.first > 4*l.n+4096 {
+	switch {
+	case len(c.queue)-c.first > 2*c.held+4096 || c.base > math.MaxUint32/2:
 		l.compactQueue()
+	case c.first > len(c.queue)/2 && c.first > 1024:
+		kept := copy(c.queue, c.queue[c.first:])
+		clear(c.queue[kept:])
+		c.queue = c.queue[:kept]
+		c.base += uint32(c.first)
+		c.first = 0
 	}
 }
 
-func (l *live) evictOldest() {
+// uncache lets go of the body of a slot.
+func (l *live) uncache(s *slot) {
+	if s.body == noBody {
+		return
+	}
 	c := &l.bodies
-	e := c.queue[c.first]
-	c.first++
-	if s := &l.slots[e.slot]; s.used && s.seq == e.seq && s.body != nil {
-		c.size -= len(s.body)
-		s.body = nil
+	e := &c.queue[s.body-c.base]
+	c.size -= len(e.body)
+	c.held--
+	e.body = nil
+	s.body = noBody
+	for c.first < len(c.queue) && c.queue[c.first].body == nil {
+		c.first++
 	}
 }
 
+// compactQueue closes the gaps and counts places from 0 again.
 func (l *live) compactQueue() {
 	c := &l.bodies
 	kept := c.queue[:0]
 	for _, e := range c.queue[c.first:] {
-		if s := &l.slots[e.slot]; s.used && s.seq == e.seq && s.body != nil {
+		if e.body != nil {
+			l.slots.at(e.slot).body = uint32(len(kept))
 			kept = append(kept, e)
 		}
 	}
-	c.queue, c.first = kept, 0
+	clear(c.queue[len(kept):])
+	c.queue, c.first, c.base = kept, 0, 0
 }
 
 // missingBody is a place in an answer whose body was not in memory.
@@ -95,7 +124,7 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	l.mu.Lock()
 	for _, m := range missing {
 		f := &found[m.index]
-		if s := &l.slots[m.slot]; f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
+		if s := l.slots.at(m.slot); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
 			l.cache(m.slot, f.JSON)
 		}
 	}
@@ -118,7 +147,7 @@ func (st *Store) warm() {
 	var newest []missingBody
 	l.mu.RLock()
 	c := condition{until: maxTime}
-	p := l.plan(&c)
+	p := l.plan(&c, false)
 	room := l.bodies.budget / typicalBody
 	err := l.walk(context.Background(), &c, &p, func(it item) bool {
 		newest = append(newest, missingBody{slot: it.slot()})
@@ -139,7 +168,7 @@ func (st *Store) warm() {
 		missing := part[:0]
 		l.mu.RLock()
 		for _, m := range part {
-			if s := &l.slots[m.slot]; s.used && !s.hidden && s.body == nil {
+			if s := l.slots.at(m.slot); s.used && !s.hidden && s.body == noBody {
 				missing = append(missing, missingBody{len(found), m.slot})
 				found = append(found, Found{Seq: s.seq})
 			}

@@ -9,22 +9,23 @@ import (
 // posting is sorted once, which makes opening a store of a million events a
 // matter of seconds.
 type bulk struct {
-	l     *live
-	slots []uint32
+	l *live
+	n uint32 // slots filled
 }
 
 func newBulk(l *live) *bulk { return &bulk{l: l} }
 
-func (b *bulk) add(r record) { b.slots = append(b.slots, b.l.fill(r, nil)) }
+func (b *bulk) add(r record) {
+	b.l.fill(r, nil)
+	b.n++
+}
 
-// finish builds the postings. Interning is complete by then, so pointers to
-// postings are stable.
+// finish builds the postings, each by itself on one of the cores. Every slot
+// below n is filled: nothing has been taken out of the index yet.
 func (b *bulk) finish() {
 	var several []*posting
-	for _, n := range b.slots {
-		s := &b.l.slots[n]
-		it := makeItem(s.createdAt, n)
-		b.l.eachPosting(s, func(p *posting) {
+	for n := range b.n {
+		b.l.link(n, func(p *posting, it item) {
 			p.few = append(p.few, it)
 			if p.n++; p.n == 2 {
 				several = append(several, p)

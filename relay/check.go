@@ -30,8 +30,8 @@ func (r *CheckReport) problem(format string, args ...any) {
 }
 
 // Check proves the layout against itself: every row, body, id and record, the
-// newest version of every address recomputed from the log, and the live index
-// against the records. With signatures it verifies each event's signature too.
+// newest version of every address recomputed from the log, the live index
+// against the records, and tombstones, cursors, queue, outcomes and proofs. With signatures it verifies each event's signature too.
 // Nothing may be appended meanwhile.
 func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
 	c := &checker{st: st, best: make(map[address]*record), regular: make(map[uint64]*record), signatures: signatures}
@@ -40,7 +40,10 @@ func (st *Store) Check(ctx context.Context, signatures bool, progress func(done,
 		if err := c.rows(ctx, txn, progress); err != nil {
 			return err
 		}
-		return c.records(txn)
+		if err := c.records(txn); err != nil {
+			return err
+		}
+		return c.beside(txn)
 	})
 	if err != nil {
 		return c.report, fmt.Errorf("check the log: %w", err)
@@ -233,8 +236,8 @@ func (c *checker) index() {
 	}
 	for i := range c.live {
 		want := &c.live[i]
-		n, ok := l.byID[want.id]
-		if !ok || l.slots[n].hidden {
+		n, ok := l.slots.find(want.id)
+		if !ok || l.slots.at(n).hidden {
 			c.report.problem("entry %d ought to be served and is not", want.seq)
 			continue
 		}
@@ -248,18 +251,35 @@ func (c *checker) index() {
 		}
 	}
 	expect := make(map[*posting]int)
-	for n := range l.slots {
-		s := &l.slots[n]
+	for n := range l.slots.n {
+		s := l.slots.at(n)
 		if !s.used || s.hidden {
 			continue
 		}
-		it := makeItem(s.createdAt, uint32(n))
-		l.eachPosting(s, func(p *posting) {
-			expect[p]++
-			if !p.holds(it, l.less) {
+		it := makeItem(s.createdAt, n)
+		within := func(have list, ok bool) {
+			if ok && have.many != nil {
+				expect[have.many]++
+				ok = have.many.holds(it, l.less)
+			} else if ok {
+				ok = have.one == it
+			}
+			if !ok {
 				c.report.problem("entry %d is missing from one of its postings", s.seq)
 			}
+		}
+		byKind, ok := l.kinds[s.kind]
+		within(list{many: byKind}, ok)
+		l.eachCombo(s, func(c combo) {
+			have, ok := l.combos[c]
+			within(have, ok)
 		})
+		for _, t := range l.slots.termsOf(s) {
+			within(l.termList(t))
+		}
+		if !slices.Contains(l.authors.list.at(s.author).kinds, s.kind) {
+			c.report.problem("entry %d: its author is not known for its kind", s.seq)
+		}
 	}
 	for p, n := range expect {
 		if p.n != n {

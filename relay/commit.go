@@ -415,10 +415,10 @@ func (g *grouping) held(id [32]byte) (uint64, bool, error) {
 		return 0, true, nil
 	}
 	g.st.live.mu.RLock()
-	n, ok := g.st.live.byID[id]
+	n, ok := g.st.live.slots.find(id)
 	var seq uint64
 	if ok {
-		seq = g.st.live.slots[n].seq
+		seq = g.st.live.slots.at(n).seq
 	}
 	g.st.live.mu.RUnlock()
 	if ok {
@@ -445,7 +445,7 @@ func (g *grouping) apply() {
 	defer l.mu.Unlock()
 	for _, c := range g.changes {
 		if c.remove != ([32]byte{}) {
-			if n, ok := l.byID[c.remove]; ok {
+			if n, ok := l.slots.find(c.remove); ok {
 				l.remove(n)
 			}
 		}
@@ -453,8 +453,8 @@ func (g *grouping) apply() {
 			l.add(*c.add, c.body)
 		}
 		if c.chainOf != ([32]byte{}) {
-			if n, ok := l.byID[c.chainOf]; ok {
-				l.slots[n].chain = c.chain
+			if n, ok := l.slots.find(c.chainOf); ok {
+				l.slots.setChain(n, c.chain)
 			}
 		}
 	}

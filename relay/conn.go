@@ -8,11 +8,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -31,11 +31,13 @@ import (
 // events are mostly hex.
 //
 // Two goroutines serve it. The reader takes frames one at a time, each having
-// its effect before the next is looked at. The writer empties out. A third
-// runs only once a client has published: it waits for the store's answers.
+// its effect before the next is looked at. The writer empties out; what the
+// socket takes at once is written by whoever has made it (flush). A third runs
+// only once a client has published: it waits for the store's answers.
 type conn struct {
 	srv       *Server
 	nc        net.Conn
+	raw       syscall.RawConn // of nc; nil: only the writer writes
 	ip        netip.Addr
 	local     bool   // loopback, and no proxy spoke for somebody else
 	host      string // of the request, for NIP-42 without a configured URL
@@ -55,14 +57,15 @@ type conn struct {
 
 	lastRead  atomic.Int64 // unix milliseconds of the last whole frame
 	lastPing  int64        // owned by the keeper
+	batch     uint64       // of the last flush it was in; guarded by the dispatcher's mu
 	wake      chan struct{}
 	writeDone chan struct{}
-	deadline  time.Time // of writes; owned by the writer
+	deadline  time.Time // of writes; owned by whoever has made writing more than 0
 
 	mu      sync.Mutex
 	room    sync.Cond // on mu: out got shorter, or the connection ends
 	out     []byte    // whole websocket frames not yet taken by the writer
-	writing int       // bytes the writer has taken and not yet written
+	writing int       // bytes taken from out and not yet written; more than 0: somebody writes
 	held    int       // bytes held back behind stored answers
 	ending  bool      // nothing more is added to out; the writer flushes and stops
 }
@@ -128,6 +131,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		wake:      make(chan struct{}, 1), // a token: full means the writer will look anyway
 		writeDone: make(chan struct{}),
 	}
+	if sc, ok := nc.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn() // without it the writer writes all
+	}
 	c.room.L = &c.mu
 	c.lastRead.Store(time.Now().UnixMilli())
 	// Offered at once and never required. mobile clients also take the first
@@ -166,6 +172,7 @@ func (c *conn) read() {
 			return
 		}
 		c.handle(msg)
+		c.written(c.br.Buffered() > 0)
 		c.text.reset("") // an idle connection holds on to no message
 	}
 }
@@ -290,44 +297,6 @@ func (c *conn) control(h ws.Header) error {
 	return nil
 }
 
-// grown gives out with a pooled buffer under it. mu is held.
-func (c *conn) grown() []byte {
-	if c.out == nil {
-		c.out = takeBuffer()
-	}
-	return c.out
-}
-
-// nudge tells the writer to look at out.
-func (c *conn) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default: // it has been told
-	}
-}
-
-// reply queues what add appends: an answer to one of the client's own frames.
-// Only the reader and the acker call it. They wait for a client that does not
-// read; nobody else does.
-func (c *conn) reply(add func(dst []byte) []byte) {
-	c.mu.Lock()
-	c.awaitRoom()
-	if !c.ending {
-		c.out = add(c.grown())
-	}
-	c.mu.Unlock()
-	c.nudge()
-}
-
-// awaitRoom waits, with mu held, until the client has taken enough of what it
-// was sent.
-func (c *conn) awaitRoom() {
-	for !c.ending && len(c.out)+c.writing > replyBytes {
-		c.nudge()
-		c.room.Wait()
-	}
-}
-
 func (c *conn) notice(reason string) {
 	c.reply(func(dst []byte) []byte { return appendReply(dst, "NOTICE", reason) })
 }
@@ -335,33 +304,6 @@ func (c *conn) notice(reason string) {
 func (c *conn) closed(sub, reason string) {
 	c.srv.met.refused("closed", reason)
 	c.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
-}
-
-// deliver sends a live event to one of the connection's subscriptions, behind
-// its stored events if those are still on their way. It never waits: who
-// cannot keep up is closed.
-func (c *conn) deliver(sub *subscription, body []byte) {
-	c.mu.Lock()
-	if c.ending || sub.gone {
-		c.mu.Unlock()
-		return
-	}
-	if len(c.out)+c.writing+c.held+len(body) > c.srv.cfg.MaxQueueBytes {
-		c.mu.Unlock()
-		c.srv.met.slow.Inc()
-		c.end(ws.StatusPolicyViolation, "error: the client reads too slowly", true)
-		return
-	}
-	if sub.holding {
-		was := len(sub.held)
-		sub.held = appendEvent(sub.held, sub.prefix, body)
-		c.held += len(sub.held) - was
-		c.mu.Unlock()
-		return
-	}
-	c.out = appendEvent(c.grown(), sub.prefix, body)
-	c.mu.Unlock()
-	c.nudge()
 }
 
 // end closes the connection with a reason: what waits is dropped when the
@@ -399,69 +341,6 @@ func (c *conn) isEnding() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ending
-}
-
-// write is the writer: one system call for all that waits.
-func (c *conn) write() {
-	defer close(c.writeDone)
-	for range c.wake {
-		// Let those who were woken together add what they have.
-		runtime.Gosched()
-		for {
-			c.mu.Lock()
-			batch, last := c.out, c.ending
-			c.out, c.writing = nil, len(batch)
-			c.mu.Unlock()
-			if err := c.writeAll(batch); err != nil {
-				c.end(ws.StatusAbnormalClosure, "", false)
-				c.nc.SetReadDeadline(time.Now())
-				return
-			}
-			if len(batch) > 0 {
-				giveBuffer(batch)
-				continue
-			}
-			if last {
-				return
-			}
-			break
-		}
-	}
-}
-
-func (c *conn) writeAll(batch []byte) error {
-	for len(batch) > 0 {
-		part := batch[:min(len(batch), writeChunkBytes)]
-		c.extendDeadline()
-		n, err := c.nc.Write(part)
-		c.srv.met.writes.Inc()
-		c.srv.met.sentBytes.Add(float64(n))
-		c.mu.Lock()
-		c.writing -= n
-		c.room.Broadcast()
-		c.mu.Unlock()
-		if err != nil {
-			return err
-		}
-		batch = batch[len(part):]
-	}
-	return nil
-}
-
-// extendDeadline gives the next write at least three quarters of WriteWait. It
-// moves the deadline only when it must: a timer a delivery is too many.
-func (c *conn) extendDeadline() {
-	wait := c.srv.cfg.WriteWait
-	now := time.Now()
-	if c.deadline.Sub(now) > wait*3/4 {
-		return
-	}
-	c.deadline = now.Add(wait)
-	c.mu.Lock()
-	if !c.ending {
-		c.nc.SetWriteDeadline(c.deadline)
-	}
-	c.mu.Unlock()
 }
 
 // finish ends the connection when the reader has: subscriptions go first, the

@@ -94,6 +94,10 @@ type eventStore interface {
 	// expired, or deleted and refused for good.
 	Has(ctx context.Context, id string) (bool, error)
 
+	// settled says that an event is served and was so at the present head: no
+	// later entry of the log is it.
+	settled(id string) bool
+
 	// liveItems lists what takes part in reconciliation (NIP-77): live events
 	// that match f, mail left out, and the head before they were looked at.
 	liveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)

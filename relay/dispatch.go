@@ -28,6 +28,7 @@ type dispatcher struct {
 	mu    sync.Mutex
 	index map[filingKey][]filing
 	tick  uint64 // counts events, so that a subscription gets each once
+	batch uint64 // counts flushes, so that a connection is in each once
 	count int
 }
 
@@ -88,6 +89,7 @@ func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispat
 
 // run reads the log until ctx ends, which is no error.
 func (d *dispatcher) run(ctx context.Context) error {
+	var due flushes
 	for {
 		if err := d.store.Wait(ctx, d.pos); err != nil {
 			if ctx.Err() != nil {
@@ -100,11 +102,12 @@ func (d *dispatcher) run(ctx context.Context) error {
 		head := d.store.Head()
 		err := d.store.ReadRaw(ctx, d.pos, func(e mostro.Entry, body []byte) error {
 			if !e.Archived {
-				d.dispatch(e.Event, body, e.Seq)
+				d.dispatch(e.Event, body, e.Seq, &due)
 			}
 			d.pos = e.Seq
 			return nil
 		})
+		due.flush()
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -117,10 +120,14 @@ func (d *dispatcher) run(ctx context.Context) error {
 
 // runEphemeral empties the ephemeral lane until ctx ends.
 func (d *dispatcher) runEphemeral(ctx context.Context) error {
+	var due flushes
 	for {
 		select {
 		case e := <-d.ephemeral:
-			d.dispatch(e.evt, e.body, 0)
+			d.dispatch(e.evt, e.body, 0, &due)
+			if len(d.ephemeral) == 0 {
+				due.flush()
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -179,22 +186,53 @@ func (d *dispatcher) unregister(sub *subscription) {
 	d.met.subscriptions.Set(float64(d.count))
 }
 
-// dispatch delivers one event. seq is 0 for an ephemeral one.
-func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64) {
+// flushes are connections that have been given frames. A connection gets one
+// write for all that a reader of the log found waiting, however many events
+// and subscriptions those were.
+type flushes struct {
+	conns  []*conn
+	events int
+	batch  uint64 // connections in conns carry it
+}
+
+// flushEvents bounds how many events are gathered before they are sent.
+const flushEvents = 64
+
+func (f *flushes) flush() {
+	for _, c := range f.conns {
+		c.flush()
+	}
+	clear(f.conns)
+	f.conns, f.events = f.conns[:0], 0
+}
+
+// dispatch delivers one event. seq is 0 for an ephemeral one. The connections
+// that it is for are added to due, to be flushed by the caller.
+func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *flushes) {
+	if due.events++; due.events > flushEvents {
+		due.flush()
+	}
 	if expiredAt(evt.Tags, d.now()) || d.serves != nil && !d.serves(evt) {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick++
+	if len(due.conns) == 0 {
+		d.batch++
+		due.batch = d.batch
+	}
 	delivered := 0
 	meet := func(key filingKey) {
 		for _, x := range d.index[key] {
-			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.matches(evt) {
+			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.meets(evt, key.by) {
 				continue
 			}
 			x.sub.tick = d.tick
-			x.sub.conn.deliver(x.sub, body)
+			if c := x.sub.conn; c.deliver(x.sub, body) && c.batch != due.batch {
+				c.batch = due.batch
+				due.conns = append(due.conns, c)
+			}
 			delivered++
 		}
 	}
@@ -226,7 +264,7 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64) {
 type liveFilter struct {
 	nostr.Filter
 	ids, authors wordSet
-	tags         []liveTag
+	tags         []*liveTag
 	filedUnder   []filingKey
 }
 
@@ -235,38 +273,36 @@ type liveTag struct {
 	values wordSet
 }
 
-// wordSet is a list for few words and a map for many.
+// wordSet is a list of words, and from the first question on a map where they
+// are many: most filters are asked only about the words they are not filed
+// under.
 type wordSet struct {
 	list []string
+	once sync.Once
 	many map[string]struct{}
 }
 
-func newWordSet(words []string) wordSet {
-	if len(words) <= 12 {
-		return wordSet{list: words}
-	}
-	many := make(map[string]struct{}, len(words))
-	for _, w := range words {
-		many[w] = struct{}{}
-	}
-	return wordSet{list: words, many: many}
-}
-
 func (s *wordSet) has(word string) bool {
-	if s.many != nil {
-		_, ok := s.many[word]
-		return ok
+	if len(s.list) <= 12 {
+		return slices.Contains(s.list, word)
 	}
-	return slices.Contains(s.list, word)
+	s.once.Do(func() {
+		s.many = make(map[string]struct{}, len(s.list))
+		for _, w := range s.list {
+			s.many[w] = struct{}{}
+		}
+	})
+	_, ok := s.many[word]
+	return ok
 }
 
 func newLiveFilter(f nostr.Filter) *liveFilter {
-	lf := &liveFilter{Filter: f, ids: newWordSet(f.IDs), authors: newWordSet(f.Authors)}
+	lf := &liveFilter{Filter: f, ids: wordSet{list: f.IDs}, authors: wordSet{list: f.Authors}}
 	for letter, values := range f.Tags {
-		lf.tags = append(lf.tags, liveTag{letter[0], newWordSet(values)})
+		lf.tags = append(lf.tags, &liveTag{letter: letter[0], values: wordSet{list: values}})
 	}
 	// By rank, so that the same filter is always filed alike.
-	slices.SortFunc(lf.tags, func(a, b liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
+	slices.SortFunc(lf.tags, func(a, b *liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
 	lf.filedUnder = lf.file()
 	return lf
 }
@@ -290,9 +326,13 @@ func (f *liveFilter) file() []filingKey {
 	if f.Search != "" {
 		return nil // words are matched by the index of stored orders alone
 	}
-	words := func(by byte, values []string) (keys []filingKey) {
-		for _, v := range slices.Compact(slices.Sorted(slices.Values(values))) {
-			keys = append(keys, filingKey{by: by, value: v})
+	words := func(by byte, values []string) []filingKey {
+		if len(values) > 64 { // fewer may repeat themselves
+			values = slices.Compact(slices.Sorted(slices.Values(values)))
+		}
+		keys := make([]filingKey, len(values))
+		for i, v := range values {
+			keys[i] = filingKey{by: by, value: v}
 		}
 		return keys
 	}
@@ -316,17 +356,29 @@ func (f *liveFilter) file() []filingKey {
 	}
 }
 
+// dropHeld takes out of a filter by ids those that cannot come any more: an
+// id is appended once, so what is held already is answered from the store or
+// not at all.
+func (f *liveFilter) dropHeld(st eventStore) {
+	if len(f.filedUnder) > 0 && f.filedUnder[0].by == byID {
+		f.filedUnder = slices.DeleteFunc(f.filedUnder, func(k filingKey) bool { return st.settled(k.value) })
+	}
+}
+
 // matches agrees with nostr.Filter.Matches.
-func (f *liveFilter) matches(evt *nostr.Event) bool {
-	if f.Kinds != nil && !slices.Contains(f.Kinds, evt.Kind) ||
+func (f *liveFilter) matches(evt *nostr.Event) bool { return f.meets(evt, 0) }
+
+// meets is matches for an event that was found by a condition of the filter.
+func (f *liveFilter) meets(evt *nostr.Event, by byte) bool {
+	if f.Kinds != nil && by != byKind && !slices.Contains(f.Kinds, evt.Kind) ||
 		f.Since != nil && evt.CreatedAt < *f.Since ||
 		f.Until != nil && evt.CreatedAt > *f.Until ||
-		f.Authors != nil && !f.authors.has(evt.PubKey) ||
-		f.IDs != nil && !f.ids.has(evt.ID) {
+		f.Authors != nil && by != byAuthor && !f.authors.has(evt.PubKey) ||
+		f.IDs != nil && by != byID && !f.ids.has(evt.ID) {
 		return false
 	}
-	for i := range f.tags {
-		if !f.tags[i].matches(evt.Tags) {
+	for _, t := range f.tags {
+		if t.letter != by && !t.matches(evt.Tags) {
 			return false
 		}
 	}

@@ -97,7 +97,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 		for i := range open {
 			open[i].sub.conn.out = nil
 		}
-		d.dispatch(evt, []byte("{}"), uint64(round+1))
+		d.dispatch(evt, []byte("{}"), uint64(round+1), &flushes{})
 		for _, w := range open {
 			want := 0
 			if w.filters.Match(evt) {

@@ -2,24 +2,22 @@ package relay
 
 import "math"
 
-// expiry is the end of a live event: seq tells a slot's present event from an
-// earlier one.
+// expiry is a hidden slot: seq tells its present event from a later one.
 type expiry struct {
-	at   int64 // unix seconds
 	slot uint32
 	seq  uint64
 }
 
-// expiryHeap is a binary heap by time. Entries of events that went another way
-// stay until they are popped or compacted.
-type expiryHeap []expiry
+// expiryHeap is a binary heap of expirations with their slots. Entries of
+// events that went another way stay until they are popped or compacted.
+type expiryHeap []item
 
-func (h *expiryHeap) push(e expiry) {
+func (h *expiryHeap) push(e item) {
 	s := append(*h, e)
 	*h = s
 	for i := len(s) - 1; i > 0; {
 		up := (i - 1) / 2
-		if s[up].at <= s[i].at {
+		if s[up] <= s[i] {
 			break
 		}
 		s[up], s[i] = s[i], s[up]
@@ -27,7 +25,7 @@ func (h *expiryHeap) push(e expiry) {
 	}
 }
 
-func (h *expiryHeap) pop() expiry {
+func (h *expiryHeap) pop() item {
 	s := *h
 	top := s[0]
 	last := len(s) - 1
@@ -43,10 +41,10 @@ func (h expiryHeap) down(i int) {
 		if child >= len(h) {
 			return
 		}
-		if child+1 < len(h) && h[child+1].at < h[child].at {
+		if child+1 < len(h) && h[child+1] < h[child] {
 			child++
 		}
-		if h[i].at <= h[child].at {
+		if h[i] <= h[child] {
 			return
 		}
 		h[i], h[child] = h[child], h[i]
@@ -54,18 +52,29 @@ func (h expiryHeap) down(i int) {
 	}
 }
 
-func (h *expiryHeap) compact(keep func(expiry) bool) {
-	s := (*h)[:0]
-	for _, e := range *h {
-		if keep(e) {
-			s = append(s, e)
-		}
-	}
-	*h = s
-	for i := len(s)/2 - 1; i >= 0; i-- {
-		s.down(i)
+// order makes a heap of entries in any order.
+func (h expiryHeap) order() {
+	for i := len(h)/2 - 1; i >= 0; i-- {
+		h.down(i)
 	}
 }
+
+// compactExpiries leaves one entry for each event that will expire. A slot may
+// have several that say the same: versions of an order end alike, and a new
+// one often gets the slot of the one before it.
+func (l *live) compactExpiries() {
+	l.expiries = l.expiries[:0]
+	for n := range l.slots.n {
+		if s := l.slots.at(n); s.used && !s.hidden && s.expires() {
+			l.expiries = append(l.expiries, makeItem(s.expiration, n))
+		}
+	}
+	l.expiries.order()
+	l.setNextExpiry()
+}
+
+// expires says whether a slot has an end that comes before that of the calendar.
+func (s *slot) expires() bool { return s.expiration > 0 && s.expiration <= maxTime }
 
 // expire hides what has expired at now (unix seconds). It takes mu itself, and
 // costs one atomic load while nothing has.
@@ -75,10 +84,9 @@ func (l *live) expire(now int64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.expiries) > 0 && l.expiries[0].at <= now {
-		e := l.expiries.pop()
-		if l.current(e) {
-			l.hide(e)
+	for len(l.expiries) > 0 && l.expiries[0].createdAt() <= now {
+		if e := l.expiries.pop(); l.current(e) {
+			l.hide(e.slot())
 		}
 	}
 	l.setNextExpiry()
@@ -86,26 +94,26 @@ func (l *live) expire(now int64) {
 
 // hide takes an event out of every answer at once; its record in the store is
 // moved later, by the committer.
-func (l *live) hide(e expiry) {
-	l.unlink(e.slot)
-	s := &l.slots[e.slot]
+func (l *live) hide(n uint32) {
+	l.unlink(n)
+	s := l.slots.at(n)
 	s.hidden = true
-	l.bodies.size -= len(s.body)
-	s.body = nil
-	l.hidden = append(l.hidden, e)
+	l.uncache(s)
+	l.hidden = append(l.hidden, expiry{n, s.seq})
 }
 
-// current says whether an entry is still about the event in its slot.
-func (l *live) current(e expiry) bool {
-	s := &l.slots[e.slot]
-	return s.used && s.seq == e.seq && !s.hidden
+// current says whether an entry is still about the event in its slot: one that
+// ends at the same time is as good as the one it was made for.
+func (l *live) current(e item) bool {
+	s := l.slots.at(e.slot())
+	return s.used && s.expiration == e.createdAt() && !s.hidden
 }
 
 func (l *live) setNextExpiry() {
 	if len(l.expiries) == 0 {
 		l.nextExpiry.Store(math.MaxInt64)
 	} else {
-		l.nextExpiry.Store(l.expiries[0].at)
+		l.nextExpiry.Store(l.expiries[0].createdAt())
 	}
 }
 

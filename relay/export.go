@@ -100,8 +100,8 @@ func (st *Store) isLive(seq uint64, id string) bool {
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
-	n, ok := st.live.byID[lowerHex32(id)]
-	return ok && st.live.slots[n].seq == seq && !st.live.slots[n].hidden
+	n, ok := st.live.slots.find(lowerHex32(id))
+	return ok && st.live.slots.at(n).seq == seq && !st.live.slots.at(n).hidden
 }
 
 // ServeExport answers GET /api/v1/export/events.

@@ -275,8 +275,14 @@ func decodeRecord(b []byte) (record, error) {
 		return record{}, errCorrupt
 	}
 	r.terms = make([]string, 0, n)
+	text := string(in.b) // terms are parts of one string
 	for range n {
-		r.terms = append(r.terms, string(in.bytes(in.uvarint())))
+		length := in.uvarint()
+		from := len(text) - len(in.b)
+		if in.bytes(length); in.bad {
+			break
+		}
+		r.terms = append(r.terms, text[from:len(text)-len(in.b)])
 	}
 	if in.bad || len(in.b) != 0 {
 		return record{}, errCorrupt

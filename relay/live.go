@@ -11,19 +11,16 @@ import (
 // the committer alone, after each commit, and by whoever first notices that
 // something has expired; both hold mu.
 //
-// The postings are by kind, author, single-letter tag, and the composites that
-// order books ask for: (kind, author), (kind, s), (kind, author, s) and
-// (kind, s, f).
+// The postings are by kind, single-letter tag, and the composites that order
+// books ask for: (kind, author), (kind, s), (kind, author, s) and (kind, s, f).
+// What an author has without regard to kind is the union of its kinds.
 type live struct {
 	mu      sync.RWMutex
-	slots   []slot
-	free    []uint32
-	byID    map[[32]byte]uint32
-	authors intern[[32]byte]
-	terms   intern[string]
+	slots   *slots
+	authors *authors
+	terms   *terms
 	kinds   map[uint16]*posting
-	combos  map[combo]*posting
-	byAddr  map[slotAddress]uint32
+	combos  map[combo]list
 
 	expiries expiryHeap
 	hidden   []expiry // hidden slots, until the committer has moved their records
@@ -33,30 +30,7 @@ type live struct {
 	shun       atomic.Pointer[shunned] // nil: nothing
 	bodies     bodyCache
 	n          int
-}
-
-// slot is one live event.
-type slot struct {
-	id         [32]byte
-	seq        uint64
-	chain      uint64
-	createdAt  int64
-	expiration int64
-	author     uint32
-	kind       uint16
-	used       bool
-	// hidden: past its expiration and out of every posting, but still the
-	// newest of its address until the committer has moved its record.
-	hidden bool
-	terms  []uint32
-	body   []byte // nil when not cached
-}
-
-// slotAddress is an address in interned numbers.
-type slotAddress struct {
-	kind   uint16
-	author uint32
-	d      uint32 // term of the d tag, none where there is none
+	numbers    []uint32 // of the terms of the record being filled in, reused
 }
 
 // combo is the key of a composite posting; none stands for what it leaves out.
@@ -68,57 +42,12 @@ type combo struct {
 
 const none = math.MaxUint32
 
-// intern numbers the distinct values of one property and keeps the posting of
-// each. Numbers are reused once no slot refers to them.
-type intern[K comparable] struct {
-	ids      map[K]uint32
-	keys     []K
-	postings []posting
-	refs     []uint32
-	free     []uint32
-}
-
-// number gives the number of a value, for one more slot to refer to.
-func (in *intern[K]) number(k K) uint32 {
-	if n, ok := in.ids[k]; ok {
-		in.refs[n]++
-		return n
-	}
-	var n uint32
-	if last := len(in.free) - 1; last >= 0 {
-		n = in.free[last]
-		in.free = in.free[:last]
-		in.keys[n] = k
-	} else {
-		n = uint32(len(in.keys))
-		in.keys = append(in.keys, k)
-		in.postings = append(in.postings, posting{})
-		in.refs = append(in.refs, 0)
-	}
-	in.ids[k] = n
-	in.refs[n] = 1
-	return n
-}
-
-func (in *intern[K]) release(n uint32) {
-	if in.refs[n]--; in.refs[n] == 0 {
-		var zero K
-		delete(in.ids, in.keys[n])
-		in.keys[n] = zero
-		in.postings[n] = posting{}
-		in.free = append(in.free, n)
-	}
-}
-
 func newLive(bodyBudget int) *live {
 	l := &live{
-		byID:    make(map[[32]byte]uint32),
-		kinds:   make(map[uint16]*posting),
-		combos:  make(map[combo]*posting),
-		byAddr:  make(map[slotAddress]uint32),
-		authors: intern[[32]byte]{ids: make(map[[32]byte]uint32)},
-		terms:   intern[string]{ids: make(map[string]uint32)},
-		bodies:  bodyCache{budget: bodyBudget},
+		slots: newSlots(), authors: newAuthors(), terms: newTerms(),
+		kinds:  make(map[uint16]*posting),
+		combos: make(map[combo]list),
+		bodies: bodyCache{budget: bodyBudget},
 	}
 	l.nextExpiry.Store(math.MaxInt64)
 	return l
@@ -132,36 +61,38 @@ func (l *live) less(a, b item) bool {
 	if a == b {
 		return false
 	}
-	return bytes.Compare(l.slots[a.slot()].id[:], l.slots[b.slot()].id[:]) > 0
+	return bytes.Compare(l.slots.at(a.slot()).id[:], l.slots.at(b.slot()).id[:]) > 0
 }
 
 // fill takes a slot for a record and interns its properties; it touches no
 // posting.
 func (l *live) fill(r record, body []byte) uint32 {
-	var n uint32
-	if last := len(l.free) - 1; last >= 0 {
-		n = l.free[last]
-		l.free = l.free[:last]
-	} else {
-		n = uint32(len(l.slots))
-		l.slots = append(l.slots, slot{})
+	n := l.slots.take()
+	s := slot{
+		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
+		author: l.authors.number(r.pubkey), d: none, kind: uint16(r.kind), body: noBody,
 	}
-	s := &l.slots[n]
-	*s = slot{
-		id: r.id, seq: r.seq, chain: r.chain, createdAt: r.createdAt, expiration: r.expiration,
-		author: l.authors.number(r.pubkey), kind: uint16(r.kind), used: true,
+	l.numbers = l.numbers[:0]
+	for _, t := range r.terms {
+		l.numbers = append(l.numbers, l.terms.number(t))
 	}
-	s.terms = make([]uint32, len(r.terms))
-	for i, t := range r.terms {
-		s.terms[i] = l.terms.number(t)
+	if kindClass(r.kind) == addressable {
+		// An addressable event without d has the empty one, which is the same
+		// address as no term.
+		for i, t := range r.terms {
+			if t[0] == 'd' {
+				if len(t) > 1 {
+					s.d = l.numbers[i]
+				}
+				break
+			}
+		}
 	}
-	l.byID[r.id] = n
-	if a, ok := l.slotAddress(s, r); ok {
-		l.byAddr[a] = n
-	}
-	if r.expiration > 0 {
-		l.expiries.push(expiry{at: r.expiration, slot: n, seq: r.seq})
-		l.nextExpiry.Store(l.expiries[0].at)
+	l.slots.fill(n, s, l.numbers)
+	l.slots.setChain(n, r.chain)
+	if s.expires() {
+		l.expiries.push(makeItem(r.expiration, n))
+		l.setNextExpiry()
 	}
 	l.n++
 	if body != nil {
@@ -170,145 +101,151 @@ func (l *live) fill(r record, body []byte) uint32 {
 	return n
 }
 
-// slotAddress is the address of a slot: replaceable kinds have no d, and an
-// addressable event without d has the empty one, which is not interned either.
-func (l *live) slotAddress(s *slot, r record) (slotAddress, bool) {
-	switch kindClass(r.kind) {
-	case replaceable:
-		return slotAddress{s.kind, s.author, none}, true
-	case addressable:
-		for i, t := range r.terms {
-			if t[0] == 'd' {
-				if len(t) == 1 {
-					break
-				}
-				return slotAddress{s.kind, s.author, s.terms[i]}, true
-			}
-		}
-		return slotAddress{s.kind, s.author, none}, true
-	}
-	return slotAddress{}, false
-}
-
 // find gives the slot of an address, if it is held in memory.
 func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
-	author, ok := l.authors.ids[pubkey]
+	author, ok := l.authors.find(pubkey)
 	if !ok {
 		return 0, false
 	}
 	a := slotAddress{uint16(kind), author, none}
 	if kindClass(kind) == addressable && d != "" {
-		if a.d, ok = l.terms.ids["d"+d]; !ok {
+		if a.d, ok = l.terms.find('d', d); !ok {
 			return 0, false
 		}
 	}
-	n, ok := l.byAddr[a]
-	return n, ok
+	return l.slots.findAddress(a)
 }
 
-// eachPosting calls fn for every posting that a slot belongs to.
-func (l *live) eachPosting(s *slot, fn func(*posting)) {
+// termList gives the list of a term, if any served event has it.
+func (l *live) termList(n uint32) (list, bool) {
+	switch at := l.terms.list.at(n).list; {
+	case at == noList:
+		return list{}, false
+	case at < oneSlot:
+		return list{many: l.terms.many[at]}, true
+	default:
+		return list{one: l.itemOf(at &^ oneSlot)}, true
+	}
+}
+
+func (l *live) itemOf(n uint32) item { return makeItem(l.slots.at(n).createdAt, n) }
+
+// eachCombo calls fn for every composite that a slot belongs to, the one of
+// kind and author first.
+func (l *live) eachCombo(s *slot, fn func(combo)) {
+	fn(combo{s.kind, s.author, none, none})
+	terms := l.slots.termsOf(s)
+	for _, t := range terms {
+		if l.terms.letter(t) != 's' {
+			continue
+		}
+		fn(combo{s.kind, none, t, none})
+		fn(combo{s.kind, s.author, t, none})
+		for _, f := range terms {
+			if l.terms.letter(f) == 'f' {
+				fn(combo{s.kind, none, t, f})
+			}
+		}
+	}
+}
+
+// link puts a slot into its postings, by put: which keeps a posting in order,
+// or leaves that for later.
+func (l *live) link(n uint32, put func(*posting, item)) {
+	s := l.slots.at(n)
+	it := makeItem(s.createdAt, n)
 	p, ok := l.kinds[s.kind]
 	if !ok {
 		p = &posting{}
 		l.kinds[s.kind] = p
 	}
-	fn(p)
-	fn(&l.authors.postings[s.author])
-	fn(l.combo(combo{s.kind, s.author, none, none}))
-	for _, t := range s.terms {
-		fn(&l.terms.postings[t])
-		if l.terms.keys[t][0] != 's' {
-			continue
-		}
-		fn(l.combo(combo{s.kind, none, t, none}))
-		fn(l.combo(combo{s.kind, s.author, t, none}))
-		for _, f := range s.terms {
-			if l.terms.keys[f][0] == 'f' {
-				fn(l.combo(combo{s.kind, none, t, f}))
+	put(p, it)
+	l.eachCombo(s, func(c combo) {
+		have, ok := l.combos[c]
+		switch {
+		case !ok:
+			l.combos[c] = list{one: it}
+			if c.author != none && c.s == none {
+				a := l.authors.list.at(c.author)
+				a.kinds = append(a.kinds, c.kind)
 			}
+		case have.many != nil:
+			put(have.many, it)
+		default:
+			p := &posting{}
+			put(p, have.one)
+			put(p, it)
+			l.combos[c] = list{many: p}
+		}
+	})
+	for _, t := range l.slots.termsOf(s) {
+		e := l.terms.list.at(t)
+		switch {
+		case e.list == noList:
+			e.list = oneSlot | n
+		case e.list < oneSlot:
+			put(l.terms.many[e.list], it)
+		default:
+			p := &posting{}
+			put(p, l.itemOf(e.list&^oneSlot))
+			put(p, it)
+			l.terms.setMany(e, p)
 		}
 	}
-}
-
-func (l *live) combo(c combo) *posting {
-	p, ok := l.combos[c]
-	if !ok {
-		p = &posting{}
-		l.combos[c] = p
-	}
-	return p
 }
 
 // add puts a record in. The caller holds mu.
 func (l *live) add(r record, body []byte) {
-	n := l.fill(r, body)
-	s := &l.slots[n]
-	it := makeItem(s.createdAt, n)
-	l.eachPosting(s, func(p *posting) { p.insert(it, l.less) })
+	l.link(l.fill(r, body), func(p *posting, it item) { p.insert(it, l.less) })
 }
 
 // unlink takes a slot out of every posting.
 func (l *live) unlink(n uint32) {
-	s := &l.slots[n]
+	s := l.slots.at(n)
 	it := makeItem(s.createdAt, n)
-	l.eachPosting(s, func(p *posting) { p.remove(it, l.less) })
-	for _, t := range s.terms {
-		if l.terms.keys[t][0] != 's' {
-			continue
-		}
-		l.dropEmpty(combo{s.kind, none, t, none})
-		l.dropEmpty(combo{s.kind, s.author, t, none})
-		for _, f := range s.terms {
-			if l.terms.keys[f][0] == 'f' {
-				l.dropEmpty(combo{s.kind, none, t, f})
-			}
-		}
-	}
-	l.dropEmpty(combo{s.kind, s.author, none, none})
-	if l.kinds[s.kind].n == 0 {
+	if p := l.kinds[s.kind]; p.remove(it, l.less) && p.n == 0 {
 		delete(l.kinds, s.kind)
+	}
+	l.eachCombo(s, func(c combo) {
+		have, ok := l.combos[c]
+		if !ok || have.many == nil && have.one != it ||
+			have.many != nil && (!have.many.remove(it, l.less) || have.many.n > 0) {
+			return
+		}
+		delete(l.combos, c)
+		if c.author != none && c.s == none {
+			l.authors.list.at(c.author).dropKind(c.kind)
+		}
+	})
+	for _, t := range l.slots.termsOf(s) {
+		e := l.terms.list.at(t)
+		switch {
+		case e.list == noList:
+		case e.list < oneSlot:
+			if p := l.terms.many[e.list]; p.remove(it, l.less) && p.n == 0 {
+				l.terms.setMany(e, nil)
+			}
+		case e.list == oneSlot|n:
+			e.list = noList
+		}
 	}
 	l.n--
 }
 
-func (l *live) dropEmpty(c combo) {
-	if p := l.combos[c]; p != nil && p.n == 0 {
-		delete(l.combos, c)
-	}
-}
-
 // remove takes a slot out altogether. The caller holds mu.
 func (l *live) remove(n uint32) {
-	s := &l.slots[n]
+	s := l.slots.at(n)
 	if !s.hidden {
 		l.unlink(n)
 	}
-	delete(l.byID, s.id)
-	d := uint32(none)
-	if kindClass(int(s.kind)) == addressable {
-		for _, t := range s.terms {
-			if k := l.terms.keys[t]; k[0] == 'd' && len(k) > 1 {
-				d = t
-				break
-			} else if k[0] == 'd' {
-				break
-			}
-		}
-	}
-	a := slotAddress{s.kind, s.author, d}
-	if have, ok := l.byAddr[a]; ok && have == n {
-		delete(l.byAddr, a)
-	}
-	for _, t := range s.terms {
+	l.uncache(s)
+	for _, t := range l.slots.termsOf(s) {
 		l.terms.release(t)
 	}
-	l.authors.release(s.author)
-	l.bodies.size -= len(s.body)
-	*s = slot{}
-	l.free = append(l.free, n)
+	author := s.author
+	l.slots.clear(n)
+	l.authors.release(author)
 	if len(l.expiries) > 2*l.n+1024 {
-		l.expiries.compact(func(e expiry) bool { return l.current(e) })
-		l.setNextExpiry()
+		l.compactExpiries()
 	}
 }

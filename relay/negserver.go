@@ -91,6 +91,9 @@ func (c *conn) openNeg(id string, f nostr.Filter) bool {
 	case f.Search != "":
 		c.negError(id, "blocked: searches are not reconciled")
 		return false
+	case !c.mayAsk():
+		c.negError(id, reasonAskedTooOften)
+		return false
 	}
 	c.unanswered.Wait()
 	set, done, err := c.srv.negs.take(c.srv.ctx, c.srv.cfg.Store, f)

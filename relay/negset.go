@@ -154,7 +154,7 @@ func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem
 			return nil, 0, err
 		}
 		l.mu.RLock()
-		if from >= len(l.slots) {
+		if from >= int(l.slots.n) {
 			l.mu.RUnlock()
 			return items, head, nil
 		}
@@ -174,10 +174,10 @@ func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem
 				ids[lowerHex32(id)] = true
 			}
 		}
-		for n := from; !none && n < min(from+part, len(l.slots)); n++ {
-			s := &l.slots[n]
+		for n := from; !none && n < min(from+part, int(l.slots.n)); n++ {
+			s := l.slots.at(uint32(n))
 			if !s.used || s.hidden || s.createdAt < c.since || s.createdAt > c.until || mostro.IsMail(int(s.kind)) ||
-				!c.matches(s, &plan{}) || ids != nil && !ids[s.id] {
+				!l.matches(&c, s, &plan{}) || ids != nil && !ids[s.id] {
 				continue
 			}
 			items = append(items, negItem{at: s.createdAt, id: s.id})

@@ -15,6 +15,43 @@ type posting struct {
 	n      int
 }
 
+// A list is a posting, or the one item of a property that no other event has
+// had: most addresses have no posting of their own.
+type list struct {
+	many *posting // nil: one
+	one  item
+}
+
+func (a list) size() int {
+	if a.many == nil {
+		return 1
+	}
+	return a.many.n
+}
+
+// before counts the items created at a time less than t.
+func (a list) before(t int64) int {
+	switch {
+	case a.many != nil:
+		return a.many.before(t)
+	case a.one.createdAt() < t:
+		return 1
+	}
+	return 0
+}
+
+// newest gives a cursor at the newest item with created_at <= until.
+func (a list) newest(until int64) cursor {
+	if a.many != nil {
+		return a.many.newest(until)
+	}
+	c := cursor{one: a.one}
+	if a.one.createdAt() > until {
+		c.i = -1
+	}
+	return c
+}
+
 type item uint64
 
 const (
@@ -22,6 +59,7 @@ const (
 	maxSlots = 1 << slotBits
 	maxTime  = 1<<(64-slotBits) - 1 // year 4147
 	chunkMax = 512
+	chunkMin = 64 // room that a chunk keeps however few it holds
 )
 
 func makeItem(createdAt int64, slot uint32) item {
@@ -40,8 +78,8 @@ func (p *posting) insert(it item, less order) {
 		p.few = insertItem(p.few, it, less)
 		if len(p.few) > chunkMax {
 			half := len(p.few) / 2
-			left := append(make([]item, 0, chunkMax), p.few[:half]...)
-			right := append(make([]item, 0, chunkMax), p.few[half:]...)
+			left := append(make([]item, 0, chunkMax*3/4), p.few[:half]...)
+			right := append(make([]item, 0, chunkMax*3/4), p.few[half:]...)
 			p.few, p.chunks = nil, [][]item{left, right}
 		}
 		return
@@ -55,12 +93,12 @@ func (p *posting) insert(it item, less order) {
 	// leave the old one full, elsewhere split.
 	last := len(p.chunks) - 1
 	if c == last && less(p.chunks[c][chunkMax-1], it) {
-		p.chunks = append(p.chunks, append(make([]item, 0, chunkMax), it))
+		p.chunks = append(p.chunks, append(make([]item, 0, chunkMin), it))
 		return
 	}
 	half := chunkMax / 2
-	right := append(make([]item, 0, chunkMax), p.chunks[c][half:]...)
-	p.chunks[c] = p.chunks[c][:half]
+	right := append(make([]item, 0, chunkMax*3/4), p.chunks[c][half:]...)
+	p.chunks[c] = append(make([]item, 0, chunkMax*3/4), p.chunks[c][:half]...)
 	p.chunks = append(p.chunks, nil)
 	copy(p.chunks[c+2:], p.chunks[c+1:])
 	p.chunks[c+1] = right
@@ -86,6 +124,9 @@ func (p *posting) chunkFor(it item, less order) int {
 
 func insertItem(s []item, it item, less order) []item {
 	n := len(s)
+	if n == cap(s) { // append would make more room than a chunk may hold
+		s = append(make([]item, 0, max(2, min(n*3/2, chunkMax), n+1)), s...)
+	}
 	if n == 0 || less(s[n-1], it) {
 		return append(s, it)
 	}
@@ -104,6 +145,9 @@ func (p *posting) remove(it item, less order) bool {
 			return false
 		}
 		p.few = append(p.few[:i], p.few[i+1:]...)
+		if len(p.few) <= cap(p.few)/4 && cap(p.few) > 16 {
+			p.few = append(make([]item, 0, cap(p.few)/2), p.few...)
+		}
 		p.n--
 		return true
 	}
@@ -119,8 +163,9 @@ func (p *posting) remove(it item, less order) bool {
 	switch {
 	case len(ch) == 0:
 		p.dropChunk(c)
-	case len(ch) < chunkMax/8:
-		p.mergeChunk(c)
+	case len(ch) < chunkMax/2 && p.mergeChunk(c):
+	case len(ch) <= cap(ch)/2 && cap(ch) > chunkMin:
+		p.chunks[c] = append(make([]item, 0, cap(ch)*5/8), ch...)
 	}
 	if len(p.chunks) == 1 && p.n <= chunkMax/4 {
 		p.few = append([]item(nil), p.chunks[0]...)
@@ -138,15 +183,21 @@ func (p *posting) dropChunk(c int) {
 	}
 }
 
-// mergeChunk joins a small chunk to a neighbour that has room for it.
-func (p *posting) mergeChunk(c int) {
-	if c > 0 && len(p.chunks[c-1])+len(p.chunks[c]) <= chunkMax/2 {
-		p.chunks[c-1] = append(p.chunks[c-1], p.chunks[c]...)
-		p.dropChunk(c)
-	} else if c+1 < len(p.chunks) && len(p.chunks[c])+len(p.chunks[c+1]) <= chunkMax/2 {
-		p.chunks[c] = append(p.chunks[c], p.chunks[c+1]...)
-		p.dropChunk(c + 1)
+// mergeChunk joins a chunk to a neighbour that has room for it, and says
+// whether it did. Orders come at the end and leave from the middle, so without
+// it most of memory would be gaps.
+func (p *posting) mergeChunk(c int) bool {
+	const room = chunkMax * 3 / 4
+	switch {
+	case c > 0 && len(p.chunks[c-1])+len(p.chunks[c]) <= room:
+		c--
+	case c+1 < len(p.chunks) && len(p.chunks[c])+len(p.chunks[c+1]) <= room:
+	default:
+		return false
 	}
+	p.chunks[c] = append(p.chunks[c], p.chunks[c+1]...)
+	p.dropChunk(c + 1)
+	return true
 }
 
 func findItem(s []item, it item, less order) int {
@@ -168,7 +219,7 @@ func (p *posting) load(items []item, less order) {
 	}
 	for len(items) > 0 {
 		n := min(len(items), chunkMax)
-		p.chunks = append(p.chunks, append(make([]item, 0, chunkMax), items[:n]...))
+		p.chunks = append(p.chunks, append(make([]item, 0, n), items[:n]...))
 		items = items[n:]
 	}
 }
@@ -199,7 +250,8 @@ func (p *posting) before(t int64) int {
 // A cursor walks a posting from the newest item created at or before a time,
 // backwards.
 type cursor struct {
-	p     *posting
+	p     *posting // nil: one
+	one   item
 	chunk int // -1: in few
 	i     int
 }
@@ -246,7 +298,10 @@ func (c *cursor) item() (item, bool) {
 	if c.i < 0 {
 		return 0, false
 	}
-	if c.p.chunks == nil {
+	switch {
+	case c.p == nil:
+		return c.one, true
+	case c.p.chunks == nil:
 		return c.p.few[c.i], true
 	}
 	return c.p.chunks[c.chunk][c.i], true
@@ -255,7 +310,7 @@ func (c *cursor) item() (item, bool) {
 // next moves to the next older item.
 func (c *cursor) next() {
 	c.i--
-	if c.i < 0 && c.p.chunks != nil {
+	if c.i < 0 && c.p != nil && c.p.chunks != nil {
 		c.previousChunk()
 	}
 }

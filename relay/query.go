@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -67,7 +68,7 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 	if f.Authors != nil {
 		c.authors = make([]uint32, 0, len(f.Authors))
 		for _, a := range f.Authors {
-			if n, ok := l.authors.ids[lowerHex32(a)]; ok {
+			if n, ok := l.authors.find(lowerHex32(a)); ok {
 				c.authors = append(c.authors, n)
 			}
 		}
@@ -80,7 +81,7 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 		}
 		t := tagCondition{letter: name[0], terms: make([]uint32, 0, len(values))}
 		for _, v := range values {
-			if n, ok := l.terms.ids[name+v]; ok {
+			if n, ok := l.terms.find(name[0], v); ok {
 				t.terms = append(t.terms, n)
 			}
 		}
@@ -108,23 +109,39 @@ func distinct(s []uint32) []uint32 {
 // lowerHex32 parses 64 lower-case hex digits; anything else gives a value that
 // no event has (a public key of zeros is not on the curve).
 func lowerHex32(s string) (out [32]byte) {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return [32]byte{}
-		}
+	if len(s) != 64 {
+		return out
 	}
-	out, err := parseHex32(s)
-	if err != nil {
+	var bad byte
+	for i := range out {
+		hi, lo := hexDigits[s[2*i]], hexDigits[s[2*i+1]]
+		bad |= hi | lo
+		out[i] = hi<<4 | lo
+	}
+	if bad == notHex {
 		return [32]byte{}
 	}
 	return out
 }
 
+// hexDigits gives the value of a lower-case hex digit, notHex for others.
+var hexDigits = func() (t [256]byte) {
+	for i := range t {
+		t[i] = notHex
+	}
+	for i, c := range []byte("0123456789abcdef") {
+		t[c] = byte(i)
+	}
+	return t
+}()
+
+const notHex = 0xff
+
 // plan is a set of postings whose union holds every match, and what belonging
 // to them already proves.
 type plan struct {
-	postings       []*posting
-	size           int
+	lists          []list
+	cost           int
 	kinds, authors bool   // proven by membership
 	letters        string // tag conditions proven by membership
 	disjoint       bool   // no event is in two of the postings
@@ -134,14 +151,21 @@ type plan struct {
 // plan is taken.
 const maxPostings = 2048
 
-// plan chooses the smallest set of postings. The caller holds mu.
-func (l *live) plan(c *condition) plan {
+// plan chooses the cheapest set of postings: of few items, in few lists,
+// because a list more is a level more of merging for each item. To count, a set
+// that proves everything costs only its number of lists. The caller holds mu.
+func (l *live) plan(c *condition, counting bool) plan {
 	var best plan
 	consider := func(p plan) {
-		for _, q := range p.postings {
-			p.size += q.n
+		size := 0
+		for _, q := range p.lists {
+			size += q.size()
 		}
-		if best.postings == nil || p.size < best.size || p.size == best.size && p.proves() > best.proves() {
+		p.cost = size * (3 + bits.Len(uint(len(p.lists)))) // 3: looking at the slot, with or without merging
+		if counting && p.countable(c) {
+			p.cost = len(p.lists)
+		}
+		if best.lists == nil || p.cost < best.cost || p.cost == best.cost && p.proves() > best.proves() {
 			best = p
 		}
 	}
@@ -152,20 +176,16 @@ func (l *live) plan(c *condition) plan {
 			kinds = append(kinds, k)
 		}
 	}
-	all := plan{postings: []*posting{}, kinds: true, disjoint: true}
+	all := plan{lists: make([]list, 0, len(kinds)), kinds: true, disjoint: true}
 	for _, k := range kinds {
-		all.postings = append(all.postings, l.kinds[k])
+		all.lists = append(all.lists, list{many: l.kinds[k]})
 	}
 	consider(all)
-	if c.authors != nil && len(kinds)*len(c.authors) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, authors: true, disjoint: true}
+	if n := l.pairs(c); c.authors != nil && (n <= maxPostings || c.kinds == nil && n <= l.n/8) {
+		p := plan{lists: make([]list, 0, n), kinds: true, authors: true, disjoint: true}
 		for _, a := range c.authors {
-			if c.kinds == nil {
-				p.postings = append(p.postings, &l.authors.postings[a])
-				continue
-			}
-			for _, k := range kinds {
-				p.add(l.combos[combo{k, a, none, none}])
+			for _, k := range l.kindsOf(c, a) {
+				p.add(l.combo(combo{k, a, none, none}))
 			}
 		}
 		consider(p)
@@ -173,10 +193,10 @@ func (l *live) plan(c *condition) plan {
 	var s, f *tagCondition
 	for i := range c.tags {
 		t := &c.tags[i]
-		p := plan{postings: []*posting{}, letters: string(t.letter), disjoint: len(t.terms) == 1}
+		p := plan{lists: make([]list, 0, min(len(t.terms), maxPostings)), letters: string(t.letter), disjoint: len(t.terms) == 1}
 		if len(t.terms) <= maxPostings {
 			for _, n := range t.terms {
-				p.add(&l.terms.postings[n])
+				p.add(l.termList(n))
 			}
 			p.kinds = c.kinds == nil
 			consider(p)
@@ -192,31 +212,31 @@ func (l *live) plan(c *condition) plan {
 		return best
 	}
 	if len(kinds)*len(s.terms) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1}
 		for _, k := range kinds {
 			for _, n := range s.terms {
-				p.add(l.combos[combo{k, none, n, none}])
+				p.add(l.combo(combo{k, none, n, none}))
 			}
 		}
 		consider(p)
 	}
 	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
-					p.add(l.combos[combo{k, a, n, none}])
+					p.add(l.combo(combo{k, a, n, none}))
 				}
 			}
 		}
 		consider(p)
 	}
 	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
-		p := plan{postings: []*posting{}, kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
-					p.add(l.combos[combo{k, none, n, m}])
+					p.add(l.combo(combo{k, none, n, m}))
 				}
 			}
 		}
@@ -225,10 +245,35 @@ func (l *live) plan(c *condition) plan {
 	return best
 }
 
-func (p *plan) add(q *posting) {
-	if q != nil && q.n > 0 {
-		p.postings = append(p.postings, q)
+func (p *plan) add(a list, ok bool) {
+	if ok {
+		p.lists = append(p.lists, a)
 	}
+}
+
+func (l *live) combo(c combo) (list, bool) {
+	a, ok := l.combos[c]
+	return a, ok
+}
+
+// kindsOf are the kinds to look for of an author: where the filter names none,
+// those that it has live events of.
+func (l *live) kindsOf(c *condition, author uint32) []uint16 {
+	if c.kinds != nil {
+		return c.kinds
+	}
+	return l.authors.list.at(author).kinds
+}
+
+// pairs counts the kinds and authors to look for.
+func (l *live) pairs(c *condition) (n int) {
+	if c.kinds != nil {
+		return len(c.kinds) * len(c.authors)
+	}
+	for _, a := range c.authors {
+		n += len(l.kindsOf(c, a))
+	}
+	return n
 }
 
 // proves counts what membership proves, to prefer the plan that leaves least
@@ -243,6 +288,10 @@ func (p *plan) proves() int {
 	}
 	return n
 }
+
+// countable says that the matches are as many as the plan's items within the
+// time range.
+func (p *plan) countable(c *condition) bool { return p.disjoint && p.exact(c) }
 
 // exact says that every item of the plan within the time range matches.
 func (p *plan) exact(c *condition) bool {
@@ -259,7 +308,7 @@ func (p *plan) provesTags(c *condition) bool {
 }
 
 // matches checks what the plan has not proven. Time is the walk's business.
-func (c *condition) matches(s *slot, p *plan) bool {
+func (l *live) matches(c *condition, s *slot, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
 	}
@@ -285,15 +334,16 @@ tags:
 		if len(p.letters) > 0 && (p.letters[0] == t.letter || len(p.letters) > 1 && p.letters[1] == t.letter) {
 			continue
 		}
+		terms := l.slots.termsOf(s)
 		if t.set != nil {
-			for _, n := range s.terms {
+			for _, n := range terms {
 				if _, ok := t.set[n]; ok {
 					continue tags
 				}
 			}
 			return false
 		}
-		for _, n := range s.terms {
+		for _, n := range terms {
 			for _, want := range t.terms {
 				if n == want {
 					continue tags
@@ -308,8 +358,8 @@ tags:
 // walk calls fn for each match, newest first, until it returns false. The
 // caller holds mu.
 func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
-	m := merge{less: l.less}
-	for _, q := range p.postings {
+	m := merge{less: l.less, heap: make([]head, 0, len(p.lists))}
+	for _, q := range p.lists {
 		m.push(q.newest(c.until))
 	}
 	var last item
@@ -326,7 +376,7 @@ func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bo
 			continue
 		}
 		last, any = it, true
-		if c.matches(&l.slots[it.slot()], p) && !fn(it) {
+		if l.matches(c, l.slots.at(it.slot()), p) && !fn(it) {
 			return nil
 		}
 	}
@@ -392,14 +442,14 @@ func (m *merge) next() (item, bool) {
 
 // byIDs collects the matches of a filter that names ids, newest first.
 func (l *live) byIDs(f nostr.Filter, c *condition) []item {
-	var items []item
+	items := make([]item, 0, len(f.IDs))
 	for _, id := range f.IDs {
-		n, ok := l.byID[lowerHex32(id)]
+		n, ok := l.slots.find(lowerHex32(id))
 		if !ok {
 			continue
 		}
-		s := &l.slots[n]
-		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && c.matches(s, &plan{}) {
+		s := l.slots.at(n)
+		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && l.matches(c, s, &plan{}) {
 			items = append(items, makeItem(s.createdAt, n))
 		}
 	}
@@ -425,11 +475,12 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	first := len(dst)
 	var missing []missingBody
 	take := func(it item) bool {
-		s := &l.slots[it.slot()]
-		if s.body == nil {
+		s := l.slots.at(it.slot())
+		body := l.body(s)
+		if body == nil {
 			missing = append(missing, missingBody{len(dst), it.slot()})
 		}
-		dst = append(dst, Found{Seq: s.seq, JSON: s.body})
+		dst = append(dst, Found{Seq: s.seq, JSON: body})
 		return len(dst)-first < limit
 	}
 	if limit <= 0 {
@@ -446,7 +497,7 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 			}
 		}
 	default:
-		p := l.plan(&c)
+		p := l.plan(&c, false)
 		err = l.walk(ctx, &c, &p, take)
 	}
 	l.mu.RUnlock()
@@ -494,9 +545,9 @@ func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) 
 			}
 			continue
 		}
-		p := l.plan(&c)
-		if seen == nil && p.disjoint && p.exact(&c) {
-			for _, q := range p.postings {
+		p := l.plan(&c, seen == nil)
+		if seen == nil && p.countable(&c) {
+			for _, q := range p.lists {
 				total += q.before(c.until+1) - q.before(c.since)
 			}
 			continue

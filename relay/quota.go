@@ -33,6 +33,7 @@ type Rules struct {
 	LiveAddressesPerPlatform int `json:"live_addresses_per_platform,omitempty"`
 	EventsPerMinutePerIP     int `json:"events_per_minute_per_ip,omitempty"`
 	EventsPerMinutePerKey    int `json:"events_per_minute_per_key,omitempty"`
+	RequestsPerMinutePerIP   int `json:"requests_per_minute_per_ip,omitempty"`
 }
 
 // Limits are the configured quotas and rates. 0: the default; negative: none.
@@ -41,14 +42,17 @@ type Limits struct {
 	LiveAddressesPerPlatform int // none
 	EventsPerMinutePerIP     int // 6,000
 	EventsPerMinutePerKey    int // 3,000
+	RequestsPerMinutePerIP   int // 6,000
 }
 
 // Defaults of Limits. A Mostro's own timers need two events a minute; its
-// busiest hours some hundred. A wallet opens a request a trade.
+// busiest hours some hundred. A wallet opens a request a trade; a relay that
+// catches up asks for 200 events by a request.
 const (
 	DefaultLivePerKey     = 50_000
 	DefaultEventsPerIP    = 6000
 	DefaultEventsPerKey   = 3000
+	DefaultRequestsPerIP  = 6000
 	maxBuckets            = 200_000
 	mailRefusal           = "blocked: mail is taken for known Mostros and their trades only"
 	bucketsKeptForSeconds = 120
@@ -58,11 +62,13 @@ func (l *Limits) setDefaults() {
 	orDefault(&l.LiveAddressesPerKey, DefaultLivePerKey)
 	orDefault(&l.EventsPerMinutePerIP, DefaultEventsPerIP)
 	orDefault(&l.EventsPerMinutePerKey, DefaultEventsPerKey)
+	orDefault(&l.RequestsPerMinutePerIP, DefaultRequestsPerIP)
 }
 
 // compiled are rules made ready for every event. It is not changed.
 type compiled struct {
 	Rules
+	version uint64 // counts the rules of this run
 	limits  Limits
 	ips     []netip.Prefix
 	hidden  map[[32]byte]struct{} // keys whose events are never served
@@ -77,6 +83,7 @@ func compile(r Rules, limits Limits) (*compiled, error) {
 	for from, to := range map[*int]*int{
 		&r.LiveAddressesPerKey: &c.limits.LiveAddressesPerKey, &r.LiveAddressesPerPlatform: &c.limits.LiveAddressesPerPlatform,
 		&r.EventsPerMinutePerIP: &c.limits.EventsPerMinutePerIP, &r.EventsPerMinutePerKey: &c.limits.EventsPerMinutePerKey,
+		&r.RequestsPerMinutePerIP: &c.limits.RequestsPerMinutePerIP,
 	} {
 		if *from != 0 {
 			*to = *from
@@ -232,6 +239,7 @@ func (b *buckets[K]) sweep(now time.Time) {
 type rates struct {
 	byIP  buckets[netip.Addr]
 	byKey buckets[[32]byte]
+	asked buckets[netip.Addr]
 }
 
 // rateKey is what an address is charged as: a whole /64 of IPv6, which is what
@@ -253,6 +261,15 @@ func (s *Server) refuseRate(a *admission, rules *compiled) string {
 	}
 	return ""
 }
+
+// mayAsk charges a request to its address. Requests of this machine, on nobody's
+// behalf, are not counted.
+func (c *conn) mayAsk() bool {
+	s := c.srv
+	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+}
+
+const reasonAskedTooOften = "rate-limited: too many requests from this address, slow down"
 
 // refuseKeyRate charges an event to its author. It is asked behind the
 // signature: nobody may use up another's rate.

@@ -284,3 +284,40 @@ func gaugeOf(tb testing.TB, r *testRelay, name, label string) float64 {
 	}
 	return 0
 }
+
+// Who asks too often is told so by what each verb has for it, and goes on once
+// the minute is over; a client of this machine is not counted.
+func TestRatesOfRequests(t *testing.T) {
+	clock := newTestClock()
+	r := startRelay(t, func(c *Config) {
+		c.Limits = Limits{RequestsPerMinutePerIP: 3}
+		c.Now = clock.now
+	})
+	far := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
+	ask := func(frame, want string) {
+		t.Helper()
+		far.text(frame)
+		for {
+			_, got := far.next()
+			if strings.HasPrefix(got, `["AUTH"`) {
+				continue
+			}
+			if !strings.HasPrefix(got, want) {
+				t.Errorf("%s: %s, want %s", frame, got, want)
+			}
+			return
+		}
+	}
+	ask(`["REQ","a",{"kinds":[38383]}]`, `["EOSE","a"]`)
+	ask(`["COUNT","b",{"kinds":[38383]}]`, `["COUNT","b",`)
+	ask(`["REQ","c",{"kinds":[38383]}]`, `["EOSE","c"]`)
+	ask(`["REQ","a",{"kinds":[38384]}]`, `["CLOSED","a","rate-limited:`)
+	ask(`["COUNT","d",{}]`, `["CLOSED","d","rate-limited:`)
+	ask(`["NEG-OPEN","e",{},"6100000200"]`, `["NEG-ERR","e","rate-limited:`)
+	clock.advance(time.Minute)
+	ask(`["NEG-OPEN","e",{},"6100000200"]`, `["NEG-MSG","e",`)
+	near := r.dial()
+	for i := range 10 {
+		near.req(fmt.Sprint("n", i), nostr.Filter{Kinds: []int{38383}}) // fails on CLOSED
+	}
+}

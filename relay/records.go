@@ -16,7 +16,7 @@ func (l *live) recordAt(kind int, pubkey [32]byte, d string) (record, bool) {
 func (l *live) recordOf(id [32]byte) (record, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	n, ok := l.byID[id]
+	n, ok := l.slots.find(id)
 	if !ok {
 		return record{}, "", false
 	}
@@ -28,7 +28,7 @@ func (l *live) recordOf(id [32]byte) (record, address, bool) {
 func (l *live) recordIn(e expiry) (record, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if s := &l.slots[e.slot]; !s.used || s.seq != e.seq || !s.hidden {
+	if s := l.slots.at(e.slot); !s.used || s.seq != e.seq || !s.hidden {
 		return record{}, "", false
 	}
 	rec := l.record(e.slot)
@@ -37,11 +37,12 @@ func (l *live) recordIn(e expiry) (record, address, bool) {
 
 // record rebuilds the record that a slot was filled from. The caller holds mu.
 func (l *live) record(n uint32) record {
-	s := &l.slots[n]
-	r := record{seq: s.seq, chain: s.chain, id: s.id, pubkey: l.authors.keys[s.author], kind: int(s.kind),
-		createdAt: s.createdAt, expiration: s.expiration, terms: make([]string, len(s.terms))}
-	for i, t := range s.terms {
-		r.terms[i] = l.terms.keys[t]
+	s := l.slots.at(n)
+	terms := l.slots.termsOf(s)
+	r := record{seq: s.seq, chain: l.slots.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
+		createdAt: s.createdAt, expiration: s.expiration, terms: make([]string, len(terms))}
+	for i, t := range terms {
+		r.terms[i] = string(l.terms.key(t))
 	}
 	return r
 }

@@ -158,6 +158,7 @@ func (c *conn) acknowledge() {
 		}
 		c.sendOK(k)
 		c.unanswered.Done()
+		c.written(len(c.acks) > 0)
 	}
 }
 
@@ -213,6 +214,10 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 		c.refuseRequest(sub, "invalid: no filter")
 		return "", nil, false
 	}
+	if !c.mayAsk() {
+		c.refuseRequest(sub, reasonAskedTooOften)
+		return "", nil, false
+	}
 	return sub, filters, true
 }
 
@@ -255,8 +260,10 @@ func (c *conn) handleReq() {
 	}
 	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.text), holding: true}
 	c.openBytes += sub.bytes
-	for _, f := range filters {
-		sub.filters = append(sub.filters, newLiveFilter(f))
+	sub.filters = make([]*liveFilter, len(filters))
+	for i, f := range filters {
+		sub.filters[i] = newLiveFilter(f)
+		sub.filters[i].dropHeld(s.cfg.Store)
 	}
 	upTo := s.dispatch.register(sub)
 	c.subs[id] = sub
@@ -283,9 +290,13 @@ var answers = sync.Pool{New: func() any { return new([]Found) }}
 // sendStored queues the stored events, EOSE and the live events held back
 // since the registration, without letting go in between once the end is near.
 func (c *conn) sendStored(sub *subscription, found []Found) {
+	size := 64 + len(sub.id)
+	for _, f := range found {
+		size += len(sub.prefix) + len(f.JSON) + 16
+	}
 	c.mu.Lock()
-	defer c.nudge()
 	defer c.mu.Unlock()
+	c.out = slices.Grow(c.grown(), min(size, replyBytes))
 	for _, f := range found {
 		if len(c.out)+c.writing > replyBytes {
 			c.awaitRoom()

@@ -117,8 +117,10 @@ func (g *grouping) overQuota(q LiveQuotas, rec *record) bool {
 	platform := claim{platform: firstTerm(rec, 'y')}
 	l.mu.RLock()
 	ofKey, ofPlatform := l.liveOfKey(rec.kind, rec.pubkey), 0
-	if n, ok := l.terms.ids["y"+platform.platform]; ok {
-		ofPlatform = l.terms.postings[n].n
+	if n, ok := l.terms.find('y', platform.platform); ok {
+		if served, ok := l.termList(n); ok {
+			ofPlatform = served.size()
+		}
 	}
 	l.mu.RUnlock()
 	if q.Key > 0 && ofKey+g.claimed[key] >= q.Key ||
@@ -132,12 +134,12 @@ func (g *grouping) overQuota(q LiveQuotas, rec *record) bool {
 
 // liveOfKey counts the live events of one kind by one key. The caller holds mu.
 func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
-	author, ok := l.authors.ids[pubkey]
+	author, ok := l.authors.find(pubkey)
 	if !ok {
 		return 0
 	}
-	if p := l.combos[combo{uint16(kind), author, none, none}]; p != nil {
-		return p.n
+	if served, ok := l.combos[combo{uint16(kind), author, none, none}]; ok {
+		return served.size()
 	}
 	return 0
 }
@@ -249,7 +251,7 @@ func (l *live) shunnedAuthors() (list []uint32) {
 		return nil
 	}
 	for key := range s.keys {
-		if n, ok := l.authors.ids[key]; ok {
+		if n, ok := l.authors.find(key); ok {
 			list = append(list, n)
 		}
 	}

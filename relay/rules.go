@@ -69,6 +69,9 @@ func (s *Server) apply(r Rules) error {
 	}
 	maps.Copy(shunned, c.spam)
 	s.cfg.Store.Shun(shunned, c.blocked)
+	if was := s.rules.Load(); was != nil {
+		c.version = was.version + 1
+	}
 	s.info.Store(&info)
 	s.rules.Store(c)
 	return nil
@@ -76,6 +79,14 @@ func (s *Server) apply(r Rules) error {
 
 // Rules gives the rules in force.
 func (s *Server) Rules() Rules { return s.rules.Load().Rules }
+
+// Shunned gives the keys and the events that the rules in force never show, and
+// the keys that they show to who asks for spam. version changes with the rules;
+// the sets are not to be changed.
+func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+	c := s.rules.Load()
+	return c.version, c.hidden, c.spam, c.blocked
+}
 
 // change alters a copy of the rules, keeps it in the file and puts it in
 // force. After an error nothing has changed.

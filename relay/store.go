@@ -279,7 +279,7 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 		return false, nil
 	}
 	st.live.mu.RLock()
-	_, ok := st.live.byID[key]
+	_, ok := st.live.slots.find(key)
 	st.live.mu.RUnlock()
 	if ok {
 		return true, nil
@@ -297,6 +297,14 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	return err == nil, err
 }
 
+func (st *Store) settled(id string) bool {
+	head := st.head.Load() // before looking: the live index is ahead of the head while a commit is shown
+	st.live.mu.RLock()
+	defer st.live.mu.RUnlock()
+	n, ok := st.live.slots.find(lowerHex32(id))
+	return ok && st.live.slots.at(n).seq <= head
+}
+
 // Find gives the stored event of an id while its body is readable, live or
 // archived; mostro.ErrNotFound otherwise.
 func (st *Store) Find(_ context.Context, id string) (Found, error) {
@@ -306,10 +314,12 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	}
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
-	if n, ok := st.live.byID[key]; ok && st.live.slots[n].body != nil {
-		f := Found{Seq: st.live.slots[n].seq, JSON: st.live.slots[n].body}
-		st.live.mu.RUnlock()
-		return f, nil
+	if n, ok := st.live.slots.find(key); ok {
+		if s := st.live.slots.at(n); s.body != noBody {
+			f := Found{Seq: s.seq, JSON: st.live.bodies.get(s.body)}
+			st.live.mu.RUnlock()
+			return f, nil
+		}
 	}
 	st.live.mu.RUnlock()
 	var f Found

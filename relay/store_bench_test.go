@@ -90,8 +90,15 @@ func BenchmarkQuery(b *testing.B) {
 	for i := range 40 {
 		authors = append(authors, unsigned(byte(i+1), 1, 1, "").PubKey)
 	}
+	var ids []string
+	for i := range 20 {
+		ids = append(ids, events[99_990-1000*i].ID)
+	}
 	since := nostr.Timestamp(clock.now().Unix() - 30*3600)
+	window := nostr.Timestamp(clock.now().Unix() - 72*3600 + 60*3600)
 	for name, f := range map[string]nostr.Filter{
+		"ids20":     {IDs: ids},
+		"window":    {Kinds: kinds, Since: &window},
 		"d":         {Kinds: kinds, Tags: nostr.TagMap{"d": {firstD(events[99_000].Tags)}}},
 		"author":    {Kinds: kinds, Authors: authors[3:4]},
 		"authors40": {Kinds: kinds, Authors: authors, Since: &since},

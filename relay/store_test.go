@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -527,7 +528,28 @@ func TestCheckFinds(t *testing.T) {
 			pk, _ := parseHex32(unsigned(1, 1, 1, "").PubKey)
 			harmDelete(st, addressKey(spaceNewest, makeAddress(38383, pk, "x")))
 		},
-		"LostFromIndex": func(st *Store) { st.live.remove(0) },
+		"DanglingID":      func(st *Store) { harmSet(st, idKey([32]byte{1}), seqKey(0, 1)[1:]) },
+		"UnknownKeyspace": func(st *Store) { harmSet(st, []byte("zebra"), []byte("1")) },
+		"AnotherSchema":   func(st *Store) { harmSet(st, []byte("mother"), []byte("1")) },
+		"TombWithoutRequest": func(st *Store) {
+			harmSet(st, tombIDKey([32]byte{1}, [32]byte{2}), binary.BigEndian.AppendUint64(nil, 99))
+		},
+		"GarbledTomb":        func(st *Store) { harmSet(st, []byte("tx"), binary.BigEndian.AppendUint64(nil, 1)) },
+		"GarbledCursor":      func(st *Store) { harmSet(st, cursorKey("wss://a", "f"), []byte("{")) },
+		"QueuedBeyondTheEnd": func(st *Store) { harmSet(st, forwardKey(99), []byte{}) },
+		"SentBeyondTheEnd": func(st *Store) {
+			harmSet(st, forwardCursorKey("wss://a"), binary.BigEndian.AppendUint64(nil, 99))
+		},
+		"OutcomeBeforeCursor": func(st *Store) {
+			harmSet(st, forwardOutcomeKey(2, "wss://a"), []byte(`{"relay":"wss://a","outcome":"accepted"}`))
+		},
+		"OutcomeOfAnotherRelay": func(st *Store) {
+			harmSet(st, forwardCursorKey("wss://a"), binary.BigEndian.AppendUint64(nil, 2))
+			harmSet(st, forwardOutcomeKey(2, "wss://a"), []byte(`{"relay":"wss://b","outcome":"accepted"}`))
+		},
+		"ProofOfNothing": func(st *Store) { harmSet(st, proofKey(1, 2), []byte{1}) },
+		"ProofOfItself":  func(st *Store) { harmSet(st, proofKey(2, 2), []byte{1}) },
+		"LostFromIndex":  func(st *Store) { st.live.remove(0) },
 		"LostFromPosting": func(st *Store) {
 			p := st.live.kinds[1]
 			p.few, p.n = nil, 0
@@ -609,8 +631,8 @@ func TestBodiesAreWarmAfterOpening(t *testing.T) {
 	cached := func() (n, newest int) {
 		st.live.mu.RLock()
 		defer st.live.mu.RUnlock()
-		for i := range st.live.slots {
-			if s := &st.live.slots[i]; s.body != nil {
+		for i := range st.live.slots.n {
+			if s := st.live.slots.at(i); s.used && s.body != noBody {
 				n++
 				if s.createdAt >= 150 {
 					newest++

@@ -90,6 +90,12 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 			events[w] = append(events[w], signedBy(t, secret, mostro.KindDevFee, at-int64(i%7), fmt.Sprint(i)))
 		}
 	}
+	var ids []string
+	for _, own := range events {
+		for _, evt := range own {
+			ids = append(ids, evt.ID)
+		}
+	}
 	var published atomic.Int64
 	var wg sync.WaitGroup
 	for w := range events {
@@ -114,8 +120,13 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 			for published.Load() < int64(i*writers*each/readers) {
 				time.Sleep(100 * time.Microsecond)
 			}
-			// Two filters that meet the same events: still once each.
-			c.send("REQ", "s", obj{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, obj{"since": at - 100, "limit": 5000})
+			if i%2 == 0 {
+				// Two filters that meet the same events: still once each.
+				c.send("REQ", "s", obj{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, obj{"since": at - 100, "limit": 5000})
+			} else {
+				// By ids, of which those held already are not waited for.
+				c.send("REQ", "s", obj{"ids": ids, "limit": 5000})
+			}
 			for total := 0; total < writers*each+1; total++ {
 				f, err := c.read()
 				if err != nil {
@@ -142,6 +153,44 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 	}
 }
 
+// A request for ids that are held is answered from the store and waits for
+// nothing, but stays open until it is closed; one that names others waits for
+// them.
+func TestRequestByIDs(t *testing.T) {
+	r := startRelay(t, nil)
+	at := now()
+	pub := r.dial()
+	held, gone, later := testOrder(t, "a", at, "pending"), testOrder(t, "b", at, "pending"), testOrder(t, "c", at, "pending")
+	pub.mustPublish(held)
+	pub.mustPublish(gone)
+	pub.mustPublish(signed(t, mostro.KindDeletion, at, nostr.Tag{"e", gone.ID}))
+	c := r.dial()
+	if got := c.req("held", obj{"ids": []string{held.ID}}); len(got) != 1 || got[0] != held.ID {
+		t.Fatalf("got %v", got)
+	}
+	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 0 {
+		t.Errorf("%d subscriptions open, of which %d wait; want 1 and none", open, waiting)
+	}
+	if got := c.req("both", obj{"ids": []string{held.ID, gone.ID, later.ID}}); len(got) != 1 || got[0] != held.ID {
+		t.Fatalf("got %v", got)
+	}
+	pub.send("EVENT", held) // again: a duplicate
+	pub.expect("OK")
+	pub.send("EVENT", gone) // deleted: refused
+	pub.expect("OK")
+	c.quiet()
+	pub.mustPublish(later)
+	if got := c.expect("EVENT", "both"); eventID(t, got[2]) != later.ID {
+		t.Fatal(got)
+	}
+	c.send("CLOSE", "held")
+	c.send("CLOSE", "both")
+	c.quiet()
+	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 0 || waiting != 0 {
+		t.Errorf("%d subscriptions open, of which %d wait; want none", open, waiting)
+	}
+}
+
 func TestSubscriptionIDReplaces(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
@@ -160,8 +209,8 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 	c.req("same", obj{"kinds": []int{0}})
 	pub.mustPublish(testOrder(t, "b", at, "pending"))
 	c.quiet() // the old filters are gone
-	if n := r.srv.dispatch.open(); n != 1 {
-		t.Errorf("%d subscriptions open", n)
+	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 1 {
+		t.Errorf("%d subscriptions open, %d of them wait", open, waiting)
 	}
 	// A refused replacement leaves nothing open either.
 	c.send("REQ", "same", obj{"ids": []string{"short"}})
@@ -171,18 +220,29 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 	}
 }
 
-// open counts what is filed, for tests.
+// open counts the subscriptions, for tests.
 func (d *dispatcher) open() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if filed := d.filed(); filed > d.count {
+		panic(fmt.Sprintf("%d filed, %d counted", filed, d.count))
+	}
+	return d.count
+}
+
+// waiting counts those that are filed.
+func (d *dispatcher) waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.filed()
+}
+
+func (d *dispatcher) filed() int {
 	subs := make(map[*subscription]bool)
 	for _, filed := range d.index {
 		for _, x := range filed {
 			subs[x.sub] = true
 		}
-	}
-	if len(subs) != d.count {
-		panic(fmt.Sprintf("%d filed, %d counted", len(subs), d.count))
 	}
 	return len(subs)
 }

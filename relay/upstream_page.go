@@ -268,9 +268,9 @@ func (st *Store) authorsOf(kind int) (keys []string) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for key, n := range l.authors.ids {
-		if p := l.combos[combo{uint16(kind), n, none, none}]; p != nil && p.n > 0 {
-			if keys = append(keys, fmt.Sprintf("%x", key)); len(keys) == maxKnown {
+	for n := range l.authors.list.n {
+		if _, ok := l.combos[combo{uint16(kind), n, none, none}]; ok {
+			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
 				break
 			}
 		}
@@ -284,13 +284,12 @@ func (st *Store) valuesOf(tag string) (values []string) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for term := range l.terms.ids {
-		if term[:1] == tag {
-			if values = append(values, term[1:]); len(values) == maxKnown {
-				break
-			}
+	l.terms.each(func(n uint32) bool {
+		if key := string(l.terms.key(n)); key[:1] == tag {
+			values = append(values, key[1:])
 		}
-	}
+		return len(values) < maxKnown
+	})
 	slices.Sort(values)
 	return values
 }

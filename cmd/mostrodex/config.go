@@ -53,27 +53,33 @@ type IndexerConfig struct {
 
 // EscrowConfig is section [escrow]: a Mostro of one's own.
 type EscrowConfig struct {
-	Enabled         bool      `toml:"enabled"`
-	Key             string    `toml:"key"` // file with the node's secret key (hex or nsec), mode 0600
-	Name            string    `toml:"name"`
-	About           string    `toml:"about"`
-	Picture         string    `toml:"picture"`
-	Website         string    `toml:"website"`
-	Transports      []string  `toml:"transports"`        // v2, v1, legacy
-	Fee             string    `toml:"fee"`               // fraction of the amount, both sides together, e.g. "0.006"
-	MinSats         int64     `toml:"min_sats"`          // of an order
-	MaxSats         int64     `toml:"max_sats"`          // of an order
-	Currencies      []string  `toml:"currencies"`        // empty: all
-	Pow             int       `toml:"pow"`               // NIP-13 bits asked of every message
-	PowFirstContact int       `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
-	OrderHours      int64     `toml:"order_hours"`       // life of an order that names no expiry
-	WaitSeconds     int64     `toml:"wait_seconds"`      // for each duty of a waiting state
-	HoldBlocks      uint32    `toml:"hold_blocks"`       // that a seller's payment can be held, at the least
-	MarginBlocks    uint32    `toml:"margin_blocks"`     // before that time ends, when a trade must be resolved
-	Prices          []string  `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
-	PriceNodes      []string  `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
-	PublishPrices   bool      `toml:"publish_prices"`
-	LND             LNDConfig `toml:"lnd"`
+	Enabled         bool          `toml:"enabled"`
+	Key             string        `toml:"key"` // file with the node's secret key (hex or nsec), mode 0600
+	Name            string        `toml:"name"`
+	About           string        `toml:"about"`
+	Picture         string        `toml:"picture"`
+	Website         string        `toml:"website"`
+	Transports      []string      `toml:"transports"`        // v2, v1, legacy
+	Fee             string        `toml:"fee"`               // fraction of the amount, both sides together, e.g. "0.006"
+	MinSats         int64         `toml:"min_sats"`          // of an order
+	MaxSats         int64         `toml:"max_sats"`          // of an order
+	Currencies      []string      `toml:"currencies"`        // empty: all
+	Pow             int           `toml:"pow"`               // NIP-13 bits asked of every message
+	PowFirstContact int           `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
+	OrderHours      int64         `toml:"order_hours"`       // life of an order that names no expiry
+	WaitSeconds     int64         `toml:"wait_seconds"`      // for each duty of a waiting state
+	HoldBlocks      uint32        `toml:"hold_blocks"`       // that a seller's payment can be held, at the least
+	MarginBlocks    uint32        `toml:"margin_blocks"`     // before that time ends, when a trade must be resolved
+	Prices          []string      `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
+	PriceNodes      []string      `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
+	PublishPrices   bool          `toml:"publish_prices"`
+	LND             LNDConfig     `toml:"lnd"`
+	Publish         PublishConfig `toml:"publish"`
+}
+
+// PublishConfig is section [escrow.publish].
+type PublishConfig struct {
+	Relays []string `toml:"relays"` // that this Mostro's events are sent to, besides relay.federation.forward
 }
 
 // LNDConfig is section [escrow.lnd].

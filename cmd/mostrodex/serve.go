@@ -128,11 +128,22 @@ func (m *Main) openStores() (err error) {
 	if !m.Config.Indexer.Enabled {
 		return nil
 	}
-	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Logger: m.Log, Now: m.Now})
+	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Rules: rulesOf{m}, Logger: m.Log, Now: m.Now})
 	if err != nil {
 		return err
 	}
 	return m.index.Register(m.registry)
+}
+
+// rulesOf lets the index ask for the relay's rules. The relay is made after the
+// index; the verbs on a data directory have none, and show everything.
+type rulesOf struct{ *Main }
+
+func (m rulesOf) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+	if m.relay == nil {
+		return 0, nil, nil, nil
+	}
+	return m.relay.Shunned()
 }
 
 // Addr is where the public listener is bound.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type QuotaConfig struct {
 	LiveAddressesPerPlatform int `toml:"live_addresses_per_platform"` // 0: no limit
 	EventsPerMinutePerIP     int `toml:"events_per_minute_per_ip"`    // 0: 6,000; loopback without a proxy is exempt
 	EventsPerMinutePerKey    int `toml:"events_per_minute_per_key"`   // 0: 3,000
+	RequestsPerMinutePerIP   int `toml:"requests_per_minute_per_ip"`  // REQ, COUNT and NEG-OPEN; 0: 6,000; loopback is exempt alike
 }
 
 // FederationConfig is section [relay.federation].
@@ -97,9 +99,11 @@ func (c *Config) validateUpstreams() error {
 			}
 		}
 	}
-	for _, u := range c.Relay.Federation.Forward {
-		if err := check("relay.federation.forward", u); err != nil {
-			return err
+	for key, list := range map[string][]string{"relay.federation.forward": c.Relay.Federation.Forward, "escrow.publish.relays": c.Escrow.Publish.Relays} {
+		for _, u := range list {
+			if err := check(key, u); err != nil {
+				return err
+			}
 		}
 	}
 	for _, k := range c.Relay.MailFor {
@@ -114,14 +118,24 @@ func (c *Config) validateUpstreams() error {
 	return nil
 }
 
+// forwardTo lists the relays that own events are sent to. The escrow's are the
+// only ones there are, so its own list adds to the relay's while it is enabled.
+func (c *Config) forwardTo() []string {
+	list := slices.Clone(c.Relay.Federation.Forward)
+	if c.Escrow.Enabled {
+		list = append(list, c.Escrow.Publish.Relays...)
+	}
+	return list // the same relay twice is one relay
+}
+
 // federate gives the relay's config what the sections on quotas and other
 // relays say.
 func (m *Main) federate(cfg *relay.Config) {
 	q := m.Config.Relay.Quota
 	cfg.Limits = relay.Limits{LiveAddressesPerKey: q.LiveAddressesPerKey, LiveAddressesPerPlatform: q.LiveAddressesPerPlatform,
-		EventsPerMinutePerIP: q.EventsPerMinutePerIP, EventsPerMinutePerKey: q.EventsPerMinutePerKey}
+		EventsPerMinutePerIP: q.EventsPerMinutePerIP, EventsPerMinutePerKey: q.EventsPerMinutePerKey, RequestsPerMinutePerIP: q.RequestsPerMinutePerIP}
 	cfg.RulesFile = filepath.Join(m.Config.Data, "rules.json")
-	cfg.Forwarding = len(m.Config.Relay.Federation.Forward) > 0
+	cfg.Forwarding = len(m.Config.forwardTo()) > 0
 	if keys := m.Config.Relay.MailFor; len(keys) > 0 {
 		known := make(map[string]bool, len(keys))
 		for _, k := range keys {
@@ -137,7 +151,7 @@ func (m *Main) federate(cfg *relay.Config) {
 // openUpstreams makes the followers of other relays.
 func (m *Main) openUpstreams() (err error) {
 	f := m.Config.Relay.Federation
-	cfg := relay.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: f.Forward, Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
+	cfg := relay.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: m.Config.forwardTo(), Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
 		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Registerer: m.registry, Log: m.Log}
 	for _, u := range m.Config.Upstream {
 		cfg.Follow = append(cfg.Follow, relay.Upstream{URL: u.URL, Instances: u.Instances})

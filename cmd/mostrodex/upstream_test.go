@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"github.com/mostrodex/mostrodex/relay"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,5 +111,30 @@ func TestOneProgramFollowsAnother(t *testing.T) {
 	}
 	if answer.Total != 1 || answer.Items[0].URL != "ws://"+first.Addr() || !answer.Items[0].Reachable {
 		t.Errorf("relays %+v", answer)
+	}
+}
+
+// The escrow's own list of relays feeds the queue while the escrow is enabled.
+func TestPublishRelaysFeedTheQueue(t *testing.T) {
+	cfg := defaultConfig()
+	if err := decodeConfig([]byte("[relay.federation]\nforward = ['wss://a.example']\n[escrow.publish]\nrelays = ['wss://b.example', 'wss://a.example']\n"), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.forwardTo(); !slices.Equal(got, []string{"wss://a.example"}) {
+		t.Errorf("without an escrow: %v", got)
+	}
+	cfg.Escrow.Enabled = true
+	if got := cfg.forwardTo(); !slices.Equal(got, []string{"wss://a.example", "wss://b.example", "wss://a.example"}) {
+		t.Errorf("with one: %v", got)
+	}
+	m := &Main{Config: cfg}
+	var relayCfg relay.Config
+	m.federate(&relayCfg)
+	if !relayCfg.Forwarding {
+		t.Error("own events are not queued")
+	}
+	cfg.Escrow.Publish.Relays = []string{"https://b.example"}
+	if err := cfg.validateUpstreams(); err == nil || !strings.Contains(err.Error(), "escrow.publish.relays") {
+		t.Errorf("an address of no relay: %v", err)
 	}
 }

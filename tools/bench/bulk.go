@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
 // importEvents is how much the import case takes in.
@@ -61,7 +63,7 @@ func (b *bench) importFile(ctx context.Context, file, dir, figure string) error 
 	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		values["max_rss_mb"] = float64(ru.Maxrss) * 1024 / 1e6
 	}
-	return b.add(result{Scenario: "import", Figure: figure, Subject: "mostrodex", Values: values}, u)
+	return b.Add(result{Scenario: "import", Figure: figure, Subject: "mostrodex", Values: values}, u.record())
 }
 
 // importing imports a file into an empty data directory, and measures what
@@ -183,7 +185,7 @@ func (b *bench) startBig(ctx context.Context, dir, figure string) error {
 		return err
 	}
 	answered := srv.ready + time.Since(m.began)
-	startCPU, err := cpuOf(srv.pid())
+	startCPU, err := record.CPU(srv.pid())
 	if err != nil {
 		return err
 	}
@@ -213,10 +215,10 @@ func (b *bench) startBig(ctx context.Context, dir, figure string) error {
 	if err != nil {
 		return err
 	}
-	return b.add(result{Scenario: "memory", Figure: figure, Subject: "mostrodex", Values: map[string]float64{
+	return b.Add(result{Scenario: "memory", Figure: figure, Subject: "mostrodex", Values: map[string]float64{
 		"live_orders": float64(live), "serving_s": srv.ready.Seconds(), "answered_s": answered.Seconds(), "caught_up_s": (answered + caughtUp).Seconds(),
 		"rss_anon_peak_mib": most / (1 << 20), "rss_anon_mib": last / (1 << 20), "data_mb": size / 1e6, "cpu_s": u.CPU[srv], "start_cpu_s": startCPU,
-	}}, u)
+	}}, u.record())
 }
 
 // bookSample is the start of the book's stream, to draw questions from.

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
 const (
@@ -244,7 +246,7 @@ func (b *bench) ingestOnce(ctx context.Context, subject, dir string, o *oracle) 
 	out.usage = u
 	out.result = result{Scenario: "ingest", Figure: "load", Subject: subject, Clients: connections, Values: map[string]float64{
 		"events": float64(len(o.events)), "acked": n, "refused": float64(d.refused), "acked_per_s": n / u.Wall,
-		"p50_ms": percentile(d.latencies, .5), "p99_ms": percentile(d.latencies, .99),
+		"p50_ms": record.Percentile(d.latencies, .5), "p99_ms": record.Percentile(d.latencies, .99),
 		"cpu_us_per_event": cpu / n * 1e6, "events_per_cpu_s": n / cpu, "generator_cpu_s": u.Self,
 		"orders": float64(st.Orders), "wrong_orders": float64(st.WrongOrders), "missing": float64(st.Missing), "stale": float64(st.Stale),
 		"doubled": float64(st.Doubled), "foreign": float64(st.Others), "written_mb": u.Wrote[m.server()] / 1e6, "data_mb": size / 1e6, "rss_anon_mb": rss / 1e6,
@@ -369,5 +371,5 @@ func (b *bench) countSyncs(ctx context.Context, strace, subject, dir string, o *
 		}
 	}
 	values["syncs_per_ok"] = values["syncs"] / values["acked"]
-	return b.add(result{Scenario: "durable", Figure: "syncs", Subject: subject, Clients: 1, Values: values, Note: "one event in flight"}, u)
+	return b.Add(result{Scenario: "durable", Figure: "syncs", Subject: subject, Clients: 1, Values: values, Note: "one event in flight"}, u.record())
 }

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
 const usageText = `usage: bench [flags] SCENARIO...
@@ -44,7 +46,7 @@ Scenarios:
 
 // bench is one run.
 type bench struct {
-	*journal
+	*record.Journal
 	cache string // corpora
 	work  string // data directories of this run
 	keep  bool
@@ -117,7 +119,7 @@ func run(ctx context.Context) error {
 			return err
 		}
 		defer f.Close()
-		all, err := readResults(f)
+		all, err := record.Read(f)
 		if err != nil {
 			return err
 		}
@@ -129,10 +131,10 @@ func run(ctx context.Context) error {
 	if !hasTag("libsecp256k1") {
 		return errors.New("build with -tags libsecp256k1: the signature limit would be that of pure Go")
 	}
-	if b.journal, err = openJournal(*results, *scale); err != nil {
+	if b.Journal, err = record.Open(*results, "bench", *scale); err != nil {
 		return err
 	}
-	defer b.file.Close()
+	defer b.Close()
 	if b.work == "" {
 		if b.work, err = os.MkdirTemp(b.cache, "work"); errors.Is(err, os.ErrNotExist) {
 			if err = os.MkdirAll(b.cache, 0o755); err == nil {
@@ -182,7 +184,7 @@ func run(ctx context.Context) error {
 }
 
 // scaled is a full size at this run's scale.
-func (b *bench) scaled(n int) int { return max(1, int(float64(n)*b.scale)) }
+func (b *bench) scaled(n int) int { return max(1, int(float64(n)*b.Scale)) }
 
 func (b *bench) skips(subject string) bool {
 	return slices.Contains(strings.Split(b.skip, ","), subject)
@@ -201,6 +203,8 @@ func hasTag(tag string) bool {
 	}
 	return false
 }
+
+type result = record.Result
 
 // sample is a result that may yet be thrown away.
 type sample struct {
@@ -244,7 +248,7 @@ func (b *bench) undisturbed(ctx context.Context, measure func() ([]sample, error
 		}
 	}
 	for _, s := range best {
-		if err := b.add(s.result, s.usage); err != nil {
+		if err := b.Add(s.result, s.usage.record()); err != nil {
 			return err
 		}
 	}

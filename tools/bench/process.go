@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
 // server is a process under measurement.
@@ -104,30 +106,6 @@ func (s *server) stop() {
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
-// clockTick is the unit of CPU times in /proc: USER_HZ, 100 on every Linux
-// that Go runs on.
-const clockTick = 100
-
-// cpuOf is the CPU time a process has used, all threads, in seconds.
-func cpuOf(pid int) (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	// The second field is the command in brackets and may hold anything.
-	_, rest, ok := strings.Cut(string(b), ") ")
-	f := strings.Fields(rest)
-	if i := strings.LastIndex(string(b), ") "); i >= 0 {
-		f = strings.Fields(string(b)[i+2:])
-	}
-	if !ok || len(f) < 13 {
-		return 0, errors.New("/proc/PID/stat is not understood")
-	}
-	user, err1 := strconv.ParseFloat(f[11], 64)
-	system, err2 := strconv.ParseFloat(f[12], 64)
-	return (user + system) / clockTick, errors.Join(err1, err2)
-}
-
 // statusOf is a field of /proc/PID/status that is given in kB, in bytes.
 func statusOf(pid int, field string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -157,28 +135,6 @@ func writtenBy(pid int) (float64, error) {
 	return 0, errors.New("/proc/PID/io has no write_bytes")
 }
 
-// busy is the CPU time used on the whole machine, in seconds, and what the
-// host took away from it.
-func busy() (used, stolen float64, err error) {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, 0, err
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	f := strings.Fields(line)
-	if len(f) < 9 || f[0] != "cpu" {
-		return 0, 0, errors.New("/proc/stat is not understood")
-	}
-	var n [8]float64
-	for i := range n {
-		if n[i], err = strconv.ParseFloat(f[i+1], 64); err != nil {
-			return 0, 0, err
-		}
-	}
-	// user nice system idle iowait irq softirq steal
-	return (n[0] + n[1] + n[2] + n[5] + n[6]) / clockTick, n[7] / clockTick, nil
-}
-
 // meter measures one phase: wall time, CPU of the processes that take part,
 // and what everybody else used meanwhile.
 type meter struct {
@@ -200,32 +156,36 @@ type usage struct {
 	Stolen float64 // CPU the host gave to others
 }
 
+func (u usage) record() record.Usage {
+	return record.Usage{Wall: u.Wall, Noise: u.Noise, Stolen: u.Stolen}
+}
+
 func newMeter(servers ...*server) (*meter, error) {
 	m := &meter{subject: make(map[*server]float64), wrote: make(map[*server]float64)}
 	var err error
 	for _, s := range servers {
-		if m.subject[s], err = cpuOf(s.pid()); err != nil {
+		if m.subject[s], err = record.CPU(s.pid()); err != nil {
 			return nil, err
 		}
 		if m.wrote[s], err = writtenBy(s.pid()); err != nil {
 			return nil, err
 		}
 	}
-	if m.self, err = cpuOf(os.Getpid()); err != nil {
+	if m.self, err = record.CPU(os.Getpid()); err != nil {
 		return nil, err
 	}
-	m.used, m.stolen, err = busy()
+	m.used, m.stolen, err = record.Busy()
 	m.began = time.Now()
 	return m, err
 }
 
 func (m *meter) read() (usage, error) {
 	u := usage{Wall: time.Since(m.began).Seconds(), CPU: make(map[*server]float64), Wrote: make(map[*server]float64)}
-	used, stolen, err := busy()
+	used, stolen, err := record.Busy()
 	if err != nil {
 		return u, err
 	}
-	self, err := cpuOf(os.Getpid())
+	self, err := record.CPU(os.Getpid())
 	if err != nil {
 		return u, err
 	}
@@ -233,7 +193,7 @@ func (m *meter) read() (usage, error) {
 	u.Noise = used - m.used - u.Self
 	u.Stolen = stolen - m.stolen
 	for s, was := range m.subject {
-		now, err := cpuOf(s.pid())
+		now, err := record.CPU(s.pid())
 		if err != nil {
 			return u, err
 		}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
 // question is one message to ask over and over: as frames under either of
@@ -286,7 +288,7 @@ func (b *bench) timeRow(ctx context.Context, servers []*server, scenario, name s
 		t := totals[s]
 		slices.Sort(t.took)
 		n := float64(len(t.took))
-		values := map[string]float64{"n": n, "per_s": n / t.Wall, "p50_ms": percentile(t.took, .5), "p99_ms": percentile(t.took, .99), "cpu_us": t.cpu / n * 1e6}
+		values := map[string]float64{"n": n, "per_s": n / t.Wall, "p50_ms": record.Percentile(t.took, .5), "p99_ms": record.Percentile(t.took, .99), "cpu_us": t.cpu / n * 1e6}
 		for k, v := range right[s] {
 			values[k] = v
 		}

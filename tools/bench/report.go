@@ -173,6 +173,9 @@ func goals(all []result, book resultBook) []goal {
 			add(g)
 		}
 	}
+	for _, g := range socketGoals(all, book) {
+		add(g)
+	}
 	below("memory: peak RssAnon, 1,000,000 live orders of 5 versions", "< 2 GiB", 2048, "MiB", "rss_anon_peak_mib", "memory", 0, "start")
 	below("memory: the same while the indexes are first built", "< 2 GiB", 2048, "MiB", "rss_anon_peak_mib", "memory", 0, "first start")
 	below("start with them: until the first answer", "< 15 s", 15, "s", "answered_s", "memory", 0, "start")
@@ -203,6 +206,47 @@ func ingestGoals(all []result, book resultBook, subject, name string) []goal {
 		}
 	}
 	return []goal{rate, perCPU, wrong}
+}
+
+// socketGoals are those of live delivery, idle connections and federation.
+func socketGoals(all []result, book resultBook) []goal {
+	const fan, clients = "200/s to 1,000", 100
+	r, ok := book.find("fanout", fan, "mostrodex", clients)
+	stock, beStock := beside(all, r, "stock", "fanout", fan, clients)
+	beStock = ok && beStock
+	v, s := r.Values, stock.Values
+	late := goal{figure: "fan-out, 200 events a second to 1,000 subscriptions: p99 of delivery", target: "< 10 ms", measured: ok}
+	lost := goal{figure: "fan-out: missing and repeated", target: "0", measured: ok}
+	each := goal{figure: "fan-out: CPU a delivery, the events' own cost apart", target: "≤ 0.5 × stock", measured: beStock}
+	whole := goal{figure: "fan-out: CPU a delivery, the events' own cost included", target: "≤ 0.5 × stock", measured: beStock}
+	if ok {
+		late.value, late.met, late.from = number(v["p99_ms"])+" ms", v["p99_ms"] < 10, []result{r}
+		bad := v["missing"] + v["repeated"]
+		lost.value, lost.met, lost.from = number(bad), bad == 0, []result{r}
+	}
+	if beStock {
+		late.stock = ratio(v["p99_ms"], s["p99_ms"])
+		for name, g := range map[string]*goal{"delivery_cpu_us": &each, "cpu_us": &whole} {
+			g.value, g.met, g.stock, g.from = number(v[name])+" µs", v[name] <= .5*s[name], ratio(v[name], s[name]), []result{r, stock}
+		}
+	}
+	list := []goal{late, lost, each, whole}
+	one := func(scenario, figure, subject string, clients int, title, target string, value func(map[string]float64) (string, bool)) {
+		g := goal{figure: title, target: target}
+		var r result
+		if r, g.measured = book.find(scenario, figure, subject, clients); g.measured {
+			g.value, g.met = value(r.Values)
+			g.from = []result{r}
+		}
+		list = append(list, g)
+	}
+	one("reconcile", "apart", "mostrodex", 2, "negentropy: two relays of 1,000,000 events, 1,000 apart, until both hold the same", "< 10 s", func(v map[string]float64) (string, bool) {
+		return number(v["seconds"]) + " s", v["seconds"] < 10
+	})
+	one("reconcile", "apart", "mostrodex", 2, "negentropy: traffic of that", "< 8 MB", func(v map[string]float64) (string, bool) {
+		return number(v["traffic_mb"]) + " MB", v["traffic_mb"] < 8
+	})
+	return list
 }
 
 var searchFigures = []string{"GET book", "GET history", "GET q", "GET q+fiat+range", "GET whole book"}
@@ -286,7 +330,9 @@ func report(w io.Writer, all []result) error {
 	b.WriteString("\nNoise is the share of the machine that other processes used meanwhile.\n")
 	writeIngest(&b, all, book)
 	writeQueries(&b, all, book)
-	writeRest(&b, book)
+	writeRest(&b, "Search, lag, import, memory", book, "search", "lag", "burst", "import", "memory", "durable")
+	writeRest(&b, "Fan-out, idle connections, flood, federation", book, "fanout", "idle", "flood", "reconcile", "fill")
+	b.WriteString(socketText)
 	writeRuns(&b, book)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -358,11 +404,11 @@ func writeQueries(b *strings.Builder, all []result, book resultBook) {
 	}
 }
 
-func writeRest(b *strings.Builder, book resultBook) {
-	b.WriteString("\n## Search, lag, import, memory\n\n| scenario | figure | clients | values | noise | scale |\n| --- | --- | --- | --- | --- | --- |\n")
+func writeRest(b *strings.Builder, title string, book resultBook, scenarios ...string) {
+	b.WriteString("\n## " + title + "\n\n| scenario | figure | clients | values | noise | scale |\n| --- | --- | --- | --- | --- | --- |\n")
 	var keys []string
 	for key, r := range book {
-		if slices.Contains([]string{"search", "lag", "burst", "import", "memory", "durable"}, r.Scenario) {
+		if slices.Contains(scenarios, r.Scenario) {
 			keys = append(keys, key)
 		}
 	}
@@ -408,6 +454,10 @@ Written by ` + "`make bench-report`" + ` from tools/bench/results.jsonl; nothing
 
 The load is 100,000 signed events of 40 instances (Zipf), orders with histories over 72 hours, about 41,000 live at the end; 8 connections with 32 unacknowledged events each, all versions of one order on one connection. The oracle goes over all events with go-nostr's Filter.Matches and shares nothing with the relays. Measurements during which other processes used more than a tenth of the machine are made again (-tries; Runs says what was asked for), and the least disturbed is kept; the noise that was left stands beside each figure. Under noise CPU figures and ratios between subjects that took turns still hold; rates and latencies by the clock suffer.
 
+`
+
+const socketText = `
+**Fan-out**: 100 sockets of ten subscriptions, 200 events a second by 20 authors, so 50 deliveries an event, each to another socket; the relay has one more subscriber that never reads. delivery_cpu_us is what is left of cpu_us when the cost of as many events without subscribers, measured just before, is taken off: a stock relay does not sync. **reconcile**: two processes that hold events_each, of which apart/2 are their own, follow each other; seconds are from first reaching the other until a relay serves all, the slower one's; traffic is all bytes of both connections both ways, the events themselves and HTTP included. Indexes are off. **fill**: an empty relay takes all of them.
 `
 
 const queryText = `Up to 30 different filters a row, limit 100 unless said. Every answer is compared with the oracle's first: the same events, byte for byte in what is signed, in the same order. Then closed loops: the relay and the floor take four turns each, the stock relay one. Times are from the REQ to its EOSE.

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
 // TestReport: what was not measured says so, what was missed says so, a
@@ -89,7 +91,7 @@ func TestNumbers(t *testing.T) {
 	}
 	sorted := []time.Duration{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond, 4 * time.Millisecond}
 	for p, want := range map[float64]float64{.5: 2, .99: 4, 1: 4, 0: 1} {
-		if got := percentile(sorted, p); got != want {
+		if got := record.Percentile(sorted, p); got != want {
 			t.Errorf("p%g is %g, want %g", p, got, want)
 		}
 	}

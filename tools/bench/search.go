@@ -17,6 +17,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
 // phrases are what people look for: methods of payment, in their own words,
@@ -115,7 +117,7 @@ func timed(m *meter, srv *server, took []time.Duration) (sample, error) {
 	rss, err := statusOf(srv.pid(), "RssAnon")
 	slices.Sort(took)
 	n := float64(len(took))
-	return sample{result{Subject: srv.name, Values: map[string]float64{"n": n, "per_s": n / u.Wall, "p50_ms": percentile(took, .5), "p99_ms": percentile(took, .99),
+	return sample{result{Subject: srv.name, Values: map[string]float64{"n": n, "per_s": n / u.Wall, "p50_ms": record.Percentile(took, .5), "p99_ms": record.Percentile(took, .99),
 		"cpu_us": u.CPU[srv] / n * 1e6, "rss_anon_mib": rss / (1 << 20)}}, u}, err
 }
 
@@ -362,7 +364,7 @@ func (b *bench) lag(ctx context.Context) error {
 		slices.Sort(text)
 		return []sample{{result{Scenario: "lag", Figure: "steady", Subject: srv.name, Values: map[string]float64{
 			"events_per_s": float64(len(events)) / span.Seconds(), "probes": float64(len(book)),
-			"book_p50_ms": percentile(book, .5), "book_max_ms": percentile(book, 1), "text_p50_ms": percentile(text, .5), "text_max_ms": percentile(text, 1),
+			"book_p50_ms": record.Percentile(book, .5), "book_max_ms": record.Percentile(book, 1), "text_p50_ms": record.Percentile(text, .5), "text_max_ms": record.Percentile(text, 1),
 		}}, u}}, err
 	})
 }
@@ -451,8 +453,8 @@ func (b *bench) burst(ctx context.Context) error {
 		return err
 	}
 	slices.Sort(book)
-	return b.add(result{Scenario: "burst", Figure: "burst", Subject: srv.name, Clients: connections, Values: map[string]float64{
+	return b.Add(result{Scenario: "burst", Figure: "burst", Subject: srv.name, Clients: connections, Values: map[string]float64{
 		"acked": float64(d.acked), "refused": float64(d.refused), "acked_per_s": float64(d.acked) / ended.Sub(began).Seconds(), "probes": float64(len(book)),
-		"book_p50_ms": percentile(book, .5), "book_max_ms": percentile(book, 1), "text_after_s": text.Seconds(),
-	}}, u)
+		"book_p50_ms": record.Percentile(book, .5), "book_max_ms": record.Percentile(book, 1), "text_after_s": text.Seconds(),
+	}}, u.record())
 }

@@ -27,11 +27,13 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -72,8 +74,11 @@ type link struct {
 	to *process
 	l  net.Listener
 
+	moved atomic.Int64 // bytes, both ways
+
 	mu    sync.Mutex
 	cut   bool
+	first time.Time // that it carried
 	conns map[net.Conn]bool
 }
 
@@ -85,12 +90,32 @@ func run(ctx context.Context) error {
 	flag.IntVar(&w.cap, "cap", 300, "most events of one answer of a stock relay")
 	flag.StringVar(&w.ours, "mostrodex", "../../bin/mostrodex", "our binary")
 	flag.StringVar(&w.stock, "stock", "bin/stock", "the stock relay's binary")
+	r := &reconciling{world: w}
+	flag.IntVar(&r.n, "each", 20_000, "reconcile: events that each relay holds")
+	flag.IntVar(&r.apart, "apart", 1000, "reconcile: events that one of them lacks")
+	flag.StringVar(&r.corpus, "corpus", "", "reconcile: NDJSON file whose newest versions are taken; empty: made up")
+	flag.StringVar(&r.cache, "cache", "", "reconcile: directory to keep the imported data in; empty: not kept")
+	flag.BoolVar(&r.fill, "fill", true, "reconcile: then let an empty relay fill itself")
+	results := flag.String("results", "results.jsonl", "file that measurements are appended to")
 	flag.Parse()
 	var err error
+	if name := flag.Arg(0); name != "" && name != "reconcile" && name != "partition" {
+		return fmt.Errorf("scenario %q is not known: partition, reconcile", name)
+	}
+	if flag.Arg(0) == "reconcile" {
+		if r.Journal, err = record.Open(*results, "federation", min(1, float64(r.n)/fullReconcile)); err != nil {
+			return err
+		}
+		defer r.Close()
+		r.within = *within
+	}
 	if w.dir, err = os.MkdirTemp("", "federation"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(w.dir)
+	if r.Journal != nil {
+		return r.run(ctx, *seed)
+	}
 
 	all, err := w.sign(ctx, *seed, *events)
 	if err != nil {
@@ -132,15 +157,15 @@ func run(ctx context.Context) error {
 	}
 
 	// Every event goes to one relay at least, a third of them to two.
-	r := rand.New(rand.NewPCG(uint64(*seed), 5))
+	places := rand.New(rand.NewPCG(uint64(*seed), 5))
 	names := []string{"a", "b", "c", "s", "t"}
 	place := func(part []*nostr.Event) map[string][]*nostr.Event {
 		at := map[string][]*nostr.Event{}
 		for _, evt := range part {
-			first := r.IntN(5)
+			first := places.IntN(5)
 			at[names[first]] = append(at[names[first]], evt)
-			if r.IntN(3) == 0 {
-				second := names[(first+1+r.IntN(4))%5]
+			if places.IntN(3) == 0 {
+				second := names[(first+1+places.IntN(4))%5]
 				at[second] = append(at[second], evt)
 			}
 		}
@@ -509,7 +534,7 @@ func (p *process) start(ctx context.Context) error {
 		return nil
 	case <-done:
 		return fmt.Errorf("%s ended before it served:\n%s", p.name, strings.Join(said, "\n"))
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute): // a million events on a busy machine
 		cmd.Process.Kill()
 		return fmt.Errorf("%s does not serve", p.name)
 	case <-ctx.Done():
@@ -586,6 +611,9 @@ func (k *link) carry(from net.Conn) {
 	defer to.Close()
 	k.mu.Lock()
 	k.conns[from], k.conns[to] = true, true
+	if k.first.IsZero() {
+		k.first = time.Now()
+	}
 	k.mu.Unlock()
 	defer func() {
 		k.mu.Lock()
@@ -594,10 +622,29 @@ func (k *link) carry(from net.Conn) {
 		k.mu.Unlock()
 	}()
 	go func() {
-		io.Copy(to, from)
+		io.Copy(counting{to, &k.moved}, from)
 		to.Close()
 	}()
-	io.Copy(from, to)
+	io.Copy(counting{from, &k.moved}, to)
+}
+
+type counting struct {
+	io.Writer
+	n *atomic.Int64
+}
+
+// Write counts.
+func (c counting) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// opened is when the link first carried anything.
+func (k *link) opened() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.first
 }
 
 // set cuts or heals the link.

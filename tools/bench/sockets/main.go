@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/tools/bench/record"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -40,27 +41,41 @@ func main() {
 	}
 }
 
+// What is measured at scale 1.
+const (
+	fullSpan = 15 * time.Second
+	fullIdle = 10_000
+)
+
 type settings struct {
 	ours, stock string
 	span        time.Duration
+	rounds      int
 	idle, flood int
+	profile     string
+	*record.Journal
 }
 
 func run(ctx context.Context) error {
 	var s settings
 	flag.StringVar(&s.ours, "mostrodex", "../../bin/mostrodex", "our binary")
 	flag.StringVar(&s.stock, "stock", "bin/stock", "the stock relay's binary; empty: left out")
-	flag.DurationVar(&s.span, "span", 15*time.Second, "length of the live part")
-	flag.IntVar(&s.idle, "idle", 10_000, "idle connections")
+	flag.DurationVar(&s.span, "span", fullSpan, "length of the live part")
+	flag.IntVar(&s.rounds, "rounds", 3, "turns that the relays take at the fan-out")
+	results := flag.String("results", "results.jsonl", "file that measurements are appended to")
+	flag.IntVar(&s.idle, "idle", fullIdle, "idle connections")
 	flag.IntVar(&s.flood, "flood", 50_000, "orders of the flood")
+	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of our relay during fanout")
 	flag.Parse()
+	var err error
+	if s.Journal, err = record.Open(*results, "sockets", min(1, s.span.Seconds()/fullSpan.Seconds(), float64(s.idle)/fullIdle)); err != nil {
+		return err
+	}
+	defer s.Close()
 	for _, name := range flag.Args() {
-		var err error
 		switch name {
 		case "fanout":
-			if err = s.fanout(ctx, "mostrodex"); err == nil && s.stock != "" {
-				err = s.fanout(ctx, "stock")
-			}
+			err = s.fanouts(ctx)
 		case "idle":
 			err = s.idling(ctx)
 		case "flood":
@@ -149,42 +164,32 @@ func (r *relay) dial(ctx context.Context) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// cpu is what the relay's process has used, in seconds.
-func (r *relay) cpu() float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(b)[strings.LastIndex(string(b), ") ")+2:])
-	user, _ := strconv.ParseFloat(f[11], 64)
-	system, _ := strconv.ParseFloat(f[12], 64)
-	return (user + system) / 100 // USER_HZ
-}
-
-func (r *relay) status(field string) string {
+// status is a field of /proc/PID/status that is given in kB.
+func (r *relay) status(field string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
 	if err != nil {
-		return err.Error()
+		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
 		if rest, ok := strings.CutPrefix(line, field+":"); ok {
-			return strings.TrimSpace(rest)
+			return strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
 		}
 	}
-	return "unknown"
+	return 0, fmt.Errorf("/proc/PID/status has no %s", field)
 }
 
-func (r *relay) metrics(names ...string) {
-	res, err := http.Get("http://" + r.private + "/metrics")
-	if err != nil {
-		return
-	}
-	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() {
-		if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(lines.Text(), n) }) {
-			fmt.Println("   ", lines.Text())
+// keepProfile writes a CPU profile of so long.
+func (r *relay) keepProfile(file string, span time.Duration) {
+	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.private, int(span.Seconds())))
+	if err == nil {
+		defer res.Body.Close()
+		var b []byte
+		if b, err = io.ReadAll(res.Body); err == nil {
+			err = os.WriteFile(file, b, 0o600)
 		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "profile:", err)
 	}
 }
 
@@ -228,20 +233,119 @@ func quantile(all []time.Duration, q float64) time.Duration {
 	return all[min(len(all)-1, int(q*float64(len(all))))]
 }
 
+// fanned is what the rounds of one relay's fan-out add up to.
+type fanned struct {
+	took                          []time.Duration
+	events, wanted, got, repeated int
+	cpu, eventCPU                 float64 // seconds: with subscribers, and for as many events without
+	record.Usage
+}
+
+// fanouts lets the relays take turns, so that what disturbs the machine
+// disturbs both.
+func (s *settings) fanouts(ctx context.Context) error {
+	subjects := []string{"mostrodex", "stock"}
+	if s.stock == "" {
+		subjects = subjects[:1]
+	}
+	sums := map[string]*fanned{}
+	for range s.rounds {
+		for _, which := range subjects {
+			if sums[which] == nil {
+				sums[which] = new(fanned)
+			}
+			if err := s.fanout(ctx, which, sums[which]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, which := range subjects {
+		f := sums[which]
+		slices.Sort(f.took)
+		got := float64(max(f.got, 1))
+		err := s.Add(record.Result{Scenario: "fanout", Figure: "200/s to 1,000", Subject: which, Clients: fanSockets, Values: map[string]float64{
+			"events": float64(f.events), "deliveries": float64(f.got), "missing": float64(f.wanted - f.got), "repeated": float64(f.repeated), "rounds": float64(s.rounds),
+			"p50_ms": record.Percentile(f.took, .5), "p99_ms": record.Percentile(f.took, .99), "max_ms": record.Percentile(f.took, 1),
+			"cpu_us": f.cpu / got * 1e6, "event_cpu_us": f.eventCPU / float64(f.events) * 1e6, "delivery_cpu_us": (f.cpu - f.eventCPU) / got * 1e6,
+		}}, f.Usage)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	fanSockets = 100
+	fanSubs    = 10 // of a socket
+	fanAuthors = 20
+	fanRate    = 200 // events a second
+)
+
 // fanout: 100 sockets of ten subscriptions each, to one of twenty authors a
 // subscription, 200 events a second, and for ours one subscriber to everything
-// that never reads.
-func (s *settings) fanout(ctx context.Context, which string) error {
+// that never reads. Before them as many events without subscribers, which is
+// what the events alone cost.
+func (s *settings) fanout(ctx context.Context, which string, sum *fanned) error {
 	r, stop, err := s.start(which, "[indexer]\nenabled = false\n")
 	if err != nil {
 		return err
 	}
 	defer stop()
-	const sockets, each, authors, rate = 100, 10, 20, 200
-	secrets, keys := make([]string, authors), make([]string, authors)
+	secrets, keys := make([]string, fanAuthors), make([]string, fanAuthors)
 	for i := range secrets {
 		secrets[i] = fmt.Sprintf("%064x", i+1)
 		keys[i], _ = nostr.GetPublicKey(secrets[i])
+	}
+	pub, err := r.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer pub.CloseNow()
+	var acked atomic.Int64
+	go func() {
+		for {
+			if _, _, err := pub.Read(ctx); err != nil {
+				return
+			}
+			acked.Add(1)
+		}
+	}()
+	n := int(s.span.Seconds() * fanRate)
+	events := make([]*nostr.Event, 2*n)
+	for i := range events {
+		if events[i], err = order(secrets[i%fanAuthors], fmt.Sprint(i)); err != nil {
+			return err
+		}
+	}
+	var sentAt sync.Map // id -> time.Time
+	publish := func(events []*nostr.Event) (cpu float64, u record.Usage, err error) {
+		meter, err := record.NewMeter(r.cmd.Process.Pid)
+		if err != nil {
+			return 0, u, err
+		}
+		tick := time.NewTicker(time.Second / fanRate)
+		defer tick.Stop()
+		want := acked.Load() + int64(len(events))
+		for _, evt := range events {
+			<-tick.C
+			sentAt.Store(evt.ID, time.Now())
+			if err := send(ctx, pub, "EVENT", evt); err != nil {
+				return 0, u, err
+			}
+		}
+		for end := time.Now().Add(10 * time.Second); acked.Load() < want && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		u, all, err := meter.Read()
+		if err != nil {
+			return 0, u, err
+		}
+		return all[0], u, nil
+	}
+	alone, _, err := publish(events[:n])
+	if err != nil {
+		return err
 	}
 	if which == "mostrodex" { // a stock relay stops for everybody
 		mute, err := r.dial(ctx)
@@ -253,19 +357,18 @@ func (s *settings) fanout(ctx context.Context, which string) error {
 			return err
 		}
 	}
-	var sentAt sync.Map // id -> time.Time
 	var mu sync.Mutex
 	var took []time.Duration
-	var delivered, repeated atomic.Int64
-	ready := make(chan error, sockets)
-	for i := range sockets {
+	repeated := 0
+	ready := make(chan error, fanSockets)
+	for i := range fanSockets {
 		ws, err := r.dial(ctx)
 		if err != nil {
 			return err
 		}
 		defer ws.CloseNow()
-		for j := range each {
-			if err := send(ctx, ws, "REQ", fmt.Sprint("s", j), map[string]any{"kinds": []int{38383}, "authors": []string{keys[(i*each+j)%authors]}, "limit": 0}); err != nil {
+		for j := range fanSubs {
+			if err := send(ctx, ws, "REQ", fmt.Sprint("s", j), map[string]any{"kinds": []int{38383}, "authors": []string{keys[(i*fanSubs+j)%fanAuthors]}, "limit": 0}); err != nil {
 				return err
 			}
 		}
@@ -275,14 +378,14 @@ func (s *settings) fanout(ctx context.Context, which string) error {
 				_, b, err := ws.Read(ctx)
 				now := time.Now()
 				if err != nil {
-					if eose < each {
+					if eose < fanSubs {
 						ready <- err
 					}
 					return
 				}
 				switch {
 				case bytes.HasPrefix(b, []byte(`["EOSE"`)):
-					if eose++; eose == each {
+					if eose++; eose == fanSubs {
 						ready <- nil
 					}
 				case bytes.HasPrefix(b, []byte(`["EVENT"`)):
@@ -291,69 +394,60 @@ func (s *settings) fanout(ctx context.Context, which string) error {
 					if json.Unmarshal(b, &words) != nil || json.Unmarshal(words[2], &evt) != nil {
 						continue
 					}
-					if key := string(words[1]) + evt.ID; seen[key] {
-						repeated.Add(1)
-					} else {
-						seen[key] = true
-					}
 					at, ok := sentAt.Load(evt.ID)
 					if !ok {
 						continue
 					}
-					delivered.Add(1)
+					key := string(words[1]) + evt.ID
 					mu.Lock()
-					took = append(took, now.Sub(at.(time.Time)))
+					if seen[key] {
+						repeated++
+					} else {
+						took = append(took, now.Sub(at.(time.Time)))
+					}
 					mu.Unlock()
+					seen[key] = true
 				}
 			}
 		}()
 	}
-	for range sockets {
+	for range fanSockets {
 		if err := <-ready; err != nil {
 			return err
 		}
 	}
-	pub, err := r.dial(ctx)
+	if s.profile != "" && r.private != "" {
+		go r.keepProfile(s.profile, s.span)
+	}
+	meter, err := record.NewMeter(r.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
-	defer pub.CloseNow()
-	go func() {
-		for {
-			if _, _, err := pub.Read(ctx); err != nil {
-				return
-			}
-		}
-	}()
-	n := int(s.span.Seconds() * rate)
-	events := make([]*nostr.Event, n)
-	for i := range events {
-		if events[i], err = order(secrets[i%authors], fmt.Sprint(i)); err != nil {
-			return err
-		}
+	if _, _, err := publish(events[n:]); err != nil {
+		return err
 	}
-	before := r.cpu()
-	tick := time.NewTicker(time.Second / rate)
-	defer tick.Stop()
-	for _, evt := range events {
-		<-tick.C
-		sentAt.Store(evt.ID, time.Now())
-		if err := send(ctx, pub, "EVENT", evt); err != nil {
-			return err
-		}
+	want := n * fanSockets * fanSubs / fanAuthors
+	delivered := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(took)
 	}
-	want := int64(n * sockets * each / authors)
-	for end := time.Now().Add(10 * time.Second); delivered.Load() < want && time.Now().Before(end); {
+	for end := time.Now().Add(10 * time.Second); delivered() < want && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	used := r.cpu() - before
+	u, cpu, err := meter.Read()
+	if err != nil {
+		return err
+	}
 	mu.Lock()
 	defer mu.Unlock()
-	fmt.Printf("fanout %s: %d events, %d of %d deliveries, %d repeated, p50 %v p99 %v max %v, %.1f us CPU a delivery (events' own cost included)\n",
-		which, n, delivered.Load(), want, repeated.Load(), quantile(took, .5), quantile(took, .99), quantile(took, 1), used/float64(max(delivered.Load(), 1))*1e6)
-	if r.private != "" { // how much of the tail is the disk's
-		r.metrics("mostrodex_relay_commit_duration_seconds_bucket", "mostrodex_relay_commit_duration_seconds_sum")
-	}
+	got := float64(max(len(took), 1))
+	fmt.Printf("  %s: p99 %v, %.1f us CPU a delivery, %.1f without the events' own %.0f us, noise %.1f CPU-s of %.1f s\n",
+		which, quantile(took, .99), cpu[0]/got*1e6, (cpu[0]-alone)/got*1e6, alone/float64(n)*1e6, u.Noise, u.Wall)
+	sum.took = append(sum.took, took...)
+	sum.events, sum.wanted, sum.got, sum.repeated = sum.events+n, sum.wanted+want, sum.got+len(took), sum.repeated+repeated
+	sum.cpu, sum.eventCPU = sum.cpu+cpu[0], sum.eventCPU+alone
+	sum.Wall, sum.Noise, sum.Stolen = sum.Wall+u.Wall, sum.Noise+u.Noise, sum.Stolen+u.Stolen
 	return nil
 }
 
@@ -364,7 +458,14 @@ func (s *settings) idling(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	before := r.status("RssAnon")
+	meter, err := record.NewMeter(r.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	before, err := r.status("RssAnon")
+	if err != nil {
+		return err
+	}
 	conns := make([]*websocket.Conn, 0, s.idle)
 	defer func() {
 		for _, ws := range conns {
@@ -391,8 +492,17 @@ func (s *settings) idling(ctx context.Context) error {
 		}
 	}
 	time.Sleep(2 * time.Second)
-	fmt.Printf("idle: %d connections with a subscription each: RssAnon %s, %s before\n", len(conns), r.status("RssAnon"), before)
-	return nil
+	after, err := r.status("RssAnon")
+	if err != nil {
+		return err
+	}
+	u, _, err := meter.Read()
+	if err != nil {
+		return err
+	}
+	return s.Add(record.Result{Scenario: "idle", Figure: "one subscription each", Subject: "mostrodex", Clients: len(conns), Values: map[string]float64{
+		"rss_anon_mib": after / 1024, "before_mib": before / 1024, "kib_each": (after - before) / float64(len(conns)),
+	}}, u)
 }
 
 // flooding: one key publishes orders as fast as it can, while two hundred
@@ -494,6 +604,10 @@ func (s *settings) flooding(ctx context.Context) error {
 		wait.Wait()
 		flooded <- errors.Join(errs[:]...)
 	}()
+	meter, err := record.NewMeter(r.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
 	loud, others, err := trade(s.span)
 	if err != nil {
 		return err
@@ -502,8 +616,19 @@ func (s *settings) flooding(ctx context.Context) error {
 	if err := <-flooded; err != nil {
 		return err
 	}
-	fmt.Printf("flood: %d orders of one key, %d taken, %d refused (%d while the others traded); the others: quiet p50 %v p99 %v (%d), in the flood p50 %v p99 %v (%d, %d refused); peak %s\n",
-		len(flood), took.Load(), refused.Load(), during, quantile(quiet, .5), quantile(quiet, .99), len(quiet), quantile(loud, .5), quantile(loud, .99), len(loud), others, r.status("VmHWM"))
-	r.metrics("mostrodex_relay_events_total", "mostrodex_relay_live_events")
-	return nil
+	u, _, err := meter.Read()
+	if err != nil {
+		return err
+	}
+	peak, err := r.status("VmHWM")
+	if err != nil {
+		return err
+	}
+	slices.Sort(quiet)
+	slices.Sort(loud)
+	return s.Add(record.Result{Scenario: "flood", Figure: "one key", Subject: "mostrodex", Clients: clients, Values: map[string]float64{
+		"flood": float64(len(flood)), "taken": float64(took.Load()), "refused": float64(refused.Load()), "while_trading": float64(during),
+		"quiet_p50_ms": record.Percentile(quiet, .5), "quiet_p99_ms": record.Percentile(quiet, .99), "p50_ms": record.Percentile(loud, .5), "p99_ms": record.Percentile(loud, .99),
+		"others_refused": float64(others), "peak_mib": peak / 1024,
+	}}, u)
 }

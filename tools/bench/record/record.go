@@ -1,4 +1,6 @@
-package main
+// Package record keeps what benchmarks measured: one line of JSON a figure, from
+// which the report is written. It holds what was seen and no judgement.
+package record
 
 import (
 	"bufio"
@@ -14,9 +16,9 @@ import (
 	"time"
 )
 
-// result is one measurement, a line of the results file. It holds what was
-// seen and no judgement: targets are applied when the report is written.
-type result struct {
+// Result is one measurement, a line of the results file. Targets are applied
+// when the report is written.
+type Result struct {
 	Time     time.Time          `json:"time"`
 	Run      string             `json:"run"` // results of one run may be divided by each other
 	Scenario string             `json:"scenario"`
@@ -34,27 +36,36 @@ type result struct {
 	Command  string             `json:"command"`
 }
 
-// journal appends results to a file and tells them on the terminal.
-type journal struct {
+// Journal appends results to a file and tells them on the terminal.
+type Journal struct {
 	file    *os.File
 	run     string
-	scale   float64
+	Scale   float64 // of what is measured, 1 for all of it
 	machine string
 	version string
 	command string
 }
 
-func openJournal(path string, scale float64) (*journal, error) {
+// Open opens a results file. name is the program's, for the command line.
+func Open(path, name string, scale float64) (*Journal, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return &journal{file: f, run: time.Now().UTC().Format("20060102T150405"), scale: scale, machine: machine(),
-		version: commit(), command: "bench " + strings.Join(os.Args[1:], " ")}, nil
+	command := name + " " + strings.Join(os.Args[1:], " ")
+	if home, err := os.UserHomeDir(); err == nil {
+		command = strings.ReplaceAll(command, home, "~")
+	}
+	return &Journal{file: f, run: time.Now().UTC().Format("20060102T150405"), Scale: scale, machine: machine(),
+		version: commit(), command: command}, nil
 }
 
-func (j *journal) add(r result, u usage) error {
-	r.Time, r.Run, r.Scale, r.Machine, r.Version, r.Command = time.Now().UTC().Truncate(time.Second), j.run, j.scale, j.machine, j.version, j.command
+// Close closes the file.
+func (j *Journal) Close() error { return j.file.Close() }
+
+// Add writes a result and what measuring it took.
+func (j *Journal) Add(r Result, u Usage) error {
+	r.Time, r.Run, r.Scale, r.Machine, r.Version, r.Command = time.Now().UTC().Truncate(time.Second), j.run, j.Scale, j.machine, j.version, j.command
 	r.Wall, r.Noise, r.Stolen = round(u.Wall), round(u.Noise), round(u.Stolen)
 	var shown []string
 	for k, v := range r.Values {
@@ -91,12 +102,13 @@ func round(x float64) float64 {
 	return math.Round(x*unit) / unit
 }
 
-func readResults(r io.Reader) ([]result, error) {
-	var all []result
+// Read reads a results file.
+func Read(r io.Reader) ([]Result, error) {
+	var all []Result
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var one result
+		var one Result
 		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
 			return nil, fmt.Errorf("line %d: %w", len(all)+1, err)
 		}
@@ -139,8 +151,8 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// percentile is the nearest rank of a sorted sample, in milliseconds.
-func percentile(sorted []time.Duration, p float64) float64 {
+// Percentile is the nearest rank of a sorted sample, in milliseconds.
+func Percentile(sorted []time.Duration, p float64) float64 {
 	if len(sorted) == 0 {
 		return math.NaN()
 	}
