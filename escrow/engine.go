@@ -59,6 +59,9 @@ type Engine struct {
 	witnessed time.Time
 	asked     map[OrderID]bool
 	replies   []chan error
+	// withheld are the rows of trades that were frozen at the start: what they
+	// want of the node waits until an operator has looked.
+	withheld map[OrderID][]OutboxRow
 }
 
 // notice is one thing for the engine: mail, news of an effect, of a watch, or
@@ -204,10 +207,11 @@ func (e *Engine) wake(ctx context.Context) error {
 		}
 	})
 	var rows []OutboxRow
+	e.withheld = make(map[OrderID][]OutboxRow)
 	err := e.Store.Outbox(func(r OutboxRow) error {
-		// What a frozen trade wanted of the node stays in the store until an
-		// operator has looked.
-		if !(frozen[r.Trade] && lane(r) == laneNode) {
+		if frozen[r.Trade] && lane(r) == laneNode {
+			e.withheld[r.Trade] = append(e.withheld[r.Trade], r)
+		} else {
 			rows = append(rows, r)
 		}
 		return nil
@@ -290,6 +294,14 @@ func (e *Engine) Ask(ctx context.Context, fn func(d *Desk, at int64) error) erro
 func (e *Engine) loop(ctx context.Context) error {
 	ticker := time.NewTicker(e.Tick)
 	defer ticker.Stop()
+	// What the node says of itself is said before the first second is over:
+	// clients choose their transport by it.
+	if err := e.tick(); err != nil {
+		return err
+	}
+	if err := e.commit(ctx, true); err != nil {
+		return err
+	}
 	for {
 		var ticked bool
 		select {
@@ -412,6 +424,12 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	if ticked {
 		e.said = now
 	}
+	for i := range c.Trades {
+		if id := c.Trades[i].ID; !c.Trades[i].Frozen && e.withheld[id] != nil {
+			e.outbox.add(e.withheld[id]) // older than what the same commit adds
+			delete(e.withheld, id)
+		}
+	}
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
@@ -463,6 +481,19 @@ func (e *Engine) verdict(ctx context.Context, id OrderID, kind InputKind) error 
 		}
 		return d.step(t, Input{At: at, Kind: kind})
 	})
+}
+
+// Paused says whether new trades are stopped, and whether they are because the
+// node is still being asked about a store that may be an older copy.
+func (e *Engine) Paused(ctx context.Context) (paused, reconciling bool, err error) {
+	err = e.Ask(ctx, func(d *Desk, _ int64) error { paused, reconciling = d.Paused(), d.Reconciling; return nil })
+	return paused, reconciling, err
+}
+
+// Trades gives the open trades, as they are now, in no order.
+func (e *Engine) Trades(ctx context.Context) (list []Trade, err error) {
+	err = e.Ask(ctx, func(d *Desk, _ int64) error { d.Trades(func(t *Trade) { list = append(list, *t) }); return nil })
+	return list, err
 }
 
 // Pause stops new trades, or lets them begin again. It survives a restart.

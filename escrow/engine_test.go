@@ -185,3 +185,32 @@ func TestLogsHoldNoSecret(t *testing.T) {
 		}
 	}
 }
+
+// A party that changes between v2 and v1 in the middle of a trade is answered
+// where it wrote last; one that began in 2023's transport stays there.
+func TestPartyThatChangesTransport(t *testing.T) {
+	w := newWorld(t)
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV1)
+	turn := map[string]mostro.Transport{"new-order": mostro.TransportV1, "take-sell": mostro.TransportV2, "paid": mostro.TransportV1, "fiat-sent": mostro.TransportV2}
+	id := w.sellOrder(seller, buyer, func(step string) {
+		// What was sent to the old address is read before the change.
+		if to, ok := turn[step]; ok && step != "fiat-sent" {
+			buyer.transport = to
+		} else if ok {
+			seller.transport = mostro.TransportV1
+		}
+	})
+	trade := w.trade(id)
+	if trade.Buyer.Transport != mostro.TransportV1 || trade.Seller.Transport != mostro.TransportV1 {
+		t.Errorf("the buyer is written to by %s, the seller by %s", trade.Buyer.Transport, trade.Seller.Transport)
+	}
+	old := newRig(t)
+	from := old.someone()
+	from.Transport = mostro.TransportLegacy
+	order := old.order(from, mostro.SmallOrder{})
+	from.Transport = mostro.TransportV2
+	old.must(from, mostro.ActionCancel, &order, nil)
+	if p := old.trade(order).Seller; p.Transport != mostro.TransportLegacy {
+		t.Errorf("who began in 2023 is written to by %s", p.Transport)
+	}
+}

@@ -296,14 +296,19 @@ func (n *simNode) inFlight() []Hash {
 // expire does what time does by itself: open invoices end, holds near their
 // time lock are given back by the node.
 func (n *simNode) expire(onAuto func(Hash)) {
+	var back []Hash
 	for h, hold := range n.holds {
 		switch {
 		case hold.state.Phase == HoldOpen && hold.expiresAt <= n.now:
 			hold.state.Phase = HoldCanceled
 		case hold.state.Phase == HoldAccepted && n.height+18 >= hold.state.ExpiryHeight:
 			n.giveBack(hold)
-			onAuto(h)
+			back = append(back, h)
 		}
+	}
+	slices.SortFunc(back, func(a, b Hash) int { return slices.Compare(a[:], b[:]) })
+	for _, h := range back {
+		onAuto(h)
 	}
 }
 

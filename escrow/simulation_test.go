@@ -8,12 +8,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/errgroup"
 )
 
 var (
@@ -38,12 +42,34 @@ func TestSimulation(t *testing.T) {
 	}
 	began := time.Now()
 	var total simCount
-	for seed := uint64(1); total.trades < trades; seed++ {
-		count, err := simulate(seed)
-		if err != nil {
-			t.Fatalf("seed %d: %v\nreplay: go test ./escrow -run TestSimulation -sim.seed %d", seed, err, seed)
-		}
-		total.add(count)
+	var mu sync.Mutex // guards total
+	var next atomic.Uint64
+	var work errgroup.Group
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() error {
+			for {
+				mu.Lock()
+				enough := total.trades >= trades
+				mu.Unlock()
+				if enough {
+					return nil
+				}
+				seed := next.Add(1)
+				count, err := simulate(seed)
+				if err != nil {
+					mu.Lock()
+					total.trades = trades // the others finish their seeds
+					mu.Unlock()
+					return fmt.Errorf("seed %d: %w\nreplay: go test ./escrow -run TestSimulation -sim.seed %d", seed, err, seed)
+				}
+				mu.Lock()
+				total.add(count)
+				mu.Unlock()
+			}
+		})
+	}
+	if err := work.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	t.Logf("%d trades, %d steps, %d refusals, %d crashes, %d calls to the node; ends %v; %v",
 		total.trades, total.steps, total.refused, total.crashes, total.calls, total.ends, time.Since(began).Round(time.Millisecond))
@@ -81,29 +107,6 @@ func report(t *testing.T, seed uint64) {
 		t.Fatalf("seed %d: %v", seed, err)
 	}
 	t.Logf("seed %d: %+v", seed, count)
-}
-
-type simCount struct {
-	trades, steps, refused, crashes, calls int
-	ends                                   map[mostro.TradeStatus]int
-	triggers                               map[Trigger]int
-}
-
-func (c *simCount) add(o simCount) {
-	c.trades += o.trades
-	c.steps += o.steps
-	c.refused += o.refused
-	c.crashes += o.crashes
-	c.calls += o.calls
-	if c.ends == nil {
-		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
-	}
-	for s, n := range o.ends {
-		c.ends[s] += n
-	}
-	for s, n := range o.triggers {
-		c.triggers[s] += n
-	}
 }
 
 // sim is one world.

@@ -83,6 +83,9 @@ func (s *sim) mine(blocks int) {
 // aged is a hold that the node gave back by itself, because nobody resolved it
 // in time. That must not be one that we could have resolved.
 func (s *sim) aged(h Hash) {
+	if s.node.down {
+		return // nobody could have resolved anything
+	}
 	t := s.store.trades[s.owner[h]]
 	if t.Hash == h && t.Status == mostro.TradeActive && s.node.now-s.outage > 7200 {
 		s.fail("trade %s is active and its hold ran into its time lock", t.ID)
@@ -416,3 +419,27 @@ var curveKeys = sync.OnceValue(func() []string {
 	}
 	return keys
 })
+
+// simCount is what happened in one world, or in many.
+type simCount struct {
+	trades, steps, refused, crashes, calls int
+	ends                                   map[mostro.TradeStatus]int
+	triggers                               map[Trigger]int
+}
+
+func (c *simCount) add(o simCount) {
+	c.trades += o.trades
+	c.steps += o.steps
+	c.refused += o.refused
+	c.crashes += o.crashes
+	c.calls += o.calls
+	if c.ends == nil {
+		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
+	}
+	for s, n := range o.ends {
+		c.ends[s] += n
+	}
+	for s, n := range o.triggers {
+		c.triggers[s] += n
+	}
+}

@@ -107,6 +107,7 @@ func (s *step) message() error {
 	if s.t.Frozen {
 		return refuse(mostro.ReasonNotAllowedByStatus)
 	}
+	s.follow()
 	switch s.in.Request.Message.Action {
 	case mostro.ActionTakeSell:
 		return s.take(mostro.SideSell)
@@ -126,6 +127,19 @@ func (s *step) message() error {
 		return s.rotate()
 	}
 	return refuse(mostro.ReasonInvalidAction)
+}
+
+// follow has a party that changes between the transports of today answered
+// where it listens now: a client that cannot read the node's description for a
+// moment falls back to gift wraps. 2023's transport proves less, so nobody
+// comes to it, or leaves it, in the middle of a trade.
+func (s *step) follow() {
+	to := s.sender().Transport
+	for _, p := range []*Party{&s.t.Buyer, &s.t.Seller} {
+		if p.Key != "" && p.Key == s.sender().Key && p.Transport != mostro.TransportLegacy && to != mostro.TransportLegacy {
+			p.Transport = to
+		}
+	}
 }
 
 // refuse gives the error that becomes a cant-do message.

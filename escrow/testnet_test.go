@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"crypto/rand"
-	"io"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // memLog is a log in memory, and a publisher that appends to it.
@@ -222,7 +222,10 @@ type world struct {
 	keys   *mostro.Keys
 	policy Policy
 	clock  *testClock
-	output *lockedBuffer // everything that was logged
+	output *lockedBuffer // everything that was logged, at every level
+
+	secrets  *secrets // that nothing may say
+	registry *prometheus.Registry
 
 	engine *Engine
 	db     *DB
@@ -282,8 +285,9 @@ func newWorld(tb testing.TB) *world {
 	w := &world{
 		tb: tb, dir: tb.TempDir(), log: newMemLog(), node: newTestNode(), keys: newKeys(tb).Remembering(10_000),
 		policy: DefaultPolicy(), clock: &testClock{now: time.Now().Truncate(time.Second)}, output: &lockedBuffer{},
-		read: make(map[string]int), seen: make(map[string][]mostro.Message),
+		read: make(map[string]int), seen: make(map[string][]mostro.Message), secrets: newSecrets(),
 	}
+	w.secrets.addKeys("the node", w.keys)
 	w.policy.Terms.Fee = 6_000_000
 	w.node.n.now = w.clock.Now().Unix()
 	w.ln, w.addrs, w.decode = w.node, w.node, simDecode
@@ -305,8 +309,9 @@ func newWorldOn(tb testing.TB, ln Lightning) *world {
 	w := &world{
 		tb: tb, dir: tb.TempDir(), log: newMemLog(), ln: ln, addrs: noAddresses{}, keys: newKeys(tb).Remembering(10_000),
 		policy: DefaultPolicy(), clock: &testClock{now: time.Now().Truncate(time.Second)}, output: &lockedBuffer{},
-		read: make(map[string]int), seen: make(map[string][]mostro.Message),
+		read: make(map[string]int), seen: make(map[string][]mostro.Message), secrets: newSecrets(),
 	}
+	w.secrets.addKeys("the node", w.keys)
 	w.policy.Terms.Fee = 6_000_000
 	w.start()
 	tb.Cleanup(w.finish)
@@ -326,7 +331,8 @@ func (w *world) start() {
 // startOn starts it on a store that is kept in db.
 func (w *world) startOn(db *DB, store Store) {
 	w.tb.Helper()
-	metrics, err := NewMetrics(nil)
+	w.registry = prometheus.NewRegistry()
+	metrics, err := NewMetrics(w.registry)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
@@ -340,7 +346,7 @@ func (w *world) startOn(db *DB, store Store) {
 		Quote:   func(string, int64) Quote { return Quote{Price: 100_000} },
 		Face:    Face{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
-		Clock:   w.clock.Now, Fresh: rand.Reader, Logger: slog.New(slog.NewTextHandler(io.MultiWriter(w.output), nil)),
+		Clock:   w.clock.Now, Fresh: rand.Reader, Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: metrics, Tick: 5 * time.Millisecond,
 	}
 	if w.notary {
@@ -358,6 +364,7 @@ func (w *world) startOn(db *DB, store Store) {
 func (w *world) stop() error {
 	w.cancel()
 	err := <-w.done
+	w.keepSecrets(err)
 	if closeErr := w.db.Close(); closeErr != nil {
 		w.tb.Error(closeErr)
 	}
@@ -377,7 +384,7 @@ func (w *world) finish() {
 		return
 	}
 	w.cancel()
-	<-w.done
+	w.keepSecrets(<-w.done)
 	if err := w.db.Check(); err != nil {
 		w.tb.Error(err)
 	}
@@ -408,6 +415,8 @@ func (w *world) user(transport mostro.Transport) *user {
 	if transport != mostro.TransportLegacy {
 		u.identity, u.index = newKeys(w.tb), 1
 	}
+	w.secrets.addKeys("a user", u.trade)
+	w.secrets.addKeys("a user", u.identity)
 	return u
 }
 

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -322,16 +323,26 @@ func (t Terms) Check() error {
 		return errors.New("terms: an order or a duty without time")
 	case t.CLTVBlocks < 2 || t.MarginBlocks < 1:
 		return errors.New("terms: a hold without time, or without a margin")
+	case t.MarginBlocks >= t.CLTVBlocks || t.guardSeconds() <= t.WaitSeconds:
+		return fmt.Errorf("terms: a hold of %d blocks less a margin of %d is over before the buyer's time of %d seconds", t.CLTVBlocks, t.MarginBlocks, t.WaitSeconds)
 	case t.InvoiceSeconds < 0 || t.PaymentAttempts < 1 || t.PaymentRetrySecs < 1:
 		return errors.New("terms: a payout that is never tried")
 	}
 	return nil
 }
 
-// Redacted gives the trade as an operator may be shown it: nothing in it moves
-// money or tells where money went.
-func (t Trade) Redacted() Trade {
-	t.Preimage, t.HoldInvoice, t.Payout.Bolt11 = Preimage{}, "", ""
-	t.BuyerInvoice.Text, t.MakerInvoice.Text = "", ""
-	return t
+// spareBlocks is how many blocks a trade must have left, at the least, between
+// the moment at which it acts and the one at which the node does: a look at
+// the hold every guardPoll seconds, and blocks that come in a row.
+const spareBlocks = 3
+
+// CheckNode says whether a node leaves these terms the time that they count
+// on. A node that gives an accepted hold back by itself before the trade acts
+// would decide trades in the seller's favour behind which fiat was sent.
+func (t Terms) CheckNode(n NodeInfo) error {
+	if least := n.HoldExpiryDelta + spareBlocks; t.MarginBlocks < least {
+		return fmt.Errorf("a trade is resolved %d blocks before its hold expires, but the Lightning node gives the hold back by itself %d blocks before: the margin has to be %d blocks at least",
+			t.MarginBlocks, n.HoldExpiryDelta, least)
+	}
+	return nil
 }

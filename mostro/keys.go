@@ -21,6 +21,7 @@ import (
 // used by many goroutines. Printing it shows the public key alone.
 type Keys struct {
 	secret *btcec.PrivateKey
+	signer signer
 	pubkey string
 	// conversations remembers NIP-44 conversation keys; nil remembers none.
 	conversations *conversationCache
@@ -50,7 +51,8 @@ func KeysFromSecret(secret [32]byte) (*Keys, error) {
 		return nil, broke(RuleKey, "not a secret of secp256k1")
 	}
 	sk, _ := btcec.PrivKeyFromBytes(secret[:])
-	return &Keys{secret: sk, pubkey: hex.EncodeToString(schnorr.SerializePubKey(sk.PubKey()))}, nil
+	signer, pubkey := newSigner(sk)
+	return &Keys{secret: sk, signer: signer, pubkey: pubkey}, nil
 }
 
 // ParseSecret reads a secret key as hex or nsec, white space around it
@@ -178,15 +180,13 @@ func (k *Keys) sharedX(peer *btcec.PublicKey) [32]byte {
 // sign is BIP-340 over a digest, with 32 bytes of auxiliary randomness.
 func (k *Keys) sign(digest [32]byte, random io.Reader) ([64]byte, error) {
 	var aux [32]byte
-	var out [64]byte
 	if _, err := io.ReadFull(random, aux[:]); err != nil {
-		return out, fmt.Errorf("sign: %w", err)
+		return [64]byte{}, fmt.Errorf("sign: %w", err)
 	}
-	sig, err := schnorr.Sign(k.secret, digest[:], schnorr.CustomNonce(aux), schnorr.FastSign())
+	out, err := k.signer.sign(digest, aux)
 	if err != nil {
 		return out, fmt.Errorf("sign: %w", err)
 	}
-	copy(out[:], sig.Serialize())
 	return out, nil
 }
 

@@ -43,3 +43,20 @@ interop-clients-prepare:
 interop-clients: interop-clients-prepare
 	@if [ -d "$(INTEROP_CLIENTS)/node_modules" ]; then \
 		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay -overtaking.rounds 10000; fi
+
+# mostro-cli, the reference command line client, unmodified, against our demo.
+# The first build takes minutes; later ones find the program in the cache.
+INTEROP_CLI = $(INTEROP_CACHE)/mostro-cli
+INTEROP_CLI_VERSION = 0.16.0
+.PHONY: interop-cli interop-cli-prepare
+
+interop-cli-prepare:
+	@if [ "$$($(INTEROP_CLI)/bin/mostro-cli --version 2>/dev/null)" = "mostro-cli $(INTEROP_CLI_VERSION)" ]; then :; \
+	elif command -v cargo >/dev/null; then \
+		CARGO_TARGET_DIR="$(INTEROP_CACHE)/mostro-cli-target" cargo install --quiet mostro-cli --version $(INTEROP_CLI_VERSION) --locked --root "$(INTEROP_CLI)"; \
+	else echo "SKIP interop-cli: cargo is not installed"; fi
+
+interop-cli: build interop-cli-prepare
+	@if [ -x "$(INTEROP_CLI)/bin/mostro-cli" ]; then \
+		MOSTRODEX_INTEROP_CLI="$(INTEROP_CLI)/bin/mostro-cli" MOSTRODEX_INTEROP_CLI_SERVER="$(CURDIR)/bin/mostrodex" \
+			$(GO) test -tags "$(TAGS)" -count=1 ./tools/interop-cli; fi

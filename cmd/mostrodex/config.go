@@ -68,6 +68,8 @@ type EscrowConfig struct {
 	PowFirstContact int           `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
 	OrderHours      int64         `toml:"order_hours"`       // life of an order that names no expiry
 	WaitSeconds     int64         `toml:"wait_seconds"`      // for each duty of a waiting state
+	HoldBlocks      uint32        `toml:"hold_blocks"`       // that a seller's payment can be held, at the least
+	MarginBlocks    uint32        `toml:"margin_blocks"`     // before that time ends, when a trade must be resolved
 	Prices          []string      `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
 	PriceNodes      []string      `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
 	PublishPrices   bool          `toml:"publish_prices"`
@@ -86,6 +88,9 @@ type LNDConfig struct {
 	Cert          string `toml:"cert"`            // file: tls.cert
 	Macaroon      string `toml:"macaroon"`        // file
 	MaxRoutingFee string `toml:"max_routing_fee"` // fraction of a payout, e.g. "0.002"
+	// HoldExpiryDelta is LND's own invoices.holdexpirydelta, which it does not
+	// tell: so many blocks before its end it gives a held payment back by itself.
+	HoldExpiryDelta uint32 `toml:"hold_expiry_delta"`
 }
 
 func defaultConfig() Config {
@@ -94,8 +99,8 @@ func defaultConfig() Config {
 		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer: IndexerConfig{Enabled: true},
-		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002"}},
+		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18}},
 	}
 }
 
@@ -191,6 +196,12 @@ func setField(v reflect.Value, s string) error {
 			return fmt.Errorf("%q is not a whole number", s)
 		}
 		v.SetInt(n)
+	case uint32:
+		n, err := strconv.ParseUint(s, 10, 32)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number, 0 or more", s)
+		}
+		v.SetUint(n)
 	case bool:
 		b, err := strconv.ParseBool(s)
 		if err != nil {

@@ -108,70 +108,107 @@ type purse struct {
 	HeldSats   int64 `json:"held_sats"`
 }
 
-// TestDemoTrade trades over the demo's own sockets, once in each transport,
-// from offer to payout, and counts the sats.
-func TestDemoTrade(t *testing.T) {
-	cfg := defaultConfig()
-	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
-	m, err := demoMain(cfg, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Log = slog.New(slog.DiscardHandler)
-	startMain(t, m)
-	wallet := "http://" + m.PrivateAddr() + "/lnsim/"
-	var before, after purse
-	getJSON(t, wallet+"balance", &before)
-	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
-		t.Run(fmt.Sprint(transport), func(t *testing.T) {
-			demoTrade(t, m, transport)
-		})
-	}
-	getJSON(t, wallet+"balance", &after)
-	fee := int64(3 * 60) // 0.6 % of each trade, half from each side
-	if after.HeldSats != 0 || after.NodeSats != before.NodeSats+fee || after.WalletSats != before.WalletSats-fee {
-		t.Errorf("before %+v, after %+v: want %d sats of fees moved and nothing held", before, after, fee)
-	}
+// demoTrade is one sell order between two clients of the demo.
+type demoTrade struct {
+	t             *testing.T
+	m             *Main
+	seller, buyer *demoUser
+	id            mostro.UUID
+	payoutInvoice string
+	holdInvoice   string
 }
 
-// demoTrade trades 10,000 sats from offer to payout.
-func demoTrade(t *testing.T, m *Main, transport mostro.Transport) (id *mostro.UUID, seller, buyer *demoUser, holdInvoice string) {
+// What a demo's trade is about, and each side's fee of it: 0.3 %.
+const (
+	demoTradeSats = 10_000
+	demoFeeSats   = 30
+)
+
+func newDemoTrade(t *testing.T, m *Main, transport mostro.Transport) *demoTrade {
+	return &demoTrade{t: t, m: m, seller: newDemoUser(t, m, transport), buyer: newDemoUser(t, m, transport)}
+}
+
+func (x *demoTrade) order() *mostro.SmallOrder {
+	return &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: demoTradeSats, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "Pago Móvil"}
+}
+
+func (x *demoTrade) payout() int64 { return demoTradeSats - demoFeeSats }
+
+func (x *demoTrade) wallet() string { return "http://" + x.m.PrivateAddr() + "/lnsim/" }
+
+// toTaken has the order made and taken.
+func (x *demoTrade) toTaken() {
+	t := x.t
 	t.Helper()
-	wallet := "http://" + m.PrivateAddr() + "/lnsim/"
-	const amount = 10_000
-	seller, buyer = newDemoUser(t, m, transport), newDemoUser(t, m, transport)
-	sell := mostro.SideSell
-	seller.send(mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: sell, AmountSats: amount, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "Pago Móvil"})
-	id = seller.expect(mostro.ActionNewOrder).ID
+	x.seller.send(mostro.ActionNewOrder, nil, x.order())
+	id := x.seller.expect(mostro.ActionNewOrder).ID
 	if id == nil {
 		t.Fatal("the order has no id")
 	}
-	eventually(t, "the order is public", func() bool {
-		found := mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"d": {id.String()}, "s": {"pending"}}})
-		return len(found) == 1
-	})
+	x.id = *id
 	var invoice struct{ Bolt11 string }
-	postJSON(t, wallet+"invoice", map[string]any{"amount_sats": amount - 30, "memo": "payout"}, &invoice)
-	buyer.send(mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
-	request, ok := seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+	postJSON(t, x.wallet()+"invoice", map[string]any{"amount_sats": x.payout(), "memo": "payout"}, &invoice)
+	x.payoutInvoice = invoice.Bolt11
+	x.buyer.send(mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
+}
+
+// toFiatSent goes as far as the buyer's word that the fiat is sent.
+func (x *demoTrade) toFiatSent() {
+	t := x.t
+	t.Helper()
+	request, ok := x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
 	if !ok { // the buyer's reputation comes first, under the same action
-		request, ok = seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+		request, ok = x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
 	}
 	if !ok {
 		t.Fatal("pay-invoice carries no payment request")
 	}
+	x.holdInvoice = request.Invoice
 	var paid struct{ State string }
-	postJSON(t, wallet+"pay", map[string]any{"bolt11": request.Invoice}, &paid)
+	postJSON(t, x.wallet()+"pay", map[string]any{"bolt11": request.Invoice}, &paid)
 	if paid.State != "accepted" {
 		t.Fatalf("the hold invoice is %s, want accepted", paid.State)
 	}
-	buyer.expect(mostro.ActionHoldInvoicePaymentAccepted)
-	buyer.send(mostro.ActionFiatSent, id, nil)
-	seller.expect(mostro.ActionFiatSentOk)
-	seller.send(mostro.ActionRelease, id, nil)
-	buyer.expect(mostro.ActionPurchaseCompleted)
-	eventually(t, "the order's end is public", func() bool {
-		return len(mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"d": {id.String()}, "s": {"success"}}})) == 1
+	x.buyer.expect(mostro.ActionHoldInvoicePaymentAccepted)
+	x.buyer.send(mostro.ActionFiatSent, &x.id, nil)
+	x.seller.expect(mostro.ActionFiatSentOk)
+}
+
+// finish goes on to the payout.
+func (x *demoTrade) finish() {
+	x.t.Helper()
+	x.seller.send(mostro.ActionRelease, &x.id, nil)
+	x.buyer.expect(mostro.ActionPurchaseCompleted)
+	x.shown("success")
+}
+
+// shown waits for the book to show the order so.
+func (x *demoTrade) shown(status string) {
+	x.t.Helper()
+	eventually(x.t, "the order is shown as "+status, func() bool {
+		return len(mustREQ(x.t, x.m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"d": {x.id.String()}, "s": {status}}})) == 1
 	})
-	return id, seller, buyer, request.Invoice
+}
+
+// TestDemoTrade trades over the demo's own sockets, once in each transport,
+// from offer to payout, and counts the sats.
+func TestDemoTrade(t *testing.T) {
+	m, stop := runDemo(t, t.TempDir(), slog.New(slog.DiscardHandler))
+	defer stop()
+	var before, after purse
+	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &before)
+	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy}
+	for _, transport := range transports {
+		t.Run(fmt.Sprint(transport), func(t *testing.T) {
+			x := newDemoTrade(t, m, transport)
+			x.toTaken()
+			x.toFiatSent()
+			x.finish()
+		})
+	}
+	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &after)
+	fees := int64(len(transports)) * 2 * demoFeeSats
+	if after.HeldSats != 0 || after.NodeSats != before.NodeSats+fees || after.WalletSats != before.WalletSats-fees {
+		t.Errorf("before %+v, after %+v: want %d sats of fees moved and nothing held", before, after, fees)
+	}
 }

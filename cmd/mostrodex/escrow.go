@@ -84,7 +84,8 @@ func (c *EscrowConfig) terms() (escrow.Terms, error) {
 	}
 	t.MinSats, t.MaxSats, t.LifeSeconds, t.WaitSeconds = c.MinSats, c.MaxSats, c.OrderHours*3600, c.WaitSeconds
 	t.MaxLifeSeconds = max(t.MaxLifeSeconds, t.LifeSeconds)
-	return t, nil
+	t.CLTVBlocks, t.MarginBlocks = c.HoldBlocks, c.MarginBlocks
+	return t, t.Check()
 }
 
 func (c *EscrowConfig) transports() (list []mostro.Transport, err error) {
@@ -132,9 +133,10 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		face.Relays = []string{m.Config.Relay.URL}
 	}
 	room = &escrowRoom{relays: m.Config.Relay.URL != "", pubkey: keys.Pubkey()}
+	opened := room // a return of nil does not change it
 	defer func() {
 		if err != nil {
-			room.close()
+			err = errors.Join(err, opened.close())
 		}
 	}()
 	room.engine = &escrow.Engine{
@@ -152,6 +154,9 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := room.checkNode(); err != nil {
+		return nil, err
+	}
 	if room.db, err = escrow.OpenDB(filepath.Join(m.Config.Data, "escrow")); err != nil {
 		return nil, err
 	}
@@ -165,7 +170,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 // connect stands the escrow on LND and on prices from the network.
 func (r *escrowRoom) connect(m *Main) error {
 	cfg := &m.Config.Escrow
-	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon})
+	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon, HoldExpiryDelta: cfg.LND.HoldExpiryDelta})
 	if err != nil {
 		return err
 	}
@@ -181,6 +186,22 @@ func (r *escrowRoom) connect(m *Main) error {
 		r.prices.Sources = append(r.prices.Sources, escrow.HTTPSource{Provider: p})
 	}
 	r.engine.Quote, r.engine.Heard, r.engine.Face.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
+	return nil
+}
+
+// checkNode asks the node about itself, and refuses one that would take
+// decisions before the escrow does.
+func (r *escrowRoom) checkNode() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	r.engine.Card = new(escrow.NodeCard)
+	if err := r.engine.Card.Ask(ctx, r.engine.Node); err != nil {
+		return fmt.Errorf("ask the Lightning node about itself: %w", err)
+	}
+	info, _ := r.engine.Card.Info()
+	if err := r.engine.Policy.Terms.CheckNode(info); err != nil {
+		return fmt.Errorf("margin_blocks: %w", err)
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,13 +56,19 @@ func mustRunConfig(tb testing.TB, dir string, change func(*Config)) *Main {
 
 func startMain(tb testing.TB, m *Main) {
 	tb.Helper()
+	tb.Cleanup(startMainUntil(tb, m))
+}
+
+// startMainUntil gives a function that stops the program, once.
+func startMainUntil(tb testing.TB, m *Main) (stop func()) {
+	tb.Helper()
 	if err := m.Open(); err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
-	tb.Cleanup(func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			tb.Errorf("run: %v", err)

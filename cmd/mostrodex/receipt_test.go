@@ -65,7 +65,11 @@ func TestDemoReceipts(t *testing.T) {
 	})
 	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
 		t.Run(transport.String(), func(t *testing.T) {
-			id, seller, buyer, holdInvoice := demoTrade(t, m, transport)
+			x := newDemoTrade(t, m, transport)
+			x.toTaken()
+			x.toFiatSent()
+			x.finish()
+			id, seller, buyer, holdInvoice := &x.id, x.seller, x.buyer, x.holdInvoice
 			for role, side := range map[string]struct {
 				user *demoUser
 				said mostro.Action

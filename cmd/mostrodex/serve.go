@@ -36,7 +36,8 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	escrow    *escrowRoom // nil when disabled
+	control   net.Listener // the operator's socket; nil without an escrow
+	escrow    *escrowRoom  // nil when disabled
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -88,6 +89,9 @@ func (m *Main) Open() (err error) {
 	if m.Config.Escrow.Enabled {
 		if m.escrow, err = m.openEscrow(); err != nil {
 			return fmt.Errorf("escrow: %w", err)
+		}
+		if m.control, err = listenControl(m.Config.Data); err != nil {
+			return err
 		}
 	}
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
@@ -181,6 +185,9 @@ func (m *Main) Run(ctx context.Context) error {
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.privateHandler(), ReadHeaderTimeout: 10 * time.Second})
 	}
+	if m.control != nil {
+		serveHTTP(ctx, g, m.control, &http.Server{Handler: m.escrow.controlHandler(), ReadHeaderTimeout: 10 * time.Second})
+	}
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil
@@ -224,7 +231,7 @@ func (m *Main) privateHandler() http.Handler {
 // Close closes what Open opened, readers before the log.
 func (m *Main) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{m.public, m.private} {
+	for _, l := range []net.Listener{m.public, m.private, m.control} {
 		if l != nil {
 			l.Close() // Serve has closed it already when Run ran
 		}

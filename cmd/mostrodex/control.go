@@ -1,0 +1,227 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// controlFile is the operator's socket in the data directory: HTTP, for whoever
+// may read the escrow's own files.
+const controlFile = "control.sock"
+
+// maxSocketPath is what every system can bind.
+const maxSocketPath = 103
+
+// listenControl binds the control socket. Nobody but our own user can connect
+// to it at any moment: it is born in a directory of mode 0700 and moved to its
+// place with mode 0600. The stores are open already, so what lies there was
+// left by a process that is gone.
+func listenControl(data string) (net.Listener, error) {
+	path := filepath.Join(data, controlFile)
+	dir, err := os.MkdirTemp(data, ".c")
+	if err != nil {
+		return nil, fmt.Errorf("the control socket: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	born := filepath.Join(dir, "s")
+	if n := max(len(path), len(born)); n > maxSocketPath {
+		return nil, fmt.Errorf("the control socket's path would have %d bytes, and systems take %d: choose a data directory with a shorter name", n, maxSocketPath)
+	}
+	l, err := net.Listen("unix", born)
+	if err != nil {
+		return nil, fmt.Errorf("the control socket: %w", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // it knows its old name alone
+	if err = os.Chmod(born, 0o600); err == nil {
+		err = os.Rename(born, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the control socket: %w", err), l.Close())
+	}
+	return controlListener{l, path}, nil
+}
+
+// controlListener takes its file away when it is closed.
+type controlListener struct {
+	net.Listener
+	path string
+}
+
+func (l controlListener) Close() error {
+	err := l.Listener.Close()
+	if gone := os.Remove(l.path); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
+
+// The control socket's answers.
+type (
+	controlStatus struct {
+		Paused      bool `json:"paused"`      // by the operator: no new trades
+		Reconciling bool `json:"reconciling"` // the store may be an older copy: no new trades
+		Open        int  `json:"open_trades"`
+		Frozen      int  `json:"frozen_trades"`
+	}
+	journalEntry struct {
+		N     uint32       `json:"n"`
+		Input escrow.Input `json:"input"`
+	}
+)
+
+// controlHandler serves the operator's verbs. Every trade and input that it
+// shows is redacted.
+func (r *escrowRoom) controlHandler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, fn func(req *http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) {
+			v, err := fn(req)
+			if err != nil {
+				controlError(w, err)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(v) // the operator has gone
+		})
+	}
+	handle("GET /status", r.controlStatus)
+	handle("POST /pause", func(req *http.Request) (any, error) {
+		if err := r.engine.Pause(req.Context(), true); err != nil {
+			return nil, err
+		}
+		return r.controlStatus(req)
+	})
+	handle("POST /resume", func(req *http.Request) (any, error) {
+		if err := r.engine.Pause(req.Context(), false); err != nil {
+			return nil, err
+		}
+		return r.controlStatus(req)
+	})
+	handle("GET /trades", r.controlTrades)
+	handle("GET /trades/{id}", r.controlTrade)
+	handle("GET /trades/{id}/journal", r.controlJournal)
+	for verb, do := range map[string]func(*http.Request, escrow.OrderID) error{
+		"resume": func(req *http.Request, id escrow.OrderID) error { return r.engine.Resume(req.Context(), id) },
+		"pay":    func(req *http.Request, id escrow.OrderID) error { return r.engine.PayAfterAll(req.Context(), id) },
+	} {
+		handle("POST /trades/{id}/"+verb, func(req *http.Request) (any, error) {
+			id, err := pathID(req)
+			if err != nil {
+				return nil, err
+			}
+			if err := do(req, id); err != nil {
+				return nil, err
+			}
+			return r.controlTrade(req)
+		})
+	}
+	return mux
+}
+
+func (r *escrowRoom) controlStatus(req *http.Request) (any, error) {
+	paused, reconciling, err := r.engine.Paused(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	trades, err := r.engine.Trades(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	s := controlStatus{Paused: paused, Reconciling: reconciling, Open: len(trades)}
+	for i := range trades {
+		if trades[i].Frozen {
+			s.Frozen++
+		}
+	}
+	return s, nil
+}
+
+// controlTrades lists the open trades, or with ?all=true every trade there
+// ever was, the newest first.
+func (r *escrowRoom) controlTrades(req *http.Request) (any, error) {
+	list := []escrow.Trade{}
+	var err error
+	if req.URL.Query().Get("all") == "true" {
+		err = r.db.Trades(func(t escrow.Trade) error { list = append(list, t); return nil })
+	} else {
+		list, err = r.engine.Trades(req.Context())
+	}
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list, func(a, b escrow.Trade) int {
+		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	for i := range list {
+		list[i] = list[i].Redacted()
+	}
+	return map[string]any{"items": list}, nil
+}
+
+func (r *escrowRoom) controlTrade(req *http.Request) (any, error) {
+	id, err := pathID(req)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.engine.Trade(req.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	return t.Redacted(), nil
+}
+
+func (r *escrowRoom) controlJournal(req *http.Request) (any, error) {
+	id, err := pathID(req)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.engine.Trade(req.Context(), id); err != nil {
+		return nil, err
+	}
+	list := []journalEntry{}
+	err = r.db.Journal(id, func(n uint32, in escrow.Input) error {
+		list = append(list, journalEntry{n, in.Redacted()})
+		return nil
+	})
+	return map[string]any{"items": list}, err
+}
+
+// errControlInput is a mistake of whoever asks.
+type errControlInput struct{ error }
+
+func pathID(req *http.Request) (escrow.OrderID, error) {
+	id, err := mostro.ParseUUID(req.PathValue("id"))
+	if err != nil {
+		return id, errControlInput{fmt.Errorf("%q is not the id of a trade", req.PathValue("id"))}
+	}
+	return id, nil
+}
+
+func controlError(w http.ResponseWriter, err error) {
+	status, detail := http.StatusInternalServerError, err.Error()
+	var input errControlInput
+	switch {
+	case errors.As(err, &input):
+		status = http.StatusBadRequest
+	case errors.Is(err, mostro.ErrNotFound):
+		status, detail = http.StatusNotFound, "there is no such trade"
+	case errors.Is(err, escrow.ErrNothing), errors.Is(err, escrow.ErrTable):
+		status, detail = http.StatusConflict, "the trade is not in a state for this: it has to be frozen, and for pay its fiat sent or disputed"
+	case errors.Is(err, escrow.ErrStopped):
+		status = http.StatusServiceUnavailable
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+}

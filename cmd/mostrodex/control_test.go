@@ -1,0 +1,202 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// runDemo runs a demo on a data directory and gives a function that stops it.
+func runDemo(t *testing.T, dir string, log *slog.Logger) (m *Main, stop func()) {
+	t.Helper()
+	cfg := defaultConfig()
+	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = dir, "127.0.0.1:0", "127.0.0.1:0"
+	m, err := demoMain(cfg, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Log = log
+	return m, startMainUntil(t, m)
+}
+
+// A frozen trade is seen, looked at and resumed over the control socket, and
+// then the payout that was withheld is made, without a restart.
+func TestOperatorVerbs(t *testing.T) {
+	dir := t.TempDir()
+	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	info, err := os.Stat(filepath.Join(dir, controlFile))
+	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
+		t.Fatalf("the socket: %v %v, want mode 0600", info, err)
+	}
+	verb := func(args ...string) string { t.Helper(); return mustProgram(t, "", append(args, "--data", dir)...) }
+	refused := func(code int, want string, args ...string) {
+		t.Helper()
+		if _, errs, got := runProgram(t, "", append(args, "--data", dir)...); got != code || !strings.Contains(errs, want) {
+			t.Errorf("%v: exit %d: %s; want %d with %q", args, got, errs, code, want)
+		}
+	}
+	x := newDemoTrade(t, m, mostro.TransportV2)
+
+	// Paused: no order is taken, and that outlives a restart.
+	if out := verb("pause"); !strings.Contains(out, "no new trades are taken") {
+		t.Errorf("pause: %s", out)
+	}
+	x.seller.send(mostro.ActionNewOrder, nil, x.order())
+	x.seller.expect(mostro.ActionCantDo)
+	stop()
+	refused(exitError, "no escrow runs on", "trade", "list")
+	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
+	x = newDemoTrade(t, m, mostro.TransportV2)
+	x.seller.send(mostro.ActionNewOrder, nil, x.order())
+	x.seller.expect(mostro.ActionCantDo)
+	if out := verb("resume"); !strings.Contains(out, "new trades are taken; 0 open") || strings.Contains(out, "no new") {
+		t.Errorf("resume: %s", out)
+	}
+
+	// A trade whose payout is handed over and never answered.
+	m.escrow.world.Node("mostro").Faults(func(op lnsim.Op) lnsim.Fault {
+		if op == lnsim.OpPay {
+			return lnsim.LoseRequest
+		}
+		return lnsim.NoFault
+	})
+	x.toTaken()
+	x.toFiatSent()
+	id := x.id.String()
+	if out := verb("trade", "list"); !strings.Contains(out, id) || !strings.Contains(out, "fiat-sent") {
+		t.Errorf("trade list: %s", out)
+	}
+	refused(exitError, "not in a state for this", "trade", "resume", id, "--yes")
+	refused(exitError, "not in a state for this", "trade", "pay", id, "--yes")
+	refused(exitError, "no such trade", "trade", "show", "7dd204d2-d06c-4406-a3d9-4415f4a8b9c9")
+	refused(exitUsage, "not the id of a trade", "trade", "show", "x")
+	x.seller.send(mostro.ActionRelease, &x.id, nil)
+	x.buyer.expect(mostro.ActionReleased)
+	stop()
+
+	// The store seems to be an older copy of itself: the trade freezes.
+	witness := escrow.Witness{Path: filepath.Join(dir, "escrow.witness")}
+	commits, known, err := witness.Load()
+	if err != nil || !known {
+		t.Fatal(known, err)
+	}
+	if err := witness.Store(commits + 100); err != nil {
+		t.Fatal(err)
+	}
+	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
+	defer stop()
+	var before purse
+	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &before)
+	if out := verb("trade", "show", id); !strings.Contains(out, "FROZEN") || !strings.Contains(out, "settled-hold-invoice") {
+		t.Fatalf("trade show: %s", out)
+	}
+	refused(exitUsage, "nothing is done without --yes", "trade", "resume", id)
+	if out := verb("trade", "resume", id, "--yes"); strings.Contains(out, "FROZEN") {
+		t.Errorf("trade resume: %s", out)
+	}
+	eventually(t, "the buyer is paid", func() bool {
+		var now purse
+		getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &now)
+		return now.WalletSats == before.WalletSats+x.payout()
+	})
+	eventually(t, "the trade is over", func() bool { return !strings.Contains(verb("trade", "list"), id) })
+
+	var all struct{ Items []escrow.Trade }
+	if err := json.Unmarshal([]byte(verb("trade", "list", "--all", "--json")), &all); err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Items) != 1 || all.Items[0].Status != mostro.TradeSuccess || all.Items[0].ID != x.id {
+		t.Errorf("of all trades: %+v", all.Items)
+	}
+	journal := verb("trade", "journal", id)
+	for _, want := range []string{"new-order", "take-sell", "hold-made", "accepted", "fiat-sent", "release", "settled", "reconcile", "resume", "payment"} {
+		if !strings.Contains(journal, want) {
+			t.Errorf("the journal does not tell of %s:\n%s", want, journal)
+		}
+	}
+	stored, err := m.escrow.engine.Trade(t.Context(), x.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := verb("trade", "list", "--all", "--json") + verb("trade", "show", id, "--json") + verb("trade", "journal", id, "--json") + journal
+	for name, secret := range map[string]string{"preimage": stored.Preimage.Hex(), "hold invoice": stored.HoldInvoice, "payout invoice": x.payoutInvoice} {
+		if secret == "" || strings.Contains(shown, secret) {
+			t.Errorf("the operator is shown the %s", name)
+		}
+	}
+	if zero := (escrow.Preimage{}); stored.Preimage == zero {
+		t.Error("the trade had no preimage to hide")
+	}
+}
+
+// A socket that a killed process left is no obstacle; a path that no system
+// can bind is said.
+func TestControlSocketFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, controlFile)
+	left, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.(*net.UnixListener).SetUnlinkOnClose(false)
+	left.Close()
+	l, err := listenControl(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	rest, err := os.ReadDir(dir)
+	if err != nil || len(rest) != 0 {
+		t.Errorf("left behind: %v %v", rest, err)
+	}
+	long := filepath.Join(dir, strings.Repeat("x", 100))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := listenControl(long); err == nil || !strings.Contains(err.Error(), fmt.Sprint(maxSocketPath)) {
+		t.Errorf("a path of %d bytes: %v", len(long), err)
+	}
+}
+
+// The escrow does not stand on a node that decides before it does.
+func TestMarginBelowTheNodes(t *testing.T) {
+	for blocks, ok := range map[uint32]bool{24: true, 21: true, 20: false, 18: false, 6: false} {
+		cfg := defaultConfig()
+		cfg.Data, cfg.Relay.Listen, cfg.Escrow.MarginBlocks = t.TempDir(), "127.0.0.1:0", blocks
+		m, err := demoMain(cfg, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = m.Open()
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "18 blocks before: the margin has to be 21 blocks at least") {
+			t.Errorf("margin of %d blocks: %v", blocks, err)
+		}
+		if err == nil {
+			err = m.Close()
+		}
+		if ok && err != nil {
+			t.Error(err)
+		}
+	}
+	for name, spoil := range map[string]func(*EscrowConfig){
+		"margin of the whole hold": func(c *EscrowConfig) { c.HoldBlocks = 24 },
+		"no time for the buyer":    func(c *EscrowConfig) { c.HoldBlocks = 25 },
+	} {
+		cfg := defaultConfig().Escrow
+		if spoil(&cfg); cfg.validate() == nil || !strings.Contains(cfg.validate().Error(), "hold of") {
+			t.Errorf("%s: %v", name, cfg.validate())
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// heard is everything that a program says, at every level.
+type heard struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.b.Write(p)
+}
+
+func (h *heard) String() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.b.String()
+}
+
+// TestDemoKeepsSecrets trades over the demo's sockets in every transport and
+// looks for preimages, invoices and keys in all that comes out: the log at
+// debug level, the metrics, the operator's answers and errors, the API and the
+// errors of the wallet.
+func TestDemoKeepsSecrets(t *testing.T) {
+	dir, log := t.TempDir(), &heard{}
+	m, stop := runDemo(t, dir, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	secrets := map[string]string{}
+	keep := func(name, text string) {
+		t.Helper()
+		if text == "" {
+			t.Fatalf("there is no %s to be kept", name)
+		}
+		secrets[text] = name
+	}
+	keepKeys := func(name string, k *mostro.Keys) {
+		raw := k.Secret()
+		keep(name, hex.EncodeToString(raw[:]))
+		keep(name, k.Nsec())
+	}
+	node, err := loadKeys(m.Config.Escrow.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keepKeys("node's key", node)
+
+	said := &bytes.Buffer{}
+	operator := func(args ...string) {
+		out, errs, _ := runProgram(t, "", append(args, "--data", dir)...)
+		fmt.Fprintln(said, out, errs)
+	}
+	get := func(url string) {
+		_, _, body := getBody(t, url)
+		fmt.Fprintln(said, body)
+	}
+	wallet := "http://" + m.PrivateAddr() + "/lnsim/"
+	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
+		x := newDemoTrade(t, m, transport)
+		keepKeys("user's key", x.seller.keys)
+		keepKeys("user's key", x.buyer.keys)
+		x.toTaken()
+		x.toFiatSent()
+		x.buyer.send(mostro.ActionAddInvoice, &x.id, mostro.PaymentRequest{Invoice: x.payoutInvoice}) // too late
+		x.buyer.expect(mostro.ActionCantDo)
+		id := x.id.String()
+		for _, args := range [][]string{{"trade", "list"}, {"trade", "show", id}, {"trade", "journal", id}, {"trade", "journal", id, "--json"}, {"trade", "pay", id, "--yes"}} {
+			operator(args...)
+		}
+		x.finish()
+		trade, err := m.escrow.engine.Trade(t.Context(), x.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep("preimage", trade.Preimage.Hex())
+		keep("hold invoice", x.holdInvoice)
+		keep("payout's invoice", x.payoutInvoice)
+		for _, args := range [][]string{{"trade", "list", "--all", "--json"}, {"trade", "show", id, "--json"}, {"trade", "journal", id, "--json"}, {"pause"}, {"resume"}} {
+			operator(args...)
+		}
+		get("http://" + m.Addr() + "/api/v1/orders/" + m.escrow.pubkey + "/" + id)
+		// Paid twice, and an invoice that is spoiled.
+		for _, bolt11 := range []string{x.holdInvoice, x.payoutInvoice + "q"} {
+			resp, err := http.Post(wallet+"pay", "application/json", strings.NewReader(fmt.Sprintf(`{"bolt11":%q}`, bolt11)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = said.ReadFrom(resp.Body)
+			resp.Body.Close()
+		}
+	}
+	get("http://" + m.PrivateAddr() + "/metrics")
+	get("http://" + m.Addr() + "/api/v1/orders?open=any")
+	m.Log.Debug("a program that has nothing to complain about may say nothing at all, so the test itself says this at the lowest level that is heard")
+	stop()
+	for where, text := range map[string]string{"the log": log.String(), "answers": said.String()} {
+		if len(text) < 100 {
+			t.Errorf("%s: next to nothing was said: %q", where, text)
+		}
+		for secret, name := range secrets {
+			if at := strings.Index(text, secret); at >= 0 {
+				t.Errorf("%s: a %s is in it: %.200q", where, name, text[max(0, at-80):])
+			}
+		}
+	}
+}

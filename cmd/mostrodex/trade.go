@@ -1,0 +1,363 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/spf13/cobra"
+)
+
+// control asks a running escrow over its socket.
+type control struct {
+	data string
+	json bool
+}
+
+func (c *control) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.data, "data", defaultConfig().Data, "data directory of the running escrow")
+	cmd.Flags().BoolVar(&c.json, "json", false, "print JSON")
+}
+
+// ask decodes the answer into v.
+func (c *control) ask(ctx context.Context, method, path string, v any) error {
+	socket := filepath.Join(c.data, controlFile)
+	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no escrow runs on %s: name its data directory with --data", c.data)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s is not for this user: run this as the user that the escrow runs as", socket)
+	case err != nil:
+		return fmt.Errorf("ask the escrow: %w", errors.Unwrap(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return answerError(resp)
+	}
+	return json.NewDecoder(resp.Body).Decode(v)
+}
+
+// printRaw asks and prints the answer as it came.
+func (c *control) printRaw(cmd *cobra.Command, method, path string) error {
+	var raw json.RawMessage
+	if err := c.ask(cmd.Context(), method, path, &raw); err != nil {
+		return err
+	}
+	return printJSON(cmd.OutOrStdout(), raw)
+}
+
+func newTradeCmd() *cobra.Command {
+	return groupOf("trade", "Look at the escrow's trades, and decide about frozen ones", newTradeListCmd(), newTradeShowCmd(), newTradeJournalCmd(),
+		newTradeVerdictCmd("resume", "Have a frozen trade go on as it stands",
+			`Have a frozen trade go on as it stands. A trade is frozen when the Lightning
+node contradicts this store, or when the store was found to be an older copy of
+itself while a payout was due: then more may have happened than the store knows.
+
+Look first: 'mostrodex trade show ID' gives the payment hashes. Ask the node
+about each (lookupinvoice, trackpayment). Where a payout is due, resuming PAYS
+THE BUYER: if they are paid already to an invoice that this store never saw,
+they are paid twice.`),
+		newTradeVerdictCmd("pay", "Have the buyer of a frozen trade paid whose hold is settled",
+			`Have the buyer of a frozen trade paid although this store knows of no release:
+the node has settled the hold, so the sats are here. The payout begins when the
+node confirms that. Only for trades whose fiat was sent, or that are disputed.
+
+Look first whether the buyer is paid already: 'mostrodex trade show ID' gives
+the payment hashes to ask the node about.`))
+}
+
+func newTradeListCmd() *cobra.Command {
+	var c control
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the open trades, newest first",
+		Example: `  mostrodex trade list
+  mostrodex trade list --all --json --data /var/lib/mostrodex`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			path := "/trades"
+			if all {
+				path += "?all=true"
+			}
+			if c.json {
+				return c.printRaw(cmd, http.MethodGet, path)
+			}
+			var list struct{ Items []escrow.Trade }
+			if err := c.ask(cmd.Context(), http.MethodGet, path, &list); err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "ID\tSIDE\tSTATUS\tSATS\tFIAT\tCREATED\tDEADLINE\tNOTE")
+			for i := range list.Items {
+				t := &list.Items[i]
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Status, t.AmountSats, fiatOf(t), clock(t.CreatedAt), clock(t.Deadline), noteOf(t))
+			}
+			return w.Flush()
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "trades that are over as well")
+	return cmd
+}
+
+func newTradeShowCmd() *cobra.Command {
+	var c control
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show a trade, without what moves money",
+		Example: `  mostrodex trade show 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9
+  mostrodex trade show 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9 --json`,
+		Args: exactly(1, "the id of a trade"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := tradePath(args[0])
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printRaw(cmd, http.MethodGet, path)
+			}
+			var t escrow.Trade
+			if err := c.ask(cmd.Context(), http.MethodGet, path, &t); err != nil {
+				return err
+			}
+			return printTrade(cmd.OutOrStdout(), &t)
+		},
+	}
+	c.flags(cmd)
+	return cmd
+}
+
+func newTradeJournalCmd() *cobra.Command {
+	var c control
+	cmd := &cobra.Command{
+		Use:   "journal ID",
+		Short: "Show everything that happened to a trade, without what moves money",
+		Long: `Show every input of a trade, in order: replayed, they give the trade again.
+Preimages, invoices and what people wrote are left out, so what is printed
+cannot be replayed.`,
+		Example: "  mostrodex trade journal 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9",
+		Args:    exactly(1, "the id of a trade"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := tradePath(args[0])
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printRaw(cmd, http.MethodGet, path+"/journal")
+			}
+			var list struct{ Items []journalEntry }
+			if err := c.ask(cmd.Context(), http.MethodGet, path+"/journal", &list); err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "N\tTIME\tINPUT\tDETAIL")
+			for _, e := range list.Items {
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", e.N, clock(e.Input.At), e.Input.Kind, detailOf(e.Input))
+			}
+			return w.Flush()
+		},
+	}
+	c.flags(cmd)
+	return cmd
+}
+
+// newTradeVerdictCmd makes a verb that decides about a frozen trade. It wants
+// to be told twice: what it does may pay somebody.
+func newTradeVerdictCmd(verb, short, long string) *cobra.Command {
+	var c control
+	var yes bool
+	cmd := &cobra.Command{
+		Use: verb + " ID", Short: short, Long: long,
+		Example: "  mostrodex trade " + verb + " 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9 --yes",
+		Args:    exactly(1, "the id of a trade"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := tradePath(args[0])
+			if err != nil {
+				return err
+			}
+			var t escrow.Trade
+			if !yes {
+				if err := c.ask(cmd.Context(), http.MethodGet, path, &t); err != nil {
+					return err
+				}
+				if err := printTrade(cmd.OutOrStdout(), &t); err != nil {
+					return err
+				}
+				return usagef("nothing is done without --yes: read 'mostrodex trade %s --help' first", verb)
+			}
+			if c.json {
+				return c.printRaw(cmd, http.MethodPost, path+"/"+verb)
+			}
+			if err := c.ask(cmd.Context(), http.MethodPost, path+"/"+verb, &t); err != nil {
+				return err
+			}
+			return printTrade(cmd.OutOrStdout(), &t)
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	return cmd
+}
+
+// newPauseCmd makes pause and resume of the whole escrow.
+func newPauseCmd(verb, short, long string) *cobra.Command {
+	var c control
+	cmd := &cobra.Command{
+		Use: verb, Short: short, Long: long,
+		Example: "  mostrodex " + verb + " --data /var/lib/mostrodex",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.json {
+				return c.printRaw(cmd, http.MethodPost, "/"+verb)
+			}
+			var s controlStatus
+			if err := c.ask(cmd.Context(), http.MethodPost, "/"+verb, &s); err != nil {
+				return err
+			}
+			state := "new trades are taken"
+			switch {
+			case s.Paused:
+				state = "no new trades are taken"
+			case s.Reconciling:
+				state = "no new trades are taken before the node was asked for every open hash"
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s; %d open, %d of them frozen\n", state, s.Open, s.Frozen)
+			return err
+		},
+	}
+	c.flags(cmd)
+	return cmd
+}
+
+func tradePath(id string) (string, error) {
+	u, err := mostro.ParseUUID(id)
+	if err != nil {
+		return "", usagef("%q is not the id of a trade", id)
+	}
+	return "/trades/" + u.String(), nil
+}
+
+// printTrade writes what there is to say of a trade, a line each.
+func printTrade(out io.Writer, t *escrow.Trade) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	line := func(name string, value any) {
+		if s := fmt.Sprint(value); s != "" && s != "-" {
+			fmt.Fprintf(w, "%s\t%s\n", name, s)
+		}
+	}
+	line("id", t.ID)
+	line("status", t.Status)
+	line("note", noteOf(t))
+	line("order", fmt.Sprintf("%s, %s, %s", t.Kind, fiatOf(t), t.PaymentMethod))
+	line("amount", fmt.Sprintf("%d sats, fee %d sats of each side", t.AmountSats, t.FeeSats))
+	line("created", clock(t.CreatedAt))
+	line("expires", clock(t.ExpiresAt))
+	line("taken", clock(t.TakenAt))
+	line("held", clock(t.HeldAt))
+	line("next look", clock(t.Deadline))
+	line("last change", fmt.Sprintf("%s, step %d", t.Last, t.Steps))
+	line("buyer", partyOf(t.Buyer))
+	line("seller", partyOf(t.Seller))
+	line("hold", hashOf(t.Hash))
+	for _, h := range t.Closing {
+		line("being given back", hashOf(h))
+	}
+	if t.Dispute.Status != "" {
+		line("dispute", fmt.Sprintf("%s by %s, %s", t.Dispute.Status, t.Dispute.By, clock(t.Dispute.OpenedAt)))
+	}
+	line("payout", hashOf(t.Payout.Hash))
+	if t.Payout.LastHash != t.Payout.Hash {
+		line("last payout", hashOf(t.Payout.LastHash))
+	}
+	if t.Payout.Attempt > 0 {
+		line("attempts", fmt.Sprintf("%d, of the present invoice %d failed", t.Payout.Attempt, t.Payout.Failures))
+	}
+	return w.Flush()
+}
+
+func fiatOf(t *escrow.Trade) string {
+	if t.FiatAmount == 0 && t.Range() {
+		return fmt.Sprintf("%d-%d %s", t.MinFiat, t.MaxFiat, t.Fiat)
+	}
+	return fmt.Sprintf("%d %s", t.FiatAmount, t.Fiat)
+}
+
+func noteOf(t *escrow.Trade) string {
+	var notes []string
+	for _, n := range []struct {
+		is   bool
+		text string
+	}{{t.Frozen, "FROZEN"}, {t.Doubtful, "doubtful"}, {t.Settling, "settling"}, {t.EscrowGone, "escrow gone"}, {t.Payout.Sent, "payout under way"}} {
+		if n.is {
+			notes = append(notes, n.text)
+		}
+	}
+	return strings.Join(notes, ", ")
+}
+
+func partyOf(p escrow.Party) string {
+	switch {
+	case p.Key == "":
+		return ""
+	case p.Private():
+		return fmt.Sprintf("%s (%s, full privacy)", p.Key, p.Transport)
+	}
+	return fmt.Sprintf("%s (%s, identity %s)", p.Key, p.Transport, p.Identity)
+}
+
+func hashOf(h escrow.Hash) string {
+	if h == (escrow.Hash{}) {
+		return ""
+	}
+	return h.String()
+}
+
+func clock(at int64) string {
+	if at == 0 {
+		return "-"
+	}
+	return time.Unix(at, 0).UTC().Format(time.RFC3339)
+}
+
+// detailOf says in a few words what an input was about.
+func detailOf(in escrow.Input) string {
+	var parts []string
+	if in.Request != nil {
+		parts = append(parts, string(in.Request.Message.Action), "from "+in.Request.From.Key)
+	}
+	if in.Hash != (escrow.Hash{}) {
+		parts = append(parts, "hash "+in.Hash.String())
+	}
+	if in.Hold.Phase != 0 {
+		parts = append(parts, in.Hold.Phase.String())
+	}
+	if in.Payment.Status != 0 {
+		parts = append(parts, in.Payment.Status.String())
+	}
+	if in.Attempt > 0 {
+		parts = append(parts, fmt.Sprintf("attempt %d", in.Attempt))
+	}
+	return strings.Join(parts, ", ")
+}

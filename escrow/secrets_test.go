@@ -1,0 +1,212 @@
+package escrow
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// secrets are texts that nobody may read in a log, an error, a metric or an
+// answer to the operator, each with the name of what it is.
+type secrets struct {
+	mu sync.Mutex
+	of map[string]string // guarded by mu
+}
+
+func newSecrets() *secrets { return &secrets{of: make(map[string]string)} }
+
+func (s *secrets) add(name, text string) {
+	if text == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[text] == "" {
+		s.of[text] = name
+	}
+}
+
+func (s *secrets) addKeys(name string, k *mostro.Keys) {
+	if k == nil {
+		return
+	}
+	raw := k.Secret()
+	s.add(name+"'s key", hexOf(raw[:]))
+	s.add(name+"'s nsec", k.Nsec())
+}
+
+func (s *secrets) addPreimage(p Preimage) {
+	if (p != Preimage{}) {
+		s.add("a preimage", p.Hex())
+		s.add("a preimage's bytes", strings.Trim(fmt.Sprint(p[:]), "[]"))
+	}
+}
+
+// addStore adds what a store holds: every preimage that was ever drawn, every
+// invoice and address, whether it was used or not.
+func (s *secrets) addStore(db *DB) error {
+	return db.Trades(func(t Trade) error {
+		s.addPreimage(t.Preimage)
+		s.add("a hold invoice", t.HoldInvoice)
+		s.add("a payout's invoice", t.Payout.Bolt11)
+		s.add("a buyer's invoice", t.BuyerInvoice.Text)
+		s.add("a maker's invoice", t.MakerInvoice.Text)
+		return db.Journal(t.ID, func(_ uint32, in Input) error {
+			s.addPreimage(in.Preimage)
+			s.add("an invoice in the journal", in.Bolt11)
+			if in.Invoice != nil {
+				s.add("an invoice in the journal", in.Invoice.Text)
+			}
+			if in.Request == nil {
+				return nil
+			}
+			switch p := in.Request.Message.Payload.(type) {
+			case mostro.PaymentRequest:
+				s.add("an invoice in a message", p.Invoice)
+			case *mostro.SmallOrder:
+				if p.BuyerInvoice != nil {
+					s.add("an invoice in an order", *p.BuyerInvoice)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// check names what a text gives away.
+func (s *secrets) check(tb testing.TB, where, text string) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for secret, name := range s.of {
+		if at := strings.Index(text, secret); at >= 0 {
+			tb.Errorf("%s: %s is in it: %.200q", where, name, text[max(0, at-80):])
+		}
+	}
+}
+
+// shown is everything that an operator can ask a store for over the control
+// socket.
+func shown(db *DB) (string, error) {
+	var b strings.Builder
+	out := json.NewEncoder(&b)
+	err := db.Trades(func(t Trade) error {
+		if err := out.Encode(t.Redacted()); err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "%+v %v\n", t.Redacted(), t.Redacted())
+		return db.Journal(t.ID, func(_ uint32, in Input) error { return out.Encode(in.Redacted()) })
+	})
+	return b.String(), err
+}
+
+// gathered is what /metrics would say.
+func gathered(reg *prometheus.Registry) (string, error) {
+	families, err := reg.Gather()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, f := range families {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String(), nil
+}
+
+// keepSecrets is called whenever a world's escrow has stopped, whatever the
+// test is about: nothing that it said may hold a secret of its own.
+func (w *world) keepSecrets(stopped error) {
+	w.tb.Helper()
+	if stopped != nil {
+		fmt.Fprintln(w.output, stopped)
+	}
+	if err := w.secrets.addStore(w.db); err != nil {
+		w.tb.Error(err)
+		return
+	}
+	metrics, err := gathered(w.registry)
+	if err != nil {
+		w.tb.Error(err)
+	}
+	answers, err := shown(w.db)
+	if err != nil {
+		w.tb.Error(err)
+	}
+	w.secrets.check(w.tb, "log and errors", w.output.String())
+	w.secrets.check(w.tb, "metrics", metrics)
+	w.secrets.check(w.tb, "control socket", answers)
+}
+
+// TestSecretsAreKept runs trades of all kinds, with refusals, a node that fails
+// and restarts in between, under a logger that says everything. The same check
+// runs at the end of every other test that has an escrow run.
+func TestSecretsAreKept(t *testing.T) {
+	w := newWorld(t)
+	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV1), func(string) { w.restart() })
+	w.sellOrder(w.user(mostro.TransportLegacy), w.user(mostro.TransportLegacy), func(string) {})
+	stranger := w.user(mostro.TransportV2)
+	stranger.send(mostro.Message{RequestID: number(1), TradeIndex: stranger.tradeIndex(), Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{
+		Kind: mostro.SideBuy, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA", BuyerInvoice: text("lnsim:no such invoice"),
+	}})
+	stranger.wait(mostro.ActionCantDo)
+	w.secrets.add("a refused invoice", "lnsim:no such invoice")
+	_ = w.stop()
+	found := map[string]bool{}
+	for _, name := range w.secrets.of {
+		found[name] = true
+	}
+	for _, name := range []string{"a preimage", "a hold invoice", "a buyer's invoice", "the node's key", "a user's key"} {
+		if !found[name] {
+			t.Errorf("no %s was there to be kept", name)
+		}
+	}
+	if w.output.String() == "" {
+		t.Error("nothing was said at all")
+	}
+}
+
+// The check finds what it looks for.
+func TestSecretsAreFound(t *testing.T) {
+	s := newSecrets()
+	var p Preimage
+	p[0], p[31] = 7, 9
+	s.addPreimage(p)
+	s.addKeys("somebody", newKeys(t))
+	for name, said := range map[string]string{
+		"hex": "preimage=" + p.Hex(), "bytes": fmt.Sprintf("%v", p[:]), "json": string(must(json.Marshal(p))),
+	} {
+		probe := &failing{TB: t}
+		s.check(probe, name, said)
+		if probe.failures != 1 {
+			t.Errorf("%s: %d found", name, probe.failures)
+		}
+	}
+	probe := &failing{TB: t}
+	s.check(probe, "format", fmt.Sprintf("%v %+v %x", p, p, p)) // Preimage prints nothing of itself
+	if probe.failures != 0 {
+		t.Error("a preimage prints itself")
+	}
+}
+
+// failing counts failures instead of failing.
+type failing struct {
+	testing.TB
+	failures int
+}
+
+func (f *failing) Errorf(string, ...any) { f.failures++ }
+func (f *failing) Helper()               {}
+
+func text(s string) *string { return &s }
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
