@@ -16,6 +16,7 @@ import (
 // instanceSorts says how instances are sorted: by a number, the greatest
 // first, so that what is unknown (the least) comes last.
 var instanceSorts = map[string]func(*instanceView) float64{
+	"rank":   byRank,
 	"volume": func(v *instanceView) float64 { return numberOr(v.VolumeSats, math.Inf(-1)) },
 	"trades": func(v *instanceView) float64 { return float64(v.Trades) },
 	"fee": func(v *instanceView) float64 { // lowest first
@@ -56,11 +57,11 @@ func (x *Index) directory(values url.Values) (*instanceList, error) {
 		}
 		switch name {
 		case "sort":
-			if value == "rank" {
-				return nil, &QueryError{"sort", "rank is not offered yet: it comes with the reputation of instances; sort by volume, trades, fee or age"}
+			if value == "rank" && x.standings == nil {
+				return nil, &QueryError{"sort", "rank is not offered: the reputation of instances is switched off here; sort by volume, trades, fee or age"}
 			}
 			if instanceSorts[value] == nil {
-				return nil, &QueryError{"sort", fmt.Sprintf("%q is not volume, trades, fee or age", value)}
+				return nil, &QueryError{"sort", fmt.Sprintf("%q is not rank, volume, trades, fee or age", value)}
 			}
 			sort = value
 		case "limit":
@@ -78,6 +79,9 @@ func (x *Index) directory(values url.Values) (*instanceList, error) {
 		}
 	}
 	views, publishers := x.book.authors.Load().list(asked(text))
+	for _, v := range views {
+		x.stand(v)
+	}
 	number := instanceSorts[sort]
 	compare := func(a float64, aKey string, b float64, bKey string) int {
 		return cmp.Or(cmp.Compare(b, a), strings.Compare(aKey, bKey))
@@ -165,6 +169,7 @@ func (x *Index) instance(pubkey string) (*instanceView, error) {
 		return nil, mostro.ErrNotFound
 	}
 	if v := a.view(pubkey); v != nil {
+		x.stand(v)
 		return v, nil
 	}
 	return nil, refuse(404, "This key publishes orders or a profile, but no info event: it is no instance of Mostro. Its orders are at /api/v1/orders?open=any&instance="+pubkey)
