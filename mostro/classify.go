@@ -29,13 +29,14 @@ const (
 	ClassRates            // ParseRates
 	ClassMail             // a private message: see IsMail
 	ClassDeletion         // NIP-09
+	ClassKeyset           // ParseKeyset
 )
 
 var classNames = [...]string{
 	ClassForeign: "foreign", ClassOrder: "order", ClassInfo: "info", ClassDispute: "dispute",
 	ClassUserRating: "user-rating", ClassDevFee: "dev-fee", ClassHostRating: "host-rating",
 	ClassProfile: "profile", ClassRelayList: "relay-list", ClassRates: "rates",
-	ClassMail: "mail", ClassDeletion: "deletion",
+	ClassMail: "mail", ClassDeletion: "deletion", ClassKeyset: "keyset",
 }
 
 // String gives the name in lower case: "order", "user-rating", "foreign".
@@ -89,6 +90,10 @@ func Classify(evt *nostr.Event) Class {
 		if isMostroClaim(t) && (t.value("z") == "dispute" || t.value("z") == "" && looksDispute(t)) {
 			return ClassDispute
 		}
+	case KindReceiptKeys:
+		if isMostroClaim(t) && t.value("z") == keysetZ {
+			return ClassKeyset
+		}
 	case KindDevFee:
 		if isMostroClaim(t) && (t.value("z") == "dev-fee-payment" || t.value("z") == "" && t.has("order-id") && t.has("hash")) {
 			return ClassDevFee
@@ -126,6 +131,10 @@ func isMostroClaim(t tagReader) bool {
 	platform, _ := t.claim()
 	return platform == PlatformMostro
 }
+
+// keysetZ is the z of a keyset, whose kind is of our own choice and may be
+// another application's as well.
+const keysetZ = "receipt-keys"
 
 func looksDispute(t tagReader) bool {
 	return t.has("d") && t.has("s") && !t.has("k") && !t.has("f") && disputeStates[kebab(t.value("s"))] != DisputeStateUnknown

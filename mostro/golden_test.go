@@ -71,6 +71,8 @@ func parse(evt *nostr.Event) (any, error) {
 		return ParseRelayList(evt)
 	case ClassRates:
 		return ParseRates(evt)
+	case ClassKeyset:
+		return ParseKeyset(evt)
 	}
 	return nil, nil
 }

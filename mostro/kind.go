@@ -15,6 +15,8 @@ const (
 	KindUserRating = 38384 // a node's rating of one of its users
 	KindInfo       = 38385 // a node's description of itself
 	KindDispute    = 38386 // public state of a dispute
+
+	KindReceiptKeys = 38387 // a node's key for blind receipts (docs/receipts.md)
 )
 
 // IsMail says whether events of a kind are private messages: served to

@@ -47,6 +47,8 @@ func TestClassify(t *testing.T) {
 		{"profile", 0, `[]`, ClassProfile},
 		{"relay list", 10002, `[]`, ClassRelayList},
 		{"deletion", 5, `[]`, ClassDeletion},
+		{"keyset", 38387, `[["d","2026-11"],["y","mostro"],["z","receipt-keys"]]`, ClassKeyset},
+		{"another thing of the keysets' kind", 38387, `[["d","2026-11"]]`, ClassForeign},
 		{"message", 14, `[]`, ClassMail},
 		{"gift wrap", 1059, `[]`, ClassMail},
 		{"legacy message", 4, `[]`, ClassMail},

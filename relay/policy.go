@@ -15,7 +15,7 @@ import (
 // DefaultKinds are the kinds a relay for orders and their trades has use for,
 // besides the ephemeral ones.
 var DefaultKinds = []int{
-	mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee,
+	mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindReceiptKeys,
 	mostro.KindProfile, mostro.KindRelayList, mostro.KindAppData, mostro.KindHostRating, mostro.KindDeletion,
 	mostro.KindMessage, mostro.KindGiftWrap, mostro.KindLegacyDM,
 	3,     // contacts

@@ -85,6 +85,7 @@ func mostroMayImport(imp string) bool {
 		return true
 	}
 	for _, ok := range []string{"github.com/nbd-wtf/go-nostr", "github.com/btcsuite/btcd/btcec/v2", "github.com/btcsuite/btcd/chaincfg/chainhash",
+		"github.com/btcsuite/btcd/btcutil/bech32", "github.com/cloudflare/circl/blindsign/blindrsa",
 		"golang.org/x/crypto/", "golang.org/x/text/unicode/norm", "github.com/tyler-smith/go-bip39", "github.com/decred/dcrd/dcrec/secp256k1"} {
 		if strings.HasPrefix(imp, ok) {
 			return true

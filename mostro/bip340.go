@@ -1,0 +1,114 @@
+package mostro
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/btcec/v2/schnorr"
+	"github.com/btcsuite/btcd/chaincfg/chainhash"
+)
+
+// BIP-340 over messages of any length. The library signs and checks 32 bytes
+// alone; RoboSats' token is a signature over raw text.
+
+// rawChallenge is e of BIP-340.
+func rawChallenge(r, pubkey, msg []byte) *btcec.ModNScalar {
+	e := new(btcec.ModNScalar)
+	h := chainhash.TaggedHash(chainhash.TagBIP0340Challenge, r, pubkey, msg)
+	e.SetByteSlice(h[:])
+	return e
+}
+
+// signRaw signs a message as it is, unhashed.
+func (k *Keys) signRaw(msg []byte, random io.Reader) (sig [64]byte, err error) {
+	var aux [32]byte
+	if _, err := io.ReadFull(random, aux[:]); err != nil {
+		return sig, fmt.Errorf("sign: %w", err)
+	}
+	d := k.evenSecret()
+	pubkey := schnorr.SerializePubKey(k.secret.PubKey())
+	t := d.Bytes()
+	for i, b := range chainhash.TaggedHash(chainhash.TagBIP0340Aux, aux[:]) {
+		t[i] ^= b
+	}
+	var nonce btcec.ModNScalar
+	h := chainhash.TaggedHash(chainhash.TagBIP0340Nonce, t[:], pubkey, msg)
+	nonce.SetByteSlice(h[:])
+	if nonce.IsZero() {
+		return sig, fmt.Errorf("sign: no nonce") // one in 2^256
+	}
+	var r btcec.JacobianPoint
+	btcec.ScalarBaseMultNonConst(&nonce, &r)
+	r.ToAffine()
+	if r.Y.IsOdd() {
+		nonce.Negate()
+	}
+	copy(sig[:32], r.X.Bytes()[:])
+	s := rawChallenge(sig[:32], pubkey, msg)
+	s.Mul(&d).Add(&nonce)
+	s.PutBytesUnchecked(sig[32:])
+	nonce.Zero()
+	d.Zero()
+	if !verifyRaw(k.secret.PubKey(), msg, sig[:]) {
+		return sig, fmt.Errorf("sign: the signature does not verify") // a fault of the machine
+	}
+	return sig, nil
+}
+
+// verifyRaw checks what signRaw made.
+func verifyRaw(pubkey *btcec.PublicKey, msg, sig []byte) bool {
+	if len(sig) != 64 {
+		return false
+	}
+	var s btcec.ModNScalar
+	var rx btcec.FieldVal
+	if rx.SetByteSlice(sig[:32]) || s.SetByteSlice(sig[32:]) {
+		return false
+	}
+	x := schnorr.SerializePubKey(pubkey)
+	e := rawChallenge(sig[:32], x, msg)
+	even, err := schnorr.ParsePubKey(x)
+	if err != nil {
+		return false
+	}
+	var p, sg, ep, r btcec.JacobianPoint
+	even.AsJacobian(&p)
+	btcec.ScalarBaseMultNonConst(&s, &sg)
+	btcec.ScalarMultNonConst(e.Negate(), &p, &ep)
+	btcec.AddNonConst(&sg, &ep, &r)
+	if r.X.IsZero() && r.Y.IsZero() || r.Z.IsZero() {
+		return false
+	}
+	r.ToAffine()
+	return !r.Y.IsOdd() && r.X.Equals(&rx)
+}
+
+// evenSecret is the secret whose public key has an even y: the key that an
+// x-only public key stands for.
+func (k *Keys) evenSecret() btcec.ModNScalar {
+	d := k.secret.Key
+	if k.secret.PubKey().SerializeCompressed()[0] == 3 {
+		d.Negate()
+	}
+	return d
+}
+
+// verifyRawHex is verifyRaw for a key and a signature in lower-case hex.
+func verifyRawHex(pubkey string, msg []byte, sig string) bool {
+	p, err := pointOf(pubkey)
+	if err != nil {
+		return false
+	}
+	var b [64]byte
+	return decodeHex(b[:], sig) && verifyRaw(p, msg, b[:])
+}
+
+func (k *Keys) signRawHex(msg []byte, random io.Reader) (string, error) {
+	sig, err := k.signRaw(msg, random)
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sig[:]), nil
+}

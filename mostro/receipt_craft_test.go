@@ -1,0 +1,142 @@
+package mostro
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/chacha20"
+	"pgregory.net/rapid"
+)
+
+// pad is NIP-44's padding.
+func pad(plain []byte) []byte {
+	b := make([]byte, 2+paddedLen(len(plain)))
+	binary.BigEndian.PutUint16(b, uint16(len(plain)))
+	copy(b[2:], plain)
+	return b
+}
+
+// encryptPadded encrypts whatever was padded, however wrongly.
+func encryptPadded(t testing.TB, key conversationKey, padded []byte) string {
+	t.Helper()
+	nonce := bytes.Repeat([]byte{7}, 32)
+	keys, err := key.expand(nonce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher, err := chacha20.NewUnauthenticatedCipher(keys[:32], keys[32:44])
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, len(padded))
+	cipher.XORKeyStream(body, padded)
+	h := hmac.New(sha256.New, keys[44:])
+	h.Write(nonce)
+	h.Write(body)
+	return base64.StdEncoding.EncodeToString(h.Sum(append(append([]byte{2}, nonce...), body...)))
+}
+
+// TestSignRaw holds the signature over raw text against BIP-340's own vectors
+// for messages of other lengths than 32 bytes, and against the library's for
+// 32.
+func TestSignRaw(t *testing.T) {
+	secret := strings.Repeat("0340", 16)
+	k, err := ParseSecret(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Pubkey() != "778caa53b4393ac467774d09497a87224bf9fab6f6e68b23086497324d6fd117" {
+		t.Fatal("not the vector's key")
+	}
+	for msg, want := range map[string]string{
+		"":                                   "71535db165ecd9fbbc046e5ffaea61186bb6ad436732fccc25291a55895464cf6069ce26bf03466228f19a3a62db8a649f2d560fac652827d1af0574e427ab63",
+		"11":                                 "08a20a0afef64124649232e0693c583ab1b9934ae63b4c3511f3ae1134c6a303ea3173bfea6683bd101fa5aa5dbc1996fe7cacfc5a577d33ec14564cec2bacbf",
+		"0102030405060708090a0b0c0d0e0f1011": "5130f39a4059b43bc7cac09a19ece52b5d8699d1a71e3c52da9afdb6b50ac370c4a482b77bf960f8681540e25b6771ece1e5a37fd80e5a51897c5566a97ea5a5",
+		strings.Repeat("99", 100):            "403b12b0d8555a344175ea7ec746566303321e5dbfa8be6f091635163eca79a8585ed3e3170807e7c03b720fc54c7b23897fcba0e9d0b4a06894cfd249f22367",
+	} {
+		raw, _ := hex.DecodeString(msg)
+		sig, err := k.signRaw(raw, bytes.NewReader(make([]byte, 32)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hex.EncodeToString(sig[:]); got != want {
+			t.Errorf("message of %d bytes: %s, want %s", len(raw), got, want)
+		}
+		if !verifyRawHex(k.Pubkey(), raw, want) || verifyRawHex(k.Pubkey(), append(raw, 0), want) {
+			t.Errorf("message of %d bytes: verified wrongly", len(raw))
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var secret [32]byte
+		copy(secret[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "secret"))
+		k, err := KeysFromSecret(secret)
+		if err != nil {
+			t.Skip()
+		}
+		text := rapid.SliceOf(rapid.Byte()).Draw(t, "text")
+		sig, err := k.signText(text, newRandom())
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest := sha256.Sum256(text)
+		if !verifyRawHex(k.Pubkey(), digest[:], sig) {
+			t.Fatal("the library's signature does not verify")
+		}
+		raw, err := k.signRaw(digest[:], newRandom())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := pointOf(k.Pubkey())
+		if !verifyText(p, text, hex.EncodeToString(raw[:])) {
+			t.Fatal("the library does not verify ours")
+		}
+	})
+}
+
+// TestSharedPoint holds the shown point against the Diffie-Hellman that the
+// envelope uses, and proofs against their neighbours.
+func TestSharedPoint(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string) *Keys {
+			var secret [32]byte
+			copy(secret[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, name))
+			k, err := KeysFromSecret(secret)
+			if err != nil {
+				t.Skip()
+			}
+			return k
+		}
+		own, peer := draw("own"), draw("peer")
+		p, _ := pointOf(peer.Pubkey())
+		me, _ := pointOf(own.Pubkey())
+		point, proof, err := own.sharedPoint(p, []byte("x"), newRandom())
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := own.sharedX(p)
+		if !bytes.Equal(point.SerializeCompressed()[1:], x[:]) {
+			t.Fatal("not the shared point")
+		}
+		if !provenShared(me, p, point, proof, []byte("x")) {
+			t.Fatal("an honest proof is refused")
+		}
+		if provenShared(me, p, point, proof, []byte("y")) {
+			t.Fatal("proven for another context")
+		}
+		wrong := rapid.IntRange(0, 511).Draw(t, "bit")
+		proof[wrong/8] ^= 1 << (wrong % 8)
+		if provenShared(me, p, point, proof, []byte("x")) {
+			t.Fatal("a changed proof is accepted")
+		}
+		proof[wrong/8] ^= 1 << (wrong % 8)
+		if own.Pubkey() != peer.Pubkey() && provenShared(p, me, point, proof, []byte("x")) {
+			t.Fatal("proven for the other side")
+		}
+	})
+}

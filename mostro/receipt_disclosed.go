@@ -1,0 +1,357 @@
+package mostro
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/crypto/chacha20"
+)
+
+// R0: the host's own message to a trader is the receipt. What is published
+// opens that one message (v2), or the messages to that one trade key (v1), and
+// nothing else. docs/receipts.md has the argument why nobody can make one up.
+
+// messageKeysLen is what NIP-44 expands for one message: ChaCha20 key and
+// nonce, and the MAC's key.
+const messageKeysLen = 32 + 12 + 32
+
+// provingActions are what a host says to the parties of an order that was
+// taken, with the role that each proves.
+var provingActions = map[Action]string{
+	ActionPurchaseCompleted:         RoleBuyer,
+	ActionHoldInvoicePaymentSettled: RoleSeller,
+	ActionRate:                      "",
+	ActionCooperativeCancelAccepted: "",
+	ActionAdminSettled:              "",
+	ActionAdminCanceled:             "",
+	ActionDisputeInitiatedByYou:     "",
+	ActionDisputeInitiatedByPeer:    "",
+	ActionCanceled:                  "",
+}
+
+// Disclosable says whether a host's message with this action can be shown as
+// a receipt. ActionCanceled can, and proves little: whoever publishes an order
+// and cancels it gets one.
+func Disclosable(a Action) bool { _, ok := provingActions[a]; return ok }
+
+// Disclose makes an R0 receipt from an event that a host sent: the values of
+// the rating's receipt tag. trade is the trade key that it was sent to, which
+// has to author the rating.
+func Disclose(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error) {
+	switch TransportOf(evt.Kind) {
+	case TransportV2:
+		return DiscloseV2(evt, trade)
+	case TransportV1:
+		return DiscloseV1(evt, trade, random)
+	}
+	return nil, broke(RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
+}
+
+// DiscloseV2 makes an R0 receipt from a signed kind 14. The message keys that
+// it shows open this one event.
+func DiscloseV2(evt *nostr.Event, trade *Keys) ([]string, error) {
+	env, err := opened(evt, trade, TransportV2)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := base64.StdEncoding.DecodeString(evt.Content)
+	if err != nil {
+		return nil, broke(RuleEncryption, "broken base64")
+	}
+	key, err := trade.conversation(evt.PubKey)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := key.expand(raw[1:33])
+	if err != nil {
+		return nil, fmt.Errorf("message keys: %w", err)
+	}
+	return proven(env, trade.pubkey, []string{"r0", "v2", string(EncodeEvent(bare(evt))), hex.EncodeToString(keys)})
+}
+
+// DiscloseV1 makes an R0 receipt from a gift wrap. The shared point that it
+// shows opens what host and trade key sealed for each other, so a trade key
+// must not be used for a second trade; it opens no gift wrap. A nil source of
+// randomness is crypto/rand.
+func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error) {
+	if random == nil {
+		random = rand.Reader
+	}
+	env, err := opened(evt, trade, TransportV1)
+	if err != nil {
+		return nil, err
+	}
+	key, err := trade.conversation(evt.PubKey)
+	if err != nil {
+		return nil, err
+	}
+	sealJSON, err := key.decrypt(evt.Content)
+	if err != nil {
+		return nil, err
+	}
+	seal, err := parseEvent(sealJSON, true)
+	if err != nil {
+		return nil, within("seal", err)
+	}
+	host, err := pointOf(seal.PubKey)
+	if err != nil {
+		return nil, within("seal", err)
+	}
+	point, proof, err := trade.sharedPoint(host, []byte(seal.ID), random)
+	if err != nil {
+		return nil, fmt.Errorf("prove the shared point: %w", err)
+	}
+	return proven(env, trade.pubkey, []string{
+		"r0", "v1", string(EncodeEvent(bare(seal))), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:]),
+	})
+}
+
+// bare gives an event with nothing but the fields that are signed.
+func bare(evt *nostr.Event) *nostr.Event {
+	return &nostr.Event{ID: evt.ID, PubKey: evt.PubKey, CreatedAt: evt.CreatedAt, Kind: evt.Kind, Tags: evt.Tags, Content: evt.Content, Sig: evt.Sig}
+}
+
+func opened(evt *nostr.Event, trade *Keys, want Transport) (Envelope, error) {
+	if TransportOf(evt.Kind) != want {
+		return Envelope{}, broke(RuleKind, "not a message of transport "+want.String())
+	}
+	env, err := Open(evt, trade)
+	if err != nil {
+		return Envelope{}, err
+	}
+	if env.Message.ID == nil {
+		return Envelope{}, forged(ReceiptOrder, "the message names no order")
+	}
+	return env, nil
+}
+
+// proven checks a receipt before its maker shows it to anybody.
+func proven(env Envelope, rater string, values []string) ([]string, error) {
+	r := Receipt{Node: env.Identity, Rater: rater, Order: env.Message.ID.String()}
+	if err := r.checkDisclosed(values[1:]); err != nil {
+		return nil, err
+	}
+	return values, nil
+}
+
+// checkDisclosed checks transport, event and what opens it.
+func (r *Receipt) checkDisclosed(values []string) error {
+	if len(values) == 0 {
+		return forged(ReceiptFields, "r0 has a transport")
+	}
+	var plain []byte
+	var err error
+	transport := TransportV2
+	switch values[0] {
+	case "v2":
+		plain, err = r.discloseV2(values[1:])
+	case "v1":
+		transport = TransportV1
+		plain, err = r.discloseV1(values[1:])
+	default:
+		err = forged(ReceiptForm, "transports of r0 are v2 and v1")
+	}
+	if err != nil {
+		return err
+	}
+	return r.readDisclosed(plain, transport)
+}
+
+// hostEvent reads an event inside a receipt: written as EncodeEvent does, of
+// the kind, authored and signed by the host.
+func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
+	evt, err := DecodeEvent([]byte(text))
+	if err != nil || string(EncodeEvent(evt)) != text {
+		return nil, forged(ReceiptJSON, "want an event's fields in NIP-01's order, without white space")
+	}
+	switch {
+	case evt.Kind != kind:
+		return nil, forged(ReceiptEventKind, fmt.Sprintf("kind %d, want %d", evt.Kind, kind))
+	case evt.PubKey != r.Node:
+		return nil, forged(ReceiptNode, "authored by another key than the rated host's")
+	}
+	var w *WireError
+	switch err := checkEvent(evt); {
+	case errors.As(err, &w) && w.Rule == RuleEventID:
+		return nil, forged(ReceiptEventID, w.Detail)
+	case err != nil:
+		return nil, forged(ReceiptEventSig, "does not verify")
+	}
+	return evt, nil
+}
+
+// discloseV2 opens a kind 14 with the keys of this one message.
+func (r *Receipt) discloseV2(values []string) ([]byte, error) {
+	if len(values) != 2 {
+		return nil, forged(ReceiptFields, "r0 v2 has event and message keys")
+	}
+	evt, err := r.hostEvent(values[0], KindMessage)
+	if err != nil {
+		return nil, err
+	}
+	var to []string
+	for _, tag := range evt.Tags {
+		if len(tag) > 0 && tag[0] == "p" {
+			to = append(to, slices.Concat(tag[1:], []string{""})[0])
+		}
+	}
+	switch {
+	case len(to) != 1:
+		return nil, forged(ReceiptRecipients, fmt.Sprintf("%d p tags", len(to)))
+	case to[0] != r.Rater:
+		return nil, forged(ReceiptRecipient, "sent to another key than the rating's author")
+	}
+	var keys [messageKeysLen]byte
+	if !decodeHex(keys[:], values[1]) {
+		return nil, forged(ReceiptKeys, "want ChaCha20 key, nonce and MAC key: 152 lower-case hex digits")
+	}
+	return openStrictly(evt.Content, keys)
+}
+
+// openStrictly opens a NIP-44 payload with its message keys. Where decrypt is
+// content with what authenticates, nothing here is left to the sender: with
+// keys of the prover's own choice, every bit that is not fixed is one to play
+// with.
+func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
+	raw, err := base64.StdEncoding.Strict().DecodeString(payload)
+	if err != nil || base64.StdEncoding.EncodeToString(raw) != payload || len(raw) < 1+32+2+32+32 {
+		return nil, forged(ReceiptCiphertext, "not base64, or too short")
+	}
+	if raw[0] != 2 {
+		return nil, forged(ReceiptVersion, fmt.Sprintf("version %d", raw[0]))
+	}
+	nonce, body, mac := raw[1:33], raw[33:len(raw)-32], raw[len(raw)-32:]
+	h := hmac.New(sha256.New, keys[44:])
+	h.Write(nonce)
+	h.Write(body)
+	if !hmac.Equal(h.Sum(nil), mac) {
+		return nil, forged(ReceiptMAC, "these are not the keys of this message")
+	}
+	cipher, err := chacha20.NewUnauthenticatedCipher(keys[:32], keys[32:44])
+	if err != nil {
+		return nil, forged(ReceiptKeys, "unusable")
+	}
+	plain := make([]byte, len(body))
+	cipher.XORKeyStream(plain, body)
+	return unpadStrictly(plain)
+}
+
+// unpadStrictly takes length and padding off.
+func unpadStrictly(padded []byte) ([]byte, error) {
+	size := int(binary.BigEndian.Uint16(padded))
+	if size < minPlaintext || len(padded) != 2+paddedLen(size) {
+		return nil, forged(ReceiptLength, "not the padded length of this text")
+	}
+	if len(bytes.TrimRight(padded[2+size:], "\x00")) > 0 {
+		return nil, forged(ReceiptPadding, "not zeros")
+	}
+	return padded[2 : 2+size], nil
+}
+
+// discloseV1 opens a seal with the shared point of host and trade key.
+func (r *Receipt) discloseV1(values []string) ([]byte, error) {
+	if len(values) != 3 {
+		return nil, forged(ReceiptFields, "r0 v1 has seal, shared point and proof")
+	}
+	seal, err := r.hostEvent(values[0], nostr.KindSeal)
+	if err != nil {
+		return nil, err
+	}
+	var compressed [33]byte
+	var proof [64]byte
+	if !decodeHex(compressed[:], values[1]) {
+		return nil, forged(ReceiptPoint, "want 66 lower-case hex digits")
+	}
+	point, err := btcec.ParsePubKey(compressed[:])
+	if err != nil {
+		return nil, forged(ReceiptPoint, "not on the curve")
+	}
+	if !decodeHex(proof[:], values[2]) {
+		return nil, forged(ReceiptProof, "want 128 lower-case hex digits")
+	}
+	host, err := pointOf(r.Node)
+	if err != nil {
+		return nil, forged(ReceiptNode, "the host's key is no key")
+	}
+	rater, err := pointOf(r.Rater)
+	if err != nil {
+		return nil, forged(ReceiptRecipient, "the author's key is no key")
+	}
+	if !provenShared(rater, host, point, proof, []byte(seal.ID)) {
+		return nil, forged(ReceiptProof, "not proven to be the author's and the host's")
+	}
+	prk, err := hkdf.Extract(sha256.New, compressed[1:], []byte("nip44-v2"))
+	if err != nil {
+		return nil, forged(ReceiptProof, "no conversation key")
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(seal.Content)
+	if err != nil || base64.StdEncoding.EncodeToString(raw) != seal.Content || len(raw) < 1+32+2+32+32 {
+		return nil, forged(ReceiptCiphertext, "not base64, or too short")
+	}
+	keys, err := conversationKey(prk).expand(raw[1:33])
+	if err != nil {
+		return nil, forged(ReceiptProof, "no message keys")
+	}
+	rumorJSON, err := openStrictly(seal.Content, [messageKeysLen]byte(keys))
+	if err != nil {
+		return nil, err
+	}
+	rumor, err := parseEvent(rumorJSON, false)
+	switch {
+	case err != nil:
+		return nil, forged(ReceiptRumor, "not an event")
+	case rumor.Kind != nostr.KindTextNote:
+		return nil, forged(ReceiptRumor, fmt.Sprintf("kind %d, want 1", rumor.Kind))
+	case rumor.PubKey != r.Node:
+		return nil, forged(ReceiptRumor, "of another author than the seal")
+	}
+	return []byte(rumor.Content), nil
+}
+
+// readDisclosed reads the tuple inside: the canonical bytes of one message of
+// the host's about the rated order, and nulls.
+func (r *Receipt) readDisclosed(plain []byte, transport Transport) error {
+	head, tail := []byte("["), []byte(",null,null]")
+	if transport == TransportV1 {
+		tail = []byte(",null]")
+	}
+	if !bytes.HasPrefix(plain, head) || !bytes.HasSuffix(plain, tail) {
+		return forged(ReceiptTuple, "nodes sign nothing inside: want the message and nulls")
+	}
+	body := plain[len(head) : len(plain)-len(tail)]
+	m, err := ParseMessage(body)
+	if err != nil || !bytes.Equal(m.JSON(), body) {
+		return forged(ReceiptCanonical, "not the bytes that a host writes")
+	}
+	switch {
+	case m.Wrapper != WrapperOrder:
+		return forged(ReceiptWrapper, "wrapped as "+string(m.Wrapper))
+	case m.Version != transport.Version():
+		return forged(ReceiptMessageVersion, fmt.Sprintf("version %d, want %d", m.Version, transport.Version()))
+	case !Disclosable(m.Action):
+		return forged(ReceiptAction, "this action proves no trade")
+	case m.ID == nil || m.ID.String() != r.Order:
+		return forged(ReceiptOrder, "about another order than the rated one")
+	}
+	if m.Payload != nil {
+		ref, ok := m.Payload.(DisputeRef)
+		disputed := m.Action == ActionDisputeInitiatedByYou || m.Action == ActionDisputeInitiatedByPeer
+		if !ok || !disputed || ref.Info != nil {
+			return forged(ReceiptPayload, "only a dispute's bare id may be shown")
+		}
+	}
+	r.Kind, r.Action, r.Role = ReceiptR0, m.Action, provingActions[m.Action]
+	return nil
+}

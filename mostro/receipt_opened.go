@@ -1,0 +1,184 @@
+package mostro
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"math/big"
+	"strings"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/btcec/v2/ecdsa"
+	"github.com/btcsuite/btcd/btcutil/bech32"
+)
+
+// R3: an R1 receipt that names a payment hash, and the invoice and preimage
+// that open it. It proves that the node which signed the invoice gave the
+// preimage away, as it does for a payment of that amount; whether that node is
+// somebody else than the rated host is for the reader to judge by Payee.
+
+// Opened makes an R3 receipt from the values of an R1 receipt which names the
+// payment hash of the invoice.
+func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
+	if len(r1) != 6 || r1[0] != "r1" {
+		return nil, forged(ReceiptForm, "only r1 can be opened")
+	}
+	values := append([]string{"r3", bolt11, preimage}, r1...)
+	var r Receipt
+	return values, r.checkPayment(values[1:3], r1[4])
+}
+
+// checkOpened checks invoice, preimage and the R1 receipt behind them.
+func (r *Receipt) checkOpened(values []string) error {
+	if len(values) != 8 || values[2] != "r1" {
+		return forged(ReceiptFields, "r3 has invoice, preimage and an r1 receipt")
+	}
+	if err := r.checkSigned(values[3:]); err != nil {
+		return err
+	}
+	if r.PaymentHash == "" {
+		return forged(ReceiptHash, "the host's statement names no payment")
+	}
+	if err := r.checkPayment(values[:2], r.PaymentHash); err != nil {
+		return err
+	}
+	r.Kind = ReceiptR3
+	return nil
+}
+
+func (r *Receipt) checkPayment(values []string, hash string) error {
+	var preimage [32]byte
+	if !decodeHex(preimage[:], values[1]) {
+		return forged(ReceiptPreimage, "want 64 lower-case hex digits")
+	}
+	if sum := sha256.Sum256(preimage[:]); hex.EncodeToString(sum[:]) != hash {
+		return forged(ReceiptPreimage, "not of the payment hash that the host names")
+	}
+	inv, err := readInvoice(values[0])
+	if err != nil || hex.EncodeToString(inv.hash[:]) != hash {
+		return forged(ReceiptInvoice, "not a signed BOLT11 invoice for this payment hash")
+	}
+	if inv.msat >= 0 {
+		sats := inv.msat / 1000
+		r.PaidSats = &sats
+	}
+	r.Payee = inv.payee
+	return nil
+}
+
+// paidInvoice is what R3 reads of a BOLT11 invoice.
+type paidInvoice struct {
+	hash  [32]byte
+	msat  int64 // -1: none named
+	payee string
+}
+
+var errInvoiceForm = errors.New("not a BOLT11 invoice")
+
+// maxInvoice bounds an invoice's text: real ones have a few hundred letters.
+const maxInvoice = 4096
+
+// readInvoice reads payment hash and amount of an invoice, and recovers the
+// key that signed it. Where the invoice names its payee, it must be that key.
+func readInvoice(text string) (inv paidInvoice, err error) {
+	if len(text) > maxInvoice {
+		return inv, errInvoiceForm
+	}
+	hrp, words, err := bech32.DecodeNoLimit(text)
+	const sigWords, timeWords = 104, 7
+	if err != nil || !strings.HasPrefix(hrp, "ln") || len(words) < timeWords+sigWords || text != strings.ToLower(text) {
+		return inv, errInvoiceForm
+	}
+	if inv.msat, err = invoiceAmount(hrp); err != nil {
+		return inv, err
+	}
+	body, sigPart := words[:len(words)-sigWords], words[len(words)-sigWords:]
+	named, hashes := "", 0
+	for fields := body[timeWords:]; len(fields) > 0; {
+		if len(fields) < 3 {
+			return inv, errInvoiceForm
+		}
+		size := int(fields[1])<<5 | int(fields[2])
+		if len(fields) < 3+size {
+			return inv, errInvoiceForm
+		}
+		tag, data := fields[0], fields[3:3+size]
+		fields = fields[3+size:]
+		switch {
+		case tag == 1 && size == 52: // p
+			raw, err := bech32.ConvertBits(data, 5, 8, true)
+			if err != nil {
+				return inv, errInvoiceForm
+			}
+			copy(inv.hash[:], raw)
+			hashes++
+		case tag == 19 && size == 53: // n
+			raw, err := bech32.ConvertBits(data, 5, 8, true)
+			if err != nil {
+				return inv, errInvoiceForm
+			}
+			named = hex.EncodeToString(raw[:33])
+		}
+	}
+	if hashes != 1 {
+		return inv, errInvoiceForm
+	}
+	sig, err := bech32.ConvertBits(sigPart, 5, 8, true)
+	if err != nil || len(sig) != 65 || sig[64] > 3 {
+		return inv, errInvoiceForm
+	}
+	data, err := bech32.ConvertBits(body, 5, 8, true)
+	if err != nil {
+		return inv, errInvoiceForm
+	}
+	digest := sha256.Sum256(append([]byte(hrp), data...))
+	var s btcec.ModNScalar
+	if s.SetByteSlice(sig[32:64]) || s.IsOverHalfOrder() {
+		return inv, errInvoiceForm
+	}
+	payee, _, err := ecdsa.RecoverCompact(append([]byte{sig[64] + 27 + 4}, sig[:64]...), digest[:])
+	if err != nil {
+		return inv, errInvoiceForm
+	}
+	inv.payee = hex.EncodeToString(payee.SerializeCompressed())
+	if named != "" && named != inv.payee {
+		return inv, errInvoiceForm
+	}
+	return inv, nil
+}
+
+// invoiceAmount reads the amount of an invoice's prefix in millisatoshis, -1
+// when there is none.
+func invoiceAmount(hrp string) (int64, error) {
+	i := strings.IndexAny(hrp, "0123456789")
+	if i < 0 {
+		return -1, nil
+	}
+	digits, msat := hrp[i:], int64(100_000_000_000) // of a bitcoin
+	switch digits[len(digits)-1] {
+	case 'm':
+		msat, digits = 100_000_000, digits[:len(digits)-1]
+	case 'u':
+		msat, digits = 100_000, digits[:len(digits)-1]
+	case 'n':
+		msat, digits = 100, digits[:len(digits)-1]
+	case 'p':
+		msat, digits = 0, digits[:len(digits)-1]
+	}
+	if digits == "" || digits[0] == '0' || len(digits) > 18 || strings.Trim(digits, "0123456789") != "" {
+		return 0, errInvoiceForm
+	}
+	n, _ := new(big.Int).SetString(digits, 10)
+	if msat == 0 {
+		if digits[len(digits)-1] != '0' {
+			return 0, errInvoiceForm // a fraction of a millisatoshi
+		}
+		n.Quo(n, big.NewInt(10))
+	} else {
+		n.Mul(n, big.NewInt(msat))
+	}
+	if !n.IsInt64() || n.Int64() > 21_000_000*100_000_000_000 {
+		return 0, errInvoiceForm
+	}
+	return n.Int64(), nil
+}

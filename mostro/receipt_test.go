@@ -1,0 +1,645 @@
+package mostro
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// showing is a rating in the making: what a test changes of it.
+type showing struct {
+	host, rater *Keys
+	order       string
+	receipt     []string
+	token, role string
+	platform    string
+	keysets     Keysets
+}
+
+// check signs the rating, parses it as a reader does, and checks its receipt.
+func (s showing) check(t testing.TB) (Receipt, error) {
+	t.Helper()
+	if s.platform == "" {
+		s.platform = PlatformMostro
+	}
+	r := HostRating{
+		Pubkey: s.rater.Pubkey(), D: s.platform + ":" + s.order, CreatedAt: nostr.Timestamp(testNow.Unix()), Platform: s.platform,
+		Host: s.host.Pubkey(), Rating: DecimalOf(1), Token: s.token, Receipt: s.receipt, Role: s.role,
+	}
+	evt := r.Event()
+	if err := signEvent(&evt, s.rater, newRandom()); err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := ParseHostRating(&evt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return CheckReceipt(&evt, parsed, s.keysets)
+}
+
+// mustHold gives the receipt of a showing that has to verify.
+func (s showing) mustHold(t testing.TB) Receipt {
+	t.Helper()
+	r, err := s.check(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// refused checks by which rule a showing is refused, and only by it.
+func (s showing) refused(t testing.TB, want ReceiptRule) {
+	t.Helper()
+	r, err := s.check(t)
+	var e *ReceiptError
+	if !errors.As(err, &e) || e.Rule != want || !errors.Is(err, want) {
+		t.Errorf("refused as %v, want %v", err, want)
+	}
+	if r != (Receipt{}) {
+		t.Errorf("a refused receipt says %+v", r)
+	}
+}
+
+const testOrder = "308e1272-d5f4-47e6-bd97-3504baea9c23"
+
+func orderID(t testing.TB, s string) *UUID {
+	t.Helper()
+	id, err := ParseUUID(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &id
+}
+
+// said is a host's message to a trade key, sealed as our escrow seals it.
+func said(t testing.TB, host *Keys, to string, transport Transport, m Message) *nostr.Event {
+	t.Helper()
+	if m.Wrapper == "" {
+		m.Wrapper = WrapperOrder
+	}
+	evt, err := Seal(context.Background(), m, SealOptions{
+		Transport: transport, To: to, Trade: host, Unsigned: true, Now: testNow, Expiration: nostr.Timestamp(testNow.Unix() + 86400), Rand: newRandom(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return evt
+}
+
+func disclosed(t testing.TB, evt *nostr.Event, trade *Keys) []string {
+	t.Helper()
+	values, err := Disclose(evt, trade, newRandom())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+func TestDisclosed(t *testing.T) {
+	host := smallKeys(t, 3)
+	_, trade := keysA(t)
+	odd := smallKeys(t, 6) // its public key has an odd y
+	if odd.secret.PubKey().SerializeCompressed()[0] != 3 {
+		t.Fatal("want a key with odd y")
+	}
+	id := orderID(t, testOrder)
+	dispute := DisputeRef{ID: *orderID(t, "6f1c2f0e-0000-4000-8000-000000000001")}
+	for _, transport := range []Transport{TransportV2, TransportV1} {
+		for _, rater := range []*Keys{trade, odd} {
+			nullifiers := map[string]string{}
+			for action, role := range provingActions {
+				m := Message{ID: id, Action: action, RequestID: new(uint64(1<<64 - 1)), TradeIndex: new(int64(7))}
+				if action == ActionDisputeInitiatedByYou {
+					m.Payload = dispute
+				}
+				evt := said(t, host, rater.Pubkey(), transport, m)
+				r := showing{host: host, rater: rater, order: testOrder, receipt: disclosed(t, evt, rater)}.mustHold(t)
+				want := Receipt{Kind: ReceiptR0, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: role, Action: action, Nullifier: r.Nullifier}
+				if r != want || len(r.Nullifier) != 64 {
+					t.Errorf("%s %s: have %+v, want %+v", transport, action, r, want)
+				}
+				nullifiers[role] = r.Nullifier
+			}
+			if nullifiers["buyer"] == nullifiers["seller"] || nullifiers["buyer"] == nullifiers[""] {
+				t.Errorf("%s: roles share a nullifier: %v", transport, nullifiers)
+			}
+		}
+	}
+}
+
+// TestDiscloseShowsOneMessage opens another message of the same conversation
+// with what a receipt shows.
+func TestDiscloseShowsOneMessage(t *testing.T) {
+	host := smallKeys(t, 3)
+	_, trade := keysA(t)
+	m := Message{Wrapper: WrapperOrder, ID: orderID(t, testOrder), Action: ActionRate}
+	random := newRandom()
+	seal := func() *nostr.Event {
+		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: testNow, Rand: random})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return evt
+	}
+	first, second := seal(), seal()
+	s := showing{host: host, rater: trade, order: testOrder, receipt: disclosed(t, first, trade)}
+	s.mustHold(t)
+	s.receipt[2] = string(EncodeEvent(second))
+	s.refused(t, ReceiptMAC)
+}
+
+func TestDiscloseRefuses(t *testing.T) {
+	host := smallKeys(t, 3)
+	_, trade := keysA(t)
+	id := orderID(t, testOrder)
+	for name, m := range map[string]Message{
+		"an action that proves nothing": {ID: id, Action: ActionNewOrder, Payload: &SmallOrder{Kind: SideBuy, FiatCode: "EUR"}},
+		"a message about no order":      {Action: ActionRate},
+		"an invoice":                    {ID: id, Action: ActionRate, Payload: PaymentRequest{Invoice: "lnbc1"}},
+	} {
+		for _, transport := range []Transport{TransportV2, TransportV1} {
+			if values, err := Disclose(said(t, host, trade.Pubkey(), transport, m), trade, newRandom()); err == nil {
+				t.Errorf("%s, %s: disclosed as %q", name, transport, values)
+			}
+		}
+	}
+	if _, err := Disclose(said(t, host, smallKeys(t, 9).Pubkey(), TransportV2, Message{ID: id, Action: ActionRate}), trade, nil); err == nil {
+		t.Error("a message to somebody else was disclosed")
+	}
+}
+
+// swap gives a copy of a receipt's values with one of them changed.
+func swap(values []string, at int, with string) []string {
+	c := slices.Clone(values)
+	c[at] = with
+	return c
+}
+
+// flip changes one hexadecimal digit.
+func flip(s string, at int) string {
+	b := []byte(s)
+	if b[at] == '0' {
+		b[at] = '1'
+	} else {
+		b[at] = '0'
+	}
+	return string(b)
+}
+
+// resealed is an event of the host's that holds any plaintext and any padding.
+func resealed(t testing.TB, host *Keys, to string, kind int, padded []byte, tags nostr.Tags) *nostr.Event {
+	t.Helper()
+	key, err := host.conversation(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evt := &nostr.Event{PubKey: host.Pubkey(), CreatedAt: nostr.Timestamp(testNow.Unix()), Kind: kind, Tags: tags, Content: encryptPadded(t, key, padded)}
+	if err := signEvent(evt, host, newRandom()); err != nil {
+		t.Fatal(err)
+	}
+	return evt
+}
+
+// shownV2 makes the receipt of such an event, as a cheating author with the
+// keys of the conversation would.
+func shownV2(t testing.TB, evt *nostr.Event, rater *Keys) []string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(evt.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := rater.conversation(evt.PubKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := key.expand(raw[1:33])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"r0", "v2", string(EncodeEvent(evt)), hex.EncodeToString(keys)}
+}
+
+func TestDisclosedV2Tampered(t *testing.T) {
+	host := smallKeys(t, 3)
+	_, trade := keysA(t)
+	stranger := smallKeys(t, 9)
+	id := orderID(t, testOrder)
+	good := said(t, host, trade.Pubkey(), TransportV2, Message{ID: id, Action: ActionPurchaseCompleted})
+	values := disclosed(t, good, trade)
+	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
+	s.mustHold(t)
+
+	event := func(change func(*nostr.Event), by *Keys) []string {
+		evt := bare(good)
+		evt.Tags = slices.Clone(evt.Tags)
+		change(evt)
+		if by != nil {
+			evt.PubKey = by.Pubkey()
+			if err := signEvent(evt, by, newRandom()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return swap(values, 2, string(EncodeEvent(evt)))
+	}
+	raw, _ := base64.StdEncoding.DecodeString(good.Content)
+	content := func(change func(b []byte) []byte) []string {
+		return event(func(e *nostr.Event) { e.Content = base64.StdEncoding.EncodeToString(change(slices.Clone(raw))) }, host)
+	}
+	to := nostr.Tags{{"p", trade.Pubkey()}}
+	text := func(plain string) []string {
+		return shownV2(t, resealed(t, host, trade.Pubkey(), KindMessage, pad([]byte(plain)), to), trade)
+	}
+	canonical := string(Message{Wrapper: WrapperOrder, Version: 2, ID: id, Action: ActionPurchaseCompleted}.JSON())
+	tuple := "[" + canonical + ",null,null]"
+	s2 := s
+	s2.receipt = text(tuple) // the craft itself is sound
+	s2.mustHold(t)
+	message := func(m Message) []string {
+		m.Version = 2
+		if m.Wrapper == "" {
+			m.Wrapper = WrapperOrder
+		}
+		return text("[" + string(m.JSON()) + ",null,null]")
+	}
+	padded := pad([]byte(tuple))
+	longer := append(slices.Clone(padded), make([]byte, 32)...)
+	dirty := slices.Clone(padded)
+	dirty[len(dirty)-1] = 1
+
+	cases := []struct {
+		name    string
+		receipt []string
+		want    ReceiptRule
+	}{
+		{"of an unknown kind", swap(values, 0, "r9"), ReceiptForm},
+		{"with a value too many", append(slices.Clone(values), "x"), ReceiptFields},
+		{"with a space in its event", swap(values, 2, strings.Replace(values[2], ",", ", ", 1)), ReceiptJSON},
+		{"of another kind of event", event(func(e *nostr.Event) { e.Kind = 1 }, host), ReceiptEventKind},
+		{"by a stranger", event(func(*nostr.Event) {}, stranger), ReceiptNode},
+		{"dated otherwise", event(func(e *nostr.Event) { e.CreatedAt++ }, nil), ReceiptEventID},
+		{"with another signature", event(func(e *nostr.Event) { e.Sig = flip(e.Sig, 5) }, nil), ReceiptEventSig},
+		{"to two keys", event(func(e *nostr.Event) { e.Tags = append(e.Tags, nostr.Tag{"p", stranger.Pubkey()}) }, host), ReceiptRecipients},
+		{"to a stranger", event(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p", stranger.Pubkey()}} }, host), ReceiptRecipient},
+		{"with keys too short", swap(values, 3, values[3][2:]), ReceiptKeys},
+		{"not base64", event(func(e *nostr.Event) { e.Content = "#" + e.Content[1:] }, host), ReceiptCiphertext},
+		{"of version 1", content(func(b []byte) []byte { b[0] = 1; return b }), ReceiptVersion},
+		{"with another MAC key", swap(values, 3, flip(values[3], 151)), ReceiptMAC},
+		{"with another cipher key", swap(values, 3, flip(values[3], 0)), ReceiptLength},
+		{"padded too far", shownV2(t, resealed(t, host, trade.Pubkey(), KindMessage, longer, to), trade), ReceiptLength},
+		{"padded with ones", shownV2(t, resealed(t, host, trade.Pubkey(), KindMessage, dirty, to), trade), ReceiptPadding},
+		{"signed inside", text("[" + canonical + `,"` + strings.Repeat("0", 128) + `",null]`), ReceiptTuple},
+		{"with two elements", text("[" + canonical + ",null]"), ReceiptTuple},
+		{"not canonical", text("[" + strings.Replace(canonical, ",", ", ", 1) + ",null,null]"), ReceiptCanonical},
+		{"with an unknown field", text("[" + strings.Replace(canonical, `{"version"`, `{"x":1,"version"`, 1) + ",null,null]"), ReceiptCanonical},
+		{"wrapped as a rating", message(Message{Wrapper: WrapperRate, ID: id, Action: ActionRate}), ReceiptWrapper},
+		{"of version 1 inside", text("[" + strings.Replace(canonical, `"version":2`, `"version":1`, 1) + ",null,null]"), ReceiptMessageVersion},
+		{"of another action", message(Message{ID: id, Action: ActionWaitingSellerToPay}), ReceiptAction},
+		{"about another order", message(Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: ActionRate}), ReceiptOrder},
+		{"about no order", message(Message{Action: ActionRate}), ReceiptOrder},
+		{"with a payload", message(Message{ID: id, Action: ActionRate, Payload: Amount(5)}), ReceiptPayload},
+		{"with a solver's view of a dispute", message(Message{ID: id, Action: ActionDisputeInitiatedByYou, Payload: DisputeRef{ID: *id, Info: &SolverDisputeInfo{}}}), ReceiptPayload},
+		{"with a dispute at the wrong action", message(Message{ID: id, Action: ActionRate, Payload: DisputeRef{ID: *id}}), ReceiptPayload},
+	}
+	rules := map[ReceiptRule]bool{}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := s
+			s.receipt = c.receipt
+			s.refused(t, c.want)
+		})
+		rules[c.want] = true
+	}
+	if len(rules) < 20 {
+		t.Errorf("%d ways of being refused, want 20", len(rules))
+	}
+
+	s2 = s
+	s2.role = RoleSeller
+	s2.refused(t, ReceiptRole)
+	s2 = s
+	s2.rater = stranger
+	s2.refused(t, ReceiptRecipient)
+	s2 = s
+	s2.host = stranger
+	s2.refused(t, ReceiptNode)
+	s2 = s
+	s2.platform = "lake"
+	s2.refused(t, ReceiptPlatform)
+	s2 = s
+	s2.token = strings.Repeat("0", 128) // a good receipt does not excuse a bad token
+	s2.refused(t, ReceiptToken)
+}
+
+func TestDisclosedV1Tampered(t *testing.T) {
+	host := smallKeys(t, 3)
+	_, trade := keysA(t)
+	stranger := smallKeys(t, 9)
+	m := Message{ID: orderID(t, testOrder), Action: ActionHoldInvoicePaymentSettled}
+	values := disclosed(t, said(t, host, trade.Pubkey(), TransportV1, m), trade)
+	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
+	s.mustHold(t)
+	foreign := disclosed(t, said(t, host, stranger.Pubkey(), TransportV1, m), stranger)
+	seal, err := DecodeEvent([]byte(values[2]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	crafted := func(rumor string) []string {
+		evt := resealed(t, host, trade.Pubkey(), nostr.KindSeal, pad([]byte(rumor)), nostr.Tags{})
+		p, _ := pointOf(host.Pubkey())
+		point, proof, err := trade.sharedPoint(p, []byte(evt.ID), newRandom())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{"r0", "v1", string(EncodeEvent(evt)), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:])}
+	}
+	rumor := func(author *Keys, kind int, content string) string {
+		return string(appendEvent(nil, &nostr.Event{PubKey: author.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{}, Content: content}))
+	}
+	m.Wrapper, m.Version = WrapperOrder, 1
+	tuple := "[" + string(m.JSON()) + ",null]"
+	s.receipt = crafted(rumor(host, 1, tuple)) // the craft itself is sound
+	s.mustHold(t)
+	for _, c := range []struct {
+		name    string
+		receipt []string
+		want    ReceiptRule
+	}{
+		{"with a value missing", values[:4], ReceiptFields},
+		{"of an unknown transport", swap(values, 1, "legacy"), ReceiptForm},
+		{"with keys of one message instead", []string{"r0", "v2", values[2], strings.Repeat("0", 152)}, ReceiptEventKind},
+		{"with a stranger's point", swap(swap(values, 3, foreign[3]), 4, foreign[4]), ReceiptProof},
+		{"with a stranger's seal, point and proof", foreign, ReceiptProof},
+		{"with a stranger's seal", swap(values, 2, foreign[2]), ReceiptProof},
+		{"with the other point of the same x", swap(values, 3, map[byte]string{'2': "03", '3': "02"}[values[3][1]]+values[3][2:]), ReceiptProof},
+		{"with a point off the curve", swap(values, 3, "02"+strings.Repeat("f", 64)), ReceiptPoint},
+		{"with another proof", swap(values, 4, flip(values[4], 9)), ReceiptProof},
+		{"with a short proof", swap(values, 4, values[4][1:]), ReceiptProof},
+		{"by a rumor of another author", crafted(rumor(stranger, 1, tuple)), ReceiptRumor},
+		{"by a rumor of another kind", crafted(rumor(host, 14, tuple)), ReceiptRumor},
+		{"by something else than a rumor", crafted("x"), ReceiptRumor},
+		{"with three elements", crafted(rumor(host, 1, "["+string(m.JSON())+",null,null]")), ReceiptCanonical},
+		{"of version 2 inside", crafted(rumor(host, 1, strings.Replace(tuple, `"version":1`, `"version":2`, 1))), ReceiptMessageVersion},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s
+			s.receipt = c.receipt
+			s.refused(t, c.want)
+		})
+	}
+	// What a receipt shows opens no gift wrap: its author is another key.
+	if slices.Contains(values, seal.Content) {
+		t.Error("the seal's content is shown bare")
+	}
+}
+
+func TestToken(t *testing.T) {
+	host, rater := smallKeys(t, 3), smallKeys(t, 9)
+	token, err := SignToken(host, rater.Pubkey(), testOrder, newRandom())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := showing{host: host, rater: rater, order: testOrder, token: token}
+	r := s.mustHold(t)
+	if want := (Receipt{Kind: ReceiptR1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Nullifier: r.Nullifier}); r != want || r.Nullifier == "" {
+		t.Errorf("have %+v, want %+v", r, want)
+	}
+	other := s
+	other.order = "308e1272-d5f4-47e6-bd97-3504baea9c24"
+	other.refused(t, ReceiptToken)
+	other = s
+	other.rater = host
+	other.refused(t, ReceiptToken)
+	none := showing{host: host, rater: rater, order: testOrder}
+	if r, want := none.mustHold(t), (Receipt{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder}); r != want {
+		t.Errorf("a rating that shows nothing is %+v, want %+v", r, want)
+	}
+}
+
+// TestRealToken checks the one rating of RoboSats' that was captured, and that
+// of another application which shares its kind.
+func TestRealToken(t *testing.T) {
+	rated, foreign := 0, 0
+	for _, evt := range realEvents(t) {
+		if evt.Kind != KindHostRating {
+			continue
+		}
+		r, err := ParseHostRating(evt)
+		if err != nil {
+			if !errors.Is(err, ErrForeign) {
+				t.Error(err)
+			}
+			foreign++
+			continue
+		}
+		rated++
+		got, err := CheckReceipt(evt, r, nil)
+		if err != nil || got.Kind != ReceiptR1 || got.Order != "138621" {
+			t.Errorf("have %+v, %v", got, err)
+		}
+		r.Token = flip(r.Token, 20)
+		if _, err := CheckReceipt(evt, r, nil); !errors.Is(err, ReceiptToken) {
+			t.Errorf("another token: %v", err)
+		}
+	}
+	if rated != 1 || foreign != 1 {
+		t.Errorf("%d ratings and %d foreign events, want one of each", rated, foreign)
+	}
+}
+
+func statement(host, rater *Keys) Statement {
+	return Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22"}
+}
+
+func TestStatement(t *testing.T) {
+	host, rater := smallKeys(t, 3), smallKeys(t, 9)
+	st := statement(host, rater)
+	values, err := st.Sign(host, newRandom())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := showing{host: host, rater: rater, order: testOrder, receipt: values}
+	r := s.mustHold(t)
+	want := Receipt{Kind: ReceiptR1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22", Nullifier: r.Nullifier}
+	if r != want {
+		t.Errorf("have %+v, want %+v", r, want)
+	}
+	// One receipt per order and role counts: R0 of the buyer is the same.
+	r0 := showing{host: host, rater: rater, order: testOrder}
+	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), TransportV2, Message{ID: orderID(t, testOrder), Action: ActionPurchaseCompleted}), rater)
+	if got := r0.mustHold(t).Nullifier; got != r.Nullifier {
+		t.Errorf("nullifier of r0 %s, of r1 %s", got, r.Nullifier)
+	}
+	for _, c := range []struct {
+		name    string
+		receipt []string
+		want    ReceiptRule
+	}{
+		{"a value missing", values[:5], ReceiptFields},
+		{"another role", swap(values, 1, RoleSeller), ReceiptSignature},
+		{"no role", swap(values, 1, "maker"), ReceiptRole},
+		{"another band", swap(values, 2, "50000"), ReceiptSignature},
+		{"an amount", swap(values, 2, "21000"), ReceiptBand},
+		{"a band with a zero before", swap(values, 2, "020000"), ReceiptBand},
+		{"another day", swap(values, 3, "2026-11-23"), ReceiptSignature},
+		{"no day", swap(values, 3, "2026-02-30"), ReceiptDay},
+		{"another hash", swap(values, 4, strings.Repeat("a", 64)), ReceiptSignature},
+		{"no hash", swap(values, 4, ""), ReceiptHash},
+		{"half a hash", swap(values, 4, strings.Repeat("a", 32)), ReceiptHash},
+		{"another signature", swap(values, 5, flip(values[5], 3)), ReceiptSignature},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s
+			s.receipt = c.receipt
+			s.refused(t, c.want)
+		})
+	}
+	other := s
+	other.order = "308e1272-d5f4-47e6-bd97-3504baea9c24"
+	other.refused(t, ReceiptSignature)
+	other = s
+	other.rater = host
+	other.refused(t, ReceiptSignature)
+	if _, err := st.Sign(rater, nil); err == nil {
+		t.Error("signed for another host")
+	}
+}
+
+func TestAmountBand(t *testing.T) {
+	for sats, want := range map[int64]int64{0: 1, 1: 1, 2: 2, 4: 2, 5: 5, 9: 5, 10: 10, 19: 10, 20: 20, 49: 20, 50: 50, 99: 50, 21000: 20000, 1_000_000: 1_000_000, 1<<63 - 1: 5_000_000_000_000_000_000} {
+		if got := AmountBand(sats); got != want {
+			t.Errorf("band of %d: %d, want %d", sats, got, want)
+		}
+	}
+}
+
+func TestBlindReceipt(t *testing.T) {
+	host, rater := smallKeys(t, 3), smallKeys(t, 9)
+	private, err := NewBlindKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := NewKeyset(host.Pubkey(), EpochOf(testNow), &private.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.Issued = new(int64(3))
+	evt := set.Event()
+	if err := signEvent(&evt, host, newRandom()); err != nil {
+		t.Fatal(err)
+	}
+	published, err := ParseKeyset(&evt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if published.ID != set.ID || published.Epoch != EpochOf(testNow) || *published.Issued != 3 {
+		t.Errorf("published as %+v", published)
+	}
+	q, err := published.Blind(rater.Pubkey(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := SignBlinded(private, q.Blinded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := q.Unblind(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := func(node, id string) *nostr.Event {
+		if node == host.Pubkey() && id == set.ID {
+			return &evt
+		}
+		return nil
+	}
+	nullifier := BlindNullifier(values[2])
+	s := showing{host: host, rater: rater, order: nullifier, receipt: values, keysets: known}
+	r := s.mustHold(t)
+	if want := (Receipt{Kind: ReceiptR2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(testNow)}); r != want {
+		t.Errorf("have %+v, want %+v", r, want)
+	}
+	// What the host saw shares nothing with what is published.
+	if sig, _ := hex.DecodeString(values[3]); slices.Equal(sig, signed) || slices.Equal(sig, q.Blinded) {
+		t.Error("the host has seen the signature")
+	}
+
+	otherPrivate, err := NewBlindKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherSet, err := NewKeyset(host.Pubkey(), EpochOf(testNow), &otherPrivate.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherEvt := otherSet.Event()
+	foreign := func(string, string) *nostr.Event { return &otherEvt }
+	for _, c := range []struct {
+		name   string
+		change func(*showing)
+		want   ReceiptRule
+	}{
+		{"a value missing", func(s *showing) { s.receipt = values[:3] }, ReceiptFields},
+		{"no keysets", func(s *showing) { s.keysets = nil }, ReceiptKeyset},
+		{"another keyset", func(s *showing) { s.receipt = swap(values, 1, otherSet.ID) }, ReceiptKeyset},
+		{"a keyset of another id", func(s *showing) { s.keysets = foreign }, ReceiptKeysetBad},
+		{"another author", func(s *showing) { s.rater = host }, ReceiptBlind},
+		{"another order", func(s *showing) { s.order = testOrder }, ReceiptOrder},
+		{"another secret", func(s *showing) {
+			s.receipt = swap(values, 2, flip(values[2], 0))
+			s.order = BlindNullifier(s.receipt[2])
+		}, ReceiptBlind},
+		{"half a secret", func(s *showing) { s.receipt = swap(values, 2, values[2][:32]) }, ReceiptSecret},
+		{"another signature", func(s *showing) { s.receipt = swap(values, 3, flip(values[3], 500)) }, ReceiptBlind},
+		{"the blinded signature", func(s *showing) { s.receipt = swap(values, 3, hex.EncodeToString(signed)) }, ReceiptBlind},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s
+			c.change(&s)
+			s.refused(t, c.want)
+		})
+	}
+	// Answers that a dishonest host could give.
+	if wrong, err := SignBlinded(otherPrivate, q.Blinded); err == nil {
+		if _, err := q.Unblind(wrong); !errors.Is(err, ReceiptBlind) {
+			t.Errorf("signed by another key: %v", err)
+		}
+	}
+	if _, err := q.Unblind(signed[1:]); !errors.Is(err, ReceiptBlind) {
+		t.Errorf("a short answer: %v", err)
+	}
+	for name, blinded := range map[string][]byte{"short": q.Blinded[1:], "above the modulus": slices.Repeat([]byte{0xff}, 256)} {
+		if _, err := SignBlinded(private, blinded); !errors.Is(err, ReceiptBlind) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParseKeysetRefuses(t *testing.T) {
+	key := strings.Repeat("ab", 270)
+	for name, tags := range map[string]string{
+		"no month":      `[["d","2026"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","` + key + `"]]`,
+		"other scheme":  `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","bdhke"],["key","` + key + `"]]`,
+		"no key":        `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"]]`,
+		"not DER":       `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","` + key + `"]]`,
+		"two keys":      `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","a"],["key","b"]]`,
+		"another thing": `[["d","2026-11"],["z","offer"],["y","mostro"]]`,
+	} {
+		if k, err := ParseKeyset(event(t, KindReceiptKeys, tags)); err == nil {
+			t.Errorf("%s: parsed as %+v", name, k)
+		}
+	}
+}
+
+func TestSettleDay(t *testing.T) {
+	at := time.Date(2026, 11, 22, 23, 59, 59, 0, time.FixedZone("west", -3600))
+	if SettleDay(at) != "2026-11-23" || EpochOf(at) != "2026-11" {
+		t.Errorf("%s, %s", SettleDay(at), EpochOf(at))
+	}
+}
