@@ -13,6 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // checkpointFormat changes with what a checkpoint holds; a file of another
@@ -121,6 +123,12 @@ func (n *node) fill() {
 	}
 	if n.Lightning == nil {
 		n.Lightning = map[string]named{}
+	}
+	if n.Keysets == nil {
+		n.Keysets = map[string]keyset{}
+	}
+	if n.Blind == nil {
+		n.Blind = map[id]*nostr.Event{}
 	}
 	if n.Erased == nil {
 		n.Erased = map[string]seen{}

@@ -161,22 +161,22 @@ func (p parts) worse(q parts) parts {
 	return p
 }
 
-// peaceOf maps the share of trades without dispute to half of D.
-func (p *Params) peaceOf(share Micro) Micro { return One - min(One, (One-share).over(p.DisputeTop)) }
+// Peace maps the share of trades without dispute to half of D.
+func (p *Params) Peace(share Micro) Micro { return One - min(One, (One-share).over(p.DisputeTop)) }
 
 // means gives the sub-scores' means.
 func (q parts) means(p *Params) (m [subScores]Micro) {
 	m[SubUsers] = q.users.mean()
 	m[SubCompletion] = q.completion.mean()
-	m[SubDisputes] = (p.peaceOf(q.peace.mean()) + q.solved.mean().times(q.speed)) / 2
+	m[SubDisputes] = (p.Peace(q.peace.mean()) + q.solved.mean().times(q.speed)) / 2
 	m[SubVolume] = q.volume
 	m[SubLiveness] = q.up.mean()
 	m[SubLongevity] = q.longevity
 	return m
 }
 
-// value is 100 times the geometric mean: no other virtue buys off a bad one.
-func (p *Params) value(m [subScores]Micro) Micro {
+// Value is 100 times the geometric mean: no other virtue buys off a bad one.
+func (p *Params) Value(m [subScores]Micro) Micro {
 	sum := int64(0)
 	for j, v := range m {
 		sum += mulDiv(max(v, p.Floor).ln(), int64(p.Weights[j]), int64(One))
@@ -202,7 +202,7 @@ func (q parts) interval(p *Params) (lo, hi Micro, sub [subScores][2]Micro) {
 	drawn[SubLiveness] = spread(q.up, 2)
 	peace, solved := spread(q.peace, 3), spread(q.solved, 4)
 	for i := range peace {
-		peace[i] = (p.peaceOf(peace[i]) + solved[i].times(q.speed)) / 2
+		peace[i] = (p.Peace(peace[i]) + solved[i].times(q.speed)) / 2
 	}
 	drawn[SubDisputes] = peace
 	fixed := int64(0)
@@ -243,7 +243,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 		s.Linked = []string{}
 	}
 	m := q.means(p)
-	s.Value = p.value(m)
+	s.Value = p.Value(m)
 	var sub [subScores][2]Micro
 	s.Lo, s.Hi, sub = q.interval(p)
 	why := d.why(q)
@@ -253,7 +253,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 	s.Rank = int(s.Lo / One)
 	if len(d.days) == 0 {
 		s.Provisional, s.Rank = true, 0
-		s.Claim = p.value(d.claimed(p, q.mu, asOf))
+		s.Claim = p.Value(d.claimed(p, q.mu, asOf))
 		s.Gates = append(s.Gates, "nothing of this node was witnessed yet")
 	}
 	if s.Rank > p.GateRank {
@@ -283,7 +283,7 @@ func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) 
 	m[SubCompletion] = posterior{p.DonePrior + Micro(e.Successes.Claimed)*One, p.UndonePrior + Micro(e.Failures.Claimed)*One}.mean()
 	taken := Micro(e.Taken.Claimed) * One
 	disputes := Micro(e.Disputes.Claimed) * One
-	m[SubDisputes] = (p.peaceOf(posterior{p.PeacePrior + max(0, taken-disputes), p.DisputePrior + disputes}.mean()) + p.SolvedPrior.over(p.SolvedPrior+p.UnsolvedPrior)) / 2
+	m[SubDisputes] = (p.Peace(posterior{p.PeacePrior + max(0, taken-disputes), p.DisputePrior + disputes}.mean()) + p.SolvedPrior.over(p.SolvedPrior+p.UnsolvedPrior)) / 2
 	m[SubVolume] = min(One, log10Ratio(min(e.VolumeSats.Claimed, saturated/2), p.VolumeUnit).over(log10Ratio(p.VolumeTop, p.VolumeUnit)))
 	m[SubLiveness] = p.UpPrior.over(p.UpPrior + p.DownPrior)
 	if !e.FirstClaimed.IsZero() {

@@ -13,7 +13,7 @@ func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
 	p := &l.params
 	q := d.parts(p, mu, asOf)
 	m := q.means(p)
-	value := p.value(m)
+	value := p.Value(m)
 	out := make([]RatedBy, 0, len(d.users.list))
 	for i := range d.users.list {
 		w := &d.users.list[i]
@@ -28,7 +28,7 @@ func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
 			without.For -= weight.times(w.Rating)
 			without.Against -= weight - weight.times(w.Rating)
 			m[SubUsers] = without.mean()
-			r.Moves = value - p.value(m)
+			r.Moves = value - p.Value(m)
 		}
 		out = append(out, r)
 	}

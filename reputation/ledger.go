@@ -12,29 +12,6 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Proof is what a valid receipt shows.
-type Proof struct {
-	Grade     string // "R0" to "R3"
-	Role      string // "buyer", "seller"; "" not told
-	Action    string // R0: what the node's message said; "" else
-	Nullifier string // what may be spent once
-	OfOrder   bool   // it proves the order that the rating names; a blind one does not
-	// R3: a payment whose preimage is known, to the Lightning node Payee.
-	PaymentHash string
-	PaidSats    int64
-	Payee       string
-}
-
-// Proofs checks the receipts of ratings. An error is the reason for a
-// refusal, fit for the audit. It must be a pure function of its arguments and
-// safe for concurrent use.
-type Proofs interface {
-	Check(evt *nostr.Event, rating mostro.HostRating) (Proof, error)
-}
-
-// ErrNoReceipt says that a rating carries nothing that could prove it.
-var ErrNoReceipt = errors.New("no receipt")
-
 // Ledger holds the facts that scores rest on. Applying the same entries in
 // any order gives the same facts. It is not safe for concurrent use.
 type Ledger struct {
@@ -48,13 +25,12 @@ type Ledger struct {
 type book struct {
 	Cursor  uint64
 	Nodes   map[string]*node
-	Paid    map[string]payment  // by payment hash: what funds confirm
-	Hashes  map[string]hashUse  // by payment hash: who named it first
-	Spent   map[string][]string // by host and nullifier: ids of the ratings that spend it, sorted
-	Gone    map[string]int64    // by author and id, or author and d: until when its author deleted it
-	Refused []Refusal           // sorted by id; the first maxRefused
-	Reasons map[string]int64    // all refusals by reason
-	Applied int64               // entries that were evidence
+	Paid    map[string]payment // by payment hash: what funds confirm
+	Hashes  map[string]hashUse // by payment hash: who named it first
+	Gone    map[string]int64   // by author and id, or author and d: until when its author deleted it
+	Refused []Refusal          // sorted by id; the first maxRefused
+	Reasons map[string]int64   // all refusals by reason
+	Applied int64              // entries that were evidence
 }
 
 // maxRefused bounds the refusals that are kept one by one.
@@ -163,7 +139,9 @@ type node struct {
 	InfoBy        seen           // newest info of all, of which are:
 	Name          string
 	Lightning     map[string]named
-	Erased        map[string]seen // deletion requests of the node about evidence, by event id
+	Keysets       map[string]keyset   // by epoch
+	Blind         map[id]*nostr.Event // ratings with blind receipts
+	Erased        map[string]seen     // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
 	IsNode        bool // published an info
 }
@@ -174,7 +152,7 @@ func NewLedger(params Params, proofs Proofs) *Ledger {
 }
 
 func newBook() book {
-	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string]hashUse{}, Spent: map[string][]string{}, Reasons: map[string]int64{}, Gone: map[string]int64{}}
+	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}}
 }
 
 // Cursor is the position in the log that the facts reach.
@@ -184,7 +162,8 @@ func (l *Ledger) node(pubkey string) *node {
 	n := l.book.Nodes[pubkey]
 	if n == nil {
 		n = &node{Orders: map[string]*order{}, Disputes: map[string]*dispute{}, Fees: map[string][]fee{}, Ratings: map[id]*rated{},
-			Users: map[string]userRating{}, Infos: map[int64]seen{}, Lightning: map[string]named{}, Erased: map[string]seen{}}
+			Users: map[string]userRating{}, Infos: map[int64]seen{}, Lightning: map[string]named{},
+			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]seen{}}
 		l.book.Nodes[strings.Clone(pubkey)] = n
 	}
 	l.dirty[pubkey] = true
@@ -227,11 +206,13 @@ func (l *Ledger) Prepare(e mostro.Entry) (p Prepared) {
 		p.value, p.err = mostro.ParseDevFee(evt)
 	case mostro.ClassUserRating:
 		p.value, p.err = mostro.ParseUserRating(evt)
+	case mostro.ClassKeyset:
+		p.value, p.err = mostro.ParseKeyset(evt)
 	case mostro.ClassHostRating:
 		var r mostro.HostRating
 		if r, p.err = mostro.ParseHostRating(evt); p.err == nil {
 			p.value = r
-			p.proof, p.doubt = l.proofs.Check(evt, r)
+			p.proof, p.doubt = l.proofs.Check(evt, r, l.keysets)
 		}
 	}
 	return p
@@ -265,8 +246,10 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 		if held, ok := n.Users[v.D]; !ok || held.compare(s) < 0 {
 			n.Users[v.D] = userRating{s}
 		}
+	case mostro.Keyset:
+		l.keyset(v, evt, s)
 	case mostro.HostRating:
-		l.rating(v, s, e.Source.String(), p)
+		l.rating(v, evt, s, e.Source.String(), p)
 	default:
 		l.book.Applied--
 		switch {
@@ -472,7 +455,7 @@ func (l *Ledger) useHash(hash, key string, s seen) {
 	l.dirty[key[:64]] = true
 }
 
-func (l *Ledger) rating(v mostro.HostRating, s seen, source string, p Prepared) {
+func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s seen, source string, p Prepared) {
 	n := l.node(v.Host)
 	if held, ok := n.Ratings[s.ID]; ok && held.Received <= s.Received {
 		return
@@ -482,24 +465,28 @@ func (l *Ledger) rating(v mostro.HostRating, s seen, source string, p Prepared) 
 		rating = 0 // ParseHostRating has read it
 	}
 	r := &rated{seen: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
-		Source: source, Expires: int64(v.Expiration), Proof: p.proof}
-	if r.Proof.Role != "" {
-		r.Role = r.Proof.Role
+		Source: source, Expires: int64(v.Expiration)}
+	if len(v.Receipt) > 0 && v.Receipt[0] == "r2" {
+		// Its keyset may have come in the meantime, or may come later.
+		n.Blind[s.ID] = evt
+		p.proof, p.doubt = l.proofs.Check(evt, v, l.keysets)
+	}
+	r.prove(v, p.proof, p.doubt)
+	n.Ratings[s.ID] = r
+	l.useHash(r.Proof.PaymentHash, v.Host+":"+v.OrderID, s)
+}
+
+// prove notes what became of a rating's receipt.
+func (r *rated) prove(v mostro.HostRating, proof Proof, doubt error) {
+	r.Proof, r.Refusal = proof, ""
+	if proof.Role != "" {
+		r.Role = proof.Role
 	}
 	switch {
 	case v.Pubkey == v.Host:
 		r.Refusal, r.Proof = "the node rates itself", Proof{}
-	case p.doubt != nil:
-		r.Refusal, r.Proof = p.doubt.Error(), Proof{}
-	}
-	n.Ratings[s.ID] = r
-	l.useHash(r.Proof.PaymentHash, v.Host+":"+v.OrderID, s)
-	if key := r.Proof.Nullifier; key != "" {
-		key = v.Host + ":" + key
-		list := l.book.Spent[key]
-		if at, held := slices.BinarySearch(list, s.ID.String()); !held {
-			l.book.Spent[key] = slices.Insert(list, at, s.ID.String())
-		}
+	case doubt != nil:
+		r.Refusal, r.Proof = doubt.Error(), Proof{}
 	}
 }
 
@@ -580,3 +567,7 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 		}
 	}
 }
+
+// Refused gives the events that are no evidence, sorted by id: the first of
+// them to be noted, where they are many.
+func (l *Ledger) Refused() []Refusal { return slices.Clone(l.book.Refused) }

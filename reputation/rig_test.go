@@ -78,7 +78,7 @@ type saysSo struct{}
 
 var errForged = errors.New("forged")
 
-func (saysSo) Check(evt *nostr.Event, r mostro.HostRating) (Proof, error) {
+func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Proof, error) {
 	if len(r.Receipt) == 0 {
 		return Proof{}, ErrNoReceipt
 	}
