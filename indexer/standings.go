@@ -123,11 +123,20 @@ func (x *Index) Infos() []mostro.Info {
 // maxOffers bounds what one question about offers reads.
 const maxOffers = 10_000
 
-// Offers gives the orders of Mostros that are on offer in a currency, by the
-// maker's side, newest first; whole is false when there are more than are
-// given.
-func (x *Index) Offers(ctx context.Context, fiat string, side mostro.Side) (offers []mostro.Order, whole bool, err error) {
-	q := Query{Fiat: []string{fiat}, Side: []mostro.Side{side}, Platform: []string{mostro.PlatformMostro}, Limit: MaxLimit}
+// Offers gives the orders of instances that are on offer in a currency, by
+// the maker's side, newest first, of one payment method unless that is "";
+// whole is false when there are more than are given.
+func (x *Index) Offers(ctx context.Context, fiat string, side mostro.Side, method string) (offers []mostro.Order, whole bool, err error) {
+	q := Query{Fiat: []string{fiat}, Side: []mostro.Side{side}, Limit: MaxLimit}
+	if method != "" {
+		q.Method = []string{method}
+	}
+	for _, info := range x.Infos() {
+		q.Instance = append(q.Instance, info.Pubkey)
+	}
+	if len(q.Instance) == 0 { // of no one, not of all
+		return nil, true, nil
+	}
 	for {
 		a, err := x.Orders(ctx, q)
 		if err != nil {

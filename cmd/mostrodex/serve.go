@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -37,6 +38,8 @@ type Main struct {
 	public    net.Listener
 	private   net.Listener
 	escrow    *escrowRoom // nil when disabled
+
+	reputation *reputation.Service // nil when disabled
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -76,7 +79,10 @@ func (m *Main) Open() (err error) {
 	}
 	if m.index != nil {
 		cfg.Search = m.index
-		cfg.Fallback = m.index.Handler()
+		if err := m.openReputation(m.Config.Data, true); err != nil {
+			return err
+		}
+		cfg.Fallback = m.faces()
 	}
 	m.federate(&cfg)
 	if m.relay, err = relay.New(cfg); err != nil {
@@ -151,6 +157,9 @@ func (m *Main) Run(ctx context.Context) error {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
 	}
+	if m.reputation != nil {
+		g.Go(func() error { return ended(ctx, m.reputation.Run(ctx)) })
+	}
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
 	}
@@ -220,6 +229,9 @@ func (m *Main) Close() error {
 	}
 	if m.escrow != nil {
 		errs = append(errs, m.escrow.close())
+	}
+	if m.reputation != nil {
+		errs = append(errs, m.reputation.Close())
 	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())

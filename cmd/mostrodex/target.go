@@ -105,8 +105,16 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 		if err := m.index.CatchUp(ctx); err != nil {
 			return err
 		}
+		// Nothing is written: a checkpoint of a moment's look would be the
+		// running program's to repeat.
+		if err := m.openReputation("", false); err != nil {
+			return err
+		}
+		if err := m.reputation.CatchUp(ctx); err != nil {
+			return err
+		}
 		w := httptest.NewRecorder()
-		m.index.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
+		m.faces().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
 		if w.Code != http.StatusOK {
 			return answerError(w.Result())
 		}
