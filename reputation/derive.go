@@ -74,13 +74,13 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	}
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {
-			note(v.seen)
+			note(v.Seen)
 		}
 		d.dispute(&l.params, q.live(), asOf)
 	}
 	for orderID, fees := range n.Fees {
 		for _, f := range fees {
-			note(f.seen)
+			note(f.Seen)
 			cost := int64(0)
 			if f.Witness && l.book.Paid[f.Hash].Sats > 0 && l.book.Hashes[f.Hash].Order == pubkey+":"+orderID {
 				cost = min(f.Sats, l.book.Paid[f.Hash].Sats)
@@ -148,7 +148,7 @@ func (t *Triple) add(n int64, witnessed, costed bool) {
 
 func (d *derived) order(l *Ledger, orderID string, o *order, asOf int64, equivocated bool, note func(seen)) {
 	for _, v := range o.Versions {
-		note(v.seen)
+		note(v.Seen)
 	}
 	e := &d.evidence
 	lf := o.live(&l.params, asOf, equivocated)

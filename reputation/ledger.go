@@ -54,13 +54,17 @@ type seen struct {
 	Witness  bool  // received in time, by a road that is a witness
 }
 
+// Seen is seen under a name that the checkpoint keeps: gob passes over an
+// embedded field whose name is not exported.
+type Seen = seen
+
 func (a seen) compare(b seen) int {
 	return cmp.Or(cmp.Compare(a.Created, b.Created), bytes.Compare(b.ID[:], a.ID[:])) // of one second, the lower id wins
 }
 
 // version is one version of an order or a dispute.
 type version struct {
-	seen
+	Seen
 	Status uint8
 }
 
@@ -82,7 +86,7 @@ type dispute struct {
 
 // fee is a development fee as the node claims it.
 type fee struct {
-	seen
+	Seen
 	Hash string
 	Sats int64
 }
@@ -103,7 +107,7 @@ type hashUse struct {
 
 // rated is one rating of a node.
 type rated struct {
-	seen
+	Seen
 	Rater    string
 	OrderID  string
 	D        string
@@ -119,7 +123,7 @@ type rated struct {
 
 // userRating is the newest rating of one user by the node.
 type userRating struct {
-	seen
+	Seen
 }
 
 // named is a Lightning node that a Mostro named, and since when.
@@ -299,7 +303,7 @@ func (l *Ledger) refuse(evt *nostr.Event, err error) {
 // noteVersion keeps versions sorted and unique. It gives the ones that share
 // their created_at with the new one.
 func noteVersion(versions []version, v version) (out []version, rivals []version, isNew bool) {
-	at, held := slices.BinarySearchFunc(versions, v, func(a, b version) int { return a.compare(b.seen) })
+	at, held := slices.BinarySearchFunc(versions, v, func(a, b version) int { return a.compare(b.Seen) })
 	if held {
 		if v.Received < versions[at].Received {
 			versions[at] = v
@@ -358,7 +362,7 @@ func (l *Ledger) order(v mostro.Order, s seen) {
 	if !isNew {
 		return
 	}
-	n.equivocate("38383:"+v.Pubkey+":"+v.D, version{seen: s}, rivals)
+	n.equivocate("38383:"+v.Pubkey+":"+v.D, version{Seen: s}, rivals)
 	if v.ExpiresAt > 0 && uint8(status) == isPending && o.ExpireBy.compare(s) < 0 {
 		o.Expires, o.ExpireBy = int64(v.ExpiresAt), s
 	}
@@ -402,7 +406,7 @@ func (l *Ledger) dispute(v mostro.Dispute, s seen) {
 	}
 	var rivals []version
 	d.Versions, rivals, _ = noteVersion(d.Versions, version{s, uint8(state)})
-	n.equivocate("38386:"+v.Pubkey+":"+v.D, version{seen: s}, rivals)
+	n.equivocate("38386:"+v.Pubkey+":"+v.D, version{Seen: s}, rivals)
 }
 
 func (l *Ledger) info(v mostro.Info, s seen) {
@@ -430,7 +434,7 @@ func (l *Ledger) fee(v mostro.DevFee, s seen) {
 	n := l.node(v.Pubkey)
 	fees := n.Fees[v.OrderID]
 	f := fee{s, v.Hash, v.AmountSats}
-	at, held := slices.BinarySearchFunc(fees, f, func(a, b fee) int { return a.compare(b.seen) })
+	at, held := slices.BinarySearchFunc(fees, f, func(a, b fee) int { return a.compare(b.Seen) })
 	if held {
 		return
 	}
@@ -464,7 +468,7 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s seen, source st
 	if err != nil {
 		rating = 0 // ParseHostRating has read it
 	}
-	r := &rated{seen: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
+	r := &rated{Seen: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
 		Source: source, Expires: int64(v.Expiration)}
 	if len(v.Receipt) > 0 && v.Receipt[0] == "r2" {
 		// Its keyset may have come in the meantime, or may come later.

@@ -59,7 +59,7 @@ func (Receipts) Check(evt *nostr.Event, rating mostro.HostRating, keysets mostro
 // keyset is the first key for blind receipts of a node and an epoch that was
 // received. A second one could mark those to whom it is given.
 type keyset struct {
-	seen
+	Seen
 	KeyID string
 	Raw   *nostr.Event
 }
