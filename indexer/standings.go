@@ -97,7 +97,7 @@ func rankCellOf(r *reputationView) rankCell {
 		return c
 	}
 	c.Rank = *r.Rank
-	c.Lo, c.Hi = strconv.FormatFloat(*r.Lo, 'f', 0, 64), strconv.FormatFloat(*r.Hi, 'f', 0, 64)
+	c.Lo, c.Hi = strconv.Itoa(int(*r.Lo)), strconv.Itoa(int(math.Ceil(*r.Hi)))
 	c.From, c.Width = strconv.FormatFloat(*r.Lo, 'f', 1, 64), strconv.FormatFloat(max(1, *r.Hi-*r.Lo), 'f', 1, 64)
 	return c
 }

@@ -387,7 +387,7 @@ func (c *Candidate) weigh(w *Wish, sats int64) {
 	if w.Network == "mainnet" && slices.Contains(c.Flags, FlagTestNetwork) {
 		c.exclude("network", "it trades on a test network")
 	}
-	if c.Offers == 0 {
+	if c.Offers == 0 && !c.against["currency"] {
 		c.excludeForOffers(w)
 	}
 	if sats > 0 {

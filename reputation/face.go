@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ type Face struct {
 var webFiles embed.FS
 
 var faceTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"sats": thousands, "short": shortKey, "points": points, "percentOf": percentOf, "plural": counted,
+	"sats": thousands, "short": shortKey, "points": points, "percentOf": percentOf, "plural": counted, "tidy": tidy,
 }).ParseFS(webFiles, "web/*.html"))
 
 // rateScript is the one script, and its name, which holds its hash: it can be
@@ -190,7 +191,8 @@ func render(name string, data any) (template.HTML, error) {
 	return template.HTML(b.String()), nil
 }
 
-// thousands groups a whole number's digits.
+// thousands groups a whole number's digits with thin spaces, as the explorer
+// does.
 func thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	sign := ""
@@ -198,9 +200,26 @@ func thousands(n int64) string {
 		sign, s = "-", s[1:]
 	}
 	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
+		s = s[:i] + "\u202f" + s[i:]
 	}
 	return sign + s
+}
+
+// long are numbers that are hard to read: many digits, or many decimals.
+var long = regexp.MustCompile(`\d+(\.\d{2,})?`)
+
+// tidy makes the numbers of a sentence easy to read.
+func tidy(text string) string {
+	return long.ReplaceAllStringFunc(text, func(number string) string {
+		whole, fraction, dot := strings.Cut(number, ".")
+		if n, err := strconv.ParseInt(whole, 10, 64); err == nil && len(whole) > 4 {
+			whole = thousands(n)
+		}
+		if fraction = strings.TrimRight(fraction[:min(2, len(fraction))], "0"); dot && fraction != "" {
+			whole += "." + fraction
+		}
+		return whole
+	})
 }
 
 func shortKey(key string) string { return key[:min(8, len(key))] + "…" }

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
 )
 
 // interval is a mean between two bounds, in places of a picture that is 100
@@ -51,8 +50,8 @@ type tripleRow struct {
 
 type ratingRow struct {
 	ratingView
-	Stars, Rater, When, WhenRFC, Status, Moved string
-	Up                                         bool
+	Stars, Rater, When, WhenRFC, Status, Moved, Heavy string
+	Up                                                bool
 }
 
 // shownRatings bounds the ratings on a node's page.
@@ -77,6 +76,7 @@ type scorePage struct {
 	Base       string
 	Script     string
 	Ready      bool
+	Funds      bool // somebody's word is taken for what was paid
 }
 
 // Section explains a node's score, on its page of the explorer.
@@ -86,6 +86,8 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 	if !ok {
 		return render("unknown", p)
 	}
+	params := f.Known.Params()
+	p.Funds = len(params.Funds)+len(params.Payees) > 0
 	p.Score, p.AsOf, p.AsOfRFC = &s, s.AsOf.UTC().Format("2 January 2006, 15:04 UTC"), s.AsOf.UTC().Format(time.RFC3339)
 	p.Interval, p.Claim = intervalOf(s.Lo, s.Value, s.Hi, true), points(s.Claim)
 	for j, sub := range s.Sub {
@@ -132,7 +134,7 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 func (f *Face) ratingRow(r *RatedBy) ratingRow {
 	row := ratingRow{ratingView: ratingViewOf(r), Rater: shortKey(r.Rater), When: r.ReceivedAt.UTC().Format("2 Jan 2006"), WhenRFC: r.ReceivedAt.UTC().Format(time.RFC3339)}
 	row.Stars = strconv.FormatFloat(row.ratingView.Stars, 'f', 1, 64)
-	row.Status = "no receipt"
+	row.Status, row.Heavy = "no receipt", strconv.FormatFloat(r.Weight.Float(), 'f', 3, 64)
 	if r.Proof != "" {
 		row.Status = "receipt " + strings.ToUpper(r.Proof)
 	}
@@ -251,4 +253,3 @@ func (f *Face) currencies() (list []string) {
 	list = slices.Compact(list)
 	return list[:min(len(list), 200)]
 }
-
