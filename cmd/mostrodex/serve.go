@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -36,7 +37,8 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	escrow    *escrowRoom // nil when disabled
+	escrow    *escrowRoom         // nil when disabled
+	scores    *reputation.Service // nil when disabled
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -88,6 +90,14 @@ func (m *Main) Open() (err error) {
 	if m.Config.Escrow.Enabled {
 		if m.escrow, err = m.openEscrow(); err != nil {
 			return fmt.Errorf("escrow: %w", err)
+		}
+	}
+	if m.Config.Reputation.Enabled {
+		if m.scores, err = m.openReputation(m.relay); err != nil {
+			return fmt.Errorf("reputation: %w", err)
+		}
+		if err := m.scores.Register(m.registry); err != nil {
+			return err
 		}
 	}
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
@@ -150,6 +160,9 @@ func (m *Main) Run(ctx context.Context) error {
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
+	}
+	if m.scores != nil {
+		g.Go(func() error { return m.scores.Run(ctx) })
 	}
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
@@ -220,6 +233,9 @@ func (m *Main) Close() error {
 	}
 	if m.escrow != nil {
 		errs = append(errs, m.escrow.close())
+	}
+	if m.scores != nil {
+		errs = append(errs, m.scores.Close())
 	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())
