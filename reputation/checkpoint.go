@@ -37,6 +37,7 @@ type checkpointBody struct {
 	Book      book
 	Published map[string]string
 	Announced map[string]bool
+	Sent      map[string]nostr.Timestamp
 	About     string
 }
 
@@ -74,6 +75,9 @@ func (s *Service) restore() error {
 	}
 	if body.Announced != nil {
 		s.announced = body.Announced
+	}
+	if body.Sent != nil {
+		s.sent = body.Sent
 	}
 	s.about = body.About
 	return nil
@@ -166,7 +170,7 @@ func (s *Service) save() error {
 
 func (s *Service) write() (err error) {
 	var buf bytes.Buffer
-	if err := gob.NewEncoder(&buf).Encode(checkpointBody{s.ledger.book, s.published, s.announced, s.about}); err != nil {
+	if err := gob.NewEncoder(&buf).Encode(checkpointBody{s.ledger.book, s.published, s.announced, s.sent, s.about}); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(buf.Bytes())

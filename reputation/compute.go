@@ -32,7 +32,13 @@ func (l *Ledger) Compute(asOf time.Time) []Score {
 // scores computes those of the wanted nodes out of all that is derived.
 func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []Score {
 	mus := l.means(all)
-	own := func(pubkey string) parts { return all[pubkey].parts(&l.params, mus.without(all[pubkey].rawMean), asOf) }
+	own := func(pubkey string) parts {
+		mu := mus.without(all[pubkey].rawMean)
+		if l.given != nil {
+			mu = l.given[pubkey]
+		}
+		return all[pubkey].parts(&l.params, mu, asOf)
+	}
 	older := l.lightning()
 	out := make([]Score, 0, len(wanted))
 	for _, pubkey := range wanted {
@@ -98,7 +104,11 @@ func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
 	out.up = posterior{p.UpPrior + d.up, p.DownPrior + d.down}
 
 	free := e.VolumeSats.Witnessed - e.VolumeSats.Costed
-	counted := e.VolumeSats.Costed + min(mulDiv(free, int64(p.VolumeFree), int64(One)), max(p.VolumeFreeTop, e.VolumeSats.Costed))
+	top := p.VolumeFreeTop
+	if d.costing > 0 {
+		top = mulDiv(e.VolumeSats.Costed, int64(p.TradeShare), int64(One))
+	}
+	counted := e.VolumeSats.Costed + min(mulDiv(free, int64(p.VolumeFree), int64(One)), top)
 	out.volume = min(One, log10Ratio(counted, p.VolumeUnit).over(log10Ratio(p.VolumeTop, p.VolumeUnit)))
 	out.longevity = One - halved(int64(e.WitnessedDays), p.AgeFullDays)
 	return out

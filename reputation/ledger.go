@@ -18,7 +18,8 @@ type Ledger struct {
 	params Params
 	proofs Proofs
 	book   book
-	dirty  map[string]bool // nodes whose facts changed since the last Clean
+	given  map[string]Micro // what users say of other nodes, where those are not known; nil: they are
+	dirty  map[string]bool  // nodes whose facts changed since the last Clean
 }
 
 // book is what a checkpoint keeps of a ledger.

@@ -65,7 +65,7 @@ type Params struct {
 	VolumeUnit     int64 `json:"volume_unit"`     // sats
 	VolumeTop      int64 `json:"volume_top"`      // sats at which V is 1
 	VolumeFree     Micro `json:"volume_free"`     // share at which volume without confirmed cost counts
-	VolumeFreeTop  int64 `json:"volume_free_top"` // and at most this, or the costed volume
+	VolumeFreeTop  int64 `json:"volume_free_top"` // and at most this; from the first confirmed cost on, TradeShare of the costed volume
 	LiveDays       int64 `json:"live_days"`
 	LiveHalfDays   int64 `json:"live_half_days"`
 	AgeFullDays    int64 `json:"longevity_half_days"`
@@ -94,14 +94,14 @@ func DefaultParams() Params {
 		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60,
 		CPlain: 50_000, CWitnessed: 250_000, CostFullSats: 25, AgeHalfDays: 90,
 		AmountUnit: 1000, AmountTop: 3 * One, AmountFloor: 200_000,
-		PerOrder: 2, DayCap: 200_000, ClusterCap: 100_000, PlainCap: 50_000, FreeCap: 10 * One, FreeShare: 100_000,
-		TradeFree: 30 * One, TradeShare: 100_000, EpochDays: 30,
-		UsersPrior: 10 * One, UsersMean: 750_000, UsersSpread: 4 * One, UsersMinNodes: 3,
-		DonePrior: 4 * One, UndonePrior: One, DisputePrior: One, PeacePrior: 39 * One,
-		SolvedPrior: 4 * One, UnsolvedPrior: One, UpPrior: 4 * One, DownPrior: One,
+		PerOrder: 2, DayCap: 200_000, ClusterCap: 100_000, PlainCap: 50_000, FreeCap: 4 * One, FreeShare: 50_000,
+		TradeFree: 30 * One, TradeShare: 50_000, EpochDays: 30,
+		UsersPrior: 4 * One, UsersMean: 750_000, UsersSpread: 4 * One, UsersMinNodes: 3,
+		DonePrior: 4 * One, UndonePrior: One, DisputePrior: One, PeacePrior: 29 * One,
+		SolvedPrior: 3 * One, UnsolvedPrior: One, UpPrior: 4 * One, DownPrior: One,
 		DisputeTop: 100_000, DisputeHours: 72, TakeHours: 24, OmissionHours: 24,
 		VolumeUnit: 100_000, VolumeTop: 1_000_000_000, VolumeFree: 50_000, VolumeFreeTop: 1_000_000,
-		LiveDays: 30, LiveHalfDays: 10, AgeFullDays: 180, ExposureHalf: 365,
+		LiveDays: 30, LiveHalfDays: 10, AgeFullDays: 20, ExposureHalf: 365,
 		Floor: 20_000, GateRank: 70, GateDays: 90, GateNEff: 20 * One, GateCosted: 20 * One,
 		Draws: 2000, DrawSeed: 38383, AlarmTimes: 3, AlarmSamples: 20,
 		ShiftHours: 48, ShiftSigma: 3, ShiftSamples: 5, InfoSlotSecond: 3600,

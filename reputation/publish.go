@@ -72,16 +72,16 @@ func (s *Service) profile() nostr.Event {
 
 // publish makes public what changed since it did so last.
 func (s *Service) publish(ctx context.Context) error {
-	if about := s.profile(); about.Content != s.about {
-		if err := s.send(ctx, "profile", &about); err != nil {
-			return err
-		}
-		s.note(func() { s.about = about.Content })
-	}
 	for _, score := range s.Scores() {
 		gist := score.gist()
 		if score.Provisional || s.published[score.Pubkey] == gist {
 			continue
+		}
+		if about := s.profile(); about.Content != s.about {
+			if err := s.send(ctx, "profile", &about); err != nil {
+				return err
+			}
+			s.note(func() { s.about = about.Content })
 		}
 		evt := score.Assertion(s.cfg.Signer.Pubkey())
 		if err := s.send(ctx, "assertion", &evt); err != nil {
@@ -101,13 +101,17 @@ func (s *Service) note(change func()) {
 
 // send signs an event as of now and publishes it.
 func (s *Service) send(ctx context.Context, what string, evt *nostr.Event) error {
-	evt.CreatedAt = nostr.Timestamp(s.cfg.Now().Unix())
+	// Two versions of one address must not share a second: that is what we
+	// call an equivocation in others.
+	last := s.sent[addressOf(evt)]
+	evt.CreatedAt = max(nostr.Timestamp(s.cfg.Now().Unix()), last+1)
 	if err := s.cfg.Signer.Sign(evt); err != nil {
 		return fmt.Errorf("sign the %s: %w", what, err)
 	}
 	if err := s.cfg.Publisher.Publish(ctx, evt); err != nil {
 		return fmt.Errorf("publish the %s: %w", what, err)
 	}
+	s.note(func() { s.sent[addressOf(evt)] = evt.CreatedAt })
 	s.metrics.published.WithLabelValues(what).Inc()
 	return nil
 }
@@ -165,3 +169,5 @@ func proof(e Equivocation, first, second *nostr.Event) (nostr.Event, error) {
 		{"alt", "Proof that a Mostro signed two versions of one event for one second: both are in the content"},
 	}}, nil
 }
+
+func addressOf(evt *nostr.Event) string { return strconv.Itoa(evt.Kind) + ":" + evt.Tags.GetD() }

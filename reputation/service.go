@@ -87,9 +87,10 @@ type Service struct {
 	// The follower's own.
 	saved     uint64 // cursor of the checkpoint
 	savedAt   time.Time
-	published map[string]string // by node: what was published last
-	announced map[string]bool   // proofs of equivocation that were published
-	about     string            // what the key's profile said last
+	published map[string]string          // by node: what was published last
+	announced map[string]bool            // proofs of equivocation that were published
+	sent      map[string]nostr.Timestamp // by address: created_at of what was published last
+	about     string                     // what the key's profile said last
 }
 
 // Open reads the checkpoint, if there is one that fits the parameters and the
@@ -118,7 +119,7 @@ func Open(cfg Config) (*Service, error) {
 	if cfg.Proofs == nil {
 		cfg.Proofs = Receipts{}
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]Score{}, derived: map[string]*derived{}, published: map[string]string{}, announced: map[string]bool{}}
+	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]Score{}, derived: map[string]*derived{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
 	s.ledger = NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(s)
 	if cfg.Dir != "" {

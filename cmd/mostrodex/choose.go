@@ -62,6 +62,7 @@ each with its reasons, and who does not, and why.
 		cmd.Flags().String(f.name, "", f.usage)
 	}
 	from.flags(cmd, defaultURL)
+	cmd.Flags().StringVarP(&from.config, "config", "c", "", "config file, for [reputation]; with --data")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's JSON")
 	return cmd
 }

@@ -19,12 +19,13 @@ import (
 // environment (MOSTRODEX_SECTION_KEY), that over the file, that over the
 // defaults. Secrets are never in it: keys are named by path.
 type Config struct {
-	Data       string           `toml:"data"` // directory of everything that is kept
-	Relay      RelayConfig      `toml:"relay"`
-	Upstream   []UpstreamConfig `toml:"upstream"` // relays to follow; none given: the default ones
-	Indexer    IndexerConfig    `toml:"indexer"`
+	Data     string           `toml:"data"` // directory of everything that is kept
+	Relay    RelayConfig      `toml:"relay"`
+	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; none given: the default ones
+	Indexer  IndexerConfig    `toml:"indexer"`
+	Escrow   EscrowConfig     `toml:"escrow"`
+
 	Reputation ReputationConfig `toml:"reputation"`
-	Escrow     EscrowConfig     `toml:"escrow"`
 }
 
 // RelayConfig is section [relay].
@@ -50,15 +51,6 @@ type RelayConfig struct {
 // IndexerConfig is section [indexer].
 type IndexerConfig struct {
 	Enabled bool `toml:"enabled"`
-}
-
-// ReputationConfig is section [reputation]: what is believed of Mostros.
-type ReputationConfig struct {
-	Enabled bool     `toml:"enabled"`
-	Key     string   `toml:"key"`    // file with the secret key that signs scores (NIP-85), mode 0600; "": they are not published
-	Every   int      `toml:"every"`  // seconds between two computations of all scores; 0: 600
-	Funds   []string `toml:"funds"`  // hex keys whose lists confirm development fees; empty: nothing is costed
-	Payees  []string `toml:"payees"` // Lightning nodes of such funds, compressed hex
 }
 
 // EscrowConfig is section [escrow]: a Mostro of one's own.
@@ -98,7 +90,7 @@ func defaultConfig() Config {
 		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
-		Reputation: ReputationConfig{Enabled: true},
+		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002"}},
 	}
@@ -264,13 +256,13 @@ func (c *Config) validate() error {
 	if err := c.validateUpstreams(); err != nil {
 		return err
 	}
-	if err := c.Reputation.validate(); err != nil {
-		return fmt.Errorf("reputation.%w", err)
-	}
 	if c.Escrow.Enabled {
 		if err := c.Escrow.validate(); err != nil {
 			return fmt.Errorf("escrow.%w", err)
 		}
+	}
+	if err := c.Reputation.validate(); err != nil {
+		return fmt.Errorf("reputation.%w", err)
 	}
 	_, err := c.proxies()
 	return err

@@ -140,7 +140,7 @@ func newFair(tb testing.TB, change func(*Config)) *fair {
 }
 
 func (f *fair) score(name string) bool {
-	_, ok := f.m.reputation.Score(f.nodes[name].Pubkey())
+	_, ok := f.m.scores.Score(f.nodes[name].Pubkey())
 	return ok
 }
 
@@ -282,6 +282,19 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 			t.Errorf("without a side: exit %d, %s", code, errs)
 		}
 	})
+	t.Run("reputation show", func(t *testing.T) {
+		text := mustProgram(t, "", "reputation", "show", alfa, "--url", base)
+		if !strings.Contains(text, "alfa  "+alfa) || !strings.Contains(text, "rank ") || !strings.Contains(text, "29 ratings") && !strings.Contains(text, "no receipt") {
+			t.Errorf("the verb says\n%s", text)
+		}
+		var both struct {
+			Score   struct{ Rank *int }
+			Ratings struct{ Total int }
+		}
+		if err := json.Unmarshal([]byte(mustProgram(t, "", "reputation", "show", alfa, "--url", base, "--json")), &both); err != nil || both.Score.Rank == nil || both.Ratings.Total != 29 {
+			t.Errorf("as JSON: %+v %v", both, err)
+		}
+	})
 	t.Run("pages", func(t *testing.T) {
 		for path, says := range map[string]string{
 			"/instances": "secures 0 sats", "/instances/" + alfa: "What the rank is made of", "/instances/" + beta: "Rate this Mostro",
@@ -368,6 +381,21 @@ func TestChooseOfCapturedEvents(t *testing.T) {
 	getJSON(t, base+"/api/v1/choose?fiat=EUR&amount=50&side=buy", &c)
 	if len(c.Notes) == 0 || !strings.Contains(c.Notes[0], "No Mostro publishes a price of bitcoin in EUR") {
 		t.Errorf("without prices: %v", c.Notes)
+	}
+}
+
+// TestFacesOfAStoppedServer asks the same of a data directory.
+func TestFacesOfAStoppedServer(t *testing.T) {
+	file := sharedFile(t, "fixtures/real-events.ndjson")
+	dir := t.TempDir()
+	mustProgram(t, "", "import", file, "--data", dir)
+	text := mustProgram(t, "", "choose", "--fiat", "EUR", "--side", "buy", "--data", dir)
+	if !strings.Contains(text, "0 of 5 Mostros fit: to buy bitcoin for EUR") || !strings.Contains(text, "CharroNegro  unrated\n   - nobody there sells bitcoin for EUR") {
+		t.Errorf("choose says\n%s", text)
+	}
+	text = mustProgram(t, "", "reputation", "show", "0000cc02101ec29eea9ce623258752b9d7da66c27845ed26846dd0b0fc736b40", "--data", dir)
+	if !strings.Contains(text, "provisional: nothing of this node was witnessed yet") {
+		t.Errorf("show says\n%s", text)
 	}
 }
 

@@ -37,9 +37,8 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	escrow    *escrowRoom // nil when disabled
-
-	reputation *reputation.Service // nil when disabled
+	escrow    *escrowRoom         // nil when disabled
+	scores    *reputation.Service // nil when disabled
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -79,10 +78,17 @@ func (m *Main) Open() (err error) {
 	}
 	if m.index != nil {
 		cfg.Search = m.index
-		if err := m.openReputation(m.Config.Data, true); err != nil {
+	}
+	if m.Config.Reputation.Enabled {
+		if m.scores, err = m.openReputation(publisher{m}); err != nil {
+			return fmt.Errorf("reputation: %w", err)
+		}
+		if err := m.scores.Register(m.registry); err != nil {
 			return err
 		}
-		cfg.Fallback = m.faces()
+	}
+	if m.index != nil {
+		cfg.Fallback = m.faces(m.scores)
 	}
 	m.federate(&cfg)
 	if m.relay, err = relay.New(cfg); err != nil {
@@ -157,8 +163,8 @@ func (m *Main) Run(ctx context.Context) error {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
 	}
-	if m.reputation != nil {
-		g.Go(func() error { return ended(ctx, m.reputation.Run(ctx)) })
+	if m.scores != nil {
+		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })
 	}
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
@@ -230,8 +236,8 @@ func (m *Main) Close() error {
 	if m.escrow != nil {
 		errs = append(errs, m.escrow.close())
 	}
-	if m.reputation != nil {
-		errs = append(errs, m.reputation.Close())
+	if m.scores != nil {
+		errs = append(errs, m.scores.Close())
 	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())

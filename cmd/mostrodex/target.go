@@ -23,6 +23,7 @@ import (
 // server is stopped.
 type target struct {
 	url, data string
+	config    string // with data, for [reputation]; "": the defaults
 }
 
 const defaultURL = "http://127.0.0.1:7777"
@@ -105,16 +106,23 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 		if err := m.index.CatchUp(ctx); err != nil {
 			return err
 		}
-		// Nothing is written: a checkpoint of a moment's look would be the
-		// running program's to repeat.
-		if err := m.openReputation("", false); err != nil {
+		if t.config != "" {
+			cfg, err := loadConfig(t.config, os.Environ())
+			if err != nil {
+				return err
+			}
+			m.Config.Reputation = cfg.Reputation
+		}
+		// CatchUp itself keeps a checkpoint, so there is nothing to close.
+		scores, err := m.openReputation(nil)
+		if err != nil {
 			return err
 		}
-		if err := m.reputation.CatchUp(ctx); err != nil {
+		if err := scores.CatchUp(ctx); err != nil {
 			return err
 		}
 		w := httptest.NewRecorder()
-		m.faces().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
+		m.faces(scores).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
 		if w.Code != http.StatusOK {
 			return answerError(w.Result())
 		}
