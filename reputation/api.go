@@ -290,7 +290,7 @@ func (f *Face) getRatings(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := f.Known.Ratings(s.Pubkey)
+	all := f.ratings(&s)
 	out := ratingsView{Items: []ratingView{}, Total: len(all)}
 	for i := range all {
 		if all[i].Weight > 0 {

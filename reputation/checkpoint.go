@@ -123,7 +123,7 @@ func (n *node) fill() {
 		n.Users = map[string]userRating{}
 	}
 	if n.Infos == nil {
-		n.Infos = map[int64]seen{}
+		n.Infos = map[int64]Sighting{}
 	}
 	if n.Lightning == nil {
 		n.Lightning = map[string]named{}
@@ -135,7 +135,7 @@ func (n *node) fill() {
 		n.Blind = map[id]*nostr.Event{}
 	}
 	if n.Erased == nil {
-		n.Erased = map[string]seen{}
+		n.Erased = map[string]Sighting{}
 	}
 }
 
@@ -164,7 +164,7 @@ func (s *Service) save() error {
 	if err := s.write(); err != nil {
 		return fmt.Errorf("reputation: write the checkpoint: %w", err)
 	}
-	s.saved, s.savedAt = s.ledger.Cursor(), s.cfg.Now()
+	s.saved, s.savedAt, s.unsaved = s.ledger.Cursor(), s.cfg.Now(), false
 	return nil
 }
 

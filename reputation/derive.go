@@ -51,7 +51,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	d := &derived{pubkey: pubkey, node: n, orders: map[string]trade{}, underWay: map[string]bool{}, days: map[int64]bool{}, successes: map[int64]int64{}}
 	e := &d.evidence
 	var firstClaimed, firstSeen, lastSeen int64
-	note := func(s seen) {
+	note := func(s Sighting) {
 		if firstClaimed == 0 || s.Created < firstClaimed {
 			firstClaimed = s.Created
 		}
@@ -74,13 +74,13 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	}
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {
-			note(v.Seen)
+			note(v.Sighting)
 		}
 		d.dispute(&l.params, q.live(), asOf)
 	}
 	for orderID, fees := range n.Fees {
 		for _, f := range fees {
-			note(f.Seen)
+			note(f.Sighting)
 			cost := int64(0)
 			if f.Witness && l.book.Paid[f.Hash].Sats > 0 && l.book.Hashes[f.Hash].Order == pubkey+":"+orderID {
 				cost = min(f.Sats, l.book.Paid[f.Hash].Sats)
@@ -146,9 +146,9 @@ func (t *Triple) add(n int64, witnessed, costed bool) {
 	}
 }
 
-func (d *derived) order(l *Ledger, orderID string, o *order, asOf int64, equivocated bool, note func(seen)) {
+func (d *derived) order(l *Ledger, orderID string, o *order, asOf int64, equivocated bool, note func(Sighting)) {
 	for _, v := range o.Versions {
-		note(v.Seen)
+		note(v.Sighting)
 	}
 	e := &d.evidence
 	lf := o.live(&l.params, asOf, equivocated)

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -57,13 +58,46 @@ type Rate struct {
 	At     time.Time
 }
 
-// Face shows scores to people and programs. It holds no state.
+// Face shows scores to people and programs. It holds no state but ratings that
+// were asked for again and again.
 type Face struct {
 	Known  Known
 	Market Market
 	Web    Web
 	URL    string           // public http(s) address without a path; "": as each request says
 	Now    func() time.Time // nil: time.Now
+
+	mu    sync.Mutex
+	rated map[string]ratedAt // by node; guarded by mu
+}
+
+// ratedAt are a node's ratings as of one score.
+type ratedAt struct {
+	root string
+	asOf time.Time
+	list []RatedBy
+}
+
+// maxRated bounds the nodes whose ratings are held: to find out what each
+// moves takes all facts of a node, and anybody may ask.
+const maxRated = 64
+
+// ratings gives a node's ratings as of its score; nobody changes the list.
+func (f *Face) ratings(s *Score) []RatedBy {
+	f.mu.Lock()
+	held, ok := f.rated[s.Pubkey]
+	f.mu.Unlock()
+	if ok && held.root == s.Root && held.asOf.Equal(s.AsOf) {
+		return held.list
+	}
+	list := f.Known.Ratings(s.Pubkey)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.rated == nil || len(f.rated) >= maxRated {
+		f.rated = map[string]ratedAt{}
+	}
+	f.rated[s.Pubkey] = ratedAt{s.Root, s.AsOf, list}
+	return list
 }
 
 //go:embed web

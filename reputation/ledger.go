@@ -47,25 +47,21 @@ func idOf(s string) (out id) {
 
 func (i id) String() string { return hex.EncodeToString(i[:]) }
 
-// seen is what is kept of every event: the leaf of the Merkle tree.
-type seen struct {
+// Sighting is what is kept of every event: the leaf of the Merkle tree.
+type Sighting struct {
 	ID       id
 	Created  int64 // unix seconds, the author's word
 	Received int64 // unix milliseconds, ours
 	Witness  bool  // received in time, by a road that is a witness
 }
 
-// Seen is seen under a name that the checkpoint keeps: gob passes over an
-// embedded field whose name is not exported.
-type Seen = seen
-
-func (a seen) compare(b seen) int {
+func (a Sighting) compare(b Sighting) int {
 	return cmp.Or(cmp.Compare(a.Created, b.Created), bytes.Compare(b.ID[:], a.ID[:])) // of one second, the lower id wins
 }
 
 // version is one version of an order or a dispute.
 type version struct {
-	Seen
+	Sighting
 	Status uint8
 }
 
@@ -73,9 +69,9 @@ type version struct {
 type order struct {
 	Versions []version // sorted by created_at, then id
 	Expires  int64     // of the newest pending version that says so
-	ExpireBy seen
+	ExpireBy Sighting
 	Sats     int64 // of the newest version that says so
-	SatsBy   seen
+	SatsBy   Sighting
 	Cluster  uint32 // of its amount and method
 	Test     bool   // no mainnet
 }
@@ -87,7 +83,7 @@ type dispute struct {
 
 // fee is a development fee as the node claims it.
 type fee struct {
-	Seen
+	Sighting
 	Hash string
 	Sats int64
 }
@@ -108,7 +104,7 @@ type hashUse struct {
 
 // rated is one rating of a node.
 type rated struct {
-	Seen
+	Sighting
 	Rater    string
 	OrderID  string
 	D        string
@@ -124,7 +120,7 @@ type rated struct {
 
 // userRating is the newest rating of one user by the node.
 type userRating struct {
-	Seen
+	Sighting
 }
 
 // named is a Lightning node that a Mostro named, and since when.
@@ -140,13 +136,13 @@ type node struct {
 	Fees          map[string][]fee // by order
 	Ratings       map[id]*rated
 	Users         map[string]userRating
-	Infos         map[int64]seen // by slot of receive time: the first
-	InfoBy        seen           // newest info of all, of which are:
+	Infos         map[int64]Sighting // by slot of receive time: the first
+	InfoBy        Sighting           // newest info of all, of which are:
 	Name          string
 	Lightning     map[string]named
 	Keysets       map[string]keyset   // by epoch
 	Blind         map[id]*nostr.Event // ratings with blind receipts
-	Erased        map[string]seen     // deletion requests of the node about evidence, by event id
+	Erased        map[string]Sighting // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
 	IsNode        bool // published an info
 }
@@ -167,8 +163,8 @@ func (l *Ledger) node(pubkey string) *node {
 	n := l.book.Nodes[pubkey]
 	if n == nil {
 		n = &node{Orders: map[string]*order{}, Disputes: map[string]*dispute{}, Fees: map[string][]fee{}, Ratings: map[id]*rated{},
-			Users: map[string]userRating{}, Infos: map[int64]seen{}, Lightning: map[string]named{},
-			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]seen{}}
+			Users: map[string]userRating{}, Infos: map[int64]Sighting{}, Lightning: map[string]named{},
+			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]Sighting{}}
 		l.book.Nodes[strings.Clone(pubkey)] = n
 	}
 	l.dirty[pubkey] = true
@@ -177,8 +173,8 @@ func (l *Ledger) node(pubkey string) *node {
 
 // witness says what we saw of an entry's arrival. An event is witnessed when
 // it came by a live road, near to the time that it names.
-func (l *Ledger) witness(e *mostro.Entry) seen {
-	s := seen{ID: idOf(e.Event.ID), Created: int64(e.Event.CreatedAt), Received: e.ReceivedAt.UnixMilli()}
+func (l *Ledger) witness(e *mostro.Entry) Sighting {
+	s := Sighting{ID: idOf(e.Event.ID), Created: int64(e.Event.CreatedAt), Received: e.ReceivedAt.UnixMilli()}
 	late := s.Received/1000 - s.Created
 	s.Witness = e.Source.Road.Witnessed() && !e.Archived && late <= l.params.LateSeconds && -late <= l.params.AheadSeconds
 	return s
@@ -304,7 +300,7 @@ func (l *Ledger) refuse(evt *nostr.Event, err error) {
 // noteVersion keeps versions sorted and unique. It gives the ones that share
 // their created_at with the new one.
 func noteVersion(versions []version, v version) (out []version, rivals []version, isNew bool) {
-	at, held := slices.BinarySearchFunc(versions, v, func(a, b version) int { return a.compare(b.Seen) })
+	at, held := slices.BinarySearchFunc(versions, v, func(a, b version) int { return a.compare(b.Sighting) })
 	if held {
 		if v.Received < versions[at].Received {
 			versions[at] = v
@@ -346,7 +342,7 @@ const (
 	isExpired
 )
 
-func (l *Ledger) order(v mostro.Order, s seen) {
+func (l *Ledger) order(v mostro.Order, s Sighting) {
 	status := slices.Index(orderStatuses, v.Status)
 	if status <= 0 {
 		return
@@ -363,7 +359,7 @@ func (l *Ledger) order(v mostro.Order, s seen) {
 	if !isNew {
 		return
 	}
-	n.equivocate("38383:"+v.Pubkey+":"+v.D, version{Seen: s}, rivals)
+	n.equivocate("38383:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
 	if v.ExpiresAt > 0 && uint8(status) == isPending && o.ExpireBy.compare(s) < 0 {
 		o.Expires, o.ExpireBy = int64(v.ExpiresAt), s
 	}
@@ -394,7 +390,7 @@ func cluster(v mostro.Order) uint32 {
 var disputeStates = []mostro.DisputeState{mostro.DisputeStateUnknown, mostro.DisputeStateInitiated, mostro.DisputeStateInProgress,
 	mostro.DisputeStateSellerRefunded, mostro.DisputeStateSettled, mostro.DisputeStateReleased}
 
-func (l *Ledger) dispute(v mostro.Dispute, s seen) {
+func (l *Ledger) dispute(v mostro.Dispute, s Sighting) {
 	state := slices.Index(disputeStates, v.State)
 	if state <= 0 {
 		return
@@ -407,10 +403,10 @@ func (l *Ledger) dispute(v mostro.Dispute, s seen) {
 	}
 	var rivals []version
 	d.Versions, rivals, _ = noteVersion(d.Versions, version{s, uint8(state)})
-	n.equivocate("38386:"+v.Pubkey+":"+v.D, version{Seen: s}, rivals)
+	n.equivocate("38386:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
 }
 
-func (l *Ledger) info(v mostro.Info, s seen) {
+func (l *Ledger) info(v mostro.Info, s Sighting) {
 	n := l.node(v.Pubkey)
 	n.IsNode = true
 	slot := s.Received / 1000 / l.params.InfoSlotSecond
@@ -420,7 +416,7 @@ func (l *Ledger) info(v mostro.Info, s seen) {
 	if held, ok := n.Infos[slot]; !ok || cmp.Or(cmp.Compare(s.Received, held.Received), bytes.Compare(s.ID[:], held.ID[:])) < 0 {
 		n.Infos[slot] = s
 	}
-	if n.InfoBy.compare(s) < 0 || n.InfoBy == (seen{}) {
+	if n.InfoBy.compare(s) < 0 || n.InfoBy == (Sighting{}) {
 		n.InfoBy, n.Name = s, v.Name
 	}
 	if v.LND != nil && len(v.LND.Pubkey) == 66 {
@@ -431,11 +427,11 @@ func (l *Ledger) info(v mostro.Info, s seen) {
 	}
 }
 
-func (l *Ledger) fee(v mostro.DevFee, s seen) {
+func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	n := l.node(v.Pubkey)
 	fees := n.Fees[v.OrderID]
 	f := fee{s, v.Hash, v.AmountSats}
-	at, held := slices.BinarySearchFunc(fees, f, func(a, b fee) int { return a.compare(b.Seen) })
+	at, held := slices.BinarySearchFunc(fees, f, func(a, b fee) int { return a.compare(b.Sighting) })
 	if held {
 		return
 	}
@@ -445,7 +441,7 @@ func (l *Ledger) fee(v mostro.DevFee, s seen) {
 
 // useHash notes that an order names a payment hash. Only the first to be
 // received has it, and a witnessed one at that.
-func (l *Ledger) useHash(hash, key string, s seen) {
+func (l *Ledger) useHash(hash, key string, s Sighting) {
 	if hash == "" || !s.Witness {
 		return
 	}
@@ -460,7 +456,7 @@ func (l *Ledger) useHash(hash, key string, s seen) {
 	l.dirty[key[:64]] = true
 }
 
-func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s seen, source string, p Prepared) {
+func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, source string, p Prepared) {
 	n := l.node(v.Host)
 	if held, ok := n.Ratings[s.ID]; ok && held.Received <= s.Received {
 		return
@@ -469,7 +465,7 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s seen, source st
 	if err != nil {
 		rating = 0 // ParseHostRating has read it
 	}
-	r := &rated{Seen: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
+	r := &rated{Sighting: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
 		Source: source, Expires: int64(v.Expiration)}
 	if len(v.Receipt) > 0 && v.Receipt[0] == "r2" {
 		// Its keyset may have come in the meantime, or may come later.
@@ -497,7 +493,7 @@ func (r *rated) prove(v mostro.HostRating, proof Proof, doubt error) {
 
 // deletion notes what an author asked to delete. A rater may take back a
 // rating. A node's record stays, and its wish to lose it is noted.
-func (l *Ledger) deletion(evt *nostr.Event, s seen) {
+func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
 	for _, tag := range evt.Tags {
 		if len(tag) < 2 {
 			continue

@@ -10,7 +10,7 @@ import (
 
 // leaf is the hash of what is kept of one event: id, the time of its receipt
 // and whether that was in time.
-func (s seen) leaf() [32]byte {
+func (s Sighting) leaf() [32]byte {
 	var b [1 + 32 + 8 + 1]byte
 	copy(b[1:], s.ID[:]) // the first byte, 0, tells leaves from nodes
 	binary.BigEndian.PutUint64(b[33:], uint64(s.Received))

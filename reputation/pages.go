@@ -113,7 +113,7 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 	if v.Links.Assertion != nil {
 		p.Assertion = *v.Links.Assertion
 	}
-	all := f.Known.Ratings(pubkey)
+	all := f.ratings(&s)
 	p.Total = len(all)
 	for i := range all {
 		if all[i].Weight > 0 {

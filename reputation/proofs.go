@@ -59,7 +59,7 @@ func (Receipts) Check(evt *nostr.Event, rating mostro.HostRating, keysets mostro
 // keyset is the first key for blind receipts of a node and an epoch that was
 // received. A second one could mark those to whom it is given.
 type keyset struct {
-	Seen
+	Sighting
 	KeyID string
 	Raw   *nostr.Event
 }
@@ -78,7 +78,7 @@ func (l *Ledger) keysets(pubkey, keyID string) *nostr.Event {
 
 // keyset notes a keyset, and looks again at the blind receipts that came
 // before it.
-func (l *Ledger) keyset(k mostro.Keyset, evt *nostr.Event, s seen) {
+func (l *Ledger) keyset(k mostro.Keyset, evt *nostr.Event, s Sighting) {
 	n := l.node(k.Pubkey)
 	held, ok := n.Keysets[k.Epoch]
 	if ok && cmp.Or(cmp.Compare(held.Received, s.Received), bytes.Compare(held.ID[:], s.ID[:])) <= 0 {

@@ -96,6 +96,7 @@ func (s *Service) publish(ctx context.Context) error {
 func (s *Service) note(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.unsaved = true
 	change()
 }
 

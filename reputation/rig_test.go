@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -107,7 +109,7 @@ var start = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 
 // world writes entries as a relay would have received them.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	entries []mostro.Entry
 }
 
@@ -183,4 +185,36 @@ func scoreOf(t *testing.T, l *Ledger, node string, when time.Time) Score {
 	}
 	t.Fatalf("no score of %s", node)
 	return Score{}
+}
+
+// testKeys are keys by name.
+func testKeys(t testing.TB, name ...any) *mostro.Keys {
+	t.Helper()
+	k, err := mostro.KeysFromSecret(sha256.Sum256([]byte(fmt.Sprint(name...))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// zeros is a source that makes signatures the same every time; nobody else's
+// money hangs on these keys.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func mustJSON(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

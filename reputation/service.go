@@ -86,6 +86,7 @@ type Service struct {
 
 	// The follower's own.
 	saved     uint64 // cursor of the checkpoint
+	unsaved   bool   // something else than the cursor changed since
 	savedAt   time.Time
 	published map[string]string          // by node: what was published last
 	announced map[string]bool            // proofs of equivocation that were published
@@ -134,7 +135,7 @@ func Open(cfg Config) (*Service, error) {
 func (s *Service) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.Dir == "" || s.ledger.Cursor() == s.saved {
+	if s.cfg.Dir == "" || s.ledger.Cursor() == s.saved && !s.unsaved {
 		return nil
 	}
 	return s.save()
@@ -201,7 +202,7 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	full := !s.caught || start.Sub(s.asOf) >= s.cfg.Every || start.Before(s.asOf)
 	s.compute(start, full)
 	s.caught = true
-	due := s.cfg.Dir != "" && s.ledger.Cursor() != s.saved && start.Sub(s.savedAt) >= checkpointAfter
+	due := s.cfg.Dir != "" && (s.ledger.Cursor() != s.saved || s.unsaved) && start.Sub(s.savedAt) >= checkpointAfter
 	s.mu.Unlock()
 	if !due {
 		return nil

@@ -111,7 +111,7 @@ func (d *derived) admit(l *Ledger, asOf int64) {
 		key := author{w.Rater, w.D}
 		if k, ok := newest[key]; !ok {
 			newest[key], arrived[key] = i, w.Received
-		} else if list[k].compare(w.Seen) < 0 {
+		} else if list[k].compare(w.Sighting) < 0 {
 			list[k].reason, newest[key] = "replaced by a newer one", i
 		} else {
 			w.reason = "replaced by a newer one"
