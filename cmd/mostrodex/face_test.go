@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -92,13 +93,13 @@ func (f *fair) order(name string, n int, status mostro.Status, sats int64, when,
 const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 
 // newFair runs the program over sixty days of a market: alfa traded and was
-// rated, beta has only just come, under a hostile name, and gamma takes euros
-// alone.
+// rated, beta has only just come, under a hostile name, gamma takes euros
+// alone, and delta signed two versions of an order for one second.
 func newFair(tb testing.TB, change func(*Config)) *fair {
 	tb.Helper()
 	m := mustRunConfig(tb, tb.TempDir(), change)
 	f := &fair{tb: tb, m: m, nodes: map[string]*mostro.Keys{}}
-	for _, name := range []string{"alfa", "beta", "gamma"} {
+	for _, name := range []string{"alfa", "beta", "gamma", "delta"} {
 		f.nodes[name] = testKeys(tb, name)
 	}
 	now := time.Now()
@@ -124,6 +125,10 @@ func newFair(tb testing.TB, change func(*Config)) *fair {
 		}
 	}
 	f.rate(3, "0.2", "never traded here", at(days-0.1), false)
+	f.info("delta", at(days-0.003), func(i *mostro.Info) { i.Currencies, i.AnyCurrency = []string{"USD"}, false })
+	for sats := range int64(2) {
+		f.order("delta", 2000, mostro.StatusPending, 1000+sats, at(days-0.0029), at(days+1), func(o *mostro.Order) { o.Fiat = "USD" })
+	}
 	f.info("beta", at(days-0.001), func(i *mostro.Info) { i.Name = hostile })
 	f.info("gamma", at(days-0.001), func(i *mostro.Info) { i.Currencies, i.AnyCurrency = []string{"EUR"}, false })
 	for i, name := range []string{"alfa", "alfa", "beta"} {
@@ -178,7 +183,7 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 			}
 		}
 		getJSON(t, base+"/api/v1/instances?sort=rank", &list)
-		if len(list.Items) != 3 || list.Items[0].Name != "alfa" || list.Items[0].Rank == nil || *list.Items[0].Rank < 20 {
+		if len(list.Items) != 4 || list.Items[0].Name != "alfa" || list.Items[0].Rank == nil || *list.Items[0].Rank < 20 {
 			t.Fatalf("by rank: %+v", list.Items)
 		}
 		first := list.Items[0].Reputation
@@ -271,11 +276,15 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 		if len(c.Candidates) != 2 || c.Candidates[0].Name != "alfa" || c.Candidates[0].Offers != 2 || c.Candidates[0].Secured == nil || *c.Candidates[0].Secured || *c.Candidates[0].FeeSats != 60 {
 			t.Errorf("candidates: %+v", c.Candidates)
 		}
-		if len(c.Excluded) != 1 || c.Excluded[0].Name != "gamma" || !strings.Contains(strings.Join(c.Excluded[0].Reasons, "; "), "does not take VES, only EUR") {
+		why := map[string]string{}
+		for _, x := range c.Excluded {
+			why[x.Name] = strings.Join(x.Reasons, "; ")
+		}
+		if len(why) != 2 || why["gamma"] != "it does not take VES, only EUR" || why["delta"] != "it does not take VES, only USD" {
 			t.Errorf("excluded: %+v", c.Excluded)
 		}
 		text := mustProgram(t, "", "choose", "--fiat", "VES", "--amount", "100", "--side", "buy", "--method", "pago movil", "--url", base)
-		if !strings.Contains(text, "2 of 3 Mostros fit") || !strings.Contains(text, "1. alfa  rank") || !strings.Contains(text, "does not take VES") {
+		if !strings.Contains(text, "2 of 4 Mostros fit") || !strings.Contains(text, "1. alfa  rank") || !strings.Contains(text, "does not take VES") {
 			t.Errorf("the verb says\n%s", text)
 		}
 		if _, errs, code := runProgram(t, "", "choose", "--fiat", "VES"); code != 2 || !strings.Contains(errs, "--side") {
@@ -318,6 +327,79 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 		}
 		if _, _, body := getBody(t, base+"/instances/"+alfa); !strings.Contains(body, "alert(1)") {
 			t.Error("the hostile rating is not shown at all: this test would not see it unescaped")
+		}
+	})
+	t.Run("both stories of an order", func(t *testing.T) {
+		delta := f.nodes["delta"].Pubkey()
+		var s struct {
+			Evidence struct {
+				Equivocations []struct{ Proofs []string }
+			}
+			Flags []struct{ Name string }
+		}
+		getJSON(t, base+"/api/v1/instances/"+delta+"/score", &s)
+		if len(s.Evidence.Equivocations) != 1 || len(s.Flags) == 0 || s.Flags[0].Name != "equivocation" {
+			t.Fatalf("score: %+v", s)
+		}
+		_, _, page := getBody(t, base+"/instances/"+delta)
+		for _, proof := range s.Evidence.Equivocations[0].Proofs {
+			var evt nostr.Event
+			getJSON(t, base+proof, &evt)
+			if ok, err := evt.CheckSignature(); !ok || err != nil || evt.PubKey != delta || !strings.Contains(page, `href="`+proof+`"`) {
+				t.Errorf("proof %s: signed %v, %v", proof, ok, err)
+			}
+		}
+	})
+	t.Run("manners", func(t *testing.T) {
+		npub := f.nodes["alfa"].Npub()
+		nobody := testKeys(t, "nobody").Pubkey()
+		for _, c := range []struct {
+			method, path string
+			code         int
+			says         string
+		}{
+			{"GET", "/api/v1/instances/" + npub + "/score", 200, `"pubkey":"` + alfa},
+			{"GET", "/api/v1/instances/xyz/score", 400, `"param":"pubkey"`},
+			{"GET", "/api/v1/instances/" + nobody + "/score", 404, "never described itself"},
+			{"GET", "/api/v1/instances/" + nobody + "/ratings", 404, "never described itself"},
+			{"GET", "/api/v1/instances/" + alfa + "/score?x=1", 400, `"param":"x"`},
+			{"GET", "/api/v1/instances/" + alfa + "/ratings?cursor=abc", 400, "start again"},
+			{"GET", "/api/v1/choose", 400, `"param":"fiat"`},
+			{"POST", "/api/v1/choose?fiat=VES&side=buy", 405, "only read"},
+			{"OPTIONS", "/api/v1/choose", 204, ""},
+			{"POST", "/choose", 405, "only read"},
+			{"GET", "/badge/xyz.svg", 404, "64 hex digits"},
+			{"GET", "/badge/" + alfa, 404, "64 hex digits"},
+			{"POST", "/badge/" + alfa + ".svg", 405, "only read"},
+		} {
+			req, err := http.NewRequest(c.method, base+c.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != c.code || !strings.Contains(string(body), c.says) {
+				t.Errorf("%s %s: %d, want %d with %q\n%s", c.method, c.path, resp.StatusCode, c.code, c.says, body)
+			}
+			isAPI := strings.HasPrefix(c.path, "/api/")
+			if isAPI && resp.Header.Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("%s is closed to other origins", c.path)
+			}
+			if isAPI && c.code >= 400 && resp.Header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s: %s is no problem document", c.path, resp.Header.Get("Content-Type"))
+			}
+		}
+		path := base + "/api/v1/instances/" + f.nodes["gamma"].Pubkey() + "/ratings"
+		_, h, _ := getBody(t, path)
+		if code, _, _ := getBody(t, path, "If-None-Match", h.Get("ETag")); code != http.StatusNotModified {
+			t.Errorf("the same ratings again: %d", code)
 		}
 	})
 	t.Run("badge", func(t *testing.T) {
