@@ -161,7 +161,14 @@ func (s *authors) list(wanted []string) ([]*instanceView, []publisherView) {
 // instance gives one author: mostro.ErrNotFound when nothing is known of it,
 // a refusal when it is no instance.
 func (x *Index) instance(pubkey string) (*instanceView, error) {
-	s := x.book.authors.Load()
+	v, err := x.book.authors.Load().instance(pubkey)
+	if err == nil {
+		x.stand(v) // not under the lock: a reputation may take its time
+	}
+	return v, err
+}
+
+func (s *authors) instance(pubkey string) (*instanceView, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	a := s.byKey[pubkey]
@@ -169,7 +176,6 @@ func (x *Index) instance(pubkey string) (*instanceView, error) {
 		return nil, mostro.ErrNotFound
 	}
 	if v := a.view(pubkey); v != nil {
-		x.stand(v)
 		return v, nil
 	}
 	return nil, refuse(404, "This key publishes orders or a profile, but no info event: it is no instance of Mostro. Its orders are at /api/v1/orders?open=any&instance="+pubkey)
