@@ -25,7 +25,7 @@ func (x *Index) Handler() http.Handler {
 	}))
 	mux.HandleFunc("/api/v1/orders", x.api("orders", x.getOrders))
 	mux.HandleFunc("/api/v1/orders/{pubkey}/{d...}", x.api("order", x.getOrder))
-	mux.HandleFunc("/api/v1/instances", x.api("instances", func(r *http.Request) (any, error) { return x.directory(r) }))
+	mux.HandleFunc("/api/v1/instances", x.api("instances", func(r *http.Request) (any, error) { return x.directory(r.Context(), r.URL.Query()) }))
 	mux.HandleFunc("/api/v1/instances/{pubkey}", x.api("instance", x.getInstance))
 	mux.HandleFunc("/api/v1/events/{id}", x.api("event", x.getEvent))
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) { plainText(w, http.StatusOK, "ok\n") })

@@ -2,10 +2,12 @@ package indexer
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ import (
 // instanceSorts says how instances are sorted: by a number, the greatest
 // first, so that what is unknown (the least) comes last.
 var instanceSorts = map[string]func(*instanceView) float64{
+	"rank":   byRank,
 	"volume": func(v *instanceView) float64 { return numberOr(v.VolumeSats, math.Inf(-1)) },
 	"trades": func(v *instanceView) float64 { return float64(v.Trades) },
 	"fee": func(v *instanceView) float64 { // lowest first
@@ -47,20 +50,20 @@ func numberOr(n *int64, other float64) float64 {
 const maxPublishers = 500
 
 // directory answers GET /api/v1/instances.
-func (x *Index) directory(r *http.Request) (*instanceList, error) {
+func (x *Index) directory(ctx context.Context, values url.Values) (*instanceList, error) {
 	sort, limit, cursor, text, spam := "volume", DefaultLimit, "", "", false
-	for name, all := range r.URL.Query() {
+	for name, all := range values {
 		value := strings.TrimSpace(all[len(all)-1])
 		if value == "" {
 			continue
 		}
 		switch name {
 		case "sort":
-			if value == "rank" {
-				return nil, &QueryError{"sort", "rank is not offered yet: it comes with the reputation of instances; sort by volume, trades, fee or age"}
+			if value == "rank" && x.standings == nil {
+				return nil, &QueryError{"sort", "rank is not offered: the reputation of instances is switched off here; sort by volume, trades, fee or age"}
 			}
 			if instanceSorts[value] == nil {
-				return nil, &QueryError{"sort", fmt.Sprintf("%q is not volume, trades, fee or age", value)}
+				return nil, &QueryError{"sort", fmt.Sprintf("%q is not rank, volume, trades, fee or age", value)}
 			}
 			sort = value
 		case "limit":
@@ -82,12 +85,15 @@ func (x *Index) directory(r *http.Request) (*instanceList, error) {
 		}
 	}
 	views, publishers := x.book.authors.Load().list(asked(text))
-	shun, err := x.shunned(r.Context())
+	shun, err := x.shunned(ctx)
 	if err != nil {
 		return nil, err
 	}
 	views = slices.DeleteFunc(views, func(v *instanceView) bool { return shun.hides(v.Pubkey, "", spam) })
 	publishers = slices.DeleteFunc(publishers, func(v publisherView) bool { return shun.hides(v.Pubkey, "", spam) })
+	for _, v := range views {
+		x.stand(v)
+	}
 	number := instanceSorts[sort]
 	compare := func(a float64, aKey string, b float64, bKey string) int {
 		return cmp.Or(cmp.Compare(b, a), strings.Compare(aKey, bKey))
@@ -170,7 +176,14 @@ func (x *Index) instance(r *http.Request, pubkey string) (*instanceView, error) 
 	if err := x.hidden(r, pubkey, ""); err != nil {
 		return nil, err
 	}
-	s := x.book.authors.Load()
+	v, err := x.book.authors.Load().instance(pubkey)
+	if err == nil {
+		x.stand(v) // not under the lock: a reputation may take its time
+	}
+	return v, err
+}
+
+func (s *authors) instance(pubkey string) (*instanceView, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	a := s.byKey[pubkey]

@@ -44,7 +44,7 @@ func newPages() *pageSet {
 
 // explorer adds the HTML routes.
 func (x *Index) explorer(mux *http.ServeMux) {
-	p := newPages()
+	p := x.pages
 	page := func(route string, get func(*http.Request) (string, any, error)) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { x.page(p, route, get, w, r) }
 	}
@@ -68,6 +68,8 @@ type frame struct {
 	Title, Page, Style string
 	Now                moment
 	Ready              bool
+	Rated              bool // there are standings to show
+	Script             bool // the page has scripts, and speaks to the relay
 	Problem            *problem
 }
 
@@ -106,6 +108,10 @@ func (x *Index) page(p *pageSet, route string, get func(*http.Request) (string, 
 	fr := f.frameOf()
 	now := x.cfg.Now()
 	fr.Style, fr.Now, fr.Ready = p.styleName, moment{rfc(now), now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.Ready()
+	fr.Rated = x.standings != nil
+	if fr.Script {
+		h.Set("Content-Security-Policy", scriptPolicy(r))
+	}
 	if fr.Problem != nil && status == http.StatusOK {
 		status = fr.Problem.Status
 	}
@@ -396,11 +402,12 @@ type instanceRow struct {
 	Name, Link, Version, Volume, Fee, Limits string
 	Pending, Trades                          int
 	First, Last                              moment
+	Rank                                     rankCell
 }
 
 func instanceRowOf(v *instanceView, now time.Time) instanceRow {
 	row := instanceRow{Name: v.Pubkey[:8] + "…", Link: "/instances/" + v.Pubkey, Volume: "unknown", Fee: "not stated", Limits: "not stated",
-		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(v.FirstSeenAt, now), Last: momentOf(v.LastSeenAt, now)}
+		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(v.FirstSeenAt, now), Last: momentOf(v.LastSeenAt, now), Rank: rankCellOf(v.Reputation)}
 	if v.Name != nil {
 		row.Name = *v.Name
 	}
@@ -420,19 +427,26 @@ func instanceRowOf(v *instanceView, now time.Time) instanceRow {
 }
 
 func (x *Index) instancesPage(r *http.Request) (string, any, error) {
+	values := r.URL.Query()
+	sorts := []string{"volume", "Volume", "trades", "Trades", "fee", "Lowest fee", "age", "Longest known"}
+	if x.standings != nil {
+		if sorts = append([]string{"rank", "Rank"}, sorts...); values.Get("sort") == "" {
+			values.Set("sort", "rank")
+		}
+	}
 	d := &struct {
 		frame
 		Sorts      []option
 		Rows       []instanceRow
 		Total      int
-		Next       string
+		Next, JSON string
 		Publishers []struct {
 			Name, Platform, Link string
 			Count                int
 		}
 	}{frame: frame{Title: "Instances", Page: "instances"},
-		Sorts: choices(cmpOr(r.URL.Query().Get("sort"), "volume"), "volume", "Volume", "trades", "Trades", "fee", "Lowest fee", "age", "Longest known")}
-	list, err := x.directory(r)
+		Sorts: choices(cmpOr(values.Get("sort"), "volume"), sorts...), JSON: "/api/v1/instances?" + values.Encode()}
+	list, err := x.directory(r.Context(), values)
 	if err != nil {
 		if d.Problem = problemOf(err); d.Problem.Param == "" {
 			return "", nil, err
@@ -445,9 +459,8 @@ func (x *Index) instancesPage(r *http.Request) (string, any, error) {
 		d.Rows = append(d.Rows, instanceRowOf(&list.Items[i], now))
 	}
 	if list.NextCursor != nil {
-		next := r.URL.Query()
-		next.Set("cursor", *list.NextCursor)
-		d.Next = "/instances?" + next.Encode()
+		values.Set("cursor", *list.NextCursor)
+		d.Next = "/instances?" + values.Encode()
 	}
 	for _, p := range list.Publishers[:min(len(list.Publishers), 50)] {
 		name, platform := p.Pubkey[:8]+"…", "unknown platform"
@@ -491,6 +504,7 @@ func (x *Index) instancePage(r *http.Request) (string, any, error) {
 		BookLink                  string
 		Policy                    []factRow
 		Statuses, Fiats, Disputes []countRow
+		Standing                  template.HTML
 	}{frame: frame{Title: row.Name, Page: "instance"}, Row: row, About: text(v.About), Pubkey: pubkey, InfoID: v.InfoEventID,
 		BookLink: "/?instance=" + pubkey, Statuses: most(v.Orders, 20), Fiats: most(v.Fiats, 30), Disputes: most(v.Disputes, 10)}
 	currencies := strings.Join(v.Currencies, ", ")
@@ -511,5 +525,11 @@ func (x *Index) instancePage(r *http.Request) (string, any, error) {
 	d.Policy = []factRow{{"Fee, both sides together", row.Fee}, {"Order size, sats", row.Limits}, {"Currencies", currencies}, {"Bond", bond},
 		{"Escrow", v.EscrowMode}, {"Daemon", text(v.Version)}, {"Transport", transport}, {"Lightning node", text(v.LightningAlias)},
 		{"Relays", strings.Join(v.Relays, " ")}, {"Website", text(v.Website)}, {"Info signed", momentOf(v.InfoAt, now).Text}}
+	if x.standings != nil {
+		if d.Standing, err = x.standings.Section(r, pubkey); err != nil {
+			return "", nil, err
+		}
+		d.Script = true
+	}
 	return "instance", d, nil
 }

@@ -209,7 +209,7 @@ func TestHTTPContract(t *testing.T) {
 		{"/api/v1/orders/" + pubkeyOf(0) + "/7", 200, `"history":[{`},
 		{"/api/v1/orders/" + pubkeyOf(0) + "/nope", 404, "No order with this author"},
 		{"/api/v1/orders/xyz/7", 400, "64 hex digits"},
-		{"/api/v1/instances?sort=rank", 400, "rank is not offered yet"},
+		{"/api/v1/instances?sort=rank", 400, "switched off here"},
 		{"/api/v1/instances", 200, `"publishers":[{"pubkey":"` + pubkeyOf(0)},
 		{"/api/v1/instances/" + pubkeyOf(0), 404, "no instance of Mostro"},
 		{"/api/v1/instances/" + pubkeyOf(9), 404, "Not held"},
@@ -220,7 +220,7 @@ func TestHTTPContract(t *testing.T) {
 		{"/", 200, "60 orders on offer"},
 		{"/?limit=0", 400, "from 1 to 500"},
 		{"/?q=absent", 200, "No order fits"},
-		{"/instances?sort=rank", 400, "rank is not offered yet"},
+		{"/instances?sort=rank", 400, "switched off here"},
 	} {
 		w := fetch(t, h, c.target)
 		if w.Code != c.code || !strings.Contains(w.Body.String(), c.says) {

@@ -42,6 +42,9 @@ type Index struct {
 	book    *book
 	search  *searchIndex
 	metrics *metrics
+	pages   *pageSet
+
+	standings Standings // nil: none are shown; set before Handler
 
 	bookReady, searchReady atomic.Bool
 	generation             atomic.Uint64 // batches that search has written
@@ -67,7 +70,7 @@ func Open(cfg Config) (*Index, error) {
 		cfg.Logger = slog.Default()
 	}
 	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer"), healed: map[string]time.Time{}, past: make(chan struct{}, 1)}
-	x.metrics = newMetrics(x)
+	x.metrics, x.pages = newMetrics(x), newPages()
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}

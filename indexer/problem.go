@@ -29,8 +29,19 @@ func refuse(status int, detail string) *problem {
 func problemOf(err error) *problem {
 	var p *problem
 	var q *QueryError
+	var other interface { // of a room that borrows our manners
+		error
+		Problem() (status int, param, detail string)
+	}
 	switch {
 	case errors.As(err, &p):
+		return p
+	case errors.As(err, &other):
+		status, param, detail := other.Problem()
+		p = refuse(status, detail)
+		if p.Param = param; param != "" {
+			p.Title = "Parameter not understood"
+		}
 		return p
 	case errors.As(err, &q):
 		p = refuse(http.StatusBadRequest, q.Error())

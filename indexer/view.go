@@ -221,6 +221,9 @@ type instanceView struct {
 	InfoAt            *int64         `json:"info_at"` // created_at of its newest info
 	InfoAtRFC         *string        `json:"info_at_rfc3339"`
 	InfoEventID       string         `json:"info_event_id"`
+
+	Rank       *int            `json:"rank"`       // null: unknown, or nothing was witnessed
+	Reputation *reputationView `json:"reputation"` // null: unknown
 }
 
 type bondView struct {

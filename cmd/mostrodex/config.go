@@ -24,6 +24,8 @@ type Config struct {
 	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; none given: the default ones
 	Indexer  IndexerConfig    `toml:"indexer"`
 	Escrow   EscrowConfig     `toml:"escrow"`
+
+	Reputation ReputationConfig `toml:"reputation"`
 }
 
 // RelayConfig is section [relay].
@@ -98,7 +100,8 @@ func defaultConfig() Config {
 		Data: "./data",
 		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
 			Federation: FederationConfig{Discover: defaultDiscover}},
-		Indexer: IndexerConfig{Enabled: true},
+		Indexer:    IndexerConfig{Enabled: true},
+		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18}},
 	}
@@ -274,6 +277,9 @@ func (c *Config) validate() error {
 		if err := c.Escrow.validate(); err != nil {
 			return fmt.Errorf("escrow.%w", err)
 		}
+	}
+	if err := c.Reputation.validate(); err != nil {
+		return fmt.Errorf("reputation.%w", err)
 	}
 	_, err := c.proxies()
 	return err

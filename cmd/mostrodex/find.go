@@ -186,7 +186,7 @@ func newInstancesCmd() *cobra.Command {
 		},
 	}
 	from.flags(cmd, defaultURL)
-	cmd.Flags().StringVar(&sortBy, "sort", "", "volume, trades, fee or age")
+	cmd.Flags().StringVar(&sortBy, "sort", "", "rank, volume, trades, fee or age")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's JSON")
 	return cmd
 }
@@ -232,6 +232,8 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 			Orders                     map[string]int
 			Trades                     int
 			InfoAt                     int64 `json:"info_at"`
+			Rank                       *int
+			Reputation                 *struct{ Provisional bool }
 		}
 		Total int
 	}
@@ -245,13 +247,19 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 		return strconv.FormatInt(*v, 10)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tPUBKEY")
+	fmt.Fprintln(t, "NAME\tRANK\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tPUBKEY")
 	for _, i := range page.Items {
 		currencies := strings.Join(i.Currencies, ",")
 		if i.AnyCurrency {
 			currencies = "all"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
+		rank := "-"
+		if i.Rank != nil {
+			rank = strconv.Itoa(*i.Rank)
+		} else if i.Reputation != nil && i.Reputation.Provisional {
+			rank = "unrated"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), rank, firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
 			i.Orders["pending"], i.Trades, clip(firstOf(currencies, "-"), 24), clip(firstOf(i.Version, "-"), 12), ago(i.InfoAt), i.Pubkey)
 	}
 	if err := t.Flush(); err != nil {

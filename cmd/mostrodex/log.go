@@ -97,3 +97,9 @@ func counter(w any, verb string) (show func(done, total uint64), end func()) {
 	return func(done, total uint64) { fmt.Fprintf(f, "\r%s %d of %d\033[K", verb, done, total) },
 		func() { fmt.Fprint(f, "\r\033[K") }
 }
+
+// isTerminal says whether somebody watches.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

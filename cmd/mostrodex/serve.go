@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -36,8 +37,9 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	control   net.Listener // the operator's socket; nil without an escrow
-	escrow    *escrowRoom  // nil when disabled
+	control   net.Listener        // the operator's socket; nil without an escrow
+	escrow    *escrowRoom         // nil when disabled
+	scores    *reputation.Service // nil when disabled
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -77,7 +79,17 @@ func (m *Main) Open() (err error) {
 	}
 	if m.index != nil {
 		cfg.Search = m.index
-		cfg.Fallback = m.index.Handler()
+	}
+	if m.Config.Reputation.Enabled {
+		if m.scores, err = m.openReputation(publisher{m}); err != nil {
+			return fmt.Errorf("reputation: %w", err)
+		}
+		if err := m.scores.Register(m.registry); err != nil {
+			return err
+		}
+	}
+	if m.index != nil {
+		cfg.Fallback = m.faces(m.scores)
 	}
 	m.federate(&cfg)
 	if m.relay, err = relay.New(cfg); err != nil {
@@ -166,6 +178,9 @@ func (m *Main) Run(ctx context.Context) error {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
 	}
+	if m.scores != nil {
+		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })
+	}
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
 	}
@@ -238,6 +253,9 @@ func (m *Main) Close() error {
 	}
 	if m.escrow != nil {
 		errs = append(errs, m.escrow.close())
+	}
+	if m.scores != nil {
+		errs = append(errs, m.scores.Close())
 	}
 	if m.index != nil {
 		errs = append(errs, m.index.Close())

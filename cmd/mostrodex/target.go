@@ -23,6 +23,7 @@ import (
 // server is stopped.
 type target struct {
 	url, data string
+	config    string // with data, for [reputation]; "": the defaults
 }
 
 const defaultURL = "http://127.0.0.1:7777"
@@ -105,8 +106,23 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 		if err := m.index.CatchUp(ctx); err != nil {
 			return err
 		}
+		if t.config != "" {
+			cfg, err := loadConfig(t.config, os.Environ())
+			if err != nil {
+				return err
+			}
+			m.Config.Reputation = cfg.Reputation
+		}
+		// CatchUp itself keeps a checkpoint, so there is nothing to close.
+		scores, err := m.openReputation(nil)
+		if err != nil {
+			return err
+		}
+		if err := scores.CatchUp(ctx); err != nil {
+			return err
+		}
 		w := httptest.NewRecorder()
-		m.index.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
+		m.faces(scores).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
 		if w.Code != http.StatusOK {
 			return answerError(w.Result())
 		}

@@ -1,0 +1,306 @@
+package reputation
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The JSON of scores. Numbers of 0 to 1 and 0 to 100 have six decimals; times
+// come as unix seconds and in RFC 3339; null is unknown, never 0.
+
+type scoreView struct {
+	Pubkey string  `json:"pubkey"`
+	Name   *string `json:"name"`
+	times
+	Rank         *int   `json:"rank"` // null: nothing was witnessed
+	Lo           *Micro `json:"lo"`
+	Hi           *Micro `json:"hi"`
+	Value        *Micro `json:"value"`
+	Provisional  bool   `json:"provisional"`
+	ClaimedValue *Micro `json:"claimed_value"` // of a provisional one: never a rank
+	ExposureSats int64  `json:"exposure_sats"`
+
+	Ratings    int             `json:"ratings"` // that count
+	NEff       Micro           `json:"n_eff"`
+	Mu         Micro           `json:"mu"`
+	Components []componentView `json:"components"`
+	Gates      []string        `json:"gates"`
+	Flags      []Flag          `json:"flags"`
+	Linked     []string        `json:"linked"`
+	Evidence   evidenceView    `json:"evidence"`
+
+	Algo  string    `json:"algo"`
+	Root  string    `json:"root"`
+	Links linksView `json:"links"`
+}
+
+type times struct {
+	AsOf    int64  `json:"as_of"`
+	AsOfRFC string `json:"as_of_rfc3339"`
+}
+
+func timesOf(t time.Time) times { return times{t.Unix(), t.UTC().Format(time.RFC3339)} }
+
+type componentView struct {
+	SubScore
+	Costs *Micro `json:"costs"` // points of value that it takes; null where there is no rank
+}
+
+// evidenceView is Evidence with null for times that are unknown.
+type evidenceView struct {
+	Orders      Triple `json:"orders"`
+	Taken       Triple `json:"taken"`
+	Successes   Triple `json:"successes"`
+	Failures    Triple `json:"failures"`
+	Omitted     Triple `json:"omitted"`
+	Silent      Triple `json:"silent"`
+	Expired     Triple `json:"expired"`
+	VolumeSats  Triple `json:"volume_sats"`
+	Disputes    Triple `json:"disputes"`
+	Resolved    Triple `json:"resolved"`
+	Unresolved  Triple `json:"unresolved"`
+	DevFees     Triple `json:"dev_fees"`
+	DevFeeSats  Triple `json:"dev_fee_sats"`
+	Ratings     Triple `json:"ratings"`
+	Proven      Triple `json:"proven"`
+	UserRatings Triple `json:"user_ratings"`
+	Infos       Triple `json:"infos"`
+	OpenSats    Triple `json:"open_sats"`
+
+	FirstClaimedAt      *int64  `json:"first_claimed_at"`
+	FirstClaimedAtRFC   *string `json:"first_claimed_at_rfc3339"`
+	FirstWitnessedAt    *int64  `json:"first_witnessed_at"`
+	FirstWitnessedAtRFC *string `json:"first_witnessed_at_rfc3339"`
+	LastWitnessedAt     *int64  `json:"last_witnessed_at"`
+	LastWitnessedAtRFC  *string `json:"last_witnessed_at_rfc3339"`
+	WitnessedDays       int     `json:"witnessed_days"`
+	TakeSecondsP90      *int64  `json:"take_seconds_p90"` // of disputes; null: none was taken
+
+	Equivocations []equivocationView `json:"equivocations"`
+}
+
+type equivocationView struct {
+	Address      string   `json:"address"`
+	CreatedAt    int64    `json:"created_at"`
+	CreatedAtRFC string   `json:"created_at_rfc3339"`
+	EventIDs     []string `json:"event_ids"`
+	Proofs       []string `json:"proofs"` // paths of both signed events
+}
+
+type linksView struct {
+	Ratings   string  `json:"ratings"`
+	Instance  string  `json:"instance"`
+	Page      string  `json:"page"`
+	Badge     string  `json:"badge"`
+	Method    string  `json:"method"`
+	Assertion *string `json:"assertion"` // address of the signed NIP-85 event; null: none is published
+}
+
+func wordsOrNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func unixOrNull(t time.Time) (*int64, *string) {
+	if t.IsZero() {
+		return nil, nil
+	}
+	unix, text := t.Unix(), t.UTC().Format(time.RFC3339)
+	return &unix, &text
+}
+
+// costs gives by how many points the value would rise, were a component
+// perfect. It is for people: the score itself is made of integers.
+func (s *Score) costs(sub SubScore) Micro {
+	mean, weight := math.Max(sub.Mean.Float(), 0.02), sub.Weight.Float()
+	return Micro(math.Round(s.Value.Float() * (math.Pow(mean, -weight) - 1) * float64(One)))
+}
+
+func (f *Face) view(s *Score) scoreView {
+	e := &s.Evidence
+	v := scoreView{
+		Pubkey: s.Pubkey, Name: wordsOrNull(s.Name), times: timesOf(s.AsOf), Provisional: s.Provisional, ExposureSats: s.ExposureSats,
+		Ratings: s.N, NEff: s.NEff, Mu: s.Mu, Gates: s.Gates, Flags: s.Flags, Linked: s.Linked, Algo: s.Algo, Root: s.Root,
+		Evidence: evidenceView{Orders: e.Orders, Taken: e.Taken, Successes: e.Successes, Failures: e.Failures, Omitted: e.Omitted, Silent: e.Silent, Expired: e.Expired,
+			VolumeSats: e.VolumeSats, Disputes: e.Disputes, Resolved: e.Resolved, Unresolved: e.Unresolved, DevFees: e.DevFees, DevFeeSats: e.DevFeeSats,
+			Ratings: e.Ratings, Proven: e.Proven, UserRatings: e.UserRatings, Infos: e.Infos, OpenSats: e.OpenSats, WitnessedDays: e.WitnessedDays,
+			Equivocations: []equivocationView{}},
+		Links: linksView{Ratings: "/api/v1/instances/" + s.Pubkey + "/ratings", Instance: "/api/v1/instances/" + s.Pubkey, Page: "/instances/" + s.Pubkey,
+			Badge: "/badge/" + s.Pubkey + ".svg", Method: "/method"},
+	}
+	if s.Provisional {
+		v.ClaimedValue = &s.Claim
+	} else {
+		v.Rank, v.Lo, v.Hi, v.Value = &s.Rank, &s.Lo, &s.Hi, &s.Value
+		if key := f.Known.Pubkey(); key != "" {
+			v.Links.Assertion = wordsOrNull(strconv.Itoa(KindAssertion) + ":" + key + ":" + s.Pubkey)
+		}
+	}
+	for _, sub := range s.Sub {
+		c := componentView{SubScore: sub}
+		if !s.Provisional {
+			costs := s.costs(sub)
+			c.Costs = &costs
+		}
+		v.Components = append(v.Components, c)
+	}
+	d := &v.Evidence
+	d.FirstClaimedAt, d.FirstClaimedAtRFC = unixOrNull(e.FirstClaimed)
+	d.FirstWitnessedAt, d.FirstWitnessedAtRFC = unixOrNull(e.FirstWitnessed)
+	d.LastWitnessedAt, d.LastWitnessedAtRFC = unixOrNull(e.LastWitnessed)
+	if e.TakeSecondsP90 > 0 {
+		d.TakeSecondsP90 = &e.TakeSecondsP90
+	}
+	for _, q := range e.Equivocations {
+		one := equivocationView{Address: q.Address, CreatedAt: q.CreatedAt.Unix(), CreatedAtRFC: q.CreatedAt.UTC().Format(time.RFC3339)}
+		for _, id := range q.IDs {
+			one.EventIDs = append(one.EventIDs, id)
+			one.Proofs = append(one.Proofs, "/api/v1/events/"+id)
+		}
+		d.Equivocations = append(d.Equivocations, one)
+	}
+	return v
+}
+
+func (f *Face) getScore(r *http.Request) (any, error) {
+	for name := range r.URL.Query() {
+		return nil, badParam(name, "unknown parameter; this resource takes none")
+	}
+	s, err := f.scoreOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return f.view(&s), nil
+}
+
+type ratingsView struct {
+	Items      []ratingView `json:"items"`
+	Total      int          `json:"total"`
+	Counted    int          `json:"counted"`
+	NextCursor *string      `json:"next_cursor"`
+}
+
+type ratingView struct {
+	EventID       string  `json:"event_id"`
+	Rater         string  `json:"rater"`
+	OrderID       *string `json:"order_id"`
+	Rating        Micro   `json:"rating"` // 0 to 1
+	Stars         float64 `json:"stars"`  // of 5
+	Role          *string `json:"role"`
+	Text          *string `json:"text"`
+	Platform      *string `json:"platform"`
+	CreatedAt     int64   `json:"created_at"` // as signed
+	CreatedAtRFC  string  `json:"created_at_rfc3339"`
+	ReceivedAt    int64   `json:"received_at"` // as witnessed here
+	ReceivedAtRFC string  `json:"received_at_rfc3339"`
+	ReceivedBy    *string `json:"received_by"`
+	Receipt       *string `json:"receipt"` // r0 to r3; null: unproven
+	Counted       bool    `json:"counted"`
+	Reason        *string `json:"reason"` // why it does not count, or what lessens it
+	Weight        Micro   `json:"weight"`
+	Moves         Micro   `json:"moves"` // points of value that it adds or, below 0, takes
+	Event         string  `json:"event"`
+}
+
+func ratingViewOf(r *RatedBy) ratingView {
+	return ratingView{
+		EventID: r.EventID, Rater: r.Rater, OrderID: wordsOrNull(r.OrderID), Rating: r.Rating, Stars: r.Rating.Float() * 5, Role: wordsOrNull(r.Role),
+		Text: wordsOrNull(r.Text), Platform: wordsOrNull(r.Platform), CreatedAt: r.CreatedAt.Unix(), CreatedAtRFC: r.CreatedAt.UTC().Format(time.RFC3339),
+		ReceivedAt: r.ReceivedAt.Unix(), ReceivedAtRFC: r.ReceivedAt.UTC().Format(time.RFC3339), ReceivedBy: wordsOrNull(r.Source),
+		Receipt: wordsOrNull(strings.ToLower(r.Proof)), Counted: r.Weight > 0, Reason: wordsOrNull(r.Reason), Weight: r.Weight, Moves: r.Moves,
+		Event: "/api/v1/events/" + r.EventID,
+	}
+}
+
+// How long a page of ratings is.
+const (
+	defaultRatings = 50
+	maxRatings     = 500
+)
+
+// ratingsQuery is limit and cursor.
+type ratingsQuery struct {
+	limit   int
+	at      int64  // received, in milliseconds: go on behind this
+	eventID string // "" from the start
+}
+
+func parseRatingsQuery(r *http.Request) (q ratingsQuery, err error) {
+	q.limit = defaultRatings
+	for name, values := range r.URL.Query() {
+		value := strings.TrimSpace(values[len(values)-1])
+		if value == "" {
+			continue
+		}
+		switch name {
+		case "limit":
+			if q.limit, err = strconv.Atoi(value); err != nil || q.limit < 1 || q.limit > maxRatings {
+				return q, badParam("limit", "%q is not a whole number from 1 to %d", value, maxRatings)
+			}
+		case "cursor":
+			raw, err := base64.RawURLEncoding.DecodeString(value)
+			at, id, ok := strings.Cut(string(raw), "|")
+			if q.at, q.eventID = 0, id; err == nil {
+				q.at, err = strconv.ParseInt(at, 10, 64)
+			}
+			if err != nil || !ok || len(id) != 64 {
+				return q, badParam("cursor", "not a cursor of this list; start again without it")
+			}
+		default:
+			return q, badParam(name, "unknown parameter; known are limit and cursor")
+		}
+	}
+	return q, nil
+}
+
+// page cuts one page out of ratings, the newest first.
+func (q ratingsQuery) page(all []RatedBy) (page []RatedBy, next *string) {
+	from := 0
+	if q.eventID != "" {
+		for from < len(all) {
+			at := all[from].ReceivedAt.UnixMilli()
+			if at < q.at || at == q.at && all[from].EventID < q.eventID {
+				break
+			}
+			from++
+		}
+	}
+	to := min(from+q.limit, len(all))
+	if to < len(all) {
+		last := &all[to-1]
+		cursor := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d|%s", last.ReceivedAt.UnixMilli(), last.EventID))
+		next = &cursor
+	}
+	return all[from:to], next
+}
+
+func (f *Face) getRatings(r *http.Request) (any, error) {
+	q, err := parseRatingsQuery(r)
+	if err != nil {
+		return nil, err
+	}
+	s, err := f.scoreOf(r)
+	if err != nil {
+		return nil, err
+	}
+	all := f.ratings(&s)
+	out := ratingsView{Items: []ratingView{}, Total: len(all)}
+	for i := range all {
+		if all[i].Weight > 0 {
+			out.Counted++
+		}
+	}
+	page, next := q.page(all)
+	for i := range page {
+		out.Items = append(out.Items, ratingViewOf(&page[i]))
+	}
+	out.NextCursor = next
+	return out, nil
+}

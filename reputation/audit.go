@@ -1,0 +1,366 @@
+package reputation
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// A bundle is everything that scores were computed from, one JSON object a
+// line: a bundleHead, a bundleEntry for each event with what this relay
+// witnessed of its arrival, and a bundleEnd with the results. Whoever has it
+// can compute them again without this program's data.
+
+// BundleFormat names the form of a bundle.
+const BundleFormat = "mostrodex reputation bundle 1"
+
+type bundleHead struct {
+	Format string           `json:"format"`
+	Algo   string           `json:"algo"`
+	Params Params           `json:"params"`
+	AsOf   int64            `json:"as_of"`
+	Only   string           `json:"only,omitempty"`  // the one node that it is about
+	Given  map[string]Micro `json:"given,omitempty"` // then: what users say of other nodes, which the bundle does not prove
+}
+
+type bundleEntry struct {
+	Seq      uint64          `json:"seq"`
+	Received int64           `json:"received_ms"`
+	Road     string          `json:"road"`
+	Relay    string          `json:"relay,omitempty"`
+	Archived bool            `json:"archived,omitempty"`
+	Event    json.RawMessage `json:"event"`
+}
+
+type bundleEnd struct {
+	Scores  []json.RawMessage `json:"scores"`
+	Refused []Refusal         `json:"refused"`
+	Root    string            `json:"root"` // Merkle root of the scores' bytes
+}
+
+// ErrUnsound says that a bundle does not hold what it claims.
+var ErrUnsound = errors.New("unsound bundle")
+
+// roadOf reads a road's name.
+func roadOf(name string) (mostro.Road, error) {
+	for r := mostro.RoadClient; r <= mostro.RoadBackfill; r++ {
+		if r.String() == name {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: unknown road %q", ErrUnsound, name)
+}
+
+// WriteBundle writes a bundle of all that the log holds, computed as of a
+// moment: of all nodes, or of one and what its score hangs on. progress, if
+// not nil, is told how many entries were read.
+//
+// What was erased from the log is not in it. A running service may know such
+// facts still and give another score for that reason.
+func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
+	l := NewLedger(params, Receipts{})
+	read := 0
+	err := eachBatch(ctx, log, asOf, func(batch []mostro.Entry) error {
+		for i, p := range l.PrepareAll(batch) {
+			l.Commit(batch[i], p)
+		}
+		if read += len(batch); progress != nil {
+			progress(read)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	scores := l.Compute(asOf)
+	head := bundleHead{Format: BundleFormat, Algo: params.Algo(), Params: params, AsOf: asOf.Unix()}
+	var wanted map[string]bool
+	if only != "" {
+		at := slices.IndexFunc(scores, func(s Score) bool { return s.Pubkey == only })
+		if at < 0 {
+			return nil, fmt.Errorf("%w: no Mostro %s", mostro.ErrNotFound, only)
+		}
+		head.Only, head.Given = only, map[string]Micro{only: scores[at].Mu}
+		wanted = map[string]bool{only: true}
+		for _, s := range scores {
+			if slices.Contains(scores[at].Linked, s.Pubkey) {
+				head.Given[s.Pubkey], wanted[s.Pubkey] = s.Mu, true
+			}
+		}
+		scores = scores[at : at+1]
+	}
+	out := bufio.NewWriterSize(w, 1<<20)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(head); err != nil {
+		return nil, err
+	}
+	about := l.about(wanted)
+	err = eachBatch(ctx, log, asOf, func(batch []mostro.Entry) error {
+		for _, e := range batch {
+			if !about(e.Event) {
+				continue
+			}
+			raw, err := json.Marshal(e.Event)
+			if err != nil {
+				return err
+			}
+			if err := enc.Encode(bundleEntry{e.Seq, e.ReceivedAt.UnixMilli(), e.Source.Road.String(), e.Source.Relay, e.Archived, raw}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	end, err := endOf(scores, l.refusedAbout(only))
+	if err != nil {
+		return nil, err
+	}
+	if err := enc.Encode(end); err != nil {
+		return nil, err
+	}
+	return scores, out.Flush()
+}
+
+// eachBatch reads what was received up to a moment.
+func eachBatch(ctx context.Context, log Log, asOf time.Time, fn func([]mostro.Entry) error) error {
+	batch := make([]mostro.Entry, 0, batchSize)
+	flush := func() error {
+		defer func() { batch = batch[:0] }()
+		return fn(batch)
+	}
+	err := log.Read(ctx, 0, func(e mostro.Entry) error {
+		if e.ReceivedAt.After(asOf) {
+			return nil
+		}
+		if batch = append(batch, e); len(batch) == batchSize {
+			return flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// about says which events a bundle needs: all evidence, or that of some nodes.
+func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
+	raters := map[string]bool{}
+	for pubkey := range wanted {
+		for _, r := range l.book.Nodes[pubkey].Ratings {
+			raters[r.Rater] = true
+		}
+	}
+	return func(evt *nostr.Event) bool {
+		switch evt.Kind {
+		case mostro.KindAppData:
+			return slices.Contains(l.params.Funds, evt.PubKey)
+		case mostro.KindDeletion:
+			return wanted == nil || wanted[evt.PubKey] || raters[evt.PubKey]
+		case mostro.KindHostRating:
+			tag := evt.Tags.Find("p")
+			return wanted == nil || len(tag) > 1 && wanted[tag[1]]
+		case mostro.KindDevFee:
+			// Who named a payment first has it: others that name it belong here.
+			tag := evt.Tags.Find("hash")
+			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && wanted[nodeOf(l.book.Hashes[tag[1]].Order)]
+		case mostro.KindReceiptKeys:
+			return wanted == nil || wanted[evt.PubKey]
+		}
+		return sharedKind(evt.Kind) && (wanted == nil || wanted[evt.PubKey])
+	}
+}
+
+// nodeOf gives the node of "<node>:<order>".
+func nodeOf(key string) string {
+	if len(key) < 64 {
+		return ""
+	}
+	return key[:64]
+}
+
+func (l *Ledger) refusedAbout(only string) []Refusal {
+	list := []Refusal{}
+	for _, r := range l.book.Refused {
+		if only == "" || r.Host == only {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+func endOf(scores []Score, refused []Refusal) (end bundleEnd, err error) {
+	leaves := make([][32]byte, 0, len(scores))
+	end.Refused = refused
+	for _, s := range scores {
+		raw, err := json.Marshal(s)
+		if err != nil {
+			return end, err
+		}
+		end.Scores = append(end.Scores, raw)
+		leaves = append(leaves, sha256.Sum256(append([]byte{0}, raw...)))
+	}
+	root := merkle(leaves)
+	end.Root = hex.EncodeToString(root[:])
+	return end, nil
+}
+
+// Verified is what checking a bundle found.
+type Verified struct {
+	Events int       `json:"events"`
+	Scores []Score   `json:"scores"`
+	AsOf   time.Time `json:"as_of"`
+	Algo   string    `json:"algo"`
+	Root   string    `json:"root"`
+	Only   string    `json:"only,omitempty"`
+}
+
+// VerifyBundle checks the id and signature of every event of a bundle,
+// computes its scores again and compares them to the byte. The error, an
+// ErrUnsound, names the first difference. checkEvent nil is NIP-01's rules.
+//
+// That the times of receipt are true is the word of the bundle's author: two
+// relays that saw the same events can compare them.
+func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress func(int)) (Verified, error) {
+	if checkEvent == nil {
+		checkEvent = func(evt *nostr.Event) error {
+			if !evt.CheckID() {
+				return errors.New("the id is not the event's")
+			}
+			if ok, err := evt.CheckSignature(); err != nil || !ok {
+				return errors.New("the signature is not the author's")
+			}
+			return nil
+		}
+	}
+	in := bufio.NewReaderSize(r, 1<<20)
+	line, err := readLine(in)
+	if err != nil {
+		return Verified{}, err
+	}
+	var head bundleHead
+	if err := json.Unmarshal(line, &head); err != nil || head.Format != BundleFormat {
+		return Verified{}, fmt.Errorf("%w: line 1 is not the head of a %q", ErrUnsound, BundleFormat)
+	}
+	if algo := head.Params.Algo(); algo != head.Algo {
+		return Verified{}, fmt.Errorf("%w: algo is %s, the parameters are those of %s", ErrUnsound, head.Algo, algo)
+	}
+	l := NewLedger(head.Params, Receipts{})
+	l.given = head.Given
+	v := Verified{AsOf: time.Unix(head.AsOf, 0).UTC(), Algo: head.Algo, Only: head.Only}
+	var end bundleEnd
+	for n := 2; ; n++ {
+		if line, err = readLine(in); err != nil {
+			return v, fmt.Errorf("line %d: %w", n, err)
+		}
+		if bytes.HasPrefix(line, []byte(`{"scores":`)) {
+			if err := json.Unmarshal(line, &end); err != nil {
+				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
+			}
+			break
+		}
+		entry, err := entryOf(line, checkEvent)
+		if err != nil {
+			return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
+		}
+		if entry.ReceivedAt.After(v.AsOf) {
+			return v, fmt.Errorf("%w: line %d: received after the moment that the bundle is about", ErrUnsound, n)
+		}
+		l.Apply(entry)
+		if v.Events++; progress != nil {
+			progress(v.Events)
+		}
+	}
+	v.Scores = l.Compute(v.AsOf)
+	if head.Only != "" {
+		v.Scores = slices.DeleteFunc(v.Scores, func(s Score) bool { return s.Pubkey != head.Only })
+	}
+	own, err := endOf(v.Scores, l.refusedAbout(head.Only))
+	if err != nil {
+		return v, err
+	}
+	v.Root = own.Root
+	return v, own.differs(end)
+}
+
+func readLine(in *bufio.Reader) ([]byte, error) {
+	line, err := in.ReadBytes('\n')
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: it ends in the middle", ErrUnsound)
+	}
+	return line, err
+}
+
+func entryOf(line []byte, check func(*nostr.Event) error) (e mostro.Entry, err error) {
+	var b bundleEntry
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&b); err != nil {
+		return e, err
+	}
+	e = mostro.Entry{Seq: b.Seq, ReceivedAt: time.UnixMilli(b.Received).UTC(), Source: mostro.Source{Relay: b.Relay}, Archived: b.Archived, Event: &nostr.Event{}}
+	if e.Source.Road, err = roadOf(b.Road); err != nil {
+		return e, err
+	}
+	if err := json.Unmarshal(b.Event, e.Event); err != nil {
+		return e, err
+	}
+	return e, check(e.Event)
+}
+
+// differs names the first difference between two ends: own is what was
+// computed here.
+func (own bundleEnd) differs(other bundleEnd) error {
+	for i, raw := range own.Scores {
+		if i >= len(other.Scores) {
+			return fmt.Errorf("%w: it lacks a score that follows from its events: %s", ErrUnsound, clip(raw))
+		}
+		if !bytes.Equal(raw, other.Scores[i]) {
+			return fmt.Errorf("%w: %s", ErrUnsound, firstDifference(raw, other.Scores[i]))
+		}
+	}
+	if len(other.Scores) > len(own.Scores) {
+		return fmt.Errorf("%w: a score follows from none of its events: %s", ErrUnsound, clip(other.Scores[len(own.Scores)]))
+	}
+	if !slices.Equal(own.Refused, other.Refused) {
+		return fmt.Errorf("%w: other events are refused than it says", ErrUnsound)
+	}
+	if own.Root != other.Root {
+		return fmt.Errorf("%w: root is %s, computed %s", ErrUnsound, other.Root, own.Root)
+	}
+	return nil
+}
+
+func clip(raw []byte) string { return string(raw[:min(len(raw), 120)]) }
+
+// firstDifference names the first field that differs.
+func firstDifference(own, other []byte) string {
+	var a, b map[string]json.RawMessage
+	if json.Unmarshal(own, &a) == nil && json.Unmarshal(other, &b) == nil {
+		names := make([]string, 0, len(a))
+		for name := range a {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			if !bytes.Equal(a[name], b[name]) {
+				return fmt.Sprintf("score of %s: %s is %s, computed %s", a["pubkey"], name, clip(b[name]), clip(a[name]))
+			}
+		}
+	}
+	return fmt.Sprintf("score is written as %s, computed %s", clip(other), clip(own))
+}

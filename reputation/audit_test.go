@@ -1,0 +1,217 @@
+package reputation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden bundle")
+
+// signedMarket is a small market of signed events with ratings whose receipts
+// are real, and some that are none.
+func signedMarket(t testing.TB) *memLog {
+	t.Helper()
+	c, err := corpus.New(corpus.Config{Seed: 7, Instances: 6, Orders: 90, Start: start, Span: 20 * 24 * time.Hour, Unexpired: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := c.Events(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &memLog{}
+	host := testKeys(t, "rated host")
+	sign := func(evt nostr.Event, k *mostro.Keys) *nostr.Event {
+		evt.PubKey = k.Pubkey()
+		secret := k.Secret()
+		if err := evt.Sign(hexOf(secret[:])); err != nil {
+			t.Fatal(err)
+		}
+		return &evt
+	}
+	add := func(evt *nostr.Event, road mostro.Road) {
+		log.add(mostro.Entry{Event: evt, ReceivedAt: evt.CreatedAt.Time().UTC().Add(700 * time.Millisecond), Source: mostro.Source{Road: road}})
+	}
+	for i, evt := range events {
+		road := mostro.RoadLive
+		if i%17 == 0 {
+			road = mostro.RoadBackfill
+		}
+		add(evt, road)
+	}
+	w := &world{t: t}
+	for d := range 12 {
+		w.info(host.Pubkey(), "ln", at(float64(d)))
+		w.trade(host.Pubkey(), d, int64(10_000+999*d), at(float64(d)+.2))
+	}
+	for _, e := range w.entries {
+		add(sign(*e.Event, host), mostro.RoadLive)
+	}
+	for d := range 12 {
+		rater := testKeys(t, "rater", d)
+		when := at(float64(d) + .5)
+		receipt, err := mostro.Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: orderID(d), Role: "buyer", BandSats: 10_000, Day: mostro.SettleDay(when)}.Sign(host, zeros{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d == 11 {
+			receipt = receipt[:3]
+		}
+		one, err := mostro.ParseDecimal([]string{"1", "0.8", "0.2"}[d%3])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := mostro.HostRating{Pubkey: rater.Pubkey(), CreatedAt: nostr.Timestamp(when.Unix()), D: "mostro:" + orderID(d), Platform: "mostro", Host: host.Pubkey(), Rating: one, Receipt: receipt}
+		evt := r.Event()
+		if d == 10 {
+			evt.Tags = append(evt.Tags, nostr.Tag{"rating", "NaN"})
+		}
+		add(sign(evt, rater), mostro.RoadClient)
+	}
+	return log
+}
+
+// bundleTime is when the golden bundle is about.
+var bundleTime = at(20)
+
+func TestBundleIsGolden(t *testing.T) {
+	path := filepath.Join("testdata", "bundle.ndjson")
+	if *update {
+		var b bytes.Buffer
+		if _, err := WriteBundle(context.Background(), &b, signedMarket(t), DefaultParams(), bundleTime, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := VerifyBundle(bytes.NewReader(raw), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Events < 200 || len(v.Scores) < 7 {
+		t.Fatalf("the bundle holds %d events and %d scores", v.Events, len(v.Scores))
+	}
+	counted, refused := 0, 0
+	for _, s := range v.Scores {
+		counted += s.N
+	}
+	if refused = strings.Count(string(raw), `"reason"`); counted != 10 || refused != 1 {
+		t.Errorf("%d ratings count and %d events are refused, want 10 and 1", counted, refused)
+	}
+}
+
+func TestVerifyNamesTheFirstDifference(t *testing.T) {
+	log := signedMarket(t)
+	var b bytes.Buffer
+	scores, err := WriteBundle(context.Background(), &b, log, DefaultParams(), bundleTime, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := b.String()
+	best := slices.MaxFunc(scores, func(a, b Score) int { return a.N - b.N })
+	lines := strings.SplitAfter(good, "\n")
+	for name, c := range map[string]struct{ bundle, want string }{
+		"a rank that was raised":      {strings.Replace(good, `"rank":`+itoa(best.Rank)+`,`, `"rank":99,`, 1), "rank is 99"},
+		"an event left out":           {strings.Join(slices.Delete(slices.Clone(lines), 40, 41), ""), "computed"},
+		"an event that was changed":   {strings.Replace(good, `"content":"`, `"content":"x`, 1), "id"},
+		"a signature that was forged": {flip(good, `"sig":"`), "signature"},
+		"an earlier receipt":          {flip(good, `"received_ms":`), "line"},
+		"other parameters":            {strings.Replace(good, `"late_seconds":600`, `"late_seconds":9999`, 1), "algo"},
+		"its end cut off":             {good[:len(good)-1], "middle"},
+		"nothing":                     {"", "middle"},
+		"another format":              {"{}\n", "head"},
+		"a refusal left out":          {strings.Replace(good, `"refused":[{`, `"refused":[],"x":[{`, 1), "refused"},
+		"a root that was changed":     {flip(good, `"}],"root":"`), "root"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.bundle == good {
+				t.Fatal("the bundle was not changed")
+			}
+			_, err := VerifyBundle(strings.NewReader(c.bundle), nil, nil)
+			if !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// flip changes the first character after the last place of a text.
+func flip(s, after string) string {
+	at := strings.LastIndex(s, after) + len(after)
+	c := byte('1')
+	if s[at] == '1' {
+		c = '2'
+	}
+	return s[:at] + string(c) + s[at+1:]
+}
+
+func TestBundleOfOneNode(t *testing.T) {
+	log := signedMarket(t)
+	host := testKeys(t, "rated host").Pubkey()
+	var all, one bytes.Buffer
+	scores, err := WriteBundle(context.Background(), &all, log, DefaultParams(), bundleTime, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := WriteBundle(context.Background(), &one, log, DefaultParams(), bundleTime, host, nil); err != nil {
+		t.Fatal(err)
+	}
+	v, err := VerifyBundle(&one, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(scores, func(s Score) bool { return s.Pubkey == host })
+	if len(v.Scores) != 1 || mustJSON(t, v.Scores[0]) != mustJSON(t, scores[at]) {
+		t.Errorf("alone it has another score than among others")
+	}
+	if one.Len() >= all.Len() {
+		t.Error("the bundle of one node is not smaller")
+	}
+	if _, err := WriteBundle(context.Background(), &one, log, DefaultParams(), bundleTime, keyOf("nobody"), nil); !errors.Is(err, mostro.ErrNotFound) {
+		t.Errorf("of an unknown node: %v", err)
+	}
+}
+
+// Whatever the order in which the facts came, the scores are the same bytes.
+func TestOrderDoesNotMatter(t *testing.T) {
+	log := signedMarket(t)
+	want := ""
+	for seed := range uint64(6) {
+		entries := slices.Clone(log.entries)
+		if seed > 0 {
+			rand.New(rand.NewPCG(seed, 1)).Shuffle(len(entries), func(i, k int) { entries[i], entries[k] = entries[k], entries[i] })
+			entries = append(entries, entries[:50]...) // and twice
+		}
+		l := NewLedger(DefaultParams(), Receipts{})
+		for _, e := range entries {
+			l.Apply(e)
+		}
+		got := mustJSON(t, l.Compute(bundleTime)) + mustJSON(t, l.Refused())
+		if want == "" {
+			want = got
+		} else if got != want {
+			t.Fatalf("seed %d gives other bytes", seed)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package reputation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Row 10 of docs/reputation.md: a million events of a thousand nodes, among
+// them a hundred thousand ratings with real receipts. One node has a tenth of
+// all orders.
+const (
+	benchNodes   = 1000
+	benchOrders  = 290_000 // three versions each
+	benchRatings = 100_000
+	benchInfos   = 30
+	benchDays    = 180
+)
+
+type bigMarket struct {
+	keys  []*mostro.Keys
+	nodes []string
+	r     *rand.Rand
+}
+
+func newBigMarket(tb testing.TB) *bigMarket {
+	m := &bigMarket{r: rand.New(rand.NewPCG(10, 10))}
+	for i := range benchNodes {
+		k := testKeys(tb, "bench ", i)
+		m.keys, m.nodes = append(m.keys, k), append(m.nodes, k.Pubkey())
+	}
+	return m
+}
+
+// each makes the market in pieces, so that the events themselves need not fit
+// into memory, and calls fn with each piece.
+func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
+	w := &world{t: tb}
+	flush := func(limit int) {
+		if len(w.entries) > limit {
+			for i := range w.entries {
+				w.entries[i].Seq = uint64(events + i + 1)
+			}
+			events += len(w.entries)
+			fn(w.entries)
+			w.entries = nil
+		}
+	}
+	for _, node := range m.nodes {
+		for d := range benchInfos {
+			w.info(node, node, at(float64(benchDays-benchInfos+d)))
+		}
+		flush(20_000)
+	}
+	ratings := 0
+	for n := range benchOrders {
+		i := m.r.IntN(benchNodes)
+		if m.r.IntN(10) == 0 {
+			i = 0
+		}
+		node, when := m.nodes[i], at(float64(n)/benchOrders*(benchDays-1))
+		sats := int64(1000 + m.r.IntN(200_000))
+		w.order(node, n, mostro.StatusPending, sats, when)
+		w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
+		if m.r.IntN(20) == 0 {
+			w.order(node, n, mostro.StatusCanceled, sats, when.Add(40*time.Minute))
+			flush(20_000)
+			continue
+		}
+		w.order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
+		if ratings < benchRatings && n%2 == 0 {
+			ratings++
+			rater := keyOf(fmt.Sprint("rater ", n))
+			receipt, err := mostro.Statement{Node: node, Rater: rater, Order: orderID(n), Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(when)}.Sign(m.keys[i], zeros{})
+			if err != nil {
+				tb.Fatal(err)
+			}
+			w.rate(node, rater, n, []string{"1", "0.8", "0.4"}[n%3], when.Add(time.Hour), receipt...)
+		}
+		flush(20_000)
+	}
+	flush(0)
+	return events
+}
+
+// BenchmarkFullRecompute reads a million events and computes every score.
+// Making the events is not in the time; checking the receipts is.
+func BenchmarkFullRecompute(b *testing.B) {
+	for b.Loop() {
+		m := newBigMarket(b)
+		l := NewLedger(DefaultParams(), Receipts{})
+		var read, compute, spent time.Duration
+		events := m.each(b, func(batch []mostro.Entry) {
+			start, used := time.Now(), processor()
+			for i, p := range l.PrepareAll(batch) {
+				l.Commit(batch[i], p)
+			}
+			read += time.Since(start)
+			spent += processor() - used
+		})
+		peak := heap(false)
+		start, used := time.Now(), processor()
+		scores := l.Compute(at(benchDays))
+		compute = time.Since(start)
+		spent += processor() - used
+		peak = max(peak, heap(false))
+		if len(scores) != benchNodes {
+			b.Fatal(len(scores))
+		}
+		b.ReportMetric(0, "ns/op") // it holds the making of the events
+		b.ReportMetric(float64(events), "events")
+		b.ReportMetric(read.Seconds(), "s-read")
+		b.ReportMetric(compute.Seconds(), "s-compute")
+		b.ReportMetric((read + compute).Seconds(), "s-all")
+		b.ReportMetric(spent.Seconds(), "cpu-s-all") // of all cores: what a busy machine cannot blur
+		b.ReportMetric(float64(peak)/(1<<20), "MiB-peak")
+		b.ReportMetric(float64(heap(true))/(1<<20), "MiB-held")
+		runtime.KeepAlive(l)
+	}
+}
+
+// processor is the time that this process has used, on all cores.
+func processor() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func heap(collect bool) uint64 {
+	if collect {
+		runtime.GC()
+	}
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
+}
+
+// BenchmarkOneNewEvent is one rating of the largest of all nodes, or of one
+// like most, from the log to its new score.
+func BenchmarkOneNewEvent(b *testing.B) {
+	m := newBigMarket(b)
+	now := at(benchDays)
+	s, err := Open(Config{Log: &memLog{}, Now: func() time.Time { return now }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.each(b, func(batch []mostro.Entry) {
+		for i, p := range s.ledger.PrepareAll(batch) {
+			s.ledger.Commit(batch[i], p)
+		}
+	})
+	s.compute(now, true)
+	for name, i := range map[string]int{"largest": 0, "usual": 500} {
+		b.Run(name, func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				n++
+				w := &world{t: b}
+				w.event(mostro.UserRating{Pubkey: m.nodes[i], D: keyOf(fmt.Sprint(name, n)), CreatedAt: nostr.Timestamp(now.Unix()), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), now, mostro.RoadLive)
+				w.order(m.nodes[i], 1_000_000+n, mostro.StatusPending, 1000, now)
+				s.ledger.Apply(w.entries[1])
+				s.compute(now, false)
+			}
+		})
+	}
+}

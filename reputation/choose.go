@@ -1,0 +1,575 @@
+package reputation
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Wish is a trade that somebody wants to make.
+type Wish struct {
+	Fiat     string          // upper case
+	Amount   *mostro.Decimal // of fiat; nil: any
+	Sats     int64           // what the amount comes to, where the visitor knows; 0: not said
+	Side     mostro.Side     // what the visitor does: buys or sells bitcoin
+	Method   string          // "" any
+	Network  string
+	Exposure string // auto, require or ignore
+	Limit    int    // of each list
+}
+
+// How an amount above what a record secures is taken.
+const (
+	exposureAuto    = "auto"    // excluded where another Mostro that fits secures it
+	exposureRequire = "require" // excluded
+	exposureIgnore  = "ignore"  // a warning
+)
+
+// maker is the side of the orders that the visitor would take.
+func (w *Wish) maker() mostro.Side {
+	if w.Side == mostro.SideBuy {
+		return mostro.SideSell
+	}
+	return mostro.SideBuy
+}
+
+// in says what is wanted, in words.
+func (w *Wish) in() string {
+	if w.Amount == nil {
+		return w.Fiat
+	}
+	return w.Amount.String() + " " + w.Fiat
+}
+
+// ParseWish reads the parameters of GET /api/v1/choose.
+func ParseWish(values url.Values) (w Wish, err error) {
+	w = Wish{Network: "mainnet", Exposure: exposureAuto, Limit: 50}
+	oneOf := func(name, value string, known ...string) (string, error) {
+		if value = strings.ToLower(value); !slices.Contains(known, value) {
+			return "", badParam(name, "%q is not %s", value, strings.Join(known[:len(known)-1], ", ")+" or "+known[len(known)-1])
+		}
+		return value, nil
+	}
+	for name, all := range values {
+		value := strings.TrimSpace(all[len(all)-1])
+		if value == "" {
+			continue
+		}
+		switch name {
+		case "fiat":
+			w.Fiat = strings.ToUpper(value)
+			if len(w.Fiat) < 2 || len(w.Fiat) > 10 || strings.ContainsFunc(w.Fiat, func(r rune) bool { return (r < 'A' || r > 'Z') && (r < '0' || r > '9') }) {
+				return w, badParam("fiat", "%q is not a currency code such as VES", value)
+			}
+		case "amount":
+			d, e := mostro.ParseDecimal(value)
+			if e != nil || d.Sign() <= 0 {
+				return w, badParam("amount", "%q is not an amount of fiat such as 100 or 12.50", value)
+			}
+			w.Amount = &d
+		case "sats":
+			if w.Sats, err = strconv.ParseInt(value, 10, 64); err != nil || w.Sats <= 0 || w.Sats > 21e14 {
+				return w, badParam("sats", "%q is not a number of sats", value)
+			}
+		case "side":
+			side, e := oneOf(name, value, "buy", "sell")
+			if e != nil {
+				return w, e
+			}
+			w.Side = mostro.Side(side)
+		case "method":
+			if w.Method = value; len(value) > 100 {
+				return w, badParam("method", "longer than 100 bytes")
+			}
+		case "network":
+			if w.Network, err = oneOf(name, value, "mainnet", "testnet", "signet", "regtest"); err != nil {
+				return w, err
+			}
+		case "exposure":
+			if w.Exposure, err = oneOf(name, value, exposureAuto, exposureRequire, exposureIgnore); err != nil {
+				return w, err
+			}
+		case "limit":
+			if w.Limit, err = strconv.Atoi(value); err != nil || w.Limit < 1 || w.Limit > maxRatings {
+				return w, badParam("limit", "%q is not a whole number from 1 to %d", value, maxRatings)
+			}
+		default:
+			return w, badParam(name, "unknown parameter; known are fiat, amount, sats, side, method, network, exposure and limit")
+		}
+	}
+	switch {
+	case w.Fiat == "":
+		return w, badParam("fiat", "missing: name the currency that you pay or want, such as VES")
+	case w.Side == "":
+		return w, badParam("side", "missing: buy, if you want bitcoin; sell, if you have it")
+	}
+	return w, nil
+}
+
+// Choice is which Mostro serves a wish, and why the others do not.
+type Choice struct {
+	Fiat      string          `json:"fiat"`
+	Amount    *mostro.Decimal `json:"amount"`
+	Side      mostro.Side     `json:"side"`
+	MakerSide mostro.Side     `json:"maker_side"` // of the orders that fit
+	Method    *string         `json:"method"`
+	Network   string          `json:"network"`
+	Exposure  string          `json:"exposure"`
+
+	Price      *Price   `json:"price"`       // null: nobody who is believed says one
+	AmountSats *int64   `json:"amount_sats"` // null: unknown
+	Notes      []string `json:"notes"`
+
+	Candidates    []Candidate `json:"candidates"` // the best first
+	Total         int         `json:"total"`
+	Excluded      []Candidate `json:"excluded"`
+	ExcludedTotal int         `json:"excluded_total"`
+}
+
+// Price is the median of what several keys say that a bitcoin costs.
+type Price struct {
+	BTC     string `json:"btc"` // of fiat, in decimals
+	Fiat    string `json:"fiat"`
+	Mostros int    `json:"mostros"` // that say one
+	Rated   bool   `json:"rated"`   // they have a rank; else anybody may have said it
+	times          // of the oldest
+}
+
+// Candidate is one Mostro that was looked at for a wish.
+type Candidate struct {
+	Pubkey       string          `json:"pubkey"`
+	Name         *string         `json:"name"`
+	Rank         *int            `json:"rank"`
+	Lo           *Micro          `json:"lo"`
+	Hi           *Micro          `json:"hi"`
+	Provisional  bool            `json:"provisional"`
+	ClaimedValue *Micro          `json:"claimed_value"`
+	ExposureSats *int64          `json:"exposure_sats"` // null: no score
+	Secured      *bool           `json:"secured"`       // null: the amount in sats is unknown
+	Fee          *mostro.Decimal `json:"fee"`           // fraction, both sides together
+	FeeSats      *int64          `json:"fee_sats"`      // your half, of this amount
+	MinSats      *int64          `json:"min_order_sats"`
+	MaxSats      *int64          `json:"max_order_sats"`
+	Offers       int             `json:"offers"` // that fit
+	Best         *offerView      `json:"best_offer"`
+	Flags        []string        `json:"flags"`
+	Reasons      []string        `json:"reasons"`  // for it; of an excluded one, against it
+	Warnings     []string        `json:"warnings"` // what to know before
+	Score        string          `json:"score"`    // path of the whole score
+	Page         string          `json:"page"`
+	score        *Score          // nil: none
+	sats         int64           // of this trade there; 0 unknown
+	offers       []*mostro.Order // that fit
+	anyOffers    int             // in this currency and side
+	info         *mostro.Info    // what it says of itself
+	networks     map[string]int  // of its offers in this currency and side
+	against      map[string]bool // what of: limits, exposure ...
+}
+
+type offerView struct {
+	Pubkey       string          `json:"pubkey"`
+	D            string          `json:"d"`
+	PremiumPct   *mostro.Decimal `json:"premium_pct"`
+	Min          *mostro.Decimal `json:"min"`
+	Max          *mostro.Decimal `json:"max"`
+	AmountSats   *int64          `json:"amount_sats"` // null: at market price
+	Methods      []string        `json:"methods"`
+	ExpiresAt    *int64          `json:"expires_at"`
+	ExpiresAtRFC *string         `json:"expires_at_rfc3339"`
+	Page         string          `json:"page"`
+}
+
+// price gives the median of the rates of nodes that have a rank; of all where
+// none has: a table is free to publish, and so is a key.
+func price(fiat string, rates []Rate, scores map[string]Score) *Price {
+	var rated []Rate
+	for _, r := range rates {
+		if s, ok := scores[r.Pubkey]; ok && !s.Provisional {
+			rated = append(rated, r)
+		}
+	}
+	p := &Price{Fiat: fiat, Rated: len(rated) > 0}
+	if p.Rated {
+		rates = rated
+	}
+	if p.Mostros = len(rates); p.Mostros == 0 {
+		return nil
+	}
+	rates = slices.SortedFunc(slices.Values(rates), func(a, b Rate) int { return cmp.Compare(a.Price, b.Price) })
+	oldest := rates[0].At
+	for _, r := range rates {
+		if r.At.Before(oldest) {
+			oldest = r.At
+		}
+	}
+	k := len(rates)
+	p.BTC = strconv.FormatFloat((rates[(k-1)/2].Price+rates[k/2].Price)/2, 'f', 2, 64)
+	p.times = timesOf(oldest)
+	return p
+}
+
+// sats gives what an amount comes to; 0 where that is no sane number.
+func (p *Price) sats(amount *mostro.Decimal) int64 {
+	per, err := strconv.ParseFloat(p.BTC, 64)
+	if err != nil || per <= 0 || amount == nil {
+		return 0
+	}
+	if s := amount.Float() / per * 1e8; s < 21e14 {
+		return int64(math.Ceil(s))
+	}
+	return 0
+}
+
+// facts are what a choice is made from.
+type facts struct {
+	infos  []mostro.Info
+	offers []mostro.Order  // by the wanted side, in the wanted currency
+	fit    map[string]bool // by address: of the wanted method; nil: all
+	scores map[string]Score
+	rates  []Rate
+	whole  bool
+	now    time.Time
+}
+
+// choose compares all Mostros for a wish. It is pure.
+func choose(w Wish, from facts) *Choice {
+	out := &Choice{Fiat: w.Fiat, Amount: w.Amount, Side: w.Side, MakerSide: w.maker(), Method: wordsOrNull(w.Method), Network: w.Network, Exposure: w.Exposure,
+		Price: price(w.Fiat, from.rates, from.scores), Notes: []string{}, Candidates: []Candidate{}, Excluded: []Candidate{}}
+	note := func(format string, args ...any) { out.Notes = append(out.Notes, fmt.Sprintf(format, args...)) }
+	sats := w.Sats
+	if sats == 0 && out.Price != nil && w.Amount != nil {
+		sats = out.Price.sats(w.Amount)
+	}
+	switch {
+	case w.Amount == nil && w.Sats == 0:
+		note("You named no amount: limits and exposure were not looked at.")
+	case sats == 0:
+		note("No Mostro publishes a price of bitcoin in %s just now. What %s come to in sats is unknown, so limits and exposure were compared only where an offer states its sats. You can name the sats yourself.", w.Fiat, w.in())
+	case w.Sats == 0 && !out.Price.Rated:
+		note("The price comes from %s without a rank: take it as a hint.", counted(out.Price.Mostros, "Mostro", "Mostros"))
+	}
+	if sats > 0 {
+		out.AmountSats = &sats
+	}
+	if !from.whole {
+		note("There are very many offers: only the newest were looked at.")
+	}
+	by := map[string]*Candidate{}
+	var all []*Candidate
+	for i := range from.infos {
+		c := newCandidate(&from.infos[i], from.scores)
+		by[c.Pubkey] = c
+		all = append(all, c)
+	}
+	for i := range from.offers {
+		o := &from.offers[i]
+		if c := by[o.Pubkey]; c != nil {
+			c.see(&w, o, from.fit == nil || from.fit[o.Address()], from.now)
+		}
+	}
+	secured := false
+	for _, c := range all {
+		c.weigh(&w, sats)
+		secured = secured || len(c.against) == 0 && c.Secured != nil && *c.Secured
+	}
+	for _, c := range all {
+		if c.Secured != nil && !*c.Secured {
+			text := fmt.Sprintf("its record secures %s sats, this trade is about %s", thousands(c.exposure()), thousands(c.sats))
+			if w.Exposure == exposureRequire || w.Exposure == exposureAuto && secured {
+				c.exclude("exposure", "%s", text)
+			} else {
+				c.Warnings = append(c.Warnings, text+": it could gain by running away with it")
+			}
+		}
+	}
+	slices.SortFunc(all, compareCandidates)
+	for _, c := range all {
+		if len(c.against) > 0 {
+			if out.ExcludedTotal++; len(out.Excluded) < w.Limit {
+				out.Excluded = append(out.Excluded, *c)
+			}
+		} else if out.Total++; len(out.Candidates) < w.Limit {
+			c.praise(&w)
+			out.Candidates = append(out.Candidates, *c)
+		}
+	}
+	if sats > 0 && !secured && out.Total > 0 && w.Exposure != exposureIgnore {
+		note("No Mostro that fits has a record that secures %s sats: a smaller trade is the safer one.", thousands(sats))
+	}
+	return out
+}
+
+func newCandidate(info *mostro.Info, scores map[string]Score) *Candidate {
+	c := &Candidate{Pubkey: info.Pubkey, Name: wordsOrNull(info.Name), Fee: info.Fee, MinSats: info.MinOrderSats, MaxSats: info.MaxOrderSats, info: info,
+		Flags: []string{}, Reasons: []string{}, Warnings: []string{}, networks: map[string]int{}, against: map[string]bool{},
+		Score: "/api/v1/instances/" + info.Pubkey + "/score", Page: "/instances/" + info.Pubkey}
+	s, ok := scores[info.Pubkey]
+	if !ok {
+		return c
+	}
+	c.score, c.Provisional, c.ExposureSats, c.Flags = &s, s.Provisional, &s.ExposureSats, flagNames(s.Flags)
+	if s.Provisional {
+		c.ClaimedValue = &s.Claim
+	} else {
+		c.Rank, c.Lo, c.Hi = &s.Rank, &s.Lo, &s.Hi
+	}
+	return c
+}
+
+func (c *Candidate) exposure() int64 {
+	if c.ExposureSats == nil {
+		return 0
+	}
+	return *c.ExposureSats
+}
+
+// see looks at one offer of this Mostro in the wanted currency.
+func (c *Candidate) see(w *Wish, o *mostro.Order, ofMethod bool, now time.Time) {
+	c.anyOffers++
+	network := cmp.Or(o.Network, w.Network)
+	c.networks[network]++
+	if network != w.Network || !ofMethod || o.ExpiresAt > 0 && int64(o.ExpiresAt) <= now.Unix() {
+		return
+	}
+	if r := o.FiatAmount; w.Amount != nil && (r.Min == nil || r.Max == nil || w.Amount.Cmp(*r.Min) < 0 || w.Amount.Cmp(*r.Max) > 0) {
+		return
+	}
+	c.offers = append(c.offers, o)
+}
+
+func (c *Candidate) exclude(what, format string, args ...any) {
+	c.against[what] = true
+	c.Reasons = append(c.Reasons, fmt.Sprintf(format, args...))
+}
+
+// weigh finds what speaks against this Mostro, and its best offer.
+func (c *Candidate) weigh(w *Wish, sats int64) {
+	info := c.info
+	c.Offers = len(c.offers)
+	slices.SortStableFunc(c.offers, func(a, b *mostro.Order) int { return comparePremium(a, b, w.Side) })
+	if c.Offers > 0 {
+		o := c.offers[0]
+		c.Best = &offerView{Pubkey: o.Pubkey, D: o.D, PremiumPct: o.PremiumPct, Min: o.FiatAmount.Min, Max: o.FiatAmount.Max, Methods: append([]string{}, o.Methods...),
+			Page: "/orders/" + o.Pubkey + "/" + (&url.URL{Path: o.D}).EscapedPath()}
+		if o.AmountSats != nil && *o.AmountSats > 0 {
+			c.Best.AmountSats = o.AmountSats
+			if sats == 0 && w.Amount != nil {
+				sats = *o.AmountSats
+			}
+		}
+		if o.ExpiresAt > 0 {
+			c.Best.ExpiresAt, c.Best.ExpiresAtRFC = unixOrNull(o.ExpiresAt.Time())
+		}
+	}
+	c.sats = sats
+	if info.Maintenance != nil && *info.Maintenance {
+		c.exclude("maintenance", "it says that it is under maintenance")
+	}
+	if len(info.Currencies) > 0 && !info.AnyCurrency && !slices.Contains(info.Currencies, w.Fiat) {
+		c.exclude("currency", "it does not take %s, only %s", w.Fiat, strings.Join(firstFew(info.Currencies, 8), ", "))
+	}
+	if sats > 0 && info.MinOrderSats != nil && sats < *info.MinOrderSats {
+		c.exclude("limits", "about %s sats are below its least order of %s", thousands(sats), thousands(*info.MinOrderSats))
+	}
+	if sats > 0 && info.MaxOrderSats != nil && *info.MaxOrderSats > 0 && sats > *info.MaxOrderSats {
+		c.exclude("limits", "about %s sats are above its largest order of %s", thousands(sats), thousands(*info.MaxOrderSats))
+	}
+	if w.Network == "mainnet" && slices.Contains(c.Flags, FlagTestNetwork) {
+		c.exclude("network", "it trades on a test network")
+	}
+	if c.Offers == 0 && !c.against["currency"] {
+		c.excludeForOffers(w)
+	}
+	if sats > 0 {
+		ok := c.exposure() >= sats
+		c.Secured = &ok
+		if c.Fee != nil {
+			fee := int64(math.Round(c.Fee.Float() / 2 * float64(sats)))
+			c.FeeSats = &fee
+		}
+	}
+	if c.score != nil {
+		for _, f := range c.score.Flags {
+			if f.Name != FlagExposure {
+				c.Warnings = append(c.Warnings, f.Text)
+			}
+		}
+	}
+}
+
+func (c *Candidate) excludeForOffers(w *Wish) {
+	does := map[mostro.Side]string{mostro.SideSell: "sells", mostro.SideBuy: "buys"}[w.maker()]
+	switch {
+	case c.anyOffers == 0:
+		c.exclude("offers", "nobody there %s bitcoin for %s just now; you could make the offer yourself", does, w.Fiat)
+	case c.networks[w.Network] == 0:
+		c.exclude("network", "its offers are on %s", strings.Join(slices.Sorted(keysOf(c.networks)), ", "))
+	default:
+		what := w.in()
+		if w.Method != "" {
+			what += " by " + w.Method
+		}
+		c.exclude("offers", "none of its %s fits %s; you could make one yourself", counted(c.anyOffers, "offer in "+w.Fiat, "offers in "+w.Fiat), what)
+	}
+}
+
+// praise says in words why a Mostro stands where it does.
+func (c *Candidate) praise(w *Wish) {
+	say := func(format string, args ...any) { c.Reasons = append(c.Reasons, fmt.Sprintf(format, args...)) }
+	switch s := c.score; {
+	case s == nil:
+		say("no score yet")
+	case s.Provisional:
+		say("no rank: nothing of it was witnessed here yet; %s of 100, were all that it claims so", points(s.Claim))
+	default:
+		say("rank %d of 100, between %s and %s", s.Rank, points(s.Lo), points(s.Hi))
+	}
+	if c.Secured != nil && *c.Secured {
+		say("its record secures %s sats, more than this trade", thousands(c.exposure()))
+	}
+	switch {
+	case c.Fee == nil:
+		say("it states no fee")
+	case c.FeeSats != nil:
+		say("your half of its fee is about %s", counted(int(*c.FeeSats), "sat", "sats"))
+	default:
+		say("its fee is %s%% of the amount, half of it yours", strconv.FormatFloat(c.Fee.Float()*100, 'f', -1, 64))
+	}
+	if c.MinSats != nil && c.MaxSats != nil && c.sats > 0 {
+		say("its orders go from %s to %s sats", thousands(*c.MinSats), thousands(*c.MaxSats))
+	}
+	offers := counted(c.Offers, "offer fits", "offers fit")
+	if c.Best != nil && c.Best.PremiumPct != nil {
+		offers += fmt.Sprintf(", the best at %s%%", c.Best.PremiumPct)
+	}
+	say("%s", offers)
+}
+
+// compareCandidates: by rank, those without one behind by what they claim;
+// then exposure, fee and offers.
+func compareCandidates(a, b *Candidate) int {
+	class := func(c *Candidate) int {
+		switch {
+		case c.Rank != nil:
+			return 0
+		case c.Provisional:
+			return 1
+		}
+		return 2
+	}
+	rank := func(c *Candidate) int {
+		if c.Rank == nil {
+			return 0
+		}
+		return *c.Rank
+	}
+	claim := func(c *Candidate) Micro {
+		if c.ClaimedValue == nil {
+			return 0
+		}
+		return *c.ClaimedValue
+	}
+	fee := func(c *Candidate) float64 {
+		if c.Fee == nil {
+			return math.Inf(1)
+		}
+		return c.Fee.Float()
+	}
+	return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(rank(b), rank(a)), cmp.Compare(claim(b), claim(a)), cmp.Compare(b.exposure(), a.exposure()),
+		cmp.Compare(fee(a), fee(b)), cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Pubkey, b.Pubkey))
+}
+
+// comparePremium puts first what is better for the visitor: a buyer wants a
+// low premium, a seller a high one. Unstated ones come last.
+func comparePremium(a, b *mostro.Order, side mostro.Side) int {
+	switch {
+	case a.PremiumPct == nil && b.PremiumPct == nil:
+		return 0
+	case a.PremiumPct == nil:
+		return 1
+	case b.PremiumPct == nil:
+		return -1
+	case side == mostro.SideBuy:
+		return a.PremiumPct.Cmp(*b.PremiumPct)
+	}
+	return b.PremiumPct.Cmp(*a.PremiumPct)
+}
+
+func firstFew(list []string, n int) []string {
+	if len(list) <= n {
+		return list
+	}
+	return append(slices.Clone(list[:n]), fmt.Sprintf("and %d more", len(list)-n))
+}
+
+func keysOf(m map[string]int) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// Choose says which Mostro serves a wish.
+func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
+	from := facts{infos: f.Market.Infos(), scores: map[string]Score{}, now: f.now()}
+	for _, s := range f.Known.Scores() {
+		from.scores[s.Pubkey] = s
+	}
+	var err error
+	if from.offers, from.whole, err = f.Market.Offers(ctx, w.Fiat, w.maker(), ""); err != nil {
+		return nil, err
+	}
+	if w.Method != "" {
+		fit, whole, err := f.Market.Offers(ctx, w.Fiat, w.maker(), w.Method)
+		if err != nil {
+			return nil, err
+		}
+		from.whole, from.fit = from.whole && whole, map[string]bool{}
+		for i := range fit {
+			from.fit[fit[i].Address()] = true
+		}
+	}
+	if from.rates, err = f.Market.Rates(ctx, w.Fiat); err != nil {
+		return nil, err
+	}
+	return choose(w, from), nil
+}
+
+func (f *Face) getChoice(r *http.Request) (any, error) {
+	w, err := ParseWish(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	return f.Choose(r.Context(), w)
+}
+
+// RateOf reads one node's price out of its table; ok is false for a table
+// that has expired, or says nothing of the currency.
+func RateOf(evt *nostr.Event, fiat string, now time.Time) (rate Rate, ok bool) {
+	table, err := mostro.ParseRates(evt)
+	if err != nil {
+		return Rate{}, false
+	}
+	at := table.CreatedAt.Time()
+	if table.Expiration > 0 && int64(table.Expiration) <= now.Unix() || now.Sub(at) > maxRateAge || at.Sub(now) > 10*time.Minute {
+		return Rate{}, false
+	}
+	price, ok := table.BTC[fiat]
+	return Rate{table.Pubkey, price, at}, ok
+}
+
+// maxRateAge is how old a price may be: Mostros publish every few minutes.
+const maxRateAge = time.Hour

@@ -1,0 +1,288 @@
+package reputation
+
+import (
+	"math"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func decimal(t testing.TB, s string) *mostro.Decimal {
+	t.Helper()
+	d, err := mostro.ParseDecimal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &d
+}
+
+// bazaar is a market of Mostros, each with one fitting offer and a rank.
+type bazaar struct {
+	t testing.TB
+	facts
+}
+
+func newBazaar(t testing.TB) *bazaar {
+	return &bazaar{t, facts{scores: map[string]Score{}, whole: true, now: time.Unix(1_000_000, 0)}}
+}
+
+func (b *bazaar) mostro(name string, rank int, exposure int64, fee string, change func(*mostro.Info, *mostro.Order, *Score)) {
+	key := keyOf(name)
+	least, most := int64(1000), int64(100_000)
+	i := mostro.Info{Pubkey: key, Name: name, Fee: decimal(b.t, fee), MinOrderSats: &least, MaxOrderSats: &most, AnyCurrency: true}
+	o := mostro.Order{Pubkey: key, D: "offer of " + name, Fiat: "VES", Side: mostro.SideSell, FiatAmount: mostro.Range{Min: decimal(b.t, "10"), Max: decimal(b.t, "200")},
+		PremiumPct: decimal(b.t, "1"), Network: "mainnet", ExpiresAt: nostr.Timestamp(b.now.Unix() + 60)}
+	s := Score{Pubkey: key, Name: name, Rank: rank, Lo: Micro(rank) * One, Value: Micro(rank+5) * One, Hi: Micro(rank+10) * One, ExposureSats: exposure}
+	if change != nil {
+		change(&i, &o, &s)
+	}
+	b.infos, b.scores[key] = append(b.infos, i), s
+	if o.D != "" {
+		b.offers = append(b.offers, o)
+	}
+}
+
+func (b *bazaar) price(name string, price float64) {
+	b.rates = append(b.rates, Rate{keyOf(name), price, b.now.Add(-time.Minute)})
+}
+
+func wish(t testing.TB, query string) Wish {
+	t.Helper()
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := ParseWish(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func names(list []Candidate) (out []string) {
+	for _, c := range list {
+		out = append(out, *c.Name)
+	}
+	return out
+}
+
+func TestChooseRanksByRankThenExposureThenFee(t *testing.T) {
+	b := newBazaar(t)
+	b.mostro("cheap", 40, 50_000, "0.002", nil)
+	b.mostro("dear", 40, 50_000, "0.010", nil)
+	b.mostro("rich", 40, 90_000, "0.020", nil)
+	b.mostro("best", 60, 20_000, "0.020", nil)
+	b.mostro("claims little", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 30*One })
+	b.mostro("claims much", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
+	b.price("best", 1_000_000)
+	c := choose(wish(t, "fiat=ves&side=buy&amount=100&exposure=ignore"), b.facts)
+	if got, want := names(c.Candidates), []string{"best", "rich", "cheap", "dear", "claims much", "claims little"}; !slices.Equal(got, want) {
+		t.Errorf("order is %v, want %v", got, want)
+	}
+	if c.AmountSats == nil || *c.AmountSats != 10_000 {
+		t.Fatalf("amount %v, want 10000 sats", c.AmountSats)
+	}
+	best, last := c.Candidates[0], c.Candidates[5]
+	if best.FeeSats == nil || *best.FeeSats != 100 || best.Secured == nil || !*best.Secured {
+		t.Errorf("best: fee %v, secured %v; want half of 2%% of 10000 and true", best.FeeSats, best.Secured)
+	}
+	if last.Rank != nil || last.Lo != nil || last.ClaimedValue == nil || !strings.Contains(strings.Join(last.Reasons, ";"), "no rank: nothing of it was witnessed") {
+		t.Errorf("a provisional one: %+v", last)
+	}
+}
+
+func TestChooseExcludesWithReasons(t *testing.T) {
+	closed := true
+	b := newBazaar(t)
+	b.mostro("fits", 50, 20_000, "0.006", nil)
+	b.mostro("euros", 90, 90_000, "0.006", func(i *mostro.Info, o *mostro.Order, _ *Score) {
+		i.AnyCurrency, i.Currencies, o.D = false, []string{"EUR"}, ""
+	})
+	b.mostro("large", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MinOrderSats = 20_000 })
+	b.mostro("small", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MaxOrderSats = 9_999 })
+	b.mostro("empty", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.D = "" })
+	b.mostro("dust", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.FiatAmount.Max = decimal(t, "99") })
+	b.mostro("late", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.ExpiresAt = nostr.Timestamp(b.now.Unix()) })
+	b.mostro("toy", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.Network = "regtest" })
+	b.mostro("closed", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { i.Maintenance = &closed })
+	b.mostro("thin", 90, 9_999, "0.006", nil)
+	b.price("fits", 1_000_000)
+	c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts)
+	if got := names(c.Candidates); !slices.Equal(got, []string{"fits"}) {
+		t.Errorf("candidates %v", got)
+	}
+	want := map[string]string{"euros": "does not take VES, only EUR", "large": "below its least order of 20\u202f000", "small": "above its largest order of 9\u202f999",
+		"empty": "nobody there sells bitcoin for VES", "dust": "none of its 1 offer in VES fits 100 VES", "late": "none of its 1 offer", "toy": "its offers are on regtest",
+		"closed": "under maintenance", "thin": "its record secures 9\u202f999 sats, this trade is about 10\u202f000"}
+	if c.ExcludedTotal != len(want) || len(c.Excluded) != len(want) {
+		t.Errorf("%d excluded, want %d", c.ExcludedTotal, len(want))
+	}
+	for _, x := range c.Excluded {
+		if len(x.Reasons) != 1 || !strings.Contains(x.Reasons[0], want[*x.Name]) {
+			t.Errorf("%s: %q, want %q alone", *x.Name, x.Reasons, want[*x.Name])
+		}
+	}
+}
+
+// TestChooseWhereNoRecordSecures: when none secures the amount, all stay, and
+// the visitor is told.
+func TestChooseWhereNoRecordSecures(t *testing.T) {
+	b := newBazaar(t)
+	b.mostro("thin", 50, 5, "0.006", nil)
+	b.price("thin", 1_000_000)
+	for exposure, candidates := range map[string]int{"auto": 1, "require": 0, "ignore": 1} {
+		c := choose(wish(t, "fiat=VES&side=buy&amount=100&exposure="+exposure), b.facts)
+		if len(c.Candidates) != candidates || len(c.Excluded) != 1-candidates {
+			t.Errorf("%s: %v, excluded %v", exposure, names(c.Candidates), names(c.Excluded))
+		}
+		if candidates == 1 && (len(c.Candidates[0].Warnings) != 1 || !strings.Contains(c.Candidates[0].Warnings[0], "secures 5 sats")) {
+			t.Errorf("%s: warnings %q", exposure, c.Candidates[0].Warnings)
+		}
+		if said := strings.Contains(strings.Join(c.Notes, ""), "No Mostro that fits has a record"); said != (exposure == "auto") {
+			t.Errorf("%s: notes %q", exposure, c.Notes)
+		}
+	}
+}
+
+func TestChoosePrices(t *testing.T) {
+	b := newBazaar(t)
+	b.mostro("node", 50, 90_000, "0.006", nil)
+	b.mostro("other", 50, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { *o = mostro.Order{} })
+	t.Run("none is said to be none", func(t *testing.T) {
+		c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts)
+		if c.Price != nil || c.AmountSats != nil || c.Candidates[0].Secured != nil || !strings.Contains(c.Notes[0], "No Mostro publishes a price") {
+			t.Errorf("%+v", c)
+		}
+	})
+	t.Run("an offer's own sats", func(t *testing.T) {
+		with := *b
+		with.offers = slices.Clone(b.offers)
+		sats := int64(100_001)
+		with.offers[0].AmountSats = &sats
+		c := choose(wish(t, "fiat=VES&side=buy&amount=100"), with.facts)
+		if len(c.Candidates) != 0 || !strings.Contains(c.Excluded[0].Reasons[0]+c.Excluded[1].Reasons[0], "above its largest order") {
+			t.Errorf("%+v", c.Excluded)
+		}
+	})
+	t.Run("strangers' do not count beside those of ranked nodes", func(t *testing.T) {
+		b.price("stranger 1", 1)
+		b.price("stranger 2", 2)
+		if c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts); c.Price == nil || c.Price.Rated || c.Price.BTC != "1.50" || !strings.Contains(strings.Join(c.Notes, ""), "without a rank") {
+			t.Errorf("of strangers alone: %+v, %q", c.Price, c.Notes)
+		}
+		b.price("node", 1_000_000)
+		b.price("other", 3_000_000)
+		if c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts); !c.Price.Rated || c.Price.BTC != "2000000.00" || c.Price.Mostros != 2 || *c.AmountSats != 5_000 {
+			t.Errorf("%+v", c.Price)
+		}
+	})
+	t.Run("no number is no amount", func(t *testing.T) {
+		if n := (&Price{BTC: "0.00"}).sats(decimal(t, "1")); n != 0 {
+			t.Errorf("at price 0: %d", n)
+		}
+		if n := (&Price{BTC: "0.01"}).sats(decimal(t, "999999999999")); n != 0 {
+			t.Errorf("more than there is: %d", n)
+		}
+	})
+}
+
+func TestChooseOffersBestForTheVisitor(t *testing.T) {
+	b := newBazaar(t)
+	b.mostro("node", 50, 90_000, "0.006", nil)
+	for _, premium := range []string{"-3", "7"} {
+		o := b.offers[0]
+		o.D, o.PremiumPct = premium, decimal(t, premium)
+		b.offers = append(b.offers, o)
+	}
+	b.offers = append(b.offers, mostro.Order{Pubkey: keyOf("node"), D: "unstated", Fiat: "VES", FiatAmount: b.offers[0].FiatAmount})
+	for side, want := range map[string]string{"buy": "-3", "sell": "7"} {
+		c := choose(wish(t, "fiat=VES&side="+side+"&amount=100"), b.facts)
+		if got := c.Candidates[0]; got.Best.D != want || got.Offers != 4 {
+			t.Errorf("to %s: %q of %d, want %q", side, got.Best.D, got.Offers, want)
+		}
+	}
+}
+
+func TestWishIsRefusedBySentence(t *testing.T) {
+	for query, param := range map[string]string{
+		"": "fiat", "fiat=VES": "side", "fiat=V%3C&side=buy": "fiat", "fiat=VES&side=both": "side", "fiat=VES&side=buy&amount=-1": "amount",
+		"fiat=VES&side=buy&amount=NaN": "amount", "fiat=VES&side=buy&amount=0": "amount", "fiat=VES&side=buy&sats=1.5": "sats", "fiat=VES&side=buy&sats=99999999999999999": "sats",
+		"fiat=VES&side=buy&network=moon": "network", "fiat=VES&side=buy&exposure=maybe": "exposure", "fiat=VES&side=buy&limit=501": "limit", "fiat=VES&side=buy&x=1": "x",
+	} {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ParseWish(values)
+		p, ok := err.(*refusal)
+		if !ok || p.status != 400 || p.param != param {
+			t.Errorf("%q: %v, want a refusal of %s", query, err, param)
+		}
+	}
+}
+
+func TestRateOf(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	table := func(age time.Duration, expires time.Duration) *nostr.Event {
+		r := mostro.Rates{Pubkey: keyOf("node"), CreatedAt: nostr.Timestamp(now.Add(-age).Unix()), BTC: map[string]float64{"VES": 5}, Sources: []string{"x"}}
+		if expires != 0 {
+			r.Expiration = nostr.Timestamp(now.Add(expires).Unix())
+		}
+		evt := r.Event()
+		evt.ID = evt.GetID()
+		return &evt
+	}
+	for name, c := range map[string]struct {
+		evt  *nostr.Event
+		fiat string
+		ok   bool
+	}{
+		"fresh": {table(time.Minute, time.Minute), "VES", true}, "another currency": {table(time.Minute, 0), "EUR", false}, "expired": {table(time.Minute, -time.Second), "VES", false},
+		"old": {table(2*time.Hour, 0), "VES", false}, "of tomorrow": {table(-24*time.Hour, 0), "VES", false},
+	} {
+		if r, ok := RateOf(c.evt, c.fiat, now); ok != c.ok || ok && (r.Price != 5 || r.Pubkey != keyOf("node")) {
+			t.Errorf("%s: %+v %v", name, r, ok)
+		}
+	}
+}
+
+func TestTidy(t *testing.T) {
+	for in, want := range map[string]string{"2800000 sats": "2\u202f800\u202f000 sats", "worth 1.111097 of 0.750000": "worth 1.11 of 0.75", "13.000000 days": "13 days", "4567 of 12": "4567 of 12"} {
+		if got := tidy(in); got != want {
+			t.Errorf("tidy(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestCostsOfAPerfectPartAreNothing(t *testing.T) {
+	s := Score{Value: 50 * One}
+	if got := s.costs(SubScore{Mean: One, Weight: 300_000}); got != 0 {
+		t.Errorf("perfect: %s", got)
+	}
+	if got, want := s.costs(SubScore{Mean: One / 2, Weight: One}), 50*One; got != want {
+		t.Errorf("half at weight 1: %s, want %s", got, want)
+	}
+	if got := s.costs(SubScore{Mean: 0, Weight: 100_000}).Float(); math.IsInf(got, 0) || got <= 0 {
+		t.Errorf("nothing: %v", got)
+	}
+}
+
+func TestBadgeStates(t *testing.T) {
+	for name, c := range map[string]struct {
+		score Score
+		ok    bool
+		says  string
+	}{
+		"unknown": {Score{}, false, "mostro rank: unknown"}, "unrated": {Score{Provisional: true, Rank: 77}, true, "mostro rank: unrated"},
+		"rated": {Score{Rank: 52, Lo: 52*One + 5, Hi: 63*One + 1}, true, "mostro rank: 52 (52–64)"},
+	} {
+		if got := string(badgeOf(&c.score, c.ok)); !strings.Contains(got, "<title>"+c.says+"</title>") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}

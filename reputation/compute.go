@@ -1,0 +1,329 @@
+package reputation
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// parts are the posteriors and facts that a score is made of.
+type parts struct {
+	users, completion, peace, solved, up posterior
+	speed                                Micro // of half of D: 1 when solvers take disputes in time
+	volume, longevity                    Micro
+	mu                                   Micro
+}
+
+// Compute gives the scores of all nodes at a moment, by pubkey. It changes
+// nothing.
+func (l *Ledger) Compute(asOf time.Time) []Score {
+	at := asOf.Unix()
+	all := make(map[string]*derived)
+	for pubkey, n := range l.book.Nodes {
+		if n.IsNode {
+			all[pubkey] = l.derive(pubkey, at)
+		}
+	}
+	return l.scores(all, slices.Sorted(maps.Keys(all)), at)
+}
+
+// scores computes those of the wanted nodes out of all that is derived.
+func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []Score {
+	mus := l.means(all)
+	own := func(pubkey string) parts {
+		mu := mus.without(all[pubkey].rawMean)
+		if l.given != nil {
+			mu = l.given[pubkey]
+		}
+		return all[pubkey].parts(&l.params, mu, asOf)
+	}
+	older := l.lightning()
+	out := make([]Score, 0, len(wanted))
+	for _, pubkey := range wanted {
+		d := all[pubkey]
+		p := own(pubkey)
+		linked := older.before(pubkey, d.node)
+		linked = slices.DeleteFunc(linked, func(other string) bool { return all[other] == nil })
+		for _, other := range linked {
+			p = p.worse(own(other))
+		}
+		out = append(out, l.score(d, p, linked, asOf))
+	}
+	return out
+}
+
+// means are what users say of each node that has enough of them.
+type means struct {
+	sorted []Micro
+	p      *Params
+}
+
+func (l *Ledger) means(all map[string]*derived) means {
+	m := means{p: &l.params}
+	for _, d := range all {
+		if d.rawMean >= 0 && len(d.days) >= int(l.params.LiveDays) {
+			m.sorted = append(m.sorted, d.rawMean)
+		}
+	}
+	slices.Sort(m.sorted)
+	return m
+}
+
+// without gives the median of the others' means, to the hundredth: one rating
+// somewhere need not move every score.
+func (m means) without(own Micro) Micro {
+	list := m.sorted
+	if at, held := slices.BinarySearch(list, own); held {
+		list = slices.Delete(slices.Clone(list), at, at+1)
+	}
+	if len(list) < m.p.UsersMinNodes {
+		return m.p.UsersMean
+	}
+	k := len(list)
+	return (list[(k-1)/2] + list[k/2]) / 2 / 10_000 * 10_000
+}
+
+// parts turns facts into posteriors.
+func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
+	u := &d.users
+	out := parts{mu: mu, speed: One}
+	sum, good := u.sum.times(u.spread), u.good.times(u.spread)
+	out.users = posterior{p.UsersPrior.times(mu) + good, p.UsersPrior.times(One-mu) + sum - good}
+
+	good, bad, quarrels := d.done(p)
+	out.completion = posterior{p.DonePrior + good, p.UndonePrior + bad}
+	out.peace = posterior{p.PeacePrior + max(0, good+bad-quarrels), p.DisputePrior + quarrels}
+
+	e := &d.evidence
+	out.solved = posterior{p.SolvedPrior + Micro(e.Resolved.Witnessed)*One, p.UnsolvedPrior + Micro(e.Unresolved.Witnessed)*One}
+	if late := e.TakeSecondsP90 - p.TakeHours*3600; late > 0 && len(d.takes) >= 3 {
+		out.speed = max(0, One-ratio(late, (p.DisputeHours-p.TakeHours)*3600))
+	}
+	out.up = posterior{p.UpPrior + d.up, p.DownPrior + d.down}
+
+	free := e.VolumeSats.Witnessed - e.VolumeSats.Costed
+	top := p.VolumeFreeTop
+	if d.costing > 0 {
+		top = mulDiv(e.VolumeSats.Costed, int64(p.TradeShare), int64(One))
+	}
+	counted := e.VolumeSats.Costed + min(mulDiv(free, int64(p.VolumeFree), int64(One)), top)
+	out.volume = min(One, log10Ratio(counted, p.VolumeUnit).over(log10Ratio(p.VolumeTop, p.VolumeUnit)))
+	out.longevity = One - halved(int64(e.WitnessedDays), p.AgeFullDays)
+	return out
+}
+
+// done adds up what became of taken orders. What nobody paid for weighs
+// little: until a node's first trade with confirmed cost its good and bad
+// trades are brought down together, to TradeFree at the most; from then on a
+// good trade needs a confirmed cost, but for a small share, and a bad one
+// counts.
+func (d *derived) done(p *Params) (good, bad, quarrels Micro) {
+	var oldGood, oldBad, oldQuarrels, paid, unpaid, newBad, newQuarrels Micro
+	before := func(at int64) bool { return d.costing == 0 || at < d.costing }
+	for _, t := range d.trades {
+		switch {
+		case before(t.end) && t.good:
+			oldGood += One
+		case before(t.end):
+			oldBad += One
+		case t.good && t.cost > 0:
+			paid += One
+		case t.good:
+			unpaid += One
+		default:
+			newBad += One
+		}
+	}
+	for _, at := range d.disputes {
+		if before(at) {
+			oldQuarrels += One
+		} else {
+			newQuarrels += One
+		}
+	}
+	// Orders that ended in silence count against a node as far as it has the
+	// habit of saying how its orders end.
+	e := &d.evidence
+	if e.Silent.Witnessed > 0 {
+		habit := ratio(e.Expired.Witnessed, e.Expired.Witnessed+e.Silent.Witnessed)
+		oldBad += (Micro(e.Silent.Witnessed) * One).times(habit)
+	}
+	if all := oldGood + oldBad; all > p.TradeFree {
+		oldGood, oldBad, oldQuarrels = shareOf(oldGood, p.TradeFree, all), shareOf(oldBad, p.TradeFree, all), shareOf(oldQuarrels, p.TradeFree, all)
+	}
+	return oldGood + paid + min(unpaid, paid.times(p.TradeShare)), oldBad + newBad, oldQuarrels + newQuarrels
+}
+
+func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }
+
+// worse takes of two records the worse in all that a new key would shed.
+func (p parts) worse(q parts) parts {
+	pick := func(a, b posterior) posterior {
+		if b.mean() < a.mean() {
+			return b
+		}
+		return a
+	}
+	p.users, p.completion, p.peace, p.solved = pick(p.users, q.users), pick(p.completion, q.completion), pick(p.peace, q.peace), pick(p.solved, q.solved)
+	p.speed = min(p.speed, q.speed)
+	return p
+}
+
+// Peace maps the share of trades without dispute to half of D.
+func (p *Params) Peace(share Micro) Micro { return One - min(One, (One-share).over(p.DisputeTop)) }
+
+// means gives the sub-scores' means.
+func (q parts) means(p *Params) (m [subScores]Micro) {
+	m[SubUsers] = q.users.mean()
+	m[SubCompletion] = q.completion.mean()
+	m[SubDisputes] = (p.Peace(q.peace.mean()) + q.solved.mean().times(q.speed)) / 2
+	m[SubVolume] = q.volume
+	m[SubLiveness] = q.up.mean()
+	m[SubLongevity] = q.longevity
+	return m
+}
+
+// Value is 100 times the geometric mean: no other virtue buys off a bad one.
+func (p *Params) Value(m [subScores]Micro) Micro {
+	sum := int64(0)
+	for j, v := range m {
+		sum += mulDiv(max(v, p.Floor).ln(), int64(p.Weights[j]), int64(One))
+	}
+	return 100 * exp(min(0, sum))
+}
+
+// interval draws from the posteriors: the bounds of the value and of each
+// sub-score.
+func (q parts) interval(p *Params) (lo, hi Micro, sub [subScores][2]Micro) {
+	n := p.Draws
+	order := shufflesFor(n, p.DrawSeed).order
+	var drawn [subScores][]Micro
+	spread := func(b posterior, k int) []Micro {
+		from, to := b.quantiles(n), make([]Micro, n)
+		for i, at := range order[k] {
+			to[i] = from[at]
+		}
+		return to
+	}
+	drawn[SubUsers] = spread(q.users, 0)
+	drawn[SubCompletion] = spread(q.completion, 1)
+	drawn[SubLiveness] = spread(q.up, 2)
+	peace, solved := spread(q.peace, 3), spread(q.solved, 4)
+	for i := range peace {
+		peace[i] = (p.Peace(peace[i]) + solved[i].times(q.speed)) / 2
+	}
+	drawn[SubDisputes] = peace
+	fixed := int64(0)
+	for j, v := range [subScores]Micro{SubVolume: q.volume, SubLongevity: q.longevity} {
+		if drawn[j] == nil {
+			fixed += mulDiv(max(v, p.Floor).ln(), int64(p.Weights[j]), int64(One))
+			sub[j] = [2]Micro{v, v}
+		}
+	}
+	values := make([]int64, n)
+	for i := range values {
+		values[i] = fixed
+		for j, draws := range drawn {
+			if draws != nil {
+				values[i] += mulDiv(max(draws[i], p.Floor).ln(), int64(p.Weights[j]), int64(One))
+			}
+		}
+	}
+	slices.Sort(values)
+	lo, hi = 100*exp(min(0, values[n/20])), 100*exp(min(0, values[n-1-n/20]))
+	for j, draws := range drawn {
+		if draws != nil {
+			sub[j][0], sub[j][1] = bounds(draws)
+		}
+	}
+	return lo, hi, sub
+}
+
+// score puts one node's score together.
+func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
+	p := &l.params
+	s := Score{
+		Pubkey: d.pubkey, Name: d.node.Name, AsOf: time.Unix(asOf, 0).UTC(), N: d.users.n, NEff: d.users.nEff(), Mu: q.mu,
+		Linked: linked, Evidence: d.evidence, Algo: p.Algo(), Root: l.root(d.node),
+		ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
+	}
+	if s.Linked == nil {
+		s.Linked = []string{}
+	}
+	m := q.means(p)
+	s.Value = p.Value(m)
+	var sub [subScores][2]Micro
+	s.Lo, s.Hi, sub = q.interval(p)
+	why := d.why(q)
+	for j := range s.Sub {
+		s.Sub[j] = SubScore{Name: SubNames[j], Weight: p.Weights[j], Mean: m[j], Lo: sub[j][0], Hi: sub[j][1], Why: why[j]}
+	}
+	s.Rank = int(s.Lo / One)
+	if len(d.days) == 0 {
+		s.Provisional, s.Rank = true, 0
+		s.Claim = p.Value(d.claimed(p, q.mu, asOf))
+		s.Gates = append(s.Gates, "nothing of this node was witnessed yet")
+	}
+	if s.Rank > p.GateRank {
+		for _, g := range []struct {
+			short bool
+			why   string
+		}{
+			{len(d.days) < p.GateDays, fmt.Sprintf("witnessed on %d days, %d needed", len(d.days), p.GateDays)},
+			{s.NEff < p.GateNEff, fmt.Sprintf("ratings worth %s, %s needed", s.NEff, p.GateNEff)},
+			{d.users.costedEff < p.GateCosted, fmt.Sprintf("ratings of trades with confirmed cost worth %s, %s needed", d.users.costedEff, p.GateCosted)},
+		} {
+			if g.short {
+				s.Rank = p.GateRank
+				s.Gates = append(s.Gates, fmt.Sprintf("at most %d: %s", p.GateRank, g.why))
+			}
+		}
+	}
+	s.Flags = append(s.Flags, d.flags(p, &s, asOf)...)
+	return s
+}
+
+// claimed gives the means that a node would have if all that it claims were
+// so: an order among nodes of which nothing is known, and no more.
+func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) {
+	e := &d.evidence
+	m[SubUsers] = mu
+	m[SubCompletion] = posterior{p.DonePrior + Micro(e.Successes.Claimed)*One, p.UndonePrior + Micro(e.Failures.Claimed)*One}.mean()
+	taken := Micro(e.Taken.Claimed) * One
+	disputes := Micro(e.Disputes.Claimed) * One
+	m[SubDisputes] = (p.Peace(posterior{p.PeacePrior + max(0, taken-disputes), p.DisputePrior + disputes}.mean()) + p.SolvedPrior.over(p.SolvedPrior+p.UnsolvedPrior)) / 2
+	m[SubVolume] = min(One, log10Ratio(min(e.VolumeSats.Claimed, saturated/2), p.VolumeUnit).over(log10Ratio(p.VolumeTop, p.VolumeUnit)))
+	m[SubLiveness] = p.UpPrior.over(p.UpPrior + p.DownPrior)
+	if !e.FirstClaimed.IsZero() {
+		m[SubLongevity] = One - halved(max(0, asOf-e.FirstClaimed.Unix()), p.AgeFullDays*day)
+	}
+	return m
+}
+
+// why says in words what each sub-score rests on.
+func (d *derived) why(q parts) (why [subScores]string) {
+	e := &d.evidence
+	why[SubUsers] = fmt.Sprintf("%d ratings count, together for %s; users of other nodes give %s", d.users.n, d.users.sum, q.mu)
+	why[SubCompletion] = fmt.Sprintf("%d of %d witnessed trades ended well, %d were cancelled, %d never ended", e.Successes.Witnessed,
+		e.Successes.Witnessed+e.Failures.Witnessed+e.Omitted.Witnessed, e.Failures.Witnessed, e.Omitted.Witnessed)
+	why[SubDisputes] = fmt.Sprintf("%d disputes witnessed, %d resolved in time, %d not", e.Disputes.Witnessed, e.Resolved.Witnessed, e.Unresolved.Witnessed)
+	why[SubVolume] = fmt.Sprintf("%d sats traded with confirmed cost, %d without", e.VolumeSats.Costed, e.VolumeSats.Witnessed-e.VolumeSats.Costed)
+	why[SubLiveness] = fmt.Sprintf("present for %s of %s recent days, newer ones weighing more", d.up, d.up+d.down)
+	why[SubLongevity] = fmt.Sprintf("seen on %d days", e.WitnessedDays)
+	return why
+}
+
+// ByRank orders scores for people: by rank, then value; after them what is
+// provisional, by what it claims.
+func ByRank(a, b Score) int {
+	provisional := func(s Score) int {
+		if s.Provisional {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(provisional(a), provisional(b)), cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Claim, a.Claim),
+		cmp.Compare(b.Value, a.Value), cmp.Compare(a.Pubkey, b.Pubkey))
+}

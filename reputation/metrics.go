@@ -1,0 +1,92 @@
+package reputation
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the service's own. Main registers them.
+type metrics struct {
+	applied   prometheus.Counter
+	computeds *prometheus.HistogramVec
+	published *prometheus.CounterVec
+	gauges    []prometheus.Collector
+}
+
+func newMetrics(s *Service) *metrics {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "mostrodex", Subsystem: "reputation", Name: name, Help: help}
+	}
+	gauge := func(name, help string, fn func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), func() float64 {
+			s.mu.RLock()
+			defer s.mu.RUnlock()
+			return fn()
+		})
+	}
+	return &metrics{
+		applied: prometheus.NewCounter(prometheus.CounterOpts(opts("applied_total", "Log entries read."))),
+		computeds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "mostrodex", Subsystem: "reputation", Name: "compute_seconds", Help: "Time to compute all scores, or those whose facts changed.",
+			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"what"}),
+		published: prometheus.NewCounterVec(prometheus.CounterOpts(opts("published_total", "Events published, by what they are.")), []string{"what"}),
+		gauges: []prometheus.Collector{
+			gauge("lag_entries", "Entries of the log that are not applied yet.", func() float64 {
+				head, at := s.cfg.Log.Head(), s.ledger.Cursor()
+				return float64(head - min(at, head))
+			}),
+			gauge("nodes", "Mostros that have a score.", func() float64 { return float64(len(s.scores)) }),
+			gauge("provisional_nodes", "Of them, those of which nothing was witnessed.", func() float64 {
+				n := 0
+				for _, score := range s.scores {
+					if score.Provisional {
+						n++
+					}
+				}
+				return float64(n)
+			}),
+			gauge("flagged_nodes", "Of them, those with a flag.", func() float64 {
+				n := 0
+				for _, score := range s.scores {
+					if len(score.Flags) > 0 {
+						n++
+					}
+				}
+				return float64(n)
+			}),
+			gauge("refused", "Events that meant to be evidence and are not.", func() float64 {
+				n := int64(0)
+				for _, c := range s.ledger.book.Reasons {
+					n += c
+				}
+				return float64(n)
+			}),
+			gauge("as_of_seconds", "When all scores were computed last, in unix seconds.", func() float64 {
+				if s.asOf.IsZero() {
+					return 0
+				}
+				return float64(s.asOf.Unix())
+			}),
+		},
+	}
+}
+
+func (m *metrics) computed(full bool, nodes int, took time.Duration) {
+	what := "changed"
+	if full {
+		what = "all"
+	}
+	m.computeds.WithLabelValues(what).Observe(took.Seconds())
+}
+
+// Register adds the service's metrics to a registry.
+func (s *Service) Register(r prometheus.Registerer) error {
+	for _, c := range append([]prometheus.Collector{s.metrics.applied, s.metrics.computeds, s.metrics.published}, s.metrics.gauges...) {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

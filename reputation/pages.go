@@ -1,0 +1,255 @@
+package reputation
+
+import (
+	"cmp"
+	"html/template"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// interval is a mean between two bounds, in places of a picture that is 100
+// wide.
+type interval struct {
+	Lo, Mean, Hi  string // as words
+	From, Wide    string // of the bar
+	At            string // of the mark
+	HasMean, Tall bool
+}
+
+func intervalOf(lo, mean, hi Micro, hasMean bool) interval {
+	place := func(m Micro) string { return strconv.FormatFloat(min(100, max(0, m.Float())), 'f', 2, 64) }
+	return interval{Lo: points(lo), Mean: points(mean), Hi: points(hi), From: place(lo), Wide: place(max(One/2, hi-lo)), At: place(min(mean, 99*One)), HasMean: hasMean}
+}
+
+// componentRow is one sub-score on the page.
+type componentRow struct {
+	Title, What, Why string
+	Weight, Mean     string
+	Costs            string // "" where there is no rank
+	Bar              interval
+}
+
+// componentWords say what the sub-scores are.
+var componentWords = [subScores][2]string{
+	SubUsers:      {"Users", "what traders with a receipt say"},
+	SubCompletion: {"Completion", "taken orders that ended well"},
+	SubDisputes:   {"Disputes", "how few, and how soon resolved"},
+	SubVolume:     {"Volume", "how much was traded, with confirmed cost"},
+	SubLiveness:   {"Liveness", "whether it was there"},
+	SubLongevity:  {"Longevity", "on how many days it was seen"},
+}
+
+type tripleRow struct {
+	Name string
+	Triple
+	Note string
+}
+
+type ratingRow struct {
+	ratingView
+	Stars, Rater, When, WhenRFC, Status, Moved, Heavy string
+	Up                                                bool
+}
+
+// shownRatings bounds the ratings on a node's page.
+const shownRatings = 25
+
+type scorePage struct {
+	Score      *Score
+	Pubkey     string
+	Interval   interval
+	Claim      string
+	AsOf       string
+	AsOfRFC    string
+	Components []componentRow
+	Evidence   []tripleRow
+	First      string
+	Proofs     []equivocationView
+	Ratings    []ratingRow
+	Movers     []ratingRow
+	Total      int
+	Counted    int
+	Assertion  string
+	Base       string
+	Script     string
+	Ready      bool
+	Funds      bool // somebody's word is taken for what was paid
+}
+
+// Section explains a node's score, on its page of the explorer.
+func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
+	s, ok := f.Known.Score(pubkey)
+	p := &scorePage{Pubkey: pubkey, Base: f.base(r), Script: rateScriptPath, Ready: f.Known.Ready()}
+	if !ok {
+		return render("unknown", p)
+	}
+	params := f.Known.Params()
+	p.Funds = len(params.Funds)+len(params.Payees) > 0
+	p.Score, p.AsOf, p.AsOfRFC = &s, s.AsOf.UTC().Format("2 January 2006, 15:04 UTC"), s.AsOf.UTC().Format(time.RFC3339)
+	p.Interval, p.Claim = intervalOf(s.Lo, s.Value, s.Hi, true), points(s.Claim)
+	for j, sub := range s.Sub {
+		row := componentRow{Title: componentWords[j][0], What: componentWords[j][1], Why: sub.Why, Weight: percentOf(sub.Weight), Mean: percentOf(sub.Mean),
+			Bar: intervalOf(100*sub.Lo, 100*sub.Mean, 100*sub.Hi, true)}
+		if !s.Provisional {
+			row.Costs = points(s.costs(sub))
+		}
+		p.Components = append(p.Components, row)
+	}
+	e := &s.Evidence
+	p.Evidence = []tripleRow{
+		{"Trades that ended well", e.Successes, ""}, {"Volume, sats", e.VolumeSats, "of those trades"}, {"Orders taken", e.Taken, ""},
+		{"Taken and cancelled", e.Failures, ""}, {"Taken, no end published", e.Omitted, ""}, {"Disputes", e.Disputes, ""},
+		{"Disputes resolved", e.Resolved, ""}, {"Development fees, sats", e.DevFeeSats, ""}, {"Ratings by users", e.Ratings, ""},
+		{"Ratings with a valid receipt", e.Proven, ""}, {"Orders published", e.Orders, ""}, {"On offer or under way, sats", e.OpenSats, "now"},
+	}
+	if !e.FirstWitnessed.IsZero() {
+		p.First = e.FirstWitnessed.UTC().Format("2 January 2006")
+	}
+	v := f.view(&s)
+	p.Proofs = v.Evidence.Equivocations
+	if v.Links.Assertion != nil {
+		p.Assertion = *v.Links.Assertion
+	}
+	all := f.ratings(&s)
+	p.Total = len(all)
+	for i := range all {
+		if all[i].Weight > 0 {
+			p.Counted++
+		}
+		if i < shownRatings {
+			p.Ratings = append(p.Ratings, f.ratingRow(&all[i]))
+		}
+	}
+	movers := slices.DeleteFunc(slices.Clone(all), func(r RatedBy) bool { return r.Moves == 0 })
+	slices.SortStableFunc(movers, func(a, b RatedBy) int { return cmp.Compare(max(b.Moves, -b.Moves), max(a.Moves, -a.Moves)) })
+	for i := range movers[:min(len(movers), 3)] {
+		p.Movers = append(p.Movers, f.ratingRow(&movers[i]))
+	}
+	return render("standing", p)
+}
+
+func (f *Face) ratingRow(r *RatedBy) ratingRow {
+	row := ratingRow{ratingView: ratingViewOf(r), Rater: shortKey(r.Rater), When: r.ReceivedAt.UTC().Format("2 Jan 2006"), WhenRFC: r.ReceivedAt.UTC().Format(time.RFC3339)}
+	row.Stars = strconv.FormatFloat(row.ratingView.Stars, 'f', 1, 64)
+	row.Status, row.Heavy = "no receipt", strconv.FormatFloat(r.Weight.Float(), 'f', 3, 64)
+	if r.Proof != "" {
+		row.Status = "receipt " + strings.ToUpper(r.Proof)
+	}
+	if r.Moves != 0 {
+		row.Up = r.Moves > 0
+		row.Moved = strconv.FormatFloat(r.Moves.Float(), 'f', 2, 64)
+		if row.Up {
+			row.Moved = "+" + row.Moved
+		}
+	}
+	return row
+}
+
+func (f *Face) methodPage(*http.Request) (string, template.HTML, error) {
+	p := f.Known.Params()
+	weights := make([]componentRow, subScores)
+	for j := range weights {
+		weights[j] = componentRow{Title: componentWords[j][0], What: componentWords[j][1], Weight: percentOf(p.Weights[j])}
+	}
+	name, hash, _ := strings.Cut(p.Algo(), " ")
+	body, err := render("method", map[string]any{
+		"Components": weights, "Params": p, "Algo": name, "Hash": hash, "Key": f.Known.Pubkey(),
+		"Plain": percentOf(p.CPlain), "Witnessed": percentOf(p.CWitnessed), "Free": percentOf(p.VolumeFree), "Late": p.LateSeconds / 60,
+		"DisputeTop": percentOf(p.DisputeTop), "DayCap": percentOf(p.DayCap), "NEff": int64(p.GateNEff / One),
+		"Example": intervalOf(52*One, 61*One, 68*One, true),
+	})
+	return "How ranks work", body, err
+}
+
+type chooseForm struct {
+	Fiat, Amount, Sats, Method string
+	Sides, Exposures, Networks []formOption
+	Fiats                      []string
+}
+
+type formOption struct {
+	Value, Text string
+	On          bool
+}
+
+func formOptions(on string, pairs ...string) (out []formOption) {
+	for i := 0; i+1 < len(pairs); i += 2 {
+		out = append(out, formOption{pairs[i], pairs[i+1], pairs[i] == on})
+	}
+	return out
+}
+
+type candidateRow struct {
+	*Candidate
+	Title string
+	Bar   interval
+	Place int
+}
+
+type choosePage struct {
+	Form     chooseForm
+	Problem  string
+	Choice   *Choice
+	In       string
+	Rows     []candidateRow
+	Excluded []candidateRow
+	JSON     string
+}
+
+// choosePage answers GET /choose: a form, and what it finds.
+func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
+	values := r.URL.Query()
+	p := &choosePage{JSON: "/api/v1/choose?" + values.Encode(), Form: chooseForm{
+		Fiat: values.Get("fiat"), Amount: values.Get("amount"), Sats: values.Get("sats"), Method: values.Get("method"),
+		Sides:     formOptions(values.Get("side"), "buy", "buy bitcoin", "sell", "sell bitcoin"),
+		Exposures: formOptions(values.Get("exposure"), "", "Leave it out if another secures it", exposureRequire, "Leave it out", exposureIgnore, "Only warn me"),
+		Networks:  formOptions(values.Get("network"), "", "mainnet", "testnet", "testnet", "signet", "signet", "regtest", "regtest"),
+		Fiats:     f.currencies(),
+	}}
+	const title = "Choose a Mostro"
+	asked := slices.ContainsFunc([]string{"fiat", "amount", "sats", "method"}, func(name string) bool { return strings.TrimSpace(values.Get(name)) != "" })
+	if !asked && values.Get("side") == "" {
+		body, err := render("choose", p)
+		return title, body, err
+	}
+	w, err := ParseWish(values)
+	if err != nil {
+		p.Problem = err.Error()
+		body, err := render("choose", p)
+		return title, body, err
+	}
+	if p.Choice, err = f.Choose(r.Context(), w); err != nil {
+		return "", "", err
+	}
+	p.In = w.in()
+	rows := func(list []Candidate) (out []candidateRow) {
+		for i := range list {
+			c := &list[i]
+			row := candidateRow{Candidate: c, Title: shortKey(c.Pubkey), Place: i + 1}
+			if c.Name != nil {
+				row.Title = *c.Name
+			}
+			if c.Rank != nil {
+				row.Bar = intervalOf(*c.Lo, c.score.Value, *c.Hi, true)
+			}
+			out = append(out, row)
+		}
+		return out
+	}
+	p.Rows, p.Excluded = rows(p.Choice.Candidates), rows(p.Choice.Excluded)
+	body, err := render("choose", p)
+	return title, body, err
+}
+
+// currencies are those that Mostros say they take, for the form.
+func (f *Face) currencies() (list []string) {
+	for _, info := range f.Market.Infos() {
+		list = append(list, info.Currencies...)
+	}
+	slices.Sort(list)
+	list = slices.Compact(list)
+	return list[:min(len(list), 200)]
+}

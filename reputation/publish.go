@@ -1,0 +1,174 @@
+package reputation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Kinds of NIP-85.
+const (
+	KindAssertion        = 30382 // of a key
+	KindAddressAssertion = 30384 // of an address
+)
+
+// Assertion builds the NIP-85 event of a score, ready to be signed.
+func (s Score) Assertion(provider string) nostr.Event {
+	tags := nostr.Tags{
+		{"d", s.Pubkey},
+		{"p", s.Pubkey},
+		{"rank", strconv.Itoa(s.Rank)},
+		{"lo", s.Lo.String()},
+		{"hi", s.Hi.String()},
+		{"n", strconv.Itoa(s.N)},
+		{"neff", s.NEff.String()},
+	}
+	if at := s.Evidence.FirstWitnessed; !at.IsZero() {
+		tags = append(tags, nostr.Tag{"first_created_at", strconv.FormatInt(at.Unix(), 10)})
+	}
+	for _, sub := range s.Sub {
+		tags = append(tags, nostr.Tag{sub.Name, sub.Mean.String(), sub.Lo.String(), sub.Hi.String()})
+	}
+	tags = append(tags, nostr.Tag{"exposure", strconv.FormatInt(s.ExposureSats, 10)})
+	for _, f := range s.Flags {
+		tags = append(tags, nostr.Tag{"flag", f.Name})
+	}
+	name, hash, _ := strings.Cut(s.Algo, " ")
+	tags = append(tags,
+		nostr.Tag{"algo", name, hash},
+		nostr.Tag{"snapshot", strconv.FormatInt(s.AsOf.Unix(), 10)},
+		nostr.Tag{"root", s.Root},
+		nostr.Tag{"alt", fmt.Sprintf("Reputation of a Mostro: rank %d of 100", s.Rank)},
+	)
+	return nostr.Event{PubKey: provider, Kind: KindAssertion, Tags: tags}
+}
+
+// gist is what has to change for a score to be published again: what a reader
+// acts on, and the bounds to the whole point.
+func (s Score) gist() string {
+	var flags []string
+	for _, f := range s.Flags {
+		flags = append(flags, f.Name)
+	}
+	return fmt.Sprint(s.Rank, int64(s.Lo/One), int64(s.Hi/One), s.ExposureSats, s.N, flags, s.Algo)
+}
+
+// profile says what the key is for (NIP-85 asks for one key and one profile
+// for each algorithm).
+func (s *Service) profile() nostr.Event {
+	p := mostro.Profile{
+		Pubkey: s.cfg.Signer.Pubkey(), Name: "mostrodex reputation",
+		About: "Assertions (NIP-85) about Mostros, computed by " + s.cfg.Params.Algo() + " from public events. rank is the lower bound of how well a node behaved, as far as " +
+			"was witnessed; exposure is how many sats that record can secure. Anybody can recompute them: mostrodex reputation audit, and verify.",
+	}
+	return p.Event()
+}
+
+// publish makes public what changed since it did so last.
+func (s *Service) publish(ctx context.Context) error {
+	for _, score := range s.Scores() {
+		gist := score.gist()
+		if score.Provisional || s.published[score.Pubkey] == gist {
+			continue
+		}
+		if about := s.profile(); about.Content != s.about {
+			if err := s.send(ctx, "profile", &about); err != nil {
+				return err
+			}
+			s.note(func() { s.about = about.Content })
+		}
+		evt := score.Assertion(s.cfg.Signer.Pubkey())
+		if err := s.send(ctx, "assertion", &evt); err != nil {
+			return err
+		}
+		s.note(func() { s.published[score.Pubkey] = gist })
+	}
+	return s.publishProofs(ctx)
+}
+
+// note changes what a checkpoint keeps.
+func (s *Service) note(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsaved = true
+	change()
+}
+
+// send signs an event as of now and publishes it.
+func (s *Service) send(ctx context.Context, what string, evt *nostr.Event) error {
+	// Two versions of one address must not share a second: that is what we
+	// call an equivocation in others.
+	last := s.sent[addressOf(evt)]
+	evt.CreatedAt = max(nostr.Timestamp(s.cfg.Now().Unix()), last+1)
+	if err := s.cfg.Signer.Sign(evt); err != nil {
+		return fmt.Errorf("sign the %s: %w", what, err)
+	}
+	if err := s.cfg.Publisher.Publish(ctx, evt); err != nil {
+		return fmt.Errorf("publish the %s: %w", what, err)
+	}
+	s.note(func() { s.sent[addressOf(evt)] = evt.CreatedAt })
+	s.metrics.published.WithLabelValues(what).Inc()
+	return nil
+}
+
+// publishProofs makes both events of each new equivocation public: an
+// assertion about the order's address whose content is the two signed events.
+func (s *Service) publishProofs(ctx context.Context) error {
+	if s.cfg.Pairs == nil {
+		return nil
+	}
+	wanted := map[string]Equivocation{}
+	s.mu.RLock()
+	for _, n := range s.ledger.book.Nodes {
+		if n.IsNode {
+			for _, e := range n.Equivocations {
+				if key := e.IDs[0] + e.IDs[1]; !s.announced[key] {
+					wanted[key] = e
+				}
+			}
+		}
+	}
+	s.mu.RUnlock()
+	if len(wanted) == 0 {
+		return nil
+	}
+	return s.cfg.Pairs.Equivocations(ctx, func(first, second *nostr.Event) error {
+		ids := []string{first.ID, second.ID}
+		slices.Sort(ids)
+		key := ids[0] + ids[1]
+		e, ok := wanted[key]
+		if !ok {
+			return nil
+		}
+		evt, err := proof(e, first, second)
+		if err != nil {
+			return err
+		}
+		evt.PubKey = s.cfg.Signer.Pubkey()
+		if err := s.send(ctx, "proof", &evt); err != nil {
+			return err
+		}
+		s.note(func() { s.announced[key] = true })
+		return nil
+	})
+}
+
+func proof(e Equivocation, first, second *nostr.Event) (nostr.Event, error) {
+	content, err := json.Marshal([]*nostr.Event{first, second})
+	if err != nil {
+		return nostr.Event{}, fmt.Errorf("write a proof: %w", err)
+	}
+	return nostr.Event{Kind: KindAddressAssertion, Content: string(content), Tags: nostr.Tags{
+		{"d", e.Address}, {"a", e.Address}, {"p", first.PubKey},
+		{"equivocation", e.IDs[0], e.IDs[1]},
+		{"alt", "Proof that a Mostro signed two versions of one event for one second: both are in the content"},
+	}}, nil
+}
+
+func addressOf(evt *nostr.Event) string { return strconv.Itoa(evt.Kind) + ":" + evt.Tags.GetD() }

@@ -1,0 +1,220 @@
+package reputation
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// memLog is a log in memory.
+type memLog struct {
+	mu      sync.Mutex
+	entries []mostro.Entry
+	moved   chan struct{}
+}
+
+func (l *memLog) add(list ...mostro.Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range list {
+		e.Seq = uint64(len(l.entries) + 1)
+		l.entries = append(l.entries, e)
+	}
+	if l.moved != nil {
+		close(l.moved)
+		l.moved = nil
+	}
+}
+
+func (l *memLog) Head() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.entries))
+}
+
+func (l *memLog) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	l.mu.Lock()
+	list := l.entries[min(after, uint64(len(l.entries))):]
+	l.mu.Unlock()
+	for _, e := range list {
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func (l *memLog) Wait(ctx context.Context, seq uint64) error {
+	l.mu.Lock()
+	if uint64(len(l.entries)) > seq {
+		l.mu.Unlock()
+		return nil
+	}
+	if l.moved == nil {
+		l.moved = make(chan struct{})
+	}
+	moved := l.moved
+	l.mu.Unlock()
+	select {
+	case <-moved:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// saysSo is a Proofs for tests of what follows a proof: the receipt tag is the
+// grade and, if any, the host's action. Real receipts are tested where they
+// are checked.
+type saysSo struct{}
+
+var errForged = errors.New("forged")
+
+func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Proof, error) {
+	if len(r.Receipt) == 0 {
+		return Proof{}, ErrNoReceipt
+	}
+	if r.Receipt[0] == "forged" {
+		return Proof{}, errForged
+	}
+	p := Proof{Grade: r.Receipt[0], Role: r.Role, OfOrder: r.Receipt[0] != "R2", Nullifier: r.OrderID + r.Role}
+	if r.Role == "" {
+		p.Nullifier = r.OrderID + r.Pubkey
+	}
+	if len(r.Receipt) > 1 {
+		p.Action = r.Receipt[1]
+	}
+	return p, nil
+}
+
+// keyOf gives a public key that nobody holds: the ledger checks no signatures
+// of events.
+func keyOf(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:])
+}
+
+// start is the first second of test time.
+var start = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+
+// world writes entries as a relay would have received them.
+type world struct {
+	t       testing.TB
+	entries []mostro.Entry
+}
+
+func at(days float64) time.Time { return start.Add(time.Duration(days * float64(24*time.Hour))) }
+
+func (w *world) event(evt nostr.Event, when time.Time, road mostro.Road) *nostr.Event {
+	if evt.CreatedAt == 0 {
+		evt.CreatedAt = nostr.Timestamp(when.Unix())
+	}
+	evt.ID = evt.GetID()
+	w.entries = append(w.entries, mostro.Entry{Seq: uint64(len(w.entries) + 1), Event: &evt, ReceivedAt: when.Add(300 * time.Millisecond), Source: mostro.Source{Road: road}})
+	return &evt
+}
+
+func (w *world) info(node, ln string, when time.Time) {
+	i := mostro.Info{Pubkey: node, Name: "node " + node[:4], Version: "0.18.5", ProtocolVersion: 2}
+	if ln != "" {
+		i.LND = &mostro.LightningNode{Pubkey: "02" + keyOf(ln)}
+	}
+	w.event(i.Event(), when, mostro.RoadLive)
+}
+
+func orderID(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
+
+func (w *world) order(node string, n int, status mostro.Status, sats int64, when time.Time) *nostr.Event {
+	return w.orderBy(node, n, status, sats, when, mostro.RoadLive)
+}
+
+func (w *world) orderBy(node string, n int, status mostro.Status, sats int64, when time.Time, road mostro.Road) *nostr.Event {
+	o := mostro.Order{Pubkey: node, D: orderID(n), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats,
+		Methods: []string{fmt.Sprint("method ", n%7)}, Network: "mainnet", ExpiresAt: nostr.Timestamp(when.Add(24 * time.Hour).Unix())}
+	return w.event(o.Event(), when, road)
+}
+
+// trade is the whole life of a good order, witnessed.
+func (w *world) trade(node string, n int, sats int64, when time.Time) {
+	w.order(node, n, mostro.StatusPending, sats, when)
+	w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
+	w.order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
+}
+
+// failure is one of a trade that was taken and cancelled.
+func (w *world) failure(node string, n int, sats int64, when time.Time) {
+	w.order(node, n, mostro.StatusPending, sats, when)
+	w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
+	w.order(node, n, mostro.StatusCanceled, sats, when.Add(40*time.Minute))
+}
+
+func (w *world) rate(node, rater string, n int, rating string, when time.Time, receipt ...string) *nostr.Event {
+	score, err := mostro.ParseDecimal(rating)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r := mostro.HostRating{Pubkey: rater, D: "mostro:" + orderID(n), Platform: "mostro", Host: node, Rating: score, Receipt: receipt,
+		Order: "38383:" + node + ":" + orderID(n)}
+	return w.event(r.Event(), when, mostro.RoadClient)
+}
+
+func (w *world) ledger() *Ledger {
+	l := NewLedger(DefaultParams(), saysSo{})
+	for _, e := range w.entries {
+		l.Apply(e)
+	}
+	return l
+}
+
+func scoreOf(t *testing.T, l *Ledger, node string, when time.Time) Score {
+	t.Helper()
+	for _, s := range l.Compute(when) {
+		if s.Pubkey == node {
+			return s
+		}
+	}
+	t.Fatalf("no score of %s", node)
+	return Score{}
+}
+
+// testKeys are keys by name.
+func testKeys(t testing.TB, name ...any) *mostro.Keys {
+	t.Helper()
+	k, err := mostro.KeysFromSecret(sha256.Sum256([]byte(fmt.Sprint(name...))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// zeros is a source that makes signatures the same every time; nobody else's
+// money hangs on these keys.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func mustJSON(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,359 @@
+package reputation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Log is what reputation needs of the log.
+type Log interface {
+	// Read calls fn for each readable entry after a position, ascending, up to
+	// the head at the time of the call.
+	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
+	// Wait returns nil once the head is greater than seq.
+	Wait(ctx context.Context, seq uint64) error
+	// Head is the last position of the log.
+	Head() uint64
+}
+
+// Pairs finds the events of equivocations: the relay keeps both versions,
+// though it serves one.
+type Pairs interface {
+	Equivocations(ctx context.Context, fn func(first, second *nostr.Event) error) error
+}
+
+// Publisher makes an event public. When Publish returns nil the event is
+// durable here and queued for other relays.
+type Publisher interface {
+	Publish(ctx context.Context, evt *nostr.Event) error
+}
+
+// Signer signs with the key of this algorithm, and no other key.
+type Signer interface {
+	Pubkey() string
+	Sign(evt *nostr.Event) error
+}
+
+// Config is what a Service stands on.
+type Config struct {
+	Dir       string // of the checkpoint; "" keeps none
+	Log       Log
+	Pairs     Pairs     // nil: proofs of equivocation are not published
+	Publisher Publisher // nil: nothing is published
+	Signer    Signer    // needed with Publisher
+	Proofs    Proofs    // nil: Receipts
+	Params    Params    // zero: DefaultParams
+	Every     time.Duration
+	Logger    *slog.Logger
+	Now       func() time.Time
+}
+
+// DefaultEvery is how often all scores are computed anew.
+const DefaultEvery = 10 * time.Minute
+
+// How the follower takes its time.
+const (
+	batchSize       = 4096
+	recomputeAfter  = time.Second      // between two computations of what changed
+	checkpointAfter = 15 * time.Minute // between two checkpoints
+)
+
+// Service follows the log and knows the scores. Its methods are safe for
+// concurrent use once Open returned.
+type Service struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+
+	// mu guards the ledger and what is derived from it. The follower alone
+	// writes; it holds the lock for a batch or a computation.
+	mu      sync.RWMutex
+	ledger  *Ledger
+	derived map[string]*derived
+	scores  map[string]Score
+	asOf    time.Time
+	caught  bool // up with the log at least once
+
+	// The follower's own.
+	saved     uint64 // cursor of the checkpoint
+	unsaved   bool   // something else than the cursor changed since
+	savedAt   time.Time
+	published map[string]string          // by node: what was published last
+	announced map[string]bool            // proofs of equivocation that were published
+	sent      map[string]nostr.Timestamp // by address: created_at of what was published last
+	about     string                     // what the key's profile said last
+}
+
+// Open reads the checkpoint, if there is one that fits the parameters and the
+// log. Nothing is computed before Run or CatchUp.
+func Open(cfg Config) (*Service, error) {
+	if cfg.Log == nil {
+		return nil, errors.New("reputation: no log")
+	}
+	if cfg.Publisher != nil && cfg.Signer == nil {
+		return nil, errors.New("reputation: a publisher without a key")
+	}
+	if cfg.Params.Draws == 0 {
+		funds, payees := cfg.Params.Funds, cfg.Params.Payees
+		cfg.Params = DefaultParams()
+		cfg.Params.Funds, cfg.Params.Payees = funds, payees
+	}
+	if cfg.Every <= 0 {
+		cfg.Every = DefaultEvery
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Proofs == nil {
+		cfg.Proofs = Receipts{}
+	}
+	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]Score{}, derived: map[string]*derived{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
+	s.ledger = NewLedger(cfg.Params, cfg.Proofs)
+	s.metrics = newMetrics(s)
+	if cfg.Dir != "" {
+		if err := s.restore(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Close writes the checkpoint. Run must have ended.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.Dir == "" || s.ledger.Cursor() == s.saved && !s.unsaved {
+		return nil
+	}
+	return s.save()
+}
+
+// Run follows the log until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		if err := s.CatchUp(ctx); err != nil {
+			return err
+		}
+		if s.cfg.Publisher != nil {
+			if err := s.publish(ctx); err != nil {
+				return fmt.Errorf("reputation: %w", err)
+			}
+		}
+		if err := s.rest(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// rest waits for news of the log, or until all scores are due.
+func (s *Service) rest(ctx context.Context) error {
+	s.mu.RLock()
+	cursor, due := s.ledger.Cursor(), s.asOf.Add(s.cfg.Every)
+	s.mu.RUnlock()
+	wait, cancel := context.WithTimeout(ctx, max(recomputeAfter, due.Sub(s.cfg.Now())))
+	err := s.cfg.Log.Wait(wait, cursor)
+	cancel()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("reputation: wait for the log: %w", err)
+	}
+	// News come in crowds.
+	t := time.NewTimer(recomputeAfter)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errEnough = errors.New("enough")
+
+// CatchUp applies what the log holds now and computes what it changed; all
+// scores when they are due.
+func (s *Service) CatchUp(ctx context.Context) error {
+	for {
+		more, err := s.pass(ctx)
+		if err != nil {
+			return fmt.Errorf("reputation: read the log: %w", err)
+		}
+		if !more {
+			break
+		}
+	}
+	start := s.cfg.Now()
+	s.mu.Lock()
+	full := !s.caught || start.Sub(s.asOf) >= s.cfg.Every || start.Before(s.asOf)
+	s.compute(start, full)
+	s.caught = true
+	due := s.cfg.Dir != "" && (s.ledger.Cursor() != s.saved || s.unsaved) && start.Sub(s.savedAt) >= checkpointAfter
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.save()
+}
+
+// pass applies one batch; more says that the log goes on.
+func (s *Service) pass(ctx context.Context) (more bool, err error) {
+	batch := make([]mostro.Entry, 0, batchSize)
+	head := s.cfg.Log.Head()
+	err = s.cfg.Log.Read(ctx, s.ledger.Cursor(), func(e mostro.Entry) error {
+		batch = append(batch, e)
+		if len(batch) == batchSize {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return false, err
+	}
+	prepared := s.ledger.PrepareAll(batch)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, e := range batch {
+		s.ledger.Commit(e, prepared[i])
+	}
+	if err == nil {
+		s.ledger.book.Cursor = max(s.ledger.book.Cursor, head) // what lies between can no longer be read by anyone
+	}
+	s.metrics.applied.Add(float64(len(batch)))
+	return err != nil, nil
+}
+
+// PrepareAll prepares entries on all cores.
+func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
+	out := make([]Prepared, len(batch))
+	workers := min(runtime.GOMAXPROCS(0), 1+len(batch)/64)
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Go(func() {
+			for i := w; i < len(batch); i += workers {
+				out[i] = l.Prepare(batch[i])
+			}
+		})
+	}
+	wait.Wait()
+	return out
+}
+
+// compute brings the scores up to date: all of them, or those whose facts
+// changed. The caller holds the lock.
+func (s *Service) compute(now time.Time, full bool) {
+	start := time.Now()
+	at := now.Unix()
+	var wanted []string
+	for pubkey, n := range s.ledger.book.Nodes {
+		if n.IsNode && (full || s.ledger.dirty[pubkey] || s.derived[pubkey] == nil) {
+			wanted = append(wanted, pubkey)
+		}
+	}
+	clear(s.ledger.dirty)
+	if full {
+		s.asOf = time.Unix(at, 0).UTC()
+	}
+	if len(wanted) == 0 {
+		return
+	}
+	slices.Sort(wanted)
+	for _, pubkey := range wanted {
+		s.derived[pubkey] = s.ledger.derive(pubkey, at)
+	}
+	for _, score := range s.ledger.scores(s.derived, wanted, at) {
+		s.scores[score.Pubkey] = score
+	}
+	for _, pubkey := range wanted {
+		s.derived[pubkey].slim()
+	}
+	s.metrics.computed(full, len(wanted), time.Since(start))
+}
+
+// slim lets go of what only the score itself needed.
+func (d *derived) slim() {
+	d.orders, d.underWay, d.opens, d.users.list = nil, nil, nil, nil
+}
+
+// Ready says whether the scores have been up with the log.
+func (s *Service) Ready() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.caught
+}
+
+// AsOf is when all scores were computed last; zero: not yet.
+func (s *Service) AsOf() time.Time {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.asOf
+}
+
+// Params are the constants of the score.
+func (s *Service) Params() Params { return s.cfg.Params }
+
+// Pubkey is the key under which scores are published; "" for none.
+func (s *Service) Pubkey() string {
+	if s.cfg.Signer == nil {
+		return ""
+	}
+	return s.cfg.Signer.Pubkey()
+}
+
+// Score gives the score of a node; ok is false for a key that never described
+// itself as a Mostro.
+func (s *Service) Score(pubkey string) (score Score, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	score, ok = s.scores[pubkey]
+	return score, ok
+}
+
+// Scores gives all scores, the best first (ByRank).
+func (s *Service) Scores() []Score {
+	s.mu.RLock()
+	list := slices.Collect(maps.Values(s.scores))
+	s.mu.RUnlock()
+	slices.SortFunc(list, ByRank)
+	return list
+}
+
+// Ratings gives all ratings of a host, the newest first, with what each counts
+// for and why. A host need not be a Mostro.
+func (s *Service) Ratings(pubkey string) []RatedBy {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.ledger.book.Nodes[pubkey] == nil {
+		return nil
+	}
+	at := s.cfg.Now().Unix()
+	mu := s.cfg.Params.UsersMean
+	if score, ok := s.scores[pubkey]; ok {
+		mu = score.Mu
+	}
+	return s.ledger.Ratings(pubkey, mu, at)
+}
+
+// Refusals gives the events that are no evidence, each with its reason, and
+// the count of all by reason. The list holds the first of them.
+func (s *Service) Refusals() (list []Refusal, byReason map[string]int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.ledger.book.Refused), maps.Clone(s.ledger.book.Reasons)
+}

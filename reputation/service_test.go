@@ -1,0 +1,318 @@
+package reputation
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// paper collects what is published; it can refuse.
+type paper struct {
+	mu     sync.Mutex
+	events []*nostr.Event
+	refuse error
+}
+
+func (p *paper) Publish(_ context.Context, evt *nostr.Event) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refuse != nil {
+		return p.refuse
+	}
+	p.events = append(p.events, evt)
+	return nil
+}
+
+func (p *paper) kinds() map[int]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := map[int]int{}
+	for _, e := range p.events {
+		n[e.Kind]++
+	}
+	return n
+}
+
+// pen signs with a test key.
+type pen struct{ *mostro.Keys }
+
+func (p pen) Sign(evt *nostr.Event) error {
+	secret := p.Secret()
+	return evt.Sign(hexOf(secret[:]))
+}
+
+func openService(t *testing.T, cfg Config) *Service {
+	t.Helper()
+	if cfg.Proofs == nil {
+		cfg.Proofs = saysSo{}
+	}
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func catchUp(t *testing.T, s *Service) {
+	t.Helper()
+	if err := s.CatchUp(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A restart goes on where the checkpoint stopped, and a lost or damaged
+// checkpoint grows back: the same scores by three roads.
+func TestRestartEqualsRebuild(t *testing.T) {
+	w := &world{t: t}
+	for _, name := range []string{"a", "b", "c"} {
+		w.honest(keyOf(name), 0, 40, "0.8")
+	}
+	w.order(keyOf("a"), 99_999, mostro.StatusSuccess, 1000, at(39.9))
+	w.order(keyOf("a"), 99_999, mostro.StatusCanceled, 1000, at(39.9)) // an equivocation
+	w.event(nostr.Event{Kind: 5, PubKey: keyOf("a"), Tags: nostr.Tags{{"a", "38383:" + keyOf("a") + ":" + orderID(3)}}}, at(39.95), mostro.RoadClient)
+	log := &memLog{}
+	half := len(w.entries) / 2
+	log.add(w.entries[:half]...)
+	dir := t.TempDir()
+	now := func() time.Time { return at(40) }
+
+	s := openService(t, Config{Dir: dir, Log: log, Now: now})
+	catchUp(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log.add(w.entries[half:]...)
+
+	resumed := openService(t, Config{Dir: dir, Log: log, Now: now})
+	if got := resumed.ledger.Cursor(); got != uint64(half) {
+		t.Fatalf("resumed at %d, want %d", got, half)
+	}
+	catchUp(t, resumed)
+	rebuilt := openService(t, Config{Log: log, Now: now})
+	catchUp(t, rebuilt)
+	want := mustJSON(t, rebuilt.Scores())
+	if got := mustJSON(t, resumed.Scores()); got != want {
+		t.Errorf("after a restart the scores are other ones:\n%.300s\n%.300s", got, want)
+	}
+	for _, name := range []string{"a", "b"} {
+		if got, want := mustJSON(t, resumed.Ratings(keyOf(name))), mustJSON(t, rebuilt.Ratings(keyOf(name))); got != want {
+			t.Errorf("ratings differ: %.200s", got)
+		}
+	}
+	if err := resumed.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	path := filepath.Join(dir, checkpointName)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]func() ([]byte, Config){
+		"a damaged checkpoint": func() ([]byte, Config) {
+			b := append([]byte(nil), raw...)
+			b[len(b)/2] ^= 1
+			return b, Config{Dir: dir, Log: log, Now: now}
+		},
+		"an empty checkpoint":   func() ([]byte, Config) { return nil, Config{Dir: dir, Log: log, Now: now} },
+		"one cut off":           func() ([]byte, Config) { return raw[:len(raw)-9], Config{Dir: dir, Log: log, Now: now} },
+		"one of another format": func() ([]byte, Config) { return append([]byte("{}\n"), raw...), Config{Dir: dir, Log: log, Now: now} },
+		"one of other parameters": func() ([]byte, Config) {
+			return raw, Config{Dir: dir, Log: log, Now: now, Params: Params{Funds: []string{keyOf("fund")}}}
+		},
+		"one that is ahead of its log": func() ([]byte, Config) { return raw, Config{Dir: dir, Log: &memLog{}, Now: now} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, cfg := damage()
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := openService(t, cfg)
+			if s.ledger.Cursor() != 0 {
+				t.Fatal("it was believed")
+			}
+			catchUp(t, s)
+			if cfg.Log == log && len(cfg.Params.Funds) == 0 {
+				if got := mustJSON(t, s.Scores()); got != want {
+					t.Error("what grew back is something else")
+				}
+			}
+		})
+	}
+}
+
+// What arrives between two full computations moves its node at once, to the
+// same score that computing everything gives.
+func TestOneNewEventEqualsAll(t *testing.T) {
+	w := &world{t: t}
+	a, b := keyOf("a"), keyOf("b")
+	w.honest(a, 0, 40, "1")
+	w.honest(b, 0, 40, "0.6")
+	log := &memLog{}
+	log.add(w.entries...)
+	now := at(40)
+	s := openService(t, Config{Log: log, Now: func() time.Time { return now }})
+	catchUp(t, s)
+	before, _ := s.Score(a)
+	more := &world{t: t}
+	for i := range 6 {
+		more.failure(a, 50_000+i, 30_000, at(39.5))
+	}
+	log.add(more.entries...)
+	catchUp(t, s)
+	after, _ := s.Score(a)
+	if after.Value >= before.Value {
+		t.Errorf("six failures: value %s after %s", after.Value, before.Value)
+	}
+	fresh := openService(t, Config{Log: log, Now: func() time.Time { return now }})
+	catchUp(t, fresh)
+	if got, want := mustJSON(t, s.Scores()), mustJSON(t, fresh.Scores()); got != want {
+		t.Error("what changed alone gives other bytes than everything")
+	}
+}
+
+func TestPublishesOnChangeOnly(t *testing.T) {
+	w := &world{t: t}
+	a := keyOf("a")
+	w.honest(a, 0, 40, "1")
+	w.event(mostro.Info{Pubkey: keyOf("unseen"), Version: "1", ProtocolVersion: 2}.Event(), at(1), mostro.RoadBackfill)
+	log := &memLog{}
+	log.add(w.entries...)
+	now := at(40)
+	out := &paper{}
+	provider := pen{testKeys(t, "provider")}
+	dir := t.TempDir()
+	cfg := Config{Dir: dir, Log: log, Publisher: out, Signer: provider, Now: func() time.Time { return now }}
+	s := openService(t, cfg)
+	round := func() {
+		t.Helper()
+		catchUp(t, s)
+		if err := s.publish(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round()
+	if k := out.kinds(); k[0] != 1 || k[KindAssertion] != 1 || len(out.events) != 2 {
+		t.Fatalf("published %v: want a profile and one assertion, none of a node that nobody saw", k)
+	}
+	evt := out.events[1]
+	if ok, err := evt.CheckSignature(); err != nil || !ok || !evt.CheckID() || evt.PubKey != provider.Pubkey() || evt.Tags.GetD() != a {
+		t.Errorf("the assertion is not signed by the provider about the node: %v", evt)
+	}
+	score, _ := s.Score(a)
+	for name, want := range map[string]string{"rank": itoa(score.Rank), "root": score.Root, "lo": score.Lo.String(), "exposure": "0", "algo": AlgoName} {
+		if tag := evt.Tags.Find(name); len(tag) < 2 || tag[1] != want {
+			t.Errorf("tag %s is %v, want %s", name, tag, want)
+		}
+	}
+	round()
+	now = now.Add(time.Minute)
+	round()
+	if len(out.events) != 2 {
+		t.Fatal("published without a change")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openService(t, cfg)
+	round()
+	if len(out.events) != 2 {
+		t.Fatal("published again after a restart")
+	}
+	more := &world{t: t}
+	for i := range 12 {
+		more.failure(a, 60_000+i, 30_000, at(39.9))
+	}
+	log.add(more.entries...)
+	now = evt.CreatedAt.Time() // the clock was set back
+	round()
+	if k := out.kinds(); k[KindAssertion] != 2 {
+		t.Fatalf("a change was not published: %v", k)
+	}
+	if last := out.events[len(out.events)-1]; last.CreatedAt <= evt.CreatedAt {
+		t.Error("two assertions of one second: an equivocation of our own")
+	}
+	out.refuse = errors.New("full")
+	log.add(func() []mostro.Entry {
+		w := &world{t: t}
+		w.failure(a, 70_000, 1000, at(39.9))
+		w.failure(a, 70_001, 1000, at(39.9))
+		w.failure(a, 70_002, 1000, at(39.9))
+		return w.entries
+	}()...)
+	catchUp(t, s)
+	if err := s.publish(context.Background()); !errors.Is(err, out.refuse) {
+		t.Errorf("a refusal of the relay is %v", err)
+	}
+	out.refuse = nil
+	round()
+	if k := out.kinds(); k[KindAssertion] != 3 {
+		t.Errorf("what was refused is not tried again: %v", k)
+	}
+}
+
+// both is a Pairs over a memory log.
+type both struct{ log *memLog }
+
+func (b both) Equivocations(_ context.Context, fn func(first, second *nostr.Event) error) error {
+	for i, e := range b.log.entries {
+		for _, f := range b.log.entries[:i] {
+			if e.Event.PubKey == f.Event.PubKey && e.Event.Kind == f.Event.Kind && e.Event.Tags.GetD() == f.Event.Tags.GetD() && e.Event.CreatedAt == f.Event.CreatedAt && e.Event.ID != f.Event.ID {
+				if err := fn(f.Event, e.Event); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func TestRunFollowsAndShowsEquivocations(t *testing.T) {
+	w := &world{t: t}
+	a := keyOf("a")
+	w.honest(a, 0, 5, "1")
+	log, out := &memLog{}, &paper{}
+	log.add(w.entries...)
+	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{testKeys(t, "provider")}, Now: func() time.Time { return at(6) }})
+	registry := prometheus.NewPedanticRegistry()
+	if err := s.Register(registry); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("waited for %s in vain", what)
+			}
+		}
+	}
+	until("the first assertion", func() bool { return out.kinds()[KindAssertion] == 1 })
+	lie := &world{t: t}
+	lie.order(a, 9, mostro.StatusSuccess, 1000, at(5.9))
+	lie.order(a, 9, mostro.StatusCanceled, 1000, at(5.9))
+	log.add(lie.entries...)
+	until("the proof", func() bool { return out.kinds()[KindAddressAssertion] == 1 })
+	score, ok := s.Score(a)
+	if !ok || len(score.Evidence.Equivocations) != 1 || score.Flags[0].Name != FlagEquivocation || score.Evidence.Failures.Witnessed != 1 {
+		t.Errorf("the lie does not show: %v %v", score.Flags, score.Evidence.Equivocations)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run ended with %v", err)
+	}
+	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+		t.Errorf("metrics: %v %v", problems, err)
+	}
+}

@@ -1,0 +1,173 @@
+package simulate
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mostrodex/mostrodex/reputation"
+)
+
+// view is what four ways to rate say of every host at one moment.
+type view struct {
+	score  map[string]reputation.Score
+	mean   map[string]float64 // RoboSats: the plain mean, to 100
+	wilson map[string]float64 // Wilson's lower bound, to 100
+	trust  map[string]float64 // mostro-score's retired trust score
+}
+
+// look computes all four from the same facts.
+func look(l *reputation.Ledger, at time.Time) view {
+	v := view{map[string]reputation.Score{}, map[string]float64{}, map[string]float64{}, map[string]float64{}}
+	for _, s := range l.Compute(at) {
+		v.score[s.Pubkey] = s
+		n, sum := 0.0, 0.0
+		for _, r := range l.Ratings(s.Pubkey, s.Mu, at.Unix()) {
+			if r.Proof != "" { // RoboSats' readers verify the token, and no more
+				n++
+				sum += r.Rating.Float()
+			}
+		}
+		if n > 0 {
+			v.mean[s.Pubkey] = 100 * sum / n
+		}
+		v.wilson[s.Pubkey] = 100 * wilson(sum, n)
+		e := s.Evidence
+		days := 0.0
+		if !e.FirstClaimed.IsZero() {
+			days = at.Sub(e.FirstClaimed).Hours() / 24
+		}
+		v.trust[s.Pubkey] = math.Floor(30*math.Min(1, days/365) + 40*math.Min(1, float64(e.VolumeSats.Claimed)/1e8) + 30*math.Min(1, float64(e.Successes.Claimed)/100))
+	}
+	return v
+}
+
+// wilson is the lower bound of a share at 95 percent.
+func wilson(sum, n float64) float64 {
+	if n == 0 {
+		return 0
+	}
+	const z = 1.96
+	p := sum / n
+	return (p + z*z/(2*n) - z*math.Sqrt(p*(1-p)/n+z*z/(4*n*n))) / (1 + z*z/n)
+}
+
+// rank and the three comparators, as one number for each host.
+func (v view) by(name string) func(pubkey string) float64 {
+	switch name {
+	case "mean":
+		return func(k string) float64 { return v.mean[k] }
+	case "wilson":
+		return func(k string) float64 { return v.wilson[k] }
+	case "mostro_score":
+		return func(k string) float64 { return v.trust[k] }
+	}
+	return func(k string) float64 { return float64(v.score[k].Rank) }
+}
+
+// comparators are the other three.
+var comparators = []string{"mean", "wilson", "mostro_score"}
+
+// compare measures something for the score and for each comparator.
+func (v view) compare(measure func(by func(string) float64) float64) (own float64, others map[string]float64) {
+	others = map[string]float64{}
+	for _, name := range comparators {
+		others[name] = round(measure(v.by(name)))
+	}
+	return round(measure(v.by("rank"))), others
+}
+
+func round(x float64) float64 { return math.Round(x*1000) / 1000 }
+
+// spearman is the correlation of ranks, ties sharing theirs.
+func spearman(x, y []float64) float64 {
+	a, b := ranks(x), ranks(y)
+	ma, mb := average(a), average(b)
+	var ab, aa, bb float64
+	for i := range a {
+		ab += (a[i] - ma) * (b[i] - mb)
+		aa += (a[i] - ma) * (a[i] - ma)
+		bb += (b[i] - mb) * (b[i] - mb)
+	}
+	if aa == 0 || bb == 0 {
+		return 0
+	}
+	return ab / math.Sqrt(aa*bb)
+}
+
+func ranks(x []float64) []float64 {
+	order := make([]int, len(x))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		switch {
+		case x[i] < x[j]:
+			return -1
+		case x[i] > x[j]:
+			return 1
+		}
+		return 0
+	})
+	out := make([]float64, len(x))
+	for i := 0; i < len(order); {
+		j := i
+		for j < len(order) && x[order[j]] == x[order[i]] {
+			j++
+		}
+		for _, k := range order[i:j] {
+			out[k] = float64(i+j-1) / 2
+		}
+		i = j
+	}
+	return out
+}
+
+func average(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	if len(x) == 0 {
+		return 0
+	}
+	return sum / float64(len(x))
+}
+
+// rho compares a rating of hosts with their hidden quality.
+func rho(hosts []*host) func(func(string) float64) float64 {
+	return func(by func(string) float64) float64 {
+		var x, y []float64
+		for _, h := range hosts {
+			x, y = append(x, by(h.pubkey)), append(y, h.Quality)
+		}
+		return spearman(x, y)
+	}
+}
+
+// onTop is the share of cheaters in the top quarter.
+func onTop(hosts []*host, cheats func(*host) bool) func(func(string) float64) float64 {
+	return func(by func(string) float64) float64 {
+		list := slices.Clone(hosts)
+		slices.SortStableFunc(list, func(a, b *host) int {
+			switch x, y := by(a.pubkey), by(b.pubkey); {
+			case x > y:
+				return -1
+			case x < y:
+				return 1
+			}
+			return 0
+		})
+		n := len(list) / 4
+		bad := 0.0
+		for _, h := range list[:n] {
+			if cheats(h) {
+				bad++
+			}
+		}
+		return bad / float64(n)
+	}
+}
+
+func decode(text string, v any) error { return json.Unmarshal([]byte(text), v) }

@@ -1,0 +1,135 @@
+package simulate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Result is one measurement beside its target.
+type Result struct {
+	Row         int                `json:"row"` // of the list of benchmarks in docs/reputation.md
+	Scenario    string             `json:"scenario"`
+	Seed        uint64             `json:"seed"`
+	Metric      string             `json:"metric"`
+	Value       float64            `json:"value"`
+	Target      string             `json:"target"` // "" for a figure without one
+	Met         *bool              `json:"met"`    // null without a target
+	Comparators map[string]float64 `json:"comparators,omitempty"`
+}
+
+// Options say what to play. The zero value plays everything once.
+type Options struct {
+	Scenario string // "" for all
+	Seed     uint64
+	Small    bool                  // a quarter of the hosts and half the days: for tests of the simulator itself
+	Progress func(scenario string) // called before each; nil: nobody watches
+	Scenes   func(done, of int)    // after each; nil: nobody counts
+}
+
+// scenario plays one attack and measures it.
+type scenario struct {
+	row  int
+	name string
+	play func(g *game, ctx context.Context) error
+}
+
+// game is one play of a scenario.
+type game struct {
+	Options
+	scenario scenario
+	results  []Result
+}
+
+var scenarios = []scenario{
+	{1, "stuffing", func(g *game, _ context.Context) error { return g.stuffing(true, false) }},
+	{1, "stuffing-unfunded", func(g *game, _ context.Context) error { return g.stuffing(false, false) }},
+	{1, "fabricated", func(g *game, _ context.Context) error { return g.stuffing(true, true) }},
+	{1, "fabricated-unfunded", func(g *game, _ context.Context) error { return g.stuffing(false, true) }},
+	{2, "forged", (*game).forged},
+	{3, "self-trade", (*game).selfTrade},
+	{4, "bad-mouthing", (*game).badMouthing},
+	{5, "whitewash", (*game).whitewash},
+	{6, "equivocation", (*game).equivocation},
+	{7, "honest", (*game).honest},
+	{8, "newcomer", (*game).newcomer},
+	{11, "bad-input", (*game).badInput},
+	{12, "free-bad-mouthing", (*game).freeBadMouthing},
+	{0, "omission", (*game).omission},
+	{0, "exit-scam", (*game).exitScam},
+	{0, "over-issue", (*game).overIssue},
+}
+
+// Names lists the scenarios.
+func Names() (names []string) {
+	for _, s := range scenarios {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// Run plays and measures.
+func Run(ctx context.Context, o Options) ([]Result, error) {
+	if o.Scenario != "" && !slices.Contains(Names(), o.Scenario) {
+		return nil, fmt.Errorf("no scenario %q: there are %v", o.Scenario, Names())
+	}
+	var out []Result
+	for i, s := range scenarios {
+		if o.Scenario != "" && s.name != o.Scenario {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return out, err
+		}
+		if o.Progress != nil {
+			o.Progress(s.name)
+		}
+		g := &game{Options: o, scenario: s}
+		if err := s.play(g, ctx); err != nil {
+			return out, fmt.Errorf("%s: %w", s.name, err)
+		}
+		out = append(out, g.results...)
+		if o.Scenes != nil {
+			o.Scenes(i+1, len(scenarios))
+		}
+	}
+	return out, nil
+}
+
+// is, most and least are targets.
+type target struct {
+	text string
+	met  func(float64) bool
+}
+
+func most(limit float64) target {
+	return target{fmt.Sprintf("<= %g", limit), func(v float64) bool { return v <= limit }}
+}
+func least(limit float64) target {
+	return target{fmt.Sprintf(">= %g", limit), func(v float64) bool { return v >= limit }}
+}
+func exactly(want float64) target {
+	return target{fmt.Sprintf("= %g", want), func(v float64) bool { return v == want }}
+}
+func between(lo, hi float64) target {
+	return target{fmt.Sprintf("%g to %g", lo, hi), func(v float64) bool { return lo <= v && v <= hi }}
+}
+
+// note is a figure without a target.
+var note = target{}
+
+func (g *game) measure(metric string, value float64, t target, comparators map[string]float64) {
+	r := Result{Row: g.scenario.row, Scenario: g.scenario.name, Seed: g.Seed, Metric: metric, Value: round(value), Target: t.text, Comparators: comparators}
+	if t.met != nil {
+		r.Met = new(t.met(r.Value))
+	}
+	g.results = append(g.results, r)
+}
+
+// size gives the hosts and days of a market.
+func (g *game) size() (hosts, days int) {
+	if g.Small {
+		return 12, 60
+	}
+	return 40, 120
+}

@@ -1,0 +1,326 @@
+package reputation
+
+import (
+	"cmp"
+	"slices"
+)
+
+// weighed is one rating and what it counts for.
+type weighed struct {
+	*rated
+	weight Micro
+	plain  bool // its trade was not witnessed
+	costed bool
+	epoch  int64
+	day    int64
+	sats   int64
+	group  uint32
+	reason string
+}
+
+// users is what the ratings of a node come to.
+type users struct {
+	list      []weighed // by receipt, then id; all of them
+	n         int
+	sum       Micro // of weights
+	good      Micro // of weights times ratings
+	squares   int64 // of weights, in millionths of millionths
+	spread    Micro // how many votes the agreement makes of one
+	costedEff Micro
+	overIssue bool
+	issued    int64 // receipts of the worst epoch
+	possible  int64 // that its trades allow
+}
+
+func (u *users) nEff() Micro { return effective(u.sum, u.squares) }
+
+// effective gives as many equal weights as have one sum and sum of squares.
+func effective(sum Micro, squares int64) Micro {
+	if squares == 0 {
+		return 0
+	}
+	return Micro(mulDiv(int64(sum), int64(sum)*1000, squares)) * 1000
+}
+
+// weigh decides what each rating counts for.
+func (d *derived) weigh(l *Ledger, asOf int64) {
+	p := &l.params
+	u := &d.users
+	u.list = make([]weighed, 0, len(d.node.Ratings))
+	for _, r := range d.node.Ratings {
+		u.list = append(u.list, weighed{rated: r})
+	}
+	slices.SortFunc(u.list, func(a, b weighed) int {
+		return cmp.Or(cmp.Compare(a.Received, b.Received), cmp.Compare(a.ID.String(), b.ID.String()))
+	})
+	d.admit(l, asOf)
+	for i := range u.list {
+		if w := &u.list[i]; w.reason == "" {
+			d.value(l, w, asOf)
+		}
+	}
+	d.supply(p)
+	u.cap(p.UsersPrior, p.DayCap, "more than a day may weigh", func(w *weighed) int64 { return w.day })
+	u.cap(p.UsersPrior, p.ClusterCap, "more than one kind of trade may weigh", func(w *weighed) int64 { return int64(w.group) })
+	sumOf := func(in func(*weighed) bool) (sum Micro) {
+		for i := range u.list {
+			if in(&u.list[i]) {
+				sum += u.list[i].weight
+			}
+		}
+		return sum
+	}
+	isPlain := func(w *weighed) bool { return w.plain }
+	isCosted := func(w *weighed) bool { return w.costed }
+	isFree := func(w *weighed) bool { return !w.plain && !w.costed }
+	costed := sumOf(isCosted)
+	allowed := costed.times(p.FreeShare)
+	if d.costing == 0 {
+		allowed += p.FreeCap
+	}
+	u.scale(isFree, sumOf(isFree), allowed, "no confirmed cost")
+	u.scale(isPlain, sumOf(isPlain), (p.UsersPrior + costed + sumOf(isFree)).times(p.PlainCap), "trade not witnessed")
+	u.total(p)
+	d.rawMean = -1
+	if u.n >= 5 && u.sum > 0 {
+		d.rawMean = u.good.over(u.sum)
+	}
+}
+
+// admit refuses ratings that do not count at all, and says why.
+func (d *derived) admit(l *Ledger, asOf int64) {
+	list := d.users.list
+	type author struct{ rater, d string }
+	newest := map[author]int{}
+	arrived := map[author]int64{}
+	for i := range list {
+		w := &list[i]
+		switch {
+		case w.Refusal != "":
+			w.reason = w.Refusal
+		case l.takenBack(w.rated):
+			w.reason = "taken back by its author"
+		case w.Expires > 0 && w.Expires <= asOf:
+			w.reason = "expired"
+		case !w.Witness:
+			w.reason = "not received when it was made"
+		}
+		if w.reason != "" {
+			continue
+		}
+		key := author{w.Rater, w.D}
+		if k, ok := newest[key]; !ok {
+			newest[key], arrived[key] = i, w.Received
+		} else if list[k].compare(w.Sighting) < 0 {
+			list[k].reason, newest[key] = "replaced by a newer one", i
+		} else {
+			w.reason = "replaced by a newer one"
+		}
+	}
+	// Who came first has the receipt, and one of the order's places.
+	var kept []int
+	for _, i := range newest {
+		kept = append(kept, i)
+	}
+	slices.SortFunc(kept, func(a, b int) int {
+		x, y := &list[a], &list[b]
+		return cmp.Or(cmp.Compare(arrived[author{x.Rater, x.D}], arrived[author{y.Rater, y.D}]), cmp.Compare(a, b))
+	})
+	spent := map[string]bool{}
+	places := map[string]int{}
+	for _, i := range kept {
+		w := &list[i]
+		null := w.Proof.Nullifier
+		switch {
+		case null != "" && spent[null]:
+			w.reason = "its receipt is spent already"
+			continue
+		case w.Proof.OfOrder && places[w.OrderID] >= l.params.PerOrder:
+			w.reason = "the order has its ratings"
+			continue
+		}
+		spent[null] = true
+		if w.Proof.OfOrder {
+			places[w.OrderID]++
+		}
+	}
+}
+
+// value gives a rating its weight before any cap.
+func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
+	p := &l.params
+	w.day = w.Received / 1000 / day
+	w.epoch = w.day / p.EpochDays
+	t, success := d.orders[w.OrderID]
+	var c Micro
+	switch {
+	case !w.Proof.OfOrder: // a blind receipt names no order
+		c = p.CWitnessed
+		w.group = ^uint32(0)
+	case success:
+		c, w.sats, w.group = p.CWitnessed, t.sats, t.cluster
+		cost := max(t.cost, l.opened(d.pubkey, w.rated))
+		if cost > 0 {
+			c = max(c, min(One, ratio(cost, p.CostFullSats)))
+			w.costed = true
+		}
+	case d.underWay[w.OrderID]:
+		// A failed trade costs nothing by nature, and who fails it is the
+		// last to stuff ratings of it: it counts as the node's other trades.
+		c, w.sats = p.CWitnessed, d.node.Orders[w.OrderID].Sats
+		w.group, w.costed = d.node.Orders[w.OrderID].Cluster, d.costing > 0
+	case endsTrade(w.Proof.Action):
+		// Anyone may publish an order, cancel it and hold the node's word for
+		// that.
+		w.reason = "cancelled, and never seen in progress"
+		return
+	default:
+		c, w.plain = p.CPlain, true
+		w.group = ^uint32(1)
+	}
+	amount := clamp(log10Ratio(w.sats, p.AmountUnit).over(p.AmountTop), p.AmountFloor, One)
+	w.weight = c.times(amount).times(halved(asOf-w.Received/1000, p.AgeHalfDays*day))
+	if w.weight == 0 {
+		w.reason = "too old"
+	}
+}
+
+// endsTrade says whether a node's message is one that it also sends when
+// nothing was traded.
+func endsTrade(action string) bool {
+	return action == "canceled" || action == "cooperative-cancel-accepted"
+}
+
+// supply compares the receipts of an epoch with the trades that were
+// witnessed: two sides of each. What is too much is taken from the ratings
+// whose trade nobody saw, and from blind ones, never from the others: a node
+// must not be able to drown what its users say by issuing more receipts.
+func (d *derived) supply(p *Params) {
+	u := &d.users
+	loose, bound := map[int64]int64{}, map[int64]int64{}
+	for i := range u.list {
+		w := &u.list[i]
+		if w.reason != "" {
+			continue
+		}
+		if w.plain || !w.Proof.OfOrder {
+			loose[w.epoch]++
+		} else {
+			bound[w.epoch]++
+		}
+	}
+	for epoch, n := range loose {
+		// Ratings come some time after their trades: the epoch before counts.
+		possible := max(0, 2*(d.successes[epoch]+d.successes[epoch-1])-bound[epoch])
+		if n <= possible {
+			continue
+		}
+		if !u.overIssue || n > u.issued || n == u.issued && possible < u.possible {
+			u.issued, u.possible = n, possible
+		}
+		u.overIssue = true
+		for i := range u.list {
+			if w := &u.list[i]; w.reason == "" && w.epoch == epoch && (w.plain || !w.Proof.OfOrder) {
+				w.weight = w.weight.times(ratio(possible, n))
+				w.reason = lessened(w.weight, "more receipts than trades")
+			}
+		}
+	}
+}
+
+// lessened is the reason of a rating that still counts, in part.
+func lessened(weight Micro, why string) string {
+	if weight > 0 {
+		return "in part: " + why
+	}
+	return why
+}
+
+// cap bounds what one group (a day, a cluster) may weigh, as a share of all
+// weight, the prior's included: without that a newcomer's first day would
+// count for nothing.
+func (u *users) cap(prior, share Micro, why string, group func(*weighed) int64) {
+	sums := map[int64]Micro{}
+	total := prior
+	for i := range u.list {
+		if w := &u.list[i]; w.weight > 0 {
+			sums[group(w)] += w.weight
+			total += w.weight
+		}
+	}
+	ordered := make([]Micro, 0, len(sums))
+	for _, s := range sums {
+		ordered = append(ordered, s)
+	}
+	slices.SortFunc(ordered, func(a, b Micro) int { return cmp.Compare(b, a) })
+	// The greatest limit such that no group holds more than its share of what
+	// is left: the m largest groups are cut, the others stay whole.
+	rest, limit := total, Micro(-1)
+	for m := 0; m <= len(ordered); m++ {
+		left := One - share*Micro(m)
+		if left <= 0 {
+			return // so many groups cannot each hold more than their share
+		}
+		limit = rest.times(share).over(left)
+		if m == len(ordered) || ordered[m] <= limit {
+			break
+		}
+		rest -= ordered[m]
+	}
+	for i := range u.list {
+		w := &u.list[i]
+		if s := sums[group(w)]; w.weight > 0 && s > limit {
+			w.weight = Micro(mulDiv(int64(w.weight), int64(limit), int64(s)))
+			w.reason = lessened(w.weight, why)
+		}
+	}
+}
+
+// scale brings a class of ratings down to an allowed weight.
+func (u *users) scale(in func(*weighed) bool, sum, allowed Micro, why string) {
+	if sum <= allowed {
+		return
+	}
+	for i := range u.list {
+		if w := &u.list[i]; w.weight > 0 && in(w) {
+			w.weight = Micro(mulDiv(int64(w.weight), int64(allowed), int64(sum)))
+			w.reason = lessened(w.weight, why)
+		}
+	}
+}
+
+// total adds up what is left.
+func (u *users) total(p *Params) {
+	var costed Micro
+	var costedSquares int64
+	for i := range u.list {
+		w := &u.list[i]
+		if w.weight == 0 {
+			continue
+		}
+		u.n++
+		u.sum += w.weight
+		u.good += w.weight.times(w.Rating)
+		u.squares += int64(w.weight) * int64(w.weight)
+		if w.costed {
+			costed += w.weight
+			costedSquares += int64(w.weight) * int64(w.weight)
+		}
+	}
+	u.costedEff = effective(costed, costedSquares)
+	u.spread = One
+	if u.sum == 0 || u.nEff() < 5*One {
+		return
+	}
+	// Ratings that agree say more than as many votes of yes and no would.
+	mean := u.good.over(u.sum)
+	var variance Micro
+	for i := range u.list {
+		if w := &u.list[i]; w.weight > 0 {
+			off := w.Rating - mean
+			variance += w.weight.times(off.times(off))
+		}
+	}
+	variance = variance.over(u.sum)
+	u.spread = clamp(mean.times(One-mean).over(max(variance, 1)), One, p.UsersSpread)
+}
