@@ -74,7 +74,7 @@ func (l *live) compactExpiries() {
 }
 
 // expires says whether a slot has an end that comes before that of the calendar.
-func (s *slot) expires() bool { return s.expiration > 0 && s.expiration <= maxTime }
+func (e *slot) expires() bool { return e.expiration > 0 && e.expiration <= maxTime }
 
 // expire hides what has expired at now (unix seconds). It takes mu itself, and
 // costs one atomic load while nothing has.
