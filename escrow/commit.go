@@ -15,12 +15,15 @@ type Commit struct {
 	Seen    []string     // replay ids of messages that were acted on
 	Users   []User
 	Claims  []Claim
-	Head    Head
+	Issued  []Issued // receipts given, each side of a trade once
+	// ReceiptKeys are the keys of receipts that changed.
+	ReceiptKeys []ReceiptKey
+	Head        Head
 }
 
 // Empty says that there is nothing worth a transaction.
 func (c *Commit) Empty() bool {
-	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims) == 0
+	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys) == 0
 }
 
 // Head is the store's own place in time.
@@ -78,6 +81,12 @@ type Store interface {
 	Trade(id OrderID) (Trade, error)
 	User(identity string) (User, error)
 	Claim(h Hash) (OrderID, error)
+	// Journal calls fn for every step of a trade, in order.
+	Journal(id OrderID, fn func(n uint32, in Input) error) error
+	// Issued looks up what a side of a trade was given; ErrNoRow.
+	Issued(id OrderID, role string) (Issued, error)
+	// ReceiptKeys calls fn for every key of receipts.
+	ReceiptKeys(fn func(ReceiptKey) error) error
 	// Seen says whether a replay id was committed.
 	Seen(id string) (bool, error)
 }

@@ -27,6 +27,8 @@ const (
 	spaceUser    = 'u' // identity -> User
 	spaceClaim   = 'h' // payment hash -> order id
 	spaceSeen    = 'r' // replay id -> nothing
+	spaceIssued  = 'i' // order id, role -> Issued
+	spaceKeyset  = 'k' // epoch -> ReceiptKey
 )
 
 const schemaVersion = 1
@@ -86,6 +88,8 @@ func journalKey(id OrderID, n uint32) []byte {
 func rowKey(id uint64) []byte { return binary.BigEndian.AppendUint64([]byte{spaceOutbox}, id) }
 
 func claimKey(h Hash) []byte { return append([]byte{spaceClaim}, h[:]...) }
+
+func issuedKey(id OrderID, role string) []byte { return append(tradeKey(spaceIssued, id), role...) }
 
 func userKey(identity string) []byte { return append([]byte{spaceUser}, identity...) }
 
@@ -150,6 +154,16 @@ func (db *DB) Commit(c *Commit) error {
 				err = txn.Set(claimKey(claim.Hash), claim.Trade[:])
 			}
 			if err != nil {
+				return err
+			}
+		}
+		for i := range c.Issued {
+			if err := set(issuedKey(c.Issued[i].Trade, c.Issued[i].Role), &c.Issued[i]); err != nil {
+				return err
+			}
+		}
+		for i := range c.ReceiptKeys {
+			if err := set(append([]byte{spaceKeyset}, c.ReceiptKeys[i].Epoch...), &c.ReceiptKeys[i]); err != nil {
 				return err
 			}
 		}
@@ -247,6 +261,23 @@ func (db *DB) User(identity string) (u User, err error) {
 	return u, err
 }
 
+// Issued looks up what a side of a trade was given; ErrNoRow.
+func (db *DB) Issued(id OrderID, role string) (row Issued, err error) {
+	err = db.get(issuedKey(id, role), &row)
+	return row, err
+}
+
+// ReceiptKeys calls fn for every key of receipts.
+func (db *DB) ReceiptKeys(fn func(ReceiptKey) error) error {
+	return db.each([]byte{spaceKeyset}, true, func(_ *badger.Txn, _, value []byte) error {
+		var k ReceiptKey
+		if err := json.Unmarshal(value, &k); err != nil {
+			return fmt.Errorf("key of receipts: %w", err)
+		}
+		return fn(k)
+	})
+}
+
 // Claim gives the trade that a payment hash belongs to; ErrNoRow.
 func (db *DB) Claim(h Hash) (id OrderID, err error) {
 	err = db.b.View(func(txn *badger.Txn) error {
@@ -337,6 +368,9 @@ func (db *DB) Check() error {
 	if len(open) > 0 {
 		return fmt.Errorf("%d trades are listed as open and are not", len(open))
 	}
+	if err := db.checkReceipts(); err != nil {
+		return err
+	}
 	var last uint64
 	return db.Outbox(func(r OutboxRow) error {
 		if r.ID <= last || r.ID > head.LastRow {
@@ -348,6 +382,46 @@ func (db *DB) Check() error {
 		}
 		return nil
 	})
+}
+
+// checkReceipts proves that receipts were given for settled trades alone, and
+// that the counts of blind ones, which are published, are true.
+func (db *DB) checkReceipts() error {
+	signed := make(map[string]int64) // by keyset
+	err := db.each([]byte{spaceIssued}, true, func(_ *badger.Txn, _, value []byte) error {
+		var row Issued
+		if err := json.Unmarshal(value, &row); err != nil {
+			return fmt.Errorf("receipt: %w", err)
+		}
+		if row.Signed != nil {
+			signed[row.Keyset]++
+		}
+		t, err := db.Trade(row.Trade)
+		if err != nil || !settled(t.Status) {
+			return fmt.Errorf("a receipt of trade %s, which is %q: %w", row.Trade, t.Status, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = db.ReceiptKeys(func(k ReceiptKey) error {
+		if err := k.open(""); err != nil {
+			return err
+		}
+		if k.secret == nil {
+			return nil // closed before it was known
+		}
+		if n := signed[k.public.ID]; n != k.Issued {
+			return fmt.Errorf("%d blind receipts of %s are counted, %d were given", k.Issued, k.Epoch, n)
+		}
+		delete(signed, k.public.ID)
+		return nil
+	})
+	if err == nil && len(signed) > 0 {
+		err = fmt.Errorf("blind receipts by %d keys that are not there", len(signed))
+	}
+	return err
 }
 
 func (db *DB) checkTrade(t Trade, open map[OrderID]bool) error {

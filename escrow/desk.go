@@ -48,11 +48,15 @@ type Desk struct {
 	// OrderEvent and DisputeEvents build what is published of a trade, unsigned.
 	OrderEvent    func(Trade) *nostr.Event
 	DisputeEvents func(Trade) []*nostr.Event
+	// KeysetEvent builds what is published of a key for receipts, unsigned.
+	KeysetEvent func(mostro.Keyset) *nostr.Event
 	// Reconciling refuses whatever would begin a trade: set while a store that
 	// may be an old copy is compared with the node.
 	Reconciling bool
 
-	keys       *keyring // trade keys of open trades
+	notary     Notary                 // nil: no receipts are given
+	keysets    map[string]*ReceiptKey // by epoch
+	keys       *keyring               // trade keys of open trades
 	store      Store
 	head       Head
 	open       map[OrderID]*Trade

@@ -26,6 +26,7 @@ type Engine struct {
 	Opener    Opener
 	Sealer    Sealer
 	Signer    Signer
+	Notary    Notary // nil: no receipts are given
 	Gate      *Gate
 	// Card holds what the node says of itself. Run keeps it fresh.
 	Card *NodeCard
@@ -98,6 +99,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	if len(e.asked) > 0 {
 		group.Go(func() error { return e.lookUp(ctx) })
 	}
+	if e.Notary != nil {
+		group.Go(func() error { return e.smith(ctx) })
+	}
 	// The loop's end is everybody's end: a watch or a worker that waits for
 	// the engine gives up with the context.
 	group.Go(func() error { return e.loop(ctx) })
@@ -124,6 +128,7 @@ func (e *Engine) Open() error {
 	desk.Policy, desk.Fresh, desk.Decode, desk.Quote = e.Policy, e.Fresh, e.Decode, e.Quote
 	desk.OrderEvent = func(t Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
 	desk.DisputeEvents = func(t Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
+	desk.KeysetEvent = e.Face.Keyset
 	e.Gate.known = desk.keys
 	if e.Card == nil {
 		e.Card = new(NodeCard)
@@ -146,6 +151,14 @@ func (e *Engine) Open() error {
 			return err
 		}
 		e.Reconcile = e.Reconcile || rolledBack(desk.head, commits, known)
+	}
+	if e.Notary != nil {
+		if err := desk.Attesting(e.Notary); err != nil {
+			return err
+		}
+		if e.Reconcile {
+			desk.CloseKeysets(e.Clock().Unix())
+		}
 	}
 	return nil
 }
@@ -361,6 +374,7 @@ func (e *Engine) tick() error {
 	for _, evt := range e.Face.Due(now, e.Policy) {
 		e.desk.Say(evt, now.Unix())
 	}
+	e.desk.SayKeysets(now.Unix())
 	e.Metrics.survey(e.desk, e.outbox)
 	return nil
 }

@@ -175,6 +175,8 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 		return d.lastTradeIndex(l)
 	case mostro.ActionRestoreSession:
 		return d.restoreSession(l)
+	case mostro.ActionSendDM:
+		return d.receipts(l)
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
 		if d.head.Paused || d.Reconciling {
 			return refuse(mostro.ReasonNotAllowedByStatus)

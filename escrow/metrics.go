@@ -11,6 +11,7 @@ import (
 // nil *Metrics counts nothing.
 type Metrics struct {
 	letters  *prometheus.CounterVec // outcome
+	receipts *prometheus.CounterVec // kind
 	drops    *prometheus.CounterVec // rule
 	steps    *prometheus.CounterVec // trigger
 	effects  *prometheus.CounterVec // kind
@@ -30,6 +31,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	}
 	m := &Metrics{
 		letters:  counter("messages_total", "Messages by what became of them: done, a reason of refusal, dropped or replayed.", "outcome"),
+		receipts: counter("receipts_total", "Receipts given to a side of a trade: plain ones, and blind ones.", "kind"),
 		drops:    counter("drops_total", "Mail dropped before it was a message, by the rule it broke.", "rule"),
 		steps:    counter("steps_total", "Steps of trades by their trigger.", "trigger"),
 		effects:  counter("effects_total", "Effects committed, by kind.", "kind"),
@@ -46,7 +48,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.letters, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful} {
+	for _, c := range []prometheus.Collector{m.letters, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -96,6 +98,13 @@ func (m *Metrics) committed(c *Commit, steps map[Trigger]int, bugs int, seconds 
 	m.bugs.Add(float64(bugs))
 	for on, n := range steps {
 		m.steps.WithLabelValues(string(on)).Add(float64(n))
+	}
+	for _, row := range c.Issued {
+		kind := "plain"
+		if row.Signed != nil {
+			kind = "blind"
+		}
+		m.receipts.WithLabelValues(kind).Inc()
 	}
 	for i := range c.Outbox {
 		m.effects.WithLabelValues(string(c.Outbox[i].Effect.Kind)).Inc()

@@ -16,6 +16,8 @@ type simStore struct {
 	users   map[string]User
 	claims  map[Hash]OrderID
 	seen    map[string]bool
+	issued  map[string]Issued
+	keysets map[string]ReceiptKey
 
 	failBefore, failAfter bool
 
@@ -44,7 +46,7 @@ var errCrash = errors.New("crash")
 func newSimStore() *simStore {
 	return &simStore{
 		trades: make(map[OrderID]Trade), journal: make(map[OrderID][]Input), outbox: make(map[uint64]OutboxRow),
-		users: make(map[string]User), claims: make(map[Hash]OrderID), seen: make(map[string]bool),
+		users: make(map[string]User), claims: make(map[Hash]OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
 	}
 }
 
@@ -85,6 +87,12 @@ func (s *simStore) Commit(c *Commit) error {
 		} else {
 			s.claims[claim.Hash] = claim.Trade
 		}
+	}
+	for _, row := range c.Issued {
+		s.issued[row.Trade.String()+row.Role] = row
+	}
+	for _, k := range c.ReceiptKeys {
+		s.keysets[k.Epoch] = k
 	}
 	for _, id := range c.Seen {
 		s.seen[id] = true
@@ -141,6 +149,32 @@ func (s *simStore) Claim(h Hash) (OrderID, error) {
 		return id, ErrNoRow
 	}
 	return id, nil
+}
+
+func (s *simStore) Journal(id OrderID, fn func(n uint32, in Input) error) error {
+	for i, in := range s.journal[id] {
+		if err := fn(uint32(i+1), in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *simStore) Issued(id OrderID, role string) (Issued, error) {
+	row, ok := s.issued[id.String()+role]
+	if !ok {
+		return row, ErrNoRow
+	}
+	return row, nil
+}
+
+func (s *simStore) ReceiptKeys(fn func(ReceiptKey) error) error {
+	for _, k := range s.keysets {
+		if err := fn(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *simStore) Seen(id string) (bool, error) { return s.seen[id], nil }

@@ -230,6 +230,7 @@ type world struct {
 	done   chan error
 	read   map[string]int // per user key: entries of the log already looked at
 	seen   map[string][]mostro.Message
+	notary bool // the engine gives receipts
 }
 
 type testClock struct {
@@ -341,6 +342,9 @@ func (w *world) startOn(db *DB, store Store) {
 		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
 		Clock:   w.clock.Now, Fresh: rand.Reader, Logger: slog.New(slog.NewTextHandler(io.MultiWriter(w.output), nil)),
 		Metrics: metrics, Tick: 5 * time.Millisecond,
+	}
+	if w.notary {
+		w.engine.Notary = sealer
 	}
 	if err := w.engine.Open(); err != nil {
 		w.tb.Fatal(err)

@@ -67,10 +67,13 @@ type Receipt struct {
 	// PaymentHash is a payment that belongs to the order: the host's word. R1,
 	// where it names one, and R3.
 	PaymentHash string
-	// PaidSats and Payee are of the invoice that R3 opens: its amount, and the
-	// key of the Lightning node that was paid.
-	PaidSats *int64
-	Payee    string
+	// PaidSats, PaidNetwork and Payee are of the invoice that R3 opens: its
+	// amount, nil where it names none; "mainnet", "testnet", "signet" or
+	// "regtest"; and the key of the Lightning node that was paid. Anybody can
+	// make an invoice and open it: a payment is worth what its payee is.
+	PaidSats    *int64
+	PaidNetwork string
+	Payee       string
 }
 
 // ReceiptRule names one way in which a receipt can be wrong. It is a stable
@@ -176,7 +179,7 @@ func CheckReceipt(evt *nostr.Event, r HostRating, keysets Keysets) (Receipt, err
 			return Receipt{}, forged(ReceiptToken, "not the host's signature over author and order")
 		}
 	}
-	if r.Receipt == nil {
+	if len(r.Receipt) == 0 {
 		if r.Token == "" {
 			return base, nil
 		}

@@ -1,6 +1,7 @@
 package mostro
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cloudflare/circl/blindsign/blindrsa"
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/crypto/chacha20"
 )
 
 // R2: the host signs, at settlement, something that it cannot read; what comes
@@ -179,6 +181,29 @@ func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 		return nil, fmt.Errorf("blind: %w", err)
 	}
 	return q, nil
+}
+
+// BlindFor is Blind with all that is random derived from the rater's secret
+// key: asked again, after an answer that was lost, it asks for the very same,
+// which a host gives as often as it is asked.
+func (k Keyset) BlindFor(rater *Keys, order string) (*BlindRequest, error) {
+	secret := rater.Secret()
+	h := hmac.New(sha256.New, secret[:])
+	h.Write([]byte(strings.Join([]string{"mostro-receipt/blinding", k.Pubkey, k.ID, order}, "\n")))
+	stream, err := chacha20.NewUnauthenticatedCipher(h.Sum(nil), make([]byte, chacha20.NonceSize))
+	if err != nil {
+		return nil, fmt.Errorf("blind: %w", err)
+	}
+	return k.Blind(rater.pubkey, keystream{stream})
+}
+
+// keystream reads the stream of a cipher whose key is used for nothing else.
+type keystream struct{ cipher *chacha20.Cipher }
+
+func (s keystream) Read(b []byte) (int, error) {
+	clear(b)
+	s.cipher.XORKeyStream(b, b)
+	return len(b), nil
 }
 
 // Unblind turns the host's answer into the values of the receipt tag, and

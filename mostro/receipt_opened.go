@@ -62,7 +62,7 @@ func (r *Receipt) checkPayment(values []string, hash string) error {
 		sats := inv.msat / 1000
 		r.PaidSats = &sats
 	}
-	r.Payee = inv.payee
+	r.Payee, r.PaidNetwork = inv.payee, inv.network
 	return nil
 }
 
@@ -71,6 +71,8 @@ type paidInvoice struct {
 	hash  [32]byte
 	msat  int64 // -1: none named
 	payee string
+
+	network string
 }
 
 var errInvoiceForm = errors.New("not a BOLT11 invoice")
@@ -86,10 +88,10 @@ func readInvoice(text string) (inv paidInvoice, err error) {
 	}
 	hrp, words, err := bech32.DecodeNoLimit(text)
 	const sigWords, timeWords = 104, 7
-	if err != nil || !strings.HasPrefix(hrp, "ln") || len(words) < timeWords+sigWords || text != strings.ToLower(text) {
+	if err != nil || len(words) < timeWords+sigWords || text != strings.ToLower(text) {
 		return inv, errInvoiceForm
 	}
-	if inv.msat, err = invoiceAmount(hrp); err != nil {
+	if inv.network, inv.msat, err = invoiceAmount(hrp); err != nil {
 		return inv, err
 	}
 	body, sigPart := words[:len(words)-sigWords], words[len(words)-sigWords:]
@@ -147,38 +149,44 @@ func readInvoice(text string) (inv paidInvoice, err error) {
 	return inv, nil
 }
 
-// invoiceAmount reads the amount of an invoice's prefix in millisatoshis, -1
-// when there is none.
-func invoiceAmount(hrp string) (int64, error) {
-	i := strings.IndexAny(hrp, "0123456789")
-	if i < 0 {
-		return -1, nil
+var invoiceNetworks = map[string]string{"lnbc": "mainnet", "lntb": "testnet", "lntbs": "signet", "lnbcrt": "regtest"}
+
+// invoiceAmount reads the network of an invoice's prefix, and its amount in
+// millisatoshis: -1 when there is none.
+func invoiceAmount(hrp string) (network string, msat int64, err error) {
+	digits := strings.TrimLeft(hrp, "abcdefghijklmnopqrstuvwxyz")
+	network, ok := invoiceNetworks[hrp[:len(hrp)-len(digits)]]
+	if !ok {
+		return "", 0, errInvoiceForm
 	}
-	digits, msat := hrp[i:], int64(100_000_000_000) // of a bitcoin
+	if digits == "" {
+		return network, -1, nil
+	}
+	unit := int64(100_000_000_000) // millisatoshis in a bitcoin
 	switch digits[len(digits)-1] {
 	case 'm':
-		msat, digits = 100_000_000, digits[:len(digits)-1]
+		unit, digits = 100_000_000, digits[:len(digits)-1]
 	case 'u':
-		msat, digits = 100_000, digits[:len(digits)-1]
+		unit, digits = 100_000, digits[:len(digits)-1]
 	case 'n':
-		msat, digits = 100, digits[:len(digits)-1]
+		unit, digits = 100, digits[:len(digits)-1]
 	case 'p':
-		msat, digits = 0, digits[:len(digits)-1]
+		unit, digits = 0, digits[:len(digits)-1]
 	}
 	if digits == "" || digits[0] == '0' || len(digits) > 18 || strings.Trim(digits, "0123456789") != "" {
-		return 0, errInvoiceForm
+		return "", 0, errInvoiceForm
 	}
 	n, _ := new(big.Int).SetString(digits, 10)
-	if msat == 0 {
+	if unit == 0 { // a tenth of a millisatoshi
 		if digits[len(digits)-1] != '0' {
-			return 0, errInvoiceForm // a fraction of a millisatoshi
+			return "", 0, errInvoiceForm
 		}
 		n.Quo(n, big.NewInt(10))
 	} else {
-		n.Mul(n, big.NewInt(msat))
+		n.Mul(n, big.NewInt(unit))
 	}
 	if !n.IsInt64() || n.Int64() > 21_000_000*100_000_000_000 {
-		return 0, errInvoiceForm
+		return "", 0, errInvoiceForm
 	}
-	return n.Int64(), nil
+	return network, n.Int64(), nil
 }

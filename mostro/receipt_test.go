@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -399,247 +398,29 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	}
 }
 
-func TestToken(t *testing.T) {
-	host, rater := smallKeys(t, 3), smallKeys(t, 9)
-	token, err := SignToken(host, rater.Pubkey(), testOrder, newRandom())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := showing{host: host, rater: rater, order: testOrder, token: token}
-	r := s.mustHold(t)
-	if want := (Receipt{Kind: ReceiptR1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Nullifier: r.Nullifier}); r != want || r.Nullifier == "" {
-		t.Errorf("have %+v, want %+v", r, want)
-	}
-	other := s
-	other.order = "308e1272-d5f4-47e6-bd97-3504baea9c24"
-	other.refused(t, ReceiptToken)
-	other = s
-	other.rater = host
-	other.refused(t, ReceiptToken)
-	none := showing{host: host, rater: rater, order: testOrder}
-	if r, want := none.mustHold(t), (Receipt{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder}); r != want {
-		t.Errorf("a rating that shows nothing is %+v, want %+v", r, want)
-	}
-}
-
-// TestRealToken checks the one rating of RoboSats' that was captured, and that
-// of another application which shares its kind.
-func TestRealToken(t *testing.T) {
-	rated, foreign := 0, 0
-	for _, evt := range realEvents(t) {
-		if evt.Kind != KindHostRating {
-			continue
-		}
-		r, err := ParseHostRating(evt)
-		if err != nil {
-			if !errors.Is(err, ErrForeign) {
-				t.Error(err)
+// TestDisclosedCounting counts, for every action, the bits of the strict
+// plaintext that nobody can choose, against the bits of key that a cheat can:
+// the argument of docs/receipts.md.
+func TestDisclosedCounting(t *testing.T) {
+	const freeKey = 8 * (32 + 12)
+	least := 1 << 30
+	for action := range provingActions {
+		m := Message{Wrapper: WrapperOrder, Version: 2, ID: orderID(t, testOrder), Action: action}
+		free := 128 + 65 + 65 + 4 // order id; request id and trade index or null; which of nine actions
+		for _, payload := range []Payload{nil, DisputeRef{ID: *m.ID}} {
+			if payload != nil {
+				if action != ActionDisputeInitiatedByYou && action != ActionDisputeInitiatedByPeer {
+					continue
+				}
+				free += 128
 			}
-			foreign++
-			continue
-		}
-		rated++
-		got, err := CheckReceipt(evt, r, nil)
-		if err != nil || got.Kind != ReceiptR1 || got.Order != "138621" {
-			t.Errorf("have %+v, %v", got, err)
-		}
-		r.Token = flip(r.Token, 20)
-		if _, err := CheckReceipt(evt, r, nil); !errors.Is(err, ReceiptToken) {
-			t.Errorf("another token: %v", err)
+			m.Payload = payload
+			padded := 8 * (2 + paddedLen(len("["+string(m.JSON())+",null,null]")))
+			least = min(least, padded-free)
 		}
 	}
-	if rated != 1 || foreign != 1 {
-		t.Errorf("%d ratings and %d foreign events, want one of each", rated, foreign)
-	}
-}
-
-func statement(host, rater *Keys) Statement {
-	return Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22"}
-}
-
-func TestStatement(t *testing.T) {
-	host, rater := smallKeys(t, 3), smallKeys(t, 9)
-	st := statement(host, rater)
-	values, err := st.Sign(host, newRandom())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := showing{host: host, rater: rater, order: testOrder, receipt: values}
-	r := s.mustHold(t)
-	want := Receipt{Kind: ReceiptR1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22", Nullifier: r.Nullifier}
-	if r != want {
-		t.Errorf("have %+v, want %+v", r, want)
-	}
-	// One receipt per order and role counts: R0 of the buyer is the same.
-	r0 := showing{host: host, rater: rater, order: testOrder}
-	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), TransportV2, Message{ID: orderID(t, testOrder), Action: ActionPurchaseCompleted}), rater)
-	if got := r0.mustHold(t).Nullifier; got != r.Nullifier {
-		t.Errorf("nullifier of r0 %s, of r1 %s", got, r.Nullifier)
-	}
-	for _, c := range []struct {
-		name    string
-		receipt []string
-		want    ReceiptRule
-	}{
-		{"a value missing", values[:5], ReceiptFields},
-		{"another role", swap(values, 1, RoleSeller), ReceiptSignature},
-		{"no role", swap(values, 1, "maker"), ReceiptRole},
-		{"another band", swap(values, 2, "50000"), ReceiptSignature},
-		{"an amount", swap(values, 2, "21000"), ReceiptBand},
-		{"a band with a zero before", swap(values, 2, "020000"), ReceiptBand},
-		{"another day", swap(values, 3, "2026-11-23"), ReceiptSignature},
-		{"no day", swap(values, 3, "2026-02-30"), ReceiptDay},
-		{"another hash", swap(values, 4, strings.Repeat("a", 64)), ReceiptSignature},
-		{"no hash", swap(values, 4, ""), ReceiptHash},
-		{"half a hash", swap(values, 4, strings.Repeat("a", 32)), ReceiptHash},
-		{"another signature", swap(values, 5, flip(values[5], 3)), ReceiptSignature},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := s
-			s.receipt = c.receipt
-			s.refused(t, c.want)
-		})
-	}
-	other := s
-	other.order = "308e1272-d5f4-47e6-bd97-3504baea9c24"
-	other.refused(t, ReceiptSignature)
-	other = s
-	other.rater = host
-	other.refused(t, ReceiptSignature)
-	if _, err := st.Sign(rater, nil); err == nil {
-		t.Error("signed for another host")
-	}
-}
-
-func TestAmountBand(t *testing.T) {
-	for sats, want := range map[int64]int64{0: 1, 1: 1, 2: 2, 4: 2, 5: 5, 9: 5, 10: 10, 19: 10, 20: 20, 49: 20, 50: 50, 99: 50, 21000: 20000, 1_000_000: 1_000_000, 1<<63 - 1: 5_000_000_000_000_000_000} {
-		if got := AmountBand(sats); got != want {
-			t.Errorf("band of %d: %d, want %d", sats, got, want)
-		}
-	}
-}
-
-func TestBlindReceipt(t *testing.T) {
-	host, rater := smallKeys(t, 3), smallKeys(t, 9)
-	private, err := NewBlindKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := NewKeyset(host.Pubkey(), EpochOf(testNow), &private.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set.Issued = new(int64(3))
-	evt := set.Event()
-	if err := signEvent(&evt, host, newRandom()); err != nil {
-		t.Fatal(err)
-	}
-	published, err := ParseKeyset(&evt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if published.ID != set.ID || published.Epoch != EpochOf(testNow) || *published.Issued != 3 {
-		t.Errorf("published as %+v", published)
-	}
-	q, err := published.Blind(rater.Pubkey(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := SignBlinded(private, q.Blinded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values, err := q.Unblind(signed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := func(node, id string) *nostr.Event {
-		if node == host.Pubkey() && id == set.ID {
-			return &evt
-		}
-		return nil
-	}
-	nullifier := BlindNullifier(values[2])
-	s := showing{host: host, rater: rater, order: nullifier, receipt: values, keysets: known}
-	r := s.mustHold(t)
-	if want := (Receipt{Kind: ReceiptR2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(testNow)}); r != want {
-		t.Errorf("have %+v, want %+v", r, want)
-	}
-	// What the host saw shares nothing with what is published.
-	if sig, _ := hex.DecodeString(values[3]); slices.Equal(sig, signed) || slices.Equal(sig, q.Blinded) {
-		t.Error("the host has seen the signature")
-	}
-
-	otherPrivate, err := NewBlindKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	otherSet, err := NewKeyset(host.Pubkey(), EpochOf(testNow), &otherPrivate.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	otherEvt := otherSet.Event()
-	foreign := func(string, string) *nostr.Event { return &otherEvt }
-	for _, c := range []struct {
-		name   string
-		change func(*showing)
-		want   ReceiptRule
-	}{
-		{"a value missing", func(s *showing) { s.receipt = values[:3] }, ReceiptFields},
-		{"no keysets", func(s *showing) { s.keysets = nil }, ReceiptKeyset},
-		{"another keyset", func(s *showing) { s.receipt = swap(values, 1, otherSet.ID) }, ReceiptKeyset},
-		{"a keyset of another id", func(s *showing) { s.keysets = foreign }, ReceiptKeysetBad},
-		{"another author", func(s *showing) { s.rater = host }, ReceiptBlind},
-		{"another order", func(s *showing) { s.order = testOrder }, ReceiptOrder},
-		{"another secret", func(s *showing) {
-			s.receipt = swap(values, 2, flip(values[2], 0))
-			s.order = BlindNullifier(s.receipt[2])
-		}, ReceiptBlind},
-		{"half a secret", func(s *showing) { s.receipt = swap(values, 2, values[2][:32]) }, ReceiptSecret},
-		{"another signature", func(s *showing) { s.receipt = swap(values, 3, flip(values[3], 500)) }, ReceiptBlind},
-		{"the blinded signature", func(s *showing) { s.receipt = swap(values, 3, hex.EncodeToString(signed)) }, ReceiptBlind},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := s
-			c.change(&s)
-			s.refused(t, c.want)
-		})
-	}
-	// Answers that a dishonest host could give.
-	if wrong, err := SignBlinded(otherPrivate, q.Blinded); err == nil {
-		if _, err := q.Unblind(wrong); !errors.Is(err, ReceiptBlind) {
-			t.Errorf("signed by another key: %v", err)
-		}
-	}
-	if _, err := q.Unblind(signed[1:]); !errors.Is(err, ReceiptBlind) {
-		t.Errorf("a short answer: %v", err)
-	}
-	for name, blinded := range map[string][]byte{"short": q.Blinded[1:], "above the modulus": slices.Repeat([]byte{0xff}, 256)} {
-		if _, err := SignBlinded(private, blinded); !errors.Is(err, ReceiptBlind) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestParseKeysetRefuses(t *testing.T) {
-	key := strings.Repeat("ab", 270)
-	for name, tags := range map[string]string{
-		"no month":      `[["d","2026"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","` + key + `"]]`,
-		"other scheme":  `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","bdhke"],["key","` + key + `"]]`,
-		"no key":        `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"]]`,
-		"not DER":       `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","` + key + `"]]`,
-		"two keys":      `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","a"],["key","b"]]`,
-		"another thing": `[["d","2026-11"],["z","offer"],["y","mostro"]]`,
-	} {
-		if k, err := ParseKeyset(event(t, KindReceiptKeys, tags)); err == nil {
-			t.Errorf("%s: parsed as %+v", name, k)
-		}
-	}
-}
-
-func TestSettleDay(t *testing.T) {
-	at := time.Date(2026, 11, 22, 23, 59, 59, 0, time.FixedZone("west", -3600))
-	if SettleDay(at) != "2026-11-23" || EpochOf(at) != "2026-11" {
-		t.Errorf("%s, %s", SettleDay(at), EpochOf(at))
+	t.Logf("%d bits of the plaintext are fixed, %d bits of key are free", least, freeKey)
+	if least < freeKey+500 {
+		t.Errorf("%d bits of the plaintext are fixed, %d bits of key are free", least, freeKey)
 	}
 }

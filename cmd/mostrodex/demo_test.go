@@ -122,43 +122,9 @@ func TestDemoTrade(t *testing.T) {
 	wallet := "http://" + m.PrivateAddr() + "/lnsim/"
 	var before, after purse
 	getJSON(t, wallet+"balance", &before)
-	const amount = 10_000
 	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
 		t.Run(fmt.Sprint(transport), func(t *testing.T) {
-			seller, buyer := newDemoUser(t, m, transport), newDemoUser(t, m, transport)
-			sell := mostro.SideSell
-			seller.send(mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: sell, AmountSats: amount, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "Pago Móvil"})
-			id := seller.expect(mostro.ActionNewOrder).ID
-			if id == nil {
-				t.Fatal("the order has no id")
-			}
-			eventually(t, "the order is public", func() bool {
-				found := mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"d": {id.String()}, "s": {"pending"}}})
-				return len(found) == 1
-			})
-			var invoice struct{ Bolt11 string }
-			postJSON(t, wallet+"invoice", map[string]any{"amount_sats": amount - 30, "memo": "payout"}, &invoice)
-			buyer.send(mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
-			request, ok := seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
-			if !ok { // the buyer's reputation comes first, under the same action
-				request, ok = seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
-			}
-			if !ok {
-				t.Fatal("pay-invoice carries no payment request")
-			}
-			var paid struct{ State string }
-			postJSON(t, wallet+"pay", map[string]any{"bolt11": request.Invoice}, &paid)
-			if paid.State != "accepted" {
-				t.Fatalf("the hold invoice is %s, want accepted", paid.State)
-			}
-			buyer.expect(mostro.ActionHoldInvoicePaymentAccepted)
-			buyer.send(mostro.ActionFiatSent, id, nil)
-			seller.expect(mostro.ActionFiatSentOk)
-			seller.send(mostro.ActionRelease, id, nil)
-			buyer.expect(mostro.ActionPurchaseCompleted)
-			eventually(t, "the order's end is public", func() bool {
-				return len(mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"d": {id.String()}, "s": {"success"}}})) == 1
-			})
+			demoTrade(t, m, transport)
 		})
 	}
 	getJSON(t, wallet+"balance", &after)
@@ -166,4 +132,46 @@ func TestDemoTrade(t *testing.T) {
 	if after.HeldSats != 0 || after.NodeSats != before.NodeSats+fee || after.WalletSats != before.WalletSats-fee {
 		t.Errorf("before %+v, after %+v: want %d sats of fees moved and nothing held", before, after, fee)
 	}
+}
+
+// demoTrade trades 10,000 sats from offer to payout.
+func demoTrade(t *testing.T, m *Main, transport mostro.Transport) (id *mostro.UUID, seller, buyer *demoUser, holdInvoice string) {
+	t.Helper()
+	wallet := "http://" + m.PrivateAddr() + "/lnsim/"
+	const amount = 10_000
+	seller, buyer = newDemoUser(t, m, transport), newDemoUser(t, m, transport)
+	sell := mostro.SideSell
+	seller.send(mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: sell, AmountSats: amount, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "Pago Móvil"})
+	id = seller.expect(mostro.ActionNewOrder).ID
+	if id == nil {
+		t.Fatal("the order has no id")
+	}
+	eventually(t, "the order is public", func() bool {
+		found := mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"d": {id.String()}, "s": {"pending"}}})
+		return len(found) == 1
+	})
+	var invoice struct{ Bolt11 string }
+	postJSON(t, wallet+"invoice", map[string]any{"amount_sats": amount - 30, "memo": "payout"}, &invoice)
+	buyer.send(mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
+	request, ok := seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+	if !ok { // the buyer's reputation comes first, under the same action
+		request, ok = seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+	}
+	if !ok {
+		t.Fatal("pay-invoice carries no payment request")
+	}
+	var paid struct{ State string }
+	postJSON(t, wallet+"pay", map[string]any{"bolt11": request.Invoice}, &paid)
+	if paid.State != "accepted" {
+		t.Fatalf("the hold invoice is %s, want accepted", paid.State)
+	}
+	buyer.expect(mostro.ActionHoldInvoicePaymentAccepted)
+	buyer.send(mostro.ActionFiatSent, id, nil)
+	seller.expect(mostro.ActionFiatSentOk)
+	seller.send(mostro.ActionRelease, id, nil)
+	buyer.expect(mostro.ActionPurchaseCompleted)
+	eventually(t, "the order's end is public", func() bool {
+		return len(mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"d": {id.String()}, "s": {"success"}}})) == 1
+	})
+	return id, seller, buyer, request.Invoice
 }

@@ -139,7 +139,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	}()
 	room.engine = &escrow.Engine{
 		Policy: policy, Log: m.store, Publisher: m.relay, Addresses: escrow.Services{},
-		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer,
+		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, Notary: sealer,
 		Gate: &escrow.Gate{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Face: face, Witness: &escrow.Witness{Path: filepath.Join(m.Config.Data, "escrow.witness")},
 		Clock: m.Now, Fresh: rand.Reader, Logger: m.Log, Metrics: metrics,

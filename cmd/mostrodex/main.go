@@ -92,7 +92,7 @@ Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServeCmd(), newDemoCmd(), newImportCmd(), newExportCmd(), newSearchCmd(), newOrdersCmd(), newInstancesCmd(),
-		newLogCmd(), newIndexCmd(), newKeysCmd(), newMessageCmd(), newReputationCmd(), newVersionCmd())
+		newLogCmd(), newIndexCmd(), newKeysCmd(), newMessageCmd(), newReceiptCmd(), newRateCmd(), newReputationCmd(), newVersionCmd())
 	return root
 }
 

@@ -111,15 +111,20 @@ type openedMessage struct {
 }
 
 func newMessageOpenCmd() *cobra.Command {
-	var file string
+	var file, receipt string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "open --key FILE [--json] < event",
+		Use:   "open --key FILE [--receipt FILE] [--json] < event",
 		Short: "Decrypt an event and check every proof inside",
 		Long: `Decrypt an event and check every proof inside: the event's id and signature,
 the seal, the trade key's signature and the identity's proof. The message is
-printed in today's vocabulary, whatever transport brought it.`,
-		Example:      "  mostrodex message open --key node.key --json < event.json",
+printed in today's vocabulary, whatever transport brought it.
+
+With --receipt the message is disclosed as well: the file proves to others what
+the Mostro wrote to this trade key, for a rating of it ('mostrodex rate'). On v2
+it opens this one message, on v1 all that Mostro and trade key sent each other.`,
+		Example: `  mostrodex message open --key node.key --json < event.json
+  mostrodex message open --key trade1.key --receipt receipt.json < purchase-completed.json`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -139,10 +144,16 @@ printed in today's vocabulary, whatever transport brought it.`,
 			if err != nil {
 				return fmt.Errorf("open: %w", err)
 			}
+			if receipt != "" {
+				if err := writeDisclosed(cmd.ErrOrStderr(), receipt, evt, env, keys); err != nil {
+					return err
+				}
+			}
 			return printEnvelope(cmd.OutOrStdout(), env, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&file, "key", "", "key file of the receiver")
+	cmd.Flags().StringVar(&receipt, "receipt", "", "file to write the message to as a receipt; it must not exist")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	markRequired(cmd, "key")
 	return cmd

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// wire is one connection of a verb to a relay: it asks, publishes and waits,
+// one thing after the other.
+type wire struct {
+	conn *websocket.Conn
+	url  string
+	subs int
+}
+
+// maxFrame bounds what a relay may send in one frame.
+const maxFrame = 1 << 20
+
+// dialWire connects to the relay behind a base URL, http(s) or ws(s).
+func dialWire(ctx context.Context, base string) (*wire, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" {
+		return nil, usagef("--url %q is not a URL such as ws://127.0.0.1:7777", base)
+	}
+	switch u.Scheme {
+	case "ws", "wss":
+	case "http":
+		u.Scheme = "ws"
+	case "https":
+		u.Scheme = "wss"
+	default:
+		return nil, usagef("--url %q: its scheme is none of ws, wss, http, https", base)
+	}
+	conn, _, err := websocket.Dial(ctx, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("no relay answers at %s (start one with 'mostrodex serve', or name one with --url): %w", base, err)
+	}
+	conn.SetReadLimit(maxFrame)
+	return &wire{conn: conn, url: base}, nil
+}
+
+// close ends the connection without waiting for the relay.
+func (w *wire) close() { _ = w.conn.CloseNow() }
+
+func (w *wire) write(ctx context.Context, frame ...any) error {
+	b, err := json.Marshal(frame)
+	if err != nil {
+		return fmt.Errorf("encode a frame: %w", err)
+	}
+	return w.conn.Write(ctx, websocket.MessageText, b)
+}
+
+// read gives the next frame: its name and the rest.
+func (w *wire) read(ctx context.Context) (name string, rest []json.RawMessage, err error) {
+	_, b, err := w.conn.Read(ctx)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", w.url, err)
+	}
+	var frame []json.RawMessage
+	if json.Unmarshal(b, &frame) != nil || len(frame) < 2 || json.Unmarshal(frame[0], &name) != nil {
+		return "", nil, fmt.Errorf("%s sent what is no frame of a relay", w.url)
+	}
+	return name, frame[1:], nil
+}
+
+func wordOf(raw json.RawMessage) string {
+	var s string
+	_ = json.Unmarshal(raw, &s) // what is no text is no word of ours
+	return s
+}
+
+// eventOf reads the event of a frame for a subscription, and proves it: a relay
+// may say what it likes. nil: not for this subscription, or not genuine.
+func eventOf(name string, rest []json.RawMessage, sub string) *nostr.Event {
+	if name != "EVENT" || len(rest) != 2 || wordOf(rest[0]) != sub {
+		return nil
+	}
+	evt, err := mostro.DecodeEvent(rest[1])
+	if err != nil || !evt.CheckID() {
+		return nil
+	}
+	if ok, err := evt.CheckSignature(); err != nil || !ok {
+		return nil
+	}
+	return evt
+}
+
+// stored gives what the relay has for a filter.
+func (w *wire) stored(ctx context.Context, f nostr.Filter) (events []*nostr.Event, err error) {
+	sub, err := w.subscribe(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		name, rest, err := w.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if evt := eventOf(name, rest, sub); evt != nil && f.Matches(evt) {
+			events = append(events, evt)
+		}
+		if wordOf(rest[0]) == sub && (name == "EOSE" || name == "CLOSED") {
+			if name == "CLOSED" {
+				return nil, fmt.Errorf("%s refuses: %s", w.url, wordOf(rest[len(rest)-1]))
+			}
+			return events, w.write(ctx, "CLOSE", sub)
+		}
+	}
+}
+
+// subscribe opens a subscription; its events are read by next.
+func (w *wire) subscribe(ctx context.Context, f nostr.Filter) (sub string, err error) {
+	w.subs++
+	sub = fmt.Sprintf("mostrodex%d", w.subs)
+	return sub, w.write(ctx, "REQ", sub, f)
+}
+
+// next waits for an event of a subscription.
+func (w *wire) next(ctx context.Context, sub string) (*nostr.Event, error) {
+	for {
+		name, rest, err := w.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if name == "CLOSED" && wordOf(rest[0]) == sub {
+			return nil, fmt.Errorf("%s refuses: %s", w.url, wordOf(rest[len(rest)-1]))
+		}
+		if evt := eventOf(name, rest, sub); evt != nil {
+			return evt, nil
+		}
+	}
+}
+
+// publish sends an event and waits for the relay's word on it.
+func (w *wire) publish(ctx context.Context, evt *nostr.Event) error {
+	if err := w.write(ctx, "EVENT", evt); err != nil {
+		return fmt.Errorf("%s: %w", w.url, err)
+	}
+	for {
+		name, rest, err := w.read(ctx)
+		if err != nil {
+			return err
+		}
+		if name != "OK" || len(rest) < 2 || wordOf(rest[0]) != evt.ID {
+			continue
+		}
+		var ok bool
+		if json.Unmarshal(rest[1], &ok) == nil && ok {
+			return nil
+		}
+		reason := "without a reason"
+		if len(rest) > 2 {
+			reason = wordOf(rest[2])
+		}
+		return fmt.Errorf("%s refuses the event: %s", w.url, strings.TrimSpace(reason))
+	}
+}
+
+// keysets gives a host's keysets as a relay knows them: of an addressable
+// event it has the newest alone.
+func (w *wire) keysets(ctx context.Context, node string) (mostro.Keysets, error) {
+	events, err := w.stored(ctx, nostr.Filter{Kinds: []int{mostro.KindReceiptKeys}, Authors: []string{node}})
+	if err != nil {
+		return nil, err
+	}
+	return func(host, id string) *nostr.Event {
+		for _, evt := range events {
+			if k, err := mostro.ParseKeyset(evt); err == nil && evt.PubKey == host && k.ID == id {
+				return evt
+			}
+		}
+		return nil
+	}, nil
+}
+
+// patience is how long a verb waits for somebody else's answer.
+const patience = 30 * time.Second
+
+// soon bounds a conversation, and says so when its time is over.
+func soon(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := fn(within)
+	if err != nil && ctx.Err() == nil && errors.Is(within.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %s", limit)
+	}
+	return err
+}

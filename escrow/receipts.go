@@ -1,0 +1,387 @@
+package escrow
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Receipts prove to others that somebody traded here, so that their rating of
+// this node counts. A party of a settled trade asks for them by a message that
+// no other client sends (mostro.ReceiptRequest), and is answered the same for
+// ever: what was issued is a row, committed with the answer. They move no
+// money and are no part of a trade: Step knows nothing of them.
+
+// Notary signs what the node says of its trades.
+type Notary interface {
+	Pubkey() string
+	// Attest signs a statement, and RoboSats' token for the same author and
+	// order.
+	Attest(s mostro.Statement) (receipt []string, token string, err error)
+}
+
+// Pubkey is the node's key.
+func (s KeysSealer) Pubkey() string { return s.Keys.Pubkey() }
+
+// Attest signs with the node's own key.
+func (s KeysSealer) Attest(st mostro.Statement) (receipt []string, token string, err error) {
+	if receipt, err = st.Sign(s.Keys, nil); err != nil {
+		return nil, "", err
+	}
+	token, err = mostro.SignToken(s.Keys, st.Rater, st.Order, nil)
+	return receipt, token, err
+}
+
+// Issued is what one side of a trade was given. There is at most one blind
+// receipt for each side, whatever it asks for afterwards.
+type Issued struct {
+	Trade   OrderID  `json:"trade"`
+	Role    string   `json:"role"`
+	Receipt []string `json:"receipt"`
+	Token   string   `json:"token"`
+	// Payment is Receipt with the hold's payment hash in it: the seller's.
+	Payment []string `json:"payment,omitzero"`
+	Keyset  string   `json:"keyset,omitzero"`  // of the blind receipt; "" none was asked for yet
+	Blinded []byte   `json:"blinded,omitzero"` // what was asked for
+	Signed  []byte   `json:"signed,omitzero"`  // what was answered
+}
+
+// ReceiptKey is the key by which the blind receipts of one month are signed.
+type ReceiptKey struct {
+	Epoch  string `json:"epoch"`
+	Secret []byte `json:"secret"` // PKCS #1
+	Issued int64  `json:"issued"` // receipts signed by it
+	// Published is Issued as it was when the keyset was published last, at
+	// PublishedAt; 0 never.
+	Published   int64 `json:"published,omitzero"`
+	PublishedAt int64 `json:"published_at,omitzero"`
+	// Closed says that the store was an older copy of itself once, so that who
+	// was given a receipt by this key is not known for certain. It signs no
+	// more. Without a secret: the key itself may have been lost, and a second
+	// one for its month would be an equivocation.
+	Closed bool `json:"closed,omitzero"`
+
+	secret *rsa.PrivateKey
+	public mostro.Keyset
+}
+
+// supplyEvery is how often a changed count of receipts is published. A count
+// that followed every trade at once would tell when its parties asked.
+const supplyEvery = 3600
+
+// open reads the secret, where there is one.
+func (k *ReceiptKey) open(node string) error {
+	if k.Closed && k.Secret == nil {
+		return nil
+	}
+	var err error
+	if k.secret, err = x509.ParsePKCS1PrivateKey(k.Secret); err != nil {
+		return fmt.Errorf("the key for receipts of %s: %w", k.Epoch, err)
+	}
+	k.public, err = mostro.NewKeyset(node, k.Epoch, &k.secret.PublicKey)
+	return err
+}
+
+// Attesting has the desk give receipts.
+func (d *Desk) Attesting(n Notary) error {
+	d.notary, d.keysets = n, make(map[string]*ReceiptKey)
+	return d.store.ReceiptKeys(func(k ReceiptKey) error {
+		d.keysets[k.Epoch] = &k
+		return k.open(n.Pubkey())
+	})
+}
+
+// CloseKeysets has no key sign any more that the store holds, or may have
+// lost: for a store that may be an older copy of itself.
+func (d *Desk) CloseKeysets(at int64) {
+	for _, epoch := range smithEpochs(time.Unix(at, 0)) {
+		if d.keysets[epoch] == nil {
+			d.keysets[epoch] = &ReceiptKey{Epoch: epoch}
+		}
+	}
+	for _, epoch := range slices.Sorted(maps.Keys(d.keysets)) {
+		k := d.keysets[epoch]
+		k.Closed = true
+		d.saveKeyset(k)
+	}
+}
+
+// smithEpochs gives the months for which there is to be a key: this one and,
+// from a day ahead, the next.
+func smithEpochs(now time.Time) []string {
+	return slices.Compact([]string{mostro.EpochOf(now), mostro.EpochOf(now.Add(24 * time.Hour))})
+}
+
+// HasKeyset says whether there is a key for the receipts of a month, or shall
+// be none.
+func (d *Desk) HasKeyset(epoch string) bool { return d.keysets[epoch] != nil }
+
+// AddKeyset takes a key for the receipts of a month, unless there is one.
+func (d *Desk) AddKeyset(epoch string, secret *rsa.PrivateKey) error {
+	if d.notary == nil || d.HasKeyset(epoch) {
+		return nil
+	}
+	k := &ReceiptKey{Epoch: epoch, Secret: x509.MarshalPKCS1PrivateKey(secret)}
+	if err := k.open(d.notary.Pubkey()); err != nil {
+		return err
+	}
+	d.keysets[epoch] = k
+	d.saveKeyset(k)
+	return nil
+}
+
+func (d *Desk) saveKeyset(k *ReceiptKey) {
+	rows := d.turn.commit.ReceiptKeys
+	for i := range rows {
+		if rows[i].Epoch == k.Epoch {
+			rows[i] = *k
+			return
+		}
+	}
+	d.turn.commit.ReceiptKeys = append(rows, *k)
+}
+
+// SayKeysets publishes the keysets that are new, and the counts that changed.
+func (d *Desk) SayKeysets(at int64) {
+	for _, epoch := range slices.Sorted(maps.Keys(d.keysets)) {
+		k := d.keysets[epoch]
+		if k.Closed || k.PublishedAt != 0 && (k.Published == k.Issued || at-k.PublishedAt < supplyEvery) {
+			continue
+		}
+		k.Published, k.PublishedAt = k.Issued, at
+		public := k.public
+		public.Issued = new(k.Issued)
+		d.saveKeyset(k)
+		d.Say(d.KeysetEvent(public), at)
+	}
+}
+
+// receipts answers a request for receipts. Who is no party learns no more than
+// from an order that does not exist.
+func (d *Desk) receipts(l Letter) error {
+	q, err := mostro.ParseReceiptRequest(l.Message.Message)
+	switch {
+	case errors.Is(err, mostro.ErrNoReceiptMessage), d.notary == nil, l.Transport == mostro.TransportLegacy:
+		return errDrop // mail between users, as ever
+	case err != nil:
+		return refuse(mostro.ReasonInvalidTextMessage)
+	}
+	t, err := d.trade(*l.Message.ID)
+	if errors.Is(err, ErrNoRow) {
+		return refuse(mostro.ReasonNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	role := ""
+	switch l.Sender {
+	case t.Buyer.Key:
+		role = mostro.RoleBuyer
+	case t.Seller.Key:
+		role = mostro.RoleSeller
+	default:
+		return refuse(mostro.ReasonNotFound)
+	}
+	if !settled(t.Status) {
+		return refuse(mostro.ReasonNotAllowedByStatus)
+	}
+	if q.Payment && role != mostro.RoleSeller {
+		return refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
+	}
+	row, err := d.issued(t.ID, role)
+	fresh := errors.Is(err, ErrNoRow)
+	if fresh {
+		row, err = d.attest(t, role, l.Sender)
+	}
+	if err != nil {
+		return err
+	}
+	if q.Blinded != nil {
+		fresh = fresh || row.Signed == nil
+		if err := d.signBlinded(t, &row, q); err != nil {
+			return err
+		}
+	}
+	if fresh {
+		d.saveIssued(row)
+	}
+	answer := mostro.ReceiptAnswer{Token: row.Token, Receipt: row.Receipt}
+	if q.Payment {
+		answer.Receipt = row.Payment
+	}
+	if q.Blinded != nil {
+		answer.Keyset, answer.Signed = row.Keyset, row.Signed
+	}
+	d.reply(l, answer.Message(l.Message.Message))
+	return nil
+}
+
+// settled says whether a status is of a trade whose hold was settled.
+func settled(s mostro.TradeStatus) bool {
+	switch s {
+	case mostro.TradeSettledHoldInvoice, mostro.TradeSuccess, mostro.TradeSettledByAdmin, mostro.TradeCompletedByAdmin:
+		return true
+	}
+	return false
+}
+
+// attest makes the plain receipt of one side; the seller's also in the form
+// that names the hold's payment hash, whose preimage its wallet knows since
+// the settlement.
+func (d *Desk) attest(t Trade, role, rater string) (Issued, error) {
+	at, err := d.settledAt(t)
+	if err != nil {
+		return Issued{}, err
+	}
+	s := mostro.Statement{
+		Node: d.notary.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
+		BandSats: mostro.AmountBand(t.AmountSats), Day: mostro.SettleDay(time.Unix(at, 0)),
+	}
+	row := Issued{Trade: t.ID, Role: role}
+	if row.Receipt, row.Token, err = d.notary.Attest(s); err == nil && role == mostro.RoleSeller {
+		s.Hash = hex.EncodeToString(t.Hash[:])
+		row.Payment, _, err = d.notary.Attest(s)
+	}
+	if err != nil {
+		return row, fmt.Errorf("attest a trade: %w", err)
+	}
+	return row, nil
+}
+
+// signBlinded signs what a side has blinded, once. Asked again for the same,
+// it answers the same: the first answer may never have arrived.
+func (d *Desk) signBlinded(t Trade, row *Issued, q mostro.ReceiptRequest) error {
+	if row.Signed != nil {
+		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
+			return refuse(mostro.ReasonInvalidParameters)
+		}
+		return nil
+	}
+	at, err := d.settledAt(t)
+	if err != nil {
+		return err
+	}
+	k := d.keysets[mostro.EpochOf(time.Unix(at, 0))]
+	switch {
+	case k == nil || k.Closed || d.Reconciling:
+		return refuse(mostro.ReasonNotAllowedByStatus)
+	case k.public.ID != q.Keyset:
+		return refuse(mostro.ReasonInvalidParameters)
+	}
+	signed, err := mostro.SignBlinded(k.secret, q.Blinded)
+	if errors.Is(err, mostro.ReceiptBlind) {
+		return refuse(mostro.ReasonInvalidParameters)
+	}
+	if err != nil {
+		return err
+	}
+	row.Keyset, row.Blinded, row.Signed = q.Keyset, q.Blinded, signed
+	k.Issued++
+	d.saveKeyset(k)
+	return nil
+}
+
+// issued finds what a side was given; ErrNoRow.
+func (d *Desk) issued(id OrderID, role string) (Issued, error) {
+	for _, row := range d.turn.commit.Issued {
+		if row.Trade == id && row.Role == role {
+			return row, nil
+		}
+	}
+	row, err := d.store.Issued(id, role)
+	if err != nil && !errors.Is(err, ErrNoRow) {
+		return row, fmt.Errorf("look a receipt up: %w", err)
+	}
+	return row, err
+}
+
+func (d *Desk) saveIssued(row Issued) {
+	rows := d.turn.commit.Issued
+	for i := range rows {
+		if rows[i].Trade == row.Trade && rows[i].Role == row.Role {
+			rows[i] = row
+			return
+		}
+	}
+	d.turn.commit.Issued = append(rows, row)
+}
+
+// settledAt gives when a trade's hold was settled, from its journal: the
+// keyset of that month signs for it, so that the receipts of a month can be
+// held against its trades.
+func (d *Desk) settledAt(t Trade) (at int64, err error) {
+	var replay Trade
+	step := func(_ uint32, in Input) error {
+		if at != 0 {
+			return nil
+		}
+		next, _, err := Step(replay, in)
+		if err != nil {
+			return fmt.Errorf("journal of %s: %w", t.ID, err)
+		}
+		if replay = next; settled(replay.Status) {
+			at = in.At
+		}
+		return nil
+	}
+	if err := d.store.Journal(t.ID, step); err != nil {
+		return 0, err
+	}
+	for _, row := range d.turn.commit.Journal {
+		if row.Trade == t.ID {
+			if err := step(row.N, row.Input); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if at == 0 {
+		return 0, fmt.Errorf("trade %s is %s, and its journal knows of no settlement", t.ID, t.Status)
+	}
+	return at, nil
+}
+
+// smith has a key for the receipts of this month and, from a day ahead, of
+// the next. Making one takes a part of a second, which is why the engine's
+// goroutine does not.
+func (e *Engine) smith(ctx context.Context) error {
+	for {
+		for _, epoch := range smithEpochs(e.Clock()) {
+			var have bool
+			if err := e.Ask(ctx, func(d *Desk, _ int64) error { have = d.HasKeyset(epoch); return nil }); err != nil {
+				return err
+			}
+			if have {
+				continue
+			}
+			secret, err := mostro.NewBlindKey()
+			if err != nil {
+				return err
+			}
+			if err := e.Ask(ctx, func(d *Desk, _ int64) error { return d.AddKeyset(epoch, secret) }); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-time.After(time.Hour):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Keyset builds a keyset's event, unsigned.
+func (f *Face) Keyset(k mostro.Keyset) *nostr.Event {
+	k.InstanceName = f.Name
+	evt := k.Event()
+	return &evt
+}

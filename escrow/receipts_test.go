@@ -1,0 +1,469 @@
+package escrow
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"encoding/hex"
+	"errors"
+	"math/rand/v2"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// notarised has a rig's desk give receipts. The rig starts it anew after a
+// crash by the same call.
+func (r *rig) notarised(keys *mostro.Keys, secret *rsa.PrivateKey) {
+	r.tb.Helper()
+	r.desk.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
+	if err := r.desk.Attesting(KeysSealer{Keys: keys}); err != nil {
+		r.tb.Fatal(err)
+	}
+	if secret != nil {
+		if err := r.desk.AddKeyset(mostro.EpochOf(time.Unix(r.node.now, 0)), secret); err != nil {
+			r.tb.Fatal(err)
+		}
+	}
+	r.desk.SayKeysets(r.node.now)
+	r.commit()
+}
+
+func newBlindKey(tb testing.TB) *rsa.PrivateKey {
+	tb.Helper()
+	k, err := mostro.NewBlindKey()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+// keyset gives the keyset that a rig has published last.
+func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
+	r.tb.Helper()
+	for _, id := range r.store.rows {
+		if row := r.store.outbox[id]; row.Event != nil && row.Event.Kind == mostro.KindReceiptKeys {
+			evt = row.Event
+		}
+	}
+	if evt == nil {
+		r.tb.Fatal("no keyset was published")
+	}
+	k, err := mostro.ParseKeyset(evt)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return k, evt
+}
+
+// answer asks for receipts and gives what is answered.
+func (r *rig) answer(p Party, id OrderID, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
+	r.tb.Helper()
+	m := q.Message(id)
+	r.must(p, m.Action, &id, m.Payload)
+	got := r.last(p, mostro.ActionSendDM)
+	if got.RequestID == nil {
+		r.tb.Error("the answer names no request")
+	}
+	a, err := mostro.ParseReceiptAnswer(got)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return a
+}
+
+// rated makes a rating that shows what was answered, and checks it.
+func rated(tb testing.TB, node, rater, order, token string, receipt []string, sets mostro.Keysets) (mostro.Receipt, error) {
+	tb.Helper()
+	evt := mostro.HostRating{
+		Pubkey: rater, D: "mostro:" + order, Platform: mostro.PlatformMostro, Host: node, Rating: mostro.DecimalOf(1), Token: token, Receipt: receipt,
+	}.Event()
+	evt.ID = evt.GetID()
+	parsed, err := mostro.ParseHostRating(&evt)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return mostro.CheckReceipt(&evt, parsed, sets)
+}
+
+func TestReceipts(t *testing.T) {
+	r := newRig(t)
+	node, secret := newKeys(t), newBlindKey(t)
+	r.notarised(node, secret)
+	set, _ := r.keyset()
+	r.hold[FxPublish] = true
+	id, seller, buyer := r.toActive()
+	ask := mostro.ReceiptRequest{}.Message(id)
+	r.refused(mostro.ReasonNotAllowedByStatus, buyer, ask.Action, &id, ask.Payload)
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.status(mostro.TradeSettledHoldInvoice, id)
+	settled := r.node.now
+	before := r.trade(id)
+	early := r.answer(seller, id, mostro.ReceiptRequest{})
+	r.pass(3 * 3600)
+	r.resolves(id, true)
+	r.status(mostro.TradeSuccess, id)
+	done := r.trade(id)
+
+	// Nobody who did not ask is told anything of receipts.
+	if n := r.got(buyer, mostro.ActionSendDM) + r.got(seller, mostro.ActionSendDM); n != 0 {
+		t.Errorf("%d messages about receipts without a question", n)
+	}
+	a := r.answer(buyer, id, mostro.ReceiptRequest{})
+	got, err := rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, a.Receipt, nil)
+	want := mostro.Receipt{
+		Kind: mostro.ReceiptR1, Node: node.Pubkey(), Rater: buyer.Key, Order: id.String(), Role: mostro.RoleBuyer,
+		BandSats: 100_000, Day: mostro.SettleDay(time.Unix(settled, 0)), Nullifier: got.Nullifier,
+	}
+	if err != nil || got != want {
+		t.Errorf("buyer: %+v, %v; want %+v", got, err, want)
+	}
+	if got, err = rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, nil, nil); err != nil || got.Kind != mostro.ReceiptR1 || got.Role != "" {
+		t.Errorf("RoboSats' token alone: %+v, %v", got, err)
+	}
+	b := r.answer(seller, id, mostro.ReceiptRequest{})
+	if !reflect.DeepEqual(b, early) {
+		t.Error("the seller is answered otherwise the second time")
+	}
+	got, err = rated(t, node.Pubkey(), seller.Key, id.String(), b.Token, b.Receipt, nil)
+	if err != nil || got.Role != mostro.RoleSeller || got.PaymentHash != "" {
+		t.Errorf("seller: %+v, %v", got, err)
+	}
+	paid := r.answer(seller, id, mostro.ReceiptRequest{Payment: true})
+	named, err := rated(t, node.Pubkey(), seller.Key, id.String(), paid.Token, paid.Receipt, nil)
+	if err != nil || named.PaymentHash != hex.EncodeToString(before.Hash[:]) || named.Nullifier != got.Nullifier {
+		t.Errorf("seller, with the payment: %+v, %v", named, err)
+	}
+	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, mostro.ReceiptRequest{Payment: true}.Message(id).Payload)
+	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, mostro.ReceiptToken) {
+		t.Errorf("the buyer's receipt in the seller's hand: %v", err)
+	}
+
+	stranger := r.someone()
+	r.refused(mostro.ReasonNotFound, stranger, ask.Action, &id, ask.Payload)
+	unknown := OrderID{1}
+	r.refused(mostro.ReasonNotFound, buyer, ask.Action, &unknown, ask.Payload)
+	r.refused(mostro.ReasonInvalidTextMessage, buyer, ask.Action, &id, mostro.TextMessage(`{"receipt_request":2}`))
+	r.refused(mostro.ReasonInvalidTextMessage, buyer, ask.Action, &id, mostro.TextMessage(`{"receipt_request":1,"x":1}`))
+	r.refused("dropped", buyer, ask.Action, &id, mostro.TextMessage(`hello`))
+	old := buyer
+	old.Transport = mostro.TransportLegacy
+	r.refused("dropped", old, ask.Action, &id, ask.Payload)
+
+	// The blind receipt: one for each side, the same for ever.
+	fresh := newKeys(t)
+	q, err := set.Blind(fresh.Pubkey(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
+	foreign := mostro.ReceiptRequest{Keyset: "00000000000000000000000000000000", Blinded: q.Blinded}.Message(id)
+	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, foreign.Payload)
+	above := mostro.ReceiptRequest{Keyset: set.ID, Blinded: bytes.Repeat([]byte{0xff}, len(q.Blinded))}.Message(id)
+	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, above.Payload)
+	first, again := r.answer(buyer, id, request), r.answer(buyer, id, request)
+	if !reflect.DeepEqual(first, again) || !reflect.DeepEqual(first.Receipt, a.Receipt) {
+		t.Error("the same question is answered otherwise")
+	}
+	values, err := q.Unblind(first.Signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := set.Blind(fresh.Pubkey(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := mostro.ReceiptRequest{Keyset: set.ID, Blinded: other.Blinded}
+	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, second.Message(id).Payload)
+	if _, err := other.Unblind(r.answer(seller, id, second).Signed); err != nil {
+		t.Errorf("the seller's: %v", err)
+	}
+	// The count is published, but not at once.
+	r.desk.SayKeysets(r.node.now)
+	r.commit()
+	published, evt := r.keyset()
+	r.pass(supplyEvery)
+	r.desk.SayKeysets(r.node.now)
+	r.commit()
+	if published, evt = r.keyset(); published.ID != set.ID || *published.Issued != 2 {
+		t.Errorf("published %+v, want 2 issued", published)
+	}
+	rows := len(r.store.rows)
+	r.desk.SayKeysets(r.node.now + 10*supplyEvery)
+	if r.commit(); len(r.store.rows) != rows {
+		t.Error("a count that did not change is published again")
+	}
+	sets := func(string, string) *nostr.Event { return evt }
+	got, err = rated(t, node.Pubkey(), fresh.Pubkey(), mostro.BlindNullifier(values[2]), "", values, sets)
+	if err != nil || got.Kind != mostro.ReceiptR2 || got.Epoch != set.Epoch {
+		t.Errorf("blind: %+v, %v", got, err)
+	}
+	if !reflect.DeepEqual(r.trade(id), done) {
+		t.Error("receipts changed the trade")
+	}
+}
+
+// TestReceiptsEpochs settles in one month and asks in the next: the key of the
+// month of settlement signs.
+func TestReceiptsEpochs(t *testing.T) {
+	r := newRig(t)
+	node := newKeys(t)
+	r.notarised(node, newBlindKey(t))
+	set, _ := r.keyset()
+	r.hold[FxPublish] = true
+	id, _, buyer := r.toSettled()
+	r.resolves(id, true)
+	r.node.now += 32 * 86400
+	r.start()
+	r.notarised(node, newBlindKey(t))
+	next, _ := r.keyset()
+	if next.Epoch == set.Epoch || next.ID == set.ID {
+		t.Fatalf("epoch %s again", next.Epoch)
+	}
+	q, err := next.Blind(buyer.Key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mostro.ReceiptRequest{Keyset: next.ID, Blinded: q.Blinded}.Message(id)
+	r.refused(mostro.ReasonInvalidParameters, buyer, m.Action, &id, m.Payload)
+	if q, err = set.Blind(buyer.Key, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Unblind(r.answer(buyer, id, mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}).Signed); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReceiptsOfAnOldStore gives no blind receipt by a key whose receipts may
+// have been forgotten.
+func TestReceiptsOfAnOldStore(t *testing.T) {
+	r := newRig(t)
+	node := newKeys(t)
+	r.notarised(node, newBlindKey(t))
+	set, _ := r.keyset()
+	r.hold[FxPublish] = true
+	id, _, buyer := r.toSettled()
+	r.resolves(id, true)
+	r.start()
+	r.notarised(node, nil)
+	r.desk.CloseKeysets(r.node.now)
+	r.commit()
+	q, err := set.Blind(buyer.Key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
+	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
+	r.answer(buyer, id, mostro.ReceiptRequest{}) // the plain one is the same whoever forgot it
+	// It stays closed over every later start, and nothing is published of it.
+	rows := len(r.store.rows)
+	r.start()
+	r.notarised(node, newBlindKey(t))
+	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
+	if r.desk.SayKeysets(r.node.now + 10*supplyEvery); len(r.desk.turn.commit.Outbox) != 0 || len(r.store.rows) != rows {
+		t.Error("a closed keyset is published")
+	}
+	// A key that may have been lost is not made a second time.
+	other := newRig(t)
+	other.notarised(node, nil)
+	other.desk.CloseKeysets(other.node.now)
+	other.commit()
+	other.start()
+	other.notarised(node, newBlindKey(t))
+	if k := other.store.keysets[mostro.EpochOf(time.Unix(other.node.now, 0))]; !k.Closed || k.Secret != nil || len(other.store.rows) != 0 {
+		t.Errorf("a second key was made: closed %v, %d rows", k.Closed, len(other.store.rows))
+	}
+}
+
+// TestReceiptsCrash lets the process die at any commit while parties ask and
+// ask again, and holds that no side ever gets two blind receipts, that every
+// answer stays the same, and that the store's own check is content.
+func TestReceiptsCrash(t *testing.T) {
+	db, err := openDB(filepath.Join(t.TempDir(), "escrow"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	r := newRig(t)
+	r.store.mirror = db
+	node, secret := newKeys(t), newBlindKey(t)
+	r.notarised(node, secret)
+	set, _ := r.keyset()
+	r.hold[FxPublish] = true
+	type side struct {
+		id    OrderID
+		party Party
+		asked []*mostro.BlindRequest
+	}
+	var sides []*side
+	for range 6 {
+		id, seller, buyer := r.toSettled()
+		r.resolves(id, true)
+		sides = append(sides, &side{id: id, party: seller}, &side{id: id, party: buyer})
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	crashes := 0
+	for range 300 {
+		s := sides[rng.IntN(len(sides))]
+		if len(s.asked) < 3 && rng.IntN(2) == 0 {
+			q, err := set.Blind(newKeys(t).Pubkey(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.asked = append(s.asked, q)
+		}
+		var ask mostro.ReceiptRequest
+		if len(s.asked) > 0 && rng.IntN(3) > 0 {
+			ask = mostro.ReceiptRequest{Keyset: set.ID, Blinded: s.asked[rng.IntN(len(s.asked))].Blinded}
+		}
+		m := ask.Message(s.id)
+		if _, err := r.desk.Receive(r.letter(s.party, m.Action, &s.id, m.Payload), r.node.now); err != nil {
+			t.Fatal(err)
+		}
+		r.store.failBefore, r.store.failAfter = rng.IntN(8) == 0, rng.IntN(8) == 0
+		err := r.store.Commit(r.desk.Take())
+		r.store.failBefore, r.store.failAfter = false, false
+		if err != nil {
+			crashes++
+			r.start()
+			r.notarised(node, nil)
+		}
+		r.settle()
+	}
+	if crashes < 20 {
+		t.Errorf("%d crashes: the test looks at too little", crashes)
+	}
+	total := int64(0)
+	for _, s := range sides {
+		signed := map[string]bool{}
+		for _, m := range r.mail[s.party.Key] {
+			if a, err := mostro.ParseReceiptAnswer(m); err == nil && a.Signed != nil {
+				signed[string(a.Signed)] = true
+			}
+		}
+		if len(signed) > 1 {
+			t.Errorf("one side got %d blind receipts", len(signed))
+		}
+		total += int64(len(signed))
+	}
+	k := r.store.keysets[set.Epoch]
+	if k.Issued != total || total == 0 {
+		t.Errorf("%d are counted, %d were given", k.Issued, total)
+	}
+	if err := db.Check(); err != nil {
+		t.Error(err)
+	}
+	// The check would notice a false count.
+	k.Issued++
+	head, err := db.Head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Commit(&Commit{ReceiptKeys: []ReceiptKey{k}, Head: head}); err != nil {
+		t.Fatal(err)
+	}
+	if db.Check() == nil {
+		t.Error("a false count passes the check")
+	}
+}
+
+// keysets gives the keysets that the node has published so far.
+func (w *world) keysets() (list []mostro.Keyset) {
+	w.tb.Helper()
+	_ = w.log.Read(context.Background(), 0, func(e mostro.Entry) error {
+		if e.Event.Kind == mostro.KindReceiptKeys {
+			k, err := mostro.ParseKeyset(e.Event)
+			if err != nil {
+				w.tb.Error(err)
+			}
+			list = append(list, k)
+		}
+		return nil
+	})
+	return list
+}
+
+// TestReceiptsOverRestart asks a whole engine, ends it as a signal would, and
+// asks again. The key of the month is made once and published, and a copy of
+// the store that is older than the engine knows signs no more.
+func TestReceiptsOverRestart(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	w.notary = true
+	w.start()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for head := w.log.Head(); len(w.keysets()) == 0; head = w.log.Head() {
+		if err := w.log.Wait(ctx, head); err != nil {
+			t.Fatalf("no keyset is published: %v", err)
+		}
+	}
+	set := w.keysets()[0]
+	seller, buyer := w.user(mostro.TransportV1), w.user(mostro.TransportV2)
+	id := w.sellOrder(seller, buyer, func(string) {})
+	ask := func(u *user, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
+		t.Helper()
+		m := q.Message(id)
+		m.RequestID = number(9)
+		u.send(m)
+		a, err := mostro.ParseReceiptAnswer(u.wait(mostro.ActionSendDM))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	q, err := set.Blind(newKeys(t).Pubkey(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
+	first, plain := ask(buyer, request), ask(seller, mostro.ReceiptRequest{})
+	if _, err := q.Unblind(first.Signed); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	if again := ask(buyer, request); !reflect.DeepEqual(first, again) {
+		t.Error("the buyer is answered otherwise after the restart")
+	}
+	if again := ask(seller, mostro.ReceiptRequest{}); !reflect.DeepEqual(plain, again) {
+		t.Error("the seller is answered otherwise after the restart")
+	}
+	for _, k := range w.keysets() {
+		if k.Epoch == set.Epoch && k.ID != set.ID {
+			t.Error("a second key for one month")
+		}
+	}
+	_ = w.stop()
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := db.Head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Witness{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
+		t.Fatal(err)
+	}
+	w.startOn(db, db)
+	if q, err = set.Blind(newKeys(t).Pubkey(), nil); err != nil {
+		t.Fatal(err)
+	}
+	m := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
+	m.RequestID = number(10)
+	seller.send(m)
+	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
+		t.Errorf("an old store answers %+v", no)
+	}
+	w.restart() // and so it does when the witness is content again
+	m.RequestID = number(11)
+	seller.send(m)
+	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
+		t.Errorf("after a restart an old store answers %+v", no)
+	}
+}

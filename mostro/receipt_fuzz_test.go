@@ -1,0 +1,104 @@
+package mostro
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// FuzzCheckReceipt gives arbitrary receipts to the checker: whatever is shown
+// is refused by a rule, or is one of the receipts that the host really gave.
+func FuzzCheckReceipt(f *testing.F) {
+	host, payee := smallKeys(f, 3), smallKeys(f, 11)
+	_, trade := keysA(f)
+	given := map[string]bool{}
+	seed := func(values []string) {
+		given[strings.Join(values, "\n")] = true
+		f.Add(strings.Join(values, "\n"), "", testOrder)
+	}
+	id := orderID(f, testOrder)
+	for _, transport := range []Transport{TransportV2, TransportV1} {
+		seed(disclosed(f, said(f, host, trade.Pubkey(), transport, Message{ID: id, Action: ActionPurchaseCompleted}), trade))
+	}
+	preimage := strings.Repeat("42", 32)
+	raw, _ := hex.DecodeString(preimage)
+	hash := sha256.Sum256(raw)
+	st := statement(host, trade)
+	st.Hash = hex.EncodeToString(hash[:])
+	r1, err := st.Sign(host, newRandom())
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed(r1)
+	invoice := madeInvoice(f, payee, "lnbc2500u", field{1, hash[:]})
+	r3, err := Opened(r1, invoice, preimage)
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed(r3)
+	token, err := SignToken(host, trade.Pubkey(), testOrder, newRandom())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("", token, testOrder)
+	f.Add("r2\n00\n"+preimage+"\n"+strings.Repeat("0", 512), "", BlindNullifier(preimage))
+	set := event(f, KindReceiptKeys, `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","`+blindScheme+`"],["key","`+seedKeyset+`"]]`)
+	keysets := func(string, string) *nostr.Event { return set }
+	f.Fuzz(func(t *testing.T, receipt, token, order string) {
+		r := HostRating{
+			EventID: "x", Pubkey: trade.Pubkey(), Platform: PlatformMostro, Alias: PlatformMostro, OrderID: order, Host: host.Pubkey(), Token: token,
+		}
+		if receipt != "" {
+			r.Receipt = strings.Split(receipt, "\n")
+		}
+		got, err := CheckReceipt(&nostr.Event{ID: "x", PubKey: trade.Pubkey()}, r, keysets)
+		if err != nil {
+			var rule ReceiptRule
+			if !errors.As(err, &rule) || rule == "" || got != (Receipt{}) {
+				t.Fatalf("%v gives %+v", err, got)
+			}
+			return
+		}
+		if receipt != "" && (got.Kind == ReceiptNone || got.Nullifier == "" || order != testOrder) {
+			t.Fatalf("order %q: %+v", order, got)
+		}
+		if receipt != "" && !given[receipt] && !(got.Kind == ReceiptR3 && r.Receipt[2] == preimage) {
+			// A payee can sign many invoices for one hash; all else has one form.
+			t.Fatalf("%q was never given", receipt)
+		}
+	})
+}
+
+// FuzzReceiptMessage gives arbitrary texts to the parsers of questions and
+// answers about receipts: what is accepted reads the same again.
+func FuzzReceiptMessage(f *testing.F) {
+	id := *orderID(f, testOrder)
+	for _, m := range []Message{
+		ReceiptRequest{}.Message(id),
+		ReceiptRequest{Payment: true}.Message(id),
+		ReceiptRequest{Keyset: strings.Repeat("0", 32), Blinded: make([]byte, blindLen)}.Message(id),
+		ReceiptAnswer{Token: "a", Receipt: []string{"r1", "b"}}.Message(Message{ID: &id}),
+		ReceiptAnswer{Keyset: strings.Repeat("0", 32), Signed: make([]byte, blindLen)}.Message(Message{ID: &id}),
+	} {
+		f.Add(string(m.Payload.(TextMessage)))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m := Message{Wrapper: WrapperDM, ID: &id, Action: ActionSendDM, Payload: TextMessage(text)}
+		if q, err := ParseReceiptRequest(m); err == nil {
+			again, err := ParseReceiptRequest(q.Message(id))
+			if err != nil || again.Keyset != q.Keyset || string(again.Blinded) != string(q.Blinded) || again.Payment != q.Payment {
+				t.Fatalf("%+v reads again as %+v, %v", q, again, err)
+			}
+		}
+		if a, err := ParseReceiptAnswer(m); err == nil {
+			again, err := ParseReceiptAnswer(a.Message(m))
+			if err != nil || string(again.Signed) != string(a.Signed) || len(again.Receipt) != len(a.Receipt) {
+				t.Fatalf("%+v reads again as %+v, %v", a, again, err)
+			}
+		}
+	})
+}
