@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -17,11 +18,13 @@ import (
 // all orders.
 const (
 	benchNodes   = 1000
-	benchOrders  = 290_000 // three versions each
+	benchOrders  = 290_000 // three versions each, but for -bench.part
 	benchRatings = 100_000
 	benchInfos   = 30
 	benchDays    = 180
 )
+
+var benchPart = flag.Int("bench.part", 1, "play one of so many parts of the orders")
 
 type bigMarket struct {
 	keys  []*mostro.Keys
@@ -59,12 +62,13 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		flush(20_000)
 	}
 	ratings := 0
-	for n := range benchOrders {
+	orders := benchOrders / *benchPart
+	for n := range orders {
 		i := m.r.IntN(benchNodes)
 		if m.r.IntN(10) == 0 {
 			i = 0
 		}
-		node, when := m.nodes[i], at(float64(n)/benchOrders*(benchDays-1))
+		node, when := m.nodes[i], at(float64(n)/float64(orders)*(benchDays-1))
 		sats := int64(1000 + m.r.IntN(200_000))
 		w.order(node, n, mostro.StatusPending, sats, when)
 		w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))

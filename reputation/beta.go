@@ -1,9 +1,6 @@
 package reputation
 
-import (
-	"slices"
-	"sync"
-)
+import "sync"
 
 // A posterior is a Beta distribution, given by what was seen for and against.
 type posterior struct{ For, Against Micro }
@@ -39,7 +36,7 @@ func (b posterior) quantiles(n int) []Micro {
 	for i := range cells {
 		x := lo + width*int64(2*i+1)/(2*cells)
 		x = min(max(x, 1), nano-1)
-		logs[i] = mulDiv(int64(p-One), lnNano(uint64(x), nano), int64(One)) + mulDiv(int64(q-One), lnNano(uint64(nano-x), nano), int64(One))
+		logs[i] = mulDiv(int64(p-One), ln60(uint64(x))-lnOfNano, int64(One)) + mulDiv(int64(q-One), ln60(uint64(nano-x))-lnOfNano, int64(One))
 		top = max(top, logs[i])
 	}
 	var mass [cells]int64
@@ -112,11 +109,4 @@ func shufflesFor(n int, seed int64) *shuffles {
 	}
 	shuffleCache.Store(key, s)
 	return s
-}
-
-// bounds gives the 5 and 95 percent points of draws, which it sorts.
-func bounds(draws []Micro) (lo, hi Micro) {
-	slices.Sort(draws)
-	n := len(draws)
-	return draws[n/20], draws[n-1-n/20]
 }

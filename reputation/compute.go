@@ -3,8 +3,10 @@ package reputation
 import (
 	"cmp"
 	"fmt"
-	"maps"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,13 +22,41 @@ type parts struct {
 // nothing.
 func (l *Ledger) Compute(asOf time.Time) []Score {
 	at := asOf.Unix()
-	all := make(map[string]*derived)
+	var wanted []string
 	for pubkey, n := range l.book.Nodes {
 		if n.IsNode {
-			all[pubkey] = l.derive(pubkey, at)
+			wanted = append(wanted, pubkey)
 		}
 	}
-	return l.scores(all, slices.Sorted(maps.Keys(all)), at)
+	slices.Sort(wanted)
+	all := map[string]*derived{}
+	l.deriveAll(all, wanted, at)
+	return l.scores(all, wanted, at)
+}
+
+// deriveAll reads the facts of nodes, on all cores.
+func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
+	list := make([]*derived, len(wanted))
+	onAllCores(len(wanted), func(i int) { list[i] = l.derive(wanted[i], asOf) })
+	for i, pubkey := range wanted {
+		all[pubkey] = list[i]
+	}
+}
+
+// onAllCores calls fn once for each of n indexes, and returns when all have
+// ended.
+func onAllCores(n int, fn func(i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range workers {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				fn(i)
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // scores computes those of the wanted nodes out of all that is derived.
@@ -40,8 +70,9 @@ func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []
 		return all[pubkey].parts(&l.params, mu, asOf)
 	}
 	older := l.lightning()
-	out := make([]Score, 0, len(wanted))
-	for _, pubkey := range wanted {
+	out := make([]Score, len(wanted))
+	onAllCores(len(wanted), func(i int) {
+		pubkey := wanted[i]
 		d := all[pubkey]
 		p := own(pubkey)
 		linked := older.before(pubkey, d.node)
@@ -49,8 +80,8 @@ func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []
 		for _, other := range linked {
 			p = p.worse(own(other))
 		}
-		out = append(out, l.score(d, p, linked, asOf))
-	}
+		out[i] = l.score(d, p, linked, asOf)
+	})
 	return out
 }
 
@@ -198,47 +229,40 @@ func (p *Params) Value(m [subScores]Micro) Micro {
 // sub-score.
 func (q parts) interval(p *Params) (lo, hi Micro, sub [subScores][2]Micro) {
 	n := p.Draws
-	order := shufflesFor(n, p.DrawSeed).order
-	var drawn [subScores][]Micro
-	spread := func(b posterior, k int) []Micro {
-		from, to := b.quantiles(n), make([]Micro, n)
-		for i, at := range order[k] {
-			to[i] = from[at]
-		}
-		return to
-	}
-	drawn[SubUsers] = spread(q.users, 0)
-	drawn[SubCompletion] = spread(q.completion, 1)
-	drawn[SubLiveness] = spread(q.up, 2)
-	peace, solved := spread(q.peace, 3), spread(q.solved, 4)
-	for i := range peace {
-		peace[i] = (p.Peace(peace[i]) + solved[i].times(q.speed)) / 2
-	}
-	drawn[SubDisputes] = peace
-	fixed := int64(0)
-	for j, v := range [subScores]Micro{SubVolume: q.volume, SubLongevity: q.longevity} {
-		if drawn[j] == nil {
-			fixed += mulDiv(max(v, p.Floor).ln(), int64(p.Weights[j]), int64(One))
-			sub[j] = [2]Micro{v, v}
-		}
-	}
+	shuffled := shufflesFor(n, p.DrawSeed).order
+	low, high := n/20, n-1-n/20
 	values := make([]int64, n)
-	for i := range values {
-		values[i] = fixed
-		for j, draws := range drawn {
-			if draws != nil {
-				values[i] += mulDiv(max(draws[i], p.Floor).ln(), int64(p.Weights[j]), int64(One))
-			}
+	weighed := func(j int, m Micro) int64 { return mulDiv(max(m, p.Floor).ln(), int64(p.Weights[j]), int64(One)) }
+	for j, v := range map[int]Micro{SubVolume: q.volume, SubLongevity: q.longevity} {
+		sub[j] = [2]Micro{v, v}
+		for i, w := 0, weighed(j, v); i < n; i++ {
+			values[i] += w
 		}
 	}
+	for k, b := range []struct {
+		j int
+		posterior
+	}{{SubUsers, q.users}, {SubCompletion, q.completion}, {SubLiveness, q.up}} {
+		drawn := b.quantiles(n)
+		sub[b.j] = [2]Micro{drawn[low], drawn[high]}
+		logs := make([]int64, n)
+		for i, m := range drawn {
+			logs[i] = weighed(b.j, m)
+		}
+		for i, from := range shuffled[k] {
+			values[i] += logs[from]
+		}
+	}
+	peace, solved := q.peace.quantiles(n), q.solved.quantiles(n)
+	drawn := make([]Micro, n)
+	for i := range drawn {
+		drawn[i] = (p.Peace(peace[shuffled[3][i]]) + solved[shuffled[4][i]].times(q.speed)) / 2
+		values[i] += weighed(SubDisputes, drawn[i])
+	}
+	slices.Sort(drawn)
+	sub[SubDisputes] = [2]Micro{drawn[low], drawn[high]}
 	slices.Sort(values)
-	lo, hi = 100*exp(min(0, values[n/20])), 100*exp(min(0, values[n-1-n/20]))
-	for j, draws := range drawn {
-		if draws != nil {
-			sub[j][0], sub[j][1] = bounds(draws)
-		}
-	}
-	return lo, hi, sub
+	return 100 * exp(min(0, values[low])), 100 * exp(min(0, values[high])), sub
 }
 
 // score puts one node's score together.

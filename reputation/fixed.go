@@ -187,8 +187,12 @@ func exp(x int64) Micro {
 	return Micro(hi<<(64-frac) | lo>>frac)
 }
 
+// The logarithms of the two units, which most logarithms here are taken
+// against.
+var lnOne, lnOfNano = ln60(uint64(One)), ln60(nano)
+
 // ln gives the natural logarithm in nano.
-func (m Micro) ln() int64 { return lnNano(uint64(max(m, 1)), uint64(One)) }
+func (m Micro) ln() int64 { return ln60(uint64(max(m, 1))) - lnOne }
 
 // log10Ratio gives log10(1+a/b) for whole numbers.
 func log10Ratio(a, b int64) Micro {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -242,16 +241,7 @@ func (s *Service) pass(ctx context.Context) (more bool, err error) {
 // PrepareAll prepares entries on all cores.
 func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
 	out := make([]Prepared, len(batch))
-	workers := min(runtime.GOMAXPROCS(0), 1+len(batch)/64)
-	var wait sync.WaitGroup
-	for w := range workers {
-		wait.Go(func() {
-			for i := w; i < len(batch); i += workers {
-				out[i] = l.Prepare(batch[i])
-			}
-		})
-	}
-	wait.Wait()
+	onAllCores(len(batch), func(i int) { out[i] = l.Prepare(batch[i]) })
 	return out
 }
 
@@ -274,9 +264,7 @@ func (s *Service) compute(now time.Time, full bool) {
 		return
 	}
 	slices.Sort(wanted)
-	for _, pubkey := range wanted {
-		s.derived[pubkey] = s.ledger.derive(pubkey, at)
-	}
+	s.ledger.deriveAll(s.derived, wanted, at)
 	for _, score := range s.ledger.scores(s.derived, wanted, at) {
 		s.scores[score.Pubkey] = score
 	}
