@@ -5,12 +5,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/gob"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -19,56 +19,56 @@ import (
 
 // checkpointFormat changes with what a checkpoint holds; a file of another
 // format is not read, and the facts grow back from the log.
-const checkpointFormat = "mostrodex reputation checkpoint 1"
+const checkpointFormat = "mostrodex reputation checkpoint 2"
 
 // checkpointName is the file within Config.Dir.
 const checkpointName = "checkpoint"
 
-// checkpointHead is the file's first line.
+// checkpointHead is the file's first line. What follows is a stream of gob
+// values: a checkpointBody, then of each node its key, the node without its
+// orders, and its orders by the thousand, an empty map after the last; at the
+// very end the sha256 of all before it. So neither writing nor reading needs
+// room for the whole.
 type checkpointHead struct {
 	Format string `json:"format"`
 	Params string `json:"params"` // their hash: facts are cut to fit them
 	Cursor uint64 `json:"cursor"`
-	SHA256 string `json:"sha256"` // of all that follows
 }
 
-// checkpointBody follows, in gob.
+// checkpointBody is all but the nodes.
 type checkpointBody struct {
 	Book      book
+	Nodes     int
 	Published map[string]string
 	Announced map[string]bool
 	Sent      map[string]nostr.Timestamp
 	About     string
 }
 
+// checkpointOrders is how many orders are one value of the stream.
+const checkpointOrders = 1000
+
 // restore reads the checkpoint. One that is missing, damaged, of other
 // parameters or ahead of the log is as good as none: the log is read from its
 // beginning. What it alone knew is lost then: facts of events that were
-// erased from the log since.
+// erased from the log since. The follower calls it, once.
 func (s *Service) restore() error {
-	path := filepath.Join(s.cfg.Dir, checkpointName)
-	raw, err := os.ReadFile(path)
+	head, body, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), s.cfg.Params.Hash(), s.cfg.Log.Head())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
+	var onDisk *fs.PathError
+	if errors.As(err, &onDisk) {
 		return fmt.Errorf("reputation: %w", err)
-	}
-	head, body, err := readCheckpoint(raw)
-	if err == nil {
-		switch {
-		case head.Params != s.cfg.Params.Hash():
-			err = errors.New("made with other parameters")
-		case head.Cursor > s.cfg.Log.Head():
-			err = errors.New("ahead of the log")
-		}
 	}
 	if err != nil {
 		s.log.Warn("reputation's checkpoint is of no use, reading the log anew", "reason", err)
 		return nil
 	}
+	body.Book.fill()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ledger.book = body.Book
-	s.ledger.book.fill()
 	s.saved, s.savedAt = head.Cursor, s.cfg.Now()
 	if body.Published != nil {
 		s.published = body.Published
@@ -139,22 +139,71 @@ func (n *node) fill() {
 	}
 }
 
-func readCheckpoint(raw []byte) (head checkpointHead, body checkpointBody, err error) {
-	line, rest, ok := bytes.Cut(raw, []byte("\n"))
-	if !ok {
+func readCheckpoint(path, params string, logHead uint64) (head checkpointHead, body checkpointBody, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return head, body, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return head, body, err
+	}
+	if info.Size() < sha256.Size {
 		return head, body, io.ErrUnexpectedEOF
+	}
+	sum := sha256.New()
+	in := bufio.NewReaderSize(io.TeeReader(io.LimitReader(f, info.Size()-sha256.Size), sum), 1<<20)
+	line, err := in.ReadBytes('\n')
+	if err != nil {
+		return head, body, err
 	}
 	if err := json.Unmarshal(line, &head); err != nil {
 		return head, body, err
 	}
-	if head.Format != checkpointFormat {
+	switch {
+	case head.Format != checkpointFormat:
 		return head, body, errors.New("of another format")
+	case head.Params != params:
+		return head, body, errors.New("made with other parameters")
+	case head.Cursor > logHead:
+		return head, body, errors.New("ahead of the log")
 	}
-	if sum := sha256.Sum256(rest); hex.EncodeToString(sum[:]) != head.SHA256 {
+	dec := gob.NewDecoder(in)
+	if err := dec.Decode(&body); err != nil {
+		return head, body, err
+	}
+	body.Book.Nodes = make(map[string]*node, min(body.Nodes, 1<<16))
+	for range body.Nodes {
+		var key string
+		n := &node{}
+		if err := errors.Join(dec.Decode(&key), dec.Decode(n)); err != nil {
+			return head, body, err
+		}
+		n.Orders = map[string]*order{}
+		for {
+			var part map[string]*order
+			if err := dec.Decode(&part); err != nil {
+				return head, body, err
+			}
+			if len(part) == 0 {
+				break
+			}
+			maps.Copy(n.Orders, part)
+		}
+		body.Book.Nodes[key] = n
+	}
+	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
+		return head, body, errors.New("more than is expected")
+	}
+	want := make([]byte, sha256.Size)
+	if _, err := f.ReadAt(want, info.Size()-sha256.Size); err != nil {
+		return head, body, err
+	}
+	if !bytes.Equal(sum.Sum(nil), want) {
 		return head, body, errors.New("damaged")
 	}
-	err = gob.NewDecoder(bufio.NewReader(bytes.NewReader(rest))).Decode(&body)
-	return head, body, err
+	return head, body, nil
 }
 
 // save replaces the checkpoint: written beside it, synced, renamed. A crash
@@ -168,13 +217,8 @@ func (s *Service) save() error {
 	return nil
 }
 
-func (s *Service) write() (err error) {
-	var buf bytes.Buffer
-	if err := gob.NewEncoder(&buf).Encode(checkpointBody{s.ledger.book, s.published, s.announced, s.sent, s.about}); err != nil {
-		return err
-	}
-	sum := sha256.Sum256(buf.Bytes())
-	head, err := json.Marshal(checkpointHead{checkpointFormat, s.cfg.Params.Hash(), s.ledger.Cursor(), hex.EncodeToString(sum[:])})
+func (s *Service) write() error {
+	head, err := json.Marshal(checkpointHead{checkpointFormat, s.cfg.Params.Hash(), s.ledger.Cursor()})
 	if err != nil {
 		return err
 	}
@@ -186,9 +230,12 @@ func (s *Service) write() (err error) {
 		return err
 	}
 	defer os.Remove(f.Name()) // no file of that name after the rename
-	_, err = f.Write(append(head, '\n'))
+	sum := sha256.New()
+	out := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
+	_, err = out.Write(append(head, '\n'))
+	err = errors.Join(err, s.encode(gob.NewEncoder(out)), out.Flush())
 	if err == nil {
-		_, err = f.Write(buf.Bytes())
+		_, err = f.Write(sum.Sum(nil))
 	}
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
@@ -201,4 +248,40 @@ func (s *Service) write() (err error) {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s *Service) encode(enc *gob.Encoder) error {
+	rest := s.ledger.book
+	nodes := rest.Nodes
+	rest.Nodes = nil
+	if err := enc.Encode(checkpointBody{rest, len(nodes), s.published, s.announced, s.sent, s.about}); err != nil {
+		return err
+	}
+	for key, n := range nodes {
+		bare := *n
+		bare.Orders = nil
+		if err := errors.Join(enc.Encode(key), enc.Encode(&bare)); err != nil {
+			return err
+		}
+		part := make(map[string]*order, checkpointOrders)
+		for d, o := range n.Orders {
+			part[d] = o
+			if len(part) == checkpointOrders {
+				if err := enc.Encode(part); err != nil {
+					return err
+				}
+				clear(part)
+			}
+		}
+		if len(part) > 0 {
+			if err := enc.Encode(part); err != nil {
+				return err
+			}
+			clear(part)
+		}
+		if err := enc.Encode(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }

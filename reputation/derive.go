@@ -147,7 +147,7 @@ func (t *Triple) add(n int64, witnessed, costed bool) {
 }
 
 func (d *derived) order(l *Ledger, orderID string, o *order, asOf int64, equivocated bool, note func(Sighting)) {
-	for _, v := range o.Versions {
+	for v := range o.Versions.all() {
 		note(v.Sighting)
 	}
 	e := &d.evidence

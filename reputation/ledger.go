@@ -65,14 +65,15 @@ type version struct {
 	Status uint8
 }
 
-// order is all versions of one order, and what they say of it.
+// order is all versions of one order, and what they say of it. There may be a
+// million of them, so it is packed.
 type order struct {
-	Versions []version // sorted by created_at, then id
-	Expires  int64     // of the newest pending version that says so
-	ExpireBy Sighting
-	Sats     int64 // of the newest version that says so
-	SatsBy   Sighting
+	Versions packed
+	Expires  int64  // of the newest pending version that says so
+	Sats     int64  // of the newest version that says so
 	Cluster  uint32 // of its amount and method
+	ExpireBy int32  // which version said Expires; -1 none
+	SatsBy   int32  // which version said Sats; -1 none
 	Test     bool   // no mainnet
 }
 
@@ -347,24 +348,30 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	if status <= 0 {
 		return
 	}
+	s.Created, s.Received = min(max(s.Created, 0), maxPackedCreated), min(max(s.Received, 0), maxPackedReceived)
 	n := l.node(v.Pubkey)
 	o := n.Orders[v.D]
 	if o == nil {
-		o = &order{Versions: make([]version, 0, 3)}
+		o = &order{ExpireBy: -1, SatsBy: -1}
 		n.Orders[strings.Clone(v.D)] = o
 	}
-	var rivals []version
-	var isNew bool
-	o.Versions, rivals, isNew = noteVersion(o.Versions, version{s, uint8(status)})
+	versions, rivals, isNew := noteVersion(o.Versions.list(), version{s, uint8(status)})
+	o.Versions = pack(versions)
 	if !isNew {
 		return
 	}
-	n.equivocate("38383:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
-	if v.ExpiresAt > 0 && uint8(status) == isPending && o.ExpireBy.compare(s) < 0 {
-		o.Expires, o.ExpireBy = int64(v.ExpiresAt), s
+	at := int32(slices.IndexFunc(versions, func(v version) bool { return v.ID == s.ID }))
+	for _, by := range []*int32{&o.ExpireBy, &o.SatsBy} {
+		if *by >= at {
+			*by++
+		}
 	}
-	if v.AmountSats != nil && *v.AmountSats > 0 && (o.Sats == 0 || o.SatsBy.compare(s) < 0) {
-		o.Sats, o.SatsBy = *v.AmountSats, s
+	n.equivocate("38383:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
+	if v.ExpiresAt > 0 && uint8(status) == isPending && o.ExpireBy < at {
+		o.Expires, o.ExpireBy = int64(v.ExpiresAt), at
+	}
+	if v.AmountSats != nil && *v.AmountSats > 0 && o.SatsBy < at {
+		o.Sats, o.SatsBy = *v.AmountSats, at
 		o.Cluster = cluster(v)
 	}
 	if v.Network != "" && v.Network != "mainnet" {

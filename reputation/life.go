@@ -34,7 +34,7 @@ func (o *order) live(p *Params, asOf int64, equivocated bool) (l life) {
 	var finalAt int64
 	claimed := uint8(0)
 	claimedTaken, claimedFinal := false, false
-	for _, v := range o.Versions {
+	for v := range o.Versions.all() {
 		claimed = v.Status
 		claimedTaken = claimedTaken && v.Status != isPending || v.Status == isInProgress
 		claimedFinal = claimedFinal || v.Status >= isSuccess

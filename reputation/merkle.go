@@ -50,7 +50,7 @@ func merkle(level [][32]byte) (root [32]byte) {
 func (l *Ledger) root(n *node) string {
 	var leaves [][32]byte
 	for _, o := range n.Orders {
-		for _, v := range o.Versions {
+		for v := range o.Versions.all() {
 			leaves = append(leaves, v.leaf())
 		}
 	}

@@ -40,6 +40,9 @@ func TestRestoredScoresAreTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := open()
+	if err := second.restore(); err != nil {
+		t.Fatal(err)
+	}
 	if got := second.ledger.Cursor(); got != uint64(len(w.entries)) {
 		t.Fatalf("restored up to %d of %d", got, len(w.entries))
 	}

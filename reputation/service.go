@@ -84,6 +84,7 @@ type Service struct {
 	caught  bool // up with the log at least once
 
 	// The follower's own.
+	restored  bool   // the checkpoint was looked for
 	saved     uint64 // cursor of the checkpoint
 	unsaved   bool   // something else than the cursor changed since
 	savedAt   time.Time
@@ -93,8 +94,8 @@ type Service struct {
 	about     string                     // what the key's profile said last
 }
 
-// Open reads the checkpoint, if there is one that fits the parameters and the
-// log. Nothing is computed before Run or CatchUp.
+// Open checks what it is given. The checkpoint is read, and scores are
+// computed, by Run or CatchUp.
 func Open(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		return nil, errors.New("reputation: no log")
@@ -122,11 +123,6 @@ func Open(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]Score{}, derived: map[string]*derived{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
 	s.ledger = NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(s)
-	if cfg.Dir != "" {
-		if err := s.restore(); err != nil {
-			return nil, err
-		}
-	}
 	return s, nil
 }
 
@@ -187,6 +183,12 @@ var errEnough = errors.New("enough")
 // CatchUp applies what the log holds now and computes what it changed; all
 // scores when they are due.
 func (s *Service) CatchUp(ctx context.Context) error {
+	if s.cfg.Dir != "" && !s.restored {
+		if err := s.restore(); err != nil {
+			return err
+		}
+	}
+	s.restored = true
 	for {
 		more, err := s.pass(ctx)
 		if err != nil {

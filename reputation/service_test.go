@@ -93,6 +93,9 @@ func TestRestartEqualsRebuild(t *testing.T) {
 	log.add(w.entries[half:]...)
 
 	resumed := openService(t, Config{Dir: dir, Log: log, Now: now})
+	if err := resumed.restore(); err != nil {
+		t.Fatal(err)
+	}
 	if got := resumed.ledger.Cursor(); got != uint64(half) {
 		t.Fatalf("resumed at %d, want %d", got, half)
 	}
