@@ -55,8 +55,8 @@ type Sighting struct {
 	Witness  bool  // received in time, by a road that is a witness
 }
 
-func (a Sighting) compare(b Sighting) int {
-	return cmp.Or(cmp.Compare(a.Created, b.Created), bytes.Compare(b.ID[:], a.ID[:])) // of one second, the lower id wins
+func (s Sighting) compare(b Sighting) int {
+	return cmp.Or(cmp.Compare(s.Created, b.Created), bytes.Compare(b.ID[:], s.ID[:])) // of one second, the lower id wins
 }
 
 // version is one version of an order or a dispute.
@@ -74,6 +74,9 @@ type order struct {
 	SatsBy   Sighting
 	Cluster  uint32 // of its amount and method
 	Test     bool   // no mainnet
+
+	// sum is the Merkle root of Versions, nil when they changed since.
+	sum *[32]byte
 }
 
 // dispute is all versions of one dispute.
@@ -356,6 +359,7 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	var rivals []version
 	var isNew bool
 	o.Versions, rivals, isNew = noteVersion(o.Versions, version{s, uint8(status)})
+	o.sum = nil
 	if !isNew {
 		return
 	}
