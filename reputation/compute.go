@@ -190,16 +190,16 @@ func (d *derived) done(p *Params) (good, bad, quarrels Micro) {
 func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }
 
 // worse takes of two records the worse in all that a new key would shed.
-func (p parts) worse(q parts) parts {
+func (q parts) worse(other parts) parts {
 	pick := func(a, b posterior) posterior {
 		if b.mean() < a.mean() {
 			return b
 		}
 		return a
 	}
-	p.users, p.completion, p.peace, p.solved = pick(p.users, q.users), pick(p.completion, q.completion), pick(p.peace, q.peace), pick(p.solved, q.solved)
-	p.speed = min(p.speed, q.speed)
-	return p
+	q.users, q.completion, q.peace, q.solved = pick(q.users, other.users), pick(q.completion, other.completion), pick(q.peace, other.peace), pick(q.solved, other.solved)
+	q.speed = min(q.speed, other.speed)
+	return q
 }
 
 // Peace maps the share of trades without dispute to half of D.

@@ -48,9 +48,9 @@ type span struct{ from, to, sats int64 }
 // derive reads a node's facts.
 func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	n := l.book.Nodes[pubkey]
-	d := &derived{pubkey: pubkey, node: n, orders: map[string]trade{}, underWay: map[string]bool{}, days: map[int64]bool{}, successes: map[int64]int64{}}
+	d := &derived{pubkey: pubkey, node: n, orders: make(map[string]trade, len(n.Orders)), underWay: make(map[string]bool, len(n.Orders)), days: map[int64]bool{}, successes: map[int64]int64{}}
 	e := &d.evidence
-	var firstClaimed, firstSeen, lastSeen int64
+	var firstClaimed, firstSeen, lastSeen, lastDay int64
 	note := func(s Sighting) {
 		if firstClaimed == 0 || s.Created < firstClaimed {
 			firstClaimed = s.Created
@@ -63,7 +63,10 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 			firstSeen = at
 		}
 		lastSeen = max(lastSeen, at)
-		d.days[at/day] = true
+		if at/day != lastDay {
+			lastDay = at / day
+			d.days[lastDay] = true
+		}
 	}
 	broken := map[string]bool{}
 	for _, q := range n.Equivocations {

@@ -55,8 +55,8 @@ type Sighting struct {
 	Witness  bool  // received in time, by a road that is a witness
 }
 
-func (a Sighting) compare(b Sighting) int {
-	return cmp.Or(cmp.Compare(a.Created, b.Created), bytes.Compare(b.ID[:], a.ID[:])) // of one second, the lower id wins
+func (s Sighting) compare(b Sighting) int {
+	return cmp.Or(cmp.Compare(s.Created, b.Created), bytes.Compare(b.ID[:], s.ID[:])) // of one second, the lower id wins
 }
 
 // version is one version of an order or a dispute.
@@ -75,6 +75,9 @@ type order struct {
 	ExpireBy int32  // which version said Expires; -1 none
 	SatsBy   int32  // which version said Sats; -1 none
 	Test     bool   // no mainnet
+
+	// sum is the Merkle root of Versions, nil when they changed since.
+	sum *[32]byte
 }
 
 // dispute is all versions of one dispute.
@@ -357,6 +360,7 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	}
 	versions, rivals, isNew := noteVersion(o.Versions.list(), version{s, uint8(status)})
 	o.Versions = pack(versions)
+	o.sum = nil
 	if !isNew {
 		return
 	}

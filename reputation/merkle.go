@@ -46,13 +46,19 @@ func merkle(level [][32]byte) (root [32]byte) {
 	return level[0]
 }
 
-// root gives the Merkle root of all of a node's facts.
+// root gives the Merkle root of all of a node's facts; those of an order are
+// a tree of their own.
 func (l *Ledger) root(n *node) string {
-	var leaves [][32]byte
+	leaves := make([][32]byte, 0, len(n.Orders)+len(n.Ratings)+len(n.Infos)+len(n.Users)+len(n.Fees)+len(n.Disputes)+len(n.Erased))
 	for _, o := range n.Orders {
-		for v := range o.Versions.all() {
-			leaves = append(leaves, v.leaf())
+		if o.sum == nil {
+			versions := make([][32]byte, 0, len(o.Versions)/packedSize)
+			for v := range o.Versions.all() {
+				versions = append(versions, v.leaf())
+			}
+			o.sum = new(merkle(versions))
 		}
+		leaves = append(leaves, *o.sum)
 	}
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {

@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 )
@@ -51,7 +52,7 @@ func (d *derived) weigh(l *Ledger, asOf int64) {
 		u.list = append(u.list, weighed{rated: r})
 	}
 	slices.SortFunc(u.list, func(a, b weighed) int {
-		return cmp.Or(cmp.Compare(a.Received, b.Received), cmp.Compare(a.ID.String(), b.ID.String()))
+		return cmp.Or(cmp.Compare(a.Received, b.Received), bytes.Compare(a.ID[:], b.ID[:]))
 	})
 	d.admit(l, asOf)
 	for i := range u.list {
@@ -91,8 +92,8 @@ func (d *derived) weigh(l *Ledger, asOf int64) {
 func (d *derived) admit(l *Ledger, asOf int64) {
 	list := d.users.list
 	type author struct{ rater, d string }
-	newest := map[author]int{}
-	arrived := map[author]int64{}
+	newest := make(map[author]int, len(list))
+	arrived := make(map[author]int64, len(list))
 	for i := range list {
 		w := &list[i]
 		switch {
@@ -118,14 +119,15 @@ func (d *derived) admit(l *Ledger, asOf int64) {
 		}
 	}
 	// Who came first has the receipt, and one of the order's places.
-	var kept []int
+	kept := make([]int, 0, len(newest))
 	for _, i := range newest {
 		kept = append(kept, i)
 	}
-	slices.SortFunc(kept, func(a, b int) int {
-		x, y := &list[a], &list[b]
-		return cmp.Or(cmp.Compare(arrived[author{x.Rater, x.D}], arrived[author{y.Rater, y.D}]), cmp.Compare(a, b))
-	})
+	first := make([]int64, len(list))
+	for _, i := range kept {
+		first[i] = arrived[author{list[i].Rater, list[i].D}]
+	}
+	slices.SortFunc(kept, func(a, b int) int { return cmp.Or(cmp.Compare(first[a], first[b]), cmp.Compare(a, b)) })
 	spent := map[string]bool{}
 	places := map[string]int{}
 	for _, i := range kept {
