@@ -104,7 +104,7 @@ func TestReputationMistakes(t *testing.T) {
 		want string
 	}{
 		"no key":            {[]string{"reputation", "show", "xyz", "--data", dir}, exitUsage, "no public key"},
-		"unknown Mostro":    {[]string{"reputation", "show", strings.Repeat("ab", 32), "--data", dir}, exitError, "no Mostro"},
+		"unknown Mostro":    {[]string{"reputation", "show", strings.Repeat("ab", 32), "--data", dir}, exitError, "never described itself as a Mostro"},
 		"no bundle":         {[]string{"reputation", "verify", filepath.Join(dir, "nothing")}, exitError, "no such file"},
 		"not a bundle":      {[]string{"reputation", "verify", "-"}, exitError, "middle"},
 		"unknown scenario":  {[]string{"reputation", "simulate", "--scenario", "x"}, exitError, "stuffing"},
