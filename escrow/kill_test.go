@@ -147,8 +147,9 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 	dir := t.TempDir() + "/escrow"
 	w := &world{
 		log: newMemLog(), keys: keys, clock: &testClock{}, output: &lockedBuffer{},
-		read: make(map[string]int), seen: make(map[string][]mostro.Message),
+		read: make(map[string]int), seen: make(map[string][]mostro.Message), secrets: newSecrets(),
 	}
+	w.secrets.addKeys("the node", keys)
 	for _, point := range KillPoints {
 		t.Run(point, func(t *testing.T) {
 			w.tb = t
@@ -182,6 +183,10 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 			if err != nil || trade.Status != mostro.TradeSuccess {
 				t.Errorf("%v, %s", err, trade.Status)
 			}
+			if err := w.secrets.addStore(db); err != nil {
+				t.Error(err)
+			}
+			w.secrets.check(t, "what the killed and the reborn process logged", w.output.String())
 		})
 	}
 }
