@@ -430,7 +430,9 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 	eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("all", sortedIDs(events))
 	stop()
-	if pages > 24 {
+	// 24, and each cut may cost the page that was on its way; a walk begun
+	// anew costs five more.
+	if pages > 26 {
 		t.Errorf("%d pages: the walk was not resumed", pages)
 	}
 	// After a restart little is asked for again, and nothing verified again.
