@@ -69,6 +69,7 @@ func roadOf(name string) (mostro.Road, error) {
 // What was erased from the log is not in it. A running service may know such
 // facts still and give another score for that reason.
 func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
+	asOf = asOf.Truncate(time.Second) // as the head says it: what came later in that second is left out
 	l := NewLedger(params, Receipts{})
 	read := 0
 	err := eachBatch(ctx, log, asOf, func(batch []mostro.Entry) error {

@@ -215,3 +215,22 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		}
 	}
 }
+
+// A bundle that is written in the very second of the newest event is sound: it
+// is about the beginning of that second.
+func TestBundleOfTheSameSecond(t *testing.T) {
+	log := signedMarket(t)
+	last := log.entries[len(log.entries)-1].ReceivedAt
+	for _, e := range log.entries {
+		if e.ReceivedAt.After(last) {
+			last = e.ReceivedAt
+		}
+	}
+	var out bytes.Buffer
+	if _, err := WriteBundle(t.Context(), &out, log, DefaultParams(), last.Add(time.Millisecond), "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := VerifyBundle(&out, nil, nil); err != nil {
+		t.Error(err)
+	}
+}
