@@ -12,13 +12,24 @@ procs=${FUZZPROCS:-1}
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 failed=0
+
+# Without its bound, minimising eats the time and counts no executions.
+fuzz() {
+	nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$2\$" -fuzztime "$time" -fuzzminimizetime 20x -parallel "$procs" "$1" >"$out" 2>&1
+}
+
+# The fuzzer of Go 1.26 now and then fails with its own deadline when its time
+# is over on a busy machine. That is no finding: it names no input.
+overrun() {
+	grep -q '^    context deadline exceeded$' "$out" && ! grep -Eq 'Failing input|panic|testing.go' "$out"
+}
+
 for pkg in "$@"; do
 	for target in $(${GO:-go} test -list '^Fuzz' "$pkg" | grep '^Fuzz' | grep -- "${FUZZ:-Fuzz}"); do
-		# Without its bound, minimising eats the time and counts no executions.
-		if nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 20x -parallel "$procs" "$pkg" >"$out" 2>&1; then
+		if fuzz "$pkg" "$target" || { overrun && fuzz "$pkg" "$target"; } || overrun; then
 			execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$out" | tail -1)
 			elapsed=$(sed -n 's/.*elapsed: \([0-9a-z]*\),.*/\1/p' "$out" | tail -1)
-			echo "$pkg $target: $execs executions in $elapsed on $procs processor(s), no finding"
+			echo "$pkg $target: ${execs:-no} executions beyond its corpus in ${elapsed:-$time} on $procs processor(s), no finding"
 		else
 			failed=1
 			echo "$pkg $target: FAILED"
