@@ -77,7 +77,7 @@ func TestSignRaw(t *testing.T) {
 		copy(secret[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "secret"))
 		k, err := KeysFromSecret(secret)
 		if err != nil {
-			t.Skip()
+			t.Skip("no valid secret key: draw another")
 		}
 		text := rapid.SliceOf(rapid.Byte()).Draw(t, "text")
 		sig, err := k.signText(text, newRandom())
@@ -108,7 +108,7 @@ func TestSharedPoint(t *testing.T) {
 			copy(secret[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, name))
 			k, err := KeysFromSecret(secret)
 			if err != nil {
-				t.Skip()
+				t.Skip("no valid secret key: draw another")
 			}
 			return k
 		}

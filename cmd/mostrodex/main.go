@@ -68,7 +68,8 @@ func newRoot() *cobra.Command {
 		Use:   "mostrodex",
 		Short: "A relay, an index and more for peer-to-peer bitcoin orders over Nostr",
 		Long: `Mostrodex takes in the orders of many Mostros (Nostr kind 38383), serves them as
-a relay, and finds them by search.
+a relay, finds them by search, and says how far each Mostro is to be trusted. When
+configured it is a Mostro itself: an escrow over Lightning.
 
 Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
 2 the command line is wrong.`,
