@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/dgraph-io/badger/v4"
 )
 
@@ -54,11 +52,11 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	}
 	defer func() { x.metrics.queries.WithLabelValues(from).Observe(time.Since(start).Seconds()) }()
 	x.sweep(now)
-	all := x.resolve(wanted)
-	hits, total, facets, err := x.liveHits(ctx, &q, all, after)
+	all, err := x.resolve(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
+	hits, total, facets := x.liveHits(&q, all, after)
 	limit := q.limit()
 	if q.Open != OpenTrue {
 		if hits, total, err = x.addPast(ctx, &q, all, after, hits, total, &facets); err != nil {
@@ -88,32 +86,26 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 }
 
 // resolve says what the words of a question stand for.
-func (x *Index) resolve(wanted []string) []word {
+func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 	out := make([]word, len(wanted))
 	for i, w := range wanted {
-		out[i] = word{w, currenciesOf(w), x.book.authors.Load().named(w)}
+		said, err := x.said(ctx, w)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = word{w, currenciesOf(w), x.book.authors.Load().named(w), said}
 	}
-	return out
+	return out, nil
 }
 
 // liveHits asks the shelf: a page and one more, the exact total, and facets.
-func (x *Index) liveHits(ctx context.Context, q *Query, all []word, after *mark) ([]hit, int, Facets, error) {
-	var keys []Key
-	if len(all) > 0 {
-		var err error
-		if keys, err = x.textKeys(ctx, all); err != nil {
-			return nil, 0, Facets{}, err
-		}
-	}
+func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets) {
 	s := x.book.shelf.Load()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var text *roaring.Bitmap
-	if len(all) > 0 {
-		text = s.slotsOf(keys)
-	}
+	_, text := s.findAll(all)
 	sel := s.choose(q, text)
-	return s.page(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel), nil
+	return s.page(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
 }
 
 // facetCache keeps the facets of recent queries as long as the shelf has not
@@ -180,19 +172,6 @@ func (q *Query) name() string {
 		bound(q.Amount.Min), bound(q.Amount.Max), bound(q.FiatAmount.Min), bound(q.FiatAmount.Max), bound(q.Premium.Min), bound(q.Premium.Max), q.Open)
 }
 
-// slotsOf gives the slots of those keys that are on the shelf. The caller
-// holds mu.
-func (s *shelf) slotsOf(keys []Key) *roaring.Bitmap {
-	slots := make([]uint32, 0, len(keys))
-	for _, k := range keys {
-		if slot, ok := s.slots[k]; ok {
-			slots = append(slots, slot)
-		}
-	}
-	slices.Sort(slots)
-	return roaring.BitmapOf(slots...)
-}
-
 // addPast merges what search has of orders that are not live.
 func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, hits []hit, total int, facets *Facets) ([]hit, int, error) {
 	past, n, more, err := x.search.past(ctx, q, all, after, q.limit()+1)
@@ -224,57 +203,45 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	return hits, total + max(0, n), nil
 }
 
-// askCache keeps what the words of recent questions found, as long as search
+// saidCache keeps what recent words found in descriptions, as long as search
 // has not changed.
-type askCache struct {
-	mu      sync.Mutex
-	version string
-	keys    map[string][]Key
-	size    int
+type saidCache struct {
+	mu         sync.Mutex
+	generation uint64
+	hits       map[string][]textHit
+	size       int
 }
 
-// maxCachedKeys bounds the cache to 32 MB.
-const maxCachedKeys = 2 << 20
+// maxCachedHits bounds the cache to 32 MB.
+const maxCachedHits = 1 << 20
 
-// textKeys gives the live orders whose text answers the words.
-func (x *Index) textKeys(ctx context.Context, all []word) ([]Key, error) {
-	var name strings.Builder
-	for _, w := range all {
-		name.WriteString(w.text)
-		name.WriteByte(' ')
+// said gives the live orders whose descriptions a word finds.
+func (x *Index) said(ctx context.Context, w string) ([]textHit, error) {
+	if !x.book.shelf.Load().describes() {
+		return nil, nil
 	}
-	version := fmt.Sprint(x.generation.Load(), x.book.authors.Load().wordsVersion())
-	c := &x.asked
+	generation := x.generation.Load()
+	c := &x.heard
 	c.mu.Lock()
-	if c.version != version {
-		c.version, c.keys, c.size = version, map[string][]Key{}, 0
+	if c.generation != generation || c.hits == nil {
+		c.generation, c.hits, c.size = generation, map[string][]textHit{}, 0
 	}
-	keys, ok := c.keys[name.String()]
+	hits, ok := c.hits[w]
 	c.mu.Unlock()
 	if ok {
-		return keys, nil
+		return hits, nil
 	}
-	hits, err := x.search.live(ctx, all, false)
+	hits, err := x.search.said(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	keys = make([]Key, len(hits))
-	for i, h := range hits {
-		keys[i] = h.key
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.version == version && c.size+len(keys) <= maxCachedKeys {
-		c.keys[name.String()] = keys
-		c.size += len(keys)
+	if n := len(hits) + 1; c.generation == generation && c.size+n <= maxCachedHits {
+		c.hits[w] = hits
+		c.size += n
 	}
-	return keys, nil
-}
-
-func (s *authors) wordsVersion() uint64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.versions
+	return hits, nil
 }
 
 // ordersAt answers a query as of a time past, by reading every history: of

@@ -152,7 +152,7 @@ func (b *book) load() error {
 			failed = eachRecord(b.db, func(k Key, r *Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
 				if r.liveAt(now) {
-					add(item{k, &r.Version})
+					add(item{k, r})
 				} else if !r.Withdrawn {
 					gone = append(gone, expiry{k, r.deadline()})
 				}
@@ -277,7 +277,7 @@ func (w *work) show() {
 			taken = append(taken, k)
 			continue
 		}
-		items = append(items, item{k, &r.Version})
+		items = append(items, item{k, r})
 	}
 	b.shelf.Load().update(items, taken, b.now())
 	b.authors.Load().change(w.authors, w.counts, w.dispute)

@@ -249,7 +249,7 @@ func (x *Index) searchPass(ctx context.Context) (more bool, err error) {
 	for _, e := range expired {
 		if int64(e.deadline) > st.swept {
 			if _, ok := touched[e.key]; !ok {
-				touched[e.key] = ""
+				touched[e.key] = touch{}
 			}
 		}
 	}
@@ -275,10 +275,16 @@ func (x *Index) searchPass(ctx context.Context) (more bool, err error) {
 	return false, nil
 }
 
+// touch is what is known of an order that search has to look at.
+type touch struct {
+	address string // "" where only its key is known
+	deleted bool   // a deletion named it
+}
+
 // touched gives the orders that the log's entries after a position say
-// something about, with their addresses.
-func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key]string, upTo uint64, last []mostro.Entry, err error) {
-	keys = map[Key]string{}
+// something about.
+func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key]touch, upTo uint64, last []mostro.Entry, err error) {
+	keys = map[Key]touch{}
 	upTo = target
 	if after >= target {
 		return keys, after, nil, nil
@@ -292,7 +298,7 @@ func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key
 		switch e.Event.Kind {
 		case mostro.KindOrder:
 			address := addressOf(e.Event.PubKey, e.Event.Tags.GetD())
-			keys[keyOf(address)] = address
+			keys[keyOf(address)] = touch{address: address}
 		case mostro.KindDeletion:
 			deletions = append(deletions, e.Seq)
 		}
@@ -312,7 +318,7 @@ func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key
 			return nil, 0, nil, &storeError{"search", err}
 		}
 		for _, a := range addresses {
-			keys[keyOf(a)] = a
+			keys[keyOf(a)] = touch{a, true}
 		}
 	}
 	return keys, upTo, last, nil
@@ -320,17 +326,12 @@ func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key
 
 // writeDocs writes what search has to say of some orders now, and the state
 // with the last of them.
-func (x *Index) writeDocs(ctx context.Context, touched map[Key]string, st, next searchState) (int, error) {
+func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next searchState) (int, error) {
 	docs := make([]searchDoc, 0, min(len(touched), searchBatch))
 	total := 0
 	flush := func(state searchState) error {
 		if err := x.search.write(docs, state); err != nil {
 			return &storeError{"search", err}
-		}
-		for _, d := range docs {
-			if d.v != nil && !d.gone {
-				x.book.shelf.Load().written(d.key, textSum(&d.v.Order))
-			}
 		}
 		total += len(docs)
 		docs = docs[:0]
@@ -338,11 +339,19 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]string, st, next 
 		return nil
 	}
 	keys := make([]Key, 0, len(touched))
-	for k, address := range touched {
-		if address != "" && !x.book.shelf.Load().unwritten(k) {
-			continue // live, and its text is known
+	for k, t := range touched {
+		unsaid, alone := x.book.shelf.Load().unsaid(k)
+		switch {
+		case !unsaid || t.address == "":
+			keys = append(keys, k)
+		case !alone || t.deleted:
+			docs = append(docs, searchDoc{key: k, address: t.address})
 		}
-		keys = append(keys, k)
+		if len(docs) == searchBatch {
+			if err := flush(st); err != nil {
+				return total, err
+			}
+		}
 	}
 	for len(keys) > 0 {
 		if ctx.Err() != nil {
@@ -354,10 +363,13 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]string, st, next 
 			return total, &storeError{"book", err}
 		}
 		for i, r := range records {
-			d := searchDoc{key: keys[i], address: touched[keys[i]]}
+			d := searchDoc{key: keys[i], address: touched[keys[i]].address}
 			if r != nil {
-				d.v, d.gone = &r.Version, !x.book.shelf.Load().holds(keys[i])
 				d.address = addressOf(r.Order.Pubkey, r.Order.D)
+				d.gone = !x.book.shelf.Load().holds(keys[i])
+				if d.gone || r.Order.Description != "" {
+					d.v = &r.Version
+				}
 			}
 			if d.address == "" {
 				continue // expired, then deleted: the deletion says the address
@@ -378,13 +390,21 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]string, st, next 
 	return total, flush(next)
 }
 
-// unwritten says whether search has to look at an order: all but those live
-// ones whose document says what it should.
-func (s *shelf) unwritten(k Key) bool {
+// unsaid says whether search has nothing to hold of an order, for it is live
+// and has no description. alone: and never had, as it knew no other version
+// (unless a deletion took that away).
+func (s *shelf) unsaid(k Key) (unsaid, alone bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	slot, ok := s.slots[k]
-	return !ok || s.inSearch[slot] != s.textSum[slot]
+	return ok && !s.described.Contains(slot), ok && !s.several.Contains(slot)
+}
+
+// describes says whether any live order has a description.
+func (s *shelf) describes() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return !s.described.IsEmpty()
 }
 
 func (s *shelf) holds(k Key) bool {
@@ -392,15 +412,6 @@ func (s *shelf) holds(k Key) bool {
 	defer s.mu.RUnlock()
 	_, ok := s.slots[k]
 	return ok
-}
-
-// written notes what search wrote of a live order.
-func (s *shelf) written(k Key, sum uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slot, ok := s.slots[k]; ok {
-		s.inSearch[slot] = sum
-	}
 }
 
 // buildSearch makes search anew from the book, offline: one write an order.
@@ -411,7 +422,6 @@ func (x *Index) buildSearch(ctx context.Context, progress func(done int)) error 
 	st := searchState{cursor: x.book.cursor.Load(), swept: now.Unix(), mark: x.book.name()}
 	start, n := time.Now(), 0
 	x.log.Info("building the search index", "position", st.cursor)
-	sums := map[Key]uint32{}
 	err := x.search.build(func(add func(searchDoc) error) error {
 		return x.book.view(func(txn *badger.Txn) error {
 			return eachHead(txn, func(k Key, packed []byte) error {
@@ -423,11 +433,11 @@ func (x *Index) buildSearch(ctx context.Context, progress func(done int)) error 
 					return err
 				}
 				d := searchDoc{address: addressOf(r.Order.Pubkey, r.Order.D), key: k, v: &r.Version, gone: !r.liveAt(now)}
-				if !d.gone {
-					sums[k] = textSum(&r.Order)
-				}
 				if n++; progress != nil && n%10_000 == 0 {
 					progress(n)
+				}
+				if !d.gone && r.Order.Description == "" {
+					return nil
 				}
 				return add(d)
 			})
@@ -438,9 +448,6 @@ func (x *Index) buildSearch(ctx context.Context, progress func(done int)) error 
 			return ctx.Err()
 		}
 		return &storeError{"search", err}
-	}
-	for k, sum := range sums {
-		x.book.shelf.Load().written(k, sum)
 	}
 	x.generation.Add(1)
 	x.log.Info("built the search index", "orders", n, "seconds", time.Since(start).Seconds())

@@ -48,7 +48,7 @@ type Index struct {
 
 	bookReady, searchReady atomic.Bool
 	generation             atomic.Uint64 // batches that search has written
-	asked                  askCache
+	heard                  saidCache
 	counted                facetCache
 	shuns                  shuns
 	past                   chan struct{} // a place to read the whole history: one at a time

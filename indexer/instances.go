@@ -104,10 +104,9 @@ type author struct {
 // authors are all authors of orders, infos, profiles and relay lists. The
 // book's goroutine changes it; any number read.
 type authors struct {
-	mu       sync.RWMutex
-	byKey    map[string]*author
-	infos    int    // authors with an Info
-	versions uint64 // changes of any author's words
+	mu    sync.RWMutex
+	byKey map[string]*author
+	infos int // authors with an Info
 }
 
 func newAuthors() *authors { return &authors{byKey: map[string]*author{}} }
@@ -170,16 +169,12 @@ func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	a.seen(r.InfoFirst, r.InfoAt)
 	a.seen(r.ProfileAt, r.ProfileAt)
 	a.seen(r.RelaysAt, r.RelaysAt)
-	before := a.words
 	a.words = nil
 	if r.Info != nil {
 		a.words = words(a.words, r.Info.Name)
 		if p := r.Profile; p != nil {
 			a.words = words(words(words(a.words, p.Name), p.DisplayName), p.About)
 		}
-	}
-	if !slices.Equal(before, a.words) {
-		s.versions++
 	}
 }
 

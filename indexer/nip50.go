@@ -1,8 +1,6 @@
 package indexer
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,19 +137,11 @@ func (n *nip50) orders(q Query, wanted []string) error {
 		return nil
 	}
 	n.x.sweep(n.now)
-	if len(wanted) == 0 {
-		return n.newest(q)
-	}
-	hits, err := n.x.search.live(n.ctx, n.x.resolve(wanted), true)
+	all, err := n.x.resolve(n.ctx, wanted)
 	if err != nil {
 		return err
 	}
-	for chunk := range slices.Chunk(n.x.book.shelf.Load().ranked(&q, hits), 200) {
-		if full, err := n.records(&q, chunk); full || err != nil {
-			return err
-		}
-	}
-	return nil
+	return n.walk(&q, all)
 }
 
 // narrowByTags lets the book do most of a filter's work on #s, #f and #k, so
@@ -204,26 +194,20 @@ func narrow[T comparable](have *[]T, want []T) bool {
 	return true
 }
 
-// newest goes through the live book from the newest order on.
-func (n *nip50) newest(q Query) error {
-	q.Sort = SortNewest
-	var after *mark
-	s := n.x.book.shelf.Load()
-	for {
-		s.mu.RLock()
-		hits := s.page(&q, s.choose(&q, nil), after, 500)
-		s.mu.RUnlock()
-		if len(hits) == 0 {
-			return nil
-		}
-		keys := make([]Key, len(hits))
-		for i, h := range hits {
+// walk goes through the live orders that q and its words choose, the best
+// first; without words the newest.
+func (n *nip50) walk(q *Query, all []word) error {
+	var after *ranked
+	for size := max(16, n.limit-len(n.ids)); ; size = min(2*size, 500) {
+		found := n.x.book.shelf.Load().best(q, all, after, size)
+		keys := make([]Key, len(found))
+		for i, h := range found {
 			keys[i] = h.id
 		}
-		if full, err := n.records(&q, keys); full || err != nil {
+		if full, err := n.records(q, keys); full || err != nil || len(found) < size {
 			return err
 		}
-		after = &hits[len(hits)-1].mark
+		after = &found[len(found)-1]
 	}
 }
 
@@ -245,30 +229,4 @@ func (n *nip50) records(q *Query, keys []Key) (full bool, err error) {
 		}
 	}
 	return false, nil
-}
-
-// ranked gives those of the hits that q chooses, the best first, of equally
-// good ones the newest.
-func (s *shelf) ranked(q *Query, hits []textHit) []Key {
-	type scored struct {
-		textHit
-		created uint32
-	}
-	s.mu.RLock()
-	sel := s.choose(q, nil)
-	kept := make([]scored, 0, len(hits))
-	for _, h := range hits {
-		if slot, ok := s.slots[h.key]; ok && sel.has(slot) {
-			kept = append(kept, scored{h, s.created[slot]})
-		}
-	}
-	s.mu.RUnlock()
-	slices.SortFunc(kept, func(a, b scored) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.created, a.created), bytes.Compare(a.key[:], b.key[:]))
-	})
-	out := make([]Key, len(kept))
-	for i, h := range kept {
-		out[i] = h.key
-	}
-	return out
 }

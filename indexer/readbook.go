@@ -233,7 +233,7 @@ func (b *book) check() error {
 				return err
 			}
 			sums.count(&r.Version, r.FirstSeenAt, 1)
-			fresh.update([]item{{k, &r.Version}}, nil, now)
+			fresh.update([]item{{k, r}}, nil, now)
 			return nil
 		})
 	})

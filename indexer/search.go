@@ -24,10 +24,12 @@ import (
 	index "github.com/blevesearch/bleve_index_api"
 )
 
-// The fields of a search document. A live order has the first three: what
-// else is asked of it the shelf answers. An order that is not live has all.
+// The fields of a search document. A live order has none but the first, and no
+// document at all where it describes nothing: what else is asked of it the
+// shelf answers. An order that is not live has all others.
 const (
-	fieldText     = "t" // folded words, each once
+	fieldSaid     = "w" // folded words of the description, each once
+	fieldText     = "t" // folded words of all that an order is found by
 	fieldFiat     = "f"
 	fieldAuthor   = "a"
 	fieldGone     = "g" // "1"
@@ -58,7 +60,7 @@ const (
 
 // searchFormat is bumped when fields change; an index of another format is
 // rebuilt.
-const searchFormat = "2"
+const searchFormat = "3"
 
 // searchIndex is the Bleve index in dir/search. One goroutine writes, any
 // number read. It is disposable: its cursor rides in the batches, so whatever
@@ -184,12 +186,15 @@ func (d *searchDoc) fill(doc *document.Document) {
 			doc.AddField(document.NewTextFieldCustom(field, nil, []byte(value), options, nil))
 		}
 	}
-	doc.AddField(document.NewTextFieldCustom(fieldText, nil, []byte(textOf(o)), lean, spaced{}))
-	add(fieldAuthor, o.Pubkey, lean)
+	wording := func(field string, all []string) {
+		doc.AddField(document.NewTextFieldCustom(field, nil, []byte(textOf(all)), lean, spaced{}))
+	}
 	if !d.gone {
-		add(fieldFiat, o.Fiat, lean)
+		wording(fieldSaid, words(nil, o.Description))
 		return
 	}
+	wording(fieldText, orderWords(o))
+	add(fieldAuthor, o.Pubkey, lean)
 	add(fieldGone, "1", lean)
 	add(fieldFiat, o.Fiat, counted)
 	add(fieldStatus, cmpOr(string(o.Status), noStatus), counted)
@@ -306,78 +311,51 @@ func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searc
 }
 
 // wordQuery is the Bleve query for words: each must begin a word of the text,
-// or name the currency, or the instance. Whole words count more.
+// or name the currency, or the instance.
 func wordQuery(all []word) []query.Query {
 	var out []query.Query
-	term := func(field, value string, boost float64) query.Query {
-		t := query.NewTermQuery(value)
-		t.SetField(field)
-		t.SetBoost(boost)
-		return t
-	}
 	for _, w := range all {
 		prefix := query.NewPrefixQuery(w.text)
 		prefix.SetField(fieldText)
-		prefix.SetBoost(1)
-		any := []query.Query{prefix, term(fieldText, w.text, 3)}
+		any := []query.Query{prefix}
 		for _, code := range w.codes {
-			any = append(any, term(fieldFiat, code, 1))
+			any = append(any, termOf(fieldFiat, code))
 		}
 		for _, a := range w.authors {
-			any = append(any, term(fieldAuthor, a, 0.5))
+			any = append(any, termOf(fieldAuthor, a))
 		}
 		out = append(out, query.NewDisjunctionQuery(any))
 	}
 	return out
 }
 
-// live gives every live order's document that answers the words, in no order.
-// Without scores it is several times quicker.
-func (s *searchIndex) live(ctx context.Context, all []word, scores bool) (hits []textHit, err error) {
+// said gives the live orders one of whose description's words begins with w.
+func (s *searchIndex) said(ctx context.Context, w string) (hits []textHit, err error) {
+	err = s.read(func(reader index.IndexReader) error {
+		return eachPosting(ctx, reader, fieldSaid, w, func(term, id string) {
+			hits = append(hits, textHit{keyOf(id), term == w})
+		})
+	})
+	return hits, err
+}
+
+// read runs fn over the index as it is now.
+func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.idx == nil {
-		return nil, errClosed
+		return errClosed
 	}
 	low, err := s.idx.Advanced()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	reader, err := low.Reader()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	gone := query.NewTermQuery("1")
-	gone.SetField(fieldGone)
-	options := search.SearcherOptions{}
-	if !scores {
-		options.Score = "none"
-	}
-	searcher, err := query.NewBooleanQuery(wordQuery(all), nil, []query.Query{gone}).Searcher(ctx, reader, s.idx.Mapping(), options)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, searcher.Close()) }()
-	sc := &search.SearchContext{DocumentMatchPool: search.NewDocumentMatchPool(searcher.DocumentMatchPoolSize()+1, 0), IndexReader: reader}
-	for n := 0; ; n++ {
-		if n%1024 == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		m, err := searcher.Next(sc)
-		if err != nil {
-			return nil, err
-		}
-		if m == nil {
-			return hits, nil
-		}
-		id, err := reader.ExternalID(m.IndexInternalID)
-		if err != nil {
-			return nil, err
-		}
-		hits = append(hits, textHit{keyOf(id), m.Score})
-		sc.DocumentMatchPool.Put(m)
-	}
+	return fn(reader)
 }
 
 // past answers a query over the orders that are not live: a page of hits
@@ -575,40 +553,31 @@ func (s *searchIndex) docs() (uint64, error) {
 // digest is a hash over every posting of every field: equal for indexes that
 // answer alike.
 func (s *searchIndex) digest(ctx context.Context) (text string, err error) {
-	s.life.RLock()
-	defer s.life.RUnlock()
-	if s.idx == nil {
-		return "", errClosed
-	}
-	low, err := s.idx.Advanced()
-	if err != nil {
-		return "", err
-	}
-	reader, err := low.Reader()
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, reader.Close()) }()
-	fields, err := reader.Fields()
-	if err != nil {
-		return "", err
-	}
 	var sum [4]uint64 // postings come in the order of segments: their hashes are added up
-	for _, field := range fields {
-		if err := eachPosting(ctx, reader, field, func(term, id string) {
-			h := sha256.Sum256([]byte(field + "\x00" + term + "\x00" + id))
-			for i := range sum {
-				sum[i] += binary.BigEndian.Uint64(h[8*i:])
-			}
-		}); err != nil {
-			return "", err
+	err = s.read(func(reader index.IndexReader) error {
+		fields, err := reader.Fields()
+		if err != nil {
+			return err
 		}
-	}
-	return fmt.Sprintf("%016x%016x%016x%016x", sum[0], sum[1], sum[2], sum[3]), nil
+		for _, field := range fields {
+			if err := eachPosting(ctx, reader, field, "", func(term, id string) {
+				h := sha256.Sum256([]byte(field + "\x00" + term + "\x00" + id))
+				for i := range sum {
+					sum[i] += binary.BigEndian.Uint64(h[8*i:])
+				}
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return fmt.Sprintf("%016x%016x%016x%016x", sum[0], sum[1], sum[2], sum[3]), err
 }
 
-func eachPosting(ctx context.Context, reader index.IndexReader, field string, fn func(term, id string)) (err error) {
-	dict, err := reader.FieldDict(field)
+// eachPosting calls fn with the documents of every term of a field that begins
+// with prefix.
+func eachPosting(ctx context.Context, reader index.IndexReader, field, prefix string, fn func(term, id string)) (err error) {
+	dict, err := reader.FieldDictPrefix(field, []byte(prefix))
 	if err != nil {
 		return err
 	}
@@ -616,6 +585,9 @@ func eachPosting(ctx context.Context, reader index.IndexReader, field string, fn
 	for {
 		entry, err := dict.Next()
 		if err != nil || entry == nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		postings, err := reader.TermFieldReader(ctx, []byte(entry.Term), field, false, false, false)

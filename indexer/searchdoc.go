@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-
-	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // searchState says how far a search index has come.
@@ -30,10 +28,8 @@ type searchDoc struct {
 	gone    bool
 }
 
-// textOf are the words that an order is found by, each once, in order of
-// first use.
-func textOf(o *mostro.Order) string {
-	all := orderWords(o)
+// textOf are words, each once, in order of first use.
+func textOf(all []string) string {
 	out := all[:0]
 	for _, w := range all {
 		if !slices.Contains(out, w) && len(out) < maxWords {
@@ -46,25 +42,6 @@ func textOf(o *mostro.Order) string {
 // maxWords bounds the words of one order that are indexed.
 const maxWords = 512
 
-// textSum stands for what a live order's document holds; never 0.
-func textSum(o *mostro.Order) uint32 {
-	h := uint64(14695981039346656037) // FNV-1a
-	add := func(s string) {
-		for i := 0; i < len(s); i++ {
-			h = (h ^ uint64(s[i])) * 1099511628211
-		}
-		h = (h ^ 0xff) * 1099511628211 // no text holds this byte
-	}
-	for _, m := range o.Methods {
-		add(m)
-	}
-	add("")
-	add(o.Description)
-	add(o.InstanceName)
-	add(o.Fiat)
-	return uint32(h^h>>32) | 1
-}
-
 func hexKey(key uint64) string { return fmt.Sprintf("%016x", key) }
 
 // noStatus stands for a status that no dialect explains.
@@ -75,19 +52,6 @@ func cmpOr(a, b string) string {
 		return b
 	}
 	return a
-}
-
-// word is one word of a question, with what it stands for.
-type word struct {
-	text    string
-	codes   []string // currencies
-	authors []string // instances
-}
-
-// textHit is an order whose text matched.
-type textHit struct {
-	key   Key
-	score float64
 }
 
 // highest is above every sort key in use.

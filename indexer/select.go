@@ -206,6 +206,7 @@ func keep(slots []uint32, ok func(uint32) bool) []uint32 {
 	return slots[:n]
 }
 
+// union may be one of the bitmaps that it is given.
 func union(all []*roaring.Bitmap) *roaring.Bitmap {
 	switch len(all) {
 	case 0:
@@ -213,22 +214,34 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 	case 1:
 		return all[0]
 	}
-	return roaring.FastOr(all...)
+	if len(all) < 64 {
+		return roaring.FastOr(all...)
+	}
+	// Thousands of small ones, such as rare values make, are quicker one by one.
+	var few []uint32
+	var many []*roaring.Bitmap
+	for _, b := range all {
+		if b.GetCardinality() > 64 {
+			many = append(many, b)
+			continue
+		}
+		b.Iterate(func(slot uint32) bool {
+			few = append(few, slot)
+			return true
+		})
+	}
+	slices.Sort(few)
+	out := roaring.FastOr(many...)
+	out.AddMany(few)
+	return out
 }
 
 // withMethods are the slots with a method that matches one of the asked.
 func (s *shelf) withMethods(asks []string) *roaring.Bitmap {
 	var all []*roaring.Bitmap
 	for _, ask := range asks {
-		wanted := asked(ask)
-		var buf []string
-		for name, id := range s.methodNames.ids {
-			if !mayHold(name, wanted) {
-				continue
-			}
-			if buf = words(buf[:0], name); allBegin(buf, wanted) {
-				all = append(all, s.methodNames.bits[id])
-			}
+		for _, id := range s.methodNames.lexicon.findAll(asked(ask)) {
+			all = append(all, s.methodNames.bits[id])
 		}
 	}
 	return union(all)

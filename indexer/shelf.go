@@ -62,28 +62,32 @@ type shelf struct {
 	methods   []uint32 // in sets
 	side      []uint8
 	status    []uint8
-	textSum   []uint32 // of what search indexes of the order
-	inSearch  []uint32 // textSum as search last wrote it; 0: not that we know
+	named     []uint32        // what its event calls the instance
+	described *roaring.Bitmap // have a description
+	several   *roaring.Bitmap // have had other versions
 	byStatus  [len(statuses)]*roaring.Bitmap
 	bySide    [len(sides)]*roaring.Bitmap
 	sideCount [len(sides)][len(statuses)]int
 
-	authors, fiats, platforms, networks, methodNames dict
-	sets                                             setDict
+	authors, fiats, platforms, networks, names, methodNames dict
+	sets                                                    setDict
 
 	orders [numOrders]sorted
 }
 
 func newShelf() *shelf {
-	s := &shelf{slots: map[Key]uint32{}}
+	s := &shelf{slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
 	for i := range s.byStatus {
 		s.byStatus[i] = roaring.New()
 	}
 	for i := range s.bySide {
 		s.bySide[i] = roaring.New()
 	}
-	for _, d := range []*dict{&s.authors, &s.fiats, &s.platforms, &s.networks, &s.methodNames} {
+	for _, d := range []*dict{&s.authors, &s.fiats, &s.platforms, &s.networks, &s.names, &s.methodNames} {
 		d.ids = map[string]uint32{}
+	}
+	for _, d := range []*dict{&s.fiats, &s.names, &s.methodNames} {
+		d.lexicon = &lexicon{}
 	}
 	s.sets.ids = map[string]uint32{}
 	for i := range s.orders {
@@ -101,14 +105,13 @@ type dict struct {
 	bits     []*roaring.Bitmap
 	counts   [][len(statuses)]int
 	free     []uint32
-	changes  uint64 // values learnt or forgotten so far
+	lexicon  *lexicon // nil: not looked for by words
 }
 
 func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
 	id, ok := d.ids[name]
 	if !ok {
 		name, spelling = strings.Clone(name), strings.Clone(spelling)
-		d.changes++
 		if n := len(d.free); n > 0 {
 			id, d.free = d.free[n-1], d.free[:n-1]
 			d.names[id], d.spelling[id] = name, spelling
@@ -118,6 +121,9 @@ func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
 			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(statuses)]int{})
 		}
 		d.ids[name] = id
+		if d.lexicon != nil {
+			d.lexicon.add(name, id)
+		}
 	}
 	if d.bits[id].CheckedAdd(slot) {
 		d.counts[id][status]++
@@ -131,11 +137,13 @@ func (d *dict) remove(id, slot uint32, status uint8) {
 	}
 	d.counts[id][status]--
 	if d.bits[id].IsEmpty() {
+		if d.lexicon != nil {
+			d.lexicon.remove(d.names[id], id)
+		}
 		delete(d.ids, d.names[id])
 		d.names[id], d.spelling[id] = "", ""
 		d.bits[id] = roaring.New()
 		d.free = append(d.free, id)
-		d.changes++
 	}
 }
 
@@ -180,31 +188,29 @@ func (d *setDict) remove(id uint32) {
 // item is one order on its way onto the shelf.
 type item struct {
 	key Key
-	v   *Version
+	r   *Record
 }
 
 // put places an order's newest version, or takes the order off when that is
 // not live at now. The caller holds mu for writing.
 func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
-	if !it.v.liveAt(now) {
+	if !it.r.liveAt(now) {
 		s.take(it.key)
 		return
 	}
 	s.changes++
 	slot, held := s.slots[it.key]
-	written := uint32(0)
 	if held {
-		written = s.inSearch[slot]
 		s.strip(slot)
 	} else {
 		slot = s.newSlot()
 		s.slots[it.key] = slot
 	}
-	o := &it.v.Order
+	o := &it.r.Order
 	status, side := statusCode(o.Status), sideCode(o.Side)
 	s.ids[slot] = it.key
 	s.created[slot] = clampTime(int64(o.CreatedAt))
-	s.deadline[slot] = it.v.deadline()
+	s.deadline[slot] = it.r.deadline()
 	s.amount[slot] = -1
 	if o.AmountSats != nil && *o.AmountSats >= 0 {
 		s.amount[slot] = *o.AmountSats
@@ -212,7 +218,12 @@ func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
 	s.fiatMin[slot], s.fiatMax[slot] = rangeOf(o.FiatAmount)
 	s.premium[slot] = floatOf(o.PremiumPct)
 	s.side[slot], s.status[slot] = side, status
-	s.textSum[slot], s.inSearch[slot] = textSum(o), written
+	if o.Description != "" {
+		s.described.Add(slot)
+	}
+	if it.r.Versions > 1 {
+		s.several.Add(slot)
+	}
 	s.byStatus[status].Add(slot)
 	s.bySide[side].Add(slot)
 	s.sideCount[side][status]++
@@ -220,6 +231,7 @@ func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
 	s.fiat[slot] = s.fiats.add(o.Fiat, "", slot, status)
 	s.platform[slot] = s.platforms.add(o.Platform, "", slot, status)
 	s.network[slot] = s.networks.add(o.Network, "", slot, status)
+	s.named[slot] = s.names.add(o.InstanceName, "", slot, status)
 	members := make([]uint32, 0, len(o.Methods))
 	for _, m := range o.Methods {
 		id := s.methodNames.add(Fold(m), m, slot, status)
@@ -256,6 +268,9 @@ func (s *shelf) strip(slot uint32) {
 	s.fiats.remove(s.fiat[slot], slot, status)
 	s.platforms.remove(s.platform[slot], slot, status)
 	s.networks.remove(s.network[slot], slot, status)
+	s.names.remove(s.named[slot], slot, status)
+	s.described.Remove(slot)
+	s.several.Remove(slot)
 	for _, m := range s.sets.members[s.methods[slot]] {
 		s.methodNames.remove(m, slot, status)
 	}
@@ -292,8 +307,7 @@ func (s *shelf) grow(n int) {
 	s.methods = stretch(s.methods, size)
 	s.side = stretch(s.side, size)
 	s.status = stretch(s.status, size)
-	s.textSum = stretch(s.textSum, size)
-	s.inSearch = stretch(s.inSearch, size)
+	s.named = stretch(s.named, size)
 }
 
 func stretch[T any](column []T, size int) []T {
@@ -494,5 +508,5 @@ func (s *shelf) line(slot uint32) string {
 	slices.Sort(methods)
 	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot],
 		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
-		methods, s.side[slot], s.status[slot], s.textSum[slot])
+		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot))
 }

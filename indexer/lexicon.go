@@ -1,0 +1,66 @@
+package indexer
+
+import (
+	"slices"
+
+	"github.com/tidwall/btree"
+)
+
+// lexicon finds the names of a dict by the beginnings of their words.
+type lexicon struct {
+	words btree.Map[string, []uint32] // a word -> the names that hold it, ascending
+}
+
+func (l *lexicon) add(name string, id uint32) {
+	for _, w := range words(nil, name) {
+		ids, _ := l.words.Get(w)
+		if at, held := slices.BinarySearch(ids, id); !held {
+			l.words.Set(w, slices.Insert(ids, at, id))
+		}
+	}
+}
+
+func (l *lexicon) remove(name string, id uint32) {
+	for _, w := range words(nil, name) {
+		ids, _ := l.words.Get(w)
+		at, held := slices.BinarySearch(ids, id)
+		switch {
+		case !held:
+		case len(ids) == 1:
+			l.words.Delete(w)
+		default:
+			l.words.Set(w, slices.Delete(ids, at, at+1))
+		}
+	}
+}
+
+// find gives the names one of whose words begins with w, and those one of
+// whose words is w.
+func (l *lexicon) find(w string) (begun, whole []uint32) {
+	whole, _ = l.words.Get(w)
+	l.words.Ascend(w, func(held string, ids []uint32) bool {
+		if len(held) < len(w) || held[:len(w)] != w {
+			return false
+		}
+		begun = append(begun, ids...)
+		return true
+	})
+	slices.Sort(begun)
+	return slices.Compact(begun), whole
+}
+
+// findAll gives the names that hold, for each word, one that begins with it.
+func (l *lexicon) findAll(wanted []string) (names []uint32) {
+	for i, w := range wanted {
+		begun, _ := l.find(w)
+		if i == 0 {
+			names = begun
+			continue
+		}
+		names = slices.DeleteFunc(names, func(id uint32) bool {
+			_, held := slices.BinarySearch(begun, id)
+			return !held
+		})
+	}
+	return names
+}

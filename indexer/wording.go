@@ -1,0 +1,136 @@
+package indexer
+
+import "github.com/RoaringBitmap/roaring/v2"
+
+// Live orders are found by the words of their methods, currency and instance
+// where these stand anyway: on the shelf, each distinct value once, so that a
+// word costs a look at the values and not at the orders. What an order says at
+// length, its description, is Bleve's, as is everything of past orders.
+
+// word is one word of a question, with what it stands for.
+type word struct {
+	text    string
+	codes   []string // currencies
+	authors []string // instances
+	said    []textHit
+}
+
+// textHit is a live order one of whose description's words begins with what
+// was asked, or is it.
+type textHit struct {
+	key   Key
+	whole bool
+}
+
+// wordSlots are the orders that one word of a question finds, and those of
+// them that hold it whole. The bitmaps may be the shelf's own and are not
+// changed.
+type wordSlots struct{ any, whole *roaring.Bitmap }
+
+// find gives what a word finds. The caller holds mu.
+func (s *shelf) find(w *word) wordSlots {
+	var any, whole []*roaring.Bitmap
+	for _, d := range []*dict{&s.methodNames, &s.names, &s.fiats} {
+		begun, is := d.lexicon.find(w.text)
+		for _, id := range begun {
+			any = append(any, d.bits[id])
+		}
+		for _, id := range is {
+			whole = append(whole, d.bits[id])
+		}
+	}
+	for _, f := range []struct {
+		d     *dict
+		names []string
+	}{{&s.fiats, w.codes}, {&s.authors, w.authors}} {
+		for _, name := range f.names {
+			if id, ok := f.d.ids[name]; ok {
+				any = append(any, f.d.bits[id])
+			}
+		}
+	}
+	if len(w.said) > 0 {
+		begun, is := roaring.New(), roaring.New()
+		for _, h := range w.said {
+			if slot, ok := s.slots[h.key]; ok {
+				begun.Add(slot)
+				if h.whole {
+					is.Add(slot)
+				}
+			}
+		}
+		any, whole = append(any, begun), append(whole, is)
+	}
+	return wordSlots{union(any), union(whole)}
+}
+
+// findAll gives what each word finds, and what all of them find; nil, nil
+// where there are no words. The caller holds mu.
+func (s *shelf) findAll(all []word) (each []wordSlots, both *roaring.Bitmap) {
+	for i := range all {
+		found := s.find(&all[i])
+		each = append(each, found)
+		if both == nil {
+			both = found.any
+		} else {
+			both = roaring.And(both, found.any)
+		}
+	}
+	return each, both
+}
+
+// tiers parts orders that all words find by how many of the words they hold
+// whole: out[n] are those that hold n.
+func tiers(from *roaring.Bitmap, each []wordSlots) []*roaring.Bitmap {
+	out := []*roaring.Bitmap{from}
+	for _, w := range each {
+		next := make([]*roaring.Bitmap, len(out)+1)
+		for n := range next {
+			next[n] = roaring.New()
+			if n < len(out) {
+				next[n] = roaring.AndNot(out[n], w.whole)
+			}
+			if n > 0 {
+				next[n].Or(roaring.And(out[n-1], w.whole))
+			}
+		}
+		out = next
+	}
+	return out
+}
+
+// ranked is a hit with the number of words that it holds whole.
+type ranked struct {
+	hit
+	tier int
+}
+
+// best gives the live orders that q and its words choose: those that hold the
+// most words whole first, of equally good ones the newest; with after only
+// what comes behind that.
+func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []ranked) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	each, both := s.findAll(all)
+	sel := s.choose(q, both)
+	if sel.bits == nil {
+		sel.bits = roaring.BitmapOf(sel.list...)
+	}
+	newest := Query{Sort: SortNewest}
+	parts := tiers(sel.bits, each)
+	for tier := len(parts) - 1; tier >= 0 && len(out) < limit; tier-- {
+		var from *mark
+		if after != nil {
+			if tier > after.tier {
+				continue
+			}
+			if tier == after.tier {
+				from = &after.mark
+			}
+		}
+		for _, h := range s.page(&newest, selection{bits: parts[tier]}, from, limit-len(out)) {
+			out = append(out, ranked{h, tier})
+		}
+	}
+	return out
+}

@@ -1,0 +1,168 @@
+package indexer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestLexicon compares a lexicon with a look at every name.
+func TestLexicon(t *testing.T) {
+	r := newRand(t)
+	syllables := []string{"ban", "co", "pa", "go", "mo", "vil", " ", " ", "-", "é", "x"}
+	l, names := &lexicon{}, map[uint32]string{}
+	for step := range 3000 {
+		id := uint32(r.IntN(150))
+		if name, held := names[id]; held {
+			l.remove(name, id)
+			delete(names, id)
+		} else {
+			var name strings.Builder
+			for range 1 + r.IntN(6) {
+				name.WriteString(syllables[r.IntN(len(syllables))])
+			}
+			names[id] = Fold(name.String())
+			l.add(names[id], id)
+		}
+		if step%20 != 0 {
+			continue
+		}
+		ask := []string{"b", "ban", "banco", "mo", "movil", "pago", "zz", "x"}[r.IntN(8)]
+		var wantBegun, wantWhole []uint32
+		for id, name := range names {
+			all := words(nil, name)
+			if anyBegins(all, ask) {
+				wantBegun = append(wantBegun, id)
+			}
+			if slices.Contains(all, ask) {
+				wantWhole = append(wantWhole, id)
+			}
+		}
+		slices.Sort(wantBegun)
+		slices.Sort(wantWhole)
+		begun, whole := l.find(ask)
+		if !slices.Equal(begun, wantBegun) || !slices.Equal(whole, wantWhole) {
+			t.Fatalf("step %d: %q finds %v and %v, want %v and %v", step, ask, begun, whole, wantBegun, wantWhole)
+		}
+	}
+	for id, name := range names {
+		l.remove(name, id)
+	}
+	if n := l.words.Len(); n != 0 {
+		t.Errorf("%d words are left of no names", n)
+	}
+}
+
+// TestWholeWordsComeFirst: of what NIP-50 finds, whole words are before
+// beginnings, newer before older, over more pages than one; wherever the words
+// stand.
+func TestWholeWordsComeFirst(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	type known struct {
+		id   string
+		tier int
+		at   int64
+	}
+	var all []known
+	r := newRand(t)
+	for i := range 900 {
+		d := draft{author: 1 + r.IntN(5), d: fmt.Sprint(i), at: t0 - int64(r.IntN(400)), platform: "hodlhodl"}
+		tier := 0
+		place := func(begun, whole string) string {
+			if r.IntN(2) == 0 {
+				return begun
+			}
+			tier++
+			return whole
+		}
+		first, second := place("Transferencia", "transfer"), place("Bancolombia", "Banco")
+		switch r.IntN(4) {
+		case 0:
+			d.methods = []string{first, second}
+		case 1:
+			d.platform, d.methods, d.name = "mostro", []string{first}, second
+		case 2:
+			d.methods, d.content = []string{second}, "solo "+first+"."
+		case 3:
+			d.content = first + " a " + second
+		}
+		evt := d.event()
+		l.add(evt, clk.now(), mostro.RoadClient, false)
+		all = append(all, known{evt.ID, tier, d.at})
+	}
+	l.add(draft{d: "half", methods: []string{"transfer"}}.event(), clk.now(), mostro.RoadClient, false)
+	o.catchUp(t)
+	ids, err := o.Search(t.Context(), nostr.Filter{Search: "transfer banco", Limit: 1000, Tags: nostr.TagMap{"y": {"hodlhodl", "mostro"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ids) != len(all) {
+		t.Fatalf("%d found, want %d", len(ids), len(all))
+	}
+	byID := map[string]known{}
+	for _, k := range all {
+		byID[k.id] = k
+	}
+	for i := range ids[1:] {
+		a, b := byID[ids[i]], byID[ids[i+1]]
+		if a.tier < b.tier || a.tier == b.tier && a.at < b.at {
+			t.Fatalf("place %d: %+v is before %+v", i, a, b)
+		}
+	}
+}
+
+// TestDeletedVersionLeavesNoTrace: an order that is live again because its
+// last, expired version was deleted is not in search as a past one as well.
+func TestDeletedVersionLeavesNoTrace(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	l.add(draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	last := draft{author: 1, d: "x", at: t0 + 1, expiry: t0 + 10, methods: []string{"Zelle"}}.event()
+	l.add(last, clk.now(), mostro.RoadClient, false)
+	clk.set(t0 + 20)
+	o.catchUp(t)
+	l.add(signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindDeletion, CreatedAt: t0 + 15, Tags: nostr.Tags{{"e", last.ID}}}), clk.now(), mostro.RoadClient, false)
+	o.catchUp(t)
+	if a, err := o.Orders(t.Context(), Query{}); err != nil || a.Total != 1 {
+		t.Fatalf("%+v (%v), want the first version live", a, err)
+	}
+	fresh := openTest(t, l, clk, "")
+	fresh.catchUp(t)
+	if got, want := o.digest(t), fresh.digest(t); got != want {
+		t.Errorf("digest %s, want %s", got, want)
+	}
+}
+
+// BenchmarkFind asks for words in a shelf of many orders.
+func BenchmarkFind(b *testing.B) {
+	m := &market{orders: 200_000, versions: 1}
+	s := newShelf()
+	now := newClock().now()
+	s.load(func(add func(item)) {
+		for seq := uint64(1); seq <= m.base(); seq++ {
+			e := m.entry(seq)
+			order, err := mostro.ParseOrder(e.Event)
+			if err != nil {
+				b.Fatal(err)
+			}
+			add(item{keyOf(addressOf(order.Pubkey, order.D)), &Record{Version: Version{Order: order}, Versions: 1}})
+		}
+	}, now)
+	for _, text := range []string{"transferencia", "banco", "pago movil", "mi banco 77", "b"} {
+		var all []word
+		for _, w := range asked(text) {
+			all = append(all, word{text: w, codes: currenciesOf(w)})
+		}
+		b.Run(strings.ReplaceAll(text, " ", "_"), func(b *testing.B) {
+			q := Query{Open: OpenAny}
+			for b.Loop() {
+				s.best(&q, all, nil, 50)
+			}
+		})
+	}
+}
