@@ -46,6 +46,7 @@ func BenchmarkSearchWrite(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
+					order.Description = "Solo efectivo en mano, en el centro"
 					address := addressOf(order.Pubkey, order.D)
 					docs[i] = searchDoc{address, keyOf(address), &Version{Order: order}, gone}
 				}

@@ -76,6 +76,18 @@ func (s Span) meets(lo, hi float64) bool {
 	return !math.IsNaN(lo) && (s.Min == nil || hi >= *s.Min) && (s.Max == nil || lo <= *s.Max)
 }
 
+// bounds gives both ends, infinite where there is none.
+func (s Span) bounds() (lo, hi float64) {
+	lo, hi = math.Inf(-1), math.Inf(1)
+	if s.Min != nil {
+		lo = *s.Min
+	}
+	if s.Max != nil {
+		hi = *s.Max
+	}
+	return lo, hi
+}
+
 // Query is one question to the index, from a URL or from a NIP-50 search.
 // Several values of one field mean any of them; several fields mean all.
 type Query struct {

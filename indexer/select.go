@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -163,47 +164,80 @@ func (s *shelf) choose(q *Query, text *roaring.Bitmap) selection {
 	return s.narrow(q, sel)
 }
 
+// manySlots is from where on a selection is narrowed as a bitmap. Tests lower it.
+var manySlots = 1 << 14
+
 // narrow looks at the ranges of q.
 func (s *shelf) narrow(q *Query, sel selection) selection {
 	if q.Amount.empty() && q.FiatAmount.empty() && q.Premium.empty() && q.since == 0 && q.until == 0 {
 		return sel
 	}
-	list := make([]uint32, 0, 1024)
+	var list []uint32
+	var dense []uint64 // for many: asked for one by one, a bitmap is quicker than a list
+	if sel.size() > manySlots {
+		dense = make([]uint64, (len(s.ids)+63)/64)
+	}
+	// A comparison with NaN, the value that is not known, is false.
+	premiumFrom, premiumTo := q.Premium.bounds()
+	fiatFrom, fiatTo := q.FiatAmount.bounds()
+	satsFrom, satsTo := q.Amount.bounds()
+	until := q.until
+	if until == 0 {
+		until = math.MaxUint32
+	}
 	sel.chunks(func(slots []uint32) {
-		if p := q.Premium; !p.empty() {
-			slots = keep(slots, func(slot uint32) bool { return p.holds(s.premium[slot]) })
+		if !q.Premium.empty() {
+			n := 0
+			for _, slot := range slots {
+				if v := s.premium[slot]; v >= premiumFrom && v <= premiumTo {
+					slots[n] = slot
+					n++
+				}
+			}
+			slots = slots[:n]
 		}
-		if f := q.FiatAmount; !f.empty() {
-			slots = keep(slots, func(slot uint32) bool { return f.meets(s.fiatMin[slot], s.fiatMax[slot]) })
+		if !q.FiatAmount.empty() {
+			n := 0
+			for _, slot := range slots {
+				if s.fiatMax[slot] >= fiatFrom && s.fiatMin[slot] <= fiatTo {
+					slots[n] = slot
+					n++
+				}
+			}
+			slots = slots[:n]
 		}
-		if a := q.Amount; !a.empty() {
-			slots = keep(slots, func(slot uint32) bool { return s.amount[slot] > 0 && a.holds(float64(s.amount[slot])) })
+		if !q.Amount.empty() {
+			n := 0
+			for _, slot := range slots {
+				if v := float64(s.amount[slot]); v > 0 && v >= satsFrom && v <= satsTo {
+					slots[n] = slot
+					n++
+				}
+			}
+			slots = slots[:n]
 		}
 		if q.since != 0 || q.until != 0 {
-			slots = keep(slots, func(slot uint32) bool {
-				return s.created[slot] >= q.since && (q.until == 0 || s.created[slot] <= q.until)
-			})
+			n := 0
+			for _, slot := range slots {
+				if at := s.created[slot]; at >= q.since && at <= until {
+					slots[n] = slot
+					n++
+				}
+			}
+			slots = slots[:n]
 		}
-		list = append(list, slots...)
+		if dense == nil {
+			list = append(list, slots...)
+			return
+		}
+		for _, slot := range slots {
+			dense[slot>>6] |= 1 << (slot & 63)
+		}
 	})
-	if len(list) > 1<<14 { // asked for one by one a bitmap is quicker
-		bits := roaring.New()
-		bits.AddMany(list)
-		return selection{bits: bits}
+	if dense != nil {
+		return selection{bits: roaring.FromDense(dense, false)}
 	}
 	return selection{list: list}
-}
-
-// keep drops the slots that ok does not want, in place.
-func keep(slots []uint32, ok func(uint32) bool) []uint32 {
-	n := 0
-	for _, slot := range slots {
-		if ok(slot) {
-			slots[n] = slot
-			n++
-		}
-	}
-	return slots[:n]
 }
 
 // union may be one of the bitmaps that it is given.
