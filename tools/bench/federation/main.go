@@ -6,32 +6,24 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 	"github.com/mostrodex/mostrodex/tools/bench/record"
 	"github.com/nbd-wtf/go-nostr"
@@ -67,19 +59,6 @@ type process struct {
 	addr string
 	cmd  *exec.Cmd
 	done chan struct{}
-}
-
-// link is a way from one relay to another that can be cut: a proxy.
-type link struct {
-	to *process
-	l  net.Listener
-
-	moved atomic.Int64 // bytes, both ways
-
-	mu    sync.Mutex
-	cut   bool
-	first time.Time // that it carried
-	conns map[net.Conn]bool
 }
 
 func run(ctx context.Context) error {
@@ -376,285 +355,4 @@ func (w *world) publishAll(ctx context.Context, at map[string][]*nostr.Event) er
 	}
 	wait.Wait()
 	return errors.Join(errs...)
-}
-
-// publish sends events over so many connections, all versions of an address
-// over the same one, one at a time. A stock relay gets one connection: it loses
-// events that are stored at the same time as others.
-func (p *process) publish(ctx context.Context, events []*nostr.Event) error {
-	lanes := make([][]*nostr.Event, p.lanes)
-	for _, evt := range events {
-		h := sha256.Sum256([]byte(evt.PubKey + evt.Tags.GetD()))
-		i := int(h[0]) % p.lanes
-		lanes[i] = append(lanes[i], evt)
-	}
-	errs := make([]error, len(lanes))
-	var wait sync.WaitGroup
-	for i, lane := range lanes {
-		wait.Go(func() { errs[i] = p.publishLane(ctx, lane) })
-	}
-	wait.Wait()
-	return errors.Join(errs...)
-}
-
-func (p *process) publishLane(ctx context.Context, events []*nostr.Event) error {
-	ws, _, err := websocket.Dial(ctx, "ws://"+p.address(), nil)
-	if err != nil {
-		return fmt.Errorf("publish to %s: %w", p.name, err)
-	}
-	defer ws.CloseNow()
-	for _, evt := range events {
-		msg, err := json.Marshal([]any{"EVENT", evt})
-		if err != nil {
-			return err
-		}
-		if err := ws.Write(ctx, websocket.MessageText, msg); err != nil {
-			return fmt.Errorf("publish to %s: %w", p.name, err)
-		}
-		for {
-			_, b, err := ws.Read(ctx)
-			if err != nil {
-				return fmt.Errorf("publish to %s: %w", p.name, err)
-			}
-			if !bytes.HasPrefix(b, []byte(`["OK","`+evt.ID+`",`)) {
-				continue
-			}
-			if bytes.HasPrefix(b, []byte(`["OK","`+evt.ID+`",false`)) {
-				return fmt.Errorf("%s refuses an event: %s", p.name, b)
-			}
-			break
-		}
-	}
-	return nil
-}
-
-// count asks how many of some events a relay serves.
-func (p *process) count(ctx context.Context, ids []string) (n int, err error) {
-	ws, _, err := websocket.Dial(ctx, "ws://"+p.address(), nil)
-	if err != nil {
-		return 0, err
-	}
-	defer ws.CloseNow()
-	ws.SetReadLimit(-1)
-	for part := range slices.Chunk(ids, 50) {
-		msg, err := json.Marshal([]any{"REQ", "count", map[string]any{"ids": part}})
-		if err != nil {
-			return n, err
-		}
-		if err := ws.Write(ctx, websocket.MessageText, msg); err != nil {
-			return n, err
-		}
-		for {
-			_, b, err := ws.Read(ctx)
-			if err != nil {
-				return n, err
-			}
-			if bytes.HasPrefix(b, []byte(`["EVENT"`)) {
-				n++
-			} else if bytes.HasPrefix(b, []byte(`["EOSE"`)) {
-				break
-			}
-		}
-	}
-	return n, nil
-}
-
-// held lists the ids that one of our relays serves.
-func (p *process) held(ctx context.Context) (ids []string, err error) {
-	b, err := p.get(ctx, "/api/v1/export/events?live=true")
-	if err != nil {
-		return nil, err
-	}
-	lines := bufio.NewScanner(bytes.NewReader(b))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var evt struct{ ID string }
-		if err := json.Unmarshal(lines.Bytes(), &evt); err != nil {
-			return nil, err
-		}
-		ids = append(ids, evt.ID)
-	}
-	sort.Strings(ids)
-	return ids, lines.Err()
-}
-
-func (p *process) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address()+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s%s: %s", p.name, path, res.Status)
-	}
-	return b, err
-}
-
-var servesAt = regexp.MustCompile(`relay=ws://([0-9.:]+)/`)
-
-// start runs the process and waits for it to serve.
-func (p *process) start(ctx context.Context) error {
-	cmd := exec.Command(p.binary, p.args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	done, serving := make(chan struct{}), make(chan string, 1)
-	var said []string
-	go func() {
-		defer close(done)
-		lines := bufio.NewScanner(stderr)
-		for lines.Scan() {
-			if said = append(said, lines.Text()); len(said) > 30 {
-				said = said[1:]
-			}
-			if m := servesAt.FindStringSubmatch(lines.Text()); m != nil {
-				select {
-				case serving <- m[1]:
-				default:
-				}
-			}
-		}
-		cmd.Wait()
-	}()
-	select {
-	case addr := <-serving:
-		p.mu.Lock()
-		p.addr, p.cmd, p.done = addr, cmd, done
-		p.mu.Unlock()
-		return nil
-	case <-done:
-		return fmt.Errorf("%s ended before it served:\n%s", p.name, strings.Join(said, "\n"))
-	case <-time.After(5 * time.Minute): // a million events on a busy machine
-		cmd.Process.Kill()
-		return fmt.Errorf("%s does not serve", p.name)
-	case <-ctx.Done():
-		cmd.Process.Kill()
-		return ctx.Err()
-	}
-}
-
-func (p *process) address() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.addr
-}
-
-func (p *process) kill() error {
-	err := p.cmd.Process.Kill()
-	<-p.done
-	return err
-}
-
-func (p *process) stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	<-p.done
-	return nil
-}
-
-func (w *world) stopAll() {
-	for _, p := range w.relays {
-		if p.cmd != nil {
-			p.cmd.Process.Kill() // ended already, or not to be waited for
-			<-p.done
-		}
-	}
-	for _, l := range w.links {
-		l.l.Close()
-	}
-}
-
-// link makes a way to a relay.
-func (w *world) link(to *process) (*link, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	k := &link{to: to, l: l, conns: map[net.Conn]bool{}}
-	w.links = append(w.links, k)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go k.carry(c)
-		}
-	}()
-	return k, nil
-}
-
-func (k *link) carry(from net.Conn) {
-	defer from.Close()
-	k.mu.Lock()
-	cut := k.cut
-	k.mu.Unlock()
-	addr := k.to.address()
-	if cut || addr == "" {
-		return
-	}
-	to, err := net.Dial("tcp", addr)
-	if err != nil {
-		return
-	}
-	defer to.Close()
-	k.mu.Lock()
-	k.conns[from], k.conns[to] = true, true
-	if k.first.IsZero() {
-		k.first = time.Now()
-	}
-	k.mu.Unlock()
-	defer func() {
-		k.mu.Lock()
-		delete(k.conns, from)
-		delete(k.conns, to)
-		k.mu.Unlock()
-	}()
-	go func() {
-		io.Copy(counting{to, &k.moved}, from)
-		to.Close()
-	}()
-	io.Copy(counting{from, &k.moved}, to)
-}
-
-type counting struct {
-	io.Writer
-	n *atomic.Int64
-}
-
-// Write counts.
-func (c counting) Write(b []byte) (int, error) {
-	n, err := c.Writer.Write(b)
-	c.n.Add(int64(n))
-	return n, err
-}
-
-// opened is when the link first carried anything.
-func (k *link) opened() time.Time {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.first
-}
-
-// set cuts or heals the link.
-func (k *link) set(cut bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.cut = cut
-	if cut {
-		for c := range k.conns {
-			c.Close()
-		}
-	}
 }
