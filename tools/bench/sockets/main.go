@@ -233,6 +233,10 @@ func quantile(all []time.Duration, q float64) time.Duration {
 	return all[min(len(all)-1, int(q*float64(len(all))))]
 }
 
+// fanEach is to how many of the subscriptions an event goes, case by case: all
+// of them follow some Mostro, few or many the same.
+var fanEach = []int{50, 10}
+
 // fanned is what the rounds of one relay's fan-out add up to.
 type fanned struct {
 	took                          []time.Duration
@@ -244,9 +248,22 @@ type fanned struct {
 // fanouts lets the relays take turns, so that what disturbs the machine
 // disturbs both.
 func (s *settings) fanouts(ctx context.Context) error {
+	for _, each := range fanEach {
+		if err := s.turns(ctx, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *settings) turns(ctx context.Context, each int) error {
 	subjects := []string{"mostrodex", "stock"}
 	if s.stock == "" {
 		subjects = subjects[:1]
+	}
+	figure := "200/s to 1,000"
+	if each != fanEach[0] {
+		figure = fmt.Sprintf("%s, %d an event", figure, each)
 	}
 	sums := map[string]*fanned{}
 	for range s.rounds {
@@ -254,7 +271,7 @@ func (s *settings) fanouts(ctx context.Context) error {
 			if sums[which] == nil {
 				sums[which] = new(fanned)
 			}
-			if err := s.fanout(ctx, which, sums[which]); err != nil {
+			if err := s.fanout(ctx, which, each, sums[which]); err != nil {
 				return err
 			}
 		}
@@ -263,7 +280,7 @@ func (s *settings) fanouts(ctx context.Context) error {
 		f := sums[which]
 		slices.Sort(f.took)
 		got := float64(max(f.got, 1))
-		err := s.Add(record.Result{Scenario: "fanout", Figure: "200/s to 1,000", Subject: which, Clients: fanSockets, Values: map[string]float64{
+		err := s.Add(record.Result{Scenario: "fanout", Figure: figure, Subject: which, Clients: fanSockets, Values: map[string]float64{
 			"events": float64(f.events), "deliveries": float64(f.got), "missing": float64(f.wanted - f.got), "repeated": float64(f.repeated), "rounds": float64(s.rounds),
 			"p50_ms": record.Percentile(f.took, .5), "p99_ms": record.Percentile(f.took, .99), "max_ms": record.Percentile(f.took, 1),
 			"cpu_us": f.cpu / got * 1e6, "event_cpu_us": f.eventCPU / float64(f.events) * 1e6, "delivery_cpu_us": (f.cpu - f.eventCPU) / got * 1e6,
@@ -278,21 +295,21 @@ func (s *settings) fanouts(ctx context.Context) error {
 const (
 	fanSockets = 100
 	fanSubs    = 10 // of a socket
-	fanAuthors = 20
 	fanRate    = 200 // events a second
 )
 
-// fanout: 100 sockets of ten subscriptions each, to one of twenty authors a
-// subscription, 200 events a second, and for ours one subscriber to everything
+// fanout: 100 sockets of ten subscriptions each, to one author a subscription,
+// as many authors as send each event to that many subscriptions, 200 events a second, and for ours one subscriber to everything
 // that never reads. Before them as many events without subscribers, which is
 // what the events alone cost.
-func (s *settings) fanout(ctx context.Context, which string, sum *fanned) error {
+func (s *settings) fanout(ctx context.Context, which string, each int, sum *fanned) error {
+	authors := fanSockets * fanSubs / each
 	r, stop, err := s.start(which, "[indexer]\nenabled = false\n")
 	if err != nil {
 		return err
 	}
 	defer stop()
-	secrets, keys := make([]string, fanAuthors), make([]string, fanAuthors)
+	secrets, keys := make([]string, authors), make([]string, authors)
 	for i := range secrets {
 		secrets[i] = fmt.Sprintf("%064x", i+1)
 		keys[i], _ = nostr.GetPublicKey(secrets[i])
@@ -314,7 +331,7 @@ func (s *settings) fanout(ctx context.Context, which string, sum *fanned) error 
 	n := int(s.span.Seconds() * fanRate)
 	events := make([]*nostr.Event, 2*n)
 	for i := range events {
-		if events[i], err = order(secrets[i%fanAuthors], fmt.Sprint(i)); err != nil {
+		if events[i], err = order(secrets[i%authors], fmt.Sprint(i)); err != nil {
 			return err
 		}
 	}
@@ -368,7 +385,7 @@ func (s *settings) fanout(ctx context.Context, which string, sum *fanned) error 
 		}
 		defer ws.CloseNow()
 		for j := range fanSubs {
-			if err := send(ctx, ws, "REQ", fmt.Sprint("s", j), map[string]any{"kinds": []int{38383}, "authors": []string{keys[(i*fanSubs+j)%fanAuthors]}, "limit": 0}); err != nil {
+			if err := send(ctx, ws, "REQ", fmt.Sprint("s", j), map[string]any{"kinds": []int{38383}, "authors": []string{keys[(i*fanSubs+j)%authors]}, "limit": 0}); err != nil {
 				return err
 			}
 		}
@@ -426,7 +443,7 @@ func (s *settings) fanout(ctx context.Context, which string, sum *fanned) error 
 	if _, _, err := publish(events[n:]); err != nil {
 		return err
 	}
-	want := n * fanSockets * fanSubs / fanAuthors
+	want := n * each
 	delivered := func() int {
 		mu.Lock()
 		defer mu.Unlock()
