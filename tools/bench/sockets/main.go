@@ -294,7 +294,7 @@ func (s *settings) turns(ctx context.Context, each int) error {
 
 const (
 	fanSockets = 100
-	fanSubs    = 10 // of a socket
+	fanSubs    = 10  // of a socket
 	fanRate    = 200 // events a second
 )
 
