@@ -14,8 +14,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Bounds of one group commit. Badger takes 15% of its 16 MiB memtable in one
-// transaction.
+// Bounds of one group commit. Badger takes 15% of a memtable in one transaction.
 const (
 	queueSize     = 4096
 	maxGroup      = 1024
