@@ -66,7 +66,7 @@ func (b *book) open() error {
 	db, err := badger.Open(badger.DefaultOptions(b.dir).
 		WithLogger(nil).WithSyncWrites(false).WithDetectConflicts(false).
 		WithCompression(options.None).WithBlockCacheSize(0).
-		WithMemTableSize(memtableBytes).WithNumMemtables(2).WithBaseLevelSize(2*memtableBytes).WithValueLogFileSize(64 << 20).
+		WithMemTableSize(memtableBytes).WithNumMemtables(2).WithBaseLevelSize(2 * memtableBytes).WithValueLogFileSize(64 << 20).
 		WithNumCompactors(2).WithMetricsEnabled(false))
 	if err != nil {
 		return fmt.Errorf("open book: %w", err)
