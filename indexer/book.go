@@ -324,7 +324,7 @@ func (w *work) entry(e *mostro.Entry) error {
 	case mostro.ClassMail:
 		return nil
 	case mostro.ClassOrder:
-		order, err := mostro.ParseOrder(e.Event)
+		order, err := e.Order()
 		if err != nil {
 			return w.withdraw(e)
 		}
