@@ -54,6 +54,11 @@ func openBook(dir string, now func() time.Time) (*book, error) {
 
 var errOtherFormat = errors.New("book of another format")
 
+// memtableBytes is what Badger gathers before it writes a file. Keys are hashes,
+// so each file of level 0 is merged with all of the next level: the larger both,
+// the fewer times a version is written.
+const memtableBytes = 32 << 20
+
 func (b *book) open() error {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return err
@@ -61,7 +66,7 @@ func (b *book) open() error {
 	db, err := badger.Open(badger.DefaultOptions(b.dir).
 		WithLogger(nil).WithSyncWrites(false).WithDetectConflicts(false).
 		WithCompression(options.None).WithBlockCacheSize(0).
-		WithMemTableSize(16 << 20).WithNumMemtables(3).WithValueLogFileSize(64 << 20).
+		WithMemTableSize(memtableBytes).WithNumMemtables(2).WithBaseLevelSize(2 * memtableBytes).WithValueLogFileSize(64 << 20).
 		WithNumCompactors(2).WithMetricsEnabled(false))
 	if err != nil {
 		return fmt.Errorf("open book: %w", err)
@@ -319,7 +324,7 @@ func (w *work) entry(e *mostro.Entry) error {
 	case mostro.ClassMail:
 		return nil
 	case mostro.ClassOrder:
-		order, err := mostro.ParseOrder(e.Event)
+		order, err := e.Order()
 		if err != nil {
 			return w.withdraw(e)
 		}

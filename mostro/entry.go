@@ -3,6 +3,7 @@ package mostro
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -21,6 +22,33 @@ type Entry struct {
 	// version of its address, or past its NIP-40 expiration. It was never
 	// served live.
 	Archived bool
+
+	parsed *parsedOrder // by all copies of the entry; nil: by each reader for itself
+}
+
+// parsedOrder is what ParseOrder says of an entry's event, once somebody asked.
+type parsedOrder struct {
+	once  sync.Once
+	order Order
+	err   error
+}
+
+// Shared gives the entry so that readers of its copies parse the order once
+// between them.
+func (e Entry) Shared() Entry {
+	e.parsed = new(parsedOrder)
+	return e
+}
+
+// Order is ParseOrder of the event. What the order points to is shared by all
+// readers and must not be changed.
+func (e *Entry) Order() (Order, error) {
+	p := e.parsed
+	if p == nil {
+		return ParseOrder(e.Event)
+	}
+	p.once.Do(func() { p.order, p.err = ParseOrder(e.Event) })
+	return p.order, p.err
 }
 
 // Source says by which road an event reached the log.

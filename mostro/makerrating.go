@@ -65,11 +65,43 @@ func ratingFields(text string) map[string]json.RawMessage {
 		}
 		text = string(pair[1])
 	}
+	if fields, ok := flatFields(text); ok {
+		return fields
+	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal([]byte(text), &fields) != nil {
 		return nil
 	}
 	return fields
+}
+
+// flatFields gives the fields of an object as Mostro writes it: no white space,
+// plain names, whole or decimal numbers. Of any other text it says no.
+func flatFields(text string) (map[string]json.RawMessage, bool) {
+	if len(text) < 3 || text[0] != '{' || text[len(text)-1] != '}' {
+		return nil, false
+	}
+	rest := text[1 : len(text)-1]
+	fields := make(map[string]json.RawMessage, 4)
+	for more := true; more; {
+		name, value, ok := strings.Cut(rest, `":`)
+		if name, ok = strings.CutPrefix(name, `"`); !ok || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			return nil, false
+		}
+		value, rest, more = strings.Cut(value, ",")
+		if !plainNumber(value) {
+			return nil, false
+		}
+		fields[name] = json.RawMessage(value)
+	}
+	return fields, true
+}
+
+// plainNumber says whether s is a JSON number without sign or exponent.
+func plainNumber(s string) bool {
+	whole, part, dotted := strings.Cut(s, ".")
+	digits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+	return digits(whole) && (whole == "0" || whole[0] != '0') && (!dotted || digits(part))
 }
 
 // jsonText gives a JSON number or string as text.

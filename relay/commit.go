@@ -14,8 +14,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Bounds of one group commit. Badger takes 15% of its 16 MiB memtable in one
-// transaction.
+// Bounds of one group commit. Badger takes 15% of a memtable in one transaction.
 const (
 	queueSize     = 4096
 	maxGroup      = 1024
@@ -319,7 +318,7 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	}
 	g.ids[id] = struct{}{}
 	e := recent{body: p.JSON, entry: mostro.Entry{Seq: g.seq, Event: evt,
-		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}}
+		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}.Shared()}
 	if r.gone {
 		e = recent{entry: mostro.Entry{Seq: g.seq}} // moves the head, holds nothing to read
 	}

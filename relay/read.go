@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -174,10 +176,21 @@ func (st *Store) decodeEntry(seq uint64, item *badger.Item) (recent, error) {
 	}}, nil
 }
 
+// parseBody reads a stored body. The event's strings are parts of it.
 func parseBody(body []byte) (*nostr.Event, error) {
+	t := bodyTexts.Get().(*frameText)
+	defer bodyTexts.Put(t)
+	t.reset(unsafe.String(unsafe.SliceData(body), len(body)))
 	evt := &nostr.Event{}
-	if err := evt.UnmarshalJSON(body); err != nil {
+	err := t.event(evt)
+	if err == nil {
+		err = t.atEnd()
+	}
+	t.reset("") // hold on to no body
+	if err != nil {
 		return nil, fmt.Errorf("parse the stored body: %w", err)
 	}
 	return evt, nil
 }
+
+var bodyTexts = sync.Pool{New: func() any { return new(frameText) }}

@@ -377,7 +377,7 @@ func (s *Server) check(a *admission) (more bool) {
 			return false
 		}
 	}
-	if ok, err := evt.CheckSignature(); err != nil || !ok {
+	if !signatureHolds(evt) {
 		return a.refuse("invalid: the signature is wrong")
 	}
 	if client && !a.local {

@@ -202,7 +202,7 @@ func (l *Ledger) Prepare(e mostro.Entry) (p Prepared) {
 	evt := e.Event
 	switch p.class = mostro.Classify(evt); p.class {
 	case mostro.ClassOrder:
-		p.value, p.err = mostro.ParseOrder(evt)
+		p.value, p.err = e.Order()
 	case mostro.ClassDispute:
 		p.value, p.err = mostro.ParseDispute(evt)
 	case mostro.ClassInfo:

@@ -63,7 +63,9 @@ const DefaultEvery = 10 * time.Minute
 // How the follower takes its time.
 const (
 	batchSize       = 4096
-	recomputeAfter  = time.Second      // between two computations of what changed
+	recomputeAfter  = time.Second      // between two computations of what changed, at least
+	readAfter       = time.Second / 4  // between two readings of the log
+	computeShare    = 50               // of this many parts of the time one at most is spent computing
 	checkpointAfter = 15 * time.Minute // between two checkpoints
 )
 
@@ -92,6 +94,7 @@ type Service struct {
 	announced map[string]bool            // proofs of equivocation that were published
 	sent      map[string]nostr.Timestamp // by address: created_at of what was published last
 	about     string                     // what the key's profile said last
+	took      time.Duration              // of the last computation of what changed
 }
 
 // Open checks what it is given. The checkpoint is read, and scores are
@@ -167,14 +170,34 @@ func (s *Service) rest(ctx context.Context) error {
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("reputation: wait for the log: %w", err)
 	}
-	// News come in crowds.
-	t := time.NewTimer(recomputeAfter)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	// News come in crowds. They are noted while the log still has them in memory,
+	// and computed together: the more there is to compute, the more rarely.
+	enough := time.Now().Add(min(max(recomputeAfter, computeShare*s.took), s.cfg.Every))
+	for time.Now().Before(enough) {
+		t := time.NewTimer(readAfter)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+		if err := s.read(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read applies what the log holds now.
+func (s *Service) read(ctx context.Context) error {
+	for {
+		more, err := s.pass(ctx)
+		if err != nil {
+			return fmt.Errorf("reputation: read the log: %w", err)
+		}
+		if !more {
+			return nil
+		}
 	}
 }
 
@@ -189,14 +212,8 @@ func (s *Service) CatchUp(ctx context.Context) error {
 		}
 	}
 	s.restored = true
-	for {
-		more, err := s.pass(ctx)
-		if err != nil {
-			return fmt.Errorf("reputation: read the log: %w", err)
-		}
-		if !more {
-			break
-		}
+	if err := s.read(ctx); err != nil {
+		return err
 	}
 	start := s.cfg.Now()
 	s.mu.Lock()
@@ -273,7 +290,11 @@ func (s *Service) compute(now time.Time, full bool) {
 	for _, pubkey := range wanted {
 		s.derived[pubkey].slim()
 	}
-	s.metrics.computed(full, len(wanted), time.Since(start))
+	took := time.Since(start)
+	if !full {
+		s.took = took
+	}
+	s.metrics.computed(full, len(wanted), took)
 }
 
 // slim lets go of what only the score itself needed.

@@ -70,6 +70,9 @@ whose server must be stopped.`,
 				})
 			}
 			p.clear()
+			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+				err = fmt.Errorf("interrupted after %d lines, which are kept: import again to go on, what is held already counts as duplicate", sum.Lines)
+			}
 			if asJSON {
 				if e := json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"summary": sum}); err == nil {
 					err = e

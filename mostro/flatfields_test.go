@@ -1,0 +1,39 @@
+package mostro
+
+import (
+	"encoding/json"
+	"maps"
+	"testing"
+)
+
+// FuzzFlatFields: what is read without encoding/json is what that reads.
+func FuzzFlatFields(f *testing.F) {
+	for _, text := range []string{
+		`{"days":21,"total_rating":4.5,"total_reviews":7}`, `{"total_rating":0.0}`, `{"a":1,"a":2}`, `{"":1}`, `{}`, `{"a":}`, `{"a":1,}`, `{,"a":1}`,
+		`{"a":01}`, `{"a":1.}`, `{"a":.5}`, `{"a":-1}`, `{"a":1e3}`, `{"a":"1"}`, `{"a":1}}`, `{{"a":1}`, `{"a":{"b":1}}`, `{"a":[1,2]}`, `{ "a":1}`, `{"a" :1}`,
+		`{"a":1"b":2}`, `{"A":1}`, `{a":1}`, `{"a:1}`, `{"a"":1}`, `{"a":1,"b"}`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, ok := flatFields(text)
+		if !ok {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Fatalf("%q was read as %q: %v", text, got, err)
+		}
+		if !maps.EqualFunc(got, want, func(a, b json.RawMessage) bool { return string(a) == string(b) }) {
+			t.Fatalf("%q was read as %q, want %q", text, got, want)
+		}
+	})
+}
+
+func TestFlatFieldsReadsWhatMostroWrites(t *testing.T) {
+	for _, text := range []string{`{"days":21,"total_rating":4.5,"total_reviews":7}`, `{"days":0,"total_rating":0.0,"total_reviews":0}`} {
+		if got, ok := flatFields(text); !ok || len(got) != 3 {
+			t.Errorf("%s: %q, %v", text, got, ok)
+		}
+	}
+}

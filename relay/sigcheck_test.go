@@ -1,0 +1,67 @@
+package relay
+
+import (
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// What is signed is what go-nostr calls signed, with a key that is new and with
+// one that is known.
+func TestSignatureHolds(t *testing.T) {
+	flip := func(s string, at int) string {
+		b, _ := hex.DecodeString(s)
+		b[at] ^= 1
+		return hex.EncodeToString(b)
+	}
+	other, stranger := *testOrder(t, "other", now(), "pending"), nostr.Event{Kind: 1, CreatedAt: nostr.Now()}
+	if err := stranger.Sign(nostr.GeneratePrivateKey()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		evt := testOrder(t, "d", now(), "pending")
+		if !signatureHolds(evt) || !signatureHolds(&other) || !signatureHolds(&stranger) {
+			t.Fatal("a right signature is refused")
+		}
+		for name, change := range map[string]func(e *nostr.Event){
+			"another's signature": func(e *nostr.Event) { e.Sig = other.Sig },
+			"another's key":       func(e *nostr.Event) { e.PubKey = stranger.PubKey },
+			"first byte":          func(e *nostr.Event) { e.Sig = flip(e.Sig, 0) },
+			"last byte":           func(e *nostr.Event) { e.Sig = flip(e.Sig, 63) },
+			"short":               func(e *nostr.Event) { e.Sig = e.Sig[:126] },
+			"long":                func(e *nostr.Event) { e.Sig += "00" },
+			"none":                func(e *nostr.Event) { e.Sig = "" },
+			"no hex":              func(e *nostr.Event) { e.Sig = strings.Repeat("z", 128) },
+			"zeros":               func(e *nostr.Event) { e.Sig = strings.Repeat("0", 128) },
+			"no point":            func(e *nostr.Event) { e.PubKey = strings.Repeat("f", 64) },
+			"not on the curve":    func(e *nostr.Event) { e.PubKey = strings.Repeat("0", 63) + "5" },
+			"short key":           func(e *nostr.Event) { e.PubKey = e.PubKey[:62] },
+		} {
+			bad := *evt
+			change(&bad)
+			if signatureHolds(&bad) {
+				t.Errorf("%s: taken as signed", name)
+			}
+		}
+	}
+}
+
+func BenchmarkSignature(b *testing.B) {
+	evt := testOrder(b, "d", now(), "pending")
+	b.Run("signatureHolds", func(b *testing.B) {
+		for b.Loop() {
+			if !signatureHolds(evt) {
+				b.Fatal("refused")
+			}
+		}
+	})
+	b.Run("CheckSignature", func(b *testing.B) {
+		for b.Loop() {
+			if ok, _ := evt.CheckSignature(); !ok {
+				b.Fatal("refused")
+			}
+		}
+	})
+}
