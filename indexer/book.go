@@ -54,10 +54,10 @@ func openBook(dir string, now func() time.Time) (*book, error) {
 
 var errOtherFormat = errors.New("book of another format")
 
-// memtableBytes is what Badger gathers before it writes a file. Keys are hashes,
-// so each file of level 0 is merged with all of the next level: the larger both,
+// baseLevelBytes is the size of the first level that Badger sorts. Keys are
+// hashes, so each file of level 0 is merged with all of it: the larger it is,
 // the fewer times a version is written.
-const memtableBytes = 32 << 20
+const baseLevelBytes = 128 << 20
 
 func (b *book) open() error {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
@@ -66,7 +66,7 @@ func (b *book) open() error {
 	db, err := badger.Open(badger.DefaultOptions(b.dir).
 		WithLogger(nil).WithSyncWrites(false).WithDetectConflicts(false).
 		WithCompression(options.None).WithBlockCacheSize(0).
-		WithMemTableSize(memtableBytes).WithNumMemtables(2).WithBaseLevelSize(2 * memtableBytes).WithValueLogFileSize(64 << 20).
+		WithMemTableSize(16 << 20).WithNumMemtables(3).WithBaseLevelSize(baseLevelBytes).WithValueLogFileSize(64 << 20).
 		WithNumCompactors(2).WithMetricsEnabled(false))
 	if err != nil {
 		return fmt.Errorf("open book: %w", err)

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
+	"unsafe"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -52,4 +54,49 @@ func EncodeChecked(evt *nostr.Event) (body []byte, ok bool) {
 	var text [2 * sha256.Size]byte
 	hex.Encode(text[:], h.Sum(sum[:0]))
 	return body, string(text[:]) == evt.ID
+}
+
+// CheckedText is EncodeChecked of an event that was parsed from text. A text
+// that is the event's JSON as EncodeEvent would write it, as most are, becomes
+// the body itself: it is hashed where it stands. body is never to be written to.
+func CheckedText(evt *nostr.Event, text string) (body []byte, ok bool) {
+	var room [320]byte
+	head := append(append(append(room[:0], `{"id":"`...), evt.ID...), `","pubkey":"`...)
+	head = append(append(append(head, evt.PubKey...), `","created_at":`...), strconv.FormatInt(int64(evt.CreatedAt), 10)...)
+	head = append(append(append(head, `,"kind":`...), strconv.Itoa(evt.Kind)...), `,"tags":`...)
+	const content, sig = `,"content":`, `,"sig":"`
+	tags := len(`[]`)
+	for i, t := range evt.Tags {
+		tags += len(`[]`) + min(i, 1)
+		for j, s := range t {
+			tags += len(s) + len(`""`) + min(j, 1)
+		}
+	}
+	// Without a backslash each word is as long as its text, so that white space,
+	// another field or another way to write a number would show in the length.
+	signature := len(sig) + len(evt.Sig) + len(`"}`)
+	if len(text) != len(head)+tags+len(content)+len(evt.Content)+len(`""`)+signature || evt.Sig == "" ||
+		text[:len(head)] != string(head) || strings.IndexByte(text, '\\') >= 0 {
+		return EncodeChecked(evt)
+	}
+	rest := text[len(head) : len(text)-signature]
+	tail := text[len(text)-signature:]
+	if tail[:len(sig)] != sig || rest[tags:tags+len(content)] != content {
+		return EncodeChecked(evt)
+	}
+	h := sha256.New()
+	first := append(append(append(room[:0], `[0,"`...), evt.PubKey...), `",`...)
+	first = append(strconv.AppendInt(first, int64(evt.CreatedAt), 10), ',')
+	first = append(strconv.AppendInt(first, int64(evt.Kind), 10), ',')
+	h.Write(first)
+	body = unsafe.Slice(unsafe.StringData(text), len(text))
+	from := len(head)
+	h.Write(body[from : from+tags])
+	h.Write([]byte{','})
+	h.Write(body[from+tags+len(content) : len(text)-signature])
+	h.Write([]byte{']'})
+	var sum [sha256.Size]byte
+	var hash [2 * sha256.Size]byte
+	hex.Encode(hash[:], h.Sum(sum[:0]))
+	return body, string(hash[:]) == evt.ID
 }

@@ -2,7 +2,9 @@ package mostro
 
 import (
 	"bytes"
+	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/nbd-wtf/go-nostr"
 	"pgregory.net/rapid"
@@ -31,4 +33,51 @@ func TestEncodeCheckedEqualsCheckID(t *testing.T) {
 			t.Fatalf("%s: %t, want %t", body, ok, want)
 		}
 	})
+}
+
+// TestCheckedText: whatever way an event is written, its body and the verdict
+// on its id are those of EncodeChecked.
+func TestCheckedText(t *testing.T) {
+	word := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "d", `],"content":`, `,"tags":`, `","sig":"`, `\`, `"`, "a\tb", "é", "aaa"}))
+	asIs := 0
+	rapid.Check(t, func(t *rapid.T) {
+		evt := &nostr.Event{PubKey: strings.Repeat("7", 64), CreatedAt: nostr.Timestamp(rapid.Int64Range(-10, 1<<40).Draw(t, "created_at")),
+			Kind: rapid.IntRange(0, 65535).Draw(t, "kind"), Content: word.Draw(t, "content"), Sig: strings.Repeat("0f", 64), Tags: nostr.Tags{}}
+		for _, tag := range rapid.SliceOfN(rapid.SliceOfN(word, 0, 3), 0, 4).Draw(t, "tags") {
+			evt.Tags = append(evt.Tags, nostr.Tag(tag))
+		}
+		evt.ID = evt.GetID()
+		if rapid.Bool().Draw(t, "forged") {
+			evt.ID = strings.Repeat("1", 64)
+		}
+		plain := string(EncodeEvent(evt))
+		fields := []string{`"sig":"` + evt.Sig + `"`, `"id":"` + evt.ID + `"`, `"pubkey":"` + evt.PubKey + `"`}
+		rest := plain[strings.Index(plain, `"created_at"`):strings.LastIndex(plain, `,"sig"`)]
+		texts := []string{
+			plain,
+			"{" + fields[0] + "," + fields[1] + "," + fields[2] + "," + rest + "}",
+			"{" + fields[1] + "," + fields[2] + "," + fields[0] + "," + rest + "}",
+			"{" + fields[2] + "," + fields[1] + "," + rest + "," + fields[0] + "}",
+			strings.Replace(plain, `,"tags":`, `,"tags": `, 1),
+			strings.Replace(plain, `],"content":`, `] ,"content":`, 1),
+			strings.Replace(plain, `,"sig":"0`, `,"x":1,"sig":"0`, 1),
+			strings.ReplaceAll(plain, "aaa", `\u0061aa`),
+		}
+		text := rapid.SampledFrom(texts).Draw(t, "text")
+		parsed, err := DecodeEvent([]byte(text))
+		if err != nil {
+			t.Skip(err) // a word looked like the place that was rewritten
+		}
+		body, ok := CheckedText(parsed, text)
+		wantBody, want := EncodeChecked(parsed)
+		if ok != want || !bytes.Equal(body, wantBody) {
+			t.Fatalf("%s: %t %s, want %t %s", text, ok, body, want, wantBody)
+		}
+		if len(body) > 0 && unsafe.StringData(text) == &body[0] {
+			asIs++
+		}
+	})
+	if asIs == 0 {
+		t.Error("no text was taken as it is")
+	}
 }

@@ -81,10 +81,12 @@ type ack struct {
 
 const (
 	readBufferBytes = 2 << 10
-	writeChunkBytes = 256 << 10 // so that a deadline is about progress
-	replyBytes      = 512 << 10 // what may wait before the client's own answers wait too
-	closeGrace      = 3 * time.Second
-	maxDrainBytes   = 8 << 20
+	// publisherBufferBytes is the read buffer of whoever has published.
+	publisherBufferBytes = 16 << 10
+	writeChunkBytes      = 256 << 10 // so that a deadline is about progress
+	replyBytes           = 512 << 10 // what may wait before the client's own answers wait too
+	closeGrace           = 3 * time.Second
+	maxDrainBytes        = 8 << 20
 )
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}

@@ -245,7 +245,7 @@ func (s *Server) checkLine(ctx context.Context, t *frameText, l *importLine) {
 		return
 	}
 	l.a = &admission{
-		Context: ctx, evt: evt, size: len(l.text),
+		Context: ctx, evt: evt, text: l.text, size: len(l.text),
 		source: mostro.Source{Road: mostro.RoadImport}, ip: netip.Addr{}, local: true,
 	}
 	l.going = s.check(l.a)

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -293,31 +295,38 @@ func decodeRecord(b []byte) (record, error) {
 // termsOf lists what an event can be found by: letter + value of each
 // single-letter tag's first value (NIP-01), without repetitions.
 func termsOf(tags nostr.Tags) []string {
-	terms := make([]string, 0, 8)
+	terms := make([]string, 0, 12)
 	var seen map[string]bool // only for events with many tags, where a scan would be quadratic
 	if len(tags) > 32 {
 		seen = make(map[string]bool, len(tags))
 	}
-tags:
+	size := 0
 	for _, t := range tags {
-		if len(t) < 2 || len(t[0]) != 1 || !isLetter(t[0][0]) {
+		if isTerm(t) {
+			size += 1 + len(t[1])
+		}
+	}
+	var text strings.Builder // terms are parts of one string
+	text.Grow(size)
+	for _, t := range tags {
+		if !isTerm(t) {
 			continue
 		}
-		if seen == nil {
-			for _, have := range terms {
-				if have[0] == t[0][0] && have[1:] == t[1] {
-					continue tags
-				}
-			}
-			terms = append(terms, t[0]+t[1])
+		from := text.Len()
+		text.WriteString(t[0])
+		text.WriteString(t[1])
+		term := text.String()[from:]
+		if seen == nil && slices.Contains(terms, term) || seen[term] {
 			continue
 		}
-		if term := t[0] + t[1]; !seen[term] {
+		if seen != nil {
 			seen[term] = true
-			terms = append(terms, term)
 		}
+		terms = append(terms, term)
 	}
 	return terms
 }
+
+func isTerm(t nostr.Tag) bool { return len(t) >= 2 && len(t[0]) == 1 && isLetter(t[0][0]) }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }

@@ -41,8 +41,18 @@ func (l *live) record(n uint32) record {
 	terms := l.slots.termsOf(s)
 	r := record{seq: s.seq, chain: l.slots.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
 		createdAt: s.createdAt, expiration: s.expiration, terms: make([]string, len(terms))}
+	size := 0
+	for _, t := range terms {
+		size += len(l.terms.key(t))
+	}
+	all := make([]byte, 0, size)
+	for _, t := range terms {
+		all = append(all, l.terms.key(t)...)
+	}
+	text := string(all) // terms are parts of one string
 	for i, t := range terms {
-		r.terms[i] = string(l.terms.key(t))
+		n := len(l.terms.key(t))
+		r.terms[i], text = text[:n], text[n:]
 	}
 	return r
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bufio"
 	"cmp"
 	"errors"
 	"net/url"
@@ -78,9 +79,9 @@ func cut(s string, n int) string {
 	return s
 }
 
-// readEvent reads the event of an EVENT or AUTH message and its size in bytes.
-// A nil event has been answered.
-func (c *conn) readEvent() (evt *nostr.Event, size int) {
+// readEvent reads the event of an EVENT or AUTH message, and its text. A nil
+// event has been answered.
+func (c *conn) readEvent() (evt *nostr.Event, text string) {
 	t := &c.text
 	evt = new(nostr.Event)
 	err := errSyntax
@@ -88,7 +89,7 @@ func (c *conn) readEvent() (evt *nostr.Event, size int) {
 		t.next()
 		from := t.pos
 		err = t.event(evt)
-		size = t.pos - from
+		text = t.text[from:t.pos]
 		if err == nil && !t.take(']') {
 			err = errSyntax
 		}
@@ -97,7 +98,7 @@ func (c *conn) readEvent() (evt *nostr.Event, size int) {
 		}
 	}
 	if err == nil {
-		return evt, size
+		return evt, text
 	}
 	reason := "invalid: " + err.Error()
 	if isHex32(evt.ID) {
@@ -106,18 +107,18 @@ func (c *conn) readEvent() (evt *nostr.Event, size int) {
 		c.srv.met.refused("notice", reason)
 		c.notice(reason)
 	}
-	return nil, 0
+	return nil, ""
 }
 
 func (c *conn) handleEvent() {
 	started := time.Now()
-	evt, size := c.readEvent()
+	evt, text := c.readEvent()
 	if evt == nil {
 		return
 	}
 	s := c.srv
 	a := &admission{
-		Context: s.ctx, evt: evt, size: size, source: mostro.Source{Road: mostro.RoadClient},
+		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Road: mostro.RoadClient},
 		ip: c.ip, local: c.local, authd: c.authd,
 	}
 	if s.check(a) {
@@ -142,6 +143,7 @@ func (c *conn) answer(k ack) {
 	if c.acks == nil {
 		c.acks = make(chan ack, c.srv.cfg.MaxInFlight) // full: the reader waits, and so does the client
 		c.ackerDone = make(chan struct{})
+		c.br = bufio.NewReaderSize(c.br, publisherBufferBytes) // several events a system call
 		go c.acknowledge()
 	}
 	c.unanswered.Add(1)
@@ -507,7 +509,7 @@ const maxAuthKeys = 32
 // handleAuth takes NIP-42 proofs. They are never required to read or write;
 // they let authors publish protected events.
 func (c *conn) handleAuth() {
-	evt, size := c.readEvent()
+	evt, text := c.readEvent()
 	if evt == nil {
 		return
 	}
@@ -515,7 +517,7 @@ func (c *conn) handleAuth() {
 	switch reason := WellFormed(evt); {
 	case reason != "":
 		k.reason = reason
-	case size > c.srv.cfg.Policy.MaxEventBytes:
+	case len(text) > c.srv.cfg.Policy.MaxEventBytes:
 		k.reason = "invalid: the event is too large"
 	case !authTagsWhole(evt.Tags) || !evt.CheckID() || !c.provesKey(evt):
 		k.reason = "restricted: the proof is not for this relay, this connection or this time"

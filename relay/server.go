@@ -297,7 +297,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type admission struct {
 	context.Context
 	evt    *nostr.Event
-	json   []byte // canonical, once encoded
+	text   string // that the event was read from, "" where there is none
+	json   []byte // canonical, once encoded; may be text itself
 	size   int
 	source mostro.Source
 	ip     netip.Addr
@@ -363,7 +364,7 @@ func (s *Server) check(a *admission) (more bool) {
 		}
 	}
 	var intact bool
-	if a.json, intact = mostro.EncodeChecked(evt); !intact {
+	if a.json, intact = mostro.CheckedText(evt, a.text); !intact {
 		return a.refuse("invalid: the id is not the hash of the event")
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {

@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ const DefaultBodyCache = 256 << 20
 type StoreConfig struct {
 	Dir       string           // data directory; the store uses Dir/events
 	ReadOnly  bool             // for verifying: nothing is written, Enqueue refuses
+	Bulk      bool             // much is going to be appended: memory is spent to write it with less work
 	BodyCache int              // bytes; 0: DefaultBodyCache; negative: none
 	Now       func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
@@ -97,7 +99,7 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		budget = DefaultBodyCache
 	}
 	st.live = newLive(max(budget, 0))
-	db, err := openBadger(filepath.Join(cfg.Dir, "events"), cfg.ReadOnly)
+	db, err := openBadger(filepath.Join(cfg.Dir, "events"), cfg.ReadOnly, cfg.Bulk)
 	if err != nil {
 		return nil, err
 	}
@@ -118,13 +120,18 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	return st, nil
 }
 
-// memtableBytes is what Badger gathers before it writes a file, and the size of
-// the first level that it sorts. Each file of level 0 spans all keyspaces, so it
-// is merged with everything above it: with 16 MiB that was a third of the CPU of
-// an import of half a million events.
-const memtableBytes = 64 << 20
+// What Badger gathers in memory before it writes a file, while serving and
+// during an import, and the size of the first level that it sorts. Each file of
+// level 0 spans all keyspaces, so it is merged with all of that level: with
+// Badger's own 10 MiB that was a third of the CPU of an import of half a million
+// events. Memory is twice the first figure, or three times while one is written.
+const (
+	memtableBytes     = 16 << 20
+	bulkMemtableBytes = 64 << 20
+	baseLevelBytes    = 128 << 20
+)
 
-func openBadger(dir string, readOnly bool) (*badger.DB, error) {
+func openBadger(dir string, readOnly, bulk bool) (*badger.DB, error) {
 	if !readOnly {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only") {
@@ -133,6 +140,10 @@ func openBadger(dir string, readOnly bool) (*badger.DB, error) {
 			return nil, fmt.Errorf("create %s: %w", dir, err)
 		}
 	}
+	memtable := int64(memtableBytes)
+	if bulk || leftByBulk(dir) {
+		memtable = bulkMemtableBytes
+	}
 	opt := badger.DefaultOptions(dir).
 		WithLogger(nil).
 		WithSyncWrites(true).
@@ -140,9 +151,9 @@ func openBadger(dir string, readOnly bool) (*badger.DB, error) {
 		WithDetectConflicts(false). // one writer
 		WithNumVersionsToKeep(1).
 		WithCompression(options.Snappy).
-		WithMemTableSize(memtableBytes).
-		WithNumMemtables(2).
-		WithBaseLevelSize(memtableBytes).
+		WithMemTableSize(memtable).
+		WithNumMemtables(3).
+		WithBaseLevelSize(baseLevelBytes).
 		WithBlockCacheSize(64 << 20).
 		WithIndexCacheSize(64 << 20).
 		WithNumCompactors(2)
@@ -157,6 +168,18 @@ func openBadger(dir string, readOnly bool) (*badger.DB, error) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrReadOnly)
 	}
 	return nil, fmt.Errorf("open %s: %w", dir, err)
+}
+
+// leftByBulk says whether an import that did not end may have left a log of a
+// memtable that is larger than while serving: Badger reads it back into one of
+// the size it is opened with. Badger makes a log twice as long as its memtable
+// and cuts it when it was read back.
+func leftByBulk(dir string) bool {
+	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem")) // no error: the pattern is right
+	return slices.ContainsFunc(logs, func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || info.Size() != 2*memtableBytes
+	})
 }
 
 // load checks the schema and fills the live index from the records. Bodies

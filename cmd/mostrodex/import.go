@@ -83,6 +83,7 @@ whose server must be stopped.`,
 			return err
 		},
 	}
+	to.bulk = true
 	to.flags(cmd, "")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON result per line of input, and a summary")
 	return cmd

@@ -30,6 +30,7 @@ type Main struct {
 	Now    func() time.Time // nil: time.Now
 	Demo   *Demo            // nil: the escrow, if any, stands on LND
 
+	bulk      bool // opened to take in a file
 	store     *relay.Store
 	index     *indexer.Index // nil when disabled
 	relay     *relay.Server
@@ -131,7 +132,7 @@ func (m *Main) openStores() (err error) {
 		budget = -1
 	}
 	metrics := relay.NewStoreMetrics()
-	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics,
+	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics,
 		Progress: func(n int) { m.Log.Info("loading the live index", "events", n) }})
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 type target struct {
 	url, data string
 	config    string // with data, for [reputation]; "": the defaults
+	bulk      bool   // much is going to be written
 }
 
 const defaultURL = "http://127.0.0.1:7777"
@@ -56,7 +57,7 @@ func orNote(def string) string {
 func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, fn func(*Main) error) (err error) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Indexer.Enabled = t.data, index
-	m := &Main{Config: cfg, Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), registry: prometheus.NewRegistry()}
+	m := &Main{Config: cfg, bulk: t.bulk, Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), registry: prometheus.NewRegistry()}
 	m.Now = time.Now
 	if err := m.openStores(); err != nil {
 		m.Close()
