@@ -86,11 +86,13 @@ func tiers(from *roaring.Bitmap, each []wordSlots) []*roaring.Bitmap {
 	for _, w := range each {
 		next := make([]*roaring.Bitmap, len(out)+1)
 		for n := range next {
-			next[n] = roaring.New()
-			if n < len(out) {
+			switch {
+			case n == 0:
 				next[n] = roaring.AndNot(out[n], w.whole)
-			}
-			if n > 0 {
+			case n == len(out):
+				next[n] = roaring.And(out[n-1], w.whole)
+			default:
+				next[n] = roaring.AndNot(out[n], w.whole)
 				next[n].Or(roaring.And(out[n-1], w.whole))
 			}
 		}
@@ -117,20 +119,32 @@ func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []rank
 		sel.bits = roaring.BitmapOf(sel.list...)
 	}
 	newest := Query{Sort: SortNewest}
-	parts := tiers(sel.bits, each)
-	for tier := len(parts) - 1; tier >= 0 && len(out) < limit; tier-- {
-		var from *mark
+	take := func(tier int, from *roaring.Bitmap) {
+		var behind *mark
 		if after != nil {
 			if tier > after.tier {
-				continue
+				return
 			}
 			if tier == after.tier {
-				from = &after.mark
+				behind = &after.mark
 			}
 		}
-		for _, h := range s.page(&newest, selection{bits: parts[tier]}, from, limit-len(out)) {
+		for _, h := range s.page(&newest, selection{bits: from}, behind, limit-len(out)) {
 			out = append(out, ranked{h, tier})
 		}
+	}
+	// The best tier is most often enough, and all that is looked at then.
+	top := sel.bits
+	for _, w := range each {
+		top = roaring.And(top, w.whole)
+	}
+	take(len(each), top)
+	if len(out) == limit || len(each) == 0 {
+		return out
+	}
+	parts := tiers(sel.bits, each)
+	for tier := len(each) - 1; tier >= 0 && len(out) < limit; tier-- {
+		take(tier, parts[tier])
 	}
 	return out
 }
