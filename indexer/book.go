@@ -32,6 +32,7 @@ type book struct {
 	db   *badger.DB
 
 	shelf   atomic.Pointer[shelf] // replaced with db
+	recent  recent
 	authors atomic.Pointer[authors]
 
 	cursor  atomic.Uint64
@@ -105,6 +106,7 @@ func (b *book) reset() error {
 		b.db.Close() // its state is thrown away
 		b.db = nil
 	}
+	b.recent.clear()
 	if err := os.RemoveAll(b.dir); err != nil {
 		return err
 	}
@@ -276,6 +278,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 // show brings what was committed into memory.
 func (w *work) show() {
 	b := w.b
+	b.recent.drop(w.changed)
 	items, taken := make([]item, 0, len(w.changed)), []Key(nil)
 	for k, r := range w.changed {
 		if r == nil {

@@ -358,7 +358,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 			return total, ctx.Err()
 		}
 		n := min(len(keys), searchBatch)
-		records, err := x.book.records(keys[:n])
+		records, err := x.book.read(keys[:n])
 		if err != nil {
 			return total, &storeError{"book", err}
 		}

@@ -124,8 +124,33 @@ func (b *book) record(k Key) (*Record, error) {
 	return records[0], nil
 }
 
-// records gives many, nil for those that are not there or were withdrawn.
+// records gives many, nil for those that are not there or were withdrawn. They
+// are shared, and not to be changed.
 func (b *book) records(keys []Key) ([]*Record, error) {
+	out, missing, changes := b.recent.get(keys)
+	if missing == 0 {
+		return out, nil
+	}
+	read := make([]Key, 0, missing)
+	at := make([]int, 0, missing)
+	for i, r := range out {
+		if r == nil {
+			read, at = append(read, keys[i]), append(at, i)
+		}
+	}
+	records, err := b.read(read)
+	if err != nil {
+		return nil, err
+	}
+	b.recent.put(read, records, changes)
+	for n, r := range records {
+		out[at[n]] = r
+	}
+	return out, nil
+}
+
+// read is records, from the store.
+func (b *book) read(keys []Key) ([]*Record, error) {
 	out := make([]*Record, len(keys))
 	err := b.view(func(txn *badger.Txn) error {
 		for i, k := range keys {
