@@ -59,7 +59,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		for d := range benchInfos {
 			w.info(node, node, at(float64(benchDays-benchInfos+d)))
 		}
-		flush(20_000)
+		flush(batchSize)
 	}
 	ratings := 0
 	orders := benchOrders / *benchPart
@@ -74,7 +74,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
 		if m.r.IntN(20) == 0 {
 			w.order(node, n, mostro.StatusCanceled, sats, when.Add(40*time.Minute))
-			flush(20_000)
+			flush(batchSize)
 			continue
 		}
 		w.order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
@@ -87,7 +87,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 			}
 			w.rate(node, rater, n, []string{"1", "0.8", "0.4"}[n%3], when.Add(time.Hour), receipt...)
 		}
-		flush(20_000)
+		flush(batchSize)
 	}
 	flush(0)
 	return events

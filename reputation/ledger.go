@@ -184,45 +184,6 @@ func (l *Ledger) witness(e *mostro.Entry) Sighting {
 	return s
 }
 
-// Apply notes one entry of the log. It is the work of Prepare and commit; who
-// has many entries may Prepare them on all cores.
-func (l *Ledger) Apply(e mostro.Entry) { l.Commit(e, l.Prepare(e)) }
-
-// Prepared is an entry parsed, its receipt checked.
-type Prepared struct {
-	class mostro.Class
-	value any
-	proof Proof
-	err   error // refusal of the event
-	doubt error // refusal of the receipt
-}
-
-// Prepare does what is dear and needs no facts. It is safe for concurrent use.
-func (l *Ledger) Prepare(e mostro.Entry) (p Prepared) {
-	evt := e.Event
-	switch p.class = mostro.Classify(evt); p.class {
-	case mostro.ClassOrder:
-		p.value, p.err = mostro.ParseOrder(evt)
-	case mostro.ClassDispute:
-		p.value, p.err = mostro.ParseDispute(evt)
-	case mostro.ClassInfo:
-		p.value, p.err = mostro.ParseInfo(evt)
-	case mostro.ClassDevFee:
-		p.value, p.err = mostro.ParseDevFee(evt)
-	case mostro.ClassUserRating:
-		p.value, p.err = mostro.ParseUserRating(evt)
-	case mostro.ClassKeyset:
-		p.value, p.err = mostro.ParseKeyset(evt)
-	case mostro.ClassHostRating:
-		var r mostro.HostRating
-		if r, p.err = mostro.ParseHostRating(evt); p.err == nil {
-			p.value = r
-			p.proof, p.doubt = l.proofs.Check(evt, r, l.keysets)
-		}
-	}
-	return p
-}
-
 // Commit notes a prepared entry.
 func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	l.book.Cursor = max(l.book.Cursor, e.Seq)
@@ -478,7 +439,7 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, sourc
 	}
 	r := &rated{Sighting: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
 		Source: source, Expires: int64(v.Expiration)}
-	if len(v.Receipt) > 0 && v.Receipt[0] == "r2" {
+	if isBlind(v) {
 		// Its keyset may have come in the meantime, or may come later.
 		n.Blind[s.ID] = evt
 		p.proof, p.doubt = l.proofs.Check(evt, v, l.keysets)
