@@ -76,8 +76,11 @@ type order struct {
 	SatsBy   int32  // which version said Sats; -1 none
 	Test     bool   // no mainnet
 
-	// sum is the Merkle root of Versions, nil when they changed since.
-	sum *[32]byte
+	// Of the node's tally, no facts: what Versions came to, and the confirmed
+	// fee, when it was looked at last; and whether that is in the sums.
+	life    life
+	cost    int64
+	settled bool
 }
 
 // dispute is all versions of one dispute.
@@ -149,6 +152,9 @@ type node struct {
 	Erased        map[string]Sighting // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
 	IsNode        bool // published an info
+
+	tally *tally // nil: to be made
+	tree  *tree  // nil: to be made
 }
 
 // NewLedger makes an empty ledger.
@@ -208,10 +214,7 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	case mostro.DevFee:
 		l.fee(v, s)
 	case mostro.UserRating:
-		n := l.node(v.Pubkey)
-		if held, ok := n.Users[v.D]; !ok || held.compare(s) < 0 {
-			n.Users[v.D] = userRating{s}
-		}
+		l.userRating(v, s)
 	case mostro.Keyset:
 		l.keyset(v, evt, s)
 	case mostro.HostRating:
@@ -319,10 +322,15 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 		o = &order{ExpireBy: -1, SatsBy: -1}
 		n.Orders[strings.Clone(v.D)] = o
 	}
+	n.reopen(v.D)
+	if len(o.Versions) > 0 {
+		n.tree.drop(o.root)
+	}
 	versions, rivals, isNew := noteVersion(o.Versions.list(), version{s, uint8(status)})
 	o.Versions = pack(versions)
-	o.sum = nil
+	n.tree.add(o.root)
 	if !isNew {
+		n.tally = nil // one was received earlier than was known: what was seen becomes less
 		return
 	}
 	at := int32(slices.IndexFunc(versions, func(v version) bool { return v.ID == s.ID }))
@@ -374,7 +382,12 @@ func (l *Ledger) dispute(v mostro.Dispute, s Sighting) {
 		n.Disputes[strings.Clone(v.D)] = d
 	}
 	var rivals []version
-	d.Versions, rivals, _ = noteVersion(d.Versions, version{s, uint8(state)})
+	var isNew bool
+	if d.Versions, rivals, isNew = noteVersion(d.Versions, version{s, uint8(state)}); isNew {
+		n.tree.add(s.leaf)
+	} else {
+		n.tree = nil
+	}
 	n.equivocate("38386:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
 }
 
@@ -386,6 +399,7 @@ func (l *Ledger) info(v mostro.Info, s Sighting) {
 		slot = -1 - s.Created/l.params.InfoSlotSecond // claimed ones by their own time
 	}
 	if held, ok := n.Infos[slot]; !ok || cmp.Or(cmp.Compare(s.Received, held.Received), bytes.Compare(s.ID[:], held.ID[:])) < 0 {
+		n.tree.replace(held, ok, s)
 		n.Infos[slot] = s
 	}
 	if n.InfoBy.compare(s) < 0 || n.InfoBy == (Sighting{}) {
@@ -399,6 +413,22 @@ func (l *Ledger) info(v mostro.Info, s Sighting) {
 	}
 }
 
+func (l *Ledger) userRating(v mostro.UserRating, s Sighting) {
+	n := l.node(v.Pubkey)
+	held, ok := n.Users[v.D]
+	if ok && held.compare(s) >= 0 {
+		return
+	}
+	n.tree.replace(held.Sighting, ok, s)
+	if n.tally != nil {
+		if ok {
+			n.tally.users.add(-1, held.Witness, false)
+		}
+		n.tally.users.add(1, s.Witness, false)
+	}
+	n.Users[v.D] = userRating{s}
+}
+
 func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	n := l.node(v.Pubkey)
 	fees := n.Fees[v.OrderID]
@@ -407,6 +437,8 @@ func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	if held {
 		return
 	}
+	n.reopen(v.OrderID)
+	n.tree.add(s.leaf)
 	n.Fees[v.OrderID] = slices.Insert(fees, at, f)
 	l.useHash(v.Hash, v.Pubkey+":"+v.OrderID, s)
 }
@@ -422,15 +454,16 @@ func (l *Ledger) useHash(hash, key string, s Sighting) {
 		return
 	}
 	if ok {
-		l.dirty[held.Order[:64]] = true
+		l.touch(held.Order)
 	}
 	l.book.Hashes[hash] = hashUse{key, s.Received, s.ID}
-	l.dirty[key[:64]] = true
+	l.touch(key)
 }
 
 func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, source string, p Prepared) {
 	n := l.node(v.Host)
-	if held, ok := n.Ratings[s.ID]; ok && held.Received <= s.Received {
+	held, again := n.Ratings[s.ID]
+	if again && held.Received <= s.Received {
 		return
 	}
 	rating, err := ParseMicro(v.Rating.String())
@@ -446,6 +479,12 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, sourc
 	}
 	r.prove(v, p.proof, p.doubt)
 	n.Ratings[s.ID] = r
+	if again {
+		n.tally, n.tree = nil, nil
+	} else {
+		n.tally.rate(r)
+		n.tree.add(s.leaf)
+	}
 	l.useHash(r.Proof.PaymentHash, v.Host+":"+v.OrderID, s)
 }
 
@@ -474,7 +513,8 @@ func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
 		case "e":
 			l.gone(evt, tag[1])
 			if n := l.book.Nodes[evt.PubKey]; n != nil && len(n.Orders) > 0 {
-				l.node(evt.PubKey).Erased[evt.ID] = s
+				n.erase(evt.ID, s)
+				l.dirty[evt.PubKey] = true
 			}
 		case "a":
 			kind, rest, _ := strings.Cut(tag[1], ":")
@@ -486,10 +526,17 @@ func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
 			case "31986":
 				l.gone(evt, d)
 			case "38383", "38386", "38385", "8383":
-				l.node(evt.PubKey).Erased[evt.ID] = s
+				l.node(evt.PubKey).erase(evt.ID, s)
 			}
 		}
 	}
+}
+
+// erase notes that a node asked to delete evidence.
+func (n *node) erase(eventID string, s Sighting) {
+	held, ok := n.Erased[eventID]
+	n.tree.replace(held, ok, s)
+	n.Erased[eventID] = s
 }
 
 // gone notes that an author took back what it published under an id or a d.
@@ -536,7 +583,7 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 			l.book.Paid[tag[1]] = payment{n, by}
 		}
 		if use, ok := l.book.Hashes[tag[1]]; ok {
-			l.dirty[use.Order[:64]] = true
+			l.touch(use.Order)
 		}
 	}
 }

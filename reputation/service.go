@@ -299,7 +299,7 @@ func (s *Service) compute(now time.Time, full bool) {
 
 // slim lets go of what only the score itself needed.
 func (d *derived) slim() {
-	d.orders, d.underWay, d.opens, d.users.list = nil, nil, nil, nil
+	d.trades, d.opens, d.users.list = nil, nil, nil
 }
 
 // Ready says whether the scores have been up with the log.
@@ -348,8 +348,8 @@ func (s *Service) Scores() []Score {
 // Ratings gives all ratings of a host, the newest first, with what each counts
 // for and why. A host need not be a Mostro.
 func (s *Service) Ratings(pubkey string) []RatedBy {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock() // deriving keeps what it need not do again
+	defer s.mu.Unlock()
 	if s.ledger.book.Nodes[pubkey] == nil {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package reputation
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 )
@@ -43,17 +42,14 @@ func effective(sum Micro, squares int64) Micro {
 	return Micro(mulDiv(int64(sum), int64(sum)*1000, squares)) * 1000
 }
 
-// weigh decides what each rating counts for.
-func (d *derived) weigh(l *Ledger, asOf int64) {
+// weigh decides what each rating counts for. They are sorted by arrival.
+func (d *derived) weigh(l *Ledger, ratings []*rated, asOf int64) {
 	p := &l.params
 	u := &d.users
-	u.list = make([]weighed, 0, len(d.node.Ratings))
-	for _, r := range d.node.Ratings {
-		u.list = append(u.list, weighed{rated: r})
+	u.list = make([]weighed, len(ratings))
+	for i, r := range ratings {
+		u.list[i].rated = r
 	}
-	slices.SortFunc(u.list, func(a, b weighed) int {
-		return cmp.Or(cmp.Compare(a.Received, b.Received), bytes.Compare(a.ID[:], b.ID[:]))
-	})
 	d.admit(l, asOf)
 	for i := range u.list {
 		if w := &u.list[i]; w.reason == "" {
@@ -153,24 +149,24 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 	p := &l.params
 	w.day = w.Received / 1000 / day
 	w.epoch = w.day / p.EpochDays
-	t, success := d.orders[w.OrderID]
+	o := d.node.Orders[w.OrderID]
 	var c Micro
 	switch {
 	case !w.Proof.OfOrder: // a blind receipt names no order
 		c = p.CWitnessed
 		w.group = ^uint32(0)
-	case success:
-		c, w.sats, w.group = p.CWitnessed, t.sats, t.cluster
-		cost := max(t.cost, l.opened(d.pubkey, w.rated))
+	case o != nil && o.life.Witnessed == succeeded:
+		c, w.sats, w.group = p.CWitnessed, o.Sats, o.Cluster
+		cost := max(o.cost, l.opened(d.pubkey, w.rated))
 		if cost > 0 {
 			c = max(c, min(One, ratio(cost, p.CostFullSats)))
 			w.costed = true
 		}
-	case d.underWay[w.OrderID]:
+	case o != nil && o.life.Taken:
 		// A failed trade costs nothing by nature, and who fails it is the
 		// last to stuff ratings of it: it counts as the node's other trades.
-		c, w.sats = p.CWitnessed, d.node.Orders[w.OrderID].Sats
-		w.group, w.costed = d.node.Orders[w.OrderID].Cluster, d.costing > 0
+		c, w.sats = p.CWitnessed, o.Sats
+		w.group, w.costed = o.Cluster, d.costing > 0
 	case endsTrade(w.Proof.Action):
 		// Anyone may publish an order, cancel it and hold the node's word for
 		// that.
