@@ -36,6 +36,7 @@ func (l *Ledger) Compute(asOf time.Time) []Score {
 
 // deriveAll reads the facts of nodes, on all cores.
 func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
+	l.ready()
 	list := make([]*derived, len(wanted))
 	onAllCores(len(wanted), func(i int) { list[i] = l.derive(wanted[i], asOf) })
 	for i, pubkey := range wanted {

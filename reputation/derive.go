@@ -88,7 +88,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	e.OpenSats.Witnessed = d.openNow
 	d.good, d.bad, d.quarrels = d.done(&l.params)
 	d.presence(&l.params, asOf)
-	d.weigh(l, t.ratings, asOf)
+	d.weigh(l, t, asOf)
 	return d
 }
 

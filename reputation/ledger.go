@@ -19,7 +19,9 @@ type Ledger struct {
 	proofs Proofs
 	book   book
 	given  map[string]Micro // what users say of other nodes, where those are not known; nil: they are
-	dirty  map[string]bool  // nodes whose facts changed since the last Clean
+	dirty  map[string]bool  // nodes whose facts changed since the last computation
+
+	quitters map[string]bool // who took something back; nil: to be read from the book
 }
 
 // book is what a checkpoint keeps of a ledger.
@@ -543,10 +545,26 @@ func (n *node) erase(eventID string, s Sighting) {
 func (l *Ledger) gone(evt *nostr.Event, what string) {
 	key := evt.PubKey + ":" + what
 	l.book.Gone[key] = max(l.book.Gone[key], int64(evt.CreatedAt))
+	if l.quitters != nil {
+		l.quitters[evt.PubKey] = true
+	}
+}
+
+// ready makes ready what deriving only reads. Nothing else may run meanwhile.
+func (l *Ledger) ready() {
+	if l.quitters == nil {
+		l.quitters = make(map[string]bool, len(l.book.Gone))
+		for key := range l.book.Gone {
+			l.quitters[nodeOf(key)] = true
+		}
+	}
 }
 
 // takenBack says whether a rating's author deleted it.
 func (l *Ledger) takenBack(r *rated) bool {
+	if !l.quitters[r.Rater] {
+		return false
+	}
 	if _, ok := l.book.Gone[r.Rater+":"+r.ID.String()]; ok {
 		return true
 	}

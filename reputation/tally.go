@@ -27,7 +27,8 @@ type tally struct {
 	test bool // an order of a test network
 
 	users   Triple   // ratings by the node
-	ratings []*rated // of the node, sorted by receipt, then id; nil: to be sorted
+	ratings []placed // of the node, sorted by arrival; nil: to be sorted
+	numbers map[string]int32
 }
 
 // trade is one witnessed end of an order.
@@ -134,8 +135,11 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 		}
 	}
 	if t.ratings == nil {
-		t.ratings = slices.Collect(maps.Values(n.Ratings))
-		slices.SortFunc(t.ratings, (*rated).compareArrival)
+		t.numbers = map[string]int32{}
+		for _, r := range n.Ratings {
+			t.ratings = append(t.ratings, t.place(r))
+		}
+		slices.SortFunc(t.ratings, placed.compareArrival)
 	}
 	return t
 }
@@ -216,8 +220,30 @@ func (l *Ledger) touch(key string) {
 	}
 }
 
-func (r *rated) compareArrival(b *rated) int {
+// placed is a rating with numbers for what has to be told apart, which are
+// quicker than names.
+type placed struct {
+	*rated
+	author, nullifier, order int32
+
+	amount   Micro // of amountOf sats
+	amountOf int64
+}
+
+func (r placed) compareArrival(b placed) int {
 	return cmp.Or(cmp.Compare(r.Received, b.Received), bytes.Compare(r.ID[:], b.ID[:]))
+}
+
+func (t *tally) place(r *rated) placed {
+	number := func(name string) int32 {
+		k, ok := t.numbers[name]
+		if !ok {
+			k = int32(len(t.numbers))
+			t.numbers[name] = k
+		}
+		return k
+	}
+	return placed{rated: r, author: number("a" + r.Rater + "\n" + r.D), nullifier: number("n" + r.Proof.Nullifier), order: number("o" + r.OrderID), amountOf: -1}
 }
 
 // rate adds a new rating of the node.
@@ -225,8 +251,9 @@ func (t *tally) rate(r *rated) {
 	if t == nil || t.ratings == nil {
 		return
 	}
-	at, _ := slices.BinarySearchFunc(t.ratings, r, (*rated).compareArrival)
-	t.ratings = slices.Insert(t.ratings, at, r)
+	p := t.place(r)
+	at, _ := slices.BinarySearchFunc(t.ratings, p, placed.compareArrival)
+	t.ratings = slices.Insert(t.ratings, at, p)
 }
 
 // order adds n times what an order says, as its life stands.

@@ -7,7 +7,7 @@ import (
 
 // weighed is one rating and what it counts for.
 type weighed struct {
-	*rated
+	*placed
 	weight Micro
 	plain  bool // its trade was not witnessed
 	costed bool
@@ -42,15 +42,15 @@ func effective(sum Micro, squares int64) Micro {
 	return Micro(mulDiv(int64(sum), int64(sum)*1000, squares)) * 1000
 }
 
-// weigh decides what each rating counts for. They are sorted by arrival.
-func (d *derived) weigh(l *Ledger, ratings []*rated, asOf int64) {
+// weigh decides what each rating counts for.
+func (d *derived) weigh(l *Ledger, t *tally, asOf int64) {
 	p := &l.params
 	u := &d.users
-	u.list = make([]weighed, len(ratings))
-	for i, r := range ratings {
-		u.list[i].rated = r
+	u.list = make([]weighed, len(t.ratings))
+	for i := range t.ratings {
+		u.list[i].placed = &t.ratings[i]
 	}
-	d.admit(l, asOf)
+	d.admit(l, len(t.numbers), asOf)
 	for i := range u.list {
 		if w := &u.list[i]; w.reason == "" {
 			d.value(l, w, asOf)
@@ -84,12 +84,12 @@ func (d *derived) weigh(l *Ledger, ratings []*rated, asOf int64) {
 	}
 }
 
-// admit refuses ratings that do not count at all, and says why.
-func (d *derived) admit(l *Ledger, asOf int64) {
+// admit refuses ratings that do not count at all, and says why. numbers is how
+// many they have among them.
+func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 	list := d.users.list
-	type author struct{ rater, d string }
-	newest := make(map[author]int, len(list))
-	arrived := make(map[author]int64, len(list))
+	newest := make([]int32, numbers) // by author: one more than the place in the list
+	arrived := make([]int64, numbers)
 	for i := range list {
 		w := &list[i]
 		switch {
@@ -105,41 +105,39 @@ func (d *derived) admit(l *Ledger, asOf int64) {
 		if w.reason != "" {
 			continue
 		}
-		key := author{w.Rater, w.D}
-		if k, ok := newest[key]; !ok {
-			newest[key], arrived[key] = i, w.Received
-		} else if list[k].compare(w.Sighting) < 0 {
-			list[k].reason, newest[key] = "replaced by a newer one", i
+		if k := newest[w.author]; k == 0 {
+			newest[w.author], arrived[w.author] = int32(i+1), w.Received
+		} else if list[k-1].compare(w.Sighting) < 0 {
+			list[k-1].reason, newest[w.author] = "replaced by a newer one", int32(i+1)
 		} else {
 			w.reason = "replaced by a newer one"
 		}
 	}
 	// Who came first has the receipt, and one of the order's places.
-	kept := make([]int, 0, len(newest))
-	for _, i := range newest {
-		kept = append(kept, i)
+	kept := make([]int32, 0, len(list))
+	for i := range list {
+		if list[i].reason == "" {
+			kept = append(kept, int32(i))
+		}
 	}
-	first := make([]int64, len(list))
-	for _, i := range kept {
-		first[i] = arrived[author{list[i].Rater, list[i].D}]
-	}
-	slices.SortFunc(kept, func(a, b int) int { return cmp.Or(cmp.Compare(first[a], first[b]), cmp.Compare(a, b)) })
-	spent := map[string]bool{}
-	places := map[string]int{}
+	slices.SortFunc(kept, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(arrived[list[a].author], arrived[list[b].author]), cmp.Compare(a, b))
+	})
+	spent := make([]bool, numbers)
+	places := make([]int, numbers)
 	for _, i := range kept {
 		w := &list[i]
-		null := w.Proof.Nullifier
 		switch {
-		case null != "" && spent[null]:
+		case w.Proof.Nullifier != "" && spent[w.nullifier]:
 			w.reason = "its receipt is spent already"
 			continue
-		case w.Proof.OfOrder && places[w.OrderID] >= l.params.PerOrder:
+		case w.Proof.OfOrder && places[w.order] >= l.params.PerOrder:
 			w.reason = "the order has its ratings"
 			continue
 		}
-		spent[null] = true
+		spent[w.nullifier] = true
 		if w.Proof.OfOrder {
-			places[w.OrderID]++
+			places[w.order]++
 		}
 	}
 }
@@ -176,8 +174,10 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 		c, w.plain = p.CPlain, true
 		w.group = ^uint32(1)
 	}
-	amount := clamp(log10Ratio(w.sats, p.AmountUnit).over(p.AmountTop), p.AmountFloor, One)
-	w.weight = c.times(amount).times(halved(asOf-w.Received/1000, p.AgeHalfDays*day))
+	if w.amountOf != w.sats {
+		w.amountOf, w.amount = w.sats, clamp(log10Ratio(w.sats, p.AmountUnit).over(p.AmountTop), p.AmountFloor, One)
+	}
+	w.weight = c.times(w.amount).times(halved(asOf-w.Received/1000, p.AgeHalfDays*day))
 	if w.weight == 0 {
 		w.reason = "too old"
 	}
