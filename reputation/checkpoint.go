@@ -137,6 +137,7 @@ func (n *node) fill() {
 	if n.Erased == nil {
 		n.Erased = map[string]Sighting{}
 	}
+	n.kept = &kept{}
 }
 
 func readCheckpoint(path, params string, logHead uint64) (head checkpointHead, body checkpointBody, err error) {

@@ -155,6 +155,11 @@ type node struct {
 	Equivocations []Equivocation
 	IsNode        bool // published an info
 
+	*kept
+}
+
+// kept is what deriving and committing keep of a node beside its facts.
+type kept struct {
 	tally *tally // nil: to be made
 	tree  *tree  // nil: to be made
 }
@@ -176,7 +181,7 @@ func (l *Ledger) node(pubkey string) *node {
 	if n == nil {
 		n = &node{Orders: map[string]*order{}, Disputes: map[string]*dispute{}, Fees: map[string][]fee{}, Ratings: map[id]*rated{},
 			Users: map[string]userRating{}, Infos: map[int64]Sighting{}, Lightning: map[string]named{},
-			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]Sighting{}}
+			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]Sighting{}, kept: &kept{}}
 		l.book.Nodes[strings.Clone(pubkey)] = n
 	}
 	l.dirty[pubkey] = true

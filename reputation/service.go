@@ -84,6 +84,10 @@ type Service struct {
 	asOf    time.Time
 	caught  bool // up with the log at least once
 
+	// deriving guards what deriving keeps beside the facts, for those that
+	// hold mu for reading.
+	deriving sync.Mutex
+
 	// The follower's own.
 	restored  bool   // the checkpoint was looked for
 	saved     uint64 // cursor of the checkpoint
@@ -348,8 +352,10 @@ func (s *Service) Scores() []Score {
 // Ratings gives all ratings of a host, the newest first, with what each counts
 // for and why. A host need not be a Mostro.
 func (s *Service) Ratings(pubkey string) []RatedBy {
-	s.mu.Lock() // deriving keeps what it need not do again
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.deriving.Lock()
+	defer s.deriving.Unlock()
 	if s.ledger.book.Nodes[pubkey] == nil {
 		return nil
 	}
