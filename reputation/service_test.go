@@ -326,6 +326,9 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 func TestRatingsMeanwhile(t *testing.T) {
 	w := &world{t: t}
 	a := keyOf("a")
+	for i := range 20 { // open ones, which are looked at each time
+		w.order(a, 900_000+i, mostro.StatusPending, 1000, at(59.9))
+	}
 	w.honest(a, 0, 60, "0.8")
 	log := &memLog{}
 	var now atomic.Pointer[time.Time]
