@@ -21,10 +21,10 @@ import (
 const (
 	// manySignatures is how many are worth the sum.
 	manySignatures = 64
-	// failedSums bounds the search for the wrong ones among many: who sends
-	// ratings with wrong signatures must not make it dearer than checking
-	// each by itself.
-	failedSums = 12
+	// looksForWrong bounds the search for the wrong ones among many: each halves
+	// a sum that is not nothing. Who sends wrong signatures must not make it
+	// much dearer than checking each alone.
+	looksForWrong = 6
 )
 
 // proveMany says of which signatures it is proven that they hold. The others
@@ -36,23 +36,28 @@ func proveMany(list []signature) []bool {
 		return proven
 	}
 	s := newSums(list)
-	failed := 0
-	var search func(parts []part)
-	search = func(parts []part) {
-		if len(parts) < manySignatures || failed >= failedSums {
-			return
-		}
-		if s.nothing(parts) {
+	looked := 0
+	var search func(parts []part, sum btcec.JacobianPoint)
+	search = func(parts []part, sum btcec.JacobianPoint) {
+		if isNothing(&sum) {
 			for i := range parts {
 				proven[parts[i].at] = true
 			}
 			return
 		}
-		failed++
-		search(parts[:len(parts)/2])
-		search(parts[len(parts)/2:])
+		if len(parts) < manySignatures || looked >= looksForWrong {
+			return
+		}
+		looked++
+		half := len(parts) / 2
+		left := s.of(parts[:half])
+		right := left // sum - left
+		right.Y.Negate(1).Normalize()
+		btcec.AddNonConst(&sum, &right, &right)
+		search(parts[:half], left)
+		search(parts[half:], right)
 	}
-	search(s.parts)
+	search(s.parts, s.of(s.parts))
 	return proven
 }
 
@@ -158,10 +163,12 @@ func (t *term) write(bytes []byte) {
 	}
 }
 
-// nothing says whether the sum over some parts is the point at infinity.
-func (s *sums) nothing(parts []part) bool {
+func isNothing(p *btcec.JacobianPoint) bool { return p.X.IsZero() && p.Y.IsZero() || p.Z.IsZero() }
+
+// of gives the sum over some parts.
+func (s *sums) of(parts []part) btcec.JacobianPoint {
 	var total btcec.ModNScalar
-	of := make([]btcec.ModNScalar, len(s.keys))
+	of := make([]btcec.ModNScalar, len(s.keys)) // by key
 	for i := range parts {
 		total.Add(&parts[i].as)
 		of[parts[i].key].Add(&parts[i].ae)
@@ -186,11 +193,11 @@ func (s *sums) nothing(parts []part) bool {
 		t.write(parts[i].a[:])
 		terms = append(terms, t)
 	}
-	var base, sum btcec.JacobianPoint
+	sum := sumOf(terms, long)
+	var base btcec.JacobianPoint
 	btcec.ScalarBaseMultNonConst(&total, &base)
-	sum = sumOf(terms, long)
 	btcec.AddNonConst(&sum, &base, &sum)
-	return sum.X.IsZero() && sum.Y.IsZero() || sum.Z.IsZero()
+	return sum
 }
 
 // sumOf adds terms up, digit by digit: within one digit all points that are

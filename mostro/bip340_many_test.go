@@ -195,6 +195,34 @@ func BenchmarkProveMany(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*c.n), "us/signature")
 		})
 	}
+	// The worst that somebody can do: every one is wrong, and then checked alone.
+	b.Run("all 800 wrong", func(b *testing.B) {
+		list := manySigned(b, 800, 200, rand.New(rand.NewPCG(1, 1)))
+		for i := range list {
+			list[i].sig[63] ^= 1
+		}
+		for b.Loop() {
+			if slices.Contains(proveMany(list), true) {
+				b.Fatal("proven")
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*800), "us/signature")
+	})
+	b.Run("one of 800 wrong", func(b *testing.B) {
+		list := manySigned(b, 800, 200, rand.New(rand.NewPCG(1, 1)))
+		list[300].sig[63] ^= 1
+		unproven := 0
+		for b.Loop() {
+			unproven = 0
+			for _, ok := range proveMany(list) {
+				if !ok {
+					unproven++
+				}
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*800), "us/signature")
+		b.ReportMetric(float64(unproven), "unproven")
+	})
 	b.Run("alone", func(b *testing.B) {
 		s := manySigned(b, 1, 1, rand.New(rand.NewPCG(1, 1)))[0]
 		for b.Loop() {
