@@ -95,14 +95,17 @@ func (k *Keys) evenSecret() btcec.ModNScalar {
 	return d
 }
 
-// verifyRawHex is verifyRaw for a key and a signature in lower-case hex.
-func verifyRawHex(pubkey string, msg []byte, sig string) bool {
-	p, err := pointOf(pubkey)
-	if err != nil {
-		return false
-	}
-	var b [64]byte
-	return decodeHex(b[:], sig) && verifyRaw(p, msg, b[:])
+// signature is one that is yet to be checked: of a message as it is, unhashed.
+type signature struct {
+	pubkey string // 64 lower-case hex digits, or it does not hold
+	msg    []byte
+	sig    [64]byte
+}
+
+// holds checks a signature alone.
+func (s signature) holds() bool {
+	p, err := pointOf(s.pubkey)
+	return err == nil && verifyRaw(p, s.msg, s.sig[:])
 }
 
 func (k *Keys) signRawHex(msg []byte, random io.Reader) (string, error) {

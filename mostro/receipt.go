@@ -170,12 +170,57 @@ type Keysets func(node, keyset string) *nostr.Event
 // and whether the order was witnessed, is the caller's to know. keysets may be
 // nil; then no R2 receipt is known.
 func CheckReceipt(evt *nostr.Event, r HostRating, keysets Keysets) (Receipt, error) {
+	return checkReceipt(evt, r, keysets, signature.holds)
+}
+
+// Rated is a rating and the event that it was read from.
+type Rated struct {
+	Event  *nostr.Event
+	Rating HostRating
+}
+
+// CheckReceipts is CheckReceipt for each of many, to the same receipts and
+// errors: it checks their hosts' signatures together, which costs less.
+func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
+	receipts, errs := make([]Receipt, len(list)), make([]error, len(list))
+	var waiting []signature
+	var of []int // by signature: whose receipt it is of
+	alone := make([]bool, len(list))
+	for i, r := range list {
+		var own []signature
+		receipts[i], errs[i] = checkReceipt(r.Event, r.Rating, keysets, func(s signature) bool {
+			own = append(own, s)
+			return true
+		})
+		if errs[i] != nil {
+			// Checking in order may find another fault first: a signature.
+			alone[i] = len(own) > 0
+			continue
+		}
+		for _, s := range own {
+			waiting, of = append(waiting, s), append(of, i)
+		}
+	}
+	for k, ok := range proveMany(waiting) {
+		alone[of[k]] = alone[of[k]] || !ok
+	}
+	for i, r := range list {
+		if alone[i] {
+			receipts[i], errs[i] = CheckReceipt(r.Event, r.Rating, keysets)
+		}
+	}
+	return receipts, errs
+}
+
+// checkReceipt has the host's own signatures over statements and tokens
+// checked by holds.
+func checkReceipt(evt *nostr.Event, r HostRating, keysets Keysets, holds func(signature) bool) (Receipt, error) {
 	if evt == nil || evt.ID != r.EventID || evt.PubKey != r.Pubkey {
 		return Receipt{}, forged(ReceiptRating, "of another event")
 	}
 	base := Receipt{Node: r.Host, Rater: r.Pubkey, Order: r.OrderID}
 	if r.Token != "" {
-		if !VerifyToken(r.Host, r.Pubkey, r.OrderID, r.Token) {
+		if s, ok := tokenSignature(r.Host, r.Pubkey, r.OrderID, r.Token); !ok || !holds(s) {
 			return Receipt{}, forged(ReceiptToken, "not the host's signature over author and order")
 		}
 	}
@@ -194,11 +239,11 @@ func CheckReceipt(evt *nostr.Event, r HostRating, keysets Keysets) (Receipt, err
 	case "r0":
 		err = base.checkDisclosed(values)
 	case "r1":
-		err = base.checkSigned(values)
+		err = base.checkSigned(values, holds)
 	case "r2":
 		err = base.checkBlind(r, values, keysets)
 	case "r3":
-		err = base.checkOpened(values)
+		err = base.checkOpened(values, holds)
 	default:
 		err = forged(ReceiptForm, "kinds are r0, r1, r2 and r3")
 	}

@@ -99,6 +99,11 @@ func TestSignRaw(t *testing.T) {
 	})
 }
 
+func verifyRawHex(pubkey string, msg []byte, sig string) bool {
+	s := signature{pubkey: pubkey, msg: msg}
+	return decodeHex(s.sig[:], sig) && s.holds()
+}
+
 // TestSharedPoint holds the shown point against the Diffie-Hellman that the
 // envelope uses, and proofs against their neighbours.
 func TestSharedPoint(t *testing.T) {

@@ -29,11 +29,11 @@ func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
 }
 
 // checkOpened checks invoice, preimage and the R1 receipt behind them.
-func (r *Receipt) checkOpened(values []string) error {
+func (r *Receipt) checkOpened(values []string, holds func(signature) bool) error {
 	if len(values) != 8 || values[2] != "r1" {
 		return forged(ReceiptFields, "r3 has invoice, preimage and an r1 receipt")
 	}
-	if err := r.checkSigned(values[3:]); err != nil {
+	if err := r.checkSigned(values[3:], holds); err != nil {
 		return err
 	}
 	if r.PaymentHash == "" {

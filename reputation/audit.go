@@ -72,7 +72,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 	asOf = asOf.Truncate(time.Second) // as the head says it: what came later in that second is left out
 	l := NewLedger(params, Receipts{})
 	read := 0
-	err := eachBatch(ctx, log, asOf, func(batch []mostro.Entry) error {
+	err := until(ctx, log, asOf, func(batch []mostro.Entry) error {
 		for i, p := range l.PrepareAll(batch) {
 			l.Commit(batch[i], p)
 		}
@@ -108,7 +108,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 		return nil, err
 	}
 	about := l.about(wanted)
-	err = eachBatch(ctx, log, asOf, func(batch []mostro.Entry) error {
+	err = until(ctx, log, asOf, func(batch []mostro.Entry) error {
 		for _, e := range batch {
 			if !about(e.Event) {
 				continue
@@ -136,26 +136,11 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 	return scores, out.Flush()
 }
 
-// eachBatch reads what was received up to a moment.
-func eachBatch(ctx context.Context, log Log, asOf time.Time, fn func([]mostro.Entry) error) error {
-	batch := make([]mostro.Entry, 0, batchSize)
-	flush := func() error {
-		defer func() { batch = batch[:0] }()
-		return fn(batch)
-	}
-	err := log.Read(ctx, 0, func(e mostro.Entry) error {
-		if e.ReceivedAt.After(asOf) {
-			return nil
-		}
-		if batch = append(batch, e); len(batch) == batchSize {
-			return flush()
-		}
-		return nil
+// until reads in batches what was received up to a moment.
+func until(ctx context.Context, log Log, asOf time.Time, fn func([]mostro.Entry) error) error {
+	return eachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
+		return fn(slices.DeleteFunc(batch, func(e mostro.Entry) bool { return e.ReceivedAt.After(asOf) }))
 	})
-	if err != nil {
-		return err
-	}
-	return flush()
 }
 
 // about says which events a bundle needs: all evidence, or that of some nodes.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // Row 10 of docs/reputation.md: a million events of a thousand nodes, among
@@ -59,7 +58,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		for d := range benchInfos {
 			w.info(node, node, at(float64(benchDays-benchInfos+d)))
 		}
-		flush(20_000)
+		flush(batchSize)
 	}
 	ratings := 0
 	orders := benchOrders / *benchPart
@@ -74,7 +73,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
 		if m.r.IntN(20) == 0 {
 			w.order(node, n, mostro.StatusCanceled, sats, when.Add(40*time.Minute))
-			flush(20_000)
+			flush(batchSize)
 			continue
 		}
 		w.order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
@@ -87,7 +86,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 			}
 			w.rate(node, rater, n, []string{"1", "0.8", "0.4"}[n%3], when.Add(time.Hour), receipt...)
 		}
-		flush(20_000)
+		flush(batchSize)
 	}
 	flush(0)
 	return events
@@ -147,8 +146,8 @@ func heap(collect bool) uint64 {
 	return s.HeapAlloc
 }
 
-// BenchmarkOneNewEvent is one rating of the largest of all nodes, or of one
-// like most, from the log to its new score.
+// BenchmarkOneNewEvent is an order of the largest of all nodes, or a rating of
+// it, or an order of a node like most: from the log to the new score.
 func BenchmarkOneNewEvent(b *testing.B) {
 	m := newBigMarket(b)
 	now := at(benchDays)
@@ -162,17 +161,33 @@ func BenchmarkOneNewEvent(b *testing.B) {
 		}
 	})
 	s.compute(now, true)
-	for name, i := range map[string]int{"largest": 0, "usual": 500} {
-		b.Run(name, func(b *testing.B) {
-			n := 0
+	n := 1_000_000
+	order := func(w *world, i int) { w.order(m.nodes[i], n, mostro.StatusPending, 1000, now) }
+	rating := func(w *world, i int) {
+		rater, last := keyOf(fmt.Sprint("rater ", n)), orderID(n%1000)
+		receipt, err := mostro.Statement{Node: m.nodes[i], Rater: rater, Order: last, Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(now)}.Sign(m.keys[i], zeros{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		w.rate(m.nodes[i], rater, n%1000, "0.8", now, receipt...)
+	}
+	for _, c := range []struct {
+		name string
+		i    int
+		make func(*world, int)
+	}{{"largest-order", 0, order}, {"largest-rating", 0, rating}, {"usual-order", 500, order}} {
+		b.Run(c.name, func(b *testing.B) {
+			var spent time.Duration
 			for b.Loop() {
 				n++
 				w := &world{t: b}
-				w.event(mostro.UserRating{Pubkey: m.nodes[i], D: keyOf(fmt.Sprint(name, n)), CreatedAt: nostr.Timestamp(now.Unix()), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), now, mostro.RoadLive)
-				w.order(m.nodes[i], 1_000_000+n, mostro.StatusPending, 1000, now)
-				s.ledger.Apply(w.entries[1])
+				c.make(w, c.i)
+				used := processor()
+				s.ledger.Apply(w.entries[0])
 				s.compute(now, false)
+				spent += processor() - used
 			}
+			b.ReportMetric(float64(spent.Microseconds())/1000/float64(b.N), "cpu-ms/op")
 		})
 	}
 }

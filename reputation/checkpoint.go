@@ -68,7 +68,7 @@ func (s *Service) restore() error {
 	body.Book.fill()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger.book = body.Book
+	s.ledger.book, s.ledger.quitters = body.Book, nil
 	s.saved, s.savedAt = head.Cursor, s.cfg.Now()
 	if body.Published != nil {
 		s.published = body.Published
@@ -137,6 +137,7 @@ func (n *node) fill() {
 	if n.Erased == nil {
 		n.Erased = map[string]Sighting{}
 	}
+	n.kept = &kept{}
 }
 
 func readCheckpoint(path, params string, logHead uint64) (head checkpointHead, body checkpointBody, err error) {

@@ -18,8 +18,8 @@ type parts struct {
 	mu                                   Micro
 }
 
-// Compute gives the scores of all nodes at a moment, by pubkey. It changes
-// nothing.
+// Compute gives the scores of all nodes at a moment, by pubkey. It changes no
+// fact, but keeps what the next one need not do again.
 func (l *Ledger) Compute(asOf time.Time) []Score {
 	at := asOf.Unix()
 	var wanted []string
@@ -36,6 +36,7 @@ func (l *Ledger) Compute(asOf time.Time) []Score {
 
 // deriveAll reads the facts of nodes, on all cores.
 func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
+	l.ready()
 	list := make([]*derived, len(wanted))
 	onAllCores(len(wanted), func(i int) { list[i] = l.derive(wanted[i], asOf) })
 	for i, pubkey := range wanted {
@@ -94,7 +95,7 @@ type means struct {
 func (l *Ledger) means(all map[string]*derived) means {
 	m := means{p: &l.params}
 	for _, d := range all {
-		if d.rawMean >= 0 && len(d.days) >= int(l.params.LiveDays) {
+		if d.rawMean >= 0 && len(d.seen.days) >= int(l.params.LiveDays) {
 			m.sorted = append(m.sorted, d.rawMean)
 		}
 	}
@@ -123,9 +124,8 @@ func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
 	sum, good := u.sum.times(u.spread), u.good.times(u.spread)
 	out.users = posterior{p.UsersPrior.times(mu) + good, p.UsersPrior.times(One-mu) + sum - good}
 
-	good, bad, quarrels := d.done(p)
-	out.completion = posterior{p.DonePrior + good, p.UndonePrior + bad}
-	out.peace = posterior{p.PeacePrior + max(0, good+bad-quarrels), p.DisputePrior + quarrels}
+	out.completion = posterior{p.DonePrior + d.good, p.UndonePrior + d.bad}
+	out.peace = posterior{p.PeacePrior + max(0, d.good+d.bad-d.quarrels), p.DisputePrior + d.quarrels}
 
 	e := &d.evidence
 	out.solved = posterior{p.SolvedPrior + Micro(e.Resolved.Witnessed)*One, p.UnsolvedPrior + Micro(e.Unresolved.Witnessed)*One}
@@ -285,7 +285,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 		s.Sub[j] = SubScore{Name: SubNames[j], Weight: p.Weights[j], Mean: m[j], Lo: sub[j][0], Hi: sub[j][1], Why: why[j]}
 	}
 	s.Rank = int(s.Lo / One)
-	if len(d.days) == 0 {
+	if len(d.seen.days) == 0 {
 		s.Provisional, s.Rank = true, 0
 		s.Claim = p.Value(d.claimed(p, q.mu, asOf))
 		s.Gates = append(s.Gates, "nothing of this node was witnessed yet")
@@ -295,7 +295,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 			short bool
 			why   string
 		}{
-			{len(d.days) < p.GateDays, fmt.Sprintf("witnessed on %d days, %d needed", len(d.days), p.GateDays)},
+			{len(d.seen.days) < p.GateDays, fmt.Sprintf("witnessed on %d days, %d needed", len(d.seen.days), p.GateDays)},
 			{s.NEff < p.GateNEff, fmt.Sprintf("ratings worth %s, %s needed", s.NEff, p.GateNEff)},
 			{d.users.costedEff < p.GateCosted, fmt.Sprintf("ratings of trades with confirmed cost worth %s, %s needed", d.users.costedEff, p.GateCosted)},
 		} {

@@ -7,33 +7,23 @@ import (
 
 const day = 86400
 
-// trade is one witnessed end of an order.
-type trade struct {
-	end     int64
-	sats    int64
-	cluster uint32
-	cost    int64 // confirmed fee
-	good    bool
-}
-
 // derived is all that a score needs of one node's facts at one moment.
 type derived struct {
 	pubkey   string
 	node     *node
 	evidence Evidence
 
-	trades   []trade          // witnessed, by end
-	orders   map[string]trade // witnessed successes, by order id
-	underWay map[string]bool  // orders that were witnessed in progress
-	disputes []int64          // witnessed openings
-	takes    []int64          // seconds from a dispute's opening to a solver's taking it
-	sunk     Micro            // confirmed fees, faded, in micro-sats
-	costing  int64            // end of the first trade with confirmed cost, 0 none
-	days     map[int64]bool   // with something witnessed
-	openMax  int64            // sats of the largest open order
-	openNow  int64            // sats under way or on offer, witnessed
-	opens    []span           // of the last days, for the alarms
-	test     bool
+	seen                seen
+	trades              []trade // sorted by end
+	good, bad, quarrels Micro   // what became of taken orders, see done
+	disputes            []int64 // witnessed openings
+	takes               []int64 // seconds from a dispute's opening to a solver's taking it
+	sunk                Micro   // confirmed fees, faded, in micro-sats
+	costing             int64   // end of the first trade with confirmed cost, 0 none
+	openMax             int64   // sats of the largest open order
+	openNow             int64   // sats under way or on offer, witnessed
+	opens               []span  // of the last days, for the alarms
+	test                bool
 
 	users     users
 	rawMean   Micro // what its users say, -1 for too few
@@ -45,49 +35,30 @@ type derived struct {
 // span is a time in which some sats were in an order.
 type span struct{ from, to, sats int64 }
 
-// derive reads a node's facts.
+// derive reads a node's facts. It keeps in the node's tally what need not be
+// read again, so no other derivation of the node may run meanwhile.
 func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	n := l.book.Nodes[pubkey]
-	d := &derived{pubkey: pubkey, node: n, orders: make(map[string]trade, len(n.Orders)), underWay: make(map[string]bool, len(n.Orders)), days: map[int64]bool{}, successes: map[int64]int64{}}
+	t := l.tallied(pubkey, n, asOf)
+	d := &derived{pubkey: pubkey, node: n, evidence: t.evidence, seen: t.seen.clone(), trades: t.trades, test: t.test, successes: t.successes}
 	e := &d.evidence
-	var firstClaimed, firstSeen, lastSeen, lastDay int64
-	note := func(s Sighting) {
-		if firstClaimed == 0 || s.Created < firstClaimed {
-			firstClaimed = s.Created
-		}
-		if !s.Witness {
-			return
-		}
-		at := s.Received / 1000
-		if firstSeen == 0 || at < firstSeen {
-			firstSeen = at
-		}
-		lastSeen = max(lastSeen, at)
-		if at/day != lastDay {
-			lastDay = at / day
-			d.days[lastDay] = true
-		}
+	for o := range t.claims {
+		e.OpenSats.Claimed += o.Sats
 	}
-	broken := map[string]bool{}
-	for _, q := range n.Equivocations {
-		broken[q.Address] = true
+	for _, o := range t.open {
+		d.open(o, asOf)
 	}
-	for orderID, o := range n.Orders {
-		d.order(l, orderID, o, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+orderID], note)
-	}
+	d.history(&l.params, asOf)
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {
-			note(v.Sighting)
+			d.seen.note(v.Sighting)
 		}
 		d.dispute(&l.params, q.live(), asOf)
 	}
 	for orderID, fees := range n.Fees {
 		for _, f := range fees {
-			note(f.Sighting)
-			cost := int64(0)
-			if f.Witness && l.book.Paid[f.Hash].Sats > 0 && l.book.Hashes[f.Hash].Order == pubkey+":"+orderID {
-				cost = min(f.Sats, l.book.Paid[f.Hash].Sats)
-			}
+			d.seen.note(f.Sighting)
+			cost := l.confirmed(pubkey, orderID, f)
 			e.DevFees.add(1, f.Witness, cost > 0)
 			e.DevFeeSats.Claimed += f.Sats
 			if f.Witness {
@@ -97,38 +68,27 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 		}
 	}
 	for _, s := range n.Infos {
-		note(s)
+		d.seen.note(s)
 		e.Infos.add(1, s.Witness, false)
 	}
-	for _, u := range n.Users {
-		e.UserRatings.add(1, u.Witness, false)
-	}
-	for _, r := range n.Ratings {
-		good := r.Refusal == ""
+	e.UserRatings = t.users
+	for _, r := range t.ratings {
 		e.Ratings.add(1, r.Witness, false)
-		if good {
+		if r.Refusal == "" {
 			e.Proven.add(1, r.Witness, false)
 		}
 	}
-	slices.SortFunc(d.trades, func(a, b trade) int {
-		switch {
-		case a.end != b.end:
-			return int(max(-1, min(1, a.end-b.end)))
-		case a.sats != b.sats:
-			return int(max(-1, min(1, a.sats-b.sats)))
-		}
-		return int(a.cost - b.cost)
-	})
 	slices.Sort(d.takes)
 	if k := len(d.takes); k > 0 {
 		e.TakeSecondsP90 = d.takes[(k*9-1)/10]
 	}
-	e.FirstClaimed, e.FirstWitnessed, e.LastWitnessed = moment(firstClaimed), moment(firstSeen), moment(lastSeen)
-	e.WitnessedDays = len(d.days)
+	e.FirstClaimed, e.FirstWitnessed, e.LastWitnessed = moment(d.seen.claimed), moment(d.seen.first), moment(d.seen.last)
+	e.WitnessedDays = len(d.seen.days)
 	e.Equivocations = slices.Clone(n.Equivocations)
 	e.OpenSats.Witnessed = d.openNow
+	d.good, d.bad, d.quarrels = d.done(&l.params)
 	d.presence(&l.params, asOf)
-	d.weigh(l, asOf)
+	d.weigh(l, t, asOf)
 	return d
 }
 
@@ -149,68 +109,33 @@ func (t *Triple) add(n int64, witnessed, costed bool) {
 	}
 }
 
-func (d *derived) order(l *Ledger, orderID string, o *order, asOf int64, equivocated bool, note func(Sighting)) {
-	for v := range o.Versions.all() {
-		note(v.Sighting)
-	}
-	e := &d.evidence
-	lf := o.live(&l.params, asOf, equivocated)
-	e.Orders.add(1, lf.Start > 0, false)
-	d.test = d.test || o.Test
-	is := func(t *Triple, which outcome) {
-		if lf.Claimed == which {
-			t.Claimed++
-		}
-		if lf.Witnessed == which {
-			t.Witnessed++
-		}
-	}
-	is(&e.Failures, failed)
-	is(&e.Expired, withdrawn)
-	is(&e.Omitted, omitted)
-	is(&e.Silent, silent)
-	is(&e.Successes, succeeded)
-	if lf.Claimed == succeeded || lf.Claimed == failed || lf.Claimed == underWay {
-		e.Taken.Claimed++
-	}
-	if lf.Taken {
-		e.Taken.Witnessed++
-		d.underWay[orderID] = true
-	}
-	if lf.Claimed == succeeded {
-		e.VolumeSats.Claimed += o.Sats
-	}
+// open adds an order that is on offer or under way.
+func (d *derived) open(o *order, asOf int64) {
+	lf := o.life
+	d.evidence.order(o, 1)
 	if lf.Claimed == offered && o.Expires > asOf || lf.Claimed == underWay {
-		e.OpenSats.Claimed += o.Sats
+		d.evidence.OpenSats.Claimed += o.Sats
 	}
-	t := trade{end: lf.End, sats: o.Sats, cluster: o.Cluster}
-	switch lf.Witnessed {
-	case succeeded:
-		t.good = true
-		if t.cost = l.cost(d.pubkey, orderID, d.node); t.cost > 0 {
-			if d.costing == 0 || t.end < d.costing {
-				d.costing = t.end
+	if lf.Witnessed == underWay || o.Expires == 0 || o.Expires > asOf {
+		d.openNow += o.Sats
+		d.openMax = max(d.openMax, o.Sats)
+		d.opens = append(d.opens, span{lf.Start, asOf + 1, o.Sats})
+	}
+}
+
+// history reads the trades.
+func (d *derived) history(p *Params, asOf int64) {
+	for i := range d.trades {
+		t := &d.trades[i]
+		if t.cost > 0 {
+			if d.costing == 0 {
+				d.costing = t.end // they are sorted
 			}
-			e.Successes.Costed++
-			e.Taken.Costed++
-			e.VolumeSats.Costed += o.Sats
-			d.sunk += (Micro(t.cost) * One).times(halved(asOf-t.end, l.params.ExposureHalf*day))
+			d.sunk += (Micro(t.cost) * One).times(halved(asOf-t.end, p.ExposureHalf*day))
 		}
-		e.VolumeSats.Witnessed += o.Sats
-		d.trades = append(d.trades, t)
-		d.orders[orderID] = t
-		d.successes[t.end/day/l.params.EpochDays]++
-	case failed, omitted:
-		d.trades = append(d.trades, t)
-	case offered, underWay:
-		if lf.Witnessed == underWay || o.Expires == 0 || o.Expires > asOf {
-			d.openNow += o.Sats
-			d.openMax = max(d.openMax, o.Sats)
-			d.opens = append(d.opens, span{lf.Start, asOf + 1, o.Sats})
+		if t.end > asOf-openDays*day && !t.omitted {
+			d.opens = append(d.opens, span{t.start, t.end, t.sats})
 		}
-	}
-	if lf.End > asOf-90*day && (lf.Witnessed == succeeded || lf.Witnessed == failed) {
-		d.opens = append(d.opens, span{lf.Start, lf.End, o.Sats})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 // for, why, and by how much the node's value would fall without it, all other
 // weights as they are.
 func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
+	l.ready()
 	d := l.derive(pubkey, asOf)
 	p := &l.params
 	q := d.parts(p, mu, asOf)

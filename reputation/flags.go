@@ -78,6 +78,9 @@ func (d *derived) flags(p *Params, s *Score, asOf int64) (flags []Flag) {
 	return flags
 }
 
+// openDays is how many days what is open now is compared with.
+const openDays = 30
+
 // alarms compare what is open now with what the node used to trade: an exit
 // scam begins with more than usual.
 func (d *derived) alarms(p *Params, raise func(string, string, ...any), asOf int64) {
@@ -93,10 +96,9 @@ func (d *derived) alarms(p *Params, raise func(string, string, ...any), asOf int
 			raise(FlagOrderSize, "an open order of %d sats; of 20 trades 19 were of %d at the most", d.openMax, usual)
 		}
 	}
-	// Open volume at the end of each of the last thirty days.
-	const window = 30
-	days := make([]int64, 0, window)
-	for back := int64(window); back >= 1; back-- {
+	// Open volume at the end of each of the last days.
+	days := make([]int64, 0, openDays)
+	for back := int64(openDays); back >= 1; back-- {
 		at, sum := asOf-back*day, int64(0)
 		if e := d.evidence.FirstWitnessed; e.IsZero() || e.Unix() > at {
 			continue

@@ -19,7 +19,9 @@ type Ledger struct {
 	proofs Proofs
 	book   book
 	given  map[string]Micro // what users say of other nodes, where those are not known; nil: they are
-	dirty  map[string]bool  // nodes whose facts changed since the last Clean
+	dirty  map[string]bool  // nodes whose facts changed since the last computation
+
+	quitters map[string]bool // who took something back; nil: to be read from the book
 }
 
 // book is what a checkpoint keeps of a ledger.
@@ -76,8 +78,11 @@ type order struct {
 	SatsBy   int32  // which version said Sats; -1 none
 	Test     bool   // no mainnet
 
-	// sum is the Merkle root of Versions, nil when they changed since.
-	sum *[32]byte
+	// Of the node's tally, no facts: what Versions came to, and the confirmed
+	// fee, when it was looked at last; and whether that is in the sums.
+	life    life
+	cost    int64
+	settled bool
 }
 
 // dispute is all versions of one dispute.
@@ -149,6 +154,14 @@ type node struct {
 	Erased        map[string]Sighting // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
 	IsNode        bool // published an info
+
+	*kept
+}
+
+// kept is what deriving and committing keep of a node beside its facts.
+type kept struct {
+	tally *tally // nil: to be made
+	tree  *tree  // nil: to be made
 }
 
 // NewLedger makes an empty ledger.
@@ -168,7 +181,7 @@ func (l *Ledger) node(pubkey string) *node {
 	if n == nil {
 		n = &node{Orders: map[string]*order{}, Disputes: map[string]*dispute{}, Fees: map[string][]fee{}, Ratings: map[id]*rated{},
 			Users: map[string]userRating{}, Infos: map[int64]Sighting{}, Lightning: map[string]named{},
-			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]Sighting{}}
+			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]Sighting{}, kept: &kept{}}
 		l.book.Nodes[strings.Clone(pubkey)] = n
 	}
 	l.dirty[pubkey] = true
@@ -182,45 +195,6 @@ func (l *Ledger) witness(e *mostro.Entry) Sighting {
 	late := s.Received/1000 - s.Created
 	s.Witness = e.Source.Road.Witnessed() && !e.Archived && late <= l.params.LateSeconds && -late <= l.params.AheadSeconds
 	return s
-}
-
-// Apply notes one entry of the log. It is the work of Prepare and commit; who
-// has many entries may Prepare them on all cores.
-func (l *Ledger) Apply(e mostro.Entry) { l.Commit(e, l.Prepare(e)) }
-
-// Prepared is an entry parsed, its receipt checked.
-type Prepared struct {
-	class mostro.Class
-	value any
-	proof Proof
-	err   error // refusal of the event
-	doubt error // refusal of the receipt
-}
-
-// Prepare does what is dear and needs no facts. It is safe for concurrent use.
-func (l *Ledger) Prepare(e mostro.Entry) (p Prepared) {
-	evt := e.Event
-	switch p.class = mostro.Classify(evt); p.class {
-	case mostro.ClassOrder:
-		p.value, p.err = e.Order()
-	case mostro.ClassDispute:
-		p.value, p.err = mostro.ParseDispute(evt)
-	case mostro.ClassInfo:
-		p.value, p.err = mostro.ParseInfo(evt)
-	case mostro.ClassDevFee:
-		p.value, p.err = mostro.ParseDevFee(evt)
-	case mostro.ClassUserRating:
-		p.value, p.err = mostro.ParseUserRating(evt)
-	case mostro.ClassKeyset:
-		p.value, p.err = mostro.ParseKeyset(evt)
-	case mostro.ClassHostRating:
-		var r mostro.HostRating
-		if r, p.err = mostro.ParseHostRating(evt); p.err == nil {
-			p.value = r
-			p.proof, p.doubt = l.proofs.Check(evt, r, l.keysets)
-		}
-	}
-	return p
 }
 
 // Commit notes a prepared entry.
@@ -247,10 +221,7 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	case mostro.DevFee:
 		l.fee(v, s)
 	case mostro.UserRating:
-		n := l.node(v.Pubkey)
-		if held, ok := n.Users[v.D]; !ok || held.compare(s) < 0 {
-			n.Users[v.D] = userRating{s}
-		}
+		l.userRating(v, s)
 	case mostro.Keyset:
 		l.keyset(v, evt, s)
 	case mostro.HostRating:
@@ -358,10 +329,15 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 		o = &order{ExpireBy: -1, SatsBy: -1}
 		n.Orders[strings.Clone(v.D)] = o
 	}
+	n.reopen(v.D)
+	if len(o.Versions) > 0 {
+		n.tree.drop(o.root)
+	}
 	versions, rivals, isNew := noteVersion(o.Versions.list(), version{s, uint8(status)})
 	o.Versions = pack(versions)
-	o.sum = nil
+	n.tree.add(o.root)
 	if !isNew {
+		n.tally = nil // one was received earlier than was known: what was seen becomes less
 		return
 	}
 	at := int32(slices.IndexFunc(versions, func(v version) bool { return v.ID == s.ID }))
@@ -413,7 +389,12 @@ func (l *Ledger) dispute(v mostro.Dispute, s Sighting) {
 		n.Disputes[strings.Clone(v.D)] = d
 	}
 	var rivals []version
-	d.Versions, rivals, _ = noteVersion(d.Versions, version{s, uint8(state)})
+	var isNew bool
+	if d.Versions, rivals, isNew = noteVersion(d.Versions, version{s, uint8(state)}); isNew {
+		n.tree.add(s.leaf)
+	} else {
+		n.tree = nil
+	}
 	n.equivocate("38386:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
 }
 
@@ -425,6 +406,7 @@ func (l *Ledger) info(v mostro.Info, s Sighting) {
 		slot = -1 - s.Created/l.params.InfoSlotSecond // claimed ones by their own time
 	}
 	if held, ok := n.Infos[slot]; !ok || cmp.Or(cmp.Compare(s.Received, held.Received), bytes.Compare(s.ID[:], held.ID[:])) < 0 {
+		n.tree.replace(held, ok, s)
 		n.Infos[slot] = s
 	}
 	if n.InfoBy.compare(s) < 0 || n.InfoBy == (Sighting{}) {
@@ -438,6 +420,22 @@ func (l *Ledger) info(v mostro.Info, s Sighting) {
 	}
 }
 
+func (l *Ledger) userRating(v mostro.UserRating, s Sighting) {
+	n := l.node(v.Pubkey)
+	held, ok := n.Users[v.D]
+	if ok && held.compare(s) >= 0 {
+		return
+	}
+	n.tree.replace(held.Sighting, ok, s)
+	if n.tally != nil {
+		if ok {
+			n.tally.users.add(-1, held.Witness, false)
+		}
+		n.tally.users.add(1, s.Witness, false)
+	}
+	n.Users[v.D] = userRating{s}
+}
+
 func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	n := l.node(v.Pubkey)
 	fees := n.Fees[v.OrderID]
@@ -446,6 +444,8 @@ func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	if held {
 		return
 	}
+	n.reopen(v.OrderID)
+	n.tree.add(s.leaf)
 	n.Fees[v.OrderID] = slices.Insert(fees, at, f)
 	l.useHash(v.Hash, v.Pubkey+":"+v.OrderID, s)
 }
@@ -461,15 +461,16 @@ func (l *Ledger) useHash(hash, key string, s Sighting) {
 		return
 	}
 	if ok {
-		l.dirty[held.Order[:64]] = true
+		l.touch(held.Order)
 	}
 	l.book.Hashes[hash] = hashUse{key, s.Received, s.ID}
-	l.dirty[key[:64]] = true
+	l.touch(key)
 }
 
 func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, source string, p Prepared) {
 	n := l.node(v.Host)
-	if held, ok := n.Ratings[s.ID]; ok && held.Received <= s.Received {
+	held, again := n.Ratings[s.ID]
+	if again && held.Received <= s.Received {
 		return
 	}
 	rating, err := ParseMicro(v.Rating.String())
@@ -478,13 +479,19 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, sourc
 	}
 	r := &rated{Sighting: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
 		Source: source, Expires: int64(v.Expiration)}
-	if len(v.Receipt) > 0 && v.Receipt[0] == "r2" {
+	if isBlind(v) {
 		// Its keyset may have come in the meantime, or may come later.
 		n.Blind[s.ID] = evt
 		p.proof, p.doubt = l.proofs.Check(evt, v, l.keysets)
 	}
 	r.prove(v, p.proof, p.doubt)
 	n.Ratings[s.ID] = r
+	if again {
+		n.tally, n.tree = nil, nil
+	} else {
+		n.tally.rate(r)
+		n.tree.add(s.leaf)
+	}
 	l.useHash(r.Proof.PaymentHash, v.Host+":"+v.OrderID, s)
 }
 
@@ -500,50 +507,6 @@ func (r *rated) prove(v mostro.HostRating, proof Proof, doubt error) {
 	case doubt != nil:
 		r.Refusal, r.Proof = doubt.Error(), Proof{}
 	}
-}
-
-// deletion notes what an author asked to delete. A rater may take back a
-// rating. A node's record stays, and its wish to lose it is noted.
-func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
-	for _, tag := range evt.Tags {
-		if len(tag) < 2 {
-			continue
-		}
-		switch tag[0] {
-		case "e":
-			l.gone(evt, tag[1])
-			if n := l.book.Nodes[evt.PubKey]; n != nil && len(n.Orders) > 0 {
-				l.node(evt.PubKey).Erased[evt.ID] = s
-			}
-		case "a":
-			kind, rest, _ := strings.Cut(tag[1], ":")
-			author, d, _ := strings.Cut(rest, ":")
-			if author != evt.PubKey {
-				continue
-			}
-			switch kind {
-			case "31986":
-				l.gone(evt, d)
-			case "38383", "38386", "38385", "8383":
-				l.node(evt.PubKey).Erased[evt.ID] = s
-			}
-		}
-	}
-}
-
-// gone notes that an author took back what it published under an id or a d.
-func (l *Ledger) gone(evt *nostr.Event, what string) {
-	key := evt.PubKey + ":" + what
-	l.book.Gone[key] = max(l.book.Gone[key], int64(evt.CreatedAt))
-}
-
-// takenBack says whether a rating's author deleted it.
-func (l *Ledger) takenBack(r *rated) bool {
-	if _, ok := l.book.Gone[r.Rater+":"+r.ID.String()]; ok {
-		return true
-	}
-	until, ok := l.book.Gone[r.Rater+":"+r.D]
-	return ok && r.Created <= until
 }
 
 // FundListD begins the d tag of a fund's list of payments that it received: a
@@ -575,7 +538,7 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 			l.book.Paid[tag[1]] = payment{n, by}
 		}
 		if use, ok := l.book.Hashes[tag[1]]; ok {
-			l.dirty[use.Order[:64]] = true
+			l.touch(use.Order)
 		}
 	}
 }

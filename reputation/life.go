@@ -142,12 +142,21 @@ func (d *dispute) live() (q quarrel) {
 // cost gives the confirmed development fee of an order in sats, 0 for none.
 func (l *Ledger) cost(pubkey, orderID string, n *node) (sats int64) {
 	for _, f := range n.Fees[orderID] {
-		paid, ok := l.book.Paid[f.Hash]
-		if ok && f.Witness && l.book.Hashes[f.Hash].Order == pubkey+":"+orderID {
-			sats = max(sats, min(f.Sats, paid.Sats))
-		}
+		sats = max(sats, l.confirmed(pubkey, orderID, f))
 	}
 	return sats
+}
+
+// confirmed gives what a fund says that it received of a claimed fee.
+func (l *Ledger) confirmed(pubkey, orderID string, f fee) int64 {
+	paid := l.book.Paid[f.Hash]
+	if !f.Witness || paid.Sats <= 0 {
+		return 0
+	}
+	if by := l.book.Hashes[f.Hash].Order; nodeOf(by) != pubkey || by[65:] != orderID {
+		return 0
+	}
+	return min(f.Sats, paid.Sats)
 }
 
 // opened gives what a rating's receipt shows to have been paid to a fund.

@@ -23,42 +23,116 @@ func (s Sighting) leaf() [32]byte {
 // merkle gives the root of leaves, which it sorts: of two hashes the node is
 // sha256(1 || left || right), one without a neighbour goes up as it is, and
 // of nothing it is 32 zeros.
-func merkle(level [][32]byte) (root [32]byte) {
+func merkle(leaves [][32]byte) [32]byte {
+	slices.SortFunc(leaves, compareLeaves)
+	return merkleOf(leaves)
+}
+
+func compareLeaves(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }
+
+// merkleOf gives the root of sorted leaves, which it leaves alone.
+func merkleOf(level [][32]byte) (root [32]byte) {
 	if len(level) == 0 {
 		return root
 	}
-	slices.SortFunc(level, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	next := make([][32]byte, (len(level)+1)/2)
+	b := [65]byte{1}
 	for len(level) > 1 {
-		next := level[:0]
-		for i := 0; i < len(level); i += 2 {
-			if i+1 == len(level) {
-				next = append(next, level[i])
-				break
-			}
-			var b [65]byte
-			b[0] = 1
+		for i := 0; i+1 < len(level); i += 2 {
 			copy(b[1:], level[i][:])
 			copy(b[33:], level[i+1][:])
-			next = append(next, sha256.Sum256(b[:]))
+			next[i/2] = sha256.Sum256(b[:])
 		}
-		level = next
+		if len(level)%2 == 1 {
+			next[len(level)/2] = level[len(level)-1]
+		}
+		level = next[:(len(level)+1)/2]
 	}
 	return level[0]
+}
+
+// tree keeps the leaves of a node's facts sorted, so that a new fact is put
+// among them. A nil one keeps nothing and is made again when it is asked for.
+type tree struct {
+	leaves  [][32]byte
+	in, out [][32]byte // what was added and dropped since
+	root    string     // "" to be computed
+}
+
+func (t *tree) add(leaf func() [32]byte) {
+	if t != nil {
+		t.in = append(t.in, leaf())
+	}
+}
+
+func (t *tree) drop(leaf func() [32]byte) {
+	if t != nil {
+		t.out = append(t.out, leaf())
+	}
+}
+
+// replace is add, and drop of what was held, if anything was.
+func (t *tree) replace(held Sighting, ok bool, s Sighting) {
+	if ok {
+		t.drop(held.leaf)
+	}
+	t.add(s.leaf)
+}
+
+// merge puts the leaves in order; false says that one to be dropped was not
+// there.
+func (t *tree) merge() bool {
+	if len(t.in)+len(t.out) == 0 {
+		return true
+	}
+	slices.SortFunc(t.in, compareLeaves)
+	slices.SortFunc(t.out, compareLeaves)
+	old, in, out := t.leaves, t.in, t.out
+	merged := make([][32]byte, 0, len(old)+len(in))
+	for len(old)+len(in) > 0 {
+		next := &old
+		if len(old) == 0 || len(in) > 0 && compareLeaves(in[0], old[0]) < 0 {
+			next = &in
+		}
+		leaf := (*next)[0]
+		*next = (*next)[1:]
+		if len(out) > 0 && out[0] == leaf {
+			out = out[1:]
+			continue
+		}
+		merged = append(merged, leaf)
+	}
+	t.leaves, t.in, t.out, t.root = merged, nil, nil, ""
+	return len(out) == 0
+}
+
+// root gives the Merkle root of what is known of an order.
+func (o *order) root() [32]byte {
+	leaves := make([][32]byte, 0, len(o.Versions)/packedSize)
+	for v := range o.Versions.all() {
+		leaves = append(leaves, v.leaf())
+	}
+	return merkle(leaves)
 }
 
 // root gives the Merkle root of all of a node's facts; those of an order are
 // a tree of their own.
 func (l *Ledger) root(n *node) string {
+	if n.tree == nil || !n.tree.merge() {
+		n.tree = &tree{leaves: n.leaves()}
+	}
+	if n.tree.root == "" {
+		root := merkleOf(n.tree.leaves)
+		n.tree.root = hex.EncodeToString(root[:])
+	}
+	return n.tree.root
+}
+
+// leaves gives those of all of a node's facts, sorted.
+func (n *node) leaves() [][32]byte {
 	leaves := make([][32]byte, 0, len(n.Orders)+len(n.Ratings)+len(n.Infos)+len(n.Users)+len(n.Fees)+len(n.Disputes)+len(n.Erased))
 	for _, o := range n.Orders {
-		if o.sum == nil {
-			versions := make([][32]byte, 0, len(o.Versions)/packedSize)
-			for v := range o.Versions.all() {
-				versions = append(versions, v.leaf())
-			}
-			o.sum = new(merkle(versions))
-		}
-		leaves = append(leaves, *o.sum)
+		leaves = append(leaves, o.root())
 	}
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {
@@ -82,6 +156,6 @@ func (l *Ledger) root(n *node) string {
 	for _, s := range n.Erased {
 		leaves = append(leaves, s.leaf())
 	}
-	root := merkle(leaves)
-	return hex.EncodeToString(root[:])
+	slices.SortFunc(leaves, compareLeaves)
+	return leaves
 }

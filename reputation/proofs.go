@@ -41,7 +41,35 @@ var _ Proofs = Receipts{}
 
 // Check asks mostro.CheckReceipt.
 func (Receipts) Check(evt *nostr.Event, rating mostro.HostRating, keysets mostro.Keysets) (Proof, error) {
-	r, err := mostro.CheckReceipt(evt, rating, keysets)
+	return proofOf(mostro.CheckReceipt(evt, rating, keysets))
+}
+
+// CheckAll asks mostro.CheckReceipts.
+func (Receipts) CheckAll(list []mostro.Rated, keysets mostro.Keysets) ([]Proof, []error) {
+	receipts, errs := mostro.CheckReceipts(list, keysets)
+	proofs := make([]Proof, len(list))
+	for i := range list {
+		proofs[i], errs[i] = proofOf(receipts[i], errs[i])
+	}
+	return proofs, errs
+}
+
+// checkAll checks receipts together where that is offered. None of them needs
+// a keyset.
+func checkAll(by Proofs, list []mostro.Rated) (proofs []Proof, doubts []error) {
+	if many, ok := by.(interface {
+		CheckAll([]mostro.Rated, mostro.Keysets) ([]Proof, []error)
+	}); ok {
+		return many.CheckAll(list, nil)
+	}
+	proofs, doubts = make([]Proof, len(list)), make([]error, len(list))
+	for i, r := range list {
+		proofs[i], doubts[i] = by.Check(r.Event, r.Rating, nil)
+	}
+	return proofs, doubts
+}
+
+func proofOf(r mostro.Receipt, err error) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
@@ -94,5 +122,8 @@ func (l *Ledger) keyset(k mostro.Keyset, evt *nostr.Event, s Sighting) {
 			proof, doubt := l.proofs.Check(raw, v, l.keysets)
 			r.prove(v, proof, doubt)
 		}
+	}
+	if len(n.Blind) > 0 && n.tally != nil {
+		n.tally.ratings = nil
 	}
 }

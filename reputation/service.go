@@ -62,7 +62,8 @@ const DefaultEvery = 10 * time.Minute
 
 // How the follower takes its time.
 const (
-	batchSize       = 4096
+	batchSize       = 16_384           // entries; signatures are checked together
+	batchBytes      = 32 << 20         // of their text
 	recomputeAfter  = time.Second      // between two computations of what changed, at least
 	readAfter       = time.Second / 4  // between two readings of the log
 	computeShare    = 50               // of this many parts of the time one at most is spent computing
@@ -84,6 +85,10 @@ type Service struct {
 	scores  map[string]Score
 	asOf    time.Time
 	caught  bool // up with the log at least once
+
+	// deriving guards what deriving keeps beside the facts, for those that
+	// hold mu for reading.
+	deriving sync.Mutex
 
 	// The follower's own.
 	restored  bool   // the checkpoint was looked for
@@ -188,21 +193,6 @@ func (s *Service) rest(ctx context.Context) error {
 	return nil
 }
 
-// read applies what the log holds now.
-func (s *Service) read(ctx context.Context) error {
-	for {
-		more, err := s.pass(ctx)
-		if err != nil {
-			return fmt.Errorf("reputation: read the log: %w", err)
-		}
-		if !more {
-			return nil
-		}
-	}
-}
-
-var errEnough = errors.New("enough")
-
 // CatchUp applies what the log holds now and computes what it changed; all
 // scores when they are due.
 func (s *Service) CatchUp(ctx context.Context) error {
@@ -230,38 +220,66 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	return s.save()
 }
 
-// pass applies one batch; more says that the log goes on.
-func (s *Service) pass(ctx context.Context) (more bool, err error) {
-	batch := make([]mostro.Entry, 0, batchSize)
+// read applies what the log holds. One batch is read while the one before it
+// is applied.
+func (s *Service) read(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	head := s.cfg.Log.Head()
-	err = s.cfg.Log.Read(ctx, s.ledger.Cursor(), func(e mostro.Entry) error {
-		batch = append(batch, e)
-		if len(batch) == batchSize {
-			return errEnough
+	after := s.ledger.Cursor()
+	batches := make(chan []mostro.Entry)
+	var failed error
+	go func() {
+		defer close(batches)
+		failed = eachBatch(ctx, s.cfg.Log, after, func(batch []mostro.Entry) error {
+			select {
+			case batches <- batch:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	for batch := range batches {
+		prepared := s.ledger.PrepareAll(batch)
+		s.mu.Lock()
+		for i, e := range batch {
+			s.ledger.Commit(e, prepared[i])
 		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return false, err
+		s.mu.Unlock()
+		s.metrics.applied.Add(float64(len(batch)))
 	}
-	prepared := s.ledger.PrepareAll(batch)
+	if failed != nil {
+		return fmt.Errorf("reputation: read the log: %w", failed)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, e := range batch {
-		s.ledger.Commit(e, prepared[i])
-	}
-	if err == nil {
-		s.ledger.book.Cursor = max(s.ledger.book.Cursor, head) // what lies between can no longer be read by anyone
-	}
-	s.metrics.applied.Add(float64(len(batch)))
-	return err != nil, nil
+	s.ledger.book.Cursor = max(s.ledger.book.Cursor, head) // what lies between can no longer be read by anyone
+	return nil
 }
 
-// PrepareAll prepares entries on all cores.
-func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
-	out := make([]Prepared, len(batch))
-	onAllCores(len(batch), func(i int) { out[i] = l.Prepare(batch[i]) })
-	return out
+// eachBatch reads the log after a position in batches, each to be kept by fn.
+func eachBatch(ctx context.Context, log Log, after uint64, fn func([]mostro.Entry) error) error {
+	var batch []mostro.Entry
+	size := 0
+	err := log.Read(ctx, after, func(e mostro.Entry) error {
+		size += len(e.Event.Content)
+		for _, tag := range e.Event.Tags {
+			for _, v := range tag {
+				size += len(v)
+			}
+		}
+		if batch = append(batch, e); len(batch) < batchSize && size < batchBytes {
+			return nil
+		}
+		full := batch
+		batch, size = make([]mostro.Entry, 0, batchSize), 0
+		return fn(full)
+	})
+	if err != nil || len(batch) == 0 {
+		return err
+	}
+	return fn(batch)
 }
 
 // compute brings the scores up to date: all of them, or those whose facts
@@ -299,7 +317,7 @@ func (s *Service) compute(now time.Time, full bool) {
 
 // slim lets go of what only the score itself needed.
 func (d *derived) slim() {
-	d.orders, d.underWay, d.opens, d.users.list = nil, nil, nil, nil
+	d.trades, d.opens, d.users.list = nil, nil, nil
 }
 
 // Ready says whether the scores have been up with the log.
@@ -350,6 +368,8 @@ func (s *Service) Scores() []Score {
 func (s *Service) Ratings(pubkey string) []RatedBy {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	s.deriving.Lock()
+	defer s.deriving.Unlock()
 	if s.ledger.book.Nodes[pubkey] == nil {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -317,5 +318,47 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 	}
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("metrics: %v %v", problems, err)
+	}
+}
+
+// Whoever asks for ratings does so while the log is followed and checkpoints
+// are written.
+func TestRatingsMeanwhile(t *testing.T) {
+	w := &world{t: t}
+	a := keyOf("a")
+	for i := range 20 { // open ones, which are looked at each time
+		w.order(a, 900_000+i, mostro.StatusPending, 1000, at(59.9))
+	}
+	w.honest(a, 0, 60, "0.8")
+	log := &memLog{}
+	var now atomic.Pointer[time.Time]
+	now.Store(new(at(60)))
+	s := openService(t, Config{Dir: t.TempDir(), Log: log, Now: func() time.Time { return *now.Load() }})
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	for range 3 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					s.Ratings(a)
+					s.Score(a)
+				}
+			}
+		})
+	}
+	for len(w.entries) > 0 {
+		k := min(50, len(w.entries))
+		log.add(w.entries[:k]...)
+		w.entries = w.entries[k:]
+		now.Store(new(now.Load().Add(checkpointAfter)))
+		catchUp(t, s)
+	}
+	close(done)
+	asking.Wait()
+	if score, ok := s.Score(a); !ok || score.N != 60 || len(s.Ratings(a)) != 60 {
+		t.Errorf("%d ratings count, %d are shown, want 60", score.N, len(s.Ratings(a)))
 	}
 }

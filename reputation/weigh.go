@@ -1,14 +1,13 @@
 package reputation
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 )
 
 // weighed is one rating and what it counts for.
 type weighed struct {
-	*rated
+	*placed
 	weight Micro
 	plain  bool // its trade was not witnessed
 	costed bool
@@ -44,17 +43,14 @@ func effective(sum Micro, squares int64) Micro {
 }
 
 // weigh decides what each rating counts for.
-func (d *derived) weigh(l *Ledger, asOf int64) {
+func (d *derived) weigh(l *Ledger, t *tally, asOf int64) {
 	p := &l.params
 	u := &d.users
-	u.list = make([]weighed, 0, len(d.node.Ratings))
-	for _, r := range d.node.Ratings {
-		u.list = append(u.list, weighed{rated: r})
+	u.list = make([]weighed, len(t.ratings))
+	for i := range t.ratings {
+		u.list[i].placed = &t.ratings[i]
 	}
-	slices.SortFunc(u.list, func(a, b weighed) int {
-		return cmp.Or(cmp.Compare(a.Received, b.Received), bytes.Compare(a.ID[:], b.ID[:]))
-	})
-	d.admit(l, asOf)
+	d.admit(l, len(t.numbers), asOf)
 	for i := range u.list {
 		if w := &u.list[i]; w.reason == "" {
 			d.value(l, w, asOf)
@@ -88,12 +84,12 @@ func (d *derived) weigh(l *Ledger, asOf int64) {
 	}
 }
 
-// admit refuses ratings that do not count at all, and says why.
-func (d *derived) admit(l *Ledger, asOf int64) {
+// admit refuses ratings that do not count at all, and says why. numbers is how
+// many they have among them.
+func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 	list := d.users.list
-	type author struct{ rater, d string }
-	newest := make(map[author]int, len(list))
-	arrived := make(map[author]int64, len(list))
+	newest := make([]int32, numbers) // by author: one more than the place in the list
+	arrived := make([]int64, numbers)
 	for i := range list {
 		w := &list[i]
 		switch {
@@ -109,41 +105,39 @@ func (d *derived) admit(l *Ledger, asOf int64) {
 		if w.reason != "" {
 			continue
 		}
-		key := author{w.Rater, w.D}
-		if k, ok := newest[key]; !ok {
-			newest[key], arrived[key] = i, w.Received
-		} else if list[k].compare(w.Sighting) < 0 {
-			list[k].reason, newest[key] = "replaced by a newer one", i
+		if k := newest[w.author]; k == 0 {
+			newest[w.author], arrived[w.author] = int32(i+1), w.Received
+		} else if list[k-1].compare(w.Sighting) < 0 {
+			list[k-1].reason, newest[w.author] = "replaced by a newer one", int32(i+1)
 		} else {
 			w.reason = "replaced by a newer one"
 		}
 	}
 	// Who came first has the receipt, and one of the order's places.
-	kept := make([]int, 0, len(newest))
-	for _, i := range newest {
-		kept = append(kept, i)
+	kept := make([]int32, 0, len(list))
+	for i := range list {
+		if list[i].reason == "" {
+			kept = append(kept, int32(i))
+		}
 	}
-	first := make([]int64, len(list))
-	for _, i := range kept {
-		first[i] = arrived[author{list[i].Rater, list[i].D}]
-	}
-	slices.SortFunc(kept, func(a, b int) int { return cmp.Or(cmp.Compare(first[a], first[b]), cmp.Compare(a, b)) })
-	spent := map[string]bool{}
-	places := map[string]int{}
+	slices.SortFunc(kept, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(arrived[list[a].author], arrived[list[b].author]), cmp.Compare(a, b))
+	})
+	spent := make([]bool, numbers)
+	places := make([]int, numbers)
 	for _, i := range kept {
 		w := &list[i]
-		null := w.Proof.Nullifier
 		switch {
-		case null != "" && spent[null]:
+		case w.Proof.Nullifier != "" && spent[w.nullifier]:
 			w.reason = "its receipt is spent already"
 			continue
-		case w.Proof.OfOrder && places[w.OrderID] >= l.params.PerOrder:
+		case w.Proof.OfOrder && places[w.order] >= l.params.PerOrder:
 			w.reason = "the order has its ratings"
 			continue
 		}
-		spent[null] = true
+		spent[w.nullifier] = true
 		if w.Proof.OfOrder {
-			places[w.OrderID]++
+			places[w.order]++
 		}
 	}
 }
@@ -153,24 +147,24 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 	p := &l.params
 	w.day = w.Received / 1000 / day
 	w.epoch = w.day / p.EpochDays
-	t, success := d.orders[w.OrderID]
+	o := d.node.Orders[w.OrderID]
 	var c Micro
 	switch {
 	case !w.Proof.OfOrder: // a blind receipt names no order
 		c = p.CWitnessed
 		w.group = ^uint32(0)
-	case success:
-		c, w.sats, w.group = p.CWitnessed, t.sats, t.cluster
-		cost := max(t.cost, l.opened(d.pubkey, w.rated))
+	case o != nil && o.life.Witnessed == succeeded:
+		c, w.sats, w.group = p.CWitnessed, o.Sats, o.Cluster
+		cost := max(o.cost, l.opened(d.pubkey, w.rated))
 		if cost > 0 {
 			c = max(c, min(One, ratio(cost, p.CostFullSats)))
 			w.costed = true
 		}
-	case d.underWay[w.OrderID]:
+	case o != nil && o.life.Taken:
 		// A failed trade costs nothing by nature, and who fails it is the
 		// last to stuff ratings of it: it counts as the node's other trades.
-		c, w.sats = p.CWitnessed, d.node.Orders[w.OrderID].Sats
-		w.group, w.costed = d.node.Orders[w.OrderID].Cluster, d.costing > 0
+		c, w.sats = p.CWitnessed, o.Sats
+		w.group, w.costed = o.Cluster, d.costing > 0
 	case endsTrade(w.Proof.Action):
 		// Anyone may publish an order, cancel it and hold the node's word for
 		// that.
@@ -180,8 +174,10 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 		c, w.plain = p.CPlain, true
 		w.group = ^uint32(1)
 	}
-	amount := clamp(log10Ratio(w.sats, p.AmountUnit).over(p.AmountTop), p.AmountFloor, One)
-	w.weight = c.times(amount).times(halved(asOf-w.Received/1000, p.AgeHalfDays*day))
+	if w.amountOf != w.sats {
+		w.amountOf, w.amount = w.sats, clamp(log10Ratio(w.sats, p.AmountUnit).over(p.AmountTop), p.AmountFloor, One)
+	}
+	w.weight = c.times(w.amount).times(halved(asOf-w.Received/1000, p.AgeHalfDays*day))
 	if w.weight == 0 {
 		w.reason = "too old"
 	}

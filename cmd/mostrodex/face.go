@@ -28,7 +28,16 @@ func (m *Main) faces(scores *reputation.Service) http.Handler {
 	m.index.Show(face)
 	mux := http.NewServeMux()
 	face.Register(mux)
-	mux.Handle("/", m.index.Handler())
+	index := m.index.Handler()
+	mux.Handle("/", index)
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !m.index.Ready() || scores.Ready() { // the index speaks first, and for both
+			index.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		http.Error(w, "the scores have not caught up with the log yet", http.StatusServiceUnavailable)
+	})
 	return mux
 }
 

@@ -39,6 +39,7 @@ Scenarios:
   search      NIP-50 and GET /api/v1/orders with that book
   lag         how soon a new order is in the book and in the text index
   burst       the same after a burst of the whole load
+  reputation  all scores of a million events anew, and one new event
   all         everything, in this order
 
   corpora     only sign what the scenarios need, into the cache
@@ -52,6 +53,7 @@ type bench struct {
 	keep  bool
 
 	mostrodex, stock, canned string // binaries
+	reputationTest           string // the room's test binary
 
 	slice   time.Duration // of one closed loop
 	tries   int           // how often a disturbed measurement is made
@@ -76,6 +78,7 @@ var scenarios = []struct {
 	{"search", (*bench).search},
 	{"lag", (*bench).lag},
 	{"burst", (*bench).burst},
+	{"reputation", (*bench).reputation},
 }
 
 func main() {
@@ -105,6 +108,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.mostrodex, "mostrodex", "../../bin/mostrodex", "binary to measure")
 	flag.StringVar(&b.stock, "stock", "bin/stock", "binary of the stock relay")
 	flag.StringVar(&b.canned, "canned", "bin/canned", "binary of the floor")
+	flag.StringVar(&b.reputationTest, "reputation", "bin/reputation.test", "test binary of the reputation room")
 	flag.DurationVar(&b.slice, "slice", 700*time.Millisecond, "length of one closed loop; each row takes about fourteen")
 	flag.IntVar(&b.tries, "tries", 3, "how often a measurement disturbed by other processes is made")
 	flag.StringVar(&b.skip, "skip", "", "subjects to leave out, e.g. stock")

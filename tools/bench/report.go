@@ -179,6 +179,10 @@ func goals(all []result, book resultBook) []goal {
 	below("memory: peak RssAnon, 1,000,000 live orders of 5 versions", "< 2 GiB", 2048, "MiB", "rss_anon_peak_mib", "memory", 0, "start")
 	below("memory: the same while the indexes are first built", "< 2 GiB", 2048, "MiB", "rss_anon_peak_mib", "memory", 0, "first start")
 	below("start with them: until the first answer", "< 15 s", 15, "s", "answered_s", "memory", 0, "start")
+	below("reputation: all scores of 1,000,000 parsed events, 100,000 receipts checked", "< 10 s", 10, "s", "s_all", "reputation", 0, "all anew")
+	below("reputation: memory of that", "< 1 GiB", 1024, "MiB", "mib_peak", "reputation", 0, "all anew")
+	below("reputation: one new event of the node with a tenth of all orders", "< 50 ms", 50, "ms", "ms", "reputation", 0, "largest node, an order", "largest node, a rating")
+	below("reputation: one new event of a usual node", "< 50 ms", 50, "ms", "ms", "reputation", 0, "usual node, an order")
 	return list
 }
 
@@ -336,6 +340,8 @@ func report(w io.Writer, all []result) error {
 	writeIngest(&b, all, book)
 	writeQueries(&b, all, book)
 	writeRest(&b, "Search, lag, import, memory", book, "search", "lag", "burst", "import", "memory", "durable")
+	writeRest(&b, "Reputation", book, "reputation")
+	b.WriteString(reputationText)
 	writeRest(&b, "Fan-out, idle connections, flood, federation", book, "fanout", "idle", "flood", "reconcile", "fill")
 	b.WriteString(socketText)
 	writeRuns(&b, book)
@@ -428,6 +434,8 @@ func writeRest(b *strings.Builder, title string, book resultBook, scenarios ...s
 		fmt.Fprintf(b, "| %s | %s (%s) | %d | %s | %s | %s |\n", r.Scenario, r.Figure, r.Subject, r.Clients, strings.Join(values, ", "), noiseShare(r.Noise, r.Wall), number(r.Scale))
 	}
 }
+
+const reputationText = "\nThe room's own benchmarks, in one process: events are parsed already and making them is in no figure; noise is that of the whole run. cpu is of all cores.\n"
 
 // writeRuns says where, when and how the figures came about.
 func writeRuns(b *strings.Builder, book resultBook) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,22 @@ func TestReport(t *testing.T) {
 	}
 	if got := line(rows, "queries: rows with every answer identical"); !strings.Contains(got, "17 of 18") || !strings.Contains(got, "**no**") {
 		t.Error(got)
+	}
+}
+
+// TestBenchmarks: what Go's benchmarks print becomes values by unit.
+func TestBenchmarks(t *testing.T) {
+	got := benchmarks([]byte("goos: linux\nBenchmarkFullRecompute-2   \t 1\t 492.0 MiB-peak\t 13.15 cpu-s-all\t 27.69 s-all\nBenchmarkOneNewEvent/largest-order-2 \t 1\t  30112222 ns/op\t 33.30 cpu-ms/op\nBenchmarkBroken-2\nPASS\n"))
+	for name, want := range map[string]map[string]float64{
+		"FullRecompute":             {"mib_peak": 492, "cpu_s_all": 13.15, "s_all": 27.69},
+		"OneNewEvent/largest-order": {"ms": 30.112222, "cpu_ms": 33.3},
+	} {
+		if !maps.Equal(got[name], want) {
+			t.Errorf("%s: %v, want %v", name, got[name], want)
+		}
+	}
+	if len(got) != 2 {
+		t.Errorf("%d benchmarks, want 2: %v", len(got), got)
 	}
 }
 

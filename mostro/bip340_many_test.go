@@ -1,0 +1,234 @@
+package mostro
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+)
+
+// manySigned are valid signatures of some keys, over messages of any length.
+func manySigned(t testing.TB, n, keys int, r *rand.Rand) []signature {
+	t.Helper()
+	list := make([]signature, n)
+	for i := range list {
+		k := smallKeys(t, byte(2+r.IntN(keys)))
+		msg := make([]byte, r.IntN(80))
+		for j := range msg {
+			msg[j] = byte(r.Uint32())
+		}
+		sig, err := k.signRaw(msg, newRandom())
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i] = signature{k.Pubkey(), msg, sig}
+	}
+	return list
+}
+
+// plus gives a number of the curve's order and another, added.
+func plus(raw []byte, n uint32, negative bool) []byte {
+	var a, b btcec.ModNScalar
+	a.SetByteSlice(raw)
+	b.SetInt(n)
+	if negative {
+		b.Negate()
+	}
+	sum := a.Add(&b).Bytes()
+	return sum[:]
+}
+
+// TestProveMany: what is proven together holds alone, and one that holds is
+// missed only where a wrong one is near.
+func TestProveMany(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 40))
+	const n = 300
+	good := manySigned(t, n, 7, r)
+	for name, spoil := range map[string]func(list []signature) (wrong int){
+		"none":          func([]signature) int { return 0 },
+		"another text":  func(l []signature) int { l[250].msg = append(slices.Clone(l[250].msg), 1); return 1 },
+		"another key":   func(l []signature) int { l[3].pubkey = smallKeys(t, 99).Pubkey(); return 1 },
+		"no key":        func(l []signature) int { l[3].pubkey = strings.Repeat("0", 63) + "5"; return 1 }, // no point has this x
+		"not hex":       func(l []signature) int { l[3].pubkey = "x"; return 1 },
+		"big letters":   func(l []signature) int { l[3].pubkey = strings.ToUpper(l[3].pubkey); return 1 },
+		"s too great":   func(l []signature) int { copy(l[7].sig[32:], strings.Repeat("\xff", 32)); return 1 },
+		"r too great":   func(l []signature) int { copy(l[7].sig[:32], strings.Repeat("\xff", 32)); return 1 },
+		"r no point":    func(l []signature) int { clear(l[7].sig[:32]); l[7].sig[31] = 5; return 1 },
+		"s is nothing":  func(l []signature) int { clear(l[7].sig[32:]); return 1 },
+		"all is zero":   func(l []signature) int { clear(l[7].sig[:]); return 1 },
+		"the last, s+1": func(l []signature) int { copy(l[n-1].sig[32:], plus(l[n-1].sig[32:], 1, false)); return 1 },
+		// Their plain sum is what it was.
+		"two that make up for each other": func(l []signature) int {
+			copy(l[10].sig[32:], plus(l[10].sig[32:], 77, false))
+			copy(l[11].sig[32:], plus(l[11].sig[32:], 77, true))
+			return 2
+		},
+		"twice the same":       func(l []signature) int { l[20] = l[21]; return 0 },
+		"twice the same wrong": func(l []signature) int { l[21].sig[40] ^= 1; l[20] = l[21]; return 2 },
+		"a negative secret": func(l []signature) int { // signed by the other of the two points: -s
+			var s btcec.ModNScalar
+			s.SetByteSlice(l[9].sig[32:])
+			b := s.Negate().Bytes()
+			copy(l[9].sig[32:], b[:])
+			return 1
+		},
+		"all": func(l []signature) int {
+			for i := range l {
+				l[i].sig[63] ^= 1
+			}
+			return n
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := slices.Clone(good)
+			wrong := spoil(list)
+			proven := proveMany(list)
+			count := 0
+			for i, ok := range proven {
+				holds := list[i].holds()
+				if !holds {
+					wrong--
+				}
+				if ok && !holds {
+					t.Errorf("signature %d is proven and does not hold", i)
+				}
+				if ok {
+					count++
+				}
+			}
+			if wrong != 0 {
+				t.Errorf("%d fewer are wrong than was meant", wrong)
+			}
+			if name == "none" && count != n || name != "all" && count < n/2 {
+				t.Errorf("%d of %d are proven", count, n)
+			}
+		})
+	}
+	if few := proveMany(good[:manySignatures-1]); slices.Contains(few, true) {
+		t.Error("few are proven together")
+	}
+}
+
+// TestCheckReceipts: many receipts together come to what each comes to alone,
+// errors to the letter.
+func TestCheckReceipts(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	hash := strings.Repeat("ab", 32)
+	for _, share := range []int{0, 1, 40} { // of 200, that are wrong
+		var list []Rated
+		for i := range 200 {
+			host, rater := smallKeys(t, byte(3+i%5)), smallKeys(t, byte(100+i%50))
+			order := fmt.Sprintf("308e1272-d5f4-47e6-bd97-%012d", i)
+			rating := HostRating{EventID: fmt.Sprint(i), Pubkey: rater.Pubkey(), Host: host.Pubkey(), OrderID: order, Platform: PlatformMostro}
+			st := Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: order, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22"}
+			switch i % 10 {
+			case 7, 8:
+				token, err := SignToken(host, rater.Pubkey(), order, newRandom())
+				if err != nil {
+					t.Fatal(err)
+				}
+				rating.Token = token
+			case 9: // nothing is shown
+			case 6:
+				st.Hash = hash
+				fallthrough
+			default:
+				values, err := st.Sign(host, newRandom())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i%10 == 6 { // opened by what does not fit
+					values = append([]string{"r3", "lnbc1", strings.Repeat("0", 64)}, values...)
+				}
+				rating.Receipt = values
+			}
+			if r.IntN(200) < share {
+				switch at := len(rating.Receipt) - 1; {
+				case at < 0 && rating.Token != "":
+					rating.Token = flip(rating.Token, r.IntN(128))
+				case at < 0:
+				case i%4 == 0:
+					rating.Role = RoleSeller
+				case i%4 == 1:
+					rating.Host = hex.EncodeToString(make([]byte, 32))
+				default:
+					rating.Receipt = swap(rating.Receipt, at, flip(rating.Receipt[at], r.IntN(128)))
+				}
+			}
+			evt := event(t, KindHostRating, `[]`)
+			evt.ID, evt.PubKey = rating.EventID, rating.Pubkey
+			list = append(list, Rated{evt, rating})
+		}
+		receipts, errs := CheckReceipts(list, nil)
+		held, refused := 0, 0
+		for i, one := range list {
+			want, wantErr := CheckReceipt(one.Event, one.Rating, nil)
+			if receipts[i] != want || !reflect.DeepEqual(errs[i], wantErr) {
+				t.Fatalf("rating %d: %+v, %v; alone %+v, %v", i, receipts[i], errs[i], want, wantErr)
+			}
+			if wantErr != nil {
+				refused++
+			} else if want.Kind != ReceiptNone {
+				held++
+			}
+		}
+		if held < 100 || refused < 20 || share == 40 && refused < 30 {
+			t.Errorf("%d hold, %d are refused", held, refused)
+		}
+	}
+}
+
+func BenchmarkProveMany(b *testing.B) {
+	for _, c := range []struct{ n, keys int }{{100, 50}, {800, 200}, {1600, 200}} {
+		list := manySigned(b, c.n, c.keys, rand.New(rand.NewPCG(1, 1)))
+		b.Run(fmt.Sprintf("%d of %d keys", c.n, c.keys), func(b *testing.B) {
+			for b.Loop() {
+				if slices.Contains(proveMany(list), false) {
+					b.Fatal("not proven")
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*c.n), "us/signature")
+		})
+	}
+	// The worst that somebody can do: every one is wrong, and then checked alone.
+	b.Run("all 800 wrong", func(b *testing.B) {
+		list := manySigned(b, 800, 200, rand.New(rand.NewPCG(1, 1)))
+		for i := range list {
+			list[i].sig[63] ^= 1
+		}
+		for b.Loop() {
+			if slices.Contains(proveMany(list), true) {
+				b.Fatal("proven")
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*800), "us/signature")
+	})
+	b.Run("one of 800 wrong", func(b *testing.B) {
+		list := manySigned(b, 800, 200, rand.New(rand.NewPCG(1, 1)))
+		list[300].sig[63] ^= 1
+		unproven := 0
+		for b.Loop() {
+			unproven = 0
+			for _, ok := range proveMany(list) {
+				if !ok {
+					unproven++
+				}
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*800), "us/signature")
+		b.ReportMetric(float64(unproven), "unproven")
+	})
+	b.Run("alone", func(b *testing.B) {
+		s := manySigned(b, 1, 1, rand.New(rand.NewPCG(1, 1)))[0]
+		for b.Loop() {
+			if !s.holds() {
+				b.Fatal("does not hold")
+			}
+		}
+	})
+}
