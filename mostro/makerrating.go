@@ -58,6 +58,11 @@ func makerRating(values []string, platform string) *MakerRating {
 // object, or the array ["rating", object].
 func ratingFields(text string) map[string]json.RawMessage {
 	text = strings.TrimSpace(text)
+	if object, ok := strings.CutPrefix(text, `["rating",`); ok {
+		if fields, ok := flatFields(strings.TrimSuffix(object, "]")); ok && strings.HasSuffix(object, "}]") {
+			return fields
+		}
+	}
 	if strings.HasPrefix(text, "[") {
 		var pair []json.RawMessage
 		if json.Unmarshal([]byte(text), &pair) != nil || len(pair) < 2 || jsonText(pair[0]) != "rating" {
