@@ -37,3 +37,30 @@ func TestFlatFieldsReadsWhatMostroWrites(t *testing.T) {
 		}
 	}
 }
+
+// FuzzRatingFields: the short cut for what Mostro writes changes no reading.
+func FuzzRatingFields(f *testing.F) {
+	for _, text := range []string{
+		`["rating",{"days":21,"total_rating":4.5,"total_reviews":7}]`, `["rating",{"days":1}`, `["rating",{"days":1}]]`, `["rating",{"days":1},2]`, `["rating",{}]`,
+		`["other",{"days":1}]`, ` ["rating",{"days":1}] `, `["rating", {"days":1}]`, `["rating",{"days":"1"}]`, `["rating"]`, `{"days":1}`, `{"days":1}]`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var want map[string]json.RawMessage
+		var pair []json.RawMessage
+		raw := []byte(text)
+		if json.Unmarshal(raw, &pair) == nil && len(pair) >= 2 && jsonText(pair[0]) == "rating" {
+			raw = pair[1]
+		} else if len(pair) > 0 {
+			raw = nil
+		}
+		if json.Unmarshal(raw, &want) != nil {
+			want = nil
+		}
+		got := ratingFields(text)
+		if len(got) != len(want) || !maps.EqualFunc(got, want, func(a, b json.RawMessage) bool { return string(a) == string(b) }) {
+			t.Fatalf("%q was read as %q, want %q", text, got, want)
+		}
+	})
+}

@@ -58,6 +58,11 @@ func makerRating(values []string, platform string) *MakerRating {
 // object, or the array ["rating", object].
 func ratingFields(text string) map[string]json.RawMessage {
 	text = strings.TrimSpace(text)
+	if object, ok := strings.CutPrefix(text, `["rating",`); ok {
+		if fields, ok := flatFields(strings.TrimSuffix(object, "]")); ok && strings.HasSuffix(object, "}]") {
+			return fields
+		}
+	}
 	if strings.HasPrefix(text, "[") {
 		var pair []json.RawMessage
 		if json.Unmarshal([]byte(text), &pair) != nil || len(pair) < 2 || jsonText(pair[0]) != "rating" {
@@ -84,8 +89,9 @@ func flatFields(text string) (map[string]json.RawMessage, bool) {
 	rest := text[1 : len(text)-1]
 	fields := make(map[string]json.RawMessage, 4)
 	for more := true; more; {
-		name, value, ok := strings.Cut(rest, `":`)
-		if name, ok = strings.CutPrefix(name, `"`); !ok || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		name, value, _ := strings.Cut(rest, `":`) // no value is no number
+		name, ok := strings.CutPrefix(name, `"`)
+		if !ok || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
 			return nil, false
 		}
 		value, rest, more = strings.Cut(value, ",")

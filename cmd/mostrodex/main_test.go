@@ -273,6 +273,47 @@ func ids(list []order) []string {
 	return out
 }
 
+// interrupting is a file without end: after its text it has the program
+// interrupted, and goes on with empty lines.
+type interrupting struct {
+	text io.Reader
+	stop context.CancelFunc
+}
+
+func (r interrupting) Read(b []byte) (int, error) {
+	n, err := r.text.Read(b)
+	if err == nil {
+		return n, nil
+	}
+	r.stop()
+	b[0] = '\n'
+	return 1, nil
+}
+
+// TestInterruptedImport says how far it came, and that much is there.
+func TestInterruptedImport(t *testing.T) {
+	dir := t.TempDir()
+	events := mustCorpus(t, corpus.Config{Seed: 10, Instances: 1, Orders: 300, Now: time.Now(), Unexpired: true})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var out, errs bytes.Buffer
+	code := run(ctx, []string{"import", "-", "--data", dir}, interrupting{strings.NewReader(ndjson(t, events)), cancel}, &out, &errs)
+	var added int
+	if _, err := fmt.Sscanf(out.String(), "added %d ", &added); err != nil {
+		t.Fatalf("summary %q: %v", out.String(), err)
+	}
+	if want := fmt.Sprintf("interrupted after %d lines", added); code == 0 || !strings.Contains(errs.String(), want) {
+		t.Errorf("exit %d, %q; want %q", code, errs.String(), want)
+	}
+	var again, held int
+	if _, err := fmt.Sscanf(mustProgram(t, ndjson(t, events), "import", "-", "--data", dir), "added %d duplicate %d", &again, &held); err != nil {
+		t.Fatal(err)
+	}
+	if held < added || held+again != len(events) {
+		t.Errorf("%d were said to be kept; the next import added %d and found %d of %d", added, again, held, len(events))
+	}
+}
+
 func eventIDs(events []*nostr.Event) []string {
 	out := make([]string, len(events))
 	for i, evt := range events {
