@@ -55,10 +55,17 @@ func openBook(dir string, now func() time.Time) (*book, error) {
 
 var errOtherFormat = errors.New("book of another format")
 
-// baseLevelBytes is the size of the first level that Badger sorts. Keys are
-// hashes, so each file of level 0 is merged with all of it: the larger it is,
-// the fewer times a version is written.
-const baseLevelBytes = 128 << 20
+// How Badger keeps the book. Keys are hashes, so whatever leaves level 0 is
+// merged with everything below. Growing a book of millions of versions was such
+// merging, most of it; so level 0 gathers much before it goes, straight into
+// the last level. A look-up asks the filters of some more files for that.
+const (
+	memtableBytes  = 32 << 20
+	levelZero      = 24 // files of a memtable each that are merged at once
+	levelZeroStall = 4 * levelZero
+	baseLevelBytes = 1 << 30
+	fileBytes      = 4 << 20
+)
 
 func (b *book) open() error {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
@@ -67,7 +74,8 @@ func (b *book) open() error {
 	db, err := badger.Open(badger.DefaultOptions(b.dir).
 		WithLogger(nil).WithSyncWrites(false).WithDetectConflicts(false).
 		WithCompression(options.None).WithBlockCacheSize(0).
-		WithMemTableSize(16 << 20).WithNumMemtables(3).WithBaseLevelSize(baseLevelBytes).WithValueLogFileSize(64 << 20).
+		WithMemTableSize(memtableBytes).WithNumMemtables(2).WithNumLevelZeroTables(levelZero).WithNumLevelZeroTablesStall(levelZeroStall).
+		WithBaseLevelSize(baseLevelBytes).WithBaseTableSize(fileBytes).WithValueLogFileSize(64 << 20).
 		WithNumCompactors(2).WithMetricsEnabled(false))
 	if err != nil {
 		return fmt.Errorf("open book: %w", err)

@@ -24,7 +24,7 @@ import (
 )
 
 // DefaultBodyCache bounds the bodies of live events kept in memory, in bytes.
-const DefaultBodyCache = 256 << 20
+const DefaultBodyCache = 128 << 20
 
 // StoreConfig says where and how a Store keeps the log.
 type StoreConfig struct {

@@ -14,7 +14,7 @@ import (
 // more often instead; never so often that it would only run.
 const (
 	memoryEase  = 1700 << 20 // bytes below which memory is not spared
-	memoryRoom  = 1.35       // of what is alive, at least, whatever that is: with 1.15 half of an import was collecting
+	memoryRoom  = 1.25       // of what is alive, at least, whatever that is: with 1.15 half of an import was collecting
 	memoryEvery = 2 * time.Second
 )
 

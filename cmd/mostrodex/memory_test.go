@@ -7,7 +7,7 @@ import (
 )
 
 func TestMemoryLimit(t *testing.T) {
-	for alive, want := range map[uint64]int64{0: memoryEase, 100 << 20: memoryEase, 10 << 30: 14495514624} {
+	for alive, want := range map[uint64]int64{0: memoryEase, 100 << 20: memoryEase, 10 << 30: 13421772800} {
 		if got := memoryLimit(alive); got != want {
 			t.Errorf("%d bytes alive: limit %d, want %d", alive, got, want)
 		}
