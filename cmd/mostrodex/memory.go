@@ -13,7 +13,7 @@ import (
 // orders that is a gigabyte for nothing, so above memoryEase the collector runs
 // more often instead; never so often that it would only run.
 const (
-	memoryEase  = 1700 << 20 // bytes below which memory is not spared
+	memoryEase  = 1900 << 20 // bytes below which memory is not spared
 	memoryRoom  = 1.25       // of what is alive, at least, whatever that is: with 1.15 half of an import was collecting
 	memoryEvery = 2 * time.Second
 )
