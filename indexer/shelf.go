@@ -47,6 +47,7 @@ type shelf struct {
 	slots   map[Key]uint32
 	free    []uint32
 	changes uint64 // updates so far: what was computed of the shelf holds as long as this does
+	found   foundCache
 
 	ids       []Key
 	created   []uint32

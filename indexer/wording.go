@@ -1,6 +1,11 @@
 package indexer
 
-import "github.com/RoaringBitmap/roaring/v2"
+import (
+	"slices"
+	"sync"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
 
 // Live orders are found by the words of their methods, currency and instance
 // where these stand anyway: on the shelf, each distinct value once, so that a
@@ -27,8 +32,49 @@ type textHit struct {
 // changed.
 type wordSlots struct{ any, whole *roaring.Bitmap }
 
+// foundCache keeps what recent words found, as long as the shelf has not
+// changed and the words mean the same.
+type foundCache struct {
+	mu      sync.Mutex
+	changes uint64
+	words   map[string]foundWord
+}
+
+type foundWord struct {
+	authors []string
+	said    []textHit
+	wordSlots
+}
+
+// maxFound bounds the cache to some sixteen megabytes with a million orders.
+const maxFound = 64
+
 // find gives what a word finds. The caller holds mu.
 func (s *shelf) find(w *word) wordSlots {
+	c := &s.found
+	c.mu.Lock()
+	if c.changes != s.changes || c.words == nil {
+		c.changes, c.words = s.changes, map[string]foundWord{}
+	}
+	held, ok := c.words[w.text]
+	c.mu.Unlock()
+	if ok && slices.Equal(held.authors, w.authors) && sameHits(held.said, w.said) {
+		return held.wordSlots
+	}
+	out := s.look(w)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changes == s.changes && len(c.words) < maxFound {
+		c.words[w.text] = foundWord{w.authors, w.said, out}
+	}
+	return out
+}
+
+// sameHits says whether two answers are one; said keeps its answers.
+func sameHits(a, b []textHit) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
+// look is find without what is remembered. The caller holds mu.
+func (s *shelf) look(w *word) wordSlots {
 	var any, whole []*roaring.Bitmap
 	for _, d := range []*dict{&s.methodNames, &s.names, &s.fiats} {
 		begun, is := d.lexicon.find(w.text)
