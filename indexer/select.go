@@ -386,7 +386,12 @@ func (s *shelf) pick(q *Query, sel selection, after *mark, limit int) []hit {
 	how := sorts[q.sort()]
 	best := make([]hit, 0, limit+1)
 	sel.each(func(slot uint32) {
-		m := mark{s.placeOf(how.order, slot).key, s.ids[slot]}
+		// The key decides of most; the order's own Key lies elsewhere in memory.
+		m := mark{key: s.keyAt(how.order, slot)}
+		if len(best) == limit && m.key != best[limit-1].key && behind(how.descending, m, best[limit-1].mark) {
+			return
+		}
+		m.id = s.ids[slot]
 		if after != nil && !behind(how.descending, m, *after) {
 			return
 		}

@@ -320,18 +320,19 @@ func stretch[T any](column []T, size int) []T {
 
 // placeOf says where a slot stands in one of the orders.
 func (s *shelf) placeOf(order int, slot uint32) place {
-	p := place{slot: slot, prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
+	return place{key: s.keyAt(order, slot), slot: slot, prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
+}
+
+func (s *shelf) keyAt(order int, slot uint32) uint64 {
 	switch order {
-	case byCreated:
-		p.key = uint64(s.created[slot])
 	case byPremium:
-		p.key = floatKey(s.premium[slot])
+		return floatKey(s.premium[slot])
 	case byAmount:
-		p.key = amountKey(s.amount[slot])
+		return amountKey(s.amount[slot])
 	case byExpiry:
-		p.key = expiryKey(s.deadline[slot])
+		return expiryKey(s.deadline[slot])
 	}
-	return p
+	return uint64(s.created[slot])
 }
 
 // floatKey orders floats as integers; NaN is unknown.
