@@ -55,16 +55,13 @@ func openBook(dir string, now func() time.Time) (*book, error) {
 
 var errOtherFormat = errors.New("book of another format")
 
-// How Badger keeps the book. Keys are hashes, so whatever leaves level 0 is
-// merged with everything below. Growing a book of millions of versions was such
-// merging, most of it; so level 0 gathers much before it goes, straight into
-// the last level. A look-up asks the filters of some more files for that.
+// How Badger keeps the book. Keys are hashes, so each file of level 0 is merged
+// with all of the next level: the larger both, the fewer times a version is
+// written. Level 0 itself stays short: a merge of many files at once grows a
+// book in half the time, and then holds up the disk for a minute now and then.
 const (
 	memtableBytes  = 32 << 20
-	levelZero      = 24 // files of a memtable each that are merged at once
-	levelZeroStall = 4 * levelZero
-	baseLevelBytes = 1 << 30
-	fileBytes      = 4 << 20
+	baseLevelBytes = 64 << 20
 )
 
 func (b *book) open() error {
@@ -74,8 +71,7 @@ func (b *book) open() error {
 	db, err := badger.Open(badger.DefaultOptions(b.dir).
 		WithLogger(nil).WithSyncWrites(false).WithDetectConflicts(false).
 		WithCompression(options.None).WithBlockCacheSize(0).
-		WithMemTableSize(memtableBytes).WithNumMemtables(2).WithNumLevelZeroTables(levelZero).WithNumLevelZeroTablesStall(levelZeroStall).
-		WithBaseLevelSize(baseLevelBytes).WithBaseTableSize(fileBytes).WithValueLogFileSize(64 << 20).
+		WithMemTableSize(memtableBytes).WithNumMemtables(2).WithBaseLevelSize(baseLevelBytes).WithValueLogFileSize(64 << 20).
 		WithNumCompactors(2).WithMetricsEnabled(false))
 	if err != nil {
 		return fmt.Errorf("open book: %w", err)
