@@ -142,7 +142,6 @@ const typicalBody = 1 << 10
 // warm reads the newest bodies into memory after opening, oldest first, so
 // that the newest stay longest.
 func (st *Store) warm() {
-	defer st.done.Done()
 	l := st.live
 	var newest []missingBody
 	l.mu.RLock()

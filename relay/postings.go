@@ -1,6 +1,9 @@
 package relay
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // A posting is the sorted list of the live events that share one property.
 // Its items pack created_at (36 bits) above the slot (28 bits); events of the
@@ -211,7 +214,17 @@ func findItem(s []item, it item, less order) int {
 // load makes the posting of items in any order; it is how opening the store
 // fills the index.
 func (p *posting) load(items []item, less order) {
-	sort.Slice(items, func(i, j int) bool { return less(items[i], items[j]) })
+	slices.Sort(items) // by time; what is of one second is put in order after that
+	for from := 0; from < len(items); {
+		to := from + 1
+		for to < len(items) && items[to].createdAt() == items[from].createdAt() {
+			to++
+		}
+		if same := items[from:to]; len(same) > 1 {
+			sort.Slice(same, func(i, j int) bool { return less(same[i], same[j]) })
+		}
+		from = to
+	}
 	*p = posting{n: len(items)}
 	if len(items) <= chunkMax {
 		p.few = append([]item(nil), items...)

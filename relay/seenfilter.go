@@ -76,7 +76,6 @@ func (f *seenFilter) add(tails ...[]byte) {
 // fill reads every key of the keyspace into the filter. New ones are added by
 // the committer meanwhile.
 func (st *Store) fill(f *seenFilter) {
-	defer st.done.Done()
 	batch := make([][]byte, 0, 1024)
 	err := st.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{f.space}})
@@ -112,6 +111,9 @@ func (st *Store) growFilters() {
 		f.resize(f.n)
 		f.mu.Unlock()
 		st.done.Add(1)
-		go st.fill(f)
+		go func() {
+			defer st.done.Done()
+			st.fill(f)
+		}()
 	}
 }

@@ -36,6 +36,9 @@ type StoreConfig struct {
 	Logger    *slog.Logger     // nil: none
 	Metrics   *StoreMetrics    // nil: none kept
 	Progress  func(loaded int) // called now and then while opening; may be nil
+	// Settled is closed when what was opened serves: reading ahead, which takes
+	// seconds of all cores from a large store, waits for it. nil: it does not wait.
+	Settled <-chan struct{}
 }
 
 // Store is the log of all accepted events and the index of those that are
@@ -111,13 +114,26 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	st.ids, st.hidden = newIDFilter(int(st.head.Load())), newHiddenFilter()
 	if !cfg.ReadOnly {
 		st.done.Add(5)
-		go st.warm()
-		go st.fill(st.ids)
-		go st.fill(st.hidden)
+		go st.readAhead(st.warm)
+		go st.readAhead(func() { st.fill(st.ids) })
+		go st.readAhead(func() { st.fill(st.hidden) })
 		go st.commitLoop()
 		go st.expiryLoop()
 	}
 	return st, nil
+}
+
+// readAhead calls fn once what was opened serves.
+func (st *Store) readAhead(fn func()) {
+	defer st.done.Done()
+	if st.cfg.Settled != nil {
+		select {
+		case <-st.cfg.Settled:
+		case <-st.closing:
+			return
+		}
+	}
+	fn()
 }
 
 // What Badger gathers in memory before it writes a file, while serving and
@@ -197,24 +213,15 @@ func (st *Store) load() error {
 		}
 		it.Close()
 		loaded := 0
-		for _, space := range []byte{spaceNewest, spaceRegular} {
-			it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 1000, Prefix: []byte{space}})
-			defer it.Close()
-			for it.Rewind(); it.Valid(); it.Next() {
-				if err := it.Item().Value(func(v []byte) error {
-					r, err := decodeRecord(v)
-					if err != nil {
-						return fmt.Errorf("record %x: %w", it.Item().Key(), err)
-					}
-					bulk.add(r)
-					return nil
-				}); err != nil {
-					return err
-				}
+		if err := eachRecord(txn, func(records []record) {
+			for _, r := range records {
+				bulk.add(r)
 				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
 					st.cfg.Progress(loaded)
 				}
 			}
+		}); err != nil {
+			return err
 		}
 		tombs := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{spaceTomb}})
 		defer tombs.Close()
@@ -230,6 +237,43 @@ func (st *Store) load() error {
 	st.live.expire(now)
 	st.ring = newRing(st.head.Load())
 	return nil
+}
+
+// eachRecord gives all records of what is served to fn, some at a time, while
+// the next ones are read.
+func eachRecord(txn *badger.Txn, fn func([]record)) error {
+	const some = 1024
+	parts := make(chan []record, 4)
+	var failed error
+	go func() {
+		defer close(parts)
+		part := make([]record, 0, some)
+		for _, space := range []byte{spaceNewest, spaceRegular} {
+			it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 1000, Prefix: []byte{space}})
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				if failed = it.Item().Value(func(v []byte) error {
+					r, err := decodeRecord(v)
+					if err != nil {
+						return fmt.Errorf("record %x: %w", it.Item().Key(), err)
+					}
+					part = append(part, r)
+					return nil
+				}); failed != nil {
+					return
+				}
+				if len(part) == some {
+					parts <- part
+					part = make([]record, 0, some)
+				}
+			}
+		}
+		parts <- part
+	}()
+	for part := range parts {
+		fn(part)
+	}
+	return failed
 }
 
 func (st *Store) checkSchema() error {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 
@@ -107,9 +106,6 @@ func (b *book) fill() {
 }
 
 func (n *node) fill() {
-	if n.Orders == nil {
-		n.Orders = map[string]*order{}
-	}
 	if n.Disputes == nil {
 		n.Disputes = map[string]*dispute{}
 	}
@@ -175,22 +171,25 @@ func readCheckpoint(path, params string, logHead uint64) (head checkpointHead, b
 		return head, body, err
 	}
 	body.Book.Nodes = make(map[string]*node, min(body.Nodes, 1<<16))
+	body.Book.orders = &orders{}
 	for range body.Nodes {
 		var key string
 		n := &node{}
 		if err := errors.Join(dec.Decode(&key), dec.Decode(n)); err != nil {
 			return head, body, err
 		}
-		n.Orders = map[string]*order{}
+		n.orders = newNodeOrders(body.Book.orders)
 		for {
-			var part map[string]*order
+			var part map[string]storedOrder
 			if err := dec.Decode(&part); err != nil {
 				return head, body, err
 			}
 			if len(part) == 0 {
 				break
 			}
-			maps.Copy(n.Orders, part)
+			for d, o := range part {
+				n.orders.restore(d, o)
+			}
 		}
 		body.Book.Nodes[key] = n
 	}
@@ -259,14 +258,12 @@ func (s *Service) encode(enc *gob.Encoder) error {
 		return err
 	}
 	for key, n := range nodes {
-		bare := *n
-		bare.Orders = nil
-		if err := errors.Join(enc.Encode(key), enc.Encode(&bare)); err != nil {
+		if err := errors.Join(enc.Encode(key), enc.Encode(n)); err != nil {
 			return err
 		}
-		part := make(map[string]*order, checkpointOrders)
-		for d, o := range n.Orders {
-			part[d] = o
+		part := make(map[string]storedOrder, checkpointOrders)
+		for _, o := range n.orders.each() {
+			part[n.orders.all.id(o)] = n.orders.all.stored(o)
 			if len(part) == checkpointOrders {
 				if err := enc.Encode(part); err != nil {
 					return err

@@ -16,7 +16,7 @@ func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
 		switch tag[0] {
 		case "e":
 			l.gone(evt, tag[1])
-			if n := l.book.Nodes[evt.PubKey]; n != nil && len(n.Orders) > 0 {
+			if n := l.book.Nodes[evt.PubKey]; n != nil && n.orders.len() > 0 {
 				n.erase(evt.ID, s)
 				l.dirty[evt.PubKey] = true
 			}

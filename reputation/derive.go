@@ -42,11 +42,11 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	t := l.tallied(pubkey, n, asOf)
 	d := &derived{pubkey: pubkey, node: n, evidence: t.evidence, seen: t.seen.clone(), trades: t.trades, test: t.test, successes: t.successes}
 	e := &d.evidence
-	for o := range t.claims {
-		e.OpenSats.Claimed += o.Sats
+	for number := range t.claims {
+		e.OpenSats.Claimed += l.book.orders.at(number).Sats
 	}
-	for _, o := range t.open {
-		d.open(o, asOf)
+	for number := range t.open {
+		d.open(l.book.orders.at(number), asOf)
 	}
 	d.history(&l.params, asOf)
 	for _, q := range n.Disputes {

@@ -34,6 +34,8 @@ type book struct {
 	Refused []Refusal          // sorted by id; the first maxRefused
 	Reasons map[string]int64   // all refusals by reason
 	Applied int64              // entries that were evidence
+
+	orders *orders // of all nodes
 }
 
 // maxRefused bounds the refusals that are kept one by one.
@@ -65,24 +67,6 @@ func (s Sighting) compare(b Sighting) int {
 type version struct {
 	Sighting
 	Status uint8
-}
-
-// order is all versions of one order, and what they say of it. There may be a
-// million of them, so it is packed.
-type order struct {
-	Versions packed
-	Expires  int64  // of the newest pending version that says so
-	Sats     int64  // of the newest version that says so
-	Cluster  uint32 // of its amount and method
-	ExpireBy int32  // which version said Expires; -1 none
-	SatsBy   int32  // which version said Sats; -1 none
-	Test     bool   // no mainnet
-
-	// Of the node's tally, no facts: what Versions came to, and the confirmed
-	// fee, when it was looked at last; and whether that is in the sums.
-	life    life
-	cost    int64
-	settled bool
 }
 
 // dispute is all versions of one dispute.
@@ -140,7 +124,6 @@ type named struct {
 
 // node is all facts about one key.
 type node struct {
-	Orders        map[string]*order
 	Disputes      map[string]*dispute
 	Fees          map[string][]fee // by order
 	Ratings       map[id]*rated
@@ -155,6 +138,7 @@ type node struct {
 	Equivocations []Equivocation
 	IsNode        bool // published an info
 
+	orders nodeOrders
 	*kept
 }
 
@@ -170,7 +154,7 @@ func NewLedger(params Params, proofs Proofs) *Ledger {
 }
 
 func newBook() book {
-	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}}
+	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: &orders{}}
 }
 
 // Cursor is the position in the log that the facts reach.
@@ -179,7 +163,7 @@ func (l *Ledger) Cursor() uint64 { return l.book.Cursor }
 func (l *Ledger) node(pubkey string) *node {
 	n := l.book.Nodes[pubkey]
 	if n == nil {
-		n = &node{Orders: map[string]*order{}, Disputes: map[string]*dispute{}, Fees: map[string][]fee{}, Ratings: map[id]*rated{},
+		n = &node{orders: newNodeOrders(l.book.orders), Disputes: map[string]*dispute{}, Fees: map[string][]fee{}, Ratings: map[id]*rated{},
 			Users: map[string]userRating{}, Infos: map[int64]Sighting{}, Lightning: map[string]named{},
 			Keysets: map[string]keyset{}, Blind: map[id]*nostr.Event{}, Erased: map[string]Sighting{}, kept: &kept{}}
 		l.book.Nodes[strings.Clone(pubkey)] = n
@@ -324,18 +308,16 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	}
 	s.Created, s.Received = min(max(s.Created, 0), maxPackedCreated), min(max(s.Received, 0), maxPackedReceived)
 	n := l.node(v.Pubkey)
-	o := n.Orders[v.D]
-	if o == nil {
-		o = &order{ExpireBy: -1, SatsBy: -1}
-		n.Orders[strings.Clone(v.D)] = o
-	}
+	_, o := n.orders.take(v.D)
 	n.reopen(v.D)
-	if len(o.Versions) > 0 {
-		n.tree.drop(o.root)
+	held := n.orders.all.versions(o)
+	if len(held) > 0 {
+		n.tree.drop(held.root)
 	}
-	versions, rivals, isNew := noteVersion(o.Versions.list(), version{s, uint8(status)})
-	o.Versions = pack(versions)
-	n.tree.add(o.root)
+	versions, rivals, isNew := noteVersion(held.list(), version{s, uint8(status)})
+	now := pack(versions)
+	n.orders.all.setVersions(o, now)
+	n.tree.add(now.root)
 	if !isNew {
 		n.tally = nil // one was received earlier than was known: what was seen becomes less
 		return

@@ -28,13 +28,13 @@ type life struct {
 }
 
 // live derives an order's life at a moment.
-func (o *order) live(p *Params, asOf int64, equivocated bool) (l life) {
+func (o *order) live(versions packed, p *Params, asOf int64, equivocated bool) (l life) {
 	var first, last [isExpired + 1]int64 // by status, unix seconds of receipt
 	var final uint8
 	var finalAt int64
 	claimed := uint8(0)
 	claimedTaken, claimedFinal := false, false
-	for v := range o.Versions.all() {
+	for v := range versions.all() {
 		claimed = v.Status
 		claimedTaken = claimedTaken && v.Status != isPending || v.Status == isInProgress
 		claimedFinal = claimedFinal || v.Status >= isSuccess

@@ -107,9 +107,9 @@ func (t *tree) merge() bool {
 }
 
 // root gives the Merkle root of what is known of an order.
-func (o *order) root() [32]byte {
-	leaves := make([][32]byte, 0, len(o.Versions)/packedSize)
-	for v := range o.Versions.all() {
+func (p packed) root() [32]byte {
+	leaves := make([][32]byte, 0, len(p)/packedSize)
+	for v := range p.all() {
 		leaves = append(leaves, v.leaf())
 	}
 	return merkle(leaves)
@@ -130,9 +130,9 @@ func (l *Ledger) root(n *node) string {
 
 // leaves gives those of all of a node's facts, sorted.
 func (n *node) leaves() [][32]byte {
-	leaves := make([][32]byte, 0, len(n.Orders)+len(n.Ratings)+len(n.Infos)+len(n.Users)+len(n.Fees)+len(n.Disputes)+len(n.Erased))
-	for _, o := range n.Orders {
-		leaves = append(leaves, o.root())
+	leaves := make([][32]byte, 0, n.orders.len()+len(n.Ratings)+len(n.Infos)+len(n.Users)+len(n.Fees)+len(n.Disputes)+len(n.Erased))
+	for _, o := range n.orders.each() {
+		leaves = append(leaves, n.orders.all.versions(o).root())
 	}
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {

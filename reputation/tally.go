@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // tally is what the settled orders of a node come to: those whose life the
@@ -15,13 +14,13 @@ import (
 // It holds no fact of its own: dropped, it is made again from all orders.
 type tally struct {
 	p         *Params
-	from      int64           // it holds for this moment and later ones
-	evidence  Evidence        // sums
-	trades    []trade         // sorted
-	successes map[int64]int64 // by epoch
-	open      map[string]*order
+	from      int64               // it holds for this moment and later ones
+	evidence  Evidence            // sums
+	trades    []trade             // sorted
+	successes map[int64]int64     // by epoch
+	open      map[uint32]struct{} // by number, as they are
 
-	claims map[*order]struct{} // settled ones that are on offer by the node's word until they expire
+	claims map[uint32]struct{} // settled ones that are on offer by the node's word until they expire
 
 	seen seen // of the orders' versions, open ones too: more of them only widen it
 	test bool // an order of a test network
@@ -86,23 +85,26 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 	for _, q := range n.Equivocations {
 		broken[q.Address] = true
 	}
-	look := func(t *tally, orderID string, o *order) {
-		for v := range o.Versions.all() {
+	all := l.book.orders
+	look := func(t *tally, o *order) {
+		versions := all.versions(o)
+		for v := range versions.all() {
 			t.seen.note(v.Sighting)
 		}
 		t.test = t.test || o.Test
-		o.life, o.cost = o.live(t.p, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+orderID]), 0
-		if o.life.Witnessed == succeeded {
-			o.cost = l.cost(pubkey, orderID, n)
+		o.life, o.cost = o.live(versions, t.p, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+all.id(o)]), 0
+		if o.life.Witnessed == succeeded && len(n.Fees) > 0 {
+			o.cost = l.cost(pubkey, all.id(o), n)
 		}
 	}
 	t := n.tally
 	if t != nil && asOf >= t.from {
-		for orderID, o := range t.open {
-			look(t, orderID, o)
+		for number := range t.open {
+			o := all.at(number)
+			look(t, o)
 			if o.life.settled() {
-				t.settle(o)
-				delete(t.open, orderID)
+				t.settle(number, o)
+				delete(t.open, number)
 				if o.life.traded() {
 					at, _ := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
 					t.trades = slices.Insert(t.trades, at, o.trade())
@@ -111,13 +113,13 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 		}
 	} else {
 		t = newTally(&l.params)
-		for orderID, o := range n.Orders {
-			look(t, orderID, o)
+		for number, o := range n.orders.each() {
+			look(t, o)
 			if o.settled = false; !o.life.settled() {
-				t.open[orderID] = o
+				t.open[number] = struct{}{}
 				continue
 			}
-			t.settle(o)
+			t.settle(number, o)
 			if o.life.traded() {
 				t.trades = append(t.trades, o.trade())
 			}
@@ -128,10 +130,10 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 		}
 		n.tally = t
 	}
-	for o := range t.claims {
-		if o.Expires <= asOf {
+	for number := range t.claims {
+		if o := all.at(number); o.Expires <= asOf {
 			t.from = max(t.from, o.Expires)
-			delete(t.claims, o)
+			delete(t.claims, number)
 		}
 	}
 	if t.ratings == nil {
@@ -145,7 +147,7 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 }
 
 func newTally(p *Params) *tally {
-	return &tally{p: p, successes: map[int64]int64{}, open: map[string]*order{}, claims: map[*order]struct{}{}, seen: seen{days: map[int64]bool{}}}
+	return &tally{p: p, successes: map[int64]int64{}, open: map[uint32]struct{}{}, claims: map[uint32]struct{}{}, seen: seen{days: map[int64]bool{}}}
 }
 
 // settled says whether time alone changes no more how an order ended.
@@ -162,14 +164,14 @@ func (o *order) trade() trade {
 }
 
 // settle adds a settled order, but for its trade.
-func (t *tally) settle(o *order) {
+func (t *tally) settle(number uint32, o *order) {
 	o.settled = true
 	t.count(o, 1)
 	if o.life.Witnessed == omitted || o.life.Witnessed == silent {
 		t.from = max(t.from, o.life.End+1)
 	}
 	if o.life.Claimed == offered {
-		t.claims[o] = struct{}{}
+		t.claims[number] = struct{}{}
 	}
 }
 
@@ -189,14 +191,18 @@ func (t *tally) count(o *order, n int64) {
 
 // reopen takes an order out of the tally, before anything of it changes.
 func (n *node) reopen(orderID string) {
-	t, o := n.tally, n.Orders[orderID]
-	if t == nil || o == nil {
+	t := n.tally
+	if t == nil {
+		return
+	}
+	number, o := n.orders.find(orderID)
+	if o == nil {
 		return
 	}
 	if o.settled {
 		o.settled = false
 		t.count(o, -1)
-		delete(t.claims, o)
+		delete(t.claims, number)
 		if o.life.traded() {
 			at, ok := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
 			if !ok { // a fault of this program
@@ -206,9 +212,7 @@ func (n *node) reopen(orderID string) {
 			t.trades = slices.Delete(t.trades, at, at+1)
 		}
 	}
-	if _, ok := t.open[orderID]; !ok {
-		t.open[strings.Clone(orderID)] = o
-	}
+	t.open[number] = struct{}{}
 }
 
 // touch notes that a fact about an order changed elsewhere: "<node>:<order>".

@@ -147,7 +147,7 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 	p := &l.params
 	w.day = w.Received / 1000 / day
 	w.epoch = w.day / p.EpochDays
-	o := d.node.Orders[w.OrderID]
+	_, o := d.node.orders.find(w.OrderID)
 	var c Micro
 	switch {
 	case !w.Proof.OfOrder: // a blind receipt names no order

@@ -18,10 +18,34 @@ const (
 	memoryEvery = 2 * time.Second
 )
 
+// openingPercent is the collector's while stores are opened: what is read then
+// stays, so that collecting at every doubling is work for nothing.
+const (
+	openingPercent = 400
+	defaultPercent = 100
+)
+
+// easeOpening lets memory grow up to memoryEase without much collecting, until
+// the function it gives is called.
+func easeOpening() (settle func()) {
+	if memoryIsSet() {
+		return func() {}
+	}
+	limit := debug.SetMemoryLimit(memoryEase)
+	debug.SetGCPercent(openingPercent)
+	return func() {
+		debug.SetGCPercent(defaultPercent)
+		debug.SetMemoryLimit(limit)
+	}
+}
+
+// memoryIsSet says whether the operator has said what Go may use.
+func memoryIsSet() bool { return os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" }
+
 // tendMemory sets the soft memory limit to fit what is alive until ctx ends.
 // An operator's own GOMEMLIMIT or GOGC stands.
 func tendMemory(ctx context.Context) error {
-	if os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" {
+	if memoryIsSet() {
 		return nil
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))

@@ -30,7 +30,8 @@ type Main struct {
 	Now    func() time.Time // nil: time.Now
 	Demo   *Demo            // nil: the escrow, if any, stands on LND
 
-	bulk      bool // opened to take in a file
+	bulk      bool          // opened to take in a file
+	serving   chan struct{} // closed when listeners answer; nil where there are none
 	store     *relay.Store
 	index     *indexer.Index // nil when disabled
 	relay     *relay.Server
@@ -57,6 +58,8 @@ func (m *Main) Open() (err error) {
 	if m.Now == nil {
 		m.Now = time.Now
 	}
+	defer easeOpening()()
+	m.serving = make(chan struct{})
 	m.registry = prometheus.NewRegistry()
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
@@ -132,7 +135,7 @@ func (m *Main) openStores() (err error) {
 		budget = -1
 	}
 	metrics := relay.NewStoreMetrics()
-	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics,
+	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
 		Progress: func(n int) { m.Log.Info("loading the live index", "events", n) }})
 	if err != nil {
 		return err
@@ -204,6 +207,7 @@ func (m *Main) Run(ctx context.Context) error {
 	if m.control != nil {
 		serveHTTP(ctx, g, m.control, &http.Server{Handler: m.escrow.controlHandler(), ReadHeaderTimeout: 10 * time.Second})
 	}
+	close(m.serving)
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return nil
