@@ -102,7 +102,7 @@ func (b *inbox) mine(e mostro.Entry) bool {
 func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64) error {
 	letters := make([]*Letter, len(batch))
 	var wg sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(batch))
+	workers := min(runtime.NumCPU(), len(batch))
 	for w := range workers {
 		wg.Add(1)
 		go func() {

@@ -58,7 +58,7 @@ func (e *Engine) seal(ctx context.Context, c *Commit, now time.Time) error {
 	errs := make([]error, len(rows))
 	lost := make([]bool, len(rows))
 	var wg sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(rows))
+	workers := min(runtime.NumCPU(), len(rows))
 	for w := range workers {
 		wg.Add(1)
 		go func() {

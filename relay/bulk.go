@@ -34,7 +34,7 @@ func (b *bulk) finish() {
 	}
 	work := make(chan *posting, 1024)
 	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range runtime.NumCPU() {
 		wg.Go(func() {
 			for p := range work {
 				p.load(p.few, b.l.less)

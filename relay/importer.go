@@ -69,7 +69,7 @@ type importLine struct {
 func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn func(ImportResult) error) (ImportSummary, error) {
 	workers := opts.Workers
 	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = runtime.NumCPU()
 	}
 	// When any of these is full its writer waits: the slowest part sets the pace.
 	work := make(chan *importBatch, 8*workers)

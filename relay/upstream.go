@@ -158,7 +158,7 @@ func (us *Upstreams) list() []*upstream {
 // failed; nothing that a relay does is one.
 func (us *Upstreams) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for range runtime.GOMAXPROCS(0) {
+	for range runtime.NumCPU() {
 		g.Go(func() error { return us.prove(ctx) })
 	}
 	started := make(map[*upstream]bool)

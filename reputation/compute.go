@@ -47,7 +47,7 @@ func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64)
 // onAllCores calls fn once for each of n indexes, and returns when all have
 // ended.
 func onAllCores(n int, fn func(i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n)
+	workers := min(runtime.NumCPU(), n)
 	var next atomic.Int64
 	var wait sync.WaitGroup
 	for range workers {

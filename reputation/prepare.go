@@ -48,7 +48,7 @@ func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
 	// What one key signed is cheaper together.
 	host := func(i int) string { return out[i].value.(mostro.HostRating).Host }
 	slices.SortStableFunc(ratings, func(a, b int) int { return strings.Compare(host(a), host(b)) })
-	parts := min(runtime.GOMAXPROCS(0), len(ratings))
+	parts := min(runtime.NumCPU(), len(ratings))
 	onAllCores(parts, func(k int) {
 		mine := ratings[k*len(ratings)/parts : (k+1)*len(ratings)/parts]
 		list := make([]mostro.Rated, len(mine))
