@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -154,12 +155,7 @@ func (st *Store) warm() {
 	})
 	l.mu.RUnlock()
 	slices.Reverse(newest)
-	for err == nil && len(newest) > 0 {
-		select {
-		case <-st.closing:
-			return
-		default:
-		}
+	for began := time.Now(); err == nil && len(newest) > 0; began = time.Now() {
 		n := min(len(newest), readBatch)
 		part := newest[:n]
 		newest = newest[n:]
@@ -173,7 +169,9 @@ func (st *Store) warm() {
 			}
 		}
 		l.mu.RUnlock()
-		_, err = st.loadBodies(found, 0, missing)
+		if _, err = st.loadBodies(found, 0, missing); !st.rest(began) {
+			return
+		}
 	}
 	if err != nil { // queries will read what they need
 		st.log.Warn("the newest events are not in memory", "err", err)

@@ -121,7 +121,10 @@ func (c *conn) handleEvent() {
 		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Road: mostro.RoadClient},
 		ip: c.ip, local: c.local, authd: c.authd,
 	}
-	if s.check(a) {
+	s.checking <- struct{}{}
+	fit := s.check(a)
+	<-s.checking
+	if fit {
 		s.submit(a)
 	}
 	if a.out == Duplicate {

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/ristretto/v2/z"
@@ -64,34 +65,35 @@ func (f *seenFilter) mayHold(tail []byte) bool {
 }
 
 // add notes keys before they are looked for.
-func (f *seenFilter) add(tails ...[]byte) {
+func (f *seenFilter) add(tail []byte) { f.addHashed(f.hash(tail)) }
+
+func (f *seenFilter) addHashed(hashes ...uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, t := range tails {
-		f.bloom.Add(f.hash(t))
+	for _, h := range hashes {
+		f.bloom.Add(h)
 	}
-	f.n += len(tails)
+	f.n += len(hashes)
 }
 
 // fill reads every key of the keyspace into the filter. New ones are added by
 // the committer meanwhile.
 func (st *Store) fill(f *seenFilter) {
-	batch := make([][]byte, 0, 1024)
+	batch, began := make([]uint64, 0, 1024), time.Now()
 	err := st.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{f.space}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			if batch = append(batch, it.Item().KeyCopy(nil)[1:]); len(batch) == cap(batch) {
-				f.add(batch...)
-				batch = batch[:0]
-				select {
-				case <-st.closing:
-					return ErrClosed
-				default:
-				}
+			if batch = append(batch, f.hash(it.Item().Key()[1:])); len(batch) < cap(batch) {
+				continue
 			}
+			f.addHashed(batch...)
+			if batch = batch[:0]; !st.rest(began) {
+				return ErrClosed
+			}
+			began = time.Now()
 		}
-		f.add(batch...)
+		f.addHashed(batch...)
 		return nil
 	})
 	if err == nil { // else it goes on saying "maybe"

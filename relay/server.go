@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -130,6 +131,9 @@ type Server struct {
 	info     atomic.Pointer[[]byte] // the NIP-11 document
 	negs     negSets
 	rates    rates
+	// checking has a place for each core: with more checks at once the events
+	// come in no faster, and what reads the log gets less of the cores.
+	checking chan struct{}
 	rules    atomic.Pointer[compiled]
 	rulesMu  sync.Mutex // of changing rules and the file
 
@@ -152,7 +156,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{})}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), checking: make(chan struct{}, runtime.NumCPU())}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.negs.now = time.Now

@@ -36,8 +36,9 @@ type StoreConfig struct {
 	Logger    *slog.Logger     // nil: none
 	Metrics   *StoreMetrics    // nil: none kept
 	Progress  func(loaded int) // called now and then while opening; may be nil
-	// Settled is closed when what was opened serves: reading ahead, which takes
-	// seconds of all cores from a large store, waits for it. nil: it does not wait.
+	// Settled is closed when what was opened serves: reading ahead, which is seconds
+	// of work in a large store, waits for it, and takes its time then. nil: it
+	// begins at once and does not rest.
 	Settled <-chan struct{}
 }
 
@@ -113,18 +114,16 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	}
 	st.ids, st.hidden = newIDFilter(int(st.head.Load())), newHiddenFilter()
 	if !cfg.ReadOnly {
-		st.done.Add(5)
-		go st.readAhead(st.warm)
-		go st.readAhead(func() { st.fill(st.ids) })
-		go st.readAhead(func() { st.fill(st.hidden) })
+		st.done.Add(3)
+		go st.readAhead()
 		go st.commitLoop()
 		go st.expiryLoop()
 	}
 	return st, nil
 }
 
-// readAhead calls fn once what was opened serves.
-func (st *Store) readAhead(fn func()) {
+// readAhead reads what makes appends and queries quicker.
+func (st *Store) readAhead() {
 	defer st.done.Done()
 	if st.cfg.Settled != nil {
 		select {
@@ -133,7 +132,33 @@ func (st *Store) readAhead(fn func()) {
 			return
 		}
 	}
-	fn()
+	st.fill(st.hidden)
+	st.fill(st.ids)
+	st.warm()
+}
+
+// restShare is how much longer reading ahead rests than it works.
+const restShare = 3
+
+// rest leaves the cores to others after some reading ahead. It is false when
+// the store closes.
+func (st *Store) rest(began time.Time) bool {
+	if st.cfg.Settled == nil {
+		select {
+		case <-st.closing:
+			return false
+		default:
+			return true
+		}
+	}
+	timer := time.NewTimer(restShare * time.Since(began))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-st.closing:
+		return false
+	}
 }
 
 // What Badger gathers in memory before it writes a file, while serving and
