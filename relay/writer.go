@@ -39,11 +39,19 @@ func (c *conn) reply(add func(dst []byte) []byte) {
 // written sees to it that what was replied is written: at once when nothing
 // more is about to be, else by the writer, which takes all there is by then.
 func (c *conn) written(more bool) {
-	if more {
-		c.nudge()
-	} else {
+	switch {
+	case !more:
 		c.flush()
+	case c.waiting():
+		c.nudge()
 	}
+}
+
+// waiting says whether there is anything to be written.
+func (c *conn) waiting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.out) > 0
 }
 
 // awaitRoom waits, with mu held, until the client has taken enough of what it

@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -29,17 +28,7 @@ const (
 // version is set by the linker for releases; else the build's own record tells.
 var version = ""
 
-// threadsPerCore is how many threads may run Go code at once, a core. Files are
-// read and synced through memory maps, and signatures are checked in C: a
-// thread that waits in either keeps others from running. With as many threads
-// as cores an order was up to 190 ms late in the book while Badger merged files;
-// with three times as many it was 60, and a fifth more events came in.
-const threadsPerCore = 3
-
 func main() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(threadsPerCore * runtime.GOMAXPROCS(0))
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

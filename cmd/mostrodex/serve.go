@@ -177,6 +177,7 @@ func (m *Main) PrivateAddr() string {
 func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return tendMemory(ctx) })
+	g.Go(func() error { return tendThreads(ctx, m.store.Head) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	if m.index != nil {

@@ -75,6 +75,10 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 	tended := make(chan error, 1)
 	go func() { tended <- tendMemory(ctx) }()
 	defer func() { done(); <-tended }()
+	if t.bulk {
+		setThreads(threads(busyThreads))
+		defer setThreads(cores)
+	}
 	return fn(m)
 }
 
