@@ -273,13 +273,14 @@ func (b *bench) serveStock(ctx context.Context, dir string) (*server, error) {
 }
 
 // serve starts a subject: mostrodex as it is run, relay (mostrodex without its
-// book and text index, which the stock relay has nothing like), or stock.
+// book, text index and reputation, which the stock relay has nothing like), or
+// stock.
 func (b *bench) serve(ctx context.Context, subject, dir string) (*server, error) {
 	switch subject {
 	case "stock":
 		return b.serveStock(ctx, dir)
 	case "relay":
-		return b.serveWith(ctx, "relay", dir, "MOSTRODEX_INDEXER_ENABLED=false")
+		return b.serveWith(ctx, "relay", dir, "MOSTRODEX_INDEXER_ENABLED=false", "MOSTRODEX_REPUTATION_ENABLED=false")
 	}
 	return b.serveMostrodex(ctx, dir)
 }

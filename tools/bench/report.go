@@ -104,7 +104,7 @@ func goals(all []result, book resultBook) []goal {
 	for _, g := range ingestGoals(all, book, "mostrodex", "ingest") {
 		add(g)
 	}
-	for _, g := range ingestGoals(all, book, "relay", "ingest, indexes off")[:2] {
+	for _, g := range ingestGoals(all, book, "relay", "ingest, the relay alone")[:2] {
 		add(g)
 	}
 	syncs, ok := book.find("durable", "syncs", "mostrodex", 1)
@@ -460,7 +460,7 @@ Written by ` + "`make bench-report`" + ` from tools/bench/results.jsonl; nothing
 
 **How.** Server and load generator are separate processes on one machine and share its cores. CPU is utime + stime of the server from /proc, memory its RssAnon. Each relay runs with its best signature check (libsecp256k1).
 
-* **mostrodex** is the whole program: relay, book and text index. **relay** is the same program with both indexes off.
+* **mostrodex** is the whole program: relay, book, text index and reputation. **relay** is the same program with all but the relay off.
 * **stock** is khatru v0.19.1 with eventstore v0.17.8's badger, wired as their documentation shows, and a guard against malformed d tags. It does not sync before it says OK.
 * **floor** is a server that knows the answers: for each REQ it reads a frame, unmasks it, looks its payload up in a map and writes the prepared frames with one write call, one goroutine a connection. It parses and filters nothing.
 * **signature limit** is go-nostr's CheckSignature with libsecp256k1 over the load's parsed events, on all cores, nothing else. Ratios are to the limit, stock and floor of the same run.
