@@ -152,8 +152,16 @@ func (d *dispatcher) register(sub *subscription) (upTo uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range sub.filters {
+		alone := make([]filing, 0, len(f.filedUnder)) // under keys that nobody else asks for: most ids and authors
 		for _, key := range f.filedUnder {
-			d.index[key] = append(d.index[key], filing{sub, f})
+			filed := d.index[key]
+			if filed == nil {
+				n := len(alone)
+				alone = append(alone, filing{sub, f})
+				d.index[key] = alone[n : n+1 : n+1]
+				continue
+			}
+			d.index[key] = append(filed, filing{sub, f})
 		}
 	}
 	sub.from = d.store.Head()
