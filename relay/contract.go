@@ -94,9 +94,9 @@ type eventStore interface {
 	// expired, or deleted and refused for good.
 	Has(ctx context.Context, id string) (bool, error)
 
-	// settled says that an event is served and was so at the present head: no
-	// later entry of the log is it.
-	settled(id string) bool
+	// unsettled takes out of the keys by ids those of events that are served and
+	// were so at the present head: no later entry of the log is one of them.
+	unsettled(keys []filingKey) []filingKey
 
 	// liveItems lists what takes part in reconciliation (NIP-77): live events
 	// that match f, mail left out, and the head before they were looked at.

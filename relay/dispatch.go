@@ -26,7 +26,7 @@ type dispatcher struct {
 	ephemeral chan ephemeralEvent
 
 	mu    sync.Mutex
-	index map[filingKey][]filing
+	index map[filingKey]*place
 	tick  uint64 // counts events, so that a subscription gets each once
 	batch uint64 // counts flushes, so that a connection is in each once
 	count int
@@ -50,6 +50,14 @@ const (
 type filing struct {
 	sub    *subscription
 	filter *liveFilter
+}
+
+// place holds what is filed under one key; it is in the index while it holds
+// anything. Filters know their places, so that leaving them looks nothing up.
+type place struct {
+	key   filingKey
+	filed []filing
+	first [1]filing // room for the one that most places have
 }
 
 // subscription is one open REQ.
@@ -83,7 +91,7 @@ func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispat
 		store: store, now: now, met: met,
 		pos:       store.Head(),
 		ephemeral: make(chan ephemeralEvent, ephemeralLane),
-		index:     make(map[filingKey][]filing),
+		index:     make(map[filingKey]*place),
 	}
 }
 
@@ -152,16 +160,16 @@ func (d *dispatcher) register(sub *subscription) (upTo uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range sub.filters {
-		alone := make([]filing, 0, len(f.filedUnder)) // under keys that nobody else asks for: most ids and authors
+		f.places = make([]*place, 0, len(f.filedUnder))
 		for _, key := range f.filedUnder {
-			filed := d.index[key]
-			if filed == nil {
-				n := len(alone)
-				alone = append(alone, filing{sub, f})
-				d.index[key] = alone[n : n+1 : n+1]
-				continue
+			p := d.index[key]
+			if p == nil {
+				p = &place{key: key}
+				p.filed = p.first[:0]
+				d.index[key] = p
 			}
-			d.index[key] = append(filed, filing{sub, f})
+			p.filed = append(p.filed, filing{sub, f})
+			f.places = append(f.places, p)
 		}
 	}
 	sub.from = d.store.Head()
@@ -174,21 +182,19 @@ func (d *dispatcher) unregister(sub *subscription) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range sub.filters {
-		for _, key := range f.filedUnder {
-			filed := d.index[key]
-			i := slices.IndexFunc(filed, func(x filing) bool { return x.filter == f })
+		for _, p := range f.places {
+			i := slices.IndexFunc(p.filed, func(x filing) bool { return x.filter == f })
 			if i < 0 {
 				continue
 			}
-			last := len(filed) - 1
-			filed[i] = filed[last]
-			filed[last] = filing{}
-			if last == 0 {
-				delete(d.index, key)
-			} else {
-				d.index[key] = filed[:last]
+			last := len(p.filed) - 1
+			p.filed[i] = p.filed[last]
+			p.filed[last] = filing{}
+			if p.filed = p.filed[:last]; last == 0 {
+				delete(d.index, p.key)
 			}
 		}
+		f.places = nil
 	}
 	d.count--
 	d.met.subscriptions.Set(float64(d.count))
@@ -232,7 +238,11 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 	}
 	delivered := 0
 	meet := func(key filingKey) {
-		for _, x := range d.index[key] {
+		p := d.index[key]
+		if p == nil {
+			return
+		}
+		for _, x := range p.filed {
 			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.meets(evt, key.by) {
 				continue
 			}
@@ -274,6 +284,7 @@ type liveFilter struct {
 	ids, authors wordSet
 	tags         []*liveTag
 	filedUnder   []filingKey
+	places       []*place // while registered; guarded by the dispatcher's mu
 }
 
 type liveTag struct {
@@ -369,7 +380,7 @@ func (f *liveFilter) file() []filingKey {
 // not at all.
 func (f *liveFilter) dropHeld(st eventStore) {
 	if len(f.filedUnder) > 0 && f.filedUnder[0].by == byID {
-		f.filedUnder = slices.DeleteFunc(f.filedUnder, func(k filingKey) bool { return st.settled(k.value) })
+		f.filedUnder = st.unsettled(f.filedUnder)
 	}
 }
 

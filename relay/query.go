@@ -312,8 +312,10 @@ func (l *live) matches(c *condition, s *slot, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
 	}
-	if _, ok := c.shunnedIDs[s.id]; ok {
-		return false
+	if len(c.shunnedIDs) > 0 {
+		if _, ok := c.shunnedIDs[s.id]; ok {
+			return false
+		}
 	}
 	if c.shunned != nil {
 		if _, ok := slices.BinarySearch(c.shunned, s.author); ok {
@@ -343,11 +345,9 @@ tags:
 			}
 			return false
 		}
-		for _, n := range terms {
-			for _, want := range t.terms {
-				if n == want {
-					continue tags
-				}
+		for _, want := range t.terms {
+			if slices.Contains(terms, want) {
+				continue tags
 			}
 		}
 		return false

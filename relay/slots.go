@@ -5,7 +5,6 @@ import "hash/maphash"
 // slot is one live event. It holds no pointer: the garbage collector does not
 // look at a million of them.
 type slot struct {
-	id         [32]byte
 	seq        uint64
 	createdAt  int64
 	expiration int64
@@ -19,6 +18,7 @@ type slot struct {
 	// hidden: past its expiration and out of every posting, but still the
 	// newest of its address until the committer has moved its record.
 	hidden bool
+	id     [32]byte // last: walks look at what is before it
 }
 
 // slots are the live events, and the ways to find one that every event has: by

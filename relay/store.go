@@ -396,12 +396,14 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	return err == nil, err
 }
 
-func (st *Store) settled(id string) bool {
+func (st *Store) unsettled(keys []filingKey) []filingKey {
 	head := st.head.Load() // before looking: the live index is ahead of the head while a commit is shown
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
-	n, ok := st.live.slots.find(lowerHex32(id))
-	return ok && st.live.slots.at(n).seq <= head
+	return slices.DeleteFunc(keys, func(k filingKey) bool {
+		n, ok := st.live.slots.find(lowerHex32(k.value))
+		return ok && st.live.slots.at(n).seq <= head
+	})
 }
 
 // Find gives the stored event of an id while its body is readable, live or

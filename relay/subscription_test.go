@@ -239,8 +239,8 @@ func (d *dispatcher) waiting() int {
 
 func (d *dispatcher) filed() int {
 	subs := make(map[*subscription]bool)
-	for _, filed := range d.index {
-		for _, x := range filed {
+	for _, p := range d.index {
+		for _, x := range p.filed {
 			subs[x.sub] = true
 		}
 	}
