@@ -63,8 +63,9 @@ func (c *versionCells) get(n uint32, count int) packed {
 	if count > cellClasses {
 		return c.long[n]
 	}
-	at := int(n%blockCells) * count * packedSize
-	return c.classes[count].list[n/blockCells][at : at+count*packedSize]
+	size := count * packedSize
+	from := int(n%blockCells) * size
+	return c.classes[count].list[n/blockCells][from : from+size : from+size]
 }
 
 // drop takes kept versions back.

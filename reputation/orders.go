@@ -1,9 +1,11 @@
 package reputation
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"iter"
 	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // orders are those of all nodes, by number. There may be a million of them, so
@@ -20,15 +22,15 @@ const orderBlock = 256
 
 // order is all versions of one order, and what they say of it.
 type order struct {
-	key      uuid   // or, of a name, its number in names
-	cell     uint32 // of its versions
-	count    uint32 // of versions
-	Expires  int64  // of the newest pending version that says so
-	Sats     int64  // of the newest version that says so
-	Cluster  uint32 // of its amount and method
-	ExpireBy int32  // which version said Expires; -1 none
-	SatsBy   int32  // which version said Sats; -1 none
-	Test     bool   // no mainnet
+	key      mostro.UUID // or, of a name, its number in names
+	cell     uint32      // of its versions
+	count    uint32      // of versions
+	Expires  int64       // of the newest pending version that says so
+	Sats     int64       // of the newest version that says so
+	Cluster  uint32      // of its amount and method
+	ExpireBy int32       // which version said Expires; -1 none
+	SatsBy   int32       // which version said Sats; -1 none
+	Test     bool        // no mainnet
 	isName   bool
 
 	// Of the node's tally, no facts: what the versions came to, and the confirmed
@@ -52,14 +54,14 @@ func (a *orders) setVersions(o *order, versions packed) {
 		a.cells.drop(o.cell, int(o.count))
 	}
 	if o.count = uint32(len(versions) / packedSize); o.count > 0 {
-		o.cell = a.cells.keep(versions)
+		o.cell = a.cells.keep(versions[:int(o.count)*packedSize])
 	}
 }
 
 // id gives the order's d tag.
 func (a *orders) id(o *order) string {
 	if o.isName {
-		return a.names[o.key.number()]
+		return a.names[binary.BigEndian.Uint32(o.key[:])]
 	}
 	return o.key.String()
 }
@@ -67,18 +69,20 @@ func (a *orders) id(o *order) string {
 // nodeOrders are those of one node, by their d tags.
 type nodeOrders struct {
 	all   *orders
-	uuids map[uuid]uint32
+	uuids map[mostro.UUID]uint32
 	names map[string]uint32 // of those that are no UUID
 }
 
-func newNodeOrders(all *orders) nodeOrders { return nodeOrders{all: all, uuids: map[uuid]uint32{}} }
+func newNodeOrders(all *orders) nodeOrders {
+	return nodeOrders{all: all, uuids: map[mostro.UUID]uint32{}}
+}
 
 func (m *nodeOrders) len() int { return len(m.uuids) + len(m.names) }
 
 // find gives an order and its number; nil when there is none.
 func (m *nodeOrders) find(d string) (uint32, *order) {
 	var n uint32
-	key, ok := parseUUID(d)
+	key, ok := canonicalUUID(d)
 	if ok {
 		n, ok = m.uuids[key]
 	} else {
@@ -103,7 +107,7 @@ func (m *nodeOrders) take(d string) (uint32, *order) {
 	a.n++
 	o := a.at(n)
 	*o = order{ExpireBy: -1, SatsBy: -1}
-	if key, ok := parseUUID(d); ok {
+	if key, ok := canonicalUUID(d); ok {
 		o.key = key
 		m.uuids[key] = n
 		return n, o
@@ -112,7 +116,8 @@ func (m *nodeOrders) take(d string) (uint32, *order) {
 	if m.names == nil {
 		m.names = map[string]uint32{}
 	}
-	o.isName, o.key = true, numberKey(uint32(len(a.names)))
+	o.isName = true
+	binary.BigEndian.PutUint32(o.key[:], uint32(len(a.names)))
 	a.names = append(a.names, d)
 	m.names[d] = n
 	return n, o
@@ -134,52 +139,11 @@ func (m *nodeOrders) each() iter.Seq2[uint32, *order] {
 	}
 }
 
-// uuid is an order id as Mostro makes them.
-type uuid [16]byte
-
-// uuidParts are where the parts of a UUID's text begin and end.
-var uuidParts = [5][2]int{{0, 8}, {9, 13}, {14, 18}, {19, 23}, {24, 36}}
-
-// parseUUID reads the text of a UUID in lower case, so that String gives it
-// back as it was.
-func parseUUID(s string) (u uuid, ok bool) {
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return u, false
-	}
-	var digits [32]byte
-	at := 0
-	for _, part := range uuidParts {
-		for _, c := range []byte(s[part[0]:part[1]]) {
-			if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-				return u, false
-			}
-			digits[at] = c
-			at++
-		}
-	}
-	hex.Decode(u[:], digits[:])
-	return u, true
-}
-
-func (u uuid) String() string {
-	var digits [32]byte
-	hex.Encode(digits[:], u[:])
-	var s [36]byte
-	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	at := 0
-	for _, part := range uuidParts {
-		at += copy(s[part[0]:part[1]], digits[at:])
-	}
-	return string(s[:])
-}
-
-// numberKey keeps a number in the place of a UUID.
-func numberKey(n uint32) uuid {
-	return uuid{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
-}
-
-func (u uuid) number() uint32 {
-	return uint32(u[0])<<24 | uint32(u[1])<<16 | uint32(u[2])<<8 | uint32(u[3])
+// canonicalUUID reads a UUID that is written as we write it, so that String
+// gives the text back; any other is a name like any other.
+func canonicalUUID(d string) (mostro.UUID, bool) {
+	u, err := mostro.ParseUUID(d)
+	return u, err == nil && u.String() == d
 }
 
 // storedOrder is an order in a checkpoint.

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // TestOrdersAgainstMaps has orders of several nodes grow and shrink at random,
@@ -16,7 +18,7 @@ func TestOrdersAgainstMaps(t *testing.T) {
 	want := []map[string][]version{{}, {}, {}}
 	names := make([]string, 400)
 	for i := range names {
-		var u uuid
+		var u mostro.UUID
 		for j := range u {
 			u[j] = byte(rng.Uint32())
 		}
@@ -93,7 +95,7 @@ func TestOutgrownCells(t *testing.T) {
 	}
 }
 
-func TestParseUUID(t *testing.T) {
+func TestCanonicalUUID(t *testing.T) {
 	for text, want := range map[string]bool{
 		"0d9a3bd7-5c4f-4e8a-9b1e-3f2f6f0c1a2b":  true,
 		"00000000-0000-0000-0000-000000000000":  true,
@@ -105,9 +107,9 @@ func TestParseUUID(t *testing.T) {
 		"":                                      false,
 		"0d9a3bd7-5c4f-4e8a-9b1e-3f2f6f0c1a2bc": false,
 	} {
-		u, ok := parseUUID(text)
+		u, ok := canonicalUUID(text)
 		if ok != want {
-			t.Errorf("parseUUID(%q) = %v", text, ok)
+			t.Errorf("canonicalUUID(%q) = %v", text, ok)
 		}
 		if ok && u.String() != text {
 			t.Errorf("%q becomes %q", text, u)

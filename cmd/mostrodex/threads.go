@@ -9,9 +9,10 @@ import (
 
 // How many threads may run Go code at once. Files are written and synced through
 // memory maps, and a thread that waits there keeps others from running: with as
-// many threads as cores an order was up to 490 ms late in the book while Badger
-// merged files, with three times as many 72. Reading is quicker with fewer: the
-// more threads there are, the more often one is woken for nothing.
+// many threads as cores an order was up to 490 ms late in the book in a burst of
+// events, with three times as many, and nothing else changed, 150. Reading is
+// quicker with fewer: the more threads there are, the more often one is woken for
+// nothing.
 const (
 	busyThreads = 3.0 // a core, while events come in
 	calmThreads = 1.5

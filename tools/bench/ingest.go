@@ -166,10 +166,6 @@ func (b *bench) ingest(ctx context.Context) error {
 	if err := b.signatures(ctx); err != nil {
 		return err
 	}
-	o, err := b.theLoad(ctx)
-	if err != nil {
-		return err
-	}
 	var subjects []string
 	for _, subject := range []string{"mostrodex", "relay", "stock"} {
 		if !b.skips(subject) && !b.holdsLoad(subject) {
@@ -178,6 +174,16 @@ func (b *bench) ingest(ctx context.Context) error {
 	}
 	if len(subjects) == 0 {
 		return nil
+	}
+	return b.takeTurns(ctx, subjects)
+}
+
+// takeTurns publishes the load to relays, each in its turn, and leaves each
+// with a data directory that holds it.
+func (b *bench) takeTurns(ctx context.Context, subjects []string) error {
+	o, err := b.theLoad(ctx)
+	if err != nil {
+		return err
 	}
 	err = b.undisturbed(ctx, func() (out []sample, err error) {
 		turns := make(map[string][]sample)
@@ -240,26 +246,11 @@ func (b *bench) holdsLoad(subject string) bool {
 // fill gives a data directory of the subject that holds the load, measuring
 // the ingest if it is not there yet.
 func (b *bench) fill(ctx context.Context, subject string) (string, error) {
-	dir, done := b.loadDir(subject)
+	dir, _ := b.loadDir(subject)
 	if b.holdsLoad(subject) {
 		return dir, nil
 	}
-	o, err := b.theLoad(ctx)
-	if err != nil {
-		return "", err
-	}
-	err = b.undisturbed(ctx, func() ([]sample, error) {
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, err
-		}
-		s, err := b.ingestOnce(ctx, subject, dir, o)
-		return []sample{s}, err
-	})
-	if err != nil {
-		return "", err
-	}
-	b.filled[subject] = dir
-	return dir, os.WriteFile(done, nil, 0o644)
+	return dir, b.takeTurns(ctx, []string{subject})
 }
 
 func (b *bench) ingestOnce(ctx context.Context, subject, dir string, o *oracle) (out sample, err error) {
