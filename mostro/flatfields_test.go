@@ -42,7 +42,7 @@ func TestFlatFieldsReadsWhatMostroWrites(t *testing.T) {
 func FuzzRatingFields(f *testing.F) {
 	for _, text := range []string{
 		`["rating",{"days":21,"total_rating":4.5,"total_reviews":7}]`, `["rating",{"days":1}`, `["rating",{"days":1}]]`, `["rating",{"days":1},2]`, `["rating",{}]`,
-		`["other",{"days":1}]`, ` ["rating",{"days":1}] `, `["rating", {"days":1}]`, `["rating",{"days":"1"}]`, `["rating"]`, `{"days":1}`, `{"days":1}]`,
+		`["other",{"days":1}]`, ` ["rating",{"days":1}] `, `["rating", {"days":1}]`, `["rating",{"days":"1"}]`, `["rating"]`, `{"days":1}`, `{"days":1}]`, "{\"days\":1}\f",
 	} {
 		f.Add(text)
 	}

@@ -57,7 +57,7 @@ func makerRating(values []string, platform string) *MakerRating {
 // ratingFields gives the fields of the JSON in a rating's first value: an
 // object, or the array ["rating", object].
 func ratingFields(text string) map[string]json.RawMessage {
-	text = strings.TrimSpace(text)
+	text = strings.Trim(text, " \t\r\n") // the white space of JSON, and no other
 	if object, ok := strings.CutPrefix(text, `["rating",`); ok {
 		if fields, ok := flatFields(strings.TrimSuffix(object, "]")); ok && strings.HasSuffix(object, "}]") {
 			return fields
