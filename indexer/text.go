@@ -34,7 +34,7 @@ func Fold(s string) string {
 	}
 	var b strings.Builder
 	b.Grow(len(s))
-	for _, r := range norm.NFKD.String(s) {
+	for _, r := range norm.NFKD.String(strings.ToValidUTF8(s, "\uFFFD")) { // of a broken rune it gives what follows undecomposed
 		if unicode.Is(unicode.Mn, r) {
 			continue
 		}

@@ -133,7 +133,7 @@ func FuzzParseQuery(f *testing.F) {
 
 // FuzzWords: what is asked in the words of a text finds the text.
 func FuzzWords(f *testing.F) {
-	for _, s := range []string{"Pago Móvil", "ß ﬁ İ", "支付宝", "a\u0301b", "\xff"} {
+	for _, s := range []string{"Pago Móvil", "ß ﬁ İ", "支付宝", "a\u0301b", "\xff", "\xf0Ū"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
