@@ -6,8 +6,6 @@ import (
 	"math"
 	"slices"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 // bodyCache bounds the bodies kept in memory: first in, first out, because
@@ -107,19 +105,13 @@ type missingBody struct {
 // meantime.
 func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
 	gone := false
-	err := st.db.View(func(txn *badger.Txn) error {
-		for _, m := range missing {
-			_, body, err := getRow(txn, found[m.index].Seq)
-			if err != nil {
-				return err
-			}
-			found[m.index].JSON = body
-			gone = gone || body == nil
+	for _, m := range missing {
+		_, body, err := st.log.row(found[m.index].Seq)
+		if err != nil {
+			return found[:from], fmt.Errorf("read bodies: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return found[:from], fmt.Errorf("read bodies: %w", err)
+		found[m.index].JSON = body
+		gone = gone || body == nil
 	}
 	l := st.live
 	l.mu.Lock()
@@ -174,6 +166,6 @@ func (st *Store) warm() {
 		}
 	}
 	if err != nil { // queries will read what they need
-		st.log.Warn("the newest events are not in memory", "err", err)
+		st.logger.Warn("the newest events are not in memory", "err", err)
 	}
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -34,6 +35,13 @@ func (r *CheckReport) problem(format string, args ...any) {
 // against the records, and tombstones, cursors, queue, outcomes and proofs. With signatures it verifies each event's signature too.
 // Nothing may be appended meanwhile.
 func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
+	// What was logged must have been followed, and erasures told, before one can
+	// compare: the second writes what the first was to tell.
+	for range 2 {
+		if err := st.writeRows(ctx); err != nil {
+			return CheckReport{}, fmt.Errorf("check the log: %w", err)
+		}
+	}
 	c := &checker{st: st, best: make(map[address]*record), regular: make(map[uint64]*record), signatures: signatures}
 	st.live.expire(st.now().Unix())
 	err := st.db.View(func(txn *badger.Txn) error {
@@ -63,26 +71,15 @@ type checker struct {
 
 func (c *checker) rows(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
 	head := c.st.Head()
-	rows := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceRow}})
-	defer rows.Close()
-	want := uint64(1)
-	for rows.Rewind(); rows.Valid(); rows.Next() {
-		seq := binary.BigEndian.Uint64(rows.Item().Key()[1:])
-		for ; want < seq; want++ {
-			c.report.problem("entry %d is missing", want)
-		}
-		want = seq + 1
+	next := uint64(1)
+	err := c.st.log.rows(0, head, func(seq uint64, r row, body []byte, err error) error {
+		next = seq + 1
 		c.report.Entries++
-		v, err := rows.Item().ValueCopy(nil)
 		if err != nil {
-			return err
+			c.report.problem("entry %d: %v", seq, err)
+			return nil
 		}
-		r, body, err := decodeRow(v)
-		if err != nil {
-			c.report.problem("row %d: %v", seq, err)
-			continue
-		}
-		if err := c.row(txn, seq, r, body); err != nil {
+		if err := c.row(txn, seq, r, bytes.Clone(body)); err != nil { // records keep parts of it
 			return err
 		}
 		if seq%4096 == 0 {
@@ -93,11 +90,12 @@ func (c *checker) rows(ctx context.Context, txn *badger.Txn, progress func(done,
 				progress(seq, head)
 			}
 		}
+		return nil
+	})
+	if next <= head && err == nil {
+		c.report.problem("entries %d to %d are missing at the end", next, head)
 	}
-	for ; want <= head; want++ {
-		c.report.problem("entry %d is missing at the end", want)
-	}
-	return nil
+	return err
 }
 
 // row checks one entry and remembers what it means for the records.

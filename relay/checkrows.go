@@ -25,7 +25,7 @@ func (c *checker) beside(txn *badger.Txn) error {
 			continue
 		}
 		switch key[0] {
-		case spaceRow, spaceNewest, spaceHidden, spaceRegular:
+		case spaceNewest, spaceHidden, spaceRegular:
 			continue // rows and records saw to these
 		case spaceID:
 			ids++
@@ -46,13 +46,15 @@ func (c *checker) beside(txn *badger.Txn) error {
 		case spaceForward:
 			c.forward(key, value, head, sent)
 		case spaceProof:
-			if err := c.proof(txn, key); err != nil {
+			if err := c.proof(key); err != nil {
 				return err
 			}
+		case spaceErase:
+			c.report.problem("the row %x asks for an erasure that nobody carries out", key)
+		case spaceErased:
+			c.erased(key, value)
 		case spaceMeta:
-			if !bytes.Equal(key, keySchema) || len(value) != 4 || binary.BigEndian.Uint32(value) != schemaVersion {
-				c.report.problem("the row %q is not of this schema", key)
-			}
+			c.meta(key, value, head)
 		default:
 			c.report.problem("the row %x is of no keyspace", key)
 		}
@@ -61,6 +63,31 @@ func (c *checker) beside(txn *badger.Txn) error {
 		c.report.problem("%d ids are indexed for %d entries", ids, c.report.Entries)
 	}
 	return nil
+}
+
+// erased checks how much of a file of the log is said to be erased.
+func (c *checker) erased(key, value []byte) {
+	if len(key) != 9 || len(value) != 8 {
+		c.report.problem("the row %x is not readable", key)
+		return
+	}
+	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
+	if rf := c.st.log.fileOf(first); rf.first != first || erased < 0 || erased > rf.size {
+		c.report.problem("%d bytes are said to be erased behind entry %d, where no file of the log begins or it is shorter", erased, first)
+	}
+}
+
+// meta checks what the store says of itself.
+func (c *checker) meta(key, value []byte, head uint64) {
+	switch {
+	case bytes.Equal(key, keySchema) && len(value) == 4 && binary.BigEndian.Uint32(value) == schemaVersion:
+	case bytes.Equal(key, keyApplied) && len(value) == 8:
+		if applied := binary.BigEndian.Uint64(value); applied != head {
+			c.report.problem("the log is followed up to entry %d, and ends at %d", applied, head)
+		}
+	default:
+		c.report.problem("the row %q is not of this schema", key)
+	}
 }
 
 func (c *checker) tombstone(key, value []byte, head uint64) {
@@ -115,16 +142,16 @@ func (c *checker) forward(key, value []byte, head uint64, sent map[string]uint64
 
 // proof checks that two entries prove an equivocation: one key, kind and time,
 // two ids. Their address is compared while both can be read.
-func (c *checker) proof(txn *badger.Txn, key []byte) error {
+func (c *checker) proof(key []byte) error {
 	if len(key) != 17 {
 		c.report.problem("the proof %x is not readable", key)
 		return nil
 	}
 	a, b := binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])
-	first, body1, err1 := getRow(txn, a)
-	second, body2, err2 := getRow(txn, b)
+	first, body1, err1 := c.st.log.row(a)
+	second, body2, err2 := c.st.log.row(b)
 	for _, err := range []error{err1, err2} {
-		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) && !errors.Is(err, errCorrupt) {
+		if err != nil && !errors.Is(err, errNoRow) && !errors.Is(err, errRow) && !errors.Is(err, errCorrupt) {
 			return err
 		}
 	}

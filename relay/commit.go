@@ -32,6 +32,7 @@ const mailLife = 30 * 24 * time.Hour
 type pending struct {
 	Arrival // Event is nil where only rows are written
 	rows    []rowWrite
+	expired bool // replayed: it had expired when it arrived
 	st      *Store
 	done    chan struct{}
 	seq     uint64
@@ -58,9 +59,6 @@ func (p *pending) answer(seq uint64, out Outcome, err error) {
 // goroutine are appended in that order. It blocks only while the committer's
 // queue is full.
 func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
-	if st.cfg.ReadOnly {
-		return nil, ErrReadOnly
-	}
 	if err := storable(a.Event); err != nil {
 		return nil, err
 	}
@@ -127,23 +125,39 @@ func storable(evt *nostr.Event) error {
 func (st *Store) commitLoop() {
 	defer st.done.Done()
 	group := make([]*pending, 0, maxGroup)
-	var held *pending // taken from the queue, for the next group
+	var held *pending        // taken from the queue, for the next group
+	var due <-chan time.Time // when the consequences of what was logged are written
 	for {
+		switch {
+		case st.txnBytes == 0:
+			due = nil
+		case due == nil:
+			due = time.After(st.cfg.flushAfter)
+		}
 		if held == nil {
+			var err error
 			select {
 			case held = <-st.queue:
+			case <-due:
+				due, err = nil, st.flush()
 			case <-st.sweep:
-				if err := st.moveHidden(); err != nil {
-					st.die(err)
-				}
-				continue
+				err = st.moveHidden()
 			case <-st.closing:
 				// Nothing is being enqueued any more: finish what waits.
 				select {
 				case held = <-st.queue:
 				default:
+					if err := st.flush(); err != nil {
+						st.die(err)
+					}
 					return
 				}
+			}
+			if err != nil {
+				st.die(err)
+			}
+			if held == nil {
+				continue
 			}
 		}
 		group = append(group[:0], held)
@@ -168,26 +182,36 @@ func (st *Store) commitLoop() {
 	}
 }
 
-// commit appends a group in one synced transaction, then makes it visible,
-// then answers.
+// commit appends a group to the log, synced once, then makes it visible, then
+// answers. What follows from it is written to the index of the files soon after
+// (flush).
 func (st *Store) commit(group []*pending) {
 	start := time.Now()
-	g := &grouping{st: st, txn: st.db.NewTransaction(true), now: st.now(), seq: st.head.Load(),
-		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]struct{}, len(group))}
-	defer func() { g.txn.Discard() }()
-	err := st.Err()
+	err := st.makeRoom(group)
+	g := &grouping{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
+		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
 	for _, p := range group {
 		if err != nil {
 			break
 		}
 		if p.Event == nil {
+			g.soon = true // who wrote it reads it
 			err = g.writeRows(p.rows)
 			continue
 		}
+		g.soon = g.soon || p.Forward || p.isDeletion()
 		p.seq, p.out, err = g.append(p)
 	}
-	if err == nil && g.wrote {
-		err = g.txn.Commit()
+	if err == nil {
+		err = g.write()
+	}
+	st.buf, st.follows = g.buf[:0], g.seq
+	st.fresh.add(g.ids)
+	if err == nil && g.soon {
+		err = st.flush()
+	}
+	if err == nil {
+		err = st.settle(g)
 	}
 	if err != nil {
 		st.die(err)
@@ -196,12 +220,6 @@ func (st *Store) commit(group []*pending) {
 		}
 		return
 	}
-	g.apply()
-	st.forget(g.erased)
-	for id := range g.ids {
-		st.ids.add(id[:])
-	}
-	st.growFilters()
 	st.publish(g.entries)
 	st.metrics.committed(len(group), time.Since(start))
 	for _, p := range group {
@@ -212,21 +230,36 @@ func (st *Store) commit(group []*pending) {
 	}
 }
 
+// settle brings what is in memory up to what was logged.
+func (st *Store) settle(g *grouping) error {
+	g.apply()
+	st.forget(g.erased)
+	for id := range g.ids {
+		st.ids.add(id[:])
+	}
+	return st.growFilters()
+}
+
 // grouping is one group commit under way. Its decisions see the events before
 // them in the group; the live index changes only after the commit.
 type grouping struct {
 	st      *Store
-	txn     *badger.Txn
 	now     time.Time
 	seq     uint64 // last assigned
 	newest  map[address]*addressState
-	ids     map[[32]byte]struct{}
+	ids     map[[32]byte]uint64 // seqs of what it appends
 	changes []change
 	entries []recent
 	erased  []uint64
 	tombs   int64
 	claimed map[claim]int // addresses taken by this group, by what quotas count
-	wrote   bool
+	soon    bool          // the index is to follow the log at once
+	replay  bool          // the rows are in the log
+
+	base  uint64 // seq before the first of rows
+	rows  []row  // to be logged
+	buf   []byte // the same as the log keeps them, with their bodies
+	sizes []int  // of each there
 }
 
 var errOverQuota = errors.New("over quota")
@@ -247,19 +280,45 @@ type change struct {
 }
 
 func (g *grouping) set(key, value []byte) error {
-	g.wrote = true
 	if key[0] == spaceHidden {
 		g.st.hidden.add(key[1:]) // before the commit: "maybe" is never wrong
 	}
-	return g.txn.Set(key, value)
+	return g.st.set(key, value)
 }
 
-func (g *grouping) del(key []byte) error {
-	g.wrote = true
-	return g.txn.Delete(key)
+// log takes a row and its body to be logged with the group.
+func (g *grouping) log(r row, body []byte) {
+	if g.replay {
+		return
+	}
+	from := len(g.buf)
+	g.buf = appendRow(g.buf, r, body)
+	g.sizes = append(g.sizes, len(g.buf)-from)
+	g.rows = append(g.rows, r)
 }
 
-// append decides about one arrival and writes its rows. An error is fatal.
+// write makes the rows of the group durable.
+func (g *grouping) write() error {
+	if len(g.rows) == 0 {
+		return nil
+	}
+	err := g.st.log.append(g.buf, g.sizes)
+	g.base += uint64(len(g.rows))
+	g.buf, g.sizes, g.rows = g.buf[:0], g.sizes[:0], g.rows[:0]
+	return err
+}
+
+// row gives a row of the log or of this group.
+func (g *grouping) row(seq uint64) (row, error) {
+	if seq > g.base && seq-g.base <= uint64(len(g.rows)) {
+		return g.rows[seq-g.base-1], nil
+	}
+	r, _, err := g.st.log.row(seq)
+	return r, err
+}
+
+// append decides about one arrival, takes its row to be logged and writes what
+// follows from it. An error is fatal.
 func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	evt := p.Event
 	id, err1 := parseHex32(evt.ID)
@@ -279,19 +338,31 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), terms: termsOf(evt.Tags)}
 	r := row{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
 		createdAt: rec.createdAt, expiration: rec.expiration}
-	expired := rec.expiration > 0 && rec.expiration <= g.now.Unix()
-	r.archived = expired
-	r.gone = expired && mostro.IsMail(evt.Kind)
-
-	var err error
-	if evt.Kind == mostro.KindDeletion && !expired {
-		err = g.delete(evt, pubkey)
+	r.expired = p.expired || !g.replay && rec.expiration > 0 && rec.expiration <= g.now.Unix()
+	r.archived = r.expired
+	r.gone = r.expired && mostro.IsMail(evt.Kind)
+	body := p.JSON
+	if r.gone {
+		body = nil
 	}
+	if p.isDeletion() && !r.expired {
+		// Its consequences may take several transactions: the log has it before
+		// the first, so that opening the store finishes them.
+		r.forward = p.Forward
+		g.log(r, body)
+		err := g.write()
+		if err == nil {
+			err = g.delete(evt, pubkey)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	var err error
 	switch {
-	case err != nil:
 	case hasAddr:
-		err = g.appendVersion(evt, addr, &rec, &r, expired, p.JSON, p.Quota)
-	case !expired:
+		err = g.appendVersion(evt, addr, &rec, &r, p.JSON, p.Quota)
+	case !r.expired:
 		g.changes = append(g.changes, change{add: &rec, body: p.JSON})
 		err = g.set(seqKey(spaceRegular, g.seq), rec.encode())
 	}
@@ -301,14 +372,10 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 		return 0, OverQuota, nil
 	}
 	if err == nil {
-		body := p.JSON
-		if r.gone {
-			body = nil
+		r.forward = p.Forward && !r.archived
+		if r.forward {
+			err = g.set(forwardKey(g.seq), []byte{})
 		}
-		err = g.set(seqKey(spaceRow, g.seq), r.encode(body))
-	}
-	if err == nil && p.Forward && !r.archived {
-		err = g.set(forwardKey(g.seq), []byte{})
 	}
 	if err == nil {
 		err = g.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))
@@ -316,7 +383,10 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	g.ids[id] = struct{}{}
+	if !p.isDeletion() || r.expired {
+		g.log(r, body)
+	}
+	g.ids[id] = g.seq
 	e := recent{body: p.JSON, entry: mostro.Entry{Seq: g.seq, Event: evt,
 		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}.Shared()}
 	if r.gone {
@@ -331,12 +401,12 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 
 // appendVersion places a version of an address: newest wins, equal times by
 // lowest id (NIP-01).
-func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r *row, expired bool, body []byte, quota LiveQuotas) error {
+func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r *row, body []byte, quota LiveQuotas) error {
 	now, err := g.addressState(evt, addr, rec.pubkey)
 	if err != nil {
 		return err
 	}
-	if now.space != spaceNewest && !expired && g.overQuota(quota, rec) {
+	if now.space != spaceNewest && !r.expired && g.overQuota(quota, rec) {
 		return errOverQuota
 	}
 	if now.space != 0 {
@@ -360,14 +430,14 @@ func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r 
 		c.remove = now.rec.id
 	}
 	space := byte(spaceNewest)
-	if expired {
+	if r.expired {
 		space = spaceHidden
 	} else {
 		c.add, c.body = rec, body
 	}
 	g.changes = append(g.changes, c)
 	if now.space != 0 && now.space != space {
-		if err := g.del(addressKey(now.space, addr)); err != nil {
+		if err := g.st.del(addressKey(now.space, addr)); err != nil {
 			return err
 		}
 	}
@@ -397,7 +467,7 @@ func (g *grouping) addressState(evt *nostr.Event, addr address, pubkey [32]byte)
 	if !g.st.hidden.mayHold([]byte(addr)) {
 		return s, nil
 	}
-	item, err := g.txn.Get(addressKey(spaceHidden, addr))
+	item, err := g.st.txn.Get(addressKey(spaceHidden, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return s, nil
 	}
@@ -426,7 +496,7 @@ func (g *grouping) held(id [32]byte) (uint64, bool, error) {
 	if !g.st.ids.mayHold(id[:]) {
 		return 0, false, nil
 	}
-	item, err := g.txn.Get(idKey(id))
+	item, err := g.st.txn.Get(idKey(id))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, false, nil
 	}

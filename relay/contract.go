@@ -43,7 +43,7 @@ type Arrival struct {
 	JSON       []byte       // canonical JSON of Event, or nil: the store encodes it
 	ReceivedAt time.Time
 	Source     mostro.Source
-	Forward    bool       // queue it for other relays, in the same transaction
+	Forward    bool       // queue it for other relays, by the same write
 	Quota      LiveQuotas // what a new address is held against; zero: nothing
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ func (g *grouping) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) 
 	if g.st.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
 		return false, nil
 	}
-	_, err := g.txn.Get(tombIDKey(id, pubkey))
+	_, err := g.st.txn.Get(tombIDKey(id, pubkey))
 	if err == nil {
 		return true, nil
 	}
@@ -35,7 +36,7 @@ func (g *grouping) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) 
 
 // addressTomb is the created_at up to which an address is deleted, -1 for not.
 func (g *grouping) addressTomb(addr address) (int64, error) {
-	item, err := g.txn.Get(tombAddressKey(addr))
+	item, err := g.st.txn.Get(tombAddressKey(addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return -1, nil
 	}
@@ -56,9 +57,9 @@ func (g *grouping) addressTomb(addr address) (int64, error) {
 // delete carries out a deletion request. It is alone in its group, so that the
 // live index and the files agree while it reads them.
 //
-// Where it erases more than one transaction holds, it commits in parts; the
-// request's own row is in the last of them, so that a crash in between leaves
-// a request that its author repeats.
+// Where it erases more than one transaction holds, it commits in parts, none of
+// which parts what becomes of one event. What the store has applied moves with
+// the last of them: after a crash in between the request is carried out again.
 func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
 	for _, t := range evt.Tags {
 		if len(t) < 2 {
@@ -83,15 +84,15 @@ func (g *grouping) deleteID(hexID string, pubkey [32]byte) error {
 	if err != nil {
 		return nil // names no event
 	}
-	if _, err := g.txn.Get(tombIDKey(id, pubkey)); errors.Is(err, badger.ErrKeyNotFound) {
+	if _, err := g.st.txn.Get(tombIDKey(id, pubkey)); errors.Is(err, badger.ErrKeyNotFound) {
 		g.tombs++
 	} else if err != nil {
 		return err
 	}
-	if err := g.setPart(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
+	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
 		return err
 	}
-	item, err := g.txn.Get(idKey(id))
+	item, err := g.st.txn.Get(idKey(id))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil // not held yet: the tombstone waits for it
 	}
@@ -105,7 +106,7 @@ func (g *grouping) deleteID(hexID string, pubkey [32]byte) error {
 	if seq == g.seq {
 		return nil
 	}
-	r, _, err := getRow(g.txn, seq)
+	r, err := g.row(seq)
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (g *grouping) deleteAddress(value string, pubkey [32]byte, until int64) err
 	if have < 0 {
 		g.tombs++
 	}
-	if err := g.setPart(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(max(have, until)))); err != nil {
+	if err := g.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(max(have, until)))); err != nil {
 		return err
 	}
 	now, err := g.addressState(&nostr.Event{Kind: kind, Tags: nostr.Tags{{"d", d}}}, addr, pubkey)
@@ -146,7 +147,7 @@ func (g *grouping) deleteAddress(value string, pubkey [32]byte, until int64) err
 		return err
 	}
 	for seq := now.rec.chain; seq != 0; {
-		r, _, err := getRow(g.txn, seq)
+		r, err := g.row(seq)
 		if err != nil {
 			return err
 		}
@@ -163,59 +164,33 @@ func (g *grouping) deleteAddress(value string, pubkey [32]byte, until int64) err
 // erase removes an event's body and its place in the live index; its row stays
 // as the bare fact.
 func (g *grouping) erase(seq uint64, r row) error {
-	if r.gone {
+	if r.gone || slices.Contains(g.erased, seq) {
 		return nil
 	}
-	r.gone = true
-	if err := g.setPart(seqKey(spaceRow, seq), r.encode(nil)); err != nil {
+	if g.st.txnBytes > g.st.txnRoom/2 {
+		if err := g.st.flushPart(); err != nil {
+			return err
+		}
+	}
+	if err := g.erasure(seq); err != nil {
 		return err
 	}
-	g.erased = append(g.erased, seq)
 	rec, addr, ok := g.st.live.recordOf(r.id)
 	if !ok || rec.seq != seq {
 		return nil // not live
 	}
 	g.changes = append(g.changes, change{remove: r.id})
 	if addr == "" {
-		return g.delPart(seqKey(spaceRegular, seq))
+		return g.st.del(seqKey(spaceRegular, seq))
 	}
 	// Still the newest of its address: an older version must not come back.
 	if s, ok := g.newest[addr]; ok {
 		s.space = spaceHidden
 	}
-	if err := g.delPart(addressKey(spaceNewest, addr)); err != nil {
+	if err := g.st.del(addressKey(spaceNewest, addr)); err != nil {
 		return err
 	}
-	return g.setPart(addressKey(spaceHidden, addr), rec.encode())
-}
-
-// setPart and delPart write in as many transactions as it takes.
-func (g *grouping) setPart(key, value []byte) error {
-	err := g.set(key, value)
-	if errors.Is(err, badger.ErrTxnTooBig) {
-		if err = g.part(); err == nil {
-			err = g.set(key, value)
-		}
-	}
-	return err
-}
-
-func (g *grouping) delPart(key []byte) error {
-	err := g.del(key)
-	if errors.Is(err, badger.ErrTxnTooBig) {
-		if err = g.part(); err == nil {
-			err = g.del(key)
-		}
-	}
-	return err
-}
-
-func (g *grouping) part() error {
-	if err := g.txn.Commit(); err != nil {
-		return err
-	}
-	g.txn = g.st.db.NewTransaction(true)
-	return nil
+	return g.set(addressKey(spaceHidden, addr), rec.encode())
 }
 
 // expiryLoop looks each second for what has expired, so that memory follows
@@ -254,8 +229,10 @@ func (st *Store) moveHidden() error {
 }
 
 func (st *Store) movePart(part []expiry) error {
-	g := &grouping{st: st, txn: st.db.NewTransaction(true)}
-	defer func() { g.txn.Discard() }()
+	if err := st.flush(); err != nil {
+		return err
+	}
+	g := &grouping{st: st}
 	for _, e := range part {
 		rec, addr, ok := st.live.recordIn(e)
 		if !ok {
@@ -263,35 +240,22 @@ func (st *Store) movePart(part []expiry) error {
 		}
 		var err error
 		if addr == "" {
-			err = g.del(seqKey(spaceRegular, rec.seq))
-		} else if err = g.del(addressKey(spaceNewest, addr)); err == nil {
+			err = st.del(seqKey(spaceRegular, rec.seq))
+		} else if err = st.del(addressKey(spaceNewest, addr)); err == nil {
 			err = g.set(addressKey(spaceHidden, addr), rec.encode())
 		}
-		if err == nil && mostro.IsMail(rec.kind) {
-			err = g.eraseMail(rec.seq)
+		if err == nil {
+			err = g.eraseMail(&rec)
 		}
 		if err != nil {
 			return err
 		}
 		g.changes = append(g.changes, change{remove: rec.id})
 	}
-	if !g.wrote {
-		return nil
-	}
-	if err := g.txn.Commit(); err != nil {
+	if err := st.flush(); err != nil {
 		return err
 	}
 	g.apply()
 	st.forget(g.erased)
 	return nil
-}
-
-func (g *grouping) eraseMail(seq uint64) error {
-	r, _, err := getRow(g.txn, seq)
-	if err != nil {
-		return err
-	}
-	r.gone = true
-	g.erased = append(g.erased, seq)
-	return g.set(seqKey(spaceRow, seq), r.encode(nil))
 }

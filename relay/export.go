@@ -118,7 +118,7 @@ func (st *Store) ServeExport(w http.ResponseWriter, r *http.Request) {
 	// takes nothing for a minute is gone.
 	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
 	if err != nil && r.Context().Err() == nil {
-		st.log.Warn("export broken off", "err", err)
+		st.logger.Warn("export broken off", "err", err)
 		panic(http.ErrAbortHandler) // the client must not take it for complete
 	}
 }

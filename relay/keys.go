@@ -13,11 +13,10 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Layout of events/ (Badger). The first byte of a key names its keyspace;
-// numbers are big-endian so that keys sort by them.
+// Layout of events/ (Badger), but for the log itself, which lies in events/log
+// (rowlog.go). The first byte of a key names its keyspace; numbers are
+// big-endian so that keys sort by them.
 //
-//	l seq              row: what is known of the arrival, then the body: the
-//	                   event's JSON, sent unchanged
 //	i id               seq of the event with that id
 //	n address          record of the newest version of an address, served
 //	x address          the same, not served: it expired or was deleted
@@ -29,9 +28,10 @@ import (
 //	f c relay          up to where a relay has been sent the queue
 //	f o seq relay      what became of an event at a relay
 //	e seq seq          equivocation: two events of one address and time
-//	m name             schema
+//	g seq              its body is to be erased, and may not be yet
+//	b seq              bytes erased in the file of the log that begins with seq
+//	m name             schema; up to which seq of the log this says what follows
 const (
-	spaceRow     = 'l'
 	spaceID      = 'i'
 	spaceNewest  = 'n'
 	spaceHidden  = 'x'
@@ -40,14 +40,16 @@ const (
 	spaceCursor  = 'u'
 	spaceForward = 'f'
 	spaceProof   = 'e'
+	spaceErase   = 'g'
+	spaceErased  = 'b'
 	spaceMeta    = 'm'
 )
 
 // schemaVersion is the version of this layout. A store of a greater version is
-// refused; there is no smaller one yet.
-const schemaVersion = 1
+// refused, one of a smaller version brought up to this one (migrate.go).
+const schemaVersion = 2
 
-var keySchema = []byte("mschema")
+var keySchema, keyApplied = []byte("mschema"), []byte("mapplied")
 
 func seqKey(space byte, seq uint64) []byte {
 	k := make([]byte, 9)
@@ -127,11 +129,12 @@ func parseHex32(s string) (out [32]byte, err error) {
 	return out, err
 }
 
-// row is what the log keeps of every event. Its body follows it in the same
-// value, and leaves it when the event is erased.
+// row is what the log keeps of every event, before its body.
 type row struct {
 	archived   bool
-	gone       bool  // the body was erased: deleted by its author, or expired mail
+	gone       bool  // it has no body: erased, deleted by its author, or expired mail
+	expired    bool  // at its arrival
+	forward    bool  // queued for other relays
 	receivedAt int64 // unix milliseconds
 	source     mostro.Source
 	id, pubkey [32]byte
@@ -144,16 +147,20 @@ type row struct {
 const (
 	rowArchived = 1 << iota
 	rowGone
+	rowExpired
+	rowForward
 )
 
-func (r row) encode(body []byte) []byte {
-	b := make([]byte, 0, 112+len(r.source.Relay)+len(body))
+// encode appends the row to b.
+func (r row) encode(b []byte) []byte {
 	var flags byte
-	if r.archived {
-		flags |= rowArchived
-	}
-	if r.gone {
-		flags |= rowGone
+	for _, f := range [...]struct {
+		is  bool
+		bit byte
+	}{{r.archived, rowArchived}, {r.gone, rowGone}, {r.expired, rowExpired}, {r.forward, rowForward}} {
+		if f.is {
+			flags |= f.bit
+		}
 	}
 	b = append(b, flags, byte(r.source.Road))
 	b = append(b, r.id[:]...)
@@ -164,8 +171,7 @@ func (r row) encode(body []byte) []byte {
 	b = binary.AppendVarint(b, r.expiration)
 	b = binary.AppendUvarint(b, r.previous)
 	b = binary.AppendUvarint(b, uint64(len(r.source.Relay)))
-	b = append(b, r.source.Relay...)
-	return append(b, body...)
+	return append(b, r.source.Relay...)
 }
 
 var errCorrupt = errors.New("corrupt row")
@@ -206,11 +212,11 @@ func (r *reader) bytes(n uint64) []byte {
 	return v
 }
 
-// decodeRow gives the row, and the body as a part of b: nil when it is gone.
-func decodeRow(b []byte) (r row, body []byte, err error) {
+func decodeRow(b []byte) (r row, err error) {
 	in := reader{b: b}
 	head := in.bytes(2)
-	r = row{archived: head[0]&rowArchived != 0, gone: head[0]&rowGone != 0}
+	is := func(bit byte) bool { return head[0]&bit != 0 }
+	r = row{archived: is(rowArchived), gone: is(rowGone), expired: is(rowExpired), forward: is(rowForward)}
 	r.source.Road = mostro.Road(head[1])
 	copy(r.id[:], in.bytes(32))
 	copy(r.pubkey[:], in.bytes(32))
@@ -220,13 +226,10 @@ func decodeRow(b []byte) (r row, body []byte, err error) {
 	r.expiration = in.varint()
 	r.previous = in.uvarint()
 	r.source.Relay = string(in.bytes(in.uvarint()))
-	if in.bad || r.gone != (len(in.b) == 0) {
-		return row{}, nil, errCorrupt
+	if in.bad || len(in.b) != 0 {
+		return row{}, errCorrupt
 	}
-	if r.gone {
-		return r, nil, nil
-	}
-	return r, in.b, nil
+	return r, nil
 }
 
 // record is what the live index needs of a served event, so that opening the

@@ -1,14 +1,13 @@
 package relay
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
 	"unsafe"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -115,7 +114,7 @@ func (st *Store) ReadRaw(ctx context.Context, after uint64, fn func(mostro.Entry
 	return nil
 }
 
-// readBatch bounds how long one read transaction stays open.
+// readBatch bounds what a reader holds at once.
 const readBatch = 512
 
 // recentAfter gives the next entries after a seq, from memory or from disk,
@@ -133,47 +132,24 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, e
 		return batch, last, nil
 	}
 	st.headMu.Unlock()
-	err = st.db.View(func(txn *badger.Txn) error {
-		rows := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceRow}})
-		defer rows.Close()
-		for rows.Seek(seqKey(spaceRow, after+1)); rows.Valid(); rows.Next() {
-			seq := binary.BigEndian.Uint64(rows.Item().Key()[1:])
-			if seq > last {
-				break
-			}
-			e, err := st.decodeEntry(seq, rows.Item())
-			if err != nil {
-				return fmt.Errorf("entry %d: %w", seq, err)
-			}
-			if e.body != nil {
-				batch = append(batch, e)
-			}
+	err = st.log.rows(after, last, func(seq uint64, r row, body []byte, err error) error {
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", seq, err)
 		}
+		if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
+			return nil // erased, or mail past its time, erased soon
+		}
+		body = bytes.Clone(body)
+		evt, err := parseBody(body)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", seq, err)
+		}
+		batch = append(batch, recent{body: body, entry: mostro.Entry{
+			Seq: seq, Event: evt, ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Archived: r.archived,
+		}})
 		return nil
 	})
 	return batch, last, err
-}
-
-// decodeEntry gives an entry; one without a body when that is not readable.
-func (st *Store) decodeEntry(seq uint64, item *badger.Item) (recent, error) {
-	v, err := item.ValueCopy(nil)
-	if err != nil {
-		return recent{}, err
-	}
-	r, body, err := decodeRow(v)
-	if err != nil {
-		return recent{}, err
-	}
-	if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
-		return recent{}, nil // erased, or mail past its time, erased soon
-	}
-	evt, err := parseBody(body)
-	if err != nil {
-		return recent{}, err
-	}
-	return recent{body: body, entry: mostro.Entry{
-		Seq: seq, Event: evt, ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Archived: r.archived,
-	}}, nil
 }
 
 // parseBody reads a stored body. The event's strings are parts of it.

@@ -21,12 +21,9 @@ type rowWrite struct {
 func (p *pending) isDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
 
 // enqueueRows hands rows to the committer. They are committed with what the
-// same goroutine enqueued before them, or later; never earlier. A crash may
-// lose them together with those events, not alone those events.
+// same goroutine enqueued before them, or later; never earlier. A crash never
+// loses those events and keeps the rows.
 func (st *Store) enqueueRows(ctx context.Context, rows ...rowWrite) (Pending, error) {
-	if st.cfg.ReadOnly {
-		return nil, ErrReadOnly
-	}
 	return st.hand(ctx, &pending{rows: rows, st: st, done: make(chan struct{})})
 }
 
@@ -44,7 +41,7 @@ func (g *grouping) writeRows(rows []rowWrite) error {
 	for _, r := range rows {
 		var err error
 		if r.value == nil {
-			err = g.del(r.key)
+			err = g.st.del(r.key)
 		} else {
 			err = g.set(r.key, r.value)
 		}
@@ -152,11 +149,12 @@ const maxTwins = 32
 // the row makes them findable.
 func (g *grouping) keepProof(rec *record, chain uint64) error {
 	for n := 0; chain != 0 && n < maxTwins; n++ {
-		r, _, err := getRow(g.txn, chain)
+		r, err := g.row(chain)
 		if err != nil {
 			return err
 		}
 		if r.createdAt == rec.createdAt && r.id != rec.id {
+			g.soon = true // who appended it may ask for the proof
 			return g.set(proofKey(chain, rec.seq), []byte{1})
 		}
 		chain = r.previous
@@ -224,14 +222,11 @@ func forwardKey(seq uint64) []byte {
 
 // rowAt gives the row of a log position and its body, nil when that is erased.
 func (st *Store) rowAt(seq uint64) (r row, body []byte, err error) {
-	v, err := st.readRow(seqKey(spaceRow, seq))
-	if err != nil {
-		return r, nil, err
+	r, body, err = st.log.row(seq)
+	if errors.Is(err, errNoRow) {
+		err = mostro.ErrNotFound
 	}
-	if v == nil {
-		return r, nil, mostro.ErrNotFound
-	}
-	return decodeRow(v)
+	return r, body, err
 }
 
 // shunned are keys and ids that queries pass over. It is not changed.

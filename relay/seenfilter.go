@@ -103,10 +103,13 @@ func (st *Store) fill(f *seenFilter) {
 
 // growFilters begins a larger filter in place of one that is full. The
 // committer calls it.
-func (st *Store) growFilters() {
+func (st *Store) growFilters() error {
 	for _, f := range []*seenFilter{st.ids, st.hidden} {
 		if !f.ready.Load() || f.n <= f.room {
 			continue
+		}
+		if err := st.flush(); err != nil { // what is not in the files is not found there
+			return err
 		}
 		f.ready.Store(false)
 		f.mu.Lock()
@@ -118,4 +121,5 @@ func (st *Store) growFilters() {
 			st.fill(f)
 		}()
 	}
+	return nil
 }

@@ -1,14 +1,13 @@
 package relay
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +28,6 @@ const DefaultBodyCache = 128 << 20
 // StoreConfig says where and how a Store keeps the log.
 type StoreConfig struct {
 	Dir       string           // data directory; the store uses Dir/events
-	ReadOnly  bool             // for verifying: nothing is written, Enqueue refuses
 	Bulk      bool             // much is going to be appended: memory is spent to write it with less work
 	BodyCache int              // bytes; 0: DefaultBodyCache; negative: none
 	Now       func() time.Time // nil: time.Now
@@ -40,6 +38,10 @@ type StoreConfig struct {
 	// of work in a large store, waits for it, and takes its time then. nil: it
 	// begins at once and does not rest.
 	Settled <-chan struct{}
+
+	flushAfter   time.Duration // 0: flushAfter
+	logFileBytes int64         // 0: logFileBytes
+	committed    func() error  // called between a commit of consequences and what they erase; nil: none
 }
 
 // Store is the log of all accepted events and the index of those that are
@@ -47,15 +49,25 @@ type StoreConfig struct {
 // is acknowledged, and an error from the disk is fatal.
 type Store struct {
 	cfg     StoreConfig
-	db      *badger.DB
+	log     *rowLog
+	db      *badger.DB // what follows from the log
 	live    *live
 	queue   chan *pending
 	now     func() time.Time
-	log     *slog.Logger
+	logger  *slog.Logger
 	metrics *StoreMetrics
 	ids     *seenFilter  // ids of the log
 	hidden  *seenFilter  // addresses whose newest version is not served
 	tombs   atomic.Int64 // tombstones held; at 0 look-ups are skipped
+	fresh   freshIDs
+
+	// The committer's own.
+	txn      *badger.Txn // consequences of logged events, to be committed
+	txnBytes int         // its size; 0: it holds nothing
+	txnRoom  int         // what it may grow to
+	follows  uint64      // it follows from the log up to this seq
+	erasing  []uint64    // bodies to be erased when it is committed
+	buf      []byte
 
 	sweep chan struct{} // the ticker asks the committer to move expired records
 
@@ -79,46 +91,52 @@ var (
 	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
 	ErrReadOnly    = errors.New("the data directory is not writable: mend its permissions, or use another --data directory")
+	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use another one, which upstream relays fill with what is live")
 	ErrClosed      = errors.New("the store is closed")
 )
 
 // OpenStore opens or creates the log and loads the live index.
 func OpenStore(cfg StoreConfig) (*Store, error) {
 	st := &Store{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, metrics: cfg.Metrics,
+		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
 		queue: make(chan *pending, queueSize), moved: make(chan struct{}), sweep: make(chan struct{}),
-		dead: make(chan struct{}), closing: make(chan struct{}),
+		dead: make(chan struct{}), closing: make(chan struct{}), fresh: freshIDs{seq: make(map[[32]byte]uint64)},
 	}
 	if st.now == nil {
 		st.now = time.Now
 	}
-	if st.log == nil {
-		st.log = slog.New(slog.DiscardHandler)
+	if st.logger == nil {
+		st.logger = slog.New(slog.DiscardHandler)
 	}
 	if st.metrics == nil {
 		st.metrics = NewStoreMetrics()
 	}
+	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
 	budget := cfg.BodyCache
 	if budget == 0 {
 		budget = DefaultBodyCache
 	}
 	st.live = newLive(max(budget, 0))
-	db, err := openBadger(filepath.Join(cfg.Dir, "events"), cfg.ReadOnly, cfg.Bulk)
+	dir := filepath.Join(cfg.Dir, "events")
+	db, err := openBadger(dir, cfg.Bulk)
 	if err != nil {
 		return nil, err
 	}
 	st.db = db
-	if err := st.load(); err != nil {
+	if err := st.load(filepath.Join(dir, "log")); err != nil {
+		if st.txn != nil {
+			st.txn.Discard()
+		}
+		if st.log != nil {
+			st.log.close()
+		}
 		db.Close()
 		return nil, err
 	}
-	st.ids, st.hidden = newIDFilter(int(st.head.Load())), newHiddenFilter()
-	if !cfg.ReadOnly {
-		st.done.Add(3)
-		go st.readAhead()
-		go st.commitLoop()
-		go st.expiryLoop()
-	}
+	st.done.Add(3)
+	go st.readAhead()
+	go st.commitLoop()
+	go st.expiryLoop()
 	return st, nil
 }
 
@@ -172,14 +190,12 @@ const (
 	baseLevelBytes    = 128 << 20
 )
 
-func openBadger(dir string, readOnly, bulk bool) (*badger.DB, error) {
-	if !readOnly {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only") {
-				return nil, fmt.Errorf("%s: %w", dir, ErrReadOnly)
-			}
-			return nil, fmt.Errorf("create %s: %w", dir, err)
+func openBadger(dir string, bulk bool) (*badger.DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only") {
+			return nil, fmt.Errorf("%s: %w", dir, ErrReadOnly)
 		}
+		return nil, fmt.Errorf("create %s: %w", dir, err)
 	}
 	memtable := int64(memtableBytes)
 	if bulk || leftByBulk(dir) {
@@ -188,7 +204,6 @@ func openBadger(dir string, readOnly, bulk bool) (*badger.DB, error) {
 	opt := badger.DefaultOptions(dir).
 		WithLogger(nil).
 		WithSyncWrites(true).
-		WithReadOnly(readOnly).
 		WithDetectConflicts(false). // one writer
 		WithNumVersionsToKeep(1).
 		WithCompression(options.Snappy).
@@ -223,20 +238,28 @@ func leftByBulk(dir string) bool {
 	})
 }
 
-// load checks the schema and fills the live index from the records. Bodies
-// stay on disk.
-func (st *Store) load() error {
-	if err := st.checkSchema(); err != nil {
+// load checks the schema, fills the live index from the records, and has what
+// a crash left behind follow from the log. Bodies stay on disk.
+func (st *Store) load(logDir string) error {
+	applied, err := st.checkSchema(logDir)
+	if err != nil {
 		return err
 	}
-	now := st.now().Unix()
+	var cut int64
+	if st.log, cut, err = openRowLog(logDir, applied, st.cfg.logFileBytes); err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	if cut > 0 {
+		st.logger.Warn("the log ended in the middle of a row that nobody was told of; it was cut off", "bytes", cut)
+	}
+	if err := st.eraseAsked(); err != nil {
+		return fmt.Errorf("erase what was deleted: %w", err)
+	}
+	if err := st.loadErased(); err != nil {
+		return fmt.Errorf("read how much was erased: %w", err)
+	}
 	bulk := newBulk(st.live)
-	err := st.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{Reverse: true, Prefix: []byte{spaceRow}})
-		if it.Seek(seqKey(spaceRow, math.MaxUint64)); it.Valid() {
-			st.head.Store(binary.BigEndian.Uint64(it.Item().Key()[1:]))
-		}
-		it.Close()
+	err = st.db.View(func(txn *badger.Txn) error {
 		loaded := 0
 		if err := eachRecord(txn, func(records []record) {
 			for _, r := range records {
@@ -259,8 +282,15 @@ func (st *Store) load() error {
 		return fmt.Errorf("load the live index: %w", err)
 	}
 	bulk.finish()
-	st.live.expire(now)
-	st.ring = newRing(st.head.Load())
+	head := st.log.head()
+	st.ids, st.hidden = newIDFilter(int(head)), newHiddenFilter()
+	st.txn, st.txnRoom = st.db.NewTransaction(true), int(min(st.db.MaxBatchSize(), keyOverhead*st.db.MaxBatchCount())*3/4)
+	st.ring, st.follows = newRing(head), applied
+	st.live.expire(st.now().Unix())
+	if err := st.replay(applied); err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	st.head.Store(head)
 	return nil
 }
 
@@ -301,35 +331,47 @@ func eachRecord(txn *badger.Txn, fn func([]record)) error {
 	return failed
 }
 
-func (st *Store) checkSchema() error {
-	var version uint32
-	err := st.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(keySchema)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error {
-			if len(v) != 4 {
-				return errCorrupt
-			}
-			version = binary.BigEndian.Uint32(v)
-			return nil
+// checkSchema gives the seq up to which Badger says what follows from the log,
+// and brings a store of an earlier schema up to this one.
+func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
+	version, err := st.readRow(keySchema)
+	if err == nil && version != nil && len(version) != 4 {
+		err = errCorrupt
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the schema: %w", err)
+	}
+	found := uint32(schemaVersion)
+	if version == nil {
+		err = st.db.Update(func(txn *badger.Txn) error {
+			return txn.Set(keySchema, binary.BigEndian.AppendUint32(nil, schemaVersion))
 		})
-	})
+	} else {
+		found = binary.BigEndian.Uint32(version)
+	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("read the schema: %w", err)
-	case version > schemaVersion:
-		return fmt.Errorf("schema %d, this program knows %d: %w", version, schemaVersion, ErrNewerSchema)
-	case version == schemaVersion || st.cfg.ReadOnly:
-		return nil
+		return 0, fmt.Errorf("write the schema: %w", err)
+	case found > schemaVersion:
+		return 0, fmt.Errorf("schema %d, this program knows %d: %w", found, schemaVersion, ErrNewerSchema)
+	case found == 1:
+		if err := st.moveRows(logDir); err != nil {
+			return 0, fmt.Errorf("bring the log from schema 1 to 2: %w", err)
+		}
 	}
-	return st.db.Update(func(txn *badger.Txn) error {
-		return txn.Set(keySchema, binary.BigEndian.AppendUint32(nil, schemaVersion))
-	})
+	if err := st.dropMovedRows(); err != nil {
+		return 0, err
+	}
+	value, err := st.readRow(keyApplied)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("read how far the log was applied: %w", err)
+	case value == nil:
+		return 0, nil
+	case len(value) != 8:
+		return 0, fmt.Errorf("read how far the log was applied: %w", errCorrupt)
+	}
+	return binary.BigEndian.Uint64(value), nil
 }
 
 // Close waits for the appends under way and closes the files. Later calls to
@@ -343,7 +385,8 @@ func (st *Store) Close() error {
 		st.enqueuing.Wait() // the committer still takes from the queue
 		close(st.closing)
 		st.done.Wait()
-		err = st.db.Close()
+		st.txn.Discard()
+		err = errors.Join(st.db.Close(), st.log.close())
 	})
 	return err
 }
@@ -365,7 +408,7 @@ func (st *Store) Err() error {
 func (st *Store) die(err error) {
 	st.fatalOnce.Do(func() {
 		st.fatal = fmt.Errorf("the event log is in doubt: %w", err)
-		st.log.Error("event log in doubt", "err", err)
+		st.logger.Error("event log in doubt", "err", err)
 		close(st.dead)
 	})
 }
@@ -383,17 +426,8 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	if ok {
 		return true, nil
 	}
-	if !st.ids.mayHold(key[:]) {
-		return false, nil
-	}
-	err = st.db.View(func(txn *badger.Txn) error {
-		_, err := txn.Get(idKey(key))
-		return err
-	})
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+	_, held, err := st.seqOf(key)
+	return held, err
 }
 
 func (st *Store) unsettled(keys []filingKey) []filingKey {
@@ -423,29 +457,23 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 		}
 	}
 	st.live.mu.RUnlock()
-	var f Found
-	err = st.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(idKey(key))
-		if err != nil {
-			return err
-		}
-		if err := item.Value(func(v []byte) error { f.Seq = binary.BigEndian.Uint64(v); return nil }); err != nil {
-			return err
-		}
-		r, body, err := getRow(txn, f.Seq)
-		if err != nil {
-			return err
-		}
-		if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
-			return badger.ErrKeyNotFound // erased, or mail past its time, erased soon
-		}
-		f.JSON = body
-		return nil
-	})
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		err = mostro.ErrNotFound
+	seq, held, err := st.seqOf(key)
+	if err != nil {
+		return Found{}, err
 	}
-	return f, err
+	if !held {
+		return Found{}, mostro.ErrNotFound
+	}
+	r, body, err := st.log.row(seq)
+	switch {
+	case errors.Is(err, errNoRow):
+		return Found{}, mostro.ErrNotFound // being appended
+	case err != nil:
+		return Found{}, err
+	case body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix():
+		return Found{}, mostro.ErrNotFound // erased, or mail past its time, erased soon
+	}
+	return Found{Seq: seq, JSON: body}, nil
 }
 
 // Event is Find, parsed.
@@ -463,18 +491,4 @@ func (st *Store) Live() int {
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
 	return st.live.n
-}
-
-// getRow reads a row and a copy of its body, nil when that is gone.
-func getRow(txn *badger.Txn, seq uint64) (r row, body []byte, err error) {
-	item, err := txn.Get(seqKey(spaceRow, seq))
-	if err != nil {
-		return r, nil, err
-	}
-	err = item.Value(func(v []byte) error {
-		r, body, err = decodeRow(v)
-		body = bytes.Clone(body)
-		return err
-	})
-	return r, body, err
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -285,6 +284,16 @@ func (w *world) filter() nostr.Filter {
 	return f
 }
 
+// crash closes a store and leaves on the disk what a killed one leaves: the log,
+// and of its consequences what was committed.
+func crash(t *testing.T, st *Store) {
+	t.Helper()
+	st.die(errors.New("killed by its test"))
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStoreEqualsOracle(t *testing.T) {
 	rounds, steps := 12, 250
 	if testing.Short() {
@@ -296,7 +305,15 @@ func TestStoreEqualsOracle(t *testing.T) {
 			clock := newTestClock()
 			w := &world{Rand: rand.New(rand.NewPCG(seed, 7)), base: clock.now().Unix()}
 			dir := t.TempDir()
-			st := mustOpenStore(t, dir, clock)
+			open := func() *Store { // files of the log are small, and what follows from it is late
+				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { st.Close() })
+				return st
+			}
+			st := open()
 			o := &oracle{}
 			for step := range steps {
 				switch w.IntN(30) {
@@ -305,7 +322,10 @@ func TestStoreEqualsOracle(t *testing.T) {
 					if err := st.Close(); err != nil {
 						t.Fatal(err)
 					}
-					st = mustOpenStore(t, dir, clock)
+					st = open()
+				case 3: // crash
+					crash(t, st)
+					st = open()
 				case 1:
 					clock.advance(time.Duration(w.IntN(4)) * time.Second)
 				case 2: // the ticker's work, now
@@ -514,76 +534,6 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%v, want ErrReadOnly", err)
 		}
 	})
-}
-
-// TestCheckFinds breaks a store by hand, each in one way, and expects Check to
-// say so.
-func TestCheckFinds(t *testing.T) {
-	for name, harm := range map[string]func(*Store){
-		"MissingBody":   func(st *Store) { harmSet(st, seqKey(spaceRow, 2), row{gone: true}.encode(nil)) },
-		"MissingRow":    func(st *Store) { harmDelete(st, seqKey(spaceRow, 2)) },
-		"MissingID":     func(st *Store) { id, _ := parseHex32(unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
-		"MissingRecord": func(st *Store) { harmDelete(st, seqKey(spaceRegular, 1)) },
-		"MissingNewest": func(st *Store) {
-			pk, _ := parseHex32(unsigned(1, 1, 1, "").PubKey)
-			harmDelete(st, addressKey(spaceNewest, makeAddress(38383, pk, "x")))
-		},
-		"DanglingID":      func(st *Store) { harmSet(st, idKey([32]byte{1}), seqKey(0, 1)[1:]) },
-		"UnknownKeyspace": func(st *Store) { harmSet(st, []byte("zebra"), []byte("1")) },
-		"AnotherSchema":   func(st *Store) { harmSet(st, []byte("mother"), []byte("1")) },
-		"TombWithoutRequest": func(st *Store) {
-			harmSet(st, tombIDKey([32]byte{1}, [32]byte{2}), binary.BigEndian.AppendUint64(nil, 99))
-		},
-		"GarbledTomb":        func(st *Store) { harmSet(st, []byte("tx"), binary.BigEndian.AppendUint64(nil, 1)) },
-		"GarbledCursor":      func(st *Store) { harmSet(st, cursorKey("wss://a", "f"), []byte("{")) },
-		"QueuedBeyondTheEnd": func(st *Store) { harmSet(st, forwardKey(99), []byte{}) },
-		"SentBeyondTheEnd": func(st *Store) {
-			harmSet(st, forwardCursorKey("wss://a"), binary.BigEndian.AppendUint64(nil, 99))
-		},
-		"OutcomeBeforeCursor": func(st *Store) {
-			harmSet(st, forwardOutcomeKey(2, "wss://a"), []byte(`{"relay":"wss://a","outcome":"accepted"}`))
-		},
-		"OutcomeOfAnotherRelay": func(st *Store) {
-			harmSet(st, forwardCursorKey("wss://a"), binary.BigEndian.AppendUint64(nil, 2))
-			harmSet(st, forwardOutcomeKey(2, "wss://a"), []byte(`{"relay":"wss://b","outcome":"accepted"}`))
-		},
-		"ProofOfNothing": func(st *Store) { harmSet(st, proofKey(1, 2), []byte{1}) },
-		"ProofOfItself":  func(st *Store) { harmSet(st, proofKey(2, 2), []byte{1}) },
-		"LostFromIndex":  func(st *Store) { st.live.remove(0) },
-		"LostFromPosting": func(st *Store) {
-			p := st.live.kinds[1]
-			p.few, p.n = nil, 0
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			st := mustOpenStore(t, t.TempDir(), newTestClock())
-			mustAppend(t, st, unsigned(1, 1, 1, ""))
-			mustAppend(t, st, unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}, nostr.Tag{"s", "pending"}))
-			mustCheck(t, st)
-			harm(st)
-			r, err := st.Check(context.Background(), false, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Total == 0 {
-				t.Error("Check finds nothing")
-			}
-		})
-	}
-}
-
-func harmSet(st *Store, key, value []byte) {
-	txn := st.db.NewTransaction(true)
-	if err := errors.Join(txn.Set(key, value), txn.Commit()); err != nil {
-		panic(err)
-	}
-}
-
-func harmDelete(st *Store, key []byte) {
-	txn := st.db.NewTransaction(true)
-	if err := errors.Join(txn.Delete(key), txn.Commit()); err != nil {
-		panic(err)
-	}
 }
 
 func TestCloseWhileAppending(t *testing.T) {
