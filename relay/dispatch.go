@@ -27,6 +27,8 @@ type dispatcher struct {
 
 	mu    sync.Mutex
 	index map[filingKey]*place
+	empty []*place // in the index still, the longest empty first
+	keep  int      // so many of them: maxEmpty
 	tick  uint64 // counts events, so that a subscription gets each once
 	batch uint64 // counts flushes, so that a connection is in each once
 	count int
@@ -52,13 +54,18 @@ type filing struct {
 	filter *liveFilter
 }
 
-// place holds what is filed under one key; it is in the index while it holds
-// anything. Filters know their places, so that leaving them looks nothing up.
+// place holds what is filed under one key. An empty one stays in the index for
+// a while, because clients ask the same again. Filters know their places, so
+// that leaving them looks nothing up.
 type place struct {
 	key   filingKey
 	filed []filing
 	first [1]filing // room for the one that most places have
+	empty bool      // it is among the dispatcher's empty places, whatever it holds by now
 }
+
+// maxEmpty is how many places are kept when nothing is filed there.
+const maxEmpty = 4096
 
 // subscription is one open REQ.
 type subscription struct {
@@ -92,6 +99,7 @@ func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispat
 		pos:       store.Head(),
 		ephemeral: make(chan ephemeralEvent, ephemeralLane),
 		index:     make(map[filingKey]*place),
+		keep:      maxEmpty,
 	}
 }
 
@@ -190,14 +198,32 @@ func (d *dispatcher) unregister(sub *subscription) {
 			last := len(p.filed) - 1
 			p.filed[i] = p.filed[last]
 			p.filed[last] = filing{}
-			if p.filed = p.filed[:last]; last == 0 {
-				delete(d.index, p.key)
+			if p.filed = p.filed[:last]; last > 0 {
+				continue
+			}
+			p.first[0] = filing{}
+			if p.filed = p.first[:0]; !p.empty {
+				p.empty = true
+				d.empty = append(d.empty, p)
 			}
 		}
 		f.places = nil
 	}
+	if len(d.empty) > d.keep {
+		d.sweep(len(d.empty) - d.keep/2)
+	}
 	d.count--
 	d.met.subscriptions.Set(float64(d.count))
+}
+
+// sweep takes the places that have been empty longest out of the index.
+func (d *dispatcher) sweep(n int) {
+	for _, p := range d.empty[:n] {
+		if p.empty = false; len(p.filed) == 0 {
+			delete(d.index, p.key)
+		}
+	}
+	d.empty = slices.Delete(d.empty, 0, n)
 }
 
 // flushes are connections that have been given frames. A connection gets one

@@ -23,6 +23,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := srv.dispatch
+	d.keep = 20
 	word := func(n int) string { return fmt.Sprint("w", rng.IntN(n)) }
 	hex := func(n int) string { return strings.Repeat(fmt.Sprintf("%02x", rng.IntN(n)), 32) }
 	some := func(of func() string) []string {
@@ -111,8 +112,8 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	for _, w := range open {
 		d.unregister(w.sub)
 	}
-	if len(d.index) != 0 {
-		t.Errorf("%d keys left after the last subscription", len(d.index))
+	if len(d.index) > d.keep || len(d.index) != len(d.empty) {
+		t.Errorf("%d keys left after the last subscription, of which %d are known to be empty", len(d.index), len(d.empty))
 	}
 }
 
