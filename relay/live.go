@@ -34,8 +34,9 @@ type live struct {
 }
 
 // combo is the key of a composite posting; none stands for what it leaves out.
+// It has no gaps, so that it is hashed at once.
 type combo struct {
-	kind   uint16
+	kind   uint32
 	author uint32
 	s, f   uint32
 }
@@ -133,17 +134,17 @@ func (l *live) itemOf(n uint32) item { return makeItem(l.slots.at(n).createdAt, 
 // eachCombo calls fn for every composite that a slot belongs to, the one of
 // kind and author first.
 func (l *live) eachCombo(s *slot, fn func(combo)) {
-	fn(combo{s.kind, s.author, none, none})
+	fn(combo{uint32(s.kind), s.author, none, none})
 	terms := l.slots.termsOf(s)
 	for _, t := range terms {
 		if l.terms.letter(t) != 's' {
 			continue
 		}
-		fn(combo{s.kind, none, t, none})
-		fn(combo{s.kind, s.author, t, none})
+		fn(combo{uint32(s.kind), none, t, none})
+		fn(combo{uint32(s.kind), s.author, t, none})
 		for _, f := range terms {
 			if l.terms.letter(f) == 'f' {
-				fn(combo{s.kind, none, t, f})
+				fn(combo{uint32(s.kind), none, t, f})
 			}
 		}
 	}
@@ -167,7 +168,7 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 			l.combos[c] = list{one: it}
 			if c.author != none && c.s == none {
 				a := l.authors.list.at(c.author)
-				a.kinds = append(a.kinds, c.kind)
+				a.kinds = append(a.kinds, uint16(c.kind))
 			}
 		case have.many != nil:
 			put(have.many, it)
@@ -214,7 +215,7 @@ func (l *live) unlink(n uint32) {
 		}
 		delete(l.combos, c)
 		if c.author != none && c.s == none {
-			l.authors.list.at(c.author).dropKind(c.kind)
+			l.authors.list.at(c.author).dropKind(uint16(c.kind))
 		}
 	})
 	for _, t := range l.slots.termsOf(s) {

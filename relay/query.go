@@ -185,7 +185,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		p := plan{lists: make([]list, 0, n), kinds: true, authors: true, disjoint: true}
 		for _, a := range c.authors {
 			for _, k := range l.kindsOf(c, a) {
-				p.add(l.combo(combo{k, a, none, none}))
+				p.add(l.combo(combo{uint32(k), a, none, none}))
 			}
 		}
 		consider(p)
@@ -215,7 +215,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1}
 		for _, k := range kinds {
 			for _, n := range s.terms {
-				p.add(l.combo(combo{k, none, n, none}))
+				p.add(l.combo(combo{uint32(k), none, n, none}))
 			}
 		}
 		consider(p)
@@ -225,7 +225,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
-					p.add(l.combo(combo{k, a, n, none}))
+					p.add(l.combo(combo{uint32(k), a, n, none}))
 				}
 			}
 		}
@@ -236,7 +236,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
-					p.add(l.combo(combo{k, none, n, m}))
+					p.add(l.combo(combo{uint32(k), none, n, m}))
 				}
 			}
 		}

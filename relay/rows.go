@@ -135,7 +135,7 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 	if !ok {
 		return 0
 	}
-	if served, ok := l.combos[combo{uint16(kind), author, none, none}]; ok {
+	if served, ok := l.combos[combo{uint32(kind), author, none, none}]; ok {
 		return served.size()
 	}
 	return 0

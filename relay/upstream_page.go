@@ -269,7 +269,7 @@ func (st *Store) authorsOf(kind int) (keys []string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for n := range l.authors.list.n {
-		if _, ok := l.combos[combo{uint16(kind), n, none, none}]; ok {
+		if _, ok := l.combos[combo{uint32(kind), n, none, none}]; ok {
 			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
 				break
 			}
