@@ -191,6 +191,9 @@ func (st *Store) commit(group []*pending) {
 	g := &grouping{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
 		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
 	for _, p := range group {
+		if err == nil {
+			err = g.keepRoom()
+		}
 		if err != nil {
 			break
 		}

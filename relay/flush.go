@@ -70,6 +70,20 @@ func (st *Store) makeRoom(group []*pending) error {
 	return nil
 }
 
+// keepRoom sees to it that one more arrival of a group finds room. Those before
+// it may have made the transaction grow by more than they are long: a large
+// record is written again for every older version of its address that comes.
+func (g *grouping) keepRoom() error {
+	if g.st.txnBytes <= g.st.txnRoom {
+		return nil
+	}
+	if err := g.write(); err != nil {
+		return err
+	}
+	g.st.follows = g.seq
+	return g.st.flush()
+}
+
 // flush commits what follows from the log up to st.follows.
 func (st *Store) flush() error {
 	if st.txnBytes == 0 || st.Err() != nil {
@@ -218,6 +232,9 @@ func (st *Store) replay(applied uint64) error {
 			}
 			var seq uint64
 			g.seq = p.seq - 1
+			if err = g.keepRoom(); err != nil {
+				return err
+			}
 			if seq, _, err = g.append(p); err == nil && seq != p.seq {
 				err = fmt.Errorf("entry %d is in the log twice, or ought not to be", p.seq)
 			}
