@@ -371,7 +371,6 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	}
 	if errors.Is(err, errOverQuota) {
 		g.seq-- // it never was
-		delete(g.newest, addr)
 		return 0, OverQuota, nil
 	}
 	if err == nil {

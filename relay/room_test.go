@@ -91,3 +91,24 @@ func TestManyLargeEventsExpire(t *testing.T) {
 		t.Errorf("%d events are served", st.Live())
 	}
 }
+
+// TestOverQuotaForgetsNothing: what is refused between two versions of one
+// address leaves the state of the address as the first has made it.
+func TestOverQuotaForgetsNothing(t *testing.T) {
+	clock := newTestClock()
+	st := mustOpenStore(t, t.TempDir(), clock)
+	now := clock.now().Unix()
+	d := nostr.Tag{"d", "x"}
+	mustAppend(t, st, unsigned(1, 38383, now-9, "", d))
+	outs := appendAtOnce(t, st,
+		Arrival{Event: unsigned(1, 38383, now-5, "", d, nostr.Tag{"expiration", strconv.FormatInt(now-1, 10)})},
+		Arrival{Event: unsigned(1, 38383, now-4, "", d), Quota: LiveQuotas{Key: 1}},
+		Arrival{Event: unsigned(1, 38383, now-7, "", d)})
+	if want := []Outcome{Archived, OverQuota, Archived}; fmt.Sprint(outs) != fmt.Sprint(want) {
+		t.Errorf("%v, want %v", outs, want)
+	}
+	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); len(ids) != 0 {
+		t.Errorf("%d versions are served", len(ids))
+	}
+	mustCheck(t, st)
+}
