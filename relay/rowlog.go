@@ -123,6 +123,9 @@ func openRowLog(dir string, applied uint64, limit int64) (l *rowLog, cut int64, 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
 	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, 0, err
+	}
 	l = &rowLog{dir: dir, limit: cmp.Or(limit, logFileBytes)}
 	defer func() {
 		if err != nil {
@@ -185,7 +188,8 @@ func (l *rowLog) path(first uint64, suffix string) string {
 }
 
 // openFile opens one file and finds where its rows begin. Only the last may end
-// in the middle of a row.
+// in the middle of a row. What it has then is durable: a process that was killed
+// may have left rows that the disk has not, and the index must not be ahead.
 func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int64, err error) {
 	path := l.path(first, ".log")
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -218,9 +222,10 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
 	if whole == rf.size {
-		if !last {
-			l.writePlaces(rf)
+		if last {
+			return rf, 0, f.Sync()
 		}
+		l.writePlaces(rf)
 		return rf, 0, nil
 	}
 	if !last || rf.first+uint64(len(rf.at)) <= applied {
