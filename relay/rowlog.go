@@ -206,8 +206,12 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 		return nil, 0, err
 	}
 	head := make([]byte, logFileHead)
-	if _, err := io.ReadFull(f, head); err != nil || string(head[:len(logMagic)]) != logMagic || binary.BigEndian.Uint64(head[len(logMagic):]) != first {
-		if last && first > applied {
+	_, err = io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, 0, err
+	}
+	if err != nil || string(head[:len(logMagic)]) != logMagic || binary.BigEndian.Uint64(head[len(logMagic):]) != first {
+		if last && first > applied && info.Size() <= int64(logFileHead) { // no row is written before this is durable
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}

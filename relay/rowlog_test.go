@@ -470,3 +470,30 @@ func FuzzRow(f *testing.F) {
 		}
 	})
 }
+
+// A file that holds rows is never taken for one that was begun and not used.
+func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpenRowLog(t, dir, 0, 10_000)
+	grow(t, l, rand.New(rand.NewPCG(12, 12)), 12)
+	last := l.files[len(l.files)-1]
+	if len(l.files) < 2 || len(last.at) == 0 {
+		t.Fatal("nothing is tested")
+	}
+	applied, path := last.first-1, last.f.Name()
+	l.close()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[3] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openRowLog(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
+		t.Errorf("it opens: %v", err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
+		t.Errorf("%d bytes are left of %d, %v", len(now), len(b), err)
+	}
+}
