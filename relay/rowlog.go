@@ -162,13 +162,19 @@ func openRowLog(dir string, applied uint64, limit int64) (l *rowLog, cut int64, 
 	return l, cut, nil
 }
 
-// fileFirsts lists the first rows of the files, ascending.
+// fileFirsts lists the first rows of the files, ascending, and removes what a
+// crash left half shrunk: bodies are in it that may be erased since.
 func fileFirsts(dir string) (firsts []uint64, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".log.new") {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return nil, err
+			}
+		}
 		name, ok := strings.CutSuffix(e.Name(), ".log")
 		if !ok {
 			continue

@@ -241,8 +241,15 @@ func TestRowLogShrinks(t *testing.T) {
 		t.Errorf("%d bytes in the file, %d said, %d before, %v", info.Size(), rf.size, before, err)
 	}
 	l.close()
+	half := l.path(first, ".log.new") // a crash in the middle of it
+	if err := os.WriteFile(half, []byte("what may be erased since"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	l = mustOpenRowLog(t, dir, 100, 50_000)
 	mustHold(t, l, 100, gone...)
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was half shrunk is left: %v", err)
+	}
 	grow(t, l, rand.New(rand.NewPCG(7, 7)), 120)
 	mustHold(t, l, 120, gone...)
 }
