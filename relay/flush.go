@@ -132,15 +132,31 @@ func (st *Store) flushPart() error {
 	return nil
 }
 
-// loadErased tells the files of the log how much of them is erased.
+// loadErased tells the files of the log how much of them is erased. More than a
+// file has is from before it was shrunk, behind which there was a crash.
 func (st *Store) loadErased() error {
-	return st.eachRow([]byte{spaceErased}, []byte{spaceErased}, func(key, value []byte) bool {
+	var stale [][]byte
+	err := st.eachRow([]byte{spaceErased}, []byte{spaceErased}, func(key, value []byte) bool {
 		if len(key) == 9 && len(value) == 8 {
-			if first := binary.BigEndian.Uint64(key[1:]); first > 0 && first <= st.log.head() {
-				st.log.fileOf(first).erased = int64(binary.BigEndian.Uint64(value))
+			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
+			if rf := st.log.fileOf(first); rf.first == first && erased <= rf.size {
+				rf.erased = erased
+			} else {
+				stale = append(stale, key)
 			}
 		}
 		return true
+	})
+	if err != nil || len(stale) == 0 {
+		return err
+	}
+	return st.db.Update(func(txn *badger.Txn) error {
+		for _, key := range stale {
+			if err := txn.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -202,11 +218,17 @@ func (st *Store) eraseAsked() error {
 	if err != nil || len(seqs) == 0 {
 		return err
 	}
-	if _, err := st.log.erase(seqs); err != nil {
+	touched, err := st.log.erase(seqs)
+	if err != nil {
 		return err
 	}
 	batch := st.db.NewWriteBatch()
 	defer batch.Cancel()
+	for _, rf := range touched {
+		if err := batch.Set(seqKey(spaceErased, rf.first), binary.BigEndian.AppendUint64(nil, uint64(rf.erased))); err != nil {
+			return err
+		}
+	}
 	for _, seq := range seqs {
 		if err := batch.Delete(seqKey(spaceErase, seq)); err != nil {
 			return err

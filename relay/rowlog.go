@@ -518,7 +518,7 @@ func (l *rowLog) wasteful(rf *rowFile) bool {
 // shrink writes a full file anew without its erased bodies. A crash leaves it
 // as it was, or as it is to be.
 func (l *rowLog) shrink(rf *rowFile) error {
-	buf := make([]byte, logFileHead, rf.size-rf.erased+int64(logFileHead))
+	buf := make([]byte, logFileHead, max(rf.size-rf.erased, 0)+int64(logFileHead)) // a crash may leave erased too large
 	copy(buf, logMagic)
 	binary.BigEndian.PutUint64(buf[len(logMagic):], rf.first)
 	last := rf.first + uint64(len(rf.at)) - 1

@@ -504,3 +504,99 @@ func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
 		t.Errorf("%d bytes are left of %d, %v", len(now), len(b), err)
 	}
 }
+
+// TestCrashBehindAShrink: a file was written anew, and what Badger says of it is
+// from before.
+func TestCrashBehindAShrink(t *testing.T) {
+	clock, dir := newTestClock(), t.TempDir()
+	open := func() *Store {
+		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, logFileBytes: 32 << 10, flushAfter: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { st.Close() })
+		return st
+	}
+	st := open()
+	var ids []string
+	for i := range 60 {
+		evt := unsigned(1, 1, int64(i), strings.Repeat("x", 900))
+		mustAppend(t, st, evt)
+		ids = append(ids, evt.ID)
+	}
+	remove := func(at int64, ids []string) {
+		t.Helper()
+		request := nostr.Tags{}
+		for _, id := range ids {
+			request = append(request, nostr.Tag{"e", id})
+		}
+		mustAppend(t, st, unsigned(1, 5, at, "", request...))
+	}
+	n := len(st.log.files[0].at)
+	if n > 50 {
+		t.Fatal("one file: nothing is tested")
+	}
+	remove(1000, ids[:n*4/10])
+	if err := st.writeRows(context.Background()); err != nil { // tells how much that was
+		t.Fatal(err)
+	}
+	before := st.log.files[0].size
+	remove(1001, ids[n*4/10:n-1])
+	if st.log.files[0].size > before*3/10 {
+		t.Fatalf("%d bytes of %d are left: it was not shrunk", st.log.files[0].size, before)
+	}
+	crash(t, st)
+	st = open()
+	mustCheck(t, st)
+	remove(1002, ids[n-1:n])
+	mustCheck(t, st)
+	crash(t, st)
+	st = open()
+	mustCheck(t, st)
+	if got := queryIDs(t, st, nostr.Filter{Kinds: []int{1}}, 100); len(got) != 60-n {
+		t.Errorf("%d events are served, want %d", len(got), 60-n)
+	}
+}
+
+// TestErasedIsCounted: neither a restart nor a crash behind a deletion forgets
+// how much of a file is erased.
+func TestErasedIsCounted(t *testing.T) {
+	for _, how := range []string{"closed", "killed", "killed before it is erased"} {
+		clock, dir := newTestClock(), t.TempDir()
+		killed := false
+		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, flushAfter: time.Hour, committed: func() error {
+			if killed {
+				return errors.New("killed by its test")
+			}
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		evt := unsigned(1, 1, 1, strings.Repeat("x", 900))
+		mustAppend(t, st, evt)
+		if err := st.writeRows(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		killed = how == "killed before it is erased"
+		_, _, err = st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}), ReceivedAt: st.now()})
+		if (err != nil) != killed {
+			t.Fatal(err)
+		}
+		if how == "closed" {
+			if err := st.Close(); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			crash(t, st)
+		}
+		for range 2 {
+			st = mustOpenStore(t, dir, clock)
+			if got := st.log.files[0].erased; got != int64(len(mostro.EncodeEvent(evt))) {
+				t.Errorf("%s: %d bytes are said to be erased, want %d", how, got, len(mostro.EncodeEvent(evt)))
+			}
+			mustCheck(t, st)
+			st.Close()
+		}
+	}
+}
