@@ -274,6 +274,10 @@ func (st *Store) replay(applied uint64) error {
 		}
 		p := &pending{seq: seq, expired: r.expired, Arrival: Arrival{
 			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
+		if r.gone && !(r.expired && mostro.IsMail(r.kind)) {
+			// Bodies are erased after what asks for it is followed.
+			return fmt.Errorf("entry %d is erased, and the index that was ahead of it is missing: %w", seq, ErrDamaged)
+		}
 		if r.gone {
 			// Mail that had expired when it came: it left nothing but this.
 			if err := again(); err != nil {

@@ -249,7 +249,8 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 }
 
 // scan finds the rows of a file from its beginning, and where the whole ones
-// end. Bodies are proven behind row applied, where a crash may have torn them.
+// end. Bodies are proven behind row applied, where a crash may have torn them;
+// one that was erased is no torn one.
 func (rf *rowFile) scan(applied uint64) (whole int64, err error) {
 	buf := make([]byte, 1<<20)
 	whole = int64(logFileHead)
@@ -265,7 +266,8 @@ func (rf *rowFile) scan(applied uint64) (whole int64, err error) {
 				break
 			}
 			body := rest[:binary.LittleEndian.Uint32(head[4:])]
-			if rf.first+uint64(len(rf.at)) > applied && crc32.Checksum(body, crcTable) != binary.LittleEndian.Uint32(head[8:]) {
+			if rf.first+uint64(len(rf.at)) > applied && crc32.Checksum(body, crcTable) != binary.LittleEndian.Uint32(head[8:]) &&
+				bytes.IndexByte(body, erasedByte) < 0 {
 				return whole, nil
 			}
 			rf.at = append(rf.at, uint32(whole))

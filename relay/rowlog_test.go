@@ -397,6 +397,37 @@ func TestLogWithoutIndex(t *testing.T) {
 	mustCheck(t, st)
 }
 
+// TestErasedLogWithoutIndex: what is erased cannot be followed again, and is not
+// taken for the torn end of the log.
+func TestErasedLogWithoutIndex(t *testing.T) {
+	clock, dir := newTestClock(), t.TempDir()
+	st := mustOpenStore(t, dir, clock)
+	evt := unsigned(1, 1, 1, "x")
+	mustAppend(t, st, evt)
+	mustAppend(t, st, unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}))
+	for i := range 10 {
+		mustAppend(t, st, unsigned(2, 1, int64(i), ""))
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("events", "log", fmt.Sprintf("%020d.log", 1))
+	want, err := os.ReadFile(filepath.Join(dir, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := t.TempDir()
+	if err := os.CopyFS(filepath.Join(fresh, "events", "log"), os.DirFS(filepath.Join(dir, "events", "log"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenStore(StoreConfig{Dir: fresh, Now: clock.now}); !errors.Is(err, ErrDamaged) {
+		t.Errorf("it opens: %v", err)
+	}
+	if got, err := os.ReadFile(filepath.Join(fresh, path)); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the log is changed: %d bytes, %d before, %v", len(got), len(want), err)
+	}
+}
+
 // TestSchema1 brings a store of schema 1 up to the present one: once in peace,
 // once after a crash in the middle.
 func TestSchema1(t *testing.T) {
