@@ -233,6 +233,10 @@ func TestRowLogShrinks(t *testing.T) {
 	if !l.wasteful(rf) {
 		t.Fatalf("%d bytes erased of %d are no reason to write the file anew", rf.erased, rf.size)
 	}
+	places, err := os.ReadFile(l.path(first, ".at"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := l.shrink(rf); err != nil {
 		t.Fatal(err)
 	}
@@ -241,6 +245,9 @@ func TestRowLogShrinks(t *testing.T) {
 		t.Errorf("%d bytes in the file, %d said, %d before, %v", info.Size(), rf.size, before, err)
 	}
 	l.close()
+	if err := os.WriteFile(l.path(first, ".at"), places, 0o600); err != nil { // a crash right behind it
+		t.Fatal(err)
+	}
 	half := l.path(first, ".log.new") // a crash in the middle of it
 	if err := os.WriteFile(half, []byte("what may be erased since"), 0o600); err != nil {
 		t.Fatal(err)
@@ -629,5 +636,63 @@ func TestErasedIsCounted(t *testing.T) {
 			mustCheck(t, st)
 			st.Close()
 		}
+	}
+}
+
+// TestHeldBeforeItIsFollowed: what was answered is held and found at once, also
+// what the live index has not, and while Badger knows nothing of it.
+func TestHeldBeforeItIsFollowed(t *testing.T) {
+	clock, ctx := newTestClock(), context.Background()
+	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.now, flushAfter: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	older := unsigned(1, 38383, 1, "older", nostr.Tag{"d", "x"})
+	see := func(when string) {
+		t.Helper()
+		if held, err := st.Has(ctx, older.ID); err != nil || !held {
+			t.Errorf("%s: held %v, %v", when, held, err)
+		}
+		if f, err := st.Find(ctx, older.ID); err != nil || !bytes.Equal(f.JSON, mostro.EncodeEvent(older)) {
+			t.Errorf("%s: found %q, %v", when, f.JSON, err)
+		}
+	}
+	mustAppend(t, st, unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}))
+	if out := mustAppend(t, st, older); out != Archived {
+		t.Fatal(out)
+	}
+	see("before")
+	if err := st.writeRows(ctx); err != nil {
+		t.Fatal(err)
+	}
+	see("behind")
+}
+
+// TestDamagedBodyIsNotServed: the disk gave back another body than was written.
+func TestDamagedBodyIsNotServed(t *testing.T) {
+	clock, dir := newTestClock(), t.TempDir()
+	st := mustOpenStore(t, dir, clock)
+	evt := unsigned(1, 1, 1, "as it was written")
+	mustAppend(t, st, evt)
+	mustAppend(t, st, unsigned(1, 1, 2, ""))
+	if err := st.Close(); err != nil { // else it is in memory
+		t.Fatal(err)
+	}
+	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	harmRow(st, 1, -150) // of the signature's digits
+	ctx := context.Background()
+	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errRow) {
+		t.Errorf("Find: %s, %v", f.JSON, err)
+	}
+	if found, err := st.Query(ctx, nil, nostr.Filter{}, 10, 0); !errors.Is(err, errRow) {
+		t.Errorf("Query: %d events, %v", len(found), err)
+	}
+	if err := st.Read(ctx, 0, func(mostro.Entry) error { return nil }); !errors.Is(err, errRow) {
+		t.Errorf("Read: %v", err)
 	}
 }
