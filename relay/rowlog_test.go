@@ -435,6 +435,43 @@ func TestErasedLogWithoutIndex(t *testing.T) {
 	}
 }
 
+// TestReplayDecidesAsBefore: what had expired when it came is not carried out
+// or served, wherever the clock stands; what was to be forwarded is queued.
+func TestReplayDecidesAsBefore(t *testing.T) {
+	clock, dir, ctx := newTestClock(), t.TempDir(), context.Background()
+	st := mustOpenStore(t, dir, clock)
+	over := nostr.Tag{"expiration", fmt.Sprint(clock.now().Unix() - 60)}
+	note := unsigned(1, 1, 1, "")
+	mustAppend(t, st, note)
+	for _, evt := range []*nostr.Event{unsigned(1, 5, 2, "", nostr.Tag{"e", note.ID}, over), unsigned(1, 1, 3, "", over),
+		unsigned(1, 38383, 4, "", nostr.Tag{"d", "x"}, over), unsigned(1, mostro.KindGiftWrap, 5, "", over)} {
+		if out := mustAppend(t, st, evt); out != Archived {
+			t.Fatalf("kind %d: %s", evt.Kind, out)
+		}
+	}
+	if _, _, err := st.Append(ctx, Arrival{Event: unsigned(2, 1, 6, ""), ReceivedAt: st.now(), Forward: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fresh := t.TempDir()
+	if err := os.CopyFS(filepath.Join(fresh, "events", "log"), os.DirFS(filepath.Join(dir, "events", "log"))); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(-time.Hour)
+	st = mustOpenStore(t, fresh, clock)
+	if _, err := st.Find(ctx, note.ID); err != nil {
+		t.Errorf("a request that had expired was carried out: %v", err)
+	}
+	if ids := queryIDs(t, st, nostr.Filter{}, 10); len(ids) != 2 {
+		t.Errorf("%d events are served, want the note and the last", len(ids))
+	}
+	if seqs, err := st.queued(0, 10); err != nil || !slices.Equal(seqs, []uint64{6}) {
+		t.Errorf("queued are %v, %v", seqs, err)
+	}
+}
+
 // TestSchema1 brings a store of schema 1 up to the present one: once in peace,
 // once after a crash in the middle.
 func TestSchema1(t *testing.T) {
@@ -695,4 +732,32 @@ func TestDamagedBodyIsNotServed(t *testing.T) {
 	if err := st.Read(ctx, 0, func(mostro.Entry) error { return nil }); !errors.Is(err, errRow) {
 		t.Errorf("Read: %v", err)
 	}
+}
+
+// TestRowLogCutsForGood: a whole row behind a torn one does not come back when
+// the torn one is written again.
+func TestRowLogCutsForGood(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpenRowLog(t, dir, 0, 0)
+	var buf []byte
+	var sizes []int
+	for seq := uint64(1); seq <= 2; seq++ {
+		from := len(buf)
+		r, body := testRow(seq, 30)
+		buf = appendRow(buf, r, body)
+		sizes = append(sizes, len(buf)-from)
+	}
+	torn := bytes.Clone(buf)
+	torn[sizes[0]-1] = 0
+	if err := l.append(torn, sizes); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	l = mustOpenRowLog(t, dir, 0, 0)
+	mustHold(t, l, 0)
+	if err := l.append(buf[:sizes[0]], sizes[:1]); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	mustHold(t, mustOpenRowLog(t, dir, 0, 0), 1)
 }
