@@ -191,6 +191,9 @@ func (st *Store) commit(group []*pending) {
 	g := &grouping{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
 		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
 	for _, p := range group {
+		if err == nil {
+			err = g.keepRoom()
+		}
 		if err != nil {
 			break
 		}
@@ -368,7 +371,6 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	}
 	if errors.Is(err, errOverQuota) {
 		g.seq-- // it never was
-		delete(g.newest, addr)
 		return 0, OverQuota, nil
 	}
 	if err == nil {

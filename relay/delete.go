@@ -239,6 +239,11 @@ func (st *Store) movePart(part []expiry) error {
 			continue // replaced or deleted since
 		}
 		var err error
+		if st.txnBytes > st.txnRoom/2 { // records may be large
+			if err = st.flush(); err != nil {
+				return err
+			}
+		}
 		if addr == "" {
 			err = st.del(seqKey(spaceRegular, rec.seq))
 		} else if err = st.del(addressKey(spaceNewest, addr)); err == nil {

@@ -70,6 +70,20 @@ func (st *Store) makeRoom(group []*pending) error {
 	return nil
 }
 
+// keepRoom sees to it that one more arrival of a group finds room. Those before
+// it may have made the transaction grow by more than they are long: a large
+// record is written again for every older version of its address that comes.
+func (g *grouping) keepRoom() error {
+	if g.st.txnBytes <= g.st.txnRoom {
+		return nil
+	}
+	if err := g.write(); err != nil {
+		return err
+	}
+	g.st.follows = g.seq
+	return g.st.flush()
+}
+
 // flush commits what follows from the log up to st.follows.
 func (st *Store) flush() error {
 	if st.txnBytes == 0 || st.Err() != nil {
@@ -118,15 +132,31 @@ func (st *Store) flushPart() error {
 	return nil
 }
 
-// loadErased tells the files of the log how much of them is erased.
+// loadErased tells the files of the log how much of them is erased. More than a
+// file has is from before it was shrunk, behind which there was a crash.
 func (st *Store) loadErased() error {
-	return st.eachRow([]byte{spaceErased}, []byte{spaceErased}, func(key, value []byte) bool {
+	var stale [][]byte
+	err := st.eachRow([]byte{spaceErased}, []byte{spaceErased}, func(key, value []byte) bool {
 		if len(key) == 9 && len(value) == 8 {
-			if first := binary.BigEndian.Uint64(key[1:]); first > 0 && first <= st.log.head() {
-				st.log.fileOf(first).erased = int64(binary.BigEndian.Uint64(value))
+			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
+			if rf := st.log.fileOf(first); rf.first == first && erased <= rf.size {
+				rf.erased = erased
+			} else {
+				stale = append(stale, key)
 			}
 		}
 		return true
+	})
+	if err != nil || len(stale) == 0 {
+		return err
+	}
+	return st.db.Update(func(txn *badger.Txn) error {
+		for _, key := range stale {
+			if err := txn.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -188,11 +218,17 @@ func (st *Store) eraseAsked() error {
 	if err != nil || len(seqs) == 0 {
 		return err
 	}
-	if _, err := st.log.erase(seqs); err != nil {
+	touched, err := st.log.erase(seqs)
+	if err != nil {
 		return err
 	}
 	batch := st.db.NewWriteBatch()
 	defer batch.Cancel()
+	for _, rf := range touched {
+		if err := batch.Set(seqKey(spaceErased, rf.first), binary.BigEndian.AppendUint64(nil, uint64(rf.erased))); err != nil {
+			return err
+		}
+	}
 	for _, seq := range seqs {
 		if err := batch.Delete(seqKey(spaceErase, seq)); err != nil {
 			return err
@@ -218,6 +254,9 @@ func (st *Store) replay(applied uint64) error {
 			}
 			var seq uint64
 			g.seq = p.seq - 1
+			if err = g.keepRoom(); err != nil {
+				return err
+			}
 			if seq, _, err = g.append(p); err == nil && seq != p.seq {
 				err = fmt.Errorf("entry %d is in the log twice, or ought not to be", p.seq)
 			}
@@ -235,6 +274,10 @@ func (st *Store) replay(applied uint64) error {
 		}
 		p := &pending{seq: seq, expired: r.expired, Arrival: Arrival{
 			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
+		if r.gone && !(r.expired && mostro.IsMail(r.kind)) {
+			// Bodies are erased after what asks for it is followed.
+			return fmt.Errorf("entry %d is erased, and the index that was ahead of it is missing: %w", seq, ErrDamaged)
+		}
 		if r.gone {
 			// Mail that had expired when it came: it left nothing but this.
 			if err := again(); err != nil {

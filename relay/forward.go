@@ -20,6 +20,9 @@ const (
 	// forwardTries is how often a relay may answer "later" before the event is
 	// given up there.
 	forwardTries = 8
+	// sweepRows bounds, but for the outcomes of one event, what is taken out of
+	// the queue in one transaction.
+	sweepRows = 4096
 )
 
 // ForwardOutcome is what became of an own event at another relay.
@@ -205,7 +208,7 @@ func (us *Upstreams) sweepOnce(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if r.receivedAt >= before {
+			if r.receivedAt >= before || len(rows) > sweepRows {
 				break
 			}
 			rows = append(rows, rowWrite{key: forwardKey(seq)})

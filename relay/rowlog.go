@@ -123,6 +123,9 @@ func openRowLog(dir string, applied uint64, limit int64) (l *rowLog, cut int64, 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
 	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, 0, err
+	}
 	l = &rowLog{dir: dir, limit: cmp.Or(limit, logFileBytes)}
 	defer func() {
 		if err != nil {
@@ -159,13 +162,19 @@ func openRowLog(dir string, applied uint64, limit int64) (l *rowLog, cut int64, 
 	return l, cut, nil
 }
 
-// fileFirsts lists the first rows of the files, ascending.
+// fileFirsts lists the first rows of the files, ascending, and removes what a
+// crash left half shrunk: bodies are in it that may be erased since.
 func fileFirsts(dir string) (firsts []uint64, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".log.new") {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return nil, err
+			}
+		}
 		name, ok := strings.CutSuffix(e.Name(), ".log")
 		if !ok {
 			continue
@@ -185,7 +194,8 @@ func (l *rowLog) path(first uint64, suffix string) string {
 }
 
 // openFile opens one file and finds where its rows begin. Only the last may end
-// in the middle of a row.
+// in the middle of a row. What it has then is durable: a process that was killed
+// may have left rows that the disk has not, and the index must not be ahead.
 func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int64, err error) {
 	path := l.path(first, ".log")
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -202,8 +212,12 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 		return nil, 0, err
 	}
 	head := make([]byte, logFileHead)
-	if _, err := io.ReadFull(f, head); err != nil || string(head[:len(logMagic)]) != logMagic || binary.BigEndian.Uint64(head[len(logMagic):]) != first {
-		if last && first > applied {
+	_, err = io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, 0, err
+	}
+	if err != nil || string(head[:len(logMagic)]) != logMagic || binary.BigEndian.Uint64(head[len(logMagic):]) != first {
+		if last && first > applied && info.Size() <= int64(logFileHead) { // no row is written before this is durable
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}
@@ -218,9 +232,10 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
 	if whole == rf.size {
-		if !last {
-			l.writePlaces(rf)
+		if last {
+			return rf, 0, f.Sync()
 		}
+		l.writePlaces(rf)
 		return rf, 0, nil
 	}
 	if !last || rf.first+uint64(len(rf.at)) <= applied {
@@ -234,7 +249,8 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 }
 
 // scan finds the rows of a file from its beginning, and where the whole ones
-// end. Bodies are proven behind row applied, where a crash may have torn them.
+// end. Bodies are proven behind row applied, where a crash may have torn them;
+// one that was erased is no torn one.
 func (rf *rowFile) scan(applied uint64) (whole int64, err error) {
 	buf := make([]byte, 1<<20)
 	whole = int64(logFileHead)
@@ -250,7 +266,8 @@ func (rf *rowFile) scan(applied uint64) (whole int64, err error) {
 				break
 			}
 			body := rest[:binary.LittleEndian.Uint32(head[4:])]
-			if rf.first+uint64(len(rf.at)) > applied && crc32.Checksum(body, crcTable) != binary.LittleEndian.Uint32(head[8:]) {
+			if rf.first+uint64(len(rf.at)) > applied && crc32.Checksum(body, crcTable) != binary.LittleEndian.Uint32(head[8:]) &&
+				bytes.IndexByte(body, erasedByte) < 0 {
 				return whole, nil
 			}
 			rf.at = append(rf.at, uint32(whole))
@@ -503,7 +520,7 @@ func (l *rowLog) wasteful(rf *rowFile) bool {
 // shrink writes a full file anew without its erased bodies. A crash leaves it
 // as it was, or as it is to be.
 func (l *rowLog) shrink(rf *rowFile) error {
-	buf := make([]byte, logFileHead, rf.size-rf.erased+int64(logFileHead))
+	buf := make([]byte, logFileHead, max(rf.size-rf.erased, 0)+int64(logFileHead)) // a crash may leave erased too large
 	copy(buf, logMagic)
 	binary.BigEndian.PutUint64(buf[len(logMagic):], rf.first)
 	last := rf.first + uint64(len(rf.at)) - 1

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,11 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // testRow is a row and a body of n bytes.
@@ -233,6 +229,10 @@ func TestRowLogShrinks(t *testing.T) {
 	if !l.wasteful(rf) {
 		t.Fatalf("%d bytes erased of %d are no reason to write the file anew", rf.erased, rf.size)
 	}
+	places, err := os.ReadFile(l.path(first, ".at"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := l.shrink(rf); err != nil {
 		t.Fatal(err)
 	}
@@ -241,209 +241,20 @@ func TestRowLogShrinks(t *testing.T) {
 		t.Errorf("%d bytes in the file, %d said, %d before, %v", info.Size(), rf.size, before, err)
 	}
 	l.close()
+	if err := os.WriteFile(l.path(first, ".at"), places, 0o600); err != nil { // a crash right behind it
+		t.Fatal(err)
+	}
+	half := l.path(first, ".log.new") // a crash in the middle of it
+	if err := os.WriteFile(half, []byte("what may be erased since"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	l = mustOpenRowLog(t, dir, 100, 50_000)
 	mustHold(t, l, 100, gone...)
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was half shrunk is left: %v", err)
+	}
 	grow(t, l, rand.New(rand.NewPCG(7, 7)), 120)
 	mustHold(t, l, 120, gone...)
-}
-
-// TestErasingIsFinished: a crash between the word that a body is to go and its
-// going does not leave it, whether its author deleted it or its time has come.
-func TestErasingIsFinished(t *testing.T) {
-	for name, erase := range map[string]func(st *Store, clock *testClock, id string){
-		"Deleted": func(st *Store, _ *testClock, id string) {
-			st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 2, "", nostr.Tag{"e", id}), ReceivedAt: st.now()})
-		},
-		"Expired": func(st *Store, clock *testClock, _ string) {
-			clock.advance(mailLife + time.Second)
-			st.live.expire(clock.now().Unix())
-			st.sweep <- struct{}{}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			clock, dir := newTestClock(), t.TempDir()
-			killed := false
-			st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, flushAfter: time.Hour, committed: func() error {
-				if killed {
-					return errors.New("killed by its test")
-				}
-				return nil
-			}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			secret := unsigned(1, mostro.KindGiftWrap, clock.now().Unix(), "a secret that nobody is to read again")
-			mustAppend(t, st, secret)
-			if err := st.writeRows(context.Background()); err != nil {
-				t.Fatal(err)
-			}
-			killed = true
-			erase(st, clock, secret.ID)
-			<-st.Dead()
-			if err := st.Close(); err != nil {
-				t.Fatal(err)
-			}
-			path := filepath.Join(dir, "events", "log", fmt.Sprintf("%020d.log", 1))
-			if b, err := os.ReadFile(path); err != nil || !bytes.Contains(b, []byte("a secret")) {
-				t.Fatalf("it was erased before the crash: nothing is tested; %v", err)
-			}
-			st = mustOpenStore(t, dir, clock)
-			if _, err := st.Find(context.Background(), secret.ID); !errors.Is(err, mostro.ErrNotFound) {
-				t.Errorf("Find: %v", err)
-			}
-			if out := mustAppend(t, st, secret); out != Duplicate {
-				t.Errorf("sent again it is %s", out)
-			}
-			mustCheck(t, st)
-			if b, err := os.ReadFile(path); err != nil || bytes.Contains(b, []byte("a secret")) {
-				t.Errorf("it is still in the file; %v", err)
-			}
-		})
-	}
-}
-
-// TestManyErasures: one request that erases more than a transaction of the index
-// holds, and a crash after each of them.
-func TestManyErasures(t *testing.T) {
-	const n = 300
-	parts := n // until one crash comes too late
-	for crashAt := 1; crashAt <= parts; crashAt++ {
-		clock, dir := newTestClock(), t.TempDir()
-		counting, commits := false, 0
-		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
-			if counting {
-				if commits++; commits == crashAt {
-					return errors.New("killed by its test")
-				}
-			}
-			return nil
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.txnRoom = 50_000 // nothing is under way yet
-		request := nostr.Tags{}
-		for i := range n {
-			evt := unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
-			mustAppend(t, st, evt)
-			request = append(request, nostr.Tag{"e", evt.ID})
-			if i == n-10 { // the last are not followed when the request comes
-				if err := st.writeRows(context.Background()); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		mustAppend(t, st, unsigned(2, 1, 1, "somebody else's"))
-		counting = true
-		_, _, err = st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 1000, "", request...), ReceivedAt: st.now()})
-		if (err == nil) != (commits < crashAt) {
-			t.Fatalf("crash %d: %v after %d commits", crashAt, err, commits)
-		}
-		if err == nil {
-			parts, counting = commits, false
-			mustCheck(t, st)
-		}
-		if err := st.Close(); err != nil {
-			t.Fatal(err)
-		}
-		st = mustOpenStore(t, dir, clock)
-		want := 2 // the request and somebody else's
-		if st.Head() == n+1 {
-			want = n + 1 // it was not logged
-		}
-		if ids := queryIDs(t, st, nostr.Filter{}, 500); len(ids) != want {
-			t.Errorf("crash %d: %d events are served, want %d", crashAt, len(ids), want)
-		}
-		mustCheck(t, st)
-		st.Close()
-	}
-	if parts < 3 || parts == n {
-		t.Errorf("%d commits: nothing is tested", parts)
-	}
-}
-
-// TestLogWithoutIndex: what follows from the log is made anew from it alone.
-func TestLogWithoutIndex(t *testing.T) {
-	clock, dir := newTestClock(), t.TempDir()
-	w := &world{Rand: rand.New(rand.NewPCG(9, 9)), base: clock.now().Unix()}
-	st := mustOpenStore(t, dir, clock)
-	for range 400 {
-		evt := w.event()
-		w.known = append(w.known, evt)
-		if evt.Kind != mostro.KindDeletion { // erased rows cannot be followed again: their tags are gone
-			mustAppend(t, st, evt)
-		}
-	}
-	want := queryIDs(t, st, nostr.Filter{}, 1000)
-	head := st.Head()
-	if err := st.Close(); err != nil {
-		t.Fatal(err)
-	}
-	fresh := t.TempDir()
-	if err := os.CopyFS(filepath.Join(fresh, "events", "log"), os.DirFS(filepath.Join(dir, "events", "log"))); err != nil {
-		t.Fatal(err)
-	}
-	st = mustOpenStore(t, fresh, clock)
-	if got := queryIDs(t, st, nostr.Filter{}, 1000); !slices.Equal(got, want) || st.Head() != head || len(want) < 20 {
-		t.Errorf("%d events are served up to %d, want %d up to %d", len(got), st.Head(), len(want), head)
-	}
-	mustCheck(t, st)
-}
-
-// TestSchema1 brings a store of schema 1 up to the present one: once in peace,
-// once after a crash in the middle.
-func TestSchema1(t *testing.T) {
-	for _, crashed := range []bool{false, true} {
-		clock, dir := newTestClock(), t.TempDir()
-		w := &world{Rand: rand.New(rand.NewPCG(11, 11)), base: clock.now().Unix()}
-		st := mustOpenStore(t, dir, clock)
-		for range 300 {
-			evt := w.event()
-			w.known = append(w.known, evt)
-			mustAppend(t, st, evt)
-		}
-		want := queryIDs(t, st, nostr.Filter{}, 1000)
-		var rows []rowWrite
-		err := st.log.rows(0, st.Head(), func(seq uint64, r row, body []byte, err error) error {
-			rows = append(rows, rowWrite{seqKey(spaceRowV1, seq), append(r.encode(nil), body...)})
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := st.Close(); err != nil {
-			t.Fatal(err)
-		}
-		db, err := openBadger(filepath.Join(dir, "events"), false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = db.Update(func(txn *badger.Txn) error {
-			for _, r := range rows {
-				if err := txn.Set(r.key, r.value); err != nil {
-					return err
-				}
-			}
-			return errors.Join(txn.Delete(keyApplied), txn.Set(keySchema, []byte{0, 0, 0, 1}))
-		})
-		if err := errors.Join(err, db.Close()); err != nil {
-			t.Fatal(err)
-		}
-		if !crashed { // else what is in the way is a log that was begun
-			if err := os.RemoveAll(filepath.Join(dir, "events", "log")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		st = mustOpenStore(t, dir, clock)
-		if got := queryIDs(t, st, nostr.Filter{}, 1000); !slices.Equal(got, want) || len(want) < 20 {
-			t.Errorf("%d events are served, want %d", len(got), len(want))
-		}
-		mustCheck(t, st)
-		left := 0
-		if err := st.eachRow([]byte{spaceRowV1}, []byte{spaceRowV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
-			t.Errorf("%d rows of schema 1 are left, %v", left, err)
-		}
-	}
 }
 
 // FuzzRow: what is no row of ours is told from one, whatever it is; what is read
@@ -469,4 +280,59 @@ func FuzzRow(f *testing.F) {
 			t.Fatalf("%+v, %q is read back as %+v, %q: %v", r, body, again, body2, err)
 		}
 	})
+}
+
+// A file that holds rows is never taken for one that was begun and not used.
+func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpenRowLog(t, dir, 0, 10_000)
+	grow(t, l, rand.New(rand.NewPCG(12, 12)), 12)
+	last := l.files[len(l.files)-1]
+	if len(l.files) < 2 || len(last.at) == 0 {
+		t.Fatal("nothing is tested")
+	}
+	applied, path := last.first-1, last.f.Name()
+	l.close()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[3] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openRowLog(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
+		t.Errorf("it opens: %v", err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
+		t.Errorf("%d bytes are left of %d, %v", len(now), len(b), err)
+	}
+}
+
+// TestRowLogCutsForGood: a whole row behind a torn one does not come back when
+// the torn one is written again.
+func TestRowLogCutsForGood(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpenRowLog(t, dir, 0, 0)
+	var buf []byte
+	var sizes []int
+	for seq := uint64(1); seq <= 2; seq++ {
+		from := len(buf)
+		r, body := testRow(seq, 30)
+		buf = appendRow(buf, r, body)
+		sizes = append(sizes, len(buf)-from)
+	}
+	torn := bytes.Clone(buf)
+	torn[sizes[0]-1] = 0
+	if err := l.append(torn, sizes); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	l = mustOpenRowLog(t, dir, 0, 0)
+	mustHold(t, l, 0)
+	if err := l.append(buf[:sizes[0]], sizes[:1]); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	mustHold(t, mustOpenRowLog(t, dir, 0, 0), 1)
 }

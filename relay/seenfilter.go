@@ -61,7 +61,7 @@ func (f *seenFilter) mayHold(tail []byte) bool {
 	h := f.hash(tail)
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.bloom.Has(h)
+	return !f.ready.Load() || f.bloom.Has(h) // it may have been made anew since
 }
 
 // add notes keys before they are looked for.
@@ -111,8 +111,8 @@ func (st *Store) growFilters() error {
 		if err := st.flush(); err != nil { // what is not in the files is not found there
 			return err
 		}
-		f.ready.Store(false)
 		f.mu.Lock()
+		f.ready.Store(false)
 		f.resize(f.n)
 		f.mu.Unlock()
 		st.done.Add(1)

@@ -252,11 +252,11 @@ func (st *Store) load(logDir string) error {
 	if cut > 0 {
 		st.logger.Warn("the log ended in the middle of a row that nobody was told of; it was cut off", "bytes", cut)
 	}
-	if err := st.eraseAsked(); err != nil {
-		return fmt.Errorf("erase what was deleted: %w", err)
-	}
 	if err := st.loadErased(); err != nil {
 		return fmt.Errorf("read how much was erased: %w", err)
+	}
+	if err := st.eraseAsked(); err != nil {
+		return fmt.Errorf("erase what was deleted: %w", err)
 	}
 	bulk := newBulk(st.live)
 	err = st.db.View(func(txn *badger.Txn) error {

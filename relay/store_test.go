@@ -497,6 +497,14 @@ func TestDeletionErasesEveryVersion(t *testing.T) {
 			t.Errorf("version %d: %v", i, err)
 		}
 	}
+	if err := st.Read(context.Background(), 0, func(e mostro.Entry) error {
+		if e.Event.Kind == 38383 && e.Event.ID != versions[4].ID {
+			t.Errorf("the version of %d is read", e.Event.CreatedAt)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); !slices.Equal(ids, []string{versions[4].ID}) {
 		t.Errorf("served %v, want the version after the deletion", ids)
 	}
