@@ -29,8 +29,8 @@ type dispatcher struct {
 	index map[filingKey]*place
 	empty []*place // in the index still, the longest empty first
 	keep  int      // so many of them: maxEmpty
-	tick  uint64 // counts events, so that a subscription gets each once
-	batch uint64 // counts flushes, so that a connection is in each once
+	tick  uint64   // counts events, so that a subscription gets each once
+	batch uint64   // counts flushes, so that a connection is in each once
 	count int
 }
 

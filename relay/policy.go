@@ -35,6 +35,10 @@ const (
 	DefaultMaxFuture     = 15 * time.Minute
 )
 
+// LargestMaxEventBytes is the most that Policy.MaxEventBytes may be: what
+// follows from one event must find room in one transaction of the log.
+const LargestMaxEventBytes = 512 << 10
+
 // Kinds that carry proof of identity for one connection or one request: never
 // to be handed on to others as events.
 const (

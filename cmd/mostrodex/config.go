@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/pelletier/go-toml/v2"
 )
 
@@ -36,7 +37,7 @@ type RelayConfig struct {
 	Description    string   `toml:"description"`     // NIP-11
 	URL            string   `toml:"url"`             // public wss:// address; "": each request's own Host
 	Contact        string   `toml:"contact"`         // NIP-11, e.g. mailto:
-	MaxEventBytes  int      `toml:"max_event_bytes"` // of an event's JSON; 0: 64 KiB
+	MaxEventBytes  int      `toml:"max_event_bytes"` // of an event's JSON; 0: relay.DefaultMaxEventBytes
 	MinPow         int      `toml:"min_pow"`         // NIP-13 bits asked of every event
 	Kinds          []int    `toml:"kinds"`           // admitted besides ephemeral ones; empty: the default list
 	TrustedProxies []string `toml:"trusted_proxies"` // addresses or CIDRs whose X-Forwarded-For is believed
@@ -257,8 +258,8 @@ func (c *Config) validate() error {
 	if c.Relay.MinPow < 0 || c.Relay.MinPow > 256 {
 		return fmt.Errorf("relay.min_pow: %d is not in 0..256", c.Relay.MinPow)
 	}
-	if c.Relay.MaxEventBytes < 0 {
-		return fmt.Errorf("relay.max_event_bytes: %d is negative", c.Relay.MaxEventBytes)
+	if c.Relay.MaxEventBytes < 0 || c.Relay.MaxEventBytes > relay.LargestMaxEventBytes {
+		return fmt.Errorf("relay.max_event_bytes: %d is not in 0..%d", c.Relay.MaxEventBytes, relay.LargestMaxEventBytes)
 	}
 	for _, k := range c.Relay.Kinds {
 		if k < 0 || k > 65535 {
