@@ -239,7 +239,7 @@ func (c *checker) index() {
 			c.report.problem("entry %d ought to be served and is not", want.seq)
 			continue
 		}
-		if have := l.record(n); !same(&have, want) || have.chain != want.chain {
+		if have := l.record(n); !same(&have, want) || have.chain != want.chain || l.slots.at(n).side != sideOf(want.terms) {
 			c.report.problem("entry %d: its slot is of another event", want.seq)
 		}
 		if addr := want.address(); addr != "" {
@@ -247,6 +247,9 @@ func (c *checker) index() {
 				c.report.problem("entry %d: its address leads elsewhere", want.seq)
 			}
 		}
+	}
+	if l.unlisted {
+		return
 	}
 	expect := make(map[*posting]int)
 	for n := range l.slots.n {

@@ -110,6 +110,9 @@ func storable(evt *nostr.Event) error {
 	case kindClass(evt.Kind) == ephemeral:
 		return fmt.Errorf("kind %d is ephemeral: never stored", evt.Kind)
 	}
+	if len(evt.Tags) > math.MaxUint16 {
+		return fmt.Errorf("%d tags, at most %d can be indexed", len(evt.Tags), math.MaxUint16)
+	}
 	for _, t := range evt.Tags {
 		if len(t) > 0 && t[0] == "d" {
 			if len(t) < 2 && kindClass(evt.Kind) == addressable {

@@ -17,8 +17,12 @@ import (
 // is committed with the seq up to which it follows. Opening the store makes the
 // rest follow.
 
-// flushAfter is how long consequences of logged events wait for more of them.
-const flushAfter = 100 * time.Millisecond
+// How long consequences of logged events wait for more of them, while serving and
+// during an import.
+const (
+	flushAfter     = 100 * time.Millisecond
+	bulkFlushAfter = time.Second
+)
 
 // set and del write to the transaction of the committer, which alone calls them.
 func (st *Store) set(key, value []byte) error {

@@ -21,6 +21,8 @@ type live struct {
 	terms   *terms
 	kinds   map[uint16]*posting
 	combos  map[combo]list
+	// unlisted: nobody is going to ask, so there are no postings.
+	unlisted bool
 
 	expiries expiryHeap
 	hidden   []expiry // hidden slots, until the committer has moved their records
@@ -71,7 +73,7 @@ func (l *live) fill(r record, body []byte) uint32 {
 	n := l.slots.take()
 	s := slot{
 		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
-		author: l.authors.number(r.pubkey), d: none, kind: uint16(r.kind), body: noBody,
+		author: l.authors.number(r.pubkey), d: none, kind: uint16(r.kind), body: noBody, side: sideOf(r.terms),
 	}
 	l.numbers = l.numbers[:0]
 	for _, t := range r.terms {
@@ -153,6 +155,9 @@ func (l *live) eachCombo(s *slot, fn func(combo)) {
 // link puts a slot into its postings, by put: which keeps a posting in order,
 // or leaves that for later.
 func (l *live) link(n uint32, put func(*posting, item)) {
+	if l.unlisted {
+		return
+	}
 	s := l.slots.at(n)
 	it := makeItem(s.createdAt, n)
 	p, ok := l.kinds[s.kind]
@@ -202,6 +207,10 @@ func (l *live) add(r record, body []byte) {
 
 // unlink takes a slot out of every posting.
 func (l *live) unlink(n uint32) {
+	l.n--
+	if l.unlisted {
+		return
+	}
 	s := l.slots.at(n)
 	it := makeItem(s.createdAt, n)
 	if p := l.kinds[s.kind]; p.remove(it, l.less) && p.n == 0 {
@@ -230,7 +239,6 @@ func (l *live) unlink(n uint32) {
 			e.list = noList
 		}
 	}
-	l.n--
 }
 
 // remove takes a slot out altogether. The caller holds mu.

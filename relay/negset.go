@@ -147,6 +147,9 @@ func (n *negSets) leave(s *sharedSet) {
 func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem, head uint64, err error) {
 	const part = 8192
 	l := st.live
+	if l.unlisted {
+		return nil, 0, ErrBulk
+	}
 	l.expire(st.now().Unix())
 	head = st.Head()
 	for from := 0; ; from += part {

@@ -29,6 +29,7 @@ type tagCondition struct {
 	letter byte
 	terms  []uint32
 	set    map[uint32]struct{} // of terms, where there are many
+	sides  [otherSide]bool     // of a condition on k: which sides it is for
 }
 
 // manyValues is from how many values on a set is looked up instead of scanned.
@@ -83,6 +84,13 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 		for _, v := range values {
 			if n, ok := l.terms.find(name[0], v); ok {
 				t.terms = append(t.terms, n)
+			}
+			switch {
+			case t.letter != 'k':
+			case v == "buy":
+				t.sides[buySide] = true
+			case v == "sell":
+				t.sides[sellSide] = true
 			}
 		}
 		t.terms = distinct(t.terms)
@@ -336,6 +344,12 @@ tags:
 		if len(p.letters) > 0 && (p.letters[0] == t.letter || len(p.letters) > 1 && p.letters[1] == t.letter) {
 			continue
 		}
+		if t.letter == 'k' && s.side != otherSide {
+			if t.sides[s.side] {
+				continue
+			}
+			return false
+		}
 		terms := l.slots.termsOf(s)
 		if t.set != nil {
 			for _, n := range terms {
@@ -471,6 +485,9 @@ func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 // returns ErrFilter for a filter it cannot answer.
 func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
 	l := st.live
+	if l.unlisted {
+		return dst, ErrBulk
+	}
 	l.expire(st.now().Unix())
 	first := len(dst)
 	var missing []missingBody
@@ -513,6 +530,9 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 // Count is the exact number of live events that match any of the filters.
 func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) {
 	l := st.live
+	if l.unlisted {
+		return 0, ErrBulk
+	}
 	l.expire(st.now().Unix())
 	l.mu.RLock()
 	defer l.mu.RUnlock()

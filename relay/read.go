@@ -62,12 +62,16 @@ func (st *Store) publish(entries []recent) {
 		return
 	}
 	st.headMu.Lock()
-	for _, e := range entries {
-		st.ring.entries[e.entry.Seq%ringSize] = e
-	}
 	head := entries[len(entries)-1].entry.Seq
-	if head >= ringSize && st.ring.from < head-ringSize+1 {
-		st.ring.from = head - ringSize + 1
+	if st.cfg.Bulk { // nobody keeps up with it; who reads, reads the disk
+		st.ring.from = head + 1
+	} else {
+		for _, e := range entries {
+			st.ring.entries[e.entry.Seq%ringSize] = e
+		}
+		if head >= ringSize && st.ring.from < head-ringSize+1 {
+			st.ring.from = head - ringSize + 1
+		}
 	}
 	st.head.Store(head)
 	close(st.moved)

@@ -11,14 +11,44 @@ type slot struct {
 	author     uint32
 	d          uint32 // term of the d tag that its address has, none where there is none
 	terms      uint32 // in live.lists, with nTerms
-	nTerms     uint32
 	body       uint32 // in bodyCache, noBody when not cached
+	nTerms     uint16
 	kind       uint16
+	side       side
 	used       bool
 	// hidden: past its expiration and out of every posting, but still the
 	// newest of its address until the committer has moved its record.
 	hidden bool
 	id     [32]byte // last: walks look at what is before it
+}
+
+// side says what the k tag of an event is, which order books ask for, so that a
+// walk need not look at its terms.
+type side uint8
+
+const (
+	noSide    side = iota // no k tag
+	buySide               // one, "buy"
+	sellSide              // one, "sell"
+	otherSide             // anything else: its terms say
+)
+
+func sideOf(terms []string) side {
+	found := noSide
+	for _, t := range terms {
+		switch {
+		case t[0] != 'k':
+		case found != noSide:
+			return otherSide
+		case t == "kbuy":
+			found = buySide
+		case t == "ksell":
+			found = sellSide
+		default:
+			return otherSide
+		}
+	}
+	return found
 }
 
 // slots are the live events, and the ways to find one that every event has: by
@@ -55,7 +85,7 @@ func (s *slots) take() uint32 {
 
 // fill puts an event into a taken slot.
 func (s *slots) fill(n uint32, e slot, terms []uint32) {
-	e.terms, e.nTerms, e.used = s.lists.keep(terms), uint32(len(terms)), true
+	e.terms, e.nTerms, e.used = s.lists.keep(terms), uint16(len(terms)), true
 	*s.at(n) = e
 	s.byID.put(s.byID.hash(n), n)
 	if e.hasAddress() {

@@ -28,7 +28,7 @@ const DefaultBodyCache = 128 << 20
 // StoreConfig says where and how a Store keeps the log.
 type StoreConfig struct {
 	Dir       string           // data directory; the store uses Dir/events
-	Bulk      bool             // much is going to be appended: memory is spent to write it with less work
+	Bulk      bool             // much is going to be appended and nothing asked: less work, more memory, ErrBulk to queries
 	BodyCache int              // bytes; 0: DefaultBodyCache; negative: none
 	Now       func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
@@ -93,6 +93,7 @@ var (
 	ErrReadOnly    = errors.New("the data directory is not writable: mend its permissions, or use another --data directory")
 	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use another one, which upstream relays fill with what is live")
 	ErrClosed      = errors.New("the store is closed")
+	ErrBulk        = errors.New("the store was opened to take in events, not to answer queries")
 )
 
 // OpenStore opens or creates the log and loads the live index.
@@ -112,11 +113,16 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		st.metrics = NewStoreMetrics()
 	}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
+	if cfg.Bulk {
+		cfg.BodyCache = -1 // nobody asks for them
+		st.cfg.flushAfter = cmp.Or(cfg.flushAfter, bulkFlushAfter)
+	}
 	budget := cfg.BodyCache
 	if budget == 0 {
 		budget = DefaultBodyCache
 	}
 	st.live = newLive(max(budget, 0))
+	st.live.unlisted = cfg.Bulk
 	dir := filepath.Join(cfg.Dir, "events")
 	db, err := openBadger(dir, cfg.Bulk)
 	if err != nil {

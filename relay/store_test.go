@@ -234,7 +234,7 @@ func (w *world) event() *nostr.Event {
 		tags = append(tags, nostr.Tag{"d", w.pick("a", "ab", "abc", "", strings.Repeat("long", 200))})
 	}
 	for range w.IntN(6) {
-		tags = append(tags, nostr.Tag{w.pick("s", "f", "k", "p", "y", "z", "d", "multi"), w.pick("pending", "success", "EUR", "ARS", "buy", "")})
+		tags = append(tags, nostr.Tag{w.pick("s", "f", "k", "p", "y", "z", "d", "multi"), w.pick("pending", "success", "EUR", "ARS", "buy", "sell", "")})
 	}
 	if w.IntN(4) == 0 {
 		tags = append(tags, nostr.Tag{"expiration", strconv.FormatInt(w.base+int64(w.IntN(80))-20, 10)})
@@ -305,8 +305,9 @@ func TestStoreEqualsOracle(t *testing.T) {
 			clock := newTestClock()
 			w := &world{Rand: rand.New(rand.NewPCG(seed, 7)), base: clock.now().Unix()}
 			dir := t.TempDir()
+			bulk := false
 			open := func() *Store { // files of the log are small, and what follows from it is late
-				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour})
+				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -325,6 +326,13 @@ func TestStoreEqualsOracle(t *testing.T) {
 					st = open()
 				case 3: // crash
 					crash(t, st)
+					bulk = false
+					st = open()
+				case 4: // an import, until the next
+					if err := st.Close(); err != nil {
+						t.Fatal(err)
+					}
+					bulk = !bulk
 					st = open()
 				case 1:
 					clock.advance(time.Duration(w.IntN(4)) * time.Second)
@@ -340,6 +348,19 @@ func TestStoreEqualsOracle(t *testing.T) {
 				want := o.append(evt, clock.now().Unix())
 				if got := mustAppend(t, st, evt); got != want {
 					t.Fatalf("step %d: appending %s gives %s, want %s", step, evt, got, want)
+				}
+				if bulk {
+					if _, err := st.Query(context.Background(), nil, nostr.Filter{}, 10, 0); !errors.Is(err, ErrBulk) {
+						t.Fatalf("step %d: a query is answered with %v, want ErrBulk", step, err)
+					}
+					var last string
+					if err := st.Read(context.Background(), st.Head()-1, func(e mostro.Entry) error { last = e.Event.ID; return nil }); err != nil {
+						t.Fatal(err)
+					}
+					if want == Added && last != evt.ID {
+						t.Fatalf("step %d: the log ends with %q, want %q", step, last, evt.ID)
+					}
+					continue
 				}
 				for range 3 {
 					f, limit := w.filter(), 1+w.IntN(20)
