@@ -12,9 +12,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -286,16 +288,22 @@ func orNone(err error) error {
 	return err
 }
 
-// freePorts gives n loopback ports that were free a moment ago.
+// freePorts gives n loopback ports that were free a moment ago. They lie below
+// those that Linux gives to outgoing connections, one of which could have taken
+// such a port before its daemon does.
 func freePorts(n int) ([]int, error) {
+	const from, to, tries = 15_000, 32_000, 1000
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	var err error
+	for range tries {
+		if len(ports) == n {
+			return ports, nil
 		}
-		defer l.Close() // all together, so that no port is given twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(from+rand.IntN(to-from))); err == nil {
+			defer l.Close() // all together, so that no port is given twice
+			ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		}
 	}
-	return ports, nil
+	return nil, fmt.Errorf("no free ports in %d..%d: %w", from, to, err)
 }

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/lnd"
@@ -62,18 +63,29 @@ func newNode(bin, dir, name string, c *chain) (*Node, error) {
 	return n, nil
 }
 
+// startTries is how often a node is started that ends before it answers.
+const startTries = 3
+
 // Start runs the node and waits until it is synced to the chain.
 func (n *Node) Start(ctx context.Context) error {
 	if err := n.process.start(); err != nil {
 		return err
 	}
+	waiting, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	tries := 1
 	var info struct {
 		Pubkey string `json:"identity_pubkey"`
 		Synced bool   `json:"synced_to_chain"`
 	}
-	err := poll(ctx, "the node's interface", func() (bool, error) {
+	err := poll(waiting, "the node's interface", func() (bool, error) {
 		if !n.process.running() {
-			return false, fmt.Errorf("lnd ended: see %s", n.process.log)
+			why := fmt.Errorf("lnd ended, started %d times: %s", tries, n.process.lastWords())
+			if tries++; tries > startTries {
+				giveUp()
+				return false, why
+			}
+			return false, errors.Join(n.process.signal(syscall.SIGKILL), n.process.start(), why)
 		}
 		// Until the first answer: the files may be there and not written yet.
 		if n.Pubkey == "" {

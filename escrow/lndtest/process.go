@@ -1,6 +1,7 @@
 package lndtest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -91,3 +92,12 @@ func (p *process) signal(sig syscall.Signal) error {
 func (p *process) stop() error { return p.signal(syscall.SIGINT) }
 
 func (p *process) kill() { _ = p.signal(syscall.SIGKILL) }
+
+// lastWords is the end of what the program has said.
+func (p *process) lastWords() string {
+	b, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(bytes.TrimSpace(b[max(len(b)-500, 0):]))
+}
