@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -290,7 +291,7 @@ func (st *Store) replay(applied uint64) error {
 			st.follows = seq
 			return st.set(idKey(r.id), binary.BigEndian.AppendUint64(nil, seq))
 		}
-		p.JSON = append([]byte(nil), body...)
+		p.JSON = bytes.Clone(body)
 		if p.Event, err = parseBody(p.JSON); err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}

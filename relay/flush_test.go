@@ -18,6 +18,22 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// openToKill opens a store that dies between a commit and what it erases once
+// killed is set.
+func openToKill(t *testing.T, dir string, clock *testClock, killed *bool) *Store {
+	t.Helper()
+	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, flushAfter: time.Hour, committed: func() error {
+		if *killed {
+			return errors.New("killed by its test")
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
 // TestErasingIsFinished: a crash between the word that a body is to go and its
 // going does not leave it, whether its author deleted it or its time has come.
 func TestErasingIsFinished(t *testing.T) {
@@ -34,15 +50,7 @@ func TestErasingIsFinished(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clock, dir := newTestClock(), t.TempDir()
 			killed := false
-			st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, flushAfter: time.Hour, committed: func() error {
-				if killed {
-					return errors.New("killed by its test")
-				}
-				return nil
-			}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			st := openToKill(t, dir, clock, &killed)
 			secret := unsigned(1, mostro.KindGiftWrap, clock.now().Unix(), "a secret that nobody is to read again")
 			mustAppend(t, st, secret)
 			if err := st.writeRows(context.Background()); err != nil {
@@ -344,22 +352,14 @@ func TestErasedIsCounted(t *testing.T) {
 	for _, how := range []string{"closed", "killed", "killed before it is erased"} {
 		clock, dir := newTestClock(), t.TempDir()
 		killed := false
-		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, flushAfter: time.Hour, committed: func() error {
-			if killed {
-				return errors.New("killed by its test")
-			}
-			return nil
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		st := openToKill(t, dir, clock, &killed)
 		evt := unsigned(1, 1, 1, strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
 		if err := st.writeRows(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		killed = how == "killed before it is erased"
-		_, _, err = st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}), ReceivedAt: st.now()})
+		_, _, err := st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}), ReceivedAt: st.now()})
 		if (err != nil) != killed {
 			t.Fatal(err)
 		}

@@ -402,14 +402,10 @@ func (l *rowLog) append(rows []byte, sizes []int) error {
 func (l *rowLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	i, found := slices.BinarySearchFunc(l.files, seq, func(rf *rowFile, seq uint64) int { return cmp.Compare(rf.first, seq) })
-	if !found {
-		i--
-	}
-	if i < 0 || seq-l.files[i].first >= uint64(len(l.files[i].at)) {
+	rf := l.fileOf(seq)
+	if seq < rf.first || seq-rf.first >= uint64(len(rf.at)) {
 		return nil, nil, 0
 	}
-	rf := l.files[i]
 	to := min(last-rf.first+1, uint64(len(rf.at)))
 	end = rf.size
 	if to < uint64(len(rf.at)) {
@@ -502,8 +498,8 @@ func (l *rowLog) erase(seqs []uint64) (touched []*rowFile, err error) {
 	return touched, nil
 }
 
-// fileOf gives the file of a row, the first for what is before it. The committer
-// alone calls it.
+// fileOf gives the file of a row, the first for what is before it. The caller
+// holds mu, or is the committer.
 func (l *rowLog) fileOf(seq uint64) *rowFile {
 	i, found := slices.BinarySearchFunc(l.files, seq, func(rf *rowFile, seq uint64) int { return cmp.Compare(rf.first, seq) })
 	if !found {

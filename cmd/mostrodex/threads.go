@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// How many threads may run Go code at once. Files are written and synced through
-// memory maps, and a thread that waits there keeps others from running: with as
+// How many threads may run Go code at once. Badger writes and syncs its files
+// through memory maps, and a thread that waits there keeps others from running: with as
 // many threads as cores an order was up to 490 ms late in the book in a burst of
 // events, with three times as many, and nothing else changed, 150. Reading is
 // quicker with fewer: the more threads there are, the more often one is woken for

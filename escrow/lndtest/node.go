@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/lnd"
@@ -85,7 +84,8 @@ func (n *Node) Start(ctx context.Context) error {
 				giveUp()
 				return false, why
 			}
-			return false, errors.Join(n.process.signal(syscall.SIGKILL), n.process.start(), why)
+			n.process.kill()
+			return false, errors.Join(n.process.start(), why)
 		}
 		// Until the first answer: the files may be there and not written yet.
 		if n.Pubkey == "" {
