@@ -1,0 +1,397 @@
+package escrow
+
+import (
+	"compress/gzip"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// The golden stores in testdata were written by this program at commit
+// 1307280, before the rules of trades had a version. They prove that a newer
+// program replays the journals of that commit to the same trades, and ends
+// the trades that were open then.
+//
+//	go test ./escrow -run TestWriteOldStore -oldstore.write
+//
+// rewrites them; that is right only at the commit whose rules they hold.
+var writeOldStore = flag.Bool("oldstore.write", false, "rewrite testdata/rules0*.json.gz with the rules of this commit")
+
+// oldStore is a store, its Lightning node and its users at one moment.
+type oldStore struct {
+	Node    string      `json:"node"` // the Mostro's secret key, hex
+	Now     int64       `json:"now"`  // unix seconds
+	Height  uint32      `json:"height"`
+	Badger  [][2][]byte `json:"badger"` // keys and values
+	Holds   []oldHold   `json:"holds"`
+	Pays    []oldPay    `json:"pays"`
+	Sums    [6]int64    `json:"sums"` // locked, held, refunded, settled, paid and routing, in msat
+	Trades  []oldTrade  `json:"trades"`
+	Version string      `json:"version"`
+}
+
+type oldHold struct {
+	State     HoldState `json:"state"`
+	ByUs      bool      `json:"by_us"`
+	ExpiresAt int64     `json:"expires_at"`
+}
+
+type oldPay struct {
+	State PaymentState `json:"state"`
+	Order string       `json:"order"`
+}
+
+// oldTrade is a trade by the name of the state it was left in, with the
+// secrets of its parties.
+type oldTrade struct {
+	Name   string             `json:"name"`
+	ID     OrderID            `json:"id"`
+	Status mostro.TradeStatus `json:"status"`
+	Seller oldUser            `json:"seller"`
+	Buyer  oldUser            `json:"buyer"`
+}
+
+type oldUser struct {
+	Trade     string           `json:"trade,omitempty"` // secret key, hex
+	Identity  string           `json:"identity,omitempty"`
+	Transport mostro.Transport `json:"transport,omitempty"`
+	Index     int64            `json:"index,omitempty"`
+}
+
+func (u *user) export() oldUser {
+	if u == nil {
+		return oldUser{}
+	}
+	secret := u.trade.Secret()
+	o := oldUser{Trade: hex.EncodeToString(secret[:]), Transport: u.transport, Index: u.index}
+	if u.identity != nil {
+		secret = u.identity.Secret()
+		o.Identity = hex.EncodeToString(secret[:])
+	}
+	return o
+}
+
+// TestWriteOldStore brings trades to every state, in every transport, and
+// writes the store as it is then, and as it is after a start that took it for
+// an older copy of itself.
+func TestWriteOldStore(t *testing.T) {
+	if !*writeOldStore {
+		t.Skip("writes golden files; see oldStore")
+	}
+	w := newWorld(t)
+	w.clock.now = time.Unix(1_790_000_000, 0)
+	w.node.with(func(n *simNode) { n.now = w.clock.now.Unix() })
+	o := &oldWriter{w: w}
+	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
+		o.every(transport)
+	}
+	o.interrupted()
+	o.write("rules0.json.gz", false)
+	w.start()
+	// A copy: the witness is ahead of it.
+	w.node.with(func(n *simNode) { n.down = false })
+	_ = w.stop()
+	if err := w.witness(1_000_000); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, reconciling, err := w.engine.Paused(t.Context()); err != nil || time.Now().After(deadline) {
+			t.Fatal("the copy is still being compared", err)
+		} else if !reconciling {
+			break
+		}
+	}
+	o.write("rules0-copy.json.gz", true)
+	w.start()
+}
+
+// witness has the witness of a world remember a number of commits.
+func (w *world) witness(commits uint64) error {
+	return Witness{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
+}
+
+type oldWriter struct {
+	w      *world
+	trades []oldTrade
+}
+
+func (o *oldWriter) note(name string, id OrderID, seller, buyer *user) {
+	o.trades = append(o.trades, oldTrade{Name: name, ID: id, Seller: seller.export(), Buyer: buyer.export()})
+}
+
+// every brings one trade to each state.
+func (o *oldWriter) every(transport mostro.Transport) {
+	w, name := o.w, func(s string) string { return s + ", " + string(transport) }
+	address := func(id OrderID) mostro.Payload { return mostro.PaymentRequest{Invoice: id.String() + "@home"} }
+	sell := func() (*user, OrderID) {
+		u := w.user(transport)
+		u.send(u.sell(52_000, 50))
+		return u, *u.wait(mostro.ActionNewOrder).ID
+	}
+	take := func(id OrderID, p mostro.Payload) *user {
+		u := w.user(transport)
+		u.send(mostro.Message{RequestID: number(2), TradeIndex: u.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell, Payload: p})
+		return u
+	}
+	shown := func(u *user) Hash { return simDecode(shownHold(u)).Hash }
+	say := func(u *user, id OrderID, a mostro.Action, p mostro.Payload) {
+		u.send(mostro.Message{RequestID: number(9), ID: &id, Action: a, Payload: p})
+	}
+	active := func() (seller, buyer *user, id OrderID) {
+		seller, id = sell()
+		buyer = take(id, address(id))
+		h := shown(seller)
+		w.node.with(func(n *simNode) { n.pay(h) })
+		w.until(id, mostro.TradeActive)
+		return seller, buyer, id
+	}
+	fiatSent := func() (seller, buyer *user, id OrderID) {
+		seller, buyer, id = active()
+		say(buyer, id, mostro.ActionFiatSent, nil)
+		w.until(id, mostro.TradeFiatSent)
+		return seller, buyer, id
+	}
+
+	seller, id := sell()
+	o.note(name("pending sell"), id, seller, nil)
+
+	maker := w.user(transport)
+	m := maker.sell(52_000, 50)
+	p := m.Payload.(*mostro.SmallOrder)
+	text := "maker@home"
+	p.Kind, p.BuyerInvoice = mostro.SideBuy, &text
+	maker.send(m)
+	id = *maker.wait(mostro.ActionNewOrder).ID
+	o.note(name("pending buy with an address"), id, nil, maker)
+
+	maker = w.user(transport)
+	m = maker.sell(0, 0)
+	p = m.Payload.(*mostro.SmallOrder)
+	low, high := int64(10), int64(100)
+	p.MinAmount, p.MaxAmount = &low, &high
+	maker.send(m)
+	id = *maker.wait(mostro.ActionNewOrder).ID
+	o.note(name("pending range"), id, maker, nil)
+
+	seller, id = sell()
+	say(seller, id, mostro.ActionCancel, nil)
+	w.until(id, mostro.TradeCanceled)
+	o.note(name("canceled by its maker"), id, seller, nil)
+
+	seller, id = sell()
+	buyer := take(id, nil)
+	w.until(id, mostro.TradeWaitingBuyerInvoice)
+	o.note(name("waiting for an invoice"), id, seller, buyer)
+
+	seller, id = sell()
+	buyer = take(id, address(id))
+	shown(seller)
+	o.note(name("waiting for the payment"), id, seller, buyer)
+
+	seller, id = sell()
+	buyer = take(id, address(id))
+	shown(seller)
+	say(buyer, id, mostro.ActionCancel, nil)
+	w.until(id, mostro.TradePending)
+	o.note(name("back in the book"), id, seller, nil)
+
+	maker = w.user(transport)
+	m = maker.sell(52_000, 50)
+	m.Payload.(*mostro.SmallOrder).Kind = mostro.SideBuy
+	maker.send(m)
+	id = *maker.wait(mostro.ActionNewOrder).ID
+	seller = w.user(transport)
+	seller.send(mostro.Message{RequestID: number(2), TradeIndex: seller.tradeIndex(), ID: &id, Action: mostro.ActionTakeBuy})
+	h := shown(seller)
+	w.node.with(func(n *simNode) { n.pay(h) })
+	w.until(id, mostro.TradeWaitingBuyerInvoice)
+	o.note(name("held, waiting for an invoice"), id, seller, maker)
+
+	seller, buyer, id = active()
+	o.note(name("active"), id, seller, buyer)
+
+	seller, buyer, id = active()
+	say(buyer, id, mostro.ActionCancel, nil)
+	seller.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
+	o.note(name("active, cancel asked"), id, seller, buyer)
+
+	seller, buyer, id = active()
+	say(buyer, id, mostro.ActionCancel, nil)
+	seller.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
+	say(seller, id, mostro.ActionCancel, nil)
+	w.until(id, mostro.TradeCooperativelyCanceled)
+	o.note(name("cancelled by both"), id, seller, buyer)
+
+	seller, buyer, id = active()
+	say(buyer, id, mostro.ActionCancel, nil)
+	seller.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
+	say(buyer, id, mostro.ActionFiatSent, nil)
+	w.until(id, mostro.TradeFiatSent)
+	o.note(name("fiat sent, cancel asked before"), id, seller, buyer)
+
+	seller, buyer, id = fiatSent()
+	o.note(name("fiat sent"), id, seller, buyer)
+
+	seller, buyer, id = active()
+	say(buyer, id, mostro.ActionDispute, nil)
+	w.until(id, mostro.TradeDispute)
+	o.note(name("disputed by the buyer"), id, seller, buyer)
+
+	seller, buyer, id = fiatSent()
+	say(seller, id, mostro.ActionDispute, nil)
+	w.until(id, mostro.TradeDispute)
+	o.note(name("disputed by the seller, fiat sent"), id, seller, buyer)
+
+	seller, buyer, id = fiatSent()
+	frozen := w.trade(id)
+	_ = w.ln.Settle(w.tb.Context(), frozen.Preimage)
+	for !w.trade(id).Frozen {
+		time.Sleep(time.Millisecond)
+	}
+	o.note(name("frozen"), id, seller, buyer)
+
+	seller, buyer, id = fiatSent()
+	say(seller, id, mostro.ActionRelease, nil)
+	w.until(id, mostro.TradeSuccess)
+	o.note(name("success"), id, seller, buyer)
+
+	seller, buyer, id = fiatSent()
+	w.node.with(func(*simNode) { w.node.failPays = 1000 })
+	say(seller, id, mostro.ActionRelease, nil)
+	for n := uint32(1); n <= 3; n++ {
+		for w.trade(id).Payout.Failures < n {
+			w.clock.move(61 * time.Second)
+			w.node.with(func(n *simNode) { n.now = w.clock.Now().Unix() })
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	buyer.wait(mostro.ActionAddInvoice)
+	w.node.with(func(*simNode) { w.node.failPays = 0 })
+	o.note(name("payout failed, invoice asked for"), id, seller, buyer)
+
+	seller, buyer, id = fiatSent()
+	w.node.with(func(*simNode) { w.node.failPays = 1 })
+	say(seller, id, mostro.ActionRelease, nil)
+	for w.trade(id).Payout.Failures != 1 {
+		time.Sleep(time.Millisecond)
+	}
+	w.node.with(func(*simNode) { w.node.failPays = 0 })
+	o.note(name("payout failed once"), id, seller, buyer)
+}
+
+// interrupted leaves trades with calls that the node has not answered.
+func (o *oldWriter) interrupted() {
+	w := o.w
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller.send(seller.sell(52_000, 50))
+	id := *seller.wait(mostro.ActionNewOrder).ID
+	take := mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell}
+	take.Payload = mostro.PaymentRequest{Invoice: id.String() + "@home"}
+	buyer.send(take)
+	h := simDecode(shownHold(seller)).Hash
+	w.node.with(func(n *simNode) { n.pay(h) })
+	w.until(id, mostro.TradeActive)
+	buyer.send(mostro.Message{RequestID: number(3), ID: &id, Action: mostro.ActionFiatSent})
+	w.until(id, mostro.TradeFiatSent)
+
+	waiting, taker := w.user(mostro.TransportV1), w.user(mostro.TransportV1)
+	waiting.send(waiting.sell(52_000, 50))
+	other := *waiting.wait(mostro.ActionNewOrder).ID
+	w.node.with(func(n *simNode) { n.down = true })
+	seller.send(mostro.Message{RequestID: number(4), ID: &id, Action: mostro.ActionRelease})
+	for !w.trade(id).Settling {
+		time.Sleep(time.Millisecond)
+	}
+	o.note("released, node down", id, seller, buyer)
+	take = mostro.Message{RequestID: number(2), TradeIndex: taker.tradeIndex(), ID: &other, Action: mostro.ActionTakeSell}
+	take.Payload = mostro.PaymentRequest{Invoice: other.String() + "@home"}
+	taker.send(take)
+	w.until(other, mostro.TradeWaitingPayment)
+	o.note("taken, node down", other, waiting, taker)
+}
+
+// shownHold waits for the hold invoice that a seller is shown, and returns it.
+func shownHold(seller *user) string {
+	for {
+		if p, ok := seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
+			return p.Invoice
+		}
+	}
+}
+
+// write stops the world and writes it.
+func (o *oldWriter) write(file string, copied bool) {
+	w, tb := o.w, o.w.tb
+	tb.Helper()
+	_ = w.stop()
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Check(); err != nil {
+		tb.Fatal(err)
+	}
+	secret := w.keys.Secret()
+	s := oldStore{Node: hex.EncodeToString(secret[:]), Now: w.clock.Now().Unix(), Version: "1307280"}
+	err = db.b.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.DefaultIteratorOptions)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			v, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			s.Badger = append(s.Badger, [2][]byte{it.Item().KeyCopy(nil), v})
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n := w.node.n
+	s.Height = n.height
+	s.Sums = [6]int64{n.lockedMsat, n.heldMsat, n.refundedMsat, n.settledMsat, n.paidMsat, n.routingMsat}
+	for _, h := range n.holds {
+		s.Holds = append(s.Holds, oldHold{h.state, h.byUs, h.expiresAt})
+	}
+	slices.SortFunc(s.Holds, func(a, b oldHold) int { return slices.Compare(a.State.Hash[:], b.State.Hash[:]) })
+	for _, p := range n.pays {
+		s.Pays = append(s.Pays, oldPay{p.state, p.order})
+	}
+	slices.SortFunc(s.Pays, func(a, b oldPay) int { return slices.Compare(a.State.Hash[:], b.State.Hash[:]) })
+	for _, t := range o.trades {
+		trade, err := db.Trade(t.ID)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if t.Status = trade.Status; copied && trade.Frozen {
+			t.Name += ", frozen"
+		}
+		s.Trades = append(s.Trades, t)
+	}
+	f, err := os.Create(filepath.Join("testdata", file))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	z := gzip.NewWriter(f)
+	if err := json.NewEncoder(z).Encode(&s); err != nil {
+		tb.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Logf("%s: %d trades, %d keys, %d holds, %d payments", file, len(s.Trades), len(s.Badger), len(s.Holds), len(s.Pays))
+}
