@@ -245,6 +245,7 @@ func (d *Desk) Done(row uint64) { d.turn.commit.Done = append(d.turn.commit.Done
 // step runs Step and collects what it says. A refusal or ErrNothing leaves no
 // trace here.
 func (d *Desk) step(t Trade, in Input) error {
+	in.Rules = currentRules
 	next, effects, err := Step(t, in)
 	if err != nil {
 		return err

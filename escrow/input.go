@@ -13,6 +13,10 @@ import (
 type Input struct {
 	At   int64     `json:"at"` // unix seconds, never less than the trade's inputs before
 	Kind InputKind `json:"kind"`
+	// Rules is the version of the rules that decided about the input. The
+	// journal keeps it, so that a newer program replays an old journal to the
+	// same trade.
+	Rules Rules `json:"rules,omitzero"`
 
 	Request *Request `json:"request,omitempty"` // InMessage
 
@@ -32,9 +36,24 @@ type Input struct {
 	Quote      Quote            `json:"quote,omitzero"`
 	Invoice    *Destination     `json:"invoice,omitempty"`
 	Busy       bool             `json:"busy,omitzero"`        // take: the identity leaves another trade waiting
+	Limited    bool             `json:"limited,omitzero"`     // new-order: the identity has too many orders; take: the taker has to wait
+	KeyInUse   bool             `json:"key_in_use,omitzero"`  // next_trade names a key of an open trade
 	Reputation *mostro.UserInfo `json:"reputation,omitempty"` // take: of the sender
 	Grace      int64            `json:"grace,omitzero"`       // InRestart: seconds by which deadlines missed while we were down are put off
 }
+
+// Rules is a version of the rules by which Step decides.
+type Rules uint8
+
+// The versions. A change of a rule adds one; Step keeps the older behaviour for
+// the inputs that were decided by it.
+const (
+	rules0 Rules = 0 // journals of 1307280 and before name no version
+	rules1 Rules = 1 // November 2026: the findings of the second audit
+
+	// currentRules decide about everything new, in trades of any age.
+	currentRules = rules1
+)
 
 // InputKind says what happened.
 type InputKind string
@@ -46,6 +65,7 @@ const (
 	InRestart       InputKind = "restart"        // the program started with this trade open
 	InReconcile     InputKind = "reconcile"      // the store may be an old copy of itself
 	InResume        InputKind = "resume"         // an operator has looked at a frozen trade: it goes on
+	InUncommitted   InputKind = "uncommitted"    // an input of the trade could not be written: an operator has to look
 	InPayAfterAll   InputKind = "pay-after-all"  // an operator has seen that the hold is settled, and the buyer unpaid
 	InHoldMade      InputKind = "hold-made"      // the node has our hold invoice
 	InHoldRefused   InputKind = "hold-refused"   // the node will not make it
@@ -65,8 +85,9 @@ const (
 // Hold is a hold invoice as the node saw it.
 type Hold struct {
 	Phase        HoldPhase `json:"phase"`
-	ExpiryHeight uint32    `json:"expiry_height,omitzero"`
-	Height       uint32    `json:"height,omitzero"` // of the chain; 0 when it was not asked
+	ExpiryHeight uint32    `json:"expiry_height,omitzero"` // the first held part can be taken back on chain
+	AcceptHeight uint32    `json:"accept_height,omitzero"` // the first held part arrived; 0 when unknown
+	Height       uint32    `json:"height,omitzero"`        // of the chain; 0 when it was not asked
 }
 
 // Result is a payout as the node saw it.

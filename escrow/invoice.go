@@ -30,7 +30,7 @@ func (d *Destination) pays(amountSats int64, open bool, terms Terms, at int64) b
 	case open:
 		return false
 	}
-	return d.AmountMsat == amountSats*1000 && amountSats >= terms.MinSats
+	return d.AmountMsat == amountSats*1000 && amountSats >= terms.leastPayout()
 }
 
 // payable holds the rules that also an invoice has to keep which an address

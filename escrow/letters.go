@@ -154,7 +154,7 @@ func (t Trade) window(at int64) (opened, closes int64) {
 	case t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment:
 		return t.TakenAt, t.Deadline
 	case escrowed(t.Status):
-		return t.HeldAt, t.HeldAt + t.Terms.guardSeconds()
+		return t.HeldAt, t.safeUntil()
 	case t.Status == mostro.TradeSettledHoldInvoice:
 		return t.HeldAt, at
 	}
@@ -226,7 +226,7 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 func (d *Desk) probe(l Letter, t Trade, in Input) error {
 	hopeful := *in.Invoice
 	hopeful.Reachable = true
-	in.Invoice = &hopeful
+	in.Invoice, in.Rules = &hopeful, currentRules
 	if _, _, err := Step(t, in); err != nil {
 		return err
 	}

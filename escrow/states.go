@@ -22,6 +22,7 @@ const (
 	OnRotate           Trigger = "trade-pubkey"
 	OnHoldMade         Trigger = "hold invoice made"
 	OnHoldImpossible   Trigger = "hold invoice impossible"
+	OnHoldTooShort     Trigger = "hold's time lock leaves no room"
 	OnAddInvoice       Trigger = "add-invoice"
 	OnHeld             Trigger = "seller paid"
 	OnHeldNoInvoice    Trigger = "seller paid, no usable buyer invoice"
@@ -50,6 +51,8 @@ const (
 	OnEscrowGone       Trigger = "hold ended without us"
 	OnContradiction    Trigger = "node contradicts the store"
 	OnReconcile        Trigger = "store was rolled back"
+	OnSighted          Trigger = "hold of a rolled back store looked up as accepted"
+	OnUncommitted      Trigger = "input could not be written"
 	OnResume           Trigger = "operator resumes"
 	OnPayAfterAll      Trigger = "operator has the buyer paid"
 	OnHoldClosed       Trigger = "hold given back"
@@ -108,11 +111,13 @@ var Transitions = []Transition{
 	{mostro.TradeWaitingBuyerInvoice, OnTimeoutTaker, byClock, mostro.TradePending, "sell order: canceled to the taker, new-order to the maker", false},
 	{mostro.TradeWaitingBuyerInvoice, OnTimeoutMaker, byClock, mostro.TradeCanceled, "buy order: hold cancelled; canceled to both", false},
 	{mostro.TradeWaitingBuyerInvoice, OnEscrowGone, byNode, mostro.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
+	{mostro.TradeWaitingBuyerInvoice, OnHoldTooShort, byClock, mostro.TradePending, "hold cancelled; hold-invoice-payment-canceled to the seller, canceled to the taker, new-order to the maker", false},
 	{mostro.TradeWaitingBuyerInvoice, OnGuard, byNode, mostro.TradeWaitingBuyerInvoice, "time lock noted", false},
 
 	{mostro.TradeWaitingPayment, OnHoldMade, byNode, mostro.TradeWaitingPayment, "pay-invoice to the seller, waiting-seller-to-pay to the buyer", false},
 	{mostro.TradeWaitingPayment, OnHoldImpossible, byNode, mostro.TradePending, "canceled to the taker, new-order to the maker", false},
 	{mostro.TradeWaitingPayment, OnHeld, byNode, mostro.TradeActive, "hold-invoice-payment-accepted to the buyer, buyer-took-order to the seller", false},
+	{mostro.TradeWaitingPayment, OnHoldTooShort, byNode, mostro.TradePending, "hold cancelled; hold-invoice-payment-canceled to the seller, canceled to the taker, new-order to the maker", false},
 	{mostro.TradeWaitingPayment, OnHeldNoInvoice, byNode, mostro.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
 	{mostro.TradeWaitingPayment, OnCancelMaker, byMaker, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
 	{mostro.TradeWaitingPayment, OnCancelTaker, byTaker, mostro.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
@@ -168,6 +173,8 @@ var anywhere = []Transition{
 	{On: OnPayAfterAll, By: byOperator, Does: "a frozen trade whose hold the node has settled is paid out, once the node says so again"},
 	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},
 	{On: OnHoldClosed, By: byNode, Does: "a cancelled hold is confirmed as given back"},
+	{On: OnSighted, By: byNode, Does: "a doubtful trade's hold is accepted: a release may settle it"},
+	{On: OnUncommitted, By: byEngine, Does: "the trade is frozen until an operator looks"},
 	{On: OnContradiction, By: byNode, Does: "the trade is frozen until an operator looks"},
 }
 

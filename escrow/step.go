@@ -69,6 +69,8 @@ func (s *step) decide() error {
 		return s.resume()
 	case InPayAfterAll:
 		return s.payAfterAll()
+	case InUncommitted:
+		return s.uncommitted()
 	case InHoldMade:
 		return s.holdMade()
 	case InHoldRefused:
@@ -98,6 +100,10 @@ func (s *step) decide() error {
 	}
 	return ErrNothing
 }
+
+// rules says whether the input is decided by a version of the rules or a newer
+// one.
+func (s *step) rules(version Rules) bool { return s.in.Rules >= version }
 
 // message decides about a user's request.
 func (s *step) message() error {
@@ -258,7 +264,7 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 	t.setTaker(Party{})
 	t.TakerReputation = nil
 	t.Hash, t.Preimage, t.HoldInvoice = Hash{}, Preimage{}, ""
-	t.TakenAt, t.HeldAt = 0, 0
+	t.TakenAt, t.HeldAt, t.SafeUntil = 0, 0, 0
 	t.BuyerInvoice = t.MakerInvoice
 	t.TakeRequest, t.ReleaseRequest, t.CancelBy = nil, nil, ""
 	t.DevFeeSats = 0
@@ -313,6 +319,14 @@ func (s *step) restart() error {
 	default:
 		return ErrNothing // an order's expiry is public, and the chain does not wait
 	}
+	if s.rules(rules1) {
+		// Once for each duty: a program that restarts every few minutes would
+		// put the deadline off for ever.
+		if s.t.GracedAt == s.t.TakenAt {
+			return ErrNothing
+		}
+		s.t.GracedAt = s.t.TakenAt
+	}
 	s.t.Deadline = s.in.At + s.in.Grace
 	return s.stay(OnRestart)
 }
@@ -321,10 +335,10 @@ func (s *step) restart() error {
 // been made already, to an invoice that this store never saw.
 func (s *step) reconcile() error {
 	t := &s.t
-	if t.Doubtful || terminal(t.Status) || t.Status == mostro.TradePending {
+	if terminal(t.Status) || t.Status == mostro.TradePending || t.Doubtful && !t.Sighted {
 		return ErrNothing
 	}
-	t.Doubtful = true
+	t.Doubtful, t.Sighted = true, false // Sighted was never set before rules1
 	if t.Status == mostro.TradeSettledHoldInvoice {
 		t.Frozen = true
 		t.Deadline = s.in.At + remindFirst
@@ -339,11 +353,36 @@ func (s *step) resume() error {
 	if !t.Frozen {
 		return ErrNothing
 	}
-	t.Frozen, t.Doubtful = false, false
+	t.Frozen, t.Doubtful, t.Sighted = false, false, false
 	if !terminal(t.Status) {
 		t.Deadline = s.in.At
 	}
-	return s.stay(OnResume)
+	if err := s.stay(OnResume); err != nil {
+		return err
+	}
+	if p := &t.Payout; s.rules(rules1) && t.Status == mostro.TradeSettledHoldInvoice {
+		// Results that came while the trade was frozen began nothing.
+		switch {
+		case p.Minting:
+			p.Minting = false
+		case p.Hash != (Hash{}) && !p.Sent:
+			s.do(t.payEffect())
+		}
+	}
+	return nil
+}
+
+// uncommitted freezes a trade one of whose inputs could not be written to the
+// store. The input is not lost: an operator sees the trade and decides.
+func (s *step) uncommitted() error {
+	if s.t.Frozen || s.t.Over() {
+		return ErrNothing
+	}
+	s.t.Frozen = true
+	if !terminal(s.t.Status) {
+		s.t.Deadline = s.in.At + remindFirst
+	}
+	return s.stay(OnUncommitted)
 }
 
 // payAfterAll has a frozen trade paid out whose hold the node has settled: an
@@ -354,7 +393,7 @@ func (s *step) payAfterAll() error {
 	if !t.Frozen || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {
 		return ErrNothing
 	}
-	t.Frozen, t.Doubtful, t.Settling = false, false, true
+	t.Frozen, t.Doubtful, t.Sighted, t.Settling = false, false, false, true
 	t.Deadline = s.in.At + guardPoll
 	return s.stay(OnPayAfterAll)
 }

@@ -92,6 +92,9 @@ func (s *step) openDispute(on Trigger, by mostro.Initiator, request *uint64) err
 		return err
 	}
 	t.Dispute.By, t.Dispute.Previous, t.Dispute.OpenedAt = by, previous, s.in.At
+	if s.rules(rules1) {
+		t.CancelBy = "" // a consent of the time before says nothing about a dispute
+	}
 	ref := mostro.DisputeRef{ID: t.Dispute.ID}
 	mine, theirs := t.Buyer, t.Seller
 	if by == mostro.InitiatorSeller {

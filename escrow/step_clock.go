@@ -71,7 +71,16 @@ func (s *step) holdUnknown() error {
 	if !escrowed(t.Status) || t.Hash != s.in.Hash || t.Settling || t.EscrowGone || t.Frozen {
 		return ErrNothing
 	}
-	return s.guard(t.HeldAt+t.Terms.guardSeconds() <= s.in.At)
+	return s.guard(t.safeUntil() <= s.in.At)
+}
+
+// safeUntil is when a hold comes within the margin of its time lock, as far as
+// the clock can say.
+func (t Trade) safeUntil() int64 {
+	if t.SafeUntil != 0 {
+		return t.SafeUntil
+	}
+	return t.HeldAt + t.Terms.guardSeconds()
 }
 
 // guard acts before the node would: a hold near its time lock is given back

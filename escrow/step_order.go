@@ -1,6 +1,8 @@
 package escrow
 
 import (
+	"strings"
+
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -21,6 +23,8 @@ func (s *step) newOrder() error {
 		}
 	}
 	switch {
+	case in.Limited:
+		return refuse(mostro.ReasonTooManyRequests)
 	case in.Refused || !currencyCode(o.FiatCode):
 		return refuse(mostro.ReasonInvalidFiatCurrency)
 	case !ranged && o.FiatAmount <= 0:
@@ -48,6 +52,9 @@ func (s *step) newOrder() error {
 	expires := in.At + terms.LifeSeconds
 	if o.ExpiresAt != nil && *o.ExpiresAt != 0 {
 		expires = min(*o.ExpiresAt, in.At+terms.MaxLifeSeconds)
+		if s.rules(rules1) && expires < in.At+leastLifeSeconds {
+			return refuse(mostro.ReasonInvalidParameters)
+		}
 	}
 	if expires <= in.At {
 		return refuse(mostro.ReasonInvalidParameters) // it would be shown as pending and could not be taken
@@ -146,6 +153,8 @@ func (s *step) spawn() error {
 func (s *step) take(side mostro.Side) error {
 	m, t, in := s.in.Request.Message, &s.t, s.in
 	switch {
+	case in.Limited:
+		return refuse(mostro.ReasonTooManyRequests)
 	case in.Busy:
 		return refuse(mostro.ReasonPendingOrderExists)
 	case t.Kind != side:
@@ -167,6 +176,9 @@ func (s *step) take(side mostro.Side) error {
 		fiat = &n
 	case mostro.PaymentRequest:
 		invoice, fiat = p.Invoice, p.Amount
+		if s.rules(rules1) && side == mostro.SideSell && strings.TrimSpace(invoice) == "" {
+			return refuse(mostro.ReasonInvalidInvoice) // as the reference node does
+		}
 	}
 	if t.Range() {
 		if fiat == nil || *fiat < t.MinFiat || *fiat > t.MaxFiat || *fiat <= 0 {
@@ -242,7 +254,7 @@ func (s *step) orderHold(on Trigger) error {
 	}
 	t := &s.t
 	t.Preimage, t.Hash = s.in.Preimage, s.in.Preimage.Hash()
-	t.HoldInvoice, t.HeldAt = "", 0
+	t.HoldInvoice, t.HeldAt, t.SafeUntil = "", 0, 0
 	s.do(Effect{
 		Kind: FxCreateHold, Hash: t.Hash, AmountSats: t.LockSats(), CLTVBlocks: t.Terms.CLTVBlocks,
 		Seconds: t.Terms.holdSeconds(), Memo: t.memo(),

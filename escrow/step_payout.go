@@ -46,10 +46,14 @@ func (s *step) current() bool {
 	return s.t.Status == mostro.TradeSettledHoldInvoice && s.in.Attempt == s.t.Payout.Attempt
 }
 
+// withheld says that the trade is frozen, so that no result may begin another
+// call that moves money. Before rules1 two of them did.
+func (s *step) withheld() bool { return s.t.Frozen && s.rules(rules1) }
+
 // minted sends the payment to the invoice that the buyer's address gave.
 func (s *step) minted() error {
 	t, d := &s.t, s.in.Invoice
-	if !s.current() || !t.Payout.Minting {
+	if !s.current() || !t.Payout.Minting || s.withheld() {
 		return ErrNothing
 	}
 	if !d.payable(t.Terms, s.in.At) || d.AmountMsat != t.PayoutSats()*1000 {
@@ -115,7 +119,7 @@ func (s *step) payment() error {
 		}
 		return s.payFailed()
 	case PaymentUnknown:
-		if !s.current() || p.Hash != s.in.Hash || !p.Sent {
+		if !s.current() || p.Hash != s.in.Hash || !p.Sent || s.withheld() {
 			return ErrNothing
 		}
 		// The node took it and knows nothing of it any more. The claim stands;
@@ -141,6 +145,10 @@ func (s *step) payFailed() error {
 	p.Hash, p.Sent, p.Minting, p.Bolt11 = Hash{}, false, false, ""
 	most := max(t.Terms.PaymentAttempts, 1)
 	p.Failures = min(p.Failures+1, most)
+	if s.withheld() {
+		t.Deadline = s.in.At + remindFirst // the operator's word begins the next attempt
+		return nil
+	}
 	if p.Failures == 1 && most > 1 {
 		s.say(t.Buyer, mostro.ActionPaymentFailed, mostro.PaymentFailed{
 			Attempts: most - 1, IntervalSeconds: uint32(t.Terms.PaymentRetrySecs),

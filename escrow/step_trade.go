@@ -1,16 +1,21 @@
 package escrow
 
 import (
+	"errors"
+
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // holdMade shows the hold invoice to the seller.
 func (s *step) holdMade() error {
 	t := &s.t
-	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.in.Bolt11 == "" {
+	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.in.Bolt11 == "" || s.withheld() {
 		return ErrNothing
 	}
 	t.HoldInvoice = s.in.Bolt11
+	if s.rules(rules1) {
+		s.newDuty() // the seller owes nothing before there is something to pay
+	}
 	if err := s.stay(OnHoldMade); err != nil {
 		return err
 	}
@@ -31,7 +36,7 @@ func (s *step) holdMade() error {
 // holdRefused puts the order back: nobody can pay what the node will not ask.
 func (s *step) holdRefused() error {
 	t := &s.t
-	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" {
+	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.withheld() {
 		return ErrNothing
 	}
 	taker, request := t.Taker(), t.TakeRequest
@@ -48,7 +53,15 @@ func (s *step) hold() error {
 	}
 	switch s.in.Hold.Phase {
 	case HoldAccepted:
-		return s.held()
+		sighted := t.Doubtful && !t.Sighted && s.rules(rules1)
+		if sighted {
+			t.Sighted = true
+		}
+		err := s.held()
+		if sighted && errors.Is(err, ErrNothing) {
+			return s.stay(OnSighted)
+		}
+		return err
 	case HoldSettled:
 		if t.Settling || t.Status == mostro.TradeSettledHoldInvoice {
 			return s.settled()
@@ -65,6 +78,9 @@ func (s *step) held() error {
 	t := &s.t
 	if t.Status == mostro.TradeWaitingPayment && t.HeldAt == 0 {
 		t.HeldAt = s.in.At
+		if s.rules(rules1) && !s.dateHold() {
+			return s.holdTooShort()
+		}
 		if t.HoldInvoice == "" {
 			// The node lost our answer, yet the seller found the invoice
 			// elsewhere: it is paid all the same.
@@ -95,6 +111,31 @@ func (s *step) held() error {
 	return s.guard(s.in.Hold.Height+t.Terms.margin() >= s.in.Hold.ExpiryHeight)
 }
 
+// dateHold dates an accepted hold by the chain, and says whether its time lock
+// leaves room for a trade. The program may have been down when the seller
+// paid: the time at which it hears of it says nothing.
+func (s *step) dateHold() bool {
+	t, h := &s.t, s.in.Hold
+	if h.Height == 0 || h.ExpiryHeight == 0 {
+		return true // unknown: the clock has to do
+	}
+	if h.AcceptHeight != 0 && h.AcceptHeight < h.Height {
+		t.HeldAt -= int64(h.Height-h.AcceptHeight) * blockSeconds
+	}
+	left := int64(h.ExpiryHeight) - int64(h.Height) - int64(t.Terms.margin())
+	t.SafeUntil = s.in.At + left*blockSeconds
+	return left >= int64(t.Terms.leastBlocks())
+}
+
+// holdTooShort gives a hold back that was accepted, or heard of, too late for a
+// trade. The order goes back to the book.
+func (s *step) holdTooShort() error {
+	t := &s.t
+	s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
+	s.say(t.Taker(), mostro.ActionCanceled, nil)
+	return s.backToBook(OnHoldTooShort, nil)
+}
+
 // activate begins the trade proper: escrow held, and a way to pay the buyer.
 func (s *step) activate(on Trigger, request *uint64) error {
 	t := &s.t
@@ -102,6 +143,9 @@ func (s *step) activate(on Trigger, request *uint64) error {
 		return err
 	}
 	t.Deadline = t.HeldAt + t.Terms.guardSeconds()/2
+	if t.SafeUntil != 0 {
+		t.Deadline = s.in.At + max((t.SafeUntil-s.in.At)/2, guardPoll)
+	}
 	s.say(t.Buyer, mostro.ActionHoldInvoicePaymentAccepted, t.withKeys(t.order(t.Status, t.PayoutSats()))).RequestID = request
 	s.say(t.Seller, mostro.ActionBuyerTookOrder, t.withKeys(t.order(t.Status, t.LockSats())))
 	return nil
@@ -137,6 +181,9 @@ func (s *step) addInvoice() error {
 		return nil
 	}
 	if t.HeldAt != 0 {
+		if s.rules(rules1) && t.safeUntil() < at+t.Terms.leastHoldSeconds() {
+			return s.holdTooShort()
+		}
 		return s.activate(OnAddInvoice, request)
 	}
 	t.TakeRequest = nil
@@ -154,6 +201,9 @@ func (s *step) next() error {
 	// A key that is no point of the curve could never be written to.
 	if key, err := mostro.ParsePubkey(p.Pubkey); err != nil || key != p.Pubkey || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
 		return refuse(mostro.ReasonInvalidParameters)
+	}
+	if s.in.KeyInUse {
+		return refuse(mostro.ReasonInvalidParameters) // the next order's messages would go to a stranger
 	}
 	if s.t.Range() {
 		s.t.Next = p
@@ -176,6 +226,9 @@ func (s *step) fiatSent() error {
 	if err := s.move(OnFiatSent, mostro.TradeFiatSent); err != nil {
 		return err
 	}
+	if s.rules(rules1) {
+		t.CancelBy = "" // a consent of the time before the payment is void
+	}
 	s.say(t.Seller, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Buyer.Key})
 	s.answer(t.Buyer, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Seller.Key})
 	return nil
@@ -194,6 +247,10 @@ func (s *step) release() error {
 	if err := s.next(); err != nil {
 		return err
 	}
+	if s.rules(rules1) && t.Doubtful && !t.Sighted {
+		// The hold may have been settled and paid out in the lost time.
+		return s.contradiction()
+	}
 	if err := s.stay(OnRelease); err != nil {
 		return err
 	}
@@ -209,6 +266,9 @@ func (s *step) settled() error {
 	if t.Hash != s.in.Hash || !t.Settling || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {
 		return ErrNothing
 	}
+	if s.rules(rules1) && t.Doubtful && !t.Sighted {
+		return s.contradiction() // settled, and perhaps paid out, in the lost time
+	}
 	disputed := t.Status == mostro.TradeDispute
 	if err := s.move(OnSettled, mostro.TradeSettledHoldInvoice); err != nil {
 		return err
@@ -222,6 +282,10 @@ func (s *step) settled() error {
 	}
 	s.rest()
 	t.ReleaseRequest = nil
+	if s.withheld() {
+		t.Deadline = s.in.At + remindFirst
+		return nil
+	}
 	s.pay()
 	return nil
 }
@@ -284,6 +348,9 @@ func (s *step) escrowGone() error {
 	t := &s.t
 	switch t.Status {
 	case mostro.TradeWaitingPayment:
+		if s.rules(rules1) && t.HoldInvoice == "" {
+			return s.holdRefused() // it ended before the seller could be shown it
+		}
 		return ErrNothing // an invoice that nobody paid has expired; so will the seller's time
 	case mostro.TradeWaitingBuyerInvoice, mostro.TradeActive:
 		s.say(t.Buyer, mostro.ActionHoldInvoicePaymentCanceled, nil)

@@ -44,7 +44,8 @@ type Trade struct {
 
 	CreatedAt int64 `json:"created_at"`
 	ExpiresAt int64 `json:"expires_at"`
-	TakenAt   int64 `json:"taken_at,omitzero"` // when the present duty of a waiting state began
+	TakenAt   int64 `json:"taken_at,omitzero"`  // when the present duty of a waiting state began
+	GracedAt  int64 `json:"graced_at,omitzero"` // TakenAt of the last duty that a restart put off
 	// Deadline is when the clock next has something to decide here. Every
 	// trade that is not over has one.
 	Deadline int64 `json:"deadline,omitzero"`
@@ -52,7 +53,10 @@ type Trade struct {
 	Preimage    Preimage `json:"preimage,omitzero"`
 	Hash        Hash     `json:"hash,omitzero"` // of the live hold invoice; zero: none
 	HoldInvoice string   `json:"hold_invoice,omitzero"`
-	HeldAt      int64    `json:"held_at,omitzero"`
+	HeldAt      int64    `json:"held_at,omitzero"` // when the hold was accepted, by the height of the chain where it is known
+	// SafeUntil is when the hold's time lock comes within the margin, by the
+	// heights that the node named and ten minutes a block; 0 when unknown.
+	SafeUntil int64 `json:"safe_until,omitzero"`
 	// Settling says that the seller has released and the node was told to
 	// settle. From here only settlement, or proof that the escrow was gone
 	// before, leads on.
@@ -67,6 +71,10 @@ type Trade struct {
 	// opened: more may have happened than it knows. What cannot be undone is
 	// left to an operator.
 	Doubtful bool `json:"doubtful,omitzero"`
+	// Sighted says of a doubtful trade that the node has shown its hold as
+	// accepted since the store was found to be a copy. The hold was not settled
+	// in the lost time, so nothing was paid out either.
+	Sighted bool `json:"sighted,omitzero"`
 	// Closing holds hashes whose cancelling is decided and not confirmed yet.
 	// No preimage of theirs is ever used.
 	Closing []Hash `json:"closing,omitempty"`
@@ -148,10 +156,13 @@ type Terms struct {
 	MaxLifeSeconds int64    `json:"max_life"` // of any order
 	WaitSeconds    int64    `json:"wait"`     // for each duty of a waiting state
 
-	CLTVBlocks       uint32 `json:"cltv"`
-	MarginBlocks     uint32 `json:"margin"`        // before a hold's expiry, when it must be resolved
-	MaxFinalCLTV     uint32 `json:"max_cltv"`      // of a buyer's invoice
-	InvoiceSeconds   int64  `json:"invoice_life"`  // that a buyer's invoice must have left
+	CLTVBlocks     uint32 `json:"cltv"`
+	MarginBlocks   uint32 `json:"margin"`       // before a hold's expiry, when it must be resolved
+	MaxFinalCLTV   uint32 `json:"max_cltv"`     // of a buyer's invoice
+	InvoiceSeconds int64  `json:"invoice_life"` // that a buyer's invoice must have left
+	// MinPayoutSats is the least amount of a buyer's invoice; 0: MinSats, as
+	// before rules1. A payout is smaller than its order by the fee.
+	MinPayoutSats    int64  `json:"min_payout,omitzero"`
 	PaymentAttempts  uint32 `json:"attempts"`      // with one invoice
 	PaymentRetrySecs int64  `json:"retry_seconds"` // between them
 }
@@ -180,9 +191,30 @@ func (t Terms) margin() uint32 {
 // guardSeconds is how long a hold is safe when nothing is known of the chain.
 func (t Terms) guardSeconds() int64 { return int64(t.CLTVBlocks-t.margin()) * blockSeconds }
 
+// leastPayout is the least amount of a buyer's invoice.
+func (t Terms) leastPayout() int64 {
+	if t.MinPayoutSats > 0 {
+		return t.MinPayoutSats
+	}
+	return t.MinSats
+}
+
+// leastBlocks is how many blocks above the margin a hold must have left when a
+// trade begins: six hours in which the buyer can pay and the seller look, or
+// half of the usable time of a shorter lock.
+func (t Terms) leastBlocks() uint32 { return min(36, (t.CLTVBlocks-t.margin())/2) }
+
+// leastHoldSeconds is leastBlocks as time.
+func (t Terms) leastHoldSeconds() int64 { return int64(t.leastBlocks()) * blockSeconds }
+
 // holdSeconds is how long a hold invoice can be paid: longer than the seller's
 // time, so that not the invoice but the trade ends the wait.
 func (t Terms) holdSeconds() int64 { return max(t.WaitSeconds+600, 3600) }
+
+// leastLifeSeconds is how far ahead an order's own expiry has to be. A shorter
+// order could not be traded, and its event would have expired before it
+// reached a relay.
+const leastLifeSeconds = 600
 
 // guardPoll is how often a hold's time lock is looked at, once half its safe
 // time has passed.
