@@ -36,6 +36,16 @@ type Lightning interface {
 	// ErrNotFound.
 	LookupHold(ctx context.Context, h Hash) (HoldState, error)
 
+	// ListHolds calls fn for every invoice of the node that was created at or
+	// after since, in whole seconds, in the order of creation and in any phase.
+	// Invoices of other software on the same node are included, ordinary ones
+	// as well: LND does not tell a settled hold invoice from an ordinary one. The
+	// caller recognizes its own by their hashes. Invoices that no hash
+	// identifies (AMP) are left out. The list is read in pages: invoices that
+	// are made during the call may be missing. fn's error ends the call and is
+	// returned as it is. After any other error the list is incomplete.
+	ListHolds(ctx context.Context, since time.Time, fn func(HoldState) error) error
+
 	// WatchHold calls fn with the present state at once and again whenever it
 	// has changed. It is level-triggered: states may be skipped or told twice,
 	// the last one never. It reconnects by itself after an outage, looking up
@@ -188,6 +198,7 @@ type HoldState struct {
 	// in HoldAccepted, else 0.
 	AcceptHeight uint32
 	ExpiresAt    time.Time // when an open invoice cancels itself
+	Memo         string    // of the HoldRequest
 }
 
 // BlocksLeft says how many more blocks an accepted payment stays held, seen at

@@ -64,6 +64,7 @@ func Run(t *testing.T, n *Network) {
 		{"settle and cancel exclude each other and may be repeated", testSettleCancel},
 		{"unknown hashes are not found", testUnknown},
 		{"a hash makes one invoice", testExists},
+		{"every invoice since a moment is listed", testListHolds},
 		{"bad hold requests are refused", testBadRequests},
 		{"open hold expires unpaid", testExpiry},
 		{"accepted hold outlives its expiry", testAcceptedOutlivesExpiry},

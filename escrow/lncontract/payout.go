@@ -289,7 +289,10 @@ func testContext(s *suite) {
 		"settle": func() error { return s.Mostro.Settle(ctx, p) },
 		"cancel": func() error { return s.Mostro.Cancel(ctx, p.Hash()) },
 		"pay":    func() error { return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
-		"track":  func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
+		"list": func() error {
+			return s.Mostro.ListHolds(ctx, time.Time{}, func(escrow.HoldState) error { return errors.New("called") })
+		},
+		"track": func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
 	} {
 		// Whoever stops waiting must not take it for an answer.
 		if err := call(); !errors.Is(err, context.Canceled) || !errors.Is(err, escrow.ErrUnavailable) {

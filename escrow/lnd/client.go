@@ -1,5 +1,5 @@
 // Package lnd is an escrow's Lightning node when that node is LND, reached over
-// gRPC with a macaroon that allows the eight methods it needs and no more.
+// gRPC with a macaroon that allows the nine methods it needs and no more.
 //
 // It promises what escrow.Lightning asks for: an answer is either definite or
 // escrow.ErrUnavailable, a watch survives restarts of the node, and no error
@@ -259,7 +259,11 @@ func (c *Client) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.Paymen
 
 // call performs one method, bounded in time.
 func (c *Client) call(ctx context.Context, path string, in, out proto.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	return c.callWithin(ctx, c.timeout, path, in, out)
+}
+
+func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path string, in, out proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return classify(ctx, c.conn.Invoke(ctx, path, in, out))
 }
@@ -310,6 +314,7 @@ func holdState(in *wire.Invoice) (escrow.HoldState, error) {
 		Hash:       escrow.Hash(in.GetRHash()),
 		Bolt11:     in.GetPaymentRequest(),
 		AmountSats: in.GetValue(),
+		Memo:       in.GetMemo(),
 		ExpiresAt:  time.Unix(in.GetCreationDate()+in.GetExpiry(), 0).UTC(),
 	}
 	switch in.GetState() {

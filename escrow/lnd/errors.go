@@ -94,26 +94,25 @@ func classify(ctx context.Context, err error) error {
 			}
 		}
 	}
-	return &unavailable{code: said.Code(), text: said.Message()}
+	return &answer{code: said.Code(), text: said.Message()}
 }
 
-// unavailable is an answer that was not understood, or none at all. It keeps
-// the node's words, for refusedInvoice to look at and for the operator to read
-// without anything that might be a secret.
-type unavailable struct {
+// answer is an error that was not understood. It keeps the node's words for
+// refusedInvoice, and for the operator without anything that might be a secret.
+type answer struct {
 	code codes.Code
 	text string
 }
 
-func (e *unavailable) Error() string {
+func (e *answer) Error() string {
 	return fmt.Sprintf("%v: %s: %s", escrow.ErrUnavailable, e.code, longWord.ReplaceAllString(e.text, "[...]"))
 }
 
-func (e *unavailable) Unwrap() error { return escrow.ErrUnavailable }
+func (e *answer) Unwrap() error { return escrow.ErrUnavailable }
 
 // refusedInvoice looks closer at an answer to SendPaymentV2.
 func refusedInvoice(err error) error {
-	var said *unavailable
+	var said *answer
 	if !errors.As(err, &said) {
 		return err
 	}

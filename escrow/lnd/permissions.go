@@ -29,12 +29,14 @@ func Permissions() []string {
 // more permission.) The error wraps escrow.ErrPermission and names what is
 // missing, or wraps escrow.ErrUnavailable when the node could not be asked.
 func (c *Client) CheckPermissions(ctx context.Context) error {
-	// One byte is no hash, no preimage and no invoice.
+	// One byte is no hash, no preimage and no invoice. No time is after second 2
+	// and before second 1.
 	broken := []byte{0}
 	requests := map[string]proto.Message{
 		wire.GetInfo:                &wire.GetInfoRequest{},
 		wire.AddHoldInvoice:         &wire.AddHoldInvoiceRequest{Hash: broken},
 		wire.LookupInvoice:          &wire.LookupInvoiceMsg{InvoiceRef: &wire.LookupInvoiceMsg_PaymentHash{PaymentHash: broken}},
+		wire.ListInvoices:           &wire.ListInvoiceRequest{CreationDateStart: 2, CreationDateEnd: 1},
 		wire.SubscribeSingleInvoice: &wire.SubscribeSingleInvoiceRequest{RHash: broken},
 		wire.SettleInvoice:          &wire.SettleInvoiceMsg{Preimage: broken},
 		wire.CancelInvoice:          &wire.CancelInvoiceMsg{PaymentHash: broken},
@@ -48,7 +50,7 @@ func (c *Client) CheckPermissions(ctx context.Context) error {
 			missing = append(missing, "uri:"+m.Path)
 			continue
 		}
-		var said *unavailable
+		var said *answer
 		switch {
 		case err == nil && m.Path != wire.GetInfo:
 			return fmt.Errorf("check permissions: %w: %s took a broken request", escrow.ErrUnavailable, m.Path)

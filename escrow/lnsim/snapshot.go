@@ -90,6 +90,14 @@ func Restore(cfg Config, text []byte) (*World, error) {
 		}
 		for h, held := range n.holds {
 			w.issued[held.Bolt11] = issue{n, held}
+			if held.CreatedAt.IsZero() {
+				// The snapshot is of a version that kept neither of these.
+				invoice, err := escrow.ParseInvoice(held.Bolt11)
+				if err != nil {
+					return nil, errors.New("lnsim snapshot: an invoice is malformed")
+				}
+				held.CreatedAt, held.Memo = invoice.CreatedAt, invoice.Description
+			}
 			if held.Phase == escrow.HoldAccepted {
 				n.accepted[h] = held
 			}
