@@ -219,6 +219,12 @@ type Payment struct {
 	AmountSats int64
 	// MaxFeeSats bounds the routing fee. 0 allows none.
 	MaxFeeSats int64
+	// MaxCLTVBlocks is the largest number of blocks for which a payment may be
+	// locked, all hops together. 0: the node's own limit, 2016 for LND. The
+	// node's own limit holds as well if it is lower. An invoice whose last hop
+	// alone needs more is ErrInvoice; a payment without a route within the
+	// limit fails with FailureNoRoute.
+	MaxCLTVBlocks uint32
 	// Timeout bounds the search for a route, not how long a part that is on
 	// its way may stay there. 0: one minute.
 	Timeout time.Duration

@@ -230,13 +230,21 @@ func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel() // ends the stream, not the payment: it is not sent as cancelable
-	// The first update is sent once the payment is in LND's database.
-	_, err = first[wire.Payment](ctx, c, wire.SendPayment, &wire.SendPaymentRequest{
+	request := &wire.SendPaymentRequest{
 		Amt:            p.AmountSats,
 		PaymentRequest: invoice.Bolt11,
 		TimeoutSeconds: int32(seconds),
 		FeeLimitSat:    p.MaxFeeSats,
-	})
+		CltvLimit:      int32(min(p.MaxCLTVBlocks, math.MaxInt32)),
+	}
+	// The first update is sent once the payment is in LND's database.
+	_, err = first[wire.Payment](ctx, c, wire.SendPayment, request)
+	if said(err, "total time lock of", "exceeds max allowed") {
+		// LND refuses a limit above its own max-cltv-expiry, which then is the
+		// lower one of the two. Nothing has been sent.
+		request.CltvLimit = 0
+		_, err = first[wire.Payment](ctx, c, wire.SendPayment, request)
+	}
 	if err != nil {
 		return fmt.Errorf("pay %s: %w", invoice.Hash, refusedInvoice(err))
 	}

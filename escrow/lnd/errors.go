@@ -55,6 +55,7 @@ var refusals = []string{
 	"amp flag",
 	"feature bit",
 	"exceeds maximum possible amount",
+	"cltv limit", // "... 100 should be greater than 143": the last hop alone exceeds it
 }
 
 // longWord is what an invoice, a hash, a preimage or a macaroon looks like.
@@ -110,20 +111,24 @@ func (e *answer) Error() string {
 
 func (e *answer) Unwrap() error { return escrow.ErrUnavailable }
 
+// said reports whether err is LND's own answer with all of these words in it.
+func said(err error, words ...string) bool {
+	var a *answer
+	if !errors.As(err, &a) || a.code != codes.Unknown && a.code != codes.InvalidArgument {
+		return false
+	}
+	for _, word := range words {
+		if !strings.Contains(strings.ToLower(a.text), word) {
+			return false
+		}
+	}
+	return true
+}
+
 // refusedInvoice looks closer at an answer to SendPaymentV2.
 func refusedInvoice(err error) error {
-	var said *answer
-	if !errors.As(err, &said) {
-		return err
-	}
-	switch said.code {
-	case codes.Unknown, codes.InvalidArgument: // what LND itself says
-	default:
-		return err
-	}
-	text := strings.ToLower(said.text)
 	for _, phrase := range refusals {
-		if strings.Contains(text, phrase) {
+		if said(err, phrase) {
 			return fmt.Errorf("%w (%s)", escrow.ErrInvoice, phrase)
 		}
 	}

@@ -1132,6 +1132,7 @@ type SendPaymentRequest struct {
 	PaymentRequest    string                 `protobuf:"bytes,5,opt,name=payment_request,json=paymentRequest,proto3" json:"payment_request,omitempty"`
 	TimeoutSeconds    int32                  `protobuf:"varint,6,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
 	FeeLimitSat       int64                  `protobuf:"varint,7,opt,name=fee_limit_sat,json=feeLimitSat,proto3" json:"fee_limit_sat,omitempty"`
+	CltvLimit         int32                  `protobuf:"varint,9,opt,name=cltv_limit,json=cltvLimit,proto3" json:"cltv_limit,omitempty"`
 	MaxParts          uint32                 `protobuf:"varint,17,opt,name=max_parts,json=maxParts,proto3" json:"max_parts,omitempty"`
 	NoInflightUpdates bool                   `protobuf:"varint,18,opt,name=no_inflight_updates,json=noInflightUpdates,proto3" json:"no_inflight_updates,omitempty"`
 	unknownFields     protoimpl.UnknownFields
@@ -1192,6 +1193,13 @@ func (x *SendPaymentRequest) GetTimeoutSeconds() int32 {
 func (x *SendPaymentRequest) GetFeeLimitSat() int64 {
 	if x != nil {
 		return x.FeeLimitSat
+	}
+	return 0
+}
+
+func (x *SendPaymentRequest) GetCltvLimit() int32 {
+	if x != nil {
+		return x.CltvLimit
 	}
 	return 0
 }
@@ -1413,12 +1421,14 @@ const file_lnd_proto_rawDesc = "" +
 	"\x11creation_date_end\x18\b \x01(\x04R\x0fcreationDateEnd\"u\n" +
 	"\x13ListInvoiceResponse\x122\n" +
 	"\binvoices\x18\x01 \x03(\v2\x16.mostrodex.lnd.InvoiceR\binvoices\x12*\n" +
-	"\x11last_index_offset\x18\x02 \x01(\x04R\x0flastIndexOffset\"\xe9\x01\n" +
+	"\x11last_index_offset\x18\x02 \x01(\x04R\x0flastIndexOffset\"\x88\x02\n" +
 	"\x12SendPaymentRequest\x12\x10\n" +
 	"\x03amt\x18\x02 \x01(\x03R\x03amt\x12'\n" +
 	"\x0fpayment_request\x18\x05 \x01(\tR\x0epaymentRequest\x12'\n" +
 	"\x0ftimeout_seconds\x18\x06 \x01(\x05R\x0etimeoutSeconds\x12\"\n" +
-	"\rfee_limit_sat\x18\a \x01(\x03R\vfeeLimitSat\x12\x1b\n" +
+	"\rfee_limit_sat\x18\a \x01(\x03R\vfeeLimitSat\x12\x1d\n" +
+	"\n" +
+	"cltv_limit\x18\t \x01(\x05R\tcltvLimit\x12\x1b\n" +
 	"\tmax_parts\x18\x11 \x01(\rR\bmaxParts\x12.\n" +
 	"\x13no_inflight_updates\x18\x12 \x01(\bR\x11noInflightUpdates\"h\n" +
 	"\x13TrackPaymentRequest\x12!\n" +
