@@ -11,9 +11,12 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"math"
 	"math/big"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -490,6 +493,100 @@ func TestForeignCertificateIsRefused(t *testing.T) {
 	}
 	if len(n.asked) != 0 {
 		t.Error("the wrong server was asked")
+	}
+}
+
+// A page that is too large for a message is asked for in parts, a short page is
+// not the end, and a node that repeats itself is not asked for ever.
+func TestListHoldsPages(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	const total = 450
+	invoice := func(i uint64) *wire.Invoice {
+		h := escrow.Hash{byte(i), byte(i >> 8), 1}
+		return &wire.Invoice{RHash: h[:], Memo: fmt.Sprint(i), State: wire.Invoice_ACCEPTED}
+	}
+	var asked []uint64
+	n.on(wire.ListInvoices, func(in []byte, send func(proto.Message) error, _ context.Context) error {
+		var request wire.ListInvoiceRequest
+		if err := proto.Unmarshal(in, &request); err != nil {
+			return err
+		}
+		if request.CreationDateStart != 1_790_000_000 {
+			return status.Errorf(codes.InvalidArgument, "from %d", request.CreationDateStart)
+		}
+		asked = append(asked, request.NumMaxInvoices)
+		if request.NumMaxInvoices > 100 {
+			return status.Error(codes.ResourceExhausted, "grpc: received message larger than max (20000000 vs. 16777216)")
+		}
+		page := &wire.ListInvoiceResponse{}
+		// Invoice 7 is one that no hash identifies; a page has one less than asked for.
+		for i := request.IndexOffset + 1; i <= total && len(page.Invoices) < int(request.NumMaxInvoices)-1; i++ {
+			one := invoice(i)
+			if i == 7 {
+				one.RHash = nil
+			}
+			page.Invoices, page.LastIndexOffset = append(page.Invoices, one), i
+		}
+		return send(page)
+	})
+	since := time.Unix(1_790_000_000, 999_999_999)
+	var told []escrow.HoldState
+	if err := c.ListHolds(t.Context(), since, func(s escrow.HoldState) error { told = append(told, s); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != total-1 {
+		t.Fatalf("told of %d invoices, want %d", len(told), total-1)
+	}
+	for i, s := range told {
+		number := i + 1
+		if number >= 7 {
+			number++
+		}
+		if s.Memo != fmt.Sprint(number) || s.Phase != escrow.HoldAccepted {
+			t.Fatalf("told of %+v in place %d", s, number)
+		}
+	}
+	if len(asked) != 7 || asked[0] != 200 || asked[1] != 100 || asked[6] != 100 {
+		t.Errorf("asked for %v", asked)
+	}
+	enough, calls := errors.New("enough"), 0
+	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { calls++; return enough }); err != enough || calls != 1 {
+		t.Errorf("%v after %d calls", err, calls)
+	}
+
+	n.says(wire.ListInvoices, nil, &wire.ListInvoiceResponse{Invoices: []*wire.Invoice{invoice(1)}, LastIndexOffset: 5})
+	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Errorf("a node that repeats itself: %v", err)
+	}
+	n.says(wire.ListInvoices, nil, &wire.ListInvoiceResponse{Invoices: []*wire.Invoice{{RHash: make([]byte, 32), State: 77}}, LastIndexOffset: 5})
+	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Errorf("a state of the future: %v", err)
+	}
+}
+
+// LND refuses a limit above its own, which then is the one that holds.
+func TestPayLowersItsTimeLockLimit(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	bolt11, h := payable(t)
+	var limits []int32
+	n.on(wire.SendPayment, func(in []byte, send func(proto.Message) error, _ context.Context) error {
+		var request wire.SendPaymentRequest
+		if err := proto.Unmarshal(in, &request); err != nil {
+			return err
+		}
+		limits = append(limits, request.CltvLimit)
+		if request.CltvLimit > 500 {
+			return errors.New("total time lock of 1008 exceeds max allowed 500")
+		}
+		return send(&wire.Payment{PaymentHash: h.String(), Status: wire.Payment_IN_FLIGHT})
+	})
+	for _, limit := range []uint32{0, 400, 1008, math.MaxUint32} {
+		if err := c.Pay(t.Context(), escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: limit}); err != nil {
+			t.Errorf("within %d blocks: %v", limit, err)
+		}
+	}
+	if want := []int32{0, 400, 1008, 0, math.MaxInt32, 0}; !slices.Equal(limits, want) {
+		t.Errorf("asked with limits %v, want %v", limits, want)
 	}
 }
 
