@@ -15,9 +15,11 @@ import (
 // proves that both mean the same.
 //
 // Every method is safe for concurrent use. Every error other than the context's
-// own and that of a callback wraps exactly one of the errors of this file:
-// ErrUnavailable leaves the outcome unknown, each of the others is a definite
-// answer. No error text holds a preimage, an invoice or a macaroon.
+// own and that of a callback wraps exactly one of the errors of this file.
+// ErrUnavailable leaves the outcome unknown. ErrRefused is an answer whose words
+// are not known: the caller looks up before it relies on the refusal. Each of the
+// other errors is a definite answer. No error text holds a preimage, an invoice
+// or a macaroon.
 //
 // The caller commits its intent (hash and preimage, "settle", the hash of a
 // payout) before it calls: every operation is keyed by a hash and may be
@@ -89,6 +91,10 @@ var (
 	// ErrUnavailable says that no answer came, or none that could be
 	// understood: the operation may or may not have taken effect. Look up.
 	ErrUnavailable = errors.New("lightning node unavailable, outcome unknown")
+	// ErrRefused says that the node itself answered with an error whose words
+	// are not known. As far as the node says, this call changed nothing. The
+	// caller asks again, and looks up before it relies on the refusal.
+	ErrRefused = errors.New("refused by the lightning node for an unknown reason")
 	// ErrExists says that the hash is already in use; nothing was changed.
 	ErrExists = errors.New("payment hash already in use")
 	// ErrNotFound says that the node knows nothing of the hash.

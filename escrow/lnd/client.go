@@ -1,9 +1,9 @@
 // Package lnd is an escrow's Lightning node when that node is LND, reached over
 // gRPC with a macaroon that allows the nine methods it needs and no more.
 //
-// It promises what escrow.Lightning asks for: an answer is either definite or
-// escrow.ErrUnavailable, a watch survives restarts of the node, and no error
-// holds an invoice, a preimage or the macaroon. It keeps no state and decides
+// It promises what escrow.Lightning asks for: an answer is definite,
+// escrow.ErrUnavailable or escrow.ErrRefused, a watch survives restarts of the
+// node, and no error holds an invoice, a preimage or the macaroon. It keeps no state and decides
 // nothing. Written against LND v0.21.2-beta.
 package lnd
 

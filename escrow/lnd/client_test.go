@@ -164,6 +164,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 			return err
 		},
 		wire.LookupInvoice: func() error { _, err := c.LookupHold(ctx, escrow.Hash{}); return err },
+		wire.ListInvoices:  func() error { return c.ListHolds(ctx, time.Time{}, nil) },
 		wire.SettleInvoice: func() error { return c.Settle(ctx, escrow.Preimage{}) },
 		wire.CancelInvoice: func() error { return c.Cancel(ctx, escrow.Hash{}) },
 		wire.SendPayment:   func() error { return c.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
@@ -179,18 +180,45 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.AddHoldInvoice, codes.Unknown, "invoice with payment hash already exists", escrow.ErrExists},
 		{wire.AddHoldInvoice, codes.Unknown, "memo too large: 640 bytes (maxsize=639)", escrow.ErrInvoice},
 		{wire.AddHoldInvoice, codes.Unknown, "CLTV delta of 3000 is too large, max is 2016", escrow.ErrInvoice},
-		{wire.AddHoldInvoice, codes.Unknown, "something new", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "something new", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.InvalidArgument, "hash must be 32 bytes", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.FailedPrecondition, "something new", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.OutOfRange, "something new", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.Unknown, "write /lnd/channel.db: no space left on device", escrow.ErrRefused},
+		// The gRPC library of either side, and LND after a panic.
+		{wire.AddHoldInvoice, codes.Internal, "internal server error", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "server closed the stream without sending trailers", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "grpc: failed to unmarshal the received message: proto: cannot parse", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "unexpected HTTP status code received from server: 502 (Bad Gateway); transport: received unexpected content-type", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.ResourceExhausted, "grpc: received message larger than max", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Aborted, "something new", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.DataLoss, "something new", escrow.ErrUnavailable},
+		// LND that starts, stops or has lost its database.
+		{wire.AddHoldInvoice, codes.Unknown, "server is still in the process of starting", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "waiting to start, RPC services not available", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "wallet not created, create one to enable full RPC access", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "invoice registry shutting down", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "database not open", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "driver: bad connection", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "etcdserver: request timed out", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "timeout_seconds must be specified", escrow.ErrRefused},
 		{wire.LookupInvoice, codes.NotFound, "unable to locate invoice", escrow.ErrNotFound},
 		{wire.LookupInvoice, codes.Unknown, "there are no existing invoices", escrow.ErrNotFound},
 		{wire.SettleInvoice, codes.Unknown, "invoice still open", escrow.ErrOpen},
 		{wire.SettleInvoice, codes.Unknown, "invoice already canceled", escrow.ErrCanceled},
 		{wire.SettleInvoice, codes.Unknown, "unable to locate invoice", escrow.ErrNotFound},
 		{wire.CancelInvoice, codes.Unknown, "invoice already settled", escrow.ErrSettled},
-		{wire.CancelInvoice, codes.Internal, "disk full", escrow.ErrUnavailable},
+		{wire.CancelInvoice, codes.Internal, "disk full", escrow.ErrRefused},
 		// The connection's own words never count as an answer.
 		{wire.CancelInvoice, codes.Unavailable, "invoice already settled", escrow.ErrUnavailable},
 		{wire.SettleInvoice, codes.Unknown, "permission denied", escrow.ErrPermission},
 		{wire.SettleInvoice, codes.Unknown, "verification failed: signature mismatch after caveat verification", escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, `caveat "time-before 2026-11-30T00:00:00Z" not satisfied: macaroon has expired`, escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, `caveat "ipaddr 10.0.0.1" not satisfied: macaroon locked to different IP address`, escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: root key with id 7 doesn't exist", escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: macaroon store is locked", escrow.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: database not open", escrow.ErrUnavailable},
 		{wire.SettleInvoice, codes.Unknown, "wallet locked, unlock it to enable full RPC access", escrow.ErrUnavailable},
 		{wire.SettleInvoice, codes.Unknown, "the RPC server is in the process of starting up, but not yet ready to accept calls", escrow.ErrUnavailable},
 		{wire.SendPayment, codes.AlreadyExists, "payment is in transition", escrow.ErrExists},
@@ -201,6 +229,9 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.SendPayment, codes.Unknown, "routerrpc server shutting down", escrow.ErrUnavailable},
 		{wire.SendPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
 		{wire.SendPayment, codes.Unavailable, "invoice expired", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "cltv limit 100 should be greater than 143", escrow.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "something new", escrow.ErrRefused},
+		{wire.ListInvoices, codes.Unknown, "unable to query invoices: something new", escrow.ErrRefused},
 		{wire.SendPayment, codes.OK, "", escrow.ErrUnavailable}, // a stream that ends without a word
 		{wire.TrackPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
 		{wire.GetInfo, codes.Unimplemented, "unknown service lnrpc.Lightning", escrow.ErrUnavailable},
@@ -214,7 +245,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 			t.Errorf("%s says %s %q: got %v, want %v", test.path, test.code, test.text, err, test.want)
 			continue
 		}
-		set := []error{escrow.ErrUnavailable, escrow.ErrExists, escrow.ErrNotFound, escrow.ErrInvoice, escrow.ErrOpen, escrow.ErrSettled, escrow.ErrCanceled, escrow.ErrPermission}
+		set := []error{escrow.ErrUnavailable, escrow.ErrRefused, escrow.ErrExists, escrow.ErrNotFound, escrow.ErrInvoice, escrow.ErrOpen, escrow.ErrSettled, escrow.ErrCanceled, escrow.ErrPermission}
 		matches := 0
 		for _, e := range set {
 			if errors.Is(err, e) {
@@ -361,6 +392,7 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 		{nil, status.Error(codes.Unavailable, "not yet")},
 		{at(wire.Invoice_OPEN), nil},
 		{nil, status.Error(codes.Unknown, "EOF")},
+		{nil, status.Error(codes.Unknown, "words that nobody knows")},
 		{at(wire.Invoice_OPEN), nil},
 		{at(wire.Invoice_ACCEPTED), nil},
 	}
@@ -399,7 +431,7 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 	if len(told) != 3 || told[0] != escrow.HoldOpen || told[1] != escrow.HoldAccepted || told[2] != escrow.HoldSettled {
 		t.Errorf("told %v", told)
 	}
-	if looked != 5 || subscribed != 3 {
+	if looked != 6 || subscribed != 3 {
 		t.Errorf("looked up %d times, subscribed %d times", looked, subscribed)
 	}
 }
@@ -604,6 +636,10 @@ func TestCheckPermissionsNeedsAnAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	n.says(wire.SettleInvoice, status.Error(codes.Unavailable, "gone"))
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+	n.says(wire.SettleInvoice, status.Error(codes.Unknown, "wallet locked, unlock it to enable full RPC access"))
 	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
 		t.Error(err)
 	}

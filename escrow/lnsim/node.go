@@ -102,6 +102,7 @@ const (
 	NoFault     Fault = 0
 	LoseRequest Fault = 1 // nothing happens, and the caller cannot tell
 	LoseAnswer  Fault = 2 // it happens, and the caller cannot tell
+	Refuse      Fault = 3 // nothing happens, and the node says so in unknown words
 )
 
 func newNode(w *World, name string, msat int64) *Node {
@@ -234,6 +235,10 @@ func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err err
 	if fault == LoseRequest {
 		n.w.unlock()
 		return nil, fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
+	}
+	if fault == Refuse {
+		n.w.unlock()
+		return nil, fmt.Errorf("%s: %w", op, escrow.ErrRefused)
 	}
 	return func(err error) error {
 		n.w.advanceTo(n.w.now)
