@@ -15,9 +15,11 @@ import (
 // proves that both mean the same.
 //
 // Every method is safe for concurrent use. Every error other than the context's
-// own and that of a callback wraps exactly one of the errors of this file:
-// ErrUnavailable leaves the outcome unknown, each of the others is a definite
-// answer. No error text holds a preimage, an invoice or a macaroon.
+// own and that of a callback wraps exactly one of the errors of this file.
+// ErrUnavailable leaves the outcome unknown. ErrRefused is an answer whose words
+// are not known: the caller looks up before it relies on the refusal. Each of the
+// other errors is a definite answer. No error text holds a preimage, an invoice
+// or a macaroon.
 //
 // The caller commits its intent (hash and preimage, "settle", the hash of a
 // payout) before it calls: every operation is keyed by a hash and may be
@@ -35,6 +37,16 @@ type Lightning interface {
 	// LookupHold gives the present state of the invoice with that hash, or
 	// ErrNotFound.
 	LookupHold(ctx context.Context, h Hash) (HoldState, error)
+
+	// ListHolds calls fn for every invoice of the node that was created at or
+	// after since, in whole seconds, in the order of creation and in any phase.
+	// Invoices of other software on the same node are included, ordinary ones
+	// as well: LND does not tell a settled hold invoice from an ordinary one. The
+	// caller recognizes its own by their hashes. Invoices that no hash
+	// identifies (AMP) are left out. The list is read in pages: invoices that
+	// are made during the call may be missing. fn's error ends the call and is
+	// returned as it is. After any other error the list is incomplete.
+	ListHolds(ctx context.Context, since time.Time, fn func(HoldState) error) error
 
 	// WatchHold calls fn with the present state at once and again whenever it
 	// has changed. It is level-triggered: states may be skipped or told twice,
@@ -79,6 +91,10 @@ var (
 	// ErrUnavailable says that no answer came, or none that could be
 	// understood: the operation may or may not have taken effect. Look up.
 	ErrUnavailable = errors.New("lightning node unavailable, outcome unknown")
+	// ErrRefused says that the node itself answered with an error whose words
+	// are not known. As far as the node says, this call changed nothing. The
+	// caller asks again, and looks up before it relies on the refusal.
+	ErrRefused = errors.New("refused by the lightning node for an unknown reason")
 	// ErrExists says that the hash is already in use; nothing was changed.
 	ErrExists = errors.New("payment hash already in use")
 	// ErrNotFound says that the node knows nothing of the hash.
@@ -188,6 +204,7 @@ type HoldState struct {
 	// in HoldAccepted, else 0.
 	AcceptHeight uint32
 	ExpiresAt    time.Time // when an open invoice cancels itself
+	Memo         string    // of the HoldRequest
 }
 
 // BlocksLeft says how many more blocks an accepted payment stays held, seen at
@@ -208,6 +225,12 @@ type Payment struct {
 	AmountSats int64
 	// MaxFeeSats bounds the routing fee. 0 allows none.
 	MaxFeeSats int64
+	// MaxCLTVBlocks is the largest number of blocks for which a payment may be
+	// locked, all hops together. 0: the node's own limit, 2016 for LND. The
+	// node's own limit holds as well if it is lower. An invoice whose last hop
+	// alone needs more is ErrInvoice; a payment without a route within the
+	// limit fails with FailureNoRoute.
+	MaxCLTVBlocks uint32
 	// Timeout bounds the search for a route, not how long a part that is on
 	// its way may stay there. 0: one minute.
 	Timeout time.Duration

@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // simNode is a Lightning node and its channels as far as money goes. It can be
@@ -38,6 +40,7 @@ type simHold struct {
 	state     HoldState
 	byUs      bool // cancelled by us, not by time
 	expiresAt int64
+	createdAt int64
 }
 
 type simPay struct {
@@ -97,8 +100,8 @@ func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) 
 	}
 	expires := n.now + int64(in.Expiry.Seconds())
 	bolt11 := simInvoice(in.Hash, in.AmountSats*1000, expires, "hold")
-	n.holds[in.Hash] = &simHold{expiresAt: expires, state: HoldState{
-		Hash: in.Hash, Phase: HoldOpen, Bolt11: bolt11, AmountSats: in.AmountSats, ExpiryHeight: in.CLTVBlocks,
+	n.holds[in.Hash] = &simHold{expiresAt: expires, createdAt: n.now, state: HoldState{
+		Hash: in.Hash, Phase: HoldOpen, Bolt11: bolt11, AmountSats: in.AmountSats, ExpiryHeight: in.CLTVBlocks, Memo: in.Memo,
 	}}
 	if n.lost() {
 		return "", ErrUnavailable
@@ -114,11 +117,42 @@ func (n *simNode) LookupHold(_ context.Context, h Hash) (HoldState, error) {
 	if hold == nil {
 		return HoldState{}, ErrNotFound
 	}
+	return hold.told(), nil
+}
+
+// told is the state as the node tells it.
+func (hold *simHold) told() HoldState {
 	state := hold.state
 	if state.Phase != HoldAccepted {
 		state.ExpiryHeight = 0
 	}
-	return state, nil
+	return state
+}
+
+// ListHolds tells the invoices in the order of their creation, those of one
+// second by their hash.
+func (n *simNode) ListHolds(_ context.Context, since time.Time, fn func(HoldState) error) error {
+	if n.down {
+		return ErrUnavailable
+	}
+	var list []*simHold
+	for _, hold := range n.holds {
+		if hold.createdAt >= since.Unix() {
+			list = append(list, hold)
+		}
+	}
+	slices.SortFunc(list, func(a, b *simHold) int {
+		return cmp.Or(cmp.Compare(a.createdAt, b.createdAt), slices.Compare(a.state.Hash[:], b.state.Hash[:]))
+	})
+	for _, hold := range list {
+		if err := fn(hold.told()); err != nil {
+			return err
+		}
+	}
+	if n.lost() {
+		return ErrUnavailable
+	}
+	return nil
 }
 
 func (n *simNode) WatchHold(context.Context, Hash, func(HoldState) error) error {

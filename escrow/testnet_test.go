@@ -127,6 +127,20 @@ func (t *testNode) LookupHold(ctx context.Context, h Hash) (s HoldState, err err
 	return t.n.LookupHold(ctx, h)
 }
 
+// ListHolds calls fn without the node's lock, so that fn may ask the node.
+func (t *testNode) ListHolds(ctx context.Context, since time.Time, fn func(HoldState) error) error {
+	var states []HoldState
+	t.mu.Lock()
+	err := t.n.ListHolds(ctx, since, func(s HoldState) error { states = append(states, s); return nil })
+	t.mu.Unlock()
+	for _, s := range states {
+		if err := fn(s); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 func (t *testNode) Settle(ctx context.Context, p Preimage) (err error) {
 	t.with(func(n *simNode) { err = n.Settle(ctx, p) })
 	return err

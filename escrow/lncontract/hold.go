@@ -35,7 +35,7 @@ func testSettle(s *suite) {
 	}
 	state, err := s.Mostro.LookupHold(s.ctx, p.Hash())
 	s.must(err)
-	want := escrow.HoldState{Hash: p.Hash(), Phase: escrow.HoldOpen, Bolt11: bolt11, AmountSats: 20_000, ExpiresAt: invoice.ExpiresAt}
+	want := escrow.HoldState{Hash: p.Hash(), Phase: escrow.HoldOpen, Bolt11: bolt11, AmountSats: 20_000, ExpiresAt: invoice.ExpiresAt, Memo: "contract"}
 	if state != want {
 		s.Fatalf("open hold: %+v, want %+v", state, want)
 	}
@@ -131,6 +131,98 @@ func testExists(s *suite) {
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	_, err = s.Mostro.CreateHold(s.ctx, again)
 	s.wantErr(err, escrow.ErrExists)
+}
+
+// testListHolds makes more invoices than any implementation puts on one page,
+// one of them in each phase.
+func testListHolds(s *suite) {
+	const bulk = 210
+	older, _ := s.hold(1_000)
+	s.Sleep(2 * time.Second) // to a later second than the older one's
+
+	open := newPreimage()
+	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: open.Hash(), AmountSats: 1_000, Memo: "open ☂", CLTVBlocks: holdCLTV})
+	s.must(err)
+	first, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	since := first.CreatedAt
+	accepted, _ := s.accepted(1_000)
+	settled, _ := s.accepted(1_000)
+	s.must(s.Mostro.Settle(s.ctx, settled))
+	s.untilHold(settled.Hash(), escrow.HoldSettled)
+	canceled, _ := s.hold(1_000)
+	s.must(s.Mostro.Cancel(s.ctx, canceled.Hash()))
+	ordinary, err := s.Mostro.AddInvoice(s.ctx, 1_000, "ordinary", time.Hour)
+	s.must(err)
+	other, err := escrow.ParseInvoice(ordinary)
+	s.must(err)
+	want := []escrow.Hash{open.Hash(), accepted.Hash(), settled.Hash(), canceled.Hash(), other.Hash}
+	for range bulk {
+		p, _ := s.hold(1_000)
+		want = append(want, p.Hash())
+	}
+
+	list := func(since time.Time) (states []escrow.HoldState) {
+		s.Helper()
+		s.must(s.Mostro.ListHolds(s.ctx, since, func(state escrow.HoldState) error {
+			states = append(states, state)
+			return nil
+		}))
+		return states
+	}
+	got := list(since)
+	if len(got) != len(want) {
+		s.Fatalf("%d invoices are listed, want %d", len(got), len(want))
+	}
+	for i, state := range got {
+		if state.Hash != want[i] {
+			s.Fatalf("invoice %d is %s, want %s", i, state.Hash, want[i])
+		}
+		alone, err := s.Mostro.LookupHold(s.ctx, state.Hash)
+		s.must(err)
+		if state != alone {
+			s.Fatalf("invoice %d is listed as %+v, looked up as %+v", i, state, alone)
+		}
+	}
+	for i, phase := range []escrow.HoldPhase{escrow.HoldOpen, escrow.HoldAccepted, escrow.HoldSettled, escrow.HoldCanceled, escrow.HoldOpen} {
+		if got[i].Phase != phase {
+			s.Errorf("invoice %d is %s, want %s", i, got[i].Phase, phase)
+		}
+	}
+	if got[0].Memo != "open ☂" || got[1].Memo != "contract" || got[4].Memo != "ordinary" || got[0].Bolt11 != bolt11 {
+		s.Errorf("memos %q, %q, %q", got[0].Memo, got[1].Memo, got[4].Memo)
+	}
+	// A part of a second does not leave out an invoice of the same second.
+	if n := len(list(since.Add(999 * time.Millisecond))); n != len(want) {
+		s.Errorf("%d invoices are listed from within the first second, want %d", n, len(want))
+	}
+
+	all := list(time.Time{})
+	if len(all) <= len(want) || all[len(all)-len(want)-1].Hash != older.Hash() {
+		s.Errorf("%d invoices in all, the older one is not where it belongs", len(all))
+	}
+	s.Sleep(2 * time.Second)
+	last, err := escrow.ParseInvoice(got[len(got)-1].Bolt11)
+	s.must(err)
+	if rest := list(last.CreatedAt.Add(time.Second)); len(rest) != 0 {
+		s.Errorf("%d invoices are listed that are too old", len(rest))
+	}
+
+	// The callback ends the list, also on a later page.
+	enough, told := errors.New("enough"), 0
+	err = s.Mostro.ListHolds(s.ctx, since, func(escrow.HoldState) error {
+		if told++; told == bulk {
+			return enough
+		}
+		return nil
+	})
+	if err != enough || told != bulk { //nolint:errorlint // the very error is promised
+		s.Errorf("told %d invoices, error %v", told, err)
+	}
+
+	s.must(s.Mostro.Cancel(s.ctx, accepted.Hash()))
+	s.untilPayment(s.Seller, accepted.Hash(), escrow.PaymentFailed)
+	s.untilPayment(s.Seller, settled.Hash(), escrow.PaymentSucceeded)
 }
 
 func testBadRequests(s *suite) {

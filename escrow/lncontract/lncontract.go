@@ -44,6 +44,9 @@ type Network struct {
 const (
 	holdCLTV = 40 // blocks: short, so that tests mine little
 	padding  = 3  // what LND's payers add
+	// HopBlocks is how many blocks a hop in the middle adds to the time lock of
+	// a payment: LND's default bitcoin.timelockdelta.
+	HopBlocks = 80
 )
 
 type suite struct {
@@ -64,6 +67,7 @@ func Run(t *testing.T, n *Network) {
 		{"settle and cancel exclude each other and may be repeated", testSettleCancel},
 		{"unknown hashes are not found", testUnknown},
 		{"a hash makes one invoice", testExists},
+		{"every invoice since a moment is listed", testListHolds},
 		{"bad hold requests are refused", testBadRequests},
 		{"open hold expires unpaid", testExpiry},
 		{"accepted hold outlives its expiry", testAcceptedOutlivesExpiry},
@@ -79,6 +83,7 @@ func Run(t *testing.T, n *Network) {
 		{"invoice without amount takes the given one", testZeroAmount},
 		{"invoices that cannot be paid are refused", testBadPayments},
 		{"fee limit is kept", testFeeLimit},
+		{"time lock limit is kept", testTimeLockLimit},
 		{"too large a payout fails", testBalance},
 		{"many trades at once", testMany},
 		{"whoever stops waiting may ask again", testImpatient},

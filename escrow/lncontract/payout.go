@@ -178,6 +178,41 @@ func testFeeLimit(s *suite) {
 	}
 }
 
+func testTimeLockLimit(s *suite) {
+	before := s.balances()
+	invoice := func() (string, escrow.Hash, uint32) {
+		bolt11, err := s.Buyer.AddInvoice(s.ctx, 10_000, "locked", time.Hour)
+		s.must(err)
+		parsed, err := escrow.ParseInvoice(bolt11)
+		s.must(err)
+		return bolt11, parsed.Hash, uint32(parsed.MinFinalCLTV) + padding
+	}
+	// The last hop alone takes more than the limit: refused, and not tried.
+	bolt11, h, last := invoice()
+	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: last}), escrow.ErrInvoice)
+	state, err := s.Mostro.TrackPayment(s.ctx, h)
+	s.must(err)
+	if state.Status != escrow.PaymentUnknown {
+		s.Fatalf("refused, and yet: %+v", state)
+	}
+	// Over two hops, one block less than the route needs.
+	for _, limit := range []uint32{last + 1, last + HopBlocks - 1} {
+		bolt11, h, _ := invoice()
+		s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: limit}))
+		if state := s.untilPayment(s.Seller, h, escrow.PaymentFailed); state.Failure != escrow.FailureNoRoute {
+			s.Fatalf("payment within %d blocks: %+v", limit, state)
+		}
+	}
+	s.moved(before, 0, 0, 0)
+	bolt11, h, _ = invoice()
+	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: last + HopBlocks}))
+	s.untilPayment(s.Seller, h, escrow.PaymentSucceeded)
+	// A limit above the node's own is the node's own.
+	bolt11, h, _ = invoice()
+	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 1_000_000_000}))
+	s.untilPayment(s.Mostro, h, escrow.PaymentSucceeded)
+}
+
 func testBalance(s *suite) {
 	before := s.balances()
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 900_000_000, "far too much", time.Hour)
@@ -289,7 +324,10 @@ func testContext(s *suite) {
 		"settle": func() error { return s.Mostro.Settle(ctx, p) },
 		"cancel": func() error { return s.Mostro.Cancel(ctx, p.Hash()) },
 		"pay":    func() error { return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
-		"track":  func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
+		"list": func() error {
+			return s.Mostro.ListHolds(ctx, time.Time{}, func(escrow.HoldState) error { return errors.New("called") })
+		},
+		"track": func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
 	} {
 		// Whoever stops waiting must not take it for an answer.
 		if err := call(); !errors.Is(err, context.Canceled) || !errors.Is(err, escrow.ErrUnavailable) {

@@ -1,9 +1,9 @@
 // Package lnd is an escrow's Lightning node when that node is LND, reached over
-// gRPC with a macaroon that allows the eight methods it needs and no more.
+// gRPC with a macaroon that allows the nine methods it needs and no more.
 //
-// It promises what escrow.Lightning asks for: an answer is either definite or
-// escrow.ErrUnavailable, a watch survives restarts of the node, and no error
-// holds an invoice, a preimage or the macaroon. It keeps no state and decides
+// It promises what escrow.Lightning asks for: an answer is definite,
+// escrow.ErrUnavailable or escrow.ErrRefused, a watch survives restarts of the
+// node, and no error holds an invoice, a preimage or the macaroon. It keeps no state and decides
 // nothing. Written against LND v0.21.2-beta.
 package lnd
 
@@ -230,13 +230,21 @@ func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel() // ends the stream, not the payment: it is not sent as cancelable
-	// The first update is sent once the payment is in LND's database.
-	_, err = first[wire.Payment](ctx, c, wire.SendPayment, &wire.SendPaymentRequest{
+	request := &wire.SendPaymentRequest{
 		Amt:            p.AmountSats,
 		PaymentRequest: invoice.Bolt11,
 		TimeoutSeconds: int32(seconds),
 		FeeLimitSat:    p.MaxFeeSats,
-	})
+		CltvLimit:      int32(min(p.MaxCLTVBlocks, math.MaxInt32)),
+	}
+	// The first update is sent once the payment is in LND's database.
+	_, err = first[wire.Payment](ctx, c, wire.SendPayment, request)
+	if said(err, "total time lock of", "exceeds max allowed") {
+		// LND refuses a limit above its own max-cltv-expiry, which then is the
+		// lower one of the two. Nothing has been sent.
+		request.CltvLimit = 0
+		_, err = first[wire.Payment](ctx, c, wire.SendPayment, request)
+	}
 	if err != nil {
 		return fmt.Errorf("pay %s: %w", invoice.Hash, refusedInvoice(err))
 	}
@@ -259,7 +267,11 @@ func (c *Client) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.Paymen
 
 // call performs one method, bounded in time.
 func (c *Client) call(ctx context.Context, path string, in, out proto.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	return c.callWithin(ctx, c.timeout, path, in, out)
+}
+
+func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path string, in, out proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return classify(ctx, c.conn.Invoke(ctx, path, in, out))
 }
@@ -310,6 +322,7 @@ func holdState(in *wire.Invoice) (escrow.HoldState, error) {
 		Hash:       escrow.Hash(in.GetRHash()),
 		Bolt11:     in.GetPaymentRequest(),
 		AmountSats: in.GetValue(),
+		Memo:       in.GetMemo(),
 		ExpiresAt:  time.Unix(in.GetCreationDate()+in.GetExpiry(), 0).UTC(),
 	}
 	switch in.GetState() {

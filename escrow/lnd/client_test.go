@@ -11,9 +11,12 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"math"
 	"math/big"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -161,6 +164,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 			return err
 		},
 		wire.LookupInvoice: func() error { _, err := c.LookupHold(ctx, escrow.Hash{}); return err },
+		wire.ListInvoices:  func() error { return c.ListHolds(ctx, time.Time{}, nil) },
 		wire.SettleInvoice: func() error { return c.Settle(ctx, escrow.Preimage{}) },
 		wire.CancelInvoice: func() error { return c.Cancel(ctx, escrow.Hash{}) },
 		wire.SendPayment:   func() error { return c.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
@@ -176,18 +180,45 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.AddHoldInvoice, codes.Unknown, "invoice with payment hash already exists", escrow.ErrExists},
 		{wire.AddHoldInvoice, codes.Unknown, "memo too large: 640 bytes (maxsize=639)", escrow.ErrInvoice},
 		{wire.AddHoldInvoice, codes.Unknown, "CLTV delta of 3000 is too large, max is 2016", escrow.ErrInvoice},
-		{wire.AddHoldInvoice, codes.Unknown, "something new", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "something new", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.InvalidArgument, "hash must be 32 bytes", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.FailedPrecondition, "something new", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.OutOfRange, "something new", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.Unknown, "write /lnd/channel.db: no space left on device", escrow.ErrRefused},
+		// The gRPC library of either side, and LND after a panic.
+		{wire.AddHoldInvoice, codes.Internal, "internal server error", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "server closed the stream without sending trailers", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "grpc: failed to unmarshal the received message: proto: cannot parse", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "unexpected HTTP status code received from server: 502 (Bad Gateway); transport: received unexpected content-type", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.ResourceExhausted, "grpc: received message larger than max", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Aborted, "something new", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.DataLoss, "something new", escrow.ErrUnavailable},
+		// LND that starts, stops or has lost its database.
+		{wire.AddHoldInvoice, codes.Unknown, "server is still in the process of starting", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "waiting to start, RPC services not available", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "wallet not created, create one to enable full RPC access", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "invoice registry shutting down", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "database not open", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "driver: bad connection", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "etcdserver: request timed out", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "timeout_seconds must be specified", escrow.ErrRefused},
 		{wire.LookupInvoice, codes.NotFound, "unable to locate invoice", escrow.ErrNotFound},
 		{wire.LookupInvoice, codes.Unknown, "there are no existing invoices", escrow.ErrNotFound},
 		{wire.SettleInvoice, codes.Unknown, "invoice still open", escrow.ErrOpen},
 		{wire.SettleInvoice, codes.Unknown, "invoice already canceled", escrow.ErrCanceled},
 		{wire.SettleInvoice, codes.Unknown, "unable to locate invoice", escrow.ErrNotFound},
 		{wire.CancelInvoice, codes.Unknown, "invoice already settled", escrow.ErrSettled},
-		{wire.CancelInvoice, codes.Internal, "disk full", escrow.ErrUnavailable},
+		{wire.CancelInvoice, codes.Internal, "disk full", escrow.ErrRefused},
 		// The connection's own words never count as an answer.
 		{wire.CancelInvoice, codes.Unavailable, "invoice already settled", escrow.ErrUnavailable},
 		{wire.SettleInvoice, codes.Unknown, "permission denied", escrow.ErrPermission},
 		{wire.SettleInvoice, codes.Unknown, "verification failed: signature mismatch after caveat verification", escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, `caveat "time-before 2026-11-30T00:00:00Z" not satisfied: macaroon has expired`, escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, `caveat "ipaddr 10.0.0.1" not satisfied: macaroon locked to different IP address`, escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: root key with id 7 doesn't exist", escrow.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: macaroon store is locked", escrow.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: database not open", escrow.ErrUnavailable},
 		{wire.SettleInvoice, codes.Unknown, "wallet locked, unlock it to enable full RPC access", escrow.ErrUnavailable},
 		{wire.SettleInvoice, codes.Unknown, "the RPC server is in the process of starting up, but not yet ready to accept calls", escrow.ErrUnavailable},
 		{wire.SendPayment, codes.AlreadyExists, "payment is in transition", escrow.ErrExists},
@@ -198,6 +229,9 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.SendPayment, codes.Unknown, "routerrpc server shutting down", escrow.ErrUnavailable},
 		{wire.SendPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
 		{wire.SendPayment, codes.Unavailable, "invoice expired", escrow.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "cltv limit 100 should be greater than 143", escrow.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "something new", escrow.ErrRefused},
+		{wire.ListInvoices, codes.Unknown, "unable to query invoices: something new", escrow.ErrRefused},
 		{wire.SendPayment, codes.OK, "", escrow.ErrUnavailable}, // a stream that ends without a word
 		{wire.TrackPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
 		{wire.GetInfo, codes.Unimplemented, "unknown service lnrpc.Lightning", escrow.ErrUnavailable},
@@ -211,7 +245,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 			t.Errorf("%s says %s %q: got %v, want %v", test.path, test.code, test.text, err, test.want)
 			continue
 		}
-		set := []error{escrow.ErrUnavailable, escrow.ErrExists, escrow.ErrNotFound, escrow.ErrInvoice, escrow.ErrOpen, escrow.ErrSettled, escrow.ErrCanceled, escrow.ErrPermission}
+		set := []error{escrow.ErrUnavailable, escrow.ErrRefused, escrow.ErrExists, escrow.ErrNotFound, escrow.ErrInvoice, escrow.ErrOpen, escrow.ErrSettled, escrow.ErrCanceled, escrow.ErrPermission}
 		matches := 0
 		for _, e := range set {
 			if errors.Is(err, e) {
@@ -358,6 +392,7 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 		{nil, status.Error(codes.Unavailable, "not yet")},
 		{at(wire.Invoice_OPEN), nil},
 		{nil, status.Error(codes.Unknown, "EOF")},
+		{nil, status.Error(codes.Unknown, "words that nobody knows")},
 		{at(wire.Invoice_OPEN), nil},
 		{at(wire.Invoice_ACCEPTED), nil},
 	}
@@ -396,7 +431,7 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 	if len(told) != 3 || told[0] != escrow.HoldOpen || told[1] != escrow.HoldAccepted || told[2] != escrow.HoldSettled {
 		t.Errorf("told %v", told)
 	}
-	if looked != 5 || subscribed != 3 {
+	if looked != 6 || subscribed != 3 {
 		t.Errorf("looked up %d times, subscribed %d times", looked, subscribed)
 	}
 }
@@ -493,6 +528,100 @@ func TestForeignCertificateIsRefused(t *testing.T) {
 	}
 }
 
+// A page that is too large for a message is asked for in parts, a short page is
+// not the end, and a node that repeats itself is not asked for ever.
+func TestListHoldsPages(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	const total = 450
+	invoice := func(i uint64) *wire.Invoice {
+		h := escrow.Hash{byte(i), byte(i >> 8), 1}
+		return &wire.Invoice{RHash: h[:], Memo: fmt.Sprint(i), State: wire.Invoice_ACCEPTED}
+	}
+	var asked []uint64
+	n.on(wire.ListInvoices, func(in []byte, send func(proto.Message) error, _ context.Context) error {
+		var request wire.ListInvoiceRequest
+		if err := proto.Unmarshal(in, &request); err != nil {
+			return err
+		}
+		if request.CreationDateStart != 1_790_000_000 {
+			return status.Errorf(codes.InvalidArgument, "from %d", request.CreationDateStart)
+		}
+		asked = append(asked, request.NumMaxInvoices)
+		if request.NumMaxInvoices > 100 {
+			return status.Error(codes.ResourceExhausted, "grpc: received message larger than max (20000000 vs. 16777216)")
+		}
+		page := &wire.ListInvoiceResponse{}
+		// Invoice 7 is one that no hash identifies; a page has one less than asked for.
+		for i := request.IndexOffset + 1; i <= total && len(page.Invoices) < int(request.NumMaxInvoices)-1; i++ {
+			one := invoice(i)
+			if i == 7 {
+				one.RHash = nil
+			}
+			page.Invoices, page.LastIndexOffset = append(page.Invoices, one), i
+		}
+		return send(page)
+	})
+	since := time.Unix(1_790_000_000, 999_999_999)
+	var told []escrow.HoldState
+	if err := c.ListHolds(t.Context(), since, func(s escrow.HoldState) error { told = append(told, s); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != total-1 {
+		t.Fatalf("told of %d invoices, want %d", len(told), total-1)
+	}
+	for i, s := range told {
+		number := i + 1
+		if number >= 7 {
+			number++
+		}
+		if s.Memo != fmt.Sprint(number) || s.Phase != escrow.HoldAccepted {
+			t.Fatalf("told of %+v in place %d", s, number)
+		}
+	}
+	if len(asked) != 7 || asked[0] != 200 || asked[1] != 100 || asked[6] != 100 {
+		t.Errorf("asked for %v", asked)
+	}
+	enough, calls := errors.New("enough"), 0
+	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { calls++; return enough }); err != enough || calls != 1 {
+		t.Errorf("%v after %d calls", err, calls)
+	}
+
+	n.says(wire.ListInvoices, nil, &wire.ListInvoiceResponse{Invoices: []*wire.Invoice{invoice(1)}, LastIndexOffset: 5})
+	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Errorf("a node that repeats itself: %v", err)
+	}
+	n.says(wire.ListInvoices, nil, &wire.ListInvoiceResponse{Invoices: []*wire.Invoice{{RHash: make([]byte, 32), State: 77}}, LastIndexOffset: 5})
+	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Errorf("a state of the future: %v", err)
+	}
+}
+
+// LND refuses a limit above its own, which then is the one that holds.
+func TestPayLowersItsTimeLockLimit(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	bolt11, h := payable(t)
+	var limits []int32
+	n.on(wire.SendPayment, func(in []byte, send func(proto.Message) error, _ context.Context) error {
+		var request wire.SendPaymentRequest
+		if err := proto.Unmarshal(in, &request); err != nil {
+			return err
+		}
+		limits = append(limits, request.CltvLimit)
+		if request.CltvLimit > 500 {
+			return errors.New("total time lock of 1008 exceeds max allowed 500")
+		}
+		return send(&wire.Payment{PaymentHash: h.String(), Status: wire.Payment_IN_FLIGHT})
+	})
+	for _, limit := range []uint32{0, 400, 1008, math.MaxUint32} {
+		if err := c.Pay(t.Context(), escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: limit}); err != nil {
+			t.Errorf("within %d blocks: %v", limit, err)
+		}
+	}
+	if want := []int32{0, 400, 1008, 0, math.MaxInt32, 0}; !slices.Equal(limits, want) {
+		t.Errorf("asked with limits %v, want %v", limits, want)
+	}
+}
+
 func TestCheckPermissionsNeedsAnAnswer(t *testing.T) {
 	n, c := start(t, 10*time.Second)
 	for _, m := range wire.Methods() {
@@ -507,6 +636,10 @@ func TestCheckPermissionsNeedsAnAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	n.says(wire.SettleInvoice, status.Error(codes.Unavailable, "gone"))
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Error(err)
+	}
+	n.says(wire.SettleInvoice, status.Error(codes.Unknown, "wallet locked, unlock it to enable full RPC access"))
 	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
 		t.Error(err)
 	}

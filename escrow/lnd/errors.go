@@ -16,8 +16,9 @@ import (
 
 // LND answers most calls with code Unknown, so its words are all there is to go
 // by. Every phrase that means something is here, and the contract suite says
-// each of them against the real node. Words that are not here are
-// escrow.ErrUnavailable: the caller looks up and loses nothing but time.
+// each of them against the real node. An answer with other words is
+// escrow.ErrRefused, or escrow.ErrUnavailable if LND starts, stops or cannot
+// reach its database.
 var phrases = []struct {
 	text string // lower case
 	err  error
@@ -33,9 +34,12 @@ var phrases = []struct {
 	{"invoice still open", escrow.ErrOpen},
 	{"permission denied", escrow.ErrPermission},
 	{"verification failed", escrow.ErrPermission}, // a macaroon of another node
-	{"cannot get macaroon", escrow.ErrPermission},
+	{"root key with id", escrow.ErrPermission},    // "... doesn't exist": the macaroon was revoked
+	{"macaroon has expired", escrow.ErrPermission},
+	{"not satisfied", escrow.ErrPermission}, // a caveat of the macaroon
 	{"macaroon has been revoked", escrow.ErrPermission},
 	{"expected 1 macaroon", escrow.ErrPermission},
+	{"unknown macaroon version", escrow.ErrPermission},
 	// Refusals of a request that will be refused again.
 	{"memo too large", escrow.ErrInvoice},
 	{"cltv delta of", escrow.ErrInvoice},
@@ -55,7 +59,22 @@ var refusals = []string{
 	"amp flag",
 	"feature bit",
 	"exceeds maximum possible amount",
+	"cltv limit", // "... 100 should be greater than 143": the last hop alone exceeds it
 }
+
+// outage matches the words of an LND that starts, stops, is locked, or lost its
+// database: whether the call took effect is unknown.
+var outage = regexp.MustCompile(`(?i)wallet locked|wallet not created|wallet already unlocked|waiting to start|` +
+	`process of starting|not yet ready|rpc services not|not active|shutting down|exiting|store is locked|` +
+	`database not open|tx closed|bad connection|connection (refused|reset)|broken pipe|` +
+	`\btime(d )?out\b|\beof\b|context (canceled|deadline exceeded)`)
+
+// transport matches the words of the gRPC library on either side, which uses
+// codes Internal and Unknown for a connection that broke in the middle of an
+// answer. "internal server error" is LND's answer after a panic.
+var transport = regexp.MustCompile(`(?i)\bgrpc: |\btransport: |internal server error|stream terminated|` +
+	`cardinality violation|server closed the stream|unexpected http status|unexpected content-type|` +
+	`malformed|header list|headers? frame|rst_stream|http2|goaway|flow control|codec`)
 
 // longWord is what an invoice, a hash, a preimage or a macaroon looks like.
 var longWord = regexp.MustCompile(`[0-9A-Za-z+/=]{32,}`)
@@ -74,6 +93,7 @@ func classify(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: the stream ended", escrow.ErrUnavailable)
 	}
 	said := status.Convert(err)
+	a := &answer{class: escrow.ErrUnavailable, code: said.Code(), text: said.Message()}
 	switch said.Code() {
 	case codes.NotFound:
 		return escrow.ErrNotFound
@@ -84,47 +104,56 @@ func classify(ctx context.Context, err error) error {
 	case codes.DeadlineExceeded:
 		// The context has run out, though it may not say so yet.
 		return fmt.Errorf("%w: %w", escrow.ErrUnavailable, context.DeadlineExceeded)
-	case codes.Unavailable, codes.Canceled:
-		// Of the connection, whatever the words are.
-	default:
-		text := strings.ToLower(said.Message())
+	case codes.Unknown, codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Internal:
+		if transport.MatchString(a.text) {
+			return a
+		}
+		text := strings.ToLower(a.text)
 		for _, p := range phrases {
 			if strings.Contains(text, p.text) {
 				return fmt.Errorf("%w (%s)", p.err, p.text)
 			}
 		}
+		if !outage.MatchString(a.text) {
+			a.class = escrow.ErrRefused
+		}
 	}
-	return &unavailable{code: said.Code(), text: said.Message()}
+	// Any other code is of the connection, whatever the words are.
+	return a
 }
 
-// unavailable is an answer that was not understood, or none at all. It keeps
-// the node's words, for refusedInvoice to look at and for the operator to read
-// without anything that might be a secret.
-type unavailable struct {
-	code codes.Code
-	text string
+// answer is an error whose words are not known. It keeps the words for
+// refusedInvoice, and for the operator without anything that might be a secret.
+type answer struct {
+	class error // escrow.ErrRefused or escrow.ErrUnavailable
+	code  codes.Code
+	text  string
 }
 
-func (e *unavailable) Error() string {
-	return fmt.Sprintf("%v: %s: %s", escrow.ErrUnavailable, e.code, longWord.ReplaceAllString(e.text, "[...]"))
+func (e *answer) Error() string {
+	return fmt.Sprintf("%v: %s: %s", e.class, e.code, longWord.ReplaceAllString(e.text, "[...]"))
 }
 
-func (e *unavailable) Unwrap() error { return escrow.ErrUnavailable }
+func (e *answer) Unwrap() error { return e.class }
+
+// said reports whether err is LND's own answer with all of these words in it.
+func said(err error, words ...string) bool {
+	var a *answer
+	if !errors.As(err, &a) || a.class != escrow.ErrRefused {
+		return false
+	}
+	for _, word := range words {
+		if !strings.Contains(strings.ToLower(a.text), word) {
+			return false
+		}
+	}
+	return true
+}
 
 // refusedInvoice looks closer at an answer to SendPaymentV2.
 func refusedInvoice(err error) error {
-	var said *unavailable
-	if !errors.As(err, &said) {
-		return err
-	}
-	switch said.code {
-	case codes.Unknown, codes.InvalidArgument: // what LND itself says
-	default:
-		return err
-	}
-	text := strings.ToLower(said.text)
 	for _, phrase := range refusals {
-		if strings.Contains(text, phrase) {
+		if said(err, phrase) {
 			return fmt.Errorf("%w (%s)", escrow.ErrInvoice, phrase)
 		}
 	}

@@ -27,14 +27,17 @@ func Permissions() []string {
 // its content after it has looked at the macaroon, so that nothing happens.
 // (There is a method that answers the question directly, but it would need one
 // more permission.) The error wraps escrow.ErrPermission and names what is
-// missing, or wraps escrow.ErrUnavailable when the node could not be asked.
+// missing, or wraps escrow.ErrUnavailable or escrow.ErrRefused when the node
+// could not be asked.
 func (c *Client) CheckPermissions(ctx context.Context) error {
-	// One byte is no hash, no preimage and no invoice.
+	// One byte is no hash, no preimage and no invoice. No time is after second 2
+	// and before second 1.
 	broken := []byte{0}
 	requests := map[string]proto.Message{
 		wire.GetInfo:                &wire.GetInfoRequest{},
 		wire.AddHoldInvoice:         &wire.AddHoldInvoiceRequest{Hash: broken},
 		wire.LookupInvoice:          &wire.LookupInvoiceMsg{InvoiceRef: &wire.LookupInvoiceMsg_PaymentHash{PaymentHash: broken}},
+		wire.ListInvoices:           &wire.ListInvoiceRequest{CreationDateStart: 2, CreationDateEnd: 1},
 		wire.SubscribeSingleInvoice: &wire.SubscribeSingleInvoiceRequest{RHash: broken},
 		wire.SettleInvoice:          &wire.SettleInvoiceMsg{Preimage: broken},
 		wire.CancelInvoice:          &wire.CancelInvoiceMsg{PaymentHash: broken},
@@ -48,15 +51,15 @@ func (c *Client) CheckPermissions(ctx context.Context) error {
 			missing = append(missing, "uri:"+m.Path)
 			continue
 		}
-		var said *unavailable
+		var said *answer
 		switch {
 		case err == nil && m.Path != wire.GetInfo:
 			return fmt.Errorf("check permissions: %w: %s took a broken request", escrow.ErrUnavailable, m.Path)
 		case errors.As(err, &said) && said.code == codes.Unimplemented:
 			return fmt.Errorf("check permissions: %w: the node does not offer %s", escrow.ErrPermission, m.Path)
-		case errors.As(err, &said) && (said.code == codes.Unknown || said.code == codes.InvalidArgument) && m.Path != wire.GetInfo:
+		case errors.Is(err, escrow.ErrRefused) && m.Path != wire.GetInfo:
 			// LND's own refusal of the broken request: it was allowed to ask.
-		case errors.Is(err, escrow.ErrUnavailable):
+		case errors.Is(err, escrow.ErrUnavailable), errors.Is(err, escrow.ErrRefused):
 			return fmt.Errorf("check permissions: %w", err)
 		}
 	}

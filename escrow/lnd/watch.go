@@ -112,7 +112,8 @@ func (w *watch[S]) tell(state S) (done bool, err error) {
 	return w.ended, nil
 }
 
-// run repeats attempt through every outage. What the node says of an outage is
+// run repeats attempt through every outage, and through refusals for a reason
+// that is not known: a watch that ended would miss the end of a trade. What the node says of an outage is
 // not logged here: hundreds of watches would each say the same, and Info tells
 // the engine.
 func (w *watch[S]) run(ctx context.Context, attempt func(context.Context) error) error {
@@ -128,7 +129,7 @@ func (w *watch[S]) run(ctx context.Context, attempt func(context.Context) error)
 			return own.error
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !errors.Is(err, escrow.ErrUnavailable):
+		case err != nil && !errors.Is(err, escrow.ErrUnavailable) && !errors.Is(err, escrow.ErrRefused):
 			return err
 		}
 		if w.heard {

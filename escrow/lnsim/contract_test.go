@@ -30,6 +30,7 @@ func TestContract(t *testing.T) {
 			}
 			// Only the seller is two hops from the buyer.
 			world.RouteFee(seller, buyer, 1030)
+			world.RouteBlocks(seller, buyer, lncontract.HopBlocks)
 			lncontract.Run(t, &lncontract.Network{
 				Mostro: wallet{mostro}, Seller: wallet{seller}, Buyer: wallet{buyer},
 				Mine:    func(_ context.Context, n int) error { world.Mine(n); return nil },

@@ -1,6 +1,7 @@
 package lnsim_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -94,6 +95,45 @@ func TestOpenRefusesABrokenFile(t *testing.T) {
 			t.Errorf("%q was opened: %v", text, w)
 		}
 	}
+}
+
+// A file of a version that kept neither memo nor creation time of an invoice:
+// both are in the invoice itself. What a route adds to a lock is kept.
+func TestListHoldsOfAnOlderFile(t *testing.T) {
+	ctx := t.Context()
+	w := lnsim.New(lnsim.Config{})
+	mostro, seller := w.AddNode("mostro", 0), w.AddNode("seller", 10_000_000)
+	w.RouteBlocks(seller, mostro, 80)
+	w.Advance(time.Hour)
+	bolt11 := must[string](t)(mostro.CreateHold(ctx, escrow.HoldRequest{Hash: escrow.Preimage{1}.Hash(), AmountSats: 1_000, CLTVBlocks: 40, Memo: "of before"}))
+	created := must[escrow.Invoice](t)(escrow.ParseInvoice(bolt11)).CreatedAt
+
+	var file map[string]any
+	if err := json.Unmarshal(must[[]byte](t)(w.Snapshot()), &file); err != nil {
+		t.Fatal(err)
+	}
+	removed := 0
+	for _, node := range file["Nodes"].([]any) {
+		for _, held := range node.(map[string]any)["Holds"].(map[string]any) {
+			delete(held.(map[string]any), "Memo")
+			delete(held.(map[string]any), "CreatedAt")
+			removed++
+		}
+	}
+	restored := must[*lnsim.World](t)(lnsim.Restore(lnsim.Config{}, must[[]byte](t)(json.Marshal(file))))
+	var told []string
+	for _, since := range []time.Time{created, created.Add(time.Second)} {
+		if err := restored.Node("mostro").ListHolds(ctx, since, func(s escrow.HoldState) error { told = append(told, s.Memo); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if removed != 1 || len(told) != 1 || told[0] != "of before" {
+		t.Errorf("changed %d holds, told of %q", removed, told)
+	}
+	if err := restored.Node("seller").Pay(ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 40 + 3 + 79}); err != nil {
+		t.Fatal(err)
+	}
+	wantPayment(t, restored.Node("seller"), escrow.Preimage{1}.Hash(), escrow.PaymentFailed, escrow.FailureNoRoute)
 }
 
 func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {

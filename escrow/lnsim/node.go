@@ -1,8 +1,10 @@
 package lnsim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
@@ -45,6 +47,8 @@ type hold struct {
 	Bolt11     string
 	AmountMsat int64 // 0: the payer chooses
 	CLTVBlocks uint32
+	Memo       string
+	CreatedAt  time.Time
 	ExpiresAt  time.Time
 	Ordinary   bool            // settles itself with Preimage
 	Preimage   escrow.Preimage // of an ordinary or a settled one
@@ -84,6 +88,7 @@ const (
 	OpInfo   Op = "info"
 	OpCreate Op = "create"
 	OpLookup Op = "lookup"
+	OpList   Op = "list" // of each page
 	OpSettle Op = "settle"
 	OpCancel Op = "cancel"
 	OpPay    Op = "pay"
@@ -97,6 +102,7 @@ const (
 	NoFault     Fault = 0
 	LoseRequest Fault = 1 // nothing happens, and the caller cannot tell
 	LoseAnswer  Fault = 2 // it happens, and the caller cannot tell
+	Refuse      Fault = 3 // nothing happens, and the node says so in unknown words
 )
 
 func newNode(w *World, name string, msat int64) *Node {
@@ -230,6 +236,10 @@ func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err err
 		n.w.unlock()
 		return nil, fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
 	}
+	if fault == Refuse {
+		n.w.unlock()
+		return nil, fmt.Errorf("%s: %w", op, escrow.ErrRefused)
+	}
 	return func(err error) error {
 		n.w.advanceTo(n.w.now)
 		n.w.unlock()
@@ -331,6 +341,8 @@ func (n *Node) addHold(h escrow.Hash, msat int64, memo string, expiry time.Durat
 		Bolt11:     bolt11,
 		AmountMsat: msat,
 		CLTVBlocks: cltv,
+		Memo:       memo,
+		CreatedAt:  created,
 		ExpiresAt:  created.Add(expiry.Truncate(time.Second)),
 	}
 	n.holds[h] = held
@@ -357,6 +369,53 @@ func (n *Node) LookupHold(ctx context.Context, h escrow.Hash) (escrow.HoldState,
 	return state, nil
 }
 
+// listPage is how many invoices ListHolds reads at a time. It is small, so that
+// tests have more than one page.
+const listPage = 10
+
+// ListHolds implements escrow.Lightning. Each page is a call of its own, as
+// with LND: the node may go down between two of them.
+func (n *Node) ListHolds(ctx context.Context, since time.Time, fn func(escrow.HoldState) error) error {
+	for after := uint64(0); ; {
+		page, last, err := n.listAfter(ctx, after, since)
+		if err != nil {
+			return fmt.Errorf("list holds: %w", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, state := range page {
+			if err := fn(state); err != nil {
+				return err
+			}
+		}
+		after = last
+	}
+}
+
+// listAfter returns the next invoices created at or after since, in the order
+// of creation, and the Seq of the last one.
+func (n *Node) listAfter(ctx context.Context, after uint64, since time.Time) (page []escrow.HoldState, last uint64, err error) {
+	end, err := n.begin(ctx, OpList)
+	if err != nil {
+		return nil, 0, err
+	}
+	var found []*hold
+	for _, held := range n.holds {
+		if held.Seq > after && held.CreatedAt.Unix() >= since.Unix() {
+			found = append(found, held)
+		}
+	}
+	slices.SortFunc(found, func(a, b *hold) int { return cmp.Compare(a.Seq, b.Seq) })
+	for _, held := range found[:min(len(found), listPage)] {
+		page, last = append(page, held.state()), held.Seq
+	}
+	if err := end(nil); err != nil {
+		return nil, 0, err
+	}
+	return page, last, nil
+}
+
 func (held *hold) state() escrow.HoldState {
 	out := escrow.HoldState{
 		Hash:       held.Hash,
@@ -364,6 +423,7 @@ func (held *hold) state() escrow.HoldState {
 		Bolt11:     held.Bolt11,
 		AmountSats: held.AmountMsat / 1000,
 		ExpiresAt:  held.ExpiresAt,
+		Memo:       held.Memo,
 	}
 	switch held.Phase {
 	case escrow.HoldAccepted:

@@ -34,6 +34,8 @@ func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
 		return refuse(escrow.ErrInvoice, "amount must not be specified")
 	case invoice.Payee == n.pubkey:
 		return refuse(escrow.ErrInvoice, "self-payments not allowed")
+	case in.MaxCLTVBlocks != 0 && (invoice.MinFinalCLTV >= uint64(in.MaxCLTVBlocks) || invoice.MinFinalCLTV+lockPadding >= uint64(in.MaxCLTVBlocks)):
+		return refuse(escrow.ErrInvoice, "the last lock exceeds the limit")
 	}
 	if old := n.payments[invoice.Hash]; old != nil && old.Status != escrow.PaymentFailed {
 		return refuse(escrow.ErrExists, old.Status.String())
@@ -55,6 +57,8 @@ func (w *World) parse(bolt11 string) (escrow.Invoice, error) {
 			Network:    w.cfg.Network,
 			ExpiresAt:  known.hold.ExpiresAt,
 			Payee:      known.by.pubkey,
+
+			MinFinalCLTV: uint64(known.hold.CLTVBlocks),
 		}, nil
 	}
 	w.mu.Unlock()
@@ -85,8 +89,10 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 		Status:     escrow.PaymentInFlight,
 		AmountMsat: amount,
 	}
+	lock := invoice.MinFinalCLTV + lockPadding
 	payee := w.nodeByKey(invoice.Payee)
 	if payee != nil {
+		lock += uint64(w.locks[pair(n, payee)])
 		if between, ok := w.fees[pair(n, payee)]; ok {
 			fee = between
 		}
@@ -104,8 +110,9 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 		w.schedule(next)
 	}
 	switch {
-	case payee == nil, plan.Outcome == FailRoute, fee > in.MaxFeeSats*1000:
-		// LND does not tell "no path" from "none within the fee limit".
+	case payee == nil, plan.Outcome == FailRoute, fee > in.MaxFeeSats*1000,
+		in.MaxCLTVBlocks != 0 && lock > uint64(in.MaxCLTVBlocks):
+		// LND does not tell "no path" from "none within the limits".
 		failing(escrow.FailureNoRoute)
 		return
 	case plan.Outcome == FailBalance, n.balance < p.AmountMsat+fee:

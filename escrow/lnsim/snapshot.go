@@ -21,6 +21,7 @@ type snapshot struct {
 	Nodes   []nodeSnapshot
 	Plans   map[escrow.Hash]Plan
 	Fees    map[string]int64
+	Locks   map[string]uint32
 	Routers int64
 	Minted  int64
 }
@@ -50,7 +51,7 @@ func (w *World) write() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := snapshot{Random: random, Now: w.now, Height: w.height, Seq: w.seq, Events: w.events, Plans: w.plans, Fees: w.fees, Routers: w.routers, Minted: w.minted}
+	out := snapshot{Random: random, Now: w.now, Height: w.height, Seq: w.seq, Events: w.events, Plans: w.plans, Fees: w.fees, Locks: w.locks, Routers: w.routers, Minted: w.minted}
 	for _, n := range w.nodes {
 		out.Nodes = append(out.Nodes, nodeSnapshot{n.name, n.balance, n.holds, n.payments, n.down, n.unlinked, n.stale, n.parked})
 	}
@@ -79,6 +80,9 @@ func Restore(cfg Config, text []byte) (*World, error) {
 	if in.Fees != nil {
 		w.fees = in.Fees
 	}
+	if in.Locks != nil {
+		w.locks = in.Locks
+	}
 	for _, s := range in.Nodes {
 		n := newNode(w, s.Name, s.Balance)
 		n.down, n.unlinked, n.stale, n.parked = s.Down, s.Unlinked, s.Stale, s.Parked
@@ -90,6 +94,14 @@ func Restore(cfg Config, text []byte) (*World, error) {
 		}
 		for h, held := range n.holds {
 			w.issued[held.Bolt11] = issue{n, held}
+			if held.CreatedAt.IsZero() {
+				// The snapshot is of a version that kept neither of these.
+				invoice, err := escrow.ParseInvoice(held.Bolt11)
+				if err != nil {
+					return nil, errors.New("lnsim snapshot: an invoice is malformed")
+				}
+				held.CreatedAt, held.Memo = invoice.CreatedAt, invoice.Description
+			}
 			if held.Phase == escrow.HoldAccepted {
 				n.accepted[h] = held
 			}

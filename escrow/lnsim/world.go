@@ -92,10 +92,11 @@ type World struct {
 	events  events
 	nodes   []*Node // in the order they were added
 	plans   map[escrow.Hash]Plan
-	fees    map[string]int64 // msat, by payer and payee: see pair
-	issued  map[string]issue // by invoice: spares the check of our own signature
-	routers int64            // msat that routes have earned
-	minted  int64            // msat that exist
+	fees    map[string]int64  // msat, by payer and payee: see pair
+	locks   map[string]uint32 // blocks, by payer and payee: see pair
+	issued  map[string]issue  // by invoice: spares the check of our own signature
+	routers int64             // msat that routes have earned
+	minted  int64             // msat that exist
 	changes []Change
 	path    string // of the file it is kept in, or ""
 	changed bool   // since it was written there
@@ -131,6 +132,7 @@ func New(cfg Config) *World {
 		height: cfg.Height,
 		plans:  map[escrow.Hash]Plan{},
 		fees:   map[string]int64{},
+		locks:  map[string]uint32{},
 		issued: map[string]issue{},
 	}
 }
@@ -308,6 +310,15 @@ func (w *World) RouteFee(from, to *Node, msat int64) {
 	w.mu.Lock()
 	defer w.unlock()
 	w.fees[pair(from, to)] = msat
+	w.changed = true
+}
+
+// RouteBlocks sets how many blocks the hops between two nodes add to the time
+// lock of every payment between them, which counts for Payment.MaxCLTVBlocks.
+func (w *World) RouteBlocks(from, to *Node, blocks uint32) {
+	w.mu.Lock()
+	defer w.unlock()
+	w.locks[pair(from, to)] = blocks
 	w.changed = true
 }
 

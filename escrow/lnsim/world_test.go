@@ -72,8 +72,13 @@ func TestLostAnswers(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		fault lnsim.Fault
+		want  error
 		took  bool
-	}{{"request", lnsim.LoseRequest, false}, {"answer", lnsim.LoseAnswer, true}} {
+	}{
+		{"request", lnsim.LoseRequest, escrow.ErrUnavailable, false},
+		{"answer", lnsim.LoseAnswer, escrow.ErrUnavailable, true},
+		{"refusal", lnsim.Refuse, escrow.ErrRefused, false},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := three(lnsim.Config{})
 			lose := func(op lnsim.Op) {
@@ -84,16 +89,16 @@ func TestLostAnswers(t *testing.T) {
 					return lnsim.NoFault
 				})
 			}
-			unavailable := func(err error) {
+			failed := func(err error) {
 				t.Helper()
-				if !errors.Is(err, escrow.ErrUnavailable) {
-					t.Fatalf("got %v", err)
+				if !errors.Is(err, c.want) {
+					t.Fatalf("got %v, want %v", err, c.want)
 				}
 			}
 
 			lose(lnsim.OpCreate)
 			_, err := w.mostro.CreateHold(ctx, request)
-			unavailable(err)
+			failed(err)
 			_, err = w.mostro.LookupHold(ctx, p.Hash())
 			if took := err == nil; took != c.took {
 				t.Fatalf("created: %v", err)
@@ -108,7 +113,7 @@ func TestLostAnswers(t *testing.T) {
 			}
 
 			lose(lnsim.OpSettle)
-			unavailable(w.mostro.Settle(ctx, p))
+			failed(w.mostro.Settle(ctx, p))
 			if c.took {
 				w.wantHold(t, p, escrow.HoldSettled)
 			} else {
@@ -122,7 +127,7 @@ func TestLostAnswers(t *testing.T) {
 			lose(lnsim.OpPay)
 			out := must[string](t)(w.buyer.AddInvoice(ctx, 990, "", time.Hour))
 			hash := must[escrow.Invoice](t)(escrow.ParseInvoice(out)).Hash
-			unavailable(w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}))
+			failed(w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}))
 			if c.took {
 				wantPayment(t, w.mostro, hash, escrow.PaymentSucceeded, "")
 			} else {

@@ -1,4 +1,4 @@
-// The part of LND's interface that an escrow needs: eight methods and their
+// The part of LND's interface that an escrow needs: nine methods and their
 // messages, less the fields that nobody here reads. Field numbers, types and
 // names are LND's (v0.21.2-beta); the package name is ours, so that a program
 // may link LND's own packages as well. A test compares fields.txt, which is
@@ -241,7 +241,7 @@ func (x Payment_PaymentStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Payment_PaymentStatus.Descriptor instead.
 func (Payment_PaymentStatus) EnumDescriptor() ([]byte, []int) {
-	return file_lnd_proto_rawDescGZIP(), []int{15, 0}
+	return file_lnd_proto_rawDescGZIP(), []int{17, 0}
 }
 
 // /lnrpc.Lightning/GetInfo
@@ -830,6 +830,7 @@ func (*LookupInvoiceMsg_PaymentHash) isLookupInvoiceMsg_InvoiceRef() {}
 
 type Invoice struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
+	Memo           string                 `protobuf:"bytes,1,opt,name=memo,proto3" json:"memo,omitempty"`
 	RHash          []byte                 `protobuf:"bytes,4,opt,name=r_hash,json=rHash,proto3" json:"r_hash,omitempty"`
 	Value          int64                  `protobuf:"varint,5,opt,name=value,proto3" json:"value,omitempty"`
 	CreationDate   int64                  `protobuf:"varint,7,opt,name=creation_date,json=creationDate,proto3" json:"creation_date,omitempty"`
@@ -870,6 +871,13 @@ func (x *Invoice) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Invoice.ProtoReflect.Descriptor instead.
 func (*Invoice) Descriptor() ([]byte, []int) {
 	return file_lnd_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Invoice) GetMemo() string {
+	if x != nil {
+		return x.Memo
+	}
+	return ""
 }
 
 func (x *Invoice) GetRHash() []byte {
@@ -996,6 +1004,127 @@ func (x *InvoiceHTLC) GetState() InvoiceHTLCState {
 	return InvoiceHTLCState_ACCEPTED
 }
 
+// /lnrpc.Lightning/ListInvoices
+type ListInvoiceRequest struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	IndexOffset       uint64                 `protobuf:"varint,4,opt,name=index_offset,json=indexOffset,proto3" json:"index_offset,omitempty"`
+	NumMaxInvoices    uint64                 `protobuf:"varint,5,opt,name=num_max_invoices,json=numMaxInvoices,proto3" json:"num_max_invoices,omitempty"`
+	CreationDateStart uint64                 `protobuf:"varint,7,opt,name=creation_date_start,json=creationDateStart,proto3" json:"creation_date_start,omitempty"` // seconds
+	CreationDateEnd   uint64                 `protobuf:"varint,8,opt,name=creation_date_end,json=creationDateEnd,proto3" json:"creation_date_end,omitempty"`       // seconds
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListInvoiceRequest) Reset() {
+	*x = ListInvoiceRequest{}
+	mi := &file_lnd_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInvoiceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInvoiceRequest) ProtoMessage() {}
+
+func (x *ListInvoiceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInvoiceRequest.ProtoReflect.Descriptor instead.
+func (*ListInvoiceRequest) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListInvoiceRequest) GetIndexOffset() uint64 {
+	if x != nil {
+		return x.IndexOffset
+	}
+	return 0
+}
+
+func (x *ListInvoiceRequest) GetNumMaxInvoices() uint64 {
+	if x != nil {
+		return x.NumMaxInvoices
+	}
+	return 0
+}
+
+func (x *ListInvoiceRequest) GetCreationDateStart() uint64 {
+	if x != nil {
+		return x.CreationDateStart
+	}
+	return 0
+}
+
+func (x *ListInvoiceRequest) GetCreationDateEnd() uint64 {
+	if x != nil {
+		return x.CreationDateEnd
+	}
+	return 0
+}
+
+type ListInvoiceResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Invoices        []*Invoice             `protobuf:"bytes,1,rep,name=invoices,proto3" json:"invoices,omitempty"`
+	LastIndexOffset uint64                 `protobuf:"varint,2,opt,name=last_index_offset,json=lastIndexOffset,proto3" json:"last_index_offset,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListInvoiceResponse) Reset() {
+	*x = ListInvoiceResponse{}
+	mi := &file_lnd_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInvoiceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInvoiceResponse) ProtoMessage() {}
+
+func (x *ListInvoiceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInvoiceResponse.ProtoReflect.Descriptor instead.
+func (*ListInvoiceResponse) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListInvoiceResponse) GetInvoices() []*Invoice {
+	if x != nil {
+		return x.Invoices
+	}
+	return nil
+}
+
+func (x *ListInvoiceResponse) GetLastIndexOffset() uint64 {
+	if x != nil {
+		return x.LastIndexOffset
+	}
+	return 0
+}
+
 // /routerrpc.Router/SendPaymentV2
 type SendPaymentRequest struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -1003,6 +1132,7 @@ type SendPaymentRequest struct {
 	PaymentRequest    string                 `protobuf:"bytes,5,opt,name=payment_request,json=paymentRequest,proto3" json:"payment_request,omitempty"`
 	TimeoutSeconds    int32                  `protobuf:"varint,6,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
 	FeeLimitSat       int64                  `protobuf:"varint,7,opt,name=fee_limit_sat,json=feeLimitSat,proto3" json:"fee_limit_sat,omitempty"`
+	CltvLimit         int32                  `protobuf:"varint,9,opt,name=cltv_limit,json=cltvLimit,proto3" json:"cltv_limit,omitempty"`
 	MaxParts          uint32                 `protobuf:"varint,17,opt,name=max_parts,json=maxParts,proto3" json:"max_parts,omitempty"`
 	NoInflightUpdates bool                   `protobuf:"varint,18,opt,name=no_inflight_updates,json=noInflightUpdates,proto3" json:"no_inflight_updates,omitempty"`
 	unknownFields     protoimpl.UnknownFields
@@ -1011,7 +1141,7 @@ type SendPaymentRequest struct {
 
 func (x *SendPaymentRequest) Reset() {
 	*x = SendPaymentRequest{}
-	mi := &file_lnd_proto_msgTypes[13]
+	mi := &file_lnd_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1153,7 @@ func (x *SendPaymentRequest) String() string {
 func (*SendPaymentRequest) ProtoMessage() {}
 
 func (x *SendPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lnd_proto_msgTypes[13]
+	mi := &file_lnd_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1166,7 @@ func (x *SendPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendPaymentRequest.ProtoReflect.Descriptor instead.
 func (*SendPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_lnd_proto_rawDescGZIP(), []int{13}
+	return file_lnd_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SendPaymentRequest) GetAmt() int64 {
@@ -1067,6 +1197,13 @@ func (x *SendPaymentRequest) GetFeeLimitSat() int64 {
 	return 0
 }
 
+func (x *SendPaymentRequest) GetCltvLimit() int32 {
+	if x != nil {
+		return x.CltvLimit
+	}
+	return 0
+}
+
 func (x *SendPaymentRequest) GetMaxParts() uint32 {
 	if x != nil {
 		return x.MaxParts
@@ -1092,7 +1229,7 @@ type TrackPaymentRequest struct {
 
 func (x *TrackPaymentRequest) Reset() {
 	*x = TrackPaymentRequest{}
-	mi := &file_lnd_proto_msgTypes[14]
+	mi := &file_lnd_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1241,7 @@ func (x *TrackPaymentRequest) String() string {
 func (*TrackPaymentRequest) ProtoMessage() {}
 
 func (x *TrackPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lnd_proto_msgTypes[14]
+	mi := &file_lnd_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1254,7 @@ func (x *TrackPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrackPaymentRequest.ProtoReflect.Descriptor instead.
 func (*TrackPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_lnd_proto_rawDescGZIP(), []int{14}
+	return file_lnd_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TrackPaymentRequest) GetPaymentHash() []byte {
@@ -1148,7 +1285,7 @@ type Payment struct {
 
 func (x *Payment) Reset() {
 	*x = Payment{}
-	mi := &file_lnd_proto_msgTypes[15]
+	mi := &file_lnd_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1297,7 @@ func (x *Payment) String() string {
 func (*Payment) ProtoMessage() {}
 
 func (x *Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_lnd_proto_msgTypes[15]
+	mi := &file_lnd_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1310,7 @@ func (x *Payment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payment.ProtoReflect.Descriptor instead.
 func (*Payment) Descriptor() ([]byte, []int) {
-	return file_lnd_proto_rawDescGZIP(), []int{15}
+	return file_lnd_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Payment) GetPaymentHash() string {
@@ -1256,8 +1393,9 @@ const file_lnd_proto_rawDesc = "" +
 	"\x06r_hash\x18\x02 \x01(\fR\x05rHash\"F\n" +
 	"\x10LookupInvoiceMsg\x12#\n" +
 	"\fpayment_hash\x18\x01 \x01(\fH\x00R\vpaymentHashB\r\n" +
-	"\vinvoice_ref\"\xf0\x02\n" +
-	"\aInvoice\x12\x15\n" +
+	"\vinvoice_ref\"\x84\x03\n" +
+	"\aInvoice\x12\x12\n" +
+	"\x04memo\x18\x01 \x01(\tR\x04memo\x12\x15\n" +
 	"\x06r_hash\x18\x04 \x01(\fR\x05rHash\x12\x14\n" +
 	"\x05value\x18\x05 \x01(\x03R\x05value\x12#\n" +
 	"\rcreation_date\x18\a \x01(\x03R\fcreationDate\x12'\n" +
@@ -1275,12 +1413,22 @@ const file_lnd_proto_rawDesc = "" +
 	"\bamt_msat\x18\x03 \x01(\x04R\aamtMsat\x12#\n" +
 	"\raccept_height\x18\x04 \x01(\x05R\facceptHeight\x12#\n" +
 	"\rexpiry_height\x18\a \x01(\x05R\fexpiryHeight\x125\n" +
-	"\x05state\x18\b \x01(\x0e2\x1f.mostrodex.lnd.InvoiceHTLCStateR\x05state\"\xe9\x01\n" +
+	"\x05state\x18\b \x01(\x0e2\x1f.mostrodex.lnd.InvoiceHTLCStateR\x05state\"\xbd\x01\n" +
+	"\x12ListInvoiceRequest\x12!\n" +
+	"\findex_offset\x18\x04 \x01(\x04R\vindexOffset\x12(\n" +
+	"\x10num_max_invoices\x18\x05 \x01(\x04R\x0enumMaxInvoices\x12.\n" +
+	"\x13creation_date_start\x18\a \x01(\x04R\x11creationDateStart\x12*\n" +
+	"\x11creation_date_end\x18\b \x01(\x04R\x0fcreationDateEnd\"u\n" +
+	"\x13ListInvoiceResponse\x122\n" +
+	"\binvoices\x18\x01 \x03(\v2\x16.mostrodex.lnd.InvoiceR\binvoices\x12*\n" +
+	"\x11last_index_offset\x18\x02 \x01(\x04R\x0flastIndexOffset\"\x88\x02\n" +
 	"\x12SendPaymentRequest\x12\x10\n" +
 	"\x03amt\x18\x02 \x01(\x03R\x03amt\x12'\n" +
 	"\x0fpayment_request\x18\x05 \x01(\tR\x0epaymentRequest\x12'\n" +
 	"\x0ftimeout_seconds\x18\x06 \x01(\x05R\x0etimeoutSeconds\x12\"\n" +
-	"\rfee_limit_sat\x18\a \x01(\x03R\vfeeLimitSat\x12\x1b\n" +
+	"\rfee_limit_sat\x18\a \x01(\x03R\vfeeLimitSat\x12\x1d\n" +
+	"\n" +
+	"cltv_limit\x18\t \x01(\x05R\tcltvLimit\x12\x1b\n" +
 	"\tmax_parts\x18\x11 \x01(\rR\bmaxParts\x12.\n" +
 	"\x13no_inflight_updates\x18\x12 \x01(\bR\x11noInflightUpdates\"h\n" +
 	"\x13TrackPaymentRequest\x12!\n" +
@@ -1328,7 +1476,7 @@ func file_lnd_proto_rawDescGZIP() []byte {
 }
 
 var file_lnd_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_lnd_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_lnd_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_lnd_proto_goTypes = []any{
 	(InvoiceHTLCState)(0),                 // 0: mostrodex.lnd.InvoiceHTLCState
 	(PaymentFailureReason)(0),             // 1: mostrodex.lnd.PaymentFailureReason
@@ -1347,22 +1495,25 @@ var file_lnd_proto_goTypes = []any{
 	(*LookupInvoiceMsg)(nil),              // 14: mostrodex.lnd.LookupInvoiceMsg
 	(*Invoice)(nil),                       // 15: mostrodex.lnd.Invoice
 	(*InvoiceHTLC)(nil),                   // 16: mostrodex.lnd.InvoiceHTLC
-	(*SendPaymentRequest)(nil),            // 17: mostrodex.lnd.SendPaymentRequest
-	(*TrackPaymentRequest)(nil),           // 18: mostrodex.lnd.TrackPaymentRequest
-	(*Payment)(nil),                       // 19: mostrodex.lnd.Payment
+	(*ListInvoiceRequest)(nil),            // 17: mostrodex.lnd.ListInvoiceRequest
+	(*ListInvoiceResponse)(nil),           // 18: mostrodex.lnd.ListInvoiceResponse
+	(*SendPaymentRequest)(nil),            // 19: mostrodex.lnd.SendPaymentRequest
+	(*TrackPaymentRequest)(nil),           // 20: mostrodex.lnd.TrackPaymentRequest
+	(*Payment)(nil),                       // 21: mostrodex.lnd.Payment
 }
 var file_lnd_proto_depIdxs = []int32{
 	6,  // 0: mostrodex.lnd.GetInfoResponse.chains:type_name -> mostrodex.lnd.Chain
 	2,  // 1: mostrodex.lnd.Invoice.state:type_name -> mostrodex.lnd.Invoice.InvoiceState
 	16, // 2: mostrodex.lnd.Invoice.htlcs:type_name -> mostrodex.lnd.InvoiceHTLC
 	0,  // 3: mostrodex.lnd.InvoiceHTLC.state:type_name -> mostrodex.lnd.InvoiceHTLCState
-	3,  // 4: mostrodex.lnd.Payment.status:type_name -> mostrodex.lnd.Payment.PaymentStatus
-	1,  // 5: mostrodex.lnd.Payment.failure_reason:type_name -> mostrodex.lnd.PaymentFailureReason
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	15, // 4: mostrodex.lnd.ListInvoiceResponse.invoices:type_name -> mostrodex.lnd.Invoice
+	3,  // 5: mostrodex.lnd.Payment.status:type_name -> mostrodex.lnd.Payment.PaymentStatus
+	1,  // 6: mostrodex.lnd.Payment.failure_reason:type_name -> mostrodex.lnd.PaymentFailureReason
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_lnd_proto_init() }
@@ -1379,7 +1530,7 @@ func file_lnd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lnd_proto_rawDesc), len(file_lnd_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,5 +1,5 @@
 // Package wire is LND's gRPC interface as far as an escrow needs it: messages
-// generated from lnd.proto, and the paths of the eight methods.
+// generated from lnd.proto, and the paths of the nine methods.
 //
 // The messages are wire-compatible with LND's and registered under a name of
 // ours. The package holds no logic.
@@ -18,6 +18,7 @@ const (
 	CancelInvoice          = "/invoicesrpc.Invoices/CancelInvoice"
 	SubscribeSingleInvoice = "/invoicesrpc.Invoices/SubscribeSingleInvoice"
 	LookupInvoice          = "/invoicesrpc.Invoices/LookupInvoiceV2"
+	ListInvoices           = "/lnrpc.Lightning/ListInvoices"
 	SendPayment            = "/routerrpc.Router/SendPaymentV2"
 	TrackPayment           = "/routerrpc.Router/TrackPaymentV2"
 )
@@ -36,6 +37,7 @@ func Methods() []Method {
 		{Path: GetInfo, Request: &GetInfoRequest{}, Response: &GetInfoResponse{}},
 		{Path: AddHoldInvoice, Request: &AddHoldInvoiceRequest{}, Response: &AddHoldInvoiceResp{}},
 		{Path: LookupInvoice, Request: &LookupInvoiceMsg{}, Response: &Invoice{}},
+		{Path: ListInvoices, Request: &ListInvoiceRequest{}, Response: &ListInvoiceResponse{}},
 		{Path: SubscribeSingleInvoice, Request: &SubscribeSingleInvoiceRequest{}, Response: &Invoice{}, Streams: true},
 		{Path: SettleInvoice, Request: &SettleInvoiceMsg{}, Response: &SettleInvoiceResp{}},
 		{Path: CancelInvoice, Request: &CancelInvoiceMsg{}, Response: &CancelInvoiceResp{}},
