@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -512,8 +513,12 @@ func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out
 	}
 }
 
+// ErrRefused says that the relay will not take an event, and why. It would be
+// refused again.
+var ErrRefused = errors.New("refused")
+
 // Publish takes an event made by this program. When it returns nil the event
-// is in the log, or was already.
+// is in the log, or was already. An error that wraps ErrRefused is definite.
 func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 	a := &admission{Context: ctx, evt: evt, source: mostro.Source{Road: mostro.RoadSelf}}
 	if s.check(a) {
@@ -522,10 +527,13 @@ func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 	if a.pending != nil {
 		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
 	}
-	if !a.ok {
+	switch {
+	case a.ok:
+		return nil
+	case strings.HasPrefix(a.reason, "error:"), strings.HasPrefix(a.reason, "rate-limited:"):
 		return fmt.Errorf("publish %s: %s", evt.ID, a.reason)
 	}
-	return nil
+	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.reason)
 }
 
 func newChallenge() string {
