@@ -16,6 +16,8 @@ type Commit struct {
 	Users   []User
 	Claims  []Claim
 	Issued  []Issued // receipts given, each side of a trade once
+	// Throttles are the takers who cancelled unpaid. A Count of 0 lifts one.
+	Throttles []Throttle
 	// ReceiptKeys are the keys of receipts that changed.
 	ReceiptKeys []ReceiptKey
 	Head        Head
@@ -23,7 +25,7 @@ type Commit struct {
 
 // Empty says that there is nothing worth a transaction.
 func (c *Commit) Empty() bool {
-	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys) == 0
+	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles) == 0
 }
 
 // Head is the store's own place in time.
@@ -33,6 +35,7 @@ type Head struct {
 	LastRow uint64        `json:"last_row"`
 	Stamps  map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
 	Paused  bool          `json:"paused,omitzero"`  // the operator wants no new trades
+	Wallet  string        `json:"wallet,omitzero"`  // pubkey of the Lightning node that holds the trades' invoices, hex
 }
 
 // JournalRow is one step of a trade: the N-th, from 1.
@@ -53,11 +56,15 @@ type OutboxRow struct {
 }
 
 // Claim reserves a payment hash for a trade, so that no two trades are ever
-// paid by one payment. A zero Trade lifts it.
+// paid by one payment. A zero Trade lifts it. The hash of a hold invoice is
+// claimed for holdClaim: no trade is paid by it, its own neither.
 type Claim struct {
 	Hash  Hash
 	Trade OrderID
 }
+
+// holdClaim stands for all hold invoices of this node. It is no order's id.
+var holdClaim = OrderID{0: 0xff, 1: 0xff, 2: 0xff, 3: 0xff, 15: 1}
 
 // User is what the node remembers of an identity.
 type User struct {
@@ -67,9 +74,11 @@ type User struct {
 }
 
 // Store keeps what the engine commits. Every error is fatal to the engine but
-// ErrNoRow: a store in doubt is not written to again.
+// ErrNoRow and ErrUncommittable: a store in doubt is not written to again.
 type Store interface {
 	// Commit writes all of c, or nothing, and returns once it is durable.
+	// ErrUncommittable says that nothing was written and that the store is
+	// sound: c is more than one transaction can hold, or cannot be encoded.
 	Commit(c *Commit) error
 	// Head gives the last committed head; the zero value for a new store.
 	Head() (Head, error)
@@ -87,9 +96,15 @@ type Store interface {
 	Issued(id OrderID, role string) (Issued, error)
 	// ReceiptKeys calls fn for every key of receipts.
 	ReceiptKeys(fn func(ReceiptKey) error) error
+	// Throttles calls fn for every taker who cancelled unpaid.
+	Throttles(fn func(Throttle) error) error
 	// Seen says whether a replay id was committed.
 	Seen(id string) (bool, error)
 }
+
+// ErrUncommittable says that a store has not begun to write a commit, because
+// no transaction can hold it.
+var ErrUncommittable = errors.New("the commit cannot be written in one transaction")
 
 // ErrNoRow says that a store does not have what was asked for.
 var ErrNoRow = errors.New("no such row")

@@ -29,6 +29,7 @@ const (
 	spaceSeen    = 'r' // replay id -> nothing
 	spaceIssued  = 'i' // order id, role -> Issued
 	spaceKeyset  = 'k' // epoch -> ReceiptKey
+	spaceWait    = 'w' // trade key or identity -> Throttle
 )
 
 const schemaVersion = 1
@@ -104,80 +105,101 @@ func seenKey(id string) []byte {
 
 // Commit writes all of c in one synced transaction.
 func (db *DB) Commit(c *Commit) error {
-	err := db.b.Update(func(txn *badger.Txn) error {
-		set := func(key []byte, v any) error {
-			b, err := json.Marshal(v)
-			if err != nil {
-				return fmt.Errorf("encode %T: %w", v, err)
-			}
-			return txn.Set(key, b)
-		}
-		for i := range c.Trades {
-			t := &c.Trades[i]
-			if err := set(tradeKey(spaceTrade, t.ID), t); err != nil {
-				return err
-			}
-			open := tradeKey(spaceOpen, t.ID)
-			if t.Over() {
-				if err := txn.Delete(open); err != nil {
-					return err
-				}
-			} else if err := txn.Set(open, nil); err != nil {
-				return err
-			}
-		}
-		for i := range c.Journal {
-			if err := set(journalKey(c.Journal[i].Trade, c.Journal[i].N), &c.Journal[i].Input); err != nil {
-				return err
-			}
-		}
-		for i := range c.Outbox {
-			if err := set(rowKey(c.Outbox[i].ID), &c.Outbox[i]); err != nil {
-				return err
-			}
-		}
-		for _, id := range c.Done {
-			if err := txn.Delete(rowKey(id)); err != nil {
-				return err
-			}
-		}
-		for i := range c.Users {
-			if err := set(userKey(c.Users[i].Identity), &c.Users[i]); err != nil {
-				return err
-			}
-		}
-		for _, claim := range c.Claims {
-			var err error
-			if (claim.Trade == OrderID{}) {
-				err = txn.Delete(claimKey(claim.Hash))
-			} else {
-				err = txn.Set(claimKey(claim.Hash), claim.Trade[:])
-			}
-			if err != nil {
-				return err
-			}
-		}
-		for i := range c.Issued {
-			if err := set(issuedKey(c.Issued[i].Trade, c.Issued[i].Role), &c.Issued[i]); err != nil {
-				return err
-			}
-		}
-		for i := range c.ReceiptKeys {
-			if err := set(append([]byte{spaceKeyset}, c.ReceiptKeys[i].Epoch...), &c.ReceiptKeys[i]); err != nil {
-				return err
-			}
-		}
-		for _, id := range c.Seen {
-			if err := txn.Set(seenKey(id), nil); err != nil {
-				return err
-			}
-		}
-		return set([]byte{spaceHead}, c.Head)
-	})
-	if err != nil {
+	txn := db.b.NewTransaction(true)
+	defer txn.Discard()
+	if err := fill(txn, c); err != nil {
+		return fmt.Errorf("commit %d: %w: %w", c.Head.Commits, ErrUncommittable, err)
+	}
+	err := txn.Commit()
+	switch {
+	case errors.Is(err, badger.ErrTxnTooBig): // refused before anything is written
+		return fmt.Errorf("commit %d: %w: %w", c.Head.Commits, ErrUncommittable, err)
+	case err != nil:
 		return fmt.Errorf("commit %d: %w", c.Head.Commits, err)
 	}
 	return nil
+}
+
+// fill puts a commit into a transaction.
+func fill(txn *badger.Txn, c *Commit) error {
+	set := func(key []byte, v any) error {
+		b, err := encode(v)
+		if err != nil {
+			return err
+		}
+		return txn.Set(key, b)
+	}
+	for i := range c.Trades {
+		t := &c.Trades[i]
+		if err := set(tradeKey(spaceTrade, t.ID), t); err != nil {
+			return err
+		}
+		open := tradeKey(spaceOpen, t.ID)
+		if t.Over() {
+			if err := txn.Delete(open); err != nil {
+				return err
+			}
+		} else if err := txn.Set(open, nil); err != nil {
+			return err
+		}
+	}
+	for i := range c.Journal {
+		if err := set(journalKey(c.Journal[i].Trade, c.Journal[i].N), &c.Journal[i].Input); err != nil {
+			return err
+		}
+	}
+	for i := range c.Outbox {
+		if err := set(rowKey(c.Outbox[i].ID), &c.Outbox[i]); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.Done {
+		if err := txn.Delete(rowKey(id)); err != nil {
+			return err
+		}
+	}
+	for i := range c.Users {
+		if err := set(userKey(c.Users[i].Identity), &c.Users[i]); err != nil {
+			return err
+		}
+	}
+	for _, claim := range c.Claims {
+		var err error
+		if (claim.Trade == OrderID{}) {
+			err = txn.Delete(claimKey(claim.Hash))
+		} else {
+			err = txn.Set(claimKey(claim.Hash), claim.Trade[:])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i := range c.Issued {
+		if err := set(issuedKey(c.Issued[i].Trade, c.Issued[i].Role), &c.Issued[i]); err != nil {
+			return err
+		}
+	}
+	for i := range c.ReceiptKeys {
+		if err := set(append([]byte{spaceKeyset}, c.ReceiptKeys[i].Epoch...), &c.ReceiptKeys[i]); err != nil {
+			return err
+		}
+	}
+	for _, id := range c.Seen {
+		if err := txn.Set(seenKey(id), nil); err != nil {
+			return err
+		}
+	}
+	for i := range c.Throttles {
+		key := append([]byte{spaceWait}, c.Throttles[i].Subject...)
+		if c.Throttles[i].Count == 0 {
+			if err := txn.Delete(key); err != nil {
+				return err
+			}
+		} else if err := set(key, &c.Throttles[i]); err != nil {
+			return err
+		}
+	}
+	return set([]byte{spaceHead}, c.Head)
 }
 
 // get decodes one value; ErrNoRow.
@@ -275,6 +297,17 @@ func (db *DB) ReceiptKeys(fn func(ReceiptKey) error) error {
 			return fmt.Errorf("key of receipts: %w", err)
 		}
 		return fn(k)
+	})
+}
+
+// Throttles calls fn for every taker who cancelled unpaid.
+func (db *DB) Throttles(fn func(Throttle) error) error {
+	return db.each([]byte{spaceWait}, true, func(_ *badger.Txn, _, value []byte) error {
+		var t Throttle
+		if err := json.Unmarshal(value, &t); err != nil {
+			return fmt.Errorf("throttle: %w", err)
+		}
+		return fn(t)
 	})
 }
 

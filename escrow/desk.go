@@ -3,7 +3,6 @@ package escrow
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -16,6 +15,7 @@ type Policy struct {
 	Terms      Terms
 	Currencies []string // empty: all
 	MaxOrders  int      // per answer to an orders request
+	MaxPending int      // orders of one identity in the book at a time; 0: 20
 	// GraceSeconds is by how long a waiting state's deadline that passed while
 	// the program was down is put off at its start.
 	GraceSeconds int64
@@ -26,7 +26,7 @@ type Policy struct {
 
 // DefaultPolicy is the reference node's, with a grace it lacks.
 func DefaultPolicy() Policy {
-	return Policy{Terms: DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+	return Policy{Terms: DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, OrderDays: 30, DisputeDays: 90, MailDays: 30}
 }
 
 // Desk is where inputs meet trades. It holds every open trade in memory,
@@ -38,8 +38,8 @@ func DefaultPolicy() Policy {
 // ahead of the store, and only a fresh start is sure of both.
 type Desk struct {
 	Policy Policy
-	// Fresh is the source of ids and preimages.
-	Fresh io.Reader
+	// Secret is what ids and preimages follow from.
+	Secret NodeSecret
 	// Decode tells a payout destination apart. It sets everything but Taken
 	// and Reachable.
 	Decode func(text string) Destination
@@ -53,6 +53,8 @@ type Desk struct {
 	// Reconciling refuses whatever would begin a trade: set while a store that
 	// may be an old copy is compared with the node.
 	Reconciling bool
+	// NodeDown refuses the same: set while the Lightning node cannot be used.
+	NodeDown bool
 
 	notary     Notary                 // nil: no receipts are given
 	keysets    map[string]*ReceiptKey // by epoch
@@ -61,6 +63,10 @@ type Desk struct {
 	head       Head
 	open       map[OrderID]*Trade
 	identities map[string]map[OrderID]struct{} // parties of open trades
+	holds      map[Hash]int                    // hold invoices of open trades
+	throttles  map[string]Throttle             // by trade key or identity
+	probes     *probes                         // messages that wait for their address
+	nonce      holdNonce                       // of the preimage in the present input
 	changed    bool                            // the head, in a way that must not wait
 	turn       *turn
 }
@@ -72,6 +78,8 @@ type turn struct {
 	users  map[string]int
 	seen   map[string]bool
 	claims map[Hash]OrderID
+	// bytes is about how much the commit takes in the store.
+	bytes int
 	// Refusals and bugs, counted for metrics.
 	bugs  []error
 	steps map[Trigger]int
@@ -82,6 +90,7 @@ func NewDesk(store Store) (*Desk, error) {
 	d := &Desk{
 		store: store, open: make(map[OrderID]*Trade),
 		identities: make(map[string]map[OrderID]struct{}), keys: newKeyring(),
+		holds: make(map[Hash]int), throttles: make(map[string]Throttle), probes: newProbes(),
 	}
 	head, err := store.Head()
 	if err != nil {
@@ -90,6 +99,18 @@ func NewDesk(store Store) (*Desk, error) {
 	d.head = head
 	if err := store.Open(func(t Trade) error { d.put(&t); return nil }); err != nil {
 		return nil, fmt.Errorf("read open trades: %w", err)
+	}
+	if err := store.Throttles(func(t Throttle) error { d.throttles[t.Subject] = t; return nil }); err != nil {
+		return nil, fmt.Errorf("read throttles: %w", err)
+	}
+	err = store.Outbox(func(r OutboxRow) error {
+		if r.Letter != nil {
+			d.probes.add(probeOf(*r.Letter, r.Effect.Text))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
 	}
 	d.begin()
 	return d, nil
@@ -127,6 +148,11 @@ func (d *Desk) put(t *Trade) {
 }
 
 func (d *Desk) index(t *Trade, by int) {
+	for _, h := range append([]Hash{t.Hash}, t.Closing...) {
+		if d.holds[h] += by; d.holds[h] == 0 {
+			delete(d.holds, h)
+		}
+	}
 	for _, p := range []Party{t.Buyer, t.Seller} {
 		if p.Key == "" {
 			continue
@@ -236,6 +262,13 @@ func (d *Desk) Say(evt *nostr.Event, at int64) {
 // Pause stops new trades, or lets them begin again. It survives a restart.
 func (d *Desk) Pause(paused bool) { d.head.Paused, d.changed = paused, true }
 
+// Bind notes which Lightning node holds the trades' invoices.
+func (d *Desk) Bind(wallet string) { d.head.Wallet, d.changed = wallet, true }
+
+// Wallet is the pubkey of the Lightning node that holds the trades' invoices;
+// "" before the first.
+func (d *Desk) Wallet() string { return d.head.Wallet }
+
 // Paused says whether the operator stopped new trades.
 func (d *Desk) Paused() bool { return d.head.Paused }
 
@@ -266,6 +299,9 @@ func (d *Desk) step(t Trade, in Input) error {
 			for _, evt := range d.DisputeEvents(next) {
 				d.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
 			}
+		case FxCreateHold:
+			e.Memo = memoOf(e.Memo, d.nonce)
+			d.row(OutboxRow{Trade: next.ID, Effect: e})
 		default:
 			d.row(OutboxRow{Trade: next.ID, Effect: e})
 		}
@@ -283,12 +319,53 @@ func (d *Desk) record(t Trade, in Input) {
 	}
 	d.turn.steps[t.Last]++
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
+	d.turn.bytes += tradeBytes + t.textBytes() + in.textBytes()
 	d.put(&t)
 }
+
+// About what a trade, an outbox row and their journal take in the store,
+// besides texts of any length. A sealed message is its text padded, encrypted,
+// in base64, and on v1 twice.
+const (
+	tradeBytes  = 4 << 10
+	rowBytes    = 2 << 10
+	sealedTimes = 4
+	// turnBytes is when a turn ends. A transaction of the store holds nine
+	// times as much, and one input adds at most some 200 KiB.
+	turnBytes = 1 << 20
+)
+
+// textBytes is about how much the texts in a trade take in the store.
+func (t Trade) textBytes() int {
+	return 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
+		len(t.HoldInvoice) + len(t.Payout.Bolt11) + 70*len(t.Closing)
+}
+
+// textBytes is about how much the texts in an input take in the journal.
+func (in Input) textBytes() int {
+	n := len(in.Bolt11)
+	if in.Request != nil {
+		n += journalLimit(in.Request.Message.Payload)
+	}
+	if in.Invoice != nil {
+		n += 2 * len(in.Invoice.Text)
+	}
+	return n
+}
+
+// Bytes is about how much the present turn takes in the store.
+func (d *Desk) Bytes() int { return d.turn.bytes }
 
 func (d *Desk) row(r OutboxRow) uint64 {
 	d.head.LastRow++
 	r.ID = d.head.LastRow
+	d.turn.bytes += rowBytes + len(r.Effect.Text)
+	if r.Effect.Kind == FxSend {
+		d.turn.bytes += sealedTimes * len(r.Effect.Message.JSON())
+	}
+	if r.Letter != nil {
+		d.turn.bytes += journalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
+	}
 	d.turn.commit.Outbox = append(d.turn.commit.Outbox, r)
 	return r.ID
 }
@@ -297,10 +374,13 @@ func (d *Desk) row(r OutboxRow) uint64 {
 // allowed to undo what made it: a child that Step refuses is a bug to report,
 // and the parent goes on.
 func (d *Desk) spawn(c Child, at int64) error {
-	in := Input{At: at, Kind: InSpawn, Child: &c}
-	if err := d.draw(&in); err != nil {
-		return err
+	if d.keys.has(c.Maker.Key) {
+		// Taken into use since it was announced. Two trades with one key would
+		// read each other's messages; the maker can publish the rest anew.
+		return nil
 	}
+	in := Input{At: at, Kind: InSpawn, Child: &c}
+	in.OrderID, in.DisputeID = d.Secret.id("rest", c.Parent[:]), d.Secret.id("dispute of the rest", c.Parent[:])
 	if err := d.step(Trade{}, in); err != nil {
 		if errors.Is(err, ErrTable) || errors.Is(err, ErrNothing) {
 			d.turn.bugs = append(d.turn.bugs, err)
@@ -311,20 +391,12 @@ func (d *Desk) spawn(c Child, at int64) error {
 	return d.useIndex(c.Maker, at)
 }
 
-// draw gives an input the ids of a new trade.
-func (d *Desk) draw(in *Input) error {
-	for _, id := range []*OrderID{&in.OrderID, &in.DisputeID} {
-		if _, err := io.ReadFull(d.Fresh, id[:]); err != nil {
-			return fmt.Errorf("draw an id: %w", err)
-		}
-		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // UUID version 4
-	}
-	return nil
-}
-
 // reserve keeps the hashes of payout invoices apart: what a trade may be paid
 // by belongs to it alone. A hash that was never paid to is given free again.
 func (d *Desk) reserve(before, after Trade) error {
+	if after.Hash != before.Hash && after.Hash != (Hash{}) {
+		d.claim(after.Hash, holdClaim)
+	}
 	held := func(t Trade) []Hash {
 		return []Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
 	}
@@ -354,6 +426,10 @@ func (d *Desk) claim(h Hash, owner OrderID) {
 // claimed says in a destination whether its hash is another trade's.
 func (d *Desk) claimed(dest *Destination, id OrderID) error {
 	if dest.Address || !dest.Parsed {
+		return nil
+	}
+	if d.holds[dest.Hash] > 0 { // stores of before rules1 claim no hold
+		dest.Taken = true
 		return nil
 	}
 	owner, ok := d.turn.claims[dest.Hash]

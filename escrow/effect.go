@@ -20,7 +20,8 @@ type Effect struct {
 	AmountSats int64    `json:"amount_sats,omitzero"` // FxCreateHold, FxMint, FxPay (an invoice without an amount)
 	MaxFeeSats int64    `json:"max_fee_sats,omitzero"`
 	CLTVBlocks uint32   `json:"cltv,omitzero"`
-	Seconds    int64    `json:"seconds,omitzero"` // FxCreateHold: how long it can be paid
+	Seconds    int64    `json:"seconds,omitzero"`    // FxCreateHold: how long it can be paid
+	SafeUntil  int64    `json:"safe_until,omitzero"` // FxSettle: until when the clock alone says that the hold is not near its expiry
 	Memo       string   `json:"memo,omitzero"`
 	Text       string   `json:"text,omitzero"` // FxMint: address; FxPay: BOLT11
 	Attempt    uint32   `json:"attempt,omitzero"`

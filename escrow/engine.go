@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -30,6 +30,13 @@ type Engine struct {
 	Gate      *Gate
 	// Card holds what the node says of itself. Run keeps it fresh.
 	Card *NodeCard
+	// Vet says whether this escrow may work with a node that answers: its
+	// network, its margin, the macaroon's permissions. An error is shown to the
+	// operator. It is called until it has returned nil, and again after each
+	// outage. nil: any node will do.
+	Vet func(ctx context.Context, info NodeInfo) error
+	// Secret is what order ids and preimages follow from.
+	Secret NodeSecret
 	// Decode tells a payout destination apart; it sets everything but Taken
 	// and Reachable. nil: BOLT11 invoices, Lightning addresses and LNURLs.
 	Decode func(text string) Destination
@@ -44,7 +51,6 @@ type Engine struct {
 	Reconcile bool
 
 	Clock   func() time.Time
-	Fresh   io.Reader // of ids and preimages
 	Logger  *slog.Logger
 	Metrics *Metrics
 	// Tick is how often deadlines are looked at; 0: each second.
@@ -56,12 +62,16 @@ type Engine struct {
 	watches   *watches
 	desk      *Desk
 	said      time.Time // of the last commit at a tick
+	ticked    time.Time // of the last tick, by Clock
+	forgot    time.Time // when forgiven throttles were last dropped
 	witnessed time.Time
 	asked     map[OrderID]bool
 	replies   []chan error
 	// withheld are the rows of trades that were frozen at the start: what they
 	// want of the node waits until an operator has looked.
 	withheld map[OrderID][]OutboxRow
+	status   atomic.Pointer[Status]
+	ahead    int64 // seconds by which the newest own stamp is ahead of the clock
 }
 
 // notice is one thing for the engine: mail, news of an effect, of a watch, or
@@ -69,6 +79,7 @@ type Engine struct {
 type notice struct {
 	seq       uint64  // of the log; read up to here
 	letter    *Letter // from the log, or from an outbox row that looked at its address
+	address   string  // with a letter from the outbox
 	reachable *bool   // with a letter from the outbox
 	trade     OrderID
 	input     Input  // Kind "" for none
@@ -83,6 +94,23 @@ const maxTurn = 256
 // ErrStopped says that the engine does not run any more.
 var ErrStopped = errors.New("the escrow has stopped")
 
+// Status is why the escrow takes no new orders, and what an operator should
+// know besides.
+type Status struct {
+	// Closed says why no new order is taken; empty: orders are taken.
+	Closed []string
+	// Warnings do not keep orders out.
+	Warnings []string
+}
+
+// Status returns the present status. It does not wait for the engine.
+func (e *Engine) Status() Status {
+	if p := e.status.Load(); p != nil {
+		return *p
+	}
+	return Status{Closed: []string{"the escrow has not begun yet"}}
+}
+
 // Run runs the escrow until ctx ends or its store is in doubt. It returns once
 // every goroutine of its own has ended. An Engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
@@ -92,22 +120,34 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer close(e.stopped)
 	group, ctx := errgroup.WithContext(ctx)
 	e.watches = newWatches(e.Node, e.send)
-	if err := e.wake(ctx); err != nil {
-		return err
-	}
-	b := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: e.send, metrics: e.Metrics, heard: e.Heard}
-	group.Go(func() error { return b.run(ctx, e.desk.Cursor()) })
-	group.Go(func() error { e.outbox.run(ctx); return nil })
-	group.Go(func() error { e.Card.follow(ctx, e.Node); return nil })
-	if len(e.asked) > 0 {
-		group.Go(func() error { return e.lookUp(ctx) })
-	}
-	if e.Notary != nil {
-		group.Go(func() error { return e.smith(ctx) })
-	}
+	told := make(chan struct{}, 1) // full: an answer of the node is still to be looked at
+	group.Go(func() error { e.follow(ctx, told); return nil })
 	// The loop's end is everybody's end: a watch or a worker that waits for
 	// the engine gives up with the context.
-	group.Go(func() error { return e.loop(ctx) })
+	group.Go(func() error {
+		if err := e.await(ctx, told); err != nil {
+			return err
+		}
+		if err := e.wake(ctx); err != nil {
+			return err
+		}
+		group.Go(func() error { e.outbox.run(ctx); return nil })
+		if e.Notary != nil {
+			group.Go(func() error { return e.smith(ctx) })
+		}
+		group.Go(func() error {
+			if err := e.lookUp(ctx); err != nil {
+				return err
+			}
+			b := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: e.send, metrics: e.Metrics, heard: e.Heard}
+			var cursor uint64
+			if err := e.Ask(ctx, func(d *Desk, _ int64) error { cursor = d.Cursor(); return nil }); err != nil {
+				return err
+			}
+			return b.run(ctx, cursor)
+		})
+		return e.loop(ctx)
+	})
 	err := group.Wait()
 	e.watches.stop()
 	if e.Witness != nil {
@@ -124,46 +164,169 @@ func (e *Engine) Open() error {
 	if err := e.Policy.Terms.Check(); err != nil {
 		return err
 	}
-	desk, err := NewDesk(e.Store)
-	if err != nil {
-		return fmt.Errorf("open the escrow: %w", err)
-	}
-	desk.Policy, desk.Fresh, desk.Decode, desk.Quote = e.Policy, e.Fresh, e.Decode, e.Quote
-	desk.OrderEvent = func(t Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
-	desk.DisputeEvents = func(t Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
-	desk.KeysetEvent = e.Face.Keyset
-	e.Gate.known = desk.keys
 	if e.Card == nil {
 		e.Card = new(NodeCard)
 	}
 	if e.Face.Node == nil {
 		e.Face.Node = e.Card.Info
 	}
-	e.desk, e.asked = desk, make(map[OrderID]bool)
-	if e.Decode == nil {
-		desk.Decode = func(text string) Destination { return decode(text, e.Card) }
+	if e.Logger == nil {
+		e.Logger = slog.New(slog.DiscardHandler)
 	}
 	if e.Tick == 0 {
 		e.Tick = time.Second
 	}
+	e.asked = make(map[OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxTurn), make(chan struct{})
-	e.outbox = newOutbox(hands{node: e.Node, addresses: e.Addresses}, e.Publisher, e.Metrics, e.send)
+	e.outbox = newOutbox(hands{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
+	e.outbox.logger, e.outbox.clock, e.outbox.usable = e.Logger, e.Clock, e.usable
+	if err := e.readStore(); err != nil {
+		return fmt.Errorf("open the escrow: %w", err)
+	}
+	e.Card.expect(e.desk.Wallet())
 	if e.Witness != nil {
 		commits, known, err := e.Witness.Load()
 		if err != nil {
 			return err
 		}
-		e.Reconcile = e.Reconcile || rolledBack(desk.head, commits, known)
+		e.Reconcile = e.Reconcile || rolledBack(e.desk.head, commits, known)
 	}
+	return nil
+}
+
+// readStore makes a desk from the store as it is. It is called at the start,
+// and when memory is ahead of a commit that could not be written.
+func (e *Engine) readStore() error {
+	desk, err := NewDesk(e.Store)
+	if err != nil {
+		return err
+	}
+	desk.Policy, desk.Secret, desk.Decode, desk.Quote = e.Policy, e.Secret, e.Decode, e.Quote
+	desk.OrderEvent = func(t Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
+	desk.DisputeEvents = func(t Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
+	desk.KeysetEvent = e.Face.Keyset
+	if e.Decode == nil {
+		desk.Decode = func(text string) Destination { return decode(text, e.Card) }
+	}
+	if e.desk != nil {
+		// The inbox reads the keyring: it stays the same one.
+		desk.keys = e.desk.keys.replace(desk.keys)
+		desk.Reconciling, desk.NodeDown = e.desk.Reconciling, e.desk.NodeDown
+	}
+	e.Gate.known = desk.keys
 	if e.Notary != nil {
 		if err := desk.Attesting(e.Notary); err != nil {
 			return err
 		}
-		if e.Reconcile {
-			desk.CloseKeysets(e.Clock().Unix())
-		}
 	}
+	e.desk = desk
 	return nil
+}
+
+// await waits until the Lightning node answers and may be used, and compares
+// what it knows with the store. Until then nothing is decided but what an
+// operator asks: a node that is down at the start stops nobody else.
+func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
+	for {
+		e.report()
+		select {
+		case n := <-e.notices:
+			if err := e.decideAll(ctx, []notice{n}); err != nil {
+				return err
+			}
+			continue
+		case <-told:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		switch e.Card.State().Problem {
+		case NodeUsable, NodeUnsynced:
+		case NodeOtherWallet:
+			if len(e.desk.open) > 0 {
+				continue
+			}
+			// Drained: no invoice of the old wallet matters any more.
+			if err := e.bind(ctx); err != nil {
+				return err
+			}
+			continue
+		default:
+			continue
+		}
+		if e.desk.Wallet() == "" {
+			if err := e.bind(ctx); err != nil {
+				return err
+			}
+		}
+		if e.Reconcile {
+			return nil
+		}
+		lost, err := e.lostHolds(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			e.Logger.Warn("the Lightning node's invoices cannot be compared with the store: trying again", "error", err)
+			continue
+		}
+		if lost > 0 {
+			e.Logger.Warn("the Lightning node has hold invoices of this Mostro that the store does not know: the store is an older copy", "invoices", lost)
+			e.Reconcile = true
+		}
+		return nil
+	}
+}
+
+// bind makes the node that answers the one that holds the trades' invoices.
+func (e *Engine) bind(ctx context.Context) error {
+	e.Card.expect("")
+	if s := e.Card.ask(ctx, e.Node, 0, e.Vet); s.Problem != NodeUsable && s.Problem != NodeUnsynced {
+		return nil // asked again by follow
+	}
+	info, _ := e.Card.Info()
+	e.desk.Bind(info.Pubkey)
+	e.Card.expect(info.Pubkey)
+	return e.commit(ctx, false)
+}
+
+// lostDays is how far back the node's invoices are compared with the store. An
+// older copy than that shows by its witness alone.
+const lostDays = 30
+
+// lostHolds counts the node's hold invoices that follow from our secret and
+// that the store knows nothing of. A preimage is committed before its invoice
+// is made, so there are none unless commits were lost.
+func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
+	since := e.Clock().Add(-lostDays * 24 * time.Hour)
+	err = e.Node.ListHolds(ctx, since, func(h HoldState) error {
+		id, ours := e.Secret.ours(h)
+		if !ours {
+			return nil
+		}
+		known, err := e.knows(id, h.Hash)
+		if err == nil && !known {
+			lost++
+		}
+		return err
+	})
+	return lost, err
+}
+
+// knows says whether the store has a hold invoice of a trade.
+func (e *Engine) knows(id OrderID, h Hash) (bool, error) {
+	t, err := e.Store.Trade(id)
+	if errors.Is(err, ErrNoRow) {
+		return false, nil
+	}
+	if err != nil || t.Hash == h || slices.Contains(t.Closing, h) {
+		return err == nil, err
+	}
+	known := false
+	err = e.Store.Journal(id, func(_ uint32, in Input) error {
+		known = known || in.Preimage != (Preimage{}) && in.Preimage.Hash() == h
+		return nil
+	})
+	return known, err
 }
 
 // wake is what every start does: no trade is treated otherwise after a crash
@@ -174,42 +337,46 @@ func (e *Engine) wake(ctx context.Context) error {
 	slices.SortFunc(ids, func(a, b OrderID) int { return slices.Compare(a[:], b[:]) })
 	e.desk.Reconciling = e.Reconcile
 	if e.Reconcile {
-		e.Logger.Warn("the escrow's store may be an older copy: no new trades until every open hash is looked up",
+		e.Logger.Warn("the escrow's store may be an older copy: no message is read before every open hash is looked up",
 			"open_trades", len(ids), "commits", e.desk.head.Commits)
+		if e.Notary != nil {
+			e.desk.CloseKeysets(e.Clock().Unix())
+		}
 	}
 	if head := e.Log.Head(); head < e.desk.head.Cursor {
 		// The log began anew. What is read again is recognised by its id.
 		e.Logger.Warn("the log is shorter than what was read of it: reading it from its beginning", "head", head, "cursor", e.desk.head.Cursor)
 		e.desk.head.Cursor, e.desk.changed = 0, true
 	}
-	at := e.Clock().Unix()
-	frozen := make(map[OrderID]bool)
-	for batch := range slices.Chunk(ids, maxTurn) {
-		for _, id := range batch {
-			if e.Reconcile {
-				if err := e.desk.Hear(id, Input{At: at, Kind: InReconcile}); err != nil {
-					return err
-				}
-			}
-			if err := e.desk.Hear(id, Input{At: at, Kind: InRestart, Grace: e.Policy.GraceSeconds}); err != nil {
-				return err
-			}
-		}
-		if err := e.commit(ctx, false); err != nil {
-			return err
-		}
+	if err := e.commit(ctx, false); err != nil {
+		return err
 	}
+	at := e.Clock().Unix()
+	var batch []notice
+	for _, id := range ids {
+		if e.Reconcile {
+			batch = append(batch, notice{trade: id, input: Input{Kind: InReconcile}})
+		}
+		if t := e.desk.open[id]; max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
+			batch = append(batch, notice{trade: id, input: Input{Kind: InClockBack}})
+		}
+		batch = append(batch, notice{trade: id, input: Input{Kind: InRestart, Grace: e.Policy.GraceSeconds}})
+	}
+	if err := e.decideAll(ctx, batch); err != nil {
+		return err
+	}
+	frozen := make(map[OrderID]bool)
 	e.desk.Trades(func(t *Trade) {
 		frozen[t.ID] = t.Frozen
 		e.watches.sync(ctx, t)
-		if e.Reconcile && !t.Frozen && t.Hash != (Hash{}) && t.HoldInvoice != "" {
+		if e.Reconcile && t.Hash != (Hash{}) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
 	e.withheld = make(map[OrderID][]OutboxRow)
 	err := e.Store.Outbox(func(r OutboxRow) error {
-		if frozen[r.Trade] && lane(r) == laneNode {
+		if frozen[r.Trade] && lane(r).moves() {
 			e.withheld[r.Trade] = append(e.withheld[r.Trade], r)
 		} else {
 			rows = append(rows, r)
@@ -220,16 +387,18 @@ func (e *Engine) wake(ctx context.Context) error {
 		return fmt.Errorf("read the outbox: %w", err)
 	}
 	e.outbox.clear()
+	e.outbox.pause(e.Reconcile)
 	e.outbox.add(rows)
-	if e.Reconcile && len(e.asked) == 0 {
-		e.desk.Reconciling = false
-	}
 	return nil
 }
 
 // lookUp asks the node for every open hash of a store that may be an older
-// copy, until it has answered for each. Only then new trades begin.
+// copy, until it has answered for each. Only then messages are read and the node
+// is told anything.
 func (e *Engine) lookUp(ctx context.Context) error {
+	if !e.Reconcile {
+		return nil
+	}
 	for id := range e.asked {
 		var h Hash
 		if err := e.Ask(ctx, func(d *Desk, _ int64) error {
@@ -241,15 +410,19 @@ func (e *Engine) lookUp(ctx context.Context) error {
 			return err
 		}
 		for n := 1; h != (Hash{}); n++ {
+			in := Input{}
 			state, err := e.Node.LookupHold(ctx, h)
 			if err == nil {
-				if err := e.send(ctx, notice{trade: id, input: holdInput(h, state)}); err != nil {
+				in, err = sightedInput(ctx, e.Node, state)
+			}
+			if err == nil {
+				if err := e.send(ctx, notice{trade: id, input: in}); err != nil {
 					return err
 				}
 				break
 			}
 			if errors.Is(err, ErrNotFound) {
-				break // made and lost, or never made: its deadline sees to it
+				break // never made, or of a wallet that is gone: nothing of it is settled here
 			}
 			select {
 			case <-time.After(backoff(n)):
@@ -258,7 +431,12 @@ func (e *Engine) lookUp(ctx context.Context) error {
 			}
 		}
 	}
-	return e.Ask(ctx, func(d *Desk, _ int64) error { d.Reconciling = false; return nil })
+	err := e.Ask(ctx, func(d *Desk, _ int64) error { d.Reconciling = false; return nil })
+	if err == nil {
+		e.outbox.pause(false)
+		e.Logger.Info("every open hash of the escrow's store is looked up: messages are read again", "trades", len(e.asked))
+	}
+	return err
 }
 
 // send hands a notice to the engine; it waits while the engine is busy.
@@ -296,44 +474,113 @@ func (e *Engine) loop(ctx context.Context) error {
 	defer ticker.Stop()
 	// What the node says of itself is said before the first second is over:
 	// clients choose their transport by it.
-	if err := e.tick(); err != nil {
-		return err
-	}
-	if err := e.commit(ctx, true); err != nil {
+	if err := e.tick(ctx); err != nil {
 		return err
 	}
 	for {
 		var ticked bool
+		var batch []notice
 		select {
 		case n := <-e.notices:
-			if err := e.take(n); err != nil {
-				return err
-			}
+			batch = append(batch, n)
 		case <-ticker.C:
 			ticked = true
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for n := 1; n < maxTurn; n++ {
+		for len(batch) < maxTurn {
 			select {
 			case next := <-e.notices:
-				if err := e.take(next); err != nil {
-					return err
-				}
+				batch = append(batch, next)
 				continue
 			default:
 			}
 			break
 		}
-		if ticked {
-			if err := e.tick(); err != nil {
-				return err
-			}
+		if err := e.decideAll(ctx, batch); err != nil {
+			return err
 		}
-		if err := e.commit(ctx, ticked); err != nil {
+		if !ticked {
+			continue
+		}
+		if err := e.tick(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+// decideAll decides about notices in turns: each ends when the commit is large
+// enough.
+func (e *Engine) decideAll(ctx context.Context, batch []notice) error {
+	for len(batch) > 0 {
+		n, err := e.decideSome(ctx, batch)
+		if err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
+// decideSome decides about the first of the notices and commits. It returns
+// how many it took.
+func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
+	e.desk.NodeDown = e.Card.State().Problem != NodeUsable
+	for n < len(batch) && n < maxTurn && (n == 0 || e.desk.Bytes() < turnBytes) {
+		if err := e.take(batch[n]); err != nil {
+			return n, err
+		}
+		n++
+	}
+	err = e.commit(ctx, false)
+	for size := n; errors.Is(err, ErrUncommittable); {
+		// Nothing was written, and memory is ahead of the store. Half of the
+		// turn is tried, until the one input is found that no commit can hold.
+		e.replies = e.replies[:0]
+		if err := e.readStore(); err != nil {
+			return 0, err
+		}
+		if size == 1 {
+			return 1, e.setAside(ctx, batch[0], err)
+		}
+		size /= 2
+		for _, one := range batch[:size] {
+			if err := e.take(one); err != nil {
+				return 0, err
+			}
+		}
+		if err = e.commit(ctx, false); err == nil {
+			return size, nil
+		}
+	}
+	return n, err
+}
+
+// setAside deals with an input that cannot be written. A message is recorded as
+// read and skipped: its sender can write another. Anything else is a fact about
+// money or an operator's word, and is never dropped: its trade is frozen, and
+// the outbox keeps the row that it came from.
+func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
+	e.Metrics.setAside()
+	switch {
+	case n.ask != nil:
+		n.reply <- fmt.Errorf("it cannot be written: %w", cause)
+		return nil
+	case n.letter != nil:
+		e.Logger.Error("a message cannot be written to the escrow's store and is skipped", "sender", n.letter.Sender, "action", n.letter.Message.Action, "error", cause)
+		e.desk.Skip(*n.letter)
+		e.desk.Read(n.seq)
+		if n.row != 0 {
+			e.desk.Done(n.row)
+			e.desk.probes.remove(probeOf(*n.letter, n.address))
+		}
+	default:
+		e.Logger.Error("an input cannot be written to the escrow's store: its trade is frozen until an operator looks", "trade", n.trade.String(), "input", string(n.input.Kind), "error", cause)
+		if err := e.desk.Hear(n.trade, Input{At: e.Clock().Unix(), Kind: InUncommitted}); err != nil {
+			return err
+		}
+	}
+	return e.commit(ctx, false)
 }
 
 // take lets one notice change the desk.
@@ -350,7 +597,7 @@ func (e *Engine) take(n notice) error {
 		var outcome string
 		var err error
 		if n.reachable != nil {
-			outcome, err = e.desk.Probed(n.row, *n.letter, *n.reachable, at)
+			outcome, err = e.desk.Probed(n.row, *n.letter, n.address, *n.reachable, at)
 		} else {
 			outcome, err = e.desk.Receive(*n.letter, at)
 			e.desk.Read(n.seq)
@@ -373,13 +620,38 @@ func (e *Engine) take(n notice) error {
 	return nil
 }
 
+const (
+	// clockSlack is by how much a clock may go back unnoticed.
+	clockSlack = 60
+	// stampSlack is by how much the node's own events may be dated ahead of
+	// the clock before an operator is told.
+	stampSlack  = 60
+	forgetEvery = 10 * time.Minute
+)
+
 // tick is the clock's turn. Few trades are due at a time; after a long stop
-// there may be many, and the rest waits for the next tick.
-func (e *Engine) tick() error {
+// there may be many, and the rest waits for the next tick. While a store that
+// may be an older copy is compared with the node, nothing is due.
+func (e *Engine) tick(ctx context.Context) error {
 	now := e.Clock()
-	due := e.desk.Due(now.Unix())
-	for _, id := range due[:min(len(due), maxTurn)] {
-		if err := e.desk.Hear(id, Input{At: now.Unix(), Kind: InClock}); err != nil {
+	var batch []notice
+	if !e.ticked.IsZero() && now.Before(e.ticked.Add(-clockSlack*time.Second)) {
+		e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", int64(e.ticked.Sub(now).Seconds()))
+		e.desk.Trades(func(t *Trade) { batch = append(batch, notice{trade: t.ID, input: Input{Kind: InClockBack}}) })
+		slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
+	}
+	e.ticked = now
+	if !e.desk.Reconciling {
+		due := e.desk.Due(now.Unix())
+		for _, id := range due[:min(len(due), maxTurn)] {
+			batch = append(batch, notice{trade: id, input: Input{Kind: InClock}})
+		}
+	}
+	if err := e.decideAll(ctx, batch); err != nil {
+		return err
+	}
+	if e.Card.State().Problem == NodeOtherWallet && len(e.desk.open) == 0 {
+		if err := e.bind(ctx); err != nil {
 			return err
 		}
 	}
@@ -387,13 +659,52 @@ func (e *Engine) tick() error {
 		e.desk.Say(evt, now.Unix())
 	}
 	e.desk.SayKeysets(now.Unix())
-	e.Metrics.survey(e.desk, e.outbox)
-	return nil
+	if now.Sub(e.forgot) >= forgetEvery {
+		e.forgot = now
+		e.desk.forget(now.Unix())
+	}
+	e.stamps(now.Unix())
+	e.report()
+	e.Metrics.survey(e.desk, e.outbox, e.ahead)
+	return e.commit(ctx, true)
+}
+
+// stamps looks whether the node's own events are dated ahead of the clock, as
+// they are after a clock was set back. No trade waits for that.
+func (e *Engine) stamps(now int64) {
+	newest := int64(0)
+	for _, at := range e.desk.head.Stamps {
+		newest = max(newest, at)
+	}
+	e.desk.Trades(func(t *Trade) { newest = max(newest, t.StampedAt, t.Dispute.StampedAt) })
+	was := e.ahead > stampSlack
+	e.ahead = max(newest-now, 0)
+	if e.ahead > stampSlack && !was {
+		e.Logger.Warn("the clock is behind the events that this Mostro has published: other relays may refuse its events until it has caught up", "seconds", e.ahead)
+	}
+}
+
+// report makes the status that Status returns.
+func (e *Engine) report() {
+	var s Status
+	if state := e.Card.State(); state.Problem != NodeUsable {
+		s.Closed = append(s.Closed, state.Detail)
+	}
+	if e.desk.Reconciling {
+		s.Closed = append(s.Closed, "the escrow's store may be an older copy: every open hash is being looked up")
+	}
+	if e.desk.Paused() {
+		s.Closed = append(s.Closed, "the operator has paused new orders")
+	}
+	if e.ahead > stampSlack {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("published events are dated up to %d s ahead: the clock was set back", e.ahead))
+	}
+	e.status.Store(&s)
 }
 
 // commit seals and commits what the turn came to, and only then lets it be
-// done. A failed commit is fatal: memory is ahead of the store, and a fresh
-// start alone is sure of both.
+// done. ErrUncommittable says that nothing was written; any other failure is
+// fatal: memory is ahead of the store, and a fresh start alone is sure of both.
 func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	turn := e.desk.turn
 	now := e.Clock()
@@ -411,7 +722,9 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	if err := e.seal(ctx, c, now); err != nil {
 		return err
 	}
-	if err := e.Store.Commit(c); err != nil {
+	if err := e.Store.Commit(c); errors.Is(err, ErrUncommittable) {
+		return err
+	} else if err != nil {
 		return fmt.Errorf("the escrow's store is in doubt: %w", err)
 	}
 	e.Metrics.committed(c, turn.steps, bugs, e.Clock().Sub(now).Seconds())
@@ -492,7 +805,11 @@ func (e *Engine) Paused(ctx context.Context) (paused, reconciling bool, err erro
 
 // Trades gives the open trades, as they are now, in no order.
 func (e *Engine) Trades(ctx context.Context) (list []Trade, err error) {
-	err = e.Ask(ctx, func(d *Desk, _ int64) error { d.Trades(func(t *Trade) { list = append(list, *t) }); return nil })
+	err = e.Ask(ctx, func(d *Desk, _ int64) error {
+		list = list[:0] // a turn may be decided twice
+		d.Trades(func(t *Trade) { list = append(list, *t) })
+		return nil
+	})
 	return list, err
 }
 

@@ -58,6 +58,14 @@ func (k *keyring) count(key string, by int) {
 	}
 }
 
+// replace counts as another keyring does from here, and returns itself.
+func (k *keyring) replace(other *keyring) *keyring {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.n = other.n
+	return k
+}
+
 func (k *keyring) has(key string) bool {
 	if k == nil {
 		return false

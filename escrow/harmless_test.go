@@ -77,7 +77,7 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	m.letter(r.say(seller, mostro.ActionRelease, &id, nil))
 	m.failed(FxPay, ErrUnavailable)
 	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
-	m.survey(r.desk, newOutbox(hands{}, nil, m, nil))
+	m.survey(r.desk, newOutbox(hands{}, nil, m, nil), 0)
 	m.committed(&r.desk.turn.commit, map[Trigger]int{OnSettled: 1}, 0, 0.1)
 	families, err := reg.Gather()
 	if err != nil {

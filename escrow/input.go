@@ -32,6 +32,7 @@ type Input struct {
 	DisputeID  OrderID          `json:"dispute_id,omitzero"` // fresh: InSpawn, new-order
 	Preimage   Preimage         `json:"preimage,omitzero"`   // fresh: where a hold invoice may be wanted
 	Terms      *Terms           `json:"terms,omitempty"`     // new-order
+	SentAt     int64            `json:"sent_at,omitzero"`    // new-order: when it came, if that is long ago; unix seconds
 	Refused    bool             `json:"refused,omitzero"`    // new-order: the operator does not take this currency
 	Quote      Quote            `json:"quote,omitzero"`
 	Invoice    *Destination     `json:"invoice,omitempty"`
@@ -64,6 +65,7 @@ const (
 	InClock         InputKind = "clock"          // the deadline has come
 	InRestart       InputKind = "restart"        // the program started with this trade open
 	InReconcile     InputKind = "reconcile"      // the store may be an old copy of itself
+	InClockBack     InputKind = "clock-back"     // the clock was set back: deadlines lie too far ahead
 	InResume        InputKind = "resume"         // an operator has looked at a frozen trade: it goes on
 	InUncommitted   InputKind = "uncommitted"    // an input of the trade could not be written: an operator has to look
 	InPayAfterAll   InputKind = "pay-after-all"  // an operator has seen that the hold is settled, and the buyer unpaid
@@ -147,7 +149,7 @@ type requestJSON struct {
 
 // MarshalJSON writes the message as the wire does.
 func (r Request) MarshalJSON() ([]byte, error) {
-	return json.Marshal(requestJSON{r.From, r.Message.JSON()})
+	return encode(requestJSON{r.From, r.Message.JSON()})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.

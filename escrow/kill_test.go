@@ -5,7 +5,6 @@ package escrow
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -129,7 +128,7 @@ func ChildMain(node Lightning, dir, secret, killAt string) {
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
 		Quote: func(string, int64) Quote { return Quote{} }, Face: Face{Pubkey: keys.Pubkey(), Transports: transports},
-		Witness: &Witness{Path: dir + ".witness"}, Clock: time.Now, Fresh: rand.Reader,
+		Witness: &Witness{Path: dir + ".witness"}, Clock: time.Now, Secret: NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
 	}
 	if err := e.Open(); err != nil {

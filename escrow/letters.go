@@ -3,7 +3,6 @@ package escrow
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -22,8 +21,10 @@ type Letter struct {
 	Received  int64 // when our relay witnessed it; unix seconds
 	// Late says that it was fetched from another relay after the fact, so
 	// that Received dates nothing.
-	Late    bool
-	Message Outgoing
+	Late bool
+	// ProbedAt is when the letter began to wait for its address; unix seconds.
+	ProbedAt int64 `json:",omitzero"`
+	Message  Outgoing
 }
 
 // from gives the sender as a trade keeps it.
@@ -64,9 +65,20 @@ func (d *Desk) Receive(l Letter, at int64) (outcome string, err error) {
 }
 
 // Probed goes on with a letter that waited for its address to be looked at.
-func (d *Desk) Probed(row uint64, l Letter, reachable bool, at int64) (outcome string, err error) {
+// One that waited too long is refused: its sender has gone on.
+func (d *Desk) Probed(row uint64, l Letter, address string, reachable bool, at int64) (outcome string, err error) {
 	d.Done(row)
+	d.probes.remove(probeOf(l, address))
+	if at > l.ProbedAt+probeSeconds {
+		return d.outcome(l, refuse(mostro.ReasonInvalidInvoice))
+	}
 	return d.outcome(l, d.act(l, at, &reachable))
+}
+
+// Skip records a letter as read without acting on it.
+func (d *Desk) Skip(l Letter) {
+	d.turn.seen[l.ReplayID] = true
+	d.turn.commit.Seen = append(d.turn.commit.Seen, l.ReplayID)
 }
 
 func (d *Desk) wasSeen(id string) (bool, error) {
@@ -178,7 +190,7 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	case mostro.ActionSendDM:
 		return d.receipts(l)
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
-		if d.head.Paused || d.Reconciling {
+		if d.head.Paused || d.Reconciling || d.NodeDown {
 			return refuse(mostro.ReasonNotAllowedByStatus)
 		}
 		if err := d.checkIndex(l); err != nil {
@@ -193,10 +205,15 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	default:
 		return errDrop // a node's own words, or mail between users
 	}
-	in := Input{At: at, Kind: InMessage, Request: &Request{From: l.from(), Message: m}}
+	request, err := journaled(l.from(), m)
+	if err != nil {
+		return err
+	}
+	m = request.Message
+	l.Message = Outgoing{m} // the rest of it is never needed again
+	in := Input{At: at, Kind: InMessage, Request: request}
 	var t Trade
 	if m.Action != mostro.ActionNewOrder {
-		var err error
 		if t, err = d.trade(*m.ID); errors.Is(err, ErrNoRow) {
 			return refuse(mostro.ReasonNotFound)
 		} else if err != nil {
@@ -215,6 +232,10 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	if err := d.step(t, in); err != nil {
 		return err
 	}
+	if taker := t.Taker(); m.Action == mostro.ActionCancel && t.HeldAt == 0 && taker.Key == l.Sender &&
+		(t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment) {
+		d.throttle(taker, at)
+	}
 	if m.TradeIndex != nil {
 		return d.useIndex(in.Request.From, at)
 	}
@@ -230,6 +251,12 @@ func (d *Desk) probe(l Letter, t Trade, in Input) error {
 	if _, _, err := Step(t, in); err != nil {
 		return err
 	}
+	p := probeOf(l, hopeful.Text)
+	if !d.probes.room(p) {
+		return refuse(mostro.ReasonTooManyRequests)
+	}
+	d.probes.add(p)
+	l.ProbedAt = in.At
 	d.row(OutboxRow{Trade: t.ID, Effect: Effect{Kind: FxProbe, Text: hopeful.Text}, Letter: &l})
 	return nil
 }
@@ -244,16 +271,19 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 		terms := d.Policy.Terms
 		in.Terms = &terms
 		in.Refused = !d.accepts(o.FiatCode)
+		in.Limited = d.pending(l.Identity) >= d.Policy.maxPending()
+		if l.Received < in.At-leastLifeSeconds {
+			in.SentAt = l.Received
+		}
 		if o.AmountSats == 0 {
 			in.Quote = d.Quote(o.FiatCode, in.At)
 		}
 		if o.Kind == mostro.SideBuy && o.BuyerInvoice != nil {
 			invoice = *o.BuyerInvoice
 		}
-		if err := d.draw(in); err != nil {
-			return err
-		}
+		in.OrderID, in.DisputeID = d.Secret.id("order", []byte(l.ReplayID)), d.Secret.id("dispute", []byte(l.ReplayID))
 	case mostro.ActionTakeSell, mostro.ActionTakeBuy:
+		in.Limited = d.throttled(l.from(), in.At)
 		in.Busy = d.busy(l.Identity, m.Action, t.ID)
 		in.Reputation = d.reputation(l, in.At)
 		if t.MarketPrice {
@@ -262,13 +292,13 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 		if p, ok := m.Payload.(mostro.PaymentRequest); ok && m.Action == mostro.ActionTakeSell {
 			invoice = p.Invoice
 		}
-		if err := d.drawPreimage(in); err != nil {
-			return err
-		}
+		d.setPreimage(in, t.ID, l)
 	case mostro.ActionAddInvoice:
 		invoice = m.Payload.(mostro.PaymentRequest).Invoice
-		if err := d.drawPreimage(in); err != nil {
-			return err
+		d.setPreimage(in, t.ID, l)
+	case mostro.ActionFiatSent, mostro.ActionRelease:
+		if p, ok := m.Payload.(mostro.NextTrade); ok {
+			in.KeyInUse = d.keys.has(p.Pubkey)
 		}
 	}
 	if invoice = strings.TrimSpace(invoice); invoice == "" || len(invoice) > maxInvoiceText {
@@ -282,11 +312,29 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 	return nil
 }
 
-func (d *Desk) drawPreimage(in *Input) error {
-	if _, err := io.ReadFull(d.Fresh, in.Preimage[:]); err != nil {
-		return fmt.Errorf("draw a preimage: %w", err)
+// setPreimage derives the preimage of the hold invoice that a message may ask
+// for.
+func (d *Desk) setPreimage(in *Input, id OrderID, l Letter) {
+	d.nonce = d.Secret.nonce(l.ReplayID)
+	in.Preimage = d.Secret.preimage(id, d.nonce)
+}
+
+// pending counts the orders in the book that an identity made.
+func (d *Desk) pending(identity string) (n int) {
+	for id := range d.identities[identity] {
+		if t := d.open[id]; t.Status == mostro.TradePending && t.Maker().Identity == identity {
+			n++
+		}
 	}
-	return nil
+	return n
+}
+
+// maxPending is MaxPending, or 20.
+func (p Policy) maxPending() int {
+	if p.MaxPending <= 0 {
+		return 20
+	}
+	return p.MaxPending
 }
 
 func (d *Desk) accepts(fiat string) bool {

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,10 @@ type Metrics struct {
 	open     *prometheus.GaugeVec // status
 	queue    *prometheus.GaugeVec // lane
 	doubtful prometheus.Gauge
+	refused  *prometheus.CounterVec // kind of event
+	aside    prometheus.Counter
+	node     *prometheus.GaugeVec // problem
+	ahead    prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them. reg may be nil.
@@ -43,12 +48,16 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		}),
 		open:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_trades", Help: "Trades that are not over, by status."}, []string{"status"}),
 		queue:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_outbox_rows", Help: "Effects waiting to be done, by lane."}, []string{"lane"}),
+		refused:  counter("events_refused_total", "Own events that the relay refused for good, by kind.", "kind"),
+		aside:    prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_set_aside_total", Help: "Inputs that no commit could hold: messages were skipped, trades frozen."}),
+		node:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_node_problem", Help: "1 for the reason why the Lightning node cannot be used."}, []string{"problem"}),
+		ahead:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_stamps_ahead_seconds", Help: "Seconds by which published events are dated ahead of the clock."}),
 		doubtful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.letters, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful} {
+	for _, c := range []prometheus.Collector{m.letters, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.refused, m.aside, m.node, m.ahead} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -112,7 +121,7 @@ func (m *Metrics) committed(c *Commit, steps map[Trigger]int, bugs int, seconds 
 }
 
 // survey sets the gauges.
-func (m *Metrics) survey(d *Desk, o *outbox) {
+func (m *Metrics) survey(d *Desk, o *outbox, ahead int64) {
 	if m == nil {
 		return
 	}
@@ -125,7 +134,32 @@ func (m *Metrics) survey(d *Desk, o *outbox) {
 		}
 	})
 	m.doubtful.Set(float64(frozen))
-	mail, node := o.depth()
-	m.queue.WithLabelValues("mail").Set(float64(mail))
-	m.queue.WithLabelValues("node").Set(float64(node))
+	for l, n := range o.depth() {
+		m.queue.WithLabelValues(laneNames[l]).Set(float64(n))
+	}
+	m.ahead.Set(float64(ahead))
+}
+
+func (m *Metrics) refusedEvent(kind int) {
+	if m != nil {
+		m.refused.WithLabelValues(strconv.Itoa(kind)).Inc()
+	}
+}
+
+func (m *Metrics) setAside() {
+	if m != nil {
+		m.aside.Inc()
+	}
+}
+
+func (m *Metrics) nodeState(problem NodeProblem) {
+	if m == nil {
+		return
+	}
+	for _, p := range nodeProblems {
+		m.node.WithLabelValues(string(p)).Set(0)
+	}
+	if problem != NodeUsable {
+		m.node.WithLabelValues(string(problem)).Set(1)
+	}
 }

@@ -2,15 +2,48 @@ package escrow
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// NodeCard is what the Lightning node last said of itself. It is safe for
-// concurrent use.
-type NodeCard struct{ info atomic.Pointer[NodeInfo] }
+// NodeProblem is why a Lightning node cannot be used. It is a closed set, for
+// metrics.
+type NodeProblem string
 
-// Info gives the node's last words; ok is false before the first.
+const (
+	NodeUsable      NodeProblem = ""
+	NodeUnasked     NodeProblem = "unasked"      // it has not answered since the start
+	NodeUnavailable NodeProblem = "unavailable"  // it does not answer
+	NodePermission  NodeProblem = "permission"   // the macaroon does not suffice any more
+	NodeUnsynced    NodeProblem = "unsynced"     // it has not caught up with the chain
+	NodeOtherWallet NodeProblem = "other_wallet" // another node answers at the address
+	NodeUnfit       NodeProblem = "unfit"        // Engine.Vet refuses it
+)
+
+// nodeProblems lists them.
+var nodeProblems = []NodeProblem{NodeUnasked, NodeUnavailable, NodePermission, NodeUnsynced, NodeOtherWallet, NodeUnfit}
+
+// NodeState is whether the Lightning node can be used.
+type NodeState struct {
+	Problem NodeProblem
+	Detail  string // for the operator; without secrets
+}
+
+// NodeCard is what the Lightning node last said of itself, and whether it can
+// be used. It is safe for concurrent use.
+type NodeCard struct {
+	info  atomic.Pointer[NodeInfo]
+	state atomic.Pointer[NodeState]
+
+	asking sync.Mutex
+	asked  time.Time // of the last answer or failure, by the monotonic clock; guarded by asking
+	wallet string    // whose invoices the store's trades have; "" unknown; guarded by asking
+}
+
+// Info returns the node's last words; ok is false before the first.
 func (c *NodeCard) Info() (info NodeInfo, ok bool) {
 	if p := c.info.Load(); p != nil {
 		return *p, true
@@ -18,29 +51,89 @@ func (c *NodeCard) Info() (info NodeInfo, ok bool) {
 	return NodeInfo{}, false
 }
 
-// Ask asks the node once.
-func (c *NodeCard) Ask(ctx context.Context, node Lightning) error {
-	info, err := node.Info(ctx)
-	if err != nil {
-		return err
+// State returns whether the node can be used, as it was found last.
+func (c *NodeCard) State() NodeState {
+	if p := c.state.Load(); p != nil {
+		return *p
 	}
-	c.info.Store(&info)
-	return nil
+	return NodeState{Problem: NodeUnasked, Detail: "the Lightning node has not answered yet"}
 }
 
-// cardEvery is how often the node is asked: its addresses and version change
-// rarely.
-const cardEvery = time.Minute
+// expect names the wallet that the node has to have.
+func (c *NodeCard) expect(pubkey string) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	c.wallet = pubkey
+}
 
-// follow asks again and again until ctx ends. Before the first answer it asks
-// every second: the node's description waits for it.
-func (c *NodeCard) follow(ctx context.Context, node Lightning) {
+// ask asks the node once, unless its last answer is younger than fresh.
+func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration, vet func(context.Context, NodeInfo) error) NodeState {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
+		return c.State()
+	}
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	info, err := node.Info(ctx)
+	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced {
+		if vetErr := vet(ctx, info); errors.Is(vetErr, ErrUnavailable) || errors.Is(vetErr, ErrPermission) {
+			err = vetErr
+		} else if vetErr != nil {
+			return c.put(NodeState{NodeUnfit, vetErr.Error()})
+		}
+	}
+	switch {
+	case errors.Is(err, ErrPermission):
+		return c.put(NodeState{NodePermission, fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
+	case err != nil:
+		return c.put(NodeState{NodeUnavailable, fmt.Sprintf("the Lightning node does not answer: %v", err)})
+	case c.wallet != "" && info.Pubkey != c.wallet:
+		return c.put(NodeState{NodeOtherWallet, fmt.Sprintf("the Lightning node is %s, and the open trades' invoices are of %s: put that wallet back", info.Pubkey, c.wallet)})
+	}
+	c.info.Store(&info)
+	if !info.Synced {
+		return c.put(NodeState{NodeUnsynced, "the Lightning node has not caught up with the chain"})
+	}
+	return c.put(NodeState{})
+}
+
+// put needs asking.
+func (c *NodeCard) put(s NodeState) NodeState {
+	c.asked = time.Now()
+	c.state.Store(&s)
+	return s
+}
+
+const (
+	nodeTimeout = 20 * time.Second
+	// nodeEvery is how often a usable node is asked, and nodeRetry any other.
+	nodeEvery = 15 * time.Second
+	nodeRetry = 2 * time.Second
+	// nodeFresh is how old the node's last answer may be when a call is made
+	// that moves money: another wallet may answer by now.
+	nodeFresh = 5 * time.Second
+)
+
+// follow asks again and again until ctx ends, and calls told after each answer.
+func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
+	var last NodeState
 	for {
-		// An outage shows elsewhere; the old card stays true enough.
-		_ = c.Ask(ctx, node)
-		wait := cardEvery
-		if _, ok := c.Info(); !ok {
-			wait = time.Second
+		state := e.Card.ask(ctx, e.Node, 0, e.Vet)
+		if ctx.Err() != nil {
+			return
+		}
+		if state.Problem != last.Problem || last == (NodeState{}) && state != last {
+			e.nodeTurned(last, state)
+		}
+		last = state
+		select {
+		case told <- struct{}{}:
+		default:
+		}
+		wait := nodeEvery
+		if state.Problem != NodeUsable {
+			wait = nodeRetry
 		}
 		select {
 		case <-time.After(wait):
@@ -50,10 +143,30 @@ func (c *NodeCard) follow(ctx context.Context, node Lightning) {
 	}
 }
 
+// nodeTurned says once that the node has become unusable, or usable.
+func (e *Engine) nodeTurned(was, is NodeState) {
+	e.Metrics.nodeState(is.Problem)
+	if is.Problem == NodeUsable {
+		e.Logger.Info("the Lightning node can be used again: new orders are taken", "was", string(was.Problem))
+		return
+	}
+	e.Logger.Warn("the Lightning node cannot be used: no new orders are taken", "problem", string(is.Problem), "detail", is.Detail)
+}
+
+// usable keeps calls from a node that is not the one which holds the trades'
+// invoices.
+func (e *Engine) usable(ctx context.Context) error {
+	switch s := e.Card.ask(ctx, e.Node, nodeFresh, e.Vet); s.Problem {
+	case NodeUnasked, NodeOtherWallet:
+		return fmt.Errorf("%w: %s", ErrUnavailable, s.Detail)
+	}
+	return nil // a call to a node that does not answer fails by itself
+}
+
 // Services asks Lightning addresses and LNURLs over the network.
 type Services struct{ PayServices }
 
-// Mint gives an invoice of exactly that amount.
+// Mint returns an invoice of exactly that amount.
 func (s Services) Mint(ctx context.Context, address string, amountSats int64) (string, error) {
 	in, err := s.Invoice(ctx, address, amountSats, "")
 	if err != nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,33 +15,61 @@ import (
 
 // Publisher makes an event public. When Publish returns nil the event is
 // durable here and queued for other relays. Publishing an event again is no
-// error.
+// error. An error that wraps ErrEventRefused is definite: the event will be
+// refused again.
 type Publisher interface {
 	Publish(ctx context.Context, evt *nostr.Event) error
 }
 
-// laneOf tells the two roads of the outbox apart. Within one trade and one
-// lane rows are done in order; a node that does not answer holds up no mail.
+// ErrEventRefused says that a publisher will never take an event.
+var ErrEventRefused = errors.New("event refused")
+
+// laneOf tells the queues of the outbox apart. Within one trade and one lane
+// rows are done in order, but for probes, which are independent. No lane waits
+// for another: a relay that refuses an event holds up no message, and a slow
+// address holds up no call of the Lightning node.
 type laneOf uint8
 
 const (
-	laneMail laneOf = 1 // publishes
-	laneNode laneOf = 2 // calls the Lightning node or an address
+	laneMail  laneOf = 1 // publishes messages to users
+	laneEvent laneOf = 2 // publishes the node's own events
+	laneNode  laneOf = 3 // calls the Lightning node
+	laneProbe laneOf = 4 // looks at an address that a message names
+	laneMint  laneOf = 5 // asks an address for an invoice
 )
+
+// lanes lists them, with the names that metrics use.
+var laneNames = map[laneOf]string{laneMail: "mail", laneEvent: "event", laneNode: "node", laneProbe: "probe", laneMint: "mint"}
 
 func lane(r OutboxRow) laneOf {
 	switch r.Effect.Kind {
-	case FxSend, FxPublishOrder, FxPublishDispute, FxPublish:
+	case FxSend:
 		return laneMail
+	case FxPublishOrder, FxPublishDispute, FxPublish:
+		return laneEvent
+	case FxProbe:
+		return laneProbe
+	case FxMint:
+		return laneMint
 	}
 	return laneNode
 }
 
-// Workers of each lane. Calls to the node are short (a payment is watched
-// elsewhere); an address may take seconds to answer.
+// publishes says whether rows of the lane hold an event.
+func (l laneOf) publishes() bool { return l == laneMail || l == laneEvent }
+
+// moves says whether rows of the lane may move money. They wait while their
+// trade is frozen.
+func (l laneOf) moves() bool { return l == laneNode || l == laneMint }
+
+// Workers of each lane. The node has none: calls of different trades never wait
+// for each other, and their number is bounded by the trades that are open.
 const (
-	mailWorkers = 32
-	nodeWorkers = 32
+	mailWorkers    = 32
+	eventWorkers   = 16
+	addressWorkers = 32 // of probes, and as many for mints
+	// siteWorkers is how many of them one registered domain can occupy.
+	siteWorkers = 4
 )
 
 // outbox does what committed steps ask for: N workers, one trade and lane at a
@@ -49,24 +80,35 @@ type outbox struct {
 	publisher Publisher
 	report    func(ctx context.Context, n notice) error // blocks while the engine is busy
 	metrics   *Metrics
+	logger    *slog.Logger
+	clock     func() time.Time
+	// usable says why no call of the Lightning node may be made; nil: none is
+	// withheld.
+	usable func(ctx context.Context) error
 
 	mu     sync.Mutex
 	lanes  map[laneKey]*laneQueue // guarded by mu, as the queues are
 	ready  map[laneOf]*readyList
 	queued map[laneOf]int
+	paused bool           // the node lane, while a copied store is compared; guarded by mu
+	atSite map[string]int // address calls under way, by lane and site; guarded by mu
 }
 
+// laneKey names a queue: of a trade, of the node's own events of one kind, or
+// of a single probe.
 type laneKey struct {
 	trade OrderID
 	lane  laneOf
-	row   uint64 // only where no trade orders the rows
+	row   uint64
 }
 
 // laneQueue is never empty while it is in lanes.
 type laneQueue struct {
 	key      laneKey
+	site     string // laneProbe and laneMint: who is asked
 	rows     []OutboxRow
 	failures int // of the first row
+	refusals int // the last of them that were ErrRefused, in a row
 }
 
 // readyList is an unbounded queue: what is in it is in the store as well.
@@ -76,14 +118,15 @@ type readyList struct {
 }
 
 func newOutbox(h hands, p Publisher, m *Metrics, report func(context.Context, notice) error) *outbox {
-	return &outbox{
-		hands: h, publisher: p, metrics: m, report: report,
+	o := &outbox{
+		hands: h, publisher: p, metrics: m, report: report, logger: slog.New(slog.DiscardHandler), clock: time.Now,
 		lanes: make(map[laneKey]*laneQueue), queued: make(map[laneOf]int),
-		ready: map[laneOf]*readyList{
-			laneMail: {wake: make(chan struct{}, 1)},
-			laneNode: {wake: make(chan struct{}, 1)},
-		},
+		ready: make(map[laneOf]*readyList), atSite: make(map[string]int),
 	}
+	for l := range laneNames {
+		o.ready[l] = &readyList{wake: make(chan struct{}, 1)}
+	}
+	return o
 }
 
 // add queues committed rows, in order.
@@ -92,7 +135,13 @@ func (o *outbox) add(rows []OutboxRow) {
 	defer o.mu.Unlock()
 	for _, r := range rows {
 		key := laneKey{trade: r.Trade, lane: lane(r)}
-		if key.trade == (OrderID{}) {
+		switch {
+		case key.lane == laneProbe:
+			key.row = r.ID
+		case key.trade != (OrderID{}):
+		case key.lane == laneEvent && r.Event != nil:
+			key.row = uint64(r.Event.Kind)
+		default:
 			key.row = r.ID
 		}
 		o.queued[key.lane]++
@@ -101,6 +150,9 @@ func (o *outbox) add(rows []OutboxRow) {
 			continue
 		}
 		q := &laneQueue{key: key, rows: []OutboxRow{r}}
+		if key.lane == laneProbe || key.lane == laneMint {
+			q.site = siteOf(r.Effect.Text)
+		}
 		o.lanes[key] = q
 		o.makeReady(q)
 	}
@@ -121,10 +173,48 @@ func (o *outbox) clear() {
 func (o *outbox) makeReady(q *laneQueue) {
 	list := o.ready[q.key.lane]
 	list.queue = append(list.queue, q)
+	list.signal()
+}
+
+func (r *readyList) signal() {
 	select {
-	case list.wake <- struct{}{}:
+	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// pick takes the first queue that may be worked on now, or returns nil: the
+// node lane may be paused, and a site has no more than its share of the workers.
+// It needs mu.
+func (o *outbox) pick(l laneOf, list *readyList) *laneQueue {
+	if l == laneNode && o.paused {
+		return nil
+	}
+	for i, q := range list.queue {
+		if l == laneProbe || l == laneMint {
+			if o.atSite[q.atSite()] >= siteWorkers {
+				continue
+			}
+			o.atSite[q.atSite()]++
+		}
+		if i == 0 {
+			list.queue = list.queue[1:]
+		} else {
+			list.queue = slices.Delete(list.queue, i, i+1)
+		}
+		return q
+	}
+	return nil
+}
+
+func (q *laneQueue) atSite() string { return laneNames[q.key.lane] + " " + q.site }
+
+// pause keeps the node lane from beginning anything, or lets it go on.
+func (o *outbox) pause(paused bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.paused = paused
+	o.ready[laneNode].signal()
 }
 
 // next waits for a lane with something to do.
@@ -132,14 +222,9 @@ func (o *outbox) next(ctx context.Context, l laneOf) (*laneQueue, error) {
 	list := o.ready[l]
 	for {
 		o.mu.Lock()
-		if len(list.queue) > 0 {
-			q := list.queue[0]
-			list.queue = list.queue[1:]
+		if q := o.pick(l, list); q != nil {
 			if len(list.queue) > 0 {
-				select {
-				case list.wake <- struct{}{}:
-				default:
-				}
+				list.signal()
 			}
 			o.mu.Unlock()
 			return q, nil
@@ -156,24 +241,30 @@ func (o *outbox) next(ctx context.Context, l laneOf) (*laneQueue, error) {
 // run does the rows until ctx ends, and returns once nothing is being done.
 func (o *outbox) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	work := func(l laneOf) {
-		defer wg.Done()
+	for l, workers := range map[laneOf]int{
+		laneMail: mailWorkers, laneEvent: eventWorkers, laneProbe: addressWorkers, laneMint: addressWorkers,
+	} {
+		for range workers {
+			wg.Go(func() {
+				for {
+					q, err := o.next(ctx, l)
+					if err != nil {
+						return
+					}
+					o.serve(ctx, q)
+				}
+			})
+		}
+	}
+	wg.Go(func() {
 		for {
-			q, err := o.next(ctx, l)
+			q, err := o.next(ctx, laneNode)
 			if err != nil {
 				return
 			}
-			o.serve(ctx, q)
+			wg.Go(func() { o.serve(ctx, q) })
 		}
-	}
-	for range mailWorkers {
-		wg.Add(1)
-		go work(laneMail)
-	}
-	for range nodeWorkers {
-		wg.Add(1)
-		go work(laneNode)
-	}
+	})
 	wg.Wait()
 }
 
@@ -181,9 +272,13 @@ func (o *outbox) run(ctx context.Context) {
 // touches its first row; add appends behind it.
 func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	o.mu.Lock()
-	row := q.rows[0]
+	row, refusals := q.rows[0], q.refusals
+	superseded := q.supersedes(row)
 	o.mu.Unlock()
-	n, err := o.do(ctx, row)
+	n, err := notice{trade: row.Trade, row: row.ID}, error(nil)
+	if !superseded {
+		n, err = o.do(ctx, row, refusals)
+	}
 	if err == nil {
 		err = o.report(ctx, n)
 	}
@@ -192,8 +287,17 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if q.key.lane == laneProbe || q.key.lane == laneMint {
+		if o.atSite[q.atSite()]--; o.atSite[q.atSite()] == 0 {
+			delete(o.atSite, q.atSite())
+		}
+		o.ready[q.key.lane].signal()
+	}
 	if err != nil {
 		q.failures++
+		if q.refusals++; !errors.Is(err, ErrRefused) {
+			q.refusals = 0
+		}
 		o.metrics.failed(row.Effect.Kind, err)
 		time.AfterFunc(backoff(q.failures), func() {
 			o.mu.Lock()
@@ -203,7 +307,7 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 		return
 	}
 	o.queued[q.key.lane]--
-	q.failures = 0
+	q.failures, q.refusals = 0, 0
 	q.rows = q.rows[1:]
 	if len(q.rows) == 0 {
 		delete(o.lanes, q.key)
@@ -212,37 +316,68 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	o.makeReady(q)
 }
 
+// supersedes says whether a later row of the queue replaces what the row would
+// publish: relays keep the newest version of an address alone.
+func (q *laneQueue) supersedes(row OutboxRow) bool {
+	if q.key.lane != laneEvent {
+		return false
+	}
+	for _, later := range q.rows[1:] {
+		if later.Event.Kind == row.Event.Kind && later.Event.Tags.GetD() == row.Event.Tags.GetD() {
+			return true
+		}
+	}
+	return false
+}
+
 // backoff is how long a row waits after its n-th failure: 200 ms, doubling, at
 // most 30 s. The node decides when it is back; we only decide how often to ask.
 func backoff(n int) time.Duration {
 	return min(200*time.Millisecond<<min(n-1, 10), 30*time.Second)
 }
 
-// do performs one row and says what the engine is to be told.
-func (o *outbox) do(ctx context.Context, row OutboxRow) (notice, error) {
+// do performs one row, which the node has refused in unknown words so many times
+// before, and returns what the engine is to be told.
+func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, error) {
 	n := notice{trade: row.Trade, row: row.ID}
-	if lane(row) == laneMail {
-		if err := o.publisher.Publish(ctx, row.Event); err != nil {
+	if lane(row).publishes() {
+		err := o.publisher.Publish(ctx, row.Event)
+		if errors.Is(err, ErrEventRefused) {
+			// Nothing behind it may wait for what will never be taken.
+			o.metrics.refusedEvent(row.Event.Kind)
+			o.logger.Error("an event of this Mostro was refused by its own relay and is dropped", "kind", row.Event.Kind, "event", row.Event.ID, "error", err)
+			return n, nil
+		}
+		if err != nil {
 			return n, fmt.Errorf("publish: %w", err)
 		}
 		return n, nil
 	}
-	res, err := o.hands.do(ctx, row.Effect)
+	if row.Letter != nil && o.clock().Unix() > row.Letter.ProbedAt+probeSeconds {
+		n.letter, n.address, n.reachable = row.Letter, row.Effect.Text, new(bool) // nobody waits for it any more
+		return n, nil
+	}
+	if lane(row) == laneNode && o.usable != nil {
+		if err := o.usable(ctx); err != nil {
+			return n, err
+		}
+	}
+	res, err := o.hands.do(ctx, row.Effect, refusals)
 	if err != nil {
 		return n, err
 	}
 	n.input = res.input
 	if row.Letter != nil {
-		n.letter, n.reachable = row.Letter, &res.reachable
+		n.letter, n.address, n.reachable = row.Letter, row.Effect.Text, &res.reachable
 	}
 	return n, nil
 }
 
-// depth gives how many rows wait in each lane.
-func (o *outbox) depth() (mail, node int) {
+// depth returns how many rows wait in each lane.
+func (o *outbox) depth() map[laneOf]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.queued[laneMail], o.queued[laneNode]
+	return maps.Clone(o.queued)
 }
 
 // nodeClass names the class of a node's error, for metrics.
@@ -251,7 +386,7 @@ func nodeClass(err error) string {
 		err  error
 		name string
 	}{
-		{ErrUnavailable, "unavailable"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
+		{ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
 		{ErrOpen, "open"}, {ErrSettled, "settled"}, {ErrCanceled, "canceled"}, {ErrExists, "exists"}, {ErrInvoice, "invoice"},
 	} {
 		if errors.Is(err, c.err) {

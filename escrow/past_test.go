@@ -86,7 +86,7 @@ func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
 		r := newRig(t)
 		id, _, _ := r.toActive()
 		r.node.down = true
-		r.pass(71_900)
+		r.pass(73_700) // 123 blocks were left above the margin
 		r.status(mostro.TradeActive, id)
 		r.pass(400)
 		r.status(mostro.TradeCanceled, id)

@@ -20,6 +20,14 @@ type Addresses interface {
 type hands struct {
 	node      Lightning
 	addresses Addresses
+	clock     func() time.Time // nil: the system's
+}
+
+func (h hands) now() int64 {
+	if h.clock == nil {
+		return time.Now().Unix()
+	}
+	return h.clock().Unix()
 }
 
 // result is what an effect came to: an input for its trade, unless Kind is "".
@@ -30,10 +38,11 @@ type result struct {
 
 // do performs one effect. Whatever happened before, a crash between any two of
 // its lines included, doing it again is harmless. An error means: again later.
-func (h hands) do(ctx context.Context, e Effect) (result, error) {
+// refusals is how often the node has refused it in unknown words, in a row.
+func (h hands) do(ctx context.Context, e Effect, refusals int) (result, error) {
 	switch e.Kind {
 	case FxCreateHold:
-		return h.createHold(ctx, e)
+		return h.createHold(ctx, e, refusals)
 	case FxSettle:
 		return h.settle(ctx, e)
 	case FxCancel:
@@ -41,7 +50,7 @@ func (h hands) do(ctx context.Context, e Effect) (result, error) {
 	case FxCheckHold:
 		return h.checkHold(ctx, e)
 	case FxPay:
-		return h.pay(ctx, e)
+		return h.pay(ctx, e, refusals)
 	case FxTrack:
 		return h.track(ctx, e)
 	case FxMint:
@@ -65,7 +74,17 @@ func (h hands) do(ctx context.Context, e Effect) (result, error) {
 
 func news(in Input) result { return result{input: in} }
 
-func (h hands) createHold(ctx context.Context, e Effect) (result, error) {
+// refusalsBelieved is how often the node has to refuse in words that are not
+// known before the refusal counts as one: 50 seconds of backoff. Until then it
+// may be a disk that is full for a moment.
+const refusalsBelieved = 8
+
+// maxPayoutBlocks bounds how long a payout can be locked in all hops together.
+// A blinded path or a route hint adds its own blocks, which the rule about the
+// invoice's last hop does not see.
+const maxPayoutBlocks = 1008
+
+func (h hands) createHold(ctx context.Context, e Effect, refusals int) (result, error) {
 	bolt11, err := h.node.CreateHold(ctx, HoldRequest{
 		Hash: e.Hash, AmountSats: e.AmountSats, Memo: e.Memo, CLTVBlocks: e.CLTVBlocks,
 		Expiry: time.Duration(e.Seconds) * time.Second,
@@ -77,8 +96,16 @@ func (h hands) createHold(ctx context.Context, e Effect) (result, error) {
 		if err != nil {
 			return result{}, fmt.Errorf("look up a hold invoice: %w", err)
 		}
+		switch {
+		case state.Phase != HoldOpen:
+			// Paid, ended or settled since: the seller is not shown it as new.
+			return h.sighted(ctx, state)
+		case state.AmountSats != e.AmountSats:
+			// Made in a time that this store has lost, at another price.
+			return news(Input{Kind: InHoldRefused, Hash: e.Hash}), nil
+		}
 		return news(Input{Kind: InHoldMade, Hash: e.Hash, Bolt11: state.Bolt11}), nil
-	case errors.Is(err, ErrInvoice):
+	case errors.Is(err, ErrInvoice), errors.Is(err, ErrRefused) && refusals >= refusalsBelieved:
 		return news(Input{Kind: InHoldRefused, Hash: e.Hash}), nil
 	case err != nil:
 		return result{}, fmt.Errorf("create a hold invoice: %w", err)
@@ -86,11 +113,59 @@ func (h hands) createHold(ctx context.Context, e Effect) (result, error) {
 	return news(Input{Kind: InHoldMade, Hash: e.Hash, Bolt11: bolt11}), nil
 }
 
+// sighted reports a hold with the height of the chain, which says how long it is
+// still safe.
+func (h hands) sighted(ctx context.Context, state HoldState) (result, error) {
+	in, err := sightedInput(ctx, h.node, state)
+	if err != nil {
+		return result{}, err
+	}
+	return news(in), nil
+}
+
+// sightedInput adds the height of the chain to an accepted hold. A node that is
+// not synced knows only an old one: the hold is reported later.
+func sightedInput(ctx context.Context, node Lightning, state HoldState) (Input, error) {
+	in := holdInput(state.Hash, state)
+	if state.Phase != HoldAccepted {
+		return in, nil
+	}
+	info, err := node.Info(ctx)
+	if err != nil {
+		return in, fmt.Errorf("ask for the height of the chain: %w", err)
+	}
+	if !info.Synced {
+		return in, fmt.Errorf("%w: the node is not synced to the chain", ErrUnavailable)
+	}
+	in.Hold.Height = info.Height
+	return in, nil
+}
+
+// lateBlocks is when a hold is too near its expiry to be settled: the payer's
+// node could take the sats back on chain meanwhile. The node gives a hold back
+// by itself long before (HoldExpiryDelta), unless it was down.
+const lateBlocks = 6
+
 // settle takes "not found" and "still open" for a node that is not itself (a
 // wrong wallet, a database rolled back): a hold that was accepted does not
 // vanish, and giving up would cost the buyer the sats.
 func (h hands) settle(ctx context.Context, e Effect) (result, error) {
-	err := h.node.Settle(ctx, e.Preimage)
+	state, err := h.node.LookupHold(ctx, e.Hash)
+	if err != nil {
+		return result{}, fmt.Errorf("settle: %w", err)
+	}
+	if state.Phase == HoldAccepted && state.ExpiryHeight != 0 {
+		info, err := h.node.Info(ctx)
+		switch {
+		case err != nil:
+			return result{}, fmt.Errorf("settle: %w", err)
+		case info.Synced && info.Height+lateBlocks >= state.ExpiryHeight:
+			return h.tooLate(ctx, e)
+		case !info.Synced && e.SafeUntil != 0 && h.now() >= e.SafeUntil:
+			return result{}, fmt.Errorf("settle: %w: the node is not synced to the chain, and the hold may be near its expiry", ErrUnavailable)
+		}
+	}
+	err = h.node.Settle(ctx, e.Preimage)
 	switch {
 	case err == nil:
 		return news(Input{Kind: InSettled, Hash: e.Hash}), nil
@@ -98,6 +173,19 @@ func (h hands) settle(ctx context.Context, e Effect) (result, error) {
 		return news(Input{Kind: InSettleRefused, Hash: e.Hash}), nil
 	}
 	return result{}, fmt.Errorf("settle: %w", err)
+}
+
+// tooLate gives a hold back that can no longer be settled in time. Nobody was
+// told of a settlement yet.
+func (h hands) tooLate(ctx context.Context, e Effect) (result, error) {
+	err := h.node.Cancel(ctx, e.Hash)
+	switch {
+	case err == nil, errors.Is(err, ErrNotFound):
+		return news(Input{Kind: InSettleRefused, Hash: e.Hash}), nil
+	case errors.Is(err, ErrSettled):
+		return news(Input{Kind: InSettled, Hash: e.Hash}), nil
+	}
+	return result{}, fmt.Errorf("give a late hold back: %w", err)
 }
 
 func (h hands) cancel(ctx context.Context, e Effect) (result, error) {
@@ -118,7 +206,7 @@ func (h hands) checkHold(ctx context.Context, e Effect) (result, error) {
 	if err == nil {
 		var state HoldState
 		if state, err = h.node.LookupHold(ctx, e.Hash); err == nil {
-			in := Input{Kind: InHold, Hash: e.Hash, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight}}
+			in := Input{Kind: InHold, Hash: e.Hash, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight}}
 			if info.Synced {
 				in.Hold.Height = info.Height
 			} else if state.Phase == HoldAccepted {
@@ -136,7 +224,7 @@ func (h hands) checkHold(ctx context.Context, e Effect) (result, error) {
 // pay asks first, whatever it knows: the same effect may have been done
 // before. The node refuses a second payment under the same hash by itself, so
 // what is lost on the way can be handed over again.
-func (h hands) pay(ctx context.Context, e Effect) (result, error) {
+func (h hands) pay(ctx context.Context, e Effect, refusals int) (result, error) {
 	sent := news(Input{Kind: InPaySent, Hash: e.Hash, Attempt: e.Attempt})
 	under := func() (bool, error) {
 		state, err := h.node.TrackPayment(ctx, e.Hash)
@@ -148,13 +236,14 @@ func (h hands) pay(ctx context.Context, e Effect) (result, error) {
 	if yes, err := under(); yes || err != nil {
 		return sent, err
 	}
-	err := h.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats})
+	err := h.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: maxPayoutBlocks})
 	switch {
 	case err == nil, errors.Is(err, ErrExists):
 		return sent, nil
-	case errors.Is(err, ErrInvoice):
+	case errors.Is(err, ErrInvoice), errors.Is(err, ErrRefused) && refusals >= refusalsBelieved:
 		// It will not be tried. Unless an earlier hand-over, whose answer was
-		// lost, was.
+		// lost, was. A refusal in unknown words counts once it was repeated: the
+		// buyer could not name another invoice before.
 		if yes, err := under(); yes || err != nil {
 			return sent, err
 		}
@@ -176,5 +265,5 @@ func paymentInput(h Hash, attempt uint32, state PaymentState) Input {
 }
 
 func holdInput(h Hash, state HoldState) Input {
-	return Input{Kind: InHold, Hash: h, Bolt11: state.Bolt11, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight}}
+	return Input{Kind: InHold, Hash: h, Bolt11: state.Bolt11, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight}}
 }

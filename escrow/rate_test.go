@@ -2,7 +2,6 @@ package escrow
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -79,7 +78,7 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	e := &Engine{
 		Policy: policy, Store: db, Log: newMemLog(), Node: n.Mostro, Addresses: noAddresses{}, Publisher: post,
 		Opener: KeysOpener{keys}, Sealer: post, Signer: post, Gate: &Gate{}, Quote: func(string, int64) Quote { return Quote{} },
-		Face: Face{Pubkey: keys.Pubkey()}, Clock: time.Now, Fresh: rand.Reader, Logger: slog.New(slog.DiscardHandler),
+		Face: Face{Pubkey: keys.Pubkey()}, Clock: time.Now, Secret: NodeSecretOf(keys), Logger: slog.New(slog.DiscardHandler),
 	}
 	if err := e.Open(); err != nil {
 		tb.Fatal(err)

@@ -49,7 +49,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	d.Policy, d.Fresh, d.Decode = r.policy, simReader{r.node.rng}, simDecode
+	d.Policy, d.Secret, d.Decode = r.policy, NodeSecret{1}, simDecode
 	d.Quote = func(string, int64) Quote { return r.price }
 	d.OrderEvent = func(t Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
@@ -146,12 +146,12 @@ func (r *rig) perform(row OutboxRow) bool {
 	case FxPublishDispute:
 		r.disputes = append(r.disputes, mostro.DisputeStatus(row.Event.Content))
 	default:
-		res, err := hands{node: r.node, addresses: r.node}.do(context.Background(), row.Effect)
+		res, err := hands{node: r.node, addresses: r.node}.do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}
 		if row.Letter != nil {
-			if _, err := r.desk.Probed(row.ID, *row.Letter, res.reachable, r.node.now); err != nil {
+			if _, err := r.desk.Probed(row.ID, *row.Letter, row.Effect.Text, res.reachable, r.node.now); err != nil {
 				r.tb.Fatal(err)
 			}
 			r.commit()
@@ -168,7 +168,9 @@ func (r *rig) watch(id OrderID) {
 	t := r.desk.open[id]
 	if h := t.holdWatched(); h != (Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
-			r.hear(id, holdInput(h, state))
+			if in, err := sightedInput(context.Background(), r.node, state); err == nil {
+				r.hear(id, in)
+			}
 		}
 	}
 	if t = r.desk.open[id]; t == nil {

@@ -293,7 +293,7 @@ func (n *simNode) pay(h Hash) bool {
 		return false
 	}
 	hold.state.Phase = HoldAccepted
-	hold.state.ExpiryHeight = n.height + hold.state.ExpiryHeight + 3
+	hold.state.ExpiryHeight, hold.state.AcceptHeight = n.height+hold.state.ExpiryHeight+3, n.height
 	hold.state.PaidMsat = hold.state.AmountSats * 1000
 	n.lockedMsat += hold.state.PaidMsat
 	n.heldMsat += hold.state.PaidMsat

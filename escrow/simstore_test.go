@@ -19,6 +19,8 @@ type simStore struct {
 	issued  map[string]Issued
 	keysets map[string]ReceiptKey
 
+	throttles map[string]Throttle
+
 	failBefore, failAfter bool
 
 	// mirror is given every commit as well, and is what a start reads.
@@ -47,6 +49,7 @@ func newSimStore() *simStore {
 	return &simStore{
 		trades: make(map[OrderID]Trade), journal: make(map[OrderID][]Input), outbox: make(map[uint64]OutboxRow),
 		users: make(map[string]User), claims: make(map[Hash]OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
+		throttles: make(map[string]Throttle),
 	}
 }
 
@@ -96,6 +99,13 @@ func (s *simStore) Commit(c *Commit) error {
 	}
 	for _, id := range c.Seen {
 		s.seen[id] = true
+	}
+	for _, t := range c.Throttles {
+		if t.Count == 0 {
+			delete(s.throttles, t.Subject)
+		} else {
+			s.throttles[t.Subject] = t
+		}
 	}
 	s.head = c.Head
 	s.head.Stamps = maps.Clone(c.Head.Stamps)
@@ -171,6 +181,15 @@ func (s *simStore) Issued(id OrderID, role string) (Issued, error) {
 func (s *simStore) ReceiptKeys(fn func(ReceiptKey) error) error {
 	for _, k := range s.keysets {
 		if err := fn(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *simStore) Throttles(fn func(Throttle) error) error {
+	for _, t := range s.throttles {
+		if err := fn(t); err != nil {
 			return err
 		}
 	}

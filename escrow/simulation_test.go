@@ -200,7 +200,7 @@ func (s *sim) start() {
 	}
 	d.Policy = DefaultPolicy()
 	d.Policy.Terms.Fee = 6_000_000
-	d.Fresh, d.Decode, d.Quote = simReader{s.rng}, simDecode, s.quote
+	d.Secret, d.Decode, d.Quote = NodeSecret{1}, simDecode, s.quote
 	d.OrderEvent = func(t Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
@@ -481,7 +481,7 @@ func (s *sim) performRow(row OutboxRow) {
 	case FxPublishOrder, FxPublishDispute:
 		s.desk.Done(row.ID)
 	default:
-		res, err := s.hands.do(context.Background(), row.Effect)
+		res, err := s.hands.do(context.Background(), row.Effect, 0)
 		if !s.calm && s.rng.IntN(50) == 0 {
 			s.count.crashes++ // between the effect and its record
 			s.start()
@@ -491,7 +491,7 @@ func (s *sim) performRow(row OutboxRow) {
 			return
 		}
 		if row.Letter != nil {
-			if _, err := s.desk.Probed(row.ID, *row.Letter, res.reachable, s.node.now); err != nil {
+			if _, err := s.desk.Probed(row.ID, *row.Letter, row.Effect.Text, res.reachable, s.node.now); err != nil {
 				s.fail("probed: %v", err)
 			}
 			break
@@ -531,7 +531,9 @@ func (s *sim) watch(id OrderID) {
 	}
 	if h := t.holdWatched(); h != (Hash{}) {
 		if state, err := s.node.LookupHold(context.Background(), h); err == nil {
-			s.hear(id, holdInput(h, state))
+			if in, err := sightedInput(context.Background(), s.node, state); err == nil {
+				s.hear(id, in)
+			}
 		}
 	}
 	if t = s.desk.open[id]; t == nil {

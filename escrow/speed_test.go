@@ -31,7 +31,7 @@ func BenchmarkTrades(b *testing.B) {
 		Policy: w.policy, Store: db, Node: w.node, Publisher: w.log, Gate: &Gate{},
 		Sealer: KeysSealer{Keys: w.keys, MailDays: 30}, Signer: KeysSealer{Keys: w.keys}, Decode: simDecode,
 		Quote: func(string, int64) Quote { return Quote{Price: 100_000} },
-		Face:  Face{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Fresh: simReader{w.node.n.rng},
+		Face:  Face{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Secret: NodeSecretOf(w.keys),
 	}
 	if err := e.Open(); err != nil {
 		b.Fatal(err)
@@ -215,7 +215,7 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 	}
 	deadline := time.Now().Add(time.Minute)
 	for {
-		if mail, _ := w.engine.outbox.depth(); mail == 0 || time.Now().After(deadline) {
+		if w.engine.outbox.depth()[laneMail] == 0 || time.Now().After(deadline) {
 			break
 		}
 	}

@@ -53,6 +53,7 @@ const (
 	OnReconcile        Trigger = "store was rolled back"
 	OnSighted          Trigger = "hold of a rolled back store looked up as accepted"
 	OnUncommitted      Trigger = "input could not be written"
+	OnClockBack        Trigger = "clock was set back"
 	OnResume           Trigger = "operator resumes"
 	OnPayAfterAll      Trigger = "operator has the buyer paid"
 	OnHoldClosed       Trigger = "hold given back"
@@ -169,6 +170,7 @@ var Transitions = []Transition{
 // anywhere lists what may happen in every status without a change of it.
 var anywhere = []Transition{
 	{On: OnRestart, By: byEngine, Does: "deadlines missed while we were down are put off"},
+	{On: OnClockBack, By: byEngine, Does: "deadlines that lie too far ahead are counted from now"},
 	{On: OnResume, By: byOperator, Does: "a frozen trade goes on as it stands"},
 	{On: OnPayAfterAll, By: byOperator, Does: "a frozen trade whose hold the node has settled is paid out, once the node says so again"},
 	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},

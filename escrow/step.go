@@ -65,6 +65,8 @@ func (s *step) decide() error {
 		return s.restart()
 	case InReconcile:
 		return s.reconcile()
+	case InClockBack:
+		return s.clockBack()
 	case InResume:
 		return s.resume()
 	case InPayAfterAll:
@@ -329,6 +331,28 @@ func (s *step) restart() error {
 	}
 	s.t.Deadline = s.in.At + s.in.Grace
 	return s.stay(OnRestart)
+}
+
+// clockBack brings near what a clock that was ahead has put too far off. A hold
+// is looked at now: the chain has its own time.
+func (s *step) clockBack() error {
+	t, at, was := &s.t, s.in.At, s.t
+	if t.Frozen || t.Over() {
+		return ErrNothing
+	}
+	switch t.Status {
+	case mostro.TradeWaitingBuyerInvoice, mostro.TradeWaitingPayment:
+		t.TakenAt, t.HeldAt = min(t.TakenAt, at), min(t.HeldAt, at)
+		t.Deadline = min(t.Deadline, at+t.Terms.WaitSeconds)
+	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
+		t.HeldAt, t.Deadline = min(t.HeldAt, at), min(t.Deadline, at)
+	case mostro.TradeSettledHoldInvoice:
+		t.Deadline = min(t.Deadline, at+trackPoll)
+	}
+	if t.TakenAt == was.TakenAt && t.HeldAt == was.HeldAt && t.Deadline == was.Deadline {
+		return ErrNothing
+	}
+	return s.stay(OnClockBack)
 }
 
 // reconcile marks a trade of a store that was rolled back. Its payout may have

@@ -50,6 +50,9 @@ func (s *step) newOrder() error {
 		return refuse(mostro.ReasonInvalidTradeIndex)
 	}
 	expires := in.At + terms.LifeSeconds
+	if in.SentAt != 0 {
+		expires = in.SentAt + terms.LifeSeconds // read again, or late: it lives no longer for that
+	}
 	if o.ExpiresAt != nil && *o.ExpiresAt != 0 {
 		expires = min(*o.ExpiresAt, in.At+terms.MaxLifeSeconds)
 		if s.rules(rules1) && expires < in.At+leastLifeSeconds {

@@ -35,6 +35,9 @@ func (t Trade) payEffect() Effect {
 		Kind: FxPay, Hash: t.Payout.Hash, Text: t.Payout.Bolt11, Attempt: t.Payout.Attempt,
 		MaxFeeSats: t.Terms.MaxRoutingFee.RoutingCap(t.PayoutSats()),
 	}
+	if t.Terms.RoutingWithinFee && t.Terms.Fee > 0 {
+		e.MaxFeeSats = min(e.MaxFeeSats, 2*t.FeeSats)
+	}
 	if t.Payout.Open {
 		e.AmountSats = t.PayoutSats()
 	}

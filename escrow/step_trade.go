@@ -108,8 +108,22 @@ func (s *step) held() error {
 	if s.in.Hold.ExpiryHeight == 0 {
 		return s.holdUnknown()
 	}
-	return s.guard(s.in.Hold.Height+t.Terms.margin() >= s.in.Hold.ExpiryHeight)
+	if s.in.Hold.Height+t.Terms.margin() >= s.in.Hold.ExpiryHeight {
+		return s.guard(true)
+	}
+	if left := int64(s.in.Hold.ExpiryHeight) - int64(s.in.Hold.Height) - int64(t.Terms.margin()); s.rules(rules1) {
+		// The chain is slower or faster than ten minutes a block, or the clock
+		// was set.
+		if until := s.in.At + left*blockSeconds; until < t.SafeUntil-safeDrift || until > t.SafeUntil+safeDrift {
+			t.SafeUntil = until
+			return s.stay(OnGuard)
+		}
+	}
+	return ErrNothing
 }
+
+// safeDrift is by how much SafeUntil may be off before it is corrected.
+const safeDrift = 3600
 
 // dateHold dates an accepted hold by the chain, and says whether its time lock
 // leaves room for a trade. The program may have been down when the seller
@@ -255,7 +269,7 @@ func (s *step) release() error {
 		return err
 	}
 	t.Settling, t.ReleaseRequest = true, s.in.Request.Message.RequestID
-	s.do(Effect{Kind: FxSettle, Hash: t.Hash, Preimage: t.Preimage})
+	s.do(Effect{Kind: FxSettle, Hash: t.Hash, Preimage: t.Preimage, SafeUntil: t.safeUntil()})
 	return nil
 }
 

@@ -360,7 +360,7 @@ func (w *world) startOn(db *DB, store Store) {
 		Quote:   func(string, int64) Quote { return Quote{Price: 100_000} },
 		Face:    Face{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
-		Clock:   w.clock.Now, Fresh: rand.Reader, Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Clock:   w.clock.Now, Secret: NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: metrics, Tick: 5 * time.Millisecond,
 	}
 	if w.notary {

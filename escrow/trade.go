@@ -162,7 +162,10 @@ type Terms struct {
 	InvoiceSeconds int64  `json:"invoice_life"` // that a buyer's invoice must have left
 	// MinPayoutSats is the least amount of a buyer's invoice; 0: MinSats, as
 	// before rules1. A payout is smaller than its order by the fee.
-	MinPayoutSats    int64  `json:"min_payout,omitzero"`
+	MinPayoutSats int64 `json:"min_payout,omitzero"`
+	// RoutingWithinFee bounds what a payout may cost in routing by what the
+	// trade earns, if there is a fee. It was not so before rules1.
+	RoutingWithinFee bool   `json:"routing_within_fee,omitzero"`
 	PaymentAttempts  uint32 `json:"attempts"`      // with one invoice
 	PaymentRetrySecs int64  `json:"retry_seconds"` // between them
 }
@@ -174,8 +177,23 @@ func DefaultTerms() Terms {
 		MinSats: 100, MaxSats: 1_000_000,
 		LifeSeconds: 24 * 3600, MaxLifeSeconds: 15 * 24 * 3600, WaitSeconds: 900,
 		CLTVBlocks: 144, MarginBlocks: 24, MaxFinalCLTV: 432, InvoiceSeconds: 3600,
-		PaymentAttempts: 3, PaymentRetrySecs: 60,
+		PaymentAttempts: 3, PaymentRetrySecs: 60, MinPayoutSats: 1, RoutingWithinFee: true,
 	}
+}
+
+// leastRoutingSats is what a payout must be allowed to cost in routing, at the
+// least: a few hops that ask one sat each.
+const leastRoutingSats = 5
+
+// LeastSats returns the least amount of an order, in sats: MinSats, or more if
+// a smaller trade would earn less than its payout has to be allowed to cost in
+// routing. A node without a fee pays for routing by itself, by choice.
+func (t Terms) LeastSats() int64 {
+	least := t.MinSats
+	for t.Fee > 0 && t.RoutingWithinFee && least < t.MaxSats && 2*t.Fee.SideFee(least) < leastRoutingSats {
+		least++
+	}
+	return least
 }
 
 const blockSeconds = 600

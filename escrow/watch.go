@@ -79,7 +79,11 @@ func (w *watches) hold(ctx context.Context, id OrderID, h Hash, _ uint32) error 
 		if state.Phase == HoldOpen {
 			return nil
 		}
-		return w.report(ctx, notice{trade: id, input: holdInput(h, state)})
+		in, err := sightedInput(ctx, w.node, state)
+		if err != nil {
+			return err // the watch begins again, and looks up first
+		}
+		return w.report(ctx, notice{trade: id, input: in})
 	})
 }
 

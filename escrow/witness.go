@@ -16,12 +16,18 @@ import (
 type Witness struct {
 	// Path is a file that is not part of the store, nor of its backups.
 	Path string
+	// Old is where the file lay before, "" nowhere. It is read if there is none
+	// at Path, and removed once there is.
+	Old string
 }
 
 // Load gives the remembered number of commits. known is false when there is
 // nothing to remember, or nothing legible.
 func (w Witness) Load() (commits uint64, known bool, err error) {
 	b, err := os.ReadFile(w.Path)
+	if errors.Is(err, fs.ErrNotExist) && w.Old != "" {
+		b, err = os.ReadFile(w.Old)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, false, nil
 	}
@@ -51,6 +57,11 @@ func (w Witness) Store(commits uint64) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write witness: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	if w.Old != "" && w.Old != w.Path {
+		if err := os.Remove(w.Old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the old witness: %w", err)
+		}
 	}
 	return nil
 }

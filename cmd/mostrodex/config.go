@@ -56,28 +56,37 @@ type IndexerConfig struct {
 
 // EscrowConfig is section [escrow]: a Mostro of one's own.
 type EscrowConfig struct {
-	Enabled         bool          `toml:"enabled"`
-	Key             string        `toml:"key"` // file with the node's secret key (hex or nsec), mode 0600
-	Name            string        `toml:"name"`
-	About           string        `toml:"about"`
-	Picture         string        `toml:"picture"`
-	Website         string        `toml:"website"`
-	Transports      []string      `toml:"transports"`        // v2, v1, legacy
-	Fee             string        `toml:"fee"`               // fraction of the amount, both sides together, e.g. "0.006"
-	MinSats         int64         `toml:"min_sats"`          // of an order
-	MaxSats         int64         `toml:"max_sats"`          // of an order
-	Currencies      []string      `toml:"currencies"`        // empty: all
-	Pow             int           `toml:"pow"`               // NIP-13 bits asked of every message
-	PowFirstContact int           `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
-	OrderHours      int64         `toml:"order_hours"`       // life of an order that names no expiry
-	WaitSeconds     int64         `toml:"wait_seconds"`      // for each duty of a waiting state
-	HoldBlocks      uint32        `toml:"hold_blocks"`       // that a seller's payment can be held, at the least
-	MarginBlocks    uint32        `toml:"margin_blocks"`     // before that time ends, when a trade must be resolved
-	Prices          []string      `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
-	PriceNodes      []string      `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
-	PublishPrices   bool          `toml:"publish_prices"`
-	LND             LNDConfig     `toml:"lnd"`
-	Publish         PublishConfig `toml:"publish"`
+	Enabled         bool     `toml:"enabled"`
+	Key             string   `toml:"key"` // file with the node's secret key (hex or nsec), mode 0600
+	Name            string   `toml:"name"`
+	About           string   `toml:"about"`
+	Picture         string   `toml:"picture"`
+	Website         string   `toml:"website"`
+	Transports      []string `toml:"transports"`        // v2, v1, legacy
+	Fee             string   `toml:"fee"`               // fraction of the amount, both sides together, e.g. "0.006"
+	MinSats         int64    `toml:"min_sats"`          // of an order
+	MaxSats         int64    `toml:"max_sats"`          // of an order
+	Currencies      []string `toml:"currencies"`        // empty: all
+	Pow             int      `toml:"pow"`               // NIP-13 bits asked of every message
+	PowFirstContact int      `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
+	OrderHours      int64    `toml:"order_hours"`       // life of an order that names no expiry
+	WaitSeconds     int64    `toml:"wait_seconds"`      // for each duty of a waiting state
+	HoldBlocks      uint32   `toml:"hold_blocks"`       // that a seller's payment can be held, at the least
+	MarginBlocks    uint32   `toml:"margin_blocks"`     // before that time ends, when a trade must be resolved
+	Prices          []string `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
+	PriceNodes      []string `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
+	PublishPrices   bool     `toml:"publish_prices"`
+	MaxPending      int      `toml:"max_pending_orders"` // orders of one identity in the book at a time
+	// Witness is a file that remembers how far the trades had come, so that a
+	// restored copy of them is noticed. It lies outside of the data directory,
+	// and is not part of any backup; "": in the user's state directory.
+	Witness string `toml:"witness"`
+	// DisputesUnsolved says that the operator knows that nobody can end a
+	// disputed trade yet but its time lock, which decides for the seller.
+	DisputesUnsolved bool `toml:"i_know_disputes_are_unsolved"`
+
+	LND     LNDConfig     `toml:"lnd"`
+	Publish PublishConfig `toml:"publish"`
 }
 
 // PublishConfig is section [escrow.publish].
@@ -104,7 +113,7 @@ func defaultConfig() Config {
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18}},
 	}
 }
 

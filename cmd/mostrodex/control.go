@@ -73,6 +73,9 @@ type (
 		Reconciling bool `json:"reconciling"` // the store may be an older copy: no new trades
 		Open        int  `json:"open_trades"`
 		Frozen      int  `json:"frozen_trades"`
+		// Closed says why no new order is taken, Warnings what else is wrong.
+		Closed   []string `json:"closed,omitempty"`
+		Warnings []string `json:"warnings,omitempty"`
 	}
 	journalEntry struct {
 		N     uint32       `json:"n"`
@@ -138,7 +141,8 @@ func (r *escrowRoom) controlStatus(req *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := controlStatus{Paused: paused, Reconciling: reconciling, Open: len(trades)}
+	status := r.engine.Status()
+	s := controlStatus{Paused: paused, Reconciling: reconciling, Open: len(trades), Closed: status.Closed, Warnings: status.Warnings}
 	for i := range trades {
 		if trades[i].Frozen {
 			s.Frozen++

@@ -87,6 +87,7 @@ func demoMain(cfg Config, seed uint64) (*Main, error) {
 	cfg.Escrow.Name = "Mostrodex demo"
 	cfg.Escrow.About = "A Mostro on a simulated Lightning network: no sat here is real"
 	cfg.Escrow.Transports = []string{"v2", "v1", "legacy"}
+	cfg.Escrow.Witness = filepath.Join(cfg.Data, "escrow.witness") // one directory to delete; nothing here is real
 	cfg.Escrow.Key = filepath.Join(cfg.Data, "keys", "mostro.key")
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("create %s: %w", cfg.Data, err)

@@ -10,12 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay"
+	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -51,6 +52,8 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("lnd.cert: name LND's tls.cert")
 	case c.LND.Macaroon == "":
 		return errors.New("lnd.macaroon: name a macaroon file")
+	case c.MaxPending < 1:
+		return errors.New("max_pending_orders: at least 1")
 	case c.Pow < 0 || c.Pow > 256 || c.PowFirstContact < 0 || c.PowFirstContact > 256:
 		return errors.New("pow: not in 0..256")
 	}
@@ -83,6 +86,7 @@ func (c *EscrowConfig) terms() (escrow.Terms, error) {
 		return t, errors.New("order_hours is at least 1, wait_seconds at least 60")
 	}
 	t.MinSats, t.MaxSats, t.LifeSeconds, t.WaitSeconds = c.MinSats, c.MaxSats, c.OrderHours*3600, c.WaitSeconds
+	t.MinSats = t.LeastSats()
 	t.MaxLifeSeconds = max(t.MaxLifeSeconds, t.LifeSeconds)
 	t.CLTVBlocks, t.MarginBlocks = c.HoldBlocks, c.MarginBlocks
 	return t, t.Check()
@@ -124,7 +128,17 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		return nil, err
 	}
 	policy := escrow.DefaultPolicy()
-	policy.Terms, policy.Currencies = terms, cfg.Currencies
+	policy.Terms, policy.Currencies, policy.MaxPending = terms, cfg.Currencies, cfg.MaxPending
+	if terms.MinSats > cfg.MinSats {
+		m.Log.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
+	}
+	witness, err := cfg.witnessFile(keys.Pubkey(), os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(witness), 0o700); err != nil {
+		return nil, fmt.Errorf("witness: %w", err)
+	}
 	first := max(cfg.Pow, cfg.PowFirstContact)
 	sealer := escrow.KeysSealer{Keys: keys, MailDays: policy.MailDays}
 	face := escrow.Face{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
@@ -140,11 +154,11 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		}
 	}()
 	room.engine = &escrow.Engine{
-		Policy: policy, Log: m.store, Publisher: m.relay, Addresses: escrow.Services{},
+		Policy: policy, Log: m.store, Publisher: escrowPublisher{m.relay}, Addresses: escrow.Services{},
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, Notary: sealer,
 		Gate: &escrow.Gate{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
-		Face: face, Witness: &escrow.Witness{Path: filepath.Join(m.Config.Data, "escrow.witness")},
-		Clock: m.Now, Fresh: rand.Reader, Logger: m.Log, Metrics: metrics,
+		Face: face, Witness: &escrow.Witness{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
+		Clock: m.Now, Secret: escrow.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
 	}
 	if m.Demo != nil {
 		err = room.simulate(m)
@@ -154,9 +168,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := room.checkNode(); err != nil {
-		return nil, err
-	}
+	room.engine.Vet = room.vet(cfg, terms)
 	if room.db, err = escrow.OpenDB(filepath.Join(m.Config.Data, "escrow")); err != nil {
 		return nil, err
 	}
@@ -176,11 +188,6 @@ func (r *escrowRoom) connect(m *Main) error {
 	}
 	r.lnd = client
 	r.engine.Node = client
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := client.CheckPermissions(ctx); err != nil {
-		return fmt.Errorf("lnd at %s: %w", cfg.LND.Address, err)
-	}
 	r.prices = &escrow.Prices{Nodes: cfg.PriceNodes, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
 	for _, p := range cfg.Prices {
 		r.prices.Sources = append(r.prices.Sources, escrow.HTTPSource{Provider: p})
@@ -189,20 +196,54 @@ func (r *escrowRoom) connect(m *Main) error {
 	return nil
 }
 
-// checkNode asks the node about itself, and refuses one that would take
-// decisions before the escrow does.
-func (r *escrowRoom) checkNode() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	r.engine.Card = new(escrow.NodeCard)
-	if err := r.engine.Card.Ask(ctx, r.engine.Node); err != nil {
-		return fmt.Errorf("ask the Lightning node about itself: %w", err)
+// vet says whether the escrow may work with a Lightning node that answers.
+func (r *escrowRoom) vet(cfg *EscrowConfig, terms escrow.Terms) func(context.Context, escrow.NodeInfo) error {
+	return func(ctx context.Context, info escrow.NodeInfo) error {
+		if err := terms.CheckNode(info); err != nil {
+			return fmt.Errorf("escrow.margin_blocks: %w", err)
+		}
+		if info.Network == escrow.Mainnet && !cfg.DisputesUnsolved {
+			return errors.New("the Lightning node is on mainnet, and no one can end a disputed trade yet: its time lock would decide for the seller; " +
+				"set escrow.i_know_disputes_are_unsolved = true if you accept that, or use another network")
+		}
+		if r.lnd != nil {
+			return r.lnd.CheckPermissions(ctx)
+		}
+		return nil
 	}
-	info, _ := r.engine.Card.Info()
-	if err := r.engine.Policy.Terms.CheckNode(info); err != nil {
-		return fmt.Errorf("margin_blocks: %w", err)
+}
+
+// witnessFile returns where the witness lies: as configured, or in the state
+// directory of the service or the user, which no backup of the data directory
+// holds.
+func (c *EscrowConfig) witnessFile(pubkey string, getenv func(string) string) (string, error) {
+	if c.Witness != "" {
+		return c.Witness, nil
 	}
-	return nil
+	name := pubkey + ".witness"
+	if dir, _, _ := strings.Cut(getenv("STATE_DIRECTORY"), ":"); dir != "" {
+		return filepath.Join(dir, name), nil // systemd's, of the service alone
+	}
+	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "mostrodex", name), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("witness: name a file outside of the data directory: %w", err)
+	}
+	return filepath.Join(home, ".local", "state", "mostrodex", name), nil
+}
+
+// escrowPublisher publishes through the relay, and tells the escrow what will
+// never be taken.
+type escrowPublisher struct{ relay *relay.Server }
+
+func (p escrowPublisher) Publish(ctx context.Context, evt *nostr.Event) error {
+	err := p.relay.Publish(ctx, evt)
+	if errors.Is(err, relay.ErrRefused) {
+		return fmt.Errorf("%w: %w", escrow.ErrEventRefused, err)
+	}
+	return err
 }
 
 // run starts the escrow's goroutines. addr is where our own relay listens.

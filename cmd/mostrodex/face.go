@@ -18,6 +18,30 @@ import (
 // faces is all that is shown over HTTP: the index's, and the reputation's
 // within it.
 func (m *Main) faces(scores *reputation.Service) http.Handler {
+	return m.readyWithEscrow(m.ranked(scores))
+}
+
+// readyWithEscrow adds to the answer of /readyz why the escrow takes no new
+// orders. It does not change the status: relay, index and explorer serve
+// without it.
+func (m *Main) readyWithEscrow(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r)
+		if r.URL.Path != "/readyz" || m.escrow == nil || r.Method == http.MethodHead {
+			return
+		}
+		status := m.escrow.engine.Status()
+		for _, why := range status.Closed {
+			fmt.Fprintf(w, "escrow: no new orders: %s\n", why)
+		}
+		for _, why := range status.Warnings {
+			fmt.Fprintf(w, "escrow: %s\n", why)
+		}
+	})
+}
+
+// ranked is the index's pages and routes, with the reputation's within them.
+func (m *Main) ranked(scores *reputation.Service) http.Handler {
 	if scores == nil {
 		return m.index.Handler()
 	}

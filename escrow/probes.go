@@ -1,0 +1,81 @@
+package escrow
+
+import (
+	"github.com/mostrodex/mostrodex/mostro"
+	"golang.org/x/net/publicsuffix"
+)
+
+// A Lightning address is looked at before the message that names it is decided.
+// The server behind it is the sender's, and may answer slowly or never.
+const (
+	// probesPerSite is how many messages may wait for the servers of one
+	// registered domain, and probesInAll for all of them.
+	probesPerSite = 256
+	probesInAll   = 4096
+	// probeSeconds is how long a message may wait for its address. A later
+	// answer would begin a trade that its sender no longer waits for.
+	probeSeconds = 120
+)
+
+// probe is one message that waits for its address.
+type probe struct {
+	sender string // trade key
+	trade  OrderID
+	site   string
+}
+
+func probeOf(l Letter, address string) probe {
+	p := probe{sender: l.Sender, site: siteOf(address)}
+	if l.Message.ID != nil && l.Message.Action != mostro.ActionNewOrder {
+		p.trade = *l.Message.ID
+	}
+	return p
+}
+
+// siteOf returns the registered domain of a Lightning address or LNURL, the
+// host where there is none, or "" for neither.
+func siteOf(address string) string {
+	u, err := payServiceURL(address)
+	if err != nil {
+		return ""
+	}
+	host := u.Hostname()
+	if site, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
+		return site
+	}
+	return host
+}
+
+// probes counts the messages that wait. A sender waits once for each trade.
+type probes struct {
+	waiting map[probe]bool
+	sites   map[string]int
+}
+
+func newProbes() *probes { return &probes{waiting: make(map[probe]bool), sites: make(map[string]int)} }
+
+// known returns the key under which a sender and a trade wait, whatever the
+// address.
+func (p probe) known() probe { p.site = ""; return p }
+
+// room says whether another message may wait.
+func (s *probes) room(p probe) bool {
+	return !s.waiting[p.known()] && s.sites[p.site] < probesPerSite && len(s.waiting) < probesInAll
+}
+
+func (s *probes) add(p probe) {
+	if !s.waiting[p.known()] {
+		s.waiting[p.known()] = true
+		s.sites[p.site]++
+	}
+}
+
+func (s *probes) remove(p probe) {
+	if !s.waiting[p.known()] {
+		return
+	}
+	delete(s.waiting, p.known())
+	if s.sites[p.site]--; s.sites[p.site] == 0 {
+		delete(s.sites, p.site)
+	}
+}

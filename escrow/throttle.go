@@ -1,0 +1,64 @@
+package escrow
+
+// Throttle is how often a taker took orders and cancelled them unpaid. Each
+// time the maker's order leaves the book and comes back, at no cost to the
+// taker.
+type Throttle struct {
+	Subject string `json:"subject"` // a trade key or an identity
+	Count   int    `json:"count"`
+	At      int64  `json:"at"` // unix seconds of the last cancel
+}
+
+const (
+	throttleFirst  = int64(60) // seconds that a taker waits after the first unpaid cancel; doubles
+	throttleMost   = 3600      // seconds
+	throttleForget = 24 * 3600 // seconds without an unpaid cancel
+)
+
+// until returns the time before which the subject takes no order.
+func (t Throttle) until() int64 {
+	return t.At + min(throttleFirst<<min(max(t.Count-1, 0), 10), throttleMost)
+}
+
+// throttled says whether a taker has to wait, by its key or its identity.
+func (d *Desk) throttled(p Party, at int64) bool {
+	return d.throttles[p.Key].waits(at) || d.throttles[p.Identity].waits(at)
+}
+
+// waits says whether the subject has to wait. A clock that was set back does
+// not prolong the wait.
+func (t Throttle) waits(at int64) bool {
+	return t.Count > 0 && at < t.until() && at >= t.At-throttleFirst
+}
+
+// throttle counts an unpaid cancel of a taker, by its key and its identity.
+func (d *Desk) throttle(p Party, at int64) {
+	subjects := []string{p.Key, p.Identity}
+	if p.Private() {
+		subjects = subjects[:1]
+	}
+	for _, subject := range subjects {
+		t := d.throttles[subject]
+		if at-t.At >= throttleForget {
+			t.Count = 0
+		}
+		t = Throttle{Subject: subject, Count: t.Count + 1, At: at}
+		d.throttles[subject] = t
+		d.turn.commit.Throttles = append(d.turn.commit.Throttles, t)
+	}
+}
+
+// forget drops throttles that are forgiven, at most some at a time.
+func (d *Desk) forget(at int64) {
+	n := 0
+	for subject, t := range d.throttles {
+		if at-t.At < throttleForget {
+			continue
+		}
+		delete(d.throttles, subject)
+		d.turn.commit.Throttles = append(d.turn.commit.Throttles, Throttle{Subject: subject})
+		if n++; n == maxTurn {
+			return
+		}
+	}
+}
