@@ -55,6 +55,9 @@ type Engine struct {
 	Metrics *Metrics
 	// Tick is how often deadlines are looked at; 0: each second.
 	Tick time.Duration
+	// NodeEvery is how often a usable node is asked about itself; 0: every 15
+	// seconds. Any other is asked every 2 seconds, or as often if that is more.
+	NodeEvery time.Duration
 
 	notices   chan notice
 	stopped   chan struct{} // closed when Run has returned

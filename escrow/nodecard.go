@@ -131,9 +131,9 @@ func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 		case told <- struct{}{}:
 		default:
 		}
-		wait := nodeEvery
+		wait := orElse(e.NodeEvery, nodeEvery)
 		if state.Problem != NodeUsable {
-			wait = nodeRetry
+			wait = min(wait, nodeRetry)
 		}
 		select {
 		case <-time.After(wait):

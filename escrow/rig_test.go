@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -389,4 +390,49 @@ func (r *rig) resolves(id OrderID, good bool) {
 	}
 	r.node.resolve(h, good)
 	r.settle()
+}
+
+// copied is a start on a store that was found to be an older copy: every open
+// hash is looked up before anything else happens.
+func (r *rig) copied() {
+	r.tb.Helper()
+	d, err := NewDesk(r.store)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	d.Policy, d.Secret, d.Decode, d.Quote = r.policy, r.desk.Secret, simDecode, r.desk.Quote
+	d.OrderEvent, d.DisputeEvents = r.desk.OrderEvent, r.desk.DisputeEvents
+	r.desk = d
+	var ids []OrderID
+	for id := range d.open {
+		ids = append(ids, id)
+	}
+	for _, id := range ids {
+		r.hear(id, Input{Kind: InReconcile})
+		r.hear(id, Input{Kind: InRestart, Grace: r.policy.GraceSeconds})
+	}
+	r.commit()
+	for _, id := range ids {
+		if t := r.desk.open[id]; t != nil && t.Hash != (Hash{}) {
+			state, err := r.node.LookupHold(context.Background(), t.Hash)
+			if err != nil {
+				continue
+			}
+			in, err := sightedInput(context.Background(), r.node, state)
+			if err != nil {
+				r.tb.Fatal(err)
+			}
+			r.hear(id, in)
+		}
+	}
+	r.commit()
+	// What a frozen trade asks of the node waits for an operator.
+	for id, row := range r.store.outbox {
+		if r.trade(row.Trade).Frozen && lane(row).moves() {
+			delete(r.store.outbox, id)
+			if i := slices.Index(r.store.rows, id); i >= 0 {
+				r.store.rows = slices.Delete(r.store.rows, i, i+1)
+			}
+		}
+	}
 }

@@ -197,3 +197,17 @@ func (s *simStore) Throttles(fn func(Throttle) error) error {
 }
 
 func (s *simStore) Seen(id string) (bool, error) { return s.seen[id], nil }
+
+// clone returns a copy of the store as a backup would hold it.
+func (s *simStore) clone() *simStore {
+	c := *s
+	c.head.Stamps = maps.Clone(s.head.Stamps)
+	c.trades, c.outbox, c.users = maps.Clone(s.trades), maps.Clone(s.outbox), maps.Clone(s.users)
+	c.claims, c.seen, c.issued = maps.Clone(s.claims), maps.Clone(s.seen), maps.Clone(s.issued)
+	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
+	c.journal = make(map[OrderID][]Input, len(s.journal))
+	for id, rows := range s.journal {
+		c.journal[id] = slices.Clone(rows)
+	}
+	return &c
+}

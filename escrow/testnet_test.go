@@ -226,17 +226,20 @@ func (t *testNode) WatchPayment(ctx context.Context, h Hash, fn func(PaymentStat
 // world is an escrow in one process: real store, real cryptography, a log in
 // memory and a simulated node. It can be stopped and started.
 type world struct {
-	tb     testing.TB
-	dir    string
-	log    *memLog
-	node   *testNode // nil when ln is something else
-	ln     Lightning
-	addrs  Addresses
-	decode func(string) Destination // nil: the real one
-	keys   *mostro.Keys
-	policy Policy
-	clock  *testClock
-	output *lockedBuffer // everything that was logged, at every level
+	tb    testing.TB
+	dir   string
+	log   *memLog
+	node  *testNode // nil when ln is something else
+	ln    Lightning
+	addrs Addresses
+	// publisher and vet are the engine's; nil: the log, and none.
+	publisher Publisher
+	vet       func(context.Context, NodeInfo) error
+	decode    func(string) Destination // nil: the real one
+	keys      *mostro.Keys
+	policy    Policy
+	clock     *testClock
+	output    *lockedBuffer // everything that was logged, at every level
 
 	secrets  *secrets // that nothing may say
 	registry *prometheus.Registry
@@ -361,10 +364,13 @@ func (w *world) startOn(db *DB, store Store) {
 		Face:    Face{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
 		Clock:   w.clock.Now, Secret: NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: metrics, Tick: 5 * time.Millisecond,
+		Metrics: metrics, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond,
 	}
 	if w.notary {
 		w.engine.Notary = sealer
+	}
+	if w.engine.Vet = w.vet; w.publisher != nil {
+		w.engine.Publisher = w.publisher
 	}
 	if err := w.engine.Open(); err != nil {
 		w.tb.Fatal(err)

@@ -1,0 +1,456 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// A burst of large messages neither ends the engine nor a later start, and an
+// honest trade is made behind it.
+func TestBurstOfLargeMessages(t *testing.T) {
+	for name, fill := range fillers {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			_ = w.stop()
+			for range maxTurn / 2 {
+				u := w.user(mostro.TransportV2)
+				u.identity = nil
+				m := u.sell(50_000, 50)
+				m.TradeIndex, m.Payload = nil, large(fill)
+				u.send(m)
+			}
+			for range 2 {
+				w.start()
+				seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+				w.sellOrder(seller, buyer, func(string) {})
+				_ = w.stop()
+			}
+			w.start()
+		})
+	}
+}
+
+// narrowStore holds no commit in which poison is found.
+type narrowStore struct {
+	*DB
+	poison func(c *Commit) bool
+	tried  int
+}
+
+func (s *narrowStore) Commit(c *Commit) error {
+	s.tried++
+	if s.poison(c) {
+		return fmt.Errorf("%w: test", ErrUncommittable)
+	}
+	return s.DB.Commit(c)
+}
+
+// An input that no commit can hold is found among others: a message is skipped,
+// the others count, and the next start is an ordinary one.
+func TestOffendingMessageIsSkipped(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	var users []*user
+	for range 40 {
+		u := w.user(mostro.TransportV2)
+		users = append(users, u)
+		m := u.sell(50_000, 50)
+		if len(users) == 17 {
+			m.Payload.(*mostro.SmallOrder).PaymentMethod = "poison"
+		}
+		u.send(m)
+	}
+	for range 2 {
+		db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := &narrowStore{DB: db, poison: func(c *Commit) bool {
+			for _, tr := range c.Trades {
+				if tr.PaymentMethod == "poison" {
+					return true
+				}
+			}
+			return false
+		}}
+		w.startOn(db, store)
+		for i, u := range users {
+			if i != 16 {
+				u.wait(mostro.ActionNewOrder)
+			}
+		}
+		open, err := w.engine.Trades(t.Context())
+		if err != nil || len(open) != 39 {
+			t.Fatalf("%d trades, %v", len(open), err)
+		}
+		if store.tried > 60 {
+			t.Errorf("%d commits for 40 messages", store.tried)
+		}
+		users = nil
+		_ = w.stop()
+	}
+	if got := w.output.String(); strings.Count(got, "is skipped") != 1 || strings.Contains(got, "poison") {
+		t.Errorf("the log says: %s", got)
+	}
+	w.start()
+}
+
+// A result that cannot be written freezes its trade; it is never dropped.
+func TestOffendingResultFreezes(t *testing.T) {
+	w := newWorld(t)
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+	_ = w.stop()
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.startOn(db, &narrowStore{DB: db, poison: func(c *Commit) bool {
+		for _, row := range c.Journal {
+			if row.Input.Kind == InSettled {
+				return true
+			}
+		}
+		return false
+	}})
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	for deadline := time.Now().Add(10 * time.Second); !w.trade(id).Frozen; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not frozen")
+		}
+	}
+	w.restart() // on a store that holds it
+	if err := w.engine.PayAfterAll(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	w.until(id, mostro.TradeSuccess)
+}
+
+// toFiatSent brings a sell order with an address to fiat-sent.
+func (w *world) toFiatSent(seller, buyer *user) OrderID {
+	w.tb.Helper()
+	seller.send(seller.sell(52_000, 50))
+	id := *seller.wait(mostro.ActionNewOrder).ID
+	buyer.send(mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell, Payload: mostro.PaymentRequest{Invoice: id.String() + "@home"}})
+	h := simDecode(shownHold(seller)).Hash
+	w.node.with(func(n *simNode) { n.pay(h) })
+	w.until(id, mostro.TradeActive)
+	buyer.send(mostro.Message{RequestID: number(4), ID: &id, Action: mostro.ActionFiatSent})
+	w.until(id, mostro.TradeFiatSent)
+	return id
+}
+
+// farNode answers after a while, as a node over gRPC does.
+type farNode struct {
+	*testNode
+	d time.Duration
+}
+
+func (n farNode) LookupHold(ctx context.Context, h Hash) (HoldState, error) {
+	time.Sleep(n.d)
+	return n.testNode.LookupHold(ctx, h)
+}
+
+func (n farNode) Settle(ctx context.Context, p Preimage) error {
+	time.Sleep(n.d)
+	return n.testNode.Settle(ctx, p)
+}
+
+func (n farNode) WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error {
+	time.Sleep(n.d)
+	return n.testNode.WatchHold(ctx, h, fn)
+}
+
+// An old copy of escrow/ comes back, with the log and the node as they were:
+// by the witness, and, where the witness went with the copy, by the node.
+func TestRestoredCopy(t *testing.T) {
+	for _, latency := range []time.Duration{0, 3 * time.Millisecond, 30 * time.Millisecond} {
+		for _, witness := range []string{"kept", "lost", "restored"} {
+			t.Run(fmt.Sprint(latency, ", witness ", witness), func(t *testing.T) { restoredCopy(t, latency, witness) })
+		}
+	}
+}
+
+func restoredCopy(t *testing.T, latency time.Duration, witness string) {
+	w := newWorld(t)
+	_ = w.stop()
+	w.ln = farNode{w.node, latency}
+	w.start()
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+	_ = w.stop()
+	copyOf, witnessOf := filepath.Join(w.dir, "copy"), filepath.Join(w.dir, "escrow.witness")
+	if err := os.CopyFS(copyOf, os.DirFS(filepath.Join(w.dir, "escrow"))); err != nil {
+		t.Fatal(err)
+	}
+	remembered, err := os.ReadFile(witnessOf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	w.until(id, mostro.TradeSuccess)
+	// Somebody else's order of that time, cancelled again, and one that is taken.
+	other, maker, taker := w.user(mostro.TransportV2), w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	other.send(other.sell(50_000, 50))
+	o := *other.wait(mostro.ActionNewOrder).ID
+	other.send(mostro.Message{RequestID: number(9), ID: &o, Action: mostro.ActionCancel})
+	other.wait(mostro.ActionCanceled)
+	lost := w.toFiatSent(maker, taker)
+	_ = w.stop()
+
+	if err := os.RemoveAll(filepath.Join(w.dir, "escrow")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(copyOf, filepath.Join(w.dir, "escrow")); err != nil {
+		t.Fatal(err)
+	}
+	switch witness {
+	case "lost":
+		err = os.Remove(witnessOf)
+	case "restored": // a whole volume came back
+		err = os.WriteFile(witnessOf, remembered, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.move(time.Hour)
+	w.node.with(func(n *simNode) { n.now += 3600 })
+	w.start()
+	for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the log is not read again")
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // for what might follow
+	if !w.engine.Reconcile {
+		t.Error("the copy was not noticed")
+	}
+	trade := w.trade(id)
+	w.node.with(func(n *simNode) {
+		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
+			t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
+		}
+	})
+	if !trade.Frozen {
+		t.Errorf("the trade that was paid out is %s and not frozen", trade.Status)
+	}
+	open, err := w.engine.Trades(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range open {
+		if x.Status == mostro.TradePending {
+			t.Errorf("order %s is in the book, and nobody made it", x.ID)
+		}
+	}
+	if got := w.trade(o); got.Status != mostro.TradeCanceled {
+		t.Errorf("the cancelled order of the lost time is %s", got.Status)
+	}
+	// The trade of the lost time is made again from its messages, on the same
+	// hold invoice, and can be ended.
+	again := w.trade(lost)
+	if again.Status != mostro.TradeActive && again.Status != mostro.TradeFiatSent {
+		t.Fatalf("the trade of the lost time is %s after %q", again.Status, again.Last)
+	}
+	if again.Status == mostro.TradeActive {
+		taker.send(mostro.Message{RequestID: number(14), ID: &lost, Action: mostro.ActionFiatSent})
+		w.until(lost, mostro.TradeFiatSent)
+	}
+	maker.send(mostro.Message{RequestID: number(15), ID: &lost, Action: mostro.ActionRelease})
+	w.until(lost, mostro.TradeSuccess)
+}
+
+// refusingLog refuses own events of a kind for good.
+type refusingLog struct {
+	*memLog
+	kind int
+	mu   sync.Mutex
+	n    int
+}
+
+func (l *refusingLog) Publish(ctx context.Context, evt *nostr.Event) error {
+	if evt.Kind == l.kind {
+		l.mu.Lock()
+		l.n++
+		l.mu.Unlock()
+		return fmt.Errorf("%w: test", ErrEventRefused)
+	}
+	return l.memLog.Publish(ctx, evt)
+}
+
+// An order's event that will never be taken holds up no message of its trade.
+func TestRefusedEventsHoldNothingUp(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	refusing := &refusingLog{memLog: w.log, kind: mostro.KindOrder}
+	w.publisher = refusing
+	w.start()
+	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) {})
+	if !strings.Contains(w.output.String(), "refused by its own relay") || refusing.n == 0 {
+		t.Error("nothing is said of it")
+	}
+	for deadline := time.Now().Add(5 * time.Second); w.engine.outbox.depth()[laneEvent] != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("refused events are still being tried")
+		}
+	}
+}
+
+// While its own relay does not answer, only the newest version of an event
+// waits to be published.
+func TestNewestVersionAlone(t *testing.T) {
+	var events, published []*nostr.Event
+	o := newOutbox(hands{}, publisherFunc(func(_ context.Context, evt *nostr.Event) error {
+		published = append(published, evt)
+		return nil
+	}), nil, func(context.Context, notice) error { return nil })
+	var rows []OutboxRow
+	for i := range 10 {
+		evt := &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(i), Tags: nostr.Tags{{"d", fmt.Sprint(i % 2)}}}
+		events = append(events, evt)
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: OrderID{1}, Effect: Effect{Kind: FxPublishOrder}, Event: evt})
+	}
+	o.add(rows)
+	for range rows {
+		q, err := o.next(t.Context(), laneEvent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.serve(t.Context(), q)
+	}
+	if len(published) != 2 || published[0] != events[8] || published[1] != events[9] {
+		t.Errorf("published %d of 10 versions of two addresses", len(published))
+	}
+}
+
+type publisherFunc func(context.Context, *nostr.Event) error
+
+func (f publisherFunc) Publish(ctx context.Context, evt *nostr.Event) error { return f(ctx, evt) }
+
+// A node that is down at the start, goes away, is another one or refuses the
+// macaroon: no new orders, one line, and everything goes on afterwards.
+func TestNodeTroubles(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	trouble := &troubledNode{testNode: w.node}
+	w.ln = trouble
+	trouble.set("", ErrUnavailable)
+	w.start()
+	closed := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(time.Millisecond) {
+			got := strings.Join(w.engine.Status().Closed, "; ")
+			if want == "" && got == "" || want != "" && strings.Contains(got, want) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("closed for %q, want %q", got, want)
+			}
+		}
+	}
+	closed("does not answer")
+	if _, err := w.engine.Trades(t.Context()); err != nil {
+		t.Error("an operator cannot ask while the node is down:", err)
+	}
+	trouble.set("", nil)
+	closed("")
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+
+	trouble.set("", ErrPermission)
+	closed("refuses the macaroon")
+	refused := w.user(mostro.TransportV2)
+	refused.send(refused.sell(50_000, 50))
+	if c, ok := refused.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
+		t.Errorf("a new order is answered by %+v", c)
+	}
+	trouble.set("another", nil)
+	closed("put that wallet back")
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	time.Sleep(300 * time.Millisecond)
+	w.node.with(func(n *simNode) {
+		if n.settledMsat != 0 {
+			t.Error("another wallet was told to settle")
+		}
+	})
+	trouble.set("", nil)
+	closed("")
+	w.until(id, mostro.TradeSuccess)
+	for _, want := range []string{"problem=unavailable", "problem=permission", "problem=other_wallet"} {
+		if n := strings.Count(w.output.String(), want); n != 1 {
+			t.Errorf("%s is logged %d times", want, n)
+		}
+	}
+	// Once drained, another wallet may take over.
+	trouble.set("another", nil)
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		var wallet string
+		if err := w.engine.Ask(t.Context(), func(d *Desk, _ int64) error { wallet = d.Wallet(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if wallet == "another" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the drained store keeps to its old wallet")
+		}
+	}
+}
+
+// troubledNode answers Info as it is told.
+type troubledNode struct {
+	*testNode
+	mu     sync.Mutex
+	pubkey string
+	err    error
+}
+
+func (n *troubledNode) set(pubkey string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pubkey, n.err = pubkey, err
+}
+
+func (n *troubledNode) Info(ctx context.Context) (NodeInfo, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return NodeInfo{}, n.err
+	}
+	info, err := n.testNode.Info(ctx)
+	info.Pubkey = n.pubkey
+	if n.pubkey == "" {
+		info.Pubkey = "home"
+	}
+	return info, err
+}
+
+// An escrow that the operator's own checks refuse does nothing, and says why.
+func TestVetRefuses(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	w.vet = func(context.Context, NodeInfo) error { return errors.New("on mainnet") }
+	w.start()
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(strings.Join(w.engine.Status().Closed, ""), "on mainnet"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(w.engine.Status())
+		}
+	}
+	u := w.user(mostro.TransportV2)
+	u.send(u.sell(50_000, 50))
+	time.Sleep(100 * time.Millisecond)
+	if open, err := w.engine.Trades(t.Context()); err != nil || len(open) != 0 {
+		t.Error("an order was taken", err)
+	}
+}

@@ -1,0 +1,812 @@
+package escrow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// The attacks of the second audit, of November 2026, on the decisions about a
+// trade. docs/security.md lists them with what they did before.
+
+// fillers are texts that JSON writes longer than they are.
+var fillers = map[string]string{
+	"plain":          "x",
+	"HTML":           "<",
+	"line separator": "\u2028",
+	"control":        "\x01",
+}
+
+// large makes a new order with a field that Step does not read, as long as the
+// inbox lets pass.
+func large(fill string) *mostro.SmallOrder {
+	for n := 15_000 / len(fill); ; n = n * 9 / 10 {
+		junk := strings.Repeat(fill, n)
+		o := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerTradePubkey: &junk}
+		m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, Action: mostro.ActionNewOrder, Payload: o}
+		if len(m.JSON()) < maxLetter-500 {
+			return o
+		}
+	}
+}
+
+// A turn that is full by its bytes fits into one transaction of the store, and
+// the journal does not keep what a sender adds.
+func TestLargeMessagesFitATurn(t *testing.T) {
+	for name, fill := range fillers {
+		t.Run(name, func(t *testing.T) {
+			db, err := openDB(t.TempDir(), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			r := newRig(t)
+			d, err := NewDesk(db)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Policy, d.Secret, d.Decode = r.policy, NodeSecret{1}, simDecode
+			d.OrderEvent = func(t Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
+			for i := range maxTurn {
+				l := r.letter(r.someone(), mostro.ActionNewOrder, nil, large(fill))
+				l.ReplayID = fmt.Sprint(i)
+				if got, err := d.Receive(l, r.node.now); err != nil || got != "" {
+					t.Fatal(got, err)
+				}
+			}
+			c := d.Take()
+			for _, row := range c.Journal {
+				if b, _ := json.Marshal(&row.Input); len(b) > 4<<10 {
+					t.Fatalf("%d bytes in the journal", len(b))
+				}
+			}
+			if err := db.Commit(c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A request whose own fields are too long is refused, and names of payment
+// methods that JSON escapes are not.
+func TestLongRequestsAreRefused(t *testing.T) {
+	r := newRig(t)
+	for name, method := range map[string]string{"long": strings.Repeat("x", 513), "escaped to six times its size": strings.Repeat("\x01", 500)} {
+		o := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: method}
+		if got := r.say(r.someone(), mostro.ActionNewOrder, nil, o); got != string(mostro.ReasonInvalidParameters) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	long := strings.Repeat("l", maxInvoiceText+1)
+	id := r.order(r.someone(), mostro.SmallOrder{})
+	if got := r.say(r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: long}); got != string(mostro.ReasonInvalidParameters) {
+		t.Errorf("invoice: %q", got)
+	}
+	r.settle()
+	r.order(r.someone(), mostro.SmallOrder{PaymentMethod: strings.Repeat("<é>", 100)})
+}
+
+// slowAddresses answers nothing before it is let go.
+type slowAddresses struct {
+	noAddresses
+	began atomic.Int64
+	let   chan struct{}
+}
+
+func (s *slowAddresses) Probe(ctx context.Context, _ string) error {
+	s.began.Add(1)
+	select {
+	case <-s.let:
+	case <-ctx.Done():
+	}
+	return errors.New("slow")
+}
+
+// Addresses of strangers that never answer hold up no settlement, and a site
+// has its share of the workers alone.
+func TestProbesHoldNothingUp(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hold[FxSettle] = true
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	text := func(s string) *string { return &s }
+	probe := func(address string) string {
+		p := r.someone()
+		p.Identity = p.Key
+		return r.say(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: text(address)})
+	}
+	refused := 0
+	for i := range 640 {
+		if got := probe(fmt.Sprintf("a@host%d.tarpit.example", i)); got == string(mostro.ReasonTooManyRequests) {
+			refused++
+		} else if got != "" {
+			t.Fatal(i, got)
+		}
+	}
+	if refused != 640-probesPerSite {
+		t.Errorf("%d of 640 messages were refused, want all but %d", refused, probesPerSite)
+	}
+	if got := probe("b@honest.example"); got != "" {
+		t.Errorf("another site: %q", got)
+	}
+	addrs := &slowAddresses{let: make(chan struct{})}
+	settled, honest := make(chan struct{}), make(chan struct{}, 1)
+	var o *outbox
+	o = newOutbox(hands{node: r.node, addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
+		if n.input.Kind == InSettled {
+			close(settled)
+		}
+		if n.address == "b@honest.example" {
+			honest <- struct{}{}
+		}
+		return nil
+	})
+	o.clock = func() time.Time { return time.Unix(r.node.now, 0) }
+	var rows []OutboxRow
+	for _, row := range r.store.rows {
+		if lane(r.store.outbox[row]) == laneProbe || lane(r.store.outbox[row]) == laneNode {
+			rows = append(rows, r.store.outbox[row])
+		}
+	}
+	o.add(rows)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { o.run(ctx); close(ended) }()
+	select {
+	case <-settled:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the settlement waits for strangers' addresses")
+	}
+	for deadline := time.Now().Add(10 * time.Second); addrs.began.Load() < siteWorkers+1 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := addrs.began.Load(); n != siteWorkers+1 {
+		t.Errorf("%d addresses are being asked, want %d of the one site and the other's", n, siteWorkers)
+	}
+	close(addrs.let)
+	<-honest
+	cancel()
+	<-ended
+	clear(r.store.outbox)
+	r.store.rows = nil
+	delete(r.hold, FxSettle)
+}
+
+// A trade's probes stand before no call about its hold, and a sender has one.
+func TestOneProbeForEachSenderAndTrade(t *testing.T) {
+	r := newRig(t)
+	maker, seller := r.someone(), r.someone()
+	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	r.pays(seller)
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.hold[FxProbe] = true
+	slow := mostro.PaymentRequest{Invoice: "a@tarpit.example"}
+	if got := r.say(maker, mostro.ActionAddInvoice, &id, slow); got != "" {
+		t.Fatal(got)
+	}
+	for range 10 {
+		if got := r.say(maker, mostro.ActionAddInvoice, &id, slow); got != string(mostro.ReasonTooManyRequests) {
+			t.Fatalf("a second probe of one sender: %q", got)
+		}
+	}
+	r.must(maker, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.status(mostro.TradeActive, id)
+	_ = r.say(maker, mostro.ActionCancel, &id, nil)
+	_ = r.say(seller, mostro.ActionCancel, &id, nil)
+	for _, n := range r.store.rows {
+		row := r.store.outbox[n]
+		if row.Trade != id || row.Effect.Kind != FxProbe && lane(row) != laneNode {
+			continue
+		}
+		if row.Effect.Kind == FxProbe && lane(row) == laneNode {
+			t.Error("a probe stands in the lane of the hold")
+		}
+	}
+	delete(r.hold, FxProbe)
+	r.settle()
+	r.status(mostro.TradeCooperativelyCanceled, id)
+}
+
+// A message whose address was looked at too late begins nothing.
+func TestStaleProbeBeginsNothing(t *testing.T) {
+	r := newRig(t)
+	id := r.order(r.someone(), mostro.SmallOrder{})
+	buyer := r.someone()
+	r.hold[FxProbe] = true
+	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.pass(6 * 3600)
+	delete(r.hold, FxProbe)
+	r.settle()
+	r.status(mostro.TradePending, id)
+	if c, ok := r.last(buyer, mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonInvalidInvoice {
+		t.Errorf("the sender reads %+v", c)
+	}
+	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.status(mostro.TradeWaitingPayment, id)
+}
+
+// The hold was accepted long before the engine heard of it.
+func TestHeldWhileDown(t *testing.T) {
+	for _, hours := range []int64{1, 6, 11, 14, 16, 20} {
+		t.Run(fmt.Sprint(hours, " hours"), func(t *testing.T) {
+			r := newRig(t)
+			seller, buyer := r.someone(), r.someone()
+			id := r.order(seller, mostro.SmallOrder{})
+			r.must(buyer, mostro.ActionTakeSell, &id, nil)
+			r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 86400*3))
+			h := r.trade(id).Hash
+			if !r.node.pay(h) {
+				t.Fatal("unpaid")
+			}
+			r.node.now += hours * 3600 // the program is down, the chain is not
+			r.node.height += uint32(hours * 6)
+			r.start()
+			r.settle()
+			left := int64(r.node.holds[h].state.ExpiryHeight) - int64(r.node.height) - int64(r.policy.Terms.margin())
+			if left < int64(r.policy.Terms.leastBlocks()) {
+				r.status(mostro.TradePending, id)
+				if hold := r.node.holds[h]; hold.state.Phase != HoldCanceled || !hold.byUs {
+					t.Errorf("%d blocks are left above the margin, and the hold is %s", left, hold.state.Phase)
+				}
+				if r.got(seller, mostro.ActionHoldInvoicePaymentCanceled) != 1 || r.got(buyer, mostro.ActionCanceled) != 1 {
+					t.Error("a party was not told")
+				}
+				return
+			}
+			r.status(mostro.TradeActive, id)
+			if got := r.trade(id).HeldAt; got > r.node.now-hours*3600+600 {
+				t.Errorf("held since %d s, it is %d hours", r.node.now-got, hours)
+			}
+			r.must(buyer, mostro.ActionFiatSent, &id, nil)
+			for r.node.holds[h].state.Phase == HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
+				r.node.height++
+				r.pass(600)
+			}
+			r.status(mostro.TradeDispute, id)
+			if r.node.holds[h].state.Phase != HoldAccepted {
+				t.Error("the node gave the hold back before a dispute was opened")
+			}
+		})
+	}
+}
+
+// A taker who cancels unpaid waits ever longer before the next order.
+func TestTakersWhoCancelWait(t *testing.T) {
+	for _, private := range []bool{true, false} {
+		t.Run(fmt.Sprint("private ", private), func(t *testing.T) {
+			r := newRig(t)
+			maker, taker := r.someone(), r.someone()
+			if private {
+				taker.Identity = taker.Key
+			}
+			id := r.order(maker, mostro.SmallOrder{ExpiresAt: new(r.node.now + 14*86400)})
+			for n, minutes := range []int64{1, 2, 4, 8, 16, 32, 60, 60} {
+				r.must(taker, mostro.ActionTakeSell, &id, nil)
+				r.must(taker, mostro.ActionCancel, &id, nil)
+				taker.Index++
+				if !private {
+					taker.Key = hexKeyOf(5000 + n) // the identity waits as well
+				}
+				r.node.now += minutes*60 - 1
+				r.refused(mostro.ReasonTooManyRequests, taker, mostro.ActionTakeSell, &id, nil)
+				r.start() // and a restart forgives nothing
+				r.refused(mostro.ReasonTooManyRequests, taker, mostro.ActionTakeSell, &id, nil)
+				r.node.now++
+			}
+			r.node.now += 86400
+			r.desk.forget(r.node.now)
+			r.commit()
+			if len(r.store.throttles) != 0 {
+				t.Error("a forgiven taker is remembered", r.store.throttles)
+			}
+			r.must(taker, mostro.ActionTakeSell, &id, nil)
+			r.must(taker, mostro.ActionCancel, &id, nil)
+			r.node.now += 60
+			taker.Index++
+			r.must(taker, mostro.ActionTakeSell, &id, nil)
+		})
+	}
+	t.Run("a maker and a party with sats held do not wait", func(t *testing.T) {
+		r := newRig(t)
+		maker, seller := r.someone(), r.someone()
+		id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
+		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		r.pays(seller)
+		r.must(seller, mostro.ActionCancel, &id, nil)
+		if len(r.store.throttles) != 0 {
+			t.Error("a taker who had paid has to wait")
+		}
+		other := r.someone()
+		r.must(other, mostro.ActionTakeBuy, &id, nil)
+		r.must(maker, mostro.ActionCancel, &id, nil)
+		if len(r.store.throttles) != 0 {
+			t.Error("a maker has to wait")
+		}
+	})
+}
+
+// A frozen trade begins no call that moves money, whatever result comes, and
+// goes on from there at an operator's word.
+func TestFrozenMovesNothing(t *testing.T) {
+	moves := func(r *rig) (list []EffectKind) {
+		for _, n := range r.store.rows {
+			if k := r.store.outbox[n].Effect.Kind; lane(r.store.outbox[n]).moves() {
+				list = append(list, k)
+			}
+		}
+		return list
+	}
+	freeze := func(r *rig, id OrderID) {
+		r.hear(id, Input{Kind: InUncommitted})
+		r.commit()
+		if !r.trade(id).Frozen {
+			t.Fatal("not frozen")
+		}
+	}
+	t.Run("payment unknown to the node", func(t *testing.T) {
+		r := newRig(t)
+		id, _, _ := r.toSettled()
+		p := r.trade(id).Payout
+		delete(r.node.pays, p.Hash)
+		freeze(r, id)
+		r.hear(id, Input{Kind: InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: Result{Status: PaymentUnknown}})
+		r.commit()
+		if got := moves(r); len(got) != 0 {
+			t.Fatalf("a frozen trade asks for %v", got)
+		}
+		r.hear(id, Input{Kind: InResume})
+		r.commit()
+		r.pass(1)
+		r.resolves(id, true)
+		r.status(mostro.TradeSuccess, id)
+	})
+	t.Run("an address answers", func(t *testing.T) {
+		r := newRig(t)
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+		r.pays(seller)
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.hold[FxMint] = true
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.status(mostro.TradeSettledHoldInvoice, id)
+		freeze(r, id)
+		delete(r.hold, FxMint)
+		r.settle()
+		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
+			t.Fatal("a frozen trade is paid out")
+		}
+		r.hear(id, Input{Kind: InResume})
+		r.commit()
+		r.pass(1)
+		r.resolves(id, true)
+		r.status(mostro.TradeSuccess, id)
+	})
+	t.Run("the hold is settled", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.hold[FxSettle] = true
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		freeze(r, id)
+		delete(r.hold, FxSettle)
+		r.settle()
+		r.status(mostro.TradeSettledHoldInvoice, id)
+		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
+			t.Fatal("a frozen trade is paid out")
+		}
+		r.hear(id, Input{Kind: InResume})
+		r.commit()
+		r.pass(1)
+		r.resolves(id, true)
+		r.status(mostro.TradeSuccess, id)
+	})
+	t.Run("a payment fails", func(t *testing.T) {
+		r := newRig(t)
+		id, _, buyer := r.toSettled()
+		freeze(r, id)
+		p, before := r.trade(id).Payout, r.got(buyer, mostro.ActionAddInvoice)
+		for range 3 {
+			r.node.resolve(p.Hash, false)
+			r.hear(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+			r.commit()
+		}
+		if r.got(buyer, mostro.ActionAddInvoice) != before || len(moves(r)) != 0 {
+			t.Error("a frozen trade asks its buyer for an invoice that it would refuse")
+		}
+	})
+}
+
+// An old copy of a trade comes back, the log and the node as they were.
+func TestCopyPaysNothingTwice(t *testing.T) {
+	for _, address := range []bool{false, true} {
+		for _, at := range []mostro.TradeStatus{mostro.TradeFiatSent, "settling", mostro.TradeSettledHoldInvoice} {
+			t.Run(fmt.Sprint("address ", address, ", copy of ", at), func(t *testing.T) {
+				r := newRig(t)
+				seller, buyer := r.someone(), r.someone()
+				id := r.order(seller, mostro.SmallOrder{})
+				pay := r.bolt11For(id, 99_700_000, 7200)
+				if address {
+					pay = mostro.PaymentRequest{Invoice: id.String() + "@home"}
+				}
+				r.must(buyer, mostro.ActionTakeSell, &id, pay)
+				r.pays(seller)
+				r.must(buyer, mostro.ActionFiatSent, &id, nil)
+				old := r.store.clone()
+				release := r.letter(seller, mostro.ActionRelease, &id, nil)
+				r.receive(release)
+				if at == "settling" {
+					old = r.store.clone()
+				}
+				r.hold[FxPay], r.hold[FxMint] = true, true
+				r.settle()
+				if at == mostro.TradeSettledHoldInvoice {
+					old = r.store.clone()
+				}
+				clear(r.hold)
+				r.settle()
+				r.resolves(id, true)
+				r.status(mostro.TradeSuccess, id)
+				paid := len(r.node.pays)
+
+				r.store = old
+				r.copied()
+				r.receive(release)
+				r.settle()
+				for range 10 {
+					r.pass(3600)
+				}
+				if len(r.node.pays) != paid || r.node.paidMsat > r.node.settledMsat {
+					t.Errorf("%d payments, %d before; %d msat paid of %d", len(r.node.pays), paid, r.node.paidMsat, r.node.settledMsat)
+				}
+				if got := r.trade(id); !got.Frozen && got.Status != mostro.TradeSuccess {
+					t.Errorf("it is %s after %q, and not frozen", got.Status, got.Last)
+				}
+			})
+		}
+	}
+	t.Run("a hold that is still accepted goes on by itself", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.copied()
+		if got := r.trade(id); !got.Doubtful || !got.Sighted || got.Frozen {
+			t.Fatalf("doubtful %v, sighted %v, frozen %v", got.Doubtful, got.Sighted, got.Frozen)
+		}
+		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.resolves(id, true)
+		r.status(mostro.TradeSuccess, id)
+	})
+	t.Run("a hold that nobody has looked up is not settled", func(t *testing.T) {
+		r := newRig(t)
+		id, seller, buyer := r.toActive()
+		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.hear(id, Input{Kind: InReconcile})
+		r.commit()
+		if got := r.say(seller, mostro.ActionRelease, &id, nil); got != "" {
+			t.Fatal(got)
+		}
+		if r.trade(id).Settling || !r.trade(id).Frozen {
+			t.Error("it is being settled")
+		}
+		r.settle()
+	})
+}
+
+// Messages that are read again make the trades that they made before.
+func TestReadAgainIsTheSame(t *testing.T) {
+	r := newRig(t)
+	empty := r.store.clone()
+	seller, buyer := r.someone(), r.someone()
+	order := r.letter(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
+	r.receive(order)
+	r.settle()
+	id := *r.last(seller, mostro.ActionNewOrder).ID
+	take := r.letter(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+	r.receive(take)
+	r.settle()
+	before := r.trade(id)
+
+	r.store = empty
+	r.node.now += 3600
+	r.start()
+	r.receive(order)
+	r.receive(take)
+	r.settle()
+	after := r.trade(id)
+	if after.Hash != before.Hash || after.Preimage != before.Preimage || after.Dispute.ID != before.Dispute.ID || len(r.node.holds) != 1 {
+		t.Errorf("another trade: hash %v, %d holds", after.Hash == before.Hash, len(r.node.holds))
+	}
+	if after.ExpiresAt != before.ExpiresAt {
+		t.Errorf("the order lives %d s longer for having been read again", after.ExpiresAt-before.ExpiresAt)
+	}
+	state, _ := r.node.LookupHold(t.Context(), after.Hash)
+	if got, ok := (NodeSecret{1}).ours(state); !ok || got != id {
+		t.Errorf("the node's invoice is not known as ours: %q", state.Memo)
+	}
+	if _, ok := (NodeSecret{2}).ours(state); ok {
+		t.Error("another node's secret takes the invoice for its own")
+	}
+}
+
+func TestNextTradeNamesNoStrangersKey(t *testing.T) {
+	r := newRig(t)
+	_, victim, _ := r.toActive()
+	id, seller, _ := r.rangeSell(50)
+	r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: victim.Key, Index: 7})
+	// Nor one that comes into use between the announcement and the settlement.
+	late := r.someone()
+	r.hold[FxSettle] = true
+	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: late.Key, Index: 7})
+	r.order(late, mostro.SmallOrder{})
+	before := len(r.mail[late.Key])
+	delete(r.hold, FxSettle)
+	r.settle()
+	if _, ok := r.child(id); ok || len(r.mail[late.Key]) != before {
+		t.Error("the rest of the order is made under a key of another open trade")
+	}
+}
+
+func TestConsentEndsWithFiatSent(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionCancel, &id, nil)
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(seller, mostro.ActionCancel, &id, nil)
+	r.status(mostro.TradeFiatSent, id)
+	if r.node.refundedMsat != 0 {
+		t.Error("the seller has the sats back, and the fiat")
+	}
+	r.must(buyer, mostro.ActionCancel, &id, nil)
+	r.status(mostro.TradeCooperativelyCanceled, id)
+
+	id, seller, buyer = r.toActive()
+	r.must(buyer, mostro.ActionCancel, &id, nil)
+	r.must(buyer, mostro.ActionDispute, &id, nil)
+	r.must(seller, mostro.ActionCancel, &id, nil)
+	r.status(mostro.TradeDispute, id)
+}
+
+func TestSellersTimeBeginsWithTheInvoice(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.hold[FxCreateHold] = true
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.pass(895)
+	delete(r.hold, FxCreateHold)
+	r.settle()
+	r.pass(890)
+	r.status(mostro.TradeWaitingPayment, id)
+	r.pays(seller)
+	r.status(mostro.TradeActive, id)
+}
+
+// An invoice that ended at the node before the seller saw it is not shown.
+func TestEndedHoldIsNotShown(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.hold[FxCreateHold] = true
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	for _, n := range r.store.rows {
+		if row := r.store.outbox[n]; row.Effect.Kind == FxCreateHold {
+			_, _ = (hands{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0)
+		}
+	}
+	r.node.now += 4000
+	r.node.expire(func(Hash) {})
+	r.start()
+	delete(r.hold, FxCreateHold)
+	r.settle()
+	if r.got(seller, mostro.ActionPayInvoice) != 0 {
+		t.Error("a cancelled hold was shown to the seller")
+	}
+	r.status(mostro.TradePending, id)
+}
+
+func TestRestartsDoNotPutOffForEver(t *testing.T) {
+	r := newRig(t)
+	id := r.order(r.someone(), mostro.SmallOrder{})
+	r.must(r.someone(), mostro.ActionTakeSell, &id, nil)
+	for range 12 { // 2,040 s
+		r.node.now += 170
+		r.start()
+		r.pass(0)
+	}
+	r.status(mostro.TradePending, id)
+}
+
+// A payout is never made to a hash of one of our own hold invoices.
+func TestPayoutHashIsNoHold(t *testing.T) {
+	r := newRig(t)
+	other, _, _ := r.toActive()
+	for _, old := range []bool{false, true} {
+		if old { // as in a store that claimed no holds
+			clear(r.store.claims)
+		}
+		h := r.trade(other).Hash
+		id := r.order(r.someone(), mostro.SmallOrder{})
+		buyer := r.someone()
+		r.must(buyer, mostro.ActionTakeSell, &id, nil)
+		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
+	}
+	// Its own, from an address.
+	id := r.order(r.someone(), mostro.SmallOrder{})
+	t2 := r.trade(id)
+	buyer := r.someone()
+	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.pays(t2.Seller)
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hold[FxMint] = true
+	r.must(t2.Seller, mostro.ActionRelease, &id, nil)
+	own := r.trade(id).Hash
+	r.hear(id, Input{Kind: InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: simInvoice(own, 99_700_000, r.node.now+60, id.String())})
+	r.commit()
+	if r.trade(id).Payout.Hash == own {
+		t.Error("the payout is to the trade's own hold")
+	}
+	clear(r.hold)
+	r.settle()
+}
+
+// A trade never pays more for its payout than it earns.
+func TestNoTradeCostsMoreThanItEarns(t *testing.T) {
+	for _, fee := range []Fraction{1_000_000, 6_000_000, 20_000_000} {
+		terms := DefaultTerms()
+		terms.Fee = fee
+		least := terms.LeastSats()
+		for _, a := range []int64{least, least + 1, 999, 1000, 1001, 5000, 10_000, 123_456, 1_000_000} {
+			if a < least {
+				continue
+			}
+			tr := Trade{Terms: terms, AmountSats: a, FeeSats: fee.SideFee(a)}
+			if cap := tr.payEffect().MaxFeeSats; cap > 2*tr.FeeSats || cap < leastRoutingSats && cap < fee.RoutingCap(a) {
+				t.Errorf("fee %s, %d sats: earns %d, routing may cost %d", fee.Decimal(), a, 2*tr.FeeSats, cap)
+			}
+		}
+		if least > terms.MinSats && 2*fee.SideFee(least-1) >= leastRoutingSats {
+			t.Errorf("fee %s: %d sats would do as well as %d", fee.Decimal(), least-1, least)
+		}
+	}
+	free := DefaultTerms()
+	if free.LeastSats() != free.MinSats {
+		t.Error("a node without a fee pays for routing by choice")
+	}
+}
+
+func TestPendingOrdersOfOneIdentity(t *testing.T) {
+	r := newRig(t)
+	maker := r.someone()
+	order := func(i int) string {
+		p := r.someone()
+		p.Identity, p.Index = maker.Identity, int64(i+1)
+		return r.say(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
+	}
+	for i := range 25 {
+		want := ""
+		if i >= 20 {
+			want = string(mostro.ReasonTooManyRequests)
+		}
+		if got := order(i); got != want {
+			t.Errorf("order %d: %q, want %q", i+1, got, want)
+		}
+	}
+	r.settle()
+}
+
+func TestOrdersOfSeconds(t *testing.T) {
+	r := newRig(t)
+	for seconds, want := range map[int64]string{1: string(mostro.ReasonInvalidParameters), 599: string(mostro.ReasonInvalidParameters), 600: ""} {
+		o := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", ExpiresAt: new(r.node.now + seconds)}
+		if got := r.say(r.someone(), mostro.ActionNewOrder, nil, o); got != want {
+			t.Errorf("%d seconds: %q, want %q", seconds, got, want)
+		}
+	}
+	r.settle()
+}
+
+func TestEmptyInvoiceAtTake(t *testing.T) {
+	r := newRig(t)
+	for _, text := range []string{"", " "} {
+		id := r.order(r.someone(), mostro.SmallOrder{})
+		r.refused(mostro.ReasonInvalidInvoice, r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: text})
+	}
+}
+
+// A clock that was ahead, and was set right, leaves no deadline too far off.
+func TestClockSetBack(t *testing.T) {
+	r := newRig(t)
+	r.node.now += 86_400 // wrong at boot
+	id, _, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	waiting := r.order(r.someone(), mostro.SmallOrder{})
+	r.must(r.someone(), mostro.ActionTakeSell, &waiting, nil)
+	r.node.now -= 86_400 // NTP
+	for _, one := range []OrderID{id, waiting} {
+		r.hear(one, Input{Kind: InClockBack})
+	}
+	r.commit()
+	r.pass(0)
+	if until := r.trade(id).SafeUntil; until > r.node.now+int64(r.policy.Terms.CLTVBlocks)*blockSeconds {
+		t.Errorf("the hold counts as safe for %d s", until-r.node.now)
+	}
+	h := r.trade(id).Hash
+	for r.node.holds[h].state.Phase == HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
+		r.node.height++
+		r.pass(600)
+	}
+	r.status(mostro.TradeDispute, id)
+	r.status(mostro.TradePending, waiting)
+}
+
+// A hold is not settled when the payer could take it back on chain meanwhile.
+func TestSettleLooksAtTheExpiry(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hold[FxSettle] = true
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	h := r.trade(id).Hash
+	r.node.height = r.node.holds[h].state.ExpiryHeight - lateBlocks
+	delete(r.hold, FxSettle)
+	r.settle()
+	if got := r.node.holds[h].state.Phase; got != HoldCanceled || r.node.settledMsat != 0 || len(r.node.pays) != 0 {
+		t.Errorf("the hold is %s, %d msat settled", got, r.node.settledMsat)
+	}
+	if !r.trade(id).EscrowGone || r.got(buyer, mostro.ActionHoldInvoicePaymentCanceled) != 1 {
+		t.Error("the parties were not told")
+	}
+}
+
+// Refusals in unknown words: asked again, and believed after a while, so that
+// the buyer can name another invoice.
+func TestUnknownRefusals(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hold[FxPay] = true
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	var row OutboxRow
+	for _, n := range r.store.rows {
+		if r.store.outbox[n].Effect.Kind == FxPay {
+			row = r.store.outbox[n]
+		}
+	}
+	h := hands{node: refusingNode{r.node}}
+	for n := range refusalsBelieved {
+		if _, err := h.do(t.Context(), row.Effect, n); !errors.Is(err, ErrRefused) {
+			t.Fatalf("refusal %d: %v", n, err)
+		}
+	}
+	res, err := h.do(t.Context(), row.Effect, refusalsBelieved)
+	if err != nil || res.input.Kind != InPayRefused {
+		t.Fatalf("%v, %v", res.input.Kind, err)
+	}
+	r.hear(id, res.input)
+	r.commit()
+	if r.trade(id).Payout.Hash != (Hash{}) {
+		t.Error("the invoice cannot be replaced")
+	}
+	clear(r.hold)
+	r.settle()
+}
+
+// refusingNode refuses every payment in unknown words.
+type refusingNode struct{ *simNode }
+
+func (refusingNode) Pay(context.Context, Payment) error {
+	return fmt.Errorf("pay: %w: no space left on device", ErrRefused)
+}
