@@ -160,6 +160,9 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		Face: face, Witness: &escrow.Witness{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
 		Clock: m.Now, Secret: escrow.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
 	}
+	if m.addresses != nil {
+		room.engine.Addresses = m.addresses
+	}
 	if m.Demo != nil {
 		err = room.simulate(m)
 	} else {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/reputation"
@@ -41,6 +42,7 @@ type Main struct {
 	private   net.Listener
 	control   net.Listener        // the operator's socket; nil without an escrow
 	escrow    *escrowRoom         // nil when disabled
+	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
 	scores    *reputation.Service // nil when disabled
 }
 
