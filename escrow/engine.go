@@ -182,7 +182,7 @@ func (e *Engine) Open() error {
 	e.asked = make(map[OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxTurn), make(chan struct{})
 	e.outbox = newOutbox(hands{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
-	e.outbox.logger, e.outbox.clock, e.outbox.usable = e.Logger, e.Clock, e.usable
+	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
@@ -243,7 +243,7 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 			return ctx.Err()
 		}
 		switch e.Card.State().Problem {
-		case NodeUsable, NodeUnsynced:
+		case NodeUsable, NodeUnsynced, NodeRefusing:
 		case NodeOtherWallet:
 			if len(e.desk.open) > 0 {
 				continue

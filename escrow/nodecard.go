@@ -19,12 +19,13 @@ const (
 	NodeUnavailable NodeProblem = "unavailable"  // it does not answer
 	NodePermission  NodeProblem = "permission"   // the macaroon does not suffice any more
 	NodeUnsynced    NodeProblem = "unsynced"     // it has not caught up with the chain
+	NodeRefusing    NodeProblem = "refusing"     // it refuses calls about holds in unknown words, as with a full disk
 	NodeOtherWallet NodeProblem = "other_wallet" // another node answers at the address
 	NodeUnfit       NodeProblem = "unfit"        // Engine.Vet refuses it
 )
 
 // nodeProblems lists them.
-var nodeProblems = []NodeProblem{NodeUnasked, NodeUnavailable, NodePermission, NodeUnsynced, NodeOtherWallet, NodeUnfit}
+var nodeProblems = []NodeProblem{NodeUnasked, NodeUnavailable, NodePermission, NodeUnsynced, NodeRefusing, NodeOtherWallet, NodeUnfit}
 
 // NodeState is whether the Lightning node can be used.
 type NodeState struct {
@@ -35,13 +36,24 @@ type NodeState struct {
 // NodeCard is what the Lightning node last said of itself, and whether it can
 // be used. It is safe for concurrent use.
 type NodeCard struct {
-	info  atomic.Pointer[NodeInfo]
-	state atomic.Pointer[NodeState]
+	info    atomic.Pointer[NodeInfo]
+	state   atomic.Pointer[NodeState]
+	refusal atomic.Pointer[refusal]
 
 	asking sync.Mutex
 	asked  time.Time // of the last answer or failure, by the monotonic clock; guarded by asking
 	wallet string    // whose invoices the store's trades have; "" unknown; guarded by asking
 }
+
+// refusal is a call about a hold that the node refused in unknown words.
+type refusal struct {
+	at   time.Time // by the monotonic clock
+	text string
+}
+
+// refused notes a refusal in unknown words. The request was of our own making:
+// the trouble is the node's.
+func (c *NodeCard) refused(err error) { c.refusal.Store(&refusal{time.Now(), err.Error()}) }
 
 // Info returns the node's last words; ok is false before the first.
 func (c *NodeCard) Info() (info NodeInfo, ok bool) {
@@ -76,7 +88,7 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	info, err := node.Info(ctx)
-	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced {
+	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced && was != NodeRefusing {
 		if vetErr := vet(ctx, info); errors.Is(vetErr, ErrUnavailable) || errors.Is(vetErr, ErrPermission) {
 			err = vetErr
 		} else if vetErr != nil {
@@ -94,6 +106,9 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 	c.info.Store(&info)
 	if !info.Synced {
 		return c.put(NodeState{NodeUnsynced, "the Lightning node has not caught up with the chain"})
+	}
+	if r := c.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {
+		return c.put(NodeState{NodeRefusing, fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
 	}
 	return c.put(NodeState{})
 }
@@ -113,6 +128,9 @@ const (
 	// nodeFresh is how old the node's last answer may be when a call is made
 	// that moves money: another wallet may answer by now.
 	nodeFresh = 5 * time.Second
+	// refusalLasts is for how long a refusal keeps new orders out. While the
+	// cause lasts, the calls that are tried again are refused again.
+	refusalLasts = 2 * time.Minute
 )
 
 // follow asks again and again until ctx ends, and calls told after each answer.

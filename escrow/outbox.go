@@ -85,6 +85,9 @@ type outbox struct {
 	// usable says why no call of the Lightning node may be made; nil: none is
 	// withheld.
 	usable func(ctx context.Context) error
+	// refused is told of a call about a hold that the node refused in unknown
+	// words; nil: nobody is.
+	refused func(error)
 
 	mu     sync.Mutex
 	lanes  map[laneKey]*laneQueue // guarded by mu, as the queues are
@@ -363,6 +366,9 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		}
 	}
 	res, err := o.hands.do(ctx, row.Effect, refusals)
+	if k := row.Effect.Kind; errors.Is(err, ErrRefused) && o.refused != nil && (k == FxCreateHold || k == FxSettle || k == FxCancel) {
+		o.refused(err) // not a payment: its invoice is the buyer's, and might be made to be refused
+	}
 	if err != nil {
 		return n, err
 	}

@@ -10,13 +10,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // HTTPSource is a price source on the web.
 type HTTPSource struct {
 	Provider string   // one of Providers
 	URL      string   // base; "" for the provider's own
-	Mirrors  []string // asked in turn when the one before fails
+	Mirrors  []string // asked in turn when the one before fails or does not answer
 	APIKey   string   // CoinGecko
 	Only     []string // currencies; empty: all
 	Except   []string
@@ -72,7 +73,9 @@ func (s HTTPSource) Check() error {
 // Name gives the provider's id.
 func (s HTTPSource) Name() string { return s.Provider }
 
-// Fetch asks the provider, and its mirrors in turn.
+// Fetch asks the provider, and its mirrors in turn. Each address has an equal
+// share of the time that is left until ctx ends: an address that hangs must not
+// use up the time of the next one.
 func (s HTTPSource) Fetch(ctx context.Context) (map[string]float64, error) {
 	p, ok := providerOf(s.Provider)
 	if !ok {
@@ -83,8 +86,9 @@ func (s HTTPSource) Fetch(ctx context.Context) (map[string]float64, error) {
 		base = p.base
 	}
 	var errs []error
-	for _, base := range append([]string{base}, s.Mirrors...) {
-		body, err := s.get(ctx, strings.TrimSuffix(base, "/")+p.path)
+	addresses := append([]string{base}, s.Mirrors...)
+	for i, base := range addresses {
+		body, err := s.getWithin(ctx, share(ctx, len(addresses)-i), strings.TrimSuffix(base, "/")+p.path)
 		if err == nil {
 			var prices map[string]float64
 			if prices, err = p.read(body); err == nil {
@@ -94,6 +98,25 @@ func (s HTTPSource) Fetch(ctx context.Context) (map[string]float64, error) {
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
+}
+
+// defaultShare is the time of one address if the context has no end.
+const defaultShare = 10 * time.Second
+
+// share returns the time of the next of that many addresses.
+func share(ctx context.Context, addresses int) time.Duration {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return defaultShare
+	}
+	return time.Until(end) / time.Duration(addresses)
+}
+
+// getWithin is get with a time limit, which covers the body as well.
+func (s HTTPSource) getWithin(ctx context.Context, limit time.Duration, address string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return s.get(ctx, address)
 }
 
 // maxPriceBody bounds an answer: currency-api's whole table has some 10 kB.

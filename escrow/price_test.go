@@ -168,6 +168,37 @@ func TestRatesOfTrustedNodes(t *testing.T) {
 	}
 }
 
+// An address that hangs, before its answer or in the middle of it, leaves time
+// for the mirrors behind it.
+func TestHangingAddressLeavesTimeForItsMirrors(t *testing.T) {
+	hang := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer hang.Close()
+	stall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(`{"btc":{`))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	defer stall.Close()
+	good := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"btc":{"usd":50000}}`))
+	}))
+	defer good.Close()
+	source := HTTPSource{Provider: CurrencyAPI, URL: hang.URL, Mirrors: []string{stall.URL, good.URL}}
+	p := &Prices{Sources: []PriceSource{source}, Clock: time.Now, Timeout: 1200 * time.Millisecond}
+	p.Poll(t.Context())
+	if q := p.Quote("USD", time.Now().Unix()); q.Price != 50_000 {
+		t.Errorf("price after two addresses that hang and a good mirror: %+v", q)
+	}
+	// All of them together keep to the time of the source.
+	source.Mirrors = []string{stall.URL, hang.URL}
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if prices, err := source.Fetch(ctx); err == nil || time.Since(began) > 5*time.Second {
+		t.Errorf("%v, %v after %s", prices, err, time.Since(began))
+	}
+}
+
 // Every provider's form, from a server on loopback.
 func TestHTTPSources(t *testing.T) {
 	var header http.Header
