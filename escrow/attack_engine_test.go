@@ -271,6 +271,70 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	w.until(lost, mostro.TradeSuccess)
 }
 
+// A copy that is started while the Lightning node is down, and stopped again,
+// is still known to be a copy at the next start; so is one whose comparison was
+// cut off.
+func TestCopyIsNotForgottenByARestart(t *testing.T) {
+	for _, down := range []bool{true, false} {
+		t.Run(fmt.Sprint("node down ", down), func(t *testing.T) {
+			w := newWorld(t)
+			_ = w.stop()
+			w.ln = farNode{w.node, 30 * time.Millisecond}
+			w.start()
+			seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+			id := w.toFiatSent(seller, buyer)
+			_ = w.stop()
+			copyOf := filepath.Join(w.dir, "copy")
+			if err := os.CopyFS(copyOf, os.DirFS(filepath.Join(w.dir, "escrow"))); err != nil {
+				t.Fatal(err)
+			}
+			w.start()
+			seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+			w.until(id, mostro.TradeSuccess)
+			_ = w.stop()
+			if err := os.RemoveAll(filepath.Join(w.dir, "escrow")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(copyOf, filepath.Join(w.dir, "escrow")); err != nil {
+				t.Fatal(err)
+			}
+			w.node.with(func(n *simNode) { n.down = down })
+			for range 3 {
+				w.start()
+				if down {
+					for deadline := time.Now().Add(10 * time.Second); !strings.Contains(strings.Join(w.engine.Status().Closed, ""), "does not answer"); time.Sleep(time.Millisecond) {
+						if time.Now().After(deadline) {
+							t.Fatal(w.engine.Status())
+						}
+					}
+				}
+				for range 30 { // what an operator asks is committed, and counts
+					if err := w.engine.Pause(t.Context(), false); err != nil {
+						t.Fatal(err)
+					}
+				}
+				_ = w.stop()
+			}
+			w.node.with(func(n *simNode) { n.down = false })
+			w.start()
+			for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the log is not read again")
+				}
+			}
+			time.Sleep(50 * time.Millisecond) // for what should not come
+			if trade := w.trade(id); !trade.Frozen {
+				t.Errorf("the trade that was paid out is %s and not frozen", trade.Status)
+			}
+			w.node.with(func(n *simNode) {
+				if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
+					t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
+				}
+			})
+		})
+	}
+}
+
 // refusingLog refuses own events of a kind for good.
 type refusingLog struct {
 	*memLog

@@ -35,7 +35,11 @@ type Head struct {
 	LastRow uint64        `json:"last_row"`
 	Stamps  map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
 	Paused  bool          `json:"paused,omitzero"`  // the operator wants no new trades
-	Wallet  string        `json:"wallet,omitzero"`  // pubkey of the Lightning node that holds the trades' invoices, hex
+	// Copied says that the store was found to be an older copy of itself, and
+	// that not every open hash is looked up yet. A program that is stopped in
+	// between goes on with the comparison at its next start.
+	Copied bool   `json:"copied,omitzero"`
+	Wallet string `json:"wallet,omitzero"` // pubkey of the Lightning node that holds the trades' invoices, hex
 }
 
 // JournalRow is one step of a trade: the N-th, from 1.

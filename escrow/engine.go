@@ -153,7 +153,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	})
 	err := group.Wait()
 	e.watches.stop()
-	if e.Witness != nil {
+	if e.remembers() {
 		if head, headErr := e.Store.Head(); headErr == nil {
 			err = errors.Join(err, e.Witness.Store(head.Commits))
 		}
@@ -194,8 +194,22 @@ func (e *Engine) Open() error {
 		}
 		e.Reconcile = e.Reconcile || rolledBack(e.desk.head, commits, known)
 	}
+	if e.Reconcile = e.Reconcile || e.desk.head.Copied; e.Reconcile {
+		return e.markCopied(context.Background())
+	}
 	return nil
 }
+
+// markCopied has the store itself say that it is a copy, before anything else
+// is written to it.
+func (e *Engine) markCopied(ctx context.Context) error {
+	e.Reconcile, e.desk.head.Copied, e.desk.changed = true, true, true
+	return e.commit(ctx, false)
+}
+
+// remembers says whether the witness follows the store. It does not follow a
+// copy before every open hash is looked up.
+func (e *Engine) remembers() bool { return e.Witness != nil && !e.desk.head.Copied }
 
 // readStore makes a desk from the store as it is. It is called at the start,
 // and when memory is ahead of a commit that could not be written.
@@ -274,7 +288,7 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 		}
 		if lost > 0 {
 			e.Logger.Warn("the Lightning node has hold invoices of this Mostro that the store does not know: the store is an older copy", "invoices", lost)
-			e.Reconcile = true
+			return e.markCopied(ctx)
 		}
 		return nil
 	}
@@ -434,7 +448,10 @@ func (e *Engine) lookUp(ctx context.Context) error {
 			}
 		}
 	}
-	err := e.Ask(ctx, func(d *Desk, _ int64) error { d.Reconciling = false; return nil })
+	err := e.Ask(ctx, func(d *Desk, _ int64) error {
+		d.Reconciling, d.head.Copied, d.changed = false, false, true
+		return nil
+	})
 	if err == nil {
 		e.outbox.pause(false)
 		e.Logger.Info("every open hash of the escrow's store is looked up: messages are read again", "trades", len(e.asked))
@@ -731,7 +748,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		return fmt.Errorf("the escrow's store is in doubt: %w", err)
 	}
 	e.Metrics.committed(c, turn.steps, bugs, e.Clock().Sub(now).Seconds())
-	if e.Witness != nil && now.Sub(e.witnessed) >= time.Second {
+	if e.remembers() && now.Sub(e.witnessed) >= time.Second {
 		e.witnessed = now
 		if err := e.Witness.Store(c.Head.Commits); err != nil {
 			return err
