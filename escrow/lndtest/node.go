@@ -192,15 +192,35 @@ func (n *Node) RevokeKey(ctx context.Context, rootKey uint64) error {
 	return nil
 }
 
+// walletPaths are what makes a node itself, under its directory.
+var walletPaths = []string{"data/chain/bitcoin/regtest/wallet.db", "data/chain/bitcoin/regtest/channel.backup", "data/graph"}
+
 // NewWallet stops the node and starts it again with a new wallet, and so with
 // another public key. Address, certificate and macaroons stay the same.
 func (n *Node) NewWallet(ctx context.Context) error {
 	if err := n.Stop(); err != nil {
 		return err
 	}
-	for _, path := range []string{"data/chain/bitcoin/regtest/wallet.db", "data/chain/bitcoin/regtest/channel.backup", "data/graph"} {
+	for _, path := range walletPaths {
 		path = filepath.Join(n.dir, filepath.FromSlash(path))
 		if err := os.Rename(path, path+".before"); err != nil {
+			return err
+		}
+	}
+	return n.Start(ctx)
+}
+
+// OldWallet undoes NewWallet: the new wallet is gone.
+func (n *Node) OldWallet(ctx context.Context) error {
+	if err := n.Stop(); err != nil {
+		return err
+	}
+	for _, path := range walletPaths {
+		path = filepath.Join(n.dir, filepath.FromSlash(path))
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+		if err := os.Rename(path+".before", path); err != nil {
 			return err
 		}
 	}

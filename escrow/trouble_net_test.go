@@ -1,0 +1,96 @@
+package escrow_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnd"
+	"github.com/mostrodex/mostrodex/escrow/lndtest"
+)
+
+// TestTroublesOnLND keeps trades on real nodes through a killed node, a revoked
+// macaroon, another wallet and a full disk.
+func TestTroublesOnLND(t *testing.T) {
+	lndtest.Require(t)
+	dir := t.TempDir()
+	data := filepath.Join(dir, "mostro")
+	small := exec.Command("mkdir", data).Run() == nil && exec.Command("mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", data).Run() == nil
+	if small {
+		t.Cleanup(func() {
+			if out, err := exec.Command("umount", data).CombinedOutput(); err != nil {
+				t.Errorf("umount: %v: %s", err, out)
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	n, err := lndtest.Open(ctx, dir, t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	const key = 7
+	cfg, err := n.Mostro.ConfigOfKey(ctx, lnd.Permissions(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revocable, err := lnd.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer revocable.Close()
+	first := true
+	trouble := &escrow.Troubles{
+		FlowNet: *flowNet(n), Kill: n.Mostro.Kill, Revocable: revocable,
+		Start: func(ctx context.Context) error {
+			if !n.Mostro.Running() {
+				if err := n.Mostro.Start(ctx); err != nil {
+					return err
+				}
+			}
+			return n.WaitChannels(ctx)
+		},
+		Revoke: func(ctx context.Context) error { return n.Mostro.RevokeKey(ctx, key) },
+		Swap: func(ctx context.Context) error {
+			if first {
+				first = false
+				return n.Mostro.NewWallet(ctx)
+			}
+			if err := n.Mostro.OldWallet(ctx); err != nil {
+				return err
+			}
+			return n.WaitChannels(ctx)
+		},
+	}
+	if small {
+		trouble.Fill = func() func() {
+			file := filepath.Join(data, "filler")
+			// dd ends when the disk is full.
+			_ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=64k").Run()
+			_ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=1", "oflag=append", "conv=notrunc").Run()
+			// Pages that LND's database has freed are used up first.
+			for i := range 2_000 {
+				p := escrow.Preimage{9, byte(i), byte(i >> 8)}
+				if _, err := n.Mostro.Lightning.CreateHold(t.Context(), escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 40}); err != nil {
+					break
+				}
+			}
+			return func() {
+				if err := os.Remove(file); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	escrow.RunTroubles(t, trouble)
+}

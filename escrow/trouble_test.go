@@ -1,0 +1,174 @@
+package escrow
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// Troubles are what goes wrong with a real node between two steps of a trade.
+type Troubles struct {
+	FlowNet
+	// Kill ends the Mostro's node, and Start starts it again, connected.
+	Kill  func()
+	Start func(ctx context.Context) error
+	// Revocable is the node by a macaroon that Revoke takes back.
+	Revocable Lightning
+	Revoke    func(ctx context.Context) error
+	// Swap puts another wallet behind the node's address, or the first one back.
+	Swap func(ctx context.Context) error
+	// Fill leaves no room on the node's disk, until free is called. nil where
+	// the node has no disk of its own.
+	Fill func() (free func())
+}
+
+// RunTroubles keeps trades open through each trouble and ends them afterwards.
+// Each has one line in the log, a metric and a line for /readyz, and keeps new
+// orders out.
+func RunTroubles(t *testing.T, n *Troubles) {
+	w := newWorldOn(t, n.Mostro)
+	began := func() *flow {
+		f := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV2)}
+		f.before = f.balances()
+		f.sell()
+		f.take()
+		f.addInvoice()
+		f.pay()
+		f.fiatSent()
+		return f
+	}
+	releases := func(f *flow) {
+		f.seller.send(mostro.Message{RequestID: number(5), ID: &f.id, Action: mostro.ActionRelease})
+	}
+	// paid waits for the payout, and for the next attempt where the node has no
+	// route yet after its restart.
+	paid := func(f *flow) {
+		t.Helper()
+		failures := uint32(0)
+		f.until("the payout has ended", func() bool {
+			if now := w.trade(f.id).Payout.Failures; now != failures {
+				failures = now
+				w.clock.move(61 * time.Second)
+			}
+			return w.status(f.id) == mostro.TradeSuccess
+		})
+		f.paid()
+	}
+	metric := func(problem NodeProblem) float64 {
+		families, err := w.registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == "mostrodex_escrow_node_problem" && m.GetLabel()[0].GetValue() == string(problem) {
+					return m.GetGauge().GetValue()
+				}
+			}
+		}
+		return -1
+	}
+	closed := func(problem NodeProblem, line string) {
+		t.Helper()
+		for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			got := strings.Join(w.engine.Status().Closed, "; ")
+			if (line == "" && got == "" || line != "" && strings.Contains(got, line)) && (problem == "" || metric(problem) == 1) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("closed for %q, want %q; metric %v", got, line, metric(problem))
+			}
+		}
+	}
+	refused := func() {
+		t.Helper()
+		u := w.user(mostro.TransportV2)
+		u.send(u.sell(flowSats, 50))
+		if c, ok := u.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
+			t.Errorf("a new order is answered by %+v", c)
+		}
+	}
+	said := func(problem NodeProblem) {
+		t.Helper()
+		if got := strings.Count(w.output.String(), "problem="+string(problem)+" "); got != 1 {
+			t.Errorf("the log names %s %d times", problem, got)
+		}
+	}
+
+	t.Log("the node is killed")
+	f := began()
+	n.Kill()
+	closed(NodeUnavailable, "does not answer")
+	refused()
+	releases(f)
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closed("", "")
+	paid(f)
+	said(NodeUnavailable)
+
+	t.Log("the macaroon is revoked")
+	_ = w.stop()
+	w.ln = n.Revocable
+	w.start()
+	f = began()
+	if err := n.Revoke(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closed(NodePermission, "refuses the macaroon")
+	refused()
+	releases(f)
+	said(NodePermission)
+	_ = w.stop()
+	w.ln = n.Mostro // by another macaroon
+	w.start()
+	paid(f)
+
+	t.Log("another wallet answers")
+	f = began()
+	if err := n.Swap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closed(NodeOtherWallet, "put that wallet back")
+	refused()
+	releases(f)
+	f.until("the release is decided", func() bool { return w.trade(f.id).Settling })
+	said(NodeOtherWallet)
+	if err := n.Swap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closed("", "")
+	paid(f)
+
+	if n.Fill == nil {
+		t.Log("SKIPPED: the full disk, because the node has no disk of its own (it takes Linux and root)")
+		return
+	}
+	t.Log("the node's disk is full")
+	f = began()
+	other := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV2)}
+	other.sell()
+	free := n.Fill()
+	other.take()
+	other.addInvoice()
+	closed(NodeRefusing, "look at its log and its disk")
+	refused()
+	releases(f)
+	said(NodeRefusing)
+	free()
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	paid(f)
+	if trade := w.trade(other.id); trade.Status != mostro.TradePending { // else the invoice could be made after all
+		other.before = other.balances()
+		other.pay()
+		other.fiatSent()
+		other.release()
+		paid(other)
+	}
+}
