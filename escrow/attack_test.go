@@ -810,3 +810,27 @@ type refusingNode struct{ *simNode }
 func (refusingNode) Pay(context.Context, Payment) error {
 	return fmt.Errorf("pay: %w: no space left on device", ErrRefused)
 }
+
+// Keys cost nothing: takers who cancelled are not remembered without bound.
+func TestThrottlesAreBounded(t *testing.T) {
+	r := newRig(t)
+	for i := range maxThrottles + 1000 {
+		r.desk.throttle(Party{Key: fmt.Sprint("key ", i), Identity: fmt.Sprint("key ", i)}, r.node.now)
+	}
+	r.commit()
+	for range 10 {
+		r.desk.forget(r.node.now)
+		r.commit()
+	}
+	if got := len(r.store.throttles); got != maxThrottles+1000 {
+		t.Errorf("%d takers who still wait were forgotten", maxThrottles+1000-got)
+	}
+	r.node.now += throttleFirst
+	for range 10 {
+		r.desk.forget(r.node.now)
+		r.commit()
+	}
+	if got := len(r.store.throttles); got > maxThrottles || got < maxThrottles-maxTurn {
+		t.Errorf("%d takers are remembered, want at most %d", got, maxThrottles)
+	}
+}

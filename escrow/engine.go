@@ -679,7 +679,7 @@ func (e *Engine) tick(ctx context.Context) error {
 		e.desk.Say(evt, now.Unix())
 	}
 	e.desk.SayKeysets(now.Unix())
-	if now.Sub(e.forgot) >= forgetEvery {
+	if now.Sub(e.forgot) >= forgetEvery || len(e.desk.throttles) > maxThrottles {
 		e.forgot = now
 		e.desk.forget(now.Unix())
 	}

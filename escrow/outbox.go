@@ -67,9 +67,10 @@ func (l laneOf) moves() bool { return l == laneNode || l == laneMint }
 const (
 	mailWorkers    = 32
 	eventWorkers   = 16
-	addressWorkers = 32 // of probes, and as many for mints
-	// siteWorkers is how many of them one registered domain can occupy.
-	siteWorkers = 4
+	addressWorkers = 64 // of probes, and as many for mints
+	// siteWorkers is how many of them one registered domain can occupy: a
+	// domain that many wallets share answers in half a second.
+	siteWorkers = 8
 )
 
 // outbox does what committed steps ask for: N workers, one trade and lane at a

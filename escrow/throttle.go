@@ -48,11 +48,17 @@ func (d *Desk) throttle(p Party, at int64) {
 	}
 }
 
-// forget drops throttles that are forgiven, at most some at a time.
+// maxThrottles is how many takers are remembered. Above it those whose wait is
+// over are forgotten before a day has passed: a stranger has as many keys as it
+// wants.
+const maxThrottles = 50_000
+
+// forget drops throttles that are forgiven, as many as one turn takes.
 func (d *Desk) forget(at int64) {
+	crowded := len(d.throttles) > maxThrottles
 	n := 0
 	for subject, t := range d.throttles {
-		if at-t.At < throttleForget {
+		if at-t.At < throttleForget && !(crowded && !t.waits(at)) {
 			continue
 		}
 		delete(d.throttles, subject)

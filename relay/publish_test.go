@@ -1,0 +1,40 @@
+package relay
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// The program's own events are taken whatever their date says: an event that
+// its own relay refuses would be published nowhere, and what waits behind it
+// neither. A refusal that would be repeated is told apart.
+func TestOwnEventsAndTime(t *testing.T) {
+	clock := newTestClock()
+	s, err := New(Config{Store: mustOpenStore(t, t.TempDir(), clock), Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sk := nostr.GeneratePrivateKey()
+	now := clock.now().Unix()
+	for name, evt := range map[string]*nostr.Event{
+		"ahead":   {Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(now + 7200), Tags: nostr.Tags{{"d", "a"}}},
+		"expired": {Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(now - 10), Tags: nostr.Tags{{"d", "b"}, {"expiration", "1"}}},
+	} {
+		if err := evt.Sign(sk); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Publish(t.Context(), evt); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	evt := &nostr.Event{Kind: 9999, CreatedAt: nostr.Timestamp(now)}
+	if err := evt.Sign(sk); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Publish(t.Context(), evt); !errors.Is(err, ErrRefused) {
+		t.Errorf("a kind that is not kept: %v, want %v", err, ErrRefused)
+	}
+}
