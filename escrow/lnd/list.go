@@ -16,9 +16,10 @@ const (
 	// listPage is the number of invoices in one answer. An invoice takes 1 to
 	// 2 KiB, and some hundred bytes more for each part of its payment.
 	listPage = 200
-	// listTimeout bounds one page. LND's key-value store reads every invoice
-	// from the first one on to apply creation_date_start, so the first page of
-	// a node with a million invoices takes far longer than any other call.
+	// listTimeout bounds one page. To apply creation_date_start, LND's key-value
+	// store reads every invoice from the first one on: 20,000 of them took 0.8 s
+	// on a busy machine with two cores. The first page of a node with a million
+	// invoices may take longer than DefaultTimeout.
 	listTimeout = 2 * time.Minute
 )
 

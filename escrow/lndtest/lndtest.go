@@ -95,6 +95,37 @@ func Start(tb testing.TB) *Network {
 	return n
 }
 
+// StartNode calls Require and starts one node without channels, the Mostro of
+// the network that is returned. The data of the node lie under dir.
+func StartNode(tb testing.TB, dir string) *Network {
+	tb.Helper()
+	Require(tb)
+	ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Minute)
+	defer cancel()
+	n := &Network{logf: tb.Logf}
+	tb.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	bin, _ := Binaries()
+	var err error
+	if n.chain, err = startChain(ctx, bin, filepath.Join(tb.TempDir(), "btcd")); err != nil {
+		tb.Fatalf("btcd: %v", err)
+	}
+	// Two blocks are enough for a node without channels to be in sync.
+	if err := n.chain.mine(ctx, 2); err != nil {
+		tb.Fatalf("mine: %v", err)
+	}
+	if n.Mostro, err = newNode(bin, filepath.Join(dir, "mostro"), "mostro", n.chain); err != nil {
+		tb.Fatal(err)
+	}
+	if err := n.Mostro.Start(ctx); err != nil {
+		tb.Fatalf("mostro: %v", err)
+	}
+	return n
+}
+
 // Open starts everything under dir and returns once a payment can go from
 // Seller to Buyer. The processes end with Close, or with the calling process.
 func Open(ctx context.Context, dir string, logf func(string, ...any)) (_ *Network, err error) {

@@ -136,13 +136,21 @@ func (n *Node) readCredentials() error {
 // Config bakes a macaroon with the given permissions ("uri:/...") and says how
 // to reach the node with it.
 func (n *Node) Config(ctx context.Context, permissions []string) (lnd.Config, error) {
+	return n.ConfigOfKey(ctx, permissions, 0)
+}
+
+// ConfigOfKey is Config with a macaroon of another root key than the default
+// one, 0, so that RevokeKey can revoke the macaroon.
+func (n *Node) ConfigOfKey(ctx context.Context, permissions []string, rootKey uint64) (lnd.Config, error) {
 	type permission struct {
 		Entity string `json:"entity"`
 		Action string `json:"action"`
 	}
 	var in struct {
 		Permissions []permission `json:"permissions"`
+		RootKeyID   string       `json:"root_key_id"`
 	}
+	in.RootKeyID = strconv.FormatUint(rootKey, 10)
 	for _, p := range permissions {
 		entity, action, ok := strings.Cut(p, ":")
 		if !ok {
@@ -169,6 +177,34 @@ func (n *Node) Config(ctx context.Context, permissions []string) (lnd.Config, er
 		return lnd.Config{}, err
 	}
 	return lnd.Config{Address: n.rpc, CertFile: filepath.Join(n.dir, "tls.cert"), MacaroonFile: file.Name()}, nil
+}
+
+// RevokeKey deletes a root key, which revokes every macaroon that was baked with
+// it.
+func (n *Node) RevokeKey(ctx context.Context, rootKey uint64) error {
+	var out struct{ Deleted bool }
+	if err := n.call(ctx, http.MethodDelete, "/v1/macaroon/"+strconv.FormatUint(rootKey, 10), nil, &out); err != nil {
+		return fmt.Errorf("revoke root key %d: %w", rootKey, err)
+	}
+	if !out.Deleted {
+		return fmt.Errorf("root key %d was not deleted", rootKey)
+	}
+	return nil
+}
+
+// NewWallet stops the node and starts it again with a new wallet, and so with
+// another public key. Address, certificate and macaroons stay the same.
+func (n *Node) NewWallet(ctx context.Context) error {
+	if err := n.Stop(); err != nil {
+		return err
+	}
+	for _, path := range []string{"data/chain/bitcoin/regtest/wallet.db", "data/chain/bitcoin/regtest/channel.backup", "data/graph"} {
+		path = filepath.Join(n.dir, filepath.FromSlash(path))
+		if err := os.Rename(path, path+".before"); err != nil {
+			return err
+		}
+	}
+	return n.Start(ctx)
 }
 
 // Dial opens a client of its own, with those permissions; the caller closes it.
