@@ -42,19 +42,19 @@ type Lightning interface {
 	// after since, in whole seconds, in the order of creation and in any phase.
 	// Invoices of other software on the same node are included, ordinary ones
 	// as well: LND does not tell a settled hold invoice from an ordinary one. The
-	// caller recognizes its own by their hashes. Invoices that no hash
-	// identifies (AMP) are left out. The list is read in pages: invoices that
-	// are made during the call may be missing. fn's error ends the call and is
+	// caller recognizes its own by their hashes. Invoices that the node lists
+	// without a hash are left out. The list is read in pages: invoices that are
+	// made during the call may be missing. fn's error ends the call and is
 	// returned as it is. After any other error the list is incomplete.
 	ListHolds(ctx context.Context, since time.Time, fn func(HoldState) error) error
 
 	// WatchHold calls fn with the present state at once and again whenever it
 	// has changed. It is level-triggered: states may be skipped or told twice,
-	// the last one never. It reconnects by itself after an outage, looking up
-	// first. It returns nil after it has told a final state, ErrNotFound for an
-	// unknown hash, ErrPermission when the credentials do not suffice, else
-	// fn's first error or the context's. fn is never called concurrently with
-	// itself, nor after WatchHold has returned.
+	// the last one never. It reconnects by itself after ErrUnavailable and
+	// ErrRefused, looking up first. It returns nil after it has told a final
+	// state, ErrNotFound for an unknown hash, ErrPermission when the credentials
+	// do not suffice, else fn's first error or the context's. fn is never called
+	// concurrently with itself, nor after WatchHold has returned.
 	WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error
 
 	// Settle takes the accepted payment. nil when it is, or already was,
@@ -74,7 +74,9 @@ type Lightning interface {
 	//
 	// After ErrUnavailable the payment may yet appear, even when TrackPayment
 	// says PaymentUnknown: repeat Pay with the same invoice, or wait until it
-	// has expired, before paying another one in its place.
+	// has expired, before paying another one in its place. After ErrRefused
+	// TrackPayment decides: a node registers a payment before it answers, and
+	// may refuse after that.
 	Pay(ctx context.Context, p Payment) error
 
 	// TrackPayment gives the present state of an outgoing payment. A hash that
