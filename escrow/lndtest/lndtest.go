@@ -80,10 +80,17 @@ type Network struct {
 // Start calls Require and Open, and closes the network when the test ends.
 func Start(tb testing.TB) *Network {
 	tb.Helper()
+	return StartIn(tb, tb.TempDir())
+}
+
+// StartIn is Start under a directory of the caller's. The data of the Mostro's
+// node lie in its folder "mostro".
+func StartIn(tb testing.TB, dir string) *Network {
+	tb.Helper()
 	Require(tb)
 	ctx, cancel := context.WithTimeout(tb.Context(), 3*time.Minute)
 	defer cancel()
-	n, err := Open(ctx, tb.TempDir(), tb.Logf)
+	n, err := Open(ctx, dir, tb.Logf)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -92,37 +99,6 @@ func Start(tb testing.TB) *Network {
 			tb.Error(err)
 		}
 	})
-	return n
-}
-
-// StartNode calls Require and starts one node without channels, the Mostro of
-// the network that is returned. The data of the node lie under dir.
-func StartNode(tb testing.TB, dir string) *Network {
-	tb.Helper()
-	Require(tb)
-	ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Minute)
-	defer cancel()
-	n := &Network{logf: tb.Logf}
-	tb.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	bin, _ := Binaries()
-	var err error
-	if n.chain, err = startChain(ctx, bin, filepath.Join(tb.TempDir(), "btcd")); err != nil {
-		tb.Fatalf("btcd: %v", err)
-	}
-	// Two blocks are enough for a node without channels to be in sync.
-	if err := n.chain.mine(ctx, 2); err != nil {
-		tb.Fatalf("mine: %v", err)
-	}
-	if n.Mostro, err = newNode(bin, filepath.Join(dir, "mostro"), "mostro", n.chain); err != nil {
-		tb.Fatal(err)
-	}
-	if err := n.Mostro.Start(ctx); err != nil {
-		tb.Fatalf("mostro: %v", err)
-	}
 	return n
 }
 
