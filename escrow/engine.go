@@ -75,6 +75,7 @@ type Engine struct {
 	withheld map[OrderID][]OutboxRow
 	status   atomic.Pointer[Status]
 	ahead    int64 // seconds by which the newest own stamp is ahead of the clock
+	stuck    int   // payouts in flight beyond the longest time lock
 }
 
 // notice is one thing for the engine: mail, news of an effect, of a watch, or
@@ -690,13 +691,24 @@ func (e *Engine) tick(ctx context.Context) error {
 }
 
 // stamps looks whether the node's own events are dated ahead of the clock, as
-// they are after a clock was set back. No trade waits for that.
+// they are after a clock was set back, and whether a payout is in flight beyond
+// every time lock. No trade waits for the first, and only the node can end the
+// second.
 func (e *Engine) stamps(now int64) {
-	newest := int64(0)
+	newest, stuck := int64(0), 0
 	for _, at := range e.desk.head.Stamps {
 		newest = max(newest, at)
 	}
-	e.desk.Trades(func(t *Trade) { newest = max(newest, t.StampedAt, t.Dispute.StampedAt) })
+	e.desk.Trades(func(t *Trade) {
+		newest = max(newest, t.StampedAt, t.Dispute.StampedAt)
+		if t.Status == mostro.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*blockSeconds < now {
+			stuck++
+		}
+	})
+	if stuck > e.stuck {
+		e.Logger.Warn("payouts are in flight for longer than their time lock allows", "payouts", stuck)
+	}
+	e.stuck = stuck
 	was := e.ahead > stampSlack
 	e.ahead = max(newest-now, 0)
 	if e.ahead > stampSlack && !was {
@@ -715,6 +727,9 @@ func (e *Engine) report() {
 	}
 	if e.desk.Paused() {
 		s.Closed = append(s.Closed, "the operator has paused new orders")
+	}
+	if e.stuck > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
 	}
 	if e.ahead > stampSlack {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("published events are dated up to %d s ahead: the clock was set back", e.ahead))

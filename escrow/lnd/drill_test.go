@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/btcsuite/btcd/btcec/v2"
-
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
@@ -25,11 +23,12 @@ import (
 // between two calls.
 func TestDrills(t *testing.T) {
 	lndtest.Require(t)
-	disk := newDisk(t)
-	n := lndtest.StartNode(t, disk.dir)
+	dir := t.TempDir()
+	disk := newDisk(t, filepath.Join(dir, "mostro"))
+	n := lndtest.StartIn(t, dir)
 	t.Run("macaroon revoked", func(t *testing.T) { drillRevoked(t, n.Mostro) })
 	t.Run("macaroon expired", func(t *testing.T) { drillExpired(t, n.Mostro) })
-	t.Run("disk full", func(t *testing.T) { drillDiskFull(t, n.Mostro, disk) })
+	t.Run("disk full", func(t *testing.T) { drillDiskFull(t, n, disk) })
 	t.Run("wallet swapped", func(t *testing.T) { drillWalletSwapped(t, n.Mostro) })
 }
 
@@ -144,16 +143,19 @@ func withCaveat(t *testing.T, mac []byte, caveat string) []byte {
 	return sum.Sum(out)
 }
 
-// disk is a small file system of its own, where the tests may make one.
+// disk is a folder, and a small file system of its own if the test may mount one.
 type disk struct {
 	dir   string
 	small bool
 }
 
-const diskBytes = 48 << 20
+const diskBytes = 64 << 20
 
-func newDisk(t *testing.T) *disk {
-	d := &disk{dir: t.TempDir()}
+func newDisk(t *testing.T, dir string) *disk {
+	d := &disk{dir: dir}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", diskBytes), "tmpfs", d.dir).Run() == nil {
 		d.small = true
 		t.Cleanup(func() {
@@ -193,93 +195,154 @@ func (d *disk) fill(t *testing.T) (free func()) {
 	}
 }
 
-// drillDiskFull asks for holds, a cancellation and a payout while LND cannot
-// write. A call that reports success must have happened, also after a crash; a
-// call that reports an error must not be taken for a definite answer.
-func drillDiskFull(t *testing.T, node *lndtest.Node, disk *disk) {
+// drillDiskFull settles, cancels, pays out and makes holds while LND cannot
+// write. A call that reports success must have happened, also after a crash. A
+// call that reports an error must be neither a definite answer nor a success
+// that is known nowhere. No sat is lost.
+//
+// LND v0.21.2 uses up the free pages of its database first, so the first calls
+// succeed. Then its channels fail, and do not all come back when there is room:
+// until LND is started again refunds do not reach the seller. If LND is started
+// again at once, a payout that was handed over stays in flight for good, though no
+// channel holds any part of it (like lnd issue 5152). It ends when it has some
+// seconds before, but that is LND's affair: this test accepts both.
+func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	if !disk.small {
-		t.Skip("SKIPPED: a file system of its own cannot be mounted here (it takes Linux and root)")
+		t.Skip("SKIPPED: a file system of its own cannot be mounted here (it takes root, and tmpfs)")
 	}
-	ctx, c := t.Context(), node.Lightning
-	preimage := func(i int) escrow.Preimage { return escrow.Preimage{9, byte(i), byte(i >> 8)} }
-	create := func(i int) error {
-		_, err := c.CreateHold(ctx, escrow.HoldRequest{Hash: preimage(i).Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 40})
-		return err
-	}
-	if err := create(0); err != nil {
-		t.Fatal(err)
-	}
-	unsure := func(what string, err error) {
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	c, seller := n.Mostro.Lightning, n.Seller.Lightning
+	must := func(err error) {
 		t.Helper()
-		if errors.Is(err, escrow.ErrRefused) == errors.Is(err, escrow.ErrUnavailable) {
-			t.Errorf("%s on a full disk: got error %v, want %v or %v", what, err, escrow.ErrRefused, escrow.ErrUnavailable)
-		}
-		t.Logf("%s on a full disk: %v", what, err)
-	}
-
-	free := disk.fill(t)
-	// Pages that LND's database has freed are used up first.
-	made, failed := 1, error(nil)
-	for ; made < 2_000 && failed == nil; made++ {
-		failed = create(made)
-	}
-	made--
-	if failed == nil {
-		t.Fatalf("%d holds were made on a full disk", made)
-	}
-	t.Logf("%d holds were made before the first refusal", made-1)
-	unsure("create", failed)
-	if err := c.Cancel(ctx, preimage(0).Hash()); err != nil {
-		unsure("cancel", err)
-	} else if state, err := c.LookupHold(ctx, preimage(0).Hash()); err != nil || state.Phase != escrow.HoldCanceled {
-		t.Errorf("canceled, and yet: %+v, %v", state, err)
-	}
-	key, err := btcec.NewPrivateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	paid := preimage(5_000).Hash()
-	bolt11, err := escrow.InvoiceDraft{Hash: paid, AmountMsat: 1_000, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Hour, MinFinalCLTV: 40}.Sign(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
-		unsure("pay", err)
-	} else if state, err := c.TrackPayment(ctx, paid); err != nil || state.Status == escrow.PaymentUnknown {
-		t.Errorf("handed over, and yet: %+v, %v", state, err)
-	}
-	running := node.Running()
-	t.Logf("LND still runs on the full disk: %v", running)
-
-	free()
-	if !running {
-		if err := node.Start(ctx); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for i := made; ; {
-		err := create(i)
-		if err == nil || errors.Is(err, escrow.ErrExists) {
-			made = i + 1
+	until := func(what string, check func() bool) {
+		t.Helper()
+		for !check() {
+			if ctx.Err() != nil {
+				t.Fatalf("waited in vain for %s", what)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	preimage := func(i int) escrow.Preimage { return escrow.Preimage{9, byte(i), byte(i >> 8)} }
+	create := func(i int) (string, error) {
+		return c.CreateHold(ctx, escrow.HoldRequest{Hash: preimage(i).Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 60})
+	}
+	accepted := func(i int) escrow.Preimage {
+		t.Helper()
+		bolt11, err := create(i)
+		must(err)
+		must(seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}))
+		until("a hold that is accepted", func() bool {
+			state, err := c.LookupHold(ctx, preimage(i).Hash())
+			must(err)
+			return state.Phase == escrow.HoldAccepted
+		})
+		return preimage(i)
+	}
+	// balances returns what each node owns once no channel holds a payment.
+	balances := func() (out [3]int64) {
+		t.Helper()
+		for i, node := range []*lndtest.Node{n.Mostro, n.Seller, n.Buyer} {
+			msat, err := node.BalanceMsat(ctx)
+			must(err)
+			out[i] = msat
+		}
+		return out
+	}
+	before := balances()
+	settled, canceled := accepted(0), accepted(1)
+	bolt11, err := n.Buyer.AddInvoice(ctx, 500, "payout", time.Hour)
+	must(err)
+	payout, err := escrow.ParseInvoice(bolt11)
+	must(err)
+
+	// unsure returns whether the call reported success.
+	unsure := func(what string, err error) bool {
+		t.Helper()
+		if err != nil && errors.Is(err, escrow.ErrRefused) == errors.Is(err, escrow.ErrUnavailable) {
+			t.Errorf("%s on a full disk: got error %v, want %v or %v", what, err, escrow.ErrRefused, escrow.ErrUnavailable)
+		}
+		t.Logf("%s on a full disk: %v", what, err)
+		return err == nil
+	}
+	free := disk.fill(t)
+	didSettle := unsure("settle", c.Settle(ctx, settled))
+	didCancel := unsure("cancel", c.Cancel(ctx, canceled.Hash()))
+	didPay := unsure("pay", c.Pay(ctx, escrow.Payment{Bolt11: bolt11}))
+	made := 2
+	for err = nil; made < 2_000 && err == nil; {
+		if _, err = create(made); err == nil {
+			made++
+		}
+	}
+	t.Logf("%d holds were made", made-2)
+	if unsure("create", err) {
+		t.Fatal("no call was refused: the disk was not full")
+	}
+
+	free()
+	t.Logf("LND still runs: %v", n.Mostro.Running())
+	if n.Mostro.Running() {
+		until("a hold after room was made", func() bool { _, err := create(made); return err == nil || errors.Is(err, escrow.ErrExists) })
+		made++
+	}
+	for wait := time.Now(); didPay && time.Since(wait) < 5*time.Second; time.Sleep(50 * time.Millisecond) {
+		if state, err := c.TrackPayment(ctx, payout.Hash); err == nil && state.Status.Final() {
 			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after room was made: %v", err)
+	}
+	must(n.Restart(ctx, n.Mostro, true))
+
+	phase := func(p escrow.Preimage) escrow.HoldPhase {
+		t.Helper()
+		state, err := c.LookupHold(ctx, p.Hash())
+		must(err)
+		return state.Phase
+	}
+	for i := 2; i < made; i++ {
+		if got := phase(preimage(i)); got != escrow.HoldOpen {
+			t.Fatalf("hold %d of %d is %s", i, made, got)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	node.Kill()
-	if err := node.Start(ctx); err != nil {
-		t.Fatal(err)
+	if got := phase(settled); didSettle && got != escrow.HoldSettled {
+		t.Errorf("settled, and yet %s", got)
 	}
-	for i := range made {
-		if state, err := c.LookupHold(ctx, preimage(i).Hash()); err != nil || i > 0 && state.Phase != escrow.HoldOpen {
-			t.Fatalf("hold %d of %d is lost: %+v, %v", i, made, state, err)
+	if got := phase(canceled); didCancel && got != escrow.HoldCanceled {
+		t.Errorf("canceled, and yet %s", got)
+	}
+	// What was asked for is asked for again, as the escrow does.
+	must(c.Settle(ctx, settled))
+	must(c.Cancel(ctx, canceled.Hash()))
+	for hash, want := range map[escrow.Hash]escrow.PaymentStatus{settled.Hash(): escrow.PaymentSucceeded, canceled.Hash(): escrow.PaymentFailed} {
+		var last escrow.PaymentState
+		must(seller.WatchPayment(ctx, hash, func(s escrow.PaymentState) error { last = s; return nil }))
+		if last.Status != want {
+			t.Errorf("the seller's payment ended as %+v, want %s", last, want)
 		}
 	}
-	if err := c.Cancel(ctx, preimage(0).Hash()); err != nil {
-		t.Errorf("cancel again: %v", err)
+	if err := c.Pay(ctx, escrow.Payment{Bolt11: bolt11}); didPay && !errors.Is(err, escrow.ErrExists) {
+		t.Errorf("a payout that was handed over is taken again: %v", err)
+	}
+	// The payout has arrived or it has not: at most once, and nothing is locked.
+	var state escrow.PaymentState
+	until("balances that add up", func() bool {
+		var err error
+		state, err = c.TrackPayment(ctx, payout.Hash)
+		must(err)
+		paid := int64(0)
+		if state.Status == escrow.PaymentSucceeded {
+			paid = 500_000
+		}
+		return balances() == [3]int64{before[0] + 1_000_000 - paid, before[1] - 1_000_000, before[2] + paid}
+	})
+	t.Logf("the payout is %s", state.Status)
+	if state.Status != escrow.PaymentInFlight && state.Status != escrow.PaymentSucceeded {
+		t.Errorf("the payout is %+v", state)
 	}
 }
 

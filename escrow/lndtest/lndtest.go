@@ -80,10 +80,17 @@ type Network struct {
 // Start calls Require and Open, and closes the network when the test ends.
 func Start(tb testing.TB) *Network {
 	tb.Helper()
+	return StartIn(tb, tb.TempDir())
+}
+
+// StartIn is Start under a directory of the caller's. The data of the Mostro's
+// node lie in its folder "mostro".
+func StartIn(tb testing.TB, dir string) *Network {
+	tb.Helper()
 	Require(tb)
 	ctx, cancel := context.WithTimeout(tb.Context(), 3*time.Minute)
 	defer cancel()
-	n, err := Open(ctx, tb.TempDir(), tb.Logf)
+	n, err := Open(ctx, dir, tb.Logf)
 	if err != nil {
 		tb.Fatal(err)
 	}
