@@ -89,7 +89,15 @@ func (c *EscrowConfig) terms() (escrow.Terms, error) {
 	t.MinSats = t.LeastSats()
 	t.MaxLifeSeconds = max(t.MaxLifeSeconds, t.LifeSeconds)
 	t.CLTVBlocks, t.MarginBlocks = c.HoldBlocks, c.MarginBlocks
-	return t, t.Check()
+	if err := t.Check(); err != nil {
+		return t, err
+	}
+	// LND does not tell its own margin: the config says it, so the answer is
+	// known before LND is.
+	if err := t.CheckNode(escrow.NodeInfo{HoldExpiryDelta: c.LND.HoldExpiryDelta}); err != nil {
+		return t, fmt.Errorf("margin_blocks: %w", err)
+	}
+	return t, nil
 }
 
 func (c *EscrowConfig) transports() (list []mostro.Transport, err error) {
