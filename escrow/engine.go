@@ -418,35 +418,17 @@ func (e *Engine) lookUp(ctx context.Context) error {
 		return nil
 	}
 	for id := range e.asked {
-		var h Hash
+		var t Trade
 		if err := e.Ask(ctx, func(d *Desk, _ int64) error {
-			if t := d.open[id]; t != nil {
-				h = t.Hash
+			if open := d.open[id]; open != nil {
+				t = *open
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
-		for n := 1; h != (Hash{}); n++ {
-			in := Input{}
-			state, err := e.Node.LookupHold(ctx, h)
-			if err == nil {
-				in, err = sightedInput(ctx, e.Node, state)
-			}
-			if err == nil {
-				if err := e.send(ctx, notice{trade: id, input: in}); err != nil {
-					return err
-				}
-				break
-			}
-			if errors.Is(err, ErrNotFound) {
-				break // never made, or of a wallet that is gone: nothing of it is settled here
-			}
-			select {
-			case <-time.After(backoff(n)):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if err := e.lookUpTrade(ctx, t); err != nil {
+			return err
 		}
 	}
 	err := e.Ask(ctx, func(d *Desk, _ int64) error {
@@ -458,6 +440,49 @@ func (e *Engine) lookUp(ctx context.Context) error {
 		e.Logger.Info("every open hash of the escrow's store is looked up: messages are read again", "trades", len(e.asked))
 	}
 	return err
+}
+
+// lookUpTrade asks for the hold of a trade, and for the payment that it knows.
+// A payout that succeeded ends the trade, frozen or not.
+func (e *Engine) lookUpTrade(ctx context.Context, t Trade) error {
+	ask := func(about func() (Input, error)) error {
+		for n := 1; ; n++ {
+			in, err := about()
+			switch {
+			case err == nil && in.Kind != "":
+				return e.send(ctx, notice{trade: t.ID, input: in})
+			case err == nil, errors.Is(err, ErrNotFound):
+				return nil // never made, or of a wallet that is gone: nothing of it is settled here
+			}
+			select {
+			case <-time.After(backoff(n)):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	if t.Hash != (Hash{}) {
+		err := ask(func() (Input, error) {
+			state, err := e.Node.LookupHold(ctx, t.Hash)
+			if err != nil {
+				return Input{}, err
+			}
+			return sightedInput(ctx, e.Node, state)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if h := t.Payout.LastHash; h != (Hash{}) && t.Status == mostro.TradeSettledHoldInvoice {
+		return ask(func() (Input, error) {
+			state, err := e.Node.TrackPayment(ctx, h)
+			if err != nil || state.Status != PaymentSucceeded {
+				return Input{}, err
+			}
+			return paymentInput(h, t.Payout.Attempt, state), nil
+		})
+	}
+	return nil
 }
 
 // send hands a notice to the engine; it waits while the engine is busy.
