@@ -1,0 +1,1263 @@
+package escrow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// An old copy of escrow/ comes back while the Lightning node is down, and the
+// operator restarts the program once before the node answers. The copy is still
+// a copy.
+func TestAttackCopyForgottenByARestart(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	trouble := &troubledNode{testNode: w.node}
+	w.ln = farTrouble{trouble, 30 * time.Millisecond}
+	w.start()
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+	_ = w.stop()
+	copyOf := filepath.Join(w.dir, "copy")
+	if err := os.CopyFS(copyOf, os.DirFS(filepath.Join(w.dir, "escrow"))); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	w.until(id, mostro.TradeSuccess)
+	_ = w.stop()
+
+	if err := os.RemoveAll(filepath.Join(w.dir, "escrow")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(copyOf, filepath.Join(w.dir, "escrow")); err != nil {
+		t.Fatal(err)
+	}
+	trouble.set("", ErrUnavailable)
+	w.start() // notices the copy, waits for the node
+	if !w.engine.Reconcile {
+		t.Fatal("the copy was not noticed at the first start")
+	}
+	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(strings.Join(w.engine.Status().Closed, ";"), "does not answer"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(w.engine.Status())
+		}
+	}
+	_ = w.stop() // the operator restarts the program
+	trouble.set("", nil)
+	w.start()
+	if !w.engine.Reconcile {
+		t.Error("the second start takes the copy for the newest store")
+	}
+	for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the log is not read again")
+		}
+	}
+	time.Sleep(300 * time.Millisecond)
+	w.node.with(func(n *simNode) {
+		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
+			t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
+		}
+	})
+}
+
+// farTrouble answers after a while.
+type farTrouble struct {
+	*troubledNode
+	d time.Duration
+}
+
+func (n farTrouble) LookupHold(ctx context.Context, h Hash) (HoldState, error) {
+	time.Sleep(n.d)
+	return n.troubledNode.LookupHold(ctx, h)
+}
+
+func (n farTrouble) Settle(ctx context.Context, p Preimage) error {
+	time.Sleep(n.d)
+	return n.troubledNode.Settle(ctx, p)
+}
+
+func (n farTrouble) WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error {
+	time.Sleep(n.d)
+	return n.troubledNode.WatchHold(ctx, h, fn)
+}
+
+// The same, with the program killed between the first commit of a start and the
+// lookup of the hashes: a commit lowers the witness.
+func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	trouble := &troubledNode{testNode: w.node}
+	w.ln = trouble
+	w.start()
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	w.toFiatSent(seller, buyer)
+	_ = w.stop()
+	witness := Witness{Path: filepath.Join(w.dir, "escrow.witness")}
+	commits, _, err := witness.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := witness.Store(commits + 1000); err != nil { // the store is a copy by now
+		t.Fatal(err)
+	}
+	trouble.set("", ErrUnavailable)
+	w.start()
+	if !w.engine.Reconcile {
+		t.Fatal("not noticed")
+	}
+	// An operator pauses new orders while the node is down: one commit.
+	if err := w.engine.Pause(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	now, _, err := witness.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now < commits+1000 {
+		t.Errorf("no hash is looked up yet, and the witness is lowered from %d to %d", commits+1000, now)
+	}
+}
+
+// A market-price order is taken and its hold paid in the lost time. The copy
+// reads the take again at another price.
+func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{FiatAmount: 100}) // 100,000 sats at 100,000
+	old := r.store.clone()
+	take := r.letter(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.receive(take)
+	r.settle()
+	r.pays(seller)
+	r.status(mostro.TradeActive, id)
+	locked := r.trade(id).LockSats()
+
+	r.store = old
+	r.node.now += 3600
+	r.price = Quote{Price: 80_000} // bitcoin fell
+	r.copied()
+	r.receive(take)
+	r.settle()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	if got := r.trade(id); got.Status == mostro.TradeSettledHoldInvoice {
+		r.resolves(id, true)
+		t.Errorf("the seller locked %d sats, the trade believes in %d and pays %d", locked, got.LockSats(), got.PayoutSats())
+	}
+}
+
+// The seller had paid, the buyer had sent the fiat: then the copy comes back,
+// in which the hold is open, and it is late by the chain.
+func TestAttackLateHoldOfACopyIsGivenBack(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 86400*3))
+	old := r.store.clone()
+	h := r.pays(seller)
+	fiat := r.letter(buyer, mostro.ActionFiatSent, &id, nil)
+	r.receive(fiat)
+	r.settle()
+	r.status(mostro.TradeFiatSent, id)
+
+	r.store = old
+	r.node.now += 15 * 3600
+	r.node.height += 90
+	r.copied()
+	r.receive(fiat)
+	r.settle()
+	if got := r.node.holds[h].state.Phase; got == HoldCanceled {
+		t.Errorf("the buyer has sent the fiat, and the seller has the sats back: the trade is %s after %q", r.trade(id).Status, r.trade(id).Last)
+	}
+}
+
+// A copy of a trade whose hold is held and whose buyer owes an invoice comes
+// back, log and all. In the lost time the buyer named one and sent the fiat.
+func TestAttackSellerCancelsACopy(t *testing.T) {
+	r := newRig(t)
+	maker, seller := r.someone(), r.someone()
+	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	h := r.pays(seller)
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	old := r.store.clone()
+	r.must(maker, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(maker, mostro.ActionFiatSent, &id, nil)
+	r.status(mostro.TradeFiatSent, id)
+
+	r.store = old
+	r.node.now += 600
+	r.copied()
+	if !r.trade(id).Doubtful {
+		t.Fatal("not doubtful")
+	}
+	r.say(seller, mostro.ActionCancel, &id, nil)
+	r.settle()
+	if got := r.node.holds[h].state.Phase; got == HoldCanceled {
+		t.Errorf("the buyer has sent the fiat, and the seller took the sats back by one cancel: %s", r.trade(id).Status)
+	}
+}
+
+// A taker cancels, waits as told and takes again. A copy that reads all of it
+// again has to come to the same trade.
+func TestAttackThrottleIsNotReplayed(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	old := r.store.clone()
+	var letters []Letter
+	say := func(p Party, action mostro.Action, payload mostro.Payload) {
+		l := r.letter(p, action, &id, payload)
+		letters = append(letters, l)
+		if got := r.receive(l); got != "" {
+			t.Fatal(action, got)
+		}
+		r.settle()
+	}
+	say(buyer, mostro.ActionTakeSell, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	say(buyer, mostro.ActionCancel, nil)
+	r.pass(120)
+	buyer.Index++
+	say(buyer, mostro.ActionTakeSell, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.pays(seller)
+	say(buyer, mostro.ActionFiatSent, nil)
+	r.status(mostro.TradeFiatSent, id)
+
+	r.store = old
+	r.node.now += 60
+	r.copied()
+	for _, l := range letters { // in one turn, as the inbox reads them
+		r.receive(l)
+	}
+	r.settle()
+	if got := r.trade(id).Status; got == mostro.TradePending {
+		t.Errorf("the trade of the lost time, with its hold paid and its fiat sent, is %s", got)
+	}
+}
+
+// The messages of the lost time are read faster than the node answers: a
+// fiat-sent is refused, and the trade that was made again ends for the seller.
+func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	old := r.store.clone()
+	take := r.letter(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.receive(take)
+	r.settle()
+	h := r.pays(seller)
+	fiat := r.letter(buyer, mostro.ActionFiatSent, &id, nil)
+	if got := r.receive(fiat); got != "" {
+		t.Fatal(got)
+	}
+	r.settle()
+	r.status(mostro.TradeFiatSent, id)
+
+	r.store = old
+	r.node.now += 600
+	r.node.height++
+	r.copied()
+	r.receive(take) // in one turn, as the inbox reads them
+	r.receive(fiat)
+	r.settle()
+	for range 24 * 6 {
+		r.node.height++
+		r.pass(600)
+	}
+	if got := r.node.holds[h]; got.state.Phase == HoldCanceled && got.byUs {
+		t.Errorf("the buyer's fiat-sent stands in the log, and the escrow gave the sats back to the seller: %s after %q", r.trade(id).Status, r.trade(id).Last)
+	}
+}
+
+// Throttles of keys that cost nothing are forgotten as fast as they are made.
+func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
+	r := newRig(t)
+	now := r.node.now
+	for step := range 4 * 144 {
+		now += 600
+		for i := range 600 { // one pair a second
+			k := fmt.Sprintf("%064x", 1_000_000+step*600+i)
+			r.desk.throttle(Party{Key: k, Identity: k}, now)
+		}
+		r.desk.forget(now)
+		r.desk.begin()
+	}
+	// A day holds 86,400 of them.
+	if n := len(r.desk.throttles); n > 2*86_400 {
+		t.Errorf("%d throttles after four days of one pair a second, and a day holds 86400", n)
+	}
+	r.desk.throttles = nil
+}
+
+// Strangers' orders leave no room for the address of a buyer whose sats are
+// held.
+func TestAttackStrangersTakeTheRoomOfAParty(t *testing.T) {
+	r := newRig(t)
+	maker, seller := r.someone(), r.someone()
+	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	r.pays(seller)
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.hold[FxProbe] = true
+	for i := range probesPerSite {
+		p := r.someone()
+		p.Identity = p.Key
+		text := fmt.Sprintf("a%d@wallet.example", i)
+		if got := r.say(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text}); got != "" {
+			t.Fatal(i, got)
+		}
+	}
+	if got := r.say(maker, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: "me@wallet.example"}); got != "" {
+		t.Errorf("the buyer of a trade with sats held is answered %q because of strangers' orders", got)
+	}
+	clear(r.store.outbox)
+	r.store.rows = nil
+}
+
+// A stranger names another's trade in messages that are refused. The answers
+// stand in the trade's own queue.
+func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
+	r := newRig(t)
+	id, _, buyer := r.toActive()
+	r.hold[FxSend] = true
+	const strangers = 400
+	for range strangers {
+		p := r.someone()
+		p.Identity = p.Key
+		if got := r.say(p, mostro.ActionCancel, &id, nil); got == "" {
+			t.Fatal("accepted")
+		}
+	}
+	if got := r.say(buyer, mostro.ActionFiatSent, &id, nil); got != "" {
+		t.Fatal(got)
+	}
+	var mu sync.Mutex
+	published := make(map[uint64]bool)
+	before := 0
+	var mine uint64
+	done := make(chan struct{})
+	o := newOutbox(hands{node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
+		select {
+		case <-time.After(2 * time.Millisecond): // a synced write
+		case <-ctx.Done():
+		}
+		return nil
+	}), nil, func(_ context.Context, n notice) error {
+		mu.Lock()
+		defer mu.Unlock()
+		published[n.row] = true
+		if n.row == mine {
+			before = len(published) - 1
+			close(done)
+		}
+		return nil
+	})
+	var rows []OutboxRow
+	for _, n := range r.store.rows {
+		row := r.store.outbox[n]
+		if lane(row) != laneMail {
+			continue
+		}
+		if row.Effect.To.Key == buyer.Key && mine == 0 {
+			mine = row.ID
+		}
+		row.Event = &nostr.Event{ID: fmt.Sprint(row.ID), Kind: 14}
+		rows = append(rows, row)
+	}
+	o.add(rows)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { o.run(ctx); close(ended) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+	}
+	cancel()
+	<-ended
+	if before >= strangers {
+		t.Errorf("the buyer's message was published after %d answers to strangers, by one worker of %d", before, mailWorkers)
+	}
+	delete(r.hold, FxSend)
+	clear(r.store.outbox)
+	r.store.rows = nil
+}
+
+// steppedClock is the system's clock after it was set back: its monotonic
+// reading goes on.
+type steppedClock struct {
+	mu   sync.Mutex
+	back time.Duration // whole seconds
+}
+
+func (c *steppedClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	// The wall clock stands in the first word, in seconds above 30 bits of
+	// nanoseconds, if there is a monotonic reading beside it.
+	*(*uint64)(unsafe.Pointer(&now)) -= uint64(c.back/time.Second) << 30
+	return now
+}
+
+// The engine notices that the system's clock was set back.
+func TestAttackSystemClockSetBack(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	clock := &steppedClock{}
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.startWithClock(db, clock.Now)
+	_, _ = w.engine.Trades(t.Context())
+	time.Sleep(100 * time.Millisecond)
+	was := time.Now().Unix()
+	clock.mu.Lock()
+	clock.back = 2 * time.Hour
+	clock.mu.Unlock()
+	if got := clock.Now().Unix(); got > was-7000 {
+		t.Fatal("the test's clock was not set back: ", was-got)
+	}
+	for deadline := time.Now().Add(3 * time.Second); !strings.Contains(w.output.String(), "the clock was set back"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the system's clock was set back by two hours, and the engine did not notice")
+		}
+	}
+}
+
+// startWithClock starts the escrow with another clock.
+func (w *world) startWithClock(db *DB, clock func() time.Time) {
+	w.startOn(db, db)
+	_ = w.cancel
+	w.cancel()
+	<-w.done
+	e := w.engine
+	next := &Engine{
+		Policy: e.Policy, Store: e.Store, Log: e.Log, Node: e.Node, Addresses: e.Addresses, Publisher: e.Publisher,
+		Opener: e.Opener, Sealer: e.Sealer, Signer: e.Signer, Gate: e.Gate, Decode: e.Decode, Quote: e.Quote,
+		Face: Face{Pubkey: e.Face.Pubkey, Name: e.Face.Name, Relays: e.Face.Relays, Transports: e.Face.Transports}, Witness: e.Witness, Clock: clock, Secret: e.Secret, Logger: e.Logger, Metrics: e.Metrics, Tick: e.Tick, NodeEvery: e.NodeEvery,
+	}
+	if err := next.Open(); err != nil {
+		w.tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.engine, w.cancel, w.done = next, cancel, make(chan error, 1)
+	go func() { w.done <- next.Run(ctx) }()
+}
+
+// Only the log comes back from a copy, the Lightning node is down meanwhile,
+// and messages come until the log is longer than what was read of it.
+func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	trouble := &troubledNode{testNode: w.node}
+	w.ln = trouble
+	w.start()
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+	for !w.heard() {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond)
+	_ = w.stop()
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := db.Head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.log.mu.Lock()
+	kept := len(w.log.entries) / 2
+	for _, e := range w.log.entries[kept:] {
+		delete(w.log.ids, e.Event.ID)
+	}
+	w.log.entries = w.log.entries[:kept:kept]
+	w.log.mu.Unlock()
+	clear(w.read)
+
+	trouble.set("", ErrUnavailable)
+	w.start()
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	other := w.user(mostro.TransportV2)
+	for w.log.Head() <= head.Cursor {
+		other.send(mostro.Message{RequestID: number(77), ID: &id, Action: mostro.ActionDispute})
+	}
+	trouble.set("", nil)
+	deadline := time.Now().Add(5 * time.Second)
+	for w.trade(id).Status == mostro.TradeFiatSent && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := w.trade(id); got.Status == mostro.TradeFiatSent && !got.Settling {
+		t.Error("the seller's release stands in the log, and is never read")
+	}
+}
+
+// The node fails at the moment at which a drained store takes another wallet.
+func TestAttackHalfBoundWallet(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	node := &scriptedInfo{testNode: w.node, pubkey: "home"}
+	w.ln = node
+	w.start()
+	wallet := func() (s string) {
+		if err := w.engine.Ask(t.Context(), func(d *Desk, _ int64) error { s = d.Wallet(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for deadline := time.Now().Add(10 * time.Second); wallet() != "home" || len(w.engine.Status().Closed) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never bound", w.engine.Status())
+		}
+	}
+	// follow sees another wallet, and the next call fails: the one of bind.
+	node.mu.Lock()
+	node.pubkey, node.fail = "another", true
+	node.mu.Unlock()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		node.mu.Lock()
+		done := !node.fail
+		node.mu.Unlock()
+		if done && len(w.engine.Status().Closed) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(w.engine.Status())
+		}
+	}
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	w.toFiatSent(seller, buyer)
+	if got := wallet(); got != "another" {
+		t.Errorf("a trade's hold is held by %q, the store says %q", "another", got)
+	}
+}
+
+// scriptedInfo fails the second Info after its pubkey has changed.
+type scriptedInfo struct {
+	*testNode
+	mu     sync.Mutex
+	pubkey string
+	fail   bool
+	told   bool
+}
+
+func (n *scriptedInfo) Info(ctx context.Context) (NodeInfo, error) {
+	info, err := n.testNode.Info(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	info.Pubkey = n.pubkey
+	if n.fail && n.told {
+		n.fail = false
+		return NodeInfo{}, ErrUnavailable
+	}
+	n.told = n.fail
+	return info, err
+}
+
+// An operator's question that is answered with an error stands in a turn that
+// cannot be committed.
+func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.startOn(db, &narrowStore{DB: db, poison: func(c *Commit) bool {
+		for _, tr := range c.Trades {
+			if tr.PaymentMethod == "poison" {
+				return true
+			}
+		}
+		return false
+	}})
+	first := w.user(mostro.TransportV2) // the inbox reads from here
+	first.send(first.sell(50_000, 50))
+	first.wait(mostro.ActionNewOrder)
+	// The engine is kept busy while a question and messages queue up.
+	hold, held := make(chan struct{}), make(chan struct{})
+	let := sync.OnceFunc(func() { close(hold) })
+	defer let()
+	go func() {
+		_ = w.engine.Ask(context.Background(), func(*Desk, int64) error { close(held); <-hold; return nil })
+	}()
+	<-held
+	asked := make(chan error, 1)
+	go func() {
+		_, err := w.engine.Trade(context.Background(), OrderID{9})
+		asked <- err
+	}()
+	for deadline := time.Now().Add(5 * time.Second); len(w.engine.notices) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing queued")
+		}
+	}
+	for i := range 8 {
+		u := w.user(mostro.TransportV2)
+		m := u.sell(50_000, 50)
+		if i == 0 {
+			m.Payload.(*mostro.SmallOrder).PaymentMethod = "poison"
+		}
+		u.send(m)
+	}
+	for deadline := time.Now().Add(5 * time.Second); len(w.engine.notices) < 9; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not queued: ", len(w.engine.notices))
+		}
+	}
+	let()
+	if err := <-asked; !errors.Is(err, mostro.ErrNotFound) {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := w.engine.Trades(ctx); err != nil {
+		t.Errorf("the engine does not answer any more: %v", err)
+		w.engine = nil // it never ends
+	}
+}
+
+// Eight domains that answer nothing hold up every address. One registration at
+// a provider of free names gives as many as one likes.
+func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
+	addrs := &honestAmongTarpits{let: make(chan struct{}), honest: make(chan struct{}, 1)}
+	o := newOutbox(hands{addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
+	now := time.Now()
+	o.clock = func() time.Time { return now }
+	var rows []OutboxRow
+	for i := range 8 * siteWorkers {
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Effect: Effect{Kind: FxProbe, Text: fmt.Sprintf("a%d@tarpit%d.example.com", i, i%8)}, Letter: &Letter{ProbedAt: now.Unix()}})
+		rows[i].Effect.Text = fmt.Sprintf("a%d@tarpit%d.com", i, i%8)
+	}
+	rows = append(rows, OutboxRow{ID: 1000, Trade: OrderID{1}, Effect: Effect{Kind: FxProbe, Text: "b@honest.org"}, Letter: &Letter{ProbedAt: now.Unix()}})
+	o.add(rows)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { o.run(ctx); close(ended) }()
+	select {
+	case <-addrs.honest:
+	case <-time.After(2 * time.Second):
+		t.Errorf("%d messages of strangers occupy every worker: an honest address is not asked", 8*siteWorkers)
+	}
+	cancel()
+	<-ended
+}
+
+type honestAmongTarpits struct {
+	noAddresses
+	let, honest chan struct{}
+}
+
+func (a *honestAmongTarpits) Probe(ctx context.Context, address string) error {
+	if strings.HasSuffix(address, "honest.org") {
+		a.honest <- struct{}{}
+		return nil
+	}
+	select {
+	case <-a.let:
+	case <-ctx.Done():
+	}
+	return errors.New("slow")
+}
+
+// A Lightning node has one writer. Strangers' takes, all at once, stand before
+// an honest settlement.
+func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
+	node := &oneWriter{testNode: newTestNode()}
+	p := Preimage{1}
+	node.with(func(n *simNode) {
+		if _, err := n.CreateHold(context.Background(), HoldRequest{Hash: p.Hash(), AmountSats: 1000, Expiry: time.Hour, CLTVBlocks: 144}); err != nil {
+			t.Fatal(err)
+		}
+		n.pay(p.Hash())
+	})
+	settled := make(chan struct{})
+	o := newOutbox(hands{node: node}, nil, nil, func(_ context.Context, n notice) error {
+		if n.input.Kind == InSettled {
+			close(settled)
+		}
+		return nil
+	})
+	const strangers = 1500
+	var rows []OutboxRow
+	for i := range strangers {
+		h := Hash{2, byte(i), byte(i >> 8)}
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: OrderID{1, byte(i), byte(i >> 8)}, Effect: Effect{Kind: FxCreateHold, Hash: h, AmountSats: 1000, Seconds: 3600, CLTVBlocks: 144}})
+	}
+	o.add(rows)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { o.run(ctx); close(ended) }()
+	for node.calls.Load() < strangers/2 && node.made.Load() < strangers/2 {
+		time.Sleep(time.Millisecond)
+	}
+	began := time.Now()
+	o.add([]OutboxRow{{ID: strangers + 1, Trade: OrderID{9}, Effect: Effect{Kind: FxSettle, Hash: p.Hash(), Preimage: p}}})
+	<-settled
+	if n := node.most.Load(); n > 200 {
+		t.Errorf("%d calls for strangers' takes were made of the node at a time; the settlement took %s", n, time.Since(began).Round(time.Millisecond))
+	}
+	cancel()
+	<-ended
+}
+
+// oneWriter makes one hold at a time, in 2 ms.
+type oneWriter struct {
+	*testNode
+	writer            sync.Mutex
+	calls, most, made atomic.Int64
+}
+
+func (n *oneWriter) CreateHold(ctx context.Context, in HoldRequest) (string, error) {
+	now := n.calls.Add(1)
+	for was := n.most.Load(); now > was && !n.most.CompareAndSwap(was, now); was = n.most.Load() {
+	}
+	defer n.calls.Add(-1)
+	n.writer.Lock()
+	defer n.writer.Unlock()
+	time.Sleep(2 * time.Millisecond)
+	n.made.Add(1)
+	return n.testNode.CreateHold(ctx, in)
+}
+
+func (n *oneWriter) Settle(ctx context.Context, p Preimage) error {
+	n.writer.Lock()
+	defer n.writer.Unlock()
+	return n.testNode.Settle(ctx, p)
+}
+
+// A copy comes back while the node catches up with the chain, as it does after
+// a disaster. The messages of the lost time are read before it has.
+func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	node := &unsyncedNode{testNode: w.node}
+	w.ln = node
+	w.start()
+	other := w.user(mostro.TransportV2)
+	other.send(other.sell(50_000, 50))
+	other.wait(mostro.ActionNewOrder)
+	_ = w.stop()
+	copyOf := filepath.Join(w.dir, "copy")
+	if err := os.CopyFS(copyOf, os.DirFS(filepath.Join(w.dir, "escrow"))); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	lost := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	_ = w.stop()
+	if err := os.RemoveAll(filepath.Join(w.dir, "escrow")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(copyOf, filepath.Join(w.dir, "escrow")); err != nil {
+		t.Fatal(err)
+	}
+	node.unsynced.Store(true)
+	w.start()
+	if !w.engine.Reconcile {
+		t.Fatal("not noticed")
+	}
+	time.Sleep(500 * time.Millisecond)
+	node.unsynced.Store(false)
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := w.engine.Trade(ctx, lost)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a trade whose sats are held and whose fiat was sent is not made again: its messages were refused, once and for all, while the node was not synced")
+		}
+	}
+}
+
+type unsyncedNode struct {
+	*testNode
+	unsynced atomic.Bool
+}
+
+func (n *unsyncedNode) Info(ctx context.Context) (NodeInfo, error) {
+	info, err := n.testNode.Info(ctx)
+	info.Synced = info.Synced && !n.unsynced.Load()
+	return info, err
+}
+
+// A whole volume came back: store, log and witness. An invoice of the lost time
+// stays unknown for good. Every later start treats the store as a copy.
+func TestAttackEveryStartIsACopy(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	// The copy: an empty store, and the log as it is.
+	w.log.mu.Lock()
+	kept := len(w.log.entries)
+	w.log.mu.Unlock()
+	if err := os.CopyFS(filepath.Join(w.dir, "copy"), os.DirFS(filepath.Join(w.dir, "escrow"))); err != nil {
+		t.Fatal(err)
+	}
+	remembered, err := os.ReadFile(filepath.Join(w.dir, "escrow.witness"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	_ = w.stop()
+	if err := errors.Join(os.RemoveAll(filepath.Join(w.dir, "escrow")), os.Rename(filepath.Join(w.dir, "copy"), filepath.Join(w.dir, "escrow")),
+		os.WriteFile(filepath.Join(w.dir, "escrow.witness"), remembered, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w.log.mu.Lock()
+	for _, e := range w.log.entries[kept:] {
+		delete(w.log.ids, e.Event.ID)
+	}
+	w.log.entries = w.log.entries[:kept:kept]
+	w.log.mu.Unlock()
+	open := func() {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); len(w.engine.Status().Closed) > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal(w.engine.Status())
+			}
+		}
+	}
+	w.start()
+	open()
+	clear(w.read)
+	// New, honest business. Its payout waits for a route.
+	w.node.mu.Lock()
+	w.node.failPays = 1000
+	w.node.mu.Unlock()
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	w.until(id, mostro.TradeSettledHoldInvoice)
+	w.restart() // an update
+	open()
+	if got := w.trade(id); got.Frozen {
+		t.Error("an ordinary restart after the comparison froze a payout that this store knows everything of")
+	}
+}
+
+// A trade whose escrow is gone needs no Lightning node. It keeps a store to its
+// old wallet for ever: no verb and no clock ends it.
+func TestAttackGoneEscrowKeepsTheWallet(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	trouble := &troubledNode{testNode: w.node}
+	w.ln = trouble
+	w.start()
+	id := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	h := w.trade(id).Hash
+	w.node.with(func(n *simNode) { n.giveBack(n.holds[h]) }) // by its time lock
+	for deadline := time.Now().Add(5 * time.Second); !w.trade(id).EscrowGone; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not gone")
+		}
+	}
+	w.clock.move(400 * 24 * time.Hour)
+	trouble.set("another", nil)
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if s := w.engine.Status(); len(s.Closed) == 0 {
+			if got := w.trade(id); got.EscrowGone {
+				var wallet string
+				_ = w.engine.Ask(t.Context(), func(d *Desk, _ int64) error { wallet = d.Wallet(); return nil })
+				if wallet == "another" {
+					return
+				}
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("400 days after its escrow was gone the trade is %s, and no wallet but the lost one is taken: %v", w.trade(id).Status, w.engine.Status().Closed)
+		}
+	}
+}
+
+// The clock was ahead while a hold was looked at, and is right at the next
+// start. The hold is looked at again only when the wrong time has come.
+func TestAttackClockAheadAcrossARestart(t *testing.T) {
+	w := newWorld(t)
+	id := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	w.clock.move(48 * time.Hour)
+	for deadline := time.Now().Add(5 * time.Second); w.trade(id).Deadline < w.clock.Now().Unix(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not looked at")
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	_ = w.stop()
+	w.clock.move(-48 * time.Hour) // NTP, while the program is down
+	w.start()
+	time.Sleep(200 * time.Millisecond)
+	got := w.trade(id)
+	if safe := w.clock.Now().Unix() + got.Terms.guardSeconds(); got.Deadline > safe && got.Status == mostro.TradeFiatSent {
+		t.Errorf("the hold is safe for %d hours at most, and is looked at again in %d", got.Terms.guardSeconds()/3600, (got.Deadline-w.clock.Now().Unix())/3600)
+	}
+}
+
+// The node behind the address is another one from one moment to the next, with
+// a payout under way in the first wallet.
+func TestAttackPayoutFromTwoWallets(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	node := &twoWallets{testNode: w.node, other: newTestNode()}
+	node.other.n.now = w.clock.Now().Unix()
+	w.ln = node
+	w.start()
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	for deadline := time.Now().Add(5 * time.Second); !w.trade(id).Payout.Sent; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no payout is under way")
+		}
+	}
+	node.swapped.Store(true)
+	time.Sleep(time.Second)
+	node.other.with(func(n *simNode) {
+		if len(n.pays) > 0 {
+			t.Error("the payout is under way in one wallet, and was sent from the other as well")
+		}
+		n.pays = nil
+	})
+	node.swapped.Store(false)
+	w.node.with(func(n *simNode) { n.resolve(w.payoutOf(n), true) })
+	w.until(id, mostro.TradeSuccess)
+}
+
+func (w *world) payoutOf(n *simNode) Hash {
+	for h := range n.pays {
+		return h
+	}
+	return Hash{}
+}
+
+type twoWallets struct {
+	*testNode
+	other   *testNode
+	swapped atomic.Bool
+}
+
+func (n *twoWallets) now() *testNode {
+	if n.swapped.Load() {
+		return n.other
+	}
+	return n.testNode
+}
+
+func (n *twoWallets) Info(ctx context.Context) (NodeInfo, error) {
+	info, err := n.now().Info(ctx)
+	info.Pubkey = "home"
+	if n.swapped.Load() {
+		info.Pubkey = "other"
+	}
+	return info, err
+}
+
+func (n *twoWallets) Pay(ctx context.Context, p Payment) (err error) {
+	n.now().with(func(s *simNode) { err = s.Pay(ctx, p) })
+	return err
+}
+
+func (n *twoWallets) TrackPayment(ctx context.Context, h Hash) (PaymentState, error) {
+	return n.now().TrackPayment(ctx, h)
+}
+
+func (n *twoWallets) WatchPayment(ctx context.Context, h Hash, fn func(PaymentState) error) error {
+	for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+		state, err := n.now().TrackPayment(ctx, h)
+		switch {
+		case err == nil && state.Status == PaymentUnknown:
+			return ErrNotFound
+		case err == nil && state.Status.Final():
+			return fn(state)
+		}
+	}
+	return ctx.Err()
+}
+
+// The witness cannot be written: its disk is full, or its directory is gone.
+func TestAttackWitnessThatCannotBeWritten(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(w.dir, "escrow.witness")
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no witness")
+		}
+	}
+	if err := errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "full"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.move(2 * time.Second)
+	u := w.user(mostro.TransportV2)
+	u.send(u.sell(50_000, 50))
+	time.Sleep(300 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := w.engine.Trades(ctx); err != nil {
+		t.Errorf("the store is sound, and the escrow has ended with all its trades: %v", err)
+	}
+	_ = os.RemoveAll(path)
+}
+
+// A node that is away for a day leaves no more to do than it has to.
+func TestAttackRowsPileUpWhileTheNodeIsAway(t *testing.T) {
+	r := newRig(t)
+	id, _, _ := r.toSettled()
+	if !r.trade(id).Payout.Sent {
+		t.Fatal("not sent")
+	}
+	r.node.down = true
+	for range 288 {
+		r.pass(300)
+	}
+	n := 0
+	for _, row := range r.store.rows {
+		if r.store.outbox[row].Effect.Kind == FxTrack {
+			n++
+		}
+	}
+	if n > 2 {
+		t.Errorf("%d questions about one payout wait after a day", n)
+	}
+	r.node.down = false
+	r.settle()
+}
+
+// An identity that takes two orders, one after the other was paid, is refused
+// the second when the messages are read again.
+func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
+	r := newRig(t)
+	seller := r.someone()
+	var ids []OrderID
+	for range 2 {
+		ids = append(ids, r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy}))
+	}
+	old := r.store.clone()
+	var takes []Letter
+	for _, id := range ids {
+		l := r.letter(seller, mostro.ActionTakeBuy, &id, nil)
+		takes = append(takes, l)
+		if got := r.receive(l); got != "" {
+			t.Fatal(got)
+		}
+		r.settle()
+		r.pays(seller)
+		seller.Index++
+		seller.Key = hexKeyOf(7000)
+	}
+	r.store = old
+	r.copied()
+	for _, l := range takes {
+		r.receive(l)
+	}
+	r.settle()
+	if got := r.trade(ids[1]).Status; got == mostro.TradePending {
+		t.Error("the second order, whose hold is paid, is in the book again")
+	}
+}
+
+// Store and witness come back from one copy, the log is the newest, and nothing
+// but a release happened in the lost time. The log shows it: it holds newer own
+// events of the trade than the store.
+func TestAttackCopyWithItsWitness(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	trouble := &troubledNode{testNode: w.node}
+	w.ln = farTrouble{trouble, 30 * time.Millisecond}
+	w.start()
+	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	id := w.toFiatSent(seller, buyer)
+	_ = w.stop()
+	copyOf, witness := filepath.Join(w.dir, "copy"), filepath.Join(w.dir, "escrow.witness")
+	remembered, err := os.ReadFile(witness)
+	if err := errors.Join(err, os.CopyFS(copyOf, os.DirFS(filepath.Join(w.dir, "escrow")))); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	w.until(id, mostro.TradeSuccess)
+	_ = w.stop()
+	if err := errors.Join(os.RemoveAll(filepath.Join(w.dir, "escrow")), os.Rename(copyOf, filepath.Join(w.dir, "escrow")), os.WriteFile(witness, remembered, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the log is not read again")
+		}
+	}
+	time.Sleep(400 * time.Millisecond)
+	w.node.with(func(n *simNode) {
+		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
+			t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
+		}
+	})
+}
+
+// The copy was made while a take waited for its address.
+func TestAttackCopyOfAWaitingProbe(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.hold[FxProbe] = true
+	take := r.letter(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.receive(take)
+	old := r.store.clone()
+	clear(r.hold)
+	r.settle()
+	r.pays(seller)
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.store = old
+	r.node.now += 600
+	r.copied()
+	r.receive(take)
+	r.settle()
+	if got := r.trade(id).Status; got == mostro.TradePending {
+		t.Error("the order, whose hold is paid and whose fiat is sent, is in the book again")
+	}
+}
+
+// A message that waited for its address when the program was replaced by this
+// one: the older one did not note since when.
+func TestAttackProbeOfAnOlderProgram(t *testing.T) {
+	o := newOutbox(hands{addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
+	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: Effect{Kind: FxProbe, Text: "a@home"}, Letter: &Letter{}}, 0)
+	if err != nil || n.reachable == nil || !*n.reachable {
+		t.Error("an address that answers is refused, because the row of an older program names no time")
+	}
+}
+
+// Whatever a message holds: no panic, and the journal decides the same again.
+func TestAttackAnyMessageReplays(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	atoms := []string{`null`, `0`, `1`, `-1`, `100`, `9223372036854775807`, `-9223372036854775808`, `1e3`, `1.5`, `""`, `" "`, `"EUR"`, `"sell"`, `"buy"`, `"\u0000\ud800<>&\u2028"`, "\"\xff\xfe\"", `[]`, `{}`, `true`, `"a@home"`, `"pending"`}
+	pick := func(common ...string) string {
+		if rng.IntN(6) == 0 {
+			return atoms[rng.IntN(len(atoms))]
+		}
+		return common[rng.IntN(len(common))]
+	}
+	accepted, tried := 0, 0
+	r := newRig(t)
+	r.hold[FxPay] = true
+	maker, taker := r.someone(), r.someone()
+	for range 8_000 {
+		var id OrderID
+		for x := range r.desk.open {
+			if id = x; rng.IntN(3) == 0 {
+				break
+			}
+		}
+		order := fmt.Sprintf(`{"order":{"kind":%s,"amount":%s,"fiat_code":%s,"min_amount":%s,"max_amount":%s,"fiat_amount":%s,"payment_method":%s,"premium":%s,"expires_at":%s,"buyer_invoice":%s}}`,
+			pick(`"sell"`, `"buy"`), pick(`100000`, `0`), pick(`"EUR"`), pick(`null`, `null`, `10`), pick(`null`, `null`, `500`), pick(`100`), pick(`"SEPA"`), pick(`0`, `3`), pick(`null`, fmt.Sprint(r.node.now+90000)), pick(`null`, `"a@home"`))
+		hash := fmt.Sprintf("%064x", rng.Uint64())
+		msat := int64(99_700_000)
+		if x := r.desk.open[id]; x != nil {
+			msat = x.PayoutSats() * 1000
+		}
+		invoice := fmt.Sprintf(`"lnsim:%s:%d:%d:%s"`, hash, msat, r.node.now+90000, id)
+		payload := pick(order, fmt.Sprintf(`{"payment_request":[null,%s,%s]}`, pick(invoice, `"a@home"`), pick(`null`, `100`)), fmt.Sprintf(`{"amount":%s}`, pick(`100`)), fmt.Sprintf(`{"next_trade":[%q,%s]}`, hexKeyOf(900+rng.IntN(20)), pick(`4`)), `null`)
+		action := pick(`"new-order"`, `"take-sell"`, `"take-buy"`, `"add-invoice"`, `"fiat-sent"`, `"release"`, `"cancel"`, `"dispute"`, `"trade-pubkey"`, `"orders"`, `"restore-session"`)
+		if action == `"new-order"` {
+			payload = order
+		}
+		raw := fmt.Sprintf(`{"order":{"version":%s,"request_id":%s,"trade_index":%s,"id":%s,"action":%s,"payload":%s}}`,
+			pick(`1`, `2`), pick(`null`, `7`, `18446744073709551615`), pick(`1`, fmt.Sprint(rng.IntN(100000))), pick(fmt.Sprintf("%q", id)), action, payload)
+		m, err := mostro.ParseMessage([]byte(raw))
+		if err != nil {
+			continue
+		}
+		tried++
+		from := maker
+		if rng.IntN(2) == 0 {
+			from = taker
+		}
+		if rng.IntN(4) == 0 {
+			from.Identity = from.Key
+		}
+		l := r.letter(from, m.Action, m.ID, m.Payload)
+		l.Message = Outgoing{m}
+		if r.receive(l) == "" {
+			accepted++
+		}
+		if rng.IntN(3) == 0 {
+			for _, hold := range r.node.holds {
+				r.node.pay(hold.state.Hash)
+			}
+			clear(r.mail)
+			r.settle()
+		}
+		if rng.IntN(50) == 0 {
+			r.pass(1000)
+		}
+		if rng.IntN(300) == 0 {
+			maker, taker = r.someone(), r.someone()
+		}
+	}
+	rows := 0
+	for id, list := range r.store.journal {
+		var again Trade
+		for n, in := range list {
+			b, err := encode(in)
+			if err != nil {
+				t.Fatalf("%s row %d: %v", id, n, err)
+			}
+			var back Input
+			if err := json.Unmarshal(b, &back); err != nil {
+				t.Fatalf("%s row %d: %v: %s", id, n, err, b)
+			}
+			if again, _, err = Step(again, back); err != nil {
+				t.Fatalf("%s row %d: %v: %s", id, n, err, b)
+			}
+			rows++
+		}
+		b, _ := encode(r.store.trades[id])
+		var kept Trade
+		if err := json.Unmarshal(b, &kept); err != nil || !reflect.DeepEqual(again, kept) {
+			t.Fatalf("%s is not what its journal makes of it: %v\n%+v\n%+v", id, err, again, kept)
+		}
+	}
+	t.Logf("%d messages, %d accepted, %d trades, %d rows", tried, accepted, len(r.store.journal), rows)
+}
+
+// A trade of a copy goes back to the book. Its next taker is of the present: a
+// maker who lets the time pass loses the order, and the taker has the sats back.
+func TestAttackDoubtStaysWithTheNextTaker(t *testing.T) {
+	r := newRig(t)
+	maker, first, second := r.someone(), r.someone(), r.someone()
+	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
+	r.must(first, mostro.ActionTakeBuy, &id, nil)
+	r.copied()
+	r.must(first, mostro.ActionCancel, &id, nil)
+	r.must(second, mostro.ActionTakeBuy, &id, nil)
+	h := r.pays(second)
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.pass(r.policy.Terms.WaitSeconds + 1)
+	if got := r.trade(id); got.Frozen || r.node.holds[h].state.Phase == HoldAccepted {
+		t.Errorf("the maker named no invoice, and the second taker's sats are kept: %s, frozen %v", got.Status, got.Frozen)
+	}
+}
