@@ -154,11 +154,8 @@ func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
 	r.copied()
 	r.receive(take)
 	r.settle()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.must(seller, mostro.ActionRelease, &id, nil)
-	if got := r.trade(id); got.Status == mostro.TradeSettledHoldInvoice {
-		r.resolves(id, true)
-		t.Errorf("the seller locked %d sats, the trade believes in %d and pays %d", locked, got.LockSats(), got.PayoutSats())
+	if got := r.trade(id); !got.Frozen {
+		t.Errorf("the seller locked %d sats, and a trade of %d is %s", locked, got.LockSats(), got.Status)
 	}
 }
 
@@ -243,10 +240,10 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 	r.store = old
 	r.node.now += 60
 	r.copied()
-	for _, l := range letters { // in one turn, as the inbox reads them
+	for _, l := range letters { // one after the other, as Engine.sendAgain has them read
 		r.receive(l)
+		r.settle()
 	}
-	r.settle()
 	if got := r.trade(id).Status; got == mostro.TradePending {
 		t.Errorf("the trade of the lost time, with its hold paid and its fiat sent, is %s", got)
 	}
@@ -274,7 +271,8 @@ func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 	r.node.now += 600
 	r.node.height++
 	r.copied()
-	r.receive(take) // in one turn, as the inbox reads them
+	r.receive(take) // one after the other, as Engine.sendAgain has them read
+	r.settle()
 	r.receive(fiat)
 	r.settle()
 	for range 24 * 6 {
@@ -295,13 +293,14 @@ func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
 		for i := range 600 { // one pair a second
 			k := fmt.Sprintf("%064x", 1_000_000+step*600+i)
 			r.desk.throttle(Party{Key: k, Identity: k}, now)
+			if i%100 == 0 { // each second in the engine
+				r.desk.forget(now)
+				r.desk.begin()
+			}
 		}
-		r.desk.forget(now)
-		r.desk.begin()
 	}
-	// A day holds 86,400 of them.
-	if n := len(r.desk.throttles); n > 2*86_400 {
-		t.Errorf("%d throttles after four days of one pair a second, and a day holds 86400", n)
+	if n := len(r.desk.throttles); n > maxThrottles+1200 {
+		t.Errorf("%d throttles after four days of one pair a second", n)
 	}
 	r.desk.throttles = nil
 }
@@ -647,7 +646,7 @@ func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	now := time.Now()
 	o.clock = func() time.Time { return now }
 	var rows []OutboxRow
-	for i := range 8 * siteWorkers {
+	for i := range 8 * 64 {
 		rows = append(rows, OutboxRow{ID: uint64(i + 1), Effect: Effect{Kind: FxProbe, Text: fmt.Sprintf("a%d@tarpit%d.example.com", i, i%8)}, Letter: &Letter{ProbedAt: now.Unix()}})
 		rows[i].Effect.Text = fmt.Sprintf("a%d@tarpit%d.com", i, i%8)
 	}
@@ -658,8 +657,8 @@ func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	go func() { o.run(ctx); close(ended) }()
 	select {
 	case <-addrs.honest:
-	case <-time.After(2 * time.Second):
-		t.Errorf("%d messages of strangers occupy every worker: an honest address is not asked", 8*siteWorkers)
+	case <-time.After(2*slowSite + time.Second):
+		t.Error("messages of strangers occupy every worker: an honest address is not asked")
 	}
 	cancel()
 	<-ended
@@ -677,6 +676,7 @@ func (a *honestAmongTarpits) Probe(ctx context.Context, address string) error {
 	}
 	select {
 	case <-a.let:
+	case <-time.After(slowSite + 100*time.Millisecond): // the real one gives up after four seconds
 	case <-ctx.Done():
 	}
 	return errors.New("slow")
@@ -1073,8 +1073,8 @@ func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 	r.copied()
 	for _, l := range takes {
 		r.receive(l)
+		r.settle()
 	}
-	r.settle()
 	if got := r.trade(ids[1]).Status; got == mostro.TradePending {
 		t.Error("the second order, whose hold is paid, is in the book again")
 	}

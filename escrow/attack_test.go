@@ -340,7 +340,7 @@ func TestTakersWhoCancelWait(t *testing.T) {
 func TestFrozenMovesNothing(t *testing.T) {
 	moves := func(r *rig) (list []EffectKind) {
 		for _, n := range r.store.rows {
-			if k := r.store.outbox[n].Effect.Kind; lane(r.store.outbox[n]).moves() {
+			if k := r.store.outbox[n].Effect.Kind; r.store.outbox[n].moves() {
 				list = append(list, k)
 			}
 		}

@@ -30,11 +30,20 @@ func (c *Commit) Empty() bool {
 
 // Head is the store's own place in time.
 type Head struct {
-	Commits uint64        `json:"commits"` // grows with every commit: a store with fewer than the witness knows is an old copy
-	Cursor  uint64        `json:"cursor"`  // last entry of the log that was read
-	LastRow uint64        `json:"last_row"`
-	Stamps  map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
-	Paused  bool          `json:"paused,omitzero"`  // the operator wants no new trades
+	Commits uint64 `json:"commits"` // grows with every commit: a store with fewer than the witness knows is an old copy
+	Cursor  uint64 `json:"cursor"`  // last entry of the log that was read
+	// CursorID is the event there; "" when unknown. Another one says that the
+	// log is not the one that was read.
+	CursorID string `json:"cursor_id,omitzero"`
+	// At is the clock of this commit, Latest the latest clock of any, unix seconds.
+	At     int64 `json:"at,omitzero"`
+	Latest int64 `json:"latest,omitzero"`
+	// Compared is when the store was last compared with the node as a copy:
+	// older invoices that it does not know are known to be lost.
+	Compared int64         `json:"compared,omitzero"`
+	LastRow  uint64        `json:"last_row"`
+	Stamps   map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
+	Paused   bool          `json:"paused,omitzero"`  // the operator wants no new trades
 	// Copied says that the store was found to be an older copy of itself, and
 	// that not every open hash is looked up yet. A program that is stopped in
 	// between goes on with the comparison at its next start.

@@ -66,6 +66,8 @@ type Desk struct {
 	holds      map[Hash]int                    // hold invoices of open trades
 	throttles  map[string]Throttle             // by trade key or identity
 	probes     *probes                         // messages that wait for their address
+	questions  map[question]uint64             // outbox rows that ask the node and change nothing
+	asking     map[uint64]question             // the same by row
 	nonce      holdNonce                       // of the preimage in the present input
 	changed    bool                            // the head, in a way that must not wait
 	turn       *turn
@@ -91,6 +93,7 @@ func NewDesk(store Store) (*Desk, error) {
 		store: store, open: make(map[OrderID]*Trade),
 		identities: make(map[string]map[OrderID]struct{}), keys: newKeyring(),
 		holds: make(map[Hash]int), throttles: make(map[string]Throttle), probes: newProbes(),
+		questions: make(map[question]uint64), asking: make(map[uint64]question),
 	}
 	head, err := store.Head()
 	if err != nil {
@@ -106,6 +109,9 @@ func NewDesk(store Store) (*Desk, error) {
 	err = store.Outbox(func(r OutboxRow) error {
 		if r.Letter != nil {
 			d.probes.add(probeOf(*r.Letter, r.Effect.Text))
+		}
+		if q, ok := questionOf(r); ok {
+			d.questions[q], d.asking[r.ID] = r.ID, q
 		}
 		return nil
 	})
@@ -173,7 +179,14 @@ func (d *Desk) index(t *Trade, by int) {
 }
 
 // Read notes how far the log has been read.
-func (d *Desk) Read(seq uint64) { d.head.Cursor = max(d.head.Cursor, seq) }
+func (d *Desk) Read(seq uint64) { d.ReadEntry(seq, "") }
+
+// ReadEntry is Read with the id of the event there; "" if it is unknown.
+func (d *Desk) ReadEntry(seq uint64, id string) {
+	if seq > d.head.Cursor {
+		d.head.Cursor, d.head.CursorID = seq, id
+	}
+}
 
 // Cursor gives how far the log has been read.
 func (d *Desk) Cursor() uint64 { return d.head.Cursor }
@@ -273,7 +286,27 @@ func (d *Desk) Wallet() string { return d.head.Wallet }
 func (d *Desk) Paused() bool { return d.head.Paused }
 
 // Done strikes an outbox row.
-func (d *Desk) Done(row uint64) { d.turn.commit.Done = append(d.turn.commit.Done, row) }
+func (d *Desk) Done(row uint64) {
+	d.turn.commit.Done = append(d.turn.commit.Done, row)
+	if q, ok := d.asking[row]; ok {
+		delete(d.asking, row)
+		delete(d.questions, q)
+	}
+}
+
+// question is what a row asks the node about without changing anything. While
+// the node is away the clock asks again and again: one row is enough.
+type question struct {
+	trade   OrderID
+	kind    EffectKind
+	hash    Hash
+	attempt uint32
+}
+
+func questionOf(r OutboxRow) (question, bool) {
+	e := r.Effect
+	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == FxTrack || e.Kind == FxCheckHold
+}
 
 // step runs Step and collects what it says. A refusal or ErrNothing leaves no
 // trace here.
@@ -303,7 +336,14 @@ func (d *Desk) step(t Trade, in Input) error {
 			e.Memo = memoOf(e.Memo, d.nonce)
 			d.row(OutboxRow{Trade: next.ID, Effect: e})
 		default:
-			d.row(OutboxRow{Trade: next.ID, Effect: e})
+			r := OutboxRow{Trade: next.ID, Effect: e}
+			q, asks := questionOf(r)
+			if _, waits := d.questions[q]; asks && waits {
+				continue
+			}
+			if id := d.row(r); asks {
+				d.questions[q], d.asking[id] = id, q
+			}
 		}
 	}
 	return nil

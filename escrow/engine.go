@@ -65,8 +65,8 @@ type Engine struct {
 	watches   *watches
 	desk      *Desk
 	said      time.Time // of the last commit at a tick
-	ticked    time.Time // of the last tick, by Clock
-	forgot    time.Time // when forgiven throttles were last dropped
+	ticked    int64     // unix seconds of the last tick
+	clockBack bool      // at the start the clock was behind the last commit's
 	witnessed time.Time
 	asked     map[OrderID]bool
 	replies   []chan error
@@ -76,12 +76,15 @@ type Engine struct {
 	status   atomic.Pointer[Status]
 	ahead    int64 // seconds by which the newest own stamp is ahead of the clock
 	stuck    int   // payouts in flight beyond the longest time lock
+	// unwitnessed is why the witness could not be written last.
+	unwitnessed error
 }
 
 // notice is one thing for the engine: mail, news of an effect, of a watch, or
 // a question from outside.
 type notice struct {
 	seq       uint64  // of the log; read up to here
+	id        string  // of the event there; "" when unknown
 	letter    *Letter // from the log, or from an outbox row that looked at its address
 	address   string  // with a letter from the outbox
 	reachable *bool   // with a letter from the outbox
@@ -90,6 +93,15 @@ type notice struct {
 	row       uint64 // outbox row that is done
 	ask       func(*Desk, int64) error
 	reply     chan error // capacity 1
+}
+
+// answer answers a question, once: a turn that cannot be committed is decided
+// again.
+func (n notice) answer(err error) {
+	select {
+	case n.reply <- err:
+	default:
+	}
 }
 
 // maxTurn is how many notices one commit takes.
@@ -124,6 +136,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer close(e.stopped)
 	group, ctx := errgroup.WithContext(ctx)
 	e.watches = newWatches(e.Node, e.send)
+	e.watches.usable = e.usable
 	told := make(chan struct{}, 1) // full: an answer of the node is still to be looked at
 	group.Go(func() error { e.follow(ctx, told); return nil })
 	// The loop's end is everybody's end: a watch or a worker that waits for
@@ -143,7 +156,14 @@ func (e *Engine) Run(ctx context.Context) error {
 			if err := e.lookUp(ctx); err != nil {
 				return err
 			}
-			b := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: e.send, metrics: e.Metrics, heard: e.Heard}
+			deliver := e.send
+			if e.Reconcile {
+				if err := e.untilUsable(ctx); err != nil {
+					return err
+				}
+				deliver = e.sendAgain(e.Log.Head())
+			}
+			b := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: deliver, metrics: e.Metrics, heard: e.Heard}
 			var cursor uint64
 			if err := e.Ask(ctx, func(d *Desk, _ int64) error { cursor = d.Cursor(); return nil }); err != nil {
 				return err
@@ -156,10 +176,68 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.watches.stop()
 	if e.remembers() {
 		if head, headErr := e.Store.Head(); headErr == nil {
-			err = errors.Join(err, e.Witness.Store(head.Commits))
+			e.witness(head.Commits)
 		}
 	}
 	return err
+}
+
+// untilUsable waits until the node can be used. Messages of a time that a copy
+// has lost are not refused because the node catches up with the chain.
+func (e *Engine) untilUsable(ctx context.Context) error {
+	for e.Card.State().Problem != NodeUsable {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// againFor bounds how long one message that is read again waits for what the
+// node answers about the one before.
+const againFor = 10 * time.Second
+
+// sendAgain returns a send for the messages of a time that a copy has lost, up
+// to a position of the log. Each waits until the node and the addresses have
+// answered about the one before: the buyer's fiat-sent follows a hold that was
+// accepted then, and would be refused if it came before the hold is looked up.
+func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
+	return func(ctx context.Context, n notice) error {
+		if err := e.send(ctx, n); err != nil || n.letter == nil || n.seq > head {
+			return err
+		}
+		quiet := 0
+		for deadline := time.Now().Add(againFor); quiet < 2 && time.Now().Before(deadline); {
+			// Once this returns, all results before it are decided, and what they
+			// asked for is queued. So it takes two looks in a row to be sure.
+			if err := e.Ask(ctx, func(*Desk, int64) error { return nil }); err != nil {
+				return err
+			}
+			if depth := e.outbox.depth(); depth[laneNode]+depth[laneProbe]+depth[laneMint] == 0 {
+				quiet++
+				continue
+			}
+			quiet = 0
+			select {
+			case <-time.After(2 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	}
+}
+
+// witness has the witness remember a number of commits. A witness that cannot
+// be written is no reason to stop: the store is sound.
+func (e *Engine) witness(commits uint64) {
+	err := e.Witness.Store(commits)
+	if err != nil && e.unwitnessed == nil {
+		e.Logger.Error("the witness of the escrow's store cannot be written: a restored copy would be noticed by the Lightning node's invoices and the log alone", "error", err)
+	}
+	e.unwitnessed = err
 }
 
 // Open reads the store and decides whether it can be believed. It is called
@@ -188,6 +266,7 @@ func (e *Engine) Open() error {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
 	e.Card.expect(e.desk.Wallet())
+	e.clockBack = e.desk.head.At > e.Clock().Unix()+clockSlack
 	if e.Witness != nil {
 		commits, known, err := e.Witness.Load()
 		if err != nil {
@@ -260,24 +339,26 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 		switch e.Card.State().Problem {
 		case NodeUsable, NodeUnsynced, NodeRefusing:
 		case NodeOtherWallet:
-			if len(e.desk.open) > 0 {
-				continue
-			}
-			// Drained: no invoice of the old wallet matters any more.
-			if err := e.bind(ctx); err != nil {
+			if err := e.rebind(ctx); err != nil {
 				return err
 			}
 			continue
 		default:
 			continue
 		}
-		if e.desk.Wallet() == "" {
-			if err := e.bind(ctx); err != nil {
+		if info, _ := e.Card.Info(); e.desk.Wallet() == "" && info.Pubkey != "" {
+			if err := e.bind(ctx, info.Pubkey); err != nil {
 				return err
 			}
 		}
 		if e.Reconcile {
 			return nil
+		}
+		if newer, err := e.newerEvent(ctx); err != nil {
+			return err
+		} else if newer != "" {
+			e.Logger.Warn("the log has an event of this Mostro that is newer than its store: the store is an older copy", "event", newer)
+			return e.markCopied(ctx)
 		}
 		lost, err := e.lostHolds(ctx)
 		if err != nil {
@@ -295,16 +376,57 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 	}
 }
 
-// bind makes the node that answers the one that holds the trades' invoices.
-func (e *Engine) bind(ctx context.Context) error {
-	e.Card.expect("")
-	if s := e.Card.ask(ctx, e.Node, 0, e.Vet); s.Problem != NodeUsable && s.Problem != NodeUnsynced {
-		return nil // asked again by follow
+// bind makes a wallet the one that holds the trades' invoices. The card expects
+// it once that is committed.
+func (e *Engine) bind(ctx context.Context, pubkey string) error {
+	e.desk.Bind(pubkey)
+	if err := e.commit(ctx, false); err != nil {
+		return err
 	}
-	info, _ := e.Card.Info()
-	e.desk.Bind(info.Pubkey)
-	e.Card.expect(info.Pubkey)
-	return e.commit(ctx, false)
+	e.Card.expect(pubkey)
+	return nil
+}
+
+// rebind binds another wallet that answers, once no trade needs the old one.
+func (e *Engine) rebind(ctx context.Context) error {
+	state := e.Card.State()
+	needed := false
+	e.desk.Trades(func(t *Trade) { needed = needed || t.needsWallet() })
+	if state.Problem != NodeOtherWallet || needed {
+		return nil
+	}
+	e.Logger.Warn("no trade needs the old wallet any more: the node that answers takes over", "wallet", state.other)
+	return e.bind(ctx, state.other)
+}
+
+// newerEvent returns the id of an event of our own, published by this program,
+// that is newer than the store: what is published was committed before. "" is
+// none.
+func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
+	head := e.desk.head
+	err = e.Log.Read(ctx, head.Cursor, func(entry mostro.Entry) error {
+		evt := entry.Event
+		if id != "" || evt.PubKey != e.Face.Pubkey || entry.Source.Road != mostro.RoadSelf {
+			return nil
+		}
+		switch {
+		case evt.Kind == mostro.KindOrder:
+			order, err := mostro.ParseUUID(evt.Tags.GetD())
+			if err != nil {
+				return nil
+			}
+			t, err := e.Store.Trade(order)
+			if errors.Is(err, ErrNoRow) || err == nil && t.StampedAt < int64(evt.CreatedAt) {
+				id = evt.ID
+				return nil
+			}
+			return err
+		case evt.Kind == mostro.KindMessage && head.Latest != 0 && int64(evt.CreatedAt) > head.Latest:
+			id = evt.ID
+		}
+		return nil
+	})
+	return id, err
 }
 
 // lostDays is how far back the node's invoices are compared with the store. An
@@ -316,6 +438,9 @@ const lostDays = 30
 // is made, so there are none unless commits were lost.
 func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 	since := e.Clock().Add(-lostDays * 24 * time.Hour)
+	if compared := time.Unix(e.desk.head.Compared+1, 0); compared.After(since) {
+		since = compared // what was lost before is known to be lost
+	}
 	err = e.Node.ListHolds(ctx, since, func(h HoldState) error {
 		id, ours := e.Secret.ours(h)
 		if !ours {
@@ -361,10 +486,14 @@ func (e *Engine) wake(ctx context.Context) error {
 			e.desk.CloseKeysets(e.Clock().Unix())
 		}
 	}
-	if head := e.Log.Head(); head < e.desk.head.Cursor {
-		// The log began anew. What is read again is recognised by its id.
-		e.Logger.Warn("the log is shorter than what was read of it: reading it from its beginning", "head", head, "cursor", e.desk.head.Cursor)
-		e.desk.head.Cursor, e.desk.changed = 0, true
+	other, err := e.otherLog(ctx)
+	if err != nil {
+		return err
+	}
+	if other {
+		// What is read again is recognised by its id.
+		e.Logger.Warn("the log is not the one that was read before: reading it from its beginning", "head", e.Log.Head(), "cursor", e.desk.head.Cursor)
+		e.desk.head.Cursor, e.desk.head.CursorID, e.desk.changed = 0, "", true
 	}
 	if err := e.commit(ctx, false); err != nil {
 		return err
@@ -375,7 +504,7 @@ func (e *Engine) wake(ctx context.Context) error {
 		if e.Reconcile {
 			batch = append(batch, notice{trade: id, input: Input{Kind: InReconcile}})
 		}
-		if t := e.desk.open[id]; max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
+		if t := e.desk.open[id]; e.clockBack || max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
 			batch = append(batch, notice{trade: id, input: Input{Kind: InClockBack}})
 		}
 		batch = append(batch, notice{trade: id, input: Input{Kind: InRestart, Grace: e.Policy.GraceSeconds}})
@@ -393,8 +522,13 @@ func (e *Engine) wake(ctx context.Context) error {
 	})
 	var rows []OutboxRow
 	e.withheld = make(map[OrderID][]OutboxRow)
-	err := e.Store.Outbox(func(r OutboxRow) error {
-		if frozen[r.Trade] && lane(r).moves() {
+	err = e.Store.Outbox(func(r OutboxRow) error {
+		if r.Letter != nil && (e.Reconcile || r.Letter.ProbedAt == 0) {
+			// The log cannot repeat it: it was read already.
+			l := *r.Letter
+			l.ProbedAt, r.Letter = at, &l
+		}
+		if frozen[r.Trade] && r.moves() {
 			e.withheld[r.Trade] = append(e.withheld[r.Trade], r)
 		} else {
 			rows = append(rows, r)
@@ -409,6 +543,30 @@ func (e *Engine) wake(ctx context.Context) error {
 	e.outbox.add(rows)
 	return nil
 }
+
+// otherLog says whether the log is not the one that the cursor is of: shorter,
+// or with another event there. A log that was put back may have grown past the
+// cursor since.
+func (e *Engine) otherLog(ctx context.Context) (bool, error) {
+	head := e.desk.head
+	if e.Log.Head() < head.Cursor {
+		return true, nil
+	}
+	if head.CursorID == "" || head.Cursor == 0 {
+		return false, nil
+	}
+	other := false
+	err := e.Log.Read(ctx, head.Cursor-1, func(entry mostro.Entry) error {
+		other = entry.Seq == head.Cursor && entry.Event.ID != head.CursorID
+		return errFound
+	})
+	if errors.Is(err, errFound) {
+		err = nil
+	}
+	return other, err
+}
+
+var errFound = errors.New("found")
 
 // lookUp asks the node for every open hash of a store that may be an older
 // copy, until it has answered for each. Only then messages are read and the node
@@ -431,8 +589,8 @@ func (e *Engine) lookUp(ctx context.Context) error {
 			return err
 		}
 	}
-	err := e.Ask(ctx, func(d *Desk, _ int64) error {
-		d.Reconciling, d.head.Copied, d.changed = false, false, true
+	err := e.Ask(ctx, func(d *Desk, at int64) error {
+		d.Reconciling, d.head.Copied, d.head.Compared, d.changed = false, false, at, true
 		return nil
 	})
 	if err == nil {
@@ -610,12 +768,12 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 	e.Metrics.setAside()
 	switch {
 	case n.ask != nil:
-		n.reply <- fmt.Errorf("it cannot be written: %w", cause)
+		n.answer(fmt.Errorf("it cannot be written: %w", cause))
 		return nil
 	case n.letter != nil:
 		e.Logger.Error("a message cannot be written to the escrow's store and is skipped", "sender", n.letter.Sender, "action", n.letter.Message.Action, "error", cause)
 		e.desk.Skip(*n.letter)
-		e.desk.Read(n.seq)
+		e.desk.ReadEntry(n.seq, n.id)
 		if n.row != 0 {
 			e.desk.Done(n.row)
 			e.desk.probes.remove(probeOf(*n.letter, n.address))
@@ -635,7 +793,7 @@ func (e *Engine) take(n notice) error {
 	switch {
 	case n.ask != nil:
 		if err := n.ask(e.desk, at); err != nil {
-			n.reply <- err
+			n.answer(err)
 			return nil
 		}
 		e.replies = append(e.replies, n.reply)
@@ -646,12 +804,12 @@ func (e *Engine) take(n notice) error {
 			outcome, err = e.desk.Probed(n.row, *n.letter, n.address, *n.reachable, at)
 		} else {
 			outcome, err = e.desk.Receive(*n.letter, at)
-			e.desk.Read(n.seq)
+			e.desk.ReadEntry(n.seq, n.id)
 		}
 		e.Metrics.letter(outcome)
 		return err
 	case n.seq != 0:
-		e.desk.Read(n.seq)
+		e.desk.ReadEntry(n.seq, n.id)
 	default:
 		if n.input.Kind != "" {
 			n.input.At = at
@@ -671,8 +829,7 @@ const (
 	clockSlack = 60
 	// stampSlack is by how much the node's own events may be dated ahead of
 	// the clock before an operator is told.
-	stampSlack  = 60
-	forgetEvery = 10 * time.Minute
+	stampSlack = 60
 )
 
 // tick is the clock's turn. Few trades are due at a time; after a long stop
@@ -681,12 +838,13 @@ const (
 func (e *Engine) tick(ctx context.Context) error {
 	now := e.Clock()
 	var batch []notice
-	if !e.ticked.IsZero() && now.Before(e.ticked.Add(-clockSlack*time.Second)) {
-		e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", int64(e.ticked.Sub(now).Seconds()))
+	// By the wall clock: a monotonic one does not see that it was set.
+	if back := e.ticked - now.Unix(); e.ticked != 0 && back > clockSlack {
+		e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", back)
 		e.desk.Trades(func(t *Trade) { batch = append(batch, notice{trade: t.ID, input: Input{Kind: InClockBack}}) })
 		slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	}
-	e.ticked = now
+	e.ticked = now.Unix()
 	if !e.desk.Reconciling {
 		due := e.desk.Due(now.Unix())
 		for _, id := range due[:min(len(due), maxTurn)] {
@@ -696,19 +854,14 @@ func (e *Engine) tick(ctx context.Context) error {
 	if err := e.decideAll(ctx, batch); err != nil {
 		return err
 	}
-	if e.Card.State().Problem == NodeOtherWallet && len(e.desk.open) == 0 {
-		if err := e.bind(ctx); err != nil {
-			return err
-		}
+	if err := e.rebind(ctx); err != nil {
+		return err
 	}
 	for _, evt := range e.Face.Due(now, e.Policy) {
 		e.desk.Say(evt, now.Unix())
 	}
 	e.desk.SayKeysets(now.Unix())
-	if now.Sub(e.forgot) >= forgetEvery || len(e.desk.throttles) > maxThrottles {
-		e.forgot = now
-		e.desk.forget(now.Unix())
-	}
+	e.desk.forget(now.Unix())
 	e.stamps(now.Unix())
 	e.report()
 	e.Metrics.survey(e.desk, e.outbox, e.ahead)
@@ -753,6 +906,9 @@ func (e *Engine) report() {
 	if e.desk.Paused() {
 		s.Closed = append(s.Closed, "the operator has paused new orders")
 	}
+	if e.unwitnessed != nil {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the witness cannot be written: %v", e.unwitnessed))
+	}
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
 	}
@@ -778,6 +934,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		e.Logger.Error("a move outside of the transition table was refused", "error", bug)
 	}
 	bugs := len(turn.bugs)
+	e.desk.head.At, e.desk.head.Latest = now.Unix(), max(e.desk.head.Latest, now.Unix())
 	c := e.desk.Take()
 	if err := e.seal(ctx, c, now); err != nil {
 		return err
@@ -790,9 +947,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.Metrics.committed(c, turn.steps, bugs, e.Clock().Sub(now).Seconds())
 	if e.remembers() && now.Sub(e.witnessed) >= time.Second {
 		e.witnessed = now
-		if err := e.Witness.Store(c.Head.Commits); err != nil {
-			return err
-		}
+		e.witness(c.Head.Commits)
 	}
 	if ticked {
 		e.said = now

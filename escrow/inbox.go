@@ -53,8 +53,9 @@ func (b *inbox) run(ctx context.Context, cursor uint64) error {
 	for {
 		batch := make([]mostro.Entry, 0, chunk)
 		last, head := cursor, b.log.Head()
+		lastID := ""
 		err := b.log.Read(ctx, cursor, func(e mostro.Entry) error {
-			last = e.Seq
+			last, lastID = e.Seq, e.Event.ID
 			if b.heard != nil && e.Event.Kind == mostro.KindAppData {
 				b.heard(e.Event)
 			}
@@ -70,9 +71,11 @@ func (b *inbox) run(ctx context.Context, cursor uint64) error {
 			return fmt.Errorf("read the log: %w", err)
 		}
 		if err == nil {
-			last = max(last, head) // what cannot be read any more is passed over
+			if last < head { // what cannot be read any more is passed over
+				last, lastID = head, ""
+			}
 		}
-		if err := b.pass(ctx, batch, last); err != nil {
+		if err := b.pass(ctx, batch, last, lastID); err != nil {
 			return err
 		}
 		if last == cursor {
@@ -99,7 +102,7 @@ func (b *inbox) mine(e mostro.Entry) bool {
 }
 
 // pass opens a batch on all processors and delivers it in order.
-func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64) error {
+func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64, lastID string) error {
 	letters := make([]*Letter, len(batch))
 	var wg sync.WaitGroup
 	workers := min(runtime.NumCPU(), len(batch))
@@ -117,14 +120,14 @@ func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64) err
 		if l == nil {
 			continue
 		}
-		if err := b.deliver(ctx, notice{letter: l, seq: batch[i].Seq}); err != nil {
+		if err := b.deliver(ctx, notice{letter: l, seq: batch[i].Seq, id: batch[i].Event.ID}); err != nil {
 			return err
 		}
 	}
 	if last == 0 {
 		return nil
 	}
-	return b.deliver(ctx, notice{seq: last})
+	return b.deliver(ctx, notice{seq: last, id: lastID})
 }
 
 // open gives the letter in an entry, or nil for what is dropped in silence.

@@ -90,6 +90,7 @@ type Hold struct {
 	ExpiryHeight uint32    `json:"expiry_height,omitzero"` // the first held part can be taken back on chain
 	AcceptHeight uint32    `json:"accept_height,omitzero"` // the first held part arrived; 0 when unknown
 	Height       uint32    `json:"height,omitzero"`        // of the chain; 0 when it was not asked
+	AmountSats   int64     `json:"amount_sats,omitzero"`   // what the invoice asks for; 0 when unknown
 }
 
 // Result is a payout as the node saw it.

@@ -69,7 +69,7 @@ func (d *Desk) Receive(l Letter, at int64) (outcome string, err error) {
 func (d *Desk) Probed(row uint64, l Letter, address string, reachable bool, at int64) (outcome string, err error) {
 	d.Done(row)
 	d.probes.remove(probeOf(l, address))
-	if at > l.ProbedAt+probeSeconds {
+	if l.ProbedAt != 0 && at > l.ProbedAt+probeSeconds { // 0: before rules1
 		return d.outcome(l, refuse(mostro.ReasonInvalidInvoice))
 	}
 	return d.outcome(l, d.act(l, at, &reachable))
@@ -116,9 +116,13 @@ func (d *Desk) outcome(l Letter, err error) (string, error) {
 
 // reply sends a message to the letter's sender, by the road it came.
 func (d *Desk) reply(l Letter, m mostro.Message) {
+	// A stranger that names somebody's order must not stand before the messages
+	// of its parties: only theirs share the trade's lane.
 	var id OrderID
 	if m.ID != nil {
-		id = *m.ID
+		if t := d.open[*m.ID]; t != nil && (l.Sender == t.Buyer.Key || l.Sender == t.Seller.Key) {
+			id = *m.ID
+		}
 	}
 	d.row(OutboxRow{Trade: id, Effect: Effect{Kind: FxSend, To: l.from(), Message: Outgoing{m}}})
 }
@@ -234,7 +238,7 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	}
 	if taker := t.Taker(); m.Action == mostro.ActionCancel && t.HeldAt == 0 && taker.Key == l.Sender &&
 		(t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment) {
-		d.throttle(taker, at)
+		d.throttle(taker, l.Received) // as it was when the message came: it may be read again
 	}
 	if m.TradeIndex != nil {
 		return d.useIndex(in.Request.From, at)
@@ -283,7 +287,7 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 		}
 		in.OrderID, in.DisputeID = d.Secret.id("order", []byte(l.ReplayID)), d.Secret.id("dispute", []byte(l.ReplayID))
 	case mostro.ActionTakeSell, mostro.ActionTakeBuy:
-		in.Limited = d.throttled(l.from(), in.At)
+		in.Limited = d.throttled(l.from(), l.Received)
 		in.Busy = d.busy(l.Identity, m.Action, t.ID)
 		in.Reputation = d.reputation(l, in.At)
 		if t.MarketPrice {

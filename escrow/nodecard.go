@@ -31,6 +31,7 @@ var nodeProblems = []NodeProblem{NodeUnasked, NodeUnavailable, NodePermission, N
 type NodeState struct {
 	Problem NodeProblem
 	Detail  string // for the operator; without secrets
+	other   string // NodeOtherWallet: whose wallet answers
 }
 
 // NodeCard is what the Lightning node last said of itself, and whether it can
@@ -92,23 +93,24 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 		if vetErr := vet(ctx, info); errors.Is(vetErr, ErrUnavailable) || errors.Is(vetErr, ErrPermission) {
 			err = vetErr
 		} else if vetErr != nil {
-			return c.put(NodeState{NodeUnfit, vetErr.Error()})
+			return c.put(NodeState{Problem: NodeUnfit, Detail: vetErr.Error()})
 		}
 	}
 	switch {
 	case errors.Is(err, ErrPermission):
-		return c.put(NodeState{NodePermission, fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
+		return c.put(NodeState{Problem: NodePermission, Detail: fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
 	case err != nil:
-		return c.put(NodeState{NodeUnavailable, fmt.Sprintf("the Lightning node does not answer: %v", err)})
+		return c.put(NodeState{Problem: NodeUnavailable, Detail: fmt.Sprintf("the Lightning node does not answer: %v", err)})
 	case c.wallet != "" && info.Pubkey != c.wallet:
-		return c.put(NodeState{NodeOtherWallet, fmt.Sprintf("the Lightning node is %s, and the open trades' invoices are of %s: put that wallet back", info.Pubkey, c.wallet)})
+		return c.put(NodeState{Problem: NodeOtherWallet, other: info.Pubkey,
+			Detail: fmt.Sprintf("the Lightning node is %s, and the open trades' invoices are of %s: put that wallet back", info.Pubkey, c.wallet)})
 	}
 	c.info.Store(&info)
 	if !info.Synced {
-		return c.put(NodeState{NodeUnsynced, "the Lightning node has not caught up with the chain"})
+		return c.put(NodeState{Problem: NodeUnsynced, Detail: "the Lightning node has not caught up with the chain"})
 	}
 	if r := c.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {
-		return c.put(NodeState{NodeRefusing, fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
+		return c.put(NodeState{Problem: NodeRefusing, Detail: fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
 	}
 	return c.put(NodeState{})
 }
@@ -173,8 +175,9 @@ func (e *Engine) nodeTurned(was, is NodeState) {
 
 // usable keeps calls from a node that is not the one which holds the trades'
 // invoices.
-func (e *Engine) usable(ctx context.Context) error {
-	switch s := e.Card.ask(ctx, e.Node, nodeFresh, e.Vet); s.Problem {
+// The node's last answer may be as old as fresh.
+func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
+	switch s := e.Card.ask(ctx, e.Node, fresh, e.Vet); s.Problem {
 	case NodeUnasked, NodeOtherWallet:
 		return fmt.Errorf("%w: %s", ErrUnavailable, s.Detail)
 	}

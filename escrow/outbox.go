@@ -35,19 +35,26 @@ const (
 	laneEvent laneOf = 2 // publishes the node's own events
 	laneNode  laneOf = 3 // calls the Lightning node
 	laneProbe laneOf = 4 // looks at an address that a message names
-	laneMint  laneOf = 5 // asks an address for an invoice
+	laneReply laneOf = 6 // publishes answers to senders who are no party of an open trade
+	laneMint  laneOf = 5 // asks an address of a party: for an invoice, or whether it answers
 )
 
 // lanes lists them, with the names that metrics use.
-var laneNames = map[laneOf]string{laneMail: "mail", laneEvent: "event", laneNode: "node", laneProbe: "probe", laneMint: "mint"}
+var laneNames = map[laneOf]string{laneMail: "mail", laneEvent: "event", laneNode: "node", laneProbe: "probe", laneMint: "mint", laneReply: "reply"}
 
 func lane(r OutboxRow) laneOf {
 	switch r.Effect.Kind {
 	case FxSend:
+		if (r.Trade == OrderID{}) {
+			return laneReply
+		}
 		return laneMail
 	case FxPublishOrder, FxPublishDispute, FxPublish:
 		return laneEvent
 	case FxProbe:
+		if r.Letter != nil && r.Letter.ofParty() {
+			return laneMint
+		}
 		return laneProbe
 	case FxMint:
 		return laneMint
@@ -56,11 +63,10 @@ func lane(r OutboxRow) laneOf {
 }
 
 // publishes says whether rows of the lane hold an event.
-func (l laneOf) publishes() bool { return l == laneMail || l == laneEvent }
+func (l laneOf) publishes() bool { return l == laneMail || l == laneReply || l == laneEvent }
 
-// moves says whether rows of the lane may move money. They wait while their
-// trade is frozen.
-func (l laneOf) moves() bool { return l == laneNode || l == laneMint }
+// moves says whether a row may move money. It waits while its trade is frozen.
+func (r OutboxRow) moves() bool { return lane(r) == laneNode || r.Effect.Kind == FxMint }
 
 // Workers of each lane. The node has none: calls of different trades never wait
 // for each other, and their number is bounded by the trades that are open.
@@ -71,6 +77,12 @@ const (
 	// siteWorkers is how many of them one registered domain can occupy: a
 	// domain that many wallets share answers in half a second.
 	siteWorkers = 8
+	// A site that took longer than slowSite has one worker for slowFor.
+	slowSite = 2 * time.Second
+	slowFor  = 10 * time.Minute
+	// createWorkers bounds the hold invoices that are made at a time: takers
+	// are strangers, and a settlement must not wait behind thousands.
+	createWorkers = 32
 )
 
 // outbox does what committed steps ask for: N workers, one trade and lane at a
@@ -85,7 +97,7 @@ type outbox struct {
 	clock     func() time.Time
 	// usable says why no call of the Lightning node may be made; nil: none is
 	// withheld.
-	usable func(ctx context.Context) error
+	usable func(ctx context.Context, fresh time.Duration) error
 	// refused is told of a call about a hold that the node refused in unknown
 	// words; nil: nobody is.
 	refused func(error)
@@ -94,8 +106,11 @@ type outbox struct {
 	lanes  map[laneKey]*laneQueue // guarded by mu, as the queues are
 	ready  map[laneOf]*readyList
 	queued map[laneOf]int
-	paused bool           // the node lane, while a copied store is compared; guarded by mu
-	atSite map[string]int // address calls under way, by lane and site; guarded by mu
+	paused bool                 // the node lane, while a copied store is compared; guarded by mu
+	atSite map[string]int       // address calls under way, by lane and site; guarded by mu
+	slow   map[string]time.Time // sites that were slow, and when; guarded by mu
+
+	creating chan struct{} // a place for each hold invoice that is being made
 }
 
 // laneKey names a queue: of a trade, of the node's own events of one kind, or
@@ -126,6 +141,7 @@ func newOutbox(h hands, p Publisher, m *Metrics, report func(context.Context, no
 		hands: h, publisher: p, metrics: m, report: report, logger: slog.New(slog.DiscardHandler), clock: time.Now,
 		lanes: make(map[laneKey]*laneQueue), queued: make(map[laneOf]int),
 		ready: make(map[laneOf]*readyList), atSite: make(map[string]int),
+		slow: make(map[string]time.Time), creating: make(chan struct{}, createWorkers),
 	}
 	for l := range laneNames {
 		o.ready[l] = &readyList{wake: make(chan struct{}, 1)}
@@ -140,7 +156,7 @@ func (o *outbox) add(rows []OutboxRow) {
 	for _, r := range rows {
 		key := laneKey{trade: r.Trade, lane: lane(r)}
 		switch {
-		case key.lane == laneProbe:
+		case r.Effect.Kind == FxProbe:
 			key.row = r.ID
 		case key.trade != (OrderID{}):
 		case key.lane == laneEvent && r.Event != nil:
@@ -196,7 +212,11 @@ func (o *outbox) pick(l laneOf, list *readyList) *laneQueue {
 	}
 	for i, q := range list.queue {
 		if l == laneProbe || l == laneMint {
-			if o.atSite[q.atSite()] >= siteWorkers {
+			share := siteWorkers
+			if at, ok := o.slow[q.site]; ok && time.Since(at) < slowFor {
+				share = 1
+			}
+			if o.atSite[q.atSite()] >= share {
 				continue
 			}
 			o.atSite[q.atSite()]++
@@ -246,7 +266,7 @@ func (o *outbox) next(ctx context.Context, l laneOf) (*laneQueue, error) {
 func (o *outbox) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for l, workers := range map[laneOf]int{
-		laneMail: mailWorkers, laneEvent: eventWorkers, laneProbe: addressWorkers, laneMint: addressWorkers,
+		laneMail: mailWorkers, laneReply: mailWorkers, laneEvent: eventWorkers, laneProbe: addressWorkers, laneMint: addressWorkers,
 	} {
 		for range workers {
 			wg.Go(func() {
@@ -279,6 +299,7 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	row, refusals := q.rows[0], q.refusals
 	superseded := q.supersedes(row)
 	o.mu.Unlock()
+	began := time.Now()
 	n, err := notice{trade: row.Trade, row: row.ID}, error(nil)
 	if !superseded {
 		n, err = o.do(ctx, row, refusals)
@@ -292,6 +313,7 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if q.key.lane == laneProbe || q.key.lane == laneMint {
+		o.noteSite(q.site, time.Since(began))
 		if o.atSite[q.atSite()]--; o.atSite[q.atSite()] == 0 {
 			delete(o.atSite, q.atSite())
 		}
@@ -318,6 +340,18 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 		return
 	}
 	o.makeReady(q)
+}
+
+// noteSite remembers whether a site was slow. It needs mu.
+func (o *outbox) noteSite(site string, took time.Duration) {
+	if took < slowSite {
+		delete(o.slow, site)
+		return
+	}
+	if len(o.slow) >= probesInAll {
+		clear(o.slow) // names cost something, but not much
+	}
+	o.slow[site] = time.Now()
 }
 
 // supersedes says whether a later row of the queue replaces what the row would
@@ -357,16 +391,31 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		}
 		return n, nil
 	}
-	if row.Letter != nil && o.clock().Unix() > row.Letter.ProbedAt+probeSeconds {
+	if row.Letter != nil && row.Letter.ProbedAt != 0 && o.clock().Unix() > row.Letter.ProbedAt+probeSeconds {
 		n.letter, n.address, n.reachable = row.Letter, row.Effect.Text, new(bool) // nobody waits for it any more
 		return n, nil
 	}
+	if row.Effect.Kind == FxCreateHold {
+		select {
+		case o.creating <- struct{}{}:
+			defer func() { <-o.creating }()
+		case <-ctx.Done():
+			return n, ctx.Err()
+		}
+	}
 	if lane(row) == laneNode && o.usable != nil {
-		if err := o.usable(ctx); err != nil {
+		fresh := nodeFresh
+		if row.Effect.Kind == FxCreateHold || row.Effect.Kind == FxPay {
+			fresh = 0 // another wallet must make no invoice and pay nothing
+		}
+		if err := o.usable(ctx, fresh); err != nil {
 			return n, err
 		}
 	}
 	res, err := o.hands.do(ctx, row.Effect, refusals)
+	if err == nil && res.input.Payment.Status == PaymentUnknown && o.usable != nil {
+		err = o.usable(ctx, 0) // another wallet knows no payment of ours
+	}
 	if k := row.Effect.Kind; errors.Is(err, ErrRefused) && o.refused != nil && (k == FxCreateHold || k == FxSettle || k == FxCancel) {
 		o.refused(err) // not a payment: its invoice is the buyer's, and might be made to be refused
 	}

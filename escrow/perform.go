@@ -206,7 +206,7 @@ func (h hands) checkHold(ctx context.Context, e Effect) (result, error) {
 	if err == nil {
 		var state HoldState
 		if state, err = h.node.LookupHold(ctx, e.Hash); err == nil {
-			in := Input{Kind: InHold, Hash: e.Hash, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight}}
+			in := Input{Kind: InHold, Hash: e.Hash, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
 			if info.Synced {
 				in.Hold.Height = info.Height
 			} else if state.Phase == HoldAccepted {
@@ -265,5 +265,5 @@ func paymentInput(h Hash, attempt uint32, state PaymentState) Input {
 }
 
 func holdInput(h Hash, state HoldState) Input {
-	return Input{Kind: InHold, Hash: h, Bolt11: state.Bolt11, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight}}
+	return Input{Kind: InHold, Hash: h, Bolt11: state.Bolt11, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
 }

@@ -1,6 +1,8 @@
 package escrow
 
 import (
+	"strings"
+
 	"github.com/mostrodex/mostrodex/mostro"
 	"golang.org/x/net/publicsuffix"
 )
@@ -22,10 +24,11 @@ type probe struct {
 	sender string // trade key
 	trade  OrderID
 	site   string
+	party  bool // a buyer's add-invoice: strangers take no room from it
 }
 
 func probeOf(l Letter, address string) probe {
-	p := probe{sender: l.Sender, site: siteOf(address)}
+	p := probe{sender: l.Sender, site: siteOf(address), party: l.ofParty()}
 	if l.Message.ID != nil && l.Message.Action != mostro.ActionNewOrder {
 		p.trade = *l.Message.ID
 	}
@@ -40,6 +43,11 @@ func siteOf(address string) string {
 		return ""
 	}
 	host := u.Hostname()
+	// Names under a suffix that no registry runs, such as a provider of free
+	// names, are one site: they cost nothing.
+	if suffix, icann := publicsuffix.PublicSuffix(host); !icann && strings.Contains(suffix, ".") {
+		return suffix
+	}
 	if site, err := publicsuffix.EffectiveTLDPlusOne(host); err == nil {
 		return site
 	}
@@ -56,17 +64,23 @@ func newProbes() *probes { return &probes{waiting: make(map[probe]bool), sites: 
 
 // known returns the key under which a sender and a trade wait, whatever the
 // address.
-func (p probe) known() probe { p.site = ""; return p }
+func (p probe) known() probe { p.site, p.party = "", false; return p }
+
+// ofParty says whether a letter that waits for its address is of a party of its
+// trade. Step has found so before it began to wait.
+func (l Letter) ofParty() bool { return l.Message.Action == mostro.ActionAddInvoice }
 
 // room says whether another message may wait.
 func (s *probes) room(p probe) bool {
-	return !s.waiting[p.known()] && s.sites[p.site] < probesPerSite && len(s.waiting) < probesInAll
+	return !s.waiting[p.known()] && (p.party || s.sites[p.site] < probesPerSite && len(s.waiting) < probesInAll)
 }
 
 func (s *probes) add(p probe) {
 	if !s.waiting[p.known()] {
 		s.waiting[p.known()] = true
-		s.sites[p.site]++
+		if !p.party {
+			s.sites[p.site]++
+		}
 	}
 }
 
@@ -75,6 +89,9 @@ func (s *probes) remove(p probe) {
 		return
 	}
 	delete(s.waiting, p.known())
+	if p.party {
+		return
+	}
 	if s.sites[p.site]--; s.sites[p.site] == 0 {
 		delete(s.sites, p.site)
 	}

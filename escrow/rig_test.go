@@ -426,9 +426,16 @@ func (r *rig) copied() {
 		}
 	}
 	r.commit()
+	for id, row := range r.store.outbox {
+		if row.Letter != nil { // the log cannot repeat it: its address is looked at again
+			l := *row.Letter
+			l.ProbedAt, row.Letter = r.node.now, &l
+			r.store.outbox[id] = row
+		}
+	}
 	// What a frozen trade asks of the node waits for an operator.
 	for id, row := range r.store.outbox {
-		if r.trade(row.Trade).Frozen && lane(row).moves() {
+		if r.trade(row.Trade).Frozen && row.moves() {
 			delete(r.store.outbox, id)
 			if i := slices.Index(r.store.rows, id); i >= 0 {
 				r.store.rows = slices.Delete(r.store.rows, i, i+1)

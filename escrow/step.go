@@ -270,6 +270,9 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 	t.BuyerInvoice = t.MakerInvoice
 	t.TakeRequest, t.ReleaseRequest, t.CancelBy = nil, nil, ""
 	t.DevFeeSats = 0
+	if s.rules(rules1) {
+		t.Doubtful, t.Sighted = false, false // the next taker's trade has no lost time
+	}
 	if t.MarketPrice {
 		t.AmountSats, t.FeeSats = 0, 0
 	}
@@ -346,6 +349,7 @@ func (s *step) clockBack() error {
 		t.Deadline = min(t.Deadline, at+t.Terms.WaitSeconds)
 	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
 		t.HeldAt, t.Deadline = min(t.HeldAt, at), min(t.Deadline, at)
+		t.SafeUntil = min(t.SafeUntil, at+int64(t.Terms.CLTVBlocks)*blockSeconds)
 	case mostro.TradeSettledHoldInvoice:
 		t.Deadline = min(t.Deadline, at+trackPoll)
 	}

@@ -20,6 +20,8 @@ func (s *step) cancel() error {
 		switch {
 		case !s.isParty():
 			return refuse(mostro.ReasonInvalidPubkey)
+		case s.rules(rules1) && t.Doubtful && t.HeldAt != 0:
+			return s.contradiction() // fiat may have been sent in the lost time
 		case s.isMaker():
 			s.answer(t.Maker(), mostro.ActionCanceled, nil)
 			s.say(t.Taker(), mostro.ActionCanceled, nil)

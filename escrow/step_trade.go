@@ -77,6 +77,11 @@ func (s *step) hold() error {
 func (s *step) held() error {
 	t := &s.t
 	if t.Status == mostro.TradeWaitingPayment && t.HeldAt == 0 {
+		if asked := s.in.Hold.AmountSats; s.rules(rules1) && asked != 0 && asked != t.LockSats() {
+			// An invoice of a time that this store has lost, at another price:
+			// what is held is not what this trade would pay out.
+			return s.contradiction()
+		}
 		t.HeldAt = s.in.At
 		if s.rules(rules1) && !s.dateHold() {
 			return s.holdTooShort()
@@ -145,6 +150,9 @@ func (s *step) dateHold() bool {
 // trade. The order goes back to the book.
 func (s *step) holdTooShort() error {
 	t := &s.t
+	if t.Doubtful {
+		return s.contradiction() // fiat may have been sent in the lost time
+	}
 	s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
 	s.say(t.Taker(), mostro.ActionCanceled, nil)
 	return s.backToBook(OnHoldTooShort, nil)

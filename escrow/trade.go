@@ -325,6 +325,12 @@ func Public(s mostro.TradeStatus) mostro.Status {
 	return mostro.StatusInProgress
 }
 
+// needsWallet says whether the trade depends on the Lightning node that holds
+// its invoice: something is held, is to be given back, or is to be paid out.
+func (t Trade) needsWallet() bool {
+	return len(t.Closing) > 0 || t.Status == mostro.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !terminal(t.Status)
+}
+
 // holdWatched gives the hash whose hold invoice is to be watched: zero when
 // none is. It is a function of the trade, so that a restart watches the same.
 func (t Trade) holdWatched() Hash {

@@ -13,6 +13,9 @@ import (
 type watches struct {
 	node   Lightning
 	report func(ctx context.Context, n notice) error
+	// usable says why what the node says is not to be believed: it may be
+	// another wallet. nil: it is always believed.
+	usable func(ctx context.Context, fresh time.Duration) error
 
 	holds   map[OrderID]watch
 	payouts map[OrderID]watch
@@ -97,6 +100,11 @@ func (w *watches) payout(ctx context.Context, id OrderID, h Hash, attempt uint32
 		return w.report(ctx, notice{trade: id, input: paymentInput(h, attempt, state)})
 	})
 	if errors.Is(err, ErrNotFound) {
+		if w.usable != nil {
+			if err := w.usable(ctx, 0); err != nil {
+				return err // the watch begins again
+			}
+		}
 		unknown := PaymentState{Hash: h, Status: PaymentUnknown}
 		return w.report(ctx, notice{trade: id, input: paymentInput(h, attempt, unknown)})
 	}
