@@ -335,6 +335,7 @@ func (w *work) entry(e *mostro.Entry) error {
 		if err != nil {
 			return w.withdraw(e)
 		}
+		boundOrder(&order)
 		return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Order: order})
 	case mostro.ClassDeletion:
 		return w.deletion(e)

@@ -38,6 +38,7 @@ func supersedes(created nostr.Timestamp, id string, heldCreated nostr.Timestamp,
 }
 
 func (a *authorRecord) setInfo(info mostro.Info, e *mostro.Entry) {
+	boundInfo(&info)
 	if a.InfoFirst.IsZero() || e.ReceivedAt.Before(a.InfoFirst) {
 		a.InfoFirst = e.ReceivedAt
 	}
@@ -47,12 +48,14 @@ func (a *authorRecord) setInfo(info mostro.Info, e *mostro.Entry) {
 }
 
 func (a *authorRecord) setProfile(p mostro.Profile, e *mostro.Entry) {
+	boundProfile(&p)
 	if a.Profile == nil || supersedes(p.CreatedAt, p.EventID, a.Profile.CreatedAt, a.Profile.EventID) {
 		a.Profile, a.ProfileAt = &p, e.ReceivedAt
 	}
 }
 
 func (a *authorRecord) setRelays(l mostro.RelayList, e *mostro.Entry) {
+	boundRelays(&l)
 	if a.Relays == nil || supersedes(l.CreatedAt, l.EventID, a.Relays.CreatedAt, a.Relays.EventID) {
 		a.Relays, a.RelaysAt = &l, e.ReceivedAt
 	}
@@ -175,6 +178,7 @@ func (s *authors) setRecord(pubkey string, r *authorRecord) {
 		if p := r.Profile; p != nil {
 			a.words = words(words(words(a.words, p.Name), p.DisplayName), p.About)
 		}
+		a.words = a.words[:min(len(a.words), maxInstanceWords)]
 	}
 }
 

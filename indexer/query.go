@@ -168,7 +168,9 @@ func (q *Query) set(name, value string) error {
 	value = strings.TrimSpace(value)
 	switch name {
 	case "q":
-		q.Text = strings.TrimSpace(q.Text + " " + value)
+		if q.Text = strings.TrimSpace(q.Text + " " + value); len(q.Text) > maxValue {
+			return fmt.Errorf("longer than %d bytes", maxValue)
+		}
 	case "include":
 		if q.Spam = strings.EqualFold(value, "spam"); !q.Spam {
 			return fmt.Errorf("%q is not spam", value)

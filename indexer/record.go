@@ -87,7 +87,7 @@ func (v *Version) liveAt(now time.Time) bool {
 
 // recordFormat is bumped when the encoding below changes; the book of another
 // format is rebuilt.
-const recordFormat = 1
+const recordFormat = 2
 
 var errRecord = errors.New("damaged record")
 

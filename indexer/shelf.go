@@ -87,6 +87,9 @@ func newShelf() *shelf {
 	for _, d := range []*dict{&s.authors, &s.fiats, &s.platforms, &s.networks, &s.names, &s.methodNames} {
 		d.ids = map[string]uint32{}
 	}
+	for _, d := range []*dict{&s.fiats, &s.platforms, &s.networks, &s.names, &s.methodNames} {
+		d.limit = maxNames
+	}
 	for _, d := range []*dict{&s.fiats, &s.names, &s.methodNames} {
 		d.lexicon = &lexicon{}
 	}
@@ -107,10 +110,15 @@ type dict struct {
 	counts   [][len(statuses)]int
 	free     []uint32
 	lexicon  *lexicon // nil: not looked for by words
+	limit    int      // of distinct values; those beyond it count as not stated; 0: none
 }
 
 func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
 	id, ok := d.ids[name]
+	if !ok && d.limit > 0 && len(d.ids) >= d.limit {
+		name, spelling = "", ""
+		id, ok = d.ids[name]
+	}
 	if !ok {
 		name, spelling = strings.Clone(name), strings.Clone(spelling)
 		if n := len(d.free); n > 0 {
@@ -383,18 +391,26 @@ func rangeOf(r mostro.Range) (lo, hi float64) {
 	return lo, hi
 }
 
-// update places or takes off many orders at once, as of now, and returns the
-// keys of those that were live and are not any more.
+// updateStep is the number of orders that are placed before readers get a turn.
+const updateStep = 32
+
+// update places or takes off many orders, as of now, and returns the keys of
+// those that were live and are not any more. Readers get a turn between steps:
+// a batch of orders with much text would hold up every question else.
 func (s *shelf) update(items []item, taken []Key, now time.Time) (left []Key) {
+	for part := range slices.Chunk(items, updateStep) {
+		s.mu.Lock()
+		for _, it := range part {
+			_, was := s.slots[it.key]
+			s.put(it, now, func(order int, p place) { s.orders[order].insert(p) })
+			if _, is := s.slots[it.key]; was && !is {
+				left = append(left, it.key)
+			}
+		}
+		s.mu.Unlock()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, it := range items {
-		_, was := s.slots[it.key]
-		s.put(it, now, func(order int, p place) { s.orders[order].insert(p) })
-		if _, is := s.slots[it.key]; was && !is {
-			left = append(left, it.key)
-		}
-	}
 	for _, k := range taken {
 		s.take(k)
 	}
