@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -144,7 +145,7 @@ func (x *Index) getOrder(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, &QueryError{"pubkey", err.Error()}
 	}
-	record, versions, err := x.shownOrder(r, pubkey)
+	record, versions, next, err := x.shownOrder(r, pubkey)
 	if errors.Is(err, mostro.ErrNotFound) {
 		return nil, refuse(http.StatusNotFound, "No order with this author and d is held here; it may have been deleted by its author. Look it up at /api/v1/orders?open=any&instance="+pubkey)
 	}
@@ -152,7 +153,7 @@ func (x *Index) getOrder(r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := x.orderView(record)
-	v.History = versionViews(versions)
+	v.History, v.HistoryCursor = versionViews(versions), textOrNull(next)
 	return v, nil
 }
 
@@ -179,18 +180,42 @@ func (x *Index) getEvent(r *http.Request) (any, error) {
 	return evt, x.hidden(r, evt.PubKey, evt.ID)
 }
 
-// shownOrder is Order for a request with a path value d, as far as the rules
-// show it.
-func (x *Index) shownOrder(r *http.Request, pubkey string) (*Record, []*Version, error) {
-	record, versions, err := x.Order(pubkey, r.PathValue("d"))
-	if err == nil {
-		err = x.hidden(r, pubkey, record.Order.EventID)
+// historyLimit is the default number of versions in one answer.
+const historyLimit = 100
+
+// shownOrder returns the order of a request with a path value d, as far as the
+// rules show it, with a page of its versions: limit and cursor of the request
+// choose which. next is the cursor of older versions, "" for none.
+func (x *Index) shownOrder(r *http.Request, pubkey string) (record *Record, versions []*Version, next string, err error) {
+	limit, cursor := historyLimit, ""
+	for name, values := range r.URL.Query() {
+		value := strings.TrimSpace(values[len(values)-1])
+		switch {
+		case value == "" || name == "include":
+		case name == "cursor":
+			cursor = value
+		case name == "limit":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > MaxLimit {
+				return nil, nil, "", &QueryError{"limit", fmt.Sprintf("%q is not a whole number from 1 to %d", value, MaxLimit)}
+			}
+			limit = n
+		default:
+			return nil, nil, "", &QueryError{name, "unknown parameter; known are limit, cursor and include"}
+		}
 	}
-	if err != nil {
-		return nil, nil, err
+	k := keyOf(addressOf(pubkey, r.PathValue("d")))
+	if record, err = x.book.record(k); err != nil {
+		return nil, nil, "", err
+	}
+	if err = x.hidden(r, pubkey, record.Order.EventID); err != nil {
+		return nil, nil, "", err
+	}
+	if versions, next, err = x.book.historyPage(k, cursor, limit); err != nil {
+		return nil, nil, "", err
 	}
 	shun, err := x.shunned(r.Context())
-	return record, slices.DeleteFunc(versions, func(v *Version) bool { return shun.hides(pubkey, v.Order.EventID, true) }), err
+	return record, slices.DeleteFunc(versions, func(v *Version) bool { return shun.hides(pubkey, v.Order.EventID, true) }), next, err
 }
 
 // hidden is mostro.ErrNotFound for what the rules do not let this request see.

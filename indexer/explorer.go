@@ -364,7 +364,7 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, &QueryError{"pubkey", err.Error()}
 	}
-	record, versions, err := x.shownOrder(r, pubkey)
+	record, versions, next, err := x.shownOrder(r, pubkey)
 	if err != nil {
 		return "", nil, err
 	}
@@ -378,11 +378,20 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 		Expires, FirstSeen  moment
 		Expired             bool
 		History             []historyRow
+		Count               string
+		Older, Newest       string // addresses of other parts of the history; "" for none
 	}{
 		frame: frame{Title: "Order", Page: "order"}, Row: x.row(record, now), Methods: o.Methods, Description: o.Description,
 		Layers: strings.Join(o.Layers, ", "), Pubkey: o.Pubkey, D: o.D, EventID: o.EventID,
 		Expires: momentAt(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: momentAt(record.FirstSeenAt, now),
 		Expired: o.Status == mostro.StatusPending && record.endsAt() != never && int64(record.endsAt()) <= now.Unix(),
+	}
+	d.Count = plural(record.Versions, "version of this order", "versions of this order")
+	if next != "" {
+		d.Older = d.Row.Link + "?cursor=" + url.QueryEscape(next)
+	}
+	if r.URL.Query().Get("cursor") != "" {
+		d.Newest = d.Row.Link
 	}
 	for _, v := range slices.Backward(versions) {
 		h := historyRow{Status: cmpOr(string(v.Order.Status), "unknown"), Via: v.Source.String(), ID: v.Order.EventID, Short: v.Order.EventID[:8],

@@ -1,8 +1,10 @@
 package indexer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -197,6 +199,59 @@ func (b *book) history(k Key) ([]*Version, error) {
 		return err
 	})
 	return out, err
+}
+
+// historyPage returns up to limit versions of an order, oldest first: the newest
+// of those behind a cursor, "" from the newest of all. next is the cursor of
+// the older ones, "" when there are none.
+func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, next string, err error) {
+	err = b.view(func(txn *badger.Txn) error {
+		prefix := append([]byte{keyOlder}, k[:]...)
+		from := append(slices.Clone(prefix), 0xff)
+		var last []byte // key of the oldest version of the page
+		if cursor == "" {
+			raw, err := get(txn, headKey(k))
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				return mostro.ErrNotFound
+			}
+			if err != nil {
+				return err
+			}
+			head, err := unpackRecord(raw)
+			if err != nil {
+				return err
+			}
+			out, last = append(out, &head.Version), olderKey(k, &head.Order)
+		} else {
+			at, err := base64.RawURLEncoding.DecodeString(cursor)
+			if err != nil || len(at) != len(prefix)+8+32 || !bytes.HasPrefix(at, prefix) {
+				return &QueryError{"cursor", "not a cursor of this order's history; start again without it"}
+			}
+			from = at
+		}
+		it := txn.NewIterator(badger.IteratorOptions{Reverse: true, PrefetchValues: true, PrefetchSize: min(limit, 100)})
+		defer it.Close()
+		for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
+			if cursor != "" && bytes.Equal(it.Item().Key(), from) {
+				continue
+			}
+			if len(out) == limit {
+				next = base64.RawURLEncoding.EncodeToString(last)
+				break
+			}
+			last = it.Item().KeyCopy(last)
+			if err := it.Item().Value(func(raw []byte) error {
+				v, err := unpackVersion(raw)
+				out = append(out, v)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		slices.Reverse(out)
+		return nil
+	})
+	return out, next, err
 }
 
 // affected gives the addresses that the deletion at seq changed.

@@ -41,6 +41,7 @@ type orderView struct {
 	ReceivedBy     string        `json:"received_by"` // the road of its newest version
 	VersionsKnown  int           `json:"versions"`
 	History        []versionView `json:"history,omitempty"`
+	HistoryCursor  *string       `json:"history_cursor,omitempty"` // of older versions
 }
 
 type rangeView struct {
