@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // TestHistoryIsPaged: an order with many versions is answered in pages, from
@@ -28,6 +30,8 @@ func TestHistoryIsPaged(t *testing.T) {
 	first := fetch(t, h, path)
 	if n := first.Body.Len(); n > 100<<10 {
 		t.Errorf("the first answer has %d bytes", n)
+	} else {
+		t.Logf("the first answer has %d bytes", n)
 	}
 	var got []int64
 	cursor, other := "", ""
@@ -70,5 +74,42 @@ func TestHistoryIsPaged(t *testing.T) {
 	two := decode(t, fetch(t, h, path+"?limit=1&cursor="+next))
 	if at := two["history"].([]any)[0].(map[string]any)["created_at"].(float64); at != t0+versions-2 {
 		t.Errorf("behind the newest comes %v, want %d", at-t0, versions-2)
+	}
+}
+
+// TestDeletionOfManyVersions: a request that names many versions of one order
+// reads the order once.
+func TestDeletionOfManyVersions(t *testing.T) {
+	const versions = 1500
+	log, clk := newMemLog(), newClock()
+	clk.set(t0 + versions)
+	tags := nostr.Tags{}
+	for i := range versions + 1 {
+		evt := draft{author: 1, d: "x", at: t0 + int64(i)}.event()
+		log.add(evt, clk.now(), mostro.RoadClient, false)
+		if i > 0 {
+			tags = append(tags, nostr.Tag{"e", evt.ID})
+		}
+	}
+	x := openTest(t, log, clk, "")
+	x.catchUp(t)
+	deletion := signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(clk.now().Unix()), Tags: tags})
+	log.add(deletion, clk.now(), mostro.RoadClient, false)
+	log.erase(deletion)
+	start := time.Now()
+	if err := x.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	t.Logf("deleting %d versions took %v", versions, took)
+	if took > time.Second {
+		t.Errorf("deleting %d versions took %v", versions, took)
+	}
+	record, all, err := x.Order(pubkeyOf(1), "x")
+	if err != nil || len(all) != 1 || record.Versions != 1 || record.Order.CreatedAt != t0 {
+		t.Errorf("left are %d versions, %v", len(all), err)
+	}
+	if err := x.Check(); err != nil {
+		t.Error(err)
 	}
 }
