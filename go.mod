@@ -15,6 +15,7 @@ require (
 	github.com/fiatjaf/khatru v0.19.1
 	github.com/klauspost/compress v1.20.1
 	github.com/lightningnetwork/lnd v0.21.2-beta
+	github.com/mtibben/confusables v0.0.0-20210201002637-9d1b0723b659
 	github.com/nbd-wtf/go-nostr v0.52.3
 	github.com/pelletier/go-toml/v2 v2.4.3
 	github.com/prometheus/client_golang v1.25.0

@@ -105,7 +105,7 @@ func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets)
 	defer s.mu.RUnlock()
 	_, text := s.findAll(all)
 	sel := s.choose(q, text)
-	return s.page(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
+	return s.pageOfClasses(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
 }
 
 // facetCache keeps the facets of recent queries as long as the shelf has not

@@ -102,6 +102,8 @@ type author struct {
 	first    time.Time
 	last     time.Time
 	words    []string // of its name and its description
+	uses     []*nameUse
+	clash    *clash // with another key's name; nil: none
 }
 
 // authors are all authors of orders, infos, profiles and relay lists. The
@@ -110,9 +112,17 @@ type authors struct {
 	mu    sync.RWMutex
 	byKey map[string]*author
 	infos int // authors with an Info
+
+	oldest    time.Time // when the first of all was first seen
+	names     nameIndex
+	namedKeys []string      // keys that go by a name
+	newest    time.Time     // first use of a name
+	stale     bool          // all clashes are to be looked for anew
+	clashedAt time.Time     // when that was done last
+	clashCost time.Duration // and how long it took
 }
 
-func newAuthors() *authors { return &authors{byKey: map[string]*author{}} }
+func newAuthors() *authors { return &authors{byKey: map[string]*author{}, names: newNameIndex()} }
 
 func (s *authors) of(pubkey string) *author {
 	a := s.byKey[pubkey]
@@ -124,7 +134,7 @@ func (s *authors) of(pubkey string) *author {
 }
 
 // load reads the stored records and disputes; orders are counted one by one.
-func (s *authors) load(txn *badger.Txn) error {
+func (s *authors) load(txn *badger.Txn, now time.Time) error {
 	it := txn.NewIterator(badger.DefaultIteratorOptions)
 	defer it.Close()
 	for it.Seek([]byte{keyAuthor}); it.ValidForPrefix([]byte{keyAuthor}); it.Next() {
@@ -141,7 +151,7 @@ func (s *authors) load(txn *badger.Txn) error {
 		}
 		s.dispute(disputeChange{r, 1})
 	}
-	return nil
+	return s.loadNames(it, now)
 }
 
 // change brings committed changes into memory.
@@ -162,6 +172,7 @@ func (s *authors) change(records map[string]*authorRecord, counts []countChange,
 func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	a := s.of(pubkey)
 	if (a.Info != nil) != (r.Info != nil) {
+		s.stale = true
 		if r.Info != nil {
 			s.infos++
 		} else {
@@ -169,9 +180,9 @@ func (s *authors) setRecord(pubkey string, r *authorRecord) {
 		}
 	}
 	a.authorRecord = *r
-	a.seen(r.InfoFirst, r.InfoAt)
-	a.seen(r.ProfileAt, r.ProfileAt)
-	a.seen(r.RelaysAt, r.RelaysAt)
+	s.seen(a, r.InfoFirst, r.InfoAt)
+	s.seen(a, r.ProfileAt, r.ProfileAt)
+	s.seen(a, r.RelaysAt, r.RelaysAt)
 	a.words = nil
 	if r.Info != nil {
 		a.words = words(a.words, r.Info.Name)
@@ -182,7 +193,10 @@ func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	}
 }
 
-func (a *author) seen(first, last time.Time) {
+func (s *authors) seen(a *author, first, last time.Time) {
+	if !first.IsZero() && (s.oldest.IsZero() || first.Before(s.oldest)) {
+		s.oldest = first
+	}
 	if !first.IsZero() && (a.first.IsZero() || first.Before(a.first)) {
 		a.first = first
 	}
@@ -195,7 +209,7 @@ func (a *author) seen(first, last time.Time) {
 func (s *authors) count(v *Version, first time.Time, by int) {
 	a := s.of(v.Order.Pubkey)
 	if by > 0 {
-		a.seen(first, v.ReceivedAt)
+		s.seen(a, first, v.ReceivedAt)
 	}
 	if v.Withdrawn {
 		return
@@ -213,7 +227,7 @@ func (s *authors) dispute(d disputeChange) {
 	a := s.of(d.record.Pubkey)
 	bump(a.disputes, d.record.State, d.by)
 	if d.by > 0 {
-		a.seen(d.record.At, d.record.At)
+		s.seen(a, d.record.At, d.record.At)
 	}
 }
 

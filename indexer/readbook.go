@@ -278,9 +278,10 @@ func (b *book) digest() (string, error) {
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().Key()
-			// What depends on when the book grew: its name, and notes for search
+			// What depends on when the book grew: its name, names of events that
+			// were deleted since, and notes for search
 			// about events that a later growth never sees.
-			if slices.Equal(key, metaKey("mark")) || key[0] == keyAffected {
+			if slices.Equal(key, metaKey("mark")) || key[0] == keyAffected || key[0] == keyNames {
 				continue
 			}
 			if err := it.Item().Value(func(v []byte) error {
@@ -303,8 +304,9 @@ func (b *book) check() error {
 	held, authors := b.shelf.Load(), b.authors.Load()
 	held.expire(now)
 	fresh, sums := newShelf(), newAuthors()
+	fresh.judge(authors.judgements(nil, now))
 	err := b.view(func(txn *badger.Txn) error {
-		if err := sums.load(txn); err != nil {
+		if err := sums.load(txn, now); err != nil {
 			return err
 		}
 		return eachHead(txn, func(k Key, packed []byte) error {

@@ -350,6 +350,7 @@ const (
 	keyNoAddr   = 'u' // order key -> its author deleted it, up to this created_at
 	keyAuthor   = 'i' // pubkey -> what an author says of itself
 	keyDispute  = 'd' // dispute key -> newest state
+	keyNames    = 'n' // pubkey -> the names that it goes by
 	keyAffected = 'x' // seq of a deletion -> the addresses that it changed
 )
 

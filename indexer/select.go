@@ -352,7 +352,7 @@ func (s *shelf) walk(q *Query, sel selection, after *mark, limit, steps int) ([]
 			if !sel.has(p.slot) {
 				return true
 			}
-			m := mark{p.key, s.ids[p.slot]}
+			m := mark{key: p.key, id: s.ids[p.slot]}
 			if after != nil && !behind(how.descending, m, *after) {
 				return true
 			}

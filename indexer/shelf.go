@@ -70,6 +70,10 @@ type shelf struct {
 	bySide    [len(sides)]*roaring.Bitmap
 	sideCount [len(sides)][len(statuses)]int
 
+	judged  map[string]judgement // by author
+	class   []uint8
+	byClass [numClasses]*roaring.Bitmap
+
 	authors, fiats, platforms, networks, names, methodNames dict
 	sets                                                    setDict
 
@@ -78,6 +82,10 @@ type shelf struct {
 
 func newShelf() *shelf {
 	s := &shelf{slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
+	s.judged = map[string]judgement{}
+	for i := range s.byClass {
+		s.byClass[i] = roaring.New()
+	}
 	for i := range s.byStatus {
 		s.byStatus[i] = roaring.New()
 	}
@@ -240,6 +248,8 @@ func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
 	s.fiat[slot] = s.fiats.add(o.Fiat, "", slot, status)
 	s.platform[slot] = s.platforms.add(o.Platform, "", slot, status)
 	s.network[slot] = s.networks.add(o.Network, "", slot, status)
+	s.class[slot] = s.judged[o.Pubkey].class(s.platforms.names[s.platform[slot]])
+	s.byClass[s.class[slot]].Add(slot)
 	s.named[slot] = s.names.add(o.InstanceName, "", slot, status)
 	members := make([]uint32, 0, len(o.Methods))
 	for _, m := range o.Methods {
@@ -278,6 +288,7 @@ func (s *shelf) strip(slot uint32) {
 	s.platforms.remove(s.platform[slot], slot, status)
 	s.networks.remove(s.network[slot], slot, status)
 	s.names.remove(s.named[slot], slot, status)
+	s.byClass[s.class[slot]].Remove(slot)
 	s.described.Remove(slot)
 	s.several.Remove(slot)
 	for _, m := range s.sets.members[s.methods[slot]] {
@@ -317,6 +328,7 @@ func (s *shelf) grow(n int) {
 	s.side = stretch(s.side, size)
 	s.status = stretch(s.status, size)
 	s.named = stretch(s.named, size)
+	s.class = stretch(s.class, size)
 }
 
 func stretch[T any](column []T, size int) []T {
@@ -526,5 +538,5 @@ func (s *shelf) line(slot uint32) string {
 	slices.Sort(methods)
 	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot],
 		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
-		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot))
+		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }
