@@ -416,6 +416,11 @@ type authorNote struct {
 func (s *authors) noteOf(pubkey, platform string, now time.Time) (n authorNote) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.note(pubkey, platform, now)
+}
+
+// note is noteOf for a caller that holds mu.
+func (s *authors) note(pubkey, platform string, now time.Time) (n authorNote) {
 	a := s.byKey[pubkey]
 	if a == nil {
 		return authorNote{Unknown: platform == mostro.PlatformMostro}
@@ -424,6 +429,22 @@ func (s *authors) noteOf(pubkey, platform string, now time.Time) (n authorNote) 
 	n.First, n.Clash = a.first, a.clash
 	n.New = now.Sub(a.first) < newFor && now.Sub(s.oldest) >= newFor
 	return n
+}
+
+// isOpen reports whether an order can be taken at a time, as far as its events
+// tell.
+func (v *Version) isOpen(now time.Time) bool {
+	return v.liveAt(now) && v.Order.Status == mostro.StatusPending
+}
+
+// takeLink returns the link by which an order is taken. "": it cannot be taken
+// any more, its link is not the one that its platform promises, or its author
+// uses another's name.
+func (n *authorNote) takeLink(v *Version, now time.Time) string {
+	if !v.isOpen(now) || n.Clash != nil && !n.Clash.Shared {
+		return ""
+	}
+	return v.Order.TakeLink()
 }
 
 // Impostor reports whether a key uses the name of another one that this relay
