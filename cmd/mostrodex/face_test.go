@@ -489,7 +489,12 @@ func TestFacePreview(t *testing.T) {
 		t.Skip("set TEST_MOSTRODEX_PREVIEW=10m to look at the pages")
 	}
 	f := newFair(t, nil)
-	keys, err := json.Marshal(map[string]string{"url": "http://" + f.m.Addr(), "alfa": f.nodes["alfa"].Pubkey(), "beta": f.nodes["beta"].Pubkey()})
+	f.pretend()
+	known := map[string]string{"url": "http://" + f.m.Addr()}
+	for name, keys := range f.nodes {
+		known[name] = keys.Pubkey()
+	}
+	keys, err := json.Marshal(known)
 	if err != nil {
 		t.Fatal(err)
 	}
