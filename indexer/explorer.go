@@ -324,7 +324,7 @@ func (x *Index) bookPage(r *http.Request) (string, any, error) {
 		Sides:    choices(form.Get("side"), "", "Anyone", "sell", "sells bitcoin", "buy", "buys bitcoin"),
 		Opens:    choices(form.Get("open"), "", "On offer now", "any", "All, past too", "false", "Past only"),
 		Statuses: choices(form.Get("status"), "", "Any that fits", "pending", "pending", "in-progress", "in progress", "success", "success", "canceled", "canceled", "expired", "expired", "gone", "gone"),
-		Sorts:    choices(form.Get("sort"), "", "Known Mostros first", "newest", "Newest first", "oldest", "Oldest first", "premium", "Lowest premium", "-premium", "Highest premium", "amount", "Fewest sats", "-amount", "Most sats", "expiry", "Ending soonest", "-expiry", "Ending latest"),
+		Sorts:    choices(form.Get("sort"), "", "Known first", "newest", "Newest first", "oldest", "Oldest first", "premium", "Lowest premium", "-premium", "Highest premium", "amount", "Fewest sats", "-amount", "Most sats", "expiry", "Ending soonest", "-expiry", "Ending latest"),
 		Networks: choices(form.Get("network"), "", "Any", "mainnet", "mainnet", "testnet", "testnet", "signet", "signet", "regtest", "regtest"),
 		Past:     form.Get("open") == "any" || form.Get("open") == "false" || form.Get("at") != "",
 		JSON:     with("/api/v1/orders", "cursor", form.Get("cursor")),

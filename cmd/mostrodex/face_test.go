@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -25,6 +26,7 @@ type fair struct {
 	m     *Main
 	nodes map[string]*mostro.Keys
 	last  relay.Pending
+	stop  func()
 }
 
 func testKeys(tb testing.TB, name string) *mostro.Keys {
@@ -98,7 +100,21 @@ const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 func newFair(tb testing.TB, change func(*Config)) *fair {
 	tb.Helper()
 	m := mustRunConfig(tb, tb.TempDir(), change)
-	f := &fair{tb: tb, m: m, nodes: map[string]*mostro.Keys{}}
+	return fillFair(tb, m, func() {})
+}
+
+// newFairIn is newFair in a directory, with a function that stops it.
+func newFairIn(tb testing.TB, dir string) *fair {
+	tb.Helper()
+	cfg := defaultConfig()
+	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private, cfg.Reputation.Publish = dir, "127.0.0.1:0", "", false
+	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	return fillFair(tb, m, startMainUntil(tb, m))
+}
+
+func fillFair(tb testing.TB, m *Main, stop func()) *fair {
+	tb.Helper()
+	f := &fair{tb: tb, m: m, nodes: map[string]*mostro.Keys{}, stop: stop}
 	for _, name := range []string{"alfa", "beta", "gamma", "delta"} {
 		f.nodes[name] = testKeys(tb, name)
 	}
