@@ -111,6 +111,7 @@ type Query struct {
 	Cursor     string    // next_cursor of the page before
 	Spam       bool      // what is in quarantine is wanted too
 
+	asked        int       // bytes of q that were read
 	since, until uint32    // NIP-50: bounds of created_at; until 0 is none
 	shun         *shunList // what is not shown; nil: everything is
 }
@@ -170,9 +171,10 @@ func (q *Query) set(name, value string) error {
 	value = strings.TrimSpace(value)
 	switch name {
 	case "q":
-		if q.Text = strings.TrimSpace(q.Text + " " + value); len(q.Text) > maxValue {
+		if q.asked += len(value); q.asked > maxValue {
 			return fmt.Errorf("longer than %d bytes", maxValue)
 		}
+		return q.ask(value)
 	case "include":
 		if q.Spam = strings.EqualFold(value, "spam"); !q.Spam {
 			return fmt.Errorf("%q is not spam", value)
@@ -402,6 +404,25 @@ func ParseSearch(search string) (q Query, none bool) {
 	}
 	q.Text = strings.Join(text, " ")
 	return q, none
+}
+
+// ask reads the words of q, among which key:value pairs mean what they mean in a
+// NIP-50 search. A pair with another key is words like any other text.
+func (q *Query) ask(text string) error {
+	var rest []string
+	for _, token := range splitSearch(text) {
+		key, value, isPair := strings.Cut(token.text, ":")
+		name, known := searchKeys[strings.ToLower(key)]
+		if token.quoted || !isPair || !known || strings.TrimSpace(value) == "" {
+			rest = append(rest, token.text)
+			continue
+		}
+		if err := q.set(name, value); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	q.Text = strings.TrimSpace(q.Text + " " + strings.Join(rest, " "))
+	return nil
 }
 
 type searchToken struct {

@@ -53,6 +53,10 @@ func newSearchCmd() *cobra.Command {
 	cmd := newOrderListCmd()
 	cmd.Use = "search QUERY"
 	cmd.Short = "Find orders by words: method, currency, country, instance"
+	cmd.Long = `Find orders by words: each must begin a word of the order's payment methods,
+description, currency or country, or of the name of its instance. Pairs such as
+premium:<=2 or side:sell narrow the search like flags: fiat, side, method,
+amount, fiat_amount, premium, status, instance, platform and network.`
 	cmd.Example = `  mostrodex search "pago movil"
   mostrodex search transferencia --fiat VES --side sell
   mostrodex search "venezuela premium:<=2" --url https://relay.example --json`
