@@ -67,7 +67,7 @@ directory, and contains what a public export hides: banned keys and events.`,
 			if from.data == "" {
 				return exportFrom(cmd, from.url, q)
 			}
-			if err := mustExist(from.data); err != nil {
+			if err := from.mustExist(); err != nil {
 				return err
 			}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {

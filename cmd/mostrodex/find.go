@@ -112,7 +112,13 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 			AmountSats                      *int64                      `json:"amount_sats"`
 			PremiumPct                      *string                     `json:"premium_pct"`
 			Methods                         []string
-			Instance                        struct{ Pubkey, Name string }
+			TakeLink                        *string `json:"take_link"`
+			Instance                        struct {
+				Pubkey, Name string
+				Unknown, New bool
+				UsesNameOf   *struct{ Name string } `json:"uses_name_of"`
+				Shares       *struct{ Name string } `json:"shares_name_with"`
+			}
 		}
 		Total      int
 		NextCursor string `json:"next_cursor"`
@@ -121,7 +127,7 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 		return fmt.Errorf("the server's answer is not understood: %w", err)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "SIDE\tFIAT\tAMOUNT\tSATS\tPREMIUM\tSTATUS\tMETHODS\tINSTANCE\tORDER")
+	fmt.Fprintln(t, "SIDE\tFIAT\tAMOUNT\tSATS\tPREMIUM\tSTATUS\tMETHODS\tINSTANCE\tNOTE\tORDER\tPUBKEY\tLINK")
 	for _, o := range page.Items {
 		fiat := "-"
 		if a := o.FiatAmount; a != nil && a.Min != nil && a.Max != nil {
@@ -139,8 +145,22 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 		if o.PremiumPct != nil {
 			premium = *o.PremiumPct + "%"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Side, o.Fiat, fiat, sats, premium, o.Status,
-			clip(strings.Join(o.Methods, ", "), 40), clip(firstOf(o.Instance.Name, o.Platform, o.Instance.Pubkey), 24), clip(o.D, 36))
+		note, link := "-", "-"
+		switch i := o.Instance; {
+		case i.UsesNameOf != nil:
+			note = "uses the name of " + clip(i.UsesNameOf.Name, 24)
+		case i.Unknown:
+			note = "unknown"
+		case i.Shares != nil:
+			note = "shares its name"
+		case i.New:
+			note = "new"
+		}
+		if o.TakeLink != nil {
+			link = clip(*o.TakeLink, 2048)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Side, o.Fiat, fiat, sats, premium, o.Status,
+			clip(strings.Join(o.Methods, ", "), 40), clip(firstOf(o.Instance.Name, o.Platform, o.Instance.Pubkey), 24), note, clip(o.D, 36), clip(o.Instance.Pubkey, 64), link)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -218,11 +238,21 @@ func firstOf(values ...string) string {
 	return ""
 }
 
+// ago tells how long ago something was, in its largest unit.
 func ago(unix int64) string {
 	if unix == 0 {
 		return "-"
 	}
-	return time.Since(time.Unix(unix, 0)).Round(time.Minute).String()
+	d := max(0, time.Since(time.Unix(unix, 0)))
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d d", int(d.Hours()/24))
 }
 
 func printInstances(w io.Writer, list json.RawMessage) error {

@@ -255,14 +255,14 @@ reads it. The server is to be stopped.`,
 					return err
 				}
 			}
-			if err := mustExist(data); err != nil {
+			from := target{data: data}
+			if err := from.mustExist(); err != nil {
 				return err
 			}
 			cfg, err := loadConfig(config, os.Environ())
 			if err != nil {
 				return err
 			}
-			from := target{data: data}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
 				scores, err := reputation.WriteBundle(cmd.Context(), cmd.OutOrStdout(), m.store, cfg.Reputation.params(), time.Now(), only, nil)
 				if err == nil {
