@@ -65,6 +65,7 @@ func TestAnswersAreCompressed(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	mustProgram(t, ndjson(t, mustCorpus(t, corpus.Config{Orders: 200})), "import", "-", "--url", "http://"+m.Addr())
 	ready(t, m)
+	eventually(t, "past orders", func() bool { _, n := allOrders(t, m, "open=any"); return n >= 50 })
 	for _, path := range []string{"/?open=any", "/api/v1/orders?open=any&limit=200", "/api/v1/export/events"} {
 		_, plainHeader, plain := getBody(t, "http://"+m.Addr()+path, "Accept-Encoding", "identity")
 		req, err := http.NewRequest(http.MethodGet, "http://"+m.Addr()+path, nil)
