@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 )
 
@@ -63,9 +64,16 @@ func TestHTTPHasRates(t *testing.T) {
 // ask for it, and an ETag holds for both forms.
 func TestAnswersAreCompressed(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
-	mustProgram(t, ndjson(t, mustCorpus(t, corpus.Config{Orders: 200})), "import", "-", "--url", "http://"+m.Addr())
+	events := mustCorpus(t, corpus.Config{Orders: 200})
+	mustProgram(t, ndjson(t, events), "import", "-", "--url", "http://"+m.Addr())
 	ready(t, m)
-	eventually(t, "past orders", func() bool { _, n := allOrders(t, m, "open=any"); return n >= 50 })
+	orders := map[string]bool{}
+	for _, evt := range events {
+		if _, err := mostro.ParseOrder(evt); err == nil {
+			orders[evt.PubKey+evt.Tags.GetD()] = true
+		}
+	}
+	eventually(t, "all orders", func() bool { _, n := allOrders(t, m, "open=any"); return n == len(orders) })
 	for _, path := range []string{"/?open=any", "/api/v1/orders?open=any&limit=200", "/api/v1/export/events"} {
 		_, plainHeader, plain := getBody(t, "http://"+m.Addr()+path, "Accept-Encoding", "identity")
 		req, err := http.NewRequest(http.MethodGet, "http://"+m.Addr()+path, nil)
@@ -94,7 +102,8 @@ func TestAnswersAreCompressed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if 3*len(raw) > len(plain) || len(text) != len(plain) {
+		isPage := strings.HasPrefix(path, "/?") // pages tell how long ago things were
+		if 3*len(raw) > len(plain) || len(text) != len(plain) && !isPage {
 			t.Errorf("%s: %d bytes, compressed %d, unpacked %d", path, len(plain), len(raw), len(text))
 		}
 		t.Logf("%s: %d bytes, compressed %d", path, len(plain), len(raw))
