@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -79,8 +80,9 @@ func (x *Index) api(route string, get func(*http.Request) (any, error)) http.Han
 			p.write(rec)
 			return
 		}
-		var body bytes.Buffer
-		enc := json.NewEncoder(&body)
+		body := takeBuffer()
+		defer body.release()
+		enc := json.NewEncoder(body)
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(value); err != nil {
 			x.log.Error("request failed", "route", route, "error", err)
@@ -89,6 +91,23 @@ func (x *Index) api(route string, get func(*http.Request) (any, error)) http.Han
 		}
 		h.Set("Content-Type", "application/json; charset=utf-8")
 		serveTagged(rec, r, body.Bytes())
+	}
+}
+
+// buffer holds an answer while it is made.
+type buffer struct{ bytes.Buffer }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func takeBuffer() *buffer { return buffers.Get().(*buffer) }
+
+// maxKeptBuffer bounds the buffers that are used again.
+const maxKeptBuffer = 1 << 20
+
+func (b *buffer) release() {
+	if b.Cap() <= maxKeptBuffer {
+		b.Reset()
+		buffers.Put(b)
 	}
 }
 

@@ -1,7 +1,6 @@
 package indexer
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"embed"
@@ -115,8 +114,9 @@ func (x *Index) page(p *pageSet, route string, get func(*http.Request) (string, 
 	if fr.Problem != nil && status == http.StatusOK {
 		status = fr.Problem.Status
 	}
-	var body bytes.Buffer
-	if err := p.templates.ExecuteTemplate(&body, name, data); err != nil {
+	body := takeBuffer()
+	defer body.release()
+	if err := p.templates.ExecuteTemplate(body, name, data); err != nil {
 		x.log.Error("page failed", "route", route, "error", err)
 		problemOf(err).write(rec)
 		return

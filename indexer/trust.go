@@ -159,7 +159,12 @@ func (m *mark) seenBy(class uint8, descending bool) *mark {
 
 // ofClass returns the part of a selection that is of a class.
 func (s *shelf) ofClass(sel selection, class uint8) selection {
-	if sel.bits != nil {
+	switch n := s.byClass[class].GetCardinality(); {
+	case n == 0:
+		return selection{}
+	case n == uint64(len(s.slots)):
+		return sel
+	case sel.bits != nil:
 		return selection{bits: roaring.And(sel.bits, s.byClass[class])}
 	}
 	out := make([]uint32, 0, len(sel.list))

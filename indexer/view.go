@@ -58,12 +58,10 @@ type authorView struct {
 
 // noteView is what a reader is to know about the author of an order.
 type noteView struct {
-	Unknown        bool       `json:"unknown"` // the order says mostro, the author has published no info event
-	New            bool       `json:"new"`     // first seen here less than seven days ago
-	FirstSeenAt    *int64     `json:"first_seen_at"`
-	FirstSeenAtRFC *string    `json:"first_seen_at_rfc3339"`
-	UsesNameOf     *clashView `json:"uses_name_of"`     // a key that was first seen here with this name before
-	SharesNameWith *clashView `json:"shares_name_with"` // nobody knows which of both was first
+	Unknown        bool       `json:"unknown"`                    // the order says mostro, the author has published no info event
+	New            bool       `json:"new"`                        // first seen here less than seven days ago
+	UsesNameOf     *clashView `json:"uses_name_of,omitempty"`     // a key that was first seen here with this name before
+	SharesNameWith *clashView `json:"shares_name_with,omitempty"` // nobody knows which of both was first
 }
 
 type clashView struct {
@@ -75,7 +73,6 @@ type clashView struct {
 
 func (n *authorNote) view() noteView {
 	v := noteView{Unknown: n.Unknown, New: n.New}
-	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(n.First)
 	if c := n.Clash; c != nil {
 		other := &clashView{Pubkey: c.Pubkey, Name: c.Name}
 		other.FirstSeenAt, other.FirstSeenAtRFC = timeBoth(c.Since)
@@ -252,6 +249,8 @@ type instanceView struct {
 	Trades            int            `json:"trades"`      // orders that ended in success
 	VolumeSats        *int64         `json:"volume_sats"` // of those that state an amount
 	Disputes          map[string]int `json:"disputes"`
+	FirstSeenAt       *int64         `json:"first_seen_at"`
+	FirstSeenAtRFC    *string        `json:"first_seen_at_rfc3339"`
 	noteView                         // unknown is always false here
 	LastSeenAt        *int64         `json:"last_seen_at"`
 	LastSeenAtRFC     *string        `json:"last_seen_at_rfc3339"`
@@ -329,6 +328,7 @@ func (a *author) view(pubkey string, note authorNote) *instanceView {
 		v.Disputes[cmpOr(string(state), "unknown")] = n
 	}
 	v.noteView = note.view()
+	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(a.first)
 	v.LastSeenAt, v.LastSeenAtRFC = timeBoth(a.last)
 	v.InfoAt, v.InfoAtRFC = unixAndRFC(i.CreatedAt)
 	return v
