@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -295,5 +296,60 @@ func TestWhatIsOverIsNotOpen(t *testing.T) {
 	clk.set(now.Unix() + 7200)
 	if body := fetch(t, h, "/instances/"+pubkeyOf(1)).Body.String(); !strings.Contains(body, "Its 0 open orders<") {
 		t.Error("two hours later the page counts open orders")
+	}
+}
+
+// bannedKeys are rules that ban keys.
+type bannedKeys struct {
+	version uint64
+	keys    map[[32]byte]struct{}
+}
+
+func (b *bannedKeys) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+	return b.version, b.keys, nil, nil
+}
+
+// TestNamesOfNobody: a profile alone owns no name, and a banned key owns none
+// any more.
+func TestNamesOfNobody(t *testing.T) {
+	clk := newClock()
+	l := newMemLog()
+	now := clk.now()
+	first := now.Add(-40 * 24 * time.Hour)
+	l.add(signless(nostr.Event{PubKey: pubkeyOf(8), CreatedAt: nostr.Timestamp(first.Unix()), Tags: nostr.Tags{}, Content: `{"name":"Kmbalache"}`}), first, mostro.RoadLive, false)
+	second := now.Add(-30 * 24 * time.Hour)
+	l.add(infoEvent(original, second.Unix(), "Kmbalache"), second, mostro.RoadLive, false)
+	l.add(infoEvent(twin, now.Unix(), "Kmba1ache"), now, mostro.RoadLive, false)
+	rules := &bannedKeys{version: 1}
+	x, err := Open(Config{Dir: t.TempDir(), Log: l, Events: l, Rules: rules, Now: clk.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if err := x.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.sweep(now)
+	if of, _, ok := x.Impostor(pubkeyOf(original)); ok {
+		t.Errorf("an instance uses the name of %s, which is no more than a profile", of)
+	}
+	if of, _, _ := x.Impostor(pubkeyOf(twin)); of != pubkeyOf(original) {
+		t.Errorf("the twin uses the name of %q", of)
+	}
+	ids, err := x.Search(t.Context(), nostr.Filter{Search: "kmba", Kinds: []int{mostro.KindInfo}})
+	if err != nil || len(ids) != 2 {
+		t.Fatalf("found %v, %v", ids, err)
+	}
+	if evt, err := l.Event(t.Context(), ids[1]); err != nil || evt.PubKey != pubkeyOf(twin) {
+		t.Errorf("a search for the name has the original behind its twin: %v", err)
+	}
+	var key [32]byte
+	if _, err := hex.Decode(key[:], []byte(pubkeyOf(original))); err != nil {
+		t.Fatal(err)
+	}
+	rules.version, rules.keys = 2, map[[32]byte]struct{}{key: {}}
+	x.sweep(now)
+	if of, _, ok := x.Impostor(pubkeyOf(twin)); ok {
+		t.Errorf("after the ban the twin uses the name of %s", of)
 	}
 }

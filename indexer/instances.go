@@ -120,6 +120,9 @@ type authors struct {
 	stale     bool          // all clashes are to be looked for anew
 	clashedAt time.Time     // when that was done last
 	clashCost time.Duration // and how long it took
+
+	rules  uint64 // version of the rules that ban these keys
+	banned map[[32]byte]struct{}
 }
 
 func newAuthors() *authors { return &authors{byKey: map[string]*author{}, names: newNameIndex()} }
@@ -215,6 +218,9 @@ func (s *authors) count(v *Version, first time.Time, by int) {
 		return
 	}
 	o := &v.Order
+	if len(a.orders) == 0 && a.uses != nil {
+		s.stale = true // its name is protected from now on
+	}
 	bump(a.orders, o.Status, by)
 	bump(a.fiats, o.Fiat, by)
 	bump(a.platform, o.Platform, by)

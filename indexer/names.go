@@ -175,16 +175,24 @@ func (x *nameIndex) add(o owner, f nameForms) {
 	put(x.core, f.core)
 }
 
+// standing is what a key must be for its name to be protected.
+type standing uint8
+
+const (
+	noStanding  standing = iota // it publishes nothing that one trades by, or is banned
+	isPublisher                 // it publishes orders: others may not have the same name
+	isInstance                  // it has published an info: its name is looked for within others, too
+)
+
 // find returns the clash of a key's name: the earliest other key that uses the
-// same name, or whose name this one holds. isInstance reports whether a key
-// has published an info: only such a key's name is looked for within others.
-func (x *nameIndex) find(o owner, isInstance func(pubkey string) bool, now time.Time) *clash {
+// same name, or whose name this one holds.
+func (x *nameIndex) find(o owner, of func(pubkey string) standing, now time.Time) *clash {
 	f := formsOf(o.use.Name)
 	var best, shared *owner
-	look := func(list []owner, within bool) {
+	look := func(list []owner, least standing) {
 		for i := range list {
 			held := &list[i]
-			if held.pubkey == o.pubkey || now.Sub(held.use.Last) > ownedFor || within && !isInstance(held.pubkey) {
+			if held.pubkey == o.pubkey || now.Sub(held.use.Last) > ownedFor || of(held.pubkey) < least {
 				continue
 			}
 			first, second := *held, o
@@ -201,21 +209,21 @@ func (x *nameIndex) find(o owner, isInstance func(pubkey string) bool, now time.
 			}
 		}
 	}
-	look(x.full[f.full], false)
-	look(x.core[f.core], true)
+	look(x.full[f.full], isPublisher)
+	look(x.core[f.core], isInstance)
 	for from := range f.words {
 		run, length := "", 0
 		for to := from; to < len(f.words); to++ {
 			run += f.words[to]
 			if length += utf8.RuneCountInString(f.words[to]); length >= minNameWord {
-				look(x.core[run], true)
+				look(x.core[run], isInstance)
 			}
 			if !slices.ContainsFunc(f.words[:from], notGeneric) && !slices.ContainsFunc(f.words[to+1:], notGeneric) {
-				look(x.full[run], true)
+				look(x.full[run], isInstance)
 			}
 		}
 	}
-	eachPart(f.full, func(part string) { look(x.core[part], true) })
+	eachPart(f.full, func(part string) { look(x.core[part], isInstance) })
 	switch {
 	case best != nil:
 		return &clash{Pubkey: best.pubkey, Name: best.use.Name, Since: best.use.First}

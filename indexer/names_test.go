@@ -48,12 +48,12 @@ func TestNamesThatLookAlike(t *testing.T) {
 		x := newNameIndex()
 		known := owner{"a", &nameUse{Name: c.known, First: now.Add(-time.Hour), Last: now, Witnessed: true}}
 		x.add(known, formsOf(c.known))
-		found := x.find(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, func(string) bool { return true }, now)
+		found := x.find(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, func(string) standing { return isInstance }, now)
 		if (found != nil) != c.clash {
 			t.Errorf("%q beside %q: clash %v, want %t (%q, %q)", c.name, c.known, found, c.clash, formsOf(c.name), formsOf(c.known))
 		}
 		x.add(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, formsOf(c.name))
-		if back := x.find(known, func(string) bool { return true }, now); back != nil {
+		if back := x.find(known, func(string) standing { return isInstance }, now); back != nil {
 			t.Errorf("%q was first, and is said to use the name of %q", c.known, back.Name)
 		}
 	}
@@ -63,7 +63,7 @@ func TestNamesThatLookAlike(t *testing.T) {
 // knows who was first.
 func TestHistoryTellsNoOrder(t *testing.T) {
 	now := time.Unix(t0, 0)
-	always := func(string) bool { return true }
+	always := func(string) standing { return isInstance }
 	for _, c := range []struct {
 		apart     time.Duration
 		witnessed bool // the first
@@ -105,6 +105,6 @@ func BenchmarkFindClash(b *testing.B) {
 	}
 	o := owner{"me", &nameUse{Name: "a long name of an exchange with many words in it", First: now, Last: now}}
 	for b.Loop() {
-		x.find(o, func(string) bool { return true }, now)
+		x.find(o, func(string) standing { return isInstance }, now)
 	}
 }

@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func (s *shelf) setClass(slot uint32, class uint8) {
 	s.byClass[class].Add(slot)
 }
 
-// judged returns those of the judgements that differ from the shelf's.
+// unlike returns those of the judgements that differ from the shelf's.
 func (s *shelf) unlike(all map[string]judgement) map[string]judgement {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -302,16 +303,42 @@ func (s *authors) findClash(pubkey string, now time.Time) {
 		if now.Sub(u.Last) > usedFor {
 			continue
 		}
-		found := s.names.find(owner{pubkey, u}, s.isInstance, now)
+		found := s.names.find(owner{pubkey, u}, s.standingOf, now)
 		if found != nil && (a.clash == nil || a.clash.Shared && !found.Shared) {
 			a.clash = found
 		}
 	}
 }
 
-func (s *authors) isInstance(pubkey string) bool {
+// standingOf returns what a key is, for the protection of its name. The caller
+// holds mu.
+func (s *authors) standingOf(pubkey string) standing {
 	a := s.byKey[pubkey]
-	return a != nil && a.Info != nil
+	if a == nil || a.Info == nil && len(a.orders) == 0 {
+		return noStanding
+	}
+	var key [32]byte
+	if _, err := hex.Decode(key[:], []byte(pubkey)); err == nil {
+		if _, banned := s.banned[key]; banned {
+			return noStanding
+		}
+	}
+	if a.Info == nil {
+		return isPublisher
+	}
+	return isInstance
+}
+
+// ban notes the keys that the rules of a version never show: a banned key owns
+// no name.
+func (s *authors) ban(version uint64, banned map[[32]byte]struct{}) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rules == version && len(s.banned) == len(banned) {
+		return false
+	}
+	s.rules, s.banned, s.stale = version, banned, true
+	return true
 }
 
 // findClashes looks for all clashes anew. The caller holds mu.
@@ -393,15 +420,15 @@ func (b *book) judge(keys []string) {
 const rejudgeEvery = 30 * time.Second
 
 // rejudge brings the classes of all orders up to date: keys grow older without
-// an event.
-func (b *book) rejudge(now time.Time) {
+// an event. force does not wait for the next time.
+func (b *book) rejudge(now time.Time, force bool) {
 	last := b.judgedAt.Load()
-	if passed := now.UnixNano() - last; passed >= 0 && passed < int64(rejudgeEvery) || !b.judgedAt.CompareAndSwap(last, now.UnixNano()) {
+	if passed := now.UnixNano() - last; !force && passed >= 0 && passed < int64(rejudgeEvery) || !b.judgedAt.CompareAndSwap(last, now.UnixNano()) {
 		return
 	}
 	s := b.authors.Load()
 	s.mu.Lock()
-	if s.stale && time.Since(s.clashedAt) > clashShare*s.clashCost {
+	if s.stale && (force || time.Since(s.clashedAt) > clashShare*s.clashCost) {
 		s.findClashes(now)
 	}
 	s.mu.Unlock()
@@ -434,6 +461,16 @@ func (s *authors) note(pubkey, platform string, now time.Time) (n authorNote) {
 	n.First, n.Clash = a.first, a.clash
 	n.New = now.Sub(a.first) < newFor && now.Sub(s.oldest) >= newFor
 	return n
+}
+
+// marked is 1 for a key that uses another's name, else 0: the order of a list.
+func (s *authors) marked(pubkey string) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if a := s.byKey[pubkey]; a != nil && a.clash != nil && !a.clash.Shared {
+		return 1
+	}
+	return 0
 }
 
 // isOpen reports whether an order can be taken at a time, as far as its events

@@ -116,8 +116,8 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 			Instance                        struct {
 				Pubkey, Name string
 				Unknown, New bool
-				UsesNameOf   *struct{ Name string } `json:"uses_name_of"`
-				Shares       *struct{ Name string } `json:"shares_name_with"`
+				UsesNameOf   *namesake `json:"uses_name_of"`
+				Shares       *namesake `json:"shares_name_with"`
 			}
 		}
 		Total      int
@@ -145,17 +145,8 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 		if o.PremiumPct != nil {
 			premium = *o.PremiumPct + "%"
 		}
-		note, link := "-", "-"
-		switch i := o.Instance; {
-		case i.UsesNameOf != nil:
-			note = "uses the name of " + clip(i.UsesNameOf.Name, 24)
-		case i.Unknown:
-			note = "unknown"
-		case i.Shares != nil:
-			note = "shares its name"
-		case i.New:
-			note = "new"
-		}
+		link := "-"
+		note := authorNote(o.Instance.UsesNameOf, o.Instance.Shares, o.Instance.Unknown, o.Instance.New)
 		if o.TakeLink != nil {
 			link = clip(*o.TakeLink, 2048)
 		}
@@ -170,6 +161,24 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 		_, err = fmt.Fprintf(w, "more: --cursor %s\n", page.NextCursor)
 	}
 	return err
+}
+
+// namesake is another key with the same name.
+type namesake struct{ Name string }
+
+// authorNote is the note about an author in a row.
+func authorNote(uses, shares *namesake, unknown, isNew bool) string {
+	switch {
+	case uses != nil:
+		return "uses the name of " + clip(uses.Name, 24)
+	case unknown:
+		return "unknown"
+	case shares != nil:
+		return "shares its name"
+	case isNew:
+		return "new"
+	}
+	return "-"
 }
 
 func newInstancesCmd() *cobra.Command {
@@ -268,6 +277,9 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 			InfoAt                     int64 `json:"info_at"`
 			Rank                       *int
 			Reputation                 *struct{ Provisional bool }
+			New                        bool
+			UsesNameOf                 *namesake `json:"uses_name_of"`
+			Shares                     *namesake `json:"shares_name_with"`
 		}
 		Total int
 	}
@@ -281,7 +293,7 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 		return strconv.FormatInt(*v, 10)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tRANK\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tPUBKEY")
+	fmt.Fprintln(t, "NAME\tRANK\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tNOTE\tPUBKEY")
 	for _, i := range page.Items {
 		currencies := strings.Join(i.Currencies, ",")
 		if i.AnyCurrency {
@@ -293,8 +305,8 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 		} else if i.Reputation != nil && i.Reputation.Provisional {
 			rank = "unrated"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), rank, firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
-			i.Orders["pending"], i.Trades, clip(firstOf(currencies, "-"), 24), clip(firstOf(i.Version, "-"), 12), ago(i.InfoAt), i.Pubkey)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), rank, firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
+			i.Orders["pending"], i.Trades, clip(firstOf(currencies, "-"), 24), clip(firstOf(i.Version, "-"), 12), ago(i.InfoAt), authorNote(i.UsesNameOf, i.Shares, false, i.New), clip(i.Pubkey, 64))
 	}
 	if err := t.Flush(); err != nil {
 		return err
