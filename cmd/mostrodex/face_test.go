@@ -246,6 +246,9 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 		seen := map[string]bool{}
 		for cursor := ""; ; cursor = *list.NextCursor {
 			list.NextCursor = nil
+			if code, _, _ := getBody(t, base+"/api/v1/instances/"+f.nodes["gamma"].Pubkey()+"/ratings?cursor="+cursor); (code == http.StatusOK) != (cursor == "") {
+				t.Errorf("a cursor of another node is answered %d", code)
+			}
 			getJSON(t, base+"/api/v1/instances/"+alfa+"/ratings?limit=7&cursor="+cursor, &list)
 			for _, r := range list.Items {
 				if seen[r.EventID] {
