@@ -111,7 +111,7 @@ type author struct {
 type authors struct {
 	mu    sync.RWMutex
 	byKey map[string]*author
-	infos int // authors with an Info
+	infos map[string]*author // those with an Info
 
 	oldest    time.Time // when the first of all was first seen
 	names     nameIndex
@@ -125,7 +125,9 @@ type authors struct {
 	banned map[[32]byte]struct{}
 }
 
-func newAuthors() *authors { return &authors{byKey: map[string]*author{}, names: newNameIndex()} }
+func newAuthors() *authors {
+	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, names: newNameIndex()}
+}
 
 func (s *authors) of(pubkey string) *author {
 	a := s.byKey[pubkey]
@@ -177,9 +179,9 @@ func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	if (a.Info != nil) != (r.Info != nil) {
 		s.stale = true
 		if r.Info != nil {
-			s.infos++
+			s.infos[strings.Clone(pubkey)] = a
 		} else {
-			s.infos--
+			delete(s.infos, pubkey)
 		}
 	}
 	a.authorRecord = *r
@@ -282,8 +284,8 @@ func (s *authors) named(w string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []string
-	for pubkey, a := range s.byKey {
-		if a.Info != nil && anyBegins(a.words, w) {
+	for pubkey, a := range s.infos {
+		if anyBegins(a.words, w) {
 			out = append(out, pubkey)
 		}
 	}
@@ -296,8 +298,8 @@ func (s *authors) matching(wanted []string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []string
-	for pubkey, a := range s.byKey {
-		if a.Info != nil && allBegin(a.words, wanted) {
+	for pubkey, a := range s.infos {
+		if allBegin(a.words, wanted) {
 			out = append(out, pubkey)
 		}
 	}
@@ -432,7 +434,7 @@ func (w *work) disputed(e *mostro.Entry, d mostro.Dispute) error {
 func (s *authors) instances() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.infos
+	return len(s.infos)
 }
 
 // same says in what another set of sums differs, times apart: they are of

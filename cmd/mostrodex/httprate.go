@@ -25,6 +25,8 @@ func costOf(r *http.Request) int {
 	switch {
 	case path == "/api/v1/export/events" || query.Get("at") != "":
 		return costWalk
+	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"): // the relay opens a socket or refuses, whatever the path
+		return costLight
 	case path == "/choose" || path == "/api/v1/choose":
 		return costChoose
 	case strings.HasSuffix(path, "/ratings") || query.Get("open") != "" && query.Get("open") != "true":
@@ -35,11 +37,12 @@ func costOf(r *http.Request) int {
 	return costPage
 }
 
-// rated holds every HTTP request but a socket's handshake against the rate of
-// its address.
+// rated holds every HTTP request against the rate of its address, handshakes
+// of sockets included: what a request asks for says what it costs, and a header
+// that claims to be a handshake changes no more than that.
 func rated(rates *relay.HTTPRates, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") == "" && !rates.Take(r, costOf(r)) {
+		if !rates.Take(r, costOf(r)) {
 			refuseHTTP(w, http.StatusTooManyRequests, "Too many requests from this address. Wait a minute, ask for longer pages, or run a relay of your own.")
 			return
 		}

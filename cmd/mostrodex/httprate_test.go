@@ -50,6 +50,19 @@ func TestHTTPHasRates(t *testing.T) {
 			t.Errorf("%s: refused with %v", c.path, h)
 		}
 	}
+	// A header that claims a handshake does not open the expensive routes.
+	answered := 0
+	for range 10 {
+		if code, _, _ := getBody(t, base+"/api/v1/export/events", "X-Forwarded-For", "198.51.100.200", "Upgrade", "websocket", "Connection", "Upgrade"); code == http.StatusOK {
+			answered++
+		}
+		if code, _, _ := getBody(t, base+"/choose", "X-Forwarded-For", "198.51.100.201", "Upgrade", "other"); code == http.StatusOK {
+			answered++
+		}
+	}
+	if answered > 4 {
+		t.Errorf("%d of 20 requests that claim to be handshakes were answered", answered)
+	}
 	for range 120 {
 		if code, _, _ := getBody(t, base+"/healthz"); code != http.StatusOK {
 			t.Fatalf("a program of this machine is answered %d", code)
