@@ -44,6 +44,11 @@ func TestBackupKeepsRanks(t *testing.T) {
 	dir := t.TempDir()
 	f := newFairIn(t, dir)
 	alfa := f.nodes["alfa"].Pubkey()
+	// An older version of an order that came late: history when it arrived.
+	f.order("alfa", 30, mostro.StatusPending, 50_000, time.Now().Add(-80*24*time.Hour), time.Now().Add(-79*24*time.Hour), nil)
+	if _, out, err := f.last.Wait(t.Context()); err != nil || out != relay.Archived {
+		t.Fatalf("an older version is %v, %v", out, err)
+	}
 	f.stop()
 	want := shown(t, dir, alfa)
 	if want["rank"] == nil || len(want) < 60 {
@@ -69,6 +74,9 @@ func TestBackupKeepsRanks(t *testing.T) {
 	again := mustProgram(t, "", "export", "--data", restored, "--evidence")
 	if was, err := os.ReadFile(backup); err != nil || again != string(was) {
 		t.Errorf("a backup of the restored relay differs: %d bytes, want %d (%v)", len(again), len(was), err)
+	}
+	if out := mustProgram(t, "", "log", "verify", "--data", restored); !strings.Contains(out, " 0 problems") {
+		t.Errorf("the restored log: %s", out)
 	}
 	other := t.TempDir()
 	mustProgram(t, "", "import", plain, "--data", other)
