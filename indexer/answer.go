@@ -105,7 +105,7 @@ func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets)
 	defer s.mu.RUnlock()
 	_, text := s.findAll(all)
 	sel := s.choose(q, text)
-	return s.page(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
+	return s.pageOfClasses(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
 }
 
 // facetCache keeps the facets of recent queries as long as the shelf has not
@@ -184,7 +184,7 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 			f.to[name] += count
 		}
 	}
-	trimFacet(facets.Method, maxMethodFacets)
+	facets.trim()
 	s := x.book.shelf.Load()
 	for _, h := range past {
 		if s.holds(h.id) {
@@ -284,7 +284,7 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 	if err != nil {
 		return nil, err
 	}
-	trimFacet(out.Facets.Method, maxMethodFacets)
+	out.Facets.trim()
 	if len(best) > limit {
 		best = best[:limit]
 		out.Next = q.cursorAt(best[limit-1].mark)

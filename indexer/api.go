@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -78,8 +80,9 @@ func (x *Index) api(route string, get func(*http.Request) (any, error)) http.Han
 			p.write(rec)
 			return
 		}
-		var body bytes.Buffer
-		enc := json.NewEncoder(&body)
+		body := takeBuffer()
+		defer body.release()
+		enc := json.NewEncoder(body)
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(value); err != nil {
 			x.log.Error("request failed", "route", route, "error", err)
@@ -91,11 +94,29 @@ func (x *Index) api(route string, get func(*http.Request) (any, error)) http.Han
 	}
 }
 
+// buffer holds an answer while it is made.
+type buffer struct{ bytes.Buffer }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
+func takeBuffer() *buffer { return buffers.Get().(*buffer) }
+
+// maxKeptBuffer bounds the buffers that are used again.
+const maxKeptBuffer = 1 << 20
+
+func (b *buffer) release() {
+	if b.Cap() <= maxKeptBuffer {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
+
 // serveTagged answers with a body, or says that the client has it already.
 func serveTagged(w http.ResponseWriter, r *http.Request, body []byte) {
 	sum := sha256.Sum256(body)
 	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	w.Header().Set("ETag", tag)
+	// A weak tag: the answer may be sent compressed.
+	w.Header().Set("ETag", "W/"+tag)
 	w.Header().Set("Cache-Control", "no-cache")
 	for have := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
 		if have = strings.TrimPrefix(strings.TrimSpace(have), "W/"); have == tag || have == "*" {
@@ -143,7 +164,7 @@ func (x *Index) getOrder(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, &QueryError{"pubkey", err.Error()}
 	}
-	record, versions, err := x.shownOrder(r, pubkey)
+	record, versions, next, err := x.shownOrder(r, pubkey)
 	if errors.Is(err, mostro.ErrNotFound) {
 		return nil, refuse(http.StatusNotFound, "No order with this author and d is held here; it may have been deleted by its author. Look it up at /api/v1/orders?open=any&instance="+pubkey)
 	}
@@ -151,7 +172,7 @@ func (x *Index) getOrder(r *http.Request) (any, error) {
 		return nil, err
 	}
 	v := x.orderView(record)
-	v.History = versionViews(versions)
+	v.History, v.HistoryCursor = versionViews(versions), textOrNull(next)
 	return v, nil
 }
 
@@ -178,18 +199,42 @@ func (x *Index) getEvent(r *http.Request) (any, error) {
 	return evt, x.hidden(r, evt.PubKey, evt.ID)
 }
 
-// shownOrder is Order for a request with a path value d, as far as the rules
-// show it.
-func (x *Index) shownOrder(r *http.Request, pubkey string) (*Record, []*Version, error) {
-	record, versions, err := x.Order(pubkey, r.PathValue("d"))
-	if err == nil {
-		err = x.hidden(r, pubkey, record.Order.EventID)
+// historyLimit is the default number of versions in one answer.
+const historyLimit = 100
+
+// shownOrder returns the order of a request with a path value d, as far as the
+// rules show it, with a page of its versions: limit and cursor of the request
+// choose which. next is the cursor of older versions, "" for none.
+func (x *Index) shownOrder(r *http.Request, pubkey string) (record *Record, versions []*Version, next string, err error) {
+	limit, cursor := historyLimit, ""
+	for name, values := range r.URL.Query() {
+		value := strings.TrimSpace(values[len(values)-1])
+		switch {
+		case value == "" || name == "include":
+		case name == "cursor":
+			cursor = value
+		case name == "limit":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > MaxLimit {
+				return nil, nil, "", &QueryError{"limit", fmt.Sprintf("%q is not a whole number from 1 to %d", value, MaxLimit)}
+			}
+			limit = n
+		default:
+			return nil, nil, "", &QueryError{name, "unknown parameter; known are limit, cursor and include"}
+		}
 	}
-	if err != nil {
-		return nil, nil, err
+	k := keyOf(addressOf(pubkey, r.PathValue("d")))
+	if record, err = x.book.record(k); err != nil {
+		return nil, nil, "", err
+	}
+	if err = x.hidden(r, pubkey, record.Order.EventID); err != nil {
+		return nil, nil, "", err
+	}
+	if versions, next, err = x.book.historyPage(k, cursor, limit); err != nil {
+		return nil, nil, "", err
 	}
 	shun, err := x.shunned(r.Context())
-	return record, slices.DeleteFunc(versions, func(v *Version) bool { return shun.hides(pubkey, v.Order.EventID, true) }), err
+	return record, slices.DeleteFunc(versions, func(v *Version) bool { return shun.hides(pubkey, v.Order.EventID, true) }), next, err
 }
 
 // hidden is mostro.ErrNotFound for what the rules do not let this request see.

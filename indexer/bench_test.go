@@ -2,6 +2,9 @@ package indexer
 
 import (
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -56,6 +59,33 @@ func BenchmarkSearchWrite(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(seq)/b.Elapsed().Seconds(), "docs/s")
+		})
+	}
+}
+
+// BenchmarkOrdersPage answers the first page of 50,000 live orders.
+func BenchmarkOrdersPage(b *testing.B) {
+	m := &market{orders: 50_000, versions: 1}
+	m.moved.init()
+	clk := newClock()
+	x, err := Open(Config{Dir: b.TempDir(), Log: m, Events: m, Now: clk.now, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer x.Close()
+	if err := x.bookPass(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	h := x.Handler()
+	for _, q := range []string{"", "fiat=USD", "fiat=EUR&fiat_amount=100&max_premium=4&sort=premium"} {
+		b.Run(q, func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/v1/orders?"+q, nil))
+				n = w.Body.Len()
+			}
+			b.ReportMetric(float64(n), "bytes")
 		})
 	}
 }

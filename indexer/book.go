@@ -40,6 +40,8 @@ type book struct {
 	mark    atomic.Pointer[string] // names this growth of the book: search rests on it
 	expired goneQueue
 
+	judgedAt atomic.Int64 // when all orders' classes were brought up to date, in nanoseconds
+
 	deletions bool // somebody has deleted something; the writer's own
 }
 
@@ -155,9 +157,10 @@ func (b *book) load() error {
 			return err
 		}
 		cursorAt, mark = binary.BigEndian.Uint64(cursor), string(name)
-		if err := authors.load(txn); err != nil {
+		if err := authors.load(txn, now); err != nil {
 			return err
 		}
+		shelf.judge(authors.judgements(nil, now))
 		var failed error
 		shelf.load(func(add func(item)) {
 			failed = eachRecord(b.db, func(k Key, r *Record) {
@@ -181,6 +184,7 @@ func (b *book) load() error {
 			return err
 		}
 	}
+	shelf.judge(authors.judgements(nil, now))
 	b.shelf.Store(shelf)
 	b.authors.Store(authors)
 	b.expired.reset(gone)
@@ -228,6 +232,7 @@ type work struct {
 	counts  []countChange
 	authors map[string]*authorRecord // changed; nil: nothing left
 	dispute []disputeChange
+	names   map[string][]*nameUse // changed, by public key
 }
 
 type countChange struct {
@@ -245,7 +250,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 	if b.db == nil {
 		return errClosed
 	}
-	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}}
+	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*nameUse{}}
 	defer func() { w.txn.Discard() }()
 	for i := range entries {
 		if err := w.entry(&entries[i]); err != nil {
@@ -266,6 +271,9 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 		if err := w.set(idKey(keyAuthor, pubkey), raw); err != nil {
 			return err
 		}
+	}
+	if err := w.keepNames(); err != nil {
+		return err
 	}
 	if err := w.set(metaKey("cursor"), binary.BigEndian.AppendUint64(nil, upTo)); err != nil {
 		return err
@@ -293,6 +301,19 @@ func (w *work) show() {
 	}
 	b.shelf.Load().update(items, taken, b.now())
 	b.authors.Load().change(w.authors, w.counts, w.dispute)
+	b.judge(w.concerned(b.authors.Load().rename(w.names, b.now())))
+}
+
+// concerned returns the keys whose orders may be of another class now.
+func (w *work) concerned(renamed []string) []string {
+	keys := append(make([]string, 0, len(renamed)+len(w.authors)), renamed...)
+	for pubkey := range w.authors {
+		keys = append(keys, pubkey)
+	}
+	for _, c := range w.counts {
+		keys = append(keys, c.v.Order.Pubkey)
+	}
+	return keys
 }
 
 // set writes one key. A batch that outgrows a transaction is committed in
@@ -335,16 +356,20 @@ func (w *work) entry(e *mostro.Entry) error {
 		if err != nil {
 			return w.withdraw(e)
 		}
+		boundOrder(&order)
+		if err := w.goesBy(e, order.InstanceName); err != nil {
+			return err
+		}
 		return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Order: order})
 	case mostro.ClassDeletion:
 		return w.deletion(e)
 	case mostro.ClassInfo:
 		if info, err := mostro.ParseInfo(e.Event); err == nil {
-			return w.author(e, func(a *authorRecord) { a.setInfo(info, e) })
+			return errors.Join(w.author(e, func(a *authorRecord) { a.setInfo(info, e) }), w.goesBy(e, info.Name))
 		}
 	case mostro.ClassProfile:
 		if profile, err := mostro.ParseProfile(e.Event); err == nil {
-			return w.author(e, func(a *authorRecord) { a.setProfile(profile, e) })
+			return errors.Join(w.author(e, func(a *authorRecord) { a.setProfile(profile, e) }), w.goesBy(e, profile.DisplayName, profile.Name))
 		}
 	case mostro.ClassRelayList:
 		if relays, err := mostro.ParseRelayList(e.Event); err == nil {

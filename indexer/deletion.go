@@ -44,6 +44,9 @@ func (w *work) isDeleted(k Key, o *mostro.Order) (bool, error) {
 func (w *work) deletion(e *mostro.Entry) error {
 	w.b.deletions = true
 	var affected []string
+	// One request may name thousands of versions of one order, all of which are
+	// read to find out what is left: once.
+	doomed := map[Key]map[string]bool{}
 	for _, tag := range e.Event.Tags {
 		if len(tag) < 2 {
 			continue
@@ -56,12 +59,17 @@ func (w *work) deletion(e *mostro.Entry) error {
 			if err := w.set(idKey(keyNoID, tag[1], e.Event.PubKey), nil); err != nil {
 				return err
 			}
-			address, err := w.deleteID(tag[1], e.Event.PubKey)
+			k, err := get(w.txn, idKey(keyByID, tag[1])[:13])
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				err = w.deleteAuthorEvent(tag[1], e.Event.PubKey)
+			} else if err == nil {
+				if doomed[Key(k)] == nil {
+					doomed[Key(k)] = map[string]bool{}
+				}
+				doomed[Key(k)][tag[1]] = true
+			}
 			if err != nil {
 				return err
-			}
-			if address != "" {
-				affected = append(affected, address)
 			}
 		case "a":
 			pubkey, d, err := splitAddress(tag[1])
@@ -83,6 +91,15 @@ func (w *work) deletion(e *mostro.Entry) error {
 			}
 		}
 	}
+	for k, ids := range doomed {
+		touched, err := w.drop(k, func(v *Version) bool { return ids[v.Order.EventID] && v.Order.Pubkey == e.Event.PubKey })
+		if err != nil {
+			return err
+		}
+		if touched != nil {
+			affected = append(affected, addressOf(touched.Pubkey, touched.D))
+		}
+	}
 	if len(affected) == 0 {
 		return nil
 	}
@@ -94,24 +111,6 @@ func (w *work) deletion(e *mostro.Entry) error {
 }
 
 func affectedKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyAffected}, seq) }
-
-// deleteID removes the event with an id, when it is the author's; it says
-// which order lost a version.
-func (w *work) deleteID(id, author string) (address string, err error) {
-	raw, err := get(w.txn, idKey(keyByID, id)[:13])
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return "", w.deleteAuthorEvent(id, author)
-	}
-	if err != nil {
-		return "", err
-	}
-	k := Key(raw)
-	touched, err := w.drop(k, func(v *Version) bool { return v.Order.EventID == id && v.Order.Pubkey == author })
-	if err != nil || touched == nil {
-		return "", err
-	}
-	return addressOf(touched.Pubkey, touched.D), nil
-}
 
 func (w *work) deleteAddress(pubkey, d string, until nostr.Timestamp) (bool, error) {
 	k := keyOf(addressOf(pubkey, d))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -84,7 +85,7 @@ func (x *Index) directory(ctx context.Context, values url.Values) (*instanceList
 			return nil, &QueryError{name, "unknown parameter; known are q, sort, limit, cursor and include"}
 		}
 	}
-	views, publishers := x.book.authors.Load().list(asked(text))
+	views, publishers := x.book.authors.Load().list(asked(text), x.cfg.Now())
 	shun, err := x.shunned(ctx)
 	if err != nil {
 		return nil, err
@@ -93,26 +94,35 @@ func (x *Index) directory(ctx context.Context, values url.Values) (*instanceList
 	publishers = slices.DeleteFunc(publishers, func(v publisherView) bool { return shun.hides(v.Pubkey, "", spam) })
 	for _, v := range views {
 		x.stand(v)
+		x.countOpen(v)
 	}
 	number := instanceSorts[sort]
-	compare := func(a float64, aKey string, b float64, bKey string) int {
-		return cmp.Or(cmp.Compare(b, a), strings.Compare(aKey, bKey))
+	compare := func(a, b instancePlace) int {
+		return cmp.Or(cmp.Compare(a.marked, b.marked), cmp.Compare(b.number, a.number), strings.Compare(a.pubkey, b.pubkey))
 	}
-	slices.SortFunc(views, func(a, b *instanceView) int { return compare(number(a), a.Pubkey, number(b), b.Pubkey) })
+	place := func(v *instanceView) instancePlace {
+		p := instancePlace{number: number(v), pubkey: v.Pubkey}
+		if v.UsesNameOf != nil {
+			p.marked = 1
+		}
+		return p
+	}
+	slices.SortFunc(views, func(a, b *instanceView) int { return compare(place(a), place(b)) })
+	list := sort + " " + text // cursors of other lists are refused
 	out := &instanceList{Items: []instanceView{}, Total: len(views), Publishers: publishers}
 	if cursor != "" {
-		at, key, err := readInstanceCursor(cursor, sort)
+		at, err := readInstanceCursor(cursor, list)
 		if err != nil {
 			return nil, err
 		}
 		views = views[len(views)-len(slices.DeleteFunc(slices.Clone(views), func(v *instanceView) bool {
-			return compare(number(v), v.Pubkey, at, key) <= 0
+			return compare(place(v), at) <= 0
 		})):]
 	}
 	for i, v := range views {
 		if i == limit {
-			last := views[i-1]
-			next := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s|%x|%s", sort, math.Float64bits(number(last)), last.Pubkey))
+			last := place(views[i-1])
+			next := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d|%x|%s|%s", last.marked, math.Float64bits(last.number), last.pubkey, list))
 			out.NextCursor = &next
 			break
 		}
@@ -121,26 +131,35 @@ func (x *Index) directory(ctx context.Context, values url.Values) (*instanceList
 	return out, nil
 }
 
-func readInstanceCursor(cursor, sort string) (float64, string, error) {
+// instancePlace is the place of an instance in a list: those that use another's
+// name come last, whatever they claim.
+type instancePlace struct {
+	marked int
+	number float64
+	pubkey string
+}
+
+func readInstanceCursor(cursor, list string) (p instancePlace, err error) {
 	bad := &QueryError{"cursor", "not a cursor of this list and sort; start again without it"}
 	raw, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil {
-		return 0, "", bad
+		return p, bad
 	}
-	parts := strings.Split(string(raw), "|")
-	if len(parts) != 3 || parts[0] != sort {
-		return 0, "", bad
+	parts := strings.SplitN(string(raw), "|", 4)
+	if len(parts) != 4 || parts[3] != list {
+		return p, bad
 	}
-	bits, err := strconv.ParseUint(parts[1], 16, 64)
-	if err != nil {
-		return 0, "", bad
+	marked, err := strconv.Atoi(parts[0])
+	bits, err2 := strconv.ParseUint(parts[1], 16, 64)
+	if err != nil || err2 != nil {
+		return p, bad
 	}
-	return math.Float64frombits(bits), parts[2], nil
+	return instancePlace{marked, math.Float64frombits(bits), parts[2]}, nil
 }
 
 // list gives the instances whose words answer what was asked, and the other
 // authors of orders.
-func (s *authors) list(wanted []string) ([]*instanceView, []publisherView) {
+func (s *authors) list(wanted []string, now time.Time) ([]*instanceView, []publisherView) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var views []*instanceView
@@ -148,7 +167,7 @@ func (s *authors) list(wanted []string) ([]*instanceView, []publisherView) {
 	for pubkey, a := range s.byKey {
 		if a.Info != nil {
 			if allBegin(a.words, wanted) {
-				views = append(views, a.view(pubkey))
+				views = append(views, a.view(pubkey, s.note(pubkey, "", now)))
 			}
 			continue
 		}
@@ -176,21 +195,36 @@ func (x *Index) instance(r *http.Request, pubkey string) (*instanceView, error) 
 	if err := x.hidden(r, pubkey, ""); err != nil {
 		return nil, err
 	}
-	v, err := x.book.authors.Load().instance(pubkey)
+	v, err := x.book.authors.Load().instance(pubkey, x.cfg.Now())
 	if err == nil {
 		x.stand(v) // not under the lock: a reputation may take its time
+		x.countOpen(v)
 	}
 	return v, err
 }
 
-func (s *authors) instance(pubkey string) (*instanceView, error) {
+// countOpen counts as pending only what can still be taken. A Mostro may publish
+// nothing when an order expires.
+func (x *Index) countOpen(v *instanceView) {
+	x.sweep(x.cfg.Now())
+	pending, expired := string(mostro.StatusPending), string(mostro.StatusExpired)
+	open := min(x.book.shelf.Load().pendingOf(v.Pubkey), v.Orders[pending])
+	if gone := v.Orders[pending] - open; gone > 0 {
+		v.Orders[expired] += gone
+	}
+	if v.Orders[pending] = open; open == 0 {
+		delete(v.Orders, pending)
+	}
+}
+
+func (s *authors) instance(pubkey string, now time.Time) (*instanceView, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	a := s.byKey[pubkey]
 	if a == nil {
 		return nil, mostro.ErrNotFound
 	}
-	if v := a.view(pubkey); v != nil {
+	if v := a.view(pubkey, s.note(pubkey, "", now)); v != nil {
 		return v, nil
 	}
 	return nil, refuse(404, "This key publishes orders or a profile, but no info event: it is no instance of Mostro. Its orders are at /api/v1/orders?open=any&instance="+pubkey)

@@ -1,7 +1,6 @@
 package indexer
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"embed"
@@ -115,8 +114,9 @@ func (x *Index) page(p *pageSet, route string, get func(*http.Request) (string, 
 	if fr.Problem != nil && status == http.StatusOK {
 		status = fr.Problem.Status
 	}
-	var body bytes.Buffer
-	if err := p.templates.ExecuteTemplate(&body, name, data); err != nil {
+	body := takeBuffer()
+	defer body.release()
+	if err := p.templates.ExecuteTemplate(body, name, data); err != nil {
 		x.log.Error("page failed", "route", route, "error", err)
 		problemOf(err).write(rec)
 		return
@@ -179,7 +179,42 @@ type orderRow struct {
 	Rating, Reviews, Status           string
 	Left, Age                         string
 	Link, InstanceLink, JSON          string
-	Take                              template.URL // "" where the source is no link that we follow
+	Key                               string       // the beginning of the author's
+	Take                              template.URL // "" where there is nothing to take, or no link that we follow
+	Unchecked                         string       // what the publisher wrote in place of such a link
+	Note                              noteRow
+}
+
+// noteRow is a note about an author, in words.
+type noteRow struct {
+	Unknown          bool
+	NewSince         string // "" for one that is not new
+	UsesNameOf       string // name and beginning of the key; "" for nobody
+	SharesNameWith   string
+	Other, OtherSeen string // path and time of the other key
+}
+
+// Marked reports whether the author is to be warned of.
+func (n noteRow) Marked() bool { return n.Unknown || n.UsesNameOf != "" }
+
+func (x *Index) noteRow(n authorNote, now time.Time) noteRow {
+	out := noteRow{Unknown: n.Unknown}
+	if n.New {
+		out.NewSince = ago(now.Sub(n.First))
+	}
+	if c := n.Clash; c != nil {
+		name := c.Name + " (" + c.Pubkey[:8] + "…)"
+		if c.Shared {
+			out.SharesNameWith = name
+		} else {
+			out.UsesNameOf = name
+		}
+		out.Other, out.OtherSeen = "/?open=any&instance="+c.Pubkey, c.Since.UTC().Format("2 January 2006")
+		if x.book.authors.Load().infoID(c.Pubkey) != "" {
+			out.Other = "/instances/" + c.Pubkey
+		}
+	}
+	return out
 }
 
 // shownMethods bounds the methods in a row of the book.
@@ -187,12 +222,16 @@ const shownMethods = 5
 
 func (x *Index) row(r *Record, now time.Time) orderRow {
 	o := &r.Order
-	out := orderRow{
+	note := x.book.authors.Load().noteOf(o.Pubkey, o.Platform, now)
+	out := orderRow{Key: o.Pubkey[:8], Note: x.noteRow(note, now),
 		Side: string(o.Side), Amount: amountText(o.FiatAmount), Fiat: o.Fiat, Premium: premiumText(o.PremiumPct),
 		Methods: o.Methods, Platform: cmpOr(o.Platform, "unknown platform"), Status: cmpOr(string(o.Status), "unknown"),
 		Instance: x.nameFor(o), Age: ageText(now.Sub(time.Unix(int64(o.CreatedAt), 0))),
 		Link: "/orders/" + orderPath(o.Pubkey, o.D), JSON: "/api/v1/orders/" + orderPath(o.Pubkey, o.D),
-		InstanceLink: "/?open=any&instance=" + o.Pubkey, Take: takeLink(o.Link),
+		InstanceLink: "/?open=any&instance=" + o.Pubkey, Take: template.URL(note.takeLink(&r.Version, now)), // of a scheme that TakeLink names
+	}
+	if out.Take == "" && o.TakeLink() == "" {
+		out.Unchecked = o.Link
 	}
 	if o.Network != "mainnet" {
 		out.Network = o.Network
@@ -219,6 +258,8 @@ func (x *Index) row(r *Record, now time.Time) orderRow {
 		}
 		if m.Reviews != nil {
 			out.Reviews = plural(int(*m.Reviews), "review", "reviews")
+		} else {
+			out.Reviews = "number of reviews not stated"
 		}
 	} else if m != nil && m.Reviews != nil && *m.Reviews == 0 {
 		out.Rating, out.Reviews = "New", "no reviews yet"
@@ -283,7 +324,7 @@ func (x *Index) bookPage(r *http.Request) (string, any, error) {
 		Sides:    choices(form.Get("side"), "", "Anyone", "sell", "sells bitcoin", "buy", "buys bitcoin"),
 		Opens:    choices(form.Get("open"), "", "On offer now", "any", "All, past too", "false", "Past only"),
 		Statuses: choices(form.Get("status"), "", "Any that fits", "pending", "pending", "in-progress", "in progress", "success", "success", "canceled", "canceled", "expired", "expired", "gone", "gone"),
-		Sorts:    choices(form.Get("sort"), "", "Newest first", "oldest", "Oldest first", "premium", "Lowest premium", "-premium", "Highest premium", "amount", "Fewest sats", "-amount", "Most sats", "expiry", "Ending soonest", "-expiry", "Ending latest"),
+		Sorts:    choices(form.Get("sort"), "", "Known first", "newest", "Newest first", "oldest", "Oldest first", "premium", "Lowest premium", "-premium", "Highest premium", "amount", "Fewest sats", "-amount", "Most sats", "expiry", "Ending soonest", "-expiry", "Ending latest"),
 		Networks: choices(form.Get("network"), "", "Any", "mainnet", "mainnet", "testnet", "testnet", "signet", "signet", "regtest", "regtest"),
 		Past:     form.Get("open") == "any" || form.Get("open") == "false" || form.Get("at") != "",
 		JSON:     with("/api/v1/orders", "cursor", form.Get("cursor")),
@@ -364,7 +405,7 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, &QueryError{"pubkey", err.Error()}
 	}
-	record, versions, err := x.shownOrder(r, pubkey)
+	record, versions, next, err := x.shownOrder(r, pubkey)
 	if err != nil {
 		return "", nil, err
 	}
@@ -378,11 +419,20 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 		Expires, FirstSeen  moment
 		Expired             bool
 		History             []historyRow
+		Count               string
+		Older, Newest       string // addresses of other parts of the history; "" for none
 	}{
 		frame: frame{Title: "Order", Page: "order"}, Row: x.row(record, now), Methods: o.Methods, Description: o.Description,
 		Layers: strings.Join(o.Layers, ", "), Pubkey: o.Pubkey, D: o.D, EventID: o.EventID,
 		Expires: momentAt(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: momentAt(record.FirstSeenAt, now),
 		Expired: o.Status == mostro.StatusPending && record.endsAt() != never && int64(record.endsAt()) <= now.Unix(),
+	}
+	d.Count = plural(record.Versions, "version of this order", "versions of this order")
+	if next != "" {
+		d.Older = d.Row.Link + "?cursor=" + url.QueryEscape(next)
+	}
+	if r.URL.Query().Get("cursor") != "" {
+		d.Newest = d.Row.Link
 	}
 	for _, v := range slices.Backward(versions) {
 		h := historyRow{Status: cmpOr(string(v.Order.Status), "unknown"), Via: v.Source.String(), ID: v.Order.EventID, Short: v.Order.EventID[:8],
@@ -401,12 +451,14 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 type instanceRow struct {
 	Name, Link, Version, Volume, Fee, Limits string
 	Pending, Trades                          int
+	Key                                      string
+	Note                                     noteRow
 	First, Last                              moment
 	Rank                                     rankCell
 }
 
-func instanceRowOf(v *instanceView, now time.Time) instanceRow {
-	row := instanceRow{Name: v.Pubkey[:8] + "…", Link: "/instances/" + v.Pubkey, Volume: "unknown", Fee: "not stated", Limits: "not stated",
+func (x *Index) instanceRowOf(v *instanceView, now time.Time) instanceRow {
+	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(x.book.authors.Load().noteOf(v.Pubkey, "", now), now), Name: v.Pubkey[:8] + "…", Link: "/instances/" + v.Pubkey, Volume: "unknown", Fee: "not stated", Limits: "not stated",
 		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(v.FirstSeenAt, now), Last: momentOf(v.LastSeenAt, now), Rank: rankCellOf(v.Reputation)}
 	if v.Name != nil {
 		row.Name = *v.Name
@@ -456,7 +508,7 @@ func (x *Index) instancesPage(r *http.Request) (string, any, error) {
 	now := x.cfg.Now()
 	d.Total = list.Total
 	for i := range list.Items {
-		d.Rows = append(d.Rows, instanceRowOf(&list.Items[i], now))
+		d.Rows = append(d.Rows, x.instanceRowOf(&list.Items[i], now))
 	}
 	if list.NextCursor != nil {
 		values.Set("cursor", *list.NextCursor)
@@ -496,7 +548,7 @@ func (x *Index) instancePage(r *http.Request) (string, any, error) {
 		}
 		return *s
 	}
-	row := instanceRowOf(v, now)
+	row := x.instanceRowOf(v, now)
 	d := &struct {
 		frame
 		Row                       instanceRow

@@ -167,8 +167,15 @@ func (x *Index) heal(ctx context.Context, err error, reset func() error, store s
 // healAgain is how soon after a rebuild the same failure is given up on.
 const healAgain = 10 * time.Minute
 
-// sweep takes expired orders off the shelf and remembers them for search.
+// sweep takes expired orders off the shelf and remembers them for search, and
+// brings the orders' classes up to date.
 func (x *Index) sweep(now time.Time) {
+	changed := false
+	if x.cfg.Rules != nil {
+		version, banned, _, _ := x.cfg.Rules.Shunned()
+		changed = x.book.authors.Load().ban(version, banned)
+	}
+	x.book.rejudge(now, changed)
 	left := x.book.shelf.Load().expire(now)
 	if len(left) == 0 {
 		return

@@ -1,7 +1,6 @@
 package indexer
 
 import (
-	"html/template"
 	"net/url"
 	"strconv"
 	"strings"
@@ -88,24 +87,6 @@ func grouped(number string) string {
 		b.WriteString("." + fraction)
 	}
 	return b.String()
-}
-
-// takeLink lets through the links that lead to an app or a site; a publisher
-// may write anything there.
-func takeLink(link string) template.URL {
-	u, err := url.Parse(link)
-	if err != nil || len(link) > 2048 {
-		return ""
-	}
-	switch u.Scheme {
-	case "mostro":
-		return template.URL(link)
-	case "http", "https":
-		if u.Host != "" {
-			return template.URL(link)
-		}
-	}
-	return ""
 }
 
 // orderPath is the path of an order; its d may hold slashes and dots.

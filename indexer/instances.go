@@ -38,6 +38,7 @@ func supersedes(created nostr.Timestamp, id string, heldCreated nostr.Timestamp,
 }
 
 func (a *authorRecord) setInfo(info mostro.Info, e *mostro.Entry) {
+	boundInfo(&info)
 	if a.InfoFirst.IsZero() || e.ReceivedAt.Before(a.InfoFirst) {
 		a.InfoFirst = e.ReceivedAt
 	}
@@ -47,12 +48,14 @@ func (a *authorRecord) setInfo(info mostro.Info, e *mostro.Entry) {
 }
 
 func (a *authorRecord) setProfile(p mostro.Profile, e *mostro.Entry) {
+	boundProfile(&p)
 	if a.Profile == nil || supersedes(p.CreatedAt, p.EventID, a.Profile.CreatedAt, a.Profile.EventID) {
 		a.Profile, a.ProfileAt = &p, e.ReceivedAt
 	}
 }
 
 func (a *authorRecord) setRelays(l mostro.RelayList, e *mostro.Entry) {
+	boundRelays(&l)
 	if a.Relays == nil || supersedes(l.CreatedAt, l.EventID, a.Relays.CreatedAt, a.Relays.EventID) {
 		a.Relays, a.RelaysAt = &l, e.ReceivedAt
 	}
@@ -99,6 +102,8 @@ type author struct {
 	first    time.Time
 	last     time.Time
 	words    []string // of its name and its description
+	uses     []*nameUse
+	clash    *clash // with another key's name; nil: none
 }
 
 // authors are all authors of orders, infos, profiles and relay lists. The
@@ -106,10 +111,23 @@ type author struct {
 type authors struct {
 	mu    sync.RWMutex
 	byKey map[string]*author
-	infos int // authors with an Info
+	infos map[string]*author // those with an Info
+
+	oldest    time.Time // when the first of all was first seen
+	names     nameIndex
+	namedKeys []string      // keys that go by a name
+	newest    time.Time     // first use of a name
+	stale     bool          // all clashes are to be looked for anew
+	clashedAt time.Time     // when that was done last
+	clashCost time.Duration // and how long it took
+
+	rules  uint64 // version of the rules that ban these keys
+	banned map[[32]byte]struct{}
 }
 
-func newAuthors() *authors { return &authors{byKey: map[string]*author{}} }
+func newAuthors() *authors {
+	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, names: newNameIndex()}
+}
 
 func (s *authors) of(pubkey string) *author {
 	a := s.byKey[pubkey]
@@ -121,7 +139,7 @@ func (s *authors) of(pubkey string) *author {
 }
 
 // load reads the stored records and disputes; orders are counted one by one.
-func (s *authors) load(txn *badger.Txn) error {
+func (s *authors) load(txn *badger.Txn, now time.Time) error {
 	it := txn.NewIterator(badger.DefaultIteratorOptions)
 	defer it.Close()
 	for it.Seek([]byte{keyAuthor}); it.ValidForPrefix([]byte{keyAuthor}); it.Next() {
@@ -138,7 +156,7 @@ func (s *authors) load(txn *badger.Txn) error {
 		}
 		s.dispute(disputeChange{r, 1})
 	}
-	return nil
+	return s.loadNames(it, now)
 }
 
 // change brings committed changes into memory.
@@ -159,26 +177,31 @@ func (s *authors) change(records map[string]*authorRecord, counts []countChange,
 func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	a := s.of(pubkey)
 	if (a.Info != nil) != (r.Info != nil) {
+		s.stale = true
 		if r.Info != nil {
-			s.infos++
+			s.infos[strings.Clone(pubkey)] = a
 		} else {
-			s.infos--
+			delete(s.infos, pubkey)
 		}
 	}
 	a.authorRecord = *r
-	a.seen(r.InfoFirst, r.InfoAt)
-	a.seen(r.ProfileAt, r.ProfileAt)
-	a.seen(r.RelaysAt, r.RelaysAt)
+	s.seen(a, r.InfoFirst, r.InfoAt)
+	s.seen(a, r.ProfileAt, r.ProfileAt)
+	s.seen(a, r.RelaysAt, r.RelaysAt)
 	a.words = nil
 	if r.Info != nil {
 		a.words = words(a.words, r.Info.Name)
 		if p := r.Profile; p != nil {
 			a.words = words(words(words(a.words, p.Name), p.DisplayName), p.About)
 		}
+		a.words = a.words[:min(len(a.words), maxInstanceWords)]
 	}
 }
 
-func (a *author) seen(first, last time.Time) {
+func (s *authors) seen(a *author, first, last time.Time) {
+	if !first.IsZero() && (s.oldest.IsZero() || first.Before(s.oldest)) {
+		s.oldest = first
+	}
 	if !first.IsZero() && (a.first.IsZero() || first.Before(a.first)) {
 		a.first = first
 	}
@@ -191,12 +214,15 @@ func (a *author) seen(first, last time.Time) {
 func (s *authors) count(v *Version, first time.Time, by int) {
 	a := s.of(v.Order.Pubkey)
 	if by > 0 {
-		a.seen(first, v.ReceivedAt)
+		s.seen(a, first, v.ReceivedAt)
 	}
 	if v.Withdrawn {
 		return
 	}
 	o := &v.Order
+	if len(a.orders) == 0 && a.uses != nil {
+		s.stale = true // its name is protected from now on
+	}
 	bump(a.orders, o.Status, by)
 	bump(a.fiats, o.Fiat, by)
 	bump(a.platform, o.Platform, by)
@@ -209,7 +235,7 @@ func (s *authors) dispute(d disputeChange) {
 	a := s.of(d.record.Pubkey)
 	bump(a.disputes, d.record.State, d.by)
 	if d.by > 0 {
-		a.seen(d.record.At, d.record.At)
+		s.seen(a, d.record.At, d.record.At)
 	}
 }
 
@@ -258,8 +284,8 @@ func (s *authors) named(w string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []string
-	for pubkey, a := range s.byKey {
-		if a.Info != nil && anyBegins(a.words, w) {
+	for pubkey, a := range s.infos {
+		if anyBegins(a.words, w) {
 			out = append(out, pubkey)
 		}
 	}
@@ -272,8 +298,8 @@ func (s *authors) matching(wanted []string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []string
-	for pubkey, a := range s.byKey {
-		if a.Info != nil && allBegin(a.words, wanted) {
+	for pubkey, a := range s.infos {
+		if allBegin(a.words, wanted) {
 			out = append(out, pubkey)
 		}
 	}
@@ -408,7 +434,7 @@ func (w *work) disputed(e *mostro.Entry, d mostro.Dispute) error {
 func (s *authors) instances() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.infos
+	return len(s.infos)
 }
 
 // same says in what another set of sums differs, times apart: they are of

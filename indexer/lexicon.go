@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	mathbits "math/bits"
 	"slices"
 
 	"github.com/tidwall/btree"
@@ -12,7 +13,7 @@ type lexicon struct {
 }
 
 func (l *lexicon) add(name string, id uint32) {
-	for _, w := range words(nil, name) {
+	for _, w := range methodWords(nil, name) {
 		ids, _ := l.words.Get(w)
 		if at, held := slices.BinarySearch(ids, id); !held {
 			l.words.Set(w, slices.Insert(ids, at, id))
@@ -21,7 +22,7 @@ func (l *lexicon) add(name string, id uint32) {
 }
 
 func (l *lexicon) remove(name string, id uint32) {
-	for _, w := range words(nil, name) {
+	for _, w := range methodWords(nil, name) {
 		ids, _ := l.words.Get(w)
 		at, held := slices.BinarySearch(ids, id)
 		switch {
@@ -34,19 +35,29 @@ func (l *lexicon) remove(name string, id uint32) {
 	}
 }
 
-// find gives the names one of whose words begins with w, and those one of
-// whose words is w.
+// find returns the names one of whose words begins with w, and those one of
+// whose words is w; both ascending.
 func (l *lexicon) find(w string) (begun, whole []uint32) {
 	whole, _ = l.words.Get(w)
+	var seen []uint64 // a bitmap: a short w may begin the words of every name many times over
 	l.words.Ascend(w, func(held string, ids []uint32) bool {
 		if len(held) < len(w) || held[:len(w)] != w {
 			return false
 		}
-		begun = append(begun, ids...)
+		for _, id := range ids {
+			for int(id>>6) >= len(seen) {
+				seen = append(seen, 0)
+			}
+			seen[id>>6] |= 1 << (id & 63)
+		}
 		return true
 	})
-	slices.Sort(begun)
-	return slices.Compact(begun), whole
+	for i, bits := range seen {
+		for ; bits != 0; bits &= bits - 1 {
+			begun = append(begun, uint32(i<<6+mathbits.TrailingZeros64(bits)))
+		}
+	}
+	return begun, whole
 }
 
 // findAll gives the names that hold, for each word, one that begins with it.

@@ -54,7 +54,7 @@ func (q *Query) methodMatches(methods []string) bool {
 	for _, ask := range q.Method {
 		wanted := asked(ask)
 		for _, m := range methods {
-			if allBegin(words(nil, m), wanted) {
+			if allBegin(methodWords(nil, m), wanted) {
 				return true
 			}
 		}
@@ -82,7 +82,7 @@ func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool 
 func orderWords(o *mostro.Order) []string {
 	var out []string
 	for _, m := range o.Methods {
-		out = words(out, m)
+		out = methodWords(out, m)
 	}
 	out = words(out, o.Description)
 	out = words(out, o.InstanceName)

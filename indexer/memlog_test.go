@@ -289,7 +289,7 @@ func fillRandom(r *rand.Rand, l *memLog, n, orders int) {
 		archived := r.IntN(12) == 0
 		switch k := r.IntN(40); {
 		case k == 0:
-			evt = infoEvent(r.IntN(4), t0-r.Int64N(500), "Mostro "+strconv.Itoa(r.IntN(9)))
+			evt = infoEvent(r.IntN(4), t0-r.Int64N(500), "Mostro "+strconv.Itoa(r.IntN(6)))
 		case k == 1 && len(ids) > 0:
 			victim := ids[r.IntN(len(ids))]
 			pk := victim.PubKey

@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,10 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 }
 
 func (n *nip50) infos(q *Query, wanted []string) error {
-	for _, pubkey := range n.x.book.authors.Load().matching(wanted) {
+	s := n.x.book.authors.Load()
+	found := s.matching(wanted)
+	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(s.marked(a), s.marked(b)) })
+	for _, pubkey := range found {
 		id := n.x.book.authors.Load().infoID(pubkey)
 		if id == "" || q.shun.hides(pubkey, id, q.Spam) {
 			continue

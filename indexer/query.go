@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -35,7 +36,8 @@ const (
 type Sort string
 
 const (
-	SortNewest      Sort = "newest" // created_at, latest first
+	SortTrusted     Sort = "trusted" // the default: unknown authors last, new ones before them; of one class the newest first
+	SortNewest      Sort = "newest"  // created_at, latest first
 	SortOldest      Sort = "oldest"
 	SortPremium     Sort = "premium" // lowest first
 	SortPremiumDesc Sort = "-premium"
@@ -109,6 +111,7 @@ type Query struct {
 	Cursor     string    // next_cursor of the page before
 	Spam       bool      // what is in quarantine is wanted too
 
+	asked        int       // bytes of q that were read
 	since, until uint32    // NIP-50: bounds of created_at; until 0 is none
 	shun         *shunList // what is not shown; nil: everything is
 }
@@ -168,7 +171,10 @@ func (q *Query) set(name, value string) error {
 	value = strings.TrimSpace(value)
 	switch name {
 	case "q":
-		q.Text = strings.TrimSpace(q.Text + " " + value)
+		if q.asked += len(value); q.asked > maxValue {
+			return fmt.Errorf("longer than %d bytes", maxValue)
+		}
+		return q.ask(value)
 	case "include":
 		if q.Spam = strings.EqualFold(value, "spam"); !q.Spam {
 			return fmt.Errorf("%q is not spam", value)
@@ -239,8 +245,8 @@ func (q *Query) set(name, value string) error {
 		}
 		q.At = at
 	case "sort":
-		if _, ok := sorts[Sort(value)]; !ok {
-			return fmt.Errorf("%q is not newest, oldest, premium, -premium, amount, -amount, expiry or -expiry", value)
+		if _, ok := sorts[Sort(value)]; !ok && Sort(value) != SortTrusted {
+			return fmt.Errorf("%q is not trusted, newest, oldest, premium, -premium, amount, -amount, expiry or -expiry", value)
 		}
 		q.Sort = Sort(value)
 	case "limit":
@@ -400,6 +406,25 @@ func ParseSearch(search string) (q Query, none bool) {
 	return q, none
 }
 
+// ask reads the words of q, among which key:value pairs mean what they mean in a
+// NIP-50 search. A pair with another key is words like any other text.
+func (q *Query) ask(text string) error {
+	var rest []string
+	for _, token := range splitSearch(text) {
+		key, value, isPair := strings.Cut(token.text, ":")
+		name, known := searchKeys[strings.ToLower(key)]
+		if token.quoted || !isPair || !known || strings.TrimSpace(value) == "" {
+			rest = append(rest, token.text)
+			continue
+		}
+		if err := q.set(name, value); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	q.Text = strings.TrimSpace(q.Text + " " + strings.Join(rest, " "))
+	return nil
+}
+
 type searchToken struct {
 	text   string
 	quoted bool // begins with a quote: words, whatever colons they hold
@@ -442,14 +467,16 @@ func splitSearch(s string) []searchToken {
 // maxSearch bounds a NIP-50 search string; what is behind is not read.
 const maxSearch = 4096
 
-// mark is a position in a sorted list: the sort key and the order's Key.
+// mark is a position in a sorted list: the sort key and the order's Key, behind
+// the class where the list has classes.
 type mark struct {
-	key uint64
-	id  Key
+	key   uint64
+	id    Key
+	class uint8
 }
 
 func (q *Query) sort() Sort {
-	if q.Sort == "" {
+	if q.Sort == "" || q.Sort == SortTrusted {
 		return SortNewest
 	}
 	return q.Sort
@@ -464,8 +491,7 @@ func (q *Query) limit() int {
 
 // cursorAt makes the cursor that goes on behind m.
 func (q *Query) cursorAt(m mark) string {
-	b := append([]byte{1}, q.sort()...)
-	b = append(b, 0)
+	b := append(q.fingerprint(), m.class)
 	b = binary.BigEndian.AppendUint64(b, m.key)
 	return base64.RawURLEncoding.EncodeToString(append(b, m.id[:]...))
 }
@@ -476,10 +502,19 @@ func (q *Query) after() (*mark, error) {
 		return nil, nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(q.Cursor)
-	head := append(append([]byte{1}, q.sort()...), 0)
-	if err != nil || len(b) != len(head)+8+len(Key{}) || string(b[:len(head)]) != string(head) {
+	head := q.fingerprint()
+	if err != nil || len(b) != len(head)+1+8+len(Key{}) || string(b[:len(head)]) != string(head) || b[len(head)] >= numClasses {
 		return nil, &QueryError{"cursor", "not a cursor of this list"}
 	}
 	b = b[len(head):]
-	return &mark{binary.BigEndian.Uint64(b), Key(b[8:])}, nil
+	return &mark{class: b[0], key: binary.BigEndian.Uint64(b[1:]), id: Key(b[9:])}, nil
+}
+
+// fingerprint tells the lists of different questions apart, whatever the length
+// of their pages and the operator's rules: a cursor of one is refused by others.
+func (q *Query) fingerprint() []byte {
+	asked := *q
+	asked.shun = nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "2 %s %d %s", asked.name(), q.At.Unix(), q.Sort))
+	return sum[:8:8]
 }

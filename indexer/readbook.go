@@ -1,8 +1,10 @@
 package indexer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -199,6 +201,59 @@ func (b *book) history(k Key) ([]*Version, error) {
 	return out, err
 }
 
+// historyPage returns up to limit versions of an order, oldest first: the newest
+// of those behind a cursor, "" from the newest of all. next is the cursor of
+// the older ones, "" when there are none.
+func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, next string, err error) {
+	err = b.view(func(txn *badger.Txn) error {
+		prefix := append([]byte{keyOlder}, k[:]...)
+		from := append(slices.Clone(prefix), 0xff)
+		var last []byte // key of the oldest version of the page
+		if cursor == "" {
+			raw, err := get(txn, headKey(k))
+			if errors.Is(err, badger.ErrKeyNotFound) {
+				return mostro.ErrNotFound
+			}
+			if err != nil {
+				return err
+			}
+			head, err := unpackRecord(raw)
+			if err != nil {
+				return err
+			}
+			out, last = append(out, &head.Version), olderKey(k, &head.Order)
+		} else {
+			at, err := base64.RawURLEncoding.DecodeString(cursor)
+			if err != nil || len(at) != len(prefix)+8+32 || !bytes.HasPrefix(at, prefix) {
+				return &QueryError{"cursor", "not a cursor of this order's history; start again without it"}
+			}
+			from = at
+		}
+		it := txn.NewIterator(badger.IteratorOptions{Reverse: true, PrefetchValues: true, PrefetchSize: min(limit, 100)})
+		defer it.Close()
+		for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
+			if cursor != "" && bytes.Equal(it.Item().Key(), from) {
+				continue
+			}
+			if len(out) == limit {
+				next = base64.RawURLEncoding.EncodeToString(last)
+				break
+			}
+			last = it.Item().KeyCopy(last)
+			if err := it.Item().Value(func(raw []byte) error {
+				v, err := unpackVersion(raw)
+				out = append(out, v)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		slices.Reverse(out)
+		return nil
+	})
+	return out, next, err
+}
+
 // affected gives the addresses that the deletion at seq changed.
 func (b *book) affected(seq uint64) (addresses []string, err error) {
 	err = b.view(func(txn *badger.Txn) error {
@@ -223,9 +278,10 @@ func (b *book) digest() (string, error) {
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().Key()
-			// What depends on when the book grew: its name, and notes for search
+			// What depends on when the book grew: its name, names of events that
+			// were deleted since, and notes for search
 			// about events that a later growth never sees.
-			if slices.Equal(key, metaKey("mark")) || key[0] == keyAffected {
+			if slices.Equal(key, metaKey("mark")) || key[0] == keyAffected || key[0] == keyNames {
 				continue
 			}
 			if err := it.Item().Value(func(v []byte) error {
@@ -248,8 +304,9 @@ func (b *book) check() error {
 	held, authors := b.shelf.Load(), b.authors.Load()
 	held.expire(now)
 	fresh, sums := newShelf(), newAuthors()
+	fresh.judge(authors.judgements(nil, now))
 	err := b.view(func(txn *badger.Txn) error {
-		if err := sums.load(txn); err != nil {
+		if err := sums.load(txn, now); err != nil {
 			return err
 		}
 		return eachHead(txn, func(k Key, packed []byte) error {

@@ -87,7 +87,7 @@ func (v *Version) liveAt(now time.Time) bool {
 
 // recordFormat is bumped when the encoding below changes; the book of another
 // format is rebuilt.
-const recordFormat = 1
+const recordFormat = 2
 
 var errRecord = errors.New("damaged record")
 
@@ -350,6 +350,7 @@ const (
 	keyNoAddr   = 'u' // order key -> its author deleted it, up to this created_at
 	keyAuthor   = 'i' // pubkey -> what an author says of itself
 	keyDispute  = 'd' // dispute key -> newest state
+	keyNames    = 'n' // pubkey -> the names that it goes by
 	keyAffected = 'x' // seq of a deletion -> the addresses that it changed
 )
 

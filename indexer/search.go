@@ -532,7 +532,7 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 			if !mayHold(entry.Term, w) {
 				continue
 			}
-			if buf = words(buf[:0], entry.Term); allBegin(buf, w) {
+			if buf = methodWords(buf[:0], entry.Term); allBegin(buf, w) {
 				out = append(out, entry.Term)
 				break
 			}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 )
 
@@ -28,15 +27,24 @@ type searchDoc struct {
 	gone    bool
 }
 
-// textOf are words, each once, in order of first use.
+// textOf joins the first maxWords distinct words, in order of first use.
 func textOf(all []string) string {
-	out := all[:0]
+	seen := make(map[string]bool, min(len(all), maxWords))
+	var b strings.Builder
 	for _, w := range all {
-		if !slices.Contains(out, w) && len(out) < maxWords {
-			out = append(out, w)
+		if seen[w] {
+			continue
 		}
+		if len(seen) == maxWords {
+			break
+		}
+		if len(seen) > 0 {
+			b.WriteByte(' ')
+		}
+		seen[w] = true
+		b.WriteString(w)
 	}
-	return strings.Join(out, " ")
+	return b.String()
 }
 
 // maxWords bounds the words of one order that are indexed.

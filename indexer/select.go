@@ -22,8 +22,12 @@ type Facets struct {
 	Method   map[string]int `json:"method"` // folded names; the most frequent only
 }
 
-// maxMethodFacets bounds Facets.Method.
-const maxMethodFacets = 100
+// maxMethodFacets bounds Facets.Method, maxFacets the currencies and platforms:
+// their names are what publishers write.
+const (
+	maxMethodFacets = 100
+	maxFacets       = 300
+)
 
 func newFacets() Facets {
 	return Facets{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}}
@@ -31,6 +35,13 @@ func newFacets() Facets {
 
 func (f Facets) clone() Facets {
 	return Facets{maps.Clone(f.Fiat), maps.Clone(f.Side), maps.Clone(f.Status), maps.Clone(f.Platform), maps.Clone(f.Method)}
+}
+
+// trim leaves the most frequent values of each facet.
+func (f Facets) trim() {
+	trimFacet(f.Fiat, maxFacets)
+	trimFacet(f.Platform, maxFacets)
+	trimFacet(f.Method, maxMethodFacets)
 }
 
 // hit is one order of an answer.
@@ -341,7 +352,7 @@ func (s *shelf) walk(q *Query, sel selection, after *mark, limit, steps int) ([]
 			if !sel.has(p.slot) {
 				return true
 			}
-			m := mark{p.key, s.ids[p.slot]}
+			m := mark{key: p.key, id: s.ids[p.slot]}
 			if after != nil && !behind(how.descending, m, *after) {
 				return true
 			}
@@ -436,8 +447,8 @@ func (s *shelf) facets(sel selection) Facets {
 		}
 	})
 	out := newFacets()
-	name(out.Fiat, &s.fiats, fiat)
-	name(out.Platform, &s.platforms, platform)
+	s.fiats.top(out.Fiat, maxFacets, func(id int) int { return fiat[id] })
+	s.platforms.top(out.Platform, maxFacets, func(id int) int { return platform[id] })
 	method := make([]int, len(s.methodNames.names))
 	for id, n := range sets {
 		if n == 0 {
@@ -447,7 +458,7 @@ func (s *shelf) facets(sel selection) Facets {
 			method[m] += n
 		}
 	}
-	s.methodNames.top(out.Method, func(id int) int { return method[id] })
+	s.methodNames.top(out.Method, maxMethodFacets, func(id int) int { return method[id] })
 	for side := range both {
 		for status, n := range both[side] {
 			count(out.Side, string(sides[side]), n)
@@ -464,11 +475,9 @@ func (s *shelf) wholeFacets(status uint8) Facets {
 		to map[string]int
 		d  *dict
 	}{{out.Fiat, &s.fiats}, {out.Platform, &s.platforms}} {
-		for id, name := range f.d.names {
-			count(f.to, name, f.d.counts[id][status])
-		}
+		f.d.top(f.to, maxFacets, func(id int) int { return f.d.counts[id][status] })
 	}
-	s.methodNames.top(out.Method, func(id int) int { return s.methodNames.counts[id][status] })
+	s.methodNames.top(out.Method, maxMethodFacets, func(id int) int { return s.methodNames.counts[id][status] })
 	for side := range sides {
 		count(out.Side, string(sides[side]), s.sideCount[side][status])
 	}
@@ -476,17 +485,11 @@ func (s *shelf) wholeFacets(status uint8) Facets {
 	return out
 }
 
-func name(to map[string]int, d *dict, counts []int) {
-	for id, n := range counts {
-		count(to, d.names[id], n)
-	}
-}
-
 // top puts the most frequent values into a facet, as trimFacet would leave
 // them. There may be very many that occur once.
-func (d *dict) top(to map[string]int, counted func(id int) int) {
+func (d *dict) top(to map[string]int, limit int, counted func(id int) int) {
 	type named struct{ id, n int }
-	best := make([]named, 0, maxMethodFacets+1)
+	best := make([]named, 0, limit+1)
 	after := func(a, b named) int {
 		if a.n != b.n {
 			return b.n - a.n
@@ -495,12 +498,12 @@ func (d *dict) top(to map[string]int, counted func(id int) int) {
 	}
 	for id := range d.names {
 		c := named{id, counted(id)}
-		if c.n <= 0 || d.names[id] == "" || len(best) == maxMethodFacets && after(c, best[maxMethodFacets-1]) > 0 {
+		if c.n <= 0 || d.names[id] == "" || len(best) == limit && after(c, best[limit-1]) > 0 {
 			continue
 		}
 		at, _ := slices.BinarySearchFunc(best, c, after)
 		best = slices.Insert(best, at, c)
-		best = best[:min(len(best), maxMethodFacets)]
+		best = best[:min(len(best), limit)]
 	}
 	for _, b := range best {
 		to[d.names[b.id]] = b.n

@@ -70,6 +70,10 @@ type shelf struct {
 	bySide    [len(sides)]*roaring.Bitmap
 	sideCount [len(sides)][len(statuses)]int
 
+	judged  map[string]judgement // by author
+	class   []uint8
+	byClass [numClasses]*roaring.Bitmap
+
 	authors, fiats, platforms, networks, names, methodNames dict
 	sets                                                    setDict
 
@@ -78,6 +82,10 @@ type shelf struct {
 
 func newShelf() *shelf {
 	s := &shelf{slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
+	s.judged = map[string]judgement{}
+	for i := range s.byClass {
+		s.byClass[i] = roaring.New()
+	}
 	for i := range s.byStatus {
 		s.byStatus[i] = roaring.New()
 	}
@@ -86,6 +94,9 @@ func newShelf() *shelf {
 	}
 	for _, d := range []*dict{&s.authors, &s.fiats, &s.platforms, &s.networks, &s.names, &s.methodNames} {
 		d.ids = map[string]uint32{}
+	}
+	for _, d := range []*dict{&s.fiats, &s.platforms, &s.networks, &s.names, &s.methodNames} {
+		d.limit = maxNames
 	}
 	for _, d := range []*dict{&s.fiats, &s.names, &s.methodNames} {
 		d.lexicon = &lexicon{}
@@ -107,10 +118,15 @@ type dict struct {
 	counts   [][len(statuses)]int
 	free     []uint32
 	lexicon  *lexicon // nil: not looked for by words
+	limit    int      // of distinct values; those beyond it count as not stated; 0: none
 }
 
 func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
 	id, ok := d.ids[name]
+	if !ok && d.limit > 0 && len(d.ids) >= d.limit {
+		name, spelling = "", ""
+		id, ok = d.ids[name]
+	}
 	if !ok {
 		name, spelling = strings.Clone(name), strings.Clone(spelling)
 		if n := len(d.free); n > 0 {
@@ -232,6 +248,8 @@ func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
 	s.fiat[slot] = s.fiats.add(o.Fiat, "", slot, status)
 	s.platform[slot] = s.platforms.add(o.Platform, "", slot, status)
 	s.network[slot] = s.networks.add(o.Network, "", slot, status)
+	s.class[slot] = s.judged[o.Pubkey].class(s.platforms.names[s.platform[slot]])
+	s.byClass[s.class[slot]].Add(slot)
 	s.named[slot] = s.names.add(o.InstanceName, "", slot, status)
 	members := make([]uint32, 0, len(o.Methods))
 	for _, m := range o.Methods {
@@ -270,6 +288,7 @@ func (s *shelf) strip(slot uint32) {
 	s.platforms.remove(s.platform[slot], slot, status)
 	s.networks.remove(s.network[slot], slot, status)
 	s.names.remove(s.named[slot], slot, status)
+	s.byClass[s.class[slot]].Remove(slot)
 	s.described.Remove(slot)
 	s.several.Remove(slot)
 	for _, m := range s.sets.members[s.methods[slot]] {
@@ -309,6 +328,7 @@ func (s *shelf) grow(n int) {
 	s.side = stretch(s.side, size)
 	s.status = stretch(s.status, size)
 	s.named = stretch(s.named, size)
+	s.class = stretch(s.class, size)
 }
 
 func stretch[T any](column []T, size int) []T {
@@ -383,18 +403,26 @@ func rangeOf(r mostro.Range) (lo, hi float64) {
 	return lo, hi
 }
 
-// update places or takes off many orders at once, as of now, and returns the
-// keys of those that were live and are not any more.
+// updateStep is the number of orders that are placed before readers get a turn.
+const updateStep = 32
+
+// update places or takes off many orders, as of now, and returns the keys of
+// those that were live and are not any more. Readers get a turn between steps:
+// a batch of orders with much text would hold up every question else.
 func (s *shelf) update(items []item, taken []Key, now time.Time) (left []Key) {
+	for part := range slices.Chunk(items, updateStep) {
+		s.mu.Lock()
+		for _, it := range part {
+			_, was := s.slots[it.key]
+			s.put(it, now, func(order int, p place) { s.orders[order].insert(p) })
+			if _, is := s.slots[it.key]; was && !is {
+				left = append(left, it.key)
+			}
+		}
+		s.mu.Unlock()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, it := range items {
-		_, was := s.slots[it.key]
-		s.put(it, now, func(order int, p place) { s.orders[order].insert(p) })
-		if _, is := s.slots[it.key]; was && !is {
-			left = append(left, it.key)
-		}
-	}
 	for _, k := range taken {
 		s.take(k)
 	}
@@ -510,5 +538,5 @@ func (s *shelf) line(slot uint32) string {
 	slices.Sort(methods)
 	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot],
 		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
-		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot))
+		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }

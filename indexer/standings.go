@@ -121,8 +121,8 @@ func (x *Index) Infos() []mostro.Info {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var out []mostro.Info
-	for pubkey, a := range s.byKey {
-		if a.Info != nil && !hidden(pubkey) {
+	for pubkey, a := range s.infos {
+		if !hidden(pubkey) {
 			info := *a.Info
 			info.Name = a.name()
 			out = append(out, info)

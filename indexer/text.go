@@ -49,11 +49,12 @@ func Fold(s string) string {
 }
 
 // words appends the folded words of a text: runs of letters and digits.
-// Writings without spaces give one word a character. Signs and emoji part
-// words and are none.
+// Writings without spaces return one word a character. Signs and emoji part
+// words and are none. The time is linear in the length of the text.
 func words(dst []string, text string) []string {
 	folded := Fold(text)
 	start, runes := -1, 0
+	skip := false // the rest of a run that is longer than maxWord
 	flush := func(end int) {
 		if start >= 0 {
 			dst = append(dst, folded[start:end])
@@ -61,41 +62,46 @@ func words(dst []string, text string) []string {
 		start, runes = -1, 0
 	}
 	for i, r := range folded {
-		switch {
-		case r < utf8.RuneSelf && (r >= 'a' && r <= 'z' || r >= '0' && r <= '9'):
-		case r < utf8.RuneSelf:
+		var letter bool
+		if r < utf8.RuneSelf {
+			letter = r >= 'a' && r <= 'z' || r >= '0' && r <= '9'
+		} else {
+			letter = unicode.IsLetter(r) || unicode.IsDigit(r)
+		}
+		if !letter {
 			flush(i)
+			skip = false
 			continue
-		case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai):
+		}
+		if skip {
+			continue
+		}
+		if r >= utf8.RuneSelf && unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai) {
 			flush(i)
 			dst = append(dst, string(r))
-			continue
-		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
-			flush(i)
 			continue
 		}
 		if start < 0 {
 			start = i
 		}
 		if runes++; runes > maxWord {
-			// The rest of an endless word is not looked at.
-			dst = append(dst, folded[start:i])
-			start, runes = -1, 0
-			dst = append(dst, wordsAfterRun(folded[i:])...)
-			return dst
+			flush(i)
+			skip = true
 		}
 	}
 	flush(len(folded))
 	return dst
 }
 
-// wordsAfterRun goes on behind the run of letters that s begins with.
-func wordsAfterRun(s string) []string {
-	i := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-	if i < 0 {
-		return nil
+// cut returns the beginning of s, at most n bytes, without a torn character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	return words(nil, s[i:])
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // joins are words too common to be asked for: they are left out of a question
@@ -105,24 +111,24 @@ var joins = []string{"a", "and", "com", "con", "da", "das", "de", "del", "do", "
 // maxAsked bounds the words of one question.
 const maxAsked = 16
 
-// asked gives the distinct words of a question, in order.
+// asked returns the distinct words of a question, in order. Only the first
+// maxSearch bytes and maxAsked words are looked at.
 func asked(text string) []string {
-	all := words(nil, text)
-	out := make([]string, 0, len(all))
-	for _, w := range all {
-		if _, common := slices.BinarySearch(sortedJoins, w); !common && !slices.Contains(out, w) {
-			out = append(out, w)
-		}
-	}
-	if len(out) == 0 {
+	all := words(nil, cut(text, maxSearch))
+	out := make([]string, 0, maxAsked)
+	for _, skipJoins := range []bool{true, false} {
 		for _, w := range all {
-			if !slices.Contains(out, w) {
-				out = append(out, w)
+			_, common := slices.BinarySearch(sortedJoins, w)
+			if common && skipJoins || slices.Contains(out, w) {
+				continue
+			}
+			if out = append(out, w); len(out) == maxAsked {
+				return out
 			}
 		}
-	}
-	if len(out) > maxAsked {
-		out = out[:maxAsked]
+		if len(out) > 0 {
+			break
+		}
 	}
 	return out
 }

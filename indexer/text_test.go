@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"net/url"
@@ -312,4 +313,35 @@ func TestDeletionsStick(t *testing.T) {
 	del(1, t0, "e", late.ID)
 	l.add(late, clk.now(), mostro.RoadClient, false)
 	total(1)
+}
+
+// TestPairsInQ: key:value pairs in q mean what they mean in a NIP-50 search.
+func TestPairsInQ(t *testing.T) {
+	two, minus := 2.0, -1.0
+	for text, want := range map[string]Query{
+		"venezuela premium:<=2":               {Text: "venezuela", Premium: Span{Max: &two}},
+		"side:sell pago movil fiat:ves":       {Text: "pago movil", Side: []mostro.Side{"sell"}, Fiat: []string{"VES"}},
+		`method:"pago movil" premium:-1..2`:   {Method: []string{"pago movil"}, Premium: Span{Min: &minus, Max: &two}},
+		`"side:sell" other:thing at:all cash`: {Text: "side:sell other:thing at:all cash"},
+		"https://example.org/ status:":        {Text: "https://example.org/ status:"},
+	} {
+		got, err := ParseQuery(url.Values{"q": {text}})
+		got.asked = 0
+		if err != nil || got.name() != want.name() {
+			t.Errorf("%s: %s, want %s (%v)", text, got.name(), want.name(), err)
+		}
+	}
+	var wrong *QueryError
+	if _, err := ParseQuery(url.Values{"q": {"cash side:both"}}); !errors.As(err, &wrong) || wrong.Param != "q" || !strings.Contains(wrong.Reason, "side") {
+		t.Errorf("side:both: %v", err)
+	}
+	clk := newClock()
+	l := newMemLog()
+	l.add(draft{author: 1, d: "dear", premium: "5", fiat: "VES"}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{author: 1, d: "cheap", premium: "1", fiat: "VES"}.event(), clk.now(), mostro.RoadClient, false)
+	x := openTest(t, l, clk, "")
+	x.catchUp(t)
+	if got := dsOf(t, x.Index, "q="+url.QueryEscape("venezuela premium:<=2")); !slices.Equal(got, []string{"cheap"}) {
+		t.Errorf("the help's own example finds %v", got)
+	}
 }

@@ -36,11 +36,13 @@ type orderView struct {
 	PublishedAt    *int64        `json:"published_at"`
 	PublishedAtRFC *string       `json:"published_at_rfc3339"`
 	EventID        string        `json:"event_id"`
-	Source         *string       `json:"source"` // where it can be taken
+	Source         *string       `json:"source"`    // as the publisher wrote it, checked by nobody
+	TakeLink       *string       `json:"take_link"` // source, if it can be taken and the link is the one that its platform promises
 	Description    *string       `json:"description"`
 	ReceivedBy     string        `json:"received_by"` // the road of its newest version
 	VersionsKnown  int           `json:"versions"`
 	History        []versionView `json:"history,omitempty"`
+	HistoryCursor  *string       `json:"history_cursor,omitempty"` // of older versions
 }
 
 type rangeView struct {
@@ -51,13 +53,45 @@ type rangeView struct {
 type authorView struct {
 	Pubkey string  `json:"pubkey"`
 	Name   *string `json:"name"`
+	noteView
 }
 
+// noteView is what a reader is to know about the author of an order.
+type noteView struct {
+	Unknown        bool       `json:"unknown"`                    // the order says mostro, the author has published no info event
+	New            bool       `json:"new"`                        // first seen here less than seven days ago
+	UsesNameOf     *clashView `json:"uses_name_of,omitempty"`     // a key that was first seen here with this name before
+	SharesNameWith *clashView `json:"shares_name_with,omitempty"` // nobody knows which of both was first
+}
+
+type clashView struct {
+	Pubkey         string  `json:"pubkey"`
+	Name           string  `json:"name"`
+	FirstSeenAt    *int64  `json:"first_seen_at"` // with this name
+	FirstSeenAtRFC *string `json:"first_seen_at_rfc3339"`
+}
+
+func (n *authorNote) view() noteView {
+	v := noteView{Unknown: n.Unknown, New: n.New}
+	if c := n.Clash; c != nil {
+		other := &clashView{Pubkey: c.Pubkey, Name: c.Name}
+		other.FirstSeenAt, other.FirstSeenAtRFC = timeBoth(c.Since)
+		if c.Shared {
+			v.SharesNameWith = other
+		} else {
+			v.UsesNameOf = other
+		}
+	}
+	return v
+}
+
+// ratingView is a rating of the maker as the publisher of the order states it.
 type ratingView struct {
-	Mean    *float64 `json:"mean"`
-	Max     *float64 `json:"max"`
-	Reviews *int64   `json:"reviews"`
-	Days    *int64   `json:"days"`
+	StatedBy string   `json:"stated_by"` // always "publisher"
+	Mean     *float64 `json:"mean"`
+	Max      *float64 `json:"max"`
+	Reviews  *int64   `json:"reviews"`
+	Days     *int64   `json:"days"`
 }
 
 type versionView struct {
@@ -140,14 +174,15 @@ func listOf(all []string) []string {
 }
 
 func (x *Index) orderView(r *Record) orderView {
-	o := &r.Order
+	o, now := &r.Order, x.cfg.Now()
+	note := x.book.authors.Load().noteOf(o.Pubkey, o.Platform, now)
 	v := orderView{
 		Pubkey: o.Pubkey, D: o.D, Kind: "38383",
 		Side: textOrNull(o.Side), Status: textOrNull(o.Status), Fiat: textOrNull(o.Fiat),
 		FiatAmount: rangeOrNull(o.FiatAmount), AmountSats: satsOrNull(o.AmountSats), PremiumPct: decimalOrNull(o.PremiumPct),
 		Methods: listOf(o.Methods), Platform: textOrNull(o.Platform),
-		Instance: authorView{o.Pubkey, textOrNull(x.nameFor(o))},
-		Network:  textOrNull(o.Network), Layer: listOf(o.Layers),
+		Instance: authorView{o.Pubkey, textOrNull(x.nameFor(o)), note.view()}, TakeLink: textOrNull(note.takeLink(&r.Version, now)),
+		Network: textOrNull(o.Network), Layer: listOf(o.Layers),
 		EventID: o.EventID, Source: textOrNull(o.Link), Description: textOrNull(o.Description),
 		ReceivedBy: r.Source.String(), VersionsKnown: r.Versions,
 	}
@@ -156,7 +191,7 @@ func (x *Index) orderView(r *Record) orderView {
 	v.UpdatedAt, v.UpdatedAtRFC = unixAndRFC(o.CreatedAt)
 	v.PublishedAt, v.PublishedAtRFC = unixAndRFC(o.PublishedAt)
 	if m := o.MakerRating; m != nil {
-		v.MakerRating = &ratingView{Mean: m.Mean, Reviews: m.Reviews, Days: m.Days}
+		v.MakerRating = &ratingView{StatedBy: "publisher", Mean: m.Mean, Reviews: m.Reviews, Days: m.Days}
 		if m.Max > 0 {
 			v.MakerRating.Max = &m.Max
 		}
@@ -216,6 +251,7 @@ type instanceView struct {
 	Disputes          map[string]int `json:"disputes"`
 	FirstSeenAt       *int64         `json:"first_seen_at"`
 	FirstSeenAtRFC    *string        `json:"first_seen_at_rfc3339"`
+	noteView                         // unknown is always false here
 	LastSeenAt        *int64         `json:"last_seen_at"`
 	LastSeenAtRFC     *string        `json:"last_seen_at_rfc3339"`
 	InfoAt            *int64         `json:"info_at"` // created_at of its newest info
@@ -251,7 +287,7 @@ type instanceList struct {
 
 // view copies an author into JSON; nil when it is no instance. The caller
 // holds the authors' lock.
-func (a *author) view(pubkey string) *instanceView {
+func (a *author) view(pubkey string, note authorNote) *instanceView {
 	i := a.Info
 	if i == nil {
 		return nil
@@ -291,6 +327,7 @@ func (a *author) view(pubkey string) *instanceView {
 	for state, n := range a.disputes {
 		v.Disputes[cmpOr(string(state), "unknown")] = n
 	}
+	v.noteView = note.view()
 	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(a.first)
 	v.LastSeenAt, v.LastSeenAtRFC = timeBoth(a.last)
 	v.InfoAt, v.InfoAtRFC = unixAndRFC(i.CreatedAt)

@@ -153,9 +153,9 @@ type ranked struct {
 	tier int
 }
 
-// best gives the live orders that q and its words choose: those that hold the
-// most words whole first, of equally good ones the newest; with after only
-// what comes behind that.
+// best returns the live orders that q and its words choose: those that hold the
+// most words whole first, of equally good ones the newest; orders of unknown
+// authors behind all others. With after only what comes behind that.
 func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []ranked) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -164,6 +164,26 @@ func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []rank
 	if sel.bits == nil {
 		sel.bits = roaring.BitmapOf(sel.list...)
 	}
+	for _, part := range []struct {
+		class uint8
+		bits  *roaring.Bitmap
+	}{{classKnown, roaring.AndNot(sel.bits, s.byClass[classUnknown])}, {classUnknown, roaring.And(sel.bits, s.byClass[classUnknown])}} {
+		from := after
+		if after != nil && after.class != part.class {
+			if after.class > part.class {
+				continue
+			}
+			from = nil
+		}
+		if len(out) < limit {
+			out = append(out, s.bestOf(part.bits, part.class, each, from, limit-len(out))...)
+		}
+	}
+	return out
+}
+
+// bestOf is best of a part of the orders. The caller holds mu.
+func (s *shelf) bestOf(from *roaring.Bitmap, class uint8, each []wordSlots, after *ranked, limit int) (out []ranked) {
 	newest := Query{Sort: SortNewest}
 	take := func(tier int, from *roaring.Bitmap) {
 		var behind *mark
@@ -176,11 +196,12 @@ func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []rank
 			}
 		}
 		for _, h := range s.page(&newest, selection{bits: from}, behind, limit-len(out)) {
+			h.class = class
 			out = append(out, ranked{h, tier})
 		}
 	}
 	// The best tier is most often enough, and all that is looked at then.
-	top := sel.bits
+	top := from
 	for _, w := range each {
 		top = roaring.And(top, w.whole)
 	}
@@ -188,7 +209,7 @@ func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []rank
 	if len(out) == limit || len(each) == 0 {
 		return out
 	}
-	parts := tiers(sel.bits, each)
+	parts := tiers(from, each)
 	for tier := len(each) - 1; tier >= 0 && len(out) < limit; tier-- {
 		take(tier, parts[tier])
 	}

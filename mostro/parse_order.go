@@ -242,9 +242,14 @@ func layers(t tagReader) []string {
 	return out
 }
 
-// appendNew appends what is neither empty nor there already.
+// maxDistinct bounds the values of one list of an event: an event may hold tens
+// of thousands, and each is compared with those before it.
+const maxDistinct = 300
+
+// appendNew appends what is neither empty nor there already, to at most
+// maxDistinct values.
 func appendNew(list []string, s string) []string {
-	if s == "" {
+	if s == "" || len(list) >= maxDistinct {
 		return list
 	}
 	for _, have := range list {

@@ -32,7 +32,7 @@ const mailLife = 30 * 24 * time.Hour
 type pending struct {
 	Arrival // Event is nil where only rows are written
 	rows    []rowWrite
-	expired bool // replayed: it had expired when it arrived
+	expired bool // replayed or restored: it had expired, or was history, when it arrived
 	st      *Store
 	done    chan struct{}
 	seq     uint64
@@ -65,7 +65,7 @@ func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
 	if a.JSON == nil {
 		a.JSON = mostro.EncodeEvent(a.Event)
 	}
-	return st.hand(ctx, &pending{Arrival: a, st: st, done: make(chan struct{})})
+	return st.hand(ctx, &pending{Arrival: a, expired: a.Restored && a.Archived, st: st, done: make(chan struct{})})
 }
 
 // hand puts p into the committer's queue.
@@ -344,7 +344,7 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), terms: termsOf(evt.Tags)}
 	r := row{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
 		createdAt: rec.createdAt, expiration: rec.expiration}
-	r.expired = p.expired || !g.replay && rec.expiration > 0 && rec.expiration <= g.now.Unix()
+	r.expired = p.expired || !g.replay && !p.Restored && rec.expiration > 0 && rec.expiration <= g.now.Unix()
 	r.archived = r.expired
 	r.gone = r.expired && mostro.IsMail(evt.Kind)
 	body := p.JSON

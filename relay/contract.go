@@ -45,6 +45,12 @@ type Arrival struct {
 	Source     mostro.Source
 	Forward    bool       // queue it for other relays, by the same write
 	Quota      LiveQuotas // what a new address is held against; zero: nothing
+
+	// Restored says that the event comes out of a backup of this relay:
+	// ReceivedAt and Source are those of its first arrival, and so is Archived.
+	// Whether it has expired since does not matter.
+	Restored bool
+	Archived bool
 }
 
 // LiveQuotas bound how many live addresses may exist; 0: no bound. They are

@@ -22,6 +22,8 @@ type ExportFilter struct {
 	Since, Until int64    // of created_at, unix seconds, both inclusive
 	After        uint64   // log position
 	Live         bool     // only what is served now
+	Public       bool     // without what the rules hide: banned and quarantined keys, banned events
+	Evidence     bool     // each line with time and road of receipt, as Import takes back; for the operator alone
 }
 
 // ParseExportFilter reads kinds, authors (comma-separated), since, until,
@@ -78,15 +80,18 @@ func (f *ExportFilter) wants(e mostro.Entry) bool {
 }
 
 // Export writes the readable events of the log as NDJSON, in order of arrival:
-// the stored bodies, unchanged. Mail is never exported. It returns how many
+// the stored bodies, unchanged, unless f.Evidence asks for more. Mail is never exported. It returns how many
 // events it wrote.
 func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
 	err = st.ReadRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
-		if !f.wants(e) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
+		if !f.wants(e) || f.Public && st.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
 			return nil
 		}
 		n++
+		if f.Evidence {
+			return writeEvidence(bw, &e, body)
+		}
 		bw.Write(body) // an error stays with the writer until the newline
 		return bw.WriteByte('\n')
 	})
@@ -111,6 +116,7 @@ func (st *Store) ServeExport(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	f.Public = true
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Access-Control-Allow-Origin", "*")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"runtime"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -19,6 +20,10 @@ import (
 // ImportOptions of one import.
 type ImportOptions struct {
 	Workers int // lines checked at the same time; 0: one a core
+	// Evidence believes the times and roads of receipt in a backup that Export
+	// wrote with Evidence. Only the owner of the data directory may ask for it;
+	// else such lines are rejected.
+	Evidence bool
 }
 
 // ImportResult is what became of one line. Blank lines have none.
@@ -97,7 +102,7 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 			var t frameText
 			for b := range work {
 				for i := range b.lines {
-					s.checkLine(ctx, &t, &b.lines[i])
+					s.checkLine(ctx, &t, &b.lines[i], opts.Evidence)
 				}
 				close(b.checked)
 			}
@@ -223,13 +228,28 @@ func readLine(br *bufio.Reader, limit int) (line []byte, tooLong bool, err error
 	}
 }
 
-func (s *Server) checkLine(ctx context.Context, t *frameText, l *importLine) {
+// reasonMailImported: an escrow answers what it hears, never a file.
+const reasonMailImported = "blocked: a message in a file is answered by nobody: publish it as an EVENT over the relay's websocket"
+
+func (s *Server) checkLine(ctx context.Context, t *frameText, l *importLine, believe bool) {
 	if l.reason != "" {
 		return
 	}
 	if !utf8.ValidString(l.text) {
 		l.reason = "invalid: the line is not UTF-8"
 		return
+	}
+	var was *arrived
+	if strings.HasPrefix(l.text, `{"event":`) { // as writeEvidence begins
+		if !believe {
+			l.reason = reasonEvidence
+			return
+		}
+		var err error
+		if l.text, was, err = readEvidence(l.text, s.cfg.Now()); err != nil {
+			l.reason = "invalid: " + err.Error()
+			return
+		}
 	}
 	evt := new(nostr.Event)
 	t.reset(l.text)
@@ -244,8 +264,12 @@ func (s *Server) checkLine(ctx context.Context, t *frameText, l *importLine) {
 		l.reason = "invalid: " + err.Error()
 		return
 	}
+	if mostro.IsMail(evt.Kind) {
+		l.reason = reasonMailImported
+		return
+	}
 	l.a = &admission{
-		Context: ctx, evt: evt, text: l.text, size: len(l.text),
+		was: was, Context: ctx, evt: evt, text: l.text, size: len(l.text),
 		source: mostro.Source{Road: mostro.RoadImport}, ip: netip.Addr{}, local: true,
 	}
 	l.going = s.check(l.a)

@@ -69,24 +69,24 @@ func TestImportTellsTheOutcomeOfEachLine(t *testing.T) {
 	bareD := signed(t, mostro.KindOrder, at, nostr.Tag{"d"})
 	line := func(evt *nostr.Event) string { return strings.TrimSuffix(ndjson(t, evt), "\n") }
 	in := strings.Join([]string{
-		"\ufeff" + line(live),                   // 1
-		"\r",                                    // 2: blank
-		line(older) + "\r",                      // 3
-		line(expired),                           // 4
-		line(live),                              // 5
-		"not json",                              // 6
-		line(forged),                            // 7
-		"   " + line(erased) + "  ",             // 8
-		line(request),                           // 9
-		line(erased),                            // 10
-		line(bareD),                             // 11
-		strings.Repeat("x", 300<<10),            // 12
-		line(signed(t, 20001, at)),              // 13
-		line(signed(t, 14, at, nostr.Tag{"-"})), // 14
-		line(signed(t, 14, at)) + line(signed(t, 14, at)), // 15
-		"\xff\xfe",              // 16
-		line(signed(t, 1, at)),  // 17
-		line(signed(t, 14, at)), // 18, without a newline
+		"\ufeff" + line(live),        // 1
+		"\r",                         // 2: blank
+		line(older) + "\r",           // 3
+		line(expired),                // 4
+		line(live),                   // 5
+		"not json",                   // 6
+		line(forged),                 // 7
+		"   " + line(erased) + "  ",  // 8
+		line(request),                // 9
+		line(erased),                 // 10
+		line(bareD),                  // 11
+		strings.Repeat("x", 300<<10), // 12
+		line(signed(t, 20001, at)),   // 13
+		line(signed(t, 1985, at, nostr.Tag{"-"})),             // 14
+		line(signed(t, 1985, at)) + line(signed(t, 1985, at)), // 15
+		"\xff\xfe",                // 16
+		line(signed(t, 1, at)),    // 17
+		line(signed(t, 1985, at)), // 18, without a newline
 	}, "\n")
 	want := []string{"1 added", "3 archived", "4 archived", "5 duplicate", "6 rejected", "7 rejected", "8 added", "9 added",
 		"10 rejected", "11 rejected", "12 rejected", "13 rejected", "14 rejected", "15 rejected", "16 rejected", "17 rejected", "18 added"}

@@ -195,6 +195,12 @@ type bucket struct {
 
 // take takes a token, or says that there is none. perMinute <= 0: no limit.
 func (b *buckets[K]) take(key K, perMinute int, now time.Time) bool {
+	return b.takeMany(key, perMinute, 1, now)
+}
+
+// takeMany takes several tokens at once, or none. A full bucket always has
+// enough of them.
+func (b *buckets[K]) takeMany(key K, perMinute, tokens int, now time.Time) bool {
 	if perMinute <= 0 {
 		return true
 	}
@@ -215,10 +221,11 @@ func (b *buckets[K]) take(key K, perMinute int, now time.Time) bool {
 		x.tokens = min(float64(perMinute), x.tokens+passed.Minutes()*float64(perMinute))
 		x.at = now
 	}
-	if x.tokens < 1 {
+	want := float64(min(tokens, perMinute))
+	if x.tokens < want {
 		return false
 	}
-	x.tokens--
+	x.tokens -= want
 	return true
 }
 

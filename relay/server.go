@@ -309,6 +309,7 @@ type admission struct {
 	ip     netip.Addr
 	local  bool
 	authd  map[string]bool
+	was    *arrived // in a backup; nil: it arrives now
 
 	// the result: pending, or ok and reason
 	pending Pending
@@ -457,9 +458,13 @@ func (s *Server) refuseProtected(a *admission) string {
 }
 
 func (s *Server) enqueue(a *admission) error {
-	p, err := s.cfg.Store.Enqueue(a, Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
+	arrival := Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
 		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
-		Quota:   s.rules.Load().quotas(a.source.Road)})
+		Quota:   s.rules.Load().quotas(a.source.Road)}
+	if a.was != nil {
+		a.was.restore(&arrival)
+	}
+	p, err := s.cfg.Store.Enqueue(a, arrival)
 	if err != nil {
 		return errors.New(reasonStore)
 	}

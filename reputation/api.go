@@ -230,10 +230,14 @@ type ratingsQuery struct {
 	limit   int
 	at      int64  // received, in milliseconds: go on behind this
 	eventID string // "" from the start
+	node    string // whose ratings they are: a cursor belongs to one node
 }
 
 func parseRatingsQuery(r *http.Request) (q ratingsQuery, err error) {
-	q.limit = defaultRatings
+	q.limit, q.node = defaultRatings, strings.ToLower(r.PathValue("pubkey"))
+	if key, err := parseKey(q.node); err == nil {
+		q.node = key
+	}
 	for name, values := range r.URL.Query() {
 		value := strings.TrimSpace(values[len(values)-1])
 		if value == "" {
@@ -246,11 +250,12 @@ func parseRatingsQuery(r *http.Request) (q ratingsQuery, err error) {
 			}
 		case "cursor":
 			raw, err := base64.RawURLEncoding.DecodeString(value)
-			at, id, ok := strings.Cut(string(raw), "|")
+			mine, own := strings.CutSuffix(string(raw), "|"+q.node)
+			at, id, ok := strings.Cut(mine, "|")
 			if q.at, q.eventID = 0, id; err == nil {
 				q.at, err = strconv.ParseInt(at, 10, 64)
 			}
-			if err != nil || !ok || len(id) != 64 {
+			if err != nil || !ok || !own || len(id) != 64 {
 				return q, badParam("cursor", "not a cursor of this list; start again without it")
 			}
 		default:
@@ -275,7 +280,7 @@ func (q ratingsQuery) page(all []RatedBy) (page []RatedBy, next *string) {
 	to := min(from+q.limit, len(all))
 	if to < len(all) {
 		last := &all[to-1]
-		cursor := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d|%s", last.ReceivedAt.UnixMilli(), last.EventID))
+		cursor := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d|%s|%s", last.ReceivedAt.UnixMilli(), last.EventID, q.node))
 		next = &cursor
 	}
 	return all[from:to], next

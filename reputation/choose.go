@@ -162,6 +162,7 @@ type Candidate struct {
 	MaxSats      *int64          `json:"max_order_sats"`
 	Offers       int             `json:"offers"` // that fit
 	Best         *offerView      `json:"best_offer"`
+	UsesNameOf   *string         `json:"uses_name_of"` // the key that had its name before
 	Flags        []string        `json:"flags"`
 	Reasons      []string        `json:"reasons"`  // for it; of an excluded one, against it
 	Warnings     []string        `json:"warnings"` // what to know before
@@ -174,6 +175,7 @@ type Candidate struct {
 	info         *mostro.Info    // what it says of itself
 	networks     map[string]int  // of its offers in this currency and side
 	against      map[string]bool // what of: limits, exposure ...
+	cost         float64         // fraction of the amount, fee and premium together
 }
 
 type offerView struct {
@@ -239,6 +241,8 @@ type facts struct {
 	rates  []Rate
 	whole  bool
 	now    time.Time
+
+	impostors map[string]namesake // by public key
 }
 
 // choose compares all Mostros for a wish. It is pure.
@@ -268,6 +272,9 @@ func choose(w Wish, from facts) *Choice {
 	var all []*Candidate
 	for i := range from.infos {
 		c := newCandidate(&from.infos[i], from.scores)
+		if of, ok := from.impostors[c.Pubkey]; ok {
+			c.doubt(of)
+		}
 		by[c.Pubkey] = c
 		all = append(all, c)
 	}
@@ -371,7 +378,7 @@ func (c *Candidate) weigh(w *Wish, sats int64) {
 			c.Best.ExpiresAt, c.Best.ExpiresAtRFC = unixOrNull(o.ExpiresAt.Time())
 		}
 	}
-	c.sats = sats
+	c.sats, c.cost = sats, cost(c.Fee, c.Best, w.Side)
 	if info.Maintenance != nil && *info.Maintenance {
 		c.exclude("maintenance", "it says that it is under maintenance")
 	}
@@ -429,6 +436,8 @@ func (c *Candidate) praise(w *Wish) {
 	switch s := c.score; {
 	case s == nil:
 		say("no score yet")
+	case s.Provisional && s.Evidence.Successes.Claimed == 0:
+		say("no rank: nothing of it was witnessed here yet, and it claims no trade")
 	case s.Provisional:
 		say("no rank: nothing of it was witnessed here yet; %s of 100, were all that it claims so", points(s.Claim))
 	default:
@@ -455,8 +464,8 @@ func (c *Candidate) praise(w *Wish) {
 	say("%s", offers)
 }
 
-// compareCandidates: by rank, those without one behind by what they claim;
-// then exposure, fee and offers.
+// compareCandidates: those that use another's name last; then by rank, those
+// without one behind by what they claim; then exposure, total cost and offers.
 func compareCandidates(a, b *Candidate) int {
 	class := func(c *Candidate) int {
 		switch {
@@ -479,14 +488,14 @@ func compareCandidates(a, b *Candidate) int {
 		}
 		return *c.ClaimedValue
 	}
-	fee := func(c *Candidate) float64 {
-		if c.Fee == nil {
-			return math.Inf(1)
+	impostor := func(c *Candidate) int {
+		if c.UsesNameOf != nil {
+			return 1
 		}
-		return c.Fee.Float()
+		return 0
 	}
-	return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(rank(b), rank(a)), cmp.Compare(claim(b), claim(a)), cmp.Compare(b.exposure(), a.exposure()),
-		cmp.Compare(fee(a), fee(b)), cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Pubkey, b.Pubkey))
+	return cmp.Or(cmp.Compare(impostor(a), impostor(b)), cmp.Compare(class(a), class(b)), cmp.Compare(rank(b), rank(a)), cmp.Compare(claim(b), claim(a)), cmp.Compare(b.exposure(), a.exposure()),
+		cmp.Compare(a.cost, b.cost), cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Pubkey, b.Pubkey))
 }
 
 // comparePremium puts first what is better for the visitor: a buyer wants a
@@ -524,7 +533,14 @@ func keysOf(m map[string]int) func(yield func(string) bool) {
 
 // Choose says which Mostro serves a wish.
 func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
-	from := facts{infos: f.Market.Infos(), scores: map[string]Score{}, now: f.now()}
+	from := facts{infos: f.Market.Infos(), scores: map[string]Score{}, now: f.now(), impostors: map[string]namesake{}}
+	if m, ok := f.Market.(impostors); ok {
+		for i := range from.infos {
+			if of, name, ok := m.Impostor(from.infos[i].Pubkey); ok {
+				from.impostors[from.infos[i].Pubkey] = namesake{of, name}
+			}
+		}
+	}
 	for _, s := range f.Known.Scores() {
 		from.scores[s.Pubkey] = s
 	}

@@ -7,12 +7,17 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -181,4 +186,37 @@ func authorsOf(events []*nostr.Event) (keys []string) {
 		keys = append(keys, evt.PubKey)
 	}
 	return keys
+}
+
+// TestBansReachTheExport: what is never shown is not in the public export
+// either; the operator's own export of the data directory has all of it.
+func TestBansReachTheExport(t *testing.T) {
+	dir := t.TempDir()
+	banned, spam, plain := testKeys(t, "banned"), testKeys(t, "spam"), testKeys(t, "plain")
+	note := func(keys *mostro.Keys, text string) *nostr.Event {
+		return signAs(t, keys, nostr.Event{Kind: 1985, CreatedAt: nostr.Now(), Tags: nostr.Tags{}, Content: text})
+	}
+	events := []*nostr.Event{note(banned, "one"), note(spam, "two"), note(plain, "three"), note(plain, "four")}
+	rules, err := json.Marshal(relay.Rules{BlockedKeys: map[string]string{banned.Pubkey(): "fraud"}, Quarantined: map[string]string{spam.Pubkey(): "spam"},
+		BlockedEvents: map[string]string{events[3].ID: "a lie"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustProgram(t, ndjson(t, events), "import", "-", "--data", dir)
+	if err := os.WriteFile(filepath.Join(dir, "rules.json"), rules, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := defaultConfig()
+	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private, cfg.Reputation.Publish = dir, "127.0.0.1:0", "", false
+	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	stop := startMainUntil(t, m)
+	for _, live := range []string{"", "?live=true"} {
+		if _, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/export/events"+live); strings.Count(body, "\n") != 1 || !strings.Contains(body, events[2].ID) {
+			t.Errorf("the public export%s has\n%s", live, body)
+		}
+	}
+	stop()
+	if out := mustProgram(t, "", "export", "--data", dir); strings.Count(out, "\n") != len(events) {
+		t.Errorf("the operator's export has\n%s", out)
+	}
 }

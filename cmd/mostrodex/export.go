@@ -18,14 +18,20 @@ func newExportCmd() *cobra.Command {
 	var kinds []int
 	var authors []string
 	var since, until int64
-	var live bool
+	var live, evidence bool
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write events as NDJSON, in the order in which they were received",
 		Long: `Write the log's events to standard output, one signed JSON object per line, in
-the order in which they were received. Private messages are never exported.`,
+the order in which they were received. Private messages are never exported.
+
+With --evidence each line also says when and by which road the event was
+received. 'mostrodex import --evidence' takes that back, so that a restored
+relay has the ranks and the known keys of the old one. It needs the data
+directory, and contains what a public export hides: banned keys and events.`,
 		Example: `  mostrodex export --url http://127.0.0.1:7777 > events.ndjson
   mostrodex export --data ./data --kinds 38383,38385
+  mostrodex export --data ./data --evidence > backup.ndjson
   mostrodex export --live --kinds 38383`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,14 +56,18 @@ the order in which they were received. Private messages are never exported.`,
 			if live {
 				q.Set("live", "true")
 			}
+			if evidence && from.data == "" {
+				return usagef("--evidence needs --data: a running server tells nobody what it witnessed; stop it first")
+			}
 			filter, err := relay.ParseExportFilter(q)
 			if err != nil {
 				return usageError{err}
 			}
+			filter.Evidence = evidence
 			if from.data == "" {
 				return exportFrom(cmd, from.url, q)
 			}
-			if err := mustExist(from.data); err != nil {
+			if err := from.mustExist(); err != nil {
 				return err
 			}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
@@ -74,6 +84,7 @@ the order in which they were received. Private messages are never exported.`,
 	f.StringSliceVar(&authors, "authors", nil, "only events of these public keys (hex)")
 	f.Int64Var(&since, "since", 0, "created at this unix time or later")
 	f.Int64Var(&until, "until", 0, "created at this unix time or earlier")
+	f.BoolVar(&evidence, "evidence", false, "with time and road of receipt: a backup for import --evidence")
 	f.BoolVar(&live, "live", false, "only what is served now")
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -25,6 +26,7 @@ type fair struct {
 	m     *Main
 	nodes map[string]*mostro.Keys
 	last  relay.Pending
+	stop  func()
 }
 
 func testKeys(tb testing.TB, name string) *mostro.Keys {
@@ -98,7 +100,21 @@ const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 func newFair(tb testing.TB, change func(*Config)) *fair {
 	tb.Helper()
 	m := mustRunConfig(tb, tb.TempDir(), change)
-	f := &fair{tb: tb, m: m, nodes: map[string]*mostro.Keys{}}
+	return fillFair(tb, m, func() {})
+}
+
+// newFairIn is newFair in a directory, with a function that stops it.
+func newFairIn(tb testing.TB, dir string) *fair {
+	tb.Helper()
+	cfg := defaultConfig()
+	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private, cfg.Reputation.Publish = dir, "127.0.0.1:0", "", false
+	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	return fillFair(tb, m, startMainUntil(tb, m))
+}
+
+func fillFair(tb testing.TB, m *Main, stop func()) *fair {
+	tb.Helper()
+	f := &fair{tb: tb, m: m, nodes: map[string]*mostro.Keys{}, stop: stop}
 	for _, name := range []string{"alfa", "beta", "gamma", "delta"} {
 		f.nodes[name] = testKeys(tb, name)
 	}
@@ -230,6 +246,9 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 		seen := map[string]bool{}
 		for cursor := ""; ; cursor = *list.NextCursor {
 			list.NextCursor = nil
+			if code, _, _ := getBody(t, base+"/api/v1/instances/"+f.nodes["gamma"].Pubkey()+"/ratings?cursor="+cursor); (code == http.StatusOK) != (cursor == "") {
+				t.Errorf("a cursor of another node is answered %d", code)
+			}
 			getJSON(t, base+"/api/v1/instances/"+alfa+"/ratings?limit=7&cursor="+cursor, &list)
 			for _, r := range list.Items {
 				if seen[r.EventID] {
@@ -489,7 +508,12 @@ func TestFacePreview(t *testing.T) {
 		t.Skip("set TEST_MOSTRODEX_PREVIEW=10m to look at the pages")
 	}
 	f := newFair(t, nil)
-	keys, err := json.Marshal(map[string]string{"url": "http://" + f.m.Addr(), "alfa": f.nodes["alfa"].Pubkey(), "beta": f.nodes["beta"].Pubkey()})
+	f.pretend()
+	known := map[string]string{"url": "http://" + f.m.Addr()}
+	for name, keys := range f.nodes {
+		known[name] = keys.Pubkey()
+	}
+	keys, err := json.Marshal(known)
 	if err != nil {
 		t.Fatal(err)
 	}

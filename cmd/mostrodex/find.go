@@ -53,6 +53,10 @@ func newSearchCmd() *cobra.Command {
 	cmd := newOrderListCmd()
 	cmd.Use = "search QUERY"
 	cmd.Short = "Find orders by words: method, currency, country, instance"
+	cmd.Long = `Find orders by words: each must begin a word of the order's payment methods,
+description, currency or country, or of the name of its instance. Pairs such as
+premium:<=2 or side:sell narrow the search like flags: fiat, side, method,
+amount, fiat_amount, premium, status, instance, platform and network.`
 	cmd.Example = `  mostrodex search "pago movil"
   mostrodex search transferencia --fiat VES --side sell
   mostrodex search "venezuela premium:<=2" --url https://relay.example --json`
@@ -108,7 +112,13 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 			AmountSats                      *int64                      `json:"amount_sats"`
 			PremiumPct                      *string                     `json:"premium_pct"`
 			Methods                         []string
-			Instance                        struct{ Pubkey, Name string }
+			TakeLink                        *string `json:"take_link"`
+			Instance                        struct {
+				Pubkey, Name string
+				Unknown, New bool
+				UsesNameOf   *namesake `json:"uses_name_of"`
+				Shares       *namesake `json:"shares_name_with"`
+			}
 		}
 		Total      int
 		NextCursor string `json:"next_cursor"`
@@ -117,7 +127,7 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 		return fmt.Errorf("the server's answer is not understood: %w", err)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "SIDE\tFIAT\tAMOUNT\tSATS\tPREMIUM\tSTATUS\tMETHODS\tINSTANCE\tORDER")
+	fmt.Fprintln(t, "SIDE\tFIAT\tAMOUNT\tSATS\tPREMIUM\tSTATUS\tMETHODS\tINSTANCE\tNOTE\tORDER\tPUBKEY\tLINK")
 	for _, o := range page.Items {
 		fiat := "-"
 		if a := o.FiatAmount; a != nil && a.Min != nil && a.Max != nil {
@@ -135,8 +145,13 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 		if o.PremiumPct != nil {
 			premium = *o.PremiumPct + "%"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Side, o.Fiat, fiat, sats, premium, o.Status,
-			clip(strings.Join(o.Methods, ", "), 40), clip(firstOf(o.Instance.Name, o.Platform, o.Instance.Pubkey), 24), clip(o.D, 36))
+		link := "-"
+		note := authorNote(o.Instance.UsesNameOf, o.Instance.Shares, o.Instance.Unknown, o.Instance.New)
+		if o.TakeLink != nil {
+			link = clip(*o.TakeLink, 2048)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.Side, o.Fiat, fiat, sats, premium, o.Status,
+			clip(strings.Join(o.Methods, ", "), 40), clip(firstOf(o.Instance.Name, o.Platform, o.Instance.Pubkey), 24), note, clip(o.D, 36), clip(o.Instance.Pubkey, 64), link)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -146,6 +161,24 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 		_, err = fmt.Fprintf(w, "more: --cursor %s\n", page.NextCursor)
 	}
 	return err
+}
+
+// namesake is another key with the same name.
+type namesake struct{ Name string }
+
+// authorNote is the note about an author in a row.
+func authorNote(uses, shares *namesake, unknown, isNew bool) string {
+	switch {
+	case uses != nil:
+		return "uses the name of " + clip(uses.Name, 24)
+	case unknown:
+		return "unknown"
+	case shares != nil:
+		return "shares its name"
+	case isNew:
+		return "new"
+	}
+	return "-"
 }
 
 func newInstancesCmd() *cobra.Command {
@@ -214,11 +247,21 @@ func firstOf(values ...string) string {
 	return ""
 }
 
+// ago tells how long ago something was, in its largest unit.
 func ago(unix int64) string {
 	if unix == 0 {
 		return "-"
 	}
-	return time.Since(time.Unix(unix, 0)).Round(time.Minute).String()
+	d := max(0, time.Since(time.Unix(unix, 0)))
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d d", int(d.Hours()/24))
 }
 
 func printInstances(w io.Writer, list json.RawMessage) error {
@@ -234,6 +277,9 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 			InfoAt                     int64 `json:"info_at"`
 			Rank                       *int
 			Reputation                 *struct{ Provisional bool }
+			New                        bool
+			UsesNameOf                 *namesake `json:"uses_name_of"`
+			Shares                     *namesake `json:"shares_name_with"`
 		}
 		Total int
 	}
@@ -247,7 +293,7 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 		return strconv.FormatInt(*v, 10)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tRANK\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tPUBKEY")
+	fmt.Fprintln(t, "NAME\tRANK\tFEE\tLIMITS (SATS)\tPENDING\tTRADES\tCURRENCIES\tVERSION\tINFO AGE\tNOTE\tPUBKEY")
 	for _, i := range page.Items {
 		currencies := strings.Join(i.Currencies, ",")
 		if i.AnyCurrency {
@@ -259,8 +305,8 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 		} else if i.Reputation != nil && i.Reputation.Provisional {
 			rank = "unrated"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), rank, firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
-			i.Orders["pending"], i.Trades, clip(firstOf(currencies, "-"), 24), clip(firstOf(i.Version, "-"), 12), ago(i.InfoAt), i.Pubkey)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), rank, firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),
+			i.Orders["pending"], i.Trades, clip(firstOf(currencies, "-"), 24), clip(firstOf(i.Version, "-"), 12), ago(i.InfoAt), authorNote(i.UsesNameOf, i.Shares, false, i.New), clip(i.Pubkey, 64))
 	}
 	if err := t.Flush(); err != nil {
 		return err

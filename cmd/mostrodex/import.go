@@ -21,7 +21,7 @@ import (
 
 func newImportCmd() *cobra.Command {
 	var to target
-	var asJSON bool
+	var asJSON, evidence bool
 	cmd := &cobra.Command{
 		Use:   "import FILE|-",
 		Short: "Take in events from a file (NDJSON), through the relay's own admission",
@@ -32,12 +32,20 @@ events are archived as history. Rejected lines are reported with their number
 and reason; they neither stop the import nor change the exit code.
 
 With --url the events go into a running server; else into the data directory,
-whose server must be stopped.`,
+whose server must be stopped.
+
+With --evidence the file is a backup by 'mostrodex export --evidence', and its
+times of receipt are believed: use it for your own backups alone, because ranks
+follow from these times. It works on a data directory only.`,
 		Example: `  mostrodex import events.ndjson --url http://127.0.0.1:7777
   mostrodex import events.ndjson --data ./data
+  mostrodex import backup.ndjson --data ./data --evidence
   zcat archive.ndjson.gz | mostrodex import - --url http://127.0.0.1:7777`,
 		Args: exactly(1, "one FILE, or - for standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if evidence && to.url != "" {
+				return usagef("--evidence takes a backup into a data directory (--data), never into a running server")
+			}
 			in, size, err := openInput(args[0], cmd.InOrStdin())
 			if err != nil {
 				return err
@@ -65,7 +73,7 @@ whose server must be stopped.`,
 					if err != nil {
 						return err
 					}
-					sum, err = srv.Import(cmd.Context(), body, relay.ImportOptions{}, report)
+					sum, err = srv.Import(cmd.Context(), body, relay.ImportOptions{Evidence: evidence}, report)
 					return err
 				})
 			}
@@ -85,6 +93,7 @@ whose server must be stopped.`,
 	}
 	to.bulk = true
 	to.flags(cmd, "")
+	cmd.Flags().BoolVar(&evidence, "evidence", false, "believe the times of receipt of your own backup (export --evidence)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON result per line of input, and a summary")
 	return cmd
 }

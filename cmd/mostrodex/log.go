@@ -26,7 +26,7 @@ Exit code 1 when it is unsound.`,
   mostrodex log verify --data ./data --signatures --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := mustExist(at.data); err != nil {
+			if err := at.mustExist(); err != nil {
 				return err
 			}
 			return at.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
@@ -69,7 +69,7 @@ func newIndexRebuildCmd() *cobra.Command {
 		Example: "  mostrodex index rebuild --data ./data",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := mustExist(at.data); err != nil {
+			if err := at.mustExist(); err != nil {
 				return err
 			}
 			return at.withStores(cmd.Context(), cmd.ErrOrStderr(), true, func(m *Main) error {

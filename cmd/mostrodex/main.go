@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +14,11 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit codes of every verb.
@@ -91,13 +94,37 @@ Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{suggestFlag(cmd, err)} })
 	root.AddCommand(newServeCmd(), newDemoCmd(), newImportCmd(), newExportCmd(), newSearchCmd(), newOrdersCmd(), newInstancesCmd(),
 		newLogCmd(), newIndexCmd(), newKeysCmd(), newMessageCmd(), newReceiptCmd(), newRateCmd(), newTradeCmd(), newReputationCmd(), newChooseCmd(),
 		newPauseCmd("pause", "Have the running escrow take no new trades", "Have the running escrow take no new orders and no takers. Trades under way go on.\nThis survives a restart."),
 		newPauseCmd("resume", "Have the running escrow take new trades again", "Have the running escrow take new orders and takers again."),
 		newVersionCmd())
 	return root
+}
+
+// suggestFlag adds the flag that an unknown one may have meant.
+func suggestFlag(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return err
+	}
+	// cobra measures the distance of names of commands.
+	names := &cobra.Command{SuggestionsMinimumDistance: 2}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+		}
+	})
+	name := unknown.GetSpecifiedName()
+	if like := names.SuggestionsFor(name); len(like) > 0 {
+		// Of equally near ones, letters that changed places are likelier than lost ones.
+		slices.SortStableFunc(like, func(a, b string) int {
+			return cmp.Compare(max(len(a)-len(name), len(name)-len(a)), max(len(b)-len(name), len(name)-len(b)))
+		})
+		return fmt.Errorf("%w: did you mean --%s?", err, like[0])
+	}
+	return err
 }
 
 // exactly is cobra.ExactArgs with an exit code of 2 and a hint.

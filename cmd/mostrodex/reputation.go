@@ -173,6 +173,7 @@ func printScore(w io.Writer, score, ratings json.RawMessage) error {
 		Provisional   bool
 		ClaimedValue  json.Number `json:"claimed_value"`
 		ExposureSats  int64       `json:"exposure_sats"`
+		Evidence      struct{ Successes struct{ Claimed int64 } }
 		Gates         []string
 		Flags         []struct{ Name, Text string }
 		Components    []struct {
@@ -196,7 +197,11 @@ func printScore(w io.Writer, score, ratings json.RawMessage) error {
 	p := &printer{w: w}
 	p.f("%s  %s\n", clip(firstOf(s.Name, "(no name)"), 40), s.Pubkey)
 	if s.Rank == nil {
-		p.f("provisional: nothing of this node was witnessed yet; what it claims would give %s\n", s.ClaimedValue)
+		says := "it claims no trade"
+		if s.Evidence.Successes.Claimed > 0 {
+			says = "what it claims would give " + s.ClaimedValue.String()
+		}
+		p.f("provisional: nothing of this node was witnessed yet; %s\n", says)
 	} else {
 		p.f("rank %d of 100, exposure %d sats; value %s, nine times in ten within %s and %s\n", *s.Rank, s.ExposureSats, s.Value, s.Lo, s.Hi)
 	}
@@ -250,14 +255,14 @@ reads it. The server is to be stopped.`,
 					return err
 				}
 			}
-			if err := mustExist(data); err != nil {
+			from := target{data: data}
+			if err := from.mustExist(); err != nil {
 				return err
 			}
 			cfg, err := loadConfig(config, os.Environ())
 			if err != nil {
 				return err
 			}
-			from := target{data: data}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
 				scores, err := reputation.WriteBundle(cmd.Context(), cmd.OutOrStdout(), m.store, cfg.Reputation.params(), time.Now(), only, nil)
 				if err == nil {

@@ -95,7 +95,7 @@ func (m *Main) Open() (err error) {
 		}
 	}
 	if m.index != nil {
-		cfg.Fallback = m.faces(m.scores)
+		cfg.Fallback = compressed(m.faces(m.scores))
 	}
 	m.federate(&cfg)
 	if m.relay, err = relay.New(cfg); err != nil {
@@ -200,10 +200,10 @@ func (m *Main) Run(ctx context.Context) error {
 		}
 	})
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/export/events", m.store.ServeExport)
+	mux.Handle("GET /api/v1/export/events", atMost(maxExports, compressed(http.HandlerFunc(m.store.ServeExport))))
 	mux.HandleFunc("GET /api/v1/relays", m.upstreams.ServeRelays)
 	mux.Handle("/", m.relay)
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	serveHTTP(ctx, g, m.public, &http.Server{Handler: rated(relay.NewHTTPRates(m.relay), mux), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.privateHandler(), ReadHeaderTimeout: 10 * time.Second})
 	}

@@ -25,6 +25,7 @@ type target struct {
 	url, data string
 	config    string // with data, for [reputation]; "": the defaults
 	bulk      bool   // much is going to be written
+	askable   bool   // the verb has --url
 }
 
 const defaultURL = "http://127.0.0.1:7777"
@@ -32,6 +33,7 @@ const defaultURL = "http://127.0.0.1:7777"
 // flags adds --url and --data. defURL is used when neither is given; where it
 // is "" the data directory ./data is.
 func (t *target) flags(cmd *cobra.Command, defURL string) {
+	t.askable = true
 	cmd.Flags().StringVar(&t.url, "url", "", "running server, http(s) or ws(s)"+orNote(defURL))
 	cmd.Flags().StringVar(&t.data, "data", "", "data directory of a stopped server"+orNote(map[bool]string{true: "./data"}[defURL == ""]))
 	cmd.MarkFlagsMutuallyExclusive("url", "data")
@@ -62,6 +64,9 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 	if err := m.openStores(); err != nil {
 		m.Close()
 		if errors.Is(err, relay.ErrLocked) {
+			if !t.askable {
+				return fmt.Errorf("%w: stop the server first", err)
+			}
 			return fmt.Errorf("%w, or ask the running server with --url %s", err, defaultURL)
 		}
 		return err
@@ -104,7 +109,7 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 		}
 		return json.NewDecoder(resp.Body).Decode(v)
 	}
-	if err := mustExist(t.data); err != nil {
+	if err := t.mustExist(); err != nil {
 		return err
 	}
 	return t.withStores(ctx, stderr, true, func(m *Main) error {
@@ -137,9 +142,13 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 
 // mustExist keeps a reading verb from creating an empty store where the
 // directory's name was mistyped.
-func mustExist(dir string) error {
-	if _, err := os.Stat(dir); err != nil {
-		return fmt.Errorf("there is no data directory %s: name one with --data, or a running server with --url", dir)
+func (t *target) mustExist() error {
+	if _, err := os.Stat(t.data); err != nil {
+		hint := "name one with --data"
+		if t.askable {
+			hint += ", or a running server with --url"
+		}
+		return fmt.Errorf("there is no data directory %s: %s", t.data, hint)
 	}
 	return nil
 }
@@ -148,14 +157,19 @@ func unreachable(base string, err error) error {
 	return fmt.Errorf("no server answers at %s (start one with 'mostrodex serve', or use --data): %w", base, errors.Unwrap(err))
 }
 
-// answerError turns a problem document (RFC 9457) into an error.
+// answerError turns a problem document (RFC 9457) into an error. A request that
+// the server does not understand is a mistake of the command line.
 func answerError(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what came of it is all there is to say
 	var p struct{ Title, Detail string }
+	err := fmt.Errorf("the server answers %s: %s", resp.Status, strings.TrimSpace(string(body)))
 	if json.Unmarshal(body, &p) == nil && p.Title+p.Detail != "" {
-		return errors.New(strings.TrimPrefix(strings.Join([]string{p.Title, p.Detail}, ": "), ": "))
+		err = errors.New(strings.TrimPrefix(strings.Join([]string{p.Title, p.Detail}, ": "), ": "))
 	}
-	return fmt.Errorf("the server answers %s: %s", resp.Status, strings.TrimSpace(string(body)))
+	if resp.StatusCode == http.StatusBadRequest {
+		return usageError{err}
+	}
+	return err
 }
 
 func printJSON(w io.Writer, v any) error {

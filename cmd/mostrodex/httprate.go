@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/klauspost/compress/gzhttp"
+	"github.com/mostrodex/mostrodex/relay"
+)
+
+// Costs of HTTP requests, in tokens of relay.quota.requests_per_minute_per_ip.
+// A token stands for some ten milliseconds of one core.
+const (
+	costLight  = 1   // files, single events, health
+	costPage   = 4   // an order, a list, a page
+	costPast   = 20  // a list that includes past orders, ratings with what each moves
+	costChoose = 40  // choose reads all offers of a currency
+	costWalk   = 200 // the book as it was, an export: all of the history is read
+)
+
+// costOf returns the cost of an HTTP request.
+func costOf(r *http.Request) int {
+	path, query := r.URL.Path, r.URL.Query()
+	switch {
+	case path == "/api/v1/export/events" || query.Get("at") != "":
+		return costWalk
+	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"): // the relay opens a socket or refuses, whatever the path
+		return costLight
+	case path == "/choose" || path == "/api/v1/choose":
+		return costChoose
+	case strings.HasSuffix(path, "/ratings") || query.Get("open") != "" && query.Get("open") != "true":
+		return costPast
+	case strings.HasPrefix(path, "/assets/") || strings.HasPrefix(path, "/badge/") || strings.HasPrefix(path, "/api/v1/events/") || path == "/healthz" || path == "/readyz":
+		return costLight
+	}
+	return costPage
+}
+
+// rated holds every HTTP request against the rate of its address, handshakes
+// of sockets included: what a request asks for says what it costs, and a header
+// that claims to be a handshake changes no more than that.
+func rated(rates *relay.HTTPRates, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !rates.Take(r, costOf(r)) {
+			refuseHTTP(w, http.StatusTooManyRequests, "Too many requests from this address. Wait a minute, ask for longer pages, or run a relay of your own.")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// maxExports bounds the exports under way: each reads the log from the disk.
+const maxExports = 4
+
+// atMost lets n requests in at a time and refuses others.
+func atMost(n int, next http.Handler) http.Handler {
+	places := make(chan struct{}, n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			next.ServeHTTP(w, r)
+		default:
+			refuseHTTP(w, http.StatusServiceUnavailable, "As many exports as this server allows are under way. Try again in a minute.")
+		}
+	})
+}
+
+// refuseHTTP answers with a problem document (RFC 9457) and a time to wait.
+func refuseHTTP(w http.ResponseWriter, status int, detail string) {
+	body, err := json.Marshal(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Retry-After", "60")
+	w.WriteHeader(status)
+	w.Write(append(body, '\n')) // a client that is gone needs no answer
+}
+
+// compressed lets clients that ask for it have answers compressed.
+func compressed(next http.Handler) http.Handler { return gzhttp.GzipHandler(next) }

@@ -1,0 +1,101 @@
+package indexer
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// Bounds of the text that the index keeps of one event. An event may be 128 KiB
+// of one field, and each reader would pay for it again: in memory, in each
+// answer, and in each question. The signed event itself is never changed, and
+// GET /api/v1/events returns it whole.
+const (
+	maxMethods          = 32   // payment methods of an order
+	maxMethodBytes      = 120  // of one payment method
+	maxMethodsBytes     = 1024 // of all payment methods of an order
+	maxMethodWords      = 8    // words by which one payment method is found
+	maxDescriptionBytes = 4000 // of an order's description and of a profile's
+	maxNameBytes        = 120  // of names, statuses, versions and other short texts
+	maxLinkBytes        = 2048 // of a URL
+	maxListed           = 64   // relays and networks of an instance
+	maxInstanceWords    = 100  // by which an instance is found
+	maxNames            = 50_000
+)
+
+// boundOrder cuts the texts of an order. What the order points to is shared
+// with other readers, so slices are replaced, not written to.
+func boundOrder(o *mostro.Order) {
+	for _, s := range []*string{&o.Platform, &o.InstanceName, &o.RawStatus, &o.Network, &o.MakerName, &o.Geohash} {
+		*s = cut(*s, maxNameBytes)
+	}
+	o.Description = cut(o.Description, maxDescriptionBytes)
+	if len(o.Link) > maxLinkBytes {
+		o.Link = ""
+	}
+	o.Layers = boundList(o.Layers, maxMethods, maxNameBytes, maxMethodsBytes)
+	o.Methods = boundList(o.Methods, maxMethods, maxMethodBytes, maxMethodsBytes)
+}
+
+// boundList returns list itself if it is within the bounds, else the beginning
+// of it: at most n texts of at most each bytes, at most all bytes together.
+func boundList(list []string, n, each, all int) []string {
+	size, fits := 0, len(list) <= n
+	for i := 0; i < len(list) && fits; i++ {
+		size += len(list[i])
+		fits = len(list[i]) <= each && size <= all
+	}
+	if fits {
+		return list
+	}
+	out := make([]string, 0, n)
+	for _, s := range list[:min(len(list), n)] {
+		s = strings.Clone(strings.TrimSpace(cut(s, min(each, all))))
+		if all -= len(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func boundInfo(i *mostro.Info) {
+	for _, s := range []*string{&i.Name, &i.Version, &i.Commit, &i.EscrowMode} {
+		*s = cut(*s, maxNameBytes)
+	}
+	i.CashuMintURL = cut(i.CashuMintURL, maxLinkBytes)
+	if n := i.LND; n != nil {
+		bounded := *n
+		for _, s := range []*string{&bounded.Version, &bounded.Pubkey, &bounded.Commit, &bounded.Alias} {
+			*s = cut(*s, maxNameBytes)
+		}
+		for _, list := range []*[]string{&bounded.Chains, &bounded.Networks, &bounded.URIs} {
+			*list = boundList(*list, maxListed, maxNameBytes, maxDescriptionBytes)
+		}
+		i.LND = &bounded
+	}
+}
+
+func boundProfile(p *mostro.Profile) {
+	for _, s := range []*string{&p.Name, &p.DisplayName, &p.NIP05, &p.LUD06, &p.LUD16} {
+		*s = cut(*s, maxNameBytes)
+	}
+	p.About = cut(p.About, maxDescriptionBytes)
+	for _, s := range []*string{&p.Website, &p.Picture, &p.Banner} {
+		if len(*s) > maxLinkBytes {
+			*s = ""
+		}
+	}
+}
+
+func boundRelays(l *mostro.RelayList) {
+	relays := slices.DeleteFunc(slices.Clone(l.Relays), func(r mostro.RelayUse) bool { return len(r.URL) > maxLinkBytes })
+	l.Relays = relays[:min(len(relays), maxListed)]
+}
+
+// methodWords returns the words by which a payment method is found.
+func methodWords(dst []string, method string) []string {
+	n := len(dst)
+	dst = words(dst, method)
+	return dst[:min(len(dst), n+maxMethodWords)]
+}

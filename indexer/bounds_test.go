@@ -1,0 +1,105 @@
+package indexer
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// longRuns is a text of n bytes made of runs that are longer than a word may be,
+// in letters that stay outside of ASCII when folded.
+func longRuns(n int) string {
+	run := strings.Repeat("ж", maxWord+1) + " "
+	return strings.Repeat(run, n/len(run)+1)[:n/len(run)*len(run)]
+}
+
+// TestWordsAreLinear: the words of 120 kB of long runs took 3 s when each run
+// folded the rest of the text again.
+func TestWordsAreLinear(t *testing.T) {
+	text := longRuns(120_000)
+	start := time.Now()
+	got := words(nil, text)
+	if took := time.Since(start); took > 500*time.Millisecond {
+		t.Errorf("words of %d bytes took %v", len(text), took)
+	}
+	if want := strings.Repeat("ж", maxWord); len(got) != len(text)/(2*(maxWord+1)+1) || slices.ContainsFunc(got, func(w string) bool { return w != want }) {
+		t.Errorf("%d words of %q..., want %d of %q", len(got), got[0], len(text)/(2*(maxWord+1)+1), want)
+	}
+}
+
+// TestQuestionsAreBounded: a question is refused beyond its bound and looks at
+// maxAsked words.
+func TestQuestionsAreBounded(t *testing.T) {
+	var many []string
+	for i := range 20_000 {
+		many = append(many, fmt.Sprintf("w%d", i))
+	}
+	start := time.Now()
+	if got := asked(strings.Join(many, " ")); !slices.Equal(got, many[:maxAsked]) {
+		t.Errorf("asked looks at %d words: %q", len(got), got)
+	}
+	if took := time.Since(start); took > 200*time.Millisecond {
+		t.Errorf("a question of %d words took %v", len(many), took)
+	}
+	x := openTest(t, newMemLog(), newClock(), "")
+	h := x.Handler()
+	if w := fetch(t, h, "/api/v1/orders?q="+strings.Repeat("a", 600)+"&q="+strings.Repeat("b", 600)); w.Code != http.StatusBadRequest {
+		t.Errorf("1,200 bytes of q in two parts: status %d, want 400", w.Code)
+	}
+}
+
+// TestHostileTextCostsLittle: events full of text are indexed within a bounded
+// time, are answered with bounded text, and are found by its beginning.
+func TestHostileTextCostsLittle(t *testing.T) {
+	log, clk := newMemLog(), newClock()
+	for i := range 5 {
+		log.add(draft{author: 1, d: fmt.Sprint("m", i), methods: []string{longRuns(120_000)}}.event(), clk.now(), mostro.RoadClient, false)
+		log.add(draft{author: 1, d: fmt.Sprint("d", i), platform: "peach", content: "beginning " + longRuns(120_000)}.event(), clk.now(), mostro.RoadClient, false)
+	}
+	var methods []string
+	for i := range 20_000 {
+		methods = append(methods, fmt.Sprintf("bank%d", i))
+	}
+	log.add(draft{author: 1, d: "many", methods: methods}.event(), clk.now(), mostro.RoadClient, false)
+	x := openTest(t, log, clk, "")
+	start := time.Now()
+	x.catchUp(t)
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("indexing 1.3 MB of hostile text took %v", took)
+	}
+	w := fetch(t, x.Handler(), "/api/v1/orders")
+	if n := w.Body.Len(); n > 64<<10 {
+		t.Errorf("the answer about eleven orders has %d bytes", n)
+	}
+	if n := len(x.book.shelf.Load().methodNames.ids); n > maxMethods+2 {
+		t.Errorf("%d names of payment methods are held, want at most %d", n, maxMethods+2)
+	}
+	for _, ask := range []string{"q=beginning", "method=bank3"} {
+		if got := decode(t, fetch(t, x.Handler(), "/api/v1/orders?"+ask)); got["total"].(float64) == 0 {
+			t.Errorf("%s finds nothing", ask)
+		}
+	}
+}
+
+// TestDistinctNamesAreBounded: values beyond the bound are held as not stated,
+// and room that is given back is used again.
+func TestDistinctNamesAreBounded(t *testing.T) {
+	d := dict{ids: map[string]uint32{}, limit: 3}
+	first := d.add("a", "", 0, 1)
+	d.add("b", "", 1, 1)
+	d.add("c", "", 2, 1)
+	over := d.add("d", "", 3, 1)
+	if d.names[over] != "" || len(d.ids) != 4 {
+		t.Errorf("beyond the bound %q is held, %d values in all", d.names[over], len(d.ids))
+	}
+	d.remove(over, 3, 1)
+	d.remove(first, 0, 1)
+	if again := d.add("d", "", 3, 1); d.names[again] != "d" {
+		t.Errorf("the room that is free again holds %q, want d", d.names[again])
+	}
+}

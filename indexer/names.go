@@ -1,0 +1,257 @@
+package indexer
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/mtibben/confusables"
+	"golang.org/x/text/unicode/norm"
+)
+
+// nameForms are the forms in which names are compared. Two names that look
+// alike have the same forms.
+type nameForms struct {
+	full  string   // all words, joined
+	core  string   // the words that are not generic, joined; "" if they are too short to tell anybody apart
+	words []string // canonical
+}
+
+// genericNames are words that many names hold and that identify nobody.
+var genericNames = []string{"mostro", "mostros", "mostrop2p", "p2p", "bitcoin", "btc", "sats", "sat", "lightning", "ln", "node", "nodo", "no", "instance",
+	"instancia", "exchange", "bot", "official", "oficial", "original", "real", "verified", "verificado", "new", "nuevo", "novo", "main", "test", "testing", "backup",
+	"support", "soporte", "suporte", "org", "com", "net", "app", "io", "the", "el", "la", "o", "a", "by", "de", "do", "of"}
+
+var generic = sync.OnceValue(func() map[string]bool {
+	out := map[string]bool{}
+	for _, w := range genericNames {
+		for _, c := range canonicalWords(w) {
+			out[c] = true
+		}
+	}
+	return out
+})
+
+// isGeneric reports whether a canonical word identifies nobody: a common word,
+// a number or a single character.
+func isGeneric(word string) bool {
+	return generic()[word] || utf8.RuneCountInString(word) < 2 || !strings.ContainsFunc(word, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// Lengths from which a name within another one is noticed: as a word of its own,
+// or as any part.
+const (
+	minNameWord = 4
+	minNamePart = 5
+	maxNameRuns = 8 // words of a name that are looked at
+)
+
+// lookAlikes maps what stands for a letter, besides the confusable characters
+// of Unicode (UTS 39): digits and signs used as letters. i, l and 1 are one
+// letter, because capital I and small l look alike.
+var lookAlikes = strings.NewReplacer("0", "o", "1", "l", "i", "l", "|", "l", "!", "l", "3", "e", "4", "a", "@", "a", "5", "s", "$", "s", "7", "t", "vv", "w",
+	"ʍ", "rn", "ᴍ", "rn", "ᴛ", "t", "ʙ", "b", "ʜ", "h", "ĸ", "k", "ᴋ", "k")
+
+// canonicalWords returns the words of a name in the form in which look-alike
+// characters are the same.
+func canonicalWords(name string) []string {
+	name = strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cf, unicode.Variation_Selector) { // invisible
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(cut(name, maxNameBytes), ""))
+	var out []string
+	// Capital and small letters have different look-alikes, so both are mapped.
+	name = confusables.Skeleton(norm.NFKC.String(name))
+	name = Fold(confusables.Skeleton(Fold(name)))
+	for _, w := range strings.FieldsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("|!@$", r)
+	}) {
+		if !strings.ContainsFunc(w, func(r rune) bool { return r < '0' || r > '9' }) {
+			out = append(out, w) // a number
+			continue
+		}
+		if w = lookAlikes.Replace(w); w != "" {
+			out = append(out, w)
+		}
+	}
+	return out[:min(len(out), maxNameRuns)]
+}
+
+func formsOf(name string) nameForms {
+	f := nameForms{words: canonicalWords(name)}
+	f.full = strings.Join(f.words, "")
+	var core strings.Builder
+	for _, w := range f.words {
+		if !isGeneric(w) {
+			core.WriteString(w)
+		}
+	}
+	if utf8.RuneCountInString(core.String()) >= minNameWord {
+		f.core = core.String()
+	}
+	return f
+}
+
+// nameUse is a name that a key goes by, and when this relay saw it do so.
+type nameUse struct {
+	Name      string    `json:"name"`
+	First     time.Time `json:"first"` // received
+	Last      time.Time `json:"last"`  // received, to the day
+	Seq       uint64    `json:"seq"`   // of the event that used it first
+	Witnessed bool      `json:"witnessed,omitzero"`
+}
+
+// Bounds of the names of one key, and of the keys of one name.
+const (
+	maxUses   = 8
+	maxOwners = 8
+)
+
+// How long a name counts: as one that its key goes by, and as one that belongs
+// to its key.
+const (
+	usedFor  = 30 * 24 * time.Hour
+	ownedFor = 365 * 24 * time.Hour
+)
+
+// sameMoment is the time within which the order of two arrivals says nothing,
+// if the earlier came as history: a relay that catches up receives all names
+// at once.
+const sameMoment = time.Hour
+
+// owner is a key that goes by a name.
+type owner struct {
+	pubkey string
+	use    *nameUse
+}
+
+// before reports whether a key was seen to use its name before another one.
+func (a owner) before(b owner) bool {
+	return cmp.Or(a.use.First.Compare(b.use.First), cmp.Compare(a.use.Seq, b.use.Seq)) < 0
+}
+
+// clash is a name that another key used first, or that two keys share.
+type clash struct {
+	Pubkey string
+	Name   string
+	Since  time.Time // when the other key was first seen with it
+	Shared bool      // this relay cannot tell who was first
+}
+
+// nameIndex finds the keys that go by a name. Its owner's lock guards it.
+type nameIndex struct {
+	full, core map[string][]owner // the earliest first, at most maxOwners
+}
+
+func newNameIndex() nameIndex {
+	return nameIndex{full: map[string][]owner{}, core: map[string][]owner{}}
+}
+
+func (x *nameIndex) add(o owner, f nameForms) {
+	put := func(in map[string][]owner, form string) {
+		if form == "" {
+			return
+		}
+		list := slices.DeleteFunc(in[form], func(held owner) bool { return held.pubkey == o.pubkey && !o.before(held) })
+		if slices.ContainsFunc(list, func(held owner) bool { return held.pubkey == o.pubkey }) {
+			list = slices.DeleteFunc(list, func(held owner) bool { return held.pubkey == o.pubkey })
+		}
+		at, _ := slices.BinarySearchFunc(list, o, func(held, o owner) int {
+			if held.before(o) {
+				return -1
+			}
+			return 1
+		})
+		list = slices.Insert(list, at, o)
+		in[form] = list[:min(len(list), maxOwners)]
+	}
+	put(x.full, f.full)
+	put(x.core, f.core)
+}
+
+// standing is what a key must be for its name to be protected.
+type standing uint8
+
+const (
+	noStanding  standing = iota // it publishes nothing that one trades by, or is banned
+	isPublisher                 // it publishes orders: others may not have the same name
+	isInstance                  // it has published an info: its name is looked for within others, too
+)
+
+// find returns the clash of a key's name: the earliest other key that uses the
+// same name, or whose name this one holds.
+func (x *nameIndex) find(o owner, of func(pubkey string) standing, now time.Time) *clash {
+	f := formsOf(o.use.Name)
+	var best, shared *owner
+	look := func(list []owner, least standing) {
+		for i := range list {
+			held := &list[i]
+			if held.pubkey == o.pubkey || now.Sub(held.use.Last) > ownedFor || of(held.pubkey) < least {
+				continue
+			}
+			first, second := *held, o
+			if o.before(*held) {
+				first, second = o, *held
+			}
+			switch {
+			case !first.use.Witnessed && second.use.First.Sub(first.use.First) < sameMoment:
+				if shared == nil || held.before(*shared) {
+					shared = held
+				}
+			case first.pubkey != o.pubkey && (best == nil || held.before(*best)):
+				best = held
+			}
+		}
+	}
+	look(x.full[f.full], isPublisher)
+	look(x.core[f.core], isInstance)
+	for from := range f.words {
+		run, length := "", 0
+		for to := from; to < len(f.words); to++ {
+			run += f.words[to]
+			if length += utf8.RuneCountInString(f.words[to]); length >= minNameWord {
+				look(x.core[run], isInstance)
+			}
+			if !slices.ContainsFunc(f.words[:from], notGeneric) && !slices.ContainsFunc(f.words[to+1:], notGeneric) {
+				look(x.full[run], isInstance)
+			}
+		}
+	}
+	eachPart(f.full, func(part string) { look(x.core[part], isInstance) })
+	switch {
+	case best != nil:
+		return &clash{Pubkey: best.pubkey, Name: best.use.Name, Since: best.use.First}
+	case shared != nil:
+		return &clash{Pubkey: shared.pubkey, Name: shared.use.Name, Since: shared.use.First, Shared: true}
+	}
+	return nil
+}
+
+func notGeneric(word string) bool { return !isGeneric(word) }
+
+// maxPartRunes bounds the part of a name that is searched for other names.
+const maxPartRunes = 48
+
+// eachPart calls fn with every part of at least minNamePart characters.
+func eachPart(s string, fn func(string)) {
+	var at []int // where characters begin
+	for i := range s {
+		if at = append(at, i); len(at) == maxPartRunes {
+			break
+		}
+	}
+	if len(at) < maxPartRunes {
+		at = append(at, len(s))
+	}
+	for from := range at {
+		for to := from + minNamePart; to < len(at); to++ {
+			fn(s[at[from]:at[to]])
+		}
+	}
+}

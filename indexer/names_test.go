@@ -1,0 +1,110 @@
+package indexer
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestNamesThatLookAlike: which names are taken for which.
+func TestNamesThatLookAlike(t *testing.T) {
+	now := time.Unix(t0, 0)
+	for _, c := range []struct {
+		known, name string
+		clash       bool
+	}{
+		{"Mostro", "Mostro", true},
+		{"Mostro", "MOSTRO", true},
+		{"Mostro", "Моstrо", true},               // Cyrillic М, о
+		{"Mostro", "M0str0", true},               // digits
+		{"Mostro", "Mοstro", true},               // Greek omicron
+		{"Mostro", "Ｍｏｓｔｒｏ", true},               // full width
+		{"Mostro", "𝐌𝐨𝐬𝐭𝐫𝐨", true},               // mathematical
+		{"Mostro", "Mo\u200bst\u00adro", true},   // invisible characters
+		{"Mostro", "M o s t r o", true},          // spaces
+		{"Mostro", "Mostro 🇪🇸", true},            // a flag
+		{"Mostro", "Mostro Official", true},      // additions
+		{"Mostro", "The Mostro 2", true},         //
+		{"Mostro", "Móstro", true},               // accents
+		{"Mostro", "rnostro", true},              // r and n
+		{"Mostro", "Mostro Brasil", false},       // a name of its own
+		{"Mostro", "Fostro testing", false},      //
+		{"Mostro 1", "Mostro 2", false},          //
+		{"Mostro 1", "Mostro 1 oficial", true},   //
+		{"Mostro Brasil", "Mostro Brаsil", true}, // Cyrillic а
+		{"Mostro Brasil", "Brasil P2P", true},
+		{"Mostro Brasil", "MostroBrasilP2P", true},
+		{"Mostro Brasil", "Mostro Chile", false},
+		{"Kmbalache", "Kmba1ache", true},
+		{"Kmbalache", "xKmbalachex", true},
+		{"Kmbalache", "KMBALACHE", true},
+		{"Ilium", "lLlUM", true}, // capital I, small l
+		{"Ana", "Banana Exchange", false},
+		{"Coin", "Coinage", false}, // too short to be noticed within a word
+		{"Coin", "Coin Rey", true},
+		{"", "Mostro", false},
+		{"🦫", "🦫 bot", false}, // no letters: nothing to compare
+	} {
+		x := newNameIndex()
+		known := owner{"a", &nameUse{Name: c.known, First: now.Add(-time.Hour), Last: now, Witnessed: true}}
+		x.add(known, formsOf(c.known))
+		found := x.find(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, func(string) standing { return isInstance }, now)
+		if (found != nil) != c.clash {
+			t.Errorf("%q beside %q: clash %v, want %t (%q, %q)", c.name, c.known, found, c.clash, formsOf(c.name), formsOf(c.known))
+		}
+		x.add(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, formsOf(c.name))
+		if back := x.find(known, func(string) standing { return isInstance }, now); back != nil {
+			t.Errorf("%q was first, and is said to use the name of %q", c.known, back.Name)
+		}
+	}
+}
+
+// TestHistoryTellsNoOrder: of two names that came with the history, nobody
+// knows who was first.
+func TestHistoryTellsNoOrder(t *testing.T) {
+	now := time.Unix(t0, 0)
+	always := func(string) standing { return isInstance }
+	for _, c := range []struct {
+		apart     time.Duration
+		witnessed bool // the first
+		want      string
+	}{{time.Minute, false, "shared"}, {time.Minute, true, "clash"}, {2 * time.Hour, false, "clash"}} {
+		x := newNameIndex()
+		first := owner{"a", &nameUse{Name: "Kmbalache", First: now, Last: now, Witnessed: c.witnessed}}
+		second := owner{"b", &nameUse{Name: "Kmbalache", First: now.Add(c.apart), Last: now, Witnessed: true}}
+		x.add(first, formsOf("Kmbalache"))
+		x.add(second, formsOf("Kmbalache"))
+		say := func(k *clash) string {
+			switch {
+			case k == nil:
+				return "none"
+			case k.Shared:
+				return "shared"
+			}
+			return "clash"
+		}
+		wantFirst := "none"
+		if c.want == "shared" {
+			wantFirst = "shared"
+		}
+		if got := say(x.find(second, always, now)); got != c.want {
+			t.Errorf("%v apart, first witnessed %t: the second is %s, want %s", c.apart, c.witnessed, got, c.want)
+		}
+		if got := say(x.find(first, always, now)); got != wantFirst {
+			t.Errorf("%v apart, first witnessed %t: the first is %s, want %s", c.apart, c.witnessed, got, wantFirst)
+		}
+	}
+}
+
+func BenchmarkFindClash(b *testing.B) {
+	x := newNameIndex()
+	now := time.Unix(t0, 0)
+	for i := range 50_000 {
+		name := fmt.Sprintf("exchange number %d of many", i*7919)
+		x.add(owner{fmt.Sprint(i), &nameUse{Name: name, First: now, Last: now, Witnessed: true}}, formsOf(name))
+	}
+	o := owner{"me", &nameUse{Name: "a long name of an exchange with many words in it", First: now, Last: now}}
+	for b.Loop() {
+		x.find(o, func(string) standing { return isInstance }, now)
+	}
+}

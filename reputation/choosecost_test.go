@@ -1,0 +1,78 @@
+package reputation
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// TestChooseTiesByTotalCost: of equal records the one comes first whose best
+// offer costs less in all, the fee and the premium together.
+func TestChooseTiesByTotalCost(t *testing.T) {
+	offer := func(premium string, side mostro.Side) func(*mostro.Info, *mostro.Order, *Score) {
+		return func(i *mostro.Info, o *mostro.Order, _ *Score) {
+			if o.Side = side; premium == "" {
+				o.PremiumPct = nil
+			} else {
+				o.PremiumPct = decimal(t, premium)
+			}
+		}
+	}
+	for query, c := range map[string]struct {
+		side mostro.Side
+		want []string
+	}{
+		// Half of the fee and the premium: 0.1 + 5, 0.5 + 1, 1 - 1 percent; the last states none.
+		"fiat=VES&side=buy&amount=100": {mostro.SideSell, []string{"dear fee, discount", "middle", "cheap fee, high premium", "no premium"}},
+		// A seller gains by the premium.
+		"fiat=VES&side=sell&amount=100": {mostro.SideBuy, []string{"cheap fee, high premium", "middle", "dear fee, discount", "no premium"}},
+	} {
+		b := newBazaar(t)
+		b.mostro("no premium", 40, 50_000, "0.0", offer("", c.side))
+		b.mostro("cheap fee, high premium", 40, 50_000, "0.002", offer("5", c.side))
+		b.mostro("middle", 40, 50_000, "0.010", offer("1", c.side))
+		b.mostro("dear fee, discount", 40, 50_000, "0.020", offer("-1", c.side))
+		if got := names(choose(wish(t, query), b.facts).Candidates); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", query, got, c.want)
+		}
+	}
+}
+
+// TestChooseSaysNothingOfClaimsThatNobodyMade: a node that claims no trade is
+// not said to stand anywhere "were its claims so".
+func TestChooseSaysNothingOfClaimsThatNobodyMade(t *testing.T) {
+	b := newBazaar(t)
+	b.mostro("silent", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 53*One })
+	b.mostro("claims", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
+		s.Provisional, s.Claim, s.Evidence.Successes.Claimed = true, 60*One, 7
+	})
+	for _, c := range choose(wish(t, "fiat=VES&side=buy"), b.facts).Candidates {
+		says := strings.Join(c.Reasons, "; ")
+		if claims := strings.Contains(says, "were all that it claims so"); claims != (*c.Name == "claims") {
+			t.Errorf("%s: %s", *c.Name, says)
+		}
+	}
+}
+
+// TestChooseListsImpostorsLast: a key that uses another's name stands behind
+// all others, whatever it claims, and says so.
+func TestChooseListsImpostorsLast(t *testing.T) {
+	b := newBazaar(t)
+	b.mostro("Kmbalache", 30, 50_000, "0.010", nil)
+	b.mostro("Kmba1ache", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
+	b.mostro("nobody", 0, 0, "0.010", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 10*One })
+	b.impostors = map[string]namesake{keyOf("Kmba1ache"): {keyOf("Kmbalache"), "Kmbalache"}}
+	c := choose(wish(t, "fiat=VES&side=buy"), b.facts)
+	if got := names(c.Candidates); !slices.Equal(got, []string{"Kmbalache", "nobody", "Kmba1ache"}) {
+		t.Fatalf("order is %q", got)
+	}
+	last := c.Candidates[2]
+	if last.UsesNameOf == nil || *last.UsesNameOf != keyOf("Kmbalache") || len(last.Warnings) == 0 || !strings.Contains(last.Warnings[0], "uses the name of Kmbalache") {
+		t.Errorf("the impostor: %v, warnings %q", last.UsesNameOf, last.Warnings)
+	}
+	if first := c.Candidates[0]; first.UsesNameOf != nil || len(first.Warnings) > 0 {
+		t.Errorf("the original: %v, warnings %q", first.UsesNameOf, first.Warnings)
+	}
+}
