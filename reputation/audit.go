@@ -161,9 +161,9 @@ func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
 			tag := evt.Tags.Find("p")
 			return wanted == nil || len(tag) > 1 && wanted[tag[1]]
 		case mostro.KindDevFee:
-			// Who named a payment first has it: others that name it belong here.
+			// A payment that several nodes name is one of them alone's: all belong here.
 			tag := evt.Tags.Find("hash")
-			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && wanted[nodeOf(l.book.Hashes[tag[1]].Order)]
+			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && slices.ContainsFunc(l.book.Hashes[tag[1]], func(u hashUse) bool { return wanted[nodeOf(u.Order)] })
 		case mostro.KindReceiptKeys:
 			return wanted == nil || wanted[evt.PubKey]
 		}

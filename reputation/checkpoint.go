@@ -18,7 +18,7 @@ import (
 
 // checkpointFormat changes with what a checkpoint holds; a file of another
 // format is not read, and the facts grow back from the log.
-const checkpointFormat = "mostrodex reputation checkpoint 2"
+const checkpointFormat = "mostrodex reputation checkpoint 3"
 
 // checkpointName is the file within Config.Dir.
 const checkpointName = "checkpoint"
