@@ -153,6 +153,8 @@ type Candidate struct {
 	Lo           *Micro          `json:"lo"`
 	Hi           *Micro          `json:"hi"`
 	Provisional  bool            `json:"provisional"`
+	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
+	WatchedDays  *int            `json:"watched_days"`
 	ClaimedValue *Micro          `json:"claimed_value"`
 	ExposureSats *int64          `json:"exposure_sats"` // null: no score
 	Secured      *bool           `json:"secured"`       // null: the amount in sats is unknown
@@ -318,9 +320,11 @@ func newCandidate(info *mostro.Info, scores map[string]Score) *Candidate {
 		return c
 	}
 	c.score, c.Provisional, c.ExposureSats, c.Flags = &s, s.Provisional, &s.ExposureSats, flagNames(s.Flags)
-	if s.Provisional {
+	c.Reason, c.WatchedDays = wordsOrNull(s.Unranked), &s.Evidence.WitnessedDays
+	switch {
+	case s.Provisional:
 		c.ClaimedValue = &s.Claim
-	} else {
+	case s.Unranked == "":
 		c.Rank, c.Lo, c.Hi = &s.Rank, &s.Lo, &s.Hi
 	}
 	return c
@@ -429,6 +433,10 @@ func (c *Candidate) praise(w *Wish) {
 	switch s := c.score; {
 	case s == nil:
 		say("no score yet")
+	case s.Unranked == UnrankedWatching:
+		say("no rank yet: %s", s.watched())
+	case s.Unranked == UnrankedClock:
+		say("no rank: %s", s.whyUnranked())
 	case s.Provisional:
 		say("no rank: nothing of it was witnessed here yet; %s of 100, were all that it claims so", points(s.Claim))
 	default:
@@ -455,17 +463,25 @@ func (c *Candidate) praise(w *Wish) {
 	say("%s", offers)
 }
 
-// compareCandidates: by rank, those without one behind by what they claim;
-// then exposure, fee and offers.
+// compareCandidates: by rank, those without one behind, by the days on which they
+// were watched, then by what they claim; then exposure, fee and offers.
 func compareCandidates(a, b *Candidate) int {
 	class := func(c *Candidate) int {
 		switch {
 		case c.Rank != nil:
 			return 0
 		case c.Provisional:
+			return 2
+		case c.score != nil:
 			return 1
 		}
-		return 2
+		return 3
+	}
+	days := func(c *Candidate) int {
+		if c.Rank != nil || c.WatchedDays == nil {
+			return 0
+		}
+		return *c.WatchedDays
 	}
 	rank := func(c *Candidate) int {
 		if c.Rank == nil {
@@ -485,7 +501,7 @@ func compareCandidates(a, b *Candidate) int {
 		}
 		return c.Fee.Float()
 	}
-	return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(rank(b), rank(a)), cmp.Compare(claim(b), claim(a)), cmp.Compare(b.exposure(), a.exposure()),
+	return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(rank(b), rank(a)), cmp.Compare(days(b), days(a)), cmp.Compare(claim(b), claim(a)), cmp.Compare(b.exposure(), a.exposure()),
 		cmp.Compare(fee(a), fee(b)), cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Pubkey, b.Pubkey))
 }
 

@@ -79,15 +79,21 @@ func TestChooseRanksByRankThenExposureThenFee(t *testing.T) {
 	b.mostro("best", 60, 20_000, "0.020", nil)
 	b.mostro("claims little", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 30*One })
 	b.mostro("claims much", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
+	b.mostro("watched", 95, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
+		s.Unranked, s.WatchDays, s.Evidence.WitnessedDays = UnrankedWatching, 30, 12
+	})
 	b.price("best", 1_000_000)
 	c := choose(wish(t, "fiat=ves&side=buy&amount=100&exposure=ignore"), b.facts)
-	if got, want := names(c.Candidates), []string{"best", "rich", "cheap", "dear", "claims much", "claims little"}; !slices.Equal(got, want) {
+	if got, want := names(c.Candidates), []string{"best", "rich", "cheap", "dear", "watched", "claims much", "claims little"}; !slices.Equal(got, want) {
 		t.Errorf("order is %v, want %v", got, want)
 	}
 	if c.AmountSats == nil || *c.AmountSats != 10_000 {
 		t.Fatalf("amount %v, want 10000 sats", c.AmountSats)
 	}
-	best, last := c.Candidates[0], c.Candidates[5]
+	if w := c.Candidates[4]; w.Rank != nil || w.Lo != nil || w.Reason == nil || *w.Reason != "watching" || *w.WatchedDays != 12 || !strings.Contains(strings.Join(w.Reasons, ";"), "watched 12 of 30 days") {
+		t.Errorf("a watched one: %+v", w)
+	}
+	best, last := c.Candidates[0], c.Candidates[6]
 	if best.FeeSats == nil || *best.FeeSats != 100 || best.Secured == nil || !*best.Secured {
 		t.Errorf("best: fee %v, secured %v; want half of 2%% of 10000 and true", best.FeeSats, best.Secured)
 	}
@@ -278,8 +284,9 @@ func TestBadgeStates(t *testing.T) {
 		ok    bool
 		says  string
 	}{
-		"unknown": {Score{}, false, "mostro rank: unknown"}, "unrated": {Score{Provisional: true, Rank: 77}, true, "mostro rank: unrated"},
-		"rated": {Score{Rank: 52, Lo: 52*One + 5, Hi: 63*One + 1}, true, "mostro rank: 52 (52–64)"},
+		"unknown": {Score{}, false, "mostro rank: unknown"}, "unrated": {Score{Provisional: true, Rank: 77, Unranked: UnrankedUnwitnessed}, true, "mostro rank: unrated"},
+		"watched": {Score{Rank: 52, Lo: 52 * One, Hi: 63 * One, Unranked: UnrankedWatching, WatchDays: 30, Evidence: Evidence{WitnessedDays: 12}}, true, "mostro rank: watched 12 of 30 days"},
+		"rated":   {Score{Rank: 52, Lo: 52*One + 5, Hi: 63*One + 1}, true, "mostro rank: 52 (52–64)"},
 	} {
 		if got := string(badgeOf(&c.score, c.ok)); !strings.Contains(got, "<title>"+c.says+"</title>") {
 			t.Errorf("%s: %s", name, got)

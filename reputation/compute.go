@@ -278,7 +278,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 	s := Score{
 		Pubkey: d.pubkey, Name: d.node.Name, AsOf: time.Unix(asOf, 0).UTC(), N: d.users.n, NEff: d.users.nEff(), Mu: q.mu,
 		Linked: linked, Evidence: d.evidence, Algo: p.Algo(), Root: l.root(d.node),
-		ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
+		WatchDays: p.WatchDays, ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
 	}
 	if s.Linked == nil {
 		s.Linked = []string{}

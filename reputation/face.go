@@ -184,7 +184,8 @@ func (f *Face) Standing(pubkey string) (mostro.Standing, bool) {
 	if !ok {
 		return mostro.Standing{}, false
 	}
-	return mostro.Standing{Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Claim: s.Claim.Float(), Exposure: s.ExposureSats,
+	return mostro.Standing{Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Unranked: s.Unranked,
+		WatchedDays: s.Evidence.WitnessedDays, WatchDays: s.WatchDays, Claim: s.Claim.Float(), Exposure: s.ExposureSats,
 		Trades: mostro.Evidence(s.Evidence.Successes), VolumeSats: mostro.Evidence(s.Evidence.VolumeSats), Disputes: mostro.Evidence(s.Evidence.Disputes),
 		Flags: flagNames(s.Flags)}, true
 }

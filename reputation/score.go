@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"fmt"
 	"time"
 )
 
@@ -56,9 +57,10 @@ type Score struct {
 	Evidence Evidence            `json:"evidence"`
 
 	// Unranked says why no rank is shown, one of the Unranked constants; "" where
-	// one is. Of a watched node Rank is what it would be: it is compared by no
-	// reader of the API, and published nowhere.
-	Unranked string `json:"unranked"`
+	// one is. Rank of a node that is watched is the one it would have: it is
+	// shown to nobody and published nowhere.
+	Unranked  string `json:"unranked"`
+	WatchDays int    `json:"watch_days"` // witnessed days that a rank needs
 
 	// Provisional says that nothing of this node was witnessed yet. Then Claim
 	// orders such nodes among themselves: the value that it would have if all
@@ -68,6 +70,22 @@ type Score struct {
 
 	Algo string `json:"algo"`
 	Root string `json:"root"` // Merkle root of the node's inputs, hex
+}
+
+// watched says for how long a node was watched, where that is too short.
+func (s *Score) watched() string {
+	return fmt.Sprintf("watched %d of %d days", s.Evidence.WitnessedDays, s.WatchDays)
+}
+
+// whyUnranked says in words why a node has no rank: its last gate does.
+func (s *Score) whyUnranked() string {
+	if len(s.Gates) == 0 {
+		return s.Unranked
+	}
+	if s.Unranked == UnrankedWatching {
+		return s.watched()
+	}
+	return s.Gates[len(s.Gates)-1]
 }
 
 // Reasons why a node has no rank that is shown.

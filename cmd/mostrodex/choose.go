@@ -72,6 +72,8 @@ type chosen struct {
 	Pubkey, Name string
 	Rank         *int
 	Provisional  bool
+	Reason       string
+	WatchedDays  int `json:"watched_days"`
 	Offers       int
 	Reasons      []string
 	Warnings     []string
@@ -84,6 +86,8 @@ func (c *chosen) rank() string {
 	switch {
 	case c.Rank != nil:
 		return "rank " + strconv.Itoa(*c.Rank)
+	case c.Reason == "watching":
+		return fmt.Sprintf("no rank yet, watched %d days", c.WatchedDays)
 	case c.Provisional:
 		return "unrated"
 	}

@@ -171,6 +171,7 @@ func printScore(w io.Writer, score, ratings json.RawMessage) error {
 		Rank          *int
 		Lo, Hi, Value json.Number
 		Provisional   bool
+		ReasonText    string      `json:"reason_text"`
 		ClaimedValue  json.Number `json:"claimed_value"`
 		ExposureSats  int64       `json:"exposure_sats"`
 		Gates         []string
@@ -195,9 +196,12 @@ func printScore(w io.Writer, score, ratings json.RawMessage) error {
 	}
 	p := &printer{w: w}
 	p.f("%s  %s\n", clip(firstOf(s.Name, "(no name)"), 40), s.Pubkey)
-	if s.Rank == nil {
+	switch {
+	case s.Rank == nil && !s.Provisional:
+		p.f("no rank yet: %s; exposure %d sats\n", clip(s.ReasonText, 200), s.ExposureSats)
+	case s.Rank == nil:
 		p.f("provisional: nothing of this node was witnessed yet; what it claims would give %s\n", s.ClaimedValue)
-	} else {
+	default:
 		p.f("rank %d of 100, exposure %d sats; value %s, nine times in ten within %s and %s\n", *s.Rank, s.ExposureSats, s.Value, s.Lo, s.Hi)
 	}
 	for _, g := range s.Gates {
