@@ -63,6 +63,7 @@ type Rate struct {
 type Face struct {
 	Known  Known
 	Market Market
+	Prices Prices // nil: the operator has no sources
 	Web    Web
 	URL    string           // public http(s) address without a path; "": as each request says
 	Now    func() time.Time // nil: time.Now

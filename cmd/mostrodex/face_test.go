@@ -462,7 +462,7 @@ func TestChooseOfCapturedEvents(t *testing.T) {
 	}
 	var c struct{ Notes []string }
 	getJSON(t, base+"/api/v1/choose?fiat=EUR&amount=50&side=buy", &c)
-	if len(c.Notes) == 0 || !strings.Contains(c.Notes[0], "No Mostro publishes a price of bitcoin in EUR") {
+	if len(c.Notes) == 0 || !strings.Contains(c.Notes[0], "There is no price of bitcoin in EUR") {
 		t.Errorf("without prices: %v", c.Notes)
 	}
 }

@@ -33,6 +33,10 @@ type ReputationConfig struct {
 	// are believed, Payees their Lightning nodes. None: no fee is confirmed.
 	Funds  []string `toml:"funds"`
 	Payees []string `toml:"payees"`
+	// Prices are sources of prices for choose: yadio, coingecko, currency_api,
+	// blockchain, each as a name or name=URL. None: those of the escrow, if it
+	// runs, else prices that Mostros sign.
+	Prices []string `toml:"prices"`
 }
 
 func (c *ReputationConfig) validate() error {
@@ -47,6 +51,11 @@ func (c *ReputationConfig) validate() error {
 			if len(k) != list.digits || strings.Trim(k, "0123456789abcdef") != "" {
 				return fmt.Errorf("%s: %q is not a public key of %d lower-case hex digits", name, k, list.digits)
 			}
+		}
+	}
+	for _, p := range c.Prices {
+		if _, err := priceSource(p); err != nil {
+			return fmt.Errorf("prices: %w", err)
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/reputation"
@@ -42,6 +43,7 @@ type Main struct {
 	control   net.Listener        // the operator's socket; nil without an escrow
 	escrow    *escrowRoom         // nil when disabled
 	scores    *reputation.Service // nil when disabled
+	prices    *escrow.Prices      // of reputation.prices; nil: none are named
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -90,6 +92,9 @@ func (m *Main) Open() (err error) {
 		}
 		if err := m.scores.Register(m.registry); err != nil {
 			return err
+		}
+		if err := m.openPrices(); err != nil {
+			return fmt.Errorf("reputation: prices: %w", err)
 		}
 	}
 	if m.index != nil {
@@ -185,6 +190,9 @@ func (m *Main) Run(ctx context.Context) error {
 	}
 	if m.scores != nil {
 		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })
+		if m.prices != nil {
+			g.Go(func() error { return ended(ctx, m.prices.Run(ctx)) })
+		}
 	}
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
