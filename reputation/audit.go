@@ -21,9 +21,34 @@ import (
 // line: a bundleHead, a bundleEntry for each event with what this relay
 // witnessed of its arrival, and a bundleEnd with the results. Whoever has it
 // can compute them again without this program's data.
+//
+// Each entry ends with a link: a hash of the link before it (of the head in the
+// first one) and of the entry itself. The end repeats the last link and the
+// number of entries. So a line that was changed, left out or moved is named,
+// though its event is sound.
 
 // BundleFormat names the form of a bundle.
-const BundleFormat = "mostrodex reputation bundle 1"
+const BundleFormat = "mostrodex reputation bundle 2"
+
+// bundleChain is the chain of links.
+type bundleChain [32]byte
+
+// linkSize is how much of a hash an entry shows; the end shows all of it.
+const linkSize = 16
+
+// chainOf begins a chain with the head's line.
+func chainOf(head []byte) bundleChain { return sha256.Sum256(bytes.TrimRight(head, "\n")) }
+
+// add returns the link of the next entry, whose Link is left out of its hash.
+func (c *bundleChain) add(b bundleEntry) (link string, err error) {
+	b.Link = ""
+	raw, err := json.Marshal(b)
+	if err != nil {
+		return "", err
+	}
+	*c = sha256.Sum256(append(c[:], raw...))
+	return hex.EncodeToString(c[:linkSize]), nil
+}
 
 type bundleHead struct {
 	Format string           `json:"format"`
@@ -41,12 +66,15 @@ type bundleEntry struct {
 	Relay    string          `json:"relay,omitempty"`
 	Archived bool            `json:"archived,omitempty"`
 	Event    json.RawMessage `json:"event"`
+	Link     string          `json:"link"`
 }
 
 type bundleEnd struct {
 	Scores  []json.RawMessage `json:"scores"`
 	Refused []Refusal         `json:"refused"`
-	Root    string            `json:"root"` // Merkle root of the scores' bytes
+	Root    string            `json:"root"`    // Merkle root of the scores' bytes
+	Entries int               `json:"entries"` // lines between the head and this
+	Chain   string            `json:"chain"`   // the last link, in full
 }
 
 // ErrUnsound says that a bundle does not hold what it claims.
@@ -104,9 +132,14 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 	out := bufio.NewWriterSize(w, 1<<20)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(head); err != nil {
+	first, err := json.Marshal(head)
+	if err != nil {
 		return nil, err
 	}
+	if _, err := out.Write(append(first, '\n')); err != nil {
+		return nil, err
+	}
+	chain, entries := chainOf(first), 0
 	about := l.about(wanted)
 	err = until(ctx, log, asOf, func(batch []mostro.Entry) error {
 		for _, e := range batch {
@@ -117,8 +150,12 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 			if err != nil {
 				return err
 			}
-			if err := enc.Encode(bundleEntry{e.Seq, e.ReceivedAt.UnixMilli(), e.Source.Road.String(), e.Source.Relay, e.Archived, raw}); err != nil {
+			b := bundleEntry{Seq: e.Seq, Received: e.ReceivedAt.UnixMilli(), Road: e.Source.Road.String(), Relay: e.Source.Relay, Archived: e.Archived, Event: raw}
+			if b.Link, err = chain.add(b); err != nil {
 				return err
+			}
+			if entries++; enc.Encode(b) != nil { // the writer keeps its error for Flush
+				return out.Flush()
 			}
 		}
 		return nil
@@ -130,6 +167,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 	if err != nil {
 		return nil, err
 	}
+	end.Entries, end.Chain = entries, hex.EncodeToString(chain[:])
 	if err := enc.Encode(end); err != nil {
 		return nil, err
 	}
@@ -249,6 +287,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	l.given = head.Given
 	v := Verified{AsOf: time.Unix(head.AsOf, 0).UTC(), Algo: head.Algo, Only: head.Only}
 	var end bundleEnd
+	chain := chainOf(line)
 	for n := 2; ; n++ {
 		if line, err = readLine(in); err != nil {
 			return v, fmt.Errorf("line %d: %w", n, err)
@@ -257,9 +296,17 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 			if err := json.Unmarshal(line, &end); err != nil {
 				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
 			}
+			if rest, err := in.Peek(1); len(rest) > 0 {
+				return v, fmt.Errorf("%w: line %d: something follows the end of the bundle", ErrUnsound, n+1)
+			} else if !errors.Is(err, io.EOF) {
+				return v, err
+			}
+			if sum := hex.EncodeToString(chain[:]); end.Entries != v.Events || end.Chain != sum {
+				return v, fmt.Errorf("%w: line %d: the end is of %d entries with the last link %s, computed %d and %s", ErrUnsound, n, end.Entries, clip([]byte(end.Chain)), v.Events, sum)
+			}
 			break
 		}
-		entry, err := entryOf(line, checkEvent)
+		entry, err := entryOf(line, checkEvent, &chain)
 		if err != nil {
 			return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
 		}
@@ -291,7 +338,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	return line, err
 }
 
-func entryOf(line []byte, check func(*nostr.Event) error) (e mostro.Entry, err error) {
+func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e mostro.Entry, err error) {
 	var b bundleEntry
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
@@ -305,7 +352,13 @@ func entryOf(line []byte, check func(*nostr.Event) error) (e mostro.Entry, err e
 	if err := json.Unmarshal(b.Event, e.Event); err != nil {
 		return e, err
 	}
-	return e, check(e.Event)
+	if err := check(e.Event); err != nil {
+		return e, err
+	}
+	if link, err := chain.add(b); err != nil || link != b.Link {
+		return e, fmt.Errorf("entry %d: the link does not fit: its time or road of receipt, its place or a line before it was changed, or one was left out", b.Seq)
+	}
+	return e, nil
 }
 
 // differs names the first difference between two ends: own is what was

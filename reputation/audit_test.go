@@ -133,12 +133,19 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 	lines := strings.SplitAfter(good, "\n")
 	for name, c := range map[string]struct{ bundle, want string }{
 		"a rank that was raised":      {strings.Replace(good, `"rank":`+itoa(best.Rank)+`,`, `"rank":99,`, 1), "rank is 99"},
-		"an event left out":           {strings.Join(slices.Delete(slices.Clone(lines), 40, 41), ""), "computed"},
+		"an event left out":           {strings.Join(slices.Delete(slices.Clone(lines), 40, 41), ""), "line 41: entry"},
 		"an event that was changed":   {strings.Replace(good, `"content":"`, `"content":"x`, 1), "id"},
 		"a signature that was forged": {flip(good, `"sig":"`), "signature"},
 		"an earlier receipt":          {flip(good, `"received_ms":`), "line"},
 		"other parameters":            {strings.Replace(good, `"late_seconds":600`, `"late_seconds":9999`, 1), "algo"},
 		"its end cut off":             {good[:len(good)-1], "middle"},
+		"a line after its end":        {good + lines[40], "line " + itoa(len(lines)) + ": something follows the end"},
+		"an empty line after its end": {good + "\n", "line " + itoa(len(lines)) + ": something follows the end"},
+		"a second end":                {good + lines[len(lines)-2], "follows the end"},
+		"lines that changed places":   {swapped(lines, 40, 41), "line 41: entry"},
+		"another road of receipt":     {changed(lines, 50, `"road":"live"`, `"road":"client"`), "line 51: entry"},
+		"another time of receipt":     {changed(lines, 50, `00,"road"`, `01,"road"`), "line 51: entry"},
+		"the last entry left out":     {strings.Join(slices.Delete(slices.Clone(lines), len(lines)-3, len(lines)-2), ""), "the end is of"},
 		"nothing":                     {"", "middle"},
 		"another format":              {"{}\n", "head"},
 		"a refusal left out":          {strings.Replace(good, `"refused":[{`, `"refused":[],"x":[{`, 1), "refused"},
@@ -154,6 +161,19 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 			}
 		})
 	}
+}
+
+// changed replaces a text in one line.
+func changed(lines []string, at int, old, text string) string {
+	lines = slices.Clone(lines)
+	lines[at] = strings.Replace(lines[at], old, text, 1)
+	return strings.Join(lines, "")
+}
+
+func swapped(lines []string, a, b int) string {
+	lines = slices.Clone(lines)
+	lines[a], lines[b] = lines[b], lines[a]
+	return strings.Join(lines, "")
 }
 
 // flip changes the first character after the last place of a text.
