@@ -65,6 +65,7 @@ type bundleEntry struct {
 	Road     string          `json:"road"`
 	Relay    string          `json:"relay,omitempty"`
 	Archived bool            `json:"archived,omitempty"`
+	Erased   bool            `json:"erased,omitempty"` // the author deleted it: the event's facts alone, without its signature
 	Event    json.RawMessage `json:"event"`
 	Link     string          `json:"link"`
 }
@@ -94,8 +95,8 @@ func roadOf(name string) (mostro.Road, error) {
 // moment: of all nodes, or of one and what its score hangs on. progress, if
 // not nil, is told how many entries were read.
 //
-// What was erased from the log is not in it. A running service may know such
-// facts still and give another score for that reason.
+// Of an event that its author deleted it holds the facts that the log kept: they
+// are the relay's word, and the author's signed request to delete them.
 func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
 	asOf = asOf.Truncate(time.Second) // as the head says it: what came later in that second is left out
 	l := NewLedger(params, Receipts{})
@@ -150,7 +151,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 			if err != nil {
 				return err
 			}
-			b := bundleEntry{Seq: e.Seq, Received: e.ReceivedAt.UnixMilli(), Road: e.Source.Road.String(), Relay: e.Source.Relay, Archived: e.Archived, Event: raw}
+			b := bundleEntry{Seq: e.Seq, Received: e.ReceivedAt.UnixMilli(), Road: e.Source.Road.String(), Relay: e.Source.Relay, Archived: e.Archived, Erased: e.Erased, Event: raw}
 			if b.Link, err = chain.add(b); err != nil {
 				return err
 			}
@@ -257,6 +258,9 @@ type Verified struct {
 // computes its scores again and compares them to the byte. The error, an
 // ErrUnsound, names the first difference. checkEvent nil is NIP-01's rules.
 //
+// An entry that was erased has no signature: it must be named by a deletion
+// request of its author that is in the bundle.
+//
 // That the times of receipt are true is the word of the bundle's author: two
 // relays that saw the same events can compare them.
 func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress func(int)) (Verified, error) {
@@ -287,6 +291,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	l.given = head.Given
 	v := Verified{AsOf: time.Unix(head.AsOf, 0).UTC(), Algo: head.Algo, Only: head.Only}
 	var end bundleEnd
+	var erased erasures
 	chain := chainOf(line)
 	for n := 2; ; n++ {
 		if line, err = readLine(in); err != nil {
@@ -313,10 +318,14 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		if entry.ReceivedAt.After(v.AsOf) {
 			return v, fmt.Errorf("%w: line %d: received after the moment that the bundle is about", ErrUnsound, n)
 		}
+		erased.note(n, entry)
 		l.Apply(entry)
 		if v.Events++; progress != nil {
 			progress(v.Events)
 		}
+	}
+	if n, ok := erased.unnamed(); ok {
+		return v, fmt.Errorf("%w: line %d: an event that is said to be deleted, and no request of its author names it", ErrUnsound, n)
 	}
 	v.Scores = l.Compute(v.AsOf)
 	if head.Only != "" {
@@ -328,6 +337,50 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	}
 	v.Root = own.Root
 	return v, own.differs(end)
+}
+
+// erasures compare the events that a bundle says to be deleted with the requests
+// of their authors.
+type erasures struct {
+	events []erasedEvent
+	asked  map[string]int64 // by author and id, or author and address: until when
+}
+
+type erasedEvent struct {
+	line int
+	evt  *nostr.Event
+}
+
+func (x *erasures) note(line int, e mostro.Entry) {
+	if e.Erased {
+		x.events = append(x.events, erasedEvent{line, e.Event})
+	}
+	if e.Event.Kind != mostro.KindDeletion {
+		return
+	}
+	if x.asked == nil {
+		x.asked = map[string]int64{}
+	}
+	for _, tag := range e.Event.Tags {
+		if len(tag) > 1 && (tag[0] == "e" || tag[0] == "a") {
+			key := e.Event.PubKey + " " + tag[1]
+			x.asked[key] = max(x.asked[key], int64(e.Event.CreatedAt))
+		}
+	}
+}
+
+// unnamed gives the line of an erased event that no request names.
+func (x *erasures) unnamed() (line int, ok bool) {
+	for _, e := range x.events {
+		if _, named := x.asked[e.evt.PubKey+" "+e.evt.ID]; named {
+			continue
+		}
+		address := fmt.Sprintf("%d:%s:%s", e.evt.Kind, e.evt.PubKey, e.evt.Tags.GetD())
+		if until, named := x.asked[e.evt.PubKey+" "+address]; !named || int64(e.evt.CreatedAt) > until {
+			return e.line, true
+		}
+	}
+	return 0, false
 }
 
 func readLine(in *bufio.Reader) ([]byte, error) {
@@ -345,14 +398,18 @@ func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e
 	if err := d.Decode(&b); err != nil {
 		return e, err
 	}
-	e = mostro.Entry{Seq: b.Seq, ReceivedAt: time.UnixMilli(b.Received).UTC(), Source: mostro.Source{Relay: b.Relay}, Archived: b.Archived, Event: &nostr.Event{}}
+	e = mostro.Entry{Seq: b.Seq, ReceivedAt: time.UnixMilli(b.Received).UTC(), Source: mostro.Source{Relay: b.Relay}, Archived: b.Archived, Erased: b.Erased, Event: &nostr.Event{}}
 	if e.Source.Road, err = roadOf(b.Road); err != nil {
 		return e, err
 	}
 	if err := json.Unmarshal(b.Event, e.Event); err != nil {
 		return e, err
 	}
-	if err := check(e.Event); err != nil {
+	if b.Erased {
+		if e.Event.Kind == mostro.KindDeletion || e.Event.Sig != "" || e.Event.Content != "" || !nostr.IsValid32ByteHex(e.Event.ID) {
+			return e, errors.New("an erased event with more than its facts")
+		}
+	} else if err := check(e.Event); err != nil {
 		return e, err
 	}
 	if link, err := chain.add(b); err != nil || link != b.Link {

@@ -254,3 +254,56 @@ func TestBundleOfTheSameSecond(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is said to be deleted is in a bundle without a signature, and only if its
+// author asked for that.
+func TestBundleOfErasedFacts(t *testing.T) {
+	host := testKeys(t, "rated host")
+	secret := host.Secret()
+	play := func(ask func(id string) nostr.Tag, change func(*nostr.Event)) error {
+		log := signedMarket(t)
+		at := slices.IndexFunc(log.entries, func(e mostro.Entry) bool { return e.Event.PubKey == host.Pubkey() && e.Event.Kind == mostro.KindOrder })
+		e := &log.entries[at]
+		tags, ok := mostro.FactTags(e.Event)
+		if !ok {
+			t.Fatal("an order is no evidence")
+		}
+		e.Erased, e.Event = true, &nostr.Event{ID: e.Event.ID, PubKey: e.Event.PubKey, Kind: e.Event.Kind, CreatedAt: e.Event.CreatedAt, Tags: tags}
+		if change != nil {
+			change(e.Event)
+		}
+		if ask != nil {
+			request := nostr.Event{PubKey: host.Pubkey(), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(bundleTime.Unix() - 10), Tags: nostr.Tags{ask(e.Event.ID)}}
+			if err := request.Sign(hexOf(secret[:])); err != nil {
+				t.Fatal(err)
+			}
+			log.add(mostro.Entry{Event: &request, ReceivedAt: request.CreatedAt.Time(), Source: mostro.Source{Road: mostro.RoadClient}})
+		}
+		for _, only := range []string{"", host.Pubkey()} {
+			var b bytes.Buffer
+			if _, err := WriteBundle(t.Context(), &b, log, DefaultParams(), bundleTime, only, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := VerifyBundle(&b, nil, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	byID := func(id string) nostr.Tag { return nostr.Tag{"e", id} }
+	if err := play(byID, nil); err != nil {
+		t.Errorf("named by its id: %v", err)
+	}
+	if err := play(func(string) nostr.Tag { return nostr.Tag{"a", "38383:" + host.Pubkey() + ":" + orderID(0)} }, nil); err != nil {
+		t.Errorf("named by its address: %v", err)
+	}
+	for name, err := range map[string]error{
+		"named by nobody":  play(nil, nil),
+		"another is named": play(func(string) nostr.Tag { return nostr.Tag{"e", keyOf("another")} }, nil),
+		"with its content": play(byID, func(e *nostr.Event) { e.Content = "x" }),
+	} {
+		if !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), "line") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -76,7 +76,7 @@ func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Servi
 		return nil, err
 	}
 	every, _ := time.ParseDuration(c.Every) // validate has read it
-	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: m.store, Params: c.params(), Every: every, Logger: m.Log, Now: m.Now}
+	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: evidence{m.store}, Params: c.params(), Every: every, Logger: m.Log, Now: m.Now}
 	if publisher != nil && c.Publish {
 		keys, err := reputationKeys(c.Key, m.Config.Data)
 		if err != nil {
@@ -85,6 +85,13 @@ func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Servi
 		cfg.Publisher, cfg.Signer, cfg.Pairs = publisher, signer{keys}, pairs{m.store}
 	}
 	return reputation.Open(cfg)
+}
+
+// evidence is the log with the facts of events that their authors deleted.
+type evidence struct{ *relay.Store }
+
+func (e evidence) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	return e.Store.ReadEvidence(ctx, after, fn)
 }
 
 // reputationKeys reads the key, or makes it at the first start.
@@ -272,7 +279,7 @@ reads it. The server is to be stopped.`,
 			}
 			from := target{data: data}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-				scores, err := reputation.WriteBundle(cmd.Context(), cmd.OutOrStdout(), m.store, cfg.Reputation.params(), time.Now(), only, nil)
+				scores, err := reputation.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{m.store}, cfg.Reputation.params(), time.Now(), only, nil)
 				if err == nil {
 					_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d scores\n", len(scores))
 				}
