@@ -49,8 +49,11 @@ func badNature(perDay float64) nature {
 
 // victim plays half a crowd, and beside it a good host with three trades a day.
 func (g *game) victim(funded bool) (*market, *host, int) {
+	return g.victimIn(newMarket(g.Seed, funded))
+}
+
+func (g *game) victimIn(m *market) (*market, *host, int) {
 	n, days := g.size()
-	m := newMarket(g.Seed, funded)
 	m.crowd(n/2, days, anyQuality)
 	v := m.addHost("victim", goodNature(3), genesis, after(float64(days)))
 	m.present(v)
@@ -76,10 +79,13 @@ func withFund(funded bool) string {
 
 // poisonedPrior: nodes of the attacker, whose invented users say 0, against
 // what is believed of a node of which nothing is known. With a fund they pay
-// one sat for each trade.
+// one sat for each trade. Also where no user of an honest host rates, as today.
 func (g *game) poisonedPrior(context.Context) error {
-	for _, funded := range []bool{false, true} {
-		m, v, days := g.victim(funded)
+	for _, world := range []struct{ funded, silent bool }{{false, true}, {false, false}, {true, false}} {
+		funded := world.funded
+		m := newMarket(g.Seed, funded)
+		m.silent = world.silent
+		m, v, days := g.victimIn(m)
 		fresh := m.addHost("newcomer", goodNature(1), after(float64(days-30)), after(float64(days)))
 		m.present(fresh)
 		m.trades(fresh)
@@ -110,7 +116,11 @@ func (g *game) poisonedPrior(context.Context) error {
 				drop := float64(before[h.pubkey].Rank - now[h.pubkey].Rank)
 				worst, sum = math.Max(worst, drop), sum+drop
 			}
-			name := withFund(funded) + fmt.Sprint(k, " nodes that rate themselves 0: ")
+			name := withFund(funded)
+			if world.silent {
+				name = "without a fund and without ratings: "
+			}
+			name += fmt.Sprint(k, " nodes that rate themselves 0: ")
 			g.measure(name+"points lost, mean of all honest hosts", sum/float64(len(m.hosts)), most(1), nil)
 			g.measure(name+"points lost, worst", worst, most(1), nil)
 			g.measure(name+"prior before", before[v.pubkey].Mu.Float(), note, nil)
@@ -193,7 +203,8 @@ func (m *market) r0Canceled(h *host, orderID string, trade *mostro.Keys, rating 
 }
 
 // twoKeys: a stranger publishes orders with one key, takes each with another,
-// leaves before a payment is due, and rates with both.
+// leaves before a payment is due, and rates with both. For comparison also
+// after the payment, cooperatively.
 func (g *game) twoKeys(context.Context) error {
 	orders := 100
 	if g.Small {
@@ -203,7 +214,7 @@ func (g *game) twoKeys(context.Context) error {
 		m, v, days := g.victim(funded)
 		end := after(float64(days))
 		clean := m.fork().at(end)[v.pubkey]
-		for _, stay := range []time.Duration{2 * time.Minute, 29 * time.Minute} {
+		for _, stay := range []time.Duration{2 * time.Minute, 29 * time.Minute, 40 * time.Minute} {
 			f := m.fork()
 			r := stream(g.Seed, fmt.Sprint("two keys ", stay, funded))
 			for i := range orders {
@@ -217,8 +228,14 @@ func (g *game) twoKeys(context.Context) error {
 					}
 				}
 			}
-			s := f.at(end)[v.pubkey]
-			g.measure(fmt.Sprintf("%s%d orders, cancelled %.0f minutes after they were taken: points lost", withFund(funded), orders, stay.Minutes()), float64(clean.Rank-s.Rank), most(1), nil)
+			s, target := f.at(end)[v.pubkey], most(1)
+			name := fmt.Sprintf("%s%d orders, cancelled %.0f minutes after they were taken: points lost", withFund(funded), orders, stay.Minutes())
+			if stay > 32*time.Minute {
+				// A daemon gives an order back before that unless the hold is paid:
+				// this costs no fee, and locks the sats of each order for so long.
+				name, target = name+" (the hold is paid and given back)", note
+			}
+			g.measure(name, float64(clean.Rank-s.Rank), target, nil)
 		}
 	}
 	return nil
