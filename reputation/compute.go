@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,7 @@ func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []
 // known is one of them, so that a few fees do not set what is believed of all.
 type means struct {
 	sorted []nodeMean
-	nodes  int
+	place  map[string]int // in sorted, of the nodes
 	p      *Params
 }
 
@@ -95,46 +96,52 @@ type nodeMean struct {
 	pubkey string // "" for the one that is assumed
 	mean   Micro
 	weight Micro // confirmed fees, faded, in micro-sats
+	upTo   Micro // weight of all up to this one
 }
 
 func (l *Ledger) means(all map[string]*derived) means {
-	m := means{p: &l.params, sorted: []nodeMean{{"", l.params.UsersMean, Micro(l.params.UsersMeanSats) * One}}}
+	m := means{p: &l.params, sorted: []nodeMean{{mean: l.params.UsersMean, weight: Micro(l.params.UsersMeanSats) * One}}, place: map[string]int{}}
 	for pubkey, d := range all {
 		if d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= l.params.WatchDays {
-			m.sorted = append(m.sorted, nodeMean{pubkey, d.rawMean, d.sunk})
-			m.nodes++
+			m.sorted = append(m.sorted, nodeMean{pubkey: pubkey, mean: d.rawMean, weight: d.sunk})
 		}
 	}
 	slices.SortFunc(m.sorted, func(a, b nodeMean) int {
 		return cmp.Or(cmp.Compare(a.mean, b.mean), cmp.Compare(a.pubkey, b.pubkey))
 	})
+	sum := Micro(0)
+	for i := range m.sorted {
+		x := &m.sorted[i]
+		sum += x.weight
+		x.upTo = sum
+		if x.pubkey != "" {
+			m.place[x.pubkey] = i
+		}
+	}
 	return m
 }
 
 // without gives the weighted median of the others' means, to the hundredth: one
 // rating somewhere need not move every score.
 func (m means) without(pubkey string) Micro {
-	nodes, whole := m.nodes, Micro(0)
-	for _, x := range m.sorted {
-		if x.pubkey == pubkey {
-			nodes--
-		} else {
-			whole += x.weight
-		}
+	at, held := m.place[pubkey]
+	nodes, own := len(m.place), Micro(0)
+	if held {
+		nodes--
+		own = m.sorted[at].weight
 	}
 	if nodes < m.p.UsersMinNodes {
 		return m.p.UsersMean
 	}
-	sum := Micro(0)
-	for _, x := range m.sorted {
-		if x.pubkey == pubkey {
-			continue
+	whole := m.sorted[len(m.sorted)-1].upTo - own
+	i := sort.Search(len(m.sorted), func(i int) bool {
+		sum := m.sorted[i].upTo
+		if held && i >= at {
+			sum -= own
 		}
-		if sum += x.weight; sum >= whole-sum {
-			return x.mean / 10_000 * 10_000
-		}
-	}
-	return m.p.UsersMean
+		return sum >= whole-sum
+	})
+	return m.sorted[i].mean / 10_000 * 10_000
 }
 
 // parts turns facts into posteriors.

@@ -96,10 +96,14 @@ func (o *order) live(versions packed, p *Params, asOf int64, equivocated bool) (
 		l.Witnessed = unknownOutcome // nobody saw it on offer, or it was too quick to be one
 	case final >= isCanceled && inProgress:
 		l.Witnessed, l.End = p.cancelled(finalAt-l.TakenAt), finalAt
+	case final >= isCanceled && first[isInProgress] > 0 && p.outlasted(versions):
+		l.Witnessed, l.End = failed, finalAt
 	case final >= isCanceled:
 		l.Witnessed, l.End = withdrawn, finalAt
 	case lateFinal >= isCanceled && inProgress:
 		l.Witnessed, l.End = p.cancelled(lateAt-l.TakenAt), lateAt
+	case lateFinal >= isCanceled && first[isInProgress] > 0 && p.outlasted(versions):
+		l.Witnessed, l.End = failed, lateAt
 	case lateFinal > 0:
 		l.Witnessed, l.End = endedLate, lateAt
 	case inProgress && asOf > due:
@@ -122,6 +126,25 @@ func (p *Params) cancelled(after int64) outcome {
 		return early
 	}
 	return failed
+}
+
+// outlasted says whether an order was in progress for longer than an unpaid one
+// can be, and then on offer again. No daemon gives a paid order back to the book:
+// one that does, and cancels it there, hides how a trade ended.
+func (p *Params) outlasted(versions packed) bool {
+	since := int64(0)
+	for v := range versions.all() {
+		switch at := v.Received / 1000; {
+		case v.Status == isInProgress && since == 0:
+			since = at
+		case v.Status == isPending && v.Witness:
+			if since > 0 && at-since > p.NeutralSeconds {
+				return true
+			}
+			since = 0
+		}
+	}
+	return false
 }
 
 // takenAt is when an order was first received in progress since it was

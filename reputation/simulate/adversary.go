@@ -273,6 +273,9 @@ func (m *market) launder(h *host, how string) {
 				m.orderAs(h, d, mostro.StatusCanceled, d.ended, d.ended.Add(soon), expires)
 			case how == "dated back by 11 minutes":
 				m.orderAs(h, d, mostro.StatusCanceled, d.ended.Add(-time.Minute), d.ended.Add(late), expires)
+			case how == "as offers that nobody took again":
+				m.orderAs(h, d, mostro.StatusPending, d.ended, d.ended.Add(soon), expires)
+				m.orderAs(h, d, mostro.StatusCanceled, d.ended.Add(time.Minute), d.ended.Add(time.Minute+soon), expires)
 			}
 			if disputed {
 				q := mostro.Dispute{Pubkey: h.pubkey, D: uuid(r), Initiator: "buyer"}
@@ -305,10 +308,10 @@ func (m *market) launder(h *host, how string) {
 	}
 }
 
-// lateEndings: a bad host dates its bad endings and disputes back, or has its
-// orders expire in 2099.
+// lateEndings: a bad host dates its bad endings and disputes back, has its orders
+// expire in 2099, or puts what failed on offer again and cancels it there.
 func (g *game) lateEndings(context.Context) error {
-	ways := []string{"in the open", "dated back by 11 minutes", "to expire in 2099"}
+	ways := []string{"in the open", "dated back by 11 minutes", "to expire in 2099", "as offers that nobody took again"}
 	for _, funded := range []bool{false, true} {
 		m, v, days := g.victim(funded)
 		rank := map[string]float64{}
