@@ -3,6 +3,7 @@ package indexer
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"html/template"
 	"math"
 	"net/http"
@@ -35,6 +36,9 @@ type reputationView struct {
 	Lo           *float64        `json:"lo"`
 	Hi           *float64        `json:"hi"`
 	Provisional  bool            `json:"provisional"`
+	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
+	WatchedDays  int             `json:"watched_days"`
+	WatchDays    int             `json:"watch_days"`    // that a rank needs
 	ClaimedValue *float64        `json:"claimed_value"` // of a provisional one: never a rank
 	ExposureSats int64           `json:"exposure_sats"`
 	Trades       mostro.Evidence `json:"trades"`
@@ -53,22 +57,29 @@ func (x *Index) stand(v *instanceView) {
 	if !ok {
 		return
 	}
-	r := &reputationView{Provisional: s.Provisional, ExposureSats: s.Exposure, Trades: s.Trades, VolumeSats: s.VolumeSats, Disputes: s.Disputes,
+	r := &reputationView{Provisional: s.Provisional, WatchedDays: s.WatchedDays, WatchDays: s.WatchDays, ExposureSats: s.Exposure, Trades: s.Trades, VolumeSats: s.VolumeSats, Disputes: s.Disputes,
 		Flags: listOf(s.Flags), Why: "/api/v1/instances/" + v.Pubkey + "/score"}
-	if s.Provisional {
+	if s.Unranked != "" {
+		r.Reason = &s.Unranked
+	}
+	switch {
+	case s.Provisional:
 		r.ClaimedValue = &s.Claim
-	} else {
+	case s.Unranked == "":
 		r.Rank, r.Lo, r.Hi = &s.Rank, &s.Lo, &s.Hi
 	}
 	v.Rank, v.Reputation = r.Rank, r
 }
 
-// byRank sorts by rank, then by the lower bound; then those of which nothing
-// was witnessed, by what they claim.
+// byRank sorts by rank, then by the lower bound; then those that were not watched
+// for long enough, by days; then those of which nothing was witnessed, by what
+// they claim.
 func byRank(v *instanceView) float64 {
 	switch r := v.Reputation; {
 	case r == nil:
 		return math.Inf(-1)
+	case r.Rank == nil && r.ClaimedValue == nil:
+		return float64(r.WatchedDays) - 500
 	case r.Rank == nil:
 		return *r.ClaimedValue - 1000
 	default:
@@ -80,6 +91,7 @@ func byRank(v *instanceView) float64 {
 // wide.
 type rankCell struct {
 	Known, Provisional bool
+	Watched            string // "watched 3 of 30 days"; "" where that is no reason
 	Rank               int
 	Lo, Hi, Claim      string
 	From, Width        string
@@ -93,6 +105,10 @@ func rankCellOf(r *reputationView) rankCell {
 		return rankCell{}
 	}
 	c := rankCell{Known: true, Provisional: r.Provisional, Secures: grouped(strconv.FormatInt(r.ExposureSats, 10)), Trades: r.Trades, Flags: r.Flags}
+	if r.Rank == nil && r.ClaimedValue == nil {
+		c.Watched = fmt.Sprintf("watched %d of %d days", r.WatchedDays, r.WatchDays)
+		return c
+	}
 	if r.Rank == nil {
 		c.Claim = strconv.Itoa(int(*r.ClaimedValue))
 		return c

@@ -22,6 +22,10 @@ type Entry struct {
 	// version of its address, or past its NIP-40 expiration. It was never
 	// served live.
 	Archived bool
+	// Erased says that the author deleted the event: of its tags those that are
+	// facts (FactTags) are left, and neither its content nor its signature. Only
+	// a reader that asks for such entries gets them.
+	Erased bool
 
 	parsed *parsedOrder // by all copies of the entry; nil: by each reader for itself
 }

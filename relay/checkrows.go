@@ -53,6 +53,8 @@ func (c *checker) beside(txn *badger.Txn) error {
 			c.report.problem("the row %x asks for an erasure that nobody carries out", key)
 		case spaceErased:
 			c.erased(key, value)
+		case spaceFact:
+			c.fact(key, value, head)
 		case spaceMeta:
 			c.meta(key, value, head)
 		default:

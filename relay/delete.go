@@ -172,7 +172,7 @@ func (g *grouping) erase(seq uint64, r row) error {
 			return err
 		}
 	}
-	if err := g.erasure(seq); err != nil {
+	if err := errors.Join(g.keepFact(seq), g.erasure(seq)); err != nil {
 		return err
 	}
 	rec, addr, ok := g.st.live.recordOf(r.id)

@@ -29,6 +29,7 @@ import (
 //	f o seq relay      what became of an event at a relay
 //	e seq seq          equivocation: two events of one address and time
 //	g seq              its body is to be erased, and may not be yet
+//	k seq              facts of an erased event: the tags of mostro.FactTags
 //	b seq              bytes erased in the file of the log that begins with seq
 //	m name             schema; up to which seq of the log this says what follows
 const (
@@ -42,6 +43,7 @@ const (
 	spaceProof   = 'e'
 	spaceErase   = 'g'
 	spaceErased  = 'b'
+	spaceFact    = 'k'
 	spaceMeta    = 'm'
 )
 

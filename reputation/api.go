@@ -17,13 +17,17 @@ type scoreView struct {
 	Pubkey string  `json:"pubkey"`
 	Name   *string `json:"name"`
 	times
-	Rank         *int   `json:"rank"` // null: nothing was witnessed
-	Lo           *Micro `json:"lo"`
-	Hi           *Micro `json:"hi"`
-	Value        *Micro `json:"value"`
-	Provisional  bool   `json:"provisional"`
-	ClaimedValue *Micro `json:"claimed_value"` // of a provisional one: never a rank
-	ExposureSats int64  `json:"exposure_sats"`
+	Rank         *int    `json:"rank"`   // null: reason says why, and lo, hi and value are null as well
+	Reason       *string `json:"reason"` // "unwitnessed", "watching" or "clock"; null: it has a rank
+	ReasonText   *string `json:"reason_text"`
+	WatchedDays  int     `json:"watched_days"`
+	WatchDays    int     `json:"watch_days"` // that a rank needs
+	Lo           *Micro  `json:"lo"`
+	Hi           *Micro  `json:"hi"`
+	Value        *Micro  `json:"value"`
+	Provisional  bool    `json:"provisional"`
+	ClaimedValue *Micro  `json:"claimed_value"` // of a provisional one: never a rank
+	ExposureSats int64   `json:"exposure_sats"`
 
 	Ratings    int             `json:"ratings"` // that count
 	NEff       Micro           `json:"n_eff"`
@@ -53,13 +57,17 @@ type componentView struct {
 
 // evidenceView is Evidence with null for times that are unknown.
 type evidenceView struct {
-	Orders      Triple `json:"orders"`
-	Taken       Triple `json:"taken"`
-	Successes   Triple `json:"successes"`
-	Failures    Triple `json:"failures"`
-	Omitted     Triple `json:"omitted"`
-	Silent      Triple `json:"silent"`
-	Expired     Triple `json:"expired"`
+	Orders    Triple `json:"orders"`
+	Taken     Triple `json:"taken"`
+	Successes Triple `json:"successes"`
+	Failures  Triple `json:"failures"`
+	Omitted   Triple `json:"omitted"`
+	Silent    Triple `json:"silent"`
+	Expired   Triple `json:"expired"`
+
+	CancelledEarly Triple `json:"cancelled_early"`
+	EndedLate      Triple `json:"ended_late"`
+
 	VolumeSats  Triple `json:"volume_sats"`
 	Disputes    Triple `json:"disputes"`
 	Resolved    Triple `json:"resolved"`
@@ -128,16 +136,22 @@ func (f *Face) view(s *Score) scoreView {
 	v := scoreView{
 		Pubkey: s.Pubkey, Name: wordsOrNull(s.Name), times: timesOf(s.AsOf), Provisional: s.Provisional, ExposureSats: s.ExposureSats,
 		Ratings: s.N, NEff: s.NEff, Mu: s.Mu, Gates: s.Gates, Flags: s.Flags, Linked: s.Linked, Algo: s.Algo, Root: s.Root,
-		Evidence: evidenceView{Orders: e.Orders, Taken: e.Taken, Successes: e.Successes, Failures: e.Failures, Omitted: e.Omitted, Silent: e.Silent, Expired: e.Expired,
+		Evidence: evidenceView{Orders: e.Orders, Taken: e.Taken, Successes: e.Successes, Failures: e.Failures, Omitted: e.Omitted, Silent: e.Silent, Expired: e.Expired, CancelledEarly: e.CancelledEarly, EndedLate: e.EndedLate,
 			VolumeSats: e.VolumeSats, Disputes: e.Disputes, Resolved: e.Resolved, Unresolved: e.Unresolved, DevFees: e.DevFees, DevFeeSats: e.DevFeeSats,
 			Ratings: e.Ratings, Proven: e.Proven, UserRatings: e.UserRatings, Infos: e.Infos, OpenSats: e.OpenSats, WitnessedDays: e.WitnessedDays,
 			Equivocations: []equivocationView{}},
 		Links: linksView{Ratings: "/api/v1/instances/" + s.Pubkey + "/ratings", Instance: "/api/v1/instances/" + s.Pubkey, Page: "/instances/" + s.Pubkey,
 			Badge: "/badge/" + s.Pubkey + ".svg", Method: "/method"},
 	}
-	if s.Provisional {
+	v.WatchedDays, v.WatchDays = e.WitnessedDays, s.WatchDays
+	if s.Unranked != "" {
+		text := s.whyUnranked()
+		v.Reason, v.ReasonText = &s.Unranked, &text
+	}
+	switch {
+	case s.Provisional:
 		v.ClaimedValue = &s.Claim
-	} else {
+	case s.Unranked == "":
 		v.Rank, v.Lo, v.Hi, v.Value = &s.Rank, &s.Lo, &s.Hi, &s.Value
 		if key := f.Known.Pubkey(); key != "" {
 			v.Links.Assertion = wordsOrNull(strconv.Itoa(KindAssertion) + ":" + key + ":" + s.Pubkey)
@@ -145,7 +159,7 @@ func (f *Face) view(s *Score) scoreView {
 	}
 	for _, sub := range s.Sub {
 		c := componentView{SubScore: sub}
-		if !s.Provisional {
+		if s.Unranked == "" {
 			costs := s.costs(sub)
 			c.Costs = &costs
 		}

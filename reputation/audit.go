@@ -21,9 +21,34 @@ import (
 // line: a bundleHead, a bundleEntry for each event with what this relay
 // witnessed of its arrival, and a bundleEnd with the results. Whoever has it
 // can compute them again without this program's data.
+//
+// Each entry ends with a link: a hash of the link before it (of the head in the
+// first one) and of the entry itself. The end repeats the last link and the
+// number of entries. So a line that was changed, left out or moved is named,
+// though its event is sound.
 
 // BundleFormat names the form of a bundle.
-const BundleFormat = "mostrodex reputation bundle 1"
+const BundleFormat = "mostrodex reputation bundle 2"
+
+// bundleChain is the chain of links.
+type bundleChain [32]byte
+
+// linkSize is how much of a hash an entry shows; the end shows all of it.
+const linkSize = 16
+
+// chainOf begins a chain with the head's line.
+func chainOf(head []byte) bundleChain { return sha256.Sum256(bytes.TrimRight(head, "\n")) }
+
+// add returns the link of the next entry, whose Link is left out of its hash.
+func (c *bundleChain) add(b bundleEntry) (link string, err error) {
+	b.Link = ""
+	raw, err := json.Marshal(b)
+	if err != nil {
+		return "", err
+	}
+	*c = sha256.Sum256(append(c[:], raw...))
+	return hex.EncodeToString(c[:linkSize]), nil
+}
 
 type bundleHead struct {
 	Format string           `json:"format"`
@@ -40,13 +65,17 @@ type bundleEntry struct {
 	Road     string          `json:"road"`
 	Relay    string          `json:"relay,omitempty"`
 	Archived bool            `json:"archived,omitempty"`
+	Erased   bool            `json:"erased,omitempty"` // the author deleted it: the event's facts alone, without its signature
 	Event    json.RawMessage `json:"event"`
+	Link     string          `json:"link"`
 }
 
 type bundleEnd struct {
 	Scores  []json.RawMessage `json:"scores"`
 	Refused []Refusal         `json:"refused"`
-	Root    string            `json:"root"` // Merkle root of the scores' bytes
+	Root    string            `json:"root"`    // Merkle root of the scores' bytes
+	Entries int               `json:"entries"` // lines between the head and this
+	Chain   string            `json:"chain"`   // the last link, in full
 }
 
 // ErrUnsound says that a bundle does not hold what it claims.
@@ -66,8 +95,8 @@ func roadOf(name string) (mostro.Road, error) {
 // moment: of all nodes, or of one and what its score hangs on. progress, if
 // not nil, is told how many entries were read.
 //
-// What was erased from the log is not in it. A running service may know such
-// facts still and give another score for that reason.
+// Of an event that its author deleted it holds the facts that the log kept: they
+// are the relay's word, and the author's signed request to delete them.
 func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
 	asOf = asOf.Truncate(time.Second) // as the head says it: what came later in that second is left out
 	l := NewLedger(params, Receipts{})
@@ -104,9 +133,14 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 	out := bufio.NewWriterSize(w, 1<<20)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(head); err != nil {
+	first, err := json.Marshal(head)
+	if err != nil {
 		return nil, err
 	}
+	if _, err := out.Write(append(first, '\n')); err != nil {
+		return nil, err
+	}
+	chain, entries := chainOf(first), 0
 	about := l.about(wanted)
 	err = until(ctx, log, asOf, func(batch []mostro.Entry) error {
 		for _, e := range batch {
@@ -117,8 +151,12 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 			if err != nil {
 				return err
 			}
-			if err := enc.Encode(bundleEntry{e.Seq, e.ReceivedAt.UnixMilli(), e.Source.Road.String(), e.Source.Relay, e.Archived, raw}); err != nil {
+			b := bundleEntry{Seq: e.Seq, Received: e.ReceivedAt.UnixMilli(), Road: e.Source.Road.String(), Relay: e.Source.Relay, Archived: e.Archived, Erased: e.Erased, Event: raw}
+			if b.Link, err = chain.add(b); err != nil {
 				return err
+			}
+			if entries++; enc.Encode(b) != nil { // the writer keeps its error for Flush
+				return out.Flush()
 			}
 		}
 		return nil
@@ -130,6 +168,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 	if err != nil {
 		return nil, err
 	}
+	end.Entries, end.Chain = entries, hex.EncodeToString(chain[:])
 	if err := enc.Encode(end); err != nil {
 		return nil, err
 	}
@@ -161,9 +200,9 @@ func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
 			tag := evt.Tags.Find("p")
 			return wanted == nil || len(tag) > 1 && wanted[tag[1]]
 		case mostro.KindDevFee:
-			// Who named a payment first has it: others that name it belong here.
+			// A payment that several nodes name is one of them alone's: all belong here.
 			tag := evt.Tags.Find("hash")
-			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && wanted[nodeOf(l.book.Hashes[tag[1]].Order)]
+			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && slices.ContainsFunc(l.book.Hashes[tag[1]], func(u hashUse) bool { return wanted[nodeOf(u.Order)] })
 		case mostro.KindReceiptKeys:
 			return wanted == nil || wanted[evt.PubKey]
 		}
@@ -219,6 +258,9 @@ type Verified struct {
 // computes its scores again and compares them to the byte. The error, an
 // ErrUnsound, names the first difference. checkEvent nil is NIP-01's rules.
 //
+// An entry that was erased has no signature: it must be named by a deletion
+// request of its author that is in the bundle.
+//
 // That the times of receipt are true is the word of the bundle's author: two
 // relays that saw the same events can compare them.
 func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress func(int)) (Verified, error) {
@@ -249,6 +291,8 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	l.given = head.Given
 	v := Verified{AsOf: time.Unix(head.AsOf, 0).UTC(), Algo: head.Algo, Only: head.Only}
 	var end bundleEnd
+	var erased erasures
+	chain := chainOf(line)
 	for n := 2; ; n++ {
 		if line, err = readLine(in); err != nil {
 			return v, fmt.Errorf("line %d: %w", n, err)
@@ -257,19 +301,31 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 			if err := json.Unmarshal(line, &end); err != nil {
 				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
 			}
+			if rest, err := in.Peek(1); len(rest) > 0 {
+				return v, fmt.Errorf("%w: line %d: something follows the end of the bundle", ErrUnsound, n+1)
+			} else if !errors.Is(err, io.EOF) {
+				return v, err
+			}
+			if sum := hex.EncodeToString(chain[:]); end.Entries != v.Events || end.Chain != sum {
+				return v, fmt.Errorf("%w: line %d: the end is of %d entries with the last link %s, computed %d and %s", ErrUnsound, n, end.Entries, clip([]byte(end.Chain)), v.Events, sum)
+			}
 			break
 		}
-		entry, err := entryOf(line, checkEvent)
+		entry, err := entryOf(line, checkEvent, &chain)
 		if err != nil {
 			return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
 		}
 		if entry.ReceivedAt.After(v.AsOf) {
 			return v, fmt.Errorf("%w: line %d: received after the moment that the bundle is about", ErrUnsound, n)
 		}
+		erased.note(n, entry)
 		l.Apply(entry)
 		if v.Events++; progress != nil {
 			progress(v.Events)
 		}
+	}
+	if n, ok := erased.unnamed(); ok {
+		return v, fmt.Errorf("%w: line %d: an event that is said to be deleted, and no request of its author names it", ErrUnsound, n)
 	}
 	v.Scores = l.Compute(v.AsOf)
 	if head.Only != "" {
@@ -283,6 +339,50 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	return v, own.differs(end)
 }
 
+// erasures compare the events that a bundle says to be deleted with the requests
+// of their authors.
+type erasures struct {
+	events []erasedEvent
+	asked  map[string]int64 // by author and id, or author and address: until when
+}
+
+type erasedEvent struct {
+	line int
+	evt  *nostr.Event
+}
+
+func (x *erasures) note(line int, e mostro.Entry) {
+	if e.Erased {
+		x.events = append(x.events, erasedEvent{line, e.Event})
+	}
+	if e.Event.Kind != mostro.KindDeletion {
+		return
+	}
+	if x.asked == nil {
+		x.asked = map[string]int64{}
+	}
+	for _, tag := range e.Event.Tags {
+		if len(tag) > 1 && (tag[0] == "e" || tag[0] == "a") {
+			key := e.Event.PubKey + " " + tag[1]
+			x.asked[key] = max(x.asked[key], int64(e.Event.CreatedAt))
+		}
+	}
+}
+
+// unnamed gives the line of an erased event that no request names.
+func (x *erasures) unnamed() (line int, ok bool) {
+	for _, e := range x.events {
+		if _, named := x.asked[e.evt.PubKey+" "+e.evt.ID]; named {
+			continue
+		}
+		address := fmt.Sprintf("%d:%s:%s", e.evt.Kind, e.evt.PubKey, e.evt.Tags.GetD())
+		if until, named := x.asked[e.evt.PubKey+" "+address]; !named || int64(e.evt.CreatedAt) > until {
+			return e.line, true
+		}
+	}
+	return 0, false
+}
+
 func readLine(in *bufio.Reader) ([]byte, error) {
 	line, err := in.ReadBytes('\n')
 	if errors.Is(err, io.EOF) {
@@ -291,21 +391,31 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	return line, err
 }
 
-func entryOf(line []byte, check func(*nostr.Event) error) (e mostro.Entry, err error) {
+func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e mostro.Entry, err error) {
 	var b bundleEntry
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&b); err != nil {
 		return e, err
 	}
-	e = mostro.Entry{Seq: b.Seq, ReceivedAt: time.UnixMilli(b.Received).UTC(), Source: mostro.Source{Relay: b.Relay}, Archived: b.Archived, Event: &nostr.Event{}}
+	e = mostro.Entry{Seq: b.Seq, ReceivedAt: time.UnixMilli(b.Received).UTC(), Source: mostro.Source{Relay: b.Relay}, Archived: b.Archived, Erased: b.Erased, Event: &nostr.Event{}}
 	if e.Source.Road, err = roadOf(b.Road); err != nil {
 		return e, err
 	}
 	if err := json.Unmarshal(b.Event, e.Event); err != nil {
 		return e, err
 	}
-	return e, check(e.Event)
+	if b.Erased {
+		if e.Event.Kind == mostro.KindDeletion || e.Event.Sig != "" || e.Event.Content != "" || !nostr.IsValid32ByteHex(e.Event.ID) {
+			return e, errors.New("an erased event with more than its facts")
+		}
+	} else if err := check(e.Event); err != nil {
+		return e, err
+	}
+	if link, err := chain.add(b); err != nil || link != b.Link {
+		return e, fmt.Errorf("entry %d: the link does not fit: its time or road of receipt, its place or a line before it was changed, or one was left out", b.Seq)
+	}
+	return e, nil
 }
 
 // differs names the first difference between two ends: own is what was

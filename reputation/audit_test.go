@@ -133,12 +133,19 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 	lines := strings.SplitAfter(good, "\n")
 	for name, c := range map[string]struct{ bundle, want string }{
 		"a rank that was raised":      {strings.Replace(good, `"rank":`+itoa(best.Rank)+`,`, `"rank":99,`, 1), "rank is 99"},
-		"an event left out":           {strings.Join(slices.Delete(slices.Clone(lines), 40, 41), ""), "computed"},
+		"an event left out":           {strings.Join(slices.Delete(slices.Clone(lines), 40, 41), ""), "line 41: entry"},
 		"an event that was changed":   {strings.Replace(good, `"content":"`, `"content":"x`, 1), "id"},
 		"a signature that was forged": {flip(good, `"sig":"`), "signature"},
 		"an earlier receipt":          {flip(good, `"received_ms":`), "line"},
 		"other parameters":            {strings.Replace(good, `"late_seconds":600`, `"late_seconds":9999`, 1), "algo"},
 		"its end cut off":             {good[:len(good)-1], "middle"},
+		"a line after its end":        {good + lines[40], "line " + itoa(len(lines)) + ": something follows the end"},
+		"an empty line after its end": {good + "\n", "line " + itoa(len(lines)) + ": something follows the end"},
+		"a second end":                {good + lines[len(lines)-2], "follows the end"},
+		"lines that changed places":   {swapped(lines, 40, 41), "line 41: entry"},
+		"another road of receipt":     {changed(lines, 50, `"road":"live"`, `"road":"client"`), "line 51: entry"},
+		"another time of receipt":     {changed(lines, 50, `00,"road"`, `01,"road"`), "line 51: entry"},
+		"the last entry left out":     {strings.Join(slices.Delete(slices.Clone(lines), len(lines)-3, len(lines)-2), ""), "the end is of"},
 		"nothing":                     {"", "middle"},
 		"another format":              {"{}\n", "head"},
 		"a refusal left out":          {strings.Replace(good, `"refused":[{`, `"refused":[],"x":[{`, 1), "refused"},
@@ -154,6 +161,19 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 			}
 		})
 	}
+}
+
+// changed replaces a text in one line.
+func changed(lines []string, at int, old, text string) string {
+	lines = slices.Clone(lines)
+	lines[at] = strings.Replace(lines[at], old, text, 1)
+	return strings.Join(lines, "")
+}
+
+func swapped(lines []string, a, b int) string {
+	lines = slices.Clone(lines)
+	lines[a], lines[b] = lines[b], lines[a]
+	return strings.Join(lines, "")
 }
 
 // flip changes the first character after the last place of a text.
@@ -232,5 +252,58 @@ func TestBundleOfTheSameSecond(t *testing.T) {
 	}
 	if _, err := VerifyBundle(&out, nil, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is said to be deleted is in a bundle without a signature, and only if its
+// author asked for that.
+func TestBundleOfErasedFacts(t *testing.T) {
+	host := testKeys(t, "rated host")
+	secret := host.Secret()
+	play := func(ask func(id string) nostr.Tag, change func(*nostr.Event)) error {
+		log := signedMarket(t)
+		at := slices.IndexFunc(log.entries, func(e mostro.Entry) bool { return e.Event.PubKey == host.Pubkey() && e.Event.Kind == mostro.KindOrder })
+		e := &log.entries[at]
+		tags, ok := mostro.FactTags(e.Event)
+		if !ok {
+			t.Fatal("an order is no evidence")
+		}
+		e.Erased, e.Event = true, &nostr.Event{ID: e.Event.ID, PubKey: e.Event.PubKey, Kind: e.Event.Kind, CreatedAt: e.Event.CreatedAt, Tags: tags}
+		if change != nil {
+			change(e.Event)
+		}
+		if ask != nil {
+			request := nostr.Event{PubKey: host.Pubkey(), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(bundleTime.Unix() - 10), Tags: nostr.Tags{ask(e.Event.ID)}}
+			if err := request.Sign(hexOf(secret[:])); err != nil {
+				t.Fatal(err)
+			}
+			log.add(mostro.Entry{Event: &request, ReceivedAt: request.CreatedAt.Time(), Source: mostro.Source{Road: mostro.RoadClient}})
+		}
+		for _, only := range []string{"", host.Pubkey()} {
+			var b bytes.Buffer
+			if _, err := WriteBundle(t.Context(), &b, log, DefaultParams(), bundleTime, only, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := VerifyBundle(&b, nil, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	byID := func(id string) nostr.Tag { return nostr.Tag{"e", id} }
+	if err := play(byID, nil); err != nil {
+		t.Errorf("named by its id: %v", err)
+	}
+	if err := play(func(string) nostr.Tag { return nostr.Tag{"a", "38383:" + host.Pubkey() + ":" + orderID(0)} }, nil); err != nil {
+		t.Errorf("named by its address: %v", err)
+	}
+	for name, err := range map[string]error{
+		"named by nobody":  play(nil, nil),
+		"another is named": play(func(string) nostr.Tag { return nostr.Tag{"e", keyOf("another")} }, nil),
+		"with its content": play(byID, func(e *nostr.Event) { e.Content = "x" }),
+	} {
+		if !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), "line") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

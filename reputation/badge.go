@@ -31,7 +31,9 @@ func badgeText(s *Score, ok bool) (text, fill string) {
 	switch {
 	case !ok:
 		return "unknown", "#6b6673"
-	case s.Provisional:
+	case s.Unranked == UnrankedWatching:
+		return s.watched(), "#6b6673"
+	case s.Unranked != "":
 		return "unrated", "#6b6673"
 	}
 	text = strconv.Itoa(s.Rank) + " (" + strconv.FormatInt(int64(s.Lo/One), 10) + "–" + strconv.FormatInt(int64((s.Hi+One-1)/One), 10) + ")"

@@ -18,7 +18,7 @@ import (
 
 // checkpointFormat changes with what a checkpoint holds; a file of another
 // format is not read, and the facts grow back from the log.
-const checkpointFormat = "mostrodex reputation checkpoint 2"
+const checkpointFormat = "mostrodex reputation checkpoint 3"
 
 // checkpointName is the file within Config.Dir.
 const checkpointName = "checkpoint"
@@ -49,8 +49,8 @@ const checkpointOrders = 1000
 
 // restore reads the checkpoint. One that is missing, damaged, of other
 // parameters or ahead of the log is as good as none: the log is read from its
-// beginning. What it alone knew is lost then: facts of events that were
-// erased from the log since. The follower calls it, once.
+// beginning, and gives the facts of what was erased as well. The follower calls
+// it, once.
 func (s *Service) restore() error {
 	head, body, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), s.cfg.Params.Hash(), s.cfg.Log.Head())
 	if errors.Is(err, fs.ErrNotExist) {

@@ -126,7 +126,7 @@ type Choice struct {
 	Network   string          `json:"network"`
 	Exposure  string          `json:"exposure"`
 
-	Price      *Price   `json:"price"`       // null: nobody who is believed says one
+	Price      *Price   `json:"price"`       // null: nobody says one
 	AmountSats *int64   `json:"amount_sats"` // null: unknown
 	Notes      []string `json:"notes"`
 
@@ -134,15 +134,6 @@ type Choice struct {
 	Total         int         `json:"total"`
 	Excluded      []Candidate `json:"excluded"`
 	ExcludedTotal int         `json:"excluded_total"`
-}
-
-// Price is the median of what several keys say that a bitcoin costs.
-type Price struct {
-	BTC     string `json:"btc"` // of fiat, in decimals
-	Fiat    string `json:"fiat"`
-	Mostros int    `json:"mostros"` // that say one
-	Rated   bool   `json:"rated"`   // they have a rank; else anybody may have said it
-	times          // of the oldest
 }
 
 // Candidate is one Mostro that was looked at for a wish.
@@ -153,6 +144,8 @@ type Candidate struct {
 	Lo           *Micro          `json:"lo"`
 	Hi           *Micro          `json:"hi"`
 	Provisional  bool            `json:"provisional"`
+	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
+	WatchedDays  *int            `json:"watched_days"`
 	ClaimedValue *Micro          `json:"claimed_value"`
 	ExposureSats *int64          `json:"exposure_sats"` // null: no score
 	Secured      *bool           `json:"secured"`       // null: the amount in sats is unknown
@@ -170,6 +163,7 @@ type Candidate struct {
 	Page         string          `json:"page"`
 	score        *Score          // nil: none
 	sats         int64           // of this trade there; 0 unknown
+	firm         bool            // sats are what the visitor, a verified price or the offer says
 	offers       []*mostro.Order // that fit
 	anyOffers    int             // in this currency and side
 	info         *mostro.Info    // what it says of itself
@@ -191,47 +185,6 @@ type offerView struct {
 	Page         string          `json:"page"`
 }
 
-// price gives the median of the rates of nodes that have a rank; of all where
-// none has: a table is free to publish, and so is a key.
-func price(fiat string, rates []Rate, scores map[string]Score) *Price {
-	var rated []Rate
-	for _, r := range rates {
-		if s, ok := scores[r.Pubkey]; ok && !s.Provisional {
-			rated = append(rated, r)
-		}
-	}
-	p := &Price{Fiat: fiat, Rated: len(rated) > 0}
-	if p.Rated {
-		rates = rated
-	}
-	if p.Mostros = len(rates); p.Mostros == 0 {
-		return nil
-	}
-	rates = slices.SortedFunc(slices.Values(rates), func(a, b Rate) int { return cmp.Compare(a.Price, b.Price) })
-	oldest := rates[0].At
-	for _, r := range rates {
-		if r.At.Before(oldest) {
-			oldest = r.At
-		}
-	}
-	k := len(rates)
-	p.BTC = strconv.FormatFloat((rates[(k-1)/2].Price+rates[k/2].Price)/2, 'f', 2, 64)
-	p.times = timesOf(oldest)
-	return p
-}
-
-// sats gives what an amount comes to; 0 where that is no sane number.
-func (p *Price) sats(amount *mostro.Decimal) int64 {
-	per, err := strconv.ParseFloat(p.BTC, 64)
-	if err != nil || per <= 0 || amount == nil {
-		return 0
-	}
-	if s := amount.Float() / per * 1e8; s < 21e14 {
-		return int64(math.Ceil(s))
-	}
-	return 0
-}
-
 // facts are what a choice is made from.
 type facts struct {
 	infos  []mostro.Info
@@ -239,6 +192,7 @@ type facts struct {
 	fit    map[string]bool // by address: of the wanted method; nil: all
 	scores map[string]Score
 	rates  []Rate
+	own    Prices // nil: the operator has no sources
 	whole  bool
 	now    time.Time
 
@@ -248,9 +202,9 @@ type facts struct {
 // choose compares all Mostros for a wish. It is pure.
 func choose(w Wish, from facts) *Choice {
 	out := &Choice{Fiat: w.Fiat, Amount: w.Amount, Side: w.Side, MakerSide: w.maker(), Method: wordsOrNull(w.Method), Network: w.Network, Exposure: w.Exposure,
-		Price: price(w.Fiat, from.rates, from.scores), Notes: []string{}, Candidates: []Candidate{}, Excluded: []Candidate{}}
+		Price: price(w.Fiat, from.rates, from.scores, from.own, from.now), Notes: []string{}, Candidates: []Candidate{}, Excluded: []Candidate{}}
 	note := func(format string, args ...any) { out.Notes = append(out.Notes, fmt.Sprintf(format, args...)) }
-	sats := w.Sats
+	sats, firm := w.Sats, w.Sats > 0 || out.Price != nil && out.Price.Verified
 	if sats == 0 && out.Price != nil && w.Amount != nil {
 		sats = out.Price.sats(w.Amount)
 	}
@@ -258,9 +212,9 @@ func choose(w Wish, from facts) *Choice {
 	case w.Amount == nil && w.Sats == 0:
 		note("You named no amount: limits and exposure were not looked at.")
 	case sats == 0:
-		note("No Mostro publishes a price of bitcoin in %s just now. What %s come to in sats is unknown, so limits and exposure were compared only where an offer states its sats. You can name the sats yourself.", w.Fiat, w.in())
-	case w.Sats == 0 && !out.Price.Rated:
-		note("The price comes from %s without a rank: take it as a hint.", counted(out.Price.Mostros, "Mostro", "Mostros"))
+		note("There is no price of bitcoin in %s just now. What %s come to in sats is unknown, so limits and exposure were compared only where an offer states its sats. You can name the sats yourself.", w.Fiat, w.in())
+	case !firm:
+		note("The price is unverified: %s, and anybody can. It leaves no Mostro out. You can name the sats yourself.", out.Price.doubt())
 	}
 	if sats > 0 {
 		out.AmountSats = &sats
@@ -286,13 +240,13 @@ func choose(w Wish, from facts) *Choice {
 	}
 	secured := false
 	for _, c := range all {
-		c.weigh(&w, sats)
+		c.weigh(&w, sats, firm)
 		secured = secured || len(c.against) == 0 && c.Secured != nil && *c.Secured
 	}
 	for _, c := range all {
 		if c.Secured != nil && !*c.Secured {
 			text := fmt.Sprintf("its record secures %s sats, this trade is about %s", thousands(c.exposure()), thousands(c.sats))
-			if w.Exposure == exposureRequire || w.Exposure == exposureAuto && secured {
+			if c.firm && (w.Exposure == exposureRequire || w.Exposure == exposureAuto && secured) {
 				c.exclude("exposure", "%s", text)
 			} else {
 				c.Warnings = append(c.Warnings, text+": it could gain by running away with it")
@@ -325,9 +279,11 @@ func newCandidate(info *mostro.Info, scores map[string]Score) *Candidate {
 		return c
 	}
 	c.score, c.Provisional, c.ExposureSats, c.Flags = &s, s.Provisional, &s.ExposureSats, flagNames(s.Flags)
-	if s.Provisional {
+	c.Reason, c.WatchedDays = wordsOrNull(s.Unranked), &s.Evidence.WitnessedDays
+	switch {
+	case s.Provisional:
 		c.ClaimedValue = &s.Claim
-	} else {
+	case s.Unranked == "":
 		c.Rank, c.Lo, c.Hi = &s.Rank, &s.Lo, &s.Hi
 	}
 	return c
@@ -359,8 +315,9 @@ func (c *Candidate) exclude(what, format string, args ...any) {
 	c.Reasons = append(c.Reasons, fmt.Sprintf(format, args...))
 }
 
-// weigh finds what speaks against this Mostro, and its best offer.
-func (c *Candidate) weigh(w *Wish, sats int64) {
+// weigh finds what speaks against this Mostro, and its best offer. Sats that are
+// not firm follow from an unverified price: they warn and exclude nothing.
+func (c *Candidate) weigh(w *Wish, sats int64, firm bool) {
 	info := c.info
 	c.Offers = len(c.offers)
 	slices.SortStableFunc(c.offers, func(a, b *mostro.Order) int { return comparePremium(a, b, w.Side) })
@@ -370,15 +327,22 @@ func (c *Candidate) weigh(w *Wish, sats int64) {
 			Page: "/orders/" + o.Pubkey + "/" + (&url.URL{Path: o.D}).EscapedPath()}
 		if o.AmountSats != nil && *o.AmountSats > 0 {
 			c.Best.AmountSats = o.AmountSats
-			if sats == 0 && w.Amount != nil {
-				sats = *o.AmountSats
+			if !firm && w.Amount != nil {
+				sats, firm = *o.AmountSats, true
 			}
 		}
 		if o.ExpiresAt > 0 {
 			c.Best.ExpiresAt, c.Best.ExpiresAtRFC = unixOrNull(o.ExpiresAt.Time())
 		}
 	}
-	c.sats, c.cost = sats, cost(c.Fee, c.Best, w.Side)
+	c.sats, c.firm, c.cost = sats, firm, cost(c.Fee, c.Best, w.Side)
+	limit := func(format string, args ...any) {
+		if firm {
+			c.exclude("limits", format, args...)
+		} else {
+			c.Warnings = append(c.Warnings, "by an unverified price "+fmt.Sprintf(format, args...))
+		}
+	}
 	if info.Maintenance != nil && *info.Maintenance {
 		c.exclude("maintenance", "it says that it is under maintenance")
 	}
@@ -386,10 +350,10 @@ func (c *Candidate) weigh(w *Wish, sats int64) {
 		c.exclude("currency", "it does not take %s, only %s", w.Fiat, strings.Join(firstFew(info.Currencies, 8), ", "))
 	}
 	if sats > 0 && info.MinOrderSats != nil && sats < *info.MinOrderSats {
-		c.exclude("limits", "about %s sats are below its least order of %s", thousands(sats), thousands(*info.MinOrderSats))
+		limit("about %s sats are below its least order of %s", thousands(sats), thousands(*info.MinOrderSats))
 	}
 	if sats > 0 && info.MaxOrderSats != nil && *info.MaxOrderSats > 0 && sats > *info.MaxOrderSats {
-		c.exclude("limits", "about %s sats are above its largest order of %s", thousands(sats), thousands(*info.MaxOrderSats))
+		limit("about %s sats are above its largest order of %s", thousands(sats), thousands(*info.MaxOrderSats))
 	}
 	if w.Network == "mainnet" && slices.Contains(c.Flags, FlagTestNetwork) {
 		c.exclude("network", "it trades on a test network")
@@ -436,6 +400,10 @@ func (c *Candidate) praise(w *Wish) {
 	switch s := c.score; {
 	case s == nil:
 		say("no score yet")
+	case s.Unranked == UnrankedWatching:
+		say("no rank yet: %s", s.watched())
+	case s.Unranked == UnrankedClock:
+		say("no rank: %s", s.whyUnranked())
 	case s.Provisional && s.Evidence.Successes.Claimed == 0:
 		say("no rank: nothing of it was witnessed here yet, and it claims no trade")
 	case s.Provisional:
@@ -465,16 +433,25 @@ func (c *Candidate) praise(w *Wish) {
 }
 
 // compareCandidates: those that use another's name last; then by rank, those
-// without one behind by what they claim; then exposure, total cost and offers.
+// without one behind, by the days on which they were watched, then by what they
+// claim; then exposure, total cost and offers.
 func compareCandidates(a, b *Candidate) int {
 	class := func(c *Candidate) int {
 		switch {
 		case c.Rank != nil:
 			return 0
 		case c.Provisional:
+			return 2
+		case c.score != nil:
 			return 1
 		}
-		return 2
+		return 3
+	}
+	days := func(c *Candidate) int {
+		if c.Rank != nil || c.WatchedDays == nil {
+			return 0
+		}
+		return *c.WatchedDays
 	}
 	rank := func(c *Candidate) int {
 		if c.Rank == nil {
@@ -494,8 +471,8 @@ func compareCandidates(a, b *Candidate) int {
 		}
 		return 0
 	}
-	return cmp.Or(cmp.Compare(impostor(a), impostor(b)), cmp.Compare(class(a), class(b)), cmp.Compare(rank(b), rank(a)), cmp.Compare(claim(b), claim(a)), cmp.Compare(b.exposure(), a.exposure()),
-		cmp.Compare(a.cost, b.cost), cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Pubkey, b.Pubkey))
+	return cmp.Or(cmp.Compare(impostor(a), impostor(b)), cmp.Compare(class(a), class(b)), cmp.Compare(rank(b), rank(a)), cmp.Compare(days(b), days(a)), cmp.Compare(claim(b), claim(a)),
+		cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.cost, b.cost), cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Pubkey, b.Pubkey))
 }
 
 // comparePremium puts first what is better for the visitor: a buyer wants a
@@ -558,6 +535,7 @@ func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
 			from.fit[fit[i].Address()] = true
 		}
 	}
+	from.own = f.Prices
 	if from.rates, err = f.Market.Rates(ctx, w.Fiat); err != nil {
 		return nil, err
 	}

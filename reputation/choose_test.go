@@ -2,6 +2,7 @@ package reputation
 
 import (
 	"math"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,6 +48,11 @@ func (b *bazaar) mostro(name string, rank int, exposure int64, fee string, chang
 	}
 }
 
+// says is a source of the operator's own.
+type says map[string]float64
+
+func (s says) Price(fiat string, _ time.Time) (float64, bool) { return s[fiat], s[fiat] > 0 }
+
 func (b *bazaar) price(name string, price float64) {
 	b.rates = append(b.rates, Rate{keyOf(name), price, b.now.Add(-time.Minute)})
 }
@@ -79,15 +85,21 @@ func TestChooseRanksByRankThenExposureThenFee(t *testing.T) {
 	b.mostro("best", 60, 20_000, "0.020", nil)
 	b.mostro("claims little", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 30*One })
 	b.mostro("claims much", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
-	b.price("best", 1_000_000)
+	b.mostro("watched", 95, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
+		s.Unranked, s.WatchDays, s.Evidence.WitnessedDays = UnrankedWatching, 30, 12
+	})
+	b.own = says{"VES": 1_000_000}
 	c := choose(wish(t, "fiat=ves&side=buy&amount=100&exposure=ignore"), b.facts)
-	if got, want := names(c.Candidates), []string{"best", "rich", "cheap", "dear", "claims much", "claims little"}; !slices.Equal(got, want) {
+	if got, want := names(c.Candidates), []string{"best", "rich", "cheap", "dear", "watched", "claims much", "claims little"}; !slices.Equal(got, want) {
 		t.Errorf("order is %v, want %v", got, want)
 	}
 	if c.AmountSats == nil || *c.AmountSats != 10_000 {
 		t.Fatalf("amount %v, want 10000 sats", c.AmountSats)
 	}
-	best, last := c.Candidates[0], c.Candidates[5]
+	if w := c.Candidates[4]; w.Rank != nil || w.Lo != nil || w.Reason == nil || *w.Reason != "watching" || *w.WatchedDays != 12 || !strings.Contains(strings.Join(w.Reasons, ";"), "watched 12 of 30 days") {
+		t.Errorf("a watched one: %+v", w)
+	}
+	best, last := c.Candidates[0], c.Candidates[6]
 	if best.FeeSats == nil || *best.FeeSats != 100 || best.Secured == nil || !*best.Secured {
 		t.Errorf("best: fee %v, secured %v; want half of 2%% of 10000 and true", best.FeeSats, best.Secured)
 	}
@@ -111,7 +123,7 @@ func TestChooseExcludesWithReasons(t *testing.T) {
 	b.mostro("toy", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.Network = "regtest" })
 	b.mostro("closed", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { i.Maintenance = &closed })
 	b.mostro("thin", 90, 9_999, "0.006", nil)
-	b.price("fits", 1_000_000)
+	b.own = says{"VES": 1_000_000}
 	c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts)
 	if got := names(c.Candidates); !slices.Equal(got, []string{"fits"}) {
 		t.Errorf("candidates %v", got)
@@ -134,7 +146,7 @@ func TestChooseExcludesWithReasons(t *testing.T) {
 func TestChooseWhereNoRecordSecures(t *testing.T) {
 	b := newBazaar(t)
 	b.mostro("thin", 50, 5, "0.006", nil)
-	b.price("thin", 1_000_000)
+	b.own = says{"VES": 1_000_000}
 	for exposure, candidates := range map[string]int{"auto": 1, "require": 0, "ignore": 1} {
 		c := choose(wish(t, "fiat=VES&side=buy&amount=100&exposure="+exposure), b.facts)
 		if len(c.Candidates) != candidates || len(c.Excluded) != 1-candidates {
@@ -155,7 +167,7 @@ func TestChoosePrices(t *testing.T) {
 	b.mostro("other", 50, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { *o = mostro.Order{} })
 	t.Run("none is said to be none", func(t *testing.T) {
 		c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts)
-		if c.Price != nil || c.AmountSats != nil || c.Candidates[0].Secured != nil || !strings.Contains(c.Notes[0], "No Mostro publishes a price") {
+		if c.Price != nil || c.AmountSats != nil || c.Candidates[0].Secured != nil || !strings.Contains(c.Notes[0], "There is no price") {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -169,18 +181,6 @@ func TestChoosePrices(t *testing.T) {
 			t.Errorf("%+v", c.Excluded)
 		}
 	})
-	t.Run("strangers' do not count beside those of ranked nodes", func(t *testing.T) {
-		b.price("stranger 1", 1)
-		b.price("stranger 2", 2)
-		if c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts); c.Price == nil || c.Price.Rated || c.Price.BTC != "1.50" || !strings.Contains(strings.Join(c.Notes, ""), "without a rank") {
-			t.Errorf("of strangers alone: %+v, %q", c.Price, c.Notes)
-		}
-		b.price("node", 1_000_000)
-		b.price("other", 3_000_000)
-		if c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts); !c.Price.Rated || c.Price.BTC != "2000000.00" || c.Price.Mostros != 2 || *c.AmountSats != 5_000 {
-			t.Errorf("%+v", c.Price)
-		}
-	})
 	t.Run("no number is no amount", func(t *testing.T) {
 		if n := (&Price{BTC: "0.00"}).sats(decimal(t, "1")); n != 0 {
 			t.Errorf("at price 0: %d", n)
@@ -189,6 +189,136 @@ func TestChoosePrices(t *testing.T) {
 			t.Errorf("more than there is: %d", n)
 		}
 	})
+}
+
+// Ten honest Mostros sign a price, and nodes of an attacker another one. Only
+// nodes with a rank verify a price; one that is not verified excludes no Mostro.
+func TestSybilsDoNotSetThePrice(t *testing.T) {
+	const honest = 10_000_000
+	for name, c := range map[string]struct {
+		sybils, rank int // of each; 0: watched for too few days
+		ranked       int // of the honest nodes
+		price        float64
+		verified     bool
+	}{
+		"nobody attacks":                 {0, 0, 10, honest, true},
+		"11 that were witnessed once":    {11, 0, 10, honest, true},
+		"21 that were witnessed once":    {21, 0, 10, honest, true},
+		"one with a rank":                {1, 100, 10, honest, true},
+		"one with a rank beside three":   {1, 60, 3, honest, true},
+		"11 with a low rank":             {11, 40, 10, honest, false},
+		"11 beside ten without a rank":   {11, 0, 0, 0, false},
+		"one with a rank beside one":     {1, 60, 1, 0, false},
+		"two honest nodes with a rank":   {0, 0, 2, honest, false},
+		"three honest nodes with a rank": {0, 0, 3, honest, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBazaar(t)
+			for i := range 10 {
+				who := "honest " + itoa(i)
+				b.mostro(who, 60+i/4, 0, "0.006", func(_ *mostro.Info, o *mostro.Order, s *Score) {
+					o.FiatAmount.Min, o.FiatAmount.Max = decimal(t, "1000"), decimal(t, "100000")
+					if i >= c.ranked {
+						s.Unranked = UnrankedWatching
+					}
+				})
+				b.price(who, honest*(1+float64(i)/1000))
+			}
+			for i := range c.sybils {
+				who := "sybil " + itoa(i)
+				b.mostro(who, c.rank, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
+					if c.rank == 0 {
+						s.Unranked = UnrankedWatching
+					}
+				})
+				b.price(who, honest/5)
+			}
+			got := choose(wish(t, "fiat=VES&side=buy&amount=9000"), b.facts) // 90,000 sats; 450,000 by the attacker's price
+			p := got.Price
+			if p == nil || p.Verified != c.verified || c.verified != (p.Source == PriceOfMostros) || !c.verified && p.Source != PriceUnverified {
+				t.Fatalf("price %+v", p)
+			}
+			per := p.BTC
+			if c.price > 0 && c.verified {
+				if x := decimal(t, per).Float(); math.Abs(x-c.price) > .01*c.price {
+					t.Errorf("price %s, want %.0f to the hundredth", per, c.price)
+				}
+			}
+			kept := 0
+			for _, x := range got.Candidates {
+				if strings.HasPrefix(*x.Name, "honest") {
+					kept++
+				}
+			}
+			if kept != 10 {
+				t.Errorf("%d of 10 honest nodes are left, by a price of %s: %q", kept, per, got.Excluded[0].Reasons)
+			}
+			if noted := strings.Contains(strings.Join(got.Notes, ";"), "unverified"); noted == c.verified {
+				t.Errorf("notes %q", got.Notes)
+			}
+		})
+	}
+}
+
+// The operator's own sources come before all that Mostros sign.
+func TestOwnPricesComeFirst(t *testing.T) {
+	b := newBazaar(t)
+	for _, name := range []string{"a", "b", "c"} {
+		b.mostro(name, 60, 0, "0.006", nil)
+		b.price(name, 5_000_000)
+	}
+	b.own = says{"VES": 1_000_000}
+	if p := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts).Price; p == nil || p.Source != PriceOfOperator || !p.Verified || p.BTC != "1000000.00" || p.Mostros != 0 {
+		t.Errorf("%+v", p)
+	}
+	if p := choose(wish(t, "fiat=EUR&side=buy&amount=100"), b.facts).Price; p == nil || p.Source != PriceOfMostros {
+		t.Errorf("of a currency that they lack: %+v", p)
+	}
+}
+
+// One table that is wrong moves a verified price by a hundredth at the most,
+// whatever its node's rank and whichever way it is wrong.
+func TestOutlierMovesThePriceLittle(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	verified := 0
+	for range 2000 {
+		scores, rates := map[string]Score{}, []Rate{}
+		for i := range 3 + r.IntN(8) {
+			key := keyOf(itoa(i))
+			scores[key] = Score{Pubkey: key, Rank: 1 + r.IntN(100)}
+			rates = append(rates, Rate{key, 1000 * (1 + .01*r.NormFloat64()), time.Unix(1, 0)})
+		}
+		before := price("VES", rates[1:], scores, nil, time.Unix(2, 0))
+		rates[0].Price = []float64{.01, 500, 990, 1010, 1030, 2000, 1e9}[r.IntN(7)]
+		after := price("VES", rates, scores, nil, time.Unix(2, 0))
+		if !after.Verified {
+			continue
+		}
+		verified++
+		a, b := decimal(t, before.BTC).Float(), decimal(t, after.BTC).Float()
+		if math.Abs(a-b) > .0101*b {
+			t.Fatalf("%v of ranks %v: %s becomes %s", rates, scores, before.BTC, after.BTC)
+		}
+	}
+	if verified < 200 {
+		t.Errorf("only %d prices were verified", verified)
+	}
+}
+
+// A price that is not verified warns, though the visitor requires exposure.
+func TestUnverifiedPriceExcludesNothing(t *testing.T) {
+	b := newBazaar(t)
+	b.mostro("small", 50, 5, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MaxOrderSats = 9_999 })
+	b.price("small", 1_000_000)
+	for _, exposure := range []string{"auto", "require"} {
+		c := choose(wish(t, "fiat=VES&side=buy&amount=100&exposure="+exposure), b.facts)
+		if len(c.Candidates) != 1 || !strings.Contains(strings.Join(c.Candidates[0].Warnings, ";"), "by an unverified price about 10\u202f000 sats are above") {
+			t.Errorf("%s: %+v, excluded %+v", exposure, names(c.Candidates), c.Excluded)
+		}
+	}
+	if c := choose(wish(t, "fiat=VES&side=buy&amount=100&sats=10000"), b.facts); len(c.Candidates) != 0 {
+		t.Error("sats that the visitor names exclude nothing")
+	}
 }
 
 func TestChooseOffersBestForTheVisitor(t *testing.T) {
@@ -278,8 +408,9 @@ func TestBadgeStates(t *testing.T) {
 		ok    bool
 		says  string
 	}{
-		"unknown": {Score{}, false, "mostro rank: unknown"}, "unrated": {Score{Provisional: true, Rank: 77}, true, "mostro rank: unrated"},
-		"rated": {Score{Rank: 52, Lo: 52*One + 5, Hi: 63*One + 1}, true, "mostro rank: 52 (52–64)"},
+		"unknown": {Score{}, false, "mostro rank: unknown"}, "unrated": {Score{Provisional: true, Rank: 77, Unranked: UnrankedUnwitnessed}, true, "mostro rank: unrated"},
+		"watched": {Score{Rank: 52, Lo: 52 * One, Hi: 63 * One, Unranked: UnrankedWatching, WatchDays: 30, Evidence: Evidence{WitnessedDays: 12}}, true, "mostro rank: watched 12 of 30 days"},
+		"rated":   {Score{Rank: 52, Lo: 52*One + 5, Hi: 63*One + 1}, true, "mostro rank: 52 (52–64)"},
 	} {
 		if got := string(badgeOf(&c.score, c.ok)); !strings.Contains(got, "<title>"+c.says+"</title>") {
 			t.Errorf("%s: %s", name, got)

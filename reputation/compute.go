@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,7 @@ func onAllCores(n int, fn func(i int)) {
 func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []Score {
 	mus := l.means(all)
 	own := func(pubkey string) parts {
-		mu := mus.without(all[pubkey].rawMean)
+		mu := mus.without(pubkey)
 		if l.given != nil {
 			mu = l.given[pubkey]
 		}
@@ -75,46 +76,72 @@ func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []
 	onAllCores(len(wanted), func(i int) {
 		pubkey := wanted[i]
 		d := all[pubkey]
-		p := own(pubkey)
 		linked := older.before(pubkey, d.node)
 		linked = slices.DeleteFunc(linked, func(other string) bool { return all[other] == nil })
-		for _, other := range linked {
-			p = p.worse(own(other))
-		}
-		out[i] = l.score(d, p, linked, asOf)
+		out[i] = l.score(d, own(pubkey), linked, asOf)
 	})
 	return out
 }
 
-// means are what users say of each node that has enough of them.
+// means are what users say of each node that has enough of them, and the
+// confirmed fees by which they weigh. The mean that is assumed where nothing is
+// known is one of them, so that a few fees do not set what is believed of all.
 type means struct {
-	sorted []Micro
+	sorted []nodeMean
+	place  map[string]int // in sorted, of the nodes
 	p      *Params
 }
 
+type nodeMean struct {
+	pubkey string // "" for the one that is assumed
+	mean   Micro
+	weight Micro // confirmed fees, faded, in micro-sats
+	upTo   Micro // weight of all up to this one
+}
+
 func (l *Ledger) means(all map[string]*derived) means {
-	m := means{p: &l.params}
-	for _, d := range all {
-		if d.rawMean >= 0 && len(d.seen.days) >= int(l.params.LiveDays) {
-			m.sorted = append(m.sorted, d.rawMean)
+	m := means{p: &l.params, sorted: []nodeMean{{mean: l.params.UsersMean, weight: Micro(l.params.UsersMeanSats) * One}}, place: map[string]int{}}
+	for pubkey, d := range all {
+		if d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= l.params.WatchDays {
+			m.sorted = append(m.sorted, nodeMean{pubkey: pubkey, mean: d.rawMean, weight: d.sunk})
 		}
 	}
-	slices.Sort(m.sorted)
+	slices.SortFunc(m.sorted, func(a, b nodeMean) int {
+		return cmp.Or(cmp.Compare(a.mean, b.mean), cmp.Compare(a.pubkey, b.pubkey))
+	})
+	sum := Micro(0)
+	for i := range m.sorted {
+		x := &m.sorted[i]
+		sum += x.weight
+		x.upTo = sum
+		if x.pubkey != "" {
+			m.place[x.pubkey] = i
+		}
+	}
 	return m
 }
 
-// without gives the median of the others' means, to the hundredth: one rating
-// somewhere need not move every score.
-func (m means) without(own Micro) Micro {
-	list := m.sorted
-	if at, held := slices.BinarySearch(list, own); held {
-		list = slices.Delete(slices.Clone(list), at, at+1)
+// without gives the weighted median of the others' means, to the hundredth: one
+// rating somewhere need not move every score.
+func (m means) without(pubkey string) Micro {
+	at, held := m.place[pubkey]
+	nodes, own := len(m.place), Micro(0)
+	if held {
+		nodes--
+		own = m.sorted[at].weight
 	}
-	if len(list) < m.p.UsersMinNodes {
+	if nodes < m.p.UsersMinNodes {
 		return m.p.UsersMean
 	}
-	k := len(list)
-	return (list[(k-1)/2] + list[k/2]) / 2 / 10_000 * 10_000
+	whole := m.sorted[len(m.sorted)-1].upTo - own
+	i := sort.Search(len(m.sorted), func(i int) bool {
+		sum := m.sorted[i].upTo
+		if held && i >= at {
+			sum -= own
+		}
+		return sum >= whole-sum
+	})
+	return m.sorted[i].mean / 10_000 * 10_000
 }
 
 // parts turns facts into posteriors.
@@ -189,19 +216,6 @@ func (d *derived) done(p *Params) (good, bad, quarrels Micro) {
 
 func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }
 
-// worse takes of two records the worse in all that a new key would shed.
-func (q parts) worse(other parts) parts {
-	pick := func(a, b posterior) posterior {
-		if b.mean() < a.mean() {
-			return b
-		}
-		return a
-	}
-	q.users, q.completion, q.peace, q.solved = pick(q.users, other.users), pick(q.completion, other.completion), pick(q.peace, other.peace), pick(q.solved, other.solved)
-	q.speed = min(q.speed, other.speed)
-	return q
-}
-
 // Peace maps the share of trades without dispute to half of D.
 func (p *Params) Peace(share Micro) Micro { return One - min(One, (One-share).over(p.DisputeTop)) }
 
@@ -271,7 +285,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 	s := Score{
 		Pubkey: d.pubkey, Name: d.node.Name, AsOf: time.Unix(asOf, 0).UTC(), N: d.users.n, NEff: d.users.nEff(), Mu: q.mu,
 		Linked: linked, Evidence: d.evidence, Algo: p.Algo(), Root: l.root(d.node),
-		ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
+		WatchDays: p.WatchDays, ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
 	}
 	if s.Linked == nil {
 		s.Linked = []string{}
@@ -285,10 +299,20 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 		s.Sub[j] = SubScore{Name: SubNames[j], Weight: p.Weights[j], Mean: m[j], Lo: sub[j][0], Hi: sub[j][1], Why: why[j]}
 	}
 	s.Rank = int(s.Lo / One)
-	if len(d.seen.days) == 0 {
-		s.Provisional, s.Rank = true, 0
+	switch {
+	case len(d.seen.days) == 0:
+		s.Provisional, s.Rank, s.Unranked = true, 0, UnrankedUnwitnessed
 		s.Claim = p.Value(d.claimed(p, q.mu, asOf))
 		s.Gates = append(s.Gates, "nothing of this node was witnessed yet")
+	case len(d.seen.days) < p.WatchDays:
+		s.Unranked = UnrankedWatching
+		s.Gates = append(s.Gates, fmt.Sprintf("watched %d of %d days", len(d.seen.days), p.WatchDays))
+	}
+	if d.skew != 0 {
+		if s.Provisional {
+			s.Unranked = UnrankedClock
+		}
+		s.Gates = append(s.Gates, d.clockOff(p))
 	}
 	if s.Rank > p.GateRank {
 		for _, g := range []struct {
@@ -305,8 +329,22 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 			}
 		}
 	}
+	// Counts can be bought with fees of a sat each, so the top asks for sats.
+	if s.Rank > p.GateTop && s.ExposureSats < p.GateTopSats {
+		s.Rank = p.GateTop
+		s.Gates = append(s.Gates, fmt.Sprintf("at most %d: confirmed fees of %d sats, %d needed", p.GateTop, s.ExposureSats, p.GateTopSats))
+	}
 	s.Flags = append(s.Flags, d.flags(p, &s, asOf)...)
 	return s
+}
+
+// clockOff says in words by how much a node's clock is off.
+func (d *derived) clockOff(p *Params) string {
+	minutes, way, most := (d.skew+30)/60, "after", p.LateSeconds/60
+	if d.skew < 0 {
+		minutes, way, most = (30-d.skew)/60, "before", p.AheadSeconds/60
+	}
+	return fmt.Sprintf("its clock is off: its events come %d minutes %s the time that they bear, and only what comes within %d minutes is witnessed", minutes, way, most)
 }
 
 // claimed gives the means that a node would have if all that it claims were
@@ -330,8 +368,9 @@ func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) 
 func (d *derived) why(q parts) (why [subScores]string) {
 	e := &d.evidence
 	why[SubUsers] = fmt.Sprintf("%d ratings count, together for %s; users of other nodes give %s", d.users.n, d.users.sum, q.mu)
-	why[SubCompletion] = fmt.Sprintf("%d of %d witnessed trades ended well, %d were cancelled, %d never ended", e.Successes.Witnessed,
-		e.Successes.Witnessed+e.Failures.Witnessed+e.Omitted.Witnessed, e.Failures.Witnessed, e.Omitted.Witnessed)
+	why[SubCompletion] = fmt.Sprintf("%d of %d witnessed trades ended well, %d were cancelled, %d never ended; not counted: %d cancelled soon after they were taken, %d whose end came here late",
+		e.Successes.Witnessed, e.Successes.Witnessed+e.Failures.Witnessed+e.Omitted.Witnessed, e.Failures.Witnessed, e.Omitted.Witnessed,
+		e.CancelledEarly.Witnessed, e.EndedLate.Witnessed)
 	why[SubDisputes] = fmt.Sprintf("%d disputes witnessed, %d resolved in time, %d not", e.Disputes.Witnessed, e.Resolved.Witnessed, e.Unresolved.Witnessed)
 	why[SubVolume] = fmt.Sprintf("%d sats traded with confirmed cost, %d without", e.VolumeSats.Costed, e.VolumeSats.Witnessed-e.VolumeSats.Costed)
 	why[SubLiveness] = fmt.Sprintf("present for %s of %s recent days, newer ones weighing more", d.up, d.up+d.down)
@@ -339,15 +378,19 @@ func (d *derived) why(q parts) (why [subScores]string) {
 	return why
 }
 
-// ByRank orders scores for people: by rank, then value; after them what is
-// provisional, by what it claims.
+// ByRank orders scores for people: by rank, then value; after them the nodes
+// that were not watched for long enough, then what is provisional, by what it
+// claims.
 func ByRank(a, b Score) int {
-	provisional := func(s Score) int {
-		if s.Provisional {
+	class := func(s Score) int {
+		switch {
+		case s.Provisional:
+			return 2
+		case s.Unranked != "":
 			return 1
 		}
 		return 0
 	}
-	return cmp.Or(cmp.Compare(provisional(a), provisional(b)), cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Claim, a.Claim),
+	return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Claim, a.Claim),
 		cmp.Compare(b.Value, a.Value), cmp.Compare(a.Pubkey, b.Pubkey))
 }

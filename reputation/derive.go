@@ -20,13 +20,15 @@ type derived struct {
 	takes               []int64 // seconds from a dispute's opening to a solver's taking it
 	sunk                Micro   // confirmed fees, faded, in micro-sats
 	costing             int64   // end of the first trade with confirmed cost, 0 none
-	openMax             int64   // sats of the largest open order
-	openNow             int64   // sats under way or on offer, witnessed
+	openMax             int64   // sats of the largest order under way
+	openNow             int64   // sats under way, witnessed
 	opens               []span  // of the last days, for the alarms
+	confirmedMax        int64   // sats of the largest trade, as far as its fee confirms them
+	skew                int64   // seconds by which the node's clock is behind ours, or ahead if negative; 0: not off
 	test                bool
 
 	users     users
-	rawMean   Micro // what its users say, -1 for too few
+	rawMean   Micro // what its users of trades with confirmed cost say, -1 for too few
 	up, down  Micro // days of presence and of absence, faded
 	sparse    bool
 	successes map[int64]int64 // by epoch
@@ -46,14 +48,13 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 		e.OpenSats.Claimed += l.book.orders.at(number).Sats
 	}
 	for number := range t.open {
-		d.open(l.book.orders.at(number), asOf)
+		d.open(&l.params, l.book.orders.at(number), asOf)
 	}
 	d.history(&l.params, asOf)
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {
 			d.seen.note(v.Sighting)
 		}
-		d.dispute(&l.params, q.live(), asOf)
 	}
 	for orderID, fees := range n.Fees {
 		for _, f := range fees {
@@ -71,6 +72,9 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 		d.seen.note(s)
 		e.Infos.add(1, s.Witness, false)
 	}
+	for _, q := range n.Disputes { // now that it is known since when the node was watched
+		d.dispute(&l.params, q.live(d.seen.first), asOf)
+	}
 	e.UserRatings = t.users
 	for _, r := range t.ratings {
 		e.Ratings.add(1, r.Witness, false)
@@ -85,9 +89,9 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	e.FirstClaimed, e.FirstWitnessed, e.LastWitnessed = moment(d.seen.claimed), moment(d.seen.first), moment(d.seen.last)
 	e.WitnessedDays = len(d.seen.days)
 	e.Equivocations = slices.Clone(n.Equivocations)
-	e.OpenSats.Witnessed = d.openNow
 	d.good, d.bad, d.quarrels = d.done(&l.params)
 	d.presence(&l.params, asOf)
+	d.clock(&l.params, asOf)
 	d.weigh(l, t, asOf)
 	return d
 }
@@ -109,17 +113,22 @@ func (t *Triple) add(n int64, witnessed, costed bool) {
 	}
 }
 
-// open adds an order that is on offer or under way.
-func (d *derived) open(o *order, asOf int64) {
+// open adds an order that is on offer or under way. The alarms look at those
+// alone that stay taken for longer than an order that nobody pays: anybody may
+// publish a large one, and take it with a second key.
+func (d *derived) open(p *Params, o *order, asOf int64) {
 	lf := o.life
-	d.evidence.order(o, 1)
+	d.evidence.order(p, o, 1)
 	if lf.Claimed == offered && o.Expires > asOf || lf.Claimed == underWay {
 		d.evidence.OpenSats.Claimed += o.Sats
 	}
 	if lf.Witnessed == underWay || o.Expires == 0 || o.Expires > asOf {
+		d.evidence.OpenSats.Witnessed += o.Sats
+	}
+	if lf.Witnessed == underWay && asOf-lf.TakenAt > p.NeutralSeconds {
 		d.openNow += o.Sats
 		d.openMax = max(d.openMax, o.Sats)
-		d.opens = append(d.opens, span{lf.Start, asOf + 1, o.Sats})
+		d.opens = append(d.opens, span{lf.TakenAt, asOf + 1, o.Sats})
 	}
 }
 
@@ -132,6 +141,7 @@ func (d *derived) history(p *Params, asOf int64) {
 				d.costing = t.end // they are sorted
 			}
 			d.sunk += (Micro(t.cost) * One).times(halved(asOf-t.end, p.ExposureHalf*day))
+			d.confirmedMax = max(d.confirmedMax, p.confirmedSats(t.sats, t.cost))
 		}
 		if t.end > asOf-openDays*day && !t.omitted {
 			d.opens = append(d.opens, span{t.start, t.end, t.sats})
@@ -157,11 +167,62 @@ func (d *derived) dispute(p *Params, q quarrel, asOf int64) {
 	switch {
 	case q.ended > 0 && q.ended <= limit:
 		e.Resolved.Witnessed++
-	case q.ended > 0 || asOf > limit && !q.claimedEnd:
+	case q.ended > 0 || q.lateEnd > 0 && (q.lateEndClaim > limit || d.watchedWithin(limit, q.lateEnd-lateEndSlack)):
+		e.Unresolved.Witnessed++
+	case asOf > limit && !q.claimedEnd:
 		e.Unresolved.Witnessed++
 	}
 	if !q.claimedEnd && asOf > limit {
 		e.Unresolved.Claimed++
+	}
+}
+
+// lateEndSlack is the time in which a relay that was away may take to fetch
+// what it missed, while it hears what is new already.
+const lateEndSlack = 2 * 3600
+
+// watchedWithin says whether the node was witnessed between two moments, which
+// shows that this relay would have received what the node published.
+func (d *derived) watchedWithin(from, to int64) bool {
+	for _, s := range d.node.Infos {
+		if at := s.Received / 1000; s.Witness && at > from && at < to {
+			return true
+		}
+	}
+	return false
+}
+
+// How a clock that is off is told from events that came late for other reasons:
+// so many infos of so many days, of which the middle half is off by the same.
+const (
+	skewDays   = 3
+	skewInfos  = 6
+	skewSpread = 120 // seconds
+)
+
+// clock finds out by how much the node's clock is off, if none of its newest
+// infos were witnessed for that reason.
+func (d *derived) clock(p *Params, asOf int64) {
+	var off []int64
+	for _, s := range d.node.Infos {
+		switch at := s.Received / 1000; {
+		case at <= asOf-skewDays*day:
+		case s.Witness:
+			return
+		default:
+			off = append(off, at-s.Created)
+		}
+	}
+	if len(off) < skewInfos {
+		return
+	}
+	slices.Sort(off)
+	k := len(off)
+	if off[k*3/4]-off[k/4] > skewSpread {
+		return
+	}
+	if mid := off[k/2]; mid > p.LateSeconds || -mid > p.AheadSeconds {
+		d.skew = mid
 	}
 }
 

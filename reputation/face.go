@@ -63,6 +63,7 @@ type Rate struct {
 type Face struct {
 	Known  Known
 	Market Market
+	Prices Prices // nil: the operator has no sources
 	Web    Web
 	URL    string           // public http(s) address without a path; "": as each request says
 	Now    func() time.Time // nil: time.Now
@@ -184,7 +185,8 @@ func (f *Face) Standing(pubkey string) (mostro.Standing, bool) {
 	if !ok {
 		return mostro.Standing{}, false
 	}
-	return mostro.Standing{Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Claim: s.Claim.Float(), Exposure: s.ExposureSats,
+	return mostro.Standing{Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Unranked: s.Unranked,
+		WatchedDays: s.Evidence.WitnessedDays, WatchDays: s.WatchDays, Claim: s.Claim.Float(), Exposure: s.ExposureSats,
 		Trades: mostro.Evidence(s.Evidence.Successes), VolumeSats: mostro.Evidence(s.Evidence.VolumeSats), Disputes: mostro.Evidence(s.Evidence.Disputes),
 		Flags: flagNames(s.Flags)}, true
 }

@@ -27,8 +27,8 @@ func (l *Ledger) lightning() lightningIndex {
 }
 
 // before gives the keys that named one of a node's Lightning nodes earlier
-// than it did, sorted. Only the later one is linked: whoever names another's
-// Lightning node harms none but itself.
+// than it did, sorted. A Lightning node is a word that anybody can say, before
+// its owner does too, so a link is shown and takes nothing away.
 func (x lightningIndex) before(pubkey string, n *node) (list []string) {
 	for ln, since := range n.Lightning {
 		for _, c := range x[ln] {
@@ -51,7 +51,7 @@ func (d *derived) flags(p *Params, s *Score, asOf int64) (flags []Flag) {
 		raise(FlagEquivocation, "signed two versions of one order for one second, %d times", n)
 	}
 	if len(s.Linked) > 0 {
-		raise(FlagWhitewash, "%d older keys have the same Lightning node; the worse record counts", len(s.Linked))
+		raise(FlagWhitewash, "%d older keys name the same Lightning node; it may be one operator, or one that names another's node", len(s.Linked))
 	}
 	if d.users.overIssue {
 		raise(FlagOverIssue, "%d receipts without a witnessed trade in %d days, where its trades allow %d", d.users.issued, p.EpochDays, d.users.possible)
@@ -69,8 +69,11 @@ func (d *derived) flags(p *Params, s *Score, asOf int64) (flags []Flag) {
 		raise(FlagSlotSparse, "announces itself less than twice a day")
 	}
 	d.alarms(p, raise, asOf)
-	if open := e.OpenSats.Witnessed; !s.Provisional && open > s.ExposureSats {
-		raise(FlagExposure, "%d sats are open, the evidence secures %d", open, s.ExposureSats)
+	if open := d.openNow; !s.Provisional && open > s.ExposureSats {
+		raise(FlagExposure, "%d sats are under way, the evidence secures %d", open, s.ExposureSats)
+	}
+	if d.skew != 0 {
+		raise(FlagClock, "%s", d.clockOff(p))
 	}
 	if before, now, n := d.shift(p, asOf); n > 0 {
 		raise(FlagRatingShift, "%d ratings of the last %d hours give %s, all before %s", n, p.ShiftHours, now, before)
@@ -93,7 +96,7 @@ func (d *derived) alarms(p *Params, raise func(string, string, ...any), asOf int
 	if len(sizes) >= p.AlarmSamples {
 		slices.Sort(sizes)
 		if usual := sizes[(len(sizes)*95-1)/100]; usual > 0 && d.openMax > p.AlarmTimes*usual {
-			raise(FlagOrderSize, "an open order of %d sats; of 20 trades 19 were of %d at the most", d.openMax, usual)
+			raise(FlagOrderSize, "an order of %d sats is under way; of 20 trades 19 were of %d at the most", d.openMax, usual)
 		}
 	}
 	// Open volume at the end of each of the last days.
@@ -116,7 +119,7 @@ func (d *derived) alarms(p *Params, raise func(string, string, ...any), asOf int
 	slices.Sort(days)
 	usual := max(days[(len(days)*95-1)/100], mean(sizes))
 	if usual > 0 && d.openNow > p.AlarmTimes*usual {
-		raise(FlagOpenVolume, "%d sats are open; usual are %d", d.openNow, usual)
+		raise(FlagOpenVolume, "%d sats are under way; usual are %d", d.openNow, usual)
 	}
 }
 

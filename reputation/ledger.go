@@ -28,12 +28,12 @@ type Ledger struct {
 type book struct {
 	Cursor  uint64
 	Nodes   map[string]*node
-	Paid    map[string]payment // by payment hash: what funds confirm
-	Hashes  map[string]hashUse // by payment hash: who named it first
-	Gone    map[string]int64   // by author and id, or author and d: until when its author deleted it
-	Refused []Refusal          // sorted by id; the first maxRefused
-	Reasons map[string]int64   // all refusals by reason
-	Applied int64              // entries that were evidence
+	Paid    map[string]payment   // by payment hash: what funds confirm
+	Hashes  map[string][]hashUse // by payment hash: which nodes named it, each when it did so first, in that order
+	Gone    map[string]int64     // by author and id, or author and d: until when its author deleted it
+	Refused []Refusal            // sorted by id; the first maxRefused
+	Reasons map[string]int64     // all refusals by reason
+	Applied int64                // entries that were evidence
 
 	orders *orders // of all nodes
 }
@@ -67,6 +67,7 @@ func (s Sighting) compare(b Sighting) int {
 type version struct {
 	Sighting
 	Status uint8
+	Terms  terms // of an order
 }
 
 // dispute is all versions of one dispute.
@@ -84,11 +85,22 @@ type fee struct {
 // payment is a fund's word that it was paid.
 type payment struct {
 	Sats int64
-	By   id // the list
+	Node string // that paid, as the payment's comment says; "": the fund does not say
+	By   id     // the list
 }
 
-// hashUse is where a payment hash was named first: it pays for that order
-// alone, whoever names it later.
+func (p payment) compare(b payment) int {
+	anonymous := func(p payment) int {
+		if p.Node == "" {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(p.Sats, b.Sats), cmp.Compare(anonymous(p), anonymous(b)), bytes.Compare(p.By[:], b.By[:]), cmp.Compare(p.Node, b.Node))
+}
+
+// hashUse is where a node named a payment hash first: it pays for that order
+// alone, whatever names it later.
 type hashUse struct {
 	Order    string // "<node>:<order id>"
 	Received int64
@@ -154,7 +166,7 @@ func NewLedger(params Params, proofs Proofs) *Ledger {
 }
 
 func newBook() book {
-	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: &orders{}}
+	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string][]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: &orders{}}
 }
 
 // Cursor is the position in the log that the facts reach.
@@ -275,9 +287,13 @@ func noteVersion(versions []version, v version) (out []version, rivals []version
 	return slices.Insert(versions, at, v), rivals, true
 }
 
-// equivocate keeps the proof that two versions of one address have one time.
-func (n *node) equivocate(address string, v version, rivals []version) {
+// equivocate keeps the proof that two versions of one address have one time and
+// contradict each other.
+func (n *node) equivocate(address string, v version, rivals []version, contradict func(a, b version) bool) {
 	for _, r := range rivals {
+		if !contradict(v, r) {
+			continue
+		}
 		ids := [2]string{v.ID.String(), r.ID.String()}
 		slices.Sort(ids[:])
 		e := Equivocation{Address: address, CreatedAt: nostr.Timestamp(v.Created).Time().UTC(), IDs: ids}
@@ -314,7 +330,8 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	if len(held) > 0 {
 		n.tree.drop(held.root)
 	}
-	versions, rivals, isNew := noteVersion(held.list(), version{s, uint8(status)})
+	this := version{s, uint8(status), termsOf(v)}
+	versions, rivals, isNew := noteVersion(held.list(), this)
 	now := pack(versions)
 	n.orders.all.setVersions(o, now)
 	n.tree.add(now.root)
@@ -328,7 +345,7 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 			*by++
 		}
 	}
-	n.equivocate("38383:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
+	n.equivocate("38383:"+v.Pubkey+":"+v.D, this, rivals, orderContradicts)
 	if v.ExpiresAt > 0 && uint8(status) == isPending && o.ExpireBy < at {
 		o.Expires, o.ExpireBy = int64(v.ExpiresAt), at
 	}
@@ -372,12 +389,13 @@ func (l *Ledger) dispute(v mostro.Dispute, s Sighting) {
 	}
 	var rivals []version
 	var isNew bool
-	if d.Versions, rivals, isNew = noteVersion(d.Versions, version{s, uint8(state)}); isNew {
+	this := version{Sighting: s, Status: uint8(state)}
+	if d.Versions, rivals, isNew = noteVersion(d.Versions, this); isNew {
 		n.tree.add(s.leaf)
 	} else {
 		n.tree = nil
 	}
-	n.equivocate("38386:"+v.Pubkey+":"+v.D, version{Sighting: s}, rivals)
+	n.equivocate("38386:"+v.Pubkey+":"+v.D, this, rivals, disputeContradicts)
 }
 
 func (l *Ledger) info(v mostro.Info, s Sighting) {
@@ -432,21 +450,44 @@ func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	l.useHash(v.Hash, v.Pubkey+":"+v.OrderID, s)
 }
 
-// useHash notes that an order names a payment hash. Only the first to be
-// received has it, and a witnessed one at that.
+// useHash notes that an order names a payment hash. Of each node the first
+// order to be received has it, and a witnessed one at that.
 func (l *Ledger) useHash(hash, key string, s Sighting) {
 	if hash == "" || !s.Witness {
 		return
 	}
-	held, ok := l.book.Hashes[hash]
-	if ok && cmp.Or(cmp.Compare(held.Received, s.Received), bytes.Compare(held.By[:], s.ID[:])) <= 0 {
-		return
+	uses, before := l.book.Hashes[hash], l.payer(hash)
+	if held := slices.IndexFunc(uses, func(u hashUse) bool { return nodeOf(u.Order) == nodeOf(key) }); held >= 0 {
+		if cmp.Or(cmp.Compare(uses[held].Received, s.Received), bytes.Compare(uses[held].By[:], s.ID[:])) <= 0 {
+			return
+		}
+		l.touch(uses[held].Order)
+		uses = slices.Delete(uses, held, held+1)
 	}
-	if ok {
-		l.touch(held.Order)
-	}
-	l.book.Hashes[hash] = hashUse{key, s.Received, s.ID}
+	use := hashUse{key, s.Received, s.ID}
+	at, _ := slices.BinarySearchFunc(uses, use, func(a, b hashUse) int {
+		return cmp.Or(cmp.Compare(a.Received, b.Received), bytes.Compare(a.By[:], b.By[:]))
+	})
+	l.book.Hashes[hash] = slices.Insert(uses, at, use)
 	l.touch(key)
+	if before != "" && before != l.payer(hash) {
+		l.touch(before)
+	}
+}
+
+// payer is the order that a payment confirms, "" for none: the one that the
+// paying node named it for, if the fund says which node paid, else the one that
+// named it first. Somebody who hears of a hash can name it earlier here than the
+// node that paid, so only a list with the payer is safe from that.
+func (l *Ledger) payer(hash string) string {
+	uses := l.book.Hashes[hash]
+	paid := l.book.Paid[hash]
+	for _, u := range uses {
+		if paid.Node == "" || nodeOf(u.Order) == paid.Node {
+			return u.Order
+		}
+	}
+	return ""
 }
 
 func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, source string, p Prepared) {
@@ -493,7 +534,9 @@ func (r *rated) prove(v mostro.HostRating, proof Proof, doubt error) {
 
 // FundListD begins the d tag of a fund's list of payments that it received: a
 // NIP-78 event (kind 30078) signed by the fund, with a tag ["paid", <payment
-// hash>, <sats>] for each.
+// hash>, <sats>, <node>] for each. The node is the key of the Mostro that paid:
+// mostrod names itself in the comment of the payment (LUD-12). It may be left
+// out where the fund does not know it.
 const FundListD = "mostro-dev-fees:"
 
 // fundList notes what a development fund that we believe says was paid to it.
@@ -513,14 +556,21 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 		if err != nil || !ok || n <= 0 || n > 1_000_000_000 {
 			continue
 		}
-		by := idOf(evt.ID)
-		held, known := l.book.Paid[tag[1]]
-		// Of two lists that differ the lower amount holds, whatever came first.
-		if !known || n < held.Sats || n == held.Sats && bytes.Compare(by[:], held.By[:]) < 0 {
-			l.book.Paid[tag[1]] = payment{n, by}
+		p := payment{Sats: n, By: idOf(evt.ID)}
+		if len(tag) > 3 && nostr.IsValid32ByteHex(tag[3]) {
+			p.Node = strings.Clone(tag[3])
 		}
-		if use, ok := l.book.Hashes[tag[1]]; ok {
-			l.touch(use.Order)
+		before := l.payer(tag[1])
+		held, known := l.book.Paid[tag[1]]
+		// Of two lists that differ the lower amount holds, whichever came first; of
+		// equal ones the one that names a payer.
+		if !known || p.compare(held) < 0 {
+			l.book.Paid[tag[1]] = p
+		}
+		for _, order := range []string{before, l.payer(tag[1])} {
+			if order != "" {
+				l.touch(order)
+			}
 		}
 	}
 }

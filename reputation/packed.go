@@ -5,12 +5,13 @@ import (
 	"iter"
 )
 
-// packed holds versions in 44 bytes each, with no room to spare.
+// packed holds versions in 52 bytes each, with no room to spare.
 type packed []byte
 
 // packedSize is an id, created_at (seconds) and receipt (milliseconds) in 40
-// and 48 bits, and the status, whose top bit says that it was witnessed.
-const packedSize = 32 + 5 + 6 + 1
+// and 48 bits, the status, whose top bit says that it was witnessed, and the
+// terms.
+const packedSize = 32 + 5 + 6 + 1 + 8
 
 const packedWitness = 0x80
 
@@ -34,6 +35,7 @@ func pack(versions []version) packed {
 			status |= packedWitness
 		}
 		p = append(p, status)
+		p = append(p, v.Terms[:]...)
 	}
 	return p
 }
@@ -47,6 +49,7 @@ func (p packed) all() iter.Seq[version] {
 			v.Created = int64(p[32])<<32 | int64(binary.BigEndian.Uint32(p[33:]))
 			v.Received = int64(binary.BigEndian.Uint16(p[37:]))<<32 | int64(binary.BigEndian.Uint32(p[39:]))
 			v.Status, v.Witness = p[43]&^packedWitness, p[43]&packedWitness != 0
+			copy(v.Terms[:], p[44:])
 			if !yield(v) {
 				return
 			}

@@ -62,6 +62,7 @@ type scorePage struct {
 	Pubkey     string
 	Interval   interval
 	Claim      string
+	Unranked   string // why it has no rank, in words
 	AsOf       string
 	AsOfRFC    string
 	Components []componentRow
@@ -89,11 +90,14 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 	params := f.Known.Params()
 	p.Funds = len(params.Funds)+len(params.Payees) > 0
 	p.Score, p.AsOf, p.AsOfRFC = &s, s.AsOf.UTC().Format("2 January 2006, 15:04 UTC"), s.AsOf.UTC().Format(time.RFC3339)
+	if s.Unranked != "" {
+		p.Unranked = s.whyUnranked()
+	}
 	p.Interval, p.Claim = intervalOf(s.Lo, s.Value, s.Hi, true), points(s.Claim)
 	for j, sub := range s.Sub {
 		row := componentRow{Title: componentWords[j][0], What: componentWords[j][1], Why: sub.Why, Weight: percentOf(sub.Weight), Mean: percentOf(sub.Mean),
 			Bar: intervalOf(100*sub.Lo, 100*sub.Mean, 100*sub.Hi, true)}
-		if !s.Provisional {
+		if s.Unranked == "" {
 			row.Costs = points(s.costs(sub))
 		}
 		p.Components = append(p.Components, row)
@@ -101,7 +105,8 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 	e := &s.Evidence
 	p.Evidence = []tripleRow{
 		{"Trades that ended well", e.Successes, ""}, {"Volume, sats", e.VolumeSats, "of those trades"}, {"Orders taken", e.Taken, ""},
-		{"Taken and cancelled", e.Failures, ""}, {"Taken, no end published", e.Omitted, ""}, {"Disputes", e.Disputes, ""},
+		{"Taken and cancelled", e.Failures, ""}, {"Cancelled soon after the take", e.CancelledEarly, "says nothing of the node"},
+		{"Taken, no end published", e.Omitted, ""}, {"End seen late", e.EndedLate, "says nothing of the node"}, {"Disputes", e.Disputes, ""},
 		{"Disputes resolved", e.Resolved, ""}, {"Development fees, sats", e.DevFeeSats, ""}, {"Ratings by users", e.Ratings, ""},
 		{"Ratings with a valid receipt", e.Proven, ""}, {"Orders published", e.Orders, ""}, {"On offer or under way, sats", e.OpenSats, "now"},
 	}
@@ -157,7 +162,7 @@ func (f *Face) methodPage(*http.Request) (string, template.HTML, error) {
 	name, hash, _ := strings.Cut(p.Algo(), " ")
 	body, err := render("method", map[string]any{
 		"Components": weights, "Params": p, "Algo": name, "Hash": hash, "Key": f.Known.Pubkey(),
-		"Plain": percentOf(p.CPlain), "Witnessed": percentOf(p.CWitnessed), "Free": percentOf(p.VolumeFree), "Late": p.LateSeconds / 60,
+		"Plain": percentOf(p.CPlain), "Witnessed": percentOf(p.CWitnessed), "Free": percentOf(p.VolumeFree), "Late": p.LateSeconds / 60, "Neutral": p.NeutralSeconds / 60,
 		"DisputeTop": percentOf(p.DisputeTop), "DayCap": percentOf(p.DayCap), "NEff": int64(p.GateNEff / One),
 		"Example": intervalOf(52*One, 61*One, 68*One, true),
 	})
@@ -184,9 +189,10 @@ func formOptions(on string, pairs ...string) (out []formOption) {
 
 type candidateRow struct {
 	*Candidate
-	Title string
-	Bar   interval
-	Place int
+	Title   string
+	Watched string // "watched 3 of 30 days"; "" where it has a rank, or none for another reason
+	Bar     interval
+	Place   int
 }
 
 type choosePage struct {
@@ -231,6 +237,9 @@ func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
 			row := candidateRow{Candidate: c, Title: shortKey(c.Pubkey), Place: i + 1}
 			if c.Name != nil {
 				row.Title = *c.Name
+			}
+			if c.score != nil && c.score.Unranked == UnrankedWatching {
+				row.Watched = c.score.watched()
 			}
 			if c.Rank != nil {
 				row.Bar = intervalOf(*c.Lo, c.score.Value, *c.Hi, true)

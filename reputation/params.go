@@ -8,7 +8,7 @@ import (
 )
 
 // AlgoName names the method; its parameters' hash follows it in Algo.
-const AlgoName = "mostrodex@1"
+const AlgoName = "mostrodex@2"
 
 // Params are all constants of the score. Two programs with the same Params
 // and the same facts give the same bytes. docs/reputation.md says where each
@@ -25,6 +25,12 @@ type Params struct {
 	LateSeconds     int64 `json:"late_seconds"`      // received later than this after created_at: no witness
 	AheadSeconds    int64 `json:"ahead_seconds"`     // dated further ahead than this: no witness
 	MinTradeSeconds int64 `json:"min_trade_seconds"` // least time from pending to success
+	// NeutralSeconds is the time in which both sides of a taken order may leave
+	// without a payment: two duties of 15 minutes, and a scheduler's minute for
+	// each. A cancellation within it proves nothing about the node.
+	NeutralSeconds int64 `json:"neutral_seconds"`
+	WatchDays      int   `json:"watch_days"` // witnessed days below which no rank is shown
+	FeeTimes       int64 `json:"fee_times"`  // a fee confirms at most this many times its sats
 
 	// Weight of a rating.
 	CPlain       Micro `json:"c_plain"`        // a receipt, its trade not witnessed
@@ -49,6 +55,7 @@ type Params struct {
 	UsersMean     Micro `json:"users_mean"`      // where no other node has a mean
 	UsersSpread   Micro `json:"users_spread"`    // most by which agreement among ratings sharpens them
 	UsersMinNodes int   `json:"users_min_nodes"` // other nodes with a mean that the median needs
+	UsersMeanSats int64 `json:"users_mean_sats"` // confirmed fees that UsersMean weighs as much as, in the median
 	DonePrior     Micro `json:"done_prior"`
 	UndonePrior   Micro `json:"undone_prior"`
 	DisputePrior  Micro `json:"dispute_prior"`
@@ -61,7 +68,9 @@ type Params struct {
 	DisputeTop     Micro `json:"dispute_top"`     // share of disputed trades at which half of D is 0
 	DisputeHours   int64 `json:"dispute_hours"`   // unresolved after this: a failure
 	TakeHours      int64 `json:"take_hours"`      // a solver's time to take a dispute that costs nothing
-	OmissionHours  int64 `json:"omission_hours"`  // after expiry
+	OmissionHours  int64 `json:"omission_hours"`  // a taken order without an end after this never ended, whatever its expires_at
+	SilentHours    int64 `json:"silent_hours"`    // an offer without an end after its expiry and this was left without one
+	OfferDays      int64 `json:"offer_days"`      // the longest life of an offer that is believed
 	VolumeUnit     int64 `json:"volume_unit"`     // sats
 	VolumeTop      int64 `json:"volume_top"`      // sats at which V is 1
 	VolumeFree     Micro `json:"volume_free"`     // share at which volume without confirmed cost counts
@@ -74,7 +83,9 @@ type Params struct {
 	GateRank       int   `json:"gate_rank"`
 	GateDays       int   `json:"gate_days"`
 	GateNEff       Micro `json:"gate_n_eff"`
-	GateCosted     Micro `json:"gate_costed"` // n_eff of ratings of trades with confirmed cost
+	GateCosted     Micro `json:"gate_costed"`   // n_eff of ratings of trades with confirmed cost
+	GateTop        int   `json:"gate_top"`      // above it a rank needs GateTopSats
+	GateTopSats    int64 `json:"gate_top_sats"` // confirmed fees, halved every ExposureHalf days
 	Draws          int   `json:"draws"`
 	DrawSeed       int64 `json:"draw_seed"`
 	AlarmTimes     int64 `json:"alarm_times"`
@@ -91,18 +102,18 @@ type Params struct {
 // DefaultParams are the parameters of AlgoName.
 func DefaultParams() Params {
 	return Params{
-		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60,
+		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60, NeutralSeconds: 1920, WatchDays: 30, FeeTimes: 2000,
 		CPlain: 50_000, CWitnessed: 250_000, CostFullSats: 25, AgeHalfDays: 90,
 		AmountUnit: 1000, AmountTop: 3 * One, AmountFloor: 200_000,
 		PerOrder: 2, DayCap: 200_000, ClusterCap: 100_000, PlainCap: 50_000, FreeCap: 4 * One, FreeShare: 50_000,
 		TradeFree: 30 * One, TradeShare: 50_000, EpochDays: 30,
-		UsersPrior: 4 * One, UsersMean: 750_000, UsersSpread: 4 * One, UsersMinNodes: 3,
+		UsersPrior: 5 * One, UsersMean: 750_000, UsersSpread: 4 * One, UsersMinNodes: 3, UsersMeanSats: 10_000,
 		DonePrior: 4 * One, UndonePrior: One, DisputePrior: One, PeacePrior: 29 * One,
 		SolvedPrior: 3 * One, UnsolvedPrior: One, UpPrior: 4 * One, DownPrior: One,
-		DisputeTop: 100_000, DisputeHours: 72, TakeHours: 24, OmissionHours: 24,
+		DisputeTop: 100_000, DisputeHours: 72, TakeHours: 24, OmissionHours: 72, SilentHours: 24, OfferDays: 30,
 		VolumeUnit: 100_000, VolumeTop: 1_000_000_000, VolumeFree: 50_000, VolumeFreeTop: 1_000_000,
-		LiveDays: 30, LiveHalfDays: 10, AgeFullDays: 20, ExposureHalf: 365,
-		Floor: 20_000, GateRank: 70, GateDays: 90, GateNEff: 20 * One, GateCosted: 20 * One,
+		LiveDays: 30, LiveHalfDays: 10, AgeFullDays: 15, ExposureHalf: 365,
+		Floor: 20_000, GateRank: 70, GateDays: 90, GateNEff: 20 * One, GateCosted: 20 * One, GateTop: 79, GateTopSats: 10_000,
 		Draws: 2000, DrawSeed: 38383, AlarmTimes: 3, AlarmSamples: 20,
 		ShiftHours: 48, ShiftSigma: 3, ShiftSamples: 5, InfoSlotSecond: 3600,
 		Weights: [subScores]Micro{300_000, 200_000, 200_000, 100_000, 100_000, 100_000},
@@ -120,5 +131,5 @@ func (p Params) Hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Algo names the method and its parameters: "mostrodex@1 <sha256>".
+// Algo names the method and its parameters: "mostrodex@2 <sha256>".
 func (p Params) Algo() string { return AlgoName + " " + p.Hash() }

@@ -74,7 +74,7 @@ func (s *Service) profile() nostr.Event {
 func (s *Service) publish(ctx context.Context) error {
 	for _, score := range s.Scores() {
 		gist := score.gist()
-		if score.Provisional || s.published[score.Pubkey] == gist {
+		if score.Unranked != "" || s.published[score.Pubkey] == gist {
 			continue
 		}
 		if about := s.profile(); about.Content != s.about {

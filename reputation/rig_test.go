@@ -151,11 +151,12 @@ func (w *world) trade(node string, n int, sats int64, when time.Time) {
 	w.order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
 }
 
-// failure is one of a trade that was taken and cancelled.
+// failure is one of a trade that was taken and cancelled, long after a payment
+// was due.
 func (w *world) failure(node string, n int, sats int64, when time.Time) {
 	w.order(node, n, mostro.StatusPending, sats, when)
 	w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
-	w.order(node, n, mostro.StatusCanceled, sats, when.Add(40*time.Minute))
+	w.order(node, n, mostro.StatusCanceled, sats, when.Add(80*time.Minute))
 }
 
 func (w *world) rate(node, rater string, n int, rating string, when time.Time, receipt ...string) *nostr.Event {

@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"fmt"
 	"time"
 )
 
@@ -55,6 +56,12 @@ type Score struct {
 	Linked   []string            `json:"linked"`
 	Evidence Evidence            `json:"evidence"`
 
+	// Unranked says why no rank is shown, one of the Unranked constants; "" where
+	// one is. Rank of a node that is watched is the one it would have: it is
+	// shown to nobody and published nowhere.
+	Unranked  string `json:"unranked"`
+	WatchDays int    `json:"watch_days"` // witnessed days that a rank needs
+
 	// Provisional says that nothing of this node was witnessed yet. Then Claim
 	// orders such nodes among themselves: the value that it would have if all
 	// that it claims were witnessed. It is never a rank.
@@ -64,6 +71,29 @@ type Score struct {
 	Algo string `json:"algo"`
 	Root string `json:"root"` // Merkle root of the node's inputs, hex
 }
+
+// watched says for how long a node was watched, where that is too short.
+func (s *Score) watched() string {
+	return fmt.Sprintf("watched %d of %d days", s.Evidence.WitnessedDays, s.WatchDays)
+}
+
+// whyUnranked says in words why a node has no rank: its last gate does.
+func (s *Score) whyUnranked() string {
+	if len(s.Gates) == 0 {
+		return s.Unranked
+	}
+	if s.Unranked == UnrankedWatching {
+		return s.watched()
+	}
+	return s.Gates[len(s.Gates)-1]
+}
+
+// Reasons why a node has no rank that is shown.
+const (
+	UnrankedUnwitnessed = "unwitnessed" // nothing of it was witnessed
+	UnrankedWatching    = "watching"    // witnessed on too few days
+	UnrankedClock       = "clock"       // nothing was witnessed, because its clock is off
+)
 
 // Flag is a warning about a node.
 type Flag struct {
@@ -75,15 +105,16 @@ type Flag struct {
 const (
 	FlagEquivocation = "equivocation"  // signed two versions of one order for one second
 	FlagOverIssue    = "over-issue"    // more receipts than trades
-	FlagWhitewash    = "same-node"     // an older key has the same Lightning node
-	FlagOrderSize    = "order-size"    // an open order far above what the node traded so far
-	FlagOpenVolume   = "open-volume"   // far more open than usual
+	FlagWhitewash    = "same-node"     // an older key names the same Lightning node
+	FlagOrderSize    = "order-size"    // an order under way far above what the node traded so far
+	FlagOpenVolume   = "open-volume"   // far more under way than usual
 	FlagRatingShift  = "rating-shift"  // ratings of two days unlike all before
 	FlagOmission     = "omission"      // taken orders that never ended
-	FlagExposure     = "exposure"      // more is open than the evidence can secure
+	FlagExposure     = "exposure"      // more is under way than the evidence can secure
 	FlagErased       = "erased"        // the node asked to delete evidence
 	FlagTestNetwork  = "test-network"  // trades without real bitcoin
 	FlagSlotSparse   = "rare-presence" // it announces itself too rarely to judge
+	FlagClock        = "clock-off"     // its events bear another time than that of their receipt
 )
 
 // RatedBy is one rating of a node, and what became of it.

@@ -100,8 +100,8 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 		"no receipt": {"no receipt", func(w *world) *nostr.Event { return w.rate(node, keyOf("x"), number(node, 3), "0", at(30.2)) }},
 		"forged":     {"forged", func(w *world) *nostr.Event { return w.rate(node, keyOf("x"), number(node, 3), "0", at(30.2), "forged") }},
 		"of itself":  {"itself", func(w *world) *nostr.Event { return w.rate(node, node, number(node, 3), "1", at(30.2), "R1") }},
-		"cancelled":  {"never seen in progress", func(w *world) *nostr.Event { return w.rate(node, keyOf("x"), 1, "0", at(30.4), "R0", "canceled") }},
-		"cancelled cooperatively": {"never seen in progress", func(w *world) *nostr.Event {
+		"cancelled":  {"of a cancelled order", func(w *world) *nostr.Event { return w.rate(node, keyOf("x"), 1, "0", at(30.4), "R0", "canceled") }},
+		"cancelled cooperatively": {"of a cancelled order", func(w *world) *nostr.Event {
 			return w.rate(node, keyOf("x"), 1, "0", at(30.4), "R0", "cooperative-cancel-accepted")
 		}},
 		"a spent receipt": {"spent", func(w *world) *nostr.Event {
@@ -251,6 +251,53 @@ func TestCostNeedsTheFund(t *testing.T) {
 	}
 }
 
+// A list that names the payer confirms its fee, though a thief named the payment
+// first; one order of the payer alone, and no other node's.
+func TestFundNamesThePayer(t *testing.T) {
+	node, thief, fund := keyOf("a"), keyOf("b"), keyOf("fund")
+	costed := func(payer string) (victim, stolen Evidence) {
+		w := &world{t: t}
+		w.honest(node, 0, 10, "1")
+		w.honest(thief, 0, 10, "1")
+		list := nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", FundListD + "1"}}}
+		for d := range 10 {
+			hash := keyOf(fmt.Sprint("payment ", d))
+			for _, order := range []int{number(node, d), number(node, (d+1)%10)} { // the second is a repetition
+				w.event(mostro.DevFee{Pubkey: node, OrderID: orderID(order), AmountSats: 30, Hash: hash}.Event(), at(float64(d)+.4), mostro.RoadLive)
+			}
+			w.event(mostro.DevFee{Pubkey: thief, OrderID: orderID(number(thief, d)), AmountSats: 30, Hash: hash}.Event(), at(float64(d)+.399), mostro.RoadLive)
+			tag := nostr.Tag{"paid", hash, "28"}
+			if payer != "" {
+				tag = append(tag, payer)
+			}
+			list.Tags = append(list.Tags, tag)
+		}
+		w.event(list, at(10), mostro.RoadLive)
+		p := DefaultParams()
+		p.Funds = []string{fund}
+		for _, reverse := range []bool{false, true} {
+			if reverse {
+				slices.Reverse(w.entries)
+			}
+			l := NewLedger(p, saysSo{})
+			for _, e := range w.entries {
+				l.Apply(e)
+			}
+			victim, stolen = scoreOf(t, l, node, at(11)).Evidence, scoreOf(t, l, thief, at(11)).Evidence
+		}
+		return victim, stolen
+	}
+	if v, s := costed(node); v.DevFeeSats.Costed != 280 || s.DevFeeSats.Costed != 0 {
+		t.Errorf("named: the payer has %d, the thief %d; want 280 and 0", v.DevFeeSats.Costed, s.DevFeeSats.Costed)
+	}
+	if v, s := costed(keyOf("another")); v.DevFeeSats.Costed != 0 || s.DevFeeSats.Costed != 0 {
+		t.Errorf("paid by another: the node has %d, the thief %d; want 0 and 0", v.DevFeeSats.Costed, s.DevFeeSats.Costed)
+	}
+	if v, s := costed(""); v.DevFeeSats.Costed != 0 || s.DevFeeSats.Costed != 280 {
+		t.Errorf("not named: the node has %d, the thief %d; want 0 and 280, as the first to name it here has it", v.DevFeeSats.Costed, s.DevFeeSats.Costed)
+	}
+}
+
 func TestNothingWitnessedIsProvisional(t *testing.T) {
 	w := &world{t: t}
 	a, b := keyOf("a"), keyOf("b")
@@ -274,27 +321,37 @@ func TestNothingWitnessedIsProvisional(t *testing.T) {
 	}
 }
 
-func TestLinkedKeyInheritsTheWorse(t *testing.T) {
-	w := &world{t: t}
-	old, fresh, good := keyOf("a"), keyOf("b"), keyOf("c")
-	for d := range 30 {
-		w.info(old, "the node", at(float64(d)))
-		w.failure(old, d, 10_000, at(float64(d)+.1))
-		w.trade(old, 100+d, 10_000, at(float64(d)+.2))
+// A shared Lightning key is shown and takes nothing away: anybody can name
+// another's before its owner does.
+func TestSharedLightningKeyIsAFlag(t *testing.T) {
+	old, fresh := keyOf("a"), keyOf("b")
+	play := func(shared bool) (o, f Score) {
+		w := &world{t: t}
+		if shared {
+			for d := range 30 {
+				w.info(old, "the node", at(float64(d)))
+			}
+		}
+		for d := range 30 {
+			w.info(old, "another", at(float64(d)))
+			w.failure(old, d, 10_000, at(float64(d)+.1))
+			w.trade(old, 100+d, 10_000, at(float64(d)+.2))
+		}
+		w.info(fresh, "the node", at(31))
+		w.trade(fresh, 1, 10_000, at(31.2))
+		l := w.ledger()
+		return scoreOf(t, l, old, at(32)), scoreOf(t, l, fresh, at(32))
 	}
-	w.honest(good, 0, 30, "1")
-	w.info(fresh, "the node", at(31))
-	w.info(good, "the node", at(31.5)) // it moves in even later
-	l := w.ledger()
-	s, o, g := scoreOf(t, l, fresh, at(32)), scoreOf(t, l, old, at(32)), scoreOf(t, l, good, at(32))
-	if !slices.Equal(s.Linked, []string{old}) || s.Sub[SubCompletion].Mean != o.Sub[SubCompletion].Mean {
-		t.Errorf("linked to %v, completion %s, the old key's %s", s.Linked, s.Sub[SubCompletion].Mean, o.Sub[SubCompletion].Mean)
+	_, alone := play(false)
+	o, f := play(true)
+	if !slices.Equal(f.Linked, []string{old}) || !slices.ContainsFunc(f.Flags, func(x Flag) bool { return x.Name == FlagWhitewash }) {
+		t.Errorf("linked to %v, flags %v", f.Linked, f.Flags)
+	}
+	if f.Value != alone.Value || f.Lo != alone.Lo || f.Sub[SubCompletion] != alone.Sub[SubCompletion] {
+		t.Errorf("value %s with a key that named its Lightning node first, %s without", f.Value, alone.Value)
 	}
 	if len(o.Linked) != 0 {
 		t.Error("the older key is linked to the newer one")
-	}
-	if len(g.Linked) != 2 {
-		t.Errorf("linked to %v", g.Linked)
 	}
 }
 
@@ -311,7 +368,11 @@ func TestEvidenceOfOneOrder(t *testing.T) {
 	}{
 		"success":             {[]step{{mostro.StatusPending, 0}, {mostro.StatusSuccess, .1}}, func(e Evidence) Triple { return e.Successes }, 1},
 		"failure":             {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusCanceled, .2}}, func(e Evidence) Triple { return e.Failures }, 1},
-		"offered again":       {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusPending, .2}, {mostro.StatusCanceled, .3}}, func(e Evidence) Triple { return Triple{e.Expired.Witnessed, e.Expired.Witnessed, 0} }, 1},
+		"left before payment": {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusCanceled, .12}}, func(e Evidence) Triple { return Triple{1, e.CancelledEarly.Witnessed, e.Failures.Witnessed} }, 1},
+		"state said twice":    {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusInProgress, .19}, {mostro.StatusCanceled, .2}}, func(e Evidence) Triple { return e.Failures }, 1},
+		"offered again":       {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusPending, .11}, {mostro.StatusCanceled, .3}}, func(e Evidence) Triple { return Triple{e.Expired.Witnessed, e.Expired.Witnessed, 0} }, 1},
+		"paid, offered again": {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusPending, .2}, {mostro.StatusCanceled, .21}}, func(e Evidence) Triple { return Triple{1, e.Failures.Witnessed, e.Expired.Witnessed} }, 1},
+		"taken twice":         {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusPending, .11}, {mostro.StatusInProgress, .12}, {mostro.StatusPending, .13}, {mostro.StatusCanceled, .2}}, func(e Evidence) Triple { return Triple{1, e.Expired.Witnessed, e.Failures.Witnessed} }, 1},
 		"expired in trade":    {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusExpired, .2}}, func(e Evidence) Triple { return e.Failures }, 1},
 		"second thoughts":     {[]step{{mostro.StatusPending, 0}, {mostro.StatusInProgress, .1}, {mostro.StatusCanceled, .2}, {mostro.StatusSuccess, .3}}, func(e Evidence) Triple { return Triple{1, e.Failures.Witnessed, 0} }, 1},
 		"silence":             {[]step{{mostro.StatusPending, 0}}, func(e Evidence) Triple { return Triple{1, e.Silent.Witnessed, 0} }, 9},

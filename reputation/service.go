@@ -17,7 +17,8 @@ import (
 // Log is what reputation needs of the log.
 type Log interface {
 	// Read calls fn for each readable entry after a position, ascending, up to
-	// the head at the time of the call.
+	// the head at the time of the call. Entries that their authors deleted are
+	// given as the facts that were kept of them (mostro.Entry.Erased).
 	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
 	// Wait returns nil once the head is greater than seq.
 	Wait(ctx context.Context, seq uint64) error

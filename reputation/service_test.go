@@ -3,6 +3,7 @@ package reputation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -264,6 +265,36 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	}
 }
 
+// A node that was watched for too few days has no rank, and nothing about it is
+// published.
+func TestWatchedNodesAreNotPublished(t *testing.T) {
+	a := keyOf("a")
+	for days, published := range map[int]int{12: 0, 29: 0, 30: 1} {
+		w := &world{t: t}
+		w.honest(a, 0, days, "1")
+		log, out := &memLog{}, &paper{}
+		log.add(w.entries...)
+		s := openService(t, Config{Log: log, Publisher: out, Signer: pen{testKeys(t, "provider")}, Now: func() time.Time { return at(float64(days)) }})
+		catchUp(t, s)
+		if err := s.publish(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.kinds()[KindAssertion]; got != published {
+			t.Errorf("%d assertions of a node that was watched %d days, want %d", got, days, published)
+		}
+		f := &Face{Known: s}
+		score, _ := s.Score(a)
+		v := f.view(&score)
+		if ranked := published > 0; (v.Rank != nil) != ranked || (v.Lo != nil) != ranked || (v.Reason == nil) != ranked || !ranked && (*v.Reason != "watching" || v.ClaimedValue != nil || *v.ReasonText != fmt.Sprintf("watched %d of 30 days", days)) ||
+			v.WatchedDays != days || v.WatchDays != 30 {
+			t.Errorf("after %d days: %s", days, mustJSON(t, v))
+		}
+		if standing, _ := f.Standing(a); standing.Unranked != score.Unranked || standing.WatchedDays != days {
+			t.Errorf("after %d days the index is told %+v", days, standing)
+		}
+	}
+}
+
 // both is a Pairs over a memory log.
 type both struct{ log *memLog }
 
@@ -283,10 +314,10 @@ func (b both) Equivocations(_ context.Context, fn func(first, second *nostr.Even
 func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 	w := &world{t: t}
 	a := keyOf("a")
-	w.honest(a, 0, 5, "1")
+	w.honest(a, 0, 35, "1")
 	log, out := &memLog{}, &paper{}
 	log.add(w.entries...)
-	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{testKeys(t, "provider")}, Now: func() time.Time { return at(6) }})
+	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{testKeys(t, "provider")}, Now: func() time.Time { return at(36) }})
 	registry := prometheus.NewPedanticRegistry()
 	if err := s.Register(registry); err != nil {
 		t.Fatal(err)
@@ -304,8 +335,8 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 	}
 	until("the first assertion", func() bool { return out.kinds()[KindAssertion] == 1 })
 	lie := &world{t: t}
-	lie.order(a, 9, mostro.StatusSuccess, 1000, at(5.9))
-	lie.order(a, 9, mostro.StatusCanceled, 1000, at(5.9))
+	lie.order(a, 9, mostro.StatusSuccess, 1000, at(35.9))
+	lie.order(a, 9, mostro.StatusCanceled, 1000, at(35.9))
 	log.add(lie.entries...)
 	until("the proof", func() bool { return out.kinds()[KindAddressAssertion] == 1 })
 	score, ok := s.Score(a)

@@ -177,7 +177,7 @@ func (t *tally) settle(number uint32, o *order) {
 
 // count adds n times what a settled order says.
 func (t *tally) count(o *order, n int64) {
-	t.evidence.order(o, n)
+	t.evidence.order(t.p, o, n)
 	if o.life.Claimed == underWay {
 		t.evidence.OpenSats.Claimed += n * o.Sats
 	}
@@ -261,7 +261,7 @@ func (t *tally) rate(r *rated) {
 }
 
 // order adds n times what an order says, as its life stands.
-func (e *Evidence) order(o *order, n int64) {
+func (e *Evidence) order(p *Params, o *order, n int64) {
 	lf := o.life
 	e.Orders.add(n, lf.Start > 0, false)
 	if t := e.of(lf.Claimed); t != nil {
@@ -284,9 +284,15 @@ func (e *Evidence) order(o *order, n int64) {
 		if o.cost > 0 {
 			e.Successes.Costed += n
 			e.Taken.Costed += n
-			e.VolumeSats.Costed += n * o.Sats
+			e.VolumeSats.Costed += n * p.confirmedSats(o.Sats, o.cost)
 		}
 	}
+}
+
+// confirmedSats is as much of a trade as its confirmed fee bears out. The amount
+// is the node's word alone, and a fee of one sat is no proof of millions.
+func (p *Params) confirmedSats(sats, cost int64) int64 {
+	return min(sats, mulDiv(min(cost, 1_000_000_000), p.FeeTimes, 1))
 }
 
 // of gives what counts an outcome, nil for those that are no end.
@@ -302,6 +308,10 @@ func (e *Evidence) of(which outcome) *Triple {
 		return &e.Omitted
 	case silent:
 		return &e.Silent
+	case early:
+		return &e.CancelledEarly
+	case endedLate:
+		return &e.EndedLate
 	}
 	return nil
 }

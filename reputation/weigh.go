@@ -78,10 +78,7 @@ func (d *derived) weigh(l *Ledger, t *tally, asOf int64) {
 	u.scale(isFree, sumOf(isFree), allowed, "no confirmed cost")
 	u.scale(isPlain, sumOf(isPlain), (p.UsersPrior + costed + sumOf(isFree)).times(p.PlainCap), "trade not witnessed")
 	u.total(p)
-	d.rawMean = -1
-	if u.n >= 5 && u.sum > 0 {
-		d.rawMean = u.good.over(u.sum)
-	}
+	d.rawMean = u.costedMean()
 }
 
 // admit refuses ratings that do not count at all, and says why. numbers is how
@@ -147,6 +144,12 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 	p := &l.params
 	w.day = w.Received / 1000 / day
 	w.epoch = w.day / p.EpochDays
+	if endsTrade(w.Proof.Action) {
+		// Anybody may publish an order, take it with a second key, cancel it
+		// without a payment and hold the node's word for that, twice.
+		w.reason = "of a cancelled order: anybody can have that word for nothing"
+		return
+	}
 	_, o := d.node.orders.find(w.OrderID)
 	var c Micro
 	switch {
@@ -158,18 +161,18 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 		cost := max(o.cost, l.opened(d.pubkey, w.rated))
 		if cost > 0 {
 			c = max(c, min(One, ratio(cost, p.CostFullSats)))
+			w.sats = p.confirmedSats(w.sats, cost)
 			w.costed = true
 		}
-	case o != nil && o.life.Taken:
-		// A failed trade costs nothing by nature, and who fails it is the
-		// last to stuff ratings of it: it counts as the node's other trades.
+	case o != nil && o.life.Witnessed == failed:
+		// A failed trade costs nothing by nature, and the node that fails it is
+		// the last to stuff ratings of it: it counts as the node's other trades,
+		// and for no more than the largest of them.
 		c, w.sats = p.CWitnessed, o.Sats
 		w.group, w.costed = o.Cluster, d.costing > 0
-	case endsTrade(w.Proof.Action):
-		// Anyone may publish an order, cancel it and hold the node's word for
-		// that.
-		w.reason = "cancelled, and never seen in progress"
-		return
+		if w.costed {
+			w.sats = min(w.sats, d.confirmedMax)
+		}
 	default:
 		c, w.plain = p.CPlain, true
 		w.group = ^uint32(1)
@@ -285,6 +288,23 @@ func (u *users) scale(in func(*weighed) bool, sum, allowed Micro, why string) {
 			w.reason = lessened(w.weight, why)
 		}
 	}
+}
+
+// costedMean is what users of trades with confirmed cost say, -1 for fewer than
+// five: what costs nothing must not set what is believed of other nodes.
+func (u *users) costedMean() Micro {
+	n, sum, good := 0, Micro(0), Micro(0)
+	for i := range u.list {
+		if w := &u.list[i]; w.costed && w.weight > 0 {
+			n++
+			sum += w.weight
+			good += w.weight.times(w.Rating)
+		}
+	}
+	if n < 5 || sum == 0 {
+		return -1
+	}
+	return good.over(sum)
 }
 
 // total adds up what is left.

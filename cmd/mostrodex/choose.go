@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/spf13/cobra"
 )
 
@@ -15,7 +16,7 @@ var chooseFlags = []struct{ name, usage string }{
 	{"fiat", "currency that you pay or want, e.g. VES"},
 	{"side", "buy: you want bitcoin; sell: you have it"},
 	{"amount", "amount of the currency, e.g. 100"},
-	{"sats", "what that is worth in sats, if you know (default: from prices that Mostros publish)"},
+	{"sats", "what that is worth in sats, if you know (default: from the server's own price sources, else from prices that Mostros publish)"},
 	{"method", "payment method"},
 	{"network", "mainnet, testnet, signet or regtest (default mainnet)"},
 	{"exposure", "a Mostro whose record secures less than the amount: auto (leave out if another secures it), require, ignore (default auto)"},
@@ -72,6 +73,8 @@ type chosen struct {
 	Pubkey, Name string
 	Rank         *int
 	Provisional  bool
+	Reason       string
+	WatchedDays  int `json:"watched_days"`
 	Offers       int
 	Reasons      []string
 	Warnings     []string
@@ -84,6 +87,8 @@ func (c *chosen) rank() string {
 	switch {
 	case c.Rank != nil:
 		return "rank " + strconv.Itoa(*c.Rank)
+	case c.Reason == "watching":
+		return fmt.Sprintf("no rank yet, watched %d days", c.WatchedDays)
 	case c.Provisional:
 		return "unrated"
 	}
@@ -96,8 +101,10 @@ func printChoice(w io.Writer, answer json.RawMessage) error {
 		Amount     *string
 		AmountSats *int64 `json:"amount_sats"`
 		Price      *struct {
-			BTC     string
-			Mostros int
+			BTC      string
+			Source   string
+			Verified bool
+			Mostros  int
 		}
 		Notes         []string
 		Candidates    []chosen
@@ -118,8 +125,14 @@ func printChoice(w io.Writer, answer json.RawMessage) error {
 		p.f(", about %d sats", *choice.AmountSats)
 	}
 	p.f("\n")
-	if choice.Price != nil {
-		p.f("One bitcoin is %s %s, by %d Mostros' published prices.\n", choice.Price.BTC, choice.Fiat, choice.Price.Mostros)
+	switch price := choice.Price; {
+	case price == nil:
+	case price.Source == reputation.PriceOfOperator:
+		p.f("One bitcoin is %s %s, by the server's own sources.\n", price.BTC, choice.Fiat)
+	case price.Verified:
+		p.f("One bitcoin is %s %s, by %d Mostros' published prices.\n", price.BTC, choice.Fiat, price.Mostros)
+	default:
+		p.f("One bitcoin is %s %s, by %d Mostros' published prices: unverified, no Mostro is left out for it.\n", price.BTC, choice.Fiat, price.Mostros)
 	}
 	for _, note := range choice.Notes {
 		p.f("%s\n", note)

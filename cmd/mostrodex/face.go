@@ -45,7 +45,7 @@ func (m *Main) ranked(scores *reputation.Service) http.Handler {
 	if scores == nil {
 		return m.index.Handler()
 	}
-	face := &reputation.Face{Known: scores, Market: market{m.index, m.store, m.Now}, Web: m.index, Now: m.Now}
+	face := &reputation.Face{Known: scores, Market: market{m.index, m.store, m.Now}, Prices: ownPrices{m}, Web: m.index, Now: m.Now}
 	if u := m.Config.Relay.URL; u != "" {
 		face.URL = "http" + strings.TrimPrefix(u, "ws")
 	}

@@ -349,6 +349,41 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 			t.Error("the hostile rating is not shown at all: this test would not see it unescaped")
 		}
 	})
+	t.Run("watched for too few days", func(t *testing.T) {
+		var s struct {
+			Rank, Lo, Value *float64
+			Reason          string
+			WatchedDays     int    `json:"watched_days"`
+			ReasonText      string `json:"reason_text"`
+			Links           struct{ Assertion *string }
+		}
+		getJSON(t, base+"/api/v1/instances/"+beta+"/score", &s)
+		words := fmt.Sprintf("watched %d of 30 days", s.WatchedDays)
+		if s.Rank != nil || s.Lo != nil || s.Value != nil || s.Reason != "watching" || s.WatchedDays < 1 || s.WatchedDays >= 30 || s.ReasonText != words || s.Links.Assertion != nil {
+			t.Errorf("score: %+v", s)
+		}
+		var one struct {
+			Rank       *int
+			Reputation struct {
+				Rank        *int
+				Reason      string
+				WatchedDays int `json:"watched_days"`
+				WatchDays   int `json:"watch_days"`
+			}
+		}
+		getJSON(t, base+"/api/v1/instances/"+beta, &one)
+		if one.Rank != nil || one.Reputation.Rank != nil || one.Reputation.Reason != "watching" || one.Reputation.WatchedDays != s.WatchedDays || one.Reputation.WatchDays != 30 {
+			t.Errorf("instance: %+v", one)
+		}
+		for _, path := range []string{"/instances", "/instances/" + beta, "/badge/" + beta + ".svg", "/choose?fiat=VES&amount=100&side=buy"} {
+			if _, _, body := getBody(t, base+path); !strings.Contains(body, words) {
+				t.Errorf("%s does not say %q", path, words)
+			}
+		}
+		if _, _, lines := getBody(t, base+"/api/v1/export/events?kinds=30382"); strings.Contains(lines, `["d","`+beta+`"]`) {
+			t.Error("an assertion about it is published")
+		}
+	})
 	t.Run("both stories of an order", func(t *testing.T) {
 		delta := f.nodes["delta"].Pubkey()
 		var s struct {
@@ -481,7 +516,7 @@ func TestChooseOfCapturedEvents(t *testing.T) {
 	}
 	var c struct{ Notes []string }
 	getJSON(t, base+"/api/v1/choose?fiat=EUR&amount=50&side=buy", &c)
-	if len(c.Notes) == 0 || !strings.Contains(c.Notes[0], "No Mostro publishes a price of bitcoin in EUR") {
+	if len(c.Notes) == 0 || !strings.Contains(c.Notes[0], "There is no price of bitcoin in EUR") {
 		t.Errorf("without prices: %v", c.Notes)
 	}
 }

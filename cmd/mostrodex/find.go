@@ -276,10 +276,15 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 			Trades                     int
 			InfoAt                     int64 `json:"info_at"`
 			Rank                       *int
-			Reputation                 *struct{ Provisional bool }
-			New                        bool
-			UsesNameOf                 *namesake `json:"uses_name_of"`
-			Shares                     *namesake `json:"shares_name_with"`
+			Reputation                 *struct {
+				Provisional bool
+				Reason      string
+				WatchedDays int `json:"watched_days"`
+				WatchDays   int `json:"watch_days"`
+			}
+			New        bool
+			UsesNameOf *namesake `json:"uses_name_of"`
+			Shares     *namesake `json:"shares_name_with"`
 		}
 		Total int
 	}
@@ -302,7 +307,9 @@ func printInstances(w io.Writer, list json.RawMessage) error {
 		rank := "-"
 		if i.Rank != nil {
 			rank = strconv.Itoa(*i.Rank)
-		} else if i.Reputation != nil && i.Reputation.Provisional {
+		} else if r := i.Reputation; r != nil && r.Reason == "watching" {
+			rank = fmt.Sprintf("watched %d/%d", r.WatchedDays, r.WatchDays)
+		} else if r != nil && r.Provisional {
 			rank = "unrated"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s-%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", clip(firstOf(i.Name, "-"), 24), rank, firstOf(i.Fee, "-"), sats(i.MinOrderSats), sats(i.MaxOrderSats),

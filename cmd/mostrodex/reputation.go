@@ -33,6 +33,10 @@ type ReputationConfig struct {
 	// are believed, Payees their Lightning nodes. None: no fee is confirmed.
 	Funds  []string `toml:"funds"`
 	Payees []string `toml:"payees"`
+	// Prices are sources of prices for choose: yadio, coingecko, currency_api,
+	// blockchain, each as a name or name=URL. None: those of the escrow, if it
+	// runs, else prices that Mostros sign.
+	Prices []string `toml:"prices"`
 }
 
 func (c *ReputationConfig) validate() error {
@@ -47,6 +51,11 @@ func (c *ReputationConfig) validate() error {
 			if len(k) != list.digits || strings.Trim(k, "0123456789abcdef") != "" {
 				return fmt.Errorf("%s: %q is not a public key of %d lower-case hex digits", name, k, list.digits)
 			}
+		}
+	}
+	for _, p := range c.Prices {
+		if _, err := priceSource(p); err != nil {
+			return fmt.Errorf("prices: %w", err)
 		}
 	}
 	return nil
@@ -67,7 +76,7 @@ func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Servi
 		return nil, err
 	}
 	every, _ := time.ParseDuration(c.Every) // validate has read it
-	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: m.store, Params: c.params(), Every: every, Logger: m.Log, Now: m.Now}
+	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: evidence{m.store}, Params: c.params(), Every: every, Logger: m.Log, Now: m.Now}
 	if publisher != nil && c.Publish {
 		keys, err := reputationKeys(c.Key, m.Config.Data)
 		if err != nil {
@@ -76,6 +85,13 @@ func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Servi
 		cfg.Publisher, cfg.Signer, cfg.Pairs = publisher, signer{keys}, pairs{m.store}
 	}
 	return reputation.Open(cfg)
+}
+
+// evidence is the log with the facts of events that their authors deleted.
+type evidence struct{ *relay.Store }
+
+func (e evidence) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	return e.Store.ReadEvidence(ctx, after, fn)
 }
 
 // reputationKeys reads the key, or makes it at the first start.
@@ -171,6 +187,7 @@ func printScore(w io.Writer, score, ratings json.RawMessage) error {
 		Rank          *int
 		Lo, Hi, Value json.Number
 		Provisional   bool
+		ReasonText    string      `json:"reason_text"`
 		ClaimedValue  json.Number `json:"claimed_value"`
 		ExposureSats  int64       `json:"exposure_sats"`
 		Evidence      struct{ Successes struct{ Claimed int64 } }
@@ -196,13 +213,16 @@ func printScore(w io.Writer, score, ratings json.RawMessage) error {
 	}
 	p := &printer{w: w}
 	p.f("%s  %s\n", clip(firstOf(s.Name, "(no name)"), 40), s.Pubkey)
-	if s.Rank == nil {
+	switch {
+	case s.Rank == nil && !s.Provisional:
+		p.f("no rank yet: %s; exposure %d sats\n", clip(s.ReasonText, 200), s.ExposureSats)
+	case s.Rank == nil:
 		says := "it claims no trade"
 		if s.Evidence.Successes.Claimed > 0 {
 			says = "what it claims would give " + s.ClaimedValue.String()
 		}
 		p.f("provisional: nothing of this node was witnessed yet; %s\n", says)
-	} else {
+	default:
 		p.f("rank %d of 100, exposure %d sats; value %s, nine times in ten within %s and %s\n", *s.Rank, s.ExposureSats, s.Value, s.Lo, s.Hi)
 	}
 	for _, g := range s.Gates {
@@ -264,7 +284,7 @@ reads it. The server is to be stopped.`,
 				return err
 			}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-				scores, err := reputation.WriteBundle(cmd.Context(), cmd.OutOrStdout(), m.store, cfg.Reputation.params(), time.Now(), only, nil)
+				scores, err := reputation.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{m.store}, cfg.Reputation.params(), time.Now(), only, nil)
 				if err == nil {
 					_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d scores\n", len(scores))
 				}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A Mostro that is seen gets an assertion under a key of the reputation's own,
+// A Mostro that is seen on 30 days gets an assertion under a key of the reputation's own,
 // and everything about it can be computed again from a bundle.
 func TestReputationFromSocketToBundle(t *testing.T) {
 	dir := t.TempDir()
@@ -25,17 +27,33 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 	}
 	var provider string
 	t.Run("served", func(t *testing.T) {
-		m := MustRunMain(t, dir)
+		const days = 30
+		var clock atomic.Int64 // seconds
+		now := time.Now()
+		clock.Store(now.Add(-days * 24 * time.Hour).Unix())
+		cfg := defaultConfig()
+		cfg.Data, cfg.Relay.Listen = dir, "127.0.0.1:0"
+		m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(clock.Load(), 0) }}
+		startMain(t, m)
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		r := dialNostr(t, ctx, m)
-		info := mostro.Info{Pubkey: node.Pubkey(), Name: "seen", Version: "0.18.5", ProtocolVersion: 2, CreatedAt: nostr.Now()}
-		evt := info.Event()
-		if err := evt.Sign(hexOf(node)); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.Publish(ctx, evt); err != nil {
-			t.Fatal(err)
+		for day := range days + 1 {
+			if day == days-1 { // watched 29 days so far
+				eventually(t, "what is read", func() bool { s, _ := m.scores.Score(node.Pubkey()); return s.Evidence.WitnessedDays == day })
+				if found := mustREQ(t, m, nostr.Filter{Kinds: []int{30382}}); len(found) > 0 {
+					t.Errorf("published of a node that was watched %d days: %v", day, found)
+				}
+			}
+			clock.Store(now.Add(time.Duration(day-days) * 24 * time.Hour).Unix())
+			info := mostro.Info{Pubkey: node.Pubkey(), Name: "seen", Version: "0.18.5", ProtocolVersion: 2, CreatedAt: nostr.Timestamp(clock.Load())}
+			evt := info.Event()
+			if err := evt.Sign(hexOf(node)); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Publish(ctx, evt); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var found []*nostr.Event
 		eventually(t, "the assertion", func() bool {
@@ -46,7 +64,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 		if ok, err := found[0].CheckSignature(); err != nil || !ok || provider != m.scores.Pubkey() || provider == node.Pubkey() {
 			t.Errorf("signed by %s", provider)
 		}
-		if about := mustREQ(t, m, nostr.Filter{Kinds: []int{0}, Authors: []string{provider}}); len(about) != 1 || !strings.Contains(about[0].Content, "mostrodex@1") {
+		if about := mustREQ(t, m, nostr.Filter{Kinds: []int{0}, Authors: []string{provider}}); len(about) != 1 || !strings.Contains(about[0].Content, "mostrodex@2") {
 			t.Errorf("the key does not say what it is for: %v", about)
 		}
 	})
@@ -72,7 +90,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 		Scores []struct{ Pubkey, Name string }
 	}
 	out := mustProgram(t, bundle, "reputation", "verify", "-", "--json")
-	if err := json.Unmarshal([]byte(out), &verified); err != nil || verified.Events != 1 || len(verified.Scores) != 1 || verified.Scores[0].Name != "seen" {
+	if err := json.Unmarshal([]byte(out), &verified); err != nil || verified.Events != 31 || len(verified.Scores) != 1 || verified.Scores[0].Name != "seen" {
 		t.Errorf("verified %s: %v", out, err)
 	}
 	_, stderr, code := runProgram(t, strings.Replace(bundle, `"rank":`, `"rank":9`, 1), "reputation", "verify", "-")

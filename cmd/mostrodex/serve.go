@@ -44,6 +44,7 @@ type Main struct {
 	escrow    *escrowRoom         // nil when disabled
 	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
 	scores    *reputation.Service // nil when disabled
+	prices    *escrow.Prices      // of reputation.prices; nil: none are named
 }
 
 // Open opens the stores and binds the listeners. After an error nothing is
@@ -92,6 +93,9 @@ func (m *Main) Open() (err error) {
 		}
 		if err := m.scores.Register(m.registry); err != nil {
 			return err
+		}
+		if err := m.openPrices(); err != nil {
+			return fmt.Errorf("reputation: prices: %w", err)
 		}
 	}
 	if m.index != nil {
@@ -187,6 +191,9 @@ func (m *Main) Run(ctx context.Context) error {
 	}
 	if m.scores != nil {
 		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })
+		if m.prices != nil {
+			g.Go(func() error { return ended(ctx, m.prices.Run(ctx)) })
+		}
 	}
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())

@@ -73,8 +73,18 @@ type market struct {
 	hosts   []*host
 	entries []mostro.Entry
 	fund    *mostro.Keys // nil: nobody confirms fees
-	paid    map[int64][][2]string
+	paid    map[int64][]fundRow
 	sorted  bool
+
+	anonymous bool // the fund's lists name no payer
+	silent    bool // users rate nothing, as today
+}
+
+// fundRow is a payment that a fund received.
+type fundRow struct {
+	hash string
+	sats int64
+	node string
 }
 
 // stream gives a random stream that belongs to a name.
@@ -102,7 +112,7 @@ func nobody(r *rand.Rand) string {
 }
 
 func newMarket(seed uint64, funded bool) *market {
-	m := &market{seed: seed, paid: map[int64][][2]string{}}
+	m := &market{seed: seed, paid: map[int64][]fundRow{}}
 	if funded {
 		m.fund = keysOf(seed, "fund")
 	}
@@ -192,12 +202,17 @@ func (m *market) order(h *host, d deal, status mostro.Status, when time.Time) {
 
 // devFee is what a daemon pays to the fund, and says so.
 func (m *market) devFee(h *host, d deal, r *rand.Rand) int64 {
-	sats := max(1, int64(math.Round(float64(d.sats)*.006*.3)))
+	return m.pay(h, d, max(1, int64(math.Round(float64(d.sats)*.006*.3))), r)
+}
+
+// pay pays some sats to the fund for a trade. The fund knows which node pays by
+// the payment's comment, as mostrod writes it.
+func (m *market) pay(h *host, d deal, sats int64, r *rand.Rand) int64 {
 	hash := nobody(r)
 	fee := mostro.DevFee{Pubkey: h.pubkey, OrderID: d.id, AmountSats: sats, Hash: hash, Destination: "dev@fund.example", Network: "mainnet"}
 	when := d.ended.Add(time.Duration(5+r.IntN(120)) * time.Second)
 	m.put(fee.Event(), when)
-	m.paid[int64(when.Sub(genesis)/day)] = append(m.paid[int64(when.Sub(genesis)/day)], [2]string{hash, fmt.Sprint(sats)})
+	m.paid[int64(when.Sub(genesis)/day)] = append(m.paid[int64(when.Sub(genesis)/day)], fundRow{hash, sats, h.pubkey})
 	h.fees += sats
 	return sats
 }
@@ -212,7 +227,11 @@ func (m *market) lists() {
 			n := min(500, len(paid))
 			evt := nostr.Event{PubKey: m.fund.Pubkey(), Kind: mostro.KindAppData, Tags: nostr.Tags{{"d", fmt.Sprintf("%s%d-%d", reputation.FundListD, d, part)}}}
 			for _, p := range paid[:n] {
-				evt.Tags = append(evt.Tags, nostr.Tag{"paid", p[0], p[1]})
+				tag := nostr.Tag{"paid", p.hash, fmt.Sprint(p.sats), p.node}
+				if m.anonymous {
+					tag = tag[:3]
+				}
+				evt.Tags = append(evt.Tags, tag)
 			}
 			m.put(evt, genesis.Add(time.Duration(d+1)*day+time.Duration(part)*time.Second))
 			paid = paid[n:]
@@ -295,7 +314,7 @@ func (m *market) trade(h *host, d deal, r *rand.Rand) {
 	m.order(h, d, mostro.StatusSuccess, d.ended)
 	m.devFee(h, d, r)
 	for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
-		if r.Float64() < rateShare {
+		if r.Float64() < rateShare && !m.silent {
 			m.rate(h, d, role, nobody(r), stars(r, h.Users), d.ended.Add(time.Duration(60+r.IntN(7200))*time.Second), r)
 		}
 	}

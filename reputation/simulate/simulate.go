@@ -58,6 +58,16 @@ var scenarios = []scenario{
 	{0, "omission", (*game).omission},
 	{0, "exit-scam", (*game).exitScam},
 	{0, "over-issue", (*game).overIssue},
+	{13, "poisoned-prior", (*game).poisonedPrior},
+	{14, "lightning-claimed-first", (*game).claimedFirst},
+	{15, "two-keys", (*game).twoKeys},
+	{16, "penny-fees", (*game).pennyFees},
+	{17, "late-endings", (*game).lateEndings},
+	{18, "fee-hash-named-first", (*game).hashNamedFirst},
+	{19, "one-second", (*game).oneSecond},
+	{20, "large-offer", (*game).largeOffer},
+	{21, "clock-off", (*game).clockOff},
+	{22, "own-outage", (*game).ownOutage},
 }
 
 // Names lists the scenarios.

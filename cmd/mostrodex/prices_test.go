@@ -1,0 +1,53 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// An index without an escrow asks the sources that reputation.prices names, and
+// choose believes them before all that Mostros sign.
+func TestOwnPricesOfAnIndex(t *testing.T) {
+	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/exrates/BTC" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Write([]byte(`{"BTC":{"EUR":1000000}}`))
+	}))
+	defer source.Close()
+	m := mustRunConfig(t, t.TempDir(), func(c *Config) { c.Reputation.Prices = []string{"yadio=" + source.URL} })
+	var c struct {
+		Price *struct {
+			BTC, Source string
+			Verified    bool
+		}
+		AmountSats *int64 `json:"amount_sats"`
+	}
+	eventually(t, "the price", func() bool {
+		getJSON(t, "http://"+m.Addr()+"/api/v1/choose?fiat=eur&amount=100&side=buy", &c)
+		return c.Price != nil
+	})
+	if c.Price.Source != "operator" || !c.Price.Verified || c.Price.BTC != "1000000.00" || c.AmountSats == nil || *c.AmountSats != 10_000 {
+		t.Errorf("%+v", c.Price)
+	}
+	own := ownPrices{m}
+	if btc, ok := own.Price("EUR", time.Now().Add(time.Hour)); ok {
+		t.Errorf("a price of an hour ago is believed: %v", btc)
+	}
+	if _, ok := (ownPrices{&Main{}}).Price("EUR", time.Now()); ok {
+		t.Error("a program without sources says a price")
+	}
+}
+
+func TestPriceSourcesAreChecked(t *testing.T) {
+	for value, good := range map[string]bool{"": true, "yadio": true, "yadio,coingecko": true, "yadio=http://127.0.0.1:1": true, "moon": false, "yadio=ftp://x": false} {
+		_, err := loadConfig("", []string{"MOSTRODEX_REPUTATION_PRICES=" + value})
+		if (err == nil) != good || !good && !strings.Contains(err.Error(), "reputation.prices") {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
