@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/bojanz/currency"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
-	"golang.org/x/text/currency"
 )
 
 // PriceSource says what a bitcoin costs.
@@ -315,17 +315,13 @@ func cleanPrices(prices map[string]float64) map[string]float64 {
 	return clean
 }
 
-// isMoney says whether a code is a currency that people trade bitcoin for.
+// isMoney says whether a code is a currency that people trade bitcoin for: one
+// of CLDR's, which follow ISO 4217 (the bolívar soberano, VES, among them), or
+// one that sources quote besides.
 func isMoney(code string) bool {
 	switch code {
-	case "IRT", "GGP", "IMP", "JEP", "MLC", "XAF", "XOF", "XPF", "XCD", "XCG":
+	case "IRT", "GGP", "IMP", "JEP", "MLC":
 		return true
-	case "VEF", "BTC":
-		return false
 	}
-	if len(code) != 3 || code[0] == 'X' { // metals, baskets and tests
-		return false
-	}
-	_, err := currency.ParseISO(code)
-	return err == nil
+	return code != "" && currency.IsValid(code) // the library takes "" for the absence of one
 }

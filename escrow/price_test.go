@@ -261,3 +261,14 @@ func TestHTTPSources(t *testing.T) {
 		}
 	}
 }
+
+func TestIsMoney(t *testing.T) {
+	for code, want := range map[string]bool{
+		"VES": true, "ARS": true, "CUP": true, "MLC": true, "SLE": true, "XAF": true, "XCG": true, "EUR": true, "IRT": true,
+		"VEF": false, "XAU": false, "XDR": false, "BTC": false, "ETH": false, "": false, "ves": false,
+	} {
+		if got := isMoney(code); got != want {
+			t.Errorf("%q: %v, want %v", code, got, want)
+		}
+	}
+}
