@@ -271,6 +271,10 @@ func (c *checker) index() {
 		}
 		byKind, ok := l.kinds[s.kind]
 		within(list{many: byKind}, ok)
+		if s.several {
+			p, ok := l.several[s.kind]
+			within(list{many: p}, ok)
+		}
 		l.eachCombo(s, func(c combo) {
 			have, ok := l.combos[c]
 			within(have, ok)

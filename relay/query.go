@@ -147,8 +147,11 @@ const notHex = 0xff
 
 // plan is a set of postings whose union holds every match, and what belonging
 // to them already proves.
+//
+// An item of the postings several has proven its kind alone.
 type plan struct {
 	lists          []list
+	several        []list // of the kinds, where the plan is by composites of s
 	cost           int
 	kinds, authors bool   // proven by membership
 	letters        string // tag conditions proven by membership
@@ -169,9 +172,13 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, q := range p.lists {
 			size += q.size()
 		}
-		p.cost = size * (3 + bits.Len(uint(len(p.lists)))) // 3: looking at the slot, with or without merging
+		checked := 0
+		for _, q := range p.several {
+			checked += q.size()
+		}
+		p.cost = (size + checked) * (3 + bits.Len(uint(len(p.lists)+len(p.several)))) // 3: looking at the slot, with or without merging
 		if counting && p.countable(c) {
-			p.cost = len(p.lists)
+			p.cost = len(p.lists) + 4*checked
 		}
 		if best.lists == nil || p.cost < best.cost || p.cost == best.cost && p.proves() > best.proves() {
 			best = p
@@ -219,8 +226,14 @@ func (l *live) plan(c *condition, counting bool) plan {
 	if s == nil {
 		return best
 	}
+	var several []list
+	for _, k := range kinds {
+		if q := l.several[k]; q != nil {
+			several = append(several, list{many: q})
+		}
+	}
 	if len(kinds)*len(s.terms) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				p.add(l.combo(combo{uint32(k), none, n, none}))
@@ -229,7 +242,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		consider(p)
 	}
 	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
@@ -240,7 +253,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		consider(p)
 	}
 	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
@@ -315,6 +328,9 @@ func (p *plan) provesTags(c *condition) bool {
 	return true
 }
 
+// provesKind is all that the postings several prove of their items.
+var provesKind = plan{kinds: true}
+
 // matches checks what the plan has not proven. Time is the walk's business.
 func (l *live) matches(c *condition, s *slot, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
@@ -329,6 +345,9 @@ func (l *live) matches(c *condition, s *slot, p *plan) bool {
 		if _, ok := slices.BinarySearch(c.shunned, s.author); ok {
 			return false
 		}
+	}
+	if s.several && p.several != nil {
+		p = &provesKind
 	}
 	if !p.kinds && c.kinds != nil && !slices.Contains(c.kinds, s.kind) {
 		return false
@@ -372,8 +391,11 @@ tags:
 // walk calls fn for each match, newest first, until it returns false. The
 // caller holds mu.
 func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
-	m := merge{less: l.less, heap: make([]head, 0, len(p.lists))}
+	m := merge{less: l.less, heap: make([]head, 0, len(p.lists)+len(p.several))}
 	for _, q := range p.lists {
+		m.push(q.newest(c.until))
+	}
+	for _, q := range p.several {
 		m.push(q.newest(c.until))
 	}
 	var last item
@@ -569,6 +591,11 @@ func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) 
 		if seen == nil && p.countable(&c) {
 			for _, q := range p.lists {
 				total += q.before(c.until+1) - q.before(c.since)
+			}
+			if p.lists = nil; len(p.several) > 0 {
+				if err := l.walk(ctx, &c, &p, count); err != nil {
+					return 0, err
+				}
 			}
 			continue
 		}
