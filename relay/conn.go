@@ -47,10 +47,12 @@ type conn struct {
 	br        *bufio.Reader
 	text      frameText
 	subs      map[string]*subscription
-	openBytes int             // of the REQs in subs
-	authd     map[string]bool // public keys proven by NIP-42
-	negs      map[string]*negSession
-	acks      chan ack // nil until the first EVENT; full: the reader waits
+	openBytes int // of the REQs in subs
+	// of the filters in subs, as liveFilter.cost counts them
+	openConditions, openValues int
+	authd                      map[string]bool // public keys proven by NIP-42
+	negs                       map[string]*negSession
+	acks                       chan ack // nil until the first EVENT; full: the reader waits
 
 	unanswered sync.WaitGroup // events in acks whose OK is not in out yet
 	ackerDone  chan struct{}

@@ -23,6 +23,12 @@ const (
 	// subscriptions keep in memory: some 25,000 keys.
 	maxOpenBytes = 2 << 20
 
+	// maxOpenConditions and maxOpenValues bound the conditions of a connection's
+	// open subscriptions, each filter counted as one, and the distinct values of
+	// these: an event may be compared with all of them.
+	maxOpenConditions = 16 << 10
+	maxOpenValues     = 64 << 10
+
 	// maxAnswers times MaxLimit is the most that one REQ is answered with,
 	// however many filters it has.
 	maxAnswers = 4
@@ -264,11 +270,19 @@ func (c *conn) handleReq() {
 		}
 	}
 	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.text), holding: true}
-	c.openBytes += sub.bytes
 	sub.filters = make([]*liveFilter, len(filters))
 	for i, f := range filters {
 		sub.filters[i] = newLiveFilter(f)
-		sub.filters[i].dropHeld(s.cfg.Store)
+		conditions, values := sub.filters[i].cost()
+		sub.conditions, sub.values = sub.conditions+conditions, sub.values+values
+	}
+	if c.openConditions+sub.conditions > maxOpenConditions || c.openValues+sub.values > maxOpenValues {
+		c.closed(id, "rate-limited: the open filters of this connection have too many conditions")
+		return
+	}
+	c.openBytes, c.openConditions, c.openValues = c.openBytes+sub.bytes, c.openConditions+sub.conditions, c.openValues+sub.values
+	for _, f := range sub.filters {
+		f.dropHeld(s.cfg.Store)
 	}
 	upTo := s.dispatch.register(sub)
 	c.subs[id] = sub
@@ -497,7 +511,7 @@ func (c *conn) closeSub(id string) {
 
 // drop ends a subscription: nothing is queued for it from here on.
 func (c *conn) drop(sub *subscription) {
-	c.openBytes -= sub.bytes
+	c.openBytes, c.openConditions, c.openValues = c.openBytes-sub.bytes, c.openConditions-sub.conditions, c.openValues-sub.values
 	c.srv.dispatch.unregister(sub)
 	c.mu.Lock()
 	sub.gone = true
