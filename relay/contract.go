@@ -78,7 +78,8 @@ type eventStore interface {
 
 	// Enqueue hands an arrival to the committer. Arrivals enqueued by one
 	// goroutine are appended in that order. It blocks only while the
-	// committer's queue is full.
+	// committer's queue is full, a deletion request also while those in the
+	// queue name too much.
 	Enqueue(ctx context.Context, a Arrival) (Pending, error)
 
 	// Query appends to dst the live events that match f and were appended at

@@ -23,6 +23,7 @@ import (
 //	r seq              record of a regular event, served
 //	t i id pubkey      pubkey asked for the deletion of id: seq of the request
 //	t a address        deleted up to a created_at
+//	k address          arrival from which on back all of the address are erased
 //	u relay            cursor of an upstream
 //	f q seq            queue of own events to forward
 //	f c relay          up to where a relay has been sent the queue
@@ -37,6 +38,7 @@ const (
 	spaceHidden  = 'x'
 	spaceRegular = 'r'
 	spaceTomb    = 't'
+	spaceChain   = 'k'
 	spaceCursor  = 'u'
 	spaceForward = 'f'
 	spaceProof   = 'e'

@@ -80,10 +80,10 @@ func (st *Store) publish(entries []recent) {
 }
 
 // forget drops erased entries from the ring.
-func (st *Store) forget(seqs []uint64) {
+func (st *Store) forget(seqs map[uint64]struct{}) {
 	st.headMu.Lock()
 	defer st.headMu.Unlock()
-	for _, seq := range seqs {
+	for seq := range seqs {
 		if r := &st.ring.entries[seq%ringSize]; r.entry.Seq == seq {
 			*r = recent{}
 		}

@@ -432,6 +432,48 @@ func (l *rowLog) row(seq uint64) (r row, body []byte, err error) {
 	return r, body, err
 }
 
+// aloneBytes is as much of a row as is read when its body is not asked for. The
+// head of most is half as long.
+const aloneBytes = 512
+
+// rowAlone reads one row without its body. A body whose first byte was erased
+// is gone: no event begins with that byte.
+func (l *rowLog) rowAlone(seq uint64) (r row, err error) {
+	err = errNoRow
+	if f, at, end := l.span(seq, seq); len(at) > 0 {
+		size := end - int64(at[0])
+		b := make([]byte, min(size, aloneBytes))
+		if _, err = f.ReadAt(b, int64(at[0])); err == nil && len(b) >= rowHead {
+			if n := rowHead + int64(binary.LittleEndian.Uint32(b)) + 1; n > int64(len(b)) && n <= size {
+				b = make([]byte, n)
+				_, err = f.ReadAt(b, int64(at[0]))
+			}
+		}
+		if err == nil {
+			r, err = openHead(b)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("entry %d: %w", seq, err)
+	}
+	return r, err
+}
+
+// openHead reads the row at the beginning of b, which need not hold its body.
+func openHead(b []byte) (r row, err error) {
+	if len(b) < rowHead {
+		return r, errRow
+	}
+	h := int64(binary.LittleEndian.Uint32(b))
+	if int64(len(b)) < rowHead+h || headSum(b[:rowHead+h]) != binary.LittleEndian.Uint32(b[12:]) {
+		return r, errRow
+	}
+	if r, err = decodeRow(b[rowHead : rowHead+h]); err == nil && int64(len(b)) > rowHead+h && b[rowHead+h] == erasedByte {
+		r.gone = true
+	}
+	return r, err
+}
+
 // rows calls fn with the rows after a seq up to and with last, ascending, or
 // with why one cannot be read. A body is good until fn returns.
 func (l *rowLog) rows(after, last uint64, fn func(seq uint64, r row, body []byte, err error) error) error {

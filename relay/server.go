@@ -463,6 +463,9 @@ func (s *Server) enqueue(a *admission) error {
 		return errors.New(reasonStore)
 	}
 	a.pending = p
+	if p, ok := p.(*pending); ok && p.isDeletion() {
+		a.pending = deletionPending{p, s, a}
+	}
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/semaphore"
 )
 
 // DefaultBodyCache bounds the bodies of live events kept in memory, in bytes.
@@ -48,18 +49,20 @@ type StoreConfig struct {
 // live. It is one of the two precious stores: every append is synced before it
 // is acknowledged, and an error from the disk is fatal.
 type Store struct {
-	cfg     StoreConfig
-	log     *rowLog
-	db      *badger.DB // what follows from the log
-	live    *live
-	queue   chan *pending
-	now     func() time.Time
-	logger  *slog.Logger
-	metrics *StoreMetrics
-	ids     *seenFilter  // ids of the log
-	hidden  *seenFilter  // addresses whose newest version is not served
-	tombs   atomic.Int64 // tombstones held; at 0 look-ups are skipped
-	fresh   freshIDs
+	cfg   StoreConfig
+	log   *rowLog
+	db    *badger.DB // what follows from the log
+	live  *live
+	queue chan *pending
+	// deleting is what the deletion requests in the queue weigh.
+	deleting *semaphore.Weighted
+	now      func() time.Time
+	logger   *slog.Logger
+	metrics  *StoreMetrics
+	ids      *seenFilter  // ids of the log
+	hidden   *seenFilter  // addresses whose newest version is not served
+	tombs    atomic.Int64 // tombstones held; at 0 look-ups are skipped
+	fresh    freshIDs
 
 	// The committer's own.
 	txn      *badger.Txn // consequences of logged events, to be committed
@@ -100,7 +103,7 @@ var (
 func OpenStore(cfg StoreConfig) (*Store, error) {
 	st := &Store{
 		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
-		queue: make(chan *pending, queueSize), moved: make(chan struct{}), sweep: make(chan struct{}),
+		queue: make(chan *pending, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
 		dead: make(chan struct{}), closing: make(chan struct{}), fresh: freshIDs{seq: make(map[[32]byte]uint64)},
 	}
 	if st.now == nil {
