@@ -102,11 +102,15 @@ type missingBody struct {
 
 // loadBodies reads the missing bodies of an answer, keeps them in memory
 // within the budget, and drops from found[from:] what was deleted in the
-// meantime.
+// meantime or is damaged.
 func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
 	gone := false
 	for _, m := range missing {
 		_, body, err := st.log.row(found[m.index].Seq)
+		if isDamage(err) {
+			st.reportDamage(found[m.index].Seq, err)
+			body, err = nil, nil
+		}
 		if err != nil {
 			return found[:from], fmt.Errorf("read bodies: %w", err)
 		}

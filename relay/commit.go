@@ -103,6 +103,9 @@ func (st *Store) hand(ctx context.Context, p *pending) (Pending, error) {
 		return nil, ErrClosed
 	}
 	defer st.enqueuing.Done()
+	if st.refuses(p) {
+		return nil, ErrFull
+	}
 	if p.isDeletion() {
 		if err := st.deleting.Acquire(ctx, deletionWeight(p.Event)); err != nil {
 			return nil, err
@@ -228,6 +231,10 @@ func (st *Store) commitLoop() {
 // (flush).
 func (st *Store) commit(group []*pending) {
 	start := time.Now()
+	st.lookWhileWriting()
+	if group = st.refuseFull(group); len(group) == 0 {
+		return
+	}
 	err := st.makeRoom(group)
 	g := &grouping{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
 		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
@@ -272,6 +279,30 @@ func (st *Store) commit(group []*pending) {
 		}
 		p.answer(p.seq, p.out, nil)
 	}
+}
+
+// refuseFull answers the arrivals of a group for which there is no room, and
+// gives the others.
+func (st *Store) refuseFull(group []*pending) []*pending {
+	size := int64(0)
+	for _, p := range group {
+		size += int64(written(p.JSON))
+	}
+	if err := st.log.growLog(size); err != nil && !st.full.Load() {
+		st.markFull("err", err)
+	}
+	if !st.full.Load() {
+		return group
+	}
+	kept := group[:0]
+	for _, p := range group {
+		if st.refuses(p) {
+			p.answer(0, 0, ErrFull)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // settle brings what is in memory up to what was logged.
@@ -337,6 +368,7 @@ func (g *grouping) log(r row, body []byte) {
 		return
 	}
 	from := len(g.buf)
+	r.first = len(g.rows) == 0
 	g.buf = appendRow(g.buf, r, body)
 	g.sizes = append(g.sizes, len(g.buf)-from)
 	g.rows = append(g.rows, r)
@@ -353,12 +385,18 @@ func (g *grouping) write() error {
 	return err
 }
 
-// row gives a row of the log or of this group.
-func (g *grouping) row(seq uint64) (row, error) {
+// row gives a row of the log or of this group. ok is false for one that is
+// damaged.
+func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
 	if seq > g.base && seq-g.base <= uint64(len(g.rows)) {
-		return g.rows[seq-g.base-1], nil
+		return g.rows[seq-g.base-1], true, nil
 	}
-	return g.st.log.rowAlone(seq)
+	r, err = g.st.log.rowAlone(seq)
+	if isDamage(err) {
+		g.st.reportDamage(seq, err)
+		return r, false, nil
+	}
+	return r, err == nil, err
 }
 
 // append decides about one arrival, takes its row to be logged and writes what

@@ -101,9 +101,16 @@ func (g *grouping) deleteID(id, pubkey [32]byte) error {
 		return err // not held yet: the tombstone waits for it
 	}
 	g.walked++
-	r, err := g.row(seq)
+	r, ok, err := g.row(seq)
 	if err != nil {
 		return err
+	}
+	if !ok {
+		rec, _, served := g.st.live.recordOf(id)
+		if !served {
+			return nil // its author is not known any more
+		}
+		r = row{id: rec.id, pubkey: rec.pubkey, kind: rec.kind, createdAt: rec.createdAt}
 	}
 	if r.pubkey != pubkey || r.kind == mostro.KindDeletion {
 		return nil
@@ -157,9 +164,12 @@ func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]by
 	bottom := uint64(0) // it and all before it are erased
 	for seq := now.rec.chain; seq > end; {
 		g.walked++
-		r, err := g.row(seq)
+		r, ok, err := g.row(seq)
 		if err != nil {
 			return err
+		}
+		if !ok {
+			return nil // the versions before it cannot be found any more
 		}
 		gone := r.gone || r.createdAt <= until || g.isErased(seq)
 		if r.createdAt <= until {

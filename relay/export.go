@@ -79,10 +79,10 @@ func (f *ExportFilter) wants(e mostro.Entry) bool {
 
 // Export writes the readable events of the log as NDJSON, in order of arrival:
 // the stored bodies, unchanged. Mail is never exported. It returns how many
-// events it wrote.
+// events it wrote. Damaged entries are left out; an error says so at the end.
 func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
-	err = st.ReadRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
+	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
 		if !f.wants(e) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
 			return nil
 		}
@@ -92,6 +92,9 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 	})
 	if err == nil {
 		err = bw.Flush()
+	}
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("%d damaged entries of the log were left out, %d events were written", damaged, n)
 	}
 	return n, err
 }

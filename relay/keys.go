@@ -137,6 +137,7 @@ type row struct {
 	gone       bool  // it has no body: erased, deleted by its author, or expired mail
 	expired    bool  // at its arrival
 	forward    bool  // queued for other relays
+	first      bool  // of those that were written at once: all before it were durable by then
 	receivedAt int64 // unix milliseconds
 	source     mostro.Source
 	id, pubkey [32]byte
@@ -151,6 +152,7 @@ const (
 	rowGone
 	rowExpired
 	rowForward
+	rowFirst
 )
 
 // encode appends the row to b.
@@ -159,7 +161,7 @@ func (r row) encode(b []byte) []byte {
 	for _, f := range [...]struct {
 		is  bool
 		bit byte
-	}{{r.archived, rowArchived}, {r.gone, rowGone}, {r.expired, rowExpired}, {r.forward, rowForward}} {
+	}{{r.archived, rowArchived}, {r.gone, rowGone}, {r.expired, rowExpired}, {r.forward, rowForward}, {r.first, rowFirst}} {
 		if f.is {
 			flags |= f.bit
 		}
@@ -218,7 +220,7 @@ func decodeRow(b []byte) (r row, err error) {
 	in := reader{b: b}
 	head := in.bytes(2)
 	is := func(bit byte) bool { return head[0]&bit != 0 }
-	r = row{archived: is(rowArchived), gone: is(rowGone), expired: is(rowExpired), forward: is(rowForward)}
+	r = row{archived: is(rowArchived), gone: is(rowGone), expired: is(rowExpired), forward: is(rowForward), first: is(rowFirst)}
 	r.source.Road = mostro.Road(head[1])
 	copy(r.id[:], in.bytes(32))
 	copy(r.pubkey[:], in.bytes(32))

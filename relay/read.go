@@ -98,32 +98,41 @@ func (st *Store) Read(ctx context.Context, after uint64, fn func(mostro.Entry) e
 
 // ReadRaw is Read with the stored body of each entry, to be sent unchanged and
 // never written to.
+//
+// Damaged entries are skipped, too, and reported.
 func (st *Store) ReadRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) error {
+	_, err := st.readRaw(ctx, after, fn)
+	return err
+}
+
+// readRaw is ReadRaw, and counts the damaged entries.
+func (st *Store) readRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) (damaged int, err error) {
 	head := st.head.Load()
 	for after < head {
 		if err := ctx.Err(); err != nil {
-			return err
+			return damaged, err
 		}
-		batch, last, err := st.recentAfter(after, head)
+		batch, last, harmed, err := st.recentAfter(after, head)
 		if err != nil {
-			return err
+			return damaged, err
 		}
+		damaged += harmed
 		for _, e := range batch {
 			if err := fn(e.entry, e.body); err != nil {
-				return err
+				return damaged, err
 			}
 		}
 		after = last
 	}
-	return nil
+	return damaged, nil
 }
 
 // readBatch bounds what a reader holds at once.
 const readBatch = 512
 
 // recentAfter gives the next entries after a seq, from memory or from disk,
-// and the seq up to which that is complete.
-func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, err error) {
+// the seq up to which that is complete, and how many of them are damaged.
+func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, damaged int, err error) {
 	last = min(after+readBatch, head)
 	st.headMu.Lock()
 	if after+1 >= st.ring.from {
@@ -133,10 +142,15 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, e
 			}
 		}
 		st.headMu.Unlock()
-		return batch, last, nil
+		return batch, last, 0, nil
 	}
 	st.headMu.Unlock()
 	err = st.log.rows(after, last, func(seq uint64, r row, body []byte, err error) error {
+		if isDamage(err) {
+			st.reportDamage(seq, err)
+			damaged++
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
@@ -153,7 +167,26 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, e
 		}})
 		return nil
 	})
-	return batch, last, err
+	return batch, last, damaged, err
+}
+
+// reportDamage counts a damaged entry, and logs it the first time.
+func (st *Store) reportDamage(seq uint64, err error) {
+	const maxReported = 10_000
+	st.harmMu.Lock()
+	_, known := st.harmed[seq]
+	if !known && len(st.harmed) < maxReported {
+		if st.harmed == nil {
+			st.harmed = make(map[uint64]struct{})
+		}
+		st.harmed[seq] = struct{}{}
+		st.metrics.damaged.Inc()
+	}
+	known = known || len(st.harmed) >= maxReported
+	st.harmMu.Unlock()
+	if !known {
+		st.logger.Error("an entry of the log is damaged and is left out; mostrodex log verify lists all", "entry", seq, "err", err)
+	}
 }
 
 // parseBody reads a stored body. The event's strings are parts of it.

@@ -400,6 +400,7 @@ const (
 	reasonGone      = "blocked: deleted by its author, or expired"
 	reasonQuota     = "blocked: the quota of live addresses is used up"
 	reasonStore     = "error: the event could not be stored"
+	reasonFull      = "error: the disk is full"
 )
 
 func (a *admission) refuse(reason string) bool {
@@ -459,6 +460,9 @@ func (s *Server) enqueue(a *admission) error {
 	p, err := s.cfg.Store.Enqueue(a, Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
 		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
 		Quota:   s.rules.Load().quotas(a.source.Road)})
+	if errors.Is(err, ErrFull) {
+		return errors.New(reasonFull)
+	}
 	if err != nil {
 		return errors.New(reasonStore)
 	}
@@ -481,6 +485,9 @@ func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
 // settle waits for a submitted event's outcome and puts it in a client's words.
 func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
+	if errors.Is(err, ErrFull) {
+		return 0, false, reasonFull
+	}
 	if err != nil {
 		return 0, false, reasonStore
 	}
@@ -508,6 +515,8 @@ func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out
 	switch {
 	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
 		return Duplicate, true, reasonDuplicate
+	case isDamage(err):
+		return 0, false, "error: the stored copy of this event is damaged"
 	case errors.Is(err, mostro.ErrNotFound):
 		return Deleted, false, reasonGone
 	default:

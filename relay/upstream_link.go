@@ -387,6 +387,9 @@ func (l *link) submit(waiting chan<- *arrival) error {
 			if x.going {
 				l.up.srv.submit(x.a)
 			}
+			if x.a.reason == reasonFull {
+				return ErrFull // before a cursor passes it
+			}
 		case x.row != nil:
 			if _, err := l.up.store.enqueueRows(l.ctx, *x.row); err != nil && l.ctx.Err() == nil {
 				return err

@@ -136,7 +136,8 @@ func (m *Main) openStores() (err error) {
 	}
 	metrics := relay.NewStoreMetrics()
 	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
-		Progress: func(n int) { m.Log.Info("loading the live index", "events", n) }})
+		DiskReserve: int64(m.Config.Relay.DiskReserveMiB) << 20,
+		Progress:    func(n int) { m.Log.Info("loading the live index", "events", n) }})
 	if err != nil {
 		return err
 	}
@@ -252,6 +253,9 @@ func (m *Main) privateHandler() http.Handler {
 // Close closes what Open opened, readers before the log.
 func (m *Main) Close() error {
 	var errs []error
+	if m.store != nil {
+		m.store.GiveUpRoom() // for what the others write when they close
+	}
 	for _, l := range []net.Listener{m.public, m.private, m.control} {
 		if l != nil {
 			l.Close() // Serve has closed it already when Run ran
