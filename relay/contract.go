@@ -88,7 +88,15 @@ type eventStore interface {
 	// extensions are not looked at.
 	Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error)
 
-	// Count is the exact number of live events that match any of the filters.
+	// hits is Query without the bodies; bodiesOf appends to dst the bodies of the
+	// first hits, and says of how many; newestFirst puts hits of several filters
+	// into the order of NIP-01.
+	hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error)
+	bodiesOf(dst []Found, hits []hit) ([]Found, int, error)
+	newestFirst(hits []hit)
+
+	// Count is the number of live events that match any of the filters, exact if
+	// nothing is appended meanwhile.
 	Count(ctx context.Context, filters nostr.Filters) (int, error)
 
 	// Has says whether an event is held in any state: live, archived,

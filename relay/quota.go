@@ -278,10 +278,14 @@ func rateKey(ip netip.Addr) netip.Addr {
 // how many rows that it looks at, count as one event.
 const costShare = 16
 
+// tagShare is how many tags of an event count as one event more: each takes
+// memory in the index. An order has some 17.
+const tagShare = 64
+
 // eventCost is how many events an event counts as.
 func eventCost(evt *nostr.Event) int {
 	if evt.Kind != mostro.KindDeletion {
-		return 1
+		return 1 + len(evt.Tags)/tagShare
 	}
 	return 1 + int(deletionWeight(evt))/costShare
 }
@@ -323,11 +327,27 @@ func (s *Server) refuseRate(a *admission, rules *compiled) string {
 	return ""
 }
 
-// mayAsk charges a request to its address. Requests of this machine, on nobody's
-// behalf, are not counted.
-func (c *conn) mayAsk() bool {
+// What requests cost: a search counts as some filters, and each workUnit that an
+// answer took is charged once more behind it.
+const (
+	maxSearches = 8 // in one REQ
+	searchCost  = 10
+	workUnit    = 2 * time.Millisecond
+)
+
+// mayAsk charges n filters to the address of a request. Requests of this
+// machine, on nobody's behalf, are not counted.
+func (c *conn) mayAsk(n int) bool {
 	s := c.srv
-	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), 1, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+}
+
+// chargeWork charges the time that an answer took, beyond what all cost.
+func (c *conn) chargeWork(took time.Duration) {
+	if n := int(took / workUnit); n > 0 && !c.local && c.ip.IsValid() {
+		s := c.srv
+		s.rates.asked.charge(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+	}
 }
 
 const reasonAskedTooOften = "rate-limited: too many requests from this address, slow down"

@@ -526,6 +526,15 @@ func (l *rowLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
 	return rf.f, rf.at[seq-rf.first : to], end
 }
 
+// rowBytes is how long a row is with its body, 0 where there is none.
+func (l *rowLog) rowBytes(seq uint64) int64 {
+	_, at, end := l.span(seq, seq)
+	if len(at) == 0 {
+		return 0
+	}
+	return end - int64(at[0])
+}
+
 // errNoRow says that the log has no row of that seq.
 var errNoRow = errors.New("no such entry")
 

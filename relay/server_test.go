@@ -92,9 +92,20 @@ type testClient struct {
 
 func (r *testRelay) dial() *testClient {
 	r.tb.Helper()
+	return r.dialAs(nil)
+}
+
+// dialFrom dials as a client of another address, behind a trusted proxy.
+func (r *testRelay) dialFrom(ip string) *testClient {
+	r.tb.Helper()
+	return r.dialAs(http.Header{"X-Forwarded-For": {ip}})
+}
+
+func (r *testRelay) dialAs(headers http.Header) *testClient {
+	r.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, r.url(), nil)
+	ws, _, err := websocket.Dial(ctx, r.url(), &websocket.DialOptions{HTTPHeader: headers})
 	if err != nil {
 		r.tb.Fatal(err)
 	}

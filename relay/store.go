@@ -47,6 +47,7 @@ type StoreConfig struct {
 	freeSpace    func(dir string) (int64, error) // nil: as the system says
 	flushAfter   time.Duration                   // 0: flushAfter
 	logFileBytes int64                           // 0: logFileBytes
+	walkedAtOnce int                             // 0: walkedAtOnce
 	committed    func() error                    // called between a commit of consequences and what they erase; nil: none
 }
 
@@ -130,6 +131,7 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		st.metrics = NewStoreMetrics()
 	}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
+	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)
 	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
 	if st.cfg.freeSpace == nil {
 		st.cfg.freeSpace = freeSpace
