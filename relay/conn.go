@@ -69,6 +69,7 @@ type conn struct {
 	out     []byte    // whole websocket frames not yet taken by the writer
 	writing int       // bytes taken from out and not yet written; more than 0: somebody writes
 	held    int       // bytes held back behind stored answers
+	counted int       // of all these, in Server.queued
 	ending  bool      // nothing more is added to out; the writer flushes and stops
 }
 
@@ -86,7 +87,7 @@ const (
 	// publisherBufferBytes is the read buffer of whoever has published.
 	publisherBufferBytes = 16 << 10
 	writeChunkBytes      = 256 << 10 // so that a deadline is about progress
-	replyBytes           = 512 << 10 // what may wait before the client's own answers wait too
+	replyBytes           = 256 << 10 // what may wait before the client's own answers wait too
 	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20
 )
@@ -105,11 +106,11 @@ func giveBuffer(b []byte) {
 // upgrade answers the handshake and starts the connection's goroutines. The
 // handler returns at once, so that net/http's own buffers are freed.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
-	if !s.admitConn() {
-		http.Error(w, "too many connections", http.StatusServiceUnavailable)
+	ip, local := s.clientIP(r)
+	if refusal := s.admitConn(ip, local); refusal != "" {
+		http.Error(w, refusal, http.StatusServiceUnavailable)
 		return
 	}
-	ip, local := s.clientIP(r)
 	// The library compares the first header line as a whole; RFC 9110 allows a
 	// list of tokens over several lines, which the caller has looked through.
 	r.Header["Upgrade"] = []string{"websocket"}
@@ -119,7 +120,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		if nc != nil {
 			nc.Close()
 		}
-		s.releaseConn()
+		s.releaseConn(ip)
 		return
 	}
 	var in io.Reader = nc
@@ -146,7 +147,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	c.wake <- struct{}{}
 	if !s.addConn(c) {
 		nc.Close()
-		s.releaseConn()
+		s.releaseConn(ip)
 		return
 	}
 	go c.write()
@@ -362,6 +363,7 @@ func (c *conn) finish() {
 	}
 	c.end(ws.StatusGoingAway, "", false)
 	<-c.writeDone
+	c.uncount()
 	if tcp, ok := c.nc.(interface{ CloseWrite() error }); ok && tcp.CloseWrite() == nil {
 		io.Copy(io.Discard, io.LimitReader(c.br, maxDrainBytes)) // best effort, bounded by the read deadline
 	}

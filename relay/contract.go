@@ -111,6 +111,9 @@ type eventStore interface {
 	// that match f, mail left out, and the head before they were looked at.
 	liveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)
 
+	// atMost is how many live events a filter matches at the most.
+	atMost(f nostr.Filter) int
+
 	// Shun has queries, counts and reconciliations pass over the events of
 	// keys, and over single events.
 	Shun(keys, ids map[[32]byte]struct{})

@@ -31,7 +31,9 @@ const (
 // line out, and a summary as the last line: {"summary":{...}}, with "error"
 // beside it when the import broke off.
 func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
-	var body io.Reader = r.Body
+	rc := http.NewResponseController(w)
+	progress := &progressBody{body: r.Body, rc: rc, wait: bodyWait}
+	var body io.Reader = progress
 	if !s.importIsLocal(r) {
 		payload, err := s.checkProof(r)
 		if err != nil {
@@ -39,7 +41,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		// The proof covers the body: not one line counts before all is read.
-		spooled, err := spool(r.Body, payload)
+		spooled, err := spool(progress, payload)
 		if err != nil {
 			status := http.StatusBadRequest
 			if errors.Is(err, errPayload) {
@@ -52,9 +54,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 		defer spooled.Close()
 		body = spooled
 	}
-	rc := http.NewResponseController(w)
-	rc.EnableFullDuplex()           // HTTP/2 always is
-	rc.SetReadDeadline(time.Time{}) // imports are long
+	rc.EnableFullDuplex() // HTTP/2 always is
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 
@@ -62,7 +62,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	giveUp := func() {
 		cancel()
-		rc.SetReadDeadline(time.Now()) // a body that does not come is not waited for
+		progress.end() // a body that does not come is not waited for
 	}
 	stop := context.AfterFunc(s.stopping, giveUp)
 	defer stop()
@@ -86,6 +86,39 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 	out.add(last) // lost only if the client is
 	out.close()
 	<-done
+}
+
+// bodyWait is how long more of an import may take to come.
+const bodyWait = time.Minute
+
+// progressBody reads a body that is as long as it likes, as long as some of it
+// comes. The server bounds the time of other bodies as a whole.
+type progressBody struct {
+	body io.Reader
+	rc   *http.ResponseController
+	wait time.Duration
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func (b *progressBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.ended {
+		b.mu.Unlock()
+		return 0, os.ErrDeadlineExceeded
+	}
+	b.rc.SetReadDeadline(time.Now().Add(b.wait)) // not every connection has one
+	b.mu.Unlock()
+	return b.body.Read(p)
+}
+
+// end ends a read that is under way, and lets no other begin.
+func (b *progressBody) end() {
+	b.mu.Lock()
+	b.ended = true
+	b.rc.SetReadDeadline(time.Now())
+	b.mu.Unlock()
 }
 
 // resultWriter sends results while the body is still being read. Clients that

@@ -16,15 +16,42 @@ import (
 // the readers that keep up read no disk and parse nothing twice.
 const ringSize = 4096
 
+// maxRingTags bounds the tags of the parsed events in memory: each takes some
+// 80 bytes. Orders have some 17, so 4,096 of them are far from it.
+const maxRingTags = 256 << 10
+
 // ring holds the newest entries. Its content for seq is at seq % ringSize.
 type ring struct {
 	from    uint64 // oldest seq that may be held
+	tags    int    // of its events
 	entries []recent
 }
 
 type recent struct {
 	entry mostro.Entry
 	body  []byte
+}
+
+// put takes an entry, in place of the one that is ringSize older.
+func (r *ring) put(e recent) {
+	at := &r.entries[e.entry.Seq%ringSize]
+	r.tags += tagsOf(&e) - tagsOf(at)
+	*at = e
+}
+
+// drop lets go of an entry.
+func (r *ring) drop(seq uint64) {
+	if at := &r.entries[seq%ringSize]; at.entry.Seq == seq {
+		r.tags -= tagsOf(at)
+		*at = recent{}
+	}
+}
+
+func tagsOf(e *recent) int {
+	if e.entry.Event == nil {
+		return 0
+	}
+	return len(e.entry.Event.Tags)
 }
 
 func newRing(head uint64) ring {
@@ -67,10 +94,14 @@ func (st *Store) publish(entries []recent) {
 		st.ring.from = head + 1
 	} else {
 		for _, e := range entries {
-			st.ring.entries[e.entry.Seq%ringSize] = e
+			st.ring.put(e)
 		}
 		if head >= ringSize && st.ring.from < head-ringSize+1 {
 			st.ring.from = head - ringSize + 1
+		}
+		for st.ring.tags > maxRingTags && st.ring.from < head {
+			st.ring.drop(st.ring.from)
+			st.ring.from++
 		}
 	}
 	st.head.Store(head)
@@ -84,9 +115,7 @@ func (st *Store) forget(seqs map[uint64]struct{}) {
 	st.headMu.Lock()
 	defer st.headMu.Unlock()
 	for seq := range seqs {
-		if r := &st.ring.entries[seq%ringSize]; r.entry.Seq == seq {
-			*r = recent{}
-		}
+		st.ring.drop(seq)
 	}
 }
 

@@ -343,10 +343,7 @@ func (c *conn) sendStored(sub *subscription, found []hit) error {
 		c.mu.Lock()
 		c.out = slices.Grow(c.grown(), min(size+64+len(sub.id), replyBytes))
 		for _, f := range bodies {
-			if len(c.out)+c.writing > replyBytes {
-				c.awaitRoom()
-			}
-			if c.ending {
+			if c.awaitRoom(); c.ending {
 				break
 			}
 			c.out = appendEvent(c.grown(), sub.prefix, f.JSON)

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // rowLog is the log itself: rows with their bodies in files that only grow. A
@@ -431,7 +433,7 @@ func (l *rowLog) writePlaces(rf *rowFile) {
 
 // begin starts the file whose first row is first.
 func (l *rowLog) begin(first uint64) error {
-	f, err := os.OpenFile(l.path(first, ".log"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := createFile(l.path(first, ".log"))
 	if err != nil {
 		return err
 	}
@@ -449,8 +451,33 @@ func (l *rowLog) begin(first uint64) error {
 	return nil
 }
 
+// createFile waits for a descriptor where the process has used up its own: a
+// connection that ends gives one back.
+func createFile(path string) (f *os.File, err error) {
+	err = whileNoDescriptor(func() error {
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		return err
+	})
+	return f, err
+}
+
+// whileNoDescriptor calls open again while there is no descriptor for it, for
+// ten seconds.
+func whileNoDescriptor(open func() error) error {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := open()
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	var d *os.File
+	err := whileNoDescriptor(func() (err error) {
+		d, err = os.Open(dir)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -725,7 +752,7 @@ func (l *rowLog) shrink(rf *rowFile) error {
 		return fmt.Errorf("shrink %s: %w", rf.f.Name(), err)
 	}
 	path := l.path(rf.first, ".log")
-	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := createFile(path + ".new")
 	if err != nil {
 		return err
 	}

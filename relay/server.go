@@ -77,7 +77,9 @@ type Config struct {
 	MaxLimit         int // of any filter; 0: 5000. One REQ gets at most four times as many.
 	MaxInFlight      int // events per connection that await the store; 0: 256
 	MaxQueueBytes    int // unsent bytes per connection before it is closed; 0: 4 MiB
+	MaxQueuedBytes   int // unsent bytes of all connections; 0: 192 MiB. Near it, each may have less.
 	MaxConnections   int // 0: 50,000
+	MaxConnsPerIP    int // of one address, which is not this machine; 0: DefaultConnsPerIP, negative: no bound
 
 	PingEvery time.Duration // of silence; 0: 30 s
 	IdleAfter time.Duration // silence after which a client is gone; 0: 90 s
@@ -87,6 +89,9 @@ type Config struct {
 	Log        *slog.Logger          // nil: discarded
 	Now        func() time.Time      // nil: time.Now
 }
+
+// DefaultConnsPerIP is how many connections one address may have.
+const DefaultConnsPerIP = 256
 
 func orDefault[T comparable](v *T, def T) {
 	var zero T
@@ -105,7 +110,9 @@ func (c *Config) setDefaults() {
 	orDefault(&c.MaxLimit, 5000)
 	orDefault(&c.MaxInFlight, 256)
 	orDefault(&c.MaxQueueBytes, 4<<20)
+	orDefault(&c.MaxQueuedBytes, 192<<20)
 	orDefault(&c.MaxConnections, 50_000)
+	orDefault(&c.MaxConnsPerIP, DefaultConnsPerIP)
 	orDefault(&c.PingEvery, 30*time.Second)
 	orDefault(&c.IdleAfter, 90*time.Second)
 	orDefault(&c.WriteWait, 20*time.Second)
@@ -143,9 +150,12 @@ type Server struct {
 	cancel   context.CancelFunc
 	gone     sync.WaitGroup // connections
 
+	queued atomic.Int64 // bytes that wait for the clients of all connections
+
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
-	opening int // upgrades admitted, connections included
+	byIP    map[netip.Addr]int // of opening
+	opening int                // upgrades admitted, connections included
 	closed  bool
 }
 
@@ -156,7 +166,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), checking: make(chan struct{}, runtime.NumCPU())}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), checking: make(chan struct{}, runtime.NumCPU())}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.negs.now = time.Now
@@ -239,21 +249,36 @@ func (s *Server) keep(ctx context.Context) error {
 	}
 }
 
-// admitConn takes a place for a connection; releaseConn or removeConn gives it back.
-func (s *Server) admitConn() bool {
+// admitConn takes a place for a connection; releaseConn or removeConn gives it
+// back. It returns why there is none.
+func (s *Server) admitConn(ip netip.Addr, local bool) (refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.opening >= s.cfg.MaxConnections {
-		return false
+	key := rateKey(ip)
+	switch {
+	case s.closed || s.opening >= s.cfg.MaxConnections:
+		return "too many connections"
+	case !local && s.cfg.MaxConnsPerIP > 0 && s.byIP[key] >= s.cfg.MaxConnsPerIP:
+		return "too many connections from this address"
 	}
 	s.opening++
-	return true
+	s.byIP[key]++
+	return ""
 }
 
-func (s *Server) releaseConn() {
+func (s *Server) releaseConn(ip netip.Addr) {
 	s.mu.Lock()
-	s.opening--
+	s.leave(ip)
 	s.mu.Unlock()
+}
+
+// leave gives a place back. mu is held.
+func (s *Server) leave(ip netip.Addr) {
+	s.opening--
+	key := rateKey(ip)
+	if s.byIP[key]--; s.byIP[key] <= 0 {
+		delete(s.byIP, key)
+	}
 }
 
 // addConn makes a connection known. After the server has closed it is refused.
@@ -273,7 +298,7 @@ func (s *Server) addConn(c *conn) bool {
 func (s *Server) removeConn(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
-	s.opening--
+	s.leave(c.ip)
 	s.met.connections.Set(float64(len(s.conns)))
 	s.mu.Unlock()
 	s.gone.Done()

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
@@ -113,6 +115,7 @@ func (m *Main) Open() (err error) {
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
 	}
+	m.public = m.bound(m.public, proxies)
 	if m.Config.Relay.Private != "" {
 		m.private, err = listen(m.Config.Relay.Private, "--private")
 	}
@@ -125,6 +128,25 @@ func listen(addr, flag string) (net.Listener, error) {
 		return nil, fmt.Errorf("%w: stop what listens there, or choose another address with %s", err, flag)
 	}
 	return l, nil
+}
+
+// bound bounds the connections of a listener, so that files always find a
+// descriptor. An address that speaks for others has no bound of its own.
+func (m *Main) bound(l net.Listener, proxies []netip.Prefix) net.Listener {
+	exempt := func(ip netip.Addr) bool {
+		return ip.IsLoopback() || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+	}
+	perAddress := m.Config.Relay.Quota.ConnectionsPerIP
+	if perAddress == 0 {
+		perAddress = relay.DefaultConnsPerIP
+	}
+	return relay.BoundListener(l, maxConnections(), perAddress, exempt)
+}
+
+// maxConnections leaves half of the descriptors to files, at most 1,024.
+func maxConnections() int {
+	limit := descriptorLimit()
+	return limit - min(limit/2, 1024)
 }
 
 // openStores opens the log and its readers, which is all that the verbs on a
@@ -202,7 +224,7 @@ func (m *Main) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /api/v1/export/events", m.store.ServeExport)
 	mux.HandleFunc("GET /api/v1/relays", m.upstreams.ServeRelays)
 	mux.Handle("/", m.relay)
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	serveHTTP(ctx, g, m.public, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.privateHandler(), ReadHeaderTimeout: 10 * time.Second})
 	}
