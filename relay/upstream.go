@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -350,13 +351,33 @@ func (u *upstream) filters() (list []nostr.Filter) {
 	}
 	list = append(list, orders)
 	authors := u.owner.disc.instances()
+	deletions := slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion)
 	if len(u.instances) > 0 {
 		authors = slices.Clone(u.instances)
+	} else if deletions {
+		// Anybody's deletion of what is followed. Those that do not name the
+		// kinds of what they delete are asked for by author, below.
+		f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Tags: nostr.TagMap{"k": nil}}
+		for _, k := range orders.Kinds {
+			f.Tags["k"] = append(f.Tags["k"], strconv.Itoa(k))
+		}
+		list = append(list, f)
 	}
 	slices.Sort(authors)
 	if kinds := u.owner.kinds(ownKinds); len(kinds) > 0 {
 		for part := range slices.Chunk(authors, authorsAFlter) {
 			list = append(list, nostr.Filter{Kinds: kinds, Authors: part})
+		}
+	}
+	if len(u.instances) == 0 && deletions {
+		// The deletions of who has orders here and is no known Mostro.
+		writers := u.store.authorsOf(mostro.KindOrder)
+		writers = slices.DeleteFunc(writers, func(key string) bool {
+			_, known := slices.BinarySearch(authors, key)
+			return known
+		})
+		for part := range slices.Chunk(writers, authorsAFlter) {
+			list = append(list, nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: part})
 		}
 	}
 	if cfg.Mail != nil {
