@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -141,10 +142,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	c.room.L = &c.mu
 	c.lastRead.Store(time.Now().UnixMilli())
-	// Offered at once and never required. mobile clients also take the first
-	// frame as the sign that a relay is alive.
-	c.out = appendReply(nil, "AUTH", c.challenge)
-	c.wake <- struct{}{}
+	// The challenge is sent when a request needs it: clients ask their user to
+	// sign when they see one.
 	if !s.addConn(c) {
 		nc.Close()
 		s.releaseConn(ip)
@@ -211,6 +210,7 @@ func (c *conn) readMessage() (string, error) {
 	state := ws.StateServerSide
 	limit := int64(c.srv.cfg.MaxMessageBytes)
 	var whole []byte
+	var began time.Time // of a message in several frames
 	for {
 		h, err := ws.ReadHeader(c.br)
 		if err != nil {
@@ -218,6 +218,10 @@ func (c *conn) readMessage() (string, error) {
 		}
 		if err := ws.CheckHeader(h, state); err != nil {
 			return "", err
+		}
+		if !began.IsZero() && time.Since(began) > c.srv.cfg.IdleAfter {
+			// Pings between its parts would keep half a message for ever.
+			return "", protocolError{ws.StatusPolicyViolation, "error: the parts of the message come too slowly"}
 		}
 		if h.OpCode.IsControl() {
 			if err := c.control(h); err != nil {
@@ -238,6 +242,9 @@ func (c *conn) readMessage() (string, error) {
 		ws.Cipher(whole[from:], h.Mask, 0)
 		if !h.Fin {
 			state = state.Set(ws.StateFragmented)
+			if began.IsZero() {
+				began = time.Now()
+			}
 			continue
 		}
 		if !utf8.Valid(whole) {
@@ -398,7 +405,8 @@ func hasToken(lines []string, token string) bool {
 }
 
 // clientIP is the address a request is charged to, and whether it comes from
-// this machine on nobody's behalf. A proxy's word is taken only from the
+// this machine on nobody's behalf: not through a proxy, and not from a page in
+// a browser, which says its Origin. A proxy's word is taken only from the
 // configured proxies, reading the chain from the near end.
 func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -418,7 +426,37 @@ func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 		}
 		ip = next.Unmap().WithZone("")
 	}
-	return ip, ip.IsLoopback() && !forwarded
+	return ip, ip.IsLoopback() && !forwarded && !s.cfg.NobodyIsLocal && r.Header.Get("Origin") == ""
+}
+
+// namesThisMachine reports whether a Host is an address or localhost. Another
+// name that leads to this machine may be that of a page which had its name
+// resolved to it.
+func namesThisMachine(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	_, err := netip.ParseAddr(host)
+	return err == nil || strings.EqualFold(host, "localhost")
+}
+
+// GuardPrivate refuses what pages in a browser ask of a listener that is for
+// this machine or its network: requests with an Origin, or for a host that is
+// neither an address nor localhost nor among names.
+func GuardPrivate(next http.Handler, names ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		named := slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
+		if r.Header.Get("Origin") != "" || !named && !namesThisMachine(r.Host) {
+			refuseHTTP(w, http.StatusForbidden, "this listener answers no pages: ask it by its address or localhost, without an Origin")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) trusted(ip netip.Addr) bool {

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // ExportFilter chooses what Export writes. Zero fields choose everything.
@@ -22,6 +25,8 @@ type ExportFilter struct {
 	Since, Until int64    // of created_at, unix seconds, both inclusive
 	After        uint64   // log position
 	Live         bool     // only what is served now
+
+	public bool // nothing that the relay's rules never show
 }
 
 // ParseExportFilter reads kinds, authors (comma-separated), since, until,
@@ -83,7 +88,7 @@ func (f *ExportFilter) wants(e mostro.Entry) bool {
 func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
 	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
-		if !f.wants(e) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
+		if !f.wants(e) || f.public && st.shuns(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
 			return nil
 		}
 		n++
@@ -99,6 +104,17 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 	return n, err
 }
 
+// shuns reports whether queries pass over an event.
+func (st *Store) shuns(evt *nostr.Event) bool {
+	s := st.live.shun.Load()
+	if s == nil {
+		return false
+	}
+	_, key := s.keys[lowerHex32(evt.PubKey)]
+	_, id := s.ids[lowerHex32(evt.ID)]
+	return key || id
+}
+
 func (st *Store) isLive(seq uint64, id string) bool {
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
@@ -107,13 +123,36 @@ func (st *Store) isLive(seq uint64, id string) bool {
 	return ok && st.live.slots.at(n).seq == seq && !st.live.slots.at(n).hidden
 }
 
-// ServeExport answers GET /api/v1/export/events.
-func (st *Store) ServeExport(w http.ResponseWriter, r *http.Request) {
+// maxExports is how many exports are under way at the same time; exportCost is
+// how many requests one counts as.
+const (
+	maxExports = 4
+	exportCost = 600
+)
+
+// ServeExport answers GET /api/v1/export/events, without the events of banned
+// and quarantined keys. An address may have one under way.
+func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
+	st, ok := s.cfg.Store.(*Store)
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
 	f, err := ParseExportFilter(r.URL.Query())
 	if err != nil {
 		refuseHTTP(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	ip, local := s.clientIP(r)
+	if !local {
+		if !s.rates.asked.take(rateKey(ip), exportCost, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now()) || !s.exports.enter(rateKey(ip)) {
+			w.Header().Set("Retry-After", "60")
+			refuseHTTP(w, http.StatusTooManyRequests, "too many exports from this address, or in all: try again later")
+			return
+		}
+		defer s.exports.leave(rateKey(ip))
+	}
+	f.public = true
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -121,9 +160,34 @@ func (st *Store) ServeExport(w http.ResponseWriter, r *http.Request) {
 	// takes nothing for a minute is gone.
 	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
 	if err != nil && r.Context().Err() == nil {
-		st.logger.Warn("export broken off", "err", err)
+		s.cfg.Log.Warn("export broken off", "err", err)
 		panic(http.ErrAbortHandler) // the client must not take it for complete
 	}
+}
+
+// exports are the addresses that exports are under way for.
+type exports struct {
+	mu  sync.Mutex
+	now map[netip.Addr]bool
+}
+
+func (e *exports) enter(ip netip.Addr) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.now[ip] || len(e.now) >= maxExports {
+		return false
+	}
+	if e.now == nil {
+		e.now = make(map[netip.Addr]bool)
+	}
+	e.now[ip] = true
+	return true
+}
+
+func (e *exports) leave(ip netip.Addr) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.now, ip)
 }
 
 type deadlineWriter struct {

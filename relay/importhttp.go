@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -245,6 +247,8 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 		return "", errors.New("the authorization is for another method")
 	case tagValue(evt.Tags, "u") != s.publicURL(r):
 		return "", fmt.Errorf("the authorization is not for %s", s.publicURL(r))
+	case s.cfg.URL == "" && !s.isOwnAddress(r):
+		return "", errors.New("this relay does not know its own address: relay.url must be configured, or the request made by an address of this machine")
 	case !isHex32(tagValue(evt.Tags, "payload")):
 		return "", errors.New("the authorization has no payload hash")
 	case !evt.CheckID():
@@ -253,7 +257,59 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
 		return "", errors.New("the authorization event's signature is wrong")
 	}
+	if !s.proofs.once(evt.ID, s.cfg.Now()) {
+		return "", errors.New("the authorization has been used before")
+	}
 	return tagValue(evt.Tags, "payload"), nil
+}
+
+// usedProofs are the ids of authorizations that were taken, for as long as they
+// are valid.
+type usedProofs struct {
+	mu  sync.Mutex
+	ids map[string]time.Time
+}
+
+// once reports whether an id comes for the first time.
+func (u *usedProofs) once(id string, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for id, at := range u.ids { // by admins' keys alone: few
+		if now.Sub(at) > 2*proofWindow {
+			delete(u.ids, id)
+		}
+	}
+	if _, used := u.ids[id]; used {
+		return false
+	}
+	if u.ids == nil {
+		u.ids = make(map[string]time.Time)
+	}
+	u.ids[strings.Clone(id)] = now
+	return true
+}
+
+// isOwnAddress reports whether a request's Host is the address that it came in
+// by. Of a name it cannot be known: a proof made for another relay would hold
+// here if its sender wrote that relay's name.
+func (s *Server) isOwnAddress(r *http.Request) bool {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string })
+	if !ok {
+		return false
+	}
+	local, err := netip.ParseAddrPort(at.String())
+	if err != nil {
+		return false
+	}
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil || port != strconv.Itoa(int(local.Port())) {
+		return false
+	}
+	if strings.EqualFold(host, "localhost") {
+		return local.Addr().Unmap().IsLoopback()
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap() == local.Addr().Unmap()
 }
 
 func tagValue(tags nostr.Tags, name string) string {

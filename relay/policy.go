@@ -137,14 +137,17 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	if !ephemeral && !slices.Contains(p.Kinds, evt.Kind) {
 		return fmt.Sprintf("blocked: kind %d is not kept here", evt.Kind)
 	}
-	if ahead := int64(evt.CreatedAt) - now.Unix(); ahead > int64(p.MaxFuture/time.Second) {
+	// What this program publishes itself is not refused for its time: it would
+	// be offered again for ever. An expired event becomes history.
+	own := road == mostro.RoadSelf
+	if ahead := int64(evt.CreatedAt) - now.Unix(); !own && ahead > int64(p.MaxFuture/time.Second) {
 		return fmt.Sprintf("invalid: created_at is more than %d seconds in the future", int64(p.MaxFuture/time.Second))
 	}
 	history := road == mostro.RoadImport || road == mostro.RoadBackfill
 	if ephemeral && history {
 		return "invalid: ephemeral events are not stored"
 	}
-	if !history && expiredAt(evt.Tags, now) {
+	if !history && !own && expiredAt(evt.Tags, now) {
 		return "invalid: expired"
 	}
 	if p.MinPow > 0 && road != mostro.RoadSelf && nip13.Difficulty(evt.ID) < p.MinPow {

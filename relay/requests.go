@@ -543,11 +543,14 @@ func (c *conn) drop(sub *subscription) {
 	c.mu.Unlock()
 }
 
+// authCost is how many requests a proof counts as: it takes a signature's check.
+const authCost = 5
+
 // maxAuthKeys is how many keys one connection may prove.
 const maxAuthKeys = 32
 
-// handleAuth takes NIP-42 proofs. They are never required to read or write;
-// they let authors publish protected events.
+// handleAuth takes NIP-42 proofs. They are required for nothing but to publish
+// protected events; the challenge comes when one is refused.
 func (c *conn) handleAuth() {
 	evt, text := c.readEvent()
 	if evt == nil {
@@ -555,6 +558,8 @@ func (c *conn) handleAuth() {
 	}
 	k := ack{id: evt.ID}
 	switch reason := WellFormed(evt); {
+	case !c.mayAsk(authCost):
+		k.reason = reasonAskedTooOften
 	case reason != "":
 		k.reason = reason
 	case len(text) > c.srv.cfg.Policy.MaxEventBytes:

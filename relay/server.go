@@ -67,6 +67,11 @@ type Config struct {
 	// Upstreams sends it to.
 	Forwarding bool
 
+	// NobodyIsLocal says that what comes from this machine is held to rates and
+	// may not import: a proxy or an onion service without a trusted header speaks
+	// for strangers.
+	NobodyIsLocal bool
+
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; nil: nobody's
 	Admins         []string       // hex keys that may import from elsewhere
 
@@ -138,6 +143,8 @@ type Server struct {
 	info     atomic.Pointer[[]byte] // the NIP-11 document
 	negs     negSets
 	rates    rates
+	proofs   usedProofs
+	exports  exports
 	// checking has a place for each core: with more checks at once the events
 	// come in no faster, and what reads the log gets less of the cores.
 	checking chan struct{}
@@ -258,7 +265,7 @@ func (s *Server) admitConn(ip netip.Addr, local bool) (refusal string) {
 	switch {
 	case s.closed || s.opening >= s.cfg.MaxConnections:
 		return "too many connections"
-	case !local && s.cfg.MaxConnsPerIP > 0 && s.byIP[key] >= s.cfg.MaxConnsPerIP:
+	case !local && !ip.IsLoopback() && s.cfg.MaxConnsPerIP > 0 && s.byIP[key] >= s.cfg.MaxConnsPerIP:
 		return "too many connections from this address"
 	}
 	s.opening++

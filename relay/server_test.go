@@ -112,8 +112,17 @@ func (r *testRelay) dialAs(headers http.Header) *testClient {
 	ws.SetReadLimit(-1)
 	c := &testClient{tb: r.tb, ws: ws}
 	r.tb.Cleanup(func() { ws.CloseNow() })
-	c.challenge = c.expect("AUTH")[1]
 	return c
+}
+
+// needChallenge has the relay send its challenge, which it does when a request
+// needs a proof.
+func (c *testClient) needChallenge() {
+	c.tb.Helper()
+	evt := signed(c.tb, mostro.KindDevFee, now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
+	c.send("EVENT", evt)
+	c.challenge = c.expect("AUTH")[1]
+	c.expect("OK", evt.ID, "false")
 }
 
 func (c *testClient) sendText(s string) {

@@ -40,6 +40,8 @@ type RelayConfig struct {
 	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
 	MinPow         int      `toml:"min_pow"`          // NIP-13 bits asked of every event
 	Kinds          []int    `toml:"kinds"`            // admitted besides ephemeral ones; empty: the default list
+	PrivateHosts   []string `toml:"private_hosts"`    // names by which the private listener is asked, besides addresses and localhost
+	ImportLocal    bool     `toml:"import_local"`     // whether a program on this machine may import and is held to no rates; false behind a proxy or Tor that names no client
 	TrustedProxies []string `toml:"trusted_proxies"`  // addresses or CIDRs whose X-Forwarded-For is believed
 	Admins         []string `toml:"admins"`           // hex public keys that may import from elsewhere (NIP-98) and manage (NIP-86)
 	BodyCacheMiB   int      `toml:"body_cache_mib"`   // memory for the JSON of live events
@@ -100,7 +102,7 @@ type LNDConfig struct {
 func defaultConfig() Config {
 	return Config{
 		Data: "./data",
-		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
+		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256, ImportLocal: true,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},

@@ -78,7 +78,8 @@ func (m *Main) Open() (err error) {
 		Policy:   relay.Policy{MaxEventBytes: m.Config.Relay.MaxEventBytes, MinPow: m.Config.Relay.MinPow},
 		Name:     m.Config.Relay.Name, Description: m.Config.Relay.Description, Contact: m.Config.Relay.Contact,
 		URL: m.Config.Relay.URL, Version: programVersion(), TrustedProxies: proxies, Admins: m.Config.Relay.Admins,
-		Registerer: m.registry, Log: m.Log, Now: m.Now,
+		NobodyIsLocal: !m.Config.Relay.ImportLocal,
+		Registerer:    m.registry, Log: m.Log, Now: m.Now,
 	}
 	if len(m.Config.Relay.Kinds) > 0 {
 		cfg.Policy.Kinds = m.Config.Relay.Kinds
@@ -221,12 +222,12 @@ func (m *Main) Run(ctx context.Context) error {
 		}
 	})
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/export/events", m.store.ServeExport)
+	mux.HandleFunc("GET /api/v1/export/events", m.relay.ServeExport)
 	mux.HandleFunc("GET /api/v1/relays", m.upstreams.ServeRelays)
 	mux.Handle("/", m.relay)
 	serveHTTP(ctx, g, m.public, &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
-		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.privateHandler(), ReadHeaderTimeout: 10 * time.Second})
+		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(m.privateHandler(), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
 		serveHTTP(ctx, g, m.control, &http.Server{Handler: m.escrow.controlHandler(), ReadHeaderTimeout: 10 * time.Second})
