@@ -194,10 +194,13 @@ func TestHalfMessagesEnd(t *testing.T) {
 	c := dialRaw(t, r, "")
 	c.frame(ws.OpText, false, []byte(`["REQ","`))
 	began := time.Now()
+	ping, err := ws.CompileFrame(ws.MaskFrame(ws.NewPingFrame(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
-		for range 160 {
-			c.frame(ws.OpPing, true, nil)
-			time.Sleep(50 * time.Millisecond)
+		for err := error(nil); err == nil; time.Sleep(50 * time.Millisecond) {
+			_, err = c.nc.Write(ping) // until the test closes it
 		}
 	}()
 	eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })

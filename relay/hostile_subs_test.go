@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestLeavingOnePlaceIsConstant(t *testing.T) {
 	}
 	few, many := leave(5000), leave(100_000)
 	t.Logf("5,000 filings of one key left after %v, 100,000 after %v", few, many)
-	if many > 100*few {
+	if many > 100*few && many > time.Second {
 		t.Errorf("leaving 20 times as many took %v, %v before", many, few)
 	}
 }
@@ -167,4 +168,42 @@ func TestConditionsOfAConnectionAreBounded(t *testing.T) {
 	if !refused {
 		t.Error("no bound on conditions")
 	}
+}
+
+// All connections of an address have a bound together, which ends with their
+// subscriptions.
+func TestConditionsOfAnAddressAreBounded(t *testing.T) {
+	r := startRelay(t, func(cfg *Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	values := make([]string, maxOpenValues-10)
+	for j := range values {
+		values[j] = fmt.Sprint(j)
+	}
+	var clients []*testClient
+	for i := range openShare + 1 {
+		c := r.dialFrom("203.0.113.1")
+		clients = append(clients, c)
+		c.send("REQ", "x", obj{"#t": values, "limit": 0})
+		want := "EOSE"
+		if i == openShare {
+			want = "CLOSED"
+		}
+		if got := c.next(); got[0] != want {
+			t.Fatalf("REQ %d: %.100q", i, got)
+		}
+	}
+	other := r.dialFrom("203.0.113.2")
+	other.req("x", obj{"#t": values, "limit": 0})
+	clients[0].ws.CloseNow()
+	eventually(t, "its place is given back", func() bool {
+		clients[openShare].send("REQ", "x", obj{"#t": values, "limit": 0})
+		return clients[openShare].next()[0] == "EOSE"
+	})
+	for _, c := range append(clients, other) {
+		c.ws.CloseNow()
+	}
+	eventually(t, "nothing is counted", func() bool {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		return len(r.srv.open) == 0
+	})
 }

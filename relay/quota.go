@@ -342,6 +342,31 @@ func (c *conn) mayAsk(n int) bool {
 	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
 }
 
+// openFilters are the conditions and values of an address's open filters.
+type openFilters struct{ conditions, values int }
+
+// holdOpen counts open filters for the address of a connection, or says that
+// these would be too many. What it gives back is negative, and always taken.
+func (c *conn) holdOpen(conditions, values int) bool {
+	if c.local || !c.ip.IsValid() || c.ip.IsLoopback() {
+		return true
+	}
+	s, key := c.srv, rateKey(c.ip)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.open[key]
+	o.conditions, o.values = o.conditions+conditions, o.values+values
+	if conditions > 0 && (o.conditions > openShare*maxOpenConditions || o.values > openShare*maxOpenValues) {
+		return false
+	}
+	if o == (openFilters{}) {
+		delete(s.open, key)
+	} else {
+		s.open[key] = o
+	}
+	return true
+}
+
 // chargeWork charges the time that an answer took, beyond what all cost.
 func (c *conn) chargeWork(took time.Duration) {
 	if n := int(took / workUnit); n > 0 && !c.local && c.ip.IsValid() {

@@ -28,6 +28,9 @@ const (
 	// these: an event may be compared with all of them.
 	maxOpenConditions = 16 << 10
 	maxOpenValues     = 64 << 10
+	// openShare times as many may be open for an address, on all of its
+	// connections.
+	openShare = 2
 
 	// maxAnswers times MaxLimit is the most that one REQ is answered with,
 	// however many filters it has.
@@ -291,6 +294,10 @@ func (c *conn) handleReq() {
 		c.closed(id, "rate-limited: the open filters of this connection have too many conditions")
 		return
 	}
+	if !c.holdOpen(sub.conditions, sub.values) {
+		c.closed(id, "rate-limited: the open filters of this address have too many conditions")
+		return
+	}
 	c.openBytes, c.openConditions, c.openValues = c.openBytes+sub.bytes, c.openConditions+sub.conditions, c.openValues+sub.values
 	for _, f := range sub.filters {
 		f.dropHeld(s.cfg.Store)
@@ -534,6 +541,7 @@ func (c *conn) closeSub(id string) {
 
 // drop ends a subscription: nothing is queued for it from here on.
 func (c *conn) drop(sub *subscription) {
+	c.holdOpen(-sub.conditions, -sub.values)
 	c.openBytes, c.openConditions, c.openValues = c.openBytes-sub.bytes, c.openConditions-sub.conditions, c.openValues-sub.values
 	c.srv.dispatch.unregister(sub)
 	c.mu.Lock()

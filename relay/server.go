@@ -162,7 +162,8 @@ type Server struct {
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
 	byIP    map[netip.Addr]int // of opening
-	opening int                // upgrades admitted, connections included
+	open    map[netip.Addr]openFilters
+	opening int // upgrades admitted, connections included
 	closed  bool
 }
 
@@ -173,7 +174,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), checking: make(chan struct{}, runtime.NumCPU())}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), open: make(map[netip.Addr]openFilters), checking: make(chan struct{}, runtime.NumCPU())}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.negs.now = time.Now

@@ -240,7 +240,7 @@ func (m *Main) Run(ctx context.Context) error {
 	return err
 }
 
-// serveHTTP runs a server until ctx ends; answers under way get five seconds.
+// serveHTTP runs a server until ctx ends; answers under way get three seconds.
 func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http.Server) {
 	g.Go(func() error {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -250,7 +250,7 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
 		if err := srv.Shutdown(grace); err != nil {
 			return srv.Close()
