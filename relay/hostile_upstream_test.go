@@ -152,3 +152,42 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		}
 	}
 }
+
+// Thousands of descriptions that cost nothing do not keep a Mostro with orders
+// from being known, nor its relay from being followed.
+func TestFakeInfosDoNotFillDiscovery(t *testing.T) {
+	r := startRelay(t, nil)
+	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.store, Discover: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := us.disc
+	for i := range maxInstances {
+		key := fmt.Sprintf("%064x", i+1)
+		d.learn(&nostr.Event{Kind: mostro.KindInfo, PubKey: key})
+		if i < 60 {
+			d.addRelays(key, []string{"wss://fake1.example", "wss://fake2.example"})
+		}
+	}
+	d.grow()
+	c := r.dial()
+	order := testOrder(t, "x", now(), "pending")
+	info := signed(t, mostro.KindInfo, now(), nostr.Tag{"d", order.PubKey})
+	for _, evt := range []*nostr.Event{info, order} {
+		c.mustPublish(evt)
+		d.learn(evt)
+	}
+	if len(d.known) != maxInstances || !d.known[order.PubKey] {
+		t.Errorf("%d keys are known, the Mostro with an order: %v", len(d.known), d.known[order.PubKey])
+	}
+	d.addRelays(order.PubKey, []string{"wss://true.example"})
+	d.grew = time.Time{}
+	d.grow()
+	var followed []string
+	for _, u := range us.list() {
+		followed = append(followed, u.url)
+	}
+	if len(followed) != 2 || !strings.Contains(strings.Join(followed, " "), "wss://true.example") {
+		t.Errorf("%v are followed", followed)
+	}
+}

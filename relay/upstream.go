@@ -135,7 +135,7 @@ func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 		return u, nil
 	}
 	u := &upstream{owner: us, srv: us.cfg.Server, store: us.cfg.Store, url: url, configured: configured,
-		client: relayClient(configured), health: newHealth(url, configured), refused: make(map[string]struct{}), changed: make(chan struct{}, 1)}
+		client: relayClient(configured), health: newHealth(url, configured), refused: make(map[string]struct{}), changed: make(chan struct{}, 1), gone: make(chan struct{})}
 	if !configured {
 		u.limiter = rate.NewLimiter(rate.Limit(float64(us.cfg.DiscoveredPerHour)/3600), us.cfg.DiscoveredPerHour)
 	}
@@ -236,6 +236,7 @@ type upstream struct {
 	health     *health
 	limiter    *rate.Limiter // of discovered relays
 	changed    chan struct{} // whom to follow has changed; capacity 1
+	gone       chan struct{} // closed when it is no longer followed
 
 	mu      sync.Mutex
 	refused map[string]struct{} // ids that were refused, not to be fetched at every comparison
@@ -284,6 +285,15 @@ func (u *upstream) took(x *arrival, out Outcome, ok bool, reason string) {
 
 // run connects again and again until ctx ends.
 func (u *upstream) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-u.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	wait := u.owner.cfg.Backoff
 	for {
 		began := time.Now()
