@@ -45,27 +45,28 @@ func TestManyFiltersLetGoOfTheIndex(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	var longest time.Duration
+	turns := 0
+	began := make(chan struct{})
 	wg.Go(func() {
+		<-began
 		for ctx.Err() == nil { // what the committer does with each group
-			began := time.Now()
-			st.live.mu.Lock()
-			st.live.mu.Unlock() //lint:ignore SA2001 the wait is what is measured
-			longest = max(longest, time.Since(began))
-			time.Sleep(100 * time.Microsecond)
+			if !st.live.mu.TryLock() { // the COUNT holds it, and lets go of it
+				st.live.mu.Lock()
+				turns++
+			}
+			st.live.mu.Unlock()
 		}
 	})
-	began := time.Now()
+	close(began)
 	n, err := st.Count(context.Background(), filters)
-	took := time.Since(began)
 	cancel()
 	wg.Wait()
 	if err != nil || n < 5000 {
 		t.Fatalf("%d, %v", n, err)
 	}
-	t.Logf("COUNT of %d filters took %v, the longest wait for the index %v", len(filters), took, longest)
-	if longest > took/8 {
-		t.Errorf("the index was held for %v of %v", longest, took)
+	t.Logf("a COUNT of %d filters let %d appends through", len(filters), turns)
+	if turns < len(filters)/10 {
+		t.Errorf("a COUNT of %d filters let %d appends through", len(filters), turns)
 	}
 }
 
