@@ -143,6 +143,14 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 			}
 		}
 	}
+	long := r.dialFrom("203.0.113.201")
+	for i := range 5 { // 50 requests each by their length alone
+		got := ask(long, 1, `{"#t":["`+strings.Repeat("x", 49*bytesOfOne)+`"],"limit":0}`)
+		if refused := strings.HasPrefix(got, "CLOSED rate-limited: too many requests"); refused != (i == 4) {
+			t.Errorf("long request %d: %.200s", i, got)
+		}
+		long.send("CLOSE", "s")
+	}
 	if got := ask(r.dialFrom("203.0.113.200"), maxSearches+1, `{"search":"word"}`); !strings.HasPrefix(got, "CLOSED invalid:") {
 		t.Errorf("too many searches: %s", got)
 	}

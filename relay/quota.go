@@ -333,6 +333,7 @@ const (
 	maxSearches = 8 // in one REQ
 	searchCost  = 10
 	workUnit    = 2 * time.Millisecond
+	bytesOfOne  = 8 << 10 // of a message that count as one more
 )
 
 // mayAsk charges n filters to the address of a request. Requests of this

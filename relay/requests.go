@@ -200,6 +200,11 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 		c.notice("invalid: a subscription id is a string of 1 to 64 characters")
 		return "", nil, false
 	}
+	// Before its filters are read, which is most of the work of a long one.
+	if n := len(t.text) / bytesOfOne; n > 0 && !c.mayAsk(n) {
+		c.refuseRequest(sub, reasonAskedTooOften)
+		return "", nil, false
+	}
 	for {
 		more, err := t.more(false, ']')
 		if err == nil && more {
