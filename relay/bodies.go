@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -102,11 +104,15 @@ type missingBody struct {
 
 // loadBodies reads the missing bodies of an answer, keeps them in memory
 // within the budget, and drops from found[from:] what was deleted in the
-// meantime.
+// meantime or is damaged.
 func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
 	gone := false
 	for _, m := range missing {
 		_, body, err := st.log.row(found[m.index].Seq)
+		if isDamage(err) {
+			st.reportDamage(found[m.index].Seq, err)
+			body, err = nil, nil
+		}
 		if err != nil {
 			return found[:from], fmt.Errorf("read bodies: %w", err)
 		}
@@ -117,6 +123,9 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	l.mu.Lock()
 	for _, m := range missing {
 		f := &found[m.index]
+		if m.slot == none {
+			continue // it was found by its words, and may be no live event
+		}
 		if s := l.slots.at(m.slot); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
 			l.cache(m.slot, f.JSON)
 		}
@@ -127,6 +136,63 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 		found = found[:from+len(kept)]
 	}
 	return found, nil
+}
+
+// Bounds of the bodies that an answer holds at once.
+const (
+	bodiesAtOnce    = 32
+	bodyBytesAtOnce = 128 << 10
+)
+
+// bodiesOf appends to dst the bodies of some of the hits, as many as may be held
+// at once, and says of how many hits they are. It leaves out what was deleted in
+// the meantime or is damaged.
+func (st *Store) bodiesOf(dst []Found, hits []hit) ([]Found, int, error) {
+	l, first := st.live, len(dst)
+	var missing []missingBody
+	n := 0
+	size := int64(0)
+	l.mu.RLock()
+	for ; n < min(len(hits), bodiesAtOnce); n++ {
+		h := hits[n]
+		var body []byte
+		if h.slot != none {
+			if s := l.slots.at(h.slot); s.used && s.seq == h.seq && !s.hidden {
+				body = l.body(s)
+			}
+		}
+		if body == nil {
+			if size += st.log.rowBytes(h.seq); size > bodyBytesAtOnce && n > 0 {
+				break
+			}
+			missing = append(missing, missingBody{len(dst), h.slot})
+		}
+		dst = append(dst, Found{Seq: h.seq, JSON: body})
+	}
+	l.mu.RUnlock()
+	if missing == nil {
+		return dst, n, nil
+	}
+	dst, err := st.loadBodies(dst, first, missing)
+	return dst, n, err
+}
+
+// newestFirst puts hits into NIP-01 order: newest first, equal times by lowest
+// id. What has left its slot in the meantime is ordered by arrival.
+func (st *Store) newestFirst(hits []hit) {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	slices.SortFunc(hits, func(a, b hit) int {
+		if a.at != b.at {
+			return cmp.Compare(b.at, a.at)
+		}
+		s, t := l.slots.at(a.slot), l.slots.at(b.slot)
+		if s.seq != a.seq || t.seq != b.seq {
+			return cmp.Compare(a.seq, b.seq)
+		}
+		return bytes.Compare(s.id[:], t.id[:])
+	})
 }
 
 // typicalBody is what a body is taken to weigh before it is read, in bytes.

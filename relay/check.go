@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // CheckReport is what Check found.
@@ -66,11 +67,15 @@ type checker struct {
 	best       map[address]*record // newest readable version of each address
 	regular    map[uint64]*record  // regular events that ought to be served
 	live       []record            // records that ought to be in the index
+	tombs      map[address]int64   // by kind and key: up to when addresses are deleted; nil: not read yet
 	signatures bool
 }
 
 func (c *checker) rows(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
 	head := c.st.Head()
+	for _, path := range c.st.log.unsound {
+		c.report.problem("%s does not begin like a file of the log", path)
+	}
 	next := uint64(1)
 	err := c.st.log.rows(0, head, func(seq uint64, r row, body []byte, err error) error {
 		next = seq + 1
@@ -120,7 +125,7 @@ func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
 		c.report.problem("entry %d: its previous version %d is not before it", seq, r.previous)
 	}
 	if r.gone {
-		return nil
+		return c.accounted(txn, seq, r)
 	}
 	c.report.Bodies++
 	evt, err := parseBody(body)
@@ -148,6 +153,40 @@ func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
 		}
 	case !r.archived && !c.over(rec):
 		c.regular[seq] = rec
+	}
+	return nil
+}
+
+// accounted checks that something asked for the erasure of a body: a tombstone,
+// or the end of a mail's time. The d of an erased event is not known any more,
+// so a tombstone of any address of its key and kind is taken for its own.
+func (c *checker) accounted(txn *badger.Txn, seq uint64, r row) error {
+	if mostro.IsMail(r.kind) && (r.expired || r.expiration > 0 && r.expiration <= c.st.now().Unix()) {
+		return nil
+	}
+	if _, err := txn.Get(tombIDKey(r.id, r.pubkey)); !errors.Is(err, badger.ErrKeyNotFound) {
+		return err
+	}
+	if c.tombs == nil {
+		c.tombs = make(map[address]int64)
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceTomb, 'a'}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			err := it.Item().Value(func(v []byte) error {
+				if k := it.Item().Key(); len(k) >= 2+2+32 && len(v) == 8 {
+					of := address(k[2 : 2+2+32])
+					c.tombs[of] = max(c.tombs[of], int64(binary.BigEndian.Uint64(v)))
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	of := makeAddress(r.kind, r.pubkey, "")[:2+32]
+	if until, ok := c.tombs[of]; !ok || r.createdAt > until {
+		c.report.problem("entry %d: its body is erased and nothing asked for that", seq)
 	}
 	return nil
 }
@@ -271,6 +310,10 @@ func (c *checker) index() {
 		}
 		byKind, ok := l.kinds[s.kind]
 		within(list{many: byKind}, ok)
+		if s.several {
+			p, ok := l.several[s.kind]
+			within(list{many: p}, ok)
+		}
 		l.eachCombo(s, func(c combo) {
 			have, ok := l.combos[c]
 			within(have, ok)

@@ -18,6 +18,13 @@ func TestCheckFinds(t *testing.T) {
 				panic(err)
 			}
 		},
+		"ErasedByNobody": func(st *Store) {
+			mustHarm(st.log.erase([]uint64{3}))
+		},
+		"ErasedByte": func(st *Store) {
+			f, _, end := st.log.span(3, 3)
+			mustHarm(f.WriteAt([]byte{erasedByte}, end-5))
+		},
 		"GarbledBody":   func(st *Store) { harmRow(st, 2, -1) },
 		"GarbledHead":   func(st *Store) { harmRow(st, 2, rowHead+3) },
 		"MissingRow":    func(st *Store) { st.log.files[0].at = st.log.files[0].at[:1] },
@@ -60,6 +67,7 @@ func TestCheckFinds(t *testing.T) {
 			st := mustOpenStore(t, t.TempDir(), newTestClock())
 			mustAppend(t, st, unsigned(1, 1, 1, ""))
 			mustAppend(t, st, unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}, nostr.Tag{"s", "pending"}))
+			mustAppend(t, st, unsigned(1, 38383, 1, "an older version", nostr.Tag{"d", "x"}))
 			mustCheck(t, st)
 			harm(st)
 			r, err := st.Check(context.Background(), false, nil)
@@ -70,6 +78,12 @@ func TestCheckFinds(t *testing.T) {
 				t.Error("Check finds nothing")
 			}
 		})
+	}
+}
+
+func mustHarm(_ any, err error) {
+	if err != nil {
+		panic(err)
 	}
 }
 

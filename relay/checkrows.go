@@ -38,6 +38,10 @@ func (c *checker) beside(txn *badger.Txn) error {
 		switch key[0] {
 		case spaceTomb:
 			c.tombstone(key, value, head)
+		case spaceChain:
+			if len(value) != 8 || binary.BigEndian.Uint64(value) == 0 || binary.BigEndian.Uint64(value) > head {
+				c.report.problem("the erased versions %x end nowhere in the log", key)
+			}
 		case spaceCursor:
 			var cur pageCursor
 			if i := bytes.IndexByte(key, 0); i < 2 || json.Unmarshal(value, &cur) != nil {

@@ -19,6 +19,9 @@ const (
 	queueSize     = 4096
 	maxGroup      = 1024
 	maxGroupBytes = 2 << 20
+	// maxDeletionBytes bounds a group of deletion requests: each byte of these
+	// is more work than one of another event.
+	maxDeletionBytes = 1 << 20
 )
 
 // written bounds what a body of that size makes the group write: itself, its
@@ -38,6 +41,7 @@ type pending struct {
 	seq     uint64
 	out     Outcome
 	err     error
+	walked  int // rows that a deletion looked at
 }
 
 // Wait returns once the event is durable, or was found not to be stored.
@@ -52,12 +56,31 @@ func (p *pending) Wait(ctx context.Context) (uint64, Outcome, error) {
 
 func (p *pending) answer(seq uint64, out Outcome, err error) {
 	p.seq, p.out, p.err = seq, out, err
+	if p.isDeletion() {
+		p.st.deleting.Release(deletionWeight(p.Event))
+	}
 	close(p.done)
+}
+
+// maxDeleting is how many events and addresses the deletion requests in the
+// queue may name together: what an append behind them waits for.
+const maxDeleting = 8192
+
+// deletionWeight is how many events and addresses a deletion request names, at
+// most maxDeleting.
+func deletionWeight(evt *nostr.Event) int64 {
+	n := int64(1)
+	for _, t := range evt.Tags {
+		if len(t) > 1 && (t[0] == "e" || t[0] == "a") {
+			n++
+		}
+	}
+	return min(n, maxDeleting)
 }
 
 // Enqueue hands an arrival to the committer. Arrivals enqueued by one
 // goroutine are appended in that order. It blocks only while the committer's
-// queue is full.
+// queue is full, a deletion request also while those in the queue name too much.
 func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
 	if err := storable(a.Event); err != nil {
 		return nil, err
@@ -80,14 +103,27 @@ func (st *Store) hand(ctx context.Context, p *pending) (Pending, error) {
 		return nil, ErrClosed
 	}
 	defer st.enqueuing.Done()
+	if st.refuses(p) {
+		return nil, ErrFull
+	}
+	if p.isDeletion() {
+		if err := st.deleting.Acquire(ctx, deletionWeight(p.Event)); err != nil {
+			return nil, err
+		}
+	}
+	var err error
 	select {
 	case st.queue <- p:
 		return p, nil
 	case <-st.dead:
-		return nil, st.fatal
+		err = st.fatal
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		err = ctx.Err()
 	}
+	if p.isDeletion() {
+		st.deleting.Release(deletionWeight(p.Event))
+	}
+	return nil, err
 }
 
 // Append is Enqueue and Wait.
@@ -165,14 +201,19 @@ func (st *Store) commitLoop() {
 		}
 		group = append(group[:0], held)
 		size := written(held.JSON)
-		alone := held.isDeletion()
+		deletions := held.isDeletion()
 		held = nil
 	gather:
-		for !alone && len(group) < maxGroup && size < maxGroupBytes {
+		for len(group) < maxGroup && size < maxGroupBytes {
 			select {
 			case p := <-st.queue:
-				if p.isDeletion() {
-					held = p // reaches back into the store: a group of its own
+				// Deletions reach back into the store: groups of their own.
+				if p.isDeletion() != deletions {
+					held = p
+					break gather
+				}
+				if deletions && size+written(p.JSON) > maxDeletionBytes {
+					held = p
 					break gather
 				}
 				group = append(group, p)
@@ -190,6 +231,10 @@ func (st *Store) commitLoop() {
 // (flush).
 func (st *Store) commit(group []*pending) {
 	start := time.Now()
+	st.lookWhileWriting()
+	if group = st.refuseFull(group); len(group) == 0 {
+		return
+	}
 	err := st.makeRoom(group)
 	g := &grouping{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
 		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
@@ -236,6 +281,30 @@ func (st *Store) commit(group []*pending) {
 	}
 }
 
+// refuseFull answers the arrivals of a group for which there is no room, and
+// gives the others.
+func (st *Store) refuseFull(group []*pending) []*pending {
+	size := int64(0)
+	for _, p := range group {
+		size += int64(written(p.JSON))
+	}
+	if err := st.log.growLog(size); err != nil && !st.full.Load() {
+		st.markFull("err", err)
+	}
+	if !st.full.Load() {
+		return group
+	}
+	kept := group[:0]
+	for _, p := range group {
+		if st.refuses(p) {
+			p.answer(0, 0, ErrFull)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
 // settle brings what is in memory up to what was logged.
 func (st *Store) settle(g *grouping) error {
 	g.apply()
@@ -256,8 +325,9 @@ type grouping struct {
 	ids     map[[32]byte]uint64 // seqs of what it appends
 	changes []change
 	entries []recent
-	erased  []uint64
+	erased  map[uint64]struct{}
 	tombs   int64
+	walked  int           // rows that deletions looked at
 	claimed map[claim]int // addresses taken by this group, by what quotas count
 	soon    bool          // the index is to follow the log at once
 	replay  bool          // the rows are in the log
@@ -298,6 +368,7 @@ func (g *grouping) log(r row, body []byte) {
 		return
 	}
 	from := len(g.buf)
+	r.first = len(g.rows) == 0
 	g.buf = appendRow(g.buf, r, body)
 	g.sizes = append(g.sizes, len(g.buf)-from)
 	g.rows = append(g.rows, r)
@@ -314,13 +385,18 @@ func (g *grouping) write() error {
 	return err
 }
 
-// row gives a row of the log or of this group.
-func (g *grouping) row(seq uint64) (row, error) {
+// row gives a row of the log or of this group. ok is false for one that is
+// damaged.
+func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
 	if seq > g.base && seq-g.base <= uint64(len(g.rows)) {
-		return g.rows[seq-g.base-1], nil
+		return g.rows[seq-g.base-1], true, nil
 	}
-	r, _, err := g.st.log.row(seq)
-	return r, err
+	r, err = g.st.log.rowAlone(seq)
+	if isDamage(err) {
+		g.st.reportDamage(seq, err)
+		return r, false, nil
+	}
+	return r, err == nil, err
 }
 
 // append decides about one arrival, takes its row to be logged and writes what
@@ -356,13 +432,11 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 		// the first, so that opening the store finishes them.
 		r.forward = p.Forward
 		g.log(r, body)
-		err := g.write()
-		if err == nil {
-			err = g.delete(evt, pubkey)
-		}
-		if err != nil {
+		walked := g.walked
+		if err := g.delete(evt, pubkey); err != nil {
 			return 0, 0, err
 		}
+		p.walked = g.walked - walked
 	}
 	var err error
 	switch {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,10 +48,12 @@ type conn struct {
 	br        *bufio.Reader
 	text      frameText
 	subs      map[string]*subscription
-	openBytes int             // of the REQs in subs
-	authd     map[string]bool // public keys proven by NIP-42
-	negs      map[string]*negSession
-	acks      chan ack // nil until the first EVENT; full: the reader waits
+	openBytes int // of the REQs in subs
+	// of the filters in subs, as liveFilter.cost counts them
+	openConditions, openValues int
+	authd                      map[string]bool // public keys proven by NIP-42
+	negs                       map[string]*negSession
+	acks                       chan ack // nil until the first EVENT; full: the reader waits
 
 	unanswered sync.WaitGroup // events in acks whose OK is not in out yet
 	ackerDone  chan struct{}
@@ -67,6 +70,7 @@ type conn struct {
 	out     []byte    // whole websocket frames not yet taken by the writer
 	writing int       // bytes taken from out and not yet written; more than 0: somebody writes
 	held    int       // bytes held back behind stored answers
+	counted int       // of all these, in Server.queued
 	ending  bool      // nothing more is added to out; the writer flushes and stops
 }
 
@@ -84,7 +88,7 @@ const (
 	// publisherBufferBytes is the read buffer of whoever has published.
 	publisherBufferBytes = 16 << 10
 	writeChunkBytes      = 256 << 10 // so that a deadline is about progress
-	replyBytes           = 512 << 10 // what may wait before the client's own answers wait too
+	replyBytes           = 128 << 10 // what may wait before the client's own answers wait too
 	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20
 )
@@ -103,11 +107,11 @@ func giveBuffer(b []byte) {
 // upgrade answers the handshake and starts the connection's goroutines. The
 // handler returns at once, so that net/http's own buffers are freed.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
-	if !s.admitConn() {
-		http.Error(w, "too many connections", http.StatusServiceUnavailable)
+	ip, local := s.clientIP(r)
+	if refusal := s.admitConn(ip, local); refusal != "" {
+		http.Error(w, refusal, http.StatusServiceUnavailable)
 		return
 	}
-	ip, local := s.clientIP(r)
 	// The library compares the first header line as a whole; RFC 9110 allows a
 	// list of tokens over several lines, which the caller has looked through.
 	r.Header["Upgrade"] = []string{"websocket"}
@@ -117,7 +121,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		if nc != nil {
 			nc.Close()
 		}
-		s.releaseConn()
+		s.releaseConn(ip)
 		return
 	}
 	var in io.Reader = nc
@@ -138,13 +142,11 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	c.room.L = &c.mu
 	c.lastRead.Store(time.Now().UnixMilli())
-	// Offered at once and never required. mobile clients also take the first
-	// frame as the sign that a relay is alive.
-	c.out = appendReply(nil, "AUTH", c.challenge)
-	c.wake <- struct{}{}
+	// The challenge is sent when a request needs it: clients ask their user to
+	// sign when they see one.
 	if !s.addConn(c) {
 		nc.Close()
-		s.releaseConn()
+		s.releaseConn(ip)
 		return
 	}
 	go c.write()
@@ -208,6 +210,7 @@ func (c *conn) readMessage() (string, error) {
 	state := ws.StateServerSide
 	limit := int64(c.srv.cfg.MaxMessageBytes)
 	var whole []byte
+	var began time.Time // of a message in several frames
 	for {
 		h, err := ws.ReadHeader(c.br)
 		if err != nil {
@@ -215,6 +218,10 @@ func (c *conn) readMessage() (string, error) {
 		}
 		if err := ws.CheckHeader(h, state); err != nil {
 			return "", err
+		}
+		if !began.IsZero() && time.Since(began) > c.srv.cfg.IdleAfter {
+			// Pings between its parts would keep half a message for ever.
+			return "", protocolError{ws.StatusPolicyViolation, "error: the parts of the message come too slowly"}
 		}
 		if h.OpCode.IsControl() {
 			if err := c.control(h); err != nil {
@@ -235,6 +242,9 @@ func (c *conn) readMessage() (string, error) {
 		ws.Cipher(whole[from:], h.Mask, 0)
 		if !h.Fin {
 			state = state.Set(ws.StateFragmented)
+			if began.IsZero() {
+				began = time.Now()
+			}
 			continue
 		}
 		if !utf8.Valid(whole) {
@@ -360,6 +370,7 @@ func (c *conn) finish() {
 	}
 	c.end(ws.StatusGoingAway, "", false)
 	<-c.writeDone
+	c.uncount()
 	if tcp, ok := c.nc.(interface{ CloseWrite() error }); ok && tcp.CloseWrite() == nil {
 		io.Copy(io.Discard, io.LimitReader(c.br, maxDrainBytes)) // best effort, bounded by the read deadline
 	}
@@ -394,7 +405,8 @@ func hasToken(lines []string, token string) bool {
 }
 
 // clientIP is the address a request is charged to, and whether it comes from
-// this machine on nobody's behalf. A proxy's word is taken only from the
+// this machine on nobody's behalf: not through a proxy, and not from a page in
+// a browser, which says its Origin. A proxy's word is taken only from the
 // configured proxies, reading the chain from the near end.
 func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -414,7 +426,37 @@ func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 		}
 		ip = next.Unmap().WithZone("")
 	}
-	return ip, ip.IsLoopback() && !forwarded
+	return ip, ip.IsLoopback() && !forwarded && !s.cfg.NobodyIsLocal && r.Header.Get("Origin") == ""
+}
+
+// namesThisMachine reports whether a Host is an address or localhost. Another
+// name that leads to this machine may be that of a page which had its name
+// resolved to it.
+func namesThisMachine(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	_, err := netip.ParseAddr(host)
+	return err == nil || strings.EqualFold(host, "localhost")
+}
+
+// GuardPrivate refuses what pages in a browser ask of a listener that is for
+// this machine or its network: requests with an Origin, or for a host that is
+// neither an address nor localhost nor among names.
+func GuardPrivate(next http.Handler, names ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		named := slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
+		if r.Header.Get("Origin") != "" || !named && !namesThisMachine(r.Host) {
+			refuseHTTP(w, http.StatusForbidden, "this listener answers no pages: ask it by its address or localhost, without an Origin")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) trusted(ip netip.Addr) bool {

@@ -84,7 +84,8 @@ type eventStore interface {
 
 	// Enqueue hands an arrival to the committer. Arrivals enqueued by one
 	// goroutine are appended in that order. It blocks only while the
-	// committer's queue is full.
+	// committer's queue is full, a deletion request also while those in the
+	// queue name too much.
 	Enqueue(ctx context.Context, a Arrival) (Pending, error)
 
 	// Query appends to dst the live events that match f and were appended at
@@ -93,7 +94,15 @@ type eventStore interface {
 	// extensions are not looked at.
 	Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error)
 
-	// Count is the exact number of live events that match any of the filters.
+	// hits is Query without the bodies; bodiesOf appends to dst the bodies of the
+	// first hits, and says of how many; newestFirst puts hits of several filters
+	// into the order of NIP-01.
+	hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error)
+	bodiesOf(dst []Found, hits []hit) ([]Found, int, error)
+	newestFirst(hits []hit)
+
+	// Count is the number of live events that match any of the filters, exact if
+	// nothing is appended meanwhile.
 	Count(ctx context.Context, filters nostr.Filters) (int, error)
 
 	// Has says whether an event is held in any state: live, archived,
@@ -107,6 +116,9 @@ type eventStore interface {
 	// liveItems lists what takes part in reconciliation (NIP-77): live events
 	// that match f, mail left out, and the head before they were looked at.
 	liveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)
+
+	// atMost is how many live events a filter matches at the most.
+	atMost(f nostr.Filter) int
 
 	// Shun has queries, counts and reconciliations pass over the events of
 	// keys, and over single events.

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,13 +53,15 @@ func (g *grouping) addressTomb(addr address) (int64, error) {
 	return until, err
 }
 
-// delete carries out a deletion request. It is alone in its group, so that the
-// live index and the files agree while it reads them.
+// delete carries out a deletion request. Its group holds nothing but deletion
+// requests, so that the live index and the files agree while it reads them.
 //
 // Where it erases more than one transaction holds, it commits in parts, none of
-// which parts what becomes of one event. What the store has applied moves with
-// the last of them: after a crash in between the request is carried out again.
+// which parts what becomes of one event. The store has applied the requests
+// before it by then: after a crash in between it is carried out again.
 func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
+	ids := make(map[[32]byte]struct{})
+	addresses := make(map[address]struct{})
 	for _, t := range evt.Tags {
 		if len(t) < 2 {
 			continue
@@ -68,9 +69,20 @@ func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
 		var err error
 		switch t[0] {
 		case "e":
-			err = g.deleteID(t[1], pubkey)
+			id, bad := parseHex32(t[1])
+			if _, twice := ids[id]; twice || bad != nil {
+				continue
+			}
+			ids[id] = struct{}{}
+			err = g.deleteID(id, pubkey)
 		case "a":
-			err = g.deleteAddress(t[1], pubkey, int64(evt.CreatedAt))
+			kind, d, ok := ownAddress(t[1], pubkey)
+			addr := makeAddress(kind, pubkey, d)
+			if _, twice := addresses[addr]; twice || !ok {
+				continue
+			}
+			addresses[addr] = struct{}{}
+			err = g.deleteAddress(addr, kind, d, pubkey, int64(evt.CreatedAt))
 		}
 		if err != nil {
 			return fmt.Errorf("delete: %w", err)
@@ -79,36 +91,26 @@ func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
 	return nil
 }
 
-func (g *grouping) deleteID(hexID string, pubkey [32]byte) error {
-	id, err := parseHex32(hexID)
-	if err != nil {
-		return nil // names no event
-	}
-	if _, err := g.st.txn.Get(tombIDKey(id, pubkey)); errors.Is(err, badger.ErrKeyNotFound) {
-		g.tombs++
-	} else if err != nil {
-		return err
-	}
+func (g *grouping) deleteID(id, pubkey [32]byte) error {
+	g.tombs++ // one that is there already is counted again: it is only asked whether there are any
 	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
 		return err
 	}
-	item, err := g.st.txn.Get(idKey(id))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil // not held yet: the tombstone waits for it
+	seq, held, err := g.held(id)
+	if err != nil || !held || seq == 0 || seq == g.seq { // 0: a request of this group
+		return err // not held yet: the tombstone waits for it
 	}
+	g.walked++
+	r, ok, err := g.row(seq)
 	if err != nil {
 		return err
 	}
-	var seq uint64
-	if err := item.Value(func(v []byte) error { seq = binary.BigEndian.Uint64(v); return nil }); err != nil {
-		return err
-	}
-	if seq == g.seq {
-		return nil
-	}
-	r, err := g.row(seq)
-	if err != nil {
-		return err
+	if !ok {
+		rec, _, served := g.st.live.recordOf(id)
+		if !served {
+			return nil // its author is not known any more
+		}
+		r = row{id: rec.id, pubkey: rec.pubkey, kind: rec.kind, createdAt: rec.createdAt}
 	}
 	if r.pubkey != pubkey || r.kind == mostro.KindDeletion {
 		return nil
@@ -116,59 +118,111 @@ func (g *grouping) deleteID(hexID string, pubkey [32]byte) error {
 	return g.erase(seq, r)
 }
 
-func (g *grouping) deleteAddress(value string, pubkey [32]byte, until int64) error {
+// ownAddress parses the value of an a tag that names an address of pubkey.
+func ownAddress(value string, pubkey [32]byte) (kind int, d string, ok bool) {
 	parts := strings.SplitN(value, ":", 3)
 	if len(parts) != 3 {
-		return nil
+		return 0, "", false
 	}
 	kind, err := strconv.Atoi(parts[0])
 	author, err2 := parseHex32(parts[1])
 	c := kindClass(kind)
 	if err != nil || err2 != nil || author != pubkey || kind < 0 || kind > 65535 || c != replaceable && c != addressable {
-		return nil
+		return 0, "", false
 	}
-	d := parts[2]
 	if c == replaceable {
-		d = ""
+		return kind, "", true
 	}
-	addr := makeAddress(kind, pubkey, d)
+	return kind, parts[2], true
+}
+
+// deleteAddress erases the versions of an address up to a time. The walk goes
+// from the newest arrival to the oldest and ends where an earlier request left
+// only erased ones.
+func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]byte, until int64) error {
 	have, err := g.addressTomb(addr)
 	if err != nil {
 		return err
 	}
+	if have > until {
+		return nil // an earlier request has erased these, and refuses more of them
+	}
 	if have < 0 {
 		g.tombs++
 	}
-	if err := g.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(max(have, until)))); err != nil {
+	if err := g.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(until))); err != nil {
 		return err
 	}
 	now, err := g.addressState(&nostr.Event{Kind: kind, Tags: nostr.Tags{{"d", d}}}, addr, pubkey)
 	if err != nil || now.space == 0 {
 		return err
 	}
-	for seq := now.rec.chain; seq != 0; {
-		r, err := g.row(seq)
+	end, err := g.erasedUpTo(addr)
+	if err != nil {
+		return err
+	}
+	bottom := uint64(0) // it and all before it are erased
+	for seq := now.rec.chain; seq > end; {
+		g.walked++
+		r, ok, err := g.row(seq)
 		if err != nil {
 			return err
 		}
+		if !ok {
+			return nil // the versions before it cannot be found any more
+		}
+		gone := r.gone || r.createdAt <= until || g.isErased(seq)
 		if r.createdAt <= until {
 			if err := g.erase(seq, r); err != nil {
 				return err
 			}
 		}
+		switch {
+		case !gone:
+			bottom = 0
+		case bottom == 0:
+			bottom = seq
+		}
 		seq = r.previous
 	}
-	return nil
+	if bottom == 0 {
+		return nil
+	}
+	return g.set(addressKey(spaceChain, addr), binary.BigEndian.AppendUint64(nil, bottom))
+}
+
+// erasedUpTo is the arrival of an address from which on back all are erased, 0
+// for none.
+func (g *grouping) erasedUpTo(addr address) (seq uint64, err error) {
+	item, err := g.st.txn.Get(addressKey(spaceChain, addr))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return seq, item.Value(func(v []byte) error {
+		if len(v) != 8 {
+			return errCorrupt
+		}
+		seq = binary.BigEndian.Uint64(v)
+		return nil
+	})
 }
 
 // erase removes an event's body and its place in the live index; its row stays
 // as the bare fact.
 func (g *grouping) erase(seq uint64, r row) error {
-	if r.gone || slices.Contains(g.erased, seq) {
+	if r.gone || g.isErased(seq) {
 		return nil
 	}
 	if g.st.txnBytes > g.st.txnRoom/2 {
-		if err := g.st.flushPart(); err != nil {
+		// The requests before this one are complete in the transaction.
+		if err := g.write(); err != nil {
+			return err
+		}
+		g.st.follows = g.seq - 1
+		if err := g.st.flush(); err != nil {
 			return err
 		}
 	}
@@ -191,6 +245,11 @@ func (g *grouping) erase(seq uint64, r row) error {
 		return err
 	}
 	return g.set(addressKey(spaceHidden, addr), rec.encode())
+}
+
+func (g *grouping) isErased(seq uint64) bool {
+	_, ok := g.erased[seq]
+	return ok
 }
 
 // expiryLoop looks each second for what has expired, so that memory follows

@@ -54,7 +54,9 @@ func relayClient(configured bool) *http.Client {
 		t.Proxy = nil // a proxy would look the name up itself
 	}
 	t.DialContext = d.DialContext
-	return &http.Client{Transport: t}
+	// A relay has no business to send us to another place, least of all one on
+	// this machine that trusts what comes from it.
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // relayInfo is what we use of another relay's NIP-11 document.

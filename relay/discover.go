@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
@@ -21,6 +22,10 @@ type discovery struct {
 	known map[string]bool            // keys that published a description of themselves
 	named map[string]map[string]bool // relay -> keys that named it
 	lists map[string][]string        // relays of keys that are not known yet, from their 10002
+
+	weakest []string  // known keys, the weakest last, as they were when weighed
+	weighed time.Time // when that was
+	grew    time.Time // when relays were last chosen; run's own
 }
 
 const (
@@ -29,6 +34,10 @@ const (
 	maxNamed      = 4096
 	maxNamedByKey = 16
 	maxLists      = 20_000
+	// maxWeight is the most that one key counts, and weighEvery is how often the
+	// known keys are weighed while there is no place for another.
+	maxWeight  = 100
+	weighEvery = 10 * time.Second
 	// discoverStart bounds the orders that are looked through at the start.
 	discoverStart = 5000
 )
@@ -116,6 +125,7 @@ func (d *discovery) learn(evt *nostr.Event) {
 			d.addInstance(evt.PubKey)
 			return
 		}
+		d.tryAgain(evt.PubKey)
 		if link := tagValue(evt.Tags, "source"); strings.HasPrefix(link, "mostro:") {
 			d.addRelays(evt.PubKey, linkRelays(link))
 		}
@@ -147,7 +157,7 @@ func (d *discovery) learn(evt *nostr.Event) {
 
 func (d *discovery) addInstance(key string) {
 	d.mu.Lock()
-	isNew := !d.known[key] && len(d.known) < maxInstances
+	isNew := !d.known[key] && (len(d.known) < maxInstances || d.displace(key))
 	if isNew {
 		d.known[strings.Clone(key)] = true
 	}
@@ -164,6 +174,58 @@ func (d *discovery) addInstance(key string) {
 		default:
 		}
 	}
+}
+
+// weight is what a key counts among others: its live orders. A description
+// costs its author nothing, and thousands of them would fill all places.
+func (d *discovery) weight(key string) int {
+	return min(d.us.cfg.Store.liveOf(mostro.KindOrder, key), maxWeight)
+}
+
+// displace takes the place of the weakest known key for a stronger one. mu is
+// held.
+func (d *discovery) displace(key string) bool {
+	w := d.weight(key)
+	if w == 0 {
+		return false
+	}
+	if now := time.Now(); len(d.weakest) == 0 && now.Sub(d.weighed) > weighEvery {
+		weights := make(map[string]int, len(d.known))
+		for k := range d.known {
+			weights[k] = d.weight(k)
+			d.weakest = append(d.weakest, k)
+		}
+		slices.SortFunc(d.weakest, func(a, b string) int { return weights[b] - weights[a] })
+		d.weighed = now
+	}
+	for len(d.weakest) > 0 {
+		last := len(d.weakest) - 1
+		other := d.weakest[last]
+		d.weakest = d.weakest[:last]
+		if d.known[other] && d.weight(other) < w {
+			delete(d.known, other)
+			return true
+		}
+	}
+	return false
+}
+
+// tryAgain looks for a place for a key that has described itself when there was
+// none and has orders now.
+func (d *discovery) tryAgain(key string) {
+	d.mu.Lock()
+	try := !d.known[key] && len(d.known) >= maxInstances
+	d.mu.Unlock()
+	if try && d.us.cfg.Store.liveOf(mostro.KindInfo, key) > 0 {
+		d.addInstance(key)
+	}
+}
+
+// liveOf counts the live events of one kind by one key.
+func (st *Store) liveOf(kind int, key string) int {
+	st.live.mu.RLock()
+	defer st.live.mu.RUnlock()
+	return st.live.liveOfKey(kind, lowerHex32(key))
 }
 
 // linkRelays reads the relays of a mostro: link.
@@ -204,41 +266,49 @@ func (d *discovery) addRelays(key string, urls []string) {
 	}
 }
 
-// grow makes upstreams of the relays named by most Mostros, up to the cap. A
-// relay counts only when a known Mostro names it: anybody can sign a list.
+// grow makes upstreams of the relays named by the Mostros with the most orders,
+// up to the cap. A relay counts only when a known Mostro names it: anybody can
+// sign a list. One that counts more than twice as much as the weakest that is
+// followed takes its place.
 func (d *discovery) grow() (grew bool) {
 	room := d.us.cfg.Discover
+	followed := make(map[string]*upstream)
 	for _, u := range d.us.list() {
 		if !u.configured {
-			room--
+			followed[u.url] = u
 		}
 	}
-	if room <= 0 {
+	if room -= len(followed); room <= 0 && time.Since(d.grew) < weighEvery {
 		return false
 	}
+	d.grew = time.Now()
 	type candidate struct {
-		url   string
-		votes int
+		url           string
+		votes, namers int
 	}
 	var list []candidate
+	votes, weights := make(map[string]int), make(map[string]int)
 	d.mu.Lock()
 	for u, by := range d.named {
-		votes := 0
+		namers := 0
 		for key := range by {
-			if d.known[key] {
-				votes++
+			if !d.known[key] {
+				continue
 			}
+			w, ok := weights[key]
+			if !ok {
+				w = d.weight(key)
+				weights[key] = w
+			}
+			votes[u], namers = votes[u]+w, namers+1
 		}
-		if votes > 0 {
-			list = append(list, candidate{u, votes})
+		if namers > 0 {
+			list = append(list, candidate{u, votes[u], namers})
 		}
 	}
 	d.mu.Unlock()
 	slices.SortFunc(list, func(a, b candidate) int {
-		if a.votes != b.votes {
-			return b.votes - a.votes
-		}
-		return strings.Compare(a.url, b.url)
+		return cmp.Or(cmp.Compare(b.votes, a.votes), cmp.Compare(b.namers, a.namers), strings.Compare(a.url, b.url))
 	})
 	for _, c := range list {
 		d.us.mu.Lock()
@@ -247,18 +317,39 @@ func (d *discovery) grow() (grew bool) {
 		if have || c.url == d.us.self() {
 			continue
 		}
+		if room <= 0 {
+			var weakest *upstream
+			for _, u := range followed {
+				if weakest == nil || votes[u.url] < votes[weakest.url] {
+					weakest = u
+				}
+			}
+			if weakest == nil || 2*votes[weakest.url] >= c.votes {
+				break
+			}
+			delete(followed, weakest.url)
+			d.us.drop(weakest)
+			d.us.log.Info("no longer following a relay found in events", "relay", weakest.url)
+			room++
+		}
 		u, err := d.us.add(c.url, false)
 		if err != nil {
 			continue
 		}
 		u.follow = true
-		d.us.log.Info("following a relay found in events", "relay", c.url, "named_by", c.votes)
+		d.us.log.Info("following a relay found in events", "relay", c.url, "orders_of_those_who_name_it", c.votes)
 		grew = true
-		if room--; room == 0 {
-			break
-		}
+		room--
 	}
 	return grew
+}
+
+// drop ends following a relay that was found in events.
+func (us *Upstreams) drop(u *upstream) {
+	us.mu.Lock()
+	delete(us.relays, u.url)
+	us.mu.Unlock()
+	close(u.gone)
 }
 
 // self is this relay's own public URL, which is not followed.

@@ -27,10 +27,11 @@ type dispatcher struct {
 
 	mu    sync.Mutex
 	index map[filingKey]*place
-	empty []*place // in the index still, the longest empty first
-	keep  int      // so many of them: maxEmpty
-	tick  uint64   // counts events, so that a subscription gets each once
-	batch uint64   // counts flushes, so that a connection is in each once
+	empty []*place  // in the index still, the longest empty first
+	keep  int       // so many of them: maxEmpty
+	tags  eventTags // of the event being dispatched
+	tick  uint64    // counts events, so that a subscription gets each once
+	batch uint64    // counts flushes, so that a connection is in each once
 	count int
 }
 
@@ -49,9 +50,17 @@ const (
 	byAny    = '4'
 )
 
+// filing is a filter in a place. nth says which of the filter's places that is.
 type filing struct {
 	sub    *subscription
 	filter *liveFilter
+	nth    int
+}
+
+// placement is where a filter is filed: at which of a place's filings.
+type placement struct {
+	place *place
+	at    int
 }
 
 // place holds what is filed under one key. An empty one stays in the index for
@@ -75,6 +84,8 @@ type subscription struct {
 	filters []*liveFilter
 	from    uint64 // live events are those after this log position
 	bytes   int    // of the REQ, whose strings the filters are parts of
+	// of the filters, as liveFilter.cost counts them
+	conditions, values int
 
 	tick uint64 // of the last event it got; guarded by the dispatcher's mu
 
@@ -168,16 +179,16 @@ func (d *dispatcher) register(sub *subscription) (upTo uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range sub.filters {
-		f.places = make([]*place, 0, len(f.filedUnder))
-		for _, key := range f.filedUnder {
+		f.places = make([]placement, len(f.filedUnder))
+		for nth, key := range f.filedUnder {
 			p := d.index[key]
 			if p == nil {
 				p = &place{key: key}
 				p.filed = p.first[:0]
 				d.index[key] = p
 			}
-			p.filed = append(p.filed, filing{sub, f})
-			f.places = append(f.places, p)
+			f.places[nth] = placement{p, len(p.filed)}
+			p.filed = append(p.filed, filing{sub, f, nth})
 		}
 	}
 	sub.from = d.store.Head()
@@ -190,13 +201,11 @@ func (d *dispatcher) unregister(sub *subscription) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range sub.filters {
-		for _, p := range f.places {
-			i := slices.IndexFunc(p.filed, func(x filing) bool { return x.filter == f })
-			if i < 0 {
-				continue
-			}
-			last := len(p.filed) - 1
-			p.filed[i] = p.filed[last]
+		for _, from := range f.places {
+			p, last := from.place, len(from.place.filed)-1
+			moved := p.filed[last]
+			p.filed[from.at] = moved
+			moved.filter.places[moved.nth].at = from.at
 			p.filed[last] = filing{}
 			if p.filed = p.filed[:last]; last > 0 {
 				continue
@@ -258,6 +267,7 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick++
+	d.tags.fill(evt.Tags)
 	if len(due.conns) == 0 {
 		d.batch++
 		due.batch = d.batch
@@ -269,7 +279,7 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 			return
 		}
 		for _, x := range p.filed {
-			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.meets(evt, key.by) {
+			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.meets(evt, &d.tags, key.by) {
 				continue
 			}
 			x.sub.tick = d.tick
@@ -284,72 +294,66 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 	meet(filingKey{by: byAuthor, value: evt.PubKey})
 	meet(filingKey{by: byKind, kind: evt.Kind})
 	meet(filingKey{by: byAny})
-	var seen map[filingKey]bool // a thousand equal tags are looked up once
-	if len(evt.Tags) > 32 {
-		seen = make(map[filingKey]bool, len(evt.Tags))
-	}
-	for _, tag := range evt.Tags {
-		if len(tag) < 2 || len(tag[0]) != 1 || !isTagLetter(tag[0][0]) {
-			continue
+	for _, letter := range d.tags.letters {
+		for _, value := range d.tags.of(letter) {
+			meet(filingKey{by: letter, value: value})
 		}
-		key := filingKey{by: tag[0][0], value: tag[1]}
-		if seen[key] {
-			continue
-		}
-		if seen != nil {
-			seen[key] = true
-		}
-		meet(key)
 	}
 	d.met.deliveries.Add(float64(delivered))
 }
 
-// liveFilter is a filter made ready for matching many events.
+// liveFilter is a filter made ready for matching many events. Its lists have no
+// repetitions; those of more than manyWords are sorted.
 type liveFilter struct {
 	nostr.Filter
-	ids, authors wordSet
-	tags         []*liveTag
-	filedUnder   []filingKey
-	places       []*place // while registered; guarded by the dispatcher's mu
+	kinds      []int // sorted
+	tags       []liveTag
+	filedUnder []filingKey
+	places     []placement // while registered; guarded by the dispatcher's mu
 }
 
 type liveTag struct {
 	letter byte
-	values wordSet
-}
-
-// wordSet is a list of words, and from the first question on a map where they
-// are many: most filters are asked only about the words they are not filed
-// under.
-type wordSet struct {
-	list []string
-	once sync.Once
-	many map[string]struct{}
-}
-
-func (s *wordSet) has(word string) bool {
-	if len(s.list) <= 12 {
-		return slices.Contains(s.list, word)
-	}
-	s.once.Do(func() {
-		s.many = make(map[string]struct{}, len(s.list))
-		for _, w := range s.list {
-			s.many[w] = struct{}{}
-		}
-	})
-	_, ok := s.many[word]
-	return ok
+	values []string
 }
 
 func newLiveFilter(f nostr.Filter) *liveFilter {
-	lf := &liveFilter{Filter: f, ids: wordSet{list: f.IDs}, authors: wordSet{list: f.Authors}}
-	for letter, values := range f.Tags {
-		lf.tags = append(lf.tags, &liveTag{letter: letter[0], values: wordSet{list: values}})
+	f.IDs, f.Authors = distinctWords(f.IDs), distinctWords(f.Authors)
+	lf := &liveFilter{Filter: f}
+	if f.Kinds != nil {
+		lf.kinds = slices.Compact(slices.Sorted(slices.Values(f.Kinds)))
+		if lf.kinds == nil {
+			lf.kinds = []int{}
+		}
+		lf.Kinds = lf.kinds
+	}
+	if len(f.Tags) > 0 {
+		lf.tags, lf.Tags = make([]liveTag, 0, len(f.Tags)), make(nostr.TagMap, len(f.Tags))
+	}
+	for name, values := range f.Tags {
+		values = distinctWords(values)
+		lf.Tags[name] = values
+		lf.tags = append(lf.tags, liveTag{letter: name[0], values: values})
 	}
 	// By rank, so that the same filter is always filed alike.
-	slices.SortFunc(lf.tags, func(a, b *liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
+	slices.SortFunc(lf.tags, func(a, b liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
 	lf.filedUnder = lf.file()
 	return lf
+}
+
+// cost is how many conditions a filter has, itself counted as one, and how many
+// values they have in all.
+func (f *liveFilter) cost() (conditions, values int) {
+	conditions, values = 1, len(f.IDs)+len(f.Authors)+len(f.kinds)
+	for _, n := range []int{len(f.IDs), len(f.Authors), len(f.kinds)} {
+		if n > 0 {
+			conditions++
+		}
+	}
+	for _, t := range f.tags {
+		conditions, values = conditions+1, values+len(t.values)
+	}
+	return conditions, values
 }
 
 // tagRank orders tag letters by how few events share a value: addresses and
@@ -372,9 +376,6 @@ func (f *liveFilter) file() []filingKey {
 		return nil // words are matched by the index of stored orders alone
 	}
 	words := func(by byte, values []string) []filingKey {
-		if len(values) > 64 { // fewer may repeat themselves
-			values = slices.Compact(slices.Sorted(slices.Values(values)))
-		}
 		keys := make([]filingKey, len(values))
 		for i, v := range values {
 			keys[i] = filingKey{by: by, value: v}
@@ -385,14 +386,14 @@ func (f *liveFilter) file() []filingKey {
 	case f.IDs != nil:
 		return words(byID, f.IDs)
 	case len(f.tags) > 0 && tagRank(f.tags[0].letter) < 500:
-		return words(f.tags[0].letter, f.tags[0].values.list)
+		return words(f.tags[0].letter, f.tags[0].values)
 	case f.Authors != nil:
 		return words(byAuthor, f.Authors)
 	case len(f.tags) > 0:
-		return words(f.tags[0].letter, f.tags[0].values.list)
+		return words(f.tags[0].letter, f.tags[0].values)
 	case f.Kinds != nil:
 		var keys []filingKey
-		for _, k := range slices.Compact(slices.Sorted(slices.Values(f.Kinds))) {
+		for _, k := range f.kinds {
 			keys = append(keys, filingKey{by: byKind, kind: k})
 		}
 		return keys
@@ -411,30 +412,37 @@ func (f *liveFilter) dropHeld(st eventStore) {
 }
 
 // matches agrees with nostr.Filter.Matches.
-func (f *liveFilter) matches(evt *nostr.Event) bool { return f.meets(evt, 0) }
+func (f *liveFilter) matches(evt *nostr.Event) bool {
+	var tags eventTags
+	if len(f.tags) > 0 {
+		tags.fill(evt.Tags)
+	}
+	return f.meets(evt, &tags, 0)
+}
 
-// meets is matches for an event that was found by a condition of the filter.
-func (f *liveFilter) meets(evt *nostr.Event, by byte) bool {
-	if f.Kinds != nil && by != byKind && !slices.Contains(f.Kinds, evt.Kind) ||
+// meets is matches for an event that was found by a condition of the filter,
+// and its tags.
+func (f *liveFilter) meets(evt *nostr.Event, tags *eventTags, by byte) bool {
+	if f.kinds != nil && by != byKind && !hasKind(f.kinds, evt.Kind) ||
 		f.Since != nil && evt.CreatedAt < *f.Since ||
 		f.Until != nil && evt.CreatedAt > *f.Until ||
-		f.Authors != nil && by != byAuthor && !f.authors.has(evt.PubKey) ||
-		f.IDs != nil && by != byID && !f.ids.has(evt.ID) {
+		f.Authors != nil && by != byAuthor && !hasWord(f.Authors, evt.PubKey) ||
+		f.IDs != nil && by != byID && !hasWord(f.IDs, evt.ID) {
 		return false
 	}
-	for _, t := range f.tags {
-		if t.letter != by && !t.matches(evt.Tags) {
+	for i := range f.tags {
+		t := &f.tags[i]
+		if t.letter != by && !shareWord(t.values, tags.of(t.letter)) {
 			return false
 		}
 	}
 	return true
 }
 
-func (c *liveTag) matches(tags nostr.Tags) bool {
-	for _, tag := range tags {
-		if len(tag) >= 2 && len(tag[0]) == 1 && tag[0][0] == c.letter && c.values.has(tag[1]) {
-			return true
-		}
+func hasKind(sorted []int, kind int) bool {
+	if len(sorted) <= manyWords {
+		return slices.Contains(sorted, kind)
 	}
-	return false
+	_, ok := slices.BinarySearch(sorted, kind)
+	return ok
 }

@@ -42,8 +42,8 @@ func TestDispatchEqualsMatches(t *testing.T) {
 		}
 		if rng.IntN(2) == 0 {
 			f.Kinds = []int{}
-			for range rng.IntN(3) {
-				f.Kinds = append(f.Kinds, 38380+rng.IntN(5))
+			for range []int{0, 1, 2, 30}[rng.IntN(4)] {
+				f.Kinds = append(f.Kinds, 38380+rng.IntN(25))
 			}
 		}
 		for _, letter := range []string{"d", "p", "s", "f", "X"} {
@@ -51,7 +51,8 @@ func TestDispatchEqualsMatches(t *testing.T) {
 				if f.Tags == nil {
 					f.Tags = nostr.TagMap{}
 				}
-				f.Tags[letter] = some(func() string { return word(4) })
+				n := []int{4, 60}[rng.IntN(2)]
+				f.Tags[letter] = some(func() string { return word(n) })
 			}
 		}
 		if rng.IntN(4) == 0 {
@@ -88,10 +89,10 @@ func TestDispatchEqualsMatches(t *testing.T) {
 			open = open[:len(open)-1]
 		}
 		evt := &nostr.Event{ID: hex(50), PubKey: hex(5), Kind: 38380 + rng.IntN(5), CreatedAt: nostr.Timestamp(rng.IntN(100))}
-		for range []int{0, 1, 3, 6, 40}[rng.IntN(5)] {
+		for range []int{0, 1, 3, 6, 40, 150}[rng.IntN(6)] {
 			tag := nostr.Tag{[]string{"d", "p", "s", "f", "X", "name"}[rng.IntN(6)]}
 			for range rng.IntN(3) {
-				tag = append(tag, word(4))
+				tag = append(tag, word([]int{4, 60}[rng.IntN(2)]))
 			}
 			evt.Tags = append(evt.Tags, tag)
 		}
@@ -155,5 +156,55 @@ func TestMetricsPassTheLinter(t *testing.T) {
 		if got := gauge(t, r.reg, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
+	}
+}
+
+// BenchmarkDispatch measures one order met by the subscriptions that clients
+// have: 2,000 wallets that watch their trades, 200 order books.
+func BenchmarkDispatch(b *testing.B) {
+	clock := newTestClock()
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	srv, err := New(Config{Store: st, Now: clock.now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	events := market(1000, clock.now().Unix())
+	var conns []*conn
+	watch := func(filters ...nostr.Filter) {
+		c := &conn{srv: srv, wake: make(chan struct{}, 1)}
+		c.room.L = &c.mu
+		sub := &subscription{conn: c, prefix: []byte("p")}
+		for _, f := range filters {
+			sub.filters = append(sub.filters, newLiveFilter(f))
+		}
+		srv.dispatch.register(sub)
+		conns = append(conns, c)
+	}
+	for i := range 2000 {
+		watch(nostr.Filter{Kinds: []int{1059, 14}, Tags: nostr.TagMap{"p": {fmt.Sprintf("%064x", i)}}})
+	}
+	for i := range 200 {
+		since := nostr.Timestamp(clock.now().Unix() - int64(3600*i))
+		watch(nostr.Filter{Kinds: []int{38383}, Since: &since, Tags: nostr.TagMap{
+			"s": {"pending"}, "f": {[]string{"VES", "EUR", "USD", "CUP"}[i%4]}, "k": {[]string{"buy", "sell"}[i%2]}}})
+	}
+	body, due := []byte("{}"), &flushes{}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if due.events%flushEvents == flushEvents-1 {
+			b.StopTimer()
+			for _, c := range conns {
+				c.out = c.out[:0]
+			}
+			clear(due.conns)
+			due.conns, due.events = due.conns[:0], 0
+			b.StartTimer()
+		}
+		srv.dispatch.dispatch(events[i%len(events)], body, uint64(i+1), due)
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -80,11 +82,12 @@ func (f *ExportFilter) wants(e mostro.Entry) bool {
 }
 
 // Export writes the readable events of the log as NDJSON, in order of arrival:
-// the stored bodies, unchanged, unless f.Evidence asks for more. Mail is never exported. It returns how many
-// events it wrote.
+// the stored bodies, unchanged, unless f.Evidence asks for more. Mail is never
+// exported. It returns how many events it wrote. Damaged entries are left out;
+// an error says so at the end.
 func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
-	err = st.ReadRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
+	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
 		if !f.wants(e) || f.Public && st.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
 			return nil
 		}
@@ -98,6 +101,9 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 	if err == nil {
 		err = bw.Flush()
 	}
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("%d damaged entries of the log were left out, %d events were written", damaged, n)
+	}
 	return n, err
 }
 
@@ -109,12 +115,34 @@ func (st *Store) isLive(seq uint64, id string) bool {
 	return ok && st.live.slots.at(n).seq == seq && !st.live.slots.at(n).hidden
 }
 
-// ServeExport answers GET /api/v1/export/events.
-func (st *Store) ServeExport(w http.ResponseWriter, r *http.Request) {
+// maxExports is how many exports are under way at the same time; exportCost is
+// how many requests one counts as.
+const (
+	maxExports = 4
+	exportCost = 600
+)
+
+// ServeExport answers GET /api/v1/export/events, without the events of banned
+// and quarantined keys. An address may have one under way.
+func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
+	st, ok := s.cfg.Store.(*Store)
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
 	f, err := ParseExportFilter(r.URL.Query())
 	if err != nil {
 		refuseHTTP(w, http.StatusBadRequest, err.Error())
 		return
+	}
+	ip, local := s.clientIP(r)
+	if !local {
+		if !s.rates.asked.take(rateKey(ip), exportCost, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now()) || !s.exports.enter(rateKey(ip)) {
+			w.Header().Set("Retry-After", "60")
+			refuseHTTP(w, http.StatusTooManyRequests, "too many exports from this address, or in all: try again later")
+			return
+		}
+		defer s.exports.leave(rateKey(ip))
 	}
 	f.Public = true
 	rc := http.NewResponseController(w)
@@ -124,9 +152,34 @@ func (st *Store) ServeExport(w http.ResponseWriter, r *http.Request) {
 	// takes nothing for a minute is gone.
 	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
 	if err != nil && r.Context().Err() == nil {
-		st.logger.Warn("export broken off", "err", err)
+		s.cfg.Log.Warn("export broken off", "err", err)
 		panic(http.ErrAbortHandler) // the client must not take it for complete
 	}
+}
+
+// exports are the addresses that exports are under way for.
+type exports struct {
+	mu  sync.Mutex
+	now map[netip.Addr]bool
+}
+
+func (e *exports) enter(ip netip.Addr) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.now[ip] || len(e.now) >= maxExports {
+		return false
+	}
+	if e.now == nil {
+		e.now = make(map[netip.Addr]bool)
+	}
+	e.now[ip] = true
+	return true
+}
+
+func (e *exports) leave(ip netip.Addr) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.now, ip)
 }
 
 type deadlineWriter struct {

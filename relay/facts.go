@@ -55,7 +55,7 @@ func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		batch, last, err := st.recentAfter(after, head)
+		batch, last, _, err := st.recentAfter(after, head)
 		if err != nil {
 			return err
 		}

@@ -62,8 +62,8 @@ func (st *Store) makeRoom(group []*pending) error {
 	for _, p := range group {
 		size += consequences(p)
 	}
-	// A deletion may be committed in parts, which must hold nothing else: what
-	// follows from the rows before it would be there, and not said to be.
+	// A deletion may be committed in parts, and reads back into the live index,
+	// which must hold what was logged before it.
 	if st.txnBytes+size > st.txnRoom || st.log.full() || group[0].isDeletion() {
 		if err := st.flush(); err != nil {
 			return err
@@ -323,7 +323,10 @@ func (st *Store) replay(applied uint64) error {
 func (g *grouping) erasure(seq uint64) error {
 	st := g.st
 	st.erasing = append(st.erasing, seq)
-	g.erased = append(g.erased, seq)
+	if g.erased == nil {
+		g.erased = make(map[uint64]struct{})
+	}
+	g.erased[seq] = struct{}{}
 	return g.set(seqKey(spaceErase, seq), []byte{})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // openToKill opens a store that dies between a commit and what it erases once
@@ -428,13 +430,20 @@ func TestDamagedBodyIsNotServed(t *testing.T) {
 	t.Cleanup(func() { st.Close() })
 	harmRow(st, 1, -150) // of the signature's digits
 	ctx := context.Background()
-	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errRow) {
+	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errRow) || !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("Find: %s, %v", f.JSON, err)
 	}
-	if found, err := st.Query(ctx, nil, nostr.Filter{}, 10, 0); !errors.Is(err, errRow) {
+	if found, err := st.Query(ctx, nil, nostr.Filter{}, 10, 0); len(found) != 1 || err != nil {
 		t.Errorf("Query: %d events, %v", len(found), err)
 	}
-	if err := st.Read(ctx, 0, func(mostro.Entry) error { return nil }); !errors.Is(err, errRow) {
-		t.Errorf("Read: %v", err)
+	read := 0
+	if err := st.Read(ctx, 0, func(mostro.Entry) error { read++; return nil }); read != 1 || err != nil {
+		t.Errorf("Read: %d events, %v", read, err)
+	}
+	if n, err := st.Export(ctx, io.Discard, ExportFilter{}); n != 1 || err == nil {
+		t.Errorf("Export: %d events, %v", n, err)
+	}
+	if n := testutil.ToFloat64(st.metrics.damaged); n != 1 {
+		t.Errorf("%v damaged entries are counted", n)
 	}
 }

@@ -157,6 +157,9 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 // else why not.
 func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
 	_, body, err = st.rowAt(seq)
+	if isDamage(err) {
+		return nil, "damaged", nil
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -205,9 +208,9 @@ func (us *Upstreams) sweepOnce(ctx context.Context) error {
 		var rows []rowWrite
 		for _, seq := range seqs {
 			r, _, err := st.rowAt(seq)
-			if err != nil {
+			if err != nil && !isDamage(err) {
 				return err
-			}
+			} // a damaged row received at 0 leaves the queue
 			if r.receivedAt >= before || len(rows) > sweepRows {
 				break
 			}

@@ -25,5 +25,5 @@ func (h *HTTPRates) Take(r *http.Request, cost int) bool {
 		return true
 	}
 	limits := h.srv.rules.Load().limits
-	return h.buckets.takeMany(rateKey(ip), limits.RequestsPerMinutePerIP, cost, h.srv.cfg.Now())
+	return h.buckets.take(rateKey(ip), cost, limits.RequestsPerMinutePerIP, h.srv.cfg.Now())
 }

@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +33,9 @@ const (
 // line out, and a summary as the last line: {"summary":{...}}, with "error"
 // beside it when the import broke off.
 func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
-	var body io.Reader = r.Body
+	rc := http.NewResponseController(w)
+	progress := &progressBody{body: r.Body, rc: rc, wait: bodyWait}
+	var body io.Reader = progress
 	if !s.importIsLocal(r) {
 		payload, err := s.checkProof(r)
 		if err != nil {
@@ -39,7 +43,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		// The proof covers the body: not one line counts before all is read.
-		spooled, err := spool(r.Body, payload)
+		spooled, err := spool(progress, payload)
 		if err != nil {
 			status := http.StatusBadRequest
 			if errors.Is(err, errPayload) {
@@ -52,9 +56,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 		defer spooled.Close()
 		body = spooled
 	}
-	rc := http.NewResponseController(w)
-	rc.EnableFullDuplex()           // HTTP/2 always is
-	rc.SetReadDeadline(time.Time{}) // imports are long
+	rc.EnableFullDuplex() // HTTP/2 always is
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 
@@ -62,7 +64,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	giveUp := func() {
 		cancel()
-		rc.SetReadDeadline(time.Now()) // a body that does not come is not waited for
+		progress.end() // a body that does not come is not waited for
 	}
 	stop := context.AfterFunc(s.stopping, giveUp)
 	defer stop()
@@ -86,6 +88,39 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 	out.add(last) // lost only if the client is
 	out.close()
 	<-done
+}
+
+// bodyWait is how long more of an import may take to come.
+const bodyWait = time.Minute
+
+// progressBody reads a body that is as long as it likes, as long as some of it
+// comes. The server bounds the time of other bodies as a whole.
+type progressBody struct {
+	body io.Reader
+	rc   *http.ResponseController
+	wait time.Duration
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func (b *progressBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.ended {
+		b.mu.Unlock()
+		return 0, os.ErrDeadlineExceeded
+	}
+	b.rc.SetReadDeadline(time.Now().Add(b.wait)) // not every connection has one
+	b.mu.Unlock()
+	return b.body.Read(p)
+}
+
+// end ends a read that is under way, and lets no other begin.
+func (b *progressBody) end() {
+	b.mu.Lock()
+	b.ended = true
+	b.rc.SetReadDeadline(time.Now())
+	b.mu.Unlock()
 }
 
 // resultWriter sends results while the body is still being read. Clients that
@@ -212,6 +247,8 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 		return "", errors.New("the authorization is for another method")
 	case tagValue(evt.Tags, "u") != s.publicURL(r):
 		return "", fmt.Errorf("the authorization is not for %s", s.publicURL(r))
+	case s.cfg.URL == "" && !s.isOwnAddress(r):
+		return "", errors.New("this relay does not know its own address: relay.url must be configured, or the request made by an address of this machine")
 	case !isHex32(tagValue(evt.Tags, "payload")):
 		return "", errors.New("the authorization has no payload hash")
 	case !evt.CheckID():
@@ -220,7 +257,59 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
 		return "", errors.New("the authorization event's signature is wrong")
 	}
+	if !s.proofs.once(evt.ID, s.cfg.Now()) {
+		return "", errors.New("the authorization has been used before")
+	}
 	return tagValue(evt.Tags, "payload"), nil
+}
+
+// usedProofs are the ids of authorizations that were taken, for as long as they
+// are valid.
+type usedProofs struct {
+	mu  sync.Mutex
+	ids map[string]time.Time
+}
+
+// once reports whether an id comes for the first time.
+func (u *usedProofs) once(id string, now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for id, at := range u.ids { // by admins' keys alone: few
+		if now.Sub(at) > 2*proofWindow {
+			delete(u.ids, id)
+		}
+	}
+	if _, used := u.ids[id]; used {
+		return false
+	}
+	if u.ids == nil {
+		u.ids = make(map[string]time.Time)
+	}
+	u.ids[strings.Clone(id)] = now
+	return true
+}
+
+// isOwnAddress reports whether a request's Host is the address that it came in
+// by. Of a name it cannot be known: a proof made for another relay would hold
+// here if its sender wrote that relay's name.
+func (s *Server) isOwnAddress(r *http.Request) bool {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string })
+	if !ok {
+		return false
+	}
+	local, err := netip.ParseAddrPort(at.String())
+	if err != nil {
+		return false
+	}
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil || port != strconv.Itoa(int(local.Port())) {
+		return false
+	}
+	if strings.EqualFold(host, "localhost") {
+		return local.Addr().Unmap().IsLoopback()
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap() == local.Addr().Unmap()
 }
 
 func tagValue(tags nostr.Tags, name string) string {

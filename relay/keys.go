@@ -23,6 +23,7 @@ import (
 //	r seq              record of a regular event, served
 //	t i id pubkey      pubkey asked for the deletion of id: seq of the request
 //	t a address        deleted up to a created_at
+//	k address          arrival from which on back all of the address are erased
 //	u relay            cursor of an upstream
 //	f q seq            queue of own events to forward
 //	f c relay          up to where a relay has been sent the queue
@@ -38,12 +39,13 @@ const (
 	spaceHidden  = 'x'
 	spaceRegular = 'r'
 	spaceTomb    = 't'
+	spaceChain   = 'k'
 	spaceCursor  = 'u'
 	spaceForward = 'f'
 	spaceProof   = 'e'
 	spaceErase   = 'g'
 	spaceErased  = 'b'
-	spaceFact    = 'k'
+	spaceFact    = 'v'
 	spaceMeta    = 'm'
 )
 
@@ -137,6 +139,7 @@ type row struct {
 	gone       bool  // it has no body: erased, deleted by its author, or expired mail
 	expired    bool  // at its arrival
 	forward    bool  // queued for other relays
+	first      bool  // of those that were written at once: all before it were durable by then
 	receivedAt int64 // unix milliseconds
 	source     mostro.Source
 	id, pubkey [32]byte
@@ -151,6 +154,7 @@ const (
 	rowGone
 	rowExpired
 	rowForward
+	rowFirst
 )
 
 // encode appends the row to b.
@@ -159,7 +163,7 @@ func (r row) encode(b []byte) []byte {
 	for _, f := range [...]struct {
 		is  bool
 		bit byte
-	}{{r.archived, rowArchived}, {r.gone, rowGone}, {r.expired, rowExpired}, {r.forward, rowForward}} {
+	}{{r.archived, rowArchived}, {r.gone, rowGone}, {r.expired, rowExpired}, {r.forward, rowForward}, {r.first, rowFirst}} {
 		if f.is {
 			flags |= f.bit
 		}
@@ -218,7 +222,7 @@ func decodeRow(b []byte) (r row, err error) {
 	in := reader{b: b}
 	head := in.bytes(2)
 	is := func(bit byte) bool { return head[0]&bit != 0 }
-	r = row{archived: is(rowArchived), gone: is(rowGone), expired: is(rowExpired), forward: is(rowForward)}
+	r = row{archived: is(rowArchived), gone: is(rowGone), expired: is(rowExpired), forward: is(rowForward), first: is(rowFirst)}
 	r.source.Road = mostro.Road(head[1])
 	copy(r.id[:], in.bytes(32))
 	copy(r.pubkey[:], in.bytes(32))

@@ -14,6 +14,10 @@ import (
 // The postings are by kind, single-letter tag, and the composites that order
 // books ask for: (kind, author), (kind, s), (kind, author, s) and (kind, s, f).
 // What an author has without regard to kind is the union of its kinds.
+//
+// An event with several values of s or of f is in none of the composites of s:
+// its combinations would grow with the square of its tags. It is in the posting
+// several of its kind, which plans by composites of s merge and check.
 type live struct {
 	mu      sync.RWMutex
 	slots   *slots
@@ -21,6 +25,7 @@ type live struct {
 	terms   *terms
 	kinds   map[uint16]*posting
 	combos  map[combo]list
+	several map[uint16]*posting
 	// unlisted: nobody is going to ask, so there are no postings.
 	unlisted bool
 
@@ -49,7 +54,7 @@ func newLive(bodyBudget int) *live {
 	l := &live{
 		slots: newSlots(), authors: newAuthors(), terms: newTerms(),
 		kinds:  make(map[uint16]*posting),
-		combos: make(map[combo]list),
+		combos: make(map[combo]list), several: make(map[uint16]*posting),
 		bodies: bodyCache{budget: bodyBudget},
 	}
 	l.nextExpiry.Store(math.MaxInt64)
@@ -74,6 +79,7 @@ func (l *live) fill(r record, body []byte) uint32 {
 	s := slot{
 		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
 		author: l.authors.number(r.pubkey), d: none, kind: uint16(r.kind), body: noBody, side: sideOf(r.terms),
+		several: severalValues(r.terms),
 	}
 	l.numbers = l.numbers[:0]
 	for _, t := range r.terms {
@@ -134,21 +140,28 @@ func (l *live) termList(n uint32) (list, bool) {
 func (l *live) itemOf(n uint32) item { return makeItem(l.slots.at(n).createdAt, n) }
 
 // eachCombo calls fn for every composite that a slot belongs to, the one of
-// kind and author first.
+// kind and author first: four at most.
 func (l *live) eachCombo(s *slot, fn func(combo)) {
 	fn(combo{uint32(s.kind), s.author, none, none})
-	terms := l.slots.termsOf(s)
-	for _, t := range terms {
-		if l.terms.letter(t) != 's' {
-			continue
+	if s.several {
+		return
+	}
+	status, currency := uint32(none), uint32(none)
+	for _, t := range l.slots.termsOf(s) {
+		switch l.terms.letter(t) {
+		case 's':
+			status = t
+		case 'f':
+			currency = t
 		}
-		fn(combo{uint32(s.kind), none, t, none})
-		fn(combo{uint32(s.kind), s.author, t, none})
-		for _, f := range terms {
-			if l.terms.letter(f) == 'f' {
-				fn(combo{uint32(s.kind), none, t, f})
-			}
-		}
+	}
+	if status == none {
+		return
+	}
+	fn(combo{uint32(s.kind), none, status, none})
+	fn(combo{uint32(s.kind), s.author, status, none})
+	if currency != none {
+		fn(combo{uint32(s.kind), none, status, currency})
 	}
 }
 
@@ -166,6 +179,14 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 		l.kinds[s.kind] = p
 	}
 	put(p, it)
+	if s.several {
+		p, ok := l.several[s.kind]
+		if !ok {
+			p = &posting{}
+			l.several[s.kind] = p
+		}
+		put(p, it)
+	}
 	l.eachCombo(s, func(c combo) {
 		have, ok := l.combos[c]
 		switch {
@@ -215,6 +236,11 @@ func (l *live) unlink(n uint32) {
 	it := makeItem(s.createdAt, n)
 	if p := l.kinds[s.kind]; p.remove(it, l.less) && p.n == 0 {
 		delete(l.kinds, s.kind)
+	}
+	if s.several {
+		if p := l.several[s.kind]; p.remove(it, l.less) && p.n == 0 {
+			delete(l.several, s.kind)
+		}
 	}
 	l.eachCombo(s, func(c combo) {
 		have, ok := l.combos[c]

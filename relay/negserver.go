@@ -91,7 +91,7 @@ func (c *conn) openNeg(id string, f nostr.Filter) bool {
 	case f.Search != "":
 		c.negError(id, "blocked: searches are not reconciled")
 		return false
-	case !c.mayAsk():
+	case !c.mayAsk(1):
 		c.negError(id, reasonAskedTooOften)
 		return false
 	}

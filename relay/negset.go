@@ -40,7 +40,7 @@ const (
 	negKeepStill = time.Minute
 	// negMaxSets and negMaxItems bound the snapshots in memory: 40 bytes an item.
 	negMaxSets  = 16
-	negMaxItems = 8 << 20
+	negMaxItems = 4 << 20
 )
 
 var errNegBusy = errors.New("too many reconciliations are under way")
@@ -88,15 +88,18 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 	for len(n.sets) >= negMaxSets {
 		n.unlist(0)
 	}
-	for n.items > negMaxItems/2 && len(n.sets) > 0 {
+	// Room is taken before the events are listed, for as many as there may be.
+	room := st.atMost(f)
+	for n.items+room > negMaxItems && len(n.sets) > 0 {
 		n.unlist(0)
 	}
-	if n.items > negMaxItems {
+	if n.items > 0 && n.items+room > negMaxItems {
 		n.mu.Unlock()
 		return nil, nil, errNegBusy
 	}
-	s = &sharedSet{filter: string(key), taken: n.now(), users: 1, listed: true, ready: make(chan struct{})}
+	s = &sharedSet{filter: string(key), taken: n.now(), users: 1, listed: true, counted: room, ready: make(chan struct{})}
 	n.sets = append(n.sets, s)
+	n.items += room
 	n.mu.Unlock()
 
 	items, head, err := st.liveItems(ctx, f)
@@ -109,8 +112,10 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 	if i := slices.Index(n.sets, s); err != nil && i >= 0 {
 		n.unlist(i)
 	}
-	s.counted = len(items)
-	n.items += s.counted
+	if s.counted > 0 { // else it was let go of meanwhile
+		n.items += len(items) - s.counted
+		s.counted = len(items)
+	}
 	n.mu.Unlock()
 	close(s.ready)
 	if err != nil {
@@ -140,6 +145,26 @@ func (n *negSets) leave(s *sharedSet) {
 	}
 }
 
+// atMost is how many live events a filter matches at the most.
+func (st *Store) atMost(f nostr.Filter) int {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c, none, err := l.condition(f, 0)
+	if err != nil || none || l.unlisted {
+		return 0
+	}
+	if f.IDs != nil {
+		return min(len(f.IDs), l.n)
+	}
+	p := l.plan(&c, false)
+	n := 0
+	for _, q := range append(p.lists, p.several...) {
+		n += q.before(c.until+1) - q.before(c.since)
+	}
+	return min(n, l.n)
+}
+
 // liveItems lists what takes part in reconciliation: the live events that
 // match a filter, mail left out. The index is let go of between parts, so that
 // a million events hold no append up; an event that comes or goes meanwhile may
@@ -152,6 +177,7 @@ func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem
 	}
 	l.expire(st.now().Unix())
 	head = st.Head()
+	items = make([]negItem, 0, st.atMost(f))
 	for from := 0; ; from += part {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
@@ -166,9 +192,6 @@ func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem
 		if err != nil {
 			l.mu.RUnlock()
 			return nil, 0, err
-		}
-		if from == 0 && !none {
-			items = make([]negItem, 0, min(l.n, 1<<22))
 		}
 		var ids map[[32]byte]bool
 		if f.IDs != nil {

@@ -52,13 +52,7 @@ type infoKeep struct {
 const softwareURL = "https://github.com/mostrodex/mostrodex"
 
 func infoDocument(cfg *Config) ([]byte, error) {
-	nips := []int{1, 9, 11, 40, 42, 45, 70, 77}
-	if len(cfg.Admins) > 0 {
-		nips = append(nips, 86)
-	}
-	if cfg.Policy.MinPow > 0 {
-		nips = append(nips, 13)
-	}
+	nips := []int{1, 9, 11, 13, 40, 42, 45, 70, 77, 86}
 	if cfg.Search != nil {
 		nips = append(nips, 50)
 	}

@@ -127,6 +127,9 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	if reason := WellFormed(evt); reason != "" {
 		return reason
 	}
+	if reason := refuseSeveral(evt.Tags); reason != "" {
+		return reason
+	}
 	if evt.Kind == kindAuth || evt.Kind == kindHTTPAuth {
 		return "invalid: proofs of identity are not published"
 	}
@@ -149,6 +152,35 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	}
 	if p.MinPow > 0 && road != mostro.RoadSelf && nip13.Difficulty(evt.ID) < p.MinPow {
 		return fmt.Sprintf("pow: the id has fewer than %d leading zero bits", p.MinPow)
+	}
+	return ""
+}
+
+// maxSeveral is how many distinct values of s, and of f, an event may have. An
+// order has one of each.
+const maxSeveral = 8
+
+// refuseSeveral refuses an event that stands under too many statuses or
+// currencies: every question about one of them would have to look at it.
+func refuseSeveral(tags nostr.Tags) string {
+	var values [2][maxSeveral]string
+	var n [2]int
+	for _, tag := range tags {
+		if len(tag) < 2 || tag[0] != "s" && tag[0] != "f" {
+			continue
+		}
+		i := 0
+		if tag[0] == "f" {
+			i = 1
+		}
+		if slices.Contains(values[i][:n[i]], tag[1]) {
+			continue
+		}
+		if n[i] == maxSeveral {
+			return fmt.Sprintf("invalid: the event has more than %d values of %s", maxSeveral, tag[0])
+		}
+		values[i][n[i]] = tag[1]
+		n[i]++
 	}
 	return ""
 }

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -147,8 +149,11 @@ const notHex = 0xff
 
 // plan is a set of postings whose union holds every match, and what belonging
 // to them already proves.
+//
+// An item of the postings several has proven its kind alone.
 type plan struct {
 	lists          []list
+	several        []list // of the kinds, where the plan is by composites of s
 	cost           int
 	kinds, authors bool   // proven by membership
 	letters        string // tag conditions proven by membership
@@ -169,9 +174,13 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, q := range p.lists {
 			size += q.size()
 		}
-		p.cost = size * (3 + bits.Len(uint(len(p.lists)))) // 3: looking at the slot, with or without merging
+		checked := 0
+		for _, q := range p.several {
+			checked += q.size()
+		}
+		p.cost = (size + checked) * (3 + bits.Len(uint(len(p.lists)+len(p.several)))) // 3: looking at the slot, with or without merging
 		if counting && p.countable(c) {
-			p.cost = len(p.lists)
+			p.cost = len(p.lists) + 4*checked
 		}
 		if best.lists == nil || p.cost < best.cost || p.cost == best.cost && p.proves() > best.proves() {
 			best = p
@@ -219,8 +228,14 @@ func (l *live) plan(c *condition, counting bool) plan {
 	if s == nil {
 		return best
 	}
+	var several []list
+	for _, k := range kinds {
+		if q := l.several[k]; q != nil {
+			several = append(several, list{many: q})
+		}
+	}
 	if len(kinds)*len(s.terms) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				p.add(l.combo(combo{uint32(k), none, n, none}))
@@ -229,7 +244,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		consider(p)
 	}
 	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
@@ -240,7 +255,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		consider(p)
 	}
 	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1}
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
@@ -315,6 +330,9 @@ func (p *plan) provesTags(c *condition) bool {
 	return true
 }
 
+// provesKind is all that the postings several prove of their items.
+var provesKind = plan{kinds: true}
+
 // matches checks what the plan has not proven. Time is the walk's business.
 func (l *live) matches(c *condition, s *slot, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
@@ -329,6 +347,9 @@ func (l *live) matches(c *condition, s *slot, p *plan) bool {
 		if _, ok := slices.BinarySearch(c.shunned, s.author); ok {
 			return false
 		}
+	}
+	if s.several && p.several != nil {
+		p = &provesKind
 	}
 	if !p.kinds && c.kinds != nil && !slices.Contains(c.kinds, s.kind) {
 		return false
@@ -372,26 +393,61 @@ tags:
 // walk calls fn for each match, newest first, until it returns false. The
 // caller holds mu.
 func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
-	m := merge{less: l.less, heap: make([]head, 0, len(p.lists))}
+	_, err := l.walkPart(ctx, c, p, reached{}, math.MaxInt, fn)
+	return err
+}
+
+// walkedAtOnce is how many items are looked at before the index is let go of.
+const walkedAtOnce = 16 << 10
+
+// reached is the event that a walk in parts has come to.
+type reached struct {
+	is bool
+	at int64
+	id [32]byte
+}
+
+// behind reports whether an item comes behind the event in a walk.
+func (l *live) behind(r *reached, it item) bool {
+	if at := it.createdAt(); at != r.at {
+		return at < r.at
+	}
+	return bytes.Compare(l.slots.at(it.slot()).id[:], r.id[:]) > 0
+}
+
+// walkPart is walk from behind an event on. It looks at some many items and
+// says where it has come to, if there may be more.
+func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from reached, some int, fn func(item) bool) (reached, error) {
+	until := c.until
+	if from.is {
+		until = min(until, from.at)
+	}
+	m := merge{less: l.less, heap: make([]head, 0, len(p.lists)+len(p.several))}
 	for _, q := range p.lists {
-		m.push(q.newest(c.until))
+		m.push(q.newest(until))
+	}
+	for _, q := range p.several {
+		m.push(q.newest(until))
+	}
+	for from.is && len(m.heap) > 0 && !l.behind(&from, m.heap[0].item) {
+		m.next()
 	}
 	var last item
 	var any bool
 	for n := 1; ; n++ {
 		it, ok := m.next()
 		if !ok || it.createdAt() < c.since {
-			return nil
+			return reached{}, nil
 		}
-		if n%4096 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+		if n > some && !(any && it == last) {
+			return reached{true, last.createdAt(), l.slots.at(last.slot()).id}, ctx.Err()
 		}
 		if any && it == last { // in two postings
 			continue
 		}
 		last, any = it, true
 		if l.matches(c, l.slots.at(it.slot()), p) && !fn(it) {
-			return nil
+			return reached{}, nil
 		}
 	}
 }
@@ -483,15 +539,14 @@ func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 // before log position upTo (0: the head), newest first, equal times by lowest
 // id, at most limit of them. f.Limit and f.Search are not looked at. It
 // returns ErrFilter for a filter it cannot answer.
+//
+// The index is let go of between parts of a long walk: what is replaced in the
+// meantime is left out, its new version is behind upTo.
 func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
 	l := st.live
-	if l.unlisted {
-		return dst, ErrBulk
-	}
-	l.expire(st.now().Unix())
 	first := len(dst)
 	var missing []missingBody
-	take := func(it item) bool {
+	err := st.each(ctx, f, upTo, limit, func(it item) bool {
 		s := l.slots.at(it.slot())
 		body := l.body(s)
 		if body == nil {
@@ -499,25 +554,7 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 		}
 		dst = append(dst, Found{Seq: s.seq, JSON: body})
 		return len(dst)-first < limit
-	}
-	if limit <= 0 {
-		return dst, nil
-	}
-	l.mu.RLock()
-	c, none, err := l.condition(f, upTo)
-	switch {
-	case err != nil || none:
-	case f.IDs != nil:
-		for _, it := range l.byIDs(f, &c) {
-			if !take(it) {
-				break
-			}
-		}
-	default:
-		p := l.plan(&c, false)
-		err = l.walk(ctx, &c, &p, take)
-	}
-	l.mu.RUnlock()
+	})
 	if err != nil {
 		return dst[:first], err
 	}
@@ -527,54 +564,133 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	return dst, nil
 }
 
-// Count is the exact number of live events that match any of the filters.
+// hit is an event of an answer whose body is not looked for yet.
+type hit struct {
+	seq  uint64
+	at   int64 // created_at
+	slot uint32
+}
+
+// hits is Query without the bodies.
+func (st *Store) hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error) {
+	first := len(dst)
+	err := st.each(ctx, f, upTo, limit, func(it item) bool {
+		s := st.live.slots.at(it.slot())
+		dst = append(dst, hit{s.seq, s.createdAt, it.slot()})
+		return len(dst)-first < limit
+	})
+	if err != nil {
+		return dst[:first], err
+	}
+	return dst, nil
+}
+
+// each calls take for the matches of a filter until it returns false, while the
+// index is held.
+func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
+	l := st.live
+	if l.unlisted {
+		return ErrBulk
+	}
+	l.expire(st.now().Unix())
+	if limit <= 0 {
+		return nil
+	}
+	for from := (reached{}); ; {
+		l.mu.RLock()
+		c, none, err := l.condition(f, upTo)
+		switch {
+		case err != nil || none:
+			from.is = false
+		case f.IDs != nil:
+			for _, it := range l.byIDs(f, &c) {
+				if !take(it) {
+					break
+				}
+			}
+			from.is = false
+		default:
+			p := l.plan(&c, false)
+			from, err = l.walkPart(ctx, &c, &p, from, st.cfg.walkedAtOnce, take)
+		}
+		l.mu.RUnlock()
+		if err != nil || !from.is {
+			return err
+		}
+	}
+}
+
+// Count is the number of live events that match any of the filters. It is
+// exact if nothing is appended meanwhile: the index is let go of between the
+// filters, and between parts of a long walk.
 func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) {
 	l := st.live
 	if l.unlisted {
 		return 0, ErrBulk
 	}
 	l.expire(st.now().Unix())
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	var seen map[item]struct{} // only where several filters may count one event twice
-	if len(filters) > 1 {
-		seen = make(map[item]struct{})
-	}
+	var seen slotSet // only where several filters may count one event twice
+	several := len(filters) > 1
 	total := 0
 	count := func(it item) bool {
-		if seen != nil {
-			if _, ok := seen[it]; ok {
-				return true
-			}
-			seen[it] = struct{}{}
+		if !several || seen.add(it.slot()) {
+			total++
 		}
-		total++
 		return true
 	}
 	for _, f := range filters {
-		c, none, err := l.condition(f, 0)
-		if err != nil {
-			return 0, err
-		}
-		if none {
-			continue
-		}
-		if f.IDs != nil {
-			for _, it := range l.byIDs(f, &c) {
-				count(it)
+		for from := (reached{}); ; {
+			var err error
+			if from, err = l.countPart(ctx, f, from, st.cfg.walkedAtOnce, several, &total, count); err != nil {
+				return 0, err
 			}
-			continue
-		}
-		p := l.plan(&c, seen == nil)
-		if seen == nil && p.countable(&c) {
-			for _, q := range p.lists {
-				total += q.before(c.until+1) - q.before(c.since)
+			if !from.is {
+				break
 			}
-			continue
-		}
-		if err := l.walk(ctx, &c, &p, count); err != nil {
-			return 0, err
 		}
 	}
 	return total, nil
+}
+
+// countPart counts some of the matches of a filter: all at once where sizes
+// of postings add up to them.
+func (l *live) countPart(ctx context.Context, f nostr.Filter, from reached, some int, several bool, total *int, count func(item) bool) (reached, error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c, none, err := l.condition(f, 0)
+	if err != nil || none {
+		return reached{}, err
+	}
+	if f.IDs != nil {
+		for _, it := range l.byIDs(f, &c) {
+			count(it)
+		}
+		return reached{}, nil
+	}
+	sizes := !several && !from.is
+	p := l.plan(&c, sizes)
+	if sizes && p.countable(&c) {
+		for _, q := range p.lists {
+			*total += q.before(c.until+1) - q.before(c.since)
+		}
+		if p.lists = nil; len(p.several) == 0 {
+			return reached{}, nil
+		}
+		return reached{}, l.walk(ctx, &c, &p, count)
+	}
+	return l.walkPart(ctx, &c, &p, from, some, count)
+}
+
+// slotSet is a set of slots: a bit for each.
+type slotSet []uint64
+
+// add reports whether a slot was not in the set.
+func (s *slotSet) add(n uint32) bool {
+	for int(n/64) >= len(*s) {
+		*s = append(*s, make([]uint64, max(64, len(*s)))...)
+	}
+	bit := uint64(1) << (n % 64)
+	was := (*s)[n/64]&bit != 0
+	(*s)[n/64] |= bit
+	return !was
 }

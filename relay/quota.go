@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -193,19 +194,37 @@ type bucket struct {
 	at     time.Time
 }
 
-// take takes a token, or says that there is none. perMinute <= 0: no limit.
-func (b *buckets[K]) take(key K, perMinute int, now time.Time) bool {
-	return b.takeMany(key, perMinute, 1, now)
-}
-
-// takeMany takes several tokens at once, or none. A full bucket always has
-// enough of them.
-func (b *buckets[K]) takeMany(key K, perMinute, tokens int, now time.Time) bool {
+// take takes n tokens, or says that there are not so many. perMinute <= 0: no
+// limit.
+func (b *buckets[K]) take(key K, n, perMinute int, now time.Time) bool {
 	if perMinute <= 0 {
 		return true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	x := b.bucket(key, perMinute, now)
+	cost := float64(min(n, perMinute)) // a full bucket pays for anything
+	if x.tokens < cost {
+		return false
+	}
+	x.tokens -= cost
+	return true
+}
+
+// charge takes n tokens for work that has been done, into debt where there are
+// not so many: of at most one minute.
+func (b *buckets[K]) charge(key K, n, perMinute int, now time.Time) {
+	if perMinute <= 0 || n <= 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	x := b.bucket(key, perMinute, now)
+	x.tokens = max(x.tokens-float64(n), -float64(perMinute))
+}
+
+// bucket gives the bucket of a key as it is now. mu is held.
+func (b *buckets[K]) bucket(key K, perMinute int, now time.Time) *bucket {
 	if b.all == nil {
 		b.all = make(map[K]*bucket)
 	}
@@ -221,12 +240,7 @@ func (b *buckets[K]) takeMany(key K, perMinute, tokens int, now time.Time) bool 
 		x.tokens = min(float64(perMinute), x.tokens+passed.Minutes()*float64(perMinute))
 		x.at = now
 	}
-	want := float64(min(tokens, perMinute))
-	if x.tokens < want {
-		return false
-	}
-	x.tokens -= want
-	return true
+	return x
 }
 
 // sweep forgets the buckets that have had the time to fill; when all are busy,
@@ -260,20 +274,106 @@ func rateKey(ip netip.Addr) netip.Addr {
 	return ip
 }
 
+// costShare is how many events or addresses that a deletion request names, and
+// how many rows that it looks at, count as one event.
+const costShare = 16
+
+// tagShare is how many tags of an event count as one event more: each takes
+// memory in the index. An order has some 17.
+const tagShare = 64
+
+// eventCost is how many events an event counts as.
+func eventCost(evt *nostr.Event) int {
+	if evt.Kind != mostro.KindDeletion {
+		return 1 + len(evt.Tags)/tagShare
+	}
+	return 1 + int(deletionWeight(evt))/costShare
+}
+
+// chargeWalk charges a deletion request for the rows that it looked at, once
+// it is known how many those were.
+func (s *Server) chargeWalk(a *admission, walked int) {
+	if a.source.Road != mostro.RoadClient || a.local || walked < costShare {
+		return
+	}
+	limits, now := s.rules.Load().limits, s.cfg.Now()
+	if a.ip.IsValid() {
+		s.rates.byIP.charge(rateKey(a.ip), walked/costShare, limits.EventsPerMinutePerIP, now)
+	}
+	s.rates.byKey.charge(lowerHex32(a.evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
+}
+
+// deletionPending is a client's deletion request under way.
+type deletionPending struct {
+	*pending
+	srv *Server
+	a   *admission
+}
+
+func (p deletionPending) Wait(ctx context.Context) (uint64, Outcome, error) {
+	seq, out, err := p.pending.Wait(ctx)
+	if err == nil {
+		p.srv.chargeWalk(p.a, p.pending.walked)
+	}
+	return seq, out, err
+}
+
 // refuseRate charges a client's event to its address and its key.
 func (s *Server) refuseRate(a *admission, rules *compiled) string {
 	now := s.cfg.Now()
-	if a.ip.IsValid() && !s.rates.byIP.take(rateKey(a.ip), rules.limits.EventsPerMinutePerIP, now) {
+	if a.ip.IsValid() && !s.rates.byIP.take(rateKey(a.ip), eventCost(a.evt), rules.limits.EventsPerMinutePerIP, now) {
 		return "rate-limited: too many events from this address, slow down"
 	}
 	return ""
 }
 
-// mayAsk charges a request to its address. Requests of this machine, on nobody's
-// behalf, are not counted.
-func (c *conn) mayAsk() bool {
+// What requests cost: a search counts as some filters, and each workUnit that an
+// answer took is charged once more behind it.
+const (
+	maxSearches = 8 // in one REQ
+	searchCost  = 10
+	workUnit    = 2 * time.Millisecond
+	bytesOfOne  = 8 << 10 // of a message that count as one more
+)
+
+// mayAsk charges n filters to the address of a request. Requests of this
+// machine, on nobody's behalf, are not counted.
+func (c *conn) mayAsk(n int) bool {
 	s := c.srv
-	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+}
+
+// openFilters are the conditions and values of an address's open filters.
+type openFilters struct{ conditions, values int }
+
+// holdOpen counts open filters for the address of a connection, or says that
+// these would be too many. What it gives back is negative, and always taken.
+func (c *conn) holdOpen(conditions, values int) bool {
+	if c.local || !c.ip.IsValid() || c.ip.IsLoopback() {
+		return true
+	}
+	s, key := c.srv, rateKey(c.ip)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.open[key]
+	o.conditions, o.values = o.conditions+conditions, o.values+values
+	if conditions > 0 && (o.conditions > openShare*maxOpenConditions || o.values > openShare*maxOpenValues) {
+		return false
+	}
+	if o == (openFilters{}) {
+		delete(s.open, key)
+	} else {
+		s.open[key] = o
+	}
+	return true
+}
+
+// chargeWork charges the time that an answer took, beyond what all cost.
+func (c *conn) chargeWork(took time.Duration) {
+	if n := int(took / workUnit); n > 0 && !c.local && c.ip.IsValid() {
+		s := c.srv
+		s.rates.asked.charge(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+	}
 }
 
 const reasonAskedTooOften = "rate-limited: too many requests from this address, slow down"
@@ -282,7 +382,7 @@ const reasonAskedTooOften = "rate-limited: too many requests from this address, 
 // signature: nobody may use up another's rate.
 func (s *Server) refuseKeyRate(a *admission, rules *compiled) string {
 	key := lowerHex32(a.evt.PubKey)
-	if !s.rates.byKey.take(key, rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
+	if !s.rates.byKey.take(key, eventCost(a.evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
 		return "rate-limited: too many events by this key, slow down"
 	}
 	return ""

@@ -239,7 +239,7 @@ func TestBucketsAreBounded(t *testing.T) {
 	var b buckets[int]
 	at := time.Unix(1_800_000_000, 0)
 	for i := range 3 * maxBuckets {
-		b.take(i, 5, at.Add(time.Duration(i)*time.Millisecond))
+		b.take(i, 1, 5, at.Add(time.Duration(i)*time.Millisecond))
 		if len(b.all) > maxBuckets {
 			t.Fatalf("%d buckets", len(b.all))
 		}

@@ -16,15 +16,42 @@ import (
 // the readers that keep up read no disk and parse nothing twice.
 const ringSize = 4096
 
+// maxRingTags bounds the tags of the parsed events in memory: each takes some
+// 80 bytes. Orders have some 17, so 4,096 of them are far from it.
+const maxRingTags = 256 << 10
+
 // ring holds the newest entries. Its content for seq is at seq % ringSize.
 type ring struct {
 	from    uint64 // oldest seq that may be held
+	tags    int    // of its events
 	entries []recent
 }
 
 type recent struct {
 	entry mostro.Entry
 	body  []byte
+}
+
+// put takes an entry, in place of the one that is ringSize older.
+func (r *ring) put(e recent) {
+	at := &r.entries[e.entry.Seq%ringSize]
+	r.tags += tagsOf(&e) - tagsOf(at)
+	*at = e
+}
+
+// drop lets go of an entry.
+func (r *ring) drop(seq uint64) {
+	if at := &r.entries[seq%ringSize]; at.entry.Seq == seq {
+		r.tags -= tagsOf(at)
+		*at = recent{}
+	}
+}
+
+func tagsOf(e *recent) int {
+	if e.entry.Event == nil {
+		return 0
+	}
+	return len(e.entry.Event.Tags)
 }
 
 func newRing(head uint64) ring {
@@ -67,10 +94,14 @@ func (st *Store) publish(entries []recent) {
 		st.ring.from = head + 1
 	} else {
 		for _, e := range entries {
-			st.ring.entries[e.entry.Seq%ringSize] = e
+			st.ring.put(e)
 		}
 		if head >= ringSize && st.ring.from < head-ringSize+1 {
 			st.ring.from = head - ringSize + 1
+		}
+		for st.ring.tags > maxRingTags && st.ring.from < head {
+			st.ring.drop(st.ring.from)
+			st.ring.from++
 		}
 	}
 	st.head.Store(head)
@@ -80,13 +111,11 @@ func (st *Store) publish(entries []recent) {
 }
 
 // forget drops erased entries from the ring.
-func (st *Store) forget(seqs []uint64) {
+func (st *Store) forget(seqs map[uint64]struct{}) {
 	st.headMu.Lock()
 	defer st.headMu.Unlock()
-	for _, seq := range seqs {
-		if r := &st.ring.entries[seq%ringSize]; r.entry.Seq == seq {
-			*r = recent{}
-		}
+	for seq := range seqs {
+		st.ring.drop(seq)
 	}
 }
 
@@ -98,32 +127,41 @@ func (st *Store) Read(ctx context.Context, after uint64, fn func(mostro.Entry) e
 
 // ReadRaw is Read with the stored body of each entry, to be sent unchanged and
 // never written to.
+//
+// Damaged entries are skipped, too, and reported.
 func (st *Store) ReadRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) error {
+	_, err := st.readRaw(ctx, after, fn)
+	return err
+}
+
+// readRaw is ReadRaw, and counts the damaged entries.
+func (st *Store) readRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) (damaged int, err error) {
 	head := st.head.Load()
 	for after < head {
 		if err := ctx.Err(); err != nil {
-			return err
+			return damaged, err
 		}
-		batch, last, err := st.recentAfter(after, head)
+		batch, last, harmed, err := st.recentAfter(after, head)
 		if err != nil {
-			return err
+			return damaged, err
 		}
+		damaged += harmed
 		for _, e := range batch {
 			if err := fn(e.entry, e.body); err != nil {
-				return err
+				return damaged, err
 			}
 		}
 		after = last
 	}
-	return nil
+	return damaged, nil
 }
 
 // readBatch bounds what a reader holds at once.
 const readBatch = 512
 
 // recentAfter gives the next entries after a seq, from memory or from disk,
-// and the seq up to which that is complete.
-func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, err error) {
+// the seq up to which that is complete, and how many of them are damaged.
+func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, damaged int, err error) {
 	last = min(after+readBatch, head)
 	st.headMu.Lock()
 	if after+1 >= st.ring.from {
@@ -133,10 +171,15 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, e
 			}
 		}
 		st.headMu.Unlock()
-		return batch, last, nil
+		return batch, last, 0, nil
 	}
 	st.headMu.Unlock()
 	err = st.log.rows(after, last, func(seq uint64, r row, body []byte, err error) error {
+		if isDamage(err) {
+			st.reportDamage(seq, err)
+			damaged++
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
@@ -153,7 +196,26 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, e
 		}})
 		return nil
 	})
-	return batch, last, err
+	return batch, last, damaged, err
+}
+
+// reportDamage counts a damaged entry, and logs it the first time.
+func (st *Store) reportDamage(seq uint64, err error) {
+	const maxReported = 10_000
+	st.harmMu.Lock()
+	_, known := st.harmed[seq]
+	if !known && len(st.harmed) < maxReported {
+		if st.harmed == nil {
+			st.harmed = make(map[uint64]struct{})
+		}
+		st.harmed[seq] = struct{}{}
+		st.metrics.damaged.Inc()
+	}
+	known = known || len(st.harmed) >= maxReported
+	st.harmMu.Unlock()
+	if !known {
+		st.logger.Error("an entry of the log is damaged and is left out; mostrodex log verify lists all", "entry", seq, "err", err)
+	}
 }
 
 // parseBody reads a stored body. The event's strings are parts of it.

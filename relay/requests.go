@@ -2,8 +2,8 @@ package relay
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,6 +22,15 @@ const (
 	// maxOpenBytes bounds the REQ messages that a connection's open
 	// subscriptions keep in memory: some 25,000 keys.
 	maxOpenBytes = 2 << 20
+
+	// maxOpenConditions and maxOpenValues bound the conditions of a connection's
+	// open subscriptions, each filter counted as one, and the distinct values of
+	// these: an event may be compared with all of them.
+	maxOpenConditions = 16 << 10
+	maxOpenValues     = 64 << 10
+	// openShare times as many may be open for an address, on all of its
+	// connections.
+	openShare = 2
 
 	// maxAnswers times MaxLimit is the most that one REQ is answered with,
 	// however many filters it has.
@@ -191,6 +200,11 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 		c.notice("invalid: a subscription id is a string of 1 to 64 characters")
 		return "", nil, false
 	}
+	// Before its filters are read, which is most of the work of a long one.
+	if n := len(t.text) / bytesOfOne; n > 0 && !c.mayAsk(n) {
+		c.refuseRequest(sub, reasonAskedTooOften)
+		return "", nil, false
+	}
 	for {
 		more, err := t.more(false, ']')
 		if err == nil && more {
@@ -219,7 +233,18 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 		c.refuseRequest(sub, "invalid: no filter")
 		return "", nil, false
 	}
-	if !c.mayAsk() {
+	cost, searches := 0, 0
+	for i := range filters {
+		cost++
+		if filters[i].Search != "" {
+			cost, searches = cost+searchCost-1, searches+1
+		}
+	}
+	if searches > maxSearches {
+		c.refuseRequest(sub, fmt.Sprintf("invalid: more than %d searches", maxSearches))
+		return "", nil, false
+	}
+	if !c.mayAsk(cost) {
 		c.refuseRequest(sub, reasonAskedTooOften)
 		return "", nil, false
 	}
@@ -264,25 +289,38 @@ func (c *conn) handleReq() {
 		}
 	}
 	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.text), holding: true}
-	c.openBytes += sub.bytes
 	sub.filters = make([]*liveFilter, len(filters))
 	for i, f := range filters {
 		sub.filters[i] = newLiveFilter(f)
-		sub.filters[i].dropHeld(s.cfg.Store)
+		conditions, values := sub.filters[i].cost()
+		sub.conditions, sub.values = sub.conditions+conditions, sub.values+values
+	}
+	if c.openConditions+sub.conditions > maxOpenConditions || c.openValues+sub.values > maxOpenValues {
+		c.closed(id, "rate-limited: the open filters of this connection have too many conditions")
+		return
+	}
+	if !c.holdOpen(sub.conditions, sub.values) {
+		c.closed(id, "rate-limited: the open filters of this address have too many conditions")
+		return
+	}
+	c.openBytes, c.openConditions, c.openValues = c.openBytes+sub.bytes, c.openConditions+sub.conditions, c.openValues+sub.values
+	for _, f := range sub.filters {
+		f.dropHeld(s.cfg.Store)
 	}
 	upTo := s.dispatch.register(sub)
 	c.subs[id] = sub
 
-	answer := answers.Get().(*[]Found)
+	answer := answers.Get().(*[]hit)
 	found, err := s.stored((*answer)[:0], sub.filters, upTo)
+	c.chargeWork(time.Since(started))
+	if err == nil {
+		err = c.sendStored(sub, found)
+	}
 	if err != nil {
 		c.closeSub(id)
 		s.cfg.Log.Error("answer a request", "err", err)
 		c.closed(id, "error: the store could not be asked")
-	} else {
-		c.sendStored(sub, found)
 	}
-	clear(found)
 	if cap(found) <= 8192 {
 		*answer = found[:0]
 		answers.Put(answer)
@@ -290,35 +328,61 @@ func (c *conn) handleReq() {
 	s.met.querySeconds.Observe(time.Since(started).Seconds())
 }
 
-var answers = sync.Pool{New: func() any { return new([]Found) }}
+var (
+	answers = sync.Pool{New: func() any { return new([]hit) }}
+	rooms   = sync.Pool{New: func() any { return new([bodiesAtOnce]Found) }}
+)
 
 // sendStored queues the stored events, EOSE and the live events held back
-// since the registration, without letting go in between once the end is near.
-func (c *conn) sendStored(sub *subscription, found []Found) {
-	size := 64 + len(sub.id)
-	for _, f := range found {
-		size += len(sub.prefix) + len(f.JSON) + 16
+// since the registration. Bodies are looked for as the client takes them, so
+// that one that reads nothing has few of them held.
+func (c *conn) sendStored(sub *subscription, found []hit) error {
+	room := rooms.Get().(*[bodiesAtOnce]Found)
+	defer rooms.Put(room)
+	for len(found) > 0 {
+		if !c.hasRoom() {
+			return nil
+		}
+		bodies, n, err := c.srv.cfg.Store.bodiesOf(room[:0], found)
+		if err != nil {
+			return err
+		}
+		found = found[n:]
+		size := 0
+		for _, f := range bodies {
+			size += len(sub.prefix) + len(f.JSON) + 16
+		}
+		c.mu.Lock()
+		c.out = slices.Grow(c.grown(), min(size+64+len(sub.id), replyBytes))
+		for _, f := range bodies {
+			if c.awaitRoom(); c.ending {
+				break
+			}
+			c.out = appendEvent(c.grown(), sub.prefix, f.JSON)
+		}
+		c.mu.Unlock()
+		clear(bodies)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out = slices.Grow(c.grown(), min(size, replyBytes))
-	for _, f := range found {
-		if len(c.out)+c.writing > replyBytes {
-			c.awaitRoom()
-		}
-		if c.ending {
-			return
-		}
-		c.out = appendEvent(c.grown(), sub.prefix, f.JSON)
-	}
 	c.awaitRoom()
 	if c.ending {
-		return
+		return nil
 	}
 	c.out = appendReply(c.grown(), "EOSE", sub.id)
 	c.out = append(c.out, sub.held...)
 	c.held -= len(sub.held)
 	sub.held, sub.holding = nil, false
+	return nil
+}
+
+// hasRoom waits until the client has taken enough of what it was sent. It is
+// false when the connection ends.
+func (c *conn) hasRoom() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.awaitRoom()
+	return !c.ending
 }
 
 // limitOf is how many stored events a filter is answered with. A filter scoped
@@ -339,7 +403,7 @@ func (s *Server) limitOf(f *nostr.Filter) int {
 
 // stored collects the stored answer of all filters of a REQ: newest first,
 // each event once. Searches come first, in their own order.
-func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Found, error) {
+func (s *Server) stored(dst []hit, filters []*liveFilter, upTo uint64) ([]hit, error) {
 	parts := 0
 	searched := 0
 	for _, f := range filters {
@@ -362,7 +426,7 @@ func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Foun
 			continue // the log was empty, and 0 would mean its head
 		}
 		var err error
-		if dst, err = s.cfg.Store.Query(s.ctx, dst, f.Filter, limit, upTo); err != nil {
+		if dst, err = s.cfg.Store.hits(s.ctx, dst, f.Filter, limit, upTo); err != nil {
 			return dst, err
 		}
 		parts++
@@ -370,47 +434,30 @@ func (s *Server) stored(dst []Found, filters []*liveFilter, upTo uint64) ([]Foun
 	if parts < 2 {
 		return dst, nil
 	}
-	return mergeFound(dst, searched), nil
+	return s.mergeHits(dst, searched), nil
 }
 
-// mergeFound takes out repetitions and puts all behind the first keep into
+// mergeHits takes out repetitions and puts all behind the first keep into
 // NIP-01 order.
-func mergeFound(all []Found, keep int) []Found {
-	type dated struct {
-		Found
-		createdAt nostr.Timestamp
-		id        string
-	}
+func (s *Server) mergeHits(all []hit, keep int) []hit {
 	seen := make(map[uint64]bool, len(all))
-	out := all[:0]
-	var rest []dated
-	var t frameText
-	for i, f := range all {
-		if seen[f.Seq] {
+	out, kept := all[:0], 0
+	for i, h := range all {
+		if seen[h.seq] {
 			continue
 		}
-		seen[f.Seq] = true
-		if i < keep {
-			out = append(out, f)
-			continue
+		seen[h.seq] = true
+		if out = append(out, h); i < keep {
+			kept = len(out)
 		}
-		var evt nostr.Event
-		t.reset(string(f.JSON))
-		t.event(&evt) // stored bodies are whole events
-		rest = append(rest, dated{f, evt.CreatedAt, evt.ID})
 	}
-	slices.SortFunc(rest, func(a, b dated) int {
-		return cmp.Or(cmp.Compare(b.createdAt, a.createdAt), strings.Compare(a.id, b.id))
-	})
-	for _, d := range rest {
-		out = append(out, d.Found)
-	}
+	s.cfg.Store.newestFirst(out[kept:])
 	return out
 }
 
 // search asks the index and proves what it names against the rest of the
 // filter: an index lags behind the log.
-func (s *Server) search(dst []Found, f *liveFilter, all []*liveFilter, upTo uint64) ([]Found, error) {
+func (s *Server) search(dst []hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]hit, error) {
 	limit := s.limitOf(&f.Filter)
 	ask := f.Filter
 	ask.Limit = limit
@@ -444,7 +491,7 @@ func (s *Server) search(dst []Found, f *liveFilter, all []*liveFilter, upTo uint
 		if found.Seq > upTo && slices.ContainsFunc(all, live) {
 			continue
 		}
-		dst = append(dst, found)
+		dst = append(dst, hit{found.Seq, int64(evt.CreatedAt), none})
 		n++
 	}
 	return dst, nil
@@ -462,7 +509,9 @@ func (c *conn) handleCount() {
 		}
 	}
 	c.unanswered.Wait()
+	started := time.Now()
 	n, err := c.srv.cfg.Store.Count(c.srv.ctx, filters)
+	c.chargeWork(time.Since(started))
 	if err != nil {
 		c.srv.cfg.Log.Error("count", "err", err)
 		c.refuseRequest(id, "error: the store could not be asked")
@@ -497,7 +546,8 @@ func (c *conn) closeSub(id string) {
 
 // drop ends a subscription: nothing is queued for it from here on.
 func (c *conn) drop(sub *subscription) {
-	c.openBytes -= sub.bytes
+	c.holdOpen(-sub.conditions, -sub.values)
+	c.openBytes, c.openConditions, c.openValues = c.openBytes-sub.bytes, c.openConditions-sub.conditions, c.openValues-sub.values
 	c.srv.dispatch.unregister(sub)
 	c.mu.Lock()
 	sub.gone = true
@@ -506,11 +556,14 @@ func (c *conn) drop(sub *subscription) {
 	c.mu.Unlock()
 }
 
+// authCost is how many requests a proof counts as: it takes a signature's check.
+const authCost = 5
+
 // maxAuthKeys is how many keys one connection may prove.
 const maxAuthKeys = 32
 
-// handleAuth takes NIP-42 proofs. They are never required to read or write;
-// they let authors publish protected events.
+// handleAuth takes NIP-42 proofs. They are required for nothing but to publish
+// protected events; the challenge comes when one is refused.
 func (c *conn) handleAuth() {
 	evt, text := c.readEvent()
 	if evt == nil {
@@ -518,6 +571,8 @@ func (c *conn) handleAuth() {
 	}
 	k := ack{id: evt.ID}
 	switch reason := WellFormed(evt); {
+	case !c.mayAsk(authCost):
+		k.reason = reasonAskedTooOften
 	case reason != "":
 		k.reason = reason
 	case len(text) > c.srv.cfg.Policy.MaxEventBytes:

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // rowLog is the log itself: rows with their bodies in files that only grow. A
@@ -29,14 +31,20 @@ import (
 //	4  CRC-32C of these twelve bytes and the head
 //	   head (row.encode), body (the event's JSON, sent unchanged)
 //
-// The only bytes that ever change are those of a body that is erased: they
-// become erasedByte, which UTF-8 has not, one after the other as the disk
-// likes; a body with one of them is gone.
+// The only bytes that ever change are those of a body that is erased: they all
+// become erasedByte, which UTF-8 has not. A crash in the middle of that is
+// finished by opening the store.
 type rowLog struct {
 	dir   string
 	mu    sync.RWMutex // guards files and what is in them, but not the rows: these stay
 	files []*rowFile   // by first; there is always one
 	limit int64        // of the last file; a full one is followed by another
+	// erasing is held while a body is overwritten, so that a reader of a damaged
+	// one can tell that it was not read in the middle of that.
+	erasing sync.RWMutex
+	ahead   int64    // up to where the last file has room on the disk; the committer's own
+	damaged []uint64 // rows whose heads were found damaged when the log was opened
+	unsound []string // files whose own heads were
 }
 
 type rowFile struct {
@@ -46,6 +54,7 @@ type rowFile struct {
 	size  int64
 
 	erased int64 // bytes of bodies; the committer's own
+	keep   bool  // not to be shrunk: a row in it is damaged; the committer's own
 }
 
 const (
@@ -96,12 +105,21 @@ func openRow(b []byte) (r row, body []byte, err error) {
 		return r, nil, nil
 	case crc32.Checksum(body, crcTable) == binary.LittleEndian.Uint32(head[8:]):
 		return r, body, nil
-	case bytes.IndexByte(body, erasedByte) >= 0:
+	case isErased(body):
 		r.gone = true
 		return r, nil, nil
 	}
 	return r, nil, errRow
 }
+
+// isErased reports whether a body was overwritten from end to end.
+func isErased(body []byte) bool {
+	return len(body) > 0 && bytes.Count(body, []byte{erasedByte}) == len(body)
+}
+
+// isDamage reports whether an error says that the disk gave back something else
+// than what was written.
+func isDamage(err error) bool { return errors.Is(err, errRow) || errors.Is(err, errCorrupt) }
 
 // cutRow parts the head of a row, proven by its checksum, from what follows. It
 // is false where b does not begin with a whole row.
@@ -216,18 +234,23 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, 0, err
 	}
-	if err != nil || string(head[:len(logMagic)]) != logMagic || binary.BigEndian.Uint64(head[len(logMagic):]) != first {
+	sound := err == nil && string(head[:len(logMagic)]) == logMagic && binary.BigEndian.Uint64(head[len(logMagic):]) == first
+	if !sound && (first > applied || info.Size() <= int64(logFileHead)) { // else its rows tell themselves
 		if last && first > applied && info.Size() <= int64(logFileHead) { // no row is written before this is durable
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}
 		return nil, 0, fmt.Errorf("%s does not begin like a log: %w", path, ErrDamaged)
 	}
+	if !sound {
+		l.unsound = append(l.unsound, path)
+	}
 	rf := &rowFile{f: f, first: first, size: info.Size()}
 	if !last && l.readPlaces(rf) {
 		return rf, 0, nil
 	}
-	whole, err := rf.scan(applied)
+	whole, damaged, err := rf.scan(applied, last)
+	l.damaged = append(l.damaged, damaged...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
@@ -249,40 +272,130 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 }
 
 // scan finds the rows of a file from its beginning, and where the whole ones
-// end. Bodies are proven behind row applied, where a crash may have torn them;
-// one that was erased is no torn one.
-func (rf *rowFile) scan(applied uint64) (whole int64, err error) {
+// end. Up to row applied, and in a file that is not the last, a row whose head
+// is damaged is passed over. Behind it a crash may have torn the last write, so
+// bodies are proven there too: what is torn ends the file. A damaged row that
+// was durable before others were written is an error.
+func (rf *rowFile) scan(applied uint64, last bool) (whole int64, damaged []uint64, err error) {
 	buf := make([]byte, 1<<20)
 	whole = int64(logFileHead)
 	for whole < rf.size {
 		n, err := rf.f.ReadAt(buf, whole)
 		if err != nil && err != io.EOF {
-			return 0, err
+			return 0, nil, err
 		}
 		b := buf[:n]
+		torn := false
 		for {
 			head, rest, ok := cutRow(b)
 			if !ok {
 				break
 			}
 			body := rest[:binary.LittleEndian.Uint32(head[4:])]
-			if rf.first+uint64(len(rf.at)) > applied && crc32.Checksum(body, crcTable) != binary.LittleEndian.Uint32(head[8:]) &&
-				bytes.IndexByte(body, erasedByte) < 0 {
-				return whole, nil
+			if torn = rf.first+uint64(len(rf.at)) > applied && last && !bodyHolds(head, body, rest[len(body):]); torn {
+				break
 			}
 			rf.at = append(rf.at, uint32(whole))
 			whole += int64(len(head) + len(body))
 			b = rest[len(body):]
 		}
 		switch {
+		case torn:
 		case len(b) < n: // some rows: read on behind them
+			continue
 		case len(buf) < n+1 && len(buf) < maxRowBytes:
 			buf = make([]byte, 2*len(buf))
-		default:
-			return whole, nil
+			continue
+		}
+		if whole == rf.size {
+			break
+		}
+		seq := rf.first + uint64(len(rf.at))
+		rest := make([]byte, rf.size-whole)
+		if _, err := rf.f.ReadAt(rest, whole); err != nil && err != io.EOF {
+			return 0, nil, err
+		}
+		if seq > applied && last {
+			if durableBehind(rest) {
+				return 0, nil, fmt.Errorf("entry %d is damaged, and entries behind it were written later: %w", seq, ErrDamaged)
+			}
+			return whole, damaged, nil
+		}
+		next := nextRow(rest)
+		if _, err := openHead(rest); next < 0 && seq == applied && err != nil && len(rest) > shortestRow {
+			next = len(rest) // the last one that was applied, with a damaged head; else its end is missing
+		}
+		if next < 0 {
+			return 0, nil, fmt.Errorf("entry %d: %w", seq, ErrDamaged)
+		}
+		rf.at, damaged = append(rf.at, uint32(whole)), append(damaged, seq)
+		whole += int64(next)
+	}
+	return whole, damaged, nil
+}
+
+// bodyHolds reports whether a body behind the applied rows is the one that was
+// written, or was erased since, which only happens when others follow it.
+func bodyHolds(head, body, behind []byte) bool {
+	if crc32.Checksum(body, crcTable) == binary.LittleEndian.Uint32(head[8:]) {
+		return true
+	}
+	_, _, follows := cutRow(behind)
+	return isErased(body) && follows
+}
+
+// nextRow finds where the next whole row begins behind one whose head is
+// damaged, -1 for none. The lengths of the damaged one are believed if they
+// lead to one.
+func nextRow(b []byte) int {
+	if len(b) >= rowHead {
+		at := rowHead + uint64(binary.LittleEndian.Uint32(b)) + uint64(binary.LittleEndian.Uint32(b[4:]))
+		if at == uint64(len(b)) {
+			return len(b)
+		}
+		if at < uint64(len(b)) {
+			if _, _, ok := cutRow(b[at:]); ok {
+				return int(at)
+			}
 		}
 	}
-	return whole, nil
+	for at := 1; at < len(b)-rowHead; at++ {
+		if binary.LittleEndian.Uint32(b[at:]) > maxHeadBytes {
+			continue // most places, told without a checksum
+		}
+		if _, _, ok := cutRow(b[at:]); ok {
+			return at
+		}
+	}
+	return -1
+}
+
+// shortestRow is less than any row with a body is long.
+const shortestRow = 256
+
+// maxHeadBytes is beyond what the head of a row may be long.
+const maxHeadBytes = 8 << 10
+
+// durableBehind reports whether a whole row behind the one that b begins with
+// was the first of a later write: that one was durable before.
+func durableBehind(b []byte) bool {
+	for {
+		next := nextRow(b)
+		if next < 0 || next >= len(b) {
+			return false
+		}
+		b = b[next:]
+		for {
+			head, rest, ok := cutRow(b)
+			if !ok {
+				break
+			}
+			if r, err := decodeRow(head[rowHead:]); err == nil && r.first {
+				return true
+			}
+			b = rest[binary.LittleEndian.Uint32(head[4:]):]
+		}
+	}
 }
 
 // maxRowBytes is beyond what any event may be long.
@@ -320,7 +433,7 @@ func (l *rowLog) writePlaces(rf *rowFile) {
 
 // begin starts the file whose first row is first.
 func (l *rowLog) begin(first uint64) error {
-	f, err := os.OpenFile(l.path(first, ".log"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := createFile(l.path(first, ".log"))
 	if err != nil {
 		return err
 	}
@@ -334,11 +447,37 @@ func (l *rowLog) begin(first uint64) error {
 	l.mu.Lock()
 	l.files = append(l.files, &rowFile{f: f, first: first, size: int64(len(head))})
 	l.mu.Unlock()
+	l.ahead = 0
 	return nil
 }
 
+// createFile waits for a descriptor where the process has used up its own: a
+// connection that ends gives one back.
+func createFile(path string) (f *os.File, err error) {
+	err = whileNoDescriptor(func() error {
+		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		return err
+	})
+	return f, err
+}
+
+// whileNoDescriptor calls open again while there is no descriptor for it, for
+// ten seconds.
+func whileNoDescriptor(open func() error) error {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := open()
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	var d *os.File
+	err := whileNoDescriptor(func() (err error) {
+		d, err = os.Open(dir)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -414,22 +553,93 @@ func (l *rowLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
 	return rf.f, rf.at[seq-rf.first : to], end
 }
 
+// rowBytes is how long a row is with its body, 0 where there is none.
+func (l *rowLog) rowBytes(seq uint64) int64 {
+	_, at, end := l.span(seq, seq)
+	if len(at) == 0 {
+		return 0
+	}
+	return end - int64(at[0])
+}
+
 // errNoRow says that the log has no row of that seq.
 var errNoRow = errors.New("no such entry")
 
 // row reads one row and its body, which is the caller's own: nil when it is gone.
 func (l *rowLog) row(seq uint64) (r row, body []byte, err error) {
-	err = errNoRow
-	if f, at, end := l.span(seq, seq); len(at) > 0 {
-		b := make([]byte, end-int64(at[0]))
-		if _, err = f.ReadAt(b, int64(at[0])); err == nil {
-			r, body, err = openRow(b)
-		}
+	r, body, err = l.readRow(seq)
+	if isDamage(err) {
+		l.erasing.RLock() // it may have been read while it was erased
+		r, body, err = l.readRow(seq)
+		l.erasing.RUnlock()
 	}
 	if err != nil {
 		err = fmt.Errorf("entry %d: %w", seq, err)
 	}
 	return r, body, err
+}
+
+func (l *rowLog) readRow(seq uint64) (r row, body []byte, err error) {
+	f, at, end := l.span(seq, seq)
+	if len(at) == 0 {
+		return r, nil, errNoRow
+	}
+	b := make([]byte, end-int64(at[0]))
+	if _, err := f.ReadAt(b, int64(at[0])); err != nil {
+		return r, nil, readError(err)
+	}
+	return openRow(b)
+}
+
+// readError says of a place that the disk cannot read, or has not any more,
+// that the row there is damaged.
+func readError(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errRow, err)
+}
+
+// aloneBytes is as much of a row as is read when its body is not asked for. The
+// head of most is half as long.
+const aloneBytes = 512
+
+// rowAlone reads one row without its body. A body whose first byte was erased
+// is gone: no event begins with that byte.
+func (l *rowLog) rowAlone(seq uint64) (r row, err error) {
+	err = errNoRow
+	if f, at, end := l.span(seq, seq); len(at) > 0 {
+		size := end - int64(at[0])
+		b := make([]byte, min(size, aloneBytes))
+		if _, err = f.ReadAt(b, int64(at[0])); err == nil && len(b) >= rowHead {
+			if n := rowHead + int64(binary.LittleEndian.Uint32(b)) + 1; n > int64(len(b)) && n <= size {
+				b = make([]byte, n)
+				_, err = f.ReadAt(b, int64(at[0]))
+			}
+		}
+		if err == nil {
+			r, err = openHead(b)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("entry %d: %w", seq, err)
+	}
+	return r, err
+}
+
+// openHead reads the row at the beginning of b, which need not hold its body.
+func openHead(b []byte) (r row, err error) {
+	if len(b) < rowHead {
+		return r, errRow
+	}
+	h := int64(binary.LittleEndian.Uint32(b))
+	if int64(len(b)) < rowHead+h || headSum(b[:rowHead+h]) != binary.LittleEndian.Uint32(b[12:]) {
+		return r, errRow
+	}
+	if r, err = decodeRow(b[rowHead : rowHead+h]); err == nil && int64(len(b)) > rowHead+h && b[rowHead+h] == erasedByte {
+		r.gone = true
+	}
+	return r, err
 }
 
 // rows calls fn with the rows after a seq up to and with last, ascending, or
@@ -444,8 +654,9 @@ func (l *rowLog) rows(after, last uint64, fn func(seq uint64, r row, body []byte
 		}
 		from := int64(at[0])
 		buf = slices.Grow(buf[:0], int(end-from))[:end-from]
-		if _, err := f.ReadAt(buf, from); err != nil {
-			return fmt.Errorf("entry %d: %w", after+1, err)
+		_, unread := f.ReadAt(buf, from)
+		if errors.Is(unread, os.ErrClosed) {
+			return fmt.Errorf("entry %d: %w", after+1, unread)
 		}
 		for i := range at {
 			to := end
@@ -454,6 +665,9 @@ func (l *rowLog) rows(after, last uint64, fn func(seq uint64, r row, body []byte
 			}
 			after++
 			r, body, err := openRow(buf[int64(at[i])-from : to-from])
+			if err != nil || unread != nil {
+				r, body, err = l.row(after) // alone, and not while it is erased
+			}
 			if err := fn(after, r, body, err); err != nil {
 				return err
 			}
@@ -474,14 +688,18 @@ func (l *rowLog) erase(seqs []uint64) (touched []*rowFile, err error) {
 		if _, err := f.ReadAt(b, int64(at[0])); err != nil {
 			return nil, err
 		}
-		head, body, ok := cutRow(b)
+		head, rest, ok := cutRow(b)
 		if !ok {
-			return nil, fmt.Errorf("erase entry %d: %w", seq, errRow)
+			continue // its head is damaged; its body is not to be found
 		}
+		body := rest[:binary.LittleEndian.Uint32(head[4:])]
 		for i := range body {
 			body[i] = erasedByte
 		}
-		if _, err := f.WriteAt(body, int64(at[0])+int64(len(head))); err != nil {
+		l.erasing.Lock()
+		_, err := f.WriteAt(body, int64(at[0])+int64(len(head)))
+		l.erasing.Unlock()
+		if err != nil {
 			return nil, err
 		}
 		rf := l.fileOf(seq)
@@ -510,7 +728,7 @@ func (l *rowLog) fileOf(seq uint64) *rowFile {
 
 // wasteful says that a file is worth being written anew.
 func (l *rowLog) wasteful(rf *rowFile) bool {
-	return rf.erased > rf.size/2 && rf != l.files[len(l.files)-1]
+	return !rf.keep && rf.erased > rf.size/2 && rf != l.files[len(l.files)-1]
 }
 
 // shrink writes a full file anew without its erased bodies. A crash leaves it
@@ -526,11 +744,15 @@ func (l *rowLog) shrink(rf *rowFile) error {
 		buf = appendRow(buf, r, body) // a body that is gone is nil
 		return err
 	})
+	if isDamage(err) {
+		rf.keep = true // written anew it would look sound
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("shrink %s: %w", rf.f.Name(), err)
 	}
 	path := l.path(rf.first, ".log")
-	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := createFile(path + ".new")
 	if err != nil {
 		return err
 	}

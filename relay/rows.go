@@ -149,8 +149,8 @@ const maxTwins = 32
 // the row makes them findable.
 func (g *grouping) keepProof(rec *record, chain uint64) error {
 	for n := 0; chain != 0 && n < maxTwins; n++ {
-		r, err := g.row(chain)
-		if err != nil {
+		r, ok, err := g.row(chain)
+		if err != nil || !ok {
 			return err
 		}
 		if r.createdAt == rec.createdAt && r.id != rec.id {
@@ -196,7 +196,7 @@ func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error)
 				err = fn(Equivocation{first, second})
 			}
 		}
-		if err != nil && !errors.Is(err, mostro.ErrNotFound) {
+		if err != nil && !errors.Is(err, mostro.ErrNotFound) && !isDamage(err) {
 			return err
 		}
 	}
@@ -223,8 +223,11 @@ func forwardKey(seq uint64) []byte {
 // rowAt gives the row of a log position and its body, nil when that is erased.
 func (st *Store) rowAt(seq uint64) (r row, body []byte, err error) {
 	r, body, err = st.log.row(seq)
-	if errors.Is(err, errNoRow) {
+	switch {
+	case errors.Is(err, errNoRow):
 		err = mostro.ErrNotFound
+	case isDamage(err):
+		st.reportDamage(seq, err)
 	}
 	return r, body, err
 }

@@ -68,6 +68,11 @@ type Config struct {
 	// Upstreams sends it to.
 	Forwarding bool
 
+	// NobodyIsLocal says that what comes from this machine is held to rates and
+	// may not import: a proxy or an onion service without a trusted header speaks
+	// for strangers.
+	NobodyIsLocal bool
+
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; nil: nobody's
 	Admins         []string       // hex keys that may import from elsewhere
 
@@ -78,7 +83,9 @@ type Config struct {
 	MaxLimit         int // of any filter; 0: 5000. One REQ gets at most four times as many.
 	MaxInFlight      int // events per connection that await the store; 0: 256
 	MaxQueueBytes    int // unsent bytes per connection before it is closed; 0: 4 MiB
+	MaxQueuedBytes   int // unsent bytes of all connections; 0: 192 MiB. Near it, each may have less.
 	MaxConnections   int // 0: 50,000
+	MaxConnsPerIP    int // of one address, which is not this machine; 0: DefaultConnsPerIP, negative: no bound
 
 	PingEvery time.Duration // of silence; 0: 30 s
 	IdleAfter time.Duration // silence after which a client is gone; 0: 90 s
@@ -88,6 +95,9 @@ type Config struct {
 	Log        *slog.Logger          // nil: discarded
 	Now        func() time.Time      // nil: time.Now
 }
+
+// DefaultConnsPerIP is how many connections one address may have.
+const DefaultConnsPerIP = 256
 
 func orDefault[T comparable](v *T, def T) {
 	var zero T
@@ -106,7 +116,9 @@ func (c *Config) setDefaults() {
 	orDefault(&c.MaxLimit, 5000)
 	orDefault(&c.MaxInFlight, 256)
 	orDefault(&c.MaxQueueBytes, 4<<20)
+	orDefault(&c.MaxQueuedBytes, 192<<20)
 	orDefault(&c.MaxConnections, 50_000)
+	orDefault(&c.MaxConnsPerIP, DefaultConnsPerIP)
 	orDefault(&c.PingEvery, 30*time.Second)
 	orDefault(&c.IdleAfter, 90*time.Second)
 	orDefault(&c.WriteWait, 20*time.Second)
@@ -132,6 +144,8 @@ type Server struct {
 	info     atomic.Pointer[[]byte] // the NIP-11 document
 	negs     negSets
 	rates    rates
+	proofs   usedProofs
+	exports  exports
 	// checking has a place for each core: with more checks at once the events
 	// come in no faster, and what reads the log gets less of the cores.
 	checking chan struct{}
@@ -144,8 +158,12 @@ type Server struct {
 	cancel   context.CancelFunc
 	gone     sync.WaitGroup // connections
 
+	queued atomic.Int64 // bytes that wait for the clients of all connections
+
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
+	byIP    map[netip.Addr]int // of opening
+	open    map[netip.Addr]openFilters
 	opening int // upgrades admitted, connections included
 	closed  bool
 }
@@ -157,7 +175,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), checking: make(chan struct{}, runtime.NumCPU())}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), open: make(map[netip.Addr]openFilters), checking: make(chan struct{}, runtime.NumCPU())}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.negs.now = time.Now
@@ -240,21 +258,36 @@ func (s *Server) keep(ctx context.Context) error {
 	}
 }
 
-// admitConn takes a place for a connection; releaseConn or removeConn gives it back.
-func (s *Server) admitConn() bool {
+// admitConn takes a place for a connection; releaseConn or removeConn gives it
+// back. It returns why there is none.
+func (s *Server) admitConn(ip netip.Addr, local bool) (refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.opening >= s.cfg.MaxConnections {
-		return false
+	key := rateKey(ip)
+	switch {
+	case s.closed || s.opening >= s.cfg.MaxConnections:
+		return "too many connections"
+	case !local && !ip.IsLoopback() && s.cfg.MaxConnsPerIP > 0 && s.byIP[key] >= s.cfg.MaxConnsPerIP:
+		return "too many connections from this address"
 	}
 	s.opening++
-	return true
+	s.byIP[key]++
+	return ""
 }
 
-func (s *Server) releaseConn() {
+func (s *Server) releaseConn(ip netip.Addr) {
 	s.mu.Lock()
-	s.opening--
+	s.leave(ip)
 	s.mu.Unlock()
+}
+
+// leave gives a place back. mu is held.
+func (s *Server) leave(ip netip.Addr) {
+	s.opening--
+	key := rateKey(ip)
+	if s.byIP[key]--; s.byIP[key] <= 0 {
+		delete(s.byIP, key)
+	}
 }
 
 // addConn makes a connection known. After the server has closed it is refused.
@@ -274,7 +307,7 @@ func (s *Server) addConn(c *conn) bool {
 func (s *Server) removeConn(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
-	s.opening--
+	s.leave(c.ip)
 	s.met.connections.Set(float64(len(s.conns)))
 	s.mu.Unlock()
 	s.gone.Done()
@@ -402,6 +435,7 @@ const (
 	reasonGone      = "blocked: deleted by its author, or expired"
 	reasonQuota     = "blocked: the quota of live addresses is used up"
 	reasonStore     = "error: the event could not be stored"
+	reasonFull      = "error: the disk is full"
 )
 
 func (a *admission) refuse(reason string) bool {
@@ -465,10 +499,16 @@ func (s *Server) enqueue(a *admission) error {
 		a.was.restore(&arrival)
 	}
 	p, err := s.cfg.Store.Enqueue(a, arrival)
+	if errors.Is(err, ErrFull) {
+		return errors.New(reasonFull)
+	}
 	if err != nil {
 		return errors.New(reasonStore)
 	}
 	a.pending = p
+	if p, ok := p.(*pending); ok && p.isDeletion() {
+		a.pending = deletionPending{p, s, a}
+	}
 	return nil
 }
 
@@ -484,6 +524,9 @@ func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
 // settle waits for a submitted event's outcome and puts it in a client's words.
 func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
+	if errors.Is(err, ErrFull) {
+		return 0, false, reasonFull
+	}
 	if err != nil {
 		return 0, false, reasonStore
 	}
@@ -511,6 +554,8 @@ func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out
 	switch {
 	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
 		return Duplicate, true, reasonDuplicate
+	case isDamage(err):
+		return 0, false, "error: the stored copy of this event is damaged"
 	case errors.Is(err, mostro.ErrNotFound):
 		return Deleted, false, reasonGone
 	default:

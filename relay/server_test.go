@@ -92,17 +92,37 @@ type testClient struct {
 
 func (r *testRelay) dial() *testClient {
 	r.tb.Helper()
+	return r.dialAs(nil)
+}
+
+// dialFrom dials as a client of another address, behind a trusted proxy.
+func (r *testRelay) dialFrom(ip string) *testClient {
+	r.tb.Helper()
+	return r.dialAs(http.Header{"X-Forwarded-For": {ip}})
+}
+
+func (r *testRelay) dialAs(headers http.Header) *testClient {
+	r.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, r.url(), nil)
+	ws, _, err := websocket.Dial(ctx, r.url(), &websocket.DialOptions{HTTPHeader: headers})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
 	ws.SetReadLimit(-1)
 	c := &testClient{tb: r.tb, ws: ws}
 	r.tb.Cleanup(func() { ws.CloseNow() })
-	c.challenge = c.expect("AUTH")[1]
 	return c
+}
+
+// needChallenge has the relay send its challenge, which it does when a request
+// needs a proof.
+func (c *testClient) needChallenge() {
+	c.tb.Helper()
+	evt := signed(c.tb, mostro.KindDevFee, now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
+	c.send("EVENT", evt)
+	c.challenge = c.expect("AUTH")[1]
+	c.expect("OK", evt.ID, "false")
 }
 
 func (c *testClient) sendText(s string) {
@@ -483,14 +503,14 @@ type failingStore struct {
 	query, enqueue, wait, panics atomic.Bool
 }
 
-func (f *failingStore) Query(ctx context.Context, dst []Found, flt nostr.Filter, limit int, upTo uint64) ([]Found, error) {
+func (f *failingStore) hits(ctx context.Context, dst []hit, flt nostr.Filter, limit int, upTo uint64) ([]hit, error) {
 	if f.panics.Load() {
 		panic("impossible")
 	}
 	if f.query.Load() {
 		return dst, fmt.Errorf("disk on fire")
 	}
-	return f.Store.Query(ctx, dst, flt, limit, upTo)
+	return f.Store.hits(ctx, dst, flt, limit, upTo)
 }
 
 func (f *failingStore) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
@@ -563,7 +583,6 @@ func TestPanicsCostTheirCauseAlone(t *testing.T) {
 	}
 	fs.panics.Store(false)
 	far := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
-	far.next()
 	body, _ := testOrder(t, "c", at, "pending").MarshalJSON()
 	far.text(`["EVENT",` + string(body) + `]`)
 	if _, got := far.next(); !strings.Contains(got, `false,"error: internal error"`) {

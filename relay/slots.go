@@ -19,7 +19,9 @@ type slot struct {
 	// hidden: past its expiration and out of every posting, but still the
 	// newest of its address until the committer has moved its record.
 	hidden bool
-	id     [32]byte // last: walks look at what is before it
+	// several: the event has several values of s or of f.
+	several bool
+	id      [32]byte // last: walks look at what is before it
 }
 
 // side says what the k tag of an event is, which order books ask for, so that a
@@ -49,6 +51,21 @@ func sideOf(terms []string) side {
 		}
 	}
 	return found
+}
+
+// severalValues reports whether terms hold an s and more than one value of s or
+// of f.
+func severalValues(terms []string) bool {
+	s, f := 0, 0
+	for _, t := range terms {
+		switch t[0] {
+		case 's':
+			s++
+		case 'f':
+			f++
+		}
+	}
+	return s > 1 || s == 1 && f > 1
 }
 
 // slots are the live events, and the ways to find one that every event has: by

@@ -14,12 +14,14 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/semaphore"
 )
 
 // DefaultBodyCache bounds the bodies of live events kept in memory, in bytes.
@@ -38,28 +40,35 @@ type StoreConfig struct {
 	// of work in a large store, waits for it, and takes its time then. nil: it
 	// begins at once and does not rest.
 	Settled <-chan struct{}
+	// DiskReserve is how many bytes stay free on the disk: with less, no event is
+	// taken. 0: DefaultDiskReserve; negative: it is not watched.
+	DiskReserve int64
 
-	flushAfter   time.Duration // 0: flushAfter
-	logFileBytes int64         // 0: logFileBytes
-	committed    func() error  // called between a commit of consequences and what they erase; nil: none
+	freeSpace    func(dir string) (int64, error) // nil: as the system says
+	flushAfter   time.Duration                   // 0: flushAfter
+	logFileBytes int64                           // 0: logFileBytes
+	walkedAtOnce int                             // 0: walkedAtOnce
+	committed    func() error                    // called between a commit of consequences and what they erase; nil: none
 }
 
 // Store is the log of all accepted events and the index of those that are
 // live. It is one of the two precious stores: every append is synced before it
 // is acknowledged, and an error from the disk is fatal.
 type Store struct {
-	cfg     StoreConfig
-	log     *rowLog
-	db      *badger.DB // what follows from the log
-	live    *live
-	queue   chan *pending
-	now     func() time.Time
-	logger  *slog.Logger
-	metrics *StoreMetrics
-	ids     *seenFilter  // ids of the log
-	hidden  *seenFilter  // addresses whose newest version is not served
-	tombs   atomic.Int64 // tombstones held; at 0 look-ups are skipped
-	fresh   freshIDs
+	cfg   StoreConfig
+	log   *rowLog
+	db    *badger.DB // what follows from the log
+	live  *live
+	queue chan *pending
+	// deleting is what the deletion requests in the queue weigh.
+	deleting *semaphore.Weighted
+	now      func() time.Time
+	logger   *slog.Logger
+	metrics  *StoreMetrics
+	ids      *seenFilter  // ids of the log
+	hidden   *seenFilter  // addresses whose newest version is not served
+	tombs    atomic.Int64 // tombstones held; at 0 look-ups are skipped
+	fresh    freshIDs
 
 	// The committer's own.
 	txn      *badger.Txn // consequences of logged events, to be committed
@@ -77,6 +86,15 @@ type Store struct {
 	ring      ring
 	closed    bool
 	enqueuing sync.WaitGroup
+
+	full      atomic.Bool     // the disk has less free than its reserve
+	free      atomic.Int64    // bytes, as last seen
+	spaceSeen atomic.Int64    // unix nanoseconds of when that was
+	grown     map[string]bool // files that have their whole room; watchSpace's own
+	kept      bool            // the file that keeps room is there; watchSpace's own
+
+	harmMu sync.Mutex // guards harmed
+	harmed map[uint64]struct{}
 
 	fatalOnce sync.Once
 	fatal     error         // set before dead is closed
@@ -100,7 +118,7 @@ var (
 func OpenStore(cfg StoreConfig) (*Store, error) {
 	st := &Store{
 		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
-		queue: make(chan *pending, queueSize), moved: make(chan struct{}), sweep: make(chan struct{}),
+		queue: make(chan *pending, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
 		dead: make(chan struct{}), closing: make(chan struct{}), fresh: freshIDs{seq: make(map[[32]byte]uint64)},
 	}
 	if st.now == nil {
@@ -113,6 +131,11 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		st.metrics = NewStoreMetrics()
 	}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
+	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)
+	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
+	if st.cfg.freeSpace == nil {
+		st.cfg.freeSpace = freeSpace
+	}
 	if cfg.Bulk {
 		cfg.BodyCache = -1 // nobody asks for them
 		st.cfg.flushAfter = cmp.Or(cfg.flushAfter, bulkFlushAfter)
@@ -124,6 +147,12 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	st.live = newLive(max(budget, 0))
 	st.live.unlisted = cfg.Bulk
 	dir := filepath.Join(cfg.Dir, "events")
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	if err := st.spaceToOpen(dir); err != nil {
+		return nil, err
+	}
 	db, err := openBadger(dir, cfg.Bulk)
 	if err != nil {
 		return nil, err
@@ -139,7 +168,9 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		db.Close()
 		return nil, err
 	}
-	st.done.Add(3)
+	st.lookAtSpace()
+	st.done.Add(4)
+	go st.watchSpace()
 	go st.readAhead()
 	go st.commitLoop()
 	go st.expiryLoop()
@@ -196,13 +227,36 @@ const (
 	baseLevelBytes    = 128 << 20
 )
 
-func openBadger(dir string, bulk bool) (*badger.DB, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only") {
-			return nil, fmt.Errorf("%s: %w", dir, ErrReadOnly)
+// makeDir creates the store's directory, and makes the names on the way to it
+// durable: a log that is synced is lost with the name of its directory.
+func makeDir(dir string) error {
+	var parents []string // of names that are new, and of the last two in any case
+	for at := dir; ; at = filepath.Dir(at) {
+		_, err := os.Stat(at)
+		if len(parents) >= 2 && err == nil || at == filepath.Dir(at) {
+			break
 		}
-		return nil, fmt.Errorf("create %s: %w", dir, err)
+		parents = append(parents, filepath.Dir(at))
 	}
+	err := os.MkdirAll(dir, 0o700)
+	for _, parent := range parents {
+		// A parent that may not be read is somebody else's, and was there before.
+		if syncErr := syncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
+			err = syncErr
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%s: %w", dir, ErrReadOnly)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%s: %w: make room, then start again", dir, ErrFull)
+	}
+	return fmt.Errorf("create %s: %w", dir, err)
+}
+
+func openBadger(dir string, bulk bool) (*badger.DB, error) {
 	memtable := int64(memtableBytes)
 	if bulk || leftByBulk(dir) {
 		memtable = bulkMemtableBytes
@@ -258,6 +312,9 @@ func (st *Store) load(logDir string) error {
 	if cut > 0 {
 		st.logger.Warn("the log ended in the middle of a row that nobody was told of; it was cut off", "bytes", cut)
 	}
+	if err := st.checkDamaged(); err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
 	if err := st.loadErased(); err != nil {
 		return fmt.Errorf("read how much was erased: %w", err)
 	}
@@ -297,6 +354,32 @@ func (st *Store) load(logDir string) error {
 		return fmt.Errorf("follow the log: %w", err)
 	}
 	st.head.Store(head)
+	return nil
+}
+
+// checkDamaged reports the rows that were passed over when the log was opened,
+// and proves by the id of the next row that each was one row.
+func (st *Store) checkDamaged() error {
+	for _, path := range st.log.unsound {
+		st.logger.Error("a file of the log does not begin like one; its entries are read", "file", path)
+	}
+	for _, seq := range st.log.damaged {
+		st.reportDamage(seq, errRow)
+		r, err := st.log.rowAlone(seq + 1)
+		if errors.Is(err, errNoRow) || isDamage(err) {
+			continue // the last one, or told for itself
+		}
+		if err != nil {
+			return err
+		}
+		value, err := st.readRow(idKey(r.id))
+		if err != nil {
+			return err
+		}
+		if len(value) != 8 || binary.BigEndian.Uint64(value) != seq+1 {
+			return fmt.Errorf("entries around %d: %w", seq, ErrDamaged)
+		}
+	}
 	return nil
 }
 
@@ -392,7 +475,7 @@ func (st *Store) Close() error {
 		close(st.closing)
 		st.done.Wait()
 		st.txn.Discard()
-		err = errors.Join(st.db.Close(), st.log.close())
+		err = errors.Join(st.closeBadger(), st.log.close())
 	})
 	return err
 }
@@ -447,7 +530,7 @@ func (st *Store) unsettled(keys []filingKey) []filingKey {
 }
 
 // Find gives the stored event of an id while its body is readable, live or
-// archived; mostro.ErrNotFound otherwise.
+// archived; mostro.ErrNotFound otherwise, with the cause where it is damaged.
 func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	key, err := parseHex32(id)
 	if err != nil {
@@ -474,6 +557,9 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	switch {
 	case errors.Is(err, errNoRow):
 		return Found{}, mostro.ErrNotFound // being appended
+	case isDamage(err):
+		st.reportDamage(seq, err)
+		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
 	case err != nil:
 		return Found{}, err
 	case body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix():

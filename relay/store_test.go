@@ -307,7 +307,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 			dir := t.TempDir()
 			bulk := false
 			open := func() *Store { // files of the log are small, and what follows from it is late
-				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour})
+				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour, walkedAtOnce: int(seed)})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -11,6 +11,7 @@ type StoreMetrics struct {
 	appends *prometheus.CounterVec
 	commits prometheus.Histogram
 	groups  prometheus.Histogram
+	damaged prometheus.Counter
 }
 
 // NewStoreMetrics makes the metrics; register them with Register.
@@ -22,14 +23,25 @@ func NewStoreMetrics() *StoreMetrics {
 			Help: "Time of one synced group commit.", Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12)}),
 		groups: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mostrodex_relay_commit_events",
 			Help: "Events in one group commit.", Buckets: prometheus.ExponentialBuckets(1, 4, 6)}),
+		damaged: prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_relay_damaged_entries_total",
+			Help: "Entries of the log that were found damaged since the start, each once."}),
 	}
 }
 
 // Collectors lists the metrics, with gauges that read st.
 func (m *StoreMetrics) Collectors(st *Store) []prometheus.Collector {
-	return []prometheus.Collector{m.appends, m.commits, m.groups,
+	return []prometheus.Collector{m.appends, m.commits, m.groups, m.damaged,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_live_events",
 			Help: "Events that are served."}, func() float64 { return float64(st.Live()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_free_bytes",
+			Help: "Free bytes of the log's disk."}, func() float64 { return float64(st.free.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_full",
+			Help: "1 while no event is taken because the disk has less free than its reserve."}, func() float64 {
+			if st.full.Load() {
+				return 1
+			}
+			return 0
+		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_log_head",
 			Help: "Position of the newest entry of the log."}, func() float64 { return float64(st.Head()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_body_cache_bytes",

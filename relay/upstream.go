@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -134,7 +135,7 @@ func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 		return u, nil
 	}
 	u := &upstream{owner: us, srv: us.cfg.Server, store: us.cfg.Store, url: url, configured: configured,
-		client: relayClient(configured), health: newHealth(url, configured), refused: make(map[string]struct{}), changed: make(chan struct{}, 1)}
+		client: relayClient(configured), health: newHealth(url, configured), refused: make(map[string]struct{}), changed: make(chan struct{}, 1), gone: make(chan struct{})}
 	if !configured {
 		u.limiter = rate.NewLimiter(rate.Limit(float64(us.cfg.DiscoveredPerHour)/3600), us.cfg.DiscoveredPerHour)
 	}
@@ -235,6 +236,7 @@ type upstream struct {
 	health     *health
 	limiter    *rate.Limiter // of discovered relays
 	changed    chan struct{} // whom to follow has changed; capacity 1
+	gone       chan struct{} // closed when it is no longer followed
 
 	mu      sync.Mutex
 	refused map[string]struct{} // ids that were refused, not to be fetched at every comparison
@@ -283,6 +285,15 @@ func (u *upstream) took(x *arrival, out Outcome, ok bool, reason string) {
 
 // run connects again and again until ctx ends.
 func (u *upstream) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-u.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	wait := u.owner.cfg.Backoff
 	for {
 		began := time.Now()
@@ -350,13 +361,33 @@ func (u *upstream) filters() (list []nostr.Filter) {
 	}
 	list = append(list, orders)
 	authors := u.owner.disc.instances()
+	deletions := slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion)
 	if len(u.instances) > 0 {
 		authors = slices.Clone(u.instances)
+	} else if deletions {
+		// Anybody's deletion of what is followed. Those that do not name the
+		// kinds of what they delete are asked for by author, below.
+		f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Tags: nostr.TagMap{"k": nil}}
+		for _, k := range orders.Kinds {
+			f.Tags["k"] = append(f.Tags["k"], strconv.Itoa(k))
+		}
+		list = append(list, f)
 	}
 	slices.Sort(authors)
 	if kinds := u.owner.kinds(ownKinds); len(kinds) > 0 {
 		for part := range slices.Chunk(authors, authorsAFlter) {
 			list = append(list, nostr.Filter{Kinds: kinds, Authors: part})
+		}
+	}
+	if len(u.instances) == 0 && deletions {
+		// The deletions of who has orders here and is no known Mostro.
+		writers := u.store.authorsOf(mostro.KindOrder)
+		writers = slices.DeleteFunc(writers, func(key string) bool {
+			_, known := slices.BinarySearch(authors, key)
+			return known
+		})
+		for part := range slices.Chunk(writers, authorsAFlter) {
+			list = append(list, nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: part})
 		}
 	}
 	if cfg.Mail != nil {

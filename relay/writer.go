@@ -57,7 +57,7 @@ func (c *conn) waiting() bool {
 // awaitRoom waits, with mu held, until the client has taken enough of what it
 // was sent.
 func (c *conn) awaitRoom() {
-	for !c.ending && len(c.out)+c.writing > replyBytes {
+	for !c.ending && len(c.out)+c.writing > c.replyRoom() {
 		c.nudge()
 		c.room.Wait()
 	}
@@ -73,7 +73,7 @@ func (c *conn) deliver(sub *subscription, body []byte) (flush bool) {
 		c.mu.Unlock()
 		return false
 	}
-	if len(c.out)+c.writing+c.held+len(body) > c.srv.cfg.MaxQueueBytes {
+	if waits := len(c.out) + c.writing + c.held; waits > 0 && waits+len(body) > c.queueRoom() {
 		c.mu.Unlock()
 		c.srv.met.slow.Inc()
 		c.end(ws.StatusPolicyViolation, "error: the client reads too slowly", true)
@@ -89,6 +89,52 @@ func (c *conn) deliver(sub *subscription, body []byte) (flush bool) {
 	c.out = appendEvent(c.grown(), sub.prefix, body)
 	c.mu.Unlock()
 	return true
+}
+
+// queueShare is the share of the room that is left for the queues of all which
+// one connection may fill. The fuller they are, the less each may have, so that
+// many clients that read nothing leave room for those that do.
+const queueShare = 24
+
+// queueRoom is how many bytes may wait for the client. mu is held.
+func (c *conn) queueRoom() int { return c.share(minQueueBytes, c.srv.cfg.MaxQueueBytes) }
+
+// replyRoom is the same for answers to the client's own requests, which wait
+// themselves beyond it. mu is held.
+func (c *conn) replyRoom() int {
+	if len(c.out)+c.writing <= minReplyBytes {
+		return minReplyBytes
+	}
+	return c.share(minReplyBytes, replyBytes)
+}
+
+// share is a connection's share of the room for the queues of all, between two
+// bounds. It counts the connection's own queue. mu is held.
+func (c *conn) share(least, most int) int {
+	queued := c.count()
+	return min(most, max(least, int((int64(c.srv.cfg.MaxQueuedBytes)-queued)/queueShare)))
+}
+
+// count brings the count of all queues up to date with this one. mu is held.
+func (c *conn) count() (queued int64) {
+	now := len(c.out) + c.writing + c.held
+	queued = c.srv.queued.Add(int64(now - c.counted))
+	c.counted = now
+	return queued
+}
+
+// What any connection may have waiting for it, of live events and of answers.
+const (
+	minQueueBytes = 256 << 10
+	minReplyBytes = 32 << 10
+)
+
+// uncount takes what waited for the connection out of the count of all.
+func (c *conn) uncount() {
+	c.mu.Lock()
+	c.srv.queued.Add(int64(-c.counted))
+	c.counted = 0
+	c.mu.Unlock()
 }
 
 // flush writes what waits, as far as the socket takes it at once, and leaves
@@ -146,6 +192,9 @@ func (c *conn) write() {
 			if c.writing > 0 {
 				c.mu.Unlock()
 				break // a flush, which tells us when it has left something
+			}
+			if c.counted > 0 && len(c.out) == 0 {
+				c.count()
 			}
 			batch, last := c.out, c.ending
 			c.out, c.writing = nil, len(batch)

@@ -54,3 +54,10 @@ SOCKETS ?= fanout idle flood
 sockets: build
 	cd $(BENCH_DIR) && $(GO) build -trimpath -tags libsecp256k1 -o bin/sockets ./sockets && \
 		$(GO) build -trimpath -tags libsecp256k1 -o bin/stock ./stock && bin/sockets $(SOCKETS)
+
+# Attacks over loopback against a running server, with an innocent client beside
+# each; it fails when the client waits or the server grows too much.
+.PHONY: attack
+ATTACK_ARGS ?=
+attack: build
+	$(GO) run -tags "$(TAGS)" ./tools/attack $(ATTACK_ARGS)

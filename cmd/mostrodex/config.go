@@ -31,19 +31,22 @@ type Config struct {
 
 // RelayConfig is section [relay].
 type RelayConfig struct {
-	Listen         string   `toml:"listen"`          // host:port of the relay, the API and the explorer
-	Private        string   `toml:"private"`         // host:port of /metrics and /debug/pprof; "": none
-	Name           string   `toml:"name"`            // NIP-11
-	Description    string   `toml:"description"`     // NIP-11
-	URL            string   `toml:"url"`             // public wss:// address; "": each request's own Host
-	Contact        string   `toml:"contact"`         // NIP-11, e.g. mailto:
-	MaxEventBytes  int      `toml:"max_event_bytes"` // of an event's JSON; 0: relay.DefaultMaxEventBytes
-	MinPow         int      `toml:"min_pow"`         // NIP-13 bits asked of every event
-	Kinds          []int    `toml:"kinds"`           // admitted besides ephemeral ones; empty: the default list
-	TrustedProxies []string `toml:"trusted_proxies"` // addresses or CIDRs whose X-Forwarded-For is believed
-	Admins         []string `toml:"admins"`          // hex public keys that may import from elsewhere (NIP-98) and manage (NIP-86)
-	BodyCacheMiB   int      `toml:"body_cache_mib"`  // memory for the JSON of live events
-	MailFor        []string `toml:"mail_for"`        // hex keys; if given, mail is taken by or for these and known Mostros only
+	Listen         string   `toml:"listen"`           // host:port of the relay, the API and the explorer
+	Private        string   `toml:"private"`          // host:port of /metrics and /debug/pprof; "": none
+	Name           string   `toml:"name"`             // NIP-11
+	Description    string   `toml:"description"`      // NIP-11
+	URL            string   `toml:"url"`              // public wss:// address; "": each request's own Host
+	Contact        string   `toml:"contact"`          // NIP-11, e.g. mailto:
+	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
+	MinPow         int      `toml:"min_pow"`          // NIP-13 bits asked of every event
+	Kinds          []int    `toml:"kinds"`            // admitted besides ephemeral ones; empty: the default list
+	PrivateHosts   []string `toml:"private_hosts"`    // names by which the private listener is asked, besides addresses and localhost
+	ImportLocal    bool     `toml:"import_local"`     // whether a program on this machine may import and is held to no rates; false behind a proxy or Tor that names no client
+	TrustedProxies []string `toml:"trusted_proxies"`  // addresses or CIDRs whose X-Forwarded-For is believed
+	Admins         []string `toml:"admins"`           // hex public keys that may import from elsewhere (NIP-98) and manage (NIP-86)
+	BodyCacheMiB   int      `toml:"body_cache_mib"`   // memory for the JSON of live events
+	DiskReserveMiB int      `toml:"disk_reserve_mib"` // free space below which no event is taken; 0: the default; negative: not watched
+	MailFor        []string `toml:"mail_for"`         // hex keys; if given, mail is taken by or for these and known Mostros only
 
 	Quota      QuotaConfig      `toml:"quota"`
 	Federation FederationConfig `toml:"federation"`
@@ -108,7 +111,7 @@ type LNDConfig struct {
 func defaultConfig() Config {
 	return Config{
 		Data: "./data",
-		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256,
+		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256, ImportLocal: true,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
@@ -79,7 +81,8 @@ func (m *Main) Open() (err error) {
 		Policy:   relay.Policy{MaxEventBytes: m.Config.Relay.MaxEventBytes, MinPow: m.Config.Relay.MinPow},
 		Name:     m.Config.Relay.Name, Description: m.Config.Relay.Description, Contact: m.Config.Relay.Contact,
 		URL: m.Config.Relay.URL, Version: programVersion(), TrustedProxies: proxies, Admins: m.Config.Relay.Admins,
-		Registerer: m.registry, Log: m.Log, Now: m.Now,
+		NobodyIsLocal: !m.Config.Relay.ImportLocal,
+		Registerer:    m.registry, Log: m.Log, Now: m.Now,
 	}
 	if len(m.Config.Relay.Kinds) > 0 {
 		cfg.Policy.Kinds = m.Config.Relay.Kinds
@@ -119,6 +122,7 @@ func (m *Main) Open() (err error) {
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
 	}
+	m.public = m.bound(m.public, proxies)
 	if m.Config.Relay.Private != "" {
 		m.private, err = listen(m.Config.Relay.Private, "--private")
 	}
@@ -133,6 +137,25 @@ func listen(addr, flag string) (net.Listener, error) {
 	return l, nil
 }
 
+// bound bounds the connections of a listener, so that files always find a
+// descriptor. An address that speaks for others has no bound of its own.
+func (m *Main) bound(l net.Listener, proxies []netip.Prefix) net.Listener {
+	exempt := func(ip netip.Addr) bool {
+		return ip.IsLoopback() || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
+	}
+	perAddress := m.Config.Relay.Quota.ConnectionsPerIP
+	if perAddress == 0 {
+		perAddress = relay.DefaultConnsPerIP
+	}
+	return relay.BoundListener(l, maxConnections(), perAddress, exempt)
+}
+
+// maxConnections leaves half of the descriptors to files, at most 1,024.
+func maxConnections() int {
+	limit := descriptorLimit()
+	return limit - min(limit/2, 1024)
+}
+
 // openStores opens the log and its readers, which is all that the verbs on a
 // data directory need.
 func (m *Main) openStores() (err error) {
@@ -142,7 +165,8 @@ func (m *Main) openStores() (err error) {
 	}
 	metrics := relay.NewStoreMetrics()
 	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
-		Progress: func(n int) { m.Log.Info("loading the live index", "events", n) }})
+		DiskReserve: int64(m.Config.Relay.DiskReserveMiB) << 20,
+		Progress:    func(n int) { m.Log.Info("loading the live index", "events", n) }})
 	if err != nil {
 		return err
 	}
@@ -207,12 +231,12 @@ func (m *Main) Run(ctx context.Context) error {
 		}
 	})
 	mux := http.NewServeMux()
-	mux.Handle("GET /api/v1/export/events", atMost(maxExports, compressed(http.HandlerFunc(m.store.ServeExport))))
+	mux.Handle("GET /api/v1/export/events", atMost(maxExports, compressed(http.HandlerFunc(m.relay.ServeExport))))
 	mux.HandleFunc("GET /api/v1/relays", m.upstreams.ServeRelays)
 	mux.Handle("/", m.relay)
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: rated(relay.NewHTTPRates(m.relay), mux), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	serveHTTP(ctx, g, m.public, &http.Server{Handler: rated(relay.NewHTTPRates(m.relay), mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
-		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.privateHandler(), ReadHeaderTimeout: 10 * time.Second})
+		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(m.privateHandler(), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
 		serveHTTP(ctx, g, m.control, &http.Server{Handler: m.escrow.controlHandler(), ReadHeaderTimeout: 10 * time.Second})
@@ -225,7 +249,7 @@ func (m *Main) Run(ctx context.Context) error {
 	return err
 }
 
-// serveHTTP runs a server until ctx ends; answers under way get five seconds.
+// serveHTTP runs a server until ctx ends; answers under way get three seconds.
 func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http.Server) {
 	g.Go(func() error {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -235,7 +259,7 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
 		if err := srv.Shutdown(grace); err != nil {
 			return srv.Close()
@@ -261,6 +285,9 @@ func (m *Main) privateHandler() http.Handler {
 // Close closes what Open opened, readers before the log.
 func (m *Main) Close() error {
 	var errs []error
+	if m.store != nil {
+		m.store.GiveUpRoom() // for what the others write when they close
+	}
 	for _, l := range []net.Listener{m.public, m.private, m.control} {
 		if l != nil {
 			l.Close() // Serve has closed it already when Run ran

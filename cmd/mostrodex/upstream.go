@@ -29,7 +29,8 @@ type QuotaConfig struct {
 	LiveAddressesPerPlatform int `toml:"live_addresses_per_platform"` // 0: no limit
 	EventsPerMinutePerIP     int `toml:"events_per_minute_per_ip"`    // 0: 6,000; loopback without a proxy is exempt
 	EventsPerMinutePerKey    int `toml:"events_per_minute_per_key"`   // 0: 3,000
-	RequestsPerMinutePerIP   int `toml:"requests_per_minute_per_ip"`  // REQ, COUNT and NEG-OPEN; 0: 6,000; loopback is exempt alike
+	RequestsPerMinutePerIP   int `toml:"requests_per_minute_per_ip"`  // filters of REQ and COUNT, NEG-OPEN, work; 0: 6,000; loopback is exempt alike
+	ConnectionsPerIP         int `toml:"connections_per_ip"`          // 0: 256; loopback and trusted proxies are exempt
 }
 
 // FederationConfig is section [relay.federation].
@@ -134,6 +135,7 @@ func (m *Main) federate(cfg *relay.Config) {
 	q := m.Config.Relay.Quota
 	cfg.Limits = relay.Limits{LiveAddressesPerKey: q.LiveAddressesPerKey, LiveAddressesPerPlatform: q.LiveAddressesPerPlatform,
 		EventsPerMinutePerIP: q.EventsPerMinutePerIP, EventsPerMinutePerKey: q.EventsPerMinutePerKey, RequestsPerMinutePerIP: q.RequestsPerMinutePerIP}
+	cfg.MaxConnections, cfg.MaxConnsPerIP = min(50_000, maxConnections()), q.ConnectionsPerIP
 	cfg.RulesFile = filepath.Join(m.Config.Data, "rules.json")
 	cfg.Forwarding = len(m.Config.forwardTo()) > 0
 	if keys := m.Config.Relay.MailFor; len(keys) > 0 {

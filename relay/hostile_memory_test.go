@@ -1,0 +1,284 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Clients that subscribe to all and read nothing hold a bounded part of memory
+// together, and those that read get everything meanwhile.
+func TestNeverReadersShareTheirRoom(t *testing.T) {
+	const room = 32 << 20
+	r := startRelay(t, func(cfg *Config) { cfg.MaxQueuedBytes = room })
+	publisher, innocent := r.dial(), r.dial()
+	innocent.req("innocent", obj{"kinds": []int{38383}, "limit": 0})
+	const idle = 60
+	for range idle {
+		c := r.dial()
+		c.req("idle", obj{"kinds": []int{38383}, "limit": 0})
+		c.ws = nil // nothing reads it any more; its socket stays open
+	}
+	most := int64(0)
+	for n := range 150 {
+		evt := signedBy(t, testSecret, 38383, now(), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(n)})
+		publisher.mustPublish(evt)
+		innocent.expect("EVENT", "innocent")
+		waiting := int64(0)
+		r.srv.mu.Lock()
+		for c := range r.srv.conns {
+			waiting += int64(c.unsent())
+		}
+		r.srv.mu.Unlock()
+		most = max(most, waiting)
+	}
+	t.Logf("%d clients that read nothing hold at most %d KiB", idle, most>>10)
+	if most > room+room/4 {
+		t.Errorf("%d KiB wait for clients that read nothing", most>>10)
+	}
+}
+
+// A parsed event takes many times its length; the newest ones stay bounded by
+// their tags.
+func TestRecentEventsAreBoundedByTheirTags(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	const tags = 8000
+	var last Pending
+	for i := range 80 {
+		evt := unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)})
+		for j := range tags {
+			evt.Tags = append(evt.Tags, nostr.Tag{"many", fmt.Sprint(j)})
+		}
+		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: st.now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = p
+	}
+	if _, _, err := last.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	st.headMu.Lock()
+	for i := range st.ring.entries {
+		if evt := st.ring.entries[i].entry.Event; evt != nil {
+			held += len(evt.Tags)
+		}
+	}
+	st.headMu.Unlock()
+	if held > 256<<10 || held == 0 {
+		t.Errorf("%d tags of recent events are held", held)
+	}
+	read := 0
+	if err := st.ReadRaw(context.Background(), 0, func(e mostro.Entry, _ []byte) error { read++; return nil }); err != nil || read != 80 {
+		t.Errorf("%d events are read, %v", read, err)
+	}
+}
+
+// Reconciliations take their room before they list events.
+func TestReconciliationsReserveFirst(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	for i := range 40 {
+		mustAppend(t, st, unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}))
+	}
+	n := &negSets{now: time.Now, items: negMaxItems - 30}
+	if _, _, err := n.take(context.Background(), st, nostr.Filter{Kinds: []int{38383}}); err != errNegBusy {
+		t.Errorf("a set of 40 events where 30 find room: %v", err)
+	}
+	set, done, err := n.take(context.Background(), st, nostr.Filter{Kinds: []int{38383}, Tags: nostr.TagMap{"d": {"1", "2"}}})
+	if err != nil || len(set.items) != 2 || n.items != negMaxItems-28 {
+		t.Fatalf("%v, %d items are counted", err, n.items)
+	}
+	done()
+	if _, _, err := n.take(context.Background(), st, nostr.Filter{Kinds: []int{38383}, Tags: nostr.TagMap{"d": {"3"}}}); err != nil || n.items != negMaxItems-27 {
+		t.Errorf("%v, %d items are counted", err, n.items)
+	}
+}
+
+// A listener bounds connections before a byte of them is read, and gives their
+// places back.
+func TestBoundListener(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name             string
+		most, perAddress int
+		exempt           func(netip.Addr) bool
+		want             int
+	}{{"in all", 3, 0, nil, 3}, {"for an address", 100, 2, nil, 2}, {"exempt", 4, 2, netip.Addr.IsLoopback, 4}} {
+		l := BoundListener(tcp, c.most, c.perAddress, c.exempt)
+		accepted := make(chan net.Conn, 10)
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				if tcp, ok := conn.(interface{ CloseWrite() error }); !ok {
+					t.Errorf("a %T cannot close one half", tcp)
+				}
+				if _, ok := conn.(syscall.Conn); !ok {
+					t.Errorf("a %T has no descriptor", conn)
+				}
+				accepted <- conn
+			}
+		}()
+		refused := 0
+		for range c.want + 3 {
+			conn, err := net.Dial("tcp", tcp.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if _, err := conn.Read(make([]byte, 1)); err == io.EOF || err != nil && !os.IsTimeout(err) {
+				refused++
+			}
+		}
+		if refused != 3 || len(accepted) != c.want {
+			t.Errorf("%s: %d are refused, %d accepted", c.name, refused, len(accepted))
+		}
+		for len(accepted) > 0 {
+			conn := <-accepted
+			conn.Close()
+			conn.Close() // twice gives back once
+		}
+		if b := l.(*boundListener); b.open != 0 || len(b.byAddress) != 0 {
+			t.Errorf("%s: %d places are taken by nobody, %v", c.name, b.open, b.byAddress)
+		}
+		tcp.Close()
+		if tcp, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tcp.Close()
+}
+
+func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
+	r := startRelay(t, func(cfg *Config) {
+		cfg.MaxConnsPerIP = 3
+		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	upgrade := func(ip string) int {
+		req, err := http.NewRequest(http.MethodGet, r.http.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+			"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "X-Forwarded-For": ip} {
+			req.Header.Set(name, value)
+		}
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp.StatusCode
+	}
+	for i := range 4 {
+		want := http.StatusSwitchingProtocols
+		if i == 3 {
+			want = http.StatusServiceUnavailable
+		}
+		if got := upgrade("203.0.113.1"); got != want {
+			t.Errorf("connection %d: %d", i, got)
+		}
+	}
+	r.dialFrom("203.0.113.2").quiet()
+	r.dialFrom("203.0.113.2").ws.CloseNow()
+	eventually(t, "its place is given back", func() bool {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		return r.srv.byIP[netip.MustParseAddr("203.0.113.2")] == 1
+	})
+}
+
+// A new file of the log waits for a descriptor.
+func TestNoDescriptorIsWaitedOut(t *testing.T) {
+	if dir := os.Getenv("MOSTRODEX_INTEROP_DESCRIPTORS"); dir == "" {
+		cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), "MOSTRODEX_INTEROP_DESCRIPTORS="+t.TempDir())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%.2000s", err, out)
+		}
+		return
+	}
+	st, err := OpenStore(StoreConfig{Dir: os.Getenv("MOSTRODEX_INTEROP_DESCRIPTORS"), logFileBytes: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 256, Max: 256}); err != nil {
+		t.Fatal(err)
+	}
+	var taken []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			break
+		}
+		taken = append(taken, f)
+	}
+	go func() {
+		time.Sleep(200 * time.Millisecond)
+		for _, f := range taken {
+			f.Close()
+		}
+	}()
+	for i := range 30 {
+		mustAppend(t, st, unsigned(1, 1, int64(i), ""))
+	}
+	if len(st.log.files) < 5 {
+		t.Errorf("%d files: nothing is tested", len(st.log.files))
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// An import whose body comes slowly goes on, and one whose body stops ends.
+func TestImportsMustMakeProgress(t *testing.T) {
+	r := startRelay(t, nil)
+	began := time.Now()
+	pr, pw := io.Pipe()
+	go func() {
+		for range 3 {
+			io.WriteString(pw, "\n")
+			time.Sleep(20 * time.Millisecond)
+		}
+		pw.Close()
+	}()
+	resp, err := http.Post(r.http.URL+"/api/v1/import", "application/x-ndjson", pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if !strings.Contains(string(b), "summary") || strings.Contains(string(b), "error") {
+		t.Errorf("%s after %v", b, time.Since(began))
+	}
+	body := &progressBody{body: strings.NewReader("x"), rc: http.NewResponseController(nothing{}), wait: time.Minute}
+	body.end()
+	if _, err := body.Read(make([]byte, 1)); err == nil {
+		t.Error("an ended body is read")
+	}
+}
+
+type nothing struct{}
+
+func (nothing) Header() http.Header         { return nil }
+func (nothing) Write(b []byte) (int, error) { return len(b), nil }
+func (nothing) WriteHeader(int)             {}

@@ -1,0 +1,161 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// fullStore is a store with some orders of a market.
+func fullStore(t *testing.T, orders int) *Store {
+	t.Helper()
+	clock := newTestClock()
+	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := market(orders, clock.now().Unix())
+	for _, evt := range events {
+		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Wait(context.Background(), uint64(len(events)-1)); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// Requests with many filters let go of the index, so that what is appended
+// meanwhile does not wait for all of them.
+func TestManyFiltersLetGoOfTheIndex(t *testing.T) {
+	st := fullStore(t, 40_000)
+	defer st.Close()
+	var filters nostr.Filters
+	for i := range 100 { // no posting says how many these are
+		since := nostr.Timestamp(i)
+		filters = append(filters, nostr.Filter{Kinds: []int{38383}, Since: &since, Tags: nostr.TagMap{"k": {"buy"}, "y": {"mostro"}, "z": {"order"}}})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	turns := 0
+	began := make(chan struct{})
+	wg.Go(func() {
+		<-began
+		for ctx.Err() == nil { // what the committer does with each group
+			if !st.live.mu.TryLock() { // the COUNT holds it, and lets go of it
+				st.live.mu.Lock()
+				turns++
+			}
+			st.live.mu.Unlock()
+		}
+	})
+	close(began)
+	n, err := st.Count(context.Background(), filters)
+	cancel()
+	wg.Wait()
+	if err != nil || n < 5000 {
+		t.Fatalf("%d, %v", n, err)
+	}
+	t.Logf("a COUNT of %d filters let %d appends through", len(filters), turns)
+	if turns < len(filters)/10 {
+		t.Errorf("a COUNT of %d filters let %d appends through", len(filters), turns)
+	}
+}
+
+// A client that reads nothing of its answers has few of their bodies held.
+func TestUnreadAnswersHoldLittle(t *testing.T) {
+	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), BodyCache: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startRelayOn(t, st, nil)
+	const events = 400
+	var last Pending
+	for i := range events {
+		evt := signedBy(t, testSecret, 38383, now()-int64(i), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(i)})
+		if last, err = st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := last.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	const readers = 12
+	for range readers {
+		c := r.dial()
+		c.send("REQ", "unread", obj{"kinds": []int{38383}, "limit": 5000})
+	}
+	eventually(t, "all wait for their readers", func() bool {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		waiting := 0
+		for c := range r.srv.conns {
+			if c.unsent() > 64<<10 {
+				waiting++
+			}
+		}
+		return waiting == readers
+	})
+	grown := (heap() - before) >> 20
+	t.Logf("%d unread answers of %d events of 100 KiB hold %d MB", readers, events, grown)
+	if grown > 5*readers {
+		t.Errorf("%d unread answers hold %d MB", readers, grown)
+	}
+}
+
+// What a request costs is charged to its address: by its filters, its searches
+// and the time that its answer took.
+func TestRequestsAreChargedByTheirFilters(t *testing.T) {
+	r := startRelay(t, func(cfg *Config) {
+		cfg.Limits.RequestsPerMinutePerIP = 200
+		cfg.Search = noWords{}
+		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	ask := func(c *testClient, n int, filter string) string {
+		c.sendText(`["REQ","s"` + filtersOf(n, func(int) string { return filter }) + `]`)
+		got := c.next()
+		return got[0] + " " + strings.Join(got[2:], " ")
+	}
+	for _, c := range []struct {
+		filter    string
+		n, passes int
+	}{{`{"kinds":[1],"limit":1}`, 50, 4}, {`{"search":"word","limit":1}`, 5, 4}} {
+		client := r.dialFrom(fmt.Sprintf("203.0.113.%d", c.n))
+		for i := range c.passes + 1 {
+			got := ask(client, c.n, c.filter)
+			if refused := strings.HasPrefix(got, "CLOSED rate-limited:"); refused != (i == c.passes) {
+				t.Errorf("request %d of %d filters %s: %s", i, c.n, c.filter, got)
+			}
+		}
+	}
+	long := r.dialFrom("203.0.113.201")
+	for i := range 5 { // 50 requests each by their length alone
+		got := ask(long, 1, `{"#t":["`+strings.Repeat("x", 49*bytesOfOne)+`"],"limit":0}`)
+		if refused := strings.HasPrefix(got, "CLOSED rate-limited: too many requests"); refused != (i == 4) {
+			t.Errorf("long request %d: %.200s", i, got)
+		}
+		long.send("CLOSE", "s")
+	}
+	if got := ask(r.dialFrom("203.0.113.200"), maxSearches+1, `{"search":"word"}`); !strings.HasPrefix(got, "CLOSED invalid:") {
+		t.Errorf("too many searches: %s", got)
+	}
+}
+
+type noWords struct{}
+
+func (noWords) Search(context.Context, nostr.Filter) ([]string, error) { return nil, nil }

@@ -1,0 +1,209 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// filtersOf is the text of n filters behind a comma each.
+func filtersOf(n int, filter func(i int) string) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteByte(',')
+		b.WriteString(filter(i))
+	}
+	return b.String()
+}
+
+// A connection may not file one place many times, and leaving a place costs the
+// same however many are filed there.
+func TestLeavingManyEqualSubscriptions(t *testing.T) {
+	r := startRelay(t, nil)
+	values := strings.Repeat(`"a",`, 63) + `"a"`
+	filters := filtersOf(100, func(int) string { return `{"#d":[` + values + `],"limit":0}` })
+	c := r.dial()
+	open := 0
+	for ; ; open++ {
+		c.sendText(fmt.Sprintf(`["REQ","s%d"%s]`, open, filters))
+		if c.next()[0] == "CLOSED" {
+			break
+		}
+	}
+	d := r.srv.dispatch
+	d.mu.Lock()
+	filed := 0
+	for _, p := range d.index {
+		filed += len(p.filed)
+	}
+	d.mu.Unlock()
+	if filed > 100*open {
+		t.Errorf("%d REQs of 100 equal filters are filed %d times", open, filed)
+	}
+	began := time.Now()
+	c.ws.Close(websocket.StatusNormalClosure, "")
+	eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
+	took := time.Since(began)
+	t.Logf("%d REQs, %d filings, left after %v", open, filed, took)
+	if took > time.Second {
+		t.Errorf("leaving took %v", took)
+	}
+}
+
+func TestLeavingOnePlaceIsConstant(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	srv, err := New(Config{Store: st})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave := func(filed int) time.Duration {
+		subs := make([]*subscription, filed)
+		for i := range subs {
+			subs[i] = &subscription{conn: &conn{srv: srv}, filters: []*liveFilter{newLiveFilter(nostr.Filter{Kinds: []int{1}, Tags: nostr.TagMap{"d": {"a"}}})}}
+			srv.dispatch.register(subs[i])
+		}
+		began := time.Now()
+		for i := range subs { // from the middle, which is far from either end
+			srv.dispatch.unregister(subs[filed-1-(i+filed/2)%filed])
+		}
+		return time.Since(began)
+	}
+	few, many := leave(5000), leave(100_000)
+	t.Logf("5,000 filings of one key left after %v, 100,000 after %v", few, many)
+	if many > 100*few && many > time.Second {
+		t.Errorf("leaving 20 times as many took %v, %v before", many, few)
+	}
+}
+
+// deliveryTime publishes an event by one client and returns how long another,
+// subscribed to it alone, waits for it.
+func deliveryTime(t *testing.T, publisher, subscriber *testClient, n int, tags ...nostr.Tag) time.Duration {
+	t.Helper()
+	evt := signed(t, 38383, now(), append(nostr.Tags{{"d", fmt.Sprint("delivery", n)}}, tags...)...)
+	began := time.Now()
+	publisher.send("EVENT", evt)
+	subscriber.expect("EVENT", "innocent")
+	took := time.Since(began)
+	publisher.expect("OK", evt.ID)
+	return took
+}
+
+// Filters of many conditions do not delay what another client subscribed to.
+// The events have many tags, and each filter is found by one of them.
+func TestFiltersOfManyConditions(t *testing.T) {
+	r := startRelay(t, nil)
+	publisher, subscriber, hostile := r.dial(), r.dial(), r.dial()
+	var tags nostr.Tags
+	letters := "bcghijlmnotuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	const n = 1500
+	for i := range n {
+		tags = append(tags, nostr.Tag{string(letters[i%len(letters)]), fmt.Sprint(i)})
+	}
+	// Each filter holds in every letter, by the last tag of it, but not in the
+	// letter that is compared last.
+	filters := filtersOf(100, func(i int) string {
+		var b strings.Builder
+		fmt.Fprintf(&b, `{"limit":0`)
+		for j, l := range letters {
+			v := fmt.Sprint(j + len(letters)*((n-1-j)/len(letters)))
+			if l == 'z' {
+				v = "none"
+			}
+			fmt.Fprintf(&b, `,"#%c":["%s"]`, l, v)
+		}
+		return b.String() + "}"
+	})
+	open := 0
+	for ; open < 60; open++ {
+		hostile.sendText(fmt.Sprintf(`["REQ","s%d"%s]`, open, filters))
+		if hostile.next()[0] == "CLOSED" {
+			break
+		}
+	}
+	subscriber.req("innocent", obj{"kinds": []int{38383}, "limit": 0})
+	var worst time.Duration
+	for i := range 3 {
+		worst = max(worst, deliveryTime(t, publisher, subscriber, i, tags...))
+	}
+	t.Logf("%d REQs of 100 filters of %d conditions: delivered after %v", open, len(letters), worst)
+	if worst > 500*time.Millisecond {
+		t.Errorf("delivered after %v", worst)
+	}
+}
+
+func TestConditionsOfAConnectionAreBounded(t *testing.T) {
+	r := startRelay(t, nil)
+	c := r.dial()
+	for i := range 3 {
+		values := make([]string, maxOpenValues/2-10)
+		for j := range values {
+			values[j] = fmt.Sprint(j)
+		}
+		c.send("REQ", fmt.Sprint(i), obj{"#t": values, "limit": 0})
+		want := "EOSE"
+		if i == 2 {
+			want = "CLOSED"
+		}
+		if got := c.next(); got[0] != want {
+			t.Fatalf("REQ %d: %.100q", i, got)
+		}
+	}
+	c.send("CLOSE", "0")
+	c.send("CLOSE", "1")
+	if _, err := r.store.Query(context.Background(), nil, nostr.Filter{}, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	filters := filtersOf(100, func(i int) string { return fmt.Sprintf(`{"kinds":[%d],"limit":0}`, i) })
+	refused := false
+	for i := 0; i < maxOpenConditions/100 && !refused; i++ {
+		c.sendText(fmt.Sprintf(`["REQ","r%d"%s]`, i, filters))
+		refused = c.next()[0] == "CLOSED"
+	}
+	if !refused {
+		t.Error("no bound on conditions")
+	}
+}
+
+// All connections of an address have a bound together, which ends with their
+// subscriptions.
+func TestConditionsOfAnAddressAreBounded(t *testing.T) {
+	r := startRelay(t, func(cfg *Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	values := make([]string, maxOpenValues-10)
+	for j := range values {
+		values[j] = fmt.Sprint(j)
+	}
+	var clients []*testClient
+	for i := range openShare + 1 {
+		c := r.dialFrom("203.0.113.1")
+		clients = append(clients, c)
+		c.send("REQ", "x", obj{"#t": values, "limit": 0})
+		want := "EOSE"
+		if i == openShare {
+			want = "CLOSED"
+		}
+		if got := c.next(); got[0] != want {
+			t.Fatalf("REQ %d: %.100q", i, got)
+		}
+	}
+	other := r.dialFrom("203.0.113.2")
+	other.req("x", obj{"#t": values, "limit": 0})
+	clients[0].ws.CloseNow()
+	eventually(t, "its place is given back", func() bool {
+		clients[openShare].send("REQ", "x", obj{"#t": values, "limit": 0})
+		return clients[openShare].next()[0] == "EOSE"
+	})
+	for _, c := range append(clients, other) {
+		c.ws.CloseNow()
+	}
+	eventually(t, "nothing is counted", func() bool {
+		r.srv.mu.Lock()
+		defer r.srv.mu.Unlock()
+		return len(r.srv.open) == 0
+	})
+}

@@ -1,0 +1,193 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Events that a relay sends behind the EOSE of a page do not move the page's
+// end: what lies between would never be asked for. Nor are counts written while
+// the page is being looked at, which -race would tell.
+func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
+	events := orders(t, 60, 2)
+	other := startOther(t, 10, events...)
+	late := testOrder(t, "late", now()-100_000, "pending")
+	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
+		if verb != "REQ" {
+			return false
+		}
+		id, f := subOf(words)
+		if f.Until == nil || len(f.Kinds) != 1 || f.Kinds[0] != mostro.KindOrder {
+			return false
+		}
+		for _, evt := range c.r.find(f) {
+			c.say("EVENT", id, evt)
+		}
+		c.say("EOSE", id)
+		for range 5 {
+			c.say("EVENT", id, late)
+		}
+		return true
+	}
+	r := startRelay(t, nil)
+	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	want := len(events) + 1
+	if got := len(queryIDs(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
+		t.Errorf("%d of %d orders are taken", got, want)
+	}
+}
+
+// A relay that sends much and errs now and then is not left.
+func TestFewLiesAmongManyEvents(t *testing.T) {
+	events := orders(t, 600, 3)
+	foreign := signed(t, 1, now()-50)
+	other := startOther(t, 100)
+	type liveSub struct {
+		c  *otherConn
+		id string
+	}
+	live := make(chan liveSub, 10)
+	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
+		if id, f := subOf(words); verb == "REQ" && f.Until == nil && len(f.Kinds) > 1 && f.Kinds[0] == mostro.KindOrder {
+			live <- liveSub{c, id}
+		}
+		return false
+	}
+	r := startRelay(t, nil)
+	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	sub := <-live
+	lies := 0
+	for i, evt := range events {
+		if sub.c.say("EVENT", sub.id, evt); i%8 == 0 {
+			lies++
+			sub.c.say("EVENT", sub.id, foreign)
+		}
+	}
+	eventually(t, "all is taken", func() bool {
+		h := healthOf(t, us, other.url())
+		return int(h.Events.Kept) == len(events) || h.Failures["lying"] > 0
+	})
+	if h := healthOf(t, us, other.url()); h.Failures["lying"] > 0 || lies < maxOutsideEvent {
+		t.Errorf("%d lies: %+v", lies, h)
+	}
+}
+
+// The deletion of an order reaches a relay that never saw a description of its
+// author.
+func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
+	for _, kinds := range []bool{true, false} {
+		t.Run(fmt.Sprint("kinds named=", kinds), func(t *testing.T) {
+			a, b := startRelay(t, nil), startRelay(t, nil)
+			order := testOrder(t, "x", now()-50, "pending")
+			ca, cb := a.dial(), b.dial()
+			ca.mustPublish(order)
+			cb.mustPublish(order)
+			us, _, _ := b.follow(UpstreamsConfig{}, a.url())
+			eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
+			tags := nostr.Tags{{"e", order.ID}}
+			if kinds {
+				tags = append(tags, nostr.Tag{"k", "38383"})
+			}
+			ca.mustPublish(signed(t, mostro.KindDeletion, now(), tags...))
+			eventually(t, "it is gone", func() bool {
+				return len(queryIDs(t, b.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 10)) == 0
+			})
+		})
+	}
+}
+
+// White space in an OK is no refusal.
+func TestSpacesInOK(t *testing.T) {
+	other := startOther(t, 100)
+	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
+		var evt nostr.Event
+		if verb != "EVENT" || json.Unmarshal(words[1], &evt) != nil {
+			return false
+		}
+		c.ws.Write(c.ctx, websocket.MessageText, fmt.Appendf(nil, "[\"OK\",\"%s\", \n true , \"\"]", evt.ID))
+		return true
+	}
+	r := startRelay(t, func(c *Config) { c.Forwarding = true })
+	order := testOrder(t, "x", now(), "pending")
+	if err := r.srv.Publish(context.Background(), order); err != nil {
+		t.Fatal(err)
+	}
+	r.follow(UpstreamsConfig{Forward: []string{other.url()}})
+	eventually(t, "an outcome", func() bool { return outcomes(t, r, order.ID)[other.url()] != "" })
+	if got := outcomes(t, r, order.ID)[other.url()]; got != "accepted" {
+		t.Errorf("it is %s", got)
+	}
+}
+
+// A relay that the operator wrote down sends nobody anywhere else.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	for _, configured := range []bool{true, false} {
+		reached := make(chan string, 10)
+		inside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { reached <- q.URL.Path }))
+		defer inside.Close()
+		outside := httptest.NewServer(http.RedirectHandler(inside.URL+"/secret", http.StatusTemporaryRedirect))
+		defer outside.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		client := relayClient(configured)
+		url := "ws" + strings.TrimPrefix(outside.URL, "http")
+		fetchInfo(ctx, client, url)
+		if ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: client}); err == nil {
+			ws.CloseNow()
+		}
+		if len(reached) > 0 {
+			t.Errorf("configured=%v: %s was asked for on this machine", configured, <-reached)
+		}
+	}
+}
+
+// Thousands of descriptions that cost nothing do not keep a Mostro with orders
+// from being known, nor its relay from being followed.
+func TestFakeInfosDoNotFillDiscovery(t *testing.T) {
+	r := startRelay(t, nil)
+	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.store, Discover: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := us.disc
+	for i := range maxInstances {
+		key := fmt.Sprintf("%064x", i+1)
+		d.learn(&nostr.Event{Kind: mostro.KindInfo, PubKey: key})
+		if i < 60 {
+			d.addRelays(key, []string{"wss://fake1.example", "wss://fake2.example"})
+		}
+	}
+	d.grow()
+	c := r.dial()
+	order := testOrder(t, "x", now(), "pending")
+	info := signed(t, mostro.KindInfo, now(), nostr.Tag{"d", order.PubKey})
+	for _, evt := range []*nostr.Event{info, order} {
+		c.mustPublish(evt)
+		d.learn(evt)
+	}
+	if len(d.known) != maxInstances || !d.known[order.PubKey] {
+		t.Errorf("%d keys are known, the Mostro with an order: %v", len(d.known), d.known[order.PubKey])
+	}
+	d.addRelays(order.PubKey, []string{"wss://true.example"})
+	d.grew = time.Time{}
+	d.grow()
+	var followed []string
+	for _, u := range us.list() {
+		followed = append(followed, u.url)
+	}
+	if len(followed) != 2 || !strings.Contains(strings.Join(followed, " "), "wss://true.example") {
+		t.Errorf("%v are followed", followed)
+	}
+}

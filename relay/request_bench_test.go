@@ -1,0 +1,45 @@
+package relay
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+// BenchmarkRequest measures a REQ over a socket, from its frame to EOSE, over
+// 20,000 orders.
+func BenchmarkRequest(b *testing.B) {
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	events := market(20_000, time.Now().Unix())
+	for _, evt := range events {
+		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := st.Wait(context.Background(), uint64(len(events)-1)); err != nil {
+		b.Fatal(err)
+	}
+	r := startRelayOn(b, st, nil)
+	c := dialRaw(b, r, "")
+	for name, filters := range map[string]string{
+		"one":   `{"kinds":[38383],"#d":["` + firstD(events[19_000].Tags) + `"]}`,
+		"book":  `{"kinds":[38383],"#s":["pending"],"#f":["EUR"],"limit":100}`,
+		"all":   `{"kinds":[38383],"limit":500}`,
+		"three": `{"kinds":[38383],"#s":["pending"],"limit":50},{"kinds":[38383],"#f":["USD"],"limit":50},{"kinds":[38386],"limit":50}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			for range b.N {
+				c.text(`["REQ","bench",` + filters + `]`)
+				for {
+					if _, got := c.next(); strings.HasPrefix(got, `["EOSE"`) {
+						break
+					}
+				}
+			}
+		})
+	}
+}
