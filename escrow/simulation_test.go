@@ -130,6 +130,7 @@ type sim struct {
 	outage  int64
 	hurry   int64 // how fast the clock goes, in comparison with people
 	sleepy  bool  // people forget their trades once the sats are held
+	stopped bool  // the program does not run, and the world goes on
 }
 
 // simTruth is what the simulation knows of a trade by itself.
@@ -227,6 +228,9 @@ func (s *sim) hear(id OrderID, in Input) {
 
 // turn reads the mail, looks at the clock and commits.
 func (s *sim) turn() {
+	if s.stopped {
+		return
+	}
 	for seq := s.desk.Cursor(); seq < uint64(len(s.log)); seq++ {
 		outcome, err := s.desk.Receive(s.log[seq], s.node.now)
 		if err != nil {
@@ -366,6 +370,10 @@ func (s *sim) replay(t Trade) {
 // judgeRow checks who moved the trade.
 func (s *sim) judgeRow(row JournalRow) {
 	in := row.Input
+	if in.Kind == InHold && in.Hold.Phase == HoldAccepted {
+		was := s.journalTrade(row)
+		s.judgeRoom(was, in)
+	}
 	if in.Kind != InMessage {
 		return
 	}
@@ -391,6 +399,7 @@ func (s *sim) judgeRow(row JournalRow) {
 		if key != was.Buyer.Key {
 			s.fail("%s of %s by another than the buyer", action, row.Trade)
 		}
+		s.judgeRoom(was, in)
 	}
 }
 
@@ -473,6 +482,9 @@ func (s *sim) perform() {
 }
 
 func (s *sim) performRow(row OutboxRow) {
+	if s.stopped {
+		return
+	}
 	s.count.calls++
 	switch row.Effect.Kind {
 	case FxSend:
@@ -501,6 +513,12 @@ func (s *sim) performRow(row OutboxRow) {
 		}
 		s.hear(row.Trade, res.input)
 		s.desk.Done(row.ID)
+		crashes := s.count.crashes
+		s.turn()
+		if s.count.crashes == crashes {
+			s.judgeLook(res.input)
+		}
+		return
 	}
 	s.turn()
 }

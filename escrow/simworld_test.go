@@ -42,6 +42,8 @@ func (s *sim) happen() {
 		if s.rng.Int64N(60) < s.hurry {
 			s.pass(s.rng.Int64N(86400)) // the clock jumps
 		}
+	case n < 992:
+		s.downtime()
 	default:
 		s.turn()
 	}
@@ -83,7 +85,7 @@ func (s *sim) mine(blocks int) {
 // aged is a hold that the node gave back by itself, because nobody resolved it
 // in time. That must not be one that we could have resolved.
 func (s *sim) aged(h Hash) {
-	if s.node.down {
+	if s.node.down || s.stopped {
 		return // nobody could have resolved anything
 	}
 	t := s.store.trades[s.owner[h]]
@@ -422,9 +424,9 @@ var curveKeys = sync.OnceValue(func() []string {
 
 // simCount is what happened in one world, or in many.
 type simCount struct {
-	trades, steps, refused, crashes, calls int
-	ends                                   map[mostro.TradeStatus]int
-	triggers                               map[Trigger]int
+	trades, steps, refused, crashes, calls, downtimes int
+	ends                                              map[mostro.TradeStatus]int
+	triggers                                          map[Trigger]int
 }
 
 func (c *simCount) add(o simCount) {
@@ -433,6 +435,7 @@ func (c *simCount) add(o simCount) {
 	c.refused += o.refused
 	c.crashes += o.crashes
 	c.calls += o.calls
+	c.downtimes += o.downtimes
 	if c.ends == nil {
 		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
 	}
