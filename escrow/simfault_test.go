@@ -1,18 +1,26 @@
 package escrow
 
 import (
+	"context"
+	"errors"
+
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // downtime stops the program for up to a day. Blocks come, people pay and
 // write, and the node expires invoices by itself. The program starts afterwards
 // and finds all of it.
 func (s *sim) downtime() {
-	if s.rng.Int64N(60) >= s.hurry {
+	if s.rng.IntN(2) == 0 || s.rng.Int64N(60) >= s.hurry {
 		return
 	}
 	s.stopped = true
-	for left := 600 + s.rng.Int64N(86400); left > 0 && s.err == nil; {
+	left := 600 + s.rng.Int64N(86400)
+	if s.rng.IntN(2) == 0 {
+		left %= 3600
+	}
+	for left > 0 && s.err == nil {
 		for _, id := range s.unfinished() {
 			switch n := s.rng.IntN(40); {
 			case n < 20 && s.desk.open[id].Status == mostro.TradeWaitingPayment:
@@ -73,5 +81,120 @@ func (s *sim) judgeLook(in Input) {
 	}
 	if t.Status == mostro.TradeActive || t.Status == mostro.TradeFiatSent {
 		s.fail("trade %s is %s, and its hold was looked up %d blocks before its expiry", t.ID, t.Status, hold.state.ExpiryHeight-s.node.height)
+	}
+}
+
+// clock is the time by the program's clock, which the relay on the same machine
+// uses as well.
+func (s *sim) clock() int64 { return s.node.now }
+
+// simPublisher is the relay as far as the outbox knows it. It fails now and
+// then, and refuses some events for good.
+type simPublisher struct{ s *sim }
+
+func (p simPublisher) Publish(context.Context, *nostr.Event) error {
+	s, id := p.s, p.s.publishing.ID
+	if s.undeliver[id] {
+		return ErrEventRefused
+	}
+	if s.calm {
+		return nil
+	}
+	switch s.rng.IntN(60) {
+	case 0:
+		s.undeliver[id] = true
+		return ErrEventRefused
+	case 1:
+		return errors.New("the relay is closed")
+	}
+	return nil
+}
+
+// judgePublished checks that an event which is refused for good holds up
+// nothing, and has a user read a message that is published.
+func (s *sim) judgePublished(row OutboxRow, err error) {
+	if s.undeliver[row.ID] {
+		if err != nil {
+			s.fail("a refused event stays in the outbox: %v", err)
+		}
+		s.count.undelivered++
+		s.undelivered[row.Trade] = true
+		return
+	}
+	if err != nil || row.Effect.Kind != FxSend {
+		return
+	}
+	if s.undelivered[row.Trade] {
+		s.count.afterUndelivered++
+	}
+	s.delivered(row)
+}
+
+// judgeRefused checks that a refusal in unknown words is believed only once the
+// node has repeated it often enough.
+func (s *sim) judgeRefused(in Input) {
+	if n := s.node.refused[in.Hash]; n > 0 && n <= refusalsBelieved {
+		s.fail("%s after the node has refused %d times in unknown words", in.Kind, n)
+	}
+}
+
+// slowProbe is a look at an address that takes its time: it is asked late, or
+// answers late.
+type slowProbe struct {
+	due    int64 // by the true clock
+	asked  bool
+	answer notice
+}
+
+// performProbe looks at an address that a letter names. Letters of different
+// senders do not wait for each other.
+func (s *sim) performProbe(row OutboxRow) {
+	slow := s.slow[row.ID]
+	if slow == nil {
+		slow = new(slowProbe)
+		switch n := s.rng.IntN(10); {
+		case s.calm || n > 1:
+		case n == 0:
+			slow.due = s.node.now + s.rng.Int64N(300)
+			slow.answer, _ = s.do(row)
+			slow.asked = true
+		default:
+			slow.due = s.node.now + s.rng.Int64N(300)
+		}
+		s.slow[row.ID] = slow
+	}
+	if s.node.now < slow.due && !s.calm {
+		return
+	}
+	s.count.calls++
+	if !slow.asked {
+		slow.answer, _ = s.do(row)
+	}
+	delete(s.slow, row.ID)
+	if s.clock() > s.probed[row.ID]+probeSeconds {
+		s.count.stale++
+		s.stale[*row.Letter.Message.RequestID] = true
+	}
+	if _, err := s.desk.Probed(row.ID, *row.Letter, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
+		s.fail("probed: %v", err)
+	}
+	s.turn()
+}
+
+// judgeProbe checks that a sender waits once for each trade.
+func (s *sim) judgeProbe(row OutboxRow) {
+	s.probed[row.ID] = s.clock()
+	for _, other := range s.store.outbox {
+		if other.Letter != nil && other.ID != row.ID && other.Trade == row.Trade && other.Letter.Sender == row.Letter.Sender {
+			s.fail("%s waits twice for trade %s", row.Letter.Sender, row.Trade)
+		}
+	}
+}
+
+// faults returns how often each fault happened that has no trigger of its own.
+func (c *simCount) faults() map[string]int {
+	return map[string]int{
+		"downtime": c.downtimes, "a letter that waited too long for its address": c.stale,
+		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
 }

@@ -71,11 +71,16 @@ func TestSimulation(t *testing.T) {
 	if err := work.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d trades, %d steps, %d refusals, %d crashes, %d calls to the node; ends %v; %v",
-		total.trades, total.steps, total.refused, total.crashes, total.calls, total.ends, time.Since(began).Round(time.Millisecond))
+	t.Logf("%d trades, %d steps, %d refusals, %d crashes, %d calls to the node; ends %v; faults %v; %v",
+		total.trades, total.steps, total.refused, total.crashes, total.calls, total.ends, total.faults(), time.Since(began).Round(time.Millisecond))
 	for _, s := range []mostro.TradeStatus{mostro.TradeSuccess, mostro.TradeCanceled, mostro.TradeCooperativelyCanceled, mostro.TradeExpired} {
 		if total.ends[s] == 0 {
 			t.Errorf("no trade ended as %s: the simulation does not reach it", s)
+		}
+	}
+	for what, n := range total.faults() {
+		if n == 0 {
+			t.Errorf("%s: the simulation does not reach it", what)
 		}
 	}
 	for _, on := range reachable() {
@@ -92,7 +97,6 @@ func reachable() []Trigger {
 	for _, row := range Transitions {
 		switch {
 		case row.Later, seen[row.On]:
-		case row.On == OnHoldImpossible: // the simulated node makes every invoice
 		default:
 			list = append(list, row.On)
 		}
@@ -115,7 +119,7 @@ type sim struct {
 	node  *simNode
 	store *simStore
 	desk  *Desk
-	hands hands
+	out   *outbox // does single rows: the simulation chooses which, and when
 	log   []Letter
 	count simCount
 	err   error
@@ -131,6 +135,14 @@ type sim struct {
 	hurry   int64 // how fast the clock goes, in comparison with people
 	sleepy  bool  // people forget their trades once the sats are held
 	stopped bool  // the program does not run, and the world goes on
+
+	publishing  OutboxRow             // the row that the outbox is publishing
+	undeliver   map[uint64]bool       // rows whose event the publisher refuses for good
+	undelivered map[OrderID]bool      // trades that such a message belongs to
+	refusals    map[uint64]int        // by row: times in a row that the node refused it in unknown words
+	slow        map[uint64]*slowProbe // by row
+	stale       map[uint64]bool       // requests that waited too long for their address
+	probed      map[uint64]int64      // by row: when the letter began to wait, by the program's clock
 }
 
 // simTruth is what the simulation knows of a trade by itself.
@@ -151,13 +163,16 @@ func simulateOn(seed uint64, mirror *DB) (simCount, error) {
 	s := &sim{
 		rng: rng, node: newSimNode(rng, now), store: newSimStore(), price: 50_000, index: make(map[string]int64),
 		truth: make(map[OrderID]*simTruth), owner: make(map[Hash]OrderID),
+		undeliver: make(map[uint64]bool), undelivered: make(map[OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
 	}
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
 	s.count.ends, s.count.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
 	s.node.fickle = true
 	s.store.mirror = mirror
-	s.hands = hands{node: s.node, addresses: s.node}
+	time := func() time.Time { return time.Unix(s.clock(), 0) }
+	s.out = newOutbox(hands{node: s.node, addresses: s.node, clock: time}, simPublisher{s}, nil, nil)
+	s.out.clock = time
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
 	s.start()
 	for made := 0; s.err == nil && (made < tradesPerSeed || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
@@ -209,6 +224,7 @@ func (s *sim) start() {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}}
 	}
 	s.desk = d
+	s.refusals, s.slow = make(map[uint64]int), make(map[uint64]*slowProbe)
 	for _, id := range s.order {
 		if d.open[id] != nil {
 			s.hear(id, Input{Kind: InRestart, Grace: d.Policy.GraceSeconds})
@@ -220,7 +236,7 @@ func (s *sim) start() {
 func (s *sim) quote(string, int64) Quote { return Quote{Price: s.price, Stale: s.rng.IntN(30) == 0} }
 
 func (s *sim) hear(id OrderID, in Input) {
-	in.At = s.node.now
+	in.At = s.clock()
 	if err := s.desk.Hear(id, in); err != nil {
 		s.fail("hear %s: %v", in.Kind, err)
 	}
@@ -232,7 +248,7 @@ func (s *sim) turn() {
 		return
 	}
 	for seq := s.desk.Cursor(); seq < uint64(len(s.log)); seq++ {
-		outcome, err := s.desk.Receive(s.log[seq], s.node.now)
+		outcome, err := s.desk.Receive(s.log[seq], s.clock())
 		if err != nil {
 			s.fail("receive: %v", err)
 		}
@@ -244,7 +260,7 @@ func (s *sim) turn() {
 		}
 		s.desk.Read(seq + 1)
 	}
-	for _, id := range s.desk.Due(s.node.now) {
+	for _, id := range s.desk.Due(s.clock()) {
 		s.hear(id, Input{Kind: InClock})
 	}
 	s.commit()
@@ -302,6 +318,9 @@ func (s *sim) judge(c *Commit) {
 		s.judgeTrade(t)
 	}
 	for _, row := range c.Outbox {
+		if row.Letter != nil {
+			s.judgeProbe(row)
+		}
 		if row.Effect.Kind != FxPublishOrder {
 			continue
 		}
@@ -378,6 +397,9 @@ func (s *sim) judgeRow(row JournalRow) {
 		return
 	}
 	key, action := in.Request.From.Key, in.Request.Message.Action
+	if r := in.Request.Message.RequestID; r != nil && s.stale[*r] {
+		s.fail("%s of %s is decided long after its sender has given up", action, row.Trade)
+	}
 	party := func(t Trade) bool { return key == t.Buyer.Key || key == t.Seller.Key }
 	switch action {
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
@@ -472,7 +494,10 @@ func (s *sim) perform() {
 		return
 	}
 	row := s.store.outbox[ids[s.rng.IntN(min(len(ids), 10))]]
-	for _, id := range ids { // the first of its lane goes first
+	for _, id := range ids { // the first of its lane goes first, but for probes
+		if row.Letter != nil {
+			break
+		}
 		if other := s.store.outbox[id]; other.Trade == row.Trade && lane(other) == lane(row) {
 			row = other
 			break
@@ -485,42 +510,51 @@ func (s *sim) performRow(row OutboxRow) {
 	if s.stopped {
 		return
 	}
-	s.count.calls++
-	switch row.Effect.Kind {
-	case FxSend:
-		s.delivered(row)
-		s.desk.Done(row.ID)
-	case FxPublishOrder, FxPublishDispute:
-		s.desk.Done(row.ID)
-	default:
-		res, err := s.hands.do(context.Background(), row.Effect, 0)
-		if !s.calm && s.rng.IntN(50) == 0 {
-			s.count.crashes++ // between the effect and its record
-			s.start()
-			return
-		}
-		if err != nil {
-			return
-		}
-		if row.Letter != nil {
-			if _, err := s.desk.Probed(row.ID, *row.Letter, row.Effect.Text, res.reachable, s.node.now); err != nil {
-				s.fail("probed: %v", err)
-			}
-			break
-		}
-		if res.input.Kind == InCancelRefused {
-			s.fail("a hold that was to be given back is settled")
-		}
-		s.hear(row.Trade, res.input)
-		s.desk.Done(row.ID)
-		crashes := s.count.crashes
-		s.turn()
-		if s.count.crashes == crashes {
-			s.judgeLook(res.input)
-		}
+	if row.Letter != nil {
+		s.performProbe(row)
 		return
 	}
+	s.count.calls++
+	n, err := s.do(row)
+	if !lane(row).publishes() && !s.calm && s.rng.IntN(50) == 0 {
+		s.count.crashes++ // between the effect and its record
+		s.start()
+		return
+	}
+	if err != nil {
+		return
+	}
+	if n.input.Kind == InCancelRefused {
+		s.fail("a hold that was to be given back is settled")
+	}
+	if n.input.Kind != "" {
+		s.hear(row.Trade, n.input)
+	}
+	s.desk.Done(row.ID)
+	crashes := s.count.crashes
 	s.turn()
+	if s.count.crashes == crashes {
+		s.judgeLook(n.input)
+	}
+}
+
+// do has the outbox do one row.
+func (s *sim) do(row OutboxRow) (notice, error) {
+	s.publishing = row
+	if lane(row).publishes() {
+		row.Event = &nostr.Event{}
+	}
+	n, err := s.out.do(context.Background(), row, s.refusals[row.ID])
+	if s.refusals[row.ID]++; !errors.Is(err, ErrRefused) {
+		delete(s.refusals, row.ID)
+	}
+	switch {
+	case lane(row).publishes():
+		s.judgePublished(row, err)
+	case n.input.Kind == InHoldRefused, n.input.Kind == InPayRefused:
+		s.judgeRefused(n.input)
+	}
+	return n, err
 }
 
 // delivered is a user reading a message.

@@ -31,8 +31,10 @@ func (s *sim) happen() {
 		}
 	case n < 973:
 		s.node.down = !s.node.down && s.rng.IntN(3) == 0
-	case n < 980:
+	case n < 979:
 		s.node.lossy = !s.node.lossy
+	case n < 980:
+		s.node.refusing = !s.node.refusing && s.rng.IntN(3) == 0
 	case n < 985:
 		s.price *= 0.9 + s.rng.Float64()/5
 	case n < 990:
@@ -120,7 +122,7 @@ func (s *sim) send(p Party, index *int64, action mostro.Action, id *OrderID, pay
 	request := s.rng.Uint64()
 	l := Letter{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
-		CreatedAt: s.node.now, Received: s.node.now, ReplayID: fmt.Sprintf("letter %d", len(s.log)),
+		CreatedAt: s.node.now, Received: s.clock(), ReplayID: fmt.Sprintf("letter %d", len(s.log)),
 		Message: Outgoing{mostro.Message{
 			Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, TradeIndex: index, ID: id, Action: action, Payload: payload,
 		}},
@@ -318,7 +320,7 @@ func (s *sim) mischief(t Trade) {
 // rest ends all faults and lets everybody do what is due, until every trade is
 // over. Then the sums must come out for each trade by itself.
 func (s *sim) rest() {
-	s.calm, s.node.down, s.node.lossy = true, false, false
+	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
 	for round := 0; s.err == nil; round++ {
 		open := s.unfinished()
 		if len(open) == 0 && len(s.store.outbox) == 0 {
@@ -425,6 +427,7 @@ var curveKeys = sync.OnceValue(func() []string {
 // simCount is what happened in one world, or in many.
 type simCount struct {
 	trades, steps, refused, crashes, calls, downtimes int
+	stale, undelivered, afterUndelivered              int
 	ends                                              map[mostro.TradeStatus]int
 	triggers                                          map[Trigger]int
 }
@@ -436,6 +439,9 @@ func (c *simCount) add(o simCount) {
 	c.crashes += o.crashes
 	c.calls += o.calls
 	c.downtimes += o.downtimes
+	c.stale += o.stale
+	c.undelivered += o.undelivered
+	c.afterUndelivered += o.afterUndelivered
 	if c.ends == nil {
 		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
 	}
