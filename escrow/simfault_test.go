@@ -86,7 +86,7 @@ func (s *sim) judgeLook(in Input) {
 
 // clock is the time by the program's clock, which the relay on the same machine
 // uses as well.
-func (s *sim) clock() int64 { return s.node.now }
+func (s *sim) clock() int64 { return s.node.now + s.skew }
 
 // simPublisher is the relay as far as the outbox knows it. It fails now and
 // then, and refuses some events for good.
@@ -194,7 +194,33 @@ func (s *sim) judgeProbe(row OutboxRow) {
 // faults returns how often each fault happened that has no trigger of its own.
 func (c *simCount) faults() map[string]int {
 	return map[string]int{
-		"downtime": c.downtimes, "a letter that waited too long for its address": c.stale,
+		"downtime": c.downtimes, "a clock that was set back": c.clockBack, "a letter that waited too long for its address": c.stale,
 		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
+	}
+}
+
+// setClock sets the program's clock: by a little, so that messages are still in
+// time, or by up to a day, until it is set right.
+func (s *sim) setClock() {
+	switch s.rng.IntN(8) {
+	case 0:
+		s.skew = s.rng.Int64N(86400)
+	case 1:
+		s.skew = -s.rng.Int64N(86400)
+	default:
+		s.skew = s.rng.Int64N(70) - 60
+	}
+}
+
+// noticeClock tells the trades that the clock was set back, as a tick does.
+func (s *sim) noticeClock() {
+	if s.clock() >= s.ticked-clockSlack {
+		return
+	}
+	s.count.clockBack++
+	for _, id := range s.order {
+		if s.desk.open[id] != nil {
+			s.hear(id, Input{Kind: InClockBack})
+		}
 	}
 }

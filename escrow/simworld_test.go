@@ -46,8 +46,15 @@ func (s *sim) happen() {
 		}
 	case n < 992:
 		s.downtime()
+	case n < 995:
+		s.setClock()
 	default:
 		s.turn()
+	}
+	if s.skew < -60 || s.skew > 10 {
+		if s.rng.IntN(150) == 0 { // meanwhile no message is in time
+			s.skew = s.rng.Int64N(70) - 60
+		}
 	}
 	if s.node.down {
 		s.outage = s.node.now
@@ -320,6 +327,7 @@ func (s *sim) mischief(t Trade) {
 // rest ends all faults and lets everybody do what is due, until every trade is
 // over. Then the sums must come out for each trade by itself.
 func (s *sim) rest() {
+	s.skew = 0
 	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
 	for round := 0; s.err == nil; round++ {
 		open := s.unfinished()
@@ -427,7 +435,7 @@ var curveKeys = sync.OnceValue(func() []string {
 // simCount is what happened in one world, or in many.
 type simCount struct {
 	trades, steps, refused, crashes, calls, downtimes int
-	stale, undelivered, afterUndelivered              int
+	stale, clockBack, undelivered, afterUndelivered   int
 	ends                                              map[mostro.TradeStatus]int
 	triggers                                          map[Trigger]int
 }
@@ -440,6 +448,7 @@ func (c *simCount) add(o simCount) {
 	c.calls += o.calls
 	c.downtimes += o.downtimes
 	c.stale += o.stale
+	c.clockBack += o.clockBack
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
 	if c.ends == nil {
