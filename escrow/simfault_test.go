@@ -3,6 +3,9 @@ package escrow
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -76,7 +79,7 @@ func (s *sim) judgeLook(in Input) {
 		return
 	}
 	t, hold := s.store.trades[s.owner[in.Hash]], s.node.holds[in.Hash]
-	if t.Hash != in.Hash || t.Settling || t.EscrowGone || hold.state.Phase != HoldAccepted || s.node.height+t.Terms.margin() < hold.state.ExpiryHeight {
+	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != HoldAccepted || s.node.height+t.Terms.margin() < hold.state.ExpiryHeight {
 		return
 	}
 	if t.Status == mostro.TradeActive || t.Status == mostro.TradeFiatSent {
@@ -175,6 +178,7 @@ func (s *sim) performProbe(row OutboxRow) {
 		s.count.stale++
 		s.stale[*row.Letter.Message.RequestID] = true
 	}
+	s.inputs = append(s.inputs, simInput{letter: row.Letter, row: row.ID, address: slow.answer.address})
 	if _, err := s.desk.Probed(row.ID, *row.Letter, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
 		s.fail("probed: %v", err)
 	}
@@ -194,7 +198,7 @@ func (s *sim) judgeProbe(row OutboxRow) {
 // faults returns how often each fault happened that has no trigger of its own.
 func (c *simCount) faults() map[string]int {
 	return map[string]int{
-		"downtime": c.downtimes, "a clock that was set back": c.clockBack, "a letter that waited too long for its address": c.stale,
+		"an input that cannot be written": c.uncommitted, "a turn that is full": c.full, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a letter that waited too long for its address": c.stale,
 		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
 }
@@ -223,4 +227,174 @@ func (s *sim) noticeClock() {
 			s.hear(id, Input{Kind: InClockBack})
 		}
 	}
+}
+
+// simInput is one input of a turn.
+type simInput struct {
+	letter  *Letter
+	seq     uint64 // of the log, with a letter that no row holds
+	row     uint64
+	address string // with a letter that a row holds
+	trade   OrderID
+	kind    InputKind
+}
+
+// setAside does what the engine does with the one input of a turn that the store
+// cannot hold: a message is skipped, anything else freezes its trade.
+func (s *sim) setAside(in simInput) {
+	s.count.uncommitted++
+	s.read()
+	switch {
+	case in.letter == nil:
+		s.mayFreeze[in.trade] = true
+		s.dropped[in.row] = true
+		s.hear(in.trade, Input{Kind: InUncommitted})
+	case in.row != 0:
+		s.desk.Skip(*in.letter)
+		s.desk.Done(in.row)
+		s.desk.probes.remove(probeOf(*in.letter, in.address))
+	default:
+		s.desk.Skip(*in.letter)
+		s.desk.Read(in.seq + 1)
+	}
+	s.inputs = nil
+	s.commit()
+}
+
+// resume is an operator who has looked at the frozen trades.
+func (s *sim) resume() {
+	frozen := false
+	for _, id := range s.order {
+		if t := s.desk.open[id]; t != nil && t.Frozen {
+			frozen = true
+			s.hear(id, Input{Kind: InResume})
+			s.truth[id].freed = s.node.now
+		}
+	}
+	if frozen {
+		s.turn()
+	}
+}
+
+// judgeFrozen checks that a frozen trade asks for nothing that moves money.
+func (s *sim) judgeFrozen(row OutboxRow) {
+	switch row.Effect.Kind {
+	case FxCreateHold, FxSettle, FxMint, FxPay:
+		if truth := s.truth[row.Trade]; truth.frozen && s.store.trades[row.Trade].Frozen {
+			s.fail("trade %s is frozen and asks for %s", row.Trade, row.Effect.Kind)
+		}
+	}
+}
+
+// judgeSize checks that a turn is bounded, and that its size is not
+// underestimated. The sealed form of messages is not counted here.
+func (s *sim) judgeSize(c *Commit, estimate int) {
+	if estimate >= turnBytes {
+		s.count.full++
+	}
+	if estimate < turnBytes/2 && len(c.Journal) < 32 && s.rng.IntN(100) > 0 {
+		return
+	}
+	size := 0
+	add := func(v any) {
+		b, err := encode(v)
+		if err != nil {
+			s.fail("encode %T: %v", v, err)
+		}
+		size += len(b)
+	}
+	for i := range c.Trades {
+		add(c.Trades[i])
+	}
+	for i := range c.Journal {
+		add(c.Journal[i])
+	}
+	for i := range c.Outbox {
+		add(c.Outbox[i])
+	}
+	if size > turnBytes+300<<10 || size > estimate+4096*len(c.Seen) {
+		s.fail("a turn takes %d bytes and was taken for %d", size, estimate)
+	}
+}
+
+// judgeRequest checks that the journal keeps no more of a message than the limit.
+func (s *sim) judgeRequest(row JournalRow) {
+	m := row.Input.Request.Message
+	invoice := 0
+	switch p := m.Payload.(type) {
+	case *mostro.SmallOrder:
+		if p.BuyerInvoice != nil {
+			invoice = len(*p.BuyerInvoice)
+		}
+		if len(p.PaymentMethod) < 100 && s.rng.IntN(50) > 0 {
+			return
+		}
+	case mostro.PaymentRequest:
+		invoice = len(p.Invoice)
+		if p.Order == nil && s.rng.IntN(50) > 0 {
+			return
+		}
+	default:
+		return
+	}
+	if b, err := encode(row.Input.Request); err != nil || len(b)-invoice > journalLimit(m.Payload) {
+		s.fail("the journal keeps %d bytes of a message of %s besides its invoice: %v", len(b)-invoice, row.Trade, err)
+	}
+}
+
+// filler is the content of fields that nothing reads.
+var filler = strings.Repeat("<&>", 5000)
+
+// swollen adds 15 KiB that nothing reads to a payload, or makes what is read
+// as long as a message may have it.
+func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
+	switch p := payload.(type) {
+	case *mostro.SmallOrder:
+		o := *p
+		switch s.rng.IntN(3) {
+		case 0:
+			o.PaymentMethod = strings.Repeat("\x01", maxPaymentMethod) // 3 KiB in the journal
+		case 1:
+			o.PaymentMethod = strings.Repeat("<", maxPaymentMethod)
+			fallthrough
+		default:
+			o.BuyerTradePubkey = &filler
+		}
+		return &o
+	case mostro.PaymentRequest:
+		p.Order = &mostro.SmallOrder{Kind: mostro.SideSell, FiatCode: "USD", PaymentMethod: filler, FiatAmount: 1}
+		return p
+	}
+	return payload
+}
+
+// simLongInvoice is simInvoice, as long as an invoice may be.
+func simLongInvoice(h Hash, msat, expires int64, order string) string {
+	return fmt.Sprintf("lnsim:%s:%06900d:%d:%s", h, msat, expires, order)
+}
+
+// flood has strangers publish orders with long invoices faster than the program
+// reads them, and take most of them back.
+func (s *sim) flood() {
+	s.stopped = true
+	first := len(s.order)
+	for range 80 {
+		s.nextKey++
+		p := Party{Key: simKey(s.nextKey), Identity: simKey(s.nextKey), Transport: mostro.TransportV2}
+		var h Hash
+		_, _ = simReader{s.rng}.Read(h[:])
+		text := simLongInvoice(h, 0, s.node.now+86400, "00000000-0000-4000-8000-000000000000")
+		s.send(p, nil, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+			Kind: mostro.SideBuy, FiatCode: "USD", FiatAmount: 10, AmountSats: 100_000, PaymentMethod: "SEPA",
+			BuyerInvoice: &text, BuyerTradePubkey: &filler,
+		})
+	}
+	s.stopped = false
+	s.turn()
+	for _, id := range slices.Clone(s.order[min(first, len(s.order)):]) {
+		if t := s.desk.open[id]; t != nil && t.Status == mostro.TradePending {
+			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
+		}
+	}
+	s.turn()
 }

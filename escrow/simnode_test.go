@@ -239,6 +239,14 @@ func (n *simNode) giveBack(hold *simHold) {
 	hold.state.Phase = HoldCanceled
 }
 
+// orderOf returns the trade that an invoice was made for.
+func (n *simNode) orderOf(bolt11 string) string {
+	if made := n.makers[bolt11]; made != "" {
+		return made
+	}
+	return bolt11[strings.LastIndexByte(bolt11, ':')+1:]
+}
+
 func (n *simNode) Pay(_ context.Context, p Payment) error {
 	if n.down {
 		return ErrUnavailable
@@ -265,7 +273,7 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 		msat = p.AmountSats * 1000
 	}
 	n.pays[d.Hash] = &simPay{
-		order: p.Bolt11[strings.LastIndexByte(p.Bolt11, ':')+1:],
+		order: n.orderOf(p.Bolt11),
 		state: PaymentState{Hash: d.Hash, Status: PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
 	}
 	switch {

@@ -22,6 +22,7 @@ type simStore struct {
 	throttles map[string]Throttle
 
 	failBefore, failAfter bool
+	refuse                bool // the next commit, as more than one transaction can hold
 
 	// mirror is given every commit as well, and is what a start reads.
 	mirror *DB
@@ -56,6 +57,10 @@ func newSimStore() *simStore {
 func (s *simStore) Commit(c *Commit) error {
 	if s.failBefore {
 		return errCrash
+	}
+	if s.refuse {
+		s.refuse = false
+		return ErrUncommittable
 	}
 	if s.mirror != nil {
 		if err := s.mirror.Commit(c); err != nil {

@@ -138,6 +138,10 @@ type sim struct {
 	skew    int64 // seconds by which the program's clock is ahead
 	ticked  int64 // of the last commit, by the program's clock
 
+	inputs      []simInput            // of the present turn
+	dropped     map[uint64]bool       // rows whose result could not be written: this process does them no more
+	withheld    map[OrderID]bool      // trades that were frozen at the start
+	mayFreeze   map[OrderID]bool      // trades with an input that could not be written
 	publishing  OutboxRow             // the row that the outbox is publishing
 	undeliver   map[uint64]bool       // rows whose event the publisher refuses for good
 	undelivered map[OrderID]bool      // trades that such a message belongs to
@@ -154,6 +158,8 @@ type simTruth struct {
 	released map[Hash]bool // the seller asked to release
 	shown    map[Hash]bool // the seller saw the invoice
 	stamp    int64         // created_at of the last order event
+	frozen   bool
+	freed    int64 // when an operator had it go on
 }
 
 func simulate(seed uint64) (simCount, error) { return simulateOn(seed, nil) }
@@ -172,7 +178,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s := &sim{
 		rng: rng, node: newSimNode(rng, now), store: newSimStore(), price: 50_000, index: make(map[string]int64),
 		truth: make(map[OrderID]*simTruth), owner: make(map[Hash]OrderID),
-		undeliver: make(map[uint64]bool), undelivered: make(map[OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
+		mayFreeze: make(map[OrderID]bool), undeliver: make(map[uint64]bool), undelivered: make(map[OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
 	}
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
@@ -219,8 +225,9 @@ func (s *sim) unfinished() []OrderID {
 	return ids
 }
 
-// start is what a process does first, and after every crash.
-func (s *sim) start() {
+// read makes a desk from the store.
+func (s *sim) read() {
+	s.inputs = nil
 	d, err := NewDesk(s.store.reader())
 	if err != nil {
 		s.fail("start: %v", err)
@@ -236,7 +243,18 @@ func (s *sim) start() {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}}
 	}
 	s.desk = d
-	s.refusals, s.slow = make(map[uint64]int), make(map[uint64]*slowProbe)
+}
+
+// start is what a process does first, and after every crash.
+func (s *sim) start() {
+	s.read()
+	if s.err != nil {
+		return
+	}
+	d := s.desk
+	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
+	s.withheld = make(map[OrderID]bool)
+	d.Trades(func(t *Trade) { s.withheld[t.ID] = t.Frozen })
 	// BUG: Engine.wake does not notice that the clock was set back between two
 	// processes if a trade's dates are older than the time in which the clock was
 	// ahead. The trade's deadline then lies too far ahead, and its hold is not
@@ -259,6 +277,7 @@ func (s *sim) quote(string, int64) Quote { return Quote{Price: s.price, Stale: s
 
 func (s *sim) hear(id OrderID, in Input) {
 	in.At = s.clock()
+	s.inputs = append(s.inputs, simInput{trade: id, kind: in.Kind})
 	if err := s.desk.Hear(id, in); err != nil {
 		s.fail("hear %s: %v", in.Kind, err)
 	}
@@ -273,18 +292,13 @@ func (s *sim) turn() {
 	if !late {
 		s.noticeClock()
 	}
-	for seq := s.desk.Cursor(); seq < uint64(len(s.log)); seq++ {
-		outcome, err := s.desk.Receive(s.log[seq], s.clock())
-		if err != nil {
-			s.fail("receive: %v", err)
+	for s.desk.Cursor() < uint64(len(s.log)) && s.err == nil {
+		for n := 0; n < maxTurn && (n == 0 || s.desk.Bytes() < turnBytes) && s.desk.Cursor() < uint64(len(s.log)); n++ {
+			s.receive(s.desk.Cursor())
 		}
-		if outcome != "" {
-			s.count.refused++
+		if s.desk.Cursor() < uint64(len(s.log)) {
+			s.commit()
 		}
-		if outcome == "bug" {
-			s.fail("a message caused a bug: %v", s.desk.turn.bugs)
-		}
-		s.desk.Read(seq + 1)
 	}
 	if late {
 		s.noticeClock()
@@ -295,8 +309,27 @@ func (s *sim) turn() {
 	s.commit()
 }
 
-// commit commits, unless the process dies before or after.
+// receive reads one letter of the log.
+func (s *sim) receive(seq uint64) {
+	s.inputs = append(s.inputs, simInput{letter: &s.log[seq], seq: seq})
+	outcome, err := s.desk.Receive(s.log[seq], s.clock())
+	if err != nil {
+		s.fail("receive: %v", err)
+	}
+	if outcome != "" {
+		s.count.refused++
+	}
+	if outcome == "bug" {
+		s.fail("a message caused a bug: %v", s.desk.turn.bugs)
+	}
+	s.desk.Read(seq + 1)
+}
+
+// commit commits, unless the process dies before or after, or the store cannot
+// hold the one input of the turn.
 func (s *sim) commit() {
+	inputs := s.inputs
+	s.inputs = nil
 	if s.err != nil {
 		return
 	}
@@ -304,10 +337,18 @@ func (s *sim) commit() {
 		s.fail("bug: %v", s.desk.turn.bugs)
 		return
 	}
+	size := s.desk.Bytes()
 	c := s.desk.Take()
+	s.judgeSize(c, size)
 	s.store.failBefore = !s.calm && s.rng.IntN(200) == 0
 	s.store.failAfter = !s.calm && s.rng.IntN(200) == 0
+	s.store.refuse = !s.calm && len(inputs) == 1 && len(c.Journal) > 0 && s.rng.IntN(500) == 0
+	refused := s.store.refuse && !s.store.failBefore
 	err := s.store.Commit(c)
+	if refused && errors.Is(err, ErrUncommittable) {
+		s.setAside(inputs[0])
+		return
+	}
 	if err != nil && !errors.Is(err, errCrash) {
 		s.fail("commit: %v", err)
 	}
@@ -348,6 +389,7 @@ func (s *sim) judge(c *Commit) {
 		s.judgeTrade(t)
 	}
 	for _, row := range c.Outbox {
+		s.judgeFrozen(row)
 		if row.Letter != nil {
 			s.judgeProbe(row)
 		}
@@ -359,6 +401,12 @@ func (s *sim) judge(c *Commit) {
 			s.fail("trade %s published at %d, and before at %d", row.Trade, row.Event.CreatedAt, truth.stamp)
 		}
 		truth.stamp = int64(row.Event.CreatedAt)
+	}
+	for _, t := range c.Trades {
+		s.truth[t.ID].frozen = t.Frozen
+		if !t.Frozen {
+			delete(s.withheld, t.ID)
+		}
 	}
 	if err := s.node.conserved(); err != nil {
 		s.fail("%v", err)
@@ -372,7 +420,7 @@ func (s *sim) judgeTrade(t Trade) {
 		s.fail("trade %s is %s without a deadline", t.ID, t.Status)
 	case t.Bucket != Public(t.Status):
 		s.fail("trade %s is %s and shown as %s", t.ID, t.Status, t.Bucket)
-	case t.Frozen:
+	case t.Frozen && !s.mayFreeze[t.ID]:
 		s.fail("trade %s is frozen", t.ID)
 	case t.Status == mostro.TradePending && (t.Taker() != Party{} || t.Hash != Hash{} || t.MarketPrice && t.AmountSats != 0):
 		s.fail("trade %s is back in the book with something of its taker", t.ID)
@@ -426,6 +474,7 @@ func (s *sim) judgeRow(row JournalRow) {
 	if in.Kind != InMessage {
 		return
 	}
+	s.judgeRequest(row)
 	key, action := in.Request.From.Key, in.Request.Message.Action
 	if r := in.Request.Message.RequestID; r != nil && s.stale[*r] {
 		s.fail("%s of %s is decided long after its sender has given up", action, row.Trade)
@@ -494,7 +543,7 @@ func (s *sim) judgeCancel(h Hash) {
 }
 
 func (s *sim) judgePay(p Payment, d Destination) {
-	order := p.Bolt11[len(p.Bolt11)-36:]
+	order := s.node.orderOf(p.Bolt11)
 	id, err := mostro.ParseUUID(order)
 	if err != nil {
 		s.fail("pays an invoice of nobody: %s", p.Bolt11)
@@ -537,7 +586,7 @@ func (s *sim) perform() {
 }
 
 func (s *sim) performRow(row OutboxRow) {
-	if s.stopped {
+	if s.stopped || s.dropped[row.ID] || s.withheld[row.Trade] && lane(row).moves() {
 		return
 	}
 	if row.Letter != nil {
@@ -559,6 +608,7 @@ func (s *sim) performRow(row OutboxRow) {
 	}
 	if n.input.Kind != "" {
 		s.hear(row.Trade, n.input)
+		s.inputs[len(s.inputs)-1].row = row.ID
 	}
 	s.desk.Done(row.ID)
 	crashes := s.count.crashes

@@ -48,6 +48,12 @@ func (s *sim) happen() {
 		s.downtime()
 	case n < 995:
 		s.setClock()
+	case n < 996:
+		if s.rng.IntN(400) == 0 {
+			s.flood()
+		}
+	case n < 998:
+		s.resume()
 	default:
 		s.turn()
 	}
@@ -98,6 +104,9 @@ func (s *sim) aged(h Hash) {
 		return // nobody could have resolved anything
 	}
 	t := s.store.trades[s.owner[h]]
+	if t.Frozen || s.truth[t.ID] != nil && s.node.now-s.truth[t.ID].freed < 7200 {
+		return // an operator took too long
+	}
 	if t.Hash == h && t.Status == mostro.TradeActive && s.node.now-s.outage > 7200 {
 		s.fail("trade %s is active and its hold ran into its time lock", t.ID)
 	}
@@ -127,6 +136,9 @@ func (s *sim) user() (Party, *int64) {
 // send puts a letter into the log, sometimes twice, sometimes late.
 func (s *sim) send(p Party, index *int64, action mostro.Action, id *OrderID, payload mostro.Payload) {
 	request := s.rng.Uint64()
+	if s.rng.IntN(30) == 0 {
+		payload = s.swollen(payload)
+	}
 	l := Letter{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
 		CreatedAt: s.node.now, Received: s.clock(), ReplayID: fmt.Sprintf("letter %d", len(s.log)),
@@ -192,6 +204,8 @@ func (s *sim) invoice(t Trade) string {
 		life = 3700 // good now, not for long
 	case 8:
 		return "lnsim:nonsense"
+	case 9:
+		return simLongInvoice(h, max(msat, 0), s.node.now+life, order)
 	}
 	if msat < 0 {
 		msat = 0
@@ -329,6 +343,7 @@ func (s *sim) mischief(t Trade) {
 func (s *sim) rest() {
 	s.skew = 0
 	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
+	s.start()
 	for round := 0; s.err == nil; round++ {
 		open := s.unfinished()
 		if len(open) == 0 && len(s.store.outbox) == 0 {
@@ -340,6 +355,7 @@ func (s *sim) rest() {
 			}
 			s.fail("%d effects are never done", len(s.store.outbox))
 		}
+		s.resume()
 		for n := len(s.store.outbox); n > 0; n-- {
 			s.perform()
 		}
@@ -434,10 +450,10 @@ var curveKeys = sync.OnceValue(func() []string {
 
 // simCount is what happened in one world, or in many.
 type simCount struct {
-	trades, steps, refused, crashes, calls, downtimes int
-	stale, clockBack, undelivered, afterUndelivered   int
-	ends                                              map[mostro.TradeStatus]int
-	triggers                                          map[Trigger]int
+	trades, steps, refused, crashes, calls, downtimes                  int
+	stale, clockBack, uncommitted, full, undelivered, afterUndelivered int
+	ends                                                               map[mostro.TradeStatus]int
+	triggers                                                           map[Trigger]int
 }
 
 func (c *simCount) add(o simCount) {
@@ -448,6 +464,8 @@ func (c *simCount) add(o simCount) {
 	c.calls += o.calls
 	c.downtimes += o.downtimes
 	c.stale += o.stale
+	c.uncommitted += o.uncommitted
+	c.full += o.full
 	c.clockBack += o.clockBack
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
