@@ -67,7 +67,7 @@ func (s *sim) judgeRoom(was Trade, in Input) {
 	switch {
 	case next.Status == mostro.TradeActive && was.Status != mostro.TradeActive && left < -drift:
 		s.fail("trade %s begins with %d blocks less than a trade needs", was.ID, -left)
-	case next.Last == OnHoldTooShort && left > drift:
+	case next.Last == OnHoldTooShort && left > drift && !s.copied(was.ID):
 		s.fail("the hold of trade %s is given back with %d blocks more than a trade needs", was.ID, left)
 	}
 }
@@ -174,14 +174,17 @@ func (s *sim) performProbe(row OutboxRow) {
 		slow.answer, _ = s.do(row)
 	}
 	delete(s.slow, row.ID)
+	delete(s.stale, *row.Letter.Message.RequestID) // it may be read again from an older copy
 	if s.clock() > s.probed[row.ID]+probeSeconds {
 		s.count.stale++
 		s.stale[*row.Letter.Message.RequestID] = true
 	}
 	s.inputs = append(s.inputs, simInput{letter: row.Letter, row: row.ID, address: slow.answer.address})
+	rows := len(s.desk.turn.commit.Journal)
 	if _, err := s.desk.Probed(row.ID, *row.Letter, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
 		s.fail("probed: %v", err)
 	}
+	s.judgeDerived(row.Letter.ReplayID, rows)
 	s.turn()
 }
 
@@ -198,7 +201,8 @@ func (s *sim) judgeProbe(row OutboxRow) {
 // faults returns how often each fault happened that has no trigger of its own.
 func (c *simCount) faults() map[string]int {
 	return map[string]int{
-		"an input that cannot be written": c.uncommitted, "a turn that is full": c.full, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a letter that waited too long for its address": c.stale,
+		"an input that cannot be written": c.uncommitted, "a turn that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
+		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a letter that waited too long for its address": c.stale,
 		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
 }
@@ -263,11 +267,18 @@ func (s *sim) setAside(in simInput) {
 
 // resume is an operator who has looked at the frozen trades.
 func (s *sim) resume() {
+	if s.reconciling {
+		return
+	}
 	frozen := false
 	for _, id := range s.order {
 		if t := s.desk.open[id]; t != nil && t.Frozen {
+			verb := s.verdict(*t)
+			if verb == "" {
+				continue
+			}
 			frozen = true
-			s.hear(id, Input{Kind: InResume})
+			s.hear(id, Input{Kind: verb})
 			s.truth[id].freed = s.node.now
 		}
 	}

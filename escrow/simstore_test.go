@@ -203,7 +203,8 @@ func (s *simStore) Throttles(fn func(Throttle) error) error {
 
 func (s *simStore) Seen(id string) (bool, error) { return s.seen[id], nil }
 
-// clone returns a copy of the store as a backup would hold it.
+// clone returns a copy of the store as a backup would hold it. Journals only
+// grow, so that both share what there is.
 func (s *simStore) clone() *simStore {
 	c := *s
 	c.head.Stamps = maps.Clone(s.head.Stamps)
@@ -212,7 +213,7 @@ func (s *simStore) clone() *simStore {
 	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
 	c.journal = make(map[OrderID][]Input, len(s.journal))
 	for id, rows := range s.journal {
-		c.journal[id] = slices.Clone(rows)
+		c.journal[id] = slices.Clip(rows)
 	}
 	return &c
 }

@@ -9,6 +9,10 @@ import (
 
 // happen lets one thing happen.
 func (s *sim) happen() {
+	if s.reconciling && s.rng.IntN(2) == 0 {
+		s.lookUp()
+		return
+	}
 	open := s.unfinished()
 	switch n := s.rng.IntN(1000); {
 	case n < 480:
@@ -54,6 +58,8 @@ func (s *sim) happen() {
 		}
 	case n < 998:
 		s.resume()
+	case n < 999:
+		s.putBack()
 	default:
 		s.turn()
 	}
@@ -100,7 +106,7 @@ func (s *sim) mine(blocks int) {
 // aged is a hold that the node gave back by itself, because nobody resolved it
 // in time. That must not be one that we could have resolved.
 func (s *sim) aged(h Hash) {
-	if s.node.down || s.stopped {
+	if s.node.down || s.stopped || s.reconciling {
 		return // nobody could have resolved anything
 	}
 	t := s.store.trades[s.owner[h]]
@@ -344,16 +350,25 @@ func (s *sim) rest() {
 	s.skew = 0
 	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
 	s.start()
+	for s.reconciling && s.err == nil {
+		s.lookUp()
+	}
 	for round := 0; s.err == nil; round++ {
 		open := s.unfinished()
-		if len(open) == 0 && len(s.store.outbox) == 0 {
+		waiting := 0
+		for _, row := range s.store.outbox {
+			if !s.abandoned[row.Trade] {
+				waiting++
+			}
+		}
+		if len(open) == 0 && waiting == 0 {
 			break
 		}
 		if round > 2000 {
 			for _, id := range open {
 				s.fail("trade does not come to its end: %+v", *s.desk.open[id])
 			}
-			s.fail("%d effects are never done", len(s.store.outbox))
+			s.fail("%d effects are never done", waiting)
 		}
 		s.resume()
 		for n := len(s.store.outbox); n > 0; n-- {
@@ -371,7 +386,11 @@ func (s *sim) rest() {
 		s.pass(60)
 	}
 	for _, id := range s.order {
-		s.judgeEnd(s.store.trades[id])
+		if s.copied(id) {
+			s.judgeCopied(id)
+		} else {
+			s.judgeEnd(s.store.trades[id])
+		}
 	}
 }
 
@@ -397,11 +416,8 @@ func (s *sim) finish(t Trade) {
 	}
 }
 
-// judgeEnd checks the money of one trade that is over.
-func (s *sim) judgeEnd(t Trade) {
-	if s.err != nil {
-		return
-	}
+// countEnd counts how a trade came to its end.
+func (s *sim) countEnd(t Trade) {
 	s.count.ends[t.Status]++
 	var again Trade
 	for _, in := range s.store.journal[t.ID] {
@@ -411,6 +427,14 @@ func (s *sim) judgeEnd(t Trade) {
 		}
 		again, _, _ = Step(again, in)
 	}
+}
+
+// judgeEnd checks the money of one trade that is over.
+func (s *sim) judgeEnd(t Trade) {
+	if s.err != nil {
+		return
+	}
+	s.countEnd(t)
 	var settled, paid int64
 	for _, h := range s.truth[t.ID].holds {
 		hold := s.node.holds[h]
@@ -450,10 +474,10 @@ var curveKeys = sync.OnceValue(func() []string {
 
 // simCount is what happened in one world, or in many.
 type simCount struct {
-	trades, steps, refused, crashes, calls, downtimes                  int
-	stale, clockBack, uncommitted, full, undelivered, afterUndelivered int
-	ends                                                               map[mostro.TradeStatus]int
-	triggers                                                           map[Trigger]int
+	trades, steps, refused, crashes, calls, downtimes                                                     int
+	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
+	ends                                                                                                  map[mostro.TradeStatus]int
+	triggers                                                                                              map[Trigger]int
 }
 
 func (c *simCount) add(o simCount) {
@@ -464,6 +488,10 @@ func (c *simCount) add(o simCount) {
 	c.calls += o.calls
 	c.downtimes += o.downtimes
 	c.stale += o.stale
+	c.rollbacks += o.rollbacks
+	c.twice += o.twice
+	c.lost += o.lost
+	c.abandoned += o.abandoned
 	c.uncommitted += o.uncommitted
 	c.full += o.full
 	c.clockBack += o.clockBack
