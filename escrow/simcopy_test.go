@@ -129,6 +129,7 @@ type simDerived struct {
 // judgeDerived checks that a message which is read again comes to the same order
 // and the same preimage. rows is the length of the journal before the message.
 func (s *sim) judgeDerived(replayID string, rows int) {
+	s.judgeNextKeys(rows)
 	for _, row := range s.desk.turn.commit.Journal[rows:] {
 		if row.Input.Kind != InMessage {
 			continue

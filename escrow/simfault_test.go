@@ -20,8 +20,11 @@ func (s *sim) downtime() {
 	}
 	s.stopped = true
 	left := 600 + s.rng.Int64N(86400)
-	if s.rng.IntN(2) == 0 {
+	switch s.rng.IntN(4) {
+	case 0, 1:
 		left %= 3600
+	case 2: // a hold of its beginning has too few blocks left at its end
+		left = 15*3600 + s.rng.Int64N(6*3600)
 	}
 	for left > 0 && s.err == nil {
 		for _, id := range s.unfinished() {
@@ -52,12 +55,15 @@ const chainDrift = 12
 
 // judgeRoom checks, by the chain itself, that a trade begins only with enough of
 // its hold's time lock left, and that no hold is given back as too short that is
-// not.
+// not, as far as the clock was right.
 func (s *sim) judgeRoom(was Trade, in Input) {
 	next, _, err := Step(was, in)
 	hold := s.node.holds[was.Hash]
 	if err != nil || hold == nil || hold.state.Phase != HoldAccepted {
 		return
+	}
+	if next.HeldAt != 0 && was.HeldAt == 0 && hold.state.AmountSats != next.LockSats() {
+		s.fail("trade %s of %d sats begins with a hold of %d", was.ID, next.LockSats(), hold.state.AmountSats)
 	}
 	drift := int64(0)
 	if in.Kind == InMessage {
@@ -67,7 +73,7 @@ func (s *sim) judgeRoom(was Trade, in Input) {
 	switch {
 	case next.Status == mostro.TradeActive && was.Status != mostro.TradeActive && left < -drift:
 		s.fail("trade %s begins with %d blocks less than a trade needs", was.ID, -left)
-	case next.Last == OnHoldTooShort && left > drift && !s.copied(was.ID):
+	case next.Last == OnHoldTooShort && left > drift && !s.copied(was.ID) && s.node.now-s.skewed > 2*86400:
 		s.fail("the hold of trade %s is given back with %d blocks more than a trade needs", was.ID, left)
 	}
 }
@@ -387,7 +393,7 @@ func simLongInvoice(h Hash, msat, expires int64, order string) string {
 // flood has strangers publish orders with long invoices faster than the program
 // reads them, and take most of them back.
 func (s *sim) flood() {
-	s.stopped = true
+	s.stopped, s.skew = true, 0
 	first := len(s.order)
 	for range 80 {
 		s.nextKey++
@@ -402,10 +408,43 @@ func (s *sim) flood() {
 	}
 	s.stopped = false
 	s.turn()
-	for _, id := range slices.Clone(s.order[min(first, len(s.order)):]) {
+	s.count.flooded += len(s.order) - first
+	for _, id := range slices.Clone(s.order[first:]) {
 		if t := s.desk.open[id]; t != nil && t.Status == mostro.TradePending {
 			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
 		}
 	}
 	s.turn()
+}
+
+// judgeNextKeys checks that no order is made, or announced, with a key of another
+// open trade. rows is the length of the journal before the present input.
+func (s *sim) judgeNextKeys(rows int) {
+	for _, row := range s.desk.turn.commit.Journal[rows:] {
+		key := ""
+		if t := s.desk.open[row.Trade]; row.Input.Kind == InSpawn {
+			key = row.Input.Child.Maker.Key
+		} else if t != nil && row.Input.Kind == InMessage {
+			if _, ok := row.Input.Request.Message.Payload.(mostro.NextTrade); ok {
+				key = t.Next.Pubkey
+			}
+		}
+		if key == "" {
+			continue
+		}
+		for id, t := range s.desk.open {
+			if id != row.Trade && (t.Buyer.Key == key || t.Seller.Key == key) {
+				s.fail("trade %s names a key of trade %s as its next", row.Trade, id)
+			}
+		}
+	}
+}
+
+// judgeMade checks that the seller is shown an invoice that can be paid, of the
+// trade's amount.
+func (s *sim) judgeMade(row OutboxRow) {
+	hold := s.node.holds[row.Effect.Hash]
+	if hold.state.Phase != HoldOpen || hold.state.AmountSats != row.Effect.AmountSats {
+		s.fail("trade %s asks for %d sats, and its invoice is %s, of %d sats", row.Trade, row.Effect.AmountSats, hold.state.Phase, hold.state.AmountSats)
+	}
 }

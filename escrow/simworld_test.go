@@ -52,10 +52,6 @@ func (s *sim) happen() {
 		s.downtime()
 	case n < 995:
 		s.setClock()
-	case n < 996:
-		if s.rng.IntN(400) == 0 {
-			s.flood()
-		}
 	case n < 998:
 		s.resume()
 	case n < 999:
@@ -64,6 +60,7 @@ func (s *sim) happen() {
 		s.turn()
 	}
 	if s.skew < -60 || s.skew > 10 {
+		s.skewed = s.node.now
 		if s.rng.IntN(150) == 0 { // meanwhile no message is in time
 			s.skew = s.rng.Int64N(70) - 60
 		}
@@ -198,6 +195,9 @@ func (s *sim) invoice(t Trade) string {
 	switch s.rng.IntN(12) {
 	case 0:
 		msat = 0
+		if id := s.order[s.rng.IntN(len(s.order))]; s.rng.IntN(2) == 0 && len(s.truth[id].holds) > 0 {
+			h = s.truth[id].holds[0] // a hash that this node asked somebody to pay
+		}
 	case 1, 2, 3:
 		return order + "@home"
 	case 4:
@@ -284,7 +284,8 @@ func (s *sim) nextTrade(t Trade) mostro.Payload {
 	if s.rng.IntN(5) == 0 {
 		return nil
 	}
-	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(64)], Index: uint32(t.Maker().Index + 100)}
+	keys := []int{4, 64}[s.rng.IntN(2)] // few, so that some are in use
+	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(keys)], Index: uint32(t.Maker().Index + 100)}
 }
 
 func (s *sim) take(t Trade) {
@@ -474,7 +475,7 @@ var curveKeys = sync.OnceValue(func() []string {
 
 // simCount is what happened in one world, or in many.
 type simCount struct {
-	trades, steps, refused, crashes, calls, downtimes                                                     int
+	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[mostro.TradeStatus]int
 	triggers                                                                                              map[Trigger]int
