@@ -66,7 +66,7 @@ type Desk struct {
 	holds      map[Hash]int                    // hold invoices of open trades
 	throttles  map[string]Throttle             // by trade key or identity
 	probes     *probes                         // messages that wait for their address
-	questions  map[question]uint64             // outbox rows that ask the node and change nothing
+	questions  map[question]uint64             // outbox rows that are not to be there twice
 	asking     map[uint64]question             // the same by row
 	nonce      holdNonce                       // of the preimage in the present input
 	changed    bool                            // the head, in a way that must not wait
@@ -294,8 +294,10 @@ func (d *Desk) Done(row uint64) {
 	}
 }
 
-// question is what a row asks the node about without changing anything. While
-// the node is away the clock asks again and again: one row is enough.
+// question is what a row asks of the node and what need not be asked twice at a
+// time. While the node is away the clock asks again and again after the same
+// payment. A second row of one payment would be worse: done after the first has
+// failed, it would pay beside the attempt that followed.
 type question struct {
 	trade   OrderID
 	kind    EffectKind
@@ -305,7 +307,7 @@ type question struct {
 
 func questionOf(r OutboxRow) (question, bool) {
 	e := r.Effect
-	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == FxTrack || e.Kind == FxCheckHold
+	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == FxTrack || e.Kind == FxCheckHold || e.Kind == FxPay
 }
 
 // step runs Step and collects what it says. A refusal or ErrNothing leaves no

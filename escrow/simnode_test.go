@@ -21,6 +21,10 @@ type simNode struct {
 	down   bool
 	lossy  bool // loses answers
 	fickle bool // refuses a payment now and then, and its addresses fail
+	// refusing has the node refuse new holds and payments in words that are not
+	// known; refused counts how often it did so in a row, by hash.
+	refusing bool
+	refused  map[Hash]int
 
 	holds map[Hash]*simHold
 	pays  map[Hash]*simPay
@@ -75,7 +79,18 @@ func simDecode(text string) Destination {
 }
 
 func newSimNode(rng *rand.Rand, now int64) *simNode {
-	return &simNode{rng: rng, now: now, height: 1000, holds: make(map[Hash]*simHold), pays: make(map[Hash]*simPay), makers: make(map[string]string)}
+	return &simNode{rng: rng, now: now, height: 1000, holds: make(map[Hash]*simHold), pays: make(map[Hash]*simPay), refused: make(map[Hash]int), makers: make(map[string]string)}
+}
+
+// refuses says whether the node refuses a new hold or payment in unknown words:
+// for a while, or this one for ever.
+func (n *simNode) refuses(h Hash) bool {
+	if n.refusing || n.fickle && h[0] < 4 {
+		n.refused[h]++
+		return true
+	}
+	n.refused[h] = 0
+	return false
 }
 
 // lost says whether the answer to what was just done is lost.
@@ -96,7 +111,11 @@ func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) 
 		n.onCreate(in)
 	}
 	if n.holds[in.Hash] != nil {
+		n.refused[in.Hash] = 0
 		return "", ErrExists
+	}
+	if n.refuses(in.Hash) {
+		return "", ErrRefused
 	}
 	expires := n.now + int64(in.Expiry.Seconds())
 	bolt11 := simInvoice(in.Hash, in.AmountSats*1000, expires, "hold")
@@ -220,6 +239,14 @@ func (n *simNode) giveBack(hold *simHold) {
 	hold.state.Phase = HoldCanceled
 }
 
+// orderOf returns the trade that an invoice was made for.
+func (n *simNode) orderOf(bolt11 string) string {
+	if made := n.makers[bolt11]; made != "" {
+		return made
+	}
+	return bolt11[strings.LastIndexByte(bolt11, ':')+1:]
+}
+
 func (n *simNode) Pay(_ context.Context, p Payment) error {
 	if n.down {
 		return ErrUnavailable
@@ -229,21 +256,30 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 		n.onPay(p, d)
 	}
 	if d.ExpiresAt <= n.now || n.fickle && n.rng.IntN(40) == 0 {
+		n.refused[d.Hash] = 0
 		return ErrInvoice
 	}
 	old := n.pays[d.Hash]
 	if old != nil && (old.state.Status == PaymentInFlight || old.state.Status == PaymentSucceeded) {
+		n.refused[d.Hash] = 0
 		return ErrExists
+	}
+	refused := n.refuses(d.Hash)
+	if refused && n.rng.IntN(4) > 0 {
+		return ErrRefused
 	}
 	msat := d.AmountMsat
 	if msat == 0 {
 		msat = p.AmountSats * 1000
 	}
 	n.pays[d.Hash] = &simPay{
-		order: p.Bolt11[strings.LastIndexByte(p.Bolt11, ':')+1:],
+		order: n.orderOf(p.Bolt11),
 		state: PaymentState{Hash: d.Hash, Status: PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
 	}
-	if n.lost() {
+	switch {
+	case refused: // after it was registered
+		return ErrRefused
+	case n.lost():
 		return ErrUnavailable
 	}
 	return nil

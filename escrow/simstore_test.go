@@ -22,6 +22,7 @@ type simStore struct {
 	throttles map[string]Throttle
 
 	failBefore, failAfter bool
+	refuse                bool // the next commit, as more than one transaction can hold
 
 	// mirror is given every commit as well, and is what a start reads.
 	mirror *DB
@@ -56,6 +57,10 @@ func newSimStore() *simStore {
 func (s *simStore) Commit(c *Commit) error {
 	if s.failBefore {
 		return errCrash
+	}
+	if s.refuse {
+		s.refuse = false
+		return ErrUncommittable
 	}
 	if s.mirror != nil {
 		if err := s.mirror.Commit(c); err != nil {
@@ -198,7 +203,8 @@ func (s *simStore) Throttles(fn func(Throttle) error) error {
 
 func (s *simStore) Seen(id string) (bool, error) { return s.seen[id], nil }
 
-// clone returns a copy of the store as a backup would hold it.
+// clone returns a copy of the store as a backup would hold it. Journals only
+// grow, so that both share what there is.
 func (s *simStore) clone() *simStore {
 	c := *s
 	c.head.Stamps = maps.Clone(s.head.Stamps)
@@ -207,7 +213,7 @@ func (s *simStore) clone() *simStore {
 	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
 	c.journal = make(map[OrderID][]Input, len(s.journal))
 	for id, rows := range s.journal {
-		c.journal[id] = slices.Clone(rows)
+		c.journal[id] = slices.Clip(rows)
 	}
 	return &c
 }

@@ -9,6 +9,10 @@ import (
 
 // happen lets one thing happen.
 func (s *sim) happen() {
+	if s.reconciling && s.rng.IntN(2) == 0 {
+		s.lookUp()
+		return
+	}
 	open := s.unfinished()
 	switch n := s.rng.IntN(1000); {
 	case n < 480:
@@ -31,8 +35,10 @@ func (s *sim) happen() {
 		}
 	case n < 973:
 		s.node.down = !s.node.down && s.rng.IntN(3) == 0
-	case n < 980:
+	case n < 979:
 		s.node.lossy = !s.node.lossy
+	case n < 980:
+		s.node.refusing = !s.node.refusing && s.rng.IntN(3) == 0
 	case n < 985:
 		s.price *= 0.9 + s.rng.Float64()/5
 	case n < 990:
@@ -42,8 +48,22 @@ func (s *sim) happen() {
 		if s.rng.Int64N(60) < s.hurry {
 			s.pass(s.rng.Int64N(86400)) // the clock jumps
 		}
+	case n < 992:
+		s.downtime()
+	case n < 995:
+		s.setClock()
+	case n < 998:
+		s.resume()
+	case n < 999:
+		s.putBack()
 	default:
 		s.turn()
+	}
+	if s.skew < -60 || s.skew > 10 {
+		s.skewed = s.node.now
+		if s.rng.IntN(150) == 0 { // meanwhile no message is in time
+			s.skew = s.rng.Int64N(70) - 60
+		}
 	}
 	if s.node.down {
 		s.outage = s.node.now
@@ -83,10 +103,13 @@ func (s *sim) mine(blocks int) {
 // aged is a hold that the node gave back by itself, because nobody resolved it
 // in time. That must not be one that we could have resolved.
 func (s *sim) aged(h Hash) {
-	if s.node.down {
+	if s.node.down || s.stopped || s.reconciling {
 		return // nobody could have resolved anything
 	}
 	t := s.store.trades[s.owner[h]]
+	if t.Frozen || s.truth[t.ID] != nil && s.node.now-s.truth[t.ID].freed < 7200 {
+		return // an operator took too long
+	}
 	if t.Hash == h && t.Status == mostro.TradeActive && s.node.now-s.outage > 7200 {
 		s.fail("trade %s is active and its hold ran into its time lock", t.ID)
 	}
@@ -116,9 +139,12 @@ func (s *sim) user() (Party, *int64) {
 // send puts a letter into the log, sometimes twice, sometimes late.
 func (s *sim) send(p Party, index *int64, action mostro.Action, id *OrderID, payload mostro.Payload) {
 	request := s.rng.Uint64()
+	if s.rng.IntN(30) == 0 {
+		payload = s.swollen(payload)
+	}
 	l := Letter{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
-		CreatedAt: s.node.now, Received: s.node.now, ReplayID: fmt.Sprintf("letter %d", len(s.log)),
+		CreatedAt: s.node.now, Received: s.clock(), ReplayID: fmt.Sprintf("letter %d", len(s.log)),
 		Message: Outgoing{mostro.Message{
 			Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, TradeIndex: index, ID: id, Action: action, Payload: payload,
 		}},
@@ -169,6 +195,9 @@ func (s *sim) invoice(t Trade) string {
 	switch s.rng.IntN(12) {
 	case 0:
 		msat = 0
+		if id := s.order[s.rng.IntN(len(s.order))]; s.rng.IntN(2) == 0 && len(s.truth[id].holds) > 0 {
+			h = s.truth[id].holds[0] // a hash that this node asked somebody to pay
+		}
 	case 1, 2, 3:
 		return order + "@home"
 	case 4:
@@ -181,6 +210,8 @@ func (s *sim) invoice(t Trade) string {
 		life = 3700 // good now, not for long
 	case 8:
 		return "lnsim:nonsense"
+	case 9:
+		return simLongInvoice(h, max(msat, 0), s.node.now+life, order)
 	}
 	if msat < 0 {
 		msat = 0
@@ -253,7 +284,8 @@ func (s *sim) nextTrade(t Trade) mostro.Payload {
 	if s.rng.IntN(5) == 0 {
 		return nil
 	}
-	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(64)], Index: uint32(t.Maker().Index + 100)}
+	keys := []int{4, 64}[s.rng.IntN(2)] // few, so that some are in use
+	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(keys)], Index: uint32(t.Maker().Index + 100)}
 }
 
 func (s *sim) take(t Trade) {
@@ -316,18 +348,30 @@ func (s *sim) mischief(t Trade) {
 // rest ends all faults and lets everybody do what is due, until every trade is
 // over. Then the sums must come out for each trade by itself.
 func (s *sim) rest() {
-	s.calm, s.node.down, s.node.lossy = true, false, false
+	s.skew = 0
+	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
+	s.start()
+	for s.reconciling && s.err == nil {
+		s.lookUp()
+	}
 	for round := 0; s.err == nil; round++ {
 		open := s.unfinished()
-		if len(open) == 0 && len(s.store.outbox) == 0 {
+		waiting := 0
+		for _, row := range s.store.outbox {
+			if !s.abandoned[row.Trade] {
+				waiting++
+			}
+		}
+		if len(open) == 0 && waiting == 0 {
 			break
 		}
 		if round > 2000 {
 			for _, id := range open {
 				s.fail("trade does not come to its end: %+v", *s.desk.open[id])
 			}
-			s.fail("%d effects are never done", len(s.store.outbox))
+			s.fail("%d effects are never done", waiting)
 		}
+		s.resume()
 		for n := len(s.store.outbox); n > 0; n-- {
 			s.perform()
 		}
@@ -343,7 +387,11 @@ func (s *sim) rest() {
 		s.pass(60)
 	}
 	for _, id := range s.order {
-		s.judgeEnd(s.store.trades[id])
+		if s.copied(id) {
+			s.judgeCopied(id)
+		} else {
+			s.judgeEnd(s.store.trades[id])
+		}
 	}
 }
 
@@ -369,11 +417,8 @@ func (s *sim) finish(t Trade) {
 	}
 }
 
-// judgeEnd checks the money of one trade that is over.
-func (s *sim) judgeEnd(t Trade) {
-	if s.err != nil {
-		return
-	}
+// countEnd counts how a trade came to its end.
+func (s *sim) countEnd(t Trade) {
 	s.count.ends[t.Status]++
 	var again Trade
 	for _, in := range s.store.journal[t.ID] {
@@ -383,6 +428,14 @@ func (s *sim) judgeEnd(t Trade) {
 		}
 		again, _, _ = Step(again, in)
 	}
+}
+
+// judgeEnd checks the money of one trade that is over.
+func (s *sim) judgeEnd(t Trade) {
+	if s.err != nil {
+		return
+	}
+	s.countEnd(t)
 	var settled, paid int64
 	for _, h := range s.truth[t.ID].holds {
 		hold := s.node.holds[h]
@@ -422,9 +475,10 @@ var curveKeys = sync.OnceValue(func() []string {
 
 // simCount is what happened in one world, or in many.
 type simCount struct {
-	trades, steps, refused, crashes, calls int
-	ends                                   map[mostro.TradeStatus]int
-	triggers                               map[Trigger]int
+	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
+	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
+	ends                                                                                                  map[mostro.TradeStatus]int
+	triggers                                                                                              map[Trigger]int
 }
 
 func (c *simCount) add(o simCount) {
@@ -433,6 +487,17 @@ func (c *simCount) add(o simCount) {
 	c.refused += o.refused
 	c.crashes += o.crashes
 	c.calls += o.calls
+	c.downtimes += o.downtimes
+	c.stale += o.stale
+	c.rollbacks += o.rollbacks
+	c.twice += o.twice
+	c.lost += o.lost
+	c.abandoned += o.abandoned
+	c.uncommitted += o.uncommitted
+	c.full += o.full
+	c.clockBack += o.clockBack
+	c.undelivered += o.undelivered
+	c.afterUndelivered += o.afterUndelivered
 	if c.ends == nil {
 		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
 	}

@@ -1,0 +1,381 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// The tests of this file each hold one guard that no other test held when the
+// guards were removed one by one.
+
+// A payer may choose a shorter time lock than usual: the hold is safe by its own
+// height, not by the time at which it was accepted.
+func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	h := r.trade(id).Hash
+	if !r.node.pay(h) {
+		t.Fatal("unpaid")
+	}
+	r.node.holds[h].state.ExpiryHeight = r.node.height + 100
+	r.settle()
+	r.status(mostro.TradeActive, id)
+	want := r.node.now + int64(100-r.policy.Terms.margin())*blockSeconds
+	if got := r.trade(id); got.SafeUntil != want || got.Deadline > want {
+		t.Errorf("safe for %d s and looked at in %d s, want %d", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
+	}
+}
+
+// A hold that was long enough when it was accepted may be too short once the
+// buyer names an invoice.
+func TestInvoiceForAHoldThatIsTooShort(t *testing.T) {
+	r := newRig(t)
+	buyer, seller := r.someone(), r.someone()
+	id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	h := r.trade(id).Hash
+	if !r.node.pay(h) {
+		t.Fatal("unpaid")
+	}
+	terms := r.policy.Terms
+	r.node.holds[h].state.ExpiryHeight = r.node.height + terms.margin() + terms.leastBlocks()
+	r.settle()
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.node.now += blockSeconds
+	r.node.height++
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.status(mostro.TradePending, id)
+	if got := r.node.holds[h].state.Phase; got != HoldCanceled {
+		t.Errorf("the hold is %s", got)
+	}
+}
+
+func TestFrozenTradeWaitsWithItsHold(t *testing.T) {
+	for _, kind := range []InputKind{InHoldMade, InHoldRefused} {
+		r := newRig(t)
+		seller, buyer := r.someone(), r.someone()
+		id := r.order(seller, mostro.SmallOrder{})
+		r.must(buyer, mostro.ActionTakeSell, &id, nil)
+		r.hold[FxCreateHold] = true
+		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.hear(id, Input{Kind: InUncommitted})
+		r.hear(id, Input{Kind: kind, Hash: r.trade(id).Hash, Bolt11: "lnsim"})
+		r.commit()
+		if got := r.trade(id); got.HoldInvoice != "" || got.Status != mostro.TradeWaitingPayment || !got.Frozen {
+			t.Errorf("%s: the frozen trade is %s, its invoice %q", kind, got.Status, got.HoldInvoice)
+		}
+	}
+}
+
+// The buyer of a frozen trade is told of no attempt that does not come, and no
+// attempt is timed.
+func TestFrozenPaymentFails(t *testing.T) {
+	r := newRig(t)
+	id, _, buyer := r.toSettled()
+	p := r.trade(id).Payout
+	r.hear(id, Input{Kind: InUncommitted})
+	r.node.resolve(p.Hash, false)
+	r.hear(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+	r.commit()
+	r.settle()
+	if got := r.trade(id); r.got(buyer, mostro.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+remindFirst {
+		t.Errorf("told %d times, next look in %d s", r.got(buyer, mostro.ActionPaymentFailed), got.Deadline-r.node.now)
+	}
+}
+
+// The hash of a hold stays claimed after its trade is over.
+func TestPayoutHashIsNoHoldOfATradeThatIsOver(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	over := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &over, nil)
+	r.must(buyer, mostro.ActionAddInvoice, &over, r.bolt11(over))
+	h := r.trade(over).Hash
+	r.must(seller, mostro.ActionCancel, &over, nil)
+	if got := r.trade(over); !got.Over() {
+		t.Fatal("not over:", got.Status)
+	}
+	id, other := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
+	r.must(other, mostro.ActionTakeSell, &id, nil)
+	r.refused(mostro.ReasonInvalidInvoice, other, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
+}
+
+// An invoice of the lost time at another price is not shown.
+func TestHoldOfAnotherAmountIsNotShown(t *testing.T) {
+	r := newRig(t)
+	seller, buyer := r.someone(), r.someone()
+	id := r.order(seller, mostro.SmallOrder{})
+	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	r.hold[FxCreateHold] = true
+	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	got := r.trade(id)
+	if _, err := r.node.CreateHold(t.Context(), HoldRequest{Hash: got.Hash, AmountSats: got.LockSats() + 1, CLTVBlocks: 144, Expiry: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	delete(r.hold, FxCreateHold)
+	r.settle()
+	r.status(mostro.TradePending, id)
+	if r.got(seller, mostro.ActionPayInvoice) != 0 {
+		t.Error("the seller is shown an invoice of another amount")
+	}
+}
+
+// refusingHolds refuses every hold in unknown words.
+type refusingHolds struct{ *simNode }
+
+func (refusingHolds) CreateHold(context.Context, HoldRequest) (string, error) {
+	return "", fmt.Errorf("add invoice: %w: no space left on device", ErrRefused)
+}
+
+// lateRefusal registers a payment and refuses it then.
+type lateRefusal struct{ *simNode }
+
+func (n lateRefusal) Pay(ctx context.Context, p Payment) error {
+	if err := n.simNode.Pay(ctx, p); err != nil {
+		return err
+	}
+	return ErrRefused
+}
+
+func TestUnknownRefusalsOfAHold(t *testing.T) {
+	h := hands{node: refusingHolds{newSimNode(nil, 0)}}
+	for n := range refusalsBelieved {
+		if _, err := h.do(t.Context(), Effect{Kind: FxCreateHold}, n); !errors.Is(err, ErrRefused) {
+			t.Fatalf("refusal %d: %v", n, err)
+		}
+	}
+	if res, err := h.do(t.Context(), Effect{Kind: FxCreateHold}, refusalsBelieved); err != nil || res.input.Kind != InHoldRefused {
+		t.Fatal(res.input.Kind, err)
+	}
+}
+
+func TestRefusedPaymentIsLookedUp(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hold[FxPay] = true
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	for _, n := range r.store.rows {
+		if row := r.store.outbox[n]; row.Effect.Kind == FxPay {
+			res, err := hands{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
+			if err != nil || res.input.Kind != InPaySent {
+				t.Errorf("a payment that is under way is taken for %s, %v", res.input.Kind, err)
+			}
+		}
+	}
+	clear(r.hold)
+	r.settle()
+}
+
+// The outbox counts the refusals in a row, and another error ends the row.
+func TestOutboxCountsRefusals(t *testing.T) {
+	node := &faultyNode{simNode: newSimNode(nil, 0), err: ErrRefused}
+	o := newOutbox(hands{node: node}, nil, nil, nil)
+	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: Effect{Kind: FxCreateHold}}}}
+	for n := 1; n <= 3; n++ {
+		if o.serve(t.Context(), q); q.refusals != n {
+			t.Fatalf("%d refusals are counted, want %d", q.refusals, n)
+		}
+	}
+	node.err = ErrUnavailable
+	if o.serve(t.Context(), q); q.refusals != 0 || q.failures != 4 {
+		t.Errorf("%d refusals and %d failures are counted", q.refusals, q.failures)
+	}
+}
+
+type faultyNode struct {
+	*simNode
+	err error
+}
+
+func (n *faultyNode) CreateHold(context.Context, HoldRequest) (string, error) { return "", n.err }
+
+func TestDoubtfulTradeIsNotTimedOut(t *testing.T) {
+	r := newRig(t)
+	buyer, seller := r.someone(), r.someone()
+	id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	r.pays(seller)
+	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.hear(id, Input{Kind: InReconcile})
+	r.commit()
+	r.pass(1000)
+	if got := r.trade(id); !got.Frozen || r.node.holds[got.Hash].state.Phase != HoldAccepted {
+		t.Errorf("it is %s, frozen %v", got.Status, got.Frozen)
+	}
+}
+
+func TestReconcilingTakesNoOrder(t *testing.T) {
+	r := newRig(t)
+	r.desk.Reconciling = true
+	order := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"}
+	r.refused(mostro.ReasonNotAllowedByStatus, r.someone(), mostro.ActionNewOrder, nil, order)
+}
+
+func TestProbesInAll(t *testing.T) {
+	s := newProbes()
+	for i := range probesInAll {
+		s.add(probe{sender: fmt.Sprint(i), site: fmt.Sprint(i)})
+	}
+	if s.room(probe{sender: "another", site: "another"}) {
+		t.Errorf("%d messages wait, and there is room", probesInAll)
+	}
+}
+
+// slowMints answers no mint before it is let go.
+type slowMints struct {
+	noAddresses
+	began atomic.Int64
+	let   chan struct{}
+}
+
+func (s *slowMints) Mint(context.Context, string, int64) (string, error) {
+	s.began.Add(1)
+	<-s.let
+	return "", errors.New("slow")
+}
+
+// Mints of one site have its share of the workers, as probes have.
+func TestMintsHaveTheirShare(t *testing.T) {
+	addrs := &slowMints{let: make(chan struct{})}
+	told := make(chan struct{}, 20)
+	o := newOutbox(hands{node: newSimNode(nil, 0), addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
+	var rows []OutboxRow
+	for i := range 20 {
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: OrderID{byte(i + 1)}, Effect: Effect{Kind: FxMint, Text: fmt.Sprintf("a@host%d.tarpit.example", i)}})
+	}
+	o.add(append(rows, OutboxRow{ID: 100, Trade: OrderID{200}, Effect: Effect{Kind: FxCancel}}))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { o.run(ctx); close(ended) }()
+	<-told // the node's call
+	for deadline := time.Now().Add(10 * time.Second); addrs.began.Load() < siteWorkers && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := addrs.began.Load(); n != siteWorkers {
+		t.Errorf("%d mints of one site are under way, want %d", n, siteWorkers)
+	}
+	close(addrs.let)
+	cancel()
+	<-ended
+}
+
+// quietSealer seals nothing.
+type quietSealer struct{}
+
+func (quietSealer) Seal(context.Context, Party, mostro.Message, time.Time) (*nostr.Event, error) {
+	return &nostr.Event{Kind: mostro.KindGiftWrap}, nil
+}
+
+func (quietSealer) Sign(*nostr.Event) error { return nil }
+
+// emptyLog is a log without entries.
+type emptyLog struct{}
+
+func (emptyLog) Read(context.Context, uint64, func(mostro.Entry) error) error { return nil }
+func (emptyLog) Wait(ctx context.Context, _ uint64) error                     { <-ctx.Done(); return ctx.Err() }
+func (emptyLog) Head() uint64                                                 { return 1 << 40 }
+
+// engineOn opens an engine on a rig's store, and does not run it.
+func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
+	t.Helper()
+	e := &Engine{
+		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
+		Gate: new(Gate), Secret: NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: reconcile,
+		Witness: &Witness{Path: filepath.Join(t.TempDir(), "witness")}, Clock: func() time.Time { return time.Unix(r.node.now, 0) },
+	}
+	if !reconcile {
+		head, _ := r.store.Head()
+		if err := e.Witness.Store(head.Commits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Open(); err != nil {
+		t.Fatal(err)
+	}
+	e.watches = newWatches(e.Node, e.send)
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(func() { cancel(); e.watches.stop() })
+	if err := e.wake(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// What a frozen trade wants of the node waits over a restart for the operator.
+func TestRowsOfAFrozenTradeWait(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hold[FxSettle] = true
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.hear(id, Input{Kind: InUncommitted})
+	r.commit()
+	e := engineOn(t, r, false)
+	if n := e.outbox.depth()[laneNode]; n != 0 {
+		t.Fatalf("%d calls for a frozen trade are to be made", n)
+	}
+	if err := e.desk.Hear(id, Input{At: r.node.now, Kind: InResume}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.commit(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.outbox.depth()[laneNode]; n != 1 {
+		t.Errorf("%d calls are to be made after the operator's word, want 1", n)
+	}
+}
+
+// While a copy is compared the node is told nothing, and the witness keeps what
+// it knows.
+func TestCopyTellsTheNodeNothing(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hold[FxSettle] = true
+	r.must(seller, mostro.ActionRelease, &id, nil)
+	e := engineOn(t, r, true)
+	e.outbox.mu.Lock()
+	q := e.outbox.pick(laneNode, e.outbox.ready[laneNode])
+	e.outbox.mu.Unlock()
+	if q != nil {
+		t.Errorf("%s is done before the hash is looked up", q.rows[0].Effect.Kind)
+	}
+	if _, known, err := e.Witness.Load(); known || err != nil {
+		t.Errorf("the witness follows a copy: %v, %v", known, err)
+	}
+}
+
+// A turn ends when it is large enough.
+func TestTurnIsBounded(t *testing.T) {
+	r := newRig(t)
+	e := engineOn(t, r, false)
+	e.Card.state.Store(&NodeState{Problem: NodeUsable})
+	var batch []notice
+	for i := range 200 {
+		p := r.someone()
+		var h Hash
+		h[0], h[1] = byte(i), 1
+		text := simLongInvoice(h, 0, r.node.now+86400, OrderID{1}.String())
+		l := r.letter(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
+		})
+		batch = append(batch, notice{letter: &l, seq: uint64(i + 1)})
+	}
+	n, err := e.decideSome(t.Context(), batch)
+	if err != nil || n == 0 || n == len(batch) {
+		t.Errorf("a turn took %d of %d messages of 7 KiB: %v", n, len(batch), err)
+	}
+	r.start()
+}

@@ -1,0 +1,175 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// putBack makes a copy of the store, or puts the last copy in its place. The
+// Lightning node and the log have gone on since. The engine notices a copy by its
+// witness or by the node's invoices, which the simulation takes for granted.
+func (s *sim) putBack() {
+	switch {
+	case !s.fragile:
+		return
+	case s.backup == nil || s.rng.IntN(3) == 0:
+		s.backup = s.store.clone()
+		return
+	}
+	s.count.rollbacks++
+	s.store, s.backup = s.backup, nil
+	s.store.head.Copied = true
+	s.store.failBefore, s.store.failAfter = false, false
+	s.generation++
+	s.behind = uint64(len(s.log))
+	for _, id := range s.order {
+		s.mayFreeze[id] = true
+		truth := s.truth[id]
+		truth.frozen, truth.stamp, truth.copied = s.store.trades[id].Frozen, 0, true
+	}
+	clear(s.undeliver) // rows are numbered from the copy's last one
+	clear(s.probed)
+	for _, row := range s.store.outbox {
+		if row.Letter != nil {
+			s.probed[row.ID] = row.Letter.ProbedAt
+		}
+	}
+	clear(s.abandoned)
+	s.outage = s.node.now
+	s.start()
+}
+
+// copied says whether a trade existed when the store was last put back. What
+// happened to it since the copy may be unknown to the store.
+func (s *sim) copied(id OrderID) bool { return s.truth[id] != nil && s.truth[id].copied }
+
+// lookUp looks one open hash up, as Engine.lookUp does, and ends the comparison
+// after the last.
+func (s *sim) lookUp() {
+	s.outage = s.node.now
+	if len(s.lookups) == 0 {
+		s.reconciling = false
+		s.desk.Reconciling, s.desk.head.Copied, s.desk.changed = false, false, true
+		s.commit()
+		return
+	}
+	id := s.lookups[0]
+	if t := s.desk.open[id]; t != nil && t.Hash != (Hash{}) {
+		state, err := s.node.LookupHold(context.Background(), t.Hash)
+		in := Input{}
+		if err == nil {
+			in, err = sightedInput(context.Background(), s.node, state)
+		}
+		switch {
+		case err == nil:
+			s.hear(id, in)
+		case !errors.Is(err, ErrNotFound):
+			s.node.down = s.node.down && s.rng.IntN(5) > 0
+			return // asked again
+		}
+	}
+	s.lookups = s.lookups[1:]
+	s.turn()
+}
+
+// verdict is what an operator decides about a frozen trade after a look at the
+// node: the trade goes on, its buyer is paid after all, or neither while a
+// payment of it is under way or was made.
+func (s *sim) verdict(t Trade) InputKind {
+	settled, paid := 0, 0
+	for _, h := range s.truth[t.ID].holds {
+		if hold := s.node.holds[h]; hold != nil && hold.state.Phase == HoldSettled {
+			settled++
+		}
+	}
+	for _, p := range s.node.pays {
+		if p.order != t.ID.String() {
+			continue
+		}
+		switch p.state.Status {
+		case PaymentSucceeded:
+			paid++
+		case PaymentInFlight:
+			if s.copied(t.ID) {
+				return ""
+			}
+		}
+	}
+	live := s.node.holds[t.Hash]
+	switch {
+	case !s.copied(t.ID):
+		return InResume
+	case paid > 0 && paid >= settled, live != nil && live.state.Phase == HoldSettled && !escrowed(t.Status) && t.Status != mostro.TradeSettledHoldInvoice:
+		// Nothing is left to be paid, or the order was not taken in this store.
+		if !s.abandoned[t.ID] {
+			s.count.abandoned++
+		}
+		s.abandoned[t.ID] = true
+		return ""
+	case live != nil && live.state.Phase == HoldSettled && (t.Status == mostro.TradeFiatSent || t.Status == mostro.TradeDispute):
+		return InPayAfterAll
+	case live != nil && live.state.Phase == HoldSettled && t.Status == mostro.TradeActive:
+		if !s.abandoned[t.ID] {
+			s.count.abandoned++
+		}
+		s.abandoned[t.ID] = true
+		return ""
+	}
+	return InResume
+}
+
+// simDerived is what follows from a message.
+type simDerived struct {
+	order    OrderID
+	preimage Preimage
+}
+
+// judgeDerived checks that a message which is read again comes to the same order
+// and the same preimage. rows is the length of the journal before the message.
+func (s *sim) judgeDerived(replayID string, rows int) {
+	s.judgeNextKeys(rows)
+	for _, row := range s.desk.turn.commit.Journal[rows:] {
+		if row.Input.Kind != InMessage {
+			continue
+		}
+		now := simDerived{row.Trade, row.Input.Preimage}
+		before, again := s.known[replayID]
+		if again && before != now {
+			s.fail("a message is read again, and comes to another order or preimage")
+		}
+		if again {
+			s.count.twice++
+		}
+		s.known[replayID] = now
+	}
+}
+
+// judgeCopied checks the end of a trade that the store may have lost a part of:
+// no payment without a settled hold of its own.
+func (s *sim) judgeCopied(id OrderID) {
+	if s.err != nil {
+		return
+	}
+	t, kept := s.store.trades[id]
+	if !kept {
+		s.count.lost++
+	} else if !s.abandoned[id] {
+		s.countEnd(t)
+	}
+	settled, paid := 0, 0
+	for _, h := range s.truth[id].holds {
+		if hold := s.node.holds[h]; hold != nil && hold.state.Phase == HoldSettled {
+			settled++
+		}
+	}
+	for _, p := range s.node.pays {
+		if p.order == id.String() && p.state.Status == PaymentSucceeded {
+			paid++
+		}
+	}
+	if paid > settled || t.Status == mostro.TradeSuccess && paid == 0 {
+		s.fail("trade %s is %s: %d payments of %d settled holds", id, t.Status, paid, settled)
+	}
+}

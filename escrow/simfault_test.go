@@ -1,0 +1,450 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// downtime stops the program for up to a day. Blocks come, people pay and
+// write, and the node expires invoices by itself. The program starts afterwards
+// and finds all of it.
+func (s *sim) downtime() {
+	if s.rng.IntN(2) == 0 || s.rng.Int64N(60) >= s.hurry {
+		return
+	}
+	s.stopped = true
+	left := 600 + s.rng.Int64N(86400)
+	switch s.rng.IntN(4) {
+	case 0, 1:
+		left %= 3600
+	case 2: // a hold of its beginning has too few blocks left at its end
+		left = 15*3600 + s.rng.Int64N(6*3600)
+	}
+	for left > 0 && s.err == nil {
+		for _, id := range s.unfinished() {
+			switch n := s.rng.IntN(40); {
+			case n < 20 && s.desk.open[id].Status == mostro.TradeWaitingPayment:
+				s.act(id)
+			case n < 2:
+				s.act(id)
+			}
+		}
+		for _, h := range s.node.inFlight() {
+			s.node.resolve(h, s.rng.IntN(3) > 0)
+		}
+		step := 300 + s.rng.Int64N(600)
+		s.node.now, s.node.height, left = s.node.now+step, s.node.height+1, left-step
+		s.node.expire(s.aged)
+	}
+	s.stopped, s.node.down = false, false
+	s.outage = s.node.now
+	s.count.downtimes++
+	s.start()
+	s.turn()
+}
+
+// chainDrift is by how many blocks the chain may be ahead of ten minutes a
+// block while a buyer is asked for an invoice.
+const chainDrift = 12
+
+// judgeRoom checks, by the chain itself, that a trade begins only with enough of
+// its hold's time lock left, and that no hold is given back as too short that is
+// not, as far as the clock was right.
+func (s *sim) judgeRoom(was Trade, in Input) {
+	next, _, err := Step(was, in)
+	hold := s.node.holds[was.Hash]
+	if err != nil || hold == nil || hold.state.Phase != HoldAccepted {
+		return
+	}
+	if next.HeldAt != 0 && was.HeldAt == 0 && hold.state.AmountSats != next.LockSats() {
+		s.fail("trade %s of %d sats begins with a hold of %d", was.ID, next.LockSats(), hold.state.AmountSats)
+	}
+	drift := int64(0)
+	if in.Kind == InMessage {
+		drift = chainDrift
+	}
+	left := int64(hold.state.ExpiryHeight) - int64(s.node.height) - int64(was.Terms.margin()) - int64(was.Terms.leastBlocks())
+	switch {
+	case next.Status == mostro.TradeActive && was.Status != mostro.TradeActive && left < -drift:
+		s.fail("trade %s begins with %d blocks less than a trade needs", was.ID, -left)
+	case next.Last == OnHoldTooShort && left > drift && !s.copied(was.ID) && s.node.now-s.skewed > 2*86400:
+		s.fail("the hold of trade %s is given back with %d blocks more than a trade needs", was.ID, left)
+	}
+}
+
+// judgeLook checks that a hold that was looked up within its margin is acted
+// upon.
+func (s *sim) judgeLook(in Input) {
+	if in.Kind != InHold || in.Hold.Phase != HoldAccepted {
+		return
+	}
+	t, hold := s.store.trades[s.owner[in.Hash]], s.node.holds[in.Hash]
+	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != HoldAccepted || s.node.height+t.Terms.margin() < hold.state.ExpiryHeight {
+		return
+	}
+	if t.Status == mostro.TradeActive || t.Status == mostro.TradeFiatSent {
+		s.fail("trade %s is %s, and its hold was looked up %d blocks before its expiry", t.ID, t.Status, hold.state.ExpiryHeight-s.node.height)
+	}
+}
+
+// clock is the time by the program's clock, which the relay on the same machine
+// uses as well.
+func (s *sim) clock() int64 { return s.node.now + s.skew }
+
+// simPublisher is the relay as far as the outbox knows it. It fails now and
+// then, and refuses some events for good.
+type simPublisher struct{ s *sim }
+
+func (p simPublisher) Publish(context.Context, *nostr.Event) error {
+	s, id := p.s, p.s.publishing.ID
+	if s.undeliver[id] {
+		return ErrEventRefused
+	}
+	if s.calm {
+		return nil
+	}
+	switch s.rng.IntN(60) {
+	case 0:
+		s.undeliver[id] = true
+		return ErrEventRefused
+	case 1:
+		return errors.New("the relay is closed")
+	}
+	return nil
+}
+
+// judgePublished checks that an event which is refused for good holds up
+// nothing, and has a user read a message that is published.
+func (s *sim) judgePublished(row OutboxRow, err error) {
+	if s.undeliver[row.ID] {
+		if err != nil {
+			s.fail("a refused event stays in the outbox: %v", err)
+		}
+		s.count.undelivered++
+		s.undelivered[row.Trade] = true
+		return
+	}
+	if err != nil || row.Effect.Kind != FxSend {
+		return
+	}
+	if s.undelivered[row.Trade] {
+		s.count.afterUndelivered++
+	}
+	s.delivered(row)
+}
+
+// judgeRefused checks that a refusal in unknown words is believed only once the
+// node has repeated it often enough.
+func (s *sim) judgeRefused(in Input) {
+	if n := s.node.refused[in.Hash]; n > 0 && n <= refusalsBelieved {
+		s.fail("%s after the node has refused %d times in unknown words", in.Kind, n)
+	}
+}
+
+// slowProbe is a look at an address that takes its time: it is asked late, or
+// answers late.
+type slowProbe struct {
+	due    int64 // by the true clock
+	asked  bool
+	answer notice
+}
+
+// performProbe looks at an address that a letter names. Letters of different
+// senders do not wait for each other.
+func (s *sim) performProbe(row OutboxRow) {
+	slow := s.slow[row.ID]
+	if slow == nil {
+		slow = new(slowProbe)
+		switch n := s.rng.IntN(10); {
+		case s.calm || n > 1:
+		case n == 0:
+			slow.due = s.node.now + s.rng.Int64N(300)
+			slow.answer, _ = s.do(row)
+			slow.asked = true
+		default:
+			slow.due = s.node.now + s.rng.Int64N(300)
+		}
+		s.slow[row.ID] = slow
+	}
+	if s.node.now < slow.due && !s.calm {
+		return
+	}
+	s.count.calls++
+	if !slow.asked {
+		slow.answer, _ = s.do(row)
+	}
+	delete(s.slow, row.ID)
+	delete(s.stale, *row.Letter.Message.RequestID) // it may be read again from an older copy
+	if s.clock() > s.probed[row.ID]+probeSeconds {
+		s.count.stale++
+		s.stale[*row.Letter.Message.RequestID] = true
+	}
+	s.inputs = append(s.inputs, simInput{letter: row.Letter, row: row.ID, address: slow.answer.address})
+	rows := len(s.desk.turn.commit.Journal)
+	if _, err := s.desk.Probed(row.ID, *row.Letter, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
+		s.fail("probed: %v", err)
+	}
+	s.judgeDerived(row.Letter.ReplayID, rows)
+	s.turn()
+}
+
+// judgeProbe checks that a sender waits once for each trade.
+func (s *sim) judgeProbe(row OutboxRow) {
+	s.probed[row.ID] = s.clock()
+	for _, other := range s.store.outbox {
+		if other.Letter != nil && other.ID != row.ID && other.Trade == row.Trade && other.Letter.Sender == row.Letter.Sender {
+			s.fail("%s waits twice for trade %s", row.Letter.Sender, row.Trade)
+		}
+	}
+}
+
+// faults returns how often each fault happened that has no trigger of its own.
+func (c *simCount) faults() map[string]int {
+	return map[string]int{
+		"an input that cannot be written": c.uncommitted, "a turn that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
+		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a letter that waited too long for its address": c.stale,
+		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
+	}
+}
+
+// setClock sets the program's clock: by a little, so that messages are still in
+// time, or by up to a day, until it is set right.
+func (s *sim) setClock() {
+	switch s.rng.IntN(8) {
+	case 0:
+		s.skew = s.rng.Int64N(86400)
+	case 1:
+		s.skew = -s.rng.Int64N(86400)
+	default:
+		s.skew = s.rng.Int64N(70) - 60
+	}
+}
+
+// noticeClock tells the trades that the clock was set back, as a tick does.
+func (s *sim) noticeClock() {
+	if s.clock() >= s.ticked-clockSlack {
+		return
+	}
+	s.count.clockBack++
+	for _, id := range s.order {
+		if s.desk.open[id] != nil {
+			s.hear(id, Input{Kind: InClockBack})
+		}
+	}
+}
+
+// simInput is one input of a turn.
+type simInput struct {
+	letter  *Letter
+	seq     uint64 // of the log, with a letter that no row holds
+	row     uint64
+	address string // with a letter that a row holds
+	trade   OrderID
+	kind    InputKind
+}
+
+// setAside does what the engine does with the one input of a turn that the store
+// cannot hold: a message is skipped, anything else freezes its trade.
+func (s *sim) setAside(in simInput) {
+	s.count.uncommitted++
+	s.read()
+	switch {
+	case in.letter == nil:
+		s.mayFreeze[in.trade] = true
+		s.dropped[in.row] = true
+		s.hear(in.trade, Input{Kind: InUncommitted})
+	case in.row != 0:
+		s.desk.Skip(*in.letter)
+		s.desk.Done(in.row)
+		s.desk.probes.remove(probeOf(*in.letter, in.address))
+	default:
+		s.desk.Skip(*in.letter)
+		s.desk.Read(in.seq + 1)
+	}
+	s.inputs = nil
+	s.commit()
+}
+
+// resume is an operator who has looked at the frozen trades.
+func (s *sim) resume() {
+	if s.reconciling {
+		return
+	}
+	frozen := false
+	for _, id := range s.order {
+		if t := s.desk.open[id]; t != nil && t.Frozen {
+			verb := s.verdict(*t)
+			if verb == "" {
+				continue
+			}
+			frozen = true
+			s.hear(id, Input{Kind: verb})
+			s.truth[id].freed = s.node.now
+		}
+	}
+	if frozen {
+		s.turn()
+	}
+}
+
+// judgeFrozen checks that a frozen trade asks for nothing that moves money.
+func (s *sim) judgeFrozen(row OutboxRow) {
+	switch row.Effect.Kind {
+	case FxCreateHold, FxSettle, FxMint, FxPay:
+		if truth := s.truth[row.Trade]; truth.frozen && s.store.trades[row.Trade].Frozen {
+			s.fail("trade %s is frozen and asks for %s", row.Trade, row.Effect.Kind)
+		}
+	}
+}
+
+// judgeSize checks that a turn is bounded, and that its size is not
+// underestimated. The sealed form of messages is not counted here.
+func (s *sim) judgeSize(c *Commit, estimate int) {
+	if estimate >= turnBytes {
+		s.count.full++
+	}
+	if estimate < turnBytes/2 && len(c.Journal) < 32 && s.rng.IntN(100) > 0 {
+		return
+	}
+	size := 0
+	add := func(v any) {
+		b, err := encode(v)
+		if err != nil {
+			s.fail("encode %T: %v", v, err)
+		}
+		size += len(b)
+	}
+	for i := range c.Trades {
+		add(c.Trades[i])
+	}
+	for i := range c.Journal {
+		add(c.Journal[i])
+	}
+	for i := range c.Outbox {
+		add(c.Outbox[i])
+	}
+	if size > turnBytes+300<<10 || size > estimate+4096*len(c.Seen) {
+		s.fail("a turn takes %d bytes and was taken for %d", size, estimate)
+	}
+}
+
+// judgeRequest checks that the journal keeps no more of a message than the limit.
+func (s *sim) judgeRequest(row JournalRow) {
+	m := row.Input.Request.Message
+	invoice := 0
+	switch p := m.Payload.(type) {
+	case *mostro.SmallOrder:
+		if p.BuyerInvoice != nil {
+			invoice = len(*p.BuyerInvoice)
+		}
+		if len(p.PaymentMethod) < 100 && s.rng.IntN(50) > 0 {
+			return
+		}
+	case mostro.PaymentRequest:
+		invoice = len(p.Invoice)
+		if p.Order == nil && s.rng.IntN(50) > 0 {
+			return
+		}
+	default:
+		return
+	}
+	if b, err := encode(row.Input.Request); err != nil || len(b)-invoice > journalLimit(m.Payload) {
+		s.fail("the journal keeps %d bytes of a message of %s besides its invoice: %v", len(b)-invoice, row.Trade, err)
+	}
+}
+
+// filler is the content of fields that nothing reads.
+var filler = strings.Repeat("<&>", 5000)
+
+// swollen adds 15 KiB that nothing reads to a payload, or makes what is read
+// as long as a message may have it.
+func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
+	switch p := payload.(type) {
+	case *mostro.SmallOrder:
+		o := *p
+		switch s.rng.IntN(3) {
+		case 0:
+			o.PaymentMethod = strings.Repeat("\x01", maxPaymentMethod) // 3 KiB in the journal
+		case 1:
+			o.PaymentMethod = strings.Repeat("<", maxPaymentMethod)
+			fallthrough
+		default:
+			o.BuyerTradePubkey = &filler
+		}
+		return &o
+	case mostro.PaymentRequest:
+		p.Order = &mostro.SmallOrder{Kind: mostro.SideSell, FiatCode: "USD", PaymentMethod: filler, FiatAmount: 1}
+		return p
+	}
+	return payload
+}
+
+// simLongInvoice is simInvoice, as long as an invoice may be.
+func simLongInvoice(h Hash, msat, expires int64, order string) string {
+	return fmt.Sprintf("lnsim:%s:%06900d:%d:%s", h, msat, expires, order)
+}
+
+// flood has strangers publish orders with long invoices faster than the program
+// reads them, and take most of them back.
+func (s *sim) flood() {
+	s.stopped, s.skew = true, 0
+	first := len(s.order)
+	for range 80 {
+		s.nextKey++
+		p := Party{Key: simKey(s.nextKey), Identity: simKey(s.nextKey), Transport: mostro.TransportV2}
+		var h Hash
+		_, _ = simReader{s.rng}.Read(h[:])
+		text := simLongInvoice(h, 0, s.node.now+86400, "00000000-0000-4000-8000-000000000000")
+		s.send(p, nil, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+			Kind: mostro.SideBuy, FiatCode: "USD", FiatAmount: 10, AmountSats: 100_000, PaymentMethod: "SEPA",
+			BuyerInvoice: &text, BuyerTradePubkey: &filler,
+		})
+	}
+	s.stopped = false
+	s.turn()
+	s.count.flooded += len(s.order) - first
+	for _, id := range slices.Clone(s.order[first:]) {
+		if t := s.desk.open[id]; t != nil && t.Status == mostro.TradePending {
+			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
+		}
+	}
+	s.turn()
+}
+
+// judgeNextKeys checks that no order is made, or announced, with a key of another
+// open trade. rows is the length of the journal before the present input.
+func (s *sim) judgeNextKeys(rows int) {
+	for _, row := range s.desk.turn.commit.Journal[rows:] {
+		key := ""
+		if t := s.desk.open[row.Trade]; row.Input.Kind == InSpawn {
+			key = row.Input.Child.Maker.Key
+		} else if t != nil && row.Input.Kind == InMessage {
+			if _, ok := row.Input.Request.Message.Payload.(mostro.NextTrade); ok {
+				key = t.Next.Pubkey
+			}
+		}
+		if key == "" {
+			continue
+		}
+		for id, t := range s.desk.open {
+			if id != row.Trade && (t.Buyer.Key == key || t.Seller.Key == key) {
+				s.fail("trade %s names a key of trade %s as its next", row.Trade, id)
+			}
+		}
+	}
+}
+
+// judgeMade checks that the seller is shown an invoice that can be paid, of the
+// trade's amount.
+func (s *sim) judgeMade(row OutboxRow) {
+	hold := s.node.holds[row.Effect.Hash]
+	if hold.state.Phase != HoldOpen || hold.state.AmountSats != row.Effect.AmountSats {
+		s.fail("trade %s asks for %d sats, and its invoice is %s, of %d sats", row.Trade, row.Effect.AmountSats, hold.state.Phase, hold.state.AmountSats)
+	}
+}
