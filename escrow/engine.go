@@ -66,7 +66,7 @@ type Engine struct {
 	desk      *Desk
 	said      time.Time // of the last commit at a tick
 	ticked    int64     // unix seconds of the last tick
-	clockBack bool      // at the start the clock was behind the last commit's
+	clockBack int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
 	witnessed time.Time
 	asked     map[OrderID]bool
 	replies   []chan error
@@ -266,7 +266,9 @@ func (e *Engine) Open() error {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
 	e.Card.expect(e.desk.Wallet())
-	e.clockBack = e.desk.head.At > e.Clock().Unix()+clockSlack
+	if back := e.desk.head.At - e.Clock().Unix(); back > clockSlack {
+		e.clockBack = back
+	}
 	if e.Witness != nil {
 		commits, known, err := e.Witness.Load()
 		if err != nil {
@@ -504,8 +506,8 @@ func (e *Engine) wake(ctx context.Context) error {
 		if e.Reconcile {
 			batch = append(batch, notice{trade: id, input: Input{Kind: InReconcile}})
 		}
-		if t := e.desk.open[id]; e.clockBack || max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
-			batch = append(batch, notice{trade: id, input: Input{Kind: InClockBack}})
+		if t := e.desk.open[id]; e.clockBack > 0 || max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
+			batch = append(batch, notice{trade: id, input: Input{Kind: InClockBack, Grace: e.clockBack}})
 		}
 		batch = append(batch, notice{trade: id, input: Input{Kind: InRestart, Grace: e.Policy.GraceSeconds}})
 	}
@@ -841,7 +843,9 @@ func (e *Engine) tick(ctx context.Context) error {
 	// By the wall clock: a monotonic one does not see that it was set.
 	if back := e.ticked - now.Unix(); e.ticked != 0 && back > clockSlack {
 		e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", back)
-		e.desk.Trades(func(t *Trade) { batch = append(batch, notice{trade: t.ID, input: Input{Kind: InClockBack}}) })
+		e.desk.Trades(func(t *Trade) {
+			batch = append(batch, notice{trade: t.ID, input: Input{Kind: InClockBack, Grace: back}})
+		})
 		slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	}
 	e.ticked = now.Unix()

@@ -40,7 +40,7 @@ type Input struct {
 	Limited    bool             `json:"limited,omitzero"`     // new-order: the identity has too many orders; take: the taker has to wait
 	KeyInUse   bool             `json:"key_in_use,omitzero"`  // next_trade names a key of an open trade
 	Reputation *mostro.UserInfo `json:"reputation,omitempty"` // take: of the sender
-	Grace      int64            `json:"grace,omitzero"`       // InRestart: seconds by which deadlines missed while we were down are put off
+	Grace      int64            `json:"grace,omitzero"`       // InRestart: seconds by which deadlines missed while we were down are put off; InClockBack: by which the clock was set back, 0 if unknown
 }
 
 // Rules is a version of the rules by which Step decides.

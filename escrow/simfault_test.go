@@ -234,7 +234,7 @@ func (s *sim) noticeClock() {
 	s.count.clockBack++
 	for _, id := range s.order {
 		if s.desk.open[id] != nil {
-			s.hear(id, Input{Kind: InClockBack})
+			s.hear(id, Input{Kind: InClockBack, Grace: s.ticked - s.clock()})
 		}
 	}
 }

@@ -273,7 +273,10 @@ func (s *sim) start() {
 	d := s.desk
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
 	// As Engine.Open notices by the time of the last commit.
-	back := s.ticked > s.clock()+clockSlack
+	back := s.ticked - s.clock()
+	if back <= clockSlack {
+		back = 0
+	}
 	s.told = make(map[watched]bool)
 	for _, id := range s.order {
 		if t := d.open[id]; t != nil {
@@ -281,8 +284,8 @@ func (s *sim) start() {
 				s.hear(id, Input{Kind: InReconcile})
 				t = d.open[id]
 			}
-			if back || max(t.CreatedAt, t.TakenAt, t.HeldAt) > s.clock()+clockSlack {
-				s.hear(id, Input{Kind: InClockBack})
+			if back > 0 || max(t.CreatedAt, t.TakenAt, t.HeldAt) > s.clock()+clockSlack {
+				s.hear(id, Input{Kind: InClockBack, Grace: back})
 			}
 			s.hear(id, Input{Kind: InRestart, Grace: d.Policy.GraceSeconds})
 		}

@@ -343,6 +343,9 @@ func (s *step) clockBack() error {
 	if t.Frozen || t.Over() {
 		return ErrNothing
 	}
+	if t.SafeUntil != 0 {
+		t.SafeUntil -= s.in.Grace
+	}
 	switch t.Status {
 	case mostro.TradeWaitingBuyerInvoice, mostro.TradeWaitingPayment:
 		t.TakenAt, t.HeldAt = min(t.TakenAt, at), min(t.HeldAt, at)
@@ -353,7 +356,7 @@ func (s *step) clockBack() error {
 	case mostro.TradeSettledHoldInvoice:
 		t.Deadline = min(t.Deadline, at+trackPoll)
 	}
-	if t.TakenAt == was.TakenAt && t.HeldAt == was.HeldAt && t.Deadline == was.Deadline {
+	if t.TakenAt == was.TakenAt && t.HeldAt == was.HeldAt && t.Deadline == was.Deadline && t.SafeUntil == was.SafeUntil {
 		return ErrNothing
 	}
 	return s.stay(OnClockBack)
