@@ -140,8 +140,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	}
 	addrs := &slowAddresses{let: make(chan struct{})}
 	settled, honest := make(chan struct{}), make(chan struct{}, 1)
-	var o *outbox
-	o = newOutbox(hands{node: r.node, addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
+	o := newOutbox(hands{node: r.node, addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
 		if n.input.Kind == InSettled {
 			close(settled)
 		}
