@@ -63,6 +63,9 @@ func (s *sim) lookUp() {
 			in, err = sightedInput(context.Background(), s.node, state)
 		}
 		switch {
+		case err == nil && state.AmountSats != t.LockSats():
+			// BUG: as in do. The lookup at a start takes a hold of another amount
+			// for the trade's as well.
 		case err == nil:
 			s.hear(id, in)
 		case !errors.Is(err, ErrNotFound):
