@@ -32,8 +32,8 @@ func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 	r.settle()
 	r.status(mostro.TradeActive, id)
 	want := r.node.now + int64(100-r.policy.Terms.margin())*blockSeconds
-	if got := r.trade(id); got.SafeUntil != want || got.Deadline > want {
-		t.Errorf("safe for %d s and looked at in %d s, want %d", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
+	if got := r.trade(id); got.SafeUntil != want || got.Deadline != r.node.now+(want-r.node.now)/2 {
+		t.Errorf("safe for %d s and looked at in %d s, want %d and half of it", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
 	}
 }
 
@@ -377,5 +377,133 @@ func TestTurnIsBounded(t *testing.T) {
 	if err != nil || n == 0 || n == len(batch) {
 		t.Errorf("a turn took %d of %d messages of 7 KiB: %v", n, len(batch), err)
 	}
+	r.start()
+}
+
+// The size of a turn is not underestimated: long invoices are in the trade, in
+// the journal and in the answer.
+func TestSizeOfATurn(t *testing.T) {
+	r := newRig(t)
+	for i := range 20 {
+		text := simLongInvoice(Hash{byte(i), 1}, 0, r.node.now+86400, OrderID{1}.String())
+		l := r.letter(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
+		})
+		if outcome, err := r.desk.Receive(l, r.node.now); outcome != "" || err != nil {
+			t.Fatal(outcome, err)
+		}
+	}
+	estimate, size := r.desk.Bytes(), 0
+	c := r.desk.Take()
+	for _, v := range []any{c.Trades, c.Journal, c.Outbox} {
+		b, err := encode(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(b)
+	}
+	if size > estimate || estimate > 10*size {
+		t.Errorf("a turn of %d bytes is taken for %d", size, estimate)
+	}
+	r.start()
+}
+
+// askedAddresses counts the addresses that are asked.
+type askedAddresses struct {
+	noAddresses
+	n int
+}
+
+func (a *askedAddresses) Probe(context.Context, string) error { a.n++; return nil }
+
+func TestStaleProbeIsNotAsked(t *testing.T) {
+	addrs := new(askedAddresses)
+	o := newOutbox(hands{addresses: addrs}, nil, nil, nil)
+	row := OutboxRow{ID: 1, Effect: Effect{Kind: FxProbe, Text: "a@b.example"}, Letter: &Letter{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
+	n, err := o.do(t.Context(), row, 0)
+	if err != nil || addrs.n != 0 || n.reachable == nil || *n.reachable {
+		t.Errorf("asked %d times, %+v, %v", addrs.n, n, err)
+	}
+}
+
+// quietPublisher publishes nothing.
+type quietPublisher struct{}
+
+func (quietPublisher) Publish(context.Context, *nostr.Event) error { return nil }
+
+// A hold that is settled though nobody here released it freezes its trade.
+func TestSettledWithoutARelease(t *testing.T) {
+	r := newRig(t)
+	id, _, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.hear(id, Input{Kind: InHold, Hash: r.trade(id).Hash, Hold: Hold{Phase: HoldSettled}})
+	r.commit()
+	r.settle()
+	if got := r.trade(id); !got.Frozen || got.Status != mostro.TradeFiatSent || len(r.node.pays) != 0 {
+		t.Errorf("it is %s, frozen %v, with %d payments", got.Status, got.Frozen, len(r.node.pays))
+	}
+}
+
+// readLog tells when it is read.
+type readLog struct {
+	emptyLog
+	read chan struct{} // capacity 1
+}
+
+func (l readLog) Read(context.Context, uint64, func(mostro.Entry) error) error {
+	select {
+	case l.read <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// lateNode answers no lookup before it is let go.
+type lateNode struct {
+	*simNode
+	asked chan struct{} // capacity 1
+	let   chan struct{}
+}
+
+func (n lateNode) LookupHold(ctx context.Context, h Hash) (HoldState, error) {
+	select {
+	case n.asked <- struct{}{}:
+	default:
+	}
+	<-n.let
+	return n.simNode.LookupHold(ctx, h)
+}
+
+// No message is read before every open hash of a copy is looked up.
+func TestMessagesWaitForTheLookups(t *testing.T) {
+	r := newRig(t)
+	id, _, buyer := r.toActive()
+	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	log, node := readLog{read: make(chan struct{}, 1)}, lateNode{r.node, make(chan struct{}, 1), make(chan struct{})}
+	e := &Engine{
+		Policy: r.policy, Store: r.store, Log: log, Node: node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
+		Gate: new(Gate), Secret: NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: true, Publisher: quietPublisher{},
+		Clock: func() time.Time { return time.Unix(1_790_000_000, 0) },
+	}
+	if err := e.Open(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	<-node.asked
+	select {
+	case <-log.read:
+		t.Error("the log is read before the hash is looked up")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(node.let)
+	select {
+	case <-log.read:
+	case <-time.After(10 * time.Second):
+		t.Error("the log is never read")
+	}
+	cancel()
+	<-ended
 	r.start()
 }

@@ -425,8 +425,10 @@ func (s *sim) judgeNextKeys(rows int) {
 		if t := s.desk.open[row.Trade]; row.Input.Kind == InSpawn {
 			key = row.Input.Child.Maker.Key
 		} else if t != nil && row.Input.Kind == InMessage {
-			if _, ok := row.Input.Request.Message.Payload.(mostro.NextTrade); ok {
-				key = t.Next.Pubkey
+			// A key that was announced before and came into use since is not
+			// announced again by another message; the rest is not made with it.
+			if p, ok := row.Input.Request.Message.Payload.(mostro.NextTrade); ok && p.Pubkey == t.Next.Pubkey {
+				key = p.Pubkey
 			}
 		}
 		if key == "" {

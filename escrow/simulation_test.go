@@ -212,7 +212,7 @@ func (s *sim) run() {
 	for made := 0; s.err == nil && (made < tradesPerSeed || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
 		if made < tradesPerSeed && len(s.unfinished()) < 8 && s.rng.IntN(3) == 0 {
 			s.newOrder()
-			if made++; made == 30 && s.seed%8 == 1 {
+			if made++; made == 30 && s.seed%16 == 1 {
 				s.flood()
 			}
 		}
@@ -650,7 +650,7 @@ func (s *sim) judgePay(p Payment, d Destination) {
 // perform does one of the first rows of the outbox, and tells the desk what came
 // of it.
 func (s *sim) perform() {
-	var rows []OutboxRow
+	rows := make([]OutboxRow, 0, 10)
 	for _, id := range s.store.rows {
 		if row := s.store.outbox[id]; s.ready(row) {
 			if rows = append(rows, row); len(rows) == 10 {
