@@ -50,9 +50,17 @@ func TestTroublesOnLND(t *testing.T) {
 	}
 	defer revocable.Close()
 	first := true
+	network := flowNet(n)
+	network.Restart = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+		defer cancel()
+		return n.Restart(ctx, n.Mostro, true)
+	}
 	trouble := &escrow.Troubles{
-		FlowNet: *flowNet(n), Kill: n.Mostro.Kill, Revocable: revocable,
+		FlowNet: *network, Kill: n.Mostro.Kill, Revocable: revocable,
 		Start: func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+			defer cancel()
 			if !n.Mostro.Running() {
 				if err := n.Mostro.Start(ctx); err != nil {
 					return err
@@ -62,6 +70,8 @@ func TestTroublesOnLND(t *testing.T) {
 		},
 		Revoke: func(ctx context.Context) error { return n.Mostro.RevokeKey(ctx, key) },
 		Swap: func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+			defer cancel()
 			if first {
 				first = false
 				return n.Mostro.NewWallet(ctx)
