@@ -169,7 +169,12 @@ func (s *sim) judgeCopied(id OrderID) {
 			paid++
 		}
 	}
-	if paid > settled || t.Status == mostro.TradeSuccess && paid == 0 {
+	// A copy has lost the claims on the payment hashes of the lost time, so a
+	// buyer may name an invoice that was paid for another trade then. The node
+	// pays it once, and that buyer has named an invoice that was not unpaid.
+	named := s.node.pays[t.Payout.LastHash]
+	elsewhere := named != nil && named.order != id.String() && named.state.Status == PaymentSucceeded
+	if paid > settled || t.Status == mostro.TradeSuccess && paid == 0 && !elsewhere {
 		s.fail("trade %s is %s: %d payments of %d settled holds", id, t.Status, paid, settled)
 	}
 }
