@@ -82,6 +82,8 @@ type turn struct {
 	claims map[Hash]OrderID
 	// bytes is about how much the commit takes in the store.
 	bytes int
+	// at is the latest time of an input, unix seconds.
+	at int64
 	// Refusals and bugs, counted for metrics.
 	bugs  []error
 	steps map[Trigger]int
@@ -360,6 +362,7 @@ func (d *Desk) record(t Trade, in Input) {
 		c.Trades = append(c.Trades, t)
 	}
 	d.turn.steps[t.Last]++
+	d.turn.at = max(d.turn.at, in.At)
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
 	d.turn.bytes += tradeBytes + t.textBytes() + in.textBytes()
 	d.put(&t)

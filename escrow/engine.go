@@ -65,7 +65,7 @@ type Engine struct {
 	watches   *watches
 	desk      *Desk
 	said      time.Time // of the last commit at a tick
-	ticked    int64     // unix seconds of the last tick
+	keepAt    int64     // the last commit's time, while trades are told that the clock was set back
 	clockBack int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
 	witnessed time.Time
 	asked     map[OrderID]bool
@@ -718,6 +718,36 @@ func (e *Engine) loop(ctx context.Context) error {
 // decideAll decides about notices in turns: each ends when the commit is large
 // enough.
 func (e *Engine) decideAll(ctx context.Context, batch []notice) error {
+	if err := e.noticeClock(ctx); err != nil {
+		return err
+	}
+	return e.decideTurns(ctx, batch)
+}
+
+// noticeClock tells all trades that the clock was set back since the last
+// commit, before anything is decided by the new time. It looks at the wall clock:
+// a monotonic one does not see that it was set. The head keeps the old time until
+// all trades are told, so that a program that ends in between tells them at its
+// next start.
+func (e *Engine) noticeClock(ctx context.Context) error {
+	last, now := e.desk.head.At, e.Clock().Unix()
+	if last == 0 || last-now <= clockSlack || e.keepAt != 0 {
+		return nil
+	}
+	e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", last-now)
+	var batch []notice
+	e.desk.Trades(func(t *Trade) {
+		batch = append(batch, notice{trade: t.ID, input: Input{Kind: InClockBack, Grace: last - now}})
+	})
+	slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
+	e.keepAt = last
+	err := e.decideTurns(ctx, batch)
+	e.keepAt = 0
+	e.desk.head.At, e.desk.changed = now, true
+	return err
+}
+
+func (e *Engine) decideTurns(ctx context.Context, batch []notice) error {
 	for len(batch) > 0 {
 		n, err := e.decideSome(ctx, batch)
 		if err != nil {
@@ -840,15 +870,6 @@ const (
 func (e *Engine) tick(ctx context.Context) error {
 	now := e.Clock()
 	var batch []notice
-	// By the wall clock: a monotonic one does not see that it was set.
-	if back := e.ticked - now.Unix(); e.ticked != 0 && back > clockSlack {
-		e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", back)
-		e.desk.Trades(func(t *Trade) {
-			batch = append(batch, notice{trade: t.ID, input: Input{Kind: InClockBack, Grace: back}})
-		})
-		slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
-	}
-	e.ticked = now.Unix()
 	if !e.desk.Reconciling {
 		due := e.desk.Due(now.Unix())
 		for _, id := range due[:min(len(due), maxTurn)] {
@@ -938,7 +959,9 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		e.Logger.Error("a move outside of the transition table was refused", "error", bug)
 	}
 	bugs := len(turn.bugs)
-	e.desk.head.At, e.desk.head.Latest = now.Unix(), max(e.desk.head.Latest, now.Unix())
+	// The clock may have been set back within the turn.
+	e.desk.head.At = max(now.Unix(), turn.at, e.keepAt)
+	e.desk.head.Latest = max(e.desk.head.Latest, e.desk.head.At)
 	c := e.desk.Take()
 	if err := e.seal(ctx, c, now); err != nil {
 		return err

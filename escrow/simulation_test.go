@@ -327,12 +327,8 @@ func (s *sim) turn() {
 	if s.stopped {
 		return
 	}
-	late := s.rng.IntN(4) == 0 // a message may come before the next tick
-	if !late {
-		s.noticeClock()
-	}
+	s.noticeClock()
 	if s.reconciling {
-		s.noticeClock()
 		s.commit()
 		return // nothing is read, and nothing is due
 	}
@@ -347,9 +343,6 @@ func (s *sim) turn() {
 		if s.desk.Cursor() < end {
 			s.commit()
 		}
-	}
-	if late {
-		s.noticeClock()
 	}
 	for _, id := range s.desk.Due(s.clock()) {
 		s.hear(id, Input{Kind: InClock})
@@ -387,7 +380,7 @@ func (s *sim) commit() {
 		s.fail("bug: %v", s.desk.turn.bugs)
 		return
 	}
-	size := s.desk.Bytes()
+	size, at := s.desk.Bytes(), max(s.clock(), s.desk.turn.at)
 	c := s.desk.Take()
 	s.judgeSize(c, size)
 	s.store.failBefore = !s.calm && s.rng.IntN(200) == 0
@@ -403,7 +396,7 @@ func (s *sim) commit() {
 		s.fail("commit: %v", err)
 	}
 	if !s.store.failBefore {
-		s.ticked = s.clock()
+		s.ticked = at // as Engine.commit has it
 		s.judge(c)
 	}
 	if err != nil {
