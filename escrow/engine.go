@@ -69,7 +69,7 @@ type Engine struct {
 	clockBack int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
 	witnessed time.Time
 	asked     map[OrderID]bool
-	replies   []chan error
+	replies   []answer
 	// withheld are the rows of trades that were frozen at the start: what they
 	// want of the node waits until an operator has looked.
 	withheld map[OrderID][]OutboxRow
@@ -95,8 +95,13 @@ type notice struct {
 	reply     chan error // capacity 1
 }
 
-// answer answers a question, once: a turn that cannot be committed is decided
-// again.
+// answer is what a question comes to.
+type answer struct {
+	to  notice
+	err error
+}
+
+// answer answers a question, once.
 func (n notice) answer(err error) {
 	select {
 	case n.reply <- err:
@@ -824,11 +829,8 @@ func (e *Engine) take(n notice) error {
 	at := e.Clock().Unix()
 	switch {
 	case n.ask != nil:
-		if err := n.ask(e.desk, at); err != nil {
-			n.answer(err)
-			return nil
-		}
-		e.replies = append(e.replies, n.reply)
+		// Answered once the turn is committed: it may be decided again before.
+		e.replies = append(e.replies, answer{n, n.ask(e.desk, at)})
 	case n.letter != nil:
 		var outcome string
 		var err error
@@ -995,8 +997,8 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 
 // answer tells those who asked that what they changed is committed.
 func (e *Engine) answer() {
-	for _, reply := range e.replies {
-		reply <- nil
+	for _, a := range e.replies {
+		a.to.answer(a.err)
 	}
 	e.replies = e.replies[:0]
 }

@@ -78,6 +78,9 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("no trade ended as %s: the simulation does not reach it", s)
 		}
 	}
+	if testing.Short() {
+		return // too few trades for everything to happen
+	}
 	for what, n := range total.faults() {
 		if n == 0 {
 			t.Errorf("%s: the simulation does not reach it", what)
