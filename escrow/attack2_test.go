@@ -20,62 +20,6 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// An old copy of escrow/ comes back while the Lightning node is down, and the
-// operator restarts the program once before the node answers. The copy is still
-// a copy.
-func TestAttackCopyForgottenByARestart(t *testing.T) {
-	w := newWorld(t)
-	_ = w.stop()
-	trouble := &troubledNode{testNode: w.node}
-	w.ln = farTrouble{trouble, 30 * time.Millisecond}
-	w.start()
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
-	id := w.toFiatSent(seller, buyer)
-	_ = w.stop()
-	copyOf := filepath.Join(w.dir, "copy")
-	if err := os.CopyFS(copyOf, os.DirFS(filepath.Join(w.dir, "escrow"))); err != nil {
-		t.Fatal(err)
-	}
-	w.start()
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
-	w.until(id, mostro.TradeSuccess)
-	_ = w.stop()
-
-	if err := os.RemoveAll(filepath.Join(w.dir, "escrow")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(copyOf, filepath.Join(w.dir, "escrow")); err != nil {
-		t.Fatal(err)
-	}
-	trouble.set("", ErrUnavailable)
-	w.start() // notices the copy, waits for the node
-	if !w.engine.Reconcile {
-		t.Fatal("the copy was not noticed at the first start")
-	}
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(strings.Join(w.engine.Status().Closed, ";"), "does not answer"); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(w.engine.Status())
-		}
-	}
-	_ = w.stop() // the operator restarts the program
-	trouble.set("", nil)
-	w.start()
-	if !w.engine.Reconcile {
-		t.Error("the second start takes the copy for the newest store")
-	}
-	for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the log is not read again")
-		}
-	}
-	time.Sleep(300 * time.Millisecond)
-	w.node.with(func(n *simNode) {
-		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
-			t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
-		}
-	})
-}
-
 // farTrouble answers after a while.
 type farTrouble struct {
 	*troubledNode
