@@ -854,6 +854,9 @@ func TestAttackClockAheadAcrossARestart(t *testing.T) {
 	w.start()
 	time.Sleep(200 * time.Millisecond)
 	got := w.trade(id)
+	if got.SafeUntil < w.clock.Now().Unix() {
+		t.Errorf("the hold counts as unsafe since %d s: the clock was counted back twice", w.clock.Now().Unix()-got.SafeUntil)
+	}
 	if safe := w.clock.Now().Unix() + got.Terms.guardSeconds(); got.Deadline > safe && got.Status == mostro.TradeFiatSent {
 		t.Errorf("the hold is safe for %d hours at most, and is looked at again in %d", got.Terms.guardSeconds()/3600, (got.Deadline-w.clock.Now().Unix())/3600)
 	}

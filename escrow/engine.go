@@ -505,6 +505,9 @@ func (e *Engine) wake(ctx context.Context) error {
 	if err := e.commit(ctx, false); err != nil {
 		return err
 	}
+	if err := e.noticeClock(ctx); err != nil {
+		return err
+	}
 	at := e.Clock().Unix()
 	var batch []notice
 	for _, id := range ids {
@@ -747,7 +750,7 @@ func (e *Engine) noticeClock(ctx context.Context) error {
 	slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	e.keepAt = last
 	err := e.decideTurns(ctx, batch)
-	e.keepAt = 0
+	e.keepAt, e.clockBack = 0, 0 // told once
 	e.desk.head.At, e.desk.changed = now, true
 	return err
 }
