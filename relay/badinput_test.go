@@ -403,6 +403,8 @@ func TestTooManyConnections(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxConnections = 2 })
 	a := r.dial()
 	r.dial()
+	// A handshake's answer leaves before the connection is counted.
+	eventually(t, "both are counted", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
 	_, resp, err := websocket.Dial(t.Context(), r.url(), nil)
 	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("a third: %v", err)
