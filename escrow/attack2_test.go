@@ -230,6 +230,9 @@ func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 
 // Throttles of keys that cost nothing are forgotten as fast as they are made.
 func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: 345,600 throttles, one goroutine")
+	}
 	r := newRig(t)
 	now := r.node.now
 	for step := range 4 * 144 {

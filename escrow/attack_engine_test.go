@@ -20,6 +20,9 @@ import (
 func TestBurstOfLargeMessages(t *testing.T) {
 	for name, fill := range fillers {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "HTML" {
+				t.Skip("short: one filler is enough")
+			}
 			w := newWorld(t)
 			_ = w.stop()
 			for range maxTurn / 2 {

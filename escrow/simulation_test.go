@@ -38,7 +38,7 @@ func TestSimulation(t *testing.T) {
 	}
 	trades := *simTrades
 	if testing.Short() {
-		trades = min(trades, 2000)
+		trades = min(trades, 500)
 	}
 	began := time.Now()
 	var total simCount

@@ -297,7 +297,7 @@ func crash(t *testing.T, st *Store) {
 func TestStoreEqualsOracle(t *testing.T) {
 	rounds, steps := 12, 250
 	if testing.Short() {
-		rounds = 4
+		rounds = 2
 	}
 	for round := range rounds {
 		seed := uint64(round) + 1
