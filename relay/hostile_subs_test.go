@@ -51,7 +51,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 	took := time.Since(began)
 	t.Logf("%d REQs, %d filings, left after %v", open, filed, took)
-	if took > time.Second {
+	if took > 10*time.Second { // 22 s of CPU when each filing was searched for
 		t.Errorf("leaving took %v", took)
 	}
 }
@@ -132,7 +132,7 @@ func TestFiltersOfManyConditions(t *testing.T) {
 		worst = max(worst, deliveryTime(t, publisher, subscriber, i, tags...))
 	}
 	t.Logf("%d REQs of 100 filters of %d conditions: delivered after %v", open, len(letters), worst)
-	if worst > 500*time.Millisecond {
+	if worst > 6*time.Second { // 13 s when each condition read all tags again
 		t.Errorf("delivered after %v", worst)
 	}
 }
