@@ -539,13 +539,3 @@ func (t *frameText) strings(valid func(string) bool) ([]string, error) {
 }
 
 func isTagLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-
-func isHex32(s string) bool { return len(s) == 64 && isLowerHex(s) }
-
-func isLowerHex(s string) bool {
-	var bad byte
-	for i := range len(s) {
-		bad |= hexDigits[s[i]]
-	}
-	return bad != notHex
-}

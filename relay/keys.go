@@ -3,9 +3,7 @@ package relay
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -123,14 +121,6 @@ func firstD(tags nostr.Tags) string {
 		}
 	}
 	return ""
-}
-
-func parseHex32(s string) (out [32]byte, err error) {
-	if len(s) != 64 {
-		return out, fmt.Errorf("%d hex digits, want 64", len(s))
-	}
-	_, err = hex.Decode(out[:], []byte(s))
-	return out, err
 }
 
 // row is what the log keeps of every event, before its body.

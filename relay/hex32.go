@@ -1,0 +1,55 @@
+package relay
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// lowerHex32 parses 64 lower-case hex digits; anything else gives a value that
+// no event has (a public key of zeros is not on the curve).
+func lowerHex32(s string) (out [32]byte) {
+	if len(s) != 64 {
+		return out
+	}
+	var bad byte
+	for i := range out {
+		hi, lo := hexDigits[s[2*i]], hexDigits[s[2*i+1]]
+		bad |= hi | lo
+		out[i] = hi<<4 | lo
+	}
+	if bad == notHex {
+		return [32]byte{}
+	}
+	return out
+}
+
+// hexDigits gives the value of a lower-case hex digit, notHex for others.
+var hexDigits = func() (t [256]byte) {
+	for i := range t {
+		t[i] = notHex
+	}
+	for i, c := range []byte("0123456789abcdef") {
+		t[c] = byte(i)
+	}
+	return t
+}()
+
+const notHex = 0xff
+
+func isHex32(s string) bool { return len(s) == 64 && isLowerHex(s) }
+
+func isLowerHex(s string) bool {
+	var bad byte
+	for i := range len(s) {
+		bad |= hexDigits[s[i]]
+	}
+	return bad != notHex
+}
+
+func parseHex32(s string) (out [32]byte, err error) {
+	if len(s) != 64 {
+		return out, fmt.Errorf("%d hex digits, want 64", len(s))
+	}
+	_, err = hex.Decode(out[:], []byte(s))
+	return out, err
+}
