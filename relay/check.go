@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -133,8 +134,8 @@ func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
 		c.report.problem("entry %d: %v", seq, err)
 		return nil
 	}
-	id, _ := parseHex32(evt.ID)
-	pubkey, _ := parseHex32(evt.PubKey)
+	id, _ := hex32.Parse(evt.ID)
+	pubkey, _ := hex32.Parse(evt.PubKey)
 	if !evt.CheckID() || id != r.id || pubkey != r.pubkey || evt.Kind != r.kind || int64(evt.CreatedAt) != r.createdAt {
 		c.report.problem("entry %d: its row and its body are of different events", seq)
 		return nil

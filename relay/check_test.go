@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -30,10 +31,10 @@ func TestCheckFinds(t *testing.T) {
 		"MissingRow":    func(st *Store) { st.log.files[0].at = st.log.files[0].at[:1] },
 		"NotFollowed":   func(st *Store) { harmSet(st, keyApplied, seqKey(0, 1)[1:]) },
 		"NotErased":     func(st *Store) { harmSet(st, seqKey(spaceErase, 2), []byte{}) },
-		"MissingID":     func(st *Store) { id, _ := parseHex32(unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
+		"MissingID":     func(st *Store) { id, _ := hex32.Parse(unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
 		"MissingRecord": func(st *Store) { harmDelete(st, seqKey(spaceRegular, 1)) },
 		"MissingNewest": func(st *Store) {
-			pk, _ := parseHex32(unsigned(1, 1, 1, "").PubKey)
+			pk, _ := hex32.Parse(unsigned(1, 1, 1, "").PubKey)
 			harmDelete(st, addressKey(spaceNewest, makeAddress(38383, pk, "x")))
 		},
 		"DanglingID":      func(st *Store) { harmSet(st, idKey([32]byte{1}), seqKey(0, 1)[1:]) },

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -403,8 +404,8 @@ func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
 // follows from it. An error is fatal.
 func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	evt := p.Event
-	id, err1 := parseHex32(evt.ID)
-	pubkey, err2 := parseHex32(evt.PubKey)
+	id, err1 := hex32.Parse(evt.ID)
+	pubkey, err2 := hex32.Parse(evt.PubKey)
 	if err := errors.Join(err1, err2); err != nil {
 		return 0, 0, fmt.Errorf("an unverified event reached the log: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -69,7 +70,7 @@ func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
 		var err error
 		switch t[0] {
 		case "e":
-			id, bad := parseHex32(t[1])
+			id, bad := hex32.Parse(t[1])
 			if _, twice := ids[id]; twice || bad != nil {
 				continue
 			}
@@ -125,7 +126,7 @@ func ownAddress(value string, pubkey [32]byte) (kind int, d string, ok bool) {
 		return 0, "", false
 	}
 	kind, err := strconv.Atoi(parts[0])
-	author, err2 := parseHex32(parts[1])
+	author, err2 := hex32.Parse(parts[1])
 	c := kindClass(kind)
 	if err != nil || err2 != nil || author != pubkey || kind < 0 || kind > 65535 || c != replaceable && c != addressable {
 		return 0, "", false

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -225,7 +226,7 @@ func (d *discovery) tryAgain(key string) {
 func (st *Store) liveOf(kind int, key string) int {
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
-	return st.live.liveOfKey(kind, lowerHex32(key))
+	return st.live.liveOfKey(kind, hex32.OrZero(key))
 }
 
 // linkRelays reads the relays of a mostro: link.

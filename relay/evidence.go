@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -72,7 +73,7 @@ func (st *Store) hides(evt *nostr.Event) bool {
 	if s == nil || len(s.keys)+len(s.ids) == 0 {
 		return false
 	}
-	_, key := s.keys[lowerHex32(evt.PubKey)]
-	_, id := s.ids[lowerHex32(evt.ID)]
+	_, key := s.keys[hex32.OrZero(evt.PubKey)]
+	_, id := s.ids[hex32.OrZero(evt.ID)]
 	return key || id
 }

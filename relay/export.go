@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -46,7 +47,7 @@ func ParseExportFilter(q url.Values) (f ExportFilter, err error) {
 		case "authors":
 			f.Authors = strings.Split(value, ",")
 			for _, a := range f.Authors {
-				if !isHex32(a) {
+				if !hex32.Valid(a) {
 					return f, bad("a comma-separated list of public keys in hex")
 				}
 			}
@@ -111,7 +112,7 @@ func (st *Store) isLive(seq uint64, id string) bool {
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
-	n, ok := st.live.slots.find(lowerHex32(id))
+	n, ok := st.live.slots.find(hex32.OrZero(id))
 	return ok && st.live.slots.at(n).seq == seq && !st.live.slots.at(n).hidden
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // Own events go to other relays from a queue in the store: the row that queues
@@ -174,7 +176,7 @@ func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string
 		return nil, "expired", nil
 	}
 	if c := kindClass(evt.Kind); c == replaceable || c == addressable {
-		pubkey, err := parseHex32(evt.PubKey)
+		pubkey, err := hex32.Parse(evt.PubKey)
 		if err != nil {
 			return nil, "", err
 		}

@@ -8,6 +8,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -478,9 +479,9 @@ func (t *frameText) filter(f *nostr.Filter) error {
 		}
 		switch name {
 		case "ids":
-			f.IDs, err = t.strings(isHex32)
+			f.IDs, err = t.strings(hex32.Valid)
 		case "authors":
-			f.Authors, err = t.strings(isHex32)
+			f.Authors, err = t.strings(hex32.Valid)
 		case "kinds":
 			f.Kinds = []int{}
 			err = t.list(func() error {

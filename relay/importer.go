@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -257,7 +258,7 @@ func (s *Server) checkLine(ctx context.Context, t *frameText, l *importLine, bel
 	if err == nil {
 		err = t.atEnd()
 	}
-	if isHex32(evt.ID) {
+	if hex32.Valid(evt.ID) {
 		l.id = evt.ID
 	}
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -249,7 +250,7 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 		return "", fmt.Errorf("the authorization is not for %s", s.publicURL(r))
 	case s.cfg.URL == "" && !s.isOwnAddress(r):
 		return "", errors.New("this relay does not know its own address: relay.url must be configured, or the request made by an address of this machine")
-	case !isHex32(tagValue(evt.Tags, "payload")):
+	case !hex32.Valid(tagValue(evt.Tags, "payload")):
 		return "", errors.New("the authorization has no payload hash")
 	case !evt.CheckID():
 		return "", errors.New("the authorization event's id is wrong")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy"
@@ -163,13 +164,13 @@ func TestReconciliationWithGoNostr(t *testing.T) {
 							haves = nil
 							continue
 						}
-						have[[32]byte(lowerHex32(id))] = true
+						have[[32]byte(hex32.OrZero(id))] = true
 					case id, ok := <-needs:
 						if !ok {
 							needs = nil
 							continue
 						}
-						need[[32]byte(lowerHex32(id))] = true
+						need[[32]byte(hex32.OrZero(id))] = true
 					}
 				}
 			}()
@@ -251,8 +252,8 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 		}
 		c.send("NEG-MSG", "n", hex.EncodeToString(msg))
 	}
-	if len(need) != 60 || need[lowerHex32(want[0])] || need[lowerHex32(mail.ID)] {
-		t.Errorf("%d ids; a superseded or private event among them: %t %t", len(need), need[lowerHex32(want[0])], need[lowerHex32(mail.ID)])
+	if len(need) != 60 || need[hex32.OrZero(want[0])] || need[hex32.OrZero(mail.ID)] {
+		t.Errorf("%d ids; a superseded or private event among them: %t %t", len(need), need[hex32.OrZero(want[0])], need[hex32.OrZero(mail.ID)])
 	}
 	if len(newest) != 61 {
 		t.Errorf("%d live events", len(newest))

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -197,7 +198,7 @@ func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem
 		if f.IDs != nil {
 			ids = make(map[[32]byte]bool, len(f.IDs))
 			for _, id := range f.IDs {
-				ids[lowerHex32(id)] = true
+				ids[hex32.OrZero(id)] = true
 			}
 		}
 		for n := from; !none && n < min(from+part, int(l.slots.n)); n++ {

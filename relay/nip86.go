@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 const maxManagementBytes = 64 << 10
@@ -105,7 +107,7 @@ func newManagementCalls() map[string]managementCall {
 		}
 	}
 	hexKey := func(k string) error {
-		if !isHex32(k) {
+		if !hex32.Valid(k) {
 			return fmt.Errorf("%.80q is not 64 lower-case hex digits", k)
 		}
 		return nil

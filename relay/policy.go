@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip13"
@@ -79,11 +80,11 @@ func (p Policy) withDefaults() Policy {
 // looking at their length, so no event may reach it that this refuses.
 func WellFormed(evt *nostr.Event) string {
 	switch {
-	case !isHex32(evt.ID):
+	case !hex32.Valid(evt.ID):
 		return "invalid: id is not 64 lower-case hex digits"
-	case !isHex32(evt.PubKey):
+	case !hex32.Valid(evt.PubKey):
 		return "invalid: pubkey is not 64 lower-case hex digits"
-	case len(evt.Sig) != 128 || !isLowerHex(evt.Sig):
+	case len(evt.Sig) != 128 || !hex32.IsLower(evt.Sig):
 		return "invalid: sig is not 128 lower-case hex digits"
 	case evt.Kind < 0 || evt.Kind > 65535:
 		return "invalid: kind is not between 0 and 65535"

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -71,7 +72,7 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 	if f.Authors != nil {
 		c.authors = make([]uint32, 0, len(f.Authors))
 		for _, a := range f.Authors {
-			if n, ok := l.authors.find(lowerHex32(a)); ok {
+			if n, ok := l.authors.find(hex32.OrZero(a)); ok {
 				c.authors = append(c.authors, n)
 			}
 		}
@@ -483,7 +484,7 @@ func (m *merge) next() (item, bool) {
 func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	items := make([]item, 0, len(f.IDs))
 	for _, id := range f.IDs {
-		n, ok := l.slots.find(lowerHex32(id))
+		n, ok := l.slots.find(hex32.OrZero(id))
 		if !ok {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -103,14 +104,14 @@ func compile(r Rules, limits Limits) (*compiled, error) {
 		to   *map[[32]byte]struct{}
 	}{{"key", r.BlockedKeys, &c.hidden}, {"key", r.Quarantined, &c.spam}, {"event", r.BlockedEvents, &c.blocked}, {"key", r.AllowedKeys, nil}} {
 		for key := range set.from {
-			if !isHex32(key) {
+			if !hex32.Valid(key) {
 				return nil, fmt.Errorf("%s %q is not 64 lower-case hex digits", set.what, key)
 			}
 			if set.to != nil {
 				if *set.to == nil {
 					*set.to = make(map[[32]byte]struct{})
 				}
-				(*set.to)[lowerHex32(key)] = struct{}{}
+				(*set.to)[hex32.OrZero(key)] = struct{}{}
 			}
 		}
 	}
@@ -300,7 +301,7 @@ func (s *Server) chargeWalk(a *admission, walked int) {
 	if a.ip.IsValid() {
 		s.rates.byIP.charge(rateKey(a.ip), walked/costShare, limits.EventsPerMinutePerIP, now)
 	}
-	s.rates.byKey.charge(lowerHex32(a.evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
+	s.rates.byKey.charge(hex32.OrZero(a.evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
 }
 
 // deletionPending is a client's deletion request under way.
@@ -381,7 +382,7 @@ const reasonAskedTooOften = "rate-limited: too many requests from this address, 
 // refuseKeyRate charges an event to its author. It is asked behind the
 // signature: nobody may use up another's rate.
 func (s *Server) refuseKeyRate(a *admission, rules *compiled) string {
-	key := lowerHex32(a.evt.PubKey)
+	key := hex32.OrZero(a.evt.PubKey)
 	if !s.rates.byKey.take(key, eventCost(a.evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
 		return "rate-limited: too many events by this key, slow down"
 	}
@@ -408,11 +409,11 @@ func (c *compiled) serves(evt *nostr.Event, search string) bool {
 	if len(c.hidden)+len(c.spam)+len(c.blocked) == 0 {
 		return true
 	}
-	key := lowerHex32(evt.PubKey)
+	key := hex32.OrZero(evt.PubKey)
 	if _, ok := c.hidden[key]; ok {
 		return false
 	}
-	if _, ok := c.blocked[lowerHex32(evt.ID)]; ok {
+	if _, ok := c.blocked[hex32.OrZero(evt.ID)]; ok {
 		return false
 	}
 	if _, ok := c.spam[key]; ok {

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip42"
@@ -110,7 +111,7 @@ func (c *conn) readEvent() (evt *nostr.Event, text string) {
 		return evt, text
 	}
 	reason := "invalid: " + err.Error()
-	if isHex32(evt.ID) {
+	if hex32.Valid(evt.ID) {
 		c.answer(ack{id: evt.ID, reason: reason})
 	} else {
 		c.srv.met.refused("notice", reason)
@@ -181,7 +182,7 @@ func (c *conn) sendOK(k ack) {
 		c.srv.met.refused("ok", k.reason)
 	}
 	id := k.id
-	if !isHex32(id) {
+	if !hex32.Valid(id) {
 		id = cut(id, 64)
 	}
 	c.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })

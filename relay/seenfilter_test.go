@@ -3,6 +3,8 @@ package relay
 import (
 	"testing"
 	"time"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // TestFilterIsMadeAnew: whoever asks meanwhile is never told that a held id is
@@ -17,7 +19,7 @@ func TestFilterIsMadeAnew(t *testing.T) {
 	if r := mustCheck(t, st); r.Entries != 1 { // what follows from it is in the files
 		t.Fatal(r)
 	}
-	id, err := parseHex32(evt.ID)
+	id, err := hex32.Parse(evt.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/semaphore"
@@ -505,7 +506,7 @@ func (st *Store) die(err error) {
 // Has says whether an event is held in any state: live, archived, expired, or
 // deleted and refused for good.
 func (st *Store) Has(_ context.Context, id string) (bool, error) {
-	key, err := parseHex32(id)
+	key, err := hex32.Parse(id)
 	if err != nil {
 		return false, nil
 	}
@@ -524,7 +525,7 @@ func (st *Store) unsettled(keys []filingKey) []filingKey {
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
 	return slices.DeleteFunc(keys, func(k filingKey) bool {
-		n, ok := st.live.slots.find(lowerHex32(k.value))
+		n, ok := st.live.slots.find(hex32.OrZero(k.value))
 		return ok && st.live.slots.at(n).seq <= head
 	})
 }
@@ -532,7 +533,7 @@ func (st *Store) unsettled(keys []filingKey) []filingKey {
 // Find gives the stored event of an id while its body is readable, live or
 // archived; mostro.ErrNotFound otherwise, with the cause where it is damaged.
 func (st *Store) Find(_ context.Context, id string) (Found, error) {
-	key, err := parseHex32(id)
+	key, err := hex32.Parse(id)
 	if err != nil {
 		return Found{}, mostro.ErrNotFound
 	}

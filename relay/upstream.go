@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -103,7 +104,7 @@ func NewUpstreams(cfg UpstreamsConfig) (*Upstreams, error) {
 	us.disc = newDiscovery(us)
 	for _, f := range cfg.Follow {
 		for _, key := range f.Instances {
-			if !isHex32(key) {
+			if !hex32.Valid(key) {
 				return nil, fmt.Errorf("upstream %s: instance %q is not a key in lower-case hex", f.URL, key)
 			}
 		}

@@ -1,13 +1,15 @@
-package relay
+// Package hex32 reads 32 bytes written as 64 hex digits: event ids, public
+// keys and payment hashes.
+package hex32
 
 import (
 	"encoding/hex"
 	"fmt"
 )
 
-// lowerHex32 parses 64 lower-case hex digits; anything else gives a value that
+// OrZero parses 64 lower-case hex digits; anything else gives a value that
 // no event has (a public key of zeros is not on the curve).
-func lowerHex32(s string) (out [32]byte) {
+func OrZero(s string) (out [32]byte) {
 	if len(s) != 64 {
 		return out
 	}
@@ -36,9 +38,9 @@ var hexDigits = func() (t [256]byte) {
 
 const notHex = 0xff
 
-func isHex32(s string) bool { return len(s) == 64 && isLowerHex(s) }
+func Valid(s string) bool { return len(s) == 64 && IsLower(s) }
 
-func isLowerHex(s string) bool {
+func IsLower(s string) bool {
 	var bad byte
 	for i := range len(s) {
 		bad |= hexDigits[s[i]]
@@ -46,7 +48,7 @@ func isLowerHex(s string) bool {
 	return bad != notHex
 }
 
-func parseHex32(s string) (out [32]byte, err error) {
+func Parse(s string) (out [32]byte, err error) {
 	if len(s) != 64 {
 		return out, fmt.Errorf("%d hex digits, want 64", len(s))
 	}
