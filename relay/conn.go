@@ -19,6 +19,7 @@ import (
 	"unsafe"
 
 	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 )
 
 // conn is one client's websocket.
@@ -46,7 +47,7 @@ type conn struct {
 
 	// owned by the reader
 	br        *bufio.Reader
-	text      frameText
+	text      jsonscan.Scanner
 	subs      map[string]*subscription
 	openBytes int // of the REQs in subs
 	// of the filters in subs, as liveFilter.cost counts them
@@ -177,7 +178,7 @@ func (c *conn) read() {
 		}
 		c.handle(msg)
 		c.written(c.br.Buffered() > 0)
-		c.text.reset("") // an idle connection holds on to no message
+		c.text.Reset("") // an idle connection holds on to no message
 	}
 }
 

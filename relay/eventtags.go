@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -33,7 +34,7 @@ func (e *eventTags) fill(tags nostr.Tags) {
 	}
 	e.letters = e.letters[:0]
 	for _, tag := range tags {
-		if len(tag) < 2 || len(tag[0]) != 1 || !isTagLetter(tag[0][0]) {
+		if len(tag) < 2 || len(tag[0]) != 1 || !jsonscan.IsTagLetter(tag[0][0]) {
 			continue
 		}
 		list := &e.values[tag[0][0]-'A']
@@ -54,7 +55,7 @@ func (e *eventTags) fill(tags nostr.Tags) {
 
 // of lists the values of a tag letter.
 func (e *eventTags) of(letter byte) []string {
-	if !isTagLetter(letter) {
+	if !jsonscan.IsTagLetter(letter) {
 		return nil
 	}
 	return e.values[letter-'A']

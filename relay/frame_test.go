@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -33,10 +34,10 @@ func FuzzWellFormed(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var text frameText
-		text.reset(string(again))
+		var text jsonscan.Scanner
+		text.Reset(string(again))
 		back := nostr.Event{}
-		if err := text.event(&back); err != nil {
+		if err := text.Event(&back); err != nil {
 			t.Fatalf("%v in %s", err, again)
 		}
 		if !back.CheckID() {
@@ -69,12 +70,12 @@ func TestFrameSizes(t *testing.T) {
 func BenchmarkEventText(b *testing.B) {
 	body, _ := testOrder(b, "d1a2c5b0-0000-4000-8000-000000000000", now(), "pending").MarshalJSON()
 	text := string(body)
-	var t frameText
+	var t jsonscan.Scanner
 	b.ReportAllocs()
 	for b.Loop() {
 		var evt nostr.Event
-		t.reset(text)
-		if err := t.event(&evt); err != nil {
+		t.Reset(text)
+		if err := t.Event(&evt); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -100,7 +101,7 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 	})
 	for range workers {
 		g.Go(func() error {
-			var t frameText
+			var t jsonscan.Scanner
 			for b := range work {
 				for i := range b.lines {
 					s.checkLine(ctx, &t, &b.lines[i], opts.Evidence)
@@ -232,7 +233,7 @@ func readLine(br *bufio.Reader, limit int) (line []byte, tooLong bool, err error
 // reasonMailImported: an escrow answers what it hears, never a file.
 const reasonMailImported = "blocked: a message in a file is answered by nobody: publish it as an EVENT over the relay's websocket"
 
-func (s *Server) checkLine(ctx context.Context, t *frameText, l *importLine, believe bool) {
+func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLine, believe bool) {
 	if l.reason != "" {
 		return
 	}
@@ -253,10 +254,10 @@ func (s *Server) checkLine(ctx context.Context, t *frameText, l *importLine, bel
 		}
 	}
 	evt := new(nostr.Event)
-	t.reset(l.text)
-	err := t.event(evt)
+	t.Reset(l.text)
+	err := t.Event(evt)
 	if err == nil {
-		err = t.atEnd()
+		err = t.AtEnd()
 	}
 	if hex32.Valid(evt.ID) {
 		l.id = evt.ID

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -228,9 +229,9 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 		return "", errors.New("the authorization is not base64 of an event")
 	}
 	var evt nostr.Event
-	var t frameText
-	t.reset(string(raw))
-	if err := t.event(&evt); err != nil {
+	var t jsonscan.Scanner
+	t.Reset(string(raw))
+	if err := t.Event(&evt); err != nil {
 		return "", fmt.Errorf("the authorization event: %w", err)
 	}
 	if reason := WellFormed(&evt); reason != "" {

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -23,10 +24,10 @@ type negSession struct {
 // handleNeg answers NEG-OPEN, NEG-MSG and NEG-CLOSE (NIP-77).
 func (c *conn) handleNeg(verb string) {
 	t := &c.text
-	err := errSyntax
+	err := jsonscan.ErrSyntax
 	var id string
-	if t.take(',') {
-		id, err = t.str()
+	if t.Take(',') {
+		id, err = t.Str()
 	}
 	if err != nil || !validSubID(id) {
 		c.srv.met.refused("notice", "invalid")
@@ -36,18 +37,18 @@ func (c *conn) handleNeg(verb string) {
 	var f nostr.Filter
 	var msg string
 	if verb == "NEG-OPEN" {
-		if err = errSyntax; t.take(',') {
-			err = t.filter(&f)
+		if err = jsonscan.ErrSyntax; t.Take(',') {
+			err = t.Filter(&f)
 		}
 	}
 	if err == nil && verb != "NEG-CLOSE" {
-		if err = errSyntax; t.take(',') {
-			msg, err = t.str()
+		if err = jsonscan.ErrSyntax; t.Take(',') {
+			msg, err = t.Str()
 		}
 	}
 	if err == nil {
-		if err = errSyntax; t.take(']') {
-			err = t.atEnd()
+		if err = jsonscan.ErrSyntax; t.Take(']') {
+			err = t.AtEnd()
 		}
 	}
 	raw, bad := hex.DecodeString(msg)

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -220,19 +221,19 @@ func (st *Store) reportDamage(seq uint64, err error) {
 
 // parseBody reads a stored body. The event's strings are parts of it.
 func parseBody(body []byte) (*nostr.Event, error) {
-	t := bodyTexts.Get().(*frameText)
+	t := bodyTexts.Get().(*jsonscan.Scanner)
 	defer bodyTexts.Put(t)
-	t.reset(unsafe.String(unsafe.SliceData(body), len(body)))
+	t.Reset(unsafe.String(unsafe.SliceData(body), len(body)))
 	evt := &nostr.Event{}
-	err := t.event(evt)
+	err := t.Event(evt)
 	if err == nil {
-		err = t.atEnd()
+		err = t.AtEnd()
 	}
-	t.reset("") // hold on to no body
+	t.Reset("") // hold on to no body
 	if err != nil {
 		return nil, fmt.Errorf("parse the stored body: %w", err)
 	}
 	return evt, nil
 }
 
-var bodyTexts = sync.Pool{New: func() any { return new(frameText) }}
+var bodyTexts = sync.Pool{New: func() any { return new(jsonscan.Scanner) }}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip42"
@@ -41,11 +42,11 @@ const (
 // handle gives one message its whole effect, up to what waits for the store.
 func (c *conn) handle(msg string) {
 	t := &c.text
-	t.reset(msg)
+	t.Reset(msg)
 	var verb string
-	err := errSyntax
-	if t.take('[') {
-		verb, err = t.str()
+	err := jsonscan.ErrSyntax
+	if t.Take('[') {
+		verb, err = t.Str()
 	}
 	if err != nil {
 		c.srv.met.verbs["malformed"].Inc()
@@ -94,17 +95,17 @@ func cut(s string, n int) string {
 func (c *conn) readEvent() (evt *nostr.Event, text string) {
 	t := &c.text
 	evt = new(nostr.Event)
-	err := errSyntax
-	if t.take(',') {
-		t.next()
-		from := t.pos
-		err = t.event(evt)
-		text = t.text[from:t.pos]
-		if err == nil && !t.take(']') {
-			err = errSyntax
+	err := jsonscan.ErrSyntax
+	if t.Take(',') {
+		t.Next()
+		from := t.Pos
+		err = t.Event(evt)
+		text = t.Text[from:t.Pos]
+		if err == nil && !t.Take(']') {
+			err = jsonscan.ErrSyntax
 		}
 		if err == nil {
-			err = t.atEnd()
+			err = t.AtEnd()
 		}
 	}
 	if err == nil {
@@ -192,9 +193,9 @@ func (c *conn) sendOK(k ack) {
 // request has been answered.
 func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 	t := &c.text
-	err := errSyntax
-	if t.take(',') {
-		sub, err = t.str()
+	err := jsonscan.ErrSyntax
+	if t.Take(',') {
+		sub, err = t.Str()
 	}
 	if err != nil || !validSubID(sub) {
 		c.srv.met.refused("notice", "invalid")
@@ -202,22 +203,22 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 		return "", nil, false
 	}
 	// Before its filters are read, which is most of the work of a long one.
-	if n := len(t.text) / bytesOfOne; n > 0 && !c.mayAsk(n) {
+	if n := len(t.Text) / bytesOfOne; n > 0 && !c.mayAsk(n) {
 		c.refuseRequest(sub, reasonAskedTooOften)
 		return "", nil, false
 	}
 	for {
-		more, err := t.more(false, ']')
+		more, err := t.More(false, ']')
 		if err == nil && more {
 			var f nostr.Filter
 			if len(filters) == c.srv.cfg.MaxFilters {
 				err = errors.New("invalid: too many filters")
 			} else {
-				err = t.filter(&f)
+				err = t.Filter(&f)
 				filters = append(filters, f)
 			}
 		} else if err == nil {
-			if err = t.atEnd(); err == nil {
+			if err = t.AtEnd(); err == nil {
 				break
 			}
 		}
@@ -279,7 +280,7 @@ func (c *conn) handleReq() {
 		c.closed(id, "rate-limited: too many open subscriptions on this connection")
 		return
 	}
-	if c.openBytes+len(c.text.text) > maxOpenBytes {
+	if c.openBytes+len(c.text.Text) > maxOpenBytes {
 		c.closed(id, "rate-limited: the open filters of this connection are too large")
 		return
 	}
@@ -289,7 +290,7 @@ func (c *conn) handleReq() {
 			return
 		}
 	}
-	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.text), holding: true}
+	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.Text), holding: true}
 	sub.filters = make([]*liveFilter, len(filters))
 	for i, f := range filters {
 		sub.filters[i] = newLiveFilter(f)
@@ -466,7 +467,7 @@ func (s *Server) search(dst []hit, f *liveFilter, all []*liveFilter, upTo uint64
 	if err != nil {
 		return dst, err
 	}
-	var t frameText
+	var t jsonscan.Scanner
 	n := 0
 	for _, id := range ids {
 		if n == limit {
@@ -480,8 +481,8 @@ func (s *Server) search(dst []hit, f *liveFilter, all []*liveFilter, upTo uint64
 			return dst, err
 		}
 		var evt nostr.Event
-		t.reset(string(found.JSON))
-		if t.event(&evt) != nil || !f.matches(&evt) || expiredAt(evt.Tags, s.cfg.Now()) {
+		t.Reset(string(found.JSON))
+		if t.Event(&evt) != nil || !f.matches(&evt) || expiredAt(evt.Tags, s.cfg.Now()) {
 			continue
 		}
 		if !s.rules.Load().serves(&evt, f.Search) {
@@ -523,11 +524,11 @@ func (c *conn) handleCount() {
 
 func (c *conn) handleClose() {
 	t := &c.text
-	err := errSyntax
+	err := jsonscan.ErrSyntax
 	var id string
-	if t.take(',') {
-		if id, err = t.str(); err == nil && !t.take(']') {
-			err = errSyntax
+	if t.Take(',') {
+		if id, err = t.Str(); err == nil && !t.Take(']') {
+			err = jsonscan.ErrSyntax
 		}
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -134,7 +135,7 @@ func (u *upstream) dialLink(ctx context.Context, run func(func() error)) (*link,
 
 // read takes frames until the connection ends.
 func (l *link) read() error {
-	var t frameText
+	var t jsonscan.Scanner
 	for {
 		kind, b, err := l.ws.Read(l.ctx)
 		if err != nil {
@@ -178,20 +179,20 @@ func (l *link) keepAlive() error {
 	}
 }
 
-func (l *link) handle(t *frameText, msg string) error {
-	t.reset(msg)
-	if !t.take('[') {
+func (l *link) handle(t *jsonscan.Scanner, msg string) error {
+	t.Reset(msg)
+	if !t.Take('[') {
 		l.up.health.malformed.Add(1)
 		return nil
 	}
-	verb, err := t.str()
+	verb, err := t.Str()
 	var word string
-	if err == nil && t.take(',') {
+	if err == nil && t.Take(',') {
 		if verb != "EVENT" && verb != "EOSE" && verb != "CLOSED" && verb != "OK" && verb != "NOTICE" && verb != "AUTH" &&
 			verb != "NEG-MSG" && verb != "NEG-ERR" {
 			return nil // COUNT and what is yet to be invented
 		}
-		word, err = t.str()
+		word, err = t.Str()
 	}
 	if err != nil {
 		l.up.health.malformed.Add(1)
@@ -201,10 +202,10 @@ func (l *link) handle(t *frameText, msg string) error {
 		return l.event(t, word)
 	}
 	rest := func() string {
-		if !t.take(',') {
+		if !t.Take(',') {
 			return ""
 		}
-		s, err := t.str()
+		s, err := t.Str()
 		if err != nil {
 			return ""
 		}
@@ -230,8 +231,8 @@ func (l *link) handle(t *frameText, msg string) error {
 		}
 		f := negFrame{}
 		if verb == "NEG-MSG" {
-			if t.take(',') {
-				f.msg, _ = t.str()
+			if t.Take(',') {
+				f.msg, _ = t.Str()
 				f.msg = strings.Clone(f.msg)
 			}
 		} else if f.err = rest(); f.err == "" {
@@ -256,10 +257,10 @@ func (l *link) handle(t *frameText, msg string) error {
 	case "AUTH":
 		l.challenge = strings.Clone(cut(word, 256))
 	case "OK":
-		t.take(',')
-		t.next() // white space
-		ok := strings.HasPrefix(t.text[t.pos:], "true")
-		t.skip(0)
+		t.Take(',')
+		t.Next() // white space
+		ok := strings.HasPrefix(t.Text[t.Pos:], "true")
+		t.Skip(0)
 		reason := strings.Clone(rest())
 		if word == l.authID && l.authDone != nil {
 			var err error
@@ -285,7 +286,7 @@ func (s *linkSub) finish(end reqEnd) {
 }
 
 // event takes one EVENT frame into the pipeline.
-func (l *link) event(t *frameText, id string) error {
+func (l *link) event(t *jsonscan.Scanner, id string) error {
 	l.mu.Lock()
 	sub := l.subs[id]
 	l.mu.Unlock()
@@ -293,12 +294,12 @@ func (l *link) event(t *frameText, id string) error {
 		return nil // closed in the meantime
 	}
 	evt := new(nostr.Event)
-	err := errSyntax
+	err := jsonscan.ErrSyntax
 	from := 0
-	if t.take(',') {
-		t.next()
-		from = t.pos
-		err = t.event(evt)
+	if t.Take(',') {
+		t.Next()
+		from = t.Pos
+		err = t.Event(evt)
 	}
 	h := l.up.health
 	h.events.Add(1)
@@ -345,7 +346,7 @@ func (l *link) event(t *frameText, id string) error {
 		return nil
 	}
 	return l.push(&arrival{stats: sub.stats, checked: make(chan struct{}), a: &admission{
-		Context: l.ctx, evt: evt, size: t.pos - from, local: true, source: mostro.Source{Road: road, Relay: l.up.url},
+		Context: l.ctx, evt: evt, size: t.Pos - from, local: true, source: mostro.Source{Road: road, Relay: l.up.url},
 	}})
 }
 

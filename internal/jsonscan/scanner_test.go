@@ -1,4 +1,4 @@
-package relay
+package jsonscan
 
 import (
 	"encoding/json"
@@ -23,12 +23,12 @@ func FuzzEventText(f *testing.F) {
 		if !utf8.ValidString(text) {
 			return
 		}
-		var text1 frameText
-		text1.reset(text)
+		var text1 Scanner
+		text1.Reset(text)
 		var ours nostr.Event
-		err := text1.event(&ours)
+		err := text1.Event(&ours)
 		if err == nil {
-			err = text1.atEnd()
+			err = text1.AtEnd()
 		}
 		if err != nil {
 			return
@@ -72,10 +72,10 @@ func TestFilterText(t *testing.T) {
 		`{"#d":[],"#Z":["a","b"]}`:  {Tags: nostr.TagMap{"d": {}, "Z": {"a", "b"}}},
 		`{"search":"a \"b\"","limit":7,"x":[{}]}`: {Search: `a "b"`, Limit: 7},
 	} {
-		var ft frameText
-		ft.reset(text)
+		var ft Scanner
+		ft.Reset(text)
 		var got nostr.Filter
-		if err := ft.filter(&got); err != nil || ft.atEnd() != nil || !reflect.DeepEqual(got, want) {
+		if err := ft.Filter(&got); err != nil || ft.AtEnd() != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v %v", text, got, err)
 		}
 	}

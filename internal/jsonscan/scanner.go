@@ -1,4 +1,4 @@
-package relay
+package jsonscan
 
 import (
 	"errors"
@@ -12,37 +12,37 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// frameText is a client's message being read from left to right. It is a
+// Scanner is a client's message being read from left to right. It is a
 // parser of our own because one pass without reflection costs a fifth of
 // go-nostr's, and because go-nostr's refuses events with unknown fields.
 //
 // Strings without escapes are parts of text, so whoever keeps a short one for
 // long should clone it.
-type frameText struct {
-	text string
-	pos  int
+type Scanner struct {
+	Text string
+	Pos  int
 
 	words []string // tag elements of the event under way, reused
 	ends  []int    // where each tag ends in words, reused
 }
 
-var errSyntax = errors.New("malformed JSON")
+var ErrSyntax = errors.New("malformed JSON")
 
 const maxJSONDepth = 64
 
-func (t *frameText) reset(text string) {
-	t.text, t.pos = text, 0
+func (t *Scanner) Reset(text string) {
+	t.Text, t.Pos = text, 0
 	if cap(t.words) > 4096 {
 		t.words, t.ends = nil, nil
 	}
 }
 
-// next gives the next byte that is not white space, 0 at the end.
-func (t *frameText) next() byte {
-	for t.pos < len(t.text) {
-		switch c := t.text[t.pos]; c {
+// Next gives the next byte that is not white space, 0 at the end.
+func (t *Scanner) Next() byte {
+	for t.Pos < len(t.Text) {
+		switch c := t.Text[t.Pos]; c {
 		case ' ', '\t', '\n', '\r':
-			t.pos++
+			t.Pos++
 		default:
 			return c
 		}
@@ -50,58 +50,58 @@ func (t *frameText) next() byte {
 	return 0
 }
 
-// take consumes c if it comes next.
-func (t *frameText) take(c byte) bool {
-	if t.next() != c {
+// Take consumes c if it comes next.
+func (t *Scanner) Take(c byte) bool {
+	if t.Next() != c {
 		return false
 	}
-	t.pos++
+	t.Pos++
 	return true
 }
 
-// more says whether another element follows in an array or object that ends
+// More says whether another element follows in an array or object that ends
 // with closer, consuming the comma or the closer.
-func (t *frameText) more(first bool, closer byte) (bool, error) {
-	if t.take(closer) {
+func (t *Scanner) More(first bool, closer byte) (bool, error) {
+	if t.Take(closer) {
 		return false, nil
 	}
 	if first {
 		return true, nil
 	}
-	if !t.take(',') {
-		return false, errSyntax
+	if !t.Take(',') {
+		return false, ErrSyntax
 	}
-	if t.next() == closer {
-		return false, errSyntax
+	if t.Next() == closer {
+		return false, ErrSyntax
 	}
 	return true, nil
 }
 
-// atEnd proves that nothing follows.
-func (t *frameText) atEnd() error {
-	if t.next() != 0 || t.pos < len(t.text) {
-		return errSyntax
+// AtEnd proves that nothing follows.
+func (t *Scanner) AtEnd() error {
+	if t.Next() != 0 || t.Pos < len(t.Text) {
+		return ErrSyntax
 	}
 	return nil
 }
 
-func (t *frameText) str() (string, error) {
-	if !t.take('"') {
-		return "", errSyntax
+func (t *Scanner) Str() (string, error) {
+	if !t.Take('"') {
+		return "", ErrSyntax
 	}
-	start := t.pos
+	start := t.Pos
 	i := start
-	for ; i+8 <= len(t.text); i += 8 {
-		if at := special8(t.text[i : i+8]); at < 8 {
+	for ; i+8 <= len(t.Text); i += 8 {
+		if at := special8(t.Text[i : i+8]); at < 8 {
 			i += at
 			break
 		}
 	}
-	for ; i < len(t.text); i++ {
-		c := t.text[i]
+	for ; i < len(t.Text); i++ {
+		c := t.Text[i]
 		if c == '"' {
-			t.pos = i + 1
-			return t.text[start:i], nil
+			t.Pos = i + 1
+			return t.Text[start:i], nil
 		}
 		if c == '\\' {
 			return t.strEscaped(start, i)
@@ -110,7 +110,7 @@ func (t *frameText) str() (string, error) {
 			break
 		}
 	}
-	return "", errSyntax
+	return "", ErrSyntax
 }
 
 // special8 gives the place of the first byte among eight that ends a plain
@@ -126,26 +126,26 @@ func special8(s string) int {
 	return bits.TrailingZeros64(found&tops) / 8
 }
 
-func (t *frameText) strEscaped(start, i int) (string, error) {
+func (t *Scanner) strEscaped(start, i int) (string, error) {
 	out := make([]byte, 0, i-start+32)
-	out = append(out, t.text[start:i]...)
-	for i < len(t.text) {
-		c := t.text[i]
+	out = append(out, t.Text[start:i]...)
+	for i < len(t.Text) {
+		c := t.Text[i]
 		switch {
 		case c == '"':
-			t.pos = i + 1
+			t.Pos = i + 1
 			return string(out), nil
 		case c < 0x20:
-			return "", errSyntax
+			return "", ErrSyntax
 		case c != '\\':
 			out = append(out, c)
 			i++
 			continue
 		}
-		if i+1 >= len(t.text) {
-			return "", errSyntax
+		if i+1 >= len(t.Text) {
+			return "", ErrSyntax
 		}
-		e := t.text[i+1]
+		e := t.Text[i+1]
 		i += 2
 		switch e {
 		case '"', '\\', '/':
@@ -163,34 +163,34 @@ func (t *frameText) strEscaped(start, i int) (string, error) {
 		case 'u':
 			r, ok := t.hex4(i)
 			if !ok {
-				return "", errSyntax
+				return "", ErrSyntax
 			}
 			i += 4
 			if utf16.IsSurrogate(r) {
 				// Half a pair has no UTF-8, so no id can be right for it.
 				low, ok := t.hex4(i + 2)
-				if !ok || t.text[i] != '\\' || t.text[i+1] != 'u' {
-					return "", errSyntax
+				if !ok || t.Text[i] != '\\' || t.Text[i+1] != 'u' {
+					return "", ErrSyntax
 				}
 				if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
-					return "", errSyntax
+					return "", ErrSyntax
 				}
 				i += 6
 			}
 			out = utf8.AppendRune(out, r)
 		default:
-			return "", errSyntax
+			return "", ErrSyntax
 		}
 	}
-	return "", errSyntax
+	return "", ErrSyntax
 }
 
-func (t *frameText) hex4(at int) (rune, bool) {
-	if at+4 > len(t.text) {
+func (t *Scanner) hex4(at int) (rune, bool) {
+	if at+4 > len(t.Text) {
 		return 0, false
 	}
 	var r rune
-	for _, c := range []byte(t.text[at : at+4]) {
+	for _, c := range []byte(t.Text[at : at+4]) {
 		switch {
 		case '0' <= c && c <= '9':
 			r = r<<4 | rune(c-'0')
@@ -207,21 +207,21 @@ func (t *frameText) hex4(at int) (rune, bool) {
 
 // number reads a whole number. Fractions, exponents and what does not fit are
 // errors of the value, with the text left behind it.
-func (t *frameText) number() (int64, error) {
-	t.next()
-	start := t.pos
-	for t.pos < len(t.text) {
-		c := t.text[t.pos]
+func (t *Scanner) number() (int64, error) {
+	t.Next()
+	start := t.Pos
+	for t.Pos < len(t.Text) {
+		c := t.Text[t.Pos]
 		if c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E' {
-			t.pos++
+			t.Pos++
 			continue
 		}
 		break
 	}
-	word := t.text[start:t.pos]
+	word := t.Text[start:t.Pos]
 	if !jsonNumber(word) {
-		t.pos = start
-		return 0, errSyntax
+		t.Pos = start
+		return 0, ErrSyntax
 	}
 	n, err := strconv.ParseInt(word, 10, 64)
 	if err != nil {
@@ -268,58 +268,58 @@ func jsonNumber(s string) bool {
 	return i == len(s)
 }
 
-// skip passes over one value of any kind.
-func (t *frameText) skip(depth int) error {
+// Skip passes over one value of any kind.
+func (t *Scanner) Skip(depth int) error {
 	if depth > maxJSONDepth {
 		return errors.New("nested too deeply")
 	}
-	switch c := t.next(); {
+	switch c := t.Next(); {
 	case c == '"':
-		_, err := t.str()
+		_, err := t.Str()
 		return err
 	case c == '[' || c == '{':
-		t.pos++
+		t.Pos++
 		closer := c + 2 // ']' and '}' come two after their openers
 		for first := true; ; first = false {
-			more, err := t.more(first, closer)
+			more, err := t.More(first, closer)
 			if err != nil || !more {
 				return err
 			}
 			if c == '{' {
-				if _, err := t.str(); err != nil {
+				if _, err := t.Str(); err != nil {
 					return err
 				}
-				if !t.take(':') {
-					return errSyntax
+				if !t.Take(':') {
+					return ErrSyntax
 				}
 			}
-			if err := t.skip(depth + 1); err != nil {
+			if err := t.Skip(depth + 1); err != nil {
 				return err
 			}
 		}
 	case c == '-' || c >= '0' && c <= '9':
-		if _, err := t.number(); err == errSyntax {
+		if _, err := t.number(); err == ErrSyntax {
 			return err
 		}
 		return nil
 	default:
 		for _, word := range [...]string{"true", "false", "null"} {
-			if len(t.text)-t.pos >= len(word) && t.text[t.pos:t.pos+len(word)] == word {
-				t.pos += len(word)
+			if len(t.Text)-t.Pos >= len(word) && t.Text[t.Pos:t.Pos+len(word)] == word {
+				t.Pos += len(word)
 				return nil
 			}
 		}
-		return errSyntax
+		return ErrSyntax
 	}
 }
 
 // list calls elem for each element of an array.
-func (t *frameText) list(elem func() error) error {
-	if !t.take('[') {
-		return errSyntax
+func (t *Scanner) list(elem func() error) error {
+	if !t.Take('[') {
+		return ErrSyntax
 	}
 	for first := true; ; first = false {
-		more, err := t.more(first, ']')
+		more, err := t.More(first, ']')
 		if err != nil || !more {
 			return err
 		}
@@ -332,54 +332,54 @@ func (t *frameText) list(elem func() error) error {
 // field wraps the reading of one member: a value of the wrong type is passed
 // over, so that the rest of the object (its id above all) is still read, and
 // is reported by the caller in the end. Broken syntax is returned at once.
-func (t *frameText) field(name string, read func() error) (bad, broken error) {
-	start := t.pos
+func (t *Scanner) field(name string, read func() error) (bad, broken error) {
+	start := t.Pos
 	err := read()
 	if err == nil {
 		return nil, nil
 	}
-	t.pos = start
-	if broken := t.skip(0); broken != nil {
+	t.Pos = start
+	if broken := t.Skip(0); broken != nil {
 		return nil, broken
 	}
-	if err == errSyntax {
+	if err == ErrSyntax {
 		return fmt.Errorf("%s has the wrong type", name), nil
 	}
 	return fmt.Errorf("%s is %w", name, err), nil
 }
 
-// event reads an event object. With an error the event holds what could be
+// Event reads an event object. With an error the event holds what could be
 // read: its ID, when present, names the refusal.
-func (t *frameText) event(evt *nostr.Event) error {
-	if !t.take('{') {
+func (t *Scanner) Event(evt *nostr.Event) error {
+	if !t.Take('{') {
 		return errors.New("the event is not an object")
 	}
 	const all = 1<<7 - 1
 	var seen, bit uint8
 	var problem error
 	for first := true; ; first = false {
-		more, err := t.more(first, '}')
+		more, err := t.More(first, '}')
 		if err != nil {
 			return err
 		}
 		if !more {
 			break
 		}
-		name, err := t.str()
+		name, err := t.Str()
 		if err != nil {
 			return err
 		}
-		if !t.take(':') {
-			return errSyntax
+		if !t.Take(':') {
+			return ErrSyntax
 		}
 		var bad, broken error
 		switch name {
 		case "id":
 			bit = 1 << 0
-			bad, broken = t.field(name, func() (err error) { evt.ID, err = t.str(); return })
+			bad, broken = t.field(name, func() (err error) { evt.ID, err = t.Str(); return })
 		case "pubkey":
 			bit = 1 << 1
-			bad, broken = t.field(name, func() (err error) { evt.PubKey, err = t.str(); return })
+			bad, broken = t.field(name, func() (err error) { evt.PubKey, err = t.Str(); return })
 		case "created_at":
 			bit = 1 << 2
 			bad, broken = t.field(name, func() error {
@@ -399,13 +399,13 @@ func (t *frameText) event(evt *nostr.Event) error {
 			bad, broken = t.field(name, func() error { return t.tags(evt) })
 		case "content":
 			bit = 1 << 5
-			bad, broken = t.field(name, func() (err error) { evt.Content, err = t.str(); return })
+			bad, broken = t.field(name, func() (err error) { evt.Content, err = t.Str(); return })
 		case "sig":
 			bit = 1 << 6
-			bad, broken = t.field(name, func() (err error) { evt.Sig, err = t.str(); return })
+			bad, broken = t.field(name, func() (err error) { evt.Sig, err = t.Str(); return })
 		default:
 			bit = 0
-			broken = t.skip(0)
+			broken = t.Skip(0)
 		}
 		if broken != nil {
 			return broken
@@ -429,11 +429,11 @@ func (t *frameText) event(evt *nostr.Event) error {
 }
 
 // tags reads into one shared array of strings: two allocations an event.
-func (t *frameText) tags(evt *nostr.Event) error {
+func (t *Scanner) tags(evt *nostr.Event) error {
 	t.words, t.ends = t.words[:0], t.ends[:0]
 	err := t.list(func() error {
 		err := t.list(func() error {
-			word, err := t.str()
+			word, err := t.Str()
 			t.words = append(t.words, word)
 			return err
 		})
@@ -455,24 +455,24 @@ func (t *frameText) tags(evt *nostr.Event) error {
 	return nil
 }
 
-// filter reads a filter object. Members that are not of NIP-01 or NIP-50 are
+// Filter reads a filter object. Members that are not of NIP-01 or NIP-50 are
 // passed over, but for tag filters that this relay would have to ignore: to
 // answer those would be to answer too much.
-func (t *frameText) filter(f *nostr.Filter) error {
-	if !t.take('{') {
+func (t *Scanner) Filter(f *nostr.Filter) error {
+	if !t.Take('{') {
 		return errors.New("invalid: a filter is not an object")
 	}
 	for first := true; ; first = false {
-		more, err := t.more(first, '}')
+		more, err := t.More(first, '}')
 		if err != nil {
 			return fmt.Errorf("invalid: %w", err)
 		}
 		if !more {
 			return nil
 		}
-		name, err := t.str()
-		if err == nil && !t.take(':') {
-			err = errSyntax
+		name, err := t.Str()
+		if err == nil && !t.Take(':') {
+			err = ErrSyntax
 		}
 		if err != nil {
 			return fmt.Errorf("invalid: %w", err)
@@ -506,13 +506,13 @@ func (t *frameText) filter(f *nostr.Filter) error {
 			}
 			f.Limit, f.LimitZero = int(min(n, 1<<30)), n == 0
 		case "search":
-			f.Search, err = t.str()
+			f.Search, err = t.Str()
 		default:
 			if len(name) == 0 || name[0] != '#' && name[0] != '&' {
-				err = t.skip(0)
+				err = t.Skip(0)
 				break
 			}
-			if name[0] == '&' || len(name) != 2 || !isTagLetter(name[1]) {
+			if name[0] == '&' || len(name) != 2 || !IsTagLetter(name[1]) {
 				return fmt.Errorf("unsupported: the tag filter %.20q is not one this relay can answer", name)
 			}
 			if f.Tags == nil {
@@ -526,10 +526,10 @@ func (t *frameText) filter(f *nostr.Filter) error {
 	}
 }
 
-func (t *frameText) strings(valid func(string) bool) ([]string, error) {
+func (t *Scanner) strings(valid func(string) bool) ([]string, error) {
 	out := []string{}
 	err := t.list(func() error {
-		s, err := t.str()
+		s, err := t.Str()
 		if err == nil && valid != nil && !valid(s) {
 			err = errors.New("not 64 lower-case hex digits")
 		}
@@ -539,4 +539,4 @@ func (t *frameText) strings(valid func(string) bool) ([]string, error) {
 	return out, err
 }
 
-func isTagLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+func IsTagLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
