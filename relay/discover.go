@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -220,13 +219,6 @@ func (d *discovery) tryAgain(key string) {
 	if try && d.us.cfg.Store.liveOf(mostro.KindInfo, key) > 0 {
 		d.addInstance(key)
 	}
-}
-
-// liveOf counts the live events of one kind by one key.
-func (st *Store) liveOf(kind int, key string) int {
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	return st.live.liveOfKey(kind, hex32.OrZero(key))
 }
 
 // linkRelays reads the relays of a mostro: link.

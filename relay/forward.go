@@ -4,11 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
-
-	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // Own events go to other relays from a queue in the store: the row that queues
@@ -26,57 +23,6 @@ const (
 	// the queue in one transaction.
 	sweepRows = 4096
 )
-
-// ForwardOutcome is what became of an own event at another relay.
-type ForwardOutcome struct {
-	Relay   string    `json:"relay"`
-	Outcome string    `json:"outcome"` // accepted, refused, superseded, expired
-	Reason  string    `json:"reason,omitempty"`
-	At      time.Time `json:"at"`
-}
-
-func forwardCursorKey(relay string) []byte { return append([]byte{spaceForward, 'c'}, relay...) }
-
-func forwardOutcomeKey(seq uint64, relay string) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{spaceForward, 'o'}, seq), relay...)
-}
-
-// forwardCursor is the log position up to which a relay has been sent the queue.
-func (st *Store) forwardCursor(relay string) (uint64, error) {
-	v, err := st.readRow(forwardCursorKey(relay))
-	if err != nil || len(v) != 8 {
-		return 0, err
-	}
-	return binary.BigEndian.Uint64(v), nil
-}
-
-// queued lists log positions in the queue behind after, at most limit.
-func (st *Store) queued(after uint64, limit int) (seqs []uint64, err error) {
-	err = st.eachRow([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
-		if len(key) == 10 {
-			seqs = append(seqs, binary.BigEndian.Uint64(key[2:]))
-		}
-		return len(seqs) < limit
-	})
-	return seqs, err
-}
-
-// Forwarded tells what became of an own event at each relay so far.
-func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcome, err error) {
-	f, err := st.Find(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	prefix := forwardOutcomeKey(f.Seq, "")
-	err = st.eachRow(prefix, prefix, func(_, value []byte) bool {
-		var o ForwardOutcome
-		if json.Unmarshal(value, &o) == nil {
-			list = append(list, o)
-		}
-		return true
-	})
-	return list, err
-}
 
 // sendQueue sends what is queued to this relay, in order, until the link ends.
 func (u *upstream) sendQueue(l *link) error {
@@ -153,38 +99,6 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 			return "refused", cut(r.reason, 200), nil
 		}
 	}
-}
-
-// forwardBody gives the event at a log position if it is still worth sending,
-// else why not.
-func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
-	_, body, err = st.rowAt(seq)
-	if isDamage(err) {
-		return nil, "damaged", nil
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	if body == nil {
-		return nil, "deleted", nil
-	}
-	evt, err := parseBody(body)
-	if err != nil {
-		return nil, "", fmt.Errorf("entry %d: %w", seq, err)
-	}
-	if expiredAt(evt.Tags, now) {
-		return nil, "expired", nil
-	}
-	if c := kindClass(evt.Kind); c == replaceable || c == addressable {
-		pubkey, err := hex32.Parse(evt.PubKey)
-		if err != nil {
-			return nil, "", err
-		}
-		if rec, ok := st.live.recordAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && rec.seq != seq {
-			return nil, "superseded", nil
-		}
-	}
-	return body, "", nil
 }
 
 // sweepForwards takes old rows out of the queue.

@@ -35,21 +35,6 @@ const (
 
 var errNeg = errors.New("malformed negentropy message")
 
-type negItem struct {
-	at int64
-	id [32]byte
-}
-
-func (a *negItem) compare(b *negItem) int {
-	switch {
-	case a.at < b.at:
-		return -1
-	case a.at > b.at:
-		return 1
-	}
-	return bytes.Compare(a.id[:], b.id[:])
-}
-
 // negSum adds ids as little-endian numbers modulo 2^256.
 type negSum [4]uint64
 

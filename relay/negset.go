@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -143,72 +141,5 @@ func (n *negSets) leave(s *sharedSet) {
 	if s.users--; s.users == 0 && !s.listed {
 		n.items -= s.counted
 		s.counted = 0
-	}
-}
-
-// atMost is how many live events a filter matches at the most.
-func (st *Store) atMost(f nostr.Filter) int {
-	l := st.live
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	c, none, err := l.condition(f, 0)
-	if err != nil || none || l.unlisted {
-		return 0
-	}
-	if f.IDs != nil {
-		return min(len(f.IDs), l.n)
-	}
-	p := l.plan(&c, false)
-	n := 0
-	for _, q := range append(p.lists, p.several...) {
-		n += q.before(c.until+1) - q.before(c.since)
-	}
-	return min(n, l.n)
-}
-
-// liveItems lists what takes part in reconciliation: the live events that
-// match a filter, mail left out. The index is let go of between parts, so that
-// a million events hold no append up; an event that comes or goes meanwhile may
-// be in the list or not, which the next reconciliation settles.
-func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem, head uint64, err error) {
-	const part = 8192
-	l := st.live
-	if l.unlisted {
-		return nil, 0, ErrBulk
-	}
-	l.expire(st.now().Unix())
-	head = st.Head()
-	items = make([]negItem, 0, st.atMost(f))
-	for from := 0; ; from += part {
-		if err := ctx.Err(); err != nil {
-			return nil, 0, err
-		}
-		l.mu.RLock()
-		if from >= int(l.slots.n) {
-			l.mu.RUnlock()
-			return items, head, nil
-		}
-		// Numbers of terms and authors may be reused between two parts.
-		c, none, err := l.condition(f, 0)
-		if err != nil {
-			l.mu.RUnlock()
-			return nil, 0, err
-		}
-		var ids map[[32]byte]bool
-		if f.IDs != nil {
-			ids = make(map[[32]byte]bool, len(f.IDs))
-			for _, id := range f.IDs {
-				ids[hex32.OrZero(id)] = true
-			}
-		}
-		for n := from; !none && n < min(from+part, int(l.slots.n)); n++ {
-			s := l.slots.at(uint32(n))
-			if !s.used || s.hidden || s.createdAt < c.since || s.createdAt > c.until || mostro.IsMail(int(s.kind)) ||
-				!l.matches(&c, s, &plan{}) || ids != nil && !ids[s.id] {
-				continue
-			}
-			items = append(items, negItem{at: s.createdAt, id: s.id})
-		}
-		l.mu.RUnlock()
 	}
 }

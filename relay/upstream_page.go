@@ -9,19 +9,6 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// pageCursor is how far a walk through a relay's past has come. All times are
-// created_at.
-type pageCursor struct {
-	// Through: all that the relay held at or before it has been taken, at WalkedAt.
-	Through  int64 `json:"through,omitempty"`
-	WalkedAt int64 `json:"walked_at,omitempty"` // when the last walk through everything ended
-	// An unfinished walk: all from At up to From has been taken; Whole says that
-	// it goes to the beginning.
-	From  int64 `json:"from,omitempty"`
-	At    int64 `json:"at,omitempty"`
-	Whole bool  `json:"whole,omitempty"`
-}
-
 const (
 	pageLimit = 500
 	// maxBarren is how many pages in a row may hold no event that can be kept.
@@ -258,38 +245,4 @@ func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
 		})
 	}
 	return nil
-}
-
-// maxKnown bounds the values that parts are made of.
-const maxKnown = 4096
-
-// authorsOf lists keys with live events of a kind.
-func (st *Store) authorsOf(kind int) (keys []string) {
-	l := st.live
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	for n := range l.authors.list.n {
-		if _, ok := l.combos[combo{uint32(kind), n, none, none}]; ok {
-			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
-				break
-			}
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// valuesOf lists values of a tag among live events.
-func (st *Store) valuesOf(tag string) (values []string) {
-	l := st.live
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	l.terms.each(func(n uint32) bool {
-		if key := string(l.terms.key(n)); key[:1] == tag {
-			values = append(values, key[1:])
-		}
-		return len(values) < maxKnown
-	})
-	slices.Sort(values)
-	return values
 }

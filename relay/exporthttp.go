@@ -1,0 +1,86 @@
+package relay
+
+import (
+	"io"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// maxExports is how many exports are under way at the same time; exportCost is
+// how many requests one counts as.
+const (
+	maxExports = 4
+	exportCost = 600
+)
+
+// ServeExport answers GET /api/v1/export/events, without the events of banned
+// and quarantined keys. An address may have one under way.
+func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
+	st, ok := s.cfg.Store.(*Store)
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	f, err := ParseExportFilter(r.URL.Query())
+	if err != nil {
+		refuseHTTP(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	ip, local := s.clientIP(r)
+	if !local {
+		if !s.rates.asked.take(rateKey(ip), exportCost, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now()) || !s.exports.enter(rateKey(ip)) {
+			w.Header().Set("Retry-After", "60")
+			refuseHTTP(w, http.StatusTooManyRequests, "too many exports from this address, or in all: try again later")
+			return
+		}
+		defer s.exports.leave(rateKey(ip))
+	}
+	f.Public = true
+	rc := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	// A large export takes longer than an ordinary answer may; a client that
+	// takes nothing for a minute is gone.
+	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
+	if err != nil && r.Context().Err() == nil {
+		s.cfg.Log.Warn("export broken off", "err", err)
+		panic(http.ErrAbortHandler) // the client must not take it for complete
+	}
+}
+
+// exports are the addresses that exports are under way for.
+type exports struct {
+	mu  sync.Mutex
+	now map[netip.Addr]bool
+}
+
+func (e *exports) enter(ip netip.Addr) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.now[ip] || len(e.now) >= maxExports {
+		return false
+	}
+	if e.now == nil {
+		e.now = make(map[netip.Addr]bool)
+	}
+	e.now[ip] = true
+	return true
+}
+
+func (e *exports) leave(ip netip.Addr) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.now, ip)
+}
+
+type deadlineWriter struct {
+	io.Writer
+	rc *http.ResponseController
+}
+
+func (w deadlineWriter) Write(b []byte) (int, error) {
+	w.rc.SetWriteDeadline(time.Now().Add(time.Minute)) // not every connection has one
+	return w.Writer.Write(b)
+}
