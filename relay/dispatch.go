@@ -407,7 +407,7 @@ func (f *liveFilter) file() []filingKey {
 // not at all.
 func (f *liveFilter) dropHeld(st eventStore) {
 	if len(f.filedUnder) > 0 && f.filedUnder[0].by == byID {
-		f.filedUnder = st.unsettled(f.filedUnder)
+		f.filedUnder = slices.DeleteFunc(f.filedUnder, func(k filingKey) bool { return st.Served(k.value) })
 	}
 }
 

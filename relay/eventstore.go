@@ -42,9 +42,9 @@ type eventStore interface {
 	// expired, or deleted and refused for good.
 	Has(ctx context.Context, id string) (bool, error)
 
-	// unsettled takes out of the keys by ids those of events that are served and
-	// were so at the present head: no later entry of the log is one of them.
-	unsettled(keys []filingKey) []filingKey
+	// Served reports whether the event of an id is served and was appended at or
+	// before the present head. No later entry of the log has that id.
+	Served(id string) bool
 
 	// liveItems lists what takes part in reconciliation (NIP-77): live events
 	// that match f, mail left out, and the head before they were looked at.

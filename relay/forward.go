@@ -2,16 +2,9 @@ package relay
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"strings"
 	"time"
 )
-
-// Own events go to other relays from a queue in the store: the row that queues
-// an event is committed with the event. Each relay has a cursor; an outcome
-// and the cursor that passes it are committed together, so that a crash sends
-// an event twice at worst, which relays answer as a duplicate.
 
 const (
 	// forwardKept is how long an event stays in the queue at most.
@@ -19,9 +12,6 @@ const (
 	// forwardTries is how often a relay may answer "later" before the event is
 	// given up there.
 	forwardTries = 8
-	// sweepRows bounds, but for the outcomes of one event, what is taken out of
-	// the queue in one transaction.
-	sweepRows = 4096
 )
 
 // sendQueue sends what is queued to this relay, in order, until the link ends.
@@ -42,13 +32,7 @@ func (u *upstream) sendQueue(l *link) error {
 				return err
 			}
 			u.health.forwardOutcome(outcome, reason)
-			row, err := json.Marshal(ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
-			if err != nil {
-				return err
-			}
-			err = u.store.writeRows(l.ctx,
-				rowWrite{forwardOutcomeKey(seq, u.url), row},
-				rowWrite{forwardCursorKey(u.url), binary.BigEndian.AppendUint64(nil, seq)})
+			err = u.store.forwarded(l.ctx, seq, ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
 			if err != nil {
 				return endOr(l.ctx, err)
 			}
@@ -114,39 +98,7 @@ func (us *Upstreams) sweepForwards(ctx context.Context) error {
 }
 
 func (us *Upstreams) sweepOnce(ctx context.Context) error {
-	st := us.cfg.Store
-	before := us.cfg.Server.cfg.Now().Add(-forwardKept).UnixMilli()
-	for {
-		seqs, err := st.queued(0, 500)
-		if err != nil {
-			return err
-		}
-		var rows []rowWrite
-		for _, seq := range seqs {
-			r, _, err := st.rowAt(seq)
-			if err != nil && !isDamage(err) {
-				return err
-			} // a damaged row received at 0 leaves the queue
-			if r.receivedAt >= before || len(rows) > sweepRows {
-				break
-			}
-			rows = append(rows, rowWrite{key: forwardKey(seq)})
-			prefix := forwardOutcomeKey(seq, "")
-			err = st.eachRow(prefix, prefix, func(key, _ []byte) bool {
-				rows = append(rows, rowWrite{key: key})
-				return true
-			})
-			if err != nil {
-				return err
-			}
-		}
-		if len(rows) == 0 {
-			return nil
-		}
-		if err := st.writeRows(ctx, rows...); err != nil {
-			return err
-		}
-	}
+	return us.cfg.Store.sweepQueue(ctx, us.cfg.Server.cfg.Now().Add(-forwardKept))
 }
 
 // longestQueue is how many own events the slowest relay has yet to be sent.

@@ -10,6 +10,15 @@ import (
 	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
+// Own events go to other relays from a queue in the store: the row that queues
+// an event is committed with the event. Each relay has a cursor; an outcome
+// and the cursor that passes it are committed together, so that a crash sends
+// an event twice at worst, which relays answer as a duplicate.
+
+// sweepRows bounds the rows that one transaction removes from the queue. The
+// outcomes of one event are removed together.
+const sweepRows = 4096
+
 // ForwardOutcome is what became of an own event at another relay.
 type ForwardOutcome struct {
 	Relay   string    `json:"relay"`
@@ -91,4 +100,52 @@ func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string
 		}
 	}
 	return body, "", nil
+}
+
+// forwarded commits the outcome of one event at one relay, together with the
+// relay's cursor.
+func (st *Store) forwarded(ctx context.Context, seq uint64, o ForwardOutcome) error {
+	row, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	return st.writeRows(ctx,
+		rowWrite{forwardOutcomeKey(seq, o.Relay), row},
+		rowWrite{forwardCursorKey(o.Relay), binary.BigEndian.AppendUint64(nil, seq)})
+}
+
+// sweepQueue removes events received before a time from the queue, with their
+// outcomes.
+func (st *Store) sweepQueue(ctx context.Context, before time.Time) error {
+	for {
+		seqs, err := st.queued(0, 500)
+		if err != nil {
+			return err
+		}
+		var rows []rowWrite
+		for _, seq := range seqs {
+			r, _, err := st.rowAt(seq)
+			if err != nil && !isDamage(err) {
+				return err
+			} // a damaged row received at 0 leaves the queue
+			if r.receivedAt >= before.UnixMilli() || len(rows) > sweepRows {
+				break
+			}
+			rows = append(rows, rowWrite{key: forwardKey(seq)})
+			prefix := forwardOutcomeKey(seq, "")
+			err = st.eachRow(prefix, prefix, func(key, _ []byte) bool {
+				rows = append(rows, rowWrite{key: key})
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		if err := st.writeRows(ctx, rows...); err != nil {
+			return err
+		}
+	}
 }

@@ -520,14 +520,14 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	return held, err
 }
 
-func (st *Store) unsettled(keys []filingKey) []filingKey {
+// Served reports whether the event of an id is served and was appended at or
+// before the present head.
+func (st *Store) Served(id string) bool {
 	head := st.head.Load() // before looking: the live index is ahead of the head while a commit is shown
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
-	return slices.DeleteFunc(keys, func(k filingKey) bool {
-		n, ok := st.live.slots.find(hex32.OrZero(k.value))
-		return ok && st.live.slots.at(n).seq <= head
-	})
+	n, ok := st.live.slots.find(hex32.OrZero(id))
+	return ok && st.live.slots.at(n).seq <= head
 }
 
 // Find gives the stored event of an id while its body is readable, live or

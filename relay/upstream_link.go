@@ -92,8 +92,14 @@ type arrival struct {
 	checked chan struct{} // closed by a worker
 	going   bool
 
-	row  *rowWrite     // a cursor to be committed behind what came before
-	mark chan struct{} // closed once all before it is settled
+	cursor *cursorWrite  // to be committed behind the events before it
+	mark   chan struct{} // closed once all before it is settled
+}
+
+// cursorWrite is the state of a walk through a filter's past.
+type cursorWrite struct {
+	filter string
+	at     pageCursor
 }
 
 const (
@@ -406,8 +412,8 @@ func (l *link) submit(waiting chan<- *arrival) error {
 			if x.a.reason == reasonFull {
 				return ErrFull // before a cursor passes it
 			}
-		case x.row != nil:
-			if _, err := l.up.store.enqueueRows(l.ctx, *x.row); err != nil && l.ctx.Err() == nil {
+		case x.cursor != nil:
+			if err := l.up.store.enqueuePageCursor(l.ctx, l.up.url, x.cursor.filter, x.cursor.at); err != nil && l.ctx.Err() == nil {
 				return err
 			}
 		}

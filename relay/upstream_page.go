@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -52,24 +51,13 @@ func (u *upstream) page(l *link, f nostr.Filter) error {
 
 func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 	now := u.srv.cfg.Now()
-	key := cursorKey(u.url, filterName(f))
-	var cur pageCursor
-	raw, err := u.store.readRow(key)
+	cur, err := u.store.pageCursor(u.url, filterName(f))
 	if err != nil {
 		return err
 	}
-	if raw != nil && json.Unmarshal(raw, &cur) != nil {
-		cur = pageCursor{} // not ours to mend: walk anew
-	}
 	floor := u.owner.cfg.Since.Unix()
 	top := now.Add(DefaultMaxFuture).Unix()
-	save := func() error {
-		b, err := json.Marshal(cur)
-		if err != nil {
-			return err
-		}
-		return l.push(&arrival{row: &rowWrite{key, b}})
-	}
+	save := func() error { return l.push(&arrival{cursor: &cursorWrite{filterName(f), cur}}) }
 	if cur.At > 0 {
 		// First what is newer than the unfinished walk, then the rest of it.
 		if err := u.walk(l, f, top, cur.From-int64(resumeOverlap/time.Second), nil); err != nil {

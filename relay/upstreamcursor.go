@@ -1,5 +1,10 @@
 package relay
 
+import (
+	"context"
+	"encoding/json"
+)
+
 // pageCursor is how far a walk through a relay's past has come. All times are
 // created_at.
 type pageCursor struct {
@@ -11,4 +16,28 @@ type pageCursor struct {
 	From  int64 `json:"from,omitempty"`
 	At    int64 `json:"at,omitempty"`
 	Whole bool  `json:"whole,omitempty"`
+}
+
+// pageCursor returns a relay's cursor for a filter. The cursor is zero if there
+// is none, or if the stored one cannot be read: the walk begins anew.
+func (st *Store) pageCursor(relay, filter string) (cur pageCursor, err error) {
+	raw, err := st.readRow(cursorKey(relay, filter))
+	if err != nil {
+		return pageCursor{}, err
+	}
+	if raw != nil && json.Unmarshal(raw, &cur) != nil {
+		return pageCursor{}, nil
+	}
+	return cur, nil
+}
+
+// enqueuePageCursor has a relay's cursor for a filter committed with the events
+// that the same goroutine enqueued before, or after them.
+func (st *Store) enqueuePageCursor(ctx context.Context, relay, filter string, cur pageCursor) error {
+	b, err := json.Marshal(cur)
+	if err != nil {
+		return err
+	}
+	_, err = st.enqueueRows(ctx, rowWrite{cursorKey(relay, filter), b})
+	return err
 }
