@@ -144,10 +144,10 @@ const (
 	bodyBytesAtOnce = 128 << 10
 )
 
-// bodiesOf appends to dst the bodies of some of the hits, as many as may be held
+// Bodies appends to dst the bodies of some of the hits, as many as may be held
 // at once, and says of how many hits they are. It leaves out what was deleted in
 // the meantime or is damaged.
-func (st *Store) bodiesOf(dst []Found, hits []hit) ([]Found, int, error) {
+func (st *Store) Bodies(dst []Found, hits []hit) ([]Found, int, error) {
 	l, first := st.live, len(dst)
 	var missing []missingBody
 	n := 0
@@ -177,9 +177,9 @@ func (st *Store) bodiesOf(dst []Found, hits []hit) ([]Found, int, error) {
 	return dst, n, err
 }
 
-// newestFirst puts hits into NIP-01 order: newest first, equal times by lowest
+// SortNewest puts hits into NIP-01 order: newest first, equal times by lowest
 // id. What has left its slot in the meantime is ordered by arrival.
-func (st *Store) newestFirst(hits []hit) {
+func (st *Store) SortNewest(hits []hit) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()

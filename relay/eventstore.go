@@ -27,12 +27,12 @@ type eventStore interface {
 	// extensions are not looked at.
 	Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error)
 
-	// hits is Query without the bodies; bodiesOf appends to dst the bodies of the
-	// first hits, and says of how many; newestFirst puts hits of several filters
+	// hits is Query without the bodies; Bodies appends to dst the bodies of the
+	// first hits, and says of how many; SortNewest puts hits of several filters
 	// into the order of NIP-01.
-	hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error)
-	bodiesOf(dst []Found, hits []hit) ([]Found, int, error)
-	newestFirst(hits []hit)
+	Hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error)
+	Bodies(dst []Found, hits []hit) ([]Found, int, error)
+	SortNewest(hits []hit)
 
 	// Count is the number of live events that match any of the filters, exact if
 	// nothing is appended meanwhile.
@@ -46,12 +46,12 @@ type eventStore interface {
 	// before the present head. No later entry of the log has that id.
 	Served(id string) bool
 
-	// liveItems lists what takes part in reconciliation (NIP-77): live events
+	// LiveItems lists what takes part in reconciliation (NIP-77): live events
 	// that match f, mail left out, and the head before they were looked at.
-	liveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)
+	LiveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)
 
-	// atMost is how many live events a filter matches at the most.
-	atMost(f nostr.Filter) int
+	// AtMost is how many live events a filter matches at the most.
+	AtMost(f nostr.Filter) int
 
 	// Shun has queries, counts and reconciliations pass over the events of
 	// keys, and over single events.

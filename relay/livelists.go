@@ -52,8 +52,8 @@ func (st *Store) valuesOf(tag string) (values []string) {
 	return values
 }
 
-// atMost is how many live events a filter matches at the most.
-func (st *Store) atMost(f nostr.Filter) int {
+// AtMost is how many live events a filter matches at the most.
+func (st *Store) AtMost(f nostr.Filter) int {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -72,11 +72,11 @@ func (st *Store) atMost(f nostr.Filter) int {
 	return min(n, l.n)
 }
 
-// liveItems lists what takes part in reconciliation: the live events that
+// LiveItems lists what takes part in reconciliation: the live events that
 // match a filter, mail left out. The index is let go of between parts, so that
 // a million events hold no append up; an event that comes or goes meanwhile may
 // be in the list or not, which the next reconciliation settles.
-func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem, head uint64, err error) {
+func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []negItem, head uint64, err error) {
 	const part = 8192
 	l := st.live
 	if l.unlisted {
@@ -84,7 +84,7 @@ func (st *Store) liveItems(ctx context.Context, f nostr.Filter) (items []negItem
 	}
 	l.expire(st.now().Unix())
 	head = st.Head()
-	items = make([]negItem, 0, st.atMost(f))
+	items = make([]negItem, 0, st.AtMost(f))
 	for from := 0; ; from += part {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err

@@ -321,7 +321,7 @@ func TestLiveItemsEqualQuery(t *testing.T) {
 	}
 	since := nostr.Timestamp(now() - 20)
 	for _, f := range []nostr.Filter{{}, {Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"s": {"success"}}}, {Since: &since}, {Kinds: []int{1}}} {
-		items, _, err := r.store.liveItems(context.Background(), f)
+		items, _, err := r.store.LiveItems(context.Background(), f)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -88,7 +88,7 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 		n.unlist(0)
 	}
 	// Room is taken before the events are listed, for as many as there may be.
-	room := st.atMost(f)
+	room := st.AtMost(f)
 	for n.items+room > negMaxItems && len(n.sets) > 0 {
 		n.unlist(0)
 	}
@@ -101,7 +101,7 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 	n.items += room
 	n.mu.Unlock()
 
-	items, head, err := st.liveItems(ctx, f)
+	items, head, err := st.LiveItems(ctx, f)
 	if err == nil {
 		s.set = &negSet{items: items, head: head}
 		s.set.seal()

@@ -542,7 +542,7 @@ type hit struct {
 }
 
 // hits is Query without the bodies.
-func (st *Store) hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error) {
+func (st *Store) Hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error) {
 	first := len(dst)
 	err := st.each(ctx, f, upTo, limit, func(it item) bool {
 		s := st.live.slots.at(it.slot())

@@ -345,7 +345,7 @@ func (c *conn) sendStored(sub *subscription, found []hit) error {
 		if !c.hasRoom() {
 			return nil
 		}
-		bodies, n, err := c.srv.cfg.Store.bodiesOf(room[:0], found)
+		bodies, n, err := c.srv.cfg.Store.Bodies(room[:0], found)
 		if err != nil {
 			return err
 		}
@@ -428,7 +428,7 @@ func (s *Server) stored(dst []hit, filters []*liveFilter, upTo uint64) ([]hit, e
 			continue // the log was empty, and 0 would mean its head
 		}
 		var err error
-		if dst, err = s.cfg.Store.hits(s.ctx, dst, f.Filter, limit, upTo); err != nil {
+		if dst, err = s.cfg.Store.Hits(s.ctx, dst, f.Filter, limit, upTo); err != nil {
 			return dst, err
 		}
 		parts++
@@ -453,7 +453,7 @@ func (s *Server) mergeHits(all []hit, keep int) []hit {
 			kept = len(out)
 		}
 	}
-	s.cfg.Store.newestFirst(out[kept:])
+	s.cfg.Store.SortNewest(out[kept:])
 	return out
 }
 

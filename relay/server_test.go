@@ -503,14 +503,14 @@ type failingStore struct {
 	query, enqueue, wait, panics atomic.Bool
 }
 
-func (f *failingStore) hits(ctx context.Context, dst []hit, flt nostr.Filter, limit int, upTo uint64) ([]hit, error) {
+func (f *failingStore) Hits(ctx context.Context, dst []hit, flt nostr.Filter, limit int, upTo uint64) ([]hit, error) {
 	if f.panics.Load() {
 		panic("impossible")
 	}
 	if f.query.Load() {
 		return dst, fmt.Errorf("disk on fire")
 	}
-	return f.Store.hits(ctx, dst, flt, limit, upTo)
+	return f.Store.Hits(ctx, dst, flt, limit, upTo)
 }
 
 func (f *failingStore) Enqueue(ctx context.Context, a Arrival) (Pending, error) {

@@ -64,7 +64,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	bulk.finish()
 	b.ResetTimer()
 	for b.Loop() {
-		items, _, err := st.liveItems(b.Context(), nostr.Filter{Kinds: []int{mostro.KindOrder}})
+		items, _, err := st.LiveItems(b.Context(), nostr.Filter{Kinds: []int{mostro.KindOrder}})
 		if err != nil || len(items) != 1_000_000 {
 			b.Fatal(len(items), err)
 		}
