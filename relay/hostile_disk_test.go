@@ -5,12 +5,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,53 +16,6 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-// With less free space than the reserve nothing is taken, reading goes on, and
-// when there is room again events are taken again.
-func TestFullDiskRefusesEvents(t *testing.T) {
-	var free atomic.Int64
-	free.Store(math.MaxInt64)
-	dir := t.TempDir()
-	st, err := OpenStore(StoreConfig{Dir: dir, freeSpace: func(string) (int64, error) { return free.Load(), nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := startRelayOn(t, st, nil)
-	c := r.dial()
-	held := testOrder(t, "held", now(), "pending")
-	c.mustPublish(held)
-	free.Store(DefaultDiskReserve - 1)
-	eventually(t, "the disk is found full", func() bool { return st.full.Load() })
-	c.mustRefuse(testOrder(t, "refused", now(), "pending"), reasonFull)
-	c.mustRefuse(signed(t, mostro.KindDeletion, now(), nostr.Tag{"e", held.ID}), reasonFull)
-	if ids := c.req("s", obj{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
-		t.Errorf("%v are read", ids)
-	}
-	c.send("CLOSE", "s")
-	if err := r.srv.Publish(context.Background(), signed(t, 38383, now(), nostr.Tag{"d", "own"})); err != nil {
-		t.Errorf("an own event: %v", err)
-	}
-	if err := st.writeRows(context.Background(), rowWrite{cursorKey("wss://x", "f"), []byte("{}")}); !errors.Is(err, ErrFull) {
-		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
-	}
-	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testOrder(t, "imported", now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
-		if res.Reason != reasonFull {
-			t.Errorf("a line of an import: %+v", res)
-		}
-		return nil
-	}); err != nil || sum.Rejected != 1 {
-		t.Errorf("%+v, %v", sum, err)
-	}
-	free.Store(2 * DefaultDiskReserve)
-	eventually(t, "there is room again", func() bool { return !st.full.Load() })
-	c.mustPublish(testOrder(t, "refused", now(), "pending"))
-	r.stop()
-	r.shut()
-	free.Store(1 << 20)
-	if _, err := OpenStore(StoreConfig{Dir: dir, freeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, ErrFull) {
-		t.Errorf("it opens on a full disk: %v", err)
-	}
-}
 
 // smallDisk mounts a file system of some MiB.
 func smallDisk(t *testing.T, kind string, mib int) string {

@@ -238,45 +238,6 @@ func (c *testClient) quiet() {
 	c.expect("COUNT", "quiet")
 }
 
-var testSecret = strings.Repeat("1", 64)
-
-func signedBy(tb testing.TB, secret string, kind int, at int64, content string, tags ...nostr.Tag) *nostr.Event {
-	tb.Helper()
-	evt := &nostr.Event{Kind: kind, CreatedAt: nostr.Timestamp(at), Content: content, Tags: tags}
-	if evt.Tags == nil {
-		evt.Tags = nostr.Tags{}
-	}
-	if err := evt.Sign(secret); err != nil {
-		tb.Fatal(err)
-	}
-	return evt
-}
-
-func signed(tb testing.TB, kind int, at int64, tags ...nostr.Tag) *nostr.Event {
-	tb.Helper()
-	return signedBy(tb, testSecret, kind, at, "", tags...)
-}
-
-func testOrder(tb testing.TB, d string, at int64, status string) *nostr.Event {
-	tb.Helper()
-	return signed(tb, mostro.KindOrder, at, nostr.Tag{"d", d}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"},
-		nostr.Tag{"s", status}, nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"})
-}
-
-func now() int64 { return time.Now().Unix() }
-
-type obj = map[string]any
-
-func eventually(tb testing.TB, what string, cond func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if cond() {
-			return
-		}
-	}
-	tb.Fatalf("never: %s", what)
-}
-
 func TestPublishQueryCountClose(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()

@@ -2,40 +2,12 @@ package relay
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-// market makes order events with histories, unsigned: what the store alone
-// costs.
-func market(n int, now int64) []*nostr.Event {
-	r := rand.New(rand.NewPCG(3, 3))
-	fiats := []string{"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN", "CRC", "XAF"}
-	events := make([]*nostr.Event, 0, n)
-	at := now - 72*3600
-	for i := 0; len(events) < n; i++ {
-		author := byte(1 + min(r.IntN(40), r.IntN(40), r.IntN(40)))
-		d := fmt.Sprintf("%08x-0000-4000-8000-%012x", i, r.Uint32())
-		fiat := fiats[min(r.IntN(10), r.IntN(10))]
-		statuses := [][]string{{"pending"}, {"pending", "in-progress", "success"}, {"pending", "in-progress"}, {"pending", "canceled"}}[r.IntN(4)]
-		for j, s := range statuses {
-			at += int64(r.IntN(6))
-			events = append(events, unsigned(author, 38383, at+int64(j), "", nostr.Tag{"d", d}, nostr.Tag{"k", []string{"buy", "sell"}[r.IntN(2)]},
-				nostr.Tag{"f", fiat}, nostr.Tag{"s", s}, nostr.Tag{"amt", "0"}, nostr.Tag{"fa", "100", "2000"}, nostr.Tag{"pm", "Pago Móvil", "Transferencia bancaria"},
-				nostr.Tag{"premium", "2"}, nostr.Tag{"rating", `["rating",{"days":41,"total_rating":4.5,"total_reviews":7}]`},
-				nostr.Tag{"source", "mostro:" + d + "?relays=wss://relay.example,wss://relay2.example&mostro=" + d}, nostr.Tag{"network", "mainnet"},
-				nostr.Tag{"layer", "lightning"}, nostr.Tag{"expires_at", strconv.FormatInt(now+86400, 10)}, nostr.Tag{"expiration", strconv.FormatInt(now+86400*30, 10)},
-				nostr.Tag{"y", "mostro", "Some Node"}, nostr.Tag{"z", "order"}))
-		}
-	}
-	return events[:n]
-}
 
 // BenchmarkAppend measures durable appends with 256 in flight, as eight
 // connections of 32 have.

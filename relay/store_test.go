@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,26 +19,6 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-// testClock is a clock that tests move.
-type testClock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func newTestClock() *testClock { return &testClock{t: time.Unix(1_780_000_000, 0).UTC()} }
-
-func (c *testClock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *testClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
 
 func mustOpenStore(tb testing.TB, dir string, clock *testClock) *Store {
 	tb.Helper()
@@ -61,18 +40,6 @@ func mustCheck(tb testing.TB, st *Store) CheckReport {
 		tb.Errorf("check: %s", p)
 	}
 	return r
-}
-
-// unsigned makes an event with a true id and a made-up signature, which the
-// store never looks at.
-func unsigned(author byte, kind int, createdAt int64, content string, tags ...nostr.Tag) *nostr.Event {
-	evt := &nostr.Event{PubKey: strings.Repeat(hex.EncodeToString([]byte{author}), 32), Kind: kind,
-		CreatedAt: nostr.Timestamp(createdAt), Tags: tags, Content: content, Sig: strings.Repeat("0", 128)}
-	if evt.Tags == nil {
-		evt.Tags = nostr.Tags{}
-	}
-	evt.ID = evt.GetID()
-	return evt
 }
 
 func mustAppend(tb testing.TB, st *Store, evt *nostr.Event) Outcome {

@@ -1,0 +1,42 @@
+package relay
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+func TestOldRowsLeaveTheQueue(t *testing.T) {
+	clock := newTestClock()
+	st := mustOpenStore(t, t.TempDir(), clock)
+	ctx := context.Background()
+	put := func(d string) {
+		t.Helper()
+		p, err := st.Enqueue(ctx, Arrival{Event: unsigned(1, mostro.KindOrder, clock.now().Unix(), "", nostr.Tag{"d", d}), ReceivedAt: clock.now(), Forward: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a")
+	if err := st.writeRows(ctx, rowWrite{forwardOutcomeKey(1, "wss://a"), []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	clock.advance(forwardKept + time.Hour)
+	put("b")
+	us := &Upstreams{cfg: UpstreamsConfig{Store: st, Server: &Server{cfg: Config{Now: clock.now}}}}
+	if err := us.sweepOnce(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if seqs, _ := st.queued(0, 10); len(seqs) != 1 || seqs[0] != 2 {
+		t.Errorf("queue %v", seqs)
+	}
+	if v, _ := st.readRow(forwardOutcomeKey(1, "wss://a")); v != nil {
+		t.Error("an outcome outlives its row")
+	}
+}
