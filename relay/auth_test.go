@@ -21,7 +21,7 @@ func (c *testClient) auth(url, challenge string, change func(*nostr.Event)) (ok 
 	if change != nil {
 		change(evt)
 	}
-	if err := evt.Sign(testSecret); err != nil {
+	if err := evt.Sign(Secret); err != nil {
 		c.tb.Fatal(err)
 	}
 	c.send("AUTH", evt)
@@ -31,13 +31,13 @@ func (c *testClient) auth(url, challenge string, change func(*nostr.Event)) (ok 
 
 func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 	r := startRelay(t, nil)
-	at := now()
-	protected := signed(t, mostro.KindDevFee, at, nostr.Tag{"-"})
+	at := Now()
+	protected := Signed(t, mostro.KindDevFee, at, nostr.Tag{"-"})
 
 	nobody := r.dial()
-	wrap := signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", strings.Repeat("a", 64)})
+	wrap := Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", strings.Repeat("a", 64)})
 	nobody.mustPublish(wrap)
-	if got := nobody.req("mail", obj{"kinds": []int{1059}}); !slices.Equal(got, []string{wrap.ID}) {
+	if got := nobody.req("mail", Object{"kinds": []int{1059}}); !slices.Equal(got, []string{wrap.ID}) {
 		t.Errorf("mail without AUTH: %v", got)
 	}
 	nobody.send("EVENT", protected)
@@ -65,7 +65,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 			t.Errorf("%s: OK %v %q", name, ok, reason)
 		}
 	}
-	forged := *signed(t, 22242, at, nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", c.challenge})
+	forged := *Signed(t, 22242, at, nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", c.challenge})
 	forged.Sig = strings.Repeat("0", 128)
 	c.send("AUTH", &forged)
 	c.expect("OK", forged.ID, "false")
@@ -77,7 +77,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 		t.Fatalf("a right proof: %q", reason)
 	}
 	c.mustPublish(protected)
-	c.mustRefuse(signedBy(t, strings.Repeat("2", 64), 14, at, "", nostr.Tag{"-"}), "restricted:")
+	c.mustRefuse(SignedBy(t, strings.Repeat("2", 64), 14, at, "", nostr.Tag{"-"}), "restricted:")
 }
 
 func TestAuthAgainstTheConfiguredURL(t *testing.T) {
@@ -173,10 +173,10 @@ func TestInfoDocument(t *testing.T) {
 func TestProofOfWork(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Policy.MinPow = 8 })
 	c := r.dial()
-	at := now()
+	at := Now()
 	cheap, dear := 0, 0
 	for i := 0; cheap == 0 || dear == 0; i++ {
-		evt := signedBy(t, testSecret, 14, at, fmt.Sprint(i))
+		evt := SignedBy(t, Secret, 14, at, fmt.Sprint(i))
 		if strings.HasPrefix(evt.ID, "00") {
 			c.mustPublish(evt)
 			dear++
@@ -232,13 +232,13 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 		c.Search = searchFunc(func(f nostr.Filter) ([]string, error) { asked = f; return ids, fail })
 	})
 	c := r.dial()
-	at := now()
-	a, b, done := testOrder(t, "a", at-9, "pending"), testOrder(t, "b", at, "pending"), testOrder(t, "c", at, "success")
+	at := Now()
+	a, b, done := Order(t, "a", at-9, "pending"), Order(t, "b", at, "pending"), Order(t, "c", at, "success")
 	for _, evt := range []*nostr.Event{a, b, done} {
 		c.mustPublish(evt)
 	}
 	ids = []string{a.ID, strings.Repeat("f", 64), done.ID, b.ID}
-	filter := obj{"kinds": []int{38383}, "#s": []string{"pending"}, "search": "bizum madrid", "limit": 10}
+	filter := Object{"kinds": []int{38383}, "#s": []string{"pending"}, "search": "bizum madrid", "limit": 10}
 	if got := c.req("s", filter); !slices.Equal(got, []string{a.ID, b.ID}) {
 		t.Errorf("got %v", got)
 	}
@@ -246,12 +246,12 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 		t.Errorf("asked %v", asked)
 	}
 	// Another filter's answers follow, without repetition.
-	if got := c.req("s", filter, obj{"kinds": []int{38383}}); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != done.ID {
+	if got := c.req("s", filter, Object{"kinds": []int{38383}}); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != done.ID {
 		t.Errorf("got %v", got)
 	}
 	// Words are not matched live.
 	c.req("s", filter)
-	r.dial().mustPublish(testOrder(t, "d", at, "pending"))
+	r.dial().mustPublish(Order(t, "d", at, "pending"))
 	c.quiet()
 	fail = fmt.Errorf("index is closed")
 	c.send("REQ", "s", filter)
@@ -267,9 +267,9 @@ func TestQuotaIsAskedBeforeTheSignatureAndNotForOurselves(t *testing.T) {
 			return "rate-limited: slow down"
 		}
 	})
-	r.dial().mustPublish(testOrder(t, "a", now(), "pending"))
+	r.dial().mustPublish(Order(t, "a", Now(), "pending"))
 	raw := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
-	evt := testOrder(t, "b", now(), "pending")
+	evt := Order(t, "b", Now(), "pending")
 	evt.Sig = strings.Repeat("0", 128)
 	body, _ := evt.MarshalJSON()
 	raw.text(`["EVENT",` + string(body) + `]`)

@@ -17,7 +17,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	st := mustOpenStore(t, t.TempDir(), NewClock())
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
@@ -121,11 +121,11 @@ func TestDispatchEqualsMatches(t *testing.T) {
 func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.req("s", obj{"kinds": []int{38383}})
-	at := now()
-	newest := testOrder(t, "a", at, "success")
-	r.importAll(t, ndjson(t, newest, testOrder(t, "a", at-5, "pending"),
-		signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
+	c.req("s", Object{"kinds": []int{38383}})
+	at := Now()
+	newest := Order(t, "a", at, "success")
+	r.importAll(t, ndjson(t, newest, Order(t, "a", at-5, "pending"),
+		Signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
 	if got := c.expect("EVENT", "s"); eventID(t, got[2]) != newest.ID {
 		t.Errorf("got %s", got[2])
 	}
@@ -138,10 +138,10 @@ func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 func TestMetricsPassTheLinter(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.mustPublish(testOrder(t, "a", now(), "pending"))
-	c.mustRefuse(signed(t, 1, now()), "blocked:")
-	c.req("s", obj{"kinds": []int{38383}})
-	r.importAll(t, ndjson(t, testOrder(t, "b", now(), "pending")))
+	c.mustPublish(Order(t, "a", Now(), "pending"))
+	c.mustRefuse(Signed(t, 1, Now()), "blocked:")
+	c.req("s", Object{"kinds": []int{38383}})
+	r.importAll(t, ndjson(t, Order(t, "b", Now(), "pending")))
 	problems, err := testutil.GatherAndLint(r.reg)
 	if err != nil {
 		t.Fatal(err)
@@ -162,17 +162,17 @@ func TestMetricsPassTheLinter(t *testing.T) {
 // BenchmarkDispatch measures one order met by the subscriptions that clients
 // have: 2,000 wallets that watch their trades, 200 order books.
 func BenchmarkDispatch(b *testing.B) {
-	clock := newTestClock()
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.now})
+	clock := NewClock()
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer st.Close()
-	srv, err := New(Config{Store: st, Now: clock.now})
+	srv, err := New(Config{Store: st, Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
-	events := market(1000, clock.now().Unix())
+	events := Market(1000, clock.Now().Unix())
 	var conns []*conn
 	watch := func(filters ...nostr.Filter) {
 		c := &conn{srv: srv, wake: make(chan struct{}, 1)}
@@ -188,7 +188,7 @@ func BenchmarkDispatch(b *testing.B) {
 		watch(nostr.Filter{Kinds: []int{1059, 14}, Tags: nostr.TagMap{"p": {fmt.Sprintf("%064x", i)}}})
 	}
 	for i := range 200 {
-		since := nostr.Timestamp(clock.now().Unix() - int64(3600*i))
+		since := nostr.Timestamp(clock.Now().Unix() - int64(3600*i))
 		watch(nostr.Filter{Kinds: []int{38383}, Since: &since, Tags: nostr.TagMap{
 			"s": {"pending"}, "f": {[]string{"VES", "EUR", "USD", "CUP"}[i%4]}, "k": {[]string{"buy", "sell"}[i%2]}}})
 	}

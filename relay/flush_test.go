@@ -22,9 +22,9 @@ import (
 
 // openToKill opens a store that dies between a commit and what it erases once
 // killed is set.
-func openToKill(t *testing.T, dir string, clock *testClock, killed *bool) *Store {
+func openToKill(t *testing.T, dir string, clock *Clock, killed *bool) *Store {
 	t.Helper()
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, flushAfter: time.Hour, committed: func() error {
+	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, flushAfter: time.Hour, committed: func() error {
 		if *killed {
 			return errors.New("killed by its test")
 		}
@@ -39,21 +39,21 @@ func openToKill(t *testing.T, dir string, clock *testClock, killed *bool) *Store
 // TestErasingIsFinished: a crash between the word that a body is to go and its
 // going does not leave it, whether its author deleted it or its time has come.
 func TestErasingIsFinished(t *testing.T) {
-	for name, erase := range map[string]func(st *Store, clock *testClock, id string){
-		"Deleted": func(st *Store, _ *testClock, id string) {
-			st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 2, "", nostr.Tag{"e", id}), ReceivedAt: st.now()})
+	for name, erase := range map[string]func(st *Store, clock *Clock, id string){
+		"Deleted": func(st *Store, _ *Clock, id string) {
+			st.Append(context.Background(), Arrival{Event: Unsigned(1, 5, 2, "", nostr.Tag{"e", id}), ReceivedAt: st.now()})
 		},
-		"Expired": func(st *Store, clock *testClock, _ string) {
-			clock.advance(mailLife + time.Second)
-			st.live.expire(clock.now().Unix())
+		"Expired": func(st *Store, clock *Clock, _ string) {
+			clock.Advance(mailLife + time.Second)
+			st.live.expire(clock.Now().Unix())
 			st.sweep <- struct{}{}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clock, dir := newTestClock(), t.TempDir()
+			clock, dir := NewClock(), t.TempDir()
 			killed := false
 			st := openToKill(t, dir, clock, &killed)
-			secret := unsigned(1, mostro.KindGiftWrap, clock.now().Unix(), "a secret that nobody is to read again")
+			secret := Unsigned(1, mostro.KindGiftWrap, clock.Now().Unix(), "a secret that nobody is to read again")
 			mustAppend(t, st, secret)
 			if err := st.writeRows(context.Background()); err != nil {
 				t.Fatal(err)
@@ -89,9 +89,9 @@ func TestManyErasures(t *testing.T) {
 	const n = 300
 	parts := n // until one crash comes too late
 	for crashAt := 1; crashAt <= parts; crashAt++ {
-		clock, dir := newTestClock(), t.TempDir()
+		clock, dir := NewClock(), t.TempDir()
 		counting, commits := false, 0
-		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
+		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
 			if counting {
 				if commits++; commits == crashAt {
 					return errors.New("killed by its test")
@@ -105,7 +105,7 @@ func TestManyErasures(t *testing.T) {
 		st.txnRoom = 50_000 // nothing is under way yet
 		request := nostr.Tags{}
 		for i := range n {
-			evt := unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
+			evt := Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
 			mustAppend(t, st, evt)
 			request = append(request, nostr.Tag{"e", evt.ID})
 			if i == n-10 { // the last are not followed when the request comes
@@ -114,9 +114,9 @@ func TestManyErasures(t *testing.T) {
 				}
 			}
 		}
-		mustAppend(t, st, unsigned(2, 1, 1, "somebody else's"))
+		mustAppend(t, st, Unsigned(2, 1, 1, "somebody else's"))
 		counting = true
-		_, _, err = st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 1000, "", request...), ReceivedAt: st.now()})
+		_, _, err = st.Append(context.Background(), Arrival{Event: Unsigned(1, 5, 1000, "", request...), ReceivedAt: st.now()})
 		if (err == nil) != (commits < crashAt) {
 			t.Fatalf("crash %d: %v after %d commits", crashAt, err, commits)
 		}
@@ -145,8 +145,8 @@ func TestManyErasures(t *testing.T) {
 
 // TestLogWithoutIndex: what follows from the log is made anew from it alone.
 func TestLogWithoutIndex(t *testing.T) {
-	clock, dir := newTestClock(), t.TempDir()
-	w := &world{Rand: rand.New(rand.NewPCG(9, 9)), base: clock.now().Unix()}
+	clock, dir := NewClock(), t.TempDir()
+	w := &world{Rand: rand.New(rand.NewPCG(9, 9)), base: clock.Now().Unix()}
 	st := mustOpenStore(t, dir, clock)
 	for range 400 {
 		evt := w.event()
@@ -174,13 +174,13 @@ func TestLogWithoutIndex(t *testing.T) {
 // TestErasedLogWithoutIndex: what is erased cannot be followed again, and is not
 // taken for the torn end of the log.
 func TestErasedLogWithoutIndex(t *testing.T) {
-	clock, dir := newTestClock(), t.TempDir()
+	clock, dir := NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
-	evt := unsigned(1, 1, 1, "x")
+	evt := Unsigned(1, 1, 1, "x")
 	mustAppend(t, st, evt)
-	mustAppend(t, st, unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}))
+	mustAppend(t, st, Unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}))
 	for i := range 10 {
-		mustAppend(t, st, unsigned(2, 1, int64(i), ""))
+		mustAppend(t, st, Unsigned(2, 1, int64(i), ""))
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestErasedLogWithoutIndex(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(fresh, "events", "log"), os.DirFS(filepath.Join(dir, "events", "log"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenStore(StoreConfig{Dir: fresh, Now: clock.now}); !errors.Is(err, ErrDamaged) {
+	if _, err := OpenStore(StoreConfig{Dir: fresh, Now: clock.Now}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("it opens: %v", err)
 	}
 	if got, err := os.ReadFile(filepath.Join(fresh, path)); err != nil || !bytes.Equal(got, want) {
@@ -205,18 +205,18 @@ func TestErasedLogWithoutIndex(t *testing.T) {
 // TestReplayDecidesAsBefore: what had expired when it came is not carried out
 // or served, wherever the clock stands; what was to be forwarded is queued.
 func TestReplayDecidesAsBefore(t *testing.T) {
-	clock, dir, ctx := newTestClock(), t.TempDir(), context.Background()
+	clock, dir, ctx := NewClock(), t.TempDir(), context.Background()
 	st := mustOpenStore(t, dir, clock)
-	over := nostr.Tag{"expiration", fmt.Sprint(clock.now().Unix() - 60)}
-	note := unsigned(1, 1, 1, "")
+	over := nostr.Tag{"expiration", fmt.Sprint(clock.Now().Unix() - 60)}
+	note := Unsigned(1, 1, 1, "")
 	mustAppend(t, st, note)
-	for _, evt := range []*nostr.Event{unsigned(1, 5, 2, "", nostr.Tag{"e", note.ID}, over), unsigned(1, 1, 3, "", over),
-		unsigned(1, 38383, 4, "", nostr.Tag{"d", "x"}, over), unsigned(1, mostro.KindGiftWrap, 5, "", over)} {
+	for _, evt := range []*nostr.Event{Unsigned(1, 5, 2, "", nostr.Tag{"e", note.ID}, over), Unsigned(1, 1, 3, "", over),
+		Unsigned(1, 38383, 4, "", nostr.Tag{"d", "x"}, over), Unsigned(1, mostro.KindGiftWrap, 5, "", over)} {
 		if out := mustAppend(t, st, evt); out != Archived {
 			t.Fatalf("kind %d: %s", evt.Kind, out)
 		}
 	}
-	if _, _, err := st.Append(ctx, Arrival{Event: unsigned(2, 1, 6, ""), ReceivedAt: st.now(), Forward: true}); err != nil {
+	if _, _, err := st.Append(ctx, Arrival{Event: Unsigned(2, 1, 6, ""), ReceivedAt: st.now(), Forward: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {
@@ -226,7 +226,7 @@ func TestReplayDecidesAsBefore(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(fresh, "events", "log"), os.DirFS(filepath.Join(dir, "events", "log"))); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(-time.Hour)
+	clock.Advance(-time.Hour)
 	st = mustOpenStore(t, fresh, clock)
 	if _, err := st.Find(ctx, note.ID); err != nil {
 		t.Errorf("a request that had expired was carried out: %v", err)
@@ -243,8 +243,8 @@ func TestReplayDecidesAsBefore(t *testing.T) {
 // once after a crash in the middle.
 func TestSchema1(t *testing.T) {
 	for _, crashed := range []bool{false, true} {
-		clock, dir := newTestClock(), t.TempDir()
-		w := &world{Rand: rand.New(rand.NewPCG(11, 11)), base: clock.now().Unix()}
+		clock, dir := NewClock(), t.TempDir()
+		w := &world{Rand: rand.New(rand.NewPCG(11, 11)), base: clock.Now().Unix()}
 		st := mustOpenStore(t, dir, clock)
 		for range 300 {
 			evt := w.event()
@@ -298,9 +298,9 @@ func TestSchema1(t *testing.T) {
 // TestCrashBehindAShrink: a file was written anew, and what Badger says of it is
 // from before.
 func TestCrashBehindAShrink(t *testing.T) {
-	clock, dir := newTestClock(), t.TempDir()
+	clock, dir := NewClock(), t.TempDir()
 	open := func() *Store {
-		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, logFileBytes: 32 << 10, flushAfter: time.Hour})
+		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, logFileBytes: 32 << 10, flushAfter: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -310,7 +310,7 @@ func TestCrashBehindAShrink(t *testing.T) {
 	st := open()
 	var ids []string
 	for i := range 60 {
-		evt := unsigned(1, 1, int64(i), strings.Repeat("x", 900))
+		evt := Unsigned(1, 1, int64(i), strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
 		ids = append(ids, evt.ID)
 	}
@@ -320,7 +320,7 @@ func TestCrashBehindAShrink(t *testing.T) {
 		for _, id := range ids {
 			request = append(request, nostr.Tag{"e", id})
 		}
-		mustAppend(t, st, unsigned(1, 5, at, "", request...))
+		mustAppend(t, st, Unsigned(1, 5, at, "", request...))
 	}
 	n := len(st.log.files[0].at)
 	if n > 50 {
@@ -352,16 +352,16 @@ func TestCrashBehindAShrink(t *testing.T) {
 // how much of a file is erased.
 func TestErasedIsCounted(t *testing.T) {
 	for _, how := range []string{"closed", "killed", "killed before it is erased"} {
-		clock, dir := newTestClock(), t.TempDir()
+		clock, dir := NewClock(), t.TempDir()
 		killed := false
 		st := openToKill(t, dir, clock, &killed)
-		evt := unsigned(1, 1, 1, strings.Repeat("x", 900))
+		evt := Unsigned(1, 1, 1, strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
 		if err := st.writeRows(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		killed = how == "killed before it is erased"
-		_, _, err := st.Append(context.Background(), Arrival{Event: unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}), ReceivedAt: st.now()})
+		_, _, err := st.Append(context.Background(), Arrival{Event: Unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}), ReceivedAt: st.now()})
 		if (err != nil) != killed {
 			t.Fatal(err)
 		}
@@ -386,13 +386,13 @@ func TestErasedIsCounted(t *testing.T) {
 // TestHeldBeforeItIsFollowed: what was answered is held and found at once, also
 // what the live index has not, and while Badger knows nothing of it.
 func TestHeldBeforeItIsFollowed(t *testing.T) {
-	clock, ctx := newTestClock(), context.Background()
-	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.now, flushAfter: time.Hour})
+	clock, ctx := NewClock(), context.Background()
+	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.Now, flushAfter: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	older := unsigned(1, 38383, 1, "older", nostr.Tag{"d", "x"})
+	older := Unsigned(1, 38383, 1, "older", nostr.Tag{"d", "x"})
 	see := func(when string) {
 		t.Helper()
 		if held, err := st.Has(ctx, older.ID); err != nil || !held {
@@ -402,7 +402,7 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 			t.Errorf("%s: found %q, %v", when, f.JSON, err)
 		}
 	}
-	mustAppend(t, st, unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}))
+	mustAppend(t, st, Unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}))
 	if out := mustAppend(t, st, older); out != Archived {
 		t.Fatal(out)
 	}
@@ -415,15 +415,15 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 
 // TestDamagedBodyIsNotServed: the disk gave back another body than was written.
 func TestDamagedBodyIsNotServed(t *testing.T) {
-	clock, dir := newTestClock(), t.TempDir()
+	clock, dir := NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
-	evt := unsigned(1, 1, 1, "as it was written")
+	evt := Unsigned(1, 1, 1, "as it was written")
 	mustAppend(t, st, evt)
-	mustAppend(t, st, unsigned(1, 1, 2, ""))
+	mustAppend(t, st, Unsigned(1, 1, 2, ""))
 	if err := st.Close(); err != nil { // else it is in memory
 		t.Fatal(err)
 	}
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: -1})
+	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

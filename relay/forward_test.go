@@ -42,8 +42,8 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 	}
 	r := startRelay(t, func(c *Config) { c.Forwarding = true })
 	ctx := context.Background()
-	order := testOrder(t, "x", now(), "pending")
-	dispute := signed(t, mostro.KindDispute, now(), nostr.Tag{"d", "x"})
+	order := Order(t, "x", Now(), "pending")
+	dispute := Signed(t, mostro.KindDispute, Now(), nostr.Tag{"d", "x"})
 	dead := "ws://127.0.0.1:1"
 	// Queued before anything runs: the queue is in the store.
 	for _, evt := range []*nostr.Event{order, dispute} {
@@ -51,9 +51,9 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.dial().mustPublish(testOrder(t, "not ours", now(), "pending"))
+	r.dial().mustPublish(Order(t, "not ours", Now(), "pending"))
 	us, _, stop := r.follow(UpstreamsConfig{Forward: []string{good.url(), strict.url(), dead}})
-	eventually(t, "outcomes", func() bool {
+	Eventually(t, "outcomes", func() bool {
 		o, d := outcomes(t, r, order.ID), outcomes(t, r, dispute.ID)
 		return len(o) == 2 && len(d) == 2 && o[good.url()] == "accepted" && o[strict.url()] == "accepted" &&
 			d[good.url()] == "accepted" && d[strict.url()] == "refused"
@@ -68,13 +68,13 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 
 	// After a restart nothing goes out twice; what was superseded meanwhile and
 	// what expired is not sent to the relay that was down.
-	newer := testOrder(t, "x", now()+1, "success")
+	newer := Order(t, "x", Now()+1, "success")
 	if err := r.srv.Publish(ctx, newer); err != nil {
 		t.Fatal(err)
 	}
 	late := startOther(t, 100)
 	_, _, stop = r.follow(UpstreamsConfig{Forward: []string{good.url(), late.url()}})
-	eventually(t, "outcomes at the late relay", func() bool {
+	Eventually(t, "outcomes at the late relay", func() bool {
 		return outcomes(t, r, order.ID)[late.url()] == "superseded" && outcomes(t, r, newer.ID)[late.url()] == "accepted" &&
 			outcomes(t, r, newer.ID)[good.url()] == "accepted"
 	})

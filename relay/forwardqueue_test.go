@@ -10,12 +10,12 @@ import (
 )
 
 func TestOldRowsLeaveTheQueue(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	ctx := context.Background()
 	put := func(d string) {
 		t.Helper()
-		p, err := st.Enqueue(ctx, Arrival{Event: unsigned(1, mostro.KindOrder, clock.now().Unix(), "", nostr.Tag{"d", d}), ReceivedAt: clock.now(), Forward: true})
+		p, err := st.Enqueue(ctx, Arrival{Event: Unsigned(1, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d}), ReceivedAt: clock.Now(), Forward: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,9 +27,9 @@ func TestOldRowsLeaveTheQueue(t *testing.T) {
 	if err := st.writeRows(ctx, rowWrite{forwardOutcomeKey(1, "wss://a"), []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(forwardKept + time.Hour)
+	clock.Advance(forwardKept + time.Hour)
 	put("b")
-	us := &Upstreams{cfg: UpstreamsConfig{Store: st, Server: &Server{cfg: Config{Now: clock.now}}}}
+	us := &Upstreams{cfg: UpstreamsConfig{Store: st, Server: &Server{cfg: Config{Now: clock.Now}}}}
 	if err := us.sweepOnce(ctx); err != nil {
 		t.Fatal(err)
 	}

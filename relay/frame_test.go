@@ -14,7 +14,7 @@ import (
 // What WellFormed lets through is safe to hash, encode and read again.
 func FuzzWellFormed(f *testing.F) {
 	for _, evt := range []*nostr.Event{
-		signed(f, 38383, 1, nostr.Tag{"d"}), signed(f, 10002, 1), signed(f, 1, 1, nostr.Tag{}), signed(f, 1, 1, nostr.Tag{"-"}, nostr.Tag{"expiration", "x"}),
+		Signed(f, 38383, 1, nostr.Tag{"d"}), Signed(f, 10002, 1), Signed(f, 1, 1, nostr.Tag{}), Signed(f, 1, 1, nostr.Tag{"-"}, nostr.Tag{"expiration", "x"}),
 	} {
 		body, _ := evt.MarshalJSON()
 		f.Add(body)
@@ -68,7 +68,7 @@ func TestFrameSizes(t *testing.T) {
 }
 
 func BenchmarkEventText(b *testing.B) {
-	body, _ := testOrder(b, "d1a2c5b0-0000-4000-8000-000000000000", now(), "pending").MarshalJSON()
+	body, _ := Order(b, "d1a2c5b0-0000-4000-8000-000000000000", Now(), "pending").MarshalJSON()
 	text := string(body)
 	var t jsonscan.Scanner
 	b.ReportAllocs()

@@ -38,7 +38,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 		client := r.dialAs(c.headers)
 		var last []string
 		for i := range 4 {
-			client.send("REQ", fmt.Sprint(i), obj{"kinds": []int{1}, "limit": 1})
+			client.send("REQ", fmt.Sprint(i), Object{"kinds": []int{1}, "limit": 1})
 			last = client.next()
 		}
 		if exempt := last[0] == "EOSE"; exempt != c.exempt {
@@ -46,7 +46,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 		}
 	}
 	r := startRelay(t, func(c *Config) { c.NobodyIsLocal = true })
-	if status, lines := postImport(t, r.http.URL, ndjson(t, testOrder(t, "x", now(), "pending")), nil); status != http.StatusUnauthorized {
+	if status, lines := postImport(t, r.http.URL, ndjson(t, Order(t, "x", Now(), "pending")), nil); status != http.StatusUnauthorized {
 		t.Errorf("an import where nobody is local: %d %q", status, lines)
 	}
 }
@@ -85,11 +85,11 @@ func TestPrivateListenerAnswersNoPages(t *testing.T) {
 // Without a configured URL a proof made for another relay does not hold here,
 // and no proof holds twice.
 func TestProofsHoldOnceAndHere(t *testing.T) {
-	r := startRelay(t, func(c *Config) { c.Admins, c.NobodyIsLocal = []string{signed(t, 1, 0).PubKey}, true })
-	body := ndjson(t, testOrder(t, "x", now(), "pending"))
+	r := startRelay(t, func(c *Config) { c.Admins, c.NobodyIsLocal = []string{Signed(t, 1, 0).PubKey}, true })
+	body := ndjson(t, Order(t, "x", Now(), "pending"))
 	hash := sha256.Sum256([]byte(body))
 	proof := func(u string) string {
-		evt := signed(t, kindHTTPAuth, now(), nostr.Tag{"u", u}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(hash[:])}, nostr.Tag{"n", u})
+		evt := Signed(t, kindHTTPAuth, Now(), nostr.Tag{"u", u}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(hash[:])}, nostr.Tag{"n", u})
 		return "Nostr " + base64.StdEncoding.EncodeToString(mostro.EncodeEvent(evt))
 	}
 	post := func(host, authorization string) int {
@@ -119,7 +119,7 @@ func TestProofsHoldOnceAndHere(t *testing.T) {
 		t.Errorf("the same proof again: %d", got)
 	}
 	named := startRelay(t, func(c *Config) {
-		c.Admins, c.NobodyIsLocal, c.URL = []string{signed(t, 1, 0).PubKey}, true, "ws://other.example"
+		c.Admins, c.NobodyIsLocal, c.URL = []string{Signed(t, 1, 0).PubKey}, true, "ws://other.example"
 	})
 	r = named
 	if got := post("other.example", proof("http://other.example/api/v1/import")); got != http.StatusOK {
@@ -134,7 +134,7 @@ func TestProofsOfKeysAreRated(t *testing.T) {
 	})
 	c := r.dial()
 	for i := range 4 {
-		evt := signed(t, 22242, now()-int64(i), nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", "guessed"})
+		evt := Signed(t, 22242, Now()-int64(i), nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", "guessed"})
 		c.send("AUTH", evt)
 		want := "restricted:"
 		if i == 3 {
@@ -151,10 +151,10 @@ func TestPublicExport(t *testing.T) {
 	r := startRelay(t, func(cfg *Config) { cfg.NobodyIsLocal = true })
 	banned := strings.Repeat("2", 64)
 	orderOf := func(secret, d string) *nostr.Event {
-		return signedBy(t, secret, mostro.KindOrder, now(), "", nostr.Tag{"d", d}, nostr.Tag{"s", "pending"})
+		return SignedBy(t, secret, mostro.KindOrder, Now(), "", nostr.Tag{"d", d}, nostr.Tag{"s", "pending"})
 	}
 	c := r.dial()
-	kept, hidden, single := orderOf(testSecret, "kept"), orderOf(banned, "hidden"), orderOf(testSecret, "single")
+	kept, hidden, single := orderOf(Secret, "kept"), orderOf(banned, "hidden"), orderOf(Secret, "single")
 	for _, evt := range []*nostr.Event{kept, hidden, single} {
 		c.mustPublish(evt)
 	}
@@ -202,7 +202,7 @@ func TestHalfMessagesEnd(t *testing.T) {
 			_, err = c.nc.Write(ping) // until the test closes it
 		}
 	}()
-	eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
+	Eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 }
 
 // What this program publishes itself is not refused for its time.
@@ -223,7 +223,7 @@ func TestOwnEventsAreNotRefusedForTheirTime(t *testing.T) {
 		}
 	}
 	r := startRelay(t, nil)
-	if err := r.srv.Publish(t.Context(), signed(t, 38383, now(), nostr.Tag{"d", "x"}, nostr.Tag{"expiration", fmt.Sprint(now() - 1)})); err != nil {
+	if err := r.srv.Publish(t.Context(), Signed(t, 38383, Now(), nostr.Tag{"d", "x"}, nostr.Tag{"expiration", fmt.Sprint(Now() - 1)})); err != nil {
 		t.Error(err)
 	}
 	if r.store.Live() != 0 {

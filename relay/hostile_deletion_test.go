@@ -28,10 +28,10 @@ func TestManyLargeDeletions(t *testing.T) {
 		for j := range tags {
 			tags[j] = nostr.Tag{"e", fmt.Sprintf("%064x", i*ids+j)}
 		}
-		requests[i] = signed(t, mostro.KindDeletion, now()-int64(i), tags...)
+		requests[i] = Signed(t, mostro.KindDeletion, Now()-int64(i), tags...)
 	}
 	innocent := r.dial()
-	innocent.mustPublish(testOrder(t, "first", now(), "pending"))
+	innocent.mustPublish(Order(t, "first", Now(), "pending"))
 	done := make(chan struct{})
 	for part := range slices.Chunk(requests, len(requests)/4) {
 		hostile := r.dial()
@@ -53,7 +53,7 @@ func TestManyLargeDeletions(t *testing.T) {
 		default:
 		}
 		began := time.Now()
-		innocent.mustPublish(testOrder(t, fmt.Sprint(n), now(), "pending"))
+		innocent.mustPublish(Order(t, fmt.Sprint(n), Now(), "pending"))
 		waits = append(waits, time.Since(began))
 	}
 	slices.Sort(waits)

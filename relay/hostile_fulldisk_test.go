@@ -24,23 +24,23 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	}
 	r := startRelayOn(t, st, nil)
 	c := r.dial()
-	held := testOrder(t, "held", now(), "pending")
+	held := Order(t, "held", Now(), "pending")
 	c.mustPublish(held)
 	free.Store(DefaultDiskReserve - 1)
-	eventually(t, "the disk is found full", func() bool { return st.full.Load() })
-	c.mustRefuse(testOrder(t, "refused", now(), "pending"), reasonFull)
-	c.mustRefuse(signed(t, mostro.KindDeletion, now(), nostr.Tag{"e", held.ID}), reasonFull)
-	if ids := c.req("s", obj{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
+	Eventually(t, "the disk is found full", func() bool { return st.full.Load() })
+	c.mustRefuse(Order(t, "refused", Now(), "pending"), reasonFull)
+	c.mustRefuse(Signed(t, mostro.KindDeletion, Now(), nostr.Tag{"e", held.ID}), reasonFull)
+	if ids := c.req("s", Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
 		t.Errorf("%v are read", ids)
 	}
 	c.send("CLOSE", "s")
-	if err := r.srv.Publish(context.Background(), signed(t, 38383, now(), nostr.Tag{"d", "own"})); err != nil {
+	if err := r.srv.Publish(context.Background(), Signed(t, 38383, Now(), nostr.Tag{"d", "own"})); err != nil {
 		t.Errorf("an own event: %v", err)
 	}
 	if err := st.writeRows(context.Background(), rowWrite{cursorKey("wss://x", "f"), []byte("{}")}); !errors.Is(err, ErrFull) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
-	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testOrder(t, "imported", now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
+	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, Order(t, "imported", Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
 		if res.Reason != reasonFull {
 			t.Errorf("a line of an import: %+v", res)
 		}
@@ -49,8 +49,8 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 		t.Errorf("%+v, %v", sum, err)
 	}
 	free.Store(2 * DefaultDiskReserve)
-	eventually(t, "there is room again", func() bool { return !st.full.Load() })
-	c.mustPublish(testOrder(t, "refused", now(), "pending"))
+	Eventually(t, "there is room again", func() bool { return !st.full.Load() })
+	c.mustPublish(Order(t, "refused", Now(), "pending"))
 	r.stop()
 	r.shut()
 	free.Store(1 << 20)

@@ -13,7 +13,7 @@ func ofManyStatuses(d string, at int64, n int) *nostr.Event {
 	for i := range n {
 		tags = append(tags, nostr.Tag{"s", fmt.Sprint("s", i)}, nostr.Tag{"f", fmt.Sprint("f", i)})
 	}
-	return unsigned(1, 38383, at, "", tags...)
+	return Unsigned(1, 38383, at, "", tags...)
 }
 
 func TestEventsOfManyStatusesAreRefused(t *testing.T) {
@@ -23,8 +23,8 @@ func TestEventsOfManyStatusesAreRefused(t *testing.T) {
 	for i := range maxSeveral {
 		tags = append(tags, nostr.Tag{"s", fmt.Sprint(i)}, nostr.Tag{"f", fmt.Sprint(i)}, nostr.Tag{"f", "0"})
 	}
-	c.mustPublish(signed(t, 38383, now(), tags...))
+	c.mustPublish(Signed(t, 38383, Now(), tags...))
 	for _, letter := range []string{"s", "f"} {
-		c.mustRefuse(signed(t, 38383, now(), append(tags, nostr.Tag{letter, "one more"})...), "invalid: the event has more than 8 values of "+letter)
+		c.mustRefuse(Signed(t, 38383, Now(), append(tags, nostr.Tag{letter, "one more"})...), "invalid: the event has more than 8 values of "+letter)
 	}
 }

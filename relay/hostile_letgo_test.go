@@ -12,12 +12,12 @@ import (
 // fullStore is a store with some orders of a market.
 func fullStore(t *testing.T, orders int) *Store {
 	t.Helper()
-	clock := newTestClock()
-	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.now})
+	clock := NewClock()
+	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	events := market(orders, clock.now().Unix())
+	events := Market(orders, clock.Now().Unix())
 	for _, evt := range events {
 		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 // An event that the store holds from before its tags were bounded costs the
 // index what it is long, not the square of that, and again so at every start.
 func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	const events = 4
@@ -21,7 +21,7 @@ func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	began := time.Now()
 	for i := range events {
-		mustAppend(t, st, ofManyStatuses(fmt.Sprint(i), clock.now().Unix()+int64(i), 990))
+		mustAppend(t, st, ofManyStatuses(fmt.Sprint(i), clock.Now().Unix()+int64(i), 990))
 	}
 	took := time.Since(began)
 	check := func(st *Store) {
@@ -32,7 +32,7 @@ func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
 		for _, f := range []nostr.Filter{
 			{Kinds: []int{38383}, Tags: nostr.TagMap{"s": {"s7"}}},
 			{Kinds: []int{38383}, Tags: nostr.TagMap{"s": {"s7", "s8"}, "f": {"f9"}}},
-			{Authors: []string{unsigned(1, 1, 1, "").PubKey}, Tags: nostr.TagMap{"s": {"s7"}}},
+			{Authors: []string{Unsigned(1, 1, 1, "").PubKey}, Tags: nostr.TagMap{"s": {"s7"}}},
 		} {
 			if got := len(queryIDs(t, st, f, 100)); got != events {
 				t.Errorf("%v finds %d events", f, got)

@@ -16,11 +16,11 @@ import (
 // A parsed event takes many times its length; the newest ones stay bounded by
 // their tags.
 func TestRecentEventsAreBoundedByTheirTags(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	st := mustOpenStore(t, t.TempDir(), NewClock())
 	const tags = 8000
 	var last Pending
 	for i := range 80 {
-		evt := unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)})
+		evt := Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)})
 		for j := range tags {
 			evt.Tags = append(evt.Tags, nostr.Tag{"many", fmt.Sprint(j)})
 		}
@@ -82,7 +82,7 @@ func TestNoDescriptorIsWaitedOut(t *testing.T) {
 		}
 	}()
 	for i := range 30 {
-		mustAppend(t, st, unsigned(1, 1, int64(i), ""))
+		mustAppend(t, st, Unsigned(1, 1, int64(i), ""))
 	}
 	if len(st.log.files) < 5 {
 		t.Errorf("%d files: nothing is tested", len(st.log.files))

@@ -21,7 +21,7 @@ import (
 func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	events := orders(t, 60, 2)
 	other := startOther(t, 10, events...)
-	late := testOrder(t, "late", now()-100_000, "pending")
+	late := Order(t, "late", Now()-100_000, "pending")
 	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
 		if verb != "REQ" {
 			return false
@@ -41,7 +41,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	}
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	Eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	want := len(events) + 1
 	if got := len(queryIDs(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
 		t.Errorf("%d of %d orders are taken", got, want)
@@ -51,7 +51,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 // A relay that sends much and errs now and then is not left.
 func TestFewLiesAmongManyEvents(t *testing.T) {
 	events := orders(t, 600, 3)
-	foreign := signed(t, 1, now()-50)
+	foreign := Signed(t, 1, Now()-50)
 	other := startOther(t, 100)
 	type liveSub struct {
 		c  *otherConn
@@ -66,7 +66,7 @@ func TestFewLiesAmongManyEvents(t *testing.T) {
 	}
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	sub := <-live
 	lies := 0
 	for i, evt := range events {
@@ -75,7 +75,7 @@ func TestFewLiesAmongManyEvents(t *testing.T) {
 			sub.c.say("EVENT", sub.id, foreign)
 		}
 	}
-	eventually(t, "all is taken", func() bool {
+	Eventually(t, "all is taken", func() bool {
 		h := healthOf(t, us, other.url())
 		return int(h.Events.Kept) == len(events) || h.Failures["lying"] > 0
 	})
@@ -90,18 +90,18 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 	for _, kinds := range []bool{true, false} {
 		t.Run(fmt.Sprint("kinds named=", kinds), func(t *testing.T) {
 			a, b := startRelay(t, nil), startRelay(t, nil)
-			order := testOrder(t, "x", now()-50, "pending")
+			order := Order(t, "x", Now()-50, "pending")
 			ca, cb := a.dial(), b.dial()
 			ca.mustPublish(order)
 			cb.mustPublish(order)
 			us, _, _ := b.follow(UpstreamsConfig{}, a.url())
-			eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
+			Eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
 			tags := nostr.Tags{{"e", order.ID}}
 			if kinds {
 				tags = append(tags, nostr.Tag{"k", "38383"})
 			}
-			ca.mustPublish(signed(t, mostro.KindDeletion, now(), tags...))
-			eventually(t, "it is gone", func() bool {
+			ca.mustPublish(Signed(t, mostro.KindDeletion, Now(), tags...))
+			Eventually(t, "it is gone", func() bool {
 				return len(queryIDs(t, b.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 10)) == 0
 			})
 		})
@@ -120,12 +120,12 @@ func TestSpacesInOK(t *testing.T) {
 		return true
 	}
 	r := startRelay(t, func(c *Config) { c.Forwarding = true })
-	order := testOrder(t, "x", now(), "pending")
+	order := Order(t, "x", Now(), "pending")
 	if err := r.srv.Publish(context.Background(), order); err != nil {
 		t.Fatal(err)
 	}
 	r.follow(UpstreamsConfig{Forward: []string{other.url()}})
-	eventually(t, "an outcome", func() bool { return outcomes(t, r, order.ID)[other.url()] != "" })
+	Eventually(t, "an outcome", func() bool { return outcomes(t, r, order.ID)[other.url()] != "" })
 	if got := outcomes(t, r, order.ID)[other.url()]; got != "accepted" {
 		t.Errorf("it is %s", got)
 	}
@@ -171,8 +171,8 @@ func TestFakeInfosDoNotFillDiscovery(t *testing.T) {
 	}
 	d.grow()
 	c := r.dial()
-	order := testOrder(t, "x", now(), "pending")
-	info := signed(t, mostro.KindInfo, now(), nostr.Tag{"d", order.PubKey})
+	order := Order(t, "x", Now(), "pending")
+	info := Signed(t, mostro.KindInfo, Now(), nostr.Tag{"d", order.PubKey})
 	for _, evt := range []*nostr.Event{info, order} {
 		c.mustPublish(evt)
 		d.learn(evt)

@@ -12,13 +12,13 @@ import (
 // its own relay refuses would be published nowhere, and what waits behind it
 // neither. A refusal that would be repeated is told apart.
 func TestOwnEventsAndTime(t *testing.T) {
-	clock := newTestClock()
-	s, err := New(Config{Store: mustOpenStore(t, t.TempDir(), clock), Now: clock.now})
+	clock := NewClock()
+	s, err := New(Config{Store: mustOpenStore(t, t.TempDir(), clock), Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sk := nostr.GeneratePrivateKey()
-	now := clock.now().Unix()
+	now := clock.Now().Unix()
 	for name, evt := range map[string]*nostr.Event{
 		"ahead":   {Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(now + 7200), Tags: nostr.Tags{{"d", "a"}}},
 		"expired": {Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(now - 10), Tags: nostr.Tags{{"d", "b"}, {"expiration", "1"}}},

@@ -14,7 +14,7 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	events := market(20_000, time.Now().Unix())
+	events := Market(20_000, time.Now().Unix())
 	for _, evt := range events {
 		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			b.Fatal(err)

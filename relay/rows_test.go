@@ -10,15 +10,15 @@ import (
 )
 
 func TestQuotaOfLiveAddressesIsExact(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
-	at := clock.now().Unix()
+	at := clock.Now().Unix()
 	var waits []Pending
 	ctx := context.Background()
 	put := func(author byte, d string, createdAt int64, q LiveQuotas, tags ...nostr.Tag) Pending {
 		t.Helper()
-		p, err := st.Enqueue(ctx, Arrival{Event: unsigned(author, mostro.KindOrder, createdAt, "", append(nostr.Tags{{"d", d}}, tags...)...),
-			ReceivedAt: clock.now(), Source: mostro.Source{Road: mostro.RoadClient}, Quota: q})
+		p, err := st.Enqueue(ctx, Arrival{Event: Unsigned(author, mostro.KindOrder, createdAt, "", append(nostr.Tags{{"d", d}}, tags...)...),
+			ReceivedAt: clock.Now(), Source: mostro.Source{Road: mostro.RoadClient}, Quota: q})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,12 +62,12 @@ func TestQuotaOfLiveAddressesIsExact(t *testing.T) {
 }
 
 func TestEquivocationIsKept(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
-	at := clock.now().Unix()
+	at := clock.Now().Unix()
 	order := func(createdAt int64, content string) *nostr.Event {
-		return unsigned(1, mostro.KindOrder, createdAt, content, nostr.Tag{"d", "x"})
+		return Unsigned(1, mostro.KindOrder, createdAt, content, nostr.Tag{"d", "x"})
 	}
 	proofs := func(st *Store) (n int) {
 		t.Helper()
@@ -92,7 +92,7 @@ func TestEquivocationIsKept(t *testing.T) {
 		{order(at, "c"), 1},   // beside a superseded version
 		{order(at+1, "d"), 2}, // beside the newest
 		{order(at+2, "e"), 2},
-		{unsigned(2, mostro.KindOrder, at, "a", nostr.Tag{"d", "x"}), 2}, // another's address
+		{Unsigned(2, mostro.KindOrder, at, "a", nostr.Tag{"d", "x"}), 2}, // another's address
 	} {
 		mustAppend(t, st, step.evt)
 		if n := proofs(st); n != step.want {
@@ -102,12 +102,12 @@ func TestEquivocationIsKept(t *testing.T) {
 }
 
 func TestRowsAreCommittedBehindTheirEvents(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	ctx := context.Background()
 	key := cursorKey("wss://a", "f")
 	for i := range 50 {
-		p, err := st.Enqueue(ctx, Arrival{Event: unsigned(1, mostro.KindOrder, int64(i), "", nostr.Tag{"d", fmt.Sprint(i)}), ReceivedAt: clock.now()})
+		p, err := st.Enqueue(ctx, Arrival{Event: Unsigned(1, mostro.KindOrder, int64(i), "", nostr.Tag{"d", fmt.Sprint(i)}), ReceivedAt: clock.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,12 +16,12 @@ func TestSignatureHolds(t *testing.T) {
 		b[at] ^= 1
 		return hex.EncodeToString(b)
 	}
-	other, stranger := *testOrder(t, "other", now(), "pending"), nostr.Event{Kind: 1, CreatedAt: nostr.Now()}
+	other, stranger := *Order(t, "other", Now(), "pending"), nostr.Event{Kind: 1, CreatedAt: nostr.Now()}
 	if err := stranger.Sign(nostr.GeneratePrivateKey()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		evt := testOrder(t, "d", now(), "pending")
+		evt := Order(t, "d", Now(), "pending")
 		if !signatureHolds(evt) || !signatureHolds(&other) || !signatureHolds(&stranger) {
 			t.Fatal("a right signature is refused")
 		}
@@ -49,7 +49,7 @@ func TestSignatureHolds(t *testing.T) {
 }
 
 func BenchmarkSignature(b *testing.B) {
-	evt := testOrder(b, "d", now(), "pending")
+	evt := Order(b, "d", Now(), "pending")
 	b.Run("signatureHolds", func(b *testing.B) {
 		for b.Loop() {
 			if !signatureHolds(evt) {

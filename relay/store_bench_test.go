@@ -12,9 +12,9 @@ import (
 // BenchmarkAppend measures durable appends with 256 in flight, as eight
 // connections of 32 have.
 func BenchmarkAppend(b *testing.B) {
-	clock := newTestClock()
-	events := market(b.N, clock.now().Unix())
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.now})
+	clock := NewClock()
+	events := Market(b.N, clock.Now().Unix())
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -42,9 +42,9 @@ func BenchmarkAppend(b *testing.B) {
 // BenchmarkQuery measures the filters that clients send, over 42,000 live
 // orders.
 func BenchmarkQuery(b *testing.B) {
-	clock := newTestClock()
-	events := market(100_000, clock.now().Unix())
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.now})
+	clock := NewClock()
+	events := Market(100_000, clock.Now().Unix())
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -60,14 +60,14 @@ func BenchmarkQuery(b *testing.B) {
 	kinds := []int{38383}
 	var authors []string
 	for i := range 40 {
-		authors = append(authors, unsigned(byte(i+1), 1, 1, "").PubKey)
+		authors = append(authors, Unsigned(byte(i+1), 1, 1, "").PubKey)
 	}
 	var ids []string
 	for i := range 20 {
 		ids = append(ids, events[99_990-1000*i].ID)
 	}
-	since := nostr.Timestamp(clock.now().Unix() - 30*3600)
-	window := nostr.Timestamp(clock.now().Unix() - 72*3600 + 60*3600)
+	since := nostr.Timestamp(clock.Now().Unix() - 30*3600)
+	window := nostr.Timestamp(clock.Now().Unix() - 72*3600 + 60*3600)
 	for name, f := range map[string]nostr.Filter{
 		"ids20":     {IDs: ids},
 		"window":    {Kinds: kinds, Since: &window},

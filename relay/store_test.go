@@ -20,9 +20,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func mustOpenStore(tb testing.TB, dir string, clock *testClock) *Store {
+func mustOpenStore(tb testing.TB, dir string, clock *Clock) *Store {
 	tb.Helper()
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, BodyCache: 1 << 16})
+	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: 1 << 16})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func (w *world) event() *nostr.Event {
 				tags = append(tags, nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", target.Kind, target.PubKey, firstD(target.Tags))})
 			}
 		}
-		return unsigned(author, 5, at, "", tags...)
+		return Unsigned(author, 5, at, "", tags...)
 	}
 	if nostr.IsAddressableKind(kind) && w.IntN(8) > 0 {
 		tags = append(tags, nostr.Tag{"d", w.pick("a", "ab", "abc", "", strings.Repeat("long", 200))})
@@ -209,7 +209,7 @@ func (w *world) event() *nostr.Event {
 	if w.IntN(10) == 0 {
 		tags = append(tags, nostr.Tag{"x"})
 	}
-	return unsigned(author, kind, at, w.pick("", "x", "\x01\"\\\n<é>"), tags...)
+	return Unsigned(author, kind, at, w.pick("", "x", "\x01\"\\\n<é>"), tags...)
 }
 
 func (w *world) filter() nostr.Filter {
@@ -269,12 +269,12 @@ func TestStoreEqualsOracle(t *testing.T) {
 	for round := range rounds {
 		seed := uint64(round) + 1
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			clock := newTestClock()
-			w := &world{Rand: rand.New(rand.NewPCG(seed, 7)), base: clock.now().Unix()}
+			clock := NewClock()
+			w := &world{Rand: rand.New(rand.NewPCG(seed, 7)), base: clock.Now().Unix()}
 			dir := t.TempDir()
 			bulk := false
 			open := func() *Store { // files of the log are small, and what follows from it is late
-				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour, walkedAtOnce: int(seed)})
+				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour, walkedAtOnce: int(seed)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -302,9 +302,9 @@ func TestStoreEqualsOracle(t *testing.T) {
 					bulk = !bulk
 					st = open()
 				case 1:
-					clock.advance(time.Duration(w.IntN(4)) * time.Second)
+					clock.Advance(time.Duration(w.IntN(4)) * time.Second)
 				case 2: // the ticker's work, now
-					st.live.expire(clock.now().Unix())
+					st.live.expire(clock.Now().Unix())
 					st.sweep <- struct{}{}
 				}
 				evt := w.event()
@@ -312,7 +312,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 					evt = w.known[w.IntN(len(w.known))]
 				}
 				w.known = append(w.known, evt)
-				want := o.append(evt, clock.now().Unix())
+				want := o.append(evt, clock.Now().Unix())
 				if got := mustAppend(t, st, evt); got != want {
 					t.Fatalf("step %d: appending %s gives %s, want %s", step, evt, got, want)
 				}
@@ -331,7 +331,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 				}
 				for range 3 {
 					f, limit := w.filter(), 1+w.IntN(20)
-					now := clock.now().Unix()
+					now := clock.Now().Unix()
 					if got, want := queryIDs(t, st, f, limit), o.query(f, limit, now); !slices.Equal(got, want) {
 						t.Fatalf("step %d: %s limit %d\n got %v\nwant %v", step, f, limit, got, want)
 					}
@@ -360,9 +360,9 @@ func TestStoreEqualsOracle(t *testing.T) {
 }
 
 func TestQueryUpTo(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	st := mustOpenStore(t, t.TempDir(), NewClock())
 	for i := range 10 {
-		mustAppend(t, st, unsigned(1, 1, 100+int64(i), ""))
+		mustAppend(t, st, Unsigned(1, 1, 100+int64(i), ""))
 	}
 	found, err := st.Query(context.Background(), nil, nostr.Filter{}, 3, 5)
 	if err != nil {
@@ -381,13 +381,13 @@ func TestQueryUpTo(t *testing.T) {
 }
 
 func TestReadGivesWhatWasAppended(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	var want []string
 	for i := range ringSize + 700 {
-		evt := unsigned(byte(1+i%5), 1, int64(i), strconv.Itoa(i))
-		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: clock.now(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://r"}})
+		evt := Unsigned(byte(1+i%5), 1, int64(i), strconv.Itoa(i))
+		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: clock.Now(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://r"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -406,7 +406,7 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 			if !bytes.Equal(body, mostro.EncodeEvent(e.Event)) {
 				t.Fatalf("body %s is not its event's", body)
 			}
-			if e.Source.Relay != "wss://r" || !e.ReceivedAt.Equal(clock.now()) {
+			if e.Source.Relay != "wss://r" || !e.ReceivedAt.Equal(clock.Now()) {
 				t.Fatalf("entry %+v", e)
 			}
 			ids = append(ids, e.Event.ID)
@@ -430,11 +430,11 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 }
 
 func TestMailIsUnreadableAtExpiry(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
-	now := clock.now().Unix()
-	named := unsigned(1, 1059, now, "secret", nostr.Tag{"p", "x"}, nostr.Tag{"expiration", strconv.FormatInt(now+60, 10)})
-	unnamed := unsigned(1, 14, now, "secret")
+	now := clock.Now().Unix()
+	named := Unsigned(1, 1059, now, "secret", nostr.Tag{"p", "x"}, nostr.Tag{"expiration", strconv.FormatInt(now+60, 10)})
+	unnamed := Unsigned(1, 14, now, "secret")
 	mustAppend(t, st, named)
 	mustAppend(t, st, unnamed)
 	readable := func() (ids []string) {
@@ -444,17 +444,17 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 	if got := readable(); len(got) != 2 {
 		t.Fatalf("%d readable, want 2", len(got))
 	}
-	clock.advance(60 * time.Second)
+	clock.Advance(60 * time.Second)
 	if _, err := st.Find(context.Background(), named.ID); !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("expired mail: %v, want ErrNotFound", err)
 	}
-	st.live.expire(clock.now().Unix())
+	st.live.expire(clock.Now().Unix())
 	st.sweep <- struct{}{}
-	mustAppend(t, st, unsigned(2, 1, now, "")) // behind the sweep
+	mustAppend(t, st, Unsigned(2, 1, now, "")) // behind the sweep
 	if got := readable(); len(got) != 2 || got[0] != unnamed.ID {
 		t.Errorf("readable %v, want the unnamed mail and the note", got)
 	}
-	clock.advance(mailLife)
+	clock.Advance(mailLife)
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{14}}, 10); len(ids) != 0 {
 		t.Errorf("mail is served after %s", mailLife)
 	}
@@ -465,20 +465,20 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 }
 
 func TestDeletionErasesEveryVersion(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	var versions []*nostr.Event
 	for i := range 5 {
-		versions = append(versions, unsigned(1, 38383, 100+int64(i), "", nostr.Tag{"d", "x"}))
+		versions = append(versions, Unsigned(1, 38383, 100+int64(i), "", nostr.Tag{"d", "x"}))
 	}
 	for _, i := range []int{1, 0, 3, 2, 4} {
 		mustAppend(t, st, versions[i])
 	}
-	mustAppend(t, st, unsigned(2, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"})) // not the author
+	mustAppend(t, st, Unsigned(2, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"})) // not the author
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); len(ids) != 1 {
 		t.Fatal("somebody else deleted the order")
 	}
-	mustAppend(t, st, unsigned(1, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"}))
+	mustAppend(t, st, Unsigned(1, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"}))
 	for i, v := range versions {
 		_, err := st.Find(context.Background(), v.ID)
 		if gone := errors.Is(err, mostro.ErrNotFound); gone != (i < 4) {
@@ -502,14 +502,14 @@ func TestDeletionErasesEveryVersion(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Run("LockedDirectory", func(t *testing.T) {
 		dir := t.TempDir()
-		mustOpenStore(t, dir, newTestClock())
+		mustOpenStore(t, dir, NewClock())
 		if _, err := OpenStore(StoreConfig{Dir: dir}); !errors.Is(err, ErrLocked) {
 			t.Errorf("%v, want ErrLocked", err)
 		}
 	})
 	t.Run("NewerSchema", func(t *testing.T) {
 		dir := t.TempDir()
-		st := mustOpenStore(t, dir, newTestClock())
+		st := mustOpenStore(t, dir, NewClock())
 		txn := st.db.NewTransaction(true)
 		if err := errors.Join(txn.Set(keySchema, []byte{0, 0, 0, schemaVersion + 1}), txn.Commit(), st.Close()); err != nil {
 			t.Fatal(err)
@@ -533,12 +533,12 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestCloseWhileAppending(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), newTestClock())
+	st := mustOpenStore(t, t.TempDir(), NewClock())
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
 			for i := range 10_000 {
-				_, _, err := st.Append(context.Background(), Arrival{Event: unsigned(byte(w+1), 1, int64(i), ""), ReceivedAt: st.now()})
+				_, _, err := st.Append(context.Background(), Arrival{Event: Unsigned(byte(w+1), 1, int64(i), ""), ReceivedAt: st.now()})
 				if errors.Is(err, ErrClosed) {
 					return
 				}
@@ -564,11 +564,11 @@ func TestCloseWhileAppending(t *testing.T) {
 }
 
 func TestBodiesAreWarmAfterOpening(t *testing.T) {
-	clock := newTestClock()
+	clock := NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	for i := range 200 { // more than the 64 KiB that tests allow
-		mustAppend(t, st, unsigned(1, 1, int64(i), strings.Repeat("x", 800)))
+		mustAppend(t, st, Unsigned(1, 1, int64(i), strings.Repeat("x", 800)))
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)

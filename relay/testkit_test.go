@@ -14,29 +14,29 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// testClock is a clock that tests move.
-type testClock struct {
+// Clock is a clock that tests move.
+type Clock struct {
 	mu sync.Mutex
 	t  time.Time
 }
 
-func newTestClock() *testClock { return &testClock{t: time.Unix(1_780_000_000, 0).UTC()} }
+func NewClock() *Clock { return &Clock{t: time.Unix(1_780_000_000, 0).UTC()} }
 
-func (c *testClock) now() time.Time {
+func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.t
 }
 
-func (c *testClock) advance(d time.Duration) {
+func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
 }
 
-// unsigned makes an event with a true id and a made-up signature, which the
+// Unsigned makes an event with a true id and a made-up signature, which the
 // store never looks at.
-func unsigned(author byte, kind int, createdAt int64, content string, tags ...nostr.Tag) *nostr.Event {
+func Unsigned(author byte, kind int, createdAt int64, content string, tags ...nostr.Tag) *nostr.Event {
 	evt := &nostr.Event{PubKey: strings.Repeat(hex.EncodeToString([]byte{author}), 32), Kind: kind,
 		CreatedAt: nostr.Timestamp(createdAt), Tags: tags, Content: content, Sig: strings.Repeat("0", 128)}
 	if evt.Tags == nil {
@@ -46,9 +46,9 @@ func unsigned(author byte, kind int, createdAt int64, content string, tags ...no
 	return evt
 }
 
-// market makes order events with histories, unsigned: what the store alone
+// Market makes order events with histories, unsigned: what the store alone
 // costs.
-func market(n int, now int64) []*nostr.Event {
+func Market(n int, now int64) []*nostr.Event {
 	r := rand.New(rand.NewPCG(3, 3))
 	fiats := []string{"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN", "CRC", "XAF"}
 	events := make([]*nostr.Event, 0, n)
@@ -60,7 +60,7 @@ func market(n int, now int64) []*nostr.Event {
 		statuses := [][]string{{"pending"}, {"pending", "in-progress", "success"}, {"pending", "in-progress"}, {"pending", "canceled"}}[r.IntN(4)]
 		for j, s := range statuses {
 			at += int64(r.IntN(6))
-			events = append(events, unsigned(author, 38383, at+int64(j), "", nostr.Tag{"d", d}, nostr.Tag{"k", []string{"buy", "sell"}[r.IntN(2)]},
+			events = append(events, Unsigned(author, 38383, at+int64(j), "", nostr.Tag{"d", d}, nostr.Tag{"k", []string{"buy", "sell"}[r.IntN(2)]},
 				nostr.Tag{"f", fiat}, nostr.Tag{"s", s}, nostr.Tag{"amt", "0"}, nostr.Tag{"fa", "100", "2000"}, nostr.Tag{"pm", "Pago Móvil", "Transferencia bancaria"},
 				nostr.Tag{"premium", "2"}, nostr.Tag{"rating", `["rating",{"days":41,"total_rating":4.5,"total_reviews":7}]`},
 				nostr.Tag{"source", "mostro:" + d + "?relays=wss://relay.example,wss://relay2.example&mostro=" + d}, nostr.Tag{"network", "mainnet"},
@@ -71,9 +71,9 @@ func market(n int, now int64) []*nostr.Event {
 	return events[:n]
 }
 
-var testSecret = strings.Repeat("1", 64)
+var Secret = strings.Repeat("1", 64)
 
-func signedBy(tb testing.TB, secret string, kind int, at int64, content string, tags ...nostr.Tag) *nostr.Event {
+func SignedBy(tb testing.TB, secret string, kind int, at int64, content string, tags ...nostr.Tag) *nostr.Event {
 	tb.Helper()
 	evt := &nostr.Event{Kind: kind, CreatedAt: nostr.Timestamp(at), Content: content, Tags: tags}
 	if evt.Tags == nil {
@@ -85,22 +85,22 @@ func signedBy(tb testing.TB, secret string, kind int, at int64, content string, 
 	return evt
 }
 
-func signed(tb testing.TB, kind int, at int64, tags ...nostr.Tag) *nostr.Event {
+func Signed(tb testing.TB, kind int, at int64, tags ...nostr.Tag) *nostr.Event {
 	tb.Helper()
-	return signedBy(tb, testSecret, kind, at, "", tags...)
+	return SignedBy(tb, Secret, kind, at, "", tags...)
 }
 
-func testOrder(tb testing.TB, d string, at int64, status string) *nostr.Event {
+func Order(tb testing.TB, d string, at int64, status string) *nostr.Event {
 	tb.Helper()
-	return signed(tb, mostro.KindOrder, at, nostr.Tag{"d", d}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"},
+	return Signed(tb, mostro.KindOrder, at, nostr.Tag{"d", d}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"},
 		nostr.Tag{"s", status}, nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"})
 }
 
-func now() int64 { return time.Now().Unix() }
+func Now() int64 { return time.Now().Unix() }
 
-type obj = map[string]any
+type Object = map[string]any
 
-func eventually(tb testing.TB, what string, cond func() bool) {
+func Eventually(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if cond() {

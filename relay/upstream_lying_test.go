@@ -31,8 +31,8 @@ func TestLyingUpstreams(t *testing.T) {
 	forged.Sig = strings.Repeat("1", 128)
 	wrongID := *good[1]
 	wrongID.ID = strings.Repeat("a", 64)
-	future := testOrder(t, "future", now()+86400, "pending")
-	foreign := signed(t, 1, now()-50)
+	future := Order(t, "future", Now()+86400, "pending")
+	foreign := Signed(t, 1, Now()-50)
 	for _, c := range []struct {
 		name    string
 		nip     []int
@@ -146,12 +146,12 @@ func TestLyingUpstreams(t *testing.T) {
 			other.nip, other.onFrame = c.nip, c.onFrame
 			r := startRelay(t, nil)
 			us, lines, stop := r.follow(UpstreamsConfig{}, other.url())
-			eventually(t, "the lie is noticed", func() bool { return c.check(healthOf(t, us, other.url())) })
+			Eventually(t, "the lie is noticed", func() bool { return c.check(healthOf(t, us, other.url())) })
 			if n := lines.count("lost"); n > 1 {
 				t.Errorf("%d lines for one state", n)
 			}
 			// The relay itself is as well as before.
-			r.dial().mustPublish(testOrder(t, "mine", now(), "pending"))
+			r.dial().mustPublish(Order(t, "mine", Now(), "pending"))
 			stop()
 		})
 	}
@@ -180,7 +180,7 @@ func TestUpstreamsThatCannotBeReached(t *testing.T) {
 		t.Run(class+" "+url[:4], func(t *testing.T) {
 			r := startRelay(t, nil)
 			us, lines, stop := r.follow(UpstreamsConfig{}, url)
-			eventually(t, "several attempts", func() bool { return healthOf(t, us, url).Failures[class] > 1 })
+			Eventually(t, "several attempts", func() bool { return healthOf(t, us, url).Failures[class] > 1 })
 			stop()
 			if n := lines.count("upstream relay lost"); n != 1 {
 				t.Errorf("%d lines for one state", n)
@@ -239,15 +239,15 @@ func TestRelaysFromEventsAreDialledOnlyInPublic(t *testing.T) {
 
 func TestDiscovery(t *testing.T) {
 	other := startOther(t, 100)
-	info := signed(t, 38385, now()-100, nostr.Tag{"d", "x"}, nostr.Tag{"y", "mostro"})
-	list := signed(t, 10002, now()-90, nostr.Tag{"r", other.url()}, nostr.Tag{"r", "wss://found.invalid"}, nostr.Tag{"r", "http://no.relay"})
-	stranger := signedBy(t, fmt.Sprintf("%064x", 99), 10002, now()-90, "", nostr.Tag{"r", "wss://stranger.invalid"})
-	link := signed(t, 38383, now()-80, nostr.Tag{"d", "o"}, nostr.Tag{"source", "mostro:o?relays=wss://linked.invalid/,ws://127.0.0.1:9"})
+	info := Signed(t, 38385, Now()-100, nostr.Tag{"d", "x"}, nostr.Tag{"y", "mostro"})
+	list := Signed(t, 10002, Now()-90, nostr.Tag{"r", other.url()}, nostr.Tag{"r", "wss://found.invalid"}, nostr.Tag{"r", "http://no.relay"})
+	stranger := SignedBy(t, fmt.Sprintf("%064x", 99), 10002, Now()-90, "", nostr.Tag{"r", "wss://stranger.invalid"})
+	link := Signed(t, 38383, Now()-80, nostr.Tag{"d", "o"}, nostr.Tag{"source", "mostro:o?relays=wss://linked.invalid/,ws://127.0.0.1:9"})
 	feeder := startOther(t, 100, info, list, stranger, link)
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{Discover: 3, Resync: 50 * time.Millisecond}, feeder.url())
 	r.dial().mustPublish(stranger)
-	eventually(t, "three relays are found", func() bool { return len(us.Health()) == 4 })
+	Eventually(t, "three relays are found", func() bool { return len(us.Health()) == 4 })
 	for _, h := range us.Health() {
 		if strings.Contains(h.URL, "stranger") {
 			t.Errorf("a stranger's relay is followed")
@@ -256,7 +256,7 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%s: configured %t", h.URL, h.Configured)
 		}
 	}
-	eventually(t, "private addresses are refused", func() bool {
+	Eventually(t, "private addresses are refused", func() bool {
 		for _, h := range us.Health() {
 			if strings.Contains(h.URL, "127.0.0.1") && !h.Configured && h.Failures["private"] == 0 {
 				return false
@@ -268,7 +268,7 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("a private address was dialled")
 	}
 	// The author's list was asked for by name, once the author was known.
-	eventually(t, "the relay list is kept", func() bool {
+	Eventually(t, "the relay list is kept", func() bool {
 		return len(queryIDs(t, r.store, nostr.Filter{IDs: []string{list.ID}}, 1)) == 1
 	})
 }
