@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -21,7 +22,7 @@ func (c *testClient) auth(url, challenge string, change func(*nostr.Event)) (ok 
 	if change != nil {
 		change(evt)
 	}
-	if err := evt.Sign(Secret); err != nil {
+	if err := evt.Sign(testkit.Secret); err != nil {
 		c.tb.Fatal(err)
 	}
 	c.send("AUTH", evt)
@@ -31,13 +32,13 @@ func (c *testClient) auth(url, challenge string, change func(*nostr.Event)) (ok 
 
 func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 	r := startRelay(t, nil)
-	at := Now()
-	protected := Signed(t, mostro.KindDevFee, at, nostr.Tag{"-"})
+	at := testkit.Now()
+	protected := testkit.Signed(t, mostro.KindDevFee, at, nostr.Tag{"-"})
 
 	nobody := r.dial()
-	wrap := Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", strings.Repeat("a", 64)})
+	wrap := testkit.Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", strings.Repeat("a", 64)})
 	nobody.mustPublish(wrap)
-	if got := nobody.req("mail", Object{"kinds": []int{1059}}); !slices.Equal(got, []string{wrap.ID}) {
+	if got := nobody.req("mail", testkit.Object{"kinds": []int{1059}}); !slices.Equal(got, []string{wrap.ID}) {
 		t.Errorf("mail without AUTH: %v", got)
 	}
 	nobody.send("EVENT", protected)
@@ -65,7 +66,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 			t.Errorf("%s: OK %v %q", name, ok, reason)
 		}
 	}
-	forged := *Signed(t, 22242, at, nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", c.challenge})
+	forged := *testkit.Signed(t, 22242, at, nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", c.challenge})
 	forged.Sig = strings.Repeat("0", 128)
 	c.send("AUTH", &forged)
 	c.expect("OK", forged.ID, "false")
@@ -77,7 +78,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 		t.Fatalf("a right proof: %q", reason)
 	}
 	c.mustPublish(protected)
-	c.mustRefuse(SignedBy(t, strings.Repeat("2", 64), 14, at, "", nostr.Tag{"-"}), "restricted:")
+	c.mustRefuse(testkit.SignedBy(t, strings.Repeat("2", 64), 14, at, "", nostr.Tag{"-"}), "restricted:")
 }
 
 func TestAuthAgainstTheConfiguredURL(t *testing.T) {
@@ -173,10 +174,10 @@ func TestInfoDocument(t *testing.T) {
 func TestProofOfWork(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Policy.MinPow = 8 })
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	cheap, dear := 0, 0
 	for i := 0; cheap == 0 || dear == 0; i++ {
-		evt := SignedBy(t, Secret, 14, at, fmt.Sprint(i))
+		evt := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint(i))
 		if strings.HasPrefix(evt.ID, "00") {
 			c.mustPublish(evt)
 			dear++
@@ -232,13 +233,13 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 		c.Search = searchFunc(func(f nostr.Filter) ([]string, error) { asked = f; return ids, fail })
 	})
 	c := r.dial()
-	at := Now()
-	a, b, done := Order(t, "a", at-9, "pending"), Order(t, "b", at, "pending"), Order(t, "c", at, "success")
+	at := testkit.Now()
+	a, b, done := testkit.Order(t, "a", at-9, "pending"), testkit.Order(t, "b", at, "pending"), testkit.Order(t, "c", at, "success")
 	for _, evt := range []*nostr.Event{a, b, done} {
 		c.mustPublish(evt)
 	}
 	ids = []string{a.ID, strings.Repeat("f", 64), done.ID, b.ID}
-	filter := Object{"kinds": []int{38383}, "#s": []string{"pending"}, "search": "bizum madrid", "limit": 10}
+	filter := testkit.Object{"kinds": []int{38383}, "#s": []string{"pending"}, "search": "bizum madrid", "limit": 10}
 	if got := c.req("s", filter); !slices.Equal(got, []string{a.ID, b.ID}) {
 		t.Errorf("got %v", got)
 	}
@@ -246,12 +247,12 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 		t.Errorf("asked %v", asked)
 	}
 	// Another filter's answers follow, without repetition.
-	if got := c.req("s", filter, Object{"kinds": []int{38383}}); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != done.ID {
+	if got := c.req("s", filter, testkit.Object{"kinds": []int{38383}}); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != done.ID {
 		t.Errorf("got %v", got)
 	}
 	// Words are not matched live.
 	c.req("s", filter)
-	r.dial().mustPublish(Order(t, "d", at, "pending"))
+	r.dial().mustPublish(testkit.Order(t, "d", at, "pending"))
 	c.quiet()
 	fail = fmt.Errorf("index is closed")
 	c.send("REQ", "s", filter)
@@ -267,9 +268,9 @@ func TestQuotaIsAskedBeforeTheSignatureAndNotForOurselves(t *testing.T) {
 			return "rate-limited: slow down"
 		}
 	})
-	r.dial().mustPublish(Order(t, "a", Now(), "pending"))
+	r.dial().mustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
 	raw := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
-	evt := Order(t, "b", Now(), "pending")
+	evt := testkit.Order(t, "b", testkit.Now(), "pending")
 	evt.Sig = strings.Repeat("0", 128)
 	body, _ := evt.MarshalJSON()
 	raw.text(`["EVENT",` + string(body) + `]`)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -90,13 +91,13 @@ func (c *rawClient) closedWith() (code ws.StatusCode, notices string) {
 func TestBadEvents(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	change := func(f func(*nostr.Event)) *nostr.Event {
-		evt := Order(t, "a", at, "pending")
+		evt := testkit.Order(t, "a", at, "pending")
 		f(evt)
 		return evt
 	}
-	tags := func(kind int, tags ...nostr.Tag) *nostr.Event { return Signed(t, kind, at, tags...) }
+	tags := func(kind int, tags ...nostr.Tag) *nostr.Event { return testkit.Signed(t, kind, at, tags...) }
 	many := make([]nostr.Tag, 3000)
 	for i := range many {
 		many[i] = nostr.Tag{"p", fmt.Sprint(i)}
@@ -111,7 +112,7 @@ func TestBadEvents(t *testing.T) {
 		"another's key":            {change(func(e *nostr.Event) { e.PubKey = strings.Repeat("a", 64); e.ID = e.GetID() }), "invalid: the signature"},
 		"short signature":          {change(func(e *nostr.Event) { e.Sig = e.Sig[:126] }), "invalid: sig"},
 		"upper-case key":           {change(func(e *nostr.Event) { e.PubKey = strings.ToUpper(e.PubKey); e.ID = e.GetID() }), "invalid: pubkey"},
-		"oversized":                {SignedBy(t, Secret, 14, at, strings.Repeat("x", 200<<10)), "invalid: the event is larger"},
+		"oversized":                {testkit.SignedBy(t, testkit.Secret, 14, at, strings.Repeat("x", 200<<10)), "invalid: the event is larger"},
 		"three thousand tags":      {tags(14, many...), "invalid: the event has more than 2000 tags"},
 		"bare d, addressable":      {tags(38383, nostr.Tag{"d"}), "invalid: a d tag"},
 		"bare d after another":     {tags(38383, nostr.Tag{"d", "a"}, nostr.Tag{"d"}), "invalid: a d tag"},
@@ -120,12 +121,12 @@ func TestBadEvents(t *testing.T) {
 		"bare d, kind above 40000": {tags(40001, nostr.Tag{"d"}), "invalid: a d tag"},
 		"tag without elements":     {tags(14, nostr.Tag{}), "invalid: a tag has no name"},
 		"tag without a name":       {tags(14, nostr.Tag{"", "x"}), "invalid: a tag has no name"},
-		"far future":               {Signed(t, 14, at+3600), "invalid: created_at"},
-		"64-bit future":            {Signed(t, 14, 1<<62), "invalid: created_at"},
-		"before 1970":              {Signed(t, 14, -1), "invalid: created_at"},
-		"kind out of range":        {Signed(t, 65536, at), "invalid: kind"},
-		"negative kind":            {Signed(t, -1, at), "invalid: kind"},
-		"kind not kept":            {Signed(t, 1, at), "blocked: kind 1"},
+		"far future":               {testkit.Signed(t, 14, at+3600), "invalid: created_at"},
+		"64-bit future":            {testkit.Signed(t, 14, 1<<62), "invalid: created_at"},
+		"before 1970":              {testkit.Signed(t, 14, -1), "invalid: created_at"},
+		"kind out of range":        {testkit.Signed(t, 65536, at), "invalid: kind"},
+		"negative kind":            {testkit.Signed(t, -1, at), "invalid: kind"},
+		"kind not kept":            {testkit.Signed(t, 1, at), "blocked: kind 1"},
 		"expired":                  {tags(14, nostr.Tag{"expiration", fmt.Sprint(at - 1)}), "invalid: expired"},
 		"protected":                {tags(14, nostr.Tag{"-"}), "auth-required:"},
 	} {
@@ -147,8 +148,8 @@ func TestBadEvents(t *testing.T) {
 	}
 	// What is odd and valid is taken: one-element tags, wraps of two days ago.
 	c.mustPublish(tags(14, nostr.Tag{"d"}, nostr.Tag{"x"}, nostr.Tag{"p", ""}))
-	c.mustPublish(Signed(t, mostro.KindGiftWrap, at-2*24*3600))
-	c.mustPublish(SignedBy(t, Secret, 14, at, "\b\t\n\f\r\"\\/ \x00\x1f\x7f \u2028\ufffe\U0010ffff é"))
+	c.mustPublish(testkit.Signed(t, mostro.KindGiftWrap, at-2*24*3600))
+	c.mustPublish(testkit.SignedBy(t, testkit.Secret, 14, at, "\b\t\n\f\r\"\\/ \x00\x1f\x7f \u2028\ufffe\U0010ffff é"))
 	c.mustPublish(tags(38383)) // no d at all is d ""
 }
 
@@ -223,12 +224,12 @@ func TestOddButValidFrames(t *testing.T) {
 		c.expect("EOSE", sub)
 	}
 	quoted := "q\"\\\n"
-	if got := c.req(quoted, Object{"kinds": []int{1}}); got != nil {
+	if got := c.req(quoted, testkit.Object{"kinds": []int{1}}); got != nil {
 		t.Error(got)
 	}
 	c.send("CLOSE", sub) // or the event may come to us before its OK
 	// Members that NIP-01 does not know are passed over, wherever they stand.
-	evt := Order(t, "a", Now(), "pending")
+	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	body, _ := evt.MarshalJSON()
 	c.sendText(`["EVENT",{"extra":[{"id":"x"}],` + string(body[1:len(body)-1]) + `,"seen":null}]`)
 	c.expect("OK", evt.ID, "true", "")
@@ -239,7 +240,7 @@ func TestTenThousandSubscriptions(t *testing.T) {
 	c := r.dial()
 	go func() {
 		for i := range 10_000 {
-			c.send("REQ", fmt.Sprint(i), Object{"kinds": []int{38383}, "#d": []string{fmt.Sprint(i)}})
+			c.send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{38383}, "#d": []string{fmt.Sprint(i)}})
 		}
 	}()
 	open, refused := 0, 0
@@ -257,10 +258,10 @@ func TestTenThousandSubscriptions(t *testing.T) {
 		t.Errorf("%d open, %d refused", open, refused)
 	}
 	other := r.dial()
-	other.mustPublish(Order(t, "7", Now(), "pending"))
+	other.mustPublish(testkit.Order(t, "7", testkit.Now(), "pending"))
 	c.expect("EVENT", "7")
 	c.ws.CloseNow()
-	Eventually(t, "its subscriptions are gone", func() bool { return r.srv.dispatch.open() == 0 })
+	testkit.Eventually(t, "its subscriptions are gone", func() bool { return r.srv.dispatch.open() == 0 })
 }
 
 func TestWebsocketProtocol(t *testing.T) {
@@ -358,7 +359,7 @@ func TestHandshakeHeaders(t *testing.T) {
 			t.Errorf("%q: %s", headers, resp.Status)
 		}
 	}
-	Eventually(t, "places are given back", func() bool {
+	testkit.Eventually(t, "places are given back", func() bool {
 		r.srv.mu.Lock()
 		defer r.srv.mu.Unlock()
 		return r.srv.opening == len(r.srv.conns)
@@ -404,13 +405,13 @@ func TestTooManyConnections(t *testing.T) {
 	a := r.dial()
 	r.dial()
 	// A handshake's answer leaves before the connection is counted.
-	Eventually(t, "both are counted", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
+	testkit.Eventually(t, "both are counted", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
 	_, resp, err := websocket.Dial(t.Context(), r.url(), nil)
 	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("a third: %v", err)
 	}
 	a.ws.CloseNow()
-	Eventually(t, "a place is free", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 1 })
+	testkit.Eventually(t, "a place is free", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 1 })
 	r.dial()
 }
 
@@ -427,11 +428,11 @@ func FuzzFrames(f *testing.F) {
 	}
 	for _, tags := range []nostr.Tags{{{"d"}}, {{}}, {{"-"}}, {{"expiration"}}, {{"e"}, {"a"}}, {{"expiration", "-"}}} {
 		for _, kind := range []int{0, 5, 1059, 10002, 20001, 38383, 40001} {
-			body, _ := Signed(f, kind, Now(), tags...).MarshalJSON()
+			body, _ := testkit.Signed(f, kind, testkit.Now(), tags...).MarshalJSON()
 			f.Add(`["EVENT",` + string(body) + `]`)
 		}
 	}
-	body, _ := Signed(f, 22242, Now(), nostr.Tag{"relay"}, nostr.Tag{"challenge"}).MarshalJSON()
+	body, _ := testkit.Signed(f, 22242, testkit.Now(), nostr.Tag{"relay"}, nostr.Tag{"challenge"}).MarshalJSON()
 	f.Add(`["AUTH",` + string(body) + `]`)
 	f.Fuzz(func(t *testing.T, frame string) {
 		c := dialRaw(t, r, "")

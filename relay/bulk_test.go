@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -35,7 +36,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	var last Pending
 	for range events {
 		// The index keeps tags: its own log is what is to be long.
-		evt := &nostr.Event{PubKey: word(32), Kind: 1985, CreatedAt: nostr.Timestamp(Now()), Tags: nostr.Tags{{"t", word(bodyBytes / 2)}}, Sig: word(64)}
+		evt := &nostr.Event{PubKey: word(32), Kind: 1985, CreatedAt: nostr.Timestamp(testkit.Now()), Tags: nostr.Tags{{"t", word(bodyBytes / 2)}}, Sig: word(64)}
 		evt.ID = evt.GetID()
 		if last, err = st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			t.Fatal(err)

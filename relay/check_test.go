@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -31,10 +32,10 @@ func TestCheckFinds(t *testing.T) {
 		"MissingRow":    func(st *Store) { st.log.files[0].at = st.log.files[0].at[:1] },
 		"NotFollowed":   func(st *Store) { harmSet(st, keyApplied, seqKey(0, 1)[1:]) },
 		"NotErased":     func(st *Store) { harmSet(st, seqKey(spaceErase, 2), []byte{}) },
-		"MissingID":     func(st *Store) { id, _ := hex32.Parse(Unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
+		"MissingID":     func(st *Store) { id, _ := hex32.Parse(testkit.Unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
 		"MissingRecord": func(st *Store) { harmDelete(st, seqKey(spaceRegular, 1)) },
 		"MissingNewest": func(st *Store) {
-			pk, _ := hex32.Parse(Unsigned(1, 1, 1, "").PubKey)
+			pk, _ := hex32.Parse(testkit.Unsigned(1, 1, 1, "").PubKey)
 			harmDelete(st, addressKey(spaceNewest, makeAddress(38383, pk, "x")))
 		},
 		"DanglingID":      func(st *Store) { harmSet(st, idKey([32]byte{1}), seqKey(0, 1)[1:]) },
@@ -65,10 +66,10 @@ func TestCheckFinds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			st := mustOpenStore(t, t.TempDir(), NewClock())
-			mustAppend(t, st, Unsigned(1, 1, 1, ""))
-			mustAppend(t, st, Unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}, nostr.Tag{"s", "pending"}))
-			mustAppend(t, st, Unsigned(1, 38383, 1, "an older version", nostr.Tag{"d", "x"}))
+			st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+			mustAppend(t, st, testkit.Unsigned(1, 1, 1, ""))
+			mustAppend(t, st, testkit.Unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}, nostr.Tag{"s", "pending"}))
+			mustAppend(t, st, testkit.Unsigned(1, 38383, 1, "an older version", nostr.Tag{"d", "x"}))
 			mustCheck(t, st)
 			harm(st)
 			r, err := st.Check(context.Background(), false, nil)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -45,7 +46,7 @@ func newClientWorld(tb testing.TB, at int64) *clientWorld {
 		w.T = append(w.T, fmt.Sprintf("%064x", 0x7000+i))
 	}
 	put := func(name, secret string, kind int, at int64, tags ...nostr.Tag) *nostr.Event {
-		evt := SignedBy(tb, secret, kind, at, "", tags...)
+		evt := testkit.SignedBy(tb, secret, kind, at, "", tags...)
 		w.events = append(w.events, evt)
 		w.names[evt.ID] = name
 		return evt
@@ -110,19 +111,19 @@ func (w *clientWorld) rows(tb testing.TB) []clientRow {
 	one := func(f nostr.Filter) nostr.Filters { return nostr.Filters{f} }
 	zero := func(f nostr.Filter) nostr.Filter { f.LimitZero = true; return f }
 	order := func(w *clientWorld, n int) *nostr.Event {
-		return SignedBy(tb, w.node, mostro.KindOrder, Now(), "", nostr.Tag{"d", fmt.Sprint("live", n)}, nostr.Tag{"s", "pending"}, nostr.Tag{"z", "order"})
+		return testkit.SignedBy(tb, w.node, mostro.KindOrder, testkit.Now(), "", nostr.Tag{"d", fmt.Sprint("live", n)}, nostr.Tag{"s", "pending"}, nostr.Tag{"z", "order"})
 	}
 	reply := func(w *clientWorld, n int) *nostr.Event {
-		return SignedBy(tb, w.node, mostro.KindMessage, Now(), fmt.Sprint("reply ", n), nostr.Tag{"p", w.T[0]})
+		return testkit.SignedBy(tb, w.node, mostro.KindMessage, testkit.Now(), fmt.Sprint("reply ", n), nostr.Tag{"p", w.T[0]})
 	}
 	wrap := func(w *clientWorld, n int) *nostr.Event { // dated back
-		return SignedBy(tb, fmt.Sprintf("%064x", 0xa000+n), mostro.KindGiftWrap, Now()-47*3600, "", nostr.Tag{"p", w.T[0]})
+		return testkit.SignedBy(tb, fmt.Sprintf("%064x", 0xa000+n), mostro.KindGiftWrap, testkit.Now()-47*3600, "", nostr.Tag{"p", w.T[0]})
 	}
 	chat := func(w *clientWorld, n int) *nostr.Event {
-		return SignedBy(tb, w.maker, mostro.KindMessage, Now(), fmt.Sprint("chat ", n), nostr.Tag{"p", w.S})
+		return testkit.SignedBy(tb, w.maker, mostro.KindMessage, testkit.Now(), fmt.Sprint("chat ", n), nostr.Tag{"p", w.S})
 	}
 	toNode := func(w *clientWorld, n int) *nostr.Event {
-		return SignedBy(tb, fmt.Sprintf("%064x", 0xb000+n), mostro.KindMessage, Now(), "", nostr.Tag{"p", w.N})
+		return testkit.SignedBy(tb, fmt.Sprintf("%064x", 0xb000+n), mostro.KindMessage, testkit.Now(), "", nostr.Tag{"p", w.N})
 	}
 	N, K := []string{w.N}, []string{w.K}
 	k := func(kinds ...int) []int { return kinds }
@@ -184,7 +185,7 @@ type clientDriver interface {
 }
 
 func TestRequestsOfRealClients(t *testing.T) {
-	at := Now()
+	at := testkit.Now()
 	w := newClientWorld(t, at)
 	drivers := map[string]func(tb testing.TB, url string) clientDriver{"go-nostr": func(tb testing.TB, url string) clientDriver { return newGoNostrDriver(tb, url) }}
 	dir := os.Getenv("MOSTRODEX_INTEROP_CLIENTS")
@@ -534,15 +535,15 @@ func TestOvertakingRigLosesNothing(t *testing.T) {
 		daemon, wallet := r.dial(), r.dial()
 		secret := fmt.Sprintf("%064x", 0xc000+p)
 		key := pubkeyOf(t, secret)
-		daemon.send("REQ", "inbox", Object{"kinds": []int{14}, "#p": []string{node}, "authors": []string{key}, "limit": 0})
+		daemon.send("REQ", "inbox", testkit.Object{"kinds": []int{14}, "#p": []string{node}, "authors": []string{key}, "limit": 0})
 		daemon.expect("EOSE", "inbox")
 		wait.Go(func() {
 			for n := range rounds / pairs {
 				sub := fmt.Sprint("wait", n)
-				ask := SignedBy(t, secret, 14, Now(), fmt.Sprint("ask ", n), nostr.Tag{"p", node})
-				answer := SignedBy(t, fmt.Sprintf("%064x", 0x5000), 14, Now(), fmt.Sprint("answer ", p, n), nostr.Tag{"p", key}, nostr.Tag{"n", fmt.Sprint(n)})
+				ask := testkit.SignedBy(t, secret, 14, testkit.Now(), fmt.Sprint("ask ", n), nostr.Tag{"p", node})
+				answer := testkit.SignedBy(t, fmt.Sprintf("%064x", 0x5000), 14, testkit.Now(), fmt.Sprint("answer ", p, n), nostr.Tag{"p", key}, nostr.Tag{"n", fmt.Sprint(n)})
 				// Both frames in one go.
-				wallet.send("REQ", sub, Object{"kinds": []int{14}, "authors": []string{node}, "#p": []string{key}, "limit": 0})
+				wallet.send("REQ", sub, testkit.Object{"kinds": []int{14}, "authors": []string{node}, "#p": []string{key}, "limit": 0})
 				wallet.send("EVENT", ask)
 				if words, err := daemon.read(); err != nil || words[0] != "EVENT" {
 					t.Errorf("pair %d round %d: the daemon got %v %v", p, n, words, err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -17,7 +18,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
@@ -121,11 +122,11 @@ func TestDispatchEqualsMatches(t *testing.T) {
 func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.req("s", Object{"kinds": []int{38383}})
-	at := Now()
-	newest := Order(t, "a", at, "success")
-	r.importAll(t, ndjson(t, newest, Order(t, "a", at-5, "pending"),
-		Signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
+	c.req("s", testkit.Object{"kinds": []int{38383}})
+	at := testkit.Now()
+	newest := testkit.Order(t, "a", at, "success")
+	r.importAll(t, ndjson(t, newest, testkit.Order(t, "a", at-5, "pending"),
+		testkit.Signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
 	if got := c.expect("EVENT", "s"); eventID(t, got[2]) != newest.ID {
 		t.Errorf("got %s", got[2])
 	}
@@ -138,10 +139,10 @@ func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 func TestMetricsPassTheLinter(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.mustPublish(Order(t, "a", Now(), "pending"))
-	c.mustRefuse(Signed(t, 1, Now()), "blocked:")
-	c.req("s", Object{"kinds": []int{38383}})
-	r.importAll(t, ndjson(t, Order(t, "b", Now(), "pending")))
+	c.mustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
+	c.mustRefuse(testkit.Signed(t, 1, testkit.Now()), "blocked:")
+	c.req("s", testkit.Object{"kinds": []int{38383}})
+	r.importAll(t, ndjson(t, testkit.Order(t, "b", testkit.Now(), "pending")))
 	problems, err := testutil.GatherAndLint(r.reg)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +163,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 // BenchmarkDispatch measures one order met by the subscriptions that clients
 // have: 2,000 wallets that watch their trades, 200 order books.
 func BenchmarkDispatch(b *testing.B) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
@@ -172,7 +173,7 @@ func BenchmarkDispatch(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	events := Market(1000, clock.Now().Unix())
+	events := testkit.Market(1000, clock.Now().Unix())
 	var conns []*conn
 	watch := func(filters ...nostr.Filter) {
 		c := &conn{srv: srv, wake: make(chan struct{}, 1)}

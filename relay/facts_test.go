@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -21,19 +22,19 @@ import (
 func TestDeletedOrdersLeaveFacts(t *testing.T) {
 	const secret = "words that nobody is to read again"
 	order := func(at int64, status string) *nostr.Event {
-		return Unsigned(1, mostro.KindOrder, at, secret, nostr.Tag{"d", "x"}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"}, nostr.Tag{"s", status}, nostr.Tag{"amt", "1000"},
+		return testkit.Unsigned(1, mostro.KindOrder, at, secret, nostr.Tag{"d", "x"}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"}, nostr.Tag{"s", status}, nostr.Tag{"amt", "1000"},
 			nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"}, nostr.Tag{"source", secret})
 	}
 	for _, how := range []string{"running", "closed", "killed before it is erased"} {
 		t.Run(how, func(t *testing.T) {
-			clock, dir, ctx := NewClock(), t.TempDir(), context.Background()
+			clock, dir, ctx := testkit.NewClock(), t.TempDir(), context.Background()
 			killed := false
 			st := openToKill(t, dir, clock, &killed)
-			events := []*nostr.Event{order(1, "pending"), order(2, "in-progress"), order(3, "canceled"), Unsigned(1, 1, 4, secret), Unsigned(2, 1, 5, "stays")}
+			events := []*nostr.Event{order(1, "pending"), order(2, "in-progress"), order(3, "canceled"), testkit.Unsigned(1, 1, 4, secret), testkit.Unsigned(2, 1, 5, "stays")}
 			for _, evt := range events {
 				mustAppend(t, st, evt)
 			}
-			request := Unsigned(1, 5, 6, "", nostr.Tag{"a", "38383:" + events[0].PubKey + ":x"}, nostr.Tag{"e", events[3].ID})
+			request := testkit.Unsigned(1, 5, 6, "", nostr.Tag{"a", "38383:" + events[0].PubKey + ":x"}, nostr.Tag{"e", events[3].ID})
 			if err := st.writeRows(ctx); err != nil {
 				t.Fatal(err)
 			}

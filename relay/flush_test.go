@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -22,7 +23,7 @@ import (
 
 // openToKill opens a store that dies between a commit and what it erases once
 // killed is set.
-func openToKill(t *testing.T, dir string, clock *Clock, killed *bool) *Store {
+func openToKill(t *testing.T, dir string, clock *testkit.Clock, killed *bool) *Store {
 	t.Helper()
 	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, flushAfter: time.Hour, committed: func() error {
 		if *killed {
@@ -39,21 +40,21 @@ func openToKill(t *testing.T, dir string, clock *Clock, killed *bool) *Store {
 // TestErasingIsFinished: a crash between the word that a body is to go and its
 // going does not leave it, whether its author deleted it or its time has come.
 func TestErasingIsFinished(t *testing.T) {
-	for name, erase := range map[string]func(st *Store, clock *Clock, id string){
-		"Deleted": func(st *Store, _ *Clock, id string) {
-			st.Append(context.Background(), Arrival{Event: Unsigned(1, 5, 2, "", nostr.Tag{"e", id}), ReceivedAt: st.now()})
+	for name, erase := range map[string]func(st *Store, clock *testkit.Clock, id string){
+		"Deleted": func(st *Store, _ *testkit.Clock, id string) {
+			st.Append(context.Background(), Arrival{Event: testkit.Unsigned(1, 5, 2, "", nostr.Tag{"e", id}), ReceivedAt: st.now()})
 		},
-		"Expired": func(st *Store, clock *Clock, _ string) {
+		"Expired": func(st *Store, clock *testkit.Clock, _ string) {
 			clock.Advance(mailLife + time.Second)
 			st.live.expire(clock.Now().Unix())
 			st.sweep <- struct{}{}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clock, dir := NewClock(), t.TempDir()
+			clock, dir := testkit.NewClock(), t.TempDir()
 			killed := false
 			st := openToKill(t, dir, clock, &killed)
-			secret := Unsigned(1, mostro.KindGiftWrap, clock.Now().Unix(), "a secret that nobody is to read again")
+			secret := testkit.Unsigned(1, mostro.KindGiftWrap, clock.Now().Unix(), "a secret that nobody is to read again")
 			mustAppend(t, st, secret)
 			if err := st.writeRows(context.Background()); err != nil {
 				t.Fatal(err)
@@ -89,7 +90,7 @@ func TestManyErasures(t *testing.T) {
 	const n = 300
 	parts := n // until one crash comes too late
 	for crashAt := 1; crashAt <= parts; crashAt++ {
-		clock, dir := NewClock(), t.TempDir()
+		clock, dir := testkit.NewClock(), t.TempDir()
 		counting, commits := false, 0
 		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
 			if counting {
@@ -105,7 +106,7 @@ func TestManyErasures(t *testing.T) {
 		st.txnRoom = 50_000 // nothing is under way yet
 		request := nostr.Tags{}
 		for i := range n {
-			evt := Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
+			evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
 			mustAppend(t, st, evt)
 			request = append(request, nostr.Tag{"e", evt.ID})
 			if i == n-10 { // the last are not followed when the request comes
@@ -114,9 +115,9 @@ func TestManyErasures(t *testing.T) {
 				}
 			}
 		}
-		mustAppend(t, st, Unsigned(2, 1, 1, "somebody else's"))
+		mustAppend(t, st, testkit.Unsigned(2, 1, 1, "somebody else's"))
 		counting = true
-		_, _, err = st.Append(context.Background(), Arrival{Event: Unsigned(1, 5, 1000, "", request...), ReceivedAt: st.now()})
+		_, _, err = st.Append(context.Background(), Arrival{Event: testkit.Unsigned(1, 5, 1000, "", request...), ReceivedAt: st.now()})
 		if (err == nil) != (commits < crashAt) {
 			t.Fatalf("crash %d: %v after %d commits", crashAt, err, commits)
 		}
@@ -145,7 +146,7 @@ func TestManyErasures(t *testing.T) {
 
 // TestLogWithoutIndex: what follows from the log is made anew from it alone.
 func TestLogWithoutIndex(t *testing.T) {
-	clock, dir := NewClock(), t.TempDir()
+	clock, dir := testkit.NewClock(), t.TempDir()
 	w := &world{Rand: rand.New(rand.NewPCG(9, 9)), base: clock.Now().Unix()}
 	st := mustOpenStore(t, dir, clock)
 	for range 400 {
@@ -174,13 +175,13 @@ func TestLogWithoutIndex(t *testing.T) {
 // TestErasedLogWithoutIndex: what is erased cannot be followed again, and is not
 // taken for the torn end of the log.
 func TestErasedLogWithoutIndex(t *testing.T) {
-	clock, dir := NewClock(), t.TempDir()
+	clock, dir := testkit.NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
-	evt := Unsigned(1, 1, 1, "x")
+	evt := testkit.Unsigned(1, 1, 1, "x")
 	mustAppend(t, st, evt)
-	mustAppend(t, st, Unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}))
+	mustAppend(t, st, testkit.Unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}))
 	for i := range 10 {
-		mustAppend(t, st, Unsigned(2, 1, int64(i), ""))
+		mustAppend(t, st, testkit.Unsigned(2, 1, int64(i), ""))
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
@@ -205,18 +206,18 @@ func TestErasedLogWithoutIndex(t *testing.T) {
 // TestReplayDecidesAsBefore: what had expired when it came is not carried out
 // or served, wherever the clock stands; what was to be forwarded is queued.
 func TestReplayDecidesAsBefore(t *testing.T) {
-	clock, dir, ctx := NewClock(), t.TempDir(), context.Background()
+	clock, dir, ctx := testkit.NewClock(), t.TempDir(), context.Background()
 	st := mustOpenStore(t, dir, clock)
 	over := nostr.Tag{"expiration", fmt.Sprint(clock.Now().Unix() - 60)}
-	note := Unsigned(1, 1, 1, "")
+	note := testkit.Unsigned(1, 1, 1, "")
 	mustAppend(t, st, note)
-	for _, evt := range []*nostr.Event{Unsigned(1, 5, 2, "", nostr.Tag{"e", note.ID}, over), Unsigned(1, 1, 3, "", over),
-		Unsigned(1, 38383, 4, "", nostr.Tag{"d", "x"}, over), Unsigned(1, mostro.KindGiftWrap, 5, "", over)} {
+	for _, evt := range []*nostr.Event{testkit.Unsigned(1, 5, 2, "", nostr.Tag{"e", note.ID}, over), testkit.Unsigned(1, 1, 3, "", over),
+		testkit.Unsigned(1, 38383, 4, "", nostr.Tag{"d", "x"}, over), testkit.Unsigned(1, mostro.KindGiftWrap, 5, "", over)} {
 		if out := mustAppend(t, st, evt); out != Archived {
 			t.Fatalf("kind %d: %s", evt.Kind, out)
 		}
 	}
-	if _, _, err := st.Append(ctx, Arrival{Event: Unsigned(2, 1, 6, ""), ReceivedAt: st.now(), Forward: true}); err != nil {
+	if _, _, err := st.Append(ctx, Arrival{Event: testkit.Unsigned(2, 1, 6, ""), ReceivedAt: st.now(), Forward: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {
@@ -243,7 +244,7 @@ func TestReplayDecidesAsBefore(t *testing.T) {
 // once after a crash in the middle.
 func TestSchema1(t *testing.T) {
 	for _, crashed := range []bool{false, true} {
-		clock, dir := NewClock(), t.TempDir()
+		clock, dir := testkit.NewClock(), t.TempDir()
 		w := &world{Rand: rand.New(rand.NewPCG(11, 11)), base: clock.Now().Unix()}
 		st := mustOpenStore(t, dir, clock)
 		for range 300 {
@@ -298,7 +299,7 @@ func TestSchema1(t *testing.T) {
 // TestCrashBehindAShrink: a file was written anew, and what Badger says of it is
 // from before.
 func TestCrashBehindAShrink(t *testing.T) {
-	clock, dir := NewClock(), t.TempDir()
+	clock, dir := testkit.NewClock(), t.TempDir()
 	open := func() *Store {
 		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, logFileBytes: 32 << 10, flushAfter: time.Hour})
 		if err != nil {
@@ -310,7 +311,7 @@ func TestCrashBehindAShrink(t *testing.T) {
 	st := open()
 	var ids []string
 	for i := range 60 {
-		evt := Unsigned(1, 1, int64(i), strings.Repeat("x", 900))
+		evt := testkit.Unsigned(1, 1, int64(i), strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
 		ids = append(ids, evt.ID)
 	}
@@ -320,7 +321,7 @@ func TestCrashBehindAShrink(t *testing.T) {
 		for _, id := range ids {
 			request = append(request, nostr.Tag{"e", id})
 		}
-		mustAppend(t, st, Unsigned(1, 5, at, "", request...))
+		mustAppend(t, st, testkit.Unsigned(1, 5, at, "", request...))
 	}
 	n := len(st.log.files[0].at)
 	if n > 50 {
@@ -352,16 +353,16 @@ func TestCrashBehindAShrink(t *testing.T) {
 // how much of a file is erased.
 func TestErasedIsCounted(t *testing.T) {
 	for _, how := range []string{"closed", "killed", "killed before it is erased"} {
-		clock, dir := NewClock(), t.TempDir()
+		clock, dir := testkit.NewClock(), t.TempDir()
 		killed := false
 		st := openToKill(t, dir, clock, &killed)
-		evt := Unsigned(1, 1, 1, strings.Repeat("x", 900))
+		evt := testkit.Unsigned(1, 1, 1, strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
 		if err := st.writeRows(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		killed = how == "killed before it is erased"
-		_, _, err := st.Append(context.Background(), Arrival{Event: Unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}), ReceivedAt: st.now()})
+		_, _, err := st.Append(context.Background(), Arrival{Event: testkit.Unsigned(1, 5, 2, "", nostr.Tag{"e", evt.ID}), ReceivedAt: st.now()})
 		if (err != nil) != killed {
 			t.Fatal(err)
 		}
@@ -386,13 +387,13 @@ func TestErasedIsCounted(t *testing.T) {
 // TestHeldBeforeItIsFollowed: what was answered is held and found at once, also
 // what the live index has not, and while Badger knows nothing of it.
 func TestHeldBeforeItIsFollowed(t *testing.T) {
-	clock, ctx := NewClock(), context.Background()
+	clock, ctx := testkit.NewClock(), context.Background()
 	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.Now, flushAfter: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	older := Unsigned(1, 38383, 1, "older", nostr.Tag{"d", "x"})
+	older := testkit.Unsigned(1, 38383, 1, "older", nostr.Tag{"d", "x"})
 	see := func(when string) {
 		t.Helper()
 		if held, err := st.Has(ctx, older.ID); err != nil || !held {
@@ -402,7 +403,7 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 			t.Errorf("%s: found %q, %v", when, f.JSON, err)
 		}
 	}
-	mustAppend(t, st, Unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}))
+	mustAppend(t, st, testkit.Unsigned(1, 38383, 2, "", nostr.Tag{"d", "x"}))
 	if out := mustAppend(t, st, older); out != Archived {
 		t.Fatal(out)
 	}
@@ -415,11 +416,11 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 
 // TestDamagedBodyIsNotServed: the disk gave back another body than was written.
 func TestDamagedBodyIsNotServed(t *testing.T) {
-	clock, dir := NewClock(), t.TempDir()
+	clock, dir := testkit.NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
-	evt := Unsigned(1, 1, 1, "as it was written")
+	evt := testkit.Unsigned(1, 1, 1, "as it was written")
 	mustAppend(t, st, evt)
-	mustAppend(t, st, Unsigned(1, 1, 2, ""))
+	mustAppend(t, st, testkit.Unsigned(1, 1, 2, ""))
 	if err := st.Close(); err != nil { // else it is in memory
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -42,8 +43,8 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 	}
 	r := startRelay(t, func(c *Config) { c.Forwarding = true })
 	ctx := context.Background()
-	order := Order(t, "x", Now(), "pending")
-	dispute := Signed(t, mostro.KindDispute, Now(), nostr.Tag{"d", "x"})
+	order := testkit.Order(t, "x", testkit.Now(), "pending")
+	dispute := testkit.Signed(t, mostro.KindDispute, testkit.Now(), nostr.Tag{"d", "x"})
 	dead := "ws://127.0.0.1:1"
 	// Queued before anything runs: the queue is in the store.
 	for _, evt := range []*nostr.Event{order, dispute} {
@@ -51,9 +52,9 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.dial().mustPublish(Order(t, "not ours", Now(), "pending"))
+	r.dial().mustPublish(testkit.Order(t, "not ours", testkit.Now(), "pending"))
 	us, _, stop := r.follow(UpstreamsConfig{Forward: []string{good.url(), strict.url(), dead}})
-	Eventually(t, "outcomes", func() bool {
+	testkit.Eventually(t, "outcomes", func() bool {
 		o, d := outcomes(t, r, order.ID), outcomes(t, r, dispute.ID)
 		return len(o) == 2 && len(d) == 2 && o[good.url()] == "accepted" && o[strict.url()] == "accepted" &&
 			d[good.url()] == "accepted" && d[strict.url()] == "refused"
@@ -68,13 +69,13 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 
 	// After a restart nothing goes out twice; what was superseded meanwhile and
 	// what expired is not sent to the relay that was down.
-	newer := Order(t, "x", Now()+1, "success")
+	newer := testkit.Order(t, "x", testkit.Now()+1, "success")
 	if err := r.srv.Publish(ctx, newer); err != nil {
 		t.Fatal(err)
 	}
 	late := startOther(t, 100)
 	_, _, stop = r.follow(UpstreamsConfig{Forward: []string{good.url(), late.url()}})
-	Eventually(t, "outcomes at the late relay", func() bool {
+	testkit.Eventually(t, "outcomes at the late relay", func() bool {
 		return outcomes(t, r, order.ID)[late.url()] == "superseded" && outcomes(t, r, newer.ID)[late.url()] == "accepted" &&
 			outcomes(t, r, newer.ID)[good.url()] == "accepted"
 	})

@@ -5,17 +5,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 func TestOldRowsLeaveTheQueue(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	ctx := context.Background()
 	put := func(d string) {
 		t.Helper()
-		p, err := st.Enqueue(ctx, Arrival{Event: Unsigned(1, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d}), ReceivedAt: clock.Now(), Forward: true})
+		p, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(1, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d}), ReceivedAt: clock.Now(), Forward: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,13 +8,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // What WellFormed lets through is safe to hash, encode and read again.
 func FuzzWellFormed(f *testing.F) {
 	for _, evt := range []*nostr.Event{
-		Signed(f, 38383, 1, nostr.Tag{"d"}), Signed(f, 10002, 1), Signed(f, 1, 1, nostr.Tag{}), Signed(f, 1, 1, nostr.Tag{"-"}, nostr.Tag{"expiration", "x"}),
+		testkit.Signed(f, 38383, 1, nostr.Tag{"d"}), testkit.Signed(f, 10002, 1), testkit.Signed(f, 1, 1, nostr.Tag{}), testkit.Signed(f, 1, 1, nostr.Tag{"-"}, nostr.Tag{"expiration", "x"}),
 	} {
 		body, _ := evt.MarshalJSON()
 		f.Add(body)
@@ -68,7 +69,7 @@ func TestFrameSizes(t *testing.T) {
 }
 
 func BenchmarkEventText(b *testing.B) {
-	body, _ := Order(b, "d1a2c5b0-0000-4000-8000-000000000000", Now(), "pending").MarshalJSON()
+	body, _ := testkit.Order(b, "d1a2c5b0-0000-4000-8000-000000000000", testkit.Now(), "pending").MarshalJSON()
 	text := string(body)
 	var t jsonscan.Scanner
 	b.ReportAllocs()

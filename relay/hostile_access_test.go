@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -38,7 +39,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 		client := r.dialAs(c.headers)
 		var last []string
 		for i := range 4 {
-			client.send("REQ", fmt.Sprint(i), Object{"kinds": []int{1}, "limit": 1})
+			client.send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{1}, "limit": 1})
 			last = client.next()
 		}
 		if exempt := last[0] == "EOSE"; exempt != c.exempt {
@@ -46,7 +47,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 		}
 	}
 	r := startRelay(t, func(c *Config) { c.NobodyIsLocal = true })
-	if status, lines := postImport(t, r.http.URL, ndjson(t, Order(t, "x", Now(), "pending")), nil); status != http.StatusUnauthorized {
+	if status, lines := postImport(t, r.http.URL, ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending")), nil); status != http.StatusUnauthorized {
 		t.Errorf("an import where nobody is local: %d %q", status, lines)
 	}
 }
@@ -85,11 +86,11 @@ func TestPrivateListenerAnswersNoPages(t *testing.T) {
 // Without a configured URL a proof made for another relay does not hold here,
 // and no proof holds twice.
 func TestProofsHoldOnceAndHere(t *testing.T) {
-	r := startRelay(t, func(c *Config) { c.Admins, c.NobodyIsLocal = []string{Signed(t, 1, 0).PubKey}, true })
-	body := ndjson(t, Order(t, "x", Now(), "pending"))
+	r := startRelay(t, func(c *Config) { c.Admins, c.NobodyIsLocal = []string{testkit.Signed(t, 1, 0).PubKey}, true })
+	body := ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending"))
 	hash := sha256.Sum256([]byte(body))
 	proof := func(u string) string {
-		evt := Signed(t, kindHTTPAuth, Now(), nostr.Tag{"u", u}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(hash[:])}, nostr.Tag{"n", u})
+		evt := testkit.Signed(t, kindHTTPAuth, testkit.Now(), nostr.Tag{"u", u}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(hash[:])}, nostr.Tag{"n", u})
 		return "Nostr " + base64.StdEncoding.EncodeToString(mostro.EncodeEvent(evt))
 	}
 	post := func(host, authorization string) int {
@@ -119,7 +120,7 @@ func TestProofsHoldOnceAndHere(t *testing.T) {
 		t.Errorf("the same proof again: %d", got)
 	}
 	named := startRelay(t, func(c *Config) {
-		c.Admins, c.NobodyIsLocal, c.URL = []string{Signed(t, 1, 0).PubKey}, true, "ws://other.example"
+		c.Admins, c.NobodyIsLocal, c.URL = []string{testkit.Signed(t, 1, 0).PubKey}, true, "ws://other.example"
 	})
 	r = named
 	if got := post("other.example", proof("http://other.example/api/v1/import")); got != http.StatusOK {
@@ -134,7 +135,7 @@ func TestProofsOfKeysAreRated(t *testing.T) {
 	})
 	c := r.dial()
 	for i := range 4 {
-		evt := Signed(t, 22242, Now()-int64(i), nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", "guessed"})
+		evt := testkit.Signed(t, 22242, testkit.Now()-int64(i), nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", "guessed"})
 		c.send("AUTH", evt)
 		want := "restricted:"
 		if i == 3 {
@@ -151,10 +152,10 @@ func TestPublicExport(t *testing.T) {
 	r := startRelay(t, func(cfg *Config) { cfg.NobodyIsLocal = true })
 	banned := strings.Repeat("2", 64)
 	orderOf := func(secret, d string) *nostr.Event {
-		return SignedBy(t, secret, mostro.KindOrder, Now(), "", nostr.Tag{"d", d}, nostr.Tag{"s", "pending"})
+		return testkit.SignedBy(t, secret, mostro.KindOrder, testkit.Now(), "", nostr.Tag{"d", d}, nostr.Tag{"s", "pending"})
 	}
 	c := r.dial()
-	kept, hidden, single := orderOf(Secret, "kept"), orderOf(banned, "hidden"), orderOf(Secret, "single")
+	kept, hidden, single := orderOf(testkit.Secret, "kept"), orderOf(banned, "hidden"), orderOf(testkit.Secret, "single")
 	for _, evt := range []*nostr.Event{kept, hidden, single} {
 		c.mustPublish(evt)
 	}
@@ -202,7 +203,7 @@ func TestHalfMessagesEnd(t *testing.T) {
 			_, err = c.nc.Write(ping) // until the test closes it
 		}
 	}()
-	Eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
+	testkit.Eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 }
 
 // What this program publishes itself is not refused for its time.
@@ -223,7 +224,7 @@ func TestOwnEventsAreNotRefusedForTheirTime(t *testing.T) {
 		}
 	}
 	r := startRelay(t, nil)
-	if err := r.srv.Publish(t.Context(), Signed(t, 38383, Now(), nostr.Tag{"d", "x"}, nostr.Tag{"expiration", fmt.Sprint(Now() - 1)})); err != nil {
+	if err := r.srv.Publish(t.Context(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "x"}, nostr.Tag{"expiration", fmt.Sprint(testkit.Now() - 1)})); err != nil {
 		t.Error(err)
 	}
 	if r.store.Live() != 0 {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -25,22 +26,22 @@ var flips = flag.Int("flips", 40, "bits to flip, each in a copy of a store")
 // A flipped bit anywhere in the log costs at most the entry that it is in, and
 // is never silent.
 func TestFlippedBitInTheLog(t *testing.T) {
-	clock, dir := NewClock(), t.TempDir()
+	clock, dir := testkit.NewClock(), t.TempDir()
 	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, logFileBytes: 40_000})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var own []*nostr.Event
 	for i := range 300 {
-		evt := Unsigned(byte(1+i%3), 38383, clock.Now().Unix()+int64(i), "an order", nostr.Tag{"d", fmt.Sprint(i % 100)}, nostr.Tag{"s", "pending"})
+		evt := testkit.Unsigned(byte(1+i%3), 38383, clock.Now().Unix()+int64(i), "an order", nostr.Tag{"d", fmt.Sprint(i % 100)}, nostr.Tag{"s", "pending"})
 		if i%10 == 9 {
-			evt = Unsigned(1, 1059, clock.Now().Unix(), fmt.Sprint("mail ", i))
+			evt = testkit.Unsigned(1, 1059, clock.Now().Unix(), fmt.Sprint("mail ", i))
 		}
 		mustAppend(t, st, evt)
 		own = append(own, evt)
 	}
-	mustAppend(t, st, Unsigned(1, 5, clock.Now().Unix()+400, "", nostr.Tag{"e", own[0].ID}, nostr.Tag{"a", "38383:" + own[3].PubKey + ":3"}))
-	mustAppend(t, st, Unsigned(1, 1, clock.Now().Unix(), "the last"))
+	mustAppend(t, st, testkit.Unsigned(1, 5, clock.Now().Unix()+400, "", nostr.Tag{"e", own[0].ID}, nostr.Tag{"a", "38383:" + own[3].PubKey + ":3"}))
+	mustAppend(t, st, testkit.Unsigned(1, 1, clock.Now().Unix(), "the last"))
 	contents := func(st *Store) (served, read map[string]string) {
 		served, read = map[string]string{}, map[string]string{}
 		found, err := st.Query(context.Background(), nil, nostr.Filter{}, 1000, 0)
@@ -119,7 +120,7 @@ func TestFlippedBitInTheLog(t *testing.T) {
 			t.Errorf("%s: %d events are exported, %v", where, n, err)
 		}
 		// Appending goes on, and a request to delete all of it.
-		if out := mustAppend(t, st, Unsigned(9, 1, 1, "later")); out != Added {
+		if out := mustAppend(t, st, testkit.Unsigned(9, 1, 1, "later")); out != Added {
 			t.Errorf("%s: a later event is %s", where, out)
 		}
 		var tags nostr.Tags
@@ -127,7 +128,7 @@ func TestFlippedBitInTheLog(t *testing.T) {
 			tags = append(tags, nostr.Tag{"e", evt.ID})
 		}
 		for author := range 3 {
-			mustAppend(t, st, Unsigned(byte(1+author), 5, clock.Now().Unix()+1000, "", tags...))
+			mustAppend(t, st, testkit.Unsigned(byte(1+author), 5, clock.Now().Unix()+1000, "", tags...))
 		}
 		if err := st.Close(); err != nil {
 			t.Errorf("%s: %v", where, err)
@@ -139,17 +140,17 @@ func TestFlippedBitInTheLog(t *testing.T) {
 // A damaged row that others were written behind is no torn end, and does not
 // take these with it.
 func TestDamageBehindTheApplied(t *testing.T) {
-	clock, dir := NewClock(), t.TempDir()
+	clock, dir := testkit.NewClock(), t.TempDir()
 	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, flushAfter: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustAppend(t, st, Unsigned(1, 1, 1, "applied"))
+	mustAppend(t, st, testkit.Unsigned(1, 1, 1, "applied"))
 	if err := st.writeRows(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		mustAppend(t, st, Unsigned(1, 1, int64(10+i), "acknowledged"))
+		mustAppend(t, st, testkit.Unsigned(1, 1, int64(10+i), "acknowledged"))
 	}
 	places, size := st.log.files[0].at, st.log.files[0].size
 	crash(t, st)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -28,10 +29,10 @@ func TestManyLargeDeletions(t *testing.T) {
 		for j := range tags {
 			tags[j] = nostr.Tag{"e", fmt.Sprintf("%064x", i*ids+j)}
 		}
-		requests[i] = Signed(t, mostro.KindDeletion, Now()-int64(i), tags...)
+		requests[i] = testkit.Signed(t, mostro.KindDeletion, testkit.Now()-int64(i), tags...)
 	}
 	innocent := r.dial()
-	innocent.mustPublish(Order(t, "first", Now(), "pending"))
+	innocent.mustPublish(testkit.Order(t, "first", testkit.Now(), "pending"))
 	done := make(chan struct{})
 	for part := range slices.Chunk(requests, len(requests)/4) {
 		hostile := r.dial()
@@ -53,7 +54,7 @@ func TestManyLargeDeletions(t *testing.T) {
 		default:
 		}
 		began := time.Now()
-		innocent.mustPublish(Order(t, fmt.Sprint(n), Now(), "pending"))
+		innocent.mustPublish(testkit.Order(t, fmt.Sprint(n), testkit.Now(), "pending"))
 		waits = append(waits, time.Since(began))
 	}
 	slices.Sort(waits)

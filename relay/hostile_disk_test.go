@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -71,7 +72,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 	var acknowledged []*nostr.Event
 	refused := 0
 	for i := 0; refused < 50 && i < 200_000; i++ {
-		evt := Unsigned(byte(i%100), 38383, int64(1_000_000+i), strings.Repeat("x", 64<<10), nostr.Tag{"d", fmt.Sprint(i)})
+		evt := testkit.Unsigned(byte(i%100), 38383, int64(1_000_000+i), strings.Repeat("x", 64<<10), nostr.Tag{"d", fmt.Sprint(i)})
 		_, _, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()})
 		switch {
 		case err == nil:
@@ -106,7 +107,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 	}
 	// Own events go on while there is room for them in the files.
 	for i := range 20 {
-		evt := Unsigned(200, 38383, int64(i+1), "own", nostr.Tag{"d", fmt.Sprint(i)})
+		evt := testkit.Unsigned(200, 38383, int64(i+1), "own", nostr.Tag{"d", fmt.Sprint(i)})
 		if _, _, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Road: mostro.RoadSelf}}); err == nil {
 			acknowledged = append(acknowledged, evt)
 		} else {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -17,7 +18,7 @@ func versionsOf(t *testing.T, st *Store, d string, n int) {
 	t.Helper()
 	var last Pending
 	for i := range n {
-		p, err := st.Enqueue(context.Background(), Arrival{Event: Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", d}), ReceivedAt: st.now()})
+		p, err := st.Enqueue(context.Background(), Arrival{Event: testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", d}), ReceivedAt: st.now()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,16 +45,16 @@ func rowsWalked(t *testing.T, st *Store, request *nostr.Event) int {
 // A request walks the versions of an address once, however often and however it
 // is named.
 func TestDeletionWalksAnAddressOnce(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	const versions = 2000
 	versionsOf(t, st, "x", versions)
-	key := Unsigned(1, 1, 1, "").PubKey
+	key := testkit.Unsigned(1, 1, 1, "").PubKey
 	var tags nostr.Tags
 	for i := range 1500 {
 		tags = append(tags, nostr.Tag{"a", fmt.Sprintf("%s38383:%s:x", strings.Repeat("0", i%3), key)}, nostr.Tag{"e", strings.Repeat("a", 64)})
 	}
 	began := time.Now()
-	walked := rowsWalked(t, st, Unsigned(1, 5, 10, "", tags...)) // ten versions go, the others stay
+	walked := rowsWalked(t, st, testkit.Unsigned(1, 5, 10, "", tags...)) // ten versions go, the others stay
 	t.Logf("%d rows walked in %v", walked, time.Since(began))
 	if walked != versions {
 		t.Errorf("%d rows were walked for %d versions", walked, versions)
@@ -63,21 +64,21 @@ func TestDeletionWalksAnAddressOnce(t *testing.T) {
 
 // Requests about versions that are erased already do not walk these again.
 func TestDeletionEndsWhereAllIsErased(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	const versions = 1000
 	versionsOf(t, st, "x", versions)
-	address := nostr.Tag{"a", "38383:" + Unsigned(1, 1, 1, "").PubKey + ":x"}
-	if n := rowsWalked(t, st, Unsigned(1, 5, versions, "", address)); n != versions {
+	address := nostr.Tag{"a", "38383:" + testkit.Unsigned(1, 1, 1, "").PubKey + ":x"}
+	if n := rowsWalked(t, st, testkit.Unsigned(1, 5, versions, "", address)); n != versions {
 		t.Errorf("the first request walks %d rows", n)
 	}
 	for i := range int64(3) {
-		mustAppend(t, st, Unsigned(1, 38383, versions+10+i, "", nostr.Tag{"d", "x"}))
+		mustAppend(t, st, testkit.Unsigned(1, 38383, versions+10+i, "", nostr.Tag{"d", "x"}))
 	}
 	for i, c := range []struct {
 		until int64
 		rows  int
 	}{{5, 0}, {versions + 5, 3}, {versions + 10, 3}, {versions + 11, 2}, {versions + 100, 1}, {versions + 101, 0}} {
-		if n := rowsWalked(t, st, Unsigned(1, 5, c.until, "", address)); n != c.rows {
+		if n := rowsWalked(t, st, testkit.Unsigned(1, 5, c.until, "", address)); n != c.rows {
 			t.Errorf("request %d walks %d rows, want %d", i, n, c.rows)
 		}
 	}
@@ -101,7 +102,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 	const requests, each = 6, 50
 	parts := 100
 	for crashAt := 1; crashAt <= parts; crashAt++ {
-		clock, dir := NewClock(), t.TempDir()
+		clock, dir := testkit.NewClock(), t.TempDir()
 		counting, commits := false, 0
 		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
 			if counting {
@@ -120,7 +121,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 			request := nostr.Tags{}
 			for i := range each {
 				d := fmt.Sprintf("%d-%d", r, i)
-				evt := Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", d}, nostr.Tag{"s", strings.Repeat("x", 200)})
+				evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", d}, nostr.Tag{"s", strings.Repeat("x", 200)})
 				mustAppend(t, st, evt)
 				if i%2 == 0 {
 					request = append(request, nostr.Tag{"e", evt.ID})
@@ -128,7 +129,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 					request = append(request, nostr.Tag{"a", "38383:" + evt.PubKey + ":" + d})
 				}
 			}
-			arrivals = append(arrivals, Arrival{Event: Unsigned(1, 5, int64(1000+r), "", request...), ReceivedAt: st.now()})
+			arrivals = append(arrivals, Arrival{Event: testkit.Unsigned(1, 5, int64(1000+r), "", request...), ReceivedAt: st.now()})
 		}
 		if err := st.writeRows(context.Background()); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -24,23 +25,23 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	}
 	r := startRelayOn(t, st, nil)
 	c := r.dial()
-	held := Order(t, "held", Now(), "pending")
+	held := testkit.Order(t, "held", testkit.Now(), "pending")
 	c.mustPublish(held)
 	free.Store(DefaultDiskReserve - 1)
-	Eventually(t, "the disk is found full", func() bool { return st.full.Load() })
-	c.mustRefuse(Order(t, "refused", Now(), "pending"), reasonFull)
-	c.mustRefuse(Signed(t, mostro.KindDeletion, Now(), nostr.Tag{"e", held.ID}), reasonFull)
-	if ids := c.req("s", Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
+	testkit.Eventually(t, "the disk is found full", func() bool { return st.full.Load() })
+	c.mustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), reasonFull)
+	c.mustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), reasonFull)
+	if ids := c.req("s", testkit.Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
 		t.Errorf("%v are read", ids)
 	}
 	c.send("CLOSE", "s")
-	if err := r.srv.Publish(context.Background(), Signed(t, 38383, Now(), nostr.Tag{"d", "own"})); err != nil {
+	if err := r.srv.Publish(context.Background(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "own"})); err != nil {
 		t.Errorf("an own event: %v", err)
 	}
 	if err := st.writeRows(context.Background(), rowWrite{cursorKey("wss://x", "f"), []byte("{}")}); !errors.Is(err, ErrFull) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
-	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, Order(t, "imported", Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
+	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
 		if res.Reason != reasonFull {
 			t.Errorf("a line of an import: %+v", res)
 		}
@@ -49,8 +50,8 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 		t.Errorf("%+v, %v", sum, err)
 	}
 	free.Store(2 * DefaultDiskReserve)
-	Eventually(t, "there is room again", func() bool { return !st.full.Load() })
-	c.mustPublish(Order(t, "refused", Now(), "pending"))
+	testkit.Eventually(t, "there is room again", func() bool { return !st.full.Load() })
+	c.mustPublish(testkit.Order(t, "refused", testkit.Now(), "pending"))
 	r.stop()
 	r.shut()
 	free.Store(1 << 20)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -13,7 +14,7 @@ func ofManyStatuses(d string, at int64, n int) *nostr.Event {
 	for i := range n {
 		tags = append(tags, nostr.Tag{"s", fmt.Sprint("s", i)}, nostr.Tag{"f", fmt.Sprint("f", i)})
 	}
-	return Unsigned(1, 38383, at, "", tags...)
+	return testkit.Unsigned(1, 38383, at, "", tags...)
 }
 
 func TestEventsOfManyStatusesAreRefused(t *testing.T) {
@@ -23,8 +24,8 @@ func TestEventsOfManyStatusesAreRefused(t *testing.T) {
 	for i := range maxSeveral {
 		tags = append(tags, nostr.Tag{"s", fmt.Sprint(i)}, nostr.Tag{"f", fmt.Sprint(i)}, nostr.Tag{"f", "0"})
 	}
-	c.mustPublish(Signed(t, 38383, Now(), tags...))
+	c.mustPublish(testkit.Signed(t, 38383, testkit.Now(), tags...))
 	for _, letter := range []string{"s", "f"} {
-		c.mustRefuse(Signed(t, 38383, Now(), append(tags, nostr.Tag{letter, "one more"})...), "invalid: the event has more than 8 values of "+letter)
+		c.mustRefuse(testkit.Signed(t, 38383, testkit.Now(), append(tags, nostr.Tag{letter, "one more"})...), "invalid: the event has more than 8 values of "+letter)
 	}
 }

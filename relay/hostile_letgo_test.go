@@ -6,18 +6,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // fullStore is a store with some orders of a market.
 func fullStore(t *testing.T, orders int) *Store {
 	t.Helper()
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	events := Market(orders, clock.Now().Unix())
+	events := testkit.Market(orders, clock.Now().Unix())
 	for _, evt := range events {
 		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -22,16 +23,16 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 	const room = 32 << 20
 	r := startRelay(t, func(cfg *Config) { cfg.MaxQueuedBytes = room })
 	publisher, innocent := r.dial(), r.dial()
-	innocent.req("innocent", Object{"kinds": []int{38383}, "limit": 0})
+	innocent.req("innocent", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	const idle = 60
 	for range idle {
 		c := r.dial()
-		c.req("idle", Object{"kinds": []int{38383}, "limit": 0})
+		c.req("idle", testkit.Object{"kinds": []int{38383}, "limit": 0})
 		c.ws = nil // nothing reads it any more; its socket stays open
 	}
 	most := int64(0)
 	for n := range 150 {
-		evt := SignedBy(t, Secret, 38383, Now(), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(n)})
+		evt := testkit.SignedBy(t, testkit.Secret, 38383, testkit.Now(), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(n)})
 		publisher.mustPublish(evt)
 		innocent.expect("EVENT", "innocent")
 		waiting := int64(0)
@@ -50,9 +51,9 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 
 // Reconciliations take their room before they list events.
 func TestReconciliationsReserveFirst(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	for i := range 40 {
-		mustAppend(t, st, Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}))
+		mustAppend(t, st, testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}))
 	}
 	n := &negSets{now: time.Now, items: negMaxItems - 30}
 	if _, _, err := n.take(context.Background(), st, nostr.Filter{Kinds: []int{38383}}); err != errNegBusy {
@@ -161,7 +162,7 @@ func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
 	}
 	r.dialFrom("203.0.113.2").quiet()
 	r.dialFrom("203.0.113.2").ws.CloseNow()
-	Eventually(t, "its place is given back", func() bool {
+	testkit.Eventually(t, "its place is given back", func() bool {
 		r.srv.mu.Lock()
 		defer r.srv.mu.Unlock()
 		return r.srv.byIP[netip.MustParseAddr("203.0.113.2")] == 1

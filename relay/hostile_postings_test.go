@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // An event that the store holds from before its tags were bounded costs the
 // index what it is long, not the square of that, and again so at every start.
 func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	const events = 4
@@ -32,7 +33,7 @@ func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
 		for _, f := range []nostr.Filter{
 			{Kinds: []int{38383}, Tags: nostr.TagMap{"s": {"s7"}}},
 			{Kinds: []int{38383}, Tags: nostr.TagMap{"s": {"s7", "s8"}, "f": {"f9"}}},
-			{Authors: []string{Unsigned(1, 1, 1, "").PubKey}, Tags: nostr.TagMap{"s": {"s7"}}},
+			{Authors: []string{testkit.Unsigned(1, 1, 1, "").PubKey}, Tags: nostr.TagMap{"s": {"s7"}}},
 		} {
 			if got := len(queryIDs(t, st, f, 100)); got != events {
 				t.Errorf("%v finds %d events", f, got)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -22,7 +23,7 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 	const events = 400
 	var last Pending
 	for i := range events {
-		evt := SignedBy(t, Secret, 38383, Now()-int64(i), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(i)})
+		evt := testkit.SignedBy(t, testkit.Secret, 38383, testkit.Now()-int64(i), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(i)})
 		if last, err = st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
@@ -40,9 +41,9 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 	const readers = 12
 	for range readers {
 		c := r.dial()
-		c.send("REQ", "unread", Object{"kinds": []int{38383}, "limit": 5000})
+		c.send("REQ", "unread", testkit.Object{"kinds": []int{38383}, "limit": 5000})
 	}
-	Eventually(t, "all wait for their readers", func() bool {
+	testkit.Eventually(t, "all wait for their readers", func() bool {
 		r.srv.mu.Lock()
 		defer r.srv.mu.Unlock()
 		waiting := 0

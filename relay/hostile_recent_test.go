@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -16,11 +17,11 @@ import (
 // A parsed event takes many times its length; the newest ones stay bounded by
 // their tags.
 func TestRecentEventsAreBoundedByTheirTags(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	const tags = 8000
 	var last Pending
 	for i := range 80 {
-		evt := Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)})
+		evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)})
 		for j := range tags {
 			evt.Tags = append(evt.Tags, nostr.Tag{"many", fmt.Sprint(j)})
 		}
@@ -82,7 +83,7 @@ func TestNoDescriptorIsWaitedOut(t *testing.T) {
 		}
 	}()
 	for i := range 30 {
-		mustAppend(t, st, Unsigned(1, 1, int64(i), ""))
+		mustAppend(t, st, testkit.Unsigned(1, 1, int64(i), ""))
 	}
 	if len(st.log.files) < 5 {
 		t.Errorf("%d files: nothing is tested", len(st.log.files))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -48,7 +49,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	}
 	began := time.Now()
 	c.ws.Close(websocket.StatusNormalClosure, "")
-	Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
+	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 	took := time.Since(began)
 	t.Logf("%d REQs, %d filings, left after %v", open, filed, took)
 	if took > 10*time.Second { // 22 s of CPU when each filing was searched for
@@ -57,7 +58,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 }
 
 func TestLeavingOnePlaceIsConstant(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +86,7 @@ func TestLeavingOnePlaceIsConstant(t *testing.T) {
 // subscribed to it alone, waits for it.
 func deliveryTime(t *testing.T, publisher, subscriber *testClient, n int, tags ...nostr.Tag) time.Duration {
 	t.Helper()
-	evt := Signed(t, 38383, Now(), append(nostr.Tags{{"d", fmt.Sprint("delivery", n)}}, tags...)...)
+	evt := testkit.Signed(t, 38383, testkit.Now(), append(nostr.Tags{{"d", fmt.Sprint("delivery", n)}}, tags...)...)
 	began := time.Now()
 	publisher.send("EVENT", evt)
 	subscriber.expect("EVENT", "innocent")
@@ -126,7 +127,7 @@ func TestFiltersOfManyConditions(t *testing.T) {
 			break
 		}
 	}
-	subscriber.req("innocent", Object{"kinds": []int{38383}, "limit": 0})
+	subscriber.req("innocent", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	var worst time.Duration
 	for i := range 3 {
 		worst = max(worst, deliveryTime(t, publisher, subscriber, i, tags...))
@@ -145,7 +146,7 @@ func TestConditionsOfAConnectionAreBounded(t *testing.T) {
 		for j := range values {
 			values[j] = fmt.Sprint(j)
 		}
-		c.send("REQ", fmt.Sprint(i), Object{"#t": values, "limit": 0})
+		c.send("REQ", fmt.Sprint(i), testkit.Object{"#t": values, "limit": 0})
 		want := "EOSE"
 		if i == 2 {
 			want = "CLOSED"
@@ -182,7 +183,7 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 	for i := range openShare + 1 {
 		c := r.dialFrom("203.0.113.1")
 		clients = append(clients, c)
-		c.send("REQ", "x", Object{"#t": values, "limit": 0})
+		c.send("REQ", "x", testkit.Object{"#t": values, "limit": 0})
 		want := "EOSE"
 		if i == openShare {
 			want = "CLOSED"
@@ -192,16 +193,16 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 		}
 	}
 	other := r.dialFrom("203.0.113.2")
-	other.req("x", Object{"#t": values, "limit": 0})
+	other.req("x", testkit.Object{"#t": values, "limit": 0})
 	clients[0].ws.CloseNow()
-	Eventually(t, "its place is given back", func() bool {
-		clients[openShare].send("REQ", "x", Object{"#t": values, "limit": 0})
+	testkit.Eventually(t, "its place is given back", func() bool {
+		clients[openShare].send("REQ", "x", testkit.Object{"#t": values, "limit": 0})
 		return clients[openShare].next()[0] == "EOSE"
 	})
 	for _, c := range append(clients, other) {
 		c.ws.CloseNow()
 	}
-	Eventually(t, "nothing is counted", func() bool {
+	testkit.Eventually(t, "nothing is counted", func() bool {
 		r.srv.mu.Lock()
 		defer r.srv.mu.Unlock()
 		return len(r.srv.open) == 0

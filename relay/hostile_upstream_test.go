@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -21,7 +22,7 @@ import (
 func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	events := orders(t, 60, 2)
 	other := startOther(t, 10, events...)
-	late := Order(t, "late", Now()-100_000, "pending")
+	late := testkit.Order(t, "late", testkit.Now()-100_000, "pending")
 	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
 		if verb != "REQ" {
 			return false
@@ -41,7 +42,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	}
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	Eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	testkit.Eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	want := len(events) + 1
 	if got := len(queryIDs(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
 		t.Errorf("%d of %d orders are taken", got, want)
@@ -51,7 +52,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 // A relay that sends much and errs now and then is not left.
 func TestFewLiesAmongManyEvents(t *testing.T) {
 	events := orders(t, 600, 3)
-	foreign := Signed(t, 1, Now()-50)
+	foreign := testkit.Signed(t, 1, testkit.Now()-50)
 	other := startOther(t, 100)
 	type liveSub struct {
 		c  *otherConn
@@ -66,7 +67,7 @@ func TestFewLiesAmongManyEvents(t *testing.T) {
 	}
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	sub := <-live
 	lies := 0
 	for i, evt := range events {
@@ -75,7 +76,7 @@ func TestFewLiesAmongManyEvents(t *testing.T) {
 			sub.c.say("EVENT", sub.id, foreign)
 		}
 	}
-	Eventually(t, "all is taken", func() bool {
+	testkit.Eventually(t, "all is taken", func() bool {
 		h := healthOf(t, us, other.url())
 		return int(h.Events.Kept) == len(events) || h.Failures["lying"] > 0
 	})
@@ -90,18 +91,18 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 	for _, kinds := range []bool{true, false} {
 		t.Run(fmt.Sprint("kinds named=", kinds), func(t *testing.T) {
 			a, b := startRelay(t, nil), startRelay(t, nil)
-			order := Order(t, "x", Now()-50, "pending")
+			order := testkit.Order(t, "x", testkit.Now()-50, "pending")
 			ca, cb := a.dial(), b.dial()
 			ca.mustPublish(order)
 			cb.mustPublish(order)
 			us, _, _ := b.follow(UpstreamsConfig{}, a.url())
-			Eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
+			testkit.Eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
 			tags := nostr.Tags{{"e", order.ID}}
 			if kinds {
 				tags = append(tags, nostr.Tag{"k", "38383"})
 			}
-			ca.mustPublish(Signed(t, mostro.KindDeletion, Now(), tags...))
-			Eventually(t, "it is gone", func() bool {
+			ca.mustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), tags...))
+			testkit.Eventually(t, "it is gone", func() bool {
 				return len(queryIDs(t, b.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 10)) == 0
 			})
 		})
@@ -120,12 +121,12 @@ func TestSpacesInOK(t *testing.T) {
 		return true
 	}
 	r := startRelay(t, func(c *Config) { c.Forwarding = true })
-	order := Order(t, "x", Now(), "pending")
+	order := testkit.Order(t, "x", testkit.Now(), "pending")
 	if err := r.srv.Publish(context.Background(), order); err != nil {
 		t.Fatal(err)
 	}
 	r.follow(UpstreamsConfig{Forward: []string{other.url()}})
-	Eventually(t, "an outcome", func() bool { return outcomes(t, r, order.ID)[other.url()] != "" })
+	testkit.Eventually(t, "an outcome", func() bool { return outcomes(t, r, order.ID)[other.url()] != "" })
 	if got := outcomes(t, r, order.ID)[other.url()]; got != "accepted" {
 		t.Errorf("it is %s", got)
 	}
@@ -171,8 +172,8 @@ func TestFakeInfosDoNotFillDiscovery(t *testing.T) {
 	}
 	d.grow()
 	c := r.dial()
-	order := Order(t, "x", Now(), "pending")
-	info := Signed(t, mostro.KindInfo, Now(), nostr.Tag{"d", order.PubKey})
+	order := testkit.Order(t, "x", testkit.Now(), "pending")
+	info := testkit.Signed(t, mostro.KindInfo, testkit.Now(), nostr.Tag{"d", order.PubKey})
 	for _, evt := range []*nostr.Event{info, order} {
 		c.mustPublish(evt)
 		d.learn(evt)

@@ -22,6 +22,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -58,35 +59,35 @@ func (r *testRelay) importAll(tb testing.TB, in string) (results []ImportResult)
 
 func TestImportTellsTheOutcomeOfEachLine(t *testing.T) {
 	r := startRelay(t, nil)
-	at := Now()
-	live := Order(t, "a", at, "success")
-	older := Order(t, "a", at-5, "pending")
-	expired := Signed(t, mostro.KindOrder, at-99, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 9)})
-	forged := Order(t, "c", at, "pending")
+	at := testkit.Now()
+	live := testkit.Order(t, "a", at, "success")
+	older := testkit.Order(t, "a", at-5, "pending")
+	expired := testkit.Signed(t, mostro.KindOrder, at-99, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 9)})
+	forged := testkit.Order(t, "c", at, "pending")
 	forged.Sig = strings.Repeat("0", 128)
-	erased := Signed(t, mostro.KindDevFee, at-9)
-	request := Signed(t, 5, at, nostr.Tag{"e", erased.ID})
-	bareD := Signed(t, mostro.KindOrder, at, nostr.Tag{"d"})
+	erased := testkit.Signed(t, mostro.KindDevFee, at-9)
+	request := testkit.Signed(t, 5, at, nostr.Tag{"e", erased.ID})
+	bareD := testkit.Signed(t, mostro.KindOrder, at, nostr.Tag{"d"})
 	line := func(evt *nostr.Event) string { return strings.TrimSuffix(ndjson(t, evt), "\n") }
 	in := strings.Join([]string{
-		"\ufeff" + line(live),        // 1
-		"\r",                         // 2: blank
-		line(older) + "\r",           // 3
-		line(expired),                // 4
-		line(live),                   // 5
-		"not json",                   // 6
-		line(forged),                 // 7
-		"   " + line(erased) + "  ",  // 8
-		line(request),                // 9
-		line(erased),                 // 10
-		line(bareD),                  // 11
-		strings.Repeat("x", 300<<10), // 12
-		line(Signed(t, 20001, at)),   // 13
-		line(Signed(t, 1985, at, nostr.Tag{"-"})),             // 14
-		line(Signed(t, 1985, at)) + line(Signed(t, 1985, at)), // 15
-		"\xff\xfe",                // 16
-		line(Signed(t, 1, at)),    // 17
-		line(Signed(t, 1985, at)), // 18, without a newline
+		"\ufeff" + line(live),              // 1
+		"\r",                               // 2: blank
+		line(older) + "\r",                 // 3
+		line(expired),                      // 4
+		line(live),                         // 5
+		"not json",                         // 6
+		line(forged),                       // 7
+		"   " + line(erased) + "  ",        // 8
+		line(request),                      // 9
+		line(erased),                       // 10
+		line(bareD),                        // 11
+		strings.Repeat("x", 300<<10),       // 12
+		line(testkit.Signed(t, 20001, at)), // 13
+		line(testkit.Signed(t, 1985, at, nostr.Tag{"-"})),                     // 14
+		line(testkit.Signed(t, 1985, at)) + line(testkit.Signed(t, 1985, at)), // 15
+		"\xff\xfe",                        // 16
+		line(testkit.Signed(t, 1, at)),    // 17
+		line(testkit.Signed(t, 1985, at)), // 18, without a newline
 	}, "\n")
 	want := []string{"1 added", "3 archived", "4 archived", "5 duplicate", "6 rejected", "7 rejected", "8 added", "9 added",
 		"10 rejected", "11 rejected", "12 rejected", "13 rejected", "14 rejected", "15 rejected", "16 rejected", "17 rejected", "18 added"}
@@ -119,10 +120,10 @@ func TestImportTellsTheOutcomeOfEachLine(t *testing.T) {
 
 func TestImportKeepsTheOrderOfLines(t *testing.T) {
 	r := startRelay(t, nil)
-	at := Now()
+	at := testkit.Now()
 	var events []*nostr.Event
 	for i := range 500 {
-		events = append(events, Order(t, fmt.Sprint(i%5), at-1000+int64(i), "pending"))
+		events = append(events, testkit.Order(t, fmt.Sprint(i%5), at-1000+int64(i), "pending"))
 	}
 	for i, res := range r.importAll(t, ndjson(t, events...)) {
 		if res.Line != i+1 || res.ID != events[i].ID || res.Outcome != "added" {
@@ -144,7 +145,7 @@ func TestImportKeepsTheOrderOfLines(t *testing.T) {
 func TestImportEndsWithTheReadersOrTheCallersError(t *testing.T) {
 	r := startRelay(t, nil)
 	broken := errors.New("cable cut")
-	evt := Order(t, "a", Now(), "pending")
+	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	sum, err := r.srv.Import(context.Background(), io.MultiReader(strings.NewReader(ndjson(t, evt)), iotest.ErrReader(broken)), ImportOptions{}, nil)
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
@@ -155,7 +156,7 @@ func TestImportEndsWithTheReadersOrTheCallersError(t *testing.T) {
 	full := errors.New("no room for results")
 	var many []*nostr.Event
 	for i := range 300 {
-		many = append(many, Order(t, fmt.Sprint(i), Now(), "pending"))
+		many = append(many, testkit.Order(t, fmt.Sprint(i), testkit.Now(), "pending"))
 	}
 	_, err = r.srv.Import(context.Background(), strings.NewReader(ndjson(t, many...)), ImportOptions{}, func(ImportResult) error { return full })
 	if !errors.Is(err, full) {
@@ -184,7 +185,7 @@ func postImport(tb testing.TB, url, body string, h http.Header) (status int, lin
 
 func TestImportOverHTTP(t *testing.T) {
 	r := startRelay(t, nil)
-	evt := Order(t, "a", Now(), "pending")
+	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	status, lines := postImport(t, r.http.URL, ndjson(t, evt)+"bad\n", http.Header{})
 	if status != 200 || len(lines) != 3 {
 		t.Fatalf("%d %q", status, lines)
@@ -233,13 +234,13 @@ func TestImportStreams(t *testing.T) {
 				t.Errorf("result %d: %+v %v", i, res, err)
 			}
 			if i < 2 {
-				io.WriteString(pw, ndjson(t, Order(t, fmt.Sprint(i+1), Now(), "pending")))
+				io.WriteString(pw, ndjson(t, testkit.Order(t, fmt.Sprint(i+1), testkit.Now(), "pending")))
 			} else {
 				pw.Close()
 			}
 		}
 	}()
-	io.WriteString(pw, ndjson(t, Order(t, "0", Now(), "pending")))
+	io.WriteString(pw, ndjson(t, testkit.Order(t, "0", testkit.Now(), "pending")))
 	<-done
 }
 
@@ -269,9 +270,9 @@ func TestImportDoesNotWaitForAClientThatReadsLast(t *testing.T) {
 }
 
 func TestImportByAdminProof(t *testing.T) {
-	admin := Signed(t, 1, 0).PubKey
+	admin := testkit.Signed(t, 1, 0).PubKey
 	r := startRelay(t, func(c *Config) { c.Admins, c.URL = []string{admin}, "wss://relay.example" })
-	body := ndjson(t, Order(t, "a", Now(), "pending"))
+	body := ndjson(t, testkit.Order(t, "a", testkit.Now(), "pending"))
 	hash := sha256.Sum256([]byte(body))
 	proof := func(secret string, change func(*nostr.Event)) http.Header {
 		evt := &nostr.Event{Kind: 27235, CreatedAt: nostr.Now(), Tags: nostr.Tags{
@@ -290,14 +291,14 @@ func TestImportByAdminProof(t *testing.T) {
 		"no base64":       {"X-Forwarded-For": {"9.9.9.9"}, "Authorization": {"Nostr %"}},
 		"bearer":          {"X-Forwarded-For": {"9.9.9.9"}, "Authorization": {"Bearer x"}},
 		"a stranger":      proof(strings.Repeat("2", 64), nil),
-		"another kind":    proof(Secret, func(e *nostr.Event) { e.Kind = 1 }),
-		"another url":     proof(Secret, func(e *nostr.Event) { e.Tags[0][1] = "https://other.example/api/v1/import" }),
-		"another method":  proof(Secret, func(e *nostr.Event) { e.Tags[1][1] = "GET" }),
-		"another payload": proof(Secret, func(e *nostr.Event) { e.Tags[2][1] = strings.Repeat("0", 64) }),
-		"no payload":      proof(Secret, func(e *nostr.Event) { e.Tags = e.Tags[:2] }),
-		"bare tags":       proof(Secret, func(e *nostr.Event) { e.Tags = nostr.Tags{{"u"}, {"method"}, {"payload"}} }),
-		"old":             proof(Secret, func(e *nostr.Event) { e.CreatedAt -= 120 }),
-		"of the future":   proof(Secret, func(e *nostr.Event) { e.CreatedAt += 120 }),
+		"another kind":    proof(testkit.Secret, func(e *nostr.Event) { e.Kind = 1 }),
+		"another url":     proof(testkit.Secret, func(e *nostr.Event) { e.Tags[0][1] = "https://other.example/api/v1/import" }),
+		"another method":  proof(testkit.Secret, func(e *nostr.Event) { e.Tags[1][1] = "GET" }),
+		"another payload": proof(testkit.Secret, func(e *nostr.Event) { e.Tags[2][1] = strings.Repeat("0", 64) }),
+		"no payload":      proof(testkit.Secret, func(e *nostr.Event) { e.Tags = e.Tags[:2] }),
+		"bare tags":       proof(testkit.Secret, func(e *nostr.Event) { e.Tags = nostr.Tags{{"u"}, {"method"}, {"payload"}} }),
+		"old":             proof(testkit.Secret, func(e *nostr.Event) { e.CreatedAt -= 120 }),
+		"of the future":   proof(testkit.Secret, func(e *nostr.Event) { e.CreatedAt += 120 }),
 	} {
 		if status, lines := postImport(t, r.http.URL, body, h); status != http.StatusUnauthorized {
 			t.Errorf("%s: %d %q", name, status, lines)
@@ -306,7 +307,7 @@ func TestImportByAdminProof(t *testing.T) {
 	if r.store.Head() != 0 {
 		t.Fatalf("%d events were taken", r.store.Head())
 	}
-	if status, lines := postImport(t, r.http.URL, body, proof(Secret, nil)); status != 200 || r.store.Head() != 1 {
+	if status, lines := postImport(t, r.http.URL, body, proof(testkit.Secret, nil)); status != 200 || r.store.Head() != 1 {
 		t.Errorf("a right proof: %d %q", status, lines)
 	}
 }
@@ -330,7 +331,7 @@ func BenchmarkImport(b *testing.B) {
 	r := startRelayOn(b, st, nil)
 	events := make([]*nostr.Event, b.N)
 	for i := range events {
-		events[i] = Order(b, fmt.Sprint(i), Now(), "pending")
+		events[i] = testkit.Order(b, fmt.Sprint(i), testkit.Now(), "pending")
 	}
 	in := ndjson(b, events...)
 	cpu := func() float64 {

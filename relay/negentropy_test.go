@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy"
@@ -224,16 +225,16 @@ func FuzzReconcile(f *testing.F) {
 func TestNegentropyOverTheSocket(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	var want []string
 	for i := range 60 {
-		evt := Order(t, fmt.Sprint("o", i), at-int64(i/3), "pending")
+		evt := testkit.Order(t, fmt.Sprint("o", i), at-int64(i/3), "pending")
 		c.mustPublish(evt)
 		want = append(want, evt.ID)
 	}
-	mail := Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", want[0]})
+	mail := testkit.Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", want[0]})
 	c.mustPublish(mail)
-	c.mustPublish(Order(t, "o0", at+1, "success")) // supersedes the first
+	c.mustPublish(testkit.Order(t, "o0", at+1, "success")) // supersedes the first
 	newest := r.liveIDs(t)
 
 	need := map[[32]byte]bool{}
@@ -279,7 +280,7 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 	}
 	c.expect("NEG-ERR")
 	c.ws.CloseNow()
-	Eventually(t, "sessions give their snapshots back", func() bool {
+	testkit.Eventually(t, "sessions give their snapshots back", func() bool {
 		r.srv.negs.mu.Lock()
 		defer r.srv.negs.mu.Unlock()
 		for _, s := range r.srv.negs.sets {
@@ -317,9 +318,9 @@ func TestLiveItemsEqualQuery(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
 	for i := range 40 {
-		c.mustPublish(Order(t, fmt.Sprint(i), Now()-int64(i), []string{"pending", "success"}[i%2]))
+		c.mustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now()-int64(i), []string{"pending", "success"}[i%2]))
 	}
-	since := nostr.Timestamp(Now() - 20)
+	since := nostr.Timestamp(testkit.Now() - 20)
 	for _, f := range []nostr.Filter{{}, {Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"s": {"success"}}}, {Since: &since}, {Kinds: []int{1}}} {
 		items, _, err := r.store.LiveItems(context.Background(), f)
 		if err != nil {

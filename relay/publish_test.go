@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -12,7 +13,7 @@ import (
 // its own relay refuses would be published nowhere, and what waits behind it
 // neither. A refusal that would be repeated is told apart.
 func TestOwnEventsAndTime(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	s, err := New(Config{Store: mustOpenStore(t, t.TempDir(), clock), Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)

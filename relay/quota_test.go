@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -36,7 +37,7 @@ func (r *testRelay) manage(secret, method string, params ...any) (status int, re
 	req.Header.Set("Content-Type", "application/nostr+json+rpc; charset=utf-8")
 	if secret != "" {
 		h := sha256.Sum256(body)
-		proof := SignedBy(r.tb, secret, kindHTTPAuth, Now(), "", nostr.Tag{"u", r.http.URL + "/"}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(h[:])})
+		proof := testkit.SignedBy(r.tb, secret, kindHTTPAuth, testkit.Now(), "", nostr.Tag{"u", r.http.URL + "/"}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(h[:])})
 		req.Header.Set("Authorization", "Nostr "+base64.StdEncoding.EncodeToString(mostro.EncodeEvent(proof)))
 	}
 	res, err := http.DefaultClient.Do(req)
@@ -81,12 +82,14 @@ func TestManagement(t *testing.T) {
 	c := r.dial()
 	troll := fmt.Sprintf("%064x", 0xbad)
 	trollKey := pubkeyOf(t, troll)
-	spam := func(d string) *nostr.Event { return SignedBy(t, troll, mostro.KindOrder, Now(), "", nostr.Tag{"d", d}) }
-	mine := Order(t, "mine", Now(), "pending")
+	spam := func(d string) *nostr.Event {
+		return testkit.SignedBy(t, troll, mostro.KindOrder, testkit.Now(), "", nostr.Tag{"d", d})
+	}
+	mine := testkit.Order(t, "mine", testkit.Now(), "pending")
 	first := spam("1")
 	c.mustPublish(mine)
 	c.mustPublish(first)
-	all := func(f Object) int { return len(c.req("q", f)) }
+	all := func(f testkit.Object) int { return len(c.req("q", f)) }
 
 	for _, secret := range []string{"", troll} {
 		if status, _, _ := r.manage(secret, "supportedmethods"); status != http.StatusUnauthorized {
@@ -98,10 +101,10 @@ func TestManagement(t *testing.T) {
 	}
 	r.mustManage("banpubkey", trollKey, "spam")
 	c.mustRefuse(spam("2"), "blocked:")
-	if all(Object{}) != 1 || all(Object{"ids": []string{first.ID}}) != 0 {
+	if all(testkit.Object{}) != 1 || all(testkit.Object{"ids": []string{first.ID}}) != 0 {
 		t.Error("a banned key's events are served")
 	}
-	c.send("COUNT", "n", Object{})
+	c.send("COUNT", "n", testkit.Object{})
 	if got := c.expect("COUNT", "n"); got[2] != `{"count":1}` {
 		t.Errorf("count %s", got[2])
 	}
@@ -109,32 +112,32 @@ func TestManagement(t *testing.T) {
 		t.Errorf("list %s", list)
 	}
 	r.mustManage("unbanpubkey", trollKey)
-	if all(Object{}) != 2 {
+	if all(testkit.Object{}) != 2 {
 		t.Error("an unbanned key's events are not served")
 	}
 	r.mustManage("quarantinepubkey", trollKey, "suspicious")
 	watcher := r.dial()
-	watcher.send("REQ", "live", Object{"limit": 0})
+	watcher.send("REQ", "live", testkit.Object{"limit": 0})
 	watcher.expect("EOSE", "live")
 	c.send("CLOSE", "q")
 	c.mustPublish(spam("3")) // taken
-	seen := Order(t, "seen", Now(), "pending")
+	seen := testkit.Order(t, "seen", testkit.Now(), "pending")
 	c.mustPublish(seen)
 	if got := watcher.expect("EVENT", "live"); eventID(t, got[2]) != seen.ID {
 		t.Errorf("the quarantined event comes live: %s", got[2])
 	}
-	if all(Object{}) != 2 {
+	if all(testkit.Object{}) != 2 {
 		t.Error("quarantined events are served")
 	}
 	r.mustManage("unquarantinepubkey", trollKey)
 	r.mustManage("banevent", mine.ID)
-	if all(Object{"ids": []string{mine.ID}}) != 0 {
+	if all(testkit.Object{"ids": []string{mine.ID}}) != 0 {
 		t.Error("a banned event is served")
 	}
 	r.mustManage("disallowkind", mostro.KindDispute)
-	c.mustRefuse(Signed(t, mostro.KindDispute, Now(), nostr.Tag{"d", "x"}), "blocked:")
+	c.mustRefuse(testkit.Signed(t, mostro.KindDispute, testkit.Now(), nostr.Tag{"d", "x"}), "blocked:")
 	r.mustManage("allowkind", 1)
-	c.mustPublish(Signed(t, 1, Now()))
+	c.mustPublish(testkit.Signed(t, 1, testkit.Now()))
 	r.mustManage("changerelayname", "another")
 	r.mustManage("blockip", "203.0.113.0/24")
 	for _, bad := range [][]any{{"banpubkey", "zz"}, {"blockip", "nowhere"}, {"allowkind", 1 << 20}, {"frobnicate"}, {"banevent"}} {
@@ -177,7 +180,7 @@ func TestManagement(t *testing.T) {
 		}
 	}
 	write(`{"name":"edited"}`)
-	Eventually(t, "the file is read again", func() bool { return r2.srv.Rules().Name == "edited" })
+	testkit.Eventually(t, "the file is read again", func() bool { return r2.srv.Rules().Name == "edited" })
 	write(`{"name":`)
 	time.Sleep(rulesEvery + 200*time.Millisecond) // nothing to wait for: nothing must happen
 	if r2.srv.Rules().Name != "edited" {
@@ -186,14 +189,14 @@ func TestManagement(t *testing.T) {
 }
 
 func TestRatesOfEvents(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	r := startRelay(t, func(c *Config) {
 		c.Limits = Limits{EventsPerMinutePerIP: 10, EventsPerMinutePerKey: 4}
 		c.Now = clock.Now
 	})
 	ask := func(ip, secret, d string, local bool) string {
 		t.Helper()
-		evt := SignedBy(t, secret, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d})
+		evt := testkit.SignedBy(t, secret, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d})
 		a := &admission{Context: context.Background(), evt: evt, ip: netip.MustParseAddr(ip), local: local, source: mostro.Source{Road: mostro.RoadClient}}
 		if r.srv.check(a) {
 			return ""
@@ -250,19 +253,19 @@ func TestMailOfKnownKeysOnly(t *testing.T) {
 	node := strings.Repeat("ab", 32)
 	r := startRelay(t, func(c *Config) { c.KnownMail = func(key string) bool { return key == node } })
 	c := r.dial()
-	c.mustPublish(Signed(t, mostro.KindGiftWrap, Now(), nostr.Tag{"p", node}))
-	c.mustRefuse(Signed(t, mostro.KindGiftWrap, Now(), nostr.Tag{"p", strings.Repeat("cd", 32)}), "blocked:")
-	c.mustPublish(Order(t, "x", Now(), "pending"))
+	c.mustPublish(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", node}))
+	c.mustRefuse(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", strings.Repeat("cd", 32)}), "blocked:")
+	c.mustPublish(testkit.Order(t, "x", testkit.Now(), "pending"))
 }
 
 func TestQuotaOverTheSocket(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Limits.LiveAddressesPerKey = 3 })
 	c := r.dial()
 	for i := range 3 {
-		c.mustPublish(Order(t, fmt.Sprint(i), Now(), "pending"))
+		c.mustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now(), "pending"))
 	}
-	c.mustRefuse(Order(t, "4", Now(), "pending"), "blocked:")
-	c.mustPublish(Order(t, "2", Now()+1, "success"))
+	c.mustRefuse(testkit.Order(t, "4", testkit.Now(), "pending"), "blocked:")
+	c.mustPublish(testkit.Order(t, "2", testkit.Now()+1, "success"))
 	if n := gaugeOf(t, r, "mostrodex_relay_events_total", "over_quota"); n != 1 {
 		t.Errorf("%v events over quota in the metrics", n)
 	}
@@ -288,7 +291,7 @@ func gaugeOf(tb testing.TB, r *testRelay, name, label string) float64 {
 // Who asks too often is told so by what each verb has for it, and goes on once
 // the minute is over; a client of this machine is not counted.
 func TestRatesOfRequests(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	r := startRelay(t, func(c *Config) {
 		c.Limits = Limits{RequestsPerMinutePerIP: 3}
 		c.Now = clock.Now

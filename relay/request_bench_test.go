@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mostrodex/mostrodex/internal/testkit"
 )
 
 // BenchmarkRequest measures a REQ over a socket, from its frame to EOSE, over
@@ -14,7 +16,7 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	events := Market(20_000, time.Now().Unix())
+	events := testkit.Market(20_000, time.Now().Unix())
 	for _, evt := range events {
 		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			b.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -19,7 +20,7 @@ func appendAtOnce(t *testing.T, st *Store, arrivals ...Arrival) (outs []Outcome)
 	t.Helper()
 	ctx := context.Background()
 	st.live.mu.Lock() // the committer looks there for the first
-	if _, err := st.Enqueue(ctx, Arrival{Event: Unsigned(200, 1, 1, ""), ReceivedAt: st.now()}); err != nil {
+	if _, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(200, 1, 1, ""), ReceivedAt: st.now()}); err != nil {
 		t.Fatal(err)
 	}
 	for len(st.queue) > 0 {
@@ -49,12 +50,12 @@ func appendAtOnce(t *testing.T, st *Store, arrivals ...Arrival) (outs []Outcome)
 // TestOlderVersionsOfALargeEvent: each of them writes the large record anew,
 // which together is more than a transaction of the index holds.
 func TestOlderVersionsOfALargeEvent(t *testing.T) {
-	clock, dir := NewClock(), t.TempDir()
+	clock, dir := testkit.NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
-	mustAppend(t, st, Unsigned(1, 38383, 1000, "", nostr.Tag{"d", "x"}, nostr.Tag{"s", strings.Repeat("x", 100<<10)}))
+	mustAppend(t, st, testkit.Unsigned(1, 38383, 1000, "", nostr.Tag{"d", "x"}, nostr.Tag{"s", strings.Repeat("x", 100<<10)}))
 	var older []Arrival
 	for i := range 60 {
-		older = append(older, Arrival{Event: Unsigned(1, 38383, int64(i), "", nostr.Tag{"d", "x"})})
+		older = append(older, Arrival{Event: testkit.Unsigned(1, 38383, int64(i), "", nostr.Tag{"d", "x"})})
 	}
 	for i, out := range appendAtOnce(t, st, older...) {
 		if out != Archived {
@@ -77,11 +78,11 @@ func TestOlderVersionsOfALargeEvent(t *testing.T) {
 // TestManyLargeEventsExpire: their records are moved, which together is more
 // than a transaction of the index holds.
 func TestManyLargeEventsExpire(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	end := strconv.FormatInt(clock.Now().Unix()+10, 10)
 	for i := range 40 {
-		mustAppend(t, st, Unsigned(1, 38383, 1000, "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 100<<10)}, nostr.Tag{"expiration", end}))
+		mustAppend(t, st, testkit.Unsigned(1, 38383, 1000, "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 100<<10)}, nostr.Tag{"expiration", end}))
 	}
 	clock.Advance(10 * time.Second)
 	st.live.expire(clock.Now().Unix())
@@ -95,15 +96,15 @@ func TestManyLargeEventsExpire(t *testing.T) {
 // TestOverQuotaForgetsNothing: what is refused between two versions of one
 // address leaves the state of the address as the first has made it.
 func TestOverQuotaForgetsNothing(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	now := clock.Now().Unix()
 	d := nostr.Tag{"d", "x"}
-	mustAppend(t, st, Unsigned(1, 38383, now-9, "", d))
+	mustAppend(t, st, testkit.Unsigned(1, 38383, now-9, "", d))
 	outs := appendAtOnce(t, st,
-		Arrival{Event: Unsigned(1, 38383, now-5, "", d, nostr.Tag{"expiration", strconv.FormatInt(now-1, 10)})},
-		Arrival{Event: Unsigned(1, 38383, now-4, "", d), Quota: LiveQuotas{Key: 1}},
-		Arrival{Event: Unsigned(1, 38383, now-7, "", d)})
+		Arrival{Event: testkit.Unsigned(1, 38383, now-5, "", d, nostr.Tag{"expiration", strconv.FormatInt(now-1, 10)})},
+		Arrival{Event: testkit.Unsigned(1, 38383, now-4, "", d), Quota: LiveQuotas{Key: 1}},
+		Arrival{Event: testkit.Unsigned(1, 38383, now-7, "", d)})
 	if want := []Outcome{Archived, OverQuota, Archived}; fmt.Sprint(outs) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", outs, want)
 	}

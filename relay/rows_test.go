@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 func TestQuotaOfLiveAddressesIsExact(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	at := clock.Now().Unix()
 	var waits []Pending
 	ctx := context.Background()
 	put := func(author byte, d string, createdAt int64, q LiveQuotas, tags ...nostr.Tag) Pending {
 		t.Helper()
-		p, err := st.Enqueue(ctx, Arrival{Event: Unsigned(author, mostro.KindOrder, createdAt, "", append(nostr.Tags{{"d", d}}, tags...)...),
+		p, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(author, mostro.KindOrder, createdAt, "", append(nostr.Tags{{"d", d}}, tags...)...),
 			ReceivedAt: clock.Now(), Source: mostro.Source{Road: mostro.RoadClient}, Quota: q})
 		if err != nil {
 			t.Fatal(err)
@@ -62,12 +63,12 @@ func TestQuotaOfLiveAddressesIsExact(t *testing.T) {
 }
 
 func TestEquivocationIsKept(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	at := clock.Now().Unix()
 	order := func(createdAt int64, content string) *nostr.Event {
-		return Unsigned(1, mostro.KindOrder, createdAt, content, nostr.Tag{"d", "x"})
+		return testkit.Unsigned(1, mostro.KindOrder, createdAt, content, nostr.Tag{"d", "x"})
 	}
 	proofs := func(st *Store) (n int) {
 		t.Helper()
@@ -92,7 +93,7 @@ func TestEquivocationIsKept(t *testing.T) {
 		{order(at, "c"), 1},   // beside a superseded version
 		{order(at+1, "d"), 2}, // beside the newest
 		{order(at+2, "e"), 2},
-		{Unsigned(2, mostro.KindOrder, at, "a", nostr.Tag{"d", "x"}), 2}, // another's address
+		{testkit.Unsigned(2, mostro.KindOrder, at, "a", nostr.Tag{"d", "x"}), 2}, // another's address
 	} {
 		mustAppend(t, st, step.evt)
 		if n := proofs(st); n != step.want {
@@ -102,12 +103,12 @@ func TestEquivocationIsKept(t *testing.T) {
 }
 
 func TestRowsAreCommittedBehindTheirEvents(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	ctx := context.Background()
 	key := cursorKey("wss://a", "f")
 	for i := range 50 {
-		p, err := st.Enqueue(ctx, Arrival{Event: Unsigned(1, mostro.KindOrder, int64(i), "", nostr.Tag{"d", fmt.Sprint(i)}), ReceivedAt: clock.Now()})
+		p, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(1, mostro.KindOrder, int64(i), "", nostr.Tag{"d", fmt.Sprint(i)}), ReceivedAt: clock.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}

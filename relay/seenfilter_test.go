@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 )
 
 // TestFilterIsMadeAnew: whoever asks meanwhile is never told that a held id is
@@ -13,8 +14,8 @@ func TestFilterIsMadeAnew(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes a filter anew five thousand times: fewer seldom show it")
 	}
-	st := mustOpenStore(t, t.TempDir(), NewClock())
-	evt := Unsigned(1, 1, 1, "")
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	evt := testkit.Unsigned(1, 1, 1, "")
 	mustAppend(t, st, evt)
 	if r := mustCheck(t, st); r.Entries != 1 { // what follows from it is in the files
 		t.Fatal(r)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -119,7 +120,7 @@ func (r *testRelay) dialAs(headers http.Header) *testClient {
 // needs a proof.
 func (c *testClient) needChallenge() {
 	c.tb.Helper()
-	evt := Signed(c.tb, mostro.KindDevFee, Now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
+	evt := testkit.Signed(c.tb, mostro.KindDevFee, testkit.Now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
 	c.send("EVENT", evt)
 	c.challenge = c.expect("AUTH")[1]
 	c.expect("OK", evt.ID, "false")
@@ -241,51 +242,51 @@ func (c *testClient) quiet() {
 func TestPublishQueryCountClose(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
-	older, newer := Order(t, "a", at-10, "pending"), Order(t, "b", at, "pending")
+	at := testkit.Now()
+	older, newer := testkit.Order(t, "a", at-10, "pending"), testkit.Order(t, "b", at, "pending")
 	c.mustPublish(older)
 	c.mustPublish(newer)
-	if got := c.req("s", Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID, older.ID}) {
+	if got := c.req("s", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID, older.ID}) {
 		t.Errorf("newest first: got %v", got)
 	}
-	if got := c.req("d", Object{"#d": []string{"a"}}); !slices.Equal(got, []string{older.ID}) {
+	if got := c.req("d", testkit.Object{"#d": []string{"a"}}); !slices.Equal(got, []string{older.ID}) {
 		t.Errorf("by d: %v", got)
 	}
-	if got := c.req("unheld", Object{"kinds": []int{1}, "limit": 1}); len(got) != 0 {
+	if got := c.req("unheld", testkit.Object{"kinds": []int{1}, "limit": 1}); len(got) != 0 {
 		t.Errorf("kind 1: %v", got)
 	}
-	c.send("COUNT", "n", Object{"kinds": []int{38383}}, Object{"#d": []string{"a"}})
+	c.send("COUNT", "n", testkit.Object{"kinds": []int{38383}}, testkit.Object{"#d": []string{"a"}})
 	if got := c.expect("COUNT", "n"); got[2] != `{"count":2}` {
 		t.Errorf("count: %s", got[2])
 	}
 	for _, sub := range []string{"s", "d", "unheld"} {
 		c.send("CLOSE", sub)
 	}
-	c.mustPublish(Order(t, "c", at, "pending")) // the OK alone comes back
+	c.mustPublish(testkit.Order(t, "c", at, "pending")) // the OK alone comes back
 	c.quiet()
 }
 
 func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
-	live := Order(t, "a", at, "pending")
+	at := testkit.Now()
+	live := testkit.Order(t, "a", at, "pending")
 	c.mustPublish(live)
 	if ok, reason := c.publish(live); !ok || !strings.HasPrefix(reason, "duplicate:") {
 		t.Errorf("again: %v %q", ok, reason)
 	}
 	watcher := r.dial()
-	watcher.req("w", Object{"kinds": []int{38383}, "limit": 0})
+	watcher.req("w", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	// khatru answers OK and broadcasts an older version.
-	if ok, reason := c.publish(Order(t, "a", at-5, "pending")); !ok || !strings.HasPrefix(reason, "duplicate: a newer") {
+	if ok, reason := c.publish(testkit.Order(t, "a", at-5, "pending")); !ok || !strings.HasPrefix(reason, "duplicate: a newer") {
 		t.Errorf("older version: %v %q", ok, reason)
 	}
-	newest := Order(t, "a", at+1, "success")
+	newest := testkit.Order(t, "a", at+1, "success")
 	c.mustPublish(newest)
 	if got := watcher.expect("EVENT", "w"); eventID(t, got[2]) != newest.ID {
 		t.Errorf("the watcher got %s", got[2])
 	}
-	if got := c.req("q", Object{"#d": []string{"a"}}); !slices.Equal(got, []string{newest.ID}) {
+	if got := c.req("q", testkit.Object{"#d": []string{"a"}}); !slices.Equal(got, []string{newest.ID}) {
 		t.Errorf("served: %v", got)
 	}
 }
@@ -293,47 +294,47 @@ func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
 func TestDeletionsStick(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
-	byID := Signed(t, mostro.KindDevFee, at-20)
-	byAddress := Order(t, "x", at-20, "pending")
+	at := testkit.Now()
+	byID := testkit.Signed(t, mostro.KindDevFee, at-20)
+	byAddress := testkit.Order(t, "x", at-20, "pending")
 	c.mustPublish(byID)
 	c.mustPublish(byAddress)
-	c.mustPublish(Signed(t, 5, at-10, nostr.Tag{"e", byID.ID}, nostr.Tag{"a", "38383:" + byID.PubKey + ":x"}))
-	if got := c.req("q", Object{"kinds": []int{38383, mostro.KindDevFee}}); len(got) != 0 {
+	c.mustPublish(testkit.Signed(t, 5, at-10, nostr.Tag{"e", byID.ID}, nostr.Tag{"a", "38383:" + byID.PubKey + ":x"}))
+	if got := c.req("q", testkit.Object{"kinds": []int{38383, mostro.KindDevFee}}); len(got) != 0 {
 		t.Errorf("still served: %v", got)
 	}
 	other := r.dial()
 	other.mustRefuse(byID, "blocked:")
 	other.mustRefuse(byAddress, "blocked:")
-	newer := Order(t, "x", at, "pending")
+	newer := testkit.Order(t, "x", at, "pending")
 	other.mustPublish(newer)
 	// Someone else's request deletes nothing.
-	stranger := SignedBy(t, strings.Repeat("2", 64), 5, at, "", nostr.Tag{"e", newer.ID})
+	stranger := testkit.SignedBy(t, strings.Repeat("2", 64), 5, at, "", nostr.Tag{"e", newer.ID})
 	other.mustPublish(stranger)
-	if got := other.req("q", Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID}) {
+	if got := other.req("q", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID}) {
 		t.Errorf("after a stranger's request: %v", got)
 	}
 }
 
 func TestExpiryToTheSecond(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	r := startRelayOn(t, st, func(c *Config) { c.Now = clock.Now })
 	c := r.dial()
 	at := clock.Now().Unix()
 	tag := func(in int64) nostr.Tag { return nostr.Tag{"expiration", fmt.Sprint(at + in)} }
-	c.mustRefuse(Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "a"}, tag(0)), "invalid: expired")
-	soon := Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "b"}, tag(2))
+	c.mustRefuse(testkit.Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "a"}, tag(0)), "invalid: expired")
+	soon := testkit.Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "b"}, tag(2))
 	c.mustPublish(soon)
 	clock.Advance(time.Second)
-	if got := c.req("q", Object{"kinds": []int{38383}}); !slices.Equal(got, []string{soon.ID}) {
+	if got := c.req("q", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{soon.ID}) {
 		t.Errorf("a second before: %v", got)
 	}
 	clock.Advance(time.Second)
-	if got := c.req("q", Object{"kinds": []int{38383}}); len(got) != 0 {
+	if got := c.req("q", testkit.Object{"kinds": []int{38383}}); len(got) != 0 {
 		t.Errorf("at its second: %v", got)
 	}
-	c.send("COUNT", "n", Object{"kinds": []int{38383}})
+	c.send("COUNT", "n", testkit.Object{"kinds": []int{38383}})
 	if got := c.expect("COUNT", "n"); got[2] != `{"count":0}` {
 		t.Errorf("count: %s", got[2])
 	}
@@ -347,11 +348,11 @@ func TestGoodbye(t *testing.T) {
 	}
 	r := startRelayOn(t, st, nil)
 	c := r.dial()
-	c.req("s", Object{"kinds": []int{38383}})
-	at := Now()
+	c.req("s", testkit.Object{"kinds": []int{38383}})
+	at := testkit.Now()
 	const n = 20
 	for i := range n {
-		c.send("EVENT", Order(t, fmt.Sprint(i), at, "pending"))
+		c.send("EVENT", testkit.Order(t, fmt.Sprint(i), at, "pending"))
 	}
 	for range n {
 		c.next()
@@ -385,15 +386,15 @@ func TestGoodbye(t *testing.T) {
 func TestPublishInProcess(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Policy.MinPow = 10 })
 	c := r.dial()
-	c.req("s", Object{"kinds": []int{38383, 20001}, "limit": 0})
-	evt := Order(t, "a", Now(), "pending")
+	c.req("s", testkit.Object{"kinds": []int{38383, 20001}, "limit": 0})
+	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	for range 2 { // the same id again is no error
 		if err := r.srv.Publish(context.Background(), evt); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.expect("EVENT", "s")
-	eph := Signed(t, 20001, Now())
+	eph := testkit.Signed(t, 20001, testkit.Now())
 	if err := r.srv.Publish(context.Background(), eph); err != nil {
 		t.Fatal(err)
 	}
@@ -419,8 +420,8 @@ func TestPublishInProcess(t *testing.T) {
 func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.req("s", Object{"kinds": []int{20001}})
-	evt := Signed(t, 20001, Now())
+	c.req("s", testkit.Object{"kinds": []int{20001}})
+	evt := testkit.Signed(t, 20001, testkit.Now())
 	c.send("EVENT", evt)
 	var verbs []string
 	for range 2 {
@@ -430,24 +431,24 @@ func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 	if !slices.Equal(verbs, []string{"EVENT", "OK"}) {
 		t.Errorf("got %v", verbs)
 	}
-	if got := c.req("again", Object{"ids": []string{evt.ID}}); len(got) != 0 || r.store.Head() != 0 {
+	if got := c.req("again", testkit.Object{"ids": []string{evt.ID}}); len(got) != 0 || r.store.Head() != 0 {
 		t.Errorf("served %v, head %d", got, r.store.Head())
 	}
 	forged := *evt
 	forged.Sig = strings.Repeat("0", 128)
 	c.mustRefuse(&forged, "invalid: the signature")
 	for _, kind := range []int{22242, 27235} {
-		c.mustRefuse(Signed(t, kind, Now()), "invalid:")
+		c.mustRefuse(testkit.Signed(t, kind, testkit.Now()), "invalid:")
 	}
 }
 
 func TestFullEphemeralLaneRefuses(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	srv, err := New(Config{Store: st}) // not running: nothing empties the lane
 	if err != nil {
 		t.Fatal(err)
 	}
-	evt := Signed(t, 20001, Now())
+	evt := testkit.Signed(t, 20001, testkit.Now())
 	for range ephemeralLane {
 		if err := srv.Publish(context.Background(), evt); err != nil {
 			t.Fatal(err)
@@ -500,20 +501,20 @@ func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 	var fs *failingStore
 	r := startRelay(t, func(c *Config) { fs = &failingStore{Store: c.Store.(*Store)}; c.Store = fs })
 	c := r.dial()
-	at := Now()
-	c.mustPublish(Order(t, "a", at, "pending"))
+	at := testkit.Now()
+	c.mustPublish(testkit.Order(t, "a", at, "pending"))
 	fs.query.Store(true)
-	c.send("REQ", "s", Object{"kinds": []int{38383}})
+	c.send("REQ", "s", testkit.Object{"kinds": []int{38383}})
 	c.expect("CLOSED", "s", "error: the store could not be asked")
 	if n := r.srv.dispatch.open(); n != 0 {
 		t.Errorf("%d subscriptions open after CLOSED", n)
 	}
 	fs.query.Store(false)
 	fs.enqueue.Store(true)
-	c.mustRefuse(Order(t, "b", at, "pending"), reasonStore)
+	c.mustRefuse(testkit.Order(t, "b", at, "pending"), reasonStore)
 	fs.enqueue.Store(false)
 	fs.wait.Store(true)
-	lost := Order(t, "c", at, "pending")
+	lost := testkit.Order(t, "c", at, "pending")
 	c.mustRefuse(lost, reasonStore)
 	fs.wait.Store(false)
 	if ok, reason := c.publish(lost); !ok || !strings.HasPrefix(reason, "duplicate:") {
@@ -530,26 +531,26 @@ func TestPanicsCostTheirCauseAlone(t *testing.T) {
 		c.Quota = func(netip.Addr, *nostr.Event) string { panic("quota") }
 	})
 	c, other := r.dial(), r.dial()
-	at := Now()
-	other.mustPublish(Order(t, "a", at, "pending"))
+	at := testkit.Now()
+	other.mustPublish(testkit.Order(t, "a", at, "pending"))
 	fs.panics.Store(true)
-	c.mustRefuse(Order(t, "b", at, "pending"), "error: internal error")
-	if err := r.srv.Publish(context.Background(), Order(t, "b", at, "pending")); err == nil {
+	c.mustRefuse(testkit.Order(t, "b", at, "pending"), "error: internal error")
+	if err := r.srv.Publish(context.Background(), testkit.Order(t, "b", at, "pending")); err == nil {
 		t.Error("published")
 	}
-	c.send("REQ", "s", Object{"kinds": []int{38383}})
+	c.send("REQ", "s", testkit.Object{"kinds": []int{38383}})
 	c.expect("NOTICE", "error: internal error")
 	if _, err := c.read(); websocket.CloseStatus(err) != websocket.StatusInternalError {
 		t.Errorf("closed with %v", err)
 	}
 	fs.panics.Store(false)
 	far := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
-	body, _ := Order(t, "c", at, "pending").MarshalJSON()
+	body, _ := testkit.Order(t, "c", at, "pending").MarshalJSON()
 	far.text(`["EVENT",` + string(body) + `]`)
 	if _, got := far.next(); !strings.Contains(got, `false,"error: internal error"`) {
 		t.Errorf("got %s", got)
 	}
-	other.mustPublish(Order(t, "b", at, "pending"))
+	other.mustPublish(testkit.Order(t, "b", at, "pending"))
 	if n := gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 4 {
 		t.Errorf("%v panics counted", n)
 	}

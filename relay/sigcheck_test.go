@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -16,12 +17,12 @@ func TestSignatureHolds(t *testing.T) {
 		b[at] ^= 1
 		return hex.EncodeToString(b)
 	}
-	other, stranger := *Order(t, "other", Now(), "pending"), nostr.Event{Kind: 1, CreatedAt: nostr.Now()}
+	other, stranger := *testkit.Order(t, "other", testkit.Now(), "pending"), nostr.Event{Kind: 1, CreatedAt: nostr.Now()}
 	if err := stranger.Sign(nostr.GeneratePrivateKey()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		evt := Order(t, "d", Now(), "pending")
+		evt := testkit.Order(t, "d", testkit.Now(), "pending")
 		if !signatureHolds(evt) || !signatureHolds(&other) || !signatureHolds(&stranger) {
 			t.Fatal("a right signature is refused")
 		}
@@ -49,7 +50,7 @@ func TestSignatureHolds(t *testing.T) {
 }
 
 func BenchmarkSignature(b *testing.B) {
-	evt := Order(b, "d", Now(), "pending")
+	evt := testkit.Order(b, "d", testkit.Now(), "pending")
 	b.Run("signatureHolds", func(b *testing.B) {
 		for b.Loop() {
 			if !signatureHolds(evt) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -12,8 +13,8 @@ import (
 // BenchmarkAppend measures durable appends with 256 in flight, as eight
 // connections of 32 have.
 func BenchmarkAppend(b *testing.B) {
-	clock := NewClock()
-	events := Market(b.N, clock.Now().Unix())
+	clock := testkit.NewClock()
+	events := testkit.Market(b.N, clock.Now().Unix())
 	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
@@ -42,8 +43,8 @@ func BenchmarkAppend(b *testing.B) {
 // BenchmarkQuery measures the filters that clients send, over 42,000 live
 // orders.
 func BenchmarkQuery(b *testing.B) {
-	clock := NewClock()
-	events := Market(100_000, clock.Now().Unix())
+	clock := testkit.NewClock()
+	events := testkit.Market(100_000, clock.Now().Unix())
 	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
@@ -60,7 +61,7 @@ func BenchmarkQuery(b *testing.B) {
 	kinds := []int{38383}
 	var authors []string
 	for i := range 40 {
-		authors = append(authors, Unsigned(byte(i+1), 1, 1, "").PubKey)
+		authors = append(authors, testkit.Unsigned(byte(i+1), 1, 1, "").PubKey)
 	}
 	var ids []string
 	for i := range 20 {

@@ -16,11 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func mustOpenStore(tb testing.TB, dir string, clock *Clock) *Store {
+func mustOpenStore(tb testing.TB, dir string, clock *testkit.Clock) *Store {
 	tb.Helper()
 	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: 1 << 16})
 	if err != nil {
@@ -195,7 +196,7 @@ func (w *world) event() *nostr.Event {
 				tags = append(tags, nostr.Tag{"a", fmt.Sprintf("%d:%s:%s", target.Kind, target.PubKey, firstD(target.Tags))})
 			}
 		}
-		return Unsigned(author, 5, at, "", tags...)
+		return testkit.Unsigned(author, 5, at, "", tags...)
 	}
 	if nostr.IsAddressableKind(kind) && w.IntN(8) > 0 {
 		tags = append(tags, nostr.Tag{"d", w.pick("a", "ab", "abc", "", strings.Repeat("long", 200))})
@@ -209,7 +210,7 @@ func (w *world) event() *nostr.Event {
 	if w.IntN(10) == 0 {
 		tags = append(tags, nostr.Tag{"x"})
 	}
-	return Unsigned(author, kind, at, w.pick("", "x", "\x01\"\\\n<é>"), tags...)
+	return testkit.Unsigned(author, kind, at, w.pick("", "x", "\x01\"\\\n<é>"), tags...)
 }
 
 func (w *world) filter() nostr.Filter {
@@ -269,7 +270,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 	for round := range rounds {
 		seed := uint64(round) + 1
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			clock := NewClock()
+			clock := testkit.NewClock()
 			w := &world{Rand: rand.New(rand.NewPCG(seed, 7)), base: clock.Now().Unix()}
 			dir := t.TempDir()
 			bulk := false
@@ -360,9 +361,9 @@ func TestStoreEqualsOracle(t *testing.T) {
 }
 
 func TestQueryUpTo(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	for i := range 10 {
-		mustAppend(t, st, Unsigned(1, 1, 100+int64(i), ""))
+		mustAppend(t, st, testkit.Unsigned(1, 1, 100+int64(i), ""))
 	}
 	found, err := st.Query(context.Background(), nil, nostr.Filter{}, 3, 5)
 	if err != nil {
@@ -381,12 +382,12 @@ func TestQueryUpTo(t *testing.T) {
 }
 
 func TestReadGivesWhatWasAppended(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	var want []string
 	for i := range ringSize + 700 {
-		evt := Unsigned(byte(1+i%5), 1, int64(i), strconv.Itoa(i))
+		evt := testkit.Unsigned(byte(1+i%5), 1, int64(i), strconv.Itoa(i))
 		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: clock.Now(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://r"}})
 		if err != nil {
 			t.Fatal(err)
@@ -430,11 +431,11 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 }
 
 func TestMailIsUnreadableAtExpiry(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	now := clock.Now().Unix()
-	named := Unsigned(1, 1059, now, "secret", nostr.Tag{"p", "x"}, nostr.Tag{"expiration", strconv.FormatInt(now+60, 10)})
-	unnamed := Unsigned(1, 14, now, "secret")
+	named := testkit.Unsigned(1, 1059, now, "secret", nostr.Tag{"p", "x"}, nostr.Tag{"expiration", strconv.FormatInt(now+60, 10)})
+	unnamed := testkit.Unsigned(1, 14, now, "secret")
 	mustAppend(t, st, named)
 	mustAppend(t, st, unnamed)
 	readable := func() (ids []string) {
@@ -450,7 +451,7 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 	}
 	st.live.expire(clock.Now().Unix())
 	st.sweep <- struct{}{}
-	mustAppend(t, st, Unsigned(2, 1, now, "")) // behind the sweep
+	mustAppend(t, st, testkit.Unsigned(2, 1, now, "")) // behind the sweep
 	if got := readable(); len(got) != 2 || got[0] != unnamed.ID {
 		t.Errorf("readable %v, want the unnamed mail and the note", got)
 	}
@@ -465,20 +466,20 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 }
 
 func TestDeletionErasesEveryVersion(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	var versions []*nostr.Event
 	for i := range 5 {
-		versions = append(versions, Unsigned(1, 38383, 100+int64(i), "", nostr.Tag{"d", "x"}))
+		versions = append(versions, testkit.Unsigned(1, 38383, 100+int64(i), "", nostr.Tag{"d", "x"}))
 	}
 	for _, i := range []int{1, 0, 3, 2, 4} {
 		mustAppend(t, st, versions[i])
 	}
-	mustAppend(t, st, Unsigned(2, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"})) // not the author
+	mustAppend(t, st, testkit.Unsigned(2, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"})) // not the author
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); len(ids) != 1 {
 		t.Fatal("somebody else deleted the order")
 	}
-	mustAppend(t, st, Unsigned(1, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"}))
+	mustAppend(t, st, testkit.Unsigned(1, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"}))
 	for i, v := range versions {
 		_, err := st.Find(context.Background(), v.ID)
 		if gone := errors.Is(err, mostro.ErrNotFound); gone != (i < 4) {
@@ -502,14 +503,14 @@ func TestDeletionErasesEveryVersion(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Run("LockedDirectory", func(t *testing.T) {
 		dir := t.TempDir()
-		mustOpenStore(t, dir, NewClock())
+		mustOpenStore(t, dir, testkit.NewClock())
 		if _, err := OpenStore(StoreConfig{Dir: dir}); !errors.Is(err, ErrLocked) {
 			t.Errorf("%v, want ErrLocked", err)
 		}
 	})
 	t.Run("NewerSchema", func(t *testing.T) {
 		dir := t.TempDir()
-		st := mustOpenStore(t, dir, NewClock())
+		st := mustOpenStore(t, dir, testkit.NewClock())
 		txn := st.db.NewTransaction(true)
 		if err := errors.Join(txn.Set(keySchema, []byte{0, 0, 0, schemaVersion + 1}), txn.Commit(), st.Close()); err != nil {
 			t.Fatal(err)
@@ -533,12 +534,12 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestCloseWhileAppending(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), NewClock())
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
 			for i := range 10_000 {
-				_, _, err := st.Append(context.Background(), Arrival{Event: Unsigned(byte(w+1), 1, int64(i), ""), ReceivedAt: st.now()})
+				_, _, err := st.Append(context.Background(), Arrival{Event: testkit.Unsigned(byte(w+1), 1, int64(i), ""), ReceivedAt: st.now()})
 				if errors.Is(err, ErrClosed) {
 					return
 				}
@@ -564,11 +565,11 @@ func TestCloseWhileAppending(t *testing.T) {
 }
 
 func TestBodiesAreWarmAfterOpening(t *testing.T) {
-	clock := NewClock()
+	clock := testkit.NewClock()
 	dir := t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	for i := range 200 { // more than the 64 KiB that tests allow
-		mustAppend(t, st, Unsigned(1, 1, int64(i), strings.Repeat("x", 800)))
+		mustAppend(t, st, testkit.Unsigned(1, 1, int64(i), strings.Repeat("x", 800)))
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)

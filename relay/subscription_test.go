@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -20,7 +21,7 @@ import (
 func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	const rounds = 300
 	events := make([]*nostr.Event, rounds)
 	for i := range events {
@@ -28,11 +29,11 @@ func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
 		if i%3 == 0 {
 			kind = 20001
 		}
-		events[i] = SignedBy(t, Secret, kind, at, fmt.Sprint(i))
+		events[i] = testkit.SignedBy(t, testkit.Secret, kind, at, fmt.Sprint(i))
 	}
 	for i, evt := range events {
 		sub := fmt.Sprint("s", i)
-		c.send("REQ", sub, Object{"ids": []string{evt.ID}, "limit": 0})
+		c.send("REQ", sub, testkit.Object{"ids": []string{evt.ID}, "limit": 0})
 		c.send("EVENT", evt)
 	}
 	seen := make(map[string]int)
@@ -48,14 +49,14 @@ func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
 func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 	r := startRelay(t, nil)
 	wallet, daemon := r.dial(), r.dial()
-	at := Now()
-	daemon.req("inbox", Object{"kinds": []int{14}, "limit": 0, "#p": []string{strings.Repeat("a", 64)}})
+	at := testkit.Now()
+	daemon.req("inbox", testkit.Object{"kinds": []int{14}, "limit": 0, "#p": []string{strings.Repeat("a", 64)}})
 	const rounds = 200
 	for i := range rounds {
-		ask := SignedBy(t, Secret, 14, at, fmt.Sprint("ask", i), nostr.Tag{"p", strings.Repeat("a", 64)})
-		answer := SignedBy(t, Secret, 14, at, fmt.Sprint("answer", i), nostr.Tag{"p", strings.Repeat("b", 64)})
+		ask := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint("ask", i), nostr.Tag{"p", strings.Repeat("a", 64)})
+		answer := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint("answer", i), nostr.Tag{"p", strings.Repeat("b", 64)})
 		// The wallet subscribes and asks without waiting for anything.
-		wallet.send("REQ", "r", Object{"kinds": []int{14}, "#p": []string{strings.Repeat("b", 64)}, "limit": 0})
+		wallet.send("REQ", "r", testkit.Object{"kinds": []int{14}, "#p": []string{strings.Repeat("b", 64)}, "limit": 0})
 		wallet.send("EVENT", ask)
 		if got := daemon.expect("EVENT", "inbox"); eventID(t, got[2]) != ask.ID {
 			t.Fatalf("round %d: the daemon got %s", i, got[2])
@@ -82,12 +83,12 @@ func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 func TestExactlyOnceAroundRegistration(t *testing.T) {
 	r := startRelay(t, nil)
 	const writers, each, readers = 3, 120, 12
-	at := Now()
+	at := testkit.Now()
 	var events [writers][]*nostr.Event
 	for w := range events {
 		secret := strings.Repeat(fmt.Sprint(w+2), 64)
 		for i := range each {
-			events[w] = append(events[w], SignedBy(t, secret, mostro.KindDevFee, at-int64(i%7), fmt.Sprint(i)))
+			events[w] = append(events[w], testkit.SignedBy(t, secret, mostro.KindDevFee, at-int64(i%7), fmt.Sprint(i)))
 		}
 	}
 	var ids []string
@@ -122,10 +123,10 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 			}
 			if i%2 == 0 {
 				// Two filters that meet the same events: still once each.
-				c.send("REQ", "s", Object{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, Object{"since": at - 100, "limit": 5000})
+				c.send("REQ", "s", testkit.Object{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, testkit.Object{"since": at - 100, "limit": 5000})
 			} else {
 				// By ids, of which those held already are not waited for.
-				c.send("REQ", "s", Object{"ids": ids, "limit": 5000})
+				c.send("REQ", "s", testkit.Object{"ids": ids, "limit": 5000})
 			}
 			for total := 0; total < writers*each+1; total++ {
 				f, err := c.read()
@@ -158,20 +159,20 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 // them.
 func TestRequestByIDs(t *testing.T) {
 	r := startRelay(t, nil)
-	at := Now()
+	at := testkit.Now()
 	pub := r.dial()
-	held, gone, later := Order(t, "a", at, "pending"), Order(t, "b", at, "pending"), Order(t, "c", at, "pending")
+	held, gone, later := testkit.Order(t, "a", at, "pending"), testkit.Order(t, "b", at, "pending"), testkit.Order(t, "c", at, "pending")
 	pub.mustPublish(held)
 	pub.mustPublish(gone)
-	pub.mustPublish(Signed(t, mostro.KindDeletion, at, nostr.Tag{"e", gone.ID}))
+	pub.mustPublish(testkit.Signed(t, mostro.KindDeletion, at, nostr.Tag{"e", gone.ID}))
 	c := r.dial()
-	if got := c.req("held", Object{"ids": []string{held.ID}}); len(got) != 1 || got[0] != held.ID {
+	if got := c.req("held", testkit.Object{"ids": []string{held.ID}}); len(got) != 1 || got[0] != held.ID {
 		t.Fatalf("got %v", got)
 	}
 	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 0 {
 		t.Errorf("%d subscriptions open, of which %d wait; want 1 and none", open, waiting)
 	}
-	if got := c.req("both", Object{"ids": []string{held.ID, gone.ID, later.ID}}); len(got) != 1 || got[0] != held.ID {
+	if got := c.req("both", testkit.Object{"ids": []string{held.ID, gone.ID, later.ID}}); len(got) != 1 || got[0] != held.ID {
 		t.Fatalf("got %v", got)
 	}
 	pub.send("EVENT", held) // again: a duplicate
@@ -194,26 +195,26 @@ func TestRequestByIDs(t *testing.T) {
 func TestSubscriptionIDReplaces(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	for range 3 {
-		c.req("same", Object{"kinds": []int{38383}})
+		c.req("same", testkit.Object{"kinds": []int{38383}})
 	}
-	c.req("same", Object{"kinds": []int{38383, 8383}, "limit": 0}, Object{"kinds": []int{38383}, "#s": []string{"pending"}, "limit": 0})
+	c.req("same", testkit.Object{"kinds": []int{38383, 8383}, "limit": 0}, testkit.Object{"kinds": []int{38383}, "#s": []string{"pending"}, "limit": 0})
 	pub := r.dial()
-	evt := Order(t, "a", at, "pending")
+	evt := testkit.Order(t, "a", at, "pending")
 	pub.mustPublish(evt)
 	if got := c.expect("EVENT", "same"); eventID(t, got[2]) != evt.ID {
 		t.Fatal(got)
 	}
 	c.quiet() // once, not four times, and not once a filter
-	c.req("same", Object{"kinds": []int{0}})
-	pub.mustPublish(Order(t, "b", at, "pending"))
+	c.req("same", testkit.Object{"kinds": []int{0}})
+	pub.mustPublish(testkit.Order(t, "b", at, "pending"))
 	c.quiet() // the old filters are gone
 	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 1 {
 		t.Errorf("%d subscriptions open, %d of them wait", open, waiting)
 	}
 	// A refused replacement leaves nothing open either.
-	c.send("REQ", "same", Object{"ids": []string{"short"}})
+	c.send("REQ", "same", testkit.Object{"ids": []string{"short"}})
 	c.expect("CLOSED", "same")
 	if n := r.srv.dispatch.open(); n != 0 {
 		t.Errorf("%d subscriptions open", n)
@@ -250,23 +251,23 @@ func (d *dispatcher) filed() int {
 func TestLimits(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.DefaultLimit, c.MaxLimit = 3, 6 })
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	p := strings.Repeat("c", 64)
 	for i := range 8 {
-		c.mustPublish(SignedBy(t, Secret, 14, at-int64(i), "", nostr.Tag{"p", p}))
+		c.mustPublish(testkit.SignedBy(t, testkit.Secret, 14, at-int64(i), "", nostr.Tag{"p", p}))
 	}
-	author := Signed(t, 14, at).PubKey
+	author := testkit.Signed(t, 14, at).PubKey
 	for name, tc := range map[string]struct {
-		filter Object
+		filter testkit.Object
 		want   int
 	}{
-		"neither author nor p": {Object{"kinds": []int{14}}, 3},
-		"author":               {Object{"kinds": []int{14}, "authors": []string{author}}, 6},
-		"p":                    {Object{"kinds": []int{14}, "#p": []string{p}}, 6},
-		"own limit":            {Object{"kinds": []int{14}, "limit": 5}, 5},
-		"own limit above max":  {Object{"kinds": []int{14}, "limit": 5000}, 6},
-		"zero":                 {Object{"kinds": []int{14}, "authors": []string{author}, "limit": 0}, 0},
-		"empty list":           {Object{"kinds": []int{14}, "#p": []string{}}, 0},
+		"neither author nor p": {testkit.Object{"kinds": []int{14}}, 3},
+		"author":               {testkit.Object{"kinds": []int{14}, "authors": []string{author}}, 6},
+		"p":                    {testkit.Object{"kinds": []int{14}, "#p": []string{p}}, 6},
+		"own limit":            {testkit.Object{"kinds": []int{14}, "limit": 5}, 5},
+		"own limit above max":  {testkit.Object{"kinds": []int{14}, "limit": 5000}, 6},
+		"zero":                 {testkit.Object{"kinds": []int{14}, "authors": []string{author}, "limit": 0}, 0},
+		"empty list":           {testkit.Object{"kinds": []int{14}, "#p": []string{}}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.req("q", tc.filter); len(got) != tc.want {
@@ -279,12 +280,12 @@ func TestLimits(t *testing.T) {
 func TestOneRequestIsNotAnsweredWithoutEnd(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxLimit = 2 })
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	var filters []any
 	for i := range 12 {
-		evt := SignedBy(t, Secret, 14, at, fmt.Sprint(i))
+		evt := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint(i))
 		c.mustPublish(evt)
-		filters = append(filters, Object{"ids": []string{evt.ID}})
+		filters = append(filters, testkit.Object{"ids": []string{evt.ID}})
 	}
 	if got := c.req("q", filters...); len(got) != maxAnswers*2 {
 		t.Errorf("%d events, want %d", len(got), maxAnswers*2)
@@ -323,11 +324,11 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 func TestFiltersOfOneRequestAreMerged(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	var all []*nostr.Event
 	for i := range 20 {
 		kind := []int{14, mostro.KindDevFee}[i%2]
-		evt := SignedBy(t, Secret, kind, at-int64(i/4), fmt.Sprint(i))
+		evt := testkit.SignedBy(t, testkit.Secret, kind, at-int64(i/4), fmt.Sprint(i))
 		c.mustPublish(evt)
 		all = append(all, evt)
 	}
@@ -341,7 +342,7 @@ func TestFiltersOfOneRequestAreMerged(t *testing.T) {
 	for _, evt := range all {
 		want = append(want, evt.ID)
 	}
-	got := c.req("q", Object{"kinds": []int{14}}, Object{"kinds": []int{mostro.KindDevFee}}, Object{"kinds": []int{14}, "limit": 4})
+	got := c.req("q", testkit.Object{"kinds": []int{14}}, testkit.Object{"kinds": []int{mostro.KindDevFee}}, testkit.Object{"kinds": []int{14}, "limit": 4})
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -353,15 +354,15 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	stalled := dialRaw(t, r, "")
 	stalled.text(`["REQ","s",{"kinds":[8383],"limit":0}]`)
 	watcher, pub := r.dial(), r.dial()
-	watcher.req("w", Object{"kinds": []int{8383}, "limit": 0})
-	Eventually(t, "both subscribed", func() bool { return r.srv.dispatch.open() == 2 })
-	at, content := Now(), strings.Repeat("x", 60<<10)
+	watcher.req("w", testkit.Object{"kinds": []int{8383}, "limit": 0})
+	testkit.Eventually(t, "both subscribed", func() bool { return r.srv.dispatch.open() == 2 })
+	at, content := testkit.Now(), strings.Repeat("x", 60<<10)
 	var worst time.Duration
 	for i := 0; gauge(t, r.reg, "mostrodex_relay_connections_dropped_slow_total") == 0; i++ {
 		if i == 500 {
 			t.Fatal("30 MB later it is still there")
 		}
-		evt := SignedBy(t, Secret, mostro.KindDevFee, at, fmt.Sprint(i)+content)
+		evt := testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, at, fmt.Sprint(i)+content)
 		from := time.Now()
 		pub.mustPublish(evt)
 		if got := watcher.expect("EVENT", "w"); eventID(t, got[2]) != evt.ID {
@@ -375,7 +376,7 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	if worst > 2*time.Second {
 		t.Errorf("a publisher waited %v", worst)
 	}
-	Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
+	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
 }
 
 // A client that asks for much and reads nothing is let go by the deadline, its
@@ -385,13 +386,13 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 	pub := r.dial()
 	content := strings.Repeat("x", 100<<10)
 	for i := range 60 {
-		pub.mustPublish(SignedBy(t, Secret, mostro.KindDevFee, Now(), fmt.Sprint(i)+content))
+		pub.mustPublish(testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, testkit.Now(), fmt.Sprint(i)+content))
 	}
 	raw := dialRaw(t, r, "")
 	for i := range 20 {
 		raw.text(fmt.Sprintf(`["REQ","s%d",{"kinds":[8383]}]`, i))
 	}
-	Eventually(t, "an answer waits", func() bool {
+	testkit.Eventually(t, "an answer waits", func() bool {
 		r.srv.mu.Lock()
 		defer r.srv.mu.Unlock()
 		for c := range r.srv.conns {
@@ -408,14 +409,14 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxInFlight = 8 })
 	c := r.dial()
-	at := Now()
+	at := testkit.Now()
 	var sent []*nostr.Event
 	var want []string
 	for i := range 120 {
-		evt, ok := SignedBy(t, Secret, 14, at, fmt.Sprint(i)), "true"
+		evt, ok := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint(i)), "true"
 		switch i % 4 {
 		case 1:
-			evt, ok = Signed(t, 1, at, nostr.Tag{"t", fmt.Sprint(i)}), "false"
+			evt, ok = testkit.Signed(t, 1, at, nostr.Tag{"t", fmt.Sprint(i)}), "false"
 		case 2:
 			evt = sent[i-2]
 		case 3:
@@ -428,7 +429,7 @@ func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
 		for _, evt := range sent {
 			c.send("EVENT", evt)
 		}
-		c.send("COUNT", "end", Object{"kinds": []int{14}})
+		c.send("COUNT", "end", testkit.Object{"kinds": []int{14}})
 	}()
 	for i := range want {
 		if got := c.expect("OK"); got[1]+got[2] != want[i] {
@@ -480,7 +481,7 @@ func TestRealEventsAndRealFilters(t *testing.T) {
 	}
 	c := r.dial()
 	node, at, d := newest.PubKey, int64(newest.CreatedAt), newest.Tags.GetD()
-	for name, filter := range map[string]Object{
+	for name, filter := range map[string]testkit.Object{
 		"mobile's book":        {"kinds": []int{38383, 38385}, "authors": []string{node}, "since": at - 48*3600},
 		"mobile's deep link":   {"kinds": []int{38383}, "#d": []string{d}},
 		"mostro-cli's list":    {"kinds": []int{38383}, "authors": []string{node}, "#z": []string{"order"}, "since": at - 7*86400, "limit": 50},
@@ -493,7 +494,7 @@ func TestRealEventsAndRealFilters(t *testing.T) {
 			t.Errorf("%s: %d events, not the newest order", name, len(got))
 		}
 	}
-	for name, filter := range map[string]Object{
+	for name, filter := range map[string]testkit.Object{
 		"mobile's probe":   {"kinds": []int{1}, "limit": 1},
 		"daemon's inbox":   {"kinds": []int{14}, "#p": []string{node}, "limit": 0},
 		"restore":          {"kinds": []int{1059}, "#p": []string{node}, "limit": 0},

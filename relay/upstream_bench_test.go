@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -16,9 +17,9 @@ func BenchmarkFill(b *testing.B) {
 	full := startRelay(b, func(c *Config) { c.Limits.LiveAddressesPerKey = -1 })
 	var body string
 	for i := range n {
-		evt := SignedBy(b, fmt.Sprintf("%064x", 0x100+i%40), mostro.KindOrder, Now()-int64(i), "", nostr.Tag{"d", fmt.Sprint(i)},
+		evt := testkit.SignedBy(b, fmt.Sprintf("%064x", 0x100+i%40), mostro.KindOrder, testkit.Now()-int64(i), "", nostr.Tag{"d", fmt.Sprint(i)},
 			nostr.Tag{"s", "pending"}, nostr.Tag{"f", "VES"}, nostr.Tag{"k", "sell"}, nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"},
-			nostr.Tag{"pm", "Pago Móvil", "Transferencia bancaria"}, nostr.Tag{"expiration", fmt.Sprint(Now() + 86400)}, nostr.Tag{"amt", "0"}, nostr.Tag{"fa", "1000"})
+			nostr.Tag{"pm", "Pago Móvil", "Transferencia bancaria"}, nostr.Tag{"expiration", fmt.Sprint(testkit.Now() + 86400)}, nostr.Tag{"amt", "0"}, nostr.Tag{"fa", "1000"})
 		body += string(mostro.EncodeEvent(evt)) + "\n"
 		if i%1000 == 999 {
 			full.importAll(b, body)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -31,8 +32,8 @@ func TestLyingUpstreams(t *testing.T) {
 	forged.Sig = strings.Repeat("1", 128)
 	wrongID := *good[1]
 	wrongID.ID = strings.Repeat("a", 64)
-	future := Order(t, "future", Now()+86400, "pending")
-	foreign := Signed(t, 1, Now()-50)
+	future := testkit.Order(t, "future", testkit.Now()+86400, "pending")
+	foreign := testkit.Signed(t, 1, testkit.Now()-50)
 	for _, c := range []struct {
 		name    string
 		nip     []int
@@ -146,12 +147,12 @@ func TestLyingUpstreams(t *testing.T) {
 			other.nip, other.onFrame = c.nip, c.onFrame
 			r := startRelay(t, nil)
 			us, lines, stop := r.follow(UpstreamsConfig{}, other.url())
-			Eventually(t, "the lie is noticed", func() bool { return c.check(healthOf(t, us, other.url())) })
+			testkit.Eventually(t, "the lie is noticed", func() bool { return c.check(healthOf(t, us, other.url())) })
 			if n := lines.count("lost"); n > 1 {
 				t.Errorf("%d lines for one state", n)
 			}
 			// The relay itself is as well as before.
-			r.dial().mustPublish(Order(t, "mine", Now(), "pending"))
+			r.dial().mustPublish(testkit.Order(t, "mine", testkit.Now(), "pending"))
 			stop()
 		})
 	}
@@ -180,7 +181,7 @@ func TestUpstreamsThatCannotBeReached(t *testing.T) {
 		t.Run(class+" "+url[:4], func(t *testing.T) {
 			r := startRelay(t, nil)
 			us, lines, stop := r.follow(UpstreamsConfig{}, url)
-			Eventually(t, "several attempts", func() bool { return healthOf(t, us, url).Failures[class] > 1 })
+			testkit.Eventually(t, "several attempts", func() bool { return healthOf(t, us, url).Failures[class] > 1 })
 			stop()
 			if n := lines.count("upstream relay lost"); n != 1 {
 				t.Errorf("%d lines for one state", n)
@@ -239,15 +240,15 @@ func TestRelaysFromEventsAreDialledOnlyInPublic(t *testing.T) {
 
 func TestDiscovery(t *testing.T) {
 	other := startOther(t, 100)
-	info := Signed(t, 38385, Now()-100, nostr.Tag{"d", "x"}, nostr.Tag{"y", "mostro"})
-	list := Signed(t, 10002, Now()-90, nostr.Tag{"r", other.url()}, nostr.Tag{"r", "wss://found.invalid"}, nostr.Tag{"r", "http://no.relay"})
-	stranger := SignedBy(t, fmt.Sprintf("%064x", 99), 10002, Now()-90, "", nostr.Tag{"r", "wss://stranger.invalid"})
-	link := Signed(t, 38383, Now()-80, nostr.Tag{"d", "o"}, nostr.Tag{"source", "mostro:o?relays=wss://linked.invalid/,ws://127.0.0.1:9"})
+	info := testkit.Signed(t, 38385, testkit.Now()-100, nostr.Tag{"d", "x"}, nostr.Tag{"y", "mostro"})
+	list := testkit.Signed(t, 10002, testkit.Now()-90, nostr.Tag{"r", other.url()}, nostr.Tag{"r", "wss://found.invalid"}, nostr.Tag{"r", "http://no.relay"})
+	stranger := testkit.SignedBy(t, fmt.Sprintf("%064x", 99), 10002, testkit.Now()-90, "", nostr.Tag{"r", "wss://stranger.invalid"})
+	link := testkit.Signed(t, 38383, testkit.Now()-80, nostr.Tag{"d", "o"}, nostr.Tag{"source", "mostro:o?relays=wss://linked.invalid/,ws://127.0.0.1:9"})
 	feeder := startOther(t, 100, info, list, stranger, link)
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{Discover: 3, Resync: 50 * time.Millisecond}, feeder.url())
 	r.dial().mustPublish(stranger)
-	Eventually(t, "three relays are found", func() bool { return len(us.Health()) == 4 })
+	testkit.Eventually(t, "three relays are found", func() bool { return len(us.Health()) == 4 })
 	for _, h := range us.Health() {
 		if strings.Contains(h.URL, "stranger") {
 			t.Errorf("a stranger's relay is followed")
@@ -256,7 +257,7 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%s: configured %t", h.URL, h.Configured)
 		}
 	}
-	Eventually(t, "private addresses are refused", func() bool {
+	testkit.Eventually(t, "private addresses are refused", func() bool {
 		for _, h := range us.Health() {
 			if strings.Contains(h.URL, "127.0.0.1") && !h.Configured && h.Failures["private"] == 0 {
 				return false
@@ -268,7 +269,7 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("a private address was dialled")
 	}
 	// The author's list was asked for by name, once the author was known.
-	Eventually(t, "the relay list is kept", func() bool {
+	testkit.Eventually(t, "the relay list is kept", func() bool {
 		return len(queryIDs(t, r.store, nostr.Filter{IDs: []string{list.ID}}, 1)) == 1
 	})
 }

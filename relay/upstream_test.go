@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -245,10 +246,10 @@ func healthOf(tb testing.TB, us *Upstreams, url string) RelayHealth {
 // orders makes signed orders of a dozen keys, several a second.
 func orders(tb testing.TB, n, aSecond int) (list []*nostr.Event) {
 	tb.Helper()
-	at := Now() - 7200
+	at := testkit.Now() - 7200
 	for i := range n {
 		secret := fmt.Sprintf("%064x", 0x1000+i%12)
-		list = append(list, SignedBy(tb, secret, mostro.KindOrder, at-int64(i/aSecond), "",
+		list = append(list, testkit.SignedBy(tb, secret, mostro.KindOrder, at-int64(i/aSecond), "",
 			nostr.Tag{"d", fmt.Sprint("o", i)}, nostr.Tag{"s", []string{"pending", "success"}[i%2]}, nostr.Tag{"f", []string{"USD", "EUR", "VES"}[i%3]}))
 	}
 	return list
@@ -296,7 +297,7 @@ func TestPagingTakesAllThatACappedRelayHolds(t *testing.T) {
 			other := startOther(t, c.cap, events...)
 			r := startRelay(t, nil)
 			us, _, stop := r.follow(UpstreamsConfig{}, other.url())
-			Eventually(t, "caught up", func() bool { return healthOf(t, us, other.url()).State == "live" })
+			testkit.Eventually(t, "caught up", func() bool { return healthOf(t, us, other.url()).State == "live" })
 			r.awaitIDs("all pages", sortedIDs(events))
 			h := healthOf(t, us, other.url())
 			if *h.Method != "paging" || h.Events.Refused != 0 || h.Events.Outside != 0 ||
@@ -313,28 +314,28 @@ func TestPagingTakesAllThatACappedRelayHolds(t *testing.T) {
 func TestSecondThatCannotBeSplitIsCounted(t *testing.T) {
 	var twins []*nostr.Event
 	for i := range 20 {
-		twins = append(twins, Signed(t, mostro.KindDevFee, Now()-9000, nostr.Tag{"nonce", fmt.Sprint(i)}))
+		twins = append(twins, testkit.Signed(t, mostro.KindDevFee, testkit.Now()-9000, nostr.Tag{"nonce", fmt.Sprint(i)}))
 	}
 	other := startOther(t, 5, twins...)
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	if h := healthOf(t, us, other.url()); h.Events.Incomplete == 0 || h.Events.Kept != 5 {
 		t.Errorf("health %+v", h)
 	}
 }
 
 func TestRoadsOfUpstreamEvents(t *testing.T) {
-	old := Order(t, "old", Now()-7200, "pending")
+	old := testkit.Order(t, "old", testkit.Now()-7200, "pending")
 	other := startOther(t, 100, old)
 	r := startRelay(t, nil)
 	c := r.dial()
 	c.send("REQ", "live", map[string]any{"limit": 0})
 	c.expect("EOSE", "live")
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
-	fresh := Order(t, "fresh", Now(), "pending")
-	late := Order(t, "late", Now()-7200, "pending")
+	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	fresh := testkit.Order(t, "fresh", testkit.Now(), "pending")
+	late := testkit.Order(t, "late", testkit.Now()-7200, "pending")
 	other.publish(fresh)
 	other.publish(late)
 	r.awaitIDs("live events", sortedIDs([]*nostr.Event{old, fresh, late}))
@@ -371,19 +372,19 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 		}
 	}
 	// A version that a holds newer is not brought back by b's older one.
-	older, newer := Order(t, "v", Now()-500, "pending"), Order(t, "v", Now()-400, "success")
+	older, newer := testkit.Order(t, "v", testkit.Now()-500, "pending"), testkit.Order(t, "v", testkit.Now()-400, "success")
 	cb.mustPublish(older)
 	ca.mustPublish(newer)
 	// What its author deleted at a stays deleted.
-	gone := Signed(t, mostro.KindDevFee, Now()-300)
+	gone := testkit.Signed(t, mostro.KindDevFee, testkit.Now()-300)
 	cb.mustPublish(gone)
 	ca.mustPublish(gone)
-	ca.mustPublish(Signed(t, mostro.KindDeletion, Now(), nostr.Tag{"e", gone.ID}))
+	ca.mustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", gone.ID}))
 
 	ua, _, _ := a.follow(UpstreamsConfig{}, b.url())
 	ub, _, _ := b.follow(UpstreamsConfig{}, a.url())
 	all := append(slices.Clone(events), newer)
-	Eventually(t, "both live", func() bool {
+	testkit.Eventually(t, "both live", func() bool {
 		return healthOf(t, ua, b.url()).State == "live" && healthOf(t, ub, a.url()).State == "live"
 	})
 	onlyOrders := func(r *testRelay) []string {
@@ -391,7 +392,7 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 		slices.Sort(ids)
 		return ids
 	}
-	Eventually(t, "equal sets", func() bool {
+	testkit.Eventually(t, "equal sets", func() bool {
 		return slices.Equal(onlyOrders(a), sortedIDs(all)) && slices.Equal(onlyOrders(b), sortedIDs(all))
 	})
 	// 235 are fetched; as many come back by the live subscription, because b
@@ -427,7 +428,7 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 		return false
 	}
 	us, _, stop := r.follow(UpstreamsConfig{}, other.url())
-	Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("all", sortedIDs(events))
 	stop()
 	// 24, and each cut may cost the page that was on its way; a walk begun
@@ -438,17 +439,17 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 	// After a restart little is asked for again, and nothing verified again.
 	other.mu.Lock()
 	pages = 100
-	other.events = append(other.events, Order(t, "new", Now(), "pending"))
+	other.events = append(other.events, testkit.Order(t, "new", testkit.Now(), "pending"))
 	other.mu.Unlock()
 	us, _, _ = r.follow(UpstreamsConfig{}, other.url())
-	Eventually(t, "live again", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	testkit.Eventually(t, "live again", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	if h := healthOf(t, us, other.url()); h.Events.Kept != 1 {
 		t.Errorf("kept %d, want 1", h.Events.Kept)
 	}
 }
 
 func TestRelayAsksForProofOfIdentity(t *testing.T) {
-	evt := Order(t, "x", Now()-60, "pending")
+	evt := testkit.Order(t, "x", testkit.Now()-60, "pending")
 	other := startOther(t, 50, evt)
 	var mu sync.Mutex
 	authed := map[*otherConn]bool{}
@@ -476,12 +477,12 @@ func TestRelayAsksForProofOfIdentity(t *testing.T) {
 	}
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{Key: nostr.GeneratePrivateKey()}, other.url())
-	Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("behind the proof", []string{evt.ID})
 }
 
 func TestRateLimitIsWaitedOut(t *testing.T) {
-	evt := Order(t, "x", Now()-60, "pending")
+	evt := testkit.Order(t, "x", testkit.Now()-60, "pending")
 	other := startOther(t, 50, evt)
 	refused := 0
 	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
@@ -509,11 +510,11 @@ func TestRateLimitIsWaitedOut(t *testing.T) {
 }
 
 func TestMetricsOfOtherRelaysPassTheLinter(t *testing.T) {
-	other := startOther(t, 10, Order(t, "x", Now()-60, "pending"))
+	other := startOther(t, 10, testkit.Order(t, "x", testkit.Now()-60, "pending"))
 	r := startRelay(t, nil)
 	reg := prometheus.NewPedanticRegistry()
 	us, _, _ := r.follow(UpstreamsConfig{Registerer: reg}, other.url(), "ws://127.0.0.1:1")
-	Eventually(t, "one is live and one is down", func() bool {
+	testkit.Eventually(t, "one is live and one is down", func() bool {
 		return healthOf(t, us, other.url()).State == "live" && healthOf(t, us, "ws://127.0.0.1:1").State == "down"
 	})
 	problems, err := testutil.GatherAndLint(reg)

@@ -1,4 +1,6 @@
-package relay
+// Package testkit holds what tests of several packages share: a clock, signed
+// and unsigned events, a market of orders, waiting for a condition.
+package testkit
 
 import (
 	"encoding/hex"
