@@ -365,5 +365,3 @@ func (p *posting) holds(it item, less order) bool {
 	}
 	return findItem(p.chunks[p.chunkFor(it, less)], it, less) >= 0
 }
-
-var _ eventStore = (*Store)(nil)

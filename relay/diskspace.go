@@ -56,7 +56,7 @@ func (st *Store) keepRoom() {
 // GiveUpRoom removes the file that keeps room if the disk is full. The program
 // calls it before it closes stores on that disk.
 func (st *Store) GiveUpRoom() {
-	if free, err := st.cfg.freeSpace(st.cfg.Dir); err == nil && st.cfg.DiskReserve > 0 && free < st.cfg.DiskReserve/keptShare {
+	if free, err := st.cfg.FreeSpace(st.cfg.Dir); err == nil && st.cfg.DiskReserve > 0 && free < st.cfg.DiskReserve/keptShare {
 		os.Remove(st.keptPath()) // if it fails, Close leaves Badger as a crash would
 	}
 }
@@ -67,7 +67,7 @@ func (st *Store) spaceToOpen(dir string) error {
 		return nil
 	}
 	st.GiveUpRoom()
-	free, err := st.cfg.freeSpace(dir)
+	free, err := st.cfg.FreeSpace(dir)
 	if err != nil {
 		return nil // it is asked again each second; what fails is no full disk
 	}
@@ -81,7 +81,7 @@ func (st *Store) spaceToOpen(dir string) error {
 // would find no room: opening the store finishes what is in its logs.
 func (st *Store) closeBadger() error {
 	st.GiveUpRoom()
-	if free, err := st.cfg.freeSpace(st.cfg.Dir); err == nil && st.cfg.DiskReserve > 0 && free < st.cfg.DiskReserve/openingShare {
+	if free, err := st.cfg.FreeSpace(st.cfg.Dir); err == nil && st.cfg.DiskReserve > 0 && free < st.cfg.DiskReserve/openingShare {
 		st.logger.Error("the disk is full: the index of the log is left as it is, and finished at the next start", "free_mib", free>>20)
 		return nil
 	}
@@ -93,7 +93,7 @@ func (st *Store) lookAtSpace() {
 	if st.cfg.DiskReserve < 0 {
 		return
 	}
-	free, err := st.cfg.freeSpace(filepath.Join(st.cfg.Dir, "events"))
+	free, err := st.cfg.FreeSpace(filepath.Join(st.cfg.Dir, "events"))
 	if err != nil {
 		return
 	}
@@ -198,3 +198,7 @@ func (l *rowLog) growLog(n int64) error {
 	}
 	return err
 }
+
+// Full reports whether the disk has less free space than the reserve, so that
+// new events are refused.
+func (st *Store) Full() bool { return st.full.Load() }

@@ -18,7 +18,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	st := openStore(t, t.TempDir(), testkit.NewClock())
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)

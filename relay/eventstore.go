@@ -61,3 +61,5 @@ type eventStore interface {
 	// readable, live or archived. mostro.ErrNotFound otherwise.
 	Find(ctx context.Context, id string) (Found, error)
 }
+
+var _ eventStore = (*Store)(nil)

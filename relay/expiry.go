@@ -1,6 +1,12 @@
 package relay
 
-import "math"
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/nbd-wtf/go-nostr"
+)
 
 // expiry is a hidden slot: seq tells its present event from a later one.
 type expiry struct {
@@ -124,4 +130,15 @@ func (l *live) takeHidden() []expiry {
 	h := l.hidden
 	l.hidden = nil
 	return h
+}
+
+// expiredAt says whether the first readable NIP-40 tag lies at or before now.
+func expiredAt(tags nostr.Tags, now time.Time) bool {
+	for _, tag := range tags {
+		if len(tag) >= 2 && tag[0] == "expiration" {
+			at, err := strconv.ParseInt(tag[1], 10, 64)
+			return err == nil && at <= now.Unix()
+		}
+	}
+	return false
 }

@@ -11,6 +11,7 @@ import (
 )
 
 func TestOldRowsLeaveTheQueue(t *testing.T) {
+	const kept = 7 * 24 * time.Hour
 	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	ctx := context.Background()
@@ -28,10 +29,9 @@ func TestOldRowsLeaveTheQueue(t *testing.T) {
 	if err := st.writeRows(ctx, rowWrite{forwardOutcomeKey(1, "wss://a"), []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
-	clock.Advance(forwardKept + time.Hour)
+	clock.Advance(kept + time.Hour)
 	put("b")
-	us := &Upstreams{cfg: UpstreamsConfig{Store: st, Server: &Server{cfg: Config{Now: clock.Now}}}}
-	if err := us.sweepOnce(ctx); err != nil {
+	if err := st.sweepQueue(ctx, clock.Now().Add(-kept)); err != nil {
 		t.Fatal(err)
 	}
 	if seqs, _ := st.queued(0, 10); len(seqs) != 1 || seqs[0] != 2 {

@@ -19,7 +19,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	var free atomic.Int64
 	free.Store(math.MaxInt64)
 	dir := t.TempDir()
-	st, err := OpenStore(StoreConfig{Dir: dir, freeSpace: func(string) (int64, error) { return free.Load(), nil }})
+	st, err := OpenStore(StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	held := testkit.Order(t, "held", testkit.Now(), "pending")
 	c.mustPublish(held)
 	free.Store(DefaultDiskReserve - 1)
-	testkit.Eventually(t, "the disk is found full", func() bool { return st.full.Load() })
+	testkit.Eventually(t, "the disk is found full", func() bool { return st.Full() })
 	c.mustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), reasonFull)
 	c.mustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), reasonFull)
 	if ids := c.req("s", testkit.Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
@@ -38,7 +38,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	if err := r.srv.Publish(context.Background(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "own"})); err != nil {
 		t.Errorf("an own event: %v", err)
 	}
-	if err := st.writeRows(context.Background(), rowWrite{cursorKey("wss://x", "f"), []byte("{}")}); !errors.Is(err, ErrFull) {
+	if err := st.enqueuePageCursor(context.Background(), "wss://x", "f", pageCursor{}); !errors.Is(err, ErrFull) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
 	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
@@ -50,12 +50,12 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 		t.Errorf("%+v, %v", sum, err)
 	}
 	free.Store(2 * DefaultDiskReserve)
-	testkit.Eventually(t, "there is room again", func() bool { return !st.full.Load() })
+	testkit.Eventually(t, "there is room again", func() bool { return !st.Full() })
 	c.mustPublish(testkit.Order(t, "refused", testkit.Now(), "pending"))
 	r.stop()
 	r.shut()
 	free.Store(1 << 20)
-	if _, err := OpenStore(StoreConfig{Dir: dir, freeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, ErrFull) {
+	if _, err := OpenStore(StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, ErrFull) {
 		t.Errorf("it opens on a full disk: %v", err)
 	}
 }

@@ -8,15 +8,6 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// ofManyStatuses makes an event with n values of s and n of f.
-func ofManyStatuses(d string, at int64, n int) *nostr.Event {
-	tags := nostr.Tags{{"d", d}}
-	for i := range n {
-		tags = append(tags, nostr.Tag{"s", fmt.Sprint("s", i)}, nostr.Tag{"f", fmt.Sprint("f", i)})
-	}
-	return testkit.Unsigned(1, 38383, at, "", tags...)
-}
-
 func TestEventsOfManyStatusesAreRefused(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()

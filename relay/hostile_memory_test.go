@@ -51,9 +51,10 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 
 // Reconciliations take their room before they list events.
 func TestReconciliationsReserveFirst(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	clock := testkit.NewClock()
+	st := openStore(t, t.TempDir(), clock)
 	for i := range 40 {
-		mustAppend(t, st, testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}))
+		appendTo(t, st, testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}), clock.Now())
 	}
 	n := &negSets{now: time.Now, items: negMaxItems - 30}
 	if _, _, err := n.take(context.Background(), st, nostr.Filter{Kinds: []int{38383}}); err != errNegBusy {

@@ -22,7 +22,7 @@ func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	began := time.Now()
 	for i := range events {
-		mustAppend(t, st, ofManyStatuses(fmt.Sprint(i), clock.Now().Unix()+int64(i), 990))
+		mustAppend(t, st, testkit.OfManyStatuses(fmt.Sprint(i), clock.Now().Unix()+int64(i), 990))
 	}
 	took := time.Since(began)
 	check := func(st *Store) {

@@ -58,7 +58,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 }
 
 func TestLeavingOnePlaceIsConstant(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	st := openStore(t, t.TempDir(), testkit.NewClock())
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
 	testkit.Eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	want := len(events) + 1
-	if got := len(queryIDs(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
+	if got := len(idsOf(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
 		t.Errorf("%d of %d orders are taken", got, want)
 	}
 }
@@ -103,7 +103,7 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 			}
 			ca.mustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), tags...))
 			testkit.Eventually(t, "it is gone", func() bool {
-				return len(queryIDs(t, b.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 10)) == 0
+				return len(idsOf(t, b.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 10)) == 0
 			})
 		})
 	}

@@ -295,7 +295,7 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 // liveIDs lists the ids of all that is served.
 func (r *testRelay) liveIDs(tb testing.TB) []string {
 	tb.Helper()
-	return queryIDs(tb, r.store, nostr.Filter{}, 1<<20)
+	return idsOf(tb, r.store, nostr.Filter{}, 1<<20)
 }
 
 // BenchmarkReconcile compares two relays of a million events that differ by a
@@ -330,7 +330,7 @@ func TestLiveItemsEqualQuery(t *testing.T) {
 		for _, it := range items {
 			got = append(got, hex.EncodeToString(it.id[:]))
 		}
-		want := queryIDs(t, r.store, f, 1000)
+		want := idsOf(t, r.store, f, 1000)
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {

@@ -3,7 +3,6 @@ package relay
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -184,17 +183,6 @@ func refuseSeveral(tags nostr.Tags) string {
 		n[i]++
 	}
 	return ""
-}
-
-// expiredAt says whether the first readable NIP-40 tag lies at or before now.
-func expiredAt(tags nostr.Tags, now time.Time) bool {
-	for _, tag := range tags {
-		if len(tag) >= 2 && tag[0] == "expiration" {
-			at, err := strconv.ParseInt(tag[1], 10, 64)
-			return err == nil && at <= now.Unix()
-		}
-	}
-	return false
 }
 
 // isProtected says whether only its authenticated author may publish an event

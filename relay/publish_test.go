@@ -14,7 +14,7 @@ import (
 // neither. A refusal that would be repeated is told apart.
 func TestOwnEventsAndTime(t *testing.T) {
 	clock := testkit.NewClock()
-	s, err := New(Config{Store: mustOpenStore(t, t.TempDir(), clock), Now: clock.Now})
+	s, err := New(Config{Store: openStore(t, t.TempDir(), clock), Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func BenchmarkRequest(b *testing.B) {
 	r := startRelayOn(b, st, nil)
 	c := dialRaw(b, r, "")
 	for name, filters := range map[string]string{
-		"one":   `{"kinds":[38383],"#d":["` + firstD(events[19_000].Tags) + `"]}`,
+		"one":   `{"kinds":[38383],"#d":["` + events[19_000].Tags.GetD() + `"]}`,
 		"book":  `{"kinds":[38383],"#s":["pending"],"#f":["EUR"],"limit":100}`,
 		"all":   `{"kinds":[38383],"limit":500}`,
 		"three": `{"kinds":[38383],"#s":["pending"],"limit":50},{"kinds":[38383],"#f":["USD"],"limit":50},{"kinds":[38386],"limit":50}`,

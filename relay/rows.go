@@ -37,6 +37,9 @@ func (st *Store) writeRows(ctx context.Context, rows ...rowWrite) error {
 	return err
 }
 
+// Settle returns once everything that was enqueued before is committed.
+func (st *Store) Settle(ctx context.Context) error { return st.writeRows(ctx) }
+
 func (g *grouping) writeRows(rows []rowWrite) error {
 	for _, r := range rows {
 		var err error

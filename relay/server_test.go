@@ -68,10 +68,10 @@ func startRelayOn(tb testing.TB, st *Store, change func(*Config)) *testRelay {
 	})
 	r.shut = sync.OnceFunc(func() {
 		// Behind what an import that broke off may still have in the queue.
-		if err := st.writeRows(context.Background()); err != nil {
+		if err := st.Settle(context.Background()); err != nil {
 			tb.Errorf("settle the store: %v", err)
 		}
-		mustCheck(tb, st)
+		checkStore(tb, st)
 		st.Close()
 	})
 	tb.Cleanup(func() {
@@ -318,7 +318,7 @@ func TestDeletionsStick(t *testing.T) {
 
 func TestExpiryToTheSecond(t *testing.T) {
 	clock := testkit.NewClock()
-	st := mustOpenStore(t, t.TempDir(), clock)
+	st := openStore(t, t.TempDir(), clock)
 	r := startRelayOn(t, st, func(c *Config) { c.Now = clock.Now })
 	c := r.dial()
 	at := clock.Now().Unix()
@@ -443,7 +443,7 @@ func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 }
 
 func TestFullEphemeralLaneRefuses(t *testing.T) {
-	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	st := openStore(t, t.TempDir(), testkit.NewClock())
 	srv, err := New(Config{Store: st}) // not running: nothing empties the lane
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ type StoreConfig struct {
 	// taken. 0: DefaultDiskReserve; negative: it is not watched.
 	DiskReserve int64
 
-	freeSpace    func(dir string) (int64, error) // nil: as the system says
+	FreeSpace    func(dir string) (int64, error) // of the disk that holds dir, in bytes; nil: as the system says
 	flushAfter   time.Duration                   // 0: flushAfter
 	logFileBytes int64                           // 0: logFileBytes
 	walkedAtOnce int                             // 0: walkedAtOnce
@@ -134,8 +134,8 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
 	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)
 	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
-	if st.cfg.freeSpace == nil {
-		st.cfg.freeSpace = freeSpace
+	if st.cfg.FreeSpace == nil {
+		st.cfg.FreeSpace = freeSpace
 	}
 	if cfg.Bulk {
 		cfg.BodyCache = -1 // nobody asks for them

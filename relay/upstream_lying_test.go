@@ -270,7 +270,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	// The author's list was asked for by name, once the author was known.
 	testkit.Eventually(t, "the relay list is kept", func() bool {
-		return len(queryIDs(t, r.store, nostr.Filter{IDs: []string{list.ID}}, 1)) == 1
+		return len(idsOf(t, r.store, nostr.Filter{IDs: []string{list.ID}}, 1)) == 1
 	})
 }
 

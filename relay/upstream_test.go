@@ -267,7 +267,7 @@ func (r *testRelay) awaitIDs(what string, want []string) {
 	r.tb.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		got := queryIDs(r.tb, r.store, nostr.Filter{}, 1<<20)
+		got := idsOf(r.tb, r.store, nostr.Filter{}, 1<<20)
 		slices.Sort(got)
 		if slices.Equal(got, want) {
 			return
@@ -388,7 +388,7 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 		return healthOf(t, ua, b.url()).State == "live" && healthOf(t, ub, a.url()).State == "live"
 	})
 	onlyOrders := func(r *testRelay) []string {
-		ids := queryIDs(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1<<20)
+		ids := idsOf(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1<<20)
 		slices.Sort(ids)
 		return ids
 	}
@@ -400,7 +400,7 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 	if h := healthOf(t, ua, b.url()); *h.Method != "negentropy" || h.Events.Kept > 240 || h.Events.Received > 480 {
 		t.Errorf("%d events for a difference of 235: %+v", h.Events.Received, h)
 	}
-	if n := len(queryIDs(t, a.store, nostr.Filter{IDs: []string{gone.ID, older.ID}}, 10)); n != 0 {
+	if n := len(idsOf(t, a.store, nostr.Filter{IDs: []string{gone.ID, older.ID}}, 10)); n != 0 {
 		t.Errorf("%d dead events came back", n)
 	}
 }

@@ -111,3 +111,12 @@ func Eventually(tb testing.TB, what string, cond func() bool) {
 	}
 	tb.Fatalf("never: %s", what)
 }
+
+// OfManyStatuses makes an order with n status tags and n currency tags.
+func OfManyStatuses(d string, at int64, n int) *nostr.Event {
+	tags := nostr.Tags{{"d", d}}
+	for i := range n {
+		tags = append(tags, nostr.Tag{"s", fmt.Sprint("s", i)}, nostr.Tag{"f", fmt.Sprint("f", i)})
+	}
+	return Unsigned(1, 38383, at, "", tags...)
+}

@@ -1,0 +1,61 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// openStore opens a store that the test checks and closes.
+func openStore(tb testing.TB, dir string, clock *testkit.Clock) *Store {
+	tb.Helper()
+	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { st.Close() })
+	return st
+}
+
+// checkStore fails the test if the store's own check finds a problem.
+func checkStore(tb testing.TB, st *Store) {
+	tb.Helper()
+	report, err := st.Check(context.Background(), false, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, p := range report.Problems {
+		tb.Errorf("check: %s", p)
+	}
+}
+
+func appendTo(tb testing.TB, st *Store, evt *nostr.Event, at time.Time) Outcome {
+	tb.Helper()
+	_, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: at, Source: mostro.Source{Road: mostro.RoadClient}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+// idsOf returns the ids that a query answers, in its order.
+func idsOf(tb testing.TB, st *Store, f nostr.Filter, limit int) (ids []string) {
+	tb.Helper()
+	found, err := st.Query(context.Background(), nil, f, limit, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range found {
+		var evt nostr.Event
+		if err := json.Unmarshal(f.JSON, &evt); err != nil {
+			tb.Fatal(err)
+		}
+		ids = append(ids, evt.ID)
+	}
+	return ids
+}
