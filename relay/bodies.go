@@ -28,7 +28,7 @@ type cachedBody struct {
 }
 
 // noBody is the place of a body that is not in memory.
-const noBody = none
+const noBody = NoTerm
 
 func (c *bodyCache) get(place uint32) []byte { return c.queue[place-c.base].body }
 
@@ -109,7 +109,7 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	gone := false
 	for _, m := range missing {
 		_, body, err := st.log.row(found[m.index].Seq)
-		if isDamage(err) {
+		if IsDamage(err) {
 			st.reportDamage(found[m.index].Seq, err)
 			body, err = nil, nil
 		}
@@ -123,7 +123,7 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	l.mu.Lock()
 	for _, m := range missing {
 		f := &found[m.index]
-		if m.slot == none {
+		if m.slot == NoTerm {
 			continue // it was found by its words, and may be no live event
 		}
 		if s := l.slots.at(m.slot); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
@@ -140,34 +140,34 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 
 // Bounds of the bodies that an answer holds at once.
 const (
-	bodiesAtOnce    = 32
+	BodiesAtOnce    = 32
 	bodyBytesAtOnce = 128 << 10
 )
 
 // Bodies appends to dst the bodies of some of the hits, as many as may be held
 // at once, and says of how many hits they are. It leaves out what was deleted in
 // the meantime or is damaged.
-func (st *Store) Bodies(dst []Found, hits []hit) ([]Found, int, error) {
+func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 	l, first := st.live, len(dst)
 	var missing []missingBody
 	n := 0
 	size := int64(0)
 	l.mu.RLock()
-	for ; n < min(len(hits), bodiesAtOnce); n++ {
+	for ; n < min(len(hits), BodiesAtOnce); n++ {
 		h := hits[n]
 		var body []byte
-		if h.slot != none {
-			if s := l.slots.at(h.slot); s.used && s.seq == h.seq && !s.hidden {
+		if h.Slot != NoTerm {
+			if s := l.slots.at(h.Slot); s.used && s.seq == h.Seq && !s.hidden {
 				body = l.body(s)
 			}
 		}
 		if body == nil {
-			if size += st.log.rowBytes(h.seq); size > bodyBytesAtOnce && n > 0 {
+			if size += st.log.rowBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
 				break
 			}
-			missing = append(missing, missingBody{len(dst), h.slot})
+			missing = append(missing, missingBody{len(dst), h.Slot})
 		}
-		dst = append(dst, Found{Seq: h.seq, JSON: body})
+		dst = append(dst, Found{Seq: h.Seq, JSON: body})
 	}
 	l.mu.RUnlock()
 	if missing == nil {
@@ -179,17 +179,17 @@ func (st *Store) Bodies(dst []Found, hits []hit) ([]Found, int, error) {
 
 // SortNewest puts hits into NIP-01 order: newest first, equal times by lowest
 // id. What has left its slot in the meantime is ordered by arrival.
-func (st *Store) SortNewest(hits []hit) {
+func (st *Store) SortNewest(hits []Hit) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	slices.SortFunc(hits, func(a, b hit) int {
-		if a.at != b.at {
-			return cmp.Compare(b.at, a.at)
+	slices.SortFunc(hits, func(a, b Hit) int {
+		if a.At != b.At {
+			return cmp.Compare(b.At, a.At)
 		}
-		s, t := l.slots.at(a.slot), l.slots.at(b.slot)
-		if s.seq != a.seq || t.seq != b.seq {
-			return cmp.Compare(a.seq, b.seq)
+		s, t := l.slots.at(a.Slot), l.slots.at(b.Slot)
+		if s.seq != a.Seq || t.seq != b.Seq {
+			return cmp.Compare(a.Seq, b.Seq)
 		}
 		return bytes.Compare(s.id[:], t.id[:])
 	})

@@ -129,7 +129,7 @@ func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
 		return c.accounted(txn, seq, r)
 	}
 	c.report.Bodies++
-	evt, err := parseBody(body)
+	evt, err := ParseBody(body)
 	if err != nil {
 		c.report.problem("entry %d: %v", seq, err)
 		return nil

@@ -43,7 +43,7 @@ func (c *checker) beside(txn *badger.Txn) error {
 				c.report.problem("the erased versions %x end nowhere in the log", key)
 			}
 		case spaceCursor:
-			var cur pageCursor
+			var cur UpstreamCursor
 			if i := bytes.IndexByte(key, 0); i < 2 || json.Unmarshal(value, &cur) != nil {
 				c.report.problem("the cursor %q is not readable", key[1:])
 			}
@@ -169,8 +169,8 @@ func (c *checker) proof(key []byte) error {
 	if body1 == nil || body2 == nil {
 		return nil // one was erased; the proof is not shown any more
 	}
-	evt1, err1 := parseBody(body1)
-	evt2, err2 := parseBody(body2)
+	evt1, err1 := ParseBody(body1)
+	evt2, err2 := ParseBody(body2)
 	if errors.Join(err1, err2) != nil {
 		return nil // told with the entry
 	}

@@ -29,11 +29,11 @@ const (
 // tags once more in the record, and some hundred bytes of row and keys.
 func written(body []byte) int { return 2*len(body) + 512 }
 
-// mailLife is how long mail without an expiration stays readable.
-const mailLife = 30 * 24 * time.Hour
+// MailLifetime is how long mail without an expiration stays readable.
+const MailLifetime = 30 * 24 * time.Hour
 
-// pending is an arrival on its way through the committer.
-type pending struct {
+// Enqueued is an arrival on its way through the committer.
+type Enqueued struct {
 	Arrival // Event is nil where only rows are written
 	rows    []rowWrite
 	expired bool // replayed or restored: it had expired, or was history, when it arrived
@@ -42,11 +42,11 @@ type pending struct {
 	seq     uint64
 	out     Outcome
 	err     error
-	walked  int // rows that a deletion looked at
+	Walked  int // rows that a deletion looked at
 }
 
 // Wait returns once the event is durable, or was found not to be stored.
-func (p *pending) Wait(ctx context.Context) (uint64, Outcome, error) {
+func (p *Enqueued) Wait(ctx context.Context) (uint64, Outcome, error) {
 	select {
 	case <-p.done:
 	case <-ctx.Done():
@@ -55,10 +55,10 @@ func (p *pending) Wait(ctx context.Context) (uint64, Outcome, error) {
 	return p.seq, p.out, p.err
 }
 
-func (p *pending) answer(seq uint64, out Outcome, err error) {
+func (p *Enqueued) answer(seq uint64, out Outcome, err error) {
 	p.seq, p.out, p.err = seq, out, err
-	if p.isDeletion() {
-		p.st.deleting.Release(deletionWeight(p.Event))
+	if p.IsDeletion() {
+		p.st.deleting.Release(DeletionWeight(p.Event))
 	}
 	close(p.done)
 }
@@ -67,9 +67,9 @@ func (p *pending) answer(seq uint64, out Outcome, err error) {
 // queue may name together: what an append behind them waits for.
 const maxDeleting = 8192
 
-// deletionWeight is how many events and addresses a deletion request names, at
+// DeletionWeight is how many events and addresses a deletion request names, at
 // most maxDeleting.
-func deletionWeight(evt *nostr.Event) int64 {
+func DeletionWeight(evt *nostr.Event) int64 {
 	n := int64(1)
 	for _, t := range evt.Tags {
 		if len(t) > 1 && (t[0] == "e" || t[0] == "a") {
@@ -89,11 +89,11 @@ func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
 	if a.JSON == nil {
 		a.JSON = mostro.EncodeEvent(a.Event)
 	}
-	return st.hand(ctx, &pending{Arrival: a, expired: a.Restored && a.Archived, st: st, done: make(chan struct{})})
+	return st.hand(ctx, &Enqueued{Arrival: a, expired: a.Restored && a.Archived, st: st, done: make(chan struct{})})
 }
 
 // hand puts p into the committer's queue.
-func (st *Store) hand(ctx context.Context, p *pending) (Pending, error) {
+func (st *Store) hand(ctx context.Context, p *Enqueued) (Pending, error) {
 	st.headMu.Lock()
 	closed := st.closed
 	if !closed {
@@ -107,8 +107,8 @@ func (st *Store) hand(ctx context.Context, p *pending) (Pending, error) {
 	if st.refuses(p) {
 		return nil, ErrFull
 	}
-	if p.isDeletion() {
-		if err := st.deleting.Acquire(ctx, deletionWeight(p.Event)); err != nil {
+	if p.IsDeletion() {
+		if err := st.deleting.Acquire(ctx, DeletionWeight(p.Event)); err != nil {
 			return nil, err
 		}
 	}
@@ -121,8 +121,8 @@ func (st *Store) hand(ctx context.Context, p *pending) (Pending, error) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	if p.isDeletion() {
-		st.deleting.Release(deletionWeight(p.Event))
+	if p.IsDeletion() {
+		st.deleting.Release(DeletionWeight(p.Event))
 	}
 	return nil, err
 }
@@ -164,8 +164,8 @@ func storable(evt *nostr.Event) error {
 // commitLoop is the only writer of the files and of the live index.
 func (st *Store) commitLoop() {
 	defer st.done.Done()
-	group := make([]*pending, 0, maxGroup)
-	var held *pending        // taken from the queue, for the next group
+	group := make([]*Enqueued, 0, maxGroup)
+	var held *Enqueued       // taken from the queue, for the next group
 	var due <-chan time.Time // when the consequences of what was logged are written
 	for {
 		switch {
@@ -202,14 +202,14 @@ func (st *Store) commitLoop() {
 		}
 		group = append(group[:0], held)
 		size := written(held.JSON)
-		deletions := held.isDeletion()
+		deletions := held.IsDeletion()
 		held = nil
 	gather:
 		for len(group) < maxGroup && size < maxGroupBytes {
 			select {
 			case p := <-st.queue:
 				// Deletions reach back into the store: groups of their own.
-				if p.isDeletion() != deletions {
+				if p.IsDeletion() != deletions {
 					held = p
 					break gather
 				}
@@ -230,7 +230,7 @@ func (st *Store) commitLoop() {
 // commit appends a group to the log, synced once, then makes it visible, then
 // answers. What follows from it is written to the index of the files soon after
 // (flush).
-func (st *Store) commit(group []*pending) {
+func (st *Store) commit(group []*Enqueued) {
 	start := time.Now()
 	st.lookWhileWriting()
 	if group = st.refuseFull(group); len(group) == 0 {
@@ -251,7 +251,7 @@ func (st *Store) commit(group []*pending) {
 			err = g.writeRows(p.rows)
 			continue
 		}
-		g.soon = g.soon || p.Forward || p.isDeletion()
+		g.soon = g.soon || p.Forward || p.IsDeletion()
 		p.seq, p.out, err = g.append(p)
 	}
 	if err == nil {
@@ -284,7 +284,7 @@ func (st *Store) commit(group []*pending) {
 
 // refuseFull answers the arrivals of a group for which there is no room, and
 // gives the others.
-func (st *Store) refuseFull(group []*pending) []*pending {
+func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 	size := int64(0)
 	for _, p := range group {
 		size += int64(written(p.JSON))
@@ -393,7 +393,7 @@ func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
 		return g.rows[seq-g.base-1], true, nil
 	}
 	r, err = g.st.log.rowAlone(seq)
-	if isDamage(err) {
+	if IsDamage(err) {
 		g.st.reportDamage(seq, err)
 		return r, false, nil
 	}
@@ -402,7 +402,7 @@ func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
 
 // append decides about one arrival, takes its row to be logged and writes what
 // follows from it. An error is fatal.
-func (g *grouping) append(p *pending) (uint64, Outcome, error) {
+func (g *grouping) append(p *Enqueued) (uint64, Outcome, error) {
 	evt := p.Event
 	id, err1 := hex32.Parse(evt.ID)
 	pubkey, err2 := hex32.Parse(evt.PubKey)
@@ -428,7 +428,7 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	if r.gone {
 		body = nil
 	}
-	if p.isDeletion() && !r.expired {
+	if p.IsDeletion() && !r.expired {
 		// Its consequences may take several transactions: the log has it before
 		// the first, so that opening the store finishes them.
 		r.forward = p.Forward
@@ -437,7 +437,7 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 		if err := g.delete(evt, pubkey); err != nil {
 			return 0, 0, err
 		}
-		p.walked = g.walked - walked
+		p.Walked = g.walked - walked
 	}
 	var err error
 	switch {
@@ -463,7 +463,7 @@ func (g *grouping) append(p *pending) (uint64, Outcome, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if !p.isDeletion() || r.expired {
+	if !p.IsDeletion() || r.expired {
 		g.log(r, body)
 	}
 	g.ids[id] = g.seq
@@ -611,12 +611,12 @@ func (g *grouping) apply() {
 
 // effectiveExpiration is the event's NIP-40 expiration, or the end of a mail's
 // life where it names none; 0 for none.
-func effectiveExpiration(p *pending) int64 {
+func effectiveExpiration(p *Enqueued) int64 {
 	if at := expirationOf(p.Event); at > 0 {
 		return at
 	}
 	if mostro.IsMail(p.Event.Kind) {
-		return p.ReceivedAt.Add(mailLife).Unix()
+		return p.ReceivedAt.Add(MailLifetime).Unix()
 	}
 	return 0
 }

@@ -76,7 +76,7 @@ func (d *discovery) run(ctx context.Context, found chan<- struct{}) error {
 			return endOr(ctx, err)
 		}
 		for _, e := range all {
-			if evt, err := parseBody(e.JSON); err == nil {
+			if evt, err := ParseBody(e.JSON); err == nil {
 				d.learn(evt)
 			}
 		}
@@ -179,7 +179,7 @@ func (d *discovery) addInstance(key string) {
 // weight is what a key counts among others: its live orders. A description
 // costs its author nothing, and thousands of them would fill all places.
 func (d *discovery) weight(key string) int {
-	return min(d.us.cfg.Store.liveOf(mostro.KindOrder, key), maxWeight)
+	return min(d.us.cfg.Store.LiveOf(mostro.KindOrder, key), maxWeight)
 }
 
 // displace takes the place of the weakest known key for a stronger one. mu is
@@ -216,7 +216,7 @@ func (d *discovery) tryAgain(key string) {
 	d.mu.Lock()
 	try := !d.known[key] && len(d.known) >= maxInstances
 	d.mu.Unlock()
-	if try && d.us.cfg.Store.liveOf(mostro.KindInfo, key) > 0 {
+	if try && d.us.cfg.Store.LiveOf(mostro.KindInfo, key) > 0 {
 		d.addInstance(key)
 	}
 }

@@ -170,7 +170,7 @@ func (st *Store) growMaps() {
 // refuses says whether an arrival is not taken while the disk is full. What
 // this program publishes itself goes on into the reserve. A cursor is not moved
 // past events that were refused.
-func (st *Store) refuses(p *pending) bool {
+func (st *Store) refuses(p *Enqueued) bool {
 	if !st.full.Load() {
 		return false
 	}

@@ -261,7 +261,7 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 	if due.events++; due.events > flushEvents {
 		due.flush()
 	}
-	if expiredAt(evt.Tags, d.now()) || d.serves != nil && !d.serves(evt) {
+	if ExpiredAt(evt.Tags, d.now()) || d.serves != nil && !d.serves(evt) {
 		return
 	}
 	d.mu.Lock()

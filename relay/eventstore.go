@@ -30,9 +30,9 @@ type eventStore interface {
 	// hits is Query without the bodies; Bodies appends to dst the bodies of the
 	// first hits, and says of how many; SortNewest puts hits of several filters
 	// into the order of NIP-01.
-	Hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error)
-	Bodies(dst []Found, hits []hit) ([]Found, int, error)
-	SortNewest(hits []hit)
+	Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error)
+	Bodies(dst []Found, hits []Hit) ([]Found, int, error)
+	SortNewest(hits []Hit)
 
 	// Count is the number of live events that match any of the filters, exact if
 	// nothing is appended meanwhile.
@@ -48,7 +48,7 @@ type eventStore interface {
 
 	// LiveItems lists what takes part in reconciliation (NIP-77): live events
 	// that match f, mail left out, and the head before they were looked at.
-	LiveItems(ctx context.Context, f nostr.Filter) ([]negItem, uint64, error)
+	LiveItems(ctx context.Context, f nostr.Filter) ([]LiveItem, uint64, error)
 
 	// AtMost is how many live events a filter matches at the most.
 	AtMost(f nostr.Filter) int

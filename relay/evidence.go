@@ -29,8 +29,8 @@ func writeEvidence(w io.Writer, e *mostro.Entry, body []byte) error {
 	return enc.Encode(evidenceLine{body, e.ReceivedAt.UnixMilli(), e.Source.Road.String(), e.Source.Relay, e.Archived})
 }
 
-// arrived is what a line of a backup says of an event's arrival.
-type arrived struct {
+// Witnessed is what a line of a backup says of an event's arrival.
+type Witnessed struct {
 	at       time.Time
 	source   mostro.Source
 	archived bool
@@ -38,16 +38,16 @@ type arrived struct {
 
 var roads = [...]mostro.Road{mostro.RoadClient, mostro.RoadImport, mostro.RoadSelf, mostro.RoadLive, mostro.RoadBackfill}
 
-const reasonEvidence = "invalid: the line says when the event was received, which is believed of your own backup alone: import --evidence into a data directory takes it back"
+const ReasonEvidence = "invalid: the line says when the event was received, which is believed of your own backup alone: import --evidence into a data directory takes it back"
 
-// readEvidence takes a line of a backup apart. For a plain event it returns the
+// ReadEvidence takes a line of a backup apart. For a plain event it returns the
 // text unchanged, and nil.
-func readEvidence(text string, now time.Time) (event string, a *arrived, err error) {
+func ReadEvidence(text string, now time.Time) (event string, a *Witnessed, err error) {
 	var line evidenceLine
 	if json.Unmarshal([]byte(text), &line) != nil || line.Event == nil {
 		return text, nil, nil // an event, or nothing: who reads it says which
 	}
-	a = &arrived{at: time.UnixMilli(line.ReceivedAt).UTC(), source: mostro.Source{Relay: line.Relay}, archived: line.Archived}
+	a = &Witnessed{at: time.UnixMilli(line.ReceivedAt).UTC(), source: mostro.Source{Relay: line.Relay}, archived: line.Archived}
 	for _, road := range roads {
 		if road.String() == line.Road {
 			a.source.Road = road
@@ -62,8 +62,8 @@ func readEvidence(text string, now time.Time) (event string, a *arrived, err err
 	return string(line.Event), a, nil
 }
 
-// restore makes an arrival what it was when it was received first.
-func (a *arrived) restore(to *Arrival) {
+// Restore makes an arrival what it was when it was received first.
+func (a *Witnessed) Restore(to *Arrival) {
 	to.ReceivedAt, to.Source, to.Restored, to.Archived = a.at, a.source, true, a.archived
 }
 

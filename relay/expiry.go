@@ -132,8 +132,8 @@ func (l *live) takeHidden() []expiry {
 	return h
 }
 
-// expiredAt says whether the first readable NIP-40 tag lies at or before now.
-func expiredAt(tags nostr.Tags, now time.Time) bool {
+// ExpiredAt says whether the first readable NIP-40 tag lies at or before now.
+func ExpiredAt(tags nostr.Tags, now time.Time) bool {
 	for _, tag := range tags {
 		if len(tag) >= 2 && tag[0] == "expiration" {
 			at, err := strconv.ParseInt(tag[1], 10, 64)

@@ -28,13 +28,13 @@ const maxFact = 8 << 10
 // nothing but its row.
 func (g *grouping) keepFact(seq uint64) error {
 	_, body, err := g.st.rowAt(seq)
-	if isDamage(err) {
+	if IsDamage(err) {
 		return nil // there is nothing left to keep; the reader of the entry reports the damage
 	}
 	if err != nil || body == nil {
 		return err
 	}
-	evt, err := parseBody(bytes.Clone(body))
+	evt, err := ParseBody(bytes.Clone(body))
 	if err != nil {
 		return nil // as above: what cannot be read has no facts to keep
 	}
@@ -112,7 +112,7 @@ func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error)
 				return fmt.Errorf("the facts of entry %d: %w", seq, err)
 			}
 			r, _, err := st.log.row(seq)
-			if errors.Is(err, errNoRow) || isDamage(err) {
+			if errors.Is(err, errNoRow) || IsDamage(err) {
 				continue // behind the end of a log that a crash cut off, or reported by others
 			}
 			if err != nil {

@@ -41,7 +41,7 @@ func (st *Store) del(key []byte) error {
 const keyOverhead = 64
 
 // consequences bounds what an arrival makes the transaction grow by.
-func consequences(p *pending) int {
+func consequences(p *Enqueued) int {
 	size := 1024
 	if p.Event != nil {
 		size += len(p.JSON) // its tags, in the record
@@ -54,7 +54,7 @@ func consequences(p *pending) int {
 
 // makeRoom sees to it that a group finds room in the transaction and in the
 // last file of the log.
-func (st *Store) makeRoom(group []*pending) error {
+func (st *Store) makeRoom(group []*Enqueued) error {
 	if err := st.Err(); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (st *Store) makeRoom(group []*pending) error {
 	}
 	// A deletion may be committed in parts, and reads back into the live index,
 	// which must hold what was logged before it.
-	if st.txnBytes+size > st.txnRoom || st.log.full() || group[0].isDeletion() {
+	if st.txnBytes+size > st.txnRoom || st.log.full() || group[0].IsDeletion() {
 		if err := st.flush(); err != nil {
 			return err
 		}
@@ -245,7 +245,7 @@ func (st *Store) eraseAsked() error {
 // replay makes what follows from the rows behind applied follow.
 func (st *Store) replay(applied uint64) error {
 	head := st.log.head()
-	group, size := make([]*pending, 0, maxGroup), 0
+	group, size := make([]*Enqueued, 0, maxGroup), 0
 	again := func() error {
 		if len(group) == 0 {
 			return nil
@@ -277,7 +277,7 @@ func (st *Store) replay(applied uint64) error {
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
-		p := &pending{seq: seq, expired: r.expired, Arrival: Arrival{
+		p := &Enqueued{seq: seq, expired: r.expired, Arrival: Arrival{
 			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
 		if r.gone && !(r.expired && mostro.IsMail(r.kind)) {
 			// Bodies are erased after what asks for it is followed.
@@ -292,10 +292,10 @@ func (st *Store) replay(applied uint64) error {
 			return st.set(idKey(r.id), binary.BigEndian.AppendUint64(nil, seq))
 		}
 		p.JSON = bytes.Clone(body)
-		if p.Event, err = parseBody(p.JSON); err != nil {
+		if p.Event, err = ParseBody(p.JSON); err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
-		if p.isDeletion() || len(group) == maxGroup || size+written(p.JSON) > maxGroupBytes {
+		if p.IsDeletion() || len(group) == maxGroup || size+written(p.JSON) > maxGroupBytes {
 			if err := again(); err != nil {
 				return err
 			}
@@ -304,7 +304,7 @@ func (st *Store) replay(applied uint64) error {
 		if seq%50_000 == 0 && st.cfg.Progress != nil {
 			st.cfg.Progress(int(seq))
 		}
-		if p.isDeletion() {
+		if p.IsDeletion() {
 			return again()
 		}
 		return nil

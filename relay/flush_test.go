@@ -45,7 +45,7 @@ func TestErasingIsFinished(t *testing.T) {
 			st.Append(context.Background(), Arrival{Event: testkit.Unsigned(1, 5, 2, "", nostr.Tag{"e", id}), ReceivedAt: st.now()})
 		},
 		"Expired": func(st *Store, clock *testkit.Clock, _ string) {
-			clock.Advance(mailLife + time.Second)
+			clock.Advance(MailLifetime + time.Second)
 			st.live.expire(clock.Now().Unix())
 			st.sweep <- struct{}{}
 		},
@@ -235,7 +235,7 @@ func TestReplayDecidesAsBefore(t *testing.T) {
 	if ids := queryIDs(t, st, nostr.Filter{}, 10); len(ids) != 2 {
 		t.Errorf("%d events are served, want the note and the last", len(ids))
 	}
-	if seqs, err := st.queued(0, 10); err != nil || !slices.Equal(seqs, []uint64{6}) {
+	if seqs, err := st.ForwardQueue(0, 10); err != nil || !slices.Equal(seqs, []uint64{6}) {
 		t.Errorf("queued are %v, %v", seqs, err)
 	}
 }

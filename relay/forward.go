@@ -18,11 +18,11 @@ const (
 func (u *upstream) sendQueue(l *link) error {
 	for {
 		head := u.store.Head()
-		pos, err := u.store.forwardCursor(u.url)
+		pos, err := u.store.ForwardCursor(u.url)
 		if err != nil {
 			return err
 		}
-		seqs, err := u.store.queued(pos, 100)
+		seqs, err := u.store.ForwardQueue(pos, 100)
 		if err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (u *upstream) sendQueue(l *link) error {
 				return err
 			}
 			u.health.forwardOutcome(outcome, reason)
-			err = u.store.forwarded(l.ctx, seq, ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
+			err = u.store.RecordForward(l.ctx, seq, ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
 			if err != nil {
 				return endOr(l.ctx, err)
 			}
@@ -54,7 +54,7 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 	authed := false
 	wait := time.Second
 	for tries := 1; ; tries++ {
-		body, why, err := u.store.forwardBody(seq, u.srv.cfg.Now())
+		body, why, err := u.store.ForwardBody(seq, u.srv.cfg.Now())
 		if err != nil || why != "" {
 			return why, "", err
 		}
@@ -98,7 +98,7 @@ func (us *Upstreams) sweepForwards(ctx context.Context) error {
 }
 
 func (us *Upstreams) sweepOnce(ctx context.Context) error {
-	return us.cfg.Store.sweepQueue(ctx, us.cfg.Server.cfg.Now().Add(-forwardKept))
+	return us.cfg.Store.SweepForwards(ctx, us.cfg.Server.cfg.Now().Add(-forwardKept))
 }
 
 // longestQueue is how many own events the slowest relay has yet to be sent.
@@ -107,11 +107,11 @@ func (us *Upstreams) longestQueue() (n int) {
 		if !u.forward {
 			continue
 		}
-		pos, err := us.cfg.Store.forwardCursor(u.url)
+		pos, err := us.cfg.Store.ForwardCursor(u.url)
 		if err != nil {
 			continue // a gauge is not where a broken store is noticed
 		}
-		seqs, err := us.cfg.Store.queued(pos, 100_000)
+		seqs, err := us.cfg.Store.ForwardQueue(pos, 100_000)
 		if err == nil {
 			n = max(n, len(seqs))
 		}

@@ -33,8 +33,8 @@ func forwardOutcomeKey(seq uint64, relay string) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{spaceForward, 'o'}, seq), relay...)
 }
 
-// forwardCursor is the log position up to which a relay has been sent the queue.
-func (st *Store) forwardCursor(relay string) (uint64, error) {
+// ForwardCursor is the log position up to which a relay has been sent the queue.
+func (st *Store) ForwardCursor(relay string) (uint64, error) {
 	v, err := st.readRow(forwardCursorKey(relay))
 	if err != nil || len(v) != 8 {
 		return 0, err
@@ -42,8 +42,8 @@ func (st *Store) forwardCursor(relay string) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// queued lists log positions in the queue behind after, at most limit.
-func (st *Store) queued(after uint64, limit int) (seqs []uint64, err error) {
+// ForwardQueue lists log positions in the queue behind after, at most limit.
+func (st *Store) ForwardQueue(after uint64, limit int) (seqs []uint64, err error) {
 	err = st.eachRow([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
 		if len(key) == 10 {
 			seqs = append(seqs, binary.BigEndian.Uint64(key[2:]))
@@ -70,11 +70,11 @@ func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcom
 	return list, err
 }
 
-// forwardBody gives the event at a log position if it is still worth sending,
+// ForwardBody gives the event at a log position if it is still worth sending,
 // else why not.
-func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
+func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
 	_, body, err = st.rowAt(seq)
-	if isDamage(err) {
+	if IsDamage(err) {
 		return nil, "damaged", nil
 	}
 	if err != nil {
@@ -83,11 +83,11 @@ func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string
 	if body == nil {
 		return nil, "deleted", nil
 	}
-	evt, err := parseBody(body)
+	evt, err := ParseBody(body)
 	if err != nil {
 		return nil, "", fmt.Errorf("entry %d: %w", seq, err)
 	}
-	if expiredAt(evt.Tags, now) {
+	if ExpiredAt(evt.Tags, now) {
 		return nil, "expired", nil
 	}
 	if c := kindClass(evt.Kind); c == replaceable || c == addressable {
@@ -102,9 +102,9 @@ func (st *Store) forwardBody(seq uint64, now time.Time) (body []byte, why string
 	return body, "", nil
 }
 
-// forwarded commits the outcome of one event at one relay, together with the
+// RecordForward commits the outcome of one event at one relay, together with the
 // relay's cursor.
-func (st *Store) forwarded(ctx context.Context, seq uint64, o ForwardOutcome) error {
+func (st *Store) RecordForward(ctx context.Context, seq uint64, o ForwardOutcome) error {
 	row, err := json.Marshal(o)
 	if err != nil {
 		return err
@@ -114,18 +114,18 @@ func (st *Store) forwarded(ctx context.Context, seq uint64, o ForwardOutcome) er
 		rowWrite{forwardCursorKey(o.Relay), binary.BigEndian.AppendUint64(nil, seq)})
 }
 
-// sweepQueue removes events received before a time from the queue, with their
+// SweepForwards removes events received before a time from the queue, with their
 // outcomes.
-func (st *Store) sweepQueue(ctx context.Context, before time.Time) error {
+func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
 	for {
-		seqs, err := st.queued(0, 500)
+		seqs, err := st.ForwardQueue(0, 500)
 		if err != nil {
 			return err
 		}
 		var rows []rowWrite
 		for _, seq := range seqs {
 			r, _, err := st.rowAt(seq)
-			if err != nil && !isDamage(err) {
+			if err != nil && !IsDamage(err) {
 				return err
 			} // a damaged row received at 0 leaves the queue
 			if r.receivedAt >= before.UnixMilli() || len(rows) > sweepRows {

@@ -31,10 +31,10 @@ func TestOldRowsLeaveTheQueue(t *testing.T) {
 	}
 	clock.Advance(kept + time.Hour)
 	put("b")
-	if err := st.sweepQueue(ctx, clock.Now().Add(-kept)); err != nil {
+	if err := st.SweepForwards(ctx, clock.Now().Add(-kept)); err != nil {
 		t.Fatal(err)
 	}
-	if seqs, _ := st.queued(0, 10); len(seqs) != 1 || seqs[0] != 2 {
+	if seqs, _ := st.ForwardQueue(0, 10); len(seqs) != 1 || seqs[0] != 2 {
 		t.Errorf("queue %v", seqs)
 	}
 	if v, _ := st.readRow(forwardOutcomeKey(1, "wss://a")); v != nil {

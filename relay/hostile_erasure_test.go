@@ -39,7 +39,7 @@ func rowsWalked(t *testing.T, st *Store, request *nostr.Event) int {
 	if _, _, err := p.Wait(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	return p.(*pending).walked
+	return p.(*Enqueued).Walked
 }
 
 // A request walks the versions of an address once, however often and however it

@@ -38,7 +38,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	if err := r.srv.Publish(context.Background(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "own"})); err != nil {
 		t.Errorf("an own event: %v", err)
 	}
-	if err := st.enqueuePageCursor(context.Background(), "wss://x", "f", pageCursor{}); !errors.Is(err, ErrFull) {
+	if err := st.EnqueueUpstreamCursor(context.Background(), "wss://x", "f", UpstreamCursor{}); !errors.Is(err, ErrFull) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
 	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {

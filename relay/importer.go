@@ -241,14 +241,14 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 		l.reason = "invalid: the line is not UTF-8"
 		return
 	}
-	var was *arrived
+	var was *Witnessed
 	if strings.HasPrefix(l.text, `{"event":`) { // as writeEvidence begins
 		if !believe {
-			l.reason = reasonEvidence
+			l.reason = ReasonEvidence
 			return
 		}
 		var err error
-		if l.text, was, err = readEvidence(l.text, s.cfg.Now()); err != nil {
+		if l.text, was, err = ReadEvidence(l.text, s.cfg.Now()); err != nil {
 			l.reason = "invalid: " + err.Error()
 			return
 		}

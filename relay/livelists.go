@@ -11,8 +11,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// liveOf counts the live events of one kind by one key.
-func (st *Store) liveOf(kind int, key string) int {
+// LiveOf counts the live events of one kind by one key.
+func (st *Store) LiveOf(kind int, key string) int {
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
 	return st.live.liveOfKey(kind, hex32.OrZero(key))
@@ -21,13 +21,13 @@ func (st *Store) liveOf(kind int, key string) int {
 // maxKnown bounds the values that parts are made of.
 const maxKnown = 4096
 
-// authorsOf lists keys with live events of a kind.
-func (st *Store) authorsOf(kind int) (keys []string) {
+// AuthorsOf lists keys with live events of a kind.
+func (st *Store) AuthorsOf(kind int) (keys []string) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for n := range l.authors.list.n {
-		if _, ok := l.combos[combo{uint32(kind), n, none, none}]; ok {
+		if _, ok := l.combos[combo{uint32(kind), n, NoTerm, NoTerm}]; ok {
 			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
 				break
 			}
@@ -37,8 +37,8 @@ func (st *Store) authorsOf(kind int) (keys []string) {
 	return keys
 }
 
-// valuesOf lists values of a tag among live events.
-func (st *Store) valuesOf(tag string) (values []string) {
+// ValuesOf lists values of a tag among live events.
+func (st *Store) ValuesOf(tag string) (values []string) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -76,7 +76,7 @@ func (st *Store) AtMost(f nostr.Filter) int {
 // match a filter, mail left out. The index is let go of between parts, so that
 // a million events hold no append up; an event that comes or goes meanwhile may
 // be in the list or not, which the next reconciliation settles.
-func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []negItem, head uint64, err error) {
+func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
 	const part = 8192
 	l := st.live
 	if l.unlisted {
@@ -84,7 +84,7 @@ func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []negItem
 	}
 	l.expire(st.now().Unix())
 	head = st.Head()
-	items = make([]negItem, 0, st.AtMost(f))
+	items = make([]LiveItem, 0, st.AtMost(f))
 	for from := 0; ; from += part {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
@@ -113,23 +113,23 @@ func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []negItem
 				!l.matches(&c, s, &plan{}) || ids != nil && !ids[s.id] {
 				continue
 			}
-			items = append(items, negItem{at: s.createdAt, id: s.id})
+			items = append(items, LiveItem{At: s.createdAt, ID: s.id})
 		}
 		l.mu.RUnlock()
 	}
 }
 
-type negItem struct {
-	at int64
-	id [32]byte
+type LiveItem struct {
+	At int64
+	ID [32]byte
 }
 
-func (a *negItem) compare(b *negItem) int {
+func (a *LiveItem) Compare(b *LiveItem) int {
 	switch {
-	case a.at < b.at:
+	case a.At < b.At:
 		return -1
-	case a.at > b.at:
+	case a.At > b.At:
 		return 1
 	}
-	return bytes.Compare(a.id[:], b.id[:])
+	return bytes.Compare(a.ID[:], b.ID[:])
 }

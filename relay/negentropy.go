@@ -55,21 +55,21 @@ func (s *negSum) addID(id *[32]byte) {
 // negSet is a sorted set, not changed once sealed: any number of sessions may
 // share it.
 type negSet struct {
-	items []negItem
+	items []LiveItem
 	sums  []negSum // sums[i] adds items[:i*negSumStep]
 	head  uint64   // of the log when it was taken
 }
 
 // seal sorts the items and makes fingerprints cheap.
 func (s *negSet) seal() {
-	slices.SortFunc(s.items, func(a, b negItem) int { return a.compare(&b) })
+	slices.SortFunc(s.items, func(a, b LiveItem) int { return a.Compare(&b) })
 	s.sums = make([]negSum, 0, len(s.items)/negSumStep+1)
 	var sum negSum
 	for i := range s.items {
 		if i%negSumStep == 0 {
 			s.sums = append(s.sums, sum)
 		}
-		sum.addID(&s.items[i].id)
+		sum.addID(&s.items[i].ID)
 	}
 }
 
@@ -81,7 +81,7 @@ func (s *negSet) upTo(i int) (sum negSum) {
 	step := min(i/negSumStep, len(s.sums)-1)
 	sum = s.sums[step]
 	for j := step * negSumStep; j < i; j++ {
-		sum.addID(&s.items[j].id)
+		sum.addID(&s.items[j].ID)
 	}
 	return sum
 }
@@ -111,23 +111,23 @@ func (s *negSet) find(lower int, b negBound) int {
 	if b.at == negInfinity {
 		return len(s.items)
 	}
-	var whole negItem
-	whole.at = b.at
-	copy(whole.id[:], b.id) // a prefix followed by zeros is before all that it begins
-	return lower + sort.Search(len(s.items)-lower, func(i int) bool { return s.items[lower+i].compare(&whole) >= 0 })
+	var whole LiveItem
+	whole.At = b.at
+	copy(whole.ID[:], b.id) // a prefix followed by zeros is before all that it begins
+	return lower + sort.Search(len(s.items)-lower, func(i int) bool { return s.items[lower+i].Compare(&whole) >= 0 })
 }
 
 // boundBefore is the shortest bound between items i-1 and i.
 func (s *negSet) boundBefore(i int) negBound {
 	a, b := &s.items[i-1], &s.items[i]
-	if a.at != b.at {
-		return negBound{at: b.at}
+	if a.At != b.At {
+		return negBound{at: b.At}
 	}
 	n := 0
-	for n < 31 && a.id[n] == b.id[n] {
+	for n < 31 && a.ID[n] == b.ID[n] {
 		n++
 	}
-	return negBound{at: b.at, id: b.id[:n+1]}
+	return negBound{at: b.At, id: b.ID[:n+1]}
 }
 
 // appendNegInt appends a number in base 128, most significant digit first.
@@ -239,7 +239,7 @@ func (n *negotiation) split(w *negWriter, lower, upper int, end negBound) {
 		w.bound(end)
 		w.b = appendNegInt(append(w.b, negIDList), uint64(count))
 		for i := lower; i < upper; i++ {
-			w.b = append(w.b, n.set.items[i].id[:]...)
+			w.b = append(w.b, n.set.items[i].ID[:]...)
 		}
 		return
 	}
@@ -352,12 +352,12 @@ func (n *negotiation) list(w *negWriter, lower, upper int, end negBound) (int, n
 	cut := upper-lower > room
 	if cut {
 		upper = lower + room
-		end = negBound{at: n.set.items[upper].at, id: n.set.items[upper].id[:]}
+		end = negBound{at: n.set.items[upper].At, id: n.set.items[upper].ID[:]}
 	}
 	w.bound(end)
 	w.b = appendNegInt(append(w.b, negIDList), uint64(upper-lower))
 	for i := lower; i < upper; i++ {
-		w.b = append(w.b, n.set.items[i].id[:]...)
+		w.b = append(w.b, n.set.items[i].ID[:]...)
 	}
 	return upper, end, cut
 }
@@ -369,7 +369,7 @@ func (n *negotiation) compare(ids []byte, lower, upper int) {
 		theirs[[32]byte(ids)] = struct{}{}
 	}
 	for i := lower; i < upper; i++ {
-		id := n.set.items[i].id
+		id := n.set.items[i].ID
 		if _, ok := theirs[id]; ok {
 			delete(theirs, id)
 		} else if n.have != nil {

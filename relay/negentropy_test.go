@@ -24,10 +24,10 @@ import (
 func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *negSet, wantHave, wantNeed map[[32]byte]bool) {
 	a, b = &negSet{}, &negSet{}
 	wantHave, wantNeed = map[[32]byte]bool{}, map[[32]byte]bool{}
-	item := func() negItem {
+	item := func() LiveItem {
 		var seed [8]byte
 		binary.LittleEndian.PutUint64(seed[:], r.Uint64())
-		return negItem{at: 1_700_000_000 + r.Int64N(int64(seconds)), id: sha256.Sum256(seed[:])}
+		return LiveItem{At: 1_700_000_000 + r.Int64N(int64(seconds)), ID: sha256.Sum256(seed[:])}
 	}
 	for range shared {
 		it := item()
@@ -35,11 +35,11 @@ func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *negSet, wa
 	}
 	for range onlyA {
 		it := item()
-		a.items, wantHave[it.id] = append(a.items, it), true
+		a.items, wantHave[it.ID] = append(a.items, it), true
 	}
 	for range onlyB {
 		it := item()
-		b.items, wantNeed[it.id] = append(b.items, it), true
+		b.items, wantNeed[it.ID] = append(b.items, it), true
 	}
 	a.seal()
 	b.seal()
@@ -114,7 +114,7 @@ func TestReconciliationFindsExactlyTheDifference(t *testing.T) {
 func goNostrSide(s *negSet, limit int) *negentropy.Negentropy {
 	v := vector.New()
 	for _, it := range s.items {
-		v.Insert(nostr.Timestamp(it.at), hex.EncodeToString(it.id[:]))
+		v.Insert(nostr.Timestamp(it.At), hex.EncodeToString(it.ID[:]))
 	}
 	v.Seal()
 	return negentropy.New(v, limit)
@@ -328,7 +328,7 @@ func TestLiveItemsEqualQuery(t *testing.T) {
 		}
 		var got []string
 		for _, it := range items {
-			got = append(got, hex.EncodeToString(it.id[:]))
+			got = append(got, hex.EncodeToString(it.ID[:]))
 		}
 		want := idsOf(t, r.store, f, 1000)
 		slices.Sort(got)

@@ -65,7 +65,7 @@ func infoDocument(cfg *Config) ([]byte, error) {
 			kept = append(kept, k)
 		}
 	}
-	never, mailSeconds := int64(0), int64(mailLife/time.Second)
+	never, mailSeconds := int64(0), int64(MailLifetime/time.Second)
 	doc := infoDoc{
 		Name: cfg.Name, Description: cfg.Description, Icon: cfg.Icon, PubKey: cfg.PubKey, Contact: cfg.Contact,
 		SupportedNIPs: nips, Software: softwareURL, Version: cfg.Version,

@@ -147,7 +147,7 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	if ephemeral && history {
 		return "invalid: ephemeral events are not stored"
 	}
-	if !history && !own && expiredAt(evt.Tags, now) {
+	if !history && !own && ExpiredAt(evt.Tags, now) {
 		return "invalid: expired"
 	}
 	if p.MinPow > 0 && road != mostro.RoadSelf && nip13.Difficulty(evt.ID) < p.MinPow {

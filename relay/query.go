@@ -172,7 +172,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		p := plan{lists: make([]list, 0, n), kinds: true, authors: true, disjoint: true}
 		for _, a := range c.authors {
 			for _, k := range l.kindsOf(c, a) {
-				p.add(l.combo(combo{uint32(k), a, none, none}))
+				p.add(l.combo(combo{uint32(k), a, NoTerm, NoTerm}))
 			}
 		}
 		consider(p)
@@ -208,7 +208,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, n := range s.terms {
-				p.add(l.combo(combo{uint32(k), none, n, none}))
+				p.add(l.combo(combo{uint32(k), NoTerm, n, NoTerm}))
 			}
 		}
 		consider(p)
@@ -218,7 +218,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
-					p.add(l.combo(combo{uint32(k), a, n, none}))
+					p.add(l.combo(combo{uint32(k), a, n, NoTerm}))
 				}
 			}
 		}
@@ -229,7 +229,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
-					p.add(l.combo(combo{uint32(k), none, n, m}))
+					p.add(l.combo(combo{uint32(k), NoTerm, n, m}))
 				}
 			}
 		}
@@ -534,19 +534,19 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	return dst, nil
 }
 
-// hit is an event of an answer whose body is not looked for yet.
-type hit struct {
-	seq  uint64
-	at   int64 // created_at
-	slot uint32
+// Hit is an event of an answer whose body is not looked for yet.
+type Hit struct {
+	Seq  uint64
+	At   int64 // created_at
+	Slot uint32
 }
 
 // hits is Query without the bodies.
-func (st *Store) Hits(ctx context.Context, dst []hit, f nostr.Filter, limit int, upTo uint64) ([]hit, error) {
+func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
 	first := len(dst)
 	err := st.each(ctx, f, upTo, limit, func(it item) bool {
 		s := st.live.slots.at(it.slot())
-		dst = append(dst, hit{s.seq, s.createdAt, it.slot()})
+		dst = append(dst, Hit{s.seq, s.createdAt, it.slot()})
 		return len(dst)-first < limit
 	})
 	if err != nil {

@@ -288,7 +288,7 @@ func eventCost(evt *nostr.Event) int {
 	if evt.Kind != mostro.KindDeletion {
 		return 1 + len(evt.Tags)/tagShare
 	}
-	return 1 + int(deletionWeight(evt))/costShare
+	return 1 + int(DeletionWeight(evt))/costShare
 }
 
 // chargeWalk charges a deletion request for the rows that it looked at, once
@@ -306,15 +306,15 @@ func (s *Server) chargeWalk(a *admission, walked int) {
 
 // deletionPending is a client's deletion request under way.
 type deletionPending struct {
-	*pending
+	*Enqueued
 	srv *Server
 	a   *admission
 }
 
 func (p deletionPending) Wait(ctx context.Context) (uint64, Outcome, error) {
-	seq, out, err := p.pending.Wait(ctx)
+	seq, out, err := p.Enqueued.Wait(ctx)
 	if err == nil {
-		p.srv.chargeWalk(p.a, p.pending.walked)
+		p.srv.chargeWalk(p.a, p.Enqueued.Walked)
 	}
 	return seq, out, err
 }

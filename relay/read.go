@@ -176,7 +176,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 	}
 	st.headMu.Unlock()
 	err = st.log.rows(after, last, func(seq uint64, r row, body []byte, err error) error {
-		if isDamage(err) {
+		if IsDamage(err) {
 			st.reportDamage(seq, err)
 			damaged++
 			return nil
@@ -188,7 +188,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 			return nil // erased, or mail past its time, erased soon
 		}
 		body = bytes.Clone(body)
-		evt, err := parseBody(body)
+		evt, err := ParseBody(body)
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
@@ -219,8 +219,8 @@ func (st *Store) reportDamage(seq uint64, err error) {
 	}
 }
 
-// parseBody reads a stored body. The event's strings are parts of it.
-func parseBody(body []byte) (*nostr.Event, error) {
+// ParseBody reads a stored body. The event's strings are parts of it.
+func ParseBody(body []byte) (*nostr.Event, error) {
 	t := bodyTexts.Get().(*jsonscan.Scanner)
 	defer bodyTexts.Put(t)
 	t.Reset(unsafe.String(unsafe.SliceData(body), len(body)))

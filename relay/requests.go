@@ -312,7 +312,7 @@ func (c *conn) handleReq() {
 	upTo := s.dispatch.register(sub)
 	c.subs[id] = sub
 
-	answer := answers.Get().(*[]hit)
+	answer := answers.Get().(*[]Hit)
 	found, err := s.stored((*answer)[:0], sub.filters, upTo)
 	c.chargeWork(time.Since(started))
 	if err == nil {
@@ -331,15 +331,15 @@ func (c *conn) handleReq() {
 }
 
 var (
-	answers = sync.Pool{New: func() any { return new([]hit) }}
-	rooms   = sync.Pool{New: func() any { return new([bodiesAtOnce]Found) }}
+	answers = sync.Pool{New: func() any { return new([]Hit) }}
+	rooms   = sync.Pool{New: func() any { return new([BodiesAtOnce]Found) }}
 )
 
 // sendStored queues the stored events, EOSE and the live events held back
 // since the registration. Bodies are looked for as the client takes them, so
 // that one that reads nothing has few of them held.
-func (c *conn) sendStored(sub *subscription, found []hit) error {
-	room := rooms.Get().(*[bodiesAtOnce]Found)
+func (c *conn) sendStored(sub *subscription, found []Hit) error {
+	room := rooms.Get().(*[BodiesAtOnce]Found)
 	defer rooms.Put(room)
 	for len(found) > 0 {
 		if !c.hasRoom() {
@@ -405,7 +405,7 @@ func (s *Server) limitOf(f *nostr.Filter) int {
 
 // stored collects the stored answer of all filters of a REQ: newest first,
 // each event once. Searches come first, in their own order.
-func (s *Server) stored(dst []hit, filters []*liveFilter, upTo uint64) ([]hit, error) {
+func (s *Server) stored(dst []Hit, filters []*liveFilter, upTo uint64) ([]Hit, error) {
 	parts := 0
 	searched := 0
 	for _, f := range filters {
@@ -441,14 +441,14 @@ func (s *Server) stored(dst []hit, filters []*liveFilter, upTo uint64) ([]hit, e
 
 // mergeHits takes out repetitions and puts all behind the first keep into
 // NIP-01 order.
-func (s *Server) mergeHits(all []hit, keep int) []hit {
+func (s *Server) mergeHits(all []Hit, keep int) []Hit {
 	seen := make(map[uint64]bool, len(all))
 	out, kept := all[:0], 0
 	for i, h := range all {
-		if seen[h.seq] {
+		if seen[h.Seq] {
 			continue
 		}
-		seen[h.seq] = true
+		seen[h.Seq] = true
 		if out = append(out, h); i < keep {
 			kept = len(out)
 		}
@@ -459,7 +459,7 @@ func (s *Server) mergeHits(all []hit, keep int) []hit {
 
 // search asks the index and proves what it names against the rest of the
 // filter: an index lags behind the log.
-func (s *Server) search(dst []hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]hit, error) {
+func (s *Server) search(dst []Hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]Hit, error) {
 	limit := s.limitOf(&f.Filter)
 	ask := f.Filter
 	ask.Limit = limit
@@ -482,7 +482,7 @@ func (s *Server) search(dst []hit, f *liveFilter, all []*liveFilter, upTo uint64
 		}
 		var evt nostr.Event
 		t.Reset(string(found.JSON))
-		if t.Event(&evt) != nil || !f.matches(&evt) || expiredAt(evt.Tags, s.cfg.Now()) {
+		if t.Event(&evt) != nil || !f.matches(&evt) || ExpiredAt(evt.Tags, s.cfg.Now()) {
 			continue
 		}
 		if !s.rules.Load().serves(&evt, f.Search) {
@@ -493,7 +493,7 @@ func (s *Server) search(dst []hit, f *liveFilter, all []*liveFilter, upTo uint64
 		if found.Seq > upTo && slices.ContainsFunc(all, live) {
 			continue
 		}
-		dst = append(dst, hit{found.Seq, int64(evt.CreatedAt), none})
+		dst = append(dst, Hit{found.Seq, int64(evt.CreatedAt), NoTerm})
 		n++
 	}
 	return dst, nil

@@ -117,9 +117,9 @@ func isErased(body []byte) bool {
 	return len(body) > 0 && bytes.Count(body, []byte{erasedByte}) == len(body)
 }
 
-// isDamage reports whether an error says that the disk gave back something else
+// IsDamage reports whether an error says that the disk gave back something else
 // than what was written.
-func isDamage(err error) bool { return errors.Is(err, errRow) || errors.Is(err, errCorrupt) }
+func IsDamage(err error) bool { return errors.Is(err, errRow) || errors.Is(err, errCorrupt) }
 
 // cutRow parts the head of a row, proven by its checksum, from what follows. It
 // is false where b does not begin with a whole row.
@@ -568,7 +568,7 @@ var errNoRow = errors.New("no such entry")
 // row reads one row and its body, which is the caller's own: nil when it is gone.
 func (l *rowLog) row(seq uint64) (r row, body []byte, err error) {
 	r, body, err = l.readRow(seq)
-	if isDamage(err) {
+	if IsDamage(err) {
 		l.erasing.RLock() // it may have been read while it was erased
 		r, body, err = l.readRow(seq)
 		l.erasing.RUnlock()
@@ -744,7 +744,7 @@ func (l *rowLog) shrink(rf *rowFile) error {
 		buf = appendRow(buf, r, body) // a body that is gone is nil
 		return err
 	})
-	if isDamage(err) {
+	if IsDamage(err) {
 		rf.keep = true // written anew it would look sound
 		return nil
 	}

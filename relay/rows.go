@@ -18,13 +18,13 @@ type rowWrite struct {
 	key, value []byte
 }
 
-func (p *pending) isDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
+func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
 
 // enqueueRows hands rows to the committer. They are committed with what the
 // same goroutine enqueued before them, or later; never earlier. A crash never
 // loses those events and keeps the rows.
 func (st *Store) enqueueRows(ctx context.Context, rows ...rowWrite) (Pending, error) {
-	return st.hand(ctx, &pending{rows: rows, st: st, done: make(chan struct{})})
+	return st.hand(ctx, &Enqueued{rows: rows, st: st, done: make(chan struct{})})
 }
 
 // writeRows is enqueueRows, waited for.
@@ -138,7 +138,7 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 	if !ok {
 		return 0
 	}
-	if served, ok := l.combos[combo{uint32(kind), author, none, none}]; ok {
+	if served, ok := l.combos[combo{uint32(kind), author, NoTerm, NoTerm}]; ok {
 		return served.size()
 	}
 	return 0
@@ -199,7 +199,7 @@ func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error)
 				err = fn(Equivocation{first, second})
 			}
 		}
-		if err != nil && !errors.Is(err, mostro.ErrNotFound) && !isDamage(err) {
+		if err != nil && !errors.Is(err, mostro.ErrNotFound) && !IsDamage(err) {
 			return err
 		}
 	}
@@ -215,7 +215,7 @@ func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
 	if body == nil {
 		return nil, mostro.ErrNotFound
 	}
-	return parseBody(body)
+	return ParseBody(body)
 }
 
 // forwardKey is the place of an own event in the queue for other relays.
@@ -229,7 +229,7 @@ func (st *Store) rowAt(seq uint64) (r row, body []byte, err error) {
 	switch {
 	case errors.Is(err, errNoRow):
 		err = mostro.ErrNotFound
-	case isDamage(err):
+	case IsDamage(err):
 		st.reportDamage(seq, err)
 	}
 	return r, body, err

@@ -116,7 +116,7 @@ func TestRowsAreCommittedBehindTheirEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		select {
-		case <-p.(*pending).done:
+		case <-p.(*Enqueued).done:
 		default:
 			t.Fatal("the cursor is ahead of its event")
 		}

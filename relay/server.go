@@ -342,7 +342,7 @@ type admission struct {
 	ip     netip.Addr
 	local  bool
 	authd  map[string]bool
-	was    *arrived // in a backup; nil: it arrives now
+	was    *Witnessed // in a backup; nil: it arrives now
 
 	// the result: pending, or ok and reason
 	pending Pending
@@ -496,7 +496,7 @@ func (s *Server) enqueue(a *admission) error {
 		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
 		Quota:   s.rules.Load().quotas(a.source.Road)}
 	if a.was != nil {
-		a.was.restore(&arrival)
+		a.was.Restore(&arrival)
 	}
 	p, err := s.cfg.Store.Enqueue(a, arrival)
 	if errors.Is(err, ErrFull) {
@@ -506,7 +506,7 @@ func (s *Server) enqueue(a *admission) error {
 		return errors.New(reasonStore)
 	}
 	a.pending = p
-	if p, ok := p.(*pending); ok && p.isDeletion() {
+	if p, ok := p.(*Enqueued); ok && p.IsDeletion() {
 		a.pending = deletionPending{p, s, a}
 	}
 	return nil
@@ -554,7 +554,7 @@ func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out
 	switch {
 	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
 		return Duplicate, true, reasonDuplicate
-	case isDamage(err):
+	case IsDamage(err):
 		return 0, false, "error: the stored copy of this event is damaged"
 	case errors.Is(err, mostro.ErrNotFound):
 		return Deleted, false, reasonGone

@@ -465,7 +465,7 @@ type failingStore struct {
 	query, enqueue, wait, panics atomic.Bool
 }
 
-func (f *failingStore) Hits(ctx context.Context, dst []hit, flt nostr.Filter, limit int, upTo uint64) ([]hit, error) {
+func (f *failingStore) Hits(ctx context.Context, dst []Hit, flt nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
 	if f.panics.Load() {
 		panic("impossible")
 	}

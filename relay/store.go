@@ -60,7 +60,7 @@ type Store struct {
 	log   *rowLog
 	db    *badger.DB // what follows from the log
 	live  *live
-	queue chan *pending
+	queue chan *Enqueued
 	// deleting is what the deletion requests in the queue weigh.
 	deleting *semaphore.Weighted
 	now      func() time.Time
@@ -119,7 +119,7 @@ var (
 func OpenStore(cfg StoreConfig) (*Store, error) {
 	st := &Store{
 		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
-		queue: make(chan *pending, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
+		queue: make(chan *Enqueued, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
 		dead: make(chan struct{}), closing: make(chan struct{}), fresh: freshIDs{seq: make(map[[32]byte]uint64)},
 	}
 	if st.now == nil {
@@ -367,7 +367,7 @@ func (st *Store) checkDamaged() error {
 	for _, seq := range st.log.damaged {
 		st.reportDamage(seq, errRow)
 		r, err := st.log.rowAlone(seq + 1)
-		if errors.Is(err, errNoRow) || isDamage(err) {
+		if errors.Is(err, errNoRow) || IsDamage(err) {
 			continue // the last one, or told for itself
 		}
 		if err != nil {
@@ -558,7 +558,7 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	switch {
 	case errors.Is(err, errNoRow):
 		return Found{}, mostro.ErrNotFound // being appended
-	case isDamage(err):
+	case IsDamage(err):
 		st.reportDamage(seq, err)
 		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
 	case err != nil:
@@ -575,7 +575,7 @@ func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseBody(f.JSON)
+	return ParseBody(f.JSON)
 }
 
 // Live is the number of events that are served.

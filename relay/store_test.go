@@ -60,7 +60,7 @@ func queryIDs(tb testing.TB, st *Store, f nostr.Filter, limit int) []string {
 	}
 	ids := make([]string, len(found))
 	for i, f := range found {
-		evt, err := parseBody(f.JSON)
+		evt, err := ParseBody(f.JSON)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -455,9 +455,9 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 	if got := readable(); len(got) != 2 || got[0] != unnamed.ID {
 		t.Errorf("readable %v, want the unnamed mail and the note", got)
 	}
-	clock.Advance(mailLife)
+	clock.Advance(MailLifetime)
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{14}}, 10); len(ids) != 0 {
-		t.Errorf("mail is served after %s", mailLife)
+		t.Errorf("mail is served after %s", MailLifetime)
 	}
 	if out := mustAppend(t, st, named); out != Duplicate {
 		t.Errorf("expired mail again: %s, want duplicate", out)

@@ -29,7 +29,7 @@ type term struct {
 }
 
 const (
-	noList  = none
+	noList  = NoTerm
 	oneSlot = 1 << 31
 )
 

@@ -382,7 +382,7 @@ func (u *upstream) filters() (list []nostr.Filter) {
 	}
 	if len(u.instances) == 0 && deletions {
 		// The deletions of who has orders here and is no known Mostro.
-		writers := u.store.authorsOf(mostro.KindOrder)
+		writers := u.store.AuthorsOf(mostro.KindOrder)
 		writers = slices.DeleteFunc(writers, func(key string) bool {
 			_, known := slices.BinarySearch(authors, key)
 			return known

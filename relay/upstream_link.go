@@ -99,7 +99,7 @@ type arrival struct {
 // cursorWrite is the state of a walk through a filter's past.
 type cursorWrite struct {
 	filter string
-	at     pageCursor
+	at     UpstreamCursor
 }
 
 const (
@@ -413,7 +413,7 @@ func (l *link) submit(waiting chan<- *arrival) error {
 				return ErrFull // before a cursor passes it
 			}
 		case x.cursor != nil:
-			if err := l.up.store.enqueuePageCursor(l.ctx, l.up.url, x.cursor.filter, x.cursor.at); err != nil && l.ctx.Err() == nil {
+			if err := l.up.store.EnqueueUpstreamCursor(l.ctx, l.up.url, x.cursor.filter, x.cursor.at); err != nil && l.ctx.Err() == nil {
 				return err
 			}
 		}

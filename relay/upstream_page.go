@@ -51,7 +51,7 @@ func (u *upstream) page(l *link, f nostr.Filter) error {
 
 func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 	now := u.srv.cfg.Now()
-	cur, err := u.store.pageCursor(u.url, filterName(f))
+	cur, err := u.store.UpstreamCursor(u.url, filterName(f))
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 	if cur.Whole {
 		cur.WalkedAt = now.Unix()
 	}
-	cur = pageCursor{Through: now.Unix(), WalkedAt: cur.WalkedAt}
+	cur = UpstreamCursor{Through: now.Unix(), WalkedAt: cur.WalkedAt}
 	return save()
 }
 
@@ -209,7 +209,7 @@ func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
 	case len(f.Authors) > 1:
 		return halves(f.Authors, setAuthors)
 	case len(f.Authors) == 0 && len(f.Kinds) == 1:
-		if authors := u.store.authorsOf(f.Kinds[0]); len(authors) > 0 {
+		if authors := u.store.AuthorsOf(f.Kinds[0]); len(authors) > 0 {
 			return halves(authors, setAuthors)
 		}
 	}
@@ -219,7 +219,7 @@ func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
 			continue
 		}
 		if !set {
-			if values = u.store.valuesOf(name); len(values) == 0 {
+			if values = u.store.ValuesOf(name); len(values) == 0 {
 				continue
 			}
 		}

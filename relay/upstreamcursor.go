@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 )
 
-// pageCursor is how far a walk through a relay's past has come. All times are
+// UpstreamCursor is how far a walk through a relay's past has come. All times are
 // created_at.
-type pageCursor struct {
+type UpstreamCursor struct {
 	// Through: all that the relay held at or before it has been taken, at WalkedAt.
 	Through  int64 `json:"through,omitempty"`
 	WalkedAt int64 `json:"walked_at,omitempty"` // when the last walk through everything ended
@@ -18,22 +18,22 @@ type pageCursor struct {
 	Whole bool  `json:"whole,omitempty"`
 }
 
-// pageCursor returns a relay's cursor for a filter. The cursor is zero if there
+// UpstreamCursor returns a relay's cursor for a filter. The cursor is zero if there
 // is none, or if the stored one cannot be read: the walk begins anew.
-func (st *Store) pageCursor(relay, filter string) (cur pageCursor, err error) {
+func (st *Store) UpstreamCursor(relay, filter string) (cur UpstreamCursor, err error) {
 	raw, err := st.readRow(cursorKey(relay, filter))
 	if err != nil {
-		return pageCursor{}, err
+		return UpstreamCursor{}, err
 	}
 	if raw != nil && json.Unmarshal(raw, &cur) != nil {
-		return pageCursor{}, nil
+		return UpstreamCursor{}, nil
 	}
 	return cur, nil
 }
 
-// enqueuePageCursor has a relay's cursor for a filter committed with the events
+// EnqueueUpstreamCursor has a relay's cursor for a filter committed with the events
 // that the same goroutine enqueued before, or after them.
-func (st *Store) enqueuePageCursor(ctx context.Context, relay, filter string, cur pageCursor) error {
+func (st *Store) EnqueueUpstreamCursor(ctx context.Context, relay, filter string, cur UpstreamCursor) error {
 	b, err := json.Marshal(cur)
 	if err != nil {
 		return err
