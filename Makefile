@@ -25,7 +25,7 @@ unit:
 # Without cmd/mostrodex: its tests speak through go-nostr's client, which races
 # with itself when a connection ends (relay.go, Close and ConnectWithTLS).
 race:
-	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay ./indexer ./escrow ./escrow/lnsim ./reputation
+	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay/... ./indexer ./escrow ./escrow/lnsim ./reputation
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
@@ -41,7 +41,7 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./relay ./indexer ./escrow
+FUZZPKGS = ./mostro ./internal/jsonscan ./relay ./relay/eventlog ./indexer ./escrow
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 

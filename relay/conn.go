@@ -20,6 +20,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
 // conn is one client's websocket.
@@ -78,7 +79,7 @@ type conn struct {
 // ack is an EVENT frame whose OK is due.
 type ack struct {
 	id      string
-	pending Pending // nil: ok and reason are known
+	pending eventlog.Pending // nil: ok and reason are known
 	ok      bool
 	reason  string
 	started time.Time

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -76,7 +77,7 @@ func (d *discovery) run(ctx context.Context, found chan<- struct{}) error {
 			return endOr(ctx, err)
 		}
 		for _, e := range all {
-			if evt, err := ParseBody(e.JSON); err == nil {
+			if evt, err := eventlog.ParseBody(e.JSON); err == nil {
 				d.learn(evt)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -261,7 +262,7 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 	if due.events++; due.events > flushEvents {
 		due.flush()
 	}
-	if ExpiredAt(evt.Tags, d.now()) || d.serves != nil && !d.serves(evt) {
+	if eventlog.ExpiredAt(evt.Tags, d.now()) || d.serves != nil && !d.serves(evt) {
 		return
 	}
 	d.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -164,7 +165,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 // have: 2,000 wallets that watch their trades, 200 order books.
 func BenchmarkDispatch(b *testing.B) {
 	clock := testkit.NewClock()
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -19,20 +20,20 @@ type eventStore interface {
 	// goroutine are appended in that order. It blocks only while the
 	// committer's queue is full, a deletion request also while those in the
 	// queue name too much.
-	Enqueue(ctx context.Context, a Arrival) (Pending, error)
+	Enqueue(ctx context.Context, a eventlog.Arrival) (eventlog.Pending, error)
 
 	// Query appends to dst the live events that match f and were appended at
 	// or before log position upTo (0: the head), newest first, equal times by
 	// lowest id, at most limit of them. f.Limit, f.Search and unknown
 	// extensions are not looked at.
-	Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error)
+	Query(ctx context.Context, dst []eventlog.Found, f nostr.Filter, limit int, upTo uint64) ([]eventlog.Found, error)
 
 	// hits is Query without the bodies; Bodies appends to dst the bodies of the
 	// first hits, and says of how many; SortNewest puts hits of several filters
 	// into the order of NIP-01.
-	Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error)
-	Bodies(dst []Found, hits []Hit) ([]Found, int, error)
-	SortNewest(hits []Hit)
+	Hits(ctx context.Context, dst []eventlog.Hit, f nostr.Filter, limit int, upTo uint64) ([]eventlog.Hit, error)
+	Bodies(dst []eventlog.Found, hits []eventlog.Hit) ([]eventlog.Found, int, error)
+	SortNewest(hits []eventlog.Hit)
 
 	// Count is the number of live events that match any of the filters, exact if
 	// nothing is appended meanwhile.
@@ -48,7 +49,7 @@ type eventStore interface {
 
 	// LiveItems lists what takes part in reconciliation (NIP-77): live events
 	// that match f, mail left out, and the head before they were looked at.
-	LiveItems(ctx context.Context, f nostr.Filter) ([]LiveItem, uint64, error)
+	LiveItems(ctx context.Context, f nostr.Filter) ([]eventlog.LiveItem, uint64, error)
 
 	// AtMost is how many live events a filter matches at the most.
 	AtMost(f nostr.Filter) int
@@ -59,7 +60,7 @@ type eventStore interface {
 
 	// Find gives the stored event and JSON of an id while its body is
 	// readable, live or archived. mostro.ErrNotFound otherwise.
-	Find(ctx context.Context, id string) (Found, error)
+	Find(ctx context.Context, id string) (eventlog.Found, error)
 }
 
-var _ eventStore = (*Store)(nil)
+var _ eventStore = (*eventlog.Store)(nil)

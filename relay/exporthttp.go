@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
 // maxExports is how many exports are under way at the same time; exportCost is
@@ -18,12 +20,12 @@ const (
 // ServeExport answers GET /api/v1/export/events, without the events of banned
 // and quarantined keys. An address may have one under way.
 func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
-	st, ok := s.cfg.Store.(*Store)
+	st, ok := s.cfg.Store.(*eventlog.Store)
 	if !ok {
 		http.NotFound(w, r)
 		return
 	}
-	f, err := ParseExportFilter(r.URL.Query())
+	f, err := eventlog.ParseExportFilter(r.URL.Query())
 	if err != nil {
 		refuseHTTP(w, http.StatusBadRequest, err.Error())
 		return

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
 const (
@@ -32,7 +34,7 @@ func (u *upstream) sendQueue(l *link) error {
 				return err
 			}
 			u.health.forwardOutcome(outcome, reason)
-			err = u.store.RecordForward(l.ctx, seq, ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
+			err = u.store.RecordForward(l.ctx, seq, eventlog.ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
 			if err != nil {
 				return endOr(l.ctx, err)
 			}

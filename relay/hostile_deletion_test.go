@@ -8,13 +8,14 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // Many requests of many ids do not hold up what others publish, and count as
 // many events.
 func TestManyLargeDeletions(t *testing.T) {
-	st, err := OpenStore(StoreConfig{Dir: t.TempDir()})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -19,7 +20,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	var free atomic.Int64
 	free.Store(math.MaxInt64)
 	dir := t.TempDir()
-	st, err := OpenStore(StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	c := r.dial()
 	held := testkit.Order(t, "held", testkit.Now(), "pending")
 	c.mustPublish(held)
-	free.Store(DefaultDiskReserve - 1)
+	free.Store(eventlog.DefaultDiskReserve - 1)
 	testkit.Eventually(t, "the disk is found full", func() bool { return st.Full() })
 	c.mustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), reasonFull)
 	c.mustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), reasonFull)
@@ -38,7 +39,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	if err := r.srv.Publish(context.Background(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "own"})); err != nil {
 		t.Errorf("an own event: %v", err)
 	}
-	if err := st.EnqueueUpstreamCursor(context.Background(), "wss://x", "f", UpstreamCursor{}); !errors.Is(err, ErrFull) {
+	if err := st.EnqueueUpstreamCursor(context.Background(), "wss://x", "f", eventlog.UpstreamCursor{}); !errors.Is(err, eventlog.ErrFull) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
 	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
@@ -49,13 +50,13 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	}); err != nil || sum.Rejected != 1 {
 		t.Errorf("%+v, %v", sum, err)
 	}
-	free.Store(2 * DefaultDiskReserve)
+	free.Store(2 * eventlog.DefaultDiskReserve)
 	testkit.Eventually(t, "there is room again", func() bool { return !st.Full() })
 	c.mustPublish(testkit.Order(t, "refused", testkit.Now(), "pending"))
 	r.stop()
 	r.shut()
 	free.Store(1 << 20)
-	if _, err := OpenStore(StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, ErrFull) {
+	if _, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, eventlog.ErrFull) {
 		t.Errorf("it opens on a full disk: %v", err)
 	}
 }

@@ -10,21 +10,22 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // A client that reads nothing of its answers has few of their bodies held.
 func TestUnreadAnswersHoldLittle(t *testing.T) {
-	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), BodyCache: -1})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: t.TempDir(), BodyCache: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := startRelayOn(t, st, nil)
 	const events = 400
-	var last Pending
+	var last eventlog.Pending
 	for i := range events {
 		evt := testkit.SignedBy(t, testkit.Secret, 38383, testkit.Now()-int64(i), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(i)})
-		if last, err = st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+		if last, err = st.Enqueue(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}

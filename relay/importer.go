@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
@@ -241,14 +242,14 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 		l.reason = "invalid: the line is not UTF-8"
 		return
 	}
-	var was *Witnessed
+	var was *eventlog.Witnessed
 	if strings.HasPrefix(l.text, `{"event":`) { // as writeEvidence begins
 		if !believe {
-			l.reason = ReasonEvidence
+			l.reason = eventlog.ReasonEvidence
 			return
 		}
 		var err error
-		if l.text, was, err = ReadEvidence(l.text, s.cfg.Now()); err != nil {
+		if l.text, was, err = eventlog.ReadEvidence(l.text, s.cfg.Now()); err != nil {
 			l.reason = "invalid: " + err.Error()
 			return
 		}
@@ -285,9 +286,9 @@ func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
 	}
 	if l.a.pending == nil {
 		res.Reason = l.a.reason
-		if l.a.out == Duplicate {
-			s.met.outcome(Duplicate)
-			res.Outcome, res.Reason = outcomeNames[Duplicate], ""
+		if l.a.out == eventlog.Duplicate {
+			s.met.outcome(eventlog.Duplicate)
+			res.Outcome, res.Reason = outcomeNames[eventlog.Duplicate], ""
 		}
 		return res
 	}

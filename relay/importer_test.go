@@ -24,6 +24,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -324,7 +325,7 @@ func TestImportIsLocalOnlyOnALoopbackListener(t *testing.T) {
 // An import keeps up with the checking of signatures: nothing else may cost
 // half as much.
 func BenchmarkImport(b *testing.B) {
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir()})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package relay
 import (
 	"strings"
 
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -28,7 +29,7 @@ type metrics struct {
 	importLines      *prometheus.CounterVec // by outcome
 
 	verbs    map[string]prometheus.Counter
-	outcomes [OverQuota + 1]prometheus.Counter
+	outcomes [eventlog.OverQuota + 1]prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -84,9 +85,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-var outcomeNames = [...]string{Added: "added", Duplicate: "duplicate", Archived: "archived", Deleted: "deleted", OverQuota: "over_quota"}
+var outcomeNames = [...]string{eventlog.Added: "added", eventlog.Duplicate: "duplicate", eventlog.Archived: "archived", eventlog.Deleted: "deleted", eventlog.OverQuota: "over_quota"}
 
-func (m *metrics) outcome(out Outcome) {
+func (m *metrics) outcome(out eventlog.Outcome) {
 	if int(out) < len(m.outcomes) && m.outcomes[out] != nil {
 		m.outcomes[out].Inc()
 	}

@@ -9,6 +9,8 @@ import (
 	"math/bits"
 	"slices"
 	"sort"
+
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
 // This is the Negentropy protocol, version 1, which NIP-77 carries: two sides
@@ -55,14 +57,14 @@ func (s *negSum) addID(id *[32]byte) {
 // negSet is a sorted set, not changed once sealed: any number of sessions may
 // share it.
 type negSet struct {
-	items []LiveItem
+	items []eventlog.LiveItem
 	sums  []negSum // sums[i] adds items[:i*negSumStep]
 	head  uint64   // of the log when it was taken
 }
 
 // seal sorts the items and makes fingerprints cheap.
 func (s *negSet) seal() {
-	slices.SortFunc(s.items, func(a, b LiveItem) int { return a.Compare(&b) })
+	slices.SortFunc(s.items, func(a, b eventlog.LiveItem) int { return a.Compare(&b) })
 	s.sums = make([]negSum, 0, len(s.items)/negSumStep+1)
 	var sum negSum
 	for i := range s.items {
@@ -111,7 +113,7 @@ func (s *negSet) find(lower int, b negBound) int {
 	if b.at == negInfinity {
 		return len(s.items)
 	}
-	var whole LiveItem
+	var whole eventlog.LiveItem
 	whole.At = b.at
 	copy(whole.ID[:], b.id) // a prefix followed by zeros is before all that it begins
 	return lower + sort.Search(len(s.items)-lower, func(i int) bool { return s.items[lower+i].Compare(&whole) >= 0 })

@@ -14,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy"
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy/storage/vector"
@@ -24,10 +25,10 @@ import (
 func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *negSet, wantHave, wantNeed map[[32]byte]bool) {
 	a, b = &negSet{}, &negSet{}
 	wantHave, wantNeed = map[[32]byte]bool{}, map[[32]byte]bool{}
-	item := func() LiveItem {
+	item := func() eventlog.LiveItem {
 		var seed [8]byte
 		binary.LittleEndian.PutUint64(seed[:], r.Uint64())
-		return LiveItem{At: 1_700_000_000 + r.Int64N(int64(seconds)), ID: sha256.Sum256(seed[:])}
+		return eventlog.LiveItem{At: 1_700_000_000 + r.Int64N(int64(seconds)), ID: sha256.Sum256(seed[:])}
 	}
 	for range shared {
 		it := item()

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -102,7 +103,7 @@ func (c *conn) openNeg(id string, f nostr.Filter) bool {
 	case errors.Is(err, errNegBusy):
 		c.negError(id, "blocked: "+err.Error())
 		return false
-	case errors.Is(err, ErrFilter):
+	case errors.Is(err, eventlog.ErrFilter):
 		c.negError(id, "invalid: "+err.Error())
 		return false
 	case err != nil:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
 // infoDoc is the NIP-11 document. It is ours and not go-nostr's, whose type
@@ -65,7 +66,7 @@ func infoDocument(cfg *Config) ([]byte, error) {
 			kept = append(kept, k)
 		}
 	}
-	never, mailSeconds := int64(0), int64(MailLifetime/time.Second)
+	never, mailSeconds := int64(0), int64(eventlog.MailLifetime/time.Second)
 	doc := infoDoc{
 		Name: cfg.Name, Description: cfg.Description, Icon: cfg.Icon, PubKey: cfg.PubKey, Contact: cfg.Contact,
 		SupportedNIPs: nips, Software: softwareURL, Version: cfg.Version,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip13"
 )
@@ -147,7 +148,7 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	if ephemeral && history {
 		return "invalid: ephemeral events are not stored"
 	}
-	if !history && !own && ExpiredAt(evt.Tags, now) {
+	if !history && !own && eventlog.ExpiredAt(evt.Tags, now) {
 		return "invalid: expired"
 	}
 	if p.MinPow > 0 && road != mostro.RoadSelf && nip13.Difficulty(evt.ID) < p.MinPow {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -176,11 +177,11 @@ func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
 
 // quotas gives what an event by a road is held against. An operator's import
 // and this program's own events are held against nothing.
-func (c *compiled) quotas(road mostro.Road) LiveQuotas {
+func (c *compiled) quotas(road mostro.Road) eventlog.LiveQuotas {
 	if road == mostro.RoadSelf || road == mostro.RoadImport {
-		return LiveQuotas{}
+		return eventlog.LiveQuotas{}
 	}
-	return LiveQuotas{Key: max(c.limits.LiveAddressesPerKey, 0), Platform: max(c.limits.LiveAddressesPerPlatform, 0)}
+	return eventlog.LiveQuotas{Key: max(c.limits.LiveAddressesPerKey, 0), Platform: max(c.limits.LiveAddressesPerPlatform, 0)}
 }
 
 // buckets are token buckets by name, each of one minute's rate. Memory is
@@ -288,7 +289,7 @@ func eventCost(evt *nostr.Event) int {
 	if evt.Kind != mostro.KindDeletion {
 		return 1 + len(evt.Tags)/tagShare
 	}
-	return 1 + int(DeletionWeight(evt))/costShare
+	return 1 + int(eventlog.DeletionWeight(evt))/costShare
 }
 
 // chargeWalk charges a deletion request for the rows that it looked at, once
@@ -306,12 +307,12 @@ func (s *Server) chargeWalk(a *admission, walked int) {
 
 // deletionPending is a client's deletion request under way.
 type deletionPending struct {
-	*Enqueued
+	*eventlog.Enqueued
 	srv *Server
 	a   *admission
 }
 
-func (p deletionPending) Wait(ctx context.Context) (uint64, Outcome, error) {
+func (p deletionPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, error) {
 	seq, out, err := p.Enqueued.Wait(ctx)
 	if err == nil {
 		p.srv.chargeWalk(p.a, p.Enqueued.Walked)

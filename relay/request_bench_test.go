@@ -7,18 +7,19 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
 // BenchmarkRequest measures a REQ over a socket, from its frame to EOSE, over
 // 20,000 orders.
 func BenchmarkRequest(b *testing.B) {
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir()})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}
 	events := testkit.Market(20_000, time.Now().Unix())
 	for _, evt := range events {
-		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+		if _, err := st.Enqueue(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
 			b.Fatal(err)
 		}
 	}

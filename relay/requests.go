@@ -14,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip42"
 )
@@ -138,8 +139,8 @@ func (c *conn) handleEvent() {
 	if fit {
 		s.submit(a)
 	}
-	if a.out == Duplicate {
-		s.met.outcome(Duplicate)
+	if a.out == eventlog.Duplicate {
+		s.met.outcome(eventlog.Duplicate)
 	}
 	if strings.HasPrefix(a.reason, "auth-required:") {
 		c.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
@@ -312,7 +313,7 @@ func (c *conn) handleReq() {
 	upTo := s.dispatch.register(sub)
 	c.subs[id] = sub
 
-	answer := answers.Get().(*[]Hit)
+	answer := answers.Get().(*[]eventlog.Hit)
 	found, err := s.stored((*answer)[:0], sub.filters, upTo)
 	c.chargeWork(time.Since(started))
 	if err == nil {
@@ -331,15 +332,15 @@ func (c *conn) handleReq() {
 }
 
 var (
-	answers = sync.Pool{New: func() any { return new([]Hit) }}
-	rooms   = sync.Pool{New: func() any { return new([BodiesAtOnce]Found) }}
+	answers = sync.Pool{New: func() any { return new([]eventlog.Hit) }}
+	rooms   = sync.Pool{New: func() any { return new([eventlog.BodiesAtOnce]eventlog.Found) }}
 )
 
 // sendStored queues the stored events, EOSE and the live events held back
 // since the registration. Bodies are looked for as the client takes them, so
 // that one that reads nothing has few of them held.
-func (c *conn) sendStored(sub *subscription, found []Hit) error {
-	room := rooms.Get().(*[BodiesAtOnce]Found)
+func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
+	room := rooms.Get().(*[eventlog.BodiesAtOnce]eventlog.Found)
 	defer rooms.Put(room)
 	for len(found) > 0 {
 		if !c.hasRoom() {
@@ -405,7 +406,7 @@ func (s *Server) limitOf(f *nostr.Filter) int {
 
 // stored collects the stored answer of all filters of a REQ: newest first,
 // each event once. Searches come first, in their own order.
-func (s *Server) stored(dst []Hit, filters []*liveFilter, upTo uint64) ([]Hit, error) {
+func (s *Server) stored(dst []eventlog.Hit, filters []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
 	parts := 0
 	searched := 0
 	for _, f := range filters {
@@ -441,7 +442,7 @@ func (s *Server) stored(dst []Hit, filters []*liveFilter, upTo uint64) ([]Hit, e
 
 // mergeHits takes out repetitions and puts all behind the first keep into
 // NIP-01 order.
-func (s *Server) mergeHits(all []Hit, keep int) []Hit {
+func (s *Server) mergeHits(all []eventlog.Hit, keep int) []eventlog.Hit {
 	seen := make(map[uint64]bool, len(all))
 	out, kept := all[:0], 0
 	for i, h := range all {
@@ -459,7 +460,7 @@ func (s *Server) mergeHits(all []Hit, keep int) []Hit {
 
 // search asks the index and proves what it names against the rest of the
 // filter: an index lags behind the log.
-func (s *Server) search(dst []Hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]Hit, error) {
+func (s *Server) search(dst []eventlog.Hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
 	limit := s.limitOf(&f.Filter)
 	ask := f.Filter
 	ask.Limit = limit
@@ -482,7 +483,7 @@ func (s *Server) search(dst []Hit, f *liveFilter, all []*liveFilter, upTo uint64
 		}
 		var evt nostr.Event
 		t.Reset(string(found.JSON))
-		if t.Event(&evt) != nil || !f.matches(&evt) || ExpiredAt(evt.Tags, s.cfg.Now()) {
+		if t.Event(&evt) != nil || !f.matches(&evt) || eventlog.ExpiredAt(evt.Tags, s.cfg.Now()) {
 			continue
 		}
 		if !s.rules.Load().serves(&evt, f.Search) {
@@ -493,7 +494,7 @@ func (s *Server) search(dst []Hit, f *liveFilter, all []*liveFilter, upTo uint64
 		if found.Seq > upTo && slices.ContainsFunc(all, live) {
 			continue
 		}
-		dst = append(dst, Hit{found.Seq, int64(evt.CreatedAt), NoTerm})
+		dst = append(dst, eventlog.Hit{Seq: found.Seq, At: int64(evt.CreatedAt), Slot: eventlog.NoTerm})
 		n++
 	}
 	return dst, nil

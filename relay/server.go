@@ -22,6 +22,7 @@ import (
 	"github.com/fiatjaf/khatru"
 	"github.com/gobwas/ws"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip11"
 	"github.com/prometheus/client_golang/prometheus"
@@ -342,13 +343,13 @@ type admission struct {
 	ip     netip.Addr
 	local  bool
 	authd  map[string]bool
-	was    *Witnessed // in a backup; nil: it arrives now
+	was    *eventlog.Witnessed // in a backup; nil: it arrives now
 
 	// the result: pending, or ok and reason
-	pending Pending
+	pending eventlog.Pending
 	ok      bool
 	reason  string
-	out     Outcome // Duplicate when that was found before the store was asked
+	out     eventlog.Outcome // Duplicate when that was found before the store was asked
 }
 
 type admissionKey struct{}
@@ -492,21 +493,21 @@ func (s *Server) refuseProtected(a *admission) string {
 }
 
 func (s *Server) enqueue(a *admission) error {
-	arrival := Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
+	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
 		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
 		Quota:   s.rules.Load().quotas(a.source.Road)}
 	if a.was != nil {
 		a.was.Restore(&arrival)
 	}
 	p, err := s.cfg.Store.Enqueue(a, arrival)
-	if errors.Is(err, ErrFull) {
+	if errors.Is(err, eventlog.ErrFull) {
 		return errors.New(reasonFull)
 	}
 	if err != nil {
 		return errors.New(reasonStore)
 	}
 	a.pending = p
-	if p, ok := p.(*Enqueued); ok && p.IsDeletion() {
+	if p, ok := p.(*eventlog.Enqueued); ok && p.IsDeletion() {
 		a.pending = deletionPending{p, s, a}
 	}
 	return nil
@@ -522,9 +523,9 @@ func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
 }
 
 // settle waits for a submitted event's outcome and puts it in a client's words.
-func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
+func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
-	if errors.Is(err, ErrFull) {
+	if errors.Is(err, eventlog.ErrFull) {
 		return 0, false, reasonFull
 	}
 	if err != nil {
@@ -532,15 +533,15 @@ func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.R
 	}
 	s.met.outcome(out)
 	switch out {
-	case Added:
+	case eventlog.Added:
 		return out, true, ""
-	case Duplicate:
+	case eventlog.Duplicate:
 		return s.repeated(ctx, id, road)
-	case Archived:
+	case eventlog.Archived:
 		return out, true, reasonOlder
-	case Deleted:
+	case eventlog.Deleted:
 		return out, false, reasonDeleted
-	case OverQuota:
+	case eventlog.OverQuota:
 		return out, false, reasonQuota
 	}
 	return out, false, reasonStore
@@ -549,15 +550,15 @@ func (s *Server) settle(ctx context.Context, p Pending, id string, road mostro.R
 // repeated is the answer to an event that is held already. What is held and
 // cannot be read was deleted, or is mail that has expired: it is refused, but
 // for this program's own outbox, which has nothing more to do about it.
-func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out Outcome, ok bool, reason string) {
+func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
 	_, err := s.cfg.Store.Find(ctx, id)
 	switch {
 	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
-		return Duplicate, true, reasonDuplicate
-	case IsDamage(err):
+		return eventlog.Duplicate, true, reasonDuplicate
+	case eventlog.IsDamage(err):
 		return 0, false, "error: the stored copy of this event is damaged"
 	case errors.Is(err, mostro.ErrNotFound):
-		return Deleted, false, reasonGone
+		return eventlog.Deleted, false, reasonGone
 	default:
 		return 0, false, "error: the store could not be asked"
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -27,7 +28,7 @@ import (
 type testRelay struct {
 	tb    testing.TB
 	srv   *Server
-	store *Store
+	store *eventlog.Store
 	http  *httptest.Server
 	stop  func() // ends Run and waits for it; may be called early
 	shut  func() // checks the store and closes it; may be called early
@@ -36,14 +37,14 @@ type testRelay struct {
 
 func startRelay(tb testing.TB, change func(*Config)) *testRelay {
 	tb.Helper()
-	st, err := OpenStore(StoreConfig{Dir: tb.TempDir()})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: tb.TempDir()})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return startRelayOn(tb, st, change)
 }
 
-func startRelayOn(tb testing.TB, st *Store, change func(*Config)) *testRelay {
+func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *testRelay {
 	tb.Helper()
 	reg := prometheus.NewPedanticRegistry()
 	cfg := Config{Store: st, Registerer: reg}
@@ -342,7 +343,7 @@ func TestExpiryToTheSecond(t *testing.T) {
 
 func TestGoodbye(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
-	st, err := OpenStore(StoreConfig{Dir: t.TempDir()})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -461,11 +462,11 @@ func TestFullEphemeralLaneRefuses(t *testing.T) {
 
 // failingStore is the real store, and fails when told to.
 type failingStore struct {
-	*Store
+	*eventlog.Store
 	query, enqueue, wait, panics atomic.Bool
 }
 
-func (f *failingStore) Hits(ctx context.Context, dst []Hit, flt nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
+func (f *failingStore) Hits(ctx context.Context, dst []eventlog.Hit, flt nostr.Filter, limit int, upTo uint64) ([]eventlog.Hit, error) {
 	if f.panics.Load() {
 		panic("impossible")
 	}
@@ -475,7 +476,7 @@ func (f *failingStore) Hits(ctx context.Context, dst []Hit, flt nostr.Filter, li
 	return f.Store.Hits(ctx, dst, flt, limit, upTo)
 }
 
-func (f *failingStore) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
+func (f *failingStore) Enqueue(ctx context.Context, a eventlog.Arrival) (eventlog.Pending, error) {
 	if f.panics.Load() {
 		panic("impossible")
 	}
@@ -490,16 +491,16 @@ func (f *failingStore) Enqueue(ctx context.Context, a Arrival) (Pending, error) 
 }
 
 // failingPending fails but persists.
-type failingPending struct{ Pending }
+type failingPending struct{ eventlog.Pending }
 
-func (f failingPending) Wait(ctx context.Context) (uint64, Outcome, error) {
+func (f failingPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, error) {
 	f.Pending.Wait(ctx)
 	return 0, 0, fmt.Errorf("disk on fire")
 }
 
 func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 	var fs *failingStore
-	r := startRelay(t, func(c *Config) { fs = &failingStore{Store: c.Store.(*Store)}; c.Store = fs })
+	r := startRelay(t, func(c *Config) { fs = &failingStore{Store: c.Store.(*eventlog.Store)}; c.Store = fs })
 	c := r.dial()
 	at := testkit.Now()
 	c.mustPublish(testkit.Order(t, "a", at, "pending"))
@@ -525,7 +526,7 @@ func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 func TestPanicsCostTheirCauseAlone(t *testing.T) {
 	var fs *failingStore
 	r := startRelay(t, func(c *Config) {
-		fs = &failingStore{Store: c.Store.(*Store)}
+		fs = &failingStore{Store: c.Store.(*eventlog.Store)}
 		c.Store = fs
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.Quota = func(netip.Addr, *nostr.Event) string { panic("quota") }

@@ -8,13 +8,14 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // openStore opens a store that the test checks and closes.
-func openStore(tb testing.TB, dir string, clock *testkit.Clock) *Store {
+func openStore(tb testing.TB, dir string, clock *testkit.Clock) *eventlog.Store {
 	tb.Helper()
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir, Now: clock.Now})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -23,7 +24,7 @@ func openStore(tb testing.TB, dir string, clock *testkit.Clock) *Store {
 }
 
 // checkStore fails the test if the store's own check finds a problem.
-func checkStore(tb testing.TB, st *Store) {
+func checkStore(tb testing.TB, st *eventlog.Store) {
 	tb.Helper()
 	report, err := st.Check(context.Background(), false, nil)
 	if err != nil {
@@ -34,9 +35,9 @@ func checkStore(tb testing.TB, st *Store) {
 	}
 }
 
-func appendTo(tb testing.TB, st *Store, evt *nostr.Event, at time.Time) Outcome {
+func appendTo(tb testing.TB, st *eventlog.Store, evt *nostr.Event, at time.Time) eventlog.Outcome {
 	tb.Helper()
-	_, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: at, Source: mostro.Source{Road: mostro.RoadClient}})
+	_, out, err := st.Append(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: at, Source: mostro.Source{Road: mostro.RoadClient}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func appendTo(tb testing.TB, st *Store, evt *nostr.Event, at time.Time) Outcome 
 }
 
 // idsOf returns the ids that a query answers, in its order.
-func idsOf(tb testing.TB, st *Store, f nostr.Filter, limit int) (ids []string) {
+func idsOf(tb testing.TB, st *eventlog.Store, f nostr.Filter, limit int) (ids []string) {
 	tb.Helper()
 	found, err := st.Query(context.Background(), nil, f, limit, 0)
 	if err != nil {

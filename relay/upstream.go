@@ -18,6 +18,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -34,7 +35,7 @@ type Upstream struct {
 // Store are required.
 type UpstreamsConfig struct {
 	Server *Server
-	Store  *Store
+	Store  *eventlog.Store
 
 	Follow  []Upstream
 	Forward []string        // relays that own events are sent to
@@ -227,7 +228,7 @@ func (us *Upstreams) prove(ctx context.Context) error {
 type upstream struct {
 	owner      *Upstreams
 	srv        *Server
-	store      *Store
+	store      *eventlog.Store
 	url        string
 	configured bool
 	follow     bool
@@ -259,10 +260,10 @@ func (u *upstream) allows(evt *nostr.Event, now time.Time) bool {
 }
 
 // took records what became of an event.
-func (u *upstream) took(x *arrival, out Outcome, ok bool, reason string) {
+func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string) {
 	h := u.health
 	switch {
-	case out == Duplicate, out == Deleted:
+	case out == eventlog.Duplicate, out == eventlog.Deleted:
 		x.stats.held.Add(1)
 		h.held.Add(1)
 		return

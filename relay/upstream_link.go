@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -99,7 +100,7 @@ type arrival struct {
 // cursorWrite is the state of a walk through a filter's past.
 type cursorWrite struct {
 	filter string
-	at     UpstreamCursor
+	at     eventlog.UpstreamCursor
 }
 
 const (
@@ -410,7 +411,7 @@ func (l *link) submit(waiting chan<- *arrival) error {
 				l.up.srv.submit(x.a)
 			}
 			if x.a.reason == reasonFull {
-				return ErrFull // before a cursor passes it
+				return eventlog.ErrFull // before a cursor passes it
 			}
 		case x.cursor != nil:
 			if err := l.up.store.EnqueueUpstreamCursor(l.ctx, l.up.url, x.cursor.filter, x.cursor.at); err != nil && l.ctx.Err() == nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -82,7 +83,7 @@ func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 	if cur.Whole {
 		cur.WalkedAt = now.Unix()
 	}
-	cur = UpstreamCursor{Through: now.Unix(), WalkedAt: cur.WalkedAt}
+	cur = eventlog.UpstreamCursor{Through: now.Unix(), WalkedAt: cur.WalkedAt}
 	return save()
 }
 

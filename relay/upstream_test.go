@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -409,7 +410,7 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 	events := orders(t, 600, 2)
 	other := startOther(t, 50, events...)
 	dir := t.TempDir()
-	st, err := OpenStore(StoreConfig{Dir: dir})
+	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

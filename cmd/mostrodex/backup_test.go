@@ -13,6 +13,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -46,7 +47,7 @@ func TestBackupKeepsRanks(t *testing.T) {
 	alfa := f.nodes["alfa"].Pubkey()
 	// An older version of an order that came late: history when it arrived.
 	f.order("alfa", 30, mostro.StatusPending, 50_000, time.Now().Add(-80*24*time.Hour), time.Now().Add(-79*24*time.Hour), nil)
-	if _, out, err := f.last.Wait(t.Context()); err != nil || out != relay.Archived {
+	if _, out, err := f.last.Wait(t.Context()); err != nil || out != eventlog.Archived {
 		t.Fatalf("an older version is %v, %v", out, err)
 	}
 	f.stop()

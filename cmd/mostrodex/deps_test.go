@@ -49,6 +49,7 @@ func goList(t *testing.T, args ...string) []listed {
 // TestImportRules holds the picture of docs/architecture.md against the code:
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
+//	relay -> relay/eventlog          anyone -> internal
 func TestImportRules(t *testing.T) {
 	rooms := []string{"relay", "indexer", "reputation", "escrow"}
 	for _, p := range goList(t, "./...") {
@@ -63,7 +64,11 @@ func TestImportRules(t *testing.T) {
 			if inner, ok := strings.CutPrefix(imp, module+"/"); ok {
 				other, _, _ := strings.Cut(inner, "/")
 				switch {
-				case room == "cmd" || room == other:
+				case inner == "internal/testkit":
+					t.Errorf("%s imports %s, which is for tests", path, inner)
+				case room == "mostro" && other == "internal" && inner != "internal/jsonscan":
+					t.Errorf("%s imports %s: the nouns use internal/jsonscan alone", path, inner)
+				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":
 				case slices.Contains(rooms, room):
 					t.Errorf("%s imports %s: rooms meet in cmd/mostrodex alone", path, inner)
@@ -99,7 +104,7 @@ func TestKeptApart(t *testing.T) {
 	for lib, where := range map[string][]string{
 		"github.com/fiatjaf/khatru":       {"relay/server.go"},
 		"github.com/blevesearch/bleve/v2": {"indexer/search.go"},
-		"github.com/dgraph-io/badger/v4":  {"relay/", "indexer/", "escrow/"},
+		"github.com/dgraph-io/badger/v4":  {"relay/eventlog/", "indexer/", "escrow/"},
 		"google.golang.org/grpc":          {"escrow/lnd/"},
 		"github.com/lightningnetwork/lnd": {"escrow/bolt11.go"},
 	} {

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/spf13/cobra"
 )
 
@@ -59,7 +59,7 @@ directory, and contains what a public export hides: banned keys and events.`,
 			if evidence && from.data == "" {
 				return usagef("--evidence needs --data: a running server tells nobody what it witnessed; stop it first")
 			}
-			filter, err := relay.ParseExportFilter(q)
+			filter, err := eventlog.ParseExportFilter(q)
 			if err != nil {
 				return usageError{err}
 			}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -84,7 +84,7 @@ func (p publisher) Publish(ctx context.Context, evt *nostr.Event) error {
 // market is what the reputation needs of the index and the log.
 type market struct {
 	*indexer.Index
-	store *relay.Store
+	store *eventlog.Store
 	now   func() time.Time
 }
 

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -25,7 +25,7 @@ type fair struct {
 	tb    testing.TB
 	m     *Main
 	nodes map[string]*mostro.Keys
-	last  relay.Pending
+	last  eventlog.Pending
 	stop  func()
 }
 
@@ -53,7 +53,7 @@ func (f *fair) put(keys *mostro.Keys, evt nostr.Event, when time.Time) *nostr.Ev
 	evt.CreatedAt = nostr.Timestamp(when.Unix())
 	signed := signAs(f.tb, keys, evt)
 	var err error
-	if f.last, err = f.m.store.Enqueue(context.Background(), relay.Arrival{Event: signed, ReceivedAt: when.Add(time.Second), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}}); err != nil {
+	if f.last, err = f.m.store.Enqueue(context.Background(), eventlog.Arrival{Event: signed, ReceivedAt: when.Add(time.Second), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}}); err != nil {
 		f.tb.Fatal(err)
 	}
 	return signed

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -115,7 +115,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 		t.Error(err)
 	}
 	stop()
-	store, err := relay.OpenStore(relay.StoreConfig{Dir: dir})
+	store, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

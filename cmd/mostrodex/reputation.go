@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/mostrodex/mostrodex/reputation/simulate"
 	"github.com/nbd-wtf/go-nostr"
@@ -88,7 +88,7 @@ func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Servi
 }
 
 // evidence is the log with the facts of events that their authors deleted.
-type evidence struct{ *relay.Store }
+type evidence struct{ *eventlog.Store }
 
 func (e evidence) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
 	return e.Store.ReadEvidence(ctx, after, fn)
@@ -120,10 +120,10 @@ func (s signer) Pubkey() string { return s.keys.Pubkey() }
 func (s signer) Sign(evt *nostr.Event) error { return evt.Sign(hexOf(s.keys)) }
 
 // pairs shows reputation the relay's proofs of equivocation.
-type pairs struct{ store *relay.Store }
+type pairs struct{ store *eventlog.Store }
 
 func (p pairs) Equivocations(ctx context.Context, fn func(first, second *nostr.Event) error) error {
-	return p.store.Equivocations(ctx, func(e relay.Equivocation) error { return fn(e.First, e.Second) })
+	return p.store.Equivocations(ctx, func(e eventlog.Equivocation) error { return fn(e.First, e.Second) })
 }
 
 func newReputationCmd() *cobra.Command {

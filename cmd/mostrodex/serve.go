@@ -17,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -35,7 +36,7 @@ type Main struct {
 
 	bulk      bool          // opened to take in a file
 	serving   chan struct{} // closed when listeners answer; nil where there are none
-	store     *relay.Store
+	store     *eventlog.Store
 	index     *indexer.Index // nil when disabled
 	relay     *relay.Server
 	upstreams *relay.Upstreams
@@ -163,8 +164,8 @@ func (m *Main) openStores() (err error) {
 	if budget == 0 {
 		budget = -1
 	}
-	metrics := relay.NewStoreMetrics()
-	m.store, err = relay.OpenStore(relay.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
+	metrics := eventlog.NewStoreMetrics()
+	m.store, err = eventlog.OpenStore(eventlog.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
 		DiskReserve: int64(m.Config.Relay.DiskReserveMiB) << 20,
 		Progress:    func(n int) { m.Log.Info("loading the live index", "events", n) }})
 	if err != nil {

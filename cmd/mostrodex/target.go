@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 )
@@ -63,7 +63,7 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 	m.Now = time.Now
 	if err := m.openStores(); err != nil {
 		m.Close()
-		if errors.Is(err, relay.ErrLocked) {
+		if errors.Is(err, eventlog.ErrLocked) {
 			if !t.askable {
 				return fmt.Errorf("%w: stop the server first", err)
 			}

@@ -1,0 +1,237 @@
+package eventlog
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// bodyCache bounds the bodies kept in memory: first in, first out, because
+// order books ask for what is new.
+type bodyCache struct {
+	budget, size int
+	queue        []cachedBody
+	first        int    // index of the oldest in queue
+	base         uint32 // place of queue[0]; a slot knows its body by its place
+	held         int    // bodies in queue
+}
+
+// cachedBody is a body and the slot that knows it. It is nil where the slot
+// has let go of it.
+type cachedBody struct {
+	slot uint32
+	body []byte
+}
+
+// noBody is the place of a body that is not in memory.
+const noBody = NoTerm
+
+func (c *bodyCache) get(place uint32) []byte { return c.queue[place-c.base].body }
+
+// body gives the body of a slot, nil when it is not in memory.
+func (l *live) body(s *slot) []byte {
+	if s.body == noBody {
+		return nil
+	}
+	return l.bodies.get(s.body)
+}
+
+// cache keeps a body with its slot and evicts the oldest beyond the budget.
+// The caller holds mu.
+func (l *live) cache(n uint32, body []byte) {
+	s, c := l.slots.at(n), &l.bodies
+	if s.body != noBody || len(body) > c.budget {
+		return
+	}
+	s.body = c.base + uint32(len(c.queue))
+	c.queue = append(c.queue, cachedBody{n, body})
+	c.size += len(body)
+	c.held++
+	for c.size > c.budget {
+		l.uncache(l.slots.at(c.queue[c.first].slot))
+	}
+	switch {
+	case len(c.queue)-c.first > 2*c.held+4096 || c.base > math.MaxUint32/2:
+		l.compactQueue()
+	case c.first > len(c.queue)/2 && c.first > 1024:
+		kept := copy(c.queue, c.queue[c.first:])
+		clear(c.queue[kept:])
+		c.queue = c.queue[:kept]
+		c.base += uint32(c.first)
+		c.first = 0
+	}
+}
+
+// uncache lets go of the body of a slot.
+func (l *live) uncache(s *slot) {
+	if s.body == noBody {
+		return
+	}
+	c := &l.bodies
+	e := &c.queue[s.body-c.base]
+	c.size -= len(e.body)
+	c.held--
+	e.body = nil
+	s.body = noBody
+	for c.first < len(c.queue) && c.queue[c.first].body == nil {
+		c.first++
+	}
+}
+
+// compactQueue closes the gaps and counts places from 0 again.
+func (l *live) compactQueue() {
+	c := &l.bodies
+	kept := c.queue[:0]
+	for _, e := range c.queue[c.first:] {
+		if e.body != nil {
+			l.slots.at(e.slot).body = uint32(len(kept))
+			kept = append(kept, e)
+		}
+	}
+	clear(c.queue[len(kept):])
+	c.queue, c.first, c.base = kept, 0, 0
+}
+
+// missingBody is a place in an answer whose body was not in memory.
+type missingBody struct {
+	index int
+	slot  uint32
+}
+
+// loadBodies reads the missing bodies of an answer, keeps them in memory
+// within the budget, and drops from found[from:] what was deleted in the
+// meantime or is damaged.
+func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
+	gone := false
+	for _, m := range missing {
+		_, body, err := st.log.row(found[m.index].Seq)
+		if IsDamage(err) {
+			st.reportDamage(found[m.index].Seq, err)
+			body, err = nil, nil
+		}
+		if err != nil {
+			return found[:from], fmt.Errorf("read bodies: %w", err)
+		}
+		found[m.index].JSON = body
+		gone = gone || body == nil
+	}
+	l := st.live
+	l.mu.Lock()
+	for _, m := range missing {
+		f := &found[m.index]
+		if m.slot == NoTerm {
+			continue // it was found by its words, and may be no live event
+		}
+		if s := l.slots.at(m.slot); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
+			l.cache(m.slot, f.JSON)
+		}
+	}
+	l.mu.Unlock()
+	if gone {
+		kept := slices.DeleteFunc(found[from:], func(f Found) bool { return f.JSON == nil })
+		found = found[:from+len(kept)]
+	}
+	return found, nil
+}
+
+// Bounds of the bodies that an answer holds at once.
+const (
+	BodiesAtOnce    = 32
+	bodyBytesAtOnce = 128 << 10
+)
+
+// Bodies appends to dst the bodies of some of the hits, as many as may be held
+// at once, and says of how many hits they are. It leaves out what was deleted in
+// the meantime or is damaged.
+func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
+	l, first := st.live, len(dst)
+	var missing []missingBody
+	n := 0
+	size := int64(0)
+	l.mu.RLock()
+	for ; n < min(len(hits), BodiesAtOnce); n++ {
+		h := hits[n]
+		var body []byte
+		if h.Slot != NoTerm {
+			if s := l.slots.at(h.Slot); s.used && s.seq == h.Seq && !s.hidden {
+				body = l.body(s)
+			}
+		}
+		if body == nil {
+			if size += st.log.rowBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
+				break
+			}
+			missing = append(missing, missingBody{len(dst), h.Slot})
+		}
+		dst = append(dst, Found{Seq: h.Seq, JSON: body})
+	}
+	l.mu.RUnlock()
+	if missing == nil {
+		return dst, n, nil
+	}
+	dst, err := st.loadBodies(dst, first, missing)
+	return dst, n, err
+}
+
+// SortNewest puts hits into NIP-01 order: newest first, equal times by lowest
+// id. What has left its slot in the meantime is ordered by arrival.
+func (st *Store) SortNewest(hits []Hit) {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	slices.SortFunc(hits, func(a, b Hit) int {
+		if a.At != b.At {
+			return cmp.Compare(b.At, a.At)
+		}
+		s, t := l.slots.at(a.Slot), l.slots.at(b.Slot)
+		if s.seq != a.Seq || t.seq != b.Seq {
+			return cmp.Compare(a.Seq, b.Seq)
+		}
+		return bytes.Compare(s.id[:], t.id[:])
+	})
+}
+
+// typicalBody is what a body is taken to weigh before it is read, in bytes.
+const typicalBody = 1 << 10
+
+// warm reads the newest bodies into memory after opening, oldest first, so
+// that the newest stay longest.
+func (st *Store) warm() {
+	l := st.live
+	var newest []missingBody
+	l.mu.RLock()
+	c := condition{until: maxTime}
+	p := l.plan(&c, false)
+	room := l.bodies.budget / typicalBody
+	err := l.walk(context.Background(), &c, &p, func(it item) bool {
+		newest = append(newest, missingBody{slot: it.slot()})
+		return len(newest) < room
+	})
+	l.mu.RUnlock()
+	slices.Reverse(newest)
+	for began := time.Now(); err == nil && len(newest) > 0; began = time.Now() {
+		n := min(len(newest), readBatch)
+		part := newest[:n]
+		newest = newest[n:]
+		found := make([]Found, 0, n)
+		missing := part[:0]
+		l.mu.RLock()
+		for _, m := range part {
+			if s := l.slots.at(m.slot); s.used && !s.hidden && s.body == noBody {
+				missing = append(missing, missingBody{len(found), m.slot})
+				found = append(found, Found{Seq: s.seq})
+			}
+		}
+		l.mu.RUnlock()
+		if _, err = st.loadBodies(found, 0, missing); !st.rest(began) {
+			return
+		}
+	}
+	if err != nil { // queries will read what they need
+		st.logger.Warn("the newest events are not in memory", "err", err)
+	}
+}

@@ -1,0 +1,49 @@
+package eventlog
+
+import (
+	"runtime"
+	"sync"
+)
+
+// bulk fills an empty live index: items are gathered per posting and each
+// posting is sorted once, which makes opening a store of a million events a
+// matter of seconds.
+type bulk struct {
+	l *live
+	n uint32 // slots filled
+}
+
+func newBulk(l *live) *bulk { return &bulk{l: l} }
+
+func (b *bulk) add(r record) {
+	b.l.fill(r, nil)
+	b.n++
+}
+
+// finish builds the postings, each by itself on one of the cores. Every slot
+// below n is filled: nothing has been taken out of the index yet.
+func (b *bulk) finish() {
+	var several []*posting
+	for n := range b.n {
+		b.l.link(n, func(p *posting, it item) {
+			p.few = append(p.few, it)
+			if p.n++; p.n == 2 {
+				several = append(several, p)
+			}
+		})
+	}
+	work := make(chan *posting, 1024)
+	var wg sync.WaitGroup
+	for range runtime.NumCPU() {
+		wg.Go(func() {
+			for p := range work {
+				p.load(p.few, b.l.less)
+			}
+		})
+	}
+	for _, p := range several {
+		work <- p
+	}
+	close(work)
+	wg.Wait()
+}

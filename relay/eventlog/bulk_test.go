@@ -1,0 +1,84 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/hex"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// An import that was killed leaves a log that is longer than a memtable of a
+// serving relay: the relay opens all the same, and so it does after a second
+// crash, behind which that log has another length.
+func TestServingAfterAKilledImport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 50 MB with a sync each 2 MB")
+	}
+	const bodyBytes, events = 60 << 10, 450
+	dir := t.TempDir()
+	st, err := OpenStore(StoreConfig{Dir: dir, Bulk: true, BodyCache: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	random := rand.NewChaCha8([32]byte{1})
+	word := func(n int) string {
+		b := make([]byte, n)
+		random.Read(b)
+		return hex.EncodeToString(b)
+	}
+	var last Pending
+	for range events {
+		// The index keeps tags: its own log is what is to be long.
+		evt := &nostr.Event{PubKey: word(32), Kind: 1985, CreatedAt: nostr.Timestamp(testkit.Now()), Tags: nostr.Tags{{"t", word(bodyBytes / 2)}}, Sig: word(64)}
+		evt.ID = evt.GetID()
+		if last, err = st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := last.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.writeRows(context.Background()); err != nil { // what follows from them is in the files
+		t.Fatal(err)
+	}
+	killed := t.TempDir()
+	copyStore(t, dir, killed)
+	if logs, _ := filepath.Glob(filepath.Join(killed, "events", "*.mem")); len(logs) == 0 {
+		t.Fatal("the import has left no log: nothing is tested")
+	}
+	again, err := OpenStore(StoreConfig{Dir: killed, BodyCache: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice := t.TempDir()
+	copyStore(t, killed, twice)
+	again.Close()
+	for _, dir := range []string{killed, twice} {
+		st, err := OpenStore(StoreConfig{Dir: dir, BodyCache: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Head() != events {
+			t.Errorf("%d events are left of %d", st.Head(), events)
+		}
+		if r := mustCheck(t, st); len(r.Problems) > 0 {
+			t.Error(r.Problems)
+		}
+		st.Close()
+	}
+}
+
+// copyStore copies what a killed process would leave on the disk.
+func copyStore(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(filepath.Join(to, "events"), os.DirFS(filepath.Join(from, "events"))); err != nil {
+		t.Fatal(err)
+	}
+}

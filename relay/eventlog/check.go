@@ -1,0 +1,367 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// CheckReport is what Check found.
+type CheckReport struct {
+	Entries  uint64   // rows of the log
+	Bodies   uint64   // of them readable
+	Live     int      // events that are served
+	Problems []string // the first of them; none: the store is sound
+	Total    int      // of problems
+}
+
+// maxProblems bounds the problems that a report spells out.
+const maxProblems = 100
+
+func (r *CheckReport) problem(format string, args ...any) {
+	if r.Total++; r.Total <= maxProblems {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// Check proves the layout against itself: every row, body, id and record, the
+// newest version of every address recomputed from the log, the live index
+// against the records, and tombstones, cursors, queue, outcomes and proofs. With signatures it verifies each event's signature too.
+// Nothing may be appended meanwhile.
+func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
+	// What was logged must have been followed, and erasures told, before one can
+	// compare: the second writes what the first was to tell.
+	for range 2 {
+		if err := st.writeRows(ctx); err != nil {
+			return CheckReport{}, fmt.Errorf("check the log: %w", err)
+		}
+	}
+	c := &checker{st: st, best: make(map[address]*record), regular: make(map[uint64]*record), signatures: signatures}
+	st.live.expire(st.now().Unix())
+	err := st.db.View(func(txn *badger.Txn) error {
+		if err := c.rows(ctx, txn, progress); err != nil {
+			return err
+		}
+		if err := c.records(txn); err != nil {
+			return err
+		}
+		return c.beside(txn)
+	})
+	if err != nil {
+		return c.report, fmt.Errorf("check the log: %w", err)
+	}
+	c.index()
+	return c.report, nil
+}
+
+type checker struct {
+	st         *Store
+	report     CheckReport
+	best       map[address]*record // newest readable version of each address
+	regular    map[uint64]*record  // regular events that ought to be served
+	live       []record            // records that ought to be in the index
+	tombs      map[address]int64   // by kind and key: up to when addresses are deleted; nil: not read yet
+	signatures bool
+}
+
+func (c *checker) rows(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
+	head := c.st.Head()
+	for _, path := range c.st.log.unsound {
+		c.report.problem("%s does not begin like a file of the log", path)
+	}
+	next := uint64(1)
+	err := c.st.log.rows(0, head, func(seq uint64, r row, body []byte, err error) error {
+		next = seq + 1
+		c.report.Entries++
+		if err != nil {
+			c.report.problem("entry %d: %v", seq, err)
+			return nil
+		}
+		if err := c.row(txn, seq, r, bytes.Clone(body)); err != nil { // records keep parts of it
+			return err
+		}
+		if seq%4096 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if progress != nil {
+				progress(seq, head)
+			}
+		}
+		return nil
+	})
+	if next <= head && err == nil {
+		c.report.problem("entries %d to %d are missing at the end", next, head)
+	}
+	return err
+}
+
+// row checks one entry and remembers what it means for the records.
+func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
+	item, err := txn.Get(idKey(r.id))
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		c.report.problem("entry %d: its id %x is not indexed", seq, r.id)
+	case err != nil:
+		return err
+	default:
+		if err := item.Value(func(v []byte) error {
+			if len(v) != 8 || binary.BigEndian.Uint64(v) != seq {
+				c.report.problem("entry %d: its id %x leads to %x", seq, r.id, v)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if r.previous >= seq {
+		c.report.problem("entry %d: its previous version %d is not before it", seq, r.previous)
+	}
+	if r.gone {
+		return c.accounted(txn, seq, r)
+	}
+	c.report.Bodies++
+	evt, err := ParseBody(body)
+	if err != nil {
+		c.report.problem("entry %d: %v", seq, err)
+		return nil
+	}
+	id, _ := hex32.Parse(evt.ID)
+	pubkey, _ := hex32.Parse(evt.PubKey)
+	if !evt.CheckID() || id != r.id || pubkey != r.pubkey || evt.Kind != r.kind || int64(evt.CreatedAt) != r.createdAt {
+		c.report.problem("entry %d: its row and its body are of different events", seq)
+		return nil
+	}
+	if c.signatures {
+		if ok, err := evt.CheckSignature(); !ok || err != nil {
+			c.report.problem("entry %d: its signature does not verify", seq)
+		}
+	}
+	rec := &record{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, terms: termsOf(evt.Tags)}
+	addr, ok := addressOf(evt, pubkey)
+	switch {
+	case ok:
+		if have := c.best[addr]; have == nil || newer(rec, have) {
+			c.best[addr] = rec
+		}
+	case !r.archived && !c.over(rec):
+		c.regular[seq] = rec
+	}
+	return nil
+}
+
+// accounted checks that something asked for the erasure of a body: a tombstone,
+// or the end of a mail's time. The d of an erased event is not known any more,
+// so a tombstone of any address of its key and kind is taken for its own.
+func (c *checker) accounted(txn *badger.Txn, seq uint64, r row) error {
+	if mostro.IsMail(r.kind) && (r.expired || r.expiration > 0 && r.expiration <= c.st.now().Unix()) {
+		return nil
+	}
+	if _, err := txn.Get(tombIDKey(r.id, r.pubkey)); !errors.Is(err, badger.ErrKeyNotFound) {
+		return err
+	}
+	if c.tombs == nil {
+		c.tombs = make(map[address]int64)
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceTomb, 'a'}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			err := it.Item().Value(func(v []byte) error {
+				if k := it.Item().Key(); len(k) >= 2+2+32 && len(v) == 8 {
+					of := address(k[2 : 2+2+32])
+					c.tombs[of] = max(c.tombs[of], int64(binary.BigEndian.Uint64(v)))
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	of := makeAddress(r.kind, r.pubkey, "")[:2+32]
+	if until, ok := c.tombs[of]; !ok || r.createdAt > until {
+		c.report.problem("entry %d: its body is erased and nothing asked for that", seq)
+	}
+	return nil
+}
+
+func (c *checker) over(r *record) bool {
+	return r.expiration > 0 && r.expiration <= c.st.now().Unix()
+}
+
+// records compares the stored records with what the rows say they must be.
+func (c *checker) records(txn *badger.Txn) error {
+	seen := make(map[address]bool, len(c.best))
+	for _, space := range []byte{spaceNewest, spaceHidden, spaceRegular} {
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{space}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			var rec record
+			if err := it.Item().Value(func(v []byte) (err error) { rec, err = decodeRecord(v); return err }); err != nil {
+				c.report.problem("record %x: %v", it.Item().Key(), err)
+				continue
+			}
+			if space == spaceRegular {
+				want := c.regular[rec.seq]
+				delete(c.regular, rec.seq)
+				if want == nil && !c.over(&rec) {
+					c.report.problem("entry %d has a record and ought not to be served", rec.seq)
+				} else if want != nil && !same(&rec, want) {
+					c.report.problem("entry %d: its record is of another event", rec.seq)
+				}
+			} else {
+				addr := address(it.Item().Key()[1:])
+				if seen[addr] {
+					c.report.problem("entry %d: its address has two records", rec.seq)
+				}
+				seen[addr] = true
+				c.newest(space, addr, &rec)
+			}
+			if space != spaceHidden && !c.over(&rec) {
+				c.live = append(c.live, rec)
+			}
+		}
+	}
+	for addr, rec := range c.best {
+		if !seen[addr] {
+			c.report.problem("entry %d is the newest of its address and has no record", rec.seq)
+		}
+	}
+	for seq := range c.regular {
+		c.report.problem("entry %d ought to be served and has no record", seq)
+	}
+	return nil
+}
+
+func (c *checker) newest(space byte, addr address, rec *record) {
+	want := c.best[addr]
+	if rec.address() != addr {
+		c.report.problem("entry %d: its record is under another address", rec.seq)
+	}
+	switch {
+	case want == nil && space == spaceNewest:
+		c.report.problem("entry %d is served and has no readable version", rec.seq)
+	case want != nil && newer(want, rec):
+		c.report.problem("entry %d is served where %d is newer", rec.seq, want.seq)
+	case want != nil && want.seq == rec.seq && !same(rec, want):
+		c.report.problem("entry %d: its record is of another event", rec.seq)
+	case want != nil && want.seq == rec.seq && space == spaceHidden && !c.over(rec):
+		c.report.problem("entry %d is hidden and neither expired nor deleted", rec.seq)
+	}
+}
+
+func same(a, b *record) bool {
+	return a.seq == b.seq && a.id == b.id && a.pubkey == b.pubkey && a.kind == b.kind &&
+		a.createdAt == b.createdAt && a.expiration == b.expiration && slices.Equal(a.terms, b.terms)
+}
+
+// index compares the live index with the records, and its postings with its
+// slots.
+func (c *checker) index() {
+	l := c.st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c.report.Live = l.n
+	if l.n != len(c.live) {
+		c.report.problem("%d events are served, %d ought to be", l.n, len(c.live))
+	}
+	for i := range c.live {
+		want := &c.live[i]
+		n, ok := l.slots.find(want.id)
+		if !ok || l.slots.at(n).hidden {
+			c.report.problem("entry %d ought to be served and is not", want.seq)
+			continue
+		}
+		if have := l.record(n); !same(&have, want) || have.chain != want.chain || l.slots.at(n).side != sideOf(want.terms) {
+			c.report.problem("entry %d: its slot is of another event", want.seq)
+		}
+		if addr := want.address(); addr != "" {
+			if m, ok := l.find(want.kind, want.pubkey, firstTerm(want, 'd')); !ok || m != n {
+				c.report.problem("entry %d: its address leads elsewhere", want.seq)
+			}
+		}
+	}
+	if l.unlisted {
+		return
+	}
+	expect := make(map[*posting]int)
+	for n := range l.slots.n {
+		s := l.slots.at(n)
+		if !s.used || s.hidden {
+			continue
+		}
+		it := makeItem(s.createdAt, n)
+		within := func(have list, ok bool) {
+			if ok && have.many != nil {
+				expect[have.many]++
+				ok = have.many.holds(it, l.less)
+			} else if ok {
+				ok = have.one == it
+			}
+			if !ok {
+				c.report.problem("entry %d is missing from one of its postings", s.seq)
+			}
+		}
+		byKind, ok := l.kinds[s.kind]
+		within(list{many: byKind}, ok)
+		if s.several {
+			p, ok := l.several[s.kind]
+			within(list{many: p}, ok)
+		}
+		l.eachCombo(s, func(c combo) {
+			have, ok := l.combos[c]
+			within(have, ok)
+		})
+		for _, t := range l.slots.termsOf(s) {
+			within(l.termList(t))
+		}
+		if !slices.Contains(l.authors.list.at(s.author).kinds, s.kind) {
+			c.report.problem("entry %d: its author is not known for its kind", s.seq)
+		}
+	}
+	for p, n := range expect {
+		if p.n != n {
+			c.report.problem("a posting counts %d events and has %d", p.n, n)
+		}
+		items := 0
+		last, first := item(math.MaxUint64), true
+		for cur := p.newest(maxTime); ; cur.next() {
+			it, ok := cur.item()
+			if !ok {
+				break
+			}
+			if !first && !l.less(it, last) {
+				c.report.problem("a posting is out of order")
+			}
+			last, first = it, false
+			items++
+		}
+		if items != n {
+			c.report.problem("a posting holds %d events and ought to hold %d", items, n)
+		}
+	}
+}
+
+func firstTerm(r *record, letter byte) string {
+	for _, t := range r.terms {
+		if t[0] == letter {
+			return t[1:]
+		}
+	}
+	return ""
+}
+
+// holds says whether an item is in the posting.
+func (p *posting) holds(it item, less order) bool {
+	if p.chunks == nil {
+		return findItem(p.few, it, less) >= 0
+	}
+	return findItem(p.chunks[p.chunkFor(it, less)], it, less) >= 0
+}

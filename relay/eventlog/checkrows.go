@@ -1,0 +1,183 @@
+package eventlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// beside checks what the log keeps beside events and their records: ids,
+// tombstones, cursors, the queue of own events with its outcomes, proofs of
+// equivocation. What follows from an event is checked with the event.
+func (c *checker) beside(txn *badger.Txn) error {
+	head := c.st.Head()
+	it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100})
+	defer it.Close()
+	var ids uint64
+	sent := map[string]uint64{} // log position up to which a relay has been sent the queue
+	for it.Rewind(); it.Valid(); it.Next() {
+		key := it.Item().Key()
+		if len(key) == 0 {
+			c.report.problem("a row has no key")
+			continue
+		}
+		switch key[0] {
+		case spaceNewest, spaceHidden, spaceRegular:
+			continue // rows and records saw to these
+		case spaceID:
+			ids++
+			continue
+		}
+		value, err := it.Item().ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		switch key[0] {
+		case spaceTomb:
+			c.tombstone(key, value, head)
+		case spaceChain:
+			if len(value) != 8 || binary.BigEndian.Uint64(value) == 0 || binary.BigEndian.Uint64(value) > head {
+				c.report.problem("the erased versions %x end nowhere in the log", key)
+			}
+		case spaceCursor:
+			var cur UpstreamCursor
+			if i := bytes.IndexByte(key, 0); i < 2 || json.Unmarshal(value, &cur) != nil {
+				c.report.problem("the cursor %q is not readable", key[1:])
+			}
+		case spaceForward:
+			c.forward(key, value, head, sent)
+		case spaceProof:
+			if err := c.proof(key); err != nil {
+				return err
+			}
+		case spaceErase:
+			c.report.problem("the row %x asks for an erasure that nobody carries out", key)
+		case spaceErased:
+			c.erased(key, value)
+		case spaceFact:
+			c.fact(key, value, head)
+		case spaceMeta:
+			c.meta(key, value, head)
+		default:
+			c.report.problem("the row %x is of no keyspace", key)
+		}
+	}
+	if ids != c.report.Entries {
+		c.report.problem("%d ids are indexed for %d entries", ids, c.report.Entries)
+	}
+	return nil
+}
+
+// erased checks how much of a file of the log is said to be erased.
+func (c *checker) erased(key, value []byte) {
+	if len(key) != 9 || len(value) != 8 {
+		c.report.problem("the row %x is not readable", key)
+		return
+	}
+	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
+	if rf := c.st.log.fileOf(first); rf.first != first || erased < 0 || erased > rf.size {
+		c.report.problem("%d bytes are said to be erased behind entry %d, where no file of the log begins or it is shorter", erased, first)
+	}
+}
+
+// meta checks what the store says of itself.
+func (c *checker) meta(key, value []byte, head uint64) {
+	switch {
+	case bytes.Equal(key, keySchema) && len(value) == 4 && binary.BigEndian.Uint32(value) == schemaVersion:
+	case bytes.Equal(key, keyApplied) && len(value) == 8:
+		if applied := binary.BigEndian.Uint64(value); applied != head {
+			c.report.problem("the log is followed up to entry %d, and ends at %d", applied, head)
+		}
+	default:
+		c.report.problem("the row %q is not of this schema", key)
+	}
+}
+
+func (c *checker) tombstone(key, value []byte, head uint64) {
+	if len(value) != 8 || len(key) < 2 {
+		c.report.problem("the tombstone %x is not readable", key)
+		return
+	}
+	at := binary.BigEndian.Uint64(value)
+	switch {
+	case key[1] == 'i' && len(key) == 66:
+		if at == 0 || at > head {
+			c.report.problem("the tombstone %x names the request %d, which is not in the log", key, at)
+		}
+	case key[1] == 'a' && len(key) >= 2+2+32+1:
+		if at > maxTime {
+			c.report.problem("the tombstone %x lies at %d, which is no time", key, at)
+		}
+	default:
+		c.report.problem("the tombstone %x is not readable", key)
+	}
+}
+
+// forward checks a row of the queue. Keys sort, so that a relay's cursor comes
+// before its outcomes.
+func (c *checker) forward(key, value []byte, head uint64, sent map[string]uint64) {
+	switch {
+	case len(key) == 10 && key[1] == 'q' && len(value) == 0:
+		if seq := binary.BigEndian.Uint64(key[2:]); seq == 0 || seq > head {
+			c.report.problem("entry %d is queued and not in the log", seq)
+		}
+	case len(key) > 2 && key[1] == 'c' && len(value) == 8:
+		seq := binary.BigEndian.Uint64(value)
+		if seq > head {
+			c.report.problem("%s has been sent the queue up to %d, and the log ends at %d", key[2:], seq, head)
+		}
+		sent[string(key[2:])] = seq
+	case len(key) > 10 && key[1] == 'o':
+		seq, relay := binary.BigEndian.Uint64(key[2:]), string(key[10:])
+		var o ForwardOutcome
+		switch {
+		case json.Unmarshal(value, &o) != nil || o.Relay != relay || o.Outcome == "":
+			c.report.problem("entry %d: its outcome at %s is not readable", seq, relay)
+		case seq == 0 || seq > head:
+			c.report.problem("entry %d has an outcome at %s and is not in the log", seq, relay)
+		case sent[relay] < seq:
+			c.report.problem("entry %d has an outcome at %s, which has been sent the queue up to %d", seq, relay, sent[relay])
+		}
+	default:
+		c.report.problem("the row %x of the queue is not readable", key)
+	}
+}
+
+// proof checks that two entries prove an equivocation: one key, kind and time,
+// two ids. Their address is compared while both can be read.
+func (c *checker) proof(key []byte) error {
+	if len(key) != 17 {
+		c.report.problem("the proof %x is not readable", key)
+		return nil
+	}
+	a, b := binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])
+	first, body1, err1 := c.st.log.row(a)
+	second, body2, err2 := c.st.log.row(b)
+	for _, err := range []error{err1, err2} {
+		if err != nil && !errors.Is(err, errNoRow) && !errors.Is(err, errRow) && !errors.Is(err, errCorrupt) {
+			return err
+		}
+	}
+	if err := errors.Join(err1, err2); err != nil || a >= b || first.id == second.id || first.pubkey != second.pubkey ||
+		first.kind != second.kind || first.createdAt != second.createdAt {
+		c.report.problem("entries %d and %d prove no equivocation", a, b)
+		return nil
+	}
+	if body1 == nil || body2 == nil {
+		return nil // one was erased; the proof is not shown any more
+	}
+	evt1, err1 := ParseBody(body1)
+	evt2, err2 := ParseBody(body2)
+	if errors.Join(err1, err2) != nil {
+		return nil // told with the entry
+	}
+	addr1, _ := addressOf(evt1, first.pubkey)
+	addr2, _ := addressOf(evt2, second.pubkey)
+	if addr1 != addr2 || addr1 == "" {
+		c.report.problem("entries %d and %d are of two addresses and prove no equivocation", a, b)
+	}
+	return nil
+}

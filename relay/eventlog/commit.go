@@ -1,0 +1,637 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Bounds of one group commit. Badger takes 15% of a memtable in one transaction.
+const (
+	queueSize     = 4096
+	maxGroup      = 1024
+	maxGroupBytes = 2 << 20
+	// maxDeletionBytes bounds a group of deletion requests: each byte of these
+	// is more work than one of another event.
+	maxDeletionBytes = 1 << 20
+)
+
+// written bounds what a body of that size makes the group write: itself, its
+// tags once more in the record, and some hundred bytes of row and keys.
+func written(body []byte) int { return 2*len(body) + 512 }
+
+// MailLifetime is how long mail without an expiration stays readable.
+const MailLifetime = 30 * 24 * time.Hour
+
+// Enqueued is an arrival on its way through the committer.
+type Enqueued struct {
+	Arrival // Event is nil where only rows are written
+	rows    []rowWrite
+	expired bool // replayed or restored: it had expired, or was history, when it arrived
+	st      *Store
+	done    chan struct{}
+	seq     uint64
+	out     Outcome
+	err     error
+	Walked  int // rows that a deletion looked at
+}
+
+// Wait returns once the event is durable, or was found not to be stored.
+func (p *Enqueued) Wait(ctx context.Context) (uint64, Outcome, error) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return 0, 0, ctx.Err()
+	}
+	return p.seq, p.out, p.err
+}
+
+func (p *Enqueued) answer(seq uint64, out Outcome, err error) {
+	p.seq, p.out, p.err = seq, out, err
+	if p.IsDeletion() {
+		p.st.deleting.Release(DeletionWeight(p.Event))
+	}
+	close(p.done)
+}
+
+// maxDeleting is how many events and addresses the deletion requests in the
+// queue may name together: what an append behind them waits for.
+const maxDeleting = 8192
+
+// DeletionWeight is how many events and addresses a deletion request names, at
+// most maxDeleting.
+func DeletionWeight(evt *nostr.Event) int64 {
+	n := int64(1)
+	for _, t := range evt.Tags {
+		if len(t) > 1 && (t[0] == "e" || t[0] == "a") {
+			n++
+		}
+	}
+	return min(n, maxDeleting)
+}
+
+// Enqueue hands an arrival to the committer. Arrivals enqueued by one
+// goroutine are appended in that order. It blocks only while the committer's
+// queue is full, a deletion request also while those in the queue name too much.
+func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
+	if err := storable(a.Event); err != nil {
+		return nil, err
+	}
+	if a.JSON == nil {
+		a.JSON = mostro.EncodeEvent(a.Event)
+	}
+	return st.hand(ctx, &Enqueued{Arrival: a, expired: a.Restored && a.Archived, st: st, done: make(chan struct{})})
+}
+
+// hand puts p into the committer's queue.
+func (st *Store) hand(ctx context.Context, p *Enqueued) (Pending, error) {
+	st.headMu.Lock()
+	closed := st.closed
+	if !closed {
+		st.enqueuing.Add(1)
+	}
+	st.headMu.Unlock()
+	if closed {
+		return nil, ErrClosed
+	}
+	defer st.enqueuing.Done()
+	if st.refuses(p) {
+		return nil, ErrFull
+	}
+	if p.IsDeletion() {
+		if err := st.deleting.Acquire(ctx, DeletionWeight(p.Event)); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	select {
+	case st.queue <- p:
+		return p, nil
+	case <-st.dead:
+		err = st.fatal
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if p.IsDeletion() {
+		st.deleting.Release(DeletionWeight(p.Event))
+	}
+	return nil, err
+}
+
+// Append is Enqueue and Wait.
+func (st *Store) Append(ctx context.Context, a Arrival) (uint64, Outcome, error) {
+	p, err := st.Enqueue(ctx, a)
+	if err != nil {
+		return 0, 0, err
+	}
+	return p.Wait(ctx)
+}
+
+// storable refuses what the store has no place for; admission has refused it
+// before, with a better reason.
+func storable(evt *nostr.Event) error {
+	switch {
+	case evt.Kind < 0 || evt.Kind > 65535:
+		return fmt.Errorf("kind %d is not in 0..65535", evt.Kind)
+	case evt.CreatedAt < 0 || evt.CreatedAt > maxTime:
+		return fmt.Errorf("created_at %d is not in 0..%d", evt.CreatedAt, int64(maxTime))
+	case kindClass(evt.Kind) == ephemeral:
+		return fmt.Errorf("kind %d is ephemeral: never stored", evt.Kind)
+	}
+	if len(evt.Tags) > math.MaxUint16 {
+		return fmt.Errorf("%d tags, at most %d can be indexed", len(evt.Tags), math.MaxUint16)
+	}
+	for _, t := range evt.Tags {
+		if len(t) > 0 && t[0] == "d" {
+			if len(t) < 2 && kindClass(evt.Kind) == addressable {
+				return errors.New("the d tag has no value")
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// commitLoop is the only writer of the files and of the live index.
+func (st *Store) commitLoop() {
+	defer st.done.Done()
+	group := make([]*Enqueued, 0, maxGroup)
+	var held *Enqueued       // taken from the queue, for the next group
+	var due <-chan time.Time // when the consequences of what was logged are written
+	for {
+		switch {
+		case st.txnBytes == 0:
+			due = nil
+		case due == nil:
+			due = time.After(st.cfg.flushAfter)
+		}
+		if held == nil {
+			var err error
+			select {
+			case held = <-st.queue:
+			case <-due:
+				due, err = nil, st.flush()
+			case <-st.sweep:
+				err = st.moveHidden()
+			case <-st.closing:
+				// Nothing is being enqueued any more: finish what waits.
+				select {
+				case held = <-st.queue:
+				default:
+					if err := st.flush(); err != nil {
+						st.die(err)
+					}
+					return
+				}
+			}
+			if err != nil {
+				st.die(err)
+			}
+			if held == nil {
+				continue
+			}
+		}
+		group = append(group[:0], held)
+		size := written(held.JSON)
+		deletions := held.IsDeletion()
+		held = nil
+	gather:
+		for len(group) < maxGroup && size < maxGroupBytes {
+			select {
+			case p := <-st.queue:
+				// Deletions reach back into the store: groups of their own.
+				if p.IsDeletion() != deletions {
+					held = p
+					break gather
+				}
+				if deletions && size+written(p.JSON) > maxDeletionBytes {
+					held = p
+					break gather
+				}
+				group = append(group, p)
+				size += written(p.JSON)
+			default:
+				break gather
+			}
+		}
+		st.commit(group)
+	}
+}
+
+// commit appends a group to the log, synced once, then makes it visible, then
+// answers. What follows from it is written to the index of the files soon after
+// (flush).
+func (st *Store) commit(group []*Enqueued) {
+	start := time.Now()
+	st.lookWhileWriting()
+	if group = st.refuseFull(group); len(group) == 0 {
+		return
+	}
+	err := st.makeRoom(group)
+	g := &grouping{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
+		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
+	for _, p := range group {
+		if err == nil {
+			err = g.keepRoom()
+		}
+		if err != nil {
+			break
+		}
+		if p.Event == nil {
+			g.soon = true // who wrote it reads it
+			err = g.writeRows(p.rows)
+			continue
+		}
+		g.soon = g.soon || p.Forward || p.IsDeletion()
+		p.seq, p.out, err = g.append(p)
+	}
+	if err == nil {
+		err = g.write()
+	}
+	st.buf, st.follows = g.buf[:0], g.seq
+	st.fresh.add(g.ids)
+	if err == nil && g.soon {
+		err = st.flush()
+	}
+	if err == nil {
+		err = st.settle(g)
+	}
+	if err != nil {
+		st.die(err)
+		for _, p := range group {
+			p.answer(0, 0, st.fatal)
+		}
+		return
+	}
+	st.publish(g.entries)
+	st.metrics.committed(len(group), time.Since(start))
+	for _, p := range group {
+		if p.Event != nil {
+			st.metrics.appended(p.out)
+		}
+		p.answer(p.seq, p.out, nil)
+	}
+}
+
+// refuseFull answers the arrivals of a group for which there is no room, and
+// gives the others.
+func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
+	size := int64(0)
+	for _, p := range group {
+		size += int64(written(p.JSON))
+	}
+	if err := st.log.growLog(size); err != nil && !st.full.Load() {
+		st.markFull("err", err)
+	}
+	if !st.full.Load() {
+		return group
+	}
+	kept := group[:0]
+	for _, p := range group {
+		if st.refuses(p) {
+			p.answer(0, 0, ErrFull)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// settle brings what is in memory up to what was logged.
+func (st *Store) settle(g *grouping) error {
+	g.apply()
+	st.forget(g.erased)
+	for id := range g.ids {
+		st.ids.add(id[:])
+	}
+	return st.growFilters()
+}
+
+// grouping is one group commit under way. Its decisions see the events before
+// them in the group; the live index changes only after the commit.
+type grouping struct {
+	st      *Store
+	now     time.Time
+	seq     uint64 // last assigned
+	newest  map[address]*addressState
+	ids     map[[32]byte]uint64 // seqs of what it appends
+	changes []change
+	entries []recent
+	erased  map[uint64]struct{}
+	tombs   int64
+	walked  int           // rows that deletions looked at
+	claimed map[claim]int // addresses taken by this group, by what quotas count
+	soon    bool          // the index is to follow the log at once
+	replay  bool          // the rows are in the log
+
+	base  uint64 // seq before the first of rows
+	rows  []row  // to be logged
+	buf   []byte // the same as the log keeps them, with their bodies
+	sizes []int  // of each there
+}
+
+var errOverQuota = errors.New("over quota")
+
+// addressState is the newest version of an address as the group sees it.
+type addressState struct {
+	rec   record
+	space byte // spaceNewest or spaceHidden; 0: the address is free
+}
+
+// change is what a committed event does to the live index.
+type change struct {
+	remove  [32]byte // id to take out; zero: none
+	add     *record
+	body    []byte
+	chainOf [32]byte // id of the slot whose chain moves to chain
+	chain   uint64
+}
+
+func (g *grouping) set(key, value []byte) error {
+	if key[0] == spaceHidden {
+		g.st.hidden.add(key[1:]) // before the commit: "maybe" is never wrong
+	}
+	return g.st.set(key, value)
+}
+
+// log takes a row and its body to be logged with the group.
+func (g *grouping) log(r row, body []byte) {
+	if g.replay {
+		return
+	}
+	from := len(g.buf)
+	r.first = len(g.rows) == 0
+	g.buf = appendRow(g.buf, r, body)
+	g.sizes = append(g.sizes, len(g.buf)-from)
+	g.rows = append(g.rows, r)
+}
+
+// write makes the rows of the group durable.
+func (g *grouping) write() error {
+	if len(g.rows) == 0 {
+		return nil
+	}
+	err := g.st.log.append(g.buf, g.sizes)
+	g.base += uint64(len(g.rows))
+	g.buf, g.sizes, g.rows = g.buf[:0], g.sizes[:0], g.rows[:0]
+	return err
+}
+
+// row gives a row of the log or of this group. ok is false for one that is
+// damaged.
+func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
+	if seq > g.base && seq-g.base <= uint64(len(g.rows)) {
+		return g.rows[seq-g.base-1], true, nil
+	}
+	r, err = g.st.log.rowAlone(seq)
+	if IsDamage(err) {
+		g.st.reportDamage(seq, err)
+		return r, false, nil
+	}
+	return r, err == nil, err
+}
+
+// append decides about one arrival, takes its row to be logged and writes what
+// follows from it. An error is fatal.
+func (g *grouping) append(p *Enqueued) (uint64, Outcome, error) {
+	evt := p.Event
+	id, err1 := hex32.Parse(evt.ID)
+	pubkey, err2 := hex32.Parse(evt.PubKey)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, 0, fmt.Errorf("an unverified event reached the log: %w", err)
+	}
+	if seq, held, err := g.held(id); err != nil || held {
+		return seq, Duplicate, err
+	}
+	addr, hasAddr := addressOf(evt, pubkey)
+	if deleted, err := g.deleted(evt, id, pubkey, addr); err != nil || deleted {
+		return 0, Deleted, err
+	}
+	g.seq++
+	rec := record{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
+		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), terms: termsOf(evt.Tags)}
+	r := row{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
+		createdAt: rec.createdAt, expiration: rec.expiration}
+	r.expired = p.expired || !g.replay && !p.Restored && rec.expiration > 0 && rec.expiration <= g.now.Unix()
+	r.archived = r.expired
+	r.gone = r.expired && mostro.IsMail(evt.Kind)
+	body := p.JSON
+	if r.gone {
+		body = nil
+	}
+	if p.IsDeletion() && !r.expired {
+		// Its consequences may take several transactions: the log has it before
+		// the first, so that opening the store finishes them.
+		r.forward = p.Forward
+		g.log(r, body)
+		walked := g.walked
+		if err := g.delete(evt, pubkey); err != nil {
+			return 0, 0, err
+		}
+		p.Walked = g.walked - walked
+	}
+	var err error
+	switch {
+	case hasAddr:
+		err = g.appendVersion(evt, addr, &rec, &r, p.JSON, p.Quota)
+	case !r.expired:
+		g.changes = append(g.changes, change{add: &rec, body: p.JSON})
+		err = g.set(seqKey(spaceRegular, g.seq), rec.encode())
+	}
+	if errors.Is(err, errOverQuota) {
+		g.seq-- // it never was
+		return 0, OverQuota, nil
+	}
+	if err == nil {
+		r.forward = p.Forward && !r.archived
+		if r.forward {
+			err = g.set(forwardKey(g.seq), []byte{})
+		}
+	}
+	if err == nil {
+		err = g.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	if !p.IsDeletion() || r.expired {
+		g.log(r, body)
+	}
+	g.ids[id] = g.seq
+	e := recent{body: p.JSON, entry: mostro.Entry{Seq: g.seq, Event: evt,
+		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}.Shared()}
+	if r.gone {
+		e = recent{entry: mostro.Entry{Seq: g.seq}} // moves the head, holds nothing to read
+	}
+	g.entries = append(g.entries, e)
+	if r.archived {
+		return g.seq, Archived, nil
+	}
+	return g.seq, Added, nil
+}
+
+// appendVersion places a version of an address: newest wins, equal times by
+// lowest id (NIP-01).
+func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r *row, body []byte, quota LiveQuotas) error {
+	now, err := g.addressState(evt, addr, rec.pubkey)
+	if err != nil {
+		return err
+	}
+	if now.space != spaceNewest && !r.expired && g.overQuota(quota, rec) {
+		return errOverQuota
+	}
+	if now.space != 0 {
+		r.previous = now.rec.chain
+		if rec.createdAt <= now.rec.createdAt {
+			if err := g.keepProof(rec, now.rec.chain); err != nil {
+				return err
+			}
+		}
+		if !newer(rec, &now.rec) {
+			r.archived = true
+			now.rec.chain = rec.seq
+			if now.space == spaceNewest {
+				g.changes = append(g.changes, change{chainOf: now.rec.id, chain: rec.seq})
+			}
+			return g.set(addressKey(now.space, addr), now.rec.encode())
+		}
+	}
+	c := change{}
+	if now.space == spaceNewest {
+		c.remove = now.rec.id
+	}
+	space := byte(spaceNewest)
+	if r.expired {
+		space = spaceHidden
+	} else {
+		c.add, c.body = rec, body
+	}
+	g.changes = append(g.changes, c)
+	if now.space != 0 && now.space != space {
+		if err := g.st.del(addressKey(now.space, addr)); err != nil {
+			return err
+		}
+	}
+	*now = addressState{rec: *rec, space: space}
+	return g.set(addressKey(space, addr), rec.encode())
+}
+
+func newer(a, b *record) bool {
+	if a.createdAt != b.createdAt {
+		return a.createdAt > b.createdAt
+	}
+	return string(a.id[:]) < string(b.id[:])
+}
+
+// addressState finds the newest version of an address: in this group, in
+// memory, or hidden on disk.
+func (g *grouping) addressState(evt *nostr.Event, addr address, pubkey [32]byte) (*addressState, error) {
+	if s, ok := g.newest[addr]; ok {
+		return s, nil
+	}
+	s := &addressState{}
+	g.newest[addr] = s
+	if rec, ok := g.st.live.recordAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
+		s.rec, s.space = rec, spaceNewest
+		return s, nil
+	}
+	if !g.st.hidden.mayHold([]byte(addr)) {
+		return s, nil
+	}
+	item, err := g.st.txn.Get(addressKey(spaceHidden, addr))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.space = spaceHidden
+	return s, item.Value(func(v []byte) (err error) { s.rec, err = decodeRecord(v); return err })
+}
+
+// held says whether an id is in the log.
+func (g *grouping) held(id [32]byte) (uint64, bool, error) {
+	if _, ok := g.ids[id]; ok {
+		return 0, true, nil
+	}
+	g.st.live.mu.RLock()
+	n, ok := g.st.live.slots.find(id)
+	var seq uint64
+	if ok {
+		seq = g.st.live.slots.at(n).seq
+	}
+	g.st.live.mu.RUnlock()
+	if ok {
+		return seq, true, nil
+	}
+	if !g.st.ids.mayHold(id[:]) {
+		return 0, false, nil
+	}
+	item, err := g.st.txn.Get(idKey(id))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return seq, true, item.Value(func(v []byte) error { seq = binary.BigEndian.Uint64(v); return nil })
+}
+
+// apply brings the live index up to what was committed.
+func (g *grouping) apply() {
+	g.st.tombs.Add(g.tombs)
+	l := g.st.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range g.changes {
+		if c.remove != ([32]byte{}) {
+			if n, ok := l.slots.find(c.remove); ok {
+				l.remove(n)
+			}
+		}
+		if c.add != nil {
+			l.add(*c.add, c.body)
+		}
+		if c.chainOf != ([32]byte{}) {
+			if n, ok := l.slots.find(c.chainOf); ok {
+				l.slots.setChain(n, c.chain)
+			}
+		}
+	}
+}
+
+// effectiveExpiration is the event's NIP-40 expiration, or the end of a mail's
+// life where it names none; 0 for none.
+func effectiveExpiration(p *Enqueued) int64 {
+	if at := expirationOf(p.Event); at > 0 {
+		return at
+	}
+	if mostro.IsMail(p.Event.Kind) {
+		return p.ReceivedAt.Add(MailLifetime).Unix()
+	}
+	return 0
+}
+
+// expirationOf is the value of the first expiration tag, 0 for none or an
+// unreadable one.
+func expirationOf(evt *nostr.Event) int64 {
+	for _, t := range evt.Tags {
+		if len(t) > 1 && t[0] == "expiration" {
+			at, err := strconv.ParseInt(t[1], 10, 64)
+			if err != nil || at < 0 {
+				return 0
+			}
+			return min(at, math.MaxInt64/2)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,326 @@
+package eventlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// deleted says whether the author of an arriving event has asked for its
+// deletion before (NIP-09; deletions are sticky).
+func (g *grouping) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) (bool, error) {
+	if g.st.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
+		return false, nil
+	}
+	_, err := g.st.txn.Get(tombIDKey(id, pubkey))
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, badger.ErrKeyNotFound) {
+		return false, err
+	}
+	if addr == "" {
+		return false, nil
+	}
+	until, err := g.addressTomb(addr)
+	return err == nil && int64(evt.CreatedAt) <= until, err
+}
+
+// addressTomb is the created_at up to which an address is deleted, -1 for not.
+func (g *grouping) addressTomb(addr address) (int64, error) {
+	item, err := g.st.txn.Get(tombAddressKey(addr))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, err
+	}
+	until := int64(-1)
+	err = item.Value(func(v []byte) error {
+		if len(v) != 8 {
+			return errCorrupt
+		}
+		until = int64(binary.BigEndian.Uint64(v))
+		return nil
+	})
+	return until, err
+}
+
+// delete carries out a deletion request. Its group holds nothing but deletion
+// requests, so that the live index and the files agree while it reads them.
+//
+// Where it erases more than one transaction holds, it commits in parts, none of
+// which parts what becomes of one event. The store has applied the requests
+// before it by then: after a crash in between it is carried out again.
+func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
+	ids := make(map[[32]byte]struct{})
+	addresses := make(map[address]struct{})
+	for _, t := range evt.Tags {
+		if len(t) < 2 {
+			continue
+		}
+		var err error
+		switch t[0] {
+		case "e":
+			id, bad := hex32.Parse(t[1])
+			if _, twice := ids[id]; twice || bad != nil {
+				continue
+			}
+			ids[id] = struct{}{}
+			err = g.deleteID(id, pubkey)
+		case "a":
+			kind, d, ok := ownAddress(t[1], pubkey)
+			addr := makeAddress(kind, pubkey, d)
+			if _, twice := addresses[addr]; twice || !ok {
+				continue
+			}
+			addresses[addr] = struct{}{}
+			err = g.deleteAddress(addr, kind, d, pubkey, int64(evt.CreatedAt))
+		}
+		if err != nil {
+			return fmt.Errorf("delete: %w", err)
+		}
+	}
+	return nil
+}
+
+func (g *grouping) deleteID(id, pubkey [32]byte) error {
+	g.tombs++ // one that is there already is counted again: it is only asked whether there are any
+	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
+		return err
+	}
+	seq, held, err := g.held(id)
+	if err != nil || !held || seq == 0 || seq == g.seq { // 0: a request of this group
+		return err // not held yet: the tombstone waits for it
+	}
+	g.walked++
+	r, ok, err := g.row(seq)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		rec, _, served := g.st.live.recordOf(id)
+		if !served {
+			return nil // its author is not known any more
+		}
+		r = row{id: rec.id, pubkey: rec.pubkey, kind: rec.kind, createdAt: rec.createdAt}
+	}
+	if r.pubkey != pubkey || r.kind == mostro.KindDeletion {
+		return nil
+	}
+	return g.erase(seq, r)
+}
+
+// ownAddress parses the value of an a tag that names an address of pubkey.
+func ownAddress(value string, pubkey [32]byte) (kind int, d string, ok bool) {
+	parts := strings.SplitN(value, ":", 3)
+	if len(parts) != 3 {
+		return 0, "", false
+	}
+	kind, err := strconv.Atoi(parts[0])
+	author, err2 := hex32.Parse(parts[1])
+	c := kindClass(kind)
+	if err != nil || err2 != nil || author != pubkey || kind < 0 || kind > 65535 || c != replaceable && c != addressable {
+		return 0, "", false
+	}
+	if c == replaceable {
+		return kind, "", true
+	}
+	return kind, parts[2], true
+}
+
+// deleteAddress erases the versions of an address up to a time. The walk goes
+// from the newest arrival to the oldest and ends where an earlier request left
+// only erased ones.
+func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]byte, until int64) error {
+	have, err := g.addressTomb(addr)
+	if err != nil {
+		return err
+	}
+	if have > until {
+		return nil // an earlier request has erased these, and refuses more of them
+	}
+	if have < 0 {
+		g.tombs++
+	}
+	if err := g.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(until))); err != nil {
+		return err
+	}
+	now, err := g.addressState(&nostr.Event{Kind: kind, Tags: nostr.Tags{{"d", d}}}, addr, pubkey)
+	if err != nil || now.space == 0 {
+		return err
+	}
+	end, err := g.erasedUpTo(addr)
+	if err != nil {
+		return err
+	}
+	bottom := uint64(0) // it and all before it are erased
+	for seq := now.rec.chain; seq > end; {
+		g.walked++
+		r, ok, err := g.row(seq)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil // the versions before it cannot be found any more
+		}
+		gone := r.gone || r.createdAt <= until || g.isErased(seq)
+		if r.createdAt <= until {
+			if err := g.erase(seq, r); err != nil {
+				return err
+			}
+		}
+		switch {
+		case !gone:
+			bottom = 0
+		case bottom == 0:
+			bottom = seq
+		}
+		seq = r.previous
+	}
+	if bottom == 0 {
+		return nil
+	}
+	return g.set(addressKey(spaceChain, addr), binary.BigEndian.AppendUint64(nil, bottom))
+}
+
+// erasedUpTo is the arrival of an address from which on back all are erased, 0
+// for none.
+func (g *grouping) erasedUpTo(addr address) (seq uint64, err error) {
+	item, err := g.st.txn.Get(addressKey(spaceChain, addr))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return seq, item.Value(func(v []byte) error {
+		if len(v) != 8 {
+			return errCorrupt
+		}
+		seq = binary.BigEndian.Uint64(v)
+		return nil
+	})
+}
+
+// erase removes an event's body and its place in the live index; its row stays
+// as the bare fact.
+func (g *grouping) erase(seq uint64, r row) error {
+	if r.gone || g.isErased(seq) {
+		return nil
+	}
+	if g.st.txnBytes > g.st.txnRoom/2 {
+		// The requests before this one are complete in the transaction.
+		if err := g.write(); err != nil {
+			return err
+		}
+		g.st.follows = g.seq - 1
+		if err := g.st.flush(); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(g.keepFact(seq), g.erasure(seq)); err != nil {
+		return err
+	}
+	rec, addr, ok := g.st.live.recordOf(r.id)
+	if !ok || rec.seq != seq {
+		return nil // not live
+	}
+	g.changes = append(g.changes, change{remove: r.id})
+	if addr == "" {
+		return g.st.del(seqKey(spaceRegular, seq))
+	}
+	// Still the newest of its address: an older version must not come back.
+	if s, ok := g.newest[addr]; ok {
+		s.space = spaceHidden
+	}
+	if err := g.st.del(addressKey(spaceNewest, addr)); err != nil {
+		return err
+	}
+	return g.set(addressKey(spaceHidden, addr), rec.encode())
+}
+
+func (g *grouping) isErased(seq uint64) bool {
+	_, ok := g.erased[seq]
+	return ok
+}
+
+// expiryLoop looks each second for what has expired, so that memory follows
+// even when nobody asks, and has the committer move the records.
+func (st *Store) expiryLoop() {
+	defer st.done.Done()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-st.closing:
+			return
+		}
+		st.live.expire(st.now().Unix())
+		select {
+		case st.sweep <- struct{}{}:
+		case <-st.closing:
+			return
+		}
+	}
+}
+
+// moveHidden takes the records of expired events out of the keyspaces that
+// opening the store reads, and erases expired mail.
+func (st *Store) moveHidden() error {
+	hidden := st.live.takeHidden()
+	for len(hidden) > 0 {
+		n := min(len(hidden), maxGroup)
+		if err := st.movePart(hidden[:n]); err != nil {
+			return fmt.Errorf("move expired records: %w", err)
+		}
+		hidden = hidden[n:]
+	}
+	return nil
+}
+
+func (st *Store) movePart(part []expiry) error {
+	if err := st.flush(); err != nil {
+		return err
+	}
+	g := &grouping{st: st}
+	for _, e := range part {
+		rec, addr, ok := st.live.recordIn(e)
+		if !ok {
+			continue // replaced or deleted since
+		}
+		var err error
+		if st.txnBytes > st.txnRoom/2 { // records may be large
+			if err = st.flush(); err != nil {
+				return err
+			}
+		}
+		if addr == "" {
+			err = st.del(seqKey(spaceRegular, rec.seq))
+		} else if err = st.del(addressKey(spaceNewest, addr)); err == nil {
+			err = g.set(addressKey(spaceHidden, addr), rec.encode())
+		}
+		if err == nil {
+			err = g.eraseMail(&rec)
+		}
+		if err != nil {
+			return err
+		}
+		g.changes = append(g.changes, change{remove: rec.id})
+	}
+	if err := st.flush(); err != nil {
+		return err
+	}
+	g.apply()
+	st.forget(g.erased)
+	return nil
+}

@@ -1,0 +1,113 @@
+package eventlog
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// ExportFilter chooses what Export writes. Zero fields choose everything.
+type ExportFilter struct {
+	Kinds        []int
+	Authors      []string // hex
+	Since, Until int64    // of created_at, unix seconds, both inclusive
+	After        uint64   // log position
+	Live         bool     // only what is served now
+	Public       bool     // without what the rules hide: banned and quarantined keys, banned events
+	Evidence     bool     // each line with time and road of receipt, as Import takes back; for the operator alone
+}
+
+// ParseExportFilter reads kinds, authors (comma-separated), since, until,
+// after and live from URL parameters. An unknown parameter is an error.
+func ParseExportFilter(q url.Values) (f ExportFilter, err error) {
+	for name, values := range q {
+		value := values[len(values)-1]
+		bad := func(want string) error { return fmt.Errorf("%s: %q is not %s", name, value, want) }
+		switch name {
+		case "kinds":
+			for part := range strings.SplitSeq(value, ",") {
+				k, err := strconv.Atoi(part)
+				if err != nil || k < 0 || k > 65535 {
+					return f, bad("a comma-separated list of kinds")
+				}
+				f.Kinds = append(f.Kinds, k)
+			}
+		case "authors":
+			f.Authors = strings.Split(value, ",")
+			for _, a := range f.Authors {
+				if !hex32.Valid(a) {
+					return f, bad("a comma-separated list of public keys in hex")
+				}
+			}
+		case "since":
+			f.Since, err = strconv.ParseInt(value, 10, 64)
+		case "until":
+			f.Until, err = strconv.ParseInt(value, 10, 64)
+		case "after":
+			f.After, err = strconv.ParseUint(value, 10, 64)
+		case "live":
+			f.Live, err = strconv.ParseBool(value)
+		case "format":
+			if value != "ndjson" {
+				return f, bad("a format known for events; use ndjson")
+			}
+		default:
+			return f, fmt.Errorf("unknown parameter %q; known: kinds, authors, since, until, after, live, format", name)
+		}
+		if err != nil {
+			return f, bad("a number (live: true or false)")
+		}
+	}
+	return f, nil
+}
+
+func (f *ExportFilter) wants(e mostro.Entry) bool {
+	evt := e.Event
+	return !mostro.IsMail(evt.Kind) &&
+		(f.Kinds == nil || slices.Contains(f.Kinds, evt.Kind)) &&
+		(f.Authors == nil || slices.Contains(f.Authors, evt.PubKey)) &&
+		(f.Since == 0 || int64(evt.CreatedAt) >= f.Since) &&
+		(f.Until == 0 || int64(evt.CreatedAt) <= f.Until)
+}
+
+// Export writes the readable events of the log as NDJSON, in order of arrival:
+// the stored bodies, unchanged, unless f.Evidence asks for more. Mail is never
+// exported. It returns how many events it wrote. Damaged entries are left out;
+// an error says so at the end.
+func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
+	bw := bufio.NewWriterSize(w, 1<<16)
+	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
+		if !f.wants(e) || f.Public && st.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
+			return nil
+		}
+		n++
+		if f.Evidence {
+			return writeEvidence(bw, &e, body)
+		}
+		bw.Write(body) // an error stays with the writer until the newline
+		return bw.WriteByte('\n')
+	})
+	if err == nil {
+		err = bw.Flush()
+	}
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("%d damaged entries of the log were left out, %d events were written", damaged, n)
+	}
+	return n, err
+}
+
+func (st *Store) isLive(seq uint64, id string) bool {
+	st.live.expire(st.now().Unix())
+	st.live.mu.RLock()
+	defer st.live.mu.RUnlock()
+	n, ok := st.live.slots.find(hex32.OrZero(id))
+	return ok && st.live.slots.at(n).seq == seq && !st.live.slots.at(n).hidden
+}

@@ -1,0 +1,140 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// A deletion request takes an event's body. Of an event that is evidence about
+// its author the tags that are facts (mostro.FactTags) stay in the index, so
+// that an author who deletes its failures leaves the same record behind as one
+// that does not.
+
+// maxFact bounds the facts of one event, in bytes.
+const maxFact = 8 << 10
+
+// keepFact keeps the facts of an event that is about to be erased, in the same
+// transaction that asks for its erasure. An event that is no evidence leaves
+// nothing but its row.
+func (g *grouping) keepFact(seq uint64) error {
+	_, body, err := g.st.rowAt(seq)
+	if IsDamage(err) {
+		return nil // there is nothing left to keep; the reader of the entry reports the damage
+	}
+	if err != nil || body == nil {
+		return err
+	}
+	evt, err := ParseBody(bytes.Clone(body))
+	if err != nil {
+		return nil // as above: what cannot be read has no facts to keep
+	}
+	tags, ok := mostro.FactTags(evt)
+	if !ok {
+		return nil
+	}
+	fact, err := json.Marshal(tags)
+	if err != nil || len(fact) > maxFact {
+		return err
+	}
+	return g.set(seqKey(spaceFact, seq), fact)
+}
+
+// ReadEvidence is Read, and gives besides each erased event of which facts were
+// kept: an entry that is Erased, whose event has no content, no signature and
+// these tags alone. Its id and dates are those of the event.
+func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	head := st.head.Load()
+	for after < head {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		batch, last, _, err := st.recentAfter(after, head)
+		if err != nil {
+			return err
+		}
+		var facts []mostro.Entry
+		if uint64(len(batch)) < last-after { // some are not readable
+			if facts, err = st.factsAfter(after, last); err != nil {
+				return err
+			}
+		}
+		for _, e := range batch {
+			for len(facts) > 0 && facts[0].Seq <= e.entry.Seq {
+				// One that was erased between the two readings is given once.
+				if facts[0].Seq < e.entry.Seq {
+					if err := fn(facts[0]); err != nil {
+						return err
+					}
+				}
+				facts = facts[1:]
+			}
+			if err := fn(e.entry); err != nil {
+				return err
+			}
+		}
+		for _, e := range facts {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+		after = last
+	}
+	return nil
+}
+
+// factsAfter gives the erased events after a position, up to another, of which
+// facts were kept. They are committed before the body goes.
+func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error) {
+	err = st.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceFact}})
+		defer it.Close()
+		for it.Seek(seqKey(spaceFact, after+1)); it.Valid(); it.Next() {
+			key := it.Item().Key()
+			if len(key) != 9 {
+				return errCorrupt
+			}
+			seq := binary.BigEndian.Uint64(key[1:])
+			if seq > last {
+				return nil
+			}
+			var tags nostr.Tags
+			if err := it.Item().Value(func(v []byte) error { return json.Unmarshal(v, &tags) }); err != nil {
+				return fmt.Errorf("the facts of entry %d: %w", seq, err)
+			}
+			r, _, err := st.log.row(seq)
+			if errors.Is(err, errNoRow) || IsDamage(err) {
+				continue // behind the end of a log that a crash cut off, or reported by others
+			}
+			if err != nil {
+				return fmt.Errorf("entry %d: %w", seq, err)
+			}
+			list = append(list, mostro.Entry{Seq: seq, ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Archived: r.archived, Erased: true,
+				Event: &nostr.Event{ID: hex.EncodeToString(r.id[:]), PubKey: hex.EncodeToString(r.pubkey[:]), Kind: r.kind, CreatedAt: nostr.Timestamp(r.createdAt), Tags: tags}})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// fact checks the facts of an erased event.
+func (c *checker) fact(key, value []byte, head uint64) {
+	var tags nostr.Tags
+	if len(key) != 9 || json.Unmarshal(value, &tags) != nil {
+		c.report.problem("the facts %x are not readable", key)
+		return
+	}
+	seq := binary.BigEndian.Uint64(key[1:])
+	if _, body, err := c.st.log.row(seq); seq == 0 || seq > head || err != nil || body != nil {
+		c.report.problem("facts are kept of entry %d, which was not erased", seq)
+	}
+}

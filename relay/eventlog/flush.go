@@ -1,0 +1,339 @@
+package eventlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// The log is the truth, and durable first. What follows from it (ids, records,
+// tombstones, the queue) is gathered in one transaction over many groups, which
+// is committed with the seq up to which it follows. Opening the store makes the
+// rest follow.
+
+// How long consequences of logged events wait for more of them, while serving and
+// during an import.
+const (
+	flushAfter     = 100 * time.Millisecond
+	bulkFlushAfter = time.Second
+)
+
+// set and del write to the transaction of the committer, which alone calls them.
+func (st *Store) set(key, value []byte) error {
+	st.txnBytes += len(key) + len(value) + keyOverhead
+	return st.txn.Set(key, value)
+}
+
+func (st *Store) del(key []byte) error {
+	st.txnBytes += len(key) + keyOverhead
+	return st.txn.Delete(key)
+}
+
+// keyOverhead is more than what Badger adds to a key and its value when it
+// weighs a transaction.
+const keyOverhead = 64
+
+// consequences bounds what an arrival makes the transaction grow by.
+func consequences(p *Enqueued) int {
+	size := 1024
+	if p.Event != nil {
+		size += len(p.JSON) // its tags, in the record
+	}
+	for _, r := range p.rows {
+		size += len(r.key) + len(r.value) + keyOverhead
+	}
+	return size
+}
+
+// makeRoom sees to it that a group finds room in the transaction and in the
+// last file of the log.
+func (st *Store) makeRoom(group []*Enqueued) error {
+	if err := st.Err(); err != nil {
+		return err
+	}
+	size := 0
+	for _, p := range group {
+		size += consequences(p)
+	}
+	// A deletion may be committed in parts, and reads back into the live index,
+	// which must hold what was logged before it.
+	if st.txnBytes+size > st.txnRoom || st.log.full() || group[0].IsDeletion() {
+		if err := st.flush(); err != nil {
+			return err
+		}
+	}
+	if st.log.full() {
+		return st.log.roll()
+	}
+	return nil
+}
+
+// keepRoom sees to it that one more arrival of a group finds room. Those before
+// it may have made the transaction grow by more than they are long: a large
+// record is written again for every older version of its address that comes.
+func (g *grouping) keepRoom() error {
+	if g.st.txnBytes <= g.st.txnRoom {
+		return nil
+	}
+	if err := g.write(); err != nil {
+		return err
+	}
+	g.st.follows = g.seq
+	return g.st.flush()
+}
+
+// flush commits what follows from the log up to st.follows.
+func (st *Store) flush() error {
+	if st.txnBytes == 0 || st.Err() != nil {
+		return nil
+	}
+	if err := st.txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, st.follows)); err != nil {
+		return err
+	}
+	return st.flushPart()
+}
+
+// flushPart commits what the transaction holds, and erases the bodies that are
+// to go by it. The next one will tell that they went.
+func (st *Store) flushPart() error {
+	if err := st.txn.Commit(); err != nil {
+		return err
+	}
+	st.txn, st.txnBytes = st.db.NewTransaction(true), 0
+	st.fresh.clear()
+	if st.cfg.committed != nil {
+		if err := st.cfg.committed(); err != nil {
+			return err
+		}
+	}
+	seqs := st.erasing
+	st.erasing = nil
+	touched, err := st.log.erase(seqs)
+	if err != nil {
+		return err
+	}
+	for _, seq := range seqs {
+		if err := st.del(seqKey(spaceErase, seq)); err != nil {
+			return err
+		}
+	}
+	for _, rf := range touched {
+		if st.log.wasteful(rf) {
+			if err := st.log.shrink(rf); err != nil {
+				return err
+			}
+		}
+		if err := st.set(seqKey(spaceErased, rf.first), binary.BigEndian.AppendUint64(nil, uint64(rf.erased))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadErased tells the files of the log how much of them is erased. More than a
+// file has is from before it was shrunk, behind which there was a crash.
+func (st *Store) loadErased() error {
+	var stale [][]byte
+	err := st.eachRow([]byte{spaceErased}, []byte{spaceErased}, func(key, value []byte) bool {
+		if len(key) == 9 && len(value) == 8 {
+			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
+			if rf := st.log.fileOf(first); rf.first == first && erased <= rf.size {
+				rf.erased = erased
+			} else {
+				stale = append(stale, key)
+			}
+		}
+		return true
+	})
+	if err != nil || len(stale) == 0 {
+		return err
+	}
+	return st.db.Update(func(txn *badger.Txn) error {
+		for _, key := range stale {
+			if err := txn.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// freshIDs are those whose keys are not committed yet.
+type freshIDs struct {
+	mu  sync.RWMutex
+	seq map[[32]byte]uint64
+}
+
+func (f *freshIDs) add(ids map[[32]byte]uint64) {
+	f.mu.Lock()
+	maps.Copy(f.seq, ids)
+	f.mu.Unlock()
+}
+
+func (f *freshIDs) clear() {
+	f.mu.Lock()
+	clear(f.seq)
+	f.mu.Unlock()
+}
+
+func (f *freshIDs) find(id [32]byte) (uint64, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	seq, ok := f.seq[id]
+	return seq, ok
+}
+
+// seqOf gives the seq of an id that is in the log.
+func (st *Store) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
+	if seq, ok := st.fresh.find(id); ok {
+		return seq, true, nil
+	}
+	if !st.ids.mayHold(id[:]) {
+		return 0, false, nil
+	}
+	err = st.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(idKey(id))
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error { seq = binary.BigEndian.Uint64(v); return nil })
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	return seq, err == nil, err
+}
+
+// eraseAsked erases the bodies whose erasing a crash may have prevented.
+func (st *Store) eraseAsked() error {
+	var seqs []uint64
+	err := st.eachRow([]byte{spaceErase}, []byte{spaceErase}, func(key, _ []byte) bool {
+		if len(key) == 9 {
+			seqs = append(seqs, binary.BigEndian.Uint64(key[1:]))
+		}
+		return true
+	})
+	if err != nil || len(seqs) == 0 {
+		return err
+	}
+	touched, err := st.log.erase(seqs)
+	if err != nil {
+		return err
+	}
+	batch := st.db.NewWriteBatch()
+	defer batch.Cancel()
+	for _, rf := range touched {
+		if err := batch.Set(seqKey(spaceErased, rf.first), binary.BigEndian.AppendUint64(nil, uint64(rf.erased))); err != nil {
+			return err
+		}
+	}
+	for _, seq := range seqs {
+		if err := batch.Delete(seqKey(spaceErase, seq)); err != nil {
+			return err
+		}
+	}
+	return batch.Flush()
+}
+
+// replay makes what follows from the rows behind applied follow.
+func (st *Store) replay(applied uint64) error {
+	head := st.log.head()
+	group, size := make([]*Enqueued, 0, maxGroup), 0
+	again := func() error {
+		if len(group) == 0 {
+			return nil
+		}
+		err := st.makeRoom(group)
+		g := &grouping{st: st, replay: true, now: st.now(), seq: group[0].seq - 1, base: head,
+			newest: make(map[address]*addressState), ids: make(map[[32]byte]uint64)}
+		for _, p := range group {
+			if err != nil {
+				return err
+			}
+			var seq uint64
+			g.seq = p.seq - 1
+			if err = g.keepRoom(); err != nil {
+				return err
+			}
+			if seq, _, err = g.append(p); err == nil && seq != p.seq {
+				err = fmt.Errorf("entry %d is in the log twice, or ought not to be", p.seq)
+			}
+			st.follows = p.seq
+		}
+		if err == nil {
+			err = st.settle(g)
+		}
+		group, size = group[:0], 0
+		return err
+	}
+	err := st.log.rows(applied, head, func(seq uint64, r row, body []byte, err error) error {
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", seq, err)
+		}
+		p := &Enqueued{seq: seq, expired: r.expired, Arrival: Arrival{
+			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
+		if r.gone && !(r.expired && mostro.IsMail(r.kind)) {
+			// Bodies are erased after what asks for it is followed.
+			return fmt.Errorf("entry %d is erased, and the index that was ahead of it is missing: %w", seq, ErrDamaged)
+		}
+		if r.gone {
+			// Mail that had expired when it came: it left nothing but this.
+			if err := again(); err != nil {
+				return err
+			}
+			st.follows = seq
+			return st.set(idKey(r.id), binary.BigEndian.AppendUint64(nil, seq))
+		}
+		p.JSON = bytes.Clone(body)
+		if p.Event, err = ParseBody(p.JSON); err != nil {
+			return fmt.Errorf("entry %d: %w", seq, err)
+		}
+		if p.IsDeletion() || len(group) == maxGroup || size+written(p.JSON) > maxGroupBytes {
+			if err := again(); err != nil {
+				return err
+			}
+		}
+		group, size = append(group, p), size+written(p.JSON)
+		if seq%50_000 == 0 && st.cfg.Progress != nil {
+			st.cfg.Progress(int(seq))
+		}
+		if p.IsDeletion() {
+			return again()
+		}
+		return nil
+	})
+	if err == nil {
+		err = again()
+	}
+	if err == nil {
+		err = st.flush()
+	}
+	return err
+}
+
+// erasure asks for the body of an event to be erased with the next commit, which
+// may have to come first.
+func (g *grouping) erasure(seq uint64) error {
+	st := g.st
+	st.erasing = append(st.erasing, seq)
+	if g.erased == nil {
+		g.erased = make(map[uint64]struct{})
+	}
+	g.erased[seq] = struct{}{}
+	return g.set(seqKey(spaceErase, seq), []byte{})
+}
+
+// eraseMail erases mail that has expired.
+func (g *grouping) eraseMail(rec *record) error {
+	if !mostro.IsMail(rec.kind) {
+		return nil
+	}
+	return g.erasure(rec.seq)
+}

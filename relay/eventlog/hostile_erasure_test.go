@@ -1,0 +1,175 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// versionsOf appends n versions of one address, created at 1 to n.
+func versionsOf(t *testing.T, st *Store, d string, n int) {
+	t.Helper()
+	var last Pending
+	for i := range n {
+		p, err := st.Enqueue(context.Background(), Arrival{Event: testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", d}), ReceivedAt: st.now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = p
+	}
+	if _, _, err := last.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// rowsWalked is how many rows a deletion request looks at.
+func rowsWalked(t *testing.T, st *Store, request *nostr.Event) int {
+	t.Helper()
+	p, err := st.Enqueue(context.Background(), Arrival{Event: request, ReceivedAt: st.now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := p.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return p.(*Enqueued).Walked
+}
+
+// A request walks the versions of an address once, however often and however it
+// is named.
+func TestDeletionWalksAnAddressOnce(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	const versions = 2000
+	versionsOf(t, st, "x", versions)
+	key := testkit.Unsigned(1, 1, 1, "").PubKey
+	var tags nostr.Tags
+	for i := range 1500 {
+		tags = append(tags, nostr.Tag{"a", fmt.Sprintf("%s38383:%s:x", strings.Repeat("0", i%3), key)}, nostr.Tag{"e", strings.Repeat("a", 64)})
+	}
+	began := time.Now()
+	walked := rowsWalked(t, st, testkit.Unsigned(1, 5, 10, "", tags...)) // ten versions go, the others stay
+	t.Logf("%d rows walked in %v", walked, time.Since(began))
+	if walked != versions {
+		t.Errorf("%d rows were walked for %d versions", walked, versions)
+	}
+	mustCheck(t, st)
+}
+
+// Requests about versions that are erased already do not walk these again.
+func TestDeletionEndsWhereAllIsErased(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	const versions = 1000
+	versionsOf(t, st, "x", versions)
+	address := nostr.Tag{"a", "38383:" + testkit.Unsigned(1, 1, 1, "").PubKey + ":x"}
+	if n := rowsWalked(t, st, testkit.Unsigned(1, 5, versions, "", address)); n != versions {
+		t.Errorf("the first request walks %d rows", n)
+	}
+	for i := range int64(3) {
+		mustAppend(t, st, testkit.Unsigned(1, 38383, versions+10+i, "", nostr.Tag{"d", "x"}))
+	}
+	for i, c := range []struct {
+		until int64
+		rows  int
+	}{{5, 0}, {versions + 5, 3}, {versions + 10, 3}, {versions + 11, 2}, {versions + 100, 1}, {versions + 101, 0}} {
+		if n := rowsWalked(t, st, testkit.Unsigned(1, 5, c.until, "", address)); n != c.rows {
+			t.Errorf("request %d walks %d rows, want %d", i, n, c.rows)
+		}
+	}
+	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); len(ids) != 0 {
+		t.Errorf("%d versions are served", len(ids))
+	}
+	if err := st.Read(context.Background(), 0, func(e mostro.Entry) error {
+		if e.Event.Kind == 38383 {
+			t.Errorf("the version of %d is read", e.Event.CreatedAt)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	mustCheck(t, st)
+}
+
+// Deletion requests are committed together, and a crash after any of the parts
+// of such a group leaves each carried out in the end.
+func TestCrashInAGroupOfDeletions(t *testing.T) {
+	const requests, each = 6, 50
+	parts := 100
+	for crashAt := 1; crashAt <= parts; crashAt++ {
+		clock, dir := testkit.NewClock(), t.TempDir()
+		counting, commits := false, 0
+		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
+			if counting {
+				if commits++; commits == crashAt {
+					return errors.New("killed by its test")
+				}
+			}
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.txnRoom = 50_000 // nothing is under way yet
+		var arrivals []Arrival
+		for r := range requests {
+			request := nostr.Tags{}
+			for i := range each {
+				d := fmt.Sprintf("%d-%d", r, i)
+				evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", d}, nostr.Tag{"s", strings.Repeat("x", 200)})
+				mustAppend(t, st, evt)
+				if i%2 == 0 {
+					request = append(request, nostr.Tag{"e", evt.ID})
+				} else {
+					request = append(request, nostr.Tag{"a", "38383:" + evt.PubKey + ":" + d})
+				}
+			}
+			arrivals = append(arrivals, Arrival{Event: testkit.Unsigned(1, 5, int64(1000+r), "", request...), ReceivedAt: st.now()})
+		}
+		if err := st.writeRows(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		st.live.mu.Lock() // the committer waits for it in the first of a group
+		var waiting []Pending
+		counting = true
+		for _, a := range arrivals {
+			p, err := st.Enqueue(context.Background(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			waiting = append(waiting, p)
+		}
+		st.live.mu.Unlock()
+		acknowledged := 0
+		for _, p := range waiting {
+			if _, _, err := p.Wait(context.Background()); err == nil {
+				acknowledged++
+			}
+		}
+		if acknowledged == requests {
+			parts, counting = min(parts, commits), false
+			mustCheck(t, st)
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+		st = mustOpenStore(t, dir, clock)
+		logged := int(st.Head()) - requests*each
+		if logged < acknowledged {
+			t.Errorf("crash %d: %d requests are held, %d were acknowledged", crashAt, logged, acknowledged)
+		}
+		if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 500); len(ids) != (requests-logged)*each {
+			t.Errorf("crash %d: %d events are served behind %d requests", crashAt, len(ids), logged)
+		}
+		mustCheck(t, st)
+		st.Close()
+	}
+	if parts < 3 || parts == 100 {
+		t.Errorf("%d commits: nothing is tested", parts)
+	}
+}

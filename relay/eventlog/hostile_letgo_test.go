@@ -1,0 +1,68 @@
+package eventlog
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// fullStore is a store with some orders of a market.
+func fullStore(t *testing.T, orders int) *Store {
+	t.Helper()
+	clock := testkit.NewClock()
+	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := testkit.Market(orders, clock.Now().Unix())
+	for _, evt := range events {
+		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Wait(context.Background(), uint64(len(events)-1)); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// Requests with many filters let go of the index, so that what is appended
+// meanwhile does not wait for all of them.
+func TestManyFiltersLetGoOfTheIndex(t *testing.T) {
+	st := fullStore(t, 40_000)
+	defer st.Close()
+	var filters nostr.Filters
+	for i := range 100 { // no posting says how many these are
+		since := nostr.Timestamp(i)
+		filters = append(filters, nostr.Filter{Kinds: []int{38383}, Since: &since, Tags: nostr.TagMap{"k": {"buy"}, "y": {"mostro"}, "z": {"order"}}})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	turns := 0
+	began := make(chan struct{})
+	wg.Go(func() {
+		<-began
+		for ctx.Err() == nil { // what the committer does with each group
+			if !st.live.mu.TryLock() { // the COUNT holds it, and lets go of it
+				st.live.mu.Lock()
+				turns++
+			}
+			st.live.mu.Unlock()
+		}
+	})
+	close(began)
+	n, err := st.Count(context.Background(), filters)
+	cancel()
+	wg.Wait()
+	if err != nil || n < 5000 {
+		t.Fatalf("%d, %v", n, err)
+	}
+	t.Logf("a COUNT of %d filters let %d appends through", len(filters), turns)
+	if turns < len(filters)/10 {
+		t.Errorf("a COUNT of %d filters let %d appends through", len(filters), turns)
+	}
+}

@@ -1,0 +1,286 @@
+package eventlog
+
+import (
+	"bytes"
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// live is the index of everything that is served, in memory. It is written by
+// the committer alone, after each commit, and by whoever first notices that
+// something has expired; both hold mu.
+//
+// The postings are by kind, single-letter tag, and the composites that order
+// books ask for: (kind, author), (kind, s), (kind, author, s) and (kind, s, f).
+// What an author has without regard to kind is the union of its kinds.
+//
+// An event with several values of s or of f is in none of the composites of s:
+// its combinations would grow with the square of its tags. It is in the posting
+// several of its kind, which plans by composites of s merge and check.
+type live struct {
+	mu      sync.RWMutex
+	slots   *slots
+	authors *authors
+	terms   *terms
+	kinds   map[uint16]*posting
+	combos  map[combo]list
+	several map[uint16]*posting
+	// unlisted: nobody is going to ask, so there are no postings.
+	unlisted bool
+
+	expiries expiryHeap
+	hidden   []expiry // hidden slots, until the committer has moved their records
+	// nextExpiry is the earliest time in expiries, so that queries can tell
+	// without a lock that nothing has expired.
+	nextExpiry atomic.Int64
+	shun       atomic.Pointer[shunned] // nil: nothing
+	bodies     bodyCache
+	n          int
+	numbers    []uint32 // of the terms of the record being filled in, reused
+}
+
+// combo is the key of a composite posting; none stands for what it leaves out.
+// It has no gaps, so that it is hashed at once.
+type combo struct {
+	kind   uint32
+	author uint32
+	s, f   uint32
+}
+
+const NoTerm = math.MaxUint32
+
+func newLive(bodyBudget int) *live {
+	l := &live{
+		slots: newSlots(), authors: newAuthors(), terms: newTerms(),
+		kinds:  make(map[uint16]*posting),
+		combos: make(map[combo]list), several: make(map[uint16]*posting),
+		bodies: bodyCache{budget: bodyBudget},
+	}
+	l.nextExpiry.Store(math.MaxInt64)
+	return l
+}
+
+// less orders items oldest first; within a second, greatest id first.
+func (l *live) less(a, b item) bool {
+	if ta, tb := a>>slotBits, b>>slotBits; ta != tb {
+		return ta < tb
+	}
+	if a == b {
+		return false
+	}
+	return bytes.Compare(l.slots.at(a.slot()).id[:], l.slots.at(b.slot()).id[:]) > 0
+}
+
+// fill takes a slot for a record and interns its properties; it touches no
+// posting.
+func (l *live) fill(r record, body []byte) uint32 {
+	n := l.slots.take()
+	s := slot{
+		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
+		author: l.authors.number(r.pubkey), d: NoTerm, kind: uint16(r.kind), body: noBody, side: sideOf(r.terms),
+		several: severalValues(r.terms),
+	}
+	l.numbers = l.numbers[:0]
+	for _, t := range r.terms {
+		l.numbers = append(l.numbers, l.terms.number(t))
+	}
+	if kindClass(r.kind) == addressable {
+		// An addressable event without d has the empty one, which is the same
+		// address as no term.
+		for i, t := range r.terms {
+			if t[0] == 'd' {
+				if len(t) > 1 {
+					s.d = l.numbers[i]
+				}
+				break
+			}
+		}
+	}
+	l.slots.fill(n, s, l.numbers)
+	l.slots.setChain(n, r.chain)
+	if s.expires() {
+		l.expiries.push(makeItem(r.expiration, n))
+		l.setNextExpiry()
+	}
+	l.n++
+	if body != nil {
+		l.cache(n, body)
+	}
+	return n
+}
+
+// find gives the slot of an address, if it is held in memory.
+func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
+	author, ok := l.authors.find(pubkey)
+	if !ok {
+		return 0, false
+	}
+	a := slotAddress{uint16(kind), author, NoTerm}
+	if kindClass(kind) == addressable && d != "" {
+		if a.d, ok = l.terms.find('d', d); !ok {
+			return 0, false
+		}
+	}
+	return l.slots.findAddress(a)
+}
+
+// termList gives the list of a term, if any served event has it.
+func (l *live) termList(n uint32) (list, bool) {
+	switch at := l.terms.list.at(n).list; {
+	case at == noList:
+		return list{}, false
+	case at < oneSlot:
+		return list{many: l.terms.many[at]}, true
+	default:
+		return list{one: l.itemOf(at &^ oneSlot)}, true
+	}
+}
+
+func (l *live) itemOf(n uint32) item { return makeItem(l.slots.at(n).createdAt, n) }
+
+// eachCombo calls fn for every composite that a slot belongs to, the one of
+// kind and author first: four at most.
+func (l *live) eachCombo(s *slot, fn func(combo)) {
+	fn(combo{uint32(s.kind), s.author, NoTerm, NoTerm})
+	if s.several {
+		return
+	}
+	status, currency := uint32(NoTerm), uint32(NoTerm)
+	for _, t := range l.slots.termsOf(s) {
+		switch l.terms.letter(t) {
+		case 's':
+			status = t
+		case 'f':
+			currency = t
+		}
+	}
+	if status == NoTerm {
+		return
+	}
+	fn(combo{uint32(s.kind), NoTerm, status, NoTerm})
+	fn(combo{uint32(s.kind), s.author, status, NoTerm})
+	if currency != NoTerm {
+		fn(combo{uint32(s.kind), NoTerm, status, currency})
+	}
+}
+
+// link puts a slot into its postings, by put: which keeps a posting in order,
+// or leaves that for later.
+func (l *live) link(n uint32, put func(*posting, item)) {
+	if l.unlisted {
+		return
+	}
+	s := l.slots.at(n)
+	it := makeItem(s.createdAt, n)
+	p, ok := l.kinds[s.kind]
+	if !ok {
+		p = &posting{}
+		l.kinds[s.kind] = p
+	}
+	put(p, it)
+	if s.several {
+		p, ok := l.several[s.kind]
+		if !ok {
+			p = &posting{}
+			l.several[s.kind] = p
+		}
+		put(p, it)
+	}
+	l.eachCombo(s, func(c combo) {
+		have, ok := l.combos[c]
+		switch {
+		case !ok:
+			l.combos[c] = list{one: it}
+			if c.author != NoTerm && c.s == NoTerm {
+				a := l.authors.list.at(c.author)
+				a.kinds = append(a.kinds, uint16(c.kind))
+			}
+		case have.many != nil:
+			put(have.many, it)
+		default:
+			p := &posting{}
+			put(p, have.one)
+			put(p, it)
+			l.combos[c] = list{many: p}
+		}
+	})
+	for _, t := range l.slots.termsOf(s) {
+		e := l.terms.list.at(t)
+		switch {
+		case e.list == noList:
+			e.list = oneSlot | n
+		case e.list < oneSlot:
+			put(l.terms.many[e.list], it)
+		default:
+			p := &posting{}
+			put(p, l.itemOf(e.list&^oneSlot))
+			put(p, it)
+			l.terms.setMany(e, p)
+		}
+	}
+}
+
+// add puts a record in. The caller holds mu.
+func (l *live) add(r record, body []byte) {
+	l.link(l.fill(r, body), func(p *posting, it item) { p.insert(it, l.less) })
+}
+
+// unlink takes a slot out of every posting.
+func (l *live) unlink(n uint32) {
+	l.n--
+	if l.unlisted {
+		return
+	}
+	s := l.slots.at(n)
+	it := makeItem(s.createdAt, n)
+	if p := l.kinds[s.kind]; p.remove(it, l.less) && p.n == 0 {
+		delete(l.kinds, s.kind)
+	}
+	if s.several {
+		if p := l.several[s.kind]; p.remove(it, l.less) && p.n == 0 {
+			delete(l.several, s.kind)
+		}
+	}
+	l.eachCombo(s, func(c combo) {
+		have, ok := l.combos[c]
+		if !ok || have.many == nil && have.one != it ||
+			have.many != nil && (!have.many.remove(it, l.less) || have.many.n > 0) {
+			return
+		}
+		delete(l.combos, c)
+		if c.author != NoTerm && c.s == NoTerm {
+			l.authors.list.at(c.author).dropKind(uint16(c.kind))
+		}
+	})
+	for _, t := range l.slots.termsOf(s) {
+		e := l.terms.list.at(t)
+		switch {
+		case e.list == noList:
+		case e.list < oneSlot:
+			if p := l.terms.many[e.list]; p.remove(it, l.less) && p.n == 0 {
+				l.terms.setMany(e, nil)
+			}
+		case e.list == oneSlot|n:
+			e.list = noList
+		}
+	}
+}
+
+// remove takes a slot out altogether. The caller holds mu.
+func (l *live) remove(n uint32) {
+	s := l.slots.at(n)
+	if !s.hidden {
+		l.unlink(n)
+	}
+	l.uncache(s)
+	for _, t := range l.slots.termsOf(s) {
+		l.terms.release(t)
+	}
+	author := s.author
+	l.slots.clear(n)
+	l.authors.release(author)
+	if len(l.expiries) > 2*l.n+1024 {
+		l.compactExpiries()
+	}
+}

@@ -1,0 +1,135 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// LiveOf counts the live events of one kind by one key.
+func (st *Store) LiveOf(kind int, key string) int {
+	st.live.mu.RLock()
+	defer st.live.mu.RUnlock()
+	return st.live.liveOfKey(kind, hex32.OrZero(key))
+}
+
+// maxKnown bounds the values that parts are made of.
+const maxKnown = 4096
+
+// AuthorsOf lists keys with live events of a kind.
+func (st *Store) AuthorsOf(kind int) (keys []string) {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for n := range l.authors.list.n {
+		if _, ok := l.combos[combo{uint32(kind), n, NoTerm, NoTerm}]; ok {
+			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
+				break
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// ValuesOf lists values of a tag among live events.
+func (st *Store) ValuesOf(tag string) (values []string) {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	l.terms.each(func(n uint32) bool {
+		if key := string(l.terms.key(n)); key[:1] == tag {
+			values = append(values, key[1:])
+		}
+		return len(values) < maxKnown
+	})
+	slices.Sort(values)
+	return values
+}
+
+// AtMost is how many live events a filter matches at the most.
+func (st *Store) AtMost(f nostr.Filter) int {
+	l := st.live
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c, none, err := l.condition(f, 0)
+	if err != nil || none || l.unlisted {
+		return 0
+	}
+	if f.IDs != nil {
+		return min(len(f.IDs), l.n)
+	}
+	p := l.plan(&c, false)
+	n := 0
+	for _, q := range append(p.lists, p.several...) {
+		n += q.before(c.until+1) - q.before(c.since)
+	}
+	return min(n, l.n)
+}
+
+// LiveItems lists what takes part in reconciliation: the live events that
+// match a filter, mail left out. The index is let go of between parts, so that
+// a million events hold no append up; an event that comes or goes meanwhile may
+// be in the list or not, which the next reconciliation settles.
+func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
+	const part = 8192
+	l := st.live
+	if l.unlisted {
+		return nil, 0, ErrBulk
+	}
+	l.expire(st.now().Unix())
+	head = st.Head()
+	items = make([]LiveItem, 0, st.AtMost(f))
+	for from := 0; ; from += part {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		l.mu.RLock()
+		if from >= int(l.slots.n) {
+			l.mu.RUnlock()
+			return items, head, nil
+		}
+		// Numbers of terms and authors may be reused between two parts.
+		c, none, err := l.condition(f, 0)
+		if err != nil {
+			l.mu.RUnlock()
+			return nil, 0, err
+		}
+		var ids map[[32]byte]bool
+		if f.IDs != nil {
+			ids = make(map[[32]byte]bool, len(f.IDs))
+			for _, id := range f.IDs {
+				ids[hex32.OrZero(id)] = true
+			}
+		}
+		for n := from; !none && n < min(from+part, int(l.slots.n)); n++ {
+			s := l.slots.at(uint32(n))
+			if !s.used || s.hidden || s.createdAt < c.since || s.createdAt > c.until || mostro.IsMail(int(s.kind)) ||
+				!l.matches(&c, s, &plan{}) || ids != nil && !ids[s.id] {
+				continue
+			}
+			items = append(items, LiveItem{At: s.createdAt, ID: s.id})
+		}
+		l.mu.RUnlock()
+	}
+}
+
+type LiveItem struct {
+	At int64
+	ID [32]byte
+}
+
+func (a *LiveItem) Compare(b *LiveItem) int {
+	switch {
+	case a.At < b.At:
+		return -1
+	case a.At > b.At:
+		return 1
+	}
+	return bytes.Compare(a.ID[:], b.ID[:])
+}

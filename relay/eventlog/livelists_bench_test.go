@@ -1,0 +1,38 @@
+package eventlog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// BenchmarkSnapshot lists a million live events for reconciliation.
+func BenchmarkSnapshot(b *testing.B) {
+	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), BodyCache: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	r := rand.New(rand.NewPCG(1, 1))
+	bulk := newBulk(st.live)
+	for i := range 1_000_000 {
+		rec := record{seq: uint64(i + 1), kind: mostro.KindOrder, createdAt: 1_780_000_000 + r.Int64N(40*86400), terms: []string{fmt.Sprint("d", i), "spending", "fVES"}}
+		for j := range 4 {
+			binary.LittleEndian.PutUint64(rec.id[8*j:], r.Uint64())
+		}
+		rec.pubkey[0] = byte(i % 40)
+		bulk.add(rec)
+	}
+	bulk.finish()
+	b.ResetTimer()
+	for b.Loop() {
+		items, _, err := st.LiveItems(b.Context(), nostr.Filter{Kinds: []int{mostro.KindOrder}})
+		if err != nil || len(items) != 1_000_000 {
+			b.Fatal(len(items), err)
+		}
+	}
+}

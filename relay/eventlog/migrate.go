@@ -1,0 +1,106 @@
+package eventlog
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// spaceRowV1 is where schema 1 kept the log: the row, then its body, as a value
+// in Badger.
+const spaceRowV1 = 'l'
+
+// moveRows writes the log of schema 1 into files, then says so. A crash in
+// between leaves schema 1, and this begins anew.
+func (st *Store) moveRows(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	log, _, err := openRowLog(dir, 0, st.cfg.logFileBytes)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	var buf []byte
+	var sizes []int
+	write := func() error {
+		err := log.append(buf, sizes)
+		buf, sizes = buf[:0], sizes[:0]
+		if err == nil && log.full() {
+			err = log.roll()
+		}
+		return err
+	}
+	next := uint64(1)
+	err = st.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceRowV1}})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			if seq := binary.BigEndian.Uint64(it.Item().Key()[1:]); seq != next {
+				return fmt.Errorf("entry %d is missing", next)
+			}
+			err := it.Item().Value(func(v []byte) error {
+				r, body, err := splitRowV1(v)
+				from := len(buf)
+				buf = appendRow(buf, r, body)
+				sizes = append(sizes, len(buf)-from)
+				return err
+			})
+			if err == nil && len(buf) > maxGroupBytes {
+				err = write()
+			}
+			if err != nil {
+				return fmt.Errorf("entry %d: %w", next, err)
+			}
+			if next%50_000 == 0 && st.cfg.Progress != nil {
+				st.cfg.Progress(int(next))
+			}
+			next++
+		}
+		return nil
+	})
+	if err == nil {
+		err = write()
+	}
+	if err != nil {
+		return err
+	}
+	return st.db.Update(func(txn *badger.Txn) error {
+		if err := txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, next-1)); err != nil {
+			return err
+		}
+		return txn.Set(keySchema, binary.BigEndian.AppendUint32(nil, 2))
+	})
+}
+
+// splitRowV1 parts a row of schema 1 from its body. Its head was what it is
+// now, without an end of its own.
+func splitRowV1(v []byte) (row, []byte, error) {
+	in := reader{b: v}
+	in.bytes(2 + 32 + 32)
+	in.varint()
+	in.uvarint()
+	in.varint()
+	in.varint()
+	in.uvarint()
+	in.bytes(in.uvarint())
+	if in.bad {
+		return row{}, nil, errCorrupt
+	}
+	r, err := decodeRow(v[:len(v)-len(in.b)])
+	if err == nil && r.gone != (len(in.b) == 0) {
+		err = errCorrupt
+	}
+	return r, in.b, err
+}
+
+// dropMovedRows takes out of Badger what moveRows has written to files.
+func (st *Store) dropMovedRows() error {
+	left := false
+	if err := st.eachRow([]byte{spaceRowV1}, []byte{spaceRowV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {
+		return err
+	}
+	return st.db.DropPrefix([]byte{spaceRowV1})
+}

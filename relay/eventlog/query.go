@@ -1,0 +1,666 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// ErrFilter is a filter that the relay does not answer: a tag name that is not
+// a single letter (NIP-01 indexes no others).
+var ErrFilter = errors.New("unsupported filter")
+
+// condition is a filter in the interned numbers of the live index.
+type condition struct {
+	kinds        []uint16 // nil: any
+	authors      []uint32 // nil: any
+	tags         []tagCondition
+	since, until int64
+	upTo         uint64
+	shunned      []uint32 // authors that are not served, sorted
+	shunnedIDs   map[[32]byte]struct{}
+}
+
+type tagCondition struct {
+	letter byte
+	terms  []uint32
+	set    map[uint32]struct{} // of terms, where there are many
+	sides  [otherSide]bool     // of a condition on k: which sides it is for
+}
+
+// manyValues is from how many values on a set is looked up instead of scanned.
+const manyValues = 16
+
+// condition resolves a filter; none is true when no live event can match. The
+// caller holds mu.
+func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, err error) {
+	c = condition{until: maxTime, upTo: upTo}
+	if f.Since != nil {
+		c.since = int64(*f.Since)
+	}
+	if f.Until != nil {
+		c.until = min(int64(*f.Until), maxTime)
+	}
+	for name := range f.Tags {
+		if len(name) != 1 || !isLetter(name[0]) {
+			return c, false, fmt.Errorf("%w: #%.20s is not a single letter", ErrFilter, name)
+		}
+	}
+	c.shunned = l.shunnedAuthors()
+	if s := l.shun.Load(); s != nil && len(s.ids) > 0 {
+		c.shunnedIDs = s.ids
+	}
+	if c.since > c.until || f.IDs != nil && len(f.IDs) == 0 {
+		return c, true, nil
+	}
+	if f.Kinds != nil {
+		c.kinds = make([]uint16, 0, len(f.Kinds))
+		for _, k := range f.Kinds {
+			if k >= 0 && k <= 65535 && l.kinds[uint16(k)] != nil && !slices.Contains(c.kinds, uint16(k)) {
+				c.kinds = append(c.kinds, uint16(k))
+			}
+		}
+		none = none || len(c.kinds) == 0
+	}
+	if f.Authors != nil {
+		c.authors = make([]uint32, 0, len(f.Authors))
+		for _, a := range f.Authors {
+			if n, ok := l.authors.find(hex32.OrZero(a)); ok {
+				c.authors = append(c.authors, n)
+			}
+		}
+		c.authors = distinct(c.authors)
+		none = none || len(c.authors) == 0
+	}
+	for name, values := range f.Tags {
+		if values == nil {
+			continue
+		}
+		t := tagCondition{letter: name[0], terms: make([]uint32, 0, len(values))}
+		for _, v := range values {
+			if n, ok := l.terms.find(name[0], v); ok {
+				t.terms = append(t.terms, n)
+			}
+			switch {
+			case t.letter != 'k':
+			case v == "buy":
+				t.sides[buySide] = true
+			case v == "sell":
+				t.sides[sellSide] = true
+			}
+		}
+		t.terms = distinct(t.terms)
+		if len(t.terms) > manyValues {
+			t.set = make(map[uint32]struct{}, len(t.terms))
+			for _, n := range t.terms {
+				t.set[n] = struct{}{}
+			}
+		}
+		none = none || len(t.terms) == 0
+		c.tags = append(c.tags, t)
+	}
+	return c, none, nil
+}
+
+func distinct(s []uint32) []uint32 {
+	if len(s) < 2 {
+		return s
+	}
+	slices.Sort(s)
+	return slices.Compact(s)
+}
+
+// plan is a set of postings whose union holds every match, and what belonging
+// to them already proves.
+//
+// An item of the postings several has proven its kind alone.
+type plan struct {
+	lists          []list
+	several        []list // of the kinds, where the plan is by composites of s
+	cost           int
+	kinds, authors bool   // proven by membership
+	letters        string // tag conditions proven by membership
+	disjoint       bool   // no event is in two of the postings
+}
+
+// maxPostings bounds the postings merged for one filter: beyond it a coarser
+// plan is taken.
+const maxPostings = 2048
+
+// plan chooses the cheapest set of postings: of few items, in few lists,
+// because a list more is a level more of merging for each item. To count, a set
+// that proves everything costs only its number of lists. The caller holds mu.
+func (l *live) plan(c *condition, counting bool) plan {
+	var best plan
+	consider := func(p plan) {
+		size := 0
+		for _, q := range p.lists {
+			size += q.size()
+		}
+		checked := 0
+		for _, q := range p.several {
+			checked += q.size()
+		}
+		p.cost = (size + checked) * (3 + bits.Len(uint(len(p.lists)+len(p.several)))) // 3: looking at the slot, with or without merging
+		if counting && p.countable(c) {
+			p.cost = len(p.lists) + 4*checked
+		}
+		if best.lists == nil || p.cost < best.cost || p.cost == best.cost && p.proves() > best.proves() {
+			best = p
+		}
+	}
+	kinds := c.kinds
+	if kinds == nil {
+		kinds = make([]uint16, 0, len(l.kinds))
+		for k := range l.kinds {
+			kinds = append(kinds, k)
+		}
+	}
+	all := plan{lists: make([]list, 0, len(kinds)), kinds: true, disjoint: true}
+	for _, k := range kinds {
+		all.lists = append(all.lists, list{many: l.kinds[k]})
+	}
+	consider(all)
+	if n := l.pairs(c); c.authors != nil && (n <= maxPostings || c.kinds == nil && n <= l.n/8) {
+		p := plan{lists: make([]list, 0, n), kinds: true, authors: true, disjoint: true}
+		for _, a := range c.authors {
+			for _, k := range l.kindsOf(c, a) {
+				p.add(l.combo(combo{uint32(k), a, NoTerm, NoTerm}))
+			}
+		}
+		consider(p)
+	}
+	var s, f *tagCondition
+	for i := range c.tags {
+		t := &c.tags[i]
+		p := plan{lists: make([]list, 0, min(len(t.terms), maxPostings)), letters: string(t.letter), disjoint: len(t.terms) == 1}
+		if len(t.terms) <= maxPostings {
+			for _, n := range t.terms {
+				p.add(l.termList(n))
+			}
+			p.kinds = c.kinds == nil
+			consider(p)
+		}
+		switch t.letter {
+		case 's':
+			s = t
+		case 'f':
+			f = t
+		}
+	}
+	if s == nil {
+		return best
+	}
+	var several []list
+	for _, k := range kinds {
+		if q := l.several[k]; q != nil {
+			several = append(several, list{many: q})
+		}
+	}
+	if len(kinds)*len(s.terms) <= maxPostings {
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
+		for _, k := range kinds {
+			for _, n := range s.terms {
+				p.add(l.combo(combo{uint32(k), NoTerm, n, NoTerm}))
+			}
+		}
+		consider(p)
+	}
+	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
+		for _, k := range kinds {
+			for _, a := range c.authors {
+				for _, n := range s.terms {
+					p.add(l.combo(combo{uint32(k), a, n, NoTerm}))
+				}
+			}
+		}
+		consider(p)
+	}
+	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1, several: several}
+		for _, k := range kinds {
+			for _, n := range s.terms {
+				for _, m := range f.terms {
+					p.add(l.combo(combo{uint32(k), NoTerm, n, m}))
+				}
+			}
+		}
+		consider(p)
+	}
+	return best
+}
+
+func (p *plan) add(a list, ok bool) {
+	if ok {
+		p.lists = append(p.lists, a)
+	}
+}
+
+func (l *live) combo(c combo) (list, bool) {
+	a, ok := l.combos[c]
+	return a, ok
+}
+
+// kindsOf are the kinds to look for of an author: where the filter names none,
+// those that it has live events of.
+func (l *live) kindsOf(c *condition, author uint32) []uint16 {
+	if c.kinds != nil {
+		return c.kinds
+	}
+	return l.authors.list.at(author).kinds
+}
+
+// pairs counts the kinds and authors to look for.
+func (l *live) pairs(c *condition) (n int) {
+	if c.kinds != nil {
+		return len(c.kinds) * len(c.authors)
+	}
+	for _, a := range c.authors {
+		n += len(l.kindsOf(c, a))
+	}
+	return n
+}
+
+// proves counts what membership proves, to prefer the plan that leaves least
+// to check.
+func (p *plan) proves() int {
+	n := len(p.letters)
+	if p.kinds {
+		n++
+	}
+	if p.authors {
+		n++
+	}
+	return n
+}
+
+// countable says that the matches are as many as the plan's items within the
+// time range.
+func (p *plan) countable(c *condition) bool { return p.disjoint && p.exact(c) }
+
+// exact says that every item of the plan within the time range matches.
+func (p *plan) exact(c *condition) bool {
+	return (p.kinds || c.kinds == nil) && (p.authors || c.authors == nil) && p.provesTags(c) && c.upTo == 0 && c.shunned == nil && c.shunnedIDs == nil
+}
+
+func (p *plan) provesTags(c *condition) bool {
+	for i := range c.tags {
+		if !slices.Contains([]byte(p.letters), c.tags[i].letter) {
+			return false
+		}
+	}
+	return true
+}
+
+// provesKind is all that the postings several prove of their items.
+var provesKind = plan{kinds: true}
+
+// matches checks what the plan has not proven. Time is the walk's business.
+func (l *live) matches(c *condition, s *slot, p *plan) bool {
+	if c.upTo != 0 && s.seq > c.upTo {
+		return false
+	}
+	if len(c.shunnedIDs) > 0 {
+		if _, ok := c.shunnedIDs[s.id]; ok {
+			return false
+		}
+	}
+	if c.shunned != nil {
+		if _, ok := slices.BinarySearch(c.shunned, s.author); ok {
+			return false
+		}
+	}
+	if s.several && p.several != nil {
+		p = &provesKind
+	}
+	if !p.kinds && c.kinds != nil && !slices.Contains(c.kinds, s.kind) {
+		return false
+	}
+	if !p.authors && c.authors != nil {
+		if _, ok := slices.BinarySearch(c.authors, s.author); !ok {
+			return false
+		}
+	}
+tags:
+	for i := range c.tags {
+		t := &c.tags[i]
+		if len(p.letters) > 0 && (p.letters[0] == t.letter || len(p.letters) > 1 && p.letters[1] == t.letter) {
+			continue
+		}
+		if t.letter == 'k' && s.side != otherSide {
+			if t.sides[s.side] {
+				continue
+			}
+			return false
+		}
+		terms := l.slots.termsOf(s)
+		if t.set != nil {
+			for _, n := range terms {
+				if _, ok := t.set[n]; ok {
+					continue tags
+				}
+			}
+			return false
+		}
+		for _, want := range t.terms {
+			if slices.Contains(terms, want) {
+				continue tags
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// walk calls fn for each match, newest first, until it returns false. The
+// caller holds mu.
+func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
+	_, err := l.walkPart(ctx, c, p, reached{}, math.MaxInt, fn)
+	return err
+}
+
+// walkedAtOnce is how many items are looked at before the index is let go of.
+const walkedAtOnce = 16 << 10
+
+// reached is the event that a walk in parts has come to.
+type reached struct {
+	is bool
+	at int64
+	id [32]byte
+}
+
+// behind reports whether an item comes behind the event in a walk.
+func (l *live) behind(r *reached, it item) bool {
+	if at := it.createdAt(); at != r.at {
+		return at < r.at
+	}
+	return bytes.Compare(l.slots.at(it.slot()).id[:], r.id[:]) > 0
+}
+
+// walkPart is walk from behind an event on. It looks at some many items and
+// says where it has come to, if there may be more.
+func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from reached, some int, fn func(item) bool) (reached, error) {
+	until := c.until
+	if from.is {
+		until = min(until, from.at)
+	}
+	m := merge{less: l.less, heap: make([]head, 0, len(p.lists)+len(p.several))}
+	for _, q := range p.lists {
+		m.push(q.newest(until))
+	}
+	for _, q := range p.several {
+		m.push(q.newest(until))
+	}
+	for from.is && len(m.heap) > 0 && !l.behind(&from, m.heap[0].item) {
+		m.next()
+	}
+	var last item
+	var any bool
+	for n := 1; ; n++ {
+		it, ok := m.next()
+		if !ok || it.createdAt() < c.since {
+			return reached{}, nil
+		}
+		if n > some && !(any && it == last) {
+			return reached{true, last.createdAt(), l.slots.at(last.slot()).id}, ctx.Err()
+		}
+		if any && it == last { // in two postings
+			continue
+		}
+		last, any = it, true
+		if l.matches(c, l.slots.at(it.slot()), p) && !fn(it) {
+			return reached{}, nil
+		}
+	}
+}
+
+// merge walks several cursors as one, newest first.
+type merge struct {
+	less order
+	heap []head
+}
+
+type head struct {
+	item item
+	cur  cursor
+}
+
+func (m *merge) push(c cursor) {
+	it, ok := c.item()
+	if !ok {
+		return
+	}
+	m.heap = append(m.heap, head{it, c})
+	for i := len(m.heap) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !m.less(m.heap[up].item, m.heap[i].item) {
+			break
+		}
+		m.heap[up], m.heap[i] = m.heap[i], m.heap[up]
+		i = up
+	}
+}
+
+func (m *merge) next() (item, bool) {
+	if len(m.heap) == 0 {
+		return 0, false
+	}
+	top := &m.heap[0]
+	it := top.item
+	top.cur.next()
+	if next, ok := top.cur.item(); ok {
+		top.item = next
+	} else {
+		last := len(m.heap) - 1
+		m.heap[0] = m.heap[last]
+		m.heap = m.heap[:last]
+	}
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= len(m.heap) {
+			break
+		}
+		if child+1 < len(m.heap) && m.less(m.heap[child].item, m.heap[child+1].item) {
+			child++
+		}
+		if !m.less(m.heap[i].item, m.heap[child].item) {
+			break
+		}
+		m.heap[i], m.heap[child] = m.heap[child], m.heap[i]
+		i = child
+	}
+	return it, true
+}
+
+// byIDs collects the matches of a filter that names ids, newest first.
+func (l *live) byIDs(f nostr.Filter, c *condition) []item {
+	items := make([]item, 0, len(f.IDs))
+	for _, id := range f.IDs {
+		n, ok := l.slots.find(hex32.OrZero(id))
+		if !ok {
+			continue
+		}
+		s := l.slots.at(n)
+		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && l.matches(c, s, &plan{}) {
+			items = append(items, makeItem(s.createdAt, n))
+		}
+	}
+	slices.SortFunc(items, func(a, b item) int {
+		switch {
+		case a == b:
+			return 0
+		case l.less(a, b):
+			return 1
+		}
+		return -1
+	})
+	return slices.Compact(items)
+}
+
+// Query appends to dst the live events that match f and were appended at or
+// before log position upTo (0: the head), newest first, equal times by lowest
+// id, at most limit of them. f.Limit and f.Search are not looked at. It
+// returns ErrFilter for a filter it cannot answer.
+//
+// The index is let go of between parts of a long walk: what is replaced in the
+// meantime is left out, its new version is behind upTo.
+func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
+	l := st.live
+	first := len(dst)
+	var missing []missingBody
+	err := st.each(ctx, f, upTo, limit, func(it item) bool {
+		s := l.slots.at(it.slot())
+		body := l.body(s)
+		if body == nil {
+			missing = append(missing, missingBody{len(dst), it.slot()})
+		}
+		dst = append(dst, Found{Seq: s.seq, JSON: body})
+		return len(dst)-first < limit
+	})
+	if err != nil {
+		return dst[:first], err
+	}
+	if missing != nil {
+		return st.loadBodies(dst, first, missing)
+	}
+	return dst, nil
+}
+
+// Hit is an event of an answer whose body is not looked for yet.
+type Hit struct {
+	Seq  uint64
+	At   int64 // created_at
+	Slot uint32
+}
+
+// hits is Query without the bodies.
+func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
+	first := len(dst)
+	err := st.each(ctx, f, upTo, limit, func(it item) bool {
+		s := st.live.slots.at(it.slot())
+		dst = append(dst, Hit{s.seq, s.createdAt, it.slot()})
+		return len(dst)-first < limit
+	})
+	if err != nil {
+		return dst[:first], err
+	}
+	return dst, nil
+}
+
+// each calls take for the matches of a filter until it returns false, while the
+// index is held.
+func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
+	l := st.live
+	if l.unlisted {
+		return ErrBulk
+	}
+	l.expire(st.now().Unix())
+	if limit <= 0 {
+		return nil
+	}
+	for from := (reached{}); ; {
+		l.mu.RLock()
+		c, none, err := l.condition(f, upTo)
+		switch {
+		case err != nil || none:
+			from.is = false
+		case f.IDs != nil:
+			for _, it := range l.byIDs(f, &c) {
+				if !take(it) {
+					break
+				}
+			}
+			from.is = false
+		default:
+			p := l.plan(&c, false)
+			from, err = l.walkPart(ctx, &c, &p, from, st.cfg.walkedAtOnce, take)
+		}
+		l.mu.RUnlock()
+		if err != nil || !from.is {
+			return err
+		}
+	}
+}
+
+// Count is the number of live events that match any of the filters. It is
+// exact if nothing is appended meanwhile: the index is let go of between the
+// filters, and between parts of a long walk.
+func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) {
+	l := st.live
+	if l.unlisted {
+		return 0, ErrBulk
+	}
+	l.expire(st.now().Unix())
+	var seen slotSet // only where several filters may count one event twice
+	several := len(filters) > 1
+	total := 0
+	count := func(it item) bool {
+		if !several || seen.add(it.slot()) {
+			total++
+		}
+		return true
+	}
+	for _, f := range filters {
+		for from := (reached{}); ; {
+			var err error
+			if from, err = l.countPart(ctx, f, from, st.cfg.walkedAtOnce, several, &total, count); err != nil {
+				return 0, err
+			}
+			if !from.is {
+				break
+			}
+		}
+	}
+	return total, nil
+}
+
+// countPart counts some of the matches of a filter: all at once where sizes
+// of postings add up to them.
+func (l *live) countPart(ctx context.Context, f nostr.Filter, from reached, some int, several bool, total *int, count func(item) bool) (reached, error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c, none, err := l.condition(f, 0)
+	if err != nil || none {
+		return reached{}, err
+	}
+	if f.IDs != nil {
+		for _, it := range l.byIDs(f, &c) {
+			count(it)
+		}
+		return reached{}, nil
+	}
+	sizes := !several && !from.is
+	p := l.plan(&c, sizes)
+	if sizes && p.countable(&c) {
+		for _, q := range p.lists {
+			*total += q.before(c.until+1) - q.before(c.since)
+		}
+		if p.lists = nil; len(p.several) == 0 {
+			return reached{}, nil
+		}
+		return reached{}, l.walk(ctx, &c, &p, count)
+	}
+	return l.walkPart(ctx, &c, &p, from, some, count)
+}
+
+// slotSet is a set of slots: a bit for each.
+type slotSet []uint64
+
+// add reports whether a slot was not in the set.
+func (s *slotSet) add(n uint32) bool {
+	for int(n/64) >= len(*s) {
+		*s = append(*s, make([]uint64, max(64, len(*s)))...)
+	}
+	bit := uint64(1) << (n % 64)
+	was := (*s)[n/64]&bit != 0
+	(*s)[n/64] |= bit
+	return !was
+}

@@ -1,0 +1,239 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// ringSize is how many of the newest entries stay in memory, parsed, so that
+// the readers that keep up read no disk and parse nothing twice.
+const ringSize = 4096
+
+// maxRingTags bounds the tags of the parsed events in memory: each takes some
+// 80 bytes. Orders have some 17, so 4,096 of them are far from it.
+const maxRingTags = 256 << 10
+
+// ring holds the newest entries. Its content for seq is at seq % ringSize.
+type ring struct {
+	from    uint64 // oldest seq that may be held
+	tags    int    // of its events
+	entries []recent
+}
+
+type recent struct {
+	entry mostro.Entry
+	body  []byte
+}
+
+// put takes an entry, in place of the one that is ringSize older.
+func (r *ring) put(e recent) {
+	at := &r.entries[e.entry.Seq%ringSize]
+	r.tags += tagsOf(&e) - tagsOf(at)
+	*at = e
+}
+
+// drop lets go of an entry.
+func (r *ring) drop(seq uint64) {
+	if at := &r.entries[seq%ringSize]; at.entry.Seq == seq {
+		r.tags -= tagsOf(at)
+		*at = recent{}
+	}
+}
+
+func tagsOf(e *recent) int {
+	if e.entry.Event == nil {
+		return 0
+	}
+	return len(e.entry.Event.Tags)
+}
+
+func newRing(head uint64) ring {
+	return ring{from: head + 1, entries: make([]recent, ringSize)}
+}
+
+// Head is the greatest seq appended so far, 0 for an empty log.
+func (st *Store) Head() uint64 { return st.head.Load() }
+
+// Wait returns nil once the head is greater than seq, or an error when ctx
+// ends or the store is closed or dead.
+func (st *Store) Wait(ctx context.Context, seq uint64) error {
+	for {
+		st.headMu.Lock()
+		moved := st.moved
+		st.headMu.Unlock()
+		if st.head.Load() > seq {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-st.dead:
+			return st.fatal
+		case <-st.closing:
+			return ErrClosed
+		}
+	}
+}
+
+// publish makes committed entries visible to readers.
+func (st *Store) publish(entries []recent) {
+	if len(entries) == 0 {
+		return
+	}
+	st.headMu.Lock()
+	head := entries[len(entries)-1].entry.Seq
+	if st.cfg.Bulk { // nobody keeps up with it; who reads, reads the disk
+		st.ring.from = head + 1
+	} else {
+		for _, e := range entries {
+			st.ring.put(e)
+		}
+		if head >= ringSize && st.ring.from < head-ringSize+1 {
+			st.ring.from = head - ringSize + 1
+		}
+		for st.ring.tags > maxRingTags && st.ring.from < head {
+			st.ring.drop(st.ring.from)
+			st.ring.from++
+		}
+	}
+	st.head.Store(head)
+	close(st.moved)
+	st.moved = make(chan struct{})
+	st.headMu.Unlock()
+}
+
+// forget drops erased entries from the ring.
+func (st *Store) forget(seqs map[uint64]struct{}) {
+	st.headMu.Lock()
+	defer st.headMu.Unlock()
+	for seq := range seqs {
+		st.ring.drop(seq)
+	}
+}
+
+// Read calls fn for each readable entry with Seq > after, ascending, up to the
+// head at the time of the call. Entries whose body is gone are skipped.
+func (st *Store) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	return st.ReadRaw(ctx, after, func(e mostro.Entry, _ []byte) error { return fn(e) })
+}
+
+// ReadRaw is Read with the stored body of each entry, to be sent unchanged and
+// never written to.
+//
+// Damaged entries are skipped, too, and reported.
+func (st *Store) ReadRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) error {
+	_, err := st.readRaw(ctx, after, fn)
+	return err
+}
+
+// readRaw is ReadRaw, and counts the damaged entries.
+func (st *Store) readRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) (damaged int, err error) {
+	head := st.head.Load()
+	for after < head {
+		if err := ctx.Err(); err != nil {
+			return damaged, err
+		}
+		batch, last, harmed, err := st.recentAfter(after, head)
+		if err != nil {
+			return damaged, err
+		}
+		damaged += harmed
+		for _, e := range batch {
+			if err := fn(e.entry, e.body); err != nil {
+				return damaged, err
+			}
+		}
+		after = last
+	}
+	return damaged, nil
+}
+
+// readBatch bounds what a reader holds at once.
+const readBatch = 512
+
+// recentAfter gives the next entries after a seq, from memory or from disk,
+// the seq up to which that is complete, and how many of them are damaged.
+func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, damaged int, err error) {
+	last = min(after+readBatch, head)
+	st.headMu.Lock()
+	if after+1 >= st.ring.from {
+		for seq := after + 1; seq <= last; seq++ {
+			if e := st.ring.entries[seq%ringSize]; e.entry.Seq == seq {
+				batch = append(batch, e)
+			}
+		}
+		st.headMu.Unlock()
+		return batch, last, 0, nil
+	}
+	st.headMu.Unlock()
+	err = st.log.rows(after, last, func(seq uint64, r row, body []byte, err error) error {
+		if IsDamage(err) {
+			st.reportDamage(seq, err)
+			damaged++
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", seq, err)
+		}
+		if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
+			return nil // erased, or mail past its time, erased soon
+		}
+		body = bytes.Clone(body)
+		evt, err := ParseBody(body)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", seq, err)
+		}
+		batch = append(batch, recent{body: body, entry: mostro.Entry{
+			Seq: seq, Event: evt, ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Archived: r.archived,
+		}})
+		return nil
+	})
+	return batch, last, damaged, err
+}
+
+// reportDamage counts a damaged entry, and logs it the first time.
+func (st *Store) reportDamage(seq uint64, err error) {
+	const maxReported = 10_000
+	st.harmMu.Lock()
+	_, known := st.harmed[seq]
+	if !known && len(st.harmed) < maxReported {
+		if st.harmed == nil {
+			st.harmed = make(map[uint64]struct{})
+		}
+		st.harmed[seq] = struct{}{}
+		st.metrics.damaged.Inc()
+	}
+	known = known || len(st.harmed) >= maxReported
+	st.harmMu.Unlock()
+	if !known {
+		st.logger.Error("an entry of the log is damaged and is left out; mostrodex log verify lists all", "entry", seq, "err", err)
+	}
+}
+
+// ParseBody reads a stored body. The event's strings are parts of it.
+func ParseBody(body []byte) (*nostr.Event, error) {
+	t := bodyTexts.Get().(*jsonscan.Scanner)
+	defer bodyTexts.Put(t)
+	t.Reset(unsafe.String(unsafe.SliceData(body), len(body)))
+	evt := &nostr.Event{}
+	err := t.Event(evt)
+	if err == nil {
+		err = t.AtEnd()
+	}
+	t.Reset("") // hold on to no body
+	if err != nil {
+		return nil, fmt.Errorf("parse the stored body: %w", err)
+	}
+	return evt, nil
+}
+
+var bodyTexts = sync.Pool{New: func() any { return new(jsonscan.Scanner) }}

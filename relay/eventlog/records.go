@@ -1,0 +1,74 @@
+package eventlog
+
+// recordAt gives the record of an address held in memory, hidden or not.
+func (l *live) recordAt(kind int, pubkey [32]byte, d string) (record, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	n, ok := l.find(kind, pubkey, d)
+	if !ok {
+		return record{}, false
+	}
+	return l.record(n), true
+}
+
+// recordOf gives the record and address ("" for a regular event) of an id held
+// in memory.
+func (l *live) recordOf(id [32]byte) (record, address, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	n, ok := l.slots.find(id)
+	if !ok {
+		return record{}, "", false
+	}
+	rec := l.record(n)
+	return rec, rec.address(), true
+}
+
+// recordIn is recordOf for a hidden slot, if it is still about that event.
+func (l *live) recordIn(e expiry) (record, address, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if s := l.slots.at(e.slot); !s.used || s.seq != e.seq || !s.hidden {
+		return record{}, "", false
+	}
+	rec := l.record(e.slot)
+	return rec, rec.address(), true
+}
+
+// record rebuilds the record that a slot was filled from. The caller holds mu.
+func (l *live) record(n uint32) record {
+	s := l.slots.at(n)
+	terms := l.slots.termsOf(s)
+	r := record{seq: s.seq, chain: l.slots.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
+		createdAt: s.createdAt, expiration: s.expiration, terms: make([]string, len(terms))}
+	size := 0
+	for _, t := range terms {
+		size += len(l.terms.key(t))
+	}
+	all := make([]byte, 0, size)
+	for _, t := range terms {
+		all = append(all, l.terms.key(t)...)
+	}
+	text := string(all) // terms are parts of one string
+	for i, t := range terms {
+		n := len(l.terms.key(t))
+		r.terms[i], text = text[:n], text[n:]
+	}
+	return r
+}
+
+// address is the address of the record's event, "" for a regular one.
+func (r *record) address() address {
+	switch kindClass(r.kind) {
+	case replaceable:
+		return makeAddress(r.kind, r.pubkey, "")
+	case addressable:
+		for _, t := range r.terms {
+			if t[0] == 'd' {
+				return makeAddress(r.kind, r.pubkey, t[1:])
+			}
+		}
+		return makeAddress(r.kind, r.pubkey, "")
+	}
+	return ""
+}

@@ -1,0 +1,342 @@
+package eventlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// testRow is a row and a body of n bytes.
+func testRow(seq uint64, n int) (row, []byte) {
+	r := row{receivedAt: 1, kind: 1, createdAt: int64(seq), source: mostro.Source{Road: mostro.RoadImport, Relay: "wss://relay.example"}}
+	binary.BigEndian.PutUint64(r.id[:], seq)
+	return r, bytes.Repeat([]byte{'a' + byte(seq%26)}, n)
+}
+
+func mustOpenRowLog(t *testing.T, dir string, applied uint64, limit int64) *rowLog {
+	t.Helper()
+	l, _, err := openRowLog(dir, applied, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.close() })
+	return l
+}
+
+// grow appends groups of rows until head, with bodies of up to 3,000 bytes.
+func grow(t *testing.T, l *rowLog, r *rand.Rand, head uint64) {
+	t.Helper()
+	for l.head() < head {
+		if l.full() {
+			if err := l.roll(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var buf []byte
+		var sizes []int
+		for seq := l.head() + 1; seq <= min(head, l.head()+1+uint64(r.IntN(5))); seq++ {
+			from := len(buf)
+			rw, body := testRow(seq, r.IntN(3000))
+			buf = appendRow(buf, rw, body)
+			sizes = append(sizes, len(buf)-from)
+		}
+		if err := l.append(buf, sizes); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// mustHold proves that a log is whole: rows 1 to head, those of gone without
+// their bodies.
+func mustHold(t *testing.T, l *rowLog, head uint64, gone ...uint64) {
+	t.Helper()
+	if l.head() != head {
+		t.Fatalf("it ends at %d, want %d", l.head(), head)
+	}
+	next := uint64(1)
+	see := func(seq uint64, r row, body []byte, err error) error {
+		_, want := testRow(seq, len(body))
+		switch {
+		case err != nil:
+			return err
+		case binary.BigEndian.Uint64(r.id[:]) != seq || r.source.Relay != "wss://relay.example":
+			return fmt.Errorf("row %d is %+v", seq, r)
+		case slices.Contains(gone, seq) != (body == nil) || r.gone != (body == nil) || !bytes.Equal(body, want):
+			return fmt.Errorf("the body of %d is %.20q, gone %v", seq, body, r.gone)
+		}
+		return nil
+	}
+	err := l.rows(0, head, func(seq uint64, r row, body []byte, err error) error {
+		if seq != next {
+			return fmt.Errorf("%d comes where %d is next", seq, next)
+		}
+		next++
+		if err := see(seq, r, body, err); err != nil {
+			return err
+		}
+		r, body, err = l.row(seq)
+		return see(seq, r, body, err)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next != head+1 {
+		t.Fatalf("the last row is %d, want %d", next-1, head)
+	}
+}
+
+func TestRowLogKeepsRows(t *testing.T) {
+	dir := t.TempDir()
+	r := rand.New(rand.NewPCG(1, 1))
+	l := mustOpenRowLog(t, dir, 0, 20_000)
+	mustHold(t, l, 0)
+	grow(t, l, r, 200)
+	mustHold(t, l, 200)
+	if len(l.files) < 5 {
+		t.Fatalf("%d files: nothing is tested", len(l.files))
+	}
+	if _, _, err := l.row(201); !errors.Is(err, errNoRow) {
+		t.Errorf("row 201: %v", err)
+	}
+	l.close()
+	places, err := filepath.Glob(filepath.Join(dir, "*.at"))
+	if err != nil || len(places) != len(l.files)-1 {
+		t.Fatalf("%v, %v", places, err)
+	}
+	// Places that are missing, and of something else, are looked for.
+	if err := errors.Join(os.Remove(places[0]), os.WriteFile(places[1], []byte("nothing of this kind"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpenRowLog(t, dir, 200, 20_000)
+	mustHold(t, l, 200)
+	grow(t, l, r, 300)
+	mustHold(t, l, 300)
+}
+
+// TestRowLogAfterACrash cuts and garbles what is behind the applied rows, at
+// every byte: the whole rows before it stay, nothing else does, and the log goes on.
+func TestRowLogAfterACrash(t *testing.T) {
+	dir := t.TempDir()
+	r := rand.New(rand.NewPCG(2, 2))
+	l := mustOpenRowLog(t, dir, 0, 1<<20)
+	grow(t, l, r, 20)
+	applied := l.head()
+	for seq := applied + 1; seq <= applied+3; seq++ { // three rows of some 150 bytes
+		rw, body := testRow(seq, 20)
+		buf := appendRow(nil, rw, body)
+		if err := l.append(buf, []int{len(buf)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	places, size := slices.Clone(l.files[0].at), l.files[0].size
+	l.close()
+	path := l.path(1, ".log")
+	whole, err := os.ReadFile(path)
+	if err != nil || int64(len(whole)) != size {
+		t.Fatalf("%d bytes, %v", len(whole), err)
+	}
+	// head is what must be left where the file is sound up to a byte.
+	head := func(sound int) uint64 {
+		for i, at := range append(slices.Clone(places), uint32(size))[applied+1:] {
+			if sound < int(at) {
+				return applied + uint64(i)
+			}
+		}
+		return applied + 3
+	}
+	try := func(name string, content []byte, want uint64) {
+		t.Helper()
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, _, err := openRowLog(dir, applied, 1<<20)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		defer l.close()
+		mustHold(t, l, want)
+		grow(t, l, r, want+2)
+		mustHold(t, l, want+2)
+	}
+	step := 1
+	if testing.Short() {
+		step = 13
+	}
+	for at := int(places[applied]); at < len(whole); at += step {
+		try(fmt.Sprint("cut at ", at), whole[:at], head(at))
+		zeros := append(slices.Clone(whole[:at]), make([]byte, len(whole)-at)...)
+		try(fmt.Sprint("zeros from ", at), zeros, head(at))
+		flipped := slices.Clone(whole)
+		flipped[at] ^= 0x10
+		try(fmt.Sprint("flipped at ", at), flipped, head(at))
+	}
+	// What was applied is missed.
+	for at := logFileHead; at < int(places[applied]); at += 97 {
+		if err := os.WriteFile(path, whole[:at], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := openRowLog(dir, applied, 1<<20); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("cut at %d: %v", at, err)
+		}
+	}
+}
+
+// A crash between the beginning of a file and its first row.
+func TestRowLogBeginsAgain(t *testing.T) {
+	for _, head := range []string{"", "mostro", logMagic + strings.Repeat("\x00", 8)} {
+		dir := t.TempDir()
+		l := mustOpenRowLog(t, dir, 0, 10_000)
+		grow(t, l, rand.New(rand.NewPCG(3, 3)), 12)
+		for !l.full() {
+			grow(t, l, rand.New(rand.NewPCG(4, 4)), l.head()+1)
+		}
+		end := l.head()
+		l.close()
+		if err := os.WriteFile(l.path(end+1, ".log"), []byte(head), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpenRowLog(t, dir, end, 10_000)
+		mustHold(t, l, end)
+		grow(t, l, rand.New(rand.NewPCG(5, 5)), end+10)
+		mustHold(t, l, end+10)
+	}
+}
+
+// TestRowLogShrinks: what is erased is unreadable at once, in the file too, and
+// a file that is half erased gives its room back.
+func TestRowLogShrinks(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpenRowLog(t, dir, 0, 50_000)
+	grow(t, l, rand.New(rand.NewPCG(6, 6)), 100)
+	rf := l.files[1]
+	before, first, last := rf.size, rf.first, l.files[2].first-1
+	var gone []uint64
+	for seq := first; seq <= last; seq++ {
+		if seq%4 != 0 {
+			gone = append(gone, seq)
+		}
+	}
+	touched, err := l.erase(gone)
+	if err != nil || !slices.Equal(touched, []*rowFile{rf}) {
+		t.Fatalf("%v, %v", touched, err)
+	}
+	mustHold(t, l, 100, gone...)
+	if !l.wasteful(rf) {
+		t.Fatalf("%d bytes erased of %d are no reason to write the file anew", rf.erased, rf.size)
+	}
+	places, err := os.ReadFile(l.path(first, ".at"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.shrink(rf); err != nil {
+		t.Fatal(err)
+	}
+	mustHold(t, l, 100, gone...)
+	if info, err := os.Stat(l.path(first, ".log")); err != nil || info.Size() != rf.size || rf.size > before*6/10 {
+		t.Errorf("%d bytes in the file, %d said, %d before, %v", info.Size(), rf.size, before, err)
+	}
+	l.close()
+	if err := os.WriteFile(l.path(first, ".at"), places, 0o600); err != nil { // a crash right behind it
+		t.Fatal(err)
+	}
+	half := l.path(first, ".log.new") // a crash in the middle of it
+	if err := os.WriteFile(half, []byte("what may be erased since"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = mustOpenRowLog(t, dir, 100, 50_000)
+	mustHold(t, l, 100, gone...)
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was half shrunk is left: %v", err)
+	}
+	grow(t, l, rand.New(rand.NewPCG(7, 7)), 120)
+	mustHold(t, l, 120, gone...)
+}
+
+// FuzzRow: what is no row of ours is told from one, whatever it is; what is read
+// as one says what is kept of it.
+func FuzzRow(f *testing.F) {
+	r, body := testRow(7, 30)
+	whole := appendRow(nil, r, body)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Add(appendRow(nil, row{gone: true, archived: true}, nil))
+	f.Add(append(bytes.Clone(whole[:len(whole)-30]), bytes.Repeat([]byte{erasedByte}, 30)...))
+	f.Add(make([]byte, 64))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, body, err := openRow(b)
+		if err != nil {
+			return
+		}
+		if r.gone != (body == nil) && len(body) > 0 || len(body) > len(b) {
+			t.Fatalf("%+v with a body of %d bytes", r, len(body))
+		}
+		again, body2, err := openRow(appendRow(nil, r, body))
+		if err != nil || again != r || !bytes.Equal(body, body2) {
+			t.Fatalf("%+v, %q is read back as %+v, %q: %v", r, body, again, body2, err)
+		}
+	})
+}
+
+// A file that holds rows is never taken for one that was begun and not used.
+func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpenRowLog(t, dir, 0, 10_000)
+	grow(t, l, rand.New(rand.NewPCG(12, 12)), 12)
+	last := l.files[len(l.files)-1]
+	if len(l.files) < 2 || len(last.at) == 0 {
+		t.Fatal("nothing is tested")
+	}
+	applied, path := last.first-1, last.f.Name()
+	l.close()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[3] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openRowLog(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
+		t.Errorf("it opens: %v", err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
+		t.Errorf("%d bytes are left of %d, %v", len(now), len(b), err)
+	}
+}
+
+// TestRowLogCutsForGood: a whole row behind a torn one does not come back when
+// the torn one is written again.
+func TestRowLogCutsForGood(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpenRowLog(t, dir, 0, 0)
+	var buf []byte
+	var sizes []int
+	for seq := uint64(1); seq <= 2; seq++ {
+		from := len(buf)
+		r, body := testRow(seq, 30)
+		buf = appendRow(buf, r, body)
+		sizes = append(sizes, len(buf)-from)
+	}
+	torn := bytes.Clone(buf)
+	torn[sizes[0]-1] = 0
+	if err := l.append(torn, sizes); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	l = mustOpenRowLog(t, dir, 0, 0)
+	mustHold(t, l, 0)
+	if err := l.append(buf[:sizes[0]], sizes[:1]); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	mustHold(t, mustOpenRowLog(t, dir, 0, 0), 1)
+}

@@ -1,0 +1,587 @@
+package eventlog
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+	"golang.org/x/sync/semaphore"
+)
+
+// DefaultBodyCache bounds the bodies of live events kept in memory, in bytes.
+const DefaultBodyCache = 128 << 20
+
+// StoreConfig says where and how a Store keeps the log.
+type StoreConfig struct {
+	Dir       string           // data directory; the store uses Dir/events
+	Bulk      bool             // much is going to be appended and nothing asked: less work, more memory, ErrBulk to queries
+	BodyCache int              // bytes; 0: DefaultBodyCache; negative: none
+	Now       func() time.Time // nil: time.Now
+	Logger    *slog.Logger     // nil: none
+	Metrics   *StoreMetrics    // nil: none kept
+	Progress  func(loaded int) // called now and then while opening; may be nil
+	// Settled is closed when what was opened serves: reading ahead, which is seconds
+	// of work in a large store, waits for it, and takes its time then. nil: it
+	// begins at once and does not rest.
+	Settled <-chan struct{}
+	// DiskReserve is how many bytes stay free on the disk: with less, no event is
+	// taken. 0: DefaultDiskReserve; negative: it is not watched.
+	DiskReserve int64
+
+	FreeSpace    func(dir string) (int64, error) // of the disk that holds dir, in bytes; nil: as the system says
+	flushAfter   time.Duration                   // 0: flushAfter
+	logFileBytes int64                           // 0: logFileBytes
+	walkedAtOnce int                             // 0: walkedAtOnce
+	committed    func() error                    // called between a commit of consequences and what they erase; nil: none
+}
+
+// Store is the log of all accepted events and the index of those that are
+// live. It is one of the two precious stores: every append is synced before it
+// is acknowledged, and an error from the disk is fatal.
+type Store struct {
+	cfg   StoreConfig
+	log   *rowLog
+	db    *badger.DB // what follows from the log
+	live  *live
+	queue chan *Enqueued
+	// deleting is what the deletion requests in the queue weigh.
+	deleting *semaphore.Weighted
+	now      func() time.Time
+	logger   *slog.Logger
+	metrics  *StoreMetrics
+	ids      *seenFilter  // ids of the log
+	hidden   *seenFilter  // addresses whose newest version is not served
+	tombs    atomic.Int64 // tombstones held; at 0 look-ups are skipped
+	fresh    freshIDs
+
+	// The committer's own.
+	txn      *badger.Txn // consequences of logged events, to be committed
+	txnBytes int         // its size; 0: it holds nothing
+	txnRoom  int         // what it may grow to
+	follows  uint64      // it follows from the log up to this seq
+	erasing  []uint64    // bodies to be erased when it is committed
+	buf      []byte
+
+	sweep chan struct{} // the ticker asks the committer to move expired records
+
+	headMu    sync.Mutex // guards moved, ring, closed, enqueuing.Add and, for writing, head
+	moved     chan struct{}
+	head      atomic.Uint64
+	ring      ring
+	closed    bool
+	enqueuing sync.WaitGroup
+
+	full      atomic.Bool     // the disk has less free than its reserve
+	free      atomic.Int64    // bytes, as last seen
+	spaceSeen atomic.Int64    // unix nanoseconds of when that was
+	grown     map[string]bool // files that have their whole room; watchSpace's own
+	kept      bool            // the file that keeps room is there; watchSpace's own
+
+	harmMu sync.Mutex // guards harmed
+	harmed map[uint64]struct{}
+
+	fatalOnce sync.Once
+	fatal     error         // set before dead is closed
+	dead      chan struct{} // closed when the store can no longer be trusted
+	closing   chan struct{}
+	closeOnce sync.Once
+	done      sync.WaitGroup // committer and ticker
+}
+
+// Errors of opening a store. Each is the whole sentence for the operator.
+var (
+	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
+	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
+	ErrReadOnly    = errors.New("the data directory is not writable: mend its permissions, or use another --data directory")
+	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use another one, which upstream relays fill with what is live")
+	ErrClosed      = errors.New("the store is closed")
+	ErrBulk        = errors.New("the store was opened to take in events, not to answer queries")
+)
+
+// OpenStore opens or creates the log and loads the live index.
+func OpenStore(cfg StoreConfig) (*Store, error) {
+	st := &Store{
+		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
+		queue: make(chan *Enqueued, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
+		dead: make(chan struct{}), closing: make(chan struct{}), fresh: freshIDs{seq: make(map[[32]byte]uint64)},
+	}
+	if st.now == nil {
+		st.now = time.Now
+	}
+	if st.logger == nil {
+		st.logger = slog.New(slog.DiscardHandler)
+	}
+	if st.metrics == nil {
+		st.metrics = NewStoreMetrics()
+	}
+	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
+	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)
+	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
+	if st.cfg.FreeSpace == nil {
+		st.cfg.FreeSpace = freeSpace
+	}
+	if cfg.Bulk {
+		cfg.BodyCache = -1 // nobody asks for them
+		st.cfg.flushAfter = cmp.Or(cfg.flushAfter, bulkFlushAfter)
+	}
+	budget := cfg.BodyCache
+	if budget == 0 {
+		budget = DefaultBodyCache
+	}
+	st.live = newLive(max(budget, 0))
+	st.live.unlisted = cfg.Bulk
+	dir := filepath.Join(cfg.Dir, "events")
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	if err := st.spaceToOpen(dir); err != nil {
+		return nil, err
+	}
+	db, err := openBadger(dir, cfg.Bulk)
+	if err != nil {
+		return nil, err
+	}
+	st.db = db
+	if err := st.load(filepath.Join(dir, "log")); err != nil {
+		if st.txn != nil {
+			st.txn.Discard()
+		}
+		if st.log != nil {
+			st.log.close()
+		}
+		db.Close()
+		return nil, err
+	}
+	st.lookAtSpace()
+	st.done.Add(4)
+	go st.watchSpace()
+	go st.readAhead()
+	go st.commitLoop()
+	go st.expiryLoop()
+	return st, nil
+}
+
+// readAhead reads what makes appends and queries quicker.
+func (st *Store) readAhead() {
+	defer st.done.Done()
+	if st.cfg.Settled != nil {
+		select {
+		case <-st.cfg.Settled:
+		case <-st.closing:
+			return
+		}
+	}
+	st.fill(st.hidden)
+	st.fill(st.ids)
+	st.warm()
+}
+
+// restShare is how much longer reading ahead rests than it works.
+const restShare = 3
+
+// rest leaves the cores to others after some reading ahead. It is false when
+// the store closes.
+func (st *Store) rest(began time.Time) bool {
+	if st.cfg.Settled == nil {
+		select {
+		case <-st.closing:
+			return false
+		default:
+			return true
+		}
+	}
+	timer := time.NewTimer(restShare * time.Since(began))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-st.closing:
+		return false
+	}
+}
+
+// What Badger gathers in memory before it writes a file, while serving and
+// during an import, and the size of the first level that it sorts. Each file of
+// level 0 spans all keyspaces, so it is merged with all of that level: with
+// Badger's own 10 MiB that was a third of the CPU of an import of half a million
+// events. Memory is twice the first figure, or three times while one is written.
+const (
+	memtableBytes     = 16 << 20
+	bulkMemtableBytes = 64 << 20
+	baseLevelBytes    = 128 << 20
+)
+
+// makeDir creates the store's directory, and makes the names on the way to it
+// durable: a log that is synced is lost with the name of its directory.
+func makeDir(dir string) error {
+	var parents []string // of names that are new, and of the last two in any case
+	for at := dir; ; at = filepath.Dir(at) {
+		_, err := os.Stat(at)
+		if len(parents) >= 2 && err == nil || at == filepath.Dir(at) {
+			break
+		}
+		parents = append(parents, filepath.Dir(at))
+	}
+	err := os.MkdirAll(dir, 0o700)
+	for _, parent := range parents {
+		// A parent that may not be read is somebody else's, and was there before.
+		if syncErr := syncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
+			err = syncErr
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%s: %w", dir, ErrReadOnly)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%s: %w: make room, then start again", dir, ErrFull)
+	}
+	return fmt.Errorf("create %s: %w", dir, err)
+}
+
+func openBadger(dir string, bulk bool) (*badger.DB, error) {
+	memtable := int64(memtableBytes)
+	if bulk || leftByBulk(dir) {
+		memtable = bulkMemtableBytes
+	}
+	opt := badger.DefaultOptions(dir).
+		WithLogger(nil).
+		WithSyncWrites(true).
+		WithDetectConflicts(false). // one writer
+		WithNumVersionsToKeep(1).
+		WithCompression(options.Snappy).
+		WithMemTableSize(memtable).
+		WithNumMemtables(3).
+		WithBaseLevelSize(baseLevelBytes).
+		WithBlockCacheSize(64 << 20).
+		WithIndexCacheSize(64 << 20).
+		WithNumCompactors(2)
+	db, err := badger.Open(opt)
+	if err == nil {
+		return db, nil
+	}
+	switch msg := err.Error(); {
+	case strings.Contains(msg, "Cannot acquire directory lock"):
+		return nil, fmt.Errorf("%s: %w", dir, ErrLocked)
+	case errors.Is(err, fs.ErrPermission), strings.Contains(msg, "permission denied"), strings.Contains(msg, "read-only file system"):
+		return nil, fmt.Errorf("%s: %w", dir, ErrReadOnly)
+	}
+	return nil, fmt.Errorf("open %s: %w", dir, err)
+}
+
+// leftByBulk says whether an import that did not end may have left a log of a
+// memtable that is larger than while serving: Badger reads it back into one of
+// the size it is opened with. Badger makes a log twice as long as its memtable
+// and cuts it when it was read back.
+func leftByBulk(dir string) bool {
+	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem")) // no error: the pattern is right
+	return slices.ContainsFunc(logs, func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || info.Size() != 2*memtableBytes
+	})
+}
+
+// load checks the schema, fills the live index from the records, and has what
+// a crash left behind follow from the log. Bodies stay on disk.
+func (st *Store) load(logDir string) error {
+	applied, err := st.checkSchema(logDir)
+	if err != nil {
+		return err
+	}
+	var cut int64
+	if st.log, cut, err = openRowLog(logDir, applied, st.cfg.logFileBytes); err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	if cut > 0 {
+		st.logger.Warn("the log ended in the middle of a row that nobody was told of; it was cut off", "bytes", cut)
+	}
+	if err := st.checkDamaged(); err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	if err := st.loadErased(); err != nil {
+		return fmt.Errorf("read how much was erased: %w", err)
+	}
+	if err := st.eraseAsked(); err != nil {
+		return fmt.Errorf("erase what was deleted: %w", err)
+	}
+	bulk := newBulk(st.live)
+	err = st.db.View(func(txn *badger.Txn) error {
+		loaded := 0
+		if err := eachRecord(txn, func(records []record) {
+			for _, r := range records {
+				bulk.add(r)
+				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
+					st.cfg.Progress(loaded)
+				}
+			}
+		}); err != nil {
+			return err
+		}
+		tombs := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{spaceTomb}})
+		defer tombs.Close()
+		for tombs.Rewind(); tombs.Valid(); tombs.Next() {
+			st.tombs.Add(1)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("load the live index: %w", err)
+	}
+	bulk.finish()
+	head := st.log.head()
+	st.ids, st.hidden = newIDFilter(int(head)), newHiddenFilter()
+	st.txn, st.txnRoom = st.db.NewTransaction(true), int(min(st.db.MaxBatchSize(), keyOverhead*st.db.MaxBatchCount())*3/4)
+	st.ring, st.follows = newRing(head), applied
+	st.live.expire(st.now().Unix())
+	if err := st.replay(applied); err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	st.head.Store(head)
+	return nil
+}
+
+// checkDamaged reports the rows that were passed over when the log was opened,
+// and proves by the id of the next row that each was one row.
+func (st *Store) checkDamaged() error {
+	for _, path := range st.log.unsound {
+		st.logger.Error("a file of the log does not begin like one; its entries are read", "file", path)
+	}
+	for _, seq := range st.log.damaged {
+		st.reportDamage(seq, errRow)
+		r, err := st.log.rowAlone(seq + 1)
+		if errors.Is(err, errNoRow) || IsDamage(err) {
+			continue // the last one, or told for itself
+		}
+		if err != nil {
+			return err
+		}
+		value, err := st.readRow(idKey(r.id))
+		if err != nil {
+			return err
+		}
+		if len(value) != 8 || binary.BigEndian.Uint64(value) != seq+1 {
+			return fmt.Errorf("entries around %d: %w", seq, ErrDamaged)
+		}
+	}
+	return nil
+}
+
+// eachRecord gives all records of what is served to fn, some at a time, while
+// the next ones are read.
+func eachRecord(txn *badger.Txn, fn func([]record)) error {
+	const some = 1024
+	parts := make(chan []record, 4)
+	var failed error
+	go func() {
+		defer close(parts)
+		part := make([]record, 0, some)
+		for _, space := range []byte{spaceNewest, spaceRegular} {
+			it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 1000, Prefix: []byte{space}})
+			defer it.Close()
+			for it.Rewind(); it.Valid(); it.Next() {
+				if failed = it.Item().Value(func(v []byte) error {
+					r, err := decodeRecord(v)
+					if err != nil {
+						return fmt.Errorf("record %x: %w", it.Item().Key(), err)
+					}
+					part = append(part, r)
+					return nil
+				}); failed != nil {
+					return
+				}
+				if len(part) == some {
+					parts <- part
+					part = make([]record, 0, some)
+				}
+			}
+		}
+		parts <- part
+	}()
+	for part := range parts {
+		fn(part)
+	}
+	return failed
+}
+
+// checkSchema gives the seq up to which Badger says what follows from the log,
+// and brings a store of an earlier schema up to this one.
+func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
+	version, err := st.readRow(keySchema)
+	if err == nil && version != nil && len(version) != 4 {
+		err = errCorrupt
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the schema: %w", err)
+	}
+	found := uint32(schemaVersion)
+	if version == nil {
+		err = st.db.Update(func(txn *badger.Txn) error {
+			return txn.Set(keySchema, binary.BigEndian.AppendUint32(nil, schemaVersion))
+		})
+	} else {
+		found = binary.BigEndian.Uint32(version)
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("write the schema: %w", err)
+	case found > schemaVersion:
+		return 0, fmt.Errorf("schema %d, this program knows %d: %w", found, schemaVersion, ErrNewerSchema)
+	case found == 1:
+		if err := st.moveRows(logDir); err != nil {
+			return 0, fmt.Errorf("bring the log from schema 1 to 2: %w", err)
+		}
+	}
+	if err := st.dropMovedRows(); err != nil {
+		return 0, err
+	}
+	value, err := st.readRow(keyApplied)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("read how far the log was applied: %w", err)
+	case value == nil:
+		return 0, nil
+	case len(value) != 8:
+		return 0, fmt.Errorf("read how far the log was applied: %w", errCorrupt)
+	}
+	return binary.BigEndian.Uint64(value), nil
+}
+
+// Close waits for the appends under way and closes the files. Later calls to
+// Enqueue answer ErrClosed.
+func (st *Store) Close() error {
+	var err error
+	st.closeOnce.Do(func() {
+		st.headMu.Lock()
+		st.closed = true
+		st.headMu.Unlock()
+		st.enqueuing.Wait() // the committer still takes from the queue
+		close(st.closing)
+		st.done.Wait()
+		st.txn.Discard()
+		err = errors.Join(st.closeBadger(), st.log.close())
+	})
+	return err
+}
+
+// Dead is closed when an error of the disk has put the store in doubt. Err
+// says why. The process must stop; opening the store again repairs it.
+func (st *Store) Dead() <-chan struct{} { return st.dead }
+
+// Err is the fatal error once Dead is closed.
+func (st *Store) Err() error {
+	select {
+	case <-st.dead:
+		return st.fatal
+	default:
+		return nil
+	}
+}
+
+func (st *Store) die(err error) {
+	st.fatalOnce.Do(func() {
+		st.fatal = fmt.Errorf("the event log is in doubt: %w", err)
+		st.logger.Error("event log in doubt", "err", err)
+		close(st.dead)
+	})
+}
+
+// Has says whether an event is held in any state: live, archived, expired, or
+// deleted and refused for good.
+func (st *Store) Has(_ context.Context, id string) (bool, error) {
+	key, err := hex32.Parse(id)
+	if err != nil {
+		return false, nil
+	}
+	st.live.mu.RLock()
+	_, ok := st.live.slots.find(key)
+	st.live.mu.RUnlock()
+	if ok {
+		return true, nil
+	}
+	_, held, err := st.seqOf(key)
+	return held, err
+}
+
+// Served reports whether the event of an id is served and was appended at or
+// before the present head.
+func (st *Store) Served(id string) bool {
+	head := st.head.Load() // before looking: the live index is ahead of the head while a commit is shown
+	st.live.mu.RLock()
+	defer st.live.mu.RUnlock()
+	n, ok := st.live.slots.find(hex32.OrZero(id))
+	return ok && st.live.slots.at(n).seq <= head
+}
+
+// Find gives the stored event of an id while its body is readable, live or
+// archived; mostro.ErrNotFound otherwise, with the cause where it is damaged.
+func (st *Store) Find(_ context.Context, id string) (Found, error) {
+	key, err := hex32.Parse(id)
+	if err != nil {
+		return Found{}, mostro.ErrNotFound
+	}
+	st.live.expire(st.now().Unix())
+	st.live.mu.RLock()
+	if n, ok := st.live.slots.find(key); ok {
+		if s := st.live.slots.at(n); s.body != noBody {
+			f := Found{Seq: s.seq, JSON: st.live.bodies.get(s.body)}
+			st.live.mu.RUnlock()
+			return f, nil
+		}
+	}
+	st.live.mu.RUnlock()
+	seq, held, err := st.seqOf(key)
+	if err != nil {
+		return Found{}, err
+	}
+	if !held {
+		return Found{}, mostro.ErrNotFound
+	}
+	r, body, err := st.log.row(seq)
+	switch {
+	case errors.Is(err, errNoRow):
+		return Found{}, mostro.ErrNotFound // being appended
+	case IsDamage(err):
+		st.reportDamage(seq, err)
+		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
+	case err != nil:
+		return Found{}, err
+	case body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix():
+		return Found{}, mostro.ErrNotFound // erased, or mail past its time, erased soon
+	}
+	return Found{Seq: seq, JSON: body}, nil
+}
+
+// Event is Find, parsed.
+func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
+	f, err := st.Find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBody(f.JSON)
+}
+
+// Live is the number of events that are served.
+func (st *Store) Live() int {
+	st.live.expire(st.now().Unix())
+	st.live.mu.RLock()
+	defer st.live.mu.RUnlock()
+	return st.live.n
+}

@@ -1,0 +1,61 @@
+package eventlog
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// StoreMetrics are the log's own figures.
+type StoreMetrics struct {
+	appends *prometheus.CounterVec
+	commits prometheus.Histogram
+	groups  prometheus.Histogram
+	damaged prometheus.Counter
+}
+
+// NewStoreMetrics makes the metrics; register them with Register.
+func NewStoreMetrics() *StoreMetrics {
+	return &StoreMetrics{
+		appends: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_relay_appends_total",
+			Help: "Events handed to the log, by what became of them."}, []string{"outcome"}),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mostrodex_relay_commit_duration_seconds",
+			Help: "Time of one synced group commit.", Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12)}),
+		groups: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mostrodex_relay_commit_events",
+			Help: "Events in one group commit.", Buckets: prometheus.ExponentialBuckets(1, 4, 6)}),
+		damaged: prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_relay_damaged_entries_total",
+			Help: "Entries of the log that were found damaged since the start, each once."}),
+	}
+}
+
+// Collectors lists the metrics, with gauges that read st.
+func (m *StoreMetrics) Collectors(st *Store) []prometheus.Collector {
+	return []prometheus.Collector{m.appends, m.commits, m.groups, m.damaged,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_live_events",
+			Help: "Events that are served."}, func() float64 { return float64(st.Live()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_free_bytes",
+			Help: "Free bytes of the log's disk."}, func() float64 { return float64(st.free.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_full",
+			Help: "1 while no event is taken because the disk has less free than its reserve."}, func() float64 {
+			if st.full.Load() {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_log_head",
+			Help: "Position of the newest entry of the log."}, func() float64 { return float64(st.Head()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_body_cache_bytes",
+			Help: "Bodies of live events held in memory."}, func() float64 {
+			st.live.mu.RLock()
+			defer st.live.mu.RUnlock()
+			return float64(st.live.bodies.size)
+		}),
+	}
+}
+
+func (m *StoreMetrics) appended(o Outcome) { m.appends.WithLabelValues(o.String()).Inc() }
+
+func (m *StoreMetrics) committed(n int, d time.Duration) {
+	m.commits.Observe(d.Seconds())
+	m.groups.Observe(float64(n))
+}

@@ -1,0 +1,116 @@
+package eventlog
+
+// table finds numbers by a hash of what they stand for. It keeps 4 bytes for
+// each number and no key: the keys stay where the numbers lead, so whoever
+// looks something up says how to tell it.
+//
+// It is open addressing with linear probing, in parts that grow one by one, so
+// that no append waits for a million numbers to move.
+type table struct {
+	parts [tableParts]tablePart
+	// hash is of what a number stands for; numbers are moved by it.
+	hash func(n uint32) uint64
+}
+
+type tablePart struct {
+	cells []uint32 // four bits of the hash above the number, or emptyCell
+	used  int
+}
+
+const (
+	tableParts = 256
+	numberBits = slotBits
+	numberMask = 1<<numberBits - 1
+	emptyCell  = NoTerm
+	maxNumbers = numberMask // the greatest is left out: with all tag bits it would be emptyCell
+)
+
+// part, home and tag take different bits of a hash.
+func (t *table) part(h uint64) *tablePart { return &t.parts[h&(tableParts-1)] }
+
+func (p *tablePart) home(h uint64) int { return int(h >> 32 * uint64(len(p.cells)) >> 32) }
+
+func tagged(h uint64, n uint32) uint32 { return uint32(h>>8)<<numberBits | n }
+
+func (p *tablePart) after(i int) int {
+	if i++; i == len(p.cells) {
+		return 0
+	}
+	return i
+}
+
+// find gives the number that was put with hash h and that is says yes to.
+func (t *table) find(h uint64, is func(n uint32) bool) (uint32, bool) {
+	p := t.part(h)
+	if p.used == 0 {
+		return 0, false
+	}
+	tag := tagged(h, 0)
+	for i := p.home(h); ; i = p.after(i) {
+		c := p.cells[i]
+		if c == emptyCell {
+			return 0, false
+		}
+		if n := c & numberMask; c^n == tag && is(n) {
+			return n, true
+		}
+	}
+}
+
+// put adds a number that is not there.
+func (t *table) put(h uint64, n uint32) {
+	p := t.part(h)
+	if 4*(p.used+1) > 3*len(p.cells) {
+		t.grow(p)
+	}
+	p.place(h, n)
+	p.used++
+}
+
+func (p *tablePart) place(h uint64, n uint32) {
+	i := p.home(h)
+	for p.cells[i] != emptyCell {
+		i = p.after(i)
+	}
+	p.cells[i] = tagged(h, n)
+}
+
+func (t *table) grow(p *tablePart) {
+	old := p.cells
+	p.cells = make([]uint32, max(8, len(old)+len(old)/2))
+	for i := range p.cells {
+		p.cells[i] = emptyCell
+	}
+	for _, c := range old {
+		if c != emptyCell {
+			n := c & numberMask
+			p.place(t.hash(n), n)
+		}
+	}
+}
+
+// remove takes out a number that was put with hash h, and closes the gap.
+func (t *table) remove(h uint64, n uint32) bool {
+	p := t.part(h)
+	if p.used == 0 {
+		return false
+	}
+	i := p.home(h)
+	for want := tagged(h, n); p.cells[i] != want; i = p.after(i) {
+		if p.cells[i] == emptyCell {
+			return false
+		}
+	}
+	for j := p.after(i); p.cells[j] != emptyCell; j = p.after(j) {
+		// What lies between its home and here, going round, may move up to i.
+		home := p.home(t.hash(p.cells[j] & numberMask))
+		if between := i < home && home <= j; i <= j && between || i > j && (i < home || home <= j) {
+			continue
+		}
+		p.cells[i] = p.cells[j]
+		i = j
+	}
+	p.cells[i] = emptyCell
+	p.used--
+	return true
+}

@@ -1,0 +1,204 @@
+package eventlog
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"math/rand/v2"
+)
+
+// terms numbers the distinct tag values of live events, letter and value, and
+// keeps the list of each. Most of them are of one event alone (its d), so the
+// keys lie in a slab and the list of one event is its slot.
+//
+// Numbers are reused once no slot refers to them.
+type terms struct {
+	seed   maphash.Seed
+	byKey  table
+	list   chunks[term]
+	keys   slab[byte]
+	free   []uint32
+	many   []*posting // lists of terms that several events have had
+	unused []uint32   // numbers of many
+}
+
+type term struct {
+	key    uint32 // in keys, with its length
+	length uint32
+	refs   uint32
+	list   uint32 // noList, oneSlot + the slot, or a number of many
+}
+
+const (
+	noList  = NoTerm
+	oneSlot = 1 << 31
+)
+
+func newTerms() *terms {
+	t := &terms{seed: maphash.MakeSeed(), keys: slab[byte]{shift: 3}}
+	t.byKey.hash = t.hashOf
+	return t
+}
+
+func (t *terms) hash(letter byte, value string) uint64 {
+	return maphash.String(t.seed, value) + uint64(letter)*0x9e3779b97f4a7c15
+}
+
+func (t *terms) hashOf(n uint32) uint64 {
+	k := t.key(n)
+	return maphash.Bytes(t.seed, k[1:]) + uint64(k[0])*0x9e3779b97f4a7c15
+}
+
+// key is letter and value, to be read while mu is held.
+func (t *terms) key(n uint32) []byte {
+	e := t.list.at(n)
+	return t.keys.get(e.key, int(e.length))
+}
+
+func (t *terms) letter(n uint32) byte { return t.key(n)[0] }
+
+func (t *terms) find(letter byte, value string) (uint32, bool) {
+	return t.byKey.find(t.hash(letter, value), func(n uint32) bool {
+		k := t.key(n)
+		return k[0] == letter && string(k[1:]) == value
+	})
+}
+
+// number gives the number of a term, for one more slot to refer to.
+func (t *terms) number(key string) uint32 {
+	if n, ok := t.find(key[0], key[1:]); ok {
+		t.list.at(n).refs++
+		return n
+	}
+	var n uint32
+	if last := len(t.free) - 1; last >= 0 {
+		n = t.free[last]
+		t.free = t.free[:last]
+	} else {
+		n = t.list.grow()
+	}
+	*t.list.at(n) = term{key: t.keys.keep([]byte(key)), length: uint32(len(key)), refs: 1, list: noList}
+	t.byKey.put(t.hash(key[0], key[1:]), n)
+	return n
+}
+
+func (t *terms) release(n uint32) {
+	e := t.list.at(n)
+	if e.refs--; e.refs > 0 {
+		return
+	}
+	t.byKey.remove(t.hashOf(n), n)
+	t.keys.drop(e.key, int(e.length))
+	t.setMany(e, nil)
+	t.free = append(t.free, n)
+}
+
+// setMany gives a term a list of several events, or takes its list away.
+func (t *terms) setMany(e *term, p *posting) {
+	if e.list < oneSlot {
+		t.many[e.list] = nil
+		t.unused = append(t.unused, e.list)
+	}
+	e.list = noList
+	if p == nil {
+		return
+	}
+	if last := len(t.unused) - 1; last >= 0 {
+		e.list = t.unused[last]
+		t.unused = t.unused[:last]
+		t.many[e.list] = p
+		return
+	}
+	e.list = uint32(len(t.many))
+	t.many = append(t.many, p)
+}
+
+// each calls fn for every term, until it returns false.
+func (t *terms) each(fn func(n uint32) bool) {
+	for n := range t.list.n {
+		if t.list.at(n).refs > 0 && !fn(n) {
+			return
+		}
+	}
+}
+
+// authors numbers the authors of live events, and knows the kinds that each
+// has live events of. Numbers are reused once no slot refers to them.
+type authors struct {
+	seed  maphash.Seed
+	byKey table
+	list  chunks[author]
+	free  []uint32
+}
+
+type author struct {
+	key   [32]byte
+	refs  uint32
+	kinds []uint16 // of events that are served
+}
+
+func newAuthors() *authors {
+	a := &authors{seed: maphash.MakeSeed()}
+	a.byKey.hash = func(n uint32) uint64 { return maphash.Bytes(a.seed, a.list.at(n).key[:]) }
+	return a
+}
+
+func (a *authors) find(key [32]byte) (uint32, bool) {
+	return a.byKey.find(maphash.Bytes(a.seed, key[:]), func(n uint32) bool { return a.list.at(n).key == key })
+}
+
+// number gives the number of an author, for one more slot to refer to.
+func (a *authors) number(key [32]byte) uint32 {
+	if n, ok := a.find(key); ok {
+		a.list.at(n).refs++
+		return n
+	}
+	var n uint32
+	if last := len(a.free) - 1; last >= 0 {
+		n = a.free[last]
+		a.free = a.free[:last]
+	} else {
+		n = a.list.grow()
+	}
+	*a.list.at(n) = author{key: key, refs: 1}
+	a.byKey.put(maphash.Bytes(a.seed, key[:]), n)
+	return n
+}
+
+func (a *authors) release(n uint32) {
+	e := a.list.at(n)
+	if e.refs--; e.refs == 0 {
+		a.byKey.remove(maphash.Bytes(a.seed, e.key[:]), n)
+		*e = author{}
+		a.free = append(a.free, n)
+	}
+}
+
+func (a *author) dropKind(kind uint16) {
+	for i, k := range a.kinds {
+		if k == kind {
+			last := len(a.kinds) - 1
+			a.kinds[i] = a.kinds[last]
+			a.kinds = a.kinds[:last]
+			return
+		}
+	}
+}
+
+// slotAddress is an address in interned numbers.
+type slotAddress struct {
+	kind   uint16
+	author uint32
+	d      uint32 // term of the d tag, none where there is none
+}
+
+// addressHash mixes an address with secrets of this process, so that nobody
+// can choose addresses that meet in one place.
+type addressHash [2]uint64
+
+func newAddressHash() addressHash { return addressHash{rand.Uint64(), rand.Uint64() | 1} }
+
+func (h addressHash) of(a slotAddress) uint64 {
+	hi, lo := bits.Mul64((uint64(a.author)<<32|uint64(a.d))^h[0], uint64(a.kind)^h[1])
+	hi, lo = bits.Mul64(hi^lo^h[0], h[1]^0x9e3779b97f4a7c15)
+	return hi ^ lo
+}
