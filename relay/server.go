@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -18,13 +16,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fiatjaf/eventstore"
-	"github.com/fiatjaf/khatru"
 	"github.com/gobwas/ws"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
-	"github.com/nbd-wtf/go-nostr/nip11"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
@@ -139,7 +134,7 @@ func (c *Config) setDefaults() {
 // plain HTTP. The sockets, the answers and the live events are ours.
 type Server struct {
 	cfg      Config
-	khatru   *khatru.Relay
+	khatru   *khatruRelay
 	dispatch *dispatcher
 	met      *metrics
 	info     atomic.Pointer[[]byte] // the NIP-11 document
@@ -185,20 +180,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
 	s.dispatch.serves = func(evt *nostr.Event) bool { return s.rules.Load().serves(evt, "") }
-	// Not khatru.NewRelay, which starts an expiry sweep nobody can stop.
-	s.khatru = &khatru.Relay{
-		ServiceURL: cfg.URL,
-		Info:       &nip11.RelayInformationDocument{Name: cfg.Name, Version: cfg.Version},
-		Log:        log.New(io.Discard, "", 0),
-	}
 	mux := http.NewServeMux()
 	mux.Handle("/", cfg.Fallback)
 	mux.HandleFunc("POST /api/v1/import", s.serveImport)
-	s.khatru.SetRouter(mux)
-	s.khatru.RejectEvent = append(s.khatru.RejectEvent, s.refusing(s.refuseProtected))
-	s.khatru.StoreEvent = append(s.khatru.StoreEvent, s.storing(s.enqueue))
-	s.khatru.ReplaceEvent = append(s.khatru.ReplaceEvent, s.storing(s.enqueue))
-	s.khatru.OnEphemeralEvent = append(s.khatru.OnEphemeralEvent, s.offerEphemeral)
+	s.khatru = s.newKhatru(mux)
 	return s, nil
 }
 
@@ -332,7 +317,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admission is one event on its way in, and the context of khatru's hooks for it.
+// admission is one event on its way in. khatru hands it to the hooks as their
+// context.
 type admission struct {
 	context.Context
 	evt    *nostr.Event
@@ -345,21 +331,13 @@ type admission struct {
 	authd  map[string]bool
 	was    *eventlog.Witnessed // in a backup; nil: it arrives now
 
+	seen bool // khatru called the hooks
+
 	// the result: pending, or ok and reason
 	pending eventlog.Pending
 	ok      bool
 	reason  string
 	out     eventlog.Outcome // Duplicate when that was found before the store was asked
-}
-
-type admissionKey struct{}
-
-// Value lets the hooks find the admission in the context that khatru hands on.
-func (a *admission) Value(key any) any {
-	if _, ok := key.(admissionKey); ok {
-		return a
-	}
-	return a.Context.Value(key)
 }
 
 // caught turns a panic on the way of one event into a refusal: one client's
@@ -444,41 +422,6 @@ func (a *admission) refuse(reason string) bool {
 	return false
 }
 
-// submit sends a checked event through khatru's hooks into the store's queue.
-func (s *Server) submit(a *admission) {
-	defer s.caught(func(reason string) { a.refuse(reason) })
-	_, err := s.khatru.AddEvent(a, a.evt)
-	switch {
-	case a.pending != nil, a.reason != "":
-	case err != nil:
-		a.refuse(err.Error())
-	default:
-		a.ok = true
-	}
-}
-
-// refusing makes a khatru hook of a check: it recovers and refuses.
-func (s *Server) refusing(check func(*admission) string) func(context.Context, *nostr.Event) (bool, string) {
-	return func(ctx context.Context, _ *nostr.Event) (reject bool, msg string) {
-		defer s.caught(func(reason string) { reject, msg = true, reason })
-		msg = check(ctx.Value(admissionKey{}).(*admission))
-		return msg != "", msg
-	}
-}
-
-// storing makes a khatru hook of a step that takes the event over. It recovers
-// and refuses; else it answers ErrDupEvent, on which khatru does nothing more
-// of its own.
-func (s *Server) storing(step func(*admission) error) func(context.Context, *nostr.Event) error {
-	return func(ctx context.Context, _ *nostr.Event) (err error) {
-		defer s.caught(func(reason string) { err = errors.New(reason) })
-		if err := step(ctx.Value(admissionKey{}).(*admission)); err != nil {
-			return err
-		}
-		return eventstore.ErrDupEvent
-	}
-}
-
 // refuseProtected: a protected event is taken from its authenticated author
 // alone (NIP-70), or from this program, which signs as that author.
 func (s *Server) refuseProtected(a *admission) string {
@@ -492,7 +435,9 @@ func (s *Server) refuseProtected(a *admission) string {
 	}
 }
 
-func (s *Server) enqueue(a *admission) error {
+// enqueue hands an event to the store's queue. It returns the reason if the
+// store takes no event.
+func (s *Server) enqueue(a *admission) (refusal string) {
 	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
 		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
 		Quota:   s.rules.Load().quotas(a.source.Road)}
@@ -501,25 +446,27 @@ func (s *Server) enqueue(a *admission) error {
 	}
 	p, err := s.cfg.Store.Enqueue(a, arrival)
 	if errors.Is(err, eventlog.ErrFull) {
-		return errors.New(reasonFull)
+		return reasonFull
 	}
 	if err != nil {
-		return errors.New(reasonStore)
+		return reasonStore
 	}
 	a.pending = p
 	if p, ok := p.(*eventlog.Enqueued); ok && p.IsDeletion() {
 		a.pending = deletionPending{p, s, a}
 	}
-	return nil
+	return ""
 }
 
-func (s *Server) offerEphemeral(ctx context.Context, evt *nostr.Event) {
-	a := ctx.Value(admissionKey{}).(*admission)
-	if !s.dispatch.offer(evt, a.json) {
-		a.refuse("rate-limited: too many ephemeral events at once")
-		return
+// deliver offers an ephemeral event to its subscribers. It returns the reason if
+// the lane for ephemeral events is full.
+func (s *Server) deliver(a *admission) (refusal string) {
+	if !s.dispatch.offer(a.evt, a.json) {
+		return "rate-limited: too many ephemeral events at once"
 	}
 	s.met.ephemeral.Inc()
+	a.ok = true
+	return ""
 }
 
 // settle waits for a submitted event's outcome and puts it in a client's words.

@@ -97,9 +97,11 @@ func TestOperatorVerbs(t *testing.T) {
 	defer stop()
 	var before purse
 	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &before)
-	if out := verb("trade", "show", id); !strings.Contains(out, "FROZEN") || !strings.Contains(out, "settled-hold-invoice") {
-		t.Fatalf("trade show: %s", out)
-	}
+	// The escrow looks up its holds and payments before it freezes the trade.
+	eventually(t, "the trade is frozen", func() bool {
+		out := verb("trade", "show", id)
+		return strings.Contains(out, "FROZEN") && strings.Contains(out, "settled-hold-invoice")
+	})
 	refused(exitUsage, "nothing is done without --yes", "trade", "resume", id)
 	if out := verb("trade", "resume", id, "--yes"); strings.Contains(out, "FROZEN") {
 		t.Errorf("trade resume: %s", out)

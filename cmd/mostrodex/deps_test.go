@@ -102,7 +102,7 @@ func mostroMayImport(imp string) bool {
 // TestKeptApart names the one file, or the rooms, that may see a library.
 func TestKeptApart(t *testing.T) {
 	for lib, where := range map[string][]string{
-		"github.com/fiatjaf/khatru":       {"relay/server.go"},
+		"github.com/fiatjaf/khatru":       {"relay/khatru.go"},
 		"github.com/blevesearch/bleve/v2": {"indexer/search.go"},
 		"github.com/dgraph-io/badger/v4":  {"relay/eventlog/", "indexer/", "escrow/"},
 		"google.golang.org/grpc":          {"escrow/lnd/"},

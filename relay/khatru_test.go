@@ -1,0 +1,52 @@
+package relay
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// TestEveryEventPassesKhatru: an event that is accepted, by whatever way it came,
+// was shown to the hooks of khatru's AddEvent.
+func TestEveryEventPassesKhatru(t *testing.T) {
+	r := startRelay(t, nil)
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	r.srv.khatru.RejectEvent = append(r.srv.khatru.RejectEvent, func(_ context.Context, evt *nostr.Event) (bool, string) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[evt.ID] = true
+		return evt.Content == "refused by khatru", "blocked: by khatru"
+	})
+	passed := func(way string, evt *nostr.Event) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if !seen[evt.ID] {
+			t.Errorf("%s: accepted without khatru's AddEvent", way)
+		}
+	}
+	c := r.dial()
+	for way, kind := range map[string]int{"regular": 8383, "replaceable": 10002, "addressable": 38383, "ephemeral": 20001} {
+		evt := testkit.SignedBy(t, testkit.Secret, kind, testkit.Now(), "", nostr.Tag{"d", way}, nostr.Tag{"s", "pending"})
+		if ok, reason := c.publish(evt); !ok {
+			t.Fatalf("%s: %s", way, reason)
+		}
+		passed(way, evt)
+	}
+	own := testkit.Order(t, "own", testkit.Now(), "pending")
+	if err := r.srv.Publish(t.Context(), own); err != nil {
+		t.Fatal(err)
+	}
+	passed("own", own)
+	imported := testkit.Order(t, "imported", testkit.Now(), "pending")
+	if _, err := r.srv.Import(t.Context(), strings.NewReader(ndjson(t, imported)), ImportOptions{}, func(ImportResult) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	passed("imported", imported)
+	c.mustRefuse(testkit.SignedBy(t, testkit.Secret, 8383, testkit.Now(), "refused by khatru"), "blocked: by khatru")
+}
