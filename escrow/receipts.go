@@ -62,9 +62,11 @@ type ReceiptKey struct {
 	Secret []byte `json:"secret"` // PKCS #1
 	Issued int64  `json:"issued"` // receipts signed by it
 	// Published is Issued as it was when the keyset was published last, at
-	// PublishedAt; 0 never.
+	// PublishedAt; 0 never. Kind is the kind of that event: 0 is the one that
+	// programs before November 2026 published.
 	Published   int64 `json:"published,omitzero"`
 	PublishedAt int64 `json:"published_at,omitzero"`
+	Kind        int   `json:"kind,omitzero"`
 	// Closed says that the store was an older copy of itself once, so that who
 	// was given a receipt by this key is not known for certain. It signs no
 	// more. Without a secret: the key itself may have been lost, and a second
@@ -151,14 +153,16 @@ func (d *Desk) saveKeyset(k *ReceiptKey) {
 	d.turn.commit.ReceiptKeys = append(rows, *k)
 }
 
-// SayKeysets publishes the keysets that are new, and the counts that changed.
+// SayKeysets publishes the keysets that are new, the counts that changed, and
+// once those that stand under another kind than readers look for.
 func (d *Desk) SayKeysets(at int64) {
 	for _, epoch := range slices.Sorted(maps.Keys(d.keysets)) {
 		k := d.keysets[epoch]
-		if k.Closed || k.PublishedAt != 0 && (k.Published == k.Issued || at-k.PublishedAt < supplyEvery) {
+		due := k.Kind != mostro.KindReceiptKeys || k.Published != k.Issued && at-k.PublishedAt >= supplyEvery
+		if k.Closed || !due {
 			continue
 		}
-		k.Published, k.PublishedAt = k.Issued, at
+		k.Published, k.PublishedAt, k.Kind = k.Issued, at, mostro.KindReceiptKeys
 		public := k.public
 		public.Issued = new(k.Issued)
 		d.saveKeyset(k)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func newBlindKey(tb testing.TB) *rsa.PrivateKey {
 func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
 	r.tb.Helper()
 	for _, id := range r.store.rows {
-		if row := r.store.outbox[id]; row.Event != nil && row.Event.Kind == mostro.KindReceiptKeys {
+		if row := r.store.outbox[id]; row.Event != nil && slices.Contains(mostro.KeysetKinds, row.Event.Kind) {
 			evt = row.Event
 		}
 	}
@@ -465,5 +466,72 @@ func TestReceiptsOverRestart(t *testing.T) {
 	seller.send(m)
 	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
 		t.Errorf("after a restart an old store answers %+v", no)
+	}
+}
+
+// TestKeysetsMoveToTheirKind opens a store of a program that published keysets
+// with kind 38387. The key is published once with the present kind, and a crash
+// before the commit only delays that.
+func TestKeysetsMoveToTheirKind(t *testing.T) {
+	db, err := openDB(filepath.Join(t.TempDir(), "escrow"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	r := newRig(t)
+	r.store.mirror = db
+	node := newKeys(t)
+	r.notarised(node, newBlindKey(t))
+	set, _ := r.keyset()
+
+	// What such a program left: the row has no kind.
+	former := r.store.keysets[set.Epoch]
+	former.Kind = 0
+	head, err := db.Head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Commit(&Commit{ReceiptKeys: []ReceiptKey{former}, Head: head}); err != nil {
+		t.Fatal(err)
+	}
+	r.store.keysets[set.Epoch] = former
+	published := func() (n int) {
+		for _, id := range r.store.rows {
+			if evt := r.store.outbox[id].Event; evt != nil && slices.Contains(mostro.KeysetKinds, evt.Kind) {
+				n++
+			}
+		}
+		return n
+	}
+	before := published()
+
+	r.start()
+	r.desk.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
+	if err := r.desk.Attesting(KeysSealer{Keys: node}); err != nil {
+		t.Fatal(err)
+	}
+	r.desk.SayKeysets(r.node.now)
+	r.store.failBefore = true
+	if err := r.store.Commit(r.desk.Take()); err == nil {
+		t.Fatal("no crash")
+	}
+	r.store.failBefore = false
+	if n := published() - before; n != 0 {
+		t.Fatalf("%d keysets are published by a commit that failed", n)
+	}
+	r.start()
+	r.notarised(node, nil)
+	again, evt := r.keyset()
+	if n := published() - before; n != 1 || evt.Kind != mostro.KindReceiptKeys || again.ID != set.ID || again.Epoch != set.Epoch {
+		t.Fatalf("%d keysets are published, the last of kind %d with key %s; want one of kind %d with %s", n, evt.Kind, again.ID, mostro.KindReceiptKeys, set.ID)
+	}
+	r.start()
+	r.notarised(node, nil)
+	r.desk.SayKeysets(r.node.now + 10*supplyEvery)
+	if r.commit(); published()-before != 1 {
+		t.Errorf("%d keysets are published, want one", published()-before)
+	}
+	if err := db.Check(); err != nil {
+		t.Error(err)
 	}
 }

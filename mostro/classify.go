@@ -30,6 +30,9 @@ const (
 	ClassMail             // a private message: see IsMail
 	ClassDeletion         // NIP-09
 	ClassKeyset           // ParseKeyset
+
+	ClassAnnouncement // a notice to the users of a client
+	ClassHealth       // the state of a node
 )
 
 var classNames = [...]string{
@@ -37,6 +40,7 @@ var classNames = [...]string{
 	ClassUserRating: "user-rating", ClassDevFee: "dev-fee", ClassHostRating: "host-rating",
 	ClassProfile: "profile", ClassRelayList: "relay-list", ClassRates: "rates",
 	ClassMail: "mail", ClassDeletion: "deletion", ClassKeyset: "keyset",
+	ClassAnnouncement: "announcement", ClassHealth: "health",
 }
 
 // String gives the name in lower case: "order", "user-rating", "foreign".
@@ -90,9 +94,17 @@ func Classify(evt *nostr.Event) Class {
 		if isMostroClaim(t) && (t.value("z") == "dispute" || t.value("z") == "" && looksDispute(t)) {
 			return ClassDispute
 		}
-	case KindReceiptKeys:
-		if isMostroClaim(t) && t.value("z") == keysetZ {
+	case KindReceiptKeys, KindAnnouncement:
+		switch z := t.value("z"); {
+		case !isMostroClaim(t): // foreign
+		case z == keysetZ:
 			return ClassKeyset
+		case evt.Kind == KindAnnouncement && z == "announcement" && t.value("d") != "" && t.value("expiration") != "":
+			return ClassAnnouncement
+		}
+	case KindHealth:
+		if isMostroClaim(t) && t.value("z") == "health" && looksHealth(evt) {
+			return ClassHealth
 		}
 	case KindDevFee:
 		if isMostroClaim(t) && (t.value("z") == "dev-fee-payment" || t.value("z") == "" && t.has("order-id") && t.has("hash")) {
@@ -135,6 +147,18 @@ func isMostroClaim(t tagReader) bool {
 // keysetZ is the z of a keyset, whose kind is of our own choice and may be
 // another application's as well.
 const keysetZ = "receipt-keys"
+
+// maxHealthLife is three of the longest intervals at which a node says how it
+// is: an event that lived longer would report a node that stopped as running.
+const maxHealthLife = 3 * 3600
+
+// looksHealth reports whether an event is about its own author and ends in
+// time.
+func looksHealth(evt *nostr.Event) bool {
+	t := tagReader(evt.Tags)
+	ends := t.whole("expiration")
+	return t.value("d") == evt.PubKey && ends != nil && *ends > int64(evt.CreatedAt) && *ends-int64(evt.CreatedAt) <= maxHealthLife
+}
 
 func looksDispute(t tagReader) bool {
 	return t.has("d") && t.has("s") && !t.has("k") && !t.has("f") && disputeStates[kebab(t.value("s"))] != DisputeStateUnknown

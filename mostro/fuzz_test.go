@@ -37,6 +37,8 @@ func fuzzSeeds() []string {
 		{KindHostRating, `[["d","mostro:x"],["p","` + key + `"],["rating","1e9"],["k","38383"],["a","38383:` + key + `:x"],["receipt","a","b"]]`, "text"},
 		{KindAppData, `[["d","mostro-rates"],["published_at","1"],["source","b,a"],["expiration","2"]]`, `{"BTC":{"EUR":45000.0,"usd":null,"USD":5e4}}`},
 		{KindReceiptKeys, `[["d","2026-11"],["z","receipt-keys"],["y","mostro","N"],["scheme","rsabssa-sha384-pss-deterministic"],["key","` + seedKeyset + `"],["issued","3"]]`, ""},
+		{KindAnnouncement, `[["d","2026-11"],["z","receipt-keys"],["y","mostro","N"],["scheme","rsabssa-sha384-pss-deterministic"],["key","` + seedKeyset + `"]]`, ""},
+		{KindHealth, `[["d","` + key + `"],["y","mostro"],["z","health"],["expiration","1782000180"]]`, ""},
 		{KindRelayList, `[["r","wss://a.example"],["r","ws://b.example","read"],["r"],["r","javascript:1"]]`, ""},
 		{KindProfile, `[]`, `{"name":"N","about":7,"lud16":null}`},
 		{KindMessage, `[["p","` + key + `"]]`, "x"},

@@ -16,8 +16,19 @@ const (
 	KindInfo       = 38385 // a node's description of itself
 	KindDispute    = 38386 // public state of a dispute
 
-	KindReceiptKeys = 38387 // a node's key for blind receipts (docs/receipts.md)
+	KindAnnouncement = 38387 // a client project's notice to users; before November 2026 also our keysets
+	KindAttestation  = 38388 // attestation of a reputation: travels inside messages, never on a relay
+	KindHealth       = 38389 // state of a node, published every minute
+
+	// KindReceiptKeys is a node's key for blind receipts (docs/receipts.md). The
+	// number is ours. It lies below 38383, because Mostro numbers its own kinds
+	// upwards from there, and another application uses 38390 to 38399.
+	KindReceiptKeys = 38377
 )
+
+// KeysetKinds are the kinds under which keysets are found: the present one, and
+// the one that programs before November 2026 published.
+var KeysetKinds = []int{KindReceiptKeys, KindAnnouncement}
 
 // IsMail says whether events of a kind are private messages: served to
 // subscribers, never searched, never exported, unreadable once expired.

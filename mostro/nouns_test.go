@@ -11,6 +11,7 @@ import (
 )
 
 func TestClassify(t *testing.T) {
+	const health = `[["d","` + testNode + `"],["y","mostro","N"],["z","health"],["status","ok"]`
 	for _, c := range []struct {
 		name string
 		kind int
@@ -47,8 +48,21 @@ func TestClassify(t *testing.T) {
 		{"profile", 0, `[]`, ClassProfile},
 		{"relay list", 10002, `[]`, ClassRelayList},
 		{"deletion", 5, `[]`, ClassDeletion},
-		{"keyset", 38387, `[["d","2026-11"],["y","mostro"],["z","receipt-keys"]]`, ClassKeyset},
-		{"another thing of the keysets' kind", 38387, `[["d","2026-11"]]`, ClassForeign},
+		{"keyset", 38377, `[["d","2026-11"],["y","mostro"],["z","receipt-keys"]]`, ClassKeyset},
+		{"another thing of the keysets' kind", 38377, `[["d","2026-11"]]`, ClassForeign},
+		{"announcement of the keysets' kind", 38377, `[["d","a"],["expiration","9"],["y","mostro"],["z","announcement"]]`, ClassForeign},
+		{"keyset of an older program", 38387, `[["d","2026-11"],["y","mostro"],["z","receipt-keys"]]`, ClassKeyset},
+		{"keyset of another platform", 38387, `[["d","2026-11"],["y","x"],["z","receipt-keys"]]`, ClassForeign},
+		{"announcement", 38387, `[["d","a"],["expiration","9"],["min_version","2.0.0"],["z","announcement"],["y","mostro"]]`, ClassAnnouncement},
+		{"announcement without an end", 38387, `[["d","a"],["z","announcement"],["y","mostro"]]`, ClassForeign},
+		{"38387 without z", 38387, `[["d","2026-11"],["expiration","9"]]`, ClassForeign},
+		{"health", 38389, health + `,["expiration","1782000180"]]`, ClassHealth},
+		{"health at the longest interval", 38389, health + `,["expiration","1782010800"]]`, ClassHealth},
+		{"health for longer", 38389, health + `,["expiration","1782010801"]]`, ClassForeign},
+		{"health that ended before", 38389, health + `,["expiration","1782000000"]]`, ClassForeign},
+		{"health without an end", 38389, health + `]`, ClassForeign},
+		{"health of another node", 38389, `[["d","x"],["z","health"],["expiration","1782000180"]]`, ClassForeign},
+		{"attestation", 38388, `[["p","x"],["z","reputation-attestation"]]`, ClassForeign},
 		{"message", 14, `[]`, ClassMail},
 		{"gift wrap", 1059, `[]`, ClassMail},
 		{"legacy message", 4, `[]`, ClassMail},

@@ -154,7 +154,7 @@ func (e *ReceiptError) Unwrap() error { return e.Rule }
 
 func forged(rule ReceiptRule, detail string) error { return &ReceiptError{Rule: rule, Detail: detail} }
 
-// Keysets finds a host's keyset by its id: the event of KindReceiptKeys, id
+// Keysets finds a host's keyset by its id: the event of KeysetKinds, id
 // and signature proven, or nil. Of a host that published two keysets for one
 // epoch it should know the one that was witnessed first and no other, because
 // a host could mark its users by the keysets that it gives them.

@@ -41,7 +41,7 @@ const (
 func EpochOf(at time.Time) string { return at.UTC().Format("2006-01") }
 
 // Keyset is the public key by which a host signs the blind receipts of one
-// epoch: kind 38387, addressed by the epoch. There is to be one per epoch and
+// epoch: kind 38377, addressed by the epoch. There is to be one per epoch and
 // host, and its key never changes.
 type Keyset struct {
 	EventID   string
@@ -90,7 +90,8 @@ func keysetID(key *rsa.PublicKey) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// ParseKeyset reads kind 38387.
+// ParseKeyset reads kind 38377, and kind 38387 of programs before November
+// 2026. The key, and so its id, is the same in both.
 func ParseKeyset(evt *nostr.Event) (Keyset, error) {
 	if err := expect(evt, ClassKeyset); err != nil {
 		return Keyset{}, err

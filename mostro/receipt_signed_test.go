@@ -177,6 +177,19 @@ func TestBlindReceipt(t *testing.T) {
 	if want := (Receipt{Kind: ReceiptR2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(testNow)}); r != want {
 		t.Errorf("have %+v, want %+v", r, want)
 	}
+	// The receipt stays valid for who finds the keyset under its former kind.
+	s.keysets = func(string, string) *nostr.Event {
+		former := evt
+		former.Kind = KindAnnouncement
+		if err := signEvent(&former, host, newRandom()); err != nil {
+			t.Fatal(err)
+		}
+		return &former
+	}
+	if again := s.mustHold(t); again != r {
+		t.Errorf("under the former kind: %+v, want %+v", again, r)
+	}
+	s.keysets = known
 	// What the host saw shares nothing with what is published.
 	if sig, _ := hex.DecodeString(values[3]); slices.Equal(sig, signed) || slices.Equal(sig, q.Blinded) {
 		t.Error("the host has seen the signature")

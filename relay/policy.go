@@ -17,6 +17,7 @@ import (
 // besides the ephemeral ones.
 var DefaultKinds = []int{
 	mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindReceiptKeys,
+	mostro.KindAnnouncement,
 	mostro.KindProfile, mostro.KindRelayList, mostro.KindAppData, mostro.KindHostRating, mostro.KindDeletion,
 	mostro.KindMessage, mostro.KindGiftWrap, mostro.KindLegacyDM,
 	3,     // contacts

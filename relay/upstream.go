@@ -70,9 +70,10 @@ const (
 // followKinds are asked of every upstream: what only Mostros and their like
 // publish. ownKinds everybody publishes, so they are asked for by author.
 var (
-	followKinds = []int{mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindHostRating, mostro.KindReceiptKeys}
-	ownKinds    = []int{mostro.KindProfile, mostro.KindDeletion, mostro.KindRelayList, mostro.KindAppData}
-	mailKinds   = []int{mostro.KindMessage, mostro.KindGiftWrap}
+	followKinds = []int{mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindHostRating,
+		mostro.KindReceiptKeys, mostro.KindAnnouncement}
+	ownKinds  = []int{mostro.KindProfile, mostro.KindDeletion, mostro.KindRelayList, mostro.KindAppData}
+	mailKinds = []int{mostro.KindMessage, mostro.KindGiftWrap}
 )
 
 // Upstreams follows other relays and forwards to them: one loop and at most

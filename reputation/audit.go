@@ -203,8 +203,8 @@ func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
 			// A payment that several nodes name is one of them alone's: all belong here.
 			tag := evt.Tags.Find("hash")
 			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && slices.ContainsFunc(l.book.Hashes[tag[1]], func(u hashUse) bool { return wanted[nodeOf(u.Order)] })
-		case mostro.KindReceiptKeys:
-			return wanted == nil || wanted[evt.PubKey]
+		case mostro.KindReceiptKeys, mostro.KindAnnouncement:
+			return mostro.Classify(evt) == mostro.ClassKeyset && (wanted == nil || wanted[evt.PubKey])
 		}
 		return sharedKind(evt.Kind) && (wanted == nil || wanted[evt.PubKey])
 	}

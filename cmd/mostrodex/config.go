@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/pelletier/go-toml/v2"
 )
@@ -39,7 +41,7 @@ type RelayConfig struct {
 	Contact        string   `toml:"contact"`          // NIP-11, e.g. mailto:
 	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
 	MinPow         int      `toml:"min_pow"`          // NIP-13 bits asked of every event
-	Kinds          []int    `toml:"kinds"`            // admitted besides ephemeral ones; empty: the default list
+	Kinds          []int    `toml:"kinds"`            // admitted besides ephemeral ones, never 38388; empty: the default list
 	PrivateHosts   []string `toml:"private_hosts"`    // names by which the private listener is asked, besides addresses and localhost
 	ImportLocal    bool     `toml:"import_local"`     // whether a program on this machine may import and is held to no rates; false behind a proxy or Tor that names no client
 	TrustedProxies []string `toml:"trusted_proxies"`  // addresses or CIDRs whose X-Forwarded-For is believed
@@ -50,6 +52,20 @@ type RelayConfig struct {
 
 	Quota      QuotaConfig      `toml:"quota"`
 	Federation FederationConfig `toml:"federation"`
+}
+
+// admitted returns the kinds that the relay takes; nil is the default list. A
+// list from before November 2026 names keys for blind receipts by their former
+// kind. Their present one is added, because the relay would refuse the escrow's
+// own without it.
+func (c *RelayConfig) admitted() []int {
+	switch {
+	case len(c.Kinds) == 0:
+		return nil
+	case slices.Contains(c.Kinds, mostro.KindAnnouncement) && !slices.Contains(c.Kinds, mostro.KindReceiptKeys):
+		return append(slices.Clip(c.Kinds), mostro.KindReceiptKeys)
+	}
+	return c.Kinds
 }
 
 // IndexerConfig is section [indexer].

@@ -163,16 +163,9 @@ func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, e
 // blind asks for a blind receipt by the keyset of the month of settlement.
 func (a *asker) blind(ctx context.Context, by *mostro.Keys, day string) (receiptFile, error) {
 	epoch := day[:len("2006-01")]
-	events, err := a.wire.stored(ctx, nostr.Filter{Kinds: []int{mostro.KindReceiptKeys}, Authors: []string{a.node}, Tags: nostr.TagMap{"d": {epoch}}})
+	set, err := a.wire.keysetOf(ctx, a.node, epoch)
 	if err != nil {
 		return receiptFile{}, err
-	}
-	if len(events) == 0 {
-		return receiptFile{}, fmt.Errorf("the Mostro has published no key for blind receipts of %s at %s", epoch, a.wire.url)
-	}
-	set, err := mostro.ParseKeyset(events[0])
-	if err != nil {
-		return receiptFile{}, fmt.Errorf("the Mostro's key for blind receipts: %w", err)
 	}
 	q, err := set.BlindFor(by, a.order.String())
 	if err != nil {

@@ -85,9 +85,7 @@ func (m *Main) Open() (err error) {
 		NobodyIsLocal: !m.Config.Relay.ImportLocal,
 		Registerer:    m.registry, Log: m.Log, Now: m.Now,
 	}
-	if len(m.Config.Relay.Kinds) > 0 {
-		cfg.Policy.Kinds = m.Config.Relay.Kinds
-	}
+	cfg.Policy.Kinds = m.Config.Relay.admitted()
 	if m.index != nil {
 		cfg.Search = m.index
 	}

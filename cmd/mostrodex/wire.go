@@ -168,7 +168,7 @@ func (w *wire) publish(ctx context.Context, evt *nostr.Event) error {
 // keysets gives a host's keysets as a relay knows them: of an addressable
 // event it has the newest alone.
 func (w *wire) keysets(ctx context.Context, node string) (mostro.Keysets, error) {
-	events, err := w.stored(ctx, nostr.Filter{Kinds: []int{mostro.KindReceiptKeys}, Authors: []string{node}})
+	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}})
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +180,34 @@ func (w *wire) keysets(ctx context.Context, node string) (mostro.Keysets, error)
 		}
 		return nil
 	}, nil
+}
+
+// keysetOf returns a host's keyset of an epoch. The keyset may stand under the
+// present kind and under the former one. If the two hold different keys, the
+// host could tell by the key who asked, and neither is returned.
+func (w *wire) keysetOf(ctx context.Context, node, epoch string) (mostro.Keyset, error) {
+	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}, Tags: nostr.TagMap{"d": {epoch}}})
+	if err != nil {
+		return mostro.Keyset{}, err
+	}
+	var found mostro.Keyset
+	for _, evt := range events {
+		k, err := mostro.ParseKeyset(evt)
+		if errors.Is(err, mostro.ErrForeign) {
+			continue // an announcement
+		}
+		if err != nil {
+			return mostro.Keyset{}, fmt.Errorf("the Mostro's key for blind receipts: %w", err)
+		}
+		if found.ID != "" && found.ID != k.ID {
+			return mostro.Keyset{}, fmt.Errorf("the Mostro has published two keys for blind receipts of %s at %s, and could tell by them who asked", epoch, w.url)
+		}
+		found = k
+	}
+	if found.ID == "" {
+		return found, fmt.Errorf("the Mostro has published no key for blind receipts of %s at %s", epoch, w.url)
+	}
+	return found, nil
 }
 
 // patience is how long a verb waits for somebody else's answer.
