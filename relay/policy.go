@@ -17,7 +17,7 @@ import (
 // besides the ephemeral ones.
 var DefaultKinds = []int{
 	mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindReceiptKeys,
-	mostro.KindAnnouncement,
+	mostro.KindAnnouncement, mostro.KindHealth,
 	mostro.KindProfile, mostro.KindRelayList, mostro.KindAppData, mostro.KindHostRating, mostro.KindDeletion,
 	mostro.KindMessage, mostro.KindGiftWrap, mostro.KindLegacyDM,
 	3,     // contacts
@@ -47,6 +47,14 @@ const (
 	kindAuth     = 22242 // NIP-42
 	kindHTTPAuth = 27235 // NIP-98
 )
+
+// oneUse says for which events a kind is kept, if it is kept for one use alone.
+// Other applications publish in bulk under the numbers next to 38383.
+var oneUse = map[int]string{
+	mostro.KindReceiptKeys:  "keys of blind receipts alone (z=receipt-keys)",
+	mostro.KindAnnouncement: "announcements alone (z=announcement, d and expiration), and keys of blind receipts of before (z=receipt-keys)",
+	mostro.KindHealth:       "the health of Mostros alone (z=health, d=the author, expiration within three hours)",
+}
 
 // Policy says which events this relay takes. Its methods are pure.
 type Policy struct {
@@ -135,9 +143,17 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	if evt.Kind == kindAuth || evt.Kind == kindHTTPAuth {
 		return "invalid: proofs of identity are not published"
 	}
+	if evt.Kind == mostro.KindAttestation {
+		// Its user shows it to one Mostro. In public it would connect the keys of
+		// one person.
+		return "invalid: kind 38388 is an attestation of a reputation and travels inside messages only"
+	}
 	ephemeral := nostr.IsEphemeralKind(evt.Kind)
 	if !ephemeral && !slices.Contains(p.Kinds, evt.Kind) {
 		return fmt.Sprintf("blocked: kind %d is not kept here", evt.Kind)
+	}
+	if want := oneUse[evt.Kind]; want != "" && mostro.Classify(evt) == mostro.ClassForeign {
+		return fmt.Sprintf("blocked: kind %d is kept here for %s", evt.Kind, want)
 	}
 	// This program's own events are dated and expire as their makers decide: an
 	// event that is refused here would never be published at all.

@@ -69,6 +69,10 @@ const (
 
 // followKinds are asked of every upstream: what only Mostros and their like
 // publish. ownKinds everybody publishes, so they are asked for by author.
+//
+// KindHealth is not followed: a node publishes it every minute, no reader needs
+// it after three, and the log keeps every version. A node that publishes it here
+// is served.
 var (
 	followKinds = []int{mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindHostRating,
 		mostro.KindReceiptKeys, mostro.KindAnnouncement}
