@@ -183,6 +183,7 @@ type offerView struct {
 	ExpiresAt    *int64          `json:"expires_at"`
 	ExpiresAtRFC *string         `json:"expires_at_rfc3339"`
 	Page         string          `json:"page"`
+	TakeLink     *string         `json:"take_link"` // null: it has none, or its author uses another's name
 }
 
 // facts are what a choice is made from.
@@ -325,6 +326,9 @@ func (c *Candidate) weigh(w *Wish, sats int64, firm bool) {
 		o := c.offers[0]
 		c.Best = &offerView{Pubkey: o.Pubkey, D: o.D, PremiumPct: o.PremiumPct, Min: o.FiatAmount.Min, Max: o.FiatAmount.Max, Methods: append([]string{}, o.Methods...),
 			Page: "/orders/" + o.Pubkey + "/" + (&url.URL{Path: o.D}).EscapedPath()}
+		if c.UsesNameOf == nil {
+			c.Best.TakeLink = wordsOrNull(o.TakeLink())
+		}
 		if o.AmountSats != nil && *o.AmountSats > 0 {
 			c.Best.AmountSats = o.AmountSats
 			if !firm && w.Amount != nil {

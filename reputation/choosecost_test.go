@@ -76,3 +76,37 @@ func TestChooseListsImpostorsLast(t *testing.T) {
 		t.Errorf("the original: %v, warnings %q", first.UsesNameOf, first.Warnings)
 	}
 }
+
+// TestChooseLinksItsBestOffer shows a link that leads to the offer's author. A
+// link to another node and the link of a key that uses another's name are left
+// out.
+func TestChooseLinksItsBestOffer(t *testing.T) {
+	b := newBazaar(t)
+	link := func(node string) string {
+		return "mostro:" + orderID(1) + "?relays=wss://a.example&mostro=" + keyOf(node)
+	}
+	for i, name := range []string{"own", "elsewhere", "impostor", "none"} {
+		b.mostro(name, 30-i, 50_000, "0.010", func(_ *mostro.Info, o *mostro.Order, _ *Score) {
+			o.D, o.Platform = orderID(1), mostro.PlatformMostro
+			switch name {
+			case "own", "impostor":
+				o.Link = link(name)
+			case "elsewhere":
+				o.Link = link("own")
+			}
+		})
+	}
+	b.impostors = map[string]namesake{keyOf("impostor"): {keyOf("own"), "own"}}
+	c := choose(wish(t, "fiat=VES&side=buy"), b.facts)
+	if len(c.Candidates) != 4 {
+		t.Fatalf("%d candidates", len(c.Candidates))
+	}
+	for _, c := range c.Candidates {
+		switch got := c.Best.TakeLink; {
+		case *c.Name == "own" && (got == nil || *got != link("own")):
+			t.Errorf("own: %v", got)
+		case *c.Name != "own" && got != nil:
+			t.Errorf("%s: the link %s", *c.Name, *got)
+		}
+	}
+}

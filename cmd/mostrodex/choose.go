@@ -78,7 +78,10 @@ type chosen struct {
 	Offers       int
 	Reasons      []string
 	Warnings     []string
-	Best         *struct{ D string } `json:"best_offer"`
+	Best         *struct {
+		D        string
+		TakeLink *string `json:"take_link"`
+	} `json:"best_offer"`
 }
 
 func (c *chosen) title() string { return clip(firstOf(c.Name, c.Pubkey), 32) }
@@ -148,6 +151,9 @@ func printChoice(w io.Writer, answer json.RawMessage) error {
 		}
 		if c.Best != nil {
 			p.f("   best offer: %s\n", clip(c.Best.D, 64))
+			if c.Best.TakeLink != nil {
+				p.f("   take it: %s\n", clip(*c.Best.TakeLink, 2048))
+			}
 		}
 	}
 	if len(choice.Excluded) > 0 {

@@ -49,3 +49,29 @@ func TestRowsNameKeyAndLink(t *testing.T) {
 		t.Errorf("a row without a link shows one: %s", lines[2])
 	}
 }
+
+// TestChoiceNamesKeyAndLink prints the key of each Mostro that fits, and the
+// link of its best offer if it has one.
+func TestChoiceNamesKeyAndLink(t *testing.T) {
+	key := strings.Repeat("ab", 32)
+	link := "mostro:id-1?relays=wss://a.example,wss://b.example&mostro=" + key
+	for name, c := range map[string]struct {
+		link any
+		want bool
+	}{"link": {link, true}, "no link": {nil, false}} {
+		t.Run(name, func(t *testing.T) {
+			raw, err := json.Marshal(map[string]any{"total": 1, "candidates": []any{
+				map[string]any{"pubkey": key, "best_offer": map[string]any{"d": "id-1", "take_link": c.link}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out bytes.Buffer
+			if err := printChoice(&out, raw); err != nil {
+				t.Fatal(err)
+			}
+			if text := out.String(); !strings.Contains(text, key) || !strings.Contains(text, "best offer: id-1\n") || strings.Contains(text, "take it: "+link+"\n") != c.want {
+				t.Errorf("the verb says\n%s", text)
+			}
+		})
+	}
+}
