@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -14,14 +15,14 @@ import (
 // Events of the kinds next to 38383, as their publishers write them.
 func testAnnouncement(tb testing.TB, at int64) *nostr.Event {
 	tb.Helper()
-	return signedBy(tb, testSecret, mostro.KindAnnouncement, at, `{"v":1,"severity":"info","locales":{"en":{"title":"T","body":"B"}}}`,
+	return testkit.SignedBy(tb, testkit.Secret, mostro.KindAnnouncement, at, `{"v":1,"severity":"info","locales":{"en":{"title":"T","body":"B"}}}`,
 		nostr.Tag{"d", "2026-11-update"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)}, nostr.Tag{"min_version", "2.0.0"}, nostr.Tag{"z", "announcement"}, nostr.Tag{"y", "mostro"})
 }
 
 func testHealth(tb testing.TB, at int64) *nostr.Event {
 	tb.Helper()
 	since := fmt.Sprint(at - 3600)
-	return signed(tb, mostro.KindHealth, at, nostr.Tag{"d", pubkeyOf(tb, testSecret)}, nostr.Tag{"y", "mostro", "Node"}, nostr.Tag{"z", "health"}, nostr.Tag{"status", "ok"},
+	return testkit.Signed(tb, mostro.KindHealth, at, nostr.Tag{"d", pubkeyOf(tb, testkit.Secret)}, nostr.Tag{"y", "mostro", "Node"}, nostr.Tag{"z", "health"}, nostr.Tag{"status", "ok"},
 		nostr.Tag{"check", "lnd_sync", "ok", since}, nostr.Tag{"check", "payouts", "ok", since}, nostr.Tag{"check", "relays", "ok", since}, nostr.Tag{"check", "database", "ok", since},
 		nostr.Tag{"escrow_mode", "lightning"}, nostr.Tag{"lnd_block_height", "975000"}, nostr.Tag{"lnd_synced_to_chain", "true"}, nostr.Tag{"lnd_network", "mainnet"},
 		nostr.Tag{"maintenance_mode", "false"}, nostr.Tag{"mostro_version", "0.20.2"}, nostr.Tag{"interval", "60"}, nostr.Tag{"seq", "17"}, nostr.Tag{"expiration", fmt.Sprint(at + 180)})
@@ -29,12 +30,12 @@ func testHealth(tb testing.TB, at int64) *nostr.Event {
 
 func testKeyset(tb testing.TB, kind int, at int64) *nostr.Event {
 	tb.Helper()
-	return signed(tb, kind, at, nostr.Tag{"d", "2026-11"}, nostr.Tag{"z", "receipt-keys"}, nostr.Tag{"y", "mostro"})
+	return testkit.Signed(tb, kind, at, nostr.Tag{"d", "2026-11"}, nostr.Tag{"z", "receipt-keys"}, nostr.Tag{"y", "mostro"})
 }
 
 func testAttestation(tb testing.TB, at int64) *nostr.Event {
 	tb.Helper()
-	return signed(tb, mostro.KindAttestation, at, nostr.Tag{"p", strings.Repeat("ab", 32)}, nostr.Tag{"subject", "s"}, nostr.Tag{"reviews", "5"},
+	return testkit.Signed(tb, mostro.KindAttestation, at, nostr.Tag{"p", strings.Repeat("ab", 32)}, nostr.Tag{"subject", "s"}, nostr.Tag{"reviews", "5"},
 		nostr.Tag{"rating", "4.90"}, nostr.Tag{"z", "reputation-attestation"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)})
 }
 
@@ -44,15 +45,15 @@ func testAttestation(tb testing.TB, at int64) *nostr.Event {
 func TestKindsNextToOrders(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	at := now()
+	at := testkit.Now()
 	for _, evt := range []*nostr.Event{testAnnouncement(t, at), testHealth(t, at), testKeyset(t, mostro.KindReceiptKeys, at), testKeyset(t, 38387, at)} {
 		c.mustPublish(evt)
-		if got := c.req(evt.ID[:8], obj{"kinds": []int{evt.Kind}, "ids": []string{evt.ID}}); !slices.Equal(got, []string{evt.ID}) {
+		if got := c.req(evt.ID[:8], testkit.Object{"kinds": []int{evt.Kind}, "ids": []string{evt.ID}}); !slices.Equal(got, []string{evt.ID}) {
 			t.Errorf("kind %d: served %v", evt.Kind, got)
 		}
 	}
 	head := r.store.Head()
-	d := nostr.Tag{"d", pubkeyOf(t, testSecret)}
+	d := nostr.Tag{"d", pubkeyOf(t, testkit.Secret)}
 	for name, tc := range map[string]struct {
 		kind int
 		tags nostr.Tags
@@ -66,7 +67,7 @@ func TestKindsNextToOrders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := r.dial()
-			c.mustRefuse(signed(t, tc.kind, at, tc.tags...), fmt.Sprintf("blocked: kind %d is kept here for", tc.kind))
+			c.mustRefuse(testkit.Signed(t, tc.kind, at, tc.tags...), fmt.Sprintf("blocked: kind %d is kept here for", tc.kind))
 		})
 	}
 	if r.store.Head() != head {
@@ -78,7 +79,7 @@ func TestKindsNextToOrders(t *testing.T) {
 // whose operator lists the kind.
 func TestAttestationsArePrivate(t *testing.T) {
 	const reason = "invalid: kind 38388"
-	evt := testAttestation(t, now())
+	evt := testAttestation(t, testkit.Now())
 	for name, kinds := range map[string][]int{"default kinds": nil, "kind listed": {mostro.KindOrder, mostro.KindAttestation}} {
 		t.Run(name, func(t *testing.T) {
 			r := startRelay(t, func(cfg *Config) { cfg.Policy.Kinds = kinds })
@@ -104,14 +105,14 @@ func TestAttestationsArePrivate(t *testing.T) {
 // TestFollowedKinds follows a relay that has all kinds: stored events come by
 // pages, later ones live. Health does not come, nor does an attestation.
 func TestFollowedKinds(t *testing.T) {
-	at := now()
+	at := testkit.Now()
 	held := []*nostr.Event{testAnnouncement(t, at-7200), testKeyset(t, mostro.KindReceiptKeys, at-7200), testKeyset(t, 38387, at-7200)}
 	other := startOther(t, 100, append(slices.Clone(held), testHealth(t, at), testAttestation(t, at))...)
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("stored events", sortedIDs(held))
-	fresh := signedBy(t, testSecret, mostro.KindAnnouncement, at, "{}", nostr.Tag{"d", "another"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)}, nostr.Tag{"z", "announcement"})
+	fresh := testkit.SignedBy(t, testkit.Secret, mostro.KindAnnouncement, at, "{}", nostr.Tag{"d", "another"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)}, nostr.Tag{"z", "announcement"})
 	for _, evt := range []*nostr.Event{testHealth(t, at+1), testAttestation(t, at+1), fresh} {
 		other.publish(evt)
 	}

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -137,6 +138,48 @@ func ownAddress(value string, pubkey [32]byte) (kind int, d string, ok bool) {
 	return kind, parts[2], true
 }
 
+// walk is what a deletion request left of the versions of an address. The next
+// request reads the rows that came since and those that it erases, so requests
+// for one version each read each row twice, and not all rows each.
+type walk struct {
+	head uint64 // the newest arrival that was looked at
+	left []versionLeft
+}
+
+// versionLeft is a version that no request has erased yet.
+type versionLeft struct {
+	seq       uint64
+	createdAt int64
+}
+
+// walks keeps the walks of the last addresses, in memory alone: without one a
+// request walks all versions, as after a start. They are the committer's.
+type walks struct {
+	by   map[address]walk
+	size int // versions left in all of them
+}
+
+const (
+	minWalk  = 64      // shorter ones are walked again
+	maxWalks = 1 << 17 // versions of all, 2 MiB
+)
+
+// keep notes the walk of an address; none is kept where nothing is left.
+func (w *walks) keep(addr address, now walk) {
+	w.size -= len(w.by[addr].left)
+	delete(w.by, addr)
+	if len(now.left) == 0 {
+		return
+	}
+	if w.by == nil || w.size+len(now.left) > maxWalks {
+		w.by, w.size = make(map[address]walk), 0
+	}
+	if len(now.left) <= maxWalks {
+		w.by[addr] = now
+		w.size += len(now.left)
+	}
+}
+
 // deleteAddress erases the versions of an address up to a time. The walk goes
 // from the newest arrival to the oldest and ends where an earlier request left
 // only erased ones.
@@ -162,8 +205,24 @@ func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]by
 	if err != nil {
 		return err
 	}
+	past, known := g.st.walks.by[addr]
+	walked := g.walked
+	var left []versionLeft
 	bottom := uint64(0) // it and all before it are erased
-	for seq := now.rec.chain; seq > end; {
+	look := func(seq uint64, r row) error {
+		switch {
+		case r.createdAt <= until:
+			if err := g.erase(seq, r); err != nil {
+				return err
+			}
+		case !r.gone && !g.isErased(seq):
+			left, bottom = append(left, versionLeft{seq, r.createdAt}), 0
+			return nil
+		}
+		bottom = cmp.Or(bottom, seq)
+		return nil
+	}
+	for seq := now.rec.chain; seq > max(end, past.head); {
 		g.walked++
 		r, ok, err := g.row(seq)
 		if err != nil {
@@ -172,19 +231,37 @@ func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]by
 		if !ok {
 			return nil // the versions before it cannot be found any more
 		}
-		gone := r.gone || r.createdAt <= until || g.isErased(seq)
-		if r.createdAt <= until {
-			if err := g.erase(seq, r); err != nil {
-				return err
-			}
-		}
-		switch {
-		case !gone:
-			bottom = 0
-		case bottom == 0:
-			bottom = seq
+		if err := look(seq, r); err != nil {
+			return err
 		}
 		seq = r.previous
+	}
+	if len(left) == 0 {
+		left = past.left[:0] // in place: what is written lies behind what is read
+	}
+	for _, v := range past.left {
+		if v.createdAt > until {
+			left, bottom = append(left, v), 0
+			continue
+		}
+		g.walked++
+		r, ok, err := g.row(v.seq)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			g.st.walks.keep(addr, walk{})
+			return nil
+		}
+		if err := look(v.seq, r); err != nil {
+			return err
+		}
+	}
+	if len(left) == 0 {
+		bottom = now.rec.chain
+	}
+	if known || g.walked-walked >= minWalk {
+		g.st.walks.keep(addr, walk{now.rec.chain, left})
 	}
 	if bottom == 0 {
 		return nil

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -171,5 +174,119 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 	}
 	if parts < 3 || parts == 100 {
 		t.Errorf("%d commits: nothing is tested", parts)
+	}
+}
+
+// TestDeletionOneByOne deletes the versions of an address by a request each, from
+// the oldest on. Each request reads the rows that it erases, and not all that are
+// left.
+func TestDeletionOneByOne(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	const versions = 2000
+	versionsOf(t, st, "x", versions)
+	address := nostr.Tag{"a", "38383:" + testkit.Unsigned(1, 1, 1, "").PubKey + ":x"}
+	began, walked := time.Now(), 0
+	for i := range int64(versions) {
+		walked += rowsWalked(t, st, testkit.Unsigned(1, 5, i+1, "", address))
+	}
+	t.Logf("%d rows walked in %v", walked, time.Since(began))
+	if walked > 2*versions {
+		t.Errorf("%d rows were walked for %d versions", walked, versions)
+	}
+	if n := len(st.walks.by) + st.walks.size; n != 0 {
+		t.Error("a walk is kept of an address that has nothing left")
+	}
+	mustCheck(t, st)
+}
+
+// TestWalksAreBounded keeps no more than maxWalks versions, and none of an
+// address that has more.
+func TestWalksAreBounded(t *testing.T) {
+	var w walks
+	left := make([]versionLeft, maxWalks/4)
+	for i := range 11 {
+		w.keep(address(fmt.Sprint(i)), walk{1, left})
+		w.keep(address(fmt.Sprint(i)), walk{2, left})
+		sum := 0
+		for _, k := range w.by {
+			sum += len(k.left)
+		}
+		if _, ok := w.by[address(fmt.Sprint(i))]; !ok || sum != w.size || sum > maxWalks {
+			t.Fatalf("walk %d is kept: %v; %d versions, counted %d", i, ok, sum, w.size)
+		}
+	}
+	w.keep("large", walk{1, make([]versionLeft, maxWalks+1)})
+	if _, ok := w.by["large"]; ok || w.size > maxWalks {
+		t.Errorf("a walk of too many versions is kept: %v, %d", ok, w.size)
+	}
+}
+
+// TestDeletionsOfOneAddress holds random versions of one address against random
+// requests, by address and by id, over restarts. What may be read is what no
+// request names.
+func TestDeletionsOfOneAddress(t *testing.T) {
+	for seed := range uint64(4) {
+		r := rand.New(rand.NewPCG(seed, 38383))
+		dir, clock := t.TempDir(), testkit.NewClock()
+		st := mustOpenStore(t, dir, clock)
+		key := testkit.Unsigned(1, 1, 1, "").PubKey
+		readable, until, kept := map[string]int64{}, int64(-1), 0
+		for round := range int64(40) {
+			for range r.IntN(40) {
+				evt := testkit.Unsigned(1, 38383, r.Int64N(10_000), "", nostr.Tag{"d", "x"})
+				if _, held := readable[evt.ID]; held {
+					continue
+				}
+				p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: st.now()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, out, err := p.Wait(context.Background())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if int64(evt.CreatedAt) <= until && out != Deleted && out != Duplicate {
+					t.Fatalf("seed %d: a version of %d is %v, deleted up to %d", seed, evt.CreatedAt, out, until)
+				}
+				if out == Added || out == Archived {
+					readable[evt.ID] = int64(evt.CreatedAt)
+				}
+			}
+			switch r.IntN(4) {
+			case 0:
+				if ids := slices.Sorted(maps.Keys(readable)); len(ids) > 0 {
+					mustAppend(t, st, testkit.Unsigned(1, 5, 20_000+round, "", nostr.Tag{"e", ids[0]}))
+					delete(readable, ids[0])
+				}
+			case 1:
+				if r.IntN(3) == 0 {
+					if err := st.Close(); err != nil {
+						t.Fatal(err)
+					}
+					st = mustOpenStore(t, dir, clock)
+				}
+			default:
+				until = max(until, 0) + r.Int64N(200)
+				mustAppend(t, st, testkit.Unsigned(1, 5, until, fmt.Sprint(round), nostr.Tag{"a", "38383:" + key + ":x"}))
+				maps.DeleteFunc(readable, func(_ string, at int64) bool { return at <= until })
+			}
+			kept += len(st.walks.by)
+			got := map[string]int64{}
+			if err := st.Read(context.Background(), 0, func(e mostro.Entry) error {
+				if e.Event.Kind == 38383 {
+					got[e.Event.ID] = int64(e.Event.CreatedAt)
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if !maps.Equal(got, readable) {
+				t.Fatalf("seed %d, round %d: %d versions are read, want %d", seed, round, len(got), len(readable))
+			}
+		}
+		if kept == 0 {
+			t.Errorf("seed %d: no walk was kept", seed)
+		}
+		mustCheck(t, st)
 	}
 }

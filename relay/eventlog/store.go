@@ -77,6 +77,7 @@ type Store struct {
 	txnRoom  int         // what it may grow to
 	follows  uint64      // it follows from the log up to this seq
 	erasing  []uint64    // bodies to be erased when it is committed
+	walks    walks       // of deletion requests
 	buf      []byte
 
 	sweep chan struct{} // the ticker asks the committer to move expired records
