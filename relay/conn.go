@@ -91,6 +91,7 @@ const (
 	publisherBufferBytes = 16 << 10
 	writeChunkBytes      = 256 << 10 // so that a deadline is about progress
 	replyBytes           = 128 << 10 // what may wait before the client's own answers wait too
+	maxUnsent            = 128 << 10 // what the system takes before it can be sent
 	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20
 )
@@ -140,7 +141,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		writeDone: make(chan struct{}),
 	}
 	if sc, ok := nc.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn() // without it the writer writes all
+		if c.raw, _ = sc.SyscallConn(); c.raw != nil { // without it the writer writes all
+			limitUnsent(c.raw) // what is no TCP has small buffers of its own
+		}
 	}
 	c.room.L = &c.mu
 	c.lastRead.Store(time.Now().UnixMilli())
