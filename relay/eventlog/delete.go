@@ -291,8 +291,19 @@ func (g *grouping) erasedUpTo(addr address) (seq uint64, err error) {
 // erase removes an event's body and its place in the live index; its row stays
 // as the bare fact.
 func (g *grouping) erase(seq uint64, r row) error {
-	if r.gone || g.isErased(seq) {
+	if g.isErased(seq) {
 		return nil
+	}
+	if r.gone {
+		rec, _, live := g.st.live.recordOf(r.id)
+		if !live || rec.seq != seq {
+			return nil
+		}
+		// The commit that hid the record was durable before the body went, and is
+		// lost. Mail has no facts that went with it.
+		if !mostro.IsMail(r.kind) {
+			return fmt.Errorf("entry %d is erased and the index serves it: %w", seq, ErrIndex)
+		}
 	}
 	if g.st.txnBytes > g.st.txnRoom/2 {
 		// The requests before this one are complete in the transaction.

@@ -104,7 +104,7 @@ func (st *Store) flush() error {
 // to go by it. The next one will tell that they went.
 func (st *Store) flushPart() error {
 	if err := st.txn.Commit(); err != nil {
-		return err
+		return fmt.Errorf("write the index in %s: %w", st.db.Opts().Dir, err)
 	}
 	st.txn, st.txnBytes = st.db.NewTransaction(true), 0
 	st.fresh.clear()
@@ -279,12 +279,13 @@ func (st *Store) replay(applied uint64) error {
 		}
 		p := &Enqueued{seq: seq, expired: r.expired, Arrival: Arrival{
 			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
-		if r.gone && !(r.expired && mostro.IsMail(r.kind)) {
+		if r.gone && !mostro.IsMail(r.kind) {
 			// Bodies are erased after what asks for it is followed.
 			return fmt.Errorf("entry %d is erased, and the index that was ahead of it is missing: %w", seq, ErrDamaged)
 		}
 		if r.gone {
-			// Mail that had expired when it came: it left nothing but this.
+			// Mail that is gone, now or when it came, leaves nothing but its id and,
+			// if it was deleted, what its deletion leaves.
 			if err := again(); err != nil {
 				return err
 			}

@@ -112,6 +112,7 @@ var (
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
 	ErrReadOnly    = errors.New("the data directory is not writable: mend its permissions, or use another --data directory")
 	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use another one, which upstream relays fill with what is live")
+	ErrIndex       = errors.New("the index beside the log is damaged and does not follow from the log alone: restore the data directory from a copy, or use another one, which upstream relays fill with what is live")
 	ErrClosed      = errors.New("the store is closed")
 	ErrBulk        = errors.New("the store was opened to take in events, not to answer queries")
 )
@@ -153,6 +154,9 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		return nil, err
 	}
 	if err := st.spaceToOpen(dir); err != nil {
+		return nil, err
+	}
+	if err := st.soundIndex(dir); err != nil {
 		return nil, err
 	}
 	db, err := openBadger(dir, cfg.Bulk)

@@ -1,0 +1,310 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// copyFiles copies a store's directory as it is on the disk at the moment, without
+// the zeros that files end with: Badger's logs are mostly room.
+func copyFiles(t *testing.T, to, from string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil || strings.HasSuffix(path, "LOCK") || d.Name() == "reserve" {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		size := int64(0)
+		var b []byte
+		in, err := os.Open(path)
+		if err == nil {
+			defer in.Close()
+			if info, err := in.Stat(); err == nil {
+				size = info.Size()
+			}
+			b, err = io.ReadAll(io.LimitReader(in, 4<<20))
+		}
+		if err != nil {
+			return err
+		}
+		out := filepath.Join(to, rel)
+		return errors.Join(os.WriteFile(out, bytes.TrimRight(b, "\x00"), 0o600), os.Truncate(out, size))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// storeContents is all that a store answers.
+func storeContents(t *testing.T, st *Store) string {
+	t.Helper()
+	var b strings.Builder
+	found, err := st.Query(context.Background(), nil, nostr.Filter{}, 5000, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		fmt.Fprintf(&b, "served %d %s\n", f.Seq, f.JSON)
+	}
+	if err := st.ReadEvidence(context.Background(), 0, func(e mostro.Entry) error {
+		fmt.Fprintf(&b, "entry %d %s %v %v %v %v\n", e.Seq, e.Event.ID, e.ReceivedAt, e.Source, e.Archived, e.Event.Tags)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Equivocations(context.Background(), func(e Equivocation) error {
+		fmt.Fprintf(&b, "proof %v\n", e)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(&b, "head %d", st.Head())
+	return b.String()
+}
+
+// indexCase is a store, and events whose outcome its index decides.
+type indexCase struct {
+	name, dir string
+	clock     *testkit.Clock
+	erased    bool
+	want      string
+	again     map[*nostr.Event]Outcome
+}
+
+// indexCases makes stores with and without erased events, each closed and killed.
+func indexCases(t *testing.T) (cases []indexCase) {
+	for _, erased := range []bool{false, true} {
+		for _, killed := range []bool{false, true} {
+			clock := testkit.NewClock()
+			c := indexCase{clock: clock, name: fmt.Sprintf("erased=%v killed=%v", erased, killed), dir: t.TempDir(), erased: erased, again: map[*nostr.Event]Outcome{}}
+			live := t.TempDir()
+			open := func() *Store {
+				st, err := OpenStore(StoreConfig{Dir: live, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000, flushAfter: time.Millisecond})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return st
+			}
+			st := open()
+			var mail *nostr.Event
+			fill := func(round int) {
+				for i := range 150 {
+					evt := testkit.Unsigned(byte(1+i%3), 38383, clock.Now().Unix()+int64(1000*round+i), "an order", nostr.Tag{"d", fmt.Sprint(i % 60)},
+						nostr.Tag{"s", "success"}, nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"})
+					mustAppend(t, st, evt)
+					c.again[evt] = Duplicate
+					if erased && i%10 == 3 {
+						mustAppend(t, st, testkit.Unsigned(byte(1+i%3), 5, clock.Now().Unix()+int64(1000*round+i), "", nostr.Tag{"a", fmt.Sprintf("38383:%s:%d", evt.PubKey, i%60)}))
+						older := testkit.Unsigned(byte(1+i%3), 38383, clock.Now().Unix()-5, "older", evt.Tags...)
+						c.again[older] = Deleted
+					}
+				}
+				mail = testkit.Unsigned(1, mostro.KindGiftWrap, clock.Now().Unix(), fmt.Sprint("mail", round), nostr.Tag{"expiration", fmt.Sprint(clock.Now().Unix() + 10)})
+				mustAppend(t, st, mail)
+			}
+			fill(0)
+			if err := st.Close(); err != nil {
+				t.Fatal(err)
+			}
+			clock.Advance(20 * time.Second)
+			st = open()
+			first, _, err := st.seqOf(hex32.OrZero(mail.ID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			testkit.Eventually(t, "expired mail is erased", func() bool {
+				r, _, err := st.log.row(first)
+				return err == nil && r.gone
+			})
+			fill(1)
+			if err := st.writeRows(context.Background(), rowWrite{cursorKey("wss://x", "f"), []byte("{}")}); err != nil {
+				t.Fatal(err)
+			}
+			if killed {
+				copyFiles(t, c.dir, live)
+			}
+			if err := st.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !killed {
+				copyFiles(t, c.dir, live)
+			}
+			check := t.TempDir()
+			copyFiles(t, check, c.dir)
+			st, err = OpenStore(StoreConfig{Dir: check, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.want = storeContents(t, st)
+			if err := st.Close(); err != nil {
+				t.Fatal(err)
+			}
+			cases = append(cases, c)
+		}
+	}
+	return cases
+}
+
+// A flipped bit in a file of Badger changes nothing that is answered: it was in
+// no part that is read, or the index is built again from the log, or the store
+// does not open, says why, and leaves the files as they are.
+func TestFlippedBitInTheIndex(t *testing.T) {
+	cases := indexCases(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 3))
+	became := map[string]map[string]int{}
+	for n := range *flips {
+		c := cases[n%len(cases)]
+		harmed := t.TempDir()
+		copyFiles(t, harmed, c.dir)
+		var files []string
+		for _, pattern := range []string{"*.sst", "*.mem", "*.vlog", "MANIFEST", "KEYREGISTRY", "DISCARD"} {
+			found, err := filepath.Glob(filepath.Join(harmed, "events", pattern))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, found...)
+		}
+		path := files[r.IntN(len(files))]
+		if r.IntN(2) == 0 { // the others are small
+			path = files[r.IntN(min(len(files), 2))]
+		}
+		at := flipBit(t, r, path)
+		where := fmt.Sprintf("%s: flip %d at %d of %s", c.name, n, at, filepath.Base(path))
+		fate := ""
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Fatalf("%s: panic %v", where, p)
+				}
+			}()
+			fate = meetFlip(t, c, harmed, where)
+		}()
+		kind := filepath.Ext(path) + filepath.Base(path)[:1]
+		if became[kind] == nil {
+			became[kind] = map[string]int{}
+		}
+		became[kind][fate]++
+		if fate == "refused" {
+			// What was refused is whole but for that bit.
+			turnBit(t, path, at, -1)
+			st, err := OpenStore(StoreConfig{Dir: harmed, Now: c.clock.Now, DiskReserve: -1, logFileBytes: 40_000})
+			if err != nil {
+				t.Fatalf("%s, turned back: %v", where, err)
+			}
+			if got := storeContents(t, st); got != c.want {
+				t.Errorf("%s, turned back: it answers something else: %s", where, firstDifference(got, c.want))
+			}
+			st.Close()
+		}
+		os.RemoveAll(harmed)
+	}
+	t.Logf("%v", became)
+}
+
+var turned = map[string]int{} // the bit that was turned in a file
+
+func flipBit(t *testing.T, r *rand.Rand, path string) (at int64) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := len(bytes.TrimRight(b, "\x00"))
+	at = int64(r.IntN(min(len(b), full+64)))
+	turned[path] = r.IntN(8)
+	turnBit(t, path, at, turned[path])
+	return at
+}
+
+func turnBit(t *testing.T, path string, at int64, bit int) {
+	if bit < 0 {
+		bit = turned[path]
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1 << bit
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// meetFlip opens a store with a flipped bit and says what became of it.
+func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
+	var said strings.Builder
+	clock := c.clock
+	st, err := OpenStore(StoreConfig{Dir: harmed, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	if err != nil {
+		if !c.erased || !errors.Is(err, ErrIndex) {
+			t.Errorf("%s: it does not open: %v", where, err)
+		}
+		return "refused"
+	}
+	defer st.Close()
+	rebuilt := strings.Contains(said.String(), "built again")
+	if got := storeContents(t, st); got != c.want {
+		t.Errorf("%s: it answers something else, and says %q: %s", where, said.String(), firstDifference(got, c.want))
+	}
+	if rebuilt && c.erased {
+		t.Errorf("%s: an index that does not follow from the log is built again", where)
+	}
+	value, err := st.readRow(cursorKey("wss://x", "f"))
+	if !rebuilt && (string(value) != "{}" || err != nil) && !strings.Contains(where, ".mem") {
+		t.Errorf("%s: the cursor of an upstream is %q, %v", where, value, err)
+	}
+	mustCheck(t, st)
+	n := 0
+	for evt, want := range c.again {
+		if _, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: st.now(), Source: mostro.Source{Road: mostro.RoadClient}}); err != nil || out != want {
+			t.Errorf("%s: an event that came before is %s, %v, want %s", where, out, err, want)
+		}
+		if n++; n == 40 {
+			break
+		}
+	}
+	if rebuilt {
+		return "rebuilt"
+	}
+	return "nothing"
+}
+
+// firstDifference is the first line in which two texts differ.
+func firstDifference(got, want string) string {
+	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("line %d is %.200q, want %.200q", i, a[i], b[i])
+		}
+	}
+	return fmt.Sprintf("%d lines, want %d", len(a), len(b))
+}
