@@ -281,9 +281,13 @@ func (m *Main) privateHandler() http.Handler {
 	return mux
 }
 
-// Close closes what Open opened, readers before the log.
+// closeLook is how long closing may take before the data directory is looked at.
+const closeLook = 3 * time.Second
+
+// Close closes what Open opened, readers before the log. Badger tries to write
+// its tables for ever. If the data directory takes no writes, such as a disk that
+// became read-only, Close returns an error and leaves the stores as a crash does.
 func (m *Main) Close() error {
-	var errs []error
 	if m.store != nil {
 		m.store.GiveUpRoom() // for what the others write when they close
 	}
@@ -292,6 +296,24 @@ func (m *Main) Close() error {
 			l.Close() // Serve has closed it already when Run ran
 		}
 	}
+	closed := make(chan error, 1)
+	go func() { closed <- m.closeStores() }()
+	look := time.NewTicker(closeLook)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-closed:
+			return err
+		case <-look.C:
+			if err := takesWrites(m.Config.Data); err != nil {
+				return fmt.Errorf("the stores are left as they are, and finished at the next start: %w", err)
+			}
+		}
+	}
+}
+
+func (m *Main) closeStores() error {
+	var errs []error
 	if m.escrow != nil {
 		errs = append(errs, m.escrow.close())
 	}
@@ -305,6 +327,15 @@ func (m *Main) Close() error {
 		errs = append(errs, m.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// takesWrites reports why no file can be created in dir.
+func takesWrites(dir string) error {
+	f, err := os.CreateTemp(dir, ".look-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func newServeCmd() *cobra.Command {
