@@ -90,7 +90,7 @@ const (
 	// publisherBufferBytes is the read buffer of whoever has published.
 	publisherBufferBytes = 16 << 10
 	writeChunkBytes      = 256 << 10 // so that a deadline is about progress
-	replyBytes           = 128 << 10 // what may wait before the client's own answers wait too
+	replyBytes           = 64 << 10  // what may wait before the client's own answers wait too
 	maxUnsent            = 128 << 10 // what the system takes before it can be sent
 	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20

@@ -351,12 +351,14 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 			return err
 		}
 		found = found[n:]
-		size := 0
+		size := 64 + len(sub.id) // of what is written before the client has to take some
 		for _, f := range bodies {
-			size += len(sub.prefix) + len(f.JSON) + 16
+			if size += len(sub.prefix) + len(f.JSON) + 16; size > replyBytes {
+				break
+			}
 		}
 		c.mu.Lock()
-		c.out = slices.Grow(c.grown(), min(size+64+len(sub.id), replyBytes))
+		c.out = slices.Grow(c.grown(), size)
 		for _, f := range bodies {
 			if c.awaitRoom(); c.ending {
 				break
