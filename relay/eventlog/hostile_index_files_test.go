@@ -308,3 +308,79 @@ func firstDifference(got, want string) string {
 	}
 	return fmt.Sprintf("%d lines, want %d", len(a), len(b))
 }
+
+// An index without its last commit, whose erasure was carried out: an order that
+// was erased is not served again, because its facts are lost with the commit. Mail
+// has no facts, and its deletion is followed again.
+func TestIndexWithoutItsLastCommit(t *testing.T) {
+	for _, kind := range []int{38383, mostro.KindGiftWrap} {
+		clock, live, older := testkit.NewClock(), t.TempDir(), t.TempDir()
+		open := func(dir string) (*Store, error) {
+			return OpenStore(StoreConfig{Dir: dir, Now: clock.Now, DiskReserve: -1})
+		}
+		st, err := open(live)
+		if err != nil {
+			t.Fatal(err)
+		}
+		evt := testkit.Unsigned(1, kind, clock.Now().Unix(), "erased later", nostr.Tag{"d", "x"})
+		mustAppend(t, st, evt)
+		if err := st.writeRows(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		copyFiles(t, older, live)
+		mustAppend(t, st, testkit.Unsigned(1, 5, clock.Now().Unix(), "", nostr.Tag{"e", evt.ID}))
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+		log := filepath.Join(older, "events", "log")
+		if err := os.RemoveAll(log); err != nil {
+			t.Fatal(err)
+		}
+		copyFiles(t, log, filepath.Join(live, "events", "log"))
+		st, err = open(older)
+		if kind == 38383 {
+			if !errors.Is(err, ErrIndex) {
+				t.Errorf("kind %d: it opens: %v", kind, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("kind %d: %v", kind, err)
+		}
+		if ids := queryIDs(t, st, nostr.Filter{}, 10); len(ids) != 1 {
+			t.Errorf("kind %d: %v are served", kind, ids)
+		}
+		if out := mustAppend(t, st, evt); out != Deleted && out != Duplicate {
+			t.Errorf("kind %d: it comes back: %s", kind, out)
+		}
+		mustCheck(t, st)
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A crash while the damaged files are set aside leaves the rest to the next start.
+func TestSettingAsideIsFinished(t *testing.T) {
+	clock, dir := testkit.NewClock(), t.TempDir()
+	st := mustOpenStore(t, dir, clock)
+	evt := testkit.Unsigned(1, 1, 1, "kept")
+	mustAppend(t, st, evt)
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	events := filepath.Join(dir, "events")
+	if err := errors.Join(os.WriteFile(filepath.Join(events, rebuildMark), nil, 0o600), os.Mkdir(filepath.Join(events, damagedDir), 0o700),
+		os.Rename(filepath.Join(events, "KEYREGISTRY"), filepath.Join(events, damagedDir, "KEYREGISTRY"))); err != nil {
+		t.Fatal(err)
+	}
+	st = mustOpenStore(t, dir, clock)
+	defer st.Close()
+	if ids := queryIDs(t, st, nostr.Filter{}, 10); len(ids) != 1 || ids[0] != evt.ID {
+		t.Errorf("%v are served", ids)
+	}
+	if _, err := os.Stat(filepath.Join(events, rebuildMark)); err == nil {
+		t.Error("the mark is left")
+	}
+	mustCheck(t, st)
+}
