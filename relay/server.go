@@ -79,7 +79,7 @@ type Config struct {
 	MaxLimit         int // of any filter; 0: 5000. One REQ gets at most four times as many.
 	MaxInFlight      int // events per connection that await the store; 0: 256
 	MaxQueueBytes    int // unsent bytes per connection before it is closed; 0: 4 MiB
-	MaxQueuedBytes   int // unsent bytes of all connections; 0: 96 MiB. Near it, each may have less.
+	MaxQueuedBytes   int // unsent bytes of all connections; 0: 48 MiB. Near it, each may have less.
 	MaxConnections   int // 0: 50,000
 	MaxConnsPerIP    int // of one address, which is not this machine; 0: DefaultConnsPerIP, negative: no bound
 
@@ -112,7 +112,7 @@ func (c *Config) setDefaults() {
 	orDefault(&c.MaxLimit, 5000)
 	orDefault(&c.MaxInFlight, 256)
 	orDefault(&c.MaxQueueBytes, 4<<20)
-	orDefault(&c.MaxQueuedBytes, 96<<20)
+	orDefault(&c.MaxQueuedBytes, 48<<20)
 	orDefault(&c.MaxConnections, 50_000)
 	orDefault(&c.MaxConnsPerIP, DefaultConnsPerIP)
 	orDefault(&c.PingEvery, 30*time.Second)

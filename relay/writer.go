@@ -94,7 +94,7 @@ func (c *conn) deliver(sub *subscription, body []byte) (flush bool) {
 // queueShare is the share of the room that is left for the queues of all which
 // one connection may fill. The fuller they are, the less each may have, so that
 // many clients that read nothing leave room for those that do.
-const queueShare = 24
+const queueShare = 12
 
 // queueRoom is how many bytes may wait for the client. mu is held.
 func (c *conn) queueRoom() int { return c.share(minQueueBytes, c.srv.cfg.MaxQueueBytes) }
