@@ -20,6 +20,10 @@ type attack struct {
 	play func(ctx context.Context, s *server)
 }
 
+// preparing is how long attacks take before they begin, which is added to their
+// slice.
+var preparing = map[string]time.Duration{"unread answers": 2 * time.Second, "subscribers that never read": time.Second}
+
 // sockets runs fn on n sockets of one attacker, who reads what comes unless
 // deaf.
 func sockets(ctx context.Context, s *server, n int, deaf bool, fn func(i int, c *socket)) {

@@ -91,7 +91,7 @@ func order(secret, d string, more ...nostr.Tag) *nostr.Event {
 type waits struct{ publish, req, live []time.Duration }
 
 // innocent publishes an order, asks for orders and waits for its own order on a
-// live subscription, ten times a second.
+// live subscription, ten times a second unless pace says otherwise.
 type innocent struct {
 	secret          string
 	pub, ask, watch *socket
@@ -119,7 +119,7 @@ func newInnocent(ctx context.Context, s *server) (w *innocent, err error) {
 }
 
 func (w *innocent) run(ctx context.Context) error {
-	for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+	for ; ctx.Err() == nil; time.Sleep(*pace) {
 		w.n++
 		evt := order(w.secret, fmt.Sprint(w.n))
 		began := time.Now()
