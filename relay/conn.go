@@ -43,7 +43,8 @@ type conn struct {
 	raw       syscall.RawConn // of nc; nil: only the writer writes
 	ip        netip.Addr
 	local     bool   // loopback, and no proxy spoke for somebody else
-	host      string // of the request, for NIP-42 without a configured URL
+	host      string // of the request
+	base      string // that NIP-42 proofs have to name, by baseURL; "": none is taken
 	challenge string // NIP-42
 
 	// owned by the reader
@@ -132,8 +133,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		early, _ := rw.Reader.Peek(n)
 		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), nc)
 	}
+	base, _ := s.baseURL(r)
 	c := &conn{
-		srv: s, nc: nc, ip: ip, local: local, host: r.Host,
+		srv: s, nc: nc, ip: ip, local: local, host: r.Host, base: base,
 		challenge: newChallenge(),
 		br:        bufio.NewReaderSize(in, readBufferBytes),
 		subs:      make(map[string]*subscription, 1),
@@ -419,10 +421,6 @@ func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 		return netip.Addr{}, false
 	}
 	ip = peer.Addr().Unmap().WithZone("")
-	forwarded := false
-	for _, name := range [...]string{"X-Forwarded-For", "Forwarded", "X-Real-Ip"} {
-		forwarded = forwarded || len(r.Header.Values(name)) > 0
-	}
 	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(chain) - 1; i >= 0 && s.trusted(ip); i-- {
 		next, err := netip.ParseAddr(strings.TrimSpace(chain[i]))
@@ -431,7 +429,7 @@ func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 		}
 		ip = next.Unmap().WithZone("")
 	}
-	return ip, ip.IsLoopback() && !forwarded && !s.cfg.NobodyIsLocal && r.Header.Get("Origin") == ""
+	return ip, ip.IsLoopback() && !isForwarded(r.Header) && !s.cfg.NobodyIsLocal && r.Header.Get("Origin") == ""
 }
 
 // namesThisMachine reports whether a Host is an address or localhost. Another

@@ -10,12 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -238,6 +236,7 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 		return "", errors.New(reason)
 	}
 	age := s.cfg.Now().Sub(evt.CreatedAt.Time())
+	base, known := s.baseURL(r)
 	switch {
 	case evt.Kind != kindHTTPAuth:
 		return "", errors.New("the authorization event is not of kind 27235")
@@ -247,10 +246,10 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 		return "", errors.New("the authorization is older or newer than 60 seconds")
 	case !strings.EqualFold(tagValue(evt.Tags, "method"), r.Method):
 		return "", errors.New("the authorization is for another method")
-	case tagValue(evt.Tags, "u") != s.publicURL(r):
-		return "", fmt.Errorf("the authorization is not for %s", s.publicURL(r))
-	case s.cfg.URL == "" && !s.isOwnAddress(r):
-		return "", errors.New("this relay does not know its own address: relay.url must be configured, or the request made by an address of this machine")
+	case !known:
+		return "", errors.New(s.sayNoURL(r.Host))
+	case tagValue(evt.Tags, "u") != base+r.URL.RequestURI():
+		return "", fmt.Errorf("the authorization is not for %s%s", base+r.URL.RequestURI(), s.hintURL())
 	case !hex32.Valid(tagValue(evt.Tags, "payload")):
 		return "", errors.New("the authorization has no payload hash")
 	case !evt.CheckID():
@@ -291,29 +290,6 @@ func (u *usedProofs) once(id string, now time.Time) bool {
 	return true
 }
 
-// isOwnAddress reports whether a request's Host is the address that it came in
-// by. Of a name it cannot be known: a proof made for another relay would hold
-// here if its sender wrote that relay's name.
-func (s *Server) isOwnAddress(r *http.Request) bool {
-	at, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string })
-	if !ok {
-		return false
-	}
-	local, err := netip.ParseAddrPort(at.String())
-	if err != nil {
-		return false
-	}
-	host, port, err := net.SplitHostPort(r.Host)
-	if err != nil || port != strconv.Itoa(int(local.Port())) {
-		return false
-	}
-	if strings.EqualFold(host, "localhost") {
-		return local.Addr().Unmap().IsLoopback()
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap() == local.Addr().Unmap()
-}
-
 func tagValue(tags nostr.Tags, name string) string {
 	for _, tag := range tags {
 		if len(tag) >= 2 && tag[0] == name {
@@ -321,19 +297,6 @@ func tagValue(tags nostr.Tags, name string) string {
 		}
 	}
 	return ""
-}
-
-// publicURL is the absolute URL by which a client knows the request.
-func (s *Server) publicURL(r *http.Request) string {
-	base := "http://" + r.Host
-	if r.TLS != nil {
-		base = "https://" + r.Host
-	}
-	if s.cfg.URL != "" {
-		// wss to https, ws to http
-		base = "http" + strings.TrimPrefix(strings.TrimSuffix(s.cfg.URL, "/"), "ws")
-	}
-	return base + r.URL.RequestURI()
 }
 
 // spool keeps a body in a file until its hash is proven.

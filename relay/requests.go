@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -582,8 +581,10 @@ func (c *conn) handleAuth() {
 		k.reason = reason
 	case len(text) > c.srv.cfg.Policy.MaxEventBytes:
 		k.reason = "invalid: the event is too large"
+	case c.base == "":
+		k.reason = "restricted: " + c.srv.sayNoURL(c.host)
 	case !authTagsWhole(evt.Tags) || !evt.CheckID() || !c.provesKey(evt):
-		k.reason = "restricted: the proof is not for this relay, this connection or this time"
+		k.reason = "restricted: the proof is not for this connection, this time or " + c.relayURL() + c.srv.hintURL()
 	case len(c.authd) >= maxAuthKeys && !c.authd[evt.PubKey]:
 		k.reason = "restricted: too many keys on one connection"
 	default:
@@ -606,20 +607,10 @@ func authTagsWhole(tags nostr.Tags) bool {
 	return true
 }
 
+// relayURL is the ws:// or wss:// address that a proof has to name.
+func (c *conn) relayURL() string { return "ws" + strings.TrimPrefix(c.base, "http") }
+
 func (c *conn) provesKey(evt *nostr.Event) bool {
-	want := c.srv.cfg.URL
-	if want == "" {
-		// No address is configured: the host that the client itself used.
-		tag := evt.Tags.Find("relay")
-		if tag == nil {
-			return false
-		}
-		u, err := url.Parse(tag[1])
-		if err != nil || u.Scheme != "ws" && u.Scheme != "wss" {
-			return false
-		}
-		want = u.Scheme + "://" + c.host
-	}
-	_, ok := nip42.ValidateAuthEvent(evt, c.challenge, want)
+	_, ok := nip42.ValidateAuthEvent(evt, c.challenge, c.relayURL())
 	return ok
 }

@@ -49,7 +49,7 @@ type Config struct {
 	PubKey                     string // of the operator, hex
 	Version                    string // of this program
 	Icon                       string
-	URL                        string // public wss:// address; "": each request's own Host is believed
+	URL                        string // public wss:// address; "": proofs of keys hold for the listener's own address alone
 
 	Limits Limits // quotas and rates of events; zero: the defaults
 
@@ -141,6 +141,7 @@ type Server struct {
 	negs     negSets
 	rates    rates
 	proofs   usedProofs
+	noURL    sync.Once // of the warning that proofs are refused for want of a URL
 	exports  exports
 	// checking has a place for each core: with more checks at once the events
 	// come in no faster, and what reads the log gets less of the cores.

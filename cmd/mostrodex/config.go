@@ -37,7 +37,7 @@ type RelayConfig struct {
 	Private        string   `toml:"private"`          // host:port of /metrics and /debug/pprof; "": none
 	Name           string   `toml:"name"`             // NIP-11
 	Description    string   `toml:"description"`      // NIP-11
-	URL            string   `toml:"url"`              // public wss:// address; "": each request's own Host
+	URL            string   `toml:"url"`              // public wss:// address; "": proofs of keys (NIP-42, NIP-98) hold for the listener's own address alone
 	Contact        string   `toml:"contact"`          // NIP-11, e.g. mailto:
 	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
 	MinPow         int      `toml:"min_pow"`          // NIP-13 bits asked of every event

@@ -1,0 +1,87 @@
+package relay
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// baseURL returns the http:// or https:// address that a proof has to name
+// (NIP-98, NIP-42): Config.URL, else the address that the request came in by.
+// known is false if neither holds. The sender of a request writes its Host
+// header. If any Host were believed, a proof made for another relay would hold
+// here under that relay's name.
+func (s *Server) baseURL(r *http.Request) (base string, known bool) {
+	switch {
+	case s.cfg.URL != "":
+		return "http" + strings.TrimPrefix(strings.TrimSuffix(s.cfg.URL, "/"), "ws"), true // wss to https
+	case !isOwnAddress(r):
+		return "", false
+	case r.TLS != nil:
+		return "https://" + r.Host, true
+	}
+	return "http://" + r.Host, true
+}
+
+// isOwnAddress reports whether a request's Host is the address of the socket
+// that it came in by: the same IP and port, or localhost on a loopback address.
+// A request that a proxy forwards is never so.
+//
+// BUG: a proxy that sends no forwarding header and rewrites Host cannot be told
+// from a client of this machine. Behind it a proof that a key made for the same
+// loopback address elsewhere holds here.
+func isOwnAddress(r *http.Request) bool {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok || isForwarded(r.Header) {
+		return false
+	}
+	local, err := netip.ParseAddrPort(at.String())
+	if err != nil {
+		return false
+	}
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil { // without a port
+		host, port = strings.TrimSuffix(strings.TrimPrefix(r.Host, "["), "]"), "80"
+		if r.TLS != nil {
+			port = "443"
+		}
+	}
+	if port != strconv.Itoa(int(local.Port())) {
+		return false
+	}
+	if strings.EqualFold(host, "localhost") {
+		return local.Addr().Unmap().IsLoopback()
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap() == local.Addr().Unmap().WithZone("")
+}
+
+// isForwarded reports whether a proxy says that it speaks for somebody.
+func isForwarded(h http.Header) bool {
+	for _, name := range [...]string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "X-Forwarded-Host"} {
+		if len(h.Values(name)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// sayNoURL returns the refusal of a proof when the relay knows no address of
+// its own. It is logged once, because the operator is not the one who reads the
+// refusal of a NIP-42 proof.
+func (s *Server) sayNoURL(host string) string {
+	s.noURL.Do(func() {
+		s.cfg.Log.Warn("proofs of keys are refused: relay.url is not set, and a request came by another name than the listener's own address", "host", cut(host, 200))
+	})
+	return "this relay does not know its public address: its operator must set relay.url in the configuration"
+}
+
+// hintURL names the setting in the refusal of a proof for another address.
+func (s *Server) hintURL() string {
+	if s.cfg.URL != "" {
+		return ", which is the configured relay.url"
+	}
+	return ": behind a proxy the operator must set relay.url in the configuration"
+}
