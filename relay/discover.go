@@ -3,6 +3,9 @@ package relay
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
+	"errors"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -14,37 +17,76 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// Trust is what this relay has witnessed of a key. The zero value is that of a
+// stranger.
+type Trust struct {
+	Score int       // 0 to 100; 0 while the key has none
+	Days  int       // on which something of the key was witnessed
+	Sats  int64     // that the key demonstrably spent
+	Since time.Time // when something of the key was witnessed first; zero: never
+}
+
+// standing ranks a key among others: by what was witnessed of it, then by its
+// live orders. An info event and live orders cost an attacker nothing.
+type standing struct {
+	Trust
+	orders int
+}
+
+// compare returns more than 0 if a stands above b.
+func (a standing) compare(b standing) int {
+	day := func(t time.Time) int64 {
+		if t.IsZero() {
+			return math.MaxInt64
+		}
+		return t.Unix() / 86_400
+	}
+	return cmp.Or(cmp.Compare(a.Score, b.Score), cmp.Compare(a.Days, b.Days), cmp.Compare(a.Sats, b.Sats),
+		cmp.Compare(day(b.Since), day(a.Since)), cmp.Compare(a.orders, b.orders))
+}
+
 // discovery learns Mostros and their relays from the log: one more reader with
-// a cursor, which begins at what is live when it starts.
+// a cursor, which begins at what is live when it starts. It knows maxInstances
+// Mostros at most: those with the highest standing.
 type discovery struct {
-	us *Upstreams
+	us    *Upstreams
+	every time.Duration // between two choices of who is known
 
+	// known are keys that published a description of themselves. run alone
+	// writes it; mu guards it against readers. Trust is asked for without mu,
+	// because the answer may take long.
 	mu    sync.Mutex
-	known map[string]bool            // keys that published a description of themselves
-	named map[string]map[string]bool // relay -> keys that named it
-	lists map[string][]string        // relays of keys that are not known yet, from their 10002
+	known map[string]*naming
 
-	weakest []string  // known keys, the weakest last, as they were when weighed
-	weighed time.Time // when that was
-	grew    time.Time // when relays were last chosen; run's own
+	// run's own
+	crowded bool      // more keys described themselves than there are places
+	choice  time.Time // when the next one is due
+	grew    time.Time // when relays were last chosen
+}
+
+// naming is the relays that a key names.
+type naming struct {
+	list []string // in its relay list (10002)
+	link []string // in the source link of its last order
 }
 
 const (
-	// maxNamed bounds the relays that are remembered, maxNamedByKey those that
-	// one key may name, and maxLists the lists of keys not known yet.
-	maxNamed      = 4096
+	// maxNamedByKey bounds the relays that one key may name in a list or link.
 	maxNamedByKey = 16
-	maxLists      = 20_000
-	// maxWeight is the most that one key counts, and weighEvery is how often the
-	// known keys are weighed while there is no place for another.
-	maxWeight  = 100
-	weighEvery = 10 * time.Second
-	// discoverStart bounds the orders that are looked through at the start.
-	discoverStart = 5000
+	// chooseEvery is how often the known keys are chosen anew while there are
+	// more than places, and growEvery how often relays are while all places are
+	// taken. chooseShare bounds the part of the time that choosing takes.
+	chooseEvery = time.Minute
+	growEvery   = 10 * time.Second
+	chooseShare = 50
+	// maxOrders is the most live orders that count of one key.
+	maxOrders = 100
+	// linkOrders is how many orders of a key are looked at for a source link.
+	linkOrders = 8
 )
 
 func newDiscovery(us *Upstreams) *discovery {
-	return &discovery{us: us, known: map[string]bool{}, named: map[string]map[string]bool{}, lists: map[string][]string{}}
+	return &discovery{us: us, every: chooseEvery, known: map[string]*naming{}}
 }
 
 // instances lists the known keys.
@@ -63,40 +105,33 @@ func (d *discovery) instances() []string {
 func (d *discovery) run(ctx context.Context, found chan<- struct{}) error {
 	st := d.us.cfg.Store
 	pos := st.Head()
-	for _, f := range []struct {
-		nostr.Filter
-		limit int
-	}{
-		{nostr.Filter{Kinds: []int{mostro.KindInfo}}, maxInstances},
-		{nostr.Filter{Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"z": {"info"}}}, maxInstances},
-		{nostr.Filter{Kinds: []int{mostro.KindRelayList}}, maxInstances},
-		{nostr.Filter{Kinds: []int{mostro.KindOrder}}, discoverStart},
-	} {
-		all, err := st.Query(ctx, nil, f.Filter, f.limit, 0)
-		if err != nil {
-			return endOr(ctx, err)
-		}
-		for _, e := range all {
-			if evt, err := eventlog.ParseBody(e.JSON); err == nil {
-				d.learn(evt)
+	d.crowded = true // until the first choice has looked
+	for {
+		if d.crowded && !time.Now().Before(d.choice) {
+			if err := d.choose(ctx); err != nil {
+				return endOr(ctx, err)
 			}
 		}
-	}
-	for {
 		if d.grow() {
 			select {
 			case found <- struct{}{}:
 			default: // it will look anyway
 			}
 		}
-		if err := st.Wait(ctx, pos); err != nil {
+		// Scores change without news, too.
+		wait, cancel := context.WithTimeout(ctx, d.every)
+		err := st.Wait(wait, pos)
+		cancel()
+		if err != nil {
+			if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+				continue
+			}
 			return endOr(ctx, err)
 		}
 		head := st.Head()
-		err := st.Read(ctx, pos, func(e mostro.Entry) error {
+		err = st.Read(ctx, pos, func(e mostro.Entry) error {
 			pos = e.Seq
-			d.learn(e.Event)
-			return nil
+			return d.learn(ctx, e.Event)
 		})
 		if err != nil {
 			return endOr(ctx, err)
@@ -117,58 +152,59 @@ func endOr(ctx context.Context, err error) error {
 }
 
 // learn takes what an event tells of Mostros and relays.
-func (d *discovery) learn(evt *nostr.Event) {
-	switch evt.Kind {
-	case mostro.KindInfo:
-		d.addInstance(evt.PubKey)
-	case mostro.KindOrder:
-		if tagValue(evt.Tags, "z") == "info" {
-			d.addInstance(evt.PubKey)
-			return
+func (d *discovery) learn(ctx context.Context, evt *nostr.Event) error {
+	isInfo := evt.Kind == mostro.KindInfo || evt.Kind == mostro.KindOrder && tagValue(evt.Tags, "z") == "info"
+	by := d.known[evt.PubKey]
+	switch {
+	case isInfo && by == nil && len(d.known) >= maxInstances:
+		d.crowded = true
+	case isInfo && by == nil:
+		if err := d.admit(ctx, evt.PubKey); err != nil {
+			return err
 		}
-		d.tryAgain(evt.PubKey)
-		if link := tagValue(evt.Tags, "source"); strings.HasPrefix(link, "mostro:") {
-			d.addRelays(evt.PubKey, linkRelays(link))
-		}
-	case mostro.KindRelayList:
+		d.tellChange()
+	case by == nil: // a stranger's word; the store has it if the key becomes known
+	case evt.Kind == mostro.KindRelayList:
 		list, err := mostro.ParseRelayList(evt)
 		if err != nil {
-			return
+			return nil // says nothing
 		}
-		var urls []string
+		by.list = by.list[:0]
 		for _, use := range list.Relays {
-			if urls = append(urls, use.URL); len(urls) == maxNamedByKey {
-				break
-			}
+			by.list = appendRelay(by.list, use.URL)
 		}
-		d.mu.Lock()
-		known := d.known[evt.PubKey]
-		if !known {
-			if len(d.lists) >= maxLists {
-				clear(d.lists)
-			}
-			d.lists[evt.PubKey] = urls
-		}
-		d.mu.Unlock()
-		if known {
-			d.addRelays(evt.PubKey, urls)
+	case evt.Kind == mostro.KindOrder:
+		if link := tagValue(evt.Tags, "source"); strings.HasPrefix(link, "mostro:") {
+			by.link = linkRelays(link)
 		}
 	}
+	return nil
 }
 
-func (d *discovery) addInstance(key string) {
+// admit makes a key known, with the relays that it names in what is live.
+func (d *discovery) admit(ctx context.Context, key string) error {
+	key = strings.Clone(key)
 	d.mu.Lock()
-	isNew := !d.known[key] && (len(d.known) < maxInstances || d.displace(key))
-	if isNew {
-		d.known[strings.Clone(key)] = true
-	}
-	urls := d.lists[key]
-	delete(d.lists, key)
+	d.known[key] = &naming{}
 	d.mu.Unlock()
-	d.addRelays(key, urls)
-	if !isNew {
-		return
+	for kind, n := range map[int]int{mostro.KindRelayList: 1, mostro.KindOrder: linkOrders} {
+		found, err := d.us.cfg.Store.Query(ctx, nil, nostr.Filter{Kinds: []int{kind}, Authors: []string{key}}, n, 0)
+		if err != nil {
+			return err
+		}
+		for _, e := range slices.Backward(found) { // the newest last
+			if evt, err := eventlog.ParseBody(e.JSON); err == nil {
+				if err := d.learn(ctx, evt); err != nil {
+					return err
+				}
+			}
+		}
 	}
+	return nil
+}
+
+// tellChange has the upstreams ask anew for what known keys publish.
+func (d *discovery) tellChange() {
 	for _, u := range d.us.list() {
 		select {
 		case u.changed <- struct{}{}:
@@ -177,93 +213,165 @@ func (d *discovery) addInstance(key string) {
 	}
 }
 
-// weight is what a key counts among others: its live orders. A description
-// costs its author nothing, and thousands of them would fill all places.
-func (d *discovery) weight(key string) int {
-	return min(d.us.cfg.Store.LiveOf(mostro.KindOrder, key), maxWeight)
+// standing weighs a key.
+func (d *discovery) standing(key string) standing {
+	s := standing{orders: min(d.us.cfg.Store.LiveOf(mostro.KindOrder, key), maxOrders)}
+	if d.us.cfg.Trust != nil {
+		s.Trust = d.us.cfg.Trust(key)
+	}
+	return s
 }
 
-// displace takes the place of the weakest known key for a stronger one. mu is
-// held.
-func (d *discovery) displace(key string) bool {
-	w := d.weight(key)
-	if w == 0 {
-		return false
+// choose gives the places to the keys with the highest standing, of all that
+// describe themselves in live events or are known already. A known key keeps
+// its place against one that has less than twice its orders and stands above it
+// by nothing else.
+func (d *discovery) choose(ctx context.Context) error {
+	began := time.Now()
+	type candidate struct {
+		key string
+		standing
+		known bool
 	}
-	if now := time.Now(); len(d.weakest) == 0 && now.Sub(d.weighed) > weighEvery {
-		weights := make(map[string]int, len(d.known))
-		for k := range d.known {
-			weights[k] = d.weight(k)
-			d.weakest = append(d.weakest, k)
+	var list []candidate
+	for _, f := range []nostr.Filter{{Kinds: []int{mostro.KindInfo}}, {Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"z": {"info"}}}} {
+		keys, err := d.us.cfg.Store.AuthorsWhere(ctx, f)
+		if err != nil {
+			return err
 		}
-		slices.SortFunc(d.weakest, func(a, b string) int { return weights[b] - weights[a] })
-		d.weighed = now
-	}
-	for len(d.weakest) > 0 {
-		last := len(d.weakest) - 1
-		other := d.weakest[last]
-		d.weakest = d.weakest[:last]
-		if d.known[other] && d.weight(other) < w {
-			delete(d.known, other)
-			return true
+		for key := range keys {
+			if name := hex.EncodeToString(key[:]); d.known[name] == nil {
+				list = append(list, candidate{key: name})
+			}
 		}
 	}
-	return false
-}
-
-// tryAgain looks for a place for a key that has described itself when there was
-// none and has orders now.
-func (d *discovery) tryAgain(key string) {
+	for key := range d.known {
+		list = append(list, candidate{key: key, known: true})
+	}
+	slices.SortFunc(list, func(a, b candidate) int { return strings.Compare(a.key, b.key) })
+	list = slices.CompactFunc(list, func(a, b candidate) bool { return a.key == b.key })
+	if d.crowded = len(list) > maxInstances; d.crowded {
+		for i := range list {
+			c := &list[i]
+			if c.standing = d.standing(c.key); c.known {
+				c.orders *= 2
+			}
+		}
+		slices.SortStableFunc(list, func(a, b candidate) int {
+			if by := b.compare(a.standing); by != 0 || a.known == b.known {
+				return by
+			} else if a.known {
+				return -1
+			}
+			return 1
+		})
+	}
+	places, rest := list[:min(len(list), maxInstances)], list[min(len(list), maxInstances):]
 	d.mu.Lock()
-	try := !d.known[key] && len(d.known) >= maxInstances
-	d.mu.Unlock()
-	if try && d.us.cfg.Store.LiveOf(mostro.KindInfo, key) > 0 {
-		d.addInstance(key)
+	for _, c := range rest {
+		delete(d.known, c.key)
 	}
+	d.mu.Unlock()
+	changed := false
+	for _, c := range places {
+		if !c.known {
+			changed = true
+			if err := d.admit(ctx, c.key); err != nil {
+				return err
+			}
+		}
+	}
+	if changed {
+		d.tellChange()
+	}
+	d.choice = time.Now().Add(max(d.every, chooseShare*time.Since(began)))
+	return nil
 }
 
 // linkRelays reads the relays of a mostro: link.
-func linkRelays(link string) []string {
+func linkRelays(link string) (urls []string) {
 	_, query, _ := strings.Cut(link, "?")
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return nil
 	}
-	var urls []string
 	for part := range strings.SplitSeq(values.Get("relays"), ",") {
-		if part != "" && len(urls) < maxNamedByKey {
-			urls = append(urls, part)
-		}
+		urls = appendRelay(urls, part)
 	}
 	return urls
 }
 
-func (d *discovery) addRelays(key string, urls []string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, raw := range urls {
-		u, err := normalRelayURL(raw)
-		if err != nil {
-			continue
-		}
-		by := d.named[u]
-		if by == nil {
-			if len(d.named) >= maxNamed {
-				return
-			}
-			by = map[string]bool{}
-			d.named[strings.Clone(u)] = by
-		}
-		if len(by) < 64 {
-			by[strings.Clone(key)] = true
-		}
+// appendRelay adds a relay's URL in its normal form, unless it is none, or there
+// already, or one too many.
+func appendRelay(urls []string, raw string) []string {
+	if len(urls) >= maxNamedByKey {
+		return urls
 	}
+	u, err := normalRelayURL(raw)
+	if err != nil || slices.Contains(urls, u) {
+		return urls
+	}
+	return append(urls, strings.Clone(u))
 }
 
-// grow makes upstreams of the relays named by the Mostros with the most orders,
-// up to the cap. A relay counts only when a known Mostro names it: anybody can
-// sign a list. One that counts more than twice as much as the weakest that is
-// followed takes its place.
+// candidate is a relay that known Mostros name.
+type candidate struct {
+	url    string
+	turn   int      // 0 for the first relays that a key names, 1 for the next ones
+	best   standing // of those who name it
+	namers int
+}
+
+// compare returns more than 0 if a is to be followed before b.
+func (a *candidate) compare(b *candidate) int {
+	return cmp.Or(cmp.Compare(b.turn, a.turn), a.best.compare(b.best), cmp.Compare(a.namers, b.namers), strings.Compare(b.url, a.url))
+}
+
+// candidates lists the relays that known Mostros name, the best first. A relay
+// counts as much as the one of highest standing who names it: many keys that
+// cost nothing count no more than one of them. A key's first relays, a quarter
+// of the places, come before its others, so that no key fills all places. A
+// relay that is followed keeps its place against one whose namers have less
+// than twice the orders and stand above its own by nothing else.
+func (d *discovery) candidates(followed map[string]*upstream) []*candidate {
+	byURL := make(map[string]*candidate)
+	for key, by := range d.known {
+		if len(by.list)+len(by.link) == 0 {
+			continue
+		}
+		s := d.standing(key)
+		seen := make(map[string]bool)
+		for _, u := range slices.Concat(by.list, by.link) {
+			if seen[u] {
+				continue
+			}
+			turn := len(seen) / max(1, d.us.cfg.Discover/4)
+			seen[u] = true
+			c := byURL[u]
+			if c == nil {
+				c = &candidate{url: u, turn: turn, best: s}
+				byURL[u] = c
+			}
+			if c.namers++; turn < c.turn || turn == c.turn && s.compare(c.best) > 0 {
+				c.turn, c.best = turn, s
+			}
+		}
+	}
+	list := make([]*candidate, 0, len(byURL))
+	for _, c := range byURL {
+		if followed[c.url] != nil {
+			c.best.orders *= 2
+		}
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *candidate) int { return b.compare(a) })
+	return list
+}
+
+// grow makes upstreams of the relays that Mostros name, up to the cap: those of
+// the Mostros of highest standing. A relay counts only when a known Mostro names
+// it: anybody can sign a list. A better one takes the place of the weakest that
+// is followed. Relays of the configuration take no place and lose none.
 func (d *discovery) grow() (grew bool) {
 	room := d.us.cfg.Discover
 	followed := make(map[string]*upstream)
@@ -272,39 +380,16 @@ func (d *discovery) grow() (grew bool) {
 			followed[u.url] = u
 		}
 	}
-	if room -= len(followed); room <= 0 && time.Since(d.grew) < weighEvery {
+	if room -= len(followed); d.us.cfg.Discover == 0 || room <= 0 && time.Since(d.grew) < min(growEvery, d.every) {
 		return false
 	}
 	d.grew = time.Now()
-	type candidate struct {
-		url           string
-		votes, namers int
+	list := d.candidates(followed)
+	at := make(map[string]int, len(list)) // places in list, the best first; none: named by nobody any more
+	for i, c := range list {
+		at[c.url] = i
 	}
-	var list []candidate
-	votes, weights := make(map[string]int), make(map[string]int)
-	d.mu.Lock()
-	for u, by := range d.named {
-		namers := 0
-		for key := range by {
-			if !d.known[key] {
-				continue
-			}
-			w, ok := weights[key]
-			if !ok {
-				w = d.weight(key)
-				weights[key] = w
-			}
-			votes[u], namers = votes[u]+w, namers+1
-		}
-		if namers > 0 {
-			list = append(list, candidate{u, votes[u], namers})
-		}
-	}
-	d.mu.Unlock()
-	slices.SortFunc(list, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(b.votes, a.votes), cmp.Compare(b.namers, a.namers), strings.Compare(a.url, b.url))
-	})
-	for _, c := range list {
+	for i, c := range list {
 		d.us.mu.Lock()
 		_, have := d.us.relays[c.url]
 		d.us.mu.Unlock()
@@ -313,12 +398,17 @@ func (d *discovery) grow() (grew bool) {
 		}
 		if room <= 0 {
 			var weakest *upstream
+			lowest := i
 			for _, u := range followed {
-				if weakest == nil || votes[u.url] < votes[weakest.url] {
-					weakest = u
+				place, named := at[u.url]
+				if !named {
+					place = len(list)
+				}
+				if place > lowest {
+					weakest, lowest = u, place
 				}
 			}
-			if weakest == nil || 2*votes[weakest.url] >= c.votes {
+			if weakest == nil {
 				break
 			}
 			delete(followed, weakest.url)
@@ -331,7 +421,7 @@ func (d *discovery) grow() (grew bool) {
 			continue
 		}
 		u.follow = true
-		d.us.log.Info("following a relay found in events", "relay", c.url, "orders_of_those_who_name_it", c.votes)
+		d.us.log.Info("following a relay found in events", "relay", c.url, "named_by", c.namers, "score", c.best.Score, "witnessed_days", c.best.Days)
 		grew = true
 		room--
 	}
@@ -363,5 +453,5 @@ func (us *Upstreams) Knows(key string) bool {
 	}
 	us.disc.mu.Lock()
 	defer us.disc.mu.Unlock()
-	return us.disc.known[key]
+	return us.disc.known[key] != nil
 }

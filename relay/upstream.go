@@ -47,6 +47,11 @@ type UpstreamsConfig struct {
 	Discover          int
 	DiscoveredPerHour int
 
+	// Trust returns what was witnessed of a key. Discovery ranks Mostros and
+	// their relays by it, where there are more than places. It is called by
+	// one goroutine and may take its time. nil: all are strangers.
+	Trust func(pubkey string) Trust
+
 	Key string // secret that proves who we are where a relay asks (NIP-42), hex
 
 	Resync  time.Duration // between comparisons with a connected relay; 0: 10 min

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -44,6 +45,13 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 				if found := mustREQ(t, m, nostr.Filter{Kinds: []int{30382}}); len(found) > 0 {
 					t.Errorf("published of a node that was watched %d days: %v", day, found)
 				}
+				trust, first := m.upstreamsConfig().Trust, now.Add(-days*24*time.Hour)
+				if got := trust(node.Pubkey()); got.Score != 0 || got.Days != day || got.Since.Unix() != first.Unix() {
+					t.Errorf("discovery is told %+v of a node that was watched %d days since %v", got, day, first)
+				}
+				if got := trust(strings.Repeat("a", 64)); got != (relay.Trust{}) {
+					t.Errorf("discovery is told %+v of a stranger", got)
+				}
 			}
 			clock.Store(now.Add(time.Duration(day-days) * 24 * time.Hour).Unix())
 			info := mostro.Info{Pubkey: node.Pubkey(), Name: "seen", Version: "0.18.5", ProtocolVersion: 2, CreatedAt: nostr.Timestamp(clock.Load())}
@@ -61,6 +69,9 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 			return len(found) == 1
 		})
 		provider = found[0].PubKey
+		if s, _ := m.scores.Score(node.Pubkey()); s.Unranked != "" || m.upstreamsConfig().Trust(node.Pubkey()).Score != s.Rank {
+			t.Errorf("discovery is told %+v of a node with rank %d (%s)", m.upstreamsConfig().Trust(node.Pubkey()), s.Rank, s.Unranked)
+		}
 		if ok, err := found[0].CheckSignature(); err != nil || !ok || provider != m.scores.Pubkey() || provider == node.Pubkey() {
 			t.Errorf("signed by %s", provider)
 		}

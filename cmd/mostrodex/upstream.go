@@ -152,9 +152,23 @@ func (m *Main) federate(cfg *relay.Config) {
 
 // openUpstreams makes the followers of other relays.
 func (m *Main) openUpstreams() (err error) {
+	cfg := m.upstreamsConfig()
+	if len(cfg.Follow)+len(cfg.Forward) > 0 {
+		if cfg.Key, err = relayKey(m.Config.Data); err != nil {
+			return err
+		}
+	}
+	m.upstreams, err = relay.NewUpstreams(cfg)
+	return err
+}
+
+func (m *Main) upstreamsConfig() relay.UpstreamsConfig {
 	f := m.Config.Relay.Federation
 	cfg := relay.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: m.Config.forwardTo(), Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
 		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Registerer: m.registry, Log: m.Log}
+	if m.scores != nil {
+		cfg.Trust = m.trust
+	}
 	for _, u := range m.Config.Upstream {
 		cfg.Follow = append(cfg.Follow, relay.Upstream{URL: u.URL, Instances: u.Instances})
 	}
@@ -166,13 +180,21 @@ func (m *Main) openUpstreams() (err error) {
 		}
 		return keys
 	}
-	if len(cfg.Follow)+len(cfg.Forward) > 0 {
-		if cfg.Key, err = relayKey(m.Config.Data); err != nil {
-			return err
-		}
+	return cfg
+}
+
+// trust is what the scores tell discovery of a key. A rank that is shown to
+// nobody, because too little was witnessed for it, is none.
+func (m *Main) trust(pubkey string) relay.Trust {
+	s, ok := m.scores.Score(pubkey)
+	if !ok {
+		return relay.Trust{}
 	}
-	m.upstreams, err = relay.NewUpstreams(cfg)
-	return err
+	t := relay.Trust{Days: s.Evidence.WitnessedDays, Sats: s.ExposureSats, Since: s.Evidence.FirstWitnessed}
+	if s.Unranked == "" {
+		t.Score = s.Rank
+	}
+	return t
 }
 
 // relayKey reads the secret by which this relay proves itself to others

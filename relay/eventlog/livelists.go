@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
@@ -132,4 +133,14 @@ func (a *LiveItem) Compare(b *LiveItem) int {
 		return 1
 	}
 	return bytes.Compare(a.ID[:], b.ID[:])
+}
+
+// AuthorsWhere returns the authors of the live events that match a filter.
+func (st *Store) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
+	keys := make(map[[32]byte]bool)
+	err := st.each(ctx, f, 0, math.MaxInt, func(it item) bool {
+		keys[st.live.authors.list.at(st.live.slots.at(it.slot()).author).key] = true
+		return true
+	})
+	return keys, err
 }
