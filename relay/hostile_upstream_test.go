@@ -85,30 +85,6 @@ func TestFewLiesAmongManyEvents(t *testing.T) {
 	}
 }
 
-// The deletion of an order reaches a relay that never saw a description of its
-// author.
-func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
-	for _, kinds := range []bool{true, false} {
-		t.Run(fmt.Sprint("kinds named=", kinds), func(t *testing.T) {
-			a, b := startRelay(t, nil), startRelay(t, nil)
-			order := testkit.Order(t, "x", testkit.Now()-50, "pending")
-			ca, cb := a.dial(), b.dial()
-			ca.mustPublish(order)
-			cb.mustPublish(order)
-			us, _, _ := b.follow(UpstreamsConfig{}, a.url())
-			testkit.Eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
-			tags := nostr.Tags{{"e", order.ID}}
-			if kinds {
-				tags = append(tags, nostr.Tag{"k", "38383"})
-			}
-			ca.mustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), tags...))
-			testkit.Eventually(t, "it is gone", func() bool {
-				return len(idsOf(t, b.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 10)) == 0
-			})
-		})
-	}
-}
-
 // White space in an OK is no refusal.
 func TestSpacesInOK(t *testing.T) {
 	other := startOther(t, 100)

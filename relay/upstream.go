@@ -96,6 +96,49 @@ type Upstreams struct {
 
 	mu     sync.Mutex
 	relays map[string]*upstream
+
+	// writers are keys whose orders came by a link of late, and may be on their
+	// way into the store.
+	writersMu sync.Mutex
+	writers   map[string]struct{}
+}
+
+// maxWriters bounds the keys that are remembered.
+const maxWriters = 10_000
+
+// wrote remembers the author of an order. The upstreams are asked for the
+// deletions of one that is new.
+func (us *Upstreams) wrote(key string) {
+	us.writersMu.Lock()
+	_, known := us.writers[key]
+	if !known {
+		if us.writers == nil || len(us.writers) >= maxWriters {
+			us.writers = make(map[string]struct{})
+		}
+		us.writers[strings.Clone(key)] = struct{}{}
+	}
+	us.writersMu.Unlock()
+	if known {
+		return
+	}
+	for _, u := range us.list() {
+		if !u.follow || len(u.instances) > 0 {
+			continue
+		}
+		u.mu.Lock()
+		if len(u.strangers) < maxWriters { // the next comparison asks for the others
+			u.strangers = append(u.strangers, strings.Clone(key))
+		}
+		u.mu.Unlock()
+	}
+}
+
+// writes reports whether a key has orders here, or on their way in.
+func (us *Upstreams) writes(key string) bool {
+	us.writersMu.Lock()
+	_, known := us.writers[key]
+	us.writersMu.Unlock()
+	return known || us.cfg.Store.LiveOf(mostro.KindOrder, key) > 0
 }
 
 // NewUpstreams makes the followers; Run starts them.
@@ -244,14 +287,17 @@ type upstream struct {
 	follow     bool
 	forward    bool
 	instances  []string
+	narrow     bool // it refuses everyDeletion; keepUp's own
 	client     *http.Client
 	health     *health
 	limiter    *rate.Limiter // of discovered relays
 	changed    chan struct{} // whom to follow has changed; capacity 1
 	gone       chan struct{} // closed when it is no longer followed
 
-	mu      sync.Mutex
-	refused map[string]struct{} // ids that were refused, not to be fetched at every comparison
+	mu        sync.Mutex
+	refused   map[string]struct{} // ids that were refused, not to be fetched at every comparison
+	strangers []string            // authors of orders whose deletions are to be asked for
+	asked     time.Time           // when that was done last
 }
 
 // maxRefused bounds the refused ids that are remembered.
@@ -364,31 +410,51 @@ func (u *upstream) session(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// followed is a filter that is asked of a relay: of what comes from now on, of
+// what it has stored, or both.
+type followed struct {
+	nostr.Filter
+	live, stored bool
+}
+
+func (f followed) equal(g followed) bool {
+	return f.live == g.live && f.stored == g.stored && nostr.FilterEqual(f.Filter, g.Filter)
+}
+
+// everyDeletion matches the deletions of all. Those that do not name the kind of
+// what they delete can be told only by their author, who may be new here with
+// the order that is deleted next.
+var everyDeletion = nostr.Filter{Kinds: []int{mostro.KindDeletion}}
+
 // filters lists what is followed at this relay.
-func (u *upstream) filters() (list []nostr.Filter) {
+func (u *upstream) filters() (list []followed) {
 	cfg := &u.owner.cfg
+	both := func(f nostr.Filter) { list = append(list, followed{f, true, true}) }
 	orders := nostr.Filter{Kinds: u.owner.kinds(followKinds)}
 	if len(u.instances) > 0 {
 		orders.Authors = u.instances
 	}
-	list = append(list, orders)
+	both(orders)
 	authors := u.owner.disc.instances()
 	deletions := slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion)
 	if len(u.instances) > 0 {
 		authors = slices.Clone(u.instances)
 	} else if deletions {
-		// Anybody's deletion of what is followed. Those that do not name the
-		// kinds of what they delete are asked for by author, below.
+		if !u.narrow {
+			list = append(list, followed{everyDeletion, true, false})
+		}
+		// Of what is stored: anybody's deletion of what is followed. Those that
+		// name no kinds are asked for by author, below.
 		f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Tags: nostr.TagMap{"k": nil}}
 		for _, k := range orders.Kinds {
 			f.Tags["k"] = append(f.Tags["k"], strconv.Itoa(k))
 		}
-		list = append(list, f)
+		list = append(list, followed{f, u.narrow, true})
 	}
 	slices.Sort(authors)
 	if kinds := u.owner.kinds(ownKinds); len(kinds) > 0 {
 		for part := range slices.Chunk(authors, authorsAFlter) {
-			list = append(list, nostr.Filter{Kinds: kinds, Authors: part})
+			both(nostr.Filter{Kinds: kinds, Authors: part})
 		}
 	}
 	if len(u.instances) == 0 && deletions {
@@ -399,18 +465,35 @@ func (u *upstream) filters() (list []nostr.Filter) {
 			return known
 		})
 		for part := range slices.Chunk(writers, authorsAFlter) {
-			list = append(list, nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: part})
+			list = append(list, followed{nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: part}, u.narrow, true})
 		}
 	}
 	if cfg.Mail != nil {
 		if keys := cfg.Mail(); len(keys) > 0 {
 			slices.Sort(keys)
 			for part := range slices.Chunk(keys, authorsAFlter) {
-				list = append(list, nostr.Filter{Kinds: mailKinds, Tags: nostr.TagMap{"p": part}})
+				both(nostr.Filter{Kinds: mailKinds, Tags: nostr.TagMap{"p": part}})
 			}
 		}
 	}
 	return list
+}
+
+// concerns reports whether a deletion request may be about what is followed: it
+// names one of its kinds or addresses, or its author is a known Mostro or has
+// orders here.
+func (u *upstream) concerns(evt *nostr.Event) bool {
+	kinds := u.owner.kinds(followKinds)
+	for _, tag := range evt.Tags {
+		if len(tag) < 2 || tag[0] != "k" && tag[0] != "a" {
+			continue
+		}
+		kind, _, _ := strings.Cut(tag[1], ":")
+		if k, err := strconv.Atoi(kind); err == nil && slices.Contains(kinds, k) {
+			return true
+		}
+	}
+	return slices.Contains(u.instances, evt.PubKey) || u.owner.Knows(evt.PubKey) || u.owner.writes(evt.PubKey)
 }
 
 // kinds leaves out what our own policy does not keep.
@@ -426,19 +509,24 @@ func (us *Upstreams) kinds(want []int) (kept []int) {
 // keepUp subscribes, catches up, and compares again now and then.
 func (u *upstream) keepUp(l *link) error {
 	var live []*linkSub
-	var filters []nostr.Filter
+	var filters []followed
 	resync := u.owner.cfg.Resync
 	for {
-		if want := u.filters(); live == nil || !slices.EqualFunc(filters, want, nostr.FilterEqual) {
+		if want := u.filters(); live == nil || !slices.EqualFunc(filters, want, followed.equal) {
 			// The new ones first: nothing falls in between.
 			old := live
 			filters, live = want, nil
 			for _, f := range filters {
+				if !f.live {
+					continue
+				}
 				f.Limit = 1 // of what is stored; 0 is refused here and there
-				sub, err := l.ask(f, true)
+				sub, err := l.ask(f.Filter, true)
 				if err != nil {
+					u.narrow = u.narrow || !f.stored && errors.As(err, new(refusedError)) // from the next connection on
 					return err
 				}
+				sub.wide = !f.stored
 				live = append(live, sub)
 			}
 			for _, sub := range old {
@@ -449,7 +537,10 @@ func (u *upstream) keepUp(l *link) error {
 		}
 		u.health.state("catching up", nil, u.owner.log)
 		for _, f := range filters {
-			if err := u.catchUp(l, f); err != nil {
+			if !f.stored {
+				continue
+			}
+			if err := u.catchUp(l, f.Filter); err != nil {
 				return err
 			}
 		}
@@ -458,44 +549,101 @@ func (u *upstream) keepUp(l *link) error {
 		}
 		u.health.caughtUp(u.srv.cfg.Now())
 		u.health.state("live", nil, u.owner.log)
-		if reason, err := u.followLive(l, live, resync); err != nil {
-			return err
-		} else if reason != "" {
-			// A subscription that the relay closed is opened again, by a new
-			// connection and so with its backoff.
-			return refusedError(reason)
+		until := time.Now().Add(jitter(resync))
+		for {
+			compare, err := u.followLive(l, live, until)
+			if err != nil {
+				return err
+			}
+			if compare {
+				break
+			}
+			if err := u.askStrangers(l); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// followLive waits until it is time to compare again.
-func (u *upstream) followLive(l *link, live []*linkSub, resync time.Duration) (closed string, err error) {
-	timer := time.NewTimer(jitter(resync))
+const (
+	// strangersEvery is the least time between two requests for the deletions of
+	// authors that are new here. Each is about authorsAFlter of them at most, so
+	// that somebody who makes keys has us ask no more often.
+	strangersEvery = 10 * time.Second
+	// maxStrangerWalks is up to how many of them are walked through one by one.
+	maxStrangerWalks = 8
+)
+
+// followLive waits until it is time to compare again, or to ask for the
+// deletions of authors that are new. A subscription that the relay closes is an
+// error: it is opened again by a new connection and so with its backoff.
+func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compare bool, err error) {
+	resync := u.owner.cfg.Resync
+	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
 	check := time.NewTicker(min(time.Second, resync))
 	defer check.Stop()
 	for {
 		select {
 		case <-timer.C:
-			return "", nil
+			return true, nil
 		case <-u.changed:
 			// Mostros are learnt in bursts: one comparison for all of them.
-			return "", pause(l.ctx, min(5*time.Second, resync))
+			return true, pause(l.ctx, min(5*time.Second, resync))
 		case <-l.ctx.Done():
-			return "", context.Cause(l.ctx)
-		case <-check.C:
+			return false, context.Cause(l.ctx)
+		case now := <-check.C:
 			for _, sub := range live {
 				select {
 				case end := <-sub.done:
 					if end.closed {
+						u.narrow = u.narrow || sub.wide
 						u.health.closed(end.reason)
-						return "closed: " + end.reason, nil
+						return false, refusedError("closed: " + end.reason)
 					}
 				default:
 				}
 			}
+			u.mu.Lock()
+			ask := len(u.strangers) > 0 && now.Sub(u.asked) >= strangersEvery
+			u.mu.Unlock()
+			if ask {
+				return false, nil
+			}
 		}
 	}
+}
+
+// askStrangers takes in the stored deletions of authors whose orders have come
+// since the last comparison. It leaves no cursor: the next comparison asks for
+// them among all others.
+func (u *upstream) askStrangers(l *link) error {
+	u.mu.Lock()
+	n := min(len(u.strangers), authorsAFlter)
+	keys := u.strangers[:n:n]
+	u.strangers, u.asked = u.strangers[n:], time.Now()
+	u.mu.Unlock()
+	keys = slices.DeleteFunc(keys, u.owner.Knows) // asked for with their profiles
+	if len(keys) == 0 || !slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion) {
+		return nil
+	}
+	f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: keys}
+	if u.health.offersNeg() {
+		if ok, err := u.reconcile(l, f); ok || err != nil {
+			return err
+		}
+	}
+	size := len(keys)
+	if size <= maxStrangerWalks {
+		size = 1 // page says why
+	}
+	for part := range slices.Chunk(keys, size) {
+		f.Authors = part
+		if err := u.walk(l, f, u.srv.cfg.Now().Add(DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // catchUp brings in all that the relay holds for a filter.

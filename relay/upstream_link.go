@@ -52,6 +52,7 @@ type linkSub struct {
 	id     string
 	filter *liveFilter
 	live   bool // goes on behind EOSE
+	wide   bool // everyDeletion; keepUp's own
 	eose   bool
 	done   chan reqEnd // capacity 1; full: the end is known already
 	neg    chan negFrame
@@ -346,6 +347,14 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 	if sub.live && sub.eose && (mostro.IsMail(evt.Kind) || now.Unix()-int64(evt.CreatedAt) < int64(liveWindow/time.Second)) {
 		road = mostro.RoadLive
 		h.sawLive(now, evt)
+	}
+	switch evt.Kind {
+	case mostro.KindOrder:
+		l.up.owner.wrote(evt.PubKey) // its deletion may be the next frame
+	case mostro.KindDeletion:
+		if !l.up.concerns(evt) {
+			return nil
+		}
 	}
 	if !l.up.allows(evt, now) {
 		h.overQuota.Add(1)

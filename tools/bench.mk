@@ -29,7 +29,8 @@ bench-test:
 	cd $(BENCH_DIR) && $(GO) vet -tags libsecp256k1 ./... && $(GO) test -tags libsecp256k1 ./...
 
 # Five relays come to hold the same: three of ours, two stock ones that cap
-# their answers, links cut, processes killed.
+# their answers, links cut, processes killed. FEDERATION_ARGS=hostile plays
+# relays that lie instead: stale, liar-filter, resurrect.
 .PHONY: federation
 FEDERATION_ARGS ?=
 federation: build

@@ -93,6 +93,12 @@ func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
 	return nil
 }
 
+// deleteID erases one event, and refuses it for good if it is not held. If it is
+// the newest version of its address, older ones stay hidden.
+//
+// BUG: if the newest version was never held, a request that names its id alone
+// hides no older version: nothing tells that they share an address. A request
+// that names the address does.
 func (g *grouping) deleteID(id, pubkey [32]byte) error {
 	g.tombs++ // one that is there already is counted again: it is only asked whether there are any
 	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {

@@ -2,7 +2,7 @@
 // and two stock ones that cap their answers, five processes, events spread over
 // them with overlaps, links that are cut and healed, a process that is killed
 // and started again. It ends well only when all three hold exactly what the
-// events say they must.
+// events say they must. Other scenarios are reconcile and hostile.
 package main
 
 import (
@@ -78,8 +78,8 @@ func run(ctx context.Context) error {
 	results := flag.String("results", "results.jsonl", "file that measurements are appended to")
 	flag.Parse()
 	var err error
-	if name := flag.Arg(0); name != "" && name != "reconcile" && name != "partition" {
-		return fmt.Errorf("scenario %q is not known: partition, reconcile", name)
+	if name := flag.Arg(0); name != "" && name != "reconcile" && name != "partition" && name != "hostile" {
+		return fmt.Errorf("scenario %q is not known: partition, reconcile, hostile", name)
 	}
 	if flag.Arg(0) == "reconcile" {
 		if r.Journal, err = record.Open(*results, "federation", min(1, float64(r.n)/fullReconcile)); err != nil {
@@ -94,6 +94,22 @@ func run(ctx context.Context) error {
 	defer os.RemoveAll(w.dir)
 	if r.Journal != nil {
 		return r.run(ctx, *seed)
+	}
+	if flag.Arg(0) == "hostile" {
+		modes := hostileModes
+		if flag.NArg() > 1 {
+			modes = flag.Args()[1:]
+		}
+		for _, mode := range modes {
+			if !slices.Contains(hostileModes, mode) {
+				return fmt.Errorf("hostile mode %q is not known: %s", mode, strings.Join(hostileModes, ", "))
+			}
+			if err := (&hostile{world: w, mode: mode, within: min(*within, time.Minute)}).run(ctx, min(*events, 600)); err != nil {
+				return err
+			}
+		}
+		w.say("all modes held")
+		return nil
 	}
 
 	all, err := w.sign(ctx, *seed, *events)

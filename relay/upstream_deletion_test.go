@@ -1,0 +1,253 @@
+package relay
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// deletionOf is a request of an order's author, who has no info event. It names
+// the order by id and kind, by id alone, or by address.
+func deletionOf(t *testing.T, order *nostr.Event, by string) *nostr.Event {
+	t.Helper()
+	tags := map[string]nostr.Tags{
+		"kind":    {{"e", order.ID}, {"k", "38383"}},
+		"id":      {{"e", order.ID}},
+		"address": {{"a", "38383:" + order.PubKey + ":" + order.Tags.GetD()}},
+	}[by]
+	return testkit.Signed(t, mostro.KindDeletion, testkit.Now(), tags...)
+}
+
+var deletionForms = []string{"kind", "id", "address"}
+
+// liveOrders lists the orders that a relay serves.
+func (r *testRelay) liveOrders() []string {
+	r.tb.Helper()
+	ids := idsOf(r.tb, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)
+	slices.Sort(ids)
+	return ids
+}
+
+// orderAt is an order of one moment; later ones replace earlier ones.
+func orderAt(t *testing.T, d, status string, ago int64) *nostr.Event {
+	t.Helper()
+	return testkit.Order(t, d, testkit.Now()-ago, status)
+}
+
+// TestDeletionsByAnybodyAreFollowed has two relays where one deletes: the order
+// is gone from the other, which never saw a description of its author.
+func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
+	for _, by := range deletionForms {
+		for _, when := range []string{"held by both", "new by the link", "deleted while the follower is down", "published and deleted at once"} {
+			t.Run(by+", "+when, func(t *testing.T) {
+				a, b := startRelay(t, nil), startRelay(t, nil)
+				order := orderAt(t, "x", "pending", 50)
+				ca, cb := a.dial(), b.dial()
+				request := deletionOf(t, order, by)
+				if when == "held by both" {
+					ca.mustPublish(order)
+					cb.mustPublish(order)
+				}
+				us, _, stop := b.follow(UpstreamsConfig{}, a.url())
+				live := func() {
+					t.Helper()
+					testkit.Eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
+				}
+				live()
+				if when != "held by both" {
+					ca.mustPublish(order)
+					if when != "published and deleted at once" {
+						testkit.Eventually(t, "it has come", func() bool { return len(b.liveOrders()) == 1 })
+					}
+				}
+				if when == "deleted while the follower is down" {
+					stop()
+					ca.mustPublish(request)
+					us, _, _ = b.follow(UpstreamsConfig{}, a.url())
+					live()
+				} else {
+					ca.mustPublish(request)
+				}
+				// The request stands for good, so the order may not come any more.
+				testkit.Eventually(t, "it is gone", func() bool {
+					return len(b.liveOrders()) == 0 && len(idsOf(t, b.store, nostr.Filter{IDs: []string{request.ID}}, 1)) == 1
+				})
+			})
+		}
+	}
+}
+
+// TestResurrectedOrdersGo has a relay serve, by pages and live, what its author
+// deleted at another one. The follower met neither before.
+func TestResurrectedOrdersGo(t *testing.T) {
+	for _, by := range deletionForms {
+		for _, honest := range []string{"negentropy", "paging"} {
+			t.Run(by+", "+honest, func(t *testing.T) {
+				first, second := orderAt(t, "x", "pending", 90), orderAt(t, "x", "success", 50)
+				request := deletionOf(t, second, by)
+				liar := startOther(t, 100, second)
+				var url string
+				if honest == "paging" {
+					url = startOther(t, 100, request).url()
+				} else {
+					a := startRelay(t, nil)
+					c := a.dial()
+					for _, evt := range []*nostr.Event{first, second, request} {
+						c.mustPublish(evt)
+					}
+					url = a.url()
+				}
+				r := startRelay(t, nil)
+				us, _, stop := r.follow(UpstreamsConfig{}, liar.url(), url)
+				gone := func(what string) {
+					t.Helper()
+					testkit.Eventually(t, what, func() bool {
+						return healthOf(t, us, liar.url()).State == "live" && healthOf(t, us, url).State == "live" && len(r.liveOrders()) == 0 &&
+							len(idsOf(t, r.store, nostr.Filter{IDs: []string{request.ID}}, 1)) == 1
+					})
+				}
+				gone("the order is gone")
+				held := healthOf(t, us, liar.url()).Events
+				again := []*nostr.Event{second}
+				if by == "address" {
+					// A request by id names one version. Where that version never was
+					// here, nothing tells that an older one is of its address.
+					again = append(again, first)
+				}
+				for _, evt := range again {
+					liar.publish(evt)
+				}
+				testkit.Eventually(t, "they came live", func() bool {
+					h := healthOf(t, us, liar.url()).Events
+					return h.Held+h.Kept >= held.Held+held.Kept+int64(len(again))
+				})
+				gone("none came back")
+				stop()
+				us, _, _ = r.follow(UpstreamsConfig{}, liar.url(), url)
+				gone("nor by another connection")
+			})
+		}
+	}
+}
+
+// TestStaleVersionsStayHistory has a relay serve older versions alone, by pages
+// and live: of an order that is live here, of one whose newest version was
+// deleted here, and of one that comes from it first.
+func TestStaleVersionsStayHistory(t *testing.T) {
+	var stale []*nostr.Event
+	newest := map[string]*nostr.Event{}
+	for _, d := range []string{"live", "deleted", "late"} {
+		stale = append(stale, orderAt(t, d, "pending", 900), orderAt(t, d, "in-progress", 500))
+		newest[d] = orderAt(t, d, "success", 60)
+	}
+	liar := startOther(t, 100, stale...)
+	r := startRelay(t, nil)
+	c := r.dial()
+	c.mustPublish(newest["live"])
+	c.mustPublish(newest["deleted"])
+	c.mustPublish(deletionOf(t, newest["deleted"], "id"))
+	us, _, _ := r.follow(UpstreamsConfig{}, liar.url())
+	testkit.Eventually(t, "the newest of the late one that is offered", func() bool {
+		return slices.Equal(r.liveOrders(), sortedIDs([]*nostr.Event{newest["live"], stale[5]}))
+	})
+	c.mustPublish(newest["late"])
+	taken := func() int64 {
+		h := healthOf(t, us, liar.url()).Events
+		return h.Kept + h.Held
+	}
+	before := taken()
+	for _, evt := range stale {
+		liar.publish(evt)
+	}
+	testkit.Eventually(t, "all come live", func() bool { return taken() >= before+int64(len(stale)) })
+	if got := r.liveOrders(); !slices.Equal(got, sortedIDs([]*nostr.Event{newest["live"], newest["late"]})) {
+		t.Errorf("%d orders are served", len(got))
+	}
+}
+
+// TestForeignEventsAreNotTaken has a relay answer each request with what matches
+// and with what does not: other kinds, other authors, other times, and deletions
+// by other keys that name good orders.
+func TestForeignEventsAreNotTaken(t *testing.T) {
+	mine := orderAt(t, "mine", "pending", 50)
+	other := testkit.SignedBy(t, strings.Repeat("2", 64), mostro.KindOrder, testkit.Now()-40, "", nostr.Tag{"d", "other"}, nostr.Tag{"s", "pending"})
+	foreign := []*nostr.Event{
+		testkit.Signed(t, 1, testkit.Now()-50), other,
+		testkit.SignedBy(t, strings.Repeat("3", 64), mostro.KindDeletion, testkit.Now(), "", nostr.Tag{"e", mine.ID}, nostr.Tag{"k", "38383"}),
+		testkit.SignedBy(t, strings.Repeat("3", 64), mostro.KindDeletion, testkit.Now(), "", nostr.Tag{"e", mine.ID}),
+	}
+	liar := startOther(t, 100, mine)
+	liar.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
+		if id, f := subOf(words); verb == "REQ" {
+			for _, evt := range foreign {
+				if !f.Matches(evt) {
+					c.say("EVENT", id, evt)
+				}
+			}
+		}
+		return false
+	}
+	r := startRelay(t, nil)
+	us, _, _ := r.follow(UpstreamsConfig{Follow: []Upstream{{URL: liar.url(), Instances: []string{mine.PubKey}}}})
+	testkit.Eventually(t, "the good order is taken", func() bool { return slices.Equal(r.liveOrders(), []string{mine.ID}) })
+	testkit.Eventually(t, "the liar is noticed", func() bool {
+		h := healthOf(t, us, liar.url())
+		return h.Events.Outside >= maxOutsideEvent && h.Failures["lying"] > 0
+	})
+	if got := idsOf(t, r.store, nostr.Filter{}, 100); !slices.Equal(got, []string{mine.ID}) {
+		t.Errorf("%d events are served", len(got))
+	}
+}
+
+// TestRelayRefusesAllDeletions has a relay refuse, at once or later, to send the
+// deletions of everybody: those of the authors of orders are asked for.
+func TestRelayRefusesAllDeletions(t *testing.T) {
+	for _, later := range []bool{false, true} {
+		t.Run(fmt.Sprint("later=", later), func(t *testing.T) {
+			order := orderAt(t, "x", "pending", 50)
+			other := startOther(t, 100, order)
+			other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
+				id, f := subOf(words)
+				if verb != "REQ" || !slices.Equal(f.Kinds, []int{mostro.KindDeletion}) || len(f.Authors)+len(f.Tags) > 0 {
+					return false
+				}
+				if later {
+					c.say("EOSE", id)
+				}
+				c.say("CLOSED", id, "blocked: name an author")
+				return true
+			}
+			r := startRelay(t, nil)
+			us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+			testkit.Eventually(t, "it is followed all the same", func() bool {
+				h := healthOf(t, us, other.url())
+				return h.Connects > 1 && h.State == "live" && slices.Equal(r.liveOrders(), []string{order.ID})
+			})
+			other.publish(deletionOf(t, order, "kind"))
+			testkit.Eventually(t, "it is gone", func() bool { return len(r.liveOrders()) == 0 })
+		})
+	}
+}
+
+// TestDeletionsOfOthersAreNotKept has a relay send the deletions of everybody:
+// those that cannot be about anything followed are dropped.
+func TestDeletionsOfOthersAreNotKept(t *testing.T) {
+	other := startOther(t, 100)
+	r := startRelay(t, nil)
+	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
+	order := orderAt(t, "x", "pending", 50)
+	stranger := strings.Repeat("4", 64)
+	for i := range 50 {
+		other.publish(testkit.SignedBy(t, stranger, mostro.KindDeletion, testkit.Now(), "", nostr.Tag{"e", fmt.Sprintf("%064x", i)}, nostr.Tag{"k", "1"}))
+	}
+	testkit.Eventually(t, "they came", func() bool { return healthOf(t, us, other.url()).Events.Received >= 50 })
+	other.publish(order)
+	r.awaitIDs("the order alone", []string{order.ID})
+}
