@@ -31,15 +31,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errInUse says that another process holds the directory.
-var errInUse = errors.New("in use by another process")
+// ErrInUse says that another process holds the directory.
+var ErrInUse = errors.New("in use by another process")
 
-// errIndex says that a file of Badger is not as it was written.
-var errIndex = errors.New("the file is damaged")
+// ErrFile says that a file of Badger is not as it was written.
+var ErrFile = errors.New("the file is damaged")
 
-// checkIndex reports the first damage in Badger's files in dir. It changes
+// CheckFiles reports the first damage in Badger's files in dir. It changes
 // nothing. What a crash may leave behind is no damage.
-func checkIndex(dir string) error {
+func CheckFiles(dir string) error {
 	tables, err := checkManifest(filepath.Join(dir, "MANIFEST"))
 	if errors.Is(err, fs.ErrNotExist) {
 		// Badger creates the manifest first, and deletes what none names.
@@ -90,7 +90,7 @@ func checkManifest(path string) (tables map[uint64]uint32, err error) {
 		return nil, err
 	}
 	if !bytes.HasPrefix(b, manifestHead) {
-		return nil, fmt.Errorf("%s: %w", path, errIndex)
+		return nil, fmt.Errorf("%s: %w", path, ErrFile)
 	}
 	tables = make(map[uint64]uint32)
 	for rest := b[len(manifestHead):]; len(rest) >= 8; {
@@ -98,13 +98,13 @@ func checkManifest(path string) (tables map[uint64]uint32, err error) {
 		if n > uint64(len(body)) {
 			// Badger refuses what is longer than the file by itself.
 			if n > uint64(len(b)) || holdsForALength(body, sum) {
-				return nil, fmt.Errorf("%s: %w", path, errIndex)
+				return nil, fmt.Errorf("%s: %w", path, ErrFile)
 			}
 			break
 		}
 		var set pb.ManifestChangeSet
 		if crc32.Checksum(body[:n], castagnoli) != sum || proto.Unmarshal(body[:n], &set) != nil {
-			return nil, fmt.Errorf("%s: %w", path, errIndex)
+			return nil, fmt.Errorf("%s: %w", path, ErrFile)
 		}
 		for _, change := range set.Changes {
 			if change.Op == pb.ManifestChange_DELETE {
@@ -138,7 +138,7 @@ func checkRegistry(path string) error {
 		return nil
 	}
 	if err == nil && (len(b) != 16+len("Hello Badger") || string(b[16:]) != "Hello Badger") {
-		err = fmt.Errorf("%s: %w", path, errIndex)
+		err = fmt.Errorf("%s: %w", path, ErrFile)
 	}
 	return err
 }
@@ -153,7 +153,7 @@ func checkTable(path string, compression uint32) (err error) {
 	defer func() {
 		// The index is proven by its checksum, but its format is Badger's.
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: %w: %v", path, errIndex, p)
+			err = fmt.Errorf("%s: %w: %v", path, ErrFile, p)
 		}
 	}()
 	rest, sum, ok := cutTail(b)
@@ -163,7 +163,7 @@ func checkTable(path string, compression uint32) (err error) {
 			return checkBlocks(path, rest, fb.GetRootAsTableIndex(index, 0), compression)
 		}
 	}
-	return fmt.Errorf("%s: %w", path, errIndex)
+	return fmt.Errorf("%s: %w", path, ErrFile)
 }
 
 func checkBlocks(path string, b []byte, index *fb.TableIndex, compression uint32) error {
@@ -171,22 +171,22 @@ func checkBlocks(path string, b []byte, index *fb.TableIndex, compression uint32
 	for i := range index.OffsetsLength() {
 		var at fb.BlockOffset
 		if !index.Offsets(&at, i) || uint64(at.Offset())+uint64(at.Len()) > uint64(len(b)) {
-			return fmt.Errorf("%s: %w", path, errIndex)
+			return fmt.Errorf("%s: %w", path, ErrFile)
 		}
 		block := b[at.Offset():][:at.Len()]
 		if compression != 0 { // the only one that the store is opened with
 			n, err := snappy.DecodedLen(block)
 			if err != nil || n > maxBlockBytes {
-				return fmt.Errorf("%s: block at %d: %w", path, at.Offset(), errIndex)
+				return fmt.Errorf("%s: block at %d: %w", path, at.Offset(), ErrFile)
 			}
 			if buf, err = snappy.Decode(slices.Grow(buf[:0], n)[:n], block); err != nil {
-				return fmt.Errorf("%s: block at %d: %w", path, at.Offset(), errIndex)
+				return fmt.Errorf("%s: block at %d: %w", path, at.Offset(), ErrFile)
 			}
 			block = buf
 		}
 		data, sum, ok := cutTail(block)
 		if !ok || !holdsSum(data, sum) {
-			return fmt.Errorf("%s: block at %d: %w", path, at.Offset(), errIndex)
+			return fmt.Errorf("%s: block at %d: %w", path, at.Offset(), ErrFile)
 		}
 	}
 	return nil
@@ -271,7 +271,7 @@ func checkMemtable(path string, last bool) error {
 		}
 	}
 	if whole < written && (!last || severalCommits(b[:min(len(b), written+4)], whole)) {
-		return fmt.Errorf("%s: behind %d: %w", path, memHead+whole, errIndex)
+		return fmt.Errorf("%s: behind %d: %w", path, memHead+whole, ErrFile)
 	}
 	return nil
 }
@@ -300,7 +300,7 @@ const memHead = 20
 
 func checkLogHead(path string, b []byte) error {
 	if len(b) >= memHead && binary.BigEndian.Uint64(b) != 0 {
-		return fmt.Errorf("%s: %w", path, errIndex)
+		return fmt.Errorf("%s: %w", path, ErrFile)
 	}
 	return nil
 }

@@ -22,8 +22,8 @@ const (
 // damaged and all of the index follows from the log, it sets them aside: loading
 // the store then builds the index again. Else it returns ErrIndex.
 func (st *Store) soundIndex(dir string) error {
-	unlock, err := lockIndex(dir)
-	if errors.Is(err, errInUse) {
+	unlock, err := Lock(dir)
+	if errors.Is(err, ErrInUse) {
 		return fmt.Errorf("%s: %w", dir, ErrLocked)
 	}
 	if err != nil {
@@ -33,11 +33,11 @@ func (st *Store) soundIndex(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, rebuildMark)); err == nil {
 		return setAside(dir)
 	}
-	damage := checkIndex(dir)
+	damage := CheckFiles(dir)
 	if damage == nil {
 		return nil
 	}
-	if !errors.Is(damage, errIndex) && !errors.Is(damage, fs.ErrNotExist) {
+	if !errors.Is(damage, ErrFile) && !errors.Is(damage, fs.ErrNotExist) {
 		return fmt.Errorf("check the index: %w", damage)
 	}
 	if err := st.mayRebuild(filepath.Join(dir, "log")); err != nil {

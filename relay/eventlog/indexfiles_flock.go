@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// lockIndex takes the lock that Badger takes on dir, so that no other process
+// Lock takes the lock that Badger takes on dir, so that no other process
 // writes the files that are checked. Badger takes the lock itself once unlock was
 // called.
-func lockIndex(dir string) (unlock func() error, err error) {
+func Lock(dir string) (unlock func() error, err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -19,7 +19,7 @@ func lockIndex(dir string) (unlock func() error, err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errInUse
+			return nil, ErrInUse
 		}
 		return nil, err
 	}

@@ -2,6 +2,6 @@
 
 package eventlog
 
-// lockIndex takes no lock where flock is missing: Badger has a lock of its own
+// Lock takes no lock where flock is missing: Badger has a lock of its own
 // there.
-func lockIndex(string) (unlock func() error, err error) { return func() error { return nil }, nil }
+func Lock(string) (unlock func() error, err error) { return func() error { return nil }, nil }
