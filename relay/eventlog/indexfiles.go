@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -22,8 +23,8 @@ const (
 // damaged and all of the index follows from the log, it sets them aside: loading
 // the store then builds the index again. Else it returns ErrIndex.
 func (st *Store) soundIndex(dir string) error {
-	unlock, err := Lock(dir)
-	if errors.Is(err, ErrInUse) {
+	unlock, err := badgerfiles.Lock(dir)
+	if errors.Is(err, badgerfiles.ErrInUse) {
 		return fmt.Errorf("%s: %w", dir, ErrLocked)
 	}
 	if err != nil {
@@ -33,11 +34,11 @@ func (st *Store) soundIndex(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, rebuildMark)); err == nil {
 		return setAside(dir)
 	}
-	damage := CheckFiles(dir)
+	damage := badgerfiles.CheckFiles(dir)
 	if damage == nil {
 		return nil
 	}
-	if !errors.Is(damage, ErrFile) && !errors.Is(damage, fs.ErrNotExist) {
+	if !errors.Is(damage, badgerfiles.ErrFile) && !errors.Is(damage, fs.ErrNotExist) {
 		return fmt.Errorf("check the index: %w", damage)
 	}
 	if err := st.mayRebuild(filepath.Join(dir, "log")); err != nil {

@@ -1,6 +1,6 @@
 //go:build !(linux || darwin || freebsd || netbsd || openbsd || dragonfly)
 
-package eventlog
+package badgerfiles
 
 // Lock takes no lock where flock is missing: Badger has a lock of its own
 // there.

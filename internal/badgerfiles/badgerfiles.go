@@ -1,4 +1,11 @@
-package eventlog
+// Package badgerfiles finds damage in the files of a Badger store before Badger
+// opens them.
+//
+// Badger does not report all damage. It takes a damaged record of its manifest or
+// of a memtable's log for a write that a crash has torn, truncates the rest, and
+// deletes the tables that the rest of the manifest named. It ends the process if
+// the end of a table is damaged, and serves a damaged block.
+package badgerfiles
 
 import (
 	"bytes"

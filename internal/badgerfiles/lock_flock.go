@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
 
-package eventlog
+package badgerfiles
 
 import (
 	"errors"
