@@ -7,9 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"reflect"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 )
 
 // DB is the escrow's store in Badger. Every commit is one transaction, synced
@@ -37,8 +40,36 @@ const schemaVersion = 1
 // OpenDB opens or makes the store in a directory.
 func OpenDB(dir string) (*DB, error) { return openDB(dir, true) }
 
+// ErrStoreDamaged says that the files of the store are not as they were written.
+// OpenDB changes nothing then: the trades in them must not be decided by half.
+var ErrStoreDamaged = errors.New("the escrow's store is damaged: put back a copy of DATA/escrow, with which the escrow looks up every hold and payment before it acts, or ask for help with the files as they are")
+
+// checkFiles looks for damage that Badger itself would take for a torn write, or
+// would serve.
+func checkFiles(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := badgerfiles.Lock(dir)
+	if err != nil {
+		return fmt.Errorf("open escrow store: %s: %w", dir, err)
+	}
+	defer unlock()
+	err = badgerfiles.CheckFiles(dir)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, badgerfiles.ErrFile), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", err, ErrStoreDamaged)
+	}
+	return fmt.Errorf("check the escrow store: %w", err)
+}
+
 // openDB opens it; only a test may do without the sync.
 func openDB(dir string, sync bool) (*DB, error) {
+	if err := checkFiles(dir); err != nil {
+		return nil, err
+	}
 	options := badger.DefaultOptions(dir).
 		WithSyncWrites(sync).
 		WithDetectConflicts(false). // one writer

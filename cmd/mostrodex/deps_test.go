@@ -104,7 +104,7 @@ func TestKeptApart(t *testing.T) {
 	for lib, where := range map[string][]string{
 		"github.com/fiatjaf/khatru":       {"relay/khatru.go"},
 		"github.com/blevesearch/bleve/v2": {"indexer/search.go"},
-		"github.com/dgraph-io/badger/v4":  {"relay/eventlog/", "indexer/", "escrow/"},
+		"github.com/dgraph-io/badger/v4":  {"relay/eventlog/", "indexer/", "escrow/", "internal/badgerfiles/"},
 		"google.golang.org/grpc":          {"escrow/lnd/"},
 		"github.com/lightningnetwork/lnd": {"escrow/bolt11.go"},
 	} {
