@@ -1,6 +1,6 @@
-// Package mostro holds the nouns of the Mostro protocol and of the order
-// book it shares with other platforms: events and messages, as values.
+// Package mostro holds the types of the Mostro protocol and of the order book that
+// Mostro shares with other platforms: events and messages, as values.
 //
-// It does no I/O and imports no other room; every room imports it. It
-// promises that no input, however broken, makes it panic.
+// The package does no I/O and imports no other room. Every room imports this package.
+// No input makes a function of this package panic, even if the input is malformed.
 package mostro

@@ -8,22 +8,23 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// ReceiptKind says what proves that the author of a rating traded there.
-// docs/receipts.md says of each what is checked and what that proves.
+// ReceiptKind is the kind of proof that the author of a rating traded with the rated
+// host. docs/receipts.md lists for each kind the checks and the facts that the checks
+// prove.
 type ReceiptKind uint8
 
 // The kinds of receipts.
 const (
-	ReceiptNone ReceiptKind = iota // nothing was shown: the rating is unproven
+	ReceiptNone ReceiptKind = iota // no receipt: the rating is unproven
 	ReceiptR0                      // disclosed: the host's own message to the author
 	ReceiptR1                      // plain: the host signed author and order
 	ReceiptR2                      // blind: the host's signature, unlinkable to the trade
-	ReceiptR3                      // opened: R1, and the preimage of a payment that it names
+	ReceiptR3                      // opened: R1 and the preimage of the payment hash in R1
 )
 
 var receiptNames = [...]string{ReceiptNone: "none", ReceiptR0: "r0", ReceiptR1: "r1", ReceiptR2: "r2", ReceiptR3: "r3"}
 
-// String gives "none", "r0", "r1", "r2" or "r3".
+// String returns "none", "r0", "r1", "r2" or "r3", and "unknown" for any other value.
 func (k ReceiptKind) String() string {
 	if int(k) < len(receiptNames) {
 		return receiptNames[k]
@@ -37,90 +38,93 @@ const (
 	RoleSeller = "seller"
 )
 
-// Receipt is what a rating's receipt proved. A field that the receipt says
-// nothing of is its zero value, also where the rating claims one.
+// Receipt holds the facts that a rating's receipt proved. A field is its zero value if
+// the receipt does not prove the field, even if the rating claims a value.
 type Receipt struct {
 	Kind  ReceiptKind
-	Node  string // the host's key, hex
-	Rater string // the rating's author, hex; on R0 and R1 the key of one trade
-	Order string // the rated order's id; "" on R2
-	Role  string // RoleBuyer, RoleSeller, "" where it is not proven
+	Node  string // hex key of the host
+	Rater string // hex key of the rating's author; on R0 and R1 the key of one trade
+	Order string // id of the rated order; "" on R2
+	Role  string // RoleBuyer, RoleSeller, or "" if the role is not proven
 
-	// Action is what the host told the author: R0 alone.
+	// Action is the action of the host's message to the author. Only R0 sets this
+	// field.
 	Action Action
 
-	// Nullifier is 64 hex digits that count once, whoever brings them: per
-	// host, order and role where the role is proven, per host, order and
-	// author where not, per blind token on R2.
+	// Nullifier is 64 hex digits. Ratings with the same nullifier count once. On R2 the
+	// nullifier is derived from the blind token. On the other kinds the nullifier is
+	// derived from host, order and role, or from host, order and author if the role is
+	// not proven.
 	Nullifier string
 
-	// BandSats is the least that the order can have been worth, and Day the
-	// day of its settlement ("2026-11-22", UTC): the host's word. R1 and R3; 0
-	// and "" on RoboSats' token.
+	// BandSats is the lower bound of the order's amount in sats. Day is the day of
+	// settlement in UTC ("2026-11-22"). The host states both, and no check proves them.
+	// R1 and R3 set both; they are 0 and "" if the receipt is RoboSats' token.
 	BandSats int64
 	Day      string
 
-	// Keyset is the id of the keyset whose signature R2 carries, and Epoch
-	// its month.
+	// Keyset is the id of the keyset whose signature R2 carries. Epoch is the month of
+	// that keyset.
 	Keyset, Epoch string
 
-	// PaymentHash is a payment that belongs to the order: the host's word. R1,
-	// where it names one, and R3.
+	// PaymentHash is the hash of a payment that belongs to the order, as the host
+	// states. R3 sets this field, and R1 does if the host's statement has a hash.
 	PaymentHash string
-	// PaidSats, PaidNetwork and Payee are of the invoice that R3 opens: its
-	// amount, nil where it names none; "mainnet", "testnet", "signet" or
-	// "regtest"; and the key of the Lightning node that was paid. Anybody can
-	// make an invoice and open it: a payment is worth what its payee is.
+	// PaidSats, PaidNetwork and Payee describe the invoice that R3 opens. PaidSats is
+	// the amount in sats, and nil if the invoice has no amount. PaidNetwork is
+	// "mainnet", "testnet", "signet" or "regtest". Payee is the key of the Lightning
+	// node that was paid. Anyone can make an invoice and open it, so a reader has to
+	// judge the payment by its payee.
 	PaidSats    *int64
 	PaidNetwork string
 	Payee       string
 }
 
-// ReceiptRule names one way in which a receipt can be wrong. It is a stable
-// word, fit for an audit, and an error: errors.Is(err, ReceiptMAC) holds for
-// every ReceiptError that broke that rule.
+// ReceiptRule names one rule that a receipt can break. The name is stable, so an audit
+// can store the name. A ReceiptRule is also an error: errors.Is(err, ReceiptMAC) is
+// true for every ReceiptError with that rule.
 type ReceiptRule string
 
-// Error gives the rule's name.
+// Error returns the rule's name.
 func (r ReceiptRule) Error() string { return string(r) }
 
 // The rules of every receipt.
 const (
 	ReceiptRating   ReceiptRule = "rating"   // the parsed rating is of another event
-	ReceiptForm     ReceiptRule = "form"     // a kind of receipt that nobody knows
+	ReceiptForm     ReceiptRule = "form"     // unknown kind of receipt
 	ReceiptFields   ReceiptRule = "fields"   // too few or too many values
-	ReceiptPlatform ReceiptRule = "platform" // a receipt of Mostro's on another platform's rating
-	ReceiptRole     ReceiptRule = "role"     // the rating claims another role than the receipt shows
+	ReceiptPlatform ReceiptRule = "platform" // a Mostro receipt on another platform's rating
+	ReceiptRole     ReceiptRule = "role"     // the rating's role differs from the receipt's role
 )
 
 // The rules of a disclosed message.
 const (
-	ReceiptJSON           ReceiptRule = "json"            // the message's event is not written as it must be
+	ReceiptJSON           ReceiptRule = "json"            // the message's event is not in the required encoding
 	ReceiptEventKind      ReceiptRule = "event-kind"      // not the kind of its transport
-	ReceiptNode           ReceiptRule = "node"            // of another author than the rated host
+	ReceiptNode           ReceiptRule = "node"            // the author is not the rated host
 	ReceiptEventID        ReceiptRule = "event-id"        // the id is not the hash of the event
 	ReceiptEventSig       ReceiptRule = "event-signature" // the host's signature does not verify
 	ReceiptRecipients     ReceiptRule = "recipients"      // not exactly one p tag
-	ReceiptRecipient      ReceiptRule = "recipient"       // to somebody else than the rating's author
+	ReceiptRecipient      ReceiptRule = "recipient"       // the recipient is not the rating's author
 	ReceiptKeys           ReceiptRule = "keys"            // message keys of the wrong length
-	ReceiptCiphertext     ReceiptRule = "ciphertext"      // not base64, or of a length that no payload has
+	ReceiptCiphertext     ReceiptRule = "ciphertext"      // not base64, or an impossible length
 	ReceiptVersion        ReceiptRule = "version"         // not NIP-44 version 2
 	ReceiptMAC            ReceiptRule = "mac"             // the message keys do not authenticate the ciphertext
-	ReceiptLength         ReceiptRule = "length"          // the padded length is not the one that the text has
-	ReceiptPadding        ReceiptRule = "padding"         // padded with something else than zeros
-	ReceiptTuple          ReceiptRule = "tuple"           // not a message and as many nulls as the transport has
+	ReceiptLength         ReceiptRule = "length"          // the padded length does not fit the text
+	ReceiptPadding        ReceiptRule = "padding"         // padding bytes other than zero
+	ReceiptTuple          ReceiptRule = "tuple"           // not a message and the number of nulls of the transport
 	ReceiptCanonical      ReceiptRule = "canonical"       // not the canonical bytes of the message
-	ReceiptWrapper        ReceiptRule = "wrapper"         // not wrapped as an order
+	ReceiptWrapper        ReceiptRule = "wrapper"         // the message wrapper is not "order"
 	ReceiptMessageVersion ReceiptRule = "message-version" // not the protocol version of its transport
-	ReceiptAction         ReceiptRule = "action"          // says nothing that proves a trade
-	ReceiptOrder          ReceiptRule = "order"           // about another order than the rated one
-	ReceiptPayload        ReceiptRule = "payload"         // carries what must not be published, or does not fit
+	ReceiptAction         ReceiptRule = "action"          // an action that proves no trade
+	ReceiptOrder          ReceiptRule = "order"           // the message is about another order
+	ReceiptPayload        ReceiptRule = "payload"         // the payload does not fit, or must not be published
 	ReceiptPoint          ReceiptRule = "point"           // the shared point is not on the curve
-	ReceiptProof          ReceiptRule = "proof"           // the shared point is not proven to be of author and host
+	ReceiptProof          ReceiptRule = "proof"           // the shared point is not proven for author and host
 	ReceiptRumor          ReceiptRule = "rumor"           // the seal does not hold the host's own message
 )
 
-// The rules of what a host signs.
+// The rules of a statement or token that the host signed.
 const (
 	ReceiptToken     ReceiptRule = "token"      // RoboSats' token is not the host's signature over author and order
 	ReceiptSignature ReceiptRule = "signature"  // not the host's signature over this statement
@@ -128,20 +132,20 @@ const (
 	ReceiptDay       ReceiptRule = "day"        // not a date
 	ReceiptHash      ReceiptRule = "hash"       // not a payment hash
 	ReceiptKeyset    ReceiptRule = "keyset"     // the host's keyset is unknown
-	ReceiptKeysetBad ReceiptRule = "keyset-bad" // what was found is not the host's keyset of that id
+	ReceiptKeysetBad ReceiptRule = "keyset-bad" // the keyset found is not the host's keyset of that id
 	ReceiptSecret    ReceiptRule = "secret"     // not 32 bytes
 	ReceiptBlind     ReceiptRule = "blind"      // not the keyset's signature over this secret and author
-	ReceiptPreimage  ReceiptRule = "preimage"   // not the preimage of the named hash
-	ReceiptInvoice   ReceiptRule = "invoice"    // not a BOLT11 invoice for the named hash
+	ReceiptPreimage  ReceiptRule = "preimage"   // not the preimage of the payment hash in the statement
+	ReceiptInvoice   ReceiptRule = "invoice"    // not a BOLT11 invoice for the payment hash in the statement
 )
 
-// ReceiptError says which rule a receipt broke.
+// ReceiptError is the refusal of a receipt and names the broken rule.
 type ReceiptError struct {
 	Rule   ReceiptRule
 	Detail string // for people; never holds decrypted text
 }
 
-// Error gives rule and detail.
+// Error returns the rule and the detail.
 func (e *ReceiptError) Error() string {
 	if e.Detail == "" {
 		return "receipt: " + string(e.Rule)
@@ -149,42 +153,43 @@ func (e *ReceiptError) Error() string {
 	return "receipt: " + string(e.Rule) + ": " + e.Detail
 }
 
-// Unwrap gives the ReceiptRule.
+// Unwrap returns the ReceiptRule.
 func (e *ReceiptError) Unwrap() error { return e.Rule }
 
 func forged(rule ReceiptRule, detail string) error { return &ReceiptError{Rule: rule, Detail: detail} }
 
-// Keysets finds a host's keyset by its id: the event of KeysetKinds, id
-// and signature proven, or nil. Of a host that published two keysets for one
-// epoch it should know the one that was witnessed first and no other, because
-// a host could mark its users by the keysets that it gives them.
+// Keysets returns a host's keyset by its id: an event of KeysetKinds whose id and
+// signature have been checked, or nil if the keyset is unknown. If a host published two
+// keysets for one epoch, Keysets should return only the keyset that was witnessed
+// first, because a host could mark its users by issuing them different keysets.
 type Keysets func(node, keyset string) *nostr.Event
 
-// CheckReceipt says what proves that the author of a rating traded with the
-// host that it rates. Every error is a ReceiptError; a rating that shows
-// nothing is no error, its receipt is ReceiptNone. Whatever is shown must
-// hold: a rating with one good and one bad proof is refused.
+// CheckReceipt checks the receipt of a rating and returns the facts that the receipt
+// proves. Every error is a ReceiptError. A rating without a receipt is no error:
+// CheckReceipt returns a Receipt of kind ReceiptNone. If the rating carries several
+// proofs, every proof must hold: a rating with one good and one bad proof is refused.
 //
-// The event's own id and signature are the caller's to have checked, as the
-// relay does before it keeps an event. Whether a nullifier was spent before,
-// and whether the order was witnessed, is the caller's to know. keysets may be
-// nil; then no R2 receipt is known.
+// The caller must have checked the id and signature of evt, as the relay does before it
+// stores an event. The caller also checks whether the nullifier was spent before and
+// whether the order was witnessed. If keysets is nil, every R2 receipt is refused with
+// ReceiptKeyset.
 func CheckReceipt(evt *nostr.Event, r HostRating, keysets Keysets) (Receipt, error) {
 	return checkReceipt(evt, r, keysets, signature.holds)
 }
 
-// Rated is a rating and the event that it was read from.
+// Rated is a rating together with the event that the rating was parsed from.
 type Rated struct {
 	Event  *nostr.Event
 	Rating HostRating
 }
 
-// CheckReceipts is CheckReceipt for each of many, to the same receipts and
-// errors: it checks their hosts' signatures together, which costs less.
+// CheckReceipts checks the receipts of many ratings and returns the same receipts and
+// errors as CheckReceipt, in the order of list. The hosts' signatures are verified in
+// one batch, which costs less.
 func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 	receipts, errs := make([]Receipt, len(list)), make([]error, len(list))
 	var waiting []signature
-	var of []int // by signature: whose receipt it is of
+	var of []int // by signature: the index of the signature's rating in list
 	alone := make([]bool, len(list))
 	for i, r := range list {
 		var own []signature
@@ -193,7 +198,8 @@ func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 			return true
 		})
 		if errs[i] != nil {
-			// Checking in order may find another fault first: a signature.
+			// CheckReceipt verifies signatures in order, so it may find a bad signature
+			// before this error.
 			alone[i] = len(own) > 0
 			continue
 		}
@@ -212,8 +218,7 @@ func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 	return receipts, errs
 }
 
-// checkReceipt has the host's own signatures over statements and tokens
-// checked by holds.
+// checkReceipt passes the host's signatures over statements and tokens to holds.
 func checkReceipt(evt *nostr.Event, r HostRating, keysets Keysets, holds func(signature) bool) (Receipt, error) {
 	if evt == nil || evt.ID != r.EventID || evt.PubKey != r.Pubkey {
 		return Receipt{}, forged(ReceiptRating, "of another event")
@@ -256,7 +261,7 @@ func checkReceipt(evt *nostr.Event, r HostRating, keysets Keysets, holds func(si
 	return base.sealed(), nil
 }
 
-// sealed gives the receipt its nullifier, where it has none yet.
+// sealed returns the receipt with its nullifier set, if it had none.
 func (r Receipt) sealed() Receipt {
 	if r.Nullifier != "" {
 		return r

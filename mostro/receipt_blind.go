@@ -18,14 +18,14 @@ import (
 	"golang.org/x/crypto/chacha20"
 )
 
-// R2: the host signs, at settlement, something that it cannot read; what comes
-// out is a signature that anybody can check and that the host cannot connect
-// with the trade. RFC 9474, RSABSSA-SHA384-PSS-Deterministic: what is signed
-// holds 32 random bytes, so nothing needs to be added to it.
+// R2: the host signs a blinded message at settlement. Unblinding turns the host's
+// answer into a signature that anyone can verify and that the host cannot link to the
+// trade. The scheme is RFC 9474, RSABSSA-SHA384-PSS-Deterministic. The signed message
+// holds 32 random bytes, so the scheme's own randomizer is not needed.
 //
-// Not the blind tokens of Cashu: those only the mint itself can check. Their
-// proof for others (a DLEQ with the blinding factor) leads the mint back to
-// the blinded message that it signed, and so to the trade.
+// Blind tokens of Cashu do not fit: only the mint can verify a Cashu token. The Cashu
+// proof for other verifiers (a DLEQ with the blinding factor) lets the mint find the
+// blinded message that it signed, and with it the trade.
 
 // Sizes of the scheme: RSA keys have 2048 bits and the exponent 65537.
 const (
@@ -37,28 +37,31 @@ const (
 	blindScheme  = "rsabssa-sha384-pss-deterministic"
 )
 
-// EpochOf names the month of a time, UTC: "2026-11". A keyset signs for one.
+// EpochOf returns the month of a time in UTC: "2026-11". A keyset signs for one epoch.
 func EpochOf(at time.Time) string { return at.UTC().Format("2006-01") }
 
-// Keyset is the public key by which a host signs the blind receipts of one
-// epoch: kind 38377, addressed by the epoch. There is to be one per epoch and
-// host, and its key never changes.
+// Keyset is the public key with which a host signs the blind receipts of one epoch:
+// kind 38377, with the epoch as d tag. A host should publish one keyset per epoch and
+// never change its key.
 type Keyset struct {
 	EventID   string
 	Pubkey    string // the host, hex
 	CreatedAt nostr.Timestamp
 
-	ID    string // 32 hex digits: of the key
+	ID    string // 32 hex digits, derived from the key
 	Epoch string // "2026-11"
-	// Issued is how many blind receipts the host says it has signed by this
-	// keyset so far; nil unknown. It is to be compared with what was spent.
+	// Issued is the number of blind receipts that the host has signed with this keyset
+	// so far, as the host states; nil if unknown. A reader can compare Issued with the
+	// number of receipts that were spent.
 	Issued       *int64
 	InstanceName string
 
 	key *rsa.PublicKey
 }
 
-// NewKeyset makes the public form of a key for blind receipts.
+// NewKeyset returns the keyset of a public key. NewKeyset returns a ReceiptError with
+// ReceiptKeysetBad if epoch is not a month or if the key is not RSA with 2048 bits and
+// the exponent 65537.
 func NewKeyset(node, epoch string, key *rsa.PublicKey) (Keyset, error) {
 	if _, err := time.Parse("2006-01", epoch); err != nil {
 		return Keyset{}, forged(ReceiptKeysetBad, "the epoch is not a month")
@@ -69,7 +72,7 @@ func NewKeyset(node, epoch string, key *rsa.PublicKey) (Keyset, error) {
 	return Keyset{Pubkey: node, ID: keysetID(key), Epoch: epoch, key: key}, nil
 }
 
-// NewBlindKey makes a key for a keyset.
+// NewBlindKey generates an RSA key for a keyset.
 func NewBlindKey() (*rsa.PrivateKey, error) {
 	key, err := rsa.GenerateKey(rand.Reader, blindBits)
 	if err != nil {
@@ -90,8 +93,8 @@ func keysetID(key *rsa.PublicKey) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// ParseKeyset reads kind 38377, and kind 38387 of programs before November
-// 2026. The key, and so its id, is the same in both.
+// ParseKeyset parses kind 38377, and kind 38387 of programs before November 2026. Key
+// and id are the same under both kinds.
 func ParseKeyset(evt *nostr.Event) (Keyset, error) {
 	if err := expect(evt, ClassKeyset); err != nil {
 		return Keyset{}, err
@@ -126,8 +129,8 @@ func ParseKeyset(evt *nostr.Event) (Keyset, error) {
 	return k, nil
 }
 
-// Event builds the keyset's event, ready to be signed by the host. It never
-// expires: receipts are checked for as long as ratings count.
+// Event returns the keyset's event, ready to be signed by the host. The event has no
+// expiration, because receipts are checked as long as ratings count.
 func (k Keyset) Event() nostr.Event {
 	w := tagWriter{{"d", k.Epoch}}
 	w.add("z", keysetZ)
@@ -141,10 +144,11 @@ func (k Keyset) Event() nostr.Event {
 	return nostr.Event{PubKey: k.Pubkey, CreatedAt: k.CreatedAt, Kind: KindReceiptKeys, Tags: nostr.Tags(w)}
 }
 
-// BlindRequest is a receipt on its way: what is asked for, and what is needed
-// to make use of the answer. Its secrets belong to the rater alone.
+// BlindRequest is a pending request for a blind receipt. It holds the message to send
+// and the state that Unblind needs. The secrets of a BlindRequest belong to the rater
+// and must not be sent to the host.
 type BlindRequest struct {
-	Blinded []byte // to be sent to the host
+	Blinded []byte // send this to the host
 	Rater   string // the key that can spend the receipt
 	Secret  string // 64 hex digits
 
@@ -153,15 +157,15 @@ type BlindRequest struct {
 	client blindrsa.Client
 }
 
-// blindMessage is what the host signs without seeing it. The author's key is
-// in it, so that nobody else can spend what they see published.
+// blindMessage returns the message that the host signs blindly. The message includes
+// the author's key, so that a reader of the published receipt cannot spend it.
 func blindMessage(node, keyset, rater, secret string) []byte {
 	return []byte(strings.Join([]string{"mostro-receipt/blind", node, keyset, rater, secret}, "\n"))
 }
 
-// Blind begins to ask for a blind receipt. rater should be a key that was
-// never used before: not the trade key, which the host knows. A nil source of
-// randomness is crypto/rand.
+// Blind starts a request for a blind receipt. rater should be a key that was never used
+// before. rater should not be the trade key, because the host knows the trade key. If
+// random is nil, Blind uses crypto/rand.
 func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 	if random == nil {
 		random = rand.Reader
@@ -184,9 +188,9 @@ func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 	return q, nil
 }
 
-// BlindFor is Blind with all that is random derived from the rater's secret
-// key: asked again, after an answer that was lost, it asks for the very same,
-// which a host gives as often as it is asked.
+// BlindFor is like Blind, but derives all randomness from the rater's secret key, the
+// keyset and the order. If the host's answer was lost, BlindFor returns the same
+// request again. A host answers the same request as often as it is sent.
 func (k Keyset) BlindFor(rater *Keys, order string) (*BlindRequest, error) {
 	secret := rater.Secret()
 	h := hmac.New(sha256.New, secret[:])
@@ -198,7 +202,8 @@ func (k Keyset) BlindFor(rater *Keys, order string) (*BlindRequest, error) {
 	return k.Blind(rater.pubkey, keystream{stream})
 }
 
-// keystream reads the stream of a cipher whose key is used for nothing else.
+// keystream is a reader of a cipher's keystream. The cipher's key is used for nothing
+// else.
 type keystream struct{ cipher *chacha20.Cipher }
 
 func (s keystream) Read(b []byte) (int, error) {
@@ -207,8 +212,8 @@ func (s keystream) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Unblind turns the host's answer into the values of the receipt tag, and
-// checks them.
+// Unblind turns the host's answer into the values of the receipt tag. If the signature
+// does not verify, Unblind returns a ReceiptError with ReceiptBlind.
 func (q *BlindRequest) Unblind(signed []byte) ([]string, error) {
 	sig, err := q.client.Finalize(q.state, signed)
 	if err != nil {
@@ -220,8 +225,8 @@ func (q *BlindRequest) Unblind(signed []byte) ([]string, error) {
 	return []string{"r2", q.keyset.ID, q.Secret, hex.EncodeToString(sig)}, nil
 }
 
-// SignBlinded signs what a rater blinded. It sees nothing of what it signs, so
-// the key must be used for nothing else.
+// SignBlinded signs the blinded message of a rater. The signer cannot read the message,
+// so the key must be used for nothing else.
 func SignBlinded(key *rsa.PrivateKey, blinded []byte) ([]byte, error) {
 	if err := checkBlindKey(&key.PublicKey); err != nil {
 		return nil, err
@@ -241,8 +246,8 @@ func (k Keyset) verifies(rater, secret string, sig []byte) bool {
 	return err == nil && v.Verify(blindMessage(k.Pubkey, k.ID, rater, secret), sig) == nil
 }
 
-// BlindNullifier gives what may be spent once of a secret, and what a rating
-// by R2 is addressed by: "mostro:" and this.
+// BlindNullifier returns the nullifier of a secret. The d tag of a rating with R2 is
+// "mostro:" and the nullifier.
 func BlindNullifier(secret string) string {
 	sum := sha256.Sum256([]byte("mostro-receipt/secret\n" + secret))
 	return hex.EncodeToString(sum[:])

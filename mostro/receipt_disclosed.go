@@ -19,16 +19,16 @@ import (
 	"golang.org/x/crypto/chacha20"
 )
 
-// R0: the host's own message to a trader is the receipt. What is published
-// opens that one message (v2), or the messages to that one trade key (v1), and
-// nothing else. docs/receipts.md has the argument why nobody can make one up.
+// R0: the host's own message to a trader is the receipt. The published values open only
+// that one message (v2), or the messages to that one trade key (v1). docs/receipts.md
+// explains why a cheat cannot forge such a message.
 
-// messageKeysLen is what NIP-44 expands for one message: ChaCha20 key and
-// nonce, and the MAC's key.
+// messageKeysLen is the length in bytes of the keys that NIP-44 derives for one
+// message: ChaCha20 key, ChaCha20 nonce and MAC key.
 const messageKeysLen = 32 + 12 + 32
 
-// provingActions are what a host says to the parties of an order that was
-// taken, with the role that each proves.
+// provingActions maps each action that a host sends only to the parties of a taken
+// order to the role that the action proves; "" if the action proves no role.
 var provingActions = map[Action]string{
 	ActionPurchaseCompleted:         RoleBuyer,
 	ActionHoldInvoicePaymentSettled: RoleSeller,
@@ -41,14 +41,16 @@ var provingActions = map[Action]string{
 	ActionCanceled:                  "",
 }
 
-// Disclosable says whether a host's message with this action can be shown as
-// a receipt. ActionCanceled can, and proves little: whoever publishes an order
-// and cancels it gets one.
+// Disclosable reports whether a host's message with this action can be used as a
+// receipt. ActionCanceled can, but it proves little: a user who publishes an order and
+// cancels it receives one.
 func Disclosable(a Action) bool { _, ok := provingActions[a]; return ok }
 
-// Disclose makes an R0 receipt from an event that a host sent: the values of
-// the rating's receipt tag. trade is the trade key that it was sent to, which
-// has to author the rating.
+// Disclose makes an R0 receipt from an event that a host sent, and returns the values
+// of the rating's receipt tag. trade is the trade key that received the event; the same
+// key has to sign the rating. If random is nil, Disclose uses crypto/rand. Disclose
+// returns an error if the event does not open with trade or its message proves no
+// trade.
 func Disclose(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error) {
 	switch TransportOf(evt.Kind) {
 	case TransportV2:
@@ -59,8 +61,8 @@ func Disclose(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error)
 	return nil, broke(RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
 }
 
-// DiscloseV2 makes an R0 receipt from a signed kind 14. The message keys that
-// it shows open this one event.
+// DiscloseV2 makes an R0 receipt from a signed kind 14. The receipt holds message keys,
+// which open only this event.
 func DiscloseV2(evt *nostr.Event, trade *Keys) ([]string, error) {
 	env, err := opened(evt, trade, TransportV2)
 	if err != nil {
@@ -81,10 +83,10 @@ func DiscloseV2(evt *nostr.Event, trade *Keys) ([]string, error) {
 	return proven(env, trade.pubkey, []string{"r0", "v2", string(EncodeEvent(bare(evt))), hex.EncodeToString(keys)})
 }
 
-// DiscloseV1 makes an R0 receipt from a gift wrap. The shared point that it
-// shows opens what host and trade key sealed for each other, so a trade key
-// must not be used for a second trade; it opens no gift wrap. A nil source of
-// randomness is crypto/rand.
+// DiscloseV1 makes an R0 receipt from a gift wrap. The receipt holds the shared point
+// of host and trade key. The shared point opens every seal between these two keys, so a
+// trade key must not be used for a second trade. The shared point opens no gift wrap.
+// If random is nil, DiscloseV1 uses crypto/rand.
 func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
@@ -118,7 +120,7 @@ func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, erro
 	})
 }
 
-// bare gives an event with nothing but the fields that are signed.
+// bare returns a copy of an event with only the fields that NIP-01 defines.
 func bare(evt *nostr.Event) *nostr.Event {
 	return &nostr.Event{ID: evt.ID, PubKey: evt.PubKey, CreatedAt: evt.CreatedAt, Kind: evt.Kind, Tags: evt.Tags, Content: evt.Content, Sig: evt.Sig}
 }
@@ -137,7 +139,7 @@ func opened(evt *nostr.Event, trade *Keys, want Transport) (Envelope, error) {
 	return env, nil
 }
 
-// proven checks a receipt before its maker shows it to anybody.
+// proven checks a new receipt before its author publishes it.
 func proven(env Envelope, rater string, values []string) ([]string, error) {
 	r := Receipt{Node: env.Identity, Rater: rater, Order: env.Message.ID.String()}
 	if err := r.checkDisclosed(values[1:]); err != nil {
@@ -146,7 +148,7 @@ func proven(env Envelope, rater string, values []string) ([]string, error) {
 	return values, nil
 }
 
-// checkDisclosed checks transport, event and what opens it.
+// checkDisclosed checks the transport, the event and the values that open the event.
 func (r *Receipt) checkDisclosed(values []string) error {
 	if len(values) == 0 {
 		return forged(ReceiptFields, "r0 has a transport")
@@ -169,8 +171,8 @@ func (r *Receipt) checkDisclosed(values []string) error {
 	return r.readDisclosed(plain, transport)
 }
 
-// hostEvent reads an event inside a receipt: written as EncodeEvent does, of
-// the kind, authored and signed by the host.
+// hostEvent parses an event inside a receipt. The event must be encoded as EncodeEvent
+// does, be of the given kind, and be signed by the host.
 func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 	evt, err := DecodeEvent([]byte(text))
 	if err != nil || string(EncodeEvent(evt)) != text {
@@ -192,7 +194,7 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 	return evt, nil
 }
 
-// discloseV2 opens a kind 14 with the keys of this one message.
+// discloseV2 decrypts a kind 14 with the keys of this one message.
 func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	if len(values) != 2 {
 		return nil, forged(ReceiptFields, "r0 v2 has event and message keys")
@@ -220,10 +222,10 @@ func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	return openStrictly(evt.Content, keys)
 }
 
-// openStrictly opens a NIP-44 payload with its message keys. Where decrypt is
-// content with what authenticates, nothing here is left to the sender: with
-// keys of the prover's own choice, every bit that is not fixed is one to play
-// with.
+// openStrictly decrypts a NIP-44 payload with its message keys. decrypt accepts any
+// payload that authenticates; openStrictly also requires the strict form of base64,
+// length and padding. The prover chooses the message keys, so every bit of the
+// plaintext that is not fixed makes a forgery easier.
 func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(payload)
 	if err != nil || base64.StdEncoding.EncodeToString(raw) != payload || len(raw) < 1+32+2+32+32 {
@@ -248,7 +250,7 @@ func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 	return unpadStrictly(plain)
 }
 
-// unpadStrictly takes length and padding off.
+// unpadStrictly checks and removes length and padding.
 func unpadStrictly(padded []byte) ([]byte, error) {
 	size := int(binary.BigEndian.Uint16(padded))
 	if size < minPlaintext || len(padded) != 2+paddedLen(size) {
@@ -260,7 +262,7 @@ func unpadStrictly(padded []byte) ([]byte, error) {
 	return padded[2 : 2+size], nil
 }
 
-// discloseV1 opens a seal with the shared point of host and trade key.
+// discloseV1 decrypts a seal with the shared point of host and trade key.
 func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if len(values) != 3 {
 		return nil, forged(ReceiptFields, "r0 v1 has seal, shared point and proof")
@@ -320,8 +322,8 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	return []byte(rumor.Content), nil
 }
 
-// readDisclosed reads the tuple inside: the canonical bytes of one message of
-// the host's about the rated order, and nulls.
+// readDisclosed parses the decrypted tuple. The tuple must hold the canonical bytes of
+// one message from the host about the rated order, followed by nulls.
 func (r *Receipt) readDisclosed(plain []byte, transport Transport) error {
 	head, tail := []byte("["), []byte(",null,null]")
 	if transport == TransportV1 {

@@ -9,29 +9,31 @@ import (
 	"strings"
 )
 
-// How a trader asks a node for receipts, and is answered: with the action
-// send-dm, which the protocol has and which nodes that know nothing of
-// receipts pass over in silence. A node answers so only who has asked so,
-// so no other client ever sees it. docs/receipts.md has the conversation.
+// A trader requests receipts from a node, and the node answers, with the action
+// send-dm. The protocol has this action, and nodes that do not know receipts ignore
+// such a message. A node sends a receipt answer only to a client that sent a request,
+// so no other client ever receives one. docs/receipts.md describes the conversation.
 
-// ReceiptRequest asks for the receipts of a settled trade. The message's id
-// names the order, its sender is the trade key that the receipts are for.
+// ReceiptRequest is a request for the receipts of a settled trade. The message's id is
+// the order's id. The sender of the message is the trade key that the receipts are for.
 type ReceiptRequest struct {
-	// Keyset and Blinded ask for a blind receipt as well: the id of the
-	// node's keyset for the month of settlement, and BlindRequest.Blinded.
+	// Keyset and Blinded request a blind receipt in addition. Keyset is the id of the
+	// node's keyset for the month of settlement, and Blinded is BlindRequest.Blinded.
+	// Both are empty if no blind receipt is requested.
 	Keyset  string
 	Blinded []byte
-	// Payment asks that the plain receipt names the hold's payment hash, so
-	// that it can be opened. Who forwarded the payment knows the hash, so a
-	// receipt names none that was not asked to.
+	// Payment requests that the plain receipt names the payment hash of the hold
+	// invoice, so that the receipt can be opened as R3. Every node that forwarded the
+	// payment knows the hash, so a receipt has no hash unless the request sets Payment.
 	Payment bool
 }
 
-// ReceiptAnswer is what a node gives for it.
+// ReceiptAnswer is a node's answer to a ReceiptRequest.
 type ReceiptAnswer struct {
 	Token   string   // RoboSats' token, for the sig tag
 	Receipt []string // R1, for the receipt tag
-	// Keyset and Signed answer Keyset and Blinded: for BlindRequest.Unblind.
+	// Keyset and Signed answer the Keyset and Blinded of the request. Signed is the
+	// argument of BlindRequest.Unblind.
 	Keyset string
 	Signed []byte
 }
@@ -57,12 +59,12 @@ const (
 	receiptVersion     = 1
 )
 
-// Message is the request, about one order.
+// Message returns the request about one order as a message.
 func (q ReceiptRequest) Message(order UUID) Message {
 	return Message{Wrapper: WrapperDM, ID: &order, Action: ActionSendDM, Payload: plainText(receiptRequestJSON{receiptVersion, q.Keyset, hex.EncodeToString(q.Blinded), q.Payment})}
 }
 
-// Message is the answer to a request.
+// Message returns the answer to a request as a message.
 func (a ReceiptAnswer) Message(request Message) Message {
 	return Message{
 		Wrapper: WrapperDM, RequestID: request.RequestID, ID: request.ID, Action: ActionSendDM,
@@ -78,11 +80,11 @@ func plainText(v any) TextMessage {
 	return TextMessage(b)
 }
 
-// ErrNoReceiptMessage says that a message is about something else.
+// ErrNoReceiptMessage is returned if a message is not about receipts.
 var ErrNoReceiptMessage = errors.New("not about receipts")
 
-// ParseReceiptRequest reads a request: ErrNoReceiptMessage for what is none, a
-// WireError for one that cannot be understood.
+// ParseReceiptRequest parses a request. It returns ErrNoReceiptMessage if the message
+// is not a receipt request, and a WireError if the request is malformed.
 func ParseReceiptRequest(m Message) (q ReceiptRequest, err error) {
 	var in receiptRequestJSON
 	if err := aboutReceipts(m, receiptRequestHead, &in); err != nil {
@@ -104,9 +106,9 @@ func ParseReceiptRequest(m Message) (q ReceiptRequest, err error) {
 	return q, nil
 }
 
-// ParseReceiptAnswer reads an answer: ErrNoReceiptMessage for what is none, a
-// WireError for one that cannot be understood. It proves nothing: CheckReceipt
-// and BlindRequest.Unblind do.
+// ParseReceiptAnswer parses an answer. It returns ErrNoReceiptMessage if the message is
+// not a receipt answer, and a WireError if the answer is malformed. ParseReceiptAnswer
+// verifies no signature: CheckReceipt and BlindRequest.Unblind do.
 func ParseReceiptAnswer(m Message) (a ReceiptAnswer, err error) {
 	var in receiptAnswerJSON
 	if err := aboutReceipts(m, receiptAnswerHead, &in); err != nil {
@@ -125,7 +127,8 @@ func ParseReceiptAnswer(m Message) (a ReceiptAnswer, err error) {
 	return a, nil
 }
 
-// aboutReceipts reads the text of a message strictly.
+// aboutReceipts decodes the text of a message into v. Unknown fields and trailing text
+// are errors.
 func aboutReceipts(m Message, head string, v any) error {
 	text, ok := m.Payload.(TextMessage)
 	if m.Action != ActionSendDM || m.ID == nil || !ok || !strings.HasPrefix(string(text), head) {

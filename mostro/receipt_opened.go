@@ -12,13 +12,14 @@ import (
 	"github.com/btcsuite/btcd/btcutil/bech32"
 )
 
-// R3: an R1 receipt that names a payment hash, and the invoice and preimage
-// that open it. It proves that the node which signed the invoice gave the
-// preimage away, as it does for a payment of that amount; whether that node is
-// somebody else than the rated host is for the reader to judge by Payee.
+// R3: an R1 receipt that names a payment hash, together with the invoice and the
+// preimage for that hash. R3 proves that the node that signed the invoice revealed the
+// preimage, as a node does when it receives a payment of that amount. The payee may be
+// the rated host itself, so a reader has to judge the receipt by Payee.
 
-// Opened makes an R3 receipt from the values of an R1 receipt which names the
-// payment hash of the invoice.
+// Opened makes an R3 receipt from the values of an R1 receipt, and returns the values
+// of the receipt tag. The R1 receipt must name the payment hash of the invoice,
+// otherwise Opened returns a ReceiptError.
 func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
 	if len(r1) != 6 || r1[0] != "r1" {
 		return nil, forged(ReceiptForm, "only r1 can be opened")
@@ -28,7 +29,7 @@ func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
 	return values, r.checkPayment(values[1:3], r1[4])
 }
 
-// checkOpened checks invoice, preimage and the R1 receipt behind them.
+// checkOpened checks the invoice, the preimage and the R1 receipt after them.
 func (r *Receipt) checkOpened(values []string, holds func(signature) bool) error {
 	if len(values) != 8 || values[2] != "r1" {
 		return forged(ReceiptFields, "r3 has invoice, preimage and an r1 receipt")
@@ -66,10 +67,10 @@ func (r *Receipt) checkPayment(values []string, hash string) error {
 	return nil
 }
 
-// paidInvoice is what R3 reads of a BOLT11 invoice.
+// paidInvoice holds the fields of a BOLT11 invoice that R3 needs.
 type paidInvoice struct {
 	hash  [32]byte
-	msat  int64 // -1: none named
+	msat  int64 // -1 if the invoice has no amount
 	payee string
 
 	network string
@@ -77,11 +78,13 @@ type paidInvoice struct {
 
 var errInvoiceForm = errors.New("not a BOLT11 invoice")
 
-// maxInvoice bounds an invoice's text: real ones have a few hundred letters.
+// maxInvoice bounds the length of an invoice's text. Real invoices have a few hundred
+// characters.
 const maxInvoice = 4096
 
-// readInvoice reads payment hash and amount of an invoice, and recovers the
-// key that signed it. Where the invoice names its payee, it must be that key.
+// readInvoice parses the payment hash and the amount of an invoice, and recovers the
+// key that signed the invoice. If the invoice has an n field (the payee), the field
+// must equal the recovered key.
 func readInvoice(text string) (inv paidInvoice, err error) {
 	if len(text) > maxInvoice {
 		return inv, errInvoiceForm
@@ -107,14 +110,14 @@ func readInvoice(text string) (inv paidInvoice, err error) {
 		tag, data := fields[0], fields[3:3+size]
 		fields = fields[3+size:]
 		switch {
-		case tag == 1 && size == 52: // p
+		case tag == 1 && size == 52: // p: payment hash
 			raw, err := bech32.ConvertBits(data, 5, 8, true)
 			if err != nil {
 				return inv, errInvoiceForm
 			}
 			copy(inv.hash[:], raw)
 			hashes++
-		case tag == 19 && size == 53: // n
+		case tag == 19 && size == 53: // n: payee
 			raw, err := bech32.ConvertBits(data, 5, 8, true)
 			if err != nil {
 				return inv, errInvoiceForm
@@ -151,8 +154,8 @@ func readInvoice(text string) (inv paidInvoice, err error) {
 
 var invoiceNetworks = map[string]string{"lnbc": "mainnet", "lntb": "testnet", "lntbs": "signet", "lnbcrt": "regtest"}
 
-// invoiceAmount reads the network of an invoice's prefix, and its amount in
-// millisatoshis: -1 when there is none.
+// invoiceAmount parses the network and the amount from the human-readable part of an
+// invoice. The amount is in millisatoshis; -1 if there is none.
 func invoiceAmount(hrp string) (network string, msat int64, err error) {
 	digits := strings.TrimLeft(hrp, "abcdefghijklmnopqrstuvwxyz")
 	network, ok := invoiceNetworks[hrp[:len(hrp)-len(digits)]]

@@ -10,12 +10,14 @@ import (
 	"time"
 )
 
-// R1: the host signs that an author has an order of its. Two forms: RoboSats'
-// token, and a statement that cannot be mistaken for anything else.
+// R1: the host signs that an author took part in one of its orders. There are two
+// forms: RoboSats' token, and a Statement, whose text cannot be confused with any other
+// signed text.
 
-// SignToken makes RoboSats' token: the host's signature over the bare text of
-// author and order id. It names neither time nor amount nor role, and nothing
-// tells it from another text that a host might sign: Statement does.
+// SignToken returns RoboSats' token: the host's signature over the concatenated key of
+// the author and id of the order. The token holds no time, amount or role. Nothing
+// separates the signed text from another text that a host might sign; a Statement has
+// such a separation. If random is nil, SignToken uses crypto/rand.
 func SignToken(host *Keys, rater, order string, random io.Reader) (string, error) {
 	if random == nil {
 		random = rand.Reader
@@ -26,34 +28,36 @@ func SignToken(host *Keys, rater, order string, random io.Reader) (string, error
 	return host.signRawHex([]byte(rater+order), random)
 }
 
-// VerifyToken checks RoboSats' token.
+// VerifyToken reports whether token is RoboSats' token of host for rater and order.
 func VerifyToken(host, rater, order, token string) bool {
 	s, ok := tokenSignature(host, rater, order, token)
 	return ok && s.holds()
 }
 
-// tokenSignature reads what a token must be.
+// tokenSignature returns the signature that a token stands for, and false if the token
+// is malformed.
 func tokenSignature(host, rater, order, token string) (s signature, ok bool) {
 	s = signature{pubkey: host, msg: []byte(rater + order)}
 	return s, isHex(rater, 64) && order != "" && decodeHex(s.sig[:], token)
 }
 
-// Statement is what a host signs of a settled trade for one of its parties.
+// Statement is the text that a host signs about a settled trade for one of its parties.
 type Statement struct {
 	Node  string // hex
 	Rater string // hex
 	Order string
 	Role  string // RoleBuyer or RoleSeller
-	// BandSats is AmountBand of the order's amount.
+	// BandSats is the AmountBand of the order's amount.
 	BandSats int64
-	// Day is the day of settlement, UTC, as time.DateOnly writes it.
+	// Day is the day of settlement in UTC, in the form of time.DateOnly.
 	Day string
-	// Hash is a payment hash that belongs to the order, hex; "" for none.
+	// Hash is a payment hash that belongs to the order, in hex; "" for none.
 	Hash string
 }
 
-// AmountBand gives the greatest of 1, 2, 5, 10, 20, 50 and so on that is not
-// above an amount: enough to weigh a rating by, too little to find a payment.
+// AmountBand returns the greatest number of the series 1, 2, 5, 10, 20, 50 and so on
+// that is at most sats, and 1 if sats is below 1. A band is precise enough to weigh a
+// rating and too coarse to identify a payment.
 func AmountBand(sats int64) int64 {
 	band := int64(1)
 	for {
@@ -68,11 +72,10 @@ func AmountBand(sats int64) int64 {
 	}
 }
 
-// SettleDay writes a time as Statement.Day has it.
+// SettleDay returns a time in the form of Statement.Day.
 func SettleDay(at time.Time) string { return at.UTC().Format(time.DateOnly) }
 
-// text is what is signed: a line for each field, none of which can hold a
-// line's end.
+// text returns the signed text: one line for each field. No field can hold a line feed.
 func (s Statement) text() []byte {
 	hash := s.Hash
 	if hash == "" {
@@ -83,7 +86,7 @@ func (s Statement) text() []byte {
 	}, "\n"))
 }
 
-// check says whether a statement is well-formed.
+// check returns an error if the statement is malformed.
 func (s Statement) check() error {
 	if !isHex(s.Node, 64) || !isHex(s.Rater, 64) || s.Order == "" || strings.Contains(s.Order, "\n") {
 		return forged(ReceiptFields, "a statement needs host, author and order")
@@ -103,7 +106,9 @@ func (s Statement) check() error {
 	return nil
 }
 
-// Sign gives the values of the receipt tag. Node is that of the keys.
+// Sign returns the values of the receipt tag. Node must be the public key of host,
+// otherwise Sign returns a ReceiptError with ReceiptNode. If random is nil, Sign uses
+// crypto/rand.
 func (s Statement) Sign(host *Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
