@@ -1,9 +1,9 @@
 package mostro
 
-// Action is the verb of a message, in kebab-case as the wire spells it.
+// Action is the verb of a message, in kebab-case as on the wire.
 type Action string
 
-// Every action of the protocol. The comment says who says it.
+// The actions of the protocol. The comment names the sender.
 const (
 	ActionNewOrder                         Action = "new-order"                            // maker; the node's acknowledgement
 	ActionTakeSell                         Action = "take-sell"                            // buyer takes a sell order
@@ -58,7 +58,7 @@ const (
 	ActionCashuPmSignature                 Action = "cashu-pm-signature"                   // node
 )
 
-// Actions lists the whole vocabulary.
+// Actions returns the whole vocabulary.
 func Actions() []Action {
 	return append([]Action(nil), allActions...)
 }
@@ -119,8 +119,8 @@ var allActions = []Action{
 
 var actionByName = byName(allActions)
 
-// byName indexes a vocabulary, so that a parser gives back the constant and
-// keeps nothing of its input.
+// byName indexes a vocabulary by name. A parser returns the constant from the index, so
+// it keeps no reference to its input.
 func byName[T ~string](words []T) map[string]T {
 	m := make(map[string]T, len(words))
 	for _, w := range words {
@@ -129,11 +129,10 @@ func byName[T ~string](words []T) map[string]T {
 	return m
 }
 
-// Known says whether the action is part of the vocabulary.
+// Known reports whether the action is part of the vocabulary.
 func (a Action) Known() bool { _, ok := actionByName[string(a)]; return ok }
 
-// needsID says whether a request with this action must name an order or a
-// dispute.
+// needsID reports whether a request with this action must name an order or a dispute.
 func (a Action) needsID() bool {
 	switch a {
 	case ActionNewOrder, ActionLastTradeIndex, ActionRestoreSession, ActionRateUser, ActionCantDo, ActionOrders:
@@ -142,10 +141,10 @@ func (a Action) needsID() bool {
 	return true
 }
 
-// Reason is why a node refuses, in snake_case as the wire spells it.
+// Reason is the reason of a refusal, in snake_case as on the wire.
 type Reason string
 
-// Every reason of refusal.
+// The reasons of refusal.
 const (
 	ReasonInvalidSignature      Reason = "invalid_signature"
 	ReasonInvalidTradeIndex     Reason = "invalid_trade_index"
@@ -184,7 +183,7 @@ const (
 	ReasonCashuSignatureMissing Reason = "cashu_signature_missing"
 )
 
-// Reasons lists the whole vocabulary.
+// Reasons returns the whole vocabulary.
 func Reasons() []Reason { return append([]Reason(nil), allReasons...) }
 
 var allReasons = []Reason{
@@ -227,11 +226,11 @@ var allReasons = []Reason{
 
 var reasonByName = byName(allReasons)
 
-// TradeStatus is the private status of a trade, as messages name it. The
-// public bucket of an order is Status.
+// TradeStatus is the private status of a trade, as messages name it. Status is the
+// public bucket of an order.
 type TradeStatus string
 
-// Every status of a trade.
+// The statuses of a trade.
 const (
 	TradeActive                TradeStatus = "active"
 	TradeCanceled              TradeStatus = "canceled"
@@ -252,7 +251,7 @@ const (
 	TradeWaitingMakerBond      TradeStatus = "waiting-maker-bond"
 )
 
-// TradeStatuses lists the whole vocabulary.
+// TradeStatuses returns the whole vocabulary.
 func TradeStatuses() []TradeStatus { return append([]TradeStatus(nil), allTradeStatuses...) }
 
 var allTradeStatuses = []TradeStatus{
@@ -280,7 +279,7 @@ var tradeStatusByName = byName(allTradeStatuses)
 // DisputeStatus is the status of a dispute, as messages name it.
 type DisputeStatus string
 
-// Every status of a dispute.
+// The statuses of a dispute.
 const (
 	DisputeStatusInitiated      DisputeStatus = "initiated"
 	DisputeStatusInProgress     DisputeStatus = "in-progress"
@@ -289,7 +288,7 @@ const (
 	DisputeStatusReleased       DisputeStatus = "released"
 )
 
-// DisputeStatuses lists the whole vocabulary.
+// DisputeStatuses returns the whole vocabulary.
 func DisputeStatuses() []DisputeStatus { return append([]DisputeStatus(nil), allDisputeStatuses...) }
 
 var allDisputeStatuses = []DisputeStatus{
@@ -300,10 +299,10 @@ var allDisputeStatuses = []DisputeStatus{
 	DisputeStatusReleased,
 }
 
-// Initiator says which party of a trade opened a dispute; "" unknown.
+// Initiator is the party that opened a dispute; "" unknown.
 type Initiator string
 
-// Who can open a dispute.
+// The possible initiators of a dispute.
 const (
 	InitiatorBuyer  Initiator = "buyer"
 	InitiatorSeller Initiator = "seller"

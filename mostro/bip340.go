@@ -10,10 +10,10 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 )
 
-// BIP-340 over messages of any length. The library signs and checks 32 bytes
-// alone; RoboSats' token is a signature over raw text.
+// BIP-340 over messages of any length. The library signs and verifies only messages of
+// 32 bytes, but RoboSats' token is a signature over raw text.
 
-// rawChallenge is e of BIP-340.
+// rawChallenge returns the scalar e of BIP-340.
 func rawChallenge(r, pubkey, msg []byte) *btcec.ModNScalar {
 	e := new(btcec.ModNScalar)
 	h := chainhash.TaggedHash(chainhash.TagBIP0340Challenge, r, pubkey, msg)
@@ -21,7 +21,7 @@ func rawChallenge(r, pubkey, msg []byte) *btcec.ModNScalar {
 	return e
 }
 
-// signRaw signs a message as it is, unhashed.
+// signRaw signs a message without hashing it first.
 func (k *Keys) signRaw(msg []byte, random io.Reader) (sig [64]byte, err error) {
 	var aux [32]byte
 	if _, err := io.ReadFull(random, aux[:]); err != nil {
@@ -57,7 +57,7 @@ func (k *Keys) signRaw(msg []byte, random io.Reader) (sig [64]byte, err error) {
 	return sig, nil
 }
 
-// verifyRaw checks what signRaw made.
+// verifyRaw reports whether sig is a signature of signRaw.
 func verifyRaw(pubkey *btcec.PublicKey, msg, sig []byte) bool {
 	if len(sig) != 64 {
 		return false
@@ -85,8 +85,8 @@ func verifyRaw(pubkey *btcec.PublicKey, msg, sig []byte) bool {
 	return !r.Y.IsOdd() && r.X.Equals(&rx)
 }
 
-// evenSecret is the secret whose public key has an even y: the key that an
-// x-only public key stands for.
+// evenSecret returns the secret whose public key has an even y. An x-only public key
+// stands for this key.
 func (k *Keys) evenSecret() btcec.ModNScalar {
 	d := k.secret.Key
 	if k.secret.PubKey().SerializeCompressed()[0] == 3 {
@@ -95,14 +95,15 @@ func (k *Keys) evenSecret() btcec.ModNScalar {
 	return d
 }
 
-// signature is one that is yet to be checked: of a message as it is, unhashed.
+// signature is a signature that has not been verified yet. It signs msg without
+// hashing.
 type signature struct {
-	pubkey string // 64 lower-case hex digits, or it does not hold
+	pubkey string // 64 lower-case hex digits, otherwise holds returns false
 	msg    []byte
 	sig    [64]byte
 }
 
-// holds checks a signature alone.
+// holds verifies one signature alone.
 func (s signature) holds() bool {
 	p, err := pointOf(s.pubkey)
 	return err == nil && verifyRaw(p, s.msg, s.sig[:])

@@ -7,29 +7,30 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 )
 
-// Many signatures of BIP-340 at once: with a factor a for each, drawn so that
-// nobody can know it before all signatures stand,
+// Batch verification of BIP-340. Each signature gets a factor a that an attacker cannot
+// predict before all signatures are fixed. The sum
 //
 //	(Σ a·s)·G - Σ a·R - Σ (a·e)·P
 //
-// is nothing when each holds, and something (but for one chance in 2^128) when
-// one does not. A sum of many points costs a fraction of its parts, and all
-// that one key signed is one part: some 40 microseconds for a signature where
-// checking it alone takes 150.
+// is the point at infinity if every signature is valid. If one signature is invalid,
+// the sum is the point at infinity with a probability of only 2^-128. A sum of many
+// points costs a fraction of separate multiplications, and all signatures of one key
+// share one term. The cost is about 40 microseconds for a signature, against 150 for a
+// single verification.
 // https://github.com/bitcoin/bips/blob/master/bip-0340.mediawiki#batch-verification
 
 const (
-	// manySignatures is how many are worth the sum.
+	// manySignatures is the smallest batch for which the sum is faster.
 	manySignatures = 64
-	// looksForWrong bounds the search for the wrong ones among many: each halves
-	// a sum that is not nothing. Who sends wrong signatures must not make it
-	// much dearer than checking each alone.
+	// looksForWrong bounds the search for invalid signatures in a batch. Each step of
+	// the search splits a nonzero sum in two halves. The bound keeps the cost near that
+	// of single verifications if an attacker sends invalid signatures.
 	looksForWrong = 6
 )
 
-// proveMany says of which signatures it is proven that they hold. The others
-// are to be checked alone: they are wrong, or had the bad luck to be among
-// wrong ones.
+// proveMany reports for each signature whether it is proven valid. A signature that is
+// not proven has to be verified alone: it is invalid, or it shared a part of the batch
+// with an invalid one, or the list has fewer than manySignatures.
 func proveMany(list []signature) []bool {
 	proven := make([]bool, len(list))
 	if len(list) < manySignatures {
@@ -61,13 +62,13 @@ func proveMany(list []signature) []bool {
 	return proven
 }
 
-// sums are signatures taken apart.
+// sums holds the decomposed signatures of a batch.
 type sums struct {
 	parts []part
 	keys  []btcec.JacobianPoint // -P of each key, affine
 }
 
-// part is one signature's.
+// part is the decomposition of one signature.
 type part struct {
 	at      int // in the list
 	key     int
@@ -77,8 +78,8 @@ type part struct {
 	minusRY btcec.FieldVal
 }
 
-// newSums leaves out what cannot hold: numbers out of range, and what is no
-// point of the curve.
+// newSums omits signatures that cannot be valid: a scalar out of range, or an x
+// coordinate that is not on the curve.
 func newSums(list []signature) *sums {
 	h := sha256.New()
 	for i := range list {
@@ -127,8 +128,9 @@ func newSums(list []signature) *sums {
 	return s
 }
 
-// oddPoint gives the negative of the point that an x-only key or half of a
-// signature stands for: of the two with this x the one whose y is odd.
+// oddPoint returns the negative of the point that an x-only key or the first half of a
+// signature encodes. Of the two points with this x, the negative is the one with the
+// odd y.
 func oddPoint(x []byte) (p btcec.JacobianPoint, ok bool) {
 	if p.X.SetByteSlice(x) || !btcec.DecompressY(&p.X, true, &p.Y) {
 		return p, false
@@ -139,8 +141,8 @@ func oddPoint(x []byte) (p btcec.JacobianPoint, ok bool) {
 	return p, true
 }
 
-// term is a point times a number that is written in bytes from -128 to 127,
-// little-endian.
+// term is a point multiplied by a scalar. The scalar is written in signed bytes from
+// -128 to 127, little-endian.
 type term struct {
 	point  btcec.JacobianPoint // affine
 	digits [33]int8
@@ -165,7 +167,7 @@ func (t *term) write(bytes []byte) {
 
 func isNothing(p *btcec.JacobianPoint) bool { return p.X.IsZero() && p.Y.IsZero() || p.Z.IsZero() }
 
-// of gives the sum over some parts.
+// of returns the sum over some parts.
 func (s *sums) of(parts []part) btcec.JacobianPoint {
 	var total btcec.ModNScalar
 	of := make([]btcec.ModNScalar, len(s.keys)) // by key
@@ -173,7 +175,7 @@ func (s *sums) of(parts []part) btcec.JacobianPoint {
 		total.Add(&parts[i].as)
 		of[parts[i].key].Add(&parts[i].ae)
 	}
-	terms := make([]term, 0, len(s.keys)+len(parts)) // those of the keys first
+	terms := make([]term, 0, len(s.keys)+len(parts)) // the terms of the keys come first
 	for k := range s.keys {
 		if of[k].IsZero() {
 			continue
@@ -200,9 +202,8 @@ func (s *sums) of(parts []part) btcec.JacobianPoint {
 	return sum
 }
 
-// sumOf adds terms up, digit by digit: within one digit all points that are
-// taken equally often are added first. Only the first, long terms have digits
-// behind the 17th.
+// sumOf adds the terms digit by digit. Within one digit it first adds all points with
+// the same digit value. Only terms[:long] have digits beyond the 17th.
 func sumOf(terms []term, long int) (sum btcec.JacobianPoint) {
 	var buckets [128]btcec.JacobianPoint // points to be taken once, twice and so on
 	for w := len(term{}.digits) - 1; w >= 0; w-- {

@@ -7,14 +7,13 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Event builds the order as a Mostro publishes it, ready to be signed: tags in
-// mostrod's order, content empty. Whatever platform the order came from, it is
-// written in Mostro's own form.
+// Event returns the order as a Mostro publishes it, ready to be signed: tags in
+// mostrod's order, content empty. An order of any platform is written in Mostro's form.
 //
-// As mostrod does, a range, the maker's rating and the link are stated only
-// while the order is pending. Name, bond, geohash and published_at, which
-// mostrod (0.18) does not write, come after layer when they are set. A bond
-// in percent has no place in NIP-69 and is left out.
+// As in mostrod, a range, the maker's rating and the link are written only if the order
+// is pending. mostrod (0.18) does not write name, bond, geohash and published_at; if
+// set, they follow the layer tag. NIP-69 has no bond in percent, so such a bond is
+// omitted.
 func (o Order) Event() nostr.Event {
 	pending := o.Status == StatusPending
 	amount, premium := int64(0), Decimal{}
@@ -58,14 +57,14 @@ func (o Order) Event() nostr.Event {
 	return nostr.Event{PubKey: o.Pubkey, CreatedAt: o.CreatedAt, Kind: KindOrder, Tags: nostr.Tags(w)}
 }
 
-// publicStatus gives the value of `s`. A status that no dialect explains is
-// passed on as it came.
+// publicStatus returns the value of the `s` tag. If no dialect defines the status,
+// publicStatus returns the status as published.
 func (o Order) publicStatus() string {
 	switch o.Status {
 	case StatusUnknown:
 		return o.RawStatus
 	case StatusGone:
-		return string(StatusCanceled) // NIP-69 has no "gone"; it is not a success
+		return string(StatusCanceled) // NIP-69 has no "gone"; gone is not a success
 	}
 	return string(o.Status)
 }
@@ -82,8 +81,8 @@ func publicFiat(r Range, pending bool) []string {
 	return []string{r.Min.String(), r.Max.String()}
 }
 
-// OrderLink gives the source of a Mostro's order: what a client opens to take
-// it. node is the Mostro's public key in hex.
+// OrderLink returns the source tag of a Mostro's order: the link that a client opens to
+// take the order. node is the Mostro's public key in hex.
 func OrderLink(d string, relays []string, node string) string {
 	return "mostro:" + d + "?relays=" + strings.Join(relays, ",") + "&mostro=" + node
 }

@@ -14,17 +14,17 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Chat is the conversation of two keys that leaves the node out: buyer and
-// seller by their trade keys, or a party and its solver. Both sides derive
-// the same Chat. It is never changed after it was made.
+// Chat is a conversation between two keys without the node: between buyer and seller
+// with their trade keys, or between a party and its solver. Both sides derive the same
+// Chat. A Chat is immutable.
 type Chat struct {
-	// Conv encrypts, and its public key is the p tag of every message.
+	// Conv encrypts every message. Its public key is the p tag of every message.
 	Conv *Keys
-	// Sign authors every message: subscribe by its public key.
+	// Sign is the author of every message. A client subscribes to its public key.
 	Sign *Keys
 
 	shared *Keys // the older form encrypts to the bare shared secret
-	// parties are the only keys whose words count.
+	// parties are the only keys that may sign an inner message.
 	parties [2]string
 }
 
@@ -34,7 +34,8 @@ const (
 	maxChatSkew    = 60 * time.Second
 )
 
-// NewChat derives the conversation of our key with a peer's.
+// NewChat derives the conversation of own with a peer's public key. It returns an error
+// if peer is not a public key.
 func NewChat(own *Keys, peer string) (*Chat, error) {
 	p, err := pointOf(peer)
 	if err != nil {
@@ -54,8 +55,8 @@ func NewChat(own *Keys, peer string) (*Chat, error) {
 	return c, nil
 }
 
-// chatKey derives one key; a counter is appended in the case, which nobody
-// will see, that the outcome is no valid secret.
+// chatKey derives one key. If the derived bytes are not a valid secret (practically
+// impossible), chatKey appends a counter to the label and tries again.
 func chatKey(shared [32]byte, info string) (*Keys, error) {
 	for n := range 256 {
 		label := info
@@ -73,22 +74,23 @@ func chatKey(shared [32]byte, info string) (*Keys, error) {
 	return nil, errors.New("chat key: no valid secret")
 }
 
-// OldAddress is the public key to which the older, gift-wrapped form is sent.
+// OldAddress returns the public key that receives the older, gift-wrapped form.
 func (c *Chat) OldAddress() string { return c.shared.pubkey }
 
-// ChatMessage is what a party said.
+// ChatMessage is a decrypted chat message.
 type ChatMessage struct {
 	Text      string
 	Sender    string // party's key, proven
 	CreatedAt nostr.Timestamp
-	// InnerID is to be remembered for good: an outer event can be made again
-	// around the same words by the other party.
+	// InnerID should be remembered forever, because the other party can wrap the same
+	// inner event again in a new outer event.
 	InnerID string
 	OuterID string
 }
 
-// Seal signs a text with the sender's key and wraps it for the conversation,
-// in the present form. A nil source of randomness is crypto/rand.
+// Seal signs a text with the sender's key and encrypts it for the conversation, in the
+// current form. If random is nil, Seal uses crypto/rand. Seal returns a WireError if
+// the sender is not a party of the chat or if the text is too long.
 func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*nostr.Event, error) {
 	if random == nil {
 		random = rand.Reader
@@ -118,9 +120,9 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 	return outer, nil
 }
 
-// Open reads a chat message of either form: kind 14, or the gift wrap that
-// older clients still send. The cheap checks come first. Left to the caller:
-// a rate limit, and the memory of OuterID and InnerID.
+// Open decrypts and verifies a chat message in either form: kind 14, or the gift wrap
+// of older clients. The cheap checks come first. The caller has to limit the rate and
+// to remember OuterID and InnerID against replays. Errors are WireErrors.
 func (c *Chat) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	switch evt.Kind {
 	case KindMessage:
@@ -170,8 +172,8 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	return msg, nil
 }
 
-// openOld reads a gift wrap to the bare shared secret's key. Its outer author
-// and date say nothing; the inner signature alone counts.
+// openOld decrypts a gift wrap that is encrypted to the key of the bare shared secret.
+// The outer author and date prove nothing; only the inner signature counts.
 func (c *Chat) openOld(evt *nostr.Event) (ChatMessage, error) {
 	if err := checkEvent(evt); err != nil {
 		return ChatMessage{}, err

@@ -9,14 +9,14 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Class says what an event is to us: its kind, corrected by its `z` tag and
-// its shape, because old Mostros put everything in kind 38383 and other
-// applications use the same kind numbers.
+// Class is the meaning of an event for this program. Classify determines it from the
+// kind, the `z` tag and the shape of the event, because old Mostros published
+// everything as kind 38383 and because other applications use the same kinds.
 type Class uint8
 
 const (
-	// ClassForeign is an event of another application, of a kind that we
-	// share with it or of a kind that means nothing here.
+	// ClassForeign is an event of another application. Its kind is either shared with
+	// Mostro or unknown to this program.
 	ClassForeign    Class = iota
 	ClassOrder            // ParseOrder
 	ClassInfo             // ParseInfo
@@ -43,7 +43,7 @@ var classNames = [...]string{
 	ClassAnnouncement: "announcement", ClassHealth: "health",
 }
 
-// String gives the name in lower case: "order", "user-rating", "foreign".
+// String returns the name in lower case, such as "order", "user-rating" or "foreign".
 func (c Class) String() string {
 	if int(c) < len(classNames) {
 		return classNames[c]
@@ -51,12 +51,12 @@ func (c Class) String() string {
 	return "unknown"
 }
 
-// Classify says what an event is: kind first, then `z`, then shape. It looks
-// at no signature and promises no more than that the event means to be of its
-// class; the parser of the class may still refuse it.
+// Classify returns the class of an event from its kind, then its `z` tag, then its
+// shape. Classify checks no signature. The class only states the apparent type: the
+// parser of the class may still refuse the event.
 //
-// `y` is a claim that anyone can make. It only ever takes an event out: an
-// info, a dispute or a fee that claims another platform is foreign.
+// The `y` tag is a claim that anyone can make. Classify uses `y` only to exclude: if an
+// info, a dispute or a fee claims another platform, its class is ClassForeign.
 func Classify(evt *nostr.Event) Class {
 	if evt == nil {
 		return ClassForeign
@@ -114,8 +114,8 @@ func Classify(evt *nostr.Event) Class {
 	return ClassForeign
 }
 
-// classifyOrderKind sorts kind 38383, which held all of a Mostro's public
-// events until the end of 2025.
+// classifyOrderKind classifies kind 38383, which held all of a Mostro's public events
+// until the end of 2025.
 func classifyOrderKind(t tagReader) Class {
 	switch z := t.value("z"); {
 	case z == "order":
@@ -134,8 +134,8 @@ func classifyOrderKind(t tagReader) Class {
 	return ClassForeign
 }
 
-// isMostroClaim says that the event claims to be Mostro's, or claims nothing:
-// user ratings carry no `y`.
+// isMostroClaim reports whether the event claims to be Mostro's or has no `y` tag. User
+// ratings have no `y` tag.
 func isMostroClaim(t tagReader) bool {
 	if !t.has("y") {
 		return true
@@ -144,16 +144,17 @@ func isMostroClaim(t tagReader) bool {
 	return platform == PlatformMostro
 }
 
-// keysetZ is the z of a keyset, whose kind is of our own choice and may be
-// another application's as well.
+// keysetZ is the z tag of a keyset. The kind of keysets is this project's own choice,
+// so another application may use the same kind.
 const keysetZ = "receipt-keys"
 
-// maxHealthLife is three of the longest intervals at which a node says how it
-// is: an event that lived longer would report a node that stopped as running.
+// maxHealthLife is the longest life of a health event in seconds: three times the
+// longest interval between health events. With a longer life, an event would report a
+// stopped node as running.
 const maxHealthLife = 3 * 3600
 
-// looksHealth reports whether an event is about its own author and ends in
-// time.
+// looksHealth reports whether an event describes its own author and expires within
+// maxHealthLife.
 func looksHealth(evt *nostr.Event) bool {
 	t := tagReader(evt.Tags)
 	ends := t.whole("expiration")
@@ -164,9 +165,9 @@ func looksDispute(t tagReader) bool {
 	return t.has("d") && t.has("s") && !t.has("k") && !t.has("f") && disputeStates[kebab(t.value("s"))] != DisputeStateUnknown
 }
 
-// looksHostRating tells a rating of a host from the other applications that
-// rate things with kind 31986: it carries a token of the host, or says by `k`
-// or `y` that it is about orders.
+// looksHostRating separates host ratings from events of other applications that rate
+// things with kind 31986. A host rating carries a token or receipt of the host, or
+// states with `k` or `y` that it is about orders.
 func looksHostRating(t tagReader) bool {
 	if !t.has("d") || !t.has("p") || !t.has("rating") {
 		return false
@@ -176,33 +177,34 @@ func looksHostRating(t tagReader) bool {
 		platform == PlatformMostro || platform == PlatformRoboSats
 }
 
-// ErrForeign is the refusal of an event of another application, or of
-// another class than the parser's.
+// ErrForeign is returned if an event belongs to another application, or to another
+// class than the parser's.
 var ErrForeign = errors.New("event of another application")
 
-// ErrMalformedEvent is the refusal of an event that means to be of the
-// parser's class and breaks one of its rules.
+// ErrMalformedEvent is returned if an event belongs to the parser's class but breaks
+// one of its rules.
 var ErrMalformedEvent = errors.New("malformed event")
 
-// EventError is a parser's refusal. It is ErrForeign or ErrMalformedEvent to
-// errors.Is, and Rule says which rule was broken in words fit for an audit.
+// EventError is the error of every event parser. errors.Is matches it with ErrForeign
+// or ErrMalformedEvent. Rule describes the broken rule and can be stored in an audit.
 type EventError struct {
 	Kind  int
 	Rule  string
 	cause error
 }
 
-// Error names the kind and the rule.
+// Error returns the cause, the kind and the rule.
 func (e *EventError) Error() string { return fmt.Sprintf("%v: kind %d: %s", e.cause, e.Kind, e.Rule) }
 
-// Unwrap gives ErrForeign or ErrMalformedEvent.
+// Unwrap returns ErrForeign or ErrMalformedEvent.
 func (e *EventError) Unwrap() error { return e.cause }
 
 func malformed(evt *nostr.Event, rule string) error {
 	return &EventError{Kind: evt.Kind, Rule: rule, cause: ErrMalformedEvent}
 }
 
-// expect is the first line of every parser.
+// expect returns an error if the event is not of the wanted class. Every parser calls
+// it first.
 func expect(evt *nostr.Event, want Class) error {
 	if evt == nil {
 		return &EventError{Kind: -1, Rule: "no event", cause: ErrForeign}
@@ -213,8 +215,8 @@ func expect(evt *nostr.Event, want Class) error {
 	return nil
 }
 
-// once refuses an event that states any of the named tags twice: where money
-// or evidence hangs on a tag, two values are none.
+// once returns an error if a named tag occurs twice. Money or evidence depends on these
+// tags, so two values count as no value.
 func once(evt *nostr.Event, names ...string) error {
 	for _, name := range names {
 		if tagReader(evt.Tags).count(name) > 1 {
@@ -224,8 +226,7 @@ func once(evt *nostr.Event, names ...string) error {
 	return nil
 }
 
-// Platforms with a dialect of their own. Any other name is kept as it is
-// claimed.
+// Platforms with a dialect of their own. Any other name is kept as the event claims it.
 const (
 	PlatformMostro   = "mostro"
 	PlatformRoboSats = "robosats"
@@ -235,8 +236,8 @@ const (
 	PlatformHodlHodl = "hodlhodl"
 )
 
-// instanceName gives the second y value of the platforms that name the
-// instance there: a node, a bot, a coordinator's alias.
+// instanceName returns the second y value if the platform puts the instance name there:
+// a node, a bot, or a coordinator's alias.
 func instanceName(platform, second string) string {
 	if slices.Contains([]string{PlatformMostro, PlatformRoboSats, PlatformLnp2pBot, PlatformTelegram}, platform) {
 		return strings.TrimSpace(second)

@@ -9,43 +9,44 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Entry is one row of the log: an event, and what this relay witnessed of its
-// arrival. ReceivedAt and Source are evidence, never taken from the event.
+// Entry is one record of the log: an event, and this relay's observation of its
+// arrival. ReceivedAt and Source are evidence and are never taken from the event.
 //
-// Event is shared by all readers and must not be changed.
+// All readers share Event, so it must not be changed.
 type Entry struct {
 	Seq        uint64 // position in the log, from 1, never reused
 	Event      *nostr.Event
 	ReceivedAt time.Time // UTC, to the millisecond
 	Source     Source
-	// Archived says that the event was history when it arrived: an older
-	// version of its address, or past its NIP-40 expiration. It was never
-	// served live.
+	// Archived is true if the event was history when it arrived: an older version of
+	// its address, or past its NIP-40 expiration. The relay never served such an event
+	// live.
 	Archived bool
-	// Erased says that the author deleted the event: of its tags those that are
-	// facts (FactTags) are left, and neither its content nor its signature. Only
-	// a reader that asks for such entries gets them.
+	// Erased is true if the author deleted the event. Event then holds only the tags of
+	// FactTags, without content and signature. Only a reader that asks for erased
+	// entries receives them.
 	Erased bool
 
-	parsed *parsedOrder // by all copies of the entry; nil: by each reader for itself
+	parsed *parsedOrder // shared by all copies of the entry; nil: each reader parses for itself
 }
 
-// parsedOrder is what ParseOrder says of an entry's event, once somebody asked.
+// parsedOrder holds the result of ParseOrder for an entry's event. The first reader
+// computes it.
 type parsedOrder struct {
 	once  sync.Once
 	order Order
 	err   error
 }
 
-// Shared gives the entry so that readers of its copies parse the order once
-// between them.
+// Shared returns a copy of the entry. Readers of further copies of this copy parse the
+// order only once in total.
 func (e Entry) Shared() Entry {
 	e.parsed = new(parsedOrder)
 	return e
 }
 
-// Order is ParseOrder of the event. What the order points to is shared by all
-// readers and must not be changed.
+// Order returns ParseOrder of the event. All readers share the data that the order
+// points to, so it must not be changed.
 func (e *Entry) Order() (Order, error) {
 	p := e.parsed
 	if p == nil {
@@ -55,14 +56,14 @@ func (e *Entry) Order() (Order, error) {
 	return p.order, p.err
 }
 
-// Source says by which road an event reached the log.
+// Source names the road by which an event reached the log.
 type Source struct {
 	Road  Road
 	Relay string // URL of the other relay for RoadLive and RoadBackfill, else ""
 }
 
-// Road is the kind of a Source. Only events that came by RoadClient, RoadLive
-// or RoadSelf were witnessed at the time they were made public.
+// Road is the kind of a Source. Only events with RoadClient, RoadLive or RoadSelf were
+// witnessed at the time of their publication.
 type Road uint8
 
 const (
@@ -75,7 +76,8 @@ const (
 
 var roadNames = [...]string{RoadClient: "client", RoadImport: "import", RoadSelf: "self", RoadLive: "live", RoadBackfill: "backfill"}
 
-// String gives "client", "import", "self", "live" or "backfill".
+// String returns "client", "import", "self", "live" or "backfill", and "unknown" for
+// any other value.
 func (r Road) String() string {
 	if int(r) < len(roadNames) && roadNames[r] != "" {
 		return roadNames[r]
@@ -83,12 +85,12 @@ func (r Road) String() string {
 	return "unknown"
 }
 
-// Witnessed says whether the relay saw the event when it was published, so
-// that its ReceivedAt dates it.
+// Witnessed reports whether the relay saw the event at its publication. If so,
+// ReceivedAt dates the publication.
 func (r Road) Witnessed() bool { return r == RoadClient || r == RoadLive || r == RoadSelf }
 
-// String gives the road, followed by the relay where there is one:
-// "import", "backfill wss://relay.example".
+// String returns the road, followed by the relay if there is one: "import", "backfill
+// wss://relay.example".
 func (s Source) String() string {
 	if s.Relay == "" {
 		return s.Road.String()
@@ -96,19 +98,20 @@ func (s Source) String() string {
 	return s.Road.String() + " " + s.Relay
 }
 
-// Log is how every reader sees the log. Each consumer declares the part of it
-// that it needs; this is the whole, for the one who provides it.
+// Log is the full reading interface of the event log. Each consumer declares the part
+// that it needs; the provider of the log implements the whole.
 type Log interface {
-	// Read calls fn for each readable entry with Seq > after, ascending, up to
-	// the head at the time of the call. Entries whose body is gone (deleted by
-	// their author, expired mail) are skipped. It returns fn's first error.
+	// Read calls fn for each readable entry with Seq > after, ascending, up to the head
+	// at the time of the call. Read skips an entry if its payload is gone (deleted by
+	// its author, or expired mail). Read returns fn's first error.
 	Read(ctx context.Context, after uint64, fn func(Entry) error) error
-	// Wait returns nil once the head is greater than seq, or ctx's error.
+	// Wait returns nil once the head is greater than seq, or ctx's error if ctx ends
+	// first.
 	Wait(ctx context.Context, seq uint64) error
-	// Head is the greatest seq appended so far, 0 for an empty log.
+	// Head returns the greatest seq appended so far, or 0 if the log is empty.
 	Head() uint64
 }
 
-// ErrNotFound is returned by any look-up whose subject is not held, or is no
-// longer readable.
+// ErrNotFound is returned by a look-up if its subject is not stored or is no longer
+// readable.
 var ErrNotFound = errors.New("not found")

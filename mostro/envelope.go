@@ -15,18 +15,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Transport is the way in which a message travels. It is told from the kind
-// of the event, never from the version inside.
+// Transport is the protocol generation that carries a message. The kind of the event
+// determines the transport; the version field inside the message does not.
 type Transport uint8
 
-// The three generations. The zero value is none.
+// The three transports. The zero value is no transport.
 const (
 	TransportLegacy Transport = 1 // 2023: kind 4, NIP-04
 	TransportV1     Transport = 2 // kind 1059: gift wrap, identity in the seal
 	TransportV2     Transport = 3 // kind 14, signed: NIP-44, identity proof inside
 )
 
-// String gives "legacy", "v1" or "v2".
+// String returns "legacy", "v1" or "v2", and "none" for any other value.
 func (t Transport) String() string {
 	switch t {
 	case TransportLegacy:
@@ -39,7 +39,8 @@ func (t Transport) String() string {
 	return "none"
 }
 
-// ParseTransport reads what String writes.
+// ParseTransport parses the text of String. It returns a WireError with RuleKind for
+// any other text.
 func ParseTransport(s string) (Transport, error) {
 	for _, t := range []Transport{TransportLegacy, TransportV1, TransportV2} {
 		if t.String() == s {
@@ -49,7 +50,8 @@ func ParseTransport(s string) (Transport, error) {
 	return 0, broke(RuleKind, "transports are v2, v1 and legacy")
 }
 
-// TransportOf gives the transport of an event's kind, 0 for none.
+// TransportOf returns the transport of an event kind, or 0 if the kind carries no
+// messages.
 func TransportOf(kind int) Transport {
 	switch kind {
 	case KindLegacyDM:
@@ -62,7 +64,7 @@ func TransportOf(kind int) Transport {
 	return 0
 }
 
-// Kind is the kind of the transport's events.
+// Kind returns the event kind of the transport, or -1 for the zero value.
 func (t Transport) Kind() int {
 	switch t {
 	case TransportLegacy:
@@ -75,7 +77,7 @@ func (t Transport) Kind() int {
 	return -1
 }
 
-// Version is the protocol version that messages carry on this transport.
+// Version returns the protocol version that messages carry on this transport.
 func (t Transport) Version() uint8 {
 	if t == TransportV2 {
 		return 2
@@ -83,45 +85,46 @@ func (t Transport) Version() uint8 {
 	return 1
 }
 
-// Envelope is a message and all that its transport proves of it. Whoever acts
-// on Message may trust Sender and Identity, and no key inside the message.
+// Envelope is a decrypted message together with the facts that its transport proves.
+// Code that acts on Message may trust Sender and Identity. It must not trust a key
+// inside the message.
 type Envelope struct {
 	Transport Transport
-	// Sender is the trade key: hex, proven. Answers go to it.
+	// Sender is the trade key, hex, proven. Answers go to this key.
 	Sender string
-	// Identity is whose reputation the sender claims: hex, proven. It equals
-	// Sender in full privacy, and for a node.
+	// Identity is the key whose reputation the sender claims, hex, proven. Identity
+	// equals Sender in full privacy, and if the sender is a node.
 	Identity string
-	// FullPrivacy says that the sender claims no identity.
+	// FullPrivacy is true if the sender claims no identity.
 	FullPrivacy bool
-	// Signed says that the trade key signed the message itself, which was
-	// then checked.
+	// Signed is true if the message itself carries a signature of the trade key. Open
+	// has verified the signature.
 	Signed bool
-	// CreatedAt is the time that freshness counts: the rumor's on v1, the
-	// event's on v2 and legacy.
+	// CreatedAt is the time that Freshness checks: the rumor's on v1, the event's on v2
+	// and legacy.
 	CreatedAt nostr.Timestamp
 	// EventID is the outer event's id.
 	EventID string
-	// ReplayID names the sender's act, whatever event brings it: the seal's
-	// id on v1 (anyone who can open a gift wrap can wrap its seal again), the
-	// event's elsewhere. Who acted on it once must not do so again.
+	// ReplayID identifies the message independently of the outer event: the seal's id
+	// on v1, the event's id on v2 and legacy. Any key that can open a gift wrap can
+	// wrap its seal again in a new event. A daemon must act only once on a ReplayID.
 	ReplayID string
-	// Message is in today's vocabulary on every transport.
+	// Message is in the current vocabulary on every transport.
 	Message Message
 	// RawMessage is the message as it was sent.
 	RawMessage []byte
-	// Contact is the pubkey field of a 2023 message: a claim, proven by
-	// nothing. "" on the other transports.
+	// Contact is the pubkey field of a 2023 message. The field is a claim without
+	// proof. Contact is "" on the other transports.
 	Contact string
 }
 
-// Open checks an event's id and signature, decrypts it with our keys, parses
-// it strictly and checks every proof inside. Any failure is a WireError whose
-// rule says at which step.
+// Open checks an event's id and signature, decrypts the event with keys, parses the
+// message strictly and checks every proof inside. Every error is a WireError, and its
+// rule names the step that failed.
 //
-// It does not ask whether the message is fresh (Freshness), was seen before
-// (ReplayID), or makes sense as a request (Message.Check): a daemon asks that
-// next, in this order, before it acts.
+// Open does not check whether the message is fresh (Freshness), was seen before
+// (ReplayID), or is a valid request (Message.Check). A daemon makes these three checks
+// in this order before it acts on the message.
 func Open(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if TransportOf(evt.Kind) == 0 {
 		return Envelope{}, broke(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
@@ -132,8 +135,8 @@ func Open(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	return OpenVerified(evt, keys)
 }
 
-// OpenVerified is Open for an event whose id and signature have been checked
-// before, by the relay that stored it.
+// OpenVerified is like Open, but does not check the event's id and signature. Use it
+// only if the relay checked both before it stored the event.
 func OpenVerified(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	switch TransportOf(evt.Kind) {
 	case TransportV2:
@@ -146,33 +149,37 @@ func OpenVerified(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	return Envelope{}, broke(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
 }
 
-// SealOptions says how, from whom and to whom a message goes.
+// SealOptions configures Seal: transport, keys, receiver and time of a message.
 type SealOptions struct {
 	Transport Transport
 	To        string // receiver's public key, hex
-	// Trade authors the message: a trade key, or the node's own key.
+	// Trade is the author of the message: a trade key, or the node's own key. Required.
 	Trade *Keys
-	// Identity claims a reputation. nil: full privacy, or a node. On the
-	// legacy transport it is named as contact, and nothing proves it.
+	// Identity is the key whose reputation the sender claims. nil means full privacy,
+	// or a node. On the legacy transport Identity is only named as contact, without
+	// proof.
 	Identity *Keys
-	// Unsigned leaves the trade key's signature out of the tuple, as nodes
-	// do. It needs Identity to be nil or equal to Trade.
+	// Unsigned omits the trade key's signature from the tuple, as nodes do. If Unsigned
+	// is set, Identity must be nil or equal to Trade.
 	Unsigned bool
 	Now      time.Time
-	// Expiration is the NIP-40 time of the outer event; 0 writes none.
+	// Expiration is the NIP-40 time of the outer event; 0 writes no expiration tag.
 	Expiration nostr.Timestamp
-	// Work is the number of leading zero bits to mine on the outer event.
+	// Work is the number of leading zero bits to mine on the outer event. 0 mines
+	// nothing.
 	Work int
-	// Rand is the source of nonces and of the ephemeral key; nil is
-	// crypto/rand. A source that repeats itself gives keys away.
+	// Rand is the source of nonces and of the ephemeral key. nil means crypto/rand. A
+	// source that repeats its output reveals secret keys.
 	Rand io.Reader
 
-	contact string // legacy: the identity's key, "" when none was given
+	contact string // legacy: the identity's key, "" if Identity was nil
 }
 
-// Seal stamps the message with its transport's version, signs what is to be
-// signed, and gives the event to publish. It refuses a message that the
-// receiver could not parse.
+// Seal sets the version of the message to the version of the transport, signs and
+// encrypts the message, and returns the event to publish. If the receiver could not
+// parse the message, Seal returns an error. Seal also returns an error if Trade is nil,
+// if Unsigned is set for a separate identity, or if ctx ends before the proof of work
+// is found.
 func Seal(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
 	if o.Trade == nil {
 		return nil, errors.New("seal: no trade key")
@@ -200,8 +207,8 @@ func Seal(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
 	return nil, broke(RuleKind, "no transport given")
 }
 
-// sendable gives the canonical bytes of a message that its receiver will be
-// able to read.
+// sendable returns the canonical bytes of a message, or an error if the receiver could
+// not parse these bytes.
 func sendable(m Message) ([]byte, error) {
 	b := m.JSON()
 	back, err := ParseMessage(b)
@@ -214,7 +221,7 @@ func sendable(m Message) ([]byte, error) {
 	return b, nil
 }
 
-// tuple is the array inside both current transports.
+// tuple is the decrypted JSON array of transports v1 and v2.
 type tuple struct {
 	message       Message
 	raw           []byte // the message as sent
@@ -224,7 +231,7 @@ type tuple struct {
 	canonicalJSON []byte
 }
 
-// parseTuple reads the array: two elements on v1, three on v2.
+// parseTuple parses the array: two elements on v1, three on v2.
 func parseTuple(plain []byte, arity int) (*tuple, error) {
 	r := jsonReader{b: plain}
 	t := new(tuple)
@@ -263,11 +270,11 @@ func parseTuple(plain []byte, arity int) (*tuple, error) {
 	return t, nil
 }
 
-// verified says whether sig signs prefix and message: the canonical bytes,
-// which the reference implementation checks; else the bytes as they came;
-// else those without white space. All three are sound: the message that is
-// acted on was parsed from these very bytes, by a parser that gives them one
-// meaning.
+// verified reports whether sig is a signature over prefix and message. It tries three
+// encodings of the message: the canonical bytes, which the reference implementation
+// checks; the bytes as received; and the received bytes without white space. All three
+// are sound, because the message was parsed from the received bytes by a parser that
+// accepts only one meaning.
 func (t *tuple) verified(pubkey *btcec.PublicKey, prefix []byte, sig string) bool {
 	try := func(body []byte) bool {
 		return verifyText(pubkey, append(prefix[:len(prefix):len(prefix)], body...), sig)

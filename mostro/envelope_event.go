@@ -9,8 +9,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// checkEvent proves id and signature of an event whose fields may hold
-// anything. The lengths come first: the C signature check trusts them.
+// checkEvent verifies id and signature of an event with untrusted fields. The length
+// checks must come first, because the C signature check trusts the lengths.
 func checkEvent(evt *nostr.Event) error {
 	var id, pubkey [32]byte
 	var sig [64]byte
@@ -32,7 +32,7 @@ func checkEvent(evt *nostr.Event) error {
 	return nil
 }
 
-// signEvent fills in id and signature. PubKey must be that of keys.
+// signEvent sets id and signature. evt.PubKey must be the public key of keys.
 func signEvent(evt *nostr.Event, keys *Keys, random io.Reader) error {
 	digest := sha256.Sum256(evt.Serialize())
 	sig, err := keys.sign(digest, random)
@@ -48,8 +48,8 @@ func expirationTag(at nostr.Timestamp) nostr.Tag {
 	return nostr.Tag{"expiration", strconv.FormatInt(int64(at), 10)}
 }
 
-// appendEvent appends an event's JSON; without a signature (a rumor) the
-// field is left out.
+// appendEvent appends an event's JSON. If the event has no signature (a rumor), the sig
+// field is omitted.
 func appendEvent(dst []byte, evt *nostr.Event) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = appendText(dst, evt.ID)
@@ -82,16 +82,15 @@ func appendEvent(dst []byte, evt *nostr.Event) []byte {
 	return append(dst, '}')
 }
 
-// DecodeEvent reads one signed event's JSON strictly: every field present and
-// of its type, no key twice. Unknown fields are passed over. It proves
-// nothing; Open does.
+// DecodeEvent parses the JSON of one signed event strictly: every field must be present
+// with its type, and no key may occur twice. Unknown fields are ignored. DecodeEvent
+// verifies neither id nor signature; Open does. The error is a WireError.
 func DecodeEvent(b []byte) (*nostr.Event, error) { return parseEvent(b, true) }
 
-// EncodeEvent gives an event's JSON, fields in NIP-01's order.
+// EncodeEvent returns an event's JSON, with the fields in NIP-01's order.
 func EncodeEvent(evt *nostr.Event) []byte { return appendEvent(nil, evt) }
 
-// parseEvent reads an event; an unsigned one may lack id and sig, or have
-// null there.
+// parseEvent parses an event. If signed is false, id and sig may be absent or null.
 func parseEvent(b []byte, signed bool) (*nostr.Event, error) {
 	r := jsonReader{b: b}
 	evt := &nostr.Event{Tags: nostr.Tags{}}

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/crypto/chacha20"
 )
 
-// NIP-44 version 2. Written out here because the daemon decrypts whatever
-// strangers send: the MAC is compared in constant time, conversation keys can
-// be remembered, and a payload that is not ours costs no allocation per layer.
+// NIP-44 version 2. This package has its own implementation because the daemon decrypts
+// untrusted payloads: the MAC is compared in constant time, conversation keys can be
+// cached, and a payload for another key costs no allocation per layer.
 
 // Limits of a NIP-44 plaintext, in bytes.
 const (
@@ -33,24 +33,24 @@ const (
 // A conversationKey encrypts between two keys.
 type conversationKey [32]byte
 
-// conversationCache remembers conversation keys of one key pair. When it is
-// full an arbitrary one makes room.
+// conversationCache holds conversation keys of one key pair. If the cache is full, an
+// arbitrary key is evicted.
 type conversationCache struct {
 	mu   sync.Mutex
 	most int
 	keys map[string]conversationKey // by the peer's key; guarded by mu
 }
 
-// Remembering gives the same key pair with a memory of up to n conversation
-// keys: it saves the Diffie-Hellman of each further message with the same
-// peer. Only peers whose event proved genuine enter it.
+// Remembering returns a copy of the key pair with a cache of up to n conversation keys.
+// The cache saves the Diffie-Hellman computation for each further message from the same
+// peer. A peer enters the cache only after one of its payloads was authenticated.
 func (k *Keys) Remembering(n int) *Keys {
 	c := *k
 	c.conversations = &conversationCache{most: n, keys: make(map[string]conversationKey)}
 	return &c
 }
 
-// conversation gives the conversation key with a peer.
+// conversation returns the conversation key with a peer.
 func (k *Keys) conversation(peer string) (conversationKey, error) {
 	c := k.conversations
 	if c != nil {
@@ -73,7 +73,7 @@ func (k *Keys) conversation(peer string) (conversationKey, error) {
 	return conversationKey(prk), nil
 }
 
-// remember keeps a conversation key for the next message.
+// remember stores a conversation key in the cache.
 func (k *Keys) remember(peer string, key conversationKey) {
 	c := k.conversations
 	if c == nil || c.most < 1 {
@@ -90,12 +90,12 @@ func (k *Keys) remember(peer string, key conversationKey) {
 	c.keys[peer] = key
 }
 
-// expand derives ChaCha20 key and nonce and the MAC key of one message.
+// expand derives ChaCha20 key, ChaCha20 nonce and MAC key of one message.
 func (key conversationKey) expand(nonce []byte) ([]byte, error) {
 	return hkdf.Expand(sha256.New, key[:], string(nonce), 76)
 }
 
-// paddedLen is the length to which NIP-44 pads n bytes.
+// paddedLen returns the length to which NIP-44 pads n bytes.
 func paddedLen(n int) int {
 	if n <= 32 {
 		return 32
@@ -105,7 +105,7 @@ func paddedLen(n int) int {
 	return chunk * ((n-1)/chunk + 1)
 }
 
-// encrypt gives the base64 payload for a plaintext.
+// encrypt returns the base64 payload for a plaintext.
 func (key conversationKey) encrypt(plain []byte, random io.Reader) (string, error) {
 	if len(plain) < minPlaintext || len(plain) > maxPlaintext {
 		return "", broke(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
@@ -135,8 +135,8 @@ func (key conversationKey) encrypt(plain []byte, random io.Reader) (string, erro
 	return base64.StdEncoding.EncodeToString(out), nil
 }
 
-// decrypt opens a payload. All that can be wrong with it is RuleEncryption,
-// but for a length that no payload has.
+// decrypt returns the plaintext of a payload. It returns RuleSize if the length of the
+// payload is impossible, and RuleEncryption for any other fault.
 func (key conversationKey) decrypt(payload string) ([]byte, error) {
 	if len(payload) < minPayload || len(payload) > maxPayload {
 		return nil, broke(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(payload)))
@@ -146,7 +146,7 @@ func (key conversationKey) decrypt(payload string) ([]byte, error) {
 	if err != nil {
 		return nil, broke(RuleEncryption, "broken base64")
 	}
-	if n < 1+32+2+32+32 { // line breaks count in the payload, and decode to nothing
+	if n < 1+32+2+32+32 { // line breaks count in the payload, but decode to nothing
 		return nil, broke(RuleEncryption, "too short")
 	}
 	raw = raw[:n]

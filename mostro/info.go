@@ -8,11 +8,12 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Info is a node's description of itself. Only a key that publishes one is a
-// Mostro instance: `y` is a claim that anyone can make, while an Info is
-// addressed to the author's own key and refused otherwise (see Fresh).
+// Info is a node's description of itself. A key is a Mostro instance only if it
+// publishes an Info. The `y` tag alone is a claim that anyone can make, but the d tag
+// of an Info must be the author's own key, otherwise ParseInfo refuses the event (see
+// also Fresh).
 //
-// nil is unknown, never 0.
+// nil means unknown, never 0.
 type Info struct {
 	EventID   string
 	Pubkey    string // the node
@@ -31,15 +32,15 @@ type Info struct {
 	MaxOrdersPerResponse *int64
 	Fee                  *Decimal // fraction of the amount, both sides together: each pays half
 	Pow                  *int64   // NIP-13 bits
-	PowFirstContact      *int64   // for senders the node does not know; nil on a v2 node is unknown, not Pow
-	ProtocolVersion      int      // 1 gift wrap (also where absent), 2 kind 14, 0 stated and unreadable
+	PowFirstContact      *int64   // for senders that the node does not know; on a v2 node nil is unknown, not Pow
+	ProtocolVersion      int      // 1 gift wrap (also if absent), 2 kind 14, 0 stated and unreadable
 
 	HoldInvoiceWindowSeconds *int64
 	HoldInvoiceCLTVDelta     *int64 // blocks
 	InvoiceWindowSeconds     *int64
 
-	LND  *LightningNode // nil where the node states none, as Cashu nodes do
-	Bond *BondPolicy    // nil: the daemon predates bonds (0.17.4)
+	LND  *LightningNode // nil if the node states none, as Cashu nodes do
+	Bond *BondPolicy    // nil: the daemon is older than bonds (0.17.4)
 
 	EscrowMode        string // "" is Lightning; "cashu"
 	CashuMintURL      string
@@ -47,7 +48,7 @@ type Info struct {
 	Maintenance       *bool
 }
 
-// LightningNode is the Lightning node behind a Mostro, as the Mostro tells.
+// LightningNode is the Lightning node behind a Mostro, as the Mostro describes it.
 type LightningNode struct {
 	Version  string
 	Pubkey   string // compressed, 66 hex digits
@@ -58,9 +59,9 @@ type LightningNode struct {
 	URIs     []string
 }
 
-// BondPolicy is what a node asks its users to lock. The size of a bond is the
-// greater of AmountPct of the order and BaseSats. Only Enabled is stated when
-// bonds are off.
+// BondPolicy is the bond that a node asks of its users. The size of a bond is the
+// greater of AmountPct of the order and BaseSats. If bonds are off, the node states
+// only Enabled.
 type BondPolicy struct {
 	Enabled         bool
 	AmountPct       *Decimal // fraction of the order, in spite of its name
@@ -71,8 +72,8 @@ type BondPolicy struct {
 	PayoutClaimDays *int64
 }
 
-// ParseInfo reads kind 38385, and the infos that were published in kind 38383
-// until the end of 2025 (d was `info-<pubkey>` during 2024).
+// ParseInfo parses kind 38385, and the infos in kind 38383 that nodes published until
+// the end of 2025 (d was `info-<pubkey>` during 2024). The error is an EventError.
 func ParseInfo(evt *nostr.Event) (Info, error) {
 	if err := expect(evt, ClassInfo); err != nil {
 		return Info{}, err
@@ -105,12 +106,13 @@ func ParseInfo(evt *nostr.Event) (Info, error) {
 			info.Currencies = appendNew(info.Currencies, code)
 		}
 	}
-	// A list of nothing readable is not "all": only an empty one is.
+	// A list without a readable currency does not mean "all"; only an empty list does.
 	info.AnyCurrency = t.values("fiat_currencies_accepted") != nil && t.value("fiat_currencies_accepted") == ""
 	return info, nil
 }
 
-// sats reads an amount of sats that can exist.
+// sats reads an amount in sats. It returns nil if the amount is above the supply of
+// bitcoin.
 func (t tagReader) sats(name string) *int64 {
 	if n := t.whole(name); n != nil && *n <= maxSats {
 		return n
@@ -118,7 +120,7 @@ func (t tagReader) sats(name string) *int64 {
 	return nil
 }
 
-// fraction reads a decimal from 0 to 1.
+// fraction reads a decimal from 0 to 1, and returns nil for any other value.
 func (t tagReader) fraction(name string) *Decimal {
 	if d := t.decimal(name); d != nil && d.Sign() >= 0 && d.Cmp(DecimalOf(1)) <= 0 {
 		return d
@@ -169,17 +171,17 @@ func bondPolicy(t tagReader) *BondPolicy {
 	}
 }
 
-// Fresh says whether the info proves that its node was there within the given
-// time before now. An info dated more than ten minutes ahead proves nothing.
-// CreatedAt is the node's own word; who witnessed the event's arrival should
-// ask that time instead.
+// Fresh reports whether the info proves that its node was running within the given time
+// before now. An info that is dated more than ten minutes ahead proves nothing.
+// CreatedAt is the node's own claim. If the caller witnessed the event's arrival, it
+// should use the arrival time instead.
 func (i Info) Fresh(now time.Time, within time.Duration) bool {
 	at := i.CreatedAt.Time()
 	return !at.Before(now.Add(-within)) && !at.After(now.Add(10*time.Minute))
 }
 
-// Accepts says whether the node takes orders in a currency; ok is false when
-// it does not say.
+// Accepts reports whether the node takes orders in a currency. ok is false if the info
+// does not state its currencies.
 func (i Info) Accepts(fiat string) (accepted, ok bool) {
 	if i.AnyCurrency {
 		return true, true
@@ -192,8 +194,8 @@ func (i Info) Accepts(fiat string) (accepted, ok bool) {
 	return false, len(i.Currencies) > 0
 }
 
-// Event builds the info as a Mostro publishes it, ready to be signed: tags in
-// mostrod's order, those of unknown values left out.
+// Event returns the info as a Mostro publishes it, ready to be signed. Tags are in
+// mostrod's order, and tags of unknown values are omitted.
 func (i Info) Event() nostr.Event {
 	w := tagWriter{{"d", i.Pubkey}}
 	w.text("mostro_version", i.Version)
@@ -211,7 +213,7 @@ func (i Info) Event() nostr.Event {
 	w.decimal("fee", i.Fee)
 	w.whole("pow", i.Pow)
 	w.whole("pow_first_contact", i.PowFirstContact)
-	w.add("protocol_version", strconv.Itoa(i.ProtocolVersion)) // its absence would say 1
+	w.add("protocol_version", strconv.Itoa(i.ProtocolVersion)) // an absent tag would mean 1
 	w.whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)
 	w.whole("hold_invoice_cltv_delta", i.HoldInvoiceCLTVDelta)
 	w.whole("invoice_expiration_window", i.InvoiceWindowSeconds)

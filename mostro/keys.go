@@ -17,17 +17,17 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
 
-// Keys is one key pair. It is never changed after it was made, and may be
-// used by many goroutines. Printing it shows the public key alone.
+// Keys is one key pair. It is immutable and safe for concurrent use. Every fmt verb
+// prints only the public key.
 type Keys struct {
 	secret *btcec.PrivateKey
 	signer signer
 	pubkey string
-	// conversations remembers NIP-44 conversation keys; nil remembers none.
+	// conversations caches NIP-44 conversation keys; nil caches none.
 	conversations *conversationCache
 }
 
-// NewKeys makes a random key pair. A nil source is crypto/rand.
+// NewKeys returns a random key pair. If source is nil, NewKeys uses crypto/rand.
 func NewKeys(source io.Reader) (*Keys, error) {
 	if source == nil {
 		source = rand.Reader
@@ -44,7 +44,8 @@ func NewKeys(source io.Reader) (*Keys, error) {
 	return nil, fmt.Errorf("new key: the source of randomness gives no valid secret")
 }
 
-// KeysFromSecret takes the 32 bytes of a secret key.
+// KeysFromSecret returns the key pair of a secret key. It returns an error if the
+// secret is zero or not below the order of the curve.
 func KeysFromSecret(secret [32]byte) (*Keys, error) {
 	var n btcec.ModNScalar
 	if overflow := n.SetBytes(&secret); overflow != 0 || n.IsZero() {
@@ -55,8 +56,8 @@ func KeysFromSecret(secret [32]byte) (*Keys, error) {
 	return &Keys{secret: sk, signer: signer, pubkey: pubkey}, nil
 }
 
-// ParseSecret reads a secret key as hex or nsec, white space around it
-// allowed: the content of a key file. The error never repeats the input.
+// ParseSecret parses a secret key as hex or nsec, with optional white space around it,
+// as in a key file. The error never contains the input.
 func ParseSecret(s string) (*Keys, error) {
 	s = strings.TrimSpace(s)
 	if strings.HasPrefix(strings.ToLower(s), "nsec1") {
@@ -77,8 +78,8 @@ func ParseSecret(s string) (*Keys, error) {
 	return KeysFromSecret(secret)
 }
 
-// ParsePubkey reads a public key as hex or npub and gives it as lower-case
-// hex. It proves that the key is a point of the curve.
+// ParsePubkey parses a public key as hex or npub and returns lower-case hex. It returns
+// an error if the key is not a point of the curve.
 func ParsePubkey(s string) (string, error) {
 	s = strings.TrimSpace(s)
 	if strings.HasPrefix(strings.ToLower(s), "npub1") {
@@ -96,42 +97,42 @@ func ParsePubkey(s string) (string, error) {
 	return s, nil
 }
 
-// Pubkey is the public key as 64 lower-case hex digits.
+// Pubkey returns the public key as 64 lower-case hex digits.
 func (k *Keys) Pubkey() string { return k.pubkey }
 
-// Secret gives the secret key. It is for those who must store it.
+// Secret returns the secret key. Use it only to store the key.
 func (k *Keys) Secret() [32]byte {
 	var b [32]byte
 	k.secret.Key.PutBytes(&b)
 	return b
 }
 
-// Npub gives the public key in its bech32 form.
+// Npub returns the public key in bech32.
 func (k *Keys) Npub() string {
 	s, err := nip19.EncodePublicKey(k.pubkey)
 	if err != nil {
-		return "" // a valid key has 32 bytes, nothing else can go wrong
+		return "" // a valid key has 32 bytes, so encoding cannot fail
 	}
 	return s
 }
 
-// Nsec gives the secret key in its bech32 form.
+// Nsec returns the secret key in bech32.
 func (k *Keys) Nsec() string {
 	b := k.Secret()
 	s, err := nip19.EncodePrivateKey(hex.EncodeToString(b[:]))
 	if err != nil {
-		return "" // a valid key has 32 bytes, nothing else can go wrong
+		return "" // a valid key has 32 bytes, so encoding cannot fail
 	}
 	return s
 }
 
-// String gives the public key.
+// String returns the public key in hex.
 func (k *Keys) String() string { return k.pubkey }
 
-// Format keeps the secret out of every verb.
+// Format prints the public key for every verb, so that no verb prints the secret.
 func (k *Keys) Format(f fmt.State, _ rune) { io.WriteString(f, k.pubkey) }
 
-// pointOf reads an x-only public key given as 64 lower-case hex digits.
+// pointOf parses an x-only public key given as 64 lower-case hex digits.
 func pointOf(pubkey string) (*btcec.PublicKey, error) {
 	var x [32]byte
 	if !decodeHex(x[:], pubkey) {
@@ -144,7 +145,8 @@ func pointOf(pubkey string) (*btcec.PublicKey, error) {
 	return p, nil
 }
 
-// decodeHex fills dst from exactly 2*len(dst) lower-case hex digits.
+// decodeHex fills dst and returns true if s is exactly 2*len(dst) lower-case hex
+// digits.
 func decodeHex(dst []byte, s string) bool {
 	if len(s) != 2*len(dst) {
 		return false
@@ -169,7 +171,7 @@ func hexDigit(c byte) byte {
 	return 0xff
 }
 
-// sharedX is the x coordinate of the Diffie-Hellman point of our secret and
+// sharedX returns the x coordinate of the Diffie-Hellman point of the secret key and
 // the peer's key with even y.
 func (k *Keys) sharedX(peer *btcec.PublicKey) [32]byte {
 	var x [32]byte
@@ -177,7 +179,8 @@ func (k *Keys) sharedX(peer *btcec.PublicKey) [32]byte {
 	return x
 }
 
-// sign is BIP-340 over a digest, with 32 bytes of auxiliary randomness.
+// sign returns the BIP-340 signature of a digest, with 32 bytes of auxiliary
+// randomness.
 func (k *Keys) sign(digest [32]byte, random io.Reader) ([64]byte, error) {
 	var aux [32]byte
 	if _, err := io.ReadFull(random, aux[:]); err != nil {
@@ -190,18 +193,18 @@ func (k *Keys) sign(digest [32]byte, random io.Reader) ([64]byte, error) {
 	return out, nil
 }
 
-// signText is the signature primitive of both current transports: BIP-340
-// over the SHA-256 of the text, in hex.
+// signText returns the signature that both current transports use: BIP-340 over the
+// SHA-256 of the text, in hex.
 func (k *Keys) signText(text []byte, random io.Reader) (string, error) {
 	sig, err := k.sign(sha256.Sum256(text), random)
 	return hex.EncodeToString(sig[:]), err
 }
 
-// verifyText checks what signText made. Malformed keys and signatures are
-// just wrong.
+// verifyText reports whether sig is the signature of signText. It returns false for a
+// malformed signature.
 func verifyText(pubkey *btcec.PublicKey, text []byte, sig string) bool {
 	var b [64]byte
-	if len(sig) != 2*len(b) { // first: hex.Decode trusts the room that it is given
+	if len(sig) != 2*len(b) { // check first: hex.Decode trusts the size of its buffer
 		return false
 	}
 	if _, err := hex.Decode(b[:], []byte(sig)); err != nil {
@@ -215,14 +218,14 @@ func verifyText(pubkey *btcec.PublicKey, text []byte, sig string) bool {
 	return s.Verify(digest[:], pubkey)
 }
 
-// Words is a BIP-39 seed phrase from which all keys of a user derive.
+// Words is a BIP-39 seed phrase. All keys of a user derive from the phrase.
 type Words struct{ seed [64]byte }
 
-// NewWords makes a seed phrase of 24 words.
+// NewWords returns a new seed phrase of 24 words.
 func NewWords() (string, error) { return nip06.GenerateSeedWords() }
 
-// ParseWords checks a seed phrase against the English list and its checksum.
-// The passphrase is always empty.
+// ParseWords parses a seed phrase. It returns an error if a word is not in the English
+// list or if the checksum is wrong. The passphrase is always empty.
 func ParseWords(s string) (*Words, error) {
 	s = strings.Join(strings.Fields(strings.ToLower(s)), " ")
 	if !nip06.ValidateWords(s) {
@@ -233,7 +236,7 @@ func ParseWords(s string) (*Words, error) {
 	return w, nil
 }
 
-// Format keeps the seed out of every print.
+// Format prints no part of the seed for any verb.
 func (w *Words) Format(f fmt.State, _ rune) { io.WriteString(f, "mostro.Words") }
 
 // The derivation path is m/44'/1237'/38383'/0/i.
@@ -242,11 +245,12 @@ const (
 	identityIndex = 0
 )
 
-// Identity derives the identity key, index 0. In full-privacy mode it is not
-// used: the trade key is then identity as well.
+// Identity derives the identity key, index 0. A user in full-privacy mode does not use
+// this key: the trade key is then also the identity.
 func (w *Words) Identity() (*Keys, error) { return w.derive(identityIndex) }
 
-// Trade derives the key of a trade. Index 0 is the identity's and refused.
+// Trade derives the key of a trade. It returns an error if index is 0 (the identity
+// key) or above 2^31-1.
 func (w *Words) Trade(index uint32) (*Keys, error) {
 	if index == identityIndex {
 		return nil, broke(RuleRange, "trade index 0 is the identity key's")
@@ -283,8 +287,8 @@ func (w *Words) derive(index uint32) (*Keys, error) {
 	return KeysFromSecret(b)
 }
 
-// splitNode makes BIP-32's child out of an HMAC: parent + left half, and the
-// right half as chain code.
+// splitNode returns the BIP-32 child key and chain code of an HMAC: the parent key plus
+// the left half, and the right half.
 func splitNode(sum []byte, parent *btcec.ModNScalar) (*btcec.ModNScalar, []byte, error) {
 	s := new(btcec.ModNScalar)
 	if overflow := s.SetByteSlice(sum[:32]); overflow {

@@ -2,11 +2,11 @@ package mostro
 
 import "github.com/nbd-wtf/go-nostr"
 
-// Order is the public advertisement of a trade: one version of one address
-// (kind, pubkey, d), as its event says it, brought to one vocabulary.
+// Order is the public advertisement of a trade: one version of one address (kind,
+// pubkey, d), converted from the dialect of its platform to one vocabulary.
 //
-// Absent and unknown values are the zero value of their type or nil; they are
-// never guessed.
+// A field is the zero value of its type or nil if its value is absent or unknown.
+// Values are never guessed.
 type Order struct {
 	EventID   string // hex
 	Pubkey    string // author, hex: the instance
@@ -14,42 +14,42 @@ type Order struct {
 	CreatedAt nostr.Timestamp
 
 	Platform     string // first y value, lower-cased, aliases resolved ("mostrop2p" is "mostro"); "" unknown
-	InstanceName string // second y value where the platform puts the instance there
+	InstanceName string // second y value if the platform puts the instance there
 
 	Side      Side   // the maker's side
 	Status    Status // public bucket
 	RawStatus string // status as published, in kebab-case
 
 	Fiat       string   // upper case: ISO 4217 and the extras in use
-	FiatAmount Range    // zero when not stated; Peach states the price in the offer's first currency, whatever Fiat is
+	FiatAmount Range    // zero if not stated; Peach states the price in the offer's first currency, whatever Fiat is
 	AmountSats *int64   // nil unknown; 0 means "at market price"; HodlHodl states the maximum
-	PremiumPct *Decimal // percent, signed; nil when not stated
+	PremiumPct *Decimal // percent, signed; nil if not stated
 	Methods    []string // payment methods, trimmed, in the maker's order
 	Network    string   // "mainnet", "testnet", ...; "" unknown
 	Layers     []string // "lightning", "onchain", "liquid"
 
-	MakerRating *MakerRating // nil when not stated
+	MakerRating *MakerRating // nil if not stated
 	MakerName   string
 	Bond        *Bond
 	Geohash     string
 
-	PublishedAt nostr.Timestamp // when the order was first listed, as the publisher says; 0 unknown
-	// ExpiresAt is the end of the take window (expires_at, else expiration);
-	// 0 unknown. Peach and HodlHodl publish nothing when an offer goes away:
-	// there it is the only sign of life. lnp2pBot moves it on at every
-	// version. A Mostro's pending order may already be taken (a sell order
-	// taken with an invoice shows nothing until its end).
+	PublishedAt nostr.Timestamp // time of the first listing, as the publisher states; 0 unknown
+	// ExpiresAt is the end of the take window (the expires_at tag, or expiration if
+	// absent); 0 unknown. Peach and HodlHodl publish no event when an offer ends, so
+	// there ExpiresAt is the only sign of life. lnp2pBot moves it forward with every
+	// version. A pending order of a Mostro may already be taken: a sell order that was
+	// taken with an invoice shows no change until its end.
 	ExpiresAt   nostr.Timestamp
 	Expiration  nostr.Timestamp // NIP-40; 0 none
 	Link        string          // the source tag: URL or mostro: URI
-	Description string          // the content, where a dialect uses it
+	Description string          // the content, if the dialect uses it
 }
 
-// Address gives the order's identity, "38383:<pubkey>:<d>". Platforms reuse
-// each other's forms of d, so d alone identifies nothing.
+// Address returns the order's identity, "38383:<pubkey>:<d>". Several platforms use the
+// same forms of d, so d alone does not identify an order.
 func (o Order) Address() string { return "38383:" + o.Pubkey + ":" + o.D }
 
-// Side is the maker's side of an order: a maker who sells gives sats.
+// Side is the maker's side of an order. A maker with SideSell sells sats.
 type Side string
 
 const (
@@ -57,8 +57,8 @@ const (
 	SideSell Side = "sell"
 )
 
-// Status is the public bucket of an order (NIP-69). StatusUnknown is an order
-// whose status no dialect explains.
+// Status is the public bucket of an order (NIP-69). StatusUnknown means that no dialect
+// defines the published status.
 type Status string
 
 const (
@@ -68,30 +68,30 @@ const (
 	StatusSuccess    Status = "success"
 	StatusCanceled   Status = "canceled"
 	StatusExpired    Status = "expired"
-	// StatusGone is RoboSats' "success": the order is no longer public, and
-	// nothing says whether it was traded, cancelled or expired.
+	// StatusGone is RoboSats' "success": the order is no longer public. The event does
+	// not tell whether the order was traded, cancelled or expired.
 	StatusGone Status = "gone"
 )
 
-// Final says whether no later version is expected.
+// Final reports whether no later version is expected.
 func (s Status) Final() bool {
 	return s == StatusSuccess || s == StatusCanceled || s == StatusExpired || s == StatusGone
 }
 
-// Range is a fiat amount; Min equals Max for a fixed one. Both are nil when
-// the event states none.
+// Range is a fiat amount. Min equals Max if the amount is fixed. Both are nil if the
+// event states no amount.
 type Range struct{ Min, Max *Decimal }
 
-// MakerRating is what the publisher says of the maker. Scale differs by
-// platform; Max says the top of it where known.
+// MakerRating is the publisher's statement about the maker. The scale differs by
+// platform; Max is the top of the scale if known.
 type MakerRating struct {
-	Mean    *float64 // nil when none is stated, and when Reviews is 0: a mean of nothing is not zero
+	Mean    *float64 // nil if not stated, and if Reviews is 0: a mean of no reviews is not zero
 	Max     float64  // top of the scale: 5 for Mostro and lnp2pBot, 1 for Peach and HodlHodl; 0 unknown
 	Reviews *int64   // HodlHodl counts trades
 	Days    *int64   // age of the maker's account
 }
 
-// Bond is what a party must lock to trade, in the unit its platform uses.
+// Bond is the amount that a party must lock to trade, in the unit of its platform.
 type Bond struct {
 	Sats    *int64   // NIP-69
 	Percent *Decimal // RoboSats

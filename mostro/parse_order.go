@@ -6,13 +6,13 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// maxSats is more than will ever exist; an amount above it is not sats.
+// maxSats is the greatest amount of sats that can exist. A greater number is not an
+// amount of sats.
 const maxSats = 21_000_000 * 100_000_000
 
-// ParseOrder reads an order of any dialect. It refuses events of another
-// class (ErrForeign) and orders without address, side, currency or status
-// (ErrMalformedEvent); every other tag may be absent or broken, and is then
-// unknown.
+// ParseOrder parses an order of any dialect. It returns ErrForeign if the event is of
+// another class, and ErrMalformedEvent if the order has no address, side, currency or
+// status. If any other tag is absent or malformed, its field is unknown.
 func ParseOrder(evt *nostr.Event) (Order, error) {
 	if err := expect(evt, ClassOrder); err != nil {
 		return Order{}, err
@@ -82,8 +82,7 @@ func isCurrency(code string) bool {
 	return true
 }
 
-// statuses maps every status that a dialect publishes, in kebab-case, to its
-// bucket.
+// statuses maps every status that a dialect publishes, in kebab-case, to its bucket.
 var statuses = map[string]Status{
 	"pending":            StatusPending,
 	"waiting-taker-bond": StatusPending,
@@ -113,19 +112,19 @@ var statuses = map[string]Status{
 	"expired": StatusExpired,
 }
 
-// statusOf gives the bucket of a status in a platform's dialect.
+// statusOf returns the bucket of a status in a platform's dialect.
 func statusOf(platform, raw string) Status {
 	s := statuses[raw]
 	if platform == PlatformRoboSats && s == StatusSuccess {
-		// A coordinator says "success" of everything that is not public any
-		// more, the cancelled and the expired included.
+		// A coordinator publishes "success" for every order that is no longer public,
+		// including cancelled and expired orders.
 		return StatusGone
 	}
 	return s
 }
 
-// amountSats reads `amt`: an integer, perhaps written as a float. Two
-// different values are a range of sats, for which there is no one amount.
+// amountSats reads the `amt` tag: an integer, perhaps written as a float. Two different
+// values are a range of sats, so there is no single amount.
 func amountSats(t tagReader, platform string) *int64 {
 	var amount *int64
 	for i, v := range t.values("amt") {
@@ -136,16 +135,16 @@ func amountSats(t tagReader, platform string) *int64 {
 		amount = n
 	}
 	if platform == PlatformRoboSats && amount != nil && *amount == 0 && t.decimal("premium") == nil {
-		// A coordinator writes 0 for orders of explicit sats too; those are
-		// the ones without a premium.
+		// A coordinator writes 0 also for orders with a fixed amount of sats. Such an
+		// order has no premium.
 		return nil
 	}
 	return amount
 }
 
-// fiatAmount reads `fa`: one value, two values, or the old "10-20" in one.
-// Mostro writes a range that is no longer pending as 0, and no order is of
-// nothing, so a lone 0 states no amount. Two values in the wrong order still
+// fiatAmount reads the `fa` tag: one value, two values, or the old "10-20" in one
+// value. Mostro writes 0 for a range that is no longer pending, and no order has an
+// amount of 0, so a single 0 states no amount. Two values in the wrong order still
 // bound the amount.
 func fiatAmount(values []string) Range {
 	if len(values) == 1 {
@@ -172,9 +171,9 @@ func fiatAmount(values []string) Range {
 	return Range{Min: low, Max: high}
 }
 
-// methods reads `pm`. An event with several `f` tags (an old Peach bridge)
-// carries one `d`, `pm` and `f` per currency: the first of each belong
-// together. With one `f`, several `pm` tags are one list.
+// methods reads the `pm` tags. If an event has several `f` tags (an old Peach bridge),
+// it has one `d`, `pm` and `f` per currency, and the first of each belong together. If
+// an event has one `f` tag, several `pm` tags form one list.
 func methods(t tagReader, platform string) []string {
 	var values []string
 	if t.count("f") > 1 {
@@ -188,11 +187,11 @@ func methods(t tagReader, platform string) []string {
 	}
 	switch {
 	case platform == PlatformRoboSats:
-		// The maker's text, split at every space.
+		// The value is the maker's text, split at every space.
 		values = []string{strings.Join(values, " ")}
 	case platform == PlatformMostro || len(values) == 1:
-		// A Mostro makes the list by splitting at commas, so no method of
-		// its holds one; other platforms put a comma list in one value.
+		// A Mostro splits the list at commas, so none of its methods contains a comma.
+		// Other platforms put a comma-separated list in one value.
 		values = splitList(strings.Join(values, ","))
 	}
 	var out []string
@@ -204,15 +203,15 @@ func methods(t tagReader, platform string) []string {
 	return out
 }
 
-// networks maps the spellings of a chain to the one that Mostro uses.
+// networks maps each spelling of a chain to the spelling of Mostro.
 var networks = map[string]string{
 	"main": "mainnet", "bitcoin": "mainnet", "bc": "mainnet", "mainnet": "mainnet",
 	"test": "testnet", "testnet3": "testnet", "testnet": "testnet",
 	"unknown": "",
 }
 
-// network reads `network`, or `n` as RoboSats did until the end of 2024. A
-// list of one and the same network is that network.
+// network reads the `network` tag, or `n`, which RoboSats used until the end of 2024.
+// If a list names the same network several times, network returns that network.
 func network(t tagReader) string {
 	value := t.value("network")
 	if value == "" {
@@ -242,11 +241,11 @@ func layers(t tagReader) []string {
 	return out
 }
 
-// maxDistinct bounds the values of one list of an event: an event may hold tens
-// of thousands, and each is compared with those before it.
+// maxDistinct bounds the values of one list of an event. An event may hold tens of
+// thousands of values, and each value is compared with all earlier ones.
 const maxDistinct = 300
 
-// appendNew appends what is neither empty nor there already, to at most
+// appendNew appends s unless s is empty, is already in the list, or the list has
 // maxDistinct values.
 func appendNew(list []string, s string) []string {
 	if s == "" || len(list) >= maxDistinct {

@@ -1,16 +1,16 @@
 package mostro
 
-// Payload is what a message carries besides its verb: one of the types below.
-// The set is closed. Values are shared and not written to.
+// Payload is the content of a message besides its action: one of the types below. The
+// set is closed. Payload values are shared and must not be changed.
 type Payload interface {
-	// PayloadKey is the one key of the payload's JSON object.
+	// PayloadKey returns the one key of the payload's JSON object.
 	PayloadKey() string
 
 	appendBody(dst []byte) []byte
 }
 
-// SmallOrder is the order inside a message. As a payload it is a *SmallOrder.
-// Its JSON refuses fields it does not know.
+// SmallOrder is the order inside a message. As a payload it is a *SmallOrder. The
+// parser refuses unknown fields in its JSON.
 type SmallOrder struct {
 	ID                *UUID
 	Kind              Side        // "" for null
@@ -26,53 +26,52 @@ type SmallOrder struct {
 	SellerTradePubkey *string
 	BuyerInvoice      *string // BOLT11, Lightning address or LNURL
 	CreatedAt         *int64  // unix seconds
-	ExpiresAt         *int64  // unix seconds; 0 is taken literally by the reference node
+	ExpiresAt         *int64  // unix seconds; the reference node takes 0 literally
 }
 
-// PaymentRequest is an invoice to be paid, or where to pay to.
+// PaymentRequest is an invoice to pay, or the destination of a payment.
 type PaymentRequest struct {
 	Order   *SmallOrder
 	Invoice string // BOLT11, Lightning address or LNURL
-	Amount  *int64 // fiat amount when a range sell order is taken
+	Amount  *int64 // fiat amount if a range sell order is taken
 }
 
 // TextMessage is free text.
 type TextMessage string
 
-// Peer tells a party who the other one is. Pubkey is "" in a reputation
-// notice.
+// Peer names the other party of a trade. Pubkey is "" in a reputation notice.
 type Peer struct {
 	Pubkey     string
 	Reputation *UserInfo
 }
 
-// UserInfo is what a node says of a user's past.
+// UserInfo is a node's statement about a user's past trades.
 type UserInfo struct {
 	Rating        float64
 	Reviews       int64
 	OperatingDays uint64
 }
 
-// RatingUser is the number of stars, 1 to 5 where it is to be accepted.
+// RatingUser is the number of stars. A node accepts 1 to 5.
 type RatingUser uint8
 
 // Amount is the fiat amount with which a range order is taken.
 type Amount int64
 
-// DisputeRef names a dispute; Info goes to its solver alone.
+// DisputeRef names a dispute. Only the solver of the dispute receives Info.
 type DisputeRef struct {
 	ID   UUID
 	Info *SolverDisputeInfo
 }
 
-// SolverDisputeInfo is what a solver is told of the trade. Kind, statuses and
-// keys are plain text here, as the wire has them.
+// SolverDisputeInfo is the information about a trade that its solver receives. Kind,
+// statuses and keys are plain text here, as on the wire.
 type SolverDisputeInfo struct {
 	ID                     UUID // of the order
 	Kind                   string
 	Status                 string
 	Hash                   *string
-	Preimage               *string // a node of ours leaves it out
+	Preimage               *string // nodes of this project omit the preimage
 	OrderPreviousStatus    string
 	InitiatorPubkey        string
 	BuyerPubkey            *string
@@ -93,11 +92,11 @@ type SolverDisputeInfo struct {
 	CreatedAt              int64
 }
 
-// CantDo is a refusal: the payload of a cant-do message, and the error that
-// becomes one. Reason is "" for null.
+// CantDo is a refusal: the payload of a cant-do message, and an error that can be sent
+// as one. Reason is "" for null.
 type CantDo struct{ Reason Reason }
 
-// Error gives the reason as the wire spells it.
+// Error returns the reason in the spelling of the wire.
 func (c CantDo) Error() string {
 	if c.Reason == "" {
 		return "cant do"
@@ -105,19 +104,19 @@ func (c CantDo) Error() string {
 	return "cant do: " + string(c.Reason)
 }
 
-// NextTrade announces the key and index for the rest of a range order.
+// NextTrade announces key and index of the trade for the rest of a range order.
 type NextTrade struct {
 	Pubkey string
 	Index  uint32
 }
 
-// PaymentFailed tells the buyer how the node will go on trying.
+// PaymentFailed tells the buyer how often and at which interval the node will retry.
 type PaymentFailed struct {
 	Attempts        uint32
 	IntervalSeconds uint32
 }
 
-// RestoreData is what a node remembers of a user's open trades.
+// RestoreData lists the open trades of a user, as the node stores them.
 type RestoreData struct {
 	Orders   []RestoredOrder
 	Disputes []RestoredDispute
@@ -146,7 +145,7 @@ type IDs []UUID
 // OrderList answers IDs.
 type OrderList []SmallOrder
 
-// BondResolution says which bonds a solver takes.
+// BondResolution names the bonds that a solver slashes.
 type BondResolution struct {
 	SlashSeller bool
 	SlashBuyer  bool

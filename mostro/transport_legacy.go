@@ -14,14 +14,14 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The transport of 2023: kind 4, NIP-04, the bare message inside. Nothing in
-// it authenticates the identity, so its sender is the author of the event, in
-// full privacy, unless the pubkey field names that same key. It has no MAC:
-// every failure to decrypt gives the one error below, and a daemon drops them
-// all in silence.
+// The transport of 2023: kind 4, NIP-04, with the bare message as plaintext. No part of
+// this transport authenticates an identity. The sender is therefore the author of the
+// event, in full privacy unless the pubkey field names the same key. NIP-04 has no MAC.
+// Every decryption failure returns the same error below, and a daemon drops such events
+// without an answer.
 
-// maxLegacyContent bounds what is decrypted at all: base64 of the largest
-// plaintext, its padding and the iv, rounded up.
+// maxLegacyContent bounds the length of content that is decrypted: base64 of the
+// largest plaintext with padding and iv, rounded up.
 const maxLegacyContent = 88 << 10
 
 var errLegacyCipher = &WireError{Rule: RuleEncryption, Detail: "not for this key, or damaged"}
@@ -89,7 +89,8 @@ func sealLegacy(ctx context.Context, m Message, o SealOptions) (*nostr.Event, er
 	return evt, nil
 }
 
-// encryptNIP04 is AES-256-CBC with PKCS#7 under the bare x coordinate.
+// encryptNIP04 encrypts with AES-256-CBC and PKCS#7 padding. The key is the bare x
+// coordinate of the shared point.
 func encryptNIP04(plain []byte, x [32]byte, random io.Reader) (string, error) {
 	if len(plain) > maxPlaintext {
 		return "", broke(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
@@ -108,7 +109,7 @@ func encryptNIP04(plain []byte, x [32]byte, random io.Reader) (string, error) {
 	return base64.StdEncoding.EncodeToString(body) + "?iv=" + base64.StdEncoding.EncodeToString(iv[:]), nil
 }
 
-// decryptNIP04 tells nobody why it failed.
+// decryptNIP04 returns false for every failure, without a reason.
 func decryptNIP04(content string, x [32]byte) ([]byte, bool) {
 	text, ivText, ok := strings.Cut(content, "?iv=")
 	if !ok {

@@ -10,16 +10,16 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The first protocol version: NIP-59 with split keys. The rumor (kind 1) is
-// the trade key's, the seal (kind 13) the identity's, the gift wrap (kind
-// 1059) a throw-away key's. That rumor and seal differ is the point; libraries
-// that forbid it, or repair it, lose the trade key.
+// The first protocol version: NIP-59 with separate keys. The trade key authors the
+// rumor (kind 1), the identity key signs the seal (kind 13), and an ephemeral key signs
+// the gift wrap (kind 1059). The authors of rumor and seal differ on purpose. Libraries
+// that reject or rewrite such a rumor lose the trade key.
 
-// maxTweak is how far NIP-59 dates a seal and a wrap back.
+// maxTweak is the longest time by which NIP-59 dates a seal and a gift wrap back.
 const maxTweak = 2 * 24 * time.Hour
 
 func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
-	// The wrap's key is used once: its conversation is not worth remembering.
+	// The gift wrap's key is ephemeral, so its conversation key is not cached.
 	key, err := keys.conversation(evt.PubKey)
 	if err != nil {
 		return Envelope{}, err
@@ -36,8 +36,8 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, broke(RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
 	}
 	if err := checkEvent(seal); err != nil {
-		// The reference checks the signature over the id that the seal names;
-		// we check that id as well.
+		// The reference implementation checks the signature over the id in the seal.
+		// This code also checks that id.
 		return Envelope{}, broke(RuleSeal, err.Error())
 	}
 	if key, err = keys.conversation(seal.PubKey); err != nil {
@@ -67,8 +67,8 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, broke(RuleInnerSig, "not the trade key's signature over this message")
 	}
 	if t.sig == nil && rumor.PubKey != seal.PubKey {
-		// The seal proves the identity alone; without this anybody could
-		// speak for a trade key.
+		// The seal proves only the identity. Without this check any identity could send
+		// messages in the name of another trade key.
 		return Envelope{}, broke(RuleUnsigned, "the identity's seal around another key's unsigned message")
 	}
 	return Envelope{
@@ -146,7 +146,7 @@ func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 	return wrap, nil
 }
 
-// tweaked dates a time back by up to two days.
+// tweaked returns now minus a random time of up to two days.
 func tweaked(now time.Time, random io.Reader) (nostr.Timestamp, error) {
 	var b [8]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {

@@ -7,11 +7,11 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The second protocol version: one signed event of kind 14, authored by the
-// trade key, holding [message, signature, identity proof] under NIP-44.
+// The second protocol version: one signed event of kind 14, authored by the trade key.
+// Its NIP-44 plaintext is [message, signature, identity proof].
 
-// proofPrefix binds an identity's signature to this use and this trade key,
-// so that the proof cannot be grafted onto another sender's event.
+// proofPrefix binds an identity's signature to this protocol and to one trade key, so
+// that an attacker cannot copy the proof into another sender's event.
 func proofPrefix(tradePubkey string) []byte {
 	return []byte("mostro-transport-v2-identity:" + tradePubkey + ":")
 }
