@@ -6,24 +6,25 @@ import (
 	"strings"
 )
 
-// Decimal is an exact decimal number as the wire writes it, normalised: no
-// leading zeros, no trailing fractional zeros, no exponent, "-0" is "0".
-// It is built by ParseDecimal, so two Decimals are equal when == says so.
+// Decimal is an exact decimal number in the form of the wire, normalised: no leading
+// zeros, no trailing fractional zeros, no exponent, and "0" for "-0". ParseDecimal and
+// DecimalOf normalise, so two equal Decimals are also equal with ==. The zero value is
+// 0.
 type Decimal struct {
 	text  string
 	value float64
 }
 
-// maxDecimalText bounds what ParseDecimal reads: room for any amount of any
-// currency with the 17 digits that a float64 may print.
+// maxDecimalText bounds the text that ParseDecimal accepts. It leaves room for any
+// amount of any currency with the 17 digits that a float64 may print.
 const maxDecimalText = 40
 
-// ErrDecimal says that a text is not a plain decimal number.
+// ErrDecimal is returned if a text is not a plain decimal number.
 var ErrDecimal = errors.New("not a decimal number")
 
-// ParseDecimal reads an optional sign and digits with at most one point:
-// "2", "-1.50", "+3", ".5", "100.00000000". Everything else (spaces, exponents,
-// NaN, Inf, separators, more than 40 characters) is ErrDecimal.
+// ParseDecimal parses an optional sign and digits with at most one point: "2", "-1.50",
+// "+3", ".5", "100.00000000". For any other text (spaces, exponents, NaN, Inf,
+// separators, more than 40 characters) it returns ErrDecimal.
 func ParseDecimal(s string) (Decimal, error) {
 	if s == "" || len(s) > maxDecimalText {
 		return Decimal{}, ErrDecimal
@@ -52,7 +53,7 @@ func ParseDecimal(s string) (Decimal, error) {
 		text = "-" + text
 	}
 	if len(text) > maxDecimalText {
-		return Decimal{}, ErrDecimal // it could not be read back
+		return Decimal{}, ErrDecimal // ParseDecimal could not parse the normalised text
 	}
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil {
@@ -61,7 +62,7 @@ func ParseDecimal(s string) (Decimal, error) {
 	return Decimal{text: text, value: value}, nil
 }
 
-// DecimalOf gives an integer as a Decimal.
+// DecimalOf returns an integer as a Decimal.
 func DecimalOf(n int64) Decimal {
 	if n == 0 {
 		return Decimal{}
@@ -78,7 +79,7 @@ func allDigits(s string) bool {
 	return true
 }
 
-// String gives the normalised text, "0" for the zero value.
+// String returns the normalised text, "0" for the zero value.
 func (d Decimal) String() string {
 	if d.text == "" {
 		return "0"
@@ -86,10 +87,10 @@ func (d Decimal) String() string {
 	return d.text
 }
 
-// Float gives the nearest float64, for comparing and sorting.
+// Float returns the nearest float64, for comparing and sorting.
 func (d Decimal) Float() float64 { return d.value }
 
-// Sign gives -1, 0 or +1.
+// Sign returns -1, 0 or +1.
 func (d Decimal) Sign() int {
 	switch {
 	case d.text == "":
@@ -100,7 +101,8 @@ func (d Decimal) Sign() int {
 	return 1
 }
 
-// Int64 gives the value of a whole number that fits; ok is false otherwise.
+// Int64 returns the value if it is a whole number that fits in an int64; otherwise ok
+// is false.
 func (d Decimal) Int64() (n int64, ok bool) {
 	if d.text == "" {
 		return 0, true
@@ -109,8 +111,8 @@ func (d Decimal) Int64() (n int64, ok bool) {
 	return n, err == nil
 }
 
-// Cmp compares exactly: -1, 0 or +1 as d is less than, equal to or greater
-// than e.
+// Cmp compares exactly. It returns -1 if d is less than e, 0 if both are equal, and +1
+// if d is greater.
 func (d Decimal) Cmp(e Decimal) int {
 	if ds, es := d.Sign(), e.Sign(); ds != es {
 		if ds < es {
@@ -136,15 +138,15 @@ func compareMagnitude(a, b string) int {
 	if c := strings.Compare(aw, bw); c != 0 {
 		return c
 	}
-	// Fractions without trailing zeros order as their texts do.
+	// Fractions without trailing zeros sort like their texts.
 	return strings.Compare(af, bf)
 }
 
-// MarshalText writes the normalised text: a string in JSON, so that no reader
-// rounds it.
+// MarshalText returns the normalised text. JSON then holds a string, so that no reader
+// rounds the number.
 func (d Decimal) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads what ParseDecimal reads.
+// UnmarshalText parses the texts of ParseDecimal.
 func (d *Decimal) UnmarshalText(text []byte) error {
 	parsed, err := ParseDecimal(string(text))
 	if err != nil {

@@ -1,14 +1,13 @@
 package mostro
 
-// ParseMessage reads a message as the reference implementation does: exactly
-// one wrapper, known words only, tuples of their exact length, required fields
-// present, integers as integers. Unknown fields are passed over, except in an
-// order, which refuses them. A key that comes twice is refused everywhere.
-// The error is a WireError.
+// ParseMessage parses a message as the reference implementation does: exactly one
+// wrapper, known words only, tuples of their exact length, required fields present,
+// integers as integers. Unknown fields are ignored, except in an order, which refuses
+// unknown fields. A duplicate key is refused everywhere. The error is a WireError.
 //
-// Two spellings that the reference reads by accident of its library are
-// refused here: an object written as an array of its fields, and a word
-// written as an object with a null in it.
+// ParseMessage refuses two spellings that the reference implementation accepts by
+// accident of its library: an object written as an array of its fields, and a word
+// written as an object that holds a null.
 func ParseMessage(b []byte) (Message, error) {
 	r := jsonReader{b: b}
 	m, err := r.message()
@@ -21,8 +20,8 @@ func ParseMessage(b []byte) (Message, error) {
 	return m, nil
 }
 
-// ParseDraft is ParseMessage for a message that is still to be sealed: version
-// may be absent, as Seal stamps it.
+// ParseDraft is like ParseMessage, but for a message before Seal: the version may be
+// absent, because Seal sets it.
 func ParseDraft(b []byte) (Message, error) {
 	r := jsonReader{b: b, draft: true}
 	m, err := r.message()
@@ -35,13 +34,13 @@ func ParseDraft(b []byte) (Message, error) {
 	return m, nil
 }
 
-// Bits of the fields that an object has shown.
+// fieldSet is a bit set of the fields that an object contained.
 type fieldSet uint32
 
 func (s *fieldSet) add(bit int) { *s |= 1 << bit }
 
-// missing reports the first of the named fields that was not shown; "" in
-// names stands for a field that may be absent.
+// missing returns an error for the first named field that was absent. "" in names
+// stands for an optional field.
 func (s fieldSet) missing(names ...string) error {
 	for i, name := range names {
 		if name != "" && s&(1<<i) == 0 {
@@ -124,7 +123,7 @@ func (r *jsonReader) body(m *Message) error {
 	return seen.missing("version", "action")
 }
 
-// word reads a string of a closed vocabulary.
+// word parses a string of a closed vocabulary.
 func word[T ~string](r *jsonReader, words map[string]T, rule Rule) (T, error) {
 	s, err := r.text()
 	if err != nil {

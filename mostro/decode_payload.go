@@ -41,7 +41,7 @@ func (r *jsonReader) peerBody() (Peer, error) {
 	return p, err
 }
 
-// userInfo gives nil for null.
+// userInfo returns nil for null.
 func (r *jsonReader) userInfo() (*UserInfo, error) {
 	if null, err := r.null(); null || err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (r *jsonReader) userInfo() (*UserInfo, error) {
 	return u, err
 }
 
-// solverInfo gives nil for null.
+// solverInfo returns nil for null.
 func (r *jsonReader) solverInfo() (*SolverDisputeInfo, error) {
 	if null, err := r.null(); null || err != nil {
 		return nil, err

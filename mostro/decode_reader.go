@@ -8,17 +8,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds the nesting of values that nobody looks at.
+// maxDepth bounds the nesting of values that the reader skips.
 const maxDepth = 128
 
-// jsonReader pulls values out of one JSON text. It is strict where
-// encoding/json is not: keys match by case, a key may come once, integers are
-// not written with fraction or exponent, lone surrogates and bytes that are
-// no UTF-8 are refused. Nothing it gives out keeps the text alive, except raw.
+// jsonReader parses one JSON text. It is stricter than encoding/json: keys are
+// case-sensitive, a key may occur once, an integer has no fraction or exponent, and
+// lone surrogates and invalid UTF-8 are refused. Returned values keep no reference to
+// the text, except raw bytes.
 type jsonReader struct {
 	b     []byte
 	pos   int
-	draft bool // the message need not name its version
+	draft bool // the message may omit its version
 }
 
 func (r *jsonReader) fail(detail string) error {
@@ -36,7 +36,7 @@ func (r *jsonReader) space() {
 	}
 }
 
-// peek gives the first byte of the next value, 0 at the end.
+// peek returns the first byte of the next value, or 0 at the end.
 func (r *jsonReader) peek() byte {
 	r.space()
 	if r.pos < len(r.b) {
@@ -87,7 +87,9 @@ func (r *jsonReader) literal(word string) error {
 	return nil
 }
 
-// null consumes a null and says so.
+// null consumes a null and returns true if the next value is null. object calls visit
+// once for each key. The reader then stands at the key's value, and visit must consume
+// the value.
 func (r *jsonReader) null() (bool, error) {
 	if r.peek() != 'n' {
 		return false, nil
@@ -167,7 +169,7 @@ func (r *jsonReader) object(visit func(key []byte) error) error {
 	}
 }
 
-// shortKey makes a key fit for an error's path.
+// shortKey shortens a key for the path of an error.
 func shortKey(key []byte) string {
 	if len(key) > 40 {
 		return strconv.QuoteToASCII(string(key[:40])) + "…"
@@ -180,7 +182,8 @@ func shortKey(key []byte) string {
 	return string(key)
 }
 
-// array calls visit for each element, at its value, which visit must consume.
+// array calls visit once for each element. The reader then stands at the element, and
+// visit must consume the element.
 func (r *jsonReader) array(visit func(i int) error) (n int, err error) {
 	if r.peek() != '[' {
 		return 0, r.want("an array")
@@ -207,7 +210,8 @@ func (r *jsonReader) array(visit func(i int) error) (n int, err error) {
 	}
 }
 
-// tuple is an array of exactly want elements. Elements beyond are counted.
+// tuple parses an array of exactly want elements. The error for a longer array has the
+// number of all elements.
 func (r *jsonReader) tuple(want int, visit func(i int) error) error {
 	return r.tupleOf(want, want, visit)
 }
@@ -233,7 +237,7 @@ func (r *jsonReader) tupleOf(least, most int, visit func(i int) error) error {
 	return nil
 }
 
-// text reads a string. The result may point into the text.
+// text parses a string. The result may share memory with the input.
 func (r *jsonReader) text() ([]byte, error) {
 	if r.peek() != '"' {
 		return nil, r.want("a string")
@@ -259,7 +263,7 @@ func (r *jsonReader) text() ([]byte, error) {
 	return nil, r.fail("string not closed")
 }
 
-// escaped reads on from the first backslash of a string.
+// escaped parses the rest of a string from its first backslash.
 func (r *jsonReader) escaped(start, i int) ([]byte, error) {
 	out := append(make([]byte, 0, i-start+32), r.b[start:i]...)
 	for i < len(r.b) {
@@ -363,8 +367,8 @@ func (r *jsonReader) stringOrNull() (*string, error) {
 	return &s, nil
 }
 
-// number gives the text of a number and whether it is an integer. "-0" is
-// none: the reference implementation reads it as a float.
+// number returns the text of a number and whether it is an integer. "-0" is not an
+// integer, because the reference implementation reads "-0" as a float.
 func (r *jsonReader) number() (s []byte, integer bool, err error) {
 	r.space()
 	start, i := r.pos, r.pos
@@ -473,7 +477,7 @@ func (r *jsonReader) float() (float64, error) {
 	return f, nil
 }
 
-// uuid reads a string that is a UUID.
+// uuid parses a string that is a UUID.
 func (r *jsonReader) uuid() (UUID, error) {
 	s, err := r.text()
 	if err != nil {
@@ -482,7 +486,7 @@ func (r *jsonReader) uuid() (UUID, error) {
 	return ParseUUID(string(s))
 }
 
-// skip passes over one value and gives its text.
+// skip skips one value and returns its text.
 func (r *jsonReader) skip(depth int) ([]byte, error) {
 	if depth > maxDepth {
 		return nil, r.fail("nested too deep")

@@ -7,8 +7,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// DevFee is a node's public record of a development fee that it paid: a claim
-// that an order completed, and what it cost. There is one per success.
+// DevFee is a node's public record of a paid development fee. It is a claim that an
+// order completed, and states the fee of that order. A node publishes one per success.
 type DevFee struct {
 	EventID   string
 	Pubkey    string // the node
@@ -24,8 +24,8 @@ type DevFee struct {
 	Expiration   nostr.Timestamp // NIP-40; 0 none
 }
 
-// ParseDevFee reads kind 8383. Scores rest on these, so an order, an amount
-// and a payment hash must each be there exactly once.
+// ParseDevFee parses kind 8383. Scores depend on these events, so order, amount and
+// payment hash must each occur exactly once. The error is an EventError.
 func ParseDevFee(evt *nostr.Event) (DevFee, error) {
 	if err := expect(evt, ClassDevFee); err != nil {
 		return DevFee{}, err
@@ -55,7 +55,7 @@ func ParseDevFee(evt *nostr.Event) (DevFee, error) {
 	return fee, nil
 }
 
-// Event builds the record as a Mostro publishes it, ready to be signed.
+// Event returns the record as a Mostro publishes it, ready to be signed.
 func (f DevFee) Event() nostr.Event {
 	var w tagWriter
 	w.add("order-id", f.OrderID)

@@ -12,12 +12,12 @@ const (
 	DisputeStateInitiated      DisputeState = "initiated"
 	DisputeStateInProgress     DisputeState = "in-progress" // a solver took it
 	DisputeStateSellerRefunded DisputeState = "seller-refunded"
-	DisputeStateSettled        DisputeState = "settled"  // the buyer got the sats
+	DisputeStateSettled        DisputeState = "settled"  // the buyer received the sats
 	DisputeStateReleased       DisputeState = "released" // by the seller; no current emitter
 )
 
-// disputeStates maps what was ever published, in kebab-case. Until 2024 a
-// fresh dispute was "Pending".
+// disputeStates maps every published state, in kebab-case. Until 2024 a new dispute was
+// "Pending".
 var disputeStates = map[string]DisputeState{
 	"pending":         DisputeStateInitiated,
 	"initiated":       DisputeStateInitiated,
@@ -27,13 +27,13 @@ var disputeStates = map[string]DisputeState{
 	"released":        DisputeStateReleased,
 }
 
-// Final says whether the dispute is over.
+// Final reports whether the dispute is over.
 func (s DisputeState) Final() bool {
 	return s == DisputeStateSellerRefunded || s == DisputeStateSettled || s == DisputeStateReleased
 }
 
-// Dispute is the public state of a dispute: that there is one at a node, and
-// how it goes. The order it is about is not disclosed.
+// Dispute is the public state of a dispute at a node. It does not disclose the order of
+// the dispute.
 type Dispute struct {
 	EventID   string
 	Pubkey    string // the node
@@ -49,8 +49,8 @@ type Dispute struct {
 	Expiration   nostr.Timestamp // NIP-40; 0 none
 }
 
-// ParseDispute reads kind 38386, and the disputes that were published in kind
-// 38383 until the end of 2025.
+// ParseDispute parses kind 38386, and the disputes in kind 38383 that nodes published
+// until the end of 2025. The error is an EventError.
 func ParseDispute(evt *nostr.Event) (Dispute, error) {
 	if err := expect(evt, ClassDispute); err != nil {
 		return Dispute{}, err
@@ -78,7 +78,7 @@ func ParseDispute(evt *nostr.Event) (Dispute, error) {
 	return d, nil
 }
 
-// Event builds the dispute as a Mostro publishes it, ready to be signed.
+// Event returns the dispute as a Mostro publishes it, ready to be signed.
 func (d Dispute) Event() nostr.Event {
 	w := tagWriter{{"d", d.D}}
 	w.time("expiration", d.Expiration)
@@ -97,7 +97,9 @@ func (d Dispute) publicState() string {
 	return string(d.State)
 }
 
-// legacyDisputeStates spells the states as the Mostro of 2023 did.
+// legacyDisputeStates maps each state to the spelling of a Mostro of 2023. LegacyEvent
+// returns the dispute in the form of 2023: kind 38383, CamelCase, no expiration. A node
+// publishes it if a party of the dispute uses a client of 2023.
 var legacyDisputeStates = map[DisputeState]string{
 	DisputeStateInitiated:      "Pending",
 	DisputeStateInProgress:     "InProgress",

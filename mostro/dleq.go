@@ -8,14 +8,14 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 )
 
-// A proof of Chaum and Pedersen that one secret stands behind two points:
-// x·G = P and x·N = S. It shows a Diffie-Hellman point without the secret.
+// A Chaum-Pedersen proof shows that the same secret x belongs to two points: x·G = P
+// and x·N = S. It proves a Diffie-Hellman point without revealing the secret.
 
-// dleqContext binds a proof to its one use.
+// dleqContext binds a proof to R0 receipts of v1.
 const dleqContext = "mostro-receipt/r0-v1"
 
-// sharedPoint gives the Diffie-Hellman point of our key and a peer's, both
-// with even y, and the proof that it is that point. context is proven with it.
+// sharedPoint returns the Diffie-Hellman point of the own key and a peer's key, both
+// with even y, and a proof for this point. The proof is bound to context.
 func (k *Keys) sharedPoint(peer *btcec.PublicKey, context []byte, random io.Reader) (point *btcec.PublicKey, proof [64]byte, err error) {
 	var b [32]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
@@ -27,8 +27,8 @@ func (k *Keys) sharedPoint(peer *btcec.PublicKey, context []byte, random io.Read
 		return nil, proof, err
 	}
 	point = times(&x, peer)
-	// The nonce is of the secret and what is proven as well, so that a source
-	// of randomness that repeats itself does not give the secret away.
+	// The nonce also depends on the secret and on the proven values, so a random source
+	// that repeats its output does not reveal the secret.
 	h := sha256.New()
 	h.Write([]byte(dleqContext + "/nonce"))
 	xb := x.Bytes()
@@ -49,8 +49,8 @@ func (k *Keys) sharedPoint(peer *btcec.PublicKey, context []byte, random io.Read
 	return point, proof, nil
 }
 
-// provenShared checks what sharedPoint made: that point is the shared one of
-// two keys with even y.
+// provenShared reports whether proof is a proof of sharedPoint: point is the shared
+// point of two keys with even y.
 func provenShared(own, peer, point *btcec.PublicKey, proof [64]byte, context []byte) bool {
 	var e, s btcec.ModNScalar
 	if e.SetByteSlice(proof[:32]) || s.SetByteSlice(proof[32:]) {
@@ -67,8 +67,8 @@ func provenShared(own, peer, point *btcec.PublicKey, proof [64]byte, context []b
 	return ok && dleqChallenge(own, peer, point, a, b, context).Equals(&e)
 }
 
-// dleqChallenge hashes everything that the proof is about. A digest that is
-// no scalar cannot be met with.
+// dleqChallenge hashes all values that the proof covers. A digest above the order of
+// the curve practically never occurs.
 func dleqChallenge(own, peer, point, a, b *btcec.PublicKey, context []byte) *btcec.ModNScalar {
 	h := sha256.New()
 	h.Write([]byte(dleqContext))
@@ -93,7 +93,7 @@ func times(k *btcec.ModNScalar, p *btcec.PublicKey) *btcec.PublicKey {
 	return affine(&out)
 }
 
-// sum adds two points; ok is false when they cancel each other out.
+// sum adds two points. ok is false if the sum is the point at infinity.
 func sum(p, q *btcec.PublicKey) (r *btcec.PublicKey, ok bool) {
 	var a, b, out btcec.JacobianPoint
 	p.AsJacobian(&a)

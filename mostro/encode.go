@@ -6,11 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// AppendJSON appends the canonical JSON of the message: the very bytes that
-// the reference implementation writes, and over which signatures are made and
-// checked. Fields keep their order; what is absent is null or left out as the
-// field demands; only ", \ and control characters are escaped; floats carry a
-// fraction or an exponent.
+// AppendJSON appends the canonical JSON of the message. These are the bytes that the
+// reference implementation writes, signs and verifies. Fields keep their order. An
+// absent value is null or omitted, as its field requires. Only ", \ and control
+// characters are escaped. Floats have a fraction or an exponent.
 func (m Message) AppendJSON(dst []byte) []byte {
 	dst = append(dst, '{')
 	dst = appendText(dst, string(m.Wrapper))
@@ -44,7 +43,7 @@ func (m Message) AppendJSON(dst []byte) []byte {
 	return append(dst, '}', '}')
 }
 
-// JSON is AppendJSON into a slice of its own.
+// JSON returns the bytes of AppendJSON in a new slice.
 func (m Message) JSON() []byte { return m.AppendJSON(make([]byte, 0, 512)) }
 
 func (o *SmallOrder) appendBody(dst []byte) []byte {
@@ -340,9 +339,9 @@ func appendWordOrNull(dst []byte, s string) []byte {
 	return appendText(dst, s)
 }
 
-// appendText writes a JSON string as serde_json does: everything raw except
-// the quote, the backslash and U+0000 to U+001F. Bytes that are no UTF-8
-// become U+FFFD, since no receiver could read them.
+// appendText appends a JSON string as serde_json writes it: all characters unescaped
+// except the quote, the backslash and U+0000 to U+001F. Invalid UTF-8 becomes U+FFFD,
+// because no receiver could parse the string otherwise.
 func appendText(dst []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
@@ -387,10 +386,9 @@ func appendText(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendFloatRust writes a float as serde_json does: the shortest digits that
-// read back as the same number, always with a fraction or an exponent, the
-// exponent without a plus sign and used from 1e16 up and below 1e-5. What is
-// no number is null.
+// appendFloatRust appends a float as serde_json writes it: the shortest digits that
+// parse back to the same number, always with a fraction or an exponent. An exponent has
+// no plus sign and is used from 1e16 up and below 1e-5. NaN and infinity become null.
 func appendFloatRust(dst []byte, f float64) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(dst, "null"...)

@@ -11,9 +11,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// EncodeChecked is EncodeEvent together with the proof that the event's id is
-// the hash of what was encoded (NIP-01): the text of the tags and the content
-// is made once and serves both.
+// EncodeChecked returns the JSON of EncodeEvent, and reports whether the event's id is
+// the hash of this JSON (NIP-01). The text of the tags and the content is built only
+// once and used for both.
 func EncodeChecked(evt *nostr.Event) (body []byte, ok bool) {
 	size := 64 + len(`{"id":"","pubkey":"","created_at":1780000000,"kind":38383,"tags":[],"content":"","sig":""}`) + len(evt.PubKey) + len(evt.Sig) + len(evt.Content)
 	for _, t := range evt.Tags {
@@ -23,8 +23,8 @@ func EncodeChecked(evt *nostr.Event) (body []byte, ok bool) {
 		}
 	}
 	body = appendEvent(make([]byte, 0, size), evt)
-	// ,"tags": is the first of its kind: id and pubkey are hex, and where they
-	// are not the hash differs.
+	// The first ,"tags": starts the tags. If id and pubkey are hex, no earlier match is
+	// possible; if they are not, the hash differs.
 	at := bytes.Index(body, []byte(`,"tags":`)) // appendEvent always writes it
 	tagsAndContent := body[at+len(`,"tags":`):]
 	end := len(tagsAndContent) - len(`}`)
@@ -35,7 +35,8 @@ func EncodeChecked(evt *nostr.Event) (body []byte, ok bool) {
 		return body, false
 	}
 	tagsAndContent = tagsAndContent[:end]
-	// ],"content": ends the tags; within strings the quote would be escaped.
+	// The last ],"content": ends the tags, because a quote within a string would be
+	// escaped.
 	split := bytes.LastIndex(tagsAndContent, []byte(`],"content":`))
 	if split < 0 {
 		return body, false
@@ -56,9 +57,9 @@ func EncodeChecked(evt *nostr.Event) (body []byte, ok bool) {
 	return body, string(text[:]) == evt.ID
 }
 
-// CheckedText is EncodeChecked of an event that was parsed from text. A text
-// that is the event's JSON as EncodeEvent would write it, as most are, becomes
-// the body itself: it is hashed where it stands. body is never to be written to.
+// CheckedText is like EncodeChecked for an event that was parsed from text. If text
+// equals the JSON of EncodeEvent, as is usual, CheckedText hashes text in place and
+// returns it as body. body must not be changed.
 func CheckedText(evt *nostr.Event, text string) (body []byte, ok bool) {
 	var room [320]byte
 	head := append(append(append(room[:0], `{"id":"`...), evt.ID...), `","pubkey":"`...)
@@ -72,8 +73,8 @@ func CheckedText(evt *nostr.Event, text string) (body []byte, ok bool) {
 			tags += len(s) + len(`""`) + min(j, 1)
 		}
 	}
-	// Without a backslash each word is as long as its text, so that white space,
-	// another field or another way to write a number would show in the length.
+	// Without a backslash each string is as long as its text. White space, another
+	// field or another form of a number would therefore change the length.
 	signature := len(sig) + len(evt.Sig) + len(`"}`)
 	if len(text) != len(head)+tags+len(content)+len(evt.Content)+len(`""`)+signature || evt.Sig == "" ||
 		text[:len(head)] != string(head) || strings.IndexByte(text, '\\') >= 0 {

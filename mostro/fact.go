@@ -6,18 +6,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// factTags are the tags by which a Mostro's public events are evidence: which
-// order, dispute, fee or node it is about, its state, amounts and times.
+// factTags are the tags that make a Mostro's public events evidence: the order,
+// dispute, fee or node, its state, amounts and times.
 var factTags = []string{"d", "y", "z", "s", "k", "f", "fa", "amt", "pm", "premium", "network", "layer", "expires_at", "expiration",
 	"initiator", "created_at", "published_at", "order-id", "amount", "hash", "mostro_version", "protocol_version", "lnd_node_pubkey",
 	"total_reviews", "total_rating"}
 
-// maxFactTag bounds the values of one tag that are kept, in bytes.
+// maxFactTag bounds the values of one kept tag, in bytes.
 const maxFactTag = 1024
 
-// FactTags returns the tags of an event that stay known as bare facts when its
-// author deletes it; ok is false for an event that is no evidence about its
-// author. What is said at length, links, names and ratings are not among them.
+// FactTags returns the tags of an event that the relay keeps as facts after the author
+// deleted the event. ok is false if the event is no evidence about its author. Free
+// text, links, names and ratings of makers are not kept.
 func FactTags(evt *nostr.Event) (tags nostr.Tags, ok bool) {
 	switch Classify(evt) {
 	case ClassOrder:
@@ -38,7 +38,7 @@ func FactTags(evt *nostr.Event) (tags nostr.Tags, ok bool) {
 			size += len(v)
 		}
 		if size > maxFactTag {
-			return nil, false // an id or a state is never as long
+			return nil, false // an id or a state is never that long
 		}
 		if tag[0] == "pm" {
 			tag = tag[:2]

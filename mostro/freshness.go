@@ -7,24 +7,24 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Freshness says how far the date of a message may be from its arrival. It
-// judges three times and keeps no clock: the event's own (Envelope.CreatedAt),
-// the arrival that our relay witnessed (Entry.ReceivedAt), and now. Since the
-// arrival is what counts, mail that waited for a daemon to start is as fresh
-// as it was when it came.
+// Freshness bounds the time between the date of a message and its arrival. It compares
+// three times and keeps no clock: the event's own time (Envelope.CreatedAt), the
+// arrival that our relay witnessed (Entry.ReceivedAt), and now. Age is measured at the
+// arrival, so mail that waited for a daemon to start stays fresh.
 type Freshness struct {
 	MaxAge   time.Duration // from the event's date to its arrival
 	MaxAhead time.Duration // the event's date past its arrival
 	MaxWait  time.Duration // from the arrival to now; 0 sets no limit
 }
 
-// DefaultFreshness is the reference node's ten seconds, and an upper bound
-// that it lacks: without one a message dated ahead could be replayed until
-// that date.
+// DefaultFreshness has the ten seconds of the reference node and an additional limit on
+// dates in the future. The reference node has no such limit; without it an attacker
+// could replay a message that is dated ahead until that date.
 var DefaultFreshness = Freshness{MaxAge: 10 * time.Second, MaxAhead: 60 * time.Second}
 
-// Check judges a message that came live: RuleStale, RuleFuture, or nil. Event
-// times are whole seconds, so the age is counted from the second's end.
+// Check checks a message that arrived live. It returns a WireError with RuleStale or
+// RuleFuture, or nil if the message is fresh. Event times are whole seconds, so the age
+// is counted from the end of the second.
 func (f Freshness) Check(created nostr.Timestamp, received, now time.Time) error {
 	if err := f.ahead(created, received); err != nil {
 		return err
@@ -38,10 +38,11 @@ func (f Freshness) Check(created nostr.Timestamp, received, now time.Time) error
 	return nil
 }
 
-// CheckLate judges a message that was fetched from another relay after the
-// fact, so that its arrival says nothing: it must be dated within the current
-// window of its trade, from its opening to its deadline, and that window must
-// still be open now. Replays are then stopped by Envelope.ReplayID alone.
+// CheckLate checks a message that was fetched later from another relay, so that its
+// arrival proves nothing. The message must be dated within the current step of its
+// trade, between opened and deadline, and the deadline must not have passed. Within the
+// step, only Envelope.ReplayID stops replays. CheckLate returns a WireError with
+// RuleStale or RuleFuture, or nil.
 func (f Freshness) CheckLate(created nostr.Timestamp, opened, deadline, now time.Time) error {
 	if err := f.ahead(created, now); err != nil {
 		return err
@@ -57,15 +58,16 @@ func (f Freshness) CheckLate(created nostr.Timestamp, opened, deadline, now time
 }
 
 func (f Freshness) ahead(created nostr.Timestamp, at time.Time) error {
-	// Compared in seconds: a Duration overflows for dates centuries away.
+	// The comparison is in seconds, because a Duration overflows for dates centuries
+	// away.
 	if int64(created) > at.Add(f.MaxAhead).Unix() {
 		return broke(RuleFuture, fmt.Sprintf("dated more than %s ahead", f.MaxAhead))
 	}
 	return nil
 }
 
-// Forget is the time from which a message with this date is refused by Check
-// whenever it comes, so that a memory of ReplayIDs for live mail may drop it.
+// Forget returns the time from which Check refuses every message with this date. After
+// this time a cache of ReplayIDs for live mail may drop the entry.
 func (f Freshness) Forget(created nostr.Timestamp) time.Time {
 	return created.Time().Add(f.MaxAge + time.Second)
 }

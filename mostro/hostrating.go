@@ -9,25 +9,25 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// MaxRatingText is how many characters a host rating may say in words.
+// MaxRatingText is the greatest length of a host rating's text, in characters.
 const MaxRatingText = 500
 
-// HostRating is a user's rating of a host: of a Mostro, in the form that
-// RoboSats' users rate their coordinators in. By itself it proves nothing.
-// What may prove that its author traded there is in Token and Receipt, and
-// this package checks neither.
+// HostRating is a user's rating of a host. Mostro's users rate a Mostro in the form in
+// which RoboSats' users rate their coordinators. The rating itself proves nothing.
+// Token and Receipt may prove that the author traded with the host; ParseHostRating
+// does not check either, CheckReceipt does.
 type HostRating struct {
 	EventID   string
 	Pubkey    string // the rater's key
 	D         string // "<alias>:<order id>"
 	CreatedAt nostr.Timestamp
 
-	Platform string             // "mostro" where the alias is, else as claimed, else "robosats" with a token; "" unknown
+	Platform string             // "mostro" if Alias is; otherwise as claimed, or "robosats" if there is a token and no claim; "" unknown
 	Alias    string             // host's short name, before the first ':' of D
-	OrderID  string             // after it
+	OrderID  string             // after the first ':' of D
 	Host     string             // the host's key, hex
 	Rating   Decimal            // 0 to 1
-	Aspects  map[string]Decimal // sub-scores by name, 0 to 1; nil when none
+	Aspects  map[string]Decimal // sub-scores by name, 0 to 1; nil if none
 
 	Token   string   // `sig`: the host's signature over author and order id, 128 hex digits; "" none
 	Receipt []string // values of the receipt tag; nil none
@@ -38,9 +38,9 @@ type HostRating struct {
 	Expiration nostr.Timestamp // NIP-40; 0 none
 }
 
-// ParseHostRating reads kind 31986. Every rule that it refuses by is one that
-// an attacker would like to bend: two hosts, two ratings, a rating that is not
-// a plain number from 0 to 1.
+// ParseHostRating parses kind 31986. Each rule refuses a form that an attacker could
+// exploit: two hosts, two ratings, or a rating that is not a plain number from 0 to 1.
+// The error is an EventError.
 func ParseHostRating(evt *nostr.Event) (HostRating, error) {
 	if err := expect(evt, ClassHostRating); err != nil {
 		return HostRating{}, err
@@ -64,7 +64,7 @@ func ParseHostRating(evt *nostr.Event) (HostRating, error) {
 	case r.Alias == PlatformMostro:
 		r.Platform = PlatformMostro
 	case platform == "" && r.Token != "":
-		r.Platform = PlatformRoboSats // whose ratings carry no y
+		r.Platform = PlatformRoboSats // RoboSats' ratings carry no y
 	default:
 		r.Platform = platform
 	}
@@ -92,8 +92,8 @@ func ParseHostRating(evt *nostr.Event) (HostRating, error) {
 	return r, nil
 }
 
-// readScores reads the rating tags: one plain, and any number that name an
-// aspect. It gives the broken rule, "" for none.
+// readScores reads the rating tags: exactly one plain rating, and any number of
+// aspects. It returns the broken rule, or "" if there is none.
 func (r *HostRating) readScores(tags nostr.Tags) (rule string) {
 	rated := false
 	for _, tag := range tags {
@@ -127,8 +127,9 @@ func (r *HostRating) readScores(tags nostr.Tags) (rule string) {
 	return ""
 }
 
-// Event builds the rating, ready to be signed by the rater: RoboSats' four
-// tags first, in its order, so that its readers understand it.
+// Event returns the rating, ready to be signed by the rater. The four tags of RoboSats
+// come first and in RoboSats' order, so that readers of RoboSats' ratings accept the
+// event.
 func (r HostRating) Event() nostr.Event {
 	w := tagWriter{}
 	w.text("sig", r.Token)

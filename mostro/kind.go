@@ -1,6 +1,6 @@
 package mostro
 
-// Event kinds of Mostro and its neighbours.
+// Event kinds of Mostro and of related applications.
 const (
 	KindProfile    = 0     // NIP-01 metadata
 	KindLegacyDM   = 4     // NIP-04, the 2023 transport
@@ -17,21 +17,22 @@ const (
 	KindDispute    = 38386 // public state of a dispute
 
 	KindAnnouncement = 38387 // a client project's notice to users; before November 2026 also our keysets
-	KindAttestation  = 38388 // attestation of a reputation: travels inside messages, never on a relay
+	KindAttestation  = 38388 // attestation of a reputation: sent inside messages, never published on a relay
 	KindHealth       = 38389 // state of a node, published every minute
 
-	// KindReceiptKeys is a node's key for blind receipts (docs/receipts.md). The
-	// number is ours. It lies below 38383, because Mostro numbers its own kinds
-	// upwards from there, and another application uses 38390 to 38399.
+	// KindReceiptKeys is a node's key for blind receipts (docs/receipts.md). This
+	// project chose the number. It lies below 38383, because Mostro numbers its own
+	// kinds upwards from 38383, and another application uses 38390 to 38399.
 	KindReceiptKeys = 38377
 )
 
-// KeysetKinds are the kinds under which keysets are found: the present one, and
-// the one that programs before November 2026 published.
+// KeysetKinds are the kinds that may hold a keyset: the current kind, and the kind that
+// programs before November 2026 published.
 var KeysetKinds = []int{KindReceiptKeys, KindAnnouncement}
 
-// IsMail says whether events of a kind are private messages: served to
-// subscribers, never searched, never exported, unreadable once expired.
+// IsMail reports whether events of a kind are private messages. Private messages are
+// served to subscribers, but never searched or exported, and cannot be read after they
+// expire.
 func IsMail(kind int) bool {
 	return kind == KindMessage || kind == KindGiftWrap || kind == KindLegacyDM
 }

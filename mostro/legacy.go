@@ -2,12 +2,12 @@ package mostro
 
 import "strings"
 
-// The vocabulary of 2023, in CamelCase, and how it maps to today's. It lacks
-// acknowledgements of their own for several verbs: a node answers FiatSent
-// with FiatSent. What 2023 cannot say is RuleNoLegacyForm, and a node that
-// speaks to such a client leaves that message out.
+// The vocabulary of 2023 in CamelCase, and its mapping to the current vocabulary. In
+// 2023 several verbs had no separate acknowledgement: a node answered FiatSent with
+// FiatSent. If the 2023 vocabulary has no form for a message, the error is
+// RuleNoLegacyForm, and a node does not send that message to a client of 2023.
 
-// camel turns "fiat-sent" into "FiatSent"; uncamel turns it back.
+// camel converts "fiat-sent" to "FiatSent"; uncamel converts it back.
 func camel(kebab string) string {
 	var b strings.Builder
 	for w := range strings.SplitSeq(kebab, "-") {
@@ -18,7 +18,7 @@ func camel(kebab string) string {
 	return b.String()
 }
 
-// legacyActions are the verbs of 2023 that have the same name today.
+// legacyActions are the verbs of 2023 with the same name today.
 var legacyActions = []Action{
 	ActionNewOrder, ActionTakeSell, ActionTakeBuy, ActionPayInvoice, ActionFiatSent, ActionRelease, ActionCancel, ActionAddInvoice,
 	ActionCooperativeCancelInitiatedByYou, ActionCooperativeCancelInitiatedByPeer, ActionCooperativeCancelAccepted,
@@ -28,7 +28,7 @@ var legacyActions = []Action{
 	ActionAdminSettle, ActionAdminAddSolver, ActionAdminTakeDispute,
 }
 
-// legacySynonyms are today's verbs that 2023 said with another one's name.
+// legacySynonyms maps a current verb to the verb of 2023 that was used in its place.
 var legacySynonyms = map[Action]Action{
 	ActionFiatSentOk:       ActionFiatSent,
 	ActionReleased:         ActionRelease,
@@ -37,12 +37,13 @@ var legacySynonyms = map[Action]Action{
 	ActionAdminCanceled:    ActionAdminCancel,
 	ActionAdminSettled:     ActionAdminSettle,
 	ActionAdminTookDispute: ActionAdminTakeDispute,
-	// Our choice: 2023 had no word for it, and this is what it tells.
+	// This mapping is our choice: 2023 had no verb for it, and BuyerInvoiceAccepted
+	// tells the same fact.
 	ActionInvoiceUpdated: ActionBuyerInvoiceAccepted,
 }
 
-// legacyActionByName knows the verbs in CamelCase, and in the kebab-case that
-// replaced it while kind 4 was still in use.
+// legacyActionByName indexes the verbs in CamelCase, and in the kebab-case that
+// replaced CamelCase while kind 4 was still in use.
 var legacyActionByName = func() map[string]Action {
 	m := map[string]Action{"SaleCompleted": ActionHoldInvoicePaymentSettled, "VoteReceived": ActionRateReceived}
 	for _, a := range legacyActions {
@@ -52,7 +53,7 @@ var legacyActionByName = func() map[string]Action {
 	return m
 }()
 
-// legacyAction gives the 2023 name of a verb, "" where there is none.
+// legacyAction returns the 2023 name of a verb, or "" if there is none.
 func legacyAction(a Action) string {
 	if same, ok := legacySynonyms[a]; ok {
 		a = same
@@ -64,7 +65,8 @@ func legacyAction(a Action) string {
 	return name
 }
 
-// todaysAction undoes the doubling of names as far as the payload tells.
+// todaysAction returns the current verb for a verb of 2023 that had two meanings, if
+// the payload shows which meaning is intended.
 func todaysAction(a Action, p Payload) Action {
 	switch a {
 	case ActionRateUser:
@@ -91,7 +93,7 @@ var legacySideByName = bothSpellings([]Side{SideBuy, SideSell})
 
 var legacyStatusByName = bothSpellings(allTradeStatuses)
 
-// bothSpellings indexes a vocabulary by its kebab and its CamelCase form.
+// bothSpellings indexes a vocabulary by its kebab-case and its CamelCase form.
 func bothSpellings[T ~string](words []T) map[string]T {
 	m := byName(words)
 	for _, w := range words {
@@ -100,8 +102,8 @@ func bothSpellings[T ~string](words []T) map[string]T {
 	return m
 }
 
-// legacyStatus gives the 2023 name of a status. Statuses that came later show
-// as what 2023 made of the same state.
+// legacyStatus returns the 2023 name of a status. A status that was added later maps to
+// the status that 2023 used for the same state.
 func legacyStatus(s TradeStatus) string {
 	switch s {
 	case TradeWaitingTakerBond, TradeWaitingMakerBond:

@@ -1,7 +1,7 @@
 package mostro
 
-// parseLegacy reads a message of 2023 into today's vocabulary. contact is its
-// pubkey field, "" for null: a claim.
+// parseLegacy parses a message of 2023 and converts it to the current vocabulary.
+// contact is the message's pubkey field, "" for null. contact is a claim without proof.
 func parseLegacy(b []byte) (m Message, contact string, err error) {
 	r := jsonReader{b: b}
 	n := 0
@@ -66,7 +66,8 @@ func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
 			m.Payload = p
 			return err
 		case "payload":
-			// Passed over, it would turn an order to pay into an empty one.
+			// If this field were ignored, a request to pay an order would become an
+			// empty message.
 			return broke(RuleUnknownField, "2023's messages have content")
 		}
 		_, err := r.skip(0)
@@ -76,7 +77,7 @@ func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
 		return "", err
 	}
 	if seen&2 == 0 {
-		// A node's acknowledgement of a new order was printed without a verb.
+		// A node's acknowledgement of a new order was printed without an action.
 		if _, ok := m.Payload.(*SmallOrder); !ok {
 			return "", within("action", broke(RuleMissing, "required"))
 		}
@@ -142,8 +143,8 @@ func (r *jsonReader) legacyPayloadBody(key []byte) (Payload, error) {
 		n, err := r.uint(8)
 		return RatingUser(n), err
 	case "Dispute", "dispute":
-		// A bare id, later [id, token] and [id, token, info]. The token was a
-		// secret word between user and solver, and is gone.
+		// The value is a bare id, later [id, token] and [id, token, info]. The token
+		// was a shared secret of user and solver and is no longer used.
 		var d DisputeRef
 		if r.peek() == '"' {
 			id, err := r.uuid()
@@ -207,7 +208,7 @@ func (r *jsonReader) legacyOrder(o *SmallOrder) error {
 		case "created_at":
 			o.CreatedAt, err = r.intOrZero()
 		case "expires_at":
-			// Zero meant "none": today's clients would read it as expired.
+			// Zero meant "none". A current client would read zero as expired.
 			o.ExpiresAt, err = r.intOrZero()
 		default:
 			_, err = r.skip(0)
@@ -220,7 +221,7 @@ func (r *jsonReader) legacyOrder(o *SmallOrder) error {
 	return seen.missing("amount", "fiat_code", "fiat_amount", "payment_method", "premium")
 }
 
-// intOrZero gives nil for null and for 0, with which 2023 said "not yet".
+// intOrZero returns nil for null and for 0. Messages of 2023 used 0 for "not yet".
 func (r *jsonReader) intOrZero() (*int64, error) {
 	n, err := r.intOrNull()
 	if n != nil && *n == 0 {

@@ -2,8 +2,8 @@ package mostro
 
 import "strconv"
 
-// appendLegacy appends the 2023 form of a message. contact is written as its
-// pubkey field, "" as null. Request id and trade index have no place there.
+// appendLegacy appends the 2023 form of a message. contact becomes its pubkey field, ""
+// becomes null. The form has no request id and no trade index.
 func appendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
 	action := legacyAction(m.Action)
 	if action == "" {
@@ -14,8 +14,8 @@ func appendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
 		return nil, broke(RuleNoLegacyForm, "wrapper "+string(m.Wrapper))
 	}
 	if _, ok := m.Payload.(Peer); ok && (m.Action == ActionPayInvoice || m.Action == ActionAddInvoice) {
-		// A notice of the taker's reputation. To a client of 2023 it would be
-		// a demand to pay without an invoice.
+		// The message is a notice of the taker's reputation. A client of 2023 would
+		// read it as a request to pay without an invoice.
 		return nil, within("payload", broke(RuleNoLegacyForm, "a reputation notice"))
 	}
 	dst = append(dst, '{')
@@ -51,7 +51,7 @@ func appendLegacyPayload(dst []byte, p Payload) ([]byte, error) {
 		dst = p.Order.appendLegacy(dst)
 		dst = append(dst, ',')
 		dst = appendText(dst, p.Invoice)
-		if p.Amount != nil { // added in 2024; older clients know no range orders
+		if p.Amount != nil { // added in 2024; older clients have no range orders
 			dst = append(dst, ',')
 			dst = strconv.AppendInt(dst, *p.Amount, 10)
 		}
@@ -117,8 +117,8 @@ func (o *SmallOrder) appendLegacy(dst []byte) []byte {
 	dst = appendText(dst, o.PaymentMethod)
 	dst = append(dst, `,"premium":`...)
 	dst = strconv.AppendInt(dst, o.Premium, 10)
-	// An order that has its number comes from a node, which always named both
-	// keys; a client's own order named neither.
+	// An order with an id comes from a node, and nodes always named both keys. A
+	// client's own order named neither.
 	if o.ID != nil || o.BuyerTradePubkey != nil || o.SellerTradePubkey != nil {
 		dst = append(dst, `,"master_buyer_pubkey":`...)
 		dst = appendTextOrNull(dst, o.BuyerTradePubkey)

@@ -7,15 +7,14 @@ import (
 	"strings"
 )
 
-// makerRating reads the values of an order's `rating` tag in all the shapes
-// that were ever published:
+// makerRating parses the values of an order's `rating` tag in all published forms:
 //
 //	["rating",{"days":41,"total_rating":4.5,"total_reviews":7}]   one value: Mostro since 0.13.2
 //	{"total_reviews":1,"total_rating":3.0,...}                    one value: Mostro 0.12, Peach, HodlHodl's bridge
 //	{"trades_count":12,"rating":0.9}                              one value: HodlHodl
 //	4.75, 120, 37                                                 three values: lnp2pBot's mean, days, reviews
 //
-// Placeholders and free text are no rating.
+// For placeholders and free text makerRating returns nil.
 func makerRating(values []string, platform string) *MakerRating {
 	var r MakerRating
 	switch {
@@ -54,8 +53,8 @@ func makerRating(values []string, platform string) *MakerRating {
 	return &r
 }
 
-// ratingFields gives the fields of the JSON in a rating's first value: an
-// object, or the array ["rating", object].
+// ratingFields returns the fields of the JSON in a rating's first value: an object, or
+// the array ["rating", object].
 func ratingFields(text string) map[string]json.RawMessage {
 	text = strings.Trim(text, " \t\r\n") // the white space of JSON, and no other
 	if object, ok := strings.CutPrefix(text, `["rating",`); ok {
@@ -80,8 +79,8 @@ func ratingFields(text string) map[string]json.RawMessage {
 	return fields
 }
 
-// flatFields gives the fields of an object as Mostro writes it: no white space,
-// plain names, whole or decimal numbers. Of any other text it says no.
+// flatFields returns the fields of an object in Mostro's form: no white space, plain
+// names, whole or decimal numbers. For any other text it returns false.
 func flatFields(text string) (map[string]json.RawMessage, bool) {
 	if len(text) < 3 || text[0] != '{' || text[len(text)-1] != '}' {
 		return nil, false
@@ -89,7 +88,7 @@ func flatFields(text string) (map[string]json.RawMessage, bool) {
 	rest := text[1 : len(text)-1]
 	fields := make(map[string]json.RawMessage, 4)
 	for more := true; more; {
-		name, value, _ := strings.Cut(rest, `":`) // no value is no number
+		name, value, _ := strings.Cut(rest, `":`) // an absent value is not a number
 		name, ok := strings.CutPrefix(name, `"`)
 		if !ok || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
 			return nil, false
@@ -103,14 +102,14 @@ func flatFields(text string) (map[string]json.RawMessage, bool) {
 	return fields, true
 }
 
-// plainNumber says whether s is a JSON number without sign or exponent.
+// plainNumber reports whether s is a JSON number without sign or exponent.
 func plainNumber(s string) bool {
 	whole, part, dotted := strings.Cut(s, ".")
 	digits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 	return digits(whole) && (whole == "0" || whole[0] != '0') && (!dotted || digits(part))
 }
 
-// jsonText gives a JSON number or string as text.
+// jsonText returns a JSON number or string as text.
 func jsonText(raw json.RawMessage) string {
 	var s string
 	if len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &s) == nil {
@@ -123,10 +122,10 @@ func jsonFinite(raw json.RawMessage) *float64 { return finite(jsonText(raw)) }
 
 func jsonWhole(raw json.RawMessage) *int64 { return wholeNumber(jsonText(raw)) }
 
-// finite reads a number that is finite and not negative. Means are floats of
-// the publisher's own making, so an exponent is fine here; text that ParseFloat
-// alone reads ("Inf", "0x1p3", "1_0") is not. The longest float64 in Rust's
-// Display has 327 characters before its 17 digits end.
+// finite parses a finite, non-negative number. Means are floats of the publisher, so an
+// exponent is accepted. Text that only ParseFloat accepts ("Inf", "0x1p3", "1_0") is
+// refused. The longest float64 in Rust's Display has 327 characters before its 17
+// digits end.
 func finite(text string) *float64 {
 	text = strings.TrimSpace(text)
 	if text == "" || len(text) > 400 || strings.Trim(text, "+-.0123456789eE") != "" {
@@ -142,10 +141,10 @@ func finite(text string) *float64 {
 	return &f
 }
 
-// mostroRating writes the value of a pending order's rating tag as Mostro
-// does: keys in alphabetical order, the mean as serde writes a float (0.0 with
-// no reviews), "{}" when nothing is known of the maker. What alone is unknown
-// is left out, and so is a mean on another scale than Mostro's.
+// mostroRating returns the value of a pending order's rating tag in Mostro's form: keys
+// in alphabetical order, the mean as serde writes a float (0.0 if there are no
+// reviews), and "{}" if all fields are unknown. A single unknown field is omitted. A
+// mean on another scale than Mostro's is also omitted.
 func mostroRating(r *MakerRating) string {
 	if r == nil {
 		return "{}"

@@ -4,16 +4,16 @@ import (
 	"encoding/hex"
 )
 
-// Message is what clients and Mostros say to each other, in today's
-// vocabulary whatever transport brought it. It is a value; Payload and the
-// pointers are shared, not to be written through.
+// Message is a message between a client and a Mostro, in the current vocabulary on
+// every transport. Message is a value. Payload and the pointers are shared and must not
+// be changed.
 //
-// Its JSON is AppendJSON's and no other: signatures are checked over those
-// bytes. encoding/json does not write them.
+// AppendJSON writes the only valid JSON form, because signatures cover these bytes.
+// encoding/json writes other bytes.
 type Message struct {
 	Wrapper    Wrapper
-	Version    uint8   // 1 on gift wrap and in 2023's form, 2 on kind 14; Seal stamps it
-	RequestID  *uint64 // echoed by the direct answer
+	Version    uint8   // 1 on gift wrap and in 2023's form, 2 on kind 14; Seal sets it
+	RequestID  *uint64 // the direct answer repeats it
 	TradeIndex *int64
 	ID         *UUID // order, or dispute for admin-take-dispute
 	Action     Action
@@ -23,8 +23,8 @@ type Message struct {
 // Wrapper is the name of the one key around a message.
 type Wrapper string
 
-// Every wrapper. A node dispatches on the action alone and does not look at
-// the wrapper; clients look for order, restore and cant-do.
+// The wrappers. A node dispatches only on the action and ignores the wrapper. Clients
+// expect order, restore and cant-do.
 const (
 	WrapperOrder   Wrapper = "order"
 	WrapperDispute Wrapper = "dispute"
@@ -38,7 +38,8 @@ var allWrappers = []Wrapper{WrapperOrder, WrapperDispute, WrapperCantDo, Wrapper
 
 var wrapperByName = byName(allWrappers)
 
-// Refuse builds the refusal of a request: same request id, same id.
+// Refuse returns the refusal of a request, with the request id and the id of the
+// request.
 func (m Message) Refuse(reason Reason) Message {
 	return Message{
 		Wrapper: WrapperCantDo, Version: m.Version, RequestID: m.RequestID, ID: m.ID,
@@ -46,13 +47,13 @@ func (m Message) Refuse(reason Reason) Message {
 	}
 }
 
-// Check says whether id and payload fit the action of a request, as the
-// reference node demands of what it receives: a WireError of RuleStructure,
-// or nil.
+// Check returns nil if id and payload fit the action of a request, as the reference
+// node requires of received messages. Otherwise Check returns a WireError with
+// RuleStructure, or with RuleAction if the action is unknown.
 //
-// It is for requests only. Several of a node's own messages fail it by design
-// of the protocol (add-invoice with an order, restore-session with data): a
-// client must not run it over answers.
+// Check is only for requests. Several messages of a node fail the check by design of
+// the protocol (add-invoice with an order, restore-session with data), so a client must
+// not check answers.
 func (m Message) Check() error {
 	if !m.Action.Known() {
 		return broke(RuleAction, "unknown action")
@@ -122,12 +123,13 @@ func (m Message) Check() error {
 	return nil
 }
 
-// UUID names an order or a dispute. It prints as the wire writes it:
-// lower-case, hyphenated.
+// UUID identifies an order or a dispute. Its text is lower-case and hyphenated, as on
+// the wire.
 type UUID [16]byte
 
-// ParseUUID reads the spellings that the reference node reads: hyphenated,
-// 32 hex digits, {braced} and urn:uuid:, in any case.
+// ParseUUID parses the spellings that the reference node accepts: hyphenated, 32 hex
+// digits, {braced} and urn:uuid:, in any case. For any other text it returns a
+// WireError.
 func ParseUUID(s string) (UUID, error) {
 	var u UUID
 	in := s
@@ -159,7 +161,7 @@ func ParseUUID(s string) (UUID, error) {
 	return u, nil
 }
 
-// String gives the hyphenated lower-case form.
+// String returns the hyphenated lower-case form.
 func (u UUID) String() string { return string(u.appendTo(make([]byte, 0, 36))) }
 
 func (u UUID) appendTo(dst []byte) []byte {
@@ -174,11 +176,11 @@ func (u UUID) appendTo(dst []byte) []byte {
 	return hex.AppendEncode(dst, u[10:])
 }
 
-// MarshalText and UnmarshalText let a UUID be a JSON string or a map key in
-// what is not the wire.
+// MarshalText returns the form of String. MarshalText and UnmarshalText let a UUID be a
+// JSON string or a map key in formats other than the wire.
 func (u UUID) MarshalText() ([]byte, error) { return u.appendTo(nil), nil }
 
-// UnmarshalText reads what ParseUUID reads.
+// UnmarshalText parses the spellings of ParseUUID.
 func (u *UUID) UnmarshalText(b []byte) error {
 	v, err := ParseUUID(string(b))
 	if err == nil {

@@ -10,9 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Difficulty is NIP-13's measure of an event id: its leading zero bits, 0 for
-// what is no id. The target that a nonce tag commits to is not looked at, as
-// no Mostro does.
+// Difficulty returns the number of leading zero bits of an event id (NIP-13), or 0 if
+// id is malformed. The target in the nonce tag is ignored, as Mostro ignores it.
 func Difficulty(id string) int {
 	var b [32]byte
 	if !decodeHex(b[:], id) {
@@ -32,8 +31,8 @@ func zeroBits(b [32]byte) int {
 	return n
 }
 
-// CheckWork demands a difficulty of an event: RuleWork, or nil. The id must
-// have been checked, or be checked next.
+// CheckWork returns a WireError with RuleWork if the event's id has fewer than want
+// leading zero bits. The caller must also check the id itself, before or after.
 func CheckWork(evt *nostr.Event, want int) error {
 	if have := Difficulty(evt.ID); have < want {
 		return broke(RuleWork, fmt.Sprintf("%d leading zero bits, want %d", have, want))
@@ -41,9 +40,10 @@ func CheckWork(evt *nostr.Event, want int) error {
 	return nil
 }
 
-// Mine adds a nonce tag with which the event's id has the wanted difficulty.
-// The event must have its author and all its fields, and is to be signed
-// next. Each bit doubles the work; 0 changes nothing.
+// Mine appends a nonce tag with which the event's id has at least want leading zero
+// bits. Author and all other fields must be set before, and the event must be signed
+// after. Each bit doubles the work; 0 changes nothing. If ctx ends first, Mine removes
+// the tag and returns ctx's error.
 func Mine(ctx context.Context, evt *nostr.Event, want int) error {
 	if want <= 0 {
 		return nil

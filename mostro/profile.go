@@ -8,8 +8,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Profile is a key's NIP-01 metadata. All of it is the key's own free text:
-// nothing here is checked, links included.
+// Profile is a key's NIP-01 metadata. All fields are free text of the key's owner.
+// ParseProfile does not check the text, including the links.
 type Profile struct {
 	EventID   string
 	Pubkey    string
@@ -26,8 +26,8 @@ type Profile struct {
 	LUD16       string // Lightning address
 }
 
-// ParseProfile reads kind 0. Fields that are not text are taken as absent;
-// content that is not a JSON object is refused.
+// ParseProfile parses kind 0. A field that is not text counts as absent. If the content
+// is not a JSON object, ParseProfile returns an EventError.
 func ParseProfile(evt *nostr.Event) (Profile, error) {
 	if err := expect(evt, ClassProfile); err != nil {
 		return Profile{}, err
@@ -50,8 +50,7 @@ func ParseProfile(evt *nostr.Event) (Profile, error) {
 	}, nil
 }
 
-// Event builds the metadata event, ready to be signed; empty fields are left
-// out.
+// Event returns the metadata event, ready to be signed. Empty fields are omitted.
 func (p Profile) Event() nostr.Event {
 	content := struct {
 		Name        string `json:"name,omitempty"`
@@ -67,7 +66,7 @@ func (p Profile) Event() nostr.Event {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	// A struct of strings always encodes, and a Buffer always takes it.
+	// Encoding a struct of strings to a Buffer cannot fail.
 	_ = enc.Encode(content)
 	return nostr.Event{
 		PubKey: p.Pubkey, CreatedAt: p.CreatedAt, Kind: KindProfile, Tags: nostr.Tags{},

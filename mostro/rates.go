@@ -9,12 +9,11 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// ratesD is the address of a node's rates; kind 30078 is open to every
-// application.
+// ratesD is the d tag of a node's rates. Every application may use kind 30078.
 const ratesD = "mostro-rates"
 
-// Rates is a node's table of the price of one bitcoin. Readers must look at
-// the author and at Expiration: anyone can publish a table.
+// Rates is a node's table of the price of one bitcoin. Anyone can publish such a table,
+// so a reader must check the author and Expiration.
 type Rates struct {
 	EventID   string
 	Pubkey    string // the node
@@ -26,8 +25,9 @@ type Rates struct {
 	Expiration  nostr.Timestamp    // NIP-40; 0 none
 }
 
-// ParseRates reads kind 30078 under d=mostro-rates. Prices that are null, not
-// numbers or not above 0 are left out; a table without any price is refused.
+// ParseRates parses kind 30078 with d=mostro-rates. A price that is null, not a number
+// or not above 0 is omitted. If the table has no price, ParseRates returns an error.
+// The error is an EventError.
 func ParseRates(evt *nostr.Event) (Rates, error) {
 	if err := expect(evt, ClassRates); err != nil {
 		return Rates{}, err
@@ -41,7 +41,8 @@ func ParseRates(evt *nostr.Event) (Rates, error) {
 	if json.Unmarshal([]byte(evt.Content), &content) != nil {
 		return Rates{}, malformed(evt, "content is not a table of rates")
 	}
-	// Two spellings of one currency leave none: no order says which is meant.
+	// If a currency has two spellings, both are omitted, because no order shows which
+	// price is right.
 	spelt := make(map[string]int)
 	for code, raw := range content.BTC {
 		code = strings.ToUpper(strings.TrimSpace(code))
@@ -61,8 +62,8 @@ func ParseRates(evt *nostr.Event) (Rates, error) {
 	return r, nil
 }
 
-// Event builds the table as a Mostro publishes it, ready to be signed:
-// currencies in alphabetical order, prices as serde writes floats.
+// Event returns the table as a Mostro publishes it, ready to be signed: currencies in
+// alphabetical order, prices as serde writes floats.
 func (r Rates) Event() nostr.Event {
 	var b strings.Builder
 	b.WriteString(`{"BTC":{`)

@@ -7,8 +7,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// RelayList is where a key reads and writes (NIP-65). A Mostro lists the
-// relays to which it is connected at the moment.
+// RelayList names the relays that a key reads from and writes to (NIP-65). A Mostro
+// lists the relays to which it is connected.
 type RelayList struct {
 	EventID   string
 	Pubkey    string
@@ -17,16 +17,16 @@ type RelayList struct {
 	Relays []RelayUse
 }
 
-// RelayUse is one relay of a list. Without a marker both are true.
+// RelayUse is one relay of a list. Both fields are true if the relay has no marker.
 type RelayUse struct {
 	URL   string // ws:// or wss://, as written
 	Read  bool
 	Write bool
 }
 
-// ParseRelayList reads kind 10002. What is not the URL of a websocket is left
-// out, and so are repetitions. The URLs are anyone's text: look at them
-// before dialing.
+// ParseRelayList parses kind 10002. Duplicates and values that are not a websocket URL
+// are omitted. Anyone can write such a list, so check a URL before dialing. The error
+// is an EventError.
 func ParseRelayList(evt *nostr.Event) (RelayList, error) {
 	if err := expect(evt, ClassRelayList); err != nil {
 		return RelayList{}, err
@@ -56,7 +56,7 @@ func ParseRelayList(evt *nostr.Event) (RelayList, error) {
 	return list, nil
 }
 
-// Event builds the relay list, ready to be signed.
+// Event returns the relay list, ready to be signed.
 func (l RelayList) Event() nostr.Event {
 	w := tagWriter{}
 	for _, use := range l.Relays {

@@ -9,11 +9,11 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 )
 
-// signer is what BIP-340 signing needs of a secret key and does not change: a
-// library that is handed the secret alone multiplies a second time with each
-// signature to find the public key again.
+// signer holds the precomputed parts of BIP-340 signing for one secret key. A library
+// that receives only the secret multiplies a second time for each signature to compute
+// the public key again.
 type signer struct {
-	d btcec.ModNScalar // the secret, negated where its public key has an odd y
+	d btcec.ModNScalar // the secret, negated if its public key has an odd y
 	p [32]byte         // x of the public key
 }
 
@@ -27,10 +27,10 @@ func newSigner(sk *btcec.PrivateKey) (signer, string) {
 	return s, hex.EncodeToString(s.p[:])
 }
 
-// errNonce is what one in 2^128 digests would see.
+// errNonce is returned if the nonce is zero, which happens for one in 2^128 digests.
 var errNonce = errors.New("the nonce is zero")
 
-// sign follows BIP-340's default signing, without checking its own work:
+// sign follows BIP-340's default signing, without verifying the result:
 // https://github.com/bitcoin/bips/blob/master/bip-0340.mediawiki
 func (s *signer) sign(digest, aux [32]byte) (sig [64]byte, err error) {
 	t := s.d.Bytes()

@@ -8,11 +8,11 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// tagReader reads the tags of a public event. A tag without a value is
-// treated as absent: `["d"]` is not an address and `["amt"]` is no amount.
+// tagReader reads the tags of a public event. A tag without a value counts as absent:
+// `["d"]` is not an address and `["amt"]` is not an amount.
 type tagReader nostr.Tags
 
-// values gives all values of the first tag of a name, nil when there is none.
+// values returns all values of the first tag of a name, or nil if there is none.
 func (t tagReader) values(name string) []string {
 	for _, tag := range t {
 		if len(tag) >= 2 && tag[0] == name {
@@ -22,7 +22,7 @@ func (t tagReader) values(name string) []string {
 	return nil
 }
 
-// value gives the first value of the first tag of a name, trimmed.
+// value returns the first value of the first tag of a name, trimmed.
 func (t tagReader) value(name string) string {
 	for _, tag := range t {
 		if len(tag) >= 2 && tag[0] == name {
@@ -32,7 +32,7 @@ func (t tagReader) value(name string) string {
 	return ""
 }
 
-// has says whether a tag of that name is there at all, even without a value.
+// has reports whether a tag of that name exists, even without a value.
 func (t tagReader) has(name string) bool { return t.count(name) > 0 }
 
 func (t tagReader) count(name string) int {
@@ -45,13 +45,16 @@ func (t tagReader) count(name string) int {
 	return n
 }
 
-// whole reads a non-negative whole number; nil when absent or anything else.
+// whole reads a non-negative whole number, and returns nil if the value is absent or
+// anything else.
 func (t tagReader) whole(name string) *int64 { return wholeNumber(t.value(name)) }
 
-// decimal reads a decimal number; nil when absent or anything else.
+// decimal reads a decimal number, and returns nil if the value is absent or anything
+// else.
 func (t tagReader) decimal(name string) *Decimal { return decimalOrNil(t.value(name)) }
 
-// boolean reads "true" or "false"; nil when absent or anything else.
+// boolean reads "true" or "false", and returns nil if the value is absent or anything
+// else.
 func (t tagReader) boolean(name string) *bool {
 	switch strings.ToLower(t.value(name)) {
 	case "true":
@@ -65,10 +68,11 @@ func (t tagReader) boolean(name string) *bool {
 // float reads a finite, non-negative number as Rust's f64 Display writes it.
 func (t tagReader) float(name string) *float64 { return finite(t.value(name)) }
 
-// lastSecond is the end of the year 9999: what is later is not in seconds.
+// lastSecond is the end of the year 9999. A greater number is not a time in seconds.
 const lastSecond = 253402300799
 
-// time reads unix seconds; 0 when absent, not positive or beyond year 9999.
+// time reads unix seconds, and returns 0 if the value is absent, not positive or beyond
+// the year 9999.
 func (t tagReader) time(name string) nostr.Timestamp {
 	n := t.whole(name)
 	if n == nil || *n > lastSecond {
@@ -77,7 +81,7 @@ func (t tagReader) time(name string) nostr.Timestamp {
 	return nostr.Timestamp(*n)
 }
 
-// list reads one comma-separated value: trimmed pieces, empty ones dropped.
+// list reads one comma-separated value. It trims the items and omits empty items.
 func (t tagReader) list(name string) []string { return splitList(t.value(name)) }
 
 func splitList(s string) []string {
@@ -90,8 +94,8 @@ func splitList(s string) []string {
 	return out
 }
 
-// wholeNumber accepts "250000" and "250000.0": some publishers print integers
-// through floats.
+// wholeNumber accepts "250000" and "250000.0", because some publishers print integers
+// as floats.
 func wholeNumber(s string) *int64 {
 	d, err := ParseDecimal(s)
 	if err != nil || d.Sign() < 0 {
@@ -112,8 +116,8 @@ func decimalOrNil(s string) *Decimal {
 	return &d
 }
 
-// claim reads the `y` tag: the platform that an event claims, and the second
-// value. Several `y` tags claim nothing.
+// claim returns the claimed platform and the second value of the `y` tag. If there are
+// several `y` tags, claim returns "".
 func (t tagReader) claim() (platform, second string) {
 	if t.count("y") != 1 {
 		return "", ""
@@ -132,7 +136,7 @@ func (t tagReader) claim() (platform, second string) {
 	return platform, second
 }
 
-// isHex says whether s is lower-case hexadecimal of n characters.
+// isHex reports whether s is lower-case hexadecimal of n characters.
 func isHex(s string, n int) bool {
 	if len(s) != n {
 		return false
@@ -146,7 +150,7 @@ func isHex(s string, n int) bool {
 	return true
 }
 
-// kebab brings CamelCase, UPPER_SNAKE and kebab-case to kebab-case.
+// kebab converts CamelCase, UPPER_SNAKE and kebab-case to kebab-case.
 func kebab(s string) string {
 	s = strings.TrimSpace(s)
 	var b strings.Builder
@@ -172,13 +176,13 @@ func kebab(s string) string {
 	return b.String()
 }
 
-// rustDisplay writes a float as Rust's Display does: the shortest digits that
-// read back the same, never an exponent, "5" for 5.0.
+// rustDisplay formats a float as Rust's Display does: the shortest digits that parse
+// back to the same number, without an exponent, "5" for 5.0.
 func rustDisplay(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
-// serdeFloat writes a float as Rust's serde_json does: "5.0" for 5, and an
-// exponent without "+" outside 1e-5 <= |f| < 1e16. JSON has no NaN or
-// infinity; serde writes null.
+// serdeFloat formats a float as Rust's serde_json does: "5.0" for 5, and an exponent
+// without "+" outside 1e-5 <= |f| < 1e16. JSON has no NaN or infinity, so serde writes
+// null.
 func serdeFloat(f float64) string {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return "null"

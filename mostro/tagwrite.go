@@ -7,8 +7,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// tagWriter collects the tags of an event in the order in which they are
-// written. Unknown values write nothing.
+// tagWriter collects the tags of an event in the order of writing. An unknown value
+// writes no tag.
 type tagWriter nostr.Tags
 
 func (w *tagWriter) add(name string, values ...string) {
@@ -49,7 +49,7 @@ func (w *tagWriter) time(name string, t nostr.Timestamp) {
 	}
 }
 
-// instance writes Mostro's `y` tag, with the instance name where there is one.
+// instance writes Mostro's `y` tag, with the instance name if there is one.
 func (w *tagWriter) instance(name string) {
 	if name = strings.TrimSpace(name); name != "" {
 		w.add("y", PlatformMostro, name)

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// TakeLink returns the order's link if it is one that the platform's dialect
-// promises: of this order, and to the place where its author takes it. A
-// publisher may write any link into an order, so all others return "".
+// TakeLink returns the order's link if the platform's dialect promises the link: it
+// must belong to this order and lead to the place where the author accepts takers.
+// Otherwise TakeLink returns "", because a publisher may write any link into an order.
 //
-// The relays in a mostro: link are hints: the taker's message is sealed to the
-// author's key, whichever relays carry it.
+// The relays in a mostro: link are hints. The taker's message is encrypted to the
+// author's key on any relay.
 func (o *Order) TakeLink() string {
 	u, err := url.Parse(o.Link)
 	if err != nil || u.User != nil || strings.ContainsFunc(o.Link, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
@@ -28,7 +28,7 @@ func (o *Order) TakeLink() string {
 	case PlatformLnp2pBot, PlatformTelegram:
 		promised = web && host == "t.me"
 	case PlatformRoboSats:
-		// A coordinator's own address, an onion service as a rule.
+		// A coordinator's own address, usually an onion service.
 		promised = (web && underDomain(host, "robosats.org") || u.Scheme == "http" && underDomain(host, "onion")) && strings.HasPrefix(u.Path, "/order/")
 	case PlatformHodlHodl:
 		promised = web && underDomain(host, "hodlhodl.com") && strings.HasPrefix(u.Path, "/offers/")

@@ -4,9 +4,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// UserRating is a node's rating of one of its users. It is addressed to the
-// user's key of one trade, so one user has many, and nothing but their
-// numbers links them: they say nothing of the node.
+// UserRating is a node's rating of one of its users. Its address is the user's key of
+// one trade, so one user has many ratings, and only their numbers link them. A
+// UserRating is no statement about the node.
 type UserRating struct {
 	EventID   string
 	Pubkey    string // the node
@@ -19,13 +19,13 @@ type UserRating struct {
 	MaxRate      *int64          // greatest vote so far
 	MinRate      *int64          // least vote so far
 	Days         *int64          // age of the user's account
-	Since        nostr.Timestamp // when the account was made, to the day; 0 unknown (before 0.19)
+	Since        nostr.Timestamp // creation of the account, to the day; 0 unknown (before 0.19)
 
 	Expiration nostr.Timestamp // NIP-40; 0 none
 }
 
-// ParseUserRating reads kind 38384, and the ratings that were published in
-// kind 38383 until the end of 2025.
+// ParseUserRating parses kind 38384, and the ratings in kind 38383 that nodes published
+// until the end of 2025. The error is an EventError.
 func ParseUserRating(evt *nostr.Event) (UserRating, error) {
 	if err := expect(evt, ClassUserRating); err != nil {
 		return UserRating{}, err
@@ -54,8 +54,8 @@ func ParseUserRating(evt *nostr.Event) (UserRating, error) {
 	return r, nil
 }
 
-// Event builds the rating as a Mostro publishes it, ready to be signed. It
-// carries no `y`, as mostrod's does not.
+// Event returns the rating as a Mostro publishes it, ready to be signed. It has no `y`
+// tag, because mostrod writes none.
 func (r UserRating) Event() nostr.Event {
 	w := tagWriter{{"d", r.D}}
 	w.time("expiration", r.Expiration)

@@ -1,28 +1,28 @@
-// Package corpus makes a synthetic market of Mostros: signed events as a relay
-// would receive them, in publication order, for the tests and benchmarks of
-// every room. The events are real in form and signature; the traders, amounts
-// and names are invented, and nothing here may be quoted as market data.
+// Package corpus generates a synthetic market of Mostros for the tests and benchmarks
+// of every room: signed events in publication order, as a relay would receive them. The
+// events have the real form and valid signatures. The traders, amounts and names are
+// invented, so no result may be quoted as market data.
 //
-// The same Config gives the same bytes, signatures included, on every machine
-// of one architecture (another may round an amount in another way).
+// The same Config produces the same bytes, including signatures, on every machine of
+// one architecture. Another architecture may round an amount differently.
 //
-// The mix, of orders (per hundred):
+// The mix of orders (per hundred):
 //
-//	23 pending, and stay so (canceled at expires_at, unless Unexpired)
+//	23 pending to the end (canceled at expires_at, unless Unexpired)
 //	17 pending, canceled by the maker
 //	 8 pending, success (taken with an invoice: no in-progress shows)
 //	35 pending, in-progress, success
 //	11 pending, in-progress, canceled
 //	 6 pending, in-progress, pending again, in-progress, success
 //
-// An order's later versions fall out where they would come after the span, and
-// so do events beyond Config.Events. Makers and takers come at any second of
-// the span; instances are drawn by Zipf's law. With the orders come each
-// instance's profile, relay list and infos (every 12 hours), disputes of one
-// order in a hundred that went in progress, and the development fee and the
-// user rating of one success in twenty each.
+// An order's version is omitted if it would come after the span. Events beyond
+// Config.Events are also omitted. Makers and takers arrive at any second of the span.
+// Instances are drawn by Zipf's law. The market also contains each instance's profile,
+// relay list and infos (every 12 hours), disputes for one in a hundred orders that were
+// in progress, and a development fee and a user rating for one in twenty successes
+// each.
 //
-// TestLoad holds the counts of two loads for benchmarks:
+// TestLoad checks the counts of two loads for benchmarks:
 //
 //	Config{Seed: 1, Events: 100000, Unexpired: true}
 //		100,000 events: 97,284 of 41,413 orders, which end as 10,846 pending,
@@ -53,30 +53,30 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Config says what market to make. The zero value is a hundred orders.
+// Config describes the market. The zero value is a market of a hundred orders.
 type Config struct {
 	Seed      int64
 	Instances int // 0: 40
 	// Orders is the number of orders (addresses). 0: as many as Events need.
 	Orders int
-	// Events cuts the stream off, instances' first events included. 0: all
+	// Events is the length of the stream, including the instances' first events. 0: all
 	// events of Orders.
 	Events int
 
-	Start time.Time     // zero: Now less Span, or 2026-01-05 00:00 UTC when Now is zero too
-	Now   time.Time     // end of the market, where Start is not given: orders are live then
+	Start time.Time     // zero: Now less Span, or 2026-01-05 00:00 UTC if Now is zero too
+	Now   time.Time     // end of the market if Start is zero: orders are live at this time
 	Span  time.Duration // 0: 72 hours
 
 	// PendingFor is the life of a pending order. 0: 24 hours.
 	PendingFor time.Duration
-	// Unexpired dates every expiration a year later than a Mostro would, so
-	// that every order is live when the events are used.
+	// Unexpired dates every expiration a year later than a Mostro would, so that every
+	// order is live when a test uses the events.
 	Unexpired bool
-	// OrdersOnly leaves out everything but kind 38383.
+	// OrdersOnly omits all events other than kind 38383.
 	OrdersOnly bool
 
 	Workers  int                   // 0: one per core
-	Progress func(done, total int) // called by Each now and then; nil: nobody watches
+	Progress func(done, total int) // Each calls it from time to time; nil: no calls
 }
 
 const (
@@ -85,14 +85,14 @@ const (
 	infoEvery        = 12 * time.Hour
 	retention        = 30 * 24 * time.Hour
 	year             = 365 * 24 * time.Hour
-	// ordersPerEvent is a little more than the orders that an event's worth
-	// of stream holds, so that Events always fills up.
+	// ordersPerEvent is slightly more than the number of orders per event of the
+	// stream, so that Events is always reached.
 	ordersPerEvent = 0.48
 	chunk          = 256
 )
 
-// Corpus is a planned market. Its events are made and signed as they are read,
-// as often as they are read. It is safe for concurrent use.
+// Corpus is a planned market. Its events are generated and signed each time they are
+// read. A Corpus is safe for concurrent use.
 type Corpus struct {
 	cfg       Config
 	start     int64
@@ -103,12 +103,12 @@ type Corpus struct {
 	plan      []step
 }
 
-// step is one event to be: what happens to a subject, and when.
+// step is one planned event: a subject, its version and a time.
 type step struct {
 	at      int64
 	subject uint32 // index of an order or an instance
 	what    what
-	n       uint8 // which version of the subject
+	n       uint8 // version number of the subject
 }
 
 type what uint8
@@ -123,7 +123,8 @@ const (
 	whatUserRating
 )
 
-// New plans a market: quick, and without signing.
+// New plans a market without signing events. It returns an error if a number of cfg is
+// negative.
 func New(cfg Config) (*Corpus, error) {
 	if cfg.Instances < 0 || cfg.Orders < 0 || cfg.Events < 0 || cfg.Span < 0 || cfg.PendingFor < 0 || cfg.Workers < 0 {
 		return nil, errors.New("corpus: negative number in the config")
@@ -203,14 +204,14 @@ func (c *Corpus) makePlan() {
 			add(l.ratingAt, whatUserRating, 0)
 		}
 	}
-	// Stable: what happens in the same second stays in the order of planning.
+	// The sort is stable, so events of the same second keep the order of planning.
 	slices.SortStableFunc(c.plan, func(a, b step) int { return cmp.Compare(a.at, b.at) })
 	if n := c.cfg.Events; n > 0 && n < len(c.plan) {
 		c.plan = slices.Clip(c.plan[:n])
 	}
 }
 
-// random gives the source of one stream of one subject.
+// random returns the random source of one stream of one subject.
 func (c *Corpus) random(stream, subject int) *rand.Rand { return random(c.cfg.Seed, stream, subject) }
 
 func random(seed int64, stream, subject int) *rand.Rand {
@@ -225,7 +226,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// life is what happens to one order, worked out again whenever it is asked.
+// life is the history of one order. It is computed again on each use.
 type life struct {
 	instance int
 	versions []version
@@ -245,8 +246,8 @@ type disputeVersion struct {
 	state mostro.DisputeState
 }
 
-// life draws an order's history. Every version is at least a second after the
-// one before it, as a Mostro's are.
+// life draws an order's history. Each version is at least a second after the version
+// before it, as on a Mostro.
 func (c *Corpus) life(order int) life {
 	r := c.random(0, order)
 	l := life{instance: c.drawInstance(r)}
@@ -304,7 +305,8 @@ func (c *Corpus) life(order int) life {
 	return l
 }
 
-// drawDispute opens a dispute in the middle of a trade; it ends with the trade.
+// drawDispute opens a dispute in the middle of a trade. The dispute ends with the
+// trade.
 func (l *life) drawDispute(r *rand.Rand, last version) {
 	taken := l.versions[1].at
 	room := last.at - taken
@@ -328,22 +330,22 @@ func (c *Corpus) drawInstance(r *rand.Rand) int {
 	return min(sort.SearchFloat64s(c.zipf, x), len(c.zipf)-1)
 }
 
-// Len is the number of events.
+// Len returns the number of events.
 func (c *Corpus) Len() int { return len(c.plan) }
 
-// Start and End bound the market: all events are in [Start, End).
+// Start returns the first second of the market: all events are in [Start, End).
 func (c *Corpus) Start() time.Time { return time.Unix(c.start, 0).UTC() }
 
-// End is the first second after the market.
+// End returns the first second after the market.
 func (c *Corpus) End() time.Time { return time.Unix(c.end, 0).UTC() }
 
-// Summary counts what the stream holds, and how its orders stand after its
-// last event.
+// Summary counts the events of the stream, and the states of its orders after the last
+// event.
 type Summary struct {
 	Events      int
 	OrderEvents int
 	Orders      int // addresses
-	Pending     int // of them, at the end; so the next three
+	Pending     int // of Orders, at the end; also the next three
 	InProgress  int
 	Success     int
 	Canceled    int
@@ -353,7 +355,7 @@ type Summary struct {
 	UserRatings int
 }
 
-// Summary counts without signing.
+// Summary returns the counts of the market. It signs no event.
 func (c *Corpus) Summary() Summary {
 	s := Summary{Events: len(c.plan)}
 	lastVersion := make(map[uint32]uint8)
@@ -388,9 +390,9 @@ func (c *Corpus) Summary() Summary {
 	return s
 }
 
-// Each makes and signs the events on all cores and calls fn with each, in
-// publication order, from the calling goroutine. It holds a few thousand
-// events at a time. It returns fn's first error, or ctx's.
+// Each generates and signs the events on all cores and calls fn with each event, in
+// publication order, from the calling goroutine. Each buffers a few thousand events.
+// Each returns fn's first error, or ctx's error if ctx ends first.
 func (c *Corpus) Each(ctx context.Context, fn func(*nostr.Event) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	type batch struct {
@@ -401,10 +403,10 @@ func (c *Corpus) Each(ctx context.Context, fn func(*nostr.Event) error) error {
 	}
 	var (
 		todo    = make(chan *batch)
-		ordered = make(chan *batch, 2*c.cfg.Workers) // full: the feeder waits for the reader
+		ordered = make(chan *batch, 2*c.cfg.Workers) // if full, the feeder waits for the reader
 		wait    sync.WaitGroup
 	)
-	// All have ended when Each returns, whatever fn did.
+	// All goroutines have ended when Each returns, also if fn fails.
 	defer wait.Wait()
 	defer cancel()
 	wait.Go(func() {
@@ -470,7 +472,7 @@ func (c *Corpus) sign(from, to int) ([]*nostr.Event, error) {
 	return events, nil
 }
 
-// Events makes all events at once.
+// Events returns all events at once.
 func (c *Corpus) Events(ctx context.Context) ([]*nostr.Event, error) {
 	events := make([]*nostr.Event, 0, len(c.plan))
 	err := c.Each(ctx, func(evt *nostr.Event) error {
@@ -480,8 +482,8 @@ func (c *Corpus) Events(ctx context.Context) ([]*nostr.Event, error) {
 	return events, err
 }
 
-// WriteNDJSON writes the events, one JSON object a line: what the import verb
-// reads.
+// WriteNDJSON writes the events, one JSON object per line, in the format of the import
+// command.
 func (c *Corpus) WriteNDJSON(ctx context.Context, w io.Writer) error {
 	out := bufio.NewWriterSize(w, 1<<20)
 	err := c.Each(ctx, func(evt *nostr.Event) error {

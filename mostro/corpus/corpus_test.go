@@ -37,7 +37,7 @@ func mustEvents(t testing.TB, c *Corpus) []*nostr.Event {
 	return events
 }
 
-// TestLoad holds the figures of the benchmarks' loads.
+// TestLoad checks the counts of the benchmarks' loads.
 func TestLoad(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -63,8 +63,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestSameBytes: the same config gives the same stream, whatever the number
-// of workers.
+// TestSameBytes checks that the same config produces the same stream for any number of
+// workers.
 func TestSameBytes(t *testing.T) {
 	write := func(cfg Config) string {
 		var b bytes.Buffer
@@ -86,8 +86,8 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestEvents looks at every event of a small market, and compares the market
-// that its readers see with the summary.
+// TestEvents checks every event of a small market, and compares the market that its
+// readers see with the summary.
 func TestEvents(t *testing.T) {
 	c := mustNew(t, Config{Seed: 3, Instances: 6, Orders: 500})
 	known := make(map[string]Instance)
@@ -195,8 +195,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestDisputes: three states, in order, the last with
-// the end of the trade.
+// TestDisputes checks that a dispute has three states in order, and that the last state
+// comes with the end of the trade.
 func TestDisputes(t *testing.T) {
 	c := mustNew(t, Config{Seed: 1, Orders: 20_000})
 	found := 0
@@ -336,7 +336,8 @@ func TestSign(t *testing.T) {
 	}
 }
 
-// TestCurrencies: the weights add up, and the rare one is there and rare.
+// TestCurrencies checks that the weights add up, and that the rare currency occurs
+// rarely.
 func TestCurrencies(t *testing.T) {
 	total := 0
 	for _, cur := range currencies {

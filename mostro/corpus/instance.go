@@ -13,10 +13,10 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Instance is one Mostro of the market, as the outside sees it.
+// Instance is one Mostro of the market, with its public data.
 type Instance struct {
 	Pubkey  string
-	Name    string // "" for a third of them
+	Name    string // "" for a third of the instances
 	Network string
 	Relays  []string
 }
@@ -31,7 +31,7 @@ type instance struct {
 	currencies []string // of its info; empty: all
 }
 
-// Instances lists the market's Mostros, the busiest first.
+// Instances returns the market's Mostros, the busiest first.
 func (c *Corpus) Instances() []Instance {
 	list := make([]Instance, len(c.instances))
 	for i, in := range c.instances {
@@ -40,7 +40,8 @@ func (c *Corpus) Instances() []Instance {
 	return list
 }
 
-// Sign signs an event as an instance, so that a test can add to the market.
+// Sign signs an event as an instance, so that a test can add events to the market. It
+// returns an error if there is no such instance.
 func (c *Corpus) Sign(instance int, evt *nostr.Event) error {
 	if instance < 0 || instance >= len(c.instances) {
 		return fmt.Errorf("corpus: no instance %d", instance)
@@ -48,8 +49,8 @@ func (c *Corpus) Sign(instance int, evt *nostr.Event) error {
 	return c.instances[instance].sign(evt)
 }
 
-// names are for two thirds of the instances; a number follows when they have
-// run out.
+// names are the names for two thirds of the instances. If the names are used up, a
+// number is appended.
 var names = []string{
 	"Mostro del Sur", "Mostro Brasil 🇧🇷", "Mostro Cubano 🇨🇺", "NostroMostro 🇪🇸", "Mostro ₿oliviano 🇧🇴", "Mostro Colombia",
 	"El Mostro de Caracas", "Plaza Mayor", "Mostro México", "Mostro Perú", "Le Mostro de Douala", "Mostro Lisboa", "Mercado Libre de Ñuñoa",
@@ -60,8 +61,8 @@ var relayPool = []string{
 	"wss://relay.one.example", "wss://relay.two.example", "wss://nostr.sur.example", "wss://mostro-relay.example", "wss://relay.isla.example", "wss://nos.norte.example",
 }
 
-// newInstance derives an instance from the seed. The last two of every
-// forty play on a test network.
+// newInstance derives an instance from the seed. The last two of every forty instances
+// use a test network.
 func newInstance(seed int64, i int) (instance, error) {
 	secret := sha256.Sum256(fmt.Appendf(nil, "mostrodex corpus instance %d %d", seed, i))
 	var scalar btcec.ModNScalar
@@ -110,9 +111,9 @@ func (in *instance) accepts(code string) bool {
 	return len(in.currencies) == 0 || slices.Contains(in.currencies, code)
 }
 
-// sign signs with no auxiliary randomness: BIP-340's nonce is then a function
-// of key and message (RFC 6979 in btcec), and the same event gives the same
-// signature. go-nostr's own Sign is random under libsecp256k1.
+// sign signs without auxiliary randomness. BIP-340's nonce is then a function of key
+// and message (RFC 6979 in btcec), so the same event has the same signature. go-nostr's
+// own Sign is random under libsecp256k1.
 func (in *instance) sign(evt *nostr.Event) error {
 	evt.PubKey = in.Pubkey
 	if evt.Tags == nil {

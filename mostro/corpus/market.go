@@ -14,9 +14,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// currency is one of the market's currencies: how often it is traded (of
-// 1,000 orders), how much of it makes a dollar in the invented market, and how
-// it is paid.
+// currency is one currency of the market: its share of the orders (per 1,000), its
+// invented number of units per dollar, and its payment methods.
 type currency struct {
 	code    string
 	weight  int
@@ -56,7 +55,7 @@ func drawCurrency(r *rand.Rand) currency {
 	return currencies[len(currencies)-1]
 }
 
-// event builds the event of a step, and says which instance signs it.
+// event returns the event of a step and the index of the instance that signs it.
 func (c *Corpus) event(st step) (nostr.Event, int) {
 	subject := int(st.subject)
 	at := nostr.Timestamp(st.at)
@@ -103,7 +102,7 @@ func (in *instance) info(cfg Config) mostro.Info {
 		Bond: &mostro.BondPolicy{Enabled: in.bonds},
 	}
 	if in.bonds {
-		pct, _ := mostro.ParseDecimal("0.01") // constants: they parse
+		pct, _ := mostro.ParseDecimal("0.01") // constants always parse
 		share, _ := mostro.ParseDecimal("0.5")
 		info.Bond.AmountPct, info.Bond.SlashNodeShare = &pct, &share
 		info.Bond.BaseSats, info.Bond.ApplyTo = new(int64(1000)), "both"
@@ -112,16 +111,16 @@ func (in *instance) info(cfg Config) mostro.Info {
 	return info
 }
 
-// terms is what an order offers, the same in all of its versions.
+// terms are the conditions of an order, the same in all of its versions.
 type terms struct {
 	id       string
 	side     mostro.Side
 	currency currency
 	low      int64 // fiat
-	high     int64 // fiat; low when it is not a range
-	taken    int64 // fiat that the taker chose
+	high     int64 // fiat; equal to low if the order has no range
+	taken    int64 // fiat amount that the taker chose
 	sats     int64 // of the taken amount
-	fixed    bool  // sats are named by the maker
+	fixed    bool  // the maker set the sats
 	premium  int64
 	methods  []string
 	rating   *mostro.MakerRating
@@ -132,7 +131,7 @@ func (c *Corpus) terms(order int) terms {
 	in := &c.instances[c.life(order).instance]
 	t := terms{id: uuid(r), side: mostro.SideSell, currency: drawCurrency(r)}
 	for !in.accepts(t.currency.code) {
-		t.currency = drawCurrency(r) // ends: every instance takes the common ones
+		t.currency = drawCurrency(r) // the loop ends, because every instance takes the common currencies
 	}
 	if r.IntN(100) < 45 {
 		t.side = mostro.SideBuy
@@ -164,7 +163,7 @@ func (c *Corpus) terms(order int) terms {
 	return t
 }
 
-// roundFiat keeps two digits, as people do, and at least 1.
+// roundFiat rounds to two significant digits, as people do, and returns at least 1.
 func roundFiat(x float64) int64 {
 	unit := math.Pow(10, math.Max(0, math.Floor(math.Log10(math.Max(1, x)))-1))
 	return max(1, int64(math.Round(x/unit)*unit))
@@ -189,7 +188,7 @@ func (c *Corpus) order(order, n int) (nostr.Event, int) {
 		Network: in.Network, MakerRating: t.rating, Link: mostro.OrderLink(t.id, in.Relays, in.Pubkey),
 	}
 	low, high := mostro.DecimalOf(t.low), mostro.DecimalOf(t.high)
-	// A cancelled order keeps the taken amount only if somebody took it.
+	// A cancelled order keeps the taken amount only if it was taken.
 	if v.status == mostro.StatusPending || v.status == mostro.StatusCanceled && !l.taken {
 		o.FiatAmount = mostro.Range{Min: &low, Max: &high}
 		if t.fixed {
@@ -207,8 +206,8 @@ func (c *Corpus) order(order, n int) (nostr.Event, int) {
 	return o.Event(), l.instance
 }
 
-// expiry dates an expiration: some time after a moment, and a year more where
-// nothing may expire.
+// expiry returns the time of an expiration: at plus after, and a year more if Unexpired
+// is set.
 func (c *Corpus) expiry(at int64, after time.Duration) nostr.Timestamp {
 	if c.cfg.Unexpired {
 		after += year
@@ -234,7 +233,7 @@ func (c *Corpus) devFee(order int, at nostr.Timestamp) (nostr.Event, int) {
 	l, t := c.life(order), c.terms(order)
 	in := &c.instances[l.instance]
 	hash := sha256.Sum256([]byte("corpus dev fee " + t.id))
-	// Two halves of the node's fee, and the share of them that upstream takes.
+	// The two halves of the node's fee, and the share that upstream receives.
 	amount := math.Round(2 * math.Round(in.fee.Float()*float64(t.sats)/2) * 0.3)
 	fee := mostro.DevFee{
 		Pubkey: in.Pubkey, CreatedAt: at, OrderID: t.id, AmountSats: max(1, int64(amount)), Hash: hex.EncodeToString(hash[:]),
