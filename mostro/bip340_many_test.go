@@ -12,7 +12,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 )
 
-// manySigned are valid signatures of some keys, over messages of any length.
+// manySigned returns valid signatures of some keys, over messages of any length.
 func manySigned(t testing.TB, n, keys int, r *rand.Rand) []signature {
 	t.Helper()
 	list := make([]signature, n)
@@ -31,7 +31,7 @@ func manySigned(t testing.TB, n, keys int, r *rand.Rand) []signature {
 	return list
 }
 
-// plus gives a number of the curve's order and another, added.
+// plus returns the sum of a scalar and n, modulo the curve's order.
 func plus(raw []byte, n uint32, negative bool) []byte {
 	var a, b btcec.ModNScalar
 	a.SetByteSlice(raw)
@@ -43,8 +43,8 @@ func plus(raw []byte, n uint32, negative bool) []byte {
 	return sum[:]
 }
 
-// TestProveMany: what is proven together holds alone, and one that holds is
-// missed only where a wrong one is near.
+// TestProveMany checks that every signature that is proven in a batch also verifies
+// alone. A valid signature may stay unproven only if it is near an invalid one.
 func TestProveMany(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 40))
 	n := 300
@@ -65,7 +65,7 @@ func TestProveMany(t *testing.T) {
 		"s is nothing":  func(l []signature) int { clear(l[7].sig[32:]); return 1 },
 		"all is zero":   func(l []signature) int { clear(l[7].sig[:]); return 1 },
 		"the last, s+1": func(l []signature) int { copy(l[n-1].sig[32:], plus(l[n-1].sig[32:], 1, false)); return 1 },
-		// Their plain sum is what it was.
+		// Their plain sum does not change.
 		"two that make up for each other": func(l []signature) int {
 			copy(l[10].sig[32:], plus(l[10].sig[32:], 77, false))
 			copy(l[11].sig[32:], plus(l[11].sig[32:], 77, true))
@@ -73,7 +73,7 @@ func TestProveMany(t *testing.T) {
 		},
 		"twice the same":       func(l []signature) int { l[20] = l[21]; return 0 },
 		"twice the same wrong": func(l []signature) int { l[21].sig[40] ^= 1; l[20] = l[21]; return 2 },
-		"a negative secret": func(l []signature) int { // signed by the other of the two points: -s
+		"a negative secret": func(l []signature) int { // signed with the other of the two points: -s
 			var s btcec.ModNScalar
 			s.SetByteSlice(l[9].sig[32:])
 			b := s.Negate().Bytes()
@@ -117,12 +117,12 @@ func TestProveMany(t *testing.T) {
 	}
 }
 
-// TestCheckReceipts: many receipts together come to what each comes to alone,
-// errors to the letter.
+// TestCheckReceipts checks that CheckReceipts returns the same receipts and the same
+// error texts as CheckReceipt.
 func TestCheckReceipts(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	hash := strings.Repeat("ab", 32)
-	for _, share := range []int{0, 1, 40} { // of 200, that are wrong
+	for _, share := range []int{0, 1, 40} { // of 200, the number of wrong receipts
 		var list []Rated
 		for i := range 200 {
 			host, rater := smallKeys(t, byte(3+i%5)), smallKeys(t, byte(100+i%50))
@@ -136,7 +136,7 @@ func TestCheckReceipts(t *testing.T) {
 					t.Fatal(err)
 				}
 				rating.Token = token
-			case 9: // nothing is shown
+			case 9: // the rating has no receipt
 			case 6:
 				st.Hash = hash
 				fallthrough
@@ -145,7 +145,7 @@ func TestCheckReceipts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if i%10 == 6 { // opened by what does not fit
+				if i%10 == 6 { // opened with the wrong values
 					values = append([]string{"r3", "lnbc1", strings.Repeat("0", 64)}, values...)
 				}
 				rating.Receipt = values
@@ -198,7 +198,8 @@ func BenchmarkProveMany(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*c.n), "us/signature")
 		})
 	}
-	// The worst that somebody can do: every one is wrong, and then checked alone.
+	// The worst case of an attack: every signature is wrong, and each is then verified
+	// alone.
 	b.Run("all 800 wrong", func(b *testing.B) {
 		list := manySigned(b, 800, 200, rand.New(rand.NewPCG(1, 1)))
 		for i := range list {

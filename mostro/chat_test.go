@@ -44,7 +44,7 @@ func TestChat(t *testing.T) {
 		}
 		return evt
 	}
-	// holding wraps any inner event as a holder of both conversation keys can.
+	// holding wraps any inner event, as a holder of both conversation keys can.
 	holding := func(inner string) *nostr.Event {
 		return resigned(func(e *nostr.Event) {
 			key, err := chat.Conv.conversation(chat.Conv.Pubkey())
@@ -94,7 +94,7 @@ func TestChat(t *testing.T) {
 		t.Errorf("a minute apart: %+v, %v", msg, err)
 	}
 
-	// The older form: any key wraps, for the shared secret's key.
+	// In the older form any key may wrap, to the key of the shared secret.
 	old := func(inner string) *nostr.Event { return crafted(t, eve, chat.OldAddress(), KindGiftWrap, inner) }
 	msg, err = theirs.Open(old(words(bob, 1, testNow.Add(-24*time.Hour))), testNow)
 	if err != nil || msg.Text != "hi" || msg.Sender != bob.Pubkey() {

@@ -90,7 +90,7 @@ func TestDecimalJSON(t *testing.T) {
 	}
 }
 
-// TestRustFloats has pairs of a float and what Rust prints for it.
+// TestRustFloats compares floats with the text that Rust prints.
 func TestRustFloats(t *testing.T) {
 	for _, c := range []struct {
 		f              float64

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestEncodeCheckedEqualsCheckID compares with go-nostr's own hash, over texts
-// that look like the parts the encoding is cut at.
+// TestEncodeCheckedEqualsCheckID compares EncodeChecked with go-nostr's own hash. The
+// texts look like the separators at which EncodeChecked splits the JSON.
 func TestEncodeCheckedEqualsCheckID(t *testing.T) {
 	text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", `],"content":`, `,"tags":`, `"],"content":"`, "\x00\x1f\x7f", "é\u2028", `\`}))
 	rapid.Check(t, func(t *rapid.T) {
@@ -35,8 +35,8 @@ func TestEncodeCheckedEqualsCheckID(t *testing.T) {
 	})
 }
 
-// TestCheckedText: whatever way an event is written, its body and the verdict
-// on its id are those of EncodeChecked.
+// TestCheckedText checks that CheckedText returns the same body and the same result as
+// EncodeChecked for any spelling of an event.
 func TestCheckedText(t *testing.T) {
 	word := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "d", `],"content":`, `,"tags":`, `","sig":"`, `\`, `"`, "a\tb", "é", "aaa"}))
 	rapid.Check(t, func(t *rapid.T) {
@@ -65,7 +65,7 @@ func TestCheckedText(t *testing.T) {
 		for _, text := range texts {
 			parsed, err := DecodeEvent([]byte(text))
 			if err != nil {
-				continue // a word looked like the place that was rewritten
+				continue // a word looked like the rewritten place
 			}
 			body, ok := CheckedText(parsed, text)
 			wantBody, want := EncodeChecked(parsed)
@@ -74,7 +74,7 @@ func TestCheckedText(t *testing.T) {
 			}
 		}
 	})
-	// What is written as we write it is not written again.
+	// A text in our own encoding is not encoded again.
 	evt := &nostr.Event{PubKey: strings.Repeat("7", 64), Kind: KindOrder, CreatedAt: 1_790_000_000, Content: "a", Sig: strings.Repeat("0f", 64), Tags: nostr.Tags{{"d", "x"}}}
 	evt.ID = evt.GetID()
 	text := string(EncodeEvent(evt))

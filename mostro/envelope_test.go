@@ -76,7 +76,7 @@ func TestOpenForTheNodeOnly(t *testing.T) {
 	}
 }
 
-// crafted seals an arbitrary plaintext the way a transport would.
+// crafted seals an arbitrary plaintext as a transport would.
 func crafted(t testing.TB, from *Keys, to string, kind int, plain string) *nostr.Event {
 	t.Helper()
 	key, err := from.conversation(to)
@@ -94,7 +94,7 @@ func crafted(t testing.TB, from *Keys, to string, kind int, plain string) *nostr
 	return evt
 }
 
-// newRandom is a repeatable source for tests: a counter, hashed by nobody.
+// newRandom returns a repeatable source for tests: a plain counter.
 func newRandom() *countingReader { return new(countingReader) }
 
 type countingReader struct{ n byte }
@@ -161,8 +161,8 @@ func TestOpenV2Refuses(t *testing.T) {
 			}
 		})
 	}
-	// The same parts, put together rightly, open: the refusals above are not
-	// of something else.
+	// The same parts in the right combination open, so the refusals above have no other
+	// cause.
 	env, err := Open(crafted(t, trade, node.Pubkey(), KindMessage, `[`+body+`,"`+sig+`",`+good+`]`), node)
 	if err != nil || env.Identity != identity.Pubkey() {
 		t.Fatalf("%v, %+v", err, env)
@@ -176,8 +176,8 @@ func TestOpenV2Refuses(t *testing.T) {
 	}
 }
 
-// The signature is looked for over the canonical bytes, over the bytes as they
-// came, and over those without white space.
+// TestSignatureOverWhichBytes checks that a signature is accepted over the canonical
+// bytes, over the received bytes, and over the received bytes without white space.
 func TestSignatureOverWhichBytes(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
@@ -274,7 +274,7 @@ func TestOpenV1Refuses(t *testing.T) {
 			t.Errorf("%s: %v, %+v", name, err, env)
 		}
 	}
-	// The same seal in a second wrap is the same act.
+	// The same seal in a second gift wrap has the same ReplayID.
 	seal := sealOf(rumor(trade, 1, signed))
 	one, err1 := Open(wrap(string(EncodeEvent(seal))), node)
 	two, err2 := Open(crafted(t, smallKeys(t, 6), node.Pubkey(), KindGiftWrap, string(EncodeEvent(seal))), node)
@@ -363,8 +363,8 @@ func TestOpenOuterEvent(t *testing.T) {
 	}
 }
 
-// A message that fills NIP-44 to its last byte goes through; one byte more is
-// refused by its name.
+// TestPlaintextLimit checks that a message that fills NIP-44 to its last byte is
+// accepted, and that one byte more is refused with its own rule.
 func TestPlaintextLimit(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)

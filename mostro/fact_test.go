@@ -7,8 +7,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The facts that stay say the same as evidence as the event did, and nothing
-// that somebody wrote.
+// TestFactTags checks that the kept tags are the same evidence as the event, and that
+// they hold no free text.
 func TestFactTags(t *testing.T) {
 	key, sats := strings.Repeat("ab", 32), int64(1000)
 	min, _ := ParseDecimal("10")

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// FuzzFlatFields: what is read without encoding/json is what that reads.
+// FuzzFlatFields checks that flatFields returns the same fields as encoding/json.
 func FuzzFlatFields(f *testing.F) {
 	for _, text := range []string{
 		`{"days":21,"total_rating":4.5,"total_reviews":7}`, `{"total_rating":0.0}`, `{"a":1,"a":2}`, `{"":1}`, `{}`, `{"a":}`, `{"a":1,}`, `{,"a":1}`,
@@ -38,7 +38,8 @@ func TestFlatFieldsReadsWhatMostroWrites(t *testing.T) {
 	}
 }
 
-// FuzzRatingFields: the short cut for what Mostro writes changes no reading.
+// FuzzRatingFields checks that the fast path for Mostro's form does not change the
+// result.
 func FuzzRatingFields(f *testing.F) {
 	for _, text := range []string{
 		`["rating",{"days":21,"total_rating":4.5,"total_reviews":7}]`, `["rating",{"days":1}`, `["rating",{"days":1}]]`, `["rating",{"days":1},2]`, `["rating",{}]`,

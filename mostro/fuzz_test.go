@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// fuzzSeeds are one event of every class and dialect, and some that break
-// rules, as JSON.
+// fuzzSeeds returns one event of every class and dialect, and some malformed events, as
+// JSON.
 func fuzzSeeds() []string {
 	key := testNode
 	var seeds []string
@@ -51,8 +51,8 @@ func fuzzSeeds() []string {
 	return seeds
 }
 
-// stable checks parse, build, parse, build of whatever was accepted: from the
-// second event on nothing changes.
+// stable parses an accepted event, builds it again and repeats both steps. From the
+// second event on nothing may change.
 func stable[T interface{ Event() nostr.Event }](t failer, evt *nostr.Event, parse func(*nostr.Event) (T, error)) {
 	noun, err := parse(evt)
 	if err != nil {
@@ -72,8 +72,8 @@ func stable[T interface{ Event() nostr.Event }](t failer, evt *nostr.Event, pars
 	}
 }
 
-// FuzzParseEvent gives arbitrary events to the classifier and to every
-// parser, whatever the class.
+// FuzzParseEvent passes arbitrary events to the classifier and to every parser, for
+// every class.
 func FuzzParseEvent(f *testing.F) {
 	for _, s := range fuzzSeeds() {
 		f.Add(s)
@@ -91,7 +91,7 @@ func FuzzParseEvent(f *testing.F) {
 	})
 }
 
-// failer is what *testing.T and *rapid.T share.
+// failer is the common interface of *testing.T and *rapid.T.
 type failer interface{ Fatalf(string, ...any) }
 
 func stableByAll(t failer, evt *nostr.Event) {
@@ -107,8 +107,8 @@ func stableByAll(t failer, evt *nostr.Event) {
 	stable(t, evt, ParseKeyset)
 }
 
-// TestHostileTags takes the seeds apart: tags are dropped, doubled, moved
-// between kinds, and given each other's values or nonsense.
+// TestHostileTags changes the seeds: tags are dropped, doubled, moved between kinds,
+// and get the values of other tags or nonsense.
 func TestHostileTags(t *testing.T) {
 	var pool []nostr.Event
 	var tags nostr.Tags
@@ -157,5 +157,5 @@ func TestHostileTags(t *testing.T) {
 	}
 }
 
-// seedKeyset is a public key of 2048 bits in PKCS #1. Nobody has its secret.
+// seedKeyset is a public key of 2048 bits in PKCS #1. Its secret key is unknown.
 const seedKeyset = "3082010a0282010100b04b189b7e8db8cbb27ff195d3ee0f434f0ac5d9bedba87174dbd46098c60789ac56b822d784dc497b19f4432613eecc5dfc251e70101dcfb5f2fc54bd81f6784a52abc8c782f14662145b1715f4d9196323396007153ceea8b7cfe402c42230f2d29226bfe0f653ce7d8292222bea26ed09fdf00be25b3a103fbb4a08d08019e36d80520715550e4b9aad8cd2d241bba457e703377219819db8a0dd93ed075d34dcf3e4e5365a05b56132638c97a2e857e9b5b1d206eb43ede033578eaeb795d06b3852fc88b1eb673eb88ed78ed5328de49a33a6145e4f86b7fa4ee19322765887edd56e16835c1adade664437e413a7e997758d3747d1d475b7ede16c78ab0203010001"

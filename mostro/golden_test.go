@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// realEvents reads the captured events that lie beside the project, and skips
-// the test where they do not.
+// realEvents reads the captured events from the folder beside the project. If the
+// folder is absent, the test is skipped.
 func realEvents(t testing.TB) []*nostr.Event {
 	t.Helper()
 	dir := os.Getenv("MOSTRODEX_SHARED")
@@ -50,7 +50,8 @@ func realEvents(t testing.TB) []*nostr.Event {
 	return events
 }
 
-// parse gives an event to the parser of its class; nil for classes without.
+// parse passes an event to the parser of its class. For a class without parser it
+// returns nil.
 func parse(evt *nostr.Event) (any, error) {
 	switch Classify(evt) {
 	case ClassOrder:
@@ -77,8 +78,8 @@ func parse(evt *nostr.Event) (any, error) {
 	return nil, nil
 }
 
-// TestRealEvents holds the class and every parsed field of the captured
-// events against the reviewed golden file.
+// TestRealEvents compares the class and every parsed field of the captured events with
+// the reviewed golden file.
 func TestRealEvents(t *testing.T) {
 	type row struct {
 		ID    string
@@ -130,8 +131,8 @@ func TestRealEvents(t *testing.T) {
 	}
 }
 
-// TestRealEventsAgainstTags compares parsed fields with the tags by the
-// shortest road, without the parsers' tolerance: on real events they agree.
+// TestRealEventsAgainstTags compares parsed fields with the raw tags, without the
+// parsers' tolerance. On real events both agree.
 func TestRealEventsAgainstTags(t *testing.T) {
 	events := realEvents(t)
 	counts := make(map[Class]int)
@@ -167,7 +168,7 @@ func TestRealEventsAgainstTags(t *testing.T) {
 			check("k", string(n.Side))
 			check("f", n.Fiat)
 			check("s", n.RawStatus)
-			check("s", string(n.Status)) // no RoboSats success among them
+			check("s", string(n.Status)) // no RoboSats success is in the sample
 			check("amt", wholeText(n.AmountSats))
 			check("network", n.Network)
 			check("layer", strings.Join(n.Layers, "|"))
@@ -308,8 +309,9 @@ func positive(t nostr.Timestamp) *int64 {
 	return new(int64(t))
 }
 
-// TestRealEventsRebuilt: what a Mostro of today published is rebuilt to the
-// very tag, so our own events cannot be told from it.
+// TestRealEventsRebuilt checks that an event of a current Mostro is rebuilt with
+// exactly the same tags, so that our own events cannot be distinguished from a
+// Mostro's.
 func TestRealEventsRebuilt(t *testing.T) {
 	rebuilt := 0
 	for _, evt := range realEvents(t) {
@@ -328,7 +330,7 @@ func TestRealEventsRebuilt(t *testing.T) {
 			got = n.Event()
 		case Info:
 			if tags.has("serbero") {
-				continue // a tag that we do not write
+				continue // a tag that Event does not write
 			}
 			got = n.Event()
 		case Dispute:

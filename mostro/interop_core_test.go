@@ -17,8 +17,9 @@ func core(t *testing.T) *bridge {
 	return startBridge(t, preparedBridge(t, "MOSTRODEX_INTEROP_CORE", "interop-core"))
 }
 
-// Messages of every action, sealed by us, open in mostro-core, and the other
-// way round: v2 and v1, with a reputation and in full privacy, signed and not.
+// TestInteropCoreTransports checks that mostro-core opens messages of every action that
+// we sealed, and that we open messages of mostro-core: v2 and v1, with a reputation and
+// in full privacy, signed and unsigned.
 func TestInteropCoreTransports(t *testing.T) {
 	b := core(t)
 	identity, trade := keysA(t)
@@ -55,8 +56,8 @@ func TestInteropCoreTransports(t *testing.T) {
 	}
 }
 
-// What core refuses, we refuse, and the other way round: the same tampering
-// inside a v2 event.
+// TestInteropCoreRefusals checks that mostro-core and this package refuse the same
+// manipulations inside a v2 event.
 func TestInteropCoreRefusals(t *testing.T) {
 	b := core(t)
 	identity, trade := keysA(t)
@@ -93,7 +94,8 @@ func TestInteropCoreRefusals(t *testing.T) {
 	}
 }
 
-// Whatever core makes of a text, we make of it: the same bytes or a refusal.
+// TestInteropCoreParser checks that this package parses a text to the same bytes as
+// mostro-core, or refuses it too.
 func TestInteropCoreParser(t *testing.T) {
 	b := core(t)
 	seed := uint64(time.Now().UnixNano())
@@ -134,7 +136,7 @@ func TestInteropCoreParser(t *testing.T) {
 	for i := range 3000 {
 		f := math.Float64frombits(rnd.Uint64())
 		switch i % 4 {
-		case 1: // within 15 digits core reads exactly: no excuse is needed or taken
+		case 1: // with up to 15 digits core parses exactly, so both must agree exactly
 			f = math.Trunc(rnd.Float64()*5e3) / 1e3
 			text := string(Message{Wrapper: WrapperOrder, Action: ActionRate, Payload: Peer{Reputation: &UserInfo{Rating: f}}}.JSON())
 			if a := b.must(map[string]any{"op": "echo", "message": text}); a.Message != text {
@@ -153,7 +155,7 @@ func TestInteropCoreParser(t *testing.T) {
 			t.Fatalf("refused %s", m.JSON())
 		}
 	}
-	// Messages with one thing wrong, or just odd.
+	// Messages with one fault, or with an unusual form.
 	var texts []string
 	for _, p := range samplePayloads() {
 		texts = append(texts, string(Message{Wrapper: WrapperOrder, Version: 2, RequestID: new(uint64(5)), ID: &sampleID, Action: ActionFiatSent, Payload: p}.JSON()))
@@ -178,7 +180,7 @@ func TestInteropCoreParser(t *testing.T) {
 				end := at + strings.IndexAny(text[at:]+",", ",}]")
 				text = text[:at] + pieces[rnd.IntN(len(pieces))] + text[end:]
 			}
-		case 2: // insert something after a bracket, comma or quote
+		case 2: // insert a text after a bracket, comma or quote
 			at := rnd.IntN(len(text))
 			if j := strings.IndexAny(text[at:], `{[,"`); j >= 0 {
 				at += j + 1
@@ -188,7 +190,7 @@ func TestInteropCoreParser(t *testing.T) {
 			if i := rnd.IntN(len(text) - 1); text[i] < 0x80 && text[i+1] < 0x80 {
 				text = text[:i] + text[i+1:i+2] + text[i:i+1] + text[i+2:]
 			}
-		case 4: // put a piece of another message in
+		case 4: // insert a piece of another message
 			other := texts[rnd.IntN(len(texts))]
 			i, j := rnd.IntN(len(other)), rnd.IntN(len(text))
 			text = text[:j] + other[i:min(len(other), i+1+rnd.IntN(20))] + text[j:]
@@ -206,10 +208,10 @@ func TestInteropCoreParser(t *testing.T) {
 
 var ratingFloat = regexp.MustCompile(`("rating":)[^,}]*`)
 
-// sameButFloats excuses two habits of core's JSON library, and nothing else:
-// it may read a float of 16 or 17 digits as its neighbour, and its present
-// version writes a plus sign into exponents, which that of older daemons does
-// not. Whatever float it writes, we write the same.
+// sameButFloats reports whether two texts are equal except for two habits of core's
+// JSON library. core may parse a float of 16 or 17 digits as its neighbour. Its current
+// version writes a plus sign into exponents, and the version of older daemons does not.
+// For the same float both implementations write the same text.
 func sameButFloats(core, ours string) bool {
 	if ratingFloat.ReplaceAllString(core, "$1") != ratingFloat.ReplaceAllString(ours, "$1") {
 		return false
@@ -218,9 +220,9 @@ func sameButFloats(core, ours string) bool {
 	return err == nil && string(m.JSON()) == strings.ReplaceAll(core, "e+", "e")
 }
 
-// knownStrictness names the texts that core reads and we refuse on purpose:
-// a struct as an array of its fields, a word as an object, an unknown key
-// twice.
+// knownStrictness reports whether a text is one that core accepts and this package
+// refuses on purpose: a struct as an array of its fields, a word as an object, or an
+// unknown key that occurs twice.
 func knownStrictness(text string) bool {
 	_, err := ParseMessage([]byte(text))
 	w, ok := err.(*WireError)

@@ -15,7 +15,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// bridge is a program of another implementation that answers JSON lines.
+// bridge is a program of another implementation that answers requests in JSON lines.
 type bridge struct {
 	t   *testing.T
 	in  io.Writer
@@ -81,7 +81,7 @@ func (b *bridge) ask(request map[string]any) bridgeAnswer {
 	return a
 }
 
-// must is ask for a request that has to succeed.
+// must is like ask, but fails the test if the answer holds an error.
 func (b *bridge) must(request map[string]any) bridgeAnswer {
 	b.t.Helper()
 	a := b.ask(request)
@@ -91,7 +91,7 @@ func (b *bridge) must(request map[string]any) bridgeAnswer {
 	return a
 }
 
-// event reads the event of an answer.
+// event parses the event of an answer.
 func (b *bridge) event(a bridgeAnswer) *nostr.Event {
 	b.t.Helper()
 	evt, err := DecodeEvent(a.Event)
@@ -101,8 +101,8 @@ func (b *bridge) event(a bridgeAnswer) *nostr.Event {
 	return evt
 }
 
-// preparedBridge gives what a make target has prepared, from the variable that the
-// target sets. Without it the test is skipped, saying so.
+// preparedBridge returns the path of the program that a make target built. The target
+// sets the variable. If the variable is not set, the test is skipped with a message.
 func preparedBridge(t *testing.T, variable, target string) string {
 	t.Helper()
 	path := os.Getenv(variable)
@@ -123,7 +123,7 @@ type crossCase struct {
 	message   Message
 }
 
-// crossCases pairs every action with payloads of all types, in reputation and
+// crossCases combines every action with payloads of all types, in reputation and
 // privacy mode, on v2 and v1.
 func crossCases(t *testing.T, identity, trade *Keys) []crossCase {
 	t.Helper()
@@ -133,7 +133,8 @@ func crossCases(t *testing.T, identity, trade *Keys) []crossCase {
 	for _, transport := range []Transport{TransportV2, TransportV1} {
 		for _, a := range Actions() {
 			for _, mode := range []crossCase{{identity: identity, signed: true}, {identity: trade, signed: true}, {identity: trade}} {
-				// Consecutive payloads: over all actions and modes each comes several times.
+				// Payloads are taken in turn, so each payload occurs several times over
+				// all actions and modes.
 				mode.message = Message{Wrapper: allWrappers[n%len(allWrappers)], Version: transport.Version(), Action: a, Payload: payloads[n%len(payloads)]}
 				if n%3 != 0 {
 					mode.message.ID = &sampleID
@@ -166,17 +167,17 @@ func TestInteropNPM(t *testing.T) {
 			n := 0
 			for i, c := range crossCases(t, identity, trade) {
 				if i%3 != i/3%3 {
-					continue // JavaScript's curve is slow: each action on each transport once, the modes taking turns
+					continue // JavaScript's curve is slow: each action runs once per transport, and the modes take turns
 				}
 				if c.message.Payload != nil && strings.ContainsRune(string(c.message.JSON()), '\u2028') {
-					c.message.Payload = TextMessage("é🙂\"\\\n") // JavaScript spells some characters, and large or whole numbers, its own way
+					c.message.Payload = TextMessage("é🙂\"\\\n") // JavaScript encodes some characters, and large or whole numbers, in another way
 				}
 				want := string(c.message.JSON())
 				if !javaScriptKeeps(want) {
 					continue
 				}
 				n++
-				// Ours to theirs.
+				// We seal, the other implementation opens.
 				evt, err := Seal(context.Background(), c.message, SealOptions{Transport: c.transport, To: receiver.Pubkey(), Trade: trade, Identity: c.identity, Unsigned: !c.signed, Now: now})
 				if err != nil {
 					t.Fatal(err)
@@ -186,7 +187,7 @@ func TestInteropNPM(t *testing.T) {
 				if a.Message != want || a.Sender != trade.Pubkey() || a.Identity != c.identity.Pubkey() || a.Signed != c.signed {
 					t.Fatalf("%s opened %+v\nwant %s", lib, a, want)
 				}
-				// Theirs to ours.
+				// The other implementation seals, we open.
 				evt = b.event(b.must(map[string]any{"op": "seal" + op, "lib": lib, "message": want, "trade": hexSecret(trade), "identity": hexSecret(c.identity),
 					"to": receiver.Pubkey(), "signed": c.signed, "now": now.Unix()}))
 				env, err := Open(evt, receiver)
@@ -224,7 +225,7 @@ func TestInteropNPM(t *testing.T) {
 				}
 			}
 
-			// NIP-44 where its padding changes, both ways.
+			// NIP-44 at each length at which the padding changes, in both directions.
 			key, err := trade.conversation(receiver.Pubkey())
 			if err != nil {
 				t.Fatal(err)
@@ -239,7 +240,7 @@ func TestInteropNPM(t *testing.T) {
 					t.Fatalf("%d bytes: %s reads something else", size, lib)
 				}
 				if size == 65535 && lib == "nostr-sdk" {
-					continue // it reads the largest plaintext and does not write it
+					continue // the library opens the largest plaintext but does not encrypt it
 				}
 				a := b.must(map[string]any{"op": "encrypt44", "lib": lib, "key": hexSecret(receiver), "to": trade.Pubkey(), "text": text})
 				if got, err := key.decrypt(a.Text); err != nil || string(got) != text {
@@ -251,7 +252,7 @@ func TestInteropNPM(t *testing.T) {
 				}
 			}
 
-			// NIP-13, both ways.
+			// NIP-13, in both directions.
 			evt := b.event(b.must(map[string]any{"op": "mine", "lib": lib, "trade": hexSecret(trade), "to": receiver.Pubkey(), "now": now.Unix(), "bits": 8}))
 			if err := checkEvent(evt); err != nil || CheckWork(evt, 8) != nil {
 				t.Fatalf("%s mined %d bits, %v", lib, Difficulty(evt.ID), err)
@@ -284,8 +285,8 @@ func TestInteropNPM(t *testing.T) {
 	}
 }
 
-// javaScriptKeeps says whether JSON.parse and JSON.stringify give a message's
-// bytes back: not where it holds floats with .0 or integers beyond 2^53.
+// javaScriptKeeps reports whether JSON.parse and JSON.stringify return a message's
+// bytes unchanged. Floats with .0 and integers beyond 2^53 change.
 func javaScriptKeeps(text string) bool {
 	if strings.Contains(text, ".0,") || strings.Contains(text, "\u2028") {
 		return false

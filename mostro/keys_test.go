@@ -112,8 +112,8 @@ func TestNewKeys(t *testing.T) {
 	}
 }
 
-// Our NIP-44 against go-nostr's, both ways, at every length where the padding
-// changes.
+// TestNIP44AgainstAnother compares our NIP-44 with go-nostr's in both directions, at
+// every length at which the padding changes.
 func TestNIP44AgainstAnother(t *testing.T) {
 	a, b := smallKeys(t, 3), smallKeys(t, 4)
 	theirs, err := nip44.GenerateConversationKey(a.Pubkey(), hexSecret(b))
@@ -178,7 +178,7 @@ func TestRemembering(t *testing.T) {
 			}
 		}
 	}
-	// A wrap's throw-away key does not take the place of a trade key.
+	// A gift wrap's ephemeral key does not evict a trade key from the cache.
 	evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV1, To: node.Pubkey(), Trade: smallKeys(t, 20), Now: testNow})
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestRemembering(t *testing.T) {
 	}
 }
 
-// One key pair serves many goroutines, its memory included.
+// TestRememberingConcurrently uses one key pair and its cache from many goroutines.
 func TestRememberingConcurrently(t *testing.T) {
 	node := smallKeys(t, 3).Remembering(3)
 	var events []*nostr.Event
@@ -289,7 +289,7 @@ func TestFreshness(t *testing.T) {
 	if err := f.Check(1782000000, at(0), at(3599)); err != nil {
 		t.Errorf("waited: %v", err)
 	}
-	// After Forget no arrival is fresh; just before it one is.
+	// At the time of Forget no arrival is fresh; just before it one is.
 	forget := f.Forget(1782000000)
 	if f.Check(1782000000, forget, forget) == nil || f.Check(1782000000, forget.Add(-time.Millisecond), forget) != nil {
 		t.Error("Forget and Check disagree")

@@ -31,8 +31,8 @@ func TestLegacyExamplesRoundTrip(t *testing.T) {
 	}
 }
 
-// The messages of the 2023 document, as it prints them (white space aside),
-// and what they mean today.
+// TestSeedDocumentMessages parses the messages of the 2023 document as printed there
+// (except for white space), and checks their current meaning.
 func TestSeedDocumentMessages(t *testing.T) {
 	const buyer = "0000147e939bef2b81c27af4c1b702c90c3843f7212a34934bff1e049b7f1427"
 	const seller = "00000ba40c5795451705bb9c165b3af93c846894d3062a9cd7fcba090eb3bf78"
@@ -73,7 +73,7 @@ func TestSeedDocumentMessages(t *testing.T) {
 	}
 }
 
-// Every row of the table of verbs, and what has no row.
+// TestLegacyVerbs checks every row of the table of verbs, and the verbs without a row.
 func TestLegacyVerbs(t *testing.T) {
 	peer := Peer{Pubkey: strings.Repeat("5a", 32)}
 	type row struct {
@@ -179,8 +179,8 @@ func TestLegacyRefuses(t *testing.T) {
 	}
 }
 
-// Nothing proves the pubkey of a 2023 message: the sender is the author, in
-// full privacy unless it names itself.
+// TestLegacyIdentity checks that the pubkey field of a 2023 message proves nothing. The
+// sender is the author, in full privacy unless the field names the author.
 func TestLegacyIdentity(t *testing.T) {
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
@@ -203,7 +203,7 @@ func TestLegacyIdentity(t *testing.T) {
 			env.ReplayID != evt.ID || env.Message.Version != 1 || env.Transport != TransportLegacy {
 			t.Errorf("%s: %+v", c.name, env)
 		}
-		// An independent implementation reads it too.
+		// An independent implementation can also read the event.
 		x, err := nip04.ComputeSharedSecret(trade.Pubkey(), hexSecret(node))
 		if err != nil {
 			t.Fatal(err)
@@ -215,7 +215,8 @@ func TestLegacyIdentity(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with the cipher text, the answer is the same.
+// TestLegacyCipherErrorsAreOne checks that every fault of the ciphertext returns the
+// same error.
 func TestLegacyCipherErrorsAreOne(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
@@ -245,7 +246,7 @@ func TestLegacyPlaintextLimit(t *testing.T) {
 	const frame = `{"Order":{"version":1,"pubkey":null,"action":"CantDo","content":{"TextMessage":""}}}`
 	for n, rule := range map[int]Rule{65535: "", 65536: RuleSize, 70000: RuleSize} {
 		plain := strings.Replace(frame, `""`, `"`+strings.Repeat("x", n-len(frame))+`"`, 1)
-		// encryptNIP04 refuses this size, so its work is done by go-nostr's.
+		// encryptNIP04 refuses this size, so the test uses go-nostr's function.
 		x := trade.sharedX(peer)
 		content, err := nip04.Encrypt(plain, x[:])
 		if err != nil {

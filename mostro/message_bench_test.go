@@ -9,9 +9,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The cost of a v2 message against that of the cryptography in it, done bare:
-// Diffie-Hellman, the same signatures and checks, NIP-44. The library's share
-// is what lies between.
+// These benchmarks compare the cost of a v2 message with the cost of its bare
+// cryptography: Diffie-Hellman, the same signatures and checks, NIP-44. The difference
+// is the cost of this package.
 
 type benchMode struct {
 	name     string
@@ -29,7 +29,7 @@ func benchMessage() Message {
 		Kind: SideSell, Status: TradePending, AmountSats: 52000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA,Revolut"}}
 }
 
-// bareOpen does the cryptography of Open and nothing else.
+// bareOpen does only the cryptography of Open.
 func bareOpen(t testing.TB, evt *nostr.Event, node *Keys, body []byte, env Envelope, sigs [2]string) {
 	if ok, err := evt.CheckSignature(); !ok || err != nil {
 		t.Fatal("signature")
@@ -55,7 +55,7 @@ func bareOpen(t testing.TB, evt *nostr.Event, node *Keys, body []byte, env Envel
 	}
 }
 
-// bareSeal does the cryptography of Seal and nothing else.
+// bareSeal does only the cryptography of Seal.
 func bareSeal(t testing.TB, evt *nostr.Event, trade *Keys, mode benchMode, body, plain []byte, to string) {
 	if !mode.unsigned {
 		if _, err := trade.signText(body, rand.Reader); err != nil {
@@ -79,7 +79,7 @@ func bareSeal(t testing.TB, evt *nostr.Event, trade *Keys, mode benchMode, body,
 	}
 }
 
-// prepared is an event with all that the bare cryptography needs.
+// prepared returns an event and all inputs of the bare cryptography.
 func prepared(t testing.TB, trade, node *Keys, mode benchMode) (evt *nostr.Event, env Envelope, plain []byte, sigs [2]string, o SealOptions) {
 	o = SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: trade, Identity: mode.identity, Unsigned: mode.unsigned, Now: testNow, Expiration: 1784592000}
 	evt, err := Seal(context.Background(), benchMessage(), o)
@@ -158,9 +158,9 @@ func BenchmarkSealV2(b *testing.B) {
 	}
 }
 
-// BenchmarkCostOverCryptography gives what a message costs as a ratio to the bare
-// cryptography in it. Both are timed in turns and the best of many rounds is
-// taken, so that a busy machine slows them alike.
+// BenchmarkCostOverCryptography reports the cost of a message as a ratio to the bare
+// cryptography. Both are timed in turns, and the best of many rounds counts, so that a
+// busy machine slows both equally.
 func BenchmarkCostOverCryptography(b *testing.B) {
 	trade, node, modes := benchModes(b)
 	best := func(f func()) time.Duration {
@@ -196,7 +196,8 @@ func BenchmarkCostOverCryptography(b *testing.B) {
 	}
 }
 
-// The library's own allocations, beyond those of the bare cryptography.
+// TestAllocations bounds the allocations of this package, beyond the allocations of the
+// bare cryptography.
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

@@ -10,9 +10,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Every decoder that meets strangers' bytes has its target here. Besides not
-// panicking, each promises that a refusal is a WireError, and that what was
-// accepted means the same when it is written and read again.
+// Every decoder of untrusted bytes has a fuzz target in this file. No input may cause a
+// panic. Every refusal is a WireError. An accepted input means the same if it is
+// written and parsed again.
 
 func wantWireError(t *testing.T, err error) {
 	t.Helper()
@@ -83,7 +83,7 @@ func FuzzParseLegacy(f *testing.F) {
 		}
 		legacy, err := appendLegacy(nil, m, contact)
 		if errors.Is(err, RuleNoLegacyForm) {
-			return // a dispute's peer in a demand to pay: read, and never written
+			return // a dispute's peer in a request to pay: parsed, but never written
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", b, err)
@@ -129,8 +129,8 @@ func FuzzDecodeEvent(f *testing.F) {
 	})
 }
 
-// FuzzOpen gives the fuzzer the plaintext: the seal of v1, the rumor inside
-// it, the tuple of v2, the bare message of legacy.
+// FuzzOpen fuzzes the plaintext: the seal of v1, the rumor inside the seal, the tuple
+// of v2, and the bare message of legacy.
 func FuzzOpen(f *testing.F) {
 	identity, trade := keysA(f)
 	node := smallKeys(f, 3)
@@ -167,7 +167,8 @@ func FuzzOpen(f *testing.F) {
 	for peer, key := range conversations {
 		node.remember(peer, key)
 	}
-	// unsigned spares the curve: OpenVerified does not look at the outer signature.
+	// unsigned saves the time of signing, because OpenVerified does not check the outer
+	// signature.
 	unsigned := func(t *testing.T, from *Keys, kind int, plain string) *nostr.Event {
 		content, err := conversations[from.Pubkey()].encrypt([]byte(plain), newRandom())
 		if err != nil {
@@ -214,7 +215,7 @@ func FuzzOpen(f *testing.F) {
 		if env.Transport != TransportLegacy && env.Identity != env.Sender && !env.Signed {
 			t.Fatalf("an identity for another key's unsigned message: %+v", env)
 		}
-		// Nobody here knows more secrets than these three.
+		// The test has only these three secrets.
 		known := map[string]bool{trade.Pubkey(): true, identity.Pubkey(): true, smallKeys(t, 5).Pubkey(): true}
 		if env.Signed && !known[env.Sender] || !known[env.Identity] {
 			t.Fatalf("a forgery: %+v", env)
@@ -245,7 +246,8 @@ func FuzzDecryptNIP44(f *testing.F) {
 			wantWireError(t, err)
 			return
 		}
-		// Genuine: then any other text under the same nonce is not.
+		// The payload is genuine, so any other text under the same nonce must be
+		// refused.
 		damaged := []byte(payload)
 		damaged[int(flip)%len(damaged)] ^= 1
 		if other, err := key.decrypt(string(damaged)); err == nil && !bytes.Equal(plain, other) {
@@ -311,8 +313,7 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// FuzzChat gives the fuzzer the words inside a chat message, the same in
-// either form.
+// FuzzChat fuzzes the text inside a chat message, the same in both forms.
 func FuzzChat(f *testing.F) {
 	alice, bob := smallKeys(f, 7), smallKeys(f, 8)
 	chat, err := NewChat(alice, bob.Pubkey())

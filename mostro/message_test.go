@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// sharedDir finds the folder of reference documents beside the project.
+// sharedDir returns the folder of reference documents beside the project.
 func sharedDir(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("MOSTRODEX_SHARED")
@@ -25,8 +25,8 @@ func sharedDir(t testing.TB) string {
 	return dir
 }
 
-// examples gives the message lines of one section of the wire reference, with
-// its placeholders for keys filled in.
+// examples returns the message lines of one section of the wire reference. Placeholders
+// for keys are replaced by keys.
 func examples(t testing.TB, from, to, prefix string) []string {
 	t.Helper()
 	f, err := os.Open(filepath.Join(sharedDir(t), "reference", "wire.md"))
@@ -76,7 +76,8 @@ func TestExamplesRoundTrip(t *testing.T) {
 	}
 }
 
-// Every action with every payload survives the wire, byte for byte.
+// TestEveryActionAndPayload checks that every action with every payload is encoded and
+// parsed back without a changed byte.
 func TestEveryActionAndPayload(t *testing.T) {
 	if len(Actions()) != 51 || len(Reasons()) != 35 || len(TradeStatuses()) != 17 || len(DisputeStatuses()) != 5 {
 		t.Fatalf("vocabulary: %d actions, %d reasons, %d statuses, %d dispute statuses",
@@ -106,7 +107,8 @@ func TestEveryActionAndPayload(t *testing.T) {
 
 var sampleID = UUID{0x30, 0x8e, 0x12, 0x72, 0xd5, 0xf4, 0x47, 0xe6, 0xbd, 0x97, 0x35, 0x04, 0xba, 0xea, 0x9c, 0x23}
 
-// samplePayloads has each payload type in its fullest and its barest form.
+// samplePayloads returns each payload type with all fields and with as few fields as
+// possible.
 func samplePayloads() []Payload {
 	key := strings.Repeat("a7", 32)
 	bare := &SmallOrder{FiatCode: "EUR", PaymentMethod: ""}
@@ -295,8 +297,8 @@ func TestParseTolerates(t *testing.T) {
 	}
 }
 
-// The structural rules, per action, from a table written down independently:
-// which payload keys pass, and whether an id is needed.
+// TestCheckPerAction compares the structural rules with an independent table: the
+// accepted payload keys of each action, and whether an id is required.
 func TestCheckPerAction(t *testing.T) {
 	rules := map[Action]struct {
 		id   bool

@@ -195,7 +195,7 @@ func TestExampleEvents(t *testing.T) {
 	}
 }
 
-// TestInfoExample builds the info of the protocol reference from its parse.
+// TestInfoExample parses the info of the protocol reference and builds it again.
 func TestInfoExample(t *testing.T) {
 	evt := event(t, KindInfo, `[["d","`+testNode+`"],["mostro_version","0.18.5"],["mostro_commit_hash","848ee3b0"],["max_order_amount","1000000"],["min_order_amount","100"],["expiration_hours","24"],["expiration_seconds","900"],["fiat_currencies_accepted","USD,EUR,ARS,CUP"],["max_orders_per_response","10"],["fee","0.006"],["pow","0"],["pow_first_contact","0"],["protocol_version","2"],["hold_invoice_expiration_window","300"],["hold_invoice_cltv_delta","144"],["invoice_expiration_window","300"],["lnd_version","0.18.4-beta"],["lnd_node_pubkey","02"],["lnd_commit_hash","ddeb"],["lnd_node_alias","example"],["lnd_chains","bitcoin"],["lnd_networks","mainnet"],["lnd_uris","02@203.0.113.5:9735"],["y","mostro","Example Node"],["z","info"],["bond_enabled","false"]]`)
 	info, err := ParseInfo(evt)
@@ -207,7 +207,7 @@ func TestInfoExample(t *testing.T) {
 	}
 }
 
-// refusals runs a parser over events that differ from a good one by one tag.
+// refusals runs a parser on events that differ from a good event in one tag.
 func refusals[T any](t *testing.T, kind int, good map[string]string, parse func(*nostr.Event) (T, error), bad map[string]map[string]string) {
 	t.Helper()
 	build := func(change map[string]string) *nostr.Event {

@@ -13,7 +13,7 @@ import (
 
 const testNode = "f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9"
 
-// event makes an unsigned event of a kind from its tags in JSON.
+// event returns an unsigned event of a kind with tags in JSON.
 func event(t testing.TB, kind int, tags string) *nostr.Event {
 	t.Helper()
 	evt := &nostr.Event{PubKey: testNode, CreatedAt: 1782000000, Kind: kind}
@@ -164,7 +164,7 @@ func TestParseOrderDialects(t *testing.T) {
 				w, _ := json.MarshalIndent(c.want, "", " ")
 				t.Fatalf("got %s\nwant %s", g, w)
 			}
-			// The order of tags must not matter, but for those that repeat.
+			// The order of tags must not matter, except for repeated tags.
 			slices.Reverse(evt.Tags)
 			if back, err := ParseOrder(evt); !strings.Contains(c.name, "together") && (err != nil || !reflect.DeepEqual(back, got)) {
 				t.Fatalf("with reversed tags: %+v, %v", back, err)
@@ -285,8 +285,8 @@ func TestOrderVector(t *testing.T) {
 	}
 }
 
-// TestOrderEventByStatus: a range, the rating and the link are shown only
-// while the order is pending.
+// TestOrderEventByStatus checks that a range, the rating and the link are written only
+// if the order is pending.
 func TestOrderEventByStatus(t *testing.T) {
 	o := Order{
 		Pubkey: testNode, D: "a", InstanceName: "Example Node", Side: SideSell, Status: StatusInProgress, Fiat: "EUR", Link: "mostro:a",

@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// pad is NIP-44's padding.
+// pad adds NIP-44's padding.
 func pad(plain []byte) []byte {
 	b := make([]byte, 2+paddedLen(len(plain)))
 	binary.BigEndian.PutUint16(b, uint16(len(plain)))
@@ -22,7 +22,7 @@ func pad(plain []byte) []byte {
 	return b
 }
 
-// encryptPadded encrypts whatever was padded, however wrongly.
+// encryptPadded encrypts padded bytes without checking the padding.
 func encryptPadded(t testing.TB, key conversationKey, padded []byte) string {
 	t.Helper()
 	nonce := bytes.Repeat([]byte{7}, 32)
@@ -42,9 +42,8 @@ func encryptPadded(t testing.TB, key conversationKey, padded []byte) string {
 	return base64.StdEncoding.EncodeToString(h.Sum(append(append([]byte{2}, nonce...), body...)))
 }
 
-// TestSignRaw holds the signature over raw text against BIP-340's own vectors
-// for messages of other lengths than 32 bytes, and against the library's for
-// 32.
+// TestSignRaw compares the signature over raw text with BIP-340's vectors for messages
+// of other lengths than 32 bytes, and with the library's signature for 32 bytes.
 func TestSignRaw(t *testing.T) {
 	secret := strings.Repeat("0340", 16)
 	k, err := ParseSecret(secret)
@@ -104,8 +103,8 @@ func verifyRawHex(pubkey string, msg []byte, sig string) bool {
 	return decodeHex(s.sig[:], sig) && s.holds()
 }
 
-// TestSharedPoint holds the shown point against the Diffie-Hellman that the
-// envelope uses, and proofs against their neighbours.
+// TestSharedPoint compares the published point with the Diffie-Hellman point of the
+// envelope, and checks that changed proofs are refused.
 func TestSharedPoint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(name string) *Keys {

@@ -10,8 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// FuzzCheckReceipt gives arbitrary receipts to the checker: whatever is shown
-// is refused by a rule, or is one of the receipts that the host really gave.
+// FuzzCheckReceipt passes arbitrary receipts to CheckReceipt. Each is refused with a
+// rule, or is one of the receipts that the host really issued.
 func FuzzCheckReceipt(f *testing.F) {
 	host, payee := smallKeys(f, 3), smallKeys(f, 11)
 	_, trade := keysA(f)
@@ -67,14 +67,15 @@ func FuzzCheckReceipt(f *testing.F) {
 			t.Fatalf("order %q: %+v", order, got)
 		}
 		if receipt != "" && !given[receipt] && !(got.Kind == ReceiptR3 && r.Receipt[2] == preimage) {
-			// A payee can sign many invoices for one hash; all else has one form.
+			// A payee can sign many invoices for one hash. Every other receipt has only
+			// one form.
 			t.Fatalf("%q was never given", receipt)
 		}
 	})
 }
 
-// FuzzReceiptMessage gives arbitrary texts to the parsers of questions and
-// answers about receipts: what is accepted reads the same again.
+// FuzzReceiptMessage passes arbitrary texts to the parsers of receipt requests and
+// answers. An accepted text is the same if it is written and parsed again.
 func FuzzReceiptMessage(f *testing.F) {
 	id := *orderID(f, testOrder)
 	for _, m := range []Message{

@@ -18,10 +18,10 @@ type field struct {
 	data []byte
 }
 
-// madeInvoice signs an invoice of any fields, well-formed or not.
+// madeInvoice signs an invoice with any fields, well-formed or not.
 func madeInvoice(t testing.TB, payee *Keys, hrp string, fields ...field) string {
 	t.Helper()
-	words := make([]byte, 7) // the time
+	words := make([]byte, 7) // the timestamp
 	for _, f := range fields {
 		data, err := bech32.ConvertBits(f.data, 8, 5, true)
 		if err != nil {

@@ -34,8 +34,8 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestRealToken checks the one rating of RoboSats' that was captured, and that
-// of another application which shares its kind.
+// TestRealToken checks the one captured rating of RoboSats, and a captured event of
+// another application with the same kind.
 func TestRealToken(t *testing.T) {
 	rated, foreign := 0, 0
 	for _, evt := range realEvents(t) {
@@ -82,7 +82,7 @@ func TestStatement(t *testing.T) {
 	if r != want {
 		t.Errorf("have %+v, want %+v", r, want)
 	}
-	// One receipt per order and role counts: R0 of the buyer is the same.
+	// One receipt per order and role counts: the buyer's R0 has the same nullifier.
 	r0 := showing{host: host, rater: rater, order: testOrder}
 	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), TransportV2, Message{ID: orderID(t, testOrder), Action: ActionPurchaseCompleted}), rater)
 	if got := r0.mustHold(t).Nullifier; got != r.Nullifier {
@@ -177,7 +177,7 @@ func TestBlindReceipt(t *testing.T) {
 	if want := (Receipt{Kind: ReceiptR2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(testNow)}); r != want {
 		t.Errorf("have %+v, want %+v", r, want)
 	}
-	// The receipt stays valid for who finds the keyset under its former kind.
+	// The receipt stays valid if the reader finds the keyset under its former kind.
 	s.keysets = func(string, string) *nostr.Event {
 		former := evt
 		former.Kind = KindAnnouncement
@@ -190,7 +190,7 @@ func TestBlindReceipt(t *testing.T) {
 		t.Errorf("under the former kind: %+v, want %+v", again, r)
 	}
 	s.keysets = known
-	// What the host saw shares nothing with what is published.
+	// The published values share no bytes with the values that the host saw.
 	if sig, _ := hex.DecodeString(values[3]); slices.Equal(sig, signed) || slices.Equal(sig, q.Blinded) {
 		t.Error("the host has seen the signature")
 	}
@@ -230,7 +230,7 @@ func TestBlindReceipt(t *testing.T) {
 			s.refused(t, c.want)
 		})
 	}
-	// Derived from the rater's key, a request can be made again.
+	// A request that is derived from the rater's key can be repeated.
 	one, err := published.BlindFor(rater, testOrder)
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestBlindReceipt(t *testing.T) {
 			t.Errorf("%s: unblinds to %q, %v", name, values, err)
 		}
 	}
-	// Answers that a dishonest host could give.
+	// Answers of a dishonest host.
 	if wrong, err := SignBlinded(otherPrivate, q.Blinded); err == nil {
 		if _, err := q.Unblind(wrong); !errors.Is(err, ReceiptBlind) {
 			t.Errorf("signed by another key: %v", err)

@@ -12,7 +12,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// showing is a rating in the making: what a test changes of it.
+// showing describes a rating before it is signed. A test changes single fields.
 type showing struct {
 	host, rater *Keys
 	order       string
@@ -43,7 +43,8 @@ func (s showing) check(t testing.TB) (Receipt, error) {
 	return CheckReceipt(&evt, parsed, s.keysets)
 }
 
-// mustHold gives the receipt of a showing that has to verify.
+// mustHold returns the receipt of a showing, and fails the test if the receipt does not
+// verify.
 func (s showing) mustHold(t testing.TB) Receipt {
 	t.Helper()
 	r, err := s.check(t)
@@ -53,7 +54,8 @@ func (s showing) mustHold(t testing.TB) Receipt {
 	return r
 }
 
-// refused checks by which rule a showing is refused, and only by it.
+// refused checks that a showing is refused, and that the error has exactly the wanted
+// rule.
 func (s showing) refused(t testing.TB, want ReceiptRule) {
 	t.Helper()
 	r, err := s.check(t)
@@ -77,7 +79,7 @@ func orderID(t testing.TB, s string) *UUID {
 	return &id
 }
 
-// said is a host's message to a trade key, sealed as our escrow seals it.
+// said returns a host's message to a trade key, sealed as our escrow seals messages.
 func said(t testing.TB, host *Keys, to string, transport Transport, m Message) *nostr.Event {
 	t.Helper()
 	if m.Wrapper == "" {
@@ -133,8 +135,8 @@ func TestDisclosed(t *testing.T) {
 	}
 }
 
-// TestDiscloseShowsOneMessage opens another message of the same conversation
-// with what a receipt shows.
+// TestDiscloseShowsOneMessage tries to open another message of the same conversation
+// with the values of a receipt.
 func TestDiscloseShowsOneMessage(t *testing.T) {
 	host := smallKeys(t, 3)
 	_, trade := keysA(t)
@@ -174,7 +176,7 @@ func TestDiscloseRefuses(t *testing.T) {
 	}
 }
 
-// swap gives a copy of a receipt's values with one of them changed.
+// swap returns a copy of a receipt's values with one value changed.
 func swap(values []string, at int, with string) []string {
 	c := slices.Clone(values)
 	c[at] = with
@@ -192,7 +194,7 @@ func flip(s string, at int) string {
 	return string(b)
 }
 
-// resealed is an event of the host's that holds any plaintext and any padding.
+// resealed returns an event of the host with any plaintext and any padding.
 func resealed(t testing.TB, host *Keys, to string, kind int, padded []byte, tags nostr.Tags) *nostr.Event {
 	t.Helper()
 	key, err := host.conversation(to)
@@ -206,8 +208,8 @@ func resealed(t testing.TB, host *Keys, to string, kind int, padded []byte, tags
 	return evt
 }
 
-// shownV2 makes the receipt of such an event, as a cheating author with the
-// keys of the conversation would.
+// shownV2 returns the receipt of such an event, as a cheating author with the keys of
+// the conversation would make it.
 func shownV2(t testing.TB, evt *nostr.Event, rater *Keys) []string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(evt.Content)
@@ -258,7 +260,7 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	canonical := string(Message{Wrapper: WrapperOrder, Version: 2, ID: id, Action: ActionPurchaseCompleted}.JSON())
 	tuple := "[" + canonical + ",null,null]"
 	s2 := s
-	s2.receipt = text(tuple) // the craft itself is sound
+	s2.receipt = text(tuple) // the crafted receipt itself is sound
 	s2.mustHold(t)
 	message := func(m Message) []string {
 		m.Version = 2
@@ -363,7 +365,7 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	}
 	m.Wrapper, m.Version = WrapperOrder, 1
 	tuple := "[" + string(m.JSON()) + ",null]"
-	s.receipt = crafted(rumor(host, 1, tuple)) // the craft itself is sound
+	s.receipt = crafted(rumor(host, 1, tuple)) // the crafted receipt itself is sound
 	s.mustHold(t)
 	for _, c := range []struct {
 		name    string
@@ -392,15 +394,16 @@ func TestDisclosedV1Tampered(t *testing.T) {
 			s.refused(t, c.want)
 		})
 	}
-	// What a receipt shows opens no gift wrap: its author is another key.
+	// The published values open no gift wrap, because the author of a gift wrap is
+	// another key.
 	if slices.Contains(values, seal.Content) {
 		t.Error("the seal's content is shown bare")
 	}
 }
 
-// TestDisclosedCounting counts, for every action, the bits of the strict
-// plaintext that nobody can choose, against the bits of key that a cheat can:
-// the argument of docs/receipts.md.
+// TestDisclosedCounting compares two numbers for every action: the bits of the strict
+// plaintext that a cheat cannot choose, and the bits of key that a cheat can choose.
+// docs/receipts.md explains the argument.
 func TestDisclosedCounting(t *testing.T) {
 	const freeKey = 8 * (32 + 12)
 	least := 1 << 30

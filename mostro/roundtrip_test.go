@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The generators draw what our own programs would publish: trimmed texts,
-// normalised codes, plausible numbers, with absent values among them.
+// The generators draw values that our own programs would publish: trimmed texts,
+// normalised codes and plausible numbers, and also absent values.
 
 var (
 	drawWord   = rapid.StringMatching(`[\pL0-9][\pL0-9 ñé🦫'"&<-]{0,10}[\pL0-9🇨🇺]`)
@@ -30,7 +30,7 @@ var (
 	})
 )
 
-// maybe draws a pointer that is nil half of the time.
+// maybe draws a pointer that is nil in half of the cases.
 func maybe[T any](t *rapid.T, name string, g *rapid.Generator[T]) *T {
 	if rapid.Bool().Draw(t, "no "+name) {
 		return nil
@@ -53,10 +53,11 @@ func optional(t *rapid.T, name string, g *rapid.Generator[string]) string {
 	return g.Draw(t, name)
 }
 
-// sameAfter builds, parses and builds again: the noun and the tags stay.
+// sameAfter builds an event, parses it and builds it again. Noun and tags must not
+// change.
 func sameAfter[T interface{ Event() nostr.Event }](t *rapid.T, noun T, parse func(*nostr.Event) (T, error)) {
 	first := noun.Event()
-	first.ID = "" // unsigned: no id to carry along
+	first.ID = "" // unsigned: no id to compare
 	back, err := parse(&first)
 	if err != nil {
 		t.Fatalf("%v\nof %v", err, first)
@@ -84,7 +85,7 @@ func TestOrderRoundTrip(t *testing.T) {
 			Expiration:  drawTime.Draw(t, "expiration"),
 		}
 		o.Methods = append(o.Methods, some(t, "methods", drawWord)...)
-		// Spaces inside a method are normalised on reading.
+		// The parser normalises spaces inside a method.
 		o.Methods = methods(tagReader{append(nostr.Tag{"pm"}, o.Methods...)}, "")
 		if len(o.Methods) == 0 {
 			o.Methods = nil

@@ -8,8 +8,8 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 )
 
-// Our signatures are, byte for byte, those of btcec, whose test vectors are
-// BIP-340's own; and its check takes them.
+// TestSignIsBIP340 compares our signatures byte for byte with btcec's. btcec's test
+// vectors are BIP-340's own, and btcec verifies our signatures.
 func TestSignIsBIP340(t *testing.T) {
 	rounds, odd := 2000, 0
 	if testing.Short() {

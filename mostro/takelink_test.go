@@ -17,7 +17,7 @@ func TestTakeLink(t *testing.T) {
 		{PlatformMostro, "mostro:id-1?mostro=" + author + "&mostro=" + other, false},
 		{PlatformMostro, "mostro:id-1?mostro=" + other + "&mostro=" + author, false},
 		{PlatformMostro, "mostro:id-2?mostro=" + author, false}, // another order
-		{PlatformMostro, "mostro:id-1?relays=wss://a", false},   // nobody named
+		{PlatformMostro, "mostro:id-1?relays=wss://a", false},   // no node named
 		{PlatformMostro, "mostro://id-1?mostro=" + author, false},
 		{PlatformMostro, "mostro:id-1?mostro=" + author + "#" + other, false},
 		{PlatformMostro, "mostro:id-1?mostro=" + author + "&x=%zz", false},
@@ -35,7 +35,7 @@ func TestTakeLink(t *testing.T) {
 		{PlatformHodlHodl, "https://hodlhodl.com/offers/e6GfuXPbUjWdKUGt?utm_source=nostr", true},
 		{PlatformHodlHodl, "https://hodlhodl.com/login", false},
 		{PlatformPeach, "", false},
-		{"bitway", "https://bitway.me/offers/1", false}, // no dialect, no promise
+		{"bitway", "https://bitway.me/offers/1", false}, // a platform without a dialect
 		{"", "https://example.org/", false},
 	} {
 		o := Order{Platform: c.platform, Pubkey: author, D: "id-1", Link: c.link}

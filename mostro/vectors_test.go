@@ -15,9 +15,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The vectors of the wire reference, section 10. The derivation, message and
-// chat vectors are small and stand here; the events are read from the
-// reference and from testdata, where a copy of them lies.
+// The vectors of section 10 of the wire reference. The vectors for derivation, messages
+// and chat are small and stand in this file. The events are in testdata, and are
+// compared with the reference if the reference is present.
 
 const (
 	wordsA = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
@@ -70,7 +70,7 @@ func keysA(t testing.TB) (identity, trade *Keys) {
 	return identity, trade
 }
 
-// smallKeys has a small number as its secret.
+// smallKeys returns a key pair with a small number as secret.
 func smallKeys(t testing.TB, n byte) *Keys {
 	t.Helper()
 	k, err := KeysFromSecret([32]byte{31: n})
@@ -104,8 +104,8 @@ func TestSignatureVectors(t *testing.T) {
 	}
 }
 
-// vectorEvent finds an event of section 10 by its id, in testdata, and checks
-// that testdata still is what the reference says where that is at hand.
+// vectorEvent returns an event of section 10 by its id from testdata. If the reference
+// is present, vectorEvent checks that testdata agrees with it.
 func vectorEvent(t testing.TB, id string) (string, *nostr.Event) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", "wire-vectors.ndjson"))
@@ -159,7 +159,7 @@ func TestV2Vector(t *testing.T) {
 		env.CreatedAt != 1782000000 || env.ReplayID != evt.ID || env.EventID != evt.ID || string(env.RawMessage) != vectorBody {
 		t.Errorf("opened as %+v", env)
 	}
-	// Made with the vector's randomness, ours is the same event.
+	// Sealing with the vector's randomness returns the same event.
 	random := bytes.NewReader(bytes.Join([][]byte{make([]byte, 64), bytes.Repeat([]byte{0x11}, 32), make([]byte, 32)}, nil))
 	made, err := Seal(context.Background(), env.Message, SealOptions{
 		Transport: TransportV2, To: node.Pubkey(), Trade: trade, Identity: identity, Now: time.Unix(1782000000, 0), Expiration: 1784592000, Rand: random})
