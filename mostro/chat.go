@@ -96,7 +96,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		random = rand.Reader
 	}
 	if !slices.Contains(c.parties[:], from.pubkey) {
-		return nil, broke(RuleParty, "the sender is no party of this chat")
+		return nil, broke(RuleParty, "the sender is not a party of this chat")
 	}
 	at := nostr.Timestamp(now.Unix())
 	inner := &nostr.Event{PubKey: from.pubkey, CreatedAt: at, Kind: nostr.KindTextNote, Tags: nostr.Tags{}, Content: text}
@@ -112,7 +112,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	if len(outer.Content) > maxChatContent {
-		return nil, broke(RuleSize, fmt.Sprintf("encrypted text of %d bytes, receivers take %d", len(outer.Content), maxChatContent))
+		return nil, broke(RuleSize, fmt.Sprintf("encrypted text of %d bytes, the limit is %d", len(outer.Content), maxChatContent))
 	}
 	if err := signEvent(outer, c.Sign, random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
@@ -135,7 +135,7 @@ func (c *Chat) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 
 func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	if evt.PubKey != c.Sign.pubkey {
-		return ChatMessage{}, broke(RuleParty, "not authored by the conversation's signing key")
+		return ChatMessage{}, broke(RuleParty, "the author is not the conversation's signing key")
 	}
 	ps := 0
 	for _, tag := range evt.Tags {
@@ -167,7 +167,7 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 		return ChatMessage{}, err
 	}
 	if skew := int64(msg.CreatedAt) - int64(evt.CreatedAt); skew > 60 || skew < -60 {
-		return ChatMessage{}, broke(RuleStale, "the words and their envelope are more than a minute apart")
+		return ChatMessage{}, broke(RuleStale, "the inner and the outer event are dated more than a minute apart")
 	}
 	return msg, nil
 }
@@ -198,10 +198,10 @@ func (c *Chat) inner(evt *nostr.Event, key conversationKey) (ChatMessage, error)
 		return ChatMessage{}, within("inner", err)
 	}
 	if !slices.Contains(c.parties[:], inner.PubKey) {
-		return ChatMessage{}, broke(RuleParty, "said by somebody else")
+		return ChatMessage{}, broke(RuleParty, "signed by a key outside the conversation")
 	}
 	if inner.Kind != nostr.KindTextNote {
-		return ChatMessage{}, broke(RuleRumorKind, fmt.Sprintf("the words are kind %d", inner.Kind))
+		return ChatMessage{}, broke(RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
 	}
 	return ChatMessage{Text: inner.Content, Sender: inner.PubKey, CreatedAt: inner.CreatedAt, InnerID: inner.ID, OuterID: evt.ID}, nil
 }

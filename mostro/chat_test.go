@@ -101,7 +101,7 @@ func TestChat(t *testing.T) {
 		t.Errorf("older form: %+v, %v", msg, err)
 	}
 	if _, err := theirs.Open(old(words(eve, 1, testNow)), testNow); !errors.Is(err, RuleParty) {
-		t.Errorf("older form, said by eve: %v", err)
+		t.Errorf("older form, signed by eve: %v", err)
 	}
 	if _, err := theirs.Open(old(strings.Replace(words(bob, 1, testNow), `"sig"`, `"gis"`, 1)), testNow); !errors.Is(err, RuleMissing) {
 		t.Errorf("older form, unsigned: %v", err)

@@ -131,13 +131,13 @@ func (r *jsonReader) object(visit func(key []byte) error) error {
 		switch {
 		case many != nil:
 			if many[string(key)] {
-				return within(shortKey(key), broke(RuleDuplicate, "named twice"))
+				return within(shortKey(key), broke(RuleDuplicate, "the key occurs twice"))
 			}
 			many[string(key)] = true
 		default:
 			for _, k := range seen {
 				if bytes.Equal(k, key) {
-					return within(shortKey(key), broke(RuleDuplicate, "named twice"))
+					return within(shortKey(key), broke(RuleDuplicate, "the key occurs twice"))
 				}
 			}
 			if len(seen) == cap(few[:]) {
@@ -434,7 +434,7 @@ func (r *jsonReader) int64() (int64, error) {
 	}
 	n, err := strconv.ParseInt(string(s), 10, 64)
 	if err != nil {
-		return 0, broke(RuleRange, "does not fit 64 bits with a sign")
+		return 0, broke(RuleRange, "does not fit a signed integer of 64 bits")
 	}
 	return n, nil
 }
@@ -460,7 +460,7 @@ func (r *jsonReader) uint(bits int) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(string(s), 10, bits)
 	if err != nil {
-		return 0, broke(RuleRange, "does not fit "+strconv.Itoa(bits)+" bits without a sign")
+		return 0, broke(RuleRange, "does not fit an unsigned integer of "+strconv.Itoa(bits)+" bits")
 	}
 	return n, nil
 }

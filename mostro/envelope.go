@@ -47,7 +47,7 @@ func ParseTransport(s string) (Transport, error) {
 			return t, nil
 		}
 	}
-	return 0, broke(RuleKind, "transports are v2, v1 and legacy")
+	return 0, broke(RuleKind, "unknown transport: want v2, v1 or legacy")
 }
 
 // TransportOf returns the transport of an event kind, or 0 if the kind carries no
@@ -213,10 +213,10 @@ func sendable(m Message) ([]byte, error) {
 	b := m.JSON()
 	back, err := ParseMessage(b)
 	if err != nil {
-		return nil, fmt.Errorf("unreadable for its receiver: %w", err)
+		return nil, fmt.Errorf("the receiver could not parse the message: %w", err)
 	}
 	if again := back.AppendJSON(make([]byte, 0, len(b))); !bytes.Equal(again, b) {
-		return nil, broke(RuleCanonical, "the message does not survive its own encoding")
+		return nil, broke(RuleCanonical, "the message changes when it is encoded and parsed again")
 	}
 	return b, nil
 }

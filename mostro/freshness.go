@@ -30,10 +30,10 @@ func (f Freshness) Check(created nostr.Timestamp, received, now time.Time) error
 		return err
 	}
 	if age := received.Sub(created.Time()); age >= f.MaxAge+time.Second {
-		return broke(RuleStale, fmt.Sprintf("%s old when it came, at most %s", age.Truncate(time.Second), f.MaxAge))
+		return broke(RuleStale, fmt.Sprintf("%s old at its arrival, the limit is %s", age.Truncate(time.Second), f.MaxAge))
 	}
 	if wait := now.Sub(received); f.MaxWait > 0 && wait > f.MaxWait {
-		return broke(RuleStale, fmt.Sprintf("waited %s, at most %s", wait.Truncate(time.Second), f.MaxWait))
+		return broke(RuleStale, fmt.Sprintf("waited %s, the limit is %s", wait.Truncate(time.Second), f.MaxWait))
 	}
 	return nil
 }

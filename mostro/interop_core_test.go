@@ -89,7 +89,7 @@ func TestInteropCoreRefusals(t *testing.T) {
 		a := b.ask(map[string]any{"op": "open", "event": json.RawMessage(EncodeEvent(evt)), "key": hexSecret(node)})
 		_, err := Open(evt, node)
 		if (a.Error == "") != c.ok || (err == nil) != c.ok {
-			t.Errorf("%s: core says %q, we say %v", name, a.Error, err)
+			t.Errorf("%s: core returns %q, this package %v", name, a.Error, err)
 		}
 	}
 }
@@ -200,7 +200,7 @@ func TestInteropCoreParser(t *testing.T) {
 			accepted++
 		}
 	}
-	t.Logf("%d odd messages, %d of them accepted by both", rounds, accepted)
+	t.Logf("%d unusual messages, both accepted %d", rounds, accepted)
 	if accepted == 0 || accepted == rounds {
 		t.Error("the odd messages are all alike")
 	}

@@ -41,7 +41,7 @@ func NewKeys(source io.Reader) (*Keys, error) {
 			return k, nil
 		}
 	}
-	return nil, fmt.Errorf("new key: the source of randomness gives no valid secret")
+	return nil, fmt.Errorf("new key: the source of randomness returns no valid secret")
 }
 
 // KeysFromSecret returns the key pair of a secret key. It returns an error if the
@@ -253,7 +253,7 @@ func (w *Words) Identity() (*Keys, error) { return w.derive(identityIndex) }
 // key) or above 2^31-1.
 func (w *Words) Trade(index uint32) (*Keys, error) {
 	if index == identityIndex {
-		return nil, broke(RuleRange, "trade index 0 is the identity key's")
+		return nil, broke(RuleRange, "trade index 0 belongs to the identity key")
 	}
 	return w.derive(index)
 }
@@ -292,13 +292,13 @@ func (w *Words) derive(index uint32) (*Keys, error) {
 func splitNode(sum []byte, parent *btcec.ModNScalar) (*btcec.ModNScalar, []byte, error) {
 	s := new(btcec.ModNScalar)
 	if overflow := s.SetByteSlice(sum[:32]); overflow {
-		return nil, nil, broke(RuleKey, "this index has no key (one in 2^127): take the next")
+		return nil, nil, broke(RuleKey, "this index has no key (chance 2^-127): use the next index")
 	}
 	if parent != nil {
 		s.Add(parent)
 	}
 	if s.IsZero() {
-		return nil, nil, broke(RuleKey, "this index has no key (one in 2^127): take the next")
+		return nil, nil, broke(RuleKey, "this index has no key (chance 2^-127): use the next index")
 	}
 	return s, sum[32:], nil
 }

@@ -230,7 +230,7 @@ func TestDifficulty(t *testing.T) {
 			t.Errorf("%s: %d, want %d", c.id, got, c.want)
 		}
 		if len(c.id) == 64 && !strings.HasSuffix(c.id, "g") && nip13.Difficulty(c.id) != c.want {
-			t.Errorf("%s: go-nostr says %d", c.id, nip13.Difficulty(c.id))
+			t.Errorf("%s: go-nostr returns %d", c.id, nip13.Difficulty(c.id))
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
 		case "payload":
 			// If this field were ignored, a request to pay an order would become an
 			// empty message.
-			return broke(RuleUnknownField, "2023's messages have content")
+			return broke(RuleUnknownField, "a message of 2023 has content, not payload")
 		}
 		_, err := r.skip(0)
 		return err

@@ -74,7 +74,7 @@ func appendLegacyPayload(dst []byte, p Payload) ([]byte, error) {
 		dst = strconv.AppendUint(dst, uint64(p), 10)
 	case DisputeRef:
 		if p.Info != nil {
-			return nil, broke(RuleNoLegacyForm, "a solver of 2023 is sent the order")
+			return nil, broke(RuleNoLegacyForm, "a solver of 2023 receives the order")
 		}
 		dst = append(dst, `{"Dispute":"`...)
 		dst = p.ID.appendTo(dst)

@@ -153,7 +153,7 @@ func ParseUUID(s string) (UUID, error) {
 		n += copy(digits[n:], in[19:23])
 		copy(digits[n:], in[24:])
 	default:
-		return u, broke(RuleUUID, "not a UUID's length")
+		return u, broke(RuleUUID, "not the length of a UUID")
 	}
 	if _, err := hex.Decode(u[:], digits[:]); err != nil {
 		return u, broke(RuleUUID, "not hexadecimal")

@@ -38,7 +38,7 @@ func FuzzParseMessage(f *testing.F) {
 			return
 		}
 		if !json.Valid(b) {
-			t.Fatalf("accepted what is no JSON: %q", b)
+			t.Fatalf("accepted invalid JSON: %q", b)
 		}
 		canonical := m.JSON()
 		back, err := ParseMessage(canonical)
@@ -76,7 +76,7 @@ func FuzzParseLegacy(f *testing.F) {
 			return
 		}
 		if !json.Valid(b) {
-			t.Fatalf("accepted what is no JSON: %q", b)
+			t.Fatalf("accepted invalid JSON: %q", b)
 		}
 		if _, err := sendable(m); err != nil {
 			t.Fatalf("%s has no form of today: %v", b, err)
@@ -345,7 +345,7 @@ func FuzzChat(f *testing.F) {
 			return
 		}
 		if msg.Sender != bob.Pubkey() || msg.InnerID != inner.ID || msg.Text != "hi" {
-			t.Fatalf("words that nobody signed: %+v", msg)
+			t.Fatalf("unsigned text was accepted: %+v", msg)
 		}
 	})
 }

@@ -111,7 +111,7 @@ func TestParseInfo(t *testing.T) {
 			t.Fatalf("%+v, %v", got.Currencies, err)
 		}
 		if accepted, ok := got.Accepts("CUP"); accepted || !ok {
-			t.Fatal("accepts what it does not list")
+			t.Fatal("accepts a currency that is not in the list")
 		}
 	})
 	t.Run("2024 in kind 38383", func(t *testing.T) {

@@ -221,7 +221,7 @@ func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 // checkReceipt passes the host's signatures over statements and tokens to holds.
 func checkReceipt(evt *nostr.Event, r HostRating, keysets Keysets, holds func(signature) bool) (Receipt, error) {
 	if evt == nil || evt.ID != r.EventID || evt.PubKey != r.Pubkey {
-		return Receipt{}, forged(ReceiptRating, "of another event")
+		return Receipt{}, forged(ReceiptRating, "the rating is of another event")
 	}
 	base := Receipt{Node: r.Host, Rater: r.Pubkey, Order: r.OrderID}
 	if r.Token != "" {
@@ -250,7 +250,7 @@ func checkReceipt(evt *nostr.Event, r HostRating, keysets Keysets, holds func(si
 	case "r3":
 		err = base.checkOpened(values, holds)
 	default:
-		err = forged(ReceiptForm, "kinds are r0, r1, r2 and r3")
+		err = forged(ReceiptForm, "unknown kind: want r0, r1, r2 or r3")
 	}
 	if err != nil {
 		return Receipt{}, err

@@ -171,7 +171,7 @@ func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 		random = rand.Reader
 	}
 	if !isHex(rater, 64) {
-		return nil, forged(ReceiptFields, "the author's key is no key")
+		return nil, forged(ReceiptFields, "the author's key is not a public key")
 	}
 	var secret [32]byte
 	if _, err := io.ReadFull(random, secret[:]); err != nil {
@@ -256,7 +256,7 @@ func BlindNullifier(secret string) string {
 // checkBlind checks keyset, secret and signature.
 func (r *Receipt) checkBlind(rating HostRating, values []string, keysets Keysets) error {
 	if len(values) != 3 {
-		return forged(ReceiptFields, "r2 has keyset, secret and signature")
+		return forged(ReceiptFields, "r2 needs keyset, secret and signature")
 	}
 	id, secret := values[0], values[1]
 	if !isHex(secret, 64) {
@@ -264,7 +264,7 @@ func (r *Receipt) checkBlind(rating HostRating, values []string, keysets Keysets
 	}
 	nullifier := BlindNullifier(secret)
 	if rating.OrderID != nullifier || rating.Order != "" {
-		return forged(ReceiptOrder, "a rating by r2 names its nullifier and no order")
+		return forged(ReceiptOrder, "a rating with r2 names its nullifier and no order")
 	}
 	var evt *nostr.Event
 	if keysets != nil {
@@ -275,7 +275,7 @@ func (r *Receipt) checkBlind(rating HostRating, values []string, keysets Keysets
 	}
 	keyset, err := ParseKeyset(evt)
 	if err != nil || keyset.Pubkey != r.Node || keyset.ID != id {
-		return forged(ReceiptKeysetBad, "what was found is not the host's keyset of that id")
+		return forged(ReceiptKeysetBad, "the keyset found is not the host's keyset of that id")
 	}
 	var sig [blindLen]byte
 	if !decodeHex(sig[:], values[2]) || !keyset.verifies(r.Rater, secret, sig[:]) {

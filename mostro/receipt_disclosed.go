@@ -151,7 +151,7 @@ func proven(env Envelope, rater string, values []string) ([]string, error) {
 // checkDisclosed checks the transport, the event and the values that open the event.
 func (r *Receipt) checkDisclosed(values []string) error {
 	if len(values) == 0 {
-		return forged(ReceiptFields, "r0 has a transport")
+		return forged(ReceiptFields, "r0 needs a transport")
 	}
 	var plain []byte
 	var err error
@@ -163,7 +163,7 @@ func (r *Receipt) checkDisclosed(values []string) error {
 		transport = TransportV1
 		plain, err = r.discloseV1(values[1:])
 	default:
-		err = forged(ReceiptForm, "transports of r0 are v2 and v1")
+		err = forged(ReceiptForm, "unknown transport of r0: want v2 or v1")
 	}
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 	case evt.Kind != kind:
 		return nil, forged(ReceiptEventKind, fmt.Sprintf("kind %d, want %d", evt.Kind, kind))
 	case evt.PubKey != r.Node:
-		return nil, forged(ReceiptNode, "authored by another key than the rated host's")
+		return nil, forged(ReceiptNode, "the author is not the rated host")
 	}
 	var w *WireError
 	switch err := checkEvent(evt); {
@@ -197,7 +197,7 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 // discloseV2 decrypts a kind 14 with the keys of this one message.
 func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	if len(values) != 2 {
-		return nil, forged(ReceiptFields, "r0 v2 has event and message keys")
+		return nil, forged(ReceiptFields, "r0 v2 needs event and message keys")
 	}
 	evt, err := r.hostEvent(values[0], KindMessage)
 	if err != nil {
@@ -213,7 +213,7 @@ func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	case len(to) != 1:
 		return nil, forged(ReceiptRecipients, fmt.Sprintf("%d p tags", len(to)))
 	case to[0] != r.Rater:
-		return nil, forged(ReceiptRecipient, "sent to another key than the rating's author")
+		return nil, forged(ReceiptRecipient, "the recipient is not the rating's author")
 	}
 	var keys [messageKeysLen]byte
 	if !decodeHex(keys[:], values[1]) {
@@ -254,10 +254,10 @@ func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 func unpadStrictly(padded []byte) ([]byte, error) {
 	size := int(binary.BigEndian.Uint16(padded))
 	if size < minPlaintext || len(padded) != 2+paddedLen(size) {
-		return nil, forged(ReceiptLength, "not the padded length of this text")
+		return nil, forged(ReceiptLength, "the padded length does not fit the text")
 	}
 	if len(bytes.TrimRight(padded[2+size:], "\x00")) > 0 {
-		return nil, forged(ReceiptPadding, "not zeros")
+		return nil, forged(ReceiptPadding, "padding bytes are not zero")
 	}
 	return padded[2 : 2+size], nil
 }
@@ -265,7 +265,7 @@ func unpadStrictly(padded []byte) ([]byte, error) {
 // discloseV1 decrypts a seal with the shared point of host and trade key.
 func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if len(values) != 3 {
-		return nil, forged(ReceiptFields, "r0 v1 has seal, shared point and proof")
+		return nil, forged(ReceiptFields, "r0 v1 needs seal, shared point and proof")
 	}
 	seal, err := r.hostEvent(values[0], nostr.KindSeal)
 	if err != nil {
@@ -285,14 +285,14 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	}
 	host, err := pointOf(r.Node)
 	if err != nil {
-		return nil, forged(ReceiptNode, "the host's key is no key")
+		return nil, forged(ReceiptNode, "the host's key is not a public key")
 	}
 	rater, err := pointOf(r.Rater)
 	if err != nil {
-		return nil, forged(ReceiptRecipient, "the author's key is no key")
+		return nil, forged(ReceiptRecipient, "the author's key is not a public key")
 	}
 	if !provenShared(rater, host, point, proof, []byte(seal.ID)) {
-		return nil, forged(ReceiptProof, "not proven to be the author's and the host's")
+		return nil, forged(ReceiptProof, "the proof does not hold for author and host")
 	}
 	prk, err := hkdf.Extract(sha256.New, compressed[1:], []byte("nip44-v2"))
 	if err != nil {
@@ -317,7 +317,7 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	case rumor.Kind != nostr.KindTextNote:
 		return nil, forged(ReceiptRumor, fmt.Sprintf("kind %d, want 1", rumor.Kind))
 	case rumor.PubKey != r.Node:
-		return nil, forged(ReceiptRumor, "of another author than the seal")
+		return nil, forged(ReceiptRumor, "the author is not the author of the seal")
 	}
 	return []byte(rumor.Content), nil
 }
@@ -330,7 +330,7 @@ func (r *Receipt) readDisclosed(plain []byte, transport Transport) error {
 		tail = []byte(",null]")
 	}
 	if !bytes.HasPrefix(plain, head) || !bytes.HasSuffix(plain, tail) {
-		return forged(ReceiptTuple, "nodes sign nothing inside: want the message and nulls")
+		return forged(ReceiptTuple, "want a message followed by nulls")
 	}
 	body := plain[len(head) : len(plain)-len(tail)]
 	m, err := ParseMessage(body)
@@ -345,13 +345,13 @@ func (r *Receipt) readDisclosed(plain []byte, transport Transport) error {
 	case !Disclosable(m.Action):
 		return forged(ReceiptAction, "this action proves no trade")
 	case m.ID == nil || m.ID.String() != r.Order:
-		return forged(ReceiptOrder, "about another order than the rated one")
+		return forged(ReceiptOrder, "the message is about another order")
 	}
 	if m.Payload != nil {
 		ref, ok := m.Payload.(DisputeRef)
 		disputed := m.Action == ActionDisputeInitiatedByYou || m.Action == ActionDisputeInitiatedByPeer
 		if !ok || !disputed || ref.Info != nil {
-			return forged(ReceiptPayload, "only a dispute's bare id may be shown")
+			return forged(ReceiptPayload, "only the id of a dispute may be published")
 		}
 	}
 	r.Kind, r.Action, r.Role = ReceiptR0, m.Action, provingActions[m.Action]

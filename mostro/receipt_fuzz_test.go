@@ -59,7 +59,7 @@ func FuzzCheckReceipt(f *testing.F) {
 		if err != nil {
 			var rule ReceiptRule
 			if !errors.As(err, &rule) || rule == "" || got != (Receipt{}) {
-				t.Fatalf("%v gives %+v", err, got)
+				t.Fatalf("error %v with receipt %+v", err, got)
 			}
 			return
 		}

@@ -94,7 +94,7 @@ func ParseReceiptRequest(m Message) (q ReceiptRequest, err error) {
 		return q, broke(RuleValue, "unknown version of a receipt request")
 	}
 	if (in.Keyset == "") != (in.Blinded == "") || in.Keyset != "" && !isHex(in.Keyset, 32) {
-		return q, broke(RuleStructure, "keyset and blinded come together")
+		return q, broke(RuleStructure, "keyset and blinded must both be set or both be absent")
 	}
 	q.Keyset, q.Payment = in.Keyset, in.Payment
 	if in.Blinded != "" {
@@ -137,7 +137,7 @@ func aboutReceipts(m Message, head string, v any) error {
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return broke(RuleJSON, "a receipt message that cannot be read")
+		return broke(RuleJSON, "malformed receipt message")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return broke(RuleJSON, "text after a receipt message")

@@ -32,13 +32,13 @@ func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
 // checkOpened checks the invoice, the preimage and the R1 receipt after them.
 func (r *Receipt) checkOpened(values []string, holds func(signature) bool) error {
 	if len(values) != 8 || values[2] != "r1" {
-		return forged(ReceiptFields, "r3 has invoice, preimage and an r1 receipt")
+		return forged(ReceiptFields, "r3 needs invoice, preimage and an r1 receipt")
 	}
 	if err := r.checkSigned(values[3:], holds); err != nil {
 		return err
 	}
 	if r.PaymentHash == "" {
-		return forged(ReceiptHash, "the host's statement names no payment")
+		return forged(ReceiptHash, "the host's statement has no payment hash")
 	}
 	if err := r.checkPayment(values[:2], r.PaymentHash); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (r *Receipt) checkPayment(values []string, hash string) error {
 		return forged(ReceiptPreimage, "want 64 lower-case hex digits")
 	}
 	if sum := sha256.Sum256(preimage[:]); hex.EncodeToString(sum[:]) != hash {
-		return forged(ReceiptPreimage, "not of the payment hash that the host names")
+		return forged(ReceiptPreimage, "not the preimage of the payment hash in the statement")
 	}
 	inv, err := readInvoice(values[0])
 	if err != nil || hex.EncodeToString(inv.hash[:]) != hash {

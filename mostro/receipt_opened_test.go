@@ -118,7 +118,7 @@ func TestOpened(t *testing.T) {
 		})
 	}
 	if _, err := Opened(unnamed, good, preimage); err == nil {
-		t.Error("opened what names no payment")
+		t.Error("opened a receipt without a payment hash")
 	}
 	if _, err := Opened([]string{"r2", "a", "b", "c"}, good, preimage); !errors.Is(err, ReceiptForm) {
 		t.Errorf("opened r2: %v", err)

@@ -14,10 +14,10 @@ import (
 // forms: RoboSats' token, and a Statement, whose text cannot be confused with any other
 // signed text.
 
-// SignToken returns RoboSats' token: the host's signature over the concatenated key of
-// the author and id of the order. The token holds no time, amount or role. Nothing
-// separates the signed text from another text that a host might sign; a Statement has
-// such a separation. If random is nil, SignToken uses crypto/rand.
+// SignToken returns RoboSats' token: the host's signature over the author's key
+// followed by the order's id. The token holds no time, amount or role. The signed text
+// has no prefix that separates it from another text that a host might sign; the text of
+// a Statement has one. If random is nil, SignToken uses crypto/rand.
 func SignToken(host *Keys, rater, order string, random io.Reader) (string, error) {
 	if random == nil {
 		random = rand.Reader
@@ -114,7 +114,7 @@ func (s Statement) Sign(host *Keys, random io.Reader) ([]string, error) {
 		random = rand.Reader
 	}
 	if s.Node != host.pubkey {
-		return nil, forged(ReceiptNode, "the statement is another host's")
+		return nil, forged(ReceiptNode, "the statement names another host")
 	}
 	if err := s.check(); err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (s Statement) Sign(host *Keys, random io.Reader) ([]string, error) {
 // checkSigned checks role, band, day, hash and signature.
 func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error {
 	if len(values) != 5 {
-		return forged(ReceiptFields, "r1 has role, band, day, hash and signature")
+		return forged(ReceiptFields, "r1 needs role, band, day, hash and signature")
 	}
 	s := Statement{Node: r.Node, Rater: r.Rater, Order: r.Order, Role: values[0], Day: values[2], Hash: values[3]}
 	band, err := strconv.ParseInt(values[1], 10, 64)
@@ -143,7 +143,7 @@ func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error
 	s.BandSats = band
 	switch s.Hash {
 	case "":
-		return forged(ReceiptHash, "none is written -")
+		return forged(ReceiptHash, "want - if there is no hash")
 	case "-":
 		s.Hash = ""
 	}
@@ -154,9 +154,9 @@ func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error
 	signed := signature{pubkey: r.Node, msg: digest[:]}
 	if !decodeHex(signed.sig[:], values[4]) || !holds(signed) {
 		if _, err := pointOf(r.Node); err != nil {
-			return forged(ReceiptSignature, "the host's key is no key")
+			return forged(ReceiptSignature, "the host's key is not a public key")
 		}
-		return forged(ReceiptSignature, "not the host's over this statement")
+		return forged(ReceiptSignature, "not the host's signature over this statement")
 	}
 	r.Kind, r.Role, r.BandSats, r.Day, r.PaymentHash = ReceiptR1, s.Role, s.BandSats, s.Day, s.Hash
 	return nil

@@ -64,7 +64,7 @@ func (s showing) refused(t testing.TB, want ReceiptRule) {
 		t.Errorf("refused as %v, want %v", err, want)
 	}
 	if r != (Receipt{}) {
-		t.Errorf("a refused receipt says %+v", r)
+		t.Errorf("a refused receipt is %+v, want the zero value", r)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestDiscloseRefuses(t *testing.T) {
 		}
 	}
 	if _, err := Disclose(said(t, host, smallKeys(t, 9).Pubkey(), TransportV2, Message{ID: id, Action: ActionRate}), trade, nil); err == nil {
-		t.Error("a message to somebody else was disclosed")
+		t.Error("a message to another key was disclosed")
 	}
 }
 
@@ -397,7 +397,7 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	// The published values open no gift wrap, because the author of a gift wrap is
 	// another key.
 	if slices.Contains(values, seal.Content) {
-		t.Error("the seal's content is shown bare")
+		t.Error("the seal's content is one of the values")
 	}
 }
 

@@ -61,9 +61,9 @@ func sealLegacy(ctx context.Context, m Message, o SealOptions) (*nostr.Event, er
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
 	if back, contact, err := parseLegacy(plain); err != nil {
-		return nil, fmt.Errorf("seal legacy: unreadable for its receiver: %w", err)
+		return nil, fmt.Errorf("seal legacy: the receiver could not parse the message: %w", err)
 	} else if again, err := appendLegacy(nil, back, contact); err != nil || !bytes.Equal(again, plain) {
-		return nil, fmt.Errorf("seal legacy: %w", broke(RuleCanonical, "the message does not survive its own encoding"))
+		return nil, fmt.Errorf("seal legacy: %w", broke(RuleCanonical, "the message changes when it is encoded and parsed again"))
 	}
 	peer, err := pointOf(o.To)
 	if err != nil {

@@ -69,7 +69,7 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if t.sig == nil && rumor.PubKey != seal.PubKey {
 		// The seal proves only the identity. Without this check any identity could send
 		// messages in the name of another trade key.
-		return Envelope{}, broke(RuleUnsigned, "the identity's seal around another key's unsigned message")
+		return Envelope{}, broke(RuleUnsigned, "identity and trade key differ, and the message is unsigned")
 	}
 	return Envelope{
 		Transport: TransportV1, Sender: rumor.PubKey, Identity: seal.PubKey, FullPrivacy: rumor.PubKey == seal.PubKey,

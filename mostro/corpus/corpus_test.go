@@ -82,7 +82,7 @@ func TestSameBytes(t *testing.T) {
 		t.Errorf("sha256 %s, want %s: has the market changed?", got, want)
 	}
 	if other := write(Config{Seed: 8, Instances: 4, Orders: 400}); other == one {
-		t.Error("another seed gives the same bytes")
+		t.Error("another seed produces the same bytes")
 	}
 }
 
@@ -185,7 +185,7 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	if want := c.Summary(); got != want {
-		t.Fatalf("readers see %+v, the summary says %+v", got, want)
+		t.Fatalf("readers see %+v, the summary is %+v", got, want)
 	}
 	if got.Disputes == 0 || got.DevFees == 0 || got.UserRatings == 0 || got.Pending == 0 {
 		t.Fatalf("something is missing: %+v", got)
