@@ -147,20 +147,17 @@ func heap(collect bool) uint64 {
 }
 
 // BenchmarkOneNewEvent is an order of the largest of all nodes, or a rating of
-// it, or an order of a node like most: from the log to the new score.
+// it, or an order of a node like most: from the entry to the new score.
 func BenchmarkOneNewEvent(b *testing.B) {
 	m := newBigMarket(b)
 	now := at(benchDays)
-	s, err := Open(Config{Log: &memLog{}, Now: func() time.Time { return now }})
-	if err != nil {
-		b.Fatal(err)
-	}
+	l := NewLedger(DefaultParams(), Receipts{})
 	m.each(b, func(batch []mostro.Entry) {
-		for i, p := range s.ledger.PrepareAll(batch) {
-			s.ledger.Commit(batch[i], p)
+		for i, p := range l.PrepareAll(batch) {
+			l.Commit(batch[i], p)
 		}
 	})
-	s.compute(now, true)
+	l.Update(now, true)
 	n := 1_000_000
 	order := func(w *world, i int) { w.order(m.nodes[i], n, mostro.StatusPending, 1000, now) }
 	rating := func(w *world, i int) {
@@ -183,8 +180,8 @@ func BenchmarkOneNewEvent(b *testing.B) {
 				w := &world{t: b}
 				c.make(w, c.i)
 				used := processor()
-				s.ledger.Apply(w.entries[0])
-				s.compute(now, false)
+				l.Apply(w.entries[0])
+				l.Update(now, false)
 				spent += processor() - used
 			}
 			b.ReportMetric(float64(spent.Microseconds())/1000/float64(b.N), "cpu-ms/op")

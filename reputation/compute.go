@@ -35,6 +35,30 @@ func (l *Ledger) Compute(asOf time.Time) []Score {
 	return l.scores(all, wanted, at)
 }
 
+// Update returns the scores that changed since the last Update, sorted by
+// pubkey: those of the nodes whose facts changed, or those of all nodes if all is
+// set. The other nodes count as of the Update that computed them last.
+func (l *Ledger) Update(asOf time.Time, all bool) []Score {
+	at := asOf.Unix()
+	var wanted []string
+	for pubkey, n := range l.book.Nodes {
+		if n.IsNode && (all || l.dirty[pubkey] || l.derived[pubkey] == nil) {
+			wanted = append(wanted, pubkey)
+		}
+	}
+	clear(l.dirty)
+	if len(wanted) == 0 {
+		return nil
+	}
+	slices.Sort(wanted)
+	l.deriveAll(l.derived, wanted, at)
+	scores := l.scores(l.derived, wanted, at)
+	for _, pubkey := range wanted {
+		l.derived[pubkey].slim()
+	}
+	return scores
+}
+
 // deriveAll reads the facts of nodes, on all cores.
 func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
 	l.ready()

@@ -34,6 +34,11 @@ type derived struct {
 	successes map[int64]int64 // by epoch
 }
 
+// slim drops the fields that only the node's own score needs.
+func (d *derived) slim() {
+	d.trades, d.opens, d.users.list = nil, nil, nil
+}
+
 // span is a time in which some sats were in an order.
 type span struct{ from, to, sats int64 }
 

@@ -7,8 +7,11 @@ import (
 
 // Ratings gives all ratings of a host, the newest first: what each counts
 // for, why, and by how much the node's value would fall without it, all other
-// weights as they are.
+// weights as they are. It returns nil for a key without any fact.
 func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
+	if l.book.Nodes[pubkey] == nil {
+		return nil
+	}
 	l.ready()
 	d := l.derive(pubkey, asOf)
 	p := &l.params

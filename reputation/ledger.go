@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/hex"
 	"errors"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,12 +16,17 @@ import (
 
 // Ledger holds the facts that scores rest on. Applying the same entries in
 // any order gives the same facts. It is not safe for concurrent use.
+//
+// Ratings and the methods that compute keep what the next call need not compute
+// again, so they count as writes.
 type Ledger struct {
 	params Params
 	proofs Proofs
 	book   book
 	given  map[string]Micro // what users say of other nodes, where those are not known; nil: they are
-	dirty  map[string]bool  // nodes whose facts changed since the last computation
+
+	derived map[string]*derived // of the last Update, by node
+	dirty   map[string]bool     // nodes whose facts changed since then
 
 	quitters map[string]bool // who took something back; nil: to be read from the book
 }
@@ -162,7 +169,7 @@ type kept struct {
 
 // NewLedger makes an empty ledger.
 func NewLedger(params Params, proofs Proofs) *Ledger {
-	return &Ledger{params: params, proofs: proofs, dirty: map[string]bool{}, book: newBook()}
+	return &Ledger{params: params, proofs: proofs, derived: map[string]*derived{}, dirty: map[string]bool{}, book: newBook()}
 }
 
 func newBook() book {
@@ -171,6 +178,10 @@ func newBook() book {
 
 // Cursor is the position in the log that the facts reach.
 func (l *Ledger) Cursor() uint64 { return l.book.Cursor }
+
+// Advance moves the cursor forward to a position. The entries between are ones
+// that no reader of the log is given.
+func (l *Ledger) Advance(seq uint64) { l.book.Cursor = max(l.book.Cursor, seq) }
 
 func (l *Ledger) node(pubkey string) *node {
 	n := l.book.Nodes[pubkey]
@@ -578,3 +589,19 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 // Refused gives the events that are no evidence, sorted by id: the first of
 // them to be noted, where they are many.
 func (l *Ledger) Refused() []Refusal { return slices.Clone(l.book.Refused) }
+
+// Reasons counts all refusals by their reason.
+func (l *Ledger) Reasons() map[string]int64 { return maps.Clone(l.book.Reasons) }
+
+// Equivocations returns the proofs against Mostros.
+func (l *Ledger) Equivocations() iter.Seq[Equivocation] {
+	return func(yield func(Equivocation) bool) {
+		for _, n := range l.book.Nodes {
+			for _, e := range n.Equivocations {
+				if n.IsNode && !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -58,7 +58,7 @@ func newMetrics(s *Service) *metrics {
 			}),
 			gauge("refused", "Events that meant to be evidence and are not.", func() float64 {
 				n := int64(0)
-				for _, c := range s.ledger.book.Reasons {
+				for _, c := range s.ledger.Reasons() {
 					n += c
 				}
 				return float64(n)
@@ -73,7 +73,7 @@ func newMetrics(s *Service) *metrics {
 	}
 }
 
-func (m *metrics) computed(full bool, nodes int, took time.Duration) {
+func (m *metrics) computed(full bool, took time.Duration) {
 	what := "changed"
 	if full {
 		what = "all"

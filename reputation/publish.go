@@ -125,13 +125,9 @@ func (s *Service) publishProofs(ctx context.Context) error {
 	}
 	wanted := map[string]Equivocation{}
 	s.mu.RLock()
-	for _, n := range s.ledger.book.Nodes {
-		if n.IsNode {
-			for _, e := range n.Equivocations {
-				if key := e.IDs[0] + e.IDs[1]; !s.announced[key] {
-					wanted[key] = e
-				}
-			}
+	for e := range s.ledger.Equivocations() {
+		if key := e.IDs[0] + e.IDs[1]; !s.announced[key] {
+			wanted[key] = e
 		}
 	}
 	s.mu.RUnlock()

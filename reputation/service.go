@@ -78,14 +78,13 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	// mu guards the ledger and what is derived from it. The follower alone
-	// writes; it holds the lock for a batch or a computation.
-	mu      sync.RWMutex
-	ledger  *Ledger
-	derived map[string]*derived
-	scores  map[string]Score
-	asOf    time.Time
-	caught  bool // up with the log at least once
+	// mu guards the ledger and the scores. The follower alone writes; it holds
+	// the lock for a batch or a computation.
+	mu     sync.RWMutex
+	ledger *Ledger
+	scores map[string]Score
+	asOf   time.Time
+	caught bool // up with the log at least once
 
 	// deriving guards what deriving keeps beside the facts, for those that
 	// hold mu for reading.
@@ -129,7 +128,7 @@ func Open(cfg Config) (*Service, error) {
 	if cfg.Proofs == nil {
 		cfg.Proofs = Receipts{}
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]Score{}, derived: map[string]*derived{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
+	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]Score{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
 	s.ledger = NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(s)
 	return s, nil
@@ -255,7 +254,7 @@ func (s *Service) read(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger.book.Cursor = max(s.ledger.book.Cursor, head) // what lies between can no longer be read by anyone
+	s.ledger.Advance(head) // nobody can read any more what lies between
 	return nil
 }
 
@@ -287,38 +286,21 @@ func eachBatch(ctx context.Context, log Log, after uint64, fn func([]mostro.Entr
 // changed. The caller holds the lock.
 func (s *Service) compute(now time.Time, full bool) {
 	start := time.Now()
-	at := now.Unix()
-	var wanted []string
-	for pubkey, n := range s.ledger.book.Nodes {
-		if n.IsNode && (full || s.ledger.dirty[pubkey] || s.derived[pubkey] == nil) {
-			wanted = append(wanted, pubkey)
-		}
-	}
-	clear(s.ledger.dirty)
+	scores := s.ledger.Update(now, full)
 	if full {
-		s.asOf = time.Unix(at, 0).UTC()
+		s.asOf = now.Truncate(time.Second).UTC()
 	}
-	if len(wanted) == 0 {
+	if len(scores) == 0 {
 		return
 	}
-	slices.Sort(wanted)
-	s.ledger.deriveAll(s.derived, wanted, at)
-	for _, score := range s.ledger.scores(s.derived, wanted, at) {
+	for _, score := range scores {
 		s.scores[score.Pubkey] = score
-	}
-	for _, pubkey := range wanted {
-		s.derived[pubkey].slim()
 	}
 	took := time.Since(start)
 	if !full {
 		s.took = took
 	}
-	s.metrics.computed(full, len(wanted), took)
-}
-
-// slim lets go of what only the score itself needed.
-func (d *derived) slim() {
-	d.trades, d.opens, d.users.list = nil, nil, nil
+	s.metrics.computed(full, took)
 }
 
 // Ready says whether the scores have been up with the log.
@@ -371,9 +353,6 @@ func (s *Service) Ratings(pubkey string) []RatedBy {
 	defer s.mu.RUnlock()
 	s.deriving.Lock()
 	defer s.deriving.Unlock()
-	if s.ledger.book.Nodes[pubkey] == nil {
-		return nil
-	}
 	at := s.cfg.Now().Unix()
 	mu := s.cfg.Params.UsersMean
 	if score, ok := s.scores[pubkey]; ok {
@@ -387,5 +366,5 @@ func (s *Service) Ratings(pubkey string) []RatedBy {
 func (s *Service) Refusals() (list []Refusal, byReason map[string]int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return slices.Clone(s.ledger.book.Refused), maps.Clone(s.ledger.book.Reasons)
+	return s.ledger.Refused(), s.ledger.Reasons()
 }
