@@ -16,43 +16,42 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// checkpointFormat changes with what a checkpoint holds; a file of another
-// format is not read, and the facts grow back from the log.
-const checkpointFormat = "mostrodex reputation checkpoint 3"
+// checkpointFormat names the content of a checkpoint. A file of an unknown format
+// is not read, and the facts grow back from the log.
+const checkpointFormat = "mostrodex reputation checkpoint 4"
+
+// checkpointFormat3 has no published value of its own: its fields are among those
+// of the ledger's first value. A change of DefaultParams makes every such file
+// useless, and the code that reads it with it.
+const checkpointFormat3 = "mostrodex reputation checkpoint 3"
 
 // checkpointName is the file within Config.Dir.
 const checkpointName = "checkpoint"
 
-// checkpointHead is the file's first line. What follows is a stream of gob
-// values: a checkpointBody, then of each node its key, the node without its
-// orders, and its orders by the thousand, an empty map after the last; at the
-// very end the sha256 of all before it. So neither writing nor reading needs
-// room for the whole.
+// checkpointHead is the file's first line. Two gob streams follow, a published
+// value and the ledger (Ledger.Encode), and at the very end the sha256 of all
+// before it. Neither writing nor reading needs room for the whole.
 type checkpointHead struct {
 	Format string `json:"format"`
 	Params string `json:"params"` // their hash: facts are cut to fit them
 	Cursor uint64 `json:"cursor"`
 }
 
-// checkpointBody is all but the nodes.
-type checkpointBody struct {
-	Book      book
-	Nodes     int
-	Published map[string]string
-	Announced map[string]bool
-	Sent      map[string]nostr.Timestamp
-	About     string
+// published is what the service made public.
+type published struct {
+	Published map[string]string          // by node: fingerprint of the assertion
+	Announced map[string]bool            // proofs of equivocation
+	Sent      map[string]nostr.Timestamp // by address: the last created_at
+	About     string                     // the key's profile
 }
-
-// checkpointOrders is how many orders are one value of the stream.
-const checkpointOrders = 1000
 
 // restore reads the checkpoint. One that is missing, damaged, of other
 // parameters or ahead of the log is as good as none: the log is read from its
 // beginning, and gives the facts of what was erased as well. The follower calls
 // it, once.
 func (s *Service) restore() error {
-	head, body, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), s.cfg.Params.Hash(), s.cfg.Log.Head())
+	ledger := NewLedger(s.cfg.Params, s.cfg.Proofs)
+	said, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), ledger, s.cfg.Params.Hash(), s.cfg.Log.Head())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -64,146 +63,77 @@ func (s *Service) restore() error {
 		s.log.Warn("reputation's checkpoint is of no use, reading the log anew", "reason", err)
 		return nil
 	}
-	body.Book.fill()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger.book, s.ledger.quitters = body.Book, nil
-	s.saved, s.savedAt = head.Cursor, s.cfg.Now()
-	if body.Published != nil {
-		s.published = body.Published
+	s.ledger = ledger
+	s.saved, s.savedAt = ledger.Cursor(), s.cfg.Now()
+	if said.Published != nil {
+		s.published = said.Published
 	}
-	if body.Announced != nil {
-		s.announced = body.Announced
+	if said.Announced != nil {
+		s.announced = said.Announced
 	}
-	if body.Sent != nil {
-		s.sent = body.Sent
+	if said.Sent != nil {
+		s.sent = said.Sent
 	}
-	s.about = body.About
+	s.about = said.About
 	return nil
 }
 
-// fill makes the maps that gob leaves out when they are empty.
-func (b *book) fill() {
-	empty := newBook()
-	if b.Nodes == nil {
-		b.Nodes = empty.Nodes
-	}
-	if b.Paid == nil {
-		b.Paid = empty.Paid
-	}
-	if b.Hashes == nil {
-		b.Hashes = empty.Hashes
-	}
-	if b.Gone == nil {
-		b.Gone = empty.Gone
-	}
-	if b.Reasons == nil {
-		b.Reasons = empty.Reasons
-	}
-	for _, n := range b.Nodes {
-		n.fill()
-	}
-}
-
-func (n *node) fill() {
-	if n.Disputes == nil {
-		n.Disputes = map[string]*dispute{}
-	}
-	if n.Fees == nil {
-		n.Fees = map[string][]fee{}
-	}
-	if n.Ratings == nil {
-		n.Ratings = map[id]*rated{}
-	}
-	if n.Users == nil {
-		n.Users = map[string]userRating{}
-	}
-	if n.Infos == nil {
-		n.Infos = map[int64]Sighting{}
-	}
-	if n.Lightning == nil {
-		n.Lightning = map[string]named{}
-	}
-	if n.Keysets == nil {
-		n.Keysets = map[string]keyset{}
-	}
-	if n.Blind == nil {
-		n.Blind = map[id]*nostr.Event{}
-	}
-	if n.Erased == nil {
-		n.Erased = map[string]Sighting{}
-	}
-	n.kept = &kept{}
-}
-
-func readCheckpoint(path, params string, logHead uint64) (head checkpointHead, body checkpointBody, err error) {
+// readCheckpoint reads the ledger of a checkpoint, and returns what was published.
+// If it returns an error, the ledger is of no use.
+func readCheckpoint(path string, ledger *Ledger, params string, logHead uint64) (said published, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return head, body, err
+		return said, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return head, body, err
+		return said, err
 	}
-	if info.Size() < sha256.Size {
-		return head, body, io.ErrUnexpectedEOF
+	size := info.Size() - sha256.Size
+	if size < 0 {
+		return said, io.ErrUnexpectedEOF
 	}
 	sum := sha256.New()
-	in := bufio.NewReaderSize(io.TeeReader(io.LimitReader(f, info.Size()-sha256.Size), sum), 1<<20)
+	in := bufio.NewReaderSize(io.TeeReader(io.LimitReader(f, size), sum), 1<<20)
 	line, err := in.ReadBytes('\n')
 	if err != nil {
-		return head, body, err
+		return said, err
 	}
+	var head checkpointHead
 	if err := json.Unmarshal(line, &head); err != nil {
-		return head, body, err
+		return said, err
 	}
 	switch {
-	case head.Format != checkpointFormat:
-		return head, body, errors.New("of another format")
+	case head.Format != checkpointFormat && head.Format != checkpointFormat3:
+		return said, errors.New("of another format")
 	case head.Params != params:
-		return head, body, errors.New("made with other parameters")
+		return said, errors.New("made with other parameters")
 	case head.Cursor > logHead:
-		return head, body, errors.New("ahead of the log")
+		return said, errors.New("ahead of the log")
 	}
-	dec := gob.NewDecoder(in)
-	if err := dec.Decode(&body); err != nil {
-		return head, body, err
+	saidIn := in
+	if head.Format == checkpointFormat3 {
+		first := int64(len(line))
+		saidIn = bufio.NewReader(io.NewSectionReader(f, first, size-first))
 	}
-	body.Book.Nodes = make(map[string]*node, min(body.Nodes, 1<<16))
-	body.Book.orders = &orders{}
-	for range body.Nodes {
-		var key string
-		n := &node{}
-		if err := errors.Join(dec.Decode(&key), dec.Decode(n)); err != nil {
-			return head, body, err
-		}
-		n.orders = newNodeOrders(body.Book.orders)
-		for {
-			var part map[string]storedOrder
-			if err := dec.Decode(&part); err != nil {
-				return head, body, err
-			}
-			if len(part) == 0 {
-				break
-			}
-			for d, o := range part {
-				n.orders.restore(d, o)
-			}
-		}
-		body.Book.Nodes[key] = n
+	// A gob.Decoder reads no further than it decodes, because in is an io.ByteReader.
+	if err := errors.Join(gob.NewDecoder(saidIn).Decode(&said), ledger.Decode(in)); err != nil {
+		return said, err
 	}
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
-		return head, body, errors.New("more than is expected")
+		return said, errors.New("more than is expected")
 	}
 	want := make([]byte, sha256.Size)
-	if _, err := f.ReadAt(want, info.Size()-sha256.Size); err != nil {
-		return head, body, err
+	if _, err := f.ReadAt(want, size); err != nil {
+		return said, err
 	}
 	if !bytes.Equal(sum.Sum(nil), want) {
-		return head, body, errors.New("damaged")
+		return said, errors.New("damaged")
 	}
-	return head, body, nil
+	return said, nil
 }
 
 // save replaces the checkpoint: written beside it, synced, renamed. A crash
@@ -233,7 +163,7 @@ func (s *Service) write() error {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
 	_, err = out.Write(append(head, '\n'))
-	err = errors.Join(err, s.encode(gob.NewEncoder(out)), out.Flush())
+	err = errors.Join(err, gob.NewEncoder(out).Encode(published{s.published, s.announced, s.sent, s.about}), s.ledger.Encode(out), out.Flush())
 	if err == nil {
 		_, err = f.Write(sum.Sum(nil))
 	}
@@ -248,38 +178,4 @@ func (s *Service) write() error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-func (s *Service) encode(enc *gob.Encoder) error {
-	rest := s.ledger.book
-	nodes := rest.Nodes
-	rest.Nodes = nil
-	if err := enc.Encode(checkpointBody{rest, len(nodes), s.published, s.announced, s.sent, s.about}); err != nil {
-		return err
-	}
-	for key, n := range nodes {
-		if err := errors.Join(enc.Encode(key), enc.Encode(n)); err != nil {
-			return err
-		}
-		part := make(map[string]storedOrder, checkpointOrders)
-		for _, o := range n.orders.each() {
-			part[n.orders.all.id(o)] = n.orders.all.stored(o)
-			if len(part) == checkpointOrders {
-				if err := enc.Encode(part); err != nil {
-					return err
-				}
-				clear(part)
-			}
-		}
-		if len(part) > 0 {
-			if err := enc.Encode(part); err != nil {
-				return err
-			}
-			clear(part)
-		}
-		if err := enc.Encode(part); err != nil {
-			return err
-		}
-	}
-	return nil
 }
