@@ -126,7 +126,7 @@ func unixOrNull(t time.Time) (*int64, *string) {
 
 // costs gives by how many points the value would rise, were a component
 // perfect. It is for people: the score itself is made of integers.
-func (s *Score) costs(sub SubScore) Micro {
+func costs(s *Score, sub SubScore) Micro {
 	mean, weight := math.Max(sub.Mean.Float(), 0.02), sub.Weight.Float()
 	return Micro(math.Round(s.Value.Float() * (math.Pow(mean, -weight) - 1) * float64(One)))
 }
@@ -160,7 +160,7 @@ func (f *Face) view(s *Score) scoreView {
 	for _, sub := range s.Sub {
 		c := componentView{SubScore: sub}
 		if s.Unranked == "" {
-			costs := s.costs(sub)
+			costs := costs(s, sub)
 			c.Costs = &costs
 		}
 		v.Components = append(v.Components, c)

@@ -97,7 +97,7 @@ func roadOf(name string) (mostro.Road, error) {
 //
 // Of an event that its author deleted it holds the facts that the log kept: they
 // are the relay's word, and the author's signed request to delete them.
-func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
+func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
 	asOf = asOf.Truncate(time.Second) // as the head says it: what came later in that second is left out
 	l := NewLedger(params, Receipts{})
 	read := 0
@@ -176,8 +176,8 @@ func WriteBundle(ctx context.Context, w io.Writer, log Log, params Params, asOf 
 }
 
 // until reads in batches what was received up to a moment.
-func until(ctx context.Context, log Log, asOf time.Time, fn func([]mostro.Entry) error) error {
-	return eachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
+func until(ctx context.Context, log Reader, asOf time.Time, fn func([]mostro.Entry) error) error {
+	return EachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
 		return fn(slices.DeleteFunc(batch, func(e mostro.Entry) bool { return e.ReceivedAt.After(asOf) }))
 	})
 }

@@ -391,13 +391,13 @@ func TestTidy(t *testing.T) {
 
 func TestCostsOfAPerfectPartAreNothing(t *testing.T) {
 	s := Score{Value: 50 * One}
-	if got := s.costs(SubScore{Mean: One, Weight: 300_000}); got != 0 {
+	if got := costs(&s, SubScore{Mean: One, Weight: 300_000}); got != 0 {
 		t.Errorf("perfect: %s", got)
 	}
-	if got, want := s.costs(SubScore{Mean: One / 2, Weight: One}), 50*One; got != want {
+	if got, want := costs(&s, SubScore{Mean: One / 2, Weight: One}), 50*One; got != want {
 		t.Errorf("half at weight 1: %s, want %s", got, want)
 	}
-	if got := s.costs(SubScore{Mean: 0, Weight: 100_000}).Float(); math.IsInf(got, 0) || got <= 0 {
+	if got := costs(&s, SubScore{Mean: 0, Weight: 100_000}).Float(); math.IsInf(got, 0) || got <= 0 {
 		t.Errorf("nothing: %v", got)
 	}
 }

@@ -33,7 +33,7 @@ type componentRow struct {
 }
 
 // componentWords say what the sub-scores are.
-var componentWords = [subScores][2]string{
+var componentWords = [len(SubNames)][2]string{
 	SubUsers:      {"Users", "what traders with a receipt say"},
 	SubCompletion: {"Completion", "taken orders that ended well"},
 	SubDisputes:   {"Disputes", "how few, and how soon resolved"},
@@ -98,7 +98,7 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 		row := componentRow{Title: componentWords[j][0], What: componentWords[j][1], Why: sub.Why, Weight: percentOf(sub.Weight), Mean: percentOf(sub.Mean),
 			Bar: intervalOf(100*sub.Lo, 100*sub.Mean, 100*sub.Hi, true)}
 		if s.Unranked == "" {
-			row.Costs = points(s.costs(sub))
+			row.Costs = points(costs(&s, sub))
 		}
 		p.Components = append(p.Components, row)
 	}
@@ -155,7 +155,7 @@ func (f *Face) ratingRow(r *RatedBy) ratingRow {
 
 func (f *Face) methodPage(*http.Request) (string, template.HTML, error) {
 	p := f.Known.Params()
-	weights := make([]componentRow, subScores)
+	weights := make([]componentRow, len(SubNames))
 	for j := range weights {
 		weights[j] = componentRow{Title: componentWords[j][0], What: componentWords[j][1], Weight: percentOf(p.Weights[j])}
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // Assertion builds the NIP-85 event of a score, ready to be signed.
-func (s Score) Assertion(provider string) nostr.Event {
+func Assertion(s Score, provider string) nostr.Event {
 	tags := nostr.Tags{
 		{"d", s.Pubkey},
 		{"p", s.Pubkey},
@@ -49,9 +49,9 @@ func (s Score) Assertion(provider string) nostr.Event {
 	return nostr.Event{PubKey: provider, Kind: KindAssertion, Tags: tags}
 }
 
-// gist is what has to change for a score to be published again: what a reader
-// acts on, and the bounds to the whole point.
-func (s Score) gist() string {
+// fingerprint returns the parts of a score whose change is published: the figures
+// that a reader acts on, and the bounds to the whole point.
+func fingerprint(s Score) string {
 	var flags []string
 	for _, f := range s.Flags {
 		flags = append(flags, f.Name)
@@ -73,8 +73,8 @@ func (s *Service) profile() nostr.Event {
 // publish makes public what changed since it did so last.
 func (s *Service) publish(ctx context.Context) error {
 	for _, score := range s.Scores() {
-		gist := score.gist()
-		if score.Unranked != "" || s.published[score.Pubkey] == gist {
+		print := fingerprint(score)
+		if score.Unranked != "" || s.published[score.Pubkey] == print {
 			continue
 		}
 		if about := s.profile(); about.Content != s.about {
@@ -83,11 +83,11 @@ func (s *Service) publish(ctx context.Context) error {
 			}
 			s.note(func() { s.about = about.Content })
 		}
-		evt := score.Assertion(s.cfg.Signer.Pubkey())
+		evt := Assertion(score, s.cfg.Signer.Pubkey())
 		if err := s.send(ctx, "assertion", &evt); err != nil {
 			return err
 		}
-		s.note(func() { s.published[score.Pubkey] = gist })
+		s.note(func() { s.published[score.Pubkey] = print })
 	}
 	return s.publishProofs(ctx)
 }

@@ -16,10 +16,7 @@ import (
 
 // Log is what reputation needs of the log.
 type Log interface {
-	// Read calls fn for each readable entry after a position, ascending, up to
-	// the head at the time of the call. Entries that their authors deleted are
-	// given as the facts that were kept of them (mostro.Entry.Erased).
-	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
+	Reader
 	// Wait returns nil once the head is greater than seq.
 	Wait(ctx context.Context, seq uint64) error
 	// Head is the last position of the log.
@@ -63,8 +60,6 @@ const DefaultEvery = 10 * time.Minute
 
 // How the follower takes its time.
 const (
-	batchSize       = 16_384           // entries; signatures are checked together
-	batchBytes      = 32 << 20         // of their text
 	recomputeAfter  = time.Second      // between two computations of what changed, at least
 	readAfter       = time.Second / 4  // between two readings of the log
 	computeShare    = 50               // of this many parts of the time one at most is spent computing
@@ -231,7 +226,7 @@ func (s *Service) read(ctx context.Context) error {
 	var failed error
 	go func() {
 		defer close(batches)
-		failed = eachBatch(ctx, s.cfg.Log, after, func(batch []mostro.Entry) error {
+		failed = EachBatch(ctx, s.cfg.Log, after, func(batch []mostro.Entry) error {
 			select {
 			case batches <- batch:
 				return nil
@@ -256,30 +251,6 @@ func (s *Service) read(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.ledger.Advance(head) // nobody can read any more what lies between
 	return nil
-}
-
-// eachBatch reads the log after a position in batches, each to be kept by fn.
-func eachBatch(ctx context.Context, log Log, after uint64, fn func([]mostro.Entry) error) error {
-	var batch []mostro.Entry
-	size := 0
-	err := log.Read(ctx, after, func(e mostro.Entry) error {
-		size += len(e.Event.Content)
-		for _, tag := range e.Event.Tags {
-			for _, v := range tag {
-				size += len(v)
-			}
-		}
-		if batch = append(batch, e); len(batch) < batchSize && size < batchBytes {
-			return nil
-		}
-		full := batch
-		batch, size = make([]mostro.Entry, 0, batchSize), 0
-		return fn(full)
-	})
-	if err != nil || len(batch) == 0 {
-		return err
-	}
-	return fn(batch)
 }
 
 // compute brings the scores up to date: all of them, or those whose facts
