@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -132,15 +133,15 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 	best := slices.MaxFunc(scores, func(a, b Score) int { return a.N - b.N })
 	lines := strings.SplitAfter(good, "\n")
 	for name, c := range map[string]struct{ bundle, want string }{
-		"a rank that was raised":      {strings.Replace(good, `"rank":`+itoa(best.Rank)+`,`, `"rank":99,`, 1), "rank is 99"},
+		"a rank that was raised":      {strings.Replace(good, `"rank":`+strconv.Itoa(best.Rank)+`,`, `"rank":99,`, 1), "rank is 99"},
 		"an event left out":           {strings.Join(slices.Delete(slices.Clone(lines), 40, 41), ""), "line 41: entry"},
 		"an event that was changed":   {strings.Replace(good, `"content":"`, `"content":"x`, 1), "id"},
 		"a signature that was forged": {flip(good, `"sig":"`), "signature"},
 		"an earlier receipt":          {flip(good, `"received_ms":`), "line"},
 		"other parameters":            {strings.Replace(good, `"late_seconds":600`, `"late_seconds":9999`, 1), "algo"},
 		"its end cut off":             {good[:len(good)-1], "middle"},
-		"a line after its end":        {good + lines[40], "line " + itoa(len(lines)) + ": something follows the end"},
-		"an empty line after its end": {good + "\n", "line " + itoa(len(lines)) + ": something follows the end"},
+		"a line after its end":        {good + lines[40], "line " + strconv.Itoa(len(lines)) + ": something follows the end"},
+		"an empty line after its end": {good + "\n", "line " + strconv.Itoa(len(lines)) + ": something follows the end"},
 		"a second end":                {good + lines[len(lines)-2], "follows the end"},
 		"lines that changed places":   {swapped(lines, 40, 41), "line 41: entry"},
 		"another road of receipt":     {changed(lines, 50, `"road":"live"`, `"road":"client"`), "line 51: entry"},

@@ -75,11 +75,11 @@ func TestCheckpointOfFormat3(t *testing.T) {
 		anew := openService(t, Config{Log: log, Params: cfg.Params, Now: cfg.Now})
 		catchUp(t, anew)
 		if got, want := mustJSON(t, old.Scores()), mustJSON(t, anew.Scores()); got != want {
-			t.Errorf("%s: other scores:\n%s\n%s", restart, got, want)
+			t.Errorf("%s: other scores:\n%.400s\n%.400s", restart, got, want)
 		}
 		for _, node := range []string{keyOf("a"), keyOf("b")} {
 			if got, want := mustJSON(t, old.Ratings(node)), mustJSON(t, anew.Ratings(node)); got != want {
-				t.Errorf("%s: other ratings:\n%s\n%s", restart, got, want)
+				t.Errorf("%s: other ratings:\n%.400s\n%.400s", restart, got, want)
 			}
 		}
 		if err := old.publish(t.Context()); err != nil {

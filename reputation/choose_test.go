@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -215,7 +216,7 @@ func TestSybilsDoNotSetThePrice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBazaar(t)
 			for i := range 10 {
-				who := "honest " + itoa(i)
+				who := "honest " + strconv.Itoa(i)
 				b.mostro(who, 60+i/4, 0, "0.006", func(_ *mostro.Info, o *mostro.Order, s *Score) {
 					o.FiatAmount.Min, o.FiatAmount.Max = decimal(t, "1000"), decimal(t, "100000")
 					if i >= c.ranked {
@@ -225,7 +226,7 @@ func TestSybilsDoNotSetThePrice(t *testing.T) {
 				b.price(who, honest*(1+float64(i)/1000))
 			}
 			for i := range c.sybils {
-				who := "sybil " + itoa(i)
+				who := "sybil " + strconv.Itoa(i)
 				b.mostro(who, c.rank, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
 					if c.rank == 0 {
 						s.Unranked = UnrankedWatching
@@ -284,7 +285,7 @@ func TestOutlierMovesThePriceLittle(t *testing.T) {
 	for range 2000 {
 		scores, rates := map[string]Score{}, []Rate{}
 		for i := range 3 + r.IntN(8) {
-			key := keyOf(itoa(i))
+			key := keyOf(strconv.Itoa(i))
 			scores[key] = Score{Pubkey: key, Rank: 1 + r.IntN(100)}
 			rates = append(rates, Rate{key, 1000 * (1 + .01*r.NormFloat64()), time.Unix(1, 0)})
 		}

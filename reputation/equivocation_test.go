@@ -56,7 +56,7 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 				w.info(node, "", at(0))
 				a, b := w.event(pair[0], at(1), mostro.RoadLive), w.event(pair[1], at(1), mostro.RoadLive)
 				want := map[bool]int{true: 1}[c.proven && a.ID != b.ID]
-				if got := scoreOf(t, w.ledger(), node, at(2)).Evidence.Equivocations; len(got) != want {
+				if got := scoreOf(t, ledgerOf(w), node, at(2)).Evidence.Equivocations; len(got) != want {
 					t.Errorf("%d proofs, want %d", len(got), want)
 				}
 			}

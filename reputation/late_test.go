@@ -10,12 +10,12 @@ import (
 )
 
 // late logs an event as received some time after the date that it bears.
-func (w *world) late(evt nostr.Event, dated time.Time, by time.Duration, road mostro.Road) {
+func late(w *world, evt nostr.Event, dated time.Time, by time.Duration, road mostro.Road) {
 	w.event(evt, dated, road)
 	w.entries[len(w.entries)-1].ReceivedAt = dated.Add(by)
 }
 
-func (w *world) orderEvent(node string, n int, status mostro.Status, expires time.Time) nostr.Event {
+func orderEvent(node string, n int, status mostro.Status, expires time.Time) nostr.Event {
 	sats := int64(20_000)
 	o := mostro.Order{Pubkey: node, D: orderID(n), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats, Network: "mainnet", ExpiresAt: nostr.Timestamp(expires.Unix())}
 	return o.Event()
@@ -30,11 +30,11 @@ func TestLateEnds(t *testing.T) {
 			w.info(node, "", at(float64(d)))
 		}
 		change(w)
-		return scoreOf(t, w.ledger(), node, at(10)).Evidence
+		return scoreOf(t, ledgerOf(w), node, at(10)).Evidence
 	}
 	taken := func(w *world, expires time.Time) {
-		w.event(w.orderEvent(node, 1, mostro.StatusPending, expires), at(1), mostro.RoadLive)
-		w.event(w.orderEvent(node, 1, mostro.StatusInProgress, expires), at(1.1), mostro.RoadLive)
+		w.event(orderEvent(node, 1, mostro.StatusPending, expires), at(1), mostro.RoadLive)
+		w.event(orderEvent(node, 1, mostro.StatusInProgress, expires), at(1.1), mostro.RoadLive)
 	}
 	for name, c := range map[string]struct {
 		change func(w *world)
@@ -43,37 +43,37 @@ func TestLateEnds(t *testing.T) {
 	}{
 		"a cancellation dated back": {func(w *world) {
 			taken(w, at(2))
-			w.late(w.orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), 11*time.Minute, mostro.RoadClient)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), 11*time.Minute, mostro.RoadClient)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"a cancellation heard after our outage": {func(w *world) {
 			taken(w, at(2))
-			w.late(w.orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), 72*time.Hour, mostro.RoadBackfill)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), 72*time.Hour, mostro.RoadBackfill)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"one dated back to its taking": {func(w *world) {
 			taken(w, at(2))
-			w.late(w.orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.101), 3*time.Hour, mostro.RoadClient)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.101), 3*time.Hour, mostro.RoadClient)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"taken, as is heard late, and cancelled": {func(w *world) {
-			w.event(w.orderEvent(node, 1, mostro.StatusPending, at(2)), at(1), mostro.RoadLive)
-			w.late(w.orderEvent(node, 1, mostro.StatusInProgress, at(2)), at(1.1), 11*time.Minute, mostro.RoadClient)
-			w.event(w.orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), mostro.RoadLive)
+			w.event(orderEvent(node, 1, mostro.StatusPending, at(2)), at(1), mostro.RoadLive)
+			late(w, orderEvent(node, 1, mostro.StatusInProgress, at(2)), at(1.1), 11*time.Minute, mostro.RoadClient)
+			w.event(orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), mostro.RoadLive)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"a success heard after our outage": {func(w *world) {
 			taken(w, at(2))
-			w.late(w.orderEvent(node, 1, mostro.StatusSuccess, at(2)), at(1.2), 72*time.Hour, mostro.RoadBackfill)
+			late(w, orderEvent(node, 1, mostro.StatusSuccess, at(2)), at(1.2), 72*time.Hour, mostro.RoadBackfill)
 		}, func(e Evidence) *Triple { return &e.EndedLate }, true},
 		"an offer withdrawn in our outage": {func(w *world) {
-			w.event(w.orderEvent(node, 1, mostro.StatusPending, far), at(1), mostro.RoadLive)
-			w.late(w.orderEvent(node, 1, mostro.StatusCanceled, far), at(1.2), 72*time.Hour, mostro.RoadBackfill)
+			w.event(orderEvent(node, 1, mostro.StatusPending, far), at(1), mostro.RoadLive)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, far), at(1.2), 72*time.Hour, mostro.RoadBackfill)
 		}, func(e Evidence) *Triple { return &e.EndedLate }, true},
 		"no end, to expire in 2099": {func(w *world) { taken(w, far) }, func(e Evidence) *Triple { return &e.Omitted }, true},
 		"an offer that is to expire in 2099": {func(w *world) {
-			w.event(w.orderEvent(node, 1, mostro.StatusPending, far), at(1), mostro.RoadLive)
+			w.event(orderEvent(node, 1, mostro.StatusPending, far), at(1), mostro.RoadLive)
 		}, func(e Evidence) *Triple { return &e.OpenSats }, false},
 		"both ends, the bad one late": {func(w *world) {
 			taken(w, at(2))
-			w.late(w.orderEvent(node, 1, mostro.StatusSuccess, at(2)), at(1.15), 30*time.Minute, mostro.RoadClient)
-			w.late(w.orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), 30*time.Minute, mostro.RoadClient)
+			late(w, orderEvent(node, 1, mostro.StatusSuccess, at(2)), at(1.15), 30*time.Minute, mostro.RoadClient)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, at(2)), at(1.2), 30*time.Minute, mostro.RoadClient)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestLateDisputes(t *testing.T) {
 			}
 		}
 		change(w)
-		return scoreOf(t, w.ledger(), node, at(10)).Evidence
+		return scoreOf(t, ledgerOf(w), node, at(10)).Evidence
 	}
 	dispute := func(state mostro.DisputeState) nostr.Event {
 		return mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: state}.Event()
@@ -114,22 +114,22 @@ func TestLateDisputes(t *testing.T) {
 		disputes, resolved, unresolved int64
 	}{
 		"dated back by 11 minutes, never resolved": {0, func(w *world) {
-			w.late(dispute(mostro.DisputeStateInitiated), at(3), 11*time.Minute, mostro.RoadClient)
+			late(w, dispute(mostro.DisputeStateInitiated), at(3), 11*time.Minute, mostro.RoadClient)
 		}, 1, 0, 1},
 		"its end after five days dated back to the first": {0, func(w *world) {
 			w.event(dispute(mostro.DisputeStateInitiated), at(3), mostro.RoadLive)
-			w.late(dispute(mostro.DisputeStateSettled), at(3.5), 108*time.Hour, mostro.RoadClient)
+			late(w, dispute(mostro.DisputeStateSettled), at(3.5), 108*time.Hour, mostro.RoadClient)
 		}, 1, 0, 1},
 		"resolved in our outage": {4, func(w *world) {
 			w.event(dispute(mostro.DisputeStateInitiated), at(1.9), mostro.RoadLive)
-			w.late(dispute(mostro.DisputeStateSettled), at(3), 73*time.Hour, mostro.RoadBackfill)
+			late(w, dispute(mostro.DisputeStateSettled), at(3), 73*time.Hour, mostro.RoadBackfill)
 		}, 1, 0, 0},
 		"resolved in time": {0, func(w *world) {
 			w.event(dispute(mostro.DisputeStateInitiated), at(3), mostro.RoadLive)
 			w.event(dispute(mostro.DisputeStateSettled), at(3.5), mostro.RoadLive)
 		}, 1, 1, 0},
 		"of a time before the node was watched": {0, func(w *world) {
-			w.late(dispute(mostro.DisputeStateInitiated), at(-20), 500*time.Hour, mostro.RoadBackfill)
+			late(w, dispute(mostro.DisputeStateInitiated), at(-20), 500*time.Hour, mostro.RoadBackfill)
 		}, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,9 +152,9 @@ func TestClockThatIsOff(t *testing.T) {
 			if jitter {
 				skew += time.Duration(i) * time.Hour
 			}
-			w.late(mostro.Info{Pubkey: node, Version: "0.18.5", ProtocolVersion: 2}.Event(), when.Add(-skew), skew, mostro.RoadLive)
+			late(w, mostro.Info{Pubkey: node, Version: "0.18.5", ProtocolVersion: 2}.Event(), when.Add(-skew), skew, mostro.RoadLive)
 		}
-		return scoreOf(t, w.ledger(), node, at(float64(from+days)))
+		return scoreOf(t, ledgerOf(w), node, at(float64(from+days)))
 	}
 	has := func(s Score) bool {
 		for _, f := range s.Flags {

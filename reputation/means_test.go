@@ -2,6 +2,7 @@ package reputation
 
 import (
 	"math/rand/v2"
+	"strconv"
 	"testing"
 )
 
@@ -26,11 +27,11 @@ func TestMeansWithoutOne(t *testing.T) {
 			case 2:
 				d.seen.days = map[int64]bool{1: true}
 			}
-			all[keyOf(itoa(i))] = d
+			all[keyOf(strconv.Itoa(i))] = d
 		}
 		m := l.means(all)
 		for i := range 9 {
-			own := keyOf(itoa(i))
+			own := keyOf(strconv.Itoa(i))
 			others := []nodeMean{{mean: p.UsersMean, weight: Micro(p.UsersMeanSats) * One}}
 			for key, d := range all {
 				if key != own && d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= p.WatchDays {

@@ -22,7 +22,7 @@ func TestRestoredScoresAreTheSame(t *testing.T) {
 	log, dir := &memLog{}, t.TempDir()
 	log.add(w.entries...)
 	open := func() *Service {
-		s, err := Open(Config{Dir: dir, Log: log, Proofs: saysSo{}, Now: func() time.Time { return at(20) }})
+		s, err := Open(Config{Dir: dir, Log: log, Proofs: gradedProofs{}, Now: func() time.Time { return at(20) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -73,30 +71,6 @@ func (l *memLog) Wait(ctx context.Context, seq uint64) error {
 	}
 }
 
-// saysSo is a Proofs for tests of what follows a proof: the receipt tag is the
-// grade and, if any, the host's action. Real receipts are tested where they
-// are checked.
-type saysSo struct{}
-
-var errForged = errors.New("forged")
-
-func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Proof, error) {
-	if len(r.Receipt) == 0 {
-		return Proof{}, ErrNoReceipt
-	}
-	if r.Receipt[0] == "forged" {
-		return Proof{}, errForged
-	}
-	p := Proof{Grade: r.Receipt[0], Role: r.Role, OfOrder: r.Receipt[0] != "R2", Nullifier: r.OrderID + r.Role}
-	if r.Role == "" {
-		p.Nullifier = r.OrderID + r.Pubkey
-	}
-	if len(r.Receipt) > 1 {
-		p.Action = r.Receipt[1]
-	}
-	return p, nil
-}
-
 // keyOf gives a public key that nobody holds: the ledger checks no signatures
 // of events.
 func keyOf(name string) string {
@@ -159,6 +133,21 @@ func (w *world) failure(node string, n int, sats int64, when time.Time) {
 	w.order(node, n, mostro.StatusCanceled, sats, when.Add(80*time.Minute))
 }
 
+// honest gives a node some days of presence and a trade a day, each rated.
+func (w *world) honest(node string, from, days int, rating string) {
+	for d := range days {
+		for h := range 4 {
+			w.info(node, node, at(float64(from+d)+float64(h)/4))
+		}
+		n := 1000*int(node[0]) + 10_000*int(node[1]) + d
+		w.trade(node, n, int64(20_000+1777*d), at(float64(from+d)+.3))
+		w.rate(node, keyOf(fmt.Sprint("rater", node, d)), n, rating, at(float64(from+d)+.5), "R1")
+	}
+}
+
+// number is the order that honest gave a node on a day.
+func number(node string, d int) int { return 1000*int(node[0]) + 10_000*int(node[1]) + d }
+
 func (w *world) rate(node, rater string, n int, rating string, when time.Time, receipt ...string) *nostr.Event {
 	score, err := mostro.ParseDecimal(rating)
 	if err != nil {
@@ -167,25 +156,6 @@ func (w *world) rate(node, rater string, n int, rating string, when time.Time, r
 	r := mostro.HostRating{Pubkey: rater, D: "mostro:" + orderID(n), Platform: "mostro", Host: node, Rating: score, Receipt: receipt,
 		Order: "38383:" + node + ":" + orderID(n)}
 	return w.event(r.Event(), when, mostro.RoadClient)
-}
-
-func (w *world) ledger() *Ledger {
-	l := NewLedger(DefaultParams(), saysSo{})
-	for _, e := range w.entries {
-		l.Apply(e)
-	}
-	return l
-}
-
-func scoreOf(t *testing.T, l *Ledger, node string, when time.Time) Score {
-	t.Helper()
-	for _, s := range l.Compute(when) {
-		if s.Pubkey == node {
-			return s
-		}
-	}
-	t.Fatalf("no score of %s", node)
-	return Score{}
 }
 
 // testKeys are keys by name.
@@ -198,18 +168,7 @@ func testKeys(t testing.TB, name ...any) *mostro.Keys {
 	return k
 }
 
-// zeros is a source that makes signatures the same every time; nobody else's
-// money hangs on these keys.
-type zeros struct{}
-
-func (zeros) Read(b []byte) (int, error) {
-	clear(b)
-	return len(b), nil
-}
-
 func hexOf(b []byte) string { return hex.EncodeToString(b) }
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 func mustJSON(t testing.TB, v any) string {
 	t.Helper()

@@ -11,27 +11,12 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// honest gives a node some days of presence and a trade a day, each rated.
-func (w *world) honest(node string, from, days int, rating string) {
-	for d := range days {
-		for h := range 4 {
-			w.info(node, node, at(float64(from+d)+float64(h)/4))
-		}
-		n := 1000*int(node[0]) + 10_000*int(node[1]) + d
-		w.trade(node, n, int64(20_000+1777*d), at(float64(from+d)+.3))
-		w.rate(node, keyOf(fmt.Sprint("rater", node, d)), n, rating, at(float64(from+d)+.5), "R1")
-	}
-}
-
-// number is the order that honest gave a node on a day.
-func number(node string, d int) int { return 1000*int(node[0]) + 10_000*int(node[1]) + d }
-
 func TestHonestNodeRises(t *testing.T) {
 	node, last := keyOf("a"), -1
 	for _, days := range []int{1, 10, 30, 60} {
 		w := &world{t: t}
 		w.honest(node, 0, days, "1")
-		s := scoreOf(t, w.ledger(), node, at(float64(days)))
+		s := scoreOf(t, ledgerOf(w), node, at(float64(days)))
 		if s.Rank <= last {
 			t.Errorf("rank %d after %d days, %d before", s.Rank, days, last)
 		}
@@ -50,7 +35,7 @@ func TestMonotone(t *testing.T) {
 		w := &world{t: t}
 		w.honest(node, 0, 30, "0.6")
 		change(w)
-		return scoreOf(t, w.ledger(), node, at(31)).Value
+		return scoreOf(t, ledgerOf(w), node, at(31)).Value
 	}
 	base := value(func(*world) {})
 	for name, c := range map[string]struct {
@@ -92,7 +77,7 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 	clean.honest(other, 0, 30, "0.8")
 	clean.order(node, 1, mostro.StatusPending, 1000, at(30.2))
 	clean.order(node, 1, mostro.StatusCanceled, 1000, at(30.3))
-	want := scoreOf(t, clean.ledger(), node, at(31))
+	want := scoreOf(t, ledgerOf(clean), node, at(31))
 	for name, c := range map[string]struct {
 		reason string
 		change func(*world) *nostr.Event
@@ -140,7 +125,7 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := &world{t: t, entries: slices.Clone(clean.entries)}
 			evt := c.change(w)
-			l := w.ledger()
+			l := ledgerOf(w)
 			var found *RatedBy
 			for _, r := range l.Ratings(node, want.Mu, at(31).Unix()) {
 				if r.EventID == evt.ID {
@@ -180,7 +165,7 @@ func TestReceiptCountsOnce(t *testing.T) {
 	second := w.event(d.Event(), at(29.2), mostro.RoadClient)
 	weights := map[string]Micro{}
 	reasons := map[string]string{}
-	for _, r := range w.ledger().Ratings(node, One/2, at(31).Unix()) {
+	for _, r := range ledgerOf(w).Ratings(node, One/2, at(31).Unix()) {
 		weights[r.EventID], reasons[r.EventID] = r.Weight, r.Reason
 	}
 	if weights[first.ID] == 0 || weights[second.ID] != 0 || !strings.Contains(reasons[second.ID], "spent") {
@@ -194,9 +179,9 @@ func TestDeletionKeepsTheRecord(t *testing.T) {
 	node := keyOf("a")
 	w.honest(node, 0, 30, "0.6")
 	w.failure(node, 7, 10_000, at(29))
-	before := scoreOf(t, w.ledger(), node, at(31))
+	before := scoreOf(t, ledgerOf(w), node, at(31))
 	w.event(nostr.Event{Kind: 5, PubKey: node, Tags: nostr.Tags{{"a", "38383:" + node + ":" + orderID(7)}, {"e", keyOf("some id")}}}, at(30), mostro.RoadClient)
-	after := scoreOf(t, w.ledger(), node, at(31))
+	after := scoreOf(t, ledgerOf(w), node, at(31))
 	if after.Value != before.Value || after.Evidence.Failures.Witnessed != 1 {
 		t.Errorf("value %s after %s", after.Value, before.Value)
 	}
@@ -205,7 +190,7 @@ func TestDeletionKeepsTheRecord(t *testing.T) {
 	}
 	// A stranger's request is nothing.
 	w.event(nostr.Event{Kind: 5, PubKey: keyOf("b"), Tags: nostr.Tags{{"a", "38383:" + keyOf("c") + ":x"}}}, at(30), mostro.RoadClient)
-	if got := scoreOf(t, w.ledger(), node, at(31)); len(got.Flags) != len(after.Flags) {
+	if got := scoreOf(t, ledgerOf(w), node, at(31)); len(got.Flags) != len(after.Flags) {
 		t.Error("a stranger's deletion shows")
 	}
 }
@@ -308,7 +293,7 @@ func TestNothingWitnessedIsProvisional(t *testing.T) {
 		w.orderBy(a, n, mostro.StatusPending, 50_000, at(float64(n)/10), mostro.RoadImport)
 		w.orderBy(a, n, mostro.StatusSuccess, 50_000, at(float64(n)/10+.05), mostro.RoadImport)
 	}
-	l := w.ledger()
+	l := ledgerOf(w)
 	first, second := scoreOf(t, l, a, at(5)), scoreOf(t, l, b, at(5))
 	if !first.Provisional || !second.Provisional || first.Rank != 0 || second.Rank != 0 || len(first.Gates) == 0 {
 		t.Errorf("ranks %d and %d, provisional %v and %v", first.Rank, second.Rank, first.Provisional, second.Provisional)
@@ -339,7 +324,7 @@ func TestSharedLightningKeyIsAFlag(t *testing.T) {
 		}
 		w.info(fresh, "the node", at(31))
 		w.trade(fresh, 1, 10_000, at(31.2))
-		l := w.ledger()
+		l := ledgerOf(w)
 		return scoreOf(t, l, old, at(32)), scoreOf(t, l, fresh, at(32))
 	}
 	_, alone := play(false)
@@ -387,7 +372,7 @@ func TestEvidenceOfOneOrder(t *testing.T) {
 			for _, s := range c.steps {
 				w.order(node, 1, s.status, 1000, at(s.at))
 			}
-			if got := c.want(scoreOf(t, w.ledger(), node, at(c.asOf)).Evidence); got != (Triple{1, 1, 0}) {
+			if got := c.want(scoreOf(t, ledgerOf(w), node, at(c.asOf)).Evidence); got != (Triple{1, 1, 0}) {
 				t.Errorf("%+v", got)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,6 +45,19 @@ func (p *paper) kinds() map[int]int {
 	return n
 }
 
+// gradedProofs is a Proofs that believes the grade that a receipt names.
+type gradedProofs struct{}
+
+func (gradedProofs) Check(_ *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Proof, error) {
+	switch {
+	case len(r.Receipt) == 0:
+		return Proof{}, ErrNoReceipt
+	case r.Receipt[0] == "forged":
+		return Proof{}, errors.New("forged")
+	}
+	return Proof{Grade: r.Receipt[0], OfOrder: true, Nullifier: r.OrderID + r.Pubkey}, nil
+}
+
 // pen signs with a test key.
 type pen struct{ *mostro.Keys }
 
@@ -55,7 +69,7 @@ func (p pen) Sign(evt *nostr.Event) error {
 func openService(t *testing.T, cfg Config) *Service {
 	t.Helper()
 	if cfg.Proofs == nil {
-		cfg.Proofs = saysSo{}
+		cfg.Proofs = gradedProofs{}
 	}
 	s, err := Open(cfg)
 	if err != nil {
@@ -214,7 +228,7 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 		t.Errorf("the assertion is not signed by the provider about the node: %v", evt)
 	}
 	score, _ := s.Score(a)
-	for name, want := range map[string]string{"rank": itoa(score.Rank), "root": score.Root, "lo": score.Lo.String(), "exposure": "0", "algo": AlgoName} {
+	for name, want := range map[string]string{"rank": strconv.Itoa(score.Rank), "root": score.Root, "lo": score.Lo.String(), "exposure": "0", "algo": AlgoName} {
 		if tag := evt.Tags.Find(name); len(tag) < 2 || tag[1] != want {
 			t.Errorf("tag %s is %v, want %s", name, tag, want)
 		}

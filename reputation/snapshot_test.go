@@ -15,7 +15,7 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 	params.Funds = []string{keyOf("fund")}
 	for seed := range uint64(3) {
 		w := &world{t: t}
-		w.anyLife(rand.New(rand.NewPCG(seed, 3)), 400, params.Funds[0])
+		anyLife(w, rand.New(rand.NewPCG(seed, 3)), 400, params.Funds[0])
 		first, second := NewLedger(params, saysSoByKey{}), NewLedger(params, saysSoByKey{})
 		half := len(w.entries) / 2
 		for _, e := range w.entries[:half] {
@@ -51,7 +51,7 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 func TestDecodeKeepsTheFactsOnError(t *testing.T) {
 	w := &world{t: t}
 	w.honest(keyOf("a"), 0, 3, "0.8")
-	l := w.ledger()
+	l := ledgerOf(w)
 	want := mustJSON(t, l.Compute(at(3)))
 	var stored bytes.Buffer
 	if err := l.Encode(&stored); err != nil {

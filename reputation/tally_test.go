@@ -15,7 +15,7 @@ import (
 // anyLife draws events about few orders of few nodes, so that they meet:
 // versions late and early, by witnesses and not, fees that share a payment,
 // what a fund confirms, disputes, ratings and deletions.
-func (w *world) anyLife(r *rand.Rand, n int, fund string) {
+func anyLife(w *world, r *rand.Rand, n int, fund string) {
 	nodes := []string{keyOf("a"), keyOf("b"), keyOf("c")}
 	roads := []mostro.Road{mostro.RoadLive, mostro.RoadLive, mostro.RoadLive, mostro.RoadClient, mostro.RoadBackfill}
 	hash := func() string { return keyOf(fmt.Sprint("hash ", r.IntN(12))) }
@@ -123,7 +123,7 @@ func TestKeptEqualsAnew(t *testing.T) {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 44))
 		w := &world{t: t}
-		w.anyLife(r, 500, fund)
+		anyLife(w, r, 500, fund)
 		r.Shuffle(len(w.entries), func(i, k int) { w.entries[i], w.entries[k] = w.entries[k], w.entries[i] })
 		kept := NewLedger(params, saysSoByKey{})
 		for i, e := range w.entries {
