@@ -23,9 +23,9 @@ var update = flag.Bool("update", false, "rewrite the golden bundle")
 
 // signedMarket is a small market of signed events with ratings whose receipts
 // are real, and some that are none.
-func signedMarket(t testing.TB) *memLog {
+func signedMarket(t testing.TB) *MemLog {
 	t.Helper()
-	c, err := corpus.New(corpus.Config{Seed: 7, Instances: 6, Orders: 90, Start: start, Span: 20 * 24 * time.Hour, Unexpired: true})
+	c, err := corpus.New(corpus.Config{Seed: 7, Instances: 6, Orders: 90, Start: Start, Span: 20 * 24 * time.Hour, Unexpired: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,18 +33,18 @@ func signedMarket(t testing.TB) *memLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &memLog{}
-	host := testKeys(t, "rated host")
+	log := &MemLog{}
+	host := Keys(t, "rated host")
 	sign := func(evt nostr.Event, k *mostro.Keys) *nostr.Event {
 		evt.PubKey = k.Pubkey()
 		secret := k.Secret()
-		if err := evt.Sign(hexOf(secret[:])); err != nil {
+		if err := evt.Sign(Hex(secret[:])); err != nil {
 			t.Fatal(err)
 		}
 		return &evt
 	}
 	add := func(evt *nostr.Event, road mostro.Road) {
-		log.add(mostro.Entry{Event: evt, ReceivedAt: evt.CreatedAt.Time().UTC().Add(700 * time.Millisecond), Source: mostro.Source{Road: road}})
+		log.Add(mostro.Entry{Event: evt, ReceivedAt: evt.CreatedAt.Time().UTC().Add(700 * time.Millisecond), Source: mostro.Source{Road: road}})
 	}
 	for i, evt := range events {
 		road := mostro.RoadLive
@@ -53,18 +53,18 @@ func signedMarket(t testing.TB) *memLog {
 		}
 		add(evt, road)
 	}
-	w := &world{t: t}
+	w := &World{T: t}
 	for d := range 12 {
-		w.info(host.Pubkey(), "ln", at(float64(d)))
-		w.trade(host.Pubkey(), d, int64(10_000+999*d), at(float64(d)+.2))
+		w.Info(host.Pubkey(), "ln", At(float64(d)))
+		w.Trade(host.Pubkey(), d, int64(10_000+999*d), At(float64(d)+.2))
 	}
-	for _, e := range w.entries {
+	for _, e := range w.Entries {
 		add(sign(*e.Event, host), mostro.RoadLive)
 	}
 	for d := range 12 {
-		rater := testKeys(t, "rater", d)
-		when := at(float64(d) + .5)
-		receipt, err := mostro.Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: orderID(d), Role: "buyer", BandSats: 10_000, Day: mostro.SettleDay(when)}.Sign(host, zeros{})
+		rater := Keys(t, "rater", d)
+		when := At(float64(d) + .5)
+		receipt, err := mostro.Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: OrderID(d), Role: "buyer", BandSats: 10_000, Day: mostro.SettleDay(when)}.Sign(host, zeros{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func signedMarket(t testing.TB) *memLog {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := mostro.HostRating{Pubkey: rater.Pubkey(), CreatedAt: nostr.Timestamp(when.Unix()), D: "mostro:" + orderID(d), Platform: "mostro", Host: host.Pubkey(), Rating: one, Receipt: receipt}
+		r := mostro.HostRating{Pubkey: rater.Pubkey(), CreatedAt: nostr.Timestamp(when.Unix()), D: "mostro:" + OrderID(d), Platform: "mostro", Host: host.Pubkey(), Rating: one, Receipt: receipt}
 		evt := r.Event()
 		if d == 10 {
 			evt.Tags = append(evt.Tags, nostr.Tag{"rating", "NaN"})
@@ -86,7 +86,7 @@ func signedMarket(t testing.TB) *memLog {
 }
 
 // bundleTime is when the golden bundle is about.
-var bundleTime = at(20)
+var bundleTime = At(20)
 
 func TestBundleIsGolden(t *testing.T) {
 	path := filepath.Join("testdata", "bundle.ndjson")
@@ -189,7 +189,7 @@ func flip(s, after string) string {
 
 func TestBundleOfOneNode(t *testing.T) {
 	log := signedMarket(t)
-	host := testKeys(t, "rated host").Pubkey()
+	host := Keys(t, "rated host").Pubkey()
 	var all, one bytes.Buffer
 	scores, err := WriteBundle(context.Background(), &all, log, DefaultParams(), bundleTime, "", nil)
 	if err != nil {
@@ -203,13 +203,13 @@ func TestBundleOfOneNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := slices.IndexFunc(scores, func(s Score) bool { return s.Pubkey == host })
-	if len(v.Scores) != 1 || mustJSON(t, v.Scores[0]) != mustJSON(t, scores[at]) {
+	if len(v.Scores) != 1 || JSON(t, v.Scores[0]) != JSON(t, scores[at]) {
 		t.Errorf("alone it has another score than among others")
 	}
 	if one.Len() >= all.Len() {
 		t.Error("the bundle of one node is not smaller")
 	}
-	if _, err := WriteBundle(context.Background(), &one, log, DefaultParams(), bundleTime, keyOf("nobody"), nil); !errors.Is(err, mostro.ErrNotFound) {
+	if _, err := WriteBundle(context.Background(), &one, log, DefaultParams(), bundleTime, KeyOf("nobody"), nil); !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("of an unknown node: %v", err)
 	}
 }
@@ -219,7 +219,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	log := signedMarket(t)
 	want := ""
 	for seed := range uint64(6) {
-		entries := slices.Clone(log.entries)
+		entries := slices.Clone(log.Entries)
 		if seed > 0 {
 			rand.New(rand.NewPCG(seed, 1)).Shuffle(len(entries), func(i, k int) { entries[i], entries[k] = entries[k], entries[i] })
 			entries = append(entries, entries[:50]...) // and twice
@@ -228,7 +228,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		for _, e := range entries {
 			l.Apply(e)
 		}
-		got := mustJSON(t, l.Compute(bundleTime)) + mustJSON(t, l.Refused())
+		got := JSON(t, l.Compute(bundleTime)) + JSON(t, l.Refused())
 		if want == "" {
 			want = got
 		} else if got != want {
@@ -241,8 +241,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 // is about the beginning of that second.
 func TestBundleOfTheSameSecond(t *testing.T) {
 	log := signedMarket(t)
-	last := log.entries[len(log.entries)-1].ReceivedAt
-	for _, e := range log.entries {
+	last := log.Entries[len(log.Entries)-1].ReceivedAt
+	for _, e := range log.Entries {
 		if e.ReceivedAt.After(last) {
 			last = e.ReceivedAt
 		}
@@ -259,12 +259,12 @@ func TestBundleOfTheSameSecond(t *testing.T) {
 // What is said to be deleted is in a bundle without a signature, and only if its
 // author asked for that.
 func TestBundleOfErasedFacts(t *testing.T) {
-	host := testKeys(t, "rated host")
+	host := Keys(t, "rated host")
 	secret := host.Secret()
 	play := func(ask func(id string) nostr.Tag, change func(*nostr.Event)) error {
 		log := signedMarket(t)
-		at := slices.IndexFunc(log.entries, func(e mostro.Entry) bool { return e.Event.PubKey == host.Pubkey() && e.Event.Kind == mostro.KindOrder })
-		e := &log.entries[at]
+		at := slices.IndexFunc(log.Entries, func(e mostro.Entry) bool { return e.Event.PubKey == host.Pubkey() && e.Event.Kind == mostro.KindOrder })
+		e := &log.Entries[at]
 		tags, ok := mostro.FactTags(e.Event)
 		if !ok {
 			t.Fatal("an order is no evidence")
@@ -275,10 +275,10 @@ func TestBundleOfErasedFacts(t *testing.T) {
 		}
 		if ask != nil {
 			request := nostr.Event{PubKey: host.Pubkey(), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(bundleTime.Unix() - 10), Tags: nostr.Tags{ask(e.Event.ID)}}
-			if err := request.Sign(hexOf(secret[:])); err != nil {
+			if err := request.Sign(Hex(secret[:])); err != nil {
 				t.Fatal(err)
 			}
-			log.add(mostro.Entry{Event: &request, ReceivedAt: request.CreatedAt.Time(), Source: mostro.Source{Road: mostro.RoadClient}})
+			log.Add(mostro.Entry{Event: &request, ReceivedAt: request.CreatedAt.Time(), Source: mostro.Source{Road: mostro.RoadClient}})
 		}
 		for _, only := range []string{"", host.Pubkey()} {
 			var b bytes.Buffer
@@ -295,12 +295,12 @@ func TestBundleOfErasedFacts(t *testing.T) {
 	if err := play(byID, nil); err != nil {
 		t.Errorf("named by its id: %v", err)
 	}
-	if err := play(func(string) nostr.Tag { return nostr.Tag{"a", "38383:" + host.Pubkey() + ":" + orderID(0)} }, nil); err != nil {
+	if err := play(func(string) nostr.Tag { return nostr.Tag{"a", "38383:" + host.Pubkey() + ":" + OrderID(0)} }, nil); err != nil {
 		t.Errorf("named by its address: %v", err)
 	}
 	for name, err := range map[string]error{
 		"named by nobody":  play(nil, nil),
-		"another is named": play(func(string) nostr.Tag { return nostr.Tag{"e", keyOf("another")} }, nil),
+		"another is named": play(func(string) nostr.Tag { return nostr.Tag{"e", KeyOf("another")} }, nil),
 		"with its content": play(byID, func(e *nostr.Event) { e.Content = "x" }),
 	} {
 		if !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), "line") {

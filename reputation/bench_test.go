@@ -34,7 +34,7 @@ type bigMarket struct {
 func newBigMarket(tb testing.TB) *bigMarket {
 	m := &bigMarket{r: rand.New(rand.NewPCG(10, 10))}
 	for i := range benchNodes {
-		k := testKeys(tb, "bench ", i)
+		k := Keys(tb, "bench ", i)
 		m.keys, m.nodes = append(m.keys, k), append(m.nodes, k.Pubkey())
 	}
 	return m
@@ -43,20 +43,20 @@ func newBigMarket(tb testing.TB) *bigMarket {
 // each makes the market in pieces, so that the events themselves need not fit
 // into memory, and calls fn with each piece.
 func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
-	w := &world{t: tb}
+	w := &World{T: tb}
 	flush := func(limit int) {
-		if len(w.entries) > limit {
-			for i := range w.entries {
-				w.entries[i].Seq = uint64(events + i + 1)
+		if len(w.Entries) > limit {
+			for i := range w.Entries {
+				w.Entries[i].Seq = uint64(events + i + 1)
 			}
-			events += len(w.entries)
-			fn(w.entries)
-			w.entries = nil
+			events += len(w.Entries)
+			fn(w.Entries)
+			w.Entries = nil
 		}
 	}
 	for _, node := range m.nodes {
 		for d := range benchInfos {
-			w.info(node, node, at(float64(benchDays-benchInfos+d)))
+			w.Info(node, node, At(float64(benchDays-benchInfos+d)))
 		}
 		flush(batchSize)
 	}
@@ -67,24 +67,24 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		if m.r.IntN(10) == 0 {
 			i = 0
 		}
-		node, when := m.nodes[i], at(float64(n)/float64(orders)*(benchDays-1))
+		node, when := m.nodes[i], At(float64(n)/float64(orders)*(benchDays-1))
 		sats := int64(1000 + m.r.IntN(200_000))
-		w.order(node, n, mostro.StatusPending, sats, when)
-		w.order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
+		w.Order(node, n, mostro.StatusPending, sats, when)
+		w.Order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
 		if m.r.IntN(20) == 0 {
-			w.order(node, n, mostro.StatusCanceled, sats, when.Add(40*time.Minute))
+			w.Order(node, n, mostro.StatusCanceled, sats, when.Add(40*time.Minute))
 			flush(batchSize)
 			continue
 		}
-		w.order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
+		w.Order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
 		if ratings < benchRatings && n%2 == 0 {
 			ratings++
-			rater := keyOf(fmt.Sprint("rater ", n))
-			receipt, err := mostro.Statement{Node: node, Rater: rater, Order: orderID(n), Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(when)}.Sign(m.keys[i], zeros{})
+			rater := KeyOf(fmt.Sprint("rater ", n))
+			receipt, err := mostro.Statement{Node: node, Rater: rater, Order: OrderID(n), Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(when)}.Sign(m.keys[i], zeros{})
 			if err != nil {
 				tb.Fatal(err)
 			}
-			w.rate(node, rater, n, []string{"1", "0.8", "0.4"}[n%3], when.Add(time.Hour), receipt...)
+			w.Rate(node, rater, n, []string{"1", "0.8", "0.4"}[n%3], when.Add(time.Hour), receipt...)
 		}
 		flush(batchSize)
 	}
@@ -109,7 +109,7 @@ func BenchmarkFullRecompute(b *testing.B) {
 		})
 		peak := heap(false)
 		start, used := time.Now(), processor()
-		scores := l.Compute(at(benchDays))
+		scores := l.Compute(At(benchDays))
 		compute = time.Since(start)
 		spent += processor() - used
 		peak = max(peak, heap(false))
@@ -150,7 +150,7 @@ func heap(collect bool) uint64 {
 // it, or an order of a node like most: from the entry to the new score.
 func BenchmarkOneNewEvent(b *testing.B) {
 	m := newBigMarket(b)
-	now := at(benchDays)
+	now := At(benchDays)
 	l := NewLedger(DefaultParams(), Receipts{})
 	m.each(b, func(batch []mostro.Entry) {
 		for i, p := range l.PrepareAll(batch) {
@@ -159,28 +159,28 @@ func BenchmarkOneNewEvent(b *testing.B) {
 	})
 	l.Update(now, true)
 	n := 1_000_000
-	order := func(w *world, i int) { w.order(m.nodes[i], n, mostro.StatusPending, 1000, now) }
-	rating := func(w *world, i int) {
-		rater, last := keyOf(fmt.Sprint("rater ", n)), orderID(n%1000)
+	order := func(w *World, i int) { w.Order(m.nodes[i], n, mostro.StatusPending, 1000, now) }
+	rating := func(w *World, i int) {
+		rater, last := KeyOf(fmt.Sprint("rater ", n)), OrderID(n%1000)
 		receipt, err := mostro.Statement{Node: m.nodes[i], Rater: rater, Order: last, Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(now)}.Sign(m.keys[i], zeros{})
 		if err != nil {
 			b.Fatal(err)
 		}
-		w.rate(m.nodes[i], rater, n%1000, "0.8", now, receipt...)
+		w.Rate(m.nodes[i], rater, n%1000, "0.8", now, receipt...)
 	}
 	for _, c := range []struct {
 		name string
 		i    int
-		make func(*world, int)
+		make func(*World, int)
 	}{{"largest-order", 0, order}, {"largest-rating", 0, rating}, {"usual-order", 500, order}} {
 		b.Run(c.name, func(b *testing.B) {
 			var spent time.Duration
 			for b.Loop() {
 				n++
-				w := &world{t: b}
+				w := &World{T: b}
 				c.make(w, c.i)
 				used := processor()
-				l.Apply(w.entries[0])
+				l.Apply(w.Entries[0])
 				l.Update(now, false)
 				spent += processor() - used
 			}

@@ -63,13 +63,13 @@ func TestChooseListsImpostorsLast(t *testing.T) {
 	b.mostro("Kmbalache", 30, 50_000, "0.010", nil)
 	b.mostro("Kmba1ache", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
 	b.mostro("nobody", 0, 0, "0.010", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 10*One })
-	b.impostors = map[string]namesake{keyOf("Kmba1ache"): {keyOf("Kmbalache"), "Kmbalache"}}
+	b.impostors = map[string]namesake{KeyOf("Kmba1ache"): {KeyOf("Kmbalache"), "Kmbalache"}}
 	c := choose(wish(t, "fiat=VES&side=buy"), b.facts)
 	if got := names(c.Candidates); !slices.Equal(got, []string{"Kmbalache", "nobody", "Kmba1ache"}) {
 		t.Fatalf("order is %q", got)
 	}
 	last := c.Candidates[2]
-	if last.UsesNameOf == nil || *last.UsesNameOf != keyOf("Kmbalache") || len(last.Warnings) == 0 || !strings.Contains(last.Warnings[0], "uses the name of Kmbalache") {
+	if last.UsesNameOf == nil || *last.UsesNameOf != KeyOf("Kmbalache") || len(last.Warnings) == 0 || !strings.Contains(last.Warnings[0], "uses the name of Kmbalache") {
 		t.Errorf("the impostor: %v, warnings %q", last.UsesNameOf, last.Warnings)
 	}
 	if first := c.Candidates[0]; first.UsesNameOf != nil || len(first.Warnings) > 0 {
@@ -83,11 +83,11 @@ func TestChooseListsImpostorsLast(t *testing.T) {
 func TestChooseLinksItsBestOffer(t *testing.T) {
 	b := newBazaar(t)
 	link := func(node string) string {
-		return "mostro:" + orderID(1) + "?relays=wss://a.example&mostro=" + keyOf(node)
+		return "mostro:" + OrderID(1) + "?relays=wss://a.example&mostro=" + KeyOf(node)
 	}
 	for i, name := range []string{"own", "elsewhere", "impostor", "none"} {
 		b.mostro(name, 30-i, 50_000, "0.010", func(_ *mostro.Info, o *mostro.Order, _ *Score) {
-			o.D, o.Platform = orderID(1), mostro.PlatformMostro
+			o.D, o.Platform = OrderID(1), mostro.PlatformMostro
 			switch name {
 			case "own", "impostor":
 				o.Link = link(name)
@@ -96,7 +96,7 @@ func TestChooseLinksItsBestOffer(t *testing.T) {
 			}
 		})
 	}
-	b.impostors = map[string]namesake{keyOf("impostor"): {keyOf("own"), "own"}}
+	b.impostors = map[string]namesake{KeyOf("impostor"): {KeyOf("own"), "own"}}
 	c := choose(wish(t, "fiat=VES&side=buy"), b.facts)
 	if len(c.Candidates) != 4 {
 		t.Fatalf("%d candidates", len(c.Candidates))

@@ -10,11 +10,11 @@ import (
 // Two versions of one second prove something only if neither can follow the
 // other.
 func TestWhatIsAnEquivocation(t *testing.T) {
-	node := keyOf("a")
+	node := KeyOf("a")
 	order := func(status mostro.Status, change func(*mostro.Order)) nostr.Event {
 		sats := int64(0)
-		o := mostro.Order{Pubkey: node, D: orderID(1), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats, Network: "mainnet",
-			FiatAmount: mostro.Range{Min: decimal(t, "10"), Max: decimal(t, "50")}, PremiumPct: decimal(t, "1"), ExpiresAt: nostr.Timestamp(at(3).Unix())}
+		o := mostro.Order{Pubkey: node, D: OrderID(1), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats, Network: "mainnet",
+			FiatAmount: mostro.Range{Min: decimal(t, "10"), Max: decimal(t, "50")}, PremiumPct: decimal(t, "1"), ExpiresAt: nostr.Timestamp(At(3).Unix())}
 		if change != nil {
 			change(&o)
 		}
@@ -52,11 +52,11 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, pair := range [][2]nostr.Event{{c.one, c.two}, {c.two, c.one}} {
-				w := &world{t: t}
-				w.info(node, "", at(0))
-				a, b := w.event(pair[0], at(1), mostro.RoadLive), w.event(pair[1], at(1), mostro.RoadLive)
+				w := &World{T: t}
+				w.Info(node, "", At(0))
+				a, b := w.Event(pair[0], At(1), mostro.RoadLive), w.Event(pair[1], At(1), mostro.RoadLive)
 				want := map[bool]int{true: 1}[c.proven && a.ID != b.ID]
-				if got := scoreOf(t, ledgerOf(w), node, at(2)).Evidence.Equivocations; len(got) != want {
+				if got := scoreOf(t, ledgerOf(w), node, At(2)).Evidence.Equivocations; len(got) != want {
 					t.Errorf("%d proofs, want %d", len(got), want)
 				}
 			}

@@ -11,7 +11,7 @@ import (
 // former kind, with the present one, or with both in either order. The receipt
 // counts, and a bundle has the keysets and no announcement of the same kind.
 func TestKeysetsOfBothKinds(t *testing.T) {
-	node := keyOf("node")
+	node := KeyOf("node")
 	k, err := mostro.NewKeyset(node, "2026-01", &blindKey().PublicKey)
 	if err != nil {
 		t.Fatal(err)
@@ -25,15 +25,15 @@ func TestKeysetsOfBothKinds(t *testing.T) {
 	present, former := mostro.KindReceiptKeys, 38387
 	for name, kinds := range map[string][]int{"present": {present}, "former": {former}, "moved": {former, present}, "moved, seen later": {present, former}} {
 		t.Run(name, func(t *testing.T) {
-			w := &world{t: t}
-			w.info(node, "", at(0))
-			rating := w.rate(node, keyOf("rater"), 1, "1", at(2), "r2", "2026-01")
-			w.event(notice, at(3), mostro.RoadLive)
+			w := &World{T: t}
+			w.Info(node, "", At(0))
+			rating := w.Rate(node, KeyOf("rater"), 1, "1", At(2), "r2", "2026-01")
+			w.Event(notice, At(3), mostro.RoadLive)
 			for i, kind := range kinds {
-				w.event(keyset(kind), at(float64(4+i)), mostro.RoadLive)
+				w.Event(keyset(kind), At(float64(4+i)), mostro.RoadLive)
 			}
 			l := NewLedger(DefaultParams(), saysSoByKey{})
-			for _, e := range w.entries {
+			for _, e := range w.Entries {
 				l.Apply(e)
 			}
 			if got := l.keysets(node, k.ID); got == nil || got.Kind != kinds[0] {
@@ -45,7 +45,7 @@ func TestKeysetsOfBothKinds(t *testing.T) {
 				}
 			}
 			for _, about := range []func(*nostr.Event) bool{l.about(nil), l.about(map[string]bool{node: true})} {
-				for _, e := range w.entries {
+				for _, e := range w.Entries {
 					if want := e.Event.ID == rating.ID || e.Event.Kind == mostro.KindInfo || mostro.Classify(e.Event) == mostro.ClassKeyset; about(e.Event) != want {
 						t.Errorf("kind %d %v is in the bundle: %v, want %v", e.Event.Kind, e.Event.Tags, !want, want)
 					}

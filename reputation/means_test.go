@@ -27,11 +27,11 @@ func TestMeansWithoutOne(t *testing.T) {
 			case 2:
 				d.seen.days = map[int64]bool{1: true}
 			}
-			all[keyOf(strconv.Itoa(i))] = d
+			all[KeyOf(strconv.Itoa(i))] = d
 		}
 		m := l.means(all)
 		for i := range 9 {
-			own := keyOf(strconv.Itoa(i))
+			own := KeyOf(strconv.Itoa(i))
 			others := []nodeMean{{mean: p.UsersMean, weight: Micro(p.UsersMeanSats) * One}}
 			for key, d := range all {
 				if key != own && d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= p.WatchDays {

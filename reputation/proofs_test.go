@@ -33,9 +33,9 @@ func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Pr
 	return p, nil
 }
 
-func ledgerOf(w *world) *Ledger {
+func ledgerOf(w *World) *Ledger {
 	l := NewLedger(DefaultParams(), saysSo{})
-	for _, e := range w.entries {
+	for _, e := range w.Entries {
 		l.Apply(e)
 	}
 	return l

@@ -11,18 +11,18 @@ import (
 // TestRestoredScoresAreTheSame: after a restart the checkpoint alone gives
 // what the log gave, who was witnessed and when among it.
 func TestRestoredScoresAreTheSame(t *testing.T) {
-	w := &world{t: t}
-	node := keyOf("node")
+	w := &World{T: t}
+	node := KeyOf("node")
 	for d := range 20 {
-		w.info(node, "ln", at(float64(d)))
-		w.trade(node, d, 50_000, at(float64(d)+0.1))
-		w.rate(node, keyOf("rater")[:63]+string("0123456789abcdef"[d%16]), d, "0.8", at(float64(d)+0.2), "R1")
+		w.Info(node, "ln", At(float64(d)))
+		w.Trade(node, d, 50_000, At(float64(d)+0.1))
+		w.Rate(node, KeyOf("rater")[:63]+string("0123456789abcdef"[d%16]), d, "0.8", At(float64(d)+0.2), "R1")
 	}
-	w.event((mostro.UserRating{Pubkey: node, D: keyOf("user")}).Event(), at(19.5), mostro.RoadLive)
-	log, dir := &memLog{}, t.TempDir()
-	log.add(w.entries...)
+	w.Event((mostro.UserRating{Pubkey: node, D: KeyOf("user")}).Event(), At(19.5), mostro.RoadLive)
+	log, dir := &MemLog{}, t.TempDir()
+	log.Add(w.Entries...)
 	open := func() *Service {
-		s, err := Open(Config{Dir: dir, Log: log, Proofs: gradedProofs{}, Now: func() time.Time { return at(20) }})
+		s, err := Open(Config{Dir: dir, Log: log, Proofs: gradedProofs{}, Now: func() time.Time { return At(20) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,8 +43,8 @@ func TestRestoredScoresAreTheSame(t *testing.T) {
 	if err := second.restore(); err != nil {
 		t.Fatal(err)
 	}
-	if got := second.ledger.Cursor(); got != uint64(len(w.entries)) {
-		t.Fatalf("restored up to %d of %d", got, len(w.entries))
+	if got := second.ledger.Cursor(); got != uint64(len(w.Entries)) {
+		t.Fatalf("restored up to %d of %d", got, len(w.Entries))
 	}
 	if err := second.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)

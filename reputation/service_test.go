@@ -63,7 +63,7 @@ type pen struct{ *mostro.Keys }
 
 func (p pen) Sign(evt *nostr.Event) error {
 	secret := p.Secret()
-	return evt.Sign(hexOf(secret[:]))
+	return evt.Sign(Hex(secret[:]))
 }
 
 func openService(t *testing.T, cfg Config) *Service {
@@ -88,25 +88,25 @@ func catchUp(t *testing.T, s *Service) {
 // A restart goes on where the checkpoint stopped, and a lost or damaged
 // checkpoint grows back: the same scores by three roads.
 func TestRestartEqualsRebuild(t *testing.T) {
-	w := &world{t: t}
+	w := &World{T: t}
 	for _, name := range []string{"a", "b", "c"} {
-		w.honest(keyOf(name), 0, 40, "0.8")
+		w.Honest(KeyOf(name), 0, 40, "0.8")
 	}
-	w.order(keyOf("a"), 99_999, mostro.StatusSuccess, 1000, at(39.9))
-	w.order(keyOf("a"), 99_999, mostro.StatusCanceled, 1000, at(39.9)) // an equivocation
-	w.event(nostr.Event{Kind: 5, PubKey: keyOf("a"), Tags: nostr.Tags{{"a", "38383:" + keyOf("a") + ":" + orderID(3)}}}, at(39.95), mostro.RoadClient)
-	log := &memLog{}
-	half := len(w.entries) / 2
-	log.add(w.entries[:half]...)
+	w.Order(KeyOf("a"), 99_999, mostro.StatusSuccess, 1000, At(39.9))
+	w.Order(KeyOf("a"), 99_999, mostro.StatusCanceled, 1000, At(39.9)) // an equivocation
+	w.Event(nostr.Event{Kind: 5, PubKey: KeyOf("a"), Tags: nostr.Tags{{"a", "38383:" + KeyOf("a") + ":" + OrderID(3)}}}, At(39.95), mostro.RoadClient)
+	log := &MemLog{}
+	half := len(w.Entries) / 2
+	log.Add(w.Entries[:half]...)
 	dir := t.TempDir()
-	now := func() time.Time { return at(40) }
+	now := func() time.Time { return At(40) }
 
 	s := openService(t, Config{Dir: dir, Log: log, Now: now})
 	catchUp(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	log.add(w.entries[half:]...)
+	log.Add(w.Entries[half:]...)
 
 	resumed := openService(t, Config{Dir: dir, Log: log, Now: now})
 	if err := resumed.restore(); err != nil {
@@ -118,12 +118,12 @@ func TestRestartEqualsRebuild(t *testing.T) {
 	catchUp(t, resumed)
 	rebuilt := openService(t, Config{Log: log, Now: now})
 	catchUp(t, rebuilt)
-	want := mustJSON(t, rebuilt.Scores())
-	if got := mustJSON(t, resumed.Scores()); got != want {
+	want := JSON(t, rebuilt.Scores())
+	if got := JSON(t, resumed.Scores()); got != want {
 		t.Errorf("after a restart the scores are other ones:\n%.300s\n%.300s", got, want)
 	}
 	for _, name := range []string{"a", "b"} {
-		if got, want := mustJSON(t, resumed.Ratings(keyOf(name))), mustJSON(t, rebuilt.Ratings(keyOf(name))); got != want {
+		if got, want := JSON(t, resumed.Ratings(KeyOf(name))), JSON(t, rebuilt.Ratings(KeyOf(name))); got != want {
 			t.Errorf("ratings differ: %.200s", got)
 		}
 	}
@@ -146,9 +146,9 @@ func TestRestartEqualsRebuild(t *testing.T) {
 		"one cut off":           func() ([]byte, Config) { return raw[:len(raw)-9], Config{Dir: dir, Log: log, Now: now} },
 		"one of another format": func() ([]byte, Config) { return append([]byte("{}\n"), raw...), Config{Dir: dir, Log: log, Now: now} },
 		"one of other parameters": func() ([]byte, Config) {
-			return raw, Config{Dir: dir, Log: log, Now: now, Params: Params{Funds: []string{keyOf("fund")}}}
+			return raw, Config{Dir: dir, Log: log, Now: now, Params: Params{Funds: []string{KeyOf("fund")}}}
 		},
-		"one that is ahead of its log": func() ([]byte, Config) { return raw, Config{Dir: dir, Log: &memLog{}, Now: now} },
+		"one that is ahead of its log": func() ([]byte, Config) { return raw, Config{Dir: dir, Log: &MemLog{}, Now: now} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, cfg := damage()
@@ -161,7 +161,7 @@ func TestRestartEqualsRebuild(t *testing.T) {
 			}
 			catchUp(t, s)
 			if cfg.Log == log && len(cfg.Params.Funds) == 0 {
-				if got := mustJSON(t, s.Scores()); got != want {
+				if got := JSON(t, s.Scores()); got != want {
 					t.Error("what grew back is something else")
 				}
 			}
@@ -172,21 +172,21 @@ func TestRestartEqualsRebuild(t *testing.T) {
 // What arrives between two full computations moves its node at once, to the
 // same score that computing everything gives.
 func TestOneNewEventEqualsAll(t *testing.T) {
-	w := &world{t: t}
-	a, b := keyOf("a"), keyOf("b")
-	w.honest(a, 0, 40, "1")
-	w.honest(b, 0, 40, "0.6")
-	log := &memLog{}
-	log.add(w.entries...)
-	now := at(40)
+	w := &World{T: t}
+	a, b := KeyOf("a"), KeyOf("b")
+	w.Honest(a, 0, 40, "1")
+	w.Honest(b, 0, 40, "0.6")
+	log := &MemLog{}
+	log.Add(w.Entries...)
+	now := At(40)
 	s := openService(t, Config{Log: log, Now: func() time.Time { return now }})
 	catchUp(t, s)
 	before, _ := s.Score(a)
-	more := &world{t: t}
+	more := &World{T: t}
 	for i := range 6 {
-		more.failure(a, 50_000+i, 30_000, at(39.5))
+		more.Failure(a, 50_000+i, 30_000, At(39.5))
 	}
-	log.add(more.entries...)
+	log.Add(more.Entries...)
 	catchUp(t, s)
 	after, _ := s.Score(a)
 	if after.Value >= before.Value {
@@ -194,21 +194,21 @@ func TestOneNewEventEqualsAll(t *testing.T) {
 	}
 	fresh := openService(t, Config{Log: log, Now: func() time.Time { return now }})
 	catchUp(t, fresh)
-	if got, want := mustJSON(t, s.Scores()), mustJSON(t, fresh.Scores()); got != want {
+	if got, want := JSON(t, s.Scores()), JSON(t, fresh.Scores()); got != want {
 		t.Error("what changed alone gives other bytes than everything")
 	}
 }
 
 func TestPublishesOnChangeOnly(t *testing.T) {
-	w := &world{t: t}
-	a := keyOf("a")
-	w.honest(a, 0, 40, "1")
-	w.event(mostro.Info{Pubkey: keyOf("unseen"), Version: "1", ProtocolVersion: 2}.Event(), at(1), mostro.RoadBackfill)
-	log := &memLog{}
-	log.add(w.entries...)
-	now := at(40)
+	w := &World{T: t}
+	a := KeyOf("a")
+	w.Honest(a, 0, 40, "1")
+	w.Event(mostro.Info{Pubkey: KeyOf("unseen"), Version: "1", ProtocolVersion: 2}.Event(), At(1), mostro.RoadBackfill)
+	log := &MemLog{}
+	log.Add(w.Entries...)
+	now := At(40)
 	out := &paper{}
-	provider := pen{testKeys(t, "provider")}
+	provider := pen{Keys(t, "provider")}
 	dir := t.TempDir()
 	cfg := Config{Dir: dir, Log: log, Publisher: out, Signer: provider, Now: func() time.Time { return now }}
 	s := openService(t, cfg)
@@ -247,11 +247,11 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	if len(out.events) != 2 {
 		t.Fatal("published again after a restart")
 	}
-	more := &world{t: t}
+	more := &World{T: t}
 	for i := range 12 {
-		more.failure(a, 60_000+i, 30_000, at(39.9))
+		more.Failure(a, 60_000+i, 30_000, At(39.9))
 	}
-	log.add(more.entries...)
+	log.Add(more.Entries...)
 	now = evt.CreatedAt.Time() // the clock was set back
 	round()
 	if k := out.kinds(); k[KindAssertion] != 2 {
@@ -261,12 +261,12 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 		t.Error("two assertions of one second: an equivocation of our own")
 	}
 	out.refuse = errors.New("full")
-	log.add(func() []mostro.Entry {
-		w := &world{t: t}
-		w.failure(a, 70_000, 1000, at(39.9))
-		w.failure(a, 70_001, 1000, at(39.9))
-		w.failure(a, 70_002, 1000, at(39.9))
-		return w.entries
+	log.Add(func() []mostro.Entry {
+		w := &World{T: t}
+		w.Failure(a, 70_000, 1000, At(39.9))
+		w.Failure(a, 70_001, 1000, At(39.9))
+		w.Failure(a, 70_002, 1000, At(39.9))
+		return w.Entries
 	}()...)
 	catchUp(t, s)
 	if err := s.publish(context.Background()); !errors.Is(err, out.refuse) {
@@ -282,13 +282,13 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 // A node that was watched for too few days has no rank, and nothing about it is
 // published.
 func TestWatchedNodesAreNotPublished(t *testing.T) {
-	a := keyOf("a")
+	a := KeyOf("a")
 	for days, published := range map[int]int{12: 0, 29: 0, 30: 1} {
-		w := &world{t: t}
-		w.honest(a, 0, days, "1")
-		log, out := &memLog{}, &paper{}
-		log.add(w.entries...)
-		s := openService(t, Config{Log: log, Publisher: out, Signer: pen{testKeys(t, "provider")}, Now: func() time.Time { return at(float64(days)) }})
+		w := &World{T: t}
+		w.Honest(a, 0, days, "1")
+		log, out := &MemLog{}, &paper{}
+		log.Add(w.Entries...)
+		s := openService(t, Config{Log: log, Publisher: out, Signer: pen{Keys(t, "provider")}, Now: func() time.Time { return At(float64(days)) }})
 		catchUp(t, s)
 		if err := s.publish(context.Background()); err != nil {
 			t.Fatal(err)
@@ -301,7 +301,7 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 		v := f.view(&score)
 		if ranked := published > 0; (v.Rank != nil) != ranked || (v.Lo != nil) != ranked || (v.Reason == nil) != ranked || !ranked && (*v.Reason != "watching" || v.ClaimedValue != nil || *v.ReasonText != fmt.Sprintf("watched %d of 30 days", days)) ||
 			v.WatchedDays != days || v.WatchDays != 30 {
-			t.Errorf("after %d days: %s", days, mustJSON(t, v))
+			t.Errorf("after %d days: %s", days, JSON(t, v))
 		}
 		if standing, _ := f.Standing(a); standing.Unranked != score.Unranked || standing.WatchedDays != days {
 			t.Errorf("after %d days the index is told %+v", days, standing)
@@ -310,11 +310,11 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 }
 
 // both is a Pairs over a memory log.
-type both struct{ log *memLog }
+type both struct{ log *MemLog }
 
 func (b both) Equivocations(_ context.Context, fn func(first, second *nostr.Event) error) error {
-	for i, e := range b.log.entries {
-		for _, f := range b.log.entries[:i] {
+	for i, e := range b.log.Entries {
+		for _, f := range b.log.Entries[:i] {
 			if e.Event.PubKey == f.Event.PubKey && e.Event.Kind == f.Event.Kind && e.Event.Tags.GetD() == f.Event.Tags.GetD() && e.Event.CreatedAt == f.Event.CreatedAt && e.Event.ID != f.Event.ID {
 				if err := fn(f.Event, e.Event); err != nil {
 					return err
@@ -326,12 +326,12 @@ func (b both) Equivocations(_ context.Context, fn func(first, second *nostr.Even
 }
 
 func TestRunFollowsAndShowsEquivocations(t *testing.T) {
-	w := &world{t: t}
-	a := keyOf("a")
-	w.honest(a, 0, 35, "1")
-	log, out := &memLog{}, &paper{}
-	log.add(w.entries...)
-	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{testKeys(t, "provider")}, Now: func() time.Time { return at(36) }})
+	w := &World{T: t}
+	a := KeyOf("a")
+	w.Honest(a, 0, 35, "1")
+	log, out := &MemLog{}, &paper{}
+	log.Add(w.Entries...)
+	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{Keys(t, "provider")}, Now: func() time.Time { return At(36) }})
 	registry := prometheus.NewPedanticRegistry()
 	if err := s.Register(registry); err != nil {
 		t.Fatal(err)
@@ -348,10 +348,10 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 		}
 	}
 	until("the first assertion", func() bool { return out.kinds()[KindAssertion] == 1 })
-	lie := &world{t: t}
-	lie.order(a, 9, mostro.StatusSuccess, 1000, at(35.9))
-	lie.order(a, 9, mostro.StatusCanceled, 1000, at(35.9))
-	log.add(lie.entries...)
+	lie := &World{T: t}
+	lie.Order(a, 9, mostro.StatusSuccess, 1000, At(35.9))
+	lie.Order(a, 9, mostro.StatusCanceled, 1000, At(35.9))
+	log.Add(lie.Entries...)
 	until("the proof", func() bool { return out.kinds()[KindAddressAssertion] == 1 })
 	score, ok := s.Score(a)
 	if !ok || len(score.Evidence.Equivocations) != 1 || score.Flags[0].Name != FlagEquivocation || score.Evidence.Failures.Witnessed != 1 {
@@ -369,15 +369,15 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 // Whoever asks for ratings does so while the log is followed and checkpoints
 // are written.
 func TestRatingsMeanwhile(t *testing.T) {
-	w := &world{t: t}
-	a := keyOf("a")
+	w := &World{T: t}
+	a := KeyOf("a")
 	for i := range 20 { // open ones, which are looked at each time
-		w.order(a, 900_000+i, mostro.StatusPending, 1000, at(59.9))
+		w.Order(a, 900_000+i, mostro.StatusPending, 1000, At(59.9))
 	}
-	w.honest(a, 0, 60, "0.8")
-	log := &memLog{}
+	w.Honest(a, 0, 60, "0.8")
+	log := &MemLog{}
 	var now atomic.Pointer[time.Time]
-	now.Store(new(at(60)))
+	now.Store(new(At(60)))
 	s := openService(t, Config{Dir: t.TempDir(), Log: log, Now: func() time.Time { return *now.Load() }})
 	done := make(chan struct{})
 	var asking sync.WaitGroup
@@ -394,10 +394,10 @@ func TestRatingsMeanwhile(t *testing.T) {
 			}
 		})
 	}
-	for len(w.entries) > 0 {
-		k := min(50, len(w.entries))
-		log.add(w.entries[:k]...)
-		w.entries = w.entries[k:]
+	for len(w.Entries) > 0 {
+		k := min(50, len(w.Entries))
+		log.Add(w.Entries[:k]...)
+		w.Entries = w.Entries[k:]
 		now.Store(new(now.Load().Add(checkpointAfter)))
 		catchUp(t, s)
 	}

@@ -12,13 +12,13 @@ import (
 // A ledger that was decoded has the scores of the first one, and goes on like it.
 func TestSnapshotGivesTheSameScores(t *testing.T) {
 	params := DefaultParams()
-	params.Funds = []string{keyOf("fund")}
+	params.Funds = []string{KeyOf("fund")}
 	for seed := range uint64(3) {
-		w := &world{t: t}
+		w := &World{T: t}
 		anyLife(w, rand.New(rand.NewPCG(seed, 3)), 400, params.Funds[0])
 		first, second := NewLedger(params, saysSoByKey{}), NewLedger(params, saysSoByKey{})
-		half := len(w.entries) / 2
-		for _, e := range w.entries[:half] {
+		half := len(w.Entries) / 2
+		for _, e := range w.Entries[:half] {
 			first.Apply(e)
 		}
 		var stored bytes.Buffer
@@ -32,12 +32,12 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 		if rest, err := io.ReadAll(&stored); err != nil || string(rest) != "what follows" {
 			t.Fatalf("seed %d: %q is left of what follows the ledger", seed, rest)
 		}
-		for _, more := range [][2]int{{0, 0}, {half, len(w.entries)}} {
-			for _, e := range w.entries[more[0]:more[1]] {
+		for _, more := range [][2]int{{0, 0}, {half, len(w.Entries)}} {
+			for _, e := range w.Entries[more[0]:more[1]] {
 				first.Apply(e)
 				second.Apply(e)
 			}
-			if got, want := mustJSON(t, second.Compute(at(21))), mustJSON(t, first.Compute(at(21))); got != want {
+			if got, want := JSON(t, second.Compute(At(21))), JSON(t, first.Compute(At(21))); got != want {
 				t.Fatalf("seed %d: other scores:\n%.400s\n%.400s", seed, got, want)
 			}
 			if first.Cursor() != second.Cursor() {
@@ -49,10 +49,10 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 
 // TestDecodeKeepsTheFactsOnError decodes streams that are cut off or wrong.
 func TestDecodeKeepsTheFactsOnError(t *testing.T) {
-	w := &world{t: t}
-	w.honest(keyOf("a"), 0, 3, "0.8")
+	w := &World{T: t}
+	w.Honest(KeyOf("a"), 0, 3, "0.8")
 	l := ledgerOf(w)
-	want := mustJSON(t, l.Compute(at(3)))
+	want := JSON(t, l.Compute(At(3)))
 	var stored bytes.Buffer
 	if err := l.Encode(&stored); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestDecodeKeepsTheFactsOnError(t *testing.T) {
 		if err := l.Decode(bytes.NewReader(raw)); err == nil {
 			t.Errorf("a stream of %d of %d bytes is decoded", len(raw), stored.Len())
 		}
-		if got := mustJSON(t, l.Compute(at(3))); got != want {
+		if got := JSON(t, l.Compute(At(3))); got != want {
 			t.Fatal("the facts changed")
 		}
 	}
