@@ -16,6 +16,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -23,9 +24,9 @@ var update = flag.Bool("update", false, "rewrite the golden bundle")
 
 // signedMarket is a small market of signed events with ratings whose receipts
 // are real, and some that are none.
-func signedMarket(t testing.TB) *MemLog {
+func signedMarket(t testing.TB) *scoretest.MemLog {
 	t.Helper()
-	c, err := corpus.New(corpus.Config{Seed: 7, Instances: 6, Orders: 90, Start: Start, Span: 20 * 24 * time.Hour, Unexpired: true})
+	c, err := corpus.New(corpus.Config{Seed: 7, Instances: 6, Orders: 90, Start: scoretest.Start, Span: 20 * 24 * time.Hour, Unexpired: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,12 +34,12 @@ func signedMarket(t testing.TB) *MemLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &MemLog{}
-	host := Keys(t, "rated host")
+	log := &scoretest.MemLog{}
+	host := scoretest.Keys(t, "rated host")
 	sign := func(evt nostr.Event, k *mostro.Keys) *nostr.Event {
 		evt.PubKey = k.Pubkey()
 		secret := k.Secret()
-		if err := evt.Sign(Hex(secret[:])); err != nil {
+		if err := evt.Sign(scoretest.Hex(secret[:])); err != nil {
 			t.Fatal(err)
 		}
 		return &evt
@@ -53,18 +54,18 @@ func signedMarket(t testing.TB) *MemLog {
 		}
 		add(evt, road)
 	}
-	w := &World{T: t}
+	w := &scoretest.World{T: t}
 	for d := range 12 {
-		w.Info(host.Pubkey(), "ln", At(float64(d)))
-		w.Trade(host.Pubkey(), d, int64(10_000+999*d), At(float64(d)+.2))
+		w.Info(host.Pubkey(), "ln", scoretest.At(float64(d)))
+		w.Trade(host.Pubkey(), d, int64(10_000+999*d), scoretest.At(float64(d)+.2))
 	}
 	for _, e := range w.Entries {
 		add(sign(*e.Event, host), mostro.RoadLive)
 	}
 	for d := range 12 {
-		rater := Keys(t, "rater", d)
-		when := At(float64(d) + .5)
-		receipt, err := mostro.Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: OrderID(d), Role: "buyer", BandSats: 10_000, Day: mostro.SettleDay(when)}.Sign(host, zeros{})
+		rater := scoretest.Keys(t, "rater", d)
+		when := scoretest.At(float64(d) + .5)
+		receipt, err := mostro.Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: scoretest.OrderID(d), Role: "buyer", BandSats: 10_000, Day: mostro.SettleDay(when)}.Sign(host, zeros{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +76,7 @@ func signedMarket(t testing.TB) *MemLog {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := mostro.HostRating{Pubkey: rater.Pubkey(), CreatedAt: nostr.Timestamp(when.Unix()), D: "mostro:" + OrderID(d), Platform: "mostro", Host: host.Pubkey(), Rating: one, Receipt: receipt}
+		r := mostro.HostRating{Pubkey: rater.Pubkey(), CreatedAt: nostr.Timestamp(when.Unix()), D: "mostro:" + scoretest.OrderID(d), Platform: "mostro", Host: host.Pubkey(), Rating: one, Receipt: receipt}
 		evt := r.Event()
 		if d == 10 {
 			evt.Tags = append(evt.Tags, nostr.Tag{"rating", "NaN"})
@@ -86,7 +87,7 @@ func signedMarket(t testing.TB) *MemLog {
 }
 
 // bundleTime is when the golden bundle is about.
-var bundleTime = At(20)
+var bundleTime = scoretest.At(20)
 
 func TestBundleIsGolden(t *testing.T) {
 	path := filepath.Join("testdata", "bundle.ndjson")
@@ -189,7 +190,7 @@ func flip(s, after string) string {
 
 func TestBundleOfOneNode(t *testing.T) {
 	log := signedMarket(t)
-	host := Keys(t, "rated host").Pubkey()
+	host := scoretest.Keys(t, "rated host").Pubkey()
 	var all, one bytes.Buffer
 	scores, err := WriteBundle(context.Background(), &all, log, DefaultParams(), bundleTime, "", nil)
 	if err != nil {
@@ -203,13 +204,13 @@ func TestBundleOfOneNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := slices.IndexFunc(scores, func(s Score) bool { return s.Pubkey == host })
-	if len(v.Scores) != 1 || JSON(t, v.Scores[0]) != JSON(t, scores[at]) {
+	if len(v.Scores) != 1 || scoretest.JSON(t, v.Scores[0]) != scoretest.JSON(t, scores[at]) {
 		t.Errorf("alone it has another score than among others")
 	}
 	if one.Len() >= all.Len() {
 		t.Error("the bundle of one node is not smaller")
 	}
-	if _, err := WriteBundle(context.Background(), &one, log, DefaultParams(), bundleTime, KeyOf("nobody"), nil); !errors.Is(err, mostro.ErrNotFound) {
+	if _, err := WriteBundle(context.Background(), &one, log, DefaultParams(), bundleTime, scoretest.KeyOf("nobody"), nil); !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("of an unknown node: %v", err)
 	}
 }
@@ -228,7 +229,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		for _, e := range entries {
 			l.Apply(e)
 		}
-		got := JSON(t, l.Compute(bundleTime)) + JSON(t, l.Refused())
+		got := scoretest.JSON(t, l.Compute(bundleTime)) + scoretest.JSON(t, l.Refused())
 		if want == "" {
 			want = got
 		} else if got != want {
@@ -259,7 +260,7 @@ func TestBundleOfTheSameSecond(t *testing.T) {
 // What is said to be deleted is in a bundle without a signature, and only if its
 // author asked for that.
 func TestBundleOfErasedFacts(t *testing.T) {
-	host := Keys(t, "rated host")
+	host := scoretest.Keys(t, "rated host")
 	secret := host.Secret()
 	play := func(ask func(id string) nostr.Tag, change func(*nostr.Event)) error {
 		log := signedMarket(t)
@@ -275,7 +276,7 @@ func TestBundleOfErasedFacts(t *testing.T) {
 		}
 		if ask != nil {
 			request := nostr.Event{PubKey: host.Pubkey(), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(bundleTime.Unix() - 10), Tags: nostr.Tags{ask(e.Event.ID)}}
-			if err := request.Sign(Hex(secret[:])); err != nil {
+			if err := request.Sign(scoretest.Hex(secret[:])); err != nil {
 				t.Fatal(err)
 			}
 			log.Add(mostro.Entry{Event: &request, ReceivedAt: request.CreatedAt.Time(), Source: mostro.Source{Road: mostro.RoadClient}})
@@ -295,12 +296,12 @@ func TestBundleOfErasedFacts(t *testing.T) {
 	if err := play(byID, nil); err != nil {
 		t.Errorf("named by its id: %v", err)
 	}
-	if err := play(func(string) nostr.Tag { return nostr.Tag{"a", "38383:" + host.Pubkey() + ":" + OrderID(0)} }, nil); err != nil {
+	if err := play(func(string) nostr.Tag { return nostr.Tag{"a", "38383:" + host.Pubkey() + ":" + scoretest.OrderID(0)} }, nil); err != nil {
 		t.Errorf("named by its address: %v", err)
 	}
 	for name, err := range map[string]error{
 		"named by nobody":  play(nil, nil),
-		"another is named": play(func(string) nostr.Tag { return nostr.Tag{"e", KeyOf("another")} }, nil),
+		"another is named": play(func(string) nostr.Tag { return nostr.Tag{"e", scoretest.KeyOf("another")} }, nil),
 		"with its content": play(byID, func(e *nostr.Event) { e.Content = "x" }),
 	} {
 		if !errors.Is(err, ErrUnsound) || !strings.Contains(err.Error(), "line") {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
 // Row 10 of docs/reputation.md: a million events of a thousand nodes, among
@@ -34,7 +35,7 @@ type bigMarket struct {
 func newBigMarket(tb testing.TB) *bigMarket {
 	m := &bigMarket{r: rand.New(rand.NewPCG(10, 10))}
 	for i := range benchNodes {
-		k := Keys(tb, "bench ", i)
+		k := scoretest.Keys(tb, "bench ", i)
 		m.keys, m.nodes = append(m.keys, k), append(m.nodes, k.Pubkey())
 	}
 	return m
@@ -43,7 +44,7 @@ func newBigMarket(tb testing.TB) *bigMarket {
 // each makes the market in pieces, so that the events themselves need not fit
 // into memory, and calls fn with each piece.
 func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
-	w := &World{T: tb}
+	w := &scoretest.World{T: tb}
 	flush := func(limit int) {
 		if len(w.Entries) > limit {
 			for i := range w.Entries {
@@ -56,7 +57,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 	}
 	for _, node := range m.nodes {
 		for d := range benchInfos {
-			w.Info(node, node, At(float64(benchDays-benchInfos+d)))
+			w.Info(node, node, scoretest.At(float64(benchDays-benchInfos+d)))
 		}
 		flush(batchSize)
 	}
@@ -67,7 +68,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		if m.r.IntN(10) == 0 {
 			i = 0
 		}
-		node, when := m.nodes[i], At(float64(n)/float64(orders)*(benchDays-1))
+		node, when := m.nodes[i], scoretest.At(float64(n)/float64(orders)*(benchDays-1))
 		sats := int64(1000 + m.r.IntN(200_000))
 		w.Order(node, n, mostro.StatusPending, sats, when)
 		w.Order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
@@ -79,8 +80,8 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		w.Order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
 		if ratings < benchRatings && n%2 == 0 {
 			ratings++
-			rater := KeyOf(fmt.Sprint("rater ", n))
-			receipt, err := mostro.Statement{Node: node, Rater: rater, Order: OrderID(n), Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(when)}.Sign(m.keys[i], zeros{})
+			rater := scoretest.KeyOf(fmt.Sprint("rater ", n))
+			receipt, err := mostro.Statement{Node: node, Rater: rater, Order: scoretest.OrderID(n), Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(when)}.Sign(m.keys[i], zeros{})
 			if err != nil {
 				tb.Fatal(err)
 			}
@@ -109,7 +110,7 @@ func BenchmarkFullRecompute(b *testing.B) {
 		})
 		peak := heap(false)
 		start, used := time.Now(), processor()
-		scores := l.Compute(At(benchDays))
+		scores := l.Compute(scoretest.At(benchDays))
 		compute = time.Since(start)
 		spent += processor() - used
 		peak = max(peak, heap(false))
@@ -150,7 +151,7 @@ func heap(collect bool) uint64 {
 // it, or an order of a node like most: from the entry to the new score.
 func BenchmarkOneNewEvent(b *testing.B) {
 	m := newBigMarket(b)
-	now := At(benchDays)
+	now := scoretest.At(benchDays)
 	l := NewLedger(DefaultParams(), Receipts{})
 	m.each(b, func(batch []mostro.Entry) {
 		for i, p := range l.PrepareAll(batch) {
@@ -159,9 +160,9 @@ func BenchmarkOneNewEvent(b *testing.B) {
 	})
 	l.Update(now, true)
 	n := 1_000_000
-	order := func(w *World, i int) { w.Order(m.nodes[i], n, mostro.StatusPending, 1000, now) }
-	rating := func(w *World, i int) {
-		rater, last := KeyOf(fmt.Sprint("rater ", n)), OrderID(n%1000)
+	order := func(w *scoretest.World, i int) { w.Order(m.nodes[i], n, mostro.StatusPending, 1000, now) }
+	rating := func(w *scoretest.World, i int) {
+		rater, last := scoretest.KeyOf(fmt.Sprint("rater ", n)), scoretest.OrderID(n%1000)
 		receipt, err := mostro.Statement{Node: m.nodes[i], Rater: rater, Order: last, Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(now)}.Sign(m.keys[i], zeros{})
 		if err != nil {
 			b.Fatal(err)
@@ -171,13 +172,13 @@ func BenchmarkOneNewEvent(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		i    int
-		make func(*World, int)
+		make func(*scoretest.World, int)
 	}{{"largest-order", 0, order}, {"largest-rating", 0, rating}, {"usual-order", 500, order}} {
 		b.Run(c.name, func(b *testing.B) {
 			var spent time.Duration
 			for b.Loop() {
 				n++
-				w := &World{T: b}
+				w := &scoretest.World{T: b}
 				c.make(w, c.i)
 				used := processor()
 				l.Apply(w.Entries[0])

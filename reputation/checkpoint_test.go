@@ -10,32 +10,33 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // marketOfFormat3 returns the log that testdata/checkpoint.3 was made of. It
 // holds evidence of every kind that a checkpoint stores.
-func marketOfFormat3(t *testing.T) *MemLog {
-	w := &World{T: t}
-	a, b, fund := KeyOf("a"), KeyOf("b"), KeyOf("fund")
+func marketOfFormat3(t *testing.T) *scoretest.MemLog {
+	w := &scoretest.World{T: t}
+	a, b, fund := scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("fund")
 	w.Honest(a, 0, 32, "0.8")
 	w.Honest(b, 20, 5, "1")
-	n := HonestOrder(a, 3)
-	w.Event(mostro.DevFee{Pubkey: a, OrderID: OrderID(n), AmountSats: 30, Hash: KeyOf("hash")}.Event(), At(3.4), mostro.RoadLive)
-	w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", FundListD + "1"}, {"paid", KeyOf("hash"), "30", a}}}, At(4), mostro.RoadLive)
+	n := scoretest.HonestOrder(a, 3)
+	w.Event(mostro.DevFee{Pubkey: a, OrderID: scoretest.OrderID(n), AmountSats: 30, Hash: scoretest.KeyOf("hash")}.Event(), scoretest.At(3.4), mostro.RoadLive)
+	w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", FundListD + "1"}, {"paid", scoretest.KeyOf("hash"), "30", a}}}, scoretest.At(4), mostro.RoadLive)
 	for i, state := range []mostro.DisputeState{mostro.DisputeStateInitiated, mostro.DisputeStateInProgress, mostro.DisputeStateSettled} {
-		w.Event(mostro.Dispute{Pubkey: a, D: "dispute", State: state}.Event(), At(5+float64(i)/24), mostro.RoadLive)
+		w.Event(mostro.Dispute{Pubkey: a, D: "dispute", State: state}.Event(), scoretest.At(5+float64(i)/24), mostro.RoadLive)
 	}
-	w.Event(mostro.UserRating{Pubkey: a, D: KeyOf("user"), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), At(6), mostro.RoadLive)
-	w.Event(mostro.Order{Pubkey: a, D: "no uuid", Side: mostro.SideSell, Status: mostro.StatusPending, Fiat: "VES", AmountSats: new(int64(1000)), Methods: []string{"x"}, Network: "testnet"}.Event(), At(7), mostro.RoadLive)
-	w.Order(a, 99_999, mostro.StatusSuccess, 1000, At(31.5))
-	w.Order(a, 99_999, mostro.StatusCanceled, 1000, At(31.5)) // an equivocation
-	w.Rate(a, KeyOf("blind"), n, "1", At(8), "r2", "2026-01")
-	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: a, Tags: nostr.Tags{{"a", "38383:" + a + ":" + OrderID(n)}}}, At(9), mostro.RoadClient)
-	w.Rate(a, KeyOf("refused"), n, "0.5", At(10), "forged")
-	w.Event(nostr.Event{Kind: mostro.KindHostRating, PubKey: KeyOf("refused"), Tags: nostr.Tags{{"d", "x"}, {"p", a}, {"rating", "NaN"}}}, At(10), mostro.RoadClient)
-	rater := KeyOf(fmt.Sprint("rater", a, 2))
-	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: rater, Tags: nostr.Tags{{"a", "31986:" + rater + ":mostro:" + OrderID(n-1)}}}, At(11), mostro.RoadClient)
+	w.Event(mostro.UserRating{Pubkey: a, D: scoretest.KeyOf("user"), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), scoretest.At(6), mostro.RoadLive)
+	w.Event(mostro.Order{Pubkey: a, D: "no uuid", Side: mostro.SideSell, Status: mostro.StatusPending, Fiat: "VES", AmountSats: new(int64(1000)), Methods: []string{"x"}, Network: "testnet"}.Event(), scoretest.At(7), mostro.RoadLive)
+	w.Order(a, 99_999, mostro.StatusSuccess, 1000, scoretest.At(31.5))
+	w.Order(a, 99_999, mostro.StatusCanceled, 1000, scoretest.At(31.5)) // an equivocation
+	w.Rate(a, scoretest.KeyOf("blind"), n, "1", scoretest.At(8), "r2", "2026-01")
+	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: a, Tags: nostr.Tags{{"a", "38383:" + a + ":" + scoretest.OrderID(n)}}}, scoretest.At(9), mostro.RoadClient)
+	w.Rate(a, scoretest.KeyOf("refused"), n, "0.5", scoretest.At(10), "forged")
+	w.Event(nostr.Event{Kind: mostro.KindHostRating, PubKey: scoretest.KeyOf("refused"), Tags: nostr.Tags{{"d", "x"}, {"p", a}, {"rating", "NaN"}}}, scoretest.At(10), mostro.RoadClient)
+	rater := scoretest.KeyOf(fmt.Sprint("rater", a, 2))
+	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: rater, Tags: nostr.Tags{{"a", "31986:" + rater + ":mostro:" + scoretest.OrderID(n-1)}}}, scoretest.At(11), mostro.RoadClient)
 	modulus := new(big.Int).Lsh(big.NewInt(3), 2046)
 	key := &rsa.PublicKey{N: modulus.SetBit(modulus, 0, 1), E: 65537} // no private key is known
 	k, err := mostro.NewKeyset(a, "2026-01", key)
@@ -44,8 +45,8 @@ func marketOfFormat3(t *testing.T) *MemLog {
 	}
 	keyset := k.Event()
 	keyset.Kind = 38387 // the former kind, as it was when the file was written
-	w.Event(keyset, At(12), mostro.RoadLive)
-	log := &MemLog{}
+	w.Event(keyset, scoretest.At(12), mostro.RoadLive)
+	log := &scoretest.MemLog{}
 	log.Add(w.Entries...)
 	return log
 }
@@ -62,7 +63,7 @@ func TestCheckpointOfFormat3(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, checkpointName), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Dir: dir, Log: log, Pairs: both{log}, Publisher: out, Signer: pen{Keys(t, "provider")}, Params: Params{Funds: []string{KeyOf("fund")}}, Now: func() time.Time { return At(32) }}
+	cfg := Config{Dir: dir, Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Params: Params{Funds: []string{scoretest.KeyOf("fund")}}, Now: func() time.Time { return scoretest.At(32) }}
 	for _, restart := range []string{"as it was written", "as this program wrote it"} {
 		old := openService(t, cfg)
 		if err := old.restore(); err != nil {
@@ -74,11 +75,11 @@ func TestCheckpointOfFormat3(t *testing.T) {
 		catchUp(t, old)
 		anew := openService(t, Config{Log: log, Params: cfg.Params, Now: cfg.Now})
 		catchUp(t, anew)
-		if got, want := JSON(t, old.Scores()), JSON(t, anew.Scores()); got != want {
+		if got, want := scoretest.JSON(t, old.Scores()), scoretest.JSON(t, anew.Scores()); got != want {
 			t.Errorf("%s: other scores:\n%.400s\n%.400s", restart, got, want)
 		}
-		for _, node := range []string{KeyOf("a"), KeyOf("b")} {
-			if got, want := JSON(t, old.Ratings(node)), JSON(t, anew.Ratings(node)); got != want {
+		for _, node := range []string{scoretest.KeyOf("a"), scoretest.KeyOf("b")} {
+			if got, want := scoretest.JSON(t, old.Ratings(node)), scoretest.JSON(t, anew.Ratings(node)); got != want {
 				t.Errorf("%s: other ratings:\n%.400s\n%.400s", restart, got, want)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -34,7 +35,7 @@ func newBazaar(t testing.TB) *bazaar {
 }
 
 func (b *bazaar) mostro(name string, rank int, exposure int64, fee string, change func(*mostro.Info, *mostro.Order, *Score)) {
-	key := KeyOf(name)
+	key := scoretest.KeyOf(name)
 	least, most := int64(1000), int64(100_000)
 	i := mostro.Info{Pubkey: key, Name: name, Fee: decimal(b.t, fee), MinOrderSats: &least, MaxOrderSats: &most, AnyCurrency: true}
 	o := mostro.Order{Pubkey: key, D: "offer of " + name, Fiat: "VES", Side: mostro.SideSell, FiatAmount: mostro.Range{Min: decimal(b.t, "10"), Max: decimal(b.t, "200")},
@@ -55,7 +56,7 @@ type says map[string]float64
 func (s says) Price(fiat string, _ time.Time) (float64, bool) { return s[fiat], s[fiat] > 0 }
 
 func (b *bazaar) price(name string, price float64) {
-	b.rates = append(b.rates, Rate{KeyOf(name), price, b.now.Add(-time.Minute)})
+	b.rates = append(b.rates, Rate{scoretest.KeyOf(name), price, b.now.Add(-time.Minute)})
 }
 
 func wish(t testing.TB, query string) Wish {
@@ -285,7 +286,7 @@ func TestOutlierMovesThePriceLittle(t *testing.T) {
 	for range 2000 {
 		scores, rates := map[string]Score{}, []Rate{}
 		for i := range 3 + r.IntN(8) {
-			key := KeyOf(strconv.Itoa(i))
+			key := scoretest.KeyOf(strconv.Itoa(i))
 			scores[key] = Score{Pubkey: key, Rank: 1 + r.IntN(100)}
 			rates = append(rates, Rate{key, 1000 * (1 + .01*r.NormFloat64()), time.Unix(1, 0)})
 		}
@@ -330,7 +331,7 @@ func TestChooseOffersBestForTheVisitor(t *testing.T) {
 		o.D, o.PremiumPct = premium, decimal(t, premium)
 		b.offers = append(b.offers, o)
 	}
-	b.offers = append(b.offers, mostro.Order{Pubkey: KeyOf("node"), D: "unstated", Fiat: "VES", FiatAmount: b.offers[0].FiatAmount})
+	b.offers = append(b.offers, mostro.Order{Pubkey: scoretest.KeyOf("node"), D: "unstated", Fiat: "VES", FiatAmount: b.offers[0].FiatAmount})
 	for side, want := range map[string]string{"buy": "-3", "sell": "7"} {
 		c := choose(wish(t, "fiat=VES&side="+side+"&amount=100"), b.facts)
 		if got := c.Candidates[0]; got.Best.D != want || got.Offers != 4 {
@@ -360,7 +361,7 @@ func TestWishIsRefusedBySentence(t *testing.T) {
 func TestRateOf(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	table := func(age time.Duration, expires time.Duration) *nostr.Event {
-		r := mostro.Rates{Pubkey: KeyOf("node"), CreatedAt: nostr.Timestamp(now.Add(-age).Unix()), BTC: map[string]float64{"VES": 5}, Sources: []string{"x"}}
+		r := mostro.Rates{Pubkey: scoretest.KeyOf("node"), CreatedAt: nostr.Timestamp(now.Add(-age).Unix()), BTC: map[string]float64{"VES": 5}, Sources: []string{"x"}}
 		if expires != 0 {
 			r.Expiration = nostr.Timestamp(now.Add(expires).Unix())
 		}
@@ -376,7 +377,7 @@ func TestRateOf(t *testing.T) {
 		"fresh": {table(time.Minute, time.Minute), "VES", true}, "another currency": {table(time.Minute, 0), "EUR", false}, "expired": {table(time.Minute, -time.Second), "VES", false},
 		"old": {table(2*time.Hour, 0), "VES", false}, "of tomorrow": {table(-24*time.Hour, 0), "VES", false},
 	} {
-		if r, ok := RateOf(c.evt, c.fiat, now); ok != c.ok || ok && (r.Price != 5 || r.Pubkey != KeyOf("node")) {
+		if r, ok := RateOf(c.evt, c.fiat, now); ok != c.ok || ok && (r.Price != 5 || r.Pubkey != scoretest.KeyOf("node")) {
 			t.Errorf("%s: %+v %v", name, r, ok)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
 // TestChooseTiesByTotalCost: of equal records the one comes first whose best
@@ -63,13 +64,13 @@ func TestChooseListsImpostorsLast(t *testing.T) {
 	b.mostro("Kmbalache", 30, 50_000, "0.010", nil)
 	b.mostro("Kmba1ache", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
 	b.mostro("nobody", 0, 0, "0.010", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 10*One })
-	b.impostors = map[string]namesake{KeyOf("Kmba1ache"): {KeyOf("Kmbalache"), "Kmbalache"}}
+	b.impostors = map[string]namesake{scoretest.KeyOf("Kmba1ache"): {scoretest.KeyOf("Kmbalache"), "Kmbalache"}}
 	c := choose(wish(t, "fiat=VES&side=buy"), b.facts)
 	if got := names(c.Candidates); !slices.Equal(got, []string{"Kmbalache", "nobody", "Kmba1ache"}) {
 		t.Fatalf("order is %q", got)
 	}
 	last := c.Candidates[2]
-	if last.UsesNameOf == nil || *last.UsesNameOf != KeyOf("Kmbalache") || len(last.Warnings) == 0 || !strings.Contains(last.Warnings[0], "uses the name of Kmbalache") {
+	if last.UsesNameOf == nil || *last.UsesNameOf != scoretest.KeyOf("Kmbalache") || len(last.Warnings) == 0 || !strings.Contains(last.Warnings[0], "uses the name of Kmbalache") {
 		t.Errorf("the impostor: %v, warnings %q", last.UsesNameOf, last.Warnings)
 	}
 	if first := c.Candidates[0]; first.UsesNameOf != nil || len(first.Warnings) > 0 {
@@ -83,11 +84,11 @@ func TestChooseListsImpostorsLast(t *testing.T) {
 func TestChooseLinksItsBestOffer(t *testing.T) {
 	b := newBazaar(t)
 	link := func(node string) string {
-		return "mostro:" + OrderID(1) + "?relays=wss://a.example&mostro=" + KeyOf(node)
+		return "mostro:" + scoretest.OrderID(1) + "?relays=wss://a.example&mostro=" + scoretest.KeyOf(node)
 	}
 	for i, name := range []string{"own", "elsewhere", "impostor", "none"} {
 		b.mostro(name, 30-i, 50_000, "0.010", func(_ *mostro.Info, o *mostro.Order, _ *Score) {
-			o.D, o.Platform = OrderID(1), mostro.PlatformMostro
+			o.D, o.Platform = scoretest.OrderID(1), mostro.PlatformMostro
 			switch name {
 			case "own", "impostor":
 				o.Link = link(name)
@@ -96,7 +97,7 @@ func TestChooseLinksItsBestOffer(t *testing.T) {
 			}
 		})
 	}
-	b.impostors = map[string]namesake{KeyOf("impostor"): {KeyOf("own"), "own"}}
+	b.impostors = map[string]namesake{scoretest.KeyOf("impostor"): {scoretest.KeyOf("own"), "own"}}
 	c := choose(wish(t, "fiat=VES&side=buy"), b.facts)
 	if len(c.Candidates) != 4 {
 		t.Fatalf("%d candidates", len(c.Candidates))

@@ -4,17 +4,18 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // Two versions of one second prove something only if neither can follow the
 // other.
 func TestWhatIsAnEquivocation(t *testing.T) {
-	node := KeyOf("a")
+	node := scoretest.KeyOf("a")
 	order := func(status mostro.Status, change func(*mostro.Order)) nostr.Event {
 		sats := int64(0)
-		o := mostro.Order{Pubkey: node, D: OrderID(1), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats, Network: "mainnet",
-			FiatAmount: mostro.Range{Min: decimal(t, "10"), Max: decimal(t, "50")}, PremiumPct: decimal(t, "1"), ExpiresAt: nostr.Timestamp(At(3).Unix())}
+		o := mostro.Order{Pubkey: node, D: scoretest.OrderID(1), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats, Network: "mainnet",
+			FiatAmount: mostro.Range{Min: decimal(t, "10"), Max: decimal(t, "50")}, PremiumPct: decimal(t, "1"), ExpiresAt: nostr.Timestamp(scoretest.At(3).Unix())}
 		if change != nil {
 			change(&o)
 		}
@@ -52,11 +53,11 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, pair := range [][2]nostr.Event{{c.one, c.two}, {c.two, c.one}} {
-				w := &World{T: t}
-				w.Info(node, "", At(0))
-				a, b := w.Event(pair[0], At(1), mostro.RoadLive), w.Event(pair[1], At(1), mostro.RoadLive)
+				w := &scoretest.World{T: t}
+				w.Info(node, "", scoretest.At(0))
+				a, b := w.Event(pair[0], scoretest.At(1), mostro.RoadLive), w.Event(pair[1], scoretest.At(1), mostro.RoadLive)
 				want := map[bool]int{true: 1}[c.proven && a.ID != b.ID]
-				if got := scoreOf(t, ledgerOf(w), node, At(2)).Evidence.Equivocations; len(got) != want {
+				if got := scoreOf(t, ledgerOf(w), node, scoretest.At(2)).Evidence.Equivocations; len(got) != want {
 					t.Errorf("%d proofs, want %d", len(got), want)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -11,7 +12,7 @@ import (
 // former kind, with the present one, or with both in either order. The receipt
 // counts, and a bundle has the keysets and no announcement of the same kind.
 func TestKeysetsOfBothKinds(t *testing.T) {
-	node := KeyOf("node")
+	node := scoretest.KeyOf("node")
 	k, err := mostro.NewKeyset(node, "2026-01", &blindKey().PublicKey)
 	if err != nil {
 		t.Fatal(err)
@@ -25,12 +26,12 @@ func TestKeysetsOfBothKinds(t *testing.T) {
 	present, former := mostro.KindReceiptKeys, 38387
 	for name, kinds := range map[string][]int{"present": {present}, "former": {former}, "moved": {former, present}, "moved, seen later": {present, former}} {
 		t.Run(name, func(t *testing.T) {
-			w := &World{T: t}
-			w.Info(node, "", At(0))
-			rating := w.Rate(node, KeyOf("rater"), 1, "1", At(2), "r2", "2026-01")
-			w.Event(notice, At(3), mostro.RoadLive)
+			w := &scoretest.World{T: t}
+			w.Info(node, "", scoretest.At(0))
+			rating := w.Rate(node, scoretest.KeyOf("rater"), 1, "1", scoretest.At(2), "r2", "2026-01")
+			w.Event(notice, scoretest.At(3), mostro.RoadLive)
 			for i, kind := range kinds {
-				w.Event(keyset(kind), At(float64(4+i)), mostro.RoadLive)
+				w.Event(keyset(kind), scoretest.At(float64(4+i)), mostro.RoadLive)
 			}
 			l := NewLedger(DefaultParams(), saysSoByKey{})
 			for _, e := range w.Entries {

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
 // The median without one node is the one that sorting the others gives.
@@ -27,11 +29,11 @@ func TestMeansWithoutOne(t *testing.T) {
 			case 2:
 				d.seen.days = map[int64]bool{1: true}
 			}
-			all[KeyOf(strconv.Itoa(i))] = d
+			all[scoretest.KeyOf(strconv.Itoa(i))] = d
 		}
 		m := l.means(all)
 		for i := range 9 {
-			own := KeyOf(strconv.Itoa(i))
+			own := scoretest.KeyOf(strconv.Itoa(i))
 			others := []nodeMean{{mean: p.UsersMean, weight: Micro(p.UsersMeanSats) * One}}
 			for key, d := range all {
 				if key != own && d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= p.WatchDays {

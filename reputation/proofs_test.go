@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -33,7 +34,7 @@ func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Pr
 	return p, nil
 }
 
-func ledgerOf(w *World) *Ledger {
+func ledgerOf(w *scoretest.World) *Ledger {
 	l := NewLedger(DefaultParams(), saysSo{})
 	for _, e := range w.Entries {
 		l.Apply(e)

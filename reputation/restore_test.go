@@ -6,23 +6,24 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
 // TestRestoredScoresAreTheSame: after a restart the checkpoint alone gives
 // what the log gave, who was witnessed and when among it.
 func TestRestoredScoresAreTheSame(t *testing.T) {
-	w := &World{T: t}
-	node := KeyOf("node")
+	w := &scoretest.World{T: t}
+	node := scoretest.KeyOf("node")
 	for d := range 20 {
-		w.Info(node, "ln", At(float64(d)))
-		w.Trade(node, d, 50_000, At(float64(d)+0.1))
-		w.Rate(node, KeyOf("rater")[:63]+string("0123456789abcdef"[d%16]), d, "0.8", At(float64(d)+0.2), "R1")
+		w.Info(node, "ln", scoretest.At(float64(d)))
+		w.Trade(node, d, 50_000, scoretest.At(float64(d)+0.1))
+		w.Rate(node, scoretest.KeyOf("rater")[:63]+string("0123456789abcdef"[d%16]), d, "0.8", scoretest.At(float64(d)+0.2), "R1")
 	}
-	w.Event((mostro.UserRating{Pubkey: node, D: KeyOf("user")}).Event(), At(19.5), mostro.RoadLive)
-	log, dir := &MemLog{}, t.TempDir()
+	w.Event((mostro.UserRating{Pubkey: node, D: scoretest.KeyOf("user")}).Event(), scoretest.At(19.5), mostro.RoadLive)
+	log, dir := &scoretest.MemLog{}, t.TempDir()
 	log.Add(w.Entries...)
 	open := func() *Service {
-		s, err := Open(Config{Dir: dir, Log: log, Proofs: gradedProofs{}, Now: func() time.Time { return At(20) }})
+		s, err := Open(Config{Dir: dir, Log: log, Proofs: gradedProofs{}, Now: func() time.Time { return scoretest.At(20) }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,15 +8,16 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 func TestHonestNodeRises(t *testing.T) {
-	node, last := KeyOf("a"), -1
+	node, last := scoretest.KeyOf("a"), -1
 	for _, days := range []int{1, 10, 30, 60} {
-		w := &World{T: t}
+		w := &scoretest.World{T: t}
 		w.Honest(node, 0, days, "1")
-		s := scoreOf(t, ledgerOf(w), node, At(float64(days)))
+		s := scoreOf(t, ledgerOf(w), node, scoretest.At(float64(days)))
 		if s.Rank <= last {
 			t.Errorf("rank %d after %d days, %d before", s.Rank, days, last)
 		}
@@ -30,35 +31,41 @@ func TestHonestNodeRises(t *testing.T) {
 // More of something good never lowers the value, more of something bad never
 // raises it.
 func TestMonotone(t *testing.T) {
-	node := KeyOf("a")
-	value := func(change func(*World)) Micro {
-		w := &World{T: t}
+	node := scoretest.KeyOf("a")
+	value := func(change func(*scoretest.World)) Micro {
+		w := &scoretest.World{T: t}
 		w.Honest(node, 0, 30, "0.6")
 		change(w)
-		return scoreOf(t, ledgerOf(w), node, At(31)).Value
+		return scoreOf(t, ledgerOf(w), node, scoretest.At(31)).Value
 	}
-	base := value(func(*World) {})
+	base := value(func(*scoretest.World) {})
 	for name, c := range map[string]struct {
 		up     bool
-		change func(*World)
+		change func(*scoretest.World)
 	}{
-		"a good trade":   {true, func(w *World) { w.Trade(node, 1, 20_000, At(30.2)) }},
-		"a failed trade": {false, func(w *World) { w.Failure(node, 1, 20_000, At(30.2)) }},
-		"a good rating":  {true, func(w *World) { w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "1", At(30.2), "R1") }},
-		"a bad rating":   {false, func(w *World) { w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "0", At(30.2), "R1") }},
-		"an omitted end": {false, func(w *World) {
-			w.Order(node, 1, mostro.StatusPending, 1000, At(27))
-			w.Order(node, 1, mostro.StatusInProgress, 1000, At(27.1))
+		"a good trade":   {true, func(w *scoretest.World) { w.Trade(node, 1, 20_000, scoretest.At(30.2)) }},
+		"a failed trade": {false, func(w *scoretest.World) { w.Failure(node, 1, 20_000, scoretest.At(30.2)) }},
+		"a good rating": {true, func(w *scoretest.World) {
+			w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "1", scoretest.At(30.2), "R1")
 		}},
-		"a dispute": {false, func(w *World) {
-			w.Event(mostro.Dispute{Pubkey: node, D: "q", State: mostro.DisputeStateInitiated}.Event(), At(30.1), mostro.RoadLive)
+		"a bad rating": {false, func(w *scoretest.World) {
+			w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(30.2), "R1")
 		}},
-		"an order for sale": {true, func(w *World) { w.Order(node, 1, mostro.StatusPending, 1000, At(30.9)) }},
-		"one withdrawn": {true, func(w *World) {
-			w.Order(node, 1, mostro.StatusPending, 1000, At(30.2))
-			w.Order(node, 1, mostro.StatusCanceled, 1000, At(30.3))
+		"an omitted end": {false, func(w *scoretest.World) {
+			w.Order(node, 1, mostro.StatusPending, 1000, scoretest.At(27))
+			w.Order(node, 1, mostro.StatusInProgress, 1000, scoretest.At(27.1))
 		}},
-		"a lie about a time": {false, func(w *World) { w.Order(node, HonestOrder(node, 2), mostro.StatusCanceled, 1000, At(2.3)) }},
+		"a dispute": {false, func(w *scoretest.World) {
+			w.Event(mostro.Dispute{Pubkey: node, D: "q", State: mostro.DisputeStateInitiated}.Event(), scoretest.At(30.1), mostro.RoadLive)
+		}},
+		"an order for sale": {true, func(w *scoretest.World) { w.Order(node, 1, mostro.StatusPending, 1000, scoretest.At(30.9)) }},
+		"one withdrawn": {true, func(w *scoretest.World) {
+			w.Order(node, 1, mostro.StatusPending, 1000, scoretest.At(30.2))
+			w.Order(node, 1, mostro.StatusCanceled, 1000, scoretest.At(30.3))
+		}},
+		"a lie about a time": {false, func(w *scoretest.World) {
+			w.Order(node, scoretest.HonestOrder(node, 2), mostro.StatusCanceled, 1000, scoretest.At(2.3))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := value(c.change)
@@ -71,65 +78,71 @@ func TestMonotone(t *testing.T) {
 
 // What proves nothing moves nothing, and the audit says why.
 func TestRatingsThatDoNotCount(t *testing.T) {
-	node, other := KeyOf("a"), KeyOf("b")
-	clean := &World{T: t}
+	node, other := scoretest.KeyOf("a"), scoretest.KeyOf("b")
+	clean := &scoretest.World{T: t}
 	clean.Honest(node, 0, 30, "0.6")
 	clean.Honest(other, 0, 30, "0.8")
-	clean.Order(node, 1, mostro.StatusPending, 1000, At(30.2))
-	clean.Order(node, 1, mostro.StatusCanceled, 1000, At(30.3))
-	want := scoreOf(t, ledgerOf(clean), node, At(31))
+	clean.Order(node, 1, mostro.StatusPending, 1000, scoretest.At(30.2))
+	clean.Order(node, 1, mostro.StatusCanceled, 1000, scoretest.At(30.3))
+	want := scoreOf(t, ledgerOf(clean), node, scoretest.At(31))
 	for name, c := range map[string]struct {
 		reason string
-		change func(*World) *nostr.Event
+		change func(*scoretest.World) *nostr.Event
 	}{
-		"no receipt": {"no receipt", func(w *World) *nostr.Event { return w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "0", At(30.2)) }},
-		"forged": {"forged", func(w *World) *nostr.Event {
-			return w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "0", At(30.2), "forged")
+		"no receipt": {"no receipt", func(w *scoretest.World) *nostr.Event {
+			return w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(30.2))
 		}},
-		"of itself": {"itself", func(w *World) *nostr.Event { return w.Rate(node, node, HonestOrder(node, 3), "1", At(30.2), "R1") }},
-		"cancelled": {"of a cancelled order", func(w *World) *nostr.Event { return w.Rate(node, KeyOf("x"), 1, "0", At(30.4), "R0", "canceled") }},
-		"cancelled cooperatively": {"of a cancelled order", func(w *World) *nostr.Event {
-			return w.Rate(node, KeyOf("x"), 1, "0", At(30.4), "R0", "cooperative-cancel-accepted")
+		"forged": {"forged", func(w *scoretest.World) *nostr.Event {
+			return w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(30.2), "forged")
 		}},
-		"a spent receipt": {"spent", func(w *World) *nostr.Event {
-			e := w.Rate(node, KeyOf(fmt.Sprint("rater", node, 3)), HonestOrder(node, 3), "0", At(30.2), "R1")
+		"of itself": {"itself", func(w *scoretest.World) *nostr.Event {
+			return w.Rate(node, node, scoretest.HonestOrder(node, 3), "1", scoretest.At(30.2), "R1")
+		}},
+		"cancelled": {"of a cancelled order", func(w *scoretest.World) *nostr.Event {
+			return w.Rate(node, scoretest.KeyOf("x"), 1, "0", scoretest.At(30.4), "R0", "canceled")
+		}},
+		"cancelled cooperatively": {"of a cancelled order", func(w *scoretest.World) *nostr.Event {
+			return w.Rate(node, scoretest.KeyOf("x"), 1, "0", scoretest.At(30.4), "R0", "cooperative-cancel-accepted")
+		}},
+		"a spent receipt": {"spent", func(w *scoretest.World) *nostr.Event {
+			e := w.Rate(node, scoretest.KeyOf(fmt.Sprint("rater", node, 3)), scoretest.HonestOrder(node, 3), "0", scoretest.At(30.2), "R1")
 			w.Entries = w.Entries[:len(w.Entries)-1]
 			e.Tags = append(nostr.Tags{}, e.Tags...)
 			for i, tag := range e.Tags {
 				if tag[0] == "d" {
-					e.Tags[i] = nostr.Tag{"d", "mostro:" + OrderID(HonestOrder(node, 3))}
+					e.Tags[i] = nostr.Tag{"d", "mostro:" + scoretest.OrderID(scoretest.HonestOrder(node, 3))}
 				}
 			}
 			e.Tags = append(e.Tags, nostr.Tag{"role", "buyer"})
-			return w.Event(*e, At(30.2), mostro.RoadImport)
+			return w.Event(*e, scoretest.At(30.2), mostro.RoadImport)
 		}},
-		"late": {"not received", func(w *World) *nostr.Event {
-			e := w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "0", At(20), "R1")
-			w.Entries[len(w.Entries)-1].ReceivedAt = At(20).Add(11 * time.Minute)
+		"late": {"not received", func(w *scoretest.World) *nostr.Event {
+			e := w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(20), "R1")
+			w.Entries[len(w.Entries)-1].ReceivedAt = scoretest.At(20).Add(11 * time.Minute)
 			return e
 		}},
-		"dated ahead": {"not received", func(w *World) *nostr.Event {
-			e := w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "0", At(30), "R1")
-			w.Entries[len(w.Entries)-1].ReceivedAt = At(30).Add(-11 * time.Minute)
+		"dated ahead": {"not received", func(w *scoretest.World) *nostr.Event {
+			e := w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(30), "R1")
+			w.Entries[len(w.Entries)-1].ReceivedAt = scoretest.At(30).Add(-11 * time.Minute)
 			return e
 		}},
-		"taken back": {"taken back", func(w *World) *nostr.Event {
-			e := w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "0", At(30.2), "R1")
-			w.Event(nostr.Event{Kind: 5, PubKey: e.PubKey, Tags: nostr.Tags{{"e", e.ID}}}, At(30.3), mostro.RoadClient)
+		"taken back": {"taken back", func(w *scoretest.World) *nostr.Event {
+			e := w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(30.2), "R1")
+			w.Event(nostr.Event{Kind: 5, PubKey: e.PubKey, Tags: nostr.Tags{{"e", e.ID}}}, scoretest.At(30.3), mostro.RoadClient)
 			return e
 		}},
-		"a third one of an order": {"has its ratings", func(w *World) *nostr.Event {
-			w.Rate(node, KeyOf("y"), HonestOrder(node, 3), "0.6", At(30.1), "R1")
-			first := w.Rate(node, KeyOf("x"), HonestOrder(node, 3), "0", At(30.2), "R1")
+		"a third one of an order": {"has its ratings", func(w *scoretest.World) *nostr.Event {
+			w.Rate(node, scoretest.KeyOf("y"), scoretest.HonestOrder(node, 3), "0.6", scoretest.At(30.1), "R1")
+			first := w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(30.2), "R1")
 			return first
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &World{T: t, Entries: slices.Clone(clean.Entries)}
+			w := &scoretest.World{T: t, Entries: slices.Clone(clean.Entries)}
 			evt := c.change(w)
 			l := ledgerOf(w)
 			var found *RatedBy
-			for _, r := range l.Ratings(node, want.Mu, At(31).Unix()) {
+			for _, r := range l.Ratings(node, want.Mu, scoretest.At(31).Unix()) {
 				if r.EventID == evt.ID {
 					found = &r
 				}
@@ -146,11 +159,11 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 			if name == "a third one of an order" {
 				return // the second one counts
 			}
-			got := scoreOf(t, l, node, At(31))
+			got := scoreOf(t, l, node, scoretest.At(31))
 			got.Root, got.Evidence.Ratings, got.Evidence.Proven, got.Evidence.Orders = want.Root, want.Evidence.Ratings, want.Evidence.Proven, want.Evidence.Orders
 			got.Flags = want.Flags
-			if JSON(t, got) != JSON(t, want) {
-				t.Errorf("the score moved:\n%s\n%s", JSON(t, got), JSON(t, want))
+			if scoretest.JSON(t, got) != scoretest.JSON(t, want) {
+				t.Errorf("the score moved:\n%s\n%s", scoretest.JSON(t, got), scoretest.JSON(t, want))
 			}
 		})
 	}
@@ -158,16 +171,16 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 
 // One receipt counts once, whoever shows it, and the first to show it has it.
 func TestReceiptCountsOnce(t *testing.T) {
-	w := &World{T: t}
-	node := KeyOf("a")
+	w := &scoretest.World{T: t}
+	node := scoretest.KeyOf("a")
 	w.Honest(node, 0, 30, "0.6")
-	d := mostro.HostRating{Pubkey: KeyOf("first"), D: "mostro:" + OrderID(HonestOrder(node, 3)), Platform: "mostro", Host: node, Role: "buyer", Receipt: []string{"R1"}}
-	first := w.Event(d.Event(), At(29.1), mostro.RoadClient)
-	d.Pubkey = KeyOf("second")
-	second := w.Event(d.Event(), At(29.2), mostro.RoadClient)
+	d := mostro.HostRating{Pubkey: scoretest.KeyOf("first"), D: "mostro:" + scoretest.OrderID(scoretest.HonestOrder(node, 3)), Platform: "mostro", Host: node, Role: "buyer", Receipt: []string{"R1"}}
+	first := w.Event(d.Event(), scoretest.At(29.1), mostro.RoadClient)
+	d.Pubkey = scoretest.KeyOf("second")
+	second := w.Event(d.Event(), scoretest.At(29.2), mostro.RoadClient)
 	weights := map[string]Micro{}
 	reasons := map[string]string{}
-	for _, r := range ledgerOf(w).Ratings(node, One/2, At(31).Unix()) {
+	for _, r := range ledgerOf(w).Ratings(node, One/2, scoretest.At(31).Unix()) {
 		weights[r.EventID], reasons[r.EventID] = r.Weight, r.Reason
 	}
 	if weights[first.ID] == 0 || weights[second.ID] != 0 || !strings.Contains(reasons[second.ID], "spent") {
@@ -177,13 +190,13 @@ func TestReceiptCountsOnce(t *testing.T) {
 
 // A node's wish to lose its record does not lose it.
 func TestDeletionKeepsTheRecord(t *testing.T) {
-	w := &World{T: t}
-	node := KeyOf("a")
+	w := &scoretest.World{T: t}
+	node := scoretest.KeyOf("a")
 	w.Honest(node, 0, 30, "0.6")
-	w.Failure(node, 7, 10_000, At(29))
-	before := scoreOf(t, ledgerOf(w), node, At(31))
-	w.Event(nostr.Event{Kind: 5, PubKey: node, Tags: nostr.Tags{{"a", "38383:" + node + ":" + OrderID(7)}, {"e", KeyOf("some id")}}}, At(30), mostro.RoadClient)
-	after := scoreOf(t, ledgerOf(w), node, At(31))
+	w.Failure(node, 7, 10_000, scoretest.At(29))
+	before := scoreOf(t, ledgerOf(w), node, scoretest.At(31))
+	w.Event(nostr.Event{Kind: 5, PubKey: node, Tags: nostr.Tags{{"a", "38383:" + node + ":" + scoretest.OrderID(7)}, {"e", scoretest.KeyOf("some id")}}}, scoretest.At(30), mostro.RoadClient)
+	after := scoreOf(t, ledgerOf(w), node, scoretest.At(31))
 	if after.Value != before.Value || after.Evidence.Failures.Witnessed != 1 {
 		t.Errorf("value %s after %s", after.Value, before.Value)
 	}
@@ -191,8 +204,8 @@ func TestDeletionKeepsTheRecord(t *testing.T) {
 		t.Error("nobody is told")
 	}
 	// A stranger's request is nothing.
-	w.Event(nostr.Event{Kind: 5, PubKey: KeyOf("b"), Tags: nostr.Tags{{"a", "38383:" + KeyOf("c") + ":x"}}}, At(30), mostro.RoadClient)
-	if got := scoreOf(t, ledgerOf(w), node, At(31)); len(got.Flags) != len(after.Flags) {
+	w.Event(nostr.Event{Kind: 5, PubKey: scoretest.KeyOf("b"), Tags: nostr.Tags{{"a", "38383:" + scoretest.KeyOf("c") + ":x"}}}, scoretest.At(30), mostro.RoadClient)
+	if got := scoreOf(t, ledgerOf(w), node, scoretest.At(31)); len(got.Flags) != len(after.Flags) {
 		t.Error("a stranger's deletion shows")
 	}
 }
@@ -200,19 +213,19 @@ func TestDeletionKeepsTheRecord(t *testing.T) {
 // Fees count as paid when a fund that we believe says so, for the order that
 // named the payment first, and for no other.
 func TestCostNeedsTheFund(t *testing.T) {
-	node, thief, fund := KeyOf("a"), KeyOf("b"), KeyOf("fund")
-	build := func(author string) *World {
-		w := &World{T: t}
+	node, thief, fund := scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("fund")
+	build := func(author string) *scoretest.World {
+		w := &scoretest.World{T: t}
 		w.Honest(node, 0, 10, "1")
 		w.Honest(thief, 0, 10, "1")
 		list := nostr.Event{Kind: mostro.KindAppData, PubKey: author, Tags: nostr.Tags{{"d", FundListD + "1"}}}
 		for d := range 10 {
-			hash := KeyOf(fmt.Sprint("payment ", d))
-			w.Event(mostro.DevFee{Pubkey: node, OrderID: OrderID(HonestOrder(node, d)), AmountSats: 30, Hash: hash}.Event(), At(float64(d)+.4), mostro.RoadLive)
-			w.Event(mostro.DevFee{Pubkey: thief, OrderID: OrderID(HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), At(float64(d)+.45), mostro.RoadLive)
+			hash := scoretest.KeyOf(fmt.Sprint("payment ", d))
+			w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(scoretest.HonestOrder(node, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.4), mostro.RoadLive)
+			w.Event(mostro.DevFee{Pubkey: thief, OrderID: scoretest.OrderID(scoretest.HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.45), mostro.RoadLive)
 			list.Tags = append(list.Tags, nostr.Tag{"paid", hash, "28"})
 		}
-		w.Event(list, At(10), mostro.RoadLive)
+		w.Event(list, scoretest.At(10), mostro.RoadLive)
 		return w
 	}
 	score := func(author, who string) Score {
@@ -222,9 +235,9 @@ func TestCostNeedsTheFund(t *testing.T) {
 		for _, e := range build(author).Entries {
 			l.Apply(e)
 		}
-		return scoreOf(t, l, who, At(11))
+		return scoreOf(t, l, who, scoretest.At(11))
 	}
-	paid, stolen, unproven := score(fund, node), score(fund, thief), score(KeyOf("somebody"), node)
+	paid, stolen, unproven := score(fund, node), score(fund, thief), score(scoretest.KeyOf("somebody"), node)
 	if paid.Evidence.Successes.Costed != 10 || paid.Evidence.DevFeeSats != (Triple{300, 300, 280}) || paid.ExposureSats < 270 || paid.ExposureSats > 280 {
 		t.Errorf("paid: %+v, exposure %d", paid.Evidence.DevFeeSats, paid.ExposureSats)
 	}
@@ -241,25 +254,25 @@ func TestCostNeedsTheFund(t *testing.T) {
 // A list that names the payer confirms its fee, though a thief named the payment
 // first; one order of the payer alone, and no other node's.
 func TestFundNamesThePayer(t *testing.T) {
-	node, thief, fund := KeyOf("a"), KeyOf("b"), KeyOf("fund")
+	node, thief, fund := scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("fund")
 	costed := func(payer string) (victim, stolen Evidence) {
-		w := &World{T: t}
+		w := &scoretest.World{T: t}
 		w.Honest(node, 0, 10, "1")
 		w.Honest(thief, 0, 10, "1")
 		list := nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", FundListD + "1"}}}
 		for d := range 10 {
-			hash := KeyOf(fmt.Sprint("payment ", d))
-			for _, order := range []int{HonestOrder(node, d), HonestOrder(node, (d+1)%10)} { // the second is a repetition
-				w.Event(mostro.DevFee{Pubkey: node, OrderID: OrderID(order), AmountSats: 30, Hash: hash}.Event(), At(float64(d)+.4), mostro.RoadLive)
+			hash := scoretest.KeyOf(fmt.Sprint("payment ", d))
+			for _, order := range []int{scoretest.HonestOrder(node, d), scoretest.HonestOrder(node, (d+1)%10)} { // the second is a repetition
+				w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(order), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.4), mostro.RoadLive)
 			}
-			w.Event(mostro.DevFee{Pubkey: thief, OrderID: OrderID(HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), At(float64(d)+.399), mostro.RoadLive)
+			w.Event(mostro.DevFee{Pubkey: thief, OrderID: scoretest.OrderID(scoretest.HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.399), mostro.RoadLive)
 			tag := nostr.Tag{"paid", hash, "28"}
 			if payer != "" {
 				tag = append(tag, payer)
 			}
 			list.Tags = append(list.Tags, tag)
 		}
-		w.Event(list, At(10), mostro.RoadLive)
+		w.Event(list, scoretest.At(10), mostro.RoadLive)
 		p := DefaultParams()
 		p.Funds = []string{fund}
 		for _, reverse := range []bool{false, true} {
@@ -270,14 +283,14 @@ func TestFundNamesThePayer(t *testing.T) {
 			for _, e := range w.Entries {
 				l.Apply(e)
 			}
-			victim, stolen = scoreOf(t, l, node, At(11)).Evidence, scoreOf(t, l, thief, At(11)).Evidence
+			victim, stolen = scoreOf(t, l, node, scoretest.At(11)).Evidence, scoreOf(t, l, thief, scoretest.At(11)).Evidence
 		}
 		return victim, stolen
 	}
 	if v, s := costed(node); v.DevFeeSats.Costed != 280 || s.DevFeeSats.Costed != 0 {
 		t.Errorf("named: the payer has %d, the thief %d; want 280 and 0", v.DevFeeSats.Costed, s.DevFeeSats.Costed)
 	}
-	if v, s := costed(KeyOf("another")); v.DevFeeSats.Costed != 0 || s.DevFeeSats.Costed != 0 {
+	if v, s := costed(scoretest.KeyOf("another")); v.DevFeeSats.Costed != 0 || s.DevFeeSats.Costed != 0 {
 		t.Errorf("paid by another: the node has %d, the thief %d; want 0 and 0", v.DevFeeSats.Costed, s.DevFeeSats.Costed)
 	}
 	if v, s := costed(""); v.DevFeeSats.Costed != 0 || s.DevFeeSats.Costed != 280 {
@@ -286,17 +299,17 @@ func TestFundNamesThePayer(t *testing.T) {
 }
 
 func TestNothingWitnessedIsProvisional(t *testing.T) {
-	w := &World{T: t}
-	a, b := KeyOf("a"), KeyOf("b")
+	w := &scoretest.World{T: t}
+	a, b := scoretest.KeyOf("a"), scoretest.KeyOf("b")
 	for _, node := range []string{a, b} {
-		w.Event(mostro.Info{Pubkey: node, Version: "1", ProtocolVersion: 2}.Event(), At(1), mostro.RoadBackfill)
+		w.Event(mostro.Info{Pubkey: node, Version: "1", ProtocolVersion: 2}.Event(), scoretest.At(1), mostro.RoadBackfill)
 	}
 	for n := range 30 {
-		w.OrderBy(a, n, mostro.StatusPending, 50_000, At(float64(n)/10), mostro.RoadImport)
-		w.OrderBy(a, n, mostro.StatusSuccess, 50_000, At(float64(n)/10+.05), mostro.RoadImport)
+		w.OrderBy(a, n, mostro.StatusPending, 50_000, scoretest.At(float64(n)/10), mostro.RoadImport)
+		w.OrderBy(a, n, mostro.StatusSuccess, 50_000, scoretest.At(float64(n)/10+.05), mostro.RoadImport)
 	}
 	l := ledgerOf(w)
-	first, second := scoreOf(t, l, a, At(5)), scoreOf(t, l, b, At(5))
+	first, second := scoreOf(t, l, a, scoretest.At(5)), scoreOf(t, l, b, scoretest.At(5))
 	if !first.Provisional || !second.Provisional || first.Rank != 0 || second.Rank != 0 || len(first.Gates) == 0 {
 		t.Errorf("ranks %d and %d, provisional %v and %v", first.Rank, second.Rank, first.Provisional, second.Provisional)
 	}
@@ -311,23 +324,23 @@ func TestNothingWitnessedIsProvisional(t *testing.T) {
 // A shared Lightning key is shown and takes nothing away: anybody can name
 // another's before its owner does.
 func TestSharedLightningKeyIsAFlag(t *testing.T) {
-	old, fresh := KeyOf("a"), KeyOf("b")
+	old, fresh := scoretest.KeyOf("a"), scoretest.KeyOf("b")
 	play := func(shared bool) (o, f Score) {
-		w := &World{T: t}
+		w := &scoretest.World{T: t}
 		if shared {
 			for d := range 30 {
-				w.Info(old, "the node", At(float64(d)))
+				w.Info(old, "the node", scoretest.At(float64(d)))
 			}
 		}
 		for d := range 30 {
-			w.Info(old, "another", At(float64(d)))
-			w.Failure(old, d, 10_000, At(float64(d)+.1))
-			w.Trade(old, 100+d, 10_000, At(float64(d)+.2))
+			w.Info(old, "another", scoretest.At(float64(d)))
+			w.Failure(old, d, 10_000, scoretest.At(float64(d)+.1))
+			w.Trade(old, 100+d, 10_000, scoretest.At(float64(d)+.2))
 		}
-		w.Info(fresh, "the node", At(31))
-		w.Trade(fresh, 1, 10_000, At(31.2))
+		w.Info(fresh, "the node", scoretest.At(31))
+		w.Trade(fresh, 1, 10_000, scoretest.At(31.2))
 		l := ledgerOf(w)
-		return scoreOf(t, l, old, At(32)), scoreOf(t, l, fresh, At(32))
+		return scoreOf(t, l, old, scoretest.At(32)), scoreOf(t, l, fresh, scoretest.At(32))
 	}
 	_, alone := play(false)
 	o, f := play(true)
@@ -343,7 +356,7 @@ func TestSharedLightningKeyIsAFlag(t *testing.T) {
 }
 
 func TestEvidenceOfOneOrder(t *testing.T) {
-	node := KeyOf("a")
+	node := scoretest.KeyOf("a")
 	type step struct {
 		status mostro.Status
 		at     float64
@@ -369,12 +382,12 @@ func TestEvidenceOfOneOrder(t *testing.T) {
 		"success from naught": {[]step{{mostro.StatusSuccess, .1}}, func(e Evidence) Triple { return Triple{e.Successes.Claimed, e.Successes.Witnessed + 1, 0} }, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := &World{T: t}
-			w.Info(node, "", At(0))
+			w := &scoretest.World{T: t}
+			w.Info(node, "", scoretest.At(0))
 			for _, s := range c.steps {
-				w.Order(node, 1, s.status, 1000, At(s.at))
+				w.Order(node, 1, s.status, 1000, scoretest.At(s.at))
 			}
-			if got := c.want(scoreOf(t, ledgerOf(w), node, At(c.asOf)).Evidence); got != (Triple{1, 1, 0}) {
+			if got := c.want(scoreOf(t, ledgerOf(w), node, scoretest.At(c.asOf)).Evidence); got != (Triple{1, 1, 0}) {
 				t.Errorf("%+v", got)
 			}
 		})

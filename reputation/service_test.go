@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -63,7 +64,7 @@ type pen struct{ *mostro.Keys }
 
 func (p pen) Sign(evt *nostr.Event) error {
 	secret := p.Secret()
-	return evt.Sign(Hex(secret[:]))
+	return evt.Sign(scoretest.Hex(secret[:]))
 }
 
 func openService(t *testing.T, cfg Config) *Service {
@@ -88,18 +89,18 @@ func catchUp(t *testing.T, s *Service) {
 // A restart goes on where the checkpoint stopped, and a lost or damaged
 // checkpoint grows back: the same scores by three roads.
 func TestRestartEqualsRebuild(t *testing.T) {
-	w := &World{T: t}
+	w := &scoretest.World{T: t}
 	for _, name := range []string{"a", "b", "c"} {
-		w.Honest(KeyOf(name), 0, 40, "0.8")
+		w.Honest(scoretest.KeyOf(name), 0, 40, "0.8")
 	}
-	w.Order(KeyOf("a"), 99_999, mostro.StatusSuccess, 1000, At(39.9))
-	w.Order(KeyOf("a"), 99_999, mostro.StatusCanceled, 1000, At(39.9)) // an equivocation
-	w.Event(nostr.Event{Kind: 5, PubKey: KeyOf("a"), Tags: nostr.Tags{{"a", "38383:" + KeyOf("a") + ":" + OrderID(3)}}}, At(39.95), mostro.RoadClient)
-	log := &MemLog{}
+	w.Order(scoretest.KeyOf("a"), 99_999, mostro.StatusSuccess, 1000, scoretest.At(39.9))
+	w.Order(scoretest.KeyOf("a"), 99_999, mostro.StatusCanceled, 1000, scoretest.At(39.9)) // an equivocation
+	w.Event(nostr.Event{Kind: 5, PubKey: scoretest.KeyOf("a"), Tags: nostr.Tags{{"a", "38383:" + scoretest.KeyOf("a") + ":" + scoretest.OrderID(3)}}}, scoretest.At(39.95), mostro.RoadClient)
+	log := &scoretest.MemLog{}
 	half := len(w.Entries) / 2
 	log.Add(w.Entries[:half]...)
 	dir := t.TempDir()
-	now := func() time.Time { return At(40) }
+	now := func() time.Time { return scoretest.At(40) }
 
 	s := openService(t, Config{Dir: dir, Log: log, Now: now})
 	catchUp(t, s)
@@ -118,12 +119,12 @@ func TestRestartEqualsRebuild(t *testing.T) {
 	catchUp(t, resumed)
 	rebuilt := openService(t, Config{Log: log, Now: now})
 	catchUp(t, rebuilt)
-	want := JSON(t, rebuilt.Scores())
-	if got := JSON(t, resumed.Scores()); got != want {
+	want := scoretest.JSON(t, rebuilt.Scores())
+	if got := scoretest.JSON(t, resumed.Scores()); got != want {
 		t.Errorf("after a restart the scores are other ones:\n%.300s\n%.300s", got, want)
 	}
 	for _, name := range []string{"a", "b"} {
-		if got, want := JSON(t, resumed.Ratings(KeyOf(name))), JSON(t, rebuilt.Ratings(KeyOf(name))); got != want {
+		if got, want := scoretest.JSON(t, resumed.Ratings(scoretest.KeyOf(name))), scoretest.JSON(t, rebuilt.Ratings(scoretest.KeyOf(name))); got != want {
 			t.Errorf("ratings differ: %.200s", got)
 		}
 	}
@@ -146,9 +147,9 @@ func TestRestartEqualsRebuild(t *testing.T) {
 		"one cut off":           func() ([]byte, Config) { return raw[:len(raw)-9], Config{Dir: dir, Log: log, Now: now} },
 		"one of another format": func() ([]byte, Config) { return append([]byte("{}\n"), raw...), Config{Dir: dir, Log: log, Now: now} },
 		"one of other parameters": func() ([]byte, Config) {
-			return raw, Config{Dir: dir, Log: log, Now: now, Params: Params{Funds: []string{KeyOf("fund")}}}
+			return raw, Config{Dir: dir, Log: log, Now: now, Params: Params{Funds: []string{scoretest.KeyOf("fund")}}}
 		},
-		"one that is ahead of its log": func() ([]byte, Config) { return raw, Config{Dir: dir, Log: &MemLog{}, Now: now} },
+		"one that is ahead of its log": func() ([]byte, Config) { return raw, Config{Dir: dir, Log: &scoretest.MemLog{}, Now: now} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, cfg := damage()
@@ -161,7 +162,7 @@ func TestRestartEqualsRebuild(t *testing.T) {
 			}
 			catchUp(t, s)
 			if cfg.Log == log && len(cfg.Params.Funds) == 0 {
-				if got := JSON(t, s.Scores()); got != want {
+				if got := scoretest.JSON(t, s.Scores()); got != want {
 					t.Error("what grew back is something else")
 				}
 			}
@@ -172,19 +173,19 @@ func TestRestartEqualsRebuild(t *testing.T) {
 // What arrives between two full computations moves its node at once, to the
 // same score that computing everything gives.
 func TestOneNewEventEqualsAll(t *testing.T) {
-	w := &World{T: t}
-	a, b := KeyOf("a"), KeyOf("b")
+	w := &scoretest.World{T: t}
+	a, b := scoretest.KeyOf("a"), scoretest.KeyOf("b")
 	w.Honest(a, 0, 40, "1")
 	w.Honest(b, 0, 40, "0.6")
-	log := &MemLog{}
+	log := &scoretest.MemLog{}
 	log.Add(w.Entries...)
-	now := At(40)
+	now := scoretest.At(40)
 	s := openService(t, Config{Log: log, Now: func() time.Time { return now }})
 	catchUp(t, s)
 	before, _ := s.Score(a)
-	more := &World{T: t}
+	more := &scoretest.World{T: t}
 	for i := range 6 {
-		more.Failure(a, 50_000+i, 30_000, At(39.5))
+		more.Failure(a, 50_000+i, 30_000, scoretest.At(39.5))
 	}
 	log.Add(more.Entries...)
 	catchUp(t, s)
@@ -194,21 +195,21 @@ func TestOneNewEventEqualsAll(t *testing.T) {
 	}
 	fresh := openService(t, Config{Log: log, Now: func() time.Time { return now }})
 	catchUp(t, fresh)
-	if got, want := JSON(t, s.Scores()), JSON(t, fresh.Scores()); got != want {
+	if got, want := scoretest.JSON(t, s.Scores()), scoretest.JSON(t, fresh.Scores()); got != want {
 		t.Error("what changed alone gives other bytes than everything")
 	}
 }
 
 func TestPublishesOnChangeOnly(t *testing.T) {
-	w := &World{T: t}
-	a := KeyOf("a")
+	w := &scoretest.World{T: t}
+	a := scoretest.KeyOf("a")
 	w.Honest(a, 0, 40, "1")
-	w.Event(mostro.Info{Pubkey: KeyOf("unseen"), Version: "1", ProtocolVersion: 2}.Event(), At(1), mostro.RoadBackfill)
-	log := &MemLog{}
+	w.Event(mostro.Info{Pubkey: scoretest.KeyOf("unseen"), Version: "1", ProtocolVersion: 2}.Event(), scoretest.At(1), mostro.RoadBackfill)
+	log := &scoretest.MemLog{}
 	log.Add(w.Entries...)
-	now := At(40)
+	now := scoretest.At(40)
 	out := &paper{}
-	provider := pen{Keys(t, "provider")}
+	provider := pen{scoretest.Keys(t, "provider")}
 	dir := t.TempDir()
 	cfg := Config{Dir: dir, Log: log, Publisher: out, Signer: provider, Now: func() time.Time { return now }}
 	s := openService(t, cfg)
@@ -247,9 +248,9 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	if len(out.events) != 2 {
 		t.Fatal("published again after a restart")
 	}
-	more := &World{T: t}
+	more := &scoretest.World{T: t}
 	for i := range 12 {
-		more.Failure(a, 60_000+i, 30_000, At(39.9))
+		more.Failure(a, 60_000+i, 30_000, scoretest.At(39.9))
 	}
 	log.Add(more.Entries...)
 	now = evt.CreatedAt.Time() // the clock was set back
@@ -262,10 +263,10 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	}
 	out.refuse = errors.New("full")
 	log.Add(func() []mostro.Entry {
-		w := &World{T: t}
-		w.Failure(a, 70_000, 1000, At(39.9))
-		w.Failure(a, 70_001, 1000, At(39.9))
-		w.Failure(a, 70_002, 1000, At(39.9))
+		w := &scoretest.World{T: t}
+		w.Failure(a, 70_000, 1000, scoretest.At(39.9))
+		w.Failure(a, 70_001, 1000, scoretest.At(39.9))
+		w.Failure(a, 70_002, 1000, scoretest.At(39.9))
 		return w.Entries
 	}()...)
 	catchUp(t, s)
@@ -282,13 +283,13 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 // A node that was watched for too few days has no rank, and nothing about it is
 // published.
 func TestWatchedNodesAreNotPublished(t *testing.T) {
-	a := KeyOf("a")
+	a := scoretest.KeyOf("a")
 	for days, published := range map[int]int{12: 0, 29: 0, 30: 1} {
-		w := &World{T: t}
+		w := &scoretest.World{T: t}
 		w.Honest(a, 0, days, "1")
-		log, out := &MemLog{}, &paper{}
+		log, out := &scoretest.MemLog{}, &paper{}
 		log.Add(w.Entries...)
-		s := openService(t, Config{Log: log, Publisher: out, Signer: pen{Keys(t, "provider")}, Now: func() time.Time { return At(float64(days)) }})
+		s := openService(t, Config{Log: log, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Now: func() time.Time { return scoretest.At(float64(days)) }})
 		catchUp(t, s)
 		if err := s.publish(context.Background()); err != nil {
 			t.Fatal(err)
@@ -301,7 +302,7 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 		v := f.view(&score)
 		if ranked := published > 0; (v.Rank != nil) != ranked || (v.Lo != nil) != ranked || (v.Reason == nil) != ranked || !ranked && (*v.Reason != "watching" || v.ClaimedValue != nil || *v.ReasonText != fmt.Sprintf("watched %d of 30 days", days)) ||
 			v.WatchedDays != days || v.WatchDays != 30 {
-			t.Errorf("after %d days: %s", days, JSON(t, v))
+			t.Errorf("after %d days: %s", days, scoretest.JSON(t, v))
 		}
 		if standing, _ := f.Standing(a); standing.Unranked != score.Unranked || standing.WatchedDays != days {
 			t.Errorf("after %d days the index is told %+v", days, standing)
@@ -310,7 +311,7 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 }
 
 // both is a Pairs over a memory log.
-type both struct{ log *MemLog }
+type both struct{ log *scoretest.MemLog }
 
 func (b both) Equivocations(_ context.Context, fn func(first, second *nostr.Event) error) error {
 	for i, e := range b.log.Entries {
@@ -326,12 +327,12 @@ func (b both) Equivocations(_ context.Context, fn func(first, second *nostr.Even
 }
 
 func TestRunFollowsAndShowsEquivocations(t *testing.T) {
-	w := &World{T: t}
-	a := KeyOf("a")
+	w := &scoretest.World{T: t}
+	a := scoretest.KeyOf("a")
 	w.Honest(a, 0, 35, "1")
-	log, out := &MemLog{}, &paper{}
+	log, out := &scoretest.MemLog{}, &paper{}
 	log.Add(w.Entries...)
-	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{Keys(t, "provider")}, Now: func() time.Time { return At(36) }})
+	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Now: func() time.Time { return scoretest.At(36) }})
 	registry := prometheus.NewPedanticRegistry()
 	if err := s.Register(registry); err != nil {
 		t.Fatal(err)
@@ -348,9 +349,9 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 		}
 	}
 	until("the first assertion", func() bool { return out.kinds()[KindAssertion] == 1 })
-	lie := &World{T: t}
-	lie.Order(a, 9, mostro.StatusSuccess, 1000, At(35.9))
-	lie.Order(a, 9, mostro.StatusCanceled, 1000, At(35.9))
+	lie := &scoretest.World{T: t}
+	lie.Order(a, 9, mostro.StatusSuccess, 1000, scoretest.At(35.9))
+	lie.Order(a, 9, mostro.StatusCanceled, 1000, scoretest.At(35.9))
 	log.Add(lie.Entries...)
 	until("the proof", func() bool { return out.kinds()[KindAddressAssertion] == 1 })
 	score, ok := s.Score(a)
@@ -369,15 +370,15 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 // Whoever asks for ratings does so while the log is followed and checkpoints
 // are written.
 func TestRatingsMeanwhile(t *testing.T) {
-	w := &World{T: t}
-	a := KeyOf("a")
+	w := &scoretest.World{T: t}
+	a := scoretest.KeyOf("a")
 	for i := range 20 { // open ones, which are looked at each time
-		w.Order(a, 900_000+i, mostro.StatusPending, 1000, At(59.9))
+		w.Order(a, 900_000+i, mostro.StatusPending, 1000, scoretest.At(59.9))
 	}
 	w.Honest(a, 0, 60, "0.8")
-	log := &MemLog{}
+	log := &scoretest.MemLog{}
 	var now atomic.Pointer[time.Time]
-	now.Store(new(At(60)))
+	now.Store(new(scoretest.At(60)))
 	s := openService(t, Config{Dir: t.TempDir(), Log: log, Now: func() time.Time { return *now.Load() }})
 	done := make(chan struct{})
 	var asking sync.WaitGroup

@@ -6,15 +6,17 @@ import (
 	"io"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
 // TestSnapshotGivesTheSameScores encodes and decodes ledgers of random evidence.
 // A ledger that was decoded has the scores of the first one, and goes on like it.
 func TestSnapshotGivesTheSameScores(t *testing.T) {
 	params := DefaultParams()
-	params.Funds = []string{KeyOf("fund")}
+	params.Funds = []string{scoretest.KeyOf("fund")}
 	for seed := range uint64(3) {
-		w := &World{T: t}
+		w := &scoretest.World{T: t}
 		anyLife(w, rand.New(rand.NewPCG(seed, 3)), 400, params.Funds[0])
 		first, second := NewLedger(params, saysSoByKey{}), NewLedger(params, saysSoByKey{})
 		half := len(w.Entries) / 2
@@ -37,7 +39,7 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 				first.Apply(e)
 				second.Apply(e)
 			}
-			if got, want := JSON(t, second.Compute(At(21))), JSON(t, first.Compute(At(21))); got != want {
+			if got, want := scoretest.JSON(t, second.Compute(scoretest.At(21))), scoretest.JSON(t, first.Compute(scoretest.At(21))); got != want {
 				t.Fatalf("seed %d: other scores:\n%.400s\n%.400s", seed, got, want)
 			}
 			if first.Cursor() != second.Cursor() {
@@ -49,10 +51,10 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 
 // TestDecodeKeepsTheFactsOnError decodes streams that are cut off or wrong.
 func TestDecodeKeepsTheFactsOnError(t *testing.T) {
-	w := &World{T: t}
-	w.Honest(KeyOf("a"), 0, 3, "0.8")
+	w := &scoretest.World{T: t}
+	w.Honest(scoretest.KeyOf("a"), 0, 3, "0.8")
 	l := ledgerOf(w)
-	want := JSON(t, l.Compute(At(3)))
+	want := scoretest.JSON(t, l.Compute(scoretest.At(3)))
 	var stored bytes.Buffer
 	if err := l.Encode(&stored); err != nil {
 		t.Fatal(err)
@@ -69,7 +71,7 @@ func TestDecodeKeepsTheFactsOnError(t *testing.T) {
 		if err := l.Decode(bytes.NewReader(raw)); err == nil {
 			t.Errorf("a stream of %d of %d bytes is decoded", len(raw), stored.Len())
 		}
-		if got := JSON(t, l.Compute(At(3))); got != want {
+		if got := scoretest.JSON(t, l.Compute(scoretest.At(3))); got != want {
 			t.Fatal("the facts changed")
 		}
 	}

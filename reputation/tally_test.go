@@ -9,19 +9,20 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // anyLife draws events about few orders of few nodes, so that they meet:
 // versions late and early, by witnesses and not, fees that share a payment,
 // what a fund confirms, disputes, ratings and deletions.
-func anyLife(w *World, r *rand.Rand, n int, fund string) {
-	nodes := []string{KeyOf("a"), KeyOf("b"), KeyOf("c")}
+func anyLife(w *scoretest.World, r *rand.Rand, n int, fund string) {
+	nodes := []string{scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("c")}
 	roads := []mostro.Road{mostro.RoadLive, mostro.RoadLive, mostro.RoadLive, mostro.RoadClient, mostro.RoadBackfill}
-	hash := func() string { return KeyOf(fmt.Sprint("hash ", r.IntN(12))) }
+	hash := func() string { return scoretest.KeyOf(fmt.Sprint("hash ", r.IntN(12))) }
 	for range n {
 		node, num, road := nodes[r.IntN(len(nodes))], r.IntN(12), roads[r.IntN(len(roads))]
-		when := At(r.Float64() * 20)
+		when := scoretest.At(r.Float64() * 20)
 		switch r.IntN(16) {
 		case 0:
 			w.Info(node, []string{"", node, "shared"}[r.IntN(3)], when)
@@ -29,9 +30,9 @@ func anyLife(w *World, r *rand.Rand, n int, fund string) {
 			paid := hash()
 			if r.IntN(4) > 0 { // of one order, again and again
 				num %= 4
-				node, paid = nodes[num%2], KeyOf(fmt.Sprint("hash ", num))
+				node, paid = nodes[num%2], scoretest.KeyOf(fmt.Sprint("hash ", num))
 			}
-			w.Event(mostro.DevFee{Pubkey: node, OrderID: OrderID(num), AmountSats: int64(1 + r.IntN(300)), Hash: paid}.Event(), when, road)
+			w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(num), AmountSats: int64(1 + r.IntN(300)), Hash: paid}.Event(), when, road)
 		case 2:
 			tags := nostr.Tags{{"d", FundListD + fmt.Sprint(r.IntN(3))}}
 			for range 1 + r.IntN(4) {
@@ -42,16 +43,16 @@ func anyLife(w *World, r *rand.Rand, n int, fund string) {
 			states := []mostro.DisputeState{mostro.DisputeStateInitiated, mostro.DisputeStateInProgress, mostro.DisputeStateSettled}
 			w.Event(mostro.Dispute{Pubkey: node, D: fmt.Sprint("q", r.IntN(6)), State: states[r.IntN(3)]}.Event(), when, road)
 		case 4:
-			w.Event(mostro.UserRating{Pubkey: node, D: KeyOf(fmt.Sprint("user ", r.IntN(5))), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), when, road)
+			w.Event(mostro.UserRating{Pubkey: node, D: scoretest.KeyOf(fmt.Sprint("user ", r.IntN(5))), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), when, road)
 		case 5, 6, 7:
 			receipt := [][]string{{"R1"}, {"R0", "canceled"}, {"R2"}, {"r2", "2026-0" + fmt.Sprint(1+r.IntN(3))}, {"forged"}, nil}[r.IntN(6)]
-			w.Rate(node, KeyOf(fmt.Sprint("rater ", r.IntN(20))), num, []string{"0", "0.4", "1"}[r.IntN(3)], when, receipt...)
+			w.Rate(node, scoretest.KeyOf(fmt.Sprint("rater ", r.IntN(20))), num, []string{"0", "0.4", "1"}[r.IntN(3)], when, receipt...)
 		case 8:
-			tag := nostr.Tag{"a", "38383:" + node + ":" + OrderID(num)}
+			tag := nostr.Tag{"a", "38383:" + node + ":" + scoretest.OrderID(num)}
 			author := node
 			if r.IntN(2) == 0 {
-				author = KeyOf(fmt.Sprint("rater ", r.IntN(20)))
-				tag = nostr.Tag{"a", "31986:" + author + ":mostro:" + OrderID(num)}
+				author = scoretest.KeyOf(fmt.Sprint("rater ", r.IntN(20)))
+				tag = nostr.Tag{"a", "31986:" + author + ":mostro:" + scoretest.OrderID(num)}
 			}
 			w.Event(nostr.Event{Kind: nostr.KindDeletion, PubKey: author, Tags: nostr.Tags{tag}}, when, road)
 		case 11: // few, that blind receipts wait for them
@@ -72,7 +73,7 @@ func anyLife(w *World, r *rand.Rand, n int, fund string) {
 			}
 		default:
 			statuses := []mostro.Status{mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired}
-			o := mostro.Order{Pubkey: node, D: OrderID(num), Side: mostro.SideSell, Status: statuses[r.IntN(5)], Fiat: "VES", Methods: []string{"x"},
+			o := mostro.Order{Pubkey: node, D: scoretest.OrderID(num), Side: mostro.SideSell, Status: statuses[r.IntN(5)], Fiat: "VES", Methods: []string{"x"},
 				AmountSats: new(int64(1000 * (1 + r.IntN(5)))), Network: "mainnet", CreatedAt: nostr.Timestamp(when.Unix() / 7200 * 7200)}
 			if r.IntN(3) > 0 {
 				o.ExpiresAt = nostr.Timestamp(when.Add(time.Duration(r.IntN(480)) * time.Hour).Unix())
@@ -80,7 +81,7 @@ func anyLife(w *World, r *rand.Rand, n int, fund string) {
 			if r.IntN(400) == 0 {
 				o.Network = "testnet"
 			}
-			w.Event(o.Event(), At(float64(o.CreatedAt-nostr.Timestamp(Start.Unix()))/day+float64(r.IntN(300))/day), road)
+			w.Event(o.Event(), scoretest.At(float64(o.CreatedAt-nostr.Timestamp(scoretest.Start.Unix()))/day+float64(r.IntN(300))/day), road)
 		}
 	}
 }
@@ -112,7 +113,7 @@ func (p saysSoByKey) Check(evt *nostr.Event, r mostro.HostRating, keysets mostro
 // in between, of whatever moment, what is kept gives the same bytes as facts
 // that are read for the first time.
 func TestKeptEqualsAnew(t *testing.T) {
-	fund := KeyOf("fund")
+	fund := scoretest.KeyOf("fund")
 	params := DefaultParams()
 	params.Funds = []string{fund}
 	witnessed, costed, traded := 0, 0, 0
@@ -122,7 +123,7 @@ func TestKeptEqualsAnew(t *testing.T) {
 	}
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 44))
-		w := &World{T: t}
+		w := &scoretest.World{T: t}
 		anyLife(w, r, 500, fund)
 		r.Shuffle(len(w.Entries), func(i, k int) { w.Entries[i], w.Entries[k] = w.Entries[k], w.Entries[i] })
 		kept := NewLedger(params, saysSoByKey{})
@@ -131,9 +132,9 @@ func TestKeptEqualsAnew(t *testing.T) {
 			if i%(1+int(seed)) != 0 && r.IntN(12) > 0 {
 				continue
 			}
-			moment := At(21 + float64(i)/100 + r.Float64())
+			moment := scoretest.At(21 + float64(i)/100 + r.Float64())
 			if r.IntN(10) == 0 {
-				moment = At(25 * r.Float64()) // back in time
+				moment = scoretest.At(25 * r.Float64()) // back in time
 			}
 			if i%7 > 0 { // and often nothing is compared: then what is kept must last
 				kept.Compute(moment)
@@ -144,14 +145,14 @@ func TestKeptEqualsAnew(t *testing.T) {
 				anew.Apply(e)
 			}
 			have, want := kept.Compute(moment), anew.Compute(moment)
-			if a, b := JSON(t, have), JSON(t, want); a != b {
-				t.Fatalf("seed %d, after %d entries: %s", seed, i+1, firstDifference([]byte(JSON(t, differing(t, want, have))), []byte(JSON(t, differing(t, have, want)))))
+			if a, b := scoretest.JSON(t, have), scoretest.JSON(t, want); a != b {
+				t.Fatalf("seed %d, after %d entries: %s", seed, i+1, firstDifference([]byte(scoretest.JSON(t, differing(t, want, have))), []byte(scoretest.JSON(t, differing(t, have, want)))))
 			}
 			for _, s := range want {
 				witnessed += int(s.Evidence.Orders.Witnessed)
 				costed += int(s.Evidence.Successes.Costed)
 				traded += int(s.Evidence.Omitted.Witnessed)
-				if a, b := JSON(t, kept.Ratings(s.Pubkey, s.Mu, moment.Unix())), JSON(t, anew.Ratings(s.Pubkey, s.Mu, moment.Unix())); a != b {
+				if a, b := scoretest.JSON(t, kept.Ratings(s.Pubkey, s.Mu, moment.Unix())), scoretest.JSON(t, anew.Ratings(s.Pubkey, s.Mu, moment.Unix())); a != b {
 					t.Fatalf("seed %d, after %d entries: other ratings\n%s\n%s", seed, i+1, a, b)
 				}
 			}
@@ -165,7 +166,7 @@ func TestKeptEqualsAnew(t *testing.T) {
 // differing gives the first score of a list that the other has differently.
 func differing(t *testing.T, list, other []Score) any {
 	for i := range list {
-		if i >= len(other) || JSON(t, list[i]) != JSON(t, other[i]) {
+		if i >= len(other) || scoretest.JSON(t, list[i]) != scoretest.JSON(t, other[i]) {
 			return list[i]
 		}
 	}

@@ -1,4 +1,4 @@
-package reputation
+package scoretest
 
 import (
 	"context"
