@@ -15,15 +15,6 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func decimal(t testing.TB, s string) *mostro.Decimal {
-	t.Helper()
-	d, err := mostro.ParseDecimal(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &d
-}
-
 // bazaar is a market of Mostros, each with one fitting offer and a rank.
 type bazaar struct {
 	t testing.TB
@@ -37,9 +28,9 @@ func newBazaar(t testing.TB) *bazaar {
 func (b *bazaar) mostro(name string, rank int, exposure int64, fee string, change func(*mostro.Info, *mostro.Order, *Score)) {
 	key := scoretest.KeyOf(name)
 	least, most := int64(1000), int64(100_000)
-	i := mostro.Info{Pubkey: key, Name: name, Fee: decimal(b.t, fee), MinOrderSats: &least, MaxOrderSats: &most, AnyCurrency: true}
-	o := mostro.Order{Pubkey: key, D: "offer of " + name, Fiat: "VES", Side: mostro.SideSell, FiatAmount: mostro.Range{Min: decimal(b.t, "10"), Max: decimal(b.t, "200")},
-		PremiumPct: decimal(b.t, "1"), Network: "mainnet", ExpiresAt: nostr.Timestamp(b.now.Unix() + 60)}
+	i := mostro.Info{Pubkey: key, Name: name, Fee: scoretest.Decimal(b.t, fee), MinOrderSats: &least, MaxOrderSats: &most, AnyCurrency: true}
+	o := mostro.Order{Pubkey: key, D: "offer of " + name, Fiat: "VES", Side: mostro.SideSell, FiatAmount: mostro.Range{Min: scoretest.Decimal(b.t, "10"), Max: scoretest.Decimal(b.t, "200")},
+		PremiumPct: scoretest.Decimal(b.t, "1"), Network: "mainnet", ExpiresAt: nostr.Timestamp(b.now.Unix() + 60)}
 	s := Score{Pubkey: key, Name: name, Rank: rank, Lo: Micro(rank) * One, Value: Micro(rank+5) * One, Hi: Micro(rank+10) * One, ExposureSats: exposure}
 	if change != nil {
 		change(&i, &o, &s)
@@ -120,7 +111,7 @@ func TestChooseExcludesWithReasons(t *testing.T) {
 	b.mostro("large", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MinOrderSats = 20_000 })
 	b.mostro("small", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MaxOrderSats = 9_999 })
 	b.mostro("empty", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.D = "" })
-	b.mostro("dust", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.FiatAmount.Max = decimal(t, "99") })
+	b.mostro("dust", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.FiatAmount.Max = scoretest.Decimal(t, "99") })
 	b.mostro("late", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.ExpiresAt = nostr.Timestamp(b.now.Unix()) })
 	b.mostro("toy", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.Network = "regtest" })
 	b.mostro("closed", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { i.Maintenance = &closed })
@@ -184,10 +175,10 @@ func TestChoosePrices(t *testing.T) {
 		}
 	})
 	t.Run("no number is no amount", func(t *testing.T) {
-		if n := (&Price{BTC: "0.00"}).sats(decimal(t, "1")); n != 0 {
+		if n := (&Price{BTC: "0.00"}).sats(scoretest.Decimal(t, "1")); n != 0 {
 			t.Errorf("at price 0: %d", n)
 		}
-		if n := (&Price{BTC: "0.01"}).sats(decimal(t, "999999999999")); n != 0 {
+		if n := (&Price{BTC: "0.01"}).sats(scoretest.Decimal(t, "999999999999")); n != 0 {
 			t.Errorf("more than there is: %d", n)
 		}
 	})
@@ -219,7 +210,7 @@ func TestSybilsDoNotSetThePrice(t *testing.T) {
 			for i := range 10 {
 				who := "honest " + strconv.Itoa(i)
 				b.mostro(who, 60+i/4, 0, "0.006", func(_ *mostro.Info, o *mostro.Order, s *Score) {
-					o.FiatAmount.Min, o.FiatAmount.Max = decimal(t, "1000"), decimal(t, "100000")
+					o.FiatAmount.Min, o.FiatAmount.Max = scoretest.Decimal(t, "1000"), scoretest.Decimal(t, "100000")
 					if i >= c.ranked {
 						s.Unranked = UnrankedWatching
 					}
@@ -242,7 +233,7 @@ func TestSybilsDoNotSetThePrice(t *testing.T) {
 			}
 			per := p.BTC
 			if c.price > 0 && c.verified {
-				if x := decimal(t, per).Float(); math.Abs(x-c.price) > .01*c.price {
+				if x := scoretest.Decimal(t, per).Float(); math.Abs(x-c.price) > .01*c.price {
 					t.Errorf("price %s, want %.0f to the hundredth", per, c.price)
 				}
 			}
@@ -297,7 +288,7 @@ func TestOutlierMovesThePriceLittle(t *testing.T) {
 			continue
 		}
 		verified++
-		a, b := decimal(t, before.BTC).Float(), decimal(t, after.BTC).Float()
+		a, b := scoretest.Decimal(t, before.BTC).Float(), scoretest.Decimal(t, after.BTC).Float()
 		if math.Abs(a-b) > .0101*b {
 			t.Fatalf("%v of ranks %v: %s becomes %s", rates, scores, before.BTC, after.BTC)
 		}
@@ -328,7 +319,7 @@ func TestChooseOffersBestForTheVisitor(t *testing.T) {
 	b.mostro("node", 50, 90_000, "0.006", nil)
 	for _, premium := range []string{"-3", "7"} {
 		o := b.offers[0]
-		o.D, o.PremiumPct = premium, decimal(t, premium)
+		o.D, o.PremiumPct = premium, scoretest.Decimal(t, premium)
 		b.offers = append(b.offers, o)
 	}
 	b.offers = append(b.offers, mostro.Order{Pubkey: scoretest.KeyOf("node"), D: "unstated", Fiat: "VES", FiatAmount: b.offers[0].FiatAmount})

@@ -17,7 +17,7 @@ func TestChooseTiesByTotalCost(t *testing.T) {
 			if o.Side = side; premium == "" {
 				o.PremiumPct = nil
 			} else {
-				o.PremiumPct = decimal(t, premium)
+				o.PremiumPct = scoretest.Decimal(t, premium)
 			}
 		}
 	}

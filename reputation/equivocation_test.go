@@ -15,17 +15,17 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 	order := func(status mostro.Status, change func(*mostro.Order)) nostr.Event {
 		sats := int64(0)
 		o := mostro.Order{Pubkey: node, D: scoretest.OrderID(1), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats, Network: "mainnet",
-			FiatAmount: mostro.Range{Min: decimal(t, "10"), Max: decimal(t, "50")}, PremiumPct: decimal(t, "1"), ExpiresAt: nostr.Timestamp(scoretest.At(3).Unix())}
+			FiatAmount: mostro.Range{Min: scoretest.Decimal(t, "10"), Max: scoretest.Decimal(t, "50")}, PremiumPct: scoretest.Decimal(t, "1"), ExpiresAt: nostr.Timestamp(scoretest.At(3).Unix())}
 		if change != nil {
 			change(&o)
 		}
 		return o.Event()
 	}
 	taken := func(o *mostro.Order) {
-		*o.AmountSats, o.FiatAmount = 12_345, mostro.Range{Min: decimal(t, "20"), Max: decimal(t, "20")}
+		*o.AmountSats, o.FiatAmount = 12_345, mostro.Range{Min: scoretest.Decimal(t, "20"), Max: scoretest.Decimal(t, "20")}
 	}
 	another := func(o *mostro.Order) {
-		*o.AmountSats, o.FiatAmount = 12_345, mostro.Range{Min: decimal(t, "21"), Max: decimal(t, "21")}
+		*o.AmountSats, o.FiatAmount = 12_345, mostro.Range{Min: scoretest.Decimal(t, "21"), Max: scoretest.Decimal(t, "21")}
 	}
 	dispute := func(state mostro.DisputeState) nostr.Event {
 		return mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: state}.Event()
@@ -44,7 +44,7 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 		"expired and success":              {order(mostro.StatusExpired, nil), order(mostro.StatusSuccess, taken), true},
 		"another side":                     {order(mostro.StatusPending, nil), order(mostro.StatusPending, func(o *mostro.Order) { o.Side = mostro.SideBuy }), true},
 		"another currency":                 {order(mostro.StatusPending, nil), order(mostro.StatusInProgress, func(o *mostro.Order) { o.Fiat = "EUR" }), true},
-		"another premium":                  {order(mostro.StatusPending, nil), order(mostro.StatusPending, func(o *mostro.Order) { o.PremiumPct = decimal(t, "9") }), true},
+		"another premium":                  {order(mostro.StatusPending, nil), order(mostro.StatusPending, func(o *mostro.Order) { o.PremiumPct = scoretest.Decimal(t, "9") }), true},
 		"other amounts, both fixed":        {order(mostro.StatusInProgress, taken), order(mostro.StatusInProgress, another), true},
 		"other sats":                       {order(mostro.StatusInProgress, taken), order(mostro.StatusSuccess, func(o *mostro.Order) { taken(o); *o.AmountSats = 1 }), true},
 		"a dispute opened and taken":       {dispute(mostro.DisputeStateInitiated), dispute(mostro.DisputeStateInProgress), false},

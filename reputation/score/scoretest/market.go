@@ -149,11 +149,7 @@ func (w *World) Honest(node string, from, days int, rating string) {
 func HonestOrder(node string, d int) int { return 1000*int(node[0]) + 10_000*int(node[1]) + d }
 
 func (w *World) Rate(node, rater string, n int, rating string, when time.Time, receipt ...string) *nostr.Event {
-	score, err := mostro.ParseDecimal(rating)
-	if err != nil {
-		w.T.Fatal(err)
-	}
-	r := mostro.HostRating{Pubkey: rater, D: "mostro:" + OrderID(n), Platform: "mostro", Host: node, Rating: score, Receipt: receipt,
+	r := mostro.HostRating{Pubkey: rater, D: "mostro:" + OrderID(n), Platform: "mostro", Host: node, Rating: *Decimal(w.T, rating), Receipt: receipt,
 		Order: "38383:" + node + ":" + OrderID(n)}
 	return w.Event(r.Event(), when, mostro.RoadClient)
 }
@@ -169,6 +165,16 @@ func Keys(t testing.TB, name ...any) *mostro.Keys {
 }
 
 func Hex(b []byte) string { return hex.EncodeToString(b) }
+
+// Decimal parses a decimal number.
+func Decimal(t testing.TB, s string) *mostro.Decimal {
+	t.Helper()
+	d, err := mostro.ParseDecimal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &d
+}
 
 func JSON(t testing.TB, v any) string {
 	t.Helper()
