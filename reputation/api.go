@@ -145,7 +145,7 @@ func (f *Face) view(s *Score) scoreView {
 	}
 	v.WatchedDays, v.WatchDays = e.WitnessedDays, s.WatchDays
 	if s.Unranked != "" {
-		text := s.whyUnranked()
+		text := s.WhyUnranked()
 		v.Reason, v.ReasonText = &s.Unranked, &text
 	}
 	switch {

@@ -32,7 +32,7 @@ func badgeText(s *Score, ok bool) (text, fill string) {
 	case !ok:
 		return "unknown", "#6b6673"
 	case s.Unranked == UnrankedWatching:
-		return s.watched(), "#6b6673"
+		return s.WatchProgress(), "#6b6673"
 	case s.Unranked != "":
 		return "unrated", "#6b6673"
 	}

@@ -405,9 +405,9 @@ func (c *Candidate) praise(w *Wish) {
 	case s == nil:
 		say("no score yet")
 	case s.Unranked == UnrankedWatching:
-		say("no rank yet: %s", s.watched())
+		say("no rank yet: %s", s.WatchProgress())
 	case s.Unranked == UnrankedClock:
-		say("no rank: %s", s.whyUnranked())
+		say("no rank: %s", s.WhyUnranked())
 	case s.Provisional && s.Evidence.Successes.Claimed == 0:
 		say("no rank: nothing of it was witnessed here yet, and it claims no trade")
 	case s.Provisional:

@@ -91,7 +91,7 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 	p.Funds = len(params.Funds)+len(params.Payees) > 0
 	p.Score, p.AsOf, p.AsOfRFC = &s, s.AsOf.UTC().Format("2 January 2006, 15:04 UTC"), s.AsOf.UTC().Format(time.RFC3339)
 	if s.Unranked != "" {
-		p.Unranked = s.whyUnranked()
+		p.Unranked = s.WhyUnranked()
 	}
 	p.Interval, p.Claim = intervalOf(s.Lo, s.Value, s.Hi, true), points(s.Claim)
 	for j, sub := range s.Sub {
@@ -239,7 +239,7 @@ func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
 				row.Title = *c.Name
 			}
 			if c.score != nil && c.score.Unranked == UnrankedWatching {
-				row.Watched = c.score.watched()
+				row.Watched = c.score.WatchProgress()
 			}
 			if c.Rank != nil {
 				row.Bar = intervalOf(*c.Lo, c.score.Value, *c.Hi, true)

@@ -72,18 +72,18 @@ type Score struct {
 	Root string `json:"root"` // Merkle root of the node's inputs, hex
 }
 
-// watched says for how long a node was watched, where that is too short.
-func (s *Score) watched() string {
+// WatchProgress says for how long a node was watched, where that is too short.
+func (s *Score) WatchProgress() string {
 	return fmt.Sprintf("watched %d of %d days", s.Evidence.WitnessedDays, s.WatchDays)
 }
 
-// whyUnranked says in words why a node has no rank: its last gate does.
-func (s *Score) whyUnranked() string {
+// WhyUnranked says in words why a node has no rank: its last gate does.
+func (s *Score) WhyUnranked() string {
 	if len(s.Gates) == 0 {
 		return s.Unranked
 	}
 	if s.Unranked == UnrankedWatching {
-		return s.watched()
+		return s.WatchProgress()
 	}
 	return s.Gates[len(s.Gates)-1]
 }
