@@ -25,7 +25,7 @@ unit:
 # Without cmd/mostrodex: its tests speak through go-nostr's client, which races
 # with itself when a connection ends (relay.go, Close and ConnectWithTLS).
 race:
-	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay/... ./indexer ./escrow ./escrow/lnsim ./reputation
+	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay/... ./indexer ./escrow ./escrow/lnsim ./reputation ./reputation/score
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
@@ -69,7 +69,7 @@ golden:
 # The score's golden bundle, computed again by an arm64 program under emulation.
 .PHONY: reputation-arm64
 reputation-arm64:
-	$(GO) test -tags "$(TAGS)" ./reputation -run TestArm64 -count 1 -v
+	$(GO) test -tags "$(TAGS)" ./reputation/score -run TestArm64 -count 1 -v
 
 vuln:
 	$(GO) run $(GOVULNCHECK) -tags "$(TAGS)" ./...

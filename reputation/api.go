@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
 // The JSON of scores. Numbers of 0 to 1 and 0 to 100 have six decimals; times
@@ -17,24 +19,24 @@ type scoreView struct {
 	Pubkey string  `json:"pubkey"`
 	Name   *string `json:"name"`
 	times
-	Rank         *int    `json:"rank"`   // null: reason says why, and lo, hi and value are null as well
-	Reason       *string `json:"reason"` // "unwitnessed", "watching" or "clock"; null: it has a rank
-	ReasonText   *string `json:"reason_text"`
-	WatchedDays  int     `json:"watched_days"`
-	WatchDays    int     `json:"watch_days"` // that a rank needs
-	Lo           *Micro  `json:"lo"`
-	Hi           *Micro  `json:"hi"`
-	Value        *Micro  `json:"value"`
-	Provisional  bool    `json:"provisional"`
-	ClaimedValue *Micro  `json:"claimed_value"` // of a provisional one: never a rank
-	ExposureSats int64   `json:"exposure_sats"`
+	Rank         *int         `json:"rank"`   // null: reason says why, and lo, hi and value are null as well
+	Reason       *string      `json:"reason"` // "unwitnessed", "watching" or "clock"; null: it has a rank
+	ReasonText   *string      `json:"reason_text"`
+	WatchedDays  int          `json:"watched_days"`
+	WatchDays    int          `json:"watch_days"` // that a rank needs
+	Lo           *score.Micro `json:"lo"`
+	Hi           *score.Micro `json:"hi"`
+	Value        *score.Micro `json:"value"`
+	Provisional  bool         `json:"provisional"`
+	ClaimedValue *score.Micro `json:"claimed_value"` // of a provisional one: never a rank
+	ExposureSats int64        `json:"exposure_sats"`
 
 	Ratings    int             `json:"ratings"` // that count
-	NEff       Micro           `json:"n_eff"`
-	Mu         Micro           `json:"mu"`
+	NEff       score.Micro     `json:"n_eff"`
+	Mu         score.Micro     `json:"mu"`
 	Components []componentView `json:"components"`
 	Gates      []string        `json:"gates"`
-	Flags      []Flag          `json:"flags"`
+	Flags      []score.Flag    `json:"flags"`
 	Linked     []string        `json:"linked"`
 	Evidence   evidenceView    `json:"evidence"`
 
@@ -51,34 +53,34 @@ type times struct {
 func timesOf(t time.Time) times { return times{t.Unix(), t.UTC().Format(time.RFC3339)} }
 
 type componentView struct {
-	SubScore
-	Costs *Micro `json:"costs"` // points of value that it takes; null where there is no rank
+	score.SubScore
+	Costs *score.Micro `json:"costs"` // points of value that it takes; null where there is no rank
 }
 
 // evidenceView is Evidence with null for times that are unknown.
 type evidenceView struct {
-	Orders    Triple `json:"orders"`
-	Taken     Triple `json:"taken"`
-	Successes Triple `json:"successes"`
-	Failures  Triple `json:"failures"`
-	Omitted   Triple `json:"omitted"`
-	Silent    Triple `json:"silent"`
-	Expired   Triple `json:"expired"`
+	Orders    score.Triple `json:"orders"`
+	Taken     score.Triple `json:"taken"`
+	Successes score.Triple `json:"successes"`
+	Failures  score.Triple `json:"failures"`
+	Omitted   score.Triple `json:"omitted"`
+	Silent    score.Triple `json:"silent"`
+	Expired   score.Triple `json:"expired"`
 
-	CancelledEarly Triple `json:"cancelled_early"`
-	EndedLate      Triple `json:"ended_late"`
+	CancelledEarly score.Triple `json:"cancelled_early"`
+	EndedLate      score.Triple `json:"ended_late"`
 
-	VolumeSats  Triple `json:"volume_sats"`
-	Disputes    Triple `json:"disputes"`
-	Resolved    Triple `json:"resolved"`
-	Unresolved  Triple `json:"unresolved"`
-	DevFees     Triple `json:"dev_fees"`
-	DevFeeSats  Triple `json:"dev_fee_sats"`
-	Ratings     Triple `json:"ratings"`
-	Proven      Triple `json:"proven"`
-	UserRatings Triple `json:"user_ratings"`
-	Infos       Triple `json:"infos"`
-	OpenSats    Triple `json:"open_sats"`
+	VolumeSats  score.Triple `json:"volume_sats"`
+	Disputes    score.Triple `json:"disputes"`
+	Resolved    score.Triple `json:"resolved"`
+	Unresolved  score.Triple `json:"unresolved"`
+	DevFees     score.Triple `json:"dev_fees"`
+	DevFeeSats  score.Triple `json:"dev_fee_sats"`
+	Ratings     score.Triple `json:"ratings"`
+	Proven      score.Triple `json:"proven"`
+	UserRatings score.Triple `json:"user_ratings"`
+	Infos       score.Triple `json:"infos"`
+	OpenSats    score.Triple `json:"open_sats"`
 
 	FirstClaimedAt      *int64  `json:"first_claimed_at"`
 	FirstClaimedAtRFC   *string `json:"first_claimed_at_rfc3339"`
@@ -126,12 +128,12 @@ func unixOrNull(t time.Time) (*int64, *string) {
 
 // costs gives by how many points the value would rise, were a component
 // perfect. It is for people: the score itself is made of integers.
-func costs(s *Score, sub SubScore) Micro {
+func costs(s *score.Score, sub score.SubScore) score.Micro {
 	mean, weight := math.Max(sub.Mean.Float(), 0.02), sub.Weight.Float()
-	return Micro(math.Round(s.Value.Float() * (math.Pow(mean, -weight) - 1) * float64(One)))
+	return score.Micro(math.Round(s.Value.Float() * (math.Pow(mean, -weight) - 1) * float64(score.One)))
 }
 
-func (f *Face) view(s *Score) scoreView {
+func (f *Face) view(s *score.Score) scoreView {
 	e := &s.Evidence
 	v := scoreView{
 		Pubkey: s.Pubkey, Name: wordsOrNull(s.Name), times: timesOf(s.AsOf), Provisional: s.Provisional, ExposureSats: s.ExposureSats,
@@ -202,28 +204,28 @@ type ratingsView struct {
 }
 
 type ratingView struct {
-	EventID       string  `json:"event_id"`
-	Rater         string  `json:"rater"`
-	OrderID       *string `json:"order_id"`
-	Rating        Micro   `json:"rating"` // 0 to 1
-	Stars         float64 `json:"stars"`  // of 5
-	Role          *string `json:"role"`
-	Text          *string `json:"text"`
-	Platform      *string `json:"platform"`
-	CreatedAt     int64   `json:"created_at"` // as signed
-	CreatedAtRFC  string  `json:"created_at_rfc3339"`
-	ReceivedAt    int64   `json:"received_at"` // as witnessed here
-	ReceivedAtRFC string  `json:"received_at_rfc3339"`
-	ReceivedBy    *string `json:"received_by"`
-	Receipt       *string `json:"receipt"` // r0 to r3; null: unproven
-	Counted       bool    `json:"counted"`
-	Reason        *string `json:"reason"` // why it does not count, or what lessens it
-	Weight        Micro   `json:"weight"`
-	Moves         Micro   `json:"moves"` // points of value that it adds or, below 0, takes
-	Event         string  `json:"event"`
+	EventID       string      `json:"event_id"`
+	Rater         string      `json:"rater"`
+	OrderID       *string     `json:"order_id"`
+	Rating        score.Micro `json:"rating"` // 0 to 1
+	Stars         float64     `json:"stars"`  // of 5
+	Role          *string     `json:"role"`
+	Text          *string     `json:"text"`
+	Platform      *string     `json:"platform"`
+	CreatedAt     int64       `json:"created_at"` // as signed
+	CreatedAtRFC  string      `json:"created_at_rfc3339"`
+	ReceivedAt    int64       `json:"received_at"` // as witnessed here
+	ReceivedAtRFC string      `json:"received_at_rfc3339"`
+	ReceivedBy    *string     `json:"received_by"`
+	Receipt       *string     `json:"receipt"` // r0 to r3; null: unproven
+	Counted       bool        `json:"counted"`
+	Reason        *string     `json:"reason"` // why it does not count, or what lessens it
+	Weight        score.Micro `json:"weight"`
+	Moves         score.Micro `json:"moves"` // points of value that it adds or, below 0, takes
+	Event         string      `json:"event"`
 }
 
-func ratingViewOf(r *RatedBy) ratingView {
+func ratingViewOf(r *score.RatedBy) ratingView {
 	return ratingView{
 		EventID: r.EventID, Rater: r.Rater, OrderID: wordsOrNull(r.OrderID), Rating: r.Rating, Stars: r.Rating.Float() * 5, Role: wordsOrNull(r.Role),
 		Text: wordsOrNull(r.Text), Platform: wordsOrNull(r.Platform), CreatedAt: r.CreatedAt.Unix(), CreatedAtRFC: r.CreatedAt.UTC().Format(time.RFC3339),
@@ -280,7 +282,7 @@ func parseRatingsQuery(r *http.Request) (q ratingsQuery, err error) {
 }
 
 // page cuts one page out of ratings, the newest first.
-func (q ratingsQuery) page(all []RatedBy) (page []RatedBy, next *string) {
+func (q ratingsQuery) page(all []score.RatedBy) (page []score.RatedBy, next *string) {
 	from := 0
 	if q.eventID != "" {
 		for from < len(all) {

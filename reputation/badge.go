@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/template"
 	"unicode/utf8"
+
+	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
 // badge is the picture of a rank. All that is filled in are numbers and words
@@ -27,16 +29,16 @@ const badgeLabel = "mostro rank"
 
 // badgeText says a score in a few characters. ok is false for a key without
 // a score.
-func badgeText(s *Score, ok bool) (text, fill string) {
+func badgeText(s *score.Score, ok bool) (text, fill string) {
 	switch {
 	case !ok:
 		return "unknown", "#6b6673"
-	case s.Unranked == UnrankedWatching:
+	case s.Unranked == score.UnrankedWatching:
 		return s.WatchProgress(), "#6b6673"
 	case s.Unranked != "":
 		return "unrated", "#6b6673"
 	}
-	text = strconv.Itoa(s.Rank) + " (" + strconv.FormatInt(int64(s.Lo/One), 10) + "–" + strconv.FormatInt(int64((s.Hi+One-1)/One), 10) + ")"
+	text = strconv.Itoa(s.Rank) + " (" + strconv.FormatInt(int64(s.Lo/score.One), 10) + "–" + strconv.FormatInt(int64((s.Hi+score.One-1)/score.One), 10) + ")"
 	switch {
 	case s.Rank >= 60:
 		return text, "#0a6a55"
@@ -47,7 +49,7 @@ func badgeText(s *Score, ok bool) (text, fill string) {
 }
 
 // badgeOf draws it.
-func badgeOf(s *Score, ok bool) []byte {
+func badgeOf(s *score.Score, ok bool) []byte {
 	text, fill := badgeText(s, ok)
 	// Widths are fixed by textLength, so that every font fits.
 	labelLength, textLength := 7*utf8.RuneCountInString(badgeLabel), 7*utf8.RuneCountInString(text)

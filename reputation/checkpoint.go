@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -50,7 +51,7 @@ type published struct {
 // beginning, and gives the facts of what was erased as well. The follower calls
 // it, once.
 func (s *Service) restore() error {
-	ledger := NewLedger(s.cfg.Params, s.cfg.Proofs)
+	ledger := score.NewLedger(s.cfg.Params, s.cfg.Proofs)
 	said, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), ledger, s.cfg.Params.Hash(), s.cfg.Log.Head())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -82,7 +83,7 @@ func (s *Service) restore() error {
 
 // readCheckpoint reads the ledger of a checkpoint, and returns what was published.
 // If it returns an error, the ledger is of no use.
-func readCheckpoint(path string, ledger *Ledger, params string, logHead uint64) (said published, err error) {
+func readCheckpoint(path string, ledger *score.Ledger, params string, logHead uint64) (said published, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return said, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -23,7 +24,7 @@ func marketOfFormat3(t *testing.T) *scoretest.MemLog {
 	w.Honest(b, 20, 5, "1")
 	n := scoretest.HonestOrder(a, 3)
 	w.Event(mostro.DevFee{Pubkey: a, OrderID: scoretest.OrderID(n), AmountSats: 30, Hash: scoretest.KeyOf("hash")}.Event(), scoretest.At(3.4), mostro.RoadLive)
-	w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", FundListD + "1"}, {"paid", scoretest.KeyOf("hash"), "30", a}}}, scoretest.At(4), mostro.RoadLive)
+	w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", score.FundListD + "1"}, {"paid", scoretest.KeyOf("hash"), "30", a}}}, scoretest.At(4), mostro.RoadLive)
 	for i, state := range []mostro.DisputeState{mostro.DisputeStateInitiated, mostro.DisputeStateInProgress, mostro.DisputeStateSettled} {
 		w.Event(mostro.Dispute{Pubkey: a, D: "dispute", State: state}.Event(), scoretest.At(5+float64(i)/24), mostro.RoadLive)
 	}
@@ -63,7 +64,7 @@ func TestCheckpointOfFormat3(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, checkpointName), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Dir: dir, Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Params: Params{Funds: []string{scoretest.KeyOf("fund")}}, Now: func() time.Time { return scoretest.At(32) }}
+	cfg := Config{Dir: dir, Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Params: score.Params{Funds: []string{scoretest.KeyOf("fund")}}, Now: func() time.Time { return scoretest.At(32) }}
 	for _, restart := range []string{"as it was written", "as this program wrote it"} {
 		old := openService(t, cfg)
 		if err := old.restore(); err != nil {

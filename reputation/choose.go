@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -141,12 +142,12 @@ type Candidate struct {
 	Pubkey       string          `json:"pubkey"`
 	Name         *string         `json:"name"`
 	Rank         *int            `json:"rank"`
-	Lo           *Micro          `json:"lo"`
-	Hi           *Micro          `json:"hi"`
+	Lo           *score.Micro    `json:"lo"`
+	Hi           *score.Micro    `json:"hi"`
 	Provisional  bool            `json:"provisional"`
 	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
 	WatchedDays  *int            `json:"watched_days"`
-	ClaimedValue *Micro          `json:"claimed_value"`
+	ClaimedValue *score.Micro    `json:"claimed_value"`
 	ExposureSats *int64          `json:"exposure_sats"` // null: no score
 	Secured      *bool           `json:"secured"`       // null: the amount in sats is unknown
 	Fee          *mostro.Decimal `json:"fee"`           // fraction, both sides together
@@ -161,7 +162,7 @@ type Candidate struct {
 	Warnings     []string        `json:"warnings"` // what to know before
 	Score        string          `json:"score"`    // path of the whole score
 	Page         string          `json:"page"`
-	score        *Score          // nil: none
+	score        *score.Score    // nil: none
 	sats         int64           // of this trade there; 0 unknown
 	firm         bool            // sats are what the visitor, a verified price or the offer says
 	offers       []*mostro.Order // that fit
@@ -191,7 +192,7 @@ type facts struct {
 	infos  []mostro.Info
 	offers []mostro.Order  // by the wanted side, in the wanted currency
 	fit    map[string]bool // by address: of the wanted method; nil: all
-	scores map[string]Score
+	scores map[string]score.Score
 	rates  []Rate
 	own    Prices // nil: the operator has no sources
 	whole  bool
@@ -271,7 +272,7 @@ func choose(w Wish, from facts) *Choice {
 	return out
 }
 
-func newCandidate(info *mostro.Info, scores map[string]Score) *Candidate {
+func newCandidate(info *mostro.Info, scores map[string]score.Score) *Candidate {
 	c := &Candidate{Pubkey: info.Pubkey, Name: wordsOrNull(info.Name), Fee: info.Fee, MinSats: info.MinOrderSats, MaxSats: info.MaxOrderSats, info: info,
 		Flags: []string{}, Reasons: []string{}, Warnings: []string{}, networks: map[string]int{}, against: map[string]bool{},
 		Score: "/api/v1/instances/" + info.Pubkey + "/score", Page: "/instances/" + info.Pubkey}
@@ -359,7 +360,7 @@ func (c *Candidate) weigh(w *Wish, sats int64, firm bool) {
 	if sats > 0 && info.MaxOrderSats != nil && *info.MaxOrderSats > 0 && sats > *info.MaxOrderSats {
 		limit("about %s sats are above its largest order of %s", thousands(sats), thousands(*info.MaxOrderSats))
 	}
-	if w.Network == "mainnet" && slices.Contains(c.Flags, FlagTestNetwork) {
+	if w.Network == "mainnet" && slices.Contains(c.Flags, score.FlagTestNetwork) {
 		c.exclude("network", "it trades on a test network")
 	}
 	if c.Offers == 0 && !c.against["currency"] {
@@ -375,7 +376,7 @@ func (c *Candidate) weigh(w *Wish, sats int64, firm bool) {
 	}
 	if c.score != nil {
 		for _, f := range c.score.Flags {
-			if f.Name != FlagExposure {
+			if f.Name != score.FlagExposure {
 				c.Warnings = append(c.Warnings, f.Text)
 			}
 		}
@@ -404,9 +405,9 @@ func (c *Candidate) praise(w *Wish) {
 	switch s := c.score; {
 	case s == nil:
 		say("no score yet")
-	case s.Unranked == UnrankedWatching:
+	case s.Unranked == score.UnrankedWatching:
 		say("no rank yet: %s", s.WatchProgress())
-	case s.Unranked == UnrankedClock:
+	case s.Unranked == score.UnrankedClock:
 		say("no rank: %s", s.WhyUnranked())
 	case s.Provisional && s.Evidence.Successes.Claimed == 0:
 		say("no rank: nothing of it was witnessed here yet, and it claims no trade")
@@ -463,7 +464,7 @@ func compareCandidates(a, b *Candidate) int {
 		}
 		return *c.Rank
 	}
-	claim := func(c *Candidate) Micro {
+	claim := func(c *Candidate) score.Micro {
 		if c.ClaimedValue == nil {
 			return 0
 		}
@@ -514,7 +515,7 @@ func keysOf(m map[string]int) func(yield func(string) bool) {
 
 // Choose says which Mostro serves a wish.
 func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
-	from := facts{infos: f.Market.Infos(), scores: map[string]Score{}, now: f.now(), impostors: map[string]namesake{}}
+	from := facts{infos: f.Market.Infos(), scores: map[string]score.Score{}, now: f.now(), impostors: map[string]namesake{}}
 	if m, ok := f.Market.(impostors); ok {
 		for i := range from.infos {
 			if of, name, ok := m.Impostor(from.infos[i].Pubkey); ok {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -22,16 +23,16 @@ type bazaar struct {
 }
 
 func newBazaar(t testing.TB) *bazaar {
-	return &bazaar{t, facts{scores: map[string]Score{}, whole: true, now: time.Unix(1_000_000, 0)}}
+	return &bazaar{t, facts{scores: map[string]score.Score{}, whole: true, now: time.Unix(1_000_000, 0)}}
 }
 
-func (b *bazaar) mostro(name string, rank int, exposure int64, fee string, change func(*mostro.Info, *mostro.Order, *Score)) {
+func (b *bazaar) mostro(name string, rank int, exposure int64, fee string, change func(*mostro.Info, *mostro.Order, *score.Score)) {
 	key := scoretest.KeyOf(name)
 	least, most := int64(1000), int64(100_000)
 	i := mostro.Info{Pubkey: key, Name: name, Fee: scoretest.Decimal(b.t, fee), MinOrderSats: &least, MaxOrderSats: &most, AnyCurrency: true}
 	o := mostro.Order{Pubkey: key, D: "offer of " + name, Fiat: "VES", Side: mostro.SideSell, FiatAmount: mostro.Range{Min: scoretest.Decimal(b.t, "10"), Max: scoretest.Decimal(b.t, "200")},
 		PremiumPct: scoretest.Decimal(b.t, "1"), Network: "mainnet", ExpiresAt: nostr.Timestamp(b.now.Unix() + 60)}
-	s := Score{Pubkey: key, Name: name, Rank: rank, Lo: Micro(rank) * One, Value: Micro(rank+5) * One, Hi: Micro(rank+10) * One, ExposureSats: exposure}
+	s := score.Score{Pubkey: key, Name: name, Rank: rank, Lo: score.Micro(rank) * score.One, Value: score.Micro(rank+5) * score.One, Hi: score.Micro(rank+10) * score.One, ExposureSats: exposure}
 	if change != nil {
 		change(&i, &o, &s)
 	}
@@ -76,10 +77,10 @@ func TestChooseRanksByRankThenExposureThenFee(t *testing.T) {
 	b.mostro("dear", 40, 50_000, "0.010", nil)
 	b.mostro("rich", 40, 90_000, "0.020", nil)
 	b.mostro("best", 60, 20_000, "0.020", nil)
-	b.mostro("claims little", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 30*One })
-	b.mostro("claims much", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
-	b.mostro("watched", 95, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
-		s.Unranked, s.WatchDays, s.Evidence.WitnessedDays = UnrankedWatching, 30, 12
+	b.mostro("claims little", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) { s.Provisional, s.Claim = true, 30*score.One })
+	b.mostro("claims much", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) { s.Provisional, s.Claim = true, 99*score.One })
+	b.mostro("watched", 95, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) {
+		s.Unranked, s.WatchDays, s.Evidence.WitnessedDays = score.UnrankedWatching, 30, 12
 	})
 	b.own = says{"VES": 1_000_000}
 	c := choose(wish(t, "fiat=ves&side=buy&amount=100&exposure=ignore"), b.facts)
@@ -105,16 +106,16 @@ func TestChooseExcludesWithReasons(t *testing.T) {
 	closed := true
 	b := newBazaar(t)
 	b.mostro("fits", 50, 20_000, "0.006", nil)
-	b.mostro("euros", 90, 90_000, "0.006", func(i *mostro.Info, o *mostro.Order, _ *Score) {
+	b.mostro("euros", 90, 90_000, "0.006", func(i *mostro.Info, o *mostro.Order, _ *score.Score) {
 		i.AnyCurrency, i.Currencies, o.D = false, []string{"EUR"}, ""
 	})
-	b.mostro("large", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MinOrderSats = 20_000 })
-	b.mostro("small", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MaxOrderSats = 9_999 })
-	b.mostro("empty", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.D = "" })
-	b.mostro("dust", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.FiatAmount.Max = scoretest.Decimal(t, "99") })
-	b.mostro("late", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.ExpiresAt = nostr.Timestamp(b.now.Unix()) })
-	b.mostro("toy", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { o.Network = "regtest" })
-	b.mostro("closed", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { i.Maintenance = &closed })
+	b.mostro("large", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *score.Score) { *i.MinOrderSats = 20_000 })
+	b.mostro("small", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *score.Score) { *i.MaxOrderSats = 9_999 })
+	b.mostro("empty", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *score.Score) { o.D = "" })
+	b.mostro("dust", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *score.Score) { o.FiatAmount.Max = scoretest.Decimal(t, "99") })
+	b.mostro("late", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *score.Score) { o.ExpiresAt = nostr.Timestamp(b.now.Unix()) })
+	b.mostro("toy", 90, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *score.Score) { o.Network = "regtest" })
+	b.mostro("closed", 90, 90_000, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *score.Score) { i.Maintenance = &closed })
 	b.mostro("thin", 90, 9_999, "0.006", nil)
 	b.own = says{"VES": 1_000_000}
 	c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts)
@@ -157,7 +158,7 @@ func TestChooseWhereNoRecordSecures(t *testing.T) {
 func TestChoosePrices(t *testing.T) {
 	b := newBazaar(t)
 	b.mostro("node", 50, 90_000, "0.006", nil)
-	b.mostro("other", 50, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *Score) { *o = mostro.Order{} })
+	b.mostro("other", 50, 90_000, "0.006", func(_ *mostro.Info, o *mostro.Order, _ *score.Score) { *o = mostro.Order{} })
 	t.Run("none is said to be none", func(t *testing.T) {
 		c := choose(wish(t, "fiat=VES&side=buy&amount=100"), b.facts)
 		if c.Price != nil || c.AmountSats != nil || c.Candidates[0].Secured != nil || !strings.Contains(c.Notes[0], "There is no price") {
@@ -209,19 +210,19 @@ func TestSybilsDoNotSetThePrice(t *testing.T) {
 			b := newBazaar(t)
 			for i := range 10 {
 				who := "honest " + strconv.Itoa(i)
-				b.mostro(who, 60+i/4, 0, "0.006", func(_ *mostro.Info, o *mostro.Order, s *Score) {
+				b.mostro(who, 60+i/4, 0, "0.006", func(_ *mostro.Info, o *mostro.Order, s *score.Score) {
 					o.FiatAmount.Min, o.FiatAmount.Max = scoretest.Decimal(t, "1000"), scoretest.Decimal(t, "100000")
 					if i >= c.ranked {
-						s.Unranked = UnrankedWatching
+						s.Unranked = score.UnrankedWatching
 					}
 				})
 				b.price(who, honest*(1+float64(i)/1000))
 			}
 			for i := range c.sybils {
 				who := "sybil " + strconv.Itoa(i)
-				b.mostro(who, c.rank, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
+				b.mostro(who, c.rank, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) {
 					if c.rank == 0 {
-						s.Unranked = UnrankedWatching
+						s.Unranked = score.UnrankedWatching
 					}
 				})
 				b.price(who, honest/5)
@@ -275,10 +276,10 @@ func TestOutlierMovesThePriceLittle(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	verified := 0
 	for range 2000 {
-		scores, rates := map[string]Score{}, []Rate{}
+		scores, rates := map[string]score.Score{}, []Rate{}
 		for i := range 3 + r.IntN(8) {
 			key := scoretest.KeyOf(strconv.Itoa(i))
-			scores[key] = Score{Pubkey: key, Rank: 1 + r.IntN(100)}
+			scores[key] = score.Score{Pubkey: key, Rank: 1 + r.IntN(100)}
 			rates = append(rates, Rate{key, 1000 * (1 + .01*r.NormFloat64()), time.Unix(1, 0)})
 		}
 		before := price("VES", rates[1:], scores, nil, time.Unix(2, 0))
@@ -301,7 +302,7 @@ func TestOutlierMovesThePriceLittle(t *testing.T) {
 // A price that is not verified warns, though the visitor requires exposure.
 func TestUnverifiedPriceExcludesNothing(t *testing.T) {
 	b := newBazaar(t)
-	b.mostro("small", 50, 5, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *Score) { *i.MaxOrderSats = 9_999 })
+	b.mostro("small", 50, 5, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *score.Score) { *i.MaxOrderSats = 9_999 })
 	b.price("small", 1_000_000)
 	for _, exposure := range []string{"auto", "require"} {
 		c := choose(wish(t, "fiat=VES&side=buy&amount=100&exposure="+exposure), b.facts)
@@ -383,27 +384,27 @@ func TestTidy(t *testing.T) {
 }
 
 func TestCostsOfAPerfectPartAreNothing(t *testing.T) {
-	s := Score{Value: 50 * One}
-	if got := costs(&s, SubScore{Mean: One, Weight: 300_000}); got != 0 {
+	s := score.Score{Value: 50 * score.One}
+	if got := costs(&s, score.SubScore{Mean: score.One, Weight: 300_000}); got != 0 {
 		t.Errorf("perfect: %s", got)
 	}
-	if got, want := costs(&s, SubScore{Mean: One / 2, Weight: One}), 50*One; got != want {
+	if got, want := costs(&s, score.SubScore{Mean: score.One / 2, Weight: score.One}), 50*score.One; got != want {
 		t.Errorf("half at weight 1: %s, want %s", got, want)
 	}
-	if got := costs(&s, SubScore{Mean: 0, Weight: 100_000}).Float(); math.IsInf(got, 0) || got <= 0 {
+	if got := costs(&s, score.SubScore{Mean: 0, Weight: 100_000}).Float(); math.IsInf(got, 0) || got <= 0 {
 		t.Errorf("nothing: %v", got)
 	}
 }
 
 func TestBadgeStates(t *testing.T) {
 	for name, c := range map[string]struct {
-		score Score
+		score score.Score
 		ok    bool
 		says  string
 	}{
-		"unknown": {Score{}, false, "mostro rank: unknown"}, "unrated": {Score{Provisional: true, Rank: 77, Unranked: UnrankedUnwitnessed}, true, "mostro rank: unrated"},
-		"watched": {Score{Rank: 52, Lo: 52 * One, Hi: 63 * One, Unranked: UnrankedWatching, WatchDays: 30, Evidence: Evidence{WitnessedDays: 12}}, true, "mostro rank: watched 12 of 30 days"},
-		"rated":   {Score{Rank: 52, Lo: 52*One + 5, Hi: 63*One + 1}, true, "mostro rank: 52 (52–64)"},
+		"unknown": {score.Score{}, false, "mostro rank: unknown"}, "unrated": {score.Score{Provisional: true, Rank: 77, Unranked: score.UnrankedUnwitnessed}, true, "mostro rank: unrated"},
+		"watched": {score.Score{Rank: 52, Lo: 52 * score.One, Hi: 63 * score.One, Unranked: score.UnrankedWatching, WatchDays: 30, Evidence: score.Evidence{WitnessedDays: 12}}, true, "mostro rank: watched 12 of 30 days"},
+		"rated":   {score.Score{Rank: 52, Lo: 52*score.One + 5, Hi: 63*score.One + 1}, true, "mostro rank: 52 (52–64)"},
 	} {
 		if got := string(badgeOf(&c.score, c.ok)); !strings.Contains(got, "<title>"+c.says+"</title>") {
 			t.Errorf("%s: %s", name, got)

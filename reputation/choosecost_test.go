@@ -6,14 +6,15 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
 // TestChooseTiesByTotalCost: of equal records the one comes first whose best
 // offer costs less in all, the fee and the premium together.
 func TestChooseTiesByTotalCost(t *testing.T) {
-	offer := func(premium string, side mostro.Side) func(*mostro.Info, *mostro.Order, *Score) {
-		return func(i *mostro.Info, o *mostro.Order, _ *Score) {
+	offer := func(premium string, side mostro.Side) func(*mostro.Info, *mostro.Order, *score.Score) {
+		return func(i *mostro.Info, o *mostro.Order, _ *score.Score) {
 			if o.Side = side; premium == "" {
 				o.PremiumPct = nil
 			} else {
@@ -45,9 +46,9 @@ func TestChooseTiesByTotalCost(t *testing.T) {
 // not said to stand anywhere "were its claims so".
 func TestChooseSaysNothingOfClaimsThatNobodyMade(t *testing.T) {
 	b := newBazaar(t)
-	b.mostro("silent", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 53*One })
-	b.mostro("claims", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) {
-		s.Provisional, s.Claim, s.Evidence.Successes.Claimed = true, 60*One, 7
+	b.mostro("silent", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) { s.Provisional, s.Claim = true, 53*score.One })
+	b.mostro("claims", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) {
+		s.Provisional, s.Claim, s.Evidence.Successes.Claimed = true, 60*score.One, 7
 	})
 	for _, c := range choose(wish(t, "fiat=VES&side=buy"), b.facts).Candidates {
 		says := strings.Join(c.Reasons, "; ")
@@ -62,8 +63,8 @@ func TestChooseSaysNothingOfClaimsThatNobodyMade(t *testing.T) {
 func TestChooseListsImpostorsLast(t *testing.T) {
 	b := newBazaar(t)
 	b.mostro("Kmbalache", 30, 50_000, "0.010", nil)
-	b.mostro("Kmba1ache", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 99*One })
-	b.mostro("nobody", 0, 0, "0.010", func(_ *mostro.Info, _ *mostro.Order, s *Score) { s.Provisional, s.Claim = true, 10*One })
+	b.mostro("Kmba1ache", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) { s.Provisional, s.Claim = true, 99*score.One })
+	b.mostro("nobody", 0, 0, "0.010", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) { s.Provisional, s.Claim = true, 10*score.One })
 	b.impostors = map[string]namesake{scoretest.KeyOf("Kmba1ache"): {scoretest.KeyOf("Kmbalache"), "Kmbalache"}}
 	c := choose(wish(t, "fiat=VES&side=buy"), b.facts)
 	if got := names(c.Candidates); !slices.Equal(got, []string{"Kmbalache", "nobody", "Kmba1ache"}) {
@@ -87,7 +88,7 @@ func TestChooseLinksItsBestOffer(t *testing.T) {
 		return "mostro:" + scoretest.OrderID(1) + "?relays=wss://a.example&mostro=" + scoretest.KeyOf(node)
 	}
 	for i, name := range []string{"own", "elsewhere", "impostor", "none"} {
-		b.mostro(name, 30-i, 50_000, "0.010", func(_ *mostro.Info, o *mostro.Order, _ *Score) {
+		b.mostro(name, 30-i, 50_000, "0.010", func(_ *mostro.Info, o *mostro.Order, _ *score.Score) {
 			o.D, o.Platform = scoretest.OrderID(1), mostro.PlatformMostro
 			switch name {
 			case "own", "impostor":

@@ -16,17 +16,18 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
 
 // Known is what the Face shows: a Service knows it.
 type Known interface {
-	Score(pubkey string) (Score, bool)
-	Scores() []Score
-	Ratings(pubkey string) []RatedBy // newest first
+	Score(pubkey string) (score.Score, bool)
+	Scores() []score.Score
+	Ratings(pubkey string) []score.RatedBy // newest first
 	Ready() bool
-	Params() Params
+	Params() score.Params
 	Pubkey() string // that signs assertions; "" none
 }
 
@@ -76,7 +77,7 @@ type Face struct {
 type ratedAt struct {
 	root string
 	asOf time.Time
-	list []RatedBy
+	list []score.RatedBy
 }
 
 // maxRated bounds the nodes whose ratings are held: to find out what each
@@ -84,7 +85,7 @@ type ratedAt struct {
 const maxRated = 64
 
 // ratings gives a node's ratings as of its score; nobody changes the list.
-func (f *Face) ratings(s *Score) []RatedBy {
+func (f *Face) ratings(s *score.Score) []score.RatedBy {
 	f.mu.Lock()
 	held, ok := f.rated[s.Pubkey]
 	f.mu.Unlock()
@@ -164,19 +165,19 @@ func parseKey(s string) (string, error) {
 }
 
 // scoreOf finds the score that a path names.
-func (f *Face) scoreOf(r *http.Request) (Score, error) {
+func (f *Face) scoreOf(r *http.Request) (score.Score, error) {
 	pubkey, err := parseKey(r.PathValue("pubkey"))
 	if err != nil {
-		return Score{}, err
+		return score.Score{}, err
 	}
 	s, ok := f.Known.Score(pubkey)
 	if ok {
 		return s, nil
 	}
 	if !f.Known.Ready() {
-		return Score{}, &refusal{http.StatusServiceUnavailable, "", "The reputation has not caught up with the log yet. Try again in a moment."}
+		return score.Score{}, &refusal{http.StatusServiceUnavailable, "", "The reputation has not caught up with the log yet. Try again in a moment."}
 	}
-	return Score{}, &refusal{http.StatusNotFound, "", "No score: this key never described itself as a Mostro in an event that is held here. Scores of all Mostros: /api/v1/instances?sort=rank"}
+	return score.Score{}, &refusal{http.StatusNotFound, "", "No score: this key never described itself as a Mostro in an event that is held here. Scores of all Mostros: /api/v1/instances?sort=rank"}
 }
 
 // Standing is a node's score in a few numbers.
@@ -191,7 +192,7 @@ func (f *Face) Standing(pubkey string) (mostro.Standing, bool) {
 		Flags: flagNames(s.Flags)}, true
 }
 
-func flagNames(flags []Flag) []string {
+func flagNames(flags []score.Flag) []string {
 	names := []string{}
 	for _, f := range flags {
 		names = append(names, f.Name)
@@ -261,10 +262,10 @@ func tidy(text string) string {
 func shortKey(key string) string { return key[:min(8, len(key))] + "…" }
 
 // points writes a number of 0 to 100 with one decimal.
-func points(m Micro) string { return strconv.FormatFloat(m.Float(), 'f', 1, 64) }
+func points(m score.Micro) string { return strconv.FormatFloat(m.Float(), 'f', 1, 64) }
 
 // percentOf writes a number of 0 to 1 as 0 to 100.
-func percentOf(m Micro) string { return strconv.FormatFloat(m.Float()*100, 'f', 0, 64) }
+func percentOf(m score.Micro) string { return strconv.FormatFloat(m.Float()*100, 'f', 0, 64) }
 
 func counted(n int, one, many string) string {
 	if n == 1 {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
 // interval is a mean between two bounds, in places of a picture that is 100
@@ -19,9 +21,9 @@ type interval struct {
 	HasMean, Tall bool
 }
 
-func intervalOf(lo, mean, hi Micro, hasMean bool) interval {
-	place := func(m Micro) string { return strconv.FormatFloat(min(100, max(0, m.Float())), 'f', 2, 64) }
-	return interval{Lo: points(lo), Mean: points(mean), Hi: points(hi), From: place(lo), Wide: place(max(One/2, hi-lo)), At: place(min(mean, 99*One)), HasMean: hasMean}
+func intervalOf(lo, mean, hi score.Micro, hasMean bool) interval {
+	place := func(m score.Micro) string { return strconv.FormatFloat(min(100, max(0, m.Float())), 'f', 2, 64) }
+	return interval{Lo: points(lo), Mean: points(mean), Hi: points(hi), From: place(lo), Wide: place(max(score.One/2, hi-lo)), At: place(min(mean, 99*score.One)), HasMean: hasMean}
 }
 
 // componentRow is one sub-score on the page.
@@ -33,18 +35,18 @@ type componentRow struct {
 }
 
 // componentWords say what the sub-scores are.
-var componentWords = [len(SubNames)][2]string{
-	SubUsers:      {"Users", "what traders with a receipt say"},
-	SubCompletion: {"Completion", "taken orders that ended well"},
-	SubDisputes:   {"Disputes", "how few, and how soon resolved"},
-	SubVolume:     {"Volume", "how much was traded, with confirmed cost"},
-	SubLiveness:   {"Liveness", "whether it was there"},
-	SubLongevity:  {"Longevity", "on how many days it was seen"},
+var componentWords = [len(score.SubNames)][2]string{
+	score.SubUsers:      {"Users", "what traders with a receipt say"},
+	score.SubCompletion: {"Completion", "taken orders that ended well"},
+	score.SubDisputes:   {"Disputes", "how few, and how soon resolved"},
+	score.SubVolume:     {"Volume", "how much was traded, with confirmed cost"},
+	score.SubLiveness:   {"Liveness", "whether it was there"},
+	score.SubLongevity:  {"Longevity", "on how many days it was seen"},
 }
 
 type tripleRow struct {
 	Name string
-	Triple
+	score.Triple
 	Note string
 }
 
@@ -58,7 +60,7 @@ type ratingRow struct {
 const shownRatings = 25
 
 type scorePage struct {
-	Score      *Score
+	Score      *score.Score
 	Pubkey     string
 	Interval   interval
 	Claim      string
@@ -128,15 +130,15 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 			p.Ratings = append(p.Ratings, f.ratingRow(&all[i]))
 		}
 	}
-	movers := slices.DeleteFunc(slices.Clone(all), func(r RatedBy) bool { return r.Moves == 0 })
-	slices.SortStableFunc(movers, func(a, b RatedBy) int { return cmp.Compare(max(b.Moves, -b.Moves), max(a.Moves, -a.Moves)) })
+	movers := slices.DeleteFunc(slices.Clone(all), func(r score.RatedBy) bool { return r.Moves == 0 })
+	slices.SortStableFunc(movers, func(a, b score.RatedBy) int { return cmp.Compare(max(b.Moves, -b.Moves), max(a.Moves, -a.Moves)) })
 	for i := range movers[:min(len(movers), 3)] {
 		p.Movers = append(p.Movers, f.ratingRow(&movers[i]))
 	}
 	return render("standing", p)
 }
 
-func (f *Face) ratingRow(r *RatedBy) ratingRow {
+func (f *Face) ratingRow(r *score.RatedBy) ratingRow {
 	row := ratingRow{ratingView: ratingViewOf(r), Rater: shortKey(r.Rater), When: r.ReceivedAt.UTC().Format("2 Jan 2006"), WhenRFC: r.ReceivedAt.UTC().Format(time.RFC3339)}
 	row.Stars = strconv.FormatFloat(row.ratingView.Stars, 'f', 1, 64)
 	row.Status, row.Heavy = "no receipt", strconv.FormatFloat(r.Weight.Float(), 'f', 3, 64)
@@ -155,7 +157,7 @@ func (f *Face) ratingRow(r *RatedBy) ratingRow {
 
 func (f *Face) methodPage(*http.Request) (string, template.HTML, error) {
 	p := f.Known.Params()
-	weights := make([]componentRow, len(SubNames))
+	weights := make([]componentRow, len(score.SubNames))
 	for j := range weights {
 		weights[j] = componentRow{Title: componentWords[j][0], What: componentWords[j][1], Weight: percentOf(p.Weights[j])}
 	}
@@ -163,8 +165,8 @@ func (f *Face) methodPage(*http.Request) (string, template.HTML, error) {
 	body, err := render("method", map[string]any{
 		"Components": weights, "Params": p, "Algo": name, "Hash": hash, "Key": f.Known.Pubkey(),
 		"Plain": percentOf(p.CPlain), "Witnessed": percentOf(p.CWitnessed), "Free": percentOf(p.VolumeFree), "Late": p.LateSeconds / 60, "Neutral": p.NeutralSeconds / 60,
-		"DisputeTop": percentOf(p.DisputeTop), "DayCap": percentOf(p.DayCap), "NEff": int64(p.GateNEff / One),
-		"Example": intervalOf(52*One, 61*One, 68*One, true),
+		"DisputeTop": percentOf(p.DisputeTop), "DayCap": percentOf(p.DayCap), "NEff": int64(p.GateNEff / score.One),
+		"Example": intervalOf(52*score.One, 61*score.One, 68*score.One, true),
 	})
 	return "How ranks work", body, err
 }
@@ -238,7 +240,7 @@ func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
 			if c.Name != nil {
 				row.Title = *c.Name
 			}
-			if c.score != nil && c.score.Unranked == UnrankedWatching {
+			if c.score != nil && c.score.Unranked == score.UnrankedWatching {
 				row.Watched = c.score.WatchProgress()
 			}
 			if c.Rank != nil {

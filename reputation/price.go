@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
 // Prices are those of the operator's own sources. Price is called concurrently.
@@ -52,7 +53,7 @@ type weightedRate struct {
 // sources come first. A table of prices is free to publish, and so is a key, so
 // only Mostros with a rank verify a price: each weighs by its rank, and none of
 // them may move the price by more than a hundredth.
-func price(fiat string, rates []Rate, scores map[string]Score, own Prices, now time.Time) *Price {
+func price(fiat string, rates []Rate, scores map[string]score.Score, own Prices, now time.Time) *Price {
 	p := &Price{Fiat: fiat, Source: PriceUnverified}
 	if own != nil {
 		if btc, ok := own.Price(fiat, now); ok && btc > 0 && !math.IsInf(btc, 0) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -19,7 +20,7 @@ const (
 )
 
 // Assertion builds the NIP-85 event of a score, ready to be signed.
-func Assertion(s Score, provider string) nostr.Event {
+func Assertion(s score.Score, provider string) nostr.Event {
 	tags := nostr.Tags{
 		{"d", s.Pubkey},
 		{"p", s.Pubkey},
@@ -51,12 +52,12 @@ func Assertion(s Score, provider string) nostr.Event {
 
 // fingerprint returns the parts of a score whose change is published: the figures
 // that a reader acts on, and the bounds to the whole point.
-func fingerprint(s Score) string {
+func fingerprint(s score.Score) string {
 	var flags []string
 	for _, f := range s.Flags {
 		flags = append(flags, f.Name)
 	}
-	return fmt.Sprint(s.Rank, int64(s.Lo/One), int64(s.Hi/One), s.ExposureSats, s.N, flags, s.Algo)
+	return fmt.Sprint(s.Rank, int64(s.Lo/score.One), int64(s.Hi/score.One), s.ExposureSats, s.N, flags, s.Algo)
 }
 
 // profile says what the key is for (NIP-85 asks for one key and one profile
@@ -123,7 +124,7 @@ func (s *Service) publishProofs(ctx context.Context) error {
 	if s.cfg.Pairs == nil {
 		return nil
 	}
-	wanted := map[string]Equivocation{}
+	wanted := map[string]score.Equivocation{}
 	s.mu.RLock()
 	for e := range s.ledger.Equivocations() {
 		if key := e.IDs[0] + e.IDs[1]; !s.announced[key] {
@@ -155,7 +156,7 @@ func (s *Service) publishProofs(ctx context.Context) error {
 	})
 }
 
-func proof(e Equivocation, first, second *nostr.Event) (nostr.Event, error) {
+func proof(e score.Equivocation, first, second *nostr.Event) (nostr.Event, error) {
 	content, err := json.Marshal([]*nostr.Event{first, second})
 	if err != nil {
 		return nostr.Event{}, fmt.Errorf("write a proof: %w", err)

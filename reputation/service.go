@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // Log is what reputation needs of the log.
 type Log interface {
-	Reader
+	score.Reader
 	// Wait returns nil once the head is greater than seq.
 	Wait(ctx context.Context, seq uint64) error
 	// Head is the last position of the log.
@@ -45,11 +46,11 @@ type Signer interface {
 type Config struct {
 	Dir       string // of the checkpoint; "" keeps none
 	Log       Log
-	Pairs     Pairs     // nil: proofs of equivocation are not published
-	Publisher Publisher // nil: nothing is published
-	Signer    Signer    // needed with Publisher
-	Proofs    Proofs    // nil: Receipts
-	Params    Params    // zero: DefaultParams
+	Pairs     Pairs        // nil: proofs of equivocation are not published
+	Publisher Publisher    // nil: nothing is published
+	Signer    Signer       // needed with Publisher
+	Proofs    score.Proofs // nil: Receipts
+	Params    score.Params // zero: DefaultParams
 	Every     time.Duration
 	Logger    *slog.Logger
 	Now       func() time.Time
@@ -76,8 +77,8 @@ type Service struct {
 	// mu guards the ledger and the scores. The follower alone writes; it holds
 	// the lock for a batch or a computation.
 	mu     sync.RWMutex
-	ledger *Ledger
-	scores map[string]Score
+	ledger *score.Ledger
+	scores map[string]score.Score
 	asOf   time.Time
 	caught bool // up with the log at least once
 
@@ -108,7 +109,7 @@ func Open(cfg Config) (*Service, error) {
 	}
 	if cfg.Params.Draws == 0 {
 		funds, payees := cfg.Params.Funds, cfg.Params.Payees
-		cfg.Params = DefaultParams()
+		cfg.Params = score.DefaultParams()
 		cfg.Params.Funds, cfg.Params.Payees = funds, payees
 	}
 	if cfg.Every <= 0 {
@@ -121,10 +122,10 @@ func Open(cfg Config) (*Service, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.Proofs == nil {
-		cfg.Proofs = Receipts{}
+		cfg.Proofs = score.Receipts{}
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]Score{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
-	s.ledger = NewLedger(cfg.Params, cfg.Proofs)
+	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
+	s.ledger = score.NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(s)
 	return s, nil
 }
@@ -226,7 +227,7 @@ func (s *Service) read(ctx context.Context) error {
 	var failed error
 	go func() {
 		defer close(batches)
-		failed = EachBatch(ctx, s.cfg.Log, after, func(batch []mostro.Entry) error {
+		failed = score.EachBatch(ctx, s.cfg.Log, after, func(batch []mostro.Entry) error {
 			select {
 			case batches <- batch:
 				return nil
@@ -289,7 +290,7 @@ func (s *Service) AsOf() time.Time {
 }
 
 // Params are the constants of the score.
-func (s *Service) Params() Params { return s.cfg.Params }
+func (s *Service) Params() score.Params { return s.cfg.Params }
 
 // Pubkey is the key under which scores are published; "" for none.
 func (s *Service) Pubkey() string {
@@ -301,7 +302,7 @@ func (s *Service) Pubkey() string {
 
 // Score gives the score of a node; ok is false for a key that never described
 // itself as a Mostro.
-func (s *Service) Score(pubkey string) (score Score, ok bool) {
+func (s *Service) Score(pubkey string) (score score.Score, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	score, ok = s.scores[pubkey]
@@ -309,17 +310,17 @@ func (s *Service) Score(pubkey string) (score Score, ok bool) {
 }
 
 // Scores gives all scores, the best first (ByRank).
-func (s *Service) Scores() []Score {
+func (s *Service) Scores() []score.Score {
 	s.mu.RLock()
 	list := slices.Collect(maps.Values(s.scores))
 	s.mu.RUnlock()
-	slices.SortFunc(list, ByRank)
+	slices.SortFunc(list, score.ByRank)
 	return list
 }
 
 // Ratings gives all ratings of a host, the newest first, with what each counts
 // for and why. A host need not be a Mostro.
-func (s *Service) Ratings(pubkey string) []RatedBy {
+func (s *Service) Ratings(pubkey string) []score.RatedBy {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	s.deriving.Lock()
@@ -334,7 +335,7 @@ func (s *Service) Ratings(pubkey string) []RatedBy {
 
 // Refusals gives the events that are no evidence, each with its reason, and
 // the count of all by reason. The list holds the first of them.
-func (s *Service) Refusals() (list []Refusal, byReason map[string]int64) {
+func (s *Service) Refusals() (list []score.Refusal, byReason map[string]int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.ledger.Refused(), s.ledger.Reasons()

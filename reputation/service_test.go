@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,14 +50,14 @@ func (p *paper) kinds() map[int]int {
 // gradedProofs is a Proofs that believes the grade that a receipt names.
 type gradedProofs struct{}
 
-func (gradedProofs) Check(_ *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Proof, error) {
+func (gradedProofs) Check(_ *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (score.Proof, error) {
 	switch {
 	case len(r.Receipt) == 0:
-		return Proof{}, ErrNoReceipt
+		return score.Proof{}, score.ErrNoReceipt
 	case r.Receipt[0] == "forged":
-		return Proof{}, errors.New("forged")
+		return score.Proof{}, errors.New("forged")
 	}
-	return Proof{Grade: r.Receipt[0], OfOrder: true, Nullifier: r.OrderID + r.Pubkey}, nil
+	return score.Proof{Grade: r.Receipt[0], OfOrder: true, Nullifier: r.OrderID + r.Pubkey}, nil
 }
 
 // pen signs with a test key.
@@ -147,7 +148,7 @@ func TestRestartEqualsRebuild(t *testing.T) {
 		"one cut off":           func() ([]byte, Config) { return raw[:len(raw)-9], Config{Dir: dir, Log: log, Now: now} },
 		"one of another format": func() ([]byte, Config) { return append([]byte("{}\n"), raw...), Config{Dir: dir, Log: log, Now: now} },
 		"one of other parameters": func() ([]byte, Config) {
-			return raw, Config{Dir: dir, Log: log, Now: now, Params: Params{Funds: []string{scoretest.KeyOf("fund")}}}
+			return raw, Config{Dir: dir, Log: log, Now: now, Params: score.Params{Funds: []string{scoretest.KeyOf("fund")}}}
 		},
 		"one that is ahead of its log": func() ([]byte, Config) { return raw, Config{Dir: dir, Log: &scoretest.MemLog{}, Now: now} },
 	} {
@@ -228,8 +229,8 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	if ok, err := evt.CheckSignature(); err != nil || !ok || !evt.CheckID() || evt.PubKey != provider.Pubkey() || evt.Tags.GetD() != a {
 		t.Errorf("the assertion is not signed by the provider about the node: %v", evt)
 	}
-	score, _ := s.Score(a)
-	for name, want := range map[string]string{"rank": strconv.Itoa(score.Rank), "root": score.Root, "lo": score.Lo.String(), "exposure": "0", "algo": AlgoName} {
+	scored, _ := s.Score(a)
+	for name, want := range map[string]string{"rank": strconv.Itoa(scored.Rank), "root": scored.Root, "lo": scored.Lo.String(), "exposure": "0", "algo": score.AlgoName} {
 		if tag := evt.Tags.Find(name); len(tag) < 2 || tag[1] != want {
 			t.Errorf("tag %s is %v, want %s", name, tag, want)
 		}
@@ -354,9 +355,9 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 	lie.Order(a, 9, mostro.StatusCanceled, 1000, scoretest.At(35.9))
 	log.Add(lie.Entries...)
 	until("the proof", func() bool { return out.kinds()[KindAddressAssertion] == 1 })
-	score, ok := s.Score(a)
-	if !ok || len(score.Evidence.Equivocations) != 1 || score.Flags[0].Name != FlagEquivocation || score.Evidence.Failures.Witnessed != 1 {
-		t.Errorf("the lie does not show: %v %v", score.Flags, score.Evidence.Equivocations)
+	scored, ok := s.Score(a)
+	if !ok || len(scored.Evidence.Equivocations) != 1 || scored.Flags[0].Name != score.FlagEquivocation || scored.Evidence.Failures.Witnessed != 1 {
+		t.Errorf("the lie does not show: %v %v", scored.Flags, scored.Evidence.Equivocations)
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {

@@ -11,7 +11,7 @@ bench-build: build
 	cd $(BENCH_DIR) && $(GO) build -trimpath -tags libsecp256k1 -o bin/bench . && \
 	  $(GO) build -trimpath -tags libsecp256k1 -o bin/stock ./stock && \
 	  $(GO) build -trimpath -tags libsecp256k1 -o bin/canned ./canned
-	$(GO) test -c -tags "$(TAGS)" -o $(BENCH_DIR)/bin/reputation.test ./reputation
+	$(GO) test -c -tags "$(TAGS)" -o $(BENCH_DIR)/bin/reputation.test ./reputation/score
 
 # About an hour at full size, most of it the book of a million orders.
 bench: bench-build

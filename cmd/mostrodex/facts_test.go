@@ -15,7 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
-	"github.com/mostrodex/mostrodex/reputation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -31,11 +31,11 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 		m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }}
 		return m, startMainUntil(t, m)
 	}
-	score := func(m *Main, deleted bool) string {
-		var s reputation.Score
+	scoreNow := func(m *Main, deleted bool) string {
+		var s score.Score
 		eventually(t, "the scores", func() bool {
 			s, _ = m.scores.Score(node.Pubkey())
-			asked := slices.ContainsFunc(s.Flags, func(f reputation.Flag) bool { return f.Name == reputation.FlagErased })
+			asked := slices.ContainsFunc(s.Flags, func(f score.Flag) bool { return f.Name == score.FlagErased })
 			return m.scores.Ready() && s.Evidence.Successes.Claimed == 9 && s.Evidence.WitnessedDays >= 39 && asked == deleted
 		})
 		b, err := json.Marshal(s)
@@ -64,7 +64,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 			ids = append(ids, nostr.Tag{"e", q.ID}, nostr.Tag{"e", fee.ID})
 		}
 	}
-	kept := score(m, false)
+	kept := scoreNow(m, false)
 	request := nostr.Event{Kind: mostro.KindDeletion, Tags: ids}
 	for d := range 30 {
 		request.Tags = append(request.Tags, nostr.Tag{"a", "38383:" + node.Pubkey() + ":" + fairOrderID(d)})
@@ -73,7 +73,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 	if _, _, err := f.last.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	served := score(m, true)
+	served := scoreNow(m, true)
 	values := func(text string) (v struct {
 		Rank            int
 		Value, Lo, Root json.RawMessage
@@ -100,18 +100,18 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, stop = open()
-	if got := score(m, true); got != served {
+	if got := scoreNow(m, true); got != served {
 		t.Errorf("without the checkpoint:\n%s\nwant\n%s", got, served)
 	}
 	var out bytes.Buffer
-	scores, err := reputation.WriteBundle(context.Background(), &out, evidence{m.store}, m.Config.Reputation.params(), now, "", nil)
+	scores, err := score.WriteBundle(context.Background(), &out, evidence{m.store}, m.Config.Reputation.params(), now, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b, err := json.Marshal(scores[0]); err != nil || string(b) != served {
 		t.Errorf("the bundle says\n%s\nwant\n%s, %v", b, served, err)
 	}
-	if _, err := reputation.VerifyBundle(bytes.NewReader(out.Bytes()), nil, nil); err != nil {
+	if _, err := score.VerifyBundle(bytes.NewReader(out.Bytes()), nil, nil); err != nil {
 		t.Error(err)
 	}
 	stop()

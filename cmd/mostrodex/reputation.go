@@ -17,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/simulate"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -62,8 +63,8 @@ func (c *ReputationConfig) validate() error {
 }
 
 // params are the algorithm's, with what the operator believes.
-func (c *ReputationConfig) params() reputation.Params {
-	p := reputation.DefaultParams()
+func (c *ReputationConfig) params() score.Params {
+	p := score.DefaultParams()
 	p.Funds, p.Payees = c.Funds, c.Payees
 	return p
 }
@@ -284,7 +285,7 @@ reads it. The server is to be stopped.`,
 				return err
 			}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-				scores, err := reputation.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{m.store}, cfg.Reputation.params(), time.Now(), only, nil)
+				scores, err := score.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{m.store}, cfg.Reputation.params(), time.Now(), only, nil)
 				if err == nil {
 					_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d scores\n", len(scores))
 				}
@@ -318,7 +319,7 @@ That the times of receipt are true is the word of who wrote the bundle.`,
 				defer f.Close()
 				in = f
 			}
-			v, err := reputation.VerifyBundle(in, nil, nil)
+			v, err := score.VerifyBundle(in, nil, nil)
 			if err != nil {
 				return err
 			}

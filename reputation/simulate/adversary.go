@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/reputation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -31,8 +31,8 @@ func (m *market) fork() *market {
 }
 
 // at gives the scores of a moment by node.
-func (m *market) at(when time.Time) map[string]reputation.Score {
-	out := map[string]reputation.Score{}
+func (m *market) at(when time.Time) map[string]score.Score {
+	out := map[string]score.Score{}
 	for _, s := range m.ledger(when).Compute(when) {
 		out[s.Pubkey] = s
 	}
@@ -61,7 +61,7 @@ func (g *game) victimIn(m *market) (*market, *host, int) {
 	return m, v, days
 }
 
-func flagged(s reputation.Score, names ...string) (n float64) {
+func flagged(s score.Score, names ...string) (n float64) {
 	for _, f := range s.Flags {
 		if slices.Contains(names, f.Name) {
 			n++
@@ -168,7 +168,7 @@ func (g *game) claimedFirst(context.Context) error {
 	one.dirtyKey("claims one", []string{fresh.lightning}, after(float64(days-41)))
 	s := one.at(end)[fresh.pubkey]
 	g.measure("points that the honest newcomer loses", float64(before[fresh.pubkey].Rank-s.Rank), exactly(0), nil)
-	g.measure("it is flagged", flagged(s, reputation.FlagWhitewash), exactly(1), nil)
+	g.measure("it is flagged", flagged(s, score.FlagWhitewash), exactly(1), nil)
 	all := m.fork()
 	var names []string
 	for _, h := range m.hosts {
@@ -354,7 +354,7 @@ func (g *game) pennyFees(context.Context) error {
 	base.lists()
 	// reach feeds a market until a host has rank 80; 0 if it never has.
 	reach := func(m *market, pubkey string) (day int, best, fees float64) {
-		l := reputation.NewLedger(m.params(), reputation.Receipts{})
+		l := score.NewLedger(m.params(), score.Receipts{})
 		next := 0
 		for d := 30; d <= days; d += 10 {
 			next = m.feed(l, next, after(float64(d)))
@@ -475,7 +475,7 @@ func (g *game) oneSecond(context.Context) error {
 func (g *game) largeOffer(context.Context) error {
 	m, v, days := g.victim(true)
 	end := after(float64(days))
-	alarms := []string{reputation.FlagOrderSize, reputation.FlagOpenVolume, reputation.FlagExposure}
+	alarms := []string{score.FlagOrderSize, score.FlagOpenVolume, score.FlagExposure}
 	before := flagged(m.fork().at(end)[v.pubkey], alarms...)
 	for _, taken := range []bool{false, true} {
 		f := m.fork()
@@ -511,7 +511,7 @@ func (g *game) clockOff(context.Context) error {
 		}
 		s := f.at(end)[v.pubkey]
 		said := 0.0
-		if s.Unranked == reputation.UnrankedClock && flagged(s, reputation.FlagClock) == 1 {
+		if s.Unranked == score.UnrankedClock && flagged(s, score.FlagClock) == 1 {
 			said = 1
 		}
 		g.measure("the reason of having no rank is said, eleven minutes "+name, said, exactly(1), nil)
@@ -538,7 +538,7 @@ func (g *game) ownOutage(context.Context) error {
 		was, open = was+float64(a.Evidence.OpenSats.Witnessed), open+float64(b.Evidence.OpenSats.Witnessed)
 		late += float64(b.Evidence.EndedLate.Witnessed)
 		failed = math.Max(failed, float64(b.Evidence.Omitted.Witnessed-a.Evidence.Omitted.Witnessed))
-		alarms += math.Max(0, flagged(b, reputation.FlagOpenVolume)-flagged(a, reputation.FlagOpenVolume))
+		alarms += math.Max(0, flagged(b, score.FlagOpenVolume)-flagged(a, score.FlagOpenVolume))
 		drop += float64(a.Rank-b.Rank) / float64(len(m.hosts))
 	}
 	g.measure("sats that are open a month later because of it", open-was, most(0), nil)

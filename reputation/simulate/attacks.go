@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/reputation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
 func after(days float64) time.Time { return genesis.Add(time.Duration(days * float64(day))) }
@@ -133,7 +133,7 @@ func (g *game) selfTrade(context.Context) error {
 	if g.Small {
 		days = 60
 	}
-	firstAt80 := func(l *reputation.Ledger, m *market, pubkey string) (reached int, s reputation.Score) {
+	firstAt80 := func(l *score.Ledger, m *market, pubkey string) (reached int, s score.Score) {
 		next := 0
 		for d := 10; d <= days; d += 2 {
 			next = m.feed(l, next, after(float64(d)))
@@ -170,7 +170,7 @@ func (g *game) selfTrade(context.Context) error {
 			}
 			spent[d] = h.fees
 		}
-		l := reputation.NewLedger(m.params(), reputation.Receipts{})
+		l := score.NewLedger(m.params(), score.Receipts{})
 		reached, s := firstAt80(l, m, h.pubkey)
 		name := fmt.Sprintf("%g trades a day of about %d sats: ", pace.perDay, pace.sats)
 		g.measure(name+"days to rank 80, 0 never", float64(reached), note, nil)
@@ -212,7 +212,7 @@ func (g *game) selfTrade(context.Context) error {
 	m.present(h)
 	m.trades(h)
 	fees := h.fees
-	l := reputation.NewLedger(m.params(), reputation.Receipts{})
+	l := score.NewLedger(m.params(), score.Receipts{})
 	reached, s := firstAt80(l, m, h.pubkey)
 	g.measure("honest, 10 trades a day: days to rank 80, 0 never", float64(reached), note, nil)
 	if reached > 0 {
@@ -306,7 +306,7 @@ func (g *game) whitewash(context.Context) error {
 		}
 		m.present(fresh)
 		m.trades(fresh)
-		l := reputation.NewLedger(m.params(), reputation.Receipts{})
+		l := score.NewLedger(m.params(), score.Receipts{})
 		next := m.feed(l, 0, after(float64(days)))
 		before := look(l, after(float64(days)))
 		start := map[string]float64{"rank": before.by("rank")(old.pubkey)}

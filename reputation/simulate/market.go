@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/reputation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -120,8 +120,8 @@ func newMarket(seed uint64, funded bool) *market {
 }
 
 // params are those of the market: the default ones, and its fund.
-func (m *market) params() reputation.Params {
-	p := reputation.DefaultParams()
+func (m *market) params() score.Params {
+	p := score.DefaultParams()
 	if m.fund != nil {
 		p.Funds = []string{m.fund.Pubkey()}
 	}
@@ -225,7 +225,7 @@ func (m *market) lists() {
 	for d, paid := range m.paid {
 		for part := 0; len(paid) > 0; part++ {
 			n := min(500, len(paid))
-			evt := nostr.Event{PubKey: m.fund.Pubkey(), Kind: mostro.KindAppData, Tags: nostr.Tags{{"d", fmt.Sprintf("%s%d-%d", reputation.FundListD, d, part)}}}
+			evt := nostr.Event{PubKey: m.fund.Pubkey(), Kind: mostro.KindAppData, Tags: nostr.Tags{{"d", fmt.Sprintf("%s%d-%d", score.FundListD, d, part)}}}
 			for _, p := range paid[:n] {
 				tag := nostr.Tag{"paid", p.hash, fmt.Sprint(p.sats), p.node}
 				if m.anonymous {
@@ -345,15 +345,15 @@ func poisson(r *rand.Rand, mean float64) (n int) {
 }
 
 // ledger applies all entries up to a moment.
-func (m *market) ledger(until time.Time) *reputation.Ledger {
-	l := reputation.NewLedger(m.params(), reputation.Receipts{})
+func (m *market) ledger(until time.Time) *score.Ledger {
+	l := score.NewLedger(m.params(), score.Receipts{})
 	m.feed(l, 0, until)
 	return l
 }
 
 // feed applies entries from an index on, up to a moment; it gives the next
 // index.
-func (m *market) feed(l *reputation.Ledger, from int, until time.Time) int {
+func (m *market) feed(l *score.Ledger, from int, until time.Time) int {
 	if !m.sorted {
 		m.lists()
 		slices.SortStableFunc(m.entries, func(a, b mostro.Entry) int { return a.ReceivedAt.Compare(b.ReceivedAt) })

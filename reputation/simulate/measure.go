@@ -6,20 +6,20 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mostrodex/mostrodex/reputation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
 // view is what four ways to rate say of every host at one moment.
 type view struct {
-	score  map[string]reputation.Score
+	score  map[string]score.Score
 	mean   map[string]float64 // RoboSats: the plain mean, to 100
 	wilson map[string]float64 // Wilson's lower bound, to 100
 	trust  map[string]float64 // mostro-score's retired trust score
 }
 
 // look computes all four from the same facts.
-func look(l *reputation.Ledger, at time.Time) view {
-	v := view{map[string]reputation.Score{}, map[string]float64{}, map[string]float64{}, map[string]float64{}}
+func look(l *score.Ledger, at time.Time) view {
+	v := view{map[string]score.Score{}, map[string]float64{}, map[string]float64{}, map[string]float64{}}
 	for _, s := range l.Compute(at) {
 		v.score[s.Pubkey] = s
 		n, sum := 0.0, 0.0

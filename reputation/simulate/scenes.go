@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/reputation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -59,14 +60,14 @@ func (g *game) honest(context.Context) error {
 }
 
 // truth gives the sub-scores that full knowledge would give.
-func (h *host) truth(p reputation.Params, s reputation.Score) (m [6]reputation.Micro) {
-	micro := func(x float64) reputation.Micro { return reputation.Micro(math.Round(x * 1e6)) }
-	m[reputation.SubUsers] = micro(h.Users)
-	m[reputation.SubCompletion] = micro(h.Complete)
-	m[reputation.SubDisputes] = (p.Peace(micro(1-h.Dispute)) + micro(h.Resolve)) / 2
-	m[reputation.SubVolume] = s.Sub[reputation.SubVolume].Mean
-	m[reputation.SubLiveness] = micro(h.Up)
-	m[reputation.SubLongevity] = s.Sub[reputation.SubLongevity].Mean
+func (h *host) truth(p score.Params, s score.Score) (m [6]score.Micro) {
+	micro := func(x float64) score.Micro { return score.Micro(math.Round(x * 1e6)) }
+	m[score.SubUsers] = micro(h.Users)
+	m[score.SubCompletion] = micro(h.Complete)
+	m[score.SubDisputes] = (p.Peace(micro(1-h.Dispute)) + micro(h.Resolve)) / 2
+	m[score.SubVolume] = s.Sub[score.SubVolume].Mean
+	m[score.SubLiveness] = micro(h.Up)
+	m[score.SubLongevity] = s.Sub[score.SubLongevity].Mean
 	return m
 }
 
@@ -92,7 +93,7 @@ func (g *game) newcomer(context.Context) error {
 		}
 		fresh = append(fresh, h)
 	}
-	l := reputation.NewLedger(m.params(), reputation.Receipts{})
+	l := score.NewLedger(m.params(), score.Receipts{})
 	next := m.feed(l, 0, after(30))
 	young := look(l, after(30))
 	m.feed(l, next, after(float64(days)))
@@ -297,7 +298,7 @@ func (g *game) omission(context.Context) error {
 	}
 	v := look(m.ledger(end), end)
 	for i, hides := range []bool{false, true} {
-		rank[hides] = v.score[m.hosts[6+i].pubkey].Sub[reputation.SubCompletion].Mean.Float()
+		rank[hides] = v.score[m.hosts[6+i].pubkey].Sub[score.SubCompletion].Mean.Float()
 	}
 	g.measure("completion, of 1, gained by not publishing failures", rank[true]-rank[false], most(.03), nil)
 	return nil
@@ -324,7 +325,7 @@ func (g *game) exitScam(context.Context) error {
 	}
 	at := when.Add(time.Hour)
 	s := look(m.ledger(at), at).score[h.pubkey]
-	has := func(s reputation.Score, name string) float64 {
+	has := func(s score.Score, name string) float64 {
 		for _, f := range s.Flags {
 			if f.Name == name {
 				return 1
@@ -332,11 +333,11 @@ func (g *game) exitScam(context.Context) error {
 		}
 		return 0
 	}
-	g.measure("alarm about an order's size before", has(before, reputation.FlagOrderSize), exactly(0), nil)
-	g.measure("alarm about open volume before", has(before, reputation.FlagOpenVolume), exactly(0), nil)
-	g.measure("alarm about an order's size", has(s, reputation.FlagOrderSize), exactly(1), nil)
-	g.measure("alarm about open volume", has(s, reputation.FlagOpenVolume), exactly(1), nil)
-	g.measure("open is beyond exposure", has(s, reputation.FlagExposure), exactly(1), nil)
+	g.measure("alarm about an order's size before", has(before, score.FlagOrderSize), exactly(0), nil)
+	g.measure("alarm about open volume before", has(before, score.FlagOpenVolume), exactly(0), nil)
+	g.measure("alarm about an order's size", has(s, score.FlagOrderSize), exactly(1), nil)
+	g.measure("alarm about open volume", has(s, score.FlagOpenVolume), exactly(1), nil)
+	g.measure("open is beyond exposure", has(s, score.FlagExposure), exactly(1), nil)
 	return nil
 }
 
@@ -345,7 +346,7 @@ func (g *game) exitScam(context.Context) error {
 func (g *game) overIssue(context.Context) error {
 	_, days := g.size()
 	end := after(float64(days))
-	play := func(attack bool) reputation.Score {
+	play := func(attack bool) score.Score {
 		m := newMarket(g.Seed, true)
 		m.crowd(8, days, anyQuality)
 		x := drawNature(stream(g.Seed, "issuer"), .1)
@@ -365,7 +366,7 @@ func (g *game) overIssue(context.Context) error {
 	g.measure("points moved by 5,000 receipts too many", float64(dirty.Rank-clean.Rank), most(3), nil)
 	flagged := 0.0
 	for _, f := range dirty.Flags {
-		if f.Name == reputation.FlagOverIssue {
+		if f.Name == score.FlagOverIssue {
 			flagged = 1
 		}
 	}

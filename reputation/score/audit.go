@@ -1,0 +1,462 @@
+package score
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// A bundle is everything that scores were computed from, one JSON object a
+// line: a bundleHead, a bundleEntry for each event with what this relay
+// witnessed of its arrival, and a bundleEnd with the results. Whoever has it
+// can compute them again without this program's data.
+//
+// Each entry ends with a link: a hash of the link before it (of the head in the
+// first one) and of the entry itself. The end repeats the last link and the
+// number of entries. So a line that was changed, left out or moved is named,
+// though its event is sound.
+
+// BundleFormat names the form of a bundle.
+const BundleFormat = "mostrodex reputation bundle 2"
+
+// bundleChain is the chain of links.
+type bundleChain [32]byte
+
+// linkSize is how much of a hash an entry shows; the end shows all of it.
+const linkSize = 16
+
+// chainOf begins a chain with the head's line.
+func chainOf(head []byte) bundleChain { return sha256.Sum256(bytes.TrimRight(head, "\n")) }
+
+// add returns the link of the next entry, whose Link is left out of its hash.
+func (c *bundleChain) add(b bundleEntry) (link string, err error) {
+	b.Link = ""
+	raw, err := json.Marshal(b)
+	if err != nil {
+		return "", err
+	}
+	*c = sha256.Sum256(append(c[:], raw...))
+	return hex.EncodeToString(c[:linkSize]), nil
+}
+
+type bundleHead struct {
+	Format string           `json:"format"`
+	Algo   string           `json:"algo"`
+	Params Params           `json:"params"`
+	AsOf   int64            `json:"as_of"`
+	Only   string           `json:"only,omitempty"`  // the one node that it is about
+	Given  map[string]Micro `json:"given,omitempty"` // then: what users say of other nodes, which the bundle does not prove
+}
+
+type bundleEntry struct {
+	Seq      uint64          `json:"seq"`
+	Received int64           `json:"received_ms"`
+	Road     string          `json:"road"`
+	Relay    string          `json:"relay,omitempty"`
+	Archived bool            `json:"archived,omitempty"`
+	Erased   bool            `json:"erased,omitempty"` // the author deleted it: the event's facts alone, without its signature
+	Event    json.RawMessage `json:"event"`
+	Link     string          `json:"link"`
+}
+
+type bundleEnd struct {
+	Scores  []json.RawMessage `json:"scores"`
+	Refused []Refusal         `json:"refused"`
+	Root    string            `json:"root"`    // Merkle root of the scores' bytes
+	Entries int               `json:"entries"` // lines between the head and this
+	Chain   string            `json:"chain"`   // the last link, in full
+}
+
+// ErrUnsound says that a bundle does not hold what it claims.
+var ErrUnsound = errors.New("unsound bundle")
+
+// roadOf reads a road's name.
+func roadOf(name string) (mostro.Road, error) {
+	for r := mostro.RoadClient; r <= mostro.RoadBackfill; r++ {
+		if r.String() == name {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: unknown road %q", ErrUnsound, name)
+}
+
+// WriteBundle writes a bundle of all that the log holds, computed as of a
+// moment: of all nodes, or of one and what its score hangs on. progress, if
+// not nil, is told how many entries were read.
+//
+// Of an event that its author deleted it holds the facts that the log kept: they
+// are the relay's word, and the author's signed request to delete them.
+func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
+	asOf = asOf.Truncate(time.Second) // as the head says it: what came later in that second is left out
+	l := NewLedger(params, Receipts{})
+	read := 0
+	err := until(ctx, log, asOf, func(batch []mostro.Entry) error {
+		for i, p := range l.PrepareAll(batch) {
+			l.Commit(batch[i], p)
+		}
+		if read += len(batch); progress != nil {
+			progress(read)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	scores := l.Compute(asOf)
+	head := bundleHead{Format: BundleFormat, Algo: params.Algo(), Params: params, AsOf: asOf.Unix()}
+	var wanted map[string]bool
+	if only != "" {
+		at := slices.IndexFunc(scores, func(s Score) bool { return s.Pubkey == only })
+		if at < 0 {
+			return nil, fmt.Errorf("%w: no Mostro %s", mostro.ErrNotFound, only)
+		}
+		head.Only, head.Given = only, map[string]Micro{only: scores[at].Mu}
+		wanted = map[string]bool{only: true}
+		for _, s := range scores {
+			if slices.Contains(scores[at].Linked, s.Pubkey) {
+				head.Given[s.Pubkey], wanted[s.Pubkey] = s.Mu, true
+			}
+		}
+		scores = scores[at : at+1]
+	}
+	out := bufio.NewWriterSize(w, 1<<20)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	first, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := out.Write(append(first, '\n')); err != nil {
+		return nil, err
+	}
+	chain, entries := chainOf(first), 0
+	about := l.about(wanted)
+	err = until(ctx, log, asOf, func(batch []mostro.Entry) error {
+		for _, e := range batch {
+			if !about(e.Event) {
+				continue
+			}
+			raw, err := json.Marshal(e.Event)
+			if err != nil {
+				return err
+			}
+			b := bundleEntry{Seq: e.Seq, Received: e.ReceivedAt.UnixMilli(), Road: e.Source.Road.String(), Relay: e.Source.Relay, Archived: e.Archived, Erased: e.Erased, Event: raw}
+			if b.Link, err = chain.add(b); err != nil {
+				return err
+			}
+			if entries++; enc.Encode(b) != nil { // the writer keeps its error for Flush
+				return out.Flush()
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	end, err := endOf(scores, l.refusedAbout(only))
+	if err != nil {
+		return nil, err
+	}
+	end.Entries, end.Chain = entries, hex.EncodeToString(chain[:])
+	if err := enc.Encode(end); err != nil {
+		return nil, err
+	}
+	return scores, out.Flush()
+}
+
+// until reads in batches what was received up to a moment.
+func until(ctx context.Context, log Reader, asOf time.Time, fn func([]mostro.Entry) error) error {
+	return EachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
+		return fn(slices.DeleteFunc(batch, func(e mostro.Entry) bool { return e.ReceivedAt.After(asOf) }))
+	})
+}
+
+// about says which events a bundle needs: all evidence, or that of some nodes.
+func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
+	raters := map[string]bool{}
+	for pubkey := range wanted {
+		for _, r := range l.book.Nodes[pubkey].Ratings {
+			raters[r.Rater] = true
+		}
+	}
+	return func(evt *nostr.Event) bool {
+		switch evt.Kind {
+		case mostro.KindAppData:
+			return slices.Contains(l.params.Funds, evt.PubKey)
+		case mostro.KindDeletion:
+			return wanted == nil || wanted[evt.PubKey] || raters[evt.PubKey]
+		case mostro.KindHostRating:
+			tag := evt.Tags.Find("p")
+			return wanted == nil || len(tag) > 1 && wanted[tag[1]]
+		case mostro.KindDevFee:
+			// A payment that several nodes name is one of them alone's: all belong here.
+			tag := evt.Tags.Find("hash")
+			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && slices.ContainsFunc(l.book.Hashes[tag[1]], func(u hashUse) bool { return wanted[nodeOf(u.Order)] })
+		case mostro.KindReceiptKeys, mostro.KindAnnouncement:
+			return mostro.Classify(evt) == mostro.ClassKeyset && (wanted == nil || wanted[evt.PubKey])
+		}
+		return sharedKind(evt.Kind) && (wanted == nil || wanted[evt.PubKey])
+	}
+}
+
+// nodeOf gives the node of "<node>:<order>".
+func nodeOf(key string) string {
+	if len(key) < 64 {
+		return ""
+	}
+	return key[:64]
+}
+
+func (l *Ledger) refusedAbout(only string) []Refusal {
+	list := []Refusal{}
+	for _, r := range l.book.Refused {
+		if only == "" || r.Host == only {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+func endOf(scores []Score, refused []Refusal) (end bundleEnd, err error) {
+	leaves := make([][32]byte, 0, len(scores))
+	end.Refused = refused
+	for _, s := range scores {
+		raw, err := json.Marshal(s)
+		if err != nil {
+			return end, err
+		}
+		end.Scores = append(end.Scores, raw)
+		leaves = append(leaves, sha256.Sum256(append([]byte{0}, raw...)))
+	}
+	root := merkle(leaves)
+	end.Root = hex.EncodeToString(root[:])
+	return end, nil
+}
+
+// Verified is what checking a bundle found.
+type Verified struct {
+	Events int       `json:"events"`
+	Scores []Score   `json:"scores"`
+	AsOf   time.Time `json:"as_of"`
+	Algo   string    `json:"algo"`
+	Root   string    `json:"root"`
+	Only   string    `json:"only,omitempty"`
+}
+
+// VerifyBundle checks the id and signature of every event of a bundle,
+// computes its scores again and compares them to the byte. The error, an
+// ErrUnsound, names the first difference. checkEvent nil is NIP-01's rules.
+//
+// An entry that was erased has no signature: it must be named by a deletion
+// request of its author that is in the bundle.
+//
+// That the times of receipt are true is the word of the bundle's author: two
+// relays that saw the same events can compare them.
+func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress func(int)) (Verified, error) {
+	if checkEvent == nil {
+		checkEvent = func(evt *nostr.Event) error {
+			if !evt.CheckID() {
+				return errors.New("the id is not the event's")
+			}
+			if ok, err := evt.CheckSignature(); err != nil || !ok {
+				return errors.New("the signature is not the author's")
+			}
+			return nil
+		}
+	}
+	in := bufio.NewReaderSize(r, 1<<20)
+	line, err := readLine(in)
+	if err != nil {
+		return Verified{}, err
+	}
+	var head bundleHead
+	if err := json.Unmarshal(line, &head); err != nil || head.Format != BundleFormat {
+		return Verified{}, fmt.Errorf("%w: line 1 is not the head of a %q", ErrUnsound, BundleFormat)
+	}
+	if algo := head.Params.Algo(); algo != head.Algo {
+		return Verified{}, fmt.Errorf("%w: algo is %s, the parameters are those of %s", ErrUnsound, head.Algo, algo)
+	}
+	l := NewLedger(head.Params, Receipts{})
+	l.given = head.Given
+	v := Verified{AsOf: time.Unix(head.AsOf, 0).UTC(), Algo: head.Algo, Only: head.Only}
+	var end bundleEnd
+	var erased erasures
+	chain := chainOf(line)
+	for n := 2; ; n++ {
+		if line, err = readLine(in); err != nil {
+			return v, fmt.Errorf("line %d: %w", n, err)
+		}
+		if bytes.HasPrefix(line, []byte(`{"scores":`)) {
+			if err := json.Unmarshal(line, &end); err != nil {
+				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
+			}
+			if rest, err := in.Peek(1); len(rest) > 0 {
+				return v, fmt.Errorf("%w: line %d: something follows the end of the bundle", ErrUnsound, n+1)
+			} else if !errors.Is(err, io.EOF) {
+				return v, err
+			}
+			if sum := hex.EncodeToString(chain[:]); end.Entries != v.Events || end.Chain != sum {
+				return v, fmt.Errorf("%w: line %d: the end is of %d entries with the last link %s, computed %d and %s", ErrUnsound, n, end.Entries, clip([]byte(end.Chain)), v.Events, sum)
+			}
+			break
+		}
+		entry, err := entryOf(line, checkEvent, &chain)
+		if err != nil {
+			return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
+		}
+		if entry.ReceivedAt.After(v.AsOf) {
+			return v, fmt.Errorf("%w: line %d: received after the moment that the bundle is about", ErrUnsound, n)
+		}
+		erased.note(n, entry)
+		l.Apply(entry)
+		if v.Events++; progress != nil {
+			progress(v.Events)
+		}
+	}
+	if n, ok := erased.unnamed(); ok {
+		return v, fmt.Errorf("%w: line %d: an event that is said to be deleted, and no request of its author names it", ErrUnsound, n)
+	}
+	v.Scores = l.Compute(v.AsOf)
+	if head.Only != "" {
+		v.Scores = slices.DeleteFunc(v.Scores, func(s Score) bool { return s.Pubkey != head.Only })
+	}
+	own, err := endOf(v.Scores, l.refusedAbout(head.Only))
+	if err != nil {
+		return v, err
+	}
+	v.Root = own.Root
+	return v, own.differs(end)
+}
+
+// erasures compare the events that a bundle says to be deleted with the requests
+// of their authors.
+type erasures struct {
+	events []erasedEvent
+	asked  map[string]int64 // by author and id, or author and address: until when
+}
+
+type erasedEvent struct {
+	line int
+	evt  *nostr.Event
+}
+
+func (x *erasures) note(line int, e mostro.Entry) {
+	if e.Erased {
+		x.events = append(x.events, erasedEvent{line, e.Event})
+	}
+	if e.Event.Kind != mostro.KindDeletion {
+		return
+	}
+	if x.asked == nil {
+		x.asked = map[string]int64{}
+	}
+	for _, tag := range e.Event.Tags {
+		if len(tag) > 1 && (tag[0] == "e" || tag[0] == "a") {
+			key := e.Event.PubKey + " " + tag[1]
+			x.asked[key] = max(x.asked[key], int64(e.Event.CreatedAt))
+		}
+	}
+}
+
+// unnamed gives the line of an erased event that no request names.
+func (x *erasures) unnamed() (line int, ok bool) {
+	for _, e := range x.events {
+		if _, named := x.asked[e.evt.PubKey+" "+e.evt.ID]; named {
+			continue
+		}
+		address := fmt.Sprintf("%d:%s:%s", e.evt.Kind, e.evt.PubKey, e.evt.Tags.GetD())
+		if until, named := x.asked[e.evt.PubKey+" "+address]; !named || int64(e.evt.CreatedAt) > until {
+			return e.line, true
+		}
+	}
+	return 0, false
+}
+
+func readLine(in *bufio.Reader) ([]byte, error) {
+	line, err := in.ReadBytes('\n')
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: it ends in the middle", ErrUnsound)
+	}
+	return line, err
+}
+
+func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e mostro.Entry, err error) {
+	var b bundleEntry
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&b); err != nil {
+		return e, err
+	}
+	e = mostro.Entry{Seq: b.Seq, ReceivedAt: time.UnixMilli(b.Received).UTC(), Source: mostro.Source{Relay: b.Relay}, Archived: b.Archived, Erased: b.Erased, Event: &nostr.Event{}}
+	if e.Source.Road, err = roadOf(b.Road); err != nil {
+		return e, err
+	}
+	if err := json.Unmarshal(b.Event, e.Event); err != nil {
+		return e, err
+	}
+	if b.Erased {
+		if e.Event.Kind == mostro.KindDeletion || e.Event.Sig != "" || e.Event.Content != "" || !nostr.IsValid32ByteHex(e.Event.ID) {
+			return e, errors.New("an erased event with more than its facts")
+		}
+	} else if err := check(e.Event); err != nil {
+		return e, err
+	}
+	if link, err := chain.add(b); err != nil || link != b.Link {
+		return e, fmt.Errorf("entry %d: the link does not fit: its time or road of receipt, its place or a line before it was changed, or one was left out", b.Seq)
+	}
+	return e, nil
+}
+
+// differs names the first difference between two ends: own is what was
+// computed here.
+func (own bundleEnd) differs(other bundleEnd) error {
+	for i, raw := range own.Scores {
+		if i >= len(other.Scores) {
+			return fmt.Errorf("%w: it lacks a score that follows from its events: %s", ErrUnsound, clip(raw))
+		}
+		if !bytes.Equal(raw, other.Scores[i]) {
+			return fmt.Errorf("%w: %s", ErrUnsound, firstDifference(raw, other.Scores[i]))
+		}
+	}
+	if len(other.Scores) > len(own.Scores) {
+		return fmt.Errorf("%w: a score follows from none of its events: %s", ErrUnsound, clip(other.Scores[len(own.Scores)]))
+	}
+	if !slices.Equal(own.Refused, other.Refused) {
+		return fmt.Errorf("%w: other events are refused than it says", ErrUnsound)
+	}
+	if own.Root != other.Root {
+		return fmt.Errorf("%w: root is %s, computed %s", ErrUnsound, other.Root, own.Root)
+	}
+	return nil
+}
+
+func clip(raw []byte) string { return string(raw[:min(len(raw), 120)]) }
+
+// firstDifference names the first field that differs.
+func firstDifference(own, other []byte) string {
+	var a, b map[string]json.RawMessage
+	if json.Unmarshal(own, &a) == nil && json.Unmarshal(other, &b) == nil {
+		names := make([]string, 0, len(a))
+		for name := range a {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			if !bytes.Equal(a[name], b[name]) {
+				return fmt.Sprintf("score of %s: %s is %s, computed %s", a["pubkey"], name, clip(b[name]), clip(a[name]))
+			}
+		}
+	}
+	return fmt.Sprintf("score is written as %s, computed %s", clip(other), clip(own))
+}

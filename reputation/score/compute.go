@@ -1,0 +1,420 @@
+package score
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// parts are the posteriors and facts that a score is made of.
+type parts struct {
+	users, completion, peace, solved, up posterior
+	speed                                Micro // of half of D: 1 when solvers take disputes in time
+	volume, longevity                    Micro
+	mu                                   Micro
+}
+
+// Compute gives the scores of all nodes at a moment, by pubkey. It changes no
+// fact, but keeps what the next one need not do again.
+func (l *Ledger) Compute(asOf time.Time) []Score {
+	at := asOf.Unix()
+	var wanted []string
+	for pubkey, n := range l.book.Nodes {
+		if n.IsNode {
+			wanted = append(wanted, pubkey)
+		}
+	}
+	slices.Sort(wanted)
+	all := map[string]*derived{}
+	l.deriveAll(all, wanted, at)
+	return l.scores(all, wanted, at)
+}
+
+// Update returns the scores that changed since the last Update, sorted by
+// pubkey: those of the nodes whose facts changed, or those of all nodes if all is
+// set. The other nodes count as of the Update that computed them last.
+func (l *Ledger) Update(asOf time.Time, all bool) []Score {
+	at := asOf.Unix()
+	var wanted []string
+	for pubkey, n := range l.book.Nodes {
+		if n.IsNode && (all || l.dirty[pubkey] || l.derived[pubkey] == nil) {
+			wanted = append(wanted, pubkey)
+		}
+	}
+	clear(l.dirty)
+	if len(wanted) == 0 {
+		return nil
+	}
+	slices.Sort(wanted)
+	l.deriveAll(l.derived, wanted, at)
+	scores := l.scores(l.derived, wanted, at)
+	for _, pubkey := range wanted {
+		l.derived[pubkey].slim()
+	}
+	return scores
+}
+
+// deriveAll reads the facts of nodes, on all cores.
+func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
+	l.ready()
+	list := make([]*derived, len(wanted))
+	onAllCores(len(wanted), func(i int) { list[i] = l.derive(wanted[i], asOf) })
+	for i, pubkey := range wanted {
+		all[pubkey] = list[i]
+	}
+}
+
+// onAllCores calls fn once for each of n indexes, and returns when all have
+// ended.
+func onAllCores(n int, fn func(i int)) {
+	workers := min(runtime.NumCPU(), n)
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range workers {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				fn(i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// scores computes those of the wanted nodes out of all that is derived.
+func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []Score {
+	mus := l.means(all)
+	own := func(pubkey string) parts {
+		mu := mus.without(pubkey)
+		if l.given != nil {
+			mu = l.given[pubkey]
+		}
+		return all[pubkey].parts(&l.params, mu, asOf)
+	}
+	older := l.lightning()
+	out := make([]Score, len(wanted))
+	onAllCores(len(wanted), func(i int) {
+		pubkey := wanted[i]
+		d := all[pubkey]
+		linked := older.before(pubkey, d.node)
+		linked = slices.DeleteFunc(linked, func(other string) bool { return all[other] == nil })
+		out[i] = l.score(d, own(pubkey), linked, asOf)
+	})
+	return out
+}
+
+// means are what users say of each node that has enough of them, and the
+// confirmed fees by which they weigh. The mean that is assumed where nothing is
+// known is one of them, so that a few fees do not set what is believed of all.
+type means struct {
+	sorted []nodeMean
+	place  map[string]int // in sorted, of the nodes
+	p      *Params
+}
+
+type nodeMean struct {
+	pubkey string // "" for the one that is assumed
+	mean   Micro
+	weight Micro // confirmed fees, faded, in micro-sats
+	upTo   Micro // weight of all up to this one
+}
+
+func (l *Ledger) means(all map[string]*derived) means {
+	m := means{p: &l.params, sorted: []nodeMean{{mean: l.params.UsersMean, weight: Micro(l.params.UsersMeanSats) * One}}, place: map[string]int{}}
+	for pubkey, d := range all {
+		if d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= l.params.WatchDays {
+			m.sorted = append(m.sorted, nodeMean{pubkey: pubkey, mean: d.rawMean, weight: d.sunk})
+		}
+	}
+	slices.SortFunc(m.sorted, func(a, b nodeMean) int {
+		return cmp.Or(cmp.Compare(a.mean, b.mean), cmp.Compare(a.pubkey, b.pubkey))
+	})
+	sum := Micro(0)
+	for i := range m.sorted {
+		x := &m.sorted[i]
+		sum += x.weight
+		x.upTo = sum
+		if x.pubkey != "" {
+			m.place[x.pubkey] = i
+		}
+	}
+	return m
+}
+
+// without gives the weighted median of the others' means, to the hundredth: one
+// rating somewhere need not move every score.
+func (m means) without(pubkey string) Micro {
+	at, held := m.place[pubkey]
+	nodes, own := len(m.place), Micro(0)
+	if held {
+		nodes--
+		own = m.sorted[at].weight
+	}
+	if nodes < m.p.UsersMinNodes {
+		return m.p.UsersMean
+	}
+	whole := m.sorted[len(m.sorted)-1].upTo - own
+	i := sort.Search(len(m.sorted), func(i int) bool {
+		sum := m.sorted[i].upTo
+		if held && i >= at {
+			sum -= own
+		}
+		return sum >= whole-sum
+	})
+	return m.sorted[i].mean / 10_000 * 10_000
+}
+
+// parts turns facts into posteriors.
+func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
+	u := &d.users
+	out := parts{mu: mu, speed: One}
+	sum, good := u.sum.times(u.spread), u.good.times(u.spread)
+	out.users = posterior{p.UsersPrior.times(mu) + good, p.UsersPrior.times(One-mu) + sum - good}
+
+	out.completion = posterior{p.DonePrior + d.good, p.UndonePrior + d.bad}
+	out.peace = posterior{p.PeacePrior + max(0, d.good+d.bad-d.quarrels), p.DisputePrior + d.quarrels}
+
+	e := &d.evidence
+	out.solved = posterior{p.SolvedPrior + Micro(e.Resolved.Witnessed)*One, p.UnsolvedPrior + Micro(e.Unresolved.Witnessed)*One}
+	if late := e.TakeSecondsP90 - p.TakeHours*3600; late > 0 && len(d.takes) >= 3 {
+		out.speed = max(0, One-ratio(late, (p.DisputeHours-p.TakeHours)*3600))
+	}
+	out.up = posterior{p.UpPrior + d.up, p.DownPrior + d.down}
+
+	free := e.VolumeSats.Witnessed - e.VolumeSats.Costed
+	top := p.VolumeFreeTop
+	if d.costing > 0 {
+		top = mulDiv(e.VolumeSats.Costed, int64(p.TradeShare), int64(One))
+	}
+	counted := e.VolumeSats.Costed + min(mulDiv(free, int64(p.VolumeFree), int64(One)), top)
+	out.volume = min(One, log10Ratio(counted, p.VolumeUnit).over(log10Ratio(p.VolumeTop, p.VolumeUnit)))
+	out.longevity = One - halved(int64(e.WitnessedDays), p.AgeFullDays)
+	return out
+}
+
+// done adds up what became of taken orders. What nobody paid for weighs
+// little: until a node's first trade with confirmed cost its good and bad
+// trades are brought down together, to TradeFree at the most; from then on a
+// good trade needs a confirmed cost, but for a small share, and a bad one
+// counts.
+func (d *derived) done(p *Params) (good, bad, quarrels Micro) {
+	var oldGood, oldBad, oldQuarrels, paid, unpaid, newBad, newQuarrels Micro
+	before := func(at int64) bool { return d.costing == 0 || at < d.costing }
+	for _, t := range d.trades {
+		switch {
+		case before(t.end) && t.good:
+			oldGood += One
+		case before(t.end):
+			oldBad += One
+		case t.good && t.cost > 0:
+			paid += One
+		case t.good:
+			unpaid += One
+		default:
+			newBad += One
+		}
+	}
+	for _, at := range d.disputes {
+		if before(at) {
+			oldQuarrels += One
+		} else {
+			newQuarrels += One
+		}
+	}
+	// Orders that ended in silence count against a node as far as it has the
+	// habit of saying how its orders end.
+	e := &d.evidence
+	if e.Silent.Witnessed > 0 {
+		habit := ratio(e.Expired.Witnessed, e.Expired.Witnessed+e.Silent.Witnessed)
+		oldBad += (Micro(e.Silent.Witnessed) * One).times(habit)
+	}
+	if all := oldGood + oldBad; all > p.TradeFree {
+		oldGood, oldBad, oldQuarrels = shareOf(oldGood, p.TradeFree, all), shareOf(oldBad, p.TradeFree, all), shareOf(oldQuarrels, p.TradeFree, all)
+	}
+	return oldGood + paid + min(unpaid, paid.times(p.TradeShare)), oldBad + newBad, oldQuarrels + newQuarrels
+}
+
+func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }
+
+// Peace maps the share of trades without dispute to half of D.
+func (p *Params) Peace(share Micro) Micro { return One - min(One, (One-share).over(p.DisputeTop)) }
+
+// means gives the sub-scores' means.
+func (q parts) means(p *Params) (m [subScores]Micro) {
+	m[SubUsers] = q.users.mean()
+	m[SubCompletion] = q.completion.mean()
+	m[SubDisputes] = (p.Peace(q.peace.mean()) + q.solved.mean().times(q.speed)) / 2
+	m[SubVolume] = q.volume
+	m[SubLiveness] = q.up.mean()
+	m[SubLongevity] = q.longevity
+	return m
+}
+
+// Value is 100 times the geometric mean: no other virtue buys off a bad one.
+func (p *Params) Value(m [subScores]Micro) Micro {
+	sum := int64(0)
+	for j, v := range m {
+		sum += mulDiv(max(v, p.Floor).ln(), int64(p.Weights[j]), int64(One))
+	}
+	return 100 * exp(min(0, sum))
+}
+
+// interval draws from the posteriors: the bounds of the value and of each
+// sub-score.
+func (q parts) interval(p *Params) (lo, hi Micro, sub [subScores][2]Micro) {
+	n := p.Draws
+	shuffled := shufflesFor(n, p.DrawSeed).order
+	low, high := n/20, n-1-n/20
+	values := make([]int64, n)
+	weighed := func(j int, m Micro) int64 { return mulDiv(max(m, p.Floor).ln(), int64(p.Weights[j]), int64(One)) }
+	for j, v := range map[int]Micro{SubVolume: q.volume, SubLongevity: q.longevity} {
+		sub[j] = [2]Micro{v, v}
+		for i, w := 0, weighed(j, v); i < n; i++ {
+			values[i] += w
+		}
+	}
+	for k, b := range []struct {
+		j int
+		posterior
+	}{{SubUsers, q.users}, {SubCompletion, q.completion}, {SubLiveness, q.up}} {
+		drawn := b.quantiles(n)
+		sub[b.j] = [2]Micro{drawn[low], drawn[high]}
+		logs := make([]int64, n)
+		for i, m := range drawn {
+			logs[i] = weighed(b.j, m)
+		}
+		for i, from := range shuffled[k] {
+			values[i] += logs[from]
+		}
+	}
+	peace, solved := q.peace.quantiles(n), q.solved.quantiles(n)
+	drawn := make([]Micro, n)
+	for i := range drawn {
+		drawn[i] = (p.Peace(peace[shuffled[3][i]]) + solved[shuffled[4][i]].times(q.speed)) / 2
+		values[i] += weighed(SubDisputes, drawn[i])
+	}
+	slices.Sort(drawn)
+	sub[SubDisputes] = [2]Micro{drawn[low], drawn[high]}
+	slices.Sort(values)
+	return 100 * exp(min(0, values[low])), 100 * exp(min(0, values[high])), sub
+}
+
+// score puts one node's score together.
+func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
+	p := &l.params
+	s := Score{
+		Pubkey: d.pubkey, Name: d.node.Name, AsOf: time.Unix(asOf, 0).UTC(), N: d.users.n, NEff: d.users.nEff(), Mu: q.mu,
+		Linked: linked, Evidence: d.evidence, Algo: p.Algo(), Root: l.root(d.node),
+		WatchDays: p.WatchDays, ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
+	}
+	if s.Linked == nil {
+		s.Linked = []string{}
+	}
+	m := q.means(p)
+	s.Value = p.Value(m)
+	var sub [subScores][2]Micro
+	s.Lo, s.Hi, sub = q.interval(p)
+	why := d.why(q)
+	for j := range s.Sub {
+		s.Sub[j] = SubScore{Name: SubNames[j], Weight: p.Weights[j], Mean: m[j], Lo: sub[j][0], Hi: sub[j][1], Why: why[j]}
+	}
+	s.Rank = int(s.Lo / One)
+	switch {
+	case len(d.seen.days) == 0:
+		s.Provisional, s.Rank, s.Unranked = true, 0, UnrankedUnwitnessed
+		s.Claim = p.Value(d.claimed(p, q.mu, asOf))
+		s.Gates = append(s.Gates, "nothing of this node was witnessed yet")
+	case len(d.seen.days) < p.WatchDays:
+		s.Unranked = UnrankedWatching
+		s.Gates = append(s.Gates, fmt.Sprintf("watched %d of %d days", len(d.seen.days), p.WatchDays))
+	}
+	if d.skew != 0 {
+		if s.Provisional {
+			s.Unranked = UnrankedClock
+		}
+		s.Gates = append(s.Gates, d.clockOff(p))
+	}
+	if s.Rank > p.GateRank {
+		for _, g := range []struct {
+			short bool
+			why   string
+		}{
+			{len(d.seen.days) < p.GateDays, fmt.Sprintf("witnessed on %d days, %d needed", len(d.seen.days), p.GateDays)},
+			{s.NEff < p.GateNEff, fmt.Sprintf("ratings worth %s, %s needed", s.NEff, p.GateNEff)},
+			{d.users.costedEff < p.GateCosted, fmt.Sprintf("ratings of trades with confirmed cost worth %s, %s needed", d.users.costedEff, p.GateCosted)},
+		} {
+			if g.short {
+				s.Rank = p.GateRank
+				s.Gates = append(s.Gates, fmt.Sprintf("at most %d: %s", p.GateRank, g.why))
+			}
+		}
+	}
+	// Counts can be bought with fees of a sat each, so the top asks for sats.
+	if s.Rank > p.GateTop && s.ExposureSats < p.GateTopSats {
+		s.Rank = p.GateTop
+		s.Gates = append(s.Gates, fmt.Sprintf("at most %d: confirmed fees of %d sats, %d needed", p.GateTop, s.ExposureSats, p.GateTopSats))
+	}
+	s.Flags = append(s.Flags, d.flags(p, &s, asOf)...)
+	return s
+}
+
+// clockOff says in words by how much a node's clock is off.
+func (d *derived) clockOff(p *Params) string {
+	minutes, way, most := (d.skew+30)/60, "after", p.LateSeconds/60
+	if d.skew < 0 {
+		minutes, way, most = (30-d.skew)/60, "before", p.AheadSeconds/60
+	}
+	return fmt.Sprintf("its clock is off: its events come %d minutes %s the time that they bear, and only what comes within %d minutes is witnessed", minutes, way, most)
+}
+
+// claimed gives the means that a node would have if all that it claims were
+// so: an order among nodes of which nothing is known, and no more.
+func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) {
+	e := &d.evidence
+	m[SubUsers] = mu
+	m[SubCompletion] = posterior{p.DonePrior + Micro(e.Successes.Claimed)*One, p.UndonePrior + Micro(e.Failures.Claimed)*One}.mean()
+	taken := Micro(e.Taken.Claimed) * One
+	disputes := Micro(e.Disputes.Claimed) * One
+	m[SubDisputes] = (p.Peace(posterior{p.PeacePrior + max(0, taken-disputes), p.DisputePrior + disputes}.mean()) + p.SolvedPrior.over(p.SolvedPrior+p.UnsolvedPrior)) / 2
+	m[SubVolume] = min(One, log10Ratio(min(e.VolumeSats.Claimed, saturated/2), p.VolumeUnit).over(log10Ratio(p.VolumeTop, p.VolumeUnit)))
+	m[SubLiveness] = p.UpPrior.over(p.UpPrior + p.DownPrior)
+	if !e.FirstClaimed.IsZero() {
+		m[SubLongevity] = One - halved(max(0, asOf-e.FirstClaimed.Unix()), p.AgeFullDays*day)
+	}
+	return m
+}
+
+// why says in words what each sub-score rests on.
+func (d *derived) why(q parts) (why [subScores]string) {
+	e := &d.evidence
+	why[SubUsers] = fmt.Sprintf("%d ratings count, together for %s; users of other nodes give %s", d.users.n, d.users.sum, q.mu)
+	why[SubCompletion] = fmt.Sprintf("%d of %d witnessed trades ended well, %d were cancelled, %d never ended; not counted: %d cancelled soon after they were taken, %d whose end came here late",
+		e.Successes.Witnessed, e.Successes.Witnessed+e.Failures.Witnessed+e.Omitted.Witnessed, e.Failures.Witnessed, e.Omitted.Witnessed,
+		e.CancelledEarly.Witnessed, e.EndedLate.Witnessed)
+	why[SubDisputes] = fmt.Sprintf("%d disputes witnessed, %d resolved in time, %d not", e.Disputes.Witnessed, e.Resolved.Witnessed, e.Unresolved.Witnessed)
+	why[SubVolume] = fmt.Sprintf("%d sats traded with confirmed cost, %d without", e.VolumeSats.Costed, e.VolumeSats.Witnessed-e.VolumeSats.Costed)
+	why[SubLiveness] = fmt.Sprintf("present for %s of %s recent days, newer ones weighing more", d.up, d.up+d.down)
+	why[SubLongevity] = fmt.Sprintf("seen on %d days", e.WitnessedDays)
+	return why
+}
+
+// ByRank orders scores for people: by rank, then value; after them the nodes
+// that were not watched for long enough, then what is provisional, by what it
+// claims.
+func ByRank(a, b Score) int {
+	class := func(s Score) int {
+		switch {
+		case s.Provisional:
+			return 2
+		case s.Unranked != "":
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(class(a), class(b)), cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Claim, a.Claim),
+		cmp.Compare(b.Value, a.Value), cmp.Compare(a.Pubkey, b.Pubkey))
+}

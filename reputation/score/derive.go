@@ -1,0 +1,283 @@
+package score
+
+import (
+	"slices"
+	"time"
+)
+
+const day = 86400
+
+// derived is all that a score needs of one node's facts at one moment.
+type derived struct {
+	pubkey   string
+	node     *node
+	evidence Evidence
+
+	seen                seen
+	trades              []trade // sorted by end
+	good, bad, quarrels Micro   // what became of taken orders, see done
+	disputes            []int64 // witnessed openings
+	takes               []int64 // seconds from a dispute's opening to a solver's taking it
+	sunk                Micro   // confirmed fees, faded, in micro-sats
+	costing             int64   // end of the first trade with confirmed cost, 0 none
+	openMax             int64   // sats of the largest order under way
+	openNow             int64   // sats under way, witnessed
+	opens               []span  // of the last days, for the alarms
+	confirmedMax        int64   // sats of the largest trade, as far as its fee confirms them
+	skew                int64   // seconds by which the node's clock is behind ours, or ahead if negative; 0: not off
+	test                bool
+
+	users     users
+	rawMean   Micro // what its users of trades with confirmed cost say, -1 for too few
+	up, down  Micro // days of presence and of absence, faded
+	sparse    bool
+	successes map[int64]int64 // by epoch
+}
+
+// slim drops the fields that only the node's own score needs.
+func (d *derived) slim() {
+	d.trades, d.opens, d.users.list = nil, nil, nil
+}
+
+// span is a time in which some sats were in an order.
+type span struct{ from, to, sats int64 }
+
+// derive reads a node's facts. It keeps in the node's tally what need not be
+// read again, so no other derivation of the node may run meanwhile.
+func (l *Ledger) derive(pubkey string, asOf int64) *derived {
+	n := l.book.Nodes[pubkey]
+	t := l.tallied(pubkey, n, asOf)
+	d := &derived{pubkey: pubkey, node: n, evidence: t.evidence, seen: t.seen.clone(), trades: t.trades, test: t.test, successes: t.successes}
+	e := &d.evidence
+	for number := range t.claims {
+		e.OpenSats.Claimed += l.book.orders.at(number).Sats
+	}
+	for number := range t.open {
+		d.open(&l.params, l.book.orders.at(number), asOf)
+	}
+	d.history(&l.params, asOf)
+	for _, q := range n.Disputes {
+		for _, v := range q.Versions {
+			d.seen.note(v.Sighting)
+		}
+	}
+	for orderID, fees := range n.Fees {
+		for _, f := range fees {
+			d.seen.note(f.Sighting)
+			cost := l.confirmed(pubkey, orderID, f)
+			e.DevFees.add(1, f.Witness, cost > 0)
+			e.DevFeeSats.Claimed += f.Sats
+			if f.Witness {
+				e.DevFeeSats.Witnessed += f.Sats
+			}
+			e.DevFeeSats.Costed += cost
+		}
+	}
+	for _, s := range n.Infos {
+		d.seen.note(s)
+		e.Infos.add(1, s.Witness, false)
+	}
+	for _, q := range n.Disputes { // now that it is known since when the node was watched
+		d.dispute(&l.params, q.live(d.seen.first), asOf)
+	}
+	e.UserRatings = t.users
+	for _, r := range t.ratings {
+		e.Ratings.add(1, r.Witness, false)
+		if r.Refusal == "" {
+			e.Proven.add(1, r.Witness, false)
+		}
+	}
+	slices.Sort(d.takes)
+	if k := len(d.takes); k > 0 {
+		e.TakeSecondsP90 = d.takes[(k*9-1)/10]
+	}
+	e.FirstClaimed, e.FirstWitnessed, e.LastWitnessed = moment(d.seen.claimed), moment(d.seen.first), moment(d.seen.last)
+	e.WitnessedDays = len(d.seen.days)
+	e.Equivocations = slices.Clone(n.Equivocations)
+	d.good, d.bad, d.quarrels = d.done(&l.params)
+	d.presence(&l.params, asOf)
+	d.clock(&l.params, asOf)
+	d.weigh(l, t, asOf)
+	return d
+}
+
+func moment(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(at, 0).UTC()
+}
+
+func (t *Triple) add(n int64, witnessed, costed bool) {
+	t.Claimed += n
+	if witnessed {
+		t.Witnessed += n
+	}
+	if costed {
+		t.Costed += n
+	}
+}
+
+// open adds an order that is on offer or under way. The alarms look at those
+// alone that stay taken for longer than an order that nobody pays: anybody may
+// publish a large one, and take it with a second key.
+func (d *derived) open(p *Params, o *order, asOf int64) {
+	lf := o.life
+	d.evidence.order(p, o, 1)
+	if lf.Claimed == offered && o.Expires > asOf || lf.Claimed == underWay {
+		d.evidence.OpenSats.Claimed += o.Sats
+	}
+	if lf.Witnessed == underWay || o.Expires == 0 || o.Expires > asOf {
+		d.evidence.OpenSats.Witnessed += o.Sats
+	}
+	if lf.Witnessed == underWay && asOf-lf.TakenAt > p.NeutralSeconds {
+		d.openNow += o.Sats
+		d.openMax = max(d.openMax, o.Sats)
+		d.opens = append(d.opens, span{lf.TakenAt, asOf + 1, o.Sats})
+	}
+}
+
+// history reads the trades.
+func (d *derived) history(p *Params, asOf int64) {
+	for i := range d.trades {
+		t := &d.trades[i]
+		if t.cost > 0 {
+			if d.costing == 0 {
+				d.costing = t.end // they are sorted
+			}
+			d.sunk += (Micro(t.cost) * One).times(halved(asOf-t.end, p.ExposureHalf*day))
+			d.confirmedMax = max(d.confirmedMax, p.confirmedSats(t.sats, t.cost))
+		}
+		if t.end > asOf-openDays*day && !t.omitted {
+			d.opens = append(d.opens, span{t.start, t.end, t.sats})
+		}
+	}
+}
+
+func (d *derived) dispute(p *Params, q quarrel, asOf int64) {
+	e := &d.evidence
+	e.Disputes.Claimed++
+	if q.claimedEnd {
+		e.Resolved.Claimed++
+	}
+	if q.opened == 0 {
+		return
+	}
+	e.Disputes.Witnessed++
+	d.disputes = append(d.disputes, q.opened)
+	if q.taken > 0 {
+		d.takes = append(d.takes, q.taken-q.opened)
+	}
+	limit := q.opened + p.DisputeHours*3600
+	switch {
+	case q.ended > 0 && q.ended <= limit:
+		e.Resolved.Witnessed++
+	case q.ended > 0 || q.lateEnd > 0 && (q.lateEndClaim > limit || d.watchedWithin(limit, q.lateEnd-lateEndSlack)):
+		e.Unresolved.Witnessed++
+	case asOf > limit && !q.claimedEnd:
+		e.Unresolved.Witnessed++
+	}
+	if !q.claimedEnd && asOf > limit {
+		e.Unresolved.Claimed++
+	}
+}
+
+// lateEndSlack is the time in which a relay that was away may take to fetch
+// what it missed, while it hears what is new already.
+const lateEndSlack = 2 * 3600
+
+// watchedWithin says whether the node was witnessed between two moments, which
+// shows that this relay would have received what the node published.
+func (d *derived) watchedWithin(from, to int64) bool {
+	for _, s := range d.node.Infos {
+		if at := s.Received / 1000; s.Witness && at > from && at < to {
+			return true
+		}
+	}
+	return false
+}
+
+// How a clock that is off is told from events that came late for other reasons:
+// so many infos of so many days, of which the middle half is off by the same.
+const (
+	skewDays   = 3
+	skewInfos  = 6
+	skewSpread = 120 // seconds
+)
+
+// clock finds out by how much the node's clock is off, if none of its newest
+// infos were witnessed for that reason.
+func (d *derived) clock(p *Params, asOf int64) {
+	var off []int64
+	for _, s := range d.node.Infos {
+		switch at := s.Received / 1000; {
+		case at <= asOf-skewDays*day:
+		case s.Witness:
+			return
+		default:
+			off = append(off, at-s.Created)
+		}
+	}
+	if len(off) < skewInfos {
+		return
+	}
+	slices.Sort(off)
+	k := len(off)
+	if off[k*3/4]-off[k/4] > skewSpread {
+		return
+	}
+	if mid := off[k/2]; mid > p.LateSeconds || -mid > p.AheadSeconds {
+		d.skew = mid
+	}
+}
+
+// presence compares the infos that came with those that were due, by the
+// node's own usual interval, day by day.
+func (d *derived) presence(p *Params, asOf int64) {
+	from := asOf - p.LiveDays*day
+	var at []int64
+	first := asOf
+	for _, s := range d.node.Infos {
+		if !s.Witness || s.Received/1000 > asOf {
+			continue
+		}
+		first = min(first, s.Received/1000)
+		if s.Received/1000 >= from {
+			at = append(at, s.Received/1000)
+		}
+	}
+	start := max(first, from)
+	if len(d.node.Infos) == 0 || start >= asOf {
+		return
+	}
+	slices.Sort(at)
+	var gaps []int64
+	for i := 1; i < len(at); i++ {
+		gaps = append(gaps, at[i]-at[i-1])
+	}
+	gap := int64(p.InfoSlotSecond)
+	if len(gaps) > 0 {
+		slices.Sort(gaps)
+		gap = gaps[len(gaps)/2]
+	}
+	d.sparse = gap > day/2
+	// Who announces itself rarely is not thereby always there.
+	gap = max(p.InfoSlotSecond, min(gap, day/2))
+	i := 0
+	for from := start; from < asOf; from += day {
+		to := min(from+day, asOf)
+		n := int64(0)
+		for ; i < len(at) && at[i] < to; i++ {
+			n++
+		}
+		if to-from < day { // a day that is not over weighs by its part
+			if to-from < gap {
+				continue
+			}
+		}
+		share := min(One, ratio(n*gap, to-from))
+		weight := ratio(to-from, day).times(halved(asOf-to, p.LiveHalfDays*day))
+		d.up += share.times(weight)
+		d.down += (One - share).times(weight)
+	}
+}

@@ -1,0 +1,86 @@
+package score
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// Apply notes one entry of the log. It is the work of Prepare and commit; who
+// has many entries may Prepare them on all cores.
+func (l *Ledger) Apply(e mostro.Entry) { l.Commit(e, l.Prepare(e)) }
+
+// Prepared is an entry parsed, its receipt checked.
+type Prepared struct {
+	class mostro.Class
+	value any
+	proof Proof
+	err   error // refusal of the event
+	doubt error // refusal of the receipt
+}
+
+// Prepare does what is dear and needs no facts. It is safe for concurrent use.
+func (l *Ledger) Prepare(e mostro.Entry) Prepared {
+	p := parse(e)
+	if r, ok := p.value.(mostro.HostRating); ok && p.err == nil && !isBlind(r) {
+		p.proof, p.doubt = l.proofs.Check(e.Event, r, nil)
+	}
+	return p
+}
+
+// isBlind says whether a receipt hangs on a keyset, which is among the facts:
+// it is checked when it is committed.
+func isBlind(r mostro.HostRating) bool { return len(r.Receipt) > 0 && r.Receipt[0] == "r2" }
+
+// PrepareAll prepares entries on all cores, and checks their receipts
+// together.
+func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
+	out := make([]Prepared, len(batch))
+	onAllCores(len(batch), func(i int) { out[i] = parse(batch[i]) })
+	var ratings []int
+	for i := range out {
+		if r, ok := out[i].value.(mostro.HostRating); ok && out[i].err == nil && !isBlind(r) {
+			ratings = append(ratings, i)
+		}
+	}
+	// What one key signed is cheaper together.
+	host := func(i int) string { return out[i].value.(mostro.HostRating).Host }
+	slices.SortStableFunc(ratings, func(a, b int) int { return strings.Compare(host(a), host(b)) })
+	parts := min(runtime.NumCPU(), len(ratings))
+	onAllCores(parts, func(k int) {
+		mine := ratings[k*len(ratings)/parts : (k+1)*len(ratings)/parts]
+		list := make([]mostro.Rated, len(mine))
+		for j, i := range mine {
+			list[j] = mostro.Rated{Event: batch[i].Event, Rating: out[i].value.(mostro.HostRating)}
+		}
+		proofs, doubts := checkAll(l.proofs, list)
+		for j, i := range mine {
+			out[i].proof, out[i].doubt = proofs[j], doubts[j]
+		}
+	})
+	return out
+}
+
+// parse reads an event as what it means to be.
+func parse(e mostro.Entry) (p Prepared) {
+	evt := e.Event
+	switch p.class = mostro.Classify(evt); p.class {
+	case mostro.ClassOrder:
+		p.value, p.err = e.Order()
+	case mostro.ClassDispute:
+		p.value, p.err = mostro.ParseDispute(evt)
+	case mostro.ClassInfo:
+		p.value, p.err = mostro.ParseInfo(evt)
+	case mostro.ClassDevFee:
+		p.value, p.err = mostro.ParseDevFee(evt)
+	case mostro.ClassUserRating:
+		p.value, p.err = mostro.ParseUserRating(evt)
+	case mostro.ClassKeyset:
+		p.value, p.err = mostro.ParseKeyset(evt)
+	case mostro.ClassHostRating:
+		p.value, p.err = mostro.ParseHostRating(evt)
+	}
+	return p
+}

@@ -1,0 +1,63 @@
+package score
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// saysSo is a Proofs for tests of what follows a proof: the receipt tag is the
+// grade and, if any, the host's action. Real receipts are tested where they
+// are checked.
+type saysSo struct{}
+
+var errForged = errors.New("forged")
+
+func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Proof, error) {
+	if len(r.Receipt) == 0 {
+		return Proof{}, ErrNoReceipt
+	}
+	if r.Receipt[0] == "forged" {
+		return Proof{}, errForged
+	}
+	p := Proof{Grade: r.Receipt[0], Role: r.Role, OfOrder: r.Receipt[0] != "R2", Nullifier: r.OrderID + r.Role}
+	if r.Role == "" {
+		p.Nullifier = r.OrderID + r.Pubkey
+	}
+	if len(r.Receipt) > 1 {
+		p.Action = r.Receipt[1]
+	}
+	return p, nil
+}
+
+func ledgerOf(w *scoretest.World) *Ledger {
+	l := NewLedger(DefaultParams(), saysSo{})
+	for _, e := range w.Entries {
+		l.Apply(e)
+	}
+	return l
+}
+
+func scoreOf(t *testing.T, l *Ledger, node string, when time.Time) Score {
+	t.Helper()
+	for _, s := range l.Compute(when) {
+		if s.Pubkey == node {
+			return s
+		}
+	}
+	t.Fatalf("no score of %s", node)
+	return Score{}
+}
+
+// zeros is a source that makes signatures the same every time; nobody else's
+// money hangs on these keys.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}

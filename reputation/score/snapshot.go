@@ -1,0 +1,155 @@
+package score
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// snapshot is the first value of an encoded ledger: all facts but the nodes. The
+// nodes follow, each with its key, its facts without orders, and its orders in
+// maps of snapshotOrders. An empty map follows the last one of a node.
+type snapshot struct {
+	Book  book
+	Nodes int
+}
+
+// snapshotOrders is how many orders one value of the stream holds.
+const snapshotOrders = 1000
+
+// Encode writes the facts as a gob stream.
+func (l *Ledger) Encode(w io.Writer) error {
+	enc := gob.NewEncoder(w)
+	rest := l.book
+	nodes := rest.Nodes
+	rest.Nodes = nil
+	if err := enc.Encode(snapshot{rest, len(nodes)}); err != nil {
+		return fmt.Errorf("encode the ledger: %w", err)
+	}
+	for key, n := range nodes {
+		if err := errors.Join(enc.Encode(key), enc.Encode(n), n.orders.encode(enc)); err != nil {
+			return fmt.Errorf("encode the facts of %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func (m *nodeOrders) encode(enc *gob.Encoder) error {
+	part := make(map[string]storedOrder, snapshotOrders)
+	for _, o := range m.each() {
+		part[m.all.id(o)] = m.all.stored(o)
+		if len(part) == snapshotOrders {
+			if err := enc.Encode(part); err != nil {
+				return err
+			}
+			clear(part)
+		}
+	}
+	if len(part) > 0 {
+		if err := enc.Encode(part); err != nil {
+			return err
+		}
+		clear(part)
+	}
+	return enc.Encode(part)
+}
+
+// Decode replaces the facts by those that Encode wrote. If it returns an error,
+// the facts are those from before. A reader that is an io.ByteReader is read no
+// further than the facts reach.
+//
+// Decode does not check the facts: the caller makes sure that nobody else wrote
+// them, and that the parameters are the same ones.
+func (l *Ledger) Decode(r io.Reader) error {
+	dec := gob.NewDecoder(r)
+	var s snapshot
+	if err := dec.Decode(&s); err != nil {
+		return fmt.Errorf("decode the ledger: %w", err)
+	}
+	if s.Nodes < 0 {
+		return errors.New("decode the ledger: a number of nodes below 0")
+	}
+	s.Book.Nodes = make(map[string]*node, min(s.Nodes, 1<<16))
+	s.Book.orders = &orders{}
+	for range s.Nodes {
+		var key string
+		n := &node{orders: newNodeOrders(s.Book.orders)}
+		if err := errors.Join(dec.Decode(&key), dec.Decode(n), n.orders.decode(dec)); err != nil {
+			return fmt.Errorf("decode the facts of a node: %w", err)
+		}
+		s.Book.Nodes[key] = n
+	}
+	s.Book.fill()
+	l.book, l.quitters = s.Book, nil
+	clear(l.derived)
+	return nil
+}
+
+func (m *nodeOrders) decode(dec *gob.Decoder) error {
+	for {
+		var part map[string]storedOrder
+		if err := dec.Decode(&part); err != nil || len(part) == 0 {
+			return err
+		}
+		for d, o := range part {
+			m.restore(d, o)
+		}
+	}
+}
+
+// fill makes the maps that gob leaves out when they are empty.
+func (b *book) fill() {
+	empty := newBook()
+	if b.Nodes == nil {
+		b.Nodes = empty.Nodes
+	}
+	if b.Paid == nil {
+		b.Paid = empty.Paid
+	}
+	if b.Hashes == nil {
+		b.Hashes = empty.Hashes
+	}
+	if b.Gone == nil {
+		b.Gone = empty.Gone
+	}
+	if b.Reasons == nil {
+		b.Reasons = empty.Reasons
+	}
+	for _, n := range b.Nodes {
+		n.fill()
+	}
+}
+
+func (n *node) fill() {
+	if n.Disputes == nil {
+		n.Disputes = map[string]*dispute{}
+	}
+	if n.Fees == nil {
+		n.Fees = map[string][]fee{}
+	}
+	if n.Ratings == nil {
+		n.Ratings = map[id]*rated{}
+	}
+	if n.Users == nil {
+		n.Users = map[string]userRating{}
+	}
+	if n.Infos == nil {
+		n.Infos = map[int64]Sighting{}
+	}
+	if n.Lightning == nil {
+		n.Lightning = map[string]named{}
+	}
+	if n.Keysets == nil {
+		n.Keysets = map[string]keyset{}
+	}
+	if n.Blind == nil {
+		n.Blind = map[id]*nostr.Event{}
+	}
+	if n.Erased == nil {
+		n.Erased = map[string]Sighting{}
+	}
+	n.kept = &kept{}
+}

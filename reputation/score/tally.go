@@ -1,0 +1,317 @@
+package score
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// tally is what the settled orders of a node come to: those whose life the
+// passing of time changes no more. A node may have tens of thousands of them,
+// of which an event touches one; the open ones are looked at each time.
+//
+// It holds no fact of its own: dropped, it is made again from all orders.
+type tally struct {
+	p         *Params
+	from      int64               // it holds for this moment and later ones
+	evidence  Evidence            // sums
+	trades    []trade             // sorted
+	successes map[int64]int64     // by epoch
+	open      map[uint32]struct{} // by number, as they are
+
+	claims map[uint32]struct{} // settled ones that are on offer by the node's word until they expire
+
+	seen seen // of the orders' versions, open ones too: more of them only widen it
+	test bool // an order of a test network
+
+	users   Triple   // ratings by the node
+	ratings []placed // of the node, sorted by arrival; nil: to be sorted
+	numbers map[string]int32
+}
+
+// trade is one witnessed end of an order.
+type trade struct {
+	end, start int64
+	sats       int64
+	cost       int64 // confirmed fee
+	good       bool
+	omitted    bool // it never ended
+}
+
+func (t trade) compare(b trade) int {
+	kind := func(t trade) int {
+		switch {
+		case t.good:
+			return 2
+		case t.omitted:
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(t.end, b.end), cmp.Compare(t.start, b.start), cmp.Compare(t.sats, b.sats), cmp.Compare(t.cost, b.cost), cmp.Compare(kind(t), kind(b)))
+}
+
+// seen is when something of a node was claimed and witnessed; 0 never.
+type seen struct {
+	claimed     int64
+	first, last int64
+	days        map[int64]bool
+}
+
+func (s *seen) note(v Sighting) {
+	if v.Created > 0 && (s.claimed == 0 || v.Created < s.claimed) {
+		s.claimed = v.Created
+	}
+	if !v.Witness {
+		return
+	}
+	at := v.Received / 1000
+	if s.first == 0 || at < s.first {
+		s.first = at
+	}
+	s.last = max(s.last, at)
+	s.days[at/day] = true
+}
+
+func (s seen) clone() seen {
+	s.days = maps.Clone(s.days)
+	return s
+}
+
+// tallied gives a node's tally, up to date for a moment.
+func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
+	broken := map[string]bool{}
+	for _, q := range n.Equivocations {
+		broken[q.Address] = true
+	}
+	all := l.book.orders
+	look := func(t *tally, o *order) {
+		versions := all.versions(o)
+		for v := range versions.all() {
+			t.seen.note(v.Sighting)
+		}
+		t.test = t.test || o.Test
+		o.life, o.cost = o.live(versions, t.p, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+all.id(o)]), 0
+		if o.life.Witnessed == succeeded && len(n.Fees) > 0 {
+			o.cost = l.cost(pubkey, all.id(o), n)
+		}
+	}
+	t := n.tally
+	if t != nil && asOf >= t.from {
+		for number := range t.open {
+			o := all.at(number)
+			look(t, o)
+			if o.life.settled() {
+				t.settle(number, o)
+				delete(t.open, number)
+				if o.life.traded() {
+					at, _ := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
+					t.trades = slices.Insert(t.trades, at, o.trade())
+				}
+			}
+		}
+	} else {
+		t = newTally(&l.params)
+		for number, o := range n.orders.each() {
+			look(t, o)
+			if o.settled = false; !o.life.settled() {
+				t.open[number] = struct{}{}
+				continue
+			}
+			t.settle(number, o)
+			if o.life.traded() {
+				t.trades = append(t.trades, o.trade())
+			}
+		}
+		slices.SortFunc(t.trades, trade.compare)
+		for _, u := range n.Users {
+			t.users.add(1, u.Witness, false)
+		}
+		n.tally = t
+	}
+	for number := range t.claims {
+		if o := all.at(number); o.Expires <= asOf {
+			t.from = max(t.from, o.Expires)
+			delete(t.claims, number)
+		}
+	}
+	if t.ratings == nil {
+		t.numbers = map[string]int32{}
+		for _, r := range n.Ratings {
+			t.ratings = append(t.ratings, t.place(r))
+		}
+		slices.SortFunc(t.ratings, placed.compareArrival)
+	}
+	return t
+}
+
+func newTally(p *Params) *tally {
+	return &tally{p: p, successes: map[int64]int64{}, open: map[uint32]struct{}{}, claims: map[uint32]struct{}{}, seen: seen{days: map[int64]bool{}}}
+}
+
+// settled says whether time alone changes no more how an order ended.
+func (lf life) settled() bool { return lf.Witnessed != offered && lf.Witnessed != underWay }
+
+// traded says whether an order is a trade, good or bad.
+func (lf life) traded() bool {
+	return lf.Witnessed == succeeded || lf.Witnessed == failed || lf.Witnessed == omitted
+}
+
+// trade gives the trade that a settled order was.
+func (o *order) trade() trade {
+	return trade{end: o.life.End, start: o.life.Start, sats: o.Sats, cost: o.cost, good: o.life.Witnessed == succeeded, omitted: o.life.Witnessed == omitted}
+}
+
+// settle adds a settled order, but for its trade.
+func (t *tally) settle(number uint32, o *order) {
+	o.settled = true
+	t.count(o, 1)
+	if o.life.Witnessed == omitted || o.life.Witnessed == silent {
+		t.from = max(t.from, o.life.End+1)
+	}
+	if o.life.Claimed == offered {
+		t.claims[number] = struct{}{}
+	}
+}
+
+// count adds n times what a settled order says.
+func (t *tally) count(o *order, n int64) {
+	t.evidence.order(t.p, o, n)
+	if o.life.Claimed == underWay {
+		t.evidence.OpenSats.Claimed += n * o.Sats
+	}
+	if o.life.Witnessed == succeeded {
+		epoch := o.life.End / day / t.p.EpochDays
+		if t.successes[epoch] += n; t.successes[epoch] == 0 {
+			delete(t.successes, epoch)
+		}
+	}
+}
+
+// reopen takes an order out of the tally, before anything of it changes.
+func (n *node) reopen(orderID string) {
+	t := n.tally
+	if t == nil {
+		return
+	}
+	number, o := n.orders.find(orderID)
+	if o == nil {
+		return
+	}
+	if o.settled {
+		o.settled = false
+		t.count(o, -1)
+		delete(t.claims, number)
+		if o.life.traded() {
+			at, ok := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
+			if !ok { // a fault of this program
+				n.tally = nil
+				return
+			}
+			t.trades = slices.Delete(t.trades, at, at+1)
+		}
+	}
+	t.open[number] = struct{}{}
+}
+
+// touch notes that a fact about an order changed elsewhere: "<node>:<order>".
+func (l *Ledger) touch(key string) {
+	pubkey, orderID := key[:64], key[65:]
+	l.dirty[pubkey] = true
+	if n := l.book.Nodes[pubkey]; n != nil {
+		n.reopen(orderID)
+	}
+}
+
+// placed is a rating with numbers for what has to be told apart, which are
+// quicker than names.
+type placed struct {
+	*rated
+	author, nullifier, order int32
+
+	amount   Micro // of amountOf sats
+	amountOf int64
+}
+
+func (r placed) compareArrival(b placed) int {
+	return cmp.Or(cmp.Compare(r.Received, b.Received), bytes.Compare(r.ID[:], b.ID[:]))
+}
+
+func (t *tally) place(r *rated) placed {
+	number := func(name string) int32 {
+		k, ok := t.numbers[name]
+		if !ok {
+			k = int32(len(t.numbers))
+			t.numbers[name] = k
+		}
+		return k
+	}
+	return placed{rated: r, author: number("a" + r.Rater + "\n" + r.D), nullifier: number("n" + r.Proof.Nullifier), order: number("o" + r.OrderID), amountOf: -1}
+}
+
+// rate adds a new rating of the node.
+func (t *tally) rate(r *rated) {
+	if t == nil || t.ratings == nil {
+		return
+	}
+	p := t.place(r)
+	at, _ := slices.BinarySearchFunc(t.ratings, p, placed.compareArrival)
+	t.ratings = slices.Insert(t.ratings, at, p)
+}
+
+// order adds n times what an order says, as its life stands.
+func (e *Evidence) order(p *Params, o *order, n int64) {
+	lf := o.life
+	e.Orders.add(n, lf.Start > 0, false)
+	if t := e.of(lf.Claimed); t != nil {
+		t.Claimed += n
+	}
+	if t := e.of(lf.Witnessed); t != nil {
+		t.Witnessed += n
+	}
+	if lf.Claimed == succeeded || lf.Claimed == failed || lf.Claimed == underWay {
+		e.Taken.Claimed += n
+	}
+	if lf.Taken {
+		e.Taken.Witnessed += n
+	}
+	if lf.Claimed == succeeded {
+		e.VolumeSats.Claimed += n * o.Sats
+	}
+	if lf.Witnessed == succeeded {
+		e.VolumeSats.Witnessed += n * o.Sats
+		if o.cost > 0 {
+			e.Successes.Costed += n
+			e.Taken.Costed += n
+			e.VolumeSats.Costed += n * p.confirmedSats(o.Sats, o.cost)
+		}
+	}
+}
+
+// confirmedSats is as much of a trade as its confirmed fee bears out. The amount
+// is the node's word alone, and a fee of one sat is no proof of millions.
+func (p *Params) confirmedSats(sats, cost int64) int64 {
+	return min(sats, mulDiv(min(cost, 1_000_000_000), p.FeeTimes, 1))
+}
+
+// of gives what counts an outcome, nil for those that are no end.
+func (e *Evidence) of(which outcome) *Triple {
+	switch which {
+	case succeeded:
+		return &e.Successes
+	case failed:
+		return &e.Failures
+	case withdrawn:
+		return &e.Expired
+	case omitted:
+		return &e.Omitted
+	case silent:
+		return &e.Silent
+	case early:
+		return &e.CancelledEarly
+	case endedLate:
+		return &e.EndedLate
+	}
+	return nil
+}
