@@ -3,9 +3,13 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/importer"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -19,12 +23,14 @@ const module = "github.com/mostrodex/mostrodex"
 // listed is what go list tells of a package.
 type listed struct {
 	ImportPath, Dir, Name string
+	Export                string // file of its export data, with -export
+	GoFiles, CgoFiles     []string
 	Imports               []string
 }
 
 func goList(t *testing.T, args ...string) []listed {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Name,GoFiles,CgoFiles,Imports"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Name,Export,GoFiles,CgoFiles,Imports"}, args...)...)
 	cmd.Dir = "../.."
 	out, err := cmd.Output()
 	if err != nil {
@@ -50,6 +56,7 @@ func goList(t *testing.T, args ...string) []listed {
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
 //	relay -> relay/eventlog          anyone -> internal
+//	reputation -> reputation/score
 func TestImportRules(t *testing.T) {
 	rooms := []string{"relay", "indexer", "reputation", "escrow"}
 	for _, p := range goList(t, "./...") {
@@ -64,10 +71,12 @@ func TestImportRules(t *testing.T) {
 			if inner, ok := strings.CutPrefix(imp, module+"/"); ok {
 				other, _, _ := strings.Cut(inner, "/")
 				switch {
-				case inner == "internal/testkit":
+				case inner == "internal/testkit" || inner == "reputation/score/scoretest":
 					t.Errorf("%s imports %s, which is for tests", path, inner)
 				case room == "mostro" && other == "internal" && inner != "internal/jsonscan":
 					t.Errorf("%s imports %s: the nouns use internal/jsonscan alone", path, inner)
+				case path == "relay/eventlog" && other == "relay", path == "reputation/score" && other == "reputation":
+					t.Errorf("%s imports %s: the arrow points the other way", path, inner)
 				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":
 				case slices.Contains(rooms, room):
@@ -159,4 +168,83 @@ func parseImports(t *testing.T, file string) (paths []string) {
 		paths = append(paths, path)
 	}
 	return paths
+}
+
+// pure are the packages whose results depend on their arguments alone.
+var pure = []string{"reputation/score"}
+
+// Imports that a pure package may not have, each with the packages below it, and
+// functions that it may not use.
+var (
+	impureImports = []string{"os", "net", "log", "syscall", "io/ioutil", "plugin", "unsafe", "C", "testing", "crypto/rand", "math/rand", "embed", "expvar", "database/sql"}
+	impureUses    = map[string][]string{
+		"time":          {"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTicker", "NewTimer", "Local", "LoadLocation"},
+		"path/filepath": {"Abs", "EvalSymlinks", "Glob", "Walk", "WalkDir"},
+		"context":       {"WithTimeout", "WithTimeoutCause", "WithDeadline", "WithDeadlineCause"},
+	}
+)
+
+// TestPurePackages type-checks the pure packages and looks at what they import
+// and use.
+func TestPurePackages(t *testing.T) {
+	var paths []string
+	for _, path := range pure {
+		paths = append(paths, module+"/"+path)
+	}
+	exports, checked := map[string]string{}, 0
+	list := goList(t, append([]string{"-deps", "-export"}, paths...)...)
+	for _, p := range list {
+		exports[p.ImportPath] = p.Export
+	}
+	for _, p := range list {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		if !slices.Contains(pure, path) {
+			continue
+		}
+		checked++
+		for _, imp := range p.Imports {
+			inner, own := strings.CutPrefix(imp, module+"/")
+			room, _, _ := strings.Cut(inner, "/")
+			switch {
+			case own && room != "mostro" && room != "internal":
+				t.Errorf("%s imports %s: a pure package imports mostro and internal alone of this module", path, inner)
+			case !own && strings.Contains(imp, ".") && !strings.HasPrefix(imp, "github.com/nbd-wtf/go-nostr"):
+				t.Errorf("%s imports %s: a pure package imports the standard library and go-nostr", path, imp)
+			case slices.ContainsFunc(impureImports, func(bad string) bool { return imp == bad || strings.HasPrefix(imp, bad+"/") }):
+				t.Errorf("%s imports %s, which a pure package may not", path, imp)
+			}
+		}
+		if len(p.CgoFiles) > 0 {
+			t.Errorf("%s uses cgo", path)
+		}
+		fset := token.NewFileSet()
+		for id, obj := range usesOf(t, fset, p, exports) {
+			if pkg := obj.Pkg(); pkg != nil && obj.Parent() == pkg.Scope() && slices.Contains(impureUses[pkg.Path()], obj.Name()) {
+				t.Errorf("%s: a use of %s.%s, which a pure package may not have: times are arguments", fset.Position(id.Pos()), pkg.Path(), obj.Name())
+			}
+		}
+	}
+	if checked != len(pure) {
+		t.Errorf("%d of %d pure packages were checked", checked, len(pure))
+	}
+}
+
+// usesOf type-checks a package against the export data of its imports, and
+// returns the object that each identifier stands for.
+func usesOf(t *testing.T, fset *token.FileSet, p listed, exports map[string]string) map[*ast.Ident]types.Object {
+	t.Helper()
+	var files []*ast.File
+	for _, name := range p.GoFiles {
+		f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
+	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })}
+	if _, err := conf.Check(p.ImportPath, fset, files, info); err != nil {
+		t.Fatal(err)
+	}
+	return info.Uses
 }
