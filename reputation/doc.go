@@ -1,18 +1,12 @@
-// Package reputation says of each Mostro how well it behaves, and how many
-// sats the evidence for that can secure.
+// Package reputation follows the log, keeps the scores of Mostros up to date,
+// publishes and shows them.
 //
-// It reads the log by a cursor and keeps facts (Ledger), in three kinds that
-// are never mixed silently: claimed (what a node signed), witnessed (what this
-// relay received when it was made public) and costed (what a development fund
-// confirms was paid). Compute turns facts into scores: a pure function in
-// integers, so that the same facts give the same bytes on every machine.
-// Service follows the log, publishes what changed and answers questions; a
-// Bundle lets anybody recompute a score without this program's data.
+// Package score computes the scores. A Service reads the log by a cursor, gives
+// its entries to a score.Ledger, computes what changed, publishes the new scores
+// as NIP-85 assertions, and stores the facts in a checkpoint. The Face answers
+// over HTTP: the API, the pages, the badge, and the choice of a Mostro for a trade.
 //
-// It checks no signatures of events: the relay did, before they were logged.
-// Receipts inside of ratings are checked here, by Proofs.
-//
-// It does not prove that trades were real. A node can publish the whole life
-// of a trade that never was, in time and for nothing: docs/reputation.md says
-// what that can move, and by how much.
+// The package promises that a lost checkpoint changes no score, because the facts
+// grow back from the log. It does not check the signatures of events: the relay
+// did before it logged them.
 package reputation

@@ -1,3 +1,6 @@
+// Package scoretest writes evidence as a relay would have received it, for tests
+// of scores and of the service that follows them. It signs no events but with the
+// keys of Keys.
 package scoretest
 
 import (
@@ -71,14 +74,14 @@ func (l *MemLog) Wait(ctx context.Context, seq uint64) error {
 	}
 }
 
-// KeyOf gives a public key that nobody holds: the ledger checks no signatures
-// of events.
+// KeyOf returns the public key of a name. No private key is known: the ledger
+// does not check the signatures of events.
 func KeyOf(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:])
 }
 
-// Start is the first second of test time.
+// Start is the first moment of test time.
 var Start = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 
 // World writes entries as a relay would have received them.
@@ -87,8 +90,11 @@ type World struct {
 	Entries []mostro.Entry
 }
 
+// At returns the moment some days after Start.
 func At(days float64) time.Time { return Start.Add(time.Duration(days * float64(24*time.Hour))) }
 
+// Event appends an event that was received 300 ms after a moment. An event without
+// a created_at is dated at that moment.
 func (w *World) Event(evt nostr.Event, when time.Time, road mostro.Road) *nostr.Event {
 	if evt.CreatedAt == 0 {
 		evt.CreatedAt = nostr.Timestamp(when.Unix())
@@ -98,6 +104,8 @@ func (w *World) Event(evt nostr.Event, when time.Time, road mostro.Road) *nostr.
 	return &evt
 }
 
+// Info appends an info event of a node. If ln is not "", the event names a Lightning
+// node.
 func (w *World) Info(node, ln string, when time.Time) {
 	i := mostro.Info{Pubkey: node, Name: "node " + node[:4], Version: "0.18.5", ProtocolVersion: 2}
 	if ln != "" {
@@ -106,34 +114,37 @@ func (w *World) Info(node, ln string, when time.Time) {
 	w.Event(i.Event(), when, mostro.RoadLive)
 }
 
+// OrderID returns the order id of a number.
 func OrderID(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
 
+// Order appends a version of an order, received live.
 func (w *World) Order(node string, n int, status mostro.Status, sats int64, when time.Time) *nostr.Event {
 	return w.OrderBy(node, n, status, sats, when, mostro.RoadLive)
 }
 
+// OrderBy appends a version of an order, received by a road.
 func (w *World) OrderBy(node string, n int, status mostro.Status, sats int64, when time.Time, road mostro.Road) *nostr.Event {
 	o := mostro.Order{Pubkey: node, D: OrderID(n), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats,
 		Methods: []string{fmt.Sprint("method ", n%7)}, Network: "mainnet", ExpiresAt: nostr.Timestamp(when.Add(24 * time.Hour).Unix())}
 	return w.Event(o.Event(), when, road)
 }
 
-// Trade is the whole life of a good order, witnessed.
+// Trade appends all versions of an order that ended well, witnessed.
 func (w *World) Trade(node string, n int, sats int64, when time.Time) {
 	w.Order(node, n, mostro.StatusPending, sats, when)
 	w.Order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
 	w.Order(node, n, mostro.StatusSuccess, sats, when.Add(40*time.Minute))
 }
 
-// Failure is one of a trade that was taken and cancelled, long after a payment
-// was due.
+// Failure appends all versions of an order that was taken, and cancelled long after
+// a payment was due.
 func (w *World) Failure(node string, n int, sats int64, when time.Time) {
 	w.Order(node, n, mostro.StatusPending, sats, when)
 	w.Order(node, n, mostro.StatusInProgress, sats, when.Add(20*time.Minute))
 	w.Order(node, n, mostro.StatusCanceled, sats, when.Add(80*time.Minute))
 }
 
-// Honest gives a node some days of presence and a trade a day, each rated.
+// Honest appends days of presence of a node, and a rated trade a day.
 func (w *World) Honest(node string, from, days int, rating string) {
 	for d := range days {
 		for h := range 4 {
@@ -145,16 +156,17 @@ func (w *World) Honest(node string, from, days int, rating string) {
 	}
 }
 
-// HonestOrder is the order that honest gave a node on a day.
+// HonestOrder returns the number of the order that Honest appends for a day.
 func HonestOrder(node string, d int) int { return 1000*int(node[0]) + 10_000*int(node[1]) + d }
 
+// Rate appends a rating of a node with a receipt.
 func (w *World) Rate(node, rater string, n int, rating string, when time.Time, receipt ...string) *nostr.Event {
 	r := mostro.HostRating{Pubkey: rater, D: "mostro:" + OrderID(n), Platform: "mostro", Host: node, Rating: *Decimal(w.T, rating), Receipt: receipt,
 		Order: "38383:" + node + ":" + OrderID(n)}
 	return w.Event(r.Event(), when, mostro.RoadClient)
 }
 
-// Keys are keys by name.
+// Keys returns the keys of a name.
 func Keys(t testing.TB, name ...any) *mostro.Keys {
 	t.Helper()
 	k, err := mostro.KeysFromSecret(sha256.Sum256([]byte(fmt.Sprint(name...))))
@@ -164,6 +176,7 @@ func Keys(t testing.TB, name ...any) *mostro.Keys {
 	return k
 }
 
+// Hex returns bytes as hex digits.
 func Hex(b []byte) string { return hex.EncodeToString(b) }
 
 // Decimal parses a decimal number.
@@ -176,6 +189,7 @@ func Decimal(t testing.TB, s string) *mostro.Decimal {
 	return &d
 }
 
+// JSON returns a value as JSON.
 func JSON(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
