@@ -122,7 +122,7 @@ func (t *Triple) add(n int64, witnessed, costed bool) {
 // alone that stay taken for longer than an order that nobody pays: anybody may
 // publish a large one, and take it with a second key.
 func (d *derived) open(p *Params, o *order, asOf int64) {
-	lf := o.life
+	lf := o.lifecycle
 	d.evidence.order(p, o, 1)
 	if lf.Claimed == offered && o.Expires > asOf || lf.Claimed == underWay {
 		d.evidence.OpenSats.Claimed += o.Sats

@@ -35,9 +35,9 @@ type order struct {
 
 	// Of the node's tally, no facts: what the versions came to, and the confirmed
 	// fee, when it was looked at last; and whether that is in the sums.
-	settled bool
-	life    life
-	cost    int64
+	settled   bool
+	lifecycle lifecycle
+	cost      int64
 }
 
 func (a *orders) at(n uint32) *order { return &a.list[n/orderBlock][n%orderBlock] }

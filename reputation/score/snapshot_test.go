@@ -17,7 +17,7 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 	params.Funds = []string{scoretest.KeyOf("fund")}
 	for seed := range uint64(3) {
 		w := &scoretest.World{T: t}
-		anyLife(w, rand.New(rand.NewPCG(seed, 3)), 400, params.Funds[0])
+		randomEvidence(w, rand.New(rand.NewPCG(seed, 3)), 400, params.Funds[0])
 		first, second := NewLedger(params, saysSoByKey{}), NewLedger(params, saysSoByKey{})
 		half := len(w.Entries) / 2
 		for _, e := range w.Entries[:half] {

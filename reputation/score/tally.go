@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// tally is what the settled orders of a node come to: those whose life the
+// tally is what the settled orders of a node come to: those whose lifecycle the
 // passing of time changes no more. A node may have tens of thousands of them,
 // of which an event touches one; the open ones are looked at each time.
 //
@@ -92,8 +92,8 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 			t.seen.note(v.Sighting)
 		}
 		t.test = t.test || o.Test
-		o.life, o.cost = o.live(versions, t.p, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+all.id(o)]), 0
-		if o.life.Witnessed == succeeded && len(n.Fees) > 0 {
+		o.lifecycle, o.cost = o.lifecycleAt(versions, t.p, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+all.id(o)]), 0
+		if o.lifecycle.Witnessed == succeeded && len(n.Fees) > 0 {
 			o.cost = l.cost(pubkey, all.id(o), n)
 		}
 	}
@@ -102,10 +102,10 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 		for number := range t.open {
 			o := all.at(number)
 			look(t, o)
-			if o.life.settled() {
+			if o.lifecycle.settled() {
 				t.settle(number, o)
 				delete(t.open, number)
-				if o.life.traded() {
+				if o.lifecycle.traded() {
 					at, _ := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
 					t.trades = slices.Insert(t.trades, at, o.trade())
 				}
@@ -115,12 +115,12 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 		t = newTally(&l.params)
 		for number, o := range n.orders.each() {
 			look(t, o)
-			if o.settled = false; !o.life.settled() {
+			if o.settled = false; !o.lifecycle.settled() {
 				t.open[number] = struct{}{}
 				continue
 			}
 			t.settle(number, o)
-			if o.life.traded() {
+			if o.lifecycle.traded() {
 				t.trades = append(t.trades, o.trade())
 			}
 		}
@@ -151,26 +151,26 @@ func newTally(p *Params) *tally {
 }
 
 // settled says whether time alone changes no more how an order ended.
-func (lf life) settled() bool { return lf.Witnessed != offered && lf.Witnessed != underWay }
+func (lf lifecycle) settled() bool { return lf.Witnessed != offered && lf.Witnessed != underWay }
 
 // traded says whether an order is a trade, good or bad.
-func (lf life) traded() bool {
+func (lf lifecycle) traded() bool {
 	return lf.Witnessed == succeeded || lf.Witnessed == failed || lf.Witnessed == omitted
 }
 
 // trade gives the trade that a settled order was.
 func (o *order) trade() trade {
-	return trade{end: o.life.End, start: o.life.Start, sats: o.Sats, cost: o.cost, good: o.life.Witnessed == succeeded, omitted: o.life.Witnessed == omitted}
+	return trade{end: o.lifecycle.End, start: o.lifecycle.Start, sats: o.Sats, cost: o.cost, good: o.lifecycle.Witnessed == succeeded, omitted: o.lifecycle.Witnessed == omitted}
 }
 
 // settle adds a settled order, but for its trade.
 func (t *tally) settle(number uint32, o *order) {
 	o.settled = true
 	t.count(o, 1)
-	if o.life.Witnessed == omitted || o.life.Witnessed == silent {
-		t.from = max(t.from, o.life.End+1)
+	if o.lifecycle.Witnessed == omitted || o.lifecycle.Witnessed == silent {
+		t.from = max(t.from, o.lifecycle.End+1)
 	}
-	if o.life.Claimed == offered {
+	if o.lifecycle.Claimed == offered {
 		t.claims[number] = struct{}{}
 	}
 }
@@ -178,11 +178,11 @@ func (t *tally) settle(number uint32, o *order) {
 // count adds n times what a settled order says.
 func (t *tally) count(o *order, n int64) {
 	t.evidence.order(t.p, o, n)
-	if o.life.Claimed == underWay {
+	if o.lifecycle.Claimed == underWay {
 		t.evidence.OpenSats.Claimed += n * o.Sats
 	}
-	if o.life.Witnessed == succeeded {
-		epoch := o.life.End / day / t.p.EpochDays
+	if o.lifecycle.Witnessed == succeeded {
+		epoch := o.lifecycle.End / day / t.p.EpochDays
 		if t.successes[epoch] += n; t.successes[epoch] == 0 {
 			delete(t.successes, epoch)
 		}
@@ -203,7 +203,7 @@ func (n *node) reopen(orderID string) {
 		o.settled = false
 		t.count(o, -1)
 		delete(t.claims, number)
-		if o.life.traded() {
+		if o.lifecycle.traded() {
 			at, ok := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
 			if !ok { // a fault of this program
 				n.tally = nil
@@ -260,9 +260,9 @@ func (t *tally) rate(r *rated) {
 	t.ratings = slices.Insert(t.ratings, at, p)
 }
 
-// order adds n times what an order says, as its life stands.
+// order adds n times what an order says, as its lifecycle stands.
 func (e *Evidence) order(p *Params, o *order, n int64) {
-	lf := o.life
+	lf := o.lifecycle
 	e.Orders.add(n, lf.Start > 0, false)
 	if t := e.of(lf.Claimed); t != nil {
 		t.Claimed += n

@@ -13,10 +13,10 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// anyLife draws events about few orders of few nodes, so that they meet:
+// randomEvidence draws events about few orders of few nodes, so that they meet:
 // versions late and early, by witnesses and not, fees that share a payment,
 // what a fund confirms, disputes, ratings and deletions.
-func anyLife(w *scoretest.World, r *rand.Rand, n int, fund string) {
+func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 	nodes := []string{scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("c")}
 	roads := []mostro.Road{mostro.RoadLive, mostro.RoadLive, mostro.RoadLive, mostro.RoadClient, mostro.RoadBackfill}
 	hash := func() string { return scoretest.KeyOf(fmt.Sprint("hash ", r.IntN(12))) }
@@ -124,7 +124,7 @@ func TestKeptEqualsAnew(t *testing.T) {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 44))
 		w := &scoretest.World{T: t}
-		anyLife(w, r, 500, fund)
+		randomEvidence(w, r, 500, fund)
 		r.Shuffle(len(w.Entries), func(i, k int) { w.Entries[i], w.Entries[k] = w.Entries[k], w.Entries[i] })
 		kept := NewLedger(params, saysSoByKey{})
 		for i, e := range w.Entries {

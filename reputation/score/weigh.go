@@ -156,7 +156,7 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 	case !w.Proof.OfOrder: // a blind receipt names no order
 		c = p.CWitnessed
 		w.group = ^uint32(0)
-	case o != nil && o.life.Witnessed == succeeded:
+	case o != nil && o.lifecycle.Witnessed == succeeded:
 		c, w.sats, w.group = p.CWitnessed, o.Sats, o.Cluster
 		cost := max(o.cost, l.opened(d.pubkey, w.rated))
 		if cost > 0 {
@@ -164,7 +164,7 @@ func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
 			w.sats = p.confirmedSats(w.sats, cost)
 			w.costed = true
 		}
-	case o != nil && o.life.Witnessed == failed:
+	case o != nil && o.lifecycle.Witnessed == failed:
 		// A failed trade costs nothing by nature, and the node that fails it is
 		// the last to stuff ratings of it: it counts as the node's other trades,
 		// and for no more than the largest of them.

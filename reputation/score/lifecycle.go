@@ -20,8 +20,8 @@ const (
 	endedLate // its end was published, and this relay received it late: no verdict
 )
 
-// life is what became of an order.
-type life struct {
+// lifecycle is the state of an order, with its times.
+type lifecycle struct {
 	Claimed   outcome // by the node's word alone
 	Witnessed outcome // by what we saw in time; unknownOutcome: nothing of it
 	Taken     bool    // witnessed in progress, or to succeed
@@ -30,8 +30,8 @@ type life struct {
 	End       int64   // unix seconds, of the end as it was received; of omissions when they were due
 }
 
-// live derives an order's life at a moment.
-func (o *order) live(versions packed, p *Params, asOf int64, equivocated bool) (l life) {
+// lifecycleAt returns an order's lifecycle at a moment.
+func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated bool) (l lifecycle) {
 	var first, last [isExpired + 1]int64 // by status, unix seconds of receipt
 	var final, lateFinal uint8           // witnessed; of those received late, the one against the node if there is one
 	var finalAt, lateAt, lateTaken int64
