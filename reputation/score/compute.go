@@ -176,7 +176,7 @@ func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
 	out.users = posterior{p.UsersPrior.times(mu) + good, p.UsersPrior.times(One-mu) + sum - good}
 
 	out.completion = posterior{p.DonePrior + d.good, p.UndonePrior + d.bad}
-	out.peace = posterior{p.PeacePrior + max(0, d.good+d.bad-d.quarrels), p.DisputePrior + d.quarrels}
+	out.peace = posterior{p.PeacePrior + max(0, d.good+d.bad-d.disputed), p.DisputePrior + d.disputed}
 
 	e := &d.evidence
 	out.solved = posterior{p.SolvedPrior + Micro(e.Resolved.Witnessed)*One, p.UnsolvedPrior + Micro(e.Unresolved.Witnessed)*One}
@@ -201,8 +201,8 @@ func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
 // trades are brought down together, to TradeFree at the most; from then on a
 // good trade needs a confirmed cost, but for a small share, and a bad one
 // counts.
-func (d *derived) done(p *Params) (good, bad, quarrels Micro) {
-	var oldGood, oldBad, oldQuarrels, paid, unpaid, newBad, newQuarrels Micro
+func (d *derived) done(p *Params) (good, bad, disputed Micro) {
+	var oldGood, oldBad, oldDisputed, paid, unpaid, newBad, newDisputed Micro
 	before := func(at int64) bool { return d.costing == 0 || at < d.costing }
 	for _, t := range d.trades {
 		switch {
@@ -220,9 +220,9 @@ func (d *derived) done(p *Params) (good, bad, quarrels Micro) {
 	}
 	for _, at := range d.disputes {
 		if before(at) {
-			oldQuarrels += One
+			oldDisputed += One
 		} else {
-			newQuarrels += One
+			newDisputed += One
 		}
 	}
 	// Orders that ended in silence count against a node as far as it has the
@@ -233,9 +233,9 @@ func (d *derived) done(p *Params) (good, bad, quarrels Micro) {
 		oldBad += (Micro(e.Silent.Witnessed) * One).times(habit)
 	}
 	if all := oldGood + oldBad; all > p.TradeFree {
-		oldGood, oldBad, oldQuarrels = shareOf(oldGood, p.TradeFree, all), shareOf(oldBad, p.TradeFree, all), shareOf(oldQuarrels, p.TradeFree, all)
+		oldGood, oldBad, oldDisputed = shareOf(oldGood, p.TradeFree, all), shareOf(oldBad, p.TradeFree, all), shareOf(oldDisputed, p.TradeFree, all)
 	}
-	return oldGood + paid + min(unpaid, paid.times(p.TradeShare)), oldBad + newBad, oldQuarrels + newQuarrels
+	return oldGood + paid + min(unpaid, paid.times(p.TradeShare)), oldBad + newBad, oldDisputed + newDisputed
 }
 
 func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }

@@ -15,7 +15,7 @@ type derived struct {
 
 	seen                seen
 	trades              []trade // sorted by end
-	good, bad, quarrels Micro   // what became of taken orders, see done
+	good, bad, disputed Micro   // what became of taken orders, see done
 	disputes            []int64 // witnessed openings
 	takes               []int64 // seconds from a dispute's opening to a solver's taking it
 	sunk                Micro   // confirmed fees, faded, in micro-sats
@@ -78,7 +78,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 		e.Infos.add(1, s.Witness, false)
 	}
 	for _, q := range n.Disputes { // now that it is known since when the node was watched
-		d.dispute(&l.params, q.live(d.seen.first), asOf)
+		d.dispute(&l.params, q.outcomeSince(d.seen.first), asOf)
 	}
 	e.UserRatings = t.users
 	for _, r := range t.ratings {
@@ -94,7 +94,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	e.FirstClaimed, e.FirstWitnessed, e.LastWitnessed = moment(d.seen.claimed), moment(d.seen.first), moment(d.seen.last)
 	e.WitnessedDays = len(d.seen.days)
 	e.Equivocations = slices.Clone(n.Equivocations)
-	d.good, d.bad, d.quarrels = d.done(&l.params)
+	d.good, d.bad, d.disputed = d.done(&l.params)
 	d.presence(&l.params, asOf)
 	d.clock(&l.params, asOf)
 	d.weigh(l, t, asOf)
@@ -154,7 +154,7 @@ func (d *derived) history(p *Params, asOf int64) {
 	}
 }
 
-func (d *derived) dispute(p *Params, q quarrel, asOf int64) {
+func (d *derived) dispute(p *Params, q disputeOutcome, asOf int64) {
 	e := &d.evidence
 	e.Disputes.Claimed++
 	if q.claimedEnd {

@@ -159,8 +159,8 @@ func takenAt(versions packed, since int64) (first int64) {
 	return first
 }
 
-// quarrel is what became of a dispute.
-type quarrel struct {
+// disputeOutcome is the course of a dispute, as far as it was seen.
+type disputeOutcome struct {
 	opened, taken, ended int64 // unix seconds; taken and ended of receipt, witnessed; 0 not seen
 	lateEnd              int64 // unix seconds: an end was received late, first at this time; 0 none
 	lateEndClaim         int64 // unix seconds: the date that the node gave it
@@ -172,11 +172,11 @@ const (
 	disputeTaken  uint8 = 2
 )
 
-// live reads a dispute of a node that was witnessed first at some time. A
+// outcomeSince reads a dispute of a node that was witnessed first at some time. A
 // version that came late counts if it is dated within the time in which the
 // node was watched: a dispute is a fact against the node. What it says for the
 // node, an early end, needs a witness.
-func (d *dispute) live(watched int64) (q quarrel) {
+func (d *dispute) outcomeSince(watched int64) (q disputeOutcome) {
 	earlier := func(to *int64, at int64) {
 		if *to == 0 || at < *to {
 			*to = at
