@@ -42,11 +42,11 @@ func (d *derived) slim() {
 // span is a time in which some sats were in an order.
 type span struct{ from, to, sats int64 }
 
-// derive reads a node's facts. It keeps in the node's tally what need not be
+// derive reads a node's facts. It keeps in the node's aggregates what need not be
 // read again, so no other derivation of the node may run meanwhile.
 func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	n := l.book.Nodes[pubkey]
-	t := l.tallied(pubkey, n, asOf)
+	t := l.aggregated(pubkey, n, asOf)
 	d := &derived{pubkey: pubkey, node: n, evidence: t.evidence, seen: t.seen.clone(), trades: t.trades, test: t.test, successes: t.successes}
 	e := &d.evidence
 	for number := range t.claims {

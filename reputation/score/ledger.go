@@ -163,8 +163,8 @@ type node struct {
 
 // kept is what deriving and committing keep of a node beside its facts.
 type kept struct {
-	tally *tally // nil: to be made
-	tree  *tree  // nil: to be made
+	aggregates *aggregates // nil: to be made
+	tree       *tree       // nil: to be made
 }
 
 // NewLedger makes an empty ledger.
@@ -347,7 +347,7 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	n.orders.all.setVersions(o, now)
 	n.tree.add(now.root)
 	if !isNew {
-		n.tally = nil // one was received earlier than was known: what was seen becomes less
+		n.aggregates = nil // one was received earlier than was known: what was seen becomes less
 		return
 	}
 	at := int32(slices.IndexFunc(versions, func(v version) bool { return v.ID == s.ID }))
@@ -438,11 +438,11 @@ func (l *Ledger) userRating(v mostro.UserRating, s Sighting) {
 		return
 	}
 	n.tree.replace(held.Sighting, ok, s)
-	if n.tally != nil {
+	if n.aggregates != nil {
 		if ok {
-			n.tally.users.add(-1, held.Witness, false)
+			n.aggregates.users.add(-1, held.Witness, false)
 		}
-		n.tally.users.add(1, s.Witness, false)
+		n.aggregates.users.add(1, s.Witness, false)
 	}
 	n.Users[v.D] = userRating{s}
 }
@@ -521,9 +521,9 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, sourc
 	r.prove(v, p.proof, p.doubt)
 	n.Ratings[s.ID] = r
 	if again {
-		n.tally, n.tree = nil, nil
+		n.aggregates, n.tree = nil, nil
 	} else {
-		n.tally.rate(r)
+		n.aggregates.rate(r)
 		n.tree.add(s.leaf)
 	}
 	l.useHash(r.Proof.PaymentHash, v.Host+":"+v.OrderID, s)

@@ -33,7 +33,7 @@ type order struct {
 	Test     bool        // no mainnet
 	isName   bool
 
-	// Of the node's tally, no facts: what the versions came to, and the confirmed
+	// Of the node's aggregates, no facts: what the versions came to, and the confirmed
 	// fee, when it was looked at last; and whether that is in the sums.
 	settled   bool
 	lifecycle lifecycle

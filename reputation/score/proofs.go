@@ -123,7 +123,7 @@ func (l *Ledger) keyset(k mostro.Keyset, evt *nostr.Event, s Sighting) {
 			r.prove(v, proof, doubt)
 		}
 	}
-	if len(n.Blind) > 0 && n.tally != nil {
-		n.tally.ratings = nil
+	if len(n.Blind) > 0 && n.aggregates != nil {
+		n.aggregates.ratings = nil
 	}
 }

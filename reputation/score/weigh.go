@@ -43,7 +43,7 @@ func effective(sum Micro, squares int64) Micro {
 }
 
 // weigh decides what each rating counts for.
-func (d *derived) weigh(l *Ledger, t *tally, asOf int64) {
+func (d *derived) weigh(l *Ledger, t *aggregates, asOf int64) {
 	p := &l.params
 	u := &d.users
 	u.list = make([]weighed, len(t.ratings))

@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// tally is what the settled orders of a node come to: those whose lifecycle the
+// aggregates are sums over the settled orders of a node: those whose lifecycle the
 // passing of time changes no more. A node may have tens of thousands of them,
 // of which an event touches one; the open ones are looked at each time.
 //
-// It holds no fact of its own: dropped, it is made again from all orders.
-type tally struct {
+// They hold no fact of their own: dropped, they are made again from all orders.
+type aggregates struct {
 	p         *Params
 	from      int64               // it holds for this moment and later ones
 	evidence  Evidence            // sums
@@ -79,14 +79,14 @@ func (s seen) clone() seen {
 	return s
 }
 
-// tallied gives a node's tally, up to date for a moment.
-func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
+// aggregated returns a node's aggregates, up to date for a moment.
+func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
 	broken := map[string]bool{}
 	for _, q := range n.Equivocations {
 		broken[q.Address] = true
 	}
 	all := l.book.orders
-	look := func(t *tally, o *order) {
+	look := func(t *aggregates, o *order) {
 		versions := all.versions(o)
 		for v := range versions.all() {
 			t.seen.note(v.Sighting)
@@ -97,7 +97,7 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 			o.cost = l.cost(pubkey, all.id(o), n)
 		}
 	}
-	t := n.tally
+	t := n.aggregates
 	if t != nil && asOf >= t.from {
 		for number := range t.open {
 			o := all.at(number)
@@ -112,7 +112,7 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 			}
 		}
 	} else {
-		t = newTally(&l.params)
+		t = newAggregates(&l.params)
 		for number, o := range n.orders.each() {
 			look(t, o)
 			if o.settled = false; !o.lifecycle.settled() {
@@ -128,7 +128,7 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 		for _, u := range n.Users {
 			t.users.add(1, u.Witness, false)
 		}
-		n.tally = t
+		n.aggregates = t
 	}
 	for number := range t.claims {
 		if o := all.at(number); o.Expires <= asOf {
@@ -146,8 +146,8 @@ func (l *Ledger) tallied(pubkey string, n *node, asOf int64) *tally {
 	return t
 }
 
-func newTally(p *Params) *tally {
-	return &tally{p: p, successes: map[int64]int64{}, open: map[uint32]struct{}{}, claims: map[uint32]struct{}{}, seen: seen{days: map[int64]bool{}}}
+func newAggregates(p *Params) *aggregates {
+	return &aggregates{p: p, successes: map[int64]int64{}, open: map[uint32]struct{}{}, claims: map[uint32]struct{}{}, seen: seen{days: map[int64]bool{}}}
 }
 
 // settled says whether time alone changes no more how an order ended.
@@ -164,7 +164,7 @@ func (o *order) trade() trade {
 }
 
 // settle adds a settled order, but for its trade.
-func (t *tally) settle(number uint32, o *order) {
+func (t *aggregates) settle(number uint32, o *order) {
 	o.settled = true
 	t.count(o, 1)
 	if o.lifecycle.Witnessed == omitted || o.lifecycle.Witnessed == silent {
@@ -176,7 +176,7 @@ func (t *tally) settle(number uint32, o *order) {
 }
 
 // count adds n times what a settled order says.
-func (t *tally) count(o *order, n int64) {
+func (t *aggregates) count(o *order, n int64) {
 	t.evidence.order(t.p, o, n)
 	if o.lifecycle.Claimed == underWay {
 		t.evidence.OpenSats.Claimed += n * o.Sats
@@ -189,9 +189,9 @@ func (t *tally) count(o *order, n int64) {
 	}
 }
 
-// reopen takes an order out of the tally, before anything of it changes.
+// reopen takes an order out of the aggregates, before anything of it changes.
 func (n *node) reopen(orderID string) {
-	t := n.tally
+	t := n.aggregates
 	if t == nil {
 		return
 	}
@@ -206,7 +206,7 @@ func (n *node) reopen(orderID string) {
 		if o.lifecycle.traded() {
 			at, ok := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
 			if !ok { // a fault of this program
-				n.tally = nil
+				n.aggregates = nil
 				return
 			}
 			t.trades = slices.Delete(t.trades, at, at+1)
@@ -238,7 +238,7 @@ func (r placed) compareArrival(b placed) int {
 	return cmp.Or(cmp.Compare(r.Received, b.Received), bytes.Compare(r.ID[:], b.ID[:]))
 }
 
-func (t *tally) place(r *rated) placed {
+func (t *aggregates) place(r *rated) placed {
 	number := func(name string) int32 {
 		k, ok := t.numbers[name]
 		if !ok {
@@ -251,7 +251,7 @@ func (t *tally) place(r *rated) placed {
 }
 
 // rate adds a new rating of the node.
-func (t *tally) rate(r *rated) {
+func (t *aggregates) rate(r *rated) {
 	if t == nil || t.ratings == nil {
 		return
 	}
