@@ -25,8 +25,8 @@ type aggregates struct {
 	seen seen // of the orders' versions, open ones too: more of them only widen it
 	test bool // an order of a test network
 
-	users   Triple   // ratings by the node
-	ratings []placed // of the node, sorted by arrival; nil: to be sorted
+	users   Triple           // ratings by the node
+	ratings []numberedRating // of the node, sorted by arrival; nil: to be sorted
 	numbers map[string]int32
 }
 
@@ -139,9 +139,9 @@ func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
 	if t.ratings == nil {
 		t.numbers = map[string]int32{}
 		for _, r := range n.Ratings {
-			t.ratings = append(t.ratings, t.place(r))
+			t.ratings = append(t.ratings, t.number(r))
 		}
-		slices.SortFunc(t.ratings, placed.compareArrival)
+		slices.SortFunc(t.ratings, numberedRating.compareArrival)
 	}
 	return t
 }
@@ -224,9 +224,9 @@ func (l *Ledger) touch(key string) {
 	}
 }
 
-// placed is a rating with numbers for what has to be told apart, which are
+// numberedRating is a rating with numbers for what has to be told apart, which are
 // quicker than names.
-type placed struct {
+type numberedRating struct {
 	*rated
 	author, nullifier, order int32
 
@@ -234,11 +234,11 @@ type placed struct {
 	amountOf int64
 }
 
-func (r placed) compareArrival(b placed) int {
+func (r numberedRating) compareArrival(b numberedRating) int {
 	return cmp.Or(cmp.Compare(r.Received, b.Received), bytes.Compare(r.ID[:], b.ID[:]))
 }
 
-func (t *aggregates) place(r *rated) placed {
+func (t *aggregates) number(r *rated) numberedRating {
 	number := func(name string) int32 {
 		k, ok := t.numbers[name]
 		if !ok {
@@ -247,7 +247,7 @@ func (t *aggregates) place(r *rated) placed {
 		}
 		return k
 	}
-	return placed{rated: r, author: number("a" + r.Rater + "\n" + r.D), nullifier: number("n" + r.Proof.Nullifier), order: number("o" + r.OrderID), amountOf: -1}
+	return numberedRating{rated: r, author: number("a" + r.Rater + "\n" + r.D), nullifier: number("n" + r.Proof.Nullifier), order: number("o" + r.OrderID), amountOf: -1}
 }
 
 // rate adds a new rating of the node.
@@ -255,8 +255,8 @@ func (t *aggregates) rate(r *rated) {
 	if t == nil || t.ratings == nil {
 		return
 	}
-	p := t.place(r)
-	at, _ := slices.BinarySearchFunc(t.ratings, p, placed.compareArrival)
+	p := t.number(r)
+	at, _ := slices.BinarySearchFunc(t.ratings, p, numberedRating.compareArrival)
 	t.ratings = slices.Insert(t.ratings, at, p)
 }
 

@@ -97,7 +97,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	d.good, d.bad, d.disputed = d.done(&l.params)
 	d.presence(&l.params, asOf)
 	d.clock(&l.params, asOf)
-	d.weigh(l, t, asOf)
+	d.weighRatings(l, t, asOf)
 	return d
 }
 

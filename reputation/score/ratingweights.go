@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// weighed is one rating and what it counts for.
-type weighed struct {
-	*placed
+// weightedRating is one rating with its weight.
+type weightedRating struct {
+	*numberedRating
 	weight Micro
 	plain  bool // its trade was not witnessed
 	costed bool
@@ -20,7 +20,7 @@ type weighed struct {
 
 // users is what the ratings of a node come to.
 type users struct {
-	list      []weighed // by receipt, then id; all of them
+	list      []weightedRating // by receipt, then id; all of them
 	n         int
 	sum       Micro // of weights
 	good      Micro // of weights times ratings
@@ -42,13 +42,13 @@ func effective(sum Micro, squares int64) Micro {
 	return Micro(mulDiv(int64(sum), int64(sum)*1000, squares)) * 1000
 }
 
-// weigh decides what each rating counts for.
-func (d *derived) weigh(l *Ledger, t *aggregates, asOf int64) {
+// weighRatings sets the weight of each rating.
+func (d *derived) weighRatings(l *Ledger, t *aggregates, asOf int64) {
 	p := &l.params
 	u := &d.users
-	u.list = make([]weighed, len(t.ratings))
+	u.list = make([]weightedRating, len(t.ratings))
 	for i := range t.ratings {
-		u.list[i].placed = &t.ratings[i]
+		u.list[i].numberedRating = &t.ratings[i]
 	}
 	d.admit(l, len(t.numbers), asOf)
 	for i := range u.list {
@@ -57,9 +57,9 @@ func (d *derived) weigh(l *Ledger, t *aggregates, asOf int64) {
 		}
 	}
 	d.supply(p)
-	u.cap(p.UsersPrior, p.DayCap, "more than a day may weigh", func(w *weighed) int64 { return w.day })
-	u.cap(p.UsersPrior, p.ClusterCap, "more than one kind of trade may weigh", func(w *weighed) int64 { return int64(w.group) })
-	sumOf := func(in func(*weighed) bool) (sum Micro) {
+	u.cap(p.UsersPrior, p.DayCap, "more than a day may weigh", func(w *weightedRating) int64 { return w.day })
+	u.cap(p.UsersPrior, p.ClusterCap, "more than one kind of trade may weigh", func(w *weightedRating) int64 { return int64(w.group) })
+	sumOf := func(in func(*weightedRating) bool) (sum Micro) {
 		for i := range u.list {
 			if in(&u.list[i]) {
 				sum += u.list[i].weight
@@ -67,9 +67,9 @@ func (d *derived) weigh(l *Ledger, t *aggregates, asOf int64) {
 		}
 		return sum
 	}
-	isPlain := func(w *weighed) bool { return w.plain }
-	isCosted := func(w *weighed) bool { return w.costed }
-	isFree := func(w *weighed) bool { return !w.plain && !w.costed }
+	isPlain := func(w *weightedRating) bool { return w.plain }
+	isCosted := func(w *weightedRating) bool { return w.costed }
+	isFree := func(w *weightedRating) bool { return !w.plain && !w.costed }
 	costed := sumOf(isCosted)
 	allowed := costed.times(p.FreeShare)
 	if d.costing == 0 {
@@ -140,7 +140,7 @@ func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 }
 
 // value gives a rating its weight before any cap.
-func (d *derived) value(l *Ledger, w *weighed, asOf int64) {
+func (d *derived) value(l *Ledger, w *weightedRating, asOf int64) {
 	p := &l.params
 	w.day = w.Received / 1000 / day
 	w.epoch = w.day / p.EpochDays
@@ -240,7 +240,7 @@ func lessened(weight Micro, why string) string {
 // cap bounds what one group (a day, a cluster) may weigh, as a share of all
 // weight, the prior's included: without that a newcomer's first day would
 // count for nothing.
-func (u *users) cap(prior, share Micro, why string, group func(*weighed) int64) {
+func (u *users) cap(prior, share Micro, why string, group func(*weightedRating) int64) {
 	sums := map[int64]Micro{}
 	total := prior
 	for i := range u.list {
@@ -278,7 +278,7 @@ func (u *users) cap(prior, share Micro, why string, group func(*weighed) int64) 
 }
 
 // scale brings a class of ratings down to an allowed weight.
-func (u *users) scale(in func(*weighed) bool, sum, allowed Micro, why string) {
+func (u *users) scale(in func(*weightedRating) bool, sum, allowed Micro, why string) {
 	if sum <= allowed {
 		return
 	}
