@@ -11,22 +11,24 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// bareSats is what each bare trade moves from the seller to the buyer.
+// bareSats is the amount that each bare trade moves from the seller to the buyer.
 const bareSats = 1_000
 
-// Bare is what the calls of a trade take when nobody decides, stores or says
-// anything: the yardstick for an escrow on the same nodes.
+// Bare is the result of RunBare: the time of a trade's node calls without an escrow's
+// decisions, storage and messages. It is the baseline for an escrow on the same nodes.
 type Bare struct {
 	Trades  int
 	Elapsed time.Duration
 }
 
-// PerSecond gives trades a second.
+// PerSecond returns the number of trades per second.
 func (b Bare) PerSecond() float64 { return float64(b.Trades) / b.Elapsed.Seconds() }
 
-// RunBare performs that many trades, parallel at a time: add a hold, have the
-// seller pay it, wait until it is accepted, settle, pay the buyer, wait until
-// he is paid. The buyer's invoices are made before the clock starts.
+// RunBare performs the given number of trades, at most parallel at a time. A trade adds
+// a hold invoice, has the seller pay the invoice, waits until the payment is accepted,
+// settles, pays the buyer's invoice and waits until the payout has ended. The buyer's
+// invoices are made before the clock starts. RunBare returns the first error of a
+// trade.
 func RunBare(ctx context.Context, n *Network, trades, parallel int) (Bare, error) {
 	invoices := make([]string, trades)
 	for i := range invoices {

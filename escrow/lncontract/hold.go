@@ -80,7 +80,7 @@ func testCancel(s *suite) {
 	}
 	s.moved(before, 0, 0, 0)
 
-	// An open one: nobody can pay it any more.
+	// If an open hold invoice is canceled, a payment to the invoice fails.
 	p, bolt11 := s.hold(21_001)
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	s.untilHold(p.Hash(), escrow.HoldCanceled)
@@ -126,19 +126,19 @@ func testExists(s *suite) {
 	state, err := s.Mostro.LookupHold(s.ctx, p.Hash())
 	s.must(err)
 	if state.Bolt11 != bolt11 || state.AmountSats != 1_000 {
-		s.Fatalf("the first invoice was replaced: %+v", state)
+		s.Fatalf("the second request replaced the first invoice: %+v", state)
 	}
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	_, err = s.Mostro.CreateHold(s.ctx, again)
 	s.wantErr(err, escrow.ErrExists)
 }
 
-// testListHolds makes more invoices than any implementation puts on one page,
-// one of them in each phase.
+// testListHolds makes more invoices than any implementation puts on one page, and at
+// least one invoice in each phase.
 func testListHolds(s *suite) {
 	const bulk = 210
 	older, _ := s.hold(1_000)
-	s.Sleep(2 * time.Second) // to a later second than the older one's
+	s.Sleep(2 * time.Second) // the invoices below are created in a later second than the older one
 
 	open := newPreimage()
 	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: open.Hash(), AmountSats: 1_000, Memo: "open ☂", CLTVBlocks: holdCLTV})
@@ -192,23 +192,23 @@ func testListHolds(s *suite) {
 	if got[0].Memo != "open ☂" || got[1].Memo != "contract" || got[4].Memo != "ordinary" || got[0].Bolt11 != bolt11 {
 		s.Errorf("memos %q, %q, %q", got[0].Memo, got[1].Memo, got[4].Memo)
 	}
-	// A part of a second does not leave out an invoice of the same second.
+	// A fraction of a second in since must not exclude an invoice of the same second.
 	if n := len(list(since.Add(999 * time.Millisecond))); n != len(want) {
 		s.Errorf("%d invoices are listed from within the first second, want %d", n, len(want))
 	}
 
 	all := list(time.Time{})
 	if len(all) <= len(want) || all[len(all)-len(want)-1].Hash != older.Hash() {
-		s.Errorf("%d invoices in all, the older one is not where it belongs", len(all))
+		s.Errorf("%d invoices in all, the older one is not in its place", len(all))
 	}
 	s.Sleep(2 * time.Second)
 	last, err := escrow.ParseInvoice(got[len(got)-1].Bolt11)
 	s.must(err)
 	if rest := list(last.CreatedAt.Add(time.Second)); len(rest) != 0 {
-		s.Errorf("%d invoices are listed that are too old", len(rest))
+		s.Errorf("%d invoices are listed that were created before since", len(rest))
 	}
 
-	// The callback ends the list, also on a later page.
+	// An error of the callback ends the list, also on a later page.
 	enough, told := errors.New("enough"), 0
 	err = s.Mostro.ListHolds(s.ctx, since, func(escrow.HoldState) error {
 		if told++; told == bulk {
@@ -217,7 +217,7 @@ func testListHolds(s *suite) {
 		return nil
 	})
 	if err != enough || told != bulk { //nolint:errorlint // the very error is promised
-		s.Errorf("told %d invoices, error %v", told, err)
+		s.Errorf("the callback saw %d invoices, error %v", told, err)
 	}
 
 	s.must(s.Mostro.Cancel(s.ctx, accepted.Hash()))
@@ -281,7 +281,7 @@ func testLock(s *suite) {
 	s.must(err)
 	left := int(state.ExpiryHeight - info.Height - info.HoldExpiryDelta)
 	s.must(s.Mine(s.ctx, left-1))
-	for range 10 { // room for an answer that would be wrong
+	for range 10 { // leaves time for a wrong cancellation to show
 		s.Pause()
 	}
 	now, err := s.Mostro.LookupHold(s.ctx, p.Hash())
@@ -309,14 +309,14 @@ func testWatchHold(s *suite) {
 	last := escrow.HoldPhase(0)
 	for _, state := range w.states {
 		if state.Phase <= last {
-			s.Fatalf("told out of order or twice: %+v", w.states)
+			s.Fatalf("states out of order or repeated: %+v", w.states)
 		}
 		last = state.Phase
 		if state.Bolt11 != bolt11 || state.Hash != p.Hash() {
-			s.Fatalf("told of another invoice: %+v", state)
+			s.Fatalf("a state of another invoice: %+v", state)
 		}
 	}
-	// A watch that begins at the end tells the end.
+	// A watch that starts after the final state reports the final state and ends.
 	late := s.watchHold(p.Hash())
 	s.until("the end of the late watch", late.ended)
 	s.must(late.err)
@@ -343,8 +343,9 @@ func testWatchEnds(s *suite) {
 func testRestart(s *suite) { testOutage(s, s.Restart) }
 func testCrash(s *suite)   { testOutage(s, s.Kill) }
 
-// testOutage ends the node while it holds a payment, has an open invoice, and
-// has a payout in flight. Watches that began before must tell the end of each.
+// testOutage ends the node while the node holds a payment, has an open invoice and has
+// a payout in flight. Watches that began before the outage must report the final state
+// of each.
 func testOutage(s *suite, restart func(context.Context) error) {
 	before := s.balances()
 	p, _ := s.accepted(5_000)

@@ -1,6 +1,6 @@
-// Package lncontract is what every escrow.Lightning must do, as one suite of
-// tests. It is run against the simulator and against real LND; where both
-// agree, what was tested on one holds for the other.
+// Package lncontract is one suite of tests for every implementation of
+// escrow.Lightning. The suite runs against the simulator and against real LND. If both
+// pass, a result that was tested on the simulator also holds for LND.
 package lncontract
 
 import (
@@ -14,38 +14,39 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// Wallet is a trader's node: besides what a trade needs it makes invoices and
-// knows its balance.
+// Wallet is a trader's node. In addition to escrow.Lightning, a Wallet makes ordinary
+// invoices and reports its balance.
 type Wallet interface {
 	escrow.Lightning
-	// AddInvoice makes an invoice that settles itself; 0 sats: without amount.
+	// AddInvoice makes an ordinary invoice, which the node settles by itself when it is
+	// paid. If amountSats is 0, the invoice has no amount.
 	AddInvoice(ctx context.Context, amountSats int64, memo string, expiry time.Duration) (bolt11 string, err error)
-	// BalanceMsat is what the node owns, once no payment is pending.
+	// BalanceMsat returns the node's funds once no payment is pending.
 	BalanceMsat(ctx context.Context) (int64, error)
 }
 
-// Network is three nodes with channels between seller and mostro and between
-// mostro and buyer, and no others.
+// Network is three nodes with two channels: one between seller and mostro, one between
+// mostro and buyer.
 type Network struct {
 	Mostro, Seller, Buyer Wallet
-	// Mine adds blocks.
+	// Mine adds blocks to the chain.
 	Mine func(ctx context.Context, blocks int) error
-	// Restart ends the Mostro's node and starts it again; Kill does so without
-	// a warning.
+	// Restart stops the Mostro's node and starts it again. Kill does the same without a
+	// clean shutdown.
 	Restart, Kill func(ctx context.Context) error
-	// Pause lets a little time pass, the network's own.
+	// Pause lets a short time pass on the network's clock.
 	Pause func()
-	// Sleep lets that much of the network's time pass.
+	// Sleep lets the given duration pass on the network's clock.
 	Sleep func(time.Duration)
-	// Patience bounds, in the tests' own time, how long anything may take.
+	// Patience bounds the duration of one test, in real time.
 	Patience time.Duration
 }
 
 const (
-	holdCLTV = 40 // blocks: short, so that tests mine little
-	padding  = 3  // what LND's payers add
-	// HopBlocks is how many blocks a hop in the middle adds to the time lock of
-	// a payment: LND's default bitcoin.timelockdelta.
+	holdCLTV = 40 // blocks; short, so that tests mine few blocks
+	padding  = 3  // blocks that an LND payer adds to the final lock
+	// HopBlocks is the number of blocks that an intermediate hop adds to the time lock
+	// of a payment: LND's default bitcoin.timelockdelta.
 	HopBlocks = 80
 )
 
@@ -55,7 +56,7 @@ type suite struct {
 	ctx context.Context
 }
 
-// Run runs the whole contract on one network.
+// Run runs the whole suite on one network.
 func Run(t *testing.T, n *Network) {
 	for _, test := range []struct {
 		name string
@@ -86,7 +87,7 @@ func Run(t *testing.T, n *Network) {
 		{"time lock limit is kept", testTimeLockLimit},
 		{"too large a payout fails", testBalance},
 		{"many trades at once", testMany},
-		{"whoever stops waiting may ask again", testImpatient},
+		{"a caller that stopped waiting may ask again", testImpatient},
 		{"no call outlives its context", testContext},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -98,11 +99,11 @@ func Run(t *testing.T, n *Network) {
 }
 
 func newPreimage() (p escrow.Preimage) {
-	_, _ = rand.Read(p[:]) // never fails
+	_, _ = rand.Read(p[:]) // never returns an error
 	return p
 }
 
-// must fails the test on an error.
+// must fails the test if err is not nil.
 func (s *suite) must(err error) {
 	s.Helper()
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *suite) must(err error) {
 	}
 }
 
-// wantErr fails the test on any other error.
+// wantErr fails the test if err does not wrap want.
 func (s *suite) wantErr(err, want error) {
 	s.Helper()
 	if !errors.Is(err, want) {
@@ -118,12 +119,13 @@ func (s *suite) wantErr(err, want error) {
 	}
 }
 
-// until repeats a check, letting the network's time pass, until it holds.
+// until repeats check until it returns true, and lets the network's time pass between
+// two tries. If the test's context ends first, until fails the test.
 func (s *suite) until(what string, check func() bool) {
 	s.Helper()
 	for !check() {
 		if s.ctx.Err() != nil {
-			s.Fatalf("waited in vain for %s", what)
+			s.Fatalf("timeout while waiting for %s", what)
 		}
 		s.Pause()
 	}
@@ -137,7 +139,8 @@ func (s *suite) hold(sats int64) (p escrow.Preimage, bolt11 string) {
 	return p, bolt11
 }
 
-// accepted makes a hold and has the seller pay it.
+// accepted makes a hold invoice, has the seller pay it, and returns once the payment is
+// accepted.
 func (s *suite) accepted(sats int64) (escrow.Preimage, escrow.HoldState) {
 	s.Helper()
 	p, bolt11 := s.hold(sats)
@@ -176,7 +179,8 @@ func (s *suite) untilPayment(from Wallet, h escrow.Hash, want escrow.PaymentStat
 	return state
 }
 
-// balances is what everybody owns, asked only when no payment is held.
+// balances are the funds of the three nodes in msat, valid only while no payment is
+// held.
 type balances struct{ mostro, seller, buyer int64 }
 
 func (s *suite) balances() (b balances) {
@@ -189,7 +193,7 @@ func (s *suite) balances() (b balances) {
 	return b
 }
 
-// moved waits until balances have changed by that many msat each.
+// moved waits until each balance has changed by the given number of msat.
 func (s *suite) moved(before balances, mostro, seller, buyer int64) {
 	s.Helper()
 	want := balances{before.mostro + mostro, before.seller + seller, before.buyer + buyer}
@@ -203,7 +207,7 @@ func (s *suite) moved(before balances, mostro, seller, buyer int64) {
 	s.Fatalf("balances are %+v, want %+v", got, want)
 }
 
-// watched collects what a watch tells, in the order it is told.
+// watched collects the states that a watch reports, in order.
 type watched[S any] struct {
 	mu     sync.Mutex
 	states []S
@@ -249,7 +253,7 @@ func (s *suite) watchHold(h escrow.Hash) *watched[escrow.HoldState] {
 
 func (s *suite) untilTold(w *watched[escrow.HoldState], want escrow.HoldPhase) {
 	s.Helper()
-	s.until("word of a hold "+want.String(), func() bool {
+	s.until("a report of hold "+want.String(), func() bool {
 		state, any := w.last()
 		if w.ended() && (!any || state.Phase != want) {
 			s.Fatalf("watch ended early: %v", w.err)

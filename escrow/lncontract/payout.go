@@ -15,7 +15,8 @@ func testPayout(s *suite) {
 	invoice, err := escrow.ParseInvoice(bolt11)
 	s.must(err)
 	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
-	// Known at once to whoever asks: the caller may crash now.
+	// TrackPayment must know the payment as soon as Pay has returned, because the
+	// caller may crash now.
 	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
 	s.must(err)
 	if state.Status == escrow.PaymentUnknown || state.Hash != invoice.Hash {
@@ -39,7 +40,7 @@ func testPayTwice(s *suite) {
 	s.must(err)
 	invoice, err := escrow.ParseInvoice(bolt11)
 	s.must(err)
-	// Ten at once: one is sent.
+	// Of ten concurrent calls, one sends the payment.
 	errs := make(chan error, 10)
 	for range cap(errs) {
 		go func() { errs <- s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}) }()
@@ -53,7 +54,7 @@ func testPayTwice(s *suite) {
 		}
 	}
 	if sent != 1 {
-		s.Fatalf("%d of ten were sent", sent)
+		s.Fatalf("%d of ten calls sent the payment", sent)
 	}
 	s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
 	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrExists)
@@ -72,7 +73,7 @@ func testPayHeld(s *suite) {
 		s.must(err)
 		return state.Phase == escrow.HoldAccepted
 	})
-	s.Sleep(3 * time.Second) // the timeout is for the search, not for the way
+	s.Sleep(3 * time.Second) // the timeout bounds the route search, not the payment's travel
 	state := s.untilPayment(s.Mostro, p.Hash(), escrow.PaymentInFlight)
 	if state.Preimage != (escrow.Preimage{}) {
 		s.Fatalf("in flight: %+v", state)
@@ -85,8 +86,8 @@ func testPayHeld(s *suite) {
 
 func testPayAgain(s *suite) {
 	before := s.balances()
-	// It fails because the fee limit leaves no route over two hops, and
-	// succeeds with a fee.
+	// The first attempt fails because the fee limit allows no route over two hops. The
+	// second attempt succeeds with a fee.
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 1_000, "again", time.Hour)
 	s.must(err)
 	invoice, err := escrow.ParseInvoice(bolt11)
@@ -107,7 +108,8 @@ func testPayAgain(s *suite) {
 	if state.FeeMsat <= 0 || state.FeeMsat > 100_000 {
 		s.Fatalf("fee of %d msat", state.FeeMsat)
 	}
-	// Over two hops, the fee is earned on the way.
+	// The intermediate node earns the fee, so only the seller's and the buyer's
+	// balances are compared.
 	s.until("the balances", func() bool {
 		after := s.balances()
 		return after.seller == before.seller-1_000_000-state.FeeMsat && after.buyer == before.buyer+1_000_000
@@ -159,7 +161,7 @@ func testBadPayments(s *suite) {
 	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
 	s.must(err)
 	if state.Status != escrow.PaymentUnknown {
-		s.Fatalf("refused, and yet: %+v", state)
+		s.Fatalf("the invoice was refused, but the payment is %+v", state)
 	}
 }
 
@@ -187,15 +189,16 @@ func testTimeLockLimit(s *suite) {
 		s.must(err)
 		return bolt11, parsed.Hash, uint32(parsed.MinFinalCLTV) + padding
 	}
-	// The last hop alone takes more than the limit: refused, and not tried.
+	// If the last hop alone exceeds the limit, Pay refuses the invoice and sends
+	// nothing.
 	bolt11, h, last := invoice()
 	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: last}), escrow.ErrInvoice)
 	state, err := s.Mostro.TrackPayment(s.ctx, h)
 	s.must(err)
 	if state.Status != escrow.PaymentUnknown {
-		s.Fatalf("refused, and yet: %+v", state)
+		s.Fatalf("the invoice was refused, but the payment is %+v", state)
 	}
-	// Over two hops, one block less than the route needs.
+	// A limit one block below the need of a route over two hops leaves no route.
 	for _, limit := range []uint32{last + 1, last + HopBlocks - 1} {
 		bolt11, h, _ := invoice()
 		s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: limit}))
@@ -207,7 +210,7 @@ func testTimeLockLimit(s *suite) {
 	bolt11, h, _ = invoice()
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: last + HopBlocks}))
 	s.untilPayment(s.Seller, h, escrow.PaymentSucceeded)
-	// A limit above the node's own is the node's own.
+	// If the limit is above the node's own limit, the node's own limit applies.
 	bolt11, h, _ = invoice()
 	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 1_000_000_000}))
 	s.untilPayment(s.Mostro, h, escrow.PaymentSucceeded)
@@ -250,16 +253,17 @@ func testMany(s *suite) {
 	s.moved(before, 0, -trades*bareSats*1000, trades*bareSats*1000)
 }
 
-// testImpatient stops waiting for each call of a trade at many moments, the
-// first of them before it began, and repeats the call until it is answered, as
-// a process does that was killed and started again. Each thing must have
-// happened once.
+// testImpatient abandons each call of a trade after many different durations, the
+// shortest before the call begins, and repeats the call until it is answered. A process
+// that is killed and started again does the same. Each operation must have taken effect
+// exactly once.
 func testImpatient(s *suite) {
 	before := s.balances()
 	const trades = 15
 	unanswered := 0
-	// insist repeats a call with ever more patience. What means "it had
-	// happened already" is as good as nil, but only after an answer was lost.
+	// insist repeats a call, with a longer limit each time, until the call is answered.
+	// If an earlier answer was lost, the error done (the operation has already taken
+	// effect) counts as success.
 	insist := func(what string, patience time.Duration, done error, call func(context.Context) error) {
 		s.Helper()
 		for lost := false; s.ctx.Err() == nil; lost = true {
@@ -279,7 +283,7 @@ func testImpatient(s *suite) {
 		s.Fatalf("%s: never answered", what)
 	}
 	for i := range trades {
-		patience := time.Duration(i*i) * 50 * time.Microsecond // at first none
+		patience := time.Duration(i*i) * 50 * time.Microsecond // 0 for the first trade
 		p := newPreimage()
 		insist("create", patience, escrow.ErrExists, func(ctx context.Context) error {
 			_, err := s.Mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
@@ -304,9 +308,9 @@ func testImpatient(s *suite) {
 		s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
 	}
 	if unanswered == 0 {
-		s.Fatal("every call was answered: this has shown nothing")
+		s.Fatal("every call was answered: the test abandoned none")
 	}
-	s.Logf("%d calls were given up and repeated", unanswered)
+	s.Logf("%d calls were abandoned and repeated", unanswered)
 	s.moved(before, trades*100_000, -trades*1_000_000, trades*900_000)
 }
 
@@ -329,7 +333,7 @@ func testContext(s *suite) {
 		},
 		"track": func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
 	} {
-		// Whoever stops waiting must not take it for an answer.
+		// The error of an abandoned call must not look like an answer of the node.
 		if err := call(); !errors.Is(err, context.Canceled) || !errors.Is(err, escrow.ErrUnavailable) {
 			s.Errorf("%s: got error %v", name, err)
 		}
