@@ -2,7 +2,7 @@ package lnd_test
 
 import "github.com/btcsuite/btcd/btcec/v2"
 
-// testCert is a certificate whose key nobody has.
+// testCert is a certificate whose private key is not known.
 const testCert = `-----BEGIN CERTIFICATE-----
 MIIBdTCCARugAwIBAgIUDBX42sjJv++dXZ08+gBbeaStYLEwCgYIKoZIzj0EAwIw
 DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjIxMzA4MTNaGA8yMTI2MTAyOTEzMDgx
@@ -15,5 +15,5 @@ AQH/MAoGCCqGSM49BAMCA0gAMEUCIC/okLypwJVZfMsNQwLyfnOY3byfhOZp5jo4
 -----END CERTIFICATE-----
 `
 
-// signer signs invoices that no node made.
+// signer signs invoices for which no node exists.
 var signer, _ = btcec.PrivKeyFromBytes([]byte{31: 1})

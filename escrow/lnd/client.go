@@ -1,10 +1,11 @@
-// Package lnd is an escrow's Lightning node when that node is LND, reached over
-// gRPC with a macaroon that allows the nine methods it needs and no more.
+// Package lnd implements escrow.Lightning with an LND node. The node is reached over
+// gRPC with a macaroon that allows the nine methods that an escrow needs and no others.
 //
-// It promises what escrow.Lightning asks for: an answer is definite,
-// escrow.ErrUnavailable or escrow.ErrRefused, a watch survives restarts of the
-// node, and no error holds an invoice, a preimage or the macaroon. It keeps no state and decides
-// nothing. Written against LND v0.21.2-beta.
+// The package keeps the promises of escrow.Lightning. The outcome of a call is definite
+// unless the error is escrow.ErrUnavailable or escrow.ErrRefused. A watch survives
+// restarts of the node. No error contains an invoice, a preimage or the macaroon. The
+// package keeps no state and makes no decisions about a trade. It is written against
+// LND v0.21.2-beta.
 package lnd
 
 import (
@@ -30,41 +31,42 @@ import (
 )
 
 const (
-	// DefaultTimeout bounds a call whose Config names no other bound.
+	// DefaultTimeout is the limit of one call if Config.Timeout is 0.
 	DefaultTimeout = 15 * time.Second
-	// DefaultHoldExpiryDelta is LND's own invoices.holdexpirydelta since 0.16:
-	// it broadcasts 16 blocks before an incoming lock expires, and cancels two
-	// blocks before that.
+	// DefaultHoldExpiryDelta is LND's default invoices.holdexpirydelta since 0.16, in
+	// blocks. LND broadcasts its commitment transaction 16 blocks before an incoming
+	// lock expires, and cancels the invoice two blocks before that.
 	DefaultHoldExpiryDelta = 18
-	// maxMemo is what LND takes, and what a description field has room for.
+	// maxMemo is the largest memo in bytes that LND accepts. It is also the room of a
+	// BOLT 11 description field.
 	maxMemo = 639
 )
 
-// Config says where the node is and by which right it is used.
+// Config is the address and the credentials of the node.
 type Config struct {
 	Address      string // host:port of the gRPC listener
-	CertFile     string // the node's tls.cert, its only root of trust
-	MacaroonFile string // baked with Permissions, or any that includes them
+	CertFile     string // the node's tls.cert, the only root of trust
+	MacaroonFile string // baked with Permissions or a superset
 
-	Timeout         time.Duration // of one call; 0: DefaultTimeout
-	HoldExpiryDelta uint32        // the node's invoices.holdexpirydelta; 0: DefaultHoldExpiryDelta
+	Timeout         time.Duration // limit of one call; 0: DefaultTimeout
+	HoldExpiryDelta uint32        // the node's invoices.holdexpirydelta, in blocks; 0: DefaultHoldExpiryDelta
 }
 
-// Client is a connection to one LND node. Its methods may be called
-// concurrently.
+// Client is a connection to one LND node. Its methods are safe for concurrent use.
 type Client struct {
 	conn            *grpc.ClientConn
 	timeout         time.Duration
 	holdExpiryDelta uint32
 
 	close  sync.Once
-	closed chan struct{} // closed by Close: ends the watches
+	closed chan struct{} // closed by Close, which ends the watches
 }
 
 var _ escrow.Lightning = (*Client)(nil)
 
-// Open reads the certificate and the macaroon. It does not wait for the node,
-// which is dialled when first needed and again after every outage.
+// Open reads the certificate and the macaroon and returns an error if either is missing
+// or malformed. It does not wait for the node. The client dials the node at the first
+// call and again after each outage.
 func Open(cfg Config) (*Client, error) {
 	pem, err := os.ReadFile(cfg.CertFile)
 	if err != nil {
@@ -72,7 +74,7 @@ func Open(cfg Config) (*Client, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("lnd certificate: %s holds no PEM certificate", cfg.CertFile)
+		return nil, fmt.Errorf("lnd certificate: %s contains no PEM certificate", cfg.CertFile)
 	}
 	mac, err := os.ReadFile(cfg.MacaroonFile)
 	if err != nil {
@@ -86,15 +88,15 @@ func Open(cfg Config) (*Client, error) {
 	conn, err := grpc.NewClient(cfg.Address,
 		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "")),
 		grpc.WithPerRPCCredentials(macaroon(hex.EncodeToString(mac))),
-		// A retry of ours is always preceded by a look-up, so the library must
-		// not repeat a call behind our back.
+		// The escrow looks up the state before each retry, so the gRPC library must not
+		// retry a call by itself.
 		grpc.WithDisableRetry(),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 5 * time.Second}),
-		// A watch may stay silent for days: only pings tell a quiet node from
-		// a dead connection. LND allows one every five seconds.
+		// A watch may stay silent for days. Only keepalive pings distinguish a quiet
+		// node from a dead connection. LND allows one ping every five seconds.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
-		// No proxy: what is said to the node stays between us and the node.
+		// No proxy may read the traffic with the node.
 		grpc.WithNoProxy(),
 	)
 	if err != nil {
@@ -119,15 +121,16 @@ func (c *Client) Close() (err error) {
 	return err
 }
 
-// macaroon is the bearer token that goes with every call, in hex.
+// macaroon is the hex form of the bearer token that is sent with every call.
 type macaroon string
 
-// GetRequestMetadata gives the header LND looks for.
+// GetRequestMetadata returns the header in which LND expects the macaroon.
 func (m macaroon) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
 	return map[string]string{"macaroon": string(m)}, nil
 }
 
-// RequireTransportSecurity keeps the macaroon off a connection without TLS.
+// RequireTransportSecurity returns true, so that gRPC never sends the macaroon over a
+// connection without TLS.
 func (m macaroon) RequireTransportSecurity() bool { return true }
 
 // Info implements escrow.Lightning.
@@ -167,8 +170,9 @@ func (c *Client) CreateHold(ctx context.Context, in escrow.HoldRequest) (string,
 	case expiry < time.Second:
 		return "", fmt.Errorf("create hold %s: %w: expiry of %s", in.Hash, escrow.ErrInvoice, expiry)
 	case in.CLTVBlocks <= c.holdExpiryDelta:
-		// LND would take it and cancel the payment as soon as it is accepted.
-		return "", fmt.Errorf("create hold %s: %w: a lock of %d blocks, of which the node keeps %d", in.Hash, escrow.ErrInvoice, in.CLTVBlocks, c.holdExpiryDelta)
+		// LND would accept the request and cancel the payment as soon as the payment is
+		// accepted.
+		return "", fmt.Errorf("create hold %s: %w: a lock of %d blocks, of which the node reserves %d", in.Hash, escrow.ErrInvoice, in.CLTVBlocks, c.holdExpiryDelta)
 	}
 	var out wire.AddHoldInvoiceResp
 	err := c.call(ctx, wire.AddHoldInvoice, &wire.AddHoldInvoiceRequest{
@@ -222,14 +226,14 @@ func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
 	if p.AmountSats < 0 || p.MaxFeeSats < 0 || seconds <= 0 || seconds > math.MaxInt32 {
 		return fmt.Errorf("pay: %w: amount, fee or timeout out of range", escrow.ErrInvoice)
 	}
-	// LND takes a request without an invoice for another kind of payment, and
-	// its words about a broken one are many.
+	// If the request has no invoice, LND takes it for another kind of payment. For a
+	// malformed invoice LND has many different error texts.
 	invoice, err := escrow.ParseInvoice(p.Bolt11)
 	if err != nil {
 		return fmt.Errorf("pay: %w: malformed", escrow.ErrInvoice)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel() // ends the stream, not the payment: it is not sent as cancelable
+	defer cancel() // ends the stream, not the payment, because the request is not marked as cancelable
 	request := &wire.SendPaymentRequest{
 		Amt:            p.AmountSats,
 		PaymentRequest: invoice.Bolt11,
@@ -237,11 +241,11 @@ func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
 		FeeLimitSat:    p.MaxFeeSats,
 		CltvLimit:      int32(min(p.MaxCLTVBlocks, math.MaxInt32)),
 	}
-	// The first update is sent once the payment is in LND's database.
+	// LND sends the first update once the payment is in its database.
 	_, err = first[wire.Payment](ctx, c, wire.SendPayment, request)
 	if said(err, "total time lock of", "exceeds max allowed") {
-		// LND refuses a limit above its own max-cltv-expiry, which then is the
-		// lower one of the two. Nothing has been sent.
+		// LND refuses a limit above its own max-cltv-expiry. In this case LND's limit
+		// is the lower one and applies. LND has sent nothing yet.
 		request.CltvLimit = 0
 		_, err = first[wire.Payment](ctx, c, wire.SendPayment, request)
 	}
@@ -265,7 +269,7 @@ func (c *Client) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.Paymen
 	return paymentState(out)
 }
 
-// call performs one method, bounded in time.
+// call performs one unary method with the client's timeout.
 func (c *Client) call(ctx context.Context, path string, in, out proto.Message) error {
 	return c.callWithin(ctx, c.timeout, path, in, out)
 }
@@ -276,8 +280,8 @@ func (c *Client) callWithin(ctx context.Context, timeout time.Duration, path str
 	return classify(ctx, c.conn.Invoke(ctx, path, in, out))
 }
 
-// stream starts a method whose answers come from the server one by one, and
-// gives a function that waits for the next. The stream ends with ctx.
+// stream starts a method with a stream of answers, and returns a function that waits
+// for the next answer. The stream ends with ctx.
 func stream[T any, M interface {
 	*T
 	proto.Message
@@ -286,8 +290,8 @@ func stream[T any, M interface {
 	if err != nil {
 		return nil, classify(ctx, err)
 	}
-	// An error of SendMsg is io.EOF when the server has already answered: the
-	// answer is then in RecvMsg.
+	// If the server has already answered, SendMsg returns io.EOF and RecvMsg returns
+	// the answer.
 	if err := s.SendMsg(in); err == nil {
 		_ = s.CloseSend()
 	}
@@ -300,7 +304,7 @@ func stream[T any, M interface {
 	}, nil
 }
 
-// first gives the first answer of a stream.
+// first returns the first answer of a stream.
 func first[T any, M interface {
 	*T
 	proto.Message
@@ -312,8 +316,9 @@ func first[T any, M interface {
 	return next()
 }
 
-// holdState reads an invoice. A state that LND does not have today is an
-// answer that was not understood: ErrUnavailable.
+// holdState converts an invoice of LND. If LND reports a state that is unknown to this
+// package, holdState returns escrow.ErrUnavailable, because the answer was not
+// understood.
 func holdState(in *wire.Invoice) (escrow.HoldState, error) {
 	if len(in.GetRHash()) != len(escrow.Hash{}) {
 		return escrow.HoldState{}, fmt.Errorf("%w: an invoice without a hash", escrow.ErrUnavailable)
@@ -337,10 +342,11 @@ func holdState(in *wire.Invoice) (escrow.HoldState, error) {
 		out.Phase = escrow.HoldAccepted
 		for _, part := range in.GetHtlcs() {
 			if part.GetState() != wire.InvoiceHTLCState_ACCEPTED {
-				continue // of an earlier attempt
+				continue // part of an earlier attempt
 			}
 			out.PaidMsat += int64(part.GetAmtMsat())
-			// The first part to expire decides: the node cancels all by it.
+			// The part that expires first decides, because the node cancels all parts
+			// at that height.
 			out.ExpiryHeight = leastHeight(out.ExpiryHeight, part.GetExpiryHeight())
 			out.AcceptHeight = leastHeight(out.AcceptHeight, part.GetAcceptHeight())
 		}
@@ -350,7 +356,7 @@ func holdState(in *wire.Invoice) (escrow.HoldState, error) {
 	return out, nil
 }
 
-// leastHeight gives the lesser of two heights, where 0 is none.
+// leastHeight returns the lesser of two heights; 0 stands for no height.
 func leastHeight(have uint32, next int32) uint32 {
 	if next <= 0 || have != 0 && have <= uint32(next) {
 		return have
@@ -358,7 +364,7 @@ func leastHeight(have uint32, next int32) uint32 {
 	return uint32(next)
 }
 
-// failures gives our names for LND's reasons.
+// failures maps LND's failure reasons to the escrow's.
 var failures = map[wire.PaymentFailureReason]escrow.PaymentFailure{
 	wire.PaymentFailureReason_FAILURE_REASON_NONE:                      escrow.FailureNotSpecified,
 	wire.PaymentFailureReason_FAILURE_REASON_TIMEOUT:                   escrow.FailureTimeout,
@@ -369,8 +375,8 @@ var failures = map[wire.PaymentFailureReason]escrow.PaymentFailure{
 	wire.PaymentFailureReason_FAILURE_REASON_CANCELED:                  escrow.FailureCanceled,
 }
 
-// paymentState reads a payment. Whatever is neither succeeded nor failed is in
-// flight: to wait is always safe, to pay again is not.
+// paymentState converts a payment of LND. A payment that is neither succeeded nor
+// failed counts as in flight, because waiting is always safe and paying again is not.
 func paymentState(in *wire.Payment) (escrow.PaymentState, error) {
 	hash, err := escrow.ParseHash(strings.ToLower(in.GetPaymentHash()))
 	if err != nil {

@@ -35,8 +35,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 )
 
-// node is a gRPC server that says what a test wants of an LND: what a real one
-// says only in the wrong moment.
+// node is a gRPC server that plays the LND of a test. It returns answers that a real
+// LND returns only in rare situations.
 type node struct {
 	mu       sync.Mutex
 	handle   map[string]func(in []byte, send func(proto.Message) error, ctx context.Context) error
@@ -44,10 +44,10 @@ type node struct {
 	macaroon []string
 }
 
-// raw takes any request as it is on the wire.
+// raw holds a request as its bytes on the wire.
 type raw struct{ bytes []byte }
 
-// codec passes requests on unread and marshals answers.
+// codec passes requests on as bytes and marshals answers.
 type codec struct{}
 
 func (codec) Name() string { return "proto" }
@@ -65,7 +65,7 @@ func (n *node) on(path string, fn func(in []byte, send func(proto.Message) error
 	n.handle[path] = fn
 }
 
-// says makes a method answer with an error, or with messages.
+// says sets the answer of a method: messages, then an error unless err is nil.
 func (n *node) says(path string, err error, messages ...proto.Message) {
 	n.on(path, func(_ []byte, send func(proto.Message) error, _ context.Context) error {
 		for _, m := range messages {
@@ -111,7 +111,7 @@ func selfSigned(t testing.TB) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// start gives a node and a client of it.
+// start returns a node and a client that is connected to it.
 func start(t *testing.T, timeout time.Duration) (*node, *lnd.Client) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -144,7 +144,7 @@ func config(t *testing.T, address, cert string, timeout time.Duration) lnd.Confi
 	return lnd.Config{Address: address, CertFile: dir + "/tls.cert", MacaroonFile: dir + "/m", Timeout: timeout}
 }
 
-// payable is any invoice, for calls that need one.
+// payable returns an invoice for calls that need any invoice, and its hash.
 func payable(t testing.TB) (string, escrow.Hash) {
 	text, err := escrow.InvoiceDraft{Hash: escrow.Hash{5}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(signer)
 	if err != nil {
@@ -185,7 +185,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.AddHoldInvoice, codes.FailedPrecondition, "something new", escrow.ErrRefused},
 		{wire.AddHoldInvoice, codes.OutOfRange, "something new", escrow.ErrRefused},
 		{wire.AddHoldInvoice, codes.Unknown, "write /lnd/channel.db: no space left on device", escrow.ErrRefused},
-		// The gRPC library of either side, and LND after a panic.
+		// Errors of the gRPC library on either side, and LND's answer after a panic.
 		{wire.AddHoldInvoice, codes.Internal, "internal server error", escrow.ErrUnavailable},
 		{wire.AddHoldInvoice, codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR", escrow.ErrUnavailable},
 		{wire.AddHoldInvoice, codes.Internal, "server closed the stream without sending trailers", escrow.ErrUnavailable},
@@ -194,7 +194,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.AddHoldInvoice, codes.ResourceExhausted, "grpc: received message larger than max", escrow.ErrUnavailable},
 		{wire.AddHoldInvoice, codes.Aborted, "something new", escrow.ErrUnavailable},
 		{wire.AddHoldInvoice, codes.DataLoss, "something new", escrow.ErrUnavailable},
-		// LND that starts, stops or has lost its database.
+		// Errors of an LND that starts, stops or has lost its database.
 		{wire.AddHoldInvoice, codes.Unknown, "server is still in the process of starting", escrow.ErrUnavailable},
 		{wire.AddHoldInvoice, codes.Unknown, "waiting to start, RPC services not available", escrow.ErrUnavailable},
 		{wire.AddHoldInvoice, codes.Unknown, "wallet not created, create one to enable full RPC access", escrow.ErrUnavailable},
@@ -210,7 +210,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.SettleInvoice, codes.Unknown, "unable to locate invoice", escrow.ErrNotFound},
 		{wire.CancelInvoice, codes.Unknown, "invoice already settled", escrow.ErrSettled},
 		{wire.CancelInvoice, codes.Internal, "disk full", escrow.ErrRefused},
-		// The connection's own words never count as an answer.
+		// An error text of the connection never counts as an answer of LND.
 		{wire.CancelInvoice, codes.Unavailable, "invoice already settled", escrow.ErrUnavailable},
 		{wire.SettleInvoice, codes.Unknown, "permission denied", escrow.ErrPermission},
 		{wire.SettleInvoice, codes.Unknown, "verification failed: signature mismatch after caveat verification", escrow.ErrPermission},
@@ -232,7 +232,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		{wire.SendPayment, codes.Unknown, "cltv limit 100 should be greater than 143", escrow.ErrInvoice},
 		{wire.SendPayment, codes.Unknown, "something new", escrow.ErrRefused},
 		{wire.ListInvoices, codes.Unknown, "unable to query invoices: something new", escrow.ErrRefused},
-		{wire.SendPayment, codes.OK, "", escrow.ErrUnavailable}, // a stream that ends without a word
+		{wire.SendPayment, codes.OK, "", escrow.ErrUnavailable}, // a stream that ends without a message
 		{wire.TrackPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
 		{wire.GetInfo, codes.Unimplemented, "unknown service lnrpc.Lightning", escrow.ErrUnavailable},
 	} {
@@ -242,7 +242,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		}
 		err := calls[test.path]()
 		if !errors.Is(err, test.want) {
-			t.Errorf("%s says %s %q: got %v, want %v", test.path, test.code, test.text, err, test.want)
+			t.Errorf("after %s returned %s %q: got %v, want %v", test.path, test.code, test.text, err, test.want)
 			continue
 		}
 		set := []error{escrow.ErrUnavailable, escrow.ErrRefused, escrow.ErrExists, escrow.ErrNotFound, escrow.ErrInvoice, escrow.ErrOpen, escrow.ErrSettled, escrow.ErrCanceled, escrow.ErrPermission}
@@ -253,18 +253,18 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 			}
 		}
 		if matches != 1 {
-			t.Errorf("%v is %d errors of the closed set", err, matches)
+			t.Errorf("%v wraps %d errors of the closed set, want 1", err, matches)
 		}
 		for _, leak := range []string{secret, bolt11, hex.EncodeToString(testMacaroon)} {
 			if strings.Contains(err.Error(), leak) {
-				t.Errorf("the error quotes what it must not: %v", err)
+				t.Errorf("the error quotes a secret: %v", err)
 			}
 		}
 	}
 	if got := strings.Join(n.macaroon, ","); got != hex.EncodeToString(testMacaroon) {
 		t.Errorf("macaroon header %q", got)
 	}
-	// Unknown to the node is an answer of its own here.
+	// If LND does not know the hash, TrackPayment returns PaymentUnknown, not an error.
 	n.says(wire.TrackPayment, status.Error(codes.NotFound, "payment isn't initiated"))
 	state, err := c.TrackPayment(ctx, escrow.Hash{1})
 	if err != nil || state != (escrow.PaymentState{Hash: escrow.Hash{1}, Status: escrow.PaymentUnknown}) {
@@ -321,7 +321,7 @@ func TestStatesAreReadWithCare(t *testing.T) {
 		"initiated":             {payment(wire.Payment_INITIATED), flying, nil},
 		"in flight":             {payment(wire.Payment_IN_FLIGHT), flying, nil},
 		"without a status":      {payment(wire.Payment_UNKNOWN), flying, nil},
-		"a status of tomorrow":  {payment(77), flying, nil}, // to wait is safe
+		"a status of tomorrow":  {payment(77), flying, nil}, // waiting is safe
 		"succeeded":             {payment(wire.Payment_SUCCEEDED), escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentSucceeded, AmountMsat: 5, FeeMsat: 2, Preimage: p}, nil},
 		"failed":                {payment(wire.Payment_FAILED), escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentFailed, AmountMsat: 5, Failure: escrow.FailureNoRoute}, nil},
 		"success without proof": {&wire.Payment{PaymentHash: p.Hash().String(), Status: wire.Payment_SUCCEEDED}, escrow.PaymentState{}, escrow.ErrUnavailable},
@@ -335,8 +335,8 @@ func TestStatesAreReadWithCare(t *testing.T) {
 	}
 }
 
-// A node that takes a payment and then says nothing: the outcome is unknown,
-// and the request has been made once.
+// If a node takes a payment and then does not answer, the outcome is unknown, and the
+// client has sent one request.
 func TestPayWithoutAnAnswerIsUnavailable(t *testing.T) {
 	n, c := start(t, 300*time.Millisecond)
 	taken := make(chan *wire.SendPaymentRequest, 10)
@@ -359,11 +359,11 @@ func TestPayWithoutAnAnswerIsUnavailable(t *testing.T) {
 		t.Errorf("asked %v, want %v", got, want)
 	}
 	if len(taken) != 0 {
-		t.Error("asked more than once")
+		t.Error("the client sent more than one request")
 	}
 }
 
-// Pay comes back with the first update, and leaves the payment to itself.
+// Pay returns after the first update and does not cancel the payment.
 func TestPayReturnsOnceTaken(t *testing.T) {
 	n, c := start(t, 10*time.Second)
 	bolt11, h := payable(t)
@@ -371,7 +371,7 @@ func TestPayReturnsOnceTaken(t *testing.T) {
 		if err := send(&wire.Payment{PaymentHash: h.String(), Status: wire.Payment_IN_FLIGHT}); err != nil {
 			return err
 		}
-		<-ctx.Done() // the stream ends because the client leaves
+		<-ctx.Done() // the stream ends because the client closes it
 		return nil
 	})
 	began := time.Now()
@@ -392,7 +392,7 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 		{nil, status.Error(codes.Unavailable, "not yet")},
 		{at(wire.Invoice_OPEN), nil},
 		{nil, status.Error(codes.Unknown, "EOF")},
-		{nil, status.Error(codes.Unknown, "words that nobody knows")},
+		{nil, status.Error(codes.Unknown, "an unknown error text")},
 		{at(wire.Invoice_OPEN), nil},
 		{at(wire.Invoice_ACCEPTED), nil},
 	}
@@ -436,8 +436,8 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 	}
 }
 
-// What ends a watch: the hash is unknown, the macaroon does not suffice, or
-// whoever watches has had enough.
+// A watch ends if the hash is unknown, if the macaroon does not suffice, or if the
+// callback returns an error.
 func TestWatchEndsOnDefiniteAnswers(t *testing.T) {
 	n, c := start(t, 10*time.Second)
 	n.says(wire.LookupInvoice, status.Error(codes.NotFound, "unable to locate invoice"))
@@ -490,10 +490,11 @@ func TestCloseEndsCallsAndWatches(t *testing.T) {
 	}
 }
 
-// Somebody else's certificate: the macaroon must not go out.
+// If the server's certificate is not the configured one, the client must not send the
+// macaroon.
 func TestForeignCertificateIsRefused(t *testing.T) {
 	n, _ := start(t, time.Second)
-	// The server of start has one certificate, this client trusts another.
+	// The server of start has one certificate. This client trusts another one.
 	cert, _ := selfSigned(t)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
 	if err != nil {
@@ -508,7 +509,7 @@ func TestForeignCertificateIsRefused(t *testing.T) {
 		}
 		defer conn.Close()
 		buffer := make([]byte, 4096)
-		got, _ := conn.Read(buffer) // ends with the failed handshake
+		got, _ := conn.Read(buffer) // returns when the handshake fails
 		heard <- got
 	}()
 	_, other := selfSigned(t)
@@ -521,15 +522,16 @@ func TestForeignCertificateIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 	if got := <-heard; got != 0 {
-		t.Errorf("%d bytes were sent to a server that was not trusted", got)
+		t.Errorf("%d bytes were sent to an untrusted server", got)
 	}
 	if len(n.asked) != 0 {
-		t.Error("the wrong server was asked")
+		t.Error("the untrusted server received a call")
 	}
 }
 
-// A page that is too large for a message is asked for in parts, a short page is
-// not the end, and a node that repeats itself is not asked for ever.
+// If a page exceeds the message limit, ListHolds asks for smaller pages. A short page
+// does not end the list. If a node repeats a page, ListHolds returns an error and does
+// not loop.
 func TestListHoldsPages(t *testing.T) {
 	n, c := start(t, 10*time.Second)
 	const total = 450
@@ -551,7 +553,8 @@ func TestListHoldsPages(t *testing.T) {
 			return status.Error(codes.ResourceExhausted, "grpc: received message larger than max (20000000 vs. 16777216)")
 		}
 		page := &wire.ListInvoiceResponse{}
-		// Invoice 7 is one that no hash identifies; a page has one less than asked for.
+		// Invoice 7 has no hash. Each page has at least one invoice less than the
+		// client asked for.
 		for i := request.IndexOffset + 1; i <= total && len(page.Invoices) < int(request.NumMaxInvoices)-1; i++ {
 			one := invoice(i)
 			if i == 7 {
@@ -567,7 +570,7 @@ func TestListHoldsPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(told) != total-1 {
-		t.Fatalf("told of %d invoices, want %d", len(told), total-1)
+		t.Fatalf("the callback saw %d invoices, want %d", len(told), total-1)
 	}
 	for i, s := range told {
 		number := i + 1
@@ -575,7 +578,7 @@ func TestListHoldsPages(t *testing.T) {
 			number++
 		}
 		if s.Memo != fmt.Sprint(number) || s.Phase != escrow.HoldAccepted {
-			t.Fatalf("told of %+v in place %d", s, number)
+			t.Fatalf("the callback saw %+v in place %d", s, number)
 		}
 	}
 	if len(asked) != 7 || asked[0] != 200 || asked[1] != 100 || asked[6] != 100 {
@@ -643,7 +646,7 @@ func TestCheckPermissionsNeedsAnAnswer(t *testing.T) {
 	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
 		t.Error(err)
 	}
-	// A node that takes a broken request is no node to trust.
+	// If a node accepts a broken request, CheckPermissions returns an error.
 	n.says(wire.SettleInvoice, nil, &wire.SettleInvoiceResp{})
 	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
 		t.Error(err)

@@ -11,8 +11,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 )
 
-// wallet is a real node as the contract wants it: its client, and what the
-// test harness asks of it directly.
+// wallet is a real node as a Wallet of the contract suite: the node's client, and
+// methods of the test harness.
 type wallet struct {
 	*lnd.Client
 	node *lndtest.Node
@@ -24,7 +24,7 @@ func (w wallet) AddInvoice(ctx context.Context, sats int64, memo string, expiry 
 
 func (w wallet) BalanceMsat(ctx context.Context) (int64, error) { return w.node.BalanceMsat(ctx) }
 
-// realNetwork gives real nodes as the contract wants them.
+// realNetwork returns a network of real nodes for the contract suite.
 func realNetwork(n *lndtest.Network) *lncontract.Network {
 	of := func(node *lndtest.Node) wallet { return wallet{node.Lightning, node} }
 	return &lncontract.Network{
@@ -44,8 +44,10 @@ func TestContract(t *testing.T) {
 	t.Run("permissions", func(t *testing.T) { testPermissions(t, n.Mostro) })
 }
 
-// BenchmarkBareTrades measures the calls of a trade on real nodes, without an
-// escrow: go test ./escrow/lnd -run '^$' -bench Bare -benchtime 1x
+// BenchmarkBareTrades measures the node calls of a trade on real nodes, without an
+// escrow:
+//
+//	go test ./escrow/lnd -run '^$' -bench Bare -benchtime 1x
 func BenchmarkBareTrades(b *testing.B) {
 	n := realNetwork(lndtest.Start(b))
 	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {

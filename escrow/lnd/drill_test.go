@@ -19,8 +19,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 )
 
-// TestDrills does to a real node what an operator, or bad luck, does to it
-// between two calls.
+// TestDrills exposes a real node to actions of an operator, and to faults, between two
+// calls.
 func TestDrills(t *testing.T) {
 	lndtest.Require(t)
 	dir := t.TempDir()
@@ -32,9 +32,9 @@ func TestDrills(t *testing.T) {
 	t.Run("wallet swapped", func(t *testing.T) { drillWalletSwapped(t, n.Mostro) })
 }
 
-// calls performs every call of the interface once. Each of them needs another
-// permission of the macaroon, but for the two watches, which begin with a call
-// of the list.
+// calls performs every call of the interface once. Each call needs a different
+// permission of the macaroon, except the two watches, which begin with a call that is
+// already in the list.
 func calls(ctx context.Context, c *lnd.Client, bolt11 string) map[string]error {
 	p := escrow.Preimage{1, 2, 3}
 	errs := map[string]error{}
@@ -124,9 +124,9 @@ func drillExpired(t *testing.T, node *lndtest.Node) {
 	}
 }
 
-// withCaveat adds a first-party caveat to a macaroon in its binary form of
-// version 2: the caveat's identifier goes before the end of the list, and the
-// signature becomes HMAC-SHA256(signature, identifier).
+// withCaveat adds a first-party caveat to a macaroon in the binary form of version 2.
+// The caveat's identifier is inserted before the end of the list, and the signature
+// becomes HMAC-SHA256(signature, identifier).
 func withCaveat(t *testing.T, mac []byte, caveat string) []byte {
 	t.Helper()
 	const end, identifier, signature = 0, 2, 6
@@ -143,7 +143,8 @@ func withCaveat(t *testing.T, mac []byte, caveat string) []byte {
 	return sum.Sum(out)
 }
 
-// disk is a folder, and a small file system of its own if the test may mount one.
+// disk is a folder. If the test may mount a file system, the folder is a small file
+// system of its own.
 type disk struct {
 	dir   string
 	small bool
@@ -167,7 +168,7 @@ func newDisk(t *testing.T, dir string) *disk {
 	return d
 }
 
-// fill leaves no free byte; the function that is returned makes room again.
+// fill leaves no free byte on the disk. The returned function frees the space again.
 func (d *disk) fill(t *testing.T) (free func()) {
 	t.Helper()
 	path := filepath.Join(d.dir, "filler")
@@ -195,17 +196,18 @@ func (d *disk) fill(t *testing.T) (free func()) {
 	}
 }
 
-// drillDiskFull settles, cancels, pays out and makes holds while LND cannot
-// write. A call that reports success must have happened, also after a crash. A
-// call that reports an error must be neither a definite answer nor a success
-// that is known nowhere. No sat is lost.
+// drillDiskFull settles, cancels, pays out and makes holds while LND cannot write. If a
+// call reports success, its effect must survive a crash. If a call reports an error,
+// the error must be ErrUnavailable or ErrRefused, and the escrow must be able to find
+// the outcome by a look-up. No sat is lost.
 //
-// LND v0.21.2 uses up the free pages of its database first, so the first calls
-// succeed. Then its channels fail, and do not all come back when there is room:
-// until LND is started again refunds do not reach the seller. If LND is started
-// again at once, a payout that was handed over stays in flight for good, though no
-// channel holds any part of it (like lnd issue 5152). It ends when it has some
-// seconds before, but that is LND's affair: this test accepts both.
+// LND v0.21.2 uses the free pages of its database first, so the first calls succeed.
+// Then its channels fail, and not all of the channels recover when there is space
+// again: until LND is restarted, refunds do not reach the seller. If LND is restarted
+// at once, a payout that was handed over stays in flight for good, although no channel
+// holds any part of it (similar to lnd issue 5152). If LND runs for some seconds before
+// the restart, the payout ends. This difference is a defect of LND, so the test accepts
+// both outcomes.
 func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	if !disk.small {
 		t.Skip("SKIPPED: a file system of its own cannot be mounted here (it takes root, and tmpfs)")
@@ -223,7 +225,7 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 		t.Helper()
 		for !check() {
 			if ctx.Err() != nil {
-				t.Fatalf("waited in vain for %s", what)
+				t.Fatalf("timeout while waiting for %s", what)
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
@@ -244,7 +246,7 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 		})
 		return preimage(i)
 	}
-	// balances returns what each node owns once no channel holds a payment.
+	// balances returns the funds of each node once no channel holds a payment.
 	balances := func() (out [3]int64) {
 		t.Helper()
 		for i, node := range []*lndtest.Node{n.Mostro, n.Seller, n.Buyer} {
@@ -310,12 +312,12 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 		}
 	}
 	if got := phase(settled); didSettle && got != escrow.HoldSettled {
-		t.Errorf("settled, and yet %s", got)
+		t.Errorf("a settled hold is %s", got)
 	}
 	if got := phase(canceled); didCancel && got != escrow.HoldCanceled {
-		t.Errorf("canceled, and yet %s", got)
+		t.Errorf("a canceled hold is %s", got)
 	}
-	// What was asked for is asked for again, as the escrow does.
+	// The calls are repeated, as the escrow repeats them.
 	must(c.Settle(ctx, settled))
 	must(c.Cancel(ctx, canceled.Hash()))
 	for hash, want := range map[escrow.Hash]escrow.PaymentStatus{settled.Hash(): escrow.PaymentSucceeded, canceled.Hash(): escrow.PaymentFailed} {
@@ -326,9 +328,9 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 		}
 	}
 	if err := c.Pay(ctx, escrow.Payment{Bolt11: bolt11}); didPay && !errors.Is(err, escrow.ErrExists) {
-		t.Errorf("a payout that was handed over is taken again: %v", err)
+		t.Errorf("a payout that was handed over was accepted again: %v", err)
 	}
-	// The payout has arrived or it has not: at most once, and nothing is locked.
+	// The payout has arrived at most once, and no sats stay locked.
 	var state escrow.PaymentState
 	until("balances that add up", func() bool {
 		var err error
@@ -346,8 +348,8 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	}
 }
 
-// drillWalletSwapped puts another wallet behind the same address, certificate
-// and macaroon: nothing but the public key tells.
+// drillWalletSwapped puts another wallet behind the same address, certificate and
+// macaroon. Only the public key shows the change.
 func drillWalletSwapped(t *testing.T, node *lndtest.Node) {
 	ctx, c := t.Context(), node.Lightning
 	p := escrow.Preimage{4}
@@ -369,7 +371,7 @@ func drillWalletSwapped(t *testing.T, node *lndtest.Node) {
 		t.Errorf("the public key was %s and is %s", before.Pubkey, after.Pubkey)
 	}
 	if _, err := c.LookupHold(ctx, p.Hash()); !errors.Is(err, escrow.ErrNotFound) {
-		t.Errorf("the other wallet's hold: %v", err)
+		t.Errorf("look-up of a hold of the other wallet: %v", err)
 	}
 	listed := 0
 	if err := c.ListHolds(ctx, time.Time{}, func(escrow.HoldState) error { listed++; return nil }); err != nil || listed != 0 {

@@ -14,11 +14,11 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// LND answers most calls with code Unknown, so its words are all there is to go
-// by. Every phrase that means something is here, and the contract suite says
-// each of them against the real node. An answer with other words is
-// escrow.ErrRefused, or escrow.ErrUnavailable if LND starts, stops or cannot
-// reach its database.
+// phrases maps LND's error texts to the escrow's errors. LND answers most calls with
+// code Unknown, so the text is the only information. The list has every phrase that has
+// a meaning here, and the contract suite provokes each of them on a real node. An error
+// with any other text is escrow.ErrRefused, or escrow.ErrUnavailable if LND starts,
+// stops or cannot reach its database.
 var phrases = []struct {
 	text string // lower case
 	err  error
@@ -33,22 +33,23 @@ var phrases = []struct {
 	{"invoice already canceled", escrow.ErrCanceled},
 	{"invoice still open", escrow.ErrOpen},
 	{"permission denied", escrow.ErrPermission},
-	{"verification failed", escrow.ErrPermission}, // a macaroon of another node
+	{"verification failed", escrow.ErrPermission}, // the macaroon belongs to another node
 	{"root key with id", escrow.ErrPermission},    // "... doesn't exist": the macaroon was revoked
 	{"macaroon has expired", escrow.ErrPermission},
 	{"not satisfied", escrow.ErrPermission}, // a caveat of the macaroon
 	{"macaroon has been revoked", escrow.ErrPermission},
 	{"expected 1 macaroon", escrow.ErrPermission},
 	{"unknown macaroon version", escrow.ErrPermission},
-	// Refusals of a request that will be refused again.
+	// LND will refuse these requests again if they are repeated.
 	{"memo too large", escrow.ErrInvoice},
 	{"cltv delta of", escrow.ErrInvoice},
 	{"payments of negative value", escrow.ErrInvoice},
 	{"expiry of", escrow.ErrInvoice},
 }
 
-// refusals are LND's words for an invoice that it will not try to pay. They are
-// looked for in the answer to SendPaymentV2 alone: nothing has been sent then.
+// refusals are LND's error texts for an invoice that LND will not try to pay. The list
+// applies only to the answer of SendPaymentV2. LND has sent nothing if it gives one of
+// these answers.
 var refusals = []string{
 	"amount must be specified",
 	"amount must not be specified",
@@ -59,29 +60,29 @@ var refusals = []string{
 	"amp flag",
 	"feature bit",
 	"exceeds maximum possible amount",
-	"cltv limit", // "... 100 should be greater than 143": the last hop alone exceeds it
+	"cltv limit", // "... 100 should be greater than 143": the last hop alone exceeds the limit
 }
 
-// outage matches the words of an LND that starts, stops, is locked, or lost its
-// database: whether the call took effect is unknown.
+// outage matches the error texts of an LND that starts, stops, is locked, or has lost
+// its database. If a text matches, the effect of the call is unknown.
 var outage = regexp.MustCompile(`(?i)wallet locked|wallet not created|wallet already unlocked|waiting to start|` +
 	`process of starting|not yet ready|rpc services not|not active|shutting down|exiting|store is locked|` +
 	`database not open|tx closed|bad connection|connection (refused|reset)|broken pipe|` +
 	`\btime(d )?out\b|\beof\b|context (canceled|deadline exceeded)`)
 
-// transport matches the words of the gRPC library on either side, which uses
-// codes Internal and Unknown for a connection that broke in the middle of an
-// answer. "internal server error" is LND's answer after a panic.
+// transport matches the error texts of the gRPC library on either side. The library
+// uses codes Internal and Unknown if a connection breaks in the middle of an answer.
+// "internal server error" is LND's answer after a panic.
 var transport = regexp.MustCompile(`(?i)\bgrpc: |\btransport: |internal server error|stream terminated|` +
 	`cardinality violation|server closed the stream|unexpected http status|unexpected content-type|` +
 	`malformed|header list|headers? frame|rst_stream|http2|goaway|flow control|codec`)
 
-// longWord is what an invoice, a hash, a preimage or a macaroon looks like.
+// longWord matches a word that may be an invoice, a hash, a preimage or a macaroon.
 var longWord = regexp.MustCompile(`[0-9A-Za-z+/=]{32,}`)
 
-// classify turns what gRPC says into an error of the escrow's closed set. The
-// context's own error stays visible beside ErrUnavailable: to have stopped
-// waiting says nothing of the outcome.
+// classify converts a gRPC error to an error of the escrow's closed set. If ctx has
+// ended, the result wraps the error of ctx and escrow.ErrUnavailable, because the
+// outcome of an abandoned call is unknown.
 func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -102,7 +103,7 @@ func classify(ctx context.Context, err error) error {
 	case codes.PermissionDenied, codes.Unauthenticated:
 		return escrow.ErrPermission
 	case codes.DeadlineExceeded:
-		// The context has run out, though it may not say so yet.
+		// The deadline of ctx has passed, although ctx.Err may still return nil.
 		return fmt.Errorf("%w: %w", escrow.ErrUnavailable, context.DeadlineExceeded)
 	case codes.Unknown, codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Internal:
 		if transport.MatchString(a.text) {
@@ -118,12 +119,12 @@ func classify(ctx context.Context, err error) error {
 			a.class = escrow.ErrRefused
 		}
 	}
-	// Any other code is of the connection, whatever the words are.
+	// Any other code comes from the connection. The text does not matter.
 	return a
 }
 
-// answer is an error whose words are not known. It keeps the words for
-// refusedInvoice, and for the operator without anything that might be a secret.
+// answer is an error with an unknown text. refusedInvoice searches the text. Error
+// returns the text for the operator and replaces every word that may be a secret.
 type answer struct {
 	class error // escrow.ErrRefused or escrow.ErrUnavailable
 	code  codes.Code
@@ -136,7 +137,7 @@ func (e *answer) Error() string {
 
 func (e *answer) Unwrap() error { return e.class }
 
-// said reports whether err is LND's own answer with all of these words in it.
+// said reports whether err is LND's own answer and its text contains all of the words.
 func said(err error, words ...string) bool {
 	var a *answer
 	if !errors.As(err, &a) || a.class != escrow.ErrRefused {
@@ -150,7 +151,8 @@ func said(err error, words ...string) bool {
 	return true
 }
 
-// refusedInvoice looks closer at an answer to SendPaymentV2.
+// refusedInvoice returns escrow.ErrInvoice if err, an answer to SendPaymentV2, is one
+// of refusals. If not, it returns err.
 func refusedInvoice(err error) error {
 	for _, phrase := range refusals {
 		if said(err, phrase) {

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// listPage is the number of invoices in one answer. An invoice takes 1 to
-	// 2 KiB, and some hundred bytes more for each part of its payment.
+	// listPage is the number of invoices in one answer. An invoice takes 1 to 2 KiB,
+	// plus some hundred bytes for each part of its payment.
 	listPage = 200
-	// listTimeout bounds one page. To apply creation_date_start, LND's key-value
-	// store reads every invoice from the first one on: 20,000 of them took 0.8 s
-	// on a busy machine with two cores. The first page of a node with a million
+	// listTimeout is the limit of one page. LND's key-value store reads every invoice
+	// from the first one on to apply creation_date_start. Reading 20,000 invoices took
+	// 0.8 s on a busy machine with two cores. The first page of a node with a million
 	// invoices may take longer than DefaultTimeout.
 	listTimeout = 2 * time.Minute
 )
@@ -34,14 +34,14 @@ func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(escrow.
 		if err != nil {
 			return fmt.Errorf("list holds: %w", err)
 		}
-		// A page may be short for reasons of the node's own: only an empty one
-		// is the end.
+		// LND may return a short page before the end of the list. Only an empty page is
+		// the end.
 		if len(page.GetInvoices()) == 0 {
 			return nil
 		}
 		for _, invoice := range page.GetInvoices() {
 			if len(invoice.GetRHash()) != len(escrow.Hash{}) {
-				continue // not payable by a hash, so not a hold invoice
+				continue // no hash: the invoice is not a hold invoice
 			}
 			state, err := holdState(invoice)
 			if err != nil {
@@ -51,7 +51,7 @@ func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(escrow.
 				return err
 			}
 		}
-		// A node that does not move on would be asked for ever.
+		// If the node repeats a page, the loop would not end.
 		if page.GetLastIndexOffset() <= in.IndexOffset {
 			return fmt.Errorf("list holds: %w: the page after invoice %d ends at %d", escrow.ErrUnavailable, in.IndexOffset, page.GetLastIndexOffset())
 		}
@@ -59,9 +59,9 @@ func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(escrow.
 	}
 }
 
-// listPage asks for one page. A page that exceeds the largest message of the
-// connection is asked for again with half as many invoices: the payer of an
-// invoice decides how many parts, and how many bytes, its record has.
+// listPage requests one page. If a page exceeds the connection's largest message,
+// listPage repeats the request with half as many invoices. The payer of an invoice
+// decides the number of parts, and so the size of the record.
 func (c *Client) listPage(ctx context.Context, in *wire.ListInvoiceRequest) (*wire.ListInvoiceResponse, error) {
 	for {
 		out := &wire.ListInvoiceResponse{}

@@ -13,8 +13,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 )
 
-// Permissions lists what the macaroon must allow, in the form that
-// `lncli bakemacaroon` takes: "uri:/lnrpc.Lightning/GetInfo" and so on.
+// Permissions returns the permissions that the macaroon must grant, in the form that
+// `lncli bakemacaroon` accepts: "uri:/lnrpc.Lightning/GetInfo" and so on.
 func Permissions() []string {
 	var out []string
 	for _, m := range wire.Methods() {
@@ -23,15 +23,15 @@ func Permissions() []string {
 	return out
 }
 
-// CheckPermissions asks for each method once, in a way that LND refuses for
-// its content after it has looked at the macaroon, so that nothing happens.
-// (There is a method that answers the question directly, but it would need one
-// more permission.) The error wraps escrow.ErrPermission and names what is
-// missing, or wraps escrow.ErrUnavailable or escrow.ErrRefused when the node
-// could not be asked.
+// CheckPermissions calls each method once with a request that LND refuses for its
+// content, after LND has checked the macaroon. The calls have no effect. (LND has a
+// method that answers the question directly, but that method needs one more
+// permission.) The error wraps escrow.ErrPermission and names the missing permissions.
+// If the node gave no usable answer, the error wraps escrow.ErrUnavailable or
+// escrow.ErrRefused.
 func (c *Client) CheckPermissions(ctx context.Context) error {
-	// One byte is no hash, no preimage and no invoice. No time is after second 2
-	// and before second 1.
+	// One byte is neither a hash nor a preimage nor an invoice. No time is both after
+	// second 2 and before second 1.
 	broken := []byte{0}
 	requests := map[string]proto.Message{
 		wire.GetInfo:                &wire.GetInfoRequest{},
@@ -54,11 +54,12 @@ func (c *Client) CheckPermissions(ctx context.Context) error {
 		var said *answer
 		switch {
 		case err == nil && m.Path != wire.GetInfo:
-			return fmt.Errorf("check permissions: %w: %s took a broken request", escrow.ErrUnavailable, m.Path)
+			return fmt.Errorf("check permissions: %w: %s accepted a broken request", escrow.ErrUnavailable, m.Path)
 		case errors.As(err, &said) && said.code == codes.Unimplemented:
 			return fmt.Errorf("check permissions: %w: the node does not offer %s", escrow.ErrPermission, m.Path)
 		case errors.Is(err, escrow.ErrRefused) && m.Path != wire.GetInfo:
-			// LND's own refusal of the broken request: it was allowed to ask.
+			// LND has refused the broken request for its content, so the macaroon
+			// grants the permission.
 		case errors.Is(err, escrow.ErrUnavailable), errors.Is(err, escrow.ErrRefused):
 			return fmt.Errorf("check permissions: %w", err)
 		}
@@ -69,7 +70,7 @@ func (c *Client) CheckPermissions(ctx context.Context) error {
 	return nil
 }
 
-// probe performs a method that is expected to be refused.
+// probe calls one method with a request that LND is expected to refuse.
 func (c *Client) probe(ctx context.Context, m wire.Method, in proto.Message) error {
 	if !m.Streams {
 		return c.call(ctx, m.Path, in, m.Response)

@@ -13,13 +13,13 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 )
 
-// testPermissions takes away each permission in turn: start-up must name it,
-// and none of the probes may leave a trace.
+// testPermissions removes each permission in turn. CheckPermissions must name the
+// missing permission, and no probe may change the node.
 func testPermissions(t *testing.T, node *lndtest.Node) {
 	ctx := t.Context()
 	invoices, payments, err := node.Count(ctx)
 	if err != nil || invoices == 0 || payments == 0 {
-		t.Fatalf("%d invoices, %d payments, %v: the contract has made some", invoices, payments, err)
+		t.Fatalf("%d invoices, %d payments, %v: want some of each from the contract suite", invoices, payments, err)
 	}
 	defer func() {
 		if i, p, err := node.Count(ctx); i != invoices || p != payments || err != nil {
@@ -51,7 +51,7 @@ func testPermissions(t *testing.T, node *lndtest.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A macaroon that is none, and the certificate of somebody else.
+	// A file that is not a macaroon, and the certificate of another server.
 	spoiled := cfg
 	spoiled.MacaroonFile = t.TempDir() + "/spoiled.macaroon"
 	mac, err := os.ReadFile(cfg.MacaroonFile)
@@ -92,7 +92,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: opened", name)
 		}
 	}
-	// A node that is not there: every answer is unavailable, at once.
+	// If no node listens at the address, every call returns ErrUnavailable at once.
 	c, err := lnd.Open(lnd.Config{Address: "127.0.0.1:1", CertFile: write("g", testCert), MacaroonFile: write("h", "secret")})
 	if err != nil {
 		t.Fatal(err)

@@ -12,21 +12,21 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 )
 
-// Pauses between two attempts of a watch: short at first, because most outages
-// are a restart of the node; never longer than the last one, because a payment
-// may be waiting.
+// firstPause and lastPause bound the time between two attempts of a watch. The first
+// pause is short, because most outages are a restart of the node. No pause exceeds
+// lastPause, because a payment may be waiting.
 const (
 	firstPause = 100 * time.Millisecond
 	lastPause  = 5 * time.Second
 )
 
-// callbackError is an error of the caller's own function, which ends a watch.
+// callbackError wraps an error of the caller's callback. Such an error ends a watch.
 type callbackError struct{ error }
 
 func (e callbackError) Unwrap() error { return e.error }
 
-// WatchHold implements escrow.Lightning. A subscription to a hash that LND does
-// not know would stay silent for ever, so each attempt starts with a look-up.
+// WatchHold implements escrow.Lightning. LND accepts a subscription to an unknown hash
+// and then stays silent for ever, so each attempt starts with a look-up.
 func (c *Client) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.HoldState) error) error {
 	w := watch[escrow.HoldState]{fn: fn, closed: c.closed, final: func(s escrow.HoldState) bool { return s.Phase.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
@@ -46,8 +46,8 @@ func (c *Client) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.Ho
 	return nil
 }
 
-// WatchPayment implements escrow.Lightning. TrackPaymentV2 looks up by itself:
-// it begins with the present state, and with NotFound for an unknown hash.
+// WatchPayment implements escrow.Lightning. It needs no look-up, because TrackPaymentV2
+// begins with the present state, or returns NotFound if the hash is unknown.
 func (c *Client) WatchPayment(ctx context.Context, h escrow.Hash, fn func(escrow.PaymentState) error) error {
 	w := watch[escrow.PaymentState]{fn: fn, closed: c.closed, final: func(s escrow.PaymentState) bool { return s.Status.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
@@ -60,13 +60,14 @@ func (c *Client) WatchPayment(ctx context.Context, h escrow.Hash, fn func(escrow
 	return nil
 }
 
-// follow reads a subscription until it ends or has told a final state.
+// follow reads a subscription until the subscription ends or has reported a final
+// state.
 func follow[T any, S comparable, M interface {
 	*T
 	proto.Message
 }](ctx context.Context, c *Client, path string, in proto.Message, w *watch[S], read func(M) (S, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // the server's end of the stream
+	defer cancel() // ends the server's side of the stream
 	next, err := stream[T, M](ctx, c, path, in)
 	if err != nil {
 		return err
@@ -86,20 +87,20 @@ func follow[T any, S comparable, M interface {
 	}
 }
 
-// watch tells one caller of the states of one hash, each change once.
+// watch reports the states of one hash to one caller and drops repeated states.
 type watch[S comparable] struct {
 	fn     func(S) error
 	final  func(S) bool
-	closed <-chan struct{} // the client's
+	closed <-chan struct{} // closed with the client
 
 	last  S
-	told  bool // last was told
+	told  bool // last was reported
 	ended bool // last was final
-	heard bool // since the latest attempt began
+	heard bool // a state arrived in the latest attempt
 }
 
-// tell hands on a state that differs from the last one, and says whether it
-// was final.
+// tell reports a state to the caller if it differs from the last one. It returns
+// whether the last reported state is final.
 func (w *watch[S]) tell(state S) (done bool, err error) {
 	w.heard = true
 	if w.told && state == w.last {
@@ -112,10 +113,10 @@ func (w *watch[S]) tell(state S) (done bool, err error) {
 	return w.ended, nil
 }
 
-// run repeats attempt through every outage, and through refusals for a reason
-// that is not known: a watch that ended would miss the end of a trade. What the node says of an outage is
-// not logged here: hundreds of watches would each say the same, and Info tells
-// the engine.
+// run repeats attempt after every outage, and after every refusal for an unknown
+// reason, because a watch that ended would miss the end of a trade. Errors of an outage
+// are not logged here. Hundreds of watches would log the same error, and the engine
+// learns of the outage from Info.
 func (w *watch[S]) run(ctx context.Context, attempt func(context.Context) error) error {
 	pause := firstPause
 	for {

@@ -1,16 +1,16 @@
-// Package wire is LND's gRPC interface as far as an escrow needs it: messages
+// Package wire is the part of LND's gRPC interface that an escrow needs: messages
 // generated from lnd.proto, and the paths of the nine methods.
 //
-// The messages are wire-compatible with LND's and registered under a name of
-// ours. The package holds no logic.
+// The messages are wire-compatible with LND's and are registered under a package name
+// of their own. The package contains no logic.
 package wire
 
 //go:generate go -C ../../../tools/protogen run . ../../escrow/lnd/wire lnd.proto
 
 import "google.golang.org/protobuf/proto"
 
-// Paths of the methods, which are at the same time the names of the "uri"
-// permissions that a baked macaroon grants.
+// The paths of the methods. A path is also the name of the "uri" permission of a baked
+// macaroon.
 const (
 	GetInfo                = "/lnrpc.Lightning/GetInfo"
 	AddHoldInvoice         = "/invoicesrpc.Invoices/AddHoldInvoice"
@@ -28,10 +28,10 @@ type Method struct {
 	Path     string
 	Request  proto.Message
 	Response proto.Message
-	Streams  bool // from the server
+	Streams  bool // set if the server answers with a stream
 }
 
-// Methods lists every method that this package knows, in a fixed order.
+// Methods returns every method of this package, in a fixed order.
 func Methods() []Method {
 	return []Method{
 		{Path: GetInfo, Request: &GetInfoRequest{}, Response: &GetInfoResponse{}},

@@ -12,9 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite fields.txt")
 
-// fields.txt is what the tools module compares with LND's own descriptors,
-// which this module must not import: here it is proved to be what the
-// generated code speaks.
+// The tools module compares fields.txt with LND's own descriptors, which this module
+// must not import. This test proves that fields.txt describes the generated code.
 func TestFieldsAreThoseOfTheGeneratedCode(t *testing.T) {
 	var b strings.Builder
 	for _, m := range Methods() {
