@@ -25,20 +25,20 @@ import (
 
 const (
 	rpcUser = "mostrodex"
-	rpcPass = "regtest" // of a chain without value, on loopback
-	// feeSats is far above btcd's minimum for a transaction of this size.
+	rpcPass = "regtest" // password of a chain without value, on loopback
+	// feeSats is far above btcd's minimum fee for a transaction of this size.
 	feeSats = 10_000
 )
 
-// chain is a btcd that mines to a key of ours. Paying from that key spares the
-// restart that it would take to mine into a node's wallet.
+// chain is a btcd that mines to a key of this package. A payment from that key needs no
+// restart of btcd. Mining to a node's wallet would need one.
 type chain struct {
 	process  *process
 	rpc      string // host:port
-	cert     string // file
+	cert     string // path of the certificate
 	client   *http.Client
 	key      *btcec.PrivateKey
-	script   []byte // of the key's address
+	script   []byte // output script of the key's address
 	height   uint32
 	coinbase uint32 // height of the next block whose reward is spent
 }
@@ -70,7 +70,7 @@ func startChain(ctx context.Context, bin, dir string) (*chain, error) {
 		script:   script,
 		coinbase: 1,
 	}
-	config := filepath.Join(dir, "btcd.conf") // else it reads the user's own
+	config := filepath.Join(dir, "btcd.conf") // without this option btcd reads the user's own configuration
 	if err := os.WriteFile(config, nil, 0o600); err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (c *chain) call(ctx context.Context, result any, method string, params ...a
 	return json.Unmarshal(answer.Result, result)
 }
 
-// mine adds n blocks.
+// mine adds n blocks to the chain.
 func (c *chain) mine(ctx context.Context, n int) error {
 	var hashes []string
 	if err := c.call(ctx, &hashes, "generate", n); err != nil {
@@ -161,8 +161,8 @@ func (c *chain) mine(ctx context.Context, n int) error {
 	return nil
 }
 
-// send pays sats to an address from the reward of one block; the rest of the
-// reward goes back to our key and is not used again.
+// send pays sats to an address from the reward of one block. The rest of the reward
+// returns to the chain's key and is not used again.
 func (c *chain) send(ctx context.Context, address string, sats int64) error {
 	to, err := btcutil.DecodeAddress(address, &chaincfg.RegressionNetParams)
 	if err != nil {

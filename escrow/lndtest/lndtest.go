@@ -1,11 +1,11 @@
-// Package lndtest runs real Lightning nodes for tests: one btcd on a regression
-// test network of its own, and three LND nodes with two channels,
+// Package lndtest runs real Lightning nodes for tests: one btcd on a regression test
+// network of its own, and three LND nodes with two channels,
 //
 //	seller ── mostro ── buyer
 //
-// all on loopback, in a temporary directory. The programs are built by
-// `make lnd` and found in the user's cache; tests that need them call Require,
-// which skips while they are absent.
+// all on loopback and in a temporary directory. `make lnd` builds the programs into the
+// user's cache. A test that needs the nodes calls Require, which skips the test if the
+// programs are missing.
 package lndtest
 
 import (
@@ -23,21 +23,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Version is the LND that tools/lnd pins.
+// Version is the version of LND that tools/lnd/go.mod requires.
 const Version = "v0.21.2-beta"
 
 const (
-	// ChannelSats is the size of each channel; half of it is on either side.
+	// ChannelSats is the size of each channel. At the start, each side has half of it.
 	ChannelSats = 16_000_000
-	// walletSats is what a node that opens a channel gets on chain.
+	// walletSats is the on-chain amount for a node that opens a channel.
 	walletSats = 50_000_000
-	// bootBlocks is what it takes until segwit is active: three periods of 144
+	// bootBlocks is the number of blocks until segwit is active: three periods of 144
 	// blocks, and a few more.
 	bootBlocks = 440
 )
 
-// Binaries gives the directory that holds lnd and btcd: MOSTRODEX_LND_DIR, or
-// the user's cache. ok is false while either of them is missing.
+// Binaries returns the directory of lnd and btcd: MOSTRODEX_LND_DIR, or a folder in the
+// user's cache. ok is false if either program is missing.
 func Binaries() (dir string, ok bool) {
 	dir = os.Getenv("MOSTRODEX_LND_DIR")
 	if dir == "" {
@@ -55,8 +55,8 @@ func Binaries() (dir string, ok bool) {
 	return dir, true
 }
 
-// Require skips the test when there are no real nodes to run it with, and says
-// so loudly. The nodes take 15 to 30 seconds to come up, so -short skips too.
+// Require skips the test if the programs are missing, and logs the reason. The nodes
+// need 15 to 30 seconds to start, so Require also skips the test if -short is set.
 func Require(tb testing.TB) {
 	tb.Helper()
 	if testing.Short() {
@@ -69,7 +69,7 @@ func Require(tb testing.TB) {
 
 // Network is three nodes and their chain.
 type Network struct {
-	Mostro *Node // in the middle
+	Mostro *Node // the node between Seller and Buyer
 	Seller *Node // has a channel to Mostro
 	Buyer  *Node // has a channel from Mostro
 
@@ -83,8 +83,8 @@ func Start(tb testing.TB) *Network {
 	return StartIn(tb, tb.TempDir())
 }
 
-// StartIn is Start under a directory of the caller's. The data of the Mostro's
-// node lie in its folder "mostro".
+// StartIn is like Start, with a directory of the caller. The data of the Mostro's node
+// are in its folder "mostro".
 func StartIn(tb testing.TB, dir string) *Network {
 	tb.Helper()
 	Require(tb)
@@ -102,8 +102,8 @@ func StartIn(tb testing.TB, dir string) *Network {
 	return n
 }
 
-// StartNode calls Require and starts one node without channels, the Mostro of
-// the network that is returned. The data of the node lie under dir.
+// StartNode calls Require and starts one node without channels. The node is the Mostro
+// of the returned network. The data of the node are in dir.
 func StartNode(tb testing.TB, dir string) *Network {
 	tb.Helper()
 	Require(tb)
@@ -120,7 +120,7 @@ func StartNode(tb testing.TB, dir string) *Network {
 	if n.chain, err = startChain(ctx, bin, filepath.Join(tb.TempDir(), "btcd")); err != nil {
 		tb.Fatalf("btcd: %v", err)
 	}
-	// Two blocks are enough for a node without channels to be in sync.
+	// A node without channels is in sync after two blocks.
 	if err := n.chain.mine(ctx, 2); err != nil {
 		tb.Fatalf("mine: %v", err)
 	}
@@ -133,8 +133,8 @@ func StartNode(tb testing.TB, dir string) *Network {
 	return n
 }
 
-// Open starts everything under dir and returns once a payment can go from
-// Seller to Buyer. The processes end with Close, or with the calling process.
+// Open starts all processes under dir and returns once a payment can go from Seller to
+// Buyer. The processes end with Close, or when the calling process ends.
 func Open(ctx context.Context, dir string, logf func(string, ...any)) (_ *Network, err error) {
 	bin, ok := Binaries()
 	if !ok {
@@ -150,7 +150,7 @@ func Open(ctx context.Context, dir string, logf func(string, ...any)) (_ *Networ
 	if n.chain, err = startChain(ctx, bin, filepath.Join(dir, "btcd")); err != nil {
 		return nil, fmt.Errorf("btcd: %w", err)
 	}
-	// Before the nodes start: each then finds its chain complete.
+	// The blocks are mined before the nodes start, so each node finds a complete chain.
 	if err := n.chain.mine(ctx, bootBlocks); err != nil {
 		return nil, fmt.Errorf("mine: %w", err)
 	}
@@ -217,7 +217,7 @@ func Open(ctx context.Context, dir string, logf func(string, ...any)) (_ *Networ
 
 func since(t time.Time) time.Duration { return time.Since(t).Round(10 * time.Millisecond) }
 
-// Nodes lists the nodes that have been started.
+// Nodes returns the nodes that have been started.
 func (n *Network) Nodes() []*Node {
 	var out []*Node
 	for _, node := range []*Node{n.Mostro, n.Seller, n.Buyer} {
@@ -228,8 +228,7 @@ func (n *Network) Nodes() []*Node {
 	return out
 }
 
-// Mine adds blocks to the chain and waits until every running node has seen
-// them.
+// Mine adds blocks to the chain and waits until every running node has seen the blocks.
 func (n *Network) Mine(ctx context.Context, blocks int) error {
 	if err := n.chain.mine(ctx, blocks); err != nil {
 		return fmt.Errorf("mine %d blocks: %w", blocks, err)
@@ -245,8 +244,9 @@ func (n *Network) Mine(ctx context.Context, blocks int) error {
 	return nil
 }
 
-// Restart ends a node, by force when kill is set, starts it again and
-// reconnects it: LND does not always do so by itself.
+// Restart ends a node, starts it again and reconnects its peers, because LND does not
+// always reconnect by itself. If kill is set, the node is killed without a clean
+// shutdown.
 func (n *Network) Restart(ctx context.Context, node *Node, kill bool) error {
 	if kill {
 		node.Kill()
@@ -259,8 +259,8 @@ func (n *Network) Restart(ctx context.Context, node *Node, kill bool) error {
 	return n.WaitChannels(ctx)
 }
 
-// WaitChannels reconnects the peers and waits until both channels are active on
-// both sides.
+// WaitChannels reconnects the peers and waits until both channels are active on both
+// sides.
 func (n *Network) WaitChannels(ctx context.Context) error {
 	return poll(ctx, "both channels active", func() (bool, error) {
 		for _, side := range []*Node{n.Seller, n.Buyer} {
@@ -297,8 +297,9 @@ func (n *Network) Close() error {
 	return errors.Join(errs...)
 }
 
-// poll asks done until it says yes. An error of done is remembered for the
-// report, not fatal: nodes that start refuse most questions.
+// poll calls done until it returns true. An error of done does not end poll, because a
+// starting node refuses most calls. If ctx ends first, poll returns an error that
+// contains the last error of done.
 func poll(ctx context.Context, what string, done func() (bool, error)) error {
 	var last error
 	for {
@@ -326,9 +327,9 @@ func orNone(err error) error {
 	return err
 }
 
-// freePorts gives n loopback ports that were free a moment ago. They lie below
-// those that Linux gives to outgoing connections, one of which could have taken
-// such a port before its daemon does.
+// freePorts returns n loopback ports that are free at this moment. The ports are below
+// the range that Linux uses for outgoing connections. A connection could otherwise take
+// a port before the daemon does.
 func freePorts(n int) ([]int, error) {
 	const from, to, tries = 15_000, 32_000, 1000
 	var ports []int
@@ -339,7 +340,7 @@ func freePorts(n int) ([]int, error) {
 		}
 		var l net.Listener
 		if l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(from+rand.IntN(to-from))); err == nil {
-			defer l.Close() // all together, so that no port is given twice
+			defer l.Close() // all listeners close at the end, so that no port is returned twice
 			ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 		}
 	}

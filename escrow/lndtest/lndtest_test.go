@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What the harness starts is what tools/lnd builds. That the harness works is
-// shown by the contract suite of escrow/lnd, which runs on it.
+// The harness must start the version of LND that tools/lnd builds. The contract suite
+// of escrow/lnd runs on the harness and tests the rest of it.
 func TestVersionIsTheOneThatIsBuilt(t *testing.T) {
 	mod, err := os.ReadFile("../../tools/lnd/go.mod")
 	if err != nil {
@@ -15,7 +15,7 @@ func TestVersionIsTheOneThatIsBuilt(t *testing.T) {
 	}
 	if !strings.Contains(string(mod), "\tgithub.com/lightningnetwork/lnd "+Version+" ") &&
 		!strings.Contains(string(mod), "\tgithub.com/lightningnetwork/lnd "+Version+"\n") {
-		t.Errorf("tools/lnd/go.mod requires another lnd than %s", Version)
+		t.Errorf("tools/lnd/go.mod does not require lnd %s", Version)
 	}
 }
 

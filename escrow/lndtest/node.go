@@ -21,21 +21,21 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 )
 
-// Node is one LND. What a trade needs of it goes through Lightning; what only
-// a test needs goes over its REST interface, with the node's admin macaroon.
+// Node is one LND. A trade uses the node through Lightning. Tests use the node's REST
+// interface with the admin macaroon for all other calls.
 type Node struct {
 	Name   string
-	Pubkey string // known once started
+	Pubkey string // set after the first start
 
-	// Lightning speaks to the node with a macaroon of lnd.Permissions alone.
-	// It stays valid through restarts.
+	// Lightning is a client with a macaroon that grants lnd.Permissions only. It stays
+	// valid after a restart of the node.
 	Lightning *lnd.Client
 
 	dir     string
 	process *process
 	peer    string // host:port for other nodes
 	rpc     string // host:port of gRPC
-	rest    string // host:port
+	rest    string // host:port of REST
 	client  *http.Client
 	admin   string // macaroon in hex
 }
@@ -62,10 +62,11 @@ func newNode(bin, dir, name string, c *chain) (*Node, error) {
 	return n, nil
 }
 
-// startTries is how often a node is started that ends before it answers.
+// startTries is the number of attempts to start a node that ends before its first
+// answer.
 const startTries = 3
 
-// Start runs the node and waits until it is synced to the chain.
+// Start runs the node and waits until the node is synced to the chain.
 func (n *Node) Start(ctx context.Context) error {
 	if err := n.process.start(); err != nil {
 		return err
@@ -87,7 +88,8 @@ func (n *Node) Start(ctx context.Context) error {
 			n.process.kill()
 			return false, errors.Join(n.process.start(), why)
 		}
-		// Until the first answer: the files may be there and not written yet.
+		// The credentials are read until the first answer, because a file may exist
+		// before its content is written.
 		if n.Pubkey == "" {
 			if err := n.readCredentials(); err != nil {
 				return false, err
@@ -108,7 +110,8 @@ func (n *Node) Start(ctx context.Context) error {
 	return err
 }
 
-// readCredentials reads what the node wrote at its first start.
+// readCredentials reads the certificate and the macaroon that the node wrote at its
+// first start.
 func (n *Node) readCredentials() error {
 	mac, err := os.ReadFile(filepath.Join(n.dir, "data", "chain", "bitcoin", "regtest", "admin.macaroon"))
 	if err != nil {
@@ -133,14 +136,14 @@ func (n *Node) readCredentials() error {
 	return nil
 }
 
-// Config bakes a macaroon with the given permissions ("uri:/...") and says how
-// to reach the node with it.
+// Config bakes a macaroon with the given permissions ("uri:/...") and returns a Config
+// for a client of the node.
 func (n *Node) Config(ctx context.Context, permissions []string) (lnd.Config, error) {
 	return n.ConfigOfKey(ctx, permissions, 0)
 }
 
-// ConfigOfKey is Config with a macaroon of another root key than the default
-// one, 0, so that RevokeKey can revoke the macaroon.
+// ConfigOfKey is like Config with a macaroon of the given root key. The default root
+// key is 0. If rootKey is another key, RevokeKey can revoke the macaroon.
 func (n *Node) ConfigOfKey(ctx context.Context, permissions []string, rootKey uint64) (lnd.Config, error) {
 	type permission struct {
 		Entity string `json:"entity"`
@@ -179,8 +182,8 @@ func (n *Node) ConfigOfKey(ctx context.Context, permissions []string, rootKey ui
 	return lnd.Config{Address: n.rpc, CertFile: filepath.Join(n.dir, "tls.cert"), MacaroonFile: file.Name()}, nil
 }
 
-// RevokeKey deletes a root key, which revokes every macaroon that was baked with
-// it.
+// RevokeKey deletes a root key. This revokes every macaroon that was baked with the
+// key.
 func (n *Node) RevokeKey(ctx context.Context, rootKey uint64) error {
 	var out struct{ Deleted bool }
 	if err := n.call(ctx, http.MethodDelete, "/v1/macaroon/"+strconv.FormatUint(rootKey, 10), nil, &out); err != nil {
@@ -192,11 +195,12 @@ func (n *Node) RevokeKey(ctx context.Context, rootKey uint64) error {
 	return nil
 }
 
-// walletPaths are what makes a node itself, under its directory.
+// walletPaths are the paths below the node's directory that contain its identity and
+// funds.
 var walletPaths = []string{"data/chain/bitcoin/regtest/wallet.db", "data/chain/bitcoin/regtest/channel.backup", "data/graph"}
 
-// NewWallet stops the node and starts it again with a new wallet, and so with
-// another public key. Address, certificate and macaroons stay the same.
+// NewWallet stops the node and starts it again with a new wallet, and so with another
+// public key. Address, certificate and macaroons stay the same.
 func (n *Node) NewWallet(ctx context.Context) error {
 	if err := n.Stop(); err != nil {
 		return err
@@ -210,7 +214,7 @@ func (n *Node) NewWallet(ctx context.Context) error {
 	return n.Start(ctx)
 }
 
-// OldWallet undoes NewWallet: the new wallet is gone.
+// OldWallet restores the wallet that NewWallet replaced. The new wallet is lost.
 func (n *Node) OldWallet(ctx context.Context) error {
 	if err := n.Stop(); err != nil {
 		return err
@@ -227,7 +231,7 @@ func (n *Node) OldWallet(ctx context.Context) error {
 	return n.Start(ctx)
 }
 
-// Dial opens a client of its own, with those permissions; the caller closes it.
+// Dial opens another client with the given permissions. The caller closes the client.
 func (n *Node) Dial(ctx context.Context, permissions []string) (*lnd.Client, error) {
 	cfg, err := n.Config(ctx, permissions)
 	if err != nil {
@@ -236,13 +240,13 @@ func (n *Node) Dial(ctx context.Context, permissions []string) (*lnd.Client, err
 	return lnd.Open(cfg)
 }
 
-// Running says whether the process is alive.
+// Running reports whether the process is alive.
 func (n *Node) Running() bool { return n.process.running() }
 
-// Stop ends the node in good order.
+// Stop ends the node with a clean shutdown.
 func (n *Node) Stop() error { return n.process.stop() }
 
-// Kill ends the node as a power cut would.
+// Kill ends the node without a clean shutdown, as a power failure would.
 func (n *Node) Kill() { n.process.kill() }
 
 func (n *Node) close() error {
@@ -282,7 +286,7 @@ func (n *Node) call(ctx context.Context, method, path string, in, out any) error
 	}
 	if resp.StatusCode != http.StatusOK {
 		var problem struct{ Message string }
-		_ = json.Unmarshal(text, &problem) // an unreadable one leaves the status alone
+		_ = json.Unmarshal(text, &problem) // if the body is not JSON, the error contains the HTTP status only
 		return fmt.Errorf("%s: %s: %s", path, resp.Status, problem.Message)
 	}
 	return json.Unmarshal(text, out)
@@ -294,7 +298,7 @@ func (n *Node) newAddress(ctx context.Context) (string, error) {
 	return out.Address, err
 }
 
-// connect makes the other node a peer, unless it is one.
+// connect makes the other node a peer, if it is not a peer already.
 func (n *Node) connect(ctx context.Context, other *Node) error {
 	in := map[string]any{"addr": map[string]string{"pubkey": other.Pubkey, "host": other.peer}, "timeout": "5"}
 	err := n.call(ctx, http.MethodPost, "/v1/peers", in, &struct{}{})
@@ -304,8 +308,8 @@ func (n *Node) connect(ctx context.Context, other *Node) error {
 	return err
 }
 
-// openChannel opens a channel once the wallet has seen its coins, with half of
-// it on the other side.
+// openChannel waits until the wallet has seen its coins and opens a channel. Half of
+// the channel's funds are on the other side.
 func (n *Node) openChannel(ctx context.Context, other *Node) error {
 	key, err := hex.DecodeString(other.Pubkey)
 	if err != nil {
@@ -330,8 +334,8 @@ func (n *Node) openChannel(ctx context.Context, other *Node) error {
 		if err := n.connect(ctx, other); err != nil {
 			return false, err
 		}
-		// Refused while either side is not synced; never repeated after it
-		// was taken.
+		// LND refuses the call while either side is not synced. After LND has accepted
+		// the call, poll does not repeat it.
 		return true, n.call(ctx, http.MethodPost, "/v1/channels", in, &struct{}{})
 	})
 }
@@ -354,7 +358,7 @@ func (n *Node) waitSynced(ctx context.Context, height uint32) error {
 	})
 }
 
-// waitGraph waits until the node knows both policies of that many channels.
+// waitGraph waits until the node knows both policies of the given number of channels.
 func (n *Node) waitGraph(ctx context.Context, channels int) error {
 	return poll(ctx, "the channel graph", func() (bool, error) {
 		var out struct {
@@ -376,8 +380,8 @@ func (n *Node) waitGraph(ctx context.Context, channels int) error {
 	})
 }
 
-// AddInvoice makes an ordinary invoice of the node, as a buyer's wallet does:
-// without an amount when amountSats is 0.
+// AddInvoice makes an ordinary invoice, as a buyer's wallet does. If amountSats is 0,
+// the invoice has no amount.
 func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, expiry time.Duration) (bolt11 string, err error) {
 	in := map[string]string{
 		"value":  strconv.FormatInt(amountSats, 10),
@@ -391,10 +395,10 @@ func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, ex
 	return out.PaymentRequest, err
 }
 
-// BalanceMsat gives what the node owns in its channels, once no payment is
-// pending in any of them: a payment that has ended is still being committed for
-// a moment. What the opener of a channel pays for its commitment transaction is
-// not counted, so a test compares differences.
+// BalanceMsat returns the node's funds in its channels once no payment is pending in
+// any of the channels. After the end of a payment its commitment takes a moment longer.
+// The result excludes the opener's cost of the commitment transaction, so a test must
+// compare differences.
 func (n *Node) BalanceMsat(ctx context.Context) (msat int64, err error) {
 	err = poll(ctx, "channels without pending payments", func() (bool, error) {
 		var list struct {
@@ -425,8 +429,8 @@ func (n *Node) BalanceMsat(ctx context.Context) (msat int64, err error) {
 	return msat, err
 }
 
-// Count gives how many invoices and how many payments, failed ones included,
-// the node has on record.
+// Count returns the number of invoices and the number of payments, failed payments
+// included, in the node's database.
 func (n *Node) Count(ctx context.Context) (invoices, payments int, err error) {
 	var in struct{ Invoices []struct{} }
 	if err := n.call(ctx, http.MethodGet, "/v1/invoices?num_max_invoices=100000", nil, &in); err != nil {

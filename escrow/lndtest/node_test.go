@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A node that ends before it answers is started again, a few times, and then
-// the error says what it said.
+// If a node ends before its first answer, Start repeats the start a few times. Then it
+// returns an error with the node's last output.
 func TestNodeThatEnds(t *testing.T) {
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "lnd"), []byte("#!/bin/sh\necho no luck\nexit 1\n"), 0o700); err != nil {
@@ -28,6 +28,6 @@ func TestNodeThatEnds(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if said, err := os.ReadFile(node.process.log); err != nil || strings.Count(string(said), "no luck") != startTries {
-		t.Errorf("it said %q, want %d starts; %v", said, startTries, err)
+		t.Errorf("the output is %q, want %d starts; %v", said, startTries, err)
 	}
 }

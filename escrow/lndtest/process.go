@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// process is one daemon. Its output goes to a file beside its data.
+// process is one daemon. The daemon's output goes to a file beside its data.
 type process struct {
 	path string
 	args []string
@@ -20,10 +20,10 @@ type process struct {
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
-	done chan struct{} // closed once cmd has ended and was waited for
+	done chan struct{} // closed after cmd.Wait has returned
 }
 
-// start runs the program anew.
+// start runs the program again.
 func (p *process) start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,14 +46,14 @@ func (p *process) start() error {
 	}
 	done := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // how it ended is in its log
+		_ = cmd.Wait() // the daemon's log has the reason for its end
 		close(done)
 	}()
 	p.cmd, p.done = cmd, done
 	return nil
 }
 
-// running says whether the program was started and has not ended.
+// running reports whether the program was started and has not ended.
 func (p *process) running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,8 +68,8 @@ func (p *process) running() bool {
 	}
 }
 
-// signal sends sig and waits until the program is gone; after half a minute it
-// is killed, which is an error.
+// signal sends sig and waits until the program has ended. If the program does not end
+// within half a minute, signal kills it and returns an error.
 func (p *process) signal(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,7 +78,7 @@ func (p *process) signal(sig syscall.Signal) error {
 	}
 	cmd, done := p.cmd, p.done
 	p.cmd = nil
-	_ = cmd.Process.Signal(sig) // fails when it is gone already: the wait below says so
+	_ = cmd.Process.Signal(sig) // returns an error if the program has already ended; the wait below covers this case
 	select {
 	case <-done:
 		return nil
@@ -93,7 +93,7 @@ func (p *process) stop() error { return p.signal(syscall.SIGINT) }
 
 func (p *process) kill() { _ = p.signal(syscall.SIGKILL) }
 
-// lastWords is the end of what the program has said.
+// lastWords returns the end of the program's output.
 func (p *process) lastWords() string {
 	b, err := os.ReadFile(p.log)
 	if err != nil {

@@ -2,8 +2,8 @@ package lndtest
 
 import "syscall"
 
-// dieWithParent makes sure that a test binary that was killed, or ran into its
-// timeout, leaves no daemon behind.
+// dieWithParent makes the kernel kill the daemon if the test binary is killed or
+// exceeds its time limit.
 func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
