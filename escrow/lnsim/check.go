@@ -6,8 +6,9 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// Check proves that the world is sound: no msat was made or lost, nobody owes,
-// and every held payment is locked by exactly one payer.
+// Check returns an error if the world is unsound. In a sound world no msat was created
+// or lost, no balance is negative, and each held payment is locked by exactly one
+// payer.
 func (w *World) Check() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -17,7 +18,7 @@ func (w *World) Check() error {
 	total := w.routers
 	for _, n := range w.nodes {
 		if n.balance < 0 {
-			return fmt.Errorf("%s owes %d msat", n.name, -n.balance)
+			return fmt.Errorf("the balance of %s is %d msat below zero", n.name, -n.balance)
 		}
 		total += n.balance
 		for h, p := range n.payments {
@@ -33,7 +34,7 @@ func (w *World) Check() error {
 		}
 		for h, held := range n.holds {
 			if (held.Phase == escrow.HoldAccepted) != (n.accepted[h] == held) {
-				return fmt.Errorf("%s: hold %s is %s, against the list of what is held", n.name, h, held.Phase)
+				return fmt.Errorf("%s: hold %s is %s, but the list of held payments disagrees", n.name, h, held.Phase)
 			}
 			if held.Phase == escrow.HoldSettled && held.Preimage.Hash() != h {
 				return fmt.Errorf("%s: hold %s settled without its preimage", n.name, h)
@@ -43,7 +44,7 @@ func (w *World) Check() error {
 			}
 			payer := w.nodeNamed(held.Payer)
 			if payer == nil {
-				return fmt.Errorf("%s: hold %s is paid by nobody", n.name, h)
+				return fmt.Errorf("%s: the payer of hold %s does not exist", n.name, h)
 			}
 			p := payer.payments[h]
 			if p == nil || p.Attempt != held.Attempt || p.Status != escrow.PaymentInFlight || p.LockedMsat < held.PaidMsat {
@@ -52,20 +53,20 @@ func (w *World) Check() error {
 		}
 	}
 	if total != w.minted {
-		return fmt.Errorf("there are %d msat, and there were %d", total, w.minted)
+		return fmt.Errorf("the world has %d msat, want %d", total, w.minted)
 	}
 	return nil
 }
 
-// Purse is who has what, in whole sats. The three always add up to what the
-// world was made with.
+// Purse is the distribution of all funds, in whole sats. The sum of the three fields is
+// always the amount that the world was created with.
 type Purse struct {
-	WalletSats int64 `json:"wallet_sats"` // the named node's own
-	NodeSats   int64 `json:"node_sats"`   // of all others, fees of routes included
-	HeldSats   int64 `json:"held_sats"`   // on the way: nobody's
+	WalletSats int64 `json:"wallet_sats"` // balance of the named node
+	NodeSats   int64 `json:"node_sats"`   // balances of all other nodes, plus the fees of routes
+	HeldSats   int64 `json:"held_sats"`   // in transit, owned by no node
 }
 
-// Purse gives who has what, seen from one node.
+// Purse returns the distribution of all funds from the view of the named node.
 func (w *World) Purse(name string) Purse {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,12 +80,13 @@ func (w *World) Purse(name string) Purse {
 		}
 	}
 	out := Purse{WalletSats: wallet / 1000, NodeSats: others / 1000}
-	// Parts of a sat go to what is held, so that the sum never changes.
+	// HeldSats includes the rounding remainders, so the sum never changes.
 	out.HeldSats = w.minted/1000 - out.WalletSats - out.NodeSats
 	return out
 }
 
-// LockedMsat gives what is on its way, nobody's until it arrives or comes back.
+// LockedMsat returns the amount in transit. It belongs to no node until it arrives or
+// is refunded.
 func (w *World) LockedMsat() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,8 +9,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 )
 
-// wallet gives a Node the balance of the contract's Wallet, which a real node
-// has to be asked for.
+// wallet adds to a Node the BalanceMsat method that lncontract.Wallet requires.
 type wallet struct{ *lnsim.Node }
 
 func (w wallet) BalanceMsat(context.Context) (int64, error) { return w.Node.BalanceMsat(), nil }
@@ -28,7 +27,7 @@ func TestContract(t *testing.T) {
 				mostro.Up()
 				return nil
 			}
-			// Only the seller is two hops from the buyer.
+			// Only a payment from the seller to the buyer takes two hops.
 			world.RouteFee(seller, buyer, 1030)
 			world.RouteBlocks(seller, buyer, lncontract.HopBlocks)
 			lncontract.Run(t, &lncontract.Network{
@@ -37,7 +36,7 @@ func TestContract(t *testing.T) {
 				Restart: restart, Kill: restart,
 				Pause: func() {
 					world.Advance(50 * time.Millisecond)
-					time.Sleep(100 * time.Microsecond) // room for the watches' goroutines
+					time.Sleep(100 * time.Microsecond) // lets the goroutines of the watches run
 				},
 				Sleep:    world.Advance,
 				Patience: 10 * time.Second,
@@ -49,7 +48,7 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// BenchmarkBareTrades measures what the simulator itself costs a trade.
+// BenchmarkBareTrades measures the simulator's own time per trade.
 func BenchmarkBareTrades(b *testing.B) {
 	world := lnsim.New(lnsim.Config{Seed: 1})
 	n := &lncontract.Network{

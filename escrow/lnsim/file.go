@@ -12,14 +12,15 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// keptFinal is how many ended holds and payments a node remembers in a world
-// that is kept in a file, so that the file does not grow for ever.
+// keptFinal is the number of ended holds, and of ended payments, that a node keeps if
+// the world is stored in a file. It bounds the size of the file.
 const keptFinal = 200
 
-// Open is New for a world that is kept in a file, mode 0600: it goes on from
-// there when the file exists, and every change is in the file before anybody
-// is told of it. That outlives the end of the process, however sudden, which
-// is what a demo needs; it is not synced to the disk.
+// Open returns a world that is stored in a file of mode 0600. If the file exists, Open
+// restores the world from it. If not, Open creates the world with New. Every change is
+// written to the file before a caller learns of the change, so the world survives a
+// sudden end of the process, which is sufficient for a demo. The file is not synced, so
+// the world may be lost in a power failure.
 func Open(cfg Config, path string) (*World, error) {
 	text, err := os.ReadFile(path)
 	var w *World
@@ -43,8 +44,8 @@ func Open(cfg Config, path string) (*World, error) {
 	return w, nil
 }
 
-// unlock writes the world down, where that is wanted and anything changed, and
-// lets others at it.
+// unlock releases w.mu. If the world is stored in a file and has changed, unlock writes
+// the file first.
 func (w *World) unlock() {
 	defer w.mu.Unlock()
 	if w.path == "" || !w.changed || w.broken != nil {
@@ -55,12 +56,13 @@ func (w *World) unlock() {
 		n.forgetOldest()
 	}
 	if err := w.save(); err != nil {
-		// What happened is not in the file: nobody may be told of it.
+		// The change is not in the file, so later calls return ErrUnavailable.
 		w.broken = fmt.Errorf("lnsim: %w", err)
 	}
 }
 
-// lost says whether the world can no longer be written down.
+// lost reports whether the file is no longer written, after a failed write or a
+// violated invariant.
 func (w *World) lost() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -79,11 +81,10 @@ func (w *World) save() error {
 	return os.Rename(next, filepath.Clean(w.path))
 }
 
-// forgetOldest drops ended holds and payments beyond keptFinal, those that
-// began first.
+// forgetOldest removes the oldest ended holds and payments beyond keptFinal.
 func (n *Node) forgetOldest() {
 	if len(n.holds) <= 2*keptFinal && len(n.payments) <= 2*keptFinal {
-		return // rarely, because it looks at all of them
+		return // the search below reads all entries, so it runs rarely
 	}
 	for _, held := range oldest(n.holds, func(held *hold) (uint64, bool) {
 		return held.Seq, held.Phase.Final() && !n.w.payerWaits(held)
@@ -94,14 +95,14 @@ func (n *Node) forgetOldest() {
 	for _, p := range oldest(n.payments, func(p *payment) (uint64, bool) { return p.Attempt, p.Status.Final() }) {
 		delete(n.payments, p.Hash)
 	}
-	// Their invoices need not expire any more.
+	// The expiry events of removed invoices are removed as well.
 	n.w.events = slices.DeleteFunc(n.w.events, func(e *event) bool {
 		return e.Kind == expire && e.Node == n.name && n.holds[e.Hash] == nil
 	})
 	heap.Init(&n.w.events)
 }
 
-// oldest gives what has ended of m, less the keptFinal that began last.
+// oldest returns the ended entries of m, without the keptFinal newest ones.
 func oldest[T any](m map[escrow.Hash]T, ended func(T) (seq uint64, ok bool)) []T {
 	var out []T
 	for _, v := range m {

@@ -13,8 +13,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 )
 
-// The process may end after any call: the world that is opened next is the one
-// of which the last answer told.
+// The process may end after any call. The world that is opened next must have every
+// change that a caller has learned of.
 func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 	ctx := t.Context()
 	path := filepath.Join(t.TempDir(), "world.json")
@@ -36,7 +36,7 @@ func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 	p, bolt11 := w.hold(t, "file", 40)
 	w = reopen()
 	if state := w.wantHold(t, p, escrow.HoldOpen); state.Bolt11 != bolt11 || w.mostro.Pubkey() != pubkey {
-		t.Fatal("another invoice, or another node")
+		t.Fatal("the reopened world has another invoice or another node")
 	}
 	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
@@ -70,18 +70,19 @@ func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 
 	w.check(t)
 
-	// A world that cannot be written down tells nobody that anything happened.
+	// If the world cannot be written to its file, a call that changes the world returns
+	// ErrUnavailable.
 	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.mostro.Cancel(ctx, p.Hash()); !errors.Is(err, escrow.ErrSettled) {
-		t.Fatalf("nothing had to be written: %v", err)
+		t.Fatalf("a call without a change returned %v", err)
 	}
 	if _, err := w.mostro.CreateHold(ctx, escrow.HoldRequest{AmountSats: 1, CLTVBlocks: 40}); !errors.Is(err, escrow.ErrUnavailable) {
 		t.Fatalf("got %v", err)
 	}
 	if w.Check() == nil {
-		t.Fatal("and nobody noticed")
+		t.Fatal("Check did not return the error of the write")
 	}
 }
 
@@ -97,8 +98,8 @@ func TestOpenRefusesABrokenFile(t *testing.T) {
 	}
 }
 
-// A file of a version that kept neither memo nor creation time of an invoice:
-// both are in the invoice itself. What a route adds to a lock is kept.
+// A file of an older version has neither memo nor creation time of an invoice. Restore
+// reads both from the invoice itself. The blocks that RouteBlocks has set are restored.
 func TestListHoldsOfAnOlderFile(t *testing.T) {
 	ctx := t.Context()
 	w := lnsim.New(lnsim.Config{})
@@ -128,7 +129,7 @@ func TestListHoldsOfAnOlderFile(t *testing.T) {
 		}
 	}
 	if removed != 1 || len(told) != 1 || told[0] != "of before" {
-		t.Errorf("changed %d holds, told of %q", removed, told)
+		t.Errorf("changed %d holds, listed %q", removed, told)
 	}
 	if err := restored.Node("seller").Pay(ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 40 + 3 + 79}); err != nil {
 		t.Fatal(err)
@@ -166,7 +167,7 @@ func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
 	if size > 700<<10 {
 		t.Errorf("the file grew to %d bytes", size)
 	}
-	// What has not ended is never forgotten.
+	// A hold that has not ended is never removed.
 	w.wantHold(t, held, escrow.HoldAccepted)
 	if err := w.mostro.Settle(ctx, held); err != nil {
 		t.Fatal(err)

@@ -12,22 +12,22 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// Node is one node of a World: an escrow's, or a trader's wallet.
+// Node is one node of a World: the node of an escrow, or the wallet of a trader.
 type Node struct {
 	w      *World
 	name   string
 	key    *btcec.PrivateKey
 	pubkey string
 
-	// Guarded by w.mu.
-	balance  int64 // msat that are its own and free
+	// w.mu guards the fields below.
+	balance  int64 // own funds in msat that are not locked
 	holds    map[escrow.Hash]*hold
 	payments map[escrow.Hash]*payment
-	accepted map[escrow.Hash]*hold // those of holds that hold a payment
-	down     bool                  // its interface does not answer
-	unlinked bool                  // it answers, but its channels are inactive
-	stale    uint32                // how many blocks Info is behind
-	parked   []*event              // what waits for it to be back
+	accepted map[escrow.Hash]*hold // the subset of holds in HoldAccepted
+	down     bool                  // the API does not answer
+	unlinked bool                  // the API answers, but the channels are inactive
+	stale    uint32                // number of blocks by which Info lags
+	parked   []*event              // events that wait until the node is up and linked
 	faults   func(Op) Fault
 	waiters  map[waiter]chan struct{} // closed at a change
 }
@@ -39,7 +39,7 @@ type waiter struct {
 	payment bool
 }
 
-// hold is an invoice of a node. Its fields are exported for snapshots alone.
+// hold is an invoice of a node. Its fields are exported for snapshots only.
 type hold struct {
 	Hash       escrow.Hash
 	Seq        uint64
@@ -50,11 +50,11 @@ type hold struct {
 	Memo       string
 	CreatedAt  time.Time
 	ExpiresAt  time.Time
-	Ordinary   bool            // settles itself with Preimage
-	Preimage   escrow.Preimage // of an ordinary or a settled one
+	Ordinary   bool            // settled with Preimage on arrival
+	Preimage   escrow.Preimage // set if Ordinary, or after Settle
 
-	Payer        string // node that holds or held the payment
-	Attempt      uint64 // of the payer's payment
+	Payer        string // name of the node that locked the payment
+	Attempt      uint64 // Attempt of the payer's payment
 	PaidMsat     int64
 	AcceptHeight uint32
 	ExpiryHeight uint32
@@ -66,43 +66,42 @@ type issue struct {
 	hold *hold
 }
 
-// payment is an outgoing payment of a node. Its fields are exported for
-// snapshots alone.
+// payment is an outgoing payment of a node. Its fields are exported for snapshots only.
 type payment struct {
 	Hash       escrow.Hash
 	Attempt    uint64
-	To         string // node
+	To         string // name of the payee's node
 	Status     escrow.PaymentStatus
 	AmountMsat int64
 	FeeMsat    int64
-	LockedMsat int64 // neither the payer's nor the payee's
+	LockedMsat int64 // in transit, owned by no node
 	Preimage   escrow.Preimage
 	Failure    escrow.PaymentFailure
 	Stuck      bool
 }
 
-// Op names a call, for faults.
+// Op is the name of a call, for Faults.
 type Op string
 
 const (
 	OpInfo   Op = "info"
 	OpCreate Op = "create"
 	OpLookup Op = "lookup"
-	OpList   Op = "list" // of each page
+	OpList   Op = "list" // one call per page
 	OpSettle Op = "settle"
 	OpCancel Op = "cancel"
 	OpPay    Op = "pay"
 	OpTrack  Op = "track"
 )
 
-// Fault is what goes wrong with one call.
+// Fault is the failure of one call.
 type Fault uint8
 
 const (
 	NoFault     Fault = 0
-	LoseRequest Fault = 1 // nothing happens, and the caller cannot tell
-	LoseAnswer  Fault = 2 // it happens, and the caller cannot tell
-	Refuse      Fault = 3 // nothing happens, and the node says so in unknown words
+	LoseRequest Fault = 1 // the call has no effect; returns ErrUnavailable
+	LoseAnswer  Fault = 2 // the call takes effect; returns ErrUnavailable
+	Refuse      Fault = 3 // the call has no effect; returns ErrRefused
 )
 
 func newNode(w *World, name string, msat int64) *Node {
@@ -120,29 +119,31 @@ func newNode(w *World, name string, msat int64) *Node {
 	}
 }
 
-// Pubkey gives the node's public key in hex.
+// Pubkey returns the node's public key in hex.
 func (n *Node) Pubkey() string { return n.pubkey }
 
-// Name gives the node's name.
+// Name returns the node's name.
 func (n *Node) Name() string { return n.name }
 
-// BalanceMsat gives what the node owns, less what it has locked in payments.
+// BalanceMsat returns the node's funds without the amount that is locked in payments.
 func (n *Node) BalanceMsat() int64 {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
 	return n.balance
 }
 
-// Faults sets what goes wrong with each call to this node, nil for nothing but
-// the world's own chances. It is called with the world locked.
+// Faults sets a function that returns the Fault of each call to this node. If fn is
+// nil, only the chances of Config apply. fn runs with the world locked, so it must not
+// call methods of the world or its nodes.
 func (n *Node) Faults(fn func(Op) Fault) {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
 	n.faults = fn
 }
 
-// Down stops the node, as a crash or a restart does: calls fail, watches wait,
-// payments neither arrive nor end. What it holds stays held.
+// Down stops the node, as a crash or a restart does. While the node is down, calls
+// fail, watches wait, and payments neither arrive nor end. The payments that it holds
+// stay held.
 func (n *Node) Down() {
 	n.w.mu.Lock()
 	defer n.w.unlock()
@@ -150,7 +151,7 @@ func (n *Node) Down() {
 	n.w.changed = true
 }
 
-// Up starts the node again. Links that were cut stay cut.
+// Up starts the node again. A cut link stays cut.
 func (n *Node) Up() {
 	n.w.mu.Lock()
 	defer n.w.unlock()
@@ -163,8 +164,9 @@ func (n *Node) Up() {
 	}
 }
 
-// Link cuts the node's channels, or restores them. While they are cut the node
-// answers, and settles and cancels what it holds, but nobody else hears of it.
+// Link restores the node's channels if up is true, and cuts them if not. While the
+// channels are cut, the node still answers, and still settles and cancels its holds,
+// but its peers do not learn of the results.
 func (n *Node) Link(up bool) {
 	n.w.mu.Lock()
 	defer n.w.unlock()
@@ -173,7 +175,7 @@ func (n *Node) Link(up bool) {
 	n.unpark()
 }
 
-// Lag makes Info tell a height that is so many blocks behind.
+// Lag makes Info report a height that is the given number of blocks behind.
 func (n *Node) Lag(blocks uint32) {
 	n.w.mu.Lock()
 	defer n.w.unlock()
@@ -181,8 +183,10 @@ func (n *Node) Lag(blocks uint32) {
 	n.w.changed = true
 }
 
-// Forget drops everything final that the node knows of a hash, so that long
-// runs do not grow. It says whether anything was dropped.
+// Forget removes the node's ended hold and ended payment of the given hash, and the
+// plan for the hash, so that long runs do not grow. If the payer of the hold has not
+// learned of its end yet, the hold stays. Forget returns whether a hold or a payment
+// was removed.
 func (n *Node) Forget(h escrow.Hash) bool {
 	n.w.mu.Lock()
 	defer n.w.unlock()
@@ -200,7 +204,7 @@ func (n *Node) Forget(h escrow.Hash) bool {
 	return dropped
 }
 
-// payerWaits says whether a payment to this hold has still to hear of its end.
+// payerWaits reports whether the payer of this hold has not learned of its end yet.
 func (w *World) payerWaits(held *hold) bool {
 	payer := w.nodeNamed(held.Payer)
 	if payer == nil {
@@ -210,14 +214,15 @@ func (w *World) payerWaits(held *hold) bool {
 	return p != nil && p.Attempt == held.Attempt && p.Status == escrow.PaymentInFlight
 }
 
-// begin enters a call: it locks the world, or says why the node does not
-// answer. end leaves it, and loses the answer where that was drawn.
+// begin starts a call. It locks the world and returns the function that ends the call
+// and unlocks the world. If the node does not answer, begin returns an error and the
+// world stays unlocked. If the answer is to be lost, end returns ErrUnavailable.
 func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", op, escrow.ErrUnavailable, err)
 	}
 	n.w.mu.Lock()
-	// What is due has happened before the call is looked at.
+	// Events that are due happen before the call.
 	n.w.advanceTo(n.w.now)
 	fault := NoFault
 	switch {
@@ -296,8 +301,8 @@ func (n *Node) CreateHold(ctx context.Context, in escrow.HoldRequest) (string, e
 	return held.Bolt11, end(nil)
 }
 
-// AddInvoice makes an ordinary invoice, which settles itself when it is paid.
-// amountSats 0 makes one without an amount.
+// AddInvoice makes an ordinary invoice, which the node settles by itself when it is
+// paid. If amountSats is 0, the invoice has no amount.
 func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, expiry time.Duration) (bolt11 string, err error) {
 	end, err := n.begin(ctx, OpCreate)
 	if err != nil {
@@ -369,12 +374,12 @@ func (n *Node) LookupHold(ctx context.Context, h escrow.Hash) (escrow.HoldState,
 	return state, nil
 }
 
-// listPage is how many invoices ListHolds reads at a time. It is small, so that
-// tests have more than one page.
+// listPage is the number of invoices that ListHolds reads at a time. It is small, so
+// that tests have more than one page.
 const listPage = 10
 
-// ListHolds implements escrow.Lightning. Each page is a call of its own, as
-// with LND: the node may go down between two of them.
+// ListHolds implements escrow.Lightning. As with LND, each page is a call of its own,
+// and the node may go down between two pages.
 func (n *Node) ListHolds(ctx context.Context, since time.Time, fn func(escrow.HoldState) error) error {
 	for after := uint64(0); ; {
 		page, last, err := n.listAfter(ctx, after, since)
@@ -393,8 +398,8 @@ func (n *Node) ListHolds(ctx context.Context, since time.Time, fn func(escrow.Ho
 	}
 }
 
-// listAfter returns the next invoices created at or after since, in the order
-// of creation, and the Seq of the last one.
+// listAfter returns the next page of invoices that were created at or after since, in
+// the order of creation, and the Seq of the last one.
 func (n *Node) listAfter(ctx context.Context, after uint64, since time.Time) (page []escrow.HoldState, last uint64, err error) {
 	end, err := n.begin(ctx, OpList)
 	if err != nil {

@@ -44,7 +44,8 @@ func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
 	return end(nil)
 }
 
-// parse reads an invoice, by memory where this world made it.
+// parse returns the content of an invoice. If this world made the invoice, parse takes
+// the content from memory and does not check the signature.
 func (w *World) parse(bolt11 string) (escrow.Invoice, error) {
 	w.mu.Lock()
 	known, ok := w.issued[bolt11]
@@ -65,7 +66,7 @@ func (w *World) parse(bolt11 string) (escrow.Invoice, error) {
 	return escrow.ParseInvoice(bolt11)
 }
 
-// send starts an attempt, and decides what will become of it on its way.
+// send starts a payment attempt and schedules its outcome.
 func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	w := n.w
 	plan, planned := w.plans[invoice.Hash]
@@ -112,7 +113,7 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	switch {
 	case payee == nil, plan.Outcome == FailRoute, fee > in.MaxFeeSats*1000,
 		in.MaxCLTVBlocks != 0 && lock > uint64(in.MaxCLTVBlocks):
-		// LND does not tell "no path" from "none within the limits".
+		// LND has one failure reason for "no path" and "no path within the limits".
 		failing(escrow.FailureNoRoute)
 		return
 	case plan.Outcome == FailBalance, n.balance < p.AmountMsat+fee:
@@ -145,12 +146,13 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	}
 }
 
-// happen performs an event. One that is about something overtaken is dropped,
-// one that a node cannot hear now is kept for it.
+// happen performs an event. If the event's payment or hold has ended or was replaced,
+// the event is dropped. If the event concerns a node that is down or unlinked, the node
+// keeps the event.
 func (w *World) happen(e *event) {
 	n := w.nodeNamed(e.Node)
 	if e.Kind == expire {
-		// An invoice ends by the clock, whether its node runs or not.
+		// An invoice expires at its time even if its node is down.
 		if held := n.holds[e.Hash]; held != nil && held.Seq == e.Attempt && held.Phase == escrow.HoldOpen {
 			n.cancel(held)
 		}
@@ -174,7 +176,7 @@ func (w *World) happen(e *event) {
 		w.arrive(n, p, payee)
 	case succeed:
 		p.Status = escrow.PaymentSucceeded
-		w.routers += p.LockedMsat // the fee is all that is left of it
+		w.routers += p.LockedMsat // only the fee is left
 		p.LockedMsat = 0
 		n.changed(p.Hash, true)
 	case fail:
@@ -185,7 +187,7 @@ func (w *World) happen(e *event) {
 	}
 }
 
-// arrive lets the payee decide on a payment.
+// arrive performs the payee's decision about a payment.
 func (w *World) arrive(payer *Node, p *payment, payee *Node) {
 	refuse := func(why escrow.PaymentFailure) {
 		w.schedule(&event{At: w.now.Add(w.travel()), Kind: fail, Node: payer.name, Hash: p.Hash, Attempt: p.Attempt, Failure: why})
@@ -196,11 +198,11 @@ func (w *World) arrive(payer *Node, p *payment, payee *Node) {
 		refuse(escrow.FailureDetails)
 		return
 	case held.AmountMsat != 0 && (p.AmountMsat < held.AmountMsat || p.AmountMsat > 2*held.AmountMsat):
-		// BOLT 4: not less than asked for, not more than twice as much.
+		// BOLT 4: the amount must be at least the invoice's, and at most twice as much.
 		refuse(escrow.FailureDetails)
 		return
 	case w.cfg.Slots > 0 && payee.heldFrom(payer.name) >= w.cfg.Slots:
-		// The channel is full, which only the payer hears of.
+		// The channel has no free slot. Only the payer learns of this failure.
 		refuse(escrow.FailureBalance)
 		return
 	}
@@ -226,7 +228,7 @@ func (n *Node) heldFrom(payer string) int {
 	return count
 }
 
-// settle takes a held payment; the payer hears of it later.
+// settle takes a held payment. The payer learns of the settlement later.
 func (n *Node) settle(held *hold, preimage escrow.Preimage) {
 	w := n.w
 	held.Phase, held.Preimage = escrow.HoldSettled, preimage
@@ -234,7 +236,7 @@ func (n *Node) settle(held *hold, preimage escrow.Preimage) {
 	payer := w.nodeNamed(held.Payer)
 	p := payer.payments[held.Hash]
 	if p == nil || p.Attempt != held.Attempt || p.LockedMsat < held.PaidMsat {
-		w.broken = fmt.Errorf("%s settled %s, which nobody had locked", n.name, held.Hash)
+		w.broken = fmt.Errorf("%s settled %s, which no payer had locked", n.name, held.Hash)
 		return
 	}
 	p.LockedMsat -= held.PaidMsat
@@ -244,7 +246,7 @@ func (n *Node) settle(held *hold, preimage escrow.Preimage) {
 	n.changed(held.Hash, false)
 }
 
-// cancel refuses an invoice and gives back what it holds.
+// cancel cancels an invoice and refunds a held payment.
 func (n *Node) cancel(held *hold) {
 	w := n.w
 	was := held.Phase
@@ -256,8 +258,8 @@ func (n *Node) cancel(held *hold) {
 	n.changed(held.Hash, false)
 }
 
-// reply sends word from a payee back to the payer, or keeps it until the
-// payee's channels are active again.
+// reply schedules the payee's answer to the payer. If the payee is down or unlinked,
+// its node keeps the answer until the channels are active again.
 func (w *World) reply(from *Node, e *event) {
 	if from.down || from.unlinked {
 		w.seq++
@@ -268,7 +270,7 @@ func (w *World) reply(from *Node, e *event) {
 	w.schedule(e)
 }
 
-// unpark lets go on what waited for the node.
+// unpark schedules the events that the node has kept.
 func (n *Node) unpark() {
 	if n.down || n.unlinked {
 		return
@@ -284,8 +286,9 @@ func (n *Node) unpark() {
 	n.w.advanceTo(n.w.now)
 }
 
-// expireLocks gives back what the node may not hold any longer. A node that is
-// down cannot; then the payer takes it back on chain when the lock has ended.
+// expireLocks refunds held payments whose lock ends soon. A node that is down cannot
+// refund. In this case the payer takes the payment back on chain when the lock has
+// ended.
 func (n *Node) expireLocks() {
 	if len(n.accepted) == 0 {
 		return
@@ -313,7 +316,7 @@ func (n *Node) expireLocks() {
 	}
 }
 
-// durationBelow draws a duration from nothing to just below d.
+// durationBelow draws a random duration from 0 to just below d.
 func (w *World) durationBelow(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0

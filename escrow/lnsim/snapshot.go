@@ -11,7 +11,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// snapshot is a World written down, chances to come included.
+// snapshot is the stored form of a World, including the state of its random generator.
 type snapshot struct {
 	Random  []byte
 	Now     time.Time
@@ -37,15 +37,15 @@ type nodeSnapshot struct {
 	Parked   []*event
 }
 
-// Snapshot writes the world down, for Restore. It holds the preimages that the
-// world knows: whoever stores it keeps it to himself.
+// Snapshot returns the world in the form that Restore reads. The snapshot contains
+// every preimage of the world, so it must be kept secret.
 func (w *World) Snapshot() ([]byte, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.write()
 }
 
-// write is Snapshot with the world locked.
+// write is Snapshot without the lock. The caller holds w.mu.
 func (w *World) write() ([]byte, error) {
 	random, err := w.source.MarshalBinary()
 	if err != nil {
@@ -58,13 +58,13 @@ func (w *World) write() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// Restore makes the world of a snapshot, which goes on exactly as the original
-// would have. cfg must be the original's: its seed is in the nodes' keys.
-// Faults set by function are not restored.
+// Restore returns the world of a snapshot. The restored world continues exactly as the
+// original would have. cfg must be the original Config, because the keys of the nodes
+// are derived from its seed. Functions set with Faults are not restored.
 func Restore(cfg Config, text []byte) (*World, error) {
 	var in snapshot
 	if err := json.Unmarshal(text, &in); err != nil {
-		return nil, errors.New("lnsim snapshot: malformed") // the text holds secrets
+		return nil, errors.New("lnsim snapshot: malformed") // a JSON error could quote a secret
 	}
 	w := New(cfg)
 	if err := w.source.UnmarshalBinary(in.Random); err != nil {
@@ -95,7 +95,7 @@ func Restore(cfg Config, text []byte) (*World, error) {
 		for h, held := range n.holds {
 			w.issued[held.Bolt11] = issue{n, held}
 			if held.CreatedAt.IsZero() {
-				// The snapshot is of a version that kept neither of these.
+				// A snapshot of an older version has neither CreatedAt nor Memo.
 				invoice, err := escrow.ParseInvoice(held.Bolt11)
 				if err != nil {
 					return nil, errors.New("lnsim snapshot: an invoice is malformed")

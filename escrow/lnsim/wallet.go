@@ -14,21 +14,22 @@ import (
 
 const (
 	maxWalletBody = 64 << 10
-	maxBlocks     = 100_000 // in one request
+	maxBlocks     = 100_000 // limit of one request
 	walletExpiry  = 24 * time.Hour
-	// payPatience bounds how long a request waits to be held or to fail.
+	// payPatience bounds the time that a request waits until its payment is held or has
+	// ended.
 	payPatience = 30 * time.Second
 )
 
-// Wallet serves one node as a wallet that any client can trade with, for demos:
+// Wallet returns a handler that serves one node as a wallet for any client, for demos:
 //
 //	POST /lnsim/invoice  {amount_sats, memo}  {bolt11}     amount_sats 0: the payer chooses
 //	POST /lnsim/pay      {bolt11, amount_sats} {state}     accepted, succeeded or failed; amount_sats only for an invoice without one
 //	POST /lnsim/blocks   {n}                  {height}
 //	GET  /lnsim/balance                       {wallet_sats, node_sats, held_sats}
 //
-// Errors are RFC 9457 problem documents. There is no authentication: it
-// belongs on a private listener.
+// Errors are RFC 9457 problem documents. The handler has no authentication, so it must
+// be mounted on a private listener only.
 func (w *World) Wallet(name string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /lnsim/invoice", w.serveInvoice(name))
@@ -85,7 +86,7 @@ func (w *World) servePay(name string) http.HandlerFunc {
 			AmountSats: in.AmountSats,
 			MaxFeeSats: (sats+in.AmountSats)/100 + 10,
 		})
-		// A payment that is under way or done is waited for like a new one, so
+		// If the payment already exists, the handler waits for it as for a new one, so
 		// that a client may repeat its request.
 		if err != nil && !errors.Is(err, escrow.ErrExists) {
 			refuse(rw, err)
@@ -93,7 +94,7 @@ func (w *World) servePay(name string) http.HandlerFunc {
 		}
 		state, err := wallet.settled(ctx, invoice.Hash)
 		if err != nil {
-			problem(rw, http.StatusGatewayTimeout, "the payment is still on its way")
+			problem(rw, http.StatusGatewayTimeout, "the payment is still in flight")
 			return
 		}
 		answer(rw, map[string]string{"state": state})
@@ -115,16 +116,17 @@ func (w *World) serveBlocks(rw http.ResponseWriter, r *http.Request) {
 	answer(rw, map[string]uint32{"height": w.Height()})
 }
 
-// read takes one JSON object, and answers for itself when it cannot.
+// read decodes the request's body, which must be one JSON object. If the body is not,
+// read writes the error response and returns false.
 func read(rw http.ResponseWriter, r *http.Request, into any) bool {
 	decoder := json.NewDecoder(http.MaxBytesReader(rw, r.Body, maxWalletBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		problem(rw, http.StatusBadRequest, "not the JSON that is expected here")
+		problem(rw, http.StatusBadRequest, "the body is not JSON of the expected form")
 		return false
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		problem(rw, http.StatusBadRequest, "one JSON object is expected")
+		problem(rw, http.StatusBadRequest, "the body must be one JSON object")
 		return false
 	}
 	return true
@@ -132,7 +134,7 @@ func read(rw http.ResponseWriter, r *http.Request, into any) bool {
 
 func answer(rw http.ResponseWriter, body any) {
 	rw.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(rw).Encode(body) // the client is gone
+	_ = json.NewEncoder(rw).Encode(body) // an error means that the client is gone
 }
 
 func refuse(rw http.ResponseWriter, err error) {

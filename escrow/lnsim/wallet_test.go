@@ -52,7 +52,7 @@ func TestWallet(t *testing.T) {
 		for {
 			got := ask("GET", "/lnsim/balance", "", 200)
 			if got["wallet_sats"].(float64)+got["node_sats"].(float64)+got["held_sats"].(float64) != 1_500_000 || len(got) != 3 {
-				t.Fatalf("sats were made or lost: %v", got)
+				t.Fatalf("sats were created or lost: %v", got)
 			}
 			if got["wallet_sats"] == wallet && got["node_sats"] == node && got["held_sats"] == held {
 				return
@@ -65,7 +65,7 @@ func TestWallet(t *testing.T) {
 	}
 	balance(500_000, 1_000_000, 0)
 
-	// A seller's wallet pays the hold: the answer comes once it is held.
+	// A seller's wallet pays the hold. The response comes once the payment is held.
 	p := escrow.Preimage{1}
 	bolt11, err := mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 10_000, CLTVBlocks: 144})
 	if err != nil {
@@ -85,7 +85,7 @@ func TestWallet(t *testing.T) {
 		t.Fatalf("pay: %v", got)
 	}
 
-	// A buyer's wallet is paid.
+	// A buyer's wallet receives a payment.
 	out := ask("POST", "/lnsim/invoice", `{"amount_sats":9000,"memo":"payout"}`, 200)["bolt11"].(string)
 	invoice, err := escrow.ParseInvoice(out)
 	if err != nil || invoice.AmountMsat != 9_000_000 || invoice.Description != "payout" || time.Until(invoice.ExpiresAt) < 23*time.Hour {
@@ -96,7 +96,7 @@ func TestWallet(t *testing.T) {
 	}
 	balance(499_000, 1_001_000, 0)
 
-	// A hold that is canceled, by us and by the blocks.
+	// One hold is canceled by the escrow, the other one by new blocks.
 	for i, end := range []func(escrow.Hash){
 		func(h escrow.Hash) { _ = mostro.Cancel(ctx, h) },
 		func(escrow.Hash) { ask("POST", "/lnsim/blocks", `{"n":200}`, 200) },
@@ -132,7 +132,7 @@ func TestWallet(t *testing.T) {
 		{"POST", "/lnsim/invoice", ``, 400},
 		{"POST", "/lnsim/invoice", strings.Repeat(" ", 70_000) + `{"amount_sats":1}`, 400},
 		{"POST", "/lnsim/pay", `{"bolt11":"nothing"}`, 400},
-		{"POST", "/lnsim/pay", `{"bolt11":"` + out + `"}`, 400}, // its own
+		{"POST", "/lnsim/pay", `{"bolt11":"` + out + `"}`, 400}, // the node's own invoice
 		{"POST", "/lnsim/blocks", `{"n":0}`, 400},
 		{"POST", "/lnsim/blocks", `{"n":1000000000}`, 400},
 		{"GET", "/lnsim/blocks", ``, 405},

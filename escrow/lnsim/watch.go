@@ -8,7 +8,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// changed wakes who watches a hash.
+// changed marks the world as changed and wakes the watches of a hash.
 func (n *Node) changed(h escrow.Hash, payment bool) {
 	n.w.changed = true
 	if n.w.cfg.Record {
@@ -51,8 +51,8 @@ func (n *Node) WatchPayment(ctx context.Context, h escrow.Hash, fn func(escrow.P
 	return nil
 }
 
-// watch tells fn of what look gives, which is called with the world locked,
-// whenever that has changed.
+// watch calls fn with the state that look returns, at once and after each change. look
+// runs with the world locked.
 func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) error, look func() (state S, known, final bool)) error {
 	var last S
 	told := false
@@ -72,7 +72,7 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 		n.w.unlock()
 
 		switch {
-		case down: // nothing is heard until Up wakes us
+		case down: // the watch reports no state until Up wakes it
 		case !known:
 			return escrow.ErrNotFound
 		case !told || state != last:
@@ -99,8 +99,9 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 	}
 }
 
-// settled waits for a payment of the node to be held by its payee, or to end.
-// A held payment is still in flight for its payer, so nothing else tells.
+// settled waits until a payment of the node is held by its payee or has ended, and
+// returns the state. It polls, because a held payment is still in flight for its payer
+// and causes no change there.
 func (n *Node) settled(ctx context.Context, h escrow.Hash) (string, error) {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()

@@ -1,12 +1,12 @@
-// Package lnsim is Lightning without a network: nodes with balances, invoices
-// that any wallet can parse, held payments, blocks and a clock, all of them
-// moved by hand.
+// Package lnsim simulates Lightning without a network. A World has nodes with balances,
+// invoices in BOLT 11 form, held payments, blocks and a clock. Time and blocks advance
+// only when a method is called.
 //
-// It promises that the same seed and the same calls give the same run, that no
-// msat ever appears or vanishes (World.Check), and that a Node answers as LND
-// does: both pass the contract of lncontract. It does not model routes, the
-// chain, or the parts of a payment; what may go wrong between two nodes is said
-// by a Plan or drawn from the seed.
+// The package promises that a run depends only on the seed and the calls, and that the
+// sum of all msat never changes (World.Check). A Node answers as LND does: both pass
+// the suite of lncontract. The package does not simulate routes, the chain or the parts
+// of a payment. A Plan sets the faults between two nodes. If a payment has no Plan, its
+// faults are drawn from the seed.
 package lnsim
 
 import (
@@ -24,86 +24,89 @@ import (
 )
 
 const (
-	// DefaultSlots is how many payments BOLT 2 lets one channel hold in one
-	// direction.
+	// DefaultSlots is the number of payments that BOLT 2 allows in one direction of a
+	// channel at the same time.
 	DefaultSlots = 483
-	// DefaultHoldExpiryDelta is LND's: so many blocks before the lock of a held
-	// payment expires, the node gives it back.
+	// DefaultHoldExpiryDelta is LND's default. A node refunds a held payment this
+	// number of blocks before the payment's lock expires.
 	DefaultHoldExpiryDelta = 18
-	// lockPadding is what LND adds to the lock of a payment it sends, lest a
-	// block that arrives meanwhile makes it too short.
+	// lockPadding is the number of blocks that LND adds to the lock of a payment it
+	// sends, because a block that arrives meanwhile would make the lock too short.
 	lockPadding = 3
-	// invoiceCLTV is the last lock that an ordinary invoice of LND asks for.
+	// invoiceCLTV is the final lock in blocks that an ordinary invoice of LND requires.
 	invoiceCLTV = 80
-	// shardTimeout is after how long a payment fails whose parts did not all
-	// find a way.
+	// shardTimeout is the time until a payment fails if some of its parts have found no
+	// route.
 	shardTimeout = 120 * time.Second
 	maxMemo      = 639
 )
 
-// Config is how a World behaves. The zero value is a world where everything
-// works at once.
+// Config is the behaviour of a World. In a world with the zero value, every operation
+// succeeds at once.
 type Config struct {
 	Seed   uint64
 	Now    time.Time // at the start; zero: 2026-01-01
 	Height uint32    // at the start; 0: 500
-	// Network is what the invoices say. "": regtest.
+	// Network is the network of the invoices. "": regtest.
 	Network escrow.Network
 
-	// Delay is the longest time that a payment travels in one direction; the
-	// actual one is drawn between half of it and all of it. 0: everything that
-	// can happen has happened when a call returns.
+	// Delay is the longest travel time of a payment in one direction. The actual time
+	// is drawn between half of Delay and Delay. If Delay is 0, all effects of a call
+	// have happened when the call returns.
 	Delay time.Duration
-	// FeePPM is what the route costs, in millionths of the amount.
+	// FeePPM is the fee of a route, in millionths of the amount.
 	FeePPM int64
-	// Slots bounds the payments held at the same time between two nodes; 0 is
-	// DefaultSlots, negative is no bound.
+	// Slots bounds the payments that are held at the same time between two nodes. 0:
+	// DefaultSlots; negative: no bound.
 	Slots int
-	// HoldExpiryDelta: 0 is DefaultHoldExpiryDelta.
+	// HoldExpiryDelta is each node's safety margin in blocks. 0:
+	// DefaultHoldExpiryDelta.
 	HoldExpiryDelta uint32
 
-	// Chances, from 0 to 1, drawn for every payment without a Plan: that it
-	// finds no route, and that it stays on its way for up to StuckFor (0: one
-	// hour) before it arrives or fails.
+	// FailChance and StuckChance are probabilities from 0 to 1, drawn for every payment
+	// without a Plan. FailChance: the payment finds no route. StuckChance: the payment
+	// stays in flight for up to StuckFor (0: one hour) before it arrives or fails.
 	FailChance, StuckChance float64
 	StuckFor                time.Duration
-	// Chances drawn for every call: that the request is lost (nothing
-	// happens), and that the answer is lost (it has happened). Both look like
-	// escrow.ErrUnavailable.
+	// LoseRequestChance and LoseAnswerChance are probabilities from 0 to 1, drawn for
+	// every call. If the request is lost, the call has no effect. If the answer is
+	// lost, the call has taken effect. Both return escrow.ErrUnavailable.
 	LoseRequestChance, LoseAnswerChance float64
 
-	// RepeatNews makes every watch tell each state twice, which it may.
+	// RepeatNews makes every watch report each state twice, which escrow.Lightning
+	// allows.
 	RepeatNews bool
-	// Record keeps what changed for Changes, for runs without goroutines.
+	// Record makes the world record its changes for Changes, for runs without
+	// goroutines.
 	Record bool
 }
 
-// World is a simulated Lightning network. Its methods and those of its Nodes
-// may be called concurrently; the order of the calls decides what happens.
+// World is a simulated Lightning network. Its methods, and those of its Nodes, are safe
+// for concurrent use. The order of the calls decides the result.
 type World struct {
 	cfg Config
 
-	mu      sync.Mutex // guards everything below, and every Node
+	mu      sync.Mutex // guards the fields below, and every Node
 	random  *rand.Rand
 	source  *rand.PCG
 	now     time.Time
 	height  uint32
-	seq     uint64 // of events, holds and attempts
+	seq     uint64 // last sequence number of events, holds and attempts
 	events  events
-	nodes   []*Node // in the order they were added
+	nodes   []*Node // in the order of AddNode
 	plans   map[escrow.Hash]Plan
 	fees    map[string]int64  // msat, by payer and payee: see pair
 	locks   map[string]uint32 // blocks, by payer and payee: see pair
-	issued  map[string]issue  // by invoice: spares the check of our own signature
-	routers int64             // msat that routes have earned
-	minted  int64             // msat that exist
+	issued  map[string]issue  // by invoice; saves the signature check of own invoices
+	routers int64             // msat earned by routes
+	minted  int64             // sum of all msat
 	changes []Change
-	path    string // of the file it is kept in, or ""
-	changed bool   // since it was written there
-	broken  error  // an impossibility that was found, for Check
+	path    string // path of the world's file, or ""
+	changed bool   // changed since the last write of the file
+	broken  error  // first violated invariant or failed write, for Check
 }
 
-// New makes a world without nodes.
+// New returns a world without nodes.
 func New(cfg Config) *World {
 	if cfg.Now.IsZero() {
 		cfg.Now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -137,8 +140,8 @@ func New(cfg Config) *World {
 	}
 }
 
-// AddNode adds a node that owns sats. Its key follows from the seed and the
-// name, which must be new.
+// AddNode adds a node that owns sats. Its key is derived from the seed and the name.
+// AddNode panics if the name is already in use.
 func (w *World) AddNode(name string, sats int64) *Node {
 	w.mu.Lock()
 	defer w.unlock()
@@ -154,15 +157,15 @@ func (w *World) AddNode(name string, sats int64) *Node {
 	return n
 }
 
-// nodeKey derives a node's key: a hash that is no valid key does not occur in
-// practice, and would be reduced to one.
+// nodeKey derives a node's key. A hash that is not a valid key does not occur in
+// practice, and would be reduced to a valid one.
 func nodeKey(seed uint64, name string) *btcec.PrivateKey {
 	sum := sha256.Sum256(fmt.Appendf(nil, "lnsim node %d %s", seed, name))
 	key, _ := btcec.PrivKeyFromBytes(sum[:])
 	return key
 }
 
-// Node gives the node with that name, or nil.
+// Node returns the node with the given name, or nil.
 func (w *World) Node(name string) *Node {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,28 +190,28 @@ func (w *World) nodeByKey(pubkey string) *Node {
 	return nil
 }
 
-// Now gives the world's time.
+// Now returns the world's time.
 func (w *World) Now() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.now
 }
 
-// Height gives the world's best block.
+// Height returns the height of the world's best block.
 func (w *World) Height() uint32 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.height
 }
 
-// Advance lets time pass, and everything happen that falls due, in order.
+// Advance moves the clock by d and performs the events that become due, in order.
 func (w *World) Advance(d time.Duration) {
 	w.mu.Lock()
 	defer w.unlock()
 	w.advanceTo(w.now.Add(d))
 }
 
-// AdvanceTo is Advance up to a moment; one in the past changes nothing.
+// AdvanceTo is like Advance, up to the time t. A time in the past has no effect.
 func (w *World) AdvanceTo(t time.Time) {
 	w.mu.Lock()
 	defer w.unlock()
@@ -228,8 +231,8 @@ func (w *World) advanceTo(t time.Time) {
 	}
 }
 
-// Step goes on to the next thing that will happen and lets it; false when
-// nothing is due any more.
+// Step moves the clock to the next event and performs it. It returns false if no event
+// is left.
 func (w *World) Step() bool {
 	w.mu.Lock()
 	defer w.unlock()
@@ -244,8 +247,8 @@ func (w *World) Step() bool {
 	return true
 }
 
-// Mine adds blocks, one at a time. Held payments whose lock comes too near to
-// its end are given back, the oldest first.
+// Mine adds blocks, one at a time. If the lock of a held payment ends soon, the payment
+// is refunded; the oldest hold is refunded first.
 func (w *World) Mine(blocks int) {
 	w.mu.Lock()
 	defer w.unlock()
@@ -259,8 +262,8 @@ func (w *World) Mine(blocks int) {
 	}
 }
 
-// Run keeps the world's time at the real one until ctx ends, for programs that
-// people use. The world must have been made with Now near the present.
+// Run keeps the world's clock at real time until ctx ends, for demos. Config.Now must
+// have been near the present. Run returns nil.
 func (w *World) Run(ctx context.Context) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -274,29 +277,29 @@ func (w *World) Run(ctx context.Context) error {
 	}
 }
 
-// Plan decides what becomes of the payments to one hash.
+// Plan is the outcome of the payments to one hash.
 type Plan struct {
 	Outcome Outcome
-	Times   int           // how many attempts it holds for; 0: all
-	Delay   time.Duration // on the way, beyond the world's own
-	FeeMsat int64         // of the route, instead of the world's
-	// ExtraMsat is how much more than asked for the payer sends.
+	Times   int           // number of attempts; 0: all
+	Delay   time.Duration // travel time in addition to the world's own
+	FeeMsat int64         // fee of the route, instead of the world's own
+	// ExtraMsat is the amount that the payer sends in addition to the invoice's amount.
 	ExtraMsat int64
 }
 
-// Outcome is what a Plan does to a payment.
+// Outcome is the result of a payment that has a Plan.
 type Outcome uint8
 
 const (
-	Deliver      Outcome = 0 // it arrives; the payee decides
-	FailRoute    Outcome = 1 // no route
-	FailTimeout  Outcome = 2 // fails, long after the payer's own timeout
-	FailBalance  Outcome = 3 // no channel has enough
-	FailInternal Outcome = 4 // the payer's node gives up for a reason of its own
-	Stuck        Outcome = 5 // on its way until Unstick
+	Deliver      Outcome = 0 // the payment arrives, and the payee decides
+	FailRoute    Outcome = 1 // the payment finds no route
+	FailTimeout  Outcome = 2 // the payment fails long after the payer's own timeout
+	FailBalance  Outcome = 3 // no channel has enough funds
+	FailInternal Outcome = 4 // the payer's node gives up for an internal reason
+	Stuck        Outcome = 5 // the payment stays in flight until Unstick
 )
 
-// Plan sets what will become of payments to a hash, until it is used up.
+// Plan sets the outcome of payments to a hash for p.Times attempts.
 func (w *World) Plan(h escrow.Hash, p Plan) {
 	w.mu.Lock()
 	defer w.unlock()
@@ -304,7 +307,7 @@ func (w *World) Plan(h escrow.Hash, p Plan) {
 	w.changed = true
 }
 
-// RouteFee sets what every payment between two nodes costs, instead of the
+// RouteFee sets the fee of every payment from one node to another, instead of the
 // world's own fee.
 func (w *World) RouteFee(from, to *Node, msat int64) {
 	w.mu.Lock()
@@ -313,8 +316,8 @@ func (w *World) RouteFee(from, to *Node, msat int64) {
 	w.changed = true
 }
 
-// RouteBlocks sets how many blocks the hops between two nodes add to the time
-// lock of every payment between them, which counts for Payment.MaxCLTVBlocks.
+// RouteBlocks sets the number of blocks that the hops between two nodes add to the time
+// lock of a payment. The blocks count towards Payment.MaxCLTVBlocks.
 func (w *World) RouteBlocks(from, to *Node, blocks uint32) {
 	w.mu.Lock()
 	defer w.unlock()
@@ -324,7 +327,8 @@ func (w *World) RouteBlocks(from, to *Node, blocks uint32) {
 
 func pair(from, to *Node) string { return from.name + "\x00" + to.name }
 
-// Unstick lets a stuck payment go on: it arrives, or it fails.
+// Unstick ends the delay of a stuck payment. If deliver is true, the payment arrives.
+// If not, it fails.
 func (w *World) Unstick(h escrow.Hash, deliver bool) {
 	w.mu.Lock()
 	defer w.unlock()
@@ -343,16 +347,16 @@ func (w *World) Unstick(h escrow.Hash, deliver bool) {
 	w.advanceTo(w.now)
 }
 
-// Change says that a hold or a payment of a node is no longer what it was.
+// Change names a hold or a payment of a node whose state has changed.
 type Change struct {
 	Node    string
 	Hash    escrow.Hash
-	Payment bool // an outgoing payment; else a hold
+	Payment bool // set for an outgoing payment, unset for a hold
 }
 
-// Changes gives what changed since the last call, in order, in a world that
-// records it. A change may be listed after another one has overtaken it: look
-// up.
+// Changes returns the changes since the last call, in order, if Config.Record is set.
+// The caller looks up the present state, because a later change may have replaced the
+// listed one.
 func (w *World) Changes() []Change {
 	w.mu.Lock()
 	defer w.unlock()
@@ -361,7 +365,7 @@ func (w *World) Changes() []Change {
 	return out
 }
 
-// travel draws how long a payment takes in one direction.
+// travel draws the travel time of a payment in one direction.
 func (w *World) travel() time.Duration {
 	if w.cfg.Delay <= 1 {
 		return w.cfg.Delay
@@ -370,20 +374,18 @@ func (w *World) travel() time.Duration {
 	return time.Duration(half + w.random.Int64N(half+1))
 }
 
-// chance draws whether something of probability p happens. A probability of
-// nothing draws nothing, so that a world without faults does not depend on how
-// often it is asked.
+// chance draws an outcome with probability p. If p is 0, chance draws no random number,
+// so that a world without faults does not depend on the number of calls.
 func (w *World) chance(p float64) bool { return p > 0 && w.random.Float64() < p }
 
-// event is something that will happen. It is data, so that a world can be
-// written down.
+// event is a future event. It has no function values, so that a snapshot can store it.
 type event struct {
 	At      time.Time
 	Seq     uint64 // order among events of the same time
 	Kind    eventKind
-	Node    string // whose payment or hold it is about
+	Node    string // name of the node whose payment or hold is concerned
 	Hash    escrow.Hash
-	Attempt uint64 // of the payment, or the hold it is about
+	Attempt uint64 // Attempt of the payment, or Seq of the hold
 	Failure escrow.PaymentFailure
 }
 
@@ -391,9 +393,9 @@ type eventKind uint8
 
 const (
 	arrive  eventKind = 1 // a payment reaches its payee
-	succeed eventKind = 2 // the payer learns of the preimage
+	succeed eventKind = 2 // the payer learns the preimage
 	fail    eventKind = 3 // the payer gets its payment back
-	expire  eventKind = 4 // an unpaid invoice ends
+	expire  eventKind = 4 // an unpaid invoice expires
 )
 
 func (w *World) schedule(e *event) {
@@ -403,7 +405,7 @@ func (w *World) schedule(e *event) {
 	heap.Push(&w.events, e)
 }
 
-// events is a heap by time, then by order of creation.
+// events is a heap ordered by time, then by Seq.
 type events []*event
 
 func (e events) Len() int { return len(e) }
@@ -415,10 +417,10 @@ func (e events) Less(i, j int) bool {
 }
 func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
 
-// Push is for container/heap alone.
+// Push is for container/heap only.
 func (e *events) Push(x any) { *e = append(*e, x.(*event)) }
 
-// Pop is for container/heap alone.
+// Pop is for container/heap only.
 func (e *events) Pop() any {
 	old := *e
 	last := old[len(old)-1]

@@ -33,7 +33,7 @@ func three(cfg lnsim.Config) trio {
 	return trio{w, w.AddNode("mostro", 1_000_000), w.AddNode("seller", 1_000_000), w.AddNode("buyer", 1_000_000)}
 }
 
-// hold makes a hold invoice of 1,000 sats with a preimage of that name.
+// hold makes a hold invoice of 1,000 sats. Its preimage is derived from the name.
 func (w trio) hold(t testing.TB, name string, cltv uint32) (escrow.Preimage, string) {
 	t.Helper()
 	var p escrow.Preimage
@@ -179,7 +179,7 @@ func TestPlans(t *testing.T) {
 			}
 			if c.want != "" {
 				wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, c.want)
-				// The plan is used up: the next attempt arrives.
+				// The plan applies to one attempt, so the next attempt arrives.
 				if err := w.seller.Pay(ctx, pay); err != nil {
 					t.Fatal(err)
 				}
@@ -218,7 +218,8 @@ func TestStuckPayment(t *testing.T) {
 		}
 		w.check(t)
 		w.Unstick(p.Hash(), deliver)
-		// The invoice has expired meanwhile: even what arrives is refused.
+		// The invoice has expired meanwhile, so the payee refuses a payment that
+		// arrives.
 		want := escrow.FailureDetails
 		if !deliver {
 			want = escrow.FailureOther
@@ -244,9 +245,9 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 	if _, err := w.mostro.LookupHold(ctx, p.Hash()); !errors.Is(err, escrow.ErrUnavailable) {
 		t.Fatalf("a node that is down answers: %v", err)
 	}
-	w.Mine(42) // one block less than the lock: nobody can do anything
+	w.Mine(42) // one block before the end of the lock: no node can act
 	wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
-	w.Mine(1) // on chain, the payer takes it back
+	w.Mine(1) // the payer takes the payment back on chain
 	wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, escrow.FailureOther)
 	w.mostro.Up()
 	w.wantHold(t, p, escrow.HoldCanceled)
@@ -255,7 +256,7 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 	}
 	w.check(t)
 
-	// Back in time, but within its own margin: it gives back at once.
+	// If a node comes back within its own margin, it refunds the payment at once.
 	p, bolt11 = w.hold(t, "late", 40)
 	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
@@ -268,7 +269,8 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 	w.check(t)
 }
 
-// SETTLED at our node is not "the seller's payment succeeded".
+// A hold that is settled at the Mostro's node does not imply that the seller's payment
+// has succeeded.
 func TestSettledBehindACutLink(t *testing.T) {
 	ctx := t.Context()
 	w := three(lnsim.Config{})
@@ -318,7 +320,7 @@ func TestSlots(t *testing.T) {
 	w.check(t)
 }
 
-// actors does a number of random things, and writes down all that it is told.
+// act performs a number of random calls and writes their results to out.
 func act(t testing.TB, w trio, random *rand.Rand, steps int, out *bytes.Buffer) {
 	ctx := context.Background()
 	for range steps {
@@ -373,8 +375,9 @@ func chaos(seed uint64) lnsim.Config {
 	}
 }
 
-// Whatever is done, no msat appears or vanishes; the same seed gives the same
-// run; and a world that was written down in between goes on the same way.
+// For any sequence of calls, the sum of all msat stays the same, the same seed produces
+// the same run, and a world that was stored and restored in between continues in the
+// same way.
 func TestChaosIsConservedDeterministicAndRestorable(t *testing.T) {
 	for seed := range uint64(30) {
 		var first, second bytes.Buffer
@@ -387,7 +390,7 @@ func TestChaosIsConservedDeterministicAndRestorable(t *testing.T) {
 		restored := must[*lnsim.World](t)(lnsim.Restore(chaos(seed), text))
 		again := must[[]byte](t)(restored.Snapshot())
 		if !bytes.Equal(text, again) {
-			t.Fatalf("seed %d: a restored world is written down differently", seed)
+			t.Fatalf("seed %d: the snapshot of a restored world differs", seed)
 		}
 		act(t, trio{restored, restored.Node("mostro"), restored.Node("seller"), restored.Node("buyer")}, random, 200, &second)
 		if first.String() != second.String() {
@@ -396,7 +399,7 @@ func TestChaosIsConservedDeterministicAndRestorable(t *testing.T) {
 	}
 }
 
-// Once every fault is over, everything ends.
+// Once every fault is over, every payment ends.
 func TestChaosEnds(t *testing.T) {
 	for seed := range uint64(30) {
 		var out bytes.Buffer
@@ -440,7 +443,7 @@ func TestChangesTellWhatToLookUp(t *testing.T) {
 		t.Errorf("told twice: %v", got)
 	}
 	if !w.mostro.Forget(p.Hash()) || !w.seller.Forget(p.Hash()) || w.mostro.Forget(p.Hash()) {
-		t.Error("not forgotten once")
+		t.Error("Forget removed nothing")
 	}
 	w.check(t)
 }
@@ -461,6 +464,6 @@ func TestNewsMayBeRepeated(t *testing.T) {
 		return nil
 	})
 	if want := "[accepted accepted settled settled]"; err != nil || fmt.Sprint(told) != want {
-		t.Fatalf("told %v, %v; want %s", told, err, want)
+		t.Fatalf("reported %v, %v; want %s", told, err, want)
 	}
 }
