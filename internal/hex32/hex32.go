@@ -1,5 +1,5 @@
-// Package hex32 reads 32 bytes written as 64 hex digits: event ids, public
-// keys and payment hashes.
+// Package hex32 parses 32 bytes in the form of 64 hex digits: event ids, public keys
+// and payment hashes.
 package hex32
 
 import (
@@ -7,8 +7,9 @@ import (
 	"fmt"
 )
 
-// OrZero parses 64 lower-case hex digits; anything else gives a value that
-// no event has (a public key of zeros is not on the curve).
+// OrZero parses 64 lower-case hex digits. If s has any other form, OrZero returns 32
+// zero bytes, a value that no event has, because a public key of zeros is not on the
+// curve.
 func OrZero(s string) (out [32]byte) {
 	if len(s) != 64 {
 		return out
@@ -25,7 +26,7 @@ func OrZero(s string) (out [32]byte) {
 	return out
 }
 
-// hexDigits gives the value of a lower-case hex digit, notHex for others.
+// hexDigits maps a lower-case hex digit to its value, and every other byte to notHex.
 var hexDigits = func() (t [256]byte) {
 	for i := range t {
 		t[i] = notHex
@@ -38,8 +39,10 @@ var hexDigits = func() (t [256]byte) {
 
 const notHex = 0xff
 
+// Valid reports whether s is 64 lower-case hex digits.
 func Valid(s string) bool { return len(s) == 64 && IsLower(s) }
 
+// IsLower reports whether s has no bytes except lower-case hex digits.
 func IsLower(s string) bool {
 	var bad byte
 	for i := range len(s) {
@@ -48,6 +51,7 @@ func IsLower(s string) bool {
 	return bad != notHex
 }
 
+// Parse parses 64 hex digits in either case. If s has any other form, Parse returns an error.
 func Parse(s string) (out [32]byte, err error) {
 	if len(s) != 64 {
 		return out, fmt.Errorf("%d hex digits, want 64", len(s))

@@ -10,7 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Our reading of an event agrees with encoding/json's, where that is as strict.
+// FuzzEventText checks that Event and encoding/json read the same event, if
+// encoding/json is as strict.
 func FuzzEventText(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":"a","pubkey":"b","created_at":1,"kind":2,"tags":[["d","\u00e9\n"],[]],"content":"\ud83d\ude00","sig":"c"}`,
@@ -33,9 +34,9 @@ func FuzzEventText(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What we take, others read alike.
+		// A message that Event accepts must have the same meaning for other parsers.
 		if !json.Valid([]byte(text)) {
-			t.Fatalf("taken, and no JSON: %q", text)
+			t.Fatalf("accepted, but not valid JSON: %q", text)
 		}
 		var theirs struct {
 			ID        *string     `json:"id"`
@@ -48,10 +49,10 @@ func FuzzEventText(f *testing.F) {
 		}
 		dec := json.NewDecoder(strings.NewReader(text))
 		if err := dec.Decode(&theirs); err != nil {
-			t.Fatalf("taken, and encoding/json says %v: %q", err, text)
+			t.Fatalf("accepted, but encoding/json returns %v: %q", err, text)
 		}
 		if strings.Contains(strings.ToLower(text), `"id":`) && strings.Count(strings.ToLower(text), "id") > 1 {
-			return // encoding/json folds case, so another member may have overwritten one
+			return // encoding/json ignores the case of names, so another member may have replaced a value
 		}
 		if theirs.ID == nil || *theirs.ID != ours.ID || *theirs.PubKey != ours.PubKey || *theirs.CreatedAt != int64(ours.CreatedAt) ||
 			*theirs.Kind != ours.Kind || *theirs.Content != ours.Content || *theirs.Sig != ours.Sig || len(*theirs.Tags) != len(ours.Tags) {

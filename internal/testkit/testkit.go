@@ -1,5 +1,5 @@
-// Package testkit holds what tests of several packages share: a clock, signed
-// and unsigned events, a market of orders, waiting for a condition.
+// Package testkit contains helpers for the tests of several packages: a clock, signed
+// and unsigned events, a market of orders, and waiting for a condition.
 package testkit
 
 import (
@@ -16,12 +16,14 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Clock is a clock that tests move.
+// Clock is a clock that advances only if a test calls Advance. It is safe for
+// concurrent use.
 type Clock struct {
 	mu sync.Mutex
 	t  time.Time
 }
 
+// NewClock returns a clock that starts at second 1,780,000,000 of Unix time.
 func NewClock() *Clock { return &Clock{t: time.Unix(1_780_000_000, 0).UTC()} }
 
 func (c *Clock) Now() time.Time {
@@ -36,8 +38,8 @@ func (c *Clock) Advance(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// Unsigned makes an event with a true id and a made-up signature, which the
-// store never looks at.
+// Unsigned returns an event with a valid id and an invalid signature. The store does
+// not check signatures.
 func Unsigned(author byte, kind int, createdAt int64, content string, tags ...nostr.Tag) *nostr.Event {
 	evt := &nostr.Event{PubKey: strings.Repeat(hex.EncodeToString([]byte{author}), 32), Kind: kind,
 		CreatedAt: nostr.Timestamp(createdAt), Tags: tags, Content: content, Sig: strings.Repeat("0", 128)}
@@ -48,8 +50,8 @@ func Unsigned(author byte, kind int, createdAt int64, content string, tags ...no
 	return evt
 }
 
-// Market makes order events with histories, unsigned: what the store alone
-// costs.
+// Market returns n unsigned order events with histories, for benchmarks of the store
+// alone.
 func Market(n int, now int64) []*nostr.Event {
 	r := rand.New(rand.NewPCG(3, 3))
 	fiats := []string{"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN", "CRC", "XAF"}
@@ -73,8 +75,11 @@ func Market(n int, now int64) []*nostr.Event {
 	return events[:n]
 }
 
+// Secret is the secret key of Signed and Order, in hex.
 var Secret = strings.Repeat("1", 64)
 
+// SignedBy returns an event that is signed with secret. If signing returns an error, SignedBy
+// fails the test.
 func SignedBy(tb testing.TB, secret string, kind int, at int64, content string, tags ...nostr.Tag) *nostr.Event {
 	tb.Helper()
 	evt := &nostr.Event{Kind: kind, CreatedAt: nostr.Timestamp(at), Content: content, Tags: tags}
@@ -87,21 +92,27 @@ func SignedBy(tb testing.TB, secret string, kind int, at int64, content string, 
 	return evt
 }
 
+// Signed is SignedBy with Secret and no content.
 func Signed(tb testing.TB, kind int, at int64, tags ...nostr.Tag) *nostr.Event {
 	tb.Helper()
 	return SignedBy(tb, Secret, kind, at, "", tags...)
 }
 
+// Order returns an order event that is signed with Secret.
 func Order(tb testing.TB, d string, at int64, status string) *nostr.Event {
 	tb.Helper()
 	return Signed(tb, mostro.KindOrder, at, nostr.Tag{"d", d}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"},
 		nostr.Tag{"s", status}, nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"})
 }
 
+// Now returns the present Unix time in seconds.
 func Now() int64 { return time.Now().Unix() }
 
+// Object is a decoded JSON object.
 type Object = map[string]any
 
+// Eventually waits until cond returns true. If cond does not return true within 30 seconds,
+// Eventually fails the test.
 func Eventually(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
@@ -109,10 +120,10 @@ func Eventually(tb testing.TB, what string, cond func() bool) {
 			return
 		}
 	}
-	tb.Fatalf("never: %s", what)
+	tb.Fatalf("timeout while waiting for: %s", what)
 }
 
-// OfManyStatuses makes an order with n status tags and n currency tags.
+// OfManyStatuses returns an order event with n status tags and n currency tags.
 func OfManyStatuses(d string, at int64, n int) *nostr.Event {
 	tags := nostr.Tags{{"d", d}}
 	for i := range n {
