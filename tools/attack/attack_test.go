@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Every attack for a moment, which is what shows that one stops the server. The
-// figures of docs/security.md are those of make attack.
+// TestSliceOfEveryAttack plays a short slice of every attack. A slice shows whether an
+// attack stops the server. The figures in docs/security.md come from `make attack`.
 func TestSliceOfEveryAttack(t *testing.T) {
 	if testing.Short() {
-		t.Skip("skipped under -short: starts a server for each attack")
+		t.Skip("skipped with -short: starts a server for each attack")
 	}
 	tags := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -41,7 +41,7 @@ func TestSliceOfEveryAttack(t *testing.T) {
 			}
 		}
 		if !held {
-			t.Errorf("%s breaks its bounds", a.name)
+			t.Errorf("%s exceeds a bound", a.name)
 		}
 	}
 }

@@ -14,25 +14,26 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// attack is one class. It plays until ctx ends or it has nothing more to send.
+// attack is one attack class. play returns when ctx ends, or when the attack has
+// nothing more to send.
 type attack struct {
 	name string
 	play func(ctx context.Context, s *server)
 }
 
-// preparing is how long attacks take before they begin, which is added to their
-// slice.
+// preparing is the time that an attack needs before it begins. It is added to the slice of
+// the attack.
 var preparing = map[string]time.Duration{"unread answers": 2 * time.Second, "subscribers that never read": time.Second}
 
-// sockets runs fn on n sockets of one attacker, who reads what comes unless
-// deaf.
+// sockets runs fn on n sockets of one attacker. The attacker reads the messages of the
+// server unless deaf is set.
 func sockets(ctx context.Context, s *server, n int, deaf bool, fn func(i int, c *socket)) {
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
 			c, err := s.dial(ctx, fmt.Sprintf("203.0.113.%d", 1+i/64))
 			if err != nil {
-				return // refused: that is the point of some attacks
+				return // the server refused the connection, which is the purpose of some attacks
 			}
 			defer c.ws.CloseNow()
 			if !deaf {
@@ -44,7 +45,8 @@ func sockets(ctx context.Context, s *server, n int, deaf bool, fn func(i int, c 
 	wg.Wait()
 }
 
-// paced calls fn every so often until ctx ends or fn fails.
+// paced calls fn repeatedly, with a pause of every between two calls, until ctx ends or
+// fn returns an error.
 func paced(ctx context.Context, every time.Duration, fn func(n int) error) {
 	for n := 0; ctx.Err() == nil; n++ {
 		if fn(n) != nil {
@@ -54,7 +56,8 @@ func paced(ctx context.Context, every time.Duration, fn func(n int) error) {
 	}
 }
 
-// events sends n events, signed before, from one socket; then again and again.
+// events sends n events on each of two sockets, with a pause of every between two
+// events.
 func events(n int, every time.Duration, make func(secret string, i int) *nostr.Event) func(ctx context.Context, s *server) {
 	return func(ctx context.Context, s *server) {
 		secret := nostr.GeneratePrivateKey()
@@ -69,7 +72,7 @@ func events(n int, every time.Duration, make func(secret string, i int) *nostr.E
 	}
 }
 
-// requests sends one text again and again from some sockets.
+// requests sends the message that text returns, repeatedly, on n sockets.
 func requests(n int, every time.Duration, text func(i int) string) func(ctx context.Context, s *server) {
 	return func(ctx context.Context, s *server) {
 		sockets(ctx, s, n, false, func(_ int, c *socket) {
@@ -118,12 +121,12 @@ func lettered(n int) (tags []nostr.Tag) {
 func publicKey(secret string) string {
 	key, err := nostr.GetPublicKey(secret)
 	if err != nil {
-		panic(err) // of secrets that this program made
+		panic(err) // not possible, because this program made the secret
 	}
 	return key
 }
 
-// plain opens TCP connections and sends the beginning of a request on each.
+// plain opens n TCP connections and sends the beginning of a request on each of them.
 func plain(n int, head string) func(ctx context.Context, s *server) {
 	return func(ctx context.Context, s *server) {
 		for range n {
@@ -132,7 +135,7 @@ func plain(n int, head string) func(ctx context.Context, s *server) {
 				continue
 			}
 			defer c.Close()
-			io.WriteString(c, head) // a refused one is an answer, too
+			io.WriteString(c, head) // a refusal by the server is a valid result
 		}
 		<-ctx.Done()
 	}

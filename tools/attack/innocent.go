@@ -11,7 +11,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// socket is one websocket of some address.
+// socket is one websocket connection from one address.
 type socket struct {
 	ws  *websocket.Conn
 	ctx context.Context
@@ -48,7 +48,7 @@ func (c *socket) next() ([]json.RawMessage, error) {
 	return words, json.Unmarshal(b, &words)
 }
 
-// until reads to a frame of one of two verbs.
+// until reads frames until one with either verb arrives.
 func (c *socket) until(verb, other string) error {
 	for {
 		words, err := c.next()
@@ -61,7 +61,7 @@ func (c *socket) until(verb, other string) error {
 	}
 }
 
-// drain reads whatever comes until the socket ends.
+// drain reads and discards messages until the socket ends.
 func (c *socket) drain() {
 	for {
 		if _, _, err := c.ws.Read(c.ctx); err != nil {
@@ -76,7 +76,7 @@ func signed(secret string, kind int, content string, tags ...nostr.Tag) *nostr.E
 		evt.Tags = nostr.Tags{}
 	}
 	if err := evt.Sign(secret); err != nil {
-		panic(err) // of secrets that this program made
+		panic(err) // not possible, because this program made the secret
 	}
 	return evt
 }
@@ -90,8 +90,8 @@ func order(secret, d string, more ...nostr.Tag) *nostr.Event {
 
 type waits struct{ publish, req, live []time.Duration }
 
-// innocent publishes an order, asks for orders and waits for its own order on a
-// live subscription, ten times a second unless pace says otherwise.
+// innocent is a normal client. In each round it publishes an order, requests orders, and
+// waits for its own order on a live subscription. The pause between two rounds is -pace.
 type innocent struct {
 	secret          string
 	pub, ask, watch *socket

@@ -1,11 +1,12 @@
-// Command attack plays attacks over loopback sockets against a running
-// mostrodex, at the rates of its default config, and measures an innocent client
-// beside each: how long its publish, its REQ and its live events take.
+// Command attack plays attacks over loopback sockets against a running mostrodex with
+// the rates of its default config. During each attack it measures the latency of an
+// innocent client: of its publish, its REQ and its live events. If a bound is exceeded,
+// the exit code is 1.
 //
-// Attackers and the innocent come from different addresses, which the program
-// writes into X-Forwarded-For; the server trusts loopback as a proxy for that.
-// It starts the server itself, in a data directory of its own, and sends nothing
-// anywhere but to that server.
+// The attackers and the innocent client have different addresses. The program writes
+// the addresses into X-Forwarded-For, and the server trusts loopback as a proxy. The
+// program starts the server itself with a new data directory, and sends nothing to any
+// other host.
 package main
 
 import (
@@ -26,18 +27,19 @@ import (
 	"time"
 )
 
-// Bounds that the innocent client and the server are held to.
+// maxWait, maxGrown, maxRSS and maxStop are the bounds for the innocent client and the
+// server.
 var (
-	program  = flag.String("program", "bin/mostrodex", "the program under attack")
-	slice    = flag.Duration("slice", 5*time.Second, "how long each attack lasts")
-	only     = flag.String("only", "", "play the attacks whose names contain this")
-	maxWait  = flag.Duration("p99", 250*time.Millisecond, "p99 of the innocent client")
-	maxGrown = flag.Int64("grown", 300, "MiB by which the server may grow")
-	maxRSS   = flag.Int64("rss", 3072, "MiB that the server may take after a restart")
-	maxStop  = flag.Duration("stop", 5*time.Second, "how long the server may take to end")
-	pace     = flag.Duration("pace", 100*time.Millisecond, "how long the innocent client rests between its rounds")
-	tries    = flag.Int("tries", 3, "how often an attack that breaks a bound is played: other work on the machine breaks one now and then, an attack every time")
-	quick    = flag.Bool("quick", false, "neither wait before an attack nor start the server again behind it")
+	program  = flag.String("program", "bin/mostrodex", "server binary to attack")
+	slice    = flag.Duration("slice", 5*time.Second, "duration of each attack")
+	only     = flag.String("only", "", "play only attacks whose name contains this text")
+	maxWait  = flag.Duration("p99", 250*time.Millisecond, "maximum p99 latency of the innocent client")
+	maxGrown = flag.Int64("grown", 300, "maximum growth of the server's memory during an attack, in MiB")
+	maxRSS   = flag.Int64("rss", 3072, "maximum memory of the server after a restart, in MiB")
+	maxStop  = flag.Duration("stop", 5*time.Second, "maximum time for the server to stop")
+	pace     = flag.Duration("pace", 100*time.Millisecond, "pause of the innocent client between two rounds")
+	tries    = flag.Int("tries", 3, "maximum tries of an attack that exceeds a bound; other work on the machine may cause one such result, a real defect causes one each time")
+	quick    = flag.Bool("quick", false, "neither wait before an attack nor start the server again after it")
 )
 
 func main() {
@@ -77,8 +79,9 @@ func run(ctx context.Context) (held bool, err error) {
 	return held, nil
 }
 
-// playOn plays one attack on a server of its own, ends the server and starts it
-// once more.
+// playOn plays one attack on a new server and stops the server. If -quick is not set,
+// it starts the server again to measure the memory. held is true if no bound was
+// exceeded.
 func playOn(ctx context.Context, a attack, dir string) (held bool, err error) {
 	s, err := start(ctx, dir)
 	if err != nil {
@@ -154,7 +157,7 @@ func playOn(ctx context.Context, a attack, dir string) (held bool, err error) {
 
 func p99(list []time.Duration) time.Duration {
 	if len(list) == 0 {
-		return time.Hour // nothing came through
+		return time.Hour // no message arrived
 	}
 	slices.Sort(list)
 	return list[len(list)*99/100].Round(100 * time.Microsecond)
@@ -203,10 +206,11 @@ func start(ctx context.Context, dir string) (*server, error) {
 		}
 	}
 	s.kill()
-	return nil, errors.New("the server does not answer")
+	return nil, errors.New("the server does not respond")
 }
 
-// stop ends the server as an operator does and says how long that took.
+// stop sends SIGTERM to the server, as an operator does, and returns the time until the
+// process has ended.
 func (s *server) stop() (time.Duration, error) {
 	began := time.Now()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -216,16 +220,16 @@ func (s *server) stop() (time.Duration, error) {
 	case err := <-s.done:
 		return time.Since(began), err
 	case <-time.After(time.Minute):
-		return 0, errors.New("it does not end")
+		return 0, errors.New("the server does not stop")
 	}
 }
 
 func (s *server) kill() {
-	s.cmd.Process.Kill() // it may have ended
+	s.cmd.Process.Kill() // an error means that the process has already ended
 	s.log.Close()
 }
 
-// rss is the server's memory in MiB.
+// rss returns the server's resident memory in MiB, or 0 if it cannot be read.
 func (s *server) rss() int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {

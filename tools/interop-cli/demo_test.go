@@ -19,9 +19,9 @@ import (
 // demo is a running `mostrodex demo`.
 type demo struct {
 	t       *testing.T
-	relay   string // ws://
-	url     string // of the API
-	private string // of the simulated wallet
+	relay   string // ws:// address
+	url     string // base URL of the API
+	private string // base URL of the simulated wallet
 	pubkey  string
 	bin     string
 	data    string
@@ -32,11 +32,11 @@ var (
 	mostroLine  = regexp.MustCompile(`msg="this is a Mostro" pubkey=([0-9a-f]{64})`)
 )
 
-// startDemo starts the program on free ports, with data of its own, and stops
-// it when the test is over.
+// startDemo starts the program on free ports with a data directory of its own, and
+// stops it when the test ends.
 func startDemo(t *testing.T, bin string) *demo {
 	t.Helper()
-	data, err := os.MkdirTemp("", "interop-cli") // short enough for the control socket
+	data, err := os.MkdirTemp("", "interop-cli") // a short path, because the path of a unix socket has a length limit
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,8 @@ func startDemo(t *testing.T, bin string) *demo {
 	case <-time.After(30 * time.Second):
 		t.Fatal("the demo does not serve")
 	}
-	// The client chooses its transport by what the node says of itself.
+	// The client chooses its transport from the node's info event, so the tests wait
+	// for that event.
 	eventually(t, "the node describes itself", func() bool {
 		var out struct{ Items []struct{ Pubkey string } }
 		d.call(http.MethodGet, d.url+"api/v1/instances", nil, &out)
@@ -98,7 +99,7 @@ func startDemo(t *testing.T, bin string) *demo {
 	return d
 }
 
-// purse is what the simulated wallet and the Mostro's node hold.
+// purse is the balances of the simulated wallet and of the Mostro's node, in sats.
 type purse struct {
 	WalletSats int64 `json:"wallet_sats"`
 	NodeSats   int64 `json:"node_sats"`
@@ -118,7 +119,7 @@ func (d *demo) invoice(sats int64) string {
 	return out.Bolt11
 }
 
-// pay gives the state that the payment came to.
+// pay pays an invoice from the simulated wallet and returns the state of the payment.
 func (d *demo) pay(bolt11 string) string {
 	d.t.Helper()
 	var out struct{ State string }
@@ -126,7 +127,7 @@ func (d *demo) pay(bolt11 string) string {
 	return out.State
 }
 
-// status is what the book shows of an order.
+// status returns the status of an order in the book.
 func (d *demo) status(id string) string {
 	d.t.Helper()
 	var out struct{ Status string }
@@ -134,8 +135,8 @@ func (d *demo) status(id string) string {
 	return out.Status
 }
 
-// spoken has the operator look in which transport both parties of a trade are
-// written to.
+// spoken checks with `mostrodex trade show` that the Mostro writes to both parties of a
+// trade in the given transport.
 func (d *demo) spoken(id, transport string) {
 	d.t.Helper()
 	out, err := exec.Command(d.bin, "trade", "show", id, "--data", d.data).CombinedOutput()
@@ -181,23 +182,23 @@ func (d *demo) call(method, url string, in, out any) {
 	}
 }
 
-// user is one person with the client: a home directory holds their seed.
+// user is one person with the client. The home directory holds the person's seed.
 type user struct {
 	d     *demo
 	name  string
 	home  string
-	extra []string // environment
+	extra []string // additional environment variables
 	bin   string
-	out   io.Writer // of the transcript
-	old   string    // mail from before this trade
+	out   io.Writer // writer of the transcript
+	old   string    // mail that the user had before this trade
 }
 
 func (d *demo) user(name, bin string, transcript io.Writer, extra ...string) *user {
 	return &user{d: d, name: name, home: d.t.TempDir(), bin: bin, out: transcript, extra: extra}
 }
 
-// run runs one command of the client, answering yes to whatever it asks, and
-// gives what it printed. It fails the test when the client fails.
+// run runs one command of the client, answers yes to each question, and returns the
+// output. If the client returns an error, run fails the test.
 func (u *user) run(args ...string) string {
 	u.d.t.Helper()
 	out, err := u.try(args...)

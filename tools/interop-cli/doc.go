@@ -1,5 +1,5 @@
-// Package interopcli lets mostro-cli, the reference command line client, trade
-// with this program's demo: its tests start `mostrodex demo` and drive the
-// unmodified client, a home directory for each user, on every transport that
-// it speaks. `make interop-cli` builds the client and runs them.
+// Package interopcli tests that mostro-cli, the reference command line client, can
+// trade with this program's demo. The tests start `mostrodex demo` and run the
+// unmodified client, with a home directory for each user, on every transport that the
+// client supports. `make interop-cli` builds the client and runs the tests.
 package interopcli

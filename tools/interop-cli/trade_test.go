@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Where `make interop-cli` puts both programs, and the file that the
-// transcript goes to, if anywhere.
+// Environment variables with the paths of both programs, which `make interop-cli` sets,
+// and optionally the path of the transcript.
 const (
 	envClient     = "MOSTRODEX_INTEROP_CLI"
 	envProgram    = "MOSTRODEX_INTEROP_CLI_SERVER"
@@ -24,16 +24,15 @@ var (
 	invoiceText = regexp.MustCompile(`lnbc[a-z0-9]+`)
 )
 
-// What each trade is about, and what each side pays for it: 0.3 %.
+// The amount of each trade, and the fee of each side: 0.3 %.
 const (
 	tradeSats = 10_000
 	sideFee   = 30
 )
 
-// TestInteropCLI has two users of the unmodified client trade with the demo:
-// a sell order and a buy order, on the transport that the client chooses by
-// itself (v2) and on the one that it falls back to (v1). Every sat is counted
-// while it is held and when all is over.
+// TestInteropCLI has two users of the unmodified client trade with the demo: a sell
+// order and a buy order, on the client's default transport (v2) and on its fallback
+// (v1). The test compares all balances while sats are held and after each trade.
 func TestInteropCLI(t *testing.T) {
 	client, program := os.Getenv(envClient), os.Getenv(envProgram)
 	if client == "" || program == "" {
@@ -52,7 +51,7 @@ func TestInteropCLI(t *testing.T) {
 		name string
 		env  []string
 	}{
-		{"v2", nil}, // as the node's own description says
+		{"v2", nil}, // from the node's info event
 		{"v1", []string{"TRANSPORT=gift-wrap"}},
 	} {
 		t.Run(transport.name, func(t *testing.T) {
@@ -77,8 +76,8 @@ func TestInteropCLI(t *testing.T) {
 	}
 }
 
-// TestInteropCLIChangesTransport has the client fall back to gift wraps for
-// single commands, as it does when it cannot read the node's description.
+// TestInteropCLIChangesTransport has the client fall back to gift wraps for single
+// commands. A real client does so if it cannot read the node's info event.
 func TestInteropCLIChangesTransport(t *testing.T) {
 	client, program := os.Getenv(envClient), os.Getenv(envProgram)
 	if client == "" || program == "" {
@@ -111,11 +110,11 @@ func sum(p purse) int64 { return p.WalletSats + p.NodeSats + p.HeldSats }
 type trade struct {
 	d             *demo
 	buyer, seller *user
-	transport     string // in which both are written to at the end
+	transport     string // transport of the last messages to both parties
 	transcript    io.Writer
 }
 
-// begin notes what there is before the trade.
+// begin records the mail and the balances before the trade.
 func (x trade) begin() (*testing.T, purse) {
 	for _, u := range []*user{x.buyer, x.seller} {
 		transcript := u.out
@@ -126,7 +125,7 @@ func (x trade) begin() (*testing.T, purse) {
 	return x.d.t, x.d.balance()
 }
 
-// sell: the seller makes the order, the buyer takes it.
+// sell runs a trade in which the seller makes the order and the buyer takes it.
 func (x trade) sell() {
 	t, before := x.begin()
 	t.Helper()
@@ -141,7 +140,7 @@ func (x trade) sell() {
 	x.finish(id, before)
 }
 
-// buy: the buyer makes the order, the seller takes it.
+// buy runs a trade in which the buyer makes the order and the seller takes it.
 func (x trade) buy() {
 	t, before := x.begin()
 	t.Helper()
@@ -155,7 +154,7 @@ func (x trade) buy() {
 	x.finish(id, before)
 }
 
-// finish is the same on both roads.
+// finish runs the part of a trade that is the same for both kinds of orders.
 func (x trade) finish(id string, before purse) {
 	t := x.d.t
 	t.Helper()
@@ -168,12 +167,12 @@ func (x trade) finish(id string, before purse) {
 	after := x.d.balance()
 	want := purse{WalletSats: before.WalletSats - 2*sideFee, NodeSats: before.NodeSats + 2*sideFee}
 	if after != want {
-		t.Errorf("after the trade: %+v, want %+v: the buyer is not paid, or not right", after, want)
+		t.Errorf("after the trade: %+v, want %+v: the payout is missing or has a wrong amount", after, want)
 	}
 	mustSay(t, x.buyer.run("listorders", "-s", "success"), id)
 }
 
-// cancel: the maker takes an order back that nobody took.
+// cancel makes an order and has the maker cancel it before it is taken.
 func (x trade) cancel() {
 	t := x.d.t
 	t.Helper()
@@ -182,7 +181,7 @@ func (x trade) cancel() {
 	eventually(t, "the order is out of the book", func() bool { return x.d.status(id) == "canceled" })
 }
 
-// ask: what a client asks for when it is set up anew.
+// ask runs the requests of a client that restores its session.
 func (x trade) ask() {
 	t := x.d.t
 	t.Helper()
@@ -193,7 +192,7 @@ func (x trade) ask() {
 	mustSay(t, x.seller.run("cancel", "-o", id), "canceled successfully")
 }
 
-// order makes an order and gives its id.
+// order makes an order and returns its id.
 func (x trade) order(kind string, maker *user) string {
 	t := x.d.t
 	t.Helper()
@@ -207,7 +206,7 @@ func (x trade) order(kind string, maker *user) string {
 	return id
 }
 
-// inBook looks the order up as somebody would who wants to take it.
+// inBook checks that a user who wants to take the order finds it.
 func (x trade) inBook(who *user, id, kind string) {
 	t := x.d.t
 	t.Helper()
@@ -222,7 +221,7 @@ func (x trade) invoice() string {
 	return bolt11
 }
 
-// pay pays the hold invoice, and sees that the sats are held.
+// pay pays the hold invoice, and checks that the sats are held.
 func (x trade) pay(bolt11 string, before purse) {
 	t := x.d.t
 	t.Helper()
@@ -237,8 +236,8 @@ func (x trade) pay(bolt11 string, before purse) {
 	}
 }
 
-// mail has a user read their mail until it names each of these actions once
-// more than before the trade.
+// mail has a user read their mail until each of the actions occurs more often than
+// before the trade.
 func (x trade) mail(who *user, actions ...string) {
 	x.d.t.Helper()
 	x.read(who, func(out string) bool {
@@ -251,7 +250,8 @@ func (x trade) mail(who *user, actions ...string) {
 	}, strings.Join(actions, " and "))
 }
 
-// mailWith has a user read their mail until something new in it matches.
+// mailWith has a user read their mail until a new part of it matches what, and returns
+// the match.
 func (x trade) mailWith(who *user, what *regexp.Regexp) (found string) {
 	x.d.t.Helper()
 	seen := make(map[string]bool)
@@ -265,12 +265,12 @@ func (x trade) mailWith(who *user, what *regexp.Regexp) (found string) {
 			}
 		}
 		return found != ""
-	}, "anything like "+what.String())
+	}, "a match of "+what.String())
 	return found
 }
 
-// read runs getdm until its output is right. Every try is a new run of the
-// client, which takes long enough.
+// read runs getdm until right returns true for the output, at most ten times. Each try
+// starts the client again, so no pause is needed.
 func (x trade) read(who *user, right func(out string) bool, what string) {
 	x.d.t.Helper()
 	transcript := who.out
@@ -285,14 +285,14 @@ func (x trade) read(who *user, right func(out string) bool, what string) {
 			return
 		}
 	}
-	x.d.t.Fatalf("%s never read %s; the last mail was:\n%s", who.name, what, out)
+	x.d.t.Fatalf("%s did not receive %s; the last mail was:\n%s", who.name, what, out)
 }
 
 func mustSay(t *testing.T, out string, wanted ...string) {
 	t.Helper()
 	for _, w := range wanted {
 		if !strings.Contains(out, w) {
-			t.Fatalf("the client does not say %q:\n%s", w, out)
+			t.Fatalf("the client's output does not contain %q:\n%s", w, out)
 		}
 	}
 }

@@ -1,10 +1,10 @@
-// Command words counts telling words in the Go comments of a tree, per 1,000
-// words, for each package and in all. A comment that a stranger understands at
-// once says "if" for a condition and "returns" for a result, and seldom begins
-// with "what" or "whoever".
+// Command words counts certain words in the Go comments of a tree, per 1,000 words, for
+// each package and in total. A comment that a stranger understands at once uses "if"
+// for a condition and "returns" for a result, and seldom begins with "what" or
+// "whoever".
 //
 //	go run ./tools/words            this tree
-//	go run ./tools/words -check     exits 1 beyond the bounds of CONTRIBUTING.md
+//	go run ./tools/words -check     exit code 1 if the tree is beyond the bounds of CONTRIBUTING.md
 package main
 
 import (
@@ -20,7 +20,7 @@ import (
 	"strings"
 )
 
-// columns are the counted words. pronouns has no bound.
+// columns are the counted words. The column pronouns has no bound.
 var columns = []struct {
 	name  string
 	words []string
@@ -91,7 +91,7 @@ func main() {
 	}
 }
 
-// beyond returns the first bound that a count breaks, or "".
+// beyond returns the first bound that a count breaks, or "" if there is none.
 func beyond(c *count) string {
 	switch {
 	case c.per1000("if") < 6:
@@ -108,8 +108,8 @@ func beyond(c *count) string {
 
 var word = regexp.MustCompile(`[a-z']+`)
 
-// countTree counts the words of each package below root. Generated protocol code
-// is left out.
+// countTree counts the words of each package below root. It skips generated protocol
+// code.
 func countTree(root string) (map[string]*count, error) {
 	packages := map[string]*count{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -144,7 +144,7 @@ func countTree(root string) (map[string]*count, error) {
 	return packages, err
 }
 
-// add counts the words of a file's comments. Directives are no comments.
+// add counts the words of a file's comments. A directive does not count as a comment.
 func (c *count) add(src []byte) {
 	fset := token.NewFileSet()
 	var s scanner.Scanner
