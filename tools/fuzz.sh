@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs every fuzz target of the given packages for FUZZTIME each (default 60s),
-# on FUZZPROCS processors (default 1), at low priority, and prints one line per
-# target: its executions, or its finding. Fails when one failed. Only targets
-# whose name holds FUZZ are run.
+# Runs every fuzz target of the given packages for FUZZTIME each (default 60s) on
+# FUZZPROCS processors (default 1), at low priority. It prints one line per target:
+# the number of executions, or the finding. If a target fails, the exit code is 1. If
+# FUZZ is set, only targets with FUZZ in their name run.
 #
 #   tools/fuzz.sh ./mostro
 #   FUZZTIME=10m FUZZ=Open tools/fuzz.sh ./mostro
@@ -13,13 +13,14 @@ out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 failed=0
 
-# Without its bound, minimising eats the time and counts no executions.
+# -fuzzminimizetime bounds minimising, which would otherwise take the whole time and is
+# not counted as executions.
 fuzz() {
 	nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$2\$" -fuzztime "$time" -fuzzminimizetime 20x -parallel "$procs" "$1" >"$out" 2>&1
 }
 
-# The fuzzer of Go 1.26 now and then fails with its own deadline when its time
-# is over on a busy machine. That is no finding: it names no input.
+# On a busy machine the fuzzer of Go 1.26 sometimes fails with its own deadline when its
+# time is over. Such a failure names no input, so it is not a finding.
 overrun() {
 	grep -q '^    context deadline exceeded$' "$out" && ! grep -Eq 'Failing input|panic|testing.go' "$out"
 }

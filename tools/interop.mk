@@ -1,6 +1,6 @@
-# Cross-checks against independent implementations. Each prepares its bridge
-# outside the tree, then lets the Go tests drive it. Where the tool chain is
-# missing it says so and goes on.
+# Cross-checks against independent implementations. Each target prepares a bridge
+# outside the tree and then runs the Go tests that use the bridge. If a tool chain is
+# missing, the target prints SKIP and succeeds.
 GO ?= go
 INTEROP_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mostrodex
 INTEROP_NPM = $(INTEROP_CACHE)/interop-npm
@@ -19,8 +19,8 @@ interop-npm-prepare:
 interop-npm: interop-npm-prepare
 	MOSTRODEX_INTEROP_NPM="$(INTEROP_NPM)" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropNPM' ./mostro
 
-# mostro-core, the reference implementation, from the Rust registry. The first
-# build takes minutes; later ones find everything in the cache.
+# mostro-core, the reference implementation, from the Rust registry. The first build
+# takes some minutes. Later builds use the cache.
 interop-core-prepare:
 	@if command -v cargo >/dev/null; then \
 		CARGO_TARGET_DIR="$(INTEROP_CORE)" cargo build --quiet --release --locked --manifest-path tools/interop-core/Cargo.toml; \
@@ -29,7 +29,7 @@ interop-core-prepare:
 interop-core: interop-core-prepare
 	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro
 
-# The relay clients of nostr-tools and NDK against our relay.
+# The relay clients of nostr-tools and NDK with this project's relay.
 INTEROP_CLIENTS = $(INTEROP_CACHE)/interop-clients
 .PHONY: interop-clients interop-clients-prepare
 
@@ -44,8 +44,8 @@ interop-clients: interop-clients-prepare
 	@if [ -d "$(INTEROP_CLIENTS)/node_modules" ]; then \
 		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay -overtaking.rounds 10000; fi
 
-# mostro-cli, the reference command line client, unmodified, against our demo.
-# The first build takes minutes; later ones find the program in the cache.
+# mostro-cli, the reference command line client, unmodified, with `mostrodex demo`. The
+# first build takes some minutes. Later builds use the cache.
 INTEROP_CLI = $(INTEROP_CACHE)/mostro-cli
 INTEROP_CLI_VERSION = 0.16.0
 .PHONY: interop-cli interop-cli-prepare

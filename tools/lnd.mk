@@ -1,9 +1,9 @@
-# Real Lightning nodes for tests. `make lnd` builds lnd and btcd once, into the
-# user's cache; tests that need them are skipped, loudly, while they are absent.
+# Real Lightning nodes for tests. `make lnd` builds lnd and btcd once into the user's
+# cache. If the binaries are missing, tests that need them are skipped with a message.
 .PHONY: lnd lnd-wire
 lnd:
 	@tools/lnd/build.sh
 
-# The field numbers of our trimmed .proto against lnd's own descriptors.
+# Compares the field numbers of escrow/lnd/wire/lnd.proto with lnd's own descriptors.
 lnd-wire:
 	cd tools/lnd && CGO_ENABLED=0 $(GO) test ./...

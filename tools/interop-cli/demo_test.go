@@ -33,7 +33,8 @@ var (
 )
 
 // startDemo starts the program on free ports with a data directory of its own, and
-// stops it when the test ends.
+// stops the program when the test ends. If the program does not start within 30
+// seconds, startDemo fails the test.
 func startDemo(t *testing.T, bin string) *demo {
 	t.Helper()
 	data, err := os.MkdirTemp("", "interop-cli") // a short path, because the path of a unix socket has a length limit

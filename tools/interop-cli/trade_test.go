@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Environment variables with the paths of both programs, which `make interop-cli` sets,
-// and optionally the path of the transcript.
+// Environment variables. `make interop-cli` sets the first two to the paths of both
+// programs. If the third is set, the test writes a transcript to that path.
 const (
 	envClient     = "MOSTRODEX_INTEROP_CLI"
 	envProgram    = "MOSTRODEX_INTEROP_CLI_SERVER"
@@ -206,7 +206,7 @@ func (x trade) order(kind string, maker *user) string {
 	return id
 }
 
-// inBook checks that a user who wants to take the order finds it.
+// inBook checks that the order is public and that the user finds the order.
 func (x trade) inBook(who *user, id, kind string) {
 	t := x.d.t
 	t.Helper()
@@ -250,8 +250,8 @@ func (x trade) mail(who *user, actions ...string) {
 	}, strings.Join(actions, " and "))
 }
 
-// mailWith has a user read their mail until a new part of it matches what, and returns
-// the match.
+// mailWith has a user read their mail until a new part of it matches the pattern, and
+// returns the match.
 func (x trade) mailWith(who *user, what *regexp.Regexp) (found string) {
 	x.d.t.Helper()
 	seen := make(map[string]bool)
@@ -269,8 +269,8 @@ func (x trade) mailWith(who *user, what *regexp.Regexp) (found string) {
 	return found
 }
 
-// read runs getdm until right returns true for the output, at most ten times. Each try
-// starts the client again, so no pause is needed.
+// read runs getdm until right returns true for the output. If right returns false ten
+// times, read fails the test. Each try starts the client again, so no pause is needed.
 func (x trade) read(who *user, right func(out string) bool, what string) {
 	x.d.t.Helper()
 	transcript := who.out
@@ -301,7 +301,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
+			t.Fatalf("timeout while waiting for: %s", what)
 		}
 	}
 }

@@ -1,8 +1,8 @@
-// Drives the relay clients of nostr-tools and NDK. One JSON request a line:
+// Runs the relay clients of nostr-tools and NDK. It reads one JSON request per line:
 //   {"op":"open","lib":"nostr-tools"|"ndk","url":...,"sub":...,"filters":[...]}
 //   {"op":"publish","lib":...,"url":...,"event":{...}}
 //   {"op":"close","sub":...}
-// and one JSON object a line back, as things happen:
+// and writes one JSON object per line for each event, EOSE, CLOSED and OK:
 //   {"sub":...,"event":id} {"sub":...,"eose":true} {"sub":...,"closed":reason} {"ok":id,"error":...}
 
 import { createInterface } from 'node:readline'

@@ -1,6 +1,6 @@
-// Reads one JSON request a line, answers one JSON object a line. Every request
-// names the library that is to do the work: "nostr-tools" (JavaScript, noble
-// curves) or "nostr-sdk" (rust-nostr compiled to WebAssembly).
+// Reads one JSON request per line and writes one JSON object per line. Each request
+// names the library that performs it: "nostr-tools" (JavaScript, noble curves) or
+// "nostr-sdk" (rust-nostr compiled to WebAssembly).
 
 import { createInterface } from 'node:readline'
 
@@ -18,7 +18,7 @@ import sdk from '@rust-nostr/nostr-sdk'
 
 sdk.loadWasmSync()
 
-// What the two libraries do, under the same names.
+// The operations of nostr-tools. wasm below has the same operations of nostr-sdk.
 const tools = {
   verify: (event) => verifyEvent({ ...event }),
   sign: (event, key) => finalizeEvent({ kind: event.kind, created_at: event.created_at, tags: event.tags, content: event.content }, hexToBytes(key)),
@@ -64,7 +64,7 @@ const wasm = {
   decrypt04: (key, peer, payload) => sdk.nip04Decrypt(secret(key), pubkey(peer), payload),
   async wrap(rumor, key, to) {
     const signer = sdk.NostrSigner.keys(sdk.Keys.parse(key))
-    // fromJson keeps the rumor's own key, which differs from the seal's.
+    // fromJson keeps the rumor's key, which differs from the seal's key.
     const seal = await (await sdk.EventBuilder.seal(signer, pubkey(to), sdk.UnsignedEvent.fromJson(JSON.stringify(rumor)))).sign(signer)
     return plain(sdk.EventBuilder.giftWrapFromSeal(pubkey(to), seal))
   },
@@ -77,7 +77,7 @@ const wasm = {
 
 const libraries = { 'nostr-tools': tools, 'nostr-sdk': wasm }
 
-// Mostro's own parts, in plain JavaScript over noble's curves.
+// Mostro's own formats, in plain JavaScript with noble's curves.
 const signText = (text, key) => bytesToHex(schnorr.sign(sha256(utf8ToBytes(text)), hexToBytes(key)))
 const verifyText = (text, sig, key) => schnorr.verify(hexToBytes(sig), sha256(utf8ToBytes(text)), hexToBytes(key))
 const proofText = (trade, message) => `mostro-transport-v2-identity:${trade}:${message}`
@@ -87,7 +87,7 @@ function must(ok, what) {
   if (!ok) throw new Error(what)
 }
 
-// checkTuple verifies what a tuple proves and gives its message as JSON.
+// checkTuple verifies the signature and the proof of a tuple and returns its message as JSON.
 function checkTuple(text, arity, trade) {
   const tuple = JSON.parse(text)
   must(tuple.length === arity, `a tuple of ${tuple.length}`)
@@ -104,7 +104,7 @@ const ops = {
     const trade = publicOf(r.trade)
     const sig = r.signed ? signText(r.message, r.trade) : null
     const proof = r.identity === r.trade ? null : [publicOf(r.identity), signText(proofText(trade, r.message), r.identity)]
-    const text = `[${r.message}, ${JSON.stringify(sig)}, ${JSON.stringify(proof)}]` // spaces between the elements, as the mobile client writes
+    const text = `[${r.message}, ${JSON.stringify(sig)}, ${JSON.stringify(proof)}]` // the mobile client writes spaces between the elements
     return { event: lib.sign({ kind: 14, created_at: r.now, tags: [['p', r.to]], content: lib.encrypt44(r.trade, r.to, text) }, r.trade) }
   },
   openV2(lib, r) {

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds lnd and btcd, at the versions pinned in go.mod beside this file, into
-# ${XDG_CACHE_HOME:-$HOME/.cache}/mostrodex/lnd-VERSION, unless they are there
-# already. The first build takes both cores of a small machine for some seven
-# minutes. Prints the directory on its last line.
+# Builds lnd and btcd at the versions of go.mod in this directory. The binaries go
+# to ${XDG_CACHE_HOME:-$HOME/.cache}/mostrodex/lnd-VERSION. A binary that exists is
+# not built again. The first build takes about seven minutes on two cores. The last
+# line of the output is the directory.
 set -eu
 
 cd "$(dirname "$0")"
@@ -10,12 +10,12 @@ version=$(go list -m -f '{{.Version}}' github.com/lightningnetwork/lnd)
 dir=${XDG_CACHE_HOME:-$HOME/.cache}/mostrodex/lnd-$version
 mkdir -p "$dir"
 
-# build NAME PACKAGE TAGS. The rename makes a half-written binary impossible,
-# and two builds at once harmless.
+# build NAME PACKAGE TAGS builds one binary under a temporary name and renames it. So
+# an interrupted build leaves no partial binary, and two concurrent builds do no harm.
 build() {
 	[ -x "$dir/$1" ] && return 0
 	echo "building $1 $version (once, cached in $dir)" >&2
-	# -mod=readonly is the default; what is built is what go.sum names.
+	# -mod=readonly is the default, so the build uses only modules of go.sum.
 	CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags '-s -w' -tags "$3" -o "$dir/$1.$$" "$2"
 	mv "$dir/$1.$$" "$dir/$1"
 }

@@ -201,7 +201,7 @@ require (
 	sigs.k8s.io/yaml v1.2.0 // indirect
 )
 
-// lnd's own replaces: replace lines of a dependency do not carry over to us.
+// lnd's own replace directives. The go command ignores the directives of a dependency.
 replace (
 	github.com/gogo/protobuf => github.com/gogo/protobuf v1.3.2
 	github.com/ulikunitz/xz => github.com/ulikunitz/xz v0.5.11

@@ -1,5 +1,5 @@
-// Package lnd_test compares our trimmed description of LND's interface with
-// LND's own, which the main module does not import.
+// Package lnd_test compares the descriptors of escrow/lnd/wire with LND's own
+// descriptors, which the main module does not import.
 package lnd_test
 
 import (
@@ -35,7 +35,7 @@ func TestFieldsAreThoseOfLND(t *testing.T) {
 			}
 			method = d.(protoreflect.MethodDescriptor)
 			if method.IsStreamingClient() || strconv.FormatBool(method.IsStreamingServer()) != streams {
-				t.Errorf("%s: streams differently", path)
+				t.Errorf("%s: LND and this module differ in streaming", path)
 			}
 			methods++
 			continue
@@ -46,17 +46,18 @@ func TestFieldsAreThoseOfLND(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s %s: %v", method.FullName(), where, err)
 		} else if got != want {
-			t.Errorf("%s: LND has %q, we have %q", method.FullName(), got, want)
+			t.Errorf("%s: LND has %q, this module has %q", method.FullName(), got, want)
 		}
 		fields++
 	}
 	if methods != 9 || fields < 30 {
-		t.Fatalf("compared %d methods and %d fields: %s is cut short", methods, fields, fieldsFile)
+		t.Fatalf("compared %d methods and %d fields: %s is incomplete", methods, fields, fieldsFile)
 	}
 }
 
-// describe writes the field at where ("response.htlcs.amt_msat") the way
-// fields.txt does, from LND's descriptors.
+// describe returns the line of fields.txt for the field at where
+// ("response.htlcs.amt_msat"), from LND's descriptors. If the field does not exist,
+// describe returns an error.
 func describe(method protoreflect.MethodDescriptor, where string) (string, error) {
 	names := strings.Split(where, ".")
 	message := method.Input()
@@ -66,7 +67,7 @@ func describe(method protoreflect.MethodDescriptor, where string) (string, error
 	var f protoreflect.FieldDescriptor
 	for _, name := range names[1:] {
 		if message == nil {
-			return "", fmt.Errorf("%s is no message", f.Name())
+			return "", fmt.Errorf("%s is not a message", f.Name())
 		}
 		if f = message.Fields().ByName(protoreflect.Name(name)); f == nil {
 			return "", fmt.Errorf("no field %s", name)

@@ -1,5 +1,6 @@
-// Protogen compiles one .proto file to Go without protoc: the compiler is a Go
-// library, and protoc-gen-go comes from the pinned module.
+// Protogen compiles one .proto file to Go. It does not need protoc, because the
+// compiler is a Go library and protoc-gen-go comes from the pinned module. If the file
+// does not compile, the exit code is 1.
 //
 //	protogen DIR FILE.proto     writes DIR/FILE.pb.go
 package main
@@ -33,7 +34,7 @@ func main() {
 func run(dir, name string) error {
 	compiler := protocompile.Compiler{
 		Resolver: &protocompile.SourceResolver{ImportPaths: []string{dir}},
-		// Comments of the .proto become comments of the Go code.
+		// Comments of the .proto file become comments of the Go code.
 		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
 	files, err := compiler.Compile(context.Background(), name)

@@ -1,7 +1,6 @@
 // Command words counts certain words in the Go comments of a tree, per 1,000 words, for
 // each package and in total. A comment that a stranger understands at once uses "if"
-// for a condition and "returns" for a result, and seldom begins with "what" or
-// "whoever".
+// for a condition and "returns" for a result, and seldom begins with a question word.
 //
 //	go run ./tools/words            this tree
 //	go run ./tools/words -check     exit code 1 if the tree is beyond the bounds of CONTRIBUTING.md

@@ -1,5 +1,5 @@
-//! Reads one JSON request a line, answers one JSON object a line. What it does
-//! is mostro-core's own: parse, serialise, verify, wrap, unwrap, chat.
+//! Reads one JSON request per line and writes one JSON object per line. All operations
+//! are mostro-core's own: parse, serialise, verify, wrap, unwrap, chat.
 
 use std::io::{BufRead, Write};
 
@@ -33,7 +33,7 @@ fn out(event: &Event) -> Answer {
     Ok(json!({ "event": value }))
 }
 
-/// What serde makes of a message: its canonical bytes, and verify()'s verdict.
+/// Returns the canonical bytes of a message after serde, and the result of verify().
 fn echo(request: &Value) -> Answer {
     let message = Message::from_json(text(request, "message")?).map_err(|e| e.to_string())?;
     let canonical = message.as_json().map_err(|e| e.to_string())?;
