@@ -22,12 +22,13 @@ import (
 	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
-// importEvents is how much the import case takes in.
+// importEvents is the number of events of the import case at scale 1.
 const importEvents = 500_000
 
 var summaryLine = regexp.MustCompile(`added (\d+) duplicate (\d+) archived (\d+) rejected (\d+)`)
 
-// importFile runs `mostrodex import FILE --data DIR` and measures the process.
+// importFile runs `mostrodex import FILE --data DIR` and records the measurement of the
+// process.
 func (b *bench) importFile(ctx context.Context, file, dir, figure string) error {
 	m, err := newMeter()
 	if err != nil {
@@ -48,7 +49,7 @@ func (b *bench) importFile(ctx context.Context, file, dir, figure string) error 
 	}
 	s := summaryLine.FindSubmatch(out)
 	if s == nil {
-		return fmt.Errorf("import said %q", out)
+		return fmt.Errorf("unexpected output of import: %q", out)
 	}
 	values, total := make(map[string]float64), 0.0
 	for i, name := range []string{"added", "duplicate", "archived", "rejected"} {
@@ -66,8 +67,8 @@ func (b *bench) importFile(ctx context.Context, file, dir, figure string) error 
 	return b.Add(result{Scenario: "import", Figure: figure, Subject: "mostrodex", Values: values}, u.record())
 }
 
-// importing imports a file into an empty data directory, and measures what
-// checking signatures alone reaches with the same events, before and after.
+// importing imports a file into an empty data directory. It also measures signature
+// checking alone with the same events, before and after the import.
 func (b *bench) importing(ctx context.Context) error {
 	file, err := loadFile(ctx, b.cache, 3, b.scaled(importEvents), b.now)
 	if err != nil {
@@ -87,8 +88,8 @@ func (b *bench) importing(ctx context.Context) error {
 	return b.signatures(ctx)
 }
 
-// bigDir gives a data directory that holds the book: a million orders at
-// scale 1, each in five versions.
+// bigDir returns a data directory that holds the book: a million orders at scale 1,
+// each in five versions. If this run has not imported the book yet, bigDir imports it.
 func (b *bench) bigDir(ctx context.Context) (string, error) {
 	dir := filepath.Join(b.work, "book")
 	done := filepath.Join(b.work, "book.done")
@@ -122,7 +123,7 @@ func watch(pid int) *watcher {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			if rss, err := statusOf(pid, "RssAnon"); err == nil { // an ended process has none
+			if rss, err := statusOf(pid, "RssAnon"); err == nil { // a process that has ended has no RssAnon
 				w.samples = append(w.samples, rss)
 			}
 			select {
@@ -135,7 +136,7 @@ func watch(pid int) *watcher {
 	return w
 }
 
-// peak ends the watch and gives the highest and the last sample.
+// peak ends the watch and returns the highest and the last sample, in bytes.
 func (w *watcher) peak() (most, last float64) {
 	close(w.stop)
 	w.wait.Wait()
@@ -145,9 +146,9 @@ func (w *watcher) peak() (most, last float64) {
 	return slices.Max(w.samples), w.samples[len(w.samples)-1]
 }
 
-// memory starts the relay on the book twice: once for the indexes to catch
-// up, and once to measure the start and the memory of a settled server that
-// answers questions.
+// memory starts the relay on the book twice. During the first start the indexes are
+// built. The second start measures the start time and the memory of a server that
+// answers queries.
 func (b *bench) memory(ctx context.Context) error {
 	dir, err := b.bigDir(ctx)
 	if err != nil {
@@ -155,7 +156,7 @@ func (b *bench) memory(ctx context.Context) error {
 	}
 	figures := []string{"first start", "start"}
 	if _, err := os.Stat(filepath.Join(dir, "search")); err == nil {
-		figures = figures[1:] // kept from an earlier run, with its indexes built
+		figures = figures[1:] // an earlier run kept the directory with complete indexes
 	}
 	for _, figure := range figures {
 		if err := b.startBig(ctx, dir, figure); err != nil {
@@ -197,7 +198,8 @@ func (b *bench) startBig(ctx context.Context, dir, figure string) error {
 	if err != nil {
 		return err
 	}
-	// The questions of a busy book, so that what serves them is in memory.
+	// The queries of a busy book load the data into memory that a server needs in
+	// operation.
 	events, raw, err := bookSample(ctx, b.cache, b.scaled(bookOrders), b.now)
 	if err != nil {
 		return err
@@ -225,7 +227,7 @@ func (b *bench) startBig(ctx context.Context, dir, figure string) error {
 	}}, u.record())
 }
 
-// bookSample is the start of the book's stream, to draw questions from.
+// bookSample returns the first events of the book, from which rowsOf draws filters.
 func bookSample(ctx context.Context, cache string, orders int, now time.Time) ([]*nostr.Event, [][]byte, error) {
 	file, err := bookFile(ctx, cache, orders, now)
 	if err != nil {
@@ -234,8 +236,9 @@ func bookSample(ctx context.Context, cache string, orders int, now time.Time) ([
 	return readEvents(file, 20_000)
 }
 
-// awaitReady waits until /readyz says that the followers have caught up, and
-// gives how long that took.
+// awaitReady waits until /readyz reports that the followers have caught up, and returns
+// the time of the wait. If the server is not ready after an hour, awaitReady returns an
+// error.
 func (s *server) awaitReady(ctx context.Context) (time.Duration, error) {
 	began, report := time.Now(), time.Now()
 	for {
@@ -267,7 +270,7 @@ func firstLine(b []byte) string {
 	return string(line)
 }
 
-// get reads one answer.
+// get performs one GET request.
 func get(ctx context.Context, client *http.Client, url string) (status int, body []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// versionsPerOrder is what each order of the memory case has gone through.
+// versionsPerOrder is the number of versions of each order in the memory case.
 const versionsPerOrder = 5
 
 // loadEvents and bookOrders are the sizes at scale 1.
@@ -28,15 +28,17 @@ const (
 	bookOrders = 1_000_000
 )
 
-// loadConfig is the load of the ingest and query cases: it ends at the start
-// of this month, so that its orders are recent and the cache lasts.
+// loadConfig returns the corpus of the ingest and query cases. The corpus ends at the
+// start of this month, so the orders are recent and the cached file stays valid for a
+// month.
 func loadConfig(seed int64, events int, now time.Time) corpus.Config {
 	now = now.UTC()
 	return corpus.Config{Seed: seed, Events: events, Unexpired: true, Now: time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)}
 }
 
-// cached gives the path of a file in the cache, made by write if it is not
-// there. A run that is cut short leaves no half file behind.
+// cached returns the path of a file in the cache. If the file does not exist, write
+// makes it. The file is written under a temporary name and renamed, so an interrupted
+// run leaves no partial file.
 func cached(dir, name string, write func(w *bufio.Writer) error) (string, error) {
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +60,8 @@ func cached(dir, name string, write func(w *bufio.Writer) error) (string, error)
 	return path, os.Rename(f.Name(), path)
 }
 
-// loadFile is the cached load of so many events, one JSON object a line.
+// loadFile returns the path of the cached load with the given number of events, one
+// JSON object per line.
 func loadFile(ctx context.Context, dir string, seed int64, events int, now time.Time) (string, error) {
 	cfg := loadConfig(seed, events, now)
 	name := fmt.Sprintf("load-%d-%d-%s.ndjson", seed, events, cfg.Now.Format("2006-01"))
@@ -72,10 +75,10 @@ func loadFile(ctx context.Context, dir string, seed int64, events int, now time.
 	})
 }
 
-// bookFile is the cached stream of the memory case: so many live orders, each
-// in five versions. The corpus gives each order one to five; the rest are
-// added at the end, in the order's own instance's name, as an instance does
-// that publishes an order again.
+// bookFile returns the path of the cached stream of the memory case: the given number
+// of live orders, each in five versions. The corpus has one to five versions of each
+// order. The missing versions are appended and signed by the order's own instance, as
+// if the instance had published the order again.
 func bookFile(ctx context.Context, dir string, orders int, now time.Time) (string, error) {
 	cfg := loadConfig(2, 0, now)
 	cfg.Orders, cfg.OrdersOnly = orders, true
@@ -111,7 +114,7 @@ func bookFile(ctx context.Context, dir string, orders int, now time.Time) (strin
 		for i, in := range c.Instances() {
 			signers[in.Pubkey] = i
 		}
-		// One more version a round, each round signed on all cores.
+		// Each round adds one version. The versions of a round are signed on all cores.
 		report := progress("signing the book's further versions")
 		for round := 1; round < versionsPerOrder; round++ {
 			var todo []*seen
@@ -152,7 +155,7 @@ func bookFile(ctx context.Context, dir string, orders int, now time.Time) (strin
 	})
 }
 
-// parallel calls fn for 0 to n-1 on all cores, and gives its errors.
+// parallel calls fn for 0 to n-1 on all cores and returns the joined errors.
 func parallel(n int, fn func(i int) error) error {
 	workers := runtime.GOMAXPROCS(0)
 	errs := make([]error, workers)
@@ -168,7 +171,8 @@ func parallel(n int, fn func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// progress tells how far something long has come, every few seconds.
+// progress returns a function that prints the progress of a long operation, at most
+// every five seconds.
 func progress(what string) func(done, total int) {
 	began, last := time.Now(), time.Now()
 	return func(done, total int) {
@@ -180,7 +184,7 @@ func progress(what string) func(done, total int) {
 	}
 }
 
-// eachLine reads a file of lines. The slice is good until fn returns.
+// eachLine calls fn for each line of a file. The slice is valid until fn returns.
 func eachLine(path string, fn func(line []byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -197,7 +201,7 @@ func eachLine(path string, fn func(line []byte) error) error {
 	return lines.Err()
 }
 
-// readEvents reads the first n events of a file, all of them for 0.
+// readEvents reads the first n events of a file. If n is 0, it reads all events.
 func readEvents(path string, n int) (events []*nostr.Event, raw [][]byte, err error) {
 	err = eachLine(path, func(line []byte) error {
 		if n > 0 && len(raw) == n {
@@ -219,7 +223,8 @@ func readEvents(path string, n int) (events []*nostr.Event, raw [][]byte, err er
 
 var errEnough = errors.New("enough")
 
-// addressOf names what an event is a version of: itself, for a regular event.
+// addressOf returns the address of an event, which is the same for all its versions. If
+// the event is a regular event, addressOf returns its id.
 func addressOf(evt *nostr.Event) string {
 	switch {
 	case nostr.IsAddressableKind(evt.Kind):
@@ -230,7 +235,7 @@ func addressOf(evt *nostr.Event) string {
 	return evt.ID
 }
 
-// tagOf is the first value of a tag, "" for none.
+// tagOf returns the first value of a tag, or "" if the event has no such tag.
 func tagOf(evt *nostr.Event, name string) string {
 	for _, tag := range evt.Tags {
 		if len(tag) > 1 && tag[0] == name {

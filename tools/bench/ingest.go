@@ -26,18 +26,18 @@ import (
 
 const (
 	connections = 8
-	window      = 32 // unacknowledged events of a connection
+	window      = 32 // unacknowledged events per connection
 )
 
-// delivery is what came of publishing events.
+// delivery is the result of publishing events.
 type delivery struct {
 	acked, refused int
 	latencies      []time.Duration // from send to OK, sorted
 	reasons        map[string]int
 }
 
-// publish sends events over so many connections, all versions of an address
-// over the same one, in order, with at most so many unacknowledged.
+// publish sends events over conns connections with at most inFlight unacknowledged
+// events on each. All versions of an address go over the same connection, in order.
 func publish(ctx context.Context, addr string, events []*nostr.Event, raw [][]byte, conns, inFlight int) (delivery, error) {
 	lanes := make([]*lane, conns)
 	for i := range lanes {
@@ -83,8 +83,8 @@ func publish(ctx context.Context, addr string, events []*nostr.Event, raw [][]by
 type lane struct {
 	s      *socket
 	frames [][]byte
-	index  map[string]int // event id: position in frames
-	sent   []atomic.Int64 // when, in nanoseconds
+	index  map[string]int // event id -> position in frames
+	sent   []atomic.Int64 // send time, in Unix nanoseconds
 
 	took    []time.Duration // owned by the reader
 	refused int
@@ -107,7 +107,7 @@ func (l *lane) write() error {
 		l.free -= n
 		l.mu.Unlock()
 		if dead != nil {
-			return nil // the reader tells why
+			return nil // the reader returns the error
 		}
 		batch = batch[:0]
 		now := time.Now().UnixNano()
@@ -155,13 +155,13 @@ func (l *lane) read() (err error) {
 	return nil
 }
 
-// ingestTurns is how many turns each relay takes at the load. The machine's
-// speed changes from minute to minute, and with it the ratio of relays that were
-// measured one after the other; the turn of median CPU is kept.
+// ingestTurns is the number of times that each relay takes the load. The machine's
+// speed changes from minute to minute, which would distort the ratio of relays that are
+// measured one after the other. The turn with the median CPU time is kept.
 const ingestTurns = 3
 
-// ingest publishes the load to each relay, then starts it anew and compares
-// what it holds with the oracle.
+// ingest publishes the load to each relay, starts the relay again, and compares its
+// events with the oracle.
 func (b *bench) ingest(ctx context.Context) error {
 	if err := b.signatures(ctx); err != nil {
 		return err
@@ -178,8 +178,8 @@ func (b *bench) ingest(ctx context.Context) error {
 	return b.takeTurns(ctx, subjects)
 }
 
-// takeTurns publishes the load to relays, each in its turn, and leaves each
-// with a data directory that holds it.
+// takeTurns publishes the load to the relays in turn. At the end each relay has a data
+// directory that holds the load.
 func (b *bench) takeTurns(ctx context.Context, subjects []string) error {
 	o, err := b.theLoad(ctx)
 	if err != nil {
@@ -197,7 +197,7 @@ func (b *bench) takeTurns(ctx context.Context, subjects []string) error {
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", subject, err)
 				}
-				fmt.Fprintf(os.Stderr, "turn %d of %d: %s took %.1f µs of CPU an event\n", turn+1, ingestTurns, subject, s.result.Values["cpu_us_per_event"])
+				fmt.Fprintf(os.Stderr, "turn %d of %d: %s used %.1f µs of CPU per event\n", turn+1, ingestTurns, subject, s.result.Values["cpu_us_per_event"])
 				turns[subject] = append(turns[subject], s)
 			}
 		}
@@ -223,14 +223,15 @@ func (b *bench) takeTurns(ctx context.Context, subjects []string) error {
 	return nil
 }
 
-// loadDir is where a subject's data with the load lies, and the file that says
-// that it is whole.
+// loadDir returns the directory of a subject's data with the load, and the file that
+// marks the data as complete.
 func (b *bench) loadDir(subject string) (dir, done string) {
 	dir = filepath.Join(b.work, "load-"+subject)
 	return dir, dir + ".done"
 }
 
-// holdsLoad says whether an earlier scenario or run has filled it.
+// holdsLoad reports whether an earlier scenario or run has filled the subject's
+// directory.
 func (b *bench) holdsLoad(subject string) bool {
 	dir, done := b.loadDir(subject)
 	if _, ok := b.filled[subject]; ok {
@@ -243,8 +244,8 @@ func (b *bench) holdsLoad(subject string) bool {
 	return true
 }
 
-// fill gives a data directory of the subject that holds the load, measuring
-// the ingest if it is not there yet.
+// fill returns a data directory of the subject that holds the load. If the directory
+// does not exist, fill measures the ingest first.
 func (b *bench) fill(ctx context.Context, subject string) (string, error) {
 	dir, _ := b.loadDir(subject)
 	if b.holdsLoad(subject) {
@@ -275,7 +276,7 @@ func (b *bench) ingestOnce(ctx context.Context, subject, dir string, o *oracle) 
 	if err := errors.Join(err, rssErr); err != nil {
 		return out, err
 	}
-	// What is held must be there after a restart.
+	// The events must still be there after a restart.
 	if srv, err = b.serve(ctx, subject, dir); err != nil {
 		return out, err
 	}
@@ -309,7 +310,7 @@ func (b *bench) ingestOnce(ctx context.Context, subject, dir string, o *oracle) 
 	return out, nil
 }
 
-// server is the one server of a meter.
+// server returns the server of a meter that measures one server.
 func (m *meter) server() *server {
 	for s := range m.subject {
 		return s
@@ -317,10 +318,10 @@ func (m *meter) server() *server {
 	return nil
 }
 
-// signatures measures what checking signatures alone reaches: go-nostr's
-// CheckSignature with libsecp256k1 (which makes the id anew), over the events
-// of the load, parsed beforehand, on all cores. No relay that checks every
-// event can take in more.
+// signatures measures signature checking alone: go-nostr's CheckSignature with
+// libsecp256k1, which includes the computation of the id, over the parsed events of the
+// load, on all cores. The result is an upper limit for every relay that checks each
+// event.
 func (b *bench) signatures(ctx context.Context) error {
 	o, err := b.theLoad(ctx)
 	if err != nil {
@@ -348,8 +349,9 @@ func (b *bench) signatures(ctx context.Context) error {
 	})
 }
 
-// durable counts the system calls that sync while events are published one
-// by one: a relay whose OK means durable makes at least one for each.
+// durable counts the sync system calls while events are published one by one. If a
+// relay's OK means that the event is durable, the relay makes at least one call per
+// event.
 func (b *bench) durable(ctx context.Context) error {
 	o, err := b.theLoad(ctx)
 	if err != nil {
@@ -408,7 +410,7 @@ func (b *bench) countSyncs(ctx context.Context, strace, subject, dir string, o *
 	for lines.Scan() {
 		table.Write(append(lines.Bytes(), '\n'))
 	}
-	trace.Wait() // its exit code tells of the interruption only
+	trace.Wait() // the exit code reports the interruption only
 	if err := errors.Join(publishErr, err); err != nil {
 		return err
 	}

@@ -1,10 +1,10 @@
-// Command bench measures Mostrodex beside a stock khatru relay, a floor of
-// canned answers and the limit that signature checking sets, all in the same
-// run, and writes what it saw to a file of JSON lines. `bench report` makes
-// docs/performance.md of that file.
+// Command bench measures Mostrodex, a stock khatru relay, a floor of prepared answers
+// and the limit of signature checking in the same run. It appends the results to a file
+// of JSON lines. `bench report` writes docs/performance.md from that file.
 //
-// Servers and generator are separate processes on one machine. Every answer
-// is compared with an oracle that shares nothing with the servers.
+// The servers and the generator are separate processes on one machine. Every answer is
+// compared with an oracle that shares no code with the servers. If a scenario fails,
+// the exit code is 1.
 package main
 
 import (
@@ -29,39 +29,39 @@ const usageText = `usage: bench [flags] SCENARIO...
        bench [flags] report > docs/performance.md
 
 Scenarios:
-  signatures  what signature checking alone reaches
-  durable     system calls that sync, per acknowledged event (needs strace)
-  ingest      the load over eight websockets, and the state afterwards
-  query       the filters that clients send, one by one
+  signatures  signature checking alone
+  durable     sync system calls per acknowledged event (needs strace)
+  ingest      the load over eight websockets, and the events afterwards
+  query       the filters of real clients, one by one
   count       COUNT
   import      mostrodex import of a file
-  memory      RssAnon with the book of a million orders, and the time to start
+  memory      RssAnon with the book of a million orders, and the start time
   search      NIP-50 and GET /api/v1/orders with that book
-  lag         how soon a new order is in the book and in the text index
+  lag         time until a new order is in the book and in the text index
   burst       the same after a burst of the whole load
-  reputation  all scores of a million events anew, and one new event
-  all         everything, in this order
+  reputation  all scores of a million events, and one new event
+  all         all scenarios, in this order
 
-  corpora     only sign what the scenarios need, into the cache
+  corpora     only sign the events of the scenarios, into the cache
 `
 
 // bench is one run.
 type bench struct {
 	*record.Journal
-	cache string // corpora
+	cache string // directory of corpora
 	work  string // data directories of this run
 	keep  bool
 
-	mostrodex, stock, canned string // binaries
-	reputationTest           string // the room's test binary
+	mostrodex, stock, canned string // paths of binaries
+	reputationTest           string // test binary of package reputation
 
-	slice   time.Duration // of one closed loop
-	tries   int           // how often a disturbed measurement is made
-	skip    string        // subjects left out, by name
+	slice   time.Duration // duration of one closed loop
+	tries   int           // maximum number of tries of a disturbed measurement
+	skip    string        // names of subjects to leave out, separated by commas
 	now     time.Time
-	load    *oracle           // of the load, once it was read
-	filled  map[string]string // subject: its data directory with the load
-	bigMade bool              // the big book was imported in this run
+	load    *oracle           // oracle of the load, nil until it is read
+	filled  map[string]string // subject -> its data directory with the load
+	bigMade bool              // set if this run has imported the book
 }
 
 var scenarios = []struct {
@@ -100,17 +100,17 @@ func run(ctx context.Context) error {
 		fmt.Fprint(flag.CommandLine.Output(), usageText+"\nFlags:\n")
 		flag.PrintDefaults()
 	}
-	scale := flag.Float64("scale", 1, "part of the full size; targets hold at 1")
-	results := flag.String("results", "results.jsonl", "file that results are appended to and reported from")
+	scale := flag.Float64("scale", 1, "fraction of the full size; targets apply at 1")
+	results := flag.String("results", "results.jsonl", "file to which results are appended and from which the report is written")
 	flag.StringVar(&b.cache, "cache", filepath.Join(cacheDir, "mostrodex", "bench"), "directory of signed corpora")
 	flag.StringVar(&b.work, "work", "", "directory for data (default: a temporary one)")
-	flag.BoolVar(&b.keep, "keep", false, "keep the data, and use what an earlier run with the same -work kept")
+	flag.BoolVar(&b.keep, "keep", false, "keep the data, and reuse the data of an earlier run with the same -work")
 	flag.StringVar(&b.mostrodex, "mostrodex", "../../bin/mostrodex", "binary to measure")
 	flag.StringVar(&b.stock, "stock", "bin/stock", "binary of the stock relay")
 	flag.StringVar(&b.canned, "canned", "bin/canned", "binary of the floor")
-	flag.StringVar(&b.reputationTest, "reputation", "bin/reputation.test", "test binary of the reputation room")
-	flag.DurationVar(&b.slice, "slice", 700*time.Millisecond, "length of one closed loop; each row takes about fourteen")
-	flag.IntVar(&b.tries, "tries", 3, "how often a measurement disturbed by other processes is made")
+	flag.StringVar(&b.reputationTest, "reputation", "bin/reputation.test", "test binary of package reputation")
+	flag.DurationVar(&b.slice, "slice", 700*time.Millisecond, "duration of one closed loop; each row takes about fourteen")
+	flag.IntVar(&b.tries, "tries", 3, "maximum tries of a measurement that other processes disturb")
 	flag.StringVar(&b.skip, "skip", "", "subjects to leave out, e.g. stock")
 	flag.Parse()
 	if flag.NArg() == 0 {
@@ -130,10 +130,10 @@ func run(ctx context.Context) error {
 		return report(os.Stdout, all)
 	}
 	if !(*scale > 0 && *scale <= 1) {
-		return fmt.Errorf("-scale %g is not above 0 and at most 1", *scale)
+		return fmt.Errorf("-scale is %g, want more than 0 and at most 1", *scale)
 	}
 	if !hasTag("libsecp256k1") {
-		return errors.New("build with -tags libsecp256k1: the signature limit would be that of pure Go")
+		return errors.New("build with -tags libsecp256k1: otherwise the signature limit is that of pure Go")
 	}
 	if b.Journal, err = record.Open(*results, "bench", *scale); err != nil {
 		return err
@@ -175,7 +175,7 @@ func run(ctx context.Context) error {
 		if i < 0 {
 			return fmt.Errorf("no scenario %q", name)
 		}
-		// One that fails does not take the others with it.
+		// If a scenario fails, the others still run.
 		if err := scenarios[i].run(b, ctx); err != nil {
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", name, err)
 			failed = append(failed, fmt.Errorf("%s: %w", name, err))
@@ -187,14 +187,14 @@ func run(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// scaled is a full size at this run's scale.
+// scaled returns a full size at this run's scale, at least 1.
 func (b *bench) scaled(n int) int { return max(1, int(float64(n)*b.Scale)) }
 
 func (b *bench) skips(subject string) bool {
 	return slices.Contains(strings.Split(b.skip, ","), subject)
 }
 
-// hasTag says whether this program was built with a tag.
+// hasTag reports whether this program was built with a tag.
 func hasTag(tag string) bool {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -210,14 +210,14 @@ func hasTag(tag string) bool {
 
 type result = record.Result
 
-// sample is a result that may yet be thrown away.
+// sample is a result that undisturbed may discard.
 type sample struct {
 	result
 	usage
 }
 
-// disturbedAbove is the part of the machine that others may use before a
-// measurement is made again.
+// disturbedAbove is the fraction of the machine's CPU that other processes may use. If
+// they use more, the measurement is repeated.
 const disturbedAbove = 0.10
 
 func (s sample) disturbance() float64 {
@@ -227,8 +227,8 @@ func (s sample) disturbance() float64 {
 	return s.usage.Noise / s.usage.Wall / float64(runtime.NumCPU())
 }
 
-// undisturbed makes a measurement up to b.tries times, until nobody else used
-// the machine much, and writes down the least disturbed.
+// undisturbed makes a measurement up to b.tries times, until other processes use little
+// of the machine, and records the least disturbed one.
 func (b *bench) undisturbed(ctx context.Context, measure func() ([]sample, error)) error {
 	var best []sample
 	least := 0.0
@@ -248,7 +248,7 @@ func (b *bench) undisturbed(ctx context.Context, measure func() ([]sample, error
 			break
 		}
 		if try+1 < b.tries {
-			fmt.Fprintf(os.Stderr, "disturbed: others used %.0f%% of the machine; again\n", 100*worst)
+			fmt.Fprintf(os.Stderr, "disturbed: other processes used %.0f%% of the machine; measuring again\n", 100*worst)
 		}
 	}
 	for _, s := range best {
@@ -272,9 +272,8 @@ func (b *bench) serveStock(ctx context.Context, dir string) (*server, error) {
 	return start(ctx, 10*time.Minute, "stock", nil, b.stock, "-listen", "127.0.0.1:0", "-data", dir)
 }
 
-// serve starts a subject: mostrodex as it is run, relay (mostrodex without its
-// book, text index and reputation, which the stock relay has nothing like), or
-// stock.
+// serve starts a subject: mostrodex (the whole program), relay (mostrodex without book,
+// text index and reputation, which the stock relay does not have), or stock.
 func (b *bench) serve(ctx context.Context, subject, dir string) (*server, error) {
 	switch subject {
 	case "stock":
@@ -285,7 +284,7 @@ func (b *bench) serve(ctx context.Context, subject, dir string) (*server, error)
 	return b.serveMostrodex(ctx, dir)
 }
 
-// theLoad reads the load and its oracle, once a run.
+// theLoad returns the oracle of the load. It reads the load once per run.
 func (b *bench) theLoad(ctx context.Context) (*oracle, error) {
 	if b.load != nil {
 		return b.load, nil
@@ -302,7 +301,7 @@ func (b *bench) theLoad(ctx context.Context) (*oracle, error) {
 	return b.load, nil
 }
 
-// corpora signs ahead of time what all scenarios need.
+// corpora signs the events of all scenarios in advance.
 func (b *bench) corpora(ctx context.Context) error {
 	_, err1 := loadFile(ctx, b.cache, 1, b.scaled(loadEvents), b.now)
 	_, err2 := loadFile(ctx, b.cache, 3, b.scaled(importEvents), b.now)

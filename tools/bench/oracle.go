@@ -9,8 +9,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// oracle knows what a relay must hold and answer after a load, by going over
-// all events: no index, nothing shared with the relays it judges.
+// oracle computes the events and answers that a relay must have after a load. It scans
+// all events without an index and shares no code with the relays.
 type oracle struct {
 	events []*nostr.Event
 	raw    [][]byte // JSON of events
@@ -33,13 +33,14 @@ func newOracle(events []*nostr.Event, raw [][]byte) *oracle {
 	return o
 }
 
-// before orders events as an answer does, and versions as NIP-01 does: the
-// newest first, of equal times the lowest id.
+// before compares events in the order of answers, which is also the order of versions
+// in NIP-01: the newest event first; if the times are equal, the lowest id first.
 func before(a, b *nostr.Event) int {
 	return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(a.ID, b.ID))
 }
 
-// answer gives the events that match, in order, at most the filter's limit.
+// answer returns the matching live events in order, at most f.Limit of them. If f.Limit
+// is 0, answer returns all of them.
 func (o *oracle) answer(f nostr.Filter) []int {
 	limit := f.Limit
 	if limit == 0 {
@@ -57,23 +58,24 @@ func (o *oracle) answer(f nostr.Filter) []int {
 	return found
 }
 
-// count is the number of live events that match, limit or not.
+// count returns the number of matching live events, without a limit.
 func (o *oracle) count(f nostr.Filter) int {
 	f.Limit = 0
 	return len(o.answer(f))
 }
 
-// verdict is how an answer compares with the oracle's.
+// verdict is the result of comparing an answer with the oracle's answer.
 type verdict uint8
 
 const (
-	verdictRight   verdict = iota // the same events, byte for byte in what is signed, in the same order
-	verdictTies                   // a correct answer, but for the order among events of one second
-	verdictWrong                  // something is missing, stale, doubled, foreign or out of order
+	verdictRight   verdict = iota // the same events with identical signed bytes, in the same order
+	verdictTies                   // correct except for the order of events of the same second
+	verdictWrong                  // an event is missing, stale, repeated, foreign or out of order
 	verdictsNumber = iota
 )
 
-// judge compares an answer with what the oracle found for the same filter.
+// judge compares an answer with want, the oracle's answer for the same filter. It
+// returns the verdict and the reason.
 func (o *oracle) judge(f nostr.Filter, want []int, got [][]byte) (verdict, string) {
 	if len(got) != len(want) {
 		return verdictWrong, fmt.Sprintf("%d events, want %d", len(got), len(want))
@@ -87,32 +89,32 @@ func (o *oracle) judge(f nostr.Filter, want []int, got [][]byte) (verdict, strin
 		}
 		exp := o.events[want[n]]
 		if evt.CreatedAt != exp.CreatedAt {
-			return verdictWrong, fmt.Sprintf("event %d is of %d, want %d", n, evt.CreatedAt, exp.CreatedAt)
+			return verdictWrong, fmt.Sprintf("event %d has the time %d, want %d", n, evt.CreatedAt, exp.CreatedAt)
 		}
 		live, ok := o.newest[addressOf(&evt)]
 		if !ok || o.events[live].ID != evt.ID || seen[evt.ID] || !f.Matches(&evt) {
 			return verdictWrong, fmt.Sprintf("event %d, %s, is stale, foreign or repeated", n, evt.ID)
 		}
 		if evt.String() != o.events[live].String() {
-			return verdictWrong, fmt.Sprintf("event %d, %s, is not as it was sent", n, evt.ID)
+			return verdictWrong, fmt.Sprintf("event %d, %s, differs from the sent event", n, evt.ID)
 		}
 		seen[evt.ID] = true
 		same = same && evt.ID == exp.ID
 	}
 	if !same {
-		return verdictTies, "another order within a second"
+		return verdictTies, "different order within a second"
 	}
 	return verdictRight, ""
 }
 
-// standing is how a relay's state compares with the oracle's.
+// standing is the comparison of a relay's events with the oracle's.
 type standing struct {
 	Addresses, Orders               int
 	Missing, Stale, Doubled, Others int
-	WrongOrders                     int // of the above, kind 38383
+	WrongOrders                     int // events of kind 38383 among the wrong ones
 }
 
-// examine asks for every address and compares what comes back.
+// examine queries every address and compares the answers with the oracle.
 func (o *oracle) examine(s *socket) (standing, error) {
 	var st standing
 	type group struct {
@@ -193,7 +195,7 @@ func (o *oracle) examine(s *socket) (standing, error) {
 					st.WrongOrders++
 				}
 			}
-			// Whatever is left answers a question that was not asked.
+			// The remaining addresses were not in the query.
 			st.Others += len(byAddress)
 		}
 	}

@@ -28,8 +28,8 @@ func smallOracle(t *testing.T) *oracle {
 	return newOracle(events, raw)
 }
 
-// TestOracle holds the oracle against NIP-01 spelled out: for each live event
-// there is no newer version, and every event has a live version.
+// TestOracle checks the oracle against the text of NIP-01: every event has a live
+// version, and no event is newer than its live version.
 func TestOracle(t *testing.T) {
 	o := smallOracle(t)
 	live := make(map[string]*nostr.Event)
@@ -53,7 +53,8 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// TestJudge: an oracle that nods everything through would hide every bug.
+// TestJudge checks that judge detects each kind of wrong answer. If judge accepted
+// every answer, the benchmark would hide every bug.
 func TestJudge(t *testing.T) {
 	o := smallOracle(t)
 	f := nostr.Filter{Kinds: []int{kindOrder}, Tags: nostr.TagMap{"s": {"success"}}, Limit: 20}
@@ -102,7 +103,7 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
-	// Two events of one second, the other way round, are a correct answer.
+	// Two events of the same second in reverse order are a correct answer.
 	a, b := *o.events[o.live[0]], *o.events[o.live[0]]
 	a.ID, b.ID = strings.Repeat("a", 64), strings.Repeat("b", 64)
 	a.Tags, b.Tags = nostr.Tags{{"d", "1"}}, nostr.Tags{{"d", "2"}}
@@ -114,8 +115,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestRows: the questions are the eighteen that clients send, each with
-// answers (but for the one that has none).
+// TestRows checks that the rows are the eighteen queries of real clients, and that each
+// filter has answers, except in the row without matches.
 func TestRows(t *testing.T) {
 	o := smallOracle(t)
 	rows := rowsOf(o)
@@ -144,7 +145,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestSocket reads what relays send: fragments, pings and long messages.
+// TestSocket checks that a socket reads fragments, pings and long messages.
 func TestSocket(t *testing.T) {
 	client, far := net.Pipe()
 	defer client.Close()

@@ -22,14 +22,14 @@ import (
 type server struct {
 	name    string
 	addr    string // host:port of its socket
-	private string // host:port of /metrics and pprof; "" for none
+	private string // host:port of /metrics and pprof, or ""
 	cmd     *exec.Cmd
 	log     *tail
 	ready   time.Duration // from the start of the process to its "serving" line
 	done    chan struct{} // closed when the process has ended
 }
 
-// tail keeps what a server said last, for the error that needs it.
+// tail keeps the last 20 lines of a server's log, for error messages.
 type tail struct {
 	lines []string
 }
@@ -45,11 +45,12 @@ var (
 	privateAt = regexp.MustCompile(`private=([0-9.]+:[0-9]+)`)
 )
 
-// start runs a server until stop, and waits for it to say where it listens.
+// start runs a server until stop, and waits until its log has the address. If the
+// server does not serve within the given time, start returns an error.
 func start(ctx context.Context, within time.Duration, name string, env []string, binary string, args ...string) (*server, error) {
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append(os.Environ(), env...)
-	// A server must not outlive an interrupted benchmark.
+	// If the benchmark is interrupted, the kernel ends the server.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *server) stop() {
 
 func (s *server) pid() int { return s.cmd.Process.Pid }
 
-// statusOf is a field of /proc/PID/status that is given in kB, in bytes.
+// statusOf returns a field of /proc/PID/status that is in kB, converted to bytes.
 func statusOf(pid int, field string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -121,7 +122,7 @@ func statusOf(pid int, field string) (float64, error) {
 	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
 }
 
-// writtenBy is how many bytes a process sent to the disk.
+// writtenBy returns the number of bytes that a process has sent to the disk.
 func writtenBy(pid int) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
 	if err != nil {
@@ -135,8 +136,8 @@ func writtenBy(pid int) (float64, error) {
 	return 0, errors.New("/proc/PID/io has no write_bytes")
 }
 
-// meter measures one phase: wall time, CPU of the processes that take part,
-// and what everybody else used meanwhile.
+// meter measures one phase: wall time, CPU time of the processes that take part, and
+// CPU time of all others.
 type meter struct {
 	began   time.Time
 	used    float64
@@ -146,14 +147,14 @@ type meter struct {
 	wrote   map[*server]float64
 }
 
-// usage is what a phase took.
+// usage is the result of a meter.
 type usage struct {
 	Wall   float64 // seconds
 	CPU    map[*server]float64
 	Wrote  map[*server]float64
-	Self   float64 // CPU of the generator
-	Noise  float64 // CPU of all other processes
-	Stolen float64 // CPU the host gave to others
+	Self   float64 // CPU seconds of the generator
+	Noise  float64 // CPU seconds of all other processes
+	Stolen float64 // CPU seconds that the host took away
 }
 
 func (u usage) record() record.Usage {
@@ -204,12 +205,13 @@ func (m *meter) read() (usage, error) {
 		u.CPU[s], u.Wrote[s] = now-was, wrote-m.wrote[s]
 		u.Noise -= u.CPU[s]
 	}
-	// Ticks are counted in hundredths, per process: near zero is zero.
+	// The ticks have a resolution of a hundredth of a second per process, so a value
+	// near zero may be negative.
 	u.Noise = max(0, u.Noise)
 	return u, nil
 }
 
-// sizeOf is what a directory takes on disk, holes not counted.
+// sizeOf returns the disk usage of a directory in bytes, without holes.
 func sizeOf(dir string) (float64, error) {
 	var total float64
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {

@@ -21,9 +21,9 @@ import (
 	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
-// question is one message to ask over and over: as frames under either of
-// two subscription ids, each closing the other. No relay then has to deal with
-// an id that is taken.
+// question is one message that clients send repeatedly. It has frames for two
+// subscription ids, and each of them closes the other id. So no relay has to handle a
+// REQ for an id in use.
 type question struct {
 	frames [2][]byte
 }
@@ -43,8 +43,8 @@ func request(verb string, i int, f nostr.Filter) []byte {
 	return fmt.Appendf(nil, `["%s","q%d",%s]`, verb, i, filterJSON(f))
 }
 
-// filterJSON encodes a filter the same way each time, unlike go-nostr, whose
-// tags come in the order of a map: the floor knows its questions by heart.
+// filterJSON encodes a filter deterministically, because the floor looks up requests by
+// their bytes. go-nostr encodes tags in the random order of a map.
 func filterJSON(f nostr.Filter) []byte {
 	tags := f.Tags
 	f.Tags = nil
@@ -71,8 +71,8 @@ func askAll(verb string, filters []nostr.Filter) []question {
 	return all
 }
 
-// closedLoop has clients that each ask the next question when the answer to
-// the last has ended.
+// closedLoop runs clients for the given span. Each client sends the next question when
+// the answer to the last one has ended. The result is the latency of each answer.
 func closedLoop(ctx context.Context, addr string, questions []question, clients int, span time.Duration) ([]time.Duration, error) {
 	sockets := make([]*socket, clients)
 	for i := range sockets {
@@ -82,7 +82,8 @@ func closedLoop(ctx context.Context, addr string, questions []question, clients 
 		}
 		defer s.close()
 		sockets[i] = s
-		// Whatever the relay says first is read here.
+		// The first answer is not measured, because a relay may send greetings before
+		// it.
 		if err := s.send(questions[0].frames[0]); err != nil {
 			return nil, err
 		}
@@ -116,7 +117,7 @@ func closedLoop(ctx context.Context, addr string, questions []question, clients 
 	return slices.Concat(took...), errors.Join(errs...)
 }
 
-// writeCanned prepares the floor's answers: the oracle's, as frames.
+// writeCanned writes the floor's answers: the oracle's answers as frames.
 func writeCanned(path string, o *oracle, rows []row) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -166,9 +167,9 @@ func (b *bench) loaded(ctx context.Context) (servers []*server, err error) {
 	return servers, nil
 }
 
-// query asks each row's filters: first every answer is compared with the
-// oracle's, then clients ask in closed loops. The relay and the floor take
-// turns, so that what disturbs one disturbs the other.
+// query measures each row's filters. First every answer is compared with the oracle's.
+// Then clients send the filters in closed loops. The relay and the floor take turns, so
+// that a disturbance affects both.
 func (b *bench) query(ctx context.Context) error {
 	o, err := b.theLoad(ctx)
 	if err != nil {
@@ -212,7 +213,7 @@ func (b *bench) query(ctx context.Context) error {
 	return nil
 }
 
-// compareRow asks each filter of a row once.
+// compareRow sends each filter of a row once and returns the counts of the verdicts.
 func compareRow(ctx context.Context, srv *server, o *oracle, r row) (map[string]float64, error) {
 	s, err := dial(ctx, srv.addr)
 	if err != nil {
@@ -232,7 +233,7 @@ func compareRow(ctx context.Context, srv *server, o *oracle, r row) (map[string]
 		}
 		v, why := o.judge(f, want, got)
 		if verdicts[v]++; v != verdictRight && srv.name != "stock" {
-			fmt.Fprintf(os.Stderr, "%s answers %s: %s\n", srv.name, f, why)
+			fmt.Fprintf(os.Stderr, "%s: wrong answer to %s: %s\n", srv.name, f, why)
 		}
 		events += len(want)
 	}
@@ -240,7 +241,7 @@ func compareRow(ctx context.Context, srv *server, o *oracle, r row) (map[string]
 		"wrong": float64(verdicts[verdictWrong]), "asked": float64(len(r.filters)), "events_per_answer": float64(events) / float64(len(r.filters))}, nil
 }
 
-// turns is how often the relay and the floor take turns in a row.
+// turns is the number of turns of the relay and of the floor in one row.
 const turns = 4
 
 // timeRow runs closed loops against all servers in turn.
@@ -254,7 +255,8 @@ func (b *bench) timeRow(ctx context.Context, servers []*server, scenario, name s
 	for turn := range turns {
 		for _, s := range servers {
 			span := b.slice
-			// The stock relay is nobody's floor: one turn, longer.
+			// The stock relay is not compared with the floor, so it has one turn of
+			// twice the length.
 			if s.name == "stock" {
 				if turn > 0 {
 					continue
@@ -297,7 +299,7 @@ func (b *bench) timeRow(ctx context.Context, servers []*server, scenario, name s
 	return out, nil
 }
 
-// count asks for counts, of which the floor has none.
+// count measures COUNT. The floor has no answers to COUNT.
 func (b *bench) count(ctx context.Context) error {
 	o, err := b.theLoad(ctx)
 	if err != nil {

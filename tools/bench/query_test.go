@@ -7,8 +7,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestFilterJSON: what is sent is the filter that the oracle answers, and the
-// same bytes each time.
+// TestFilterJSON checks that the encoded filter is the filter that the oracle answers,
+// and that the bytes are the same each time.
 func TestFilterJSON(t *testing.T) {
 	at := nostr.Timestamp(1_700_000_000)
 	for _, f := range []nostr.Filter{

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// book of results: the newest of each figure, subject and number of clients,
-// those at full scale before others.
+// resultBook holds the newest result of each figure, subject and number of clients. If
+// results have different scales, the one with the largest scale is kept.
 type resultBook map[string]result
 
 func keyOf(scenario, figure, subject string, clients int) string {
@@ -29,14 +29,14 @@ func newResultBook(all []result) resultBook {
 	return book
 }
 
-// find gives the result of a figure; ok is false when it was not measured.
+// find returns the result of a figure. ok is false if the figure was not measured.
 func (b resultBook) find(scenario, figure, subject string, clients int) (result, bool) {
 	r, ok := b[keyOf(scenario, figure, subject, clients)]
 	return r, ok
 }
 
-// beside gives another subject's result of the same run: only those may be
-// divided by each other.
+// beside returns another subject's result of the same run, because only results of one
+// run may be divided by each other.
 func beside(all []result, r result, subject, scenario, figure string, clients int) (result, bool) {
 	var last result
 	ok := false
@@ -48,7 +48,7 @@ func beside(all []result, r result, subject, scenario, figure string, clients in
 	return last, ok
 }
 
-// limitOf is the signature limit measured in the same run.
+// limitOf returns the signature limit that was measured in the same run.
 func limitOf(all []result, r result) (result, bool) {
 	for i := len(all) - 1; i >= 0; i-- {
 		if all[i].Run == r.Run && all[i].Scenario == "signatures" {
@@ -65,7 +65,7 @@ type goal struct {
 	met            bool
 	measured       bool
 	stock, limit   string
-	from           []result // what it rests on
+	from           []result // results that the value is computed from
 }
 
 func ratio(a, b float64) string {
@@ -96,7 +96,7 @@ func number(x float64) string {
 	return fmt.Sprintf("%.3g", x)
 }
 
-// goals compares what was measured with what was asked.
+// goals compares the results with the targets.
 func goals(all []result, book resultBook) []goal {
 	var list []goal
 	add := func(g goal) { list = append(list, g) }
@@ -212,7 +212,7 @@ func ingestGoals(all []result, book resultBook, subject, name string) []goal {
 	return []goal{rate, perCPU, wrong}
 }
 
-// fanGoals are those of one case of live delivery.
+// fanGoals returns the goals of one case of live delivery.
 func fanGoals(all []result, book resultBook, fan, name string) []goal {
 	const clients = 100
 	r, ok := book.find("fanout", fan, "mostrodex", clients)
@@ -237,7 +237,7 @@ func fanGoals(all []result, book resultBook, fan, name string) []goal {
 	return []goal{late, lost, each, whole}
 }
 
-// socketGoals are those of live delivery, idle connections and federation.
+// socketGoals returns the goals of live delivery, idle connections and federation.
 func socketGoals(all []result, book resultBook) []goal {
 	list := append(fanGoals(all, book, "200/s to 1,000", "fan-out"), fanGoals(all, book, "200/s to 1,000, 10 an event", "fan-out, 10 an event")...)
 	one := func(scenario, figure, subject string, clients int, title, target string, value func(map[string]float64) (string, bool)) {
@@ -356,7 +356,8 @@ func noiseShare(noise, wall float64) string {
 	return fmt.Sprintf("%.0f %%", 100*noise/wall/machineCores)
 }
 
-// machineCores is what noise is a share of; results name their machine.
+// machineCores is the number of cores for the noise share. Each result names its
+// machine.
 const machineCores = 2
 
 func writeIngest(b *strings.Builder, all []result, book resultBook) {
@@ -437,7 +438,7 @@ func writeRest(b *strings.Builder, title string, book resultBook, scenarios ...s
 
 const reputationText = "\nThe room's own benchmarks, in one process: events are parsed already and making them is in no figure; noise is that of the whole run. cpu is of all cores.\n"
 
-// writeRuns says where, when and how the figures came about.
+// writeRuns writes the run, version, command and machine of the results.
 func writeRuns(b *strings.Builder, book resultBook) {
 	type run struct{ id, line string }
 	var runs []run

@@ -10,8 +10,9 @@ import (
 	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
-// TestReport: what was not measured says so, what was missed says so, a
-// smaller scale proves no target, and only results of one run are divided.
+// TestReport checks that the report marks figures that were not measured or missed
+// their target, that a result at a smaller scale does not meet a target, and that only
+// results of the same run are divided.
 func TestReport(t *testing.T) {
 	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	load := func(run, subject string, scale, acked, perCPU float64) result {
@@ -56,7 +57,8 @@ func TestReport(t *testing.T) {
 			}
 		})
 	}
-	// Each of the floor's turns is compared row by row: one slow row is enough.
+	// Each row is compared with the floor separately, so one slow row is enough to miss
+	// the target.
 	var rows []result
 	for _, name := range rowNames {
 		for _, clients := range []int{1, connections} {
@@ -84,7 +86,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestBenchmarks: what Go's benchmarks print becomes values by unit.
+// TestBenchmarks checks that the output of Go's benchmarks becomes values by unit.
 func TestBenchmarks(t *testing.T) {
 	got := benchmarks([]byte("goos: linux\nBenchmarkFullRecompute-2   \t 1\t 492.0 MiB-peak\t 13.15 cpu-s-all\t 27.69 s-all\nBenchmarkOneNewEvent/largest-order-2 \t 1\t  30112222 ns/op\t 33.30 cpu-ms/op\nBenchmarkBroken-2\nPASS\n"))
 	for name, want := range map[string]map[string]float64{

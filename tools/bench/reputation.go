@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// reputation runs the room's own benchmarks, which have a market of a million
-// events in memory, and reads what they say: every score computed anew, and
-// one new event of the largest of all nodes and of one like most.
+// reputation runs the benchmarks of package reputation, which hold a market of a
+// million events in memory, and records their output: the computation of all scores,
+// and one new event of the largest node and of a typical node.
 func (b *bench) reputation(ctx context.Context) error {
 	for _, run := range []struct {
 		name, times string
@@ -45,7 +45,7 @@ func (b *bench) reputation(ctx context.Context) error {
 				}
 			}
 			if len(got) != len(run.figures) {
-				return nil, fmt.Errorf("%s said not all that was asked:\n%s", b.reputationTest, out)
+				return nil, fmt.Errorf("the output of %s lacks a figure:\n%s", b.reputationTest, out)
 			}
 			return got, nil
 		})
@@ -56,8 +56,8 @@ func (b *bench) reputation(ctx context.Context) error {
 	return nil
 }
 
-// benchmarks reads the lines of Go's benchmarks: by name what each measured,
-// by unit, "ns/op" in milliseconds as "ms".
+// benchmarks parses the output of Go's benchmarks. The result has the values of each
+// benchmark by unit. "ns/op" is converted to milliseconds as "ms".
 func benchmarks(out []byte) map[string]map[string]float64 {
 	all := make(map[string]map[string]float64)
 	for line := range bytes.Lines(out) {
@@ -66,7 +66,7 @@ func benchmarks(out []byte) map[string]map[string]float64 {
 			continue
 		}
 		name := strings.TrimPrefix(f[0], "Benchmark")
-		if at := strings.LastIndexByte(name, '-'); at > 0 { // the number of cores
+		if at := strings.LastIndexByte(name, '-'); at > 0 { // removes the suffix with the number of cores
 			if _, err := strconv.Atoi(name[at+1:]); err == nil {
 				name = name[:at]
 			}

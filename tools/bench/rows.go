@@ -12,21 +12,22 @@ import (
 
 const kindOrder = 38383
 
-// variants is how many filters of a kind are asked in turn.
+// variants is the maximum number of different filters in a row.
 const variants = 30
 
-// row is one kind of question that clients send.
+// row is one kind of query that clients send.
 type row struct {
 	name    string
 	filters []nostr.Filter
 }
 
-// peer is what a row took strfry f8a56a8 on the same kind of machine and load
-// (8 closed-loop connections), in an earlier run than this one: it cannot be
-// built wherever these benchmarks run. Milliseconds, and CPU microseconds.
+// peer is the result of strfry f8a56a8 for a row: p50 and p99 in milliseconds, and CPU
+// time in microseconds. It was measured in an earlier run on the same kind of machine
+// and load with 8 closed-loop connections, because strfry cannot be built on every
+// machine that runs these benchmarks.
 type peer struct{ p50, p99, cpu float64 }
 
-// peers holds them by row.
+// peers are the results of strfry by row.
 var peers = map[string]peer{
 	"ids 1":                     {0.6, 1.6, 121},
 	"ids 20":                    {2.6, 5.6, 558},
@@ -48,7 +49,7 @@ var peers = map[string]peer{
 	"nothing matches (#s+#f)":   {39, 109, 11043},
 }
 
-// rowsOf draws the questions from the orders that are there.
+// rowsOf draws the filters from the orders of the oracle.
 func rowsOf(o *oracle) []row {
 	r := rand.New(rand.NewPCG(1, 38383))
 	var orders []*nostr.Event
@@ -98,7 +99,8 @@ func rowsOf(o *oracle) []row {
 		return all
 	}
 	nobody := func(n int) nostr.Filter {
-		// Every other one joins a status and a currency that exist, but not together.
+		// Every second filter combines a status and a currency that both exist, but not
+		// in the same order.
 		if n%2 == 0 {
 			for _, f := range byUse {
 				for _, s := range []string{"in-progress", "success", "canceled", "pending"} {
@@ -166,7 +168,7 @@ func rowsOf(o *oracle) []row {
 	}
 }
 
-// countsOf are the filters of the COUNT case.
+// countsOf returns the filters of the COUNT case.
 func countsOf(o *oracle) []row {
 	var rows []row
 	for _, r := range rowsOf(o) {

@@ -21,8 +21,8 @@ import (
 	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
-// phrases are what people look for: methods of payment, in their own words,
-// without accents, cut short, and names of instances.
+// phrases are typical search terms: payment methods in colloquial form, without accents
+// or abbreviated, and names of instances.
 var phrases = []string{
 	"pago movil", "transferencia bancaria", "mercado pago", "sepa", "sepa instant", "bizum", "revolut", "zelle", "pix", "nequi",
 	"efectivo", "uberweisung", "tigo money", "m-pesa", "wise", "strike", "transfermovil", "mostro del sur", "caracas", "yape",
@@ -30,7 +30,7 @@ var phrases = []string{
 
 var fiats = []string{"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN"}
 
-// search asks the API and NIP-50 in closed loops, with the book indexed.
+// search queries the API and NIP-50 in closed loops, with the book indexed.
 func (b *bench) search(ctx context.Context) error {
 	dir, err := b.bigDir(ctx)
 	if err != nil {
@@ -149,8 +149,8 @@ func closedHTTP(ctx context.Context, urls []string, clients int, span time.Durat
 	return slices.Concat(took...), errors.Join(errs...)
 }
 
-// checkTotals compares the book's totals with the oracle, for each currency:
-// fast and wrong would be easy.
+// checkTotals compares the book's totals with the oracle for each currency. If a total
+// differs, the latencies would be worthless, so checkTotals returns an error.
 func (b *bench) checkTotals(ctx context.Context, srv *server) error {
 	file, err := bookFile(ctx, b.cache, b.scaled(bookOrders), b.now)
 	if err != nil {
@@ -199,12 +199,12 @@ func (b *bench) checkTotals(ctx context.Context, srv *server) error {
 	return nil
 }
 
-// freshFiat is the currency of fresh orders, ISO 4217's code for tests: they
-// do not get between the book and its oracle.
+// freshFiat is the currency of fresh orders: ISO 4217's code for tests. The book has no
+// orders in this currency, so fresh orders do not change the totals of checkTotals.
 const freshFiat = "XTS"
 
-// freshOrders makes new orders: pending, with a word nobody else uses among
-// the methods of every so-manieth.
+// freshOrders returns n new pending orders. Every probeEvery-th order has a unique word
+// among its payment methods; words maps the index of such an order to its word.
 func freshOrders(seed int64, n, probeEvery int) (events []*nostr.Event, raw [][]byte, words map[int]string, err error) {
 	c, err := corpus.New(corpus.Config{Seed: seed, Orders: 1})
 	if err != nil {
@@ -238,9 +238,10 @@ func freshOrders(seed int64, n, probeEvery int) (events []*nostr.Event, raw [][]
 	return events, raw, words, err
 }
 
-// probe waits until an order is in the book and then in the text index, and
-// gives both times since a moment. It looks every few milliseconds, so the
-// true lag is at most that much shorter.
+// probe waits until an order is in the book and then in the text index, and returns the
+// time from since to both. It polls every 2 ms and every 10 ms, so the true lag may be
+// shorter by that interval. If the order does not appear within ten minutes, probe
+// returns an error.
 func probe(ctx context.Context, addr string, evt *nostr.Event, word string, since time.Time, textToo bool) (book, text time.Duration, err error) {
 	client := &http.Client{Timeout: answerWithin}
 	wait := func(url string, every time.Duration) (time.Duration, error) {
@@ -269,7 +270,7 @@ func probe(ctx context.Context, addr string, evt *nostr.Event, word string, sinc
 	return book, text, err
 }
 
-// bigServer starts the relay on the book, ready.
+// bigServer starts the relay on the book and waits until it is ready.
 func (b *bench) bigServer(ctx context.Context) (*server, error) {
 	dir, err := b.bigDir(ctx)
 	if err != nil {
@@ -287,11 +288,11 @@ func (b *bench) bigServer(ctx context.Context) (*server, error) {
 }
 
 const (
-	steadyRate    = 1000 // events a second
+	steadyRate    = 1000 // events per second
 	steadySeconds = 30
 )
 
-// lag publishes at a steady rate and watches every fiftieth order.
+// lag publishes at a steady rate and measures every fiftieth order.
 func (b *bench) lag(ctx context.Context) error {
 	srv, err := b.bigServer(ctx)
 	if err != nil {
@@ -330,7 +331,7 @@ func (b *bench) lag(ctx context.Context) error {
 					mu.Lock()
 					errs = append(errs, err)
 					mu.Unlock()
-					s.close() // the sender stops too
+					s.close() // the sender stops as well
 					return
 				}
 				i := index[id]
@@ -369,8 +370,8 @@ func (b *bench) lag(ctx context.Context) error {
 	})
 }
 
-// burst publishes as much as the relay takes, watching orders on the way, and
-// then waits for the last one to be found by its word.
+// burst publishes as fast as the relay accepts events, and measures single orders
+// meanwhile. Then it waits until a search for a unique word finds the last order.
 func (b *bench) burst(ctx context.Context) error {
 	srv, err := b.bigServer(ctx)
 	if err != nil {
@@ -382,14 +383,14 @@ func (b *bench) burst(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// One more follows when all are acknowledged: the log has an order, and
-	// so has the index.
+	// The last order is sent after all others are acknowledged. The log and the index
+	// keep the order of events, so the index is complete if it has the last one.
 	sentinel, sentinelRaw, words, err := freshOrders(seed+1, 1, 1)
 	if err != nil {
 		return err
 	}
-	// The orders of the burst come on many connections; single ones are
-	// published beside it and watched.
+	// The orders of the burst are sent on many connections. Single orders are sent on
+	// another connection and measured.
 	lone, loneRaw, _, err := freshOrders(seed+2, 1000, 1)
 	if err != nil {
 		return err
@@ -435,7 +436,7 @@ func (b *bench) burst(ctx context.Context) error {
 	began := time.Now()
 	d, err := publish(ctx, srv.addr, events, raw, connections, window)
 	ended := time.Now()
-	fmt.Fprintf(os.Stderr, "burst of %d over after %v\n", d.acked, ended.Sub(began).Round(time.Millisecond))
+	fmt.Fprintf(os.Stderr, "burst of %d events ended after %v\n", d.acked, ended.Sub(began).Round(time.Millisecond))
 	var text time.Duration
 	if err == nil {
 		_, err = publish(ctx, srv.addr, sentinel, sentinelRaw, 1, 1)

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// The generator shares two cores with what it measures, so its side of the
-// socket is as cheap as can be: messages are framed once, ahead of time, with
-// a mask of zeros (allowed: it leaves the payload as it is), and answers are
-// skipped over by their frame headers unless someone wants to read them.
+// The generator shares two cores with the server under measurement, so its side of the
+// socket must be cheap. Messages are framed once in advance with a zero mask, which is
+// allowed and leaves the payload unchanged. Answers are skipped by their frame headers
+// unless the caller needs their content.
 
 const (
 	opContinuation = 0
@@ -42,7 +42,7 @@ func appendFrame(dst []byte, op byte, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// appendServerFrame is what the same text looks like coming from a server.
+// appendServerFrame appends one whole text frame of a server.
 func appendServerFrame(dst, payload []byte) []byte {
 	dst = append(dst, 0x80|opText)
 	switch n := len(payload); {
@@ -56,16 +56,15 @@ func appendServerFrame(dst, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// socket is a client's end of a websocket. One goroutine may read while
-// another writes.
+// socket is a client's end of a websocket. One goroutine may read while another writes.
 type socket struct {
 	nc  net.Conn
 	br  *bufio.Reader
 	buf []byte
 }
 
-// answerWithin bounds every wait for a server: a benchmark that hangs tells
-// nothing.
+// answerWithin bounds every wait for a server, so that the benchmark ends if a server
+// hangs.
 const answerWithin = 2 * time.Minute
 
 func dial(ctx context.Context, addr string) (*socket, error) {
@@ -138,7 +137,8 @@ func newReader(nc net.Conn) *bufio.Reader { return bufio.NewReaderSize(nc, 128<<
 
 var errClosed = errors.New("the server closed the connection")
 
-// frame gives the next data frame's header, having answered control frames.
+// frame answers control frames and returns the header of the next data frame. If the
+// server closes the connection, frame returns errClosed.
 func (s *socket) frame() (op byte, fin bool, n int, err error) {
 	for {
 		if op, fin, n, err = s.header(); err != nil {
@@ -165,7 +165,7 @@ func (s *socket) frame() (op byte, fin bool, n int, err error) {
 	}
 }
 
-// next reads one whole message. It is good until the call after.
+// next reads one whole message. The slice is valid until the next call.
 func (s *socket) next() ([]byte, error) {
 	s.nc.SetReadDeadline(time.Now().Add(answerWithin))
 	s.buf = s.buf[:0]
@@ -185,11 +185,10 @@ func (s *socket) next() ([]byte, error) {
 	}
 }
 
-// verbBytes is enough to tell messages apart.
+// verbBytes is the number of bytes that distinguish the verbs of messages.
 const verbBytes = 6
 
-// skim skips over one message and gives its first bytes. It is good until the
-// call after.
+// skim skips one message and returns its first bytes and its size.
 func (s *socket) skim() (verb [verbBytes]byte, size int, err error) {
 	for first := true; ; first = false {
 		_, fin, n, err := s.frame()
@@ -219,8 +218,9 @@ var (
 	verbCount  = [verbBytes]byte([]byte(`["COUN`))
 )
 
-// skimAnswer skips over messages up to the end of a stored answer or a count,
-// and says how many events went by.
+// skimAnswer skips the messages of a stored answer or a count up to its end, and
+// returns the number of events. If the server answers CLOSED, skimAnswer returns an
+// error.
 func (s *socket) skimAnswer() (events int, err error) {
 	s.nc.SetReadDeadline(time.Now().Add(answerWithin))
 	for {
@@ -238,7 +238,8 @@ func (s *socket) skimAnswer() (events int, err error) {
 	}
 }
 
-// readAnswer reads the events of a stored answer to sub, as JSON, in order.
+// readAnswer reads the events of a stored answer to sub, as JSON, in order. If the
+// server answers CLOSED, readAnswer returns an error.
 func (s *socket) readAnswer(sub string) (events [][]byte, err error) {
 	event, eose, closed := `["EVENT","`+sub+`",`, `["EOSE","`+sub+`"]`, `["CLOSED","`+sub+`"`
 	for {
@@ -258,8 +259,8 @@ func (s *socket) readAnswer(sub string) (events [][]byte, err error) {
 	}
 }
 
-// readOK reads up to the next OK. The layout is the same in every relay:
-// ["OK","<64 hex>",true,...
+// readOK reads messages up to the next OK. Every relay uses the same layout: ["OK","<64
+// hex>",true,...
 func (s *socket) readOK() (id string, ok bool, reason string, err error) {
 	for {
 		msg, err := s.next()
@@ -273,7 +274,7 @@ func (s *socket) readOK() (id string, ok bool, reason string, err error) {
 	}
 }
 
-// readCount reads up to the next COUNT answer.
+// readCount reads messages up to the next COUNT answer and returns the count.
 func (s *socket) readCount() (int, error) {
 	s.nc.SetReadDeadline(time.Now().Add(answerWithin))
 	for {

@@ -1,13 +1,12 @@
-// Command canned answers known REQ messages with prepared frames: the floor
-// under the latency of any relay that sends the same answers over the same
-// kind of socket.
+// Command canned answers known REQ messages with prepared frames. Its latency is the
+// lower bound for any relay that sends the same answers over the same kind of socket.
 //
-// Its input is a file of records: a REQ payload and the whole answer as
-// websocket frames, each with its length in four bytes before it. For each
-// message it reads a frame, unmasks it, looks the payload up in a map and
-// writes the answer with one write call, from one goroutine a connection. It
-// parses no JSON, looks at no event, and ignores messages it does not know
-// (CLOSE).
+// The input is a file of records. A record is a REQ payload and the whole answer as
+// websocket frames, each after its length in four bytes (big endian). For each message
+// the program reads a frame, unmasks it, looks up the payload in a map and writes the
+// answer with one write call. One goroutine serves one connection. The program parses
+// no JSON and inspects no event. If a message is not in the map (CLOSE), the program
+// ignores it.
 package main
 
 import (

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// link is a way from one relay to another that can be cut: a proxy.
+// link is a proxy from one relay to another that can be cut.
 type link struct {
 	to *process
 	l  net.Listener
 
-	moved atomic.Int64 // bytes, both ways
+	moved atomic.Int64 // bytes in both directions
 
 	mu    sync.Mutex
 	cut   bool
-	first time.Time // that it carried
+	first time.Time // time of the first connection
 	conns map[net.Conn]bool
 }
 
-// link makes a way to a relay.
+// link starts a proxy to a relay.
 func (w *world) link(to *process) (*link, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,21 +79,21 @@ type counting struct {
 	n *atomic.Int64
 }
 
-// Write counts.
+// Write writes b and adds the number of written bytes to n.
 func (c counting) Write(b []byte) (int, error) {
 	n, err := c.Writer.Write(b)
 	c.n.Add(int64(n))
 	return n, err
 }
 
-// opened is when the link first carried anything.
+// opened returns the time of the link's first connection.
 func (k *link) opened() time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.first
 }
 
-// set cuts or heals the link.
+// set cuts the link if cut is true, and heals it if not.
 func (k *link) set(cut bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

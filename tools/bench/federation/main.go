@@ -1,8 +1,9 @@
-// Command federation proves that relays come to hold the same: three of ours
-// and two stock ones that cap their answers, five processes, events spread over
-// them with overlaps, links that are cut and healed, a process that is killed
-// and started again. It ends well only when all three hold exactly what the
-// events say they must. Other scenarios are reconcile and hostile.
+// Command federation proves that relays converge to the same events. It runs five
+// processes: three mostrodex relays and two stock relays that cap their answers. Events
+// are spread over the relays with overlaps, links are cut and healed, and processes are
+// killed and started again. If one of the three does not hold exactly the expected
+// events in time, the exit code is 1. The scenarios reconcile and hostile are described
+// at their types.
 package main
 
 import (
@@ -41,14 +42,14 @@ func main() {
 // world is the five relays and the links between them.
 type world struct {
 	dir         string
-	ours, stock string // binaries
+	ours, stock string // paths of binaries
 	cap         int
 	relays      map[string]*process
 	links       []*link
 	began       time.Time
 }
 
-// process is one relay; its address changes when it is started again.
+// process is one relay. Its address changes when it is started again.
 type process struct {
 	name, data string
 	args       []string
@@ -63,23 +64,23 @@ type process struct {
 
 func run(ctx context.Context) error {
 	w := &world{relays: map[string]*process{}, began: time.Now()}
-	events := flag.Int("events", 100_000, "events to spread")
-	seed := flag.Int64("seed", 1, "of the events and of their places")
-	within := flag.Duration("within", 20*time.Minute, "time to agree")
-	flag.IntVar(&w.cap, "cap", 300, "most events of one answer of a stock relay")
+	events := flag.Int("events", 100_000, "number of events")
+	seed := flag.Int64("seed", 1, "seed of the events and of their distribution")
+	within := flag.Duration("within", 20*time.Minute, "maximum time until the relays agree")
+	flag.IntVar(&w.cap, "cap", 300, "maximum number of events in one answer of a stock relay")
 	flag.StringVar(&w.ours, "mostrodex", "../../bin/mostrodex", "our binary")
-	flag.StringVar(&w.stock, "stock", "bin/stock", "the stock relay's binary")
+	flag.StringVar(&w.stock, "stock", "bin/stock", "binary of the stock relay")
 	r := &reconciling{world: w}
-	flag.IntVar(&r.n, "each", 20_000, "reconcile: events that each relay holds")
-	flag.IntVar(&r.apart, "apart", 1000, "reconcile: events that one of them lacks")
-	flag.StringVar(&r.corpus, "corpus", "", "reconcile: NDJSON file whose newest versions are taken; empty: made up")
-	flag.StringVar(&r.cache, "cache", "", "reconcile: directory to keep the imported data in; empty: not kept")
-	flag.BoolVar(&r.fill, "fill", true, "reconcile: then let an empty relay fill itself")
-	results := flag.String("results", "results.jsonl", "file that measurements are appended to")
+	flag.IntVar(&r.n, "each", 20_000, "reconcile: number of events in each relay")
+	flag.IntVar(&r.apart, "apart", 1000, "reconcile: number of events in which the relays differ")
+	flag.StringVar(&r.corpus, "corpus", "", "reconcile: NDJSON file whose newest versions are imported; empty: generated events")
+	flag.StringVar(&r.cache, "cache", "", "reconcile: directory for the imported data; empty: not kept")
+	flag.BoolVar(&r.fill, "fill", true, "reconcile: then fill an empty relay")
+	results := flag.String("results", "results.jsonl", "file to which results are appended")
 	flag.Parse()
 	var err error
 	if name := flag.Arg(0); name != "" && name != "reconcile" && name != "partition" && name != "hostile" {
-		return fmt.Errorf("scenario %q is not known: partition, reconcile, hostile", name)
+		return fmt.Errorf("unknown scenario %q, want partition, reconcile or hostile", name)
 	}
 	if flag.Arg(0) == "reconcile" {
 		if r.Journal, err = record.Open(*results, "federation", min(1, float64(r.n)/fullReconcile)); err != nil {
@@ -117,9 +118,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	want := mustHold(all)
-	w.say("%d events, of which %d are to be served", len(all), len(want))
+	w.say("%d events, %d of them live", len(all), len(want))
 
-	// Who follows whom. The stock relays follow nobody.
+	// Upstreams of each relay. The stock relays have none.
 	follows := map[string][]string{"a": {"s", "t", "b"}, "b": {"s", "c"}, "c": {"t", "a"}}
 	for _, name := range []string{"s", "t"} {
 		w.relays[name] = &process{name: name, binary: w.stock, lanes: 1, data: filepath.Join(w.dir, name)}
@@ -151,7 +152,7 @@ func run(ctx context.Context) error {
 		}
 	}
 
-	// Every event goes to one relay at least, a third of them to two.
+	// Every event goes to at least one relay, and a third of the events go to two.
 	places := rand.New(rand.NewPCG(uint64(*seed), 5))
 	names := []string{"a", "b", "c", "s", "t"}
 	place := func(part []*nostr.Event) map[string][]*nostr.Event {
@@ -167,7 +168,7 @@ func run(ctx context.Context) error {
 		return at
 	}
 	cutAt := len(all) * 6 / 10
-	w.say("publishing the first %d while the relays follow each other", cutAt)
+	w.say("publishing the first %d events while the relays follow each other", cutAt)
 	publishing := make(chan error, 1)
 	go func() { publishing <- w.publishAll(ctx, place(all[:cutAt])) }()
 	select {
@@ -178,7 +179,7 @@ func run(ctx context.Context) error {
 	if err := <-publishing; err != nil {
 		return err
 	}
-	w.say("kill -9 of b in the midst of catching up")
+	w.say("kill -9 of b during catch-up")
 	if err := w.relays["b"].kill(); err != nil {
 		return err
 	}
@@ -189,11 +190,11 @@ func run(ctx context.Context) error {
 	if err := w.relays["b"].start(ctx); err != nil {
 		return err
 	}
-	w.say("publishing the other %d into the partition", len(all)-cutAt)
+	w.say("publishing the other %d events into the partition", len(all)-cutAt)
 	if err := w.publishAll(ctx, place(all[cutAt:])); err != nil {
 		return err
 	}
-	w.say("kill -9 of a and c; links healed")
+	w.say("kill -9 of a and c; the links are healed")
 	for _, name := range []string{"a", "c"} {
 		if err := w.relays[name].kill(); err != nil {
 			return err
@@ -215,7 +216,7 @@ func (w *world) say(format string, args ...any) {
 	fmt.Printf("%7.1fs  %s\n", time.Since(w.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// sign makes the events: the market's, that a relay may still serve.
+// sign returns n signed events of a market, without expired ones.
 func (w *world) sign(ctx context.Context, seed int64, n int) (all []*nostr.Event, err error) {
 	c, err := corpus.New(corpus.Config{Seed: seed, Events: n, Unexpired: true, Now: time.Now().UTC().Truncate(time.Hour)})
 	if err != nil {
@@ -228,8 +229,8 @@ func (w *world) sign(ctx context.Context, seed int64, n int) (all []*nostr.Event
 	return all, err
 }
 
-// mustHold lists the ids that a relay that has seen everything serves: the
-// newest version of each address, of equal ones that with the lowest id.
+// mustHold returns the ids that a relay with all events serves: the newest version of
+// each address; if the times are equal, the one with the lowest id.
 func mustHold(all []*nostr.Event) (ids []string) {
 	newest := map[string]*nostr.Event{}
 	for _, evt := range all {
@@ -256,7 +257,8 @@ func digest(ids []string) string {
 	return fmt.Sprintf("%x", h[:8])
 }
 
-// agree waits until the three hold what they must.
+// agree waits until the three relays hold exactly the events of want, and verifies
+// their logs. If they do not within the given time, agree returns an error.
 func (w *world) agree(ctx context.Context, want []string, since time.Time, within time.Duration) error {
 	agreed := map[string]bool{}
 	for {
@@ -275,7 +277,7 @@ func (w *world) agree(ctx context.Context, want []string, since time.Time, withi
 				missing, extra := compare(want, got)
 				for _, stock := range []string{"s", "t"} {
 					n, err := w.relays[stock].count(ctx, missing)
-					w.say("%s holds %d of those that are missing %v", stock, n, err)
+					w.say("%s holds %d of the missing events %v", stock, n, err)
 				}
 				health, err := w.relays[name].get(ctx, "/api/v1/relays")
 				w.say("%s holds %d of %d: %d are missing, %d too many; first missing %v; %s %v", name, len(got), len(want), len(missing), len(extra), first(missing), health, err)
@@ -356,7 +358,7 @@ func compare(want, got []string) (missing, extra []string) {
 
 func first(ids []string) []string { return ids[:min(3, len(ids))] }
 
-// publishAll publishes what belongs to each relay, all at the same time.
+// publishAll publishes each relay's events, to all relays at the same time.
 func (w *world) publishAll(ctx context.Context, at map[string][]*nostr.Event) error {
 	errs := make([]error, 0, len(at))
 	var mu sync.Mutex

@@ -23,9 +23,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// publish sends events over so many connections, all versions of an address
-// over the same one, one at a time. A stock relay gets one connection: it loses
-// events that are stored at the same time as others.
+// publish sends events over p.lanes connections, one event at a time. All versions of
+// an address go over the same connection. A stock relay has one connection, because it
+// loses events that are stored concurrently.
 func (p *process) publish(ctx context.Context, events []*nostr.Event) error {
 	lanes := make([][]*nostr.Event, p.lanes)
 	for _, evt := range events {
@@ -65,7 +65,7 @@ func (p *process) publishLane(ctx context.Context, events []*nostr.Event) error 
 				continue
 			}
 			if bytes.HasPrefix(b, []byte(`["OK","`+evt.ID+`",false`)) {
-				return fmt.Errorf("%s refuses an event: %s", p.name, b)
+				return fmt.Errorf("%s refused an event: %s", p.name, b)
 			}
 			break
 		}
@@ -73,7 +73,7 @@ func (p *process) publishLane(ctx context.Context, events []*nostr.Event) error 
 	return nil
 }
 
-// count asks how many of some events a relay serves.
+// count returns the number of the given events that a relay serves.
 func (p *process) count(ctx context.Context, ids []string) (n int, err error) {
 	ws, _, err := websocket.Dial(ctx, "ws://"+p.address(), nil)
 	if err != nil {
@@ -104,7 +104,7 @@ func (p *process) count(ctx context.Context, ids []string) (n int, err error) {
 	return n, nil
 }
 
-// held lists the ids that one of our relays serves.
+// held returns the ids of the events that a mostrodex relay serves.
 func (p *process) held(ctx context.Context) (ids []string, err error) {
 	b, err := p.get(ctx, "/api/v1/export/events?live=true")
 	if err != nil {
@@ -142,7 +142,7 @@ func (p *process) get(ctx context.Context, path string) ([]byte, error) {
 
 var servesAt = regexp.MustCompile(`relay=ws://([0-9.:]+)/`)
 
-// start runs the process and waits for it to serve.
+// start runs the process and waits until it serves.
 func (p *process) start(ctx context.Context) error {
 	cmd := exec.Command(p.binary, p.args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -179,7 +179,7 @@ func (p *process) start(ctx context.Context) error {
 		return nil
 	case <-done:
 		return fmt.Errorf("%s ended before it served:\n%s", p.name, strings.Join(said, "\n"))
-	case <-time.After(5 * time.Minute): // a million events on a busy machine
+	case <-time.After(5 * time.Minute): // enough for a million events on a busy machine
 		cmd.Process.Kill()
 		return fmt.Errorf("%s does not serve", p.name)
 	case <-ctx.Done():
@@ -211,7 +211,7 @@ func (p *process) stop() error {
 func (w *world) stopAll() {
 	for _, p := range w.relays {
 		if p.cmd != nil {
-			p.cmd.Process.Kill() // ended already, or not to be waited for
+			p.cmd.Process.Kill() // an error means that the process has already ended
 			<-p.done
 		}
 	}

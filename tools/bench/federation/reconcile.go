@@ -22,17 +22,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// fullReconcile is how many events each relay holds at scale 1.
+// fullReconcile is the number of events in each relay at scale 1.
 const fullReconcile = 1_000_000
 
-// reconciling: two relays that hold n events each, of which apart/2 are their
-// own, come to hold the same by NIP-77. Both follow each other over proxies
-// that count bytes. Then a third, empty one fills itself from the first.
+// reconciling is the scenario in which two relays converge by NIP-77. Each relay holds
+// n events, and apart/2 of them are missing in the other one. Both follow each other
+// over proxies that count bytes. If fill is set, a third, empty relay then receives all
+// events of the first one.
 type reconciling struct {
 	*world
 	n, apart int
-	corpus   string // NDJSON of events whose newest versions are taken; "": made up
-	cache    string // directory that prepared data directories are kept in; "": none is kept
+	corpus   string // NDJSON file whose newest versions are imported; "": generated events
+	cache    string // directory for prepared data directories; "": not kept
 	fill     bool
 	within   time.Duration
 	*record.Journal
@@ -43,12 +44,12 @@ func (r *reconciling) run(ctx context.Context, seed int64) error {
 	if err != nil {
 		return err
 	}
-	own, err := r.newest(ctx, seed+1000, 4*r.apart+100) // seeds of their own: the corpora have 1 to 3
+	own, err := r.newest(ctx, seed+1000, 4*r.apart+100) // a different seed, because the corpora have the seeds 1 to 3
 	if err != nil {
 		return err
 	}
 	if len(own) < r.apart {
-		return fmt.Errorf("%d events of their own, want %d", len(own), r.apart)
+		return fmt.Errorf("%d events for one relay only, want %d", len(own), r.apart)
 	}
 	for i, name := range []string{"a", "b"} {
 		p := &process{name: name, binary: r.ours, lanes: 1, data: filepath.Join(r.dir, name)}
@@ -114,7 +115,7 @@ func (r *reconciling) run(ctx context.Context, seed int64) error {
 			if n == r.n+r.apart/2 {
 				took[i] = time.Since(links[i].opened())
 				done++
-				r.say("%s holds all %d, %.2fs after it first reached the other", []string{"a", "b"}[i], n, took[i].Seconds())
+				r.say("%s holds all %d, %.2fs after its first connection to the other", []string{"a", "b"}[i], n, took[i].Seconds())
 			} else if time.Since(healed) > r.within {
 				return fmt.Errorf("the relays do not agree: %d of %d", n, r.n+r.apart/2)
 			}
@@ -125,8 +126,8 @@ func (r *reconciling) run(ctx context.Context, seed int64) error {
 			return ctx.Err()
 		}
 	}
-	// What is still on its way, such as events that each had of the other and
-	// hears of again, is traffic too.
+	// Messages that are still in flight count as traffic too, for example events that
+	// both relays sent at the same time.
 	time.Sleep(2 * time.Second)
 	u, cpu, err := meter.Read()
 	if err != nil {
@@ -142,7 +143,7 @@ func (r *reconciling) run(ctx context.Context, seed int64) error {
 		return err
 	}
 	if a != b {
-		return fmt.Errorf("the relays count alike and hold different events: %s and %s", a, b)
+		return fmt.Errorf("the relays have the same count but different events: %s and %s", a, b)
 	}
 	r.say("both hold %s; %d bytes went over both connections", a, traffic)
 	err = r.Add(record.Result{Scenario: "reconcile", Figure: "apart", Subject: "mostrodex", Clients: 2, Values: map[string]float64{
@@ -158,7 +159,7 @@ func (r *reconciling) run(ctx context.Context, seed int64) error {
 	return r.filling(ctx, r.n+r.apart/2)
 }
 
-// filling: an empty relay takes all that the first one has.
+// filling measures how an empty relay receives all events of the first one.
 func (r *reconciling) filling(ctx context.Context, want int) error {
 	l, err := r.link(r.relays["a"])
 	if err != nil {
@@ -203,14 +204,14 @@ func (r *reconciling) filling(ctx context.Context, want int) error {
 	if err != nil {
 		return err
 	}
-	r.say("c filled itself with %d events in %.1fs", want, took.Seconds())
+	r.say("c received %d events in %.1fs", want, took.Seconds())
 	return r.Add(record.Result{Scenario: "fill", Figure: "an empty relay", Subject: "mostrodex", Values: map[string]float64{
 		"events": float64(want), "seconds": took.Seconds(), "per_s": float64(want) / took.Seconds(), "cpu_us": cpu[1] / float64(want) * 1e6, "source_cpu_us": cpu[0] / float64(want) * 1e6,
 		"traffic_mb": float64(l.moved.Load()) / 1e6,
 	}}, u)
 }
 
-// config writes a relay's config: it follows one other.
+// config writes the config of a relay with one upstream.
 func (r *reconciling) config(p *process, follow string) error {
 	path := filepath.Join(r.dir, p.name+".toml")
 	p.args = []string{"serve", "-c", path, "--data", p.data}
@@ -218,7 +219,8 @@ func (r *reconciling) config(p *process, follow string) error {
 		"[relay.federation]\ndiscover = 0\n[[upstream]]\nurl = \"ws://%s\"\n", follow), 0o600)
 }
 
-// base gives a data directory with what both relays hold, kept in the cache.
+// base returns a data directory with the events that both relays hold. If cache is set,
+// the directory is kept there.
 func (r *reconciling) base(ctx context.Context, seed int64) (string, error) {
 	shared := r.n - r.apart/2
 	dir := filepath.Join(r.dir, "base")
@@ -229,7 +231,7 @@ func (r *reconciling) base(ctx context.Context, seed int64) (string, error) {
 	if _, err := os.Stat(done); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return dir, err
 	}
-	if err := os.RemoveAll(dir); err != nil { // a half one
+	if err := os.RemoveAll(dir); err != nil { // removes an incomplete directory
 		return "", err
 	}
 	r.say("importing %d events", shared)
@@ -239,7 +241,7 @@ func (r *reconciling) base(ctx context.Context, seed int64) (string, error) {
 			return "", err
 		}
 		if len(events) < shared {
-			return "", fmt.Errorf("%d events were made up, want %d", len(events), shared)
+			return "", fmt.Errorf("%d events were generated, want %d", len(events), shared)
 		}
 		if err := r.load(ctx, dir, events[:shared]); err != nil {
 			return "", err
@@ -250,7 +252,7 @@ func (r *reconciling) base(ctx context.Context, seed int64) (string, error) {
 	return dir, os.WriteFile(done, nil, 0o600)
 }
 
-// newest makes events up and gives the newest version of each address.
+// newest generates events and returns the newest version of each order.
 func (r *reconciling) newest(ctx context.Context, seed int64, n int) ([]*nostr.Event, error) {
 	all, err := r.sign(ctx, seed, n)
 	if err != nil {
@@ -281,7 +283,7 @@ func (r *reconciling) load(ctx context.Context, dir string, events []*nostr.Even
 	})
 }
 
-// loadNewest imports the newest versions out of the corpus file, n of them.
+// loadNewest imports the newest versions of n addresses of the corpus file.
 func (r *reconciling) loadNewest(ctx context.Context, dir string, n int) error {
 	last := map[string]int{} // address -> number of its last line
 	lines := 0
@@ -309,7 +311,7 @@ func (r *reconciling) loadNewest(ctx context.Context, dir string, n int) error {
 	})
 }
 
-// addressIn is enough of a line to tell orders apart: author and d.
+// addressIn returns the author and the d tag of a line, which identify an order.
 func addressIn(line []byte) string {
 	part := func(before string, n int) string {
 		i := bytes.Index(line, []byte(before))
@@ -340,12 +342,12 @@ func (r *reconciling) importing(ctx context.Context, dir string, write func(io.W
 		return fmt.Errorf("import: %w: %s", err, out.Bytes())
 	}
 	if !bytes.Contains(out.Bytes(), []byte("archived 0 rejected 0")) {
-		return fmt.Errorf("not all was taken: %s", out.Bytes())
+		return fmt.Errorf("some events were not imported: %s", out.Bytes())
 	}
 	return nil
 }
 
-// eachLine reads a file of lines. The slice is good until fn returns.
+// eachLine calls fn for each line of a file. The slice is valid until fn returns.
 func eachLine(path string, fn func(line []byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -362,7 +364,7 @@ func eachLine(path string, fn func(line []byte) error) error {
 	return lines.Err()
 }
 
-// served asks how many events a relay serves.
+// served returns the number of events that a relay serves.
 func served(ctx context.Context, ws *websocket.Conn) (int, error) {
 	if err := ws.Write(ctx, websocket.MessageText, []byte(`["COUNT","n",{}]`)); err != nil {
 		return 0, err
@@ -378,14 +380,14 @@ func served(ctx context.Context, ws *websocket.Conn) (int, error) {
 			if len(words) > 1 && string(words[0]) == `"AUTH"` {
 				continue
 			}
-			return 0, fmt.Errorf("COUNT is answered %s", b)
+			return 0, fmt.Errorf("unexpected answer to COUNT: %s", b)
 		}
 		return n.Count, json.Unmarshal(words[2], &n)
 	}
 }
 
-// sum says what a relay serves, whatever the order: the number of events and
-// the sum of their ids.
+// sum returns the number of events that a relay serves and the sum of their ids, which
+// does not depend on the order.
 func (p *process) sum(ctx context.Context) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address()+"/api/v1/export/events?live=true", nil)
 	if err != nil {
@@ -407,7 +409,7 @@ func (p *process) sum(ctx context.Context) (string, error) {
 		var id [32]byte
 		i := bytes.Index(lines.Bytes(), []byte(`"id":"`))
 		if i < 0 || len(lines.Bytes()) < i+6+64 {
-			return "", fmt.Errorf("export of %s: no event: %.100s", p.name, lines.Bytes())
+			return "", fmt.Errorf("export of %s: not an event: %.100s", p.name, lines.Bytes())
 		}
 		if _, err := hex.Decode(id[:], lines.Bytes()[i+6:i+6+64]); err != nil {
 			return "", err

@@ -1,5 +1,5 @@
-// Package record keeps what benchmarks measured: one line of JSON a figure, from
-// which the report is written. It holds what was seen and no judgement.
+// Package record stores the results of benchmarks, one line of JSON per figure. The
+// report is written from these lines. A line contains measurements and no assessment.
 package record
 
 import (
@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// Result is one measurement, a line of the results file. Targets are applied
-// when the report is written.
+// Result is one measurement, a line of the results file. The report applies the
+// targets.
 type Result struct {
 	Time     time.Time          `json:"time"`
-	Run      string             `json:"run"` // results of one run may be divided by each other
+	Run      string             `json:"run"` // only results of the same run may be divided by each other
 	Scenario string             `json:"scenario"`
 	Figure   string             `json:"figure"`
 	Subject  string             `json:"subject"` // mostrodex, stock, canned, signatures
@@ -36,17 +36,18 @@ type Result struct {
 	Command  string             `json:"command"`
 }
 
-// Journal appends results to a file and tells them on the terminal.
+// Journal appends results to a file and prints them on the terminal.
 type Journal struct {
 	file    *os.File
 	run     string
-	Scale   float64 // of what is measured, 1 for all of it
+	Scale   float64 // fraction of the full size, from 0 to 1
 	machine string
 	version string
 	command string
 }
 
-// Open opens a results file. name is the program's, for the command line.
+// Open opens a results file for appending. If the file does not exist, Open creates it.
+// name is the name of the program, for the recorded command line.
 func Open(path, name string, scale float64) (*Journal, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -63,7 +64,8 @@ func Open(path, name string, scale float64) (*Journal, error) {
 // Close closes the file.
 func (j *Journal) Close() error { return j.file.Close() }
 
-// Add writes a result and what measuring it took.
+// Add appends a result and the usage of its measurement. If the write fails, Add
+// returns the error.
 func (j *Journal) Add(r Result, u Usage) error {
 	r.Time, r.Run, r.Scale, r.Machine, r.Version, r.Command = time.Now().UTC().Truncate(time.Second), j.run, j.Scale, j.machine, j.version, j.command
 	r.Wall, r.Noise, r.Stolen = round(u.Wall), round(u.Noise), round(u.Stolen)
@@ -93,7 +95,8 @@ func prefixed(prefix, s string) string {
 	return prefix + s
 }
 
-// round keeps four significant digits, and whole numbers whole.
+// round keeps four significant digits. If x is 1,000 or more, round keeps all digits of
+// the whole number.
 func round(x float64) float64 {
 	if x == 0 || math.Abs(x) >= 1000 || math.IsNaN(x) || math.IsInf(x, 0) {
 		return math.Round(x)
@@ -102,7 +105,8 @@ func round(x float64) float64 {
 	return math.Round(x*unit) / unit
 }
 
-// Read reads a results file.
+// Read reads a results file. If a line is malformed, Read returns an error with its
+// number.
 func Read(r io.Reader) ([]Result, error) {
 	var all []Result
 	lines := bufio.NewScanner(r)
@@ -117,7 +121,8 @@ func Read(r io.Reader) ([]Result, error) {
 	return all, lines.Err()
 }
 
-// machine names what the figures depend on most.
+// machine returns a description of the machine: cores, CPU model, memory, kernel and Go
+// version.
 func machine() string {
 	model := "unknown CPU"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -142,7 +147,8 @@ func machine() string {
 	return fmt.Sprintf("%d cores (%s)%s%s, %s", runtime.NumCPU(), model, memory, kernel, runtime.Version())
 }
 
-// commit is the version that is measured, as git tells it.
+// commit returns the version under measurement, from git describe, or "unknown" if git
+// fails.
 func commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
 	if err != nil {
@@ -151,7 +157,8 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// Percentile is the nearest rank of a sorted sample, in milliseconds.
+// Percentile returns the nearest rank of a sorted sample, in milliseconds. p is from 0
+// to 1. If the sample is empty, Percentile returns NaN.
 func Percentile(sorted []time.Duration, p float64) float64 {
 	if len(sorted) == 0 {
 		return math.NaN()

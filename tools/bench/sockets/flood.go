@@ -13,9 +13,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// flooding: one key publishes orders as fast as it can, while two hundred
-// clients trade. Its quota is 10,000; rates are not in the way, because the
-// generator is on this machine.
+// flooding measures a flood: one key publishes orders as fast as it can while two
+// hundred clients trade. The key's quota is 10,000 orders. Rate limits do not apply,
+// because the generator is on this machine.
 func (s *settings) flooding(ctx context.Context) error {
 	r, stop, err := s.start("mostrodex", "[indexer]\nenabled = false\n[relay.quota]\nlive_addresses_per_key = 10000\n")
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *settings) flooding(ctx context.Context) error {
 					}
 					mu.Unlock()
 					select {
-					case <-time.After(time.Second): // a trader acts now and then
+					case <-time.After(time.Second): // a trader publishes about once a second
 					case <-ctx.Done():
 					}
 				}

@@ -10,7 +10,7 @@ import (
 	"github.com/mostrodex/mostrodex/tools/bench/record"
 )
 
-// idling: so many connections with one subscription each.
+// idling measures the memory of s.idle connections with one subscription each.
 func (s *settings) idling(ctx context.Context) error {
 	r, stop, err := s.start("mostrodex", "[indexer]\nenabled = false\n")
 	if err != nil {

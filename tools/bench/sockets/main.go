@@ -1,7 +1,7 @@
-// Command sockets measures what many sockets cost: live delivery to a thousand
-// subscriptions while one of them never reads, ten thousand idle connections,
-// and a flood by one key while others trade. The generator is a process of its
-// own; the stock relay is measured in the same run where it can stand it.
+// Command sockets measures the cost of many sockets: live delivery to a thousand
+// subscriptions while one subscriber never reads, ten thousand idle connections, and a
+// flood by one key while others trade. The generator is a separate process. If the
+// stock relay can sustain a case, it is measured in the same run.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// What is measured at scale 1.
+// The sizes at scale 1.
 const (
 	fullSpan = 15 * time.Second
 	fullIdle = 10_000
@@ -59,13 +59,13 @@ type settings struct {
 func run(ctx context.Context) error {
 	var s settings
 	flag.StringVar(&s.ours, "mostrodex", "../../bin/mostrodex", "our binary")
-	flag.StringVar(&s.stock, "stock", "bin/stock", "the stock relay's binary; empty: left out")
-	flag.DurationVar(&s.span, "span", fullSpan, "length of the live part")
-	flag.IntVar(&s.rounds, "rounds", 3, "turns that the relays take at the fan-out")
-	results := flag.String("results", "results.jsonl", "file that measurements are appended to")
+	flag.StringVar(&s.stock, "stock", "bin/stock", "binary of the stock relay; empty: not measured")
+	flag.DurationVar(&s.span, "span", fullSpan, "duration of the live part")
+	flag.IntVar(&s.rounds, "rounds", 3, "number of turns of each relay at the fan-out")
+	results := flag.String("results", "results.jsonl", "file to which results are appended")
 	flag.IntVar(&s.idle, "idle", fullIdle, "idle connections")
-	flag.IntVar(&s.flood, "flood", 50_000, "orders of the flood")
-	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of our relay during fanout")
+	flag.IntVar(&s.flood, "flood", 50_000, "number of orders of the flood")
+	flag.StringVar(&s.profile, "profile", "", "file for a CPU profile of mostrodex during fanout")
 	flag.Parse()
 	var err error
 	if s.Journal, err = record.Open(*results, "sockets", min(1, s.span.Seconds()/fullSpan.Seconds(), float64(s.idle)/fullIdle)); err != nil {
@@ -81,7 +81,7 @@ func run(ctx context.Context) error {
 		case "flood":
 			err = s.flooding(ctx)
 		default:
-			err = fmt.Errorf("scenario %q is not known: fanout, idle, flood", name)
+			err = fmt.Errorf("unknown scenario %q, want fanout, idle or flood", name)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -101,7 +101,8 @@ var (
 	privateAt = regexp.MustCompile(`private=([0-9.]+:[0-9]+)`)
 )
 
-// start runs a relay on an empty directory.
+// start runs a relay on an empty directory and returns a function that stops it. If the
+// relay does not serve within a minute, start returns an error.
 func (s *settings) start(which, config string) (*relay, func(), error) {
 	dir, err := os.MkdirTemp("", "sockets")
 	if err != nil {
@@ -164,7 +165,7 @@ func (r *relay) dial(ctx context.Context) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// status is a field of /proc/PID/status that is given in kB.
+// status returns a field of /proc/PID/status, in kB.
 func (r *relay) status(field string) (float64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
 	if err != nil {
@@ -178,7 +179,7 @@ func (r *relay) status(field string) (float64, error) {
 	return 0, fmt.Errorf("/proc/PID/status has no %s", field)
 }
 
-// keepProfile writes a CPU profile of so long.
+// keepProfile writes a CPU profile of the given duration to a file.
 func (r *relay) keepProfile(file string, span time.Duration) {
 	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.private, int(span.Seconds())))
 	if err == nil {
@@ -208,7 +209,7 @@ func send(ctx context.Context, ws *websocket.Conn, words ...any) error {
 	return ws.Write(ctx, websocket.MessageText, b)
 }
 
-// acked publishes one event and waits for its OK.
+// acked publishes one event and returns the relay's OK and its latency.
 func acked(ctx context.Context, ws *websocket.Conn, evt *nostr.Event) (ok bool, took time.Duration, err error) {
 	began := time.Now()
 	if err := send(ctx, ws, "EVENT", evt); err != nil {
@@ -233,20 +234,20 @@ func quantile(all []time.Duration, q float64) time.Duration {
 	return all[min(len(all)-1, int(q*float64(len(all))))]
 }
 
-// fanEach is to how many of the subscriptions an event goes, case by case: all
-// of them follow some Mostro, few or many the same.
+// fanEach has the number of subscriptions that receive an event, for each case. Every
+// subscription follows one Mostro.
 var fanEach = []int{50, 10}
 
-// fanned is what the rounds of one relay's fan-out add up to.
+// fanned is the sum of all rounds of one relay's fan-out.
 type fanned struct {
 	took                          []time.Duration
 	events, wanted, got, repeated int
-	cpu, eventCPU                 float64 // seconds: with subscribers, and for as many events without
+	cpu, eventCPU                 float64 // CPU seconds: with subscribers, and for as many events without subscribers
 	record.Usage
 }
 
-// fanouts lets the relays take turns, so that what disturbs the machine
-// disturbs both.
+// fanouts runs the fan-out on all relays in turn, so that a disturbance affects all of
+// them.
 func (s *settings) fanouts(ctx context.Context) error {
 	for _, each := range fanEach {
 		if err := s.turns(ctx, each); err != nil {
@@ -294,14 +295,16 @@ func (s *settings) turns(ctx context.Context, each int) error {
 
 const (
 	fanSockets = 100
-	fanSubs    = 10  // of a socket
-	fanRate    = 200 // events a second
+	fanSubs    = 10  // per socket
+	fanRate    = 200 // events per second
 )
 
-// fanout: 100 sockets of ten subscriptions each, to one author a subscription,
-// as many authors as send each event to that many subscriptions, 200 events a second, and for ours one subscriber to everything
-// that never reads. Before them as many events without subscribers, which is
-// what the events alone cost.
+// fanout runs one round. It has 100 sockets with ten subscriptions each. Each
+// subscription follows one author, and each author has the given number of
+// subscriptions. The authors publish 200 events per second in total. If the relay is
+// mostrodex, one more subscriber follows all events and never reads. Before that, the
+// same number of events is published without subscribers, to measure the cost of the
+// events alone.
 func (s *settings) fanout(ctx context.Context, which string, each int, sum *fanned) error {
 	authors := fanSockets * fanSubs / each
 	r, stop, err := s.start(which, "[indexer]\nenabled = false\n")
@@ -364,7 +367,7 @@ func (s *settings) fanout(ctx context.Context, which string, each int, sum *fann
 	if err != nil {
 		return err
 	}
-	if which == "mostrodex" { // a stock relay stops for everybody
+	if which == "mostrodex" { // if one client does not read, a stock relay stops serving the others
 		mute, err := r.dial(ctx)
 		if err != nil {
 			return err
@@ -459,7 +462,7 @@ func (s *settings) fanout(ctx context.Context, which string, each int, sum *fann
 	mu.Lock()
 	defer mu.Unlock()
 	got := float64(max(len(took), 1))
-	fmt.Printf("  %s: p99 %v, %.1f us CPU a delivery, %.1f without the events' own %.0f us, noise %.1f CPU-s of %.1f s\n",
+	fmt.Printf("  %s: p99 %v, %.1f us CPU per delivery, %.1f without the events' own %.0f us, noise %.1f CPU-s of %.1f s\n",
 		which, quantile(took, .99), cpu[0]/got*1e6, (cpu[0]-alone)/got*1e6, alone/float64(n)*1e6, u.Noise, u.Wall)
 	sum.took = append(sum.took, took...)
 	sum.events, sum.wanted, sum.got, sum.repeated = sum.events+n, sum.wanted+want, sum.got+len(took), sum.repeated+repeated

@@ -1,7 +1,7 @@
-// Command stock is the relay that most Go operators run: khatru with
-// eventstore's badger, wired as their documentation shows. The one addition is
-// a guard against malformed d tags, without which a single message ends the
-// process. It exists to be measured against.
+// Command stock is a relay as most Go operators run it: khatru with eventstore's
+// badger, configured as their documentation shows. One guard is added, against
+// malformed d tags, because a single message with such a tag would end the process. The
+// program exists for comparison only.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address")
 	data := flag.String("data", "", "data directory")
-	limit := flag.Int("cap", 0, "most events of one answer; 0: as the store has it")
+	limit := flag.Int("cap", 0, "maximum number of events in one answer; 0: the store's default")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -62,7 +62,8 @@ func run(ctx context.Context, listen, data string, limit int) error {
 	return nil
 }
 
-// wholeAddress refuses a d tag without a value: khatru indexes into it.
+// wholeAddress refuses an event if its d tag has no value, because khatru would index
+// out of range.
 func wholeAddress(_ context.Context, evt *nostr.Event) (bool, string) {
 	for _, tag := range evt.Tags {
 		if len(tag) == 1 && tag[0] == "d" {
