@@ -13,13 +13,13 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The attacks of this file cost nothing, or a few sats. An independent audit
-// found them in method mostrodex@1.
+// The attacks in this file cost nothing, or a few sats. An independent audit found them
+// in method mostrodex@1.
 
-// farAway is an expires_at that never comes.
+// farAway is an expires_at that a simulated market never reaches.
 var farAway = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// fork copies a market, so that an attack is added to it alone.
+// fork returns a copy of the market, so that an attack is added to the copy only.
 func (m *market) fork() *market {
 	n := *m
 	n.entries, n.hosts, n.sorted = slices.Clone(m.entries), slices.Clone(m.hosts), false
@@ -30,7 +30,7 @@ func (m *market) fork() *market {
 	return &n
 }
 
-// at gives the scores of a moment by node.
+// at returns the scores at a moment, by node.
 func (m *market) at(when time.Time) map[string]score.Score {
 	out := map[string]score.Score{}
 	for _, s := range m.ledger(when).Compute(when) {
@@ -47,7 +47,8 @@ func badNature(perDay float64) nature {
 	return nature{Quality: .1, Users: .40, Complete: .72, Dispute: .08, Resolve: .5, Up: .95, PerDay: perDay}
 }
 
-// victim plays half a crowd, and beside it a good host with three trades a day.
+// victim plays half a crowd and a good host with three trades a day. It returns the
+// market, the good host and the number of days.
 func (g *game) victim(funded bool) (*market, *host, int) {
 	return g.victimIn(newMarket(g.Seed, funded))
 }
@@ -77,9 +78,10 @@ func withFund(funded bool) string {
 	return "without a fund: "
 }
 
-// poisonedPrior: nodes of the attacker, whose invented users say 0, against
-// what is believed of a node of which nothing is known. With a fund they pay
-// one sat for each trade. Also where no user of an honest host rates, as today.
+// poisonedPrior plays nodes of an attacker whose invented users rate with 0. The attack
+// targets the prior, which is the assumed value of a node without data. If the market
+// has a fund, the nodes pay one sat for each trade. The scenario is also played in a
+// market where the users of honest hosts do not rate, which is the situation of today.
 func (g *game) poisonedPrior(context.Context) error {
 	for _, world := range []struct{ funded, silent bool }{{false, true}, {false, false}, {true, false}} {
 		funded := world.funded
@@ -130,7 +132,8 @@ func (g *game) poisonedPrior(context.Context) error {
 	return nil
 }
 
-// dirtyKey has the worst record that costs nothing, and names Lightning nodes.
+// dirtyKey adds a key with the worst record that costs nothing. The key names Lightning
+// nodes in its infos.
 func (m *market) dirtyKey(name string, lightning []string, when time.Time) {
 	h := m.addHost(name, nature{}, when, when.Add(day))
 	r := stream(m.seed, "dirty "+name)
@@ -155,8 +158,8 @@ func (m *market) dirtyKey(name string, lightning []string, when time.Time) {
 	}
 }
 
-// claimedFirst: a key with a bad record names the Lightning nodes of others
-// before they do.
+// claimedFirst plays a key with a bad record that names the Lightning nodes of other
+// hosts before those hosts do.
 func (g *game) claimedFirst(context.Context) error {
 	m, _, days := g.victim(false)
 	end := after(float64(days))
@@ -183,7 +186,8 @@ func (g *game) claimedFirst(context.Context) error {
 	return nil
 }
 
-// r0Canceled rates a host with its own signed word that an order was cancelled.
+// r0Canceled rates a host. The receipt is the host's own signed message that an order
+// was cancelled.
 func (m *market) r0Canceled(h *host, orderID string, trade *mostro.Keys, rating float64, when time.Time, r *rand.Rand) error {
 	id, err := mostro.ParseUUID(orderID)
 	if err != nil {
@@ -202,9 +206,9 @@ func (m *market) r0Canceled(h *host, orderID string, trade *mostro.Keys, rating 
 	return nil
 }
 
-// twoKeys: a stranger publishes orders with one key, takes each with another,
-// leaves before a payment is due, and rates with both. For comparison also
-// after the payment, cooperatively.
+// twoKeys plays a stranger with two keys for each order. One key publishes the order
+// and the other takes it. The stranger cancels before a payment is due and rates with
+// both keys. For comparison, the stranger also cancels cooperatively after the payment.
 func (g *game) twoKeys(context.Context) error {
 	orders := 100
 	if g.Small {
@@ -231,8 +235,9 @@ func (g *game) twoKeys(context.Context) error {
 			s, target := f.at(end)[v.pubkey], most(1)
 			name := fmt.Sprintf("%s%d orders, cancelled %.0f minutes after they were taken: points lost", withFund(funded), orders, stay.Minutes())
 			if stay > 32*time.Minute {
-				// A daemon gives an order back before that unless the hold is paid:
-				// this costs no fee, and locks the sats of each order for so long.
+				// If the hold is not paid, a daemon reopens the order before this time.
+				// So the attack needs a paid hold. It costs no fee, but locks the sats
+				// of each order for this time.
 				name, target = name+" (the hold is paid and given back)", note
 			}
 			g.measure(name, float64(clean.Rank-s.Rank), target, nil)
@@ -241,14 +246,15 @@ func (g *game) twoKeys(context.Context) error {
 	return nil
 }
 
-// orderAs publishes a version with dates of its own.
+// orderAs publishes a version of an order with the given creation, reception and expiry
+// times.
 func (m *market) orderAs(h *host, d deal, status mostro.Status, made, received, expires time.Time) {
 	o := mostro.Order{Pubkey: h.pubkey, D: d.id, Side: d.side, Status: status, Fiat: h.fiat, AmountSats: &d.sats, Network: "mainnet",
 		Methods: []string{h.methods[int(d.id[0])%len(h.methods)]}, ExpiresAt: nostr.Timestamp(expires.Unix())}
 	m.putAt(o.Event(), made, received, mostro.RoadLive)
 }
 
-// launder plays a bad host that hides its failures in some way.
+// launder plays a bad host that hides its failures in the given way.
 func (m *market) launder(h *host, how string) {
 	r := h.random
 	const soon, late = 400 * time.Millisecond, 11 * time.Minute
@@ -308,8 +314,9 @@ func (m *market) launder(h *host, how string) {
 	}
 }
 
-// lateEndings: a bad host dates its bad endings and disputes back, has its orders
-// expire in 2099, or puts what failed on offer again and cancels it there.
+// lateEndings plays a bad host that hides its failures in three ways. It dates bad
+// endings and disputes back, or has its orders expire in 2099, or offers failed orders
+// again and cancels the offers.
 func (g *game) lateEndings(context.Context) error {
 	ways := []string{"in the open", "dated back by 11 minutes", "to expire in 2099", "as offers that nobody took again"}
 	for _, funded := range []bool{false, true} {
@@ -317,7 +324,7 @@ func (g *game) lateEndings(context.Context) error {
 		rank := map[string]float64{}
 		for _, how := range ways {
 			f := m.fork()
-			h := f.addHost("launder", badNature(3), genesis, after(float64(days))) // one host and stream each time
+			h := f.addHost("launder", badNature(3), genesis, after(float64(days))) // the same host and random stream each time
 			f.present(h)
 			f.launder(h, how)
 			now := f.at(after(float64(days)))
@@ -332,16 +339,17 @@ func (g *game) lateEndings(context.Context) error {
 	return nil
 }
 
-// pennyFees: a host confirms invented trades of large amounts with fees of one
-// sat each. The amounts are its word; some hosts also rate orders that never
-// end. Beside it an honest host with one usual trade a day: the fees that it
-// paid when it reached rank 80, or within the whole time if it never did.
+// pennyFees plays a host that confirms invented trades of large amounts with fees of
+// one sat each. The amounts are only claimed by the host. In some plans the host also
+// has ratings of orders that never end. For comparison, an honest host has one usual
+// trade a day. Its fees are counted until it reaches rank 80, or for the whole time if
+// it does not.
 func (g *game) pennyFees(context.Context) error {
 	n, _ := g.size()
 	days := 240
 	plans := []struct {
 		perDay float64
-		fakes  int // rated orders a day that never end
+		fakes  int // rated orders per day that never end
 	}{{1, 0}, {.5, 0}, {.5, 2}, {.25, 2}, {1, 4}, {3, 0}, {10, 0}, {40, 0}}
 	if g.Small {
 		days, plans = 120, plans[:3]
@@ -352,7 +360,8 @@ func (g *game) pennyFees(context.Context) error {
 	base.present(honest)
 	base.trades(honest)
 	base.lists()
-	// reach feeds a market until a host has rank 80; 0 if it never has.
+	// reach feeds a market until a host has rank 80, and returns the day, the best rank
+	// and the fees. If the host does not reach rank 80, the day is 0.
 	reach := func(m *market, pubkey string) (day int, best, fees float64) {
 		l := score.NewLedger(m.params(), score.Receipts{})
 		next := 0
@@ -413,8 +422,8 @@ func (g *game) pennyFees(context.Context) error {
 	return nil
 }
 
-// hashNamedFirst: somebody who hears of each payment of a host's fees names it
-// here 300 ms before the host does.
+// hashNamedFirst plays a thief that learns of each payment of a host's fees and names
+// the payment here 300 ms before the host does.
 func (g *game) hashNamedFirst(context.Context) error {
 	m, v, days := g.victim(true)
 	end := after(float64(days))
@@ -451,7 +460,8 @@ func (g *game) hashNamedFirst(context.Context) error {
 	return nil
 }
 
-// oneSecond: an old daemon publishes an order and its taking within a second.
+// oneSecond plays an old daemon that publishes an order and its taking within one
+// second.
 func (g *game) oneSecond(context.Context) error {
 	m, v, days := g.victim(false)
 	end := after(float64(days))
@@ -470,8 +480,8 @@ func (g *game) oneSecond(context.Context) error {
 	return nil
 }
 
-// largeOffer: a stranger offers, or offers and takes with a second key, one
-// order of a million sats.
+// largeOffer plays a stranger that offers one order of a million sats. In the second
+// case the stranger also takes the order with another key.
 func (g *game) largeOffer(context.Context) error {
 	m, v, days := g.victim(true)
 	end := after(float64(days))
@@ -492,7 +502,7 @@ func (g *game) largeOffer(context.Context) error {
 	return nil
 }
 
-// clockOff: an honest host with a clock that is eleven minutes off.
+// clockOff plays an honest host whose clock is wrong by eleven minutes.
 func (g *game) clockOff(context.Context) error {
 	m, v, days := g.victim(false)
 	end := after(float64(days))
@@ -519,7 +529,8 @@ func (g *game) clockOff(context.Context) error {
 	return nil
 }
 
-// ownOutage: this relay is away for three days, and fetches what it missed.
+// ownOutage plays an outage of this relay of three days. After the outage the relay
+// fetches the missed events.
 func (g *game) ownOutage(context.Context) error {
 	m, _, days := g.victim(false)
 	end := after(float64(days))

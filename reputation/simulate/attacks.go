@@ -13,10 +13,10 @@ import (
 
 func after(days float64) time.Time { return genesis.Add(time.Duration(days * float64(day))) }
 
-// stuffing is row 1. A fifth of the hosts cheat: bad ones, that rate
-// themselves ten times for each real rating, with receipts that they sign for
-// keys of their own. Fabricated adds what also costs nothing: the whole public
-// life of an order for each pair of fakes, published in time.
+// stuffing is row 1. A fifth of the hosts cheat. The cheaters are bad hosts that add
+// ten ratings of themselves for each real rating, with receipts that they sign for keys
+// of their own. If fabricated is set, the cheaters also publish the whole public life
+// of an order for each pair of fake ratings, in time, which costs nothing either.
 func (g *game) stuffing(funded, fabricated bool) error {
 	n, days := g.size()
 	end := after(float64(days))
@@ -83,8 +83,8 @@ func (m *market) stuff(h *host, days int, fabricated bool) {
 	}
 }
 
-// forged is row 2: a key with nothing behind it publishes in one day a hundred
-// successes and the fees of a year, dated back, and ratings of itself.
+// forged is row 2. On one day a key without a history publishes a hundred successes and
+// the fees of a year, all dated back, and ratings of itself.
 func (g *game) forged(context.Context) error {
 	n, days := g.size()
 	m := newMarket(g.Seed, true)
@@ -124,9 +124,9 @@ func (g *game) forged(context.Context) error {
 	return nil
 }
 
-// selfTrade is row 3: somebody runs an honest daemon and trades with itself
-// alone, at several paces, rating every trade with five stars. Fees are really
-// paid. Beside it an honest host of the best quality with as many trades.
+// selfTrade is row 3. An attacker runs an honest daemon, trades only with itself at
+// several rates, and rates every trade with five stars. The fees are really paid. For
+// comparison, an honest host of the best quality has as many trades.
 func (g *game) selfTrade(context.Context) error {
 	n, days := g.size()
 	days = max(days, 240)
@@ -175,8 +175,8 @@ func (g *game) selfTrade(context.Context) error {
 		name := fmt.Sprintf("%g trades a day of about %d sats: ", pace.perDay, pace.sats)
 		g.measure(name+"days to rank 80, 0 never", float64(reached), note, nil)
 		if reached > 0 {
-			// The same record, earned: a good host to whom users bring as many
-			// trades of as much, one in a hundred of which fails.
+			// An honest host needs the fees of as many trades of the same amounts to
+			// earn the same record. One in a hundred of its trades fails.
 			earned, tr := int64(0), stream(g.Seed, fmt.Sprint("twin ", pace.perDay))
 			for d := range reached {
 				for _, sats := range paid[d] {
@@ -204,8 +204,9 @@ func (g *game) selfTrade(context.Context) error {
 	}
 	g.measure("exposure less fees paid, worst, sats", worstGain, most(0), nil)
 
-	// The same record, earned: the fee of each trade is the fund's share, who
-	// ever trades. Measured, not assumed.
+	// An honest host earns the record in this market. The fee of each trade is the
+	// fund's share, the same for an attacker and for an honest user. The days and the
+	// fees are measured, not assumed.
 	m := newMarket(g.Seed, true)
 	m.crowd(n/4, days, anyQuality)
 	h := m.addHost("honest", nature{Quality: 1, Users: .97, Complete: .99, Dispute: .002, Resolve: .98, Up: .99, PerDay: 10}, genesis, after(float64(days)))
@@ -222,8 +223,8 @@ func (g *game) selfTrade(context.Context) error {
 	return nil
 }
 
-// badMouthing is row 4: a fifth of the hosts, good ones, are rated with one
-// star by a rival who really trades there, until three of ten ratings are his.
+// badMouthing is row 4. A fifth of the hosts are good hosts that a rival rates with one
+// star. The rival really trades there, until three of ten ratings are the rival's.
 func (g *game) badMouthing(context.Context) error {
 	n, days := g.size()
 	end := after(float64(days))
@@ -271,8 +272,8 @@ func (g *game) badMouthing(context.Context) error {
 	return nil
 }
 
-// malign trades at a host and rates it with one star; it gives the fees that
-// the rival paid: his half of 0.6 percent.
+// malign plays the rival's trades and ratings at one host. It returns the fees that the
+// rival paid: half of 0.6 percent of each amount.
 func (m *market) malign(h *host, days int) (paid int64) {
 	r := stream(m.seed, "rival of "+h.pubkey)
 	real := 2 * rateShare * h.PerDay * h.Complete * float64(days)
@@ -288,8 +289,8 @@ func (m *market) malign(h *host, days int) (paid int64) {
 	return paid
 }
 
-// whitewash is row 5: a bad host comes back under a new key, with the same
-// Lightning node or a new one, and goes on as before.
+// whitewash is row 5. A bad host returns under a new key, with the same Lightning node
+// or a new one, and behaves as before.
 func (g *game) whitewash(context.Context) error {
 	n, days := g.size()
 	for _, same := range []bool{true, false} {

@@ -1,11 +1,10 @@
-// Package simulate plays markets of honest and cheating Mostros against the
-// score, from signed events to ranks, beside three other ways to rate them.
+// Package simulate plays markets of honest and cheating Mostros against the score, from
+// events to ranks, and compares the score with three other rating methods.
 //
-// Every host, user and attack has a random stream of its own, so that a
-// market with an attack differs from the one without it by the attack alone.
-// Events get true ids; their signatures are left out, because the relay has
-// checked them before anything of reputation sees an event. Receipts inside
-// of ratings are signed and checked for real.
+// Every host, user and attack has a random stream of its own, so a market with an
+// attack differs from the market without it only by the attack. Events have valid ids
+// but no signatures, because the relay checks signatures before reputation reads an
+// event. Receipts inside ratings are signed and checked.
 package simulate
 
 import (
@@ -25,21 +24,22 @@ import (
 
 const day = 24 * time.Hour
 
-// genesis is the first moment of every market.
+// genesis is the start of every market.
 var genesis = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 
-// nature is what a host is really like: what the score is to find out.
+// nature is the true behaviour of a host, which the score estimates.
 type nature struct {
-	Quality  float64 // 0 to 1, of which the others follow with some noise
+	Quality  float64 // 0 to 1; the other fields are derived from Quality with noise
 	Users    float64 // mean rating, 0 to 1
-	Complete float64 // chance that a taken order ends well
-	Dispute  float64 // chance that it is disputed
-	Resolve  float64 // chance that a dispute is resolved in time
-	Up       float64 // chance to be there
-	PerDay   float64 // taken orders
+	Complete float64 // probability that a taken order succeeds
+	Dispute  float64 // probability that a taken order is disputed
+	Resolve  float64 // probability that a dispute is resolved in time
+	Up       float64 // probability that the host is online
+	PerDay   float64 // mean number of taken orders per day
 }
 
-// drawNature draws a host. Nothing here was chosen by its results.
+// drawNature draws the nature of a host. The constants were not tuned to results of the
+// simulation.
 func drawNature(r *rand.Rand, quality float64) nature {
 	near := func(mid, sd, lo, hi float64) float64 { return math.Max(lo, math.Min(hi, mid+sd*r.NormFloat64())) }
 	return nature{
@@ -59,7 +59,7 @@ type host struct {
 	keys      *mostro.Keys
 	pubkey    string
 	lightning string
-	from, to  time.Time // of its life
+	from, to  time.Time // start and end of the host's life
 	random    *rand.Rand
 	fees      int64 // sats really paid to the development fund
 	orders    int
@@ -67,27 +67,28 @@ type host struct {
 	fiat      string
 }
 
-// market is a log in the making.
+// market is a log of events that is being generated.
 type market struct {
 	seed    uint64
 	hosts   []*host
 	entries []mostro.Entry
-	fund    *mostro.Keys // nil: nobody confirms fees
+	fund    *mostro.Keys // nil: no fund confirms fees
 	paid    map[int64][]fundRow
 	sorted  bool
 
-	anonymous bool // the fund's lists name no payer
-	silent    bool // users rate nothing, as today
+	anonymous bool // if set, the fund's lists do not name the payer
+	silent    bool // if set, users do not rate, as today
 }
 
-// fundRow is a payment that a fund received.
+// fundRow is a payment that the fund received.
 type fundRow struct {
 	hash string
 	sats int64
 	node string
 }
 
-// stream gives a random stream that belongs to a name.
+// stream returns a random generator for a name. The same seed and name produce the same
+// numbers.
 func stream(seed uint64, name string) *rand.Rand {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(name), seed))
 	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16])))
@@ -97,12 +98,12 @@ func keysOf(seed uint64, name string) *mostro.Keys {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("key "+name), seed))
 	keys, err := mostro.KeysFromSecret(sum)
 	if err != nil {
-		panic(err) // one in 2^128
+		panic(err) // probability 2^-128
 	}
 	return keys
 }
 
-// nobody is a public key that need not sign.
+// nobody returns a random public key for a user that does not sign.
 func nobody(r *rand.Rand) string {
 	var b [32]byte
 	for i := range 4 {
@@ -119,7 +120,7 @@ func newMarket(seed uint64, funded bool) *market {
 	return m
 }
 
-// params are those of the market: the default ones, and its fund.
+// params returns the default parameters, with the market's fund if it has one.
 func (m *market) params() score.Params {
 	p := score.DefaultParams()
 	if m.fund != nil {
@@ -141,7 +142,7 @@ func (m *market) addHost(name string, n nature, from, to time.Time) *host {
 	return h
 }
 
-// put logs an event as received live, a moment after it was made.
+// put appends an event that is received live, 400 ms after its creation.
 func (m *market) put(evt nostr.Event, when time.Time) *nostr.Event {
 	return m.putAt(evt, when, when.Add(400*time.Millisecond), mostro.RoadLive)
 }
@@ -157,7 +158,7 @@ func (m *market) putAt(evt nostr.Event, made, received time.Time, road mostro.Ro
 	return &evt
 }
 
-// present publishes the host's infos, six a day, as often as it is there.
+// present publishes the host's infos: one every four hours, if the host is online.
 func (m *market) present(h *host) {
 	for t := h.from; t.Before(h.to); t = t.Add(4 * time.Hour) {
 		if h.random.Float64() < h.Up {
@@ -179,7 +180,7 @@ type deal struct {
 
 func (h *host) newDeal(r *rand.Rand, when time.Time) deal {
 	h.orders++
-	sats := int64(math.Exp(math.Log(2000) + r.Float64()*math.Log(50))) // 2,000 to 100,000, evenly in the logarithm
+	sats := int64(math.Exp(math.Log(2000) + r.Float64()*math.Log(50))) // 2,000 to 100,000, uniform in the logarithm
 	d := deal{id: uuid(r), sats: sats, side: mostro.SideSell, made: when}
 	if r.IntN(2) == 0 {
 		d.side = mostro.SideBuy
@@ -200,12 +201,13 @@ func (m *market) order(h *host, d deal, status mostro.Status, when time.Time) {
 	m.put(o.Event(), when)
 }
 
-// devFee is what a daemon pays to the fund, and says so.
+// devFee pays the fund's share of a trade and publishes the fee event, as a daemon
+// does. It returns the sats.
 func (m *market) devFee(h *host, d deal, r *rand.Rand) int64 {
 	return m.pay(h, d, max(1, int64(math.Round(float64(d.sats)*.006*.3))), r)
 }
 
-// pay pays some sats to the fund for a trade. The fund knows which node pays by
+// pay pays the given sats to the fund for a trade. The fund knows the paying node from
 // the payment's comment, as mostrod writes it.
 func (m *market) pay(h *host, d deal, sats int64, r *rand.Rand) int64 {
 	hash := nobody(r)
@@ -217,7 +219,7 @@ func (m *market) pay(h *host, d deal, sats int64, r *rand.Rand) int64 {
 	return sats
 }
 
-// lists publishes what the fund received, a day later.
+// lists publishes the fund's lists of received payments, each one day later.
 func (m *market) lists() {
 	if m.fund == nil {
 		return
@@ -244,7 +246,7 @@ func (m *market) lists() {
 func (m *market) rate(h *host, d deal, role, rater string, rating float64, when time.Time, r *rand.Rand) *nostr.Event {
 	receipt, err := mostro.Statement{Node: h.pubkey, Rater: rater, Order: d.id, Role: role, BandSats: mostro.AmountBand(d.sats), Day: mostro.SettleDay(d.ended)}.Sign(h.keys, source{r})
 	if err != nil {
-		panic(err) // every field was made here
+		panic(err) // not possible, because every field was made here
 	}
 	return m.rateWith(h, d.id, rater, rating, when, receipt)
 }
@@ -258,7 +260,8 @@ func (m *market) rateWith(h *host, orderID, rater string, rating float64, when t
 	return m.putAt(rt.Event(), when, when.Add(time.Second), mostro.RoadClient)
 }
 
-// source lets a seeded stream sign: the same market has the same bytes.
+// source is a seeded source of randomness for signatures, so the same market has the
+// same bytes.
 type source struct{ *rand.Rand }
 
 func (s source) Read(b []byte) (int, error) {
@@ -268,7 +271,7 @@ func (s source) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// stars draws a rating of one to five stars with a given mean.
+// stars draws a rating of one to five stars with the given mean, as a fraction of 1.
 func stars(r *rand.Rand, mean float64) float64 {
 	x := (mean - .2) / .8
 	n := 1
@@ -280,9 +283,9 @@ func stars(r *rand.Rand, mean float64) float64 {
 	return float64(n) / 5
 }
 
-const rateShare = .35 // of the users who rate
+const rateShare = .35 // fraction of users that rate
 
-// trades plays a host's business.
+// trades plays all trades of a host.
 func (m *market) trades(h *host) {
 	for t := h.from; t.Before(h.to); t = t.Add(day) {
 		for range poisson(h.random, h.PerDay) {
@@ -297,7 +300,7 @@ func (m *market) trades(h *host) {
 // trade plays one taken order with two users.
 func (m *market) trade(h *host, d deal, r *rand.Rand) {
 	m.order(h, d, mostro.StatusPending, d.made)
-	if r.IntN(5) > 0 { // an order taken with an invoice shows nothing
+	if r.IntN(5) > 0 { // an order that is taken with an invoice has no public in-progress version
 		m.order(h, d, mostro.StatusInProgress, d.taken)
 	} else {
 		d.side = mostro.SideSell
@@ -344,15 +347,15 @@ func poisson(r *rand.Rand, mean float64) (n int) {
 	return n
 }
 
-// ledger applies all entries up to a moment.
+// ledger returns a ledger with all entries received until the given time.
 func (m *market) ledger(until time.Time) *score.Ledger {
 	l := score.NewLedger(m.params(), score.Receipts{})
 	m.feed(l, 0, until)
 	return l
 }
 
-// feed applies entries from an index on, up to a moment; it gives the next
-// index.
+// feed applies the entries from an index on that were received until the given time,
+// and returns the next index.
 func (m *market) feed(l *score.Ledger, from int, until time.Time) int {
 	if !m.sorted {
 		m.lists()
@@ -375,7 +378,7 @@ func (m *market) feed(l *score.Ledger, from int, until time.Time) int {
 	return to
 }
 
-// crowd adds hosts that live through the whole market and plays them.
+// crowd adds n hosts that live for the whole market, and plays them.
 func (m *market) crowd(n int, days int, quality func(i int, r *rand.Rand) float64) []*host {
 	var list []*host
 	for i := range n {

@@ -9,22 +9,22 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
-// view is what four ways to rate say of every host at one moment.
+// view holds the results of four rating methods for every host at one moment.
 type view struct {
 	score  map[string]score.Score
-	mean   map[string]float64 // RoboSats: the plain mean, to 100
-	wilson map[string]float64 // Wilson's lower bound, to 100
-	trust  map[string]float64 // mostro-score's retired trust score
+	mean   map[string]float64 // RoboSats: the arithmetic mean, 0 to 100
+	wilson map[string]float64 // Wilson's lower bound, 0 to 100
+	trust  map[string]float64 // mostro-score's former trust score
 }
 
-// look computes all four from the same facts.
+// look computes all four ratings from the same facts.
 func look(l *score.Ledger, at time.Time) view {
 	v := view{map[string]score.Score{}, map[string]float64{}, map[string]float64{}, map[string]float64{}}
 	for _, s := range l.Compute(at) {
 		v.score[s.Pubkey] = s
 		n, sum := 0.0, 0.0
 		for _, r := range l.Ratings(s.Pubkey, s.Mu, at.Unix()) {
-			if r.Proof != "" { // RoboSats' readers verify the token, and no more
+			if r.Proof != "" { // RoboSats' clients verify the token and nothing else
 				n++
 				sum += r.Rating.Float()
 			}
@@ -43,7 +43,7 @@ func look(l *score.Ledger, at time.Time) view {
 	return v
 }
 
-// wilson is the lower bound of a share at 95 percent.
+// wilson returns the lower bound of the 95 percent confidence interval of a share.
 func wilson(sum, n float64) float64 {
 	if n == 0 {
 		return 0
@@ -53,7 +53,8 @@ func wilson(sum, n float64) float64 {
 	return (p + z*z/(2*n) - z*math.Sqrt(p*(1-p)/n+z*z/(4*n*n))) / (1 + z*z/n)
 }
 
-// rank and the three comparators, as one number for each host.
+// by returns one rating method as a function from public key to number. If the name is
+// not one of comparators, by returns the rank.
 func (v view) by(name string) func(pubkey string) float64 {
 	switch name {
 	case "mean":
@@ -66,10 +67,10 @@ func (v view) by(name string) func(pubkey string) float64 {
 	return func(k string) float64 { return float64(v.score[k].Rank) }
 }
 
-// comparators are the other three.
+// comparators are the three methods that the score is compared with.
 var comparators = []string{"mean", "wilson", "mostro_score"}
 
-// compare measures something for the score and for each comparator.
+// compare applies measure to the score and to each comparator.
 func (v view) compare(measure func(by func(string) float64) float64) (own float64, others map[string]float64) {
 	others = map[string]float64{}
 	for _, name := range comparators {
@@ -80,7 +81,8 @@ func (v view) compare(measure func(by func(string) float64) float64) (own float6
 
 func round(x float64) float64 { return math.Round(x*1000) / 1000 }
 
-// spearman is the correlation of ranks, ties sharing theirs.
+// spearman returns Spearman's rank correlation. If values are equal, they share the
+// mean of their ranks.
 func spearman(x, y []float64) float64 {
 	a, b := ranks(x), ranks(y)
 	ma, mb := average(a), average(b)
@@ -135,7 +137,8 @@ func average(x []float64) float64 {
 	return sum / float64(len(x))
 }
 
-// rho compares a rating of hosts with their hidden quality.
+// rho returns a measure: the rank correlation of a rating with the hidden quality of
+// hosts.
 func rho(hosts []*host) func(func(string) float64) float64 {
 	return func(by func(string) float64) float64 {
 		var x, y []float64
@@ -146,7 +149,7 @@ func rho(hosts []*host) func(func(string) float64) float64 {
 	}
 }
 
-// onTop is the share of cheaters in the top quarter.
+// onTop returns a measure: the fraction of cheaters in the top quarter of hosts.
 func onTop(hosts []*host, cheats func(*host) bool) func(func(string) float64) float64 {
 	return func(by func(string) float64) float64 {
 		list := slices.Clone(hosts)

@@ -16,11 +16,11 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// honest is row 7: does the interval of nine in ten hold the truth nine times
-// in ten? The truth is the value of the host's real nature; volume and
+// honest is row 7. It checks that the 90 percent interval contains the true value in
+// nine of ten cases. The true value is the value of the host's nature; volume and
 // longevity are facts.
 //
-// One market of 80 hosts tells a share to three hundredths only: five are
+// One market of 80 hosts determines the share only to about 0.03, so five markets are
 // played.
 func (g *game) honest(context.Context) error {
 	n, days := g.size()
@@ -59,7 +59,7 @@ func (g *game) honest(context.Context) error {
 	return nil
 }
 
-// truth gives the sub-scores that full knowledge would give.
+// truth returns the sub-scores that result from the host's nature.
 func (h *host) truth(p score.Params, s score.Score) (m [6]score.Micro) {
 	micro := func(x float64) score.Micro { return score.Micro(math.Round(x * 1e6)) }
 	m[score.SubUsers] = micro(h.Users)
@@ -71,8 +71,8 @@ func (h *host) truth(p score.Params, s score.Score) (m [6]score.Micro) {
 	return m
 }
 
-// newcomer is row 8: good new hosts with one trade a day, after 30 days and
-// after a year.
+// newcomer is row 8. It plays good new hosts with one trade a day, and compares their
+// ranks after 30 days and after a year.
 func (g *game) newcomer(context.Context) error {
 	n, _ := g.size()
 	days := 365
@@ -120,7 +120,8 @@ func (g *game) newcomer(context.Context) error {
 	return nil
 }
 
-// badInput is row 11: what must not count, each for its own reason.
+// badInput is row 11. Each event of this scenario must not count, for a different
+// reason.
 func (g *game) badInput(context.Context) error {
 	m := newMarket(g.Seed, true)
 	hosts := m.crowd(4, 40, anyQuality)
@@ -186,7 +187,7 @@ func (g *game) badInput(context.Context) error {
 	ids := map[string]string{}
 	for _, name := range names {
 		e := bad[name](good())
-		m.entries = m.entries[:len(m.entries)-1] // the good one it was made of
+		m.entries = m.entries[:len(m.entries)-1] // removes the valid rating that the bad event was derived from
 		e.Sig = ""
 		ids[m.putAt(e, when, when.Add(time.Second), mostro.RoadClient).ID] = name
 	}
@@ -214,9 +215,9 @@ func (g *game) badInput(context.Context) error {
 	return nil
 }
 
-// freeBadMouthing is row 12: a stranger publishes a thousand orders at a good
-// host, cancels each and rates it with one star, showing the host's own signed
-// word that the order was cancelled.
+// freeBadMouthing is row 12. A stranger publishes a thousand orders at a good host,
+// cancels each of them, and rates each with one star. The receipt is the host's own
+// signed message that the order was cancelled.
 func (g *game) freeBadMouthing(ctx context.Context) error {
 	n, days := g.size()
 	end := after(float64(days))
@@ -272,7 +273,8 @@ func (g *game) freeBadMouthing(ctx context.Context) error {
 	return nil
 }
 
-// omission: two hosts that fail a third of their trades; one does not say so.
+// omission plays two hosts that fail a third of their trades. One of the hosts does not
+// publish the failures.
 func (g *game) omission(context.Context) error {
 	_, days := g.size()
 	m := newMarket(g.Seed, true)
@@ -304,7 +306,7 @@ func (g *game) omission(context.Context) error {
 	return nil
 }
 
-// exitScam: a host of some months takes in orders far beyond its usual ones.
+// exitScam plays a host of some months that accepts orders far above its usual amounts.
 func (g *game) exitScam(context.Context) error {
 	_, days := g.size()
 	m := newMarket(g.Seed, true)
@@ -341,8 +343,8 @@ func (g *game) exitScam(context.Context) error {
 	return nil
 }
 
-// overIssue: a bad host issues receipts without end, so that a check which
-// thinned all ratings would drown the real ones.
+// overIssue plays a bad host that issues a large number of receipts. If the check
+// reduced the weight of all ratings, the receipts would dilute the real ratings.
 func (g *game) overIssue(context.Context) error {
 	_, days := g.size()
 	end := after(float64(days))
@@ -374,8 +376,8 @@ func (g *game) overIssue(context.Context) error {
 	return nil
 }
 
-// equivocation is row 6, with the real service on a real clock: a host signs
-// two versions of one order for one second and shows each to another relay.
+// equivocation is row 6. It runs the real service on a real clock. A host signs two
+// versions of one order for the same second and sends each to a different relay.
 func (g *game) equivocation(ctx context.Context) error {
 	m := newMarket(g.Seed, false)
 	h := m.addHost("liar", nature{Up: 1}, genesis, after(1))
@@ -435,13 +437,13 @@ func containsBoth(proof, first, second *nostr.Event) (n float64) {
 	return n
 }
 
-// stage is a log, and a relay, for the one service that is played for real.
+// stage is the log and the relay of the one service that runs for real.
 type stage struct {
 	mu      sync.Mutex
 	entries []mostro.Entry
 	moved   chan struct{}
 	pair    [2]*nostr.Event
-	proof   chan *nostr.Event // has room for what one play publishes
+	proof   chan *nostr.Event // buffered for all proofs of one run; if it is full, Publish returns an error
 }
 
 func (s *stage) show(entries []mostro.Entry) {
@@ -501,7 +503,7 @@ func (s *stage) Publish(_ context.Context, evt *nostr.Event) error {
 	}
 }
 
-// unsigned gives ids without signatures.
+// unsigned is a signer that sets the id and no signature.
 type unsigned string
 
 func (u unsigned) Pubkey() string { return string(u) }

@@ -6,35 +6,35 @@ import (
 	"slices"
 )
 
-// Result is one measurement beside its target.
+// Result is one measurement and its target.
 type Result struct {
-	Row         int                `json:"row"` // of the list of benchmarks in docs/reputation.md
+	Row         int                `json:"row"` // row in the list of benchmarks in docs/reputation.md
 	Scenario    string             `json:"scenario"`
 	Seed        uint64             `json:"seed"`
 	Metric      string             `json:"metric"`
 	Value       float64            `json:"value"`
-	Target      string             `json:"target"` // "" for a figure without one
-	Met         *bool              `json:"met"`    // null without a target
+	Target      string             `json:"target"` // "": the figure has no target
+	Met         *bool              `json:"met"`    // null if there is no target
 	Comparators map[string]float64 `json:"comparators,omitempty"`
 }
 
-// Options say what to play. The zero value plays everything once.
+// Options selects the scenarios. The zero value plays every scenario once with seed 0.
 type Options struct {
-	Scenario string // "" for all
+	Scenario string // "": all scenarios
 	Seed     uint64
-	Small    bool                  // a quarter of the hosts and half the days: for tests of the simulator itself
-	Progress func(scenario string) // called before each; nil: nobody watches
-	Scenes   func(done, of int)    // after each; nil: nobody counts
+	Small    bool                  // a quarter of the hosts and half of the days, for tests of the simulator itself
+	Progress func(scenario string) // called before each scenario; nil: not called
+	Scenes   func(done, of int)    // called after each scenario; nil: not called
 }
 
-// scenario plays one attack and measures it.
+// scenario plays one attack and measures the effect.
 type scenario struct {
 	row  int
 	name string
 	play func(g *game, ctx context.Context) error
 }
 
-// game is one play of a scenario.
+// game is one run of a scenario.
 type game struct {
 	Options
 	scenario scenario
@@ -70,7 +70,7 @@ var scenarios = []scenario{
 	{22, "own-outage", (*game).ownOutage},
 }
 
-// Names lists the scenarios.
+// Names returns the names of all scenarios.
 func Names() (names []string) {
 	for _, s := range scenarios {
 		names = append(names, s.name)
@@ -78,10 +78,12 @@ func Names() (names []string) {
 	return names
 }
 
-// Run plays and measures.
+// Run plays the selected scenarios and returns the measurements. If the scenario is
+// unknown, a scenario fails or ctx ends, Run returns an error and the measurements so
+// far.
 func Run(ctx context.Context, o Options) ([]Result, error) {
 	if o.Scenario != "" && !slices.Contains(Names(), o.Scenario) {
-		return nil, fmt.Errorf("no scenario %q: there are %v", o.Scenario, Names())
+		return nil, fmt.Errorf("unknown scenario %q, want one of %v", o.Scenario, Names())
 	}
 	var out []Result
 	for i, s := range scenarios {
@@ -106,7 +108,8 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 	return out, nil
 }
 
-// is, most and least are targets.
+// target is a bound for a figure. The functions most, least, exactly and between return
+// targets.
 type target struct {
 	text string
 	met  func(float64) bool
@@ -125,7 +128,7 @@ func between(lo, hi float64) target {
 	return target{fmt.Sprintf("%g to %g", lo, hi), func(v float64) bool { return lo <= v && v <= hi }}
 }
 
-// note is a figure without a target.
+// note is the target of a figure without a bound.
 var note = target{}
 
 func (g *game) measure(metric string, value float64, t target, comparators map[string]float64) {
@@ -136,7 +139,7 @@ func (g *game) measure(metric string, value float64, t target, comparators map[s
 	g.results = append(g.results, r)
 }
 
-// size gives the hosts and days of a market.
+// size returns the number of hosts and days of a market.
 func (g *game) size() (hosts, days int) {
 	if g.Small {
 		return 12, 60

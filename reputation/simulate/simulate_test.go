@@ -10,19 +10,19 @@ import (
 )
 
 var (
-	seeds = flag.Int("sim.seeds", 0, "play every scenario in full with this many seeds")
-	first = flag.Uint64("sim.first", 1, "the first of them")
+	seeds = flag.Int("sim.seeds", 0, "play every scenario at full size with this many seeds")
+	first = flag.Uint64("sim.first", 1, "first seed")
 )
 
-// unmet are the targets that docs/reputation.md says are missed.
+// unmet reports whether docs/reputation.md lists the result as a missed target.
 func unmet(r Result) bool {
 	return r.Scenario == "fabricated-unfunded"
 }
 
-// TestFull holds every target, for hours if so wished.
+// TestFull checks every target with -sim.seeds seeds. One seed takes minutes.
 func TestFull(t *testing.T) {
 	if *seeds == 0 {
-		t.Skip("minutes for each seed: ask with -sim.seeds")
+		t.Skip("takes minutes per seed: run with -sim.seeds")
 	}
 	for i := range *seeds {
 		results, err := Run(context.Background(), Options{Seed: *first + uint64(i)})
@@ -39,7 +39,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// What does not hang on a market's size holds in a small one.
+// TestAttacksThatAreRefused checks targets that do not depend on the size of a market
+// in a small market.
 func TestAttacksThatAreRefused(t *testing.T) {
 	for _, name := range []string{"forged", "equivocation", "bad-input", "free-bad-mouthing", "exit-scam", "over-issue"} {
 		t.Run(name, func(t *testing.T) {
@@ -58,13 +59,14 @@ func TestAttacksThatAreRefused(t *testing.T) {
 				}
 			}
 			if targets == 0 {
-				t.Error("nothing was held to a target")
+				t.Error("no result has a target")
 			}
 		})
 	}
 }
 
-// What an audit found for nothing in mostrodex@1, in small markets.
+// TestAttacksThatCostNothing plays in small markets the attacks without cost that an
+// audit found in mostrodex@1.
 func TestAttacksThatCostNothing(t *testing.T) {
 	for _, name := range []string{"poisoned-prior", "lightning-claimed-first", "two-keys", "penny-fees", "late-endings", "fee-hash-named-first", "one-second", "large-offer", "clock-off", "own-outage"} {
 		t.Run(name, func(t *testing.T) {
@@ -83,13 +85,14 @@ func TestAttacksThatCostNothing(t *testing.T) {
 				}
 			}
 			if targets == 0 {
-				t.Error("nothing was held to a target")
+				t.Error("no result has a target")
 			}
 		})
 	}
 }
 
-// One seed is one market, to the byte; another is another.
+// TestSeedDecides checks that the same seed produces the same market to the byte, and
+// another seed a different one.
 func TestSeedDecides(t *testing.T) {
 	play := func(seed uint64) string {
 		results, err := Run(context.Background(), Options{Scenario: "stuffing", Seed: seed, Small: true})
@@ -107,14 +110,15 @@ func TestSeedDecides(t *testing.T) {
 	}
 	one := play(1)
 	if play(1) != one {
-		t.Error("the same seed plays another market")
+		t.Error("the same seed produces another market")
 	}
 	if play(2) == one {
-		t.Error("the seed changes nothing")
+		t.Error("another seed produces the same market")
 	}
 }
 
-// The simulator can see a failure: without caps nobody would withstand.
+// TestStuffingMovesThePlainMean checks that the simulator can show a failure: a rating
+// without caps must not withstand the attack.
 func TestStuffingMovesThePlainMean(t *testing.T) {
 	results, err := Run(context.Background(), Options{Scenario: "stuffing", Seed: 1, Small: true})
 	if err != nil {
@@ -122,7 +126,7 @@ func TestStuffingMovesThePlainMean(t *testing.T) {
 	}
 	for _, r := range results {
 		if strings.HasPrefix(r.Metric, "points moved") && r.Comparators["mean"] < 20 {
-			t.Errorf("ten fakes for each rating move a plain mean by %g: nobody attacks", r.Comparators["mean"])
+			t.Errorf("ten fake ratings for each real one move a plain mean by %g: the attack has no effect", r.Comparators["mean"])
 		}
 	}
 }
