@@ -336,7 +336,7 @@ func report(w io.Writer, all []result) error {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", g.figure, value, g.target, met, cmp.Or(g.stock, "–"), cmp.Or(g.limit, "–"), noiseShare(noise, wall), date, number(scale))
 	}
-	b.WriteString("\nNoise is the share of the machine that other processes used meanwhile.\n")
+	b.WriteString("\nNoise is the share of the machine's CPU time that other processes used during the measurement.\n")
 	writeIngest(&b, all, book)
 	writeQueries(&b, all, book)
 	writeRest(&b, "Search, lag, import, memory", book, "search", "lag", "burst", "import", "memory", "durable")
@@ -436,7 +436,7 @@ func writeRest(b *strings.Builder, title string, book resultBook, scenarios ...s
 	}
 }
 
-const reputationText = "\nThe room's own benchmarks, in one process: events are parsed already and making them is in no figure; noise is that of the whole run. cpu is of all cores.\n"
+const reputationText = "\nThese are the benchmarks of package reputation, in one process. Events are parsed before, and no\nfigure includes their generation. Noise is that of the whole run. cpu is the sum over all cores.\n"
 
 // writeRuns writes the run, version, command and machine of the results.
 func writeRuns(b *strings.Builder, book resultBook) {
@@ -457,22 +457,51 @@ func writeRuns(b *strings.Builder, book resultBook) {
 
 const reportHead = `# Performance
 
-Written by ` + "`make bench-report`" + ` from tools/bench/results.jsonl; nothing here is typed by hand. A target missed is shown as missed. ` + "`make bench`" + ` measures anew.
+` + "`make bench-report`" + ` writes this file from tools/bench/results.jsonl. No figure is typed by hand, and
+a missed target is shown as missed. ` + "`make bench`" + ` repeats the measurements.
 
-**How.** Server and load generator are separate processes on one machine and share its cores. CPU is utime + stime of the server from /proc, memory its RssAnon. Each relay runs with its best signature check (libsecp256k1).
+**Method.** The server and the load generator are separate processes on one machine and share its
+cores. CPU is utime + stime of the server from /proc. Memory is RssAnon of the server. Each relay
+runs with its fastest signature check (libsecp256k1).
 
-* **mostrodex** is the whole program: relay, book, text index and reputation. **relay** is the same program with all but the relay off.
-* **stock** is khatru v0.19.1 with eventstore v0.17.8's badger, wired as their documentation shows, and a guard against malformed d tags. It does not sync before it says OK.
-* **floor** is a server that knows the answers: for each REQ it reads a frame, unmasks it, looks its payload up in a map and writes the prepared frames with one write call, one goroutine a connection. It parses and filters nothing.
-* **signature limit** is go-nostr's CheckSignature with libsecp256k1 over the load's parsed events, on all cores, nothing else. Ratios are to the limit, stock and floor of the same run.
+* **mostrodex** is the whole program: relay, book, text index and reputation. **relay** is the same
+  program with only the relay enabled.
+* **stock** is khatru v0.19.1 with eventstore v0.17.8's badger, configured as their documentation
+  shows, and a guard against malformed d tags. It does not sync before it sends OK.
+* **floor** is a server with prepared answers. For each REQ it reads a frame, unmasks it, looks up
+  the payload in a map and writes the prepared frames with one write call. One goroutine serves one
+  connection. The floor does not parse or filter.
+* **signature limit** is go-nostr's CheckSignature with libsecp256k1 over the parsed events of the
+  load, on all cores. Ratios are relative to the limit, stock and floor of the same run.
 
-The load is 100,000 signed events of 40 instances (Zipf), orders with histories over 72 hours, about 41,000 live at the end; 8 connections with 32 unacknowledged events each, all versions of one order on one connection. The oracle goes over all events with go-nostr's Filter.Matches and shares nothing with the relays. At ingest the relays take three turns each, and each one's turn of median CPU is kept. Measurements during which other processes used more than a tenth of the machine are made again (-tries; Runs says what was asked for), and the least disturbed is kept; the noise that was left stands beside each figure. Under noise CPU figures and ratios between subjects that took turns still hold; rates and latencies by the clock suffer.
+The load is 100,000 signed events of 40 instances (Zipf), orders with histories over 72 hours, about
+41,000 of them live at the end. It is sent on 8 connections with 32 unacknowledged events each. All
+versions of one order are sent on one connection. The oracle scans all events with go-nostr's
+Filter.Matches and shares no code with the relays. At ingest each relay takes three turns, and the
+turn with the median CPU is kept. If other processes use more than a tenth of the machine, a
+measurement is repeated (-tries; the section Runs has the command), and the least disturbed result
+is kept. The remaining noise is shown beside each figure. Noise distorts rates and latencies. It has
+little effect on CPU figures and on ratios between subjects that took turns.
 
 `
 
 const socketText = `
-**Fan-out**: 100 sockets of ten subscriptions, 200 events a second by 20 authors, so 50 deliveries an event, each to another socket (by 100 authors in the second case: 10); the relay has one more subscriber that never reads. delivery_cpu_us is what is left of cpu_us when the cost of as many events without subscribers, measured just before, is taken off: a stock relay does not sync. **reconcile**: two processes that hold events_each, of which apart/2 are their own, follow each other; seconds are from first reaching the other until a relay serves all, the slower one's; traffic is all bytes of both connections both ways, the events themselves and HTTP included. Indexes are off. **fill**: an empty relay takes all of them.
+**Fan-out**: 100 sockets have ten subscriptions each. 20 authors publish 200 events a second, so each
+event has 50 deliveries, each to a different socket. In the second case 100 authors publish, and
+each event has 10 deliveries. mostrodex has one more subscriber that never reads. delivery_cpu_us is
+cpu_us minus the cost of as many events without subscribers, measured just before, because a stock
+relay does not sync.
+
+**reconcile**: two processes follow each other. Each holds events_each events, and apart/2 of them
+are missing in the other. seconds is the time from the first connection until the slower relay
+serves all events. Traffic is all bytes of both connections in both directions, with the events and
+HTTP. Indexes are disabled.
+
+**fill**: an empty relay receives all events of the other.
 `
 
-const queryText = `Up to 30 different filters a row, limit 100 unless said. Every answer is compared with the oracle's first: the same events, byte for byte in what is signed, in the same order. Then closed loops: the relay and the floor take four turns each, the stock relay one. Times are from the REQ to its EOSE.
+const queryText = `Each row has up to 30 different filters, with limit 100 unless another limit is named. First every
+answer is compared with the oracle's: the same events with identical signed bytes, in the same
+order. Then clients send the filters in closed loops. The relay and the floor take four turns each,
+the stock relay takes one. Latency is the time from REQ to EOSE.
 `
