@@ -1,6 +1,6 @@
 // Package lncontract is one suite of tests for every implementation of
 // escrow.Lightning. The suite runs against the simulator and against real LND. If both
-// pass, a result that was tested on the simulator also holds for LND.
+// pass, every behaviour that the suite covers is the same on both.
 package lncontract
 
 import (

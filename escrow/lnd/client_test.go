@@ -429,7 +429,7 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(told) != 3 || told[0] != escrow.HoldOpen || told[1] != escrow.HoldAccepted || told[2] != escrow.HoldSettled {
-		t.Errorf("told %v", told)
+		t.Errorf("reported %v", told)
 	}
 	if looked != 6 || subscribed != 3 {
 		t.Errorf("looked up %d times, subscribed %d times", looked, subscribed)

@@ -48,7 +48,7 @@ var phrases = []struct {
 }
 
 // refusals are LND's error texts for an invoice that LND will not try to pay. The list
-// applies only to the answer of SendPaymentV2. LND has sent nothing if it gives one of
+// applies only to the answer of SendPaymentV2. LND has sent nothing if it returns one of
 // these answers.
 var refusals = []string{
 	"amount must be specified",

@@ -56,7 +56,8 @@ func (w *World) unlock() {
 		n.forgetOldest()
 	}
 	if err := w.save(); err != nil {
-		// The change is not in the file, so later calls return ErrUnavailable.
+		// The change is not in the file, so this call and all later calls return
+		// ErrUnavailable.
 		w.broken = fmt.Errorf("lnsim: %w", err)
 	}
 }

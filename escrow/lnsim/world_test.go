@@ -440,7 +440,7 @@ func TestChangesTellWhatToLookUp(t *testing.T) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
 	if got := w.Changes(); got != nil {
-		t.Errorf("told twice: %v", got)
+		t.Errorf("reported twice: %v", got)
 	}
 	if !w.mostro.Forget(p.Hash()) || !w.seller.Forget(p.Hash()) || w.mostro.Forget(p.Hash()) {
 		t.Error("Forget removed nothing")
