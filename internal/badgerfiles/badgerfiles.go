@@ -1,10 +1,11 @@
-// Package badgerfiles finds damage in the files of a Badger store before Badger
-// opens them.
+// Package badgerfiles finds damage in the files of a Badger store before Badger opens
+// them.
 //
-// Badger does not report all damage. It takes a damaged record of its manifest or
-// of a memtable's log for a write that a crash has torn, truncates the rest, and
-// deletes the tables that the rest of the manifest named. It ends the process if
-// the end of a table is damaged, and serves a damaged block.
+// Badger does not report all damage. If a record of its manifest or of a memtable's log
+// is damaged, Badger assumes that a crash has torn the write, truncates the rest, and
+// deletes the tables that the rest of the manifest named. If the end of a table is
+// damaged, Badger ends the process. If a block of a table is damaged, Badger serves the
+// block.
 package badgerfiles
 
 import (
@@ -28,8 +29,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// What Badger's flags say of a record, and the longest record that the store
-// writes.
+// Badger's flags of a record, and the size of the longest record that the store writes.
 const (
 	memDeleted, memInCommit, memLastOfCommit = 1, 1 << 6, 1 << 7
 
@@ -38,18 +38,21 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrInUse says that another process holds the directory.
+// ErrInUse is returned if another process holds the lock of the directory.
 var ErrInUse = errors.New("in use by another process")
 
-// ErrFile says that a file of Badger is not as it was written.
+// ErrFile is returned if the content of a file of Badger has changed since Badger wrote
+// the file.
 var ErrFile = errors.New("the file is damaged")
 
-// CheckFiles reports the first damage in Badger's files in dir. It changes
-// nothing. What a crash may leave behind is no damage.
+// CheckFiles returns the first damage in Badger's files in dir, as an error that wraps
+// ErrFile. It does not change the files. A torn write at the end of a file is not
+// damage, because a crash can cause it.
 func CheckFiles(dir string) error {
 	tables, err := checkManifest(filepath.Join(dir, "MANIFEST"))
 	if errors.Is(err, fs.ErrNotExist) {
-		// Badger creates the manifest first, and deletes what none names.
+		// Badger creates the manifest first, and deletes tables that the manifest does
+		// not name.
 		if rest, _ := filepath.Glob(filepath.Join(dir, "*.sst")); len(rest) == 0 {
 			return nil
 		}
@@ -74,7 +77,8 @@ func CheckFiles(dir string) error {
 	for i, path := range logs {
 		group.Go(func() error { return checkMemtable(path, i == len(logs)-1) })
 	}
-	// Values are shorter than those that Badger writes to these.
+	// The store's values are too short for Badger's value logs, so only the heads are
+	// checked.
 	values, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
 	if err != nil {
 		return err
@@ -85,12 +89,12 @@ func CheckFiles(dir string) error {
 	return group.Wait()
 }
 
-// manifestHead is what a manifest of Badger 4 begins with, version 8.
+// manifestHead is the start of a manifest of Badger 4, version 8.
 var manifestHead = []byte("Bdgr\x00\x00\x00\x08")
 
-// checkManifest returns the tables of the manifest with their compression. A
-// record whose end is missing is what a crash leaves, unless the record's
-// checksum holds for some other length.
+// checkManifest returns the tables of the manifest with their compression. If the end
+// of the last record is missing, a crash has torn the write, unless the record's
+// checksum is valid for a shorter length.
 func checkManifest(path string) (tables map[uint64]uint32, err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -103,7 +107,7 @@ func checkManifest(path string) (tables map[uint64]uint32, err error) {
 	for rest := b[len(manifestHead):]; len(rest) >= 8; {
 		n, sum, body := uint64(binary.BigEndian.Uint32(rest)), binary.BigEndian.Uint32(rest[4:]), rest[8:]
 		if n > uint64(len(body)) {
-			// Badger refuses what is longer than the file by itself.
+			// Badger itself refuses a record that is longer than the file.
 			if n > uint64(len(b)) || holdsForALength(body, sum) {
 				return nil, fmt.Errorf("%s: %w", path, ErrFile)
 			}
@@ -125,9 +129,9 @@ func checkManifest(path string) (tables map[uint64]uint32, err error) {
 	return tables, nil
 }
 
-// holdsForALength reports whether sum is the checksum of some beginning of b.
+// holdsForALength reports whether sum is the checksum of a prefix of b.
 func holdsForALength(b []byte, sum uint32) bool {
-	have := uint32(0) // of no byte
+	have := uint32(0) // checksum of the empty prefix
 	for i := 0; have != sum; i++ {
 		if i == len(b) {
 			return false
@@ -137,8 +141,8 @@ func holdsForALength(b []byte, sum uint32) bool {
 	return true
 }
 
-// checkRegistry checks the file of Badger's keys, of which there are none: random
-// bytes and a fixed text.
+// checkRegistry checks the file of Badger's encryption keys. The store is not
+// encrypted, so the file has no keys, only random bytes and a fixed text.
 func checkRegistry(path string) error {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -150,15 +154,15 @@ func checkRegistry(path string) error {
 	return err
 }
 
-// checkTable checks every block of a table. The file ends with the index of its
-// blocks, the length of the index, its checksum and the length of that.
+// checkTable checks every block of a table. The file ends with the index of the blocks,
+// the length of the index, the checksum of the index and the length of the checksum.
 func checkTable(path string, compression uint32) (err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		// The index is proven by its checksum, but its format is Badger's.
+		// The checksum proves the index, but Badger's decoder may still panic.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: %w: %v", path, ErrFile, p)
 		}
@@ -181,7 +185,7 @@ func checkBlocks(path string, b []byte, index *fb.TableIndex, compression uint32
 			return fmt.Errorf("%s: %w", path, ErrFile)
 		}
 		block := b[at.Offset():][:at.Len()]
-		if compression != 0 { // the only one that the store is opened with
+		if compression != 0 { // Snappy is the only compression that the store uses
 			n, err := snappy.DecodedLen(block)
 			if err != nil || n > maxBlockBytes {
 				return fmt.Errorf("%s: block at %d: %w", path, at.Offset(), ErrFile)
@@ -199,10 +203,11 @@ func checkBlocks(path string, b []byte, index *fb.TableIndex, compression uint32
 	return nil
 }
 
-// maxBlockBytes is beyond what any block may be long: one record of the store.
+// maxBlockBytes exceeds the length of any block. A block holds at least one record of
+// the store.
 const maxBlockBytes = 64 << 20
 
-// cutTail takes a part and the length behind it off the end of b.
+// cutTail removes the last part of b and the four bytes with the part's length.
 func cutTail(b []byte) (rest, part []byte, ok bool) {
 	if len(b) < 4 {
 		return nil, nil, false
@@ -220,22 +225,22 @@ func holdsSum(data, sum []byte) bool {
 	return proto.Unmarshal(sum, &want) == nil && want.Algo == pb.Checksum_CRC32C && y.VerifyChecksum(data, &want) == nil
 }
 
-// memRecord is a record of a memtable's log: two bytes of flags, the lengths of
-// key and value, an expiry, key, value and CRC-32C. A key ends with the number of
-// its commit.
+// memRecord is a record of a memtable's log: two bytes of flags, the lengths of key and
+// value, an expiry, key, value and CRC-32C. A key ends with the number of its commit.
 type memRecord struct {
 	size   int
-	last   bool // of its commit
+	last   bool // last record of its commit
 	commit uint64
 }
 
-// cutMemRecord reads the record at the beginning of b.
+// cutMemRecord parses the record at the beginning of b. ok is false if there is no
+// valid record.
 func cutMemRecord(b []byte) (r memRecord, ok bool) {
 	if len(b) < 2 || b[1] != 0 || b[0] != memInCommit && b[0] != memInCommit|memDeleted && b[0] != memLastOfCommit {
 		return r, false
 	}
 	at := 2
-	var lengths [3]uint64 // of the key, of the value; an expiry, which none has
+	var lengths [3]uint64 // length of the key, length of the value, expiry (always 0)
 	for i := range lengths {
 		v, n := binary.Uvarint(b[at:])
 		if n <= 0 || v > maxMemRecord {
@@ -254,9 +259,9 @@ func cutMemRecord(b []byte) (r memRecord, ok bool) {
 	return memRecord{size: end + 4, last: b[0] == memLastOfCommit, commit: binary.BigEndian.Uint64(b[at+key-8:])}, true
 }
 
-// checkMemtable checks the log of a memtable, which holds commits. A crash can
-// tear the last commit of the last log. Every commit was synced before the next,
-// so a bad record that another commit follows is damage.
+// checkMemtable checks the log of a memtable, which holds commits. A crash can tear the
+// last commit of the last log. Each commit is synced before the next one, so a bad
+// record is damage if another commit follows.
 func checkMemtable(path string, last bool) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -267,7 +272,7 @@ func checkMemtable(path string, last bool) error {
 	}
 	b = b[memHead:]
 	written := len(bytes.TrimRight(b, "\x00"))
-	whole := 0 // up to here all commits are
+	whole := 0 // end of the last complete commit
 	for at := 0; at < written; {
 		r, ok := cutMemRecord(b[at:])
 		if !ok {
@@ -283,7 +288,7 @@ func checkMemtable(path string, last bool) error {
 	return nil
 }
 
-// severalCommits reports whether the whole records in b[from:] are of more than
+// severalCommits reports whether the complete records in b[from:] belong to more than
 // one commit.
 func severalCommits(b []byte, from int) bool {
 	commit := uint64(0)
@@ -301,8 +306,8 @@ func severalCommits(b []byte, from int) bool {
 	return false
 }
 
-// memHead is what the logs of Badger begin with: the number of a key, which is 0
-// because nothing is encrypted, and random bytes.
+// memHead is the size of the head of Badger's logs: the number of an encryption key,
+// which is 0 because the store is not encrypted, and random bytes.
 const memHead = 20
 
 func checkLogHead(path string, b []byte) error {
@@ -320,7 +325,7 @@ func checkValueLog(path string) error {
 	defer f.Close()
 	b := make([]byte, memHead)
 	if _, err := io.ReadFull(f, b); err != nil {
-		return nil // shorter than its head: Badger begins it anew
+		return nil // shorter than its head: Badger recreates the file
 	}
 	return checkLogHead(path, b)
 }

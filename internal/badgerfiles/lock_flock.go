@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// Lock takes the lock that Badger takes on dir, so that no other process
-// writes the files that are checked. Badger takes the lock itself once unlock was
-// called.
+// Lock takes the lock that Badger takes on dir, so that no other process writes the
+// files during the check. If another process holds the lock, Lock returns ErrInUse. The
+// caller calls unlock before Badger opens dir, because Badger takes the lock itself.
 func Lock(dir string) (unlock func() error, err error) {
 	f, err := os.Open(dir)
 	if err != nil {

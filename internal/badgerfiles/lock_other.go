@@ -2,6 +2,5 @@
 
 package badgerfiles
 
-// Lock takes no lock where flock is missing: Badger has a lock of its own
-// there.
+// Lock does nothing on systems without flock. Badger has another lock on these systems.
 func Lock(string) (unlock func() error, err error) { return func() error { return nil }, nil }

@@ -19,25 +19,26 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// hostileModes are the ways in which a relay that ours follows may lie.
+// hostileModes are the kinds of lies of the hostile relay.
 //
-//	stale        it serves older versions of addresses, never the newest
-//	liar-filter  it answers every request with events that do not match it
-//	resurrect    it serves what its authors deleted, and no deletion
+//	stale        serves older versions of addresses, never the newest
+//	liar-filter  answers every request with events that do not match the filter
+//	resurrect    serves events that their authors have deleted, and no deletions
 var hostileModes = []string{"stale", "liar-filter", "resurrect"}
 
-// hostile is the scenario: relay a follows b, which tells the truth, a hostile
-// relay, and c, which is one of ours that takes no deletions and was told the
-// hostile relay's events: it serves them by NIP-77. a must hold what b holds.
+// hostile is the scenario in which relay a follows three relays. Relay b is honest. The
+// second is the hostile relay. Relay c is a mostrodex relay that accepts no deletions,
+// has the events of the hostile relay and serves these events by NIP-77. Relay a must
+// hold exactly the events of b.
 type hostile struct {
 	*world
 	mode   string
-	keys   []string // secrets; none of them has an info event
+	keys   []string // secret keys; no key has an info event
 	within time.Duration
 }
 
-// run plays one mode. n orders have three versions each; a third of them is
-// deleted: by id with its kind, by id alone, by address.
+// run plays one mode. There are n orders with three versions each. A third of the
+// orders is deleted: by id with the kind, by id alone, or by address.
 func (h *hostile) run(ctx context.Context, n int) error {
 	for range 8 {
 		h.keys = append(h.keys, nostr.GeneratePrivateKey())
@@ -58,7 +59,8 @@ func (h *hostile) run(ctx context.Context, n int) error {
 		return err
 	}
 	defer bad.srv.Close()
-	// What the hostile relay and c serve; a takes it in first, by pages and live.
+	// lies are the events of the hostile relay and of c. Relay a receives them first,
+	// in pages and live.
 	var lies []*nostr.Event
 	for i, versions := range orders {
 		switch h.mode {
@@ -103,7 +105,7 @@ func (h *hostile) run(ctx context.Context, n int) error {
 		}
 	}
 
-	newest := map[string]*nostr.Event{} // c refuses what is older than what it has
+	newest := map[string]*nostr.Event{} // c refuses an event if it has a newer version
 	for _, evt := range lies {
 		newest[evt.PubKey+evt.Tags.GetD()] = evt
 	}
@@ -111,7 +113,7 @@ func (h *hostile) run(ctx context.Context, n int) error {
 		return err
 	}
 	if h.mode != "liar-filter" {
-		if err := h.holds(ctx, "a has taken the lies", sorted(slices.Collect(maps.Values(newest)))); err != nil {
+		if err := h.holds(ctx, "a holds the lies", sorted(slices.Collect(maps.Values(newest)))); err != nil {
 			return err
 		}
 	}
@@ -151,11 +153,11 @@ func (h *hostile) run(ctx context.Context, n int) error {
 		return err
 	}
 	want = append(want, deletions...)
-	if err := h.holds(ctx, "deletions at b have reached a", sorted(want)); err != nil {
+	if err := h.holds(ctx, "a has applied the deletions at b", sorted(want)); err != nil {
 		return err
 	}
 
-	// The lies again, live, while a is followed by nothing new.
+	// The hostile relay sends the lies again, live, while no other events arrive.
 	for range 5 {
 		bad.push(lies...)
 		if err := pause(ctx, time.Second); err != nil {
@@ -188,10 +190,10 @@ func (h *hostile) run(ctx context.Context, n int) error {
 	if err := h.relays["a"].start(ctx); err != nil {
 		return err
 	}
-	if err := h.holds(ctx, "a, started again, holds what b does", sorted(want)); err != nil {
+	if err := h.holds(ctx, "a after its restart", sorted(want)); err != nil {
 		return err
 	}
-	// A key that a has never seen publishes and deletes, without naming the kind.
+	// A key that is new to a publishes an order and deletes it without naming the kind.
 	h.keys = append(h.keys, nostr.GeneratePrivateKey())
 	late, err := h.order(len(h.keys)-1, "pending", nostr.Now())
 	if err != nil {
@@ -220,7 +222,7 @@ func (h *hostile) run(ctx context.Context, n int) error {
 	if err := pause(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	if err := h.holds(ctx, "a in the end", sorted(want)); err != nil {
+	if err := h.holds(ctx, "a at the end", sorted(want)); err != nil {
 		return err
 	}
 	health, err := h.relays["a"].get(ctx, "/api/v1/relays")
@@ -239,13 +241,14 @@ func (h *hostile) run(ctx context.Context, n int) error {
 	}
 	for _, it := range answer.Items {
 		if strings.HasSuffix(it.URL, bad.addr) {
-			h.say("%s: a of the hostile relay: %s, events %v, failures %v", h.mode, it.State, it.Events, it.Failures)
+			h.say("%s: a reports for the hostile relay: %s, events %v, failures %v", h.mode, it.State, it.Events, it.Failures)
 		}
 	}
 	return nil
 }
 
-// holds waits until a holds what it must, and says what differs if it does not.
+// holds waits until a holds exactly the events of want. If a does not within h.within,
+// holds returns an error with the differences.
 func (h *hostile) holds(ctx context.Context, what string, want []string) error {
 	began := time.Now()
 	for {
@@ -268,7 +271,7 @@ func (h *hostile) holds(ctx context.Context, what string, want []string) error {
 	}
 }
 
-// order is one version of the i-th order.
+// order returns a signed version of the i-th order.
 func (h *hostile) order(i int, status string, at nostr.Timestamp) (*nostr.Event, error) {
 	evt := &nostr.Event{Kind: 38383, CreatedAt: at, Tags: nostr.Tags{{"d", fmt.Sprint("order ", i)}, {"k", "sell"}, {"s", status}, {"f", "EUR"}, {"z", "order"}}}
 	return evt, evt.Sign(h.keys[i%len(h.keys)])
@@ -292,11 +295,11 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// hostileRelay serves what it was given as its mode has it, by paging alone.
+// hostileRelay serves its events according to its mode. It does not support NIP-77.
 type hostileRelay struct {
 	mode, addr string
 	srv        *http.Server
-	foreign    []*nostr.Event // well signed, and wanted by nobody
+	foreign    []*nostr.Event // validly signed events that match no request
 
 	mu     sync.Mutex
 	events []*nostr.Event
@@ -317,25 +320,26 @@ func startHostile(mode string) (*hostileRelay, error) {
 		return nil, err
 	}
 	r.addr, r.srv = l.Addr().String(), &http.Server{Handler: r}
-	go r.srv.Serve(l) // until Close
+	go r.srv.Serve(l) // returns at Close
 	return r, nil
 }
 
-// serve adds events to what is answered.
+// serve adds events to the answers.
 func (r *hostileRelay) serve(events ...*nostr.Event) {
 	r.mu.Lock()
 	r.events = append(r.events, events...)
 	r.mu.Unlock()
 }
 
-// push sends events to all open subscriptions, whether they match or not.
+// push sends events to the open live subscriptions. In mode liar-filter it ignores the
+// filters.
 func (r *hostileRelay) push(events ...*nostr.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for ws, subs := range r.subs {
 		for id, f := range subs {
 			for _, evt := range events {
-				if f.Limit == 1 && (r.mode == "liar-filter" || f.Matches(evt)) { // a live one
+				if f.Limit == 1 && (r.mode == "liar-filter" || f.Matches(evt)) { // a live subscription
 					say(ws, "EVENT", id, evt)
 				}
 			}
@@ -353,7 +357,7 @@ func say(ws *websocket.Conn, words ...any) error {
 	return ws.Write(ctx, websocket.MessageText, b)
 }
 
-// ServeHTTP is one connection.
+// ServeHTTP serves one connection.
 func (r *hostileRelay) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	ws, err := websocket.Accept(w, q, nil)
 	if err != nil {
@@ -409,7 +413,8 @@ func (r *hostileRelay) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-// find answers a filter: newest first, at most 300. mu is held.
+// find returns the answer to a filter, newest first, at most 300 events. In mode
+// liar-filter it adds events that do not match. The caller holds r.mu.
 func (r *hostileRelay) find(f nostr.Filter) (found []*nostr.Event) {
 	for _, evt := range r.events {
 		if f.Matches(evt) {

@@ -1,9 +1,13 @@
-// Command federation proves that relays converge to the same events. It runs five
-// processes: three mostrodex relays and two stock relays that cap their answers. Events
-// are spread over the relays with overlaps, links are cut and healed, and processes are
-// killed and started again. If one of the three does not hold exactly the expected
-// events in time, the exit code is 1. The scenarios reconcile and hostile are described
-// at their types.
+// Command federation proves that relays converge to the same events. It has three
+// scenarios; partition is the default.
+//
+//	partition  three mostrodex relays and two stock relays that cap their answers
+//	reconcile  two mostrodex relays converge by NIP-77: see reconciling
+//	hostile    a mostrodex relay follows a relay that lies: see hostile
+//
+// In partition, events are spread over the relays with overlaps, links are cut and
+// healed, and processes are killed and started again. If one of the three mostrodex
+// relays does not hold exactly the expected events in time, the exit code is 1.
 package main
 
 import (
@@ -103,7 +107,7 @@ func run(ctx context.Context) error {
 		}
 		for _, mode := range modes {
 			if !slices.Contains(hostileModes, mode) {
-				return fmt.Errorf("hostile mode %q is not known: %s", mode, strings.Join(hostileModes, ", "))
+				return fmt.Errorf("unknown hostile mode %q, want one of %s", mode, strings.Join(hostileModes, ", "))
 			}
 			if err := (&hostile{world: w, mode: mode, within: min(*within, time.Minute)}).run(ctx, min(*events, 600)); err != nil {
 				return err
