@@ -82,14 +82,6 @@ func (c *conn) handle(msg string) {
 	}
 }
 
-func cut(s string, n int) string {
-	for len(s) > n {
-		_, size := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-size]
-	}
-	return s
-}
-
 // readEvent reads the event of an EVENT or AUTH message, and its text. A nil
 // event has been answered.
 func (c *conn) readEvent() (evt *nostr.Event, text string) {

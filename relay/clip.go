@@ -1,0 +1,13 @@
+package relay
+
+import (
+	"unicode/utf8"
+)
+
+func cut(s string, n int) string {
+	for len(s) > n {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
+}
