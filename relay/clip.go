@@ -4,7 +4,7 @@ import (
 	"unicode/utf8"
 )
 
-func cut(s string, n int) string {
+func Text(s string, n int) string {
 	for len(s) > n {
 		_, size := utf8.DecodeLastRuneInString(s)
 		s = s[:len(s)-size]

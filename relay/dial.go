@@ -94,6 +94,6 @@ func fetchInfo(ctx context.Context, client *http.Client, relay string) *relayInf
 	if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(b, &info) != nil {
 		return nil
 	}
-	info.Name, info.Software = cut(info.Name, 80), cut(info.Software, 200)
+	info.Name, info.Software = Text(info.Name, 80), Text(info.Software, 200)
 	return &info
 }

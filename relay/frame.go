@@ -29,7 +29,7 @@ func appendText(dst, payload []byte) []byte {
 
 // eventPrefix is what comes before the event in the frames of a subscription.
 func eventPrefix(sub string) []byte {
-	return append(appendQuoted([]byte(`["EVENT",`), sub), ',')
+	return append(AppendQuoted([]byte(`["EVENT",`), sub), ',')
 }
 
 // appendEvent appends an EVENT frame around a stored body.
@@ -42,9 +42,9 @@ func appendEvent(dst, prefix, body []byte) []byte {
 
 func appendOK(dst []byte, id string, ok bool, reason string) []byte {
 	var room [256]byte
-	p := appendQuoted(append(room[:0], `["OK",`...), id)
+	p := AppendQuoted(append(room[:0], `["OK",`...), id)
 	p = strconv.AppendBool(append(p, ','), ok)
-	p = appendQuoted(append(p, ','), reason)
+	p = AppendQuoted(append(p, ','), reason)
 	return appendText(dst, append(p, ']'))
 }
 
@@ -54,14 +54,14 @@ func appendReply(dst []byte, label string, words ...string) []byte {
 	p := append(room[:0], `["`...)
 	p = append(append(p, label...), '"')
 	for _, w := range words {
-		p = appendQuoted(append(p, ','), w)
+		p = AppendQuoted(append(p, ','), w)
 	}
 	return appendText(dst, append(p, ']'))
 }
 
 func appendCount(dst []byte, sub string, n int) []byte {
 	var room [256]byte
-	p := appendQuoted(append(room[:0], `["COUNT",`...), sub)
+	p := AppendQuoted(append(room[:0], `["COUNT",`...), sub)
 	p = strconv.AppendInt(append(p, `,{"count":`...), int64(n), 10)
 	return appendText(dst, append(p, "}]"...))
 }

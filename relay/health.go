@@ -59,7 +59,7 @@ func (h *health) state(to string, err error, log *slog.Logger) {
 	}
 	reason := ""
 	if err != nil {
-		reason = cut(err.Error(), 300)
+		reason = Text(err.Error(), 300)
 	}
 	switch {
 	case to == "waiting":
@@ -169,7 +169,7 @@ func (h *health) offersNeg() bool {
 func (h *health) noNeg(why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.negBroken = cut(why, 200)
+	h.negBroken = Text(why, 200)
 }
 
 func (h *health) pageLimit() int {

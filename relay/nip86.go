@@ -57,7 +57,7 @@ func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&req); err != nil {
 		answer.Error = "the request is not JSON of method and params"
 	} else if call, ok := managementCalls[req.Method]; !ok {
-		answer.Error = fmt.Sprintf("method %q is not offered", cut(req.Method, 40))
+		answer.Error = fmt.Sprintf("method %q is not offered", Text(req.Method, 40))
 	} else if answer.Result, err = call(s, req.Params); err != nil {
 		answer.Result, answer.Error = nil, err.Error()
 	} else {
@@ -164,5 +164,5 @@ func keyAndReason(params []json.RawMessage, check func(string) error) (key, reas
 	if len(params) > 1 && json.Unmarshal(params[1], &reason) != nil {
 		return "", "", fmt.Errorf("the second parameter is a string")
 	}
-	return key, cut(reason, 200), check(key)
+	return key, Text(reason, 200), check(key)
 }

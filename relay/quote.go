@@ -1,7 +1,7 @@
 package relay
 
-// appendQuoted appends s as a JSON string. s is valid UTF-8.
-func appendQuoted(dst []byte, s string) []byte {
+// AppendQuoted appends s as a JSON string. s is valid UTF-8.
+func AppendQuoted(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	for i := 0; i < len(s); i++ {

@@ -78,7 +78,7 @@ func (c *conn) handle(msg string) {
 		c.handleNeg(verb)
 	default:
 		c.srv.met.refused("notice", "unsupported")
-		c.notice("unsupported: " + cut(verb, 32) + " is not a verb of this relay")
+		c.notice("unsupported: " + Text(verb, 32) + " is not a verb of this relay")
 	}
 }
 
@@ -176,7 +176,7 @@ func (c *conn) sendOK(k ack) {
 	}
 	id := k.id
 	if !hex32.Valid(id) {
-		id = cut(id, 64)
+		id = Text(id, 64)
 	}
 	c.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
 }

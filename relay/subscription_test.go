@@ -299,7 +299,7 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 	open := func(sub string) string {
 		c.sendText(`["REQ","` + sub + `",{"kinds":[14],` + padding + `"limit":0}]`)
 		got := c.next()
-		return got[0] + " " + cut(got[len(got)-1], 13)
+		return got[0] + " " + Text(got[len(got)-1], 13)
 	}
 	for i := range 5 {
 		if got := open(fmt.Sprint(i)); got != fmt.Sprint("EOSE ", i) {

@@ -217,7 +217,7 @@ func (l *link) handle(t *jsonscan.Scanner, msg string) error {
 		if err != nil {
 			return ""
 		}
-		return cut(s, 200)
+		return Text(s, 200)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,18 +252,18 @@ func (l *link) handle(t *jsonscan.Scanner, msg string) error {
 			l.up.health.malformed.Add(1)
 		}
 	case "NOTICE":
-		l.up.health.notice(cut(word, 200))
+		l.up.health.notice(Text(word, 200))
 		// Relays without NIP-77 answer its verbs by a notice, if at all.
 		for _, s := range l.subs {
 			if s.neg != nil {
 				select {
-				case s.neg <- negFrame{err: "notice: " + strings.Clone(cut(word, 200))}:
+				case s.neg <- negFrame{err: "notice: " + strings.Clone(Text(word, 200))}:
 				default:
 				}
 			}
 		}
 	case "AUTH":
-		l.challenge = strings.Clone(cut(word, 256))
+		l.challenge = strings.Clone(Text(word, 256))
 	case "OK":
 		t.Take(',')
 		t.Next() // white space
@@ -482,10 +482,10 @@ func (l *link) open(verb string, f nostr.Filter, live bool, extra string) (*link
 	if err != nil {
 		return nil, err
 	}
-	msg := append(appendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ',')
+	msg := append(AppendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ',')
 	msg = append(msg, body...)
 	if extra != "" {
-		msg = appendQuoted(append(msg, ','), extra)
+		msg = AppendQuoted(append(msg, ','), extra)
 	}
 	return sub, l.send(append(msg, ']'))
 }
@@ -499,7 +499,7 @@ func (l *link) close(verb string, sub *linkSub) error {
 	if !open {
 		return nil // by the relay
 	}
-	return l.send(append(appendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ']'))
+	return l.send(append(AppendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ']'))
 }
 
 // await waits for a request's end. A relay that goes on sending is not silent.
