@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"code.dny.dev/ssrf"
+	"github.com/mostrodex/mostrodex/internal/clip"
 )
 
 // normalRelayURL brings a relay's URL into the one form under which it is kept
@@ -94,6 +95,6 @@ func fetchInfo(ctx context.Context, client *http.Client, relay string) *relayInf
 	if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(b, &info) != nil {
 		return nil
 	}
-	info.Name, info.Software = Text(info.Name, 80), Text(info.Software, 200)
+	info.Name, info.Software = clip.Text(info.Name, 80), clip.Text(info.Software, 200)
 	return &info
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
@@ -73,7 +74,7 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 			return "accepted", "", nil
 		case prefix == "auth-required" && !authed:
 			if err := l.authenticate(); err != nil {
-				return "refused", Text(err.Error(), 200), nil
+				return "refused", clip.Text(err.Error(), 200), nil
 			}
 			authed = true
 		case (prefix == "rate-limited" || prefix == "error") && tries < forwardTries:
@@ -82,7 +83,7 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 			}
 			wait = min(2*wait, maxBackoff)
 		default:
-			return "refused", Text(r.reason, 200), nil
+			return "refused", clip.Text(r.reason, 200), nil
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 )
 
 // appendHeader appends the header of one unmasked, unfragmented websocket
@@ -29,7 +30,7 @@ func appendText(dst, payload []byte) []byte {
 
 // eventPrefix is what comes before the event in the frames of a subscription.
 func eventPrefix(sub string) []byte {
-	return append(AppendQuoted([]byte(`["EVENT",`), sub), ',')
+	return append(jsonscan.AppendQuoted([]byte(`["EVENT",`), sub), ',')
 }
 
 // appendEvent appends an EVENT frame around a stored body.
@@ -42,9 +43,9 @@ func appendEvent(dst, prefix, body []byte) []byte {
 
 func appendOK(dst []byte, id string, ok bool, reason string) []byte {
 	var room [256]byte
-	p := AppendQuoted(append(room[:0], `["OK",`...), id)
+	p := jsonscan.AppendQuoted(append(room[:0], `["OK",`...), id)
 	p = strconv.AppendBool(append(p, ','), ok)
-	p = AppendQuoted(append(p, ','), reason)
+	p = jsonscan.AppendQuoted(append(p, ','), reason)
 	return appendText(dst, append(p, ']'))
 }
 
@@ -54,14 +55,14 @@ func appendReply(dst []byte, label string, words ...string) []byte {
 	p := append(room[:0], `["`...)
 	p = append(append(p, label...), '"')
 	for _, w := range words {
-		p = AppendQuoted(append(p, ','), w)
+		p = jsonscan.AppendQuoted(append(p, ','), w)
 	}
 	return appendText(dst, append(p, ']'))
 }
 
 func appendCount(dst []byte, sub string, n int) []byte {
 	var room [256]byte
-	p := AppendQuoted(append(room[:0], `["COUNT",`...), sub)
+	p := jsonscan.AppendQuoted(append(room[:0], `["COUNT",`...), sub)
 	p = strconv.AppendInt(append(p, `,{"count":`...), int64(n), 10)
 	return appendText(dst, append(p, "}]"...))
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -59,7 +60,7 @@ func (h *health) state(to string, err error, log *slog.Logger) {
 	}
 	reason := ""
 	if err != nil {
-		reason = Text(err.Error(), 300)
+		reason = clip.Text(err.Error(), 300)
 	}
 	switch {
 	case to == "waiting":
@@ -169,7 +170,7 @@ func (h *health) offersNeg() bool {
 func (h *health) noNeg(why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.negBroken = Text(why, 200)
+	h.negBroken = clip.Text(why, 200)
 }
 
 func (h *health) pageLimit() int {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
@@ -57,7 +58,7 @@ func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&req); err != nil {
 		answer.Error = "the request is not JSON of method and params"
 	} else if call, ok := managementCalls[req.Method]; !ok {
-		answer.Error = fmt.Sprintf("method %q is not offered", Text(req.Method, 40))
+		answer.Error = fmt.Sprintf("method %q is not offered", clip.Text(req.Method, 40))
 	} else if answer.Result, err = call(s, req.Params); err != nil {
 		answer.Result, answer.Error = nil, err.Error()
 	} else {
@@ -164,5 +165,5 @@ func keyAndReason(params []json.RawMessage, check func(string) error) (key, reas
 	if len(params) > 1 && json.Unmarshal(params[1], &reason) != nil {
 		return "", "", fmt.Errorf("the second parameter is a string")
 	}
-	return key, Text(reason, 200), check(key)
+	return key, clip.Text(reason, 200), check(key)
 }

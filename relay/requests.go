@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -78,7 +79,7 @@ func (c *conn) handle(msg string) {
 		c.handleNeg(verb)
 	default:
 		c.srv.met.refused("notice", "unsupported")
-		c.notice("unsupported: " + Text(verb, 32) + " is not a verb of this relay")
+		c.notice("unsupported: " + clip.Text(verb, 32) + " is not a verb of this relay")
 	}
 }
 
@@ -176,7 +177,7 @@ func (c *conn) sendOK(k ack) {
 	}
 	id := k.id
 	if !hex32.Valid(id) {
-		id = Text(id, 64)
+		id = clip.Text(id, 64)
 	}
 	c.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
 }

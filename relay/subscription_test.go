@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -299,7 +300,7 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 	open := func(sub string) string {
 		c.sendText(`["REQ","` + sub + `",{"kinds":[14],` + padding + `"limit":0}]`)
 		got := c.next()
-		return got[0] + " " + Text(got[len(got)-1], 13)
+		return got[0] + " " + clip.Text(got[len(got)-1], 13)
 	}
 	for i := range 5 {
 		if got := open(fmt.Sprint(i)); got != fmt.Sprint("EOSE ", i) {

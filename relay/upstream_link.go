@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/coder/websocket"
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
@@ -217,7 +218,7 @@ func (l *link) handle(t *jsonscan.Scanner, msg string) error {
 		if err != nil {
 			return ""
 		}
-		return Text(s, 200)
+		return clip.Text(s, 200)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,18 +253,18 @@ func (l *link) handle(t *jsonscan.Scanner, msg string) error {
 			l.up.health.malformed.Add(1)
 		}
 	case "NOTICE":
-		l.up.health.notice(Text(word, 200))
+		l.up.health.notice(clip.Text(word, 200))
 		// Relays without NIP-77 answer its verbs by a notice, if at all.
 		for _, s := range l.subs {
 			if s.neg != nil {
 				select {
-				case s.neg <- negFrame{err: "notice: " + strings.Clone(Text(word, 200))}:
+				case s.neg <- negFrame{err: "notice: " + strings.Clone(clip.Text(word, 200))}:
 				default:
 				}
 			}
 		}
 	case "AUTH":
-		l.challenge = strings.Clone(Text(word, 256))
+		l.challenge = strings.Clone(clip.Text(word, 256))
 	case "OK":
 		t.Take(',')
 		t.Next() // white space
@@ -482,10 +483,10 @@ func (l *link) open(verb string, f nostr.Filter, live bool, extra string) (*link
 	if err != nil {
 		return nil, err
 	}
-	msg := append(AppendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ',')
+	msg := append(jsonscan.AppendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ',')
 	msg = append(msg, body...)
 	if extra != "" {
-		msg = AppendQuoted(append(msg, ','), extra)
+		msg = jsonscan.AppendQuoted(append(msg, ','), extra)
 	}
 	return sub, l.send(append(msg, ']'))
 }
@@ -499,7 +500,7 @@ func (l *link) close(verb string, sub *linkSub) error {
 	if !open {
 		return nil // by the relay
 	}
-	return l.send(append(AppendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ']'))
+	return l.send(append(jsonscan.AppendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ']'))
 }
 
 // await waits for a request's end. A relay that goes on sending is not silent.

@@ -1,4 +1,4 @@
-package relay
+package jsonscan
 
 // AppendQuoted appends s as a JSON string. s is valid UTF-8.
 func AppendQuoted(dst []byte, s string) []byte {
