@@ -1,0 +1,237 @@
+package relay
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/nbd-wtf/go-nostr"
+	"github.com/nbd-wtf/go-nostr/nip77/negentropy"
+	"github.com/nbd-wtf/go-nostr/nip77/negentropy/storage/vector"
+)
+
+// negWorld makes two sets that share some items; times are few, so that bounds
+// fall within one second too.
+func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *negSet, wantHave, wantNeed map[[32]byte]bool) {
+	a, b = &negSet{}, &negSet{}
+	wantHave, wantNeed = map[[32]byte]bool{}, map[[32]byte]bool{}
+	item := func() eventlog.LiveItem {
+		var seed [8]byte
+		binary.LittleEndian.PutUint64(seed[:], r.Uint64())
+		return eventlog.LiveItem{At: 1_700_000_000 + r.Int64N(int64(seconds)), ID: sha256.Sum256(seed[:])}
+	}
+	for range shared {
+		it := item()
+		a.items, b.items = append(a.items, it), append(b.items, it)
+	}
+	for range onlyA {
+		it := item()
+		a.items, wantHave[it.ID] = append(a.items, it), true
+	}
+	for range onlyB {
+		it := item()
+		b.items, wantNeed[it.ID] = append(b.items, it), true
+	}
+	a.seal()
+	b.seal()
+	return a, b, wantHave, wantNeed
+}
+
+// reconcile runs both sides and gives what the client was told, the bytes sent
+// both ways and the rounds.
+func reconcile(tb testing.TB, client, server *negotiation) (have, need map[[32]byte]bool, traffic, rounds int) {
+	tb.Helper()
+	have, need = map[[32]byte]bool{}, map[[32]byte]bool{}
+	client.client = true
+	client.have = func(id [32]byte) { have[id] = true }
+	client.need = func(id [32]byte) { need[id] = true }
+	for msg := client.start(); msg != nil; rounds++ {
+		if rounds > 100_000 {
+			tb.Fatal("the sides never agree")
+		}
+		answer, err := server.answer(msg)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if len(answer) > server.limit || rounds > 0 && len(msg) > client.limit {
+			tb.Fatalf("messages of %d and %d bytes, limits %d and %d", len(msg), len(answer), client.limit, server.limit)
+		}
+		traffic += len(msg) + len(answer)
+		if msg, err = client.answer(answer); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return have, need, traffic, rounds
+}
+
+func sameIDs(a, b map[[32]byte]bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for id := range a {
+		if !b[id] {
+			return false
+		}
+	}
+	return true
+}
+
+func TestReconciliationFindsExactlyTheDifference(t *testing.T) {
+	for seed := range uint64(120) {
+		r := rand.New(rand.NewPCG(seed, 77))
+		shared, onlyA, onlyB := r.IntN(3000), r.IntN(200), r.IntN(200)
+		switch seed % 6 {
+		case 0:
+			shared, onlyA = 0, 0 // an empty one fills
+		case 1:
+			shared, onlyB = 0, 0 // an empty one is asked
+		case 2:
+			onlyA, onlyB = 0, 0
+		case 3:
+			onlyA, onlyB = 3000, 4000
+		}
+		a, b, wantHave, wantNeed := negWorld(r, shared, onlyA, onlyB, 1+r.IntN(2000))
+		limits := []int{4096, 9000, 1 << 20}
+		client := &negotiation{set: a, limit: limits[r.IntN(3)]}
+		server := &negotiation{set: b, limit: limits[r.IntN(3)]}
+		have, need, _, _ := reconcile(t, client, server)
+		if !sameIDs(have, wantHave) || !sameIDs(need, wantNeed) {
+			t.Fatalf("seed %d: have %d of %d, need %d of %d", seed, len(have), len(wantHave), len(need), len(wantNeed))
+		}
+	}
+}
+
+// goNostrSide fills go-nostr's implementation with a set.
+func goNostrSide(s *negSet, limit int) *negentropy.Negentropy {
+	v := vector.New()
+	for _, it := range s.items {
+		v.Insert(nostr.Timestamp(it.At), hex.EncodeToString(it.ID[:]))
+	}
+	v.Seal()
+	return negentropy.New(v, limit)
+}
+
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func TestReconciliationWithGoNostr(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for n := range 12 {
+		a, b, wantHave, wantNeed := negWorld(r, 4000, 150, 170, 1+n*300)
+		t.Run(fmt.Sprint("ours asks ", n), func(t *testing.T) {
+			theirs := goNostrSide(b, 60_000)
+			have, need := map[[32]byte]bool{}, map[[32]byte]bool{}
+			ours := &negotiation{set: a, limit: 60_000, client: true,
+				have: func(id [32]byte) { have[id] = true }, need: func(id [32]byte) { need[id] = true }}
+			for msg, rounds := ours.start(), 0; msg != nil; rounds++ {
+				answer, err := theirs.Reconcile(hex.EncodeToString(msg))
+				if err != nil || rounds > 100 {
+					t.Fatal(rounds, err)
+				}
+				if msg, err = ours.answer(unhex(t, answer)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !sameIDs(have, wantHave) || !sameIDs(need, wantNeed) {
+				t.Errorf("have %d of %d, need %d of %d", len(have), len(wantHave), len(need), len(wantNeed))
+			}
+		})
+		t.Run(fmt.Sprint("theirs asks ", n), func(t *testing.T) {
+			theirs := goNostrSide(a, 60_000)
+			ours := &negotiation{set: b, limit: 60_000}
+			have, need := map[[32]byte]bool{}, map[[32]byte]bool{}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for haves, needs := theirs.Haves, theirs.HaveNots; haves != nil || needs != nil; {
+					select {
+					case id, ok := <-haves:
+						if !ok {
+							haves = nil
+							continue
+						}
+						have[[32]byte(hex32.OrZero(id))] = true
+					case id, ok := <-needs:
+						if !ok {
+							needs = nil
+							continue
+						}
+						need[[32]byte(hex32.OrZero(id))] = true
+					}
+				}
+			}()
+			for msg, rounds := theirs.Start(), 0; msg != ""; rounds++ {
+				answer, err := ours.answer(unhex(t, msg))
+				if err != nil || rounds > 100 {
+					t.Fatal(rounds, err)
+				}
+				if msg, err = theirs.Reconcile(hex.EncodeToString(answer)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			<-done
+			if !sameIDs(have, wantHave) || !sameIDs(need, wantNeed) {
+				t.Errorf("have %d of %d, need %d of %d", len(have), len(wantHave), len(need), len(wantNeed))
+			}
+		})
+	}
+}
+
+func TestFingerprintIsOfTheRange(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	s, _, _, _ := negWorld(r, 1000, 0, 0, 50)
+	for range 500 {
+		lower := r.IntN(1001)
+		upper := lower + r.IntN(1001-lower)
+		part := &negSet{items: slices.Clone(s.items[lower:upper])}
+		part.seal()
+		if s.fingerprint(lower, upper) != part.fingerprint(0, upper-lower) {
+			t.Fatalf("fingerprint of %d to %d", lower, upper)
+		}
+	}
+}
+
+func FuzzReconcile(f *testing.F) {
+	r := rand.New(rand.NewPCG(3, 4))
+	a, b, _, _ := negWorld(r, 300, 20, 20, 40)
+	f.Add((&negotiation{set: a, limit: 4096}).start(), true)
+	f.Add([]byte{0x61, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, true)
+	f.Add([]byte{0x62}, false)
+	f.Add(bytes.Repeat([]byte{0x61, 1, 0, 1}, 40), false)
+	f.Fuzz(func(t *testing.T, msg []byte, client bool) {
+		n := &negotiation{set: b, limit: 4096, client: client, have: func([32]byte) {}, need: func([32]byte) {}}
+		out, err := n.answer(msg)
+		if err == nil && len(out) > n.limit {
+			t.Errorf("an answer of %d bytes", len(out))
+		}
+	})
+}
+
+// BenchmarkReconcile compares two relays of a million events that differ by a
+// thousand, and fills an empty one.
+func BenchmarkReconcile(b *testing.B) {
+	r := rand.New(rand.NewPCG(9, 9))
+	x, y, _, _ := negWorld(r, 999_500, 500, 500, 40*86400)
+	for b.Loop() {
+		client, server := &negotiation{set: x, limit: 128 << 10}, &negotiation{set: y, limit: negServerLimit}
+		have, need, traffic, rounds := reconcile(b, client, server)
+		if len(have) != 500 || len(need) != 500 {
+			b.Fatal(len(have), len(need))
+		}
+		b.ReportMetric(float64(traffic*2), "hexbytes")
+		b.ReportMetric(float64(rounds), "rounds")
+	}
+}
