@@ -61,7 +61,7 @@ func TestReconciliationsReserveFirst(t *testing.T) {
 		t.Errorf("a set of 40 events where 30 find room: %v", err)
 	}
 	set, done, err := n.take(context.Background(), st, nostr.Filter{Kinds: []int{38383}, Tags: nostr.TagMap{"d": {"1", "2"}}})
-	if err != nil || len(set.items) != 2 || n.items != negMaxItems-28 {
+	if err != nil || len(set.Items) != 2 || n.items != negMaxItems-28 {
 		t.Fatalf("%v, %d items are counted", err, n.items)
 	}
 	done()

@@ -19,8 +19,8 @@ import (
 
 // negWorld makes two sets that share some items; times are few, so that bounds
 // fall within one second too.
-func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *negSet, wantHave, wantNeed map[[32]byte]bool) {
-	a, b = &negSet{}, &negSet{}
+func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *Set, wantHave, wantNeed map[[32]byte]bool) {
+	a, b = &Set{}, &Set{}
 	wantHave, wantNeed = map[[32]byte]bool{}, map[[32]byte]bool{}
 	item := func() eventlog.LiveItem {
 		var seed [8]byte
@@ -29,42 +29,42 @@ func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *negSet, wa
 	}
 	for range shared {
 		it := item()
-		a.items, b.items = append(a.items, it), append(b.items, it)
+		a.Items, b.Items = append(a.Items, it), append(b.Items, it)
 	}
 	for range onlyA {
 		it := item()
-		a.items, wantHave[it.ID] = append(a.items, it), true
+		a.Items, wantHave[it.ID] = append(a.Items, it), true
 	}
 	for range onlyB {
 		it := item()
-		b.items, wantNeed[it.ID] = append(b.items, it), true
+		b.Items, wantNeed[it.ID] = append(b.Items, it), true
 	}
-	a.seal()
-	b.seal()
+	a.Seal()
+	b.Seal()
 	return a, b, wantHave, wantNeed
 }
 
 // reconcile runs both sides and gives what the client was told, the bytes sent
 // both ways and the rounds.
-func reconcile(tb testing.TB, client, server *negotiation) (have, need map[[32]byte]bool, traffic, rounds int) {
+func reconcile(tb testing.TB, client, server *Session) (have, need map[[32]byte]bool, traffic, rounds int) {
 	tb.Helper()
 	have, need = map[[32]byte]bool{}, map[[32]byte]bool{}
-	client.client = true
+	client.Client = true
 	client.have = func(id [32]byte) { have[id] = true }
-	client.need = func(id [32]byte) { need[id] = true }
-	for msg := client.start(); msg != nil; rounds++ {
+	client.Need = func(id [32]byte) { need[id] = true }
+	for msg := client.Start(); msg != nil; rounds++ {
 		if rounds > 100_000 {
 			tb.Fatal("the sides never agree")
 		}
-		answer, err := server.answer(msg)
+		answer, err := server.Answer(msg)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if len(answer) > server.limit || rounds > 0 && len(msg) > client.limit {
-			tb.Fatalf("messages of %d and %d bytes, limits %d and %d", len(msg), len(answer), client.limit, server.limit)
+		if len(answer) > server.Limit || rounds > 0 && len(msg) > client.Limit {
+			tb.Fatalf("messages of %d and %d bytes, limits %d and %d", len(msg), len(answer), client.Limit, server.Limit)
 		}
 		traffic += len(msg) + len(answer)
-		if msg, err = client.answer(answer); err != nil {
+		if msg, err = client.Answer(answer); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -99,8 +99,8 @@ func TestReconciliationFindsExactlyTheDifference(t *testing.T) {
 		}
 		a, b, wantHave, wantNeed := negWorld(r, shared, onlyA, onlyB, 1+r.IntN(2000))
 		limits := []int{4096, 9000, 1 << 20}
-		client := &negotiation{set: a, limit: limits[r.IntN(3)]}
-		server := &negotiation{set: b, limit: limits[r.IntN(3)]}
+		client := &Session{Set: a, Limit: limits[r.IntN(3)]}
+		server := &Session{Set: b, Limit: limits[r.IntN(3)]}
 		have, need, _, _ := reconcile(t, client, server)
 		if !sameIDs(have, wantHave) || !sameIDs(need, wantNeed) {
 			t.Fatalf("seed %d: have %d of %d, need %d of %d", seed, len(have), len(wantHave), len(need), len(wantNeed))
@@ -109,9 +109,9 @@ func TestReconciliationFindsExactlyTheDifference(t *testing.T) {
 }
 
 // goNostrSide fills go-nostr's implementation with a set.
-func goNostrSide(s *negSet, limit int) *negentropy.Negentropy {
+func goNostrSide(s *Set, limit int) *negentropy.Negentropy {
 	v := vector.New()
-	for _, it := range s.items {
+	for _, it := range s.Items {
 		v.Insert(nostr.Timestamp(it.At), hex.EncodeToString(it.ID[:]))
 	}
 	v.Seal()
@@ -134,14 +134,14 @@ func TestReconciliationWithGoNostr(t *testing.T) {
 		t.Run(fmt.Sprint("ours asks ", n), func(t *testing.T) {
 			theirs := goNostrSide(b, 60_000)
 			have, need := map[[32]byte]bool{}, map[[32]byte]bool{}
-			ours := &negotiation{set: a, limit: 60_000, client: true,
-				have: func(id [32]byte) { have[id] = true }, need: func(id [32]byte) { need[id] = true }}
-			for msg, rounds := ours.start(), 0; msg != nil; rounds++ {
+			ours := &Session{Set: a, Limit: 60_000, Client: true,
+				have: func(id [32]byte) { have[id] = true }, Need: func(id [32]byte) { need[id] = true }}
+			for msg, rounds := ours.Start(), 0; msg != nil; rounds++ {
 				answer, err := theirs.Reconcile(hex.EncodeToString(msg))
 				if err != nil || rounds > 100 {
 					t.Fatal(rounds, err)
 				}
-				if msg, err = ours.answer(unhex(t, answer)); err != nil {
+				if msg, err = ours.Answer(unhex(t, answer)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -151,7 +151,7 @@ func TestReconciliationWithGoNostr(t *testing.T) {
 		})
 		t.Run(fmt.Sprint("theirs asks ", n), func(t *testing.T) {
 			theirs := goNostrSide(a, 60_000)
-			ours := &negotiation{set: b, limit: 60_000}
+			ours := &Session{Set: b, Limit: 60_000}
 			have, need := map[[32]byte]bool{}, map[[32]byte]bool{}
 			done := make(chan struct{})
 			go func() {
@@ -174,7 +174,7 @@ func TestReconciliationWithGoNostr(t *testing.T) {
 				}
 			}()
 			for msg, rounds := theirs.Start(), 0; msg != ""; rounds++ {
-				answer, err := ours.answer(unhex(t, msg))
+				answer, err := ours.Answer(unhex(t, msg))
 				if err != nil || rounds > 100 {
 					t.Fatal(rounds, err)
 				}
@@ -196,8 +196,8 @@ func TestFingerprintIsOfTheRange(t *testing.T) {
 	for range 500 {
 		lower := r.IntN(1001)
 		upper := lower + r.IntN(1001-lower)
-		part := &negSet{items: slices.Clone(s.items[lower:upper])}
-		part.seal()
+		part := &Set{Items: slices.Clone(s.Items[lower:upper])}
+		part.Seal()
 		if s.fingerprint(lower, upper) != part.fingerprint(0, upper-lower) {
 			t.Fatalf("fingerprint of %d to %d", lower, upper)
 		}
@@ -207,14 +207,14 @@ func TestFingerprintIsOfTheRange(t *testing.T) {
 func FuzzReconcile(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
 	a, b, _, _ := negWorld(r, 300, 20, 20, 40)
-	f.Add((&negotiation{set: a, limit: 4096}).start(), true)
+	f.Add((&Session{Set: a, Limit: 4096}).Start(), true)
 	f.Add([]byte{0x61, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, true)
 	f.Add([]byte{0x62}, false)
 	f.Add(bytes.Repeat([]byte{0x61, 1, 0, 1}, 40), false)
 	f.Fuzz(func(t *testing.T, msg []byte, client bool) {
-		n := &negotiation{set: b, limit: 4096, client: client, have: func([32]byte) {}, need: func([32]byte) {}}
-		out, err := n.answer(msg)
-		if err == nil && len(out) > n.limit {
+		n := &Session{Set: b, Limit: 4096, Client: client, have: func([32]byte) {}, Need: func([32]byte) {}}
+		out, err := n.Answer(msg)
+		if err == nil && len(out) > n.Limit {
 			t.Errorf("an answer of %d bytes", len(out))
 		}
 	})
@@ -226,7 +226,7 @@ func BenchmarkReconcile(b *testing.B) {
 	r := rand.New(rand.NewPCG(9, 9))
 	x, y, _, _ := negWorld(r, 999_500, 500, 500, 40*86400)
 	for b.Loop() {
-		client, server := &negotiation{set: x, limit: 128 << 10}, &negotiation{set: y, limit: negServerLimit}
+		client, server := &Session{Set: x, Limit: 128 << 10}, &Session{Set: y, Limit: 128 << 10}
 		have, need, traffic, rounds := reconcile(b, client, server)
 		if len(have) != 500 || len(need) != 500 {
 			b.Fatal(len(have), len(need))

@@ -21,9 +21,9 @@ import (
 // prefix sums and bounds all that it reads.
 
 const (
-	negVersion   = 0x61
+	Version      = 0x61
 	negBuckets   = 16
-	negIDList    = 2
+	IDList       = 2
 	negPrint     = 1
 	negSkip      = 0
 	negPrintSize = 16
@@ -54,41 +54,41 @@ func (s *negSum) addID(id *[32]byte) {
 	}
 }
 
-// negSet is a sorted set, not changed once sealed: any number of sessions may
+// Set is a sorted set, not changed once sealed: any number of sessions may
 // share it.
-type negSet struct {
-	items []eventlog.LiveItem
+type Set struct {
+	Items []eventlog.LiveItem
 	sums  []negSum // sums[i] adds items[:i*negSumStep]
-	head  uint64   // of the log when it was taken
+	Head  uint64   // of the log when it was taken
 }
 
-// seal sorts the items and makes fingerprints cheap.
-func (s *negSet) seal() {
-	slices.SortFunc(s.items, func(a, b eventlog.LiveItem) int { return a.Compare(&b) })
-	s.sums = make([]negSum, 0, len(s.items)/negSumStep+1)
+// Seal sorts the items and makes fingerprints cheap.
+func (s *Set) Seal() {
+	slices.SortFunc(s.Items, func(a, b eventlog.LiveItem) int { return a.Compare(&b) })
+	s.sums = make([]negSum, 0, len(s.Items)/negSumStep+1)
 	var sum negSum
-	for i := range s.items {
+	for i := range s.Items {
 		if i%negSumStep == 0 {
 			s.sums = append(s.sums, sum)
 		}
-		sum.addID(&s.items[i].ID)
+		sum.addID(&s.Items[i].ID)
 	}
 }
 
 // upTo adds items[:i].
-func (s *negSet) upTo(i int) (sum negSum) {
+func (s *Set) upTo(i int) (sum negSum) {
 	if i == 0 {
 		return sum
 	}
 	step := min(i/negSumStep, len(s.sums)-1)
 	sum = s.sums[step]
 	for j := step * negSumStep; j < i; j++ {
-		sum.addID(&s.items[j].ID)
+		sum.addID(&s.Items[j].ID)
 	}
 	return sum
 }
 
-func (s *negSet) fingerprint(lower, upper int) (print [negPrintSize]byte) {
+func (s *Set) fingerprint(lower, upper int) (print [negPrintSize]byte) {
 	sum, before := s.upTo(upper), s.upTo(lower)
 	sum.sub(&before)
 	var room [32 + 10]byte
@@ -109,19 +109,19 @@ type negBound struct {
 }
 
 // find is the index of the first item from lower on that is not before b.
-func (s *negSet) find(lower int, b negBound) int {
+func (s *Set) find(lower int, b negBound) int {
 	if b.at == negInfinity {
-		return len(s.items)
+		return len(s.Items)
 	}
 	var whole eventlog.LiveItem
 	whole.At = b.at
 	copy(whole.ID[:], b.id) // a prefix followed by zeros is before all that it begins
-	return lower + sort.Search(len(s.items)-lower, func(i int) bool { return s.items[lower+i].Compare(&whole) >= 0 })
+	return lower + sort.Search(len(s.Items)-lower, func(i int) bool { return s.Items[lower+i].Compare(&whole) >= 0 })
 }
 
 // boundBefore is the shortest bound between items i-1 and i.
-func (s *negSet) boundBefore(i int) negBound {
-	a, b := &s.items[i-1], &s.items[i]
+func (s *Set) boundBefore(i int) negBound {
+	a, b := &s.Items[i-1], &s.Items[i]
 	if a.At != b.At {
 		return negBound{at: b.At}
 	}
@@ -217,31 +217,31 @@ func (w *negWriter) print(b negBound, p [negPrintSize]byte) {
 	w.b = append(append(w.b, negPrint), p[:]...)
 }
 
-// negotiation is one side of a reconciliation. On the side that began it, have
+// Session is one side of a reconciliation. On the side that began it, have
 // and need are told the ids that the other lacks and those that we lack.
-type negotiation struct {
-	set    *negSet
-	limit  int // bytes of one message, at least 4096
+type Session struct {
+	Set    *Set
+	Limit  int // bytes of one message, at least 4096
 	have   func(id [32]byte)
-	need   func(id [32]byte)
-	client bool
+	Need   func(id [32]byte)
+	Client bool
 }
 
-// start gives the first message of the side that begins.
-func (n *negotiation) start() []byte {
-	w := negWriter{b: []byte{negVersion}}
-	n.split(&w, 0, len(n.set.items), negBound{at: negInfinity})
+// Start gives the first message of the side that begins.
+func (n *Session) Start() []byte {
+	w := negWriter{b: []byte{Version}}
+	n.split(&w, 0, len(n.Set.Items), negBound{at: negInfinity})
 	return w.b
 }
 
 // split describes items[lower:upper]: few by their ids, many by fingerprints.
-func (n *negotiation) split(w *negWriter, lower, upper int, end negBound) {
+func (n *Session) split(w *negWriter, lower, upper int, end negBound) {
 	count := upper - lower
 	if count < 2*negBuckets {
 		w.bound(end)
-		w.b = appendNegInt(append(w.b, negIDList), uint64(count))
+		w.b = appendNegInt(append(w.b, IDList), uint64(count))
 		for i := lower; i < upper; i++ {
-			w.b = append(w.b, n.set.items[i].ID[:]...)
+			w.b = append(w.b, n.Set.Items[i].ID[:]...)
 		}
 		return
 	}
@@ -251,31 +251,31 @@ func (n *negotiation) split(w *negWriter, lower, upper int, end negBound) {
 		if i < count%negBuckets {
 			size++
 		}
-		print := n.set.fingerprint(at, at+size)
+		print := n.Set.fingerprint(at, at+size)
 		at += size
 		b := end
 		if at < upper {
-			b = n.set.boundBefore(at)
+			b = n.Set.boundBefore(at)
 		}
 		w.print(b, print)
 	}
 }
 
-// answer reads a message and gives the next one. On the side that began, nil
+// Answer reads a message and gives the next one. On the side that began, nil
 // says that there is nothing left to ask.
-func (n *negotiation) answer(msg []byte) ([]byte, error) {
+func (n *Session) Answer(msg []byte) ([]byte, error) {
 	r := negReader{b: msg}
 	version, err := r.bytes(1)
 	if err != nil {
 		return nil, err
 	}
-	if version[0] != negVersion {
-		if n.client || version[0] < 0x60 || version[0] > 0x6f {
+	if version[0] != Version {
+		if n.Client || version[0] < 0x60 || version[0] > 0x6f {
 			return nil, errNeg
 		}
-		return []byte{negVersion}, nil
+		return []byte{Version}, nil
 	}
-	w := negWriter{b: append(make([]byte, 0, 4096), negVersion)}
+	w := negWriter{b: append(make([]byte, 0, 4096), Version)}
 	lower, skipped := 0, false
 	var before negBound // end of the last range
 	for len(r.b) > 0 {
@@ -288,7 +288,7 @@ func (n *negotiation) answer(msg []byte) ([]byte, error) {
 			return nil, err
 		}
 		// A bound behind the last one is an empty range.
-		upper := max(lower, n.set.find(lower, end))
+		upper := max(lower, n.Set.find(lower, end))
 		mark := w
 		finishSkip := func() {
 			if skipped {
@@ -306,20 +306,20 @@ func (n *negotiation) answer(msg []byte) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			ours := n.set.fingerprint(lower, upper)
+			ours := n.Set.fingerprint(lower, upper)
 			if bytes.Equal(ours[:], theirs) {
 				skipped = true
 				break
 			}
 			finishSkip()
 			n.split(&w, lower, upper, end)
-		case negIDList:
+		case IDList:
 			count, err := r.int()
 			if err != nil || count > uint64(len(r.b)/32) {
 				return nil, errNeg
 			}
 			ids, _ := r.bytes(int(count) * 32)
-			if n.client {
+			if n.Client {
 				n.compare(ids, lower, upper)
 				skipped = true
 				break
@@ -329,19 +329,19 @@ func (n *negotiation) answer(msg []byte) ([]byte, error) {
 		default:
 			return nil, errNeg
 		}
-		if cut || len(w.b) > n.limit-negRoom {
+		if cut || len(w.b) > n.Limit-negRoom {
 			// No more fits. What follows is told as one range, and so is the
 			// range that did not fit itself.
 			if !cut {
 				w, upper, skipped = mark, lower, wasSkipped
 				finishSkip()
 			}
-			w.print(negBound{at: negInfinity}, n.set.fingerprint(upper, len(n.set.items)))
+			w.print(negBound{at: negInfinity}, n.Set.fingerprint(upper, len(n.Set.Items)))
 			return w.b, nil
 		}
 		lower, before = upper, end
 	}
-	if n.client && len(w.b) == 1 {
+	if n.Client && len(w.b) == 1 {
 		return nil, nil
 	}
 	return w.b, nil
@@ -349,38 +349,38 @@ func (n *negotiation) answer(msg []byte) ([]byte, error) {
 
 // list answers an id list with our own, as far as the message has room; cut
 // says that it was not far enough.
-func (n *negotiation) list(w *negWriter, lower, upper int, end negBound) (int, negBound, bool) {
-	room := max(1, (n.limit-negRoom-len(w.b)-64)/32)
+func (n *Session) list(w *negWriter, lower, upper int, end negBound) (int, negBound, bool) {
+	room := max(1, (n.Limit-negRoom-len(w.b)-64)/32)
 	cut := upper-lower > room
 	if cut {
 		upper = lower + room
-		end = negBound{at: n.set.items[upper].At, id: n.set.items[upper].ID[:]}
+		end = negBound{at: n.Set.Items[upper].At, id: n.Set.Items[upper].ID[:]}
 	}
 	w.bound(end)
-	w.b = appendNegInt(append(w.b, negIDList), uint64(upper-lower))
+	w.b = appendNegInt(append(w.b, IDList), uint64(upper-lower))
 	for i := lower; i < upper; i++ {
-		w.b = append(w.b, n.set.items[i].ID[:]...)
+		w.b = append(w.b, n.Set.Items[i].ID[:]...)
 	}
 	return upper, end, cut
 }
 
 // compare tells what two id lists of one range do not share.
-func (n *negotiation) compare(ids []byte, lower, upper int) {
+func (n *Session) compare(ids []byte, lower, upper int) {
 	theirs := make(map[[32]byte]struct{}, len(ids)/32)
 	for ; len(ids) >= 32; ids = ids[32:] {
 		theirs[[32]byte(ids)] = struct{}{}
 	}
 	for i := lower; i < upper; i++ {
-		id := n.set.items[i].ID
+		id := n.Set.Items[i].ID
 		if _, ok := theirs[id]; ok {
 			delete(theirs, id)
 		} else if n.have != nil {
 			n.have(id)
 		}
 	}
-	if n.need != nil {
+	if n.Need != nil {
 		for id := range theirs {
-			n.need(id)
+			n.Need(id)
 		}
 	}
 }

@@ -29,13 +29,13 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 	newest := r.liveIDs(t)
 
 	need := map[[32]byte]bool{}
-	empty := &negSet{}
-	empty.seal()
-	ours := &negotiation{set: empty, limit: 60_000, client: true, need: func(id [32]byte) { need[id] = true }}
-	c.send("NEG-OPEN", "n", map[string]any{}, hex.EncodeToString(ours.start()))
+	empty := &Set{}
+	empty.Seal()
+	ours := &Session{Set: empty, Limit: 60_000, Client: true, Need: func(id [32]byte) { need[id] = true }}
+	c.send("NEG-OPEN", "n", map[string]any{}, hex.EncodeToString(ours.Start()))
 	for {
 		frame := c.expect("NEG-MSG", "n")
-		msg, err := ours.answer(hexBytes(t, frame[2]))
+		msg, err := ours.Answer(hexBytes(t, frame[2]))
 		if err != nil {
 			t.Fatal(err)
 		}

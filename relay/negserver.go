@@ -18,7 +18,7 @@ const (
 
 // negSession is one open NEG-OPEN of a connection.
 type negSession struct {
-	negotiation
+	Session
 	done func() // gives the snapshot back
 }
 
@@ -75,7 +75,7 @@ func (c *conn) handleNeg(verb string) {
 		c.negError(id, "closed: no such reconciliation is open")
 		return
 	}
-	out, err := s.answer(raw)
+	out, err := s.Answer(raw)
 	if err != nil {
 		c.closeNeg(id, false)
 		c.negError(id, "invalid: the message is malformed")
@@ -113,7 +113,7 @@ func (c *conn) openNeg(id string, f nostr.Filter) bool {
 	if c.negs == nil {
 		c.negs = make(map[string]*negSession)
 	}
-	c.negs[id] = &negSession{negotiation: negotiation{set: set, limit: negServerLimit}, done: done}
+	c.negs[id] = &negSession{Session: Session{Set: set, Limit: negServerLimit}, done: done}
 	return true
 }
 

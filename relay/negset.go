@@ -27,7 +27,7 @@ type sharedSet struct {
 	listed  bool // in sets
 	counted int  // items counted in negSets.items
 	ready   chan struct{}
-	set     *negSet // once ready is closed, with err
+	set     *Set // once ready is closed, with err
 	err     error
 }
 
@@ -45,7 +45,7 @@ const (
 var errNegBusy = errors.New("too many reconciliations are under way")
 
 // take gives the snapshot for a filter; give must be called once it is done with.
-func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*negSet, func(), error) {
+func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*Set, func(), error) {
 	f.Limit, f.LimitZero = 0, false
 	key, err := json.Marshal(f)
 	if err != nil {
@@ -61,7 +61,7 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 		fresh := age < negKeep
 		select {
 		case <-s.ready:
-			fresh = fresh || s.err == nil && s.set.head == head && age < negKeepStill
+			fresh = fresh || s.err == nil && s.set.Head == head && age < negKeepStill
 		default:
 		}
 		if !fresh {
@@ -103,8 +103,8 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 
 	items, head, err := st.LiveItems(ctx, f)
 	if err == nil {
-		s.set = &negSet{items: items, head: head}
-		s.set.seal()
+		s.set = &Set{Items: items, Head: head}
+		s.set.Seal()
 	}
 	n.mu.Lock()
 	s.err = err

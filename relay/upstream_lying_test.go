@@ -120,7 +120,7 @@ func TestLyingUpstreams(t *testing.T) {
 		{"negentropy that offers what nobody has", []int{77}, func(c *otherConn, verb string, words []json.RawMessage) bool {
 			if verb == "NEG-OPEN" {
 				id, _ := subOf(words)
-				msg := []byte{negVersion, 0, 0, negIDList, 40}
+				msg := []byte{Version, 0, 0, IDList, 40}
 				for i := range 40 {
 					msg = append(msg, make([]byte, 31)...)
 					msg = append(msg, byte(i))

@@ -51,15 +51,15 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 		return nil, false, false, err
 	}
 	defer done()
-	n := &negotiation{set: set, limit: u.health.negLimit(), client: true}
-	n.need = func(id [32]byte) {
+	n := &Session{Set: set, Limit: u.health.negLimit(), Client: true}
+	n.Need = func(id [32]byte) {
 		if len(need) < maxNeed {
 			need = append(need, fmt.Sprintf("%x", id))
 		} else {
 			more = true
 		}
 	}
-	sub, err := l.open("NEG-OPEN", f, false, fmt.Sprintf("%x", n.start()))
+	sub, err := l.open("NEG-OPEN", f, false, fmt.Sprintf("%x", n.Start()))
 	if err != nil {
 		return nil, false, false, err
 	}
@@ -93,7 +93,7 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 		raw, err := hex.DecodeString(frame.msg)
 		if err == nil {
 			u.health.rounds.Add(1)
-			raw, err = n.answer(raw)
+			raw, err = n.Answer(raw)
 		}
 		if err != nil {
 			// Garbage: the relay is asked by pages, which it may do better.
