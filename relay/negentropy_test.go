@@ -10,6 +10,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -29,9 +30,9 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 	newest := r.liveIDs(t)
 
 	need := map[[32]byte]bool{}
-	empty := &Set{}
+	empty := &negentropy.Set{}
 	empty.Seal()
-	ours := &Session{Set: empty, Limit: 60_000, Client: true, Need: func(id [32]byte) { need[id] = true }}
+	ours := &negentropy.Session{Set: empty, Limit: 60_000, Client: true, Need: func(id [32]byte) { need[id] = true }}
 	c.send("NEG-OPEN", "n", map[string]any{}, hex.EncodeToString(ours.Start()))
 	for {
 		frame := c.expect("NEG-MSG", "n")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -18,7 +19,7 @@ const (
 
 // negSession is one open NEG-OPEN of a connection.
 type negSession struct {
-	Session
+	negentropy.Session
 	done func() // gives the snapshot back
 }
 
@@ -113,7 +114,7 @@ func (c *conn) openNeg(id string, f nostr.Filter) bool {
 	if c.negs == nil {
 		c.negs = make(map[string]*negSession)
 	}
-	c.negs[id] = &negSession{Session: Session{Set: set, Limit: negServerLimit}, done: done}
+	c.negs[id] = &negSession{Session: negentropy.Session{Set: set, Limit: negServerLimit}, done: done}
 	return true
 }
 

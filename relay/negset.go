@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -27,7 +28,7 @@ type sharedSet struct {
 	listed  bool // in sets
 	counted int  // items counted in negSets.items
 	ready   chan struct{}
-	set     *Set // once ready is closed, with err
+	set     *negentropy.Set // once ready is closed, with err
 	err     error
 }
 
@@ -45,7 +46,7 @@ const (
 var errNegBusy = errors.New("too many reconciliations are under way")
 
 // take gives the snapshot for a filter; give must be called once it is done with.
-func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*Set, func(), error) {
+func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*negentropy.Set, func(), error) {
 	f.Limit, f.LimitZero = 0, false
 	key, err := json.Marshal(f)
 	if err != nil {
@@ -103,7 +104,7 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*Set
 
 	items, head, err := st.LiveItems(ctx, f)
 	if err == nil {
-		s.set = &Set{Items: items, Head: head}
+		s.set = &negentropy.Set{Items: items, Head: head}
 		s.set.Seal()
 	}
 	n.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -120,7 +121,7 @@ func TestLyingUpstreams(t *testing.T) {
 		{"negentropy that offers what nobody has", []int{77}, func(c *otherConn, verb string, words []json.RawMessage) bool {
 			if verb == "NEG-OPEN" {
 				id, _ := subOf(words)
-				msg := []byte{Version, 0, 0, IDList, 40}
+				msg := []byte{negentropy.Version, 0, 0, negentropy.IDList, 40}
 				for i := range 40 {
 					msg = append(msg, make([]byte, 31)...)
 					msg = append(msg, byte(i))

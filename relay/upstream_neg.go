@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
@@ -51,7 +52,7 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 		return nil, false, false, err
 	}
 	defer done()
-	n := &Session{Set: set, Limit: u.health.negLimit(), Client: true}
+	n := &negentropy.Session{Set: set, Limit: u.health.negLimit(), Client: true}
 	n.Need = func(id [32]byte) {
 		if len(need) < maxNeed {
 			need = append(need, fmt.Sprintf("%x", id))

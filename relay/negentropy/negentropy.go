@@ -1,4 +1,12 @@
-package relay
+// Package negentropy is version 1 of the Negentropy protocol, which NIP-77
+// carries: two sides that each hold a sorted set of (created_at, id) find the
+// difference by comparing fingerprints of ranges.
+//
+// go-nostr has an implementation. It hashes every id of a range for each
+// fingerprint, keeps ids as hex strings, and believes the lengths that a peer
+// writes. This one answers a fingerprint from prefix sums and bounds all that it
+// reads. The package does no I/O: a Session takes a message and returns the answer.
+package negentropy
 
 import (
 	"bytes"
@@ -12,13 +20,6 @@ import (
 
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
-
-// This is the Negentropy protocol, version 1, which NIP-77 carries: two sides
-// that each hold a sorted set of (created_at, id) find the difference by
-// comparing fingerprints of ranges. go-nostr has an implementation; it hashes
-// every id of a range for each fingerprint, keeps ids as hex strings, and
-// believes the lengths that a peer writes. Ours answers a fingerprint from
-// prefix sums and bounds all that it reads.
 
 const (
 	Version      = 0x61
