@@ -1,0 +1,231 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// admission is one event on its way in. khatru hands it to the hooks as their
+// context.
+type admission struct {
+	context.Context
+	evt    *nostr.Event
+	text   string // that the event was read from, "" where there is none
+	json   []byte // canonical, once encoded; may be text itself
+	size   int
+	source mostro.Source
+	ip     netip.Addr
+	local  bool
+	authd  map[string]bool
+	was    *eventlog.Witnessed // in a backup; nil: it arrives now
+
+	seen bool // khatru called the hooks
+
+	// the result: pending, or ok and reason
+	pending eventlog.Pending
+	ok      bool
+	reason  string
+	out     eventlog.Outcome // Duplicate when that was found before the store was asked
+}
+
+// caught turns a panic on the way of one event into a refusal: one client's
+// message must not end a process that holds others' money. It is deferred.
+func (s *Server) caught(refuse func(reason string)) {
+	if p := recover(); p != nil {
+		s.met.panics.Inc()
+		s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
+		refuse("error: internal error")
+	}
+}
+
+// check does all that needs no order between events: policy, quota, id, what
+// is held already, signature. It says whether the event may go on to submit.
+func (s *Server) check(a *admission) (more bool) {
+	defer s.caught(func(reason string) { more = a.refuse(reason) })
+	evt := a.evt
+	rules := s.rules.Load()
+	policy := s.cfg.Policy
+	policy.Kinds = rules.kinds(policy.Kinds)
+	client := a.source.Road == mostro.RoadClient
+	if client && rules.blocksIP(a.ip) {
+		return a.refuse("blocked: this address may not publish here")
+	}
+	if reason := policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
+		return a.refuse(reason)
+	}
+	if reason := rules.refuse(evt, a.source.Road); reason != "" {
+		return a.refuse(reason)
+	}
+	if reason := s.refuseMail(evt, a.source.Road); reason != "" {
+		return a.refuse(reason)
+	}
+	if client && !a.local {
+		if reason := s.refuseRate(a, rules); reason != "" {
+			return a.refuse(reason)
+		}
+	}
+	if s.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
+		if reason := s.cfg.Quota(a.ip, evt); reason != "" {
+			return a.refuse(reason)
+		}
+	}
+	var intact bool
+	if a.json, intact = mostro.CheckedText(evt, a.text); !intact {
+		return a.refuse("invalid: the id is not the hash of the event")
+	}
+	if !nostr.IsEphemeralKind(evt.Kind) {
+		// The id being right, what is held under it is this very event.
+		held, err := s.cfg.Store.Has(a, evt.ID)
+		if err != nil {
+			return a.refuse("error: the store could not be asked")
+		}
+		if held {
+			a.out, a.ok, a.reason = s.repeated(a, evt.ID, a.source.Road)
+			return false
+		}
+	}
+	if !signatureHolds(evt) {
+		return a.refuse("invalid: the signature is wrong")
+	}
+	if client && !a.local {
+		if reason := s.refuseKeyRate(a, rules); reason != "" {
+			return a.refuse(reason)
+		}
+	}
+	return true
+}
+
+const (
+	reasonDuplicate = "duplicate: already have this event"
+	reasonOlder     = "duplicate: a newer version is held"
+	reasonDeleted   = "blocked: deleted by its author"
+	reasonGone      = "blocked: deleted by its author, or expired"
+	reasonQuota     = "blocked: the quota of live addresses is used up"
+	reasonStore     = "error: the event could not be stored"
+	reasonFull      = "error: the disk is full"
+)
+
+func (a *admission) refuse(reason string) bool {
+	a.ok, a.reason = false, reason
+	return false
+}
+
+// refuseProtected: a protected event is taken from its authenticated author
+// alone (NIP-70), or from this program, which signs as that author.
+func (s *Server) refuseProtected(a *admission) string {
+	switch {
+	case !isProtected(a.evt.Tags) || a.source.Road == mostro.RoadSelf || a.authd[a.evt.PubKey]:
+		return ""
+	case len(a.authd) == 0 && a.source.Road == mostro.RoadClient:
+		return "auth-required: a protected event is taken from its author only"
+	default:
+		return "restricted: a protected event is taken from its author only"
+	}
+}
+
+// enqueue hands an event to the store's queue. It returns the reason if the
+// store takes no event.
+func (s *Server) enqueue(a *admission) (refusal string) {
+	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
+		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
+		Quota:   s.rules.Load().quotas(a.source.Road)}
+	if a.was != nil {
+		a.was.Restore(&arrival)
+	}
+	p, err := s.cfg.Store.Enqueue(a, arrival)
+	if errors.Is(err, eventlog.ErrFull) {
+		return reasonFull
+	}
+	if err != nil {
+		return reasonStore
+	}
+	a.pending = p
+	if p, ok := p.(*eventlog.Enqueued); ok && p.IsDeletion() {
+		a.pending = deletionPending{p, s, a}
+	}
+	return ""
+}
+
+// deliver offers an ephemeral event to its subscribers. It returns the reason if
+// the lane for ephemeral events is full.
+func (s *Server) deliver(a *admission) (refusal string) {
+	if !s.dispatch.offer(a.evt, a.json) {
+		return "rate-limited: too many ephemeral events at once"
+	}
+	s.met.ephemeral.Inc()
+	a.ok = true
+	return ""
+}
+
+// settle waits for a submitted event's outcome and puts it in a client's words.
+func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+	_, out, err := p.Wait(ctx)
+	if errors.Is(err, eventlog.ErrFull) {
+		return 0, false, reasonFull
+	}
+	if err != nil {
+		return 0, false, reasonStore
+	}
+	s.met.outcome(out)
+	switch out {
+	case eventlog.Added:
+		return out, true, ""
+	case eventlog.Duplicate:
+		return s.repeated(ctx, id, road)
+	case eventlog.Archived:
+		return out, true, reasonOlder
+	case eventlog.Deleted:
+		return out, false, reasonDeleted
+	case eventlog.OverQuota:
+		return out, false, reasonQuota
+	}
+	return out, false, reasonStore
+}
+
+// repeated is the answer to an event that is held already. What is held and
+// cannot be read was deleted, or is mail that has expired: it is refused, but
+// for this program's own outbox, which has nothing more to do about it.
+func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+	_, err := s.cfg.Store.Find(ctx, id)
+	switch {
+	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
+		return eventlog.Duplicate, true, reasonDuplicate
+	case eventlog.IsDamage(err):
+		return 0, false, "error: the stored copy of this event is damaged"
+	case errors.Is(err, mostro.ErrNotFound):
+		return eventlog.Deleted, false, reasonGone
+	default:
+		return 0, false, "error: the store could not be asked"
+	}
+}
+
+// ErrRefused says that the relay will not take an event, and why. It would be
+// refused again.
+var ErrRefused = errors.New("refused")
+
+// Publish takes an event made by this program. When it returns nil the event
+// is in the log, or was already. An error that wraps ErrRefused is definite.
+func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
+	a := &admission{Context: ctx, evt: evt, source: mostro.Source{Road: mostro.RoadSelf}}
+	if s.check(a) {
+		s.submit(a)
+	}
+	if a.pending != nil {
+		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
+	}
+	switch {
+	case a.ok:
+		return nil
+	case strings.HasPrefix(a.reason, "error:"), strings.HasPrefix(a.reason, "rate-limited:"):
+		return fmt.Errorf("publish %s: %s", evt.ID, a.reason)
+	}
+	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.reason)
+}
