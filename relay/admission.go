@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -229,3 +231,49 @@ func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 	}
 	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.reason)
 }
+
+// Federated returns the admission of an event that another relay sent. size is
+// the length of its JSON in bytes. Rates of addresses and keys are not applied.
+func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *admission {
+	return &admission{Context: ctx, evt: evt, size: size, local: true, source: source}
+}
+
+// Event returns the event that is admitted.
+func (a *admission) Event() *nostr.Event { return a.evt }
+
+// DiskFull reports whether the event was refused because the disk is full.
+func (a *admission) DiskFull() bool { return a.reason == reasonFull }
+
+// outcome returns the outcome of an event, after the store has decided if the
+// event was submitted. ok and reason are the fields of the OK message.
+func (s *Server) outcome(a *admission) (out eventlog.Outcome, ok bool, reason string) {
+	if a.pending == nil {
+		return a.out, a.ok, a.reason
+	}
+	return s.settle(a, a.pending, a.evt.ID, a.source.Road)
+}
+
+// Now returns the server's clock.
+func (s *Server) Now() time.Time { return s.cfg.Now() }
+
+// URL returns the public address of the relay, or "".
+func (s *Server) URL() string { return s.cfg.URL }
+
+// Kinds returns the kinds that are admitted by configuration.
+func (s *Server) Kinds() []int { return s.cfg.Policy.Kinds }
+
+// Snapshot returns the live events that match a filter as a set for
+// reconciliation. The caller calls release when it is done with the set.
+func (s *Server) Snapshot(ctx context.Context, f nostr.Filter) (set *negentropy.Set, release func(), err error) {
+	return s.negs.take(ctx, s.cfg.Store, f)
+}
+
+// Matcher reports whether events match a filter. It agrees with
+// nostr.Filter.Matches.
+type Matcher struct{ filter *liveFilter }
+
+// NewMatcher prepares a filter for many events.
+func NewMatcher(f nostr.Filter) Matcher { return Matcher{newLiveFilter(f)} }
+
+// Matches reports whether an event matches the filter.
+func (m Matcher) Matches(evt *nostr.Event) bool { return m.filter.matches(evt) }

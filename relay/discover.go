@@ -153,7 +153,7 @@ func endOr(ctx context.Context, err error) error {
 
 // learn takes what an event tells of Mostros and relays.
 func (d *discovery) learn(ctx context.Context, evt *nostr.Event) error {
-	isInfo := evt.Kind == mostro.KindInfo || evt.Kind == mostro.KindOrder && tagValue(evt.Tags, "z") == "info"
+	isInfo := evt.Kind == mostro.KindInfo || evt.Kind == mostro.KindOrder && firstValue(evt.Tags, "z") == "info"
 	by := d.known[evt.PubKey]
 	switch {
 	case isInfo && by == nil && len(d.known) >= maxInstances:
@@ -174,7 +174,7 @@ func (d *discovery) learn(ctx context.Context, evt *nostr.Event) error {
 			by.list = appendRelay(by.list, use.URL)
 		}
 	case evt.Kind == mostro.KindOrder:
-		if link := tagValue(evt.Tags, "source"); strings.HasPrefix(link, "mostro:") {
+		if link := firstValue(evt.Tags, "source"); strings.HasPrefix(link, "mostro:") {
 			by.link = linkRelays(link)
 		}
 	}
@@ -438,7 +438,7 @@ func (us *Upstreams) drop(u *upstream) {
 
 // self is this relay's own public URL, which is not followed.
 func (us *Upstreams) self() string {
-	u, err := normalRelayURL(us.cfg.Server.cfg.URL)
+	u, err := normalRelayURL(us.cfg.Server.URL())
 	if err != nil {
 		return ""
 	}
@@ -454,4 +454,12 @@ func (us *Upstreams) Knows(key string) bool {
 	us.disc.mu.Lock()
 	defer us.disc.mu.Unlock()
 	return us.disc.known[key] != nil
+}
+
+// firstValue returns the value of the first tag of a name that has one, or "".
+func firstValue(tags nostr.Tags, name string) string {
+	if tag := tags.Find(name); tag != nil {
+		return tag[1]
+	}
+	return ""
 }

@@ -35,7 +35,7 @@ func (u *upstream) sendQueue(l *link) error {
 				return err
 			}
 			u.health.forwardOutcome(outcome, reason)
-			err = u.store.RecordForward(l.ctx, seq, eventlog.ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.cfg.Now().UTC()})
+			err = u.store.RecordForward(l.ctx, seq, eventlog.ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.Now().UTC()})
 			if err != nil {
 				return endOr(l.ctx, err)
 			}
@@ -57,7 +57,7 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 	authed := false
 	wait := time.Second
 	for tries := 1; ; tries++ {
-		body, why, err := u.store.ForwardBody(seq, u.srv.cfg.Now())
+		body, why, err := u.store.ForwardBody(seq, u.srv.Now())
 		if err != nil || why != "" {
 			return why, "", err
 		}
@@ -101,7 +101,7 @@ func (us *Upstreams) sweepForwards(ctx context.Context) error {
 }
 
 func (us *Upstreams) sweepOnce(ctx context.Context) error {
-	return us.cfg.Store.SweepForwards(ctx, us.cfg.Server.cfg.Now().Add(-forwardKept))
+	return us.cfg.Store.SweepForwards(ctx, us.cfg.Server.Now().Add(-forwardKept))
 }
 
 // longestQueue is how many own events the slowest relay has yet to be sent.

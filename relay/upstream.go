@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -143,10 +144,10 @@ func (us *Upstreams) writes(key string) bool {
 
 // NewUpstreams makes the followers; Run starts them.
 func NewUpstreams(cfg UpstreamsConfig) (*Upstreams, error) {
-	orDefault(&cfg.Resync, 10*time.Minute)
-	orDefault(&cfg.Rewalk, 24*time.Hour)
-	orDefault(&cfg.Backoff, time.Second)
-	orDefault(&cfg.DiscoveredPerHour, 20_000)
+	cfg.Resync = cmp.Or(cfg.Resync, 10*time.Minute)
+	cfg.Rewalk = cmp.Or(cfg.Rewalk, 24*time.Hour)
+	cfg.Backoff = cmp.Or(cfg.Backoff, time.Second)
+	cfg.DiscoveredPerHour = cmp.Or(cfg.DiscoveredPerHour, 20_000)
 	if cfg.Since.IsZero() {
 		cfg.Since = time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
@@ -337,7 +338,7 @@ func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string
 	if len(u.refused) >= maxRefused {
 		clear(u.refused)
 	}
-	u.refused[strings.Clone(x.a.evt.ID)] = struct{}{}
+	u.refused[strings.Clone(x.a.Event().ID)] = struct{}{}
 	u.mu.Unlock()
 }
 
@@ -499,7 +500,7 @@ func (u *upstream) concerns(evt *nostr.Event) bool {
 // kinds leaves out what our own policy does not keep.
 func (us *Upstreams) kinds(want []int) (kept []int) {
 	for _, k := range want {
-		if slices.Contains(us.cfg.Server.cfg.Policy.Kinds, k) {
+		if slices.Contains(us.cfg.Server.Kinds(), k) {
 			kept = append(kept, k)
 		}
 	}
@@ -547,7 +548,7 @@ func (u *upstream) keepUp(l *link) error {
 		if err := l.barrier(); err != nil {
 			return err
 		}
-		u.health.caughtUp(u.srv.cfg.Now())
+		u.health.caughtUp(u.srv.Now())
 		u.health.state("live", nil, u.owner.log)
 		until := time.Now().Add(jitter(resync))
 		for {
@@ -639,7 +640,7 @@ func (u *upstream) askStrangers(l *link) error {
 	}
 	for part := range slices.Chunk(keys, size) {
 		f.Authors = part
-		if err := u.walk(l, f, u.srv.cfg.Now().Add(DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
+		if err := u.walk(l, f, u.srv.Now().Add(DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
 			return err
 		}
 	}

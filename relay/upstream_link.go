@@ -51,7 +51,7 @@ const goodForOne = 5
 // of a page before it answers on done: a page ends with EOSE.
 type linkSub struct {
 	id     string
-	filter *liveFilter
+	filter Matcher
 	live   bool // goes on behind EOSE
 	wide   bool // everyDeletion; keepUp's own
 	eose   bool
@@ -316,7 +316,7 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 		h.malformed.Add(1)
 		return nil
 	}
-	if !sub.filter.matches(evt) {
+	if !sub.filter.Matches(evt) {
 		h.outside.Add(1)
 		if l.outside++; l.outside >= maxOutsideEvent {
 			return fmt.Errorf("%w: %d events outside their filter", errLying, l.outside)
@@ -342,7 +342,7 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 		sub.n++
 	}
 	road := mostro.RoadBackfill
-	now := l.up.srv.cfg.Now()
+	now := l.up.srv.Now()
 	// What a relay passes on long after it was made is history, though it comes
 	// by a live subscription. Mail is dated back on purpose.
 	if sub.live && sub.eose && (mostro.IsMail(evt.Kind) || now.Unix()-int64(evt.CreatedAt) < int64(liveWindow/time.Second)) {
@@ -362,9 +362,7 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 		sub.stats.refused.Add(1)
 		return nil
 	}
-	return l.push(&arrival{stats: sub.stats, checked: make(chan struct{}), a: &admission{
-		Context: l.ctx, evt: evt, size: t.Pos - from, local: true, source: mostro.Source{Road: road, Relay: l.up.url},
-	}})
+	return l.push(&arrival{stats: sub.stats, checked: make(chan struct{}), a: l.up.srv.Federated(l.ctx, evt, t.Pos-from, mostro.Source{Road: road, Relay: l.up.url})})
 }
 
 // liveWindow is how old an event may be to count as seen when it was made.
@@ -420,7 +418,7 @@ func (l *link) submit(waiting chan<- *arrival) error {
 			if x.going {
 				l.up.srv.submit(x.a)
 			}
-			if x.a.reason == reasonFull {
+			if x.a.DiskFull() {
 				return eventlog.ErrFull // before a cursor passes it
 			}
 		case x.cursor != nil:
@@ -451,12 +449,9 @@ func (l *link) settle(waiting <-chan *arrival) error {
 			}
 			continue
 		}
-		out, ok, reason := x.a.out, x.a.ok, x.a.reason
-		if x.a.pending != nil {
-			out, ok, reason = l.up.srv.settle(l.ctx, x.a.pending, x.a.evt.ID, x.a.source.Road)
-			if l.ctx.Err() != nil {
-				return nil
-			}
+		out, ok, reason := l.up.srv.outcome(x.a)
+		if l.ctx.Err() != nil {
+			return nil
 		}
 		l.up.took(x, out, ok, reason)
 	}
@@ -473,7 +468,7 @@ func (l *link) send(msg []byte) error {
 func (l *link) open(verb string, f nostr.Filter, live bool, extra string) (*linkSub, error) {
 	l.mu.Lock()
 	l.nextSub++
-	sub := &linkSub{id: fmt.Sprintf("%c%d", verb[0]|0x20, l.nextSub), filter: newLiveFilter(f), live: live, done: make(chan reqEnd, 1), stats: new(settled)}
+	sub := &linkSub{id: fmt.Sprintf("%c%d", verb[0]|0x20, l.nextSub), filter: NewMatcher(f), live: live, done: make(chan reqEnd, 1), stats: new(settled)}
 	if verb == "NEG-OPEN" {
 		sub.neg = make(chan negFrame, 1)
 	}
@@ -575,7 +570,7 @@ func (l *link) authenticate() error {
 	if key == "" || challenge == "" {
 		return errors.New("the relay asks for a proof of identity and there is no key or no challenge")
 	}
-	evt := nostr.Event{Kind: kindAuth, CreatedAt: nostr.Timestamp(l.up.srv.cfg.Now().Unix()),
+	evt := nostr.Event{Kind: nostr.KindClientAuthentication, CreatedAt: nostr.Timestamp(l.up.srv.Now().Unix()),
 		Tags: nostr.Tags{{"relay", l.up.url}, {"challenge", challenge}}}
 	if err := evt.Sign(key); err != nil {
 		return err

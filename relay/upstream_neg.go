@@ -47,7 +47,7 @@ const (
 // difference asks for the ids that we lack. more says that there were too many
 // for one go.
 func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok bool, err error) {
-	set, done, err := u.srv.negs.take(l.ctx, u.store, f)
+	set, done, err := u.srv.Snapshot(l.ctx, f)
 	if err != nil {
 		return nil, false, false, err
 	}

@@ -51,7 +51,7 @@ func (u *upstream) page(l *link, f nostr.Filter) error {
 }
 
 func (u *upstream) pageOne(l *link, f nostr.Filter) error {
-	now := u.srv.cfg.Now()
+	now := u.srv.Now()
 	cur, err := u.store.UpstreamCursor(u.url, filterName(f))
 	if err != nil {
 		return err

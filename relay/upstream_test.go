@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -214,8 +215,8 @@ func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *lo
 	for _, u := range urls {
 		cfg.Follow = append(cfg.Follow, Upstream{URL: u})
 	}
-	orDefault(&cfg.Resync, time.Hour)
-	orDefault(&cfg.Backoff, 10*time.Millisecond)
+	cfg.Resync = cmp.Or(cfg.Resync, time.Hour)
+	cfg.Backoff = cmp.Or(cfg.Backoff, 10*time.Millisecond)
 	us, err := NewUpstreams(cfg)
 	if err != nil {
 		r.tb.Fatal(err)
