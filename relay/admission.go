@@ -15,32 +15,32 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// admission is one event on its way in. khatru hands it to the hooks as their
+// Admission is one event on its way in. khatru hands it to the hooks as their
 // context.
-type admission struct {
+type Admission struct {
 	context.Context
-	evt    *nostr.Event
-	text   string // that the event was read from, "" where there is none
+	Evt    *nostr.Event
+	Text   string // that the event was read from, "" where there is none
 	json   []byte // canonical, once encoded; may be text itself
-	size   int
-	source mostro.Source
-	ip     netip.Addr
-	local  bool
-	authd  map[string]bool
-	was    *eventlog.Witnessed // in a backup; nil: it arrives now
+	Size   int
+	Source mostro.Source
+	Ip     netip.Addr
+	Local  bool
+	Authd  map[string]bool
+	Was    *eventlog.Witnessed // in a backup; nil: it arrives now
 
-	seen bool // khatru called the hooks
+	Seen bool // khatru called the hooks
 
 	// the result: pending, or ok and reason
-	pending eventlog.Pending
-	ok      bool
-	reason  string
-	out     eventlog.Outcome // Duplicate when that was found before the store was asked
+	Pending eventlog.Pending
+	Ok      bool
+	Reason  string
+	Out     eventlog.Outcome // Duplicate when that was found before the store was asked
 }
 
-// caught turns a panic on the way of one event into a refusal: one client's
+// Caught turns a panic on the way of one event into a refusal: one client's
 // message must not end a process that holds others' money. It is deferred.
-func (s *Server) caught(refuse func(reason string)) {
+func (s *Server) Caught(refuse func(reason string)) {
 	if p := recover(); p != nil {
 		s.met.panics.Inc()
 		s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
@@ -48,58 +48,58 @@ func (s *Server) caught(refuse func(reason string)) {
 	}
 }
 
-// check does all that needs no order between events: policy, quota, id, what
+// Check does all that needs no order between events: policy, quota, id, what
 // is held already, signature. It says whether the event may go on to submit.
-func (s *Server) check(a *admission) (more bool) {
-	defer s.caught(func(reason string) { more = a.refuse(reason) })
-	evt := a.evt
+func (s *Server) Check(a *Admission) (more bool) {
+	defer s.Caught(func(reason string) { more = a.Refuse(reason) })
+	evt := a.Evt
 	rules := s.rules.Load()
 	policy := s.cfg.Policy
 	policy.Kinds = rules.kinds(policy.Kinds)
-	client := a.source.Road == mostro.RoadClient
-	if client && rules.blocksIP(a.ip) {
-		return a.refuse("blocked: this address may not publish here")
+	client := a.Source.Road == mostro.RoadClient
+	if client && rules.blocksIP(a.Ip) {
+		return a.Refuse("blocked: this address may not publish here")
 	}
-	if reason := policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
-		return a.refuse(reason)
+	if reason := policy.refuse(evt, a.Size, s.cfg.Now(), a.Source.Road); reason != "" {
+		return a.Refuse(reason)
 	}
-	if reason := rules.refuse(evt, a.source.Road); reason != "" {
-		return a.refuse(reason)
+	if reason := rules.refuse(evt, a.Source.Road); reason != "" {
+		return a.Refuse(reason)
 	}
-	if reason := s.refuseMail(evt, a.source.Road); reason != "" {
-		return a.refuse(reason)
+	if reason := s.refuseMail(evt, a.Source.Road); reason != "" {
+		return a.Refuse(reason)
 	}
-	if client && !a.local {
+	if client && !a.Local {
 		if reason := s.refuseRate(a, rules); reason != "" {
-			return a.refuse(reason)
+			return a.Refuse(reason)
 		}
 	}
-	if s.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
-		if reason := s.cfg.Quota(a.ip, evt); reason != "" {
-			return a.refuse(reason)
+	if s.cfg.Quota != nil && a.Source.Road == mostro.RoadClient && !a.Local {
+		if reason := s.cfg.Quota(a.Ip, evt); reason != "" {
+			return a.Refuse(reason)
 		}
 	}
 	var intact bool
-	if a.json, intact = mostro.CheckedText(evt, a.text); !intact {
-		return a.refuse("invalid: the id is not the hash of the event")
+	if a.json, intact = mostro.CheckedText(evt, a.Text); !intact {
+		return a.Refuse("invalid: the id is not the hash of the event")
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
 		// The id being right, what is held under it is this very event.
 		held, err := s.cfg.Store.Has(a, evt.ID)
 		if err != nil {
-			return a.refuse("error: the store could not be asked")
+			return a.Refuse("error: the store could not be asked")
 		}
 		if held {
-			a.out, a.ok, a.reason = s.repeated(a, evt.ID, a.source.Road)
+			a.Out, a.Ok, a.Reason = s.repeated(a, evt.ID, a.Source.Road)
 			return false
 		}
 	}
 	if !signatureHolds(evt) {
-		return a.refuse("invalid: the signature is wrong")
+		return a.Refuse("invalid: the signature is wrong")
 	}
-	if client && !a.local {
+	if client && !a.Local {
 		if reason := s.refuseKeyRate(a, rules); reason != "" {
-			return a.refuse(reason)
+			return a.Refuse(reason)
 		}
 	}
 	return true
@@ -111,70 +111,70 @@ const (
 	reasonDeleted   = "blocked: deleted by its author"
 	reasonGone      = "blocked: deleted by its author, or expired"
 	reasonQuota     = "blocked: the quota of live addresses is used up"
-	reasonStore     = "error: the event could not be stored"
-	reasonFull      = "error: the disk is full"
+	ReasonStore     = "error: the event could not be stored"
+	ReasonFull      = "error: the disk is full"
 )
 
-func (a *admission) refuse(reason string) bool {
-	a.ok, a.reason = false, reason
+func (a *Admission) Refuse(reason string) bool {
+	a.Ok, a.Reason = false, reason
 	return false
 }
 
-// refuseProtected: a protected event is taken from its authenticated author
+// RefuseProtected: a protected event is taken from its authenticated author
 // alone (NIP-70), or from this program, which signs as that author.
-func (s *Server) refuseProtected(a *admission) string {
+func (s *Server) RefuseProtected(a *Admission) string {
 	switch {
-	case !isProtected(a.evt.Tags) || a.source.Road == mostro.RoadSelf || a.authd[a.evt.PubKey]:
+	case !isProtected(a.Evt.Tags) || a.Source.Road == mostro.RoadSelf || a.Authd[a.Evt.PubKey]:
 		return ""
-	case len(a.authd) == 0 && a.source.Road == mostro.RoadClient:
+	case len(a.Authd) == 0 && a.Source.Road == mostro.RoadClient:
 		return "auth-required: a protected event is taken from its author only"
 	default:
 		return "restricted: a protected event is taken from its author only"
 	}
 }
 
-// enqueue hands an event to the store's queue. It returns the reason if the
+// Enqueue hands an event to the store's queue. It returns the reason if the
 // store takes no event.
-func (s *Server) enqueue(a *admission) (refusal string) {
-	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
-		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
-		Quota:   s.rules.Load().quotas(a.source.Road)}
-	if a.was != nil {
-		a.was.Restore(&arrival)
+func (s *Server) Enqueue(a *Admission) (refusal string) {
+	arrival := eventlog.Arrival{Event: a.Evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.Source,
+		Forward: s.cfg.Forwarding && a.Source.Road == mostro.RoadSelf,
+		Quota:   s.rules.Load().quotas(a.Source.Road)}
+	if a.Was != nil {
+		a.Was.Restore(&arrival)
 	}
 	p, err := s.cfg.Store.Enqueue(a, arrival)
 	if errors.Is(err, eventlog.ErrFull) {
-		return reasonFull
+		return ReasonFull
 	}
 	if err != nil {
-		return reasonStore
+		return ReasonStore
 	}
-	a.pending = p
+	a.Pending = p
 	if p, ok := p.(*eventlog.Enqueued); ok && p.IsDeletion() {
-		a.pending = deletionPending{p, s, a}
+		a.Pending = deletionPending{p, s, a}
 	}
 	return ""
 }
 
-// deliver offers an ephemeral event to its subscribers. It returns the reason if
+// Deliver offers an ephemeral event to its subscribers. It returns the reason if
 // the lane for ephemeral events is full.
-func (s *Server) deliver(a *admission) (refusal string) {
-	if !s.dispatch.offer(a.evt, a.json) {
+func (s *Server) Deliver(a *Admission) (refusal string) {
+	if !s.dispatch.offer(a.Evt, a.json) {
 		return "rate-limited: too many ephemeral events at once"
 	}
 	s.met.ephemeral.Inc()
-	a.ok = true
+	a.Ok = true
 	return ""
 }
 
-// settle waits for a submitted event's outcome and puts it in a client's words.
-func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+// Settle waits for a submitted event's outcome and puts it in a client's words.
+func (s *Server) Settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
 	if errors.Is(err, eventlog.ErrFull) {
-		return 0, false, reasonFull
+		return 0, false, ReasonFull
 	}
 	if err != nil {
-		return 0, false, reasonStore
+		return 0, false, ReasonStore
 	}
 	s.met.outcome(out)
 	switch out {
@@ -189,7 +189,7 @@ func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road
 	case eventlog.OverQuota:
 		return out, false, reasonQuota
 	}
-	return out, false, reasonStore
+	return out, false, ReasonStore
 }
 
 // repeated is the answer to an event that is held already. What is held and
@@ -216,41 +216,41 @@ var ErrRefused = errors.New("refused")
 // Publish takes an event made by this program. When it returns nil the event
 // is in the log, or was already. An error that wraps ErrRefused is definite.
 func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
-	a := &admission{Context: ctx, evt: evt, source: mostro.Source{Road: mostro.RoadSelf}}
-	if s.check(a) {
-		s.submit(a)
+	a := &Admission{Context: ctx, Evt: evt, Source: mostro.Source{Road: mostro.RoadSelf}}
+	if s.Check(a) {
+		s.Submit(a)
 	}
-	if a.pending != nil {
-		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
+	if a.Pending != nil {
+		_, a.Ok, a.Reason = s.Settle(ctx, a.Pending, evt.ID, mostro.RoadSelf)
 	}
 	switch {
-	case a.ok:
+	case a.Ok:
 		return nil
-	case strings.HasPrefix(a.reason, "error:"), strings.HasPrefix(a.reason, "rate-limited:"):
-		return fmt.Errorf("publish %s: %s", evt.ID, a.reason)
+	case strings.HasPrefix(a.Reason, "error:"), strings.HasPrefix(a.Reason, "rate-limited:"):
+		return fmt.Errorf("publish %s: %s", evt.ID, a.Reason)
 	}
-	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.reason)
+	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.Reason)
 }
 
 // Federated returns the admission of an event that another relay sent. size is
 // the length of its JSON in bytes. Rates of addresses and keys are not applied.
-func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *admission {
-	return &admission{Context: ctx, evt: evt, size: size, local: true, source: source}
+func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *Admission {
+	return &Admission{Context: ctx, Evt: evt, Size: size, Local: true, Source: source}
 }
 
 // Event returns the event that is admitted.
-func (a *admission) Event() *nostr.Event { return a.evt }
+func (a *Admission) Event() *nostr.Event { return a.Evt }
 
 // DiskFull reports whether the event was refused because the disk is full.
-func (a *admission) DiskFull() bool { return a.reason == reasonFull }
+func (a *Admission) DiskFull() bool { return a.Reason == ReasonFull }
 
-// outcome returns the outcome of an event, after the store has decided if the
+// Outcome returns the outcome of an event, after the store has decided if the
 // event was submitted. ok and reason are the fields of the OK message.
-func (s *Server) outcome(a *admission) (out eventlog.Outcome, ok bool, reason string) {
-	if a.pending == nil {
-		return a.out, a.ok, a.reason
+func (s *Server) Outcome(a *Admission) (out eventlog.Outcome, ok bool, reason string) {
+	if a.Pending == nil {
+		return a.Out, a.Ok, a.Reason
 	}
-	return s.settle(a, a.pending, a.evt.ID, a.source.Road)
+	return s.Settle(a, a.Pending, a.Evt.ID, a.Source.Road)
 }
 
 // Now returns the server's clock.

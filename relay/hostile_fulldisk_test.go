@@ -30,8 +30,8 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	c.mustPublish(held)
 	free.Store(eventlog.DefaultDiskReserve - 1)
 	testkit.Eventually(t, "the disk is found full", func() bool { return st.Full() })
-	c.mustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), reasonFull)
-	c.mustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), reasonFull)
+	c.mustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), ReasonFull)
+	c.mustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), ReasonFull)
 	if ids := c.req("s", testkit.Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
 		t.Errorf("%v are read", ids)
 	}
@@ -43,7 +43,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
 	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
-		if res.Reason != reasonFull {
+		if res.Reason != ReasonFull {
 			t.Errorf("a line of an import: %+v", res)
 		}
 		return nil

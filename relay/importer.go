@@ -61,7 +61,7 @@ type importBatch struct {
 type importLine struct {
 	number int
 	text   string
-	a      *admission // nil: refused before it was an event
+	a      *Admission // nil: refused before it was an event
 	going  bool       // checked, to be submitted
 	id     string
 	reason string
@@ -122,7 +122,7 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 			}
 			for _, l := range b.lines {
 				if l.going {
-					s.submit(l.a)
+					s.Submit(l.a)
 				}
 				select {
 				case waiting <- l:
@@ -271,11 +271,11 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 		l.reason = reasonMailImported
 		return
 	}
-	l.a = &admission{
-		was: was, Context: ctx, evt: evt, text: l.text, size: len(l.text),
-		source: mostro.Source{Road: mostro.RoadImport}, ip: netip.Addr{}, local: true,
+	l.a = &Admission{
+		Was: was, Context: ctx, Evt: evt, Text: l.text, Size: len(l.text),
+		Source: mostro.Source{Road: mostro.RoadImport}, Ip: netip.Addr{}, Local: true,
 	}
-	l.going = s.check(l.a)
+	l.going = s.Check(l.a)
 	l.text = ""
 }
 
@@ -284,15 +284,15 @@ func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
 	if l.a == nil {
 		return res
 	}
-	if l.a.pending == nil {
-		res.Reason = l.a.reason
-		if l.a.out == eventlog.Duplicate {
+	if l.a.Pending == nil {
+		res.Reason = l.a.Reason
+		if l.a.Out == eventlog.Duplicate {
 			s.met.outcome(eventlog.Duplicate)
 			res.Outcome, res.Reason = outcomeNames[eventlog.Duplicate], ""
 		}
 		return res
 	}
-	out, ok, reason := s.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
+	out, ok, reason := s.Settle(ctx, l.a.Pending, l.id, mostro.RoadImport)
 	if !ok {
 		res.Reason = reason
 		return res

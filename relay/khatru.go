@@ -12,13 +12,13 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip11"
 )
 
-// khatruRelay is named here, because no other file imports khatru.
-type khatruRelay = khatru.Relay
+// KhatruRelay is named here, because no other file imports khatru.
+type KhatruRelay = khatru.Relay
 
-// newKhatru makes the khatru relay that every event passes. khatru.NewRelay is
+// NewKhatru makes the khatru relay that every event passes. khatru.NewRelay is
 // not used: it starts an expiry sweep that cannot be stopped, and the store
 // knows itself what has expired.
-func (s *Server) newKhatru(router *http.ServeMux) *khatru.Relay {
+func (s *Server) NewKhatru(router *http.ServeMux) *khatru.Relay {
 	r := &khatru.Relay{
 		ServiceURL: s.cfg.URL,
 		Info:       &nip11.RelayInformationDocument{Name: s.cfg.Name, Version: s.cfg.Version},
@@ -26,21 +26,21 @@ func (s *Server) newKhatru(router *http.ServeMux) *khatru.Relay {
 	}
 	r.SetRouter(router)
 	r.RejectEvent = append(r.RejectEvent, func(ctx context.Context, _ *nostr.Event) (bool, string) {
-		a := ctx.(*admission)
-		a.seen = true
-		a.stop(s.refuseProtected(a))
-		return a.reason != "", a.reason
+		a := ctx.(*Admission)
+		a.Seen = true
+		a.stop(s.RefuseProtected(a))
+		return a.Reason != "", a.Reason
 	})
 	store := func(ctx context.Context, _ *nostr.Event) error {
-		a := ctx.(*admission)
-		a.stop(s.enqueue(a))
+		a := ctx.(*Admission)
+		a.stop(s.Enqueue(a))
 		return errHandled
 	}
 	r.StoreEvent = append(r.StoreEvent, store)     // regular kinds
 	r.ReplaceEvent = append(r.ReplaceEvent, store) // replaceable and addressable kinds
 	r.OnEphemeralEvent = append(r.OnEphemeralEvent, func(ctx context.Context, _ *nostr.Event) {
-		a := ctx.(*admission)
-		a.stop(s.deliver(a))
+		a := ctx.(*Admission)
+		a.stop(s.Deliver(a))
 	})
 	return r
 }
@@ -49,25 +49,25 @@ func (s *Server) newKhatru(router *http.ServeMux) *khatru.Relay {
 // its expiration manager, which a relay that NewRelay did not make lacks.
 var errHandled = errors.New("error: handled")
 
-// submit passes an event that check let through to khatru, whose AddEvent calls
+// Submit passes an event that check let through to khatru, whose AddEvent calls
 // the hooks of newKhatru: first refuseProtected (NIP-70), then enqueue for an
 // event that is stored, or deliver for an ephemeral one. The outcome stands in
 // a: pending if the store decides, else ok or a reason.
-func (s *Server) submit(a *admission) {
-	defer s.caught(func(reason string) { a.refuse(reason) })
-	_, err := s.khatru.AddEvent(a, a.evt)
+func (s *Server) Submit(a *Admission) {
+	defer s.Caught(func(reason string) { a.Refuse(reason) })
+	_, err := s.khatru.AddEvent(a, a.Evt)
 	switch {
-	case !a.seen:
-		a.refuse("error: the event did not pass khatru")
-	case a.pending != nil, a.ok, a.reason != "":
+	case !a.Seen:
+		a.Refuse("error: the event did not pass khatru")
+	case a.Pending != nil, a.Ok, a.Reason != "":
 	case err != nil: // a hook that is not ours
-		a.refuse(err.Error())
+		a.Refuse(err.Error())
 	}
 }
 
 // stop takes the answer of one hook: "" lets the event go on.
-func (a *admission) stop(refusal string) {
+func (a *Admission) stop(refusal string) {
 	if refusal != "" {
-		a.refuse(refusal)
+		a.Refuse(refusal)
 	}
 }

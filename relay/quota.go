@@ -294,22 +294,22 @@ func eventCost(evt *nostr.Event) int {
 
 // chargeWalk charges a deletion request for the rows that it looked at, once
 // it is known how many those were.
-func (s *Server) chargeWalk(a *admission, walked int) {
-	if a.source.Road != mostro.RoadClient || a.local || walked < costShare {
+func (s *Server) chargeWalk(a *Admission, walked int) {
+	if a.Source.Road != mostro.RoadClient || a.Local || walked < costShare {
 		return
 	}
 	limits, now := s.rules.Load().limits, s.cfg.Now()
-	if a.ip.IsValid() {
-		s.rates.byIP.charge(rateKey(a.ip), walked/costShare, limits.EventsPerMinutePerIP, now)
+	if a.Ip.IsValid() {
+		s.rates.byIP.charge(rateKey(a.Ip), walked/costShare, limits.EventsPerMinutePerIP, now)
 	}
-	s.rates.byKey.charge(hex32.OrZero(a.evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
+	s.rates.byKey.charge(hex32.OrZero(a.Evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
 }
 
 // deletionPending is a client's deletion request under way.
 type deletionPending struct {
 	*eventlog.Enqueued
 	srv *Server
-	a   *admission
+	a   *Admission
 }
 
 func (p deletionPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, error) {
@@ -321,9 +321,9 @@ func (p deletionPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, er
 }
 
 // refuseRate charges a client's event to its address and its key.
-func (s *Server) refuseRate(a *admission, rules *compiled) string {
+func (s *Server) refuseRate(a *Admission, rules *compiled) string {
 	now := s.cfg.Now()
-	if a.ip.IsValid() && !s.rates.byIP.take(rateKey(a.ip), eventCost(a.evt), rules.limits.EventsPerMinutePerIP, now) {
+	if a.Ip.IsValid() && !s.rates.byIP.take(rateKey(a.Ip), eventCost(a.Evt), rules.limits.EventsPerMinutePerIP, now) {
 		return "rate-limited: too many events from this address, slow down"
 	}
 	return ""
@@ -382,9 +382,9 @@ const reasonAskedTooOften = "rate-limited: too many requests from this address, 
 
 // refuseKeyRate charges an event to its author. It is asked behind the
 // signature: nobody may use up another's rate.
-func (s *Server) refuseKeyRate(a *admission, rules *compiled) string {
-	key := hex32.OrZero(a.evt.PubKey)
-	if !s.rates.byKey.take(key, eventCost(a.evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
+func (s *Server) refuseKeyRate(a *Admission, rules *compiled) string {
+	key := hex32.OrZero(a.Evt.PubKey)
+	if !s.rates.byKey.take(key, eventCost(a.Evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
 		return "rate-limited: too many events by this key, slow down"
 	}
 	return ""

@@ -121,23 +121,23 @@ func (c *conn) handleEvent() {
 		return
 	}
 	s := c.srv
-	a := &admission{
-		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Road: mostro.RoadClient},
-		ip: c.ip, local: c.local, authd: c.authd,
+	a := &Admission{
+		Context: s.ctx, Evt: evt, Text: text, Size: len(text), Source: mostro.Source{Road: mostro.RoadClient},
+		Ip: c.ip, Local: c.local, Authd: c.authd,
 	}
 	s.checking <- struct{}{}
-	fit := s.check(a)
+	fit := s.Check(a)
 	<-s.checking
 	if fit {
-		s.submit(a)
+		s.Submit(a)
 	}
-	if a.out == eventlog.Duplicate {
+	if a.Out == eventlog.Duplicate {
 		s.met.outcome(eventlog.Duplicate)
 	}
-	if strings.HasPrefix(a.reason, "auth-required:") {
+	if strings.HasPrefix(a.Reason, "auth-required:") {
 		c.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
 	}
-	c.answer(ack{id: evt.ID, pending: a.pending, ok: a.ok, reason: a.reason, started: started})
+	c.answer(ack{id: evt.ID, pending: a.Pending, ok: a.Ok, reason: a.Reason, started: started})
 }
 
 // answer sends an OK behind those that are still due, so that they come in the
@@ -162,7 +162,7 @@ func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
 		if k.pending != nil {
-			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
+			_, k.ok, k.reason = c.srv.Settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
 			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
 		}
 		c.sendOK(k)

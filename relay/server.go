@@ -129,7 +129,7 @@ func (c *Config) setDefaults() {
 // plain HTTP. The sockets, the answers and the live events are ours.
 type Server struct {
 	cfg      Config
-	khatru   *khatruRelay
+	khatru   *KhatruRelay
 	dispatch *dispatcher
 	met      *metrics
 	info     atomic.Pointer[[]byte] // the NIP-11 document
@@ -179,7 +179,7 @@ func New(cfg Config) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.Handle("/", cfg.Fallback)
 	mux.HandleFunc("POST /api/v1/import", s.serveImport)
-	s.khatru = s.newKhatru(mux)
+	s.khatru = s.NewKhatru(mux)
 	return s, nil
 }
 

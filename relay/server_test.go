@@ -512,11 +512,11 @@ func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 	}
 	fs.query.Store(false)
 	fs.enqueue.Store(true)
-	c.mustRefuse(testkit.Order(t, "b", at, "pending"), reasonStore)
+	c.mustRefuse(testkit.Order(t, "b", at, "pending"), ReasonStore)
 	fs.enqueue.Store(false)
 	fs.wait.Store(true)
 	lost := testkit.Order(t, "c", at, "pending")
-	c.mustRefuse(lost, reasonStore)
+	c.mustRefuse(lost, ReasonStore)
 	fs.wait.Store(false)
 	if ok, reason := c.publish(lost); !ok || !strings.HasPrefix(reason, "duplicate:") {
 		t.Errorf("what had persisted: %v %q", ok, reason)

@@ -270,7 +270,7 @@ func (us *Upstreams) prove(ctx context.Context) error {
 	for {
 		select {
 		case x := <-us.work:
-			x.going = us.cfg.Server.check(x.a)
+			x.going = us.cfg.Server.Check(x.a)
 			close(x.checked)
 		case <-ctx.Done():
 			return nil

@@ -90,7 +90,7 @@ type settled struct {
 // arrival is an event on its way from an upstream into the log, or a mark
 // between events.
 type arrival struct {
-	a       *admission
+	a       *Admission
 	stats   *settled
 	checked chan struct{} // closed by a worker
 	going   bool
@@ -416,7 +416,7 @@ func (l *link) submit(waiting chan<- *arrival) error {
 				return nil
 			}
 			if x.going {
-				l.up.srv.submit(x.a)
+				l.up.srv.Submit(x.a)
 			}
 			if x.a.DiskFull() {
 				return eventlog.ErrFull // before a cursor passes it
@@ -449,7 +449,7 @@ func (l *link) settle(waiting <-chan *arrival) error {
 			}
 			continue
 		}
-		out, ok, reason := l.up.srv.outcome(x.a)
+		out, ok, reason := l.up.srv.Outcome(x.a)
 		if l.ctx.Err() != nil {
 			return nil
 		}
