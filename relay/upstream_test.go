@@ -183,30 +183,6 @@ func (r *otherRelay) publish(evt *nostr.Event) {
 	}
 }
 
-// logLines collects log records.
-type logLines struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, string(b))
-	return len(b), nil
-}
-
-func (l *logLines) count(part string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, line := range l.lines {
-		if strings.Contains(line, part) {
-			n++
-		}
-	}
-	return n
-}
-
 // follow runs Upstreams for a test relay and waits for it at the end.
 func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *logLines, func()) {
 	r.tb.Helper()
