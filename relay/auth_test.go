@@ -16,17 +16,17 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func (c *testClient) auth(url, challenge string, change func(*nostr.Event)) (ok bool, reason string) {
-	c.tb.Helper()
+func (c *Client) auth(url, challenge string, change func(*nostr.Event)) (ok bool, reason string) {
+	c.TB.Helper()
 	evt := &nostr.Event{Kind: 22242, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"relay", url}, {"challenge", challenge}}}
 	if change != nil {
 		change(evt)
 	}
 	if err := evt.Sign(testkit.Secret); err != nil {
-		c.tb.Fatal(err)
+		c.TB.Fatal(err)
 	}
-	c.send("AUTH", evt)
-	got := c.expect("OK", evt.ID)
+	c.Send("AUTH", evt)
+	got := c.Expect("OK", evt.ID)
 	return got[2] == "true", got[3]
 }
 
@@ -37,58 +37,58 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 
 	nobody := r.dial()
 	wrap := testkit.Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", strings.Repeat("a", 64)})
-	nobody.mustPublish(wrap)
-	if got := nobody.req("mail", testkit.Object{"kinds": []int{1059}}); !slices.Equal(got, []string{wrap.ID}) {
+	nobody.MustPublish(wrap)
+	if got := nobody.Req("mail", testkit.Object{"kinds": []int{1059}}); !slices.Equal(got, []string{wrap.ID}) {
 		t.Errorf("mail without AUTH: %v", got)
 	}
-	nobody.send("EVENT", protected)
-	nobody.challenge = nobody.expect("AUTH")[1]
-	if got := nobody.expect("OK", protected.ID, "false"); !strings.HasPrefix(got[3], "auth-required:") {
+	nobody.Send("EVENT", protected)
+	nobody.Challenge = nobody.Expect("AUTH")[1]
+	if got := nobody.Expect("OK", protected.ID, "false"); !strings.HasPrefix(got[3], "auth-required:") {
 		t.Errorf("got %q", got)
 	}
 
 	c := r.dial()
-	c.quiet() // no challenge comes unasked
-	c.needChallenge()
-	if c.challenge == nobody.challenge || len(c.challenge) < 32 {
-		t.Errorf("challenges %q and %q", c.challenge, nobody.challenge)
+	c.Quiet() // no challenge comes unasked
+	c.NeedChallenge()
+	if c.Challenge == nobody.Challenge || len(c.Challenge) < 32 {
+		t.Errorf("challenges %q and %q", c.Challenge, nobody.Challenge)
 	}
 	for name, change := range map[string]func(*nostr.Event){
 		"another relay":     func(e *nostr.Event) { e.Tags[0][1] = "wss://elsewhere.example" },
-		"another challenge": func(e *nostr.Event) { e.Tags[1][1] = nobody.challenge },
+		"another challenge": func(e *nostr.Event) { e.Tags[1][1] = nobody.Challenge },
 		"another kind":      func(e *nostr.Event) { e.Kind = 22243 },
 		"too old":           func(e *nostr.Event) { e.CreatedAt -= 3600 },
 		"bare relay tag":    func(e *nostr.Event) { e.Tags[0] = nostr.Tag{"relay"} },
 		"bare challenge":    func(e *nostr.Event) { e.Tags[1] = nostr.Tag{"challenge"} },
 		"no tags":           func(e *nostr.Event) { e.Tags = nostr.Tags{} },
 	} {
-		if ok, reason := c.auth(r.url(), c.challenge, change); ok || !strings.HasPrefix(reason, "restricted:") {
+		if ok, reason := c.auth(r.url(), c.Challenge, change); ok || !strings.HasPrefix(reason, "restricted:") {
 			t.Errorf("%s: OK %v %q", name, ok, reason)
 		}
 	}
-	forged := *testkit.Signed(t, 22242, at, nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", c.challenge})
+	forged := *testkit.Signed(t, 22242, at, nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", c.Challenge})
 	forged.Sig = strings.Repeat("0", 128)
-	c.send("AUTH", &forged)
-	c.expect("OK", forged.ID, "false")
-	c.send("EVENT", protected)
-	c.expect("AUTH")
-	c.expect("OK", protected.ID, "false")
+	c.Send("AUTH", &forged)
+	c.Expect("OK", forged.ID, "false")
+	c.Send("EVENT", protected)
+	c.Expect("AUTH")
+	c.Expect("OK", protected.ID, "false")
 
-	if ok, reason := c.auth(r.url()+"/", c.challenge, nil); !ok {
+	if ok, reason := c.auth(r.url()+"/", c.Challenge, nil); !ok {
 		t.Fatalf("a right proof: %q", reason)
 	}
-	c.mustPublish(protected)
-	c.mustRefuse(testkit.SignedBy(t, strings.Repeat("2", 64), 14, at, "", nostr.Tag{"-"}), "restricted:")
+	c.MustPublish(protected)
+	c.MustRefuse(testkit.SignedBy(t, strings.Repeat("2", 64), 14, at, "", nostr.Tag{"-"}), "restricted:")
 }
 
 func TestAuthAgainstTheConfiguredURL(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.URL = "wss://relay.example" })
 	c := r.dial()
-	c.needChallenge()
-	if ok, reason := c.auth(r.url(), c.challenge, nil); ok || !strings.Contains(reason, "wss://relay.example, which is the configured relay.url") {
+	c.NeedChallenge()
+	if ok, reason := c.auth(r.url(), c.Challenge, nil); ok || !strings.Contains(reason, "wss://relay.example, which is the configured relay.url") {
 		t.Errorf("a proof for the address used: OK %v %q", ok, reason)
 	}
-	if ok, reason := c.auth("wss://relay.example/", c.challenge, nil); !ok {
+	if ok, reason := c.auth("wss://relay.example/", c.Challenge, nil); !ok {
 		t.Error(reason)
 	}
 }
@@ -179,10 +179,10 @@ func TestProofOfWork(t *testing.T) {
 	for i := 0; cheap == 0 || dear == 0; i++ {
 		evt := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint(i))
 		if strings.HasPrefix(evt.ID, "00") {
-			c.mustPublish(evt)
+			c.MustPublish(evt)
 			dear++
 		} else if cheap == 0 {
-			c.mustRefuse(evt, "pow:")
+			c.MustRefuse(evt, "pow:")
 			cheap++
 		}
 	}
@@ -236,27 +236,27 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 	at := testkit.Now()
 	a, b, done := testkit.Order(t, "a", at-9, "pending"), testkit.Order(t, "b", at, "pending"), testkit.Order(t, "c", at, "success")
 	for _, evt := range []*nostr.Event{a, b, done} {
-		c.mustPublish(evt)
+		c.MustPublish(evt)
 	}
 	ids = []string{a.ID, strings.Repeat("f", 64), done.ID, b.ID}
 	filter := testkit.Object{"kinds": []int{38383}, "#s": []string{"pending"}, "search": "bizum madrid", "limit": 10}
-	if got := c.req("s", filter); !slices.Equal(got, []string{a.ID, b.ID}) {
+	if got := c.Req("s", filter); !slices.Equal(got, []string{a.ID, b.ID}) {
 		t.Errorf("got %v", got)
 	}
 	if asked.Search != "bizum madrid" || asked.Limit != 10 {
 		t.Errorf("asked %v", asked)
 	}
 	// Another filter's answers follow, without repetition.
-	if got := c.req("s", filter, testkit.Object{"kinds": []int{38383}}); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != done.ID {
+	if got := c.Req("s", filter, testkit.Object{"kinds": []int{38383}}); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != done.ID {
 		t.Errorf("got %v", got)
 	}
 	// Words are not matched live.
-	c.req("s", filter)
-	r.dial().mustPublish(testkit.Order(t, "d", at, "pending"))
-	c.quiet()
+	c.Req("s", filter)
+	r.dial().MustPublish(testkit.Order(t, "d", at, "pending"))
+	c.Quiet()
 	fail = fmt.Errorf("index is closed")
-	c.send("REQ", "s", filter)
-	c.expect("CLOSED", "s", "error: the store could not be asked")
+	c.Send("REQ", "s", filter)
+	c.Expect("CLOSED", "s", "error: the store could not be asked")
 }
 
 func TestQuotaIsAskedBeforeTheSignatureAndNotForOurselves(t *testing.T) {
@@ -268,7 +268,7 @@ func TestQuotaIsAskedBeforeTheSignatureAndNotForOurselves(t *testing.T) {
 			return "rate-limited: slow down"
 		}
 	})
-	r.dial().mustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
+	r.dial().MustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
 	raw := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
 	evt := testkit.Order(t, "b", testkit.Now(), "pending")
 	evt.Sig = strings.Repeat("0", 128)

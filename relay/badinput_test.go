@@ -132,25 +132,25 @@ func TestBadEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := r.dial()
-			c.send("EVENT", tc.evt)
-			got := c.next()
+			c.Send("EVENT", tc.evt)
+			got := c.Next()
 			if got[0] == "AUTH" {
-				got = c.next()
+				got = c.Next()
 			}
 			if got[0] != "OK" || got[1] != tc.evt.ID || got[2] != "false" || !strings.HasPrefix(got[3], tc.reason) {
 				t.Errorf("got %.300q", got)
 			}
-			c.quiet()
+			c.Quiet()
 		})
 	}
 	if r.store.Head() != 0 {
 		t.Errorf("%d events were logged", r.store.Head())
 	}
 	// What is odd and valid is taken: one-element tags, wraps of two days ago.
-	c.mustPublish(tags(14, nostr.Tag{"d"}, nostr.Tag{"x"}, nostr.Tag{"p", ""}))
-	c.mustPublish(testkit.Signed(t, mostro.KindGiftWrap, at-2*24*3600))
-	c.mustPublish(testkit.SignedBy(t, testkit.Secret, 14, at, "\b\t\n\f\r\"\\/ \x00\x1f\x7f \u2028\ufffe\U0010ffff é"))
-	c.mustPublish(tags(38383)) // no d at all is d ""
+	c.MustPublish(tags(14, nostr.Tag{"d"}, nostr.Tag{"x"}, nostr.Tag{"p", ""}))
+	c.MustPublish(testkit.Signed(t, mostro.KindGiftWrap, at-2*24*3600))
+	c.MustPublish(testkit.SignedBy(t, testkit.Secret, 14, at, "\b\t\n\f\r\"\\/ \x00\x1f\x7f \u2028\ufffe\U0010ffff é"))
+	c.MustPublish(tags(38383)) // no d at all is d ""
 }
 
 func TestMalformedFrames(t *testing.T) {
@@ -194,12 +194,12 @@ func TestMalformedFrames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := r.dial()
-			c.sendText(tc.frame)
-			got := c.next()
+			c.SendText(tc.frame)
+			got := c.Next()
 			if got[0] != tc.verb || !strings.HasPrefix(got[1], tc.first) || !strings.HasPrefix(got[len(got)-1], cmpOr(tc.reason, tc.first)) {
 				t.Errorf("got %.300q", got)
 			}
-			c.quiet()
+			c.Quiet()
 		})
 	}
 }
@@ -220,19 +220,19 @@ func TestOddButValidFrames(t *testing.T) {
 		`["REQ","` + sub + `",{"since":-5,"until":9223372036854775807,"kinds":[-1,70000]}]`,
 		`["REQ","` + sub + `",{}]`,
 	} {
-		c.sendText(frame)
-		c.expect("EOSE", sub)
+		c.SendText(frame)
+		c.Expect("EOSE", sub)
 	}
 	quoted := "q\"\\\n"
-	if got := c.req(quoted, testkit.Object{"kinds": []int{1}}); got != nil {
+	if got := c.Req(quoted, testkit.Object{"kinds": []int{1}}); got != nil {
 		t.Error(got)
 	}
-	c.send("CLOSE", sub) // or the event may come to us before its OK
+	c.Send("CLOSE", sub) // or the event may come to us before its OK
 	// Members that NIP-01 does not know are passed over, wherever they stand.
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	body, _ := evt.MarshalJSON()
-	c.sendText(`["EVENT",{"extra":[{"id":"x"}],` + string(body[1:len(body)-1]) + `,"seen":null}]`)
-	c.expect("OK", evt.ID, "true", "")
+	c.SendText(`["EVENT",{"extra":[{"id":"x"}],` + string(body[1:len(body)-1]) + `,"seen":null}]`)
+	c.Expect("OK", evt.ID, "true", "")
 }
 
 func TestTenThousandSubscriptions(t *testing.T) {
@@ -240,12 +240,12 @@ func TestTenThousandSubscriptions(t *testing.T) {
 	c := r.dial()
 	go func() {
 		for i := range 10_000 {
-			c.send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{38383}, "#d": []string{fmt.Sprint(i)}})
+			c.Send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{38383}, "#d": []string{fmt.Sprint(i)}})
 		}
 	}()
 	open, refused := 0, 0
 	for range 10_000 {
-		switch got := c.next(); {
+		switch got := c.Next(); {
 		case got[0] == "EOSE":
 			open++
 		case got[0] == "CLOSED" && strings.HasPrefix(got[2], "rate-limited:"):
@@ -258,9 +258,9 @@ func TestTenThousandSubscriptions(t *testing.T) {
 		t.Errorf("%d open, %d refused", open, refused)
 	}
 	other := r.dial()
-	other.mustPublish(testkit.Order(t, "7", testkit.Now(), "pending"))
-	c.expect("EVENT", "7")
-	c.ws.CloseNow()
+	other.MustPublish(testkit.Order(t, "7", testkit.Now(), "pending"))
+	c.Expect("EVENT", "7")
+	c.WS.CloseNow()
 	testkit.Eventually(t, "its subscriptions are gone", func() bool { return r.srv.dispatch.open() == 0 })
 }
 
@@ -369,7 +369,7 @@ func TestHandshakeHeaders(t *testing.T) {
 func TestSilentClientsArePingedThenClosed(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.PingEvery, c.IdleAfter = 40*time.Millisecond, 400*time.Millisecond })
 	lively := r.dial()
-	go lively.ws.Read(t.Context()) // answers pings
+	go lively.WS.Read(t.Context()) // answers pings
 	dead := dialRaw(t, r, "")
 	pings := 0
 	for {
@@ -410,7 +410,7 @@ func TestTooManyConnections(t *testing.T) {
 	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("a third: %v", err)
 	}
-	a.ws.CloseNow()
+	a.WS.CloseNow()
 	testkit.Eventually(t, "a place is free", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 1 })
 	r.dial()
 }
@@ -445,8 +445,8 @@ func FuzzFrames(f *testing.F) {
 			}
 		}
 		c.nc.Close()
-		witness.tb = t
-		witness.quiet()
+		witness.TB = t
+		witness.Quiet()
 		if n := gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 0 {
 			t.Errorf("%v panics", n)
 		}

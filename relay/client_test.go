@@ -17,45 +17,45 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// testClient is one websocket. It fails the test if nothing comes for 30 seconds.
-type testClient struct {
-	tb        testing.TB
-	ws        *websocket.Conn
-	challenge string
+// Client is one websocket. It fails the test if nothing comes for 30 seconds.
+type Client struct {
+	TB        testing.TB
+	WS        *websocket.Conn
+	Challenge string
 }
 
-// needChallenge has the relay send its challenge, which it does when a request
+// NeedChallenge has the relay send its challenge, which it does when a request
 // needs a proof.
-func (c *testClient) needChallenge() {
-	c.tb.Helper()
-	evt := testkit.Signed(c.tb, mostro.KindDevFee, testkit.Now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
-	c.send("EVENT", evt)
-	c.challenge = c.expect("AUTH")[1]
-	c.expect("OK", evt.ID, "false")
+func (c *Client) NeedChallenge() {
+	c.TB.Helper()
+	evt := testkit.Signed(c.TB, mostro.KindDevFee, testkit.Now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
+	c.Send("EVENT", evt)
+	c.Challenge = c.Expect("AUTH")[1]
+	c.Expect("OK", evt.ID, "false")
 }
 
-func (c *testClient) sendText(s string) {
-	c.tb.Helper()
+func (c *Client) SendText(s string) {
+	c.TB.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err := c.ws.Write(ctx, websocket.MessageText, []byte(s)); err != nil {
-		c.tb.Fatalf("send %.80s: %v", s, err)
+	if err := c.WS.Write(ctx, websocket.MessageText, []byte(s)); err != nil {
+		c.TB.Fatalf("send %.80s: %v", s, err)
 	}
 }
 
-func (c *testClient) send(words ...any) {
-	c.tb.Helper()
+func (c *Client) Send(words ...any) {
+	c.TB.Helper()
 	b, err := json.Marshal(words)
 	if err != nil {
-		c.tb.Fatal(err)
+		c.TB.Fatal(err)
 	}
-	c.sendText(string(b))
+	c.SendText(string(b))
 }
 
-func (c *testClient) read() ([]string, error) {
+func (c *Client) Read() ([]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	_, b, err := c.ws.Read(ctx)
+	_, b, err := c.WS.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -72,63 +72,63 @@ func (c *testClient) read() ([]string, error) {
 	return words, nil
 }
 
-func (c *testClient) next() []string {
-	c.tb.Helper()
-	words, err := c.read()
+func (c *Client) Next() []string {
+	c.TB.Helper()
+	words, err := c.Read()
 	if err != nil {
-		c.tb.Fatalf("read: %v", err)
+		c.TB.Fatalf("read: %v", err)
 	}
 	return words
 }
 
-func (c *testClient) expect(words ...string) []string {
-	c.tb.Helper()
-	got := c.next()
+func (c *Client) Expect(words ...string) []string {
+	c.TB.Helper()
+	got := c.Next()
 	if len(got) < len(words) || !slices.Equal(got[:len(words)], words) {
-		c.tb.Fatalf("got %.200q, want it to begin %.200q", got, words)
+		c.TB.Fatalf("got %.200q, want it to begin %.200q", got, words)
 	}
 	return got
 }
 
-// publish sends an event and gives its OK.
-func (c *testClient) publish(evt *nostr.Event) (ok bool, reason string) {
-	c.tb.Helper()
-	c.send("EVENT", evt)
-	got := c.expect("OK", evt.ID)
+// Publish sends an event and gives its OK.
+func (c *Client) Publish(evt *nostr.Event) (ok bool, reason string) {
+	c.TB.Helper()
+	c.Send("EVENT", evt)
+	got := c.Expect("OK", evt.ID)
 	return got[2] == "true", got[3]
 }
 
-func (c *testClient) mustPublish(evt *nostr.Event) {
-	c.tb.Helper()
-	if ok, reason := c.publish(evt); !ok || reason != "" {
-		c.tb.Fatalf("OK %v %q", ok, reason)
+func (c *Client) MustPublish(evt *nostr.Event) {
+	c.TB.Helper()
+	if ok, reason := c.Publish(evt); !ok || reason != "" {
+		c.TB.Fatalf("OK %v %q", ok, reason)
 	}
 }
 
-func (c *testClient) mustRefuse(evt *nostr.Event, prefix string) {
-	c.tb.Helper()
-	if ok, reason := c.publish(evt); ok || !strings.HasPrefix(reason, prefix) {
-		c.tb.Fatalf("OK %v %q, want false %q", ok, reason, prefix)
+func (c *Client) MustRefuse(evt *nostr.Event, prefix string) {
+	c.TB.Helper()
+	if ok, reason := c.Publish(evt); ok || !strings.HasPrefix(reason, prefix) {
+		c.TB.Fatalf("OK %v %q, want false %q", ok, reason, prefix)
 	}
 }
 
-// req opens a subscription and gives the ids of its stored events.
-func (c *testClient) req(sub string, filters ...any) (ids []string) {
-	c.tb.Helper()
-	c.send(append([]any{"REQ", sub}, filters...)...)
+// Req opens a subscription and gives the ids of its stored events.
+func (c *Client) Req(sub string, filters ...any) (ids []string) {
+	c.TB.Helper()
+	c.Send(append([]any{"REQ", sub}, filters...)...)
 	for {
-		got := c.next()
+		got := c.Next()
 		if got[0] == "EOSE" && got[1] == sub {
 			return ids
 		}
 		if got[0] != "EVENT" || got[1] != sub {
-			c.tb.Fatalf("got %.200q inside the stored events of %s", got, sub)
+			c.TB.Fatalf("got %.200q inside the stored events of %s", got, sub)
 		}
-		ids = append(ids, eventID(c.tb, got[2]))
+		ids = append(ids, EventID(c.TB, got[2]))
 	}
 }
 
-func eventID(tb testing.TB, body string) string {
+func EventID(tb testing.TB, body string) string {
 	tb.Helper()
 	var evt nostr.Event
 	if err := json.Unmarshal([]byte(body), &evt); err != nil {
@@ -140,27 +140,27 @@ func eventID(tb testing.TB, body string) string {
 	return evt.ID
 }
 
-// quiet proves that nothing is on its way: the answer to a COUNT is the next frame.
-func (c *testClient) quiet() {
-	c.tb.Helper()
-	c.send("COUNT", "quiet", map[string]any{"kinds": []int{1}})
-	c.expect("COUNT", "quiet")
+// Quiet proves that nothing is on its way: the answer to a COUNT is the next frame.
+func (c *Client) Quiet() {
+	c.TB.Helper()
+	c.Send("COUNT", "quiet", map[string]any{"kinds": []int{1}})
+	c.Expect("COUNT", "quiet")
 }
 
-// logLines collects log records.
-type logLines struct {
+// LogLines collects log records.
+type LogLines struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (l *logLines) Write(b []byte) (int, error) {
+func (l *LogLines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lines = append(l.lines, string(b))
 	return len(b), nil
 }
 
-func (l *logLines) count(part string) (n int) {
+func (l *LogLines) Count(part string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.lines {
@@ -171,8 +171,8 @@ func (l *logLines) count(part string) (n int) {
 	return n
 }
 
-// dialClient opens a websocket. The test closes it.
-func dialClient(tb testing.TB, url string, headers http.Header) *testClient {
+// Dial opens a websocket. The test closes it.
+func Dial(tb testing.TB, url string, headers http.Header) *Client {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -181,7 +181,7 @@ func dialClient(tb testing.TB, url string, headers http.Header) *testClient {
 		tb.Fatal(err)
 	}
 	ws.SetReadLimit(-1)
-	c := &testClient{tb: tb, ws: ws}
+	c := &Client{TB: tb, WS: ws}
 	tb.Cleanup(func() { ws.CloseNow() })
 	return c
 }

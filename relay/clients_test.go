@@ -201,7 +201,7 @@ func TestRequestsOfRealClients(t *testing.T) {
 			r := startRelay(t, nil)
 			seed := r.dial()
 			for _, evt := range w.events {
-				if ok, reason := seed.publish(evt); !ok {
+				if ok, reason := seed.Publish(evt); !ok {
 					t.Fatalf("%s: %s", w.names[evt.ID], reason)
 				}
 			}
@@ -235,7 +235,7 @@ func TestRequestsOfRealClients(t *testing.T) {
 					if liveMade%2 == 0 {
 						d.publish(evt)
 					} else {
-						seed.mustPublish(evt)
+						seed.MustPublish(evt)
 					}
 					if id := d.next(sub); id != evt.ID {
 						t.Errorf("%s: live came %s, want %s", row.name, id, evt.ID)
@@ -535,28 +535,28 @@ func TestOvertakingRigLosesNothing(t *testing.T) {
 		daemon, wallet := r.dial(), r.dial()
 		secret := fmt.Sprintf("%064x", 0xc000+p)
 		key := pubkeyOf(t, secret)
-		daemon.send("REQ", "inbox", testkit.Object{"kinds": []int{14}, "#p": []string{node}, "authors": []string{key}, "limit": 0})
-		daemon.expect("EOSE", "inbox")
+		daemon.Send("REQ", "inbox", testkit.Object{"kinds": []int{14}, "#p": []string{node}, "authors": []string{key}, "limit": 0})
+		daemon.Expect("EOSE", "inbox")
 		wait.Go(func() {
 			for n := range rounds / pairs {
 				sub := fmt.Sprint("wait", n)
 				ask := testkit.SignedBy(t, secret, 14, testkit.Now(), fmt.Sprint("ask ", n), nostr.Tag{"p", node})
 				answer := testkit.SignedBy(t, fmt.Sprintf("%064x", 0x5000), 14, testkit.Now(), fmt.Sprint("answer ", p, n), nostr.Tag{"p", key}, nostr.Tag{"n", fmt.Sprint(n)})
 				// Both frames in one go.
-				wallet.send("REQ", sub, testkit.Object{"kinds": []int{14}, "authors": []string{node}, "#p": []string{key}, "limit": 0})
-				wallet.send("EVENT", ask)
-				if words, err := daemon.read(); err != nil || words[0] != "EVENT" {
+				wallet.Send("REQ", sub, testkit.Object{"kinds": []int{14}, "authors": []string{node}, "#p": []string{key}, "limit": 0})
+				wallet.Send("EVENT", ask)
+				if words, err := daemon.Read(); err != nil || words[0] != "EVENT" {
 					t.Errorf("pair %d round %d: the daemon got %v %v", p, n, words, err)
 					return
 				}
-				daemon.send("EVENT", answer)
-				if words, err := daemon.read(); err != nil || words[0] != "OK" {
+				daemon.Send("EVENT", answer)
+				if words, err := daemon.Read(); err != nil || words[0] != "OK" {
 					t.Errorf("the daemon's OK: %v %v", words, err)
 					return
 				}
 				var got []string
 				for len(got) < 3 {
-					words, err := wallet.read()
+					words, err := wallet.Read()
 					if err != nil {
 						t.Errorf("pair %d round %d: a reply was lost: got %v", p, n, got)
 						return
@@ -567,7 +567,7 @@ func TestOvertakingRigLosesNothing(t *testing.T) {
 				if !slices.Equal(got, []string{"EOSE", "EVENT", "OK"}) {
 					t.Errorf("pair %d round %d: %v", p, n, got)
 				}
-				wallet.send("CLOSE", sub)
+				wallet.Send("CLOSE", sub)
 			}
 		})
 	}

@@ -123,15 +123,15 @@ func TestDispatchEqualsMatches(t *testing.T) {
 func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.req("s", testkit.Object{"kinds": []int{38383}})
+	c.Req("s", testkit.Object{"kinds": []int{38383}})
 	at := testkit.Now()
 	newest := testkit.Order(t, "a", at, "success")
 	r.importAll(t, ndjson(t, newest, testkit.Order(t, "a", at-5, "pending"),
 		testkit.Signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
-	if got := c.expect("EVENT", "s"); eventID(t, got[2]) != newest.ID {
+	if got := c.Expect("EVENT", "s"); EventID(t, got[2]) != newest.ID {
 		t.Errorf("got %s", got[2])
 	}
-	c.quiet()
+	c.Quiet()
 	if r.store.Head() != 3 {
 		t.Errorf("head %d", r.store.Head())
 	}
@@ -140,9 +140,9 @@ func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 func TestMetricsPassTheLinter(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.mustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
-	c.mustRefuse(testkit.Signed(t, 1, testkit.Now()), "blocked:")
-	c.req("s", testkit.Object{"kinds": []int{38383}})
+	c.MustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
+	c.MustRefuse(testkit.Signed(t, 1, testkit.Now()), "blocked:")
+	c.Req("s", testkit.Object{"kinds": []int{38383}})
 	r.importAll(t, ndjson(t, testkit.Order(t, "b", testkit.Now(), "pending")))
 	problems, err := testutil.GatherAndLint(r.reg)
 	if err != nil {

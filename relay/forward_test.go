@@ -52,7 +52,7 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.dial().mustPublish(testkit.Order(t, "not ours", testkit.Now(), "pending"))
+	r.dial().MustPublish(testkit.Order(t, "not ours", testkit.Now(), "pending"))
 	us, _, stop := r.follow(UpstreamsConfig{Forward: []string{good.url(), strict.url(), dead}})
 	testkit.Eventually(t, "outcomes", func() bool {
 		o, d := outcomes(t, r, order.ID), outcomes(t, r, dispute.ID)

@@ -39,8 +39,8 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 		client := r.dialAs(c.headers)
 		var last []string
 		for i := range 4 {
-			client.send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{1}, "limit": 1})
-			last = client.next()
+			client.Send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{1}, "limit": 1})
+			last = client.Next()
 		}
 		if exempt := last[0] == "EOSE"; exempt != c.exempt {
 			t.Errorf("%s: %q", name, last)
@@ -136,12 +136,12 @@ func TestProofsOfKeysAreRated(t *testing.T) {
 	c := r.dial()
 	for i := range 4 {
 		evt := testkit.Signed(t, 22242, testkit.Now()-int64(i), nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", "guessed"})
-		c.send("AUTH", evt)
+		c.Send("AUTH", evt)
 		want := "restricted:"
 		if i == 3 {
 			want = "rate-limited:"
 		}
-		if got := c.expect("OK", evt.ID, "false"); !strings.HasPrefix(got[3], want) {
+		if got := c.Expect("OK", evt.ID, "false"); !strings.HasPrefix(got[3], want) {
 			t.Errorf("proof %d: %q", i, got)
 		}
 	}
@@ -157,7 +157,7 @@ func TestPublicExport(t *testing.T) {
 	c := r.dial()
 	kept, hidden, single := orderOf(testkit.Secret, "kept"), orderOf(banned, "hidden"), orderOf(testkit.Secret, "single")
 	for _, evt := range []*nostr.Event{kept, hidden, single} {
-		c.mustPublish(evt)
+		c.MustPublish(evt)
 	}
 	if err := r.srv.change(func(rules *Rules) error {
 		rules.BlockedKeys, rules.BlockedEvents = map[string]string{hidden.PubKey: ""}, map[string]string{single.ID: ""}
@@ -172,7 +172,7 @@ func TestPublicExport(t *testing.T) {
 		r.srv.ServeExport(w, req)
 		var ids []string
 		for lines := bufio.NewScanner(w.Body); w.Code == 200 && lines.Scan(); {
-			ids = append(ids, eventID(t, lines.Text()))
+			ids = append(ids, EventID(t, lines.Text()))
 		}
 		return w.Code, ids
 	}

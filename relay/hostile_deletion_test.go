@@ -33,16 +33,16 @@ func TestManyLargeDeletions(t *testing.T) {
 		requests[i] = testkit.Signed(t, mostro.KindDeletion, testkit.Now()-int64(i), tags...)
 	}
 	innocent := r.dial()
-	innocent.mustPublish(testkit.Order(t, "first", testkit.Now(), "pending"))
+	innocent.MustPublish(testkit.Order(t, "first", testkit.Now(), "pending"))
 	done := make(chan struct{})
 	for part := range slices.Chunk(requests, len(requests)/4) {
 		hostile := r.dial()
 		go func() {
 			for _, request := range part {
-				hostile.send("EVENT", request)
+				hostile.Send("EVENT", request)
 			}
 			for range part {
-				hostile.next()
+				hostile.Next()
 			}
 			done <- struct{}{}
 		}()
@@ -55,7 +55,7 @@ func TestManyLargeDeletions(t *testing.T) {
 		default:
 		}
 		began := time.Now()
-		innocent.mustPublish(testkit.Order(t, fmt.Sprint(n), testkit.Now(), "pending"))
+		innocent.MustPublish(testkit.Order(t, fmt.Sprint(n), testkit.Now(), "pending"))
 		waits = append(waits, time.Since(began))
 	}
 	slices.Sort(waits)

@@ -27,15 +27,15 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	r := startRelayOn(t, st, nil)
 	c := r.dial()
 	held := testkit.Order(t, "held", testkit.Now(), "pending")
-	c.mustPublish(held)
+	c.MustPublish(held)
 	free.Store(eventlog.DefaultDiskReserve - 1)
 	testkit.Eventually(t, "the disk is found full", func() bool { return st.Full() })
-	c.mustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), ReasonFull)
-	c.mustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), ReasonFull)
-	if ids := c.req("s", testkit.Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
+	c.MustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), ReasonFull)
+	c.MustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), ReasonFull)
+	if ids := c.Req("s", testkit.Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
 		t.Errorf("%v are read", ids)
 	}
-	c.send("CLOSE", "s")
+	c.Send("CLOSE", "s")
 	if err := r.srv.Publish(context.Background(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "own"})); err != nil {
 		t.Errorf("an own event: %v", err)
 	}
@@ -52,7 +52,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	}
 	free.Store(2 * eventlog.DefaultDiskReserve)
 	testkit.Eventually(t, "there is room again", func() bool { return !st.Full() })
-	c.mustPublish(testkit.Order(t, "refused", testkit.Now(), "pending"))
+	c.MustPublish(testkit.Order(t, "refused", testkit.Now(), "pending"))
 	r.stop()
 	r.shut()
 	free.Store(1 << 20)

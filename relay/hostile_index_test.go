@@ -15,8 +15,8 @@ func TestEventsOfManyStatusesAreRefused(t *testing.T) {
 	for i := range maxSeveral {
 		tags = append(tags, nostr.Tag{"s", fmt.Sprint(i)}, nostr.Tag{"f", fmt.Sprint(i)}, nostr.Tag{"f", "0"})
 	}
-	c.mustPublish(testkit.Signed(t, 38383, testkit.Now(), tags...))
+	c.MustPublish(testkit.Signed(t, 38383, testkit.Now(), tags...))
 	for _, letter := range []string{"s", "f"} {
-		c.mustRefuse(testkit.Signed(t, 38383, testkit.Now(), append(tags, nostr.Tag{letter, "one more"})...), "invalid: the event has more than 8 values of "+letter)
+		c.MustRefuse(testkit.Signed(t, 38383, testkit.Now(), append(tags, nostr.Tag{letter, "one more"})...), "invalid: the event has more than 8 values of "+letter)
 	}
 }

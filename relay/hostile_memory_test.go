@@ -23,18 +23,18 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 	const room = 32 << 20
 	r := startRelay(t, func(cfg *Config) { cfg.MaxQueuedBytes = room })
 	publisher, innocent := r.dial(), r.dial()
-	innocent.req("innocent", testkit.Object{"kinds": []int{38383}, "limit": 0})
+	innocent.Req("innocent", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	const idle = 60
 	for range idle {
 		c := r.dial()
-		c.req("idle", testkit.Object{"kinds": []int{38383}, "limit": 0})
-		c.ws = nil // nothing reads it any more; its socket stays open
+		c.Req("idle", testkit.Object{"kinds": []int{38383}, "limit": 0})
+		c.WS = nil // nothing reads it any more; its socket stays open
 	}
 	most := int64(0)
 	for n := range 150 {
 		evt := testkit.SignedBy(t, testkit.Secret, 38383, testkit.Now(), strings.Repeat("x", 100<<10), nostr.Tag{"d", fmt.Sprint(n)})
-		publisher.mustPublish(evt)
-		innocent.expect("EVENT", "innocent")
+		publisher.MustPublish(evt)
+		innocent.Expect("EVENT", "innocent")
 		waiting := int64(0)
 		r.srv.mu.Lock()
 		for c := range r.srv.conns {
@@ -161,8 +161,8 @@ func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
 			t.Errorf("connection %d: %d", i, got)
 		}
 	}
-	r.dialFrom("203.0.113.2").quiet()
-	r.dialFrom("203.0.113.2").ws.CloseNow()
+	r.dialFrom("203.0.113.2").Quiet()
+	r.dialFrom("203.0.113.2").WS.CloseNow()
 	testkit.Eventually(t, "its place is given back", func() bool {
 		r.srv.mu.Lock()
 		defer r.srv.mu.Unlock()

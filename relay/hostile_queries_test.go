@@ -43,7 +43,7 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 	const readers = 12
 	for range readers {
 		c := r.dial()
-		c.send("REQ", "unread", testkit.Object{"kinds": []int{38383}, "limit": 5000})
+		c.Send("REQ", "unread", testkit.Object{"kinds": []int{38383}, "limit": 5000})
 	}
 	testkit.Eventually(t, "all wait for their readers", func() bool {
 		r.srv.mu.Lock()
@@ -85,9 +85,9 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 		cfg.Search = noWords{}
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
-	ask := func(c *testClient, n int, filter string) string {
-		c.sendText(`["REQ","s"` + filtersOf(n, func(int) string { return filter }) + `]`)
-		got := c.next()
+	ask := func(c *Client, n int, filter string) string {
+		c.SendText(`["REQ","s"` + filtersOf(n, func(int) string { return filter }) + `]`)
+		got := c.Next()
 		return got[0] + " " + strings.Join(got[2:], " ")
 	}
 	for _, c := range []struct {
@@ -108,7 +108,7 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 		if refused := strings.HasPrefix(got, "CLOSED rate-limited: too many requests"); refused != (i == 4) {
 			t.Errorf("long request %d: %.200s", i, got)
 		}
-		long.send("CLOSE", "s")
+		long.Send("CLOSE", "s")
 	}
 	if got := ask(r.dialFrom("203.0.113.200"), maxSearches+1, `{"search":"word"}`); !strings.HasPrefix(got, "CLOSED invalid:") {
 		t.Errorf("too many searches: %s", got)

@@ -32,8 +32,8 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	c := r.dial()
 	open := 0
 	for ; ; open++ {
-		c.sendText(fmt.Sprintf(`["REQ","s%d"%s]`, open, filters))
-		if c.next()[0] == "CLOSED" {
+		c.SendText(fmt.Sprintf(`["REQ","s%d"%s]`, open, filters))
+		if c.Next()[0] == "CLOSED" {
 			break
 		}
 	}
@@ -48,7 +48,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 		t.Errorf("%d REQs of 100 equal filters are filed %d times", open, filed)
 	}
 	began := time.Now()
-	c.ws.Close(websocket.StatusNormalClosure, "")
+	c.WS.Close(websocket.StatusNormalClosure, "")
 	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 	took := time.Since(began)
 	t.Logf("%d REQs, %d filings, left after %v", open, filed, took)
@@ -84,14 +84,14 @@ func TestLeavingOnePlaceIsConstant(t *testing.T) {
 
 // deliveryTime publishes an event by one client and returns how long another,
 // subscribed to it alone, waits for it.
-func deliveryTime(t *testing.T, publisher, subscriber *testClient, n int, tags ...nostr.Tag) time.Duration {
+func deliveryTime(t *testing.T, publisher, subscriber *Client, n int, tags ...nostr.Tag) time.Duration {
 	t.Helper()
 	evt := testkit.Signed(t, 38383, testkit.Now(), append(nostr.Tags{{"d", fmt.Sprint("delivery", n)}}, tags...)...)
 	began := time.Now()
-	publisher.send("EVENT", evt)
-	subscriber.expect("EVENT", "innocent")
+	publisher.Send("EVENT", evt)
+	subscriber.Expect("EVENT", "innocent")
 	took := time.Since(began)
-	publisher.expect("OK", evt.ID)
+	publisher.Expect("OK", evt.ID)
 	return took
 }
 
@@ -122,12 +122,12 @@ func TestFiltersOfManyConditions(t *testing.T) {
 	})
 	open := 0
 	for ; open < 60; open++ {
-		hostile.sendText(fmt.Sprintf(`["REQ","s%d"%s]`, open, filters))
-		if hostile.next()[0] == "CLOSED" {
+		hostile.SendText(fmt.Sprintf(`["REQ","s%d"%s]`, open, filters))
+		if hostile.Next()[0] == "CLOSED" {
 			break
 		}
 	}
-	subscriber.req("innocent", testkit.Object{"kinds": []int{38383}, "limit": 0})
+	subscriber.Req("innocent", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	var worst time.Duration
 	for i := range 3 {
 		worst = max(worst, deliveryTime(t, publisher, subscriber, i, tags...))
@@ -146,25 +146,25 @@ func TestConditionsOfAConnectionAreBounded(t *testing.T) {
 		for j := range values {
 			values[j] = fmt.Sprint(j)
 		}
-		c.send("REQ", fmt.Sprint(i), testkit.Object{"#t": values, "limit": 0})
+		c.Send("REQ", fmt.Sprint(i), testkit.Object{"#t": values, "limit": 0})
 		want := "EOSE"
 		if i == 2 {
 			want = "CLOSED"
 		}
-		if got := c.next(); got[0] != want {
+		if got := c.Next(); got[0] != want {
 			t.Fatalf("REQ %d: %.100q", i, got)
 		}
 	}
-	c.send("CLOSE", "0")
-	c.send("CLOSE", "1")
+	c.Send("CLOSE", "0")
+	c.Send("CLOSE", "1")
 	if _, err := r.store.Query(context.Background(), nil, nostr.Filter{}, 1, 0); err != nil {
 		t.Fatal(err)
 	}
 	filters := filtersOf(100, func(i int) string { return fmt.Sprintf(`{"kinds":[%d],"limit":0}`, i) })
 	refused := false
 	for i := 0; i < maxOpenConditions/100 && !refused; i++ {
-		c.sendText(fmt.Sprintf(`["REQ","r%d"%s]`, i, filters))
-		refused = c.next()[0] == "CLOSED"
+		c.SendText(fmt.Sprintf(`["REQ","r%d"%s]`, i, filters))
+		refused = c.Next()[0] == "CLOSED"
 	}
 	if !refused {
 		t.Error("no bound on conditions")
@@ -179,28 +179,28 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 	for j := range values {
 		values[j] = fmt.Sprint(j)
 	}
-	var clients []*testClient
+	var clients []*Client
 	for i := range openShare + 1 {
 		c := r.dialFrom("203.0.113.1")
 		clients = append(clients, c)
-		c.send("REQ", "x", testkit.Object{"#t": values, "limit": 0})
+		c.Send("REQ", "x", testkit.Object{"#t": values, "limit": 0})
 		want := "EOSE"
 		if i == openShare {
 			want = "CLOSED"
 		}
-		if got := c.next(); got[0] != want {
+		if got := c.Next(); got[0] != want {
 			t.Fatalf("REQ %d: %.100q", i, got)
 		}
 	}
 	other := r.dialFrom("203.0.113.2")
-	other.req("x", testkit.Object{"#t": values, "limit": 0})
-	clients[0].ws.CloseNow()
+	other.Req("x", testkit.Object{"#t": values, "limit": 0})
+	clients[0].WS.CloseNow()
 	testkit.Eventually(t, "its place is given back", func() bool {
-		clients[openShare].send("REQ", "x", testkit.Object{"#t": values, "limit": 0})
-		return clients[openShare].next()[0] == "EOSE"
+		clients[openShare].Send("REQ", "x", testkit.Object{"#t": values, "limit": 0})
+		return clients[openShare].Next()[0] == "EOSE"
 	})
 	for _, c := range append(clients, other) {
-		c.ws.CloseNow()
+		c.WS.CloseNow()
 	}
 	testkit.Eventually(t, "nothing is counted", func() bool {
 		r.srv.mu.Lock()

@@ -33,7 +33,7 @@ func TestEveryEventPassesKhatru(t *testing.T) {
 	c := r.dial()
 	for way, kind := range map[string]int{"regular": 8383, "replaceable": 10002, "addressable": 38383, "ephemeral": 20001} {
 		evt := testkit.SignedBy(t, testkit.Secret, kind, testkit.Now(), "", nostr.Tag{"d", way}, nostr.Tag{"s", "pending"})
-		if ok, reason := c.publish(evt); !ok {
+		if ok, reason := c.Publish(evt); !ok {
 			t.Fatalf("%s: %s", way, reason)
 		}
 		passed(way, evt)
@@ -48,5 +48,5 @@ func TestEveryEventPassesKhatru(t *testing.T) {
 		t.Fatal(err)
 	}
 	passed("imported", imported)
-	c.mustRefuse(testkit.SignedBy(t, testkit.Secret, 8383, testkit.Now(), "refused by khatru"), "blocked: by khatru")
+	c.MustRefuse(testkit.SignedBy(t, testkit.Secret, 8383, testkit.Now(), "refused by khatru"), "blocked: by khatru")
 }

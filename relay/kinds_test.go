@@ -47,8 +47,8 @@ func TestKindsNextToOrders(t *testing.T) {
 	c := r.dial()
 	at := testkit.Now()
 	for _, evt := range []*nostr.Event{testAnnouncement(t, at), testHealth(t, at), testKeyset(t, mostro.KindReceiptKeys, at), testKeyset(t, 38387, at)} {
-		c.mustPublish(evt)
-		if got := c.req(evt.ID[:8], testkit.Object{"kinds": []int{evt.Kind}, "ids": []string{evt.ID}}); !slices.Equal(got, []string{evt.ID}) {
+		c.MustPublish(evt)
+		if got := c.Req(evt.ID[:8], testkit.Object{"kinds": []int{evt.Kind}, "ids": []string{evt.ID}}); !slices.Equal(got, []string{evt.ID}) {
 			t.Errorf("kind %d: served %v", evt.Kind, got)
 		}
 	}
@@ -67,7 +67,7 @@ func TestKindsNextToOrders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := r.dial()
-			c.mustRefuse(testkit.Signed(t, tc.kind, at, tc.tags...), fmt.Sprintf("blocked: kind %d is kept here for", tc.kind))
+			c.MustRefuse(testkit.Signed(t, tc.kind, at, tc.tags...), fmt.Sprintf("blocked: kind %d is kept here for", tc.kind))
 		})
 	}
 	if r.store.Head() != head {
@@ -83,7 +83,7 @@ func TestAttestationsArePrivate(t *testing.T) {
 	for name, kinds := range map[string][]int{"default kinds": nil, "kind listed": {mostro.KindOrder, mostro.KindAttestation}} {
 		t.Run(name, func(t *testing.T) {
 			r := startRelay(t, func(cfg *Config) { cfg.Policy.Kinds = kinds })
-			r.dial().mustRefuse(evt, reason)
+			r.dial().MustRefuse(evt, reason)
 			if res := r.importAll(t, ndjson(t, evt)); len(res) != 1 || res[0].Outcome != "rejected" || !strings.HasPrefix(res[0].Reason, reason) {
 				t.Errorf("imported: %+v", res)
 			}

@@ -21,21 +21,21 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 	var want []string
 	for i := range 60 {
 		evt := testkit.Order(t, fmt.Sprint("o", i), at-int64(i/3), "pending")
-		c.mustPublish(evt)
+		c.MustPublish(evt)
 		want = append(want, evt.ID)
 	}
 	mail := testkit.Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", want[0]})
-	c.mustPublish(mail)
-	c.mustPublish(testkit.Order(t, "o0", at+1, "success")) // supersedes the first
+	c.MustPublish(mail)
+	c.MustPublish(testkit.Order(t, "o0", at+1, "success")) // supersedes the first
 	newest := r.liveIDs(t)
 
 	need := map[[32]byte]bool{}
 	empty := &negentropy.Set{}
 	empty.Seal()
 	ours := &negentropy.Session{Set: empty, Limit: 60_000, Client: true, Need: func(id [32]byte) { need[id] = true }}
-	c.send("NEG-OPEN", "n", map[string]any{}, hex.EncodeToString(ours.Start()))
+	c.Send("NEG-OPEN", "n", map[string]any{}, hex.EncodeToString(ours.Start()))
 	for {
-		frame := c.expect("NEG-MSG", "n")
+		frame := c.Expect("NEG-MSG", "n")
 		msg, err := ours.Answer(hexBytes(t, frame[2]))
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +43,7 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 		if msg == nil {
 			break
 		}
-		c.send("NEG-MSG", "n", hex.EncodeToString(msg))
+		c.Send("NEG-MSG", "n", hex.EncodeToString(msg))
 	}
 	if len(need) != 60 || need[hex32.OrZero(want[0])] || need[hex32.OrZero(mail.ID)] {
 		t.Errorf("%d ids; a superseded or private event among them: %t %t", len(need), need[hex32.OrZero(want[0])], need[hex32.OrZero(mail.ID)])
@@ -51,27 +51,27 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 	if len(newest) != 61 {
 		t.Errorf("%d live events", len(newest))
 	}
-	c.send("NEG-CLOSE", "n")
-	c.send("NEG-MSG", "n", "6100")
-	c.expect("NEG-ERR", "n", "closed: no such reconciliation is open")
+	c.Send("NEG-CLOSE", "n")
+	c.Send("NEG-MSG", "n", "6100")
+	c.Expect("NEG-ERR", "n", "closed: no such reconciliation is open")
 	for _, bad := range []string{"61ff", "zz", "6100000280808080808080808001"} {
-		c.send("NEG-OPEN", "bad", map[string]any{}, bad)
-		if frame := c.expect("NEG-ERR", "bad"); frame[2] == "" {
+		c.Send("NEG-OPEN", "bad", map[string]any{}, bad)
+		if frame := c.Expect("NEG-ERR", "bad"); frame[2] == "" {
 			t.Error("no reason")
 		}
 	}
-	c.send("NEG-OPEN", "v", map[string]any{}, "62")
-	if frame := c.expect("NEG-MSG", "v"); frame[2] != "61" {
+	c.Send("NEG-OPEN", "v", map[string]any{}, "62")
+	if frame := c.Expect("NEG-MSG", "v"); frame[2] != "61" {
 		t.Errorf("another version is answered %q", frame[2])
 	}
 	for i := range maxNegSessions {
-		c.send("NEG-OPEN", fmt.Sprint("s", i), map[string]any{"kinds": []int{1}}, "6100000200")
+		c.Send("NEG-OPEN", fmt.Sprint("s", i), map[string]any{"kinds": []int{1}}, "6100000200")
 	}
 	for range maxNegSessions - 1 {
-		c.expect("NEG-MSG")
+		c.Expect("NEG-MSG")
 	}
-	c.expect("NEG-ERR")
-	c.ws.CloseNow()
+	c.Expect("NEG-ERR")
+	c.WS.CloseNow()
 	testkit.Eventually(t, "sessions give their snapshots back", func() bool {
 		r.srv.negs.mu.Lock()
 		defer r.srv.negs.mu.Unlock()
@@ -94,7 +94,7 @@ func TestLiveItemsEqualQuery(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
 	for i := range 40 {
-		c.mustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now()-int64(i), []string{"pending", "success"}[i%2]))
+		c.MustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now()-int64(i), []string{"pending", "success"}[i%2]))
 	}
 	since := nostr.Timestamp(testkit.Now() - 20)
 	for _, f := range []nostr.Filter{{}, {Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"s": {"success"}}}, {Since: &since}, {Kinds: []int{1}}} {

@@ -56,7 +56,7 @@ func TestProofsForOtherNames(t *testing.T) {
 		"configured, replay for its plain address":     {url: public, names: "", want: hint},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lines := &logLines{}
+			lines := &LogLines{}
 			r := startRelay(t, func(cfg *Config) {
 				cfg.URL, cfg.Admins, cfg.NobodyIsLocal, cfg.Log = c.url, []string{testkit.Signed(t, 1, 0).PubKey}, true, slog.New(slog.NewTextHandler(lines, nil))
 			})
@@ -106,9 +106,9 @@ func TestProofsForOtherNames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			client := &testClient{tb: t, ws: ws}
-			client.needChallenge()
-			ok, reason := client.auth(names, client.challenge, nil)
+			client := &Client{TB: t, WS: ws}
+			client.NeedChallenge()
+			ok, reason := client.auth(names, client.Challenge, nil)
 			check("AUTH", ok, reason)
 			ws.CloseNow()
 
@@ -131,7 +131,7 @@ func TestProofsForOtherNames(t *testing.T) {
 				t.Fatalf("%s %v %s", resp.Status, err, answer)
 			}
 			check("NIP-98", resp.StatusCode == http.StatusOK, string(answer))
-			if n := lines.count("relay.url is not set"); n > 1 {
+			if n := lines.Count("relay.url is not set"); n > 1 {
 				t.Errorf("%d log lines", n)
 			}
 		})

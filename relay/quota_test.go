@@ -87,9 +87,9 @@ func TestManagement(t *testing.T) {
 	}
 	mine := testkit.Order(t, "mine", testkit.Now(), "pending")
 	first := spam("1")
-	c.mustPublish(mine)
-	c.mustPublish(first)
-	all := func(f testkit.Object) int { return len(c.req("q", f)) }
+	c.MustPublish(mine)
+	c.MustPublish(first)
+	all := func(f testkit.Object) int { return len(c.Req("q", f)) }
 
 	for _, secret := range []string{"", troll} {
 		if status, _, _ := r.manage(secret, "supportedmethods"); status != http.StatusUnauthorized {
@@ -100,12 +100,12 @@ func TestManagement(t *testing.T) {
 		t.Errorf("%d methods", n)
 	}
 	r.mustManage("banpubkey", trollKey, "spam")
-	c.mustRefuse(spam("2"), "blocked:")
+	c.MustRefuse(spam("2"), "blocked:")
 	if all(testkit.Object{}) != 1 || all(testkit.Object{"ids": []string{first.ID}}) != 0 {
 		t.Error("a banned key's events are served")
 	}
-	c.send("COUNT", "n", testkit.Object{})
-	if got := c.expect("COUNT", "n"); got[2] != `{"count":1}` {
+	c.Send("COUNT", "n", testkit.Object{})
+	if got := c.Expect("COUNT", "n"); got[2] != `{"count":1}` {
 		t.Errorf("count %s", got[2])
 	}
 	if list := fmt.Sprint(r.mustManage("listbannedpubkeys")); !strings.Contains(list, trollKey) || !strings.Contains(list, "spam") {
@@ -117,13 +117,13 @@ func TestManagement(t *testing.T) {
 	}
 	r.mustManage("quarantinepubkey", trollKey, "suspicious")
 	watcher := r.dial()
-	watcher.send("REQ", "live", testkit.Object{"limit": 0})
-	watcher.expect("EOSE", "live")
-	c.send("CLOSE", "q")
-	c.mustPublish(spam("3")) // taken
+	watcher.Send("REQ", "live", testkit.Object{"limit": 0})
+	watcher.Expect("EOSE", "live")
+	c.Send("CLOSE", "q")
+	c.MustPublish(spam("3")) // taken
 	seen := testkit.Order(t, "seen", testkit.Now(), "pending")
-	c.mustPublish(seen)
-	if got := watcher.expect("EVENT", "live"); eventID(t, got[2]) != seen.ID {
+	c.MustPublish(seen)
+	if got := watcher.Expect("EVENT", "live"); EventID(t, got[2]) != seen.ID {
 		t.Errorf("the quarantined event comes live: %s", got[2])
 	}
 	if all(testkit.Object{}) != 2 {
@@ -135,9 +135,9 @@ func TestManagement(t *testing.T) {
 		t.Error("a banned event is served")
 	}
 	r.mustManage("disallowkind", mostro.KindDispute)
-	c.mustRefuse(testkit.Signed(t, mostro.KindDispute, testkit.Now(), nostr.Tag{"d", "x"}), "blocked:")
+	c.MustRefuse(testkit.Signed(t, mostro.KindDispute, testkit.Now(), nostr.Tag{"d", "x"}), "blocked:")
 	r.mustManage("allowkind", 1)
-	c.mustPublish(testkit.Signed(t, 1, testkit.Now()))
+	c.MustPublish(testkit.Signed(t, 1, testkit.Now()))
 	r.mustManage("changerelayname", "another")
 	r.mustManage("blockip", "203.0.113.0/24")
 	for _, bad := range [][]any{{"banpubkey", "zz"}, {"blockip", "nowhere"}, {"allowkind", 1 << 20}, {"frobnicate"}, {"banevent"}} {
@@ -253,19 +253,19 @@ func TestMailOfKnownKeysOnly(t *testing.T) {
 	node := strings.Repeat("ab", 32)
 	r := startRelay(t, func(c *Config) { c.KnownMail = func(key string) bool { return key == node } })
 	c := r.dial()
-	c.mustPublish(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", node}))
-	c.mustRefuse(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", strings.Repeat("cd", 32)}), "blocked:")
-	c.mustPublish(testkit.Order(t, "x", testkit.Now(), "pending"))
+	c.MustPublish(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", node}))
+	c.MustRefuse(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", strings.Repeat("cd", 32)}), "blocked:")
+	c.MustPublish(testkit.Order(t, "x", testkit.Now(), "pending"))
 }
 
 func TestQuotaOverTheSocket(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Limits.LiveAddressesPerKey = 3 })
 	c := r.dial()
 	for i := range 3 {
-		c.mustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now(), "pending"))
+		c.MustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now(), "pending"))
 	}
-	c.mustRefuse(testkit.Order(t, "4", testkit.Now(), "pending"), "blocked:")
-	c.mustPublish(testkit.Order(t, "2", testkit.Now()+1, "success"))
+	c.MustRefuse(testkit.Order(t, "4", testkit.Now(), "pending"), "blocked:")
+	c.MustPublish(testkit.Order(t, "2", testkit.Now()+1, "success"))
 	if n := gaugeOf(t, r, "mostrodex_relay_events_total", "over_quota"); n != 1 {
 		t.Errorf("%v events over quota in the metrics", n)
 	}
@@ -321,6 +321,6 @@ func TestRatesOfRequests(t *testing.T) {
 	ask(`["NEG-OPEN","e",{},"6100000200"]`, `["NEG-MSG","e",`)
 	near := r.dial()
 	for i := range 10 {
-		near.req(fmt.Sprint("n", i), nostr.Filter{Kinds: []int{38383}}) // fails on CLOSED
+		near.Req(fmt.Sprint("n", i), nostr.Filter{Kinds: []int{38383}}) // fails on CLOSED
 	}
 }

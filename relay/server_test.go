@@ -83,20 +83,20 @@ func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *test
 
 func (r *testRelay) url() string { return "ws" + strings.TrimPrefix(r.http.URL, "http") }
 
-func (r *testRelay) dial() *testClient {
+func (r *testRelay) dial() *Client {
 	r.tb.Helper()
 	return r.dialAs(nil)
 }
 
 // dialFrom dials as a client of another address, behind a trusted proxy.
-func (r *testRelay) dialFrom(ip string) *testClient {
+func (r *testRelay) dialFrom(ip string) *Client {
 	r.tb.Helper()
 	return r.dialAs(http.Header{"X-Forwarded-For": {ip}})
 }
 
-func (r *testRelay) dialAs(headers http.Header) *testClient {
+func (r *testRelay) dialAs(headers http.Header) *Client {
 	r.tb.Helper()
-	return dialClient(r.tb, r.url(), headers)
+	return Dial(r.tb, r.url(), headers)
 }
 
 func TestPublishQueryCountClose(t *testing.T) {
@@ -104,26 +104,26 @@ func TestPublishQueryCountClose(t *testing.T) {
 	c := r.dial()
 	at := testkit.Now()
 	older, newer := testkit.Order(t, "a", at-10, "pending"), testkit.Order(t, "b", at, "pending")
-	c.mustPublish(older)
-	c.mustPublish(newer)
-	if got := c.req("s", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID, older.ID}) {
+	c.MustPublish(older)
+	c.MustPublish(newer)
+	if got := c.Req("s", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID, older.ID}) {
 		t.Errorf("newest first: got %v", got)
 	}
-	if got := c.req("d", testkit.Object{"#d": []string{"a"}}); !slices.Equal(got, []string{older.ID}) {
+	if got := c.Req("d", testkit.Object{"#d": []string{"a"}}); !slices.Equal(got, []string{older.ID}) {
 		t.Errorf("by d: %v", got)
 	}
-	if got := c.req("unheld", testkit.Object{"kinds": []int{1}, "limit": 1}); len(got) != 0 {
+	if got := c.Req("unheld", testkit.Object{"kinds": []int{1}, "limit": 1}); len(got) != 0 {
 		t.Errorf("kind 1: %v", got)
 	}
-	c.send("COUNT", "n", testkit.Object{"kinds": []int{38383}}, testkit.Object{"#d": []string{"a"}})
-	if got := c.expect("COUNT", "n"); got[2] != `{"count":2}` {
+	c.Send("COUNT", "n", testkit.Object{"kinds": []int{38383}}, testkit.Object{"#d": []string{"a"}})
+	if got := c.Expect("COUNT", "n"); got[2] != `{"count":2}` {
 		t.Errorf("count: %s", got[2])
 	}
 	for _, sub := range []string{"s", "d", "unheld"} {
-		c.send("CLOSE", sub)
+		c.Send("CLOSE", sub)
 	}
-	c.mustPublish(testkit.Order(t, "c", at, "pending")) // the OK alone comes back
-	c.quiet()
+	c.MustPublish(testkit.Order(t, "c", at, "pending")) // the OK alone comes back
+	c.Quiet()
 }
 
 func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
@@ -131,22 +131,22 @@ func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
 	c := r.dial()
 	at := testkit.Now()
 	live := testkit.Order(t, "a", at, "pending")
-	c.mustPublish(live)
-	if ok, reason := c.publish(live); !ok || !strings.HasPrefix(reason, "duplicate:") {
+	c.MustPublish(live)
+	if ok, reason := c.Publish(live); !ok || !strings.HasPrefix(reason, "duplicate:") {
 		t.Errorf("again: %v %q", ok, reason)
 	}
 	watcher := r.dial()
-	watcher.req("w", testkit.Object{"kinds": []int{38383}, "limit": 0})
+	watcher.Req("w", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	// khatru answers OK and broadcasts an older version.
-	if ok, reason := c.publish(testkit.Order(t, "a", at-5, "pending")); !ok || !strings.HasPrefix(reason, "duplicate: a newer") {
+	if ok, reason := c.Publish(testkit.Order(t, "a", at-5, "pending")); !ok || !strings.HasPrefix(reason, "duplicate: a newer") {
 		t.Errorf("older version: %v %q", ok, reason)
 	}
 	newest := testkit.Order(t, "a", at+1, "success")
-	c.mustPublish(newest)
-	if got := watcher.expect("EVENT", "w"); eventID(t, got[2]) != newest.ID {
+	c.MustPublish(newest)
+	if got := watcher.Expect("EVENT", "w"); EventID(t, got[2]) != newest.ID {
 		t.Errorf("the watcher got %s", got[2])
 	}
-	if got := c.req("q", testkit.Object{"#d": []string{"a"}}); !slices.Equal(got, []string{newest.ID}) {
+	if got := c.Req("q", testkit.Object{"#d": []string{"a"}}); !slices.Equal(got, []string{newest.ID}) {
 		t.Errorf("served: %v", got)
 	}
 }
@@ -157,21 +157,21 @@ func TestDeletionsStick(t *testing.T) {
 	at := testkit.Now()
 	byID := testkit.Signed(t, mostro.KindDevFee, at-20)
 	byAddress := testkit.Order(t, "x", at-20, "pending")
-	c.mustPublish(byID)
-	c.mustPublish(byAddress)
-	c.mustPublish(testkit.Signed(t, 5, at-10, nostr.Tag{"e", byID.ID}, nostr.Tag{"a", "38383:" + byID.PubKey + ":x"}))
-	if got := c.req("q", testkit.Object{"kinds": []int{38383, mostro.KindDevFee}}); len(got) != 0 {
+	c.MustPublish(byID)
+	c.MustPublish(byAddress)
+	c.MustPublish(testkit.Signed(t, 5, at-10, nostr.Tag{"e", byID.ID}, nostr.Tag{"a", "38383:" + byID.PubKey + ":x"}))
+	if got := c.Req("q", testkit.Object{"kinds": []int{38383, mostro.KindDevFee}}); len(got) != 0 {
 		t.Errorf("still served: %v", got)
 	}
 	other := r.dial()
-	other.mustRefuse(byID, "blocked:")
-	other.mustRefuse(byAddress, "blocked:")
+	other.MustRefuse(byID, "blocked:")
+	other.MustRefuse(byAddress, "blocked:")
 	newer := testkit.Order(t, "x", at, "pending")
-	other.mustPublish(newer)
+	other.MustPublish(newer)
 	// Someone else's request deletes nothing.
 	stranger := testkit.SignedBy(t, strings.Repeat("2", 64), 5, at, "", nostr.Tag{"e", newer.ID})
-	other.mustPublish(stranger)
-	if got := other.req("q", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID}) {
+	other.MustPublish(stranger)
+	if got := other.Req("q", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID}) {
 		t.Errorf("after a stranger's request: %v", got)
 	}
 }
@@ -183,19 +183,19 @@ func TestExpiryToTheSecond(t *testing.T) {
 	c := r.dial()
 	at := clock.Now().Unix()
 	tag := func(in int64) nostr.Tag { return nostr.Tag{"expiration", fmt.Sprint(at + in)} }
-	c.mustRefuse(testkit.Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "a"}, tag(0)), "invalid: expired")
+	c.MustRefuse(testkit.Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "a"}, tag(0)), "invalid: expired")
 	soon := testkit.Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "b"}, tag(2))
-	c.mustPublish(soon)
+	c.MustPublish(soon)
 	clock.Advance(time.Second)
-	if got := c.req("q", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{soon.ID}) {
+	if got := c.Req("q", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{soon.ID}) {
 		t.Errorf("a second before: %v", got)
 	}
 	clock.Advance(time.Second)
-	if got := c.req("q", testkit.Object{"kinds": []int{38383}}); len(got) != 0 {
+	if got := c.Req("q", testkit.Object{"kinds": []int{38383}}); len(got) != 0 {
 		t.Errorf("at its second: %v", got)
 	}
-	c.send("COUNT", "n", testkit.Object{"kinds": []int{38383}})
-	if got := c.expect("COUNT", "n"); got[2] != `{"count":0}` {
+	c.Send("COUNT", "n", testkit.Object{"kinds": []int{38383}})
+	if got := c.Expect("COUNT", "n"); got[2] != `{"count":0}` {
 		t.Errorf("count: %s", got[2])
 	}
 }
@@ -208,19 +208,19 @@ func TestGoodbye(t *testing.T) {
 	}
 	r := startRelayOn(t, st, nil)
 	c := r.dial()
-	c.req("s", testkit.Object{"kinds": []int{38383}})
+	c.Req("s", testkit.Object{"kinds": []int{38383}})
 	at := testkit.Now()
 	const n = 20
 	for i := range n {
-		c.send("EVENT", testkit.Order(t, fmt.Sprint(i), at, "pending"))
+		c.Send("EVENT", testkit.Order(t, fmt.Sprint(i), at, "pending"))
 	}
 	for range n {
-		c.next()
+		c.Next()
 	}
 	closed := make(chan error, 1)
 	go func() {
 		for {
-			if _, err := c.read(); err != nil {
+			if _, err := c.Read(); err != nil {
 				closed <- err
 				return
 			}
@@ -246,20 +246,20 @@ func TestGoodbye(t *testing.T) {
 func TestPublishInProcess(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Policy.MinPow = 10 })
 	c := r.dial()
-	c.req("s", testkit.Object{"kinds": []int{38383, 20001}, "limit": 0})
+	c.Req("s", testkit.Object{"kinds": []int{38383, 20001}, "limit": 0})
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	for range 2 { // the same id again is no error
 		if err := r.srv.Publish(context.Background(), evt); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.expect("EVENT", "s")
+	c.Expect("EVENT", "s")
 	eph := testkit.Signed(t, 20001, testkit.Now())
 	if err := r.srv.Publish(context.Background(), eph); err != nil {
 		t.Fatal(err)
 	}
-	c.expect("EVENT", "s")
-	c.quiet()
+	c.Expect("EVENT", "s")
+	c.Quiet()
 	var roads []string
 	if err := r.store.Read(context.Background(), 0, func(e mostro.Entry) error {
 		roads = append(roads, e.Source.String())
@@ -280,25 +280,25 @@ func TestPublishInProcess(t *testing.T) {
 func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.req("s", testkit.Object{"kinds": []int{20001}})
+	c.Req("s", testkit.Object{"kinds": []int{20001}})
 	evt := testkit.Signed(t, 20001, testkit.Now())
-	c.send("EVENT", evt)
+	c.Send("EVENT", evt)
 	var verbs []string
 	for range 2 {
-		verbs = append(verbs, c.next()[0])
+		verbs = append(verbs, c.Next()[0])
 	}
 	slices.Sort(verbs)
 	if !slices.Equal(verbs, []string{"EVENT", "OK"}) {
 		t.Errorf("got %v", verbs)
 	}
-	if got := c.req("again", testkit.Object{"ids": []string{evt.ID}}); len(got) != 0 || r.store.Head() != 0 {
+	if got := c.Req("again", testkit.Object{"ids": []string{evt.ID}}); len(got) != 0 || r.store.Head() != 0 {
 		t.Errorf("served %v, head %d", got, r.store.Head())
 	}
 	forged := *evt
 	forged.Sig = strings.Repeat("0", 128)
-	c.mustRefuse(&forged, "invalid: the signature")
+	c.MustRefuse(&forged, "invalid: the signature")
 	for _, kind := range []int{22242, 27235} {
-		c.mustRefuse(testkit.Signed(t, kind, testkit.Now()), "invalid:")
+		c.MustRefuse(testkit.Signed(t, kind, testkit.Now()), "invalid:")
 	}
 }
 
@@ -362,22 +362,22 @@ func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 	r := startRelay(t, func(c *Config) { fs = &failingStore{Store: c.Store.(*eventlog.Store)}; c.Store = fs })
 	c := r.dial()
 	at := testkit.Now()
-	c.mustPublish(testkit.Order(t, "a", at, "pending"))
+	c.MustPublish(testkit.Order(t, "a", at, "pending"))
 	fs.query.Store(true)
-	c.send("REQ", "s", testkit.Object{"kinds": []int{38383}})
-	c.expect("CLOSED", "s", "error: the store could not be asked")
+	c.Send("REQ", "s", testkit.Object{"kinds": []int{38383}})
+	c.Expect("CLOSED", "s", "error: the store could not be asked")
 	if n := r.srv.dispatch.open(); n != 0 {
 		t.Errorf("%d subscriptions open after CLOSED", n)
 	}
 	fs.query.Store(false)
 	fs.enqueue.Store(true)
-	c.mustRefuse(testkit.Order(t, "b", at, "pending"), ReasonStore)
+	c.MustRefuse(testkit.Order(t, "b", at, "pending"), ReasonStore)
 	fs.enqueue.Store(false)
 	fs.wait.Store(true)
 	lost := testkit.Order(t, "c", at, "pending")
-	c.mustRefuse(lost, ReasonStore)
+	c.MustRefuse(lost, ReasonStore)
 	fs.wait.Store(false)
-	if ok, reason := c.publish(lost); !ok || !strings.HasPrefix(reason, "duplicate:") {
+	if ok, reason := c.Publish(lost); !ok || !strings.HasPrefix(reason, "duplicate:") {
 		t.Errorf("what had persisted: %v %q", ok, reason)
 	}
 }
@@ -392,15 +392,15 @@ func TestPanicsCostTheirCauseAlone(t *testing.T) {
 	})
 	c, other := r.dial(), r.dial()
 	at := testkit.Now()
-	other.mustPublish(testkit.Order(t, "a", at, "pending"))
+	other.MustPublish(testkit.Order(t, "a", at, "pending"))
 	fs.panics.Store(true)
-	c.mustRefuse(testkit.Order(t, "b", at, "pending"), "error: internal error")
+	c.MustRefuse(testkit.Order(t, "b", at, "pending"), "error: internal error")
 	if err := r.srv.Publish(context.Background(), testkit.Order(t, "b", at, "pending")); err == nil {
 		t.Error("published")
 	}
-	c.send("REQ", "s", testkit.Object{"kinds": []int{38383}})
-	c.expect("NOTICE", "error: internal error")
-	if _, err := c.read(); websocket.CloseStatus(err) != websocket.StatusInternalError {
+	c.Send("REQ", "s", testkit.Object{"kinds": []int{38383}})
+	c.Expect("NOTICE", "error: internal error")
+	if _, err := c.Read(); websocket.CloseStatus(err) != websocket.StatusInternalError {
 		t.Errorf("closed with %v", err)
 	}
 	fs.panics.Store(false)
@@ -410,7 +410,7 @@ func TestPanicsCostTheirCauseAlone(t *testing.T) {
 	if _, got := far.next(); !strings.Contains(got, `false,"error: internal error"`) {
 		t.Errorf("got %s", got)
 	}
-	other.mustPublish(testkit.Order(t, "b", at, "pending"))
+	other.MustPublish(testkit.Order(t, "b", at, "pending"))
 	if n := gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 4 {
 		t.Errorf("%v panics counted", n)
 	}

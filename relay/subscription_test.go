@@ -34,42 +34,42 @@ func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
 	}
 	for i, evt := range events {
 		sub := fmt.Sprint("s", i)
-		c.send("REQ", sub, testkit.Object{"ids": []string{evt.ID}, "limit": 0})
-		c.send("EVENT", evt)
+		c.Send("REQ", sub, testkit.Object{"ids": []string{evt.ID}, "limit": 0})
+		c.Send("EVENT", evt)
 	}
 	seen := make(map[string]int)
 	for range 3 * rounds {
-		seen[c.next()[0]]++
+		seen[c.Next()[0]]++
 	}
 	if seen["EOSE"] != rounds || seen["OK"] != rounds || seen["EVENT"] != rounds {
 		t.Errorf("of %d rounds: %v", rounds, seen)
 	}
-	c.quiet()
+	c.Quiet()
 }
 
 func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 	r := startRelay(t, nil)
 	wallet, daemon := r.dial(), r.dial()
 	at := testkit.Now()
-	daemon.req("inbox", testkit.Object{"kinds": []int{14}, "limit": 0, "#p": []string{strings.Repeat("a", 64)}})
+	daemon.Req("inbox", testkit.Object{"kinds": []int{14}, "limit": 0, "#p": []string{strings.Repeat("a", 64)}})
 	const rounds = 200
 	for i := range rounds {
 		ask := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint("ask", i), nostr.Tag{"p", strings.Repeat("a", 64)})
 		answer := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint("answer", i), nostr.Tag{"p", strings.Repeat("b", 64)})
 		// The wallet subscribes and asks without waiting for anything.
-		wallet.send("REQ", "r", testkit.Object{"kinds": []int{14}, "#p": []string{strings.Repeat("b", 64)}, "limit": 0})
-		wallet.send("EVENT", ask)
-		if got := daemon.expect("EVENT", "inbox"); eventID(t, got[2]) != ask.ID {
+		wallet.Send("REQ", "r", testkit.Object{"kinds": []int{14}, "#p": []string{strings.Repeat("b", 64)}, "limit": 0})
+		wallet.Send("EVENT", ask)
+		if got := daemon.Expect("EVENT", "inbox"); EventID(t, got[2]) != ask.ID {
 			t.Fatalf("round %d: the daemon got %s", i, got[2])
 		}
-		daemon.mustPublish(answer)
-		wallet.expect("EOSE", "r")
+		daemon.MustPublish(answer)
+		wallet.Expect("EOSE", "r")
 		// OK and the answer come from two goroutines, in either order.
 		var got []string
 		for range 2 {
-			f := wallet.next()
+			f := wallet.Next()
 			got = append(got, f[0])
-			if f[0] == "EVENT" && eventID(t, f[2]) != answer.ID {
+			if f[0] == "EVENT" && EventID(t, f[2]) != answer.ID {
 				t.Fatalf("round %d: the wallet got %s", i, f[2])
 			}
 		}
@@ -104,11 +104,11 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 		c := r.dial()
 		wg.Go(func() {
 			for _, evt := range events[w] {
-				c.send("EVENT", evt)
+				c.Send("EVENT", evt)
 				published.Add(1)
 			}
 			for range events[w] {
-				if got := c.next(); got[0] != "OK" || got[2] != "true" {
+				if got := c.Next(); got[0] != "OK" || got[2] != "true" {
 					t.Errorf("got %q", got)
 				}
 			}
@@ -124,22 +124,22 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 			}
 			if i%2 == 0 {
 				// Two filters that meet the same events: still once each.
-				c.send("REQ", "s", testkit.Object{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, testkit.Object{"since": at - 100, "limit": 5000})
+				c.Send("REQ", "s", testkit.Object{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, testkit.Object{"since": at - 100, "limit": 5000})
 			} else {
 				// By ids, of which those held already are not waited for.
-				c.send("REQ", "s", testkit.Object{"ids": ids, "limit": 5000})
+				c.Send("REQ", "s", testkit.Object{"ids": ids, "limit": 5000})
 			}
 			for total := 0; total < writers*each+1; total++ {
-				f, err := c.read()
+				f, err := c.Read()
 				if err != nil {
 					t.Errorf("reader %d after %d frames: %v", i, total, err)
 					return
 				}
 				if f[0] == "EVENT" {
-					seen[i][eventID(t, f[2])]++
+					seen[i][EventID(t, f[2])]++
 				}
 			}
-			c.quiet()
+			c.Quiet()
 		})
 	}
 	wg.Wait()
@@ -163,31 +163,31 @@ func TestRequestByIDs(t *testing.T) {
 	at := testkit.Now()
 	pub := r.dial()
 	held, gone, later := testkit.Order(t, "a", at, "pending"), testkit.Order(t, "b", at, "pending"), testkit.Order(t, "c", at, "pending")
-	pub.mustPublish(held)
-	pub.mustPublish(gone)
-	pub.mustPublish(testkit.Signed(t, mostro.KindDeletion, at, nostr.Tag{"e", gone.ID}))
+	pub.MustPublish(held)
+	pub.MustPublish(gone)
+	pub.MustPublish(testkit.Signed(t, mostro.KindDeletion, at, nostr.Tag{"e", gone.ID}))
 	c := r.dial()
-	if got := c.req("held", testkit.Object{"ids": []string{held.ID}}); len(got) != 1 || got[0] != held.ID {
+	if got := c.Req("held", testkit.Object{"ids": []string{held.ID}}); len(got) != 1 || got[0] != held.ID {
 		t.Fatalf("got %v", got)
 	}
 	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 0 {
 		t.Errorf("%d subscriptions open, of which %d wait; want 1 and none", open, waiting)
 	}
-	if got := c.req("both", testkit.Object{"ids": []string{held.ID, gone.ID, later.ID}}); len(got) != 1 || got[0] != held.ID {
+	if got := c.Req("both", testkit.Object{"ids": []string{held.ID, gone.ID, later.ID}}); len(got) != 1 || got[0] != held.ID {
 		t.Fatalf("got %v", got)
 	}
-	pub.send("EVENT", held) // again: a duplicate
-	pub.expect("OK")
-	pub.send("EVENT", gone) // deleted: refused
-	pub.expect("OK")
-	c.quiet()
-	pub.mustPublish(later)
-	if got := c.expect("EVENT", "both"); eventID(t, got[2]) != later.ID {
+	pub.Send("EVENT", held) // again: a duplicate
+	pub.Expect("OK")
+	pub.Send("EVENT", gone) // deleted: refused
+	pub.Expect("OK")
+	c.Quiet()
+	pub.MustPublish(later)
+	if got := c.Expect("EVENT", "both"); EventID(t, got[2]) != later.ID {
 		t.Fatal(got)
 	}
-	c.send("CLOSE", "held")
-	c.send("CLOSE", "both")
-	c.quiet()
+	c.Send("CLOSE", "held")
+	c.Send("CLOSE", "both")
+	c.Quiet()
 	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 0 || waiting != 0 {
 		t.Errorf("%d subscriptions open, of which %d wait; want none", open, waiting)
 	}
@@ -198,25 +198,25 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 	c := r.dial()
 	at := testkit.Now()
 	for range 3 {
-		c.req("same", testkit.Object{"kinds": []int{38383}})
+		c.Req("same", testkit.Object{"kinds": []int{38383}})
 	}
-	c.req("same", testkit.Object{"kinds": []int{38383, 8383}, "limit": 0}, testkit.Object{"kinds": []int{38383}, "#s": []string{"pending"}, "limit": 0})
+	c.Req("same", testkit.Object{"kinds": []int{38383, 8383}, "limit": 0}, testkit.Object{"kinds": []int{38383}, "#s": []string{"pending"}, "limit": 0})
 	pub := r.dial()
 	evt := testkit.Order(t, "a", at, "pending")
-	pub.mustPublish(evt)
-	if got := c.expect("EVENT", "same"); eventID(t, got[2]) != evt.ID {
+	pub.MustPublish(evt)
+	if got := c.Expect("EVENT", "same"); EventID(t, got[2]) != evt.ID {
 		t.Fatal(got)
 	}
-	c.quiet() // once, not four times, and not once a filter
-	c.req("same", testkit.Object{"kinds": []int{0}})
-	pub.mustPublish(testkit.Order(t, "b", at, "pending"))
-	c.quiet() // the old filters are gone
+	c.Quiet() // once, not four times, and not once a filter
+	c.Req("same", testkit.Object{"kinds": []int{0}})
+	pub.MustPublish(testkit.Order(t, "b", at, "pending"))
+	c.Quiet() // the old filters are gone
 	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 1 {
 		t.Errorf("%d subscriptions open, %d of them wait", open, waiting)
 	}
 	// A refused replacement leaves nothing open either.
-	c.send("REQ", "same", testkit.Object{"ids": []string{"short"}})
-	c.expect("CLOSED", "same")
+	c.Send("REQ", "same", testkit.Object{"ids": []string{"short"}})
+	c.Expect("CLOSED", "same")
 	if n := r.srv.dispatch.open(); n != 0 {
 		t.Errorf("%d subscriptions open", n)
 	}
@@ -255,7 +255,7 @@ func TestLimits(t *testing.T) {
 	at := testkit.Now()
 	p := strings.Repeat("c", 64)
 	for i := range 8 {
-		c.mustPublish(testkit.SignedBy(t, testkit.Secret, 14, at-int64(i), "", nostr.Tag{"p", p}))
+		c.MustPublish(testkit.SignedBy(t, testkit.Secret, 14, at-int64(i), "", nostr.Tag{"p", p}))
 	}
 	author := testkit.Signed(t, 14, at).PubKey
 	for name, tc := range map[string]struct {
@@ -271,7 +271,7 @@ func TestLimits(t *testing.T) {
 		"empty list":           {testkit.Object{"kinds": []int{14}, "#p": []string{}}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := c.req("q", tc.filter); len(got) != tc.want {
+			if got := c.Req("q", tc.filter); len(got) != tc.want {
 				t.Errorf("%d events, want %d", len(got), tc.want)
 			}
 		})
@@ -285,10 +285,10 @@ func TestOneRequestIsNotAnsweredWithoutEnd(t *testing.T) {
 	var filters []any
 	for i := range 12 {
 		evt := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint(i))
-		c.mustPublish(evt)
+		c.MustPublish(evt)
 		filters = append(filters, testkit.Object{"ids": []string{evt.ID}})
 	}
-	if got := c.req("q", filters...); len(got) != maxAnswers*2 {
+	if got := c.Req("q", filters...); len(got) != maxAnswers*2 {
 		t.Errorf("%d events, want %d", len(got), maxAnswers*2)
 	}
 }
@@ -298,8 +298,8 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 	c := r.dial()
 	padding := strings.Repeat(" ", 400<<10)
 	open := func(sub string) string {
-		c.sendText(`["REQ","` + sub + `",{"kinds":[14],` + padding + `"limit":0}]`)
-		got := c.next()
+		c.SendText(`["REQ","` + sub + `",{"kinds":[14],` + padding + `"limit":0}]`)
+		got := c.Next()
 		return got[0] + " " + clip.Text(got[len(got)-1], 13)
 	}
 	for i := range 5 {
@@ -314,7 +314,7 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 	if got := open("0"); got != "EOSE 0" {
 		t.Errorf("got %s", got)
 	}
-	c.send("CLOSE", "1")
+	c.Send("CLOSE", "1")
 	if got := open("5"); got != "EOSE 5" {
 		t.Errorf("got %s", got)
 	}
@@ -330,7 +330,7 @@ func TestFiltersOfOneRequestAreMerged(t *testing.T) {
 	for i := range 20 {
 		kind := []int{14, mostro.KindDevFee}[i%2]
 		evt := testkit.SignedBy(t, testkit.Secret, kind, at-int64(i/4), fmt.Sprint(i))
-		c.mustPublish(evt)
+		c.MustPublish(evt)
 		all = append(all, evt)
 	}
 	slices.SortFunc(all, func(a, b *nostr.Event) int {
@@ -343,7 +343,7 @@ func TestFiltersOfOneRequestAreMerged(t *testing.T) {
 	for _, evt := range all {
 		want = append(want, evt.ID)
 	}
-	got := c.req("q", testkit.Object{"kinds": []int{14}}, testkit.Object{"kinds": []int{mostro.KindDevFee}}, testkit.Object{"kinds": []int{14}, "limit": 4})
+	got := c.Req("q", testkit.Object{"kinds": []int{14}}, testkit.Object{"kinds": []int{mostro.KindDevFee}}, testkit.Object{"kinds": []int{14}, "limit": 4})
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
@@ -355,7 +355,7 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	stalled := dialRaw(t, r, "")
 	stalled.text(`["REQ","s",{"kinds":[8383],"limit":0}]`)
 	watcher, pub := r.dial(), r.dial()
-	watcher.req("w", testkit.Object{"kinds": []int{8383}, "limit": 0})
+	watcher.Req("w", testkit.Object{"kinds": []int{8383}, "limit": 0})
 	testkit.Eventually(t, "both subscribed", func() bool { return r.srv.dispatch.open() == 2 })
 	at, content := testkit.Now(), strings.Repeat("x", 60<<10)
 	var worst time.Duration
@@ -365,8 +365,8 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 		}
 		evt := testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, at, fmt.Sprint(i)+content)
 		from := time.Now()
-		pub.mustPublish(evt)
-		if got := watcher.expect("EVENT", "w"); eventID(t, got[2]) != evt.ID {
+		pub.MustPublish(evt)
+		if got := watcher.Expect("EVENT", "w"); EventID(t, got[2]) != evt.ID {
 			t.Fatal("wrong event")
 		}
 		worst = max(worst, time.Since(from))
@@ -387,7 +387,7 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 	pub := r.dial()
 	content := strings.Repeat("x", 100<<10)
 	for i := range 60 {
-		pub.mustPublish(testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, testkit.Now(), fmt.Sprint(i)+content))
+		pub.MustPublish(testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, testkit.Now(), fmt.Sprint(i)+content))
 	}
 	raw := dialRaw(t, r, "")
 	for i := range 20 {
@@ -403,7 +403,7 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 		}
 		return len(r.srv.conns) == 1
 	})
-	pub.quiet()
+	pub.Quiet()
 }
 
 // OKs come in the order of their events, however each was decided.
@@ -428,17 +428,17 @@ func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
 	}
 	go func() {
 		for _, evt := range sent {
-			c.send("EVENT", evt)
+			c.Send("EVENT", evt)
 		}
-		c.send("COUNT", "end", testkit.Object{"kinds": []int{14}})
+		c.Send("COUNT", "end", testkit.Object{"kinds": []int{14}})
 	}()
 	for i := range want {
-		if got := c.expect("OK"); got[1]+got[2] != want[i] {
+		if got := c.Expect("OK"); got[1]+got[2] != want[i] {
 			t.Fatalf("answer %d is %q", i, got)
 		}
 	}
 	// COUNT waited for the appends before it.
-	if got := c.expect("COUNT", "end"); got[2] != `{"count":30}` {
+	if got := c.Expect("COUNT", "end"); got[2] != `{"count":30}` {
 		t.Errorf("count %s", got[2])
 	}
 }
@@ -491,7 +491,7 @@ func TestRealEventsAndRealFilters(t *testing.T) {
 		"by id":                {"ids": []string{newest.ID}},
 		"MostroP2P app's book": {"kinds": []int{38383}, "authors": []string{node}},
 	} {
-		if got := c.req("r", filter); !slices.Contains(got, newest.ID) {
+		if got := c.Req("r", filter); !slices.Contains(got, newest.ID) {
 			t.Errorf("%s: %d events, not the newest order", name, len(got))
 		}
 	}
@@ -502,7 +502,7 @@ func TestRealEventsAndRealFilters(t *testing.T) {
 		"RoboSats ratings": {"kinds": []int{31986}, "#p": []string{node}, "since": at - 180*86400},
 	} {
 		// EOSE, which req waits for, and nothing that limit 0 excludes.
-		if got := c.req("r", filter); filter["limit"] == 0 && len(got) != 0 {
+		if got := c.Req("r", filter); filter["limit"] == 0 && len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -51,8 +51,8 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 				ca, cb := a.dial(), b.dial()
 				request := deletionOf(t, order, by)
 				if when == "held by both" {
-					ca.mustPublish(order)
-					cb.mustPublish(order)
+					ca.MustPublish(order)
+					cb.MustPublish(order)
 				}
 				us, _, stop := b.follow(UpstreamsConfig{}, a.url())
 				live := func() {
@@ -61,18 +61,18 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 				}
 				live()
 				if when != "held by both" {
-					ca.mustPublish(order)
+					ca.MustPublish(order)
 					if when != "published and deleted at once" {
 						testkit.Eventually(t, "it has come", func() bool { return len(b.liveOrders()) == 1 })
 					}
 				}
 				if when == "deleted while the follower is down" {
 					stop()
-					ca.mustPublish(request)
+					ca.MustPublish(request)
 					us, _, _ = b.follow(UpstreamsConfig{}, a.url())
 					live()
 				} else {
-					ca.mustPublish(request)
+					ca.MustPublish(request)
 				}
 				// The request stands for good, so the order may not come any more.
 				testkit.Eventually(t, "it is gone", func() bool {
@@ -99,7 +99,7 @@ func TestResurrectedOrdersGo(t *testing.T) {
 					a := startRelay(t, nil)
 					c := a.dial()
 					for _, evt := range []*nostr.Event{first, second, request} {
-						c.mustPublish(evt)
+						c.MustPublish(evt)
 					}
 					url = a.url()
 				}
@@ -149,14 +149,14 @@ func TestStaleVersionsStayHistory(t *testing.T) {
 	liar := startOther(t, 100, stale...)
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.mustPublish(newest["live"])
-	c.mustPublish(newest["deleted"])
-	c.mustPublish(deletionOf(t, newest["deleted"], "id"))
+	c.MustPublish(newest["live"])
+	c.MustPublish(newest["deleted"])
+	c.MustPublish(deletionOf(t, newest["deleted"], "id"))
 	us, _, _ := r.follow(UpstreamsConfig{}, liar.url())
 	testkit.Eventually(t, "the newest of the late one that is offered", func() bool {
 		return slices.Equal(r.liveOrders(), sortedIDs([]*nostr.Event{newest["live"], stale[5]}))
 	})
-	c.mustPublish(newest["late"])
+	c.MustPublish(newest["late"])
 	taken := func() int64 {
 		h := healthOf(t, us, liar.url()).Events
 		return h.Kept + h.Held

@@ -149,11 +149,11 @@ func TestLyingUpstreams(t *testing.T) {
 			r := startRelay(t, nil)
 			us, lines, stop := r.follow(UpstreamsConfig{}, other.url())
 			testkit.Eventually(t, "the lie is noticed", func() bool { return c.check(healthOf(t, us, other.url())) })
-			if n := lines.count("lost"); n > 1 {
+			if n := lines.Count("lost"); n > 1 {
 				t.Errorf("%d lines for one state", n)
 			}
 			// The relay itself is as well as before.
-			r.dial().mustPublish(testkit.Order(t, "mine", testkit.Now(), "pending"))
+			r.dial().MustPublish(testkit.Order(t, "mine", testkit.Now(), "pending"))
 			stop()
 		})
 	}
@@ -184,7 +184,7 @@ func TestUpstreamsThatCannotBeReached(t *testing.T) {
 			us, lines, stop := r.follow(UpstreamsConfig{}, url)
 			testkit.Eventually(t, "several attempts", func() bool { return healthOf(t, us, url).Failures[class] > 1 })
 			stop()
-			if n := lines.count("upstream relay lost"); n != 1 {
+			if n := lines.Count("upstream relay lost"); n != 1 {
 				t.Errorf("%d lines for one state", n)
 			}
 		})
@@ -248,7 +248,7 @@ func TestDiscovery(t *testing.T) {
 	feeder := startOther(t, 100, info, list, stranger, link)
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{Discover: 3, Resync: 50 * time.Millisecond}, feeder.url())
-	r.dial().mustPublish(stranger)
+	r.dial().MustPublish(stranger)
 	testkit.Eventually(t, "three relays are found", func() bool { return len(us.Health()) == 4 })
 	for _, h := range us.Health() {
 		if strings.Contains(h.URL, "stranger") {

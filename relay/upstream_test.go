@@ -184,9 +184,9 @@ func (r *otherRelay) publish(evt *nostr.Event) {
 }
 
 // follow runs Upstreams for a test relay and waits for it at the end.
-func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *logLines, func()) {
+func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *LogLines, func()) {
 	r.tb.Helper()
-	lines := &logLines{}
+	lines := &LogLines{}
 	cfg.Server, cfg.Store, cfg.Log = r.srv, r.store, slog.New(slog.NewTextHandler(lines, nil))
 	for _, u := range urls {
 		cfg.Follow = append(cfg.Follow, Upstream{URL: u})
@@ -308,8 +308,8 @@ func TestRoadsOfUpstreamEvents(t *testing.T) {
 	other := startOther(t, 100, old)
 	r := startRelay(t, nil)
 	c := r.dial()
-	c.send("REQ", "live", map[string]any{"limit": 0})
-	c.expect("EOSE", "live")
+	c.Send("REQ", "live", map[string]any{"limit": 0})
+	c.Expect("EOSE", "live")
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	fresh := testkit.Order(t, "fresh", testkit.Now(), "pending")
@@ -330,7 +330,7 @@ func TestRoadsOfUpstreamEvents(t *testing.T) {
 		}
 	}
 	for range 3 { // our own subscribers get all of them
-		c.expect("EVENT", "live")
+		c.Expect("EVENT", "live")
 	}
 	if h := healthOf(t, us, other.url()); h.LastLiveAt == nil || h.LagSeconds == nil {
 		t.Errorf("no lag is known: %+v", h)
@@ -343,21 +343,21 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 	ca, cb := a.dial(), b.dial()
 	for i, evt := range events {
 		if i%3 != 0 {
-			ca.mustPublish(evt)
+			ca.MustPublish(evt)
 		}
 		if i%3 != 1 {
-			cb.mustPublish(evt)
+			cb.MustPublish(evt)
 		}
 	}
 	// A version that a holds newer is not brought back by b's older one.
 	older, newer := testkit.Order(t, "v", testkit.Now()-500, "pending"), testkit.Order(t, "v", testkit.Now()-400, "success")
-	cb.mustPublish(older)
-	ca.mustPublish(newer)
+	cb.MustPublish(older)
+	ca.MustPublish(newer)
 	// What its author deleted at a stays deleted.
 	gone := testkit.Signed(t, mostro.KindDevFee, testkit.Now()-300)
-	cb.mustPublish(gone)
-	ca.mustPublish(gone)
-	ca.mustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", gone.ID}))
+	cb.MustPublish(gone)
+	ca.MustPublish(gone)
+	ca.MustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", gone.ID}))
 
 	ua, _, _ := a.follow(UpstreamsConfig{}, b.url())
 	ub, _, _ := b.follow(UpstreamsConfig{}, a.url())
