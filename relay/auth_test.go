@@ -16,7 +16,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func (c *Client) auth(url, challenge string, change func(*nostr.Event)) (ok bool, reason string) {
+func authenticate(c *testkit.Client, url, challenge string, change func(*nostr.Event)) (ok bool, reason string) {
 	c.TB.Helper()
 	evt := &nostr.Event{Kind: 22242, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"relay", url}, {"challenge", challenge}}}
 	if change != nil {
@@ -62,7 +62,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 		"bare challenge":    func(e *nostr.Event) { e.Tags[1] = nostr.Tag{"challenge"} },
 		"no tags":           func(e *nostr.Event) { e.Tags = nostr.Tags{} },
 	} {
-		if ok, reason := c.auth(r.url(), c.Challenge, change); ok || !strings.HasPrefix(reason, "restricted:") {
+		if ok, reason := authenticate(c, r.url(), c.Challenge, change); ok || !strings.HasPrefix(reason, "restricted:") {
 			t.Errorf("%s: OK %v %q", name, ok, reason)
 		}
 	}
@@ -74,7 +74,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 	c.Expect("AUTH")
 	c.Expect("OK", protected.ID, "false")
 
-	if ok, reason := c.auth(r.url()+"/", c.Challenge, nil); !ok {
+	if ok, reason := authenticate(c, r.url()+"/", c.Challenge, nil); !ok {
 		t.Fatalf("a right proof: %q", reason)
 	}
 	c.MustPublish(protected)
@@ -85,10 +85,10 @@ func TestAuthAgainstTheConfiguredURL(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.URL = "wss://relay.example" })
 	c := r.dial()
 	c.NeedChallenge()
-	if ok, reason := c.auth(r.url(), c.Challenge, nil); ok || !strings.Contains(reason, "wss://relay.example, which is the configured relay.url") {
+	if ok, reason := authenticate(c, r.url(), c.Challenge, nil); ok || !strings.Contains(reason, "wss://relay.example, which is the configured relay.url") {
 		t.Errorf("a proof for the address used: OK %v %q", ok, reason)
 	}
-	if ok, reason := c.auth("wss://relay.example/", c.Challenge, nil); !ok {
+	if ok, reason := authenticate(c, "wss://relay.example/", c.Challenge, nil); !ok {
 		t.Error(reason)
 	}
 }

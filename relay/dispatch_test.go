@@ -128,7 +128,7 @@ func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 	newest := testkit.Order(t, "a", at, "success")
 	r.importAll(t, ndjson(t, newest, testkit.Order(t, "a", at-5, "pending"),
 		testkit.Signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
-	if got := c.Expect("EVENT", "s"); EventID(t, got[2]) != newest.ID {
+	if got := c.Expect("EVENT", "s"); testkit.EventID(t, got[2]) != newest.ID {
 		t.Errorf("got %s", got[2])
 	}
 	c.Quiet()

@@ -172,7 +172,7 @@ func TestPublicExport(t *testing.T) {
 		r.srv.ServeExport(w, req)
 		var ids []string
 		for lines := bufio.NewScanner(w.Body); w.Code == 200 && lines.Scan(); {
-			ids = append(ids, EventID(t, lines.Text()))
+			ids = append(ids, testkit.EventID(t, lines.Text()))
 		}
 		return w.Code, ids
 	}

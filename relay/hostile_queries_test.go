@@ -85,7 +85,7 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 		cfg.Search = noWords{}
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
-	ask := func(c *Client, n int, filter string) string {
+	ask := func(c *testkit.Client, n int, filter string) string {
 		c.SendText(`["REQ","s"` + filtersOf(n, func(int) string { return filter }) + `]`)
 		got := c.Next()
 		return got[0] + " " + strings.Join(got[2:], " ")

@@ -84,7 +84,7 @@ func TestLeavingOnePlaceIsConstant(t *testing.T) {
 
 // deliveryTime publishes an event by one client and returns how long another,
 // subscribed to it alone, waits for it.
-func deliveryTime(t *testing.T, publisher, subscriber *Client, n int, tags ...nostr.Tag) time.Duration {
+func deliveryTime(t *testing.T, publisher, subscriber *testkit.Client, n int, tags ...nostr.Tag) time.Duration {
 	t.Helper()
 	evt := testkit.Signed(t, 38383, testkit.Now(), append(nostr.Tags{{"d", fmt.Sprint("delivery", n)}}, tags...)...)
 	began := time.Now()
@@ -179,7 +179,7 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 	for j := range values {
 		values[j] = fmt.Sprint(j)
 	}
-	var clients []*Client
+	var clients []*testkit.Client
 	for i := range openShare + 1 {
 		c := r.dialFrom("203.0.113.1")
 		clients = append(clients, c)

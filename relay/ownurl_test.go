@@ -56,7 +56,7 @@ func TestProofsForOtherNames(t *testing.T) {
 		"configured, replay for its plain address":     {url: public, names: "", want: hint},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lines := &LogLines{}
+			lines := &testkit.LogLines{}
 			r := startRelay(t, func(cfg *Config) {
 				cfg.URL, cfg.Admins, cfg.NobodyIsLocal, cfg.Log = c.url, []string{testkit.Signed(t, 1, 0).PubKey}, true, slog.New(slog.NewTextHandler(lines, nil))
 			})
@@ -106,9 +106,9 @@ func TestProofsForOtherNames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			client := &Client{TB: t, WS: ws}
+			client := &testkit.Client{TB: t, WS: ws}
 			client.NeedChallenge()
-			ok, reason := client.auth(names, client.Challenge, nil)
+			ok, reason := authenticate(client, names, client.Challenge, nil)
 			check("AUTH", ok, reason)
 			ws.CloseNow()
 

@@ -123,7 +123,7 @@ func TestManagement(t *testing.T) {
 	c.MustPublish(spam("3")) // taken
 	seen := testkit.Order(t, "seen", testkit.Now(), "pending")
 	c.MustPublish(seen)
-	if got := watcher.Expect("EVENT", "live"); EventID(t, got[2]) != seen.ID {
+	if got := watcher.Expect("EVENT", "live"); testkit.EventID(t, got[2]) != seen.ID {
 		t.Errorf("the quarantined event comes live: %s", got[2])
 	}
 	if all(testkit.Object{}) != 2 {

@@ -83,20 +83,20 @@ func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *test
 
 func (r *testRelay) url() string { return "ws" + strings.TrimPrefix(r.http.URL, "http") }
 
-func (r *testRelay) dial() *Client {
+func (r *testRelay) dial() *testkit.Client {
 	r.tb.Helper()
 	return r.dialAs(nil)
 }
 
 // dialFrom dials as a client of another address, behind a trusted proxy.
-func (r *testRelay) dialFrom(ip string) *Client {
+func (r *testRelay) dialFrom(ip string) *testkit.Client {
 	r.tb.Helper()
 	return r.dialAs(http.Header{"X-Forwarded-For": {ip}})
 }
 
-func (r *testRelay) dialAs(headers http.Header) *Client {
+func (r *testRelay) dialAs(headers http.Header) *testkit.Client {
 	r.tb.Helper()
-	return Dial(r.tb, r.url(), headers)
+	return testkit.Dial(r.tb, r.url(), headers)
 }
 
 func TestPublishQueryCountClose(t *testing.T) {
@@ -143,7 +143,7 @@ func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
 	}
 	newest := testkit.Order(t, "a", at+1, "success")
 	c.MustPublish(newest)
-	if got := watcher.Expect("EVENT", "w"); EventID(t, got[2]) != newest.ID {
+	if got := watcher.Expect("EVENT", "w"); testkit.EventID(t, got[2]) != newest.ID {
 		t.Errorf("the watcher got %s", got[2])
 	}
 	if got := c.Req("q", testkit.Object{"#d": []string{"a"}}); !slices.Equal(got, []string{newest.ID}) {

@@ -59,7 +59,7 @@ func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 		// The wallet subscribes and asks without waiting for anything.
 		wallet.Send("REQ", "r", testkit.Object{"kinds": []int{14}, "#p": []string{strings.Repeat("b", 64)}, "limit": 0})
 		wallet.Send("EVENT", ask)
-		if got := daemon.Expect("EVENT", "inbox"); EventID(t, got[2]) != ask.ID {
+		if got := daemon.Expect("EVENT", "inbox"); testkit.EventID(t, got[2]) != ask.ID {
 			t.Fatalf("round %d: the daemon got %s", i, got[2])
 		}
 		daemon.MustPublish(answer)
@@ -69,7 +69,7 @@ func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 		for range 2 {
 			f := wallet.Next()
 			got = append(got, f[0])
-			if f[0] == "EVENT" && EventID(t, f[2]) != answer.ID {
+			if f[0] == "EVENT" && testkit.EventID(t, f[2]) != answer.ID {
 				t.Fatalf("round %d: the wallet got %s", i, f[2])
 			}
 		}
@@ -136,7 +136,7 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 					return
 				}
 				if f[0] == "EVENT" {
-					seen[i][EventID(t, f[2])]++
+					seen[i][testkit.EventID(t, f[2])]++
 				}
 			}
 			c.Quiet()
@@ -182,7 +182,7 @@ func TestRequestByIDs(t *testing.T) {
 	pub.Expect("OK")
 	c.Quiet()
 	pub.MustPublish(later)
-	if got := c.Expect("EVENT", "both"); EventID(t, got[2]) != later.ID {
+	if got := c.Expect("EVENT", "both"); testkit.EventID(t, got[2]) != later.ID {
 		t.Fatal(got)
 	}
 	c.Send("CLOSE", "held")
@@ -204,7 +204,7 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 	pub := r.dial()
 	evt := testkit.Order(t, "a", at, "pending")
 	pub.MustPublish(evt)
-	if got := c.Expect("EVENT", "same"); EventID(t, got[2]) != evt.ID {
+	if got := c.Expect("EVENT", "same"); testkit.EventID(t, got[2]) != evt.ID {
 		t.Fatal(got)
 	}
 	c.Quiet() // once, not four times, and not once a filter
@@ -366,7 +366,7 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 		evt := testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, at, fmt.Sprint(i)+content)
 		from := time.Now()
 		pub.MustPublish(evt)
-		if got := watcher.Expect("EVENT", "w"); EventID(t, got[2]) != evt.ID {
+		if got := watcher.Expect("EVENT", "w"); testkit.EventID(t, got[2]) != evt.ID {
 			t.Fatal("wrong event")
 		}
 		worst = max(worst, time.Since(from))

@@ -184,9 +184,9 @@ func (r *otherRelay) publish(evt *nostr.Event) {
 }
 
 // follow runs Upstreams for a test relay and waits for it at the end.
-func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *LogLines, func()) {
+func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *testkit.LogLines, func()) {
 	r.tb.Helper()
-	lines := &LogLines{}
+	lines := &testkit.LogLines{}
 	cfg.Server, cfg.Store, cfg.Log = r.srv, r.store, slog.New(slog.NewTextHandler(lines, nil))
 	for _, u := range urls {
 		cfg.Follow = append(cfg.Follow, Upstream{URL: u})

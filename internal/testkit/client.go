@@ -1,4 +1,4 @@
-package relay
+package testkit
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -28,7 +27,7 @@ type Client struct {
 // needs a proof.
 func (c *Client) NeedChallenge() {
 	c.TB.Helper()
-	evt := testkit.Signed(c.TB, mostro.KindDevFee, testkit.Now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
+	evt := Signed(c.TB, mostro.KindDevFee, Now(), nostr.Tag{"-"}, nostr.Tag{"for", "a challenge"})
 	c.Send("EVENT", evt)
 	c.Challenge = c.Expect("AUTH")[1]
 	c.Expect("OK", evt.ID, "false")
