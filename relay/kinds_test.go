@@ -12,33 +12,6 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Events of the kinds next to 38383, as their publishers write them.
-func testAnnouncement(tb testing.TB, at int64) *nostr.Event {
-	tb.Helper()
-	return testkit.SignedBy(tb, testkit.Secret, mostro.KindAnnouncement, at, `{"v":1,"severity":"info","locales":{"en":{"title":"T","body":"B"}}}`,
-		nostr.Tag{"d", "2026-11-update"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)}, nostr.Tag{"min_version", "2.0.0"}, nostr.Tag{"z", "announcement"}, nostr.Tag{"y", "mostro"})
-}
-
-func testHealth(tb testing.TB, at int64) *nostr.Event {
-	tb.Helper()
-	since := fmt.Sprint(at - 3600)
-	return testkit.Signed(tb, mostro.KindHealth, at, nostr.Tag{"d", pubkeyOf(tb, testkit.Secret)}, nostr.Tag{"y", "mostro", "Node"}, nostr.Tag{"z", "health"}, nostr.Tag{"status", "ok"},
-		nostr.Tag{"check", "lnd_sync", "ok", since}, nostr.Tag{"check", "payouts", "ok", since}, nostr.Tag{"check", "relays", "ok", since}, nostr.Tag{"check", "database", "ok", since},
-		nostr.Tag{"escrow_mode", "lightning"}, nostr.Tag{"lnd_block_height", "975000"}, nostr.Tag{"lnd_synced_to_chain", "true"}, nostr.Tag{"lnd_network", "mainnet"},
-		nostr.Tag{"maintenance_mode", "false"}, nostr.Tag{"mostro_version", "0.20.2"}, nostr.Tag{"interval", "60"}, nostr.Tag{"seq", "17"}, nostr.Tag{"expiration", fmt.Sprint(at + 180)})
-}
-
-func testKeyset(tb testing.TB, kind int, at int64) *nostr.Event {
-	tb.Helper()
-	return testkit.Signed(tb, kind, at, nostr.Tag{"d", "2026-11"}, nostr.Tag{"z", "receipt-keys"}, nostr.Tag{"y", "mostro"})
-}
-
-func testAttestation(tb testing.TB, at int64) *nostr.Event {
-	tb.Helper()
-	return testkit.Signed(tb, mostro.KindAttestation, at, nostr.Tag{"p", strings.Repeat("ab", 32)}, nostr.Tag{"subject", "s"}, nostr.Tag{"reviews", "5"},
-		nostr.Tag{"rating", "4.90"}, nostr.Tag{"z", "reputation-attestation"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)})
-}
-
 // TestKindsNextToOrders publishes each kind over a socket. Announcements, the
 // health of nodes and keysets are taken and served. What only has their number
 // is refused.
@@ -100,22 +73,4 @@ func TestAttestationsArePrivate(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestFollowedKinds follows a relay that has all kinds: stored events come by
-// pages, later ones live. Health does not come, nor does an attestation.
-func TestFollowedKinds(t *testing.T) {
-	at := testkit.Now()
-	held := []*nostr.Event{testAnnouncement(t, at-7200), testKeyset(t, mostro.KindReceiptKeys, at-7200), testKeyset(t, 38387, at-7200)}
-	other := startOther(t, 100, append(slices.Clone(held), testHealth(t, at), testAttestation(t, at))...)
-	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
-	r.awaitIDs("stored events", sortedIDs(held))
-	fresh := testkit.SignedBy(t, testkit.Secret, mostro.KindAnnouncement, at, "{}", nostr.Tag{"d", "another"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)}, nostr.Tag{"z", "announcement"})
-	for _, evt := range []*nostr.Event{testHealth(t, at+1), testAttestation(t, at+1), fresh} {
-		other.publish(evt)
-	}
-	// The last of them has come, so the others before it would have.
-	r.awaitIDs("live events", sortedIDs(append(held, fresh)))
 }

@@ -66,15 +66,6 @@ func (r *testRelay) mustManage(method string, params ...any) any {
 	return result
 }
 
-func pubkeyOf(tb testing.TB, secret string) string {
-	tb.Helper()
-	key, err := nostr.GetPublicKey(secret)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return key
-}
-
 func TestManagement(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rules.json")
 	admin := func(c *Config) { c.Admins, c.RulesFile = []string{pubkeyOf(t, adminSecret)}, file }
