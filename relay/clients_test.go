@@ -41,7 +41,7 @@ func newClientWorld(tb testing.TB, at int64) *clientWorld {
 	for i, s := range []*string{&w.node, &w.quiet, &w.maker, &w.solver} {
 		*s = fmt.Sprintf("%064x", 0x5000+i)
 	}
-	w.N, w.Q, w.K, w.S = PubkeyOf(tb, w.node), PubkeyOf(tb, w.quiet), PubkeyOf(tb, w.maker), PubkeyOf(tb, w.solver)
+	w.N, w.Q, w.K, w.S = testkit.PubkeyOf(tb, w.node), testkit.PubkeyOf(tb, w.quiet), testkit.PubkeyOf(tb, w.maker), testkit.PubkeyOf(tb, w.solver)
 	for i := range 200 {
 		w.T = append(w.T, fmt.Sprintf("%064x", 0x7000+i))
 	}
@@ -528,13 +528,13 @@ func (d *nodeDriver) close(sub string) { d.say(map[string]any{"op": "close", "su
 func TestOvertakingRigLosesNothing(t *testing.T) {
 	rounds := *overtakingRounds
 	r := startRelay(t, nil)
-	node := PubkeyOf(t, fmt.Sprintf("%064x", 0x5000))
+	node := testkit.PubkeyOf(t, fmt.Sprintf("%064x", 0x5000))
 	const pairs = 4
 	var wait sync.WaitGroup
 	for p := range pairs {
 		daemon, wallet := r.dial(), r.dial()
 		secret := fmt.Sprintf("%064x", 0xc000+p)
-		key := PubkeyOf(t, secret)
+		key := testkit.PubkeyOf(t, secret)
 		daemon.Send("REQ", "inbox", testkit.Object{"kinds": []int{14}, "#p": []string{node}, "authors": []string{key}, "limit": 0})
 		daemon.Expect("EOSE", "inbox")
 		wait.Go(func() {

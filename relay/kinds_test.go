@@ -19,14 +19,14 @@ func TestKindsNextToOrders(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
 	at := testkit.Now()
-	for _, evt := range []*nostr.Event{Announcement(t, at), Health(t, at), Keyset(t, mostro.KindReceiptKeys, at), Keyset(t, 38387, at)} {
+	for _, evt := range []*nostr.Event{testkit.Announcement(t, at), testkit.Health(t, at), testkit.Keyset(t, mostro.KindReceiptKeys, at), testkit.Keyset(t, 38387, at)} {
 		c.MustPublish(evt)
 		if got := c.Req(evt.ID[:8], testkit.Object{"kinds": []int{evt.Kind}, "ids": []string{evt.ID}}); !slices.Equal(got, []string{evt.ID}) {
 			t.Errorf("kind %d: served %v", evt.Kind, got)
 		}
 	}
 	head := r.store.Head()
-	d := nostr.Tag{"d", PubkeyOf(t, testkit.Secret)}
+	d := nostr.Tag{"d", testkit.PubkeyOf(t, testkit.Secret)}
 	for name, tc := range map[string]struct {
 		kind int
 		tags nostr.Tags
@@ -52,7 +52,7 @@ func TestKindsNextToOrders(t *testing.T) {
 // whose operator lists the kind.
 func TestAttestationsArePrivate(t *testing.T) {
 	const reason = "invalid: kind 38388"
-	evt := Attestation(t, testkit.Now())
+	evt := testkit.Attestation(t, testkit.Now())
 	for name, kinds := range map[string][]int{"default kinds": nil, "kind listed": {mostro.KindOrder, mostro.KindAttestation}} {
 		t.Run(name, func(t *testing.T) {
 			r := startRelay(t, func(cfg *Config) { cfg.Policy.Kinds = kinds })

@@ -68,11 +68,11 @@ func (r *testRelay) mustManage(method string, params ...any) any {
 
 func TestManagement(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rules.json")
-	admin := func(c *Config) { c.Admins, c.RulesFile = []string{PubkeyOf(t, adminSecret)}, file }
+	admin := func(c *Config) { c.Admins, c.RulesFile = []string{testkit.PubkeyOf(t, adminSecret)}, file }
 	r := startRelay(t, admin)
 	c := r.dial()
 	troll := fmt.Sprintf("%064x", 0xbad)
-	trollKey := PubkeyOf(t, troll)
+	trollKey := testkit.PubkeyOf(t, troll)
 	spam := func(d string) *nostr.Event {
 		return testkit.SignedBy(t, troll, mostro.KindOrder, testkit.Now(), "", nostr.Tag{"d", d})
 	}
