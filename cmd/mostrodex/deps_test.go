@@ -55,7 +55,7 @@ func goList(t *testing.T, args ...string) []listed {
 // TestImportRules holds the picture of docs/architecture.md against the code:
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
-//	relay -> relay/eventlog          anyone -> internal
+//	relay/federation -> relay -> relay/eventlog          anyone -> internal
 //	reputation -> reputation/score
 func TestImportRules(t *testing.T) {
 	rooms := []string{"relay", "indexer", "reputation", "escrow"}

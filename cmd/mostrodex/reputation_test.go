@@ -14,7 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
-	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -49,7 +49,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 				if got := trust(node.Pubkey()); got.Score != 0 || got.Days != day || got.Since.Unix() != first.Unix() {
 					t.Errorf("discovery is told %+v of a node that was watched %d days since %v", got, day, first)
 				}
-				if got := trust(strings.Repeat("a", 64)); got != (relay.Trust{}) {
+				if got := trust(strings.Repeat("a", 64)); got != (federation.Trust{}) {
 					t.Errorf("discovery is told %+v of a stranger", got)
 				}
 			}

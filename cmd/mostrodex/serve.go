@@ -18,6 +18,7 @@ import (
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -39,7 +40,7 @@ type Main struct {
 	store     *eventlog.Store
 	index     *indexer.Index // nil when disabled
 	relay     *relay.Server
-	upstreams *relay.Upstreams
+	upstreams *federation.Upstreams
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener

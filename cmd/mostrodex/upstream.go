@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/federation"
 )
 
 // UpstreamConfig is one section [[upstream]]: a relay to follow.
@@ -158,19 +159,19 @@ func (m *Main) openUpstreams() (err error) {
 			return err
 		}
 	}
-	m.upstreams, err = relay.NewUpstreams(cfg)
+	m.upstreams, err = federation.NewUpstreams(cfg)
 	return err
 }
 
-func (m *Main) upstreamsConfig() relay.UpstreamsConfig {
+func (m *Main) upstreamsConfig() federation.UpstreamsConfig {
 	f := m.Config.Relay.Federation
-	cfg := relay.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: m.Config.forwardTo(), Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
+	cfg := federation.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: m.Config.forwardTo(), Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
 		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Registerer: m.registry, Log: m.Log}
 	if m.scores != nil {
 		cfg.Trust = m.trust
 	}
 	for _, u := range m.Config.Upstream {
-		cfg.Follow = append(cfg.Follow, relay.Upstream{URL: u.URL, Instances: u.Instances})
+		cfg.Follow = append(cfg.Follow, federation.Upstream{URL: u.URL, Instances: u.Instances})
 	}
 	// The escrow is opened after the followers and before they run.
 	cfg.Mail = func() []string {
@@ -185,12 +186,12 @@ func (m *Main) upstreamsConfig() relay.UpstreamsConfig {
 
 // trust is what the scores tell discovery of a key. A rank that is shown to
 // nobody, because too little was witnessed for it, is none.
-func (m *Main) trust(pubkey string) relay.Trust {
+func (m *Main) trust(pubkey string) federation.Trust {
 	s, ok := m.scores.Score(pubkey)
 	if !ok {
-		return relay.Trust{}
+		return federation.Trust{}
 	}
-	t := relay.Trust{Days: s.Evidence.WitnessedDays, Sats: s.ExposureSats, Since: s.Evidence.FirstWitnessed}
+	t := federation.Trust{Days: s.Evidence.WitnessedDays, Sats: s.ExposureSats, Since: s.Evidence.FirstWitnessed}
 	if s.Unranked == "" {
 		t.Score = s.Rank
 	}

@@ -1,10 +1,11 @@
-package relay
+package federation
 
 import (
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -57,7 +58,7 @@ func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 		return err
 	}
 	floor := u.owner.cfg.Since.Unix()
-	top := now.Add(DefaultMaxFuture).Unix()
+	top := now.Add(relay.DefaultMaxFuture).Unix()
 	save := func() error { return l.push(&arrival{cursor: &cursorWrite{filterName(f), cur}}) }
 	if cur.At > 0 {
 		// First what is newer than the unfinished walk, then the rest of it.

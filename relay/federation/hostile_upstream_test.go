@@ -1,4 +1,4 @@
-package relay
+package federation
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -96,7 +97,7 @@ func TestSpacesInOK(t *testing.T) {
 		c.ws.Write(c.ctx, websocket.MessageText, fmt.Appendf(nil, "[\"OK\",\"%s\", \n true , \"\"]", evt.ID))
 		return true
 	}
-	r := startRelay(t, func(c *Config) { c.Forwarding = true })
+	r := startRelay(t, func(c *relay.Config) { c.Forwarding = true })
 	order := testkit.Order(t, "x", testkit.Now(), "pending")
 	if err := r.srv.Publish(context.Background(), order); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package relay
+package federation
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -51,7 +52,7 @@ const goodForOne = 5
 // of a page before it answers on done: a page ends with EOSE.
 type linkSub struct {
 	id     string
-	filter Matcher
+	filter relay.Matcher
 	live   bool // goes on behind EOSE
 	wide   bool // everyDeletion; keepUp's own
 	eose   bool
@@ -90,7 +91,7 @@ type settled struct {
 // arrival is an event on its way from an upstream into the log, or a mark
 // between events.
 type arrival struct {
-	a       *Admission
+	a       *relay.Admission
 	stats   *settled
 	checked chan struct{} // closed by a worker
 	going   bool
@@ -312,7 +313,7 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 	}
 	h := l.up.health
 	h.events.Add(1)
-	if err != nil || WellFormed(evt) != "" {
+	if err != nil || relay.WellFormed(evt) != "" {
 		h.malformed.Add(1)
 		return nil
 	}
@@ -468,7 +469,7 @@ func (l *link) send(msg []byte) error {
 func (l *link) open(verb string, f nostr.Filter, live bool, extra string) (*linkSub, error) {
 	l.mu.Lock()
 	l.nextSub++
-	sub := &linkSub{id: fmt.Sprintf("%c%d", verb[0]|0x20, l.nextSub), filter: NewMatcher(f), live: live, done: make(chan reqEnd, 1), stats: new(settled)}
+	sub := &linkSub{id: fmt.Sprintf("%c%d", verb[0]|0x20, l.nextSub), filter: relay.NewMatcher(f), live: live, done: make(chan reqEnd, 1), stats: new(settled)}
 	if verb == "NEG-OPEN" {
 		sub.neg = make(chan negFrame, 1)
 	}

@@ -1,4 +1,4 @@
-package relay
+package federation
 
 import (
 	"cmp"
@@ -447,7 +447,7 @@ func TestRelayAsksForProofOfIdentity(t *testing.T) {
 			var proof nostr.Event
 			json.Unmarshal(words[1], &proof)
 			ok, _ := proof.CheckSignature()
-			authed[c] = ok && tagValue(proof.Tags, "challenge") == "riddle" && tagValue(proof.Tags, "relay") == other.url()
+			authed[c] = ok && firstValue(proof.Tags, "challenge") == "riddle" && firstValue(proof.Tags, "relay") == other.url()
 			c.say("OK", proof.ID, authed[c], "")
 			return true
 		}

@@ -1,4 +1,4 @@
-package relay
+package federation
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package relay
+package federation
 
 import (
 	"cmp"
@@ -19,6 +19,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +36,7 @@ type Upstream struct {
 // UpstreamsConfig says which relays are followed and how. Only Server and
 // Store are required.
 type UpstreamsConfig struct {
-	Server *Server
+	Server *relay.Server
 	Store  *eventlog.Store
 
 	Follow  []Upstream
@@ -281,7 +282,7 @@ func (us *Upstreams) prove(ctx context.Context) error {
 // upstream is one other relay.
 type upstream struct {
 	owner      *Upstreams
-	srv        *Server
+	srv        *relay.Server
 	store      *eventlog.Store
 	url        string
 	configured bool
@@ -640,7 +641,7 @@ func (u *upstream) askStrangers(l *link) error {
 	}
 	for part := range slices.Chunk(keys, size) {
 		f.Authors = part
-		if err := u.walk(l, f, u.srv.Now().Add(DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
+		if err := u.walk(l, f, u.srv.Now().Add(relay.DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
 			return err
 		}
 	}

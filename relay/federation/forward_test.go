@@ -1,4 +1,4 @@
-package relay
+package federation
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -41,7 +42,7 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 		}
 		return false
 	}
-	r := startRelay(t, func(c *Config) { c.Forwarding = true })
+	r := startRelay(t, func(c *relay.Config) { c.Forwarding = true })
 	ctx := context.Background()
 	order := testkit.Order(t, "x", testkit.Now(), "pending")
 	dispute := testkit.Signed(t, mostro.KindDispute, testkit.Now(), nostr.Tag{"d", "x"})

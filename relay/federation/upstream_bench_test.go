@@ -1,12 +1,14 @@
-package relay
+package federation
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -14,7 +16,7 @@ import (
 // socket: every event verified and durable. Both relays share the machine.
 func BenchmarkFill(b *testing.B) {
 	const n = 20_000
-	full := startRelay(b, func(c *Config) { c.Limits.LiveAddressesPerKey = -1 })
+	full := startRelay(b, func(c *relay.Config) { c.Limits.LiveAddressesPerKey = -1 })
 	var body string
 	for i := range n {
 		evt := testkit.SignedBy(b, fmt.Sprintf("%064x", 0x100+i%40), mostro.KindOrder, testkit.Now()-int64(i), "", nostr.Tag{"d", fmt.Sprint(i)},
@@ -22,12 +24,14 @@ func BenchmarkFill(b *testing.B) {
 			nostr.Tag{"pm", "Pago Móvil", "Transferencia bancaria"}, nostr.Tag{"expiration", fmt.Sprint(testkit.Now() + 86400)}, nostr.Tag{"amt", "0"}, nostr.Tag{"fa", "1000"})
 		body += string(mostro.EncodeEvent(evt)) + "\n"
 		if i%1000 == 999 {
-			full.importAll(b, body)
+			if _, err := full.srv.Import(b.Context(), strings.NewReader(body), relay.ImportOptions{}, func(relay.ImportResult) error { return nil }); err != nil {
+				b.Fatal(err)
+			}
 			body = ""
 		}
 	}
 	for b.Loop() {
-		empty := startRelay(b, func(c *Config) { c.Limits.LiveAddressesPerKey = -1 })
+		empty := startRelay(b, func(c *relay.Config) { c.Limits.LiveAddressesPerKey = -1 })
 		began := time.Now()
 		us, _, stop := empty.follow(UpstreamsConfig{}, full.url())
 		for healthOf(b, us, full.url()).Events.Kept < n {
