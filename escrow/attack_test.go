@@ -661,31 +661,6 @@ func TestPayoutHashIsNoHold(t *testing.T) {
 	r.settle()
 }
 
-// A trade never pays more for its payout than it earns.
-func TestNoTradeCostsMoreThanItEarns(t *testing.T) {
-	for _, fee := range []Fraction{1_000_000, 6_000_000, 20_000_000} {
-		terms := DefaultTerms()
-		terms.Fee = fee
-		least := terms.LeastSats()
-		for _, a := range []int64{least, least + 1, 999, 1000, 1001, 5000, 10_000, 123_456, 1_000_000} {
-			if a < least {
-				continue
-			}
-			tr := Trade{Terms: terms, AmountSats: a, FeeSats: fee.SideFee(a)}
-			if cap := tr.payEffect().MaxFeeSats; cap > 2*tr.FeeSats || cap < leastRoutingSats && cap < fee.RoutingCap(a) {
-				t.Errorf("fee %s, %d sats: earns %d, routing may cost %d", fee.Decimal(), a, 2*tr.FeeSats, cap)
-			}
-		}
-		if least > terms.MinSats && 2*fee.SideFee(least-1) >= leastRoutingSats {
-			t.Errorf("fee %s: %d sats would do as well as %d", fee.Decimal(), least-1, least)
-		}
-	}
-	free := DefaultTerms()
-	if free.LeastSats() != free.MinSats {
-		t.Error("a node without a fee pays for routing by choice")
-	}
-}
-
 func TestPendingOrdersOfOneIdentity(t *testing.T) {
 	r := newRig(t)
 	maker := r.someone()

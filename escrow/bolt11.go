@@ -20,9 +20,6 @@ import (
 // invoice.
 var ErrInvalidInvoice = errors.New("invalid invoice")
 
-// maxInvoiceText bounds what is looked at: the longest invoice that LND reads.
-const maxInvoiceText = 7089
-
 // Invoice is what a BOLT 11 invoice says. Its signature has been verified.
 type Invoice struct {
 	Bolt11     string // in lower case, without a scheme

@@ -197,23 +197,6 @@ func TestAskAfterTheEnd(t *testing.T) {
 	}
 }
 
-func TestTermsCheck(t *testing.T) {
-	if err := DefaultTerms().Check(); err != nil {
-		t.Fatal(err)
-	}
-	for name, spoil := range map[string]func(*Terms){
-		"fee of all": func(t *Terms) { t.Fee = fractionOne }, "development fund's share": func(t *Terms) { t.DevFee = 1 },
-		"limits": func(t *Terms) { t.MaxSats = 99 }, "least": func(t *Terms) { t.MinSats = 0 }, "life": func(t *Terms) { t.LifeSeconds = 0 },
-		"wait": func(t *Terms) { t.WaitSeconds = 0 }, "lock": func(t *Terms) { t.CLTVBlocks = 0 }, "attempts": func(t *Terms) { t.PaymentAttempts = 0 },
-		"routing": func(t *Terms) { t.MaxRoutingFee = -1 }, "margin": func(t *Terms) { t.MarginBlocks = 0 },
-	} {
-		terms := DefaultTerms()
-		if spoil(&terms); terms.Check() == nil {
-			t.Errorf("%s passes", name)
-		}
-	}
-}
-
 func TestRedactedTrade(t *testing.T) {
 	r := newRig(t)
 	id, _, _ := r.toSettled()

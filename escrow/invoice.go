@@ -2,7 +2,6 @@ package escrow
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -52,25 +51,6 @@ func (i PayTo) usable(at int64) bool {
 	return i.Text != "" && (i.Address() || i.ExpiresAt > at)
 }
 
-// decode reads a payout destination for the node that a card describes.
-func decode(text string, card *NodeCard) Destination {
-	if IsPayService(text) {
-		return Destination{Text: text, Address: true}
-	}
-	in, err := ParseInvoice(text)
-	if err != nil {
-		return Destination{Text: text}
-	}
-	info, _ := card.Info()
-	return Destination{
-		Text: in.Bolt11, Parsed: true, Hash: in.Hash, AmountMsat: in.AmountMsat,
-		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
-		// While the node has not told its network, it will refuse by itself
-		// what is not of it. It cannot pay itself.
-		ChainOK: info.Network.sameNetwork(in.Network) && in.Payee != info.Pubkey,
-	}
-}
-
 // memo is what the seller's wallet shows of the hold invoice.
 func (t Trade) memo() string {
 	verb := "SELL"
@@ -80,3 +60,6 @@ func (t Trade) memo() string {
 	return fmt.Sprintf("Escrow of order %s: %s BTC for %s %d. The payment freezes until it is released or cancelled.",
 		t.ID, verb, t.Fiat, t.FiatAmount)
 }
+
+// maxInvoiceText bounds what is looked at: the longest invoice that LND reads.
+const maxInvoiceText = 7089

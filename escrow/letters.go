@@ -161,22 +161,6 @@ func (d *Desk) fresh(l Letter, at int64) error {
 	return nil
 }
 
-// window gives the time in which a late message about the trade counts: the
-// present duty's, or while the hold is safe.
-func (t Trade) window(at int64) (opened, closes int64) {
-	switch {
-	case t.Status == mostro.TradePending:
-		return max(t.CreatedAt, at-t.Terms.WaitSeconds), t.ExpiresAt
-	case t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment:
-		return t.TakenAt, t.Deadline
-	case escrowed(t.Status):
-		return t.HeldAt, t.safeUntil()
-	case t.Status == mostro.TradeSettledHoldInvoice:
-		return t.HeldAt, at
-	}
-	return at, 0
-}
-
 // act does what the letter asks. probed says whether an address in it answers;
 // nil while nobody has looked.
 func (d *Desk) act(l Letter, at int64, probed *bool) error {

@@ -2,11 +2,7 @@ package escrow
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
-	"log/slog"
 	"time"
 )
 
@@ -164,31 +160,6 @@ type HoldRequest struct {
 // DefaultHoldExpiry is the Expiry of a HoldRequest that names none.
 const DefaultHoldExpiry = time.Hour
 
-// HoldPhase is where a hold invoice stands. It only ever moves forward, from
-// HoldOpen to HoldAccepted to one of the final phases; HoldOpen may become
-// HoldCanceled directly, by Cancel or because the invoice expired unpaid.
-type HoldPhase uint8
-
-const (
-	HoldOpen     HoldPhase = 1 // nobody has paid
-	HoldAccepted HoldPhase = 2 // paid and held: neither ours nor the payer's
-	HoldSettled  HoldPhase = 3 // final: ours
-	HoldCanceled HoldPhase = 4 // final: not paid, or given back
-)
-
-var holdPhaseNames = [...]string{HoldOpen: "open", HoldAccepted: "accepted", HoldSettled: "settled", HoldCanceled: "canceled"}
-
-// String gives "open", "accepted", "settled" or "canceled".
-func (p HoldPhase) String() string {
-	if int(p) < len(holdPhaseNames) && holdPhaseNames[p] != "" {
-		return holdPhaseNames[p]
-	}
-	return fmt.Sprintf("hold phase %d", uint8(p))
-}
-
-// Final says that the phase never changes again.
-func (p HoldPhase) Final() bool { return p == HoldSettled || p == HoldCanceled }
-
 // HoldState is a hold invoice as the node sees it.
 type HoldState struct {
 	Hash       Hash
@@ -241,29 +212,6 @@ type Payment struct {
 // DefaultPayTimeout is the Timeout of a Payment that names none.
 const DefaultPayTimeout = time.Minute
 
-// PaymentStatus is where an outgoing payment stands.
-type PaymentStatus uint8
-
-const (
-	PaymentUnknown   PaymentStatus = 1 // never tried
-	PaymentInFlight  PaymentStatus = 2 // may still go either way: wait
-	PaymentSucceeded PaymentStatus = 3 // final
-	PaymentFailed    PaymentStatus = 4 // final for this attempt: nothing left us
-)
-
-var paymentStatusNames = [...]string{PaymentUnknown: "unknown", PaymentInFlight: "in flight", PaymentSucceeded: "succeeded", PaymentFailed: "failed"}
-
-// String gives "unknown", "in flight", "succeeded" or "failed".
-func (s PaymentStatus) String() string {
-	if int(s) < len(paymentStatusNames) && paymentStatusNames[s] != "" {
-		return paymentStatusNames[s]
-	}
-	return fmt.Sprintf("payment status %d", uint8(s))
-}
-
-// Final says that the attempt is over.
-func (s PaymentStatus) Final() bool { return s == PaymentSucceeded || s == PaymentFailed }
-
 // PaymentFailure is why an attempt failed, for the operator and for metrics:
 // nothing may be decided by it.
 type PaymentFailure string
@@ -286,79 +234,4 @@ type PaymentState struct {
 	FeeMsat    int64          // the routing fee; only when succeeded
 	Preimage   Preimage       // the proof of payment; only when succeeded
 	Failure    PaymentFailure // only when failed
-}
-
-// Hash is the payment hash of an invoice. It is no secret, but it ties the
-// two sides of a payment together: it is never used as a metrics label.
-type Hash [32]byte
-
-// Preimage is the secret that takes a held payment: its SHA-256 is the hash.
-// It prints as "preimage" whatever the verb, and in slog; only Hex, MarshalText
-// and the bytes themselves give it away.
-type Preimage [32]byte
-
-var errHex64 = errors.New("want 64 hexadecimal digits")
-
-// ParseHash reads 64 hexadecimal digits of either case. The error does not
-// repeat the input.
-func ParseHash(s string) (Hash, error) {
-	b, err := parseHex32(s)
-	if err != nil {
-		return Hash{}, fmt.Errorf("payment hash: %w", err)
-	}
-	return Hash(b), nil
-}
-
-// ParsePreimage reads 64 hexadecimal digits of either case. The error does
-// not repeat the input.
-func ParsePreimage(s string) (Preimage, error) {
-	b, err := parseHex32(s)
-	if err != nil {
-		return Preimage{}, fmt.Errorf("preimage: %w", err)
-	}
-	return Preimage(b), nil
-}
-
-func parseHex32(s string) (out [32]byte, err error) {
-	if len(s) != 64 {
-		return out, errHex64
-	}
-	if _, err := hex.Decode(out[:], []byte(s)); err != nil {
-		return [32]byte{}, errHex64 // hex's own error would quote the input
-	}
-	return out, nil
-}
-
-// String gives 64 lower-case hexadecimal digits.
-func (h Hash) String() string { return hex.EncodeToString(h[:]) }
-
-// MarshalText gives 64 lower-case hexadecimal digits.
-func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
-
-// UnmarshalText reads what MarshalText writes.
-func (h *Hash) UnmarshalText(text []byte) (err error) {
-	*h, err = ParseHash(string(text))
-	return err
-}
-
-// Hash gives the payment hash that the preimage unlocks.
-func (p Preimage) Hash() Hash { return sha256.Sum256(p[:]) }
-
-// Hex gives 64 lower-case hexadecimal digits: the secret itself.
-func (p Preimage) Hex() string { return hex.EncodeToString(p[:]) }
-
-// Format prints "preimage" for every verb, so that no log and no error text
-// can hold one by accident.
-func (p Preimage) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("preimage")) }
-
-// LogValue keeps the preimage out of structured logs.
-func (p Preimage) LogValue() slog.Value { return slog.StringValue("preimage") }
-
-// MarshalText gives the secret itself, for the escrow's own store.
-func (p Preimage) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, p[:]), nil }
-
-// UnmarshalText reads what MarshalText writes.
-func (p *Preimage) UnmarshalText(text []byte) (err error) {
-	*p, err = ParsePreimage(string(text))
-	return err
 }

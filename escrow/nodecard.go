@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -197,3 +198,22 @@ func (s Services) Mint(ctx context.Context, address string, amountSats int64) (s
 }
 
 var _ Addresses = Services{}
+
+// decode reads a payout destination for the node that a card describes.
+func decode(text string, card *NodeCard) Destination {
+	if IsPayService(text) {
+		return Destination{Text: text, Address: true}
+	}
+	in, err := ParseInvoice(text)
+	if err != nil {
+		return Destination{Text: text}
+	}
+	info, _ := card.Info()
+	return Destination{
+		Text: in.Bolt11, Parsed: true, Hash: in.Hash, AmountMsat: in.AmountMsat,
+		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
+		// While the node has not told its network, it will refuse by itself
+		// what is not of it. It cannot pay itself.
+		ChainOK: info.Network.sameNetwork(in.Network) && in.Payee != info.Pubkey,
+	}
+}
