@@ -860,8 +860,8 @@ func TestAttackClockAheadAcrossARestart(t *testing.T) {
 	if got.SafeUntil < w.clock.Now().Unix() {
 		t.Errorf("the hold counts as unsafe since %d s: the clock was counted back twice", w.clock.Now().Unix()-got.SafeUntil)
 	}
-	if safe := w.clock.Now().Unix() + got.Terms.guardSeconds(); got.Deadline > safe && got.Status == mostro.TradeFiatSent {
-		t.Errorf("the hold is safe for %d hours at most, and is looked at again in %d", got.Terms.guardSeconds()/3600, (got.Deadline-w.clock.Now().Unix())/3600)
+	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * blockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == mostro.TradeFiatSent {
+		t.Errorf("the hold is safe for %d hours at most, and is looked at again in %d", safe/3600, (got.Deadline-w.clock.Now().Unix())/3600)
 	}
 }
 

@@ -251,8 +251,8 @@ func TestHeldWhileDown(t *testing.T) {
 			r.node.height += uint32(hours * 6)
 			r.start()
 			r.settle()
-			left := int64(r.node.holds[h].state.ExpiryHeight) - int64(r.node.height) - int64(r.policy.Terms.margin())
-			if left < int64(r.policy.Terms.leastBlocks()) {
+			left := int64(r.node.holds[h].state.ExpiryHeight) - int64(r.node.height) - int64(marginBlocks(r.policy.Terms))
+			if left < int64(leastBlocks(r.policy.Terms)) {
 				r.status(mostro.TradePending, id)
 				if hold := r.node.holds[h]; hold.state.Phase != HoldCanceled || !hold.byUs {
 					t.Errorf("%d blocks are left above the margin, and the hold is %s", left, hold.state.Phase)
@@ -530,10 +530,10 @@ func TestReadAgainIsTheSame(t *testing.T) {
 		t.Errorf("the order lives %d s longer for having been read again", after.ExpiresAt-before.ExpiresAt)
 	}
 	state, _ := r.node.LookupHold(t.Context(), after.Hash)
-	if got, ok := (NodeSecret{1}).ours(state); !ok || got != id {
+	if got, ok := (NodeSecret{1}).ours(state.Memo, state.Hash); !ok || got != id {
 		t.Errorf("the node's invoice is not known as ours: %q", state.Memo)
 	}
-	if _, ok := (NodeSecret{2}).ours(state); ok {
+	if _, ok := (NodeSecret{2}).ours(state.Memo, state.Hash); ok {
 		t.Error("another node's secret takes the invoice for its own")
 	}
 }

@@ -70,11 +70,12 @@ func memoOf(memo string, n holdNonce) string { return memo + " [" + hex.EncodeTo
 
 var memoPattern = regexp.MustCompile(`order ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}).*\[([0-9a-f]{16})\]$`)
 
-// ours returns the order of a hold invoice that this node made. ok is false for
+// ours returns the order of a hold invoice that this node made, by the
+// invoice's memo and hash. ok is false for
 // an invoice of other software, and for one whose preimage was drawn, as it was
 // before rules1.
-func (s NodeSecret) ours(h HoldState) (id OrderID, ok bool) {
-	m := memoPattern.FindStringSubmatch(h.Memo)
+func (s NodeSecret) ours(memo string, hash Hash) (id OrderID, ok bool) {
+	m := memoPattern.FindStringSubmatch(memo)
 	if m == nil {
 		return id, false
 	}
@@ -86,5 +87,5 @@ func (s NodeSecret) ours(h HoldState) (id OrderID, ok bool) {
 	if _, err := hex.Decode(n[:], []byte(m[2])); err != nil {
 		return id, false
 	}
-	return id, s.preimage(id, n).Hash() == h.Hash
+	return id, s.preimage(id, n).Hash() == hash
 }

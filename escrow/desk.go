@@ -364,7 +364,7 @@ func (d *Desk) record(t Trade, in Input) {
 	d.turn.steps[t.Last]++
 	d.turn.at = max(d.turn.at, in.At)
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
-	d.turn.bytes += tradeBytes + t.textBytes() + in.textBytes()
+	d.turn.bytes += tradeBytes + tradeTextBytes(t) + inputTextBytes(in)
 	d.put(&t)
 }
 
@@ -380,14 +380,14 @@ const (
 	turnBytes = 1 << 20
 )
 
-// textBytes is about how much the texts in a trade take in the store.
-func (t Trade) textBytes() int {
+// tradeTextBytes is about how much the texts in a trade take in the store.
+func tradeTextBytes(t Trade) int {
 	return 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
 		len(t.HoldInvoice) + len(t.Payout.Bolt11) + 70*len(t.Closing)
 }
 
-// textBytes is about how much the texts in an input take in the journal.
-func (in Input) textBytes() int {
+// inputTextBytes is about how much the texts in an input take in the journal.
+func inputTextBytes(in Input) int {
 	n := len(in.Bolt11)
 	if in.Request != nil {
 		n += journalLimit(in.Request.Message.Payload)

@@ -449,7 +449,7 @@ func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 		since = compared // what was lost before is known to be lost
 	}
 	err = e.Node.ListHolds(ctx, since, func(h HoldState) error {
-		id, ours := e.Secret.ours(h)
+		id, ours := e.Secret.ours(h.Memo, h.Hash)
 		if !ours {
 			return nil
 		}

@@ -31,7 +31,7 @@ func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 	r.node.holds[h].state.ExpiryHeight = r.node.height + 100
 	r.settle()
 	r.status(mostro.TradeActive, id)
-	want := r.node.now + int64(100-r.policy.Terms.margin())*blockSeconds
+	want := r.node.now + int64(100-marginBlocks(r.policy.Terms))*blockSeconds
 	if got := r.trade(id); got.SafeUntil != want || got.Deadline != r.node.now+(want-r.node.now)/2 {
 		t.Errorf("safe for %d s and looked at in %d s, want %d and half of it", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
 	}
@@ -49,7 +49,7 @@ func TestInvoiceForAHoldThatIsTooShort(t *testing.T) {
 		t.Fatal("unpaid")
 	}
 	terms := r.policy.Terms
-	r.node.holds[h].state.ExpiryHeight = r.node.height + terms.margin() + terms.leastBlocks()
+	r.node.holds[h].state.ExpiryHeight = r.node.height + marginBlocks(terms) + leastBlocks(terms)
 	r.settle()
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
 	r.node.now += blockSeconds
@@ -89,7 +89,7 @@ func TestFrozenPaymentFails(t *testing.T) {
 	r.hear(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 	r.commit()
 	r.settle()
-	if got := r.trade(id); r.got(buyer, mostro.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+remindFirst {
+	if got := r.trade(id); r.got(buyer, mostro.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
 		t.Errorf("told %d times, next look in %d s", r.got(buyer, mostro.ActionPaymentFailed), got.Deadline-r.node.now)
 	}
 }

@@ -138,7 +138,7 @@ func TestPayoutThatTheNodeForgot(t *testing.T) {
 	id, _, buyer := r.toSettled()
 	h := r.trade(id).Payout.Hash
 	delete(r.node.pays, h)
-	r.pass(trackPoll)
+	r.pass(300)
 	if r.node.pays[h] == nil || r.trade(id).Payout.Hash != h || r.trade(id).Payout.Attempt != 1 {
 		t.Fatal("not handed over again")
 	}

@@ -39,7 +39,7 @@ func TestNewOrderRefusals(t *testing.T) {
 		"other half, no fiat":         {func(o *mostro.SmallOrder, _ *rig) { o.AmountSats, o.FiatAmount, o.MaxAmount = 0, 0, n(10) }, mostro.ReasonInvalidAmount},
 		"premium on fixed sats":       {func(o *mostro.SmallOrder, _ *rig) { o.Premium = 1 }, mostro.ReasonInvalidParameters},
 		"premium of everything":       {func(o *mostro.SmallOrder, _ *rig) { o.AmountSats, o.Premium = 0, 100 }, mostro.ReasonInvalidParameters},
-		"endless payment method":      {func(o *mostro.SmallOrder, _ *rig) { o.PaymentMethod = strings.Repeat("x", maxPaymentMethod+1) }, mostro.ReasonInvalidParameters},
+		"endless payment method":      {func(o *mostro.SmallOrder, _ *rig) { o.PaymentMethod = strings.Repeat("x", longestMethod+1) }, mostro.ReasonInvalidParameters},
 		"expired before it is made":   {func(o *mostro.SmallOrder, r *rig) { o.ExpiresAt = n(r.node.now) }, mostro.ReasonInvalidParameters},
 		"too few sats":                {func(o *mostro.SmallOrder, _ *rig) { o.AmountSats = 99 }, mostro.ReasonOutOfRangeSatsAmount},
 		"too many sats":               {func(o *mostro.SmallOrder, _ *rig) { o.AmountSats = 1_000_001 }, mostro.ReasonOutOfRangeSatsAmount},

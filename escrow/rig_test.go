@@ -443,3 +443,19 @@ func (r *rig) copied() {
 		}
 	}
 }
+
+// longestMethod is the longest payment method that an order may have.
+const longestMethod = 512
+
+// marginBlocks restates how many blocks before its expiry a hold has to be
+// resolved.
+func marginBlocks(t Terms) uint32 {
+	if t.MarginBlocks < t.CLTVBlocks {
+		return t.MarginBlocks
+	}
+	return t.CLTVBlocks / 2
+}
+
+// leastBlocks restates how many blocks above the margin a hold must have left
+// when a trade begins.
+func leastBlocks(t Terms) uint32 { return min(36, (t.CLTVBlocks-marginBlocks(t))/2) }

@@ -69,7 +69,7 @@ func (s *sim) judgeRoom(was Trade, in Input) {
 	if in.Kind == InMessage {
 		drift = chainDrift
 	}
-	left := int64(hold.state.ExpiryHeight) - int64(s.node.height) - int64(was.Terms.margin()) - int64(was.Terms.leastBlocks())
+	left := int64(hold.state.ExpiryHeight) - int64(s.node.height) - int64(marginBlocks(was.Terms)) - int64(leastBlocks(was.Terms))
 	switch {
 	case next.Status == mostro.TradeActive && was.Status != mostro.TradeActive && left < -drift:
 		s.fail("trade %s begins with %d blocks less than a trade needs", was.ID, -left)
@@ -85,7 +85,7 @@ func (s *sim) judgeLook(in Input) {
 		return
 	}
 	t, hold := s.store.trades[s.owner[in.Hash]], s.node.holds[in.Hash]
-	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != HoldAccepted || s.node.height+t.Terms.margin() < hold.state.ExpiryHeight {
+	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != HoldAccepted || s.node.height+marginBlocks(t.Terms) < hold.state.ExpiryHeight {
 		return
 	}
 	if t.Status == mostro.TradeActive || t.Status == mostro.TradeFiatSent {
@@ -370,9 +370,9 @@ func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
 		o := *p
 		switch s.rng.IntN(3) {
 		case 0:
-			o.PaymentMethod = strings.Repeat("\x01", maxPaymentMethod) // 3 KiB in the journal
+			o.PaymentMethod = strings.Repeat("\x01", longestMethod) // 3 KiB in the journal
 		case 1:
-			o.PaymentMethod = strings.Repeat("<", maxPaymentMethod)
+			o.PaymentMethod = strings.Repeat("<", longestMethod)
 			fallthrough
 		default:
 			o.BuyerTradePubkey = &filler

@@ -422,11 +422,11 @@ func (s *sim) countEnd(t Trade) {
 	s.count.ends[t.Status]++
 	var again Trade
 	for _, in := range s.store.journal[t.ID] {
-		st := step{t: again, in: in}
-		if st.decide() == nil {
-			s.count.triggers[st.trigger]++
+		next, _, err := Step(again, in)
+		if err == nil {
+			s.count.triggers[next.Last]++
 		}
-		again, _, _ = Step(again, in)
+		again = next
 	}
 }
 

@@ -393,12 +393,13 @@ func (t Terms) Check() error {
 const spareBlocks = 3
 
 // CheckNode says whether a node leaves these terms the time that they count
-// on. A node that gives an accepted hold back by itself before the trade acts
+// on. The node gives a hold back by itself holdExpiryDelta blocks before the
+// hold expires. A node that gives an accepted hold back by itself before the trade acts
 // would decide trades in the seller's favour behind which fiat was sent.
-func (t Terms) CheckNode(n NodeInfo) error {
-	if least := n.HoldExpiryDelta + spareBlocks; t.MarginBlocks < least {
+func (t Terms) CheckNode(holdExpiryDelta uint32) error {
+	if least := holdExpiryDelta + spareBlocks; t.MarginBlocks < least {
 		return fmt.Errorf("a trade is resolved %d blocks before its hold expires, but the Lightning node gives the hold back by itself %d blocks before: the margin has to be %d blocks at least",
-			t.MarginBlocks, n.HoldExpiryDelta, least)
+			t.MarginBlocks, holdExpiryDelta, least)
 	}
 	return nil
 }

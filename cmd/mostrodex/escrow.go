@@ -94,7 +94,7 @@ func (c *EscrowConfig) terms() (escrow.Terms, error) {
 	}
 	// LND does not tell its own margin: the config says it, so the answer is
 	// known before LND is.
-	if err := t.CheckNode(escrow.NodeInfo{HoldExpiryDelta: c.LND.HoldExpiryDelta}); err != nil {
+	if err := t.CheckNode(c.LND.HoldExpiryDelta); err != nil {
 		return t, fmt.Errorf("margin_blocks: %w", err)
 	}
 	return t, nil
@@ -210,7 +210,7 @@ func (r *escrowRoom) connect(m *Main) error {
 // vet says whether the escrow may work with a Lightning node that answers.
 func (r *escrowRoom) vet(cfg *EscrowConfig, terms escrow.Terms) func(context.Context, escrow.NodeInfo) error {
 	return func(ctx context.Context, info escrow.NodeInfo) error {
-		if err := terms.CheckNode(info); err != nil {
+		if err := terms.CheckNode(info.HoldExpiryDelta); err != nil {
 			return fmt.Errorf("escrow.margin_blocks: %w", err)
 		}
 		if info.Network == escrow.Mainnet && !cfg.DisputesUnsolved {
