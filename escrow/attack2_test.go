@@ -860,7 +860,7 @@ func TestAttackClockAheadAcrossARestart(t *testing.T) {
 	if got.SafeUntil < w.clock.Now().Unix() {
 		t.Errorf("the hold counts as unsafe since %d s: the clock was counted back twice", w.clock.Now().Unix()-got.SafeUntil)
 	}
-	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * blockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == mostro.TradeFiatSent {
+	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * BlockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == mostro.TradeFiatSent {
 		t.Errorf("the hold is safe for %d hours at most, and is looked at again in %d", safe/3600, (got.Deadline-w.clock.Now().Unix())/3600)
 	}
 }
@@ -1172,7 +1172,7 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 	for id, list := range r.store.journal {
 		var again Trade
 		for n, in := range list {
-			b, err := encode(in)
+			b, err := Encode(in)
 			if err != nil {
 				t.Fatalf("%s row %d: %v", id, n, err)
 			}
@@ -1185,7 +1185,7 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 			}
 			rows++
 		}
-		b, _ := encode(r.store.trades[id])
+		b, _ := Encode(r.store.trades[id])
 		var kept Trade
 		if err := json.Unmarshal(b, &kept); err != nil || !reflect.DeepEqual(again, kept) {
 			t.Fatalf("%s is not what its journal makes of it: %v\n%+v\n%+v", id, err, again, kept)

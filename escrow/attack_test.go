@@ -85,7 +85,7 @@ func TestLongRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	long := strings.Repeat("l", maxInvoiceText+1)
+	long := strings.Repeat("l", MaxInvoiceText+1)
 	id := r.order(r.someone(), mostro.SmallOrder{})
 	if got := r.say(r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: long}); got != string(mostro.ReasonInvalidParameters) {
 		t.Errorf("invoice: %q", got)
@@ -530,10 +530,10 @@ func TestReadAgainIsTheSame(t *testing.T) {
 		t.Errorf("the order lives %d s longer for having been read again", after.ExpiresAt-before.ExpiresAt)
 	}
 	state, _ := r.node.LookupHold(t.Context(), after.Hash)
-	if got, ok := (NodeSecret{1}).ours(state.Memo, state.Hash); !ok || got != id {
+	if got, ok := (NodeSecret{1}).Ours(state.Memo, state.Hash); !ok || got != id {
 		t.Errorf("the node's invoice is not known as ours: %q", state.Memo)
 	}
-	if _, ok := (NodeSecret{2}).ours(state.Memo, state.Hash); ok {
+	if _, ok := (NodeSecret{2}).Ours(state.Memo, state.Hash); ok {
 		t.Error("another node's secret takes the invoice for its own")
 	}
 }
@@ -714,7 +714,7 @@ func TestClockSetBack(t *testing.T) {
 	}
 	r.commit()
 	r.pass(0)
-	if until := r.trade(id).SafeUntil; until > r.node.now+int64(r.policy.Terms.CLTVBlocks)*blockSeconds {
+	if until := r.trade(id).SafeUntil; until > r.node.now+int64(r.policy.Terms.CLTVBlocks)*BlockSeconds {
 		t.Errorf("the hold counts as safe for %d s", until-r.node.now)
 	}
 	h := r.trade(id).Hash

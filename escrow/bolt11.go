@@ -62,7 +62,7 @@ func ParseInvoice(text string) (Invoice, error) {
 	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
 		text = text[len("lightning:"):]
 	}
-	if len(text) > maxInvoiceText {
+	if len(text) > MaxInvoiceText {
 		return Invoice{}, fmt.Errorf("%w: too long", ErrInvalidInvoice)
 	}
 	// Upper case is legal, for the sake of QR codes; a mixture is not.

@@ -154,7 +154,7 @@ func (db *DB) Commit(c *Commit) error {
 // fill puts a commit into a transaction.
 func fill(txn *badger.Txn, c *Commit) error {
 	set := func(key []byte, v any) error {
-		b, err := encode(v)
+		b, err := Encode(v)
 		if err != nil {
 			return err
 		}
@@ -499,7 +499,7 @@ func (db *DB) checkTrade(t Trade, open map[OrderID]bool) error {
 	switch {
 	case open[t.ID] == t.Over():
 		return fmt.Errorf("trade %s is %s, and listed as open: %v", t.ID, t.Status, open[t.ID])
-	case !terminal(t.Status) && t.Deadline == 0:
+	case !Terminal(t.Status) && t.Deadline == 0:
 		return fmt.Errorf("trade %s is %s without a deadline", t.ID, t.Status)
 	case t.Preimage != Preimage{} && t.Preimage.Hash() != t.Hash:
 		return fmt.Errorf("trade %s has a preimage of another hash", t.ID)

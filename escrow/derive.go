@@ -41,40 +41,40 @@ func (s NodeSecret) derive(label string, parts ...[]byte) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
-// id derives a UUID of version 4.
-func (s NodeSecret) id(label string, of []byte) (id OrderID) {
+// ID derives a UUID of version 4.
+func (s NodeSecret) ID(label string, of []byte) (id OrderID) {
 	sum := s.derive(label, of)
 	copy(id[:], sum[:])
 	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
 	return id
 }
 
-// holdNonce tells the hold invoices of one order apart. It stands in the
+// HoldNonce tells the hold invoices of one order apart. It stands in the
 // invoice's memo.
-type holdNonce [8]byte
+type HoldNonce [8]byte
 
-// nonce derives the nonce of the hold invoice that a message may ask for.
-func (s NodeSecret) nonce(replayID string) (n holdNonce) {
+// Nonce derives the nonce of the hold invoice that a message may ask for.
+func (s NodeSecret) Nonce(replayID string) (n HoldNonce) {
 	sum := s.derive("hold nonce", []byte(replayID))
 	copy(n[:], sum[:])
 	return n
 }
 
-// preimage derives the preimage of an order's hold invoice.
-func (s NodeSecret) preimage(id OrderID, n holdNonce) Preimage {
+// Preimage derives the preimage of an order's hold invoice.
+func (s NodeSecret) Preimage(id OrderID, n HoldNonce) Preimage {
 	return Preimage(s.derive("hold preimage", id[:], n[:]))
 }
 
-// memoOf adds the nonce to a memo.
-func memoOf(memo string, n holdNonce) string { return memo + " [" + hex.EncodeToString(n[:]) + "]" }
+// MemoOf adds the nonce to a memo.
+func MemoOf(memo string, n HoldNonce) string { return memo + " [" + hex.EncodeToString(n[:]) + "]" }
 
 var memoPattern = regexp.MustCompile(`order ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}).*\[([0-9a-f]{16})\]$`)
 
-// ours returns the order of a hold invoice that this node made, by the
+// Ours returns the order of a hold invoice that this node made, by the
 // invoice's memo and hash. ok is false for
 // an invoice of other software, and for one whose preimage was drawn, as it was
 // before rules1.
-func (s NodeSecret) ours(memo string, hash Hash) (id OrderID, ok bool) {
+func (s NodeSecret) Ours(memo string, hash Hash) (id OrderID, ok bool) {
 	m := memoPattern.FindStringSubmatch(memo)
 	if m == nil {
 		return id, false
@@ -83,9 +83,9 @@ func (s NodeSecret) ours(memo string, hash Hash) (id OrderID, ok bool) {
 	if err != nil {
 		return id, false
 	}
-	var n holdNonce
+	var n HoldNonce
 	if _, err := hex.Decode(n[:], []byte(m[2])); err != nil {
 		return id, false
 	}
-	return id, s.preimage(id, n).Hash() == hash
+	return id, s.Preimage(id, n).Hash() == hash
 }

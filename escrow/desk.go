@@ -68,7 +68,7 @@ type Desk struct {
 	probes     *probes                         // messages that wait for their address
 	questions  map[question]uint64             // outbox rows that are not to be there twice
 	asking     map[uint64]question             // the same by row
-	nonce      holdNonce                       // of the preimage in the present input
+	nonce      HoldNonce                       // of the preimage in the present input
 	changed    bool                            // the head, in a way that must not wait
 	turn       *turn
 }
@@ -315,7 +315,7 @@ func questionOf(r OutboxRow) (question, bool) {
 // step runs Step and collects what it says. A refusal or ErrNothing leaves no
 // trace here.
 func (d *Desk) step(t Trade, in Input) error {
-	in.Rules = currentRules
+	in.Rules = CurrentRules
 	next, effects, err := Step(t, in)
 	if err != nil {
 		return err
@@ -337,7 +337,7 @@ func (d *Desk) step(t Trade, in Input) error {
 				d.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
 			}
 		case FxCreateHold:
-			e.Memo = memoOf(e.Memo, d.nonce)
+			e.Memo = MemoOf(e.Memo, d.nonce)
 			d.row(OutboxRow{Trade: next.ID, Effect: e})
 		default:
 			r := OutboxRow{Trade: next.ID, Effect: e}
@@ -390,7 +390,7 @@ func tradeTextBytes(t Trade) int {
 func inputTextBytes(in Input) int {
 	n := len(in.Bolt11)
 	if in.Request != nil {
-		n += journalLimit(in.Request.Message.Payload)
+		n += JournalLimit(in.Request.Message.Payload)
 	}
 	if in.Invoice != nil {
 		n += 2 * len(in.Invoice.Text)
@@ -409,7 +409,7 @@ func (d *Desk) row(r OutboxRow) uint64 {
 		d.turn.bytes += sealedTimes * len(r.Effect.Message.JSON())
 	}
 	if r.Letter != nil {
-		d.turn.bytes += journalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
+		d.turn.bytes += JournalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
 	}
 	d.turn.commit.Outbox = append(d.turn.commit.Outbox, r)
 	return r.ID
@@ -425,7 +425,7 @@ func (d *Desk) spawn(c Child, at int64) error {
 		return nil
 	}
 	in := Input{At: at, Kind: InSpawn, Child: &c}
-	in.OrderID, in.DisputeID = d.Secret.id("rest", c.Parent[:]), d.Secret.id("dispute of the rest", c.Parent[:])
+	in.OrderID, in.DisputeID = d.Secret.ID("rest", c.Parent[:]), d.Secret.ID("dispute of the rest", c.Parent[:])
 	if err := d.step(Trade{}, in); err != nil {
 		if errors.Is(err, ErrTable) || errors.Is(err, ErrNothing) {
 			d.turn.bugs = append(d.turn.bugs, err)
@@ -446,7 +446,7 @@ func (d *Desk) reserve(before, after Trade) error {
 		return []Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
 	}
 	kept := held(after)
-	if terminal(after.Status) {
+	if Terminal(after.Status) {
 		kept = []Hash{after.Payout.LastHash}
 	}
 	for _, h := range kept {

@@ -398,7 +398,7 @@ func (e *Engine) bind(ctx context.Context, pubkey string) error {
 func (e *Engine) rebind(ctx context.Context) error {
 	state := e.Card.State()
 	needed := false
-	e.desk.Trades(func(t *Trade) { needed = needed || t.needsWallet() })
+	e.desk.Trades(func(t *Trade) { needed = needed || t.NeedsWallet() })
 	if state.Problem != NodeOtherWallet || needed {
 		return nil
 	}
@@ -449,7 +449,7 @@ func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 		since = compared // what was lost before is known to be lost
 	}
 	err = e.Node.ListHolds(ctx, since, func(h HoldState) error {
-		id, ours := e.Secret.ours(h.Memo, h.Hash)
+		id, ours := e.Secret.Ours(h.Memo, h.Hash)
 		if !ours {
 			return nil
 		}
@@ -909,7 +909,7 @@ func (e *Engine) stamps(now int64) {
 	}
 	e.desk.Trades(func(t *Trade) {
 		newest = max(newest, t.StampedAt, t.Dispute.StampedAt)
-		if t.Status == mostro.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*blockSeconds < now {
+		if t.Status == mostro.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*BlockSeconds < now {
 			stuck++
 		}
 	})

@@ -31,7 +31,7 @@ func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 	r.node.holds[h].state.ExpiryHeight = r.node.height + 100
 	r.settle()
 	r.status(mostro.TradeActive, id)
-	want := r.node.now + int64(100-marginBlocks(r.policy.Terms))*blockSeconds
+	want := r.node.now + int64(100-marginBlocks(r.policy.Terms))*BlockSeconds
 	if got := r.trade(id); got.SafeUntil != want || got.Deadline != r.node.now+(want-r.node.now)/2 {
 		t.Errorf("safe for %d s and looked at in %d s, want %d and half of it", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
 	}
@@ -52,7 +52,7 @@ func TestInvoiceForAHoldThatIsTooShort(t *testing.T) {
 	r.node.holds[h].state.ExpiryHeight = r.node.height + marginBlocks(terms) + leastBlocks(terms)
 	r.settle()
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	r.node.now += blockSeconds
+	r.node.now += BlockSeconds
 	r.node.height++
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.status(mostro.TradePending, id)
@@ -396,7 +396,7 @@ func TestSizeOfATurn(t *testing.T) {
 	estimate, size := r.desk.Bytes(), 0
 	c := r.desk.Take()
 	for _, v := range []any{c.Trades, c.Journal, c.Outbox} {
-		b, err := encode(v)
+		b, err := Encode(v)
 		if err != nil {
 			t.Fatal(err)
 		}

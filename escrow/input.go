@@ -52,8 +52,8 @@ const (
 	rules0 Rules = 0 // journals of 1307280 and before name no version
 	rules1 Rules = 1 // November 2026: the findings of the second audit
 
-	// currentRules decide about everything new, in trades of any age.
-	currentRules = rules1
+	// CurrentRules decide about everything new, in trades of any age.
+	CurrentRules = rules1
 )
 
 // InputKind says what happened.
@@ -150,7 +150,7 @@ type requestJSON struct {
 
 // MarshalJSON writes the message as the wire does.
 func (r Request) MarshalJSON() ([]byte, error) {
-	return encode(requestJSON{r.From, r.Message.JSON()})
+	return Encode(requestJSON{r.From, r.Message.JSON()})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.

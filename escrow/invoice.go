@@ -10,7 +10,7 @@ import (
 // stands for an order whose amount is not known yet: only a destination
 // without an amount of its own fits. nil fits nothing.
 func (d *Destination) pays(amountSats int64, open bool, terms Terms, at int64) bool {
-	if d == nil || d.Text == "" || len(d.Text) > maxInvoiceText || d.Taken {
+	if d == nil || d.Text == "" || len(d.Text) > MaxInvoiceText || d.Taken {
 		return false
 	}
 	if !open && amountSats <= 0 {
@@ -61,5 +61,5 @@ func (t Trade) memo() string {
 		t.ID, verb, t.Fiat, t.FiatAmount)
 }
 
-// maxInvoiceText bounds what is looked at: the longest invoice that LND reads.
-const maxInvoiceText = 7089
+// MaxInvoiceText bounds what is looked at: the longest invoice that LND reads.
+const MaxInvoiceText = 7089

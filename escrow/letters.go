@@ -70,7 +70,7 @@ func (d *Desk) Probed(row uint64, l Letter, address string, reachable bool, at i
 	d.Done(row)
 	d.probes.remove(probeOf(l, address))
 	if l.ProbedAt != 0 && at > l.ProbedAt+probeSeconds { // 0: before rules1
-		return d.outcome(l, refuse(mostro.ReasonInvalidInvoice))
+		return d.outcome(l, Refuse(mostro.ReasonInvalidInvoice))
 	}
 	return d.outcome(l, d.act(l, at, &reachable))
 }
@@ -154,7 +154,7 @@ func (d *Desk) fresh(l Letter, at int64) error {
 	if err != nil {
 		return err
 	}
-	opened, closes := t.window(at)
+	opened, closes := t.Window(at)
 	if mostro.DefaultFreshness.CheckLate(created, time.Unix(opened, 0), time.Unix(closes, 0), now) != nil {
 		return errDrop
 	}
@@ -179,7 +179,7 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 		return d.receipts(l)
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
 		if d.head.Paused || d.Reconciling || d.NodeDown {
-			return refuse(mostro.ReasonNotAllowedByStatus)
+			return Refuse(mostro.ReasonNotAllowedByStatus)
 		}
 		if err := d.checkIndex(l); err != nil {
 			return err
@@ -189,11 +189,11 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	case mostro.ActionPayInvoice, mostro.ActionRateUser, mostro.ActionAddBondInvoice,
 		mostro.ActionAdminTakeDispute, mostro.ActionAdminSettle, mostro.ActionAdminCancel, mostro.ActionAdminAddSolver,
 		mostro.ActionAddCashuEscrow:
-		return refuse(mostro.ReasonInvalidAction)
+		return Refuse(mostro.ReasonInvalidAction)
 	default:
 		return errDrop // a node's own words, or mail between users
 	}
-	request, err := journaled(l.from(), m)
+	request, err := NewRequest(l.from(), m)
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	var t Trade
 	if m.Action != mostro.ActionNewOrder {
 		if t, err = d.trade(*m.ID); errors.Is(err, ErrNoRow) {
-			return refuse(mostro.ReasonNotFound)
+			return Refuse(mostro.ReasonNotFound)
 		} else if err != nil {
 			return err
 		}
@@ -235,13 +235,13 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 func (d *Desk) probe(l Letter, t Trade, in Input) error {
 	hopeful := *in.Invoice
 	hopeful.Reachable = true
-	in.Invoice, in.Rules = &hopeful, currentRules
+	in.Invoice, in.Rules = &hopeful, CurrentRules
 	if _, _, err := Step(t, in); err != nil {
 		return err
 	}
 	p := probeOf(l, hopeful.Text)
 	if !d.probes.room(p) {
-		return refuse(mostro.ReasonTooManyRequests)
+		return Refuse(mostro.ReasonTooManyRequests)
 	}
 	d.probes.add(p)
 	l.ProbedAt = in.At
@@ -260,7 +260,7 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 		in.Terms = &terms
 		in.Refused = !d.accepts(o.FiatCode)
 		in.Limited = d.pending(l.Identity) >= d.Policy.maxPending()
-		if l.Received < in.At-leastLifeSeconds {
+		if l.Received < in.At-LeastLifeSeconds {
 			in.SentAt = l.Received
 		}
 		if o.AmountSats == 0 {
@@ -269,7 +269,7 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 		if o.Kind == mostro.SideBuy && o.BuyerInvoice != nil {
 			invoice = *o.BuyerInvoice
 		}
-		in.OrderID, in.DisputeID = d.Secret.id("order", []byte(l.ReplayID)), d.Secret.id("dispute", []byte(l.ReplayID))
+		in.OrderID, in.DisputeID = d.Secret.ID("order", []byte(l.ReplayID)), d.Secret.ID("dispute", []byte(l.ReplayID))
 	case mostro.ActionTakeSell, mostro.ActionTakeBuy:
 		in.Limited = d.throttled(l.from(), l.Received)
 		in.Busy = d.busy(l.Identity, m.Action, t.ID)
@@ -289,7 +289,7 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 			in.KeyInUse = d.keys.has(p.Pubkey)
 		}
 	}
-	if invoice = strings.TrimSpace(invoice); invoice == "" || len(invoice) > maxInvoiceText {
+	if invoice = strings.TrimSpace(invoice); invoice == "" || len(invoice) > MaxInvoiceText {
 		return nil
 	}
 	dest := d.Decode(invoice)
@@ -303,8 +303,8 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 // setPreimage derives the preimage of the hold invoice that a message may ask
 // for.
 func (d *Desk) setPreimage(in *Input, id OrderID, l Letter) {
-	d.nonce = d.Secret.nonce(l.ReplayID)
-	in.Preimage = d.Secret.preimage(id, d.nonce)
+	d.nonce = d.Secret.Nonce(l.ReplayID)
+	in.Preimage = d.Secret.Preimage(id, d.nonce)
 }
 
 // pending counts the orders in the book that an identity made.

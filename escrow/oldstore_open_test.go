@@ -116,7 +116,7 @@ func TestOldStoreGoesOn(t *testing.T) {
 				}
 			}
 			for _, o := range s.Trades {
-				if trade := w.trade(o.ID); !terminal(trade.Status) {
+				if trade := w.trade(o.ID); !Terminal(trade.Status) {
 					t.Errorf("%s ends as %s after %q", o.Name, trade.Status, trade.Last)
 				} else if (o.Status == mostro.TradeFiatSent || o.Status == mostro.TradeSettledHoldInvoice) && trade.Status != mostro.TradeSuccess {
 					t.Errorf("%s was %s and ends as %s after %q", o.Name, o.Status, trade.Status, trade.Last)
@@ -128,7 +128,7 @@ func TestOldStoreGoesOn(t *testing.T) {
 
 // endOld has one trade ended by whoever can.
 func (w *world) endOld(o oldTrade, seller, buyer *user) error {
-	if terminal(o.Status) {
+	if Terminal(o.Status) {
 		return nil
 	}
 	say := func(u *user, a mostro.Action, p mostro.Payload) {
@@ -139,7 +139,7 @@ func (w *world) endOld(o oldTrade, seller, buyer *user) error {
 	var last mostro.TradeStatus
 	for time.Now().Before(deadline) {
 		t := w.trade(o.ID)
-		if terminal(t.Status) {
+		if Terminal(t.Status) {
 			return nil
 		}
 		maker := seller

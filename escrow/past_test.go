@@ -19,7 +19,7 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.start()
-	if h := r.desk.open[id].holdWatched(); h != r.trade(id).Hash || h == (Hash{}) {
+	if h := r.desk.open[id].HoldWatched(); h != r.trade(id).Hash || h == (Hash{}) {
 		t.Fatal("after a restart nobody watches the invoice that the seller was shown")
 	}
 	r.pays(seller)
@@ -47,7 +47,7 @@ func TestPast02RestartKeepsWatchingEscrow(t *testing.T) { // #869
 			r.must(buyer, mostro.ActionDispute, &id, nil)
 		}
 		r.start()
-		if h := r.desk.open[id].holdWatched(); h != r.trade(id).Hash {
+		if h := r.desk.open[id].HoldWatched(); h != r.trade(id).Hash {
 			t.Errorf("%s: the hold is not watched after a restart", status)
 		}
 	}

@@ -169,7 +169,7 @@ func (f *Face) Info(p Policy) nostr.Event {
 		MaxOrdersPerResponse: whole(int64(orMost(p.MaxOrders))), Fee: &fee,
 		Pow: whole(int64(f.Pow)), PowFirstContact: whole(int64(max(f.Pow, f.PowFirstContact))),
 		ProtocolVersion:          version,
-		HoldInvoiceWindowSeconds: whole(t.holdSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
+		HoldInvoiceWindowSeconds: whole(t.HoldSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
 		Bond:                 &mostro.BondPolicy{Enabled: false},
 	}

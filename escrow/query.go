@@ -19,9 +19,9 @@ func (d *Desk) orders(l Letter) error {
 	most := orMost(d.Policy.MaxOrders)
 	switch {
 	case !ok || len(ids) == 0:
-		return refuse(mostro.ReasonInvalidParameters)
+		return Refuse(mostro.ReasonInvalidParameters)
 	case len(ids) > most:
-		return refuse(mostro.ReasonTooManyRequests)
+		return Refuse(mostro.ReasonTooManyRequests)
 	}
 	var list mostro.OrderList
 	for _, id := range ids {
@@ -35,16 +35,16 @@ func (d *Desk) orders(l Letter) error {
 		if t.Buyer.Identity != l.Identity && t.Seller.Identity != l.Identity {
 			continue
 		}
-		o := t.order(t.Status, t.AmountSats)
+		o := t.SmallOrder(t.Status, t.AmountSats)
 		// Keys are shown once both parties know each other anyway; the
 		// buyer's invoice never.
-		if escrowed(t.Status) || t.Status == mostro.TradeSettledHoldInvoice || t.Status == mostro.TradeSuccess {
-			o = t.withKeys(o)
+		if Escrowed(t.Status) || t.Status == mostro.TradeSettledHoldInvoice || t.Status == mostro.TradeSuccess {
+			o = t.WithKeys(o)
 		}
 		list = append(list, *o)
 	}
 	if len(list) == 0 {
-		return refuse(mostro.ReasonNotFound)
+		return Refuse(mostro.ReasonNotFound)
 	}
 	d.reply(l, mostro.Message{
 		Wrapper: mostro.WrapperOrder, RequestID: l.Message.RequestID, Action: mostro.ActionOrders, Payload: list,
@@ -56,13 +56,13 @@ func (d *Desk) orders(l Letter) error {
 func (d *Desk) lastTradeIndex(l Letter) error {
 	u, err := d.user(l.Identity)
 	if errors.Is(err, ErrNoRow) {
-		return refuse(mostro.ReasonNotFound)
+		return Refuse(mostro.ReasonNotFound)
 	}
 	if err != nil {
 		return err
 	}
 	if u.LastIndex == 0 {
-		return refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(mostro.ReasonInvalidTradeIndex)
 	}
 	d.reply(l, mostro.Message{
 		Wrapper: mostro.WrapperRestore, RequestID: l.Message.RequestID, TradeIndex: &u.LastIndex,
@@ -90,7 +90,7 @@ func (d *Desk) restoreSession(l Letter) error {
 	})
 	for _, id := range ids {
 		t := d.open[id]
-		if terminal(t.Status) || len(data.Orders) == maxRestored {
+		if Terminal(t.Status) || len(data.Orders) == maxRestored {
 			continue // over for its parties, though a hold is not given back yet
 		}
 		mine := t.Buyer

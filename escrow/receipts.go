@@ -178,11 +178,11 @@ func (d *Desk) receipts(l Letter) error {
 	case errors.Is(err, mostro.ErrNoReceiptMessage), d.notary == nil, l.Transport == mostro.TransportLegacy:
 		return errDrop // mail between users, as ever
 	case err != nil:
-		return refuse(mostro.ReasonInvalidTextMessage)
+		return Refuse(mostro.ReasonInvalidTextMessage)
 	}
 	t, err := d.trade(*l.Message.ID)
 	if errors.Is(err, ErrNoRow) {
-		return refuse(mostro.ReasonNotFound)
+		return Refuse(mostro.ReasonNotFound)
 	}
 	if err != nil {
 		return err
@@ -194,13 +194,13 @@ func (d *Desk) receipts(l Letter) error {
 	case t.Seller.Key:
 		role = mostro.RoleSeller
 	default:
-		return refuse(mostro.ReasonNotFound)
+		return Refuse(mostro.ReasonNotFound)
 	}
 	if !settled(t.Status) {
-		return refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(mostro.ReasonNotAllowedByStatus)
 	}
 	if q.Payment && role != mostro.RoleSeller {
-		return refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
+		return Refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
 	}
 	row, err := d.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
@@ -267,7 +267,7 @@ func (d *Desk) attest(t Trade, role, rater string) (Issued, error) {
 func (d *Desk) signBlinded(t Trade, row *Issued, q mostro.ReceiptRequest) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
-			return refuse(mostro.ReasonInvalidParameters)
+			return Refuse(mostro.ReasonInvalidParameters)
 		}
 		return nil
 	}
@@ -278,13 +278,13 @@ func (d *Desk) signBlinded(t Trade, row *Issued, q mostro.ReceiptRequest) error 
 	k := d.keysets[mostro.EpochOf(time.Unix(at, 0))]
 	switch {
 	case k == nil || k.Closed || d.Reconciling:
-		return refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(mostro.ReasonNotAllowedByStatus)
 	case k.public.ID != q.Keyset:
-		return refuse(mostro.ReasonInvalidParameters)
+		return Refuse(mostro.ReasonInvalidParameters)
 	}
 	signed, err := mostro.SignBlinded(k.secret, q.Blinded)
 	if errors.Is(err, mostro.ReceiptBlind) {
-		return refuse(mostro.ReasonInvalidParameters)
+		return Refuse(mostro.ReasonInvalidParameters)
 	}
 	if err != nil {
 		return err

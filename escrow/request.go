@@ -8,15 +8,15 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// journalLimit is the most bytes that a request may take in the journal
+// JournalLimit is the most bytes that a request may take in the journal
 // besides its invoice, by its payload. A payload type that carries proofs gets
 // a limit of its own here, within what one turn can hold.
-func journalLimit(mostro.Payload) int { return 2 << 10 }
+func JournalLimit(mostro.Payload) int { return 2 << 10 }
 
-// journaled returns a request with the fields that Step reads, and nothing
+// NewRequest returns a request with the fields that Step reads, and nothing
 // else: the rest of a message is its sender's, and would fill the journal. The
 // error is the refusal of a request that is too long even so.
-func journaled(from Party, m mostro.Message) (*Request, error) {
+func NewRequest(from Party, m mostro.Message) (*Request, error) {
 	r := &Request{From: from, Message: mostro.Message{
 		Wrapper: m.Wrapper, Version: m.Version, RequestID: m.RequestID, TradeIndex: m.TradeIndex, ID: m.ID, Action: m.Action,
 	}}
@@ -39,19 +39,19 @@ func journaled(from Party, m mostro.Message) (*Request, error) {
 	case mostro.Amount, mostro.NextTrade:
 		r.Message.Payload = p
 	}
-	if invoice > maxInvoiceText {
-		return nil, refuse(mostro.ReasonInvalidParameters)
+	if invoice > MaxInvoiceText {
+		return nil, Refuse(mostro.ReasonInvalidParameters)
 	}
-	b, err := encode(r)
-	if err != nil || len(b)-invoice > journalLimit(r.Message.Payload) {
-		return nil, refuse(mostro.ReasonInvalidParameters)
+	b, err := Encode(r)
+	if err != nil || len(b)-invoice > JournalLimit(r.Message.Payload) {
+		return nil, Refuse(mostro.ReasonInvalidParameters)
 	}
 	return r, nil
 }
 
-// encode writes a value as JSON for the store. It does not escape HTML: an
+// Encode writes a value as JSON for the store. It does not escape HTML: an
 // escaped character takes six bytes, and the store is no page.
-func encode(v any) ([]byte, error) {
+func Encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

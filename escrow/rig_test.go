@@ -167,7 +167,7 @@ func (r *rig) perform(row OutboxRow) bool {
 
 func (r *rig) watch(id OrderID) {
 	t := r.desk.open[id]
-	if h := t.holdWatched(); h != (Hash{}) {
+	if h := t.HoldWatched(); h != (Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
 			if in, err := sightedInput(context.Background(), r.node, state); err == nil {
 				r.hear(id, in)
@@ -177,7 +177,7 @@ func (r *rig) watch(id OrderID) {
 	if t = r.desk.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.payoutWatched(); h != (Hash{}) {
+	if h, attempt := t.PayoutWatched(); h != (Hash{}) {
 		if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
 			r.hear(id, paymentInput(h, attempt, state))
 		}

@@ -101,7 +101,7 @@ func (s *sim) verdict(t Trade) InputKind {
 	switch {
 	case !s.copied(t.ID):
 		return InResume
-	case paid > 0 && paid >= settled, live != nil && live.state.Phase == HoldSettled && !escrowed(t.Status) && t.Status != mostro.TradeSettledHoldInvoice:
+	case paid > 0 && paid >= settled, live != nil && live.state.Phase == HoldSettled && !Escrowed(t.Status) && t.Status != mostro.TradeSettledHoldInvoice:
 		// Nothing is left to be paid, or the order was not taken in this store.
 		if !s.abandoned[t.ID] {
 			s.count.abandoned++

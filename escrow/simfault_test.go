@@ -314,7 +314,7 @@ func (s *sim) judgeSize(c *Commit, estimate int) {
 	}
 	size := 0
 	add := func(v any) {
-		b, err := encode(v)
+		b, err := Encode(v)
 		if err != nil {
 			s.fail("encode %T: %v", v, err)
 		}
@@ -354,7 +354,7 @@ func (s *sim) judgeRequest(row JournalRow) {
 	default:
 		return
 	}
-	if b, err := encode(row.Input.Request); err != nil || len(b)-invoice > journalLimit(m.Payload) {
+	if b, err := Encode(row.Input.Request); err != nil || len(b)-invoice > JournalLimit(m.Payload) {
 		s.fail("the journal keeps %d bytes of a message of %s besides its invoice: %v", len(b)-invoice, row.Trade, err)
 	}
 }

@@ -242,7 +242,7 @@ func (s *sim) fail(format string, args ...any) {
 func (s *sim) unfinished() []OrderID {
 	var ids []OrderID
 	for _, id := range s.order {
-		if t := s.desk.open[id]; t != nil && !terminal(t.Status) && !s.abandoned[id] {
+		if t := s.desk.open[id]; t != nil && !Terminal(t.Status) && !s.abandoned[id] {
 			ids = append(ids, id)
 		}
 	}
@@ -466,7 +466,7 @@ func (s *sim) judge(c *Commit) {
 // judgeTrade checks what holds of a trade at any time.
 func (s *sim) judgeTrade(t Trade) {
 	switch {
-	case !terminal(t.Status) && t.Deadline == 0:
+	case !Terminal(t.Status) && t.Deadline == 0:
 		s.fail("trade %s is %s without a deadline", t.ID, t.Status)
 	case t.Bucket != Public(t.Status):
 		s.fail("trade %s is %s and shown as %s", t.ID, t.Status, t.Bucket)
@@ -474,7 +474,7 @@ func (s *sim) judgeTrade(t Trade) {
 		s.fail("trade %s is frozen", t.ID)
 	case t.Status == mostro.TradePending && (t.Taker() != Party{} || t.Hash != Hash{} || t.MarketPrice && t.AmountSats != 0):
 		s.fail("trade %s is back in the book with something of its taker", t.ID)
-	case escrowed(t.Status) && t.BuyerInvoice.Text == "":
+	case Escrowed(t.Status) && t.BuyerInvoice.Text == "":
 		s.fail("trade %s is %s and its buyer cannot be paid", t.ID, t.Status)
 	case t.Preimage != (Preimage{}) && t.Preimage.Hash() != t.Hash:
 		s.fail("trade %s has a preimage of another hash", t.ID)
@@ -764,7 +764,7 @@ func (s *sim) watch(id OrderID) {
 	if t == nil {
 		return
 	}
-	if h := t.holdWatched(); h != (Hash{}) {
+	if h := t.HoldWatched(); h != (Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), h)
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			if in, err := sightedInput(context.Background(), s.node, state); err == nil {
@@ -776,7 +776,7 @@ func (s *sim) watch(id OrderID) {
 	if t = s.desk.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.payoutWatched(); h != (Hash{}) {
+	if h, attempt := t.PayoutWatched(); h != (Hash{}) {
 		state, err := s.node.TrackPayment(context.Background(), h)
 		if w := (watched{id, h, attempt, uint8(state.Status)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			s.told[w] = state.Status != PaymentUnknown

@@ -227,7 +227,7 @@ func (s *sim) act(id OrderID) {
 		return
 	}
 	buyer, seller := t.Buyer, t.Seller
-	if s.sleepy && escrowed(t.Status) && s.rng.IntN(25) > 0 {
+	if s.sleepy && Escrowed(t.Status) && s.rng.IntN(25) > 0 {
 		return
 	}
 	switch t.Status {

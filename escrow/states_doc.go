@@ -29,7 +29,7 @@ func WriteStates(w io.Writer) error {
 		}
 	}
 	for _, s := range mostro.TradeStatuses() {
-		if terminal(s) && s != mostro.TradeCompletedByAdmin {
+		if Terminal(s) && s != mostro.TradeCompletedByAdmin {
 			fmt.Fprintf(&b, "    %s --> [*]\n", node(s))
 		}
 	}

@@ -33,7 +33,7 @@ func TestTransitionTable(t *testing.T) {
 			t.Errorf("twice: %v", e)
 		}
 		seen[e] = true
-		if terminal(row.From) {
+		if Terminal(row.From) {
 			t.Errorf("a way out of the end: %v", e)
 		}
 		if row.By == "" || !row.Later && row.Does == "" {
@@ -49,7 +49,7 @@ func TestTransitionTable(t *testing.T) {
 		}
 	}
 	for s := range reached {
-		left := terminal(s)
+		left := Terminal(s)
 		for _, row := range Transitions {
 			left = left || row.From == s && row.To != s && !row.Later
 		}

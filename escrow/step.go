@@ -50,7 +50,7 @@ func (s *step) decide() error {
 			if in.Request != nil && in.Request.Message.Action == mostro.ActionNewOrder {
 				return s.newOrder()
 			}
-			return refuse(mostro.ReasonNotFound)
+			return Refuse(mostro.ReasonNotFound)
 		case InSpawn:
 			return s.spawn()
 		}
@@ -113,7 +113,7 @@ func (s *step) message() error {
 		return ErrNothing
 	}
 	if s.t.Frozen {
-		return refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(mostro.ReasonNotAllowedByStatus)
 	}
 	s.follow()
 	switch s.in.Request.Message.Action {
@@ -134,7 +134,7 @@ func (s *step) message() error {
 	case mostro.ActionTradePubkey:
 		return s.rotate()
 	}
-	return refuse(mostro.ReasonInvalidAction)
+	return Refuse(mostro.ReasonInvalidAction)
 }
 
 // follow has a party that changes between the transports of today answered
@@ -150,8 +150,8 @@ func (s *step) follow() {
 	}
 }
 
-// refuse gives the error that becomes a cant-do message.
-func refuse(reason mostro.Reason) error { return mostro.CantDo{Reason: reason} }
+// Refuse gives the error that becomes a cant-do message.
+func Refuse(reason mostro.Reason) error { return mostro.CantDo{Reason: reason} }
 
 // move changes the status, if the table has it so.
 func (s *step) move(on Trigger, to mostro.TradeStatus) error {
@@ -286,13 +286,13 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 	}
 	t.Deadline = t.ExpiresAt
 	s.reshow = true
-	s.say(t.Maker(), mostro.ActionNewOrder, t.order(t.Status, t.AmountSats)).RequestID = request
+	s.say(t.Maker(), mostro.ActionNewOrder, t.SmallOrder(t.Status, t.AmountSats)).RequestID = request
 	return nil
 }
 
-// order gives the trade as messages show it, with an amount that depends on
+// SmallOrder gives the trade as messages show it, with an amount that depends on
 // who reads it. Keys and invoice are added by those who may.
-func (t Trade) order(status mostro.TradeStatus, amountSats int64) *mostro.SmallOrder {
+func (t Trade) SmallOrder(status mostro.TradeStatus, amountSats int64) *mostro.SmallOrder {
 	id, created, expires := t.ID, t.CreatedAt, t.ExpiresAt
 	o := &mostro.SmallOrder{
 		ID: &id, Kind: t.Kind, Status: status, AmountSats: amountSats,
@@ -306,8 +306,8 @@ func (t Trade) order(status mostro.TradeStatus, amountSats int64) *mostro.SmallO
 	return o
 }
 
-// withKeys adds both trade keys: only once both parties are committed.
-func (t Trade) withKeys(o *mostro.SmallOrder) *mostro.SmallOrder {
+// WithKeys adds both trade keys: only once both parties are committed.
+func (t Trade) WithKeys(o *mostro.SmallOrder) *mostro.SmallOrder {
 	buyer, seller := t.Buyer.Key, t.Seller.Key
 	o.BuyerTradePubkey, o.SellerTradePubkey = &buyer, &seller
 	return o
@@ -352,7 +352,7 @@ func (s *step) clockBack() error {
 		t.Deadline = min(t.Deadline, at+t.Terms.WaitSeconds)
 	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
 		t.HeldAt, t.Deadline = min(t.HeldAt, at), min(t.Deadline, at)
-		t.SafeUntil = min(t.SafeUntil, at+int64(t.Terms.CLTVBlocks)*blockSeconds)
+		t.SafeUntil = min(t.SafeUntil, at+int64(t.Terms.CLTVBlocks)*BlockSeconds)
 	case mostro.TradeSettledHoldInvoice:
 		t.Deadline = min(t.Deadline, at+trackPoll)
 	}
@@ -366,7 +366,7 @@ func (s *step) clockBack() error {
 // been made already, to an invoice that this store never saw.
 func (s *step) reconcile() error {
 	t := &s.t
-	if terminal(t.Status) || t.Status == mostro.TradePending || t.Doubtful && !t.Sighted {
+	if Terminal(t.Status) || t.Status == mostro.TradePending || t.Doubtful && !t.Sighted {
 		return ErrNothing
 	}
 	t.Doubtful, t.Sighted = true, false // Sighted was never set before rules1
@@ -385,7 +385,7 @@ func (s *step) resume() error {
 		return ErrNothing
 	}
 	t.Frozen, t.Doubtful, t.Sighted = false, false, false
-	if !terminal(t.Status) {
+	if !Terminal(t.Status) {
 		t.Deadline = s.in.At
 	}
 	if err := s.stay(OnResume); err != nil {
@@ -410,7 +410,7 @@ func (s *step) uncommitted() error {
 		return ErrNothing
 	}
 	s.t.Frozen = true
-	if !terminal(s.t.Status) {
+	if !Terminal(s.t.Status) {
 		s.t.Deadline = s.in.At + remindFirst
 	}
 	return s.stay(OnUncommitted)

@@ -9,17 +9,17 @@ func (s *step) cancel() error {
 	t := &s.t
 	switch t.Status {
 	case mostro.TradeCanceled, mostro.TradeCanceledByAdmin, mostro.TradeCooperativelyCanceled:
-		return refuse(mostro.ReasonOrderAlreadyCanceled)
+		return Refuse(mostro.ReasonOrderAlreadyCanceled)
 	case mostro.TradePending:
 		if !s.isMaker() {
-			return refuse(mostro.ReasonIsNotYourOrder)
+			return Refuse(mostro.ReasonIsNotYourOrder)
 		}
 		s.answer(t.Maker(), mostro.ActionCanceled, nil)
 		return s.end(OnCancelMaker, mostro.TradeCanceled)
 	case mostro.TradeWaitingPayment, mostro.TradeWaitingBuyerInvoice:
 		switch {
 		case !s.isParty():
-			return refuse(mostro.ReasonInvalidPubkey)
+			return Refuse(mostro.ReasonInvalidPubkey)
 		case s.rules(rules1) && t.Doubtful && t.HeldAt != 0:
 			return s.contradiction() // fiat may have been sent in the lost time
 		case s.isMaker():
@@ -33,7 +33,7 @@ func (s *step) cancel() error {
 	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
 		return s.cooperate()
 	}
-	return refuse(mostro.ReasonNotAllowedByStatus)
+	return Refuse(mostro.ReasonNotAllowedByStatus)
 }
 
 // cooperate cancels what both parties, one after the other, want cancelled.
@@ -41,11 +41,11 @@ func (s *step) cooperate() error {
 	t := &s.t
 	switch {
 	case !s.isParty():
-		return refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(mostro.ReasonInvalidPubkey)
 	case t.Settling:
-		return refuse(mostro.ReasonNotAllowedByStatus) // the seller has let go already
+		return Refuse(mostro.ReasonNotAllowedByStatus) // the seller has let go already
 	case t.CancelBy == s.role():
-		return refuse(mostro.ReasonInvalidPubkey) // one party alone never completes it
+		return Refuse(mostro.ReasonInvalidPubkey) // one party alone never completes it
 	case t.CancelBy == "":
 		t.CancelBy = s.role()
 		s.answer(s.partyOf(t.CancelBy), mostro.ActionCooperativeCancelInitiatedByYou, nil)
@@ -77,11 +77,11 @@ func (s *step) dispute() error {
 	t := &s.t
 	switch {
 	case t.Dispute.Status != "":
-		return refuse(mostro.ReasonDisputeCreationError)
+		return Refuse(mostro.ReasonDisputeCreationError)
 	case t.Status != mostro.TradeActive && t.Status != mostro.TradeFiatSent || t.Settling:
-		return refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(mostro.ReasonNotAllowedByStatus)
 	case !s.isParty():
-		return refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(mostro.ReasonInvalidPubkey)
 	}
 	return s.openDispute(OnDispute, s.role(), s.in.Request.Message.RequestID)
 }

@@ -68,7 +68,7 @@ func (s *step) lookAtHold() error {
 // proves that an escrow is gone.
 func (s *step) holdUnknown() error {
 	t := &s.t
-	if !escrowed(t.Status) || t.Hash != s.in.Hash || t.Settling || t.EscrowGone || t.Frozen {
+	if !Escrowed(t.Status) || t.Hash != s.in.Hash || t.Settling || t.EscrowGone || t.Frozen {
 		return ErrNothing
 	}
 	return s.guard(t.safeUntil() <= s.in.At)

@@ -12,42 +12,42 @@ func (s *step) newOrder() error {
 	m, in := s.in.Request.Message, s.in
 	o, ok := m.Payload.(*mostro.SmallOrder)
 	if !ok || o == nil || in.Terms == nil {
-		return refuse(mostro.ReasonInvalidParameters)
+		return Refuse(mostro.ReasonInvalidParameters)
 	}
 	terms := *in.Terms
 	ranged := o.MinAmount != nil && o.MaxAmount != nil
 	fee := terms.Fee.SideFee(o.AmountSats)
 	if o.BuyerInvoice != nil && o.Kind == mostro.SideBuy && *o.BuyerInvoice != "" {
 		if !in.Invoice.pays(o.AmountSats-fee, o.AmountSats == 0, terms, in.At) {
-			return refuse(mostro.ReasonInvalidInvoice)
+			return Refuse(mostro.ReasonInvalidInvoice)
 		}
 	}
 	switch {
 	case in.Limited:
-		return refuse(mostro.ReasonTooManyRequests)
+		return Refuse(mostro.ReasonTooManyRequests)
 	case in.Refused || !currencyCode(o.FiatCode):
-		return refuse(mostro.ReasonInvalidFiatCurrency)
+		return Refuse(mostro.ReasonInvalidFiatCurrency)
 	case !ranged && o.FiatAmount <= 0:
-		return refuse(mostro.ReasonInvalidAmount)
+		return Refuse(mostro.ReasonInvalidAmount)
 	case o.AmountSats < 0:
-		return refuse(mostro.ReasonInvalidAmount)
+		return Refuse(mostro.ReasonInvalidAmount)
 	case ranged && (*o.MinAmount < 0 || *o.MinAmount >= *o.MaxAmount || o.AmountSats != 0):
-		return refuse(mostro.ReasonInvalidAmount)
+		return Refuse(mostro.ReasonInvalidAmount)
 	case !ranged && (o.MinAmount != nil || o.MaxAmount != nil):
-		return refuse(mostro.ReasonInvalidAmount) // half a range is none
+		return Refuse(mostro.ReasonInvalidAmount) // half a range is none
 	case o.Premium != 0 && o.AmountSats != 0:
-		return refuse(mostro.ReasonInvalidParameters)
+		return Refuse(mostro.ReasonInvalidParameters)
 	case o.Premium <= -maxPremium || o.Premium >= maxPremium || len(o.PaymentMethod) > maxPaymentMethod:
-		return refuse(mostro.ReasonInvalidParameters)
+		return Refuse(mostro.ReasonInvalidParameters)
 	}
 	if err := s.withinLimits(o, ranged, terms); err != nil {
 		return err
 	}
 	if o.Kind != mostro.SideBuy && o.Kind != mostro.SideSell {
-		return refuse(mostro.ReasonInvalidOrderKind)
+		return Refuse(mostro.ReasonInvalidOrderKind)
 	}
 	if m.TradeIndex == nil && !s.sender().Private() {
-		return refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(mostro.ReasonInvalidTradeIndex)
 	}
 	expires := in.At + terms.LifeSeconds
 	if in.SentAt != 0 {
@@ -55,12 +55,12 @@ func (s *step) newOrder() error {
 	}
 	if o.ExpiresAt != nil && *o.ExpiresAt != 0 {
 		expires = min(*o.ExpiresAt, in.At+terms.MaxLifeSeconds)
-		if s.rules(rules1) && expires < in.At+leastLifeSeconds {
-			return refuse(mostro.ReasonInvalidParameters)
+		if s.rules(rules1) && expires < in.At+LeastLifeSeconds {
+			return Refuse(mostro.ReasonInvalidParameters)
 		}
 	}
 	if expires <= in.At {
-		return refuse(mostro.ReasonInvalidParameters) // it would be shown as pending and could not be taken
+		return Refuse(mostro.ReasonInvalidParameters) // it would be shown as pending and could not be taken
 	}
 	t := &s.t
 	t.ID, t.Kind, t.Terms = in.OrderID, o.Kind, terms
@@ -82,7 +82,7 @@ func (s *step) newOrder() error {
 	if err := s.move(OnNewOrder, mostro.TradePending); err != nil {
 		return err
 	}
-	ack := t.order(t.Status, t.AmountSats)
+	ack := t.SmallOrder(t.Status, t.AmountSats)
 	if t.BuyerInvoice.Text != "" {
 		text := t.BuyerInvoice.Text
 		ack.BuyerInvoice = &text
@@ -96,7 +96,7 @@ func (s *step) newOrder() error {
 func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) error {
 	if o.AmountSats > 0 {
 		if o.AmountSats < terms.MinSats || o.AmountSats > terms.MaxSats || o.AmountSats <= terms.Fee.SideFee(o.AmountSats) {
-			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
 		}
 		return nil
 	}
@@ -110,7 +110,7 @@ func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) erro
 			return err
 		}
 		if sats < terms.MinSats || sats > terms.MaxSats {
-			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
 		}
 	}
 	return nil
@@ -121,11 +121,11 @@ func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) erro
 // is too old: it is.
 func (s *step) quote(fiat, premium int64) (int64, error) {
 	if s.in.Quote.Price <= 0 || s.in.Quote.Stale {
-		return 0, refuse(mostro.ReasonPriceTooStale)
+		return 0, Refuse(mostro.ReasonPriceTooStale)
 	}
 	sats, ok := quoteSats(fiat, s.in.Quote.Price, premium)
 	if !ok {
-		return 0, refuse(mostro.ReasonOutOfRangeSatsAmount)
+		return 0, Refuse(mostro.ReasonOutOfRangeSatsAmount)
 	}
 	return sats, nil
 }
@@ -146,7 +146,7 @@ func (s *step) spawn() error {
 	if err := s.move(OnSpawn, mostro.TradePending); err != nil {
 		return err
 	}
-	ack := s.say(c.Maker, mostro.ActionNewOrder, t.order(t.Status, t.AmountSats))
+	ack := s.say(c.Maker, mostro.ActionNewOrder, t.SmallOrder(t.Status, t.AmountSats))
 	index := c.Maker.Index
 	ack.RequestID, ack.TradeIndex = c.RequestID, &index
 	return nil
@@ -157,19 +157,19 @@ func (s *step) take(side mostro.Side) error {
 	m, t, in := s.in.Request.Message, &s.t, s.in
 	switch {
 	case in.Limited:
-		return refuse(mostro.ReasonTooManyRequests)
+		return Refuse(mostro.ReasonTooManyRequests)
 	case in.Busy:
-		return refuse(mostro.ReasonPendingOrderExists)
+		return Refuse(mostro.ReasonPendingOrderExists)
 	case t.Kind != side:
-		return refuse(mostro.ReasonInvalidOrderKind)
+		return Refuse(mostro.ReasonInvalidOrderKind)
 	case t.Status != mostro.TradePending:
-		return refuse(mostro.ReasonInvalidOrderStatus)
+		return Refuse(mostro.ReasonInvalidOrderStatus)
 	case t.ExpiresAt <= in.At:
-		return refuse(mostro.ReasonInvalidOrderStatus)
+		return Refuse(mostro.ReasonInvalidOrderStatus)
 	case s.isMaker():
-		return refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(mostro.ReasonInvalidPubkey)
 	case m.TradeIndex == nil && !s.sender().Private():
-		return refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(mostro.ReasonInvalidTradeIndex)
 	}
 	var invoice string
 	var fiat *int64
@@ -180,12 +180,12 @@ func (s *step) take(side mostro.Side) error {
 	case mostro.PaymentRequest:
 		invoice, fiat = p.Invoice, p.Amount
 		if s.rules(rules1) && side == mostro.SideSell && strings.TrimSpace(invoice) == "" {
-			return refuse(mostro.ReasonInvalidInvoice) // as the reference node does
+			return Refuse(mostro.ReasonInvalidInvoice) // as the reference node does
 		}
 	}
 	if t.Range() {
 		if fiat == nil || *fiat < t.MinFiat || *fiat > t.MaxFiat || *fiat <= 0 {
-			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
 		}
 		t.FiatAmount = *fiat
 	}
@@ -195,14 +195,14 @@ func (s *step) take(side mostro.Side) error {
 			return err
 		}
 		if sats < t.Terms.MinSats || sats > t.Terms.MaxSats || sats <= t.Terms.Fee.SideFee(sats) {
-			return refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
 		}
 		t.AmountSats, t.FeeSats = sats, t.Terms.Fee.SideFee(sats)
 	}
 	t.DevFeeSats = t.Terms.DevFee.DevFee(t.FeeSats)
 	if side == mostro.SideSell && invoice != "" {
 		if !in.Invoice.pays(t.PayoutSats(), false, t.Terms, in.At) {
-			return refuse(mostro.ReasonInvalidInvoice)
+			return Refuse(mostro.ReasonInvalidInvoice)
 		}
 		t.BuyerInvoice = in.Invoice.payTo()
 	}
@@ -237,7 +237,7 @@ func index(p Party) *int64 {
 
 // askInvoice gives the order that asks the buyer for an invoice.
 func (t Trade) askInvoice() *mostro.SmallOrder {
-	o := t.order(t.Status, t.PayoutSats())
+	o := t.SmallOrder(t.Status, t.PayoutSats())
 	o.ExpiresAt = nil
 	return o
 }
@@ -260,7 +260,7 @@ func (s *step) orderHold(on Trigger) error {
 	t.HoldInvoice, t.HeldAt, t.SafeUntil = "", 0, 0
 	s.do(Effect{
 		Kind: FxCreateHold, Hash: t.Hash, AmountSats: t.LockSats(), CLTVBlocks: t.Terms.CLTVBlocks,
-		Seconds: t.Terms.holdSeconds(), Memo: t.memo(),
+		Seconds: t.Terms.HoldSeconds(), Memo: t.memo(),
 	})
 	return nil
 }
@@ -268,14 +268,14 @@ func (s *step) orderHold(on Trigger) error {
 // rotate gives the maker of an untaken order another trade key.
 func (s *step) rotate() error {
 	if s.t.Status != mostro.TradePending {
-		return refuse(mostro.ReasonInvalidOrderStatus)
+		return Refuse(mostro.ReasonInvalidOrderStatus)
 	}
 	maker, sender := s.t.Maker(), s.sender()
 	if maker.Identity != sender.Identity || maker.Private() {
-		return refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(mostro.ReasonInvalidPubkey)
 	}
 	if maker.Key == sender.Key {
-		return refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(mostro.ReasonInvalidTradeIndex)
 	}
 	if sender.Index == 0 {
 		sender.Index = maker.Index

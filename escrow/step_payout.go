@@ -176,6 +176,6 @@ func (s *step) ask() {
 	}
 	t.Payout.Asked++
 	t.Deadline = s.in.At + wait
-	o := t.order(t.Status, t.PayoutSats())
+	o := t.SmallOrder(t.Status, t.PayoutSats())
 	s.say(t.Buyer, mostro.ActionAddInvoice, o)
 }

@@ -26,7 +26,7 @@ func (s *step) holdMade() error {
 		t.TakerReputation = nil
 	}
 	pay := s.say(t.Seller, mostro.ActionPayInvoice, mostro.PaymentRequest{
-		Order: t.order(t.Status, t.LockSats()), Invoice: t.HoldInvoice,
+		Order: t.SmallOrder(t.Status, t.LockSats()), Invoice: t.HoldInvoice,
 	})
 	pay.RequestID, pay.TradeIndex = t.TakeRequest, index(t.Seller)
 	t.TakeRequest = nil
@@ -48,7 +48,7 @@ func (s *step) holdRefused() error {
 // of the past: whoever cancelled it sees to its end.
 func (s *step) hold() error {
 	t := &s.t
-	if (t.Hash == Hash{}) || t.Hash != s.in.Hash || terminal(t.Status) || t.Frozen {
+	if (t.Hash == Hash{}) || t.Hash != s.in.Hash || Terminal(t.Status) || t.Frozen {
 		return ErrNothing
 	}
 	switch s.in.Hold.Phase {
@@ -107,7 +107,7 @@ func (s *step) held() error {
 		s.say(t.Seller, mostro.ActionWaitingBuyerInvoice, nil)
 		return nil
 	}
-	if s.in.Hold.Height == 0 || !escrowed(t.Status) || t.Settling || t.EscrowGone {
+	if s.in.Hold.Height == 0 || !Escrowed(t.Status) || t.Settling || t.EscrowGone {
 		return ErrNothing
 	}
 	if s.in.Hold.ExpiryHeight == 0 {
@@ -119,7 +119,7 @@ func (s *step) held() error {
 	if left := int64(s.in.Hold.ExpiryHeight) - int64(s.in.Hold.Height) - int64(t.Terms.margin()); s.rules(rules1) {
 		// The chain is slower or faster than ten minutes a block, or the clock
 		// was set.
-		if until := s.in.At + left*blockSeconds; until < t.SafeUntil-safeDrift || until > t.SafeUntil+safeDrift {
+		if until := s.in.At + left*BlockSeconds; until < t.SafeUntil-safeDrift || until > t.SafeUntil+safeDrift {
 			t.SafeUntil = until
 			return s.stay(OnGuard)
 		}
@@ -139,10 +139,10 @@ func (s *step) dateHold() bool {
 		return true // unknown: the clock has to do
 	}
 	if h.AcceptHeight != 0 && h.AcceptHeight < h.Height {
-		t.HeldAt -= int64(h.Height-h.AcceptHeight) * blockSeconds
+		t.HeldAt -= int64(h.Height-h.AcceptHeight) * BlockSeconds
 	}
 	left := int64(h.ExpiryHeight) - int64(h.Height) - int64(t.Terms.margin())
-	t.SafeUntil = s.in.At + left*blockSeconds
+	t.SafeUntil = s.in.At + left*BlockSeconds
 	return left >= int64(t.Terms.leastBlocks())
 }
 
@@ -168,8 +168,8 @@ func (s *step) activate(on Trigger, request *uint64) error {
 	if t.SafeUntil != 0 {
 		t.Deadline = s.in.At + max((t.SafeUntil-s.in.At)/2, guardPoll)
 	}
-	s.say(t.Buyer, mostro.ActionHoldInvoicePaymentAccepted, t.withKeys(t.order(t.Status, t.PayoutSats()))).RequestID = request
-	s.say(t.Seller, mostro.ActionBuyerTookOrder, t.withKeys(t.order(t.Status, t.LockSats())))
+	s.say(t.Buyer, mostro.ActionHoldInvoicePaymentAccepted, t.WithKeys(t.SmallOrder(t.Status, t.PayoutSats()))).RequestID = request
+	s.say(t.Seller, mostro.ActionBuyerTookOrder, t.WithKeys(t.SmallOrder(t.Status, t.LockSats())))
 	return nil
 }
 
@@ -177,19 +177,19 @@ func (s *step) activate(on Trigger, request *uint64) error {
 func (s *step) addInvoice() error {
 	t, at := &s.t, s.in.At
 	if !s.isBuyer() {
-		return refuse(mostro.ReasonInvalidPeer)
+		return Refuse(mostro.ReasonInvalidPeer)
 	}
 	switch t.Status {
 	case mostro.TradeWaitingBuyerInvoice:
 	case mostro.TradeSettledHoldInvoice:
 		if t.Payout.Hash != (Hash{}) || t.Payout.Minting {
-			return refuse(mostro.ReasonNotAllowedByStatus)
+			return Refuse(mostro.ReasonNotAllowedByStatus)
 		}
 	default:
-		return refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(mostro.ReasonNotAllowedByStatus)
 	}
 	if !s.in.Invoice.pays(t.PayoutSats(), false, t.Terms, at) || t.Hash != (Hash{}) && s.in.Invoice.Hash == t.Hash {
-		return refuse(mostro.ReasonInvalidInvoice)
+		return Refuse(mostro.ReasonInvalidInvoice)
 	}
 	t.BuyerInvoice = s.in.Invoice.payTo()
 	request := s.in.Request.Message.RequestID
@@ -222,10 +222,10 @@ func (s *step) next() error {
 	}
 	// A key that is no point of the curve could never be written to.
 	if key, err := mostro.ParsePubkey(p.Pubkey); err != nil || key != p.Pubkey || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
-		return refuse(mostro.ReasonInvalidParameters)
+		return Refuse(mostro.ReasonInvalidParameters)
 	}
 	if s.in.KeyInUse {
-		return refuse(mostro.ReasonInvalidParameters) // the next order's messages would go to a stranger
+		return Refuse(mostro.ReasonInvalidParameters) // the next order's messages would go to a stranger
 	}
 	if s.t.Range() {
 		s.t.Next = p
@@ -237,10 +237,10 @@ func (s *step) next() error {
 func (s *step) fiatSent() error {
 	t := &s.t
 	if t.Status != mostro.TradeActive {
-		return refuse(mostro.ReasonInvalidOrderStatus)
+		return Refuse(mostro.ReasonInvalidOrderStatus)
 	}
 	if !s.isBuyer() {
-		return refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(mostro.ReasonInvalidPubkey)
 	}
 	if err := s.next(); err != nil {
 		return err
@@ -261,10 +261,10 @@ func (s *step) fiatSent() error {
 func (s *step) release() error {
 	t := &s.t
 	if !s.isSeller() {
-		return refuse(mostro.ReasonInvalidPeer)
+		return Refuse(mostro.ReasonInvalidPeer)
 	}
 	if t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute || t.Settling || t.EscrowGone {
-		return refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(mostro.ReasonNotAllowedByStatus)
 	}
 	if err := s.next(); err != nil {
 		return err
@@ -424,7 +424,7 @@ func (s *step) cancelRefused() error {
 		return err
 	}
 	s.t.Frozen = true
-	if !terminal(s.t.Status) {
+	if !Terminal(s.t.Status) {
 		s.t.Deadline = s.in.At + remindFirst
 	}
 	return s.stay(OnContradiction)

@@ -196,7 +196,8 @@ func (t Terms) LeastSats() int64 {
 	return least
 }
 
-const blockSeconds = 600
+// BlockSeconds is how long a block takes on average, in seconds.
+const BlockSeconds = 600
 
 // margin is MarginBlocks, or half of a delta that is not larger than it.
 func (t Terms) margin() uint32 {
@@ -207,7 +208,7 @@ func (t Terms) margin() uint32 {
 }
 
 // guardSeconds is how long a hold is safe when nothing is known of the chain.
-func (t Terms) guardSeconds() int64 { return int64(t.CLTVBlocks-t.margin()) * blockSeconds }
+func (t Terms) guardSeconds() int64 { return int64(t.CLTVBlocks-t.margin()) * BlockSeconds }
 
 // leastPayout is the least amount of a buyer's invoice.
 func (t Terms) leastPayout() int64 {
@@ -223,16 +224,16 @@ func (t Terms) leastPayout() int64 {
 func (t Terms) leastBlocks() uint32 { return min(36, (t.CLTVBlocks-t.margin())/2) }
 
 // leastHoldSeconds is leastBlocks as time.
-func (t Terms) leastHoldSeconds() int64 { return int64(t.leastBlocks()) * blockSeconds }
+func (t Terms) leastHoldSeconds() int64 { return int64(t.leastBlocks()) * BlockSeconds }
 
-// holdSeconds is how long a hold invoice can be paid: longer than the seller's
+// HoldSeconds is how long a hold invoice can be paid: longer than the seller's
 // time, so that not the invoice but the trade ends the wait.
-func (t Terms) holdSeconds() int64 { return max(t.WaitSeconds+600, 3600) }
+func (t Terms) HoldSeconds() int64 { return max(t.WaitSeconds+600, 3600) }
 
-// leastLifeSeconds is how far ahead an order's own expiry has to be. A shorter
+// LeastLifeSeconds is how far ahead an order's own expiry has to be. A shorter
 // order could not be traded, and its event would have expired before it
 // reached a relay.
-const leastLifeSeconds = 600
+const LeastLifeSeconds = 600
 
 // guardPoll is how often a hold's time lock is looked at, once half its safe
 // time has passed.
@@ -290,10 +291,10 @@ func (t *Trade) setMaker(p Party) {
 }
 
 // Over says that nothing can happen to the trade any more.
-func (t Trade) Over() bool { return terminal(t.Status) && len(t.Closing) == 0 }
+func (t Trade) Over() bool { return Terminal(t.Status) && len(t.Closing) == 0 }
 
-// terminal says whether a status is final for the parties.
-func terminal(s mostro.TradeStatus) bool {
+// Terminal says whether a status is final for the parties.
+func Terminal(s mostro.TradeStatus) bool {
 	switch s {
 	case mostro.TradeSuccess, mostro.TradeCanceled, mostro.TradeCanceledByAdmin,
 		mostro.TradeCooperativelyCanceled, mostro.TradeExpired, mostro.TradeCompletedByAdmin:
@@ -302,8 +303,8 @@ func terminal(s mostro.TradeStatus) bool {
 	return false
 }
 
-// escrowed says whether a status rests on an accepted hold.
-func escrowed(s mostro.TradeStatus) bool {
+// Escrowed says whether a status rests on an accepted hold.
+func Escrowed(s mostro.TradeStatus) bool {
 	return s == mostro.TradeActive || s == mostro.TradeFiatSent || s == mostro.TradeDispute
 }
 
@@ -325,23 +326,23 @@ func Public(s mostro.TradeStatus) mostro.Status {
 	return mostro.StatusInProgress
 }
 
-// needsWallet says whether the trade depends on the Lightning node that holds
+// NeedsWallet says whether the trade depends on the Lightning node that holds
 // its invoice: something is held, is to be given back, or is to be paid out.
-func (t Trade) needsWallet() bool {
-	return len(t.Closing) > 0 || t.Status == mostro.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !terminal(t.Status)
+func (t Trade) NeedsWallet() bool {
+	return len(t.Closing) > 0 || t.Status == mostro.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !Terminal(t.Status)
 }
 
-// holdWatched gives the hash whose hold invoice is to be watched: zero when
+// HoldWatched gives the hash whose hold invoice is to be watched: zero when
 // none is. It is a function of the trade, so that a restart watches the same.
-func (t Trade) holdWatched() Hash {
-	if t.HoldInvoice == "" || t.EscrowGone || t.Frozen || terminal(t.Status) || t.Status == mostro.TradeSettledHoldInvoice {
+func (t Trade) HoldWatched() Hash {
+	if t.HoldInvoice == "" || t.EscrowGone || t.Frozen || Terminal(t.Status) || t.Status == mostro.TradeSettledHoldInvoice {
 		return Hash{}
 	}
 	return t.Hash
 }
 
-// payoutWatched gives the hash and attempt of the payment to be watched.
-func (t Trade) payoutWatched() (Hash, uint32) {
+// PayoutWatched gives the hash and attempt of the payment to be watched.
+func (t Trade) PayoutWatched() (Hash, uint32) {
 	if t.Status != mostro.TradeSettledHoldInvoice || !t.Payout.Sent {
 		return Hash{}, 0
 	}
@@ -404,15 +405,15 @@ func (t Terms) CheckNode(holdExpiryDelta uint32) error {
 	return nil
 }
 
-// window gives the time in which a late message about the trade counts: the
+// Window gives the time in which a late message about the trade counts: the
 // present duty's, or while the hold is safe.
-func (t Trade) window(at int64) (opened, closes int64) {
+func (t Trade) Window(at int64) (opened, closes int64) {
 	switch {
 	case t.Status == mostro.TradePending:
 		return max(t.CreatedAt, at-t.Terms.WaitSeconds), t.ExpiresAt
 	case t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment:
 		return t.TakenAt, t.Deadline
-	case escrowed(t.Status):
+	case Escrowed(t.Status):
 		return t.HeldAt, t.safeUntil()
 	case t.Status == mostro.TradeSettledHoldInvoice:
 		return t.HeldAt, at

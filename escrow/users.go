@@ -52,7 +52,7 @@ func (d *Desk) checkIndex(l Letter) error {
 	case n == 0:
 		return nil
 	case n <= u.LastIndex:
-		return refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(mostro.ReasonInvalidTradeIndex)
 	case !l.Signed:
 		return errDrop
 	}

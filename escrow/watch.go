@@ -34,10 +34,10 @@ func newWatches(node Lightning, report func(context.Context, notice) error) *wat
 
 // sync begins and ends watches as a trade wants it.
 func (w *watches) sync(ctx context.Context, t *Trade) {
-	if h := t.holdWatched(); w.turn(w.holds, t.ID, h, 0) {
+	if h := t.HoldWatched(); w.turn(w.holds, t.ID, h, 0) {
 		w.start(ctx, w.holds, t.ID, h, 0, w.hold)
 	}
-	if h, attempt := t.payoutWatched(); w.turn(w.payouts, t.ID, h, attempt) {
+	if h, attempt := t.PayoutWatched(); w.turn(w.payouts, t.ID, h, attempt) {
 		w.start(ctx, w.payouts, t.ID, h, attempt, w.payout)
 	}
 }
