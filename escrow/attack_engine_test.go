@@ -239,14 +239,14 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	if !w.engine.Reconcile {
 		t.Error("the copy was not noticed")
 	}
-	trade := w.trade(id)
+	tr := w.trade(id)
 	w.node.with(func(n *simNode) {
 		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
 			t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
 		}
 	})
-	if !trade.Frozen {
-		t.Errorf("the trade that was paid out is %s and not frozen", trade.Status)
+	if !tr.Frozen {
+		t.Errorf("the trade that was paid out is %s and not frozen", tr.Status)
 	}
 	open, err := w.engine.Trades(t.Context())
 	if err != nil {
@@ -322,8 +322,8 @@ func TestCopyIsNotForgottenByARestart(t *testing.T) {
 				}
 			}
 			time.Sleep(50 * time.Millisecond) // for what should not come
-			if trade := w.trade(id); !trade.Frozen {
-				t.Errorf("the trade that was paid out is %s and not frozen", trade.Status)
+			if tr := w.trade(id); !tr.Frozen {
+				t.Errorf("the trade that was paid out is %s and not frozen", tr.Status)
 			}
 			w.node.with(func(n *simNode) {
 				if n.paidMsat > n.settledMsat || len(n.pays) != 1 {

@@ -248,9 +248,9 @@ func TestCrashMatrix(t *testing.T) {
 
 // TestRolledBackStore opens an old copy of the store while the world went on.
 func TestRolledBackStore(t *testing.T) {
-	back := func(r *rig, trade Trade, rows ...OutboxRow) {
-		r.store.trades[trade.ID] = trade
-		r.store.journal[trade.ID] = r.store.journal[trade.ID][:trade.Steps]
+	back := func(r *rig, tr Trade, rows ...OutboxRow) {
+		r.store.trades[tr.ID] = tr
+		r.store.journal[tr.ID] = r.store.journal[tr.ID][:tr.Steps]
 		clear(r.store.outbox)
 		r.store.rows = nil
 		for _, row := range rows {
@@ -258,7 +258,7 @@ func TestRolledBackStore(t *testing.T) {
 			r.store.rows = append(r.store.rows, row.ID)
 		}
 		r.start()
-		r.hear(trade.ID, Input{Kind: InReconcile})
+		r.hear(tr.ID, Input{Kind: InReconcile})
 		r.commit()
 	}
 	t.Run("released and paid since: frozen, not paid again", func(t *testing.T) {
@@ -270,8 +270,8 @@ func TestRolledBackStore(t *testing.T) {
 		r.resolves(id, true)
 		back(r, old)
 		r.settle()
-		if trade := r.trade(id); !trade.Frozen || trade.Last != OnContradiction {
-			t.Errorf("%s, frozen %v", trade.Last, trade.Frozen)
+		if tr := r.trade(id); !tr.Frozen || tr.Last != OnContradiction {
+			t.Errorf("%s, frozen %v", tr.Last, tr.Frozen)
 		}
 		if outcome := r.say(seller, mostro.ActionRelease, &id, nil); outcome != string(mostro.ReasonNotAllowedByStatus) {
 			t.Errorf("%q", outcome)
@@ -299,14 +299,14 @@ func TestRolledBackStore(t *testing.T) {
 		r.resolves(id, true)
 		back(r, old)
 		r.pass(86_400)
-		if trade := r.trade(id); !trade.Frozen || r.node.paidMsat != 99_700_000 || len(r.node.pays) != 2 {
-			t.Errorf("frozen %v, paid %d", trade.Frozen, r.node.paidMsat)
+		if tr := r.trade(id); !tr.Frozen || r.node.paidMsat != 99_700_000 || len(r.node.pays) != 2 {
+			t.Errorf("frozen %v, paid %d", tr.Frozen, r.node.paidMsat)
 		}
 		r.hear(id, Input{Kind: InResume})
 		r.commit()
 		r.pass(1)
-		if trade := r.trade(id); trade.Frozen || trade.Payout.Asked != 1 { // its invoice has expired meanwhile
-			t.Errorf("%+v", trade.Payout)
+		if tr := r.trade(id); tr.Frozen || tr.Payout.Asked != 1 { // its invoice has expired meanwhile
+			t.Errorf("%+v", tr.Payout)
 		}
 	})
 	t.Run("held since: goes on, and its time does not take it away", func(t *testing.T) {

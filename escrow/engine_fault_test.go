@@ -200,12 +200,12 @@ func TestAskAfterTheEnd(t *testing.T) {
 func TestRedactedTrade(t *testing.T) {
 	r := newRig(t)
 	id, _, _ := r.toSettled()
-	trade := r.trade(id)
-	b, err := json.Marshal(trade.Redacted())
+	tr := r.trade(id)
+	b, err := json.Marshal(tr.Redacted())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{trade.Preimage.Hex(), trade.HoldInvoice, trade.BuyerInvoice.Text, trade.Payout.Bolt11} {
+	for _, secret := range []string{tr.Preimage.Hex(), tr.HoldInvoice, tr.BuyerInvoice.Text, tr.Payout.Bolt11} {
 		if secret == "" || strings.Contains(string(b), secret) {
 			t.Errorf("it shows %q", secret)
 		}

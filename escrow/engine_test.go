@@ -169,16 +169,16 @@ func TestBookFollowsTheTrade(t *testing.T) {
 func TestLogsHoldNoSecret(t *testing.T) {
 	w := newWorld(t)
 	id := w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV1), func(string) { w.restart() })
-	trade := w.trade(id)
+	tr := w.trade(id)
 	if err := w.stop(); err == nil {
 		t.Error("stopped without a word")
-	} else if text := err.Error(); strings.Contains(text, trade.Preimage.Hex()) {
+	} else if text := err.Error(); strings.Contains(text, tr.Preimage.Hex()) {
 		t.Error("the error holds the preimage")
 	}
 	secret := w.keys.Secret()
 	for name, text := range map[string]string{
-		"preimage": trade.Preimage.Hex(), "invoice": trade.HoldInvoice, "payout": trade.BuyerInvoice.Text,
-		"key": hexOf(secret[:]), "trade key": trade.Buyer.Key,
+		"preimage": tr.Preimage.Hex(), "invoice": tr.HoldInvoice, "payout": tr.BuyerInvoice.Text,
+		"key": hexOf(secret[:]), "trade key": tr.Buyer.Key,
 	} {
 		if text == "" || strings.Contains(w.output.String(), text) {
 			t.Errorf("the log holds the %s", name)
@@ -200,9 +200,9 @@ func TestPartyThatChangesTransport(t *testing.T) {
 			seller.transport = mostro.TransportV1
 		}
 	})
-	trade := w.trade(id)
-	if trade.Buyer.Transport != mostro.TransportV1 || trade.Seller.Transport != mostro.TransportV1 {
-		t.Errorf("the buyer is written to by %s, the seller by %s", trade.Buyer.Transport, trade.Seller.Transport)
+	tr := w.trade(id)
+	if tr.Buyer.Transport != mostro.TransportV1 || tr.Seller.Transport != mostro.TransportV1 {
+		t.Errorf("the buyer is written to by %s, the seller by %s", tr.Buyer.Transport, tr.Seller.Transport)
 	}
 	old := newRig(t)
 	from := old.someone()

@@ -90,8 +90,8 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	if !strings.Contains(all.String(), "settled-hold-invoice") {
 		t.Error("counts nothing")
 	}
-	trade := r.trade(id)
-	for _, secret := range []string{id.String(), trade.Hash.String(), trade.Preimage.Hex(), seller.Key, seller.Identity, trade.HoldInvoice} {
+	tr := r.trade(id)
+	for _, secret := range []string{id.String(), tr.Hash.String(), tr.Preimage.Hex(), seller.Key, seller.Identity, tr.HoldInvoice} {
 		if strings.Contains(all.String(), secret) {
 			t.Errorf("a metric holds %s", secret)
 		}

@@ -178,9 +178,9 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 			if err := db.Check(); err != nil {
 				t.Error(err)
 			}
-			trade, err := db.Trade(f.id)
-			if err != nil || trade.Status != mostro.TradeSuccess {
-				t.Errorf("%v, %s", err, trade.Status)
+			tr, err := db.Trade(f.id)
+			if err != nil || tr.Status != mostro.TradeSuccess {
+				t.Errorf("%v, %s", err, tr.Status)
 			}
 			if err := w.secrets.addStore(db); err != nil {
 				t.Error(err)

@@ -116,10 +116,10 @@ func TestOldStoreGoesOn(t *testing.T) {
 				}
 			}
 			for _, o := range s.Trades {
-				if trade := w.trade(o.ID); !Terminal(trade.Status) {
-					t.Errorf("%s ends as %s after %q", o.Name, trade.Status, trade.Last)
-				} else if (o.Status == mostro.TradeFiatSent || o.Status == mostro.TradeSettledHoldInvoice) && trade.Status != mostro.TradeSuccess {
-					t.Errorf("%s was %s and ends as %s after %q", o.Name, o.Status, trade.Status, trade.Last)
+				if tr := w.trade(o.ID); !Terminal(tr.Status) {
+					t.Errorf("%s ends as %s after %q", o.Name, tr.Status, tr.Last)
+				} else if (o.Status == mostro.TradeFiatSent || o.Status == mostro.TradeSettledHoldInvoice) && tr.Status != mostro.TradeSuccess {
+					t.Errorf("%s was %s and ends as %s after %q", o.Name, o.Status, tr.Status, tr.Last)
 				}
 			}
 		})

@@ -370,11 +370,11 @@ func (o *oldWriter) write(file string, copied bool) {
 	}
 	slices.SortFunc(s.Pays, func(a, b oldPay) int { return slices.Compare(a.State.Hash[:], b.State.Hash[:]) })
 	for _, t := range o.trades {
-		trade, err := db.Trade(t.ID)
+		tr, err := db.Trade(t.ID)
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if t.Status = trade.Status; copied && trade.Frozen {
+		if t.Status = tr.Status; copied && tr.Frozen {
 			t.Name += ", frozen"
 		}
 		s.Trades = append(s.Trades, t)

@@ -136,8 +136,8 @@ func TestPast05TakingStartsTheClock(t *testing.T) { // #876
 	id, taker := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
 	r.pass(3600)
 	r.must(taker, mostro.ActionTakeSell, &id, nil)
-	if trade := r.trade(id); trade.TakenAt != r.node.now || trade.Deadline != r.node.now+900 {
-		t.Errorf("%+v", trade)
+	if tr := r.trade(id); tr.TakenAt != r.node.now || tr.Deadline != r.node.now+900 {
+		t.Errorf("%+v", tr)
 	}
 	r.pass(899)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
@@ -164,9 +164,9 @@ func TestPast06EachDutyHasItsTime(t *testing.T) { // #879
 func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	r := newRig(t)
 	id, seller, buyer := r.toSettled()
-	trade := r.trade(id)
+	tr := r.trade(id)
 	// Everything that could begin it again, while one is in flight.
-	r.hear(id, Input{Kind: InSettled, Hash: trade.Hash})
+	r.hear(id, Input{Kind: InSettled, Hash: tr.Hash})
 	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.pass(400)
@@ -196,7 +196,7 @@ func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
 	claim := r.trade(id).Payout.Hash
 	r.pass(86_400)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-	if trade := r.trade(id); trade.Payout.Hash != claim || trade.Payout.Attempt != 1 {
+	if tr := r.trade(id); tr.Payout.Hash != claim || tr.Payout.Attempt != 1 {
 		t.Error("the claim was lost while the payout waited")
 	}
 	delete(r.hold, FxPay)
@@ -216,9 +216,9 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 	// News of the old attempt arrive late.
 	r.hear(id, Input{Kind: InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: Result{Status: PaymentFailed}})
 	r.settle()
-	trade := r.trade(id)
-	if trade.BuyerInvoice.Text != fresh.Invoice || trade.Payout.Hash != simDecode(fresh.Invoice).Hash || trade.Payout.Failures != 0 {
-		t.Errorf("%+v", trade.Payout)
+	tr := r.trade(id)
+	if tr.BuyerInvoice.Text != fresh.Invoice || tr.Payout.Hash != simDecode(fresh.Invoice).Hash || tr.Payout.Failures != 0 {
+		t.Errorf("%+v", tr.Payout)
 	}
 	if r.got(buyer, mostro.ActionInvoiceUpdated) != 1 {
 		t.Error("the buyer was not told")

@@ -203,10 +203,10 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 			id, maker, taker := w.begin(r)
 			r.must(taker, mostro.ActionCancel, &id, nil)
 			r.status(mostro.TradePending, id)
-			trade := r.trade(id)
-			if trade.Taker() != (Party{}) || trade.Hash != (Hash{}) || trade.Preimage != (Preimage{}) || trade.BuyerInvoice != (PayTo{}) ||
-				trade.AmountSats != 0 || trade.FeeSats != 0 || trade.TakenAt != 0 || trade.HeldAt != 0 || trade.Deadline != trade.ExpiresAt {
-				t.Errorf("%+v", trade)
+			tr := r.trade(id)
+			if tr.Taker() != (Party{}) || tr.Hash != (Hash{}) || tr.Preimage != (Preimage{}) || tr.BuyerInvoice != (PayTo{}) ||
+				tr.AmountSats != 0 || tr.FeeSats != 0 || tr.TakenAt != 0 || tr.HeldAt != 0 || tr.Deadline != tr.ExpiresAt {
+				t.Errorf("%+v", tr)
 			}
 			if r.got(taker, mostro.ActionCanceled) != 1 || r.last(maker, mostro.ActionNewOrder).RequestID == nil || r.node.heldMsat != 0 {
 				t.Error("not told, or still held")
@@ -240,16 +240,16 @@ func TestPast44TheMakerIsAlwaysTold(t *testing.T) { // #504, #537
 
 func TestPast45RatingIsShownOnARepublishedOrder(t *testing.T) { // #501
 	face := Face{Pubkey: simKey(1), Name: "x"}
-	trade := Trade{ID: OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", FiatAmount: 5, Bucket: mostro.StatusPending, StampedAt: 1, ExpiresAt: 9}
+	tr := Trade{ID: OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", FiatAmount: 5, Bucket: mostro.StatusPending, StampedAt: 1, ExpiresAt: 9}
 	for range 2 {
-		evt := face.Order(trade, DefaultPolicy())
+		evt := face.Order(tr, DefaultPolicy())
 		if tag := evt.Tags.Find("rating"); tag == nil || !strings.Contains(tag[1], "total_reviews") {
 			t.Errorf("no rating in %v", evt.Tags)
 		}
-		trade.StampedAt++
+		tr.StampedAt++
 	}
-	trade.Bucket = mostro.StatusInProgress
-	if evt := face.Order(trade, DefaultPolicy()); evt.Tags.Find("rating") != nil {
+	tr.Bucket = mostro.StatusInProgress
+	if evt := face.Order(tr, DefaultPolicy()); evt.Tags.Find("rating") != nil {
 		t.Error("a rating on an order that is not pending")
 	}
 }

@@ -50,12 +50,12 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 
 func TestOrderEvent(t *testing.T) {
 	face := testFace()
-	trade := Trade{
+	tr := Trade{
 		ID: OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", MinFiat: 10, MaxFiat: 100, Premium: -2, MarketPrice: true,
 		PaymentMethod: "SEPA, Revolut,,", StampedAt: 1_790_000_000, ExpiresAt: 1_790_086_400, Bucket: mostro.StatusPending,
 		Seller: Party{Key: simKey(77), Identity: simKey(78)}, Preimage: Preimage{9}, BuyerInvoice: PayTo{Text: "a@b"},
 	}
-	evt := face.Order(trade, DefaultPolicy())
+	evt := face.Order(tr, DefaultPolicy())
 	o, err := mostro.ParseOrder(evt)
 	if err != nil {
 		t.Fatal(err)
@@ -71,8 +71,8 @@ func TestOrderEvent(t *testing.T) {
 			t.Errorf("the event shows %s", secret)
 		}
 	}
-	trade.Bucket, trade.FiatAmount, trade.AmountSats = mostro.StatusInProgress, 50, 49_000
-	evt = face.Order(trade, DefaultPolicy())
+	tr.Bucket, tr.FiatAmount, tr.AmountSats = mostro.StatusInProgress, 50, 49_000
+	evt = face.Order(tr, DefaultPolicy())
 	o, err = mostro.ParseOrder(evt)
 	if err != nil || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {
 		t.Errorf("%+v %v", o, err)
@@ -84,20 +84,20 @@ func TestOrderEvent(t *testing.T) {
 
 func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	face := testFace()
-	trade := Trade{ID: OrderID{1, 2, 3}, Dispute: Dispute{ID: OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
-	evt := face.Disputes(trade, DefaultPolicy())[0]
+	tr := Trade{ID: OrderID{1, 2, 3}, Dispute: Dispute{ID: OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
+	evt := face.Disputes(tr, DefaultPolicy())[0]
 	d, err := mostro.ParseDispute(evt)
-	if err != nil || d.D != trade.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {
+	if err != nil || d.D != tr.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {
 		t.Errorf("%+v %v", d, err)
 	}
-	if strings.Contains(evt.String(), trade.ID.String()) {
+	if strings.Contains(evt.String(), tr.ID.String()) {
 		t.Error("it names the order")
 	}
-	if n := len(face.Disputes(trade, DefaultPolicy())); n != 1 {
+	if n := len(face.Disputes(tr, DefaultPolicy())); n != 1 {
 		t.Errorf("%d events", n)
 	}
-	trade.Seller.Transport = mostro.TransportLegacy
-	both := face.Disputes(trade, DefaultPolicy())
+	tr.Seller.Transport = mostro.TransportLegacy
+	both := face.Disputes(tr, DefaultPolicy())
 	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.FindWithValue("s", "Pending") == nil || both[1].CreatedAt != 7 || both[1].PubKey != face.Pubkey {
 		t.Errorf("%v", both)
 	}

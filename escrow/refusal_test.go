@@ -113,11 +113,11 @@ func TestOrdersThatAreAccepted(t *testing.T) {
 			r := newRig(t)
 			p := r.someone()
 			id := r.order(p, c.o)
-			trade := r.trade(id)
-			if trade.ExpiresAt != r.node.now+c.expires || trade.Status != mostro.TradePending || len(r.book) != 1 {
-				t.Errorf("%+v, shown %v", trade, r.book)
+			tr := r.trade(id)
+			if tr.ExpiresAt != r.node.now+c.expires || tr.Status != mostro.TradePending || len(r.book) != 1 {
+				t.Errorf("%+v, shown %v", tr, r.book)
 			}
-			if c.o.Kind != mostro.SideBuy && trade.BuyerInvoice.Text != "" {
+			if c.o.Kind != mostro.SideBuy && tr.BuyerInvoice.Text != "" {
 				t.Error("a seller's order keeps an invoice")
 			}
 		})

@@ -261,15 +261,15 @@ func (r *rig) must(p Party, action mostro.Action, id *OrderID, payload mostro.Pa
 func (r *rig) refused(want mostro.Reason, p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
 	r.tb.Helper()
 	before := len(r.mail[p.Key])
-	var trade Trade
+	var tr Trade
 	if id != nil {
-		trade = r.store.trades[*id]
+		tr = r.store.trades[*id]
 	}
 	if outcome := r.say(p, action, id, payload); outcome != string(want) {
 		r.tb.Errorf("%s: %q, want %q", action, outcome, want)
 	}
 	r.settle()
-	if id != nil && !reflect.DeepEqual(trade, r.store.trades[*id]) {
+	if id != nil && !reflect.DeepEqual(tr, r.store.trades[*id]) {
 		r.tb.Errorf("%s was refused and changed the trade", action)
 	}
 	for _, m := range r.mail[p.Key][before:] {

@@ -180,16 +180,16 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		if err := n.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if trade := w.trade(f.id); !ended(20) {
-			trade = w.trade(f.id)
-			if trade.Status == mostro.TradeSettledHoldInvoice && trade.Payout.Sent {
+		if tr := w.trade(f.id); !ended(20) {
+			tr = w.trade(f.id)
+			if tr.Status == mostro.TradeSettledHoldInvoice && tr.Payout.Sent {
 				t.Log("LND holds the payout in flight")
 				return
 			}
-			t.Errorf("after the disk has room the released trade is %s after %q, handed over: %v", trade.Status, trade.Last, trade.Payout.Sent)
+			t.Errorf("after the disk has room the released trade is %s after %q, handed over: %v", tr.Status, tr.Last, tr.Payout.Sent)
 		}
 	}
-	if trade := w.trade(other.id); trade.Status != mostro.TradePending && trade.Status != mostro.TradeWaitingPayment {
-		t.Errorf("the order that was taken on the full disk is %s after %q", trade.Status, trade.Last)
+	if tr := w.trade(other.id); tr.Status != mostro.TradePending && tr.Status != mostro.TradeWaitingPayment {
+		t.Errorf("the order that was taken on the full disk is %s after %q", tr.Status, tr.Last)
 	}
 }
