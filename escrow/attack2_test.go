@@ -16,6 +16,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -26,17 +27,17 @@ type farTrouble struct {
 	d time.Duration
 }
 
-func (n farTrouble) LookupHold(ctx context.Context, h Hash) (HoldState, error) {
+func (n farTrouble) LookupHold(ctx context.Context, h trade.Hash) (HoldState, error) {
 	time.Sleep(n.d)
 	return n.troubledNode.LookupHold(ctx, h)
 }
 
-func (n farTrouble) Settle(ctx context.Context, p Preimage) error {
+func (n farTrouble) Settle(ctx context.Context, p trade.Preimage) error {
 	time.Sleep(n.d)
 	return n.troubledNode.Settle(ctx, p)
 }
 
-func (n farTrouble) WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error {
+func (n farTrouble) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState) error) error {
 	time.Sleep(n.d)
 	return n.troubledNode.WatchHold(ctx, h, fn)
 }
@@ -94,7 +95,7 @@ func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
 
 	r.store = old
 	r.node.now += 3600
-	r.price = Quote{Price: 80_000} // bitcoin fell
+	r.price = trade.Quote{Price: 80_000} // bitcoin fell
 	r.copied()
 	r.receive(take)
 	r.settle()
@@ -124,7 +125,7 @@ func TestAttackLateHoldOfACopyIsGivenBack(t *testing.T) {
 	r.copied()
 	r.receive(fiat)
 	r.settle()
-	if got := r.node.holds[h].state.Phase; got == HoldCanceled {
+	if got := r.node.holds[h].state.Phase; got == trade.HoldCanceled {
 		t.Errorf("the buyer has sent the fiat, and the seller has the sats back: the trade is %s after %q", r.trade(id).Status, r.trade(id).Last)
 	}
 }
@@ -151,7 +152,7 @@ func TestAttackSellerCancelsACopy(t *testing.T) {
 	}
 	r.say(seller, mostro.ActionCancel, &id, nil)
 	r.settle()
-	if got := r.node.holds[h].state.Phase; got == HoldCanceled {
+	if got := r.node.holds[h].state.Phase; got == trade.HoldCanceled {
 		t.Errorf("the buyer has sent the fiat, and the seller took the sats back by one cancel: %s", r.trade(id).Status)
 	}
 }
@@ -164,7 +165,7 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 	id := r.order(seller, mostro.SmallOrder{})
 	old := r.store.clone()
 	var letters []Letter
-	say := func(p Party, action mostro.Action, payload mostro.Payload) {
+	say := func(p trade.Party, action mostro.Action, payload mostro.Payload) {
 		l := r.letter(p, action, &id, payload)
 		letters = append(letters, l)
 		if got := r.receive(l); got != "" {
@@ -223,7 +224,7 @@ func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 		r.node.height++
 		r.pass(600)
 	}
-	if got := r.node.holds[h]; got.state.Phase == HoldCanceled && got.byUs {
+	if got := r.node.holds[h]; got.state.Phase == trade.HoldCanceled && got.byUs {
 		t.Errorf("the buyer's fiat-sent stands in the log, and the escrow gave the sats back to the seller: %s after %q", r.trade(id).Status, r.trade(id).Last)
 	}
 }
@@ -239,7 +240,7 @@ func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
 		now += 600
 		for i := range 600 { // one pair a second
 			k := fmt.Sprintf("%064x", 1_000_000+step*600+i)
-			r.desk.throttle(Party{Key: k, Identity: k}, now)
+			r.desk.throttle(trade.Party{Key: k, Identity: k}, now)
 			if i%100 == 0 { // each second in the engine
 				r.desk.forget(now)
 				r.desk.begin()
@@ -261,7 +262,7 @@ func TestAttackStrangersTakeTheRoomOfAParty(t *testing.T) {
 	r.must(seller, mostro.ActionTakeBuy, &id, nil)
 	r.pays(seller)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	r.hold[FxProbe] = true
+	r.hold[trade.FxProbe] = true
 	for i := range probesPerSite {
 		p := r.someone()
 		p.Identity = p.Key
@@ -282,7 +283,7 @@ func TestAttackStrangersTakeTheRoomOfAParty(t *testing.T) {
 func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
-	r.hold[FxSend] = true
+	r.hold[trade.FxSend] = true
 	const strangers = 400
 	for range strangers {
 		p := r.someone()
@@ -340,7 +341,7 @@ func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	if before >= strangers {
 		t.Errorf("the buyer's message was published after %d answers to strangers, by one worker of %d", before, mailWorkers)
 	}
-	delete(r.hold, FxSend)
+	delete(r.hold, trade.FxSend)
 	clear(r.store.outbox)
 	r.store.rows = nil
 }
@@ -552,7 +553,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	<-held
 	asked := make(chan error, 1)
 	go func() {
-		_, err := w.engine.Trade(context.Background(), OrderID{9})
+		_, err := w.engine.Trade(context.Background(), trade.OrderID{9})
 		asked <- err
 	}()
 	for deadline := time.Now().Add(5 * time.Second); len(w.engine.notices) == 0; time.Sleep(time.Millisecond) {
@@ -594,10 +595,10 @@ func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	o.clock = func() time.Time { return now }
 	var rows []OutboxRow
 	for i := range 8 * 64 {
-		rows = append(rows, OutboxRow{ID: uint64(i + 1), Effect: Effect{Kind: FxProbe, Text: fmt.Sprintf("a%d@tarpit%d.example.com", i, i%8)}, Letter: &Letter{ProbedAt: now.Unix()}})
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Effect: trade.Effect{Kind: trade.FxProbe, Text: fmt.Sprintf("a%d@tarpit%d.example.com", i, i%8)}, Letter: &Letter{ProbedAt: now.Unix()}})
 		rows[i].Effect.Text = fmt.Sprintf("a%d@tarpit%d.com", i, i%8)
 	}
-	rows = append(rows, OutboxRow{ID: 1000, Trade: OrderID{1}, Effect: Effect{Kind: FxProbe, Text: "b@honest.org"}, Letter: &Letter{ProbedAt: now.Unix()}})
+	rows = append(rows, OutboxRow{ID: 1000, Trade: trade.OrderID{1}, Effect: trade.Effect{Kind: trade.FxProbe, Text: "b@honest.org"}, Letter: &Letter{ProbedAt: now.Unix()}})
 	o.add(rows)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -633,7 +634,7 @@ func (a *honestAmongTarpits) Probe(ctx context.Context, address string) error {
 // an honest settlement.
 func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 	node := &oneWriter{testNode: newTestNode()}
-	p := Preimage{1}
+	p := trade.Preimage{1}
 	node.with(func(n *simNode) {
 		if _, err := n.CreateHold(context.Background(), HoldRequest{Hash: p.Hash(), AmountSats: 1000, Expiry: time.Hour, CLTVBlocks: 144}); err != nil {
 			t.Fatal(err)
@@ -642,7 +643,7 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 	})
 	settled := make(chan struct{})
 	o := newOutbox(hands{node: node}, nil, nil, func(_ context.Context, n notice) error {
-		if n.input.Kind == InSettled {
+		if n.input.Kind == trade.InSettled {
 			close(settled)
 		}
 		return nil
@@ -650,8 +651,8 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 	const strangers = 1500
 	var rows []OutboxRow
 	for i := range strangers {
-		h := Hash{2, byte(i), byte(i >> 8)}
-		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: OrderID{1, byte(i), byte(i >> 8)}, Effect: Effect{Kind: FxCreateHold, Hash: h, AmountSats: 1000, Seconds: 3600, CLTVBlocks: 144}})
+		h := trade.Hash{2, byte(i), byte(i >> 8)}
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: trade.OrderID{1, byte(i), byte(i >> 8)}, Effect: trade.Effect{Kind: trade.FxCreateHold, Hash: h, AmountSats: 1000, Seconds: 3600, CLTVBlocks: 144}})
 	}
 	o.add(rows)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -661,7 +662,7 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	began := time.Now()
-	o.add([]OutboxRow{{ID: strangers + 1, Trade: OrderID{9}, Effect: Effect{Kind: FxSettle, Hash: p.Hash(), Preimage: p}}})
+	o.add([]OutboxRow{{ID: strangers + 1, Trade: trade.OrderID{9}, Effect: trade.Effect{Kind: trade.FxSettle, Hash: p.Hash(), Preimage: p}}})
 	<-settled
 	if n := node.most.Load(); n > 200 {
 		t.Errorf("%d calls for strangers' takes were made of the node at a time; the settlement took %s", n, time.Since(began).Round(time.Millisecond))
@@ -689,7 +690,7 @@ func (n *oneWriter) CreateHold(ctx context.Context, in HoldRequest) (string, err
 	return n.testNode.CreateHold(ctx, in)
 }
 
-func (n *oneWriter) Settle(ctx context.Context, p Preimage) error {
+func (n *oneWriter) Settle(ctx context.Context, p trade.Preimage) error {
 	n.writer.Lock()
 	defer n.writer.Unlock()
 	return n.testNode.Settle(ctx, p)
@@ -860,7 +861,7 @@ func TestAttackClockAheadAcrossARestart(t *testing.T) {
 	if got.SafeUntil < w.clock.Now().Unix() {
 		t.Errorf("the hold counts as unsafe since %d s: the clock was counted back twice", w.clock.Now().Unix()-got.SafeUntil)
 	}
-	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * BlockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == mostro.TradeFiatSent {
+	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * trade.BlockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == mostro.TradeFiatSent {
 		t.Errorf("the hold is safe for %d hours at most, and is looked at again in %d", safe/3600, (got.Deadline-w.clock.Now().Unix())/3600)
 	}
 }
@@ -895,11 +896,11 @@ func TestAttackPayoutFromTwoWallets(t *testing.T) {
 	w.until(id, mostro.TradeSuccess)
 }
 
-func (w *world) payoutOf(n *simNode) Hash {
+func (w *world) payoutOf(n *simNode) trade.Hash {
 	for h := range n.pays {
 		return h
 	}
-	return Hash{}
+	return trade.Hash{}
 }
 
 type twoWallets struct {
@@ -929,15 +930,15 @@ func (n *twoWallets) Pay(ctx context.Context, p Payment) (err error) {
 	return err
 }
 
-func (n *twoWallets) TrackPayment(ctx context.Context, h Hash) (PaymentState, error) {
+func (n *twoWallets) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
 	return n.now().TrackPayment(ctx, h)
 }
 
-func (n *twoWallets) WatchPayment(ctx context.Context, h Hash, fn func(PaymentState) error) error {
+func (n *twoWallets) WatchPayment(ctx context.Context, h trade.Hash, fn func(PaymentState) error) error {
 	for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
 		state, err := n.now().TrackPayment(ctx, h)
 		switch {
-		case err == nil && state.Status == PaymentUnknown:
+		case err == nil && state.Status == trade.PaymentUnknown:
 			return ErrNotFound
 		case err == nil && state.Status.Final():
 			return fn(state)
@@ -986,7 +987,7 @@ func TestAttackRowsPileUpWhileTheNodeIsAway(t *testing.T) {
 	}
 	n := 0
 	for _, row := range r.store.rows {
-		if r.store.outbox[row].Effect.Kind == FxTrack {
+		if r.store.outbox[row].Effect.Kind == trade.FxTrack {
 			n++
 		}
 	}
@@ -1002,7 +1003,7 @@ func TestAttackRowsPileUpWhileTheNodeIsAway(t *testing.T) {
 func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 	r := newRig(t)
 	seller := r.someone()
-	var ids []OrderID
+	var ids []trade.OrderID
 	for range 2 {
 		ids = append(ids, r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy}))
 	}
@@ -1073,7 +1074,7 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
-	r.hold[FxProbe] = true
+	r.hold[trade.FxProbe] = true
 	take := r.letter(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 	r.receive(take)
 	old := r.store.clone()
@@ -1095,7 +1096,7 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 // one: the older one did not note since when.
 func TestAttackProbeOfAnOlderProgram(t *testing.T) {
 	o := newOutbox(hands{addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
-	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: Effect{Kind: FxProbe, Text: "a@home"}, Letter: &Letter{}}, 0)
+	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@home"}, Letter: &Letter{}}, 0)
 	if err != nil || n.reachable == nil || !*n.reachable {
 		t.Error("an address that answers is refused, because the row of an older program names no time")
 	}
@@ -1113,10 +1114,10 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 	}
 	accepted, tried := 0, 0
 	r := newRig(t)
-	r.hold[FxPay] = true
+	r.hold[trade.FxPay] = true
 	maker, taker := r.someone(), r.someone()
 	for range 8_000 {
-		var id OrderID
+		var id trade.OrderID
 		for x := range r.desk.open {
 			if id = x; rng.IntN(3) == 0 {
 				break
@@ -1150,7 +1151,7 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 			from.Identity = from.Key
 		}
 		l := r.letter(from, m.Action, m.ID, m.Payload)
-		l.Message = Outgoing{m}
+		l.Message = trade.Outgoing{Message: m}
 		if r.receive(l) == "" {
 			accepted++
 		}
@@ -1170,23 +1171,23 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 	}
 	rows := 0
 	for id, list := range r.store.journal {
-		var again Trade
+		var again trade.Trade
 		for n, in := range list {
-			b, err := Encode(in)
+			b, err := trade.Encode(in)
 			if err != nil {
 				t.Fatalf("%s row %d: %v", id, n, err)
 			}
-			var back Input
+			var back trade.Input
 			if err := json.Unmarshal(b, &back); err != nil {
 				t.Fatalf("%s row %d: %v: %s", id, n, err, b)
 			}
-			if again, _, err = Step(again, back); err != nil {
+			if again, _, err = trade.Step(again, back); err != nil {
 				t.Fatalf("%s row %d: %v: %s", id, n, err, b)
 			}
 			rows++
 		}
-		b, _ := Encode(r.store.trades[id])
-		var kept Trade
+		b, _ := trade.Encode(r.store.trades[id])
+		var kept trade.Trade
 		if err := json.Unmarshal(b, &kept); err != nil || !reflect.DeepEqual(again, kept) {
 			t.Fatalf("%s is not what its journal makes of it: %v\n%+v\n%+v", id, err, again, kept)
 		}
@@ -1207,7 +1208,7 @@ func TestAttackDoubtStaysWithTheNextTaker(t *testing.T) {
 	h := r.pays(second)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
 	r.pass(r.policy.Terms.WaitSeconds + 1)
-	if got := r.trade(id); got.Frozen || r.node.holds[h].state.Phase == HoldAccepted {
+	if got := r.trade(id); got.Frozen || r.node.holds[h].state.Phase == trade.HoldAccepted {
 		t.Errorf("the maker named no invoice, and the second taker's sats are kept: %s, frozen %v", got.Status, got.Frozen)
 	}
 }

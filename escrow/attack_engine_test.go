@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -120,7 +121,7 @@ func TestOffendingResultFreezes(t *testing.T) {
 	}
 	w.startOn(db, &narrowStore{DB: db, poison: func(c *Commit) bool {
 		for _, row := range c.Journal {
-			if row.Input.Kind == InSettled {
+			if row.Input.Kind == trade.InSettled {
 				return true
 			}
 		}
@@ -140,7 +141,7 @@ func TestOffendingResultFreezes(t *testing.T) {
 }
 
 // toFiatSent brings a sell order with an address to fiat-sent.
-func (w *world) toFiatSent(seller, buyer *user) OrderID {
+func (w *world) toFiatSent(seller, buyer *user) trade.OrderID {
 	w.tb.Helper()
 	seller.send(seller.sell(52_000, 50))
 	id := *seller.wait(mostro.ActionNewOrder).ID
@@ -159,17 +160,17 @@ type farNode struct {
 	d time.Duration
 }
 
-func (n farNode) LookupHold(ctx context.Context, h Hash) (HoldState, error) {
+func (n farNode) LookupHold(ctx context.Context, h trade.Hash) (HoldState, error) {
 	time.Sleep(n.d)
 	return n.testNode.LookupHold(ctx, h)
 }
 
-func (n farNode) Settle(ctx context.Context, p Preimage) error {
+func (n farNode) Settle(ctx context.Context, p trade.Preimage) error {
 	time.Sleep(n.d)
 	return n.testNode.Settle(ctx, p)
 }
 
-func (n farNode) WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error {
+func (n farNode) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState) error) error {
 	time.Sleep(n.d)
 	return n.testNode.WatchHold(ctx, h, fn)
 }
@@ -382,7 +383,7 @@ func TestNewestVersionAlone(t *testing.T) {
 	for i := range 10 {
 		evt := &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(i), Tags: nostr.Tags{{"d", fmt.Sprint(i % 2)}}}
 		events = append(events, evt)
-		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: OrderID{1}, Effect: Effect{Kind: FxPublishOrder}, Event: evt})
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: trade.OrderID{1}, Effect: trade.Effect{Kind: trade.FxPublishOrder}, Event: evt})
 	}
 	o.add(rows)
 	for range rows {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -53,8 +54,8 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d.Policy, d.Secret, d.Decode = r.policy, NodeSecret{1}, simDecode
-			d.OrderEvent = func(t Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
+			d.Policy, d.Secret, d.Decode = r.policy, trade.NodeSecret{1}, simDecode
+			d.OrderEvent = func(t trade.Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
 			for i := range maxTurn {
 				l := r.letter(r.someone(), mostro.ActionNewOrder, nil, large(fill))
 				l.ReplayID = fmt.Sprint(i)
@@ -85,7 +86,7 @@ func TestLongRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	long := strings.Repeat("l", MaxInvoiceText+1)
+	long := strings.Repeat("l", trade.MaxInvoiceText+1)
 	id := r.order(r.someone(), mostro.SmallOrder{})
 	if got := r.say(r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: long}); got != string(mostro.ReasonInvalidParameters) {
 		t.Errorf("invoice: %q", got)
@@ -116,7 +117,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hold[FxSettle] = true
+	r.hold[trade.FxSettle] = true
 	r.must(seller, mostro.ActionRelease, &id, nil)
 	text := func(s string) *string { return &s }
 	probe := func(address string) string {
@@ -141,7 +142,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	addrs := &slowAddresses{let: make(chan struct{})}
 	settled, honest := make(chan struct{}), make(chan struct{}, 1)
 	o := newOutbox(hands{node: r.node, addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
-		if n.input.Kind == InSettled {
+		if n.input.Kind == trade.InSettled {
 			close(settled)
 		}
 		if n.address == "b@honest.example" {
@@ -177,7 +178,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	<-ended
 	clear(r.store.outbox)
 	r.store.rows = nil
-	delete(r.hold, FxSettle)
+	delete(r.hold, trade.FxSettle)
 }
 
 // A trade's probes stand before no call about its hold, and a sender has one.
@@ -188,7 +189,7 @@ func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 	r.must(seller, mostro.ActionTakeBuy, &id, nil)
 	r.pays(seller)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	r.hold[FxProbe] = true
+	r.hold[trade.FxProbe] = true
 	slow := mostro.PaymentRequest{Invoice: "a@tarpit.example"}
 	if got := r.say(maker, mostro.ActionAddInvoice, &id, slow); got != "" {
 		t.Fatal(got)
@@ -204,14 +205,14 @@ func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 	_ = r.say(seller, mostro.ActionCancel, &id, nil)
 	for _, n := range r.store.rows {
 		row := r.store.outbox[n]
-		if row.Trade != id || row.Effect.Kind != FxProbe && lane(row) != laneNode {
+		if row.Trade != id || row.Effect.Kind != trade.FxProbe && lane(row) != laneNode {
 			continue
 		}
-		if row.Effect.Kind == FxProbe && lane(row) == laneNode {
+		if row.Effect.Kind == trade.FxProbe && lane(row) == laneNode {
 			t.Error("a probe stands in the lane of the hold")
 		}
 	}
-	delete(r.hold, FxProbe)
+	delete(r.hold, trade.FxProbe)
 	r.settle()
 	r.status(mostro.TradeCooperativelyCanceled, id)
 }
@@ -221,10 +222,10 @@ func TestStaleProbeBeginsNothing(t *testing.T) {
 	r := newRig(t)
 	id := r.order(r.someone(), mostro.SmallOrder{})
 	buyer := r.someone()
-	r.hold[FxProbe] = true
+	r.hold[trade.FxProbe] = true
 	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 	r.pass(6 * 3600)
-	delete(r.hold, FxProbe)
+	delete(r.hold, trade.FxProbe)
 	r.settle()
 	r.status(mostro.TradePending, id)
 	if c, ok := r.last(buyer, mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonInvalidInvoice {
@@ -254,7 +255,7 @@ func TestHeldWhileDown(t *testing.T) {
 			left := int64(r.node.holds[h].state.ExpiryHeight) - int64(r.node.height) - int64(marginBlocks(r.policy.Terms))
 			if left < int64(leastBlocks(r.policy.Terms)) {
 				r.status(mostro.TradePending, id)
-				if hold := r.node.holds[h]; hold.state.Phase != HoldCanceled || !hold.byUs {
+				if hold := r.node.holds[h]; hold.state.Phase != trade.HoldCanceled || !hold.byUs {
 					t.Errorf("%d blocks are left above the margin, and the hold is %s", left, hold.state.Phase)
 				}
 				if r.got(seller, mostro.ActionHoldInvoicePaymentCanceled) != 1 || r.got(buyer, mostro.ActionCanceled) != 1 {
@@ -267,12 +268,12 @@ func TestHeldWhileDown(t *testing.T) {
 				t.Errorf("held since %d s, it is %d hours", r.node.now-got, hours)
 			}
 			r.must(buyer, mostro.ActionFiatSent, &id, nil)
-			for r.node.holds[h].state.Phase == HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
+			for r.node.holds[h].state.Phase == trade.HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
 				r.node.height++
 				r.pass(600)
 			}
 			r.status(mostro.TradeDispute, id)
-			if r.node.holds[h].state.Phase != HoldAccepted {
+			if r.node.holds[h].state.Phase != trade.HoldAccepted {
 				t.Error("the node gave the hold back before a dispute was opened")
 			}
 		})
@@ -337,7 +338,7 @@ func TestTakersWhoCancelWait(t *testing.T) {
 // A frozen trade begins no call that moves money, whatever result comes, and
 // goes on from there at an operator's word.
 func TestFrozenMovesNothing(t *testing.T) {
-	moves := func(r *rig) (list []EffectKind) {
+	moves := func(r *rig) (list []trade.EffectKind) {
 		for _, n := range r.store.rows {
 			if k := r.store.outbox[n].Effect.Kind; r.store.outbox[n].moves() {
 				list = append(list, k)
@@ -345,8 +346,8 @@ func TestFrozenMovesNothing(t *testing.T) {
 		}
 		return list
 	}
-	freeze := func(r *rig, id OrderID) {
-		r.hear(id, Input{Kind: InUncommitted})
+	freeze := func(r *rig, id trade.OrderID) {
+		r.hear(id, trade.Input{Kind: trade.InUncommitted})
 		r.commit()
 		if !r.trade(id).Frozen {
 			t.Fatal("not frozen")
@@ -358,12 +359,12 @@ func TestFrozenMovesNothing(t *testing.T) {
 		p := r.trade(id).Payout
 		delete(r.node.pays, p.Hash)
 		freeze(r, id)
-		r.hear(id, Input{Kind: InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: Result{Status: PaymentUnknown}})
+		r.hear(id, trade.Input{Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: trade.PaymentUnknown}})
 		r.commit()
 		if got := moves(r); len(got) != 0 {
 			t.Fatalf("a frozen trade asks for %v", got)
 		}
-		r.hear(id, Input{Kind: InResume})
+		r.hear(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
@@ -376,16 +377,16 @@ func TestFrozenMovesNothing(t *testing.T) {
 		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 		r.pays(seller)
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hold[FxMint] = true
+		r.hold[trade.FxMint] = true
 		r.must(seller, mostro.ActionRelease, &id, nil)
 		r.status(mostro.TradeSettledHoldInvoice, id)
 		freeze(r, id)
-		delete(r.hold, FxMint)
+		delete(r.hold, trade.FxMint)
 		r.settle()
 		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
 			t.Fatal("a frozen trade is paid out")
 		}
-		r.hear(id, Input{Kind: InResume})
+		r.hear(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
@@ -395,16 +396,16 @@ func TestFrozenMovesNothing(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hold[FxSettle] = true
+		r.hold[trade.FxSettle] = true
 		r.must(seller, mostro.ActionRelease, &id, nil)
 		freeze(r, id)
-		delete(r.hold, FxSettle)
+		delete(r.hold, trade.FxSettle)
 		r.settle()
 		r.status(mostro.TradeSettledHoldInvoice, id)
 		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
 			t.Fatal("a frozen trade is paid out")
 		}
-		r.hear(id, Input{Kind: InResume})
+		r.hear(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
@@ -447,7 +448,7 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 				if at == "settling" {
 					old = r.store.clone()
 				}
-				r.hold[FxPay], r.hold[FxMint] = true, true
+				r.hold[trade.FxPay], r.hold[trade.FxMint] = true, true
 				r.settle()
 				if at == mostro.TradeSettledHoldInvoice {
 					old = r.store.clone()
@@ -490,7 +491,7 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hear(id, Input{Kind: InReconcile})
+		r.hear(id, trade.Input{Kind: trade.InReconcile})
 		r.commit()
 		if got := r.say(seller, mostro.ActionRelease, &id, nil); got != "" {
 			t.Fatal(got)
@@ -530,10 +531,10 @@ func TestReadAgainIsTheSame(t *testing.T) {
 		t.Errorf("the order lives %d s longer for having been read again", after.ExpiresAt-before.ExpiresAt)
 	}
 	state, _ := r.node.LookupHold(t.Context(), after.Hash)
-	if got, ok := (NodeSecret{1}).Ours(state.Memo, state.Hash); !ok || got != id {
+	if got, ok := (trade.NodeSecret{1}).Ours(state.Memo, state.Hash); !ok || got != id {
 		t.Errorf("the node's invoice is not known as ours: %q", state.Memo)
 	}
-	if _, ok := (NodeSecret{2}).Ours(state.Memo, state.Hash); ok {
+	if _, ok := (trade.NodeSecret{2}).Ours(state.Memo, state.Hash); ok {
 		t.Error("another node's secret takes the invoice for its own")
 	}
 }
@@ -545,11 +546,11 @@ func TestNextTradeNamesNoStrangersKey(t *testing.T) {
 	r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: victim.Key, Index: 7})
 	// Nor one that comes into use between the announcement and the settlement.
 	late := r.someone()
-	r.hold[FxSettle] = true
+	r.hold[trade.FxSettle] = true
 	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: late.Key, Index: 7})
 	r.order(late, mostro.SmallOrder{})
 	before := len(r.mail[late.Key])
-	delete(r.hold, FxSettle)
+	delete(r.hold, trade.FxSettle)
 	r.settle()
 	if _, ok := r.child(id); ok || len(r.mail[late.Key]) != before {
 		t.Error("the rest of the order is made under a key of another open trade")
@@ -581,10 +582,10 @@ func TestSellersTimeBeginsWithTheInvoice(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.hold[FxCreateHold] = true
+	r.hold[trade.FxCreateHold] = true
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.pass(895)
-	delete(r.hold, FxCreateHold)
+	delete(r.hold, trade.FxCreateHold)
 	r.settle()
 	r.pass(890)
 	r.status(mostro.TradeWaitingPayment, id)
@@ -598,17 +599,17 @@ func TestEndedHoldIsNotShown(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.hold[FxCreateHold] = true
+	r.hold[trade.FxCreateHold] = true
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	for _, n := range r.store.rows {
-		if row := r.store.outbox[n]; row.Effect.Kind == FxCreateHold {
+		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxCreateHold {
 			_, _ = (hands{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0)
 		}
 	}
 	r.node.now += 4000
-	r.node.expire(func(Hash) {})
+	r.node.expire(func(trade.Hash) {})
 	r.start()
-	delete(r.hold, FxCreateHold)
+	delete(r.hold, trade.FxCreateHold)
 	r.settle()
 	if r.got(seller, mostro.ActionPayInvoice) != 0 {
 		t.Error("a cancelled hold was shown to the seller")
@@ -649,10 +650,10 @@ func TestPayoutHashIsNoHold(t *testing.T) {
 	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 	r.pays(t2.Seller)
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hold[FxMint] = true
+	r.hold[trade.FxMint] = true
 	r.must(t2.Seller, mostro.ActionRelease, &id, nil)
 	own := r.trade(id).Hash
-	r.hear(id, Input{Kind: InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: simInvoice(own, 99_700_000, r.node.now+60, id.String())})
+	r.hear(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: simInvoice(own, 99_700_000, r.node.now+60, id.String())})
 	r.commit()
 	if r.trade(id).Payout.Hash == own {
 		t.Error("the payout is to the trade's own hold")
@@ -709,16 +710,16 @@ func TestClockSetBack(t *testing.T) {
 	waiting := r.order(r.someone(), mostro.SmallOrder{})
 	r.must(r.someone(), mostro.ActionTakeSell, &waiting, nil)
 	r.node.now -= 86_400 // NTP
-	for _, one := range []OrderID{id, waiting} {
-		r.hear(one, Input{Kind: InClockBack})
+	for _, one := range []trade.OrderID{id, waiting} {
+		r.hear(one, trade.Input{Kind: trade.InClockBack})
 	}
 	r.commit()
 	r.pass(0)
-	if until := r.trade(id).SafeUntil; until > r.node.now+int64(r.policy.Terms.CLTVBlocks)*BlockSeconds {
+	if until := r.trade(id).SafeUntil; until > r.node.now+int64(r.policy.Terms.CLTVBlocks)*trade.BlockSeconds {
 		t.Errorf("the hold counts as safe for %d s", until-r.node.now)
 	}
 	h := r.trade(id).Hash
-	for r.node.holds[h].state.Phase == HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
+	for r.node.holds[h].state.Phase == trade.HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
 		r.node.height++
 		r.pass(600)
 	}
@@ -731,13 +732,13 @@ func TestSettleLooksAtTheExpiry(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hold[FxSettle] = true
+	r.hold[trade.FxSettle] = true
 	r.must(seller, mostro.ActionRelease, &id, nil)
 	h := r.trade(id).Hash
 	r.node.height = r.node.holds[h].state.ExpiryHeight - lateBlocks
-	delete(r.hold, FxSettle)
+	delete(r.hold, trade.FxSettle)
 	r.settle()
-	if got := r.node.holds[h].state.Phase; got != HoldCanceled || r.node.settledMsat != 0 || len(r.node.pays) != 0 {
+	if got := r.node.holds[h].state.Phase; got != trade.HoldCanceled || r.node.settledMsat != 0 || len(r.node.pays) != 0 {
 		t.Errorf("the hold is %s, %d msat settled", got, r.node.settledMsat)
 	}
 	if !r.trade(id).EscrowGone || r.got(buyer, mostro.ActionHoldInvoicePaymentCanceled) != 1 {
@@ -751,11 +752,11 @@ func TestUnknownRefusals(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hold[FxPay] = true
+	r.hold[trade.FxPay] = true
 	r.must(seller, mostro.ActionRelease, &id, nil)
 	var row OutboxRow
 	for _, n := range r.store.rows {
-		if r.store.outbox[n].Effect.Kind == FxPay {
+		if r.store.outbox[n].Effect.Kind == trade.FxPay {
 			row = r.store.outbox[n]
 		}
 	}
@@ -766,12 +767,12 @@ func TestUnknownRefusals(t *testing.T) {
 		}
 	}
 	res, err := h.do(t.Context(), row.Effect, refusalsBelieved)
-	if err != nil || res.input.Kind != InPayRefused {
+	if err != nil || res.input.Kind != trade.InPayRefused {
 		t.Fatalf("%v, %v", res.input.Kind, err)
 	}
 	r.hear(id, res.input)
 	r.commit()
-	if r.trade(id).Payout.Hash != (Hash{}) {
+	if r.trade(id).Payout.Hash != (trade.Hash{}) {
 		t.Error("the invoice cannot be replaced")
 	}
 	clear(r.hold)
@@ -789,7 +790,7 @@ func (refusingNode) Pay(context.Context, Payment) error {
 func TestThrottlesAreBounded(t *testing.T) {
 	r := newRig(t)
 	for i := range maxThrottles + 1000 {
-		r.desk.throttle(Party{Key: fmt.Sprint("key ", i), Identity: fmt.Sprint("key ", i)}, r.node.now)
+		r.desk.throttle(trade.Party{Key: fmt.Sprint("key ", i), Identity: fmt.Sprint("key ", i)}, r.node.now)
 	}
 	r.commit()
 	for range 10 {

@@ -13,6 +13,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg"
 	"github.com/lightningnetwork/lnd/lnwire"
 	"github.com/lightningnetwork/lnd/zpay32"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // ErrInvalidInvoice is the refusal of a user's invoice: it is not one, or a
@@ -23,7 +24,7 @@ var ErrInvalidInvoice = errors.New("invalid invoice")
 // Invoice is what a BOLT 11 invoice says. Its signature has been verified.
 type Invoice struct {
 	Bolt11     string // in lower case, without a scheme
-	Hash       Hash
+	Hash       trade.Hash
 	AmountMsat int64 // 0: the payer chooses
 	Network    Network
 	CreatedAt  time.Time
@@ -62,7 +63,7 @@ func ParseInvoice(text string) (Invoice, error) {
 	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
 		text = text[len("lightning:"):]
 	}
-	if len(text) > MaxInvoiceText {
+	if len(text) > trade.MaxInvoiceText {
 		return Invoice{}, fmt.Errorf("%w: too long", ErrInvalidInvoice)
 	}
 	// Upper case is legal, for the sake of QR codes; a mixture is not.
@@ -151,7 +152,7 @@ func (n Network) sameNetwork(invoice Network) bool {
 
 // InvoiceDraft is an invoice to be made, for nodes that are simulated.
 type InvoiceDraft struct {
-	Hash         Hash
+	Hash         trade.Hash
 	AmountMsat   int64 // 0: without
 	Network      Network
 	CreatedAt    time.Time // whole seconds

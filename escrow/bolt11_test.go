@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
-
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // The examples of BOLT 11, all signed by the same key.
@@ -31,7 +31,7 @@ func TestParseInvoice(t *testing.T) {
 		CreatedAt: time.Unix(1496314658, 0).UTC(), ExpiresAt: time.Unix(1496314658+3600, 0).UTC(),
 		Description: "Please consider supporting this project",
 	}
-	if want.Hash, err = escrow.ParseHash(boltHash); err != nil {
+	if want.Hash, err = trade.ParseHash(boltHash); err != nil {
 		t.Fatal(err)
 	}
 	if in != want {
@@ -83,7 +83,7 @@ func TestInvoiceOfEachNetworkIsReadBack(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
 	for _, network := range []escrow.Network{escrow.Mainnet, escrow.Testnet, escrow.Signet, escrow.Regtest, escrow.Simnet} {
 		for _, msat := range []int64{0, 1, 999, 1000, 123_456_000, 21_000_000 * 100_000_000_000} {
-			draft := escrow.InvoiceDraft{Hash: escrow.Hash{1, 2}, AmountMsat: msat, Network: network, CreatedAt: now, Expiry: 2 * time.Hour, MinFinalCLTV: 144, Description: "ünï"}
+			draft := escrow.InvoiceDraft{Hash: trade.Hash{1, 2}, AmountMsat: msat, Network: network, CreatedAt: now, Expiry: 2 * time.Hour, MinFinalCLTV: 144, Description: "ünï"}
 			text, err := draft.Sign(key(t))
 			if err != nil {
 				t.Fatal(err)
@@ -115,7 +115,7 @@ func TestAmountBeyondAllBitcoinIsRefused(t *testing.T) {
 	for _, amount := range []string{"184467441", "99999999999999999999", "184467440738m", "184467440737096u", "184467440737095517n"} {
 		// The amount is looked at before the checksum, which would be wrong:
 		// sign one by hand to be sure that it is the amount.
-		text, err := escrow.InvoiceDraft{Hash: escrow.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(key(t))
+		text, err := escrow.InvoiceDraft{Hash: trade.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(key(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func FuzzParseInvoice(f *testing.F) {
 func BenchmarkSignInvoice(b *testing.B) {
 	k := key(b)
 	for b.Loop() {
-		if _, err := (escrow.InvoiceDraft{Hash: escrow.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}).Sign(k); err != nil {
+		if _, err := (escrow.InvoiceDraft{Hash: trade.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}).Sign(k); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,16 +3,17 @@ package escrow
 import (
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // Commit is what one turn of the engine writes: all of it or nothing, synced.
 type Commit struct {
-	Trades  []Trade      // as they are after the turn, each once
-	Journal []JournalRow // the inputs that made them so
-	Outbox  []OutboxRow  // what is to be done
-	Done    []uint64     // ids of outbox rows that are done
-	Seen    []string     // replay ids of messages that were acted on
+	Trades  []trade.Trade // as they are after the turn, each once
+	Journal []JournalRow  // the inputs that made them so
+	Outbox  []OutboxRow   // what is to be done
+	Done    []uint64      // ids of outbox rows that are done
+	Seen    []string      // replay ids of messages that were acted on
 	Users   []User
 	Claims  []Claim
 	Issued  []Issued // receipts given, each side of a trade once
@@ -53,31 +54,31 @@ type Head struct {
 
 // JournalRow is one step of a trade: the N-th, from 1.
 type JournalRow struct {
-	Trade OrderID
+	Trade trade.OrderID
 	N     uint32
-	Input Input
+	Input trade.Input
 }
 
 // OutboxRow is one effect to be done. Exactly one of Event and Effect leads:
 // an event is published as it stands, anything else is a call to the node.
 type OutboxRow struct {
-	ID     uint64       `json:"id"`
-	Trade  OrderID      `json:"trade,omitzero"`
-	Effect Effect       `json:"effect"`
-	Event  *nostr.Event `json:"event,omitempty"`  // signed
-	Letter *Letter      `json:"letter,omitempty"` // FxProbe: the message that waits for it
+	ID     uint64        `json:"id"`
+	Trade  trade.OrderID `json:"trade,omitzero"`
+	Effect trade.Effect  `json:"effect"`
+	Event  *nostr.Event  `json:"event,omitempty"`  // signed
+	Letter *Letter       `json:"letter,omitempty"` // FxProbe: the message that waits for it
 }
 
 // Claim reserves a payment hash for a trade, so that no two trades are ever
 // paid by one payment. A zero Trade lifts it. The hash of a hold invoice is
 // claimed for holdClaim: no trade is paid by it, its own neither.
 type Claim struct {
-	Hash  Hash
-	Trade OrderID
+	Hash  trade.Hash
+	Trade trade.OrderID
 }
 
 // holdClaim stands for all hold invoices of this node. It is no order's id.
-var holdClaim = OrderID{0: 0xff, 1: 0xff, 2: 0xff, 3: 0xff, 15: 1}
+var holdClaim = trade.OrderID{0: 0xff, 1: 0xff, 2: 0xff, 3: 0xff, 15: 1}
 
 // User is what the node remembers of an identity.
 type User struct {
@@ -96,17 +97,17 @@ type Store interface {
 	// Head gives the last committed head; the zero value for a new store.
 	Head() (Head, error)
 	// Open calls fn for every trade that is not over.
-	Open(fn func(Trade) error) error
+	Open(fn func(trade.Trade) error) error
 	// Outbox calls fn for every row that is not done, in order.
 	Outbox(fn func(OutboxRow) error) error
 	// Trade, User and Claim look one thing up; ErrNoRow.
-	Trade(id OrderID) (Trade, error)
+	Trade(id trade.OrderID) (trade.Trade, error)
 	User(identity string) (User, error)
-	Claim(h Hash) (OrderID, error)
+	Claim(h trade.Hash) (trade.OrderID, error)
 	// Journal calls fn for every step of a trade, in order.
-	Journal(id OrderID, fn func(n uint32, in Input) error) error
+	Journal(id trade.OrderID, fn func(n uint32, in trade.Input) error) error
 	// Issued looks up what a side of a trade was given; ErrNoRow.
-	Issued(id OrderID, role string) (Issued, error)
+	Issued(id trade.OrderID, role string) (Issued, error)
 	// ReceiptKeys calls fn for every key of receipts.
 	ReceiptKeys(fn func(ReceiptKey) error) error
 	// Throttles calls fn for every taker who cancelled unpaid.

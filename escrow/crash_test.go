@@ -3,6 +3,7 @@ package escrow
 import (
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -11,7 +12,7 @@ import (
 // done; nobody is paid twice, and nobody is told twice by another event.
 func TestCrashMatrix(t *testing.T) {
 	// does performs what the node is asked for, and loses the result.
-	does := func(r *rig, kind EffectKind) {
+	does := func(r *rig, kind trade.EffectKind) {
 		t.Helper()
 		for _, id := range r.store.rows {
 			if row := r.store.outbox[id]; row.Effect.Kind == kind {
@@ -23,7 +24,7 @@ func TestCrashMatrix(t *testing.T) {
 		}
 		t.Fatalf("nothing asks for %s", kind)
 	}
-	waiting := func(r *rig) (OrderID, Party, Party) {
+	waiting := func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 		seller, buyer := r.someone(), r.someone()
 		id := r.order(seller, mostro.SmallOrder{})
 		r.must(buyer, mostro.ActionTakeSell, &id, nil)
@@ -73,11 +74,11 @@ func TestCrashMatrix(t *testing.T) {
 	t.Run("hold invoice made, answer lost", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := waiting(r)
-		r.hold[FxCreateHold] = true
+		r.hold[trade.FxCreateHold] = true
 		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		does(r, FxCreateHold)
+		does(r, trade.FxCreateHold)
 		r.start()
-		delete(r.hold, FxCreateHold)
+		delete(r.hold, trade.FxCreateHold)
 		r.settle()
 		if len(r.node.holds) != 1 {
 			t.Errorf("%d hold invoices", len(r.node.holds))
@@ -88,12 +89,12 @@ func TestCrashMatrix(t *testing.T) {
 	t.Run("hold invoice recorded, seller not told", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := waiting(r)
-		r.hold[FxSend] = true
+		r.hold[trade.FxSend] = true
 		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 		r.start()
 		r.pass(900)
 		r.status(mostro.TradeCanceled, id) // it was the seller's time
-		delete(r.hold, FxSend)
+		delete(r.hold, trade.FxSend)
 		r.settle()
 		r.last(seller, mostro.ActionCanceled)
 		if !r.trade(id).Over() {
@@ -119,17 +120,17 @@ func TestCrashMatrix(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hold[FxSettle] = true
+		r.hold[trade.FxSettle] = true
 		r.must(seller, mostro.ActionRelease, &id, nil)
-		does(r, FxSettle)
+		does(r, trade.FxSettle)
 		r.start()
 		r.status(mostro.TradeFiatSent, id)
-		for _, p := range []Party{buyer, seller} {
+		for _, p := range []trade.Party{buyer, seller} {
 			if got := r.say(p, mostro.ActionCancel, &id, nil); got != string(mostro.ReasonNotAllowedByStatus) {
 				t.Errorf("cancel after the release: %q", got)
 			}
 		}
-		delete(r.hold, FxSettle)
+		delete(r.hold, trade.FxSettle)
 		r.settle()
 		r.status(mostro.TradeSettledHoldInvoice, id)
 		if r.got(buyer, mostro.ActionReleased) != 1 {
@@ -140,13 +141,13 @@ func TestCrashMatrix(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hold[FxSettle] = true
+		r.hold[trade.FxSettle] = true
 		r.must(seller, mostro.ActionRelease, &id, nil)
-		does(r, FxSettle)
+		does(r, trade.FxSettle)
 		r.start()
 		r.settle() // the watch says settled; the row is still to be done
 		r.status(mostro.TradeSettledHoldInvoice, id)
-		delete(r.hold, FxSettle)
+		delete(r.hold, trade.FxSettle)
 		r.settle()
 		if r.got(buyer, mostro.ActionReleased) != 1 || len(r.node.pays) != 1 {
 			t.Errorf("told %d times, %d payments", r.got(buyer, mostro.ActionReleased), len(r.node.pays))
@@ -154,10 +155,10 @@ func TestCrashMatrix(t *testing.T) {
 	})
 	t.Run("claimed, not sent", func(t *testing.T) {
 		r := newRig(t)
-		r.hold[FxPay] = true
+		r.hold[trade.FxPay] = true
 		id, _, _ := r.toSettled()
 		r.start()
-		delete(r.hold, FxPay)
+		delete(r.hold, trade.FxPay)
 		r.settle()
 		if len(r.node.pays) != 1 {
 			t.Fatalf("%d payments", len(r.node.pays))
@@ -168,12 +169,12 @@ func TestCrashMatrix(t *testing.T) {
 	for _, good := range []bool{true, false} {
 		t.Run("sent, not recorded", func(t *testing.T) {
 			r := newRig(t)
-			r.hold[FxPay] = true
+			r.hold[trade.FxPay] = true
 			id, _, buyer := r.toSettled()
-			does(r, FxPay)
+			does(r, trade.FxPay)
 			r.node.resolve(r.trade(id).Payout.Hash, good)
 			r.start()
-			delete(r.hold, FxPay)
+			delete(r.hold, trade.FxPay)
 			r.settle()
 			if good {
 				r.status(mostro.TradeSuccess, id)
@@ -201,15 +202,15 @@ func TestCrashMatrix(t *testing.T) {
 	t.Run("cancelled, not recorded", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.hold[FxCancel] = true
+		r.hold[trade.FxCancel] = true
 		r.must(seller, mostro.ActionCancel, &id, nil)
 		r.must(buyer, mostro.ActionCancel, &id, nil)
-		does(r, FxCancel)
+		does(r, trade.FxCancel)
 		r.start()
 		if r.trade(id).Over() {
 			t.Error("over before the node confirmed")
 		}
-		delete(r.hold, FxCancel)
+		delete(r.hold, trade.FxCancel)
 		r.settle()
 		if !r.trade(id).Over() || r.node.heldMsat != 0 {
 			t.Error("not over, or still held")
@@ -222,11 +223,11 @@ func TestCrashMatrix(t *testing.T) {
 		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 		r.pays(seller)
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hold[FxMint] = true
+		r.hold[trade.FxMint] = true
 		r.must(seller, mostro.ActionRelease, &id, nil)
-		does(r, FxMint)
+		does(r, trade.FxMint)
 		r.start()
-		delete(r.hold, FxMint)
+		delete(r.hold, trade.FxMint)
 		r.settle()
 		r.resolves(id, true)
 		r.status(mostro.TradeSuccess, id)
@@ -236,11 +237,11 @@ func TestCrashMatrix(t *testing.T) {
 	})
 	t.Run("address being looked at", func(t *testing.T) {
 		r := newRig(t)
-		r.hold[FxProbe] = true
+		r.hold[trade.FxProbe] = true
 		id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
 		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@home"})
 		r.start()
-		delete(r.hold, FxProbe)
+		delete(r.hold, trade.FxProbe)
 		r.settle()
 		r.status(mostro.TradeWaitingPayment, id)
 	})
@@ -248,7 +249,7 @@ func TestCrashMatrix(t *testing.T) {
 
 // TestRolledBackStore opens an old copy of the store while the world went on.
 func TestRolledBackStore(t *testing.T) {
-	back := func(r *rig, tr Trade, rows ...OutboxRow) {
+	back := func(r *rig, tr trade.Trade, rows ...OutboxRow) {
 		r.store.trades[tr.ID] = tr
 		r.store.journal[tr.ID] = r.store.journal[tr.ID][:tr.Steps]
 		clear(r.store.outbox)
@@ -258,7 +259,7 @@ func TestRolledBackStore(t *testing.T) {
 			r.store.rows = append(r.store.rows, row.ID)
 		}
 		r.start()
-		r.hear(tr.ID, Input{Kind: InReconcile})
+		r.hear(tr.ID, trade.Input{Kind: trade.InReconcile})
 		r.commit()
 	}
 	t.Run("released and paid since: frozen, not paid again", func(t *testing.T) {
@@ -270,7 +271,7 @@ func TestRolledBackStore(t *testing.T) {
 		r.resolves(id, true)
 		back(r, old)
 		r.settle()
-		if tr := r.trade(id); !tr.Frozen || tr.Last != OnContradiction {
+		if tr := r.trade(id); !tr.Frozen || tr.Last != trade.OnContradiction {
 			t.Errorf("%s, frozen %v", tr.Last, tr.Frozen)
 		}
 		if outcome := r.say(seller, mostro.ActionRelease, &id, nil); outcome != string(mostro.ReasonNotAllowedByStatus) {
@@ -282,7 +283,7 @@ func TestRolledBackStore(t *testing.T) {
 		}
 		// An operator who has the buyer paid all the same pays him by the same
 		// hash: the node says that it is paid already.
-		r.hear(id, Input{Kind: InPayAfterAll})
+		r.hear(id, trade.Input{Kind: trade.InPayAfterAll})
 		r.commit()
 		r.settle()
 		r.status(mostro.TradeSuccess, id)
@@ -302,7 +303,7 @@ func TestRolledBackStore(t *testing.T) {
 		if tr := r.trade(id); !tr.Frozen || r.node.paidMsat != 99_700_000 || len(r.node.pays) != 2 {
 			t.Errorf("frozen %v, paid %d", tr.Frozen, r.node.paidMsat)
 		}
-		r.hear(id, Input{Kind: InResume})
+		r.hear(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		if tr := r.trade(id); tr.Frozen || tr.Payout.Asked != 1 { // its invoice has expired meanwhile

@@ -12,6 +12,7 @@ import (
 	"reflect"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 )
 
@@ -111,17 +112,19 @@ func (db *DB) schema() error {
 // Close releases the store.
 func (db *DB) Close() error { return db.b.Close() }
 
-func tradeKey(space byte, id OrderID) []byte { return append([]byte{space}, id[:]...) }
+func tradeKey(space byte, id trade.OrderID) []byte { return append([]byte{space}, id[:]...) }
 
-func journalKey(id OrderID, n uint32) []byte {
+func journalKey(id trade.OrderID, n uint32) []byte {
 	return binary.BigEndian.AppendUint32(tradeKey(spaceJournal, id), n)
 }
 
 func rowKey(id uint64) []byte { return binary.BigEndian.AppendUint64([]byte{spaceOutbox}, id) }
 
-func claimKey(h Hash) []byte { return append([]byte{spaceClaim}, h[:]...) }
+func claimKey(h trade.Hash) []byte { return append([]byte{spaceClaim}, h[:]...) }
 
-func issuedKey(id OrderID, role string) []byte { return append(tradeKey(spaceIssued, id), role...) }
+func issuedKey(id trade.OrderID, role string) []byte {
+	return append(tradeKey(spaceIssued, id), role...)
+}
 
 func userKey(identity string) []byte { return append([]byte{spaceUser}, identity...) }
 
@@ -154,7 +157,7 @@ func (db *DB) Commit(c *Commit) error {
 // fill puts a commit into a transaction.
 func fill(txn *badger.Txn, c *Commit) error {
 	set := func(key []byte, v any) error {
-		b, err := Encode(v)
+		b, err := trade.Encode(v)
 		if err != nil {
 			return err
 		}
@@ -196,7 +199,7 @@ func fill(txn *badger.Txn, c *Commit) error {
 	}
 	for _, claim := range c.Claims {
 		var err error
-		if (claim.Trade == OrderID{}) {
+		if (claim.Trade == trade.OrderID{}) {
 			err = txn.Delete(claimKey(claim.Hash))
 		} else {
 			err = txn.Set(claimKey(claim.Hash), claim.Trade[:])
@@ -281,9 +284,9 @@ func (db *DB) Head() (Head, error) {
 }
 
 // Open calls fn for every trade that is not over.
-func (db *DB) Open(fn func(Trade) error) error {
+func (db *DB) Open(fn func(trade.Trade) error) error {
 	return db.each([]byte{spaceOpen}, false, func(txn *badger.Txn, key, _ []byte) error {
-		var t Trade
+		var t trade.Trade
 		if err := read(txn, append([]byte{spaceTrade}, key[1:]...), &t); err != nil {
 			return fmt.Errorf("open trade: %w", err)
 		}
@@ -303,7 +306,7 @@ func (db *DB) Outbox(fn func(OutboxRow) error) error {
 }
 
 // Trade looks a trade up; ErrNoRow.
-func (db *DB) Trade(id OrderID) (t Trade, err error) {
+func (db *DB) Trade(id trade.OrderID) (t trade.Trade, err error) {
 	err = db.get(tradeKey(spaceTrade, id), &t)
 	return t, err
 }
@@ -315,7 +318,7 @@ func (db *DB) User(identity string) (u User, err error) {
 }
 
 // Issued looks up what a side of a trade was given; ErrNoRow.
-func (db *DB) Issued(id OrderID, role string) (row Issued, err error) {
+func (db *DB) Issued(id trade.OrderID, role string) (row Issued, err error) {
 	err = db.get(issuedKey(id, role), &row)
 	return row, err
 }
@@ -343,7 +346,7 @@ func (db *DB) Throttles(fn func(Throttle) error) error {
 }
 
 // Claim gives the trade that a payment hash belongs to; ErrNoRow.
-func (db *DB) Claim(h Hash) (id OrderID, err error) {
+func (db *DB) Claim(h trade.Hash) (id trade.OrderID, err error) {
 	err = db.b.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(claimKey(h))
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -377,9 +380,9 @@ func (db *DB) Seen(id string) (seen bool, err error) {
 }
 
 // Journal calls fn for every step of a trade, in order.
-func (db *DB) Journal(id OrderID, fn func(n uint32, in Input) error) error {
+func (db *DB) Journal(id trade.OrderID, fn func(n uint32, in trade.Input) error) error {
 	return db.each(tradeKey(spaceJournal, id), true, func(_ *badger.Txn, key, value []byte) error {
-		var in Input
+		var in trade.Input
 		if err := json.Unmarshal(value, &in); err != nil {
 			return fmt.Errorf("journal row: %w", err)
 		}
@@ -388,9 +391,9 @@ func (db *DB) Journal(id OrderID, fn func(n uint32, in Input) error) error {
 }
 
 // Trades calls fn for every trade there ever was.
-func (db *DB) Trades(fn func(Trade) error) error {
+func (db *DB) Trades(fn func(trade.Trade) error) error {
 	return db.each([]byte{spaceTrade}, true, func(_ *badger.Txn, _, value []byte) error {
-		var t Trade
+		var t trade.Trade
 		if err := json.Unmarshal(value, &t); err != nil {
 			return fmt.Errorf("trade: %w", err)
 		}
@@ -399,12 +402,12 @@ func (db *DB) Trades(fn func(Trade) error) error {
 }
 
 // Replay builds a trade from its journal.
-func (db *DB) Replay(id OrderID) (t Trade, err error) {
-	err = db.Journal(id, func(n uint32, in Input) error {
+func (db *DB) Replay(id trade.OrderID) (t trade.Trade, err error) {
+	err = db.Journal(id, func(n uint32, in trade.Input) error {
 		if n != t.Steps+1 {
 			return fmt.Errorf("journal of %s: row %d after %d", id, n, t.Steps)
 		}
-		next, _, err := Step(t, in)
+		next, _, err := trade.Step(t, in)
 		if err != nil {
 			return fmt.Errorf("journal of %s, row %d: %w", id, n, err)
 		}
@@ -422,11 +425,11 @@ func (db *DB) Check() error {
 	if err != nil {
 		return err
 	}
-	open := make(map[OrderID]bool)
-	if err := db.Open(func(t Trade) error { open[t.ID] = true; return nil }); err != nil {
+	open := make(map[trade.OrderID]bool)
+	if err := db.Open(func(t trade.Trade) error { open[t.ID] = true; return nil }); err != nil {
 		return err
 	}
-	if err := db.Trades(func(t Trade) error { return db.checkTrade(t, open) }); err != nil {
+	if err := db.Trades(func(t trade.Trade) error { return db.checkTrade(t, open) }); err != nil {
 		return err
 	}
 	if len(open) > 0 {
@@ -488,7 +491,7 @@ func (db *DB) checkReceipts() error {
 	return err
 }
 
-func (db *DB) checkTrade(t Trade, open map[OrderID]bool) error {
+func (db *DB) checkTrade(t trade.Trade, open map[trade.OrderID]bool) error {
 	again, err := db.Replay(t.ID)
 	if err != nil {
 		return err
@@ -499,13 +502,13 @@ func (db *DB) checkTrade(t Trade, open map[OrderID]bool) error {
 	switch {
 	case open[t.ID] == t.Over():
 		return fmt.Errorf("trade %s is %s, and listed as open: %v", t.ID, t.Status, open[t.ID])
-	case !Terminal(t.Status) && t.Deadline == 0:
+	case !trade.Terminal(t.Status) && t.Deadline == 0:
 		return fmt.Errorf("trade %s is %s without a deadline", t.ID, t.Status)
-	case t.Preimage != Preimage{} && t.Preimage.Hash() != t.Hash:
+	case t.Preimage != trade.Preimage{} && t.Preimage.Hash() != t.Hash:
 		return fmt.Errorf("trade %s has a preimage of another hash", t.ID)
 	}
 	delete(open, t.ID)
-	if h := t.Payout.LastHash; h != (Hash{}) {
+	if h := t.Payout.LastHash; h != (trade.Hash{}) {
 		if owner, err := db.Claim(h); err != nil || owner != t.ID {
 			return fmt.Errorf("trade %s pays to a hash that is not claimed for it", t.ID)
 		}

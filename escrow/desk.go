@@ -6,13 +6,14 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // Policy is what the operator decides.
 type Policy struct {
-	Terms      Terms
+	Terms      trade.Terms
 	Currencies []string // empty: all
 	MaxOrders  int      // per answer to an orders request
 	MaxPending int      // orders of one identity in the book at a time; 0: 20
@@ -26,7 +27,7 @@ type Policy struct {
 
 // DefaultPolicy is the reference node's, with a grace it lacks.
 func DefaultPolicy() Policy {
-	return Policy{Terms: DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, OrderDays: 30, DisputeDays: 90, MailDays: 30}
 }
 
 // Desk is where inputs meet trades. It holds every open trade in memory,
@@ -39,15 +40,15 @@ func DefaultPolicy() Policy {
 type Desk struct {
 	Policy Policy
 	// Secret is what ids and preimages follow from.
-	Secret NodeSecret
+	Secret trade.NodeSecret
 	// Decode tells a payout destination apart. It sets everything but Taken
 	// and Reachable.
-	Decode func(text string) Destination
+	Decode func(text string) trade.Destination
 	// Quote gives the price of a bitcoin in a currency.
-	Quote func(fiat string, at int64) Quote
+	Quote func(fiat string, at int64) trade.Quote
 	// OrderEvent and DisputeEvents build what is published of a trade, unsigned.
-	OrderEvent    func(Trade) *nostr.Event
-	DisputeEvents func(Trade) []*nostr.Event
+	OrderEvent    func(trade.Trade) *nostr.Event
+	DisputeEvents func(trade.Trade) []*nostr.Event
 	// KeysetEvent builds what is published of a key for receipts, unsigned.
 	KeysetEvent func(mostro.Keyset) *nostr.Event
 	// Reconciling refuses whatever would begin a trade: set while a store that
@@ -61,40 +62,40 @@ type Desk struct {
 	keys       *keyring               // trade keys of open trades
 	store      Store
 	head       Head
-	open       map[OrderID]*Trade
-	identities map[string]map[OrderID]struct{} // parties of open trades
-	holds      map[Hash]int                    // hold invoices of open trades
-	throttles  map[string]Throttle             // by trade key or identity
-	probes     *probes                         // messages that wait for their address
-	questions  map[question]uint64             // outbox rows that are not to be there twice
-	asking     map[uint64]question             // the same by row
-	nonce      HoldNonce                       // of the preimage in the present input
-	changed    bool                            // the head, in a way that must not wait
+	open       map[trade.OrderID]*trade.Trade
+	identities map[string]map[trade.OrderID]struct{} // parties of open trades
+	holds      map[trade.Hash]int                    // hold invoices of open trades
+	throttles  map[string]Throttle                   // by trade key or identity
+	probes     *probes                               // messages that wait for their address
+	questions  map[question]uint64                   // outbox rows that are not to be there twice
+	asking     map[uint64]question                   // the same by row
+	nonce      trade.HoldNonce                       // of the preimage in the present input
+	changed    bool                                  // the head, in a way that must not wait
 	turn       *turn
 }
 
 // turn is one commit in the making.
 type turn struct {
 	commit Commit
-	trades map[OrderID]int // index into commit.Trades
+	trades map[trade.OrderID]int // index into commit.Trades
 	users  map[string]int
 	seen   map[string]bool
-	claims map[Hash]OrderID
+	claims map[trade.Hash]trade.OrderID
 	// bytes is about how much the commit takes in the store.
 	bytes int
 	// at is the latest time of an input, unix seconds.
 	at int64
 	// Refusals and bugs, counted for metrics.
 	bugs  []error
-	steps map[Trigger]int
+	steps map[trade.Trigger]int
 }
 
 // NewDesk reads the open trades of a store.
 func NewDesk(store Store) (*Desk, error) {
 	d := &Desk{
-		store: store, open: make(map[OrderID]*Trade),
-		identities: make(map[string]map[OrderID]struct{}), keys: newKeyring(),
-		holds: make(map[Hash]int), throttles: make(map[string]Throttle), probes: newProbes(),
+		store: store, open: make(map[trade.OrderID]*trade.Trade),
+		identities: make(map[string]map[trade.OrderID]struct{}), keys: newKeyring(),
+		holds: make(map[trade.Hash]int), throttles: make(map[string]Throttle), probes: newProbes(),
 		questions: make(map[question]uint64), asking: make(map[uint64]question),
 	}
 	head, err := store.Head()
@@ -102,7 +103,7 @@ func NewDesk(store Store) (*Desk, error) {
 		return nil, fmt.Errorf("read head: %w", err)
 	}
 	d.head = head
-	if err := store.Open(func(t Trade) error { d.put(&t); return nil }); err != nil {
+	if err := store.Open(func(t trade.Trade) error { d.put(&t); return nil }); err != nil {
 		return nil, fmt.Errorf("read open trades: %w", err)
 	}
 	if err := store.Throttles(func(t Throttle) error { d.throttles[t.Subject] = t; return nil }); err != nil {
@@ -126,8 +127,8 @@ func NewDesk(store Store) (*Desk, error) {
 
 func (d *Desk) begin() {
 	d.turn = &turn{
-		trades: make(map[OrderID]int), users: make(map[string]int),
-		seen: make(map[string]bool), claims: make(map[Hash]OrderID), steps: make(map[Trigger]int),
+		trades: make(map[trade.OrderID]int), users: make(map[string]int),
+		seen: make(map[string]bool), claims: make(map[trade.Hash]trade.OrderID), steps: make(map[trade.Trigger]int),
 	}
 }
 
@@ -143,7 +144,7 @@ func (d *Desk) Take() *Commit {
 }
 
 // put holds an open trade in memory, or lets go of one that is over.
-func (d *Desk) put(t *Trade) {
+func (d *Desk) put(t *trade.Trade) {
 	if old := d.open[t.ID]; old != nil {
 		d.index(old, -1)
 		delete(d.open, t.ID)
@@ -155,13 +156,13 @@ func (d *Desk) put(t *Trade) {
 	d.index(t, 1)
 }
 
-func (d *Desk) index(t *Trade, by int) {
-	for _, h := range append([]Hash{t.Hash}, t.Closing...) {
+func (d *Desk) index(t *trade.Trade, by int) {
+	for _, h := range append([]trade.Hash{t.Hash}, t.Closing...) {
 		if d.holds[h] += by; d.holds[h] == 0 {
 			delete(d.holds, h)
 		}
 	}
-	for _, p := range []Party{t.Buyer, t.Seller} {
+	for _, p := range []trade.Party{t.Buyer, t.Seller} {
 		if p.Key == "" {
 			continue
 		}
@@ -169,7 +170,7 @@ func (d *Desk) index(t *Trade, by int) {
 		ids := d.identities[p.Identity]
 		switch {
 		case by > 0 && ids == nil:
-			d.identities[p.Identity] = map[OrderID]struct{}{t.ID: {}}
+			d.identities[p.Identity] = map[trade.OrderID]struct{}{t.ID: {}}
 		case by > 0:
 			ids[t.ID] = struct{}{}
 		default:
@@ -194,14 +195,14 @@ func (d *Desk) ReadEntry(seq uint64, id string) {
 func (d *Desk) Cursor() uint64 { return d.head.Cursor }
 
 // Trades calls fn for every open trade, in no order.
-func (d *Desk) Trades(fn func(*Trade)) {
+func (d *Desk) Trades(fn func(*trade.Trade)) {
 	for _, t := range d.open {
 		fn(t)
 	}
 }
 
 // trade finds a trade, open or over; ErrNoRow.
-func (d *Desk) trade(id OrderID) (Trade, error) {
+func (d *Desk) trade(id trade.OrderID) (trade.Trade, error) {
 	if t := d.open[id]; t != nil {
 		return *t, nil
 	}
@@ -212,20 +213,20 @@ func (d *Desk) trade(id OrderID) (Trade, error) {
 }
 
 // Due gives the trades whose deadline has come, in order of their deadlines.
-func (d *Desk) Due(at int64) []OrderID {
-	var due []*Trade
+func (d *Desk) Due(at int64) []trade.OrderID {
+	var due []*trade.Trade
 	for _, t := range d.open {
 		if t.Deadline != 0 && t.Deadline <= at {
 			due = append(due, t)
 		}
 	}
-	slices.SortFunc(due, func(a, b *Trade) int {
+	slices.SortFunc(due, func(a, b *trade.Trade) int {
 		if a.Deadline != b.Deadline {
 			return int(max(-1, min(1, a.Deadline-b.Deadline)))
 		}
 		return slices.Compare(a.ID[:], b.ID[:])
 	})
-	ids := make([]OrderID, len(due))
+	ids := make([]trade.OrderID, len(due))
 	for i, t := range due {
 		ids[i] = t.ID
 	}
@@ -235,7 +236,7 @@ func (d *Desk) Due(at int64) []OrderID {
 // Hear takes an input for a trade that is not a message: the clock's, the
 // node's or the engine's own. Inputs for trades that are over or unknown are
 // of the past.
-func (d *Desk) Hear(id OrderID, in Input) error {
+func (d *Desk) Hear(id trade.OrderID, in trade.Input) error {
 	t, err := d.trade(id)
 	if errors.Is(err, ErrNoRow) {
 		return nil
@@ -243,7 +244,7 @@ func (d *Desk) Hear(id OrderID, in Input) error {
 	if err != nil {
 		return err
 	}
-	if in.Kind == InMinted {
+	if in.Kind == trade.InMinted {
 		dest := d.Decode(in.Bolt11)
 		if err := d.claimed(&dest, id); err != nil {
 			return err
@@ -253,9 +254,9 @@ func (d *Desk) Hear(id OrderID, in Input) error {
 	err = d.step(t, in)
 	var refusal mostro.CantDo
 	switch {
-	case err == nil, errors.Is(err, ErrNothing), errors.As(err, &refusal):
+	case err == nil, errors.Is(err, trade.ErrNothing), errors.As(err, &refusal):
 		return nil
-	case errors.Is(err, ErrTable):
+	case errors.Is(err, trade.ErrTable):
 		d.turn.bugs = append(d.turn.bugs, err)
 		return nil
 	}
@@ -271,7 +272,7 @@ func (d *Desk) Say(evt *nostr.Event, at int64) {
 	stamp := max(at, d.head.Stamps[evt.Kind]+1)
 	d.head.Stamps[evt.Kind] = stamp
 	evt.CreatedAt = nostr.Timestamp(stamp)
-	d.row(OutboxRow{Effect: Effect{Kind: FxPublish}, Event: evt})
+	d.row(OutboxRow{Effect: trade.Effect{Kind: trade.FxPublish}, Event: evt})
 }
 
 // Pause stops new trades, or lets them begin again. It survives a restart.
@@ -301,22 +302,22 @@ func (d *Desk) Done(row uint64) {
 // payment. A second row of one payment would be worse: done after the first has
 // failed, it would pay beside the attempt that followed.
 type question struct {
-	trade   OrderID
-	kind    EffectKind
-	hash    Hash
+	trade   trade.OrderID
+	kind    trade.EffectKind
+	hash    trade.Hash
 	attempt uint32
 }
 
 func questionOf(r OutboxRow) (question, bool) {
 	e := r.Effect
-	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == FxTrack || e.Kind == FxCheckHold || e.Kind == FxPay
+	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == trade.FxTrack || e.Kind == trade.FxCheckHold || e.Kind == trade.FxPay
 }
 
 // step runs Step and collects what it says. A refusal or ErrNothing leaves no
 // trace here.
-func (d *Desk) step(t Trade, in Input) error {
-	in.Rules = CurrentRules
-	next, effects, err := Step(t, in)
+func (d *Desk) step(t trade.Trade, in trade.Input) error {
+	in.Rules = trade.CurrentRules
+	next, effects, err := trade.Step(t, in)
 	if err != nil {
 		return err
 	}
@@ -326,18 +327,18 @@ func (d *Desk) step(t Trade, in Input) error {
 	d.record(next, in)
 	for _, e := range effects {
 		switch e.Kind {
-		case FxSpawn:
+		case trade.FxSpawn:
 			if err := d.spawn(*e.Child, in.At); err != nil {
 				return err
 			}
-		case FxPublishOrder:
+		case trade.FxPublishOrder:
 			d.row(OutboxRow{Trade: next.ID, Effect: e, Event: d.OrderEvent(next)})
-		case FxPublishDispute:
+		case trade.FxPublishDispute:
 			for _, evt := range d.DisputeEvents(next) {
 				d.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
 			}
-		case FxCreateHold:
-			e.Memo = MemoOf(e.Memo, d.nonce)
+		case trade.FxCreateHold:
+			e.Memo = trade.MemoOf(e.Memo, d.nonce)
 			d.row(OutboxRow{Trade: next.ID, Effect: e})
 		default:
 			r := OutboxRow{Trade: next.ID, Effect: e}
@@ -353,7 +354,7 @@ func (d *Desk) step(t Trade, in Input) error {
 	return nil
 }
 
-func (d *Desk) record(t Trade, in Input) {
+func (d *Desk) record(t trade.Trade, in trade.Input) {
 	c := &d.turn.commit
 	if i, ok := d.turn.trades[t.ID]; ok {
 		c.Trades[i] = t
@@ -381,16 +382,16 @@ const (
 )
 
 // tradeTextBytes is about how much the texts in a trade take in the store.
-func tradeTextBytes(t Trade) int {
+func tradeTextBytes(t trade.Trade) int {
 	return 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
 		len(t.HoldInvoice) + len(t.Payout.Bolt11) + 70*len(t.Closing)
 }
 
 // inputTextBytes is about how much the texts in an input take in the journal.
-func inputTextBytes(in Input) int {
+func inputTextBytes(in trade.Input) int {
 	n := len(in.Bolt11)
 	if in.Request != nil {
-		n += JournalLimit(in.Request.Message.Payload)
+		n += trade.JournalLimit(in.Request.Message.Payload)
 	}
 	if in.Invoice != nil {
 		n += 2 * len(in.Invoice.Text)
@@ -405,11 +406,11 @@ func (d *Desk) row(r OutboxRow) uint64 {
 	d.head.LastRow++
 	r.ID = d.head.LastRow
 	d.turn.bytes += rowBytes + len(r.Effect.Text)
-	if r.Effect.Kind == FxSend {
+	if r.Effect.Kind == trade.FxSend {
 		d.turn.bytes += sealedTimes * len(r.Effect.Message.JSON())
 	}
 	if r.Letter != nil {
-		d.turn.bytes += JournalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
+		d.turn.bytes += trade.JournalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
 	}
 	d.turn.commit.Outbox = append(d.turn.commit.Outbox, r)
 	return r.ID
@@ -418,16 +419,16 @@ func (d *Desk) row(r OutboxRow) uint64 {
 // spawn makes the rest of a range order, in the same commit. It cannot be
 // allowed to undo what made it: a child that Step refuses is a bug to report,
 // and the parent goes on.
-func (d *Desk) spawn(c Child, at int64) error {
+func (d *Desk) spawn(c trade.Child, at int64) error {
 	if d.keys.has(c.Maker.Key) {
 		// Taken into use since it was announced. Two trades with one key would
 		// read each other's messages; the maker can publish the rest anew.
 		return nil
 	}
-	in := Input{At: at, Kind: InSpawn, Child: &c}
+	in := trade.Input{At: at, Kind: trade.InSpawn, Child: &c}
 	in.OrderID, in.DisputeID = d.Secret.ID("rest", c.Parent[:]), d.Secret.ID("dispute of the rest", c.Parent[:])
-	if err := d.step(Trade{}, in); err != nil {
-		if errors.Is(err, ErrTable) || errors.Is(err, ErrNothing) {
+	if err := d.step(trade.Trade{}, in); err != nil {
+		if errors.Is(err, trade.ErrTable) || errors.Is(err, trade.ErrNothing) {
 			d.turn.bugs = append(d.turn.bugs, err)
 			return nil
 		}
@@ -438,38 +439,38 @@ func (d *Desk) spawn(c Child, at int64) error {
 
 // reserve keeps the hashes of payout invoices apart: what a trade may be paid
 // by belongs to it alone. A hash that was never paid to is given free again.
-func (d *Desk) reserve(before, after Trade) error {
-	if after.Hash != before.Hash && after.Hash != (Hash{}) {
+func (d *Desk) reserve(before, after trade.Trade) error {
+	if after.Hash != before.Hash && after.Hash != (trade.Hash{}) {
 		d.claim(after.Hash, holdClaim)
 	}
-	held := func(t Trade) []Hash {
-		return []Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
+	held := func(t trade.Trade) []trade.Hash {
+		return []trade.Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
 	}
 	kept := held(after)
-	if Terminal(after.Status) {
-		kept = []Hash{after.Payout.LastHash}
+	if trade.Terminal(after.Status) {
+		kept = []trade.Hash{after.Payout.LastHash}
 	}
 	for _, h := range kept {
-		if h != (Hash{}) && !slices.Contains(held(before), h) {
+		if h != (trade.Hash{}) && !slices.Contains(held(before), h) {
 			d.claim(h, after.ID)
 		}
 	}
-	for _, h := range []Hash{before.BuyerInvoice.Hash, before.MakerInvoice.Hash} {
+	for _, h := range []trade.Hash{before.BuyerInvoice.Hash, before.MakerInvoice.Hash} {
 		// A hash that was ever paid to stays claimed: its payment exists.
-		if h != (Hash{}) && !slices.Contains(kept, h) && before.Payout.Attempt == 0 {
-			d.claim(h, OrderID{})
+		if h != (trade.Hash{}) && !slices.Contains(kept, h) && before.Payout.Attempt == 0 {
+			d.claim(h, trade.OrderID{})
 		}
 	}
 	return nil
 }
 
-func (d *Desk) claim(h Hash, owner OrderID) {
+func (d *Desk) claim(h trade.Hash, owner trade.OrderID) {
 	d.turn.claims[h] = owner
 	d.turn.commit.Claims = append(d.turn.commit.Claims, Claim{h, owner})
 }
 
 // claimed says in a destination whether its hash is another trade's.
-func (d *Desk) claimed(dest *Destination, id OrderID) error {
+func (d *Desk) claimed(dest *trade.Destination, id trade.OrderID) error {
 	if dest.Address || !dest.Parsed {
 		return nil
 	}
@@ -485,6 +486,6 @@ func (d *Desk) claimed(dest *Destination, id OrderID) error {
 		}
 		owner = found
 	}
-	dest.Taken = owner != OrderID{} && owner != id
+	dest.Taken = owner != trade.OrderID{} && owner != id
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -36,12 +37,12 @@ type Engine struct {
 	// outage. nil: any node will do.
 	Vet func(ctx context.Context, info NodeInfo) error
 	// Secret is what order ids and preimages follow from.
-	Secret NodeSecret
+	Secret trade.NodeSecret
 	// Decode tells a payout destination apart; it sets everything but Taken
 	// and Reachable. nil: BOLT11 invoices, Lightning addresses and LNURLs.
-	Decode func(text string) Destination
+	Decode func(text string) trade.Destination
 	// Quote gives the price of a bitcoin; it does not block.
-	Quote func(fiat string, at int64) Quote
+	Quote func(fiat string, at int64) trade.Quote
 	// Heard is told of other nodes' events of kind 30078; nil: nobody is.
 	Heard func(evt *nostr.Event)
 	Face  Face
@@ -68,11 +69,11 @@ type Engine struct {
 	keepAt    int64     // the last commit's time, while trades are told that the clock was set back
 	clockBack int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
 	witnessed time.Time
-	asked     map[OrderID]bool
+	asked     map[trade.OrderID]bool
 	replies   []answer
 	// withheld are the rows of trades that were frozen at the start: what they
 	// want of the node waits until an operator has looked.
-	withheld map[OrderID][]OutboxRow
+	withheld map[trade.OrderID][]OutboxRow
 	status   atomic.Pointer[Status]
 	ahead    int64 // seconds by which the newest own stamp is ahead of the clock
 	stuck    int   // payouts in flight beyond the longest time lock
@@ -88,9 +89,9 @@ type notice struct {
 	letter    *Letter // from the log, or from an outbox row that looked at its address
 	address   string  // with a letter from the outbox
 	reachable *bool   // with a letter from the outbox
-	trade     OrderID
-	input     Input  // Kind "" for none
-	row       uint64 // outbox row that is done
+	trade     trade.OrderID
+	input     trade.Input // Kind "" for none
+	row       uint64      // outbox row that is done
 	ask       func(*Desk, int64) error
 	reply     chan error // capacity 1
 }
@@ -263,7 +264,7 @@ func (e *Engine) Open() error {
 	if e.Tick == 0 {
 		e.Tick = time.Second
 	}
-	e.asked = make(map[OrderID]bool)
+	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxTurn), make(chan struct{})
 	e.outbox = newOutbox(hands{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
@@ -306,11 +307,11 @@ func (e *Engine) readStore() error {
 		return err
 	}
 	desk.Policy, desk.Secret, desk.Decode, desk.Quote = e.Policy, e.Secret, e.Decode, e.Quote
-	desk.OrderEvent = func(t Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
-	desk.DisputeEvents = func(t Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
+	desk.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
+	desk.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
 	desk.KeysetEvent = e.Face.Keyset
 	if e.Decode == nil {
-		desk.Decode = func(text string) Destination { return decode(text, e.Card) }
+		desk.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
 	}
 	if e.desk != nil {
 		// The inbox reads the keyring: it stays the same one.
@@ -398,7 +399,7 @@ func (e *Engine) bind(ctx context.Context, pubkey string) error {
 func (e *Engine) rebind(ctx context.Context) error {
 	state := e.Card.State()
 	needed := false
-	e.desk.Trades(func(t *Trade) { needed = needed || t.NeedsWallet() })
+	e.desk.Trades(func(t *trade.Trade) { needed = needed || t.NeedsWallet() })
 	if state.Problem != NodeOtherWallet || needed {
 		return nil
 	}
@@ -463,7 +464,7 @@ func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 }
 
 // knows says whether the store has a hold invoice of a trade.
-func (e *Engine) knows(id OrderID, h Hash) (bool, error) {
+func (e *Engine) knows(id trade.OrderID, h trade.Hash) (bool, error) {
 	t, err := e.Store.Trade(id)
 	if errors.Is(err, ErrNoRow) {
 		return false, nil
@@ -472,8 +473,8 @@ func (e *Engine) knows(id OrderID, h Hash) (bool, error) {
 		return err == nil, err
 	}
 	known := false
-	err = e.Store.Journal(id, func(_ uint32, in Input) error {
-		known = known || in.Preimage != (Preimage{}) && in.Preimage.Hash() == h
+	err = e.Store.Journal(id, func(_ uint32, in trade.Input) error {
+		known = known || in.Preimage != (trade.Preimage{}) && in.Preimage.Hash() == h
 		return nil
 	})
 	return known, err
@@ -482,9 +483,9 @@ func (e *Engine) knows(id OrderID, h Hash) (bool, error) {
 // wake is what every start does: no trade is treated otherwise after a crash
 // than after an update.
 func (e *Engine) wake(ctx context.Context) error {
-	var ids []OrderID
-	e.desk.Trades(func(t *Trade) { ids = append(ids, t.ID) })
-	slices.SortFunc(ids, func(a, b OrderID) int { return slices.Compare(a[:], b[:]) })
+	var ids []trade.OrderID
+	e.desk.Trades(func(t *trade.Trade) { ids = append(ids, t.ID) })
+	slices.SortFunc(ids, func(a, b trade.OrderID) int { return slices.Compare(a[:], b[:]) })
 	e.desk.Reconciling = e.Reconcile
 	if e.Reconcile {
 		e.Logger.Warn("the escrow's store may be an older copy: no message is read before every open hash is looked up",
@@ -512,26 +513,26 @@ func (e *Engine) wake(ctx context.Context) error {
 	var batch []notice
 	for _, id := range ids {
 		if e.Reconcile {
-			batch = append(batch, notice{trade: id, input: Input{Kind: InReconcile}})
+			batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InReconcile}})
 		}
 		if t := e.desk.open[id]; e.clockBack > 0 || max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
-			batch = append(batch, notice{trade: id, input: Input{Kind: InClockBack, Grace: e.clockBack}})
+			batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InClockBack, Grace: e.clockBack}})
 		}
-		batch = append(batch, notice{trade: id, input: Input{Kind: InRestart, Grace: e.Policy.GraceSeconds}})
+		batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InRestart, Grace: e.Policy.GraceSeconds}})
 	}
 	if err := e.decideAll(ctx, batch); err != nil {
 		return err
 	}
-	frozen := make(map[OrderID]bool)
-	e.desk.Trades(func(t *Trade) {
+	frozen := make(map[trade.OrderID]bool)
+	e.desk.Trades(func(t *trade.Trade) {
 		frozen[t.ID] = t.Frozen
 		e.watches.sync(ctx, t)
-		if e.Reconcile && t.Hash != (Hash{}) {
+		if e.Reconcile && t.Hash != (trade.Hash{}) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
-	e.withheld = make(map[OrderID][]OutboxRow)
+	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Letter != nil && (e.Reconcile || r.Letter.ProbedAt == 0) {
 			// The log cannot repeat it: it was read already.
@@ -586,7 +587,7 @@ func (e *Engine) lookUp(ctx context.Context) error {
 		return nil
 	}
 	for id := range e.asked {
-		var t Trade
+		var t trade.Trade
 		if err := e.Ask(ctx, func(d *Desk, _ int64) error {
 			if open := d.open[id]; open != nil {
 				t = *open
@@ -612,8 +613,8 @@ func (e *Engine) lookUp(ctx context.Context) error {
 
 // lookUpTrade asks for the hold of a trade, and for the payment that it knows.
 // A payout that succeeded ends the trade, frozen or not.
-func (e *Engine) lookUpTrade(ctx context.Context, t Trade) error {
-	ask := func(about func() (Input, error)) error {
+func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
+	ask := func(about func() (trade.Input, error)) error {
 		for n := 1; ; n++ {
 			in, err := about()
 			switch {
@@ -629,11 +630,11 @@ func (e *Engine) lookUpTrade(ctx context.Context, t Trade) error {
 			}
 		}
 	}
-	if t.Hash != (Hash{}) {
-		err := ask(func() (Input, error) {
+	if t.Hash != (trade.Hash{}) {
+		err := ask(func() (trade.Input, error) {
 			state, err := e.Node.LookupHold(ctx, t.Hash)
 			if err != nil {
-				return Input{}, err
+				return trade.Input{}, err
 			}
 			return sightedInput(ctx, e.Node, state)
 		})
@@ -641,11 +642,11 @@ func (e *Engine) lookUpTrade(ctx context.Context, t Trade) error {
 			return err
 		}
 	}
-	if h := t.Payout.LastHash; h != (Hash{}) && t.Status == mostro.TradeSettledHoldInvoice {
-		return ask(func() (Input, error) {
+	if h := t.Payout.LastHash; h != (trade.Hash{}) && t.Status == mostro.TradeSettledHoldInvoice {
+		return ask(func() (trade.Input, error) {
 			state, err := e.Node.TrackPayment(ctx, h)
-			if err != nil || state.Status != PaymentSucceeded {
-				return Input{}, err
+			if err != nil || state.Status != trade.PaymentSucceeded {
+				return trade.Input{}, err
 			}
 			return paymentInput(h, t.Payout.Attempt, state), nil
 		})
@@ -744,8 +745,8 @@ func (e *Engine) noticeClock(ctx context.Context) error {
 	}
 	e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", last-now)
 	var batch []notice
-	e.desk.Trades(func(t *Trade) {
-		batch = append(batch, notice{trade: t.ID, input: Input{Kind: InClockBack, Grace: last - now}})
+	e.desk.Trades(func(t *trade.Trade) {
+		batch = append(batch, notice{trade: t.ID, input: trade.Input{Kind: trade.InClockBack, Grace: last - now}})
 	})
 	slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	e.keepAt = last
@@ -820,7 +821,7 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 		}
 	default:
 		e.Logger.Error("an input cannot be written to the escrow's store: its trade is frozen until an operator looks", "trade", n.trade.String(), "input", string(n.input.Kind), "error", cause)
-		if err := e.desk.Hear(n.trade, Input{At: e.Clock().Unix(), Kind: InUncommitted}); err != nil {
+		if err := e.desk.Hear(n.trade, trade.Input{At: e.Clock().Unix(), Kind: trade.InUncommitted}); err != nil {
 			return err
 		}
 	}
@@ -878,7 +879,7 @@ func (e *Engine) tick(ctx context.Context) error {
 	if !e.desk.Reconciling {
 		due := e.desk.Due(now.Unix())
 		for _, id := range due[:min(len(due), maxTurn)] {
-			batch = append(batch, notice{trade: id, input: Input{Kind: InClock}})
+			batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InClock}})
 		}
 	}
 	if err := e.decideAll(ctx, batch); err != nil {
@@ -907,9 +908,9 @@ func (e *Engine) stamps(now int64) {
 	for _, at := range e.desk.head.Stamps {
 		newest = max(newest, at)
 	}
-	e.desk.Trades(func(t *Trade) {
+	e.desk.Trades(func(t *trade.Trade) {
 		newest = max(newest, t.StampedAt, t.Dispute.StampedAt)
-		if t.Status == mostro.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*BlockSeconds < now {
+		if t.Status == mostro.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*trade.BlockSeconds < now {
 			stuck++
 		}
 	})
@@ -1007,7 +1008,7 @@ func (e *Engine) answer() {
 }
 
 // Trade gives a trade as it is now, open or over; mostro.ErrNotFound.
-func (e *Engine) Trade(ctx context.Context, id OrderID) (t Trade, err error) {
+func (e *Engine) Trade(ctx context.Context, id trade.OrderID) (t trade.Trade, err error) {
 	err = e.Ask(ctx, func(d *Desk, _ int64) error {
 		var err error
 		t, err = d.trade(id)
@@ -1023,14 +1024,16 @@ func (e *Engine) Trade(ctx context.Context, id OrderID) (t Trade, err error) {
 // out whose hold the node has settled though this store knows of no release.
 // Both are an operator's word; mostro.ErrNotFound when there is no such trade,
 // ErrNothing when it is not for this.
-func (e *Engine) Resume(ctx context.Context, id OrderID) error { return e.verdict(ctx, id, InResume) }
-
-// PayAfterAll is described at Resume.
-func (e *Engine) PayAfterAll(ctx context.Context, id OrderID) error {
-	return e.verdict(ctx, id, InPayAfterAll)
+func (e *Engine) Resume(ctx context.Context, id trade.OrderID) error {
+	return e.verdict(ctx, id, trade.InResume)
 }
 
-func (e *Engine) verdict(ctx context.Context, id OrderID, kind InputKind) error {
+// PayAfterAll is described at Resume.
+func (e *Engine) PayAfterAll(ctx context.Context, id trade.OrderID) error {
+	return e.verdict(ctx, id, trade.InPayAfterAll)
+}
+
+func (e *Engine) verdict(ctx context.Context, id trade.OrderID, kind trade.InputKind) error {
 	return e.Ask(ctx, func(d *Desk, at int64) error {
 		t, err := d.trade(id)
 		if errors.Is(err, ErrNoRow) {
@@ -1039,7 +1042,7 @@ func (e *Engine) verdict(ctx context.Context, id OrderID, kind InputKind) error 
 		if err != nil {
 			return err
 		}
-		return d.step(t, Input{At: at, Kind: kind})
+		return d.step(t, trade.Input{At: at, Kind: kind})
 	})
 }
 
@@ -1051,10 +1054,10 @@ func (e *Engine) Paused(ctx context.Context) (paused, reconciling bool, err erro
 }
 
 // Trades gives the open trades, as they are now, in no order.
-func (e *Engine) Trades(ctx context.Context) (list []Trade, err error) {
+func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
 	err = e.Ask(ctx, func(d *Desk, _ int64) error {
 		list = list[:0] // a turn may be decided twice
-		d.Trades(func(t *Trade) { list = append(list, *t) })
+		d.Trades(func(t *trade.Trade) { list = append(list, *t) })
 		return nil
 	})
 	return list, err

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -34,7 +35,7 @@ func (u *user) echoed(m mostro.Message, id uint64) bool {
 
 // sellOrder runs one sell order to its end; between two steps of a person, pause
 // is called.
-func (w *world) sellOrder(seller, buyer *user, pause func(step string)) OrderID {
+func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.OrderID {
 	w.tb.Helper()
 	seller.send(seller.sell(52_000, 50))
 	ack := seller.wait(mostro.ActionNewOrder)
@@ -50,7 +51,7 @@ func (w *world) sellOrder(seller, buyer *user, pause func(step string)) OrderID 
 	}
 	seller.wait(mostro.ActionWaitingBuyerInvoice)
 	pause("take-sell")
-	var h Hash
+	var h trade.Hash
 	copy(h[:], id[:])
 	buyer.send(mostro.Message{RequestID: number(3), ID: &id, Action: mostro.ActionAddInvoice, Payload: mostro.PaymentRequest{
 		Invoice: simInvoice(h, 51_844_000, w.clock.Now().Unix()+7200, id.String()),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -33,7 +34,7 @@ type flow struct {
 	w             *world
 	n             *FlowNet
 	seller, buyer *user
-	id            OrderID
+	id            trade.OrderID
 	before        [3]int64
 }
 
@@ -227,7 +228,7 @@ func (f *flow) unpayable() string {
 	if err != nil {
 		f.Fatal(err)
 	}
-	var h Hash
+	var h trade.Hash
 	_, _ = rand.Read(h[:])
 	bolt11, err := InvoiceDraft{
 		Hash: h, AmountMsat: (flowSats - flowFee) * 1000, Network: f.n.Network, CreatedAt: f.w.clock.Now(), Expiry: 24 * time.Hour,

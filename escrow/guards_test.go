@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -31,7 +32,7 @@ func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 	r.node.holds[h].state.ExpiryHeight = r.node.height + 100
 	r.settle()
 	r.status(mostro.TradeActive, id)
-	want := r.node.now + int64(100-marginBlocks(r.policy.Terms))*BlockSeconds
+	want := r.node.now + int64(100-marginBlocks(r.policy.Terms))*trade.BlockSeconds
 	if got := r.trade(id); got.SafeUntil != want || got.Deadline != r.node.now+(want-r.node.now)/2 {
 		t.Errorf("safe for %d s and looked at in %d s, want %d and half of it", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
 	}
@@ -52,25 +53,25 @@ func TestInvoiceForAHoldThatIsTooShort(t *testing.T) {
 	r.node.holds[h].state.ExpiryHeight = r.node.height + marginBlocks(terms) + leastBlocks(terms)
 	r.settle()
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	r.node.now += BlockSeconds
+	r.node.now += trade.BlockSeconds
 	r.node.height++
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.status(mostro.TradePending, id)
-	if got := r.node.holds[h].state.Phase; got != HoldCanceled {
+	if got := r.node.holds[h].state.Phase; got != trade.HoldCanceled {
 		t.Errorf("the hold is %s", got)
 	}
 }
 
 func TestFrozenTradeWaitsWithItsHold(t *testing.T) {
-	for _, kind := range []InputKind{InHoldMade, InHoldRefused} {
+	for _, kind := range []trade.InputKind{trade.InHoldMade, trade.InHoldRefused} {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
 		id := r.order(seller, mostro.SmallOrder{})
 		r.must(buyer, mostro.ActionTakeSell, &id, nil)
-		r.hold[FxCreateHold] = true
+		r.hold[trade.FxCreateHold] = true
 		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		r.hear(id, Input{Kind: InUncommitted})
-		r.hear(id, Input{Kind: kind, Hash: r.trade(id).Hash, Bolt11: "lnsim"})
+		r.hear(id, trade.Input{Kind: trade.InUncommitted})
+		r.hear(id, trade.Input{Kind: kind, Hash: r.trade(id).Hash, Bolt11: "lnsim"})
 		r.commit()
 		if got := r.trade(id); got.HoldInvoice != "" || got.Status != mostro.TradeWaitingPayment || !got.Frozen {
 			t.Errorf("%s: the frozen trade is %s, its invoice %q", kind, got.Status, got.HoldInvoice)
@@ -84,7 +85,7 @@ func TestFrozenPaymentFails(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
 	p := r.trade(id).Payout
-	r.hear(id, Input{Kind: InUncommitted})
+	r.hear(id, trade.Input{Kind: trade.InUncommitted})
 	r.node.resolve(p.Hash, false)
 	r.hear(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 	r.commit()
@@ -117,13 +118,13 @@ func TestHoldOfAnotherAmountIsNotShown(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.hold[FxCreateHold] = true
+	r.hold[trade.FxCreateHold] = true
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	got := r.trade(id)
 	if _, err := r.node.CreateHold(t.Context(), HoldRequest{Hash: got.Hash, AmountSats: got.LockSats() + 1, CLTVBlocks: 144, Expiry: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	delete(r.hold, FxCreateHold)
+	delete(r.hold, trade.FxCreateHold)
 	r.settle()
 	r.status(mostro.TradePending, id)
 	if r.got(seller, mostro.ActionPayInvoice) != 0 {
@@ -151,11 +152,11 @@ func (n lateRefusal) Pay(ctx context.Context, p Payment) error {
 func TestUnknownRefusalsOfAHold(t *testing.T) {
 	h := hands{node: refusingHolds{newSimNode(nil, 0)}}
 	for n := range refusalsBelieved {
-		if _, err := h.do(t.Context(), Effect{Kind: FxCreateHold}, n); !errors.Is(err, ErrRefused) {
+		if _, err := h.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
-	if res, err := h.do(t.Context(), Effect{Kind: FxCreateHold}, refusalsBelieved); err != nil || res.input.Kind != InHoldRefused {
+	if res, err := h.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, refusalsBelieved); err != nil || res.input.Kind != trade.InHoldRefused {
 		t.Fatal(res.input.Kind, err)
 	}
 }
@@ -164,12 +165,12 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hold[FxPay] = true
+	r.hold[trade.FxPay] = true
 	r.must(seller, mostro.ActionRelease, &id, nil)
 	for _, n := range r.store.rows {
-		if row := r.store.outbox[n]; row.Effect.Kind == FxPay {
+		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxPay {
 			res, err := hands{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
-			if err != nil || res.input.Kind != InPaySent {
+			if err != nil || res.input.Kind != trade.InPaySent {
 				t.Errorf("a payment that is under way is taken for %s, %v", res.input.Kind, err)
 			}
 		}
@@ -182,7 +183,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 func TestOutboxCountsRefusals(t *testing.T) {
 	node := &faultyNode{simNode: newSimNode(nil, 0), err: ErrRefused}
 	o := newOutbox(hands{node: node}, nil, nil, nil)
-	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: Effect{Kind: FxCreateHold}}}}
+	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: trade.Effect{Kind: trade.FxCreateHold}}}}
 	for n := 1; n <= 3; n++ {
 		if o.serve(t.Context(), q); q.refusals != n {
 			t.Fatalf("%d refusals are counted, want %d", q.refusals, n)
@@ -208,10 +209,10 @@ func TestDoubtfulTradeIsNotTimedOut(t *testing.T) {
 	r.must(seller, mostro.ActionTakeBuy, &id, nil)
 	r.pays(seller)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	r.hear(id, Input{Kind: InReconcile})
+	r.hear(id, trade.Input{Kind: trade.InReconcile})
 	r.commit()
 	r.pass(1000)
-	if got := r.trade(id); !got.Frozen || r.node.holds[got.Hash].state.Phase != HoldAccepted {
+	if got := r.trade(id); !got.Frozen || r.node.holds[got.Hash].state.Phase != trade.HoldAccepted {
 		t.Errorf("it is %s, frozen %v", got.Status, got.Frozen)
 	}
 }
@@ -253,9 +254,9 @@ func TestMintsHaveTheirShare(t *testing.T) {
 	o := newOutbox(hands{node: newSimNode(nil, 0), addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
 	var rows []OutboxRow
 	for i := range 20 {
-		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: OrderID{byte(i + 1)}, Effect: Effect{Kind: FxMint, Text: fmt.Sprintf("a@host%d.tarpit.example", i)}})
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: trade.OrderID{byte(i + 1)}, Effect: trade.Effect{Kind: trade.FxMint, Text: fmt.Sprintf("a@host%d.tarpit.example", i)}})
 	}
-	o.add(append(rows, OutboxRow{ID: 100, Trade: OrderID{200}, Effect: Effect{Kind: FxCancel}}))
+	o.add(append(rows, OutboxRow{ID: 100, Trade: trade.OrderID{200}, Effect: trade.Effect{Kind: trade.FxCancel}}))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { o.run(ctx); close(ended) }()
@@ -274,7 +275,7 @@ func TestMintsHaveTheirShare(t *testing.T) {
 // quietSealer seals nothing.
 type quietSealer struct{}
 
-func (quietSealer) Seal(context.Context, Party, mostro.Message, time.Time) (*nostr.Event, error) {
+func (quietSealer) Seal(context.Context, trade.Party, mostro.Message, time.Time) (*nostr.Event, error) {
 	return &nostr.Event{Kind: mostro.KindGiftWrap}, nil
 }
 
@@ -292,7 +293,7 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	t.Helper()
 	e := &Engine{
 		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
-		Gate: new(Gate), Secret: NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: reconcile,
+		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: reconcile,
 		Witness: &Witness{Path: filepath.Join(t.TempDir(), "witness")}, Clock: func() time.Time { return time.Unix(r.node.now, 0) },
 	}
 	if !reconcile {
@@ -318,15 +319,15 @@ func TestRowsOfAFrozenTradeWait(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hold[FxSettle] = true
+	r.hold[trade.FxSettle] = true
 	r.must(seller, mostro.ActionRelease, &id, nil)
-	r.hear(id, Input{Kind: InUncommitted})
+	r.hear(id, trade.Input{Kind: trade.InUncommitted})
 	r.commit()
 	e := engineOn(t, r, false)
 	if n := e.outbox.depth()[laneNode]; n != 0 {
 		t.Fatalf("%d calls for a frozen trade are to be made", n)
 	}
-	if err := e.desk.Hear(id, Input{At: r.node.now, Kind: InResume}); err != nil {
+	if err := e.desk.Hear(id, trade.Input{At: r.node.now, Kind: trade.InResume}); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.commit(t.Context(), false); err != nil {
@@ -343,7 +344,7 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hold[FxSettle] = true
+	r.hold[trade.FxSettle] = true
 	r.must(seller, mostro.ActionRelease, &id, nil)
 	e := engineOn(t, r, true)
 	e.outbox.mu.Lock()
@@ -365,9 +366,9 @@ func TestTurnIsBounded(t *testing.T) {
 	var batch []notice
 	for i := range 200 {
 		p := r.someone()
-		var h Hash
+		var h trade.Hash
 		h[0], h[1] = byte(i), 1
-		text := simLongInvoice(h, 0, r.node.now+86400, OrderID{1}.String())
+		text := simLongInvoice(h, 0, r.node.now+86400, trade.OrderID{1}.String())
 		l := r.letter(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
 			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
 		})
@@ -385,7 +386,7 @@ func TestTurnIsBounded(t *testing.T) {
 func TestSizeOfATurn(t *testing.T) {
 	r := newRig(t)
 	for i := range 20 {
-		text := simLongInvoice(Hash{byte(i), 1}, 0, r.node.now+86400, OrderID{1}.String())
+		text := simLongInvoice(trade.Hash{byte(i), 1}, 0, r.node.now+86400, trade.OrderID{1}.String())
 		l := r.letter(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{
 			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
 		})
@@ -396,7 +397,7 @@ func TestSizeOfATurn(t *testing.T) {
 	estimate, size := r.desk.Bytes(), 0
 	c := r.desk.Take()
 	for _, v := range []any{c.Trades, c.Journal, c.Outbox} {
-		b, err := Encode(v)
+		b, err := trade.Encode(v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -419,7 +420,7 @@ func (a *askedAddresses) Probe(context.Context, string) error { a.n++; return ni
 func TestStaleProbeIsNotAsked(t *testing.T) {
 	addrs := new(askedAddresses)
 	o := newOutbox(hands{addresses: addrs}, nil, nil, nil)
-	row := OutboxRow{ID: 1, Effect: Effect{Kind: FxProbe, Text: "a@b.example"}, Letter: &Letter{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
+	row := OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@b.example"}, Letter: &Letter{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
 	n, err := o.do(t.Context(), row, 0)
 	if err != nil || addrs.n != 0 || n.reachable == nil || *n.reachable {
 		t.Errorf("asked %d times, %+v, %v", addrs.n, n, err)
@@ -436,7 +437,7 @@ func TestSettledWithoutARelease(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hear(id, Input{Kind: InHold, Hash: r.trade(id).Hash, Hold: Hold{Phase: HoldSettled}})
+	r.hear(id, trade.Input{Kind: trade.InHold, Hash: r.trade(id).Hash, Hold: trade.Hold{Phase: trade.HoldSettled}})
 	r.commit()
 	r.settle()
 	if got := r.trade(id); !got.Frozen || got.Status != mostro.TradeFiatSent || len(r.node.pays) != 0 {
@@ -465,7 +466,7 @@ type lateNode struct {
 	let   chan struct{}
 }
 
-func (n lateNode) LookupHold(ctx context.Context, h Hash) (HoldState, error) {
+func (n lateNode) LookupHold(ctx context.Context, h trade.Hash) (HoldState, error) {
 	select {
 	case n.asked <- struct{}{}:
 	default:
@@ -482,7 +483,7 @@ func TestMessagesWaitForTheLookups(t *testing.T) {
 	log, node := readLog{read: make(chan struct{}, 1)}, lateNode{r.node, make(chan struct{}, 1), make(chan struct{})}
 	e := &Engine{
 		Policy: r.policy, Store: r.store, Log: log, Node: node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
-		Gate: new(Gate), Secret: NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: true, Publisher: quietPublisher{},
+		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: true, Publisher: quietPublisher{},
 		Clock: func() time.Time { return time.Unix(1_790_000_000, 0) },
 	}
 	if err := e.Open(); err != nil {

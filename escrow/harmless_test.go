@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -24,17 +25,17 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 		mostro.PaymentFailed{}, mostro.RestoreData{}, mostro.IDs{}, mostro.OrderList{{}}, mostro.BondResolution{SlashBuyer: true},
 		mostro.BondPayoutRequest{}, mostro.CashuLockProof{}, mostro.CashuSignatures{{}},
 	}
-	for name, begin := range map[string]func(r *rig) OrderID{
-		"pending": func(r *rig) OrderID { return r.order(r.someone(), mostro.SmallOrder{}) },
-		"waiting": func(r *rig) OrderID {
+	for name, begin := range map[string]func(r *rig) trade.OrderID{
+		"pending": func(r *rig) trade.OrderID { return r.order(r.someone(), mostro.SmallOrder{}) },
+		"waiting": func(r *rig) trade.OrderID {
 			id := r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy})
 			r.must(r.someone(), mostro.ActionTakeBuy, &id, nil)
 			return id
 		},
-		"active":  func(r *rig) OrderID { id, _, _ := r.toActive(); return id },
-		"settled": func(r *rig) OrderID { id, _, _ := r.toSettled(); return id },
-		"success": func(r *rig) OrderID { id, _, _ := r.toSettled(); r.resolves(id, true); return id },
-		"over": func(r *rig) OrderID {
+		"active":  func(r *rig) trade.OrderID { id, _, _ := r.toActive(); return id },
+		"settled": func(r *rig) trade.OrderID { id, _, _ := r.toSettled(); return id },
+		"success": func(r *rig) trade.OrderID { id, _, _ := r.toSettled(); r.resolves(id, true); return id },
+		"over": func(r *rig) trade.OrderID {
 			maker := r.someone()
 			id := r.order(maker, mostro.SmallOrder{})
 			r.must(maker, mostro.ActionCancel, &id, nil)
@@ -75,10 +76,10 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	id, seller, _ := r.toSettled()
 	r.say(seller, mostro.ActionRelease, &id, nil)
 	m.letter(r.say(seller, mostro.ActionRelease, &id, nil))
-	m.failed(FxPay, ErrUnavailable)
+	m.failed(trade.FxPay, ErrUnavailable)
 	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
 	m.survey(r.desk, newOutbox(hands{}, nil, m, nil), 0)
-	m.committed(&r.desk.turn.commit, map[Trigger]int{OnSettled: 1}, 0, 0.1)
+	m.committed(&r.desk.turn.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -153,7 +154,7 @@ func (b *inbox) open(e mostro.Entry) *Letter {
 		Transport: env.Transport, Sender: env.Sender, Identity: env.Identity, Signed: env.Signed,
 		CreatedAt: int64(env.CreatedAt), ReplayID: env.ReplayID,
 		Received: e.ReceivedAt.Unix(), Late: e.Source.Road == mostro.RoadBackfill,
-		Message: Outgoing{env.Message},
+		Message: trade.Outgoing{Message: env.Message},
 	}
 }
 

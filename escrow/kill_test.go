@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -42,7 +43,7 @@ func (k killNode) CreateHold(ctx context.Context, in HoldRequest) (string, error
 	return bolt11, err
 }
 
-func (k killNode) Settle(ctx context.Context, p Preimage) error {
+func (k killNode) Settle(ctx context.Context, p trade.Preimage) error {
 	k.die(KillPoints[1])
 	err := k.Lightning.Settle(ctx, p)
 	k.die(KillPoints[2])
@@ -127,8 +128,8 @@ func ChildMain(node Lightning, dir, secret, killAt string) {
 	e := &Engine{
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
-		Quote: func(string, int64) Quote { return Quote{} }, Face: Face{Pubkey: keys.Pubkey(), Transports: transports},
-		Witness: &Witness{Path: dir + ".witness"}, Clock: time.Now, Secret: NodeSecretOf(keys),
+		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Face: Face{Pubkey: keys.Pubkey(), Transports: transports},
+		Witness: &Witness{Path: dir + ".witness"}, Clock: time.Now, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
 	}
 	if err := e.Open(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -24,12 +25,12 @@ type Letter struct {
 	Late bool
 	// ProbedAt is when the letter began to wait for its address; unix seconds.
 	ProbedAt int64 `json:",omitzero"`
-	Message  Outgoing
+	Message  trade.Outgoing
 }
 
 // from gives the sender as a trade keeps it.
-func (l Letter) from() Party {
-	p := Party{Key: l.Sender, Identity: l.Identity, Transport: l.Transport}
+func (l Letter) from() trade.Party {
+	p := trade.Party{Key: l.Sender, Identity: l.Identity, Transport: l.Transport}
 	if l.Message.TradeIndex != nil {
 		p.Index = *l.Message.TradeIndex
 	}
@@ -70,7 +71,7 @@ func (d *Desk) Probed(row uint64, l Letter, address string, reachable bool, at i
 	d.Done(row)
 	d.probes.remove(probeOf(l, address))
 	if l.ProbedAt != 0 && at > l.ProbedAt+probeSeconds { // 0: before rules1
-		return d.outcome(l, Refuse(mostro.ReasonInvalidInvoice))
+		return d.outcome(l, trade.Refuse(mostro.ReasonInvalidInvoice))
 	}
 	return d.outcome(l, d.act(l, at, &reachable))
 }
@@ -104,9 +105,9 @@ func (d *Desk) outcome(l Letter, err error) (string, error) {
 	case errors.As(err, &refusal):
 		d.reply(l, l.Message.Message.Refuse(refusal.Reason))
 		return string(refusal.Reason), nil
-	case errors.Is(err, errDrop), errors.Is(err, ErrNothing):
+	case errors.Is(err, errDrop), errors.Is(err, trade.ErrNothing):
 		return "dropped", nil
-	case errors.Is(err, ErrTable):
+	case errors.Is(err, trade.ErrTable):
 		d.turn.bugs = append(d.turn.bugs, err)
 		d.reply(l, l.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
 		return "bug", nil
@@ -118,13 +119,13 @@ func (d *Desk) outcome(l Letter, err error) (string, error) {
 func (d *Desk) reply(l Letter, m mostro.Message) {
 	// A stranger that names somebody's order must not stand before the messages
 	// of its parties: only theirs share the trade's lane.
-	var id OrderID
+	var id trade.OrderID
 	if m.ID != nil {
 		if t := d.open[*m.ID]; t != nil && (l.Sender == t.Buyer.Key || l.Sender == t.Seller.Key) {
 			id = *m.ID
 		}
 	}
-	d.row(OutboxRow{Trade: id, Effect: Effect{Kind: FxSend, To: l.from(), Message: Outgoing{m}}})
+	d.row(OutboxRow{Trade: id, Effect: trade.Effect{Kind: trade.FxSend, To: l.from(), Message: trade.Outgoing{Message: m}}})
 }
 
 // fresh judges the letter's date. Live mail is judged by its arrival: a
@@ -179,7 +180,7 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 		return d.receipts(l)
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
 		if d.head.Paused || d.Reconciling || d.NodeDown {
-			return Refuse(mostro.ReasonNotAllowedByStatus)
+			return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 		}
 		if err := d.checkIndex(l); err != nil {
 			return err
@@ -189,21 +190,21 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	case mostro.ActionPayInvoice, mostro.ActionRateUser, mostro.ActionAddBondInvoice,
 		mostro.ActionAdminTakeDispute, mostro.ActionAdminSettle, mostro.ActionAdminCancel, mostro.ActionAdminAddSolver,
 		mostro.ActionAddCashuEscrow:
-		return Refuse(mostro.ReasonInvalidAction)
+		return trade.Refuse(mostro.ReasonInvalidAction)
 	default:
 		return errDrop // a node's own words, or mail between users
 	}
-	request, err := NewRequest(l.from(), m)
+	request, err := trade.NewRequest(l.from(), m)
 	if err != nil {
 		return err
 	}
 	m = request.Message
-	l.Message = Outgoing{m} // the rest of it is never needed again
-	in := Input{At: at, Kind: InMessage, Request: request}
-	var t Trade
+	l.Message = trade.Outgoing{Message: m} // the rest of it is never needed again
+	in := trade.Input{At: at, Kind: trade.InMessage, Request: request}
+	var t trade.Trade
 	if m.Action != mostro.ActionNewOrder {
 		if t, err = d.trade(*m.ID); errors.Is(err, ErrNoRow) {
-			return Refuse(mostro.ReasonNotFound)
+			return trade.Refuse(mostro.ReasonNotFound)
 		} else if err != nil {
 			return err
 		}
@@ -232,25 +233,25 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 
 // probe has an address looked at before the letter is decided, if it would be
 // accepted otherwise: strangers cannot have us fetch anything for nothing.
-func (d *Desk) probe(l Letter, t Trade, in Input) error {
+func (d *Desk) probe(l Letter, t trade.Trade, in trade.Input) error {
 	hopeful := *in.Invoice
 	hopeful.Reachable = true
-	in.Invoice, in.Rules = &hopeful, CurrentRules
-	if _, _, err := Step(t, in); err != nil {
+	in.Invoice, in.Rules = &hopeful, trade.CurrentRules
+	if _, _, err := trade.Step(t, in); err != nil {
 		return err
 	}
 	p := probeOf(l, hopeful.Text)
 	if !d.probes.room(p) {
-		return Refuse(mostro.ReasonTooManyRequests)
+		return trade.Refuse(mostro.ReasonTooManyRequests)
 	}
 	d.probes.add(p)
 	l.ProbedAt = in.At
-	d.row(OutboxRow{Trade: t.ID, Effect: Effect{Kind: FxProbe, Text: hopeful.Text}, Letter: &l})
+	d.row(OutboxRow{Trade: t.ID, Effect: trade.Effect{Kind: trade.FxProbe, Text: hopeful.Text}, Letter: &l})
 	return nil
 }
 
 // facts gathers what Step has to know about a message.
-func (d *Desk) facts(in *Input, t Trade, l Letter) error {
+func (d *Desk) facts(in *trade.Input, t trade.Trade, l Letter) error {
 	m := in.Request.Message
 	invoice := ""
 	switch m.Action {
@@ -260,7 +261,7 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 		in.Terms = &terms
 		in.Refused = !d.accepts(o.FiatCode)
 		in.Limited = d.pending(l.Identity) >= d.Policy.maxPending()
-		if l.Received < in.At-LeastLifeSeconds {
+		if l.Received < in.At-trade.LeastLifeSeconds {
 			in.SentAt = l.Received
 		}
 		if o.AmountSats == 0 {
@@ -289,7 +290,7 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 			in.KeyInUse = d.keys.has(p.Pubkey)
 		}
 	}
-	if invoice = strings.TrimSpace(invoice); invoice == "" || len(invoice) > MaxInvoiceText {
+	if invoice = strings.TrimSpace(invoice); invoice == "" || len(invoice) > trade.MaxInvoiceText {
 		return nil
 	}
 	dest := d.Decode(invoice)
@@ -302,7 +303,7 @@ func (d *Desk) facts(in *Input, t Trade, l Letter) error {
 
 // setPreimage derives the preimage of the hold invoice that a message may ask
 // for.
-func (d *Desk) setPreimage(in *Input, id OrderID, l Letter) {
+func (d *Desk) setPreimage(in *trade.Input, id trade.OrderID, l Letter) {
 	d.nonce = d.Secret.Nonce(l.ReplayID)
 	in.Preimage = d.Secret.Preimage(id, d.nonce)
 }
@@ -336,7 +337,7 @@ func (d *Desk) accepts(fiat string) bool {
 
 // busy says whether an identity leaves another trade waiting for the very duty
 // that it is about to take on.
-func (d *Desk) busy(identity string, action mostro.Action, except OrderID) bool {
+func (d *Desk) busy(identity string, action mostro.Action, except trade.OrderID) bool {
 	for id := range d.identities[identity] {
 		t := d.open[id]
 		if id == except {

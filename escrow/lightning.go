@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // Lightning is what a trade needs of a Lightning node, and no more. It is
@@ -32,7 +34,7 @@ type Lightning interface {
 
 	// LookupHold gives the present state of the invoice with that hash, or
 	// ErrNotFound.
-	LookupHold(ctx context.Context, h Hash) (HoldState, error)
+	LookupHold(ctx context.Context, h trade.Hash) (HoldState, error)
 
 	// ListHolds calls fn for every invoice of the node that was created at or
 	// after since, in whole seconds, in the order of creation and in any phase.
@@ -51,15 +53,15 @@ type Lightning interface {
 	// state, ErrNotFound for an unknown hash, ErrPermission when the credentials
 	// do not suffice, else fn's first error or the context's. fn is never called
 	// concurrently with itself, nor after WatchHold has returned.
-	WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error
+	WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState) error) error
 
 	// Settle takes the accepted payment. nil when it is, or already was,
 	// settled. Otherwise ErrOpen (nobody has paid), ErrCanceled or ErrNotFound.
-	Settle(ctx context.Context, p Preimage) error
+	Settle(ctx context.Context, p trade.Preimage) error
 
 	// Cancel refuses the invoice and gives an accepted payment back. nil when
 	// it is, or already was, canceled. Otherwise ErrSettled or ErrNotFound.
-	Cancel(ctx context.Context, h Hash) error
+	Cancel(ctx context.Context, h trade.Hash) error
 
 	// Pay hands a payment over for sending, and returns nil once the node has
 	// taken it: the payment is known from then on to TrackPayment under the
@@ -77,12 +79,12 @@ type Lightning interface {
 
 	// TrackPayment gives the present state of an outgoing payment. A hash that
 	// the node never tried to pay is PaymentUnknown, with a nil error.
-	TrackPayment(ctx context.Context, h Hash) (PaymentState, error)
+	TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error)
 
 	// WatchPayment is to an outgoing payment what WatchHold is to an invoice.
 	// It returns ErrNotFound for a hash that is PaymentUnknown. PaymentFailed
 	// is final for this watch, though the hash may be paid again.
-	WatchPayment(ctx context.Context, h Hash, fn func(PaymentState) error) error
+	WatchPayment(ctx context.Context, h trade.Hash, fn func(PaymentState) error) error
 }
 
 var (
@@ -145,7 +147,7 @@ type NodeInfo struct {
 
 // HoldRequest is the hold invoice to be made.
 type HoldRequest struct {
-	Hash       Hash
+	Hash       trade.Hash
 	AmountSats int64
 	Memo       string // at most 639 bytes, the room that BOLT 11 leaves
 	// Expiry is how long the invoice can be paid, in whole seconds; it does
@@ -162,8 +164,8 @@ const DefaultHoldExpiry = time.Hour
 
 // HoldState is a hold invoice as the node sees it.
 type HoldState struct {
-	Hash       Hash
-	Phase      HoldPhase
+	Hash       trade.Hash
+	Phase      trade.HoldPhase
 	Bolt11     string // the invoice, to be shown to the payer again
 	AmountSats int64  // what the invoice asks for
 	// PaidMsat is what is held (HoldAccepted) or was taken (HoldSettled). BOLT
@@ -184,7 +186,7 @@ type HoldState struct {
 // that height, before the node gives it back by itself; 0 or less: it is on its
 // way back. ok is false when nothing is held. A trade is resolved well before.
 func (s HoldState) BlocksLeft(height, holdExpiryDelta uint32) (blocks int64, ok bool) {
-	if s.Phase != HoldAccepted || s.ExpiryHeight == 0 {
+	if s.Phase != trade.HoldAccepted || s.ExpiryHeight == 0 {
 		return 0, false
 	}
 	return int64(s.ExpiryHeight) - int64(holdExpiryDelta) - int64(height), true
@@ -228,10 +230,10 @@ const (
 
 // PaymentState is an outgoing payment as the node sees it.
 type PaymentState struct {
-	Hash       Hash
-	Status     PaymentStatus
+	Hash       trade.Hash
+	Status     trade.PaymentStatus
 	AmountMsat int64          // what the payee gets; 0 while unknown
 	FeeMsat    int64          // the routing fee; only when succeeded
-	Preimage   Preimage       // the proof of payment; only when succeeded
+	Preimage   trade.Preimage // the proof of payment; only when succeeded
 	Failure    PaymentFailure // only when failed
 }

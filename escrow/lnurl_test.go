@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcutil/bech32"
-
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // names is a resolver that knows what it is told.
@@ -86,7 +86,7 @@ func newPayService(t *testing.T) *payService {
 }
 
 func (s *payService) sign(msat int64) string {
-	text, err := escrow.InvoiceDraft{Hash: escrow.Hash{9}, AmountMsat: msat, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(key(s.t))
+	text, err := escrow.InvoiceDraft{Hash: trade.Hash{9}, AmountMsat: msat, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(key(s.t))
 	if err != nil {
 		s.t.Error(err)
 	}

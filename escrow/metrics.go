@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -86,7 +87,7 @@ func (m *Metrics) dropped(err error) {
 	m.drops.WithLabelValues(string(rule)).Inc()
 }
 
-func (m *Metrics) failed(kind EffectKind, err error) {
+func (m *Metrics) failed(kind trade.EffectKind, err error) {
 	if m != nil {
 		m.failures.WithLabelValues(string(kind), nodeClass(err)).Inc()
 	}
@@ -99,7 +100,7 @@ func (m *Metrics) unsealable() {
 }
 
 // committed counts a commit and what is in it.
-func (m *Metrics) committed(c *Commit, steps map[Trigger]int, bugs int, seconds float64) {
+func (m *Metrics) committed(c *Commit, steps map[trade.Trigger]int, bugs int, seconds float64) {
 	if m == nil {
 		return
 	}
@@ -127,7 +128,7 @@ func (m *Metrics) survey(d *Desk, o *outbox, ahead int64) {
 	}
 	m.open.Reset()
 	frozen := 0
-	d.Trades(func(t *Trade) {
+	d.Trades(func(t *trade.Trade) {
 		m.open.WithLabelValues(string(t.Status)).Inc()
 		if t.Frozen {
 			frozen++

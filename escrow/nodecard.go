@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // NodeProblem is why a Lightning node cannot be used. It is a closed set, for
@@ -200,16 +202,16 @@ func (s Services) Mint(ctx context.Context, address string, amountSats int64) (s
 var _ Addresses = Services{}
 
 // decode reads a payout destination for the node that a card describes.
-func decode(text string, card *NodeCard) Destination {
+func decode(text string, card *NodeCard) trade.Destination {
 	if IsPayService(text) {
-		return Destination{Text: text, Address: true}
+		return trade.Destination{Text: text, Address: true}
 	}
 	in, err := ParseInvoice(text)
 	if err != nil {
-		return Destination{Text: text}
+		return trade.Destination{Text: text}
 	}
 	info, _ := card.Info()
-	return Destination{
+	return trade.Destination{
 		Text: in.Bolt11, Parsed: true, Hash: in.Hash, AmountMsat: in.AmountMsat,
 		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
 		// While the node has not told its network, it will refuse by itself

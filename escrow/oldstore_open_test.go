@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -116,7 +117,7 @@ func TestOldStoreGoesOn(t *testing.T) {
 				}
 			}
 			for _, o := range s.Trades {
-				if tr := w.trade(o.ID); !Terminal(tr.Status) {
+				if tr := w.trade(o.ID); !trade.Terminal(tr.Status) {
 					t.Errorf("%s ends as %s after %q", o.Name, tr.Status, tr.Last)
 				} else if (o.Status == mostro.TradeFiatSent || o.Status == mostro.TradeSettledHoldInvoice) && tr.Status != mostro.TradeSuccess {
 					t.Errorf("%s was %s and ends as %s after %q", o.Name, o.Status, tr.Status, tr.Last)
@@ -128,7 +129,7 @@ func TestOldStoreGoesOn(t *testing.T) {
 
 // endOld has one trade ended by whoever can.
 func (w *world) endOld(o oldTrade, seller, buyer *user) error {
-	if Terminal(o.Status) {
+	if trade.Terminal(o.Status) {
 		return nil
 	}
 	say := func(u *user, a mostro.Action, p mostro.Payload) {
@@ -139,7 +140,7 @@ func (w *world) endOld(o oldTrade, seller, buyer *user) error {
 	var last mostro.TradeStatus
 	for time.Now().Before(deadline) {
 		t := w.trade(o.ID)
-		if Terminal(t.Status) {
+		if trade.Terminal(t.Status) {
 			return nil
 		}
 		maker := seller

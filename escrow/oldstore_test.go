@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -53,7 +54,7 @@ type oldPay struct {
 // secrets of its parties.
 type oldTrade struct {
 	Name   string             `json:"name"`
-	ID     OrderID            `json:"id"`
+	ID     trade.OrderID      `json:"id"`
 	Status mostro.TradeStatus `json:"status"`
 	Seller oldUser            `json:"seller"`
 	Buyer  oldUser            `json:"buyer"`
@@ -124,29 +125,29 @@ type oldWriter struct {
 	trades []oldTrade
 }
 
-func (o *oldWriter) note(name string, id OrderID, seller, buyer *user) {
+func (o *oldWriter) note(name string, id trade.OrderID, seller, buyer *user) {
 	o.trades = append(o.trades, oldTrade{Name: name, ID: id, Seller: seller.export(), Buyer: buyer.export()})
 }
 
 // every brings one trade to each state.
 func (o *oldWriter) every(transport mostro.Transport) {
 	w, name := o.w, func(s string) string { return s + ", " + string(transport) }
-	address := func(id OrderID) mostro.Payload { return mostro.PaymentRequest{Invoice: id.String() + "@home"} }
-	sell := func() (*user, OrderID) {
+	address := func(id trade.OrderID) mostro.Payload { return mostro.PaymentRequest{Invoice: id.String() + "@home"} }
+	sell := func() (*user, trade.OrderID) {
 		u := w.user(transport)
 		u.send(u.sell(52_000, 50))
 		return u, *u.wait(mostro.ActionNewOrder).ID
 	}
-	take := func(id OrderID, p mostro.Payload) *user {
+	take := func(id trade.OrderID, p mostro.Payload) *user {
 		u := w.user(transport)
 		u.send(mostro.Message{RequestID: number(2), TradeIndex: u.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell, Payload: p})
 		return u
 	}
-	shown := func(u *user) Hash { return simDecode(shownHold(u)).Hash }
-	say := func(u *user, id OrderID, a mostro.Action, p mostro.Payload) {
+	shown := func(u *user) trade.Hash { return simDecode(shownHold(u)).Hash }
+	say := func(u *user, id trade.OrderID, a mostro.Action, p mostro.Payload) {
 		u.send(mostro.Message{RequestID: number(9), ID: &id, Action: a, Payload: p})
 	}
-	active := func() (seller, buyer *user, id OrderID) {
+	active := func() (seller, buyer *user, id trade.OrderID) {
 		seller, id = sell()
 		buyer = take(id, address(id))
 		h := shown(seller)
@@ -154,7 +155,7 @@ func (o *oldWriter) every(transport mostro.Transport) {
 		w.until(id, mostro.TradeActive)
 		return seller, buyer, id
 	}
-	fiatSent := func() (seller, buyer *user, id OrderID) {
+	fiatSent := func() (seller, buyer *user, id trade.OrderID) {
 		seller, buyer, id = active()
 		say(buyer, id, mostro.ActionFiatSent, nil)
 		w.until(id, mostro.TradeFiatSent)

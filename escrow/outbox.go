@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -44,19 +45,19 @@ var laneNames = map[laneOf]string{laneMail: "mail", laneEvent: "event", laneNode
 
 func lane(r OutboxRow) laneOf {
 	switch r.Effect.Kind {
-	case FxSend:
-		if (r.Trade == OrderID{}) {
+	case trade.FxSend:
+		if (r.Trade == trade.OrderID{}) {
 			return laneReply
 		}
 		return laneMail
-	case FxPublishOrder, FxPublishDispute, FxPublish:
+	case trade.FxPublishOrder, trade.FxPublishDispute, trade.FxPublish:
 		return laneEvent
-	case FxProbe:
+	case trade.FxProbe:
 		if r.Letter != nil && r.Letter.ofParty() {
 			return laneMint
 		}
 		return laneProbe
-	case FxMint:
+	case trade.FxMint:
 		return laneMint
 	}
 	return laneNode
@@ -66,7 +67,7 @@ func lane(r OutboxRow) laneOf {
 func (l laneOf) publishes() bool { return l == laneMail || l == laneReply || l == laneEvent }
 
 // moves says whether a row may move money. It waits while its trade is frozen.
-func (r OutboxRow) moves() bool { return lane(r) == laneNode || r.Effect.Kind == FxMint }
+func (r OutboxRow) moves() bool { return lane(r) == laneNode || r.Effect.Kind == trade.FxMint }
 
 // Workers of each lane. The node has none: calls of different trades never wait
 // for each other, and their number is bounded by the trades that are open.
@@ -116,7 +117,7 @@ type outbox struct {
 // laneKey names a queue: of a trade, of the node's own events of one kind, or
 // of a single probe.
 type laneKey struct {
-	trade OrderID
+	trade trade.OrderID
 	lane  laneOf
 	row   uint64
 }
@@ -156,9 +157,9 @@ func (o *outbox) add(rows []OutboxRow) {
 	for _, r := range rows {
 		key := laneKey{trade: r.Trade, lane: lane(r)}
 		switch {
-		case r.Effect.Kind == FxProbe:
+		case r.Effect.Kind == trade.FxProbe:
 			key.row = r.ID
-		case key.trade != (OrderID{}):
+		case key.trade != (trade.OrderID{}):
 		case key.lane == laneEvent && r.Event != nil:
 			key.row = uint64(r.Event.Kind)
 		default:
@@ -395,7 +396,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		n.letter, n.address, n.reachable = row.Letter, row.Effect.Text, new(bool) // nobody waits for it any more
 		return n, nil
 	}
-	if row.Effect.Kind == FxCreateHold {
+	if row.Effect.Kind == trade.FxCreateHold {
 		select {
 		case o.creating <- struct{}{}:
 			defer func() { <-o.creating }()
@@ -405,7 +406,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	}
 	if lane(row) == laneNode && o.usable != nil {
 		fresh := nodeFresh
-		if row.Effect.Kind == FxCreateHold || row.Effect.Kind == FxPay {
+		if row.Effect.Kind == trade.FxCreateHold || row.Effect.Kind == trade.FxPay {
 			fresh = 0 // another wallet must make no invoice and pay nothing
 		}
 		if err := o.usable(ctx, fresh); err != nil {
@@ -413,10 +414,10 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		}
 	}
 	res, err := o.hands.do(ctx, row.Effect, refusals)
-	if err == nil && res.input.Payment.Status == PaymentUnknown && o.usable != nil {
+	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet knows no payment of ours
 	}
-	if k := row.Effect.Kind; errors.Is(err, ErrRefused) && o.refused != nil && (k == FxCreateHold || k == FxSettle || k == FxCancel) {
+	if k := row.Effect.Kind; errors.Is(err, ErrRefused) && o.refused != nil && (k == trade.FxCreateHold || k == trade.FxSettle || k == trade.FxCancel) {
 		o.refused(err) // not a payment: its invoice is the buyer's, and might be made to be refused
 	}
 	if err != nil {

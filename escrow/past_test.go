@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -19,13 +20,13 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.start()
-	if h := r.desk.open[id].HoldWatched(); h != r.trade(id).Hash || h == (Hash{}) {
+	if h := r.desk.open[id].HoldWatched(); h != r.trade(id).Hash || h == (trade.Hash{}) {
 		t.Fatal("after a restart nobody watches the invoice that the seller was shown")
 	}
 	r.pays(seller)
 	r.status(mostro.TradeActive, id)
 	before := r.trade(id)
-	state := HoldState{Phase: HoldAccepted}
+	state := HoldState{Phase: trade.HoldAccepted}
 	for range 3 { // the node tells it again at every start
 		r.start()
 		r.hear(id, holdInput(before.Hash, state))
@@ -54,7 +55,7 @@ func TestPast02RestartKeepsWatchingEscrow(t *testing.T) { // #869
 }
 
 func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
-	toHeight := func(r *rig, id OrderID, left uint32) {
+	toHeight := func(r *rig, id trade.OrderID, left uint32) {
 		h := r.trade(id).Hash
 		r.node.height = r.node.holds[h].state.ExpiryHeight - left
 		r.pass(r.trade(id).Deadline - r.node.now)
@@ -166,7 +167,7 @@ func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	id, seller, buyer := r.toSettled()
 	tr := r.trade(id)
 	// Everything that could begin it again, while one is in flight.
-	r.hear(id, Input{Kind: InSettled, Hash: tr.Hash})
+	r.hear(id, trade.Input{Kind: trade.InSettled, Hash: tr.Hash})
 	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.pass(400)
@@ -191,7 +192,7 @@ func TestPast08PayoutHoldsNothingUp(t *testing.T) { // #883: payments in the bac
 
 func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
 	r := newRig(t)
-	r.hold[FxPay] = true // the worker is busy
+	r.hold[trade.FxPay] = true // the worker is busy
 	id, _, buyer := r.toSettled()
 	claim := r.trade(id).Payout.Hash
 	r.pass(86_400)
@@ -199,7 +200,7 @@ func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
 	if tr := r.trade(id); tr.Payout.Hash != claim || tr.Payout.Attempt != 1 {
 		t.Error("the claim was lost while the payout waited")
 	}
-	delete(r.hold, FxPay)
+	delete(r.hold, trade.FxPay)
 	r.node.now = r.trade(id).CreatedAt + 200 // the invoice is still good
 	r.settle()
 	r.resolves(id, true)
@@ -214,7 +215,7 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 	fresh := r.bolt11(id)
 	r.must(buyer, mostro.ActionAddInvoice, &id, fresh)
 	// News of the old attempt arrive late.
-	r.hear(id, Input{Kind: InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: Result{Status: PaymentFailed}})
+	r.hear(id, trade.Input{Kind: trade.InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: trade.Result{Status: trade.PaymentFailed}})
 	r.settle()
 	tr := r.trade(id)
 	if tr.BuyerInvoice.Text != fresh.Invoice || tr.Payout.Hash != simDecode(fresh.Invoice).Hash || tr.Payout.Failures != 0 {
@@ -226,7 +227,7 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 }
 
 // rangeSell brings a range sell order to fiat-sent.
-func (r *rig) rangeSell(fiat int64) (id OrderID, seller, buyer Party) {
+func (r *rig) rangeSell(fiat int64) (id trade.OrderID, seller, buyer trade.Party) {
 	low, high := int64(10), int64(100)
 	seller, buyer = r.someone(), r.someone()
 	id = r.order(seller, mostro.SmallOrder{MinAmount: &low, MaxAmount: &high})
@@ -238,13 +239,13 @@ func (r *rig) rangeSell(fiat int64) (id OrderID, seller, buyer Party) {
 }
 
 // child finds the rest of a range order.
-func (r *rig) child(parent OrderID) (Trade, bool) {
+func (r *rig) child(parent trade.OrderID) (trade.Trade, bool) {
 	for _, t := range r.store.trades {
 		if t.Parent == parent {
 			return t, true
 		}
 	}
-	return Trade{}, false
+	return trade.Trade{}, false
 }
 
 func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
@@ -265,7 +266,7 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 			if child.FiatAmount != want[0] || child.MinFiat != want[1] || child.MaxFiat != want[2] || child.Status != mostro.TradePending {
 				t.Errorf("%d of 10 to 100: rest %d, %d to %d", fiat, child.FiatAmount, child.MinFiat, child.MaxFiat)
 			}
-			if child.Seller.Key != next.Key || child.Seller.Identity != seller.Identity || child.Seller.Index != 7 || child.Hash != (Hash{}) || child.Buyer != (Party{}) {
+			if child.Seller.Key != next.Key || child.Seller.Identity != seller.Identity || child.Seller.Index != 7 || child.Hash != (trade.Hash{}) || child.Buyer != (trade.Party{}) {
 				t.Errorf("child %+v", child)
 			}
 			ack := r.last(next, mostro.ActionNewOrder)
@@ -354,10 +355,10 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 		}
 	}
 	// A publication that fails stays to be done, across a restart.
-	r.hold[FxPublishOrder] = true
+	r.hold[trade.FxPublishOrder] = true
 	r.must(maker, mostro.ActionCancel, &id, nil)
 	r.start()
-	delete(r.hold, FxPublishOrder)
+	delete(r.hold, trade.FxPublishOrder)
 	r.settle()
 	if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
 		t.Errorf("the book still shows %s", last)
@@ -412,7 +413,7 @@ func TestPast16ChildForgetsItsParentsKeys(t *testing.T) { // #891
 	next := r.someone()
 	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: next.Key, Index: 7})
 	child, ok := r.child(id)
-	if !ok || child.Next != (mostro.NextTrade{}) || child.Preimage != (Preimage{}) || child.BuyerInvoice != (PayTo{}) {
+	if !ok || child.Next != (mostro.NextTrade{}) || child.Preimage != (trade.Preimage{}) || child.BuyerInvoice != (trade.PayTo{}) {
 		t.Errorf("child %+v", child)
 	}
 	if r.trade(id).Next != (mostro.NextTrade{}) {
@@ -439,22 +440,22 @@ func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
 	r.resolves(id, false)
-	for name, spoil := range map[string]func(*Destination){
-		"chain": func(d *Destination) { d.ChainOK = false },
-		"lock":  func(d *Destination) { d.FinalCLTV = 433 },
+	for name, spoil := range map[string]func(*trade.Destination){
+		"chain": func(d *trade.Destination) { d.ChainOK = false },
+		"lock":  func(d *trade.Destination) { d.FinalCLTV = 433 },
 	} {
-		r.desk.Decode = func(text string) Destination { d := simDecode(text); spoil(&d); return d }
+		r.desk.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
 		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 		// What an address makes has to keep these rules as well.
 		was := r.trade(id)
-		was.Payout.Minting, was.Payout.Hash, was.Payout.Attempt = true, Hash{}, 9
-		d := r.desk.Decode(simInvoice(Hash{5}, was.PayoutSats()*1000, r.node.now+60, id.String()))
-		next, effects, err := Step(was, Input{At: r.node.now, Kind: InMinted, Attempt: 9, Invoice: &d})
-		if err != nil || next.Payout.Hash != (Hash{}) {
+		was.Payout.Minting, was.Payout.Hash, was.Payout.Attempt = true, trade.Hash{}, 9
+		d := r.desk.Decode(simInvoice(trade.Hash{5}, was.PayoutSats()*1000, r.node.now+60, id.String()))
+		next, effects, err := trade.Step(was, trade.Input{At: r.node.now, Kind: trade.InMinted, Attempt: 9, Invoice: &d})
+		if err != nil || next.Payout.Hash != (trade.Hash{}) {
 			t.Errorf("%s: paid all the same (%v)", name, err)
 		}
 		for _, e := range effects {
-			if e.Kind == FxPay {
+			if e.Kind == trade.FxPay {
 				t.Errorf("%s: sent", name)
 			}
 		}
@@ -463,14 +464,14 @@ func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
 
 func TestPast19AddressesAreAskedBeforeAnythingHangsOnThem(t *testing.T) { // #858
 	r := newRig(t)
-	r.hold[FxProbe] = true // it takes its time
+	r.hold[trade.FxProbe] = true // it takes its time
 	id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
 	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@slow"})
 	r.status(mostro.TradePending, id)
 	other := r.someone() // nobody waits for it
 	r.must(other, mostro.ActionTakeSell, &id, nil)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	delete(r.hold, FxProbe)
+	delete(r.hold, trade.FxProbe)
 	r.settle()
 	if m := r.last(buyer, mostro.ActionCantDo); m.Payload.(mostro.CantDo).Reason != mostro.ReasonInvalidOrderStatus {
 		t.Errorf("%+v", m)
@@ -480,7 +481,7 @@ func TestPast19AddressesAreAskedBeforeAnythingHangsOnThem(t *testing.T) { // #85
 		t.Error("accepted")
 	}
 	for _, row := range r.store.outbox {
-		if row.Effect.Kind == FxProbe {
+		if row.Effect.Kind == trade.FxProbe {
 			t.Error("a stranger has us ask an address for nothing")
 		}
 	}
@@ -498,10 +499,10 @@ func TestPast20StrangersDoNotCancel(t *testing.T) { // #851
 
 func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
 	for _, text := range []string{"", "00", strings.Repeat("0", 63), strings.Repeat("0", 65), strings.Repeat("z", 64), strings.Repeat("é", 32)} {
-		if _, err := ParseHash(text); err == nil || len(text) > 8 && strings.Contains(err.Error(), text) {
+		if _, err := trade.ParseHash(text); err == nil || len(text) > 8 && strings.Contains(err.Error(), text) {
 			t.Errorf("hash %q: %v", text, err)
 		}
-		if _, err := ParsePreimage(text); err == nil || len(text) > 8 && strings.Contains(err.Error(), text) {
+		if _, err := trade.ParsePreimage(text); err == nil || len(text) > 8 && strings.Contains(err.Error(), text) {
 			t.Errorf("preimage %q: %v", text, err)
 		}
 	}
@@ -520,7 +521,7 @@ func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
 	r.node.down = false
 	r.node.pay(h) // the seller's wallet was quicker
 	r.settle()
-	if r.node.holds[h].state.Phase != HoldCanceled || r.node.heldMsat != 0 || len(r.trade(id).Closing) != 0 {
+	if r.node.holds[h].state.Phase != trade.HoldCanceled || r.node.heldMsat != 0 || len(r.trade(id).Closing) != 0 {
 		t.Error("the seller's sats stay held")
 	}
 	r.status(mostro.TradePending, id)
@@ -531,7 +532,7 @@ func TestPast22UnknownOrderIsAnswered(t *testing.T) { // #752
 		mostro.ActionTakeBuy, mostro.ActionFiatSent, mostro.ActionRelease, mostro.ActionCancel, mostro.ActionDispute, mostro.ActionTradePubkey,
 	} {
 		r := newRig(t)
-		id := OrderID{7}
+		id := trade.OrderID{7}
 		r.refused(mostro.ReasonNotFound, r.someone(), action, &id, nil)
 	}
 }

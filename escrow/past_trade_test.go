@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -64,7 +65,7 @@ func TestPast38ChildOfABuyOrderIsItsMakers(t *testing.T) { // #491
 	r.must(buyer, mostro.ActionFiatSent, &id, mostro.NextTrade{Pubkey: next.Key, Index: 5})
 	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: seller.Key, Index: 9}) // not the maker: ignored
 	child, ok := r.child(id)
-	if !ok || child.Buyer.Key != next.Key || child.Seller != (Party{}) || child.MaxFiat != 60 {
+	if !ok || child.Buyer.Key != next.Key || child.Seller != (trade.Party{}) || child.MaxFiat != 60 {
 		t.Fatalf("%v %+v", ok, child)
 	}
 	if *r.last(next, mostro.ActionNewOrder).ID != child.ID || r.got(seller, mostro.ActionNewOrder) != 0 {
@@ -102,7 +103,7 @@ func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
 	seller.Identity, buyer.Identity = seller.Key, buyer.Key
-	plain := func(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+	plain := func(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 		t.Helper()
 		l := r.letter(p, action, id, payload)
 		l.Message.TradeIndex = nil
@@ -155,30 +156,30 @@ func TestPast42NobodyTakesATakenOrder(t *testing.T) { // #308
 func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #425
 	type world struct {
 		name   string
-		begin  func(r *rig) (id OrderID, maker, taker Party)
+		begin  func(r *rig) (id trade.OrderID, maker, taker trade.Party)
 		waitIn mostro.TradeStatus
 	}
 	worlds := []world{
-		{name: "sell, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (OrderID, Party, Party) {
+		{name: "sell, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{FiatAmount: 100})
 			r.must(taker, mostro.ActionTakeSell, &id, nil)
 			return id, maker, taker
 		}},
-		{name: "sell, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (OrderID, Party, Party) {
+		{name: "sell, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{FiatAmount: 100})
 			r.must(taker, mostro.ActionTakeSell, &id, nil)
 			r.must(taker, mostro.ActionAddInvoice, &id, r.bolt11(id))
 			return id, maker, taker
 		}},
-		{name: "buy, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (OrderID, Party, Party) {
+		{name: "buy, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
 			r.must(taker, mostro.ActionTakeBuy, &id, nil)
 			return id, maker, taker
 		}},
-		{name: "buy, paid, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (OrderID, Party, Party) {
+		{name: "buy, paid, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
 			r.must(taker, mostro.ActionTakeBuy, &id, nil)
@@ -204,7 +205,7 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 			r.must(taker, mostro.ActionCancel, &id, nil)
 			r.status(mostro.TradePending, id)
 			tr := r.trade(id)
-			if tr.Taker() != (Party{}) || tr.Hash != (Hash{}) || tr.Preimage != (Preimage{}) || tr.BuyerInvoice != (PayTo{}) ||
+			if tr.Taker() != (trade.Party{}) || tr.Hash != (trade.Hash{}) || tr.Preimage != (trade.Preimage{}) || tr.BuyerInvoice != (trade.PayTo{}) ||
 				tr.AmountSats != 0 || tr.FeeSats != 0 || tr.TakenAt != 0 || tr.HeldAt != 0 || tr.Deadline != tr.ExpiresAt {
 				t.Errorf("%+v", tr)
 			}
@@ -240,7 +241,7 @@ func TestPast44TheMakerIsAlwaysTold(t *testing.T) { // #504, #537
 
 func TestPast45RatingIsShownOnARepublishedOrder(t *testing.T) { // #501
 	face := Face{Pubkey: simKey(1), Name: "x"}
-	tr := Trade{ID: OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", FiatAmount: 5, Bucket: mostro.StatusPending, StampedAt: 1, ExpiresAt: 9}
+	tr := trade.Trade{ID: trade.OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", FiatAmount: 5, Bucket: mostro.StatusPending, StampedAt: 1, ExpiresAt: 9}
 	for range 2 {
 		evt := face.Order(tr, DefaultPolicy())
 		if tag := evt.Tags.Find("rating"); tag == nil || !strings.Contains(tag[1], "total_reviews") {
@@ -272,8 +273,8 @@ func TestPast47to49BondsDoorIsClosed(t *testing.T) {
 	r := newRig(t)
 	id, seller, _ := r.toActive()
 	r.refused(mostro.ReasonInvalidAction, seller, mostro.ActionAddBondInvoice, &id, mostro.PaymentRequest{Invoice: "a@home"})
-	for _, row := range Transitions {
-		if (row.On == OnMakerBond || row.On == OnTakerBond) && !row.Later {
+	for _, row := range trade.Transitions {
+		if (row.On == trade.OnMakerBond || row.On == trade.OnTakerBond) && !row.Later {
 			t.Errorf("%+v", row)
 		}
 	}
@@ -295,8 +296,8 @@ func TestPast51ErrorsOfTheNodeEndNothing(t *testing.T) { // #336, #353
 	if !strings.Contains(string(r.trade(id).Status), "pending") || len(r.trade(id).Closing) != 0 {
 		t.Errorf("%+v", r.trade(id))
 	}
-	r.hear(OrderID{9}, Input{Kind: InClock}) // a trade that does not exist
-	r.hear(id, Input{Kind: "nonsense"})
+	r.hear(trade.OrderID{9}, trade.Input{Kind: trade.InClock}) // a trade that does not exist
+	r.hear(id, trade.Input{Kind: "nonsense"})
 }
 
 func TestPast52OnePartyAloneCancelsNothing(t *testing.T) { // #361
@@ -375,7 +376,7 @@ func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 
 func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
 	r := newRig(t)
-	l := r.letter(Party{Transport: mostro.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
+	l := r.letter(trade.Party{Transport: mostro.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
 	if got := r.receive(l); got == "" {
 		t.Error("accepted")
 	}
@@ -385,26 +386,26 @@ func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
 }
 
 func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b, 57c are in the refusals
-	for name, begin := range map[string]func(r *rig) (OrderID, Party, Party, mostro.TradeStatus){
-		"sell, the buyer's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+	for name, begin := range map[string]func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus){
+		"sell, the buyer's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{})
 			r.must(taker, mostro.ActionTakeSell, &id, nil)
 			return id, maker, taker, mostro.TradePending
 		},
-		"sell, the seller's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+		"sell, the seller's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{})
 			r.must(taker, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
 			return id, maker, taker, mostro.TradeCanceled
 		},
-		"buy, the seller's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+		"buy, the seller's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
 			r.must(taker, mostro.ActionTakeBuy, &id, nil)
 			return id, maker, taker, mostro.TradePending
 		},
-		"buy, the buyer's": func(r *rig) (OrderID, Party, Party, mostro.TradeStatus) {
+		"buy, the buyer's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
 			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
 			r.must(taker, mostro.ActionTakeBuy, &id, nil)
@@ -437,7 +438,7 @@ func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b, 57c are in th
 // The notice of the taker's reputation comes where the protocol has it, and
 // nowhere else.
 func TestReputationNotice(t *testing.T) {
-	notices := func(r *rig, p Party) (n int) {
+	notices := func(r *rig, p trade.Party) (n int) {
 		for _, m := range r.mail[p.Key] {
 			if _, ok := m.Payload.(mostro.Peer); ok && (m.Action == mostro.ActionPayInvoice || m.Action == mostro.ActionAddInvoice) {
 				n++

@@ -3,6 +3,7 @@ package escrow
 import (
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -66,25 +67,25 @@ func TestPayoutWithOneAttempt(t *testing.T) {
 }
 
 func TestPayoutToAnAddress(t *testing.T) {
-	begin := func(t *testing.T) (*rig, OrderID, Party) {
+	begin := func(t *testing.T) (*rig, trade.OrderID, trade.Party) {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
 		id := r.order(seller, mostro.SmallOrder{})
 		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 		r.pays(seller)
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hold[FxMint] = true
+		r.hold[trade.FxMint] = true
 		r.must(seller, mostro.ActionRelease, &id, nil)
 		return r, id, buyer
 	}
 	t.Run("each attempt has an invoice of its own", func(t *testing.T) {
 		r, id, _ := begin(t)
-		delete(r.hold, FxMint)
+		delete(r.hold, trade.FxMint)
 		r.settle()
 		first := r.trade(id).Payout.Hash
 		r.resolves(id, false)
 		r.pass(60)
-		if second := r.trade(id).Payout.Hash; second == first || second == (Hash{}) {
+		if second := r.trade(id).Payout.Hash; second == first || second == (trade.Hash{}) {
 			t.Error("paid to the same invoice again")
 		}
 		r.resolves(id, true)
@@ -94,26 +95,26 @@ func TestPayoutToAnAddress(t *testing.T) {
 		r, id, buyer := begin(t)
 		r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	})
-	for name, spoil := range map[string]func(d *Destination){
-		"asks for more":       func(d *Destination) { d.AmountMsat += 1000 },
-		"asks for a part":     func(d *Destination) { d.AmountMsat++ },
-		"names no amount":     func(d *Destination) { d.AmountMsat = 0 },
-		"has expired":         func(d *Destination) { d.ExpiresAt = 1 },
-		"is another trade's":  func(d *Destination) { d.Taken = true },
-		"is of another chain": func(d *Destination) { d.ChainOK = false },
-		"is no invoice":       func(d *Destination) { d.Parsed = false },
+	for name, spoil := range map[string]func(d *trade.Destination){
+		"asks for more":       func(d *trade.Destination) { d.AmountMsat += 1000 },
+		"asks for a part":     func(d *trade.Destination) { d.AmountMsat++ },
+		"names no amount":     func(d *trade.Destination) { d.AmountMsat = 0 },
+		"has expired":         func(d *trade.Destination) { d.ExpiresAt = 1 },
+		"is another trade's":  func(d *trade.Destination) { d.Taken = true },
+		"is of another chain": func(d *trade.Destination) { d.ChainOK = false },
+		"is no invoice":       func(d *trade.Destination) { d.Parsed = false },
 	} {
 		t.Run("an invoice that "+name+" is not paid", func(t *testing.T) {
 			r, id, _ := begin(t)
-			d := simDecode(simInvoice(Hash{5}, 99_700_000, r.node.now+60, id.String()))
+			d := simDecode(simInvoice(trade.Hash{5}, 99_700_000, r.node.now+60, id.String()))
 			spoil(&d)
 			was := r.trade(id)
-			next, effects, err := Step(was, Input{At: r.node.now, Kind: InMinted, Attempt: was.Payout.Attempt, Invoice: &d})
-			if err != nil || next.Payout.Hash != (Hash{}) || next.Payout.Failures != 1 {
+			next, effects, err := trade.Step(was, trade.Input{At: r.node.now, Kind: trade.InMinted, Attempt: was.Payout.Attempt, Invoice: &d})
+			if err != nil || next.Payout.Hash != (trade.Hash{}) || next.Payout.Failures != 1 {
 				t.Errorf("%v %+v", err, next.Payout)
 			}
 			for _, e := range effects {
-				if e.Kind == FxPay {
+				if e.Kind == trade.FxPay {
 					t.Error("sent")
 				}
 			}
@@ -121,11 +122,11 @@ func TestPayoutToAnAddress(t *testing.T) {
 	}
 	t.Run("an invoice that belongs to another trade is caught by the desk", func(t *testing.T) {
 		r, id, _ := begin(t)
-		d := simInvoice(Hash{5}, 99_700_000, r.node.now+60, id.String())
-		r.store.claims[Hash{5}] = OrderID{9}
-		r.hear(id, Input{Kind: InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: d})
+		d := simInvoice(trade.Hash{5}, 99_700_000, r.node.now+60, id.String())
+		r.store.claims[trade.Hash{5}] = trade.OrderID{9}
+		r.hear(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: d})
 		r.commit()
-		if p := r.trade(id).Payout; p.Hash != (Hash{}) || p.Failures != 1 {
+		if p := r.trade(id).Payout; p.Hash != (trade.Hash{}) || p.Failures != 1 {
 			t.Errorf("%+v", p)
 		}
 	})
@@ -158,8 +159,8 @@ func TestLateNewsOfAnEarlierAttempt(t *testing.T) {
 	if p := r.trade(id).Payout; p.Attempt != 2 || p.Hash != h || !p.Sent {
 		t.Fatalf("%+v", p)
 	}
-	r.hear(id, Input{Kind: InPayment, Hash: h, Attempt: 1, Payment: Result{Status: PaymentFailed}})
-	r.hear(id, Input{Kind: InPayRefused, Hash: h, Attempt: 1})
+	r.hear(id, trade.Input{Kind: trade.InPayment, Hash: h, Attempt: 1, Payment: trade.Result{Status: trade.PaymentFailed}})
+	r.hear(id, trade.Input{Kind: trade.InPayRefused, Hash: h, Attempt: 1})
 	r.commit()
 	if p := r.trade(id).Payout; p.Hash != h || p.Failures != 1 {
 		t.Fatalf("the claim was lifted while a payment is in flight: %+v", p)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // Addresses turns a Lightning address or LNURL into an invoice. Both calls
@@ -32,37 +34,37 @@ func (h hands) now() int64 {
 
 // result is what an effect came to: an input for its trade, unless Kind is "".
 type result struct {
-	input     Input
+	input     trade.Input
 	reachable bool // FxProbe
 }
 
 // do performs one effect. Whatever happened before, a crash between any two of
 // its lines included, doing it again is harmless. An error means: again later.
 // refusals is how often the node has refused it in unknown words, in a row.
-func (h hands) do(ctx context.Context, e Effect, refusals int) (result, error) {
+func (h hands) do(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	switch e.Kind {
-	case FxCreateHold:
+	case trade.FxCreateHold:
 		return h.createHold(ctx, e, refusals)
-	case FxSettle:
+	case trade.FxSettle:
 		return h.settle(ctx, e)
-	case FxCancel:
+	case trade.FxCancel:
 		return h.cancel(ctx, e)
-	case FxCheckHold:
+	case trade.FxCheckHold:
 		return h.checkHold(ctx, e)
-	case FxPay:
+	case trade.FxPay:
 		return h.pay(ctx, e, refusals)
-	case FxTrack:
+	case trade.FxTrack:
 		return h.track(ctx, e)
-	case FxMint:
+	case trade.FxMint:
 		bolt11, err := h.addresses.Mint(ctx, e.Text, e.AmountSats)
 		if err != nil {
 			if ctx.Err() != nil {
 				return result{}, ctx.Err()
 			}
-			return news(Input{Kind: InMintFailed, Attempt: e.Attempt}), nil
+			return news(trade.Input{Kind: trade.InMintFailed, Attempt: e.Attempt}), nil
 		}
-		return news(Input{Kind: InMinted, Attempt: e.Attempt, Bolt11: bolt11}), nil
-	case FxProbe:
+		return news(trade.Input{Kind: trade.InMinted, Attempt: e.Attempt, Bolt11: bolt11}), nil
+	case trade.FxProbe:
 		err := h.addresses.Probe(ctx, e.Text)
 		if ctx.Err() != nil {
 			return result{}, ctx.Err()
@@ -72,7 +74,7 @@ func (h hands) do(ctx context.Context, e Effect, refusals int) (result, error) {
 	return result{}, fmt.Errorf("effect %q is not for the outbox", e.Kind)
 }
 
-func news(in Input) result { return result{input: in} }
+func news(in trade.Input) result { return result{input: in} }
 
 // refusalsBelieved is how often the node has to refuse in words that are not
 // known before the refusal counts as one: 50 seconds of backoff. Until then it
@@ -84,7 +86,7 @@ const refusalsBelieved = 8
 // invoice's last hop does not see.
 const maxPayoutBlocks = 1008
 
-func (h hands) createHold(ctx context.Context, e Effect, refusals int) (result, error) {
+func (h hands) createHold(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	bolt11, err := h.node.CreateHold(ctx, HoldRequest{
 		Hash: e.Hash, AmountSats: e.AmountSats, Memo: e.Memo, CLTVBlocks: e.CLTVBlocks,
 		Expiry: time.Duration(e.Seconds) * time.Second,
@@ -97,20 +99,20 @@ func (h hands) createHold(ctx context.Context, e Effect, refusals int) (result, 
 			return result{}, fmt.Errorf("look up a hold invoice: %w", err)
 		}
 		switch {
-		case state.Phase != HoldOpen:
+		case state.Phase != trade.HoldOpen:
 			// Paid, ended or settled since: the seller is not shown it as new.
 			return h.sighted(ctx, state)
 		case state.AmountSats != e.AmountSats:
 			// Made in a time that this store has lost, at another price.
-			return news(Input{Kind: InHoldRefused, Hash: e.Hash}), nil
+			return news(trade.Input{Kind: trade.InHoldRefused, Hash: e.Hash}), nil
 		}
-		return news(Input{Kind: InHoldMade, Hash: e.Hash, Bolt11: state.Bolt11}), nil
+		return news(trade.Input{Kind: trade.InHoldMade, Hash: e.Hash, Bolt11: state.Bolt11}), nil
 	case errors.Is(err, ErrInvoice), errors.Is(err, ErrRefused) && refusals >= refusalsBelieved:
-		return news(Input{Kind: InHoldRefused, Hash: e.Hash}), nil
+		return news(trade.Input{Kind: trade.InHoldRefused, Hash: e.Hash}), nil
 	case err != nil:
 		return result{}, fmt.Errorf("create a hold invoice: %w", err)
 	}
-	return news(Input{Kind: InHoldMade, Hash: e.Hash, Bolt11: bolt11}), nil
+	return news(trade.Input{Kind: trade.InHoldMade, Hash: e.Hash, Bolt11: bolt11}), nil
 }
 
 // sighted reports a hold with the height of the chain, which says how long it is
@@ -125,9 +127,9 @@ func (h hands) sighted(ctx context.Context, state HoldState) (result, error) {
 
 // sightedInput adds the height of the chain to an accepted hold. A node that is
 // not synced knows only an old one: the hold is reported later.
-func sightedInput(ctx context.Context, node Lightning, state HoldState) (Input, error) {
+func sightedInput(ctx context.Context, node Lightning, state HoldState) (trade.Input, error) {
 	in := holdInput(state.Hash, state)
-	if state.Phase != HoldAccepted {
+	if state.Phase != trade.HoldAccepted {
 		return in, nil
 	}
 	info, err := node.Info(ctx)
@@ -149,12 +151,12 @@ const lateBlocks = 6
 // settle takes "not found" and "still open" for a node that is not itself (a
 // wrong wallet, a database rolled back): a hold that was accepted does not
 // vanish, and giving up would cost the buyer the sats.
-func (h hands) settle(ctx context.Context, e Effect) (result, error) {
+func (h hands) settle(ctx context.Context, e trade.Effect) (result, error) {
 	state, err := h.node.LookupHold(ctx, e.Hash)
 	if err != nil {
 		return result{}, fmt.Errorf("settle: %w", err)
 	}
-	if state.Phase == HoldAccepted && state.ExpiryHeight != 0 {
+	if state.Phase == trade.HoldAccepted && state.ExpiryHeight != 0 {
 		info, err := h.node.Info(ctx)
 		switch {
 		case err != nil:
@@ -168,49 +170,49 @@ func (h hands) settle(ctx context.Context, e Effect) (result, error) {
 	err = h.node.Settle(ctx, e.Preimage)
 	switch {
 	case err == nil:
-		return news(Input{Kind: InSettled, Hash: e.Hash}), nil
+		return news(trade.Input{Kind: trade.InSettled, Hash: e.Hash}), nil
 	case errors.Is(err, ErrCanceled):
-		return news(Input{Kind: InSettleRefused, Hash: e.Hash}), nil
+		return news(trade.Input{Kind: trade.InSettleRefused, Hash: e.Hash}), nil
 	}
 	return result{}, fmt.Errorf("settle: %w", err)
 }
 
 // tooLate gives a hold back that can no longer be settled in time. Nobody was
 // told of a settlement yet.
-func (h hands) tooLate(ctx context.Context, e Effect) (result, error) {
+func (h hands) tooLate(ctx context.Context, e trade.Effect) (result, error) {
 	err := h.node.Cancel(ctx, e.Hash)
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound):
-		return news(Input{Kind: InSettleRefused, Hash: e.Hash}), nil
+		return news(trade.Input{Kind: trade.InSettleRefused, Hash: e.Hash}), nil
 	case errors.Is(err, ErrSettled):
-		return news(Input{Kind: InSettled, Hash: e.Hash}), nil
+		return news(trade.Input{Kind: trade.InSettled, Hash: e.Hash}), nil
 	}
 	return result{}, fmt.Errorf("give a late hold back: %w", err)
 }
 
-func (h hands) cancel(ctx context.Context, e Effect) (result, error) {
+func (h hands) cancel(ctx context.Context, e trade.Effect) (result, error) {
 	err := h.node.Cancel(ctx, e.Hash)
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound):
-		return news(Input{Kind: InCanceled, Hash: e.Hash}), nil
+		return news(trade.Input{Kind: trade.InCanceled, Hash: e.Hash}), nil
 	case errors.Is(err, ErrSettled):
-		return news(Input{Kind: InCancelRefused, Hash: e.Hash}), nil
+		return news(trade.Input{Kind: trade.InCancelRefused, Hash: e.Hash}), nil
 	}
 	return result{}, fmt.Errorf("cancel: %w", err)
 }
 
 // checkHold gives up at once when the node cannot say: the trade decides by
 // the clock then, and asks again soon.
-func (h hands) checkHold(ctx context.Context, e Effect) (result, error) {
+func (h hands) checkHold(ctx context.Context, e trade.Effect) (result, error) {
 	info, err := h.node.Info(ctx)
 	if err == nil {
 		var state HoldState
 		if state, err = h.node.LookupHold(ctx, e.Hash); err == nil {
-			in := Input{Kind: InHold, Hash: e.Hash, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
+			in := trade.Input{Kind: trade.InHold, Hash: e.Hash, Hold: trade.Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
 			if info.Synced {
 				in.Hold.Height = info.Height
-			} else if state.Phase == HoldAccepted {
-				return news(Input{Kind: InHoldUnknown, Hash: e.Hash}), nil
+			} else if state.Phase == trade.HoldAccepted {
+				return news(trade.Input{Kind: trade.InHoldUnknown, Hash: e.Hash}), nil
 			}
 			return news(in), nil
 		}
@@ -218,20 +220,20 @@ func (h hands) checkHold(ctx context.Context, e Effect) (result, error) {
 	if ctx.Err() != nil {
 		return result{}, ctx.Err()
 	}
-	return news(Input{Kind: InHoldUnknown, Hash: e.Hash}), nil
+	return news(trade.Input{Kind: trade.InHoldUnknown, Hash: e.Hash}), nil
 }
 
 // pay asks first, whatever it knows: the same effect may have been done
 // before. The node refuses a second payment under the same hash by itself, so
 // what is lost on the way can be handed over again.
-func (h hands) pay(ctx context.Context, e Effect, refusals int) (result, error) {
-	sent := news(Input{Kind: InPaySent, Hash: e.Hash, Attempt: e.Attempt})
+func (h hands) pay(ctx context.Context, e trade.Effect, refusals int) (result, error) {
+	sent := news(trade.Input{Kind: trade.InPaySent, Hash: e.Hash, Attempt: e.Attempt})
 	under := func() (bool, error) {
 		state, err := h.node.TrackPayment(ctx, e.Hash)
 		if err != nil {
 			return false, fmt.Errorf("track a payout: %w", err)
 		}
-		return state.Status == PaymentInFlight || state.Status == PaymentSucceeded, nil
+		return state.Status == trade.PaymentInFlight || state.Status == trade.PaymentSucceeded, nil
 	}
 	if yes, err := under(); yes || err != nil {
 		return sent, err
@@ -247,12 +249,12 @@ func (h hands) pay(ctx context.Context, e Effect, refusals int) (result, error) 
 		if yes, err := under(); yes || err != nil {
 			return sent, err
 		}
-		return news(Input{Kind: InPayRefused, Hash: e.Hash, Attempt: e.Attempt}), nil
+		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt}), nil
 	}
 	return result{}, fmt.Errorf("pay: %w", err)
 }
 
-func (h hands) track(ctx context.Context, e Effect) (result, error) {
+func (h hands) track(ctx context.Context, e trade.Effect) (result, error) {
 	state, err := h.node.TrackPayment(ctx, e.Hash)
 	if err != nil {
 		return result{}, fmt.Errorf("track a payout: %w", err)
@@ -260,10 +262,10 @@ func (h hands) track(ctx context.Context, e Effect) (result, error) {
 	return news(paymentInput(e.Hash, e.Attempt, state)), nil
 }
 
-func paymentInput(h Hash, attempt uint32, state PaymentState) Input {
-	return Input{Kind: InPayment, Hash: h, Attempt: attempt, Payment: Result{Status: state.Status, FeeMsat: state.FeeMsat}}
+func paymentInput(h trade.Hash, attempt uint32, state PaymentState) trade.Input {
+	return trade.Input{Kind: trade.InPayment, Hash: h, Attempt: attempt, Payment: trade.Result{Status: state.Status, FeeMsat: state.FeeMsat}}
 }
 
-func holdInput(h Hash, state HoldState) Input {
-	return Input{Kind: InHold, Hash: h, Bolt11: state.Bolt11, Hold: Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
+func holdInput(h trade.Hash, state HoldState) trade.Input {
+	return trade.Input{Kind: trade.InHold, Hash: h, Bolt11: state.Bolt11, Hold: trade.Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
 }

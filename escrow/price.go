@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bojanz/currency"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -267,14 +268,14 @@ func (p *Prices) fromNodes(now time.Time) map[string]float64 {
 }
 
 // Quote gives the price in a currency: zero when nobody ever named one.
-func (p *Prices) Quote(fiat string, at int64) Quote {
+func (p *Prices) Quote(fiat string, at int64) trade.Quote {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known, ok := p.known[strings.ToUpper(fiat)]
 	if !ok {
-		return Quote{}
+		return trade.Quote{}
 	}
-	return Quote{Price: known.value, Stale: time.Unix(at, 0).Sub(known.at) > p.staleness()}
+	return trade.Quote{Price: known.value, Stale: time.Unix(at, 0).Sub(known.at) > p.staleness()}
 }
 
 // Rates gives the table to publish: fresh prices of our own sources.

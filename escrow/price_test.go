@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -60,7 +61,7 @@ func TestQuoteIsStaleAfterAWhile(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	source := &fakeSource{name: "a", prices: map[string]float64{"usd": 50_000, "EUR": math.Inf(1), "GBP": -1, "VEF": 3, "BTC": 1, "XAU": 20, "XOF": 7, "IRT": 9}}
 	p := &Prices{Sources: []PriceSource{source}, Clock: func() time.Time { return now }}
-	if q := p.Quote("USD", now.Unix()); q != (Quote{}) {
+	if q := p.Quote("USD", now.Unix()); q != (trade.Quote{}) {
 		t.Errorf("before any poll: %+v", q)
 	}
 	p.Poll(t.Context())

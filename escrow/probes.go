@@ -3,6 +3,7 @@ package escrow
 import (
 	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"golang.org/x/net/publicsuffix"
 )
@@ -22,7 +23,7 @@ const (
 // probe is one message that waits for its address.
 type probe struct {
 	sender string // trade key
-	trade  OrderID
+	trade  trade.OrderID
 	site   string
 	party  bool // a buyer's add-invoice: strangers take no room from it
 }

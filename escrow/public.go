@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -39,7 +40,7 @@ type Face struct {
 }
 
 // Order builds the order's event, unsigned, dated by the trade's own stamp.
-func (f *Face) Order(t Trade, p Policy) *nostr.Event {
+func (f *Face) Order(t trade.Trade, p Policy) *nostr.Event {
 	premium, amount := mostro.DecimalOf(t.Premium), t.AmountSats
 	o := mostro.Order{
 		Pubkey: f.Pubkey, D: t.ID.String(), CreatedAt: nostr.Timestamp(t.StampedAt), InstanceName: f.Name,
@@ -92,7 +93,7 @@ func (f *Face) node() (NodeInfo, bool) {
 // Disputes builds the dispute's event, unsigned. It does not say which order it
 // is about. Where a party speaks the language of 2023 there is a second one, in
 // the form of that time.
-func (f *Face) Disputes(t Trade, p Policy) []*nostr.Event {
+func (f *Face) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 	d := mostro.Dispute{
 		Pubkey: f.Pubkey, D: t.Dispute.ID.String(), CreatedAt: nostr.Timestamp(t.Dispute.StampedAt),
 		State: mostro.DisputeState(t.Dispute.Status), Initiator: string(t.Dispute.By),

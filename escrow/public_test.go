@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -50,10 +51,10 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 
 func TestOrderEvent(t *testing.T) {
 	face := testFace()
-	tr := Trade{
-		ID: OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", MinFiat: 10, MaxFiat: 100, Premium: -2, MarketPrice: true,
+	tr := trade.Trade{
+		ID: trade.OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", MinFiat: 10, MaxFiat: 100, Premium: -2, MarketPrice: true,
 		PaymentMethod: "SEPA, Revolut,,", StampedAt: 1_790_000_000, ExpiresAt: 1_790_086_400, Bucket: mostro.StatusPending,
-		Seller: Party{Key: simKey(77), Identity: simKey(78)}, Preimage: Preimage{9}, BuyerInvoice: PayTo{Text: "a@b"},
+		Seller: trade.Party{Key: simKey(77), Identity: simKey(78)}, Preimage: trade.Preimage{9}, BuyerInvoice: trade.PayTo{Text: "a@b"},
 	}
 	evt := face.Order(tr, DefaultPolicy())
 	o, err := mostro.ParseOrder(evt)
@@ -66,7 +67,7 @@ func TestOrderEvent(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	text := evt.String()
-	for _, secret := range []string{simKey(77), simKey(78), "a@b", Preimage{9}.Hex()} {
+	for _, secret := range []string{simKey(77), simKey(78), "a@b", trade.Preimage{9}.Hex()} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the event shows %s", secret)
 		}
@@ -84,7 +85,7 @@ func TestOrderEvent(t *testing.T) {
 
 func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	face := testFace()
-	tr := Trade{ID: OrderID{1, 2, 3}, Dispute: Dispute{ID: OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
+	tr := trade.Trade{ID: trade.OrderID{1, 2, 3}, Dispute: trade.Dispute{ID: trade.OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
 	evt := face.Disputes(tr, DefaultPolicy())[0]
 	d, err := mostro.ParseDispute(evt)
 	if err != nil || d.D != tr.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {

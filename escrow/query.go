@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -19,9 +20,9 @@ func (d *Desk) orders(l Letter) error {
 	most := orMost(d.Policy.MaxOrders)
 	switch {
 	case !ok || len(ids) == 0:
-		return Refuse(mostro.ReasonInvalidParameters)
+		return trade.Refuse(mostro.ReasonInvalidParameters)
 	case len(ids) > most:
-		return Refuse(mostro.ReasonTooManyRequests)
+		return trade.Refuse(mostro.ReasonTooManyRequests)
 	}
 	var list mostro.OrderList
 	for _, id := range ids {
@@ -38,13 +39,13 @@ func (d *Desk) orders(l Letter) error {
 		o := t.SmallOrder(t.Status, t.AmountSats)
 		// Keys are shown once both parties know each other anyway; the
 		// buyer's invoice never.
-		if Escrowed(t.Status) || t.Status == mostro.TradeSettledHoldInvoice || t.Status == mostro.TradeSuccess {
+		if trade.Escrowed(t.Status) || t.Status == mostro.TradeSettledHoldInvoice || t.Status == mostro.TradeSuccess {
 			o = t.WithKeys(o)
 		}
 		list = append(list, *o)
 	}
 	if len(list) == 0 {
-		return Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(mostro.ReasonNotFound)
 	}
 	d.reply(l, mostro.Message{
 		Wrapper: mostro.WrapperOrder, RequestID: l.Message.RequestID, Action: mostro.ActionOrders, Payload: list,
@@ -56,13 +57,13 @@ func (d *Desk) orders(l Letter) error {
 func (d *Desk) lastTradeIndex(l Letter) error {
 	u, err := d.user(l.Identity)
 	if errors.Is(err, ErrNoRow) {
-		return Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(mostro.ReasonNotFound)
 	}
 	if err != nil {
 		return err
 	}
 	if u.LastIndex == 0 {
-		return Refuse(mostro.ReasonInvalidTradeIndex)
+		return trade.Refuse(mostro.ReasonInvalidTradeIndex)
 	}
 	d.reply(l, mostro.Message{
 		Wrapper: mostro.WrapperRestore, RequestID: l.Message.RequestID, TradeIndex: &u.LastIndex,
@@ -78,11 +79,11 @@ const maxRestored = 200
 // reads and nothing else.
 func (d *Desk) restoreSession(l Letter) error {
 	var data mostro.RestoreData
-	ids := make([]OrderID, 0, len(d.identities[l.Identity]))
+	ids := make([]trade.OrderID, 0, len(d.identities[l.Identity]))
 	for id := range d.identities[l.Identity] {
 		ids = append(ids, id)
 	}
-	slices.SortFunc(ids, func(a, b OrderID) int {
+	slices.SortFunc(ids, func(a, b trade.OrderID) int {
 		if x, y := d.open[a].CreatedAt, d.open[b].CreatedAt; x != y {
 			return int(max(-1, min(1, y-x)))
 		}
@@ -90,7 +91,7 @@ func (d *Desk) restoreSession(l Letter) error {
 	})
 	for _, id := range ids {
 		t := d.open[id]
-		if Terminal(t.Status) || len(data.Orders) == maxRestored {
+		if trade.Terminal(t.Status) || len(data.Orders) == maxRestored {
 			continue // over for its parties, though a hold is not given back yet
 		}
 		mine := t.Buyer

@@ -3,6 +3,7 @@ package escrow
 import (
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -27,7 +28,7 @@ func TestOrdersQuery(t *testing.T) {
 }
 
 // seller2 is the next trade key of the same identity.
-func seller2(r *rig, p Party) Party {
+func seller2(r *rig, p trade.Party) trade.Party {
 	next := r.someone()
 	next.Identity, next.Index = p.Identity, p.Index+1
 	return next
@@ -159,7 +160,7 @@ func TestFreshness(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
-	late := func(p Party, created int64) string {
+	late := func(p trade.Party, created int64) string {
 		l := r.letter(p, mostro.ActionFiatSent, &id, nil)
 		l.Late, l.CreatedAt, l.Received = true, created, r.node.now
 		return r.receive(l)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -27,7 +28,7 @@ type delivery struct {
 	message mostro.Message
 }
 
-func (p *postman) Seal(ctx context.Context, to Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
+func (p *postman) Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
 	evt, err := p.KeysSealer.Seal(ctx, to, m, now)
 	if err == nil {
 		p.mu.Lock()
@@ -77,8 +78,8 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	policy.Terms.Fee = 6_000_000
 	e := &Engine{
 		Policy: policy, Store: db, Log: newMemLog(), Node: n.Mostro, Addresses: noAddresses{}, Publisher: post,
-		Opener: KeysOpener{keys}, Sealer: post, Signer: post, Gate: &Gate{}, Quote: func(string, int64) Quote { return Quote{} },
-		Face: Face{Pubkey: keys.Pubkey()}, Clock: time.Now, Secret: NodeSecretOf(keys), Logger: slog.New(slog.DiscardHandler),
+		Opener: KeysOpener{keys}, Sealer: post, Signer: post, Gate: &Gate{}, Quote: func(string, int64) trade.Quote { return trade.Quote{} },
+		Face: Face{Pubkey: keys.Pubkey()}, Clock: time.Now, Secret: trade.NodeSecretOf(keys), Logger: slog.New(slog.DiscardHandler),
 	}
 	if err := e.Open(); err != nil {
 		tb.Fatal(err)
@@ -95,14 +96,14 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 		_ = db.Close()
 	}()
 	invoices := make([]string, trades)
-	parties := make([]Party, 2*trades)
+	parties := make([]trade.Party, 2*trades)
 	for i := range trades {
 		if invoices[i], err = n.Invoice(ctx, rateSats-rateFee); err != nil {
 			tb.Fatal(err)
 		}
 		for j := range 2 {
 			key := newKeys(tb).Pubkey()
-			parties[2*i+j] = Party{Key: key, Identity: key, Transport: mostro.TransportV2}
+			parties[2*i+j] = trade.Party{Key: key, Identity: key, Transport: mostro.TransportV2}
 		}
 	}
 	var work errgroup.Group
@@ -117,13 +118,13 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	return float64(trades) / time.Since(began).Seconds()
 }
 
-func runTrade(ctx context.Context, e *Engine, post *postman, n *FlowNet, seller, buyer Party, bolt11 string) error {
+func runTrade(ctx context.Context, e *Engine, post *postman, n *FlowNet, seller, buyer trade.Party, bolt11 string) error {
 	sells, buys := post.box(seller.Key), post.box(buyer.Key)
-	say := func(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) error {
+	say := func(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) error {
 		now := time.Now().Unix()
 		return e.send(ctx, notice{letter: &Letter{
 			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, CreatedAt: now, Received: now, ReplayID: fmt.Sprint(p.Key, action),
-			Message: Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, ID: id, Action: action, Payload: payload}},
+			Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, ID: id, Action: action, Payload: payload}},
 		}})
 	}
 	wait := func(box chan mostro.Message, action mostro.Action) (mostro.Message, error) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -45,10 +46,10 @@ func (s KeysSealer) Attest(st mostro.Statement) (receipt []string, token string,
 // Issued is what one side of a trade was given. There is at most one blind
 // receipt for each side, whatever it asks for afterwards.
 type Issued struct {
-	Trade   OrderID  `json:"trade"`
-	Role    string   `json:"role"`
-	Receipt []string `json:"receipt"`
-	Token   string   `json:"token"`
+	Trade   trade.OrderID `json:"trade"`
+	Role    string        `json:"role"`
+	Receipt []string      `json:"receipt"`
+	Token   string        `json:"token"`
 	// Payment is Receipt with the hold's payment hash in it: the seller's.
 	Payment []string `json:"payment,omitzero"`
 	Keyset  string   `json:"keyset,omitzero"`  // of the blind receipt; "" none was asked for yet
@@ -178,11 +179,11 @@ func (d *Desk) receipts(l Letter) error {
 	case errors.Is(err, mostro.ErrNoReceiptMessage), d.notary == nil, l.Transport == mostro.TransportLegacy:
 		return errDrop // mail between users, as ever
 	case err != nil:
-		return Refuse(mostro.ReasonInvalidTextMessage)
+		return trade.Refuse(mostro.ReasonInvalidTextMessage)
 	}
 	t, err := d.trade(*l.Message.ID)
 	if errors.Is(err, ErrNoRow) {
-		return Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(mostro.ReasonNotFound)
 	}
 	if err != nil {
 		return err
@@ -194,13 +195,13 @@ func (d *Desk) receipts(l Letter) error {
 	case t.Seller.Key:
 		role = mostro.RoleSeller
 	default:
-		return Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(mostro.ReasonNotFound)
 	}
 	if !settled(t.Status) {
-		return Refuse(mostro.ReasonNotAllowedByStatus)
+		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 	}
 	if q.Payment && role != mostro.RoleSeller {
-		return Refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
+		return trade.Refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
 	}
 	row, err := d.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
@@ -242,7 +243,7 @@ func settled(s mostro.TradeStatus) bool {
 // attest makes the plain receipt of one side; the seller's also in the form
 // that names the hold's payment hash, whose preimage its wallet knows since
 // the settlement.
-func (d *Desk) attest(t Trade, role, rater string) (Issued, error) {
+func (d *Desk) attest(t trade.Trade, role, rater string) (Issued, error) {
 	at, err := d.settledAt(t)
 	if err != nil {
 		return Issued{}, err
@@ -264,10 +265,10 @@ func (d *Desk) attest(t Trade, role, rater string) (Issued, error) {
 
 // signBlinded signs what a side has blinded, once. Asked again for the same,
 // it answers the same: the first answer may never have arrived.
-func (d *Desk) signBlinded(t Trade, row *Issued, q mostro.ReceiptRequest) error {
+func (d *Desk) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequest) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
-			return Refuse(mostro.ReasonInvalidParameters)
+			return trade.Refuse(mostro.ReasonInvalidParameters)
 		}
 		return nil
 	}
@@ -278,13 +279,13 @@ func (d *Desk) signBlinded(t Trade, row *Issued, q mostro.ReceiptRequest) error 
 	k := d.keysets[mostro.EpochOf(time.Unix(at, 0))]
 	switch {
 	case k == nil || k.Closed || d.Reconciling:
-		return Refuse(mostro.ReasonNotAllowedByStatus)
+		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 	case k.public.ID != q.Keyset:
-		return Refuse(mostro.ReasonInvalidParameters)
+		return trade.Refuse(mostro.ReasonInvalidParameters)
 	}
 	signed, err := mostro.SignBlinded(k.secret, q.Blinded)
 	if errors.Is(err, mostro.ReceiptBlind) {
-		return Refuse(mostro.ReasonInvalidParameters)
+		return trade.Refuse(mostro.ReasonInvalidParameters)
 	}
 	if err != nil {
 		return err
@@ -296,7 +297,7 @@ func (d *Desk) signBlinded(t Trade, row *Issued, q mostro.ReceiptRequest) error 
 }
 
 // issued finds what a side was given; ErrNoRow.
-func (d *Desk) issued(id OrderID, role string) (Issued, error) {
+func (d *Desk) issued(id trade.OrderID, role string) (Issued, error) {
 	for _, row := range d.turn.commit.Issued {
 		if row.Trade == id && row.Role == role {
 			return row, nil
@@ -323,13 +324,13 @@ func (d *Desk) saveIssued(row Issued) {
 // settledAt gives when a trade's hold was settled, from its journal: the
 // keyset of that month signs for it, so that the receipts of a month can be
 // held against its trades.
-func (d *Desk) settledAt(t Trade) (at int64, err error) {
-	var replay Trade
-	step := func(_ uint32, in Input) error {
+func (d *Desk) settledAt(t trade.Trade) (at int64, err error) {
+	var replay trade.Trade
+	step := func(_ uint32, in trade.Input) error {
 		if at != 0 {
 			return nil
 		}
-		next, _, err := Step(replay, in)
+		next, _, err := trade.Step(replay, in)
 		if err != nil {
 			return fmt.Errorf("journal of %s: %w", t.ID, err)
 		}

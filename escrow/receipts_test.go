@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -62,7 +63,7 @@ func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
 }
 
 // answer asks for receipts and gives what is answered.
-func (r *rig) answer(p Party, id OrderID, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
+func (r *rig) answer(p trade.Party, id trade.OrderID, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
 	r.tb.Helper()
 	m := q.Message(id)
 	r.must(p, m.Action, &id, m.Payload)
@@ -96,7 +97,7 @@ func TestReceipts(t *testing.T) {
 	node, secret := newKeys(t), newBlindKey(t)
 	r.notarised(node, secret)
 	set, _ := r.keyset()
-	r.hold[FxPublish] = true
+	r.hold[trade.FxPublish] = true
 	id, seller, buyer := r.toActive()
 	ask := mostro.ReceiptRequest{}.Message(id)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, ask.Action, &id, ask.Payload)
@@ -147,7 +148,7 @@ func TestReceipts(t *testing.T) {
 
 	stranger := r.someone()
 	r.refused(mostro.ReasonNotFound, stranger, ask.Action, &id, ask.Payload)
-	unknown := OrderID{1}
+	unknown := trade.OrderID{1}
 	r.refused(mostro.ReasonNotFound, buyer, ask.Action, &unknown, ask.Payload)
 	r.refused(mostro.ReasonInvalidTextMessage, buyer, ask.Action, &id, mostro.TextMessage(`{"receipt_request":2}`))
 	r.refused(mostro.ReasonInvalidTextMessage, buyer, ask.Action, &id, mostro.TextMessage(`{"receipt_request":1,"x":1}`))
@@ -216,7 +217,7 @@ func TestReceiptsEpochs(t *testing.T) {
 	node := newKeys(t)
 	r.notarised(node, newBlindKey(t))
 	set, _ := r.keyset()
-	r.hold[FxPublish] = true
+	r.hold[trade.FxPublish] = true
 	id, _, buyer := r.toSettled()
 	r.resolves(id, true)
 	r.node.now += 32 * 86400
@@ -247,7 +248,7 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	node := newKeys(t)
 	r.notarised(node, newBlindKey(t))
 	set, _ := r.keyset()
-	r.hold[FxPublish] = true
+	r.hold[trade.FxPublish] = true
 	id, _, buyer := r.toSettled()
 	r.resolves(id, true)
 	r.start()
@@ -295,10 +296,10 @@ func TestReceiptsCrash(t *testing.T) {
 	node, secret := newKeys(t), newBlindKey(t)
 	r.notarised(node, secret)
 	set, _ := r.keyset()
-	r.hold[FxPublish] = true
+	r.hold[trade.FxPublish] = true
 	type side struct {
-		id    OrderID
-		party Party
+		id    trade.OrderID
+		party trade.Party
 		asked []*mostro.BlindRequest
 	}
 	var sides []*side

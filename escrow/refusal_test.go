@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -52,14 +53,14 @@ func TestNewOrderRefusals(t *testing.T) {
 		}, mostro.ReasonOutOfRangeSatsAmount},
 		"more than the world has": {func(o *mostro.SmallOrder, _ *rig) { o.AmountSats, o.FiatAmount = 0, math.MaxInt64 }, mostro.ReasonOutOfRangeSatsAmount},
 		"stale price":             {func(o *mostro.SmallOrder, r *rig) { o.AmountSats = 0; r.price.Stale = true }, mostro.ReasonPriceTooStale},
-		"no price":                {func(o *mostro.SmallOrder, r *rig) { o.AmountSats = 0; r.price = Quote{} }, mostro.ReasonPriceTooStale},
+		"no price":                {func(o *mostro.SmallOrder, r *rig) { o.AmountSats = 0; r.price = trade.Quote{} }, mostro.ReasonPriceTooStale},
 		"neither buy nor sell":    {func(o *mostro.SmallOrder, _ *rig) { o.Kind = "" }, mostro.ReasonInvalidOrderKind},
 		"invoice that is none":    {func(o *mostro.SmallOrder, _ *rig) { o.Kind, o.BuyerInvoice = mostro.SideBuy, text("lnsim:x") }, mostro.ReasonInvalidInvoice},
 		"invoice of the whole amount": {func(o *mostro.SmallOrder, r *rig) {
-			o.Kind, o.BuyerInvoice = mostro.SideBuy, text(simInvoice(Hash{1}, 50_000_000, r.node.now+7200, strings.Repeat("0", 36)))
+			o.Kind, o.BuyerInvoice = mostro.SideBuy, text(simInvoice(trade.Hash{1}, 50_000_000, r.node.now+7200, strings.Repeat("0", 36)))
 		}, mostro.ReasonInvalidInvoice},
 		"invoice with an amount at market price": {func(o *mostro.SmallOrder, r *rig) {
-			o.AmountSats, o.Kind, o.BuyerInvoice = 0, mostro.SideBuy, text(simInvoice(Hash{1}, 50_000_000, r.node.now+7200, strings.Repeat("0", 36)))
+			o.AmountSats, o.Kind, o.BuyerInvoice = 0, mostro.SideBuy, text(simInvoice(trade.Hash{1}, 50_000_000, r.node.now+7200, strings.Repeat("0", 36)))
 		}, mostro.ReasonInvalidInvoice},
 		"address that does not answer": {func(o *mostro.SmallOrder, _ *rig) { o.Kind, o.BuyerInvoice = mostro.SideBuy, text("me@dead") }, mostro.ReasonInvalidInvoice},
 	} {
@@ -105,8 +106,8 @@ func TestOrdersThatAreAccepted(t *testing.T) {
 		"expiry too far":               {mostro.SmallOrder{AmountSats: 50_000, FiatAmount: 50, ExpiresAt: n(math.MaxInt64)}, 15 * 86400},
 		"expiry 0 is none":             {mostro.SmallOrder{AmountSats: 50_000, FiatAmount: 50, ExpiresAt: n(0)}, 86400},
 		"buy with an address":          {mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 50_000, FiatAmount: 50, BuyerInvoice: text("me@home")}, 86400},
-		"buy with an invoice of A-F":   {mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 50_000, FiatAmount: 50, BuyerInvoice: text(simInvoice(Hash{1}, 49_850_000, 1_790_007_200, strings.Repeat("0", 36)))}, 86400},
-		"market buy, amountless":       {mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 50, BuyerInvoice: text(simInvoice(Hash{1}, 0, 1_790_007_200, strings.Repeat("0", 36)))}, 86400},
+		"buy with an invoice of A-F":   {mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 50_000, FiatAmount: 50, BuyerInvoice: text(simInvoice(trade.Hash{1}, 49_850_000, 1_790_007_200, strings.Repeat("0", 36)))}, 86400},
+		"market buy, amountless":       {mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 50, BuyerInvoice: text(simInvoice(trade.Hash{1}, 0, 1_790_007_200, strings.Repeat("0", 36)))}, 86400},
 		"sell with somebody's invoice": {mostro.SmallOrder{AmountSats: 50_000, FiatAmount: 50, BuyerInvoice: text("me@home")}, 86400},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +131,7 @@ func TestTakeRefusals(t *testing.T) {
 	take := mostro.ActionTakeSell
 	t.Run("unknown order", func(t *testing.T) {
 		r := newRig(t)
-		id := OrderID{1}
+		id := trade.OrderID{1}
 		r.refused(mostro.ReasonNotFound, r.someone(), take, &id, nil)
 	})
 	t.Run("wrong kind", func(t *testing.T) {
@@ -188,14 +189,14 @@ func TestTakeRefusals(t *testing.T) {
 		r.price.Price = 50_000
 		r.refused(mostro.ReasonOutOfRangeSatsAmount, r.someone(), take, &id, nil)
 	})
-	for name, spoil := range map[string]func(*rig, OrderID) string{
-		"that is none":          func(*rig, OrderID) string { return "lnsim" },
-		"of A":                  func(r *rig, id OrderID) string { return r.bolt11For(id, 100_000_000, 7200).Invoice },
-		"of A+F":                func(r *rig, id OrderID) string { return r.bolt11For(id, 100_300_000, 7200).Invoice },
-		"with a part of a sat":  func(r *rig, id OrderID) string { return r.bolt11For(id, 99_700_001, 7200).Invoice },
-		"that has expired":      func(r *rig, id OrderID) string { return r.bolt11For(id, 99_700_000, -1).Invoice },
-		"that expires too soon": func(r *rig, id OrderID) string { return r.bolt11For(id, 99_700_000, 3599).Invoice },
-		"of a dead address":     func(*rig, OrderID) string { return "me@dead" },
+	for name, spoil := range map[string]func(*rig, trade.OrderID) string{
+		"that is none":          func(*rig, trade.OrderID) string { return "lnsim" },
+		"of A":                  func(r *rig, id trade.OrderID) string { return r.bolt11For(id, 100_000_000, 7200).Invoice },
+		"of A+F":                func(r *rig, id trade.OrderID) string { return r.bolt11For(id, 100_300_000, 7200).Invoice },
+		"with a part of a sat":  func(r *rig, id trade.OrderID) string { return r.bolt11For(id, 99_700_001, 7200).Invoice },
+		"that has expired":      func(r *rig, id trade.OrderID) string { return r.bolt11For(id, 99_700_000, -1).Invoice },
+		"that expires too soon": func(r *rig, id trade.OrderID) string { return r.bolt11For(id, 99_700_000, 3599).Invoice },
+		"of a dead address":     func(*rig, trade.OrderID) string { return "me@dead" },
 	} {
 		t.Run("invoice "+name, func(t *testing.T) {
 			r := newRig(t)
@@ -208,22 +209,22 @@ func TestTakeRefusals(t *testing.T) {
 			r.status(mostro.TradePending, id)
 		})
 	}
-	for name, spoil := range map[string]func(*Destination){
-		"of another chain":       func(d *Destination) { d.ChainOK = false },
-		"with too long a lock":   func(d *Destination) { d.FinalCLTV = 433 },
-		"without a payment hash": func(d *Destination) { d.Hash = Hash{} },
+	for name, spoil := range map[string]func(*trade.Destination){
+		"of another chain":       func(d *trade.Destination) { d.ChainOK = false },
+		"with too long a lock":   func(d *trade.Destination) { d.FinalCLTV = 433 },
+		"without a payment hash": func(d *trade.Destination) { d.Hash = trade.Hash{} },
 	} {
 		t.Run("invoice "+name, func(t *testing.T) {
 			r := newRig(t)
 			id := r.order(r.someone(), mostro.SmallOrder{})
-			r.desk.Decode = func(text string) Destination { d := simDecode(text); spoil(&d); return d }
+			r.desk.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
 			r.refused(mostro.ReasonInvalidInvoice, r.someone(), take, &id, r.bolt11For(id, 99_700_000, 7200))
 		})
 	}
 	t.Run("invoice with the longest lock allowed", func(t *testing.T) {
 		r := newRig(t)
 		id := r.order(r.someone(), mostro.SmallOrder{})
-		r.desk.Decode = func(text string) Destination { d := simDecode(text); d.FinalCLTV = 432; return d }
+		r.desk.Decode = func(text string) trade.Destination { d := simDecode(text); d.FinalCLTV = 432; return d }
 		r.must(r.someone(), take, &id, r.bolt11For(id, 99_700_000, 7200))
 	})
 	t.Run("invoice that another trade is paid by", func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -19,10 +20,10 @@ type rig struct {
 	store *simStore
 	node  *simNode
 	desk  *Desk
-	price Quote
+	price trade.Quote
 	n     int
 	// hold keeps effects of these kinds in the outbox.
-	hold map[EffectKind]bool
+	hold map[trade.EffectKind]bool
 	mail map[string][]mostro.Message // by receiver's key
 	book []mostro.Status             // what was published of orders
 	// disputes is what was published of disputes.
@@ -34,8 +35,8 @@ func newRig(tb testing.TB) *rig {
 	tb.Helper()
 	rng := rand.New(rand.NewPCG(7, 7))
 	r := &rig{
-		tb: tb, store: newSimStore(), node: newSimNode(rng, 1_790_000_000), price: Quote{Price: 100_000},
-		hold: make(map[EffectKind]bool), mail: make(map[string][]mostro.Message), policy: DefaultPolicy(),
+		tb: tb, store: newSimStore(), node: newSimNode(rng, 1_790_000_000), price: trade.Quote{Price: 100_000},
+		hold: make(map[trade.EffectKind]bool), mail: make(map[string][]mostro.Message), policy: DefaultPolicy(),
 	}
 	r.policy.Terms.Fee = 6_000_000
 	r.start()
@@ -50,17 +51,17 @@ func (r *rig) start() {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	d.Policy, d.Secret, d.Decode = r.policy, NodeSecret{1}, simDecode
-	d.Quote = func(string, int64) Quote { return r.price }
-	d.OrderEvent = func(t Trade) *nostr.Event {
+	d.Policy, d.Secret, d.Decode = r.policy, trade.NodeSecret{1}, simDecode
+	d.Quote = func(string, int64) trade.Quote { return r.price }
+	d.OrderEvent = func(t trade.Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
-	d.DisputeEvents = func(t Trade) []*nostr.Event {
+	d.DisputeEvents = func(t trade.Trade) []*nostr.Event {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}}
 	}
 	r.desk = d
 	for id := range d.open {
-		r.hear(id, Input{Kind: InRestart, Grace: r.policy.GraceSeconds})
+		r.hear(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
 	}
 	r.commit()
 }
@@ -68,14 +69,14 @@ func (r *rig) start() {
 // check has every trade be what its journal makes of it.
 func (r *rig) check() {
 	for id, t := range r.store.trades {
-		var again Trade
+		var again trade.Trade
 		for _, in := range r.store.journal[id] {
-			again, _, _ = Step(again, in)
+			again, _, _ = trade.Step(again, in)
 		}
 		if !reflect.DeepEqual(again, t) {
 			r.tb.Errorf("trade %s is not what its journal makes of it", id)
 		}
-		if t.Bucket != Public(t.Status) {
+		if t.Bucket != trade.Public(t.Status) {
 			r.tb.Errorf("trade %s is %s and shown as %s", id, t.Status, t.Bucket)
 		}
 	}
@@ -94,7 +95,7 @@ func (r *rig) commit() {
 	}
 }
 
-func (r *rig) hear(id OrderID, in Input) {
+func (r *rig) hear(id trade.OrderID, in trade.Input) {
 	r.tb.Helper()
 	in.At = r.node.now
 	if err := r.desk.Hear(id, in); err != nil {
@@ -140,11 +141,11 @@ func (r *rig) first(row OutboxRow) bool {
 func (r *rig) perform(row OutboxRow) bool {
 	r.tb.Helper()
 	switch row.Effect.Kind {
-	case FxSend:
+	case trade.FxSend:
 		r.mail[row.Effect.To.Key] = append(r.mail[row.Effect.To.Key], row.Effect.Message.Message)
-	case FxPublishOrder:
+	case trade.FxPublishOrder:
 		r.book = append(r.book, mostro.Status(row.Event.Content))
-	case FxPublishDispute:
+	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, mostro.DisputeStatus(row.Event.Content))
 	default:
 		res, err := hands{node: r.node, addresses: r.node}.do(context.Background(), row.Effect, 0)
@@ -165,9 +166,9 @@ func (r *rig) perform(row OutboxRow) bool {
 	return true
 }
 
-func (r *rig) watch(id OrderID) {
+func (r *rig) watch(id trade.OrderID) {
 	t := r.desk.open[id]
-	if h := t.HoldWatched(); h != (Hash{}) {
+	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
 			if in, err := sightedInput(context.Background(), r.node, state); err == nil {
 				r.hear(id, in)
@@ -177,7 +178,7 @@ func (r *rig) watch(id OrderID) {
 	if t = r.desk.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.PayoutWatched(); h != (Hash{}) {
+	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
 			r.hear(id, paymentInput(h, attempt, state))
 		}
@@ -188,18 +189,18 @@ func (r *rig) watch(id OrderID) {
 func (r *rig) pass(seconds int64) {
 	r.tb.Helper()
 	r.node.now += seconds
-	r.node.expire(func(Hash) {})
+	r.node.expire(func(trade.Hash) {})
 	for _, id := range r.desk.Due(r.node.now) {
-		r.hear(id, Input{Kind: InClock})
+		r.hear(id, trade.Input{Kind: trade.InClock})
 	}
 	r.commit()
 	r.settle()
 }
 
 // someone is a user of a rig.
-func (r *rig) someone() Party {
+func (r *rig) someone() trade.Party {
 	r.n++
-	return Party{Key: hexKeyOf(r.n), Identity: simKey(uint64(1000 + r.n)), Index: 1, Transport: mostro.TransportV2}
+	return trade.Party{Key: hexKeyOf(r.n), Identity: simKey(uint64(1000 + r.n)), Index: 1, Transport: mostro.TransportV2}
 }
 
 // hexKeyOf gives keys that are points of the curve.
@@ -214,13 +215,13 @@ func hexKeyOf(n int) string {
 }
 
 // letter makes a message of a party.
-func (r *rig) letter(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) Letter {
+func (r *rig) letter(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) Letter {
 	r.n++
 	request := uint64(r.n)
 	l := Letter{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
 		CreatedAt: r.node.now, Received: r.node.now, ReplayID: fmt.Sprintf("letter %d", r.n),
-		Message: Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, ID: id, Action: action, Payload: payload}},
+		Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, ID: id, Action: action, Payload: payload}},
 	}
 	switch action {
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
@@ -232,7 +233,7 @@ func (r *rig) letter(p Party, action mostro.Action, id *OrderID, payload mostro.
 
 // say sends a message and gives what became of it: "" when it was acted on.
 // Nothing is performed yet.
-func (r *rig) say(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) string {
+func (r *rig) say(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) string {
 	r.tb.Helper()
 	return r.receive(r.letter(p, action, id, payload))
 }
@@ -248,7 +249,7 @@ func (r *rig) receive(l Letter) string {
 }
 
 // must sends a message that has to be accepted, and does all that follows.
-func (r *rig) must(p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+func (r *rig) must(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 	r.tb.Helper()
 	if outcome := r.say(p, action, id, payload); outcome != "" {
 		r.tb.Fatalf("%s: %s", action, outcome)
@@ -258,10 +259,10 @@ func (r *rig) must(p Party, action mostro.Action, id *OrderID, payload mostro.Pa
 
 // refused sends a message that has to be refused for a reason, and changes
 // nothing.
-func (r *rig) refused(want mostro.Reason, p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+func (r *rig) refused(want mostro.Reason, p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 	r.tb.Helper()
 	before := len(r.mail[p.Key])
-	var tr Trade
+	var tr trade.Trade
 	if id != nil {
 		tr = r.store.trades[*id]
 	}
@@ -283,10 +284,10 @@ func (r *rig) refused(want mostro.Reason, p Party, action mostro.Action, id *Ord
 }
 
 // trade gives a trade as stored.
-func (r *rig) trade(id OrderID) Trade { return r.store.trades[id] }
+func (r *rig) trade(id trade.OrderID) trade.Trade { return r.store.trades[id] }
 
 // last gives the newest message of an action to a party, and takes it away.
-func (r *rig) last(p Party, action mostro.Action) mostro.Message {
+func (r *rig) last(p trade.Party, action mostro.Action) mostro.Message {
 	r.tb.Helper()
 	list := r.mail[p.Key]
 	for i := len(list) - 1; i >= 0; i-- {
@@ -300,7 +301,7 @@ func (r *rig) last(p Party, action mostro.Action) mostro.Message {
 }
 
 // got counts the messages of an action to a party.
-func (r *rig) got(p Party, action mostro.Action) int {
+func (r *rig) got(p trade.Party, action mostro.Action) int {
 	n := 0
 	for _, m := range r.mail[p.Key] {
 		if m.Action == action {
@@ -310,7 +311,7 @@ func (r *rig) got(p Party, action mostro.Action) int {
 	return n
 }
 
-func (r *rig) status(want mostro.TradeStatus, id OrderID) {
+func (r *rig) status(want mostro.TradeStatus, id trade.OrderID) {
 	r.tb.Helper()
 	if t := r.trade(id); t.Status != want {
 		r.tb.Fatalf("trade is %s (%s), want %s", t.Status, t.Last, want)
@@ -318,7 +319,7 @@ func (r *rig) status(want mostro.TradeStatus, id OrderID) {
 }
 
 // order makes an order; what is zero in o is filled in.
-func (r *rig) order(p Party, o mostro.SmallOrder) OrderID {
+func (r *rig) order(p trade.Party, o mostro.SmallOrder) trade.OrderID {
 	r.tb.Helper()
 	if o.Kind == "" {
 		o.Kind = mostro.SideSell
@@ -332,19 +333,19 @@ func (r *rig) order(p Party, o mostro.SmallOrder) OrderID {
 }
 
 // bolt11 makes an invoice of the buyer's for a trade.
-func (r *rig) bolt11(id OrderID) mostro.PaymentRequest {
+func (r *rig) bolt11(id trade.OrderID) mostro.PaymentRequest {
 	t := r.trade(id)
 	return r.bolt11For(id, t.PayoutSats()*1000, 7200)
 }
 
-func (r *rig) bolt11For(id OrderID, msat, life int64) mostro.PaymentRequest {
-	var h Hash
+func (r *rig) bolt11For(id trade.OrderID, msat, life int64) mostro.PaymentRequest {
+	var h trade.Hash
 	_, _ = simReader{r.node.rng}.Read(h[:])
 	return mostro.PaymentRequest{Invoice: simInvoice(h, msat, r.node.now+life, id.String())}
 }
 
 // pays has the seller pay the hold invoice that was shown.
-func (r *rig) pays(seller Party) Hash {
+func (r *rig) pays(seller trade.Party) trade.Hash {
 	r.tb.Helper()
 	for {
 		if p, ok := r.last(seller, mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
@@ -359,7 +360,7 @@ func (r *rig) pays(seller Party) Hash {
 }
 
 // toActive brings a fixed sell order to active.
-func (r *rig) toActive() (id OrderID, seller, buyer Party) {
+func (r *rig) toActive() (id trade.OrderID, seller, buyer trade.Party) {
 	r.tb.Helper()
 	seller, buyer = r.someone(), r.someone()
 	id = r.order(seller, mostro.SmallOrder{})
@@ -372,7 +373,7 @@ func (r *rig) toActive() (id OrderID, seller, buyer Party) {
 
 // toSettled brings it to where the buyer is about to be paid, with payments
 // kept from resolving.
-func (r *rig) toSettled() (id OrderID, seller, buyer Party) {
+func (r *rig) toSettled() (id trade.OrderID, seller, buyer trade.Party) {
 	r.tb.Helper()
 	id, seller, buyer = r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
@@ -382,10 +383,10 @@ func (r *rig) toSettled() (id OrderID, seller, buyer Party) {
 }
 
 // resolves ends the payment in flight of a trade.
-func (r *rig) resolves(id OrderID, good bool) {
+func (r *rig) resolves(id trade.OrderID, good bool) {
 	r.tb.Helper()
 	h := r.trade(id).Payout.Hash
-	if p := r.node.pays[h]; p == nil || p.state.Status != PaymentInFlight {
+	if p := r.node.pays[h]; p == nil || p.state.Status != trade.PaymentInFlight {
 		r.tb.Fatal("no payment is in flight")
 	}
 	r.node.resolve(h, good)
@@ -403,17 +404,17 @@ func (r *rig) copied() {
 	d.Policy, d.Secret, d.Decode, d.Quote = r.policy, r.desk.Secret, simDecode, r.desk.Quote
 	d.OrderEvent, d.DisputeEvents = r.desk.OrderEvent, r.desk.DisputeEvents
 	r.desk = d
-	var ids []OrderID
+	var ids []trade.OrderID
 	for id := range d.open {
 		ids = append(ids, id)
 	}
 	for _, id := range ids {
-		r.hear(id, Input{Kind: InReconcile})
-		r.hear(id, Input{Kind: InRestart, Grace: r.policy.GraceSeconds})
+		r.hear(id, trade.Input{Kind: trade.InReconcile})
+		r.hear(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
 	}
 	r.commit()
 	for _, id := range ids {
-		if t := r.desk.open[id]; t != nil && t.Hash != (Hash{}) {
+		if t := r.desk.open[id]; t != nil && t.Hash != (trade.Hash{}) {
 			state, err := r.node.LookupHold(context.Background(), t.Hash)
 			if err != nil {
 				continue
@@ -449,7 +450,7 @@ const longestMethod = 512
 
 // marginBlocks restates how many blocks before its expiry a hold has to be
 // resolved.
-func marginBlocks(t Terms) uint32 {
+func marginBlocks(t trade.Terms) uint32 {
 	if t.MarginBlocks < t.CLTVBlocks {
 		return t.MarginBlocks
 	}
@@ -458,4 +459,4 @@ func marginBlocks(t Terms) uint32 {
 
 // leastBlocks restates how many blocks above the margin a hold must have left
 // when a trade begins.
-func leastBlocks(t Terms) uint32 { return min(36, (t.CLTVBlocks-marginBlocks(t))/2) }
+func leastBlocks(t trade.Terms) uint32 { return min(36, (t.CLTVBlocks-marginBlocks(t))/2) }

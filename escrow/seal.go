@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -15,7 +16,7 @@ import (
 // Sealer turns a message into the event that is published. It is safe for
 // concurrent use.
 type Sealer interface {
-	Seal(ctx context.Context, to Party, m mostro.Message, now time.Time) (*nostr.Event, error)
+	Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error)
 }
 
 // Signer signs the node's public events.
@@ -32,7 +33,7 @@ type KeysSealer struct {
 
 // Seal seals a message in the transport that its receiver uses. Nodes sign no
 // message inside: the event's author is proof enough.
-func (s KeysSealer) Seal(ctx context.Context, to Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
+func (s KeysSealer) Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
 	o := mostro.SealOptions{Transport: to.Transport, To: to.Key, Trade: s.Keys, Unsigned: true, Now: now}
 	if s.MailDays > 0 && to.Transport == mostro.TransportV2 {
 		o.Expiration = nostr.Timestamp(now.Unix() + s.MailDays*86400)
@@ -66,13 +67,13 @@ func (e *Engine) seal(ctx context.Context, c *Commit, now time.Time) error {
 			for i := w; i < len(rows); i += workers {
 				r := &rows[i]
 				switch {
-				case r.Effect.Kind == FxSend:
+				case r.Effect.Kind == trade.FxSend:
 					evt, err := e.Sealer.Seal(ctx, r.Effect.To, r.Effect.Message.Message, now)
 					if err != nil {
 						lost[i] = true
 						continue
 					}
-					r.Event, r.Effect = evt, Effect{Kind: FxSend}
+					r.Event, r.Effect = evt, trade.Effect{Kind: trade.FxSend}
 				case r.Event != nil:
 					errs[i] = e.Signer.Sign(r.Event)
 				}

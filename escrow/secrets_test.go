@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -40,8 +41,8 @@ func (s *secrets) addKeys(name string, k *mostro.Keys) {
 	s.add(name+"'s nsec", k.Nsec())
 }
 
-func (s *secrets) addPreimage(p Preimage) {
-	if (p != Preimage{}) {
+func (s *secrets) addPreimage(p trade.Preimage) {
+	if (p != trade.Preimage{}) {
 		s.add("a preimage", p.Hex())
 		s.add("a preimage's bytes", strings.Trim(fmt.Sprint(p[:]), "[]"))
 	}
@@ -50,13 +51,13 @@ func (s *secrets) addPreimage(p Preimage) {
 // addStore adds what a store holds: every preimage that was ever drawn, every
 // invoice and address, whether it was used or not.
 func (s *secrets) addStore(db *DB) error {
-	return db.Trades(func(t Trade) error {
+	return db.Trades(func(t trade.Trade) error {
 		s.addPreimage(t.Preimage)
 		s.add("a hold invoice", t.HoldInvoice)
 		s.add("a payout's invoice", t.Payout.Bolt11)
 		s.add("a buyer's invoice", t.BuyerInvoice.Text)
 		s.add("a maker's invoice", t.MakerInvoice.Text)
-		return db.Journal(t.ID, func(_ uint32, in Input) error {
+		return db.Journal(t.ID, func(_ uint32, in trade.Input) error {
 			s.addPreimage(in.Preimage)
 			s.add("an invoice in the journal", in.Bolt11)
 			if in.Invoice != nil {
@@ -95,12 +96,12 @@ func (s *secrets) check(tb testing.TB, where, text string) {
 func shown(db *DB) (string, error) {
 	var b strings.Builder
 	out := json.NewEncoder(&b)
-	err := db.Trades(func(t Trade) error {
+	err := db.Trades(func(t trade.Trade) error {
 		if err := out.Encode(t.Redacted()); err != nil {
 			return err
 		}
 		fmt.Fprintf(&b, "%+v %v\n", t.Redacted(), t.Redacted())
-		return db.Journal(t.ID, func(_ uint32, in Input) error { return out.Encode(in.Redacted()) })
+		return db.Journal(t.ID, func(_ uint32, in trade.Input) error { return out.Encode(in.Redacted()) })
 	})
 	return b.String(), err
 }
@@ -173,7 +174,7 @@ func TestSecretsAreKept(t *testing.T) {
 // The check finds what it looks for.
 func TestSecretsAreFound(t *testing.T) {
 	s := newSecrets()
-	var p Preimage
+	var p trade.Preimage
 	p[0], p[31] = 7, 9
 	s.addPreimage(p)
 	s.addKeys("somebody", newKeys(t))

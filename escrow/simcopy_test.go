@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -43,7 +44,7 @@ func (s *sim) putBack() {
 
 // copied says whether a trade existed when the store was last put back. What
 // happened to it since the copy may be unknown to the store.
-func (s *sim) copied(id OrderID) bool { return s.truth[id] != nil && s.truth[id].copied }
+func (s *sim) copied(id trade.OrderID) bool { return s.truth[id] != nil && s.truth[id].copied }
 
 // lookUp looks one open hash up, as Engine.lookUp does, and ends the comparison
 // after the last.
@@ -56,9 +57,9 @@ func (s *sim) lookUp() {
 		return
 	}
 	id := s.lookups[0]
-	if t := s.desk.open[id]; t != nil && t.Hash != (Hash{}) {
+	if t := s.desk.open[id]; t != nil && t.Hash != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), t.Hash)
-		in := Input{}
+		in := trade.Input{}
 		if err == nil {
 			in, err = sightedInput(context.Background(), s.node, state)
 		}
@@ -77,10 +78,10 @@ func (s *sim) lookUp() {
 // verdict is what an operator decides about a frozen trade after a look at the
 // node: the trade goes on, its buyer is paid after all, or neither while a
 // payment of it is under way or was made.
-func (s *sim) verdict(t Trade) InputKind {
+func (s *sim) verdict(t trade.Trade) trade.InputKind {
 	settled, paid := 0, 0
 	for _, h := range s.truth[t.ID].holds {
-		if hold := s.node.holds[h]; hold != nil && hold.state.Phase == HoldSettled {
+		if hold := s.node.holds[h]; hold != nil && hold.state.Phase == trade.HoldSettled {
 			settled++
 		}
 	}
@@ -89,9 +90,9 @@ func (s *sim) verdict(t Trade) InputKind {
 			continue
 		}
 		switch p.state.Status {
-		case PaymentSucceeded:
+		case trade.PaymentSucceeded:
 			paid++
-		case PaymentInFlight:
+		case trade.PaymentInFlight:
 			if s.copied(t.ID) {
 				return ""
 			}
@@ -100,30 +101,30 @@ func (s *sim) verdict(t Trade) InputKind {
 	live := s.node.holds[t.Hash]
 	switch {
 	case !s.copied(t.ID):
-		return InResume
-	case paid > 0 && paid >= settled, live != nil && live.state.Phase == HoldSettled && !Escrowed(t.Status) && t.Status != mostro.TradeSettledHoldInvoice:
+		return trade.InResume
+	case paid > 0 && paid >= settled, live != nil && live.state.Phase == trade.HoldSettled && !trade.Escrowed(t.Status) && t.Status != mostro.TradeSettledHoldInvoice:
 		// Nothing is left to be paid, or the order was not taken in this store.
 		if !s.abandoned[t.ID] {
 			s.count.abandoned++
 		}
 		s.abandoned[t.ID] = true
 		return ""
-	case live != nil && live.state.Phase == HoldSettled && (t.Status == mostro.TradeFiatSent || t.Status == mostro.TradeDispute):
-		return InPayAfterAll
-	case live != nil && live.state.Phase == HoldSettled && t.Status == mostro.TradeActive:
+	case live != nil && live.state.Phase == trade.HoldSettled && (t.Status == mostro.TradeFiatSent || t.Status == mostro.TradeDispute):
+		return trade.InPayAfterAll
+	case live != nil && live.state.Phase == trade.HoldSettled && t.Status == mostro.TradeActive:
 		if !s.abandoned[t.ID] {
 			s.count.abandoned++
 		}
 		s.abandoned[t.ID] = true
 		return ""
 	}
-	return InResume
+	return trade.InResume
 }
 
 // simDerived is what follows from a message.
 type simDerived struct {
-	order    OrderID
-	preimage Preimage
+	order    trade.OrderID
+	preimage trade.Preimage
 }
 
 // judgeDerived checks that a message which is read again comes to the same order
@@ -131,7 +132,7 @@ type simDerived struct {
 func (s *sim) judgeDerived(replayID string, rows int) {
 	s.judgeNextKeys(rows)
 	for _, row := range s.desk.turn.commit.Journal[rows:] {
-		if row.Input.Kind != InMessage {
+		if row.Input.Kind != trade.InMessage {
 			continue
 		}
 		now := simDerived{row.Trade, row.Input.Preimage}
@@ -148,7 +149,7 @@ func (s *sim) judgeDerived(replayID string, rows int) {
 
 // judgeCopied checks the end of a trade that the store may have lost a part of:
 // no payment without a settled hold of its own.
-func (s *sim) judgeCopied(id OrderID) {
+func (s *sim) judgeCopied(id trade.OrderID) {
 	if s.err != nil {
 		return
 	}
@@ -160,12 +161,12 @@ func (s *sim) judgeCopied(id OrderID) {
 	}
 	settled, paid := 0, 0
 	for _, h := range s.truth[id].holds {
-		if hold := s.node.holds[h]; hold != nil && hold.state.Phase == HoldSettled {
+		if hold := s.node.holds[h]; hold != nil && hold.state.Phase == trade.HoldSettled {
 			settled++
 		}
 	}
 	for _, p := range s.node.pays {
-		if p.order == id.String() && p.state.Status == PaymentSucceeded {
+		if p.order == id.String() && p.state.Status == trade.PaymentSucceeded {
 			paid++
 		}
 	}
@@ -173,7 +174,7 @@ func (s *sim) judgeCopied(id OrderID) {
 	// buyer may name an invoice that was paid for another trade then. The node
 	// pays it once, and that buyer has named an invoice that was not unpaid.
 	named := s.node.pays[t.Payout.LastHash]
-	elsewhere := named != nil && named.order != id.String() && named.state.Status == PaymentSucceeded
+	elsewhere := named != nil && named.order != id.String() && named.state.Status == trade.PaymentSucceeded
 	if paid > settled || t.Status == mostro.TradeSuccess && paid == 0 && !elsewhere {
 		s.fail("trade %s is %s: %d payments of %d settled holds", id, t.Status, paid, settled)
 	}

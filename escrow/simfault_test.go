@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -56,36 +57,36 @@ const chainDrift = 12
 // judgeRoom checks, by the chain itself, that a trade begins only with enough of
 // its hold's time lock left, and that no hold is given back as too short that is
 // not, as far as the clock was right.
-func (s *sim) judgeRoom(was Trade, in Input) {
-	next, _, err := Step(was, in)
+func (s *sim) judgeRoom(was trade.Trade, in trade.Input) {
+	next, _, err := trade.Step(was, in)
 	hold := s.node.holds[was.Hash]
-	if err != nil || hold == nil || hold.state.Phase != HoldAccepted {
+	if err != nil || hold == nil || hold.state.Phase != trade.HoldAccepted {
 		return
 	}
 	if next.HeldAt != 0 && was.HeldAt == 0 && hold.state.AmountSats != next.LockSats() {
 		s.fail("trade %s of %d sats begins with a hold of %d", was.ID, next.LockSats(), hold.state.AmountSats)
 	}
 	drift := int64(0)
-	if in.Kind == InMessage {
+	if in.Kind == trade.InMessage {
 		drift = chainDrift
 	}
 	left := int64(hold.state.ExpiryHeight) - int64(s.node.height) - int64(marginBlocks(was.Terms)) - int64(leastBlocks(was.Terms))
 	switch {
 	case next.Status == mostro.TradeActive && was.Status != mostro.TradeActive && left < -drift:
 		s.fail("trade %s begins with %d blocks less than a trade needs", was.ID, -left)
-	case next.Last == OnHoldTooShort && left > drift && !s.copied(was.ID) && s.node.now-s.skewed > 2*86400:
+	case next.Last == trade.OnHoldTooShort && left > drift && !s.copied(was.ID) && s.node.now-s.skewed > 2*86400:
 		s.fail("the hold of trade %s is given back with %d blocks more than a trade needs", was.ID, left)
 	}
 }
 
 // judgeLook checks that a hold that was looked up within its margin is acted
 // upon.
-func (s *sim) judgeLook(in Input) {
-	if in.Kind != InHold || in.Hold.Phase != HoldAccepted {
+func (s *sim) judgeLook(in trade.Input) {
+	if in.Kind != trade.InHold || in.Hold.Phase != trade.HoldAccepted {
 		return
 	}
 	t, hold := s.store.trades[s.owner[in.Hash]], s.node.holds[in.Hash]
-	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != HoldAccepted || s.node.height+marginBlocks(t.Terms) < hold.state.ExpiryHeight {
+	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != trade.HoldAccepted || s.node.height+marginBlocks(t.Terms) < hold.state.ExpiryHeight {
 		return
 	}
 	if t.Status == mostro.TradeActive || t.Status == mostro.TradeFiatSent {
@@ -130,7 +131,7 @@ func (s *sim) judgePublished(row OutboxRow, err error) {
 		s.undelivered[row.Trade] = true
 		return
 	}
-	if err != nil || row.Effect.Kind != FxSend {
+	if err != nil || row.Effect.Kind != trade.FxSend {
 		return
 	}
 	if s.undelivered[row.Trade] {
@@ -141,7 +142,7 @@ func (s *sim) judgePublished(row OutboxRow, err error) {
 
 // judgeRefused checks that a refusal in unknown words is believed only once the
 // node has repeated it often enough.
-func (s *sim) judgeRefused(in Input) {
+func (s *sim) judgeRefused(in trade.Input) {
 	if n := s.node.refused[in.Hash]; n > 0 && n <= refusalsBelieved {
 		s.fail("%s after the node has refused %d times in unknown words", in.Kind, n)
 	}
@@ -234,7 +235,7 @@ func (s *sim) noticeClock() {
 	s.count.clockBack++
 	for _, id := range s.order {
 		if s.desk.open[id] != nil {
-			s.hear(id, Input{Kind: InClockBack, Grace: s.ticked - s.clock()})
+			s.hear(id, trade.Input{Kind: trade.InClockBack, Grace: s.ticked - s.clock()})
 		}
 	}
 }
@@ -245,8 +246,8 @@ type simInput struct {
 	seq     uint64 // of the log, with a letter that no row holds
 	row     uint64
 	address string // with a letter that a row holds
-	trade   OrderID
-	kind    InputKind
+	trade   trade.OrderID
+	kind    trade.InputKind
 }
 
 // setAside does what the engine does with the one input of a turn that the store
@@ -258,7 +259,7 @@ func (s *sim) setAside(in simInput) {
 	case in.letter == nil:
 		s.mayFreeze[in.trade] = true
 		s.dropped[in.row] = true
-		s.hear(in.trade, Input{Kind: InUncommitted})
+		s.hear(in.trade, trade.Input{Kind: trade.InUncommitted})
 	case in.row != 0:
 		s.desk.Skip(*in.letter)
 		s.desk.Done(in.row)
@@ -284,7 +285,7 @@ func (s *sim) resume() {
 				continue
 			}
 			frozen = true
-			s.hear(id, Input{Kind: verb})
+			s.hear(id, trade.Input{Kind: verb})
 			s.truth[id].freed = s.node.now
 		}
 	}
@@ -296,7 +297,7 @@ func (s *sim) resume() {
 // judgeFrozen checks that a frozen trade asks for nothing that moves money.
 func (s *sim) judgeFrozen(row OutboxRow) {
 	switch row.Effect.Kind {
-	case FxCreateHold, FxSettle, FxMint, FxPay:
+	case trade.FxCreateHold, trade.FxSettle, trade.FxMint, trade.FxPay:
 		if truth := s.truth[row.Trade]; truth.frozen && s.store.trades[row.Trade].Frozen {
 			s.fail("trade %s is frozen and asks for %s", row.Trade, row.Effect.Kind)
 		}
@@ -314,7 +315,7 @@ func (s *sim) judgeSize(c *Commit, estimate int) {
 	}
 	size := 0
 	add := func(v any) {
-		b, err := Encode(v)
+		b, err := trade.Encode(v)
 		if err != nil {
 			s.fail("encode %T: %v", v, err)
 		}
@@ -354,7 +355,7 @@ func (s *sim) judgeRequest(row JournalRow) {
 	default:
 		return
 	}
-	if b, err := Encode(row.Input.Request); err != nil || len(b)-invoice > JournalLimit(m.Payload) {
+	if b, err := trade.Encode(row.Input.Request); err != nil || len(b)-invoice > trade.JournalLimit(m.Payload) {
 		s.fail("the journal keeps %d bytes of a message of %s besides its invoice: %v", len(b)-invoice, row.Trade, err)
 	}
 }
@@ -386,7 +387,7 @@ func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
 }
 
 // simLongInvoice is simInvoice, as long as an invoice may be.
-func simLongInvoice(h Hash, msat, expires int64, order string) string {
+func simLongInvoice(h trade.Hash, msat, expires int64, order string) string {
 	return fmt.Sprintf("lnsim:%s:%06900d:%d:%s", h, msat, expires, order)
 }
 
@@ -397,8 +398,8 @@ func (s *sim) flood() {
 	first := len(s.order)
 	for range 80 {
 		s.nextKey++
-		p := Party{Key: simKey(s.nextKey), Identity: simKey(s.nextKey), Transport: mostro.TransportV2}
-		var h Hash
+		p := trade.Party{Key: simKey(s.nextKey), Identity: simKey(s.nextKey), Transport: mostro.TransportV2}
+		var h trade.Hash
 		_, _ = simReader{s.rng}.Read(h[:])
 		text := simLongInvoice(h, 0, s.node.now+86400, "00000000-0000-4000-8000-000000000000")
 		s.send(p, nil, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
@@ -422,9 +423,9 @@ func (s *sim) flood() {
 func (s *sim) judgeNextKeys(rows int) {
 	for _, row := range s.desk.turn.commit.Journal[rows:] {
 		key := ""
-		if t := s.desk.open[row.Trade]; row.Input.Kind == InSpawn {
+		if t := s.desk.open[row.Trade]; row.Input.Kind == trade.InSpawn {
 			key = row.Input.Child.Maker.Key
-		} else if t != nil && row.Input.Kind == InMessage {
+		} else if t != nil && row.Input.Kind == trade.InMessage {
 			// A key that was announced before and came into use since is not
 			// announced again by another message; the rest is not made with it.
 			if p, ok := row.Input.Request.Message.Payload.(mostro.NextTrade); ok && p.Pubkey == t.Next.Pubkey {
@@ -446,7 +447,7 @@ func (s *sim) judgeNextKeys(rows int) {
 // trade's amount.
 func (s *sim) judgeMade(row OutboxRow) {
 	hold := s.node.holds[row.Effect.Hash]
-	if hold.state.Phase != HoldOpen || hold.state.AmountSats != row.Effect.AmountSats {
+	if hold.state.Phase != trade.HoldOpen || hold.state.AmountSats != row.Effect.AmountSats {
 		s.fail("trade %s asks for %d sats, and its invoice is %s, of %d sats", row.Trade, row.Effect.AmountSats, hold.state.Phase, hold.state.AmountSats)
 	}
 }

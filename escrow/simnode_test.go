@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // simNode is a Lightning node and its channels as far as money goes. It can be
@@ -24,10 +26,10 @@ type simNode struct {
 	// refusing has the node refuse new holds and payments in words that are not
 	// known; refused counts how often it did so in a row, by hash.
 	refusing bool
-	refused  map[Hash]int
+	refused  map[trade.Hash]int
 
-	holds map[Hash]*simHold
-	pays  map[Hash]*simPay
+	holds map[trade.Hash]*simHold
+	pays  map[trade.Hash]*simPay
 	// makers says for which trade a maker gave an address, before it had an id.
 	makers map[string]string
 
@@ -35,9 +37,9 @@ type simNode struct {
 
 	// Judges, called before the node does as told.
 	onCreate func(HoldRequest)
-	onSettle func(Preimage)
-	onCancel func(Hash)
-	onPay    func(Payment, Destination)
+	onSettle func(trade.Preimage)
+	onCancel func(trade.Hash)
+	onPay    func(Payment, trade.Destination)
 }
 
 type simHold struct {
@@ -53,13 +55,13 @@ type simPay struct {
 }
 
 // simInvoice is what stands for a BOLT11 invoice: it names its own contents.
-func simInvoice(h Hash, msat, expires int64, order string) string {
+func simInvoice(h trade.Hash, msat, expires int64, order string) string {
 	return fmt.Sprintf("lnsim:%s:%d:%d:%s", h, msat, expires, order)
 }
 
 // simDecode tells destinations apart as the real decoder does.
-func simDecode(text string) Destination {
-	d := Destination{Text: text}
+func simDecode(text string) trade.Destination {
+	d := trade.Destination{Text: text}
 	if strings.Contains(text, "@") {
 		d.Address = true
 		return d
@@ -68,7 +70,7 @@ func simDecode(text string) Destination {
 	if len(parts) != 5 || parts[0] != "lnsim" {
 		return d
 	}
-	h, err := ParseHash(parts[1])
+	h, err := trade.ParseHash(parts[1])
 	if err != nil {
 		return d
 	}
@@ -79,12 +81,12 @@ func simDecode(text string) Destination {
 }
 
 func newSimNode(rng *rand.Rand, now int64) *simNode {
-	return &simNode{rng: rng, now: now, height: 1000, holds: make(map[Hash]*simHold), pays: make(map[Hash]*simPay), refused: make(map[Hash]int), makers: make(map[string]string)}
+	return &simNode{rng: rng, now: now, height: 1000, holds: make(map[trade.Hash]*simHold), pays: make(map[trade.Hash]*simPay), refused: make(map[trade.Hash]int), makers: make(map[string]string)}
 }
 
 // refuses says whether the node refuses a new hold or payment in unknown words:
 // for a while, or this one for ever.
-func (n *simNode) refuses(h Hash) bool {
+func (n *simNode) refuses(h trade.Hash) bool {
 	if n.refusing || n.fickle && h[0] < 4 {
 		n.refused[h]++
 		return true
@@ -120,7 +122,7 @@ func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) 
 	expires := n.now + int64(in.Expiry.Seconds())
 	bolt11 := simInvoice(in.Hash, in.AmountSats*1000, expires, "hold")
 	n.holds[in.Hash] = &simHold{expiresAt: expires, createdAt: n.now, state: HoldState{
-		Hash: in.Hash, Phase: HoldOpen, Bolt11: bolt11, AmountSats: in.AmountSats, ExpiryHeight: in.CLTVBlocks, Memo: in.Memo,
+		Hash: in.Hash, Phase: trade.HoldOpen, Bolt11: bolt11, AmountSats: in.AmountSats, ExpiryHeight: in.CLTVBlocks, Memo: in.Memo,
 	}}
 	if n.lost() {
 		return "", ErrUnavailable
@@ -128,7 +130,7 @@ func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) 
 	return bolt11, nil
 }
 
-func (n *simNode) LookupHold(_ context.Context, h Hash) (HoldState, error) {
+func (n *simNode) LookupHold(_ context.Context, h trade.Hash) (HoldState, error) {
 	if n.down {
 		return HoldState{}, ErrUnavailable
 	}
@@ -142,7 +144,7 @@ func (n *simNode) LookupHold(_ context.Context, h Hash) (HoldState, error) {
 // told is the state as the node tells it.
 func (hold *simHold) told() HoldState {
 	state := hold.state
-	if state.Phase != HoldAccepted {
+	if state.Phase != trade.HoldAccepted {
 		state.ExpiryHeight = 0
 	}
 	return state
@@ -174,15 +176,15 @@ func (n *simNode) ListHolds(_ context.Context, since time.Time, fn func(HoldStat
 	return nil
 }
 
-func (n *simNode) WatchHold(context.Context, Hash, func(HoldState) error) error {
+func (n *simNode) WatchHold(context.Context, trade.Hash, func(HoldState) error) error {
 	return fmt.Errorf("the simulation polls")
 }
 
-func (n *simNode) WatchPayment(context.Context, Hash, func(PaymentState) error) error {
+func (n *simNode) WatchPayment(context.Context, trade.Hash, func(PaymentState) error) error {
 	return fmt.Errorf("the simulation polls")
 }
 
-func (n *simNode) Settle(_ context.Context, p Preimage) error {
+func (n *simNode) Settle(_ context.Context, p trade.Preimage) error {
 	if n.down {
 		return ErrUnavailable
 	}
@@ -194,12 +196,12 @@ func (n *simNode) Settle(_ context.Context, p Preimage) error {
 		return ErrNotFound
 	}
 	switch hold.state.Phase {
-	case HoldOpen:
+	case trade.HoldOpen:
 		return ErrOpen
-	case HoldCanceled:
+	case trade.HoldCanceled:
 		return ErrCanceled
-	case HoldAccepted:
-		hold.state.Phase = HoldSettled
+	case trade.HoldAccepted:
+		hold.state.Phase = trade.HoldSettled
 		n.heldMsat -= hold.state.PaidMsat
 		n.settledMsat += hold.state.PaidMsat
 	}
@@ -209,7 +211,7 @@ func (n *simNode) Settle(_ context.Context, p Preimage) error {
 	return nil
 }
 
-func (n *simNode) Cancel(_ context.Context, h Hash) error {
+func (n *simNode) Cancel(_ context.Context, h trade.Hash) error {
 	if n.down {
 		return ErrUnavailable
 	}
@@ -220,7 +222,7 @@ func (n *simNode) Cancel(_ context.Context, h Hash) error {
 	if hold == nil {
 		return ErrNotFound
 	}
-	if hold.state.Phase == HoldSettled {
+	if hold.state.Phase == trade.HoldSettled {
 		return ErrSettled
 	}
 	hold.byUs = true
@@ -232,11 +234,11 @@ func (n *simNode) Cancel(_ context.Context, h Hash) error {
 }
 
 func (n *simNode) giveBack(hold *simHold) {
-	if hold.state.Phase == HoldAccepted {
+	if hold.state.Phase == trade.HoldAccepted {
 		n.heldMsat -= hold.state.PaidMsat
 		n.refundedMsat += hold.state.PaidMsat
 	}
-	hold.state.Phase = HoldCanceled
+	hold.state.Phase = trade.HoldCanceled
 }
 
 // orderOf returns the trade that an invoice was made for.
@@ -260,7 +262,7 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 		return ErrInvoice
 	}
 	old := n.pays[d.Hash]
-	if old != nil && (old.state.Status == PaymentInFlight || old.state.Status == PaymentSucceeded) {
+	if old != nil && (old.state.Status == trade.PaymentInFlight || old.state.Status == trade.PaymentSucceeded) {
 		n.refused[d.Hash] = 0
 		return ErrExists
 	}
@@ -274,7 +276,7 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 	}
 	n.pays[d.Hash] = &simPay{
 		order: n.orderOf(p.Bolt11),
-		state: PaymentState{Hash: d.Hash, Status: PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
+		state: PaymentState{Hash: d.Hash, Status: trade.PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
 	}
 	switch {
 	case refused: // after it was registered
@@ -285,14 +287,14 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 	return nil
 }
 
-func (n *simNode) TrackPayment(_ context.Context, h Hash) (PaymentState, error) {
+func (n *simNode) TrackPayment(_ context.Context, h trade.Hash) (PaymentState, error) {
 	if n.down {
 		return PaymentState{}, ErrUnavailable
 	}
 	if p := n.pays[h]; p != nil {
 		return p.state, nil
 	}
-	return PaymentState{Hash: h, Status: PaymentUnknown}, nil
+	return PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
 }
 
 // Probe and Mint: the domain of an address says how it behaves.
@@ -307,7 +309,7 @@ func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (str
 	if n.fickle && n.rng.IntN(6) == 0 {
 		return "", ErrUnavailable
 	}
-	var h Hash
+	var h trade.Hash
 	for i := range h {
 		h[i] = byte(n.rng.Uint32())
 	}
@@ -323,12 +325,12 @@ func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (str
 }
 
 // pay is the seller's wallet.
-func (n *simNode) pay(h Hash) bool {
+func (n *simNode) pay(h trade.Hash) bool {
 	hold := n.holds[h]
-	if hold == nil || hold.state.Phase != HoldOpen || hold.expiresAt <= n.now {
+	if hold == nil || hold.state.Phase != trade.HoldOpen || hold.expiresAt <= n.now {
 		return false
 	}
-	hold.state.Phase = HoldAccepted
+	hold.state.Phase = trade.HoldAccepted
 	hold.state.ExpiryHeight, hold.state.AcceptHeight = n.height+hold.state.ExpiryHeight+3, n.height
 	hold.state.PaidMsat = hold.state.AmountSats * 1000
 	n.lockedMsat += hold.state.PaidMsat
@@ -337,46 +339,46 @@ func (n *simNode) pay(h Hash) bool {
 }
 
 // resolve ends one payment that is in flight.
-func (n *simNode) resolve(h Hash, good bool) {
+func (n *simNode) resolve(h trade.Hash, good bool) {
 	p := n.pays[h]
-	if p == nil || p.state.Status != PaymentInFlight {
+	if p == nil || p.state.Status != trade.PaymentInFlight {
 		return
 	}
 	if !good {
-		p.state.Status = PaymentFailed
+		p.state.Status = trade.PaymentFailed
 		return
 	}
-	p.state.Status = PaymentSucceeded
+	p.state.Status = trade.PaymentSucceeded
 	n.paidMsat += p.state.AmountMsat
 	n.routingMsat += p.state.FeeMsat
 }
 
 // inFlight lists what is on its way, in an order that depends on nothing.
-func (n *simNode) inFlight() []Hash {
-	var hashes []Hash
+func (n *simNode) inFlight() []trade.Hash {
+	var hashes []trade.Hash
 	for h, p := range n.pays {
-		if p.state.Status == PaymentInFlight {
+		if p.state.Status == trade.PaymentInFlight {
 			hashes = append(hashes, h)
 		}
 	}
-	slices.SortFunc(hashes, func(a, b Hash) int { return slices.Compare(a[:], b[:]) })
+	slices.SortFunc(hashes, func(a, b trade.Hash) int { return slices.Compare(a[:], b[:]) })
 	return hashes
 }
 
 // expire does what time does by itself: open invoices end, holds near their
 // time lock are given back by the node.
-func (n *simNode) expire(onAuto func(Hash)) {
-	var back []Hash
+func (n *simNode) expire(onAuto func(trade.Hash)) {
+	var back []trade.Hash
 	for h, hold := range n.holds {
 		switch {
-		case hold.state.Phase == HoldOpen && hold.expiresAt <= n.now:
-			hold.state.Phase = HoldCanceled
-		case hold.state.Phase == HoldAccepted && n.height+18 >= hold.state.ExpiryHeight:
+		case hold.state.Phase == trade.HoldOpen && hold.expiresAt <= n.now:
+			hold.state.Phase = trade.HoldCanceled
+		case hold.state.Phase == trade.HoldAccepted && n.height+18 >= hold.state.ExpiryHeight:
 			n.giveBack(hold)
 			back = append(back, h)
 		}
 	}
-	slices.SortFunc(back, func(a, b Hash) int { return slices.Compare(a[:], b[:]) })
+	slices.SortFunc(back, func(a, b trade.Hash) int { return slices.Compare(a[:], b[:]) })
 	for _, h := range back {
 		onAuto(h)
 	}

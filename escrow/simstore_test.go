@@ -4,17 +4,19 @@ import (
 	"errors"
 	"maps"
 	"slices"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // simStore is a store in memory that can fail before it has written, or after.
 type simStore struct {
 	head    Head
-	trades  map[OrderID]Trade
-	journal map[OrderID][]Input
+	trades  map[trade.OrderID]trade.Trade
+	journal map[trade.OrderID][]trade.Input
 	outbox  map[uint64]OutboxRow
 	rows    []uint64 // keys of outbox, ascending
 	users   map[string]User
-	claims  map[Hash]OrderID
+	claims  map[trade.Hash]trade.OrderID
 	seen    map[string]bool
 	issued  map[string]Issued
 	keysets map[string]ReceiptKey
@@ -48,8 +50,8 @@ var errCrash = errors.New("crash")
 
 func newSimStore() *simStore {
 	return &simStore{
-		trades: make(map[OrderID]Trade), journal: make(map[OrderID][]Input), outbox: make(map[uint64]OutboxRow),
-		users: make(map[string]User), claims: make(map[Hash]OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
+		trades: make(map[trade.OrderID]trade.Trade), journal: make(map[trade.OrderID][]trade.Input), outbox: make(map[uint64]OutboxRow),
+		users: make(map[string]User), claims: make(map[trade.Hash]trade.OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
 		throttles: make(map[string]Throttle),
 	}
 }
@@ -90,7 +92,7 @@ func (s *simStore) Commit(c *Commit) error {
 		s.users[u.Identity] = u
 	}
 	for _, claim := range c.Claims {
-		if (claim.Trade == OrderID{}) {
+		if (claim.Trade == trade.OrderID{}) {
 			delete(s.claims, claim.Hash)
 		} else {
 			s.claims[claim.Hash] = claim.Trade
@@ -122,7 +124,7 @@ func (s *simStore) Commit(c *Commit) error {
 
 func (s *simStore) Head() (Head, error) { return s.head, nil }
 
-func (s *simStore) Open(fn func(Trade) error) error {
+func (s *simStore) Open(fn func(trade.Trade) error) error {
 	for _, t := range s.trades {
 		if !t.Over() {
 			if err := fn(t); err != nil {
@@ -142,7 +144,7 @@ func (s *simStore) Outbox(fn func(OutboxRow) error) error {
 	return nil
 }
 
-func (s *simStore) Trade(id OrderID) (Trade, error) {
+func (s *simStore) Trade(id trade.OrderID) (trade.Trade, error) {
 	t, ok := s.trades[id]
 	if !ok {
 		return t, ErrNoRow
@@ -158,7 +160,7 @@ func (s *simStore) User(identity string) (User, error) {
 	return u, nil
 }
 
-func (s *simStore) Claim(h Hash) (OrderID, error) {
+func (s *simStore) Claim(h trade.Hash) (trade.OrderID, error) {
 	id, ok := s.claims[h]
 	if !ok {
 		return id, ErrNoRow
@@ -166,7 +168,7 @@ func (s *simStore) Claim(h Hash) (OrderID, error) {
 	return id, nil
 }
 
-func (s *simStore) Journal(id OrderID, fn func(n uint32, in Input) error) error {
+func (s *simStore) Journal(id trade.OrderID, fn func(n uint32, in trade.Input) error) error {
 	for i, in := range s.journal[id] {
 		if err := fn(uint32(i+1), in); err != nil {
 			return err
@@ -175,7 +177,7 @@ func (s *simStore) Journal(id OrderID, fn func(n uint32, in Input) error) error 
 	return nil
 }
 
-func (s *simStore) Issued(id OrderID, role string) (Issued, error) {
+func (s *simStore) Issued(id trade.OrderID, role string) (Issued, error) {
 	row, ok := s.issued[id.String()+role]
 	if !ok {
 		return row, ErrNoRow
@@ -211,7 +213,7 @@ func (s *simStore) clone() *simStore {
 	c.trades, c.outbox, c.users = maps.Clone(s.trades), maps.Clone(s.outbox), maps.Clone(s.users)
 	c.claims, c.seen, c.issued = maps.Clone(s.claims), maps.Clone(s.seen), maps.Clone(s.issued)
 	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
-	c.journal = make(map[OrderID][]Input, len(s.journal))
+	c.journal = make(map[trade.OrderID][]trade.Input, len(s.journal))
 	for id, rows := range s.journal {
 		c.journal[id] = slices.Clip(rows)
 	}

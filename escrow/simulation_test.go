@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -98,10 +99,10 @@ func TestSimulation(t *testing.T) {
 }
 
 // reachable lists the triggers that a long enough simulation has to see.
-func reachable() []Trigger {
-	seen := make(map[Trigger]bool)
-	var list []Trigger
-	for _, row := range Transitions {
+func reachable() []trade.Trigger {
+	seen := make(map[trade.Trigger]bool)
+	var list []trade.Trigger
+	for _, row := range trade.Transitions {
 		switch {
 		case row.Later, seen[row.On]:
 		default:
@@ -135,9 +136,9 @@ type sim struct {
 	price   float64
 	nextKey uint64
 	index   map[string]int64 // per identity
-	order   []OrderID        // every trade, as committed
-	truth   map[OrderID]*simTruth
-	owner   map[Hash]OrderID
+	order   []trade.OrderID  // every trade, as committed
+	truth   map[trade.OrderID]*simTruth
+	owner   map[trade.Hash]trade.OrderID
 	calm    bool // no more faults: the world comes to rest
 	outage  int64
 	hurry   int64 // how fast the clock goes, in comparison with people
@@ -147,36 +148,36 @@ type sim struct {
 	skewed  int64 // when the clock was last far off, by the true clock
 	ticked  int64 // of the last commit, by the program's clock
 
-	fragile     bool                  // the store is put back from copies
-	backup      *simStore             // the last copy
-	generation  int                   // of the store, from 1
-	reconciling bool                  // not every open hash is looked up yet
-	lookups     []OrderID             // trades whose hash is still to be looked up
-	behind      uint64                // length of the log when the store was put back
-	sighted     map[Hash]int          // the generation in which the program last heard that a hold is accepted
-	known       map[string]simDerived // by replay id
-	nonces      map[string]Hash       // of hold invoices
-	abandoned   map[OrderID]bool      // frozen trades that are paid already: no verb is for them
-	inputs      []simInput            // of the present turn
-	dropped     map[uint64]bool       // rows whose result could not be written: this process does them no more
-	withheld    map[OrderID]bool      // trades that were frozen at the start
-	mayFreeze   map[OrderID]bool      // trades with an input that could not be written
-	publishing  OutboxRow             // the row that the outbox is publishing
-	undeliver   map[uint64]bool       // rows whose event the publisher refuses for good
-	undelivered map[OrderID]bool      // trades that such a message belongs to
-	refusals    map[uint64]int        // by row: times in a row that the node refused it in unknown words
-	told        map[watched]bool      // what the watches of this process have told
-	slow        map[uint64]*slowProbe // by row
-	stale       map[uint64]bool       // requests that waited too long for their address
-	probed      map[uint64]int64      // by row: when the letter began to wait, by the program's clock
+	fragile     bool                   // the store is put back from copies
+	backup      *simStore              // the last copy
+	generation  int                    // of the store, from 1
+	reconciling bool                   // not every open hash is looked up yet
+	lookups     []trade.OrderID        // trades whose hash is still to be looked up
+	behind      uint64                 // length of the log when the store was put back
+	sighted     map[trade.Hash]int     // the generation in which the program last heard that a hold is accepted
+	known       map[string]simDerived  // by replay id
+	nonces      map[string]trade.Hash  // of hold invoices
+	abandoned   map[trade.OrderID]bool // frozen trades that are paid already: no verb is for them
+	inputs      []simInput             // of the present turn
+	dropped     map[uint64]bool        // rows whose result could not be written: this process does them no more
+	withheld    map[trade.OrderID]bool // trades that were frozen at the start
+	mayFreeze   map[trade.OrderID]bool // trades with an input that could not be written
+	publishing  OutboxRow              // the row that the outbox is publishing
+	undeliver   map[uint64]bool        // rows whose event the publisher refuses for good
+	undelivered map[trade.OrderID]bool // trades that such a message belongs to
+	refusals    map[uint64]int         // by row: times in a row that the node refused it in unknown words
+	told        map[watched]bool       // what the watches of this process have told
+	slow        map[uint64]*slowProbe  // by row
+	stale       map[uint64]bool        // requests that waited too long for their address
+	probed      map[uint64]int64       // by row: when the letter began to wait, by the program's clock
 }
 
 // simTruth is what the simulation knows of a trade by itself.
 type simTruth struct {
-	holds    []Hash
-	released map[Hash]int  // the generation in which the seller last asked to release, from 1
-	shown    map[Hash]bool // the seller saw the invoice
-	stamp    int64         // created_at of the last order event
+	holds    []trade.Hash
+	released map[trade.Hash]int  // the generation in which the seller last asked to release, from 1
+	shown    map[trade.Hash]bool // the seller saw the invoice
+	stamp    int64               // created_at of the last order event
 	frozen   bool
 	copied   bool  // it existed when the store was last put back
 	freed    int64 // when an operator had it go on
@@ -197,13 +198,13 @@ func newSim(seed uint64, mirror *DB) *sim {
 	now := int64(1_790_000_000)
 	s := &sim{
 		seed: seed, rng: rng, node: newSimNode(rng, now), store: newSimStore(), price: 50_000, index: make(map[string]int64),
-		truth: make(map[OrderID]*simTruth), owner: make(map[Hash]OrderID),
-		generation: 1, sighted: make(map[Hash]int), known: make(map[string]simDerived), nonces: make(map[string]Hash), abandoned: make(map[OrderID]bool),
-		mayFreeze: make(map[OrderID]bool), undeliver: make(map[uint64]bool), undelivered: make(map[OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
+		truth: make(map[trade.OrderID]*simTruth), owner: make(map[trade.Hash]trade.OrderID),
+		generation: 1, sighted: make(map[trade.Hash]int), known: make(map[string]simDerived), nonces: make(map[string]trade.Hash), abandoned: make(map[trade.OrderID]bool),
+		mayFreeze: make(map[trade.OrderID]bool), undeliver: make(map[uint64]bool), undelivered: make(map[trade.OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
 	}
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
-	s.count.ends, s.count.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
+	s.count.ends, s.count.triggers = make(map[mostro.TradeStatus]int), make(map[trade.Trigger]int)
 	s.node.fickle = true
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
@@ -239,10 +240,10 @@ func (s *sim) fail(format string, args ...any) {
 }
 
 // unfinished lists the trades that are not over for their parties.
-func (s *sim) unfinished() []OrderID {
-	var ids []OrderID
+func (s *sim) unfinished() []trade.OrderID {
+	var ids []trade.OrderID
 	for _, id := range s.order {
-		if t := s.desk.open[id]; t != nil && !Terminal(t.Status) && !s.abandoned[id] {
+		if t := s.desk.open[id]; t != nil && !trade.Terminal(t.Status) && !s.abandoned[id] {
 			ids = append(ids, id)
 		}
 	}
@@ -259,11 +260,11 @@ func (s *sim) read() {
 	}
 	d.Policy = DefaultPolicy()
 	d.Policy.Terms.Fee = 6_000_000
-	d.Secret, d.Decode, d.Quote = NodeSecret{1}, simDecode, s.quote
-	d.OrderEvent = func(t Trade) *nostr.Event {
+	d.Secret, d.Decode, d.Quote = trade.NodeSecret{1}, simDecode, s.quote
+	d.OrderEvent = func(t trade.Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
-	d.DisputeEvents = func(t Trade) []*nostr.Event {
+	d.DisputeEvents = func(t trade.Trade) []*nostr.Event {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}}
 	}
 	d.Reconciling = s.reconciling
@@ -288,43 +289,45 @@ func (s *sim) start() {
 	for _, id := range s.order {
 		if t := d.open[id]; t != nil {
 			if s.reconciling {
-				s.hear(id, Input{Kind: InReconcile})
+				s.hear(id, trade.Input{Kind: trade.InReconcile})
 				t = d.open[id]
 			}
 			if back > 0 || max(t.CreatedAt, t.TakenAt, t.HeldAt) > s.clock()+clockSlack {
-				s.hear(id, Input{Kind: InClockBack, Grace: back})
+				s.hear(id, trade.Input{Kind: trade.InClockBack, Grace: back})
 			}
-			s.hear(id, Input{Kind: InRestart, Grace: d.Policy.GraceSeconds})
+			s.hear(id, trade.Input{Kind: trade.InRestart, Grace: d.Policy.GraceSeconds})
 		}
 	}
 	if s.commit(); s.desk != d {
 		return // it began once more
 	}
-	s.withheld, s.lookups = make(map[OrderID]bool), nil
+	s.withheld, s.lookups = make(map[trade.OrderID]bool), nil
 	for _, id := range s.order {
 		t := d.open[id]
 		if t != nil && t.Frozen {
 			s.withheld[id] = true
 		}
-		if t != nil && s.reconciling && t.Hash != (Hash{}) {
+		if t != nil && s.reconciling && t.Hash != (trade.Hash{}) {
 			s.lookups = append(s.lookups, id)
 		}
 	}
 }
 
-func (s *sim) quote(string, int64) Quote { return Quote{Price: s.price, Stale: s.rng.IntN(30) == 0} }
+func (s *sim) quote(string, int64) trade.Quote {
+	return trade.Quote{Price: s.price, Stale: s.rng.IntN(30) == 0}
+}
 
-func (s *sim) hear(id OrderID, in Input) {
+func (s *sim) hear(id trade.OrderID, in trade.Input) {
 	in.At = s.clock()
 	s.inputs = append(s.inputs, simInput{trade: id, kind: in.Kind})
-	if in.Kind == InHold && in.Hold.Phase == HoldAccepted {
+	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
 		s.sighted[in.Hash] = s.generation
 	}
 	rows := len(s.desk.turn.commit.Journal)
 	if err := s.desk.Hear(id, in); err != nil {
 		s.fail("hear %s: %v", in.Kind, err)
 	}
-	if in.Kind == InSettled || in.Kind == InHold {
+	if in.Kind == trade.InSettled || in.Kind == trade.InHold {
 		s.judgeNextKeys(rows)
 	}
 }
@@ -352,7 +355,7 @@ func (s *sim) turn() {
 		}
 	}
 	for _, id := range s.desk.Due(s.clock()) {
-		s.hear(id, Input{Kind: InClock})
+		s.hear(id, trade.Input{Kind: trade.InClock})
 	}
 	s.commit()
 }
@@ -417,7 +420,7 @@ func (s *sim) judge(c *Commit) {
 	for _, t := range c.Trades {
 		truth := s.truth[t.ID]
 		if truth == nil {
-			truth = &simTruth{released: make(map[Hash]int), shown: make(map[Hash]bool)}
+			truth = &simTruth{released: make(map[trade.Hash]int), shown: make(map[trade.Hash]bool)}
 			s.truth[t.ID] = truth
 			s.order = append(s.order, t.ID)
 		}
@@ -427,8 +430,8 @@ func (s *sim) judge(c *Commit) {
 		s.judgeRow(row)
 	}
 	for _, t := range c.Trades {
-		for _, h := range append([]Hash{t.Hash}, t.Closing...) {
-			if h != (Hash{}) && s.owner[h] == (OrderID{}) {
+		for _, h := range append([]trade.Hash{t.Hash}, t.Closing...) {
+			if h != (trade.Hash{}) && s.owner[h] == (trade.OrderID{}) {
 				s.owner[h] = t.ID
 				s.truth[t.ID].holds = append(s.truth[t.ID].holds, h)
 			}
@@ -443,7 +446,7 @@ func (s *sim) judge(c *Commit) {
 		if row.Letter != nil {
 			s.judgeProbe(row)
 		}
-		if row.Effect.Kind != FxPublishOrder {
+		if row.Effect.Kind != trade.FxPublishOrder {
 			continue
 		}
 		truth := s.truth[row.Trade]
@@ -464,19 +467,19 @@ func (s *sim) judge(c *Commit) {
 }
 
 // judgeTrade checks what holds of a trade at any time.
-func (s *sim) judgeTrade(t Trade) {
+func (s *sim) judgeTrade(t trade.Trade) {
 	switch {
-	case !Terminal(t.Status) && t.Deadline == 0:
+	case !trade.Terminal(t.Status) && t.Deadline == 0:
 		s.fail("trade %s is %s without a deadline", t.ID, t.Status)
-	case t.Bucket != Public(t.Status):
+	case t.Bucket != trade.Public(t.Status):
 		s.fail("trade %s is %s and shown as %s", t.ID, t.Status, t.Bucket)
 	case t.Frozen && !s.mayFreeze[t.ID]:
 		s.fail("trade %s is frozen", t.ID)
-	case t.Status == mostro.TradePending && (t.Taker() != Party{} || t.Hash != Hash{} || t.MarketPrice && t.AmountSats != 0):
+	case t.Status == mostro.TradePending && (t.Taker() != trade.Party{} || t.Hash != trade.Hash{} || t.MarketPrice && t.AmountSats != 0):
 		s.fail("trade %s is back in the book with something of its taker", t.ID)
-	case Escrowed(t.Status) && t.BuyerInvoice.Text == "":
+	case trade.Escrowed(t.Status) && t.BuyerInvoice.Text == "":
 		s.fail("trade %s is %s and its buyer cannot be paid", t.ID, t.Status)
-	case t.Preimage != (Preimage{}) && t.Preimage.Hash() != t.Hash:
+	case t.Preimage != (trade.Preimage{}) && t.Preimage.Hash() != t.Hash:
 		s.fail("trade %s has a preimage of another hash", t.ID)
 	}
 	if t.Over() || s.rng.IntN(50) == 0 {
@@ -485,9 +488,9 @@ func (s *sim) judgeTrade(t Trade) {
 }
 
 // replay builds the trade anew from its journal, now and then through JSON.
-func (s *sim) replay(t Trade) {
+func (s *sim) replay(t trade.Trade) {
 	throughJSON := s.rng.IntN(20) == 0
-	var again Trade
+	var again trade.Trade
 	for i, in := range s.store.journal[t.ID] {
 		if throughJSON {
 			b, err := json.Marshal(in)
@@ -495,14 +498,14 @@ func (s *sim) replay(t Trade) {
 				s.fail("journal of %s: %v", t.ID, err)
 				return
 			}
-			var read Input
+			var read trade.Input
 			if err := json.Unmarshal(b, &read); err != nil {
 				s.fail("journal of %s: %v in %s", t.ID, err, b)
 				return
 			}
 			in = read
 		}
-		next, _, err := Step(again, in)
+		next, _, err := trade.Step(again, in)
 		if err != nil {
 			s.fail("journal of %s, row %d (%s): %v", t.ID, i+1, in.Kind, err)
 			return
@@ -517,11 +520,11 @@ func (s *sim) replay(t Trade) {
 // judgeRow checks who moved the trade.
 func (s *sim) judgeRow(row JournalRow) {
 	in := row.Input
-	if in.Kind == InHold && in.Hold.Phase == HoldAccepted {
+	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
 		was := s.journalTrade(row)
 		s.judgeRoom(was, in)
 	}
-	if in.Kind != InMessage {
+	if in.Kind != trade.InMessage {
 		return
 	}
 	s.judgeRequest(row)
@@ -529,7 +532,7 @@ func (s *sim) judgeRow(row JournalRow) {
 	if r := in.Request.Message.RequestID; r != nil && s.stale[*r] {
 		s.fail("%s of %s is decided long after its sender has given up", action, row.Trade)
 	}
-	party := func(t Trade) bool { return key == t.Buyer.Key || key == t.Seller.Key }
+	party := func(t trade.Trade) bool { return key == t.Buyer.Key || key == t.Seller.Key }
 	switch action {
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
 		return
@@ -555,10 +558,10 @@ func (s *sim) judgeRow(row JournalRow) {
 }
 
 // journalTrade gives the trade as it was before a row.
-func (s *sim) journalTrade(row JournalRow) Trade {
-	var t Trade
+func (s *sim) journalTrade(row JournalRow) trade.Trade {
+	var t trade.Trade
 	for _, in := range s.store.journal[row.Trade][:row.N-1] {
-		t, _, _ = Step(t, in)
+		t, _, _ = trade.Step(t, in)
 	}
 	return t
 }
@@ -583,19 +586,19 @@ func (s *sim) judgeCreate(in HoldRequest) {
 // journaled says whether the journal of a trade has the preimage of a hash. A row
 // whose result could not be written is done again at the next start, when its
 // trade may have gone on.
-func (s *sim) journaled(id OrderID, h Hash) bool {
-	return slices.ContainsFunc(s.store.journal[id], func(in Input) bool {
-		return in.Preimage != (Preimage{}) && in.Preimage.Hash() == h
+func (s *sim) journaled(id trade.OrderID, h trade.Hash) bool {
+	return slices.ContainsFunc(s.store.journal[id], func(in trade.Input) bool {
+		return in.Preimage != (trade.Preimage{}) && in.Preimage.Hash() == h
 	})
 }
 
-func (s *sim) judgeSettle(p Preimage) {
+func (s *sim) judgeSettle(p trade.Preimage) {
 	id := s.owner[p.Hash()]
 	if s.truth[id].released[p.Hash()] == 0 {
 		s.fail("settled without a release")
 	}
 	hold := s.node.holds[p.Hash()]
-	if hold != nil && hold.state.Phase == HoldAccepted && s.store.trades[id].Doubtful && s.sighted[p.Hash()] != s.generation {
+	if hold != nil && hold.state.Phase == trade.HoldAccepted && s.store.trades[id].Doubtful && s.sighted[p.Hash()] != s.generation {
 		s.fail("the hold of trade %s is settled before it was looked up", id)
 	}
 	if hold != nil && hold.byUs && !s.copied(id) {
@@ -603,17 +606,17 @@ func (s *sim) judgeSettle(p Preimage) {
 	}
 }
 
-func (s *sim) judgeCancel(h Hash) {
+func (s *sim) judgeCancel(h trade.Hash) {
 	hold, id := s.node.holds[h], s.owner[h]
 	if hold == nil {
 		return
 	}
-	if hold.state.Phase == HoldSettled && !s.copied(id) || s.truth[id].released[h] == s.generation && hold.state.Phase == HoldAccepted {
+	if hold.state.Phase == trade.HoldSettled && !s.copied(id) || s.truth[id].released[h] == s.generation && hold.state.Phase == trade.HoldAccepted {
 		s.fail("cancelled what was released")
 	}
 }
 
-func (s *sim) judgePay(p Payment, d Destination) {
+func (s *sim) judgePay(p Payment, d trade.Destination) {
 	order := s.node.orderOf(p.Bolt11)
 	id, err := mostro.ParseUUID(order)
 	if err != nil {
@@ -621,12 +624,12 @@ func (s *sim) judgePay(p Payment, d Destination) {
 		return
 	}
 	// A copy knows nothing of the hold invoices that it lost.
-	if owner := s.owner[d.Hash]; owner != (OrderID{}) && !s.copied(owner) {
+	if owner := s.owner[d.Hash]; owner != (trade.OrderID{}) && !s.copied(owner) {
 		s.fail("trade %s is paid by a hash of a hold invoice", id)
 	}
 	settled, paid := 0, 0
 	for _, h := range s.truth[id].holds {
-		if s.node.holds[h] != nil && s.node.holds[h].state.Phase == HoldSettled {
+		if s.node.holds[h] != nil && s.node.holds[h].state.Phase == trade.HoldSettled {
 			settled++
 		}
 	}
@@ -634,7 +637,7 @@ func (s *sim) judgePay(p Payment, d Destination) {
 		s.fail("trade %s is paid before it is settled", id)
 	}
 	for h, other := range s.node.pays {
-		if other.order == order && h != d.Hash && (other.state.Status == PaymentInFlight || other.state.Status == PaymentSucceeded) {
+		if other.order == order && h != d.Hash && (other.state.Status == trade.PaymentInFlight || other.state.Status == trade.PaymentSucceeded) {
 			paid++
 		}
 	}
@@ -695,7 +698,7 @@ func (s *sim) performRow(row OutboxRow) {
 	if err != nil {
 		return
 	}
-	if n.input.Kind == InCancelRefused && !s.copied(row.Trade) {
+	if n.input.Kind == trade.InCancelRefused && !s.copied(row.Trade) {
 		s.fail("a hold that was to be given back is settled")
 	}
 	if n.input.Kind != "" {
@@ -723,9 +726,9 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 	switch {
 	case lane(row).publishes():
 		s.judgePublished(row, err)
-	case n.input.Kind == InHoldMade:
+	case n.input.Kind == trade.InHoldMade:
 		s.judgeMade(row)
-	case n.input.Kind == InHoldRefused, n.input.Kind == InPayRefused:
+	case n.input.Kind == trade.InHoldRefused, n.input.Kind == trade.InPayRefused:
 		s.judgeRefused(n.input)
 	}
 	return n, err
@@ -751,20 +754,20 @@ func (s *sim) delivered(row OutboxRow) {
 
 // watched is a state that a watch of the node tells.
 type watched struct {
-	trade   OrderID
-	hash    Hash
+	trade   trade.OrderID
+	hash    trade.Hash
 	attempt uint32
 	state   uint8
 }
 
 // watch is what the node's subscriptions would tell: each state once, and now
 // and then again.
-func (s *sim) watch(id OrderID) {
+func (s *sim) watch(id trade.OrderID) {
 	t := s.desk.open[id]
 	if t == nil {
 		return
 	}
-	if h := t.HoldWatched(); h != (Hash{}) {
+	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), h)
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			if in, err := sightedInput(context.Background(), s.node, state); err == nil {
@@ -776,10 +779,10 @@ func (s *sim) watch(id OrderID) {
 	if t = s.desk.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.PayoutWatched(); h != (Hash{}) {
+	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
 		state, err := s.node.TrackPayment(context.Background(), h)
 		if w := (watched{id, h, attempt, uint8(state.Status)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
-			s.told[w] = state.Status != PaymentUnknown
+			s.told[w] = state.Status != trade.PaymentUnknown
 			s.hear(id, paymentInput(h, attempt, state))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -92,7 +93,7 @@ func (s *sim) mine(blocks int) {
 		s.node.expire(s.aged)
 		s.turn()
 		_ = s.store.Outbox(func(r OutboxRow) error {
-			if r.Effect.Kind == FxCheckHold && s.store.outbox[r.ID].ID != 0 {
+			if r.Effect.Kind == trade.FxCheckHold && s.store.outbox[r.ID].ID != 0 {
 				s.performRow(r)
 			}
 			return nil
@@ -102,7 +103,7 @@ func (s *sim) mine(blocks int) {
 
 // aged is a hold that the node gave back by itself, because nobody resolved it
 // in time. That must not be one that we could have resolved.
-func (s *sim) aged(h Hash) {
+func (s *sim) aged(h trade.Hash) {
 	if s.node.down || s.stopped || s.reconciling {
 		return // nobody could have resolved anything
 	}
@@ -119,9 +120,9 @@ func (s *sim) aged(h Hash) {
 }
 
 // user makes up a user: a trade key of its own, and an identity or none.
-func (s *sim) user() (Party, *int64) {
+func (s *sim) user() (trade.Party, *int64) {
 	s.nextKey++
-	p := Party{Key: simKey(s.nextKey), Transport: mostro.TransportV2}
+	p := trade.Party{Key: simKey(s.nextKey), Transport: mostro.TransportV2}
 	p.Identity = p.Key
 	if s.rng.IntN(3) == 0 {
 		return p, nil
@@ -137,7 +138,7 @@ func (s *sim) user() (Party, *int64) {
 }
 
 // send puts a letter into the log, sometimes twice, sometimes late.
-func (s *sim) send(p Party, index *int64, action mostro.Action, id *OrderID, payload mostro.Payload) {
+func (s *sim) send(p trade.Party, index *int64, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 	request := s.rng.Uint64()
 	if s.rng.IntN(30) == 0 {
 		payload = s.swollen(payload)
@@ -145,7 +146,7 @@ func (s *sim) send(p Party, index *int64, action mostro.Action, id *OrderID, pay
 	l := Letter{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
 		CreatedAt: s.node.now, Received: s.clock(), ReplayID: fmt.Sprintf("letter %d", len(s.log)),
-		Message: Outgoing{mostro.Message{
+		Message: trade.Outgoing{Message: mostro.Message{
 			Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, TradeIndex: index, ID: id, Action: action, Payload: payload,
 		}},
 	}
@@ -188,8 +189,8 @@ func (s *sim) newOrder() {
 }
 
 // invoice makes up a payout destination: mostly one that fits.
-func (s *sim) invoice(t Trade) string {
-	var h Hash
+func (s *sim) invoice(t trade.Trade) string {
+	var h trade.Hash
 	_, _ = simReader{s.rng}.Read(h[:])
 	order, msat, life := t.ID.String(), t.PayoutSats()*1000, int64(7200)
 	switch s.rng.IntN(12) {
@@ -220,14 +221,14 @@ func (s *sim) invoice(t Trade) string {
 }
 
 // act lets somebody do something about a trade: mostly what is due.
-func (s *sim) act(id OrderID) {
+func (s *sim) act(id trade.OrderID) {
 	t := *s.desk.open[id]
 	if s.rng.IntN(6) == 0 {
 		s.mischief(t)
 		return
 	}
 	buyer, seller := t.Buyer, t.Seller
-	if s.sleepy && Escrowed(t.Status) && s.rng.IntN(25) > 0 {
+	if s.sleepy && trade.Escrowed(t.Status) && s.rng.IntN(25) > 0 {
 		return
 	}
 	switch t.Status {
@@ -250,7 +251,7 @@ func (s *sim) act(id OrderID) {
 		}
 	case mostro.TradeActive:
 		if s.rng.IntN(8) == 0 {
-			s.send([]Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
+			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
 			return
 		}
 		var next mostro.Payload
@@ -261,9 +262,9 @@ func (s *sim) act(id OrderID) {
 	case mostro.TradeFiatSent, mostro.TradeDispute:
 		switch s.rng.IntN(12) {
 		case 0:
-			s.send([]Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
+			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
 		case 1:
-			s.send([]Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionDispute, &id, nil)
+			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionDispute, &id, nil)
 		case 2, 3, 4:
 			s.pass(60)
 		default:
@@ -280,7 +281,7 @@ func (s *sim) act(id OrderID) {
 	}
 }
 
-func (s *sim) nextTrade(t Trade) mostro.Payload {
+func (s *sim) nextTrade(t trade.Trade) mostro.Payload {
 	if s.rng.IntN(5) == 0 {
 		return nil
 	}
@@ -288,7 +289,7 @@ func (s *sim) nextTrade(t Trade) mostro.Payload {
 	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(keys)], Index: uint32(t.Maker().Index + 100)}
 }
 
-func (s *sim) take(t Trade) {
+func (s *sim) take(t trade.Trade) {
 	id := t.ID
 	p, index := s.user()
 	action := mostro.ActionTakeSell
@@ -318,7 +319,7 @@ func (s *sim) take(t Trade) {
 }
 
 // mischief is anybody doing anything.
-func (s *sim) mischief(t Trade) {
+func (s *sim) mischief(t trade.Trade) {
 	id := t.ID
 	actions := []mostro.Action{
 		mostro.ActionTakeSell, mostro.ActionTakeBuy, mostro.ActionAddInvoice, mostro.ActionFiatSent, mostro.ActionRelease,
@@ -326,7 +327,7 @@ func (s *sim) mischief(t Trade) {
 		mostro.ActionRestoreSession, mostro.ActionLastTradeIndex, mostro.ActionOrders, mostro.ActionAdminSettle,
 	}
 	action := actions[s.rng.IntN(len(actions))]
-	who := []Party{t.Buyer, t.Seller}[s.rng.IntN(2)]
+	who := []trade.Party{t.Buyer, t.Seller}[s.rng.IntN(2)]
 	var index *int64
 	if who.Key == "" || s.rng.IntN(2) == 0 {
 		who, index = s.user()
@@ -396,7 +397,7 @@ func (s *sim) rest() {
 }
 
 // finish does what is due for a trade, in good faith.
-func (s *sim) finish(t Trade) {
+func (s *sim) finish(t trade.Trade) {
 	id := t.ID
 	switch t.Status {
 	case mostro.TradePending:
@@ -411,18 +412,18 @@ func (s *sim) finish(t Trade) {
 		}
 		s.send(t.Seller, nil, mostro.ActionRelease, &id, nil)
 	case mostro.TradeSettledHoldInvoice:
-		if t.Payout.Hash == (Hash{}) && !t.Payout.Minting {
+		if t.Payout.Hash == (trade.Hash{}) && !t.Payout.Minting {
 			s.send(t.Buyer, nil, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 		}
 	}
 }
 
 // countEnd counts how a trade came to its end.
-func (s *sim) countEnd(t Trade) {
+func (s *sim) countEnd(t trade.Trade) {
 	s.count.ends[t.Status]++
-	var again Trade
+	var again trade.Trade
 	for _, in := range s.store.journal[t.ID] {
-		next, _, err := Step(again, in)
+		next, _, err := trade.Step(again, in)
 		if err == nil {
 			s.count.triggers[next.Last]++
 		}
@@ -431,7 +432,7 @@ func (s *sim) countEnd(t Trade) {
 }
 
 // judgeEnd checks the money of one trade that is over.
-func (s *sim) judgeEnd(t Trade) {
+func (s *sim) judgeEnd(t trade.Trade) {
 	if s.err != nil {
 		return
 	}
@@ -441,14 +442,14 @@ func (s *sim) judgeEnd(t Trade) {
 		hold := s.node.holds[h]
 		switch {
 		case hold == nil:
-		case hold.state.Phase == HoldSettled:
+		case hold.state.Phase == trade.HoldSettled:
 			settled += hold.state.PaidMsat
-		case hold.state.Phase == HoldAccepted:
+		case hold.state.Phase == trade.HoldAccepted:
 			s.fail("trade %s is %s and still holds the seller's sats", t.ID, t.Status)
 		}
 	}
 	for _, p := range s.node.pays {
-		if p.order == t.ID.String() && p.state.Status == PaymentSucceeded {
+		if p.order == t.ID.String() && p.state.Status == trade.PaymentSucceeded {
 			paid += p.state.AmountMsat
 		}
 	}
@@ -478,7 +479,7 @@ type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[mostro.TradeStatus]int
-	triggers                                                                                              map[Trigger]int
+	triggers                                                                                              map[trade.Trigger]int
 }
 
 func (c *simCount) add(o simCount) {
@@ -499,7 +500,7 @@ func (c *simCount) add(o simCount) {
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
 	if c.ends == nil {
-		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[Trigger]int)
+		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[trade.Trigger]int)
 	}
 	for s, n := range o.ends {
 		c.ends[s] += n

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -30,18 +31,18 @@ func BenchmarkTrades(b *testing.B) {
 	e := &Engine{
 		Policy: w.policy, Store: db, Node: w.node, Publisher: w.log, Gate: &Gate{},
 		Sealer: KeysSealer{Keys: w.keys, MailDays: 30}, Signer: KeysSealer{Keys: w.keys}, Decode: simDecode,
-		Quote: func(string, int64) Quote { return Quote{Price: 100_000} },
-		Face:  Face{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Secret: NodeSecretOf(w.keys),
+		Quote: func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
+		Face:  Face{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Secret: trade.NodeSecretOf(w.keys),
 	}
 	if err := e.Open(); err != nil {
 		b.Fatal(err)
 	}
 	e.watches = newWatches(nil, nil)
 	// The clients' keys, and the conversation with each, are known before.
-	parties := make([]Party, 2*b.N)
+	parties := make([]trade.Party, 2*b.N)
 	for i := range parties {
-		parties[i] = Party{Key: newKeys(b).Pubkey(), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
-		if _, err := e.Sealer.Seal(b.Context(), parties[i], mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, ID: &OrderID{}}, w.clock.Now()); err != nil {
+		parties[i] = trade.Party{Key: newKeys(b).Pubkey(), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
+		if _, err := e.Sealer.Seal(b.Context(), parties[i], mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, ID: &trade.OrderID{}}, w.clock.Now()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -77,10 +78,10 @@ type speedRun struct {
 
 // group runs some trades side by side, as the engine would: up to maxTurn
 // inputs a commit.
-func (r *speedRun) group(parties []Party) {
+func (r *speedRun) group(parties []trade.Party) {
 	n := len(parties) / 2
-	ids := make([]OrderID, n)
-	rows := make(map[OrderID]*Effect)
+	ids := make([]trade.OrderID, n)
+	rows := make(map[trade.OrderID]*trade.Effect)
 	collect := func() {
 		c := &r.e.desk.turn.commit
 		for i := range c.Outbox {
@@ -92,21 +93,21 @@ func (r *speedRun) group(parties []Party) {
 		}
 		r.commit()
 	}
-	say := func(i int, p Party, action mostro.Action, id *OrderID, payload mostro.Payload) {
+	say := func(i int, p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 		r.letters++
 		request := uint64(r.letters)
 		index := int64(1)
 		outcome, err := r.e.desk.Receive(Letter{
 			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: r.at, Received: r.at,
 			ReplayID: fmt.Sprintf("%064x", r.letters),
-			Message:  Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, ID: id, Action: action, Payload: payload}},
+			Message:  trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, ID: id, Action: action, Payload: payload}},
 		}, r.at)
 		if err != nil || outcome != "" {
 			r.b.Fatalf("%s: %s %v", action, outcome, err)
 		}
 		r.steps++
 	}
-	hear := func(i int, in Input) {
+	hear := func(i int, in trade.Input) {
 		in.At = r.at
 		if err := r.e.desk.Hear(ids[i], in); err != nil {
 			r.b.Fatal(err)
@@ -125,18 +126,18 @@ func (r *speedRun) group(parties []Party) {
 	}
 	collect()
 	for i := range n {
-		var h Hash
+		var h trade.Hash
 		copy(h[:], ids[i][:])
 		say(i, parties[2*i+1], mostro.ActionAddInvoice, &ids[i], mostro.PaymentRequest{Invoice: simInvoice(h, 49_850_000, r.at+7200, ids[i].String())})
 	}
 	collect()
 	for i := range n {
 		h := rows[ids[i]].Hash
-		hear(i, Input{Kind: InHoldMade, Hash: h, Bolt11: simInvoice(h, 50_150_000, r.at+7200, "hold")})
+		hear(i, trade.Input{Kind: trade.InHoldMade, Hash: h, Bolt11: simInvoice(h, 50_150_000, r.at+7200, "hold")})
 	}
 	collect()
 	for i := range n {
-		hear(i, Input{Kind: InHold, Hash: r.e.desk.open[ids[i]].Hash, Hold: Hold{Phase: HoldAccepted}})
+		hear(i, trade.Input{Kind: trade.InHold, Hash: r.e.desk.open[ids[i]].Hash, Hold: trade.Hold{Phase: trade.HoldAccepted}})
 	}
 	collect()
 	for i := range n {
@@ -148,17 +149,17 @@ func (r *speedRun) group(parties []Party) {
 	}
 	collect()
 	for i := range n {
-		hear(i, Input{Kind: InSettled, Hash: r.e.desk.open[ids[i]].Hash})
+		hear(i, trade.Input{Kind: trade.InSettled, Hash: r.e.desk.open[ids[i]].Hash})
 	}
 	collect()
 	for i := range n {
 		p := r.e.desk.open[ids[i]].Payout
-		hear(i, Input{Kind: InPaySent, Hash: p.Hash, Attempt: p.Attempt})
+		hear(i, trade.Input{Kind: trade.InPaySent, Hash: p.Hash, Attempt: p.Attempt})
 	}
 	collect()
 	for i := range n {
 		p := r.e.desk.open[ids[i]].Payout
-		hear(i, Input{Kind: InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: Result{Status: PaymentSucceeded}})
+		hear(i, trade.Input{Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: trade.PaymentSucceeded}})
 	}
 	collect()
 	for i := range n {
@@ -191,12 +192,12 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 	for n := 0; n < trades; n += 100 {
 		err := w.engine.Ask(context.Background(), func(d *Desk, at int64) error {
 			for i := n; i < n+100; i++ {
-				p := Party{Key: hexKeyOf(i + 1), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
+				p := trade.Party{Key: hexKeyOf(i + 1), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
 				request := uint64(i)
 				index := int64(1)
 				_, err := d.Receive(Letter{
 					Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: at, Received: at, ReplayID: fmt.Sprintf("%064x", i+1),
-					Message: Outgoing{mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, Action: mostro.ActionNewOrder,
+					Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, Action: mostro.ActionNewOrder,
 						Payload: &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"}}},
 				}, at)
 				if err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -121,7 +122,7 @@ func (t *testNode) CreateHold(ctx context.Context, in HoldRequest) (s string, er
 	return s, err
 }
 
-func (t *testNode) LookupHold(ctx context.Context, h Hash) (s HoldState, err error) {
+func (t *testNode) LookupHold(ctx context.Context, h trade.Hash) (s HoldState, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.n.LookupHold(ctx, h)
@@ -141,12 +142,12 @@ func (t *testNode) ListHolds(ctx context.Context, since time.Time, fn func(HoldS
 	return err
 }
 
-func (t *testNode) Settle(ctx context.Context, p Preimage) (err error) {
+func (t *testNode) Settle(ctx context.Context, p trade.Preimage) (err error) {
 	t.with(func(n *simNode) { err = n.Settle(ctx, p) })
 	return err
 }
 
-func (t *testNode) Cancel(ctx context.Context, h Hash) (err error) {
+func (t *testNode) Cancel(ctx context.Context, h trade.Hash) (err error) {
 	t.with(func(n *simNode) { err = n.Cancel(ctx, h) })
 	return err
 }
@@ -161,7 +162,7 @@ func (t *testNode) Pay(ctx context.Context, p Payment) (err error) {
 	return err
 }
 
-func (t *testNode) TrackPayment(ctx context.Context, h Hash) (PaymentState, error) {
+func (t *testNode) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.n.TrackPayment(ctx, h)
@@ -176,8 +177,8 @@ func (t *testNode) Mint(ctx context.Context, address string, sats int64) (s stri
 	return s, err
 }
 
-func (t *testNode) WatchHold(ctx context.Context, h Hash, fn func(HoldState) error) error {
-	var last HoldPhase
+func (t *testNode) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState) error) error {
+	var last trade.HoldPhase
 	for {
 		t.mu.Lock()
 		state, err := t.n.LookupHold(ctx, h)
@@ -203,13 +204,13 @@ func (t *testNode) WatchHold(ctx context.Context, h Hash, fn func(HoldState) err
 	}
 }
 
-func (t *testNode) WatchPayment(ctx context.Context, h Hash, fn func(PaymentState) error) error {
+func (t *testNode) WatchPayment(ctx context.Context, h trade.Hash, fn func(PaymentState) error) error {
 	for {
 		t.mu.Lock()
 		state, err := t.n.TrackPayment(ctx, h)
 		changed := t.changed
 		t.mu.Unlock()
-		if err == nil && state.Status == PaymentUnknown {
+		if err == nil && state.Status == trade.PaymentUnknown {
 			return ErrNotFound
 		}
 		if err == nil && state.Status.Final() {
@@ -235,7 +236,7 @@ type world struct {
 	// publisher and vet are the engine's; nil: the log, and none.
 	publisher Publisher
 	vet       func(context.Context, NodeInfo) error
-	decode    func(string) Destination // nil: the real one
+	decode    func(string) trade.Destination // nil: the real one
 	keys      *mostro.Keys
 	policy    Policy
 	clock     *testClock
@@ -360,10 +361,10 @@ func (w *world) startOn(db *DB, store Store) {
 		Policy: w.policy, Store: store, Log: w.log, Node: w.ln, Addresses: w.addrs, Publisher: w.log,
 		Opener: KeysOpener{w.keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
 		Decode:  w.decode,
-		Quote:   func(string, int64) Quote { return Quote{Price: 100_000} },
+		Quote:   func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
 		Face:    Face{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
-		Clock:   w.clock.Now, Secret: NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Clock:   w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: metrics, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond,
 	}
 	if w.notary {
@@ -525,12 +526,12 @@ func (w *world) heard() bool {
 }
 
 // status gives a trade's status as stored.
-func (w *world) status(id OrderID) mostro.TradeStatus {
+func (w *world) status(id trade.OrderID) mostro.TradeStatus {
 	w.tb.Helper()
 	return w.trade(id).Status
 }
 
-func (w *world) trade(id OrderID) Trade {
+func (w *world) trade(id trade.OrderID) trade.Trade {
 	w.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -542,7 +543,7 @@ func (w *world) trade(id OrderID) Trade {
 }
 
 // until waits for a trade to come to a status.
-func (w *world) until(id OrderID, want mostro.TradeStatus) Trade {
+func (w *world) until(id trade.OrderID, want mostro.TradeStatus) trade.Trade {
 	w.tb.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {

@@ -1,5 +1,7 @@
 package escrow
 
+import "github.com/mostrodex/mostrodex/escrow/trade"
+
 // Throttle is how often a taker took orders and cancelled them unpaid. Each
 // time the maker's order leaves the book and comes back, at no cost to the
 // taker.
@@ -21,7 +23,7 @@ func (t Throttle) until() int64 {
 }
 
 // throttled says whether a taker has to wait, by its key or its identity.
-func (d *Desk) throttled(p Party, at int64) bool {
+func (d *Desk) throttled(p trade.Party, at int64) bool {
 	return d.throttles[p.Key].waits(at) || d.throttles[p.Identity].waits(at)
 }
 
@@ -32,7 +34,7 @@ func (t Throttle) waits(at int64) bool {
 }
 
 // throttle counts an unpaid cancel of a taker, by its key and its identity.
-func (d *Desk) throttle(p Party, at int64) {
+func (d *Desk) throttle(p trade.Party, at int64) {
 	subjects := []string{p.Key, p.Identity}
 	if p.Private() {
 		subjects = subjects[:1]

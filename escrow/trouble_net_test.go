@@ -12,6 +12,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // TestTroublesOnLND keeps trades on real nodes through a killed node, a revoked
@@ -90,7 +91,7 @@ func TestTroublesOnLND(t *testing.T) {
 			_ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=1", "oflag=append", "conv=notrunc").Run()
 			// Pages that LND's database has freed are used up first.
 			for i := range 2_000 {
-				p := escrow.Preimage{9, byte(i), byte(i >> 8)}
+				p := trade.Preimage{9, byte(i), byte(i >> 8)}
 				if _, err := n.Mostro.Lightning.CreateHold(t.Context(), escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 40}); err != nil {
 					break
 				}

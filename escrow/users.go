@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -52,7 +53,7 @@ func (d *Desk) checkIndex(l Letter) error {
 	case n == 0:
 		return nil
 	case n <= u.LastIndex:
-		return Refuse(mostro.ReasonInvalidTradeIndex)
+		return trade.Refuse(mostro.ReasonInvalidTradeIndex)
 	case !l.Signed:
 		return errDrop
 	}
@@ -62,7 +63,7 @@ func (d *Desk) checkIndex(l Letter) error {
 // useIndex remembers that a party's trade key was used. It is called once
 // everything else about the message was found good, so that a refused one uses
 // nothing up.
-func (d *Desk) useIndex(p Party, at int64) error {
+func (d *Desk) useIndex(p trade.Party, at int64) error {
 	if p.Private() || p.Index <= 0 {
 		return nil
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // watches follows hold invoices and payouts at the node. What is to be watched
@@ -17,23 +19,23 @@ type watches struct {
 	// another wallet. nil: it is always believed.
 	usable func(ctx context.Context, fresh time.Duration) error
 
-	holds   map[OrderID]watch
-	payouts map[OrderID]watch
+	holds   map[trade.OrderID]watch
+	payouts map[trade.OrderID]watch
 	wg      sync.WaitGroup
 }
 
 type watch struct {
-	hash    Hash
+	hash    trade.Hash
 	attempt uint32
 	cancel  context.CancelFunc
 }
 
 func newWatches(node Lightning, report func(context.Context, notice) error) *watches {
-	return &watches{node: node, report: report, holds: make(map[OrderID]watch), payouts: make(map[OrderID]watch)}
+	return &watches{node: node, report: report, holds: make(map[trade.OrderID]watch), payouts: make(map[trade.OrderID]watch)}
 }
 
 // sync begins and ends watches as a trade wants it.
-func (w *watches) sync(ctx context.Context, t *Trade) {
+func (w *watches) sync(ctx context.Context, t *trade.Trade) {
 	if h := t.HoldWatched(); w.turn(w.holds, t.ID, h, 0) {
 		w.start(ctx, w.holds, t.ID, h, 0, w.hold)
 	}
@@ -43,7 +45,7 @@ func (w *watches) sync(ctx context.Context, t *Trade) {
 }
 
 // turn ends a watch that is no longer wanted, and says whether another is.
-func (w *watches) turn(m map[OrderID]watch, id OrderID, h Hash, attempt uint32) bool {
+func (w *watches) turn(m map[trade.OrderID]watch, id trade.OrderID, h trade.Hash, attempt uint32) bool {
 	if old, ok := m[id]; ok {
 		if old.hash == h && old.attempt == attempt {
 			return false
@@ -51,12 +53,12 @@ func (w *watches) turn(m map[OrderID]watch, id OrderID, h Hash, attempt uint32) 
 		old.cancel()
 		delete(m, id)
 	}
-	return h != Hash{}
+	return h != trade.Hash{}
 }
 
-type watchFunc func(ctx context.Context, id OrderID, h Hash, attempt uint32) error
+type watchFunc func(ctx context.Context, id trade.OrderID, h trade.Hash, attempt uint32) error
 
-func (w *watches) start(ctx context.Context, m map[OrderID]watch, id OrderID, h Hash, attempt uint32, fn watchFunc) {
+func (w *watches) start(ctx context.Context, m map[trade.OrderID]watch, id trade.OrderID, h trade.Hash, attempt uint32, fn watchFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	m[id] = watch{hash: h, attempt: attempt, cancel: cancel}
 	w.wg.Add(1)
@@ -77,9 +79,9 @@ func (w *watches) start(ctx context.Context, m map[OrderID]watch, id OrderID, h 
 	}()
 }
 
-func (w *watches) hold(ctx context.Context, id OrderID, h Hash, _ uint32) error {
+func (w *watches) hold(ctx context.Context, id trade.OrderID, h trade.Hash, _ uint32) error {
 	return w.node.WatchHold(ctx, h, func(state HoldState) error {
-		if state.Phase == HoldOpen {
+		if state.Phase == trade.HoldOpen {
 			return nil
 		}
 		in, err := sightedInput(ctx, w.node, state)
@@ -92,7 +94,7 @@ func (w *watches) hold(ctx context.Context, id OrderID, h Hash, _ uint32) error 
 
 // payout treats an unknown payment as news: the node took it once, and the
 // trade decides to hand it over again.
-func (w *watches) payout(ctx context.Context, id OrderID, h Hash, attempt uint32) error {
+func (w *watches) payout(ctx context.Context, id trade.OrderID, h trade.Hash, attempt uint32) error {
 	err := w.node.WatchPayment(ctx, h, func(state PaymentState) error {
 		if !state.Status.Final() {
 			return nil
@@ -105,7 +107,7 @@ func (w *watches) payout(ctx context.Context, id OrderID, h Hash, attempt uint32
 				return err // the watch begins again
 			}
 		}
-		unknown := PaymentState{Hash: h, Status: PaymentUnknown}
+		unknown := PaymentState{Hash: h, Status: trade.PaymentUnknown}
 		return w.report(ctx, notice{trade: id, input: paymentInput(h, attempt, unknown)})
 	}
 	return err
@@ -113,7 +115,7 @@ func (w *watches) payout(ctx context.Context, id OrderID, h Hash, attempt uint32
 
 // stop ends all watches and waits for them.
 func (w *watches) stop() {
-	for _, m := range []map[OrderID]watch{w.holds, w.payouts} {
+	for _, m := range []map[trade.OrderID]watch{w.holds, w.payouts} {
 		for _, one := range m {
 			one.cancel()
 		}

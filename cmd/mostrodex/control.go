@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -78,8 +79,8 @@ type (
 		Warnings []string `json:"warnings,omitempty"`
 	}
 	journalEntry struct {
-		N     uint32       `json:"n"`
-		Input escrow.Input `json:"input"`
+		N     uint32      `json:"n"`
+		Input trade.Input `json:"input"`
 	}
 )
 
@@ -114,9 +115,9 @@ func (r *escrowRoom) controlHandler() http.Handler {
 	handle("GET /trades", r.controlTrades)
 	handle("GET /trades/{id}", r.controlTrade)
 	handle("GET /trades/{id}/journal", r.controlJournal)
-	for verb, do := range map[string]func(*http.Request, escrow.OrderID) error{
-		"resume": func(req *http.Request, id escrow.OrderID) error { return r.engine.Resume(req.Context(), id) },
-		"pay":    func(req *http.Request, id escrow.OrderID) error { return r.engine.PayAfterAll(req.Context(), id) },
+	for verb, do := range map[string]func(*http.Request, trade.OrderID) error{
+		"resume": func(req *http.Request, id trade.OrderID) error { return r.engine.Resume(req.Context(), id) },
+		"pay":    func(req *http.Request, id trade.OrderID) error { return r.engine.PayAfterAll(req.Context(), id) },
 	} {
 		handle("POST /trades/{id}/"+verb, func(req *http.Request) (any, error) {
 			id, err := pathID(req)
@@ -154,17 +155,17 @@ func (r *escrowRoom) controlStatus(req *http.Request) (any, error) {
 // controlTrades lists the open trades, or with ?all=true every trade there
 // ever was, the newest first.
 func (r *escrowRoom) controlTrades(req *http.Request) (any, error) {
-	list := []escrow.Trade{}
+	list := []trade.Trade{}
 	var err error
 	if req.URL.Query().Get("all") == "true" {
-		err = r.db.Trades(func(t escrow.Trade) error { list = append(list, t); return nil })
+		err = r.db.Trades(func(t trade.Trade) error { list = append(list, t); return nil })
 	} else {
 		list, err = r.engine.Trades(req.Context())
 	}
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(list, func(a, b escrow.Trade) int {
+	slices.SortFunc(list, func(a, b trade.Trade) int {
 		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), slices.Compare(a.ID[:], b.ID[:]))
 	})
 	for i := range list {
@@ -194,7 +195,7 @@ func (r *escrowRoom) controlJournal(req *http.Request) (any, error) {
 		return nil, err
 	}
 	list := []journalEntry{}
-	err = r.db.Journal(id, func(n uint32, in escrow.Input) error {
+	err = r.db.Journal(id, func(n uint32, in trade.Input) error {
 		list = append(list, journalEntry{n, in.Redacted()})
 		return nil
 	})
@@ -204,7 +205,7 @@ func (r *escrowRoom) controlJournal(req *http.Request) (any, error) {
 // errControlInput is a mistake of whoever asks.
 type errControlInput struct{ error }
 
-func pathID(req *http.Request) (escrow.OrderID, error) {
+func pathID(req *http.Request) (trade.OrderID, error) {
 	id, err := mostro.ParseUUID(req.PathValue("id"))
 	if err != nil {
 		return id, errControlInput{fmt.Errorf("%q is not the id of a trade", req.PathValue("id"))}
@@ -220,7 +221,7 @@ func controlError(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case errors.Is(err, mostro.ErrNotFound):
 		status, detail = http.StatusNotFound, "there is no such trade"
-	case errors.Is(err, escrow.ErrNothing), errors.Is(err, escrow.ErrTable):
+	case errors.Is(err, trade.ErrNothing), errors.Is(err, trade.ErrTable):
 		status, detail = http.StatusConflict, "the trade is not in a state for this: it has to be frozen, and for pay its fiat sent or disputed"
 	case errors.Is(err, escrow.ErrStopped):
 		status = http.StatusServiceUnavailable

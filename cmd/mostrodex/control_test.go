@@ -13,6 +13,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -113,7 +114,7 @@ func TestOperatorVerbs(t *testing.T) {
 	})
 	eventually(t, "the trade is over", func() bool { return !strings.Contains(verb("trade", "list"), id) })
 
-	var all struct{ Items []escrow.Trade }
+	var all struct{ Items []trade.Trade }
 	if err := json.Unmarshal([]byte(verb("trade", "list", "--all", "--json")), &all); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestOperatorVerbs(t *testing.T) {
 			t.Errorf("the operator is shown the %s", name)
 		}
 	}
-	if zero := (escrow.Preimage{}); stored.Preimage == zero {
+	if zero := (trade.Preimage{}); stored.Preimage == zero {
 		t.Error("the trade had no preimage to hide")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
@@ -65,15 +66,15 @@ func (c *EscrowConfig) validate() error {
 	return nil
 }
 
-func (c *EscrowConfig) terms() (escrow.Terms, error) {
-	t := escrow.DefaultTerms()
+func (c *EscrowConfig) terms() (trade.Terms, error) {
+	t := trade.DefaultTerms()
 	for name, f := range map[string]struct {
 		text string
-		to   *escrow.Fraction
+		to   *trade.Fraction
 	}{"fee": {c.Fee, &t.Fee}, "lnd.max_routing_fee": {c.LND.MaxRoutingFee, &t.MaxRoutingFee}} {
 		d, err := mostro.ParseDecimal(f.text)
 		if err == nil {
-			*f.to, err = escrow.FractionOf(d)
+			*f.to, err = trade.FractionOf(d)
 		}
 		if err != nil {
 			return t, fmt.Errorf("%s: %q is not a fraction such as \"0.006\"", name, f.text)
@@ -166,7 +167,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, Notary: sealer,
 		Gate: &escrow.Gate{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Face: face, Witness: &escrow.Witness{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
-		Clock: m.Now, Secret: escrow.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
+		Clock: m.Now, Secret: trade.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
 	}
 	if m.addresses != nil {
 		room.engine.Addresses = m.addresses
@@ -208,7 +209,7 @@ func (r *escrowRoom) connect(m *Main) error {
 }
 
 // vet says whether the escrow may work with a Lightning node that answers.
-func (r *escrowRoom) vet(cfg *EscrowConfig, terms escrow.Terms) func(context.Context, escrow.NodeInfo) error {
+func (r *escrowRoom) vet(cfg *EscrowConfig, terms trade.Terms) func(context.Context, escrow.NodeInfo) error {
 	return func(ctx context.Context, info escrow.NodeInfo) error {
 		if err := terms.CheckNode(info.HoldExpiryDelta); err != nil {
 			return fmt.Errorf("escrow.margin_blocks: %w", err)
@@ -300,6 +301,6 @@ func ensureKey(file string) error {
 // demoPrices are invented: a demo asks nobody. One bitcoin in each currency.
 var demoPrices = map[string]float64{"USD": 100_000, "EUR": 90_000, "ARS": 140_000_000, "VES": 25_000_000, "CUP": 40_000_000, "BRL": 550_000, "COP": 400_000_000, "MXN": 1_900_000}
 
-func demoQuote(fiat string, _ int64) escrow.Quote {
-	return escrow.Quote{Price: demoPrices[strings.ToUpper(fiat)]}
+func demoQuote(fiat string, _ int64) trade.Quote {
+	return trade.Quote{Price: demoPrices[strings.ToUpper(fiat)]}
 }

@@ -15,7 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/spf13/cobra"
 )
@@ -104,7 +104,7 @@ func newTradeListCmd() *cobra.Command {
 			if c.json {
 				return c.printRaw(cmd, http.MethodGet, path)
 			}
-			var list struct{ Items []escrow.Trade }
+			var list struct{ Items []trade.Trade }
 			if err := c.ask(cmd.Context(), http.MethodGet, path, &list); err != nil {
 				return err
 			}
@@ -138,7 +138,7 @@ func newTradeShowCmd() *cobra.Command {
 			if c.json {
 				return c.printRaw(cmd, http.MethodGet, path)
 			}
-			var t escrow.Trade
+			var t trade.Trade
 			if err := c.ask(cmd.Context(), http.MethodGet, path, &t); err != nil {
 				return err
 			}
@@ -197,7 +197,7 @@ func newTradeVerdictCmd(verb, short, long string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var t escrow.Trade
+			var t trade.Trade
 			if !yes {
 				if err := c.ask(cmd.Context(), http.MethodGet, path, &t); err != nil {
 					return err
@@ -260,7 +260,7 @@ func tradePath(id string) (string, error) {
 }
 
 // printTrade writes what there is to say of a trade, a line each.
-func printTrade(out io.Writer, t *escrow.Trade) error {
+func printTrade(out io.Writer, t *trade.Trade) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(name string, value any) {
 		if s := fmt.Sprint(value); s != "" && s != "-" {
@@ -297,14 +297,14 @@ func printTrade(out io.Writer, t *escrow.Trade) error {
 	return w.Flush()
 }
 
-func fiatOf(t *escrow.Trade) string {
+func fiatOf(t *trade.Trade) string {
 	if t.FiatAmount == 0 && t.Range() {
 		return fmt.Sprintf("%d-%d %s", t.MinFiat, t.MaxFiat, t.Fiat)
 	}
 	return fmt.Sprintf("%d %s", t.FiatAmount, t.Fiat)
 }
 
-func noteOf(t *escrow.Trade) string {
+func noteOf(t *trade.Trade) string {
 	var notes []string
 	for _, n := range []struct {
 		is   bool
@@ -317,7 +317,7 @@ func noteOf(t *escrow.Trade) string {
 	return strings.Join(notes, ", ")
 }
 
-func partyOf(p escrow.Party) string {
+func partyOf(p trade.Party) string {
 	switch {
 	case p.Key == "":
 		return ""
@@ -327,8 +327,8 @@ func partyOf(p escrow.Party) string {
 	return fmt.Sprintf("%s (%s, identity %s)", p.Key, p.Transport, p.Identity)
 }
 
-func hashOf(h escrow.Hash) string {
-	if h == (escrow.Hash{}) {
+func hashOf(h trade.Hash) string {
+	if h == (trade.Hash{}) {
 		return ""
 	}
 	return h.String()
@@ -342,12 +342,12 @@ func clock(at int64) string {
 }
 
 // detailOf says in a few words what an input was about.
-func detailOf(in escrow.Input) string {
+func detailOf(in trade.Input) string {
 	var parts []string
 	if in.Request != nil {
 		parts = append(parts, string(in.Request.Message.Action), "from "+in.Request.From.Key)
 	}
-	if in.Hash != (escrow.Hash{}) {
+	if in.Hash != (trade.Hash{}) {
 		parts = append(parts, "hash "+in.Hash.String())
 	}
 	if in.Hold.Phase != 0 {

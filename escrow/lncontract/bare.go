@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
+	"golang.org/x/sync/errgroup"
 )
 
 // bareSats is the amount that each bare trade moves from the seller to the buyer.
@@ -64,7 +64,7 @@ func (n *Network) bareTrade(ctx context.Context, payout string) error {
 	accepted := make(chan error, 1) // written once
 	go func() {
 		accepted <- n.Mostro.WatchHold(ctx, p.Hash(), func(s escrow.HoldState) error {
-			if s.Phase != escrow.HoldOpen {
+			if s.Phase != trade.HoldOpen {
 				return errReached
 			}
 			return nil
@@ -83,7 +83,7 @@ func (n *Network) bareTrade(ctx context.Context, payout string) error {
 		return err
 	}
 	return n.Mostro.WatchPayment(ctx, invoice.Hash, func(s escrow.PaymentState) error {
-		if s.Status == escrow.PaymentFailed {
+		if s.Status == trade.PaymentFailed {
 			return fmt.Errorf("payout failed: %s", s.Failure)
 		}
 		return nil

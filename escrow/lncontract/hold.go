@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 func testInfo(s *suite) {
@@ -35,31 +36,31 @@ func testSettle(s *suite) {
 	}
 	state, err := s.Mostro.LookupHold(s.ctx, p.Hash())
 	s.must(err)
-	want := escrow.HoldState{Hash: p.Hash(), Phase: escrow.HoldOpen, Bolt11: bolt11, AmountSats: 20_000, ExpiresAt: invoice.ExpiresAt, Memo: "contract"}
+	want := escrow.HoldState{Hash: p.Hash(), Phase: trade.HoldOpen, Bolt11: bolt11, AmountSats: 20_000, ExpiresAt: invoice.ExpiresAt, Memo: "contract"}
 	if state != want {
 		s.Fatalf("open hold: %+v, want %+v", state, want)
 	}
 	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrOpen)
 
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
-	state = s.untilHold(p.Hash(), escrow.HoldAccepted)
-	want.Phase, want.PaidMsat, want.AcceptHeight = escrow.HoldAccepted, 20_000_000, info.Height
+	state = s.untilHold(p.Hash(), trade.HoldAccepted)
+	want.Phase, want.PaidMsat, want.AcceptHeight = trade.HoldAccepted, 20_000_000, info.Height
 	want.ExpiryHeight = info.Height + holdCLTV + padding
 	if state != want {
 		s.Fatalf("accepted hold: %+v, want %+v", state, want)
 	}
 	track, err := s.Seller.TrackPayment(s.ctx, p.Hash())
 	s.must(err)
-	if track.Status != escrow.PaymentInFlight {
+	if track.Status != trade.PaymentInFlight {
 		s.Fatalf("payment of an accepted hold: %+v", track)
 	}
 
 	s.must(s.Mostro.Settle(s.ctx, p))
-	state = s.untilHold(p.Hash(), escrow.HoldSettled)
+	state = s.untilHold(p.Hash(), trade.HoldSettled)
 	if state.PaidMsat != 20_000_000 || state.ExpiryHeight != 0 || state.Bolt11 != bolt11 {
 		s.Fatalf("settled hold: %+v", state)
 	}
-	end := s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+	end := s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
 	if end.Preimage != p || end.AmountMsat != 20_000_000 || end.FeeMsat != 0 || end.Failure != "" {
 		s.Fatalf("payment: %+v", end)
 	}
@@ -70,12 +71,12 @@ func testCancel(s *suite) {
 	before := s.balances()
 	p, _ := s.accepted(21_000)
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
-	state := s.untilHold(p.Hash(), escrow.HoldCanceled)
+	state := s.untilHold(p.Hash(), trade.HoldCanceled)
 	if state.PaidMsat != 0 || state.ExpiryHeight != 0 {
 		s.Fatalf("canceled hold: %+v", state)
 	}
-	end := s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
-	if end.Failure != escrow.FailureDetails || end.Preimage != (escrow.Preimage{}) {
+	end := s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
+	if end.Failure != escrow.FailureDetails || end.Preimage != (trade.Preimage{}) {
 		s.Fatalf("payment: %+v", end)
 	}
 	s.moved(before, 0, 0, 0)
@@ -83,9 +84,9 @@ func testCancel(s *suite) {
 	// If an open hold invoice is canceled, a payment to the invoice fails.
 	p, bolt11 := s.hold(21_001)
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
-	s.untilHold(p.Hash(), escrow.HoldCanceled)
+	s.untilHold(p.Hash(), trade.HoldCanceled)
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
-	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
+	s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
 	s.moved(before, 0, 0, 0)
 }
 
@@ -94,13 +95,13 @@ func testSettleCancel(s *suite) {
 	s.must(s.Mostro.Settle(s.ctx, p))
 	s.must(s.Mostro.Settle(s.ctx, p))
 	s.wantErr(s.Mostro.Cancel(s.ctx, p.Hash()), escrow.ErrSettled)
-	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+	s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
 
 	p, _ = s.accepted(1_000)
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
-	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
+	s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
 }
 
 func testUnknown(s *suite) {
@@ -113,7 +114,7 @@ func testUnknown(s *suite) {
 	s.wantErr(s.Mostro.WatchPayment(s.ctx, p.Hash(), func(escrow.PaymentState) error { return nil }), escrow.ErrNotFound)
 	state, err := s.Mostro.TrackPayment(s.ctx, p.Hash())
 	s.must(err)
-	if state != (escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentUnknown}) {
+	if state != (escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentUnknown}) {
 		s.Fatalf("unknown payment: %+v", state)
 	}
 }
@@ -149,14 +150,14 @@ func testListHolds(s *suite) {
 	accepted, _ := s.accepted(1_000)
 	settled, _ := s.accepted(1_000)
 	s.must(s.Mostro.Settle(s.ctx, settled))
-	s.untilHold(settled.Hash(), escrow.HoldSettled)
+	s.untilHold(settled.Hash(), trade.HoldSettled)
 	canceled, _ := s.hold(1_000)
 	s.must(s.Mostro.Cancel(s.ctx, canceled.Hash()))
 	ordinary, err := s.Mostro.AddInvoice(s.ctx, 1_000, "ordinary", time.Hour)
 	s.must(err)
 	other, err := escrow.ParseInvoice(ordinary)
 	s.must(err)
-	want := []escrow.Hash{open.Hash(), accepted.Hash(), settled.Hash(), canceled.Hash(), other.Hash}
+	want := []trade.Hash{open.Hash(), accepted.Hash(), settled.Hash(), canceled.Hash(), other.Hash}
 	for range bulk {
 		p, _ := s.hold(1_000)
 		want = append(want, p.Hash())
@@ -184,7 +185,7 @@ func testListHolds(s *suite) {
 			s.Fatalf("invoice %d is listed as %+v, looked up as %+v", i, state, alone)
 		}
 	}
-	for i, phase := range []escrow.HoldPhase{escrow.HoldOpen, escrow.HoldAccepted, escrow.HoldSettled, escrow.HoldCanceled, escrow.HoldOpen} {
+	for i, phase := range []trade.HoldPhase{trade.HoldOpen, trade.HoldAccepted, trade.HoldSettled, trade.HoldCanceled, trade.HoldOpen} {
 		if got[i].Phase != phase {
 			s.Errorf("invoice %d is %s, want %s", i, got[i].Phase, phase)
 		}
@@ -221,8 +222,8 @@ func testListHolds(s *suite) {
 	}
 
 	s.must(s.Mostro.Cancel(s.ctx, accepted.Hash()))
-	s.untilPayment(s.Seller, accepted.Hash(), escrow.PaymentFailed)
-	s.untilPayment(s.Seller, settled.Hash(), escrow.PaymentSucceeded)
+	s.untilPayment(s.Seller, accepted.Hash(), trade.PaymentFailed)
+	s.untilPayment(s.Seller, settled.Hash(), trade.PaymentSucceeded)
 }
 
 func testBadRequests(s *suite) {
@@ -252,8 +253,8 @@ func testExpiry(s *suite) {
 	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
 	s.must(err)
 	w := s.watchHold(p.Hash())
-	s.untilTold(w, escrow.HoldOpen)
-	s.untilTold(w, escrow.HoldCanceled)
+	s.untilTold(w, trade.HoldOpen)
+	s.untilTold(w, trade.HoldCanceled)
 	s.wantErr(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrInvoice)
 	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
 }
@@ -263,7 +264,7 @@ func testAcceptedOutlivesExpiry(s *suite) {
 	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
 	s.must(err)
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
-	state := s.untilHold(p.Hash(), escrow.HoldAccepted)
+	state := s.untilHold(p.Hash(), trade.HoldAccepted)
 	s.Sleep(4 * time.Second)
 	after, err := s.Mostro.LookupHold(s.ctx, p.Hash())
 	s.must(err)
@@ -271,7 +272,7 @@ func testAcceptedOutlivesExpiry(s *suite) {
 		s.Fatalf("after its expiry: %+v, before: %+v", after, state)
 	}
 	s.must(s.Mostro.Settle(s.ctx, p))
-	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+	s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
 }
 
 func testLock(s *suite) {
@@ -290,23 +291,23 @@ func testLock(s *suite) {
 		s.Fatalf("one block too early: %+v", now)
 	}
 	s.must(s.Mine(s.ctx, 1))
-	s.untilHold(p.Hash(), escrow.HoldCanceled)
+	s.untilHold(p.Hash(), trade.HoldCanceled)
 	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
-	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentFailed)
+	s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
 	s.moved(before, 0, 0, 0)
 }
 
 func testWatchHold(s *suite) {
 	p, bolt11 := s.hold(1_000)
 	w := s.watchHold(p.Hash())
-	s.untilTold(w, escrow.HoldOpen)
+	s.untilTold(w, trade.HoldOpen)
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
-	s.untilTold(w, escrow.HoldAccepted)
+	s.untilTold(w, trade.HoldAccepted)
 	s.must(s.Mostro.Settle(s.ctx, p))
-	s.untilTold(w, escrow.HoldSettled)
+	s.untilTold(w, trade.HoldSettled)
 	s.until("the end of the watch", w.ended)
 	s.must(w.err)
-	last := escrow.HoldPhase(0)
+	last := trade.HoldPhase(0)
 	for _, state := range w.states {
 		if state.Phase <= last {
 			s.Fatalf("states out of order or repeated: %+v", w.states)
@@ -320,10 +321,10 @@ func testWatchHold(s *suite) {
 	late := s.watchHold(p.Hash())
 	s.until("the end of the late watch", late.ended)
 	s.must(late.err)
-	if len(late.states) != 1 || late.states[0].Phase != escrow.HoldSettled {
+	if len(late.states) != 1 || late.states[0].Phase != trade.HoldSettled {
 		s.Fatalf("late watch: %+v", late.states)
 	}
-	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+	s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
 }
 
 func testWatchEnds(s *suite) {
@@ -333,7 +334,7 @@ func testWatchEnds(s *suite) {
 
 	ctx, cancel := context.WithCancel(s.ctx)
 	w := watch(func(fn func(escrow.HoldState) error) error { return s.Mostro.WatchHold(ctx, p.Hash(), fn) })
-	s.untilTold(w, escrow.HoldOpen)
+	s.untilTold(w, trade.HoldOpen)
 	cancel()
 	s.until("the end of the watch", w.ended)
 	s.wantErr(w.err, context.Canceled)
@@ -350,10 +351,10 @@ func testOutage(s *suite, restart func(context.Context) error) {
 	before := s.balances()
 	p, _ := s.accepted(5_000)
 	w := s.watchHold(p.Hash())
-	s.untilTold(w, escrow.HoldAccepted)
+	s.untilTold(w, trade.HoldAccepted)
 	open, bolt11 := s.hold(6_000)
 	openWatch := s.watchHold(open.Hash())
-	s.untilTold(openWatch, escrow.HoldOpen)
+	s.untilTold(openWatch, trade.HoldOpen)
 	payout := newPreimage()
 	out, err := s.Buyer.CreateHold(s.ctx, escrow.HoldRequest{Hash: payout.Hash(), AmountSats: 3_000, CLTVBlocks: holdCLTV})
 	s.must(err)
@@ -361,7 +362,7 @@ func testOutage(s *suite, restart func(context.Context) error) {
 	s.until("the payout to arrive", func() bool {
 		state, err := s.Buyer.LookupHold(s.ctx, payout.Hash())
 		s.must(err)
-		return state.Phase == escrow.HoldAccepted
+		return state.Phase == trade.HoldAccepted
 	})
 	payWatch := watch(func(fn func(escrow.PaymentState) error) error {
 		return s.Mostro.WatchPayment(s.ctx, payout.Hash(), fn)
@@ -373,16 +374,16 @@ func testOutage(s *suite, restart func(context.Context) error) {
 	s.must(s.Buyer.Settle(s.ctx, payout))
 	s.until("the end of the payout's watch", payWatch.ended)
 	s.must(payWatch.err)
-	if state, _ := payWatch.last(); state.Status != escrow.PaymentSucceeded || state.Preimage != payout {
+	if state, _ := payWatch.last(); state.Status != trade.PaymentSucceeded || state.Preimage != payout {
 		s.Fatalf("payout: %+v", state)
 	}
 	s.must(s.Mostro.Settle(s.ctx, p))
-	s.untilTold(w, escrow.HoldSettled)
-	s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+	s.untilTold(w, trade.HoldSettled)
+	s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
-	s.untilTold(openWatch, escrow.HoldAccepted)
+	s.untilTold(openWatch, trade.HoldAccepted)
 	s.must(s.Mostro.Cancel(s.ctx, open.Hash()))
-	s.untilTold(openWatch, escrow.HoldCanceled)
-	s.untilPayment(s.Seller, open.Hash(), escrow.PaymentFailed)
+	s.untilTold(openWatch, trade.HoldCanceled)
+	s.untilPayment(s.Seller, open.Hash(), trade.PaymentFailed)
 	s.moved(before, 2_000_000, -5_000_000, 3_000_000)
 }

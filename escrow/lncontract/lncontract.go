@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // Wallet is a trader's node. In addition to escrow.Lightning, a Wallet makes ordinary
@@ -98,7 +99,7 @@ func Run(t *testing.T, n *Network) {
 	}
 }
 
-func newPreimage() (p escrow.Preimage) {
+func newPreimage() (p trade.Preimage) {
 	_, _ = rand.Read(p[:]) // never returns an error
 	return p
 }
@@ -131,7 +132,7 @@ func (s *suite) until(what string, check func() bool) {
 	}
 }
 
-func (s *suite) hold(sats int64) (p escrow.Preimage, bolt11 string) {
+func (s *suite) hold(sats int64) (p trade.Preimage, bolt11 string) {
 	s.Helper()
 	p = newPreimage()
 	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: sats, Memo: "contract", CLTVBlocks: holdCLTV})
@@ -141,14 +142,14 @@ func (s *suite) hold(sats int64) (p escrow.Preimage, bolt11 string) {
 
 // accepted makes a hold invoice, has the seller pay it, and returns once the payment is
 // accepted.
-func (s *suite) accepted(sats int64) (escrow.Preimage, escrow.HoldState) {
+func (s *suite) accepted(sats int64) (trade.Preimage, escrow.HoldState) {
 	s.Helper()
 	p, bolt11 := s.hold(sats)
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
-	return p, s.untilHold(p.Hash(), escrow.HoldAccepted)
+	return p, s.untilHold(p.Hash(), trade.HoldAccepted)
 }
 
-func (s *suite) untilHold(h escrow.Hash, want escrow.HoldPhase) (state escrow.HoldState) {
+func (s *suite) untilHold(h trade.Hash, want trade.HoldPhase) (state escrow.HoldState) {
 	s.Helper()
 	s.until("hold "+want.String(), func() bool {
 		var err error
@@ -162,7 +163,7 @@ func (s *suite) untilHold(h escrow.Hash, want escrow.HoldPhase) (state escrow.Ho
 	return state
 }
 
-func (s *suite) untilPayment(from Wallet, h escrow.Hash, want escrow.PaymentStatus) (state escrow.PaymentState) {
+func (s *suite) untilPayment(from Wallet, h trade.Hash, want trade.PaymentStatus) (state escrow.PaymentState) {
 	s.Helper()
 	s.until("payment "+want.String(), func() bool {
 		var err error
@@ -247,11 +248,11 @@ func (w *watched[S]) ended() bool {
 	}
 }
 
-func (s *suite) watchHold(h escrow.Hash) *watched[escrow.HoldState] {
+func (s *suite) watchHold(h trade.Hash) *watched[escrow.HoldState] {
 	return watch(func(fn func(escrow.HoldState) error) error { return s.Mostro.WatchHold(s.ctx, h, fn) })
 }
 
-func (s *suite) untilTold(w *watched[escrow.HoldState], want escrow.HoldPhase) {
+func (s *suite) untilTold(w *watched[escrow.HoldState], want trade.HoldPhase) {
 	s.Helper()
 	s.until("a report of hold "+want.String(), func() bool {
 		state, any := w.last()

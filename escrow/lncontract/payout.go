@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 func testPayout(s *suite) {
@@ -19,7 +20,7 @@ func testPayout(s *suite) {
 	// caller may crash now.
 	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
 	s.must(err)
-	if state.Status == escrow.PaymentUnknown || state.Hash != invoice.Hash {
+	if state.Status == trade.PaymentUnknown || state.Hash != invoice.Hash {
 		s.Fatalf("after Pay: %+v", state)
 	}
 	w := watch(func(fn func(escrow.PaymentState) error) error {
@@ -28,7 +29,7 @@ func testPayout(s *suite) {
 	s.until("the end of the payout", w.ended)
 	s.must(w.err)
 	end, _ := w.last()
-	if end.Status != escrow.PaymentSucceeded || end.AmountMsat != 7_000_000 || end.FeeMsat != 0 || end.Preimage.Hash() != invoice.Hash {
+	if end.Status != trade.PaymentSucceeded || end.AmountMsat != 7_000_000 || end.FeeMsat != 0 || end.Preimage.Hash() != invoice.Hash {
 		s.Fatalf("payout: %+v", end)
 	}
 	s.moved(before, -7_000_000, 0, 7_000_000)
@@ -56,7 +57,7 @@ func testPayTwice(s *suite) {
 	if sent != 1 {
 		s.Fatalf("%d of ten calls sent the payment", sent)
 	}
-	s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
+	s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentSucceeded)
 	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrExists)
 	s.moved(before, -1_000_000, 0, 1_000_000)
 }
@@ -71,16 +72,16 @@ func testPayHeld(s *suite) {
 	s.until("the payout to be held", func() bool {
 		state, err := s.Buyer.LookupHold(s.ctx, p.Hash())
 		s.must(err)
-		return state.Phase == escrow.HoldAccepted
+		return state.Phase == trade.HoldAccepted
 	})
 	s.Sleep(3 * time.Second) // the timeout bounds the route search, not the payment's travel
-	state := s.untilPayment(s.Mostro, p.Hash(), escrow.PaymentInFlight)
-	if state.Preimage != (escrow.Preimage{}) {
+	state := s.untilPayment(s.Mostro, p.Hash(), trade.PaymentInFlight)
+	if state.Preimage != (trade.Preimage{}) {
 		s.Fatalf("in flight: %+v", state)
 	}
 	s.wantErr(s.Mostro.Pay(s.ctx, pay), escrow.ErrExists)
 	s.must(s.Buyer.Cancel(s.ctx, p.Hash()))
-	s.untilPayment(s.Mostro, p.Hash(), escrow.PaymentFailed)
+	s.untilPayment(s.Mostro, p.Hash(), trade.PaymentFailed)
 	s.moved(before, 0, 0, 0)
 }
 
@@ -93,7 +94,7 @@ func testPayAgain(s *suite) {
 	invoice, err := escrow.ParseInvoice(bolt11)
 	s.must(err)
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
-	failed := s.untilPayment(s.Seller, invoice.Hash, escrow.PaymentFailed)
+	failed := s.untilPayment(s.Seller, invoice.Hash, trade.PaymentFailed)
 	if failed.Failure != escrow.FailureNoRoute {
 		s.Fatalf("payment: %+v", failed)
 	}
@@ -101,7 +102,7 @@ func testPayAgain(s *suite) {
 	s.until("the second attempt", func() bool {
 		state, err := s.Seller.TrackPayment(s.ctx, invoice.Hash)
 		s.must(err)
-		return state.Status == escrow.PaymentSucceeded
+		return state.Status == trade.PaymentSucceeded
 	})
 	state, err := s.Seller.TrackPayment(s.ctx, invoice.Hash)
 	s.must(err)
@@ -127,7 +128,7 @@ func testZeroAmount(s *suite) {
 	}
 	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrInvoice)
 	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, AmountSats: 1_234}))
-	state := s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
+	state := s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentSucceeded)
 	if state.AmountMsat != 1_234_000 {
 		s.Fatalf("payment: %+v", state)
 	}
@@ -160,7 +161,7 @@ func testBadPayments(s *suite) {
 	s.must(err)
 	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
 	s.must(err)
-	if state.Status != escrow.PaymentUnknown {
+	if state.Status != trade.PaymentUnknown {
 		s.Fatalf("the invoice was refused, but the payment is %+v", state)
 	}
 }
@@ -174,7 +175,7 @@ func testFeeLimit(s *suite) {
 	invoice, err := escrow.ParseInvoice(bolt11)
 	s.must(err)
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 0}))
-	state := s.untilPayment(s.Seller, invoice.Hash, escrow.PaymentFailed)
+	state := s.untilPayment(s.Seller, invoice.Hash, trade.PaymentFailed)
 	if state.Failure != escrow.FailureNoRoute {
 		s.Fatalf("payment: %+v", state)
 	}
@@ -182,7 +183,7 @@ func testFeeLimit(s *suite) {
 
 func testTimeLockLimit(s *suite) {
 	before := s.balances()
-	invoice := func() (string, escrow.Hash, uint32) {
+	invoice := func() (string, trade.Hash, uint32) {
 		bolt11, err := s.Buyer.AddInvoice(s.ctx, 10_000, "locked", time.Hour)
 		s.must(err)
 		parsed, err := escrow.ParseInvoice(bolt11)
@@ -195,25 +196,25 @@ func testTimeLockLimit(s *suite) {
 	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: last}), escrow.ErrInvoice)
 	state, err := s.Mostro.TrackPayment(s.ctx, h)
 	s.must(err)
-	if state.Status != escrow.PaymentUnknown {
+	if state.Status != trade.PaymentUnknown {
 		s.Fatalf("the invoice was refused, but the payment is %+v", state)
 	}
 	// A limit one block below the need of a route over two hops leaves no route.
 	for _, limit := range []uint32{last + 1, last + HopBlocks - 1} {
 		bolt11, h, _ := invoice()
 		s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: limit}))
-		if state := s.untilPayment(s.Seller, h, escrow.PaymentFailed); state.Failure != escrow.FailureNoRoute {
+		if state := s.untilPayment(s.Seller, h, trade.PaymentFailed); state.Failure != escrow.FailureNoRoute {
 			s.Fatalf("payment within %d blocks: %+v", limit, state)
 		}
 	}
 	s.moved(before, 0, 0, 0)
 	bolt11, h, _ = invoice()
 	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: last + HopBlocks}))
-	s.untilPayment(s.Seller, h, escrow.PaymentSucceeded)
+	s.untilPayment(s.Seller, h, trade.PaymentSucceeded)
 	// If the limit is above the node's own limit, the node's own limit applies.
 	bolt11, h, _ = invoice()
 	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 1_000_000_000}))
-	s.untilPayment(s.Mostro, h, escrow.PaymentSucceeded)
+	s.untilPayment(s.Mostro, h, trade.PaymentSucceeded)
 }
 
 func testBalance(s *suite) {
@@ -223,7 +224,7 @@ func testBalance(s *suite) {
 	invoice, err := escrow.ParseInvoice(bolt11)
 	s.must(err)
 	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
-	state := s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentFailed)
+	state := s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentFailed)
 	if state.Failure != escrow.FailureBalance {
 		s.Fatalf("payment: %+v", state)
 	}
@@ -294,9 +295,9 @@ func testImpatient(s *suite) {
 		insist("fund", patience, escrow.ErrExists, func(ctx context.Context) error {
 			return s.Seller.Pay(ctx, escrow.Payment{Bolt11: hold.Bolt11})
 		})
-		s.untilHold(p.Hash(), escrow.HoldAccepted)
+		s.untilHold(p.Hash(), trade.HoldAccepted)
 		insist("settle", patience, nil, func(ctx context.Context) error { return s.Mostro.Settle(ctx, p) })
-		s.untilPayment(s.Seller, p.Hash(), escrow.PaymentSucceeded)
+		s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
 
 		bolt11, err := s.Buyer.AddInvoice(s.ctx, 900, "", time.Hour)
 		s.must(err)
@@ -305,7 +306,7 @@ func testImpatient(s *suite) {
 		insist("pay", patience, escrow.ErrExists, func(ctx context.Context) error {
 			return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11})
 		})
-		s.untilPayment(s.Mostro, invoice.Hash, escrow.PaymentSucceeded)
+		s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentSucceeded)
 	}
 	if unanswered == 0 {
 		s.Fatal("every call was answered: the test abandoned none")

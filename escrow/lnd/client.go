@@ -20,14 +20,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/mostrodex/mostrodex/escrow"
-	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 )
 
 const (
@@ -189,7 +189,7 @@ func (c *Client) CreateHold(ctx context.Context, in escrow.HoldRequest) (string,
 }
 
 // LookupHold implements escrow.Lightning.
-func (c *Client) LookupHold(ctx context.Context, h escrow.Hash) (escrow.HoldState, error) {
+func (c *Client) LookupHold(ctx context.Context, h trade.Hash) (escrow.HoldState, error) {
 	var out wire.Invoice
 	in := &wire.LookupInvoiceMsg{InvoiceRef: &wire.LookupInvoiceMsg_PaymentHash{PaymentHash: h[:]}}
 	if err := c.call(ctx, wire.LookupInvoice, in, &out); err != nil {
@@ -199,7 +199,7 @@ func (c *Client) LookupHold(ctx context.Context, h escrow.Hash) (escrow.HoldStat
 }
 
 // Settle implements escrow.Lightning.
-func (c *Client) Settle(ctx context.Context, p escrow.Preimage) error {
+func (c *Client) Settle(ctx context.Context, p trade.Preimage) error {
 	err := c.call(ctx, wire.SettleInvoice, &wire.SettleInvoiceMsg{Preimage: p[:]}, &wire.SettleInvoiceResp{})
 	if err != nil {
 		return fmt.Errorf("settle hold %s: %w", p.Hash(), err)
@@ -208,7 +208,7 @@ func (c *Client) Settle(ctx context.Context, p escrow.Preimage) error {
 }
 
 // Cancel implements escrow.Lightning.
-func (c *Client) Cancel(ctx context.Context, h escrow.Hash) error {
+func (c *Client) Cancel(ctx context.Context, h trade.Hash) error {
 	err := c.call(ctx, wire.CancelInvoice, &wire.CancelInvoiceMsg{PaymentHash: h[:]}, &wire.CancelInvoiceResp{})
 	if err != nil {
 		return fmt.Errorf("cancel hold %s: %w", h, err)
@@ -256,12 +256,12 @@ func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
 }
 
 // TrackPayment implements escrow.Lightning.
-func (c *Client) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.PaymentState, error) {
+func (c *Client) TrackPayment(ctx context.Context, h trade.Hash) (escrow.PaymentState, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	out, err := first[wire.Payment](ctx, c, wire.TrackPayment, &wire.TrackPaymentRequest{PaymentHash: h[:]})
 	if errors.Is(err, escrow.ErrNotFound) {
-		return escrow.PaymentState{Hash: h, Status: escrow.PaymentUnknown}, nil
+		return escrow.PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
 	}
 	if err != nil {
 		return escrow.PaymentState{}, fmt.Errorf("track payment %s: %w", h, err)
@@ -320,11 +320,11 @@ func first[T any, M interface {
 // package, holdState returns escrow.ErrUnavailable, because the answer was not
 // understood.
 func holdState(in *wire.Invoice) (escrow.HoldState, error) {
-	if len(in.GetRHash()) != len(escrow.Hash{}) {
+	if len(in.GetRHash()) != len(trade.Hash{}) {
 		return escrow.HoldState{}, fmt.Errorf("%w: an invoice without a hash", escrow.ErrUnavailable)
 	}
 	out := escrow.HoldState{
-		Hash:       escrow.Hash(in.GetRHash()),
+		Hash:       trade.Hash(in.GetRHash()),
 		Bolt11:     in.GetPaymentRequest(),
 		AmountSats: in.GetValue(),
 		Memo:       in.GetMemo(),
@@ -332,14 +332,14 @@ func holdState(in *wire.Invoice) (escrow.HoldState, error) {
 	}
 	switch in.GetState() {
 	case wire.Invoice_OPEN:
-		out.Phase = escrow.HoldOpen
+		out.Phase = trade.HoldOpen
 	case wire.Invoice_CANCELED:
-		out.Phase = escrow.HoldCanceled
+		out.Phase = trade.HoldCanceled
 	case wire.Invoice_SETTLED:
-		out.Phase = escrow.HoldSettled
+		out.Phase = trade.HoldSettled
 		out.PaidMsat = in.GetAmtPaidMsat()
 	case wire.Invoice_ACCEPTED:
-		out.Phase = escrow.HoldAccepted
+		out.Phase = trade.HoldAccepted
 		for _, part := range in.GetHtlcs() {
 			if part.GetState() != wire.InvoiceHTLCState_ACCEPTED {
 				continue // part of an earlier attempt
@@ -378,20 +378,20 @@ var failures = map[wire.PaymentFailureReason]escrow.PaymentFailure{
 // paymentState converts a payment of LND. A payment that is neither succeeded nor
 // failed counts as in flight, because waiting is always safe and paying again is not.
 func paymentState(in *wire.Payment) (escrow.PaymentState, error) {
-	hash, err := escrow.ParseHash(strings.ToLower(in.GetPaymentHash()))
+	hash, err := trade.ParseHash(strings.ToLower(in.GetPaymentHash()))
 	if err != nil {
 		return escrow.PaymentState{}, fmt.Errorf("%w: a payment without a hash", escrow.ErrUnavailable)
 	}
-	out := escrow.PaymentState{Hash: hash, Status: escrow.PaymentInFlight, AmountMsat: in.GetValueMsat()}
+	out := escrow.PaymentState{Hash: hash, Status: trade.PaymentInFlight, AmountMsat: in.GetValueMsat()}
 	switch in.GetStatus() {
 	case wire.Payment_SUCCEEDED:
-		out.Status = escrow.PaymentSucceeded
+		out.Status = trade.PaymentSucceeded
 		out.FeeMsat = in.GetFeeMsat()
-		if out.Preimage, err = escrow.ParsePreimage(in.GetPaymentPreimage()); err != nil {
+		if out.Preimage, err = trade.ParsePreimage(in.GetPaymentPreimage()); err != nil {
 			return escrow.PaymentState{}, fmt.Errorf("%w: a success without a preimage", escrow.ErrUnavailable)
 		}
 	case wire.Payment_FAILED:
-		out.Status = escrow.PaymentFailed
+		out.Status = trade.PaymentFailed
 		out.Failure = escrow.FailureOther
 		if name, known := failures[in.GetFailureReason()]; known {
 			out.Failure = name

@@ -33,6 +33,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // node is a gRPC server that plays the LND of a test. It returns answers that a real
@@ -145,12 +146,12 @@ func config(t *testing.T, address, cert string, timeout time.Duration) lnd.Confi
 }
 
 // payable returns an invoice for calls that need any invoice, and its hash.
-func payable(t testing.TB) (string, escrow.Hash) {
-	text, err := escrow.InvoiceDraft{Hash: escrow.Hash{5}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(signer)
+func payable(t testing.TB) (string, trade.Hash) {
+	text, err := escrow.InvoiceDraft{Hash: trade.Hash{5}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(signer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return text, escrow.Hash{5}
+	return text, trade.Hash{5}
 }
 
 func TestAnswersBecomeTheClosedSet(t *testing.T) {
@@ -163,12 +164,12 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 			_, err := c.CreateHold(ctx, escrow.HoldRequest{AmountSats: 1, CLTVBlocks: 40})
 			return err
 		},
-		wire.LookupInvoice: func() error { _, err := c.LookupHold(ctx, escrow.Hash{}); return err },
+		wire.LookupInvoice: func() error { _, err := c.LookupHold(ctx, trade.Hash{}); return err },
 		wire.ListInvoices:  func() error { return c.ListHolds(ctx, time.Time{}, nil) },
-		wire.SettleInvoice: func() error { return c.Settle(ctx, escrow.Preimage{}) },
-		wire.CancelInvoice: func() error { return c.Cancel(ctx, escrow.Hash{}) },
+		wire.SettleInvoice: func() error { return c.Settle(ctx, trade.Preimage{}) },
+		wire.CancelInvoice: func() error { return c.Cancel(ctx, trade.Hash{}) },
 		wire.SendPayment:   func() error { return c.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
-		wire.TrackPayment:  func() error { _, err := c.TrackPayment(ctx, escrow.Hash{}); return err },
+		wire.TrackPayment:  func() error { _, err := c.TrackPayment(ctx, trade.Hash{}); return err },
 		wire.GetInfo:       func() error { _, err := c.Info(ctx); return err },
 	}
 	for _, test := range []struct {
@@ -266,20 +267,20 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 	}
 	// If LND does not know the hash, TrackPayment returns PaymentUnknown, not an error.
 	n.says(wire.TrackPayment, status.Error(codes.NotFound, "payment isn't initiated"))
-	state, err := c.TrackPayment(ctx, escrow.Hash{1})
-	if err != nil || state != (escrow.PaymentState{Hash: escrow.Hash{1}, Status: escrow.PaymentUnknown}) {
+	state, err := c.TrackPayment(ctx, trade.Hash{1})
+	if err != nil || state != (escrow.PaymentState{Hash: trade.Hash{1}, Status: trade.PaymentUnknown}) {
 		t.Errorf("%+v, %v", state, err)
 	}
 }
 
 func TestStatesAreReadWithCare(t *testing.T) {
 	n, c := start(t, 10*time.Second)
-	h := escrow.Hash{7}
+	h := trade.Hash{7}
 	invoice := func(state wire.Invoice_InvoiceState, parts ...*wire.InvoiceHTLC) *wire.Invoice {
 		return &wire.Invoice{RHash: h[:], Value: 10, CreationDate: 100, Expiry: 60, PaymentRequest: "x", AmtPaidMsat: 9_000, State: state, Htlcs: parts}
 	}
 	base := escrow.HoldState{Hash: h, Bolt11: "x", AmountSats: 10, ExpiresAt: time.Unix(160, 0).UTC()}
-	with := func(phase escrow.HoldPhase, paid int64, expiry, accept uint32) escrow.HoldState {
+	with := func(phase trade.HoldPhase, paid int64, expiry, accept uint32) escrow.HoldState {
 		out := base
 		out.Phase, out.PaidMsat, out.ExpiryHeight, out.AcceptHeight = phase, paid, expiry, accept
 		return out
@@ -290,15 +291,15 @@ func TestStatesAreReadWithCare(t *testing.T) {
 		want escrow.HoldState
 		err  error
 	}{
-		"open":     {invoice(wire.Invoice_OPEN), with(escrow.HoldOpen, 0, 0, 0), nil},
-		"canceled": {invoice(wire.Invoice_CANCELED, &wire.InvoiceHTLC{AmtMsat: 5, State: back, ExpiryHeight: 9}), with(escrow.HoldCanceled, 0, 0, 0), nil},
-		"settled":  {invoice(wire.Invoice_SETTLED, &wire.InvoiceHTLC{AmtMsat: 5, State: taken, ExpiryHeight: 9}), with(escrow.HoldSettled, 9_000, 0, 0), nil},
+		"open":     {invoice(wire.Invoice_OPEN), with(trade.HoldOpen, 0, 0, 0), nil},
+		"canceled": {invoice(wire.Invoice_CANCELED, &wire.InvoiceHTLC{AmtMsat: 5, State: back, ExpiryHeight: 9}), with(trade.HoldCanceled, 0, 0, 0), nil},
+		"settled":  {invoice(wire.Invoice_SETTLED, &wire.InvoiceHTLC{AmtMsat: 5, State: taken, ExpiryHeight: 9}), with(trade.HoldSettled, 9_000, 0, 0), nil},
 		"accepted in parts": {invoice(wire.Invoice_ACCEPTED,
 			&wire.InvoiceHTLC{AmtMsat: 1_000, State: back, ExpiryHeight: 1, AcceptHeight: 1},
 			&wire.InvoiceHTLC{AmtMsat: 4_000, State: held, ExpiryHeight: 560, AcceptHeight: 501},
 			&wire.InvoiceHTLC{AmtMsat: 6_000, State: held, ExpiryHeight: 540, AcceptHeight: 500},
-		), with(escrow.HoldAccepted, 10_000, 540, 500), nil},
-		"accepted without parts": {invoice(wire.Invoice_ACCEPTED), with(escrow.HoldAccepted, 0, 0, 0), nil},
+		), with(trade.HoldAccepted, 10_000, 540, 500), nil},
+		"accepted without parts": {invoice(wire.Invoice_ACCEPTED), with(trade.HoldAccepted, 0, 0, 0), nil},
 		"a state of the future":  {invoice(77), escrow.HoldState{}, escrow.ErrUnavailable},
 		"without a hash":         {&wire.Invoice{}, escrow.HoldState{}, escrow.ErrUnavailable},
 	} {
@@ -308,11 +309,11 @@ func TestStatesAreReadWithCare(t *testing.T) {
 			t.Errorf("%s: got %+v, %v; want %+v, %v", name, got, err, test.want, test.err)
 		}
 	}
-	p := escrow.Preimage{3}
+	p := trade.Preimage{3}
 	payment := func(s wire.Payment_PaymentStatus) *wire.Payment {
 		return &wire.Payment{PaymentHash: p.Hash().String(), PaymentPreimage: p.Hex(), ValueMsat: 5, Status: s, FeeMsat: 2, FailureReason: wire.PaymentFailureReason_FAILURE_REASON_NO_ROUTE}
 	}
-	flying := escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentInFlight, AmountMsat: 5}
+	flying := escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentInFlight, AmountMsat: 5}
 	for name, test := range map[string]struct {
 		in   *wire.Payment
 		want escrow.PaymentState
@@ -322,8 +323,8 @@ func TestStatesAreReadWithCare(t *testing.T) {
 		"in flight":             {payment(wire.Payment_IN_FLIGHT), flying, nil},
 		"without a status":      {payment(wire.Payment_UNKNOWN), flying, nil},
 		"a status of tomorrow":  {payment(77), flying, nil}, // waiting is safe
-		"succeeded":             {payment(wire.Payment_SUCCEEDED), escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentSucceeded, AmountMsat: 5, FeeMsat: 2, Preimage: p}, nil},
-		"failed":                {payment(wire.Payment_FAILED), escrow.PaymentState{Hash: p.Hash(), Status: escrow.PaymentFailed, AmountMsat: 5, Failure: escrow.FailureNoRoute}, nil},
+		"succeeded":             {payment(wire.Payment_SUCCEEDED), escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentSucceeded, AmountMsat: 5, FeeMsat: 2, Preimage: p}, nil},
+		"failed":                {payment(wire.Payment_FAILED), escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentFailed, AmountMsat: 5, Failure: escrow.FailureNoRoute}, nil},
 		"success without proof": {&wire.Payment{PaymentHash: p.Hash().String(), Status: wire.Payment_SUCCEEDED}, escrow.PaymentState{}, escrow.ErrUnavailable},
 		"without a hash":        {&wire.Payment{Status: wire.Payment_FAILED}, escrow.PaymentState{}, escrow.ErrUnavailable},
 	} {
@@ -382,7 +383,7 @@ func TestPayReturnsOnceTaken(t *testing.T) {
 
 func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 	n, c := start(t, 10*time.Second)
-	p := escrow.Preimage{9}
+	p := trade.Preimage{9}
 	h := p.Hash()
 	at := func(s wire.Invoice_InvoiceState) *wire.Invoice { return &wire.Invoice{RHash: h[:], State: s} }
 	lookups := []struct {
@@ -423,12 +424,12 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 		}
 		return subscriptions[i].err
 	})
-	var told []escrow.HoldPhase
+	var told []trade.HoldPhase
 	err := c.WatchHold(t.Context(), h, func(s escrow.HoldState) error { told = append(told, s.Phase); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(told) != 3 || told[0] != escrow.HoldOpen || told[1] != escrow.HoldAccepted || told[2] != escrow.HoldSettled {
+	if len(told) != 3 || told[0] != trade.HoldOpen || told[1] != trade.HoldAccepted || told[2] != trade.HoldSettled {
 		t.Errorf("reported %v", told)
 	}
 	if looked != 6 || subscribed != 3 {
@@ -441,10 +442,10 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 func TestWatchEndsOnDefiniteAnswers(t *testing.T) {
 	n, c := start(t, 10*time.Second)
 	n.says(wire.LookupInvoice, status.Error(codes.NotFound, "unable to locate invoice"))
-	if err := c.WatchHold(t.Context(), escrow.Hash{}, nil); !errors.Is(err, escrow.ErrNotFound) {
+	if err := c.WatchHold(t.Context(), trade.Hash{}, nil); !errors.Is(err, escrow.ErrNotFound) {
 		t.Error(err)
 	}
-	h := escrow.Hash{1}
+	h := trade.Hash{1}
 	n.says(wire.LookupInvoice, nil, &wire.Invoice{RHash: h[:]})
 	n.says(wire.SubscribeSingleInvoice, status.Error(codes.Unknown, "permission denied"))
 	if err := c.WatchHold(t.Context(), h, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrPermission) {
@@ -464,7 +465,7 @@ func TestWatchEndsOnDefiniteAnswers(t *testing.T) {
 
 func TestCloseEndsCallsAndWatches(t *testing.T) {
 	n, c := start(t, 10*time.Second)
-	h := escrow.Hash{1}
+	h := trade.Hash{1}
 	n.says(wire.LookupInvoice, nil, &wire.Invoice{RHash: h[:]})
 	subscribed := make(chan struct{}, 1)
 	n.on(wire.SubscribeSingleInvoice, func(_ []byte, _ func(proto.Message) error, ctx context.Context) error {
@@ -536,7 +537,7 @@ func TestListHoldsPages(t *testing.T) {
 	n, c := start(t, 10*time.Second)
 	const total = 450
 	invoice := func(i uint64) *wire.Invoice {
-		h := escrow.Hash{byte(i), byte(i >> 8), 1}
+		h := trade.Hash{byte(i), byte(i >> 8), 1}
 		return &wire.Invoice{RHash: h[:], Memo: fmt.Sprint(i), State: wire.Invoice_ACCEPTED}
 	}
 	var asked []uint64
@@ -577,7 +578,7 @@ func TestListHoldsPages(t *testing.T) {
 		if number >= 7 {
 			number++
 		}
-		if s.Memo != fmt.Sprint(number) || s.Phase != escrow.HoldAccepted {
+		if s.Memo != fmt.Sprint(number) || s.Phase != trade.HoldAccepted {
 			t.Fatalf("the callback saw %+v in place %d", s, number)
 		}
 	}

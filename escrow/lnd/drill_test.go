@@ -17,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // TestDrills exposes a real node to actions of an operator, and to faults, between two
@@ -36,7 +37,7 @@ func TestDrills(t *testing.T) {
 // permission of the macaroon, except the two watches, which begin with a call that is
 // already in the list.
 func calls(ctx context.Context, c *lnd.Client, bolt11 string) map[string]error {
-	p := escrow.Preimage{1, 2, 3}
+	p := trade.Preimage{1, 2, 3}
 	errs := map[string]error{}
 	_, errs["info"] = c.Info(ctx)
 	_, errs["create"] = c.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 40})
@@ -230,11 +231,11 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	preimage := func(i int) escrow.Preimage { return escrow.Preimage{9, byte(i), byte(i >> 8)} }
+	preimage := func(i int) trade.Preimage { return trade.Preimage{9, byte(i), byte(i >> 8)} }
 	create := func(i int) (string, error) {
 		return c.CreateHold(ctx, escrow.HoldRequest{Hash: preimage(i).Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 60})
 	}
-	accepted := func(i int) escrow.Preimage {
+	accepted := func(i int) trade.Preimage {
 		t.Helper()
 		bolt11, err := create(i)
 		must(err)
@@ -242,7 +243,7 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 		until("a hold that is accepted", func() bool {
 			state, err := c.LookupHold(ctx, preimage(i).Hash())
 			must(err)
-			return state.Phase == escrow.HoldAccepted
+			return state.Phase == trade.HoldAccepted
 		})
 		return preimage(i)
 	}
@@ -300,27 +301,27 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	}
 	must(n.Restart(ctx, n.Mostro, true))
 
-	phase := func(p escrow.Preimage) escrow.HoldPhase {
+	phase := func(p trade.Preimage) trade.HoldPhase {
 		t.Helper()
 		state, err := c.LookupHold(ctx, p.Hash())
 		must(err)
 		return state.Phase
 	}
 	for i := 2; i < made; i++ {
-		if got := phase(preimage(i)); got != escrow.HoldOpen {
+		if got := phase(preimage(i)); got != trade.HoldOpen {
 			t.Fatalf("hold %d of %d is %s", i, made, got)
 		}
 	}
-	if got := phase(settled); didSettle && got != escrow.HoldSettled {
+	if got := phase(settled); didSettle && got != trade.HoldSettled {
 		t.Errorf("a settled hold is %s", got)
 	}
-	if got := phase(canceled); didCancel && got != escrow.HoldCanceled {
+	if got := phase(canceled); didCancel && got != trade.HoldCanceled {
 		t.Errorf("a canceled hold is %s", got)
 	}
 	// The calls are repeated, as the escrow repeats them.
 	must(c.Settle(ctx, settled))
 	must(c.Cancel(ctx, canceled.Hash()))
-	for hash, want := range map[escrow.Hash]escrow.PaymentStatus{settled.Hash(): escrow.PaymentSucceeded, canceled.Hash(): escrow.PaymentFailed} {
+	for hash, want := range map[trade.Hash]trade.PaymentStatus{settled.Hash(): trade.PaymentSucceeded, canceled.Hash(): trade.PaymentFailed} {
 		var last escrow.PaymentState
 		must(seller.WatchPayment(ctx, hash, func(s escrow.PaymentState) error { last = s; return nil }))
 		if last.Status != want {
@@ -337,13 +338,13 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 		state, err = c.TrackPayment(ctx, payout.Hash)
 		must(err)
 		paid := int64(0)
-		if state.Status == escrow.PaymentSucceeded {
+		if state.Status == trade.PaymentSucceeded {
 			paid = 500_000
 		}
 		return balances() == [3]int64{before[0] + 1_000_000 - paid, before[1] - 1_000_000, before[2] + paid}
 	})
 	t.Logf("the payout is %s", state.Status)
-	if state.Status != escrow.PaymentInFlight && state.Status != escrow.PaymentSucceeded {
+	if state.Status != trade.PaymentInFlight && state.Status != trade.PaymentSucceeded {
 		t.Errorf("the payout is %+v", state)
 	}
 }
@@ -352,7 +353,7 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 // macaroon. Only the public key shows the change.
 func drillWalletSwapped(t *testing.T, node *lndtest.Node) {
 	ctx, c := t.Context(), node.Lightning
-	p := escrow.Preimage{4}
+	p := trade.Preimage{4}
 	if _, err := c.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 40}); err != nil {
 		t.Fatal(err)
 	}

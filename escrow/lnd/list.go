@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 const (
@@ -40,7 +41,7 @@ func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(escrow.
 			return nil
 		}
 		for _, invoice := range page.GetInvoices() {
-			if len(invoice.GetRHash()) != len(escrow.Hash{}) {
+			if len(invoice.GetRHash()) != len(trade.Hash{}) {
 				continue // no hash: the invoice is not a hold invoice
 			}
 			state, err := holdState(invoice)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // firstPause and lastPause bound the time between two attempts of a watch. The first
@@ -27,7 +28,7 @@ func (e callbackError) Unwrap() error { return e.error }
 
 // WatchHold implements escrow.Lightning. LND accepts a subscription to an unknown hash
 // and then stays silent for ever, so each attempt starts with a look-up.
-func (c *Client) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.HoldState) error) error {
+func (c *Client) WatchHold(ctx context.Context, h trade.Hash, fn func(escrow.HoldState) error) error {
 	w := watch[escrow.HoldState]{fn: fn, closed: c.closed, final: func(s escrow.HoldState) bool { return s.Phase.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
 		state, err := c.LookupHold(ctx, h)
@@ -48,7 +49,7 @@ func (c *Client) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.Ho
 
 // WatchPayment implements escrow.Lightning. It needs no look-up, because TrackPaymentV2
 // begins with the present state, or returns NotFound if the hash is unknown.
-func (c *Client) WatchPayment(ctx context.Context, h escrow.Hash, fn func(escrow.PaymentState) error) error {
+func (c *Client) WatchPayment(ctx context.Context, h trade.Hash, fn func(escrow.PaymentState) error) error {
 	w := watch[escrow.PaymentState]{fn: fn, closed: c.closed, final: func(s escrow.PaymentState) bool { return s.Status.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
 		return follow[wire.Payment](ctx, c, wire.TrackPayment,

@@ -3,7 +3,7 @@ package lnsim
 import (
 	"fmt"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // Check returns an error if the world is unsound. In a sound world no msat was created
@@ -26,20 +26,20 @@ func (w *World) Check() error {
 			switch {
 			case p.LockedMsat < 0:
 				return fmt.Errorf("%s has locked %d msat for %s", n.name, p.LockedMsat, h)
-			case p.Status != escrow.PaymentInFlight && p.LockedMsat != 0:
+			case p.Status != trade.PaymentInFlight && p.LockedMsat != 0:
 				return fmt.Errorf("%s: payment %s is %s and locks %d msat", n.name, h, p.Status, p.LockedMsat)
-			case p.Status == escrow.PaymentSucceeded && p.Preimage.Hash() != h:
+			case p.Status == trade.PaymentSucceeded && p.Preimage.Hash() != h:
 				return fmt.Errorf("%s: payment %s succeeded without its preimage", n.name, h)
 			}
 		}
 		for h, held := range n.holds {
-			if (held.Phase == escrow.HoldAccepted) != (n.accepted[h] == held) {
+			if (held.Phase == trade.HoldAccepted) != (n.accepted[h] == held) {
 				return fmt.Errorf("%s: hold %s is %s, but the list of held payments disagrees", n.name, h, held.Phase)
 			}
-			if held.Phase == escrow.HoldSettled && held.Preimage.Hash() != h {
+			if held.Phase == trade.HoldSettled && held.Preimage.Hash() != h {
 				return fmt.Errorf("%s: hold %s settled without its preimage", n.name, h)
 			}
-			if held.Phase != escrow.HoldAccepted {
+			if held.Phase != trade.HoldAccepted {
 				continue
 			}
 			payer := w.nodeNamed(held.Payer)
@@ -47,7 +47,7 @@ func (w *World) Check() error {
 				return fmt.Errorf("%s: the payer of hold %s does not exist", n.name, h)
 			}
 			p := payer.payments[h]
-			if p == nil || p.Attempt != held.Attempt || p.Status != escrow.PaymentInFlight || p.LockedMsat < held.PaidMsat {
+			if p == nil || p.Attempt != held.Attempt || p.Status != trade.PaymentInFlight || p.LockedMsat < held.PaidMsat {
 				return fmt.Errorf("%s: hold %s is not locked by %s", n.name, h, held.Payer)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // keptFinal is the number of ended holds, and of ended payments, that a node keeps if
@@ -104,7 +104,7 @@ func (n *Node) forgetOldest() {
 }
 
 // oldest returns the ended entries of m, without the keptFinal newest ones.
-func oldest[T any](m map[escrow.Hash]T, ended func(T) (seq uint64, ok bool)) []T {
+func oldest[T any](m map[trade.Hash]T, ended func(T) (seq uint64, ok bool)) []T {
 	var out []T
 	for _, v := range m {
 		if _, ok := ended(v); ok {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // The process may end after any call. The world that is opened next must have every
@@ -35,17 +36,17 @@ func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 	pubkey := w.mostro.Pubkey()
 	p, bolt11 := w.hold(t, "file", 40)
 	w = reopen()
-	if state := w.wantHold(t, p, escrow.HoldOpen); state.Bolt11 != bolt11 || w.mostro.Pubkey() != pubkey {
+	if state := w.wantHold(t, p, trade.HoldOpen); state.Bolt11 != bolt11 || w.mostro.Pubkey() != pubkey {
 		t.Fatal("the reopened world has another invoice or another node")
 	}
 	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	w = reopen()
-	wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentInFlight, "")
 	w.Advance(2 * time.Second)
 	w = reopen()
-	w.wantHold(t, p, escrow.HoldAccepted)
+	w.wantHold(t, p, trade.HoldAccepted)
 	w.Mine(1)
 	w.mostro.Down()
 	w = reopen()
@@ -59,7 +60,7 @@ func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 	w = reopen()
 	w.Advance(2 * time.Second)
 	w = reopen()
-	wantPayment(t, w.seller, p.Hash(), escrow.PaymentSucceeded, "")
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentSucceeded, "")
 	if got := w.mostro.BalanceMsat(); got != 1_001_000_000 {
 		t.Fatalf("the mostro has %d msat", got)
 	}
@@ -106,7 +107,7 @@ func TestListHoldsOfAnOlderFile(t *testing.T) {
 	mostro, seller := w.AddNode("mostro", 0), w.AddNode("seller", 10_000_000)
 	w.RouteBlocks(seller, mostro, 80)
 	w.Advance(time.Hour)
-	bolt11 := must[string](t)(mostro.CreateHold(ctx, escrow.HoldRequest{Hash: escrow.Preimage{1}.Hash(), AmountSats: 1_000, CLTVBlocks: 40, Memo: "of before"}))
+	bolt11 := must[string](t)(mostro.CreateHold(ctx, escrow.HoldRequest{Hash: trade.Preimage{1}.Hash(), AmountSats: 1_000, CLTVBlocks: 40, Memo: "of before"}))
 	created := must[escrow.Invoice](t)(escrow.ParseInvoice(bolt11)).CreatedAt
 
 	var file map[string]any
@@ -134,7 +135,7 @@ func TestListHoldsOfAnOlderFile(t *testing.T) {
 	if err := restored.Node("seller").Pay(ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 40 + 3 + 79}); err != nil {
 		t.Fatal(err)
 	}
-	wantPayment(t, restored.Node("seller"), escrow.Preimage{1}.Hash(), escrow.PaymentFailed, escrow.FailureNoRoute)
+	wantPayment(t, restored.Node("seller"), trade.Preimage{1}.Hash(), trade.PaymentFailed, escrow.FailureNoRoute)
 }
 
 func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
@@ -148,7 +149,7 @@ func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 700 {
-		p := escrow.Preimage{1, byte(i), byte(i >> 8)}
+		p := trade.Preimage{1, byte(i), byte(i >> 8)}
 		if _, err := w.mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1, CLTVBlocks: 40, Memo: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +169,7 @@ func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
 		t.Errorf("the file grew to %d bytes", size)
 	}
 	// A hold that has not ended is never removed.
-	w.wantHold(t, held, escrow.HoldAccepted)
+	w.wantHold(t, held, trade.HoldAccepted)
 	if err := w.mostro.Settle(ctx, held); err != nil {
 		t.Fatal(err)
 	}

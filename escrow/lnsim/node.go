@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // Node is one node of a World: the node of an escrow, or the wallet of a trader.
@@ -21,13 +22,13 @@ type Node struct {
 
 	// w.mu guards the fields below.
 	balance  int64 // own funds in msat that are not locked
-	holds    map[escrow.Hash]*hold
-	payments map[escrow.Hash]*payment
-	accepted map[escrow.Hash]*hold // the subset of holds in HoldAccepted
-	down     bool                  // the API does not answer
-	unlinked bool                  // the API answers, but the channels are inactive
-	stale    uint32                // number of blocks by which Info lags
-	parked   []*event              // events that wait until the node is up and linked
+	holds    map[trade.Hash]*hold
+	payments map[trade.Hash]*payment
+	accepted map[trade.Hash]*hold // the subset of holds in HoldAccepted
+	down     bool                 // the API does not answer
+	unlinked bool                 // the API answers, but the channels are inactive
+	stale    uint32               // number of blocks by which Info lags
+	parked   []*event             // events that wait until the node is up and linked
 	faults   func(Op) Fault
 	waiters  map[waiter]chan struct{} // closed at a change
 }
@@ -35,23 +36,23 @@ type Node struct {
 var _ escrow.Lightning = (*Node)(nil)
 
 type waiter struct {
-	hash    escrow.Hash
+	hash    trade.Hash
 	payment bool
 }
 
 // hold is an invoice of a node. Its fields are exported for snapshots only.
 type hold struct {
-	Hash       escrow.Hash
+	Hash       trade.Hash
 	Seq        uint64
-	Phase      escrow.HoldPhase
+	Phase      trade.HoldPhase
 	Bolt11     string
 	AmountMsat int64 // 0: the payer chooses
 	CLTVBlocks uint32
 	Memo       string
 	CreatedAt  time.Time
 	ExpiresAt  time.Time
-	Ordinary   bool            // settled with Preimage on arrival
-	Preimage   escrow.Preimage // set if Ordinary, or after Settle
+	Ordinary   bool           // settled with Preimage on arrival
+	Preimage   trade.Preimage // set if Ordinary, or after Settle
 
 	Payer        string // name of the node that locked the payment
 	Attempt      uint64 // Attempt of the payer's payment
@@ -68,14 +69,14 @@ type issue struct {
 
 // payment is an outgoing payment of a node. Its fields are exported for snapshots only.
 type payment struct {
-	Hash       escrow.Hash
+	Hash       trade.Hash
 	Attempt    uint64
 	To         string // name of the payee's node
-	Status     escrow.PaymentStatus
+	Status     trade.PaymentStatus
 	AmountMsat int64
 	FeeMsat    int64
 	LockedMsat int64 // in transit, owned by no node
-	Preimage   escrow.Preimage
+	Preimage   trade.Preimage
 	Failure    escrow.PaymentFailure
 	Stuck      bool
 }
@@ -112,9 +113,9 @@ func newNode(w *World, name string, msat int64) *Node {
 		key:      key,
 		pubkey:   fmt.Sprintf("%x", key.PubKey().SerializeCompressed()),
 		balance:  msat,
-		holds:    map[escrow.Hash]*hold{},
-		payments: map[escrow.Hash]*payment{},
-		accepted: map[escrow.Hash]*hold{},
+		holds:    map[trade.Hash]*hold{},
+		payments: map[trade.Hash]*payment{},
+		accepted: map[trade.Hash]*hold{},
 		waiters:  map[waiter]chan struct{}{},
 	}
 }
@@ -187,7 +188,7 @@ func (n *Node) Lag(blocks uint32) {
 // plan for the hash, so that long runs do not grow. If the payer of the hold has not
 // learned of its end yet, the hold stays. Forget returns whether a hold or a payment
 // was removed.
-func (n *Node) Forget(h escrow.Hash) bool {
+func (n *Node) Forget(h trade.Hash) bool {
 	n.w.mu.Lock()
 	defer n.w.unlock()
 	dropped := false
@@ -211,7 +212,7 @@ func (w *World) payerWaits(held *hold) bool {
 		return false
 	}
 	p := payer.payments[held.Hash]
-	return p != nil && p.Attempt == held.Attempt && p.Status == escrow.PaymentInFlight
+	return p != nil && p.Attempt == held.Attempt && p.Status == trade.PaymentInFlight
 }
 
 // begin starts a call. It locks the world and returns the function that ends the call
@@ -311,7 +312,7 @@ func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, ex
 	if amountSats < 0 || amountSats > 21_000_000*100_000_000 || len(memo) > maxMemo || expiry < time.Second {
 		return "", end(fmt.Errorf("add invoice: %w", escrow.ErrInvoice))
 	}
-	var preimage escrow.Preimage
+	var preimage trade.Preimage
 	for i := range preimage {
 		preimage[i] = byte(n.w.random.Uint32())
 	}
@@ -323,7 +324,7 @@ func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, ex
 	return held.Bolt11, end(nil)
 }
 
-func (n *Node) addHold(h escrow.Hash, msat int64, memo string, expiry time.Duration, cltv uint32) (*hold, error) {
+func (n *Node) addHold(h trade.Hash, msat int64, memo string, expiry time.Duration, cltv uint32) (*hold, error) {
 	w := n.w
 	created := w.now.Truncate(time.Second)
 	bolt11, err := escrow.InvoiceDraft{
@@ -342,7 +343,7 @@ func (n *Node) addHold(h escrow.Hash, msat int64, memo string, expiry time.Durat
 	held := &hold{
 		Hash:       h,
 		Seq:        w.seq,
-		Phase:      escrow.HoldOpen,
+		Phase:      trade.HoldOpen,
 		Bolt11:     bolt11,
 		AmountMsat: msat,
 		CLTVBlocks: cltv,
@@ -358,7 +359,7 @@ func (n *Node) addHold(h escrow.Hash, msat int64, memo string, expiry time.Durat
 }
 
 // LookupHold implements escrow.Lightning.
-func (n *Node) LookupHold(ctx context.Context, h escrow.Hash) (escrow.HoldState, error) {
+func (n *Node) LookupHold(ctx context.Context, h trade.Hash) (escrow.HoldState, error) {
 	end, err := n.begin(ctx, OpLookup)
 	if err != nil {
 		return escrow.HoldState{}, err
@@ -431,16 +432,16 @@ func (held *hold) state() escrow.HoldState {
 		Memo:       held.Memo,
 	}
 	switch held.Phase {
-	case escrow.HoldAccepted:
+	case trade.HoldAccepted:
 		out.PaidMsat, out.AcceptHeight, out.ExpiryHeight = held.PaidMsat, held.AcceptHeight, held.ExpiryHeight
-	case escrow.HoldSettled:
+	case trade.HoldSettled:
 		out.PaidMsat = held.PaidMsat
 	}
 	return out
 }
 
 // Settle implements escrow.Lightning.
-func (n *Node) Settle(ctx context.Context, p escrow.Preimage) error {
+func (n *Node) Settle(ctx context.Context, p trade.Preimage) error {
 	end, err := n.begin(ctx, OpSettle)
 	if err != nil {
 		return err
@@ -450,11 +451,11 @@ func (n *Node) Settle(ctx context.Context, p escrow.Preimage) error {
 	switch {
 	case held == nil:
 		err = escrow.ErrNotFound
-	case held.Phase == escrow.HoldOpen:
+	case held.Phase == trade.HoldOpen:
 		err = escrow.ErrOpen
-	case held.Phase == escrow.HoldCanceled:
+	case held.Phase == trade.HoldCanceled:
 		err = escrow.ErrCanceled
-	case held.Phase == escrow.HoldAccepted:
+	case held.Phase == trade.HoldAccepted:
 		n.settle(held, p)
 	}
 	if err != nil {
@@ -464,7 +465,7 @@ func (n *Node) Settle(ctx context.Context, p escrow.Preimage) error {
 }
 
 // Cancel implements escrow.Lightning.
-func (n *Node) Cancel(ctx context.Context, h escrow.Hash) error {
+func (n *Node) Cancel(ctx context.Context, h trade.Hash) error {
 	end, err := n.begin(ctx, OpCancel)
 	if err != nil {
 		return err
@@ -473,9 +474,9 @@ func (n *Node) Cancel(ctx context.Context, h escrow.Hash) error {
 	switch {
 	case held == nil:
 		err = escrow.ErrNotFound
-	case held.Phase == escrow.HoldSettled:
+	case held.Phase == trade.HoldSettled:
 		err = escrow.ErrSettled
-	case held.Phase == escrow.HoldOpen, held.Phase == escrow.HoldAccepted:
+	case held.Phase == trade.HoldOpen, held.Phase == trade.HoldAccepted:
 		n.cancel(held)
 	}
 	if err != nil {
@@ -485,7 +486,7 @@ func (n *Node) Cancel(ctx context.Context, h escrow.Hash) error {
 }
 
 // TrackPayment implements escrow.Lightning.
-func (n *Node) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.PaymentState, error) {
+func (n *Node) TrackPayment(ctx context.Context, h trade.Hash) (escrow.PaymentState, error) {
 	end, err := n.begin(ctx, OpTrack)
 	if err != nil {
 		return escrow.PaymentState{}, err
@@ -497,16 +498,16 @@ func (n *Node) TrackPayment(ctx context.Context, h escrow.Hash) (escrow.PaymentS
 	return state, nil
 }
 
-func (n *Node) paymentState(h escrow.Hash) escrow.PaymentState {
+func (n *Node) paymentState(h trade.Hash) escrow.PaymentState {
 	p := n.payments[h]
 	if p == nil {
-		return escrow.PaymentState{Hash: h, Status: escrow.PaymentUnknown}
+		return escrow.PaymentState{Hash: h, Status: trade.PaymentUnknown}
 	}
 	out := escrow.PaymentState{Hash: h, Status: p.Status, AmountMsat: p.AmountMsat}
 	switch p.Status {
-	case escrow.PaymentSucceeded:
+	case trade.PaymentSucceeded:
 		out.FeeMsat, out.Preimage = p.FeeMsat, p.Preimage
-	case escrow.PaymentFailed:
+	case trade.PaymentFailed:
 		out.Failure = p.Failure
 	}
 	return out

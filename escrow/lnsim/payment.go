@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // Pay implements escrow.Lightning.
@@ -37,7 +38,7 @@ func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
 	case in.MaxCLTVBlocks != 0 && (invoice.MinFinalCLTV >= uint64(in.MaxCLTVBlocks) || invoice.MinFinalCLTV+lockPadding >= uint64(in.MaxCLTVBlocks)):
 		return refuse(escrow.ErrInvoice, "the last lock exceeds the limit")
 	}
-	if old := n.payments[invoice.Hash]; old != nil && old.Status != escrow.PaymentFailed {
+	if old := n.payments[invoice.Hash]; old != nil && old.Status != trade.PaymentFailed {
 		return refuse(escrow.ErrExists, old.Status.String())
 	}
 	n.send(invoice, in)
@@ -87,7 +88,7 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	p := &payment{
 		Hash:       invoice.Hash,
 		Attempt:    w.seq,
-		Status:     escrow.PaymentInFlight,
+		Status:     trade.PaymentInFlight,
 		AmountMsat: amount,
 	}
 	lock := invoice.MinFinalCLTV + lockPadding
@@ -153,13 +154,13 @@ func (w *World) happen(e *event) {
 	n := w.nodeNamed(e.Node)
 	if e.Kind == expire {
 		// An invoice expires at its time even if its node is down.
-		if held := n.holds[e.Hash]; held != nil && held.Seq == e.Attempt && held.Phase == escrow.HoldOpen {
+		if held := n.holds[e.Hash]; held != nil && held.Seq == e.Attempt && held.Phase == trade.HoldOpen {
 			n.cancel(held)
 		}
 		return
 	}
 	p := n.payments[e.Hash]
-	if p == nil || p.Attempt != e.Attempt || p.Status != escrow.PaymentInFlight {
+	if p == nil || p.Attempt != e.Attempt || p.Status != trade.PaymentInFlight {
 		return
 	}
 	if n.down || n.unlinked {
@@ -175,12 +176,12 @@ func (w *World) happen(e *event) {
 		}
 		w.arrive(n, p, payee)
 	case succeed:
-		p.Status = escrow.PaymentSucceeded
+		p.Status = trade.PaymentSucceeded
 		w.routers += p.LockedMsat // only the fee is left
 		p.LockedMsat = 0
 		n.changed(p.Hash, true)
 	case fail:
-		p.Status, p.Failure = escrow.PaymentFailed, e.Failure
+		p.Status, p.Failure = trade.PaymentFailed, e.Failure
 		n.balance += p.LockedMsat
 		p.LockedMsat = 0
 		n.changed(p.Hash, true)
@@ -194,7 +195,7 @@ func (w *World) arrive(payer *Node, p *payment, payee *Node) {
 	}
 	held := payee.holds[p.Hash]
 	switch {
-	case held == nil, held.Phase != escrow.HoldOpen, !w.now.Before(held.ExpiresAt):
+	case held == nil, held.Phase != trade.HoldOpen, !w.now.Before(held.ExpiresAt):
 		refuse(escrow.FailureDetails)
 		return
 	case held.AmountMsat != 0 && (p.AmountMsat < held.AmountMsat || p.AmountMsat > 2*held.AmountMsat):
@@ -207,7 +208,7 @@ func (w *World) arrive(payer *Node, p *payment, payee *Node) {
 		return
 	}
 	held.Payer, held.Attempt, held.PaidMsat = payer.name, p.Attempt, p.AmountMsat
-	held.Phase = escrow.HoldAccepted
+	held.Phase = trade.HoldAccepted
 	held.AcceptHeight = w.height
 	held.ExpiryHeight = w.height + held.CLTVBlocks + lockPadding
 	payee.accepted[held.Hash] = held
@@ -229,9 +230,9 @@ func (n *Node) heldFrom(payer string) int {
 }
 
 // settle takes a held payment. The payer learns of the settlement later.
-func (n *Node) settle(held *hold, preimage escrow.Preimage) {
+func (n *Node) settle(held *hold, preimage trade.Preimage) {
 	w := n.w
-	held.Phase, held.Preimage = escrow.HoldSettled, preimage
+	held.Phase, held.Preimage = trade.HoldSettled, preimage
 	delete(n.accepted, held.Hash)
 	payer := w.nodeNamed(held.Payer)
 	p := payer.payments[held.Hash]
@@ -250,9 +251,9 @@ func (n *Node) settle(held *hold, preimage escrow.Preimage) {
 func (n *Node) cancel(held *hold) {
 	w := n.w
 	was := held.Phase
-	held.Phase = escrow.HoldCanceled
+	held.Phase = trade.HoldCanceled
 	delete(n.accepted, held.Hash)
-	if was == escrow.HoldAccepted {
+	if was == trade.HoldAccepted {
 		w.reply(n, &event{At: w.now.Add(w.travel()), Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: escrow.FailureDetails})
 	}
 	n.changed(held.Hash, false)
@@ -309,7 +310,7 @@ func (n *Node) expireLocks() {
 			n.cancel(held)
 			continue
 		}
-		held.Phase = escrow.HoldCanceled
+		held.Phase = trade.HoldCanceled
 		delete(n.accepted, held.Hash)
 		n.w.schedule(&event{At: n.w.now, Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: escrow.FailureOther})
 		n.changed(held.Hash, false)

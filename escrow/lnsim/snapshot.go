@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // snapshot is the stored form of a World, including the state of its random generator.
@@ -19,7 +20,7 @@ type snapshot struct {
 	Seq     uint64
 	Events  []*event
 	Nodes   []nodeSnapshot
-	Plans   map[escrow.Hash]Plan
+	Plans   map[trade.Hash]Plan
 	Fees    map[string]int64
 	Locks   map[string]uint32
 	Routers int64
@@ -29,8 +30,8 @@ type snapshot struct {
 type nodeSnapshot struct {
 	Name     string
 	Balance  int64
-	Holds    map[escrow.Hash]*hold
-	Payments map[escrow.Hash]*payment
+	Holds    map[trade.Hash]*hold
+	Payments map[trade.Hash]*payment
 	Down     bool
 	Unlinked bool
 	Stale    uint32
@@ -102,7 +103,7 @@ func Restore(cfg Config, text []byte) (*World, error) {
 				}
 				held.CreatedAt, held.Memo = invoice.CreatedAt, invoice.Description
 			}
-			if held.Phase == escrow.HoldAccepted {
+			if held.Phase == trade.HoldAccepted {
 				n.accepted[h] = held
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 func TestWallet(t *testing.T) {
@@ -66,7 +67,7 @@ func TestWallet(t *testing.T) {
 	balance(500_000, 1_000_000, 0)
 
 	// A seller's wallet pays the hold. The response comes once the payment is held.
-	p := escrow.Preimage{1}
+	p := trade.Preimage{1}
 	bolt11, err := mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 10_000, CLTVBlocks: 144})
 	if err != nil {
 		t.Fatal(err)
@@ -97,11 +98,11 @@ func TestWallet(t *testing.T) {
 	balance(499_000, 1_001_000, 0)
 
 	// One hold is canceled by the escrow, the other one by new blocks.
-	for i, end := range []func(escrow.Hash){
-		func(h escrow.Hash) { _ = mostro.Cancel(ctx, h) },
-		func(escrow.Hash) { ask("POST", "/lnsim/blocks", `{"n":200}`, 200) },
+	for i, end := range []func(trade.Hash){
+		func(h trade.Hash) { _ = mostro.Cancel(ctx, h) },
+		func(trade.Hash) { ask("POST", "/lnsim/blocks", `{"n":200}`, 200) },
 	} {
-		p := escrow.Preimage{2, byte(i)}
+		p := trade.Preimage{2, byte(i)}
 		bolt11, err := mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 144})
 		if err != nil {
 			t.Fatal(err)

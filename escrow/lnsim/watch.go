@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // changed marks the world as changed and wakes the watches of a hash.
-func (n *Node) changed(h escrow.Hash, payment bool) {
+func (n *Node) changed(h trade.Hash, payment bool) {
 	n.w.changed = true
 	if n.w.cfg.Record {
 		n.w.changes = append(n.w.changes, Change{Node: n.name, Hash: h, Payment: payment})
@@ -25,7 +26,7 @@ func (n *Node) wake(key waiter) {
 }
 
 // WatchHold implements escrow.Lightning.
-func (n *Node) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.HoldState) error) error {
+func (n *Node) WatchHold(ctx context.Context, h trade.Hash, fn func(escrow.HoldState) error) error {
 	err := watch(ctx, n, waiter{h, false}, fn, func() (state escrow.HoldState, known, final bool) {
 		held := n.holds[h]
 		if held == nil {
@@ -40,10 +41,10 @@ func (n *Node) WatchHold(ctx context.Context, h escrow.Hash, fn func(escrow.Hold
 }
 
 // WatchPayment implements escrow.Lightning.
-func (n *Node) WatchPayment(ctx context.Context, h escrow.Hash, fn func(escrow.PaymentState) error) error {
+func (n *Node) WatchPayment(ctx context.Context, h trade.Hash, fn func(escrow.PaymentState) error) error {
 	err := watch(ctx, n, waiter{h, true}, fn, func() (state escrow.PaymentState, known, final bool) {
 		state = n.paymentState(h)
-		return state, state.Status != escrow.PaymentUnknown, state.Status.Final()
+		return state, state.Status != trade.PaymentUnknown, state.Status.Final()
 	})
 	if err != nil {
 		return fmt.Errorf("watch payment %s: %w", h, err)
@@ -102,7 +103,7 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 // settled waits until a payment of the node is held by its payee or has ended, and
 // returns the state. It polls, because a held payment is still in flight for its payer
 // and causes no change there.
-func (n *Node) settled(ctx context.Context, h escrow.Hash) (string, error) {
+func (n *Node) settled(ctx context.Context, h trade.Hash) (string, error) {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -116,7 +117,7 @@ func (n *Node) settled(ctx context.Context, h escrow.Hash) (string, error) {
 			state = p.Status.String()
 		case p.To != "":
 			held := n.w.nodeNamed(p.To).holds[h]
-			if held != nil && held.Attempt == p.Attempt && held.Phase == escrow.HoldAccepted {
+			if held != nil && held.Attempt == p.Attempt && held.Phase == trade.HoldAccepted {
 				state = held.Phase.String()
 			}
 		}

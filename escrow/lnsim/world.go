@@ -21,6 +21,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 const (
@@ -94,7 +95,7 @@ type World struct {
 	seq     uint64 // last sequence number of events, holds and attempts
 	events  events
 	nodes   []*Node // in the order of AddNode
-	plans   map[escrow.Hash]Plan
+	plans   map[trade.Hash]Plan
 	fees    map[string]int64  // msat, by payer and payee: see pair
 	locks   map[string]uint32 // blocks, by payer and payee: see pair
 	issued  map[string]issue  // by invoice; saves the signature check of own invoices
@@ -133,7 +134,7 @@ func New(cfg Config) *World {
 		source: source,
 		now:    cfg.Now.UTC(),
 		height: cfg.Height,
-		plans:  map[escrow.Hash]Plan{},
+		plans:  map[trade.Hash]Plan{},
 		fees:   map[string]int64{},
 		locks:  map[string]uint32{},
 		issued: map[string]issue{},
@@ -300,7 +301,7 @@ const (
 )
 
 // Plan sets the outcome of payments to a hash for p.Times attempts.
-func (w *World) Plan(h escrow.Hash, p Plan) {
+func (w *World) Plan(h trade.Hash, p Plan) {
 	w.mu.Lock()
 	defer w.unlock()
 	w.plans[h] = p
@@ -329,12 +330,12 @@ func pair(from, to *Node) string { return from.name + "\x00" + to.name }
 
 // Unstick ends the delay of a stuck payment. If deliver is true, the payment arrives.
 // If not, it fails.
-func (w *World) Unstick(h escrow.Hash, deliver bool) {
+func (w *World) Unstick(h trade.Hash, deliver bool) {
 	w.mu.Lock()
 	defer w.unlock()
 	for _, n := range w.nodes {
 		p := n.payments[h]
-		if p == nil || p.Status != escrow.PaymentInFlight || !p.Stuck {
+		if p == nil || p.Status != trade.PaymentInFlight || !p.Stuck {
 			continue
 		}
 		p.Stuck = false
@@ -350,7 +351,7 @@ func (w *World) Unstick(h escrow.Hash, deliver bool) {
 // Change names a hold or a payment of a node whose state has changed.
 type Change struct {
 	Node    string
-	Hash    escrow.Hash
+	Hash    trade.Hash
 	Payment bool // set for an outgoing payment, unset for a hold
 }
 
@@ -384,7 +385,7 @@ type event struct {
 	Seq     uint64 // order among events of the same time
 	Kind    eventKind
 	Node    string // name of the node whose payment or hold is concerned
-	Hash    escrow.Hash
+	Hash    trade.Hash
 	Attempt uint64 // Attempt of the payment, or Seq of the hold
 	Failure escrow.PaymentFailure
 }

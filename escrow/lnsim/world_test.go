@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 func must[T any](t testing.TB) func(T, error) T {
@@ -34,14 +35,14 @@ func three(cfg lnsim.Config) trio {
 }
 
 // hold makes a hold invoice of 1,000 sats. Its preimage is derived from the name.
-func (w trio) hold(t testing.TB, name string, cltv uint32) (escrow.Preimage, string) {
+func (w trio) hold(t testing.TB, name string, cltv uint32) (trade.Preimage, string) {
 	t.Helper()
-	var p escrow.Preimage
+	var p trade.Preimage
 	copy(p[:], name)
 	return p, must[string](t)(w.mostro.CreateHold(t.Context(), escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: cltv, Expiry: time.Hour}))
 }
 
-func (w trio) wantHold(t testing.TB, p escrow.Preimage, want escrow.HoldPhase) escrow.HoldState {
+func (w trio) wantHold(t testing.TB, p trade.Preimage, want trade.HoldPhase) escrow.HoldState {
 	t.Helper()
 	state := must[escrow.HoldState](t)(w.mostro.LookupHold(t.Context(), p.Hash()))
 	if state.Phase != want {
@@ -50,7 +51,7 @@ func (w trio) wantHold(t testing.TB, p escrow.Preimage, want escrow.HoldPhase) e
 	return state
 }
 
-func wantPayment(t testing.TB, n *lnsim.Node, h escrow.Hash, want escrow.PaymentStatus, why escrow.PaymentFailure) {
+func wantPayment(t testing.TB, n *lnsim.Node, h trade.Hash, want trade.PaymentStatus, why escrow.PaymentFailure) {
 	t.Helper()
 	state := must[escrow.PaymentState](t)(n.TrackPayment(t.Context(), h))
 	if state.Status != want || state.Failure != why {
@@ -67,7 +68,7 @@ func (w trio) check(t testing.TB) {
 
 func TestLostAnswers(t *testing.T) {
 	ctx := t.Context()
-	var p escrow.Preimage
+	var p trade.Preimage
 	request := escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 144}
 	for _, c := range []struct {
 		name  string
@@ -115,9 +116,9 @@ func TestLostAnswers(t *testing.T) {
 			lose(lnsim.OpSettle)
 			failed(w.mostro.Settle(ctx, p))
 			if c.took {
-				w.wantHold(t, p, escrow.HoldSettled)
+				w.wantHold(t, p, trade.HoldSettled)
 			} else {
-				w.wantHold(t, p, escrow.HoldAccepted)
+				w.wantHold(t, p, trade.HoldAccepted)
 			}
 			w.mostro.Faults(nil)
 			if err := w.mostro.Settle(ctx, p); err != nil {
@@ -129,9 +130,9 @@ func TestLostAnswers(t *testing.T) {
 			hash := must[escrow.Invoice](t)(escrow.ParseInvoice(out)).Hash
 			failed(w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}))
 			if c.took {
-				wantPayment(t, w.mostro, hash, escrow.PaymentSucceeded, "")
+				wantPayment(t, w.mostro, hash, trade.PaymentSucceeded, "")
 			} else {
-				wantPayment(t, w.mostro, hash, escrow.PaymentUnknown, "")
+				wantPayment(t, w.mostro, hash, trade.PaymentUnknown, "")
 			}
 			w.mostro.Faults(nil)
 			if err := w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}); errors.Is(err, escrow.ErrExists) != c.took {
@@ -173,19 +174,19 @@ func TestPlans(t *testing.T) {
 			}
 			if c.plan.Outcome == lnsim.FailTimeout || c.plan.Delay > 0 {
 				w.Advance(59 * time.Second)
-				w.wantHold(t, p, escrow.HoldOpen)
-				wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+				w.wantHold(t, p, trade.HoldOpen)
+				wantPayment(t, w.seller, p.Hash(), trade.PaymentInFlight, "")
 				w.Advance(2 * time.Minute)
 			}
 			if c.want != "" {
-				wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, c.want)
+				wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, c.want)
 				// The plan applies to one attempt, so the next attempt arrives.
 				if err := w.seller.Pay(ctx, pay); err != nil {
 					t.Fatal(err)
 				}
 				c.plan = lnsim.Plan{}
 			}
-			state := w.wantHold(t, p, escrow.HoldAccepted)
+			state := w.wantHold(t, p, trade.HoldAccepted)
 			if state.PaidMsat != 1_000_000+c.plan.ExtraMsat {
 				t.Errorf("%d msat are held", state.PaidMsat)
 			}
@@ -193,7 +194,7 @@ func TestPlans(t *testing.T) {
 			if err := w.mostro.Settle(ctx, p); err != nil {
 				t.Fatal(err)
 			}
-			wantPayment(t, w.seller, p.Hash(), escrow.PaymentSucceeded, "")
+			wantPayment(t, w.seller, p.Hash(), trade.PaymentSucceeded, "")
 			if got, want := w.seller.BalanceMsat(), 1_000_000_000-state.PaidMsat-c.plan.FeeMsat; got != want {
 				t.Errorf("the seller has %d msat, want %d", got, want)
 			}
@@ -212,7 +213,7 @@ func TestStuckPayment(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Advance(24 * time.Hour)
-		wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+		wantPayment(t, w.seller, p.Hash(), trade.PaymentInFlight, "")
 		if got := w.seller.BalanceMsat(); got != 999_000_000 {
 			t.Fatalf("the seller has %d msat while it is stuck", got)
 		}
@@ -224,8 +225,8 @@ func TestStuckPayment(t *testing.T) {
 		if !deliver {
 			want = escrow.FailureOther
 		}
-		wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, want)
-		w.wantHold(t, p, escrow.HoldCanceled)
+		wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, want)
+		w.wantHold(t, p, trade.HoldCanceled)
 		w.check(t)
 	}
 }
@@ -237,7 +238,7 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
-	state := w.wantHold(t, p, escrow.HoldAccepted)
+	state := w.wantHold(t, p, trade.HoldAccepted)
 	if left, ok := state.BlocksLeft(w.Height(), 18); !ok || left != 25 {
 		t.Fatalf("%d blocks left, %v", left, ok)
 	}
@@ -246,11 +247,11 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 		t.Fatalf("a node that is down answers: %v", err)
 	}
 	w.Mine(42) // one block before the end of the lock: no node can act
-	wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentInFlight, "")
 	w.Mine(1) // the payer takes the payment back on chain
-	wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, escrow.FailureOther)
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, escrow.FailureOther)
 	w.mostro.Up()
-	w.wantHold(t, p, escrow.HoldCanceled)
+	w.wantHold(t, p, trade.HoldCanceled)
 	if err := w.mostro.Settle(ctx, p); !errors.Is(err, escrow.ErrCanceled) {
 		t.Fatal(err)
 	}
@@ -264,8 +265,8 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 	w.mostro.Down()
 	w.Mine(30)
 	w.mostro.Up()
-	w.wantHold(t, p, escrow.HoldCanceled)
-	wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, escrow.FailureDetails)
+	w.wantHold(t, p, trade.HoldCanceled)
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, escrow.FailureDetails)
 	w.check(t)
 }
 
@@ -282,19 +283,19 @@ func TestSettledBehindACutLink(t *testing.T) {
 	if err := w.mostro.Settle(ctx, p); err != nil {
 		t.Fatal(err)
 	}
-	w.wantHold(t, p, escrow.HoldSettled)
+	w.wantHold(t, p, trade.HoldSettled)
 	w.Advance(time.Hour)
-	wantPayment(t, w.seller, p.Hash(), escrow.PaymentInFlight, "")
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentInFlight, "")
 	w.check(t)
 	w.mostro.Link(true)
-	wantPayment(t, w.seller, p.Hash(), escrow.PaymentSucceeded, "")
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentSucceeded, "")
 	w.check(t)
 }
 
 func TestSlots(t *testing.T) {
 	ctx := t.Context()
 	w := three(lnsim.Config{})
-	var first escrow.Preimage
+	var first trade.Preimage
 	for i := range lnsim.DefaultSlots + 1 {
 		p, bolt11 := w.hold(t, fmt.Sprint(i), 144)
 		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
@@ -304,18 +305,18 @@ func TestSlots(t *testing.T) {
 			first = p
 		}
 		if i < lnsim.DefaultSlots {
-			w.wantHold(t, p, escrow.HoldAccepted)
+			w.wantHold(t, p, trade.HoldAccepted)
 			continue
 		}
-		wantPayment(t, w.seller, p.Hash(), escrow.PaymentFailed, escrow.FailureBalance)
-		w.wantHold(t, p, escrow.HoldOpen)
+		wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, escrow.FailureBalance)
+		w.wantHold(t, p, trade.HoldOpen)
 		if err := w.mostro.Cancel(ctx, first.Hash()); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
 			t.Fatal(err)
 		}
-		w.wantHold(t, p, escrow.HoldAccepted)
+		w.wantHold(t, p, trade.HoldAccepted)
 	}
 	w.check(t)
 }
@@ -324,7 +325,7 @@ func TestSlots(t *testing.T) {
 func act(t testing.TB, w trio, random *rand.Rand, steps int, out *bytes.Buffer) {
 	ctx := context.Background()
 	for range steps {
-		var p escrow.Preimage
+		var p trade.Preimage
 		p[0] = byte(random.IntN(40))
 		h := p.Hash()
 		n := []*lnsim.Node{w.mostro, w.seller, w.buyer}[random.IntN(3)]
@@ -455,7 +456,7 @@ func TestNewsMayBeRepeated(t *testing.T) {
 	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
-	var told []escrow.HoldPhase
+	var told []trade.HoldPhase
 	err := w.mostro.WatchHold(ctx, p.Hash(), func(s escrow.HoldState) error {
 		told = append(told, s.Phase)
 		if len(told) == 2 {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 func main() {
@@ -21,7 +21,7 @@ func main() {
 
 func write(path string) error {
 	var b bytes.Buffer
-	if err := escrow.WriteStates(&b); err != nil {
+	if err := trade.WriteStates(&b); err != nil {
 		return err
 	}
 	return os.WriteFile(path, b.Bytes(), 0o644)

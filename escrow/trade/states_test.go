@@ -1,4 +1,4 @@
-package escrow
+package trade
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ func TestStatesDocumentIsFresh(t *testing.T) {
 	if err := WriteStates(&want); err != nil {
 		t.Fatal(err)
 	}
-	have, err := os.ReadFile("../docs/escrow-states.md")
+	have, err := os.ReadFile("../../docs/escrow-states.md")
 	if err != nil {
 		t.Fatal(err)
 	}

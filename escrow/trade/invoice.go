@@ -1,4 +1,4 @@
-package escrow
+package trade
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package escrow
+package trade
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-//go:generate go run ./statesdoc -o ../docs/escrow-states.md
+//go:generate go run ../statesdoc -o ../../docs/escrow-states.md
 
 // Trigger is why a trade moves, or why it stays and yet changes.
 type Trigger string

@@ -1,4 +1,4 @@
-package escrow_test
+package trade_test
 
 import (
 	"bytes"
@@ -8,17 +8,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 func TestPreimagePrintsNowhere(t *testing.T) {
-	p := escrow.Preimage{0xde, 0xad, 0xbe, 0xef, 31: 0x42}
+	p := trade.Preimage{0xde, 0xad, 0xbe, 0xef, 31: 0x42}
 	holder := struct {
-		P escrow.Preimage
-		Q *escrow.Preimage
+		P trade.Preimage
+		Q *trade.Preimage
 	}{p, &p}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
-		for _, value := range []any{p, &p, holder, []escrow.Preimage{p}, map[string]escrow.Preimage{"k": p}} {
+		for _, value := range []any{p, &p, holder, []trade.Preimage{p}, map[string]trade.Preimage{"k": p}} {
 			text := strings.ToLower(fmt.Sprintf(format, value))
 			for _, leak := range []string{"deadbeef", "222 173 190 239", "0xde"} {
 				if strings.Contains(text, leak) {
@@ -38,27 +38,27 @@ func TestPreimagePrintsNowhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back escrow.Preimage
+	var back trade.Preimage
 	if err := json.Unmarshal(text, &back); err != nil || back != p {
 		t.Fatalf("%v after a round trip, error %v", back == p, err)
 	}
 	// SHA-256 of 32 zero bytes.
-	if got := (escrow.Preimage{}).Hash().String(); got != "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925" {
+	if got := (trade.Preimage{}).Hash().String(); got != "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925" {
 		t.Errorf("hash of the zero preimage is %s", got)
 	}
 }
 
 func TestParseHash(t *testing.T) {
 	good := strings.Repeat("0aB9", 16)
-	h, err := escrow.ParseHash(good)
+	h, err := trade.ParseHash(good)
 	if err != nil || h.String() != strings.ToLower(good) {
 		t.Fatalf("%s, %v", h, err)
 	}
 	for _, bad := range []string{"", good[1:], good + "0", strings.Repeat("zz", 32), good[:62] + "é", strings.Repeat("\x00", 64)} {
-		if h, err := escrow.ParseHash(bad); err == nil || h != (escrow.Hash{}) || bad != "" && strings.Contains(err.Error(), bad) {
+		if h, err := trade.ParseHash(bad); err == nil || h != (trade.Hash{}) || bad != "" && strings.Contains(err.Error(), bad) {
 			t.Errorf("ParseHash(%q) = %s, %v", bad, h, err)
 		}
-		if p, err := escrow.ParsePreimage(bad); err == nil || p != (escrow.Preimage{}) || bad != "" && strings.Contains(err.Error(), bad) {
+		if p, err := trade.ParsePreimage(bad); err == nil || p != (trade.Preimage{}) || bad != "" && strings.Contains(err.Error(), bad) {
 			t.Errorf("ParsePreimage(%q): %v", bad, err)
 		}
 	}
