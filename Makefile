@@ -25,7 +25,7 @@ unit:
 # Without cmd/mostrodex: its tests speak through go-nostr's client, which races
 # with itself when a connection ends (relay.go, Close and ConnectWithTLS).
 race:
-	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay/... ./indexer ./escrow ./escrow/lnsim ./reputation ./reputation/score
+	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay/... ./indexer ./escrow ./escrow/trade ./escrow/lnsim ./reputation ./reputation/score
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }

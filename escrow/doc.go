@@ -1,7 +1,7 @@
 // Package escrow is a Mostro: it holds a seller's sats in a hold invoice
 // while a buyer sends fiat, and pays the buyer when the seller lets go.
 //
-// A trade changes in one place, Step: a pure function from a trade and an
+// A trade changes in one place, trade.Step: a pure function from a trade and an
 // input to a trade and its effects. The engine feeds it, commits what it says
 // in one synced transaction, and only then does the outbox act. Effects are
 // safe to repeat, so a crash at any point is mended by an ordinary start.

@@ -12,9 +12,9 @@ import (
 // row. docs/escrow-states.md is its output.
 func WriteStates(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString("<!-- Written by `go generate ./escrow/...` from the transition table in escrow/states.go. Do not edit. -->\n\n")
+	b.WriteString("<!-- Written by `go generate ./escrow/...` from the transition table in escrow/trade/states.go. Do not edit. -->\n\n")
 	b.WriteString("# How a trade moves\n\n")
-	b.WriteString("A trade changes its status in these ways and in no others: `escrow.Step` refuses every other move as a bug.\n")
+	b.WriteString("A trade changes its status in these ways and in no others: `trade.Step` refuses every other move as a bug.\n")
 	b.WriteString("Rows marked *later* are doors of the protocol that are not opened yet.\n\n")
 	b.WriteString("```mermaid\nstateDiagram-v2\n")
 	drawn := make(map[string]bool)
