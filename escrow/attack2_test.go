@@ -240,17 +240,17 @@ func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
 		now += 600
 		for i := range 600 { // one pair a second
 			k := fmt.Sprintf("%064x", 1_000_000+step*600+i)
-			r.desk.throttle(trade.Party{Key: k, Identity: k}, now)
+			r.book.throttle(trade.Party{Key: k, Identity: k}, now)
 			if i%100 == 0 { // each second in the engine
-				r.desk.forget(now)
-				r.desk.begin()
+				r.book.forget(now)
+				r.book.begin()
 			}
 		}
 	}
-	if n := len(r.desk.throttles); n > maxThrottles+1200 {
+	if n := len(r.book.throttles); n > maxThrottles+1200 {
 		t.Errorf("%d throttles after four days of one pair a second", n)
 	}
-	r.desk.throttles = nil
+	r.book.throttles = nil
 }
 
 // Strangers' orders leave no room for the address of a buyer whose sats are
@@ -469,7 +469,7 @@ func TestAttackHalfBoundWallet(t *testing.T) {
 	w.ln = node
 	w.start()
 	wallet := func() (s string) {
-		if err := w.engine.Ask(t.Context(), func(d *Desk, _ int64) error { s = d.Wallet(); return nil }); err != nil {
+		if err := w.engine.Ask(t.Context(), func(b *TradeBook, _ int64) error { s = b.Wallet(); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		return s
@@ -548,7 +548,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	let := sync.OnceFunc(func() { close(hold) })
 	defer let()
 	go func() {
-		_ = w.engine.Ask(context.Background(), func(*Desk, int64) error { close(held); <-hold; return nil })
+		_ = w.engine.Ask(context.Background(), func(*TradeBook, int64) error { close(held); <-hold; return nil })
 	}()
 	<-held
 	asked := make(chan error, 1)
@@ -829,7 +829,7 @@ func TestAttackGoneEscrowKeepsTheWallet(t *testing.T) {
 		if s := w.engine.Status(); len(s.Closed) == 0 {
 			if got := w.trade(id); got.EscrowGone {
 				var wallet string
-				_ = w.engine.Ask(t.Context(), func(d *Desk, _ int64) error { wallet = d.Wallet(); return nil })
+				_ = w.engine.Ask(t.Context(), func(b *TradeBook, _ int64) error { wallet = b.Wallet(); return nil })
 				if wallet == "another" {
 					return
 				}
@@ -1118,7 +1118,7 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 	maker, taker := r.someone(), r.someone()
 	for range 8_000 {
 		var id trade.OrderID
-		for x := range r.desk.open {
+		for x := range r.book.open {
 			if id = x; rng.IntN(3) == 0 {
 				break
 			}
@@ -1127,7 +1127,7 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 			pick(`"sell"`, `"buy"`), pick(`100000`, `0`), pick(`"EUR"`), pick(`null`, `null`, `10`), pick(`null`, `null`, `500`), pick(`100`), pick(`"SEPA"`), pick(`0`, `3`), pick(`null`, fmt.Sprint(r.node.now+90000)), pick(`null`, `"a@home"`))
 		hash := fmt.Sprintf("%064x", rng.Uint64())
 		msat := int64(99_700_000)
-		if x := r.desk.open[id]; x != nil {
+		if x := r.book.open[id]; x != nil {
 			msat = x.PayoutSats() * 1000
 		}
 		invoice := fmt.Sprintf(`"lnsim:%s:%d:%d:%s"`, hash, msat, r.node.now+90000, id)

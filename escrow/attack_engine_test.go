@@ -460,7 +460,7 @@ func TestNodeTroubles(t *testing.T) {
 	trouble.set("another", nil)
 	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var wallet string
-		if err := w.engine.Ask(t.Context(), func(d *Desk, _ int64) error { wallet = d.Wallet(); return nil }); err != nil {
+		if err := w.engine.Ask(t.Context(), func(b *TradeBook, _ int64) error { wallet = b.Wallet(); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if wallet == "another" {

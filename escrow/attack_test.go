@@ -50,20 +50,20 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 			}
 			defer db.Close()
 			r := newRig(t)
-			d, err := NewDesk(db)
+			b, err := NewTradeBook(db)
 			if err != nil {
 				t.Fatal(err)
 			}
-			d.Policy, d.Secret, d.Decode = r.policy, trade.NodeSecret{1}, simDecode
-			d.OrderEvent = func(t trade.Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
+			b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
+			b.OrderEvent = func(t trade.Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
 			for i := range maxTurn {
 				l := r.letter(r.someone(), mostro.ActionNewOrder, nil, large(fill))
 				l.ReplayID = fmt.Sprint(i)
-				if got, err := d.Receive(l, r.node.now); err != nil || got != "" {
+				if got, err := b.Receive(l, r.node.now); err != nil || got != "" {
 					t.Fatal(got, err)
 				}
 			}
-			c := d.Take()
+			c := b.Take()
 			for _, row := range c.Journal {
 				if b, _ := json.Marshal(&row.Input); len(b) > 4<<10 {
 					t.Fatalf("%d bytes in the journal", len(b))
@@ -304,7 +304,7 @@ func TestTakersWhoCancelWait(t *testing.T) {
 				r.node.now++
 			}
 			r.node.now += 86400
-			r.desk.forget(r.node.now)
+			r.book.forget(r.node.now)
 			r.commit()
 			if len(r.store.throttles) != 0 {
 				t.Error("a forgiven taker is remembered", r.store.throttles)
@@ -347,7 +347,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		return list
 	}
 	freeze := func(r *rig, id trade.OrderID) {
-		r.hear(id, trade.Input{Kind: trade.InUncommitted})
+		r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 		r.commit()
 		if !r.trade(id).Frozen {
 			t.Fatal("not frozen")
@@ -359,12 +359,12 @@ func TestFrozenMovesNothing(t *testing.T) {
 		p := r.trade(id).Payout
 		delete(r.node.pays, p.Hash)
 		freeze(r, id)
-		r.hear(id, trade.Input{Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: trade.PaymentUnknown}})
+		r.applyInput(id, trade.Input{Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: trade.PaymentUnknown}})
 		r.commit()
 		if got := moves(r); len(got) != 0 {
 			t.Fatalf("a frozen trade asks for %v", got)
 		}
-		r.hear(id, trade.Input{Kind: trade.InResume})
+		r.applyInput(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
@@ -386,7 +386,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
 			t.Fatal("a frozen trade is paid out")
 		}
-		r.hear(id, trade.Input{Kind: trade.InResume})
+		r.applyInput(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
@@ -405,7 +405,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
 			t.Fatal("a frozen trade is paid out")
 		}
-		r.hear(id, trade.Input{Kind: trade.InResume})
+		r.applyInput(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
@@ -418,7 +418,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		p, before := r.trade(id).Payout, r.got(buyer, mostro.ActionAddInvoice)
 		for range 3 {
 			r.node.resolve(p.Hash, false)
-			r.hear(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+			r.applyInput(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 			r.commit()
 		}
 		if r.got(buyer, mostro.ActionAddInvoice) != before || len(moves(r)) != 0 {
@@ -491,7 +491,7 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		r.must(buyer, mostro.ActionFiatSent, &id, nil)
-		r.hear(id, trade.Input{Kind: trade.InReconcile})
+		r.applyInput(id, trade.Input{Kind: trade.InReconcile})
 		r.commit()
 		if got := r.say(seller, mostro.ActionRelease, &id, nil); got != "" {
 			t.Fatal(got)
@@ -653,7 +653,7 @@ func TestPayoutHashIsNoHold(t *testing.T) {
 	r.hold[trade.FxMint] = true
 	r.must(t2.Seller, mostro.ActionRelease, &id, nil)
 	own := r.trade(id).Hash
-	r.hear(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: simInvoice(own, 99_700_000, r.node.now+60, id.String())})
+	r.applyInput(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: simInvoice(own, 99_700_000, r.node.now+60, id.String())})
 	r.commit()
 	if r.trade(id).Payout.Hash == own {
 		t.Error("the payout is to the trade's own hold")
@@ -711,7 +711,7 @@ func TestClockSetBack(t *testing.T) {
 	r.must(r.someone(), mostro.ActionTakeSell, &waiting, nil)
 	r.node.now -= 86_400 // NTP
 	for _, one := range []trade.OrderID{id, waiting} {
-		r.hear(one, trade.Input{Kind: trade.InClockBack})
+		r.applyInput(one, trade.Input{Kind: trade.InClockBack})
 	}
 	r.commit()
 	r.pass(0)
@@ -770,7 +770,7 @@ func TestUnknownRefusals(t *testing.T) {
 	if err != nil || res.input.Kind != trade.InPayRefused {
 		t.Fatalf("%v, %v", res.input.Kind, err)
 	}
-	r.hear(id, res.input)
+	r.applyInput(id, res.input)
 	r.commit()
 	if r.trade(id).Payout.Hash != (trade.Hash{}) {
 		t.Error("the invoice cannot be replaced")
@@ -790,11 +790,11 @@ func (refusingNode) Pay(context.Context, Payment) error {
 func TestThrottlesAreBounded(t *testing.T) {
 	r := newRig(t)
 	for i := range maxThrottles + 1000 {
-		r.desk.throttle(trade.Party{Key: fmt.Sprint("key ", i), Identity: fmt.Sprint("key ", i)}, r.node.now)
+		r.book.throttle(trade.Party{Key: fmt.Sprint("key ", i), Identity: fmt.Sprint("key ", i)}, r.node.now)
 	}
 	r.commit()
 	for range 10 {
-		r.desk.forget(r.node.now)
+		r.book.forget(r.node.now)
 		r.commit()
 	}
 	if got := len(r.store.throttles); got != maxThrottles+1000 {
@@ -802,7 +802,7 @@ func TestThrottlesAreBounded(t *testing.T) {
 	}
 	r.node.now += throttleFirst
 	for range 10 {
-		r.desk.forget(r.node.now)
+		r.book.forget(r.node.now)
 		r.commit()
 	}
 	if got := len(r.store.throttles); got > maxThrottles || got < maxThrottles-maxTurn {

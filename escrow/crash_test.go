@@ -34,11 +34,11 @@ func TestCrashMatrix(t *testing.T) {
 		r := newRig(t)
 		id, _, buyer := waiting(r)
 		l := r.letter(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		if _, err := r.desk.Receive(l, r.node.now); err != nil {
+		if _, err := r.book.Receive(l, r.node.now); err != nil {
 			t.Fatal(err)
 		}
 		r.store.failBefore = true
-		if r.store.Commit(r.desk.Take()) == nil {
+		if r.store.Commit(r.book.Take()) == nil {
 			t.Fatal("committed")
 		}
 		r.store.failBefore = false
@@ -54,11 +54,11 @@ func TestCrashMatrix(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := waiting(r)
 		l := r.letter(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		if _, err := r.desk.Receive(l, r.node.now); err != nil {
+		if _, err := r.book.Receive(l, r.node.now); err != nil {
 			t.Fatal(err)
 		}
 		r.store.failAfter = true
-		if r.store.Commit(r.desk.Take()) == nil {
+		if r.store.Commit(r.book.Take()) == nil {
 			t.Fatal("no error")
 		}
 		r.store.failAfter = false
@@ -259,7 +259,7 @@ func TestRolledBackStore(t *testing.T) {
 			r.store.rows = append(r.store.rows, row.ID)
 		}
 		r.start()
-		r.hear(tr.ID, trade.Input{Kind: trade.InReconcile})
+		r.applyInput(tr.ID, trade.Input{Kind: trade.InReconcile})
 		r.commit()
 	}
 	t.Run("released and paid since: frozen, not paid again", func(t *testing.T) {
@@ -283,7 +283,7 @@ func TestRolledBackStore(t *testing.T) {
 		}
 		// An operator who has the buyer paid all the same pays him by the same
 		// hash: the node says that it is paid already.
-		r.hear(id, trade.Input{Kind: trade.InPayAfterAll})
+		r.applyInput(id, trade.Input{Kind: trade.InPayAfterAll})
 		r.commit()
 		r.settle()
 		r.status(mostro.TradeSuccess, id)
@@ -303,7 +303,7 @@ func TestRolledBackStore(t *testing.T) {
 		if tr := r.trade(id); !tr.Frozen || r.node.paidMsat != 99_700_000 || len(r.node.pays) != 2 {
 			t.Errorf("frozen %v, paid %d", tr.Frozen, r.node.paidMsat)
 		}
-		r.hear(id, trade.Input{Kind: trade.InResume})
+		r.applyInput(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
 		if tr := r.trade(id); tr.Frozen || tr.Payout.Asked != 1 { // its invoice has expired meanwhile

@@ -64,7 +64,7 @@ type Engine struct {
 	stopped   chan struct{} // closed when Run has returned
 	outbox    *outbox
 	watches   *watches
-	desk      *Desk
+	book      *TradeBook
 	said      time.Time // of the last commit at a tick
 	keepAt    int64     // the last commit's time, while trades are told that the clock was set back
 	clockBack int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
@@ -92,7 +92,7 @@ type notice struct {
 	trade     trade.OrderID
 	input     trade.Input // Kind "" for none
 	row       uint64      // outbox row that is done
-	ask       func(*Desk, int64) error
+	ask       func(*TradeBook, int64) error
 	reply     chan error // capacity 1
 }
 
@@ -169,12 +169,12 @@ func (e *Engine) Run(ctx context.Context) error {
 				}
 				deliver = e.sendAgain(e.Log.Head())
 			}
-			b := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: deliver, metrics: e.Metrics, heard: e.Heard}
+			mail := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: deliver, metrics: e.Metrics, heard: e.Heard}
 			var cursor uint64
-			if err := e.Ask(ctx, func(d *Desk, _ int64) error { cursor = d.Cursor(); return nil }); err != nil {
+			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { cursor = b.Cursor(); return nil }); err != nil {
 				return err
 			}
-			return b.run(ctx, cursor)
+			return mail.run(ctx, cursor)
 		})
 		return e.loop(ctx)
 	})
@@ -218,7 +218,7 @@ func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 		for deadline := time.Now().Add(againFor); quiet < 2 && time.Now().Before(deadline); {
 			// Once this returns, all results before it are decided, and what they
 			// asked for is queued. So it takes two looks in a row to be sure.
-			if err := e.Ask(ctx, func(*Desk, int64) error { return nil }); err != nil {
+			if err := e.Ask(ctx, func(*TradeBook, int64) error { return nil }); err != nil {
 				return err
 			}
 			if depth := e.outbox.depth(); depth[laneNode]+depth[laneProbe]+depth[laneMint] == 0 {
@@ -271,8 +271,8 @@ func (e *Engine) Open() error {
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
-	e.Card.expect(e.desk.Wallet())
-	if back := e.desk.head.At - e.Clock().Unix(); back > clockSlack {
+	e.Card.expect(e.book.Wallet())
+	if back := e.book.head.At - e.Clock().Unix(); back > clockSlack {
 		e.clockBack = back
 	}
 	if e.Witness != nil {
@@ -280,9 +280,9 @@ func (e *Engine) Open() error {
 		if err != nil {
 			return err
 		}
-		e.Reconcile = e.Reconcile || rolledBack(e.desk.head, commits, known)
+		e.Reconcile = e.Reconcile || rolledBack(e.book.head, commits, known)
 	}
-	if e.Reconcile = e.Reconcile || e.desk.head.Copied; e.Reconcile {
+	if e.Reconcile = e.Reconcile || e.book.head.Copied; e.Reconcile {
 		return e.markCopied(context.Background())
 	}
 	return nil
@@ -291,40 +291,40 @@ func (e *Engine) Open() error {
 // markCopied has the store itself say that it is a copy, before anything else
 // is written to it.
 func (e *Engine) markCopied(ctx context.Context) error {
-	e.Reconcile, e.desk.head.Copied, e.desk.changed = true, true, true
+	e.Reconcile, e.book.head.Copied, e.book.changed = true, true, true
 	return e.commit(ctx, false)
 }
 
 // remembers says whether the witness follows the store. It does not follow a
 // copy before every open hash is looked up.
-func (e *Engine) remembers() bool { return e.Witness != nil && !e.desk.head.Copied }
+func (e *Engine) remembers() bool { return e.Witness != nil && !e.book.head.Copied }
 
-// readStore makes a desk from the store as it is. It is called at the start,
+// readStore makes a trade book from the store as it is. It is called at the start,
 // and when memory is ahead of a commit that could not be written.
 func (e *Engine) readStore() error {
-	desk, err := NewDesk(e.Store)
+	book, err := NewTradeBook(e.Store)
 	if err != nil {
 		return err
 	}
-	desk.Policy, desk.Secret, desk.Decode, desk.Quote = e.Policy, e.Secret, e.Decode, e.Quote
-	desk.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
-	desk.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
-	desk.KeysetEvent = e.Face.Keyset
+	book.Policy, book.Secret, book.Decode, book.Quote = e.Policy, e.Secret, e.Decode, e.Quote
+	book.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
+	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
+	book.KeysetEvent = e.Face.Keyset
 	if e.Decode == nil {
-		desk.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
+		book.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
 	}
-	if e.desk != nil {
+	if e.book != nil {
 		// The inbox reads the keyring: it stays the same one.
-		desk.keys = e.desk.keys.replace(desk.keys)
-		desk.Reconciling, desk.NodeDown = e.desk.Reconciling, e.desk.NodeDown
+		book.keys = e.book.keys.replace(book.keys)
+		book.Reconciling, book.NodeDown = e.book.Reconciling, e.book.NodeDown
 	}
-	e.Gate.known = desk.keys
+	e.Gate.known = book.keys
 	if e.Notary != nil {
-		if err := desk.Attesting(e.Notary); err != nil {
+		if err := book.Attesting(e.Notary); err != nil {
 			return err
 		}
 	}
-	e.desk = desk
+	e.book = book
 	return nil
 }
 
@@ -354,7 +354,7 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 		default:
 			continue
 		}
-		if info, _ := e.Card.Info(); e.desk.Wallet() == "" && info.Pubkey != "" {
+		if info, _ := e.Card.Info(); e.book.Wallet() == "" && info.Pubkey != "" {
 			if err := e.bind(ctx, info.Pubkey); err != nil {
 				return err
 			}
@@ -387,7 +387,7 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 // bind makes a wallet the one that holds the trades' invoices. The card expects
 // it once that is committed.
 func (e *Engine) bind(ctx context.Context, pubkey string) error {
-	e.desk.Bind(pubkey)
+	e.book.Bind(pubkey)
 	if err := e.commit(ctx, false); err != nil {
 		return err
 	}
@@ -399,7 +399,7 @@ func (e *Engine) bind(ctx context.Context, pubkey string) error {
 func (e *Engine) rebind(ctx context.Context) error {
 	state := e.Card.State()
 	needed := false
-	e.desk.Trades(func(t *trade.Trade) { needed = needed || t.NeedsWallet() })
+	e.book.Trades(func(t *trade.Trade) { needed = needed || t.NeedsWallet() })
 	if state.Problem != NodeOtherWallet || needed {
 		return nil
 	}
@@ -411,7 +411,7 @@ func (e *Engine) rebind(ctx context.Context) error {
 // that is newer than the store: what is published was committed before. "" is
 // none.
 func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
-	head := e.desk.head
+	head := e.book.head
 	err = e.Log.Read(ctx, head.Cursor, func(entry mostro.Entry) error {
 		evt := entry.Event
 		if id != "" || evt.PubKey != e.Face.Pubkey || entry.Source.Road != mostro.RoadSelf {
@@ -446,7 +446,7 @@ const lostDays = 30
 // is made, so there are none unless commits were lost.
 func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 	since := e.Clock().Add(-lostDays * 24 * time.Hour)
-	if compared := time.Unix(e.desk.head.Compared+1, 0); compared.After(since) {
+	if compared := time.Unix(e.book.head.Compared+1, 0); compared.After(since) {
 		since = compared // what was lost before is known to be lost
 	}
 	err = e.Node.ListHolds(ctx, since, func(h HoldState) error {
@@ -484,14 +484,14 @@ func (e *Engine) knows(id trade.OrderID, h trade.Hash) (bool, error) {
 // than after an update.
 func (e *Engine) wake(ctx context.Context) error {
 	var ids []trade.OrderID
-	e.desk.Trades(func(t *trade.Trade) { ids = append(ids, t.ID) })
+	e.book.Trades(func(t *trade.Trade) { ids = append(ids, t.ID) })
 	slices.SortFunc(ids, func(a, b trade.OrderID) int { return slices.Compare(a[:], b[:]) })
-	e.desk.Reconciling = e.Reconcile
+	e.book.Reconciling = e.Reconcile
 	if e.Reconcile {
 		e.Logger.Warn("the escrow's store may be an older copy: no message is read before every open hash is looked up",
-			"open_trades", len(ids), "commits", e.desk.head.Commits)
+			"open_trades", len(ids), "commits", e.book.head.Commits)
 		if e.Notary != nil {
-			e.desk.CloseKeysets(e.Clock().Unix())
+			e.book.CloseKeysets(e.Clock().Unix())
 		}
 	}
 	other, err := e.otherLog(ctx)
@@ -500,8 +500,8 @@ func (e *Engine) wake(ctx context.Context) error {
 	}
 	if other {
 		// What is read again is recognised by its id.
-		e.Logger.Warn("the log is not the one that was read before: reading it from its beginning", "head", e.Log.Head(), "cursor", e.desk.head.Cursor)
-		e.desk.head.Cursor, e.desk.head.CursorID, e.desk.changed = 0, "", true
+		e.Logger.Warn("the log is not the one that was read before: reading it from its beginning", "head", e.Log.Head(), "cursor", e.book.head.Cursor)
+		e.book.head.Cursor, e.book.head.CursorID, e.book.changed = 0, "", true
 	}
 	if err := e.commit(ctx, false); err != nil {
 		return err
@@ -515,7 +515,7 @@ func (e *Engine) wake(ctx context.Context) error {
 		if e.Reconcile {
 			batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InReconcile}})
 		}
-		if t := e.desk.open[id]; e.clockBack > 0 || max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
+		if t := e.book.open[id]; e.clockBack > 0 || max(t.CreatedAt, t.TakenAt, t.HeldAt) > at+clockSlack {
 			batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InClockBack, Grace: e.clockBack}})
 		}
 		batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InRestart, Grace: e.Policy.GraceSeconds}})
@@ -524,7 +524,7 @@ func (e *Engine) wake(ctx context.Context) error {
 		return err
 	}
 	frozen := make(map[trade.OrderID]bool)
-	e.desk.Trades(func(t *trade.Trade) {
+	e.book.Trades(func(t *trade.Trade) {
 		frozen[t.ID] = t.Frozen
 		e.watches.sync(ctx, t)
 		if e.Reconcile && t.Hash != (trade.Hash{}) {
@@ -559,7 +559,7 @@ func (e *Engine) wake(ctx context.Context) error {
 // or with another event there. A log that was put back may have grown past the
 // cursor since.
 func (e *Engine) otherLog(ctx context.Context) (bool, error) {
-	head := e.desk.head
+	head := e.book.head
 	if e.Log.Head() < head.Cursor {
 		return true, nil
 	}
@@ -588,8 +588,8 @@ func (e *Engine) lookUp(ctx context.Context) error {
 	}
 	for id := range e.asked {
 		var t trade.Trade
-		if err := e.Ask(ctx, func(d *Desk, _ int64) error {
-			if open := d.open[id]; open != nil {
+		if err := e.Ask(ctx, func(b *TradeBook, _ int64) error {
+			if open := b.open[id]; open != nil {
 				t = *open
 			}
 			return nil
@@ -600,8 +600,8 @@ func (e *Engine) lookUp(ctx context.Context) error {
 			return err
 		}
 	}
-	err := e.Ask(ctx, func(d *Desk, at int64) error {
-		d.Reconciling, d.head.Copied, d.head.Compared, d.changed = false, false, at, true
+	err := e.Ask(ctx, func(b *TradeBook, at int64) error {
+		b.Reconciling, b.head.Copied, b.head.Compared, b.changed = false, false, at, true
 		return nil
 	})
 	if err == nil {
@@ -668,7 +668,7 @@ func (e *Engine) send(ctx context.Context, n notice) error {
 
 // Ask runs fn between two inputs, in the engine's goroutine, and returns once
 // what it changed is committed. fn must not block.
-func (e *Engine) Ask(ctx context.Context, fn func(d *Desk, at int64) error) error {
+func (e *Engine) Ask(ctx context.Context, fn func(b *TradeBook, at int64) error) error {
 	reply := make(chan error, 1)
 	if err := e.send(ctx, notice{ask: fn, reply: reply}); err != nil {
 		return err
@@ -739,20 +739,20 @@ func (e *Engine) decideAll(ctx context.Context, batch []notice) error {
 // all trades are told, so that a program that ends in between tells them at its
 // next start.
 func (e *Engine) noticeClock(ctx context.Context) error {
-	last, now := e.desk.head.At, e.Clock().Unix()
+	last, now := e.book.head.At, e.Clock().Unix()
 	if last == 0 || last-now <= clockSlack || e.keepAt != 0 {
 		return nil
 	}
 	e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", last-now)
 	var batch []notice
-	e.desk.Trades(func(t *trade.Trade) {
+	e.book.Trades(func(t *trade.Trade) {
 		batch = append(batch, notice{trade: t.ID, input: trade.Input{Kind: trade.InClockBack, Grace: last - now}})
 	})
 	slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	e.keepAt = last
 	err := e.decideTurns(ctx, batch)
 	e.keepAt, e.clockBack = 0, 0 // told once
-	e.desk.head.At, e.desk.changed = now, true
+	e.book.head.At, e.book.changed = now, true
 	return err
 }
 
@@ -770,8 +770,8 @@ func (e *Engine) decideTurns(ctx context.Context, batch []notice) error {
 // decideSome decides about the first of the notices and commits. It returns
 // how many it took.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
-	e.desk.NodeDown = e.Card.State().Problem != NodeUsable
-	for n < len(batch) && n < maxTurn && (n == 0 || e.desk.Bytes() < turnBytes) {
+	e.book.NodeDown = e.Card.State().Problem != NodeUsable
+	for n < len(batch) && n < maxTurn && (n == 0 || e.book.Bytes() < turnBytes) {
 		if err := e.take(batch[n]); err != nil {
 			return n, err
 		}
@@ -813,50 +813,50 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 		return nil
 	case n.letter != nil:
 		e.Logger.Error("a message cannot be written to the escrow's store and is skipped", "sender", n.letter.Sender, "action", n.letter.Message.Action, "error", cause)
-		e.desk.Skip(*n.letter)
-		e.desk.ReadEntry(n.seq, n.id)
+		e.book.Skip(*n.letter)
+		e.book.ReadEntry(n.seq, n.id)
 		if n.row != 0 {
-			e.desk.Done(n.row)
-			e.desk.probes.remove(probeOf(*n.letter, n.address))
+			e.book.Done(n.row)
+			e.book.probes.remove(probeOf(*n.letter, n.address))
 		}
 	default:
 		e.Logger.Error("an input cannot be written to the escrow's store: its trade is frozen until an operator looks", "trade", n.trade.String(), "input", string(n.input.Kind), "error", cause)
-		if err := e.desk.Hear(n.trade, trade.Input{At: e.Clock().Unix(), Kind: trade.InUncommitted}); err != nil {
+		if err := e.book.ApplyInput(n.trade, trade.Input{At: e.Clock().Unix(), Kind: trade.InUncommitted}); err != nil {
 			return err
 		}
 	}
 	return e.commit(ctx, false)
 }
 
-// take lets one notice change the desk.
+// take lets one notice change the trade book.
 func (e *Engine) take(n notice) error {
 	at := e.Clock().Unix()
 	switch {
 	case n.ask != nil:
 		// Answered once the turn is committed: it may be decided again before.
-		e.replies = append(e.replies, answer{n, n.ask(e.desk, at)})
+		e.replies = append(e.replies, answer{n, n.ask(e.book, at)})
 	case n.letter != nil:
 		var outcome string
 		var err error
 		if n.reachable != nil {
-			outcome, err = e.desk.Probed(n.row, *n.letter, n.address, *n.reachable, at)
+			outcome, err = e.book.Probed(n.row, *n.letter, n.address, *n.reachable, at)
 		} else {
-			outcome, err = e.desk.Receive(*n.letter, at)
-			e.desk.ReadEntry(n.seq, n.id)
+			outcome, err = e.book.Receive(*n.letter, at)
+			e.book.ReadEntry(n.seq, n.id)
 		}
 		e.Metrics.letter(outcome)
 		return err
 	case n.seq != 0:
-		e.desk.ReadEntry(n.seq, n.id)
+		e.book.ReadEntry(n.seq, n.id)
 	default:
 		if n.input.Kind != "" {
 			n.input.At = at
-			if err := e.desk.Hear(n.trade, n.input); err != nil {
+			if err := e.book.ApplyInput(n.trade, n.input); err != nil {
 				return err
 			}
 		}
 		if n.row != 0 {
-			e.desk.Done(n.row)
+			e.book.Done(n.row)
 		}
 	}
 	return nil
@@ -876,8 +876,8 @@ const (
 func (e *Engine) tick(ctx context.Context) error {
 	now := e.Clock()
 	var batch []notice
-	if !e.desk.Reconciling {
-		due := e.desk.Due(now.Unix())
+	if !e.book.Reconciling {
+		due := e.book.Due(now.Unix())
 		for _, id := range due[:min(len(due), maxTurn)] {
 			batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InClock}})
 		}
@@ -889,13 +889,13 @@ func (e *Engine) tick(ctx context.Context) error {
 		return err
 	}
 	for _, evt := range e.Face.Due(now, e.Policy) {
-		e.desk.Say(evt, now.Unix())
+		e.book.QueueEvent(evt, now.Unix())
 	}
-	e.desk.SayKeysets(now.Unix())
-	e.desk.forget(now.Unix())
+	e.book.QueueKeysets(now.Unix())
+	e.book.forget(now.Unix())
 	e.stamps(now.Unix())
 	e.report()
-	e.Metrics.survey(e.desk, e.outbox, e.ahead)
+	e.Metrics.survey(e.book, e.outbox, e.ahead)
 	return e.commit(ctx, true)
 }
 
@@ -905,10 +905,10 @@ func (e *Engine) tick(ctx context.Context) error {
 // second.
 func (e *Engine) stamps(now int64) {
 	newest, stuck := int64(0), 0
-	for _, at := range e.desk.head.Stamps {
+	for _, at := range e.book.head.Stamps {
 		newest = max(newest, at)
 	}
-	e.desk.Trades(func(t *trade.Trade) {
+	e.book.Trades(func(t *trade.Trade) {
 		newest = max(newest, t.StampedAt, t.Dispute.StampedAt)
 		if t.Status == mostro.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*trade.BlockSeconds < now {
 			stuck++
@@ -931,10 +931,10 @@ func (e *Engine) report() {
 	if state := e.Card.State(); state.Problem != NodeUsable {
 		s.Closed = append(s.Closed, state.Detail)
 	}
-	if e.desk.Reconciling {
+	if e.book.Reconciling {
 		s.Closed = append(s.Closed, "the escrow's store may be an older copy: every open hash is being looked up")
 	}
-	if e.desk.Paused() {
+	if e.book.Paused() {
 		s.Closed = append(s.Closed, "the operator has paused new orders")
 	}
 	if e.unwitnessed != nil {
@@ -953,11 +953,11 @@ func (e *Engine) report() {
 // done. ErrUncommittable says that nothing was written; any other failure is
 // fatal: memory is ahead of the store, and a fresh start alone is sure of both.
 func (e *Engine) commit(ctx context.Context, ticked bool) error {
-	turn := e.desk.turn
+	turn := e.book.turn
 	now := e.Clock()
 	// The position in the log alone is not worth an fsync: what is read again
 	// is recognised.
-	if turn.commit.Empty() && !e.desk.changed && !(ticked && now.Sub(e.said) > 5*time.Second) {
+	if turn.commit.Empty() && !e.book.changed && !(ticked && now.Sub(e.said) > 5*time.Second) {
 		e.answer()
 		return nil
 	}
@@ -966,9 +966,9 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	}
 	bugs := len(turn.bugs)
 	// The clock may have been set back within the turn.
-	e.desk.head.At = max(now.Unix(), turn.at, e.keepAt)
-	e.desk.head.Latest = max(e.desk.head.Latest, e.desk.head.At)
-	c := e.desk.Take()
+	e.book.head.At = max(now.Unix(), turn.at, e.keepAt)
+	e.book.head.Latest = max(e.book.head.Latest, e.book.head.At)
+	c := e.book.Take()
 	if err := e.seal(ctx, c, now); err != nil {
 		return err
 	}
@@ -1009,9 +1009,9 @@ func (e *Engine) answer() {
 
 // Trade gives a trade as it is now, open or over; mostro.ErrNotFound.
 func (e *Engine) Trade(ctx context.Context, id trade.OrderID) (t trade.Trade, err error) {
-	err = e.Ask(ctx, func(d *Desk, _ int64) error {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error {
 		var err error
-		t, err = d.trade(id)
+		t, err = b.trade(id)
 		if errors.Is(err, ErrNoRow) {
 			return mostro.ErrNotFound
 		}
@@ -1034,30 +1034,30 @@ func (e *Engine) PayAfterAll(ctx context.Context, id trade.OrderID) error {
 }
 
 func (e *Engine) verdict(ctx context.Context, id trade.OrderID, kind trade.InputKind) error {
-	return e.Ask(ctx, func(d *Desk, at int64) error {
-		t, err := d.trade(id)
+	return e.Ask(ctx, func(b *TradeBook, at int64) error {
+		t, err := b.trade(id)
 		if errors.Is(err, ErrNoRow) {
 			return mostro.ErrNotFound
 		}
 		if err != nil {
 			return err
 		}
-		return d.step(t, trade.Input{At: at, Kind: kind})
+		return b.step(t, trade.Input{At: at, Kind: kind})
 	})
 }
 
 // Paused says whether new trades are stopped, and whether they are because the
 // node is still being asked about a store that may be an older copy.
 func (e *Engine) Paused(ctx context.Context) (paused, reconciling bool, err error) {
-	err = e.Ask(ctx, func(d *Desk, _ int64) error { paused, reconciling = d.Paused(), d.Reconciling; return nil })
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { paused, reconciling = b.Paused(), b.Reconciling; return nil })
 	return paused, reconciling, err
 }
 
 // Trades gives the open trades, as they are now, in no order.
 func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
-	err = e.Ask(ctx, func(d *Desk, _ int64) error {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error {
 		list = list[:0] // a turn may be decided twice
-		d.Trades(func(t *trade.Trade) { list = append(list, *t) })
+		b.Trades(func(t *trade.Trade) { list = append(list, *t) })
 		return nil
 	})
 	return list, err
@@ -1065,5 +1065,5 @@ func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
 
 // Pause stops new trades, or lets them begin again. It survives a restart.
 func (e *Engine) Pause(ctx context.Context, paused bool) error {
-	return e.Ask(ctx, func(d *Desk, _ int64) error { d.Pause(paused); return nil })
+	return e.Ask(ctx, func(b *TradeBook, _ int64) error { b.Pause(paused); return nil })
 }

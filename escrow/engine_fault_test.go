@@ -88,7 +88,7 @@ func TestPublisherThatFails(t *testing.T) {
 		deadline := time.Now().Add(5 * time.Second)
 		for { // until it has failed at least once
 			var failures int
-			if err := w.engine.Ask(t.Context(), func(*Desk, int64) error { return nil }); err != nil {
+			if err := w.engine.Ask(t.Context(), func(*TradeBook, int64) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
 			w.engine.outbox.mu.Lock()

@@ -70,8 +70,8 @@ func TestFrozenTradeWaitsWithItsHold(t *testing.T) {
 		r.must(buyer, mostro.ActionTakeSell, &id, nil)
 		r.hold[trade.FxCreateHold] = true
 		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		r.hear(id, trade.Input{Kind: trade.InUncommitted})
-		r.hear(id, trade.Input{Kind: kind, Hash: r.trade(id).Hash, Bolt11: "lnsim"})
+		r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
+		r.applyInput(id, trade.Input{Kind: kind, Hash: r.trade(id).Hash, Bolt11: "lnsim"})
 		r.commit()
 		if got := r.trade(id); got.HoldInvoice != "" || got.Status != mostro.TradeWaitingPayment || !got.Frozen {
 			t.Errorf("%s: the frozen trade is %s, its invoice %q", kind, got.Status, got.HoldInvoice)
@@ -85,9 +85,9 @@ func TestFrozenPaymentFails(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
 	p := r.trade(id).Payout
-	r.hear(id, trade.Input{Kind: trade.InUncommitted})
+	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 	r.node.resolve(p.Hash, false)
-	r.hear(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+	r.applyInput(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 	r.commit()
 	r.settle()
 	if got := r.trade(id); r.got(buyer, mostro.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
@@ -209,7 +209,7 @@ func TestDoubtfulTradeIsNotTimedOut(t *testing.T) {
 	r.must(seller, mostro.ActionTakeBuy, &id, nil)
 	r.pays(seller)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	r.hear(id, trade.Input{Kind: trade.InReconcile})
+	r.applyInput(id, trade.Input{Kind: trade.InReconcile})
 	r.commit()
 	r.pass(1000)
 	if got := r.trade(id); !got.Frozen || r.node.holds[got.Hash].state.Phase != trade.HoldAccepted {
@@ -219,7 +219,7 @@ func TestDoubtfulTradeIsNotTimedOut(t *testing.T) {
 
 func TestReconcilingTakesNoOrder(t *testing.T) {
 	r := newRig(t)
-	r.desk.Reconciling = true
+	r.book.Reconciling = true
 	order := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"}
 	r.refused(mostro.ReasonNotAllowedByStatus, r.someone(), mostro.ActionNewOrder, nil, order)
 }
@@ -293,7 +293,7 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	t.Helper()
 	e := &Engine{
 		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
-		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: reconcile,
+		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: reconcile,
 		Witness: &Witness{Path: filepath.Join(t.TempDir(), "witness")}, Clock: func() time.Time { return time.Unix(r.node.now, 0) },
 	}
 	if !reconcile {
@@ -321,13 +321,13 @@ func TestRowsOfAFrozenTradeWait(t *testing.T) {
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
 	r.hold[trade.FxSettle] = true
 	r.must(seller, mostro.ActionRelease, &id, nil)
-	r.hear(id, trade.Input{Kind: trade.InUncommitted})
+	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 	r.commit()
 	e := engineOn(t, r, false)
 	if n := e.outbox.depth()[laneNode]; n != 0 {
 		t.Fatalf("%d calls for a frozen trade are to be made", n)
 	}
-	if err := e.desk.Hear(id, trade.Input{At: r.node.now, Kind: trade.InResume}); err != nil {
+	if err := e.book.ApplyInput(id, trade.Input{At: r.node.now, Kind: trade.InResume}); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.commit(t.Context(), false); err != nil {
@@ -390,12 +390,12 @@ func TestSizeOfATurn(t *testing.T) {
 		l := r.letter(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{
 			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
 		})
-		if outcome, err := r.desk.Receive(l, r.node.now); outcome != "" || err != nil {
+		if outcome, err := r.book.Receive(l, r.node.now); outcome != "" || err != nil {
 			t.Fatal(outcome, err)
 		}
 	}
-	estimate, size := r.desk.Bytes(), 0
-	c := r.desk.Take()
+	estimate, size := r.book.Bytes(), 0
+	c := r.book.Take()
 	for _, v := range []any{c.Trades, c.Journal, c.Outbox} {
 		b, err := trade.Encode(v)
 		if err != nil {
@@ -437,7 +437,7 @@ func TestSettledWithoutARelease(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.hear(id, trade.Input{Kind: trade.InHold, Hash: r.trade(id).Hash, Hold: trade.Hold{Phase: trade.HoldSettled}})
+	r.applyInput(id, trade.Input{Kind: trade.InHold, Hash: r.trade(id).Hash, Hold: trade.Hold{Phase: trade.HoldSettled}})
 	r.commit()
 	r.settle()
 	if got := r.trade(id); !got.Frozen || got.Status != mostro.TradeFiatSent || len(r.node.pays) != 0 {
@@ -483,7 +483,7 @@ func TestMessagesWaitForTheLookups(t *testing.T) {
 	log, node := readLog{read: make(chan struct{}, 1)}, lateNode{r.node, make(chan struct{}, 1), make(chan struct{})}
 	e := &Engine{
 		Policy: r.policy, Store: r.store, Log: log, Node: node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
-		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.desk.Quote, Reconcile: true, Publisher: quietPublisher{},
+		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: true, Publisher: quietPublisher{},
 		Clock: func() time.Time { return time.Unix(1_790_000_000, 0) },
 	}
 	if err := e.Open(); err != nil {

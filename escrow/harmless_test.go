@@ -58,8 +58,8 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 					}
 				}
 			}
-			if len(r.desk.turn.bugs) != 0 {
-				t.Error(r.desk.turn.bugs)
+			if len(r.book.turn.bugs) != 0 {
+				t.Error(r.book.turn.bugs)
 			}
 		})
 	}
@@ -78,8 +78,8 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	m.letter(r.say(seller, mostro.ActionRelease, &id, nil))
 	m.failed(trade.FxPay, ErrUnavailable)
 	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
-	m.survey(r.desk, newOutbox(hands{}, nil, m, nil), 0)
-	m.committed(&r.desk.turn.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
+	m.survey(r.book, newOutbox(hands{}, nil, m, nil), 0)
+	m.committed(&r.book.turn.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -44,15 +44,15 @@ var errDrop = errors.New("letter dropped")
 // Receive takes a letter and says what became of it, for counting: "" when it
 // was acted on, the reason when it was refused, "dropped" or "replayed". An
 // error is fatal.
-func (d *Desk) Receive(l Letter, at int64) (outcome string, err error) {
-	seen, err := d.wasSeen(l.ReplayID)
+func (b *TradeBook) Receive(l Letter, at int64) (outcome string, err error) {
+	seen, err := b.wasSeen(l.ReplayID)
 	if err != nil {
 		return "", err
 	}
 	if seen {
 		return "replayed", nil
 	}
-	if err := d.fresh(l, at); err != nil {
+	if err := b.fresh(l, at); err != nil {
 		if errors.Is(err, errDrop) {
 			return "dropped", nil
 		}
@@ -60,36 +60,36 @@ func (d *Desk) Receive(l Letter, at int64) (outcome string, err error) {
 	}
 	// Remembered whatever comes of it: a refused letter is not to be tried
 	// again at a better moment by someone else.
-	d.turn.seen[l.ReplayID] = true
-	d.turn.commit.Seen = append(d.turn.commit.Seen, l.ReplayID)
-	return d.outcome(l, d.act(l, at, nil))
+	b.turn.seen[l.ReplayID] = true
+	b.turn.commit.Seen = append(b.turn.commit.Seen, l.ReplayID)
+	return b.outcome(l, b.act(l, at, nil))
 }
 
 // Probed goes on with a letter that waited for its address to be looked at.
 // One that waited too long is refused: its sender has gone on.
-func (d *Desk) Probed(row uint64, l Letter, address string, reachable bool, at int64) (outcome string, err error) {
-	d.Done(row)
-	d.probes.remove(probeOf(l, address))
+func (b *TradeBook) Probed(row uint64, l Letter, address string, reachable bool, at int64) (outcome string, err error) {
+	b.Done(row)
+	b.probes.remove(probeOf(l, address))
 	if l.ProbedAt != 0 && at > l.ProbedAt+probeSeconds { // 0: before rules1
-		return d.outcome(l, trade.Refuse(mostro.ReasonInvalidInvoice))
+		return b.outcome(l, trade.Refuse(mostro.ReasonInvalidInvoice))
 	}
-	return d.outcome(l, d.act(l, at, &reachable))
+	return b.outcome(l, b.act(l, at, &reachable))
 }
 
 // Skip records a letter as read without acting on it.
-func (d *Desk) Skip(l Letter) {
-	d.turn.seen[l.ReplayID] = true
-	d.turn.commit.Seen = append(d.turn.commit.Seen, l.ReplayID)
+func (b *TradeBook) Skip(l Letter) {
+	b.turn.seen[l.ReplayID] = true
+	b.turn.commit.Seen = append(b.turn.commit.Seen, l.ReplayID)
 }
 
-func (d *Desk) wasSeen(id string) (bool, error) {
+func (b *TradeBook) wasSeen(id string) (bool, error) {
 	if id == "" {
 		return true, nil // nothing names the act, so nothing could stop its repetition
 	}
-	if d.turn.seen[id] {
+	if b.turn.seen[id] {
 		return true, nil
 	}
-	seen, err := d.store.Seen(id)
+	seen, err := b.store.Seen(id)
 	if err != nil {
 		return false, fmt.Errorf("look a replay id up: %w", err)
 	}
@@ -97,41 +97,41 @@ func (d *Desk) wasSeen(id string) (bool, error) {
 }
 
 // outcome answers what was refused.
-func (d *Desk) outcome(l Letter, err error) (string, error) {
+func (b *TradeBook) outcome(l Letter, err error) (string, error) {
 	var refusal mostro.CantDo
 	switch {
 	case err == nil:
 		return "", nil
 	case errors.As(err, &refusal):
-		d.reply(l, l.Message.Message.Refuse(refusal.Reason))
+		b.reply(l, l.Message.Message.Refuse(refusal.Reason))
 		return string(refusal.Reason), nil
 	case errors.Is(err, errDrop), errors.Is(err, trade.ErrNothing):
 		return "dropped", nil
 	case errors.Is(err, trade.ErrTable):
-		d.turn.bugs = append(d.turn.bugs, err)
-		d.reply(l, l.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
+		b.turn.bugs = append(b.turn.bugs, err)
+		b.reply(l, l.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
 		return "bug", nil
 	}
 	return "", err
 }
 
 // reply sends a message to the letter's sender, by the road it came.
-func (d *Desk) reply(l Letter, m mostro.Message) {
+func (b *TradeBook) reply(l Letter, m mostro.Message) {
 	// A stranger that names somebody's order must not stand before the messages
 	// of its parties: only theirs share the trade's lane.
 	var id trade.OrderID
 	if m.ID != nil {
-		if t := d.open[*m.ID]; t != nil && (l.Sender == t.Buyer.Key || l.Sender == t.Seller.Key) {
+		if t := b.open[*m.ID]; t != nil && (l.Sender == t.Buyer.Key || l.Sender == t.Seller.Key) {
 			id = *m.ID
 		}
 	}
-	d.row(OutboxRow{Trade: id, Effect: trade.Effect{Kind: trade.FxSend, To: l.from(), Message: trade.Outgoing{Message: m}}})
+	b.row(OutboxRow{Trade: id, Effect: trade.Effect{Kind: trade.FxSend, To: l.from(), Message: trade.Outgoing{Message: m}}})
 }
 
 // fresh judges the letter's date. Live mail is judged by its arrival: a
 // program that was stopped does not make it old. Late mail counts within the
 // present window of its trade.
-func (d *Desk) fresh(l Letter, at int64) error {
+func (b *TradeBook) fresh(l Letter, at int64) error {
 	created, now := nostr.Timestamp(l.CreatedAt), time.Unix(at, 0)
 	if !l.Late {
 		if mostro.DefaultFreshness.Check(created, time.Unix(l.Received, 0), now) != nil {
@@ -143,12 +143,12 @@ func (d *Desk) fresh(l Letter, at int64) error {
 		if l.Message.Action != mostro.ActionNewOrder {
 			return errDrop // a question nobody waits for an answer to any more
 		}
-		if mostro.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(d.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
+		if mostro.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(b.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
 			return errDrop
 		}
 		return nil
 	}
-	t, err := d.trade(*l.Message.ID)
+	t, err := b.trade(*l.Message.ID)
 	if errors.Is(err, ErrNoRow) {
 		return errDrop
 	}
@@ -164,25 +164,25 @@ func (d *Desk) fresh(l Letter, at int64) error {
 
 // act does what the letter asks. probed says whether an address in it answers;
 // nil while nobody has looked.
-func (d *Desk) act(l Letter, at int64, probed *bool) error {
+func (b *TradeBook) act(l Letter, at int64, probed *bool) error {
 	m := l.Message.Message
 	if m.Check() != nil {
 		return errDrop
 	}
 	switch m.Action {
 	case mostro.ActionOrders:
-		return d.orders(l)
+		return b.orders(l)
 	case mostro.ActionLastTradeIndex:
-		return d.lastTradeIndex(l)
+		return b.lastTradeIndex(l)
 	case mostro.ActionRestoreSession:
-		return d.restoreSession(l)
+		return b.restoreSession(l)
 	case mostro.ActionSendDM:
-		return d.receipts(l)
+		return b.receipts(l)
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
-		if d.head.Paused || d.Reconciling || d.NodeDown {
+		if b.head.Paused || b.Reconciling || b.NodeDown {
 			return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 		}
-		if err := d.checkIndex(l); err != nil {
+		if err := b.checkIndex(l); err != nil {
 			return err
 		}
 	case mostro.ActionAddInvoice, mostro.ActionFiatSent, mostro.ActionRelease, mostro.ActionCancel,
@@ -203,37 +203,37 @@ func (d *Desk) act(l Letter, at int64, probed *bool) error {
 	in := trade.Input{At: at, Kind: trade.InMessage, Request: request}
 	var t trade.Trade
 	if m.Action != mostro.ActionNewOrder {
-		if t, err = d.trade(*m.ID); errors.Is(err, ErrNoRow) {
+		if t, err = b.trade(*m.ID); errors.Is(err, ErrNoRow) {
 			return trade.Refuse(mostro.ReasonNotFound)
 		} else if err != nil {
 			return err
 		}
 	}
-	if err := d.facts(&in, t, l); err != nil {
+	if err := b.facts(&in, t, l); err != nil {
 		return err
 	}
 	if in.Invoice != nil && in.Invoice.Address {
 		if probed == nil {
-			return d.probe(l, t, in)
+			return b.probe(l, t, in)
 		}
 		in.Invoice.Reachable = *probed
 	}
-	if err := d.step(t, in); err != nil {
+	if err := b.step(t, in); err != nil {
 		return err
 	}
 	if taker := t.Taker(); m.Action == mostro.ActionCancel && t.HeldAt == 0 && taker.Key == l.Sender &&
 		(t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment) {
-		d.throttle(taker, l.Received) // as it was when the message came: it may be read again
+		b.throttle(taker, l.Received) // as it was when the message came: it may be read again
 	}
 	if m.TradeIndex != nil {
-		return d.useIndex(in.Request.From, at)
+		return b.useIndex(in.Request.From, at)
 	}
 	return nil
 }
 
 // probe has an address looked at before the letter is decided, if it would be
 // accepted otherwise: strangers cannot have us fetch anything for nothing.
-func (d *Desk) probe(l Letter, t trade.Trade, in trade.Input) error {
+func (b *TradeBook) probe(l Letter, t trade.Trade, in trade.Input) error {
 	hopeful := *in.Invoice
 	hopeful.Reachable = true
 	in.Invoice, in.Rules = &hopeful, trade.CurrentRules
@@ -241,60 +241,60 @@ func (d *Desk) probe(l Letter, t trade.Trade, in trade.Input) error {
 		return err
 	}
 	p := probeOf(l, hopeful.Text)
-	if !d.probes.room(p) {
+	if !b.probes.room(p) {
 		return trade.Refuse(mostro.ReasonTooManyRequests)
 	}
-	d.probes.add(p)
+	b.probes.add(p)
 	l.ProbedAt = in.At
-	d.row(OutboxRow{Trade: t.ID, Effect: trade.Effect{Kind: trade.FxProbe, Text: hopeful.Text}, Letter: &l})
+	b.row(OutboxRow{Trade: t.ID, Effect: trade.Effect{Kind: trade.FxProbe, Text: hopeful.Text}, Letter: &l})
 	return nil
 }
 
 // facts gathers what Step has to know about a message.
-func (d *Desk) facts(in *trade.Input, t trade.Trade, l Letter) error {
+func (b *TradeBook) facts(in *trade.Input, t trade.Trade, l Letter) error {
 	m := in.Request.Message
 	invoice := ""
 	switch m.Action {
 	case mostro.ActionNewOrder:
 		o := m.Payload.(*mostro.SmallOrder)
-		terms := d.Policy.Terms
+		terms := b.Policy.Terms
 		in.Terms = &terms
-		in.Refused = !d.accepts(o.FiatCode)
-		in.Limited = d.pending(l.Identity) >= d.Policy.maxPending()
+		in.Refused = !b.accepts(o.FiatCode)
+		in.Limited = b.pending(l.Identity) >= b.Policy.maxPending()
 		if l.Received < in.At-trade.LeastLifeSeconds {
 			in.SentAt = l.Received
 		}
 		if o.AmountSats == 0 {
-			in.Quote = d.Quote(o.FiatCode, in.At)
+			in.Quote = b.Quote(o.FiatCode, in.At)
 		}
 		if o.Kind == mostro.SideBuy && o.BuyerInvoice != nil {
 			invoice = *o.BuyerInvoice
 		}
-		in.OrderID, in.DisputeID = d.Secret.ID("order", []byte(l.ReplayID)), d.Secret.ID("dispute", []byte(l.ReplayID))
+		in.OrderID, in.DisputeID = b.Secret.ID("order", []byte(l.ReplayID)), b.Secret.ID("dispute", []byte(l.ReplayID))
 	case mostro.ActionTakeSell, mostro.ActionTakeBuy:
-		in.Limited = d.throttled(l.from(), l.Received)
-		in.Busy = d.busy(l.Identity, m.Action, t.ID)
-		in.Reputation = d.reputation(l, in.At)
+		in.Limited = b.throttled(l.from(), l.Received)
+		in.Busy = b.busy(l.Identity, m.Action, t.ID)
+		in.Reputation = b.reputation(l, in.At)
 		if t.MarketPrice {
-			in.Quote = d.Quote(t.Fiat, in.At)
+			in.Quote = b.Quote(t.Fiat, in.At)
 		}
 		if p, ok := m.Payload.(mostro.PaymentRequest); ok && m.Action == mostro.ActionTakeSell {
 			invoice = p.Invoice
 		}
-		d.setPreimage(in, t.ID, l)
+		b.setPreimage(in, t.ID, l)
 	case mostro.ActionAddInvoice:
 		invoice = m.Payload.(mostro.PaymentRequest).Invoice
-		d.setPreimage(in, t.ID, l)
+		b.setPreimage(in, t.ID, l)
 	case mostro.ActionFiatSent, mostro.ActionRelease:
 		if p, ok := m.Payload.(mostro.NextTrade); ok {
-			in.KeyInUse = d.keys.has(p.Pubkey)
+			in.KeyInUse = b.keys.has(p.Pubkey)
 		}
 	}
 	if invoice = strings.TrimSpace(invoice); invoice == "" || len(invoice) > trade.MaxInvoiceText {
 		return nil
 	}
-	dest := d.Decode(invoice)
-	if err := d.claimed(&dest, t.ID); err != nil {
+	dest := b.Decode(invoice)
+	if err := b.claimed(&dest, t.ID); err != nil {
 		return err
 	}
 	in.Invoice = &dest
@@ -303,15 +303,15 @@ func (d *Desk) facts(in *trade.Input, t trade.Trade, l Letter) error {
 
 // setPreimage derives the preimage of the hold invoice that a message may ask
 // for.
-func (d *Desk) setPreimage(in *trade.Input, id trade.OrderID, l Letter) {
-	d.nonce = d.Secret.Nonce(l.ReplayID)
-	in.Preimage = d.Secret.Preimage(id, d.nonce)
+func (b *TradeBook) setPreimage(in *trade.Input, id trade.OrderID, l Letter) {
+	b.nonce = b.Secret.Nonce(l.ReplayID)
+	in.Preimage = b.Secret.Preimage(id, b.nonce)
 }
 
 // pending counts the orders in the book that an identity made.
-func (d *Desk) pending(identity string) (n int) {
-	for id := range d.identities[identity] {
-		if t := d.open[id]; t.Status == mostro.TradePending && t.Maker().Identity == identity {
+func (b *TradeBook) pending(identity string) (n int) {
+	for id := range b.identities[identity] {
+		if t := b.open[id]; t.Status == mostro.TradePending && t.Maker().Identity == identity {
 			n++
 		}
 	}
@@ -326,20 +326,20 @@ func (p Policy) maxPending() int {
 	return p.MaxPending
 }
 
-func (d *Desk) accepts(fiat string) bool {
-	for _, code := range d.Policy.Currencies {
+func (b *TradeBook) accepts(fiat string) bool {
+	for _, code := range b.Policy.Currencies {
 		if code == fiat {
 			return true
 		}
 	}
-	return len(d.Policy.Currencies) == 0
+	return len(b.Policy.Currencies) == 0
 }
 
 // busy says whether an identity leaves another trade waiting for the very duty
 // that it is about to take on.
-func (d *Desk) busy(identity string, action mostro.Action, except trade.OrderID) bool {
-	for id := range d.identities[identity] {
-		t := d.open[id]
+func (b *TradeBook) busy(identity string, action mostro.Action, except trade.OrderID) bool {
+	for id := range b.identities[identity] {
+		t := b.open[id]
 		if id == except {
 			continue
 		}

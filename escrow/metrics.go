@@ -122,13 +122,13 @@ func (m *Metrics) committed(c *Commit, steps map[trade.Trigger]int, bugs int, se
 }
 
 // survey sets the gauges.
-func (m *Metrics) survey(d *Desk, o *outbox, ahead int64) {
+func (m *Metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 	if m == nil {
 		return
 	}
 	m.open.Reset()
 	frozen := 0
-	d.Trades(func(t *trade.Trade) {
+	b.Trades(func(t *trade.Trade) {
 		m.open.WithLabelValues(string(t.Status)).Inc()
 		if t.Frozen {
 			frozen++

@@ -20,7 +20,7 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.start()
-	if h := r.desk.open[id].HoldWatched(); h != r.trade(id).Hash || h == (trade.Hash{}) {
+	if h := r.book.open[id].HoldWatched(); h != r.trade(id).Hash || h == (trade.Hash{}) {
 		t.Fatal("after a restart nobody watches the invoice that the seller was shown")
 	}
 	r.pays(seller)
@@ -29,7 +29,7 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	state := HoldState{Phase: trade.HoldAccepted}
 	for range 3 { // the node tells it again at every start
 		r.start()
-		r.hear(id, holdInput(before.Hash, state))
+		r.applyInput(id, holdInput(before.Hash, state))
 		r.settle()
 	}
 	if after := r.trade(id); after.Steps != before.Steps || r.got(buyer, mostro.ActionHoldInvoicePaymentAccepted) != 1 {
@@ -48,7 +48,7 @@ func TestPast02RestartKeepsWatchingEscrow(t *testing.T) { // #869
 			r.must(buyer, mostro.ActionDispute, &id, nil)
 		}
 		r.start()
-		if h := r.desk.open[id].HoldWatched(); h != r.trade(id).Hash {
+		if h := r.book.open[id].HoldWatched(); h != r.trade(id).Hash {
 			t.Errorf("%s: the hold is not watched after a restart", status)
 		}
 	}
@@ -126,7 +126,7 @@ func TestPast04TakeAndCancelOfOneMoment(t *testing.T) { // #866
 		if takeFirst && got != "" || !takeFirst && got != string(mostro.ReasonInvalidOrderStatus) {
 			t.Errorf("take first %v: the second came to %q", takeFirst, got)
 		}
-		if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+		if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
 			t.Errorf("the book shows %s", last)
 		}
 	}
@@ -167,7 +167,7 @@ func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	id, seller, buyer := r.toSettled()
 	tr := r.trade(id)
 	// Everything that could begin it again, while one is in flight.
-	r.hear(id, trade.Input{Kind: trade.InSettled, Hash: tr.Hash})
+	r.applyInput(id, trade.Input{Kind: trade.InSettled, Hash: tr.Hash})
 	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.pass(400)
@@ -215,7 +215,7 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 	fresh := r.bolt11(id)
 	r.must(buyer, mostro.ActionAddInvoice, &id, fresh)
 	// News of the old attempt arrive late.
-	r.hear(id, trade.Input{Kind: trade.InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: trade.Result{Status: trade.PaymentFailed}})
+	r.applyInput(id, trade.Input{Kind: trade.InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: trade.Result{Status: trade.PaymentFailed}})
 	r.settle()
 	tr := r.trade(id)
 	if tr.BuyerInvoice.Text != fresh.Invoice || tr.Payout.Hash != simDecode(fresh.Invoice).Hash || tr.Payout.Failures != 0 {
@@ -360,7 +360,7 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 	r.start()
 	delete(r.hold, trade.FxPublishOrder)
 	r.settle()
-	if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+	if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
 		t.Errorf("the book still shows %s", last)
 	}
 	// A taken order that falls back after its expiry is not offered again.
@@ -370,7 +370,7 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 	r.must(r.someone(), mostro.ActionTakeSell, &id, nil)
 	r.pass(900)
 	r.status(mostro.TradeExpired, id)
-	if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+	if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
 		t.Errorf("the book shows %s", last)
 	}
 }
@@ -381,13 +381,13 @@ func TestPast14RestartPublishesNothingAnew(t *testing.T) { // #888
 		r.order(r.someone(), mostro.SmallOrder{})
 	}
 	r.toActive()
-	shown := len(r.book)
+	shown := len(r.published)
 	for range 3 {
 		r.start()
 		r.pass(3600)
 	}
-	if len(r.book) != shown {
-		t.Errorf("%d events before, %d after", shown, len(r.book))
+	if len(r.published) != shown {
+		t.Errorf("%d events before, %d after", shown, len(r.published))
 	}
 }
 
@@ -444,12 +444,12 @@ func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
 		"chain": func(d *trade.Destination) { d.ChainOK = false },
 		"lock":  func(d *trade.Destination) { d.FinalCLTV = 433 },
 	} {
-		r.desk.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
+		r.book.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
 		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 		// What an address makes has to keep these rules as well.
 		was := r.trade(id)
 		was.Payout.Minting, was.Payout.Hash, was.Payout.Attempt = true, trade.Hash{}, 9
-		d := r.desk.Decode(simInvoice(trade.Hash{5}, was.PayoutSats()*1000, r.node.now+60, id.String()))
+		d := r.book.Decode(simInvoice(trade.Hash{5}, was.PayoutSats()*1000, r.node.now+60, id.String()))
 		next, effects, err := trade.Step(was, trade.Input{At: r.node.now, Kind: trade.InMinted, Attempt: 9, Invoice: &d})
 		if err != nil || next.Payout.Hash != (trade.Hash{}) {
 			t.Errorf("%s: paid all the same (%v)", name, err)

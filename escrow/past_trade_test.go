@@ -212,7 +212,7 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 			if r.got(taker, mostro.ActionCanceled) != 1 || r.last(maker, mostro.ActionNewOrder).RequestID == nil || r.node.heldMsat != 0 {
 				t.Error("not told, or still held")
 			}
-			if last := r.book[len(r.book)-1]; last != mostro.StatusPending {
+			if last := r.published[len(r.published)-1]; last != mostro.StatusPending {
 				t.Errorf("the book shows %s", last)
 			}
 			r.refused(mostro.ReasonIsNotYourOrder, taker, mostro.ActionCancel, &id, nil)
@@ -296,8 +296,8 @@ func TestPast51ErrorsOfTheNodeEndNothing(t *testing.T) { // #336, #353
 	if !strings.Contains(string(r.trade(id).Status), "pending") || len(r.trade(id).Closing) != 0 {
 		t.Errorf("%+v", r.trade(id))
 	}
-	r.hear(trade.OrderID{9}, trade.Input{Kind: trade.InClock}) // a trade that does not exist
-	r.hear(id, trade.Input{Kind: "nonsense"})
+	r.applyInput(trade.OrderID{9}, trade.Input{Kind: trade.InClock}) // a trade that does not exist
+	r.applyInput(id, trade.Input{Kind: "nonsense"})
 }
 
 func TestPast52OnePartyAloneCancelsNothing(t *testing.T) { // #361
@@ -340,10 +340,10 @@ func TestPast54ExpiryIsStored(t *testing.T) { // #367
 	r.pass(86_400)
 	r.status(mostro.TradeExpired, id)
 	r.start()
-	if r.desk.open[id] != nil {
+	if r.book.open[id] != nil {
 		t.Error("an expired order is open again after a restart")
 	}
-	if last := r.book[len(r.book)-1]; last != mostro.StatusCanceled {
+	if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
 		t.Errorf("the book shows %s", last) // also #507
 	}
 }

@@ -56,7 +56,7 @@ func TestPayoutFailsThenSucceeds(t *testing.T) {
 // With one attempt the buyer is asked at once: nobody else would ever do it.
 func TestPayoutWithOneAttempt(t *testing.T) {
 	r := newRig(t)
-	r.desk.Policy.Terms.PaymentAttempts = 1
+	r.book.Policy.Terms.PaymentAttempts = 1
 	id, _, buyer := r.toSettled()
 	r.last(buyer, mostro.ActionAddInvoice)
 	r.resolves(id, false)
@@ -120,11 +120,11 @@ func TestPayoutToAnAddress(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an invoice that belongs to another trade is caught by the desk", func(t *testing.T) {
+	t.Run("an invoice that belongs to another trade is caught by the trade book", func(t *testing.T) {
 		r, id, _ := begin(t)
 		d := simInvoice(trade.Hash{5}, 99_700_000, r.node.now+60, id.String())
 		r.store.claims[trade.Hash{5}] = trade.OrderID{9}
-		r.hear(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: d})
+		r.applyInput(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: d})
 		r.commit()
 		if p := r.trade(id).Payout; p.Hash != (trade.Hash{}) || p.Failures != 1 {
 			t.Errorf("%+v", p)
@@ -159,8 +159,8 @@ func TestLateNewsOfAnEarlierAttempt(t *testing.T) {
 	if p := r.trade(id).Payout; p.Attempt != 2 || p.Hash != h || !p.Sent {
 		t.Fatalf("%+v", p)
 	}
-	r.hear(id, trade.Input{Kind: trade.InPayment, Hash: h, Attempt: 1, Payment: trade.Result{Status: trade.PaymentFailed}})
-	r.hear(id, trade.Input{Kind: trade.InPayRefused, Hash: h, Attempt: 1})
+	r.applyInput(id, trade.Input{Kind: trade.InPayment, Hash: h, Attempt: 1, Payment: trade.Result{Status: trade.PaymentFailed}})
+	r.applyInput(id, trade.Input{Kind: trade.InPayRefused, Hash: h, Attempt: 1})
 	r.commit()
 	if p := r.trade(id).Payout; p.Hash != h || p.Failures != 1 {
 		t.Fatalf("the claim was lifted while a payment is in flight: %+v", p)

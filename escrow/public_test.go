@@ -117,7 +117,7 @@ func TestOwnEventsAreDatedAscending(t *testing.T) {
 	count := make(map[int]int)
 	say := func(at time.Time) {
 		for _, evt := range face.Due(at, r.policy) {
-			r.desk.Say(evt, at.Unix())
+			r.book.QueueEvent(evt, at.Unix())
 			if int64(evt.CreatedAt) <= stamps[evt.Kind] {
 				t.Errorf("kind %d dated %d after %d", evt.Kind, evt.CreatedAt, stamps[evt.Kind])
 			}

@@ -15,9 +15,9 @@ const defaultMaxOrders = 10
 
 // orders answers with those of the asked orders that the sender's identity is
 // a party of.
-func (d *Desk) orders(l Letter) error {
+func (b *TradeBook) orders(l Letter) error {
 	ids, ok := l.Message.Payload.(mostro.IDs)
-	most := orMost(d.Policy.MaxOrders)
+	most := orMost(b.Policy.MaxOrders)
 	switch {
 	case !ok || len(ids) == 0:
 		return trade.Refuse(mostro.ReasonInvalidParameters)
@@ -26,7 +26,7 @@ func (d *Desk) orders(l Letter) error {
 	}
 	var list mostro.OrderList
 	for _, id := range ids {
-		t, err := d.trade(id)
+		t, err := b.trade(id)
 		if errors.Is(err, ErrNoRow) {
 			continue
 		}
@@ -47,15 +47,15 @@ func (d *Desk) orders(l Letter) error {
 	if len(list) == 0 {
 		return trade.Refuse(mostro.ReasonNotFound)
 	}
-	d.reply(l, mostro.Message{
+	b.reply(l, mostro.Message{
 		Wrapper: mostro.WrapperOrder, RequestID: l.Message.RequestID, Action: mostro.ActionOrders, Payload: list,
 	})
 	return nil
 }
 
 // lastTradeIndex answers with the last index that the identity used.
-func (d *Desk) lastTradeIndex(l Letter) error {
-	u, err := d.user(l.Identity)
+func (b *TradeBook) lastTradeIndex(l Letter) error {
+	u, err := b.user(l.Identity)
 	if errors.Is(err, ErrNoRow) {
 		return trade.Refuse(mostro.ReasonNotFound)
 	}
@@ -65,7 +65,7 @@ func (d *Desk) lastTradeIndex(l Letter) error {
 	if u.LastIndex == 0 {
 		return trade.Refuse(mostro.ReasonInvalidTradeIndex)
 	}
-	d.reply(l, mostro.Message{
+	b.reply(l, mostro.Message{
 		Wrapper: mostro.WrapperRestore, RequestID: l.Message.RequestID, TradeIndex: &u.LastIndex,
 		Action: mostro.ActionLastTradeIndex,
 	})
@@ -77,20 +77,20 @@ const maxRestored = 200
 
 // restoreSession answers with the identity's open trades and disputes. It
 // reads and nothing else.
-func (d *Desk) restoreSession(l Letter) error {
+func (b *TradeBook) restoreSession(l Letter) error {
 	var data mostro.RestoreData
-	ids := make([]trade.OrderID, 0, len(d.identities[l.Identity]))
-	for id := range d.identities[l.Identity] {
+	ids := make([]trade.OrderID, 0, len(b.identities[l.Identity]))
+	for id := range b.identities[l.Identity] {
 		ids = append(ids, id)
 	}
-	slices.SortFunc(ids, func(a, b trade.OrderID) int {
-		if x, y := d.open[a].CreatedAt, d.open[b].CreatedAt; x != y {
+	slices.SortFunc(ids, func(p, q trade.OrderID) int {
+		if x, y := b.open[p].CreatedAt, b.open[q].CreatedAt; x != y {
 			return int(max(-1, min(1, y-x)))
 		}
-		return bytes.Compare(a[:], b[:])
+		return bytes.Compare(p[:], q[:])
 	})
 	for _, id := range ids {
-		t := d.open[id]
+		t := b.open[id]
 		if trade.Terminal(t.Status) || len(data.Orders) == maxRestored {
 			continue // over for its parties, though a hold is not given back yet
 		}
@@ -108,6 +108,6 @@ func (d *Desk) restoreSession(l Letter) error {
 			})
 		}
 	}
-	d.reply(l, mostro.Message{Wrapper: mostro.WrapperRestore, Action: mostro.ActionRestoreSession, Payload: data})
+	b.reply(l, mostro.Message{Wrapper: mostro.WrapperRestore, Action: mostro.ActionRestoreSession, Payload: data})
 	return nil
 }

@@ -213,7 +213,7 @@ func TestPausedNodeTakesNoNewTrades(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
 	pending := r.order(r.someone(), mostro.SmallOrder{})
-	r.desk.Pause(true)
+	r.book.Pause(true)
 	r.commit()
 	r.start()
 	r.refused(mostro.ReasonNotAllowedByStatus, r.someone(), mostro.ActionTakeSell, &pending, nil)
@@ -221,7 +221,7 @@ func TestPausedNodeTakesNoNewTrades(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	r.must(buyer, mostro.ActionFiatSent, &id, nil) // what is under way goes on
-	r.desk.Pause(false)
+	r.book.Pause(false)
 	r.must(r.someone(), mostro.ActionTakeSell, &pending, nil)
 }
 

@@ -95,27 +95,27 @@ func (k *ReceiptKey) open(node string) error {
 	return err
 }
 
-// Attesting has the desk give receipts.
-func (d *Desk) Attesting(n Notary) error {
-	d.notary, d.keysets = n, make(map[string]*ReceiptKey)
-	return d.store.ReceiptKeys(func(k ReceiptKey) error {
-		d.keysets[k.Epoch] = &k
+// Attesting has the trade book give receipts.
+func (b *TradeBook) Attesting(n Notary) error {
+	b.notary, b.keysets = n, make(map[string]*ReceiptKey)
+	return b.store.ReceiptKeys(func(k ReceiptKey) error {
+		b.keysets[k.Epoch] = &k
 		return k.open(n.Pubkey())
 	})
 }
 
 // CloseKeysets has no key sign any more that the store holds, or may have
 // lost: for a store that may be an older copy of itself.
-func (d *Desk) CloseKeysets(at int64) {
+func (b *TradeBook) CloseKeysets(at int64) {
 	for _, epoch := range smithEpochs(time.Unix(at, 0)) {
-		if d.keysets[epoch] == nil {
-			d.keysets[epoch] = &ReceiptKey{Epoch: epoch}
+		if b.keysets[epoch] == nil {
+			b.keysets[epoch] = &ReceiptKey{Epoch: epoch}
 		}
 	}
-	for _, epoch := range slices.Sorted(maps.Keys(d.keysets)) {
-		k := d.keysets[epoch]
+	for _, epoch := range slices.Sorted(maps.Keys(b.keysets)) {
+		k := b.keysets[epoch]
 		k.Closed = true
-		d.saveKeyset(k)
+		b.saveKeyset(k)
 	}
 }
 
@@ -127,38 +127,38 @@ func smithEpochs(now time.Time) []string {
 
 // HasKeyset says whether there is a key for the receipts of a month, or shall
 // be none.
-func (d *Desk) HasKeyset(epoch string) bool { return d.keysets[epoch] != nil }
+func (b *TradeBook) HasKeyset(epoch string) bool { return b.keysets[epoch] != nil }
 
 // AddKeyset takes a key for the receipts of a month, unless there is one.
-func (d *Desk) AddKeyset(epoch string, secret *rsa.PrivateKey) error {
-	if d.notary == nil || d.HasKeyset(epoch) {
+func (b *TradeBook) AddKeyset(epoch string, secret *rsa.PrivateKey) error {
+	if b.notary == nil || b.HasKeyset(epoch) {
 		return nil
 	}
 	k := &ReceiptKey{Epoch: epoch, Secret: x509.MarshalPKCS1PrivateKey(secret)}
-	if err := k.open(d.notary.Pubkey()); err != nil {
+	if err := k.open(b.notary.Pubkey()); err != nil {
 		return err
 	}
-	d.keysets[epoch] = k
-	d.saveKeyset(k)
+	b.keysets[epoch] = k
+	b.saveKeyset(k)
 	return nil
 }
 
-func (d *Desk) saveKeyset(k *ReceiptKey) {
-	rows := d.turn.commit.ReceiptKeys
+func (b *TradeBook) saveKeyset(k *ReceiptKey) {
+	rows := b.turn.commit.ReceiptKeys
 	for i := range rows {
 		if rows[i].Epoch == k.Epoch {
 			rows[i] = *k
 			return
 		}
 	}
-	d.turn.commit.ReceiptKeys = append(rows, *k)
+	b.turn.commit.ReceiptKeys = append(rows, *k)
 }
 
-// SayKeysets publishes the keysets that are new, the counts that changed, and
+// QueueKeysets publishes the keysets that are new, the counts that changed, and
 // once those that stand under another kind than readers look for.
-func (d *Desk) SayKeysets(at int64) {
-	for _, epoch := range slices.Sorted(maps.Keys(d.keysets)) {
-		k := d.keysets[epoch]
+func (b *TradeBook) QueueKeysets(at int64) {
+	for _, epoch := range slices.Sorted(maps.Keys(b.keysets)) {
+		k := b.keysets[epoch]
 		due := k.Kind != mostro.KindReceiptKeys || k.Published != k.Issued && at-k.PublishedAt >= supplyEvery
 		if k.Closed || !due {
 			continue
@@ -166,22 +166,22 @@ func (d *Desk) SayKeysets(at int64) {
 		k.Published, k.PublishedAt, k.Kind = k.Issued, at, mostro.KindReceiptKeys
 		public := k.public
 		public.Issued = new(k.Issued)
-		d.saveKeyset(k)
-		d.Say(d.KeysetEvent(public), at)
+		b.saveKeyset(k)
+		b.QueueEvent(b.KeysetEvent(public), at)
 	}
 }
 
 // receipts answers a request for receipts. Who is no party learns no more than
 // from an order that does not exist.
-func (d *Desk) receipts(l Letter) error {
+func (b *TradeBook) receipts(l Letter) error {
 	q, err := mostro.ParseReceiptRequest(l.Message.Message)
 	switch {
-	case errors.Is(err, mostro.ErrNoReceiptMessage), d.notary == nil, l.Transport == mostro.TransportLegacy:
+	case errors.Is(err, mostro.ErrNoReceiptMessage), b.notary == nil, l.Transport == mostro.TransportLegacy:
 		return errDrop // mail between users, as ever
 	case err != nil:
 		return trade.Refuse(mostro.ReasonInvalidTextMessage)
 	}
-	t, err := d.trade(*l.Message.ID)
+	t, err := b.trade(*l.Message.ID)
 	if errors.Is(err, ErrNoRow) {
 		return trade.Refuse(mostro.ReasonNotFound)
 	}
@@ -203,22 +203,22 @@ func (d *Desk) receipts(l Letter) error {
 	if q.Payment && role != mostro.RoleSeller {
 		return trade.Refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
 	}
-	row, err := d.issued(t.ID, role)
+	row, err := b.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
 	if fresh {
-		row, err = d.attest(t, role, l.Sender)
+		row, err = b.attest(t, role, l.Sender)
 	}
 	if err != nil {
 		return err
 	}
 	if q.Blinded != nil {
 		fresh = fresh || row.Signed == nil
-		if err := d.signBlinded(t, &row, q); err != nil {
+		if err := b.signBlinded(t, &row, q); err != nil {
 			return err
 		}
 	}
 	if fresh {
-		d.saveIssued(row)
+		b.saveIssued(row)
 	}
 	answer := mostro.ReceiptAnswer{Token: row.Token, Receipt: row.Receipt}
 	if q.Payment {
@@ -227,7 +227,7 @@ func (d *Desk) receipts(l Letter) error {
 	if q.Blinded != nil {
 		answer.Keyset, answer.Signed = row.Keyset, row.Signed
 	}
-	d.reply(l, answer.Message(l.Message.Message))
+	b.reply(l, answer.Message(l.Message.Message))
 	return nil
 }
 
@@ -243,19 +243,19 @@ func settled(s mostro.TradeStatus) bool {
 // attest makes the plain receipt of one side; the seller's also in the form
 // that names the hold's payment hash, whose preimage its wallet knows since
 // the settlement.
-func (d *Desk) attest(t trade.Trade, role, rater string) (Issued, error) {
-	at, err := d.settledAt(t)
+func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
+	at, err := b.settledAt(t)
 	if err != nil {
 		return Issued{}, err
 	}
 	s := mostro.Statement{
-		Node: d.notary.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
+		Node: b.notary.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
 		BandSats: mostro.AmountBand(t.AmountSats), Day: mostro.SettleDay(time.Unix(at, 0)),
 	}
 	row := Issued{Trade: t.ID, Role: role}
-	if row.Receipt, row.Token, err = d.notary.Attest(s); err == nil && role == mostro.RoleSeller {
+	if row.Receipt, row.Token, err = b.notary.Attest(s); err == nil && role == mostro.RoleSeller {
 		s.Hash = hex.EncodeToString(t.Hash[:])
-		row.Payment, _, err = d.notary.Attest(s)
+		row.Payment, _, err = b.notary.Attest(s)
 	}
 	if err != nil {
 		return row, fmt.Errorf("attest a trade: %w", err)
@@ -265,20 +265,20 @@ func (d *Desk) attest(t trade.Trade, role, rater string) (Issued, error) {
 
 // signBlinded signs what a side has blinded, once. Asked again for the same,
 // it answers the same: the first answer may never have arrived.
-func (d *Desk) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequest) error {
+func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequest) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
 			return trade.Refuse(mostro.ReasonInvalidParameters)
 		}
 		return nil
 	}
-	at, err := d.settledAt(t)
+	at, err := b.settledAt(t)
 	if err != nil {
 		return err
 	}
-	k := d.keysets[mostro.EpochOf(time.Unix(at, 0))]
+	k := b.keysets[mostro.EpochOf(time.Unix(at, 0))]
 	switch {
-	case k == nil || k.Closed || d.Reconciling:
+	case k == nil || k.Closed || b.Reconciling:
 		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 	case k.public.ID != q.Keyset:
 		return trade.Refuse(mostro.ReasonInvalidParameters)
@@ -292,39 +292,39 @@ func (d *Desk) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequest) 
 	}
 	row.Keyset, row.Blinded, row.Signed = q.Keyset, q.Blinded, signed
 	k.Issued++
-	d.saveKeyset(k)
+	b.saveKeyset(k)
 	return nil
 }
 
 // issued finds what a side was given; ErrNoRow.
-func (d *Desk) issued(id trade.OrderID, role string) (Issued, error) {
-	for _, row := range d.turn.commit.Issued {
+func (b *TradeBook) issued(id trade.OrderID, role string) (Issued, error) {
+	for _, row := range b.turn.commit.Issued {
 		if row.Trade == id && row.Role == role {
 			return row, nil
 		}
 	}
-	row, err := d.store.Issued(id, role)
+	row, err := b.store.Issued(id, role)
 	if err != nil && !errors.Is(err, ErrNoRow) {
 		return row, fmt.Errorf("look a receipt up: %w", err)
 	}
 	return row, err
 }
 
-func (d *Desk) saveIssued(row Issued) {
-	rows := d.turn.commit.Issued
+func (b *TradeBook) saveIssued(row Issued) {
+	rows := b.turn.commit.Issued
 	for i := range rows {
 		if rows[i].Trade == row.Trade && rows[i].Role == row.Role {
 			rows[i] = row
 			return
 		}
 	}
-	d.turn.commit.Issued = append(rows, row)
+	b.turn.commit.Issued = append(rows, row)
 }
 
 // settledAt gives when a trade's hold was settled, from its journal: the
 // keyset of that month signs for it, so that the receipts of a month can be
 // held against its trades.
-func (d *Desk) settledAt(t trade.Trade) (at int64, err error) {
+func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 	var replay trade.Trade
 	step := func(_ uint32, in trade.Input) error {
 		if at != 0 {
@@ -339,10 +339,10 @@ func (d *Desk) settledAt(t trade.Trade) (at int64, err error) {
 		}
 		return nil
 	}
-	if err := d.store.Journal(t.ID, step); err != nil {
+	if err := b.store.Journal(t.ID, step); err != nil {
 		return 0, err
 	}
-	for _, row := range d.turn.commit.Journal {
+	for _, row := range b.turn.commit.Journal {
 		if row.Trade == t.ID {
 			if err := step(row.N, row.Input); err != nil {
 				return 0, err
@@ -362,7 +362,7 @@ func (e *Engine) smith(ctx context.Context) error {
 	for {
 		for _, epoch := range smithEpochs(e.Clock()) {
 			var have bool
-			if err := e.Ask(ctx, func(d *Desk, _ int64) error { have = d.HasKeyset(epoch); return nil }); err != nil {
+			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { have = b.HasKeyset(epoch); return nil }); err != nil {
 				return err
 			}
 			if have {
@@ -372,7 +372,7 @@ func (e *Engine) smith(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := e.Ask(ctx, func(d *Desk, _ int64) error { return d.AddKeyset(epoch, secret) }); err != nil {
+			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { return b.AddKeyset(epoch, secret) }); err != nil {
 				return err
 			}
 		}

@@ -18,20 +18,20 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// notarised has a rig's desk give receipts. The rig starts it anew after a
+// notarised has a rig's trade book give receipts. The rig starts it anew after a
 // crash by the same call.
 func (r *rig) notarised(keys *mostro.Keys, secret *rsa.PrivateKey) {
 	r.tb.Helper()
-	r.desk.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
-	if err := r.desk.Attesting(KeysSealer{Keys: keys}); err != nil {
+	r.book.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
+	if err := r.book.Attesting(KeysSealer{Keys: keys}); err != nil {
 		r.tb.Fatal(err)
 	}
 	if secret != nil {
-		if err := r.desk.AddKeyset(mostro.EpochOf(time.Unix(r.node.now, 0)), secret); err != nil {
+		if err := r.book.AddKeyset(mostro.EpochOf(time.Unix(r.node.now, 0)), secret); err != nil {
 			r.tb.Fatal(err)
 		}
 	}
-	r.desk.SayKeysets(r.node.now)
+	r.book.QueueKeysets(r.node.now)
 	r.commit()
 }
 
@@ -186,17 +186,17 @@ func TestReceipts(t *testing.T) {
 		t.Errorf("the seller's: %v", err)
 	}
 	// The count is published, but not at once.
-	r.desk.SayKeysets(r.node.now)
+	r.book.QueueKeysets(r.node.now)
 	r.commit()
 	published, evt := r.keyset()
 	r.pass(supplyEvery)
-	r.desk.SayKeysets(r.node.now)
+	r.book.QueueKeysets(r.node.now)
 	r.commit()
 	if published, evt = r.keyset(); published.ID != set.ID || *published.Issued != 2 {
 		t.Errorf("published %+v, want 2 issued", published)
 	}
 	rows := len(r.store.rows)
-	r.desk.SayKeysets(r.node.now + 10*supplyEvery)
+	r.book.QueueKeysets(r.node.now + 10*supplyEvery)
 	if r.commit(); len(r.store.rows) != rows {
 		t.Error("a count that did not change is published again")
 	}
@@ -253,7 +253,7 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	r.resolves(id, true)
 	r.start()
 	r.notarised(node, nil)
-	r.desk.CloseKeysets(r.node.now)
+	r.book.CloseKeysets(r.node.now)
 	r.commit()
 	q, err := set.Blind(buyer.Key, nil)
 	if err != nil {
@@ -267,13 +267,13 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	r.start()
 	r.notarised(node, newBlindKey(t))
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
-	if r.desk.SayKeysets(r.node.now + 10*supplyEvery); len(r.desk.turn.commit.Outbox) != 0 || len(r.store.rows) != rows {
+	if r.book.QueueKeysets(r.node.now + 10*supplyEvery); len(r.book.turn.commit.Outbox) != 0 || len(r.store.rows) != rows {
 		t.Error("a closed keyset is published")
 	}
 	// A key that may have been lost is not made a second time.
 	other := newRig(t)
 	other.notarised(node, nil)
-	other.desk.CloseKeysets(other.node.now)
+	other.book.CloseKeysets(other.node.now)
 	other.commit()
 	other.start()
 	other.notarised(node, newBlindKey(t))
@@ -324,11 +324,11 @@ func TestReceiptsCrash(t *testing.T) {
 			ask = mostro.ReceiptRequest{Keyset: set.ID, Blinded: s.asked[rng.IntN(len(s.asked))].Blinded}
 		}
 		m := ask.Message(s.id)
-		if _, err := r.desk.Receive(r.letter(s.party, m.Action, &s.id, m.Payload), r.node.now); err != nil {
+		if _, err := r.book.Receive(r.letter(s.party, m.Action, &s.id, m.Payload), r.node.now); err != nil {
 			t.Fatal(err)
 		}
 		r.store.failBefore, r.store.failAfter = rng.IntN(8) == 0, rng.IntN(8) == 0
-		err := r.store.Commit(r.desk.Take())
+		err := r.store.Commit(r.book.Take())
 		r.store.failBefore, r.store.failAfter = false, false
 		if err != nil {
 			crashes++
@@ -507,13 +507,13 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	before := published()
 
 	r.start()
-	r.desk.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
-	if err := r.desk.Attesting(KeysSealer{Keys: node}); err != nil {
+	r.book.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
+	if err := r.book.Attesting(KeysSealer{Keys: node}); err != nil {
 		t.Fatal(err)
 	}
-	r.desk.SayKeysets(r.node.now)
+	r.book.QueueKeysets(r.node.now)
 	r.store.failBefore = true
-	if err := r.store.Commit(r.desk.Take()); err == nil {
+	if err := r.store.Commit(r.book.Take()); err == nil {
 		t.Fatal("no crash")
 	}
 	r.store.failBefore = false
@@ -528,7 +528,7 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	}
 	r.start()
 	r.notarised(node, nil)
-	r.desk.SayKeysets(r.node.now + 10*supplyEvery)
+	r.book.QueueKeysets(r.node.now + 10*supplyEvery)
 	if r.commit(); published()-before != 1 {
 		t.Errorf("%d keysets are published, want one", published()-before)
 	}

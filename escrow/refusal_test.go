@@ -19,7 +19,7 @@ func TestNewOrderRefusals(t *testing.T) {
 		with func(*mostro.SmallOrder, *rig)
 		want mostro.Reason
 	}{
-		"currency that the operator does not take": {func(o *mostro.SmallOrder, r *rig) { o.FiatCode = "USD"; r.desk.Policy.Currencies = []string{"EUR"} }, mostro.ReasonInvalidFiatCurrency},
+		"currency that the operator does not take": {func(o *mostro.SmallOrder, r *rig) { o.FiatCode = "USD"; r.book.Policy.Currencies = []string{"EUR"} }, mostro.ReasonInvalidFiatCurrency},
 		"currency that is none":                    {func(o *mostro.SmallOrder, _ *rig) { o.FiatCode = "eu\"ro" }, mostro.ReasonInvalidFiatCurrency},
 		"no currency":                              {func(o *mostro.SmallOrder, _ *rig) { o.FiatCode = "" }, mostro.ReasonInvalidFiatCurrency},
 		"no fiat":                                  {func(o *mostro.SmallOrder, _ *rig) { o.FiatAmount = 0 }, mostro.ReasonInvalidAmount},
@@ -73,7 +73,7 @@ func TestNewOrderRefusals(t *testing.T) {
 			if m := r.last(p, mostro.ActionCantDo); m.Payload.(mostro.CantDo).Reason != c.want {
 				t.Errorf("refused with %v (%s), want %s", m.Payload, outcome, c.want)
 			}
-			if len(r.store.trades) != 0 || len(r.book) != 0 {
+			if len(r.store.trades) != 0 || len(r.published) != 0 {
 				t.Error("refused, and in the book all the same")
 			}
 			// What was refused used nothing up.
@@ -115,8 +115,8 @@ func TestOrdersThatAreAccepted(t *testing.T) {
 			p := r.someone()
 			id := r.order(p, c.o)
 			tr := r.trade(id)
-			if tr.ExpiresAt != r.node.now+c.expires || tr.Status != mostro.TradePending || len(r.book) != 1 {
-				t.Errorf("%+v, shown %v", tr, r.book)
+			if tr.ExpiresAt != r.node.now+c.expires || tr.Status != mostro.TradePending || len(r.published) != 1 {
+				t.Errorf("%+v, shown %v", tr, r.published)
 			}
 			if c.o.Kind != mostro.SideBuy && tr.BuyerInvoice.Text != "" {
 				t.Error("a seller's order keeps an invoice")
@@ -217,14 +217,14 @@ func TestTakeRefusals(t *testing.T) {
 		t.Run("invoice "+name, func(t *testing.T) {
 			r := newRig(t)
 			id := r.order(r.someone(), mostro.SmallOrder{})
-			r.desk.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
+			r.book.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
 			r.refused(mostro.ReasonInvalidInvoice, r.someone(), take, &id, r.bolt11For(id, 99_700_000, 7200))
 		})
 	}
 	t.Run("invoice with the longest lock allowed", func(t *testing.T) {
 		r := newRig(t)
 		id := r.order(r.someone(), mostro.SmallOrder{})
-		r.desk.Decode = func(text string) trade.Destination { d := simDecode(text); d.FinalCLTV = 432; return d }
+		r.book.Decode = func(text string) trade.Destination { d := simDecode(text); d.FinalCLTV = 432; return d }
 		r.must(r.someone(), take, &id, r.bolt11For(id, 99_700_000, 7200))
 	})
 	t.Run("invoice that another trade is paid by", func(t *testing.T) {

@@ -13,19 +13,19 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// rig is a desk, a node and a store without cryptography and goroutines: a
+// rig is a trade book, a node and a store without cryptography and goroutines: a
 // test says what happens, one thing after the other.
 type rig struct {
 	tb    testing.TB
 	store *simStore
 	node  *simNode
-	desk  *Desk
+	book  *TradeBook
 	price trade.Quote
 	n     int
 	// hold keeps effects of these kinds in the outbox.
-	hold map[trade.EffectKind]bool
-	mail map[string][]mostro.Message // by receiver's key
-	book []mostro.Status             // what was published of orders
+	hold      map[trade.EffectKind]bool
+	mail      map[string][]mostro.Message // by receiver's key
+	published []mostro.Status             // what was published of orders
 	// disputes is what was published of disputes.
 	disputes []mostro.DisputeStatus
 	policy   Policy
@@ -47,21 +47,21 @@ func newRig(tb testing.TB) *rig {
 // start is a process's start; what was not committed is gone.
 func (r *rig) start() {
 	r.tb.Helper()
-	d, err := NewDesk(r.store)
+	b, err := NewTradeBook(r.store)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	d.Policy, d.Secret, d.Decode = r.policy, trade.NodeSecret{1}, simDecode
-	d.Quote = func(string, int64) trade.Quote { return r.price }
-	d.OrderEvent = func(t trade.Trade) *nostr.Event {
+	b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
+	b.Quote = func(string, int64) trade.Quote { return r.price }
+	b.OrderEvent = func(t trade.Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
-	d.DisputeEvents = func(t trade.Trade) []*nostr.Event {
+	b.DisputeEvents = func(t trade.Trade) []*nostr.Event {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}}
 	}
-	r.desk = d
-	for id := range d.open {
-		r.hear(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
+	r.book = b
+	for id := range b.open {
+		r.applyInput(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
 	}
 	r.commit()
 }
@@ -87,18 +87,18 @@ func (r *rig) check() {
 
 func (r *rig) commit() {
 	r.tb.Helper()
-	if bugs := r.desk.turn.bugs; len(bugs) > 0 {
+	if bugs := r.book.turn.bugs; len(bugs) > 0 {
 		r.tb.Fatal(bugs)
 	}
-	if err := r.store.Commit(r.desk.Take()); err != nil {
+	if err := r.store.Commit(r.book.Take()); err != nil {
 		r.tb.Fatal(err)
 	}
 }
 
-func (r *rig) hear(id trade.OrderID, in trade.Input) {
+func (r *rig) applyInput(id trade.OrderID, in trade.Input) {
 	r.tb.Helper()
 	in.At = r.node.now
-	if err := r.desk.Hear(id, in); err != nil {
+	if err := r.book.ApplyInput(id, in); err != nil {
 		r.tb.Fatal(err)
 	}
 }
@@ -117,12 +117,12 @@ func (r *rig) settle() {
 				done = true
 			}
 		}
-		last := r.desk.head.LastRow
-		for _, t := range r.desk.open {
+		last := r.book.head.LastRow
+		for _, t := range r.book.open {
 			r.watch(t.ID)
 		}
 		r.commit()
-		if !done && last == r.desk.head.LastRow {
+		if !done && last == r.book.head.LastRow {
 			return
 		}
 	}
@@ -144,7 +144,7 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxSend:
 		r.mail[row.Effect.To.Key] = append(r.mail[row.Effect.To.Key], row.Effect.Message.Message)
 	case trade.FxPublishOrder:
-		r.book = append(r.book, mostro.Status(row.Event.Content))
+		r.published = append(r.published, mostro.Status(row.Event.Content))
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, mostro.DisputeStatus(row.Event.Content))
 	default:
@@ -153,34 +153,34 @@ func (r *rig) perform(row OutboxRow) bool {
 			return false
 		}
 		if row.Letter != nil {
-			if _, err := r.desk.Probed(row.ID, *row.Letter, row.Effect.Text, res.reachable, r.node.now); err != nil {
+			if _, err := r.book.Probed(row.ID, *row.Letter, row.Effect.Text, res.reachable, r.node.now); err != nil {
 				r.tb.Fatal(err)
 			}
 			r.commit()
 			return true
 		}
-		r.hear(row.Trade, res.input)
+		r.applyInput(row.Trade, res.input)
 	}
-	r.desk.Done(row.ID)
+	r.book.Done(row.ID)
 	r.commit()
 	return true
 }
 
 func (r *rig) watch(id trade.OrderID) {
-	t := r.desk.open[id]
+	t := r.book.open[id]
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
 			if in, err := sightedInput(context.Background(), r.node, state); err == nil {
-				r.hear(id, in)
+				r.applyInput(id, in)
 			}
 		}
 	}
-	if t = r.desk.open[id]; t == nil {
+	if t = r.book.open[id]; t == nil {
 		return
 	}
 	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
-			r.hear(id, paymentInput(h, attempt, state))
+			r.applyInput(id, paymentInput(h, attempt, state))
 		}
 	}
 }
@@ -190,8 +190,8 @@ func (r *rig) pass(seconds int64) {
 	r.tb.Helper()
 	r.node.now += seconds
 	r.node.expire(func(trade.Hash) {})
-	for _, id := range r.desk.Due(r.node.now) {
-		r.hear(id, trade.Input{Kind: trade.InClock})
+	for _, id := range r.book.Due(r.node.now) {
+		r.applyInput(id, trade.Input{Kind: trade.InClock})
 	}
 	r.commit()
 	r.settle()
@@ -240,7 +240,7 @@ func (r *rig) say(p trade.Party, action mostro.Action, id *trade.OrderID, payloa
 
 func (r *rig) receive(l Letter) string {
 	r.tb.Helper()
-	outcome, err := r.desk.Receive(l, r.node.now)
+	outcome, err := r.book.Receive(l, r.node.now)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -397,24 +397,24 @@ func (r *rig) resolves(id trade.OrderID, good bool) {
 // hash is looked up before anything else happens.
 func (r *rig) copied() {
 	r.tb.Helper()
-	d, err := NewDesk(r.store)
+	b, err := NewTradeBook(r.store)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	d.Policy, d.Secret, d.Decode, d.Quote = r.policy, r.desk.Secret, simDecode, r.desk.Quote
-	d.OrderEvent, d.DisputeEvents = r.desk.OrderEvent, r.desk.DisputeEvents
-	r.desk = d
+	b.Policy, b.Secret, b.Decode, b.Quote = r.policy, r.book.Secret, simDecode, r.book.Quote
+	b.OrderEvent, b.DisputeEvents = r.book.OrderEvent, r.book.DisputeEvents
+	r.book = b
 	var ids []trade.OrderID
-	for id := range d.open {
+	for id := range b.open {
 		ids = append(ids, id)
 	}
 	for _, id := range ids {
-		r.hear(id, trade.Input{Kind: trade.InReconcile})
-		r.hear(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
+		r.applyInput(id, trade.Input{Kind: trade.InReconcile})
+		r.applyInput(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
 	}
 	r.commit()
 	for _, id := range ids {
-		if t := r.desk.open[id]; t != nil && t.Hash != (trade.Hash{}) {
+		if t := r.book.open[id]; t != nil && t.Hash != (trade.Hash{}) {
 			state, err := r.node.LookupHold(context.Background(), t.Hash)
 			if err != nil {
 				continue
@@ -423,7 +423,7 @@ func (r *rig) copied() {
 			if err != nil {
 				r.tb.Fatal(err)
 			}
-			r.hear(id, in)
+			r.applyInput(id, in)
 		}
 	}
 	r.commit()

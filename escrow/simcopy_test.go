@@ -52,12 +52,12 @@ func (s *sim) lookUp() {
 	s.outage = s.node.now
 	if len(s.lookups) == 0 {
 		s.reconciling = false
-		s.desk.Reconciling, s.desk.head.Copied, s.desk.changed = false, false, true
+		s.book.Reconciling, s.book.head.Copied, s.book.changed = false, false, true
 		s.commit()
 		return
 	}
 	id := s.lookups[0]
-	if t := s.desk.open[id]; t != nil && t.Hash != (trade.Hash{}) {
+	if t := s.book.open[id]; t != nil && t.Hash != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), t.Hash)
 		in := trade.Input{}
 		if err == nil {
@@ -65,7 +65,7 @@ func (s *sim) lookUp() {
 		}
 		switch {
 		case err == nil:
-			s.hear(id, in)
+			s.applyInput(id, in)
 		case !errors.Is(err, ErrNotFound):
 			s.node.down = s.node.down && s.rng.IntN(5) > 0
 			return // asked again
@@ -131,7 +131,7 @@ type simDerived struct {
 // and the same preimage. rows is the length of the journal before the message.
 func (s *sim) judgeDerived(replayID string, rows int) {
 	s.judgeNextKeys(rows)
-	for _, row := range s.desk.turn.commit.Journal[rows:] {
+	for _, row := range s.book.turn.commit.Journal[rows:] {
 		if row.Input.Kind != trade.InMessage {
 			continue
 		}

@@ -30,7 +30,7 @@ func (s *sim) downtime() {
 	for left > 0 && s.err == nil {
 		for _, id := range s.unfinished() {
 			switch n := s.rng.IntN(40); {
-			case n < 20 && s.desk.open[id].Status == mostro.TradeWaitingPayment:
+			case n < 20 && s.book.open[id].Status == mostro.TradeWaitingPayment:
 				s.act(id)
 			case n < 2:
 				s.act(id)
@@ -187,8 +187,8 @@ func (s *sim) performProbe(row OutboxRow) {
 		s.stale[*row.Letter.Message.RequestID] = true
 	}
 	s.inputs = append(s.inputs, simInput{letter: row.Letter, row: row.ID, address: slow.answer.address})
-	rows := len(s.desk.turn.commit.Journal)
-	if _, err := s.desk.Probed(row.ID, *row.Letter, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
+	rows := len(s.book.turn.commit.Journal)
+	if _, err := s.book.Probed(row.ID, *row.Letter, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
 		s.fail("probed: %v", err)
 	}
 	s.judgeDerived(row.Letter.ReplayID, rows)
@@ -234,8 +234,8 @@ func (s *sim) noticeClock() {
 	}
 	s.count.clockBack++
 	for _, id := range s.order {
-		if s.desk.open[id] != nil {
-			s.hear(id, trade.Input{Kind: trade.InClockBack, Grace: s.ticked - s.clock()})
+		if s.book.open[id] != nil {
+			s.applyInput(id, trade.Input{Kind: trade.InClockBack, Grace: s.ticked - s.clock()})
 		}
 	}
 }
@@ -259,14 +259,14 @@ func (s *sim) setAside(in simInput) {
 	case in.letter == nil:
 		s.mayFreeze[in.trade] = true
 		s.dropped[in.row] = true
-		s.hear(in.trade, trade.Input{Kind: trade.InUncommitted})
+		s.applyInput(in.trade, trade.Input{Kind: trade.InUncommitted})
 	case in.row != 0:
-		s.desk.Skip(*in.letter)
-		s.desk.Done(in.row)
-		s.desk.probes.remove(probeOf(*in.letter, in.address))
+		s.book.Skip(*in.letter)
+		s.book.Done(in.row)
+		s.book.probes.remove(probeOf(*in.letter, in.address))
 	default:
-		s.desk.Skip(*in.letter)
-		s.desk.Read(in.seq + 1)
+		s.book.Skip(*in.letter)
+		s.book.Read(in.seq + 1)
 	}
 	s.inputs = nil
 	s.commit()
@@ -279,13 +279,13 @@ func (s *sim) resume() {
 	}
 	frozen := false
 	for _, id := range s.order {
-		if t := s.desk.open[id]; t != nil && t.Frozen {
+		if t := s.book.open[id]; t != nil && t.Frozen {
 			verb := s.verdict(*t)
 			if verb == "" {
 				continue
 			}
 			frozen = true
-			s.hear(id, trade.Input{Kind: verb})
+			s.applyInput(id, trade.Input{Kind: verb})
 			s.truth[id].freed = s.node.now
 		}
 	}
@@ -411,7 +411,7 @@ func (s *sim) flood() {
 	s.turn()
 	s.count.flooded += len(s.order) - first
 	for _, id := range slices.Clone(s.order[first:]) {
-		if t := s.desk.open[id]; t != nil && t.Status == mostro.TradePending {
+		if t := s.book.open[id]; t != nil && t.Status == mostro.TradePending {
 			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
 		}
 	}
@@ -421,9 +421,9 @@ func (s *sim) flood() {
 // judgeNextKeys checks that no order is made, or announced, with a key of another
 // open trade. rows is the length of the journal before the present input.
 func (s *sim) judgeNextKeys(rows int) {
-	for _, row := range s.desk.turn.commit.Journal[rows:] {
+	for _, row := range s.book.turn.commit.Journal[rows:] {
 		key := ""
-		if t := s.desk.open[row.Trade]; row.Input.Kind == trade.InSpawn {
+		if t := s.book.open[row.Trade]; row.Input.Kind == trade.InSpawn {
 			key = row.Input.Child.Maker.Key
 		} else if t != nil && row.Input.Kind == trade.InMessage {
 			// A key that was announced before and came into use since is not
@@ -435,7 +435,7 @@ func (s *sim) judgeNextKeys(rows int) {
 		if key == "" {
 			continue
 		}
-		for id, t := range s.desk.open {
+		for id, t := range s.book.open {
 			if id != row.Trade && (t.Buyer.Key == key || t.Seller.Key == key) {
 				s.fail("trade %s names a key of trade %s as its next", row.Trade, id)
 			}

@@ -34,7 +34,7 @@ var memoNonce = regexp.MustCompile(`order ([0-9a-f-]{36}).*\[([0-9a-f]{16})\]$`)
 const tradesPerSeed = 100
 
 // TestSimulation lets users, time, the Lightning node and crashes do what they
-// like with the desk, and checks the invariants after every commit. A seed
+// like with the trade book, and checks the invariants after every commit. A seed
 // that fails replays exactly: go test -run TestSimulation -sim.seed N.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
@@ -127,7 +127,7 @@ type sim struct {
 	rng   *rand.Rand
 	node  *simNode
 	store *simStore
-	desk  *Desk
+	book  *TradeBook
 	out   *outbox // does single rows: the simulation chooses which, and when
 	log   []Letter
 	count simCount
@@ -243,32 +243,32 @@ func (s *sim) fail(format string, args ...any) {
 func (s *sim) unfinished() []trade.OrderID {
 	var ids []trade.OrderID
 	for _, id := range s.order {
-		if t := s.desk.open[id]; t != nil && !trade.Terminal(t.Status) && !s.abandoned[id] {
+		if t := s.book.open[id]; t != nil && !trade.Terminal(t.Status) && !s.abandoned[id] {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
-// read makes a desk from the store.
+// read makes a trade book from the store.
 func (s *sim) read() {
 	s.inputs = nil
-	d, err := NewDesk(s.store.reader())
+	b, err := NewTradeBook(s.store.reader())
 	if err != nil {
 		s.fail("start: %v", err)
 		return
 	}
-	d.Policy = DefaultPolicy()
-	d.Policy.Terms.Fee = 6_000_000
-	d.Secret, d.Decode, d.Quote = trade.NodeSecret{1}, simDecode, s.quote
-	d.OrderEvent = func(t trade.Trade) *nostr.Event {
+	b.Policy = DefaultPolicy()
+	b.Policy.Terms.Fee = 6_000_000
+	b.Secret, b.Decode, b.Quote = trade.NodeSecret{1}, simDecode, s.quote
+	b.OrderEvent = func(t trade.Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
-	d.DisputeEvents = func(t trade.Trade) []*nostr.Event {
+	b.DisputeEvents = func(t trade.Trade) []*nostr.Event {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}}
 	}
-	d.Reconciling = s.reconciling
-	s.desk = d
+	b.Reconciling = s.reconciling
+	s.book = b
 }
 
 // start is what a process does first, and after every crash.
@@ -278,7 +278,7 @@ func (s *sim) start() {
 	if s.err != nil {
 		return
 	}
-	d := s.desk
+	b := s.book
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
 	// As Engine.Open notices by the time of the last commit.
 	back := s.ticked - s.clock()
@@ -287,23 +287,23 @@ func (s *sim) start() {
 	}
 	s.told = make(map[watched]bool)
 	for _, id := range s.order {
-		if t := d.open[id]; t != nil {
+		if t := b.open[id]; t != nil {
 			if s.reconciling {
-				s.hear(id, trade.Input{Kind: trade.InReconcile})
-				t = d.open[id]
+				s.applyInput(id, trade.Input{Kind: trade.InReconcile})
+				t = b.open[id]
 			}
 			if back > 0 || max(t.CreatedAt, t.TakenAt, t.HeldAt) > s.clock()+clockSlack {
-				s.hear(id, trade.Input{Kind: trade.InClockBack, Grace: back})
+				s.applyInput(id, trade.Input{Kind: trade.InClockBack, Grace: back})
 			}
-			s.hear(id, trade.Input{Kind: trade.InRestart, Grace: d.Policy.GraceSeconds})
+			s.applyInput(id, trade.Input{Kind: trade.InRestart, Grace: b.Policy.GraceSeconds})
 		}
 	}
-	if s.commit(); s.desk != d {
+	if s.commit(); s.book != b {
 		return // it began once more
 	}
 	s.withheld, s.lookups = make(map[trade.OrderID]bool), nil
 	for _, id := range s.order {
-		t := d.open[id]
+		t := b.open[id]
 		if t != nil && t.Frozen {
 			s.withheld[id] = true
 		}
@@ -317,14 +317,14 @@ func (s *sim) quote(string, int64) trade.Quote {
 	return trade.Quote{Price: s.price, Stale: s.rng.IntN(30) == 0}
 }
 
-func (s *sim) hear(id trade.OrderID, in trade.Input) {
+func (s *sim) applyInput(id trade.OrderID, in trade.Input) {
 	in.At = s.clock()
 	s.inputs = append(s.inputs, simInput{trade: id, kind: in.Kind})
 	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
 		s.sighted[in.Hash] = s.generation
 	}
-	rows := len(s.desk.turn.commit.Journal)
-	if err := s.desk.Hear(id, in); err != nil {
+	rows := len(s.book.turn.commit.Journal)
+	if err := s.book.ApplyInput(id, in); err != nil {
 		s.fail("hear %s: %v", in.Kind, err)
 	}
 	if in.Kind == trade.InSettled || in.Kind == trade.InHold {
@@ -343,19 +343,19 @@ func (s *sim) turn() {
 		return // nothing is read, and nothing is due
 	}
 	end := uint64(len(s.log))
-	if s.desk.Cursor() < s.behind && !s.calm {
-		end = min(end, s.desk.Cursor()+1+s.rng.Uint64N(6)) // the clock ticks between
+	if s.book.Cursor() < s.behind && !s.calm {
+		end = min(end, s.book.Cursor()+1+s.rng.Uint64N(6)) // the clock ticks between
 	}
-	for s.desk.Cursor() < end && s.err == nil {
-		for n := 0; n < maxTurn && (n == 0 || s.desk.Bytes() < turnBytes) && s.desk.Cursor() < end; n++ {
-			s.receive(s.desk.Cursor())
+	for s.book.Cursor() < end && s.err == nil {
+		for n := 0; n < maxTurn && (n == 0 || s.book.Bytes() < turnBytes) && s.book.Cursor() < end; n++ {
+			s.receive(s.book.Cursor())
 		}
-		if s.desk.Cursor() < end {
+		if s.book.Cursor() < end {
 			s.commit()
 		}
 	}
-	for _, id := range s.desk.Due(s.clock()) {
-		s.hear(id, trade.Input{Kind: trade.InClock})
+	for _, id := range s.book.Due(s.clock()) {
+		s.applyInput(id, trade.Input{Kind: trade.InClock})
 	}
 	s.commit()
 }
@@ -363,8 +363,8 @@ func (s *sim) turn() {
 // receive reads one letter of the log.
 func (s *sim) receive(seq uint64) {
 	s.inputs = append(s.inputs, simInput{letter: &s.log[seq], seq: seq})
-	rows := len(s.desk.turn.commit.Journal)
-	outcome, err := s.desk.Receive(s.log[seq], s.clock())
+	rows := len(s.book.turn.commit.Journal)
+	outcome, err := s.book.Receive(s.log[seq], s.clock())
 	s.judgeDerived(s.log[seq].ReplayID, rows)
 	if err != nil {
 		s.fail("receive: %v", err)
@@ -373,9 +373,9 @@ func (s *sim) receive(seq uint64) {
 		s.count.refused++
 	}
 	if outcome == "bug" {
-		s.fail("a message caused a bug: %v", s.desk.turn.bugs)
+		s.fail("a message caused a bug: %v", s.book.turn.bugs)
 	}
-	s.desk.Read(seq + 1)
+	s.book.Read(seq + 1)
 }
 
 // commit commits, unless the process dies before or after, or the store cannot
@@ -386,12 +386,12 @@ func (s *sim) commit() {
 	if s.err != nil {
 		return
 	}
-	if len(s.desk.turn.bugs) > 0 {
-		s.fail("bug: %v", s.desk.turn.bugs)
+	if len(s.book.turn.bugs) > 0 {
+		s.fail("bug: %v", s.book.turn.bugs)
 		return
 	}
-	size, at := s.desk.Bytes(), max(s.clock(), s.desk.turn.at)
-	c := s.desk.Take()
+	size, at := s.book.Bytes(), max(s.clock(), s.book.turn.at)
+	c := s.book.Take()
 	s.judgeSize(c, size)
 	s.store.failBefore = !s.calm && s.rng.IntN(200) == 0
 	s.store.failAfter = !s.calm && s.rng.IntN(200) == 0
@@ -650,7 +650,7 @@ func (s *sim) judgePay(p Payment, d trade.Destination) {
 	}
 }
 
-// perform does one of the first rows of the outbox, and tells the desk what came
+// perform does one of the first rows of the outbox, and tells the trade book what came
 // of it.
 func (s *sim) perform() {
 	rows := make([]OutboxRow, 0, 10)
@@ -702,10 +702,10 @@ func (s *sim) performRow(row OutboxRow) {
 		s.fail("a hold that was to be given back is settled")
 	}
 	if n.input.Kind != "" {
-		s.hear(row.Trade, n.input)
+		s.applyInput(row.Trade, n.input)
 		s.inputs[len(s.inputs)-1].row = row.ID
 	}
-	s.desk.Done(row.ID)
+	s.book.Done(row.ID)
 	crashes := s.count.crashes
 	s.turn()
 	if s.count.crashes == crashes {
@@ -763,7 +763,7 @@ type watched struct {
 // watch is what the node's subscriptions would tell: each state once, and now
 // and then again.
 func (s *sim) watch(id trade.OrderID) {
-	t := s.desk.open[id]
+	t := s.book.open[id]
 	if t == nil {
 		return
 	}
@@ -772,18 +772,18 @@ func (s *sim) watch(id trade.OrderID) {
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			if in, err := sightedInput(context.Background(), s.node, state); err == nil {
 				s.told[w] = true
-				s.hear(id, in)
+				s.applyInput(id, in)
 			}
 		}
 	}
-	if t = s.desk.open[id]; t == nil {
+	if t = s.book.open[id]; t == nil {
 		return
 	}
 	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
 		state, err := s.node.TrackPayment(context.Background(), h)
 		if w := (watched{id, h, attempt, uint8(state.Status)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			s.told[w] = state.Status != trade.PaymentUnknown
-			s.hear(id, paymentInput(h, attempt, state))
+			s.applyInput(id, paymentInput(h, attempt, state))
 		}
 	}
 	s.turn()

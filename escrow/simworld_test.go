@@ -85,7 +85,7 @@ func (s *sim) pass(seconds int64) {
 	}
 }
 
-// mine lets blocks come, and gives the desk the time between them.
+// mine lets blocks come, and gives the trade book the time between them.
 func (s *sim) mine(blocks int) {
 	for range blocks {
 		s.node.height++
@@ -222,7 +222,7 @@ func (s *sim) invoice(t trade.Trade) string {
 
 // act lets somebody do something about a trade: mostly what is due.
 func (s *sim) act(id trade.OrderID) {
-	t := *s.desk.open[id]
+	t := *s.book.open[id]
 	if s.rng.IntN(6) == 0 {
 		s.mischief(t)
 		return
@@ -368,7 +368,7 @@ func (s *sim) rest() {
 		}
 		if round > 2000 {
 			for _, id := range open {
-				s.fail("trade does not come to its end: %+v", *s.desk.open[id])
+				s.fail("trade does not come to its end: %+v", *s.book.open[id])
 			}
 			s.fail("%d effects are never done", waiting)
 		}
@@ -381,8 +381,8 @@ func (s *sim) rest() {
 		}
 		for _, id := range open {
 			s.watch(id)
-			if s.desk.open[id] != nil {
-				s.finish(*s.desk.open[id])
+			if s.book.open[id] != nil {
+				s.finish(*s.book.open[id])
 			}
 		}
 		s.pass(60)

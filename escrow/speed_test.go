@@ -83,13 +83,13 @@ func (r *speedRun) group(parties []trade.Party) {
 	ids := make([]trade.OrderID, n)
 	rows := make(map[trade.OrderID]*trade.Effect)
 	collect := func() {
-		c := &r.e.desk.turn.commit
+		c := &r.e.book.turn.commit
 		for i := range c.Outbox {
 			if row := c.Outbox[i]; lane(row) == laneNode {
 				e := row.Effect
 				rows[row.Trade] = &e
 			}
-			r.e.desk.Done(c.Outbox[i].ID)
+			r.e.book.Done(c.Outbox[i].ID)
 		}
 		r.commit()
 	}
@@ -97,7 +97,7 @@ func (r *speedRun) group(parties []trade.Party) {
 		r.letters++
 		request := uint64(r.letters)
 		index := int64(1)
-		outcome, err := r.e.desk.Receive(Letter{
+		outcome, err := r.e.book.Receive(Letter{
 			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: r.at, Received: r.at,
 			ReplayID: fmt.Sprintf("%064x", r.letters),
 			Message:  trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, ID: id, Action: action, Payload: payload}},
@@ -109,7 +109,7 @@ func (r *speedRun) group(parties []trade.Party) {
 	}
 	hear := func(i int, in trade.Input) {
 		in.At = r.at
-		if err := r.e.desk.Hear(ids[i], in); err != nil {
+		if err := r.e.book.ApplyInput(ids[i], in); err != nil {
 			r.b.Fatal(err)
 		}
 		r.steps++
@@ -117,7 +117,7 @@ func (r *speedRun) group(parties []trade.Party) {
 	for i := range n {
 		say(i, parties[2*i], mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"})
 	}
-	for i, t := range r.e.desk.turn.commit.Trades {
+	for i, t := range r.e.book.turn.commit.Trades {
 		ids[i] = t.ID
 	}
 	collect()
@@ -137,7 +137,7 @@ func (r *speedRun) group(parties []trade.Party) {
 	}
 	collect()
 	for i := range n {
-		hear(i, trade.Input{Kind: trade.InHold, Hash: r.e.desk.open[ids[i]].Hash, Hold: trade.Hold{Phase: trade.HoldAccepted}})
+		hear(i, trade.Input{Kind: trade.InHold, Hash: r.e.book.open[ids[i]].Hash, Hold: trade.Hold{Phase: trade.HoldAccepted}})
 	}
 	collect()
 	for i := range n {
@@ -149,21 +149,21 @@ func (r *speedRun) group(parties []trade.Party) {
 	}
 	collect()
 	for i := range n {
-		hear(i, trade.Input{Kind: trade.InSettled, Hash: r.e.desk.open[ids[i]].Hash})
+		hear(i, trade.Input{Kind: trade.InSettled, Hash: r.e.book.open[ids[i]].Hash})
 	}
 	collect()
 	for i := range n {
-		p := r.e.desk.open[ids[i]].Payout
+		p := r.e.book.open[ids[i]].Payout
 		hear(i, trade.Input{Kind: trade.InPaySent, Hash: p.Hash, Attempt: p.Attempt})
 	}
 	collect()
 	for i := range n {
-		p := r.e.desk.open[ids[i]].Payout
+		p := r.e.book.open[ids[i]].Payout
 		hear(i, trade.Input{Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: trade.PaymentSucceeded}})
 	}
 	collect()
 	for i := range n {
-		if r.e.desk.open[ids[i]] != nil {
+		if r.e.book.open[ids[i]] != nil {
 			r.b.Fatal("a trade did not come to its end")
 		}
 	}
@@ -171,7 +171,7 @@ func (r *speedRun) group(parties []trade.Party) {
 
 // commit is the engine's own, without anybody to act on it.
 func (r *speedRun) commit() {
-	c := r.e.desk.Take()
+	c := r.e.book.Take()
 	if err := r.e.seal(r.b.Context(), c, r.w.clock.Now()); err != nil {
 		r.b.Fatal(err)
 	}
@@ -190,12 +190,12 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 	w := newWorld(t)
 	const trades = 10_000
 	for n := 0; n < trades; n += 100 {
-		err := w.engine.Ask(context.Background(), func(d *Desk, at int64) error {
+		err := w.engine.Ask(context.Background(), func(b *TradeBook, at int64) error {
 			for i := n; i < n+100; i++ {
 				p := trade.Party{Key: hexKeyOf(i + 1), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
 				request := uint64(i)
 				index := int64(1)
-				_, err := d.Receive(Letter{
+				_, err := b.Receive(Letter{
 					Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: at, Received: at, ReplayID: fmt.Sprintf("%064x", i+1),
 					Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, Action: mostro.ActionNewOrder,
 						Payload: &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"}}},
@@ -211,7 +211,7 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 		}
 	}
 	open := 0
-	if err := w.engine.Ask(context.Background(), func(d *Desk, _ int64) error { open = len(d.open); return nil }); err != nil {
+	if err := w.engine.Ask(context.Background(), func(b *TradeBook, _ int64) error { open = len(b.open); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(time.Minute)

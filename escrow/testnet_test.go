@@ -519,7 +519,7 @@ func (w *world) heard() bool {
 		return nil
 	})
 	var cursor uint64
-	if err := w.engine.Ask(context.Background(), func(d *Desk, _ int64) error { cursor = d.Cursor(); return nil }); err != nil {
+	if err := w.engine.Ask(context.Background(), func(b *TradeBook, _ int64) error { cursor = b.Cursor(); return nil }); err != nil {
 		w.tb.Fatal(err)
 	}
 	return cursor >= last

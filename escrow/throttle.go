@@ -23,8 +23,8 @@ func (t Throttle) until() int64 {
 }
 
 // throttled says whether a taker has to wait, by its key or its identity.
-func (d *Desk) throttled(p trade.Party, at int64) bool {
-	return d.throttles[p.Key].waits(at) || d.throttles[p.Identity].waits(at)
+func (b *TradeBook) throttled(p trade.Party, at int64) bool {
+	return b.throttles[p.Key].waits(at) || b.throttles[p.Identity].waits(at)
 }
 
 // waits says whether the subject has to wait. A clock that was set back does
@@ -34,19 +34,19 @@ func (t Throttle) waits(at int64) bool {
 }
 
 // throttle counts an unpaid cancel of a taker, by its key and its identity.
-func (d *Desk) throttle(p trade.Party, at int64) {
+func (b *TradeBook) throttle(p trade.Party, at int64) {
 	subjects := []string{p.Key, p.Identity}
 	if p.Private() {
 		subjects = subjects[:1]
 	}
 	for _, subject := range subjects {
-		t := d.throttles[subject]
+		t := b.throttles[subject]
 		if at-t.At >= throttleForget {
 			t.Count = 0
 		}
 		t = Throttle{Subject: subject, Count: t.Count + 1, At: at}
-		d.throttles[subject] = t
-		d.turn.commit.Throttles = append(d.turn.commit.Throttles, t)
+		b.throttles[subject] = t
+		b.turn.commit.Throttles = append(b.turn.commit.Throttles, t)
 	}
 }
 
@@ -56,15 +56,15 @@ func (d *Desk) throttle(p trade.Party, at int64) {
 const maxThrottles = 50_000
 
 // forget drops throttles that are forgiven, as many as one turn takes.
-func (d *Desk) forget(at int64) {
-	crowded := len(d.throttles) > maxThrottles
+func (b *TradeBook) forget(at int64) {
+	crowded := len(b.throttles) > maxThrottles
 	n := 0
-	for subject, t := range d.throttles {
+	for subject, t := range b.throttles {
 		if at-t.At < throttleForget && !(crowded && !t.waits(at)) {
 			continue
 		}
-		delete(d.throttles, subject)
-		d.turn.commit.Throttles = append(d.turn.commit.Throttles, Throttle{Subject: subject})
+		delete(b.throttles, subject)
+		b.turn.commit.Throttles = append(b.turn.commit.Throttles, Throttle{Subject: subject})
 		if n++; n == maxTurn {
 			return
 		}

@@ -30,14 +30,14 @@ func DefaultPolicy() Policy {
 	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, OrderDays: 30, DisputeDays: 90, MailDays: 30}
 }
 
-// Desk is where inputs meet trades. It holds every open trade in memory,
+// TradeBook is where inputs meet trades. It holds every open trade in memory,
 // gathers the facts that Step asks for, and collects what is to be committed.
 // It does no I/O but reading its store, starts nothing, and knows no clock: a
 // simulation drives it as the engine does.
 //
 // One goroutine owns it. After an error it is not to be used again: memory is
 // ahead of the store, and only a fresh start is sure of both.
-type Desk struct {
+type TradeBook struct {
 	Policy Policy
 	// Secret is what ids and preimages follow from.
 	Secret trade.NodeSecret
@@ -90,9 +90,9 @@ type turn struct {
 	steps map[trade.Trigger]int
 }
 
-// NewDesk reads the open trades of a store.
-func NewDesk(store Store) (*Desk, error) {
-	d := &Desk{
+// NewTradeBook reads the open trades of a store.
+func NewTradeBook(store Store) (*TradeBook, error) {
+	b := &TradeBook{
 		store: store, open: make(map[trade.OrderID]*trade.Trade),
 		identities: make(map[string]map[trade.OrderID]struct{}), keys: newKeyring(),
 		holds: make(map[trade.Hash]int), throttles: make(map[string]Throttle), probes: newProbes(),
@@ -102,120 +102,120 @@ func NewDesk(store Store) (*Desk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read head: %w", err)
 	}
-	d.head = head
-	if err := store.Open(func(t trade.Trade) error { d.put(&t); return nil }); err != nil {
+	b.head = head
+	if err := store.Open(func(t trade.Trade) error { b.put(&t); return nil }); err != nil {
 		return nil, fmt.Errorf("read open trades: %w", err)
 	}
-	if err := store.Throttles(func(t Throttle) error { d.throttles[t.Subject] = t; return nil }); err != nil {
+	if err := store.Throttles(func(t Throttle) error { b.throttles[t.Subject] = t; return nil }); err != nil {
 		return nil, fmt.Errorf("read throttles: %w", err)
 	}
 	err = store.Outbox(func(r OutboxRow) error {
 		if r.Letter != nil {
-			d.probes.add(probeOf(*r.Letter, r.Effect.Text))
+			b.probes.add(probeOf(*r.Letter, r.Effect.Text))
 		}
 		if q, ok := questionOf(r); ok {
-			d.questions[q], d.asking[r.ID] = r.ID, q
+			b.questions[q], b.asking[r.ID] = r.ID, q
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", err)
 	}
-	d.begin()
-	return d, nil
+	b.begin()
+	return b, nil
 }
 
-func (d *Desk) begin() {
-	d.turn = &turn{
+func (b *TradeBook) begin() {
+	b.turn = &turn{
 		trades: make(map[trade.OrderID]int), users: make(map[string]int),
 		seen: make(map[string]bool), claims: make(map[trade.Hash]trade.OrderID), steps: make(map[trade.Trigger]int),
 	}
 }
 
 // Take gives what has been decided since the last call, to be committed.
-func (d *Desk) Take() *Commit {
-	c := &d.turn.commit
-	d.head.Commits++
-	d.changed = false
-	c.Head = d.head
-	c.Head.Stamps = maps.Clone(d.head.Stamps)
-	d.begin()
+func (b *TradeBook) Take() *Commit {
+	c := &b.turn.commit
+	b.head.Commits++
+	b.changed = false
+	c.Head = b.head
+	c.Head.Stamps = maps.Clone(b.head.Stamps)
+	b.begin()
 	return c
 }
 
 // put holds an open trade in memory, or lets go of one that is over.
-func (d *Desk) put(t *trade.Trade) {
-	if old := d.open[t.ID]; old != nil {
-		d.index(old, -1)
-		delete(d.open, t.ID)
+func (b *TradeBook) put(t *trade.Trade) {
+	if old := b.open[t.ID]; old != nil {
+		b.index(old, -1)
+		delete(b.open, t.ID)
 	}
 	if t.Over() {
 		return
 	}
-	d.open[t.ID] = t
-	d.index(t, 1)
+	b.open[t.ID] = t
+	b.index(t, 1)
 }
 
-func (d *Desk) index(t *trade.Trade, by int) {
+func (b *TradeBook) index(t *trade.Trade, by int) {
 	for _, h := range append([]trade.Hash{t.Hash}, t.Closing...) {
-		if d.holds[h] += by; d.holds[h] == 0 {
-			delete(d.holds, h)
+		if b.holds[h] += by; b.holds[h] == 0 {
+			delete(b.holds, h)
 		}
 	}
 	for _, p := range []trade.Party{t.Buyer, t.Seller} {
 		if p.Key == "" {
 			continue
 		}
-		d.keys.count(p.Key, by)
-		ids := d.identities[p.Identity]
+		b.keys.count(p.Key, by)
+		ids := b.identities[p.Identity]
 		switch {
 		case by > 0 && ids == nil:
-			d.identities[p.Identity] = map[trade.OrderID]struct{}{t.ID: {}}
+			b.identities[p.Identity] = map[trade.OrderID]struct{}{t.ID: {}}
 		case by > 0:
 			ids[t.ID] = struct{}{}
 		default:
 			if delete(ids, t.ID); len(ids) == 0 {
-				delete(d.identities, p.Identity)
+				delete(b.identities, p.Identity)
 			}
 		}
 	}
 }
 
 // Read notes how far the log has been read.
-func (d *Desk) Read(seq uint64) { d.ReadEntry(seq, "") }
+func (b *TradeBook) Read(seq uint64) { b.ReadEntry(seq, "") }
 
 // ReadEntry is Read with the id of the event there; "" if it is unknown.
-func (d *Desk) ReadEntry(seq uint64, id string) {
-	if seq > d.head.Cursor {
-		d.head.Cursor, d.head.CursorID = seq, id
+func (b *TradeBook) ReadEntry(seq uint64, id string) {
+	if seq > b.head.Cursor {
+		b.head.Cursor, b.head.CursorID = seq, id
 	}
 }
 
 // Cursor gives how far the log has been read.
-func (d *Desk) Cursor() uint64 { return d.head.Cursor }
+func (b *TradeBook) Cursor() uint64 { return b.head.Cursor }
 
 // Trades calls fn for every open trade, in no order.
-func (d *Desk) Trades(fn func(*trade.Trade)) {
-	for _, t := range d.open {
+func (b *TradeBook) Trades(fn func(*trade.Trade)) {
+	for _, t := range b.open {
 		fn(t)
 	}
 }
 
 // trade finds a trade, open or over; ErrNoRow.
-func (d *Desk) trade(id trade.OrderID) (trade.Trade, error) {
-	if t := d.open[id]; t != nil {
+func (b *TradeBook) trade(id trade.OrderID) (trade.Trade, error) {
+	if t := b.open[id]; t != nil {
 		return *t, nil
 	}
-	if i, ok := d.turn.trades[id]; ok {
-		return d.turn.commit.Trades[i], nil
+	if i, ok := b.turn.trades[id]; ok {
+		return b.turn.commit.Trades[i], nil
 	}
-	return d.store.Trade(id)
+	return b.store.Trade(id)
 }
 
 // Due gives the trades whose deadline has come, in order of their deadlines.
-func (d *Desk) Due(at int64) []trade.OrderID {
+func (b *TradeBook) Due(at int64) []trade.OrderID {
 	var due []*trade.Trade
-	for _, t := range d.open {
+	for _, t := range b.open {
 		if t.Deadline != 0 && t.Deadline <= at {
 			due = append(due, t)
 		}
@@ -233,11 +233,11 @@ func (d *Desk) Due(at int64) []trade.OrderID {
 	return ids
 }
 
-// Hear takes an input for a trade that is not a message: the clock's, the
+// ApplyInput takes an input for a trade that is not a message: the clock's, the
 // node's or the engine's own. Inputs for trades that are over or unknown are
 // of the past.
-func (d *Desk) Hear(id trade.OrderID, in trade.Input) error {
-	t, err := d.trade(id)
+func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
+	t, err := b.trade(id)
 	if errors.Is(err, ErrNoRow) {
 		return nil
 	}
@@ -245,55 +245,55 @@ func (d *Desk) Hear(id trade.OrderID, in trade.Input) error {
 		return err
 	}
 	if in.Kind == trade.InMinted {
-		dest := d.Decode(in.Bolt11)
-		if err := d.claimed(&dest, id); err != nil {
+		dest := b.Decode(in.Bolt11)
+		if err := b.claimed(&dest, id); err != nil {
 			return err
 		}
 		in.Invoice, in.Bolt11 = &dest, ""
 	}
-	err = d.step(t, in)
+	err = b.step(t, in)
 	var refusal mostro.CantDo
 	switch {
 	case err == nil, errors.Is(err, trade.ErrNothing), errors.As(err, &refusal):
 		return nil
 	case errors.Is(err, trade.ErrTable):
-		d.turn.bugs = append(d.turn.bugs, err)
+		b.turn.bugs = append(b.turn.bugs, err)
 		return nil
 	}
 	return err
 }
 
-// Say puts an event of the node's own into the outbox, dated after the last
+// QueueEvent puts an event of the node's own into the outbox, dated after the last
 // one of its kind.
-func (d *Desk) Say(evt *nostr.Event, at int64) {
-	if d.head.Stamps == nil {
-		d.head.Stamps = make(map[int]int64)
+func (b *TradeBook) QueueEvent(evt *nostr.Event, at int64) {
+	if b.head.Stamps == nil {
+		b.head.Stamps = make(map[int]int64)
 	}
-	stamp := max(at, d.head.Stamps[evt.Kind]+1)
-	d.head.Stamps[evt.Kind] = stamp
+	stamp := max(at, b.head.Stamps[evt.Kind]+1)
+	b.head.Stamps[evt.Kind] = stamp
 	evt.CreatedAt = nostr.Timestamp(stamp)
-	d.row(OutboxRow{Effect: trade.Effect{Kind: trade.FxPublish}, Event: evt})
+	b.row(OutboxRow{Effect: trade.Effect{Kind: trade.FxPublish}, Event: evt})
 }
 
 // Pause stops new trades, or lets them begin again. It survives a restart.
-func (d *Desk) Pause(paused bool) { d.head.Paused, d.changed = paused, true }
+func (b *TradeBook) Pause(paused bool) { b.head.Paused, b.changed = paused, true }
 
 // Bind notes which Lightning node holds the trades' invoices.
-func (d *Desk) Bind(wallet string) { d.head.Wallet, d.changed = wallet, true }
+func (b *TradeBook) Bind(wallet string) { b.head.Wallet, b.changed = wallet, true }
 
 // Wallet is the pubkey of the Lightning node that holds the trades' invoices;
 // "" before the first.
-func (d *Desk) Wallet() string { return d.head.Wallet }
+func (b *TradeBook) Wallet() string { return b.head.Wallet }
 
 // Paused says whether the operator stopped new trades.
-func (d *Desk) Paused() bool { return d.head.Paused }
+func (b *TradeBook) Paused() bool { return b.head.Paused }
 
 // Done strikes an outbox row.
-func (d *Desk) Done(row uint64) {
-	d.turn.commit.Done = append(d.turn.commit.Done, row)
-	if q, ok := d.asking[row]; ok {
-		delete(d.asking, row)
-		delete(d.questions, q)
+func (b *TradeBook) Done(row uint64) {
+	b.turn.commit.Done = append(b.turn.commit.Done, row)
+	if q, ok := b.asking[row]; ok {
+		delete(b.asking, row)
+		delete(b.questions, q)
 	}
 }
 
@@ -315,58 +315,58 @@ func questionOf(r OutboxRow) (question, bool) {
 
 // step runs Step and collects what it says. A refusal or ErrNothing leaves no
 // trace here.
-func (d *Desk) step(t trade.Trade, in trade.Input) error {
+func (b *TradeBook) step(t trade.Trade, in trade.Input) error {
 	in.Rules = trade.CurrentRules
 	next, effects, err := trade.Step(t, in)
 	if err != nil {
 		return err
 	}
-	if err := d.reserve(t, next); err != nil {
+	if err := b.reserve(t, next); err != nil {
 		return err
 	}
-	d.record(next, in)
+	b.record(next, in)
 	for _, e := range effects {
 		switch e.Kind {
 		case trade.FxSpawn:
-			if err := d.spawn(*e.Child, in.At); err != nil {
+			if err := b.spawn(*e.Child, in.At); err != nil {
 				return err
 			}
 		case trade.FxPublishOrder:
-			d.row(OutboxRow{Trade: next.ID, Effect: e, Event: d.OrderEvent(next)})
+			b.row(OutboxRow{Trade: next.ID, Effect: e, Event: b.OrderEvent(next)})
 		case trade.FxPublishDispute:
-			for _, evt := range d.DisputeEvents(next) {
-				d.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
+			for _, evt := range b.DisputeEvents(next) {
+				b.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
 			}
 		case trade.FxCreateHold:
-			e.Memo = trade.MemoOf(e.Memo, d.nonce)
-			d.row(OutboxRow{Trade: next.ID, Effect: e})
+			e.Memo = trade.MemoOf(e.Memo, b.nonce)
+			b.row(OutboxRow{Trade: next.ID, Effect: e})
 		default:
 			r := OutboxRow{Trade: next.ID, Effect: e}
 			q, asks := questionOf(r)
-			if _, waits := d.questions[q]; asks && waits {
+			if _, waits := b.questions[q]; asks && waits {
 				continue
 			}
-			if id := d.row(r); asks {
-				d.questions[q], d.asking[id] = id, q
+			if id := b.row(r); asks {
+				b.questions[q], b.asking[id] = id, q
 			}
 		}
 	}
 	return nil
 }
 
-func (d *Desk) record(t trade.Trade, in trade.Input) {
-	c := &d.turn.commit
-	if i, ok := d.turn.trades[t.ID]; ok {
+func (b *TradeBook) record(t trade.Trade, in trade.Input) {
+	c := &b.turn.commit
+	if i, ok := b.turn.trades[t.ID]; ok {
 		c.Trades[i] = t
 	} else {
-		d.turn.trades[t.ID] = len(c.Trades)
+		b.turn.trades[t.ID] = len(c.Trades)
 		c.Trades = append(c.Trades, t)
 	}
-	d.turn.steps[t.Last]++
-	d.turn.at = max(d.turn.at, in.At)
+	b.turn.steps[t.Last]++
+	b.turn.at = max(b.turn.at, in.At)
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
-	d.turn.bytes += tradeBytes + tradeTextBytes(t) + inputTextBytes(in)
-	d.put(&t)
+	b.turn.bytes += tradeBytes + tradeTextBytes(t) + inputTextBytes(in)
+	b.put(&t)
 }
 
 // About what a trade, an outbox row and their journal take in the store,
@@ -400,48 +400,48 @@ func inputTextBytes(in trade.Input) int {
 }
 
 // Bytes is about how much the present turn takes in the store.
-func (d *Desk) Bytes() int { return d.turn.bytes }
+func (b *TradeBook) Bytes() int { return b.turn.bytes }
 
-func (d *Desk) row(r OutboxRow) uint64 {
-	d.head.LastRow++
-	r.ID = d.head.LastRow
-	d.turn.bytes += rowBytes + len(r.Effect.Text)
+func (b *TradeBook) row(r OutboxRow) uint64 {
+	b.head.LastRow++
+	r.ID = b.head.LastRow
+	b.turn.bytes += rowBytes + len(r.Effect.Text)
 	if r.Effect.Kind == trade.FxSend {
-		d.turn.bytes += sealedTimes * len(r.Effect.Message.JSON())
+		b.turn.bytes += sealedTimes * len(r.Effect.Message.JSON())
 	}
 	if r.Letter != nil {
-		d.turn.bytes += trade.JournalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
+		b.turn.bytes += trade.JournalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
 	}
-	d.turn.commit.Outbox = append(d.turn.commit.Outbox, r)
+	b.turn.commit.Outbox = append(b.turn.commit.Outbox, r)
 	return r.ID
 }
 
 // spawn makes the rest of a range order, in the same commit. It cannot be
 // allowed to undo what made it: a child that Step refuses is a bug to report,
 // and the parent goes on.
-func (d *Desk) spawn(c trade.Child, at int64) error {
-	if d.keys.has(c.Maker.Key) {
+func (b *TradeBook) spawn(c trade.Child, at int64) error {
+	if b.keys.has(c.Maker.Key) {
 		// Taken into use since it was announced. Two trades with one key would
 		// read each other's messages; the maker can publish the rest anew.
 		return nil
 	}
 	in := trade.Input{At: at, Kind: trade.InSpawn, Child: &c}
-	in.OrderID, in.DisputeID = d.Secret.ID("rest", c.Parent[:]), d.Secret.ID("dispute of the rest", c.Parent[:])
-	if err := d.step(trade.Trade{}, in); err != nil {
+	in.OrderID, in.DisputeID = b.Secret.ID("rest", c.Parent[:]), b.Secret.ID("dispute of the rest", c.Parent[:])
+	if err := b.step(trade.Trade{}, in); err != nil {
 		if errors.Is(err, trade.ErrTable) || errors.Is(err, trade.ErrNothing) {
-			d.turn.bugs = append(d.turn.bugs, err)
+			b.turn.bugs = append(b.turn.bugs, err)
 			return nil
 		}
 		return err
 	}
-	return d.useIndex(c.Maker, at)
+	return b.useIndex(c.Maker, at)
 }
 
 // reserve keeps the hashes of payout invoices apart: what a trade may be paid
 // by belongs to it alone. A hash that was never paid to is given free again.
-func (d *Desk) reserve(before, after trade.Trade) error {
+func (b *TradeBook) reserve(before, after trade.Trade) error {
 	if after.Hash != before.Hash && after.Hash != (trade.Hash{}) {
-		d.claim(after.Hash, holdClaim)
+		b.claim(after.Hash, holdClaim)
 	}
 	held := func(t trade.Trade) []trade.Hash {
 		return []trade.Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
@@ -452,35 +452,35 @@ func (d *Desk) reserve(before, after trade.Trade) error {
 	}
 	for _, h := range kept {
 		if h != (trade.Hash{}) && !slices.Contains(held(before), h) {
-			d.claim(h, after.ID)
+			b.claim(h, after.ID)
 		}
 	}
 	for _, h := range []trade.Hash{before.BuyerInvoice.Hash, before.MakerInvoice.Hash} {
 		// A hash that was ever paid to stays claimed: its payment exists.
 		if h != (trade.Hash{}) && !slices.Contains(kept, h) && before.Payout.Attempt == 0 {
-			d.claim(h, trade.OrderID{})
+			b.claim(h, trade.OrderID{})
 		}
 	}
 	return nil
 }
 
-func (d *Desk) claim(h trade.Hash, owner trade.OrderID) {
-	d.turn.claims[h] = owner
-	d.turn.commit.Claims = append(d.turn.commit.Claims, Claim{h, owner})
+func (b *TradeBook) claim(h trade.Hash, owner trade.OrderID) {
+	b.turn.claims[h] = owner
+	b.turn.commit.Claims = append(b.turn.commit.Claims, Claim{h, owner})
 }
 
 // claimed says in a destination whether its hash is another trade's.
-func (d *Desk) claimed(dest *trade.Destination, id trade.OrderID) error {
+func (b *TradeBook) claimed(dest *trade.Destination, id trade.OrderID) error {
 	if dest.Address || !dest.Parsed {
 		return nil
 	}
-	if d.holds[dest.Hash] > 0 { // stores of before rules1 claim no hold
+	if b.holds[dest.Hash] > 0 { // stores of before rules1 claim no hold
 		dest.Taken = true
 		return nil
 	}
-	owner, ok := d.turn.claims[dest.Hash]
+	owner, ok := b.turn.claims[dest.Hash]
 	if !ok {
-		found, err := d.store.Claim(dest.Hash)
+		found, err := b.store.Claim(dest.Hash)
 		if err != nil && !errors.Is(err, ErrNoRow) {
 			return fmt.Errorf("look a payment hash up: %w", err)
 		}
