@@ -86,7 +86,7 @@ func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{FiatAmount: 100}) // 100,000 sats at 100,000
 	old := r.store.clone()
-	take := r.letter(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	take := r.message(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 	r.receive(take)
 	r.settle()
 	r.pays(seller)
@@ -114,7 +114,7 @@ func TestAttackLateHoldOfACopyIsGivenBack(t *testing.T) {
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 86400*3))
 	old := r.store.clone()
 	h := r.pays(seller)
-	fiat := r.letter(buyer, mostro.ActionFiatSent, &id, nil)
+	fiat := r.message(buyer, mostro.ActionFiatSent, &id, nil)
 	r.receive(fiat)
 	r.settle()
 	r.status(mostro.TradeFiatSent, id)
@@ -164,11 +164,11 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
 	old := r.store.clone()
-	var letters []Letter
+	var messages []InboundMessage
 	say := func(p trade.Party, action mostro.Action, payload mostro.Payload) {
-		l := r.letter(p, action, &id, payload)
-		letters = append(letters, l)
-		if got := r.receive(l); got != "" {
+		msg := r.message(p, action, &id, payload)
+		messages = append(messages, msg)
+		if got := r.receive(msg); got != "" {
 			t.Fatal(action, got)
 		}
 		r.settle()
@@ -185,8 +185,8 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 	r.store = old
 	r.node.now += 60
 	r.copied()
-	for _, l := range letters { // one after the other, as Engine.sendAgain has them read
-		r.receive(l)
+	for _, msg := range messages { // one after the other, as Engine.sendAgain has them read
+		r.receive(msg)
 		r.settle()
 	}
 	if got := r.trade(id).Status; got == mostro.TradePending {
@@ -201,11 +201,11 @@ func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
 	old := r.store.clone()
-	take := r.letter(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	take := r.message(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 	r.receive(take)
 	r.settle()
 	h := r.pays(seller)
-	fiat := r.letter(buyer, mostro.ActionFiatSent, &id, nil)
+	fiat := r.message(buyer, mostro.ActionFiatSent, &id, nil)
 	if got := r.receive(fiat); got != "" {
 		t.Fatal(got)
 	}
@@ -595,10 +595,10 @@ func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	o.clock = func() time.Time { return now }
 	var rows []OutboxRow
 	for i := range 8 * 64 {
-		rows = append(rows, OutboxRow{ID: uint64(i + 1), Effect: trade.Effect{Kind: trade.FxProbe, Text: fmt.Sprintf("a%d@tarpit%d.example.com", i, i%8)}, Letter: &Letter{ProbedAt: now.Unix()}})
+		rows = append(rows, OutboxRow{ID: uint64(i + 1), Effect: trade.Effect{Kind: trade.FxProbe, Text: fmt.Sprintf("a%d@tarpit%d.example.com", i, i%8)}, Inbound: &InboundMessage{ProbedAt: now.Unix()}})
 		rows[i].Effect.Text = fmt.Sprintf("a%d@tarpit%d.com", i, i%8)
 	}
-	rows = append(rows, OutboxRow{ID: 1000, Trade: trade.OrderID{1}, Effect: trade.Effect{Kind: trade.FxProbe, Text: "b@honest.org"}, Letter: &Letter{ProbedAt: now.Unix()}})
+	rows = append(rows, OutboxRow{ID: 1000, Trade: trade.OrderID{1}, Effect: trade.Effect{Kind: trade.FxProbe, Text: "b@honest.org"}, Inbound: &InboundMessage{ProbedAt: now.Unix()}})
 	o.add(rows)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -1008,11 +1008,11 @@ func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 		ids = append(ids, r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy}))
 	}
 	old := r.store.clone()
-	var takes []Letter
+	var takes []InboundMessage
 	for _, id := range ids {
-		l := r.letter(seller, mostro.ActionTakeBuy, &id, nil)
-		takes = append(takes, l)
-		if got := r.receive(l); got != "" {
+		msg := r.message(seller, mostro.ActionTakeBuy, &id, nil)
+		takes = append(takes, msg)
+		if got := r.receive(msg); got != "" {
 			t.Fatal(got)
 		}
 		r.settle()
@@ -1022,8 +1022,8 @@ func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 	}
 	r.store = old
 	r.copied()
-	for _, l := range takes {
-		r.receive(l)
+	for _, msg := range takes {
+		r.receive(msg)
 		r.settle()
 	}
 	if got := r.trade(ids[1]).Status; got == mostro.TradePending {
@@ -1075,7 +1075,7 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
 	r.hold[trade.FxProbe] = true
-	take := r.letter(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	take := r.message(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 	r.receive(take)
 	old := r.store.clone()
 	clear(r.hold)
@@ -1096,7 +1096,7 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 // one: the older one did not note since when.
 func TestAttackProbeOfAnOlderProgram(t *testing.T) {
 	o := newOutbox(hands{addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
-	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@home"}, Letter: &Letter{}}, 0)
+	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@home"}, Inbound: &InboundMessage{}}, 0)
 	if err != nil || n.reachable == nil || !*n.reachable {
 		t.Error("an address that answers is refused, because the row of an older program names no time")
 	}
@@ -1150,9 +1150,9 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 		if rng.IntN(4) == 0 {
 			from.Identity = from.Key
 		}
-		l := r.letter(from, m.Action, m.ID, m.Payload)
-		l.Message = trade.Outgoing{Message: m}
-		if r.receive(l) == "" {
+		msg := r.message(from, m.Action, m.ID, m.Payload)
+		msg.Message = trade.Outgoing{Message: m}
+		if r.receive(msg) == "" {
 			accepted++
 		}
 		if rng.IntN(3) == 0 {

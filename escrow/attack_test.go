@@ -33,7 +33,7 @@ func large(fill string) *mostro.SmallOrder {
 		junk := strings.Repeat(fill, n)
 		o := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerTradePubkey: &junk}
 		m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, Action: mostro.ActionNewOrder, Payload: o}
-		if len(m.JSON()) < maxLetter-500 {
+		if len(m.JSON()) < maxMessage-500 {
 			return o
 		}
 	}
@@ -57,9 +57,9 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 			b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
 			b.OrderEvent = func(t trade.Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
 			for i := range maxTurn {
-				l := r.letter(r.someone(), mostro.ActionNewOrder, nil, large(fill))
-				l.ReplayID = fmt.Sprint(i)
-				if got, err := b.Receive(l, r.node.now); err != nil || got != "" {
+				msg := r.message(r.someone(), mostro.ActionNewOrder, nil, large(fill))
+				msg.ReplayID = fmt.Sprint(i)
+				if got, err := b.Receive(msg, r.node.now); err != nil || got != "" {
 					t.Fatal(got, err)
 				}
 			}
@@ -443,7 +443,7 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 				r.pays(seller)
 				r.must(buyer, mostro.ActionFiatSent, &id, nil)
 				old := r.store.clone()
-				release := r.letter(seller, mostro.ActionRelease, &id, nil)
+				release := r.message(seller, mostro.ActionRelease, &id, nil)
 				r.receive(release)
 				if at == "settling" {
 					old = r.store.clone()
@@ -508,11 +508,11 @@ func TestReadAgainIsTheSame(t *testing.T) {
 	r := newRig(t)
 	empty := r.store.clone()
 	seller, buyer := r.someone(), r.someone()
-	order := r.letter(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
+	order := r.message(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
 	r.receive(order)
 	r.settle()
 	id := *r.last(seller, mostro.ActionNewOrder).ID
-	take := r.letter(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+	take := r.message(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
 	r.receive(take)
 	r.settle()
 	before := r.trade(id)

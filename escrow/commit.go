@@ -62,11 +62,11 @@ type JournalRow struct {
 // OutboxRow is one effect to be done. Exactly one of Event and Effect leads:
 // an event is published as it stands, anything else is a call to the node.
 type OutboxRow struct {
-	ID     uint64        `json:"id"`
-	Trade  trade.OrderID `json:"trade,omitzero"`
-	Effect trade.Effect  `json:"effect"`
-	Event  *nostr.Event  `json:"event,omitempty"`  // signed
-	Letter *Letter       `json:"letter,omitempty"` // FxProbe: the message that waits for it
+	ID      uint64          `json:"id"`
+	Trade   trade.OrderID   `json:"trade,omitzero"`
+	Effect  trade.Effect    `json:"effect"`
+	Event   *nostr.Event    `json:"event,omitempty"`  // signed
+	Inbound *InboundMessage `json:"letter,omitempty"` // FxProbe: the message that waits for it
 }
 
 // Claim reserves a payment hash for a trade, so that no two trades are ever

@@ -30,11 +30,11 @@ func TestCrashMatrix(t *testing.T) {
 		r.must(buyer, mostro.ActionTakeSell, &id, nil)
 		return id, seller, buyer
 	}
-	t.Run("the letter was read, the commit did not come", func(t *testing.T) {
+	t.Run("the message was read, the commit did not come", func(t *testing.T) {
 		r := newRig(t)
 		id, _, buyer := waiting(r)
-		l := r.letter(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		if _, err := r.book.Receive(l, r.node.now); err != nil {
+		msg := r.message(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		if _, err := r.book.Receive(msg, r.node.now); err != nil {
 			t.Fatal(err)
 		}
 		r.store.failBefore = true
@@ -44,7 +44,7 @@ func TestCrashMatrix(t *testing.T) {
 		r.store.failBefore = false
 		r.start()
 		r.status(mostro.TradeWaitingBuyerInvoice, id)
-		if got := r.receive(l); got != "" {
+		if got := r.receive(msg); got != "" {
 			t.Fatalf("read again: %q", got)
 		}
 		r.settle()
@@ -53,8 +53,8 @@ func TestCrashMatrix(t *testing.T) {
 	t.Run("the commit came, nobody learnt of it", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := waiting(r)
-		l := r.letter(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		if _, err := r.book.Receive(l, r.node.now); err != nil {
+		msg := r.message(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		if _, err := r.book.Receive(msg, r.node.now); err != nil {
 			t.Fatal(err)
 		}
 		r.store.failAfter = true
@@ -63,7 +63,7 @@ func TestCrashMatrix(t *testing.T) {
 		}
 		r.store.failAfter = false
 		r.start()
-		if got := r.receive(l); got != "replayed" {
+		if got := r.receive(msg); got != "replayed" {
 			t.Fatalf("read again: %q", got)
 		}
 		r.settle()

@@ -84,11 +84,11 @@ type Engine struct {
 // notice is one thing for the engine: mail, news of an effect, of a watch, or
 // a question from outside.
 type notice struct {
-	seq       uint64  // of the log; read up to here
-	id        string  // of the event there; "" when unknown
-	letter    *Letter // from the log, or from an outbox row that looked at its address
-	address   string  // with a letter from the outbox
-	reachable *bool   // with a letter from the outbox
+	seq       uint64          // of the log; read up to here
+	id        string          // of the event there; "" when unknown
+	message   *InboundMessage // from the log, or from an outbox row that looked at its address
+	address   string          // with a message from the outbox
+	reachable *bool           // with a message from the outbox
 	trade     trade.OrderID
 	input     trade.Input // Kind "" for none
 	row       uint64      // outbox row that is done
@@ -211,7 +211,7 @@ const againFor = 10 * time.Second
 // accepted then, and would be refused if it came before the hold is looked up.
 func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 	return func(ctx context.Context, n notice) error {
-		if err := e.send(ctx, n); err != nil || n.letter == nil || n.seq > head {
+		if err := e.send(ctx, n); err != nil || n.message == nil || n.seq > head {
 			return err
 		}
 		quiet := 0
@@ -534,10 +534,10 @@ func (e *Engine) wake(ctx context.Context) error {
 	var rows []OutboxRow
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
-		if r.Letter != nil && (e.Reconcile || r.Letter.ProbedAt == 0) {
+		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
 			// The log cannot repeat it: it was read already.
-			l := *r.Letter
-			l.ProbedAt, r.Letter = at, &l
+			msg := *r.Inbound
+			msg.ProbedAt, r.Inbound = at, &msg
 		}
 		if frozen[r.Trade] && r.moves() {
 			e.withheld[r.Trade] = append(e.withheld[r.Trade], r)
@@ -811,13 +811,13 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 	case n.ask != nil:
 		n.answer(fmt.Errorf("it cannot be written: %w", cause))
 		return nil
-	case n.letter != nil:
-		e.Logger.Error("a message cannot be written to the escrow's store and is skipped", "sender", n.letter.Sender, "action", n.letter.Message.Action, "error", cause)
-		e.book.Skip(*n.letter)
+	case n.message != nil:
+		e.Logger.Error("a message cannot be written to the escrow's store and is skipped", "sender", n.message.Sender, "action", n.message.Message.Action, "error", cause)
+		e.book.Skip(*n.message)
 		e.book.ReadEntry(n.seq, n.id)
 		if n.row != 0 {
 			e.book.Done(n.row)
-			e.book.probes.remove(probeOf(*n.letter, n.address))
+			e.book.probes.remove(probeOf(*n.message, n.address))
 		}
 	default:
 		e.Logger.Error("an input cannot be written to the escrow's store: its trade is frozen until an operator looks", "trade", n.trade.String(), "input", string(n.input.Kind), "error", cause)
@@ -835,16 +835,16 @@ func (e *Engine) take(n notice) error {
 	case n.ask != nil:
 		// Answered once the turn is committed: it may be decided again before.
 		e.replies = append(e.replies, answer{n, n.ask(e.book, at)})
-	case n.letter != nil:
+	case n.message != nil:
 		var outcome string
 		var err error
 		if n.reachable != nil {
-			outcome, err = e.book.Probed(n.row, *n.letter, n.address, *n.reachable, at)
+			outcome, err = e.book.Probed(n.row, *n.message, n.address, *n.reachable, at)
 		} else {
-			outcome, err = e.book.Receive(*n.letter, at)
+			outcome, err = e.book.Receive(*n.message, at)
 			e.book.ReadEntry(n.seq, n.id)
 		}
-		e.Metrics.letter(outcome)
+		e.Metrics.message(outcome)
 		return err
 	case n.seq != 0:
 		e.book.ReadEntry(n.seq, n.id)

@@ -369,10 +369,10 @@ func TestTurnIsBounded(t *testing.T) {
 		var h trade.Hash
 		h[0], h[1] = byte(i), 1
 		text := simLongInvoice(h, 0, r.node.now+86400, trade.OrderID{1}.String())
-		l := r.letter(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+		msg := r.message(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
 			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
 		})
-		batch = append(batch, notice{letter: &l, seq: uint64(i + 1)})
+		batch = append(batch, notice{message: &msg, seq: uint64(i + 1)})
 	}
 	n, err := e.decideSome(t.Context(), batch)
 	if err != nil || n == 0 || n == len(batch) {
@@ -387,10 +387,10 @@ func TestSizeOfATurn(t *testing.T) {
 	r := newRig(t)
 	for i := range 20 {
 		text := simLongInvoice(trade.Hash{byte(i), 1}, 0, r.node.now+86400, trade.OrderID{1}.String())
-		l := r.letter(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+		msg := r.message(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{
 			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
 		})
-		if outcome, err := r.book.Receive(l, r.node.now); outcome != "" || err != nil {
+		if outcome, err := r.book.Receive(msg, r.node.now); outcome != "" || err != nil {
 			t.Fatal(outcome, err)
 		}
 	}
@@ -420,7 +420,7 @@ func (a *askedAddresses) Probe(context.Context, string) error { a.n++; return ni
 func TestStaleProbeIsNotAsked(t *testing.T) {
 	addrs := new(askedAddresses)
 	o := newOutbox(hands{addresses: addrs}, nil, nil, nil)
-	row := OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@b.example"}, Letter: &Letter{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
+	row := OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@b.example"}, Inbound: &InboundMessage{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
 	n, err := o.do(t.Context(), row, 0)
 	if err != nil || addrs.n != 0 || n.reachable == nil || *n.reachable {
 		t.Errorf("asked %d times, %+v, %v", addrs.n, n, err)

@@ -51,8 +51,8 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 					if (action == mostro.ActionTakeSell || action == mostro.ActionTakeBuy) && name == "pending" {
 						continue
 					}
-					l := r.letter(r.someone(), action, &id, payload)
-					r.receive(l)
+					msg := r.message(r.someone(), action, &id, payload)
+					r.receive(msg)
 					if after := r.trade(id); !reflect.DeepEqual(before, after) {
 						t.Fatalf("%s with %T moved it to %s by %q", action, payload, after.Status, after.Last)
 					}
@@ -75,7 +75,7 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	r := newRig(t)
 	id, seller, _ := r.toSettled()
 	r.say(seller, mostro.ActionRelease, &id, nil)
-	m.letter(r.say(seller, mostro.ActionRelease, &id, nil))
+	m.message(r.say(seller, mostro.ActionRelease, &id, nil))
 	m.failed(trade.FxPay, ErrUnavailable)
 	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
 	m.survey(r.book, newOutbox(hands{}, nil, m, nil), 0)

@@ -29,8 +29,8 @@ type Opener interface {
 	Open(evt *nostr.Event) (mostro.Envelope, error)
 }
 
-// inbox reads the log, and gives the engine every letter in the order of the
-// log. The engine commits the position with what came of the letters.
+// inbox reads the log, and gives the engine every message in the order of the
+// log. The engine commits the position with what came of the messages.
 type inbox struct {
 	log     Log
 	gate    *Gate
@@ -44,8 +44,8 @@ type inbox struct {
 // chunk is how many entries are opened at a time.
 const chunk = 256
 
-// maxLetter bounds an opened message. Relays of the network pass 6,000 bytes.
-const maxLetter = 16 << 10
+// maxMessage bounds an opened message. Relays of the network pass 6,000 bytes.
+const maxMessage = 16 << 10
 
 var errChunk = errors.New("chunk is full")
 
@@ -104,7 +104,7 @@ func (b *inbox) mine(e mostro.Entry) bool {
 
 // pass opens a batch on all processors and delivers it in order.
 func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64, lastID string) error {
-	letters := make([]*Letter, len(batch))
+	messages := make([]*InboundMessage, len(batch))
 	var wg sync.WaitGroup
 	workers := min(runtime.NumCPU(), len(batch))
 	for w := range workers {
@@ -112,16 +112,16 @@ func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64, las
 		go func() {
 			defer wg.Done()
 			for i := w; i < len(batch); i += workers {
-				letters[i] = b.open(batch[i])
+				messages[i] = b.open(batch[i])
 			}
 		}()
 	}
 	wg.Wait()
-	for i, l := range letters {
-		if l == nil {
+	for i, msg := range messages {
+		if msg == nil {
 			continue
 		}
-		if err := b.deliver(ctx, notice{letter: l, seq: batch[i].Seq, id: batch[i].Event.ID}); err != nil {
+		if err := b.deliver(ctx, notice{message: msg, seq: batch[i].Seq, id: batch[i].Event.ID}); err != nil {
 			return err
 		}
 	}
@@ -131,9 +131,9 @@ func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64, las
 	return b.deliver(ctx, notice{seq: last, id: lastID})
 }
 
-// open gives the letter in an entry, or nil for what is dropped in silence.
-func (b *inbox) open(e mostro.Entry) *Letter {
-	drop := func(err error) *Letter {
+// open gives the message in an entry, or nil for what is dropped in silence.
+func (b *inbox) open(e mostro.Entry) *InboundMessage {
+	drop := func(err error) *InboundMessage {
 		b.metrics.dropped(err)
 		return nil
 	}
@@ -144,13 +144,13 @@ func (b *inbox) open(e mostro.Entry) *Letter {
 	if err != nil {
 		return drop(err)
 	}
-	if len(env.RawMessage) > maxLetter {
+	if len(env.RawMessage) > maxMessage {
 		return drop(&mostro.WireError{Rule: mostro.RuleSize})
 	}
 	if env.Identity != env.Sender && !env.Signed {
 		return drop(&mostro.WireError{Rule: mostro.RuleUnsigned})
 	}
-	return &Letter{
+	return &InboundMessage{
 		Transport: env.Transport, Sender: env.Sender, Identity: env.Identity, Signed: env.Signed,
 		CreatedAt: int64(env.CreatedAt), ReplayID: env.ReplayID,
 		Received: e.ReceivedAt.Unix(), Late: e.Source.Road == mostro.RoadBackfill,

@@ -12,7 +12,7 @@ import (
 // Metrics of the escrow. No label ever holds a key, a hash or an order id. A
 // nil *Metrics counts nothing.
 type Metrics struct {
-	letters  *prometheus.CounterVec // outcome
+	messages *prometheus.CounterVec // outcome
 	receipts *prometheus.CounterVec // kind
 	drops    *prometheus.CounterVec // rule
 	steps    *prometheus.CounterVec // trigger
@@ -36,7 +36,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_escrow_" + name, Help: help}, labels)
 	}
 	m := &Metrics{
-		letters:  counter("messages_total", "Messages by what became of them: done, a reason of refusal, dropped or replayed.", "outcome"),
+		messages: counter("messages_total", "Messages by what became of them: done, a reason of refusal, dropped or replayed.", "outcome"),
 		receipts: counter("receipts_total", "Receipts given to a side of a trade: plain ones, and blind ones.", "kind"),
 		drops:    counter("drops_total", "Mail dropped before it was a message, by the rule it broke.", "rule"),
 		steps:    counter("steps_total", "Steps of trades by their trigger.", "trigger"),
@@ -58,7 +58,7 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.letters, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.refused, m.aside, m.node, m.ahead} {
+	for _, c := range []prometheus.Collector{m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.refused, m.aside, m.node, m.ahead} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -66,14 +66,14 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-func (m *Metrics) letter(outcome string) {
+func (m *Metrics) message(outcome string) {
 	if m == nil {
 		return
 	}
 	if outcome == "" {
 		outcome = "done"
 	}
-	m.letters.WithLabelValues(outcome).Inc()
+	m.messages.WithLabelValues(outcome).Inc()
 }
 
 func (m *Metrics) dropped(err error) {

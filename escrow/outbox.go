@@ -53,7 +53,7 @@ func lane(r OutboxRow) laneOf {
 	case trade.FxPublishOrder, trade.FxPublishDispute, trade.FxPublish:
 		return laneEvent
 	case trade.FxProbe:
-		if r.Letter != nil && r.Letter.ofParty() {
+		if r.Inbound != nil && r.Inbound.ofParty() {
 			return laneMint
 		}
 		return laneProbe
@@ -392,8 +392,8 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		}
 		return n, nil
 	}
-	if row.Letter != nil && row.Letter.ProbedAt != 0 && o.clock().Unix() > row.Letter.ProbedAt+probeSeconds {
-		n.letter, n.address, n.reachable = row.Letter, row.Effect.Text, new(bool) // nobody waits for it any more
+	if row.Inbound != nil && row.Inbound.ProbedAt != 0 && o.clock().Unix() > row.Inbound.ProbedAt+probeSeconds {
+		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, new(bool) // nobody waits for it any more
 		return n, nil
 	}
 	if row.Effect.Kind == trade.FxCreateHold {
@@ -424,8 +424,8 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		return n, err
 	}
 	n.input = res.input
-	if row.Letter != nil {
-		n.letter, n.address, n.reachable = row.Letter, row.Effect.Text, &res.reachable
+	if row.Inbound != nil {
+		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, &res.reachable
 	}
 	return n, nil
 }

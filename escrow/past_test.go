@@ -113,8 +113,8 @@ func TestPast04TakeAndCancelOfOneMoment(t *testing.T) { // #866
 		r := newRig(t)
 		maker, taker := r.someone(), r.someone()
 		id := r.order(maker, mostro.SmallOrder{})
-		take := r.letter(taker, mostro.ActionTakeSell, &id, nil)
-		cancel := r.letter(maker, mostro.ActionCancel, &id, nil)
+		take := r.message(taker, mostro.ActionTakeSell, &id, nil)
+		cancel := r.message(maker, mostro.ActionCancel, &id, nil)
 		first, second := take, cancel
 		if !takeFirst {
 			first, second = cancel, take

@@ -105,9 +105,9 @@ func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
 	seller.Identity, buyer.Identity = seller.Key, buyer.Key
 	plain := func(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 		t.Helper()
-		l := r.letter(p, action, id, payload)
-		l.Message.TradeIndex = nil
-		if got := r.receive(l); got != "" {
+		msg := r.message(p, action, id, payload)
+		msg.Message.TradeIndex = nil
+		if got := r.receive(msg); got != "" {
 			t.Fatalf("%s: %s", action, got)
 		}
 		r.settle()
@@ -351,23 +351,23 @@ func TestPast54ExpiryIsStored(t *testing.T) { // #367
 func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 	r := newRig(t)
 	seller := r.someone()
-	l := r.letter(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50})
-	if got := r.receive(l); got != "" {
+	msg := r.message(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50})
+	if got := r.receive(msg); got != "" {
 		t.Fatal(got)
 	}
 	for range 2 {
-		if got := r.receive(l); got != "replayed" {
+		if got := r.receive(msg); got != "replayed" {
 			t.Errorf("%q", got)
 		}
 		r.start()
 	}
 	// Another wrap of the same seal, days later.
 	r.node.now += 86_400
-	l.Received = r.node.now
-	if got := r.receive(l); got != "replayed" || len(r.store.trades) != 1 {
+	msg.Received = r.node.now
+	if got := r.receive(msg); got != "replayed" || len(r.store.trades) != 1 {
 		t.Errorf("%q, %d orders", got, len(r.store.trades))
 	}
-	nameless := r.letter(seller, mostro.ActionOrders, nil, mostro.IDs{{1}})
+	nameless := r.message(seller, mostro.ActionOrders, nil, mostro.IDs{{1}})
 	nameless.ReplayID = ""
 	if got := r.receive(nameless); got != "replayed" {
 		t.Errorf("nothing names it, and it is %q", got)
@@ -376,8 +376,8 @@ func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 
 func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
 	r := newRig(t)
-	l := r.letter(trade.Party{Transport: mostro.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
-	if got := r.receive(l); got == "" {
+	msg := r.message(trade.Party{Transport: mostro.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
+	if got := r.receive(msg); got == "" {
 		t.Error("accepted")
 	}
 	if len(r.store.trades) != 0 {

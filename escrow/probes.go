@@ -28,10 +28,10 @@ type probe struct {
 	party  bool // a buyer's add-invoice: strangers take no room from it
 }
 
-func probeOf(l Letter, address string) probe {
-	p := probe{sender: l.Sender, site: siteOf(address), party: l.ofParty()}
-	if l.Message.ID != nil && l.Message.Action != mostro.ActionNewOrder {
-		p.trade = *l.Message.ID
+func probeOf(msg InboundMessage, address string) probe {
+	p := probe{sender: msg.Sender, site: siteOf(address), party: msg.ofParty()}
+	if msg.Message.ID != nil && msg.Message.Action != mostro.ActionNewOrder {
+		p.trade = *msg.Message.ID
 	}
 	return p
 }
@@ -67,9 +67,9 @@ func newProbes() *probes { return &probes{waiting: make(map[probe]bool), sites: 
 // address.
 func (p probe) known() probe { p.site, p.party = "", false; return p }
 
-// ofParty says whether a letter that waits for its address is of a party of its
+// ofParty says whether a message that waits for its address is of a party of its
 // trade. Step has found so before it began to wait.
-func (l Letter) ofParty() bool { return l.Message.Action == mostro.ActionAddInvoice }
+func (msg InboundMessage) ofParty() bool { return msg.Message.Action == mostro.ActionAddInvoice }
 
 // room says whether another message may wait.
 func (s *probes) room(p probe) bool {

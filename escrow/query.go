@@ -15,8 +15,8 @@ const defaultMaxOrders = 10
 
 // orders answers with those of the asked orders that the sender's identity is
 // a party of.
-func (b *TradeBook) orders(l Letter) error {
-	ids, ok := l.Message.Payload.(mostro.IDs)
+func (b *TradeBook) orders(msg InboundMessage) error {
+	ids, ok := msg.Message.Payload.(mostro.IDs)
 	most := orMost(b.Policy.MaxOrders)
 	switch {
 	case !ok || len(ids) == 0:
@@ -33,7 +33,7 @@ func (b *TradeBook) orders(l Letter) error {
 		if err != nil {
 			return err
 		}
-		if t.Buyer.Identity != l.Identity && t.Seller.Identity != l.Identity {
+		if t.Buyer.Identity != msg.Identity && t.Seller.Identity != msg.Identity {
 			continue
 		}
 		o := t.SmallOrder(t.Status, t.AmountSats)
@@ -47,15 +47,15 @@ func (b *TradeBook) orders(l Letter) error {
 	if len(list) == 0 {
 		return trade.Refuse(mostro.ReasonNotFound)
 	}
-	b.reply(l, mostro.Message{
-		Wrapper: mostro.WrapperOrder, RequestID: l.Message.RequestID, Action: mostro.ActionOrders, Payload: list,
+	b.reply(msg, mostro.Message{
+		Wrapper: mostro.WrapperOrder, RequestID: msg.Message.RequestID, Action: mostro.ActionOrders, Payload: list,
 	})
 	return nil
 }
 
 // lastTradeIndex answers with the last index that the identity used.
-func (b *TradeBook) lastTradeIndex(l Letter) error {
-	u, err := b.user(l.Identity)
+func (b *TradeBook) lastTradeIndex(msg InboundMessage) error {
+	u, err := b.user(msg.Identity)
 	if errors.Is(err, ErrNoRow) {
 		return trade.Refuse(mostro.ReasonNotFound)
 	}
@@ -65,8 +65,8 @@ func (b *TradeBook) lastTradeIndex(l Letter) error {
 	if u.LastIndex == 0 {
 		return trade.Refuse(mostro.ReasonInvalidTradeIndex)
 	}
-	b.reply(l, mostro.Message{
-		Wrapper: mostro.WrapperRestore, RequestID: l.Message.RequestID, TradeIndex: &u.LastIndex,
+	b.reply(msg, mostro.Message{
+		Wrapper: mostro.WrapperRestore, RequestID: msg.Message.RequestID, TradeIndex: &u.LastIndex,
 		Action: mostro.ActionLastTradeIndex,
 	})
 	return nil
@@ -77,10 +77,10 @@ const maxRestored = 200
 
 // restoreSession answers with the identity's open trades and disputes. It
 // reads and nothing else.
-func (b *TradeBook) restoreSession(l Letter) error {
+func (b *TradeBook) restoreSession(msg InboundMessage) error {
 	var data mostro.RestoreData
-	ids := make([]trade.OrderID, 0, len(b.identities[l.Identity]))
-	for id := range b.identities[l.Identity] {
+	ids := make([]trade.OrderID, 0, len(b.identities[msg.Identity]))
+	for id := range b.identities[msg.Identity] {
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, func(p, q trade.OrderID) int {
@@ -95,7 +95,7 @@ func (b *TradeBook) restoreSession(l Letter) error {
 			continue // over for its parties, though a hold is not given back yet
 		}
 		mine := t.Buyer
-		if t.Buyer.Identity != l.Identity {
+		if t.Buyer.Identity != msg.Identity {
 			mine = t.Seller
 		}
 		data.Orders = append(data.Orders, mostro.RestoredOrder{
@@ -108,6 +108,6 @@ func (b *TradeBook) restoreSession(l Letter) error {
 			})
 		}
 	}
-	b.reply(l, mostro.Message{Wrapper: mostro.WrapperRestore, Action: mostro.ActionRestoreSession, Payload: data})
+	b.reply(msg, mostro.Message{Wrapper: mostro.WrapperRestore, Action: mostro.ActionRestoreSession, Payload: data})
 	return nil
 }

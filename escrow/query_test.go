@@ -116,9 +116,9 @@ func TestTradeIndex(t *testing.T) {
 			if c.known > 0 {
 				r.store.users[p.Identity] = User{Identity: p.Identity, LastIndex: c.known}
 			}
-			l := r.letter(p, mostro.ActionNewOrder, nil, order)
-			l.Message.TradeIndex, l.Signed = c.index, c.signed
-			if got := r.receive(l); got != c.want {
+			msg := r.message(p, mostro.ActionNewOrder, nil, order)
+			msg.Message.TradeIndex, msg.Signed = c.index, c.signed
+			if got := r.receive(msg); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 			if u := r.store.users[p.Identity]; u.LastIndex != c.last {
@@ -135,11 +135,11 @@ func TestFreshness(t *testing.T) {
 	live := func(created, received, at int64) string {
 		was := r.node.now
 		r.node.now = was + at
-		l := r.letter(buyer, mostro.ActionDispute, &id, nil)
-		l.CreatedAt, l.Received = was+created, was+received
-		l.Message.Action = mostro.ActionAddInvoice
-		l.Message.Payload = mostro.PaymentRequest{Invoice: "x@home"}
-		got := r.receive(l) // not allowed in this status: whoever is heard reads that
+		msg := r.message(buyer, mostro.ActionDispute, &id, nil)
+		msg.CreatedAt, msg.Received = was+created, was+received
+		msg.Message.Action = mostro.ActionAddInvoice
+		msg.Message.Payload = mostro.PaymentRequest{Invoice: "x@home"}
+		got := r.receive(msg) // not allowed in this status: whoever is heard reads that
 		r.node.now = was
 		return got
 	}
@@ -161,9 +161,9 @@ func TestFreshness(t *testing.T) {
 		}
 	}
 	late := func(p trade.Party, created int64) string {
-		l := r.letter(p, mostro.ActionFiatSent, &id, nil)
-		l.Late, l.CreatedAt, l.Received = true, created, r.node.now
-		return r.receive(l)
+		msg := r.message(p, mostro.ActionFiatSent, &id, nil)
+		msg.Late, msg.CreatedAt, msg.Received = true, created, r.node.now
+		return r.receive(msg)
 	}
 	held := r.trade(id).HeldAt
 	r.node.now += 7200 // down for two hours
@@ -188,14 +188,14 @@ func TestDowntimeCostsNobodyTheTrade(t *testing.T) {
 	seller, buyer := r.someone(), r.someone()
 	id := r.order(seller, mostro.SmallOrder{})
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	l := r.letter(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 20_000))
-	l.Late, l.CreatedAt = true, r.node.now+300
+	msg := r.message(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 20_000))
+	msg.Late, msg.CreatedAt = true, r.node.now+300
 	r.node.now += 10_000 // while we are down, time runs out
 	r.start()
 	r.pass(0)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
 	r.node.now += 60 // until the other relay has been read
-	if got := r.receive(l); got != "" {
+	if got := r.receive(msg); got != "" {
 		t.Fatalf("%q", got)
 	}
 	r.settle()

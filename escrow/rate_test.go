@@ -122,7 +122,7 @@ func runTrade(ctx context.Context, e *Engine, post *postman, n *FlowNet, seller,
 	sells, buys := post.box(seller.Key), post.box(buyer.Key)
 	say := func(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) error {
 		now := time.Now().Unix()
-		return e.send(ctx, notice{letter: &Letter{
+		return e.send(ctx, notice{message: &InboundMessage{
 			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, CreatedAt: now, Received: now, ReplayID: fmt.Sprint(p.Key, action),
 			Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, ID: id, Action: action, Payload: payload}},
 		}})

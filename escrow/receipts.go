@@ -173,15 +173,15 @@ func (b *TradeBook) QueueKeysets(at int64) {
 
 // receipts answers a request for receipts. Who is no party learns no more than
 // from an order that does not exist.
-func (b *TradeBook) receipts(l Letter) error {
-	q, err := mostro.ParseReceiptRequest(l.Message.Message)
+func (b *TradeBook) receipts(msg InboundMessage) error {
+	q, err := mostro.ParseReceiptRequest(msg.Message.Message)
 	switch {
-	case errors.Is(err, mostro.ErrNoReceiptMessage), b.notary == nil, l.Transport == mostro.TransportLegacy:
+	case errors.Is(err, mostro.ErrNoReceiptMessage), b.notary == nil, msg.Transport == mostro.TransportLegacy:
 		return errDrop // mail between users, as ever
 	case err != nil:
 		return trade.Refuse(mostro.ReasonInvalidTextMessage)
 	}
-	t, err := b.trade(*l.Message.ID)
+	t, err := b.trade(*msg.Message.ID)
 	if errors.Is(err, ErrNoRow) {
 		return trade.Refuse(mostro.ReasonNotFound)
 	}
@@ -189,7 +189,7 @@ func (b *TradeBook) receipts(l Letter) error {
 		return err
 	}
 	role := ""
-	switch l.Sender {
+	switch msg.Sender {
 	case t.Buyer.Key:
 		role = mostro.RoleBuyer
 	case t.Seller.Key:
@@ -206,7 +206,7 @@ func (b *TradeBook) receipts(l Letter) error {
 	row, err := b.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
 	if fresh {
-		row, err = b.attest(t, role, l.Sender)
+		row, err = b.attest(t, role, msg.Sender)
 	}
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (b *TradeBook) receipts(l Letter) error {
 	if q.Blinded != nil {
 		answer.Keyset, answer.Signed = row.Keyset, row.Signed
 	}
-	b.reply(l, answer.Message(l.Message.Message))
+	b.reply(msg, answer.Message(msg.Message.Message))
 	return nil
 }
 

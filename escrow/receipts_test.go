@@ -324,7 +324,7 @@ func TestReceiptsCrash(t *testing.T) {
 			ask = mostro.ReceiptRequest{Keyset: set.ID, Blinded: s.asked[rng.IntN(len(s.asked))].Blinded}
 		}
 		m := ask.Message(s.id)
-		if _, err := r.book.Receive(r.letter(s.party, m.Action, &s.id, m.Payload), r.node.now); err != nil {
+		if _, err := r.book.Receive(r.message(s.party, m.Action, &s.id, m.Payload), r.node.now); err != nil {
 			t.Fatal(err)
 		}
 		r.store.failBefore, r.store.failAfter = rng.IntN(8) == 0, rng.IntN(8) == 0

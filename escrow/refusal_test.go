@@ -84,9 +84,9 @@ func TestNewOrderRefusals(t *testing.T) {
 	}
 	t.Run("without a trade index in reputation mode", func(t *testing.T) {
 		r := newRig(t)
-		l := r.letter(r.someone(), mostro.ActionNewOrder, nil, good())
-		l.Message.TradeIndex = nil
-		if got := r.receive(l); got != string(mostro.ReasonInvalidTradeIndex) {
+		msg := r.message(r.someone(), mostro.ActionNewOrder, nil, good())
+		msg.Message.TradeIndex = nil
+		if got := r.receive(msg); got != string(mostro.ReasonInvalidTradeIndex) {
 			t.Errorf("%q", got)
 		}
 	})
@@ -281,18 +281,18 @@ func TestDroppedInSilence(t *testing.T) {
 	r := newRig(t)
 	id, seller, _ := r.toActive()
 	before := r.trade(id)
-	for _, l := range []Letter{
-		r.letter(seller, mostro.ActionReleased, &id, nil),
-		r.letter(seller, mostro.ActionSendDM, &id, mostro.TextMessage("hello")),
-		r.letter(seller, mostro.ActionRelease, nil, nil),
-		r.letter(seller, mostro.ActionAddInvoice, &id, nil),
-		r.letter(seller, mostro.ActionNewOrder, nil, nil),
-		r.letter(seller, "dance", &id, nil),
-		r.letter(seller, mostro.ActionCancel, &id, mostro.BondResolution{}),
+	for _, msg := range []InboundMessage{
+		r.message(seller, mostro.ActionReleased, &id, nil),
+		r.message(seller, mostro.ActionSendDM, &id, mostro.TextMessage("hello")),
+		r.message(seller, mostro.ActionRelease, nil, nil),
+		r.message(seller, mostro.ActionAddInvoice, &id, nil),
+		r.message(seller, mostro.ActionNewOrder, nil, nil),
+		r.message(seller, "dance", &id, nil),
+		r.message(seller, mostro.ActionCancel, &id, mostro.BondResolution{}),
 	} {
 		rows := len(r.store.outbox)
-		if got := r.receive(l); got != "dropped" || len(r.store.outbox) != rows {
-			t.Errorf("%s: %q, %d new rows", l.Message.Action, got, len(r.store.outbox)-rows)
+		if got := r.receive(msg); got != "dropped" || len(r.store.outbox) != rows {
+			t.Errorf("%s: %q, %d new rows", msg.Message.Action, got, len(r.store.outbox)-rows)
 		}
 	}
 	if after := r.trade(id); after.Steps != before.Steps {

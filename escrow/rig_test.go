@@ -152,8 +152,8 @@ func (r *rig) perform(row OutboxRow) bool {
 		if err != nil {
 			return false
 		}
-		if row.Letter != nil {
-			if _, err := r.book.Probed(row.ID, *row.Letter, row.Effect.Text, res.reachable, r.node.now); err != nil {
+		if row.Inbound != nil {
+			if _, err := r.book.Probed(row.ID, *row.Inbound, row.Effect.Text, res.reachable, r.node.now); err != nil {
 				r.tb.Fatal(err)
 			}
 			r.commit()
@@ -214,11 +214,11 @@ func hexKeyOf(n int) string {
 	return k.Pubkey()
 }
 
-// letter makes a message of a party.
-func (r *rig) letter(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) Letter {
+// message makes a message of a party.
+func (r *rig) message(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) InboundMessage {
 	r.n++
 	request := uint64(r.n)
-	l := Letter{
+	msg := InboundMessage{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
 		CreatedAt: r.node.now, Received: r.node.now, ReplayID: fmt.Sprintf("letter %d", r.n),
 		Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, ID: id, Action: action, Payload: payload}},
@@ -226,21 +226,21 @@ func (r *rig) letter(p trade.Party, action mostro.Action, id *trade.OrderID, pay
 	switch action {
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
 		index := p.Index
-		l.Message.TradeIndex = &index
+		msg.Message.TradeIndex = &index
 	}
-	return l
+	return msg
 }
 
 // say sends a message and gives what became of it: "" when it was acted on.
 // Nothing is performed yet.
 func (r *rig) say(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) string {
 	r.tb.Helper()
-	return r.receive(r.letter(p, action, id, payload))
+	return r.receive(r.message(p, action, id, payload))
 }
 
-func (r *rig) receive(l Letter) string {
+func (r *rig) receive(msg InboundMessage) string {
 	r.tb.Helper()
-	outcome, err := r.book.Receive(l, r.node.now)
+	outcome, err := r.book.Receive(msg, r.node.now)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -428,9 +428,9 @@ func (r *rig) copied() {
 	}
 	r.commit()
 	for id, row := range r.store.outbox {
-		if row.Letter != nil { // the log cannot repeat it: its address is looked at again
-			l := *row.Letter
-			l.ProbedAt, row.Letter = r.node.now, &l
+		if row.Inbound != nil { // the log cannot repeat it: its address is looked at again
+			msg := *row.Inbound
+			msg.ProbedAt, row.Inbound = r.node.now, &msg
 			r.store.outbox[id] = row
 		}
 	}

@@ -33,8 +33,8 @@ func (s *sim) putBack() {
 	clear(s.undeliver) // rows are numbered from the copy's last one
 	clear(s.probed)
 	for _, row := range s.store.outbox {
-		if row.Letter != nil {
-			s.probed[row.ID] = row.Letter.ProbedAt
+		if row.Inbound != nil {
+			s.probed[row.ID] = row.Inbound.ProbedAt
 		}
 	}
 	clear(s.abandoned)

@@ -156,7 +156,7 @@ type slowProbe struct {
 	answer notice
 }
 
-// performProbe looks at an address that a letter names. Letters of different
+// performProbe looks at an address that a message names. Messages of different
 // senders do not wait for each other.
 func (s *sim) performProbe(row OutboxRow) {
 	slow := s.slow[row.ID]
@@ -181,17 +181,17 @@ func (s *sim) performProbe(row OutboxRow) {
 		slow.answer, _ = s.do(row)
 	}
 	delete(s.slow, row.ID)
-	delete(s.stale, *row.Letter.Message.RequestID) // it may be read again from an older copy
+	delete(s.stale, *row.Inbound.Message.RequestID) // it may be read again from an older copy
 	if s.clock() > s.probed[row.ID]+probeSeconds {
 		s.count.stale++
-		s.stale[*row.Letter.Message.RequestID] = true
+		s.stale[*row.Inbound.Message.RequestID] = true
 	}
-	s.inputs = append(s.inputs, simInput{letter: row.Letter, row: row.ID, address: slow.answer.address})
+	s.inputs = append(s.inputs, simInput{message: row.Inbound, row: row.ID, address: slow.answer.address})
 	rows := len(s.book.turn.commit.Journal)
-	if _, err := s.book.Probed(row.ID, *row.Letter, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
+	if _, err := s.book.Probed(row.ID, *row.Inbound, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
 		s.fail("probed: %v", err)
 	}
-	s.judgeDerived(row.Letter.ReplayID, rows)
+	s.judgeDerived(row.Inbound.ReplayID, rows)
 	s.turn()
 }
 
@@ -199,8 +199,8 @@ func (s *sim) performProbe(row OutboxRow) {
 func (s *sim) judgeProbe(row OutboxRow) {
 	s.probed[row.ID] = s.clock()
 	for _, other := range s.store.outbox {
-		if other.Letter != nil && other.ID != row.ID && other.Trade == row.Trade && other.Letter.Sender == row.Letter.Sender {
-			s.fail("%s waits twice for trade %s", row.Letter.Sender, row.Trade)
+		if other.Inbound != nil && other.ID != row.ID && other.Trade == row.Trade && other.Inbound.Sender == row.Inbound.Sender {
+			s.fail("%s waits twice for trade %s", row.Inbound.Sender, row.Trade)
 		}
 	}
 }
@@ -209,7 +209,7 @@ func (s *sim) judgeProbe(row OutboxRow) {
 func (c *simCount) faults() map[string]int {
 	return map[string]int{
 		"an input that cannot be written": c.uncommitted, "a turn that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
-		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a letter that waited too long for its address": c.stale,
+		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a message that waited too long for its address": c.stale,
 		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
 }
@@ -242,10 +242,10 @@ func (s *sim) noticeClock() {
 
 // simInput is one input of a turn.
 type simInput struct {
-	letter  *Letter
-	seq     uint64 // of the log, with a letter that no row holds
+	message *InboundMessage
+	seq     uint64 // of the log, with a message that no row holds
 	row     uint64
-	address string // with a letter that a row holds
+	address string // with a message that a row holds
 	trade   trade.OrderID
 	kind    trade.InputKind
 }
@@ -256,16 +256,16 @@ func (s *sim) setAside(in simInput) {
 	s.count.uncommitted++
 	s.read()
 	switch {
-	case in.letter == nil:
+	case in.message == nil:
 		s.mayFreeze[in.trade] = true
 		s.dropped[in.row] = true
 		s.applyInput(in.trade, trade.Input{Kind: trade.InUncommitted})
 	case in.row != 0:
-		s.book.Skip(*in.letter)
+		s.book.Skip(*in.message)
 		s.book.Done(in.row)
-		s.book.probes.remove(probeOf(*in.letter, in.address))
+		s.book.probes.remove(probeOf(*in.message, in.address))
 	default:
-		s.book.Skip(*in.letter)
+		s.book.Skip(*in.message)
 		s.book.Read(in.seq + 1)
 	}
 	s.inputs = nil

@@ -129,7 +129,7 @@ type sim struct {
 	store *simStore
 	book  *TradeBook
 	out   *outbox // does single rows: the simulation chooses which, and when
-	log   []Letter
+	log   []InboundMessage
 	count simCount
 	err   error
 
@@ -169,7 +169,7 @@ type sim struct {
 	told        map[watched]bool       // what the watches of this process have told
 	slow        map[uint64]*slowProbe  // by row
 	stale       map[uint64]bool        // requests that waited too long for their address
-	probed      map[uint64]int64       // by row: when the letter began to wait, by the program's clock
+	probed      map[uint64]int64       // by row: when the message began to wait, by the program's clock
 }
 
 // simTruth is what the simulation knows of a trade by itself.
@@ -360,9 +360,9 @@ func (s *sim) turn() {
 	s.commit()
 }
 
-// receive reads one letter of the log.
+// receive reads one message of the log.
 func (s *sim) receive(seq uint64) {
-	s.inputs = append(s.inputs, simInput{letter: &s.log[seq], seq: seq})
+	s.inputs = append(s.inputs, simInput{message: &s.log[seq], seq: seq})
 	rows := len(s.book.turn.commit.Journal)
 	outcome, err := s.book.Receive(s.log[seq], s.clock())
 	s.judgeDerived(s.log[seq].ReplayID, rows)
@@ -443,7 +443,7 @@ func (s *sim) judge(c *Commit) {
 	}
 	for _, row := range c.Outbox {
 		s.judgeFrozen(row)
-		if row.Letter != nil {
+		if row.Inbound != nil {
 			s.judgeProbe(row)
 		}
 		if row.Effect.Kind != trade.FxPublishOrder {
@@ -666,7 +666,7 @@ func (s *sim) perform() {
 	}
 	row := rows[s.rng.IntN(len(rows))]
 	for _, other := range rows { // the first of its lane goes first, but for probes
-		if row.Letter == nil && other.Trade == row.Trade && lane(other) == lane(row) {
+		if row.Inbound == nil && other.Trade == row.Trade && lane(other) == lane(row) {
 			row = other
 			break
 		}
@@ -684,7 +684,7 @@ func (s *sim) performRow(row OutboxRow) {
 	if !s.ready(row) {
 		return
 	}
-	if row.Letter != nil {
+	if row.Inbound != nil {
 		s.performProbe(row)
 		return
 	}

@@ -137,13 +137,13 @@ func (s *sim) user() (trade.Party, *int64) {
 	return p, &n
 }
 
-// send puts a letter into the log, sometimes twice, sometimes late.
+// send puts a message into the log, sometimes twice, sometimes late.
 func (s *sim) send(p trade.Party, index *int64, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 	request := s.rng.Uint64()
 	if s.rng.IntN(30) == 0 {
 		payload = s.swollen(payload)
 	}
-	l := Letter{
+	msg := InboundMessage{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
 		CreatedAt: s.node.now, Received: s.clock(), ReplayID: fmt.Sprintf("letter %d", len(s.log)),
 		Message: trade.Outgoing{Message: mostro.Message{
@@ -151,12 +151,12 @@ func (s *sim) send(p trade.Party, index *int64, action mostro.Action, id *trade.
 		}},
 	}
 	if s.rng.IntN(20) == 0 {
-		l.Late = true
-		l.CreatedAt -= s.rng.Int64N(60)
+		msg.Late = true
+		msg.CreatedAt -= s.rng.Int64N(60)
 	}
-	s.log = append(s.log, l)
+	s.log = append(s.log, msg)
 	if s.rng.IntN(20) == 0 {
-		s.log = append(s.log, l)
+		s.log = append(s.log, msg)
 	}
 	if s.rng.IntN(3) > 0 {
 		s.turn()

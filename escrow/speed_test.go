@@ -72,7 +72,7 @@ type speedRun struct {
 	e              *Engine
 	w              *world
 	at             int64
-	letters        int
+	messages       int
 	steps, commits int
 }
 
@@ -94,12 +94,12 @@ func (r *speedRun) group(parties []trade.Party) {
 		r.commit()
 	}
 	say := func(i int, p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
-		r.letters++
-		request := uint64(r.letters)
+		r.messages++
+		request := uint64(r.messages)
 		index := int64(1)
-		outcome, err := r.e.book.Receive(Letter{
+		outcome, err := r.e.book.Receive(InboundMessage{
 			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: r.at, Received: r.at,
-			ReplayID: fmt.Sprintf("%064x", r.letters),
+			ReplayID: fmt.Sprintf("%064x", r.messages),
 			Message:  trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, ID: id, Action: action, Payload: payload}},
 		}, r.at)
 		if err != nil || outcome != "" {
@@ -195,7 +195,7 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 				p := trade.Party{Key: hexKeyOf(i + 1), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
 				request := uint64(i)
 				index := int64(1)
-				_, err := b.Receive(Letter{
+				_, err := b.Receive(InboundMessage{
 					Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: at, Received: at, ReplayID: fmt.Sprintf("%064x", i+1),
 					Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, Action: mostro.ActionNewOrder,
 						Payload: &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"}}},

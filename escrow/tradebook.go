@@ -110,8 +110,8 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 		return nil, fmt.Errorf("read throttles: %w", err)
 	}
 	err = store.Outbox(func(r OutboxRow) error {
-		if r.Letter != nil {
-			b.probes.add(probeOf(*r.Letter, r.Effect.Text))
+		if r.Inbound != nil {
+			b.probes.add(probeOf(*r.Inbound, r.Effect.Text))
 		}
 		if q, ok := questionOf(r); ok {
 			b.questions[q], b.asking[r.ID] = r.ID, q
@@ -409,8 +409,8 @@ func (b *TradeBook) row(r OutboxRow) uint64 {
 	if r.Effect.Kind == trade.FxSend {
 		b.turn.bytes += sealedTimes * len(r.Effect.Message.JSON())
 	}
-	if r.Letter != nil {
-		b.turn.bytes += trade.JournalLimit(r.Letter.Message.Payload) + len(r.Effect.Text)
+	if r.Inbound != nil {
+		b.turn.bytes += trade.JournalLimit(r.Inbound.Message.Payload) + len(r.Effect.Text)
 	}
 	b.turn.commit.Outbox = append(b.turn.commit.Outbox, r)
 	return r.ID

@@ -31,17 +31,17 @@ func (b *TradeBook) remember(u User) {
 
 // checkIndex demands that an identity's trade keys are used in order and once.
 // Whoever claims no identity has nothing to count.
-func (b *TradeBook) checkIndex(l Letter) error {
-	if l.Identity == l.Sender || l.Message.TradeIndex == nil {
+func (b *TradeBook) checkIndex(msg InboundMessage) error {
+	if msg.Identity == msg.Sender || msg.Message.TradeIndex == nil {
 		return nil
 	}
-	n := *l.Message.TradeIndex
+	n := *msg.Message.TradeIndex
 	if n < 0 {
 		return errDrop
 	}
-	u, err := b.user(l.Identity)
+	u, err := b.user(msg.Identity)
 	if errors.Is(err, ErrNoRow) {
-		if n == 0 || !l.Signed {
+		if n == 0 || !msg.Signed {
 			return errDrop
 		}
 		return nil
@@ -54,7 +54,7 @@ func (b *TradeBook) checkIndex(l Letter) error {
 		return nil
 	case n <= u.LastIndex:
 		return trade.Refuse(mostro.ReasonInvalidTradeIndex)
-	case !l.Signed:
+	case !msg.Signed:
 		return errDrop
 	}
 	return nil
@@ -83,12 +83,12 @@ func (b *TradeBook) useIndex(p trade.Party, at int64) error {
 
 // reputation is what the counterparty is told of a taker. Votes are not
 // counted yet: what is known is for how long the identity has been here.
-func (b *TradeBook) reputation(l Letter, at int64) *mostro.UserInfo {
+func (b *TradeBook) reputation(msg InboundMessage, at int64) *mostro.UserInfo {
 	info := &mostro.UserInfo{}
-	if l.Identity == l.Sender {
+	if msg.Identity == msg.Sender {
 		return info
 	}
-	if u, err := b.user(l.Identity); err == nil && u.CreatedAt > 0 && at > u.CreatedAt {
+	if u, err := b.user(msg.Identity); err == nil && u.CreatedAt > 0 && at > u.CreatedAt {
 		info.OperatingDays = uint64(at-u.CreatedAt) / 86400
 	}
 	return info

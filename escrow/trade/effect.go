@@ -45,7 +45,7 @@ const (
 	FxPay            EffectKind = "pay"             // keyed by hash; tracked before it is sent
 	FxTrack          EffectKind = "track"           // reads
 	FxSpawn          EffectKind = "spawn"           // becomes an input in the same transaction
-	FxProbe          EffectKind = "probe"           // reads; the letter in the row waits for it
+	FxProbe          EffectKind = "probe"           // reads; the message in the row waits for it
 )
 
 // Outgoing is a message to be sealed. Its JSON is the wire's.

@@ -11,8 +11,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Letter is an opened message: what its transport proved, and how it came.
-type Letter struct {
+// InboundMessage is an opened message: what its transport proved, and how it came.
+type InboundMessage struct {
 	Transport mostro.Transport
 	Sender    string // trade key, proven
 	Identity  string // proven
@@ -23,63 +23,63 @@ type Letter struct {
 	// Late says that it was fetched from another relay after the fact, so
 	// that Received dates nothing.
 	Late bool
-	// ProbedAt is when the letter began to wait for its address; unix seconds.
+	// ProbedAt is when the message began to wait for its address; unix seconds.
 	ProbedAt int64 `json:",omitzero"`
 	Message  trade.Outgoing
 }
 
 // from gives the sender as a trade keeps it.
-func (l Letter) from() trade.Party {
-	p := trade.Party{Key: l.Sender, Identity: l.Identity, Transport: l.Transport}
-	if l.Message.TradeIndex != nil {
-		p.Index = *l.Message.TradeIndex
+func (msg InboundMessage) from() trade.Party {
+	p := trade.Party{Key: msg.Sender, Identity: msg.Identity, Transport: msg.Transport}
+	if msg.Message.TradeIndex != nil {
+		p.Index = *msg.Message.TradeIndex
 	}
 	return p
 }
 
-// errDrop says that a letter gets no answer: whoever cannot write a proper one
+// errDrop says that a message gets no answer: whoever cannot write a proper one
 // learns nothing of us.
-var errDrop = errors.New("letter dropped")
+var errDrop = errors.New("message dropped")
 
-// Receive takes a letter and says what became of it, for counting: "" when it
+// Receive takes a message and says what became of it, for counting: "" when it
 // was acted on, the reason when it was refused, "dropped" or "replayed". An
 // error is fatal.
-func (b *TradeBook) Receive(l Letter, at int64) (outcome string, err error) {
-	seen, err := b.wasSeen(l.ReplayID)
+func (b *TradeBook) Receive(msg InboundMessage, at int64) (outcome string, err error) {
+	seen, err := b.wasSeen(msg.ReplayID)
 	if err != nil {
 		return "", err
 	}
 	if seen {
 		return "replayed", nil
 	}
-	if err := b.fresh(l, at); err != nil {
+	if err := b.fresh(msg, at); err != nil {
 		if errors.Is(err, errDrop) {
 			return "dropped", nil
 		}
 		return "", err
 	}
-	// Remembered whatever comes of it: a refused letter is not to be tried
+	// Remembered whatever comes of it: a refused message is not to be tried
 	// again at a better moment by someone else.
-	b.turn.seen[l.ReplayID] = true
-	b.turn.commit.Seen = append(b.turn.commit.Seen, l.ReplayID)
-	return b.outcome(l, b.act(l, at, nil))
+	b.turn.seen[msg.ReplayID] = true
+	b.turn.commit.Seen = append(b.turn.commit.Seen, msg.ReplayID)
+	return b.outcome(msg, b.act(msg, at, nil))
 }
 
-// Probed goes on with a letter that waited for its address to be looked at.
+// Probed goes on with a message that waited for its address to be looked at.
 // One that waited too long is refused: its sender has gone on.
-func (b *TradeBook) Probed(row uint64, l Letter, address string, reachable bool, at int64) (outcome string, err error) {
+func (b *TradeBook) Probed(row uint64, msg InboundMessage, address string, reachable bool, at int64) (outcome string, err error) {
 	b.Done(row)
-	b.probes.remove(probeOf(l, address))
-	if l.ProbedAt != 0 && at > l.ProbedAt+probeSeconds { // 0: before rules1
-		return b.outcome(l, trade.Refuse(mostro.ReasonInvalidInvoice))
+	b.probes.remove(probeOf(msg, address))
+	if msg.ProbedAt != 0 && at > msg.ProbedAt+probeSeconds { // 0: before rules1
+		return b.outcome(msg, trade.Refuse(mostro.ReasonInvalidInvoice))
 	}
-	return b.outcome(l, b.act(l, at, &reachable))
+	return b.outcome(msg, b.act(msg, at, &reachable))
 }
 
-// Skip records a letter as read without acting on it.
-func (b *TradeBook) Skip(l Letter) {
-	b.turn.seen[l.ReplayID] = true
-	b.turn.commit.Seen = append(b.turn.commit.Seen, l.ReplayID)
+// Skip records a message as read without acting on it.
+func (b *TradeBook) Skip(msg InboundMessage) {
+	b.turn.seen[msg.ReplayID] = true
+	b.turn.commit.Seen = append(b.turn.commit.Seen, msg.ReplayID)
 }
 
 func (b *TradeBook) wasSeen(id string) (bool, error) {
@@ -97,50 +97,50 @@ func (b *TradeBook) wasSeen(id string) (bool, error) {
 }
 
 // outcome answers what was refused.
-func (b *TradeBook) outcome(l Letter, err error) (string, error) {
+func (b *TradeBook) outcome(msg InboundMessage, err error) (string, error) {
 	var refusal mostro.CantDo
 	switch {
 	case err == nil:
 		return "", nil
 	case errors.As(err, &refusal):
-		b.reply(l, l.Message.Message.Refuse(refusal.Reason))
+		b.reply(msg, msg.Message.Message.Refuse(refusal.Reason))
 		return string(refusal.Reason), nil
 	case errors.Is(err, errDrop), errors.Is(err, trade.ErrNothing):
 		return "dropped", nil
 	case errors.Is(err, trade.ErrTable):
 		b.turn.bugs = append(b.turn.bugs, err)
-		b.reply(l, l.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
+		b.reply(msg, msg.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
 		return "bug", nil
 	}
 	return "", err
 }
 
-// reply sends a message to the letter's sender, by the road it came.
-func (b *TradeBook) reply(l Letter, m mostro.Message) {
+// reply answers a message to its sender, by the road it came.
+func (b *TradeBook) reply(msg InboundMessage, m mostro.Message) {
 	// A stranger that names somebody's order must not stand before the messages
 	// of its parties: only theirs share the trade's lane.
 	var id trade.OrderID
 	if m.ID != nil {
-		if t := b.open[*m.ID]; t != nil && (l.Sender == t.Buyer.Key || l.Sender == t.Seller.Key) {
+		if t := b.open[*m.ID]; t != nil && (msg.Sender == t.Buyer.Key || msg.Sender == t.Seller.Key) {
 			id = *m.ID
 		}
 	}
-	b.row(OutboxRow{Trade: id, Effect: trade.Effect{Kind: trade.FxSend, To: l.from(), Message: trade.Outgoing{Message: m}}})
+	b.row(OutboxRow{Trade: id, Effect: trade.Effect{Kind: trade.FxSend, To: msg.from(), Message: trade.Outgoing{Message: m}}})
 }
 
-// fresh judges the letter's date. Live mail is judged by its arrival: a
+// fresh judges the message's date. Live mail is judged by its arrival: a
 // program that was stopped does not make it old. Late mail counts within the
 // present window of its trade.
-func (b *TradeBook) fresh(l Letter, at int64) error {
-	created, now := nostr.Timestamp(l.CreatedAt), time.Unix(at, 0)
-	if !l.Late {
-		if mostro.DefaultFreshness.Check(created, time.Unix(l.Received, 0), now) != nil {
+func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
+	created, now := nostr.Timestamp(msg.CreatedAt), time.Unix(at, 0)
+	if !msg.Late {
+		if mostro.DefaultFreshness.Check(created, time.Unix(msg.Received, 0), now) != nil {
 			return errDrop
 		}
 		return nil
 	}
-	if l.Message.ID == nil {
-		if l.Message.Action != mostro.ActionNewOrder {
+	if msg.Message.ID == nil {
+		if msg.Message.Action != mostro.ActionNewOrder {
 			return errDrop // a question nobody waits for an answer to any more
 		}
 		if mostro.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(b.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
@@ -148,7 +148,7 @@ func (b *TradeBook) fresh(l Letter, at int64) error {
 		}
 		return nil
 	}
-	t, err := b.trade(*l.Message.ID)
+	t, err := b.trade(*msg.Message.ID)
 	if errors.Is(err, ErrNoRow) {
 		return errDrop
 	}
@@ -162,27 +162,27 @@ func (b *TradeBook) fresh(l Letter, at int64) error {
 	return nil
 }
 
-// act does what the letter asks. probed says whether an address in it answers;
+// act does what the message asks. probed says whether an address in it answers;
 // nil while nobody has looked.
-func (b *TradeBook) act(l Letter, at int64, probed *bool) error {
-	m := l.Message.Message
+func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
+	m := msg.Message.Message
 	if m.Check() != nil {
 		return errDrop
 	}
 	switch m.Action {
 	case mostro.ActionOrders:
-		return b.orders(l)
+		return b.orders(msg)
 	case mostro.ActionLastTradeIndex:
-		return b.lastTradeIndex(l)
+		return b.lastTradeIndex(msg)
 	case mostro.ActionRestoreSession:
-		return b.restoreSession(l)
+		return b.restoreSession(msg)
 	case mostro.ActionSendDM:
-		return b.receipts(l)
+		return b.receipts(msg)
 	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
 		if b.head.Paused || b.Reconciling || b.NodeDown {
 			return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 		}
-		if err := b.checkIndex(l); err != nil {
+		if err := b.checkIndex(msg); err != nil {
 			return err
 		}
 	case mostro.ActionAddInvoice, mostro.ActionFiatSent, mostro.ActionRelease, mostro.ActionCancel,
@@ -194,12 +194,12 @@ func (b *TradeBook) act(l Letter, at int64, probed *bool) error {
 	default:
 		return errDrop // a node's own words, or mail between users
 	}
-	request, err := trade.NewRequest(l.from(), m)
+	request, err := trade.NewRequest(msg.from(), m)
 	if err != nil {
 		return err
 	}
 	m = request.Message
-	l.Message = trade.Outgoing{Message: m} // the rest of it is never needed again
+	msg.Message = trade.Outgoing{Message: m} // the rest of it is never needed again
 	in := trade.Input{At: at, Kind: trade.InMessage, Request: request}
 	var t trade.Trade
 	if m.Action != mostro.ActionNewOrder {
@@ -209,21 +209,21 @@ func (b *TradeBook) act(l Letter, at int64, probed *bool) error {
 			return err
 		}
 	}
-	if err := b.facts(&in, t, l); err != nil {
+	if err := b.facts(&in, t, msg); err != nil {
 		return err
 	}
 	if in.Invoice != nil && in.Invoice.Address {
 		if probed == nil {
-			return b.probe(l, t, in)
+			return b.probe(msg, t, in)
 		}
 		in.Invoice.Reachable = *probed
 	}
 	if err := b.step(t, in); err != nil {
 		return err
 	}
-	if taker := t.Taker(); m.Action == mostro.ActionCancel && t.HeldAt == 0 && taker.Key == l.Sender &&
+	if taker := t.Taker(); m.Action == mostro.ActionCancel && t.HeldAt == 0 && taker.Key == msg.Sender &&
 		(t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment) {
-		b.throttle(taker, l.Received) // as it was when the message came: it may be read again
+		b.throttle(taker, msg.Received) // as it was when the message came: it may be read again
 	}
 	if m.TradeIndex != nil {
 		return b.useIndex(in.Request.From, at)
@@ -231,27 +231,27 @@ func (b *TradeBook) act(l Letter, at int64, probed *bool) error {
 	return nil
 }
 
-// probe has an address looked at before the letter is decided, if it would be
+// probe has an address looked at before the message is decided, if it would be
 // accepted otherwise: strangers cannot have us fetch anything for nothing.
-func (b *TradeBook) probe(l Letter, t trade.Trade, in trade.Input) error {
+func (b *TradeBook) probe(msg InboundMessage, t trade.Trade, in trade.Input) error {
 	hopeful := *in.Invoice
 	hopeful.Reachable = true
 	in.Invoice, in.Rules = &hopeful, trade.CurrentRules
 	if _, _, err := trade.Step(t, in); err != nil {
 		return err
 	}
-	p := probeOf(l, hopeful.Text)
+	p := probeOf(msg, hopeful.Text)
 	if !b.probes.room(p) {
 		return trade.Refuse(mostro.ReasonTooManyRequests)
 	}
 	b.probes.add(p)
-	l.ProbedAt = in.At
-	b.row(OutboxRow{Trade: t.ID, Effect: trade.Effect{Kind: trade.FxProbe, Text: hopeful.Text}, Letter: &l})
+	msg.ProbedAt = in.At
+	b.row(OutboxRow{Trade: t.ID, Effect: trade.Effect{Kind: trade.FxProbe, Text: hopeful.Text}, Inbound: &msg})
 	return nil
 }
 
 // facts gathers what Step has to know about a message.
-func (b *TradeBook) facts(in *trade.Input, t trade.Trade, l Letter) error {
+func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) error {
 	m := in.Request.Message
 	invoice := ""
 	switch m.Action {
@@ -260,9 +260,9 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, l Letter) error {
 		terms := b.Policy.Terms
 		in.Terms = &terms
 		in.Refused = !b.accepts(o.FiatCode)
-		in.Limited = b.pending(l.Identity) >= b.Policy.maxPending()
-		if l.Received < in.At-trade.LeastLifeSeconds {
-			in.SentAt = l.Received
+		in.Limited = b.pending(msg.Identity) >= b.Policy.maxPending()
+		if msg.Received < in.At-trade.LeastLifeSeconds {
+			in.SentAt = msg.Received
 		}
 		if o.AmountSats == 0 {
 			in.Quote = b.Quote(o.FiatCode, in.At)
@@ -270,21 +270,21 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, l Letter) error {
 		if o.Kind == mostro.SideBuy && o.BuyerInvoice != nil {
 			invoice = *o.BuyerInvoice
 		}
-		in.OrderID, in.DisputeID = b.Secret.ID("order", []byte(l.ReplayID)), b.Secret.ID("dispute", []byte(l.ReplayID))
+		in.OrderID, in.DisputeID = b.Secret.ID("order", []byte(msg.ReplayID)), b.Secret.ID("dispute", []byte(msg.ReplayID))
 	case mostro.ActionTakeSell, mostro.ActionTakeBuy:
-		in.Limited = b.throttled(l.from(), l.Received)
-		in.Busy = b.busy(l.Identity, m.Action, t.ID)
-		in.Reputation = b.reputation(l, in.At)
+		in.Limited = b.throttled(msg.from(), msg.Received)
+		in.Busy = b.busy(msg.Identity, m.Action, t.ID)
+		in.Reputation = b.reputation(msg, in.At)
 		if t.MarketPrice {
 			in.Quote = b.Quote(t.Fiat, in.At)
 		}
 		if p, ok := m.Payload.(mostro.PaymentRequest); ok && m.Action == mostro.ActionTakeSell {
 			invoice = p.Invoice
 		}
-		b.setPreimage(in, t.ID, l)
+		b.setPreimage(in, t.ID, msg)
 	case mostro.ActionAddInvoice:
 		invoice = m.Payload.(mostro.PaymentRequest).Invoice
-		b.setPreimage(in, t.ID, l)
+		b.setPreimage(in, t.ID, msg)
 	case mostro.ActionFiatSent, mostro.ActionRelease:
 		if p, ok := m.Payload.(mostro.NextTrade); ok {
 			in.KeyInUse = b.keys.has(p.Pubkey)
@@ -303,8 +303,8 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, l Letter) error {
 
 // setPreimage derives the preimage of the hold invoice that a message may ask
 // for.
-func (b *TradeBook) setPreimage(in *trade.Input, id trade.OrderID, l Letter) {
-	b.nonce = b.Secret.Nonce(l.ReplayID)
+func (b *TradeBook) setPreimage(in *trade.Input, id trade.OrderID, msg InboundMessage) {
+	b.nonce = b.Secret.Nonce(msg.ReplayID)
 	in.Preimage = b.Secret.Preimage(id, b.nonce)
 }
 
