@@ -523,7 +523,7 @@ func (n *scriptedInfo) Info(ctx context.Context) (NodeInfo, error) {
 	return info, err
 }
 
-// An operator's question that is answered with an error stands in a turn that
+// An operator's question that is answered with an error stands in a batch that
 // cannot be committed.
 func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	w := newWorld(t)

@@ -26,7 +26,7 @@ func TestBurstOfLargeMessages(t *testing.T) {
 			}
 			w := newWorld(t)
 			_ = w.stop()
-			for range maxTurn / 2 {
+			for range maxBatch / 2 {
 				u := w.user(mostro.TransportV2)
 				u.identity = nil
 				m := u.sell(50_000, 50)

@@ -39,7 +39,7 @@ func large(fill string) *mostro.SmallOrder {
 	}
 }
 
-// A turn that is full by its bytes fits into one transaction of the store, and
+// A batch that is full by its bytes fits into one transaction of the store, and
 // the journal does not keep what a sender adds.
 func TestLargeMessagesFitATurn(t *testing.T) {
 	for name, fill := range fillers {
@@ -56,7 +56,7 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 			}
 			b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
 			b.OrderEvent = func(t trade.Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
-			for i := range maxTurn {
+			for i := range maxBatch {
 				msg := r.message(r.someone(), mostro.ActionNewOrder, nil, large(fill))
 				msg.ReplayID = fmt.Sprint(i)
 				if got, err := b.Receive(msg, r.node.now); err != nil || got != "" {
@@ -805,7 +805,7 @@ func TestThrottlesAreBounded(t *testing.T) {
 		r.book.forget(r.node.now)
 		r.commit()
 	}
-	if got := len(r.store.throttles); got > maxThrottles || got < maxThrottles-maxTurn {
+	if got := len(r.store.throttles); got > maxThrottles || got < maxThrottles-maxBatch {
 		t.Errorf("%d takers are remembered, want at most %d", got, maxThrottles)
 	}
 }

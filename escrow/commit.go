@@ -7,9 +7,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Commit is what one turn of the engine writes: all of it or nothing, synced.
+// Commit is what one batch of the engine writes: all of it or nothing, synced.
 type Commit struct {
-	Trades  []trade.Trade // as they are after the turn, each once
+	Trades  []trade.Trade // as they are after the batch, each once
 	Journal []JournalRow  // the inputs that made them so
 	Outbox  []OutboxRow   // what is to be done
 	Done    []uint64      // ids of outbox rows that are done

@@ -110,8 +110,8 @@ func (n notice) answer(err error) {
 	}
 }
 
-// maxTurn is how many notices one commit takes.
-const maxTurn = 256
+// maxBatch is how many notices one commit takes.
+const maxBatch = 256
 
 // ErrStopped says that the engine does not run any more.
 var ErrStopped = errors.New("the escrow has stopped")
@@ -265,7 +265,7 @@ func (e *Engine) Open() error {
 		e.Tick = time.Second
 	}
 	e.asked = make(map[trade.OrderID]bool)
-	e.notices, e.stopped = make(chan notice, maxTurn), make(chan struct{})
+	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
 	e.outbox = newOutbox(hands{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
 	if err := e.readStore(); err != nil {
@@ -703,7 +703,7 @@ func (e *Engine) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for len(batch) < maxTurn {
+		for len(batch) < maxBatch {
 			select {
 			case next := <-e.notices:
 				batch = append(batch, next)
@@ -724,13 +724,13 @@ func (e *Engine) loop(ctx context.Context) error {
 	}
 }
 
-// decideAll decides about notices in turns: each ends when the commit is large
+// decideAll decides about notices in batches: each ends when the commit is large
 // enough.
 func (e *Engine) decideAll(ctx context.Context, batch []notice) error {
 	if err := e.noticeClock(ctx); err != nil {
 		return err
 	}
-	return e.decideTurns(ctx, batch)
+	return e.decideBatches(ctx, batch)
 }
 
 // noticeClock tells all trades that the clock was set back since the last
@@ -750,13 +750,13 @@ func (e *Engine) noticeClock(ctx context.Context) error {
 	})
 	slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	e.keepAt = last
-	err := e.decideTurns(ctx, batch)
+	err := e.decideBatches(ctx, batch)
 	e.keepAt, e.clockBack = 0, 0 // told once
 	e.book.head.At, e.book.changed = now, true
 	return err
 }
 
-func (e *Engine) decideTurns(ctx context.Context, batch []notice) error {
+func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 	for len(batch) > 0 {
 		n, err := e.decideSome(ctx, batch)
 		if err != nil {
@@ -771,7 +771,7 @@ func (e *Engine) decideTurns(ctx context.Context, batch []notice) error {
 // how many it took.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
 	e.book.NodeDown = e.Card.State().Problem != NodeUsable
-	for n < len(batch) && n < maxTurn && (n == 0 || e.book.Bytes() < turnBytes) {
+	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
 		if err := e.take(batch[n]); err != nil {
 			return n, err
 		}
@@ -780,7 +780,7 @@ func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err err
 	err = e.commit(ctx, false)
 	for size := n; errors.Is(err, ErrUncommittable); {
 		// Nothing was written, and memory is ahead of the store. Half of the
-		// turn is tried, until the one input is found that no commit can hold.
+		// batch is tried, until the one input is found that no commit can hold.
 		e.replies = e.replies[:0]
 		if err := e.readStore(); err != nil {
 			return 0, err
@@ -833,7 +833,7 @@ func (e *Engine) take(n notice) error {
 	at := e.Clock().Unix()
 	switch {
 	case n.ask != nil:
-		// Answered once the turn is committed: it may be decided again before.
+		// Answered once the batch is committed: it may be decided again before.
 		e.replies = append(e.replies, answer{n, n.ask(e.book, at)})
 	case n.message != nil:
 		var outcome string
@@ -878,7 +878,7 @@ func (e *Engine) tick(ctx context.Context) error {
 	var batch []notice
 	if !e.book.Reconciling {
 		due := e.book.Due(now.Unix())
-		for _, id := range due[:min(len(due), maxTurn)] {
+		for _, id := range due[:min(len(due), maxBatch)] {
 			batch = append(batch, notice{trade: id, input: trade.Input{Kind: trade.InClock}})
 		}
 	}
@@ -949,24 +949,24 @@ func (e *Engine) report() {
 	e.status.Store(&s)
 }
 
-// commit seals and commits what the turn came to, and only then lets it be
+// commit seals and commits what the batch came to, and only then lets it be
 // done. ErrUncommittable says that nothing was written; any other failure is
 // fatal: memory is ahead of the store, and a fresh start alone is sure of both.
 func (e *Engine) commit(ctx context.Context, ticked bool) error {
-	turn := e.book.turn
+	batch := e.book.batch
 	now := e.Clock()
 	// The position in the log alone is not worth an fsync: what is read again
 	// is recognised.
-	if turn.commit.Empty() && !e.book.changed && !(ticked && now.Sub(e.said) > 5*time.Second) {
+	if batch.commit.Empty() && !e.book.changed && !(ticked && now.Sub(e.said) > 5*time.Second) {
 		e.answer()
 		return nil
 	}
-	for _, bug := range turn.bugs {
+	for _, bug := range batch.bugs {
 		e.Logger.Error("a move outside of the transition table was refused", "error", bug)
 	}
-	bugs := len(turn.bugs)
-	// The clock may have been set back within the turn.
-	e.book.head.At = max(now.Unix(), turn.at, e.keepAt)
+	bugs := len(batch.bugs)
+	// The clock may have been set back within the batch.
+	e.book.head.At = max(now.Unix(), batch.at, e.keepAt)
 	e.book.head.Latest = max(e.book.head.Latest, e.book.head.At)
 	c := e.book.Take()
 	if err := e.seal(ctx, c, now); err != nil {
@@ -977,7 +977,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	} else if err != nil {
 		return fmt.Errorf("the escrow's store is in doubt: %w", err)
 	}
-	e.Metrics.committed(c, turn.steps, bugs, e.Clock().Sub(now).Seconds())
+	e.Metrics.committed(c, batch.steps, bugs, e.Clock().Sub(now).Seconds())
 	if e.remembers() && now.Sub(e.witnessed) >= time.Second {
 		e.witnessed = now
 		e.witness(c.Head.Commits)
@@ -1056,7 +1056,7 @@ func (e *Engine) Paused(ctx context.Context) (paused, reconciling bool, err erro
 // Trades gives the open trades, as they are now, in no order.
 func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
 	err = e.Ask(ctx, func(b *TradeBook, _ int64) error {
-		list = list[:0] // a turn may be decided twice
+		list = list[:0] // a batch may be decided twice
 		b.Trades(func(t *trade.Trade) { list = append(list, *t) })
 		return nil
 	})

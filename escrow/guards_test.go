@@ -358,7 +358,7 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 	}
 }
 
-// A turn ends when it is large enough.
+// A batch ends when it is large enough.
 func TestTurnIsBounded(t *testing.T) {
 	r := newRig(t)
 	e := engineOn(t, r, false)
@@ -376,12 +376,12 @@ func TestTurnIsBounded(t *testing.T) {
 	}
 	n, err := e.decideSome(t.Context(), batch)
 	if err != nil || n == 0 || n == len(batch) {
-		t.Errorf("a turn took %d of %d messages of 7 KiB: %v", n, len(batch), err)
+		t.Errorf("a batch took %d of %d messages of 7 KiB: %v", n, len(batch), err)
 	}
 	r.start()
 }
 
-// The size of a turn is not underestimated: long invoices are in the trade, in
+// The size of a batch is not underestimated: long invoices are in the trade, in
 // the journal and in the answer.
 func TestSizeOfATurn(t *testing.T) {
 	r := newRig(t)
@@ -404,7 +404,7 @@ func TestSizeOfATurn(t *testing.T) {
 		size += len(b)
 	}
 	if size > estimate || estimate > 10*size {
-		t.Errorf("a turn of %d bytes is taken for %d", size, estimate)
+		t.Errorf("a batch of %d bytes is taken for %d", size, estimate)
 	}
 	r.start()
 }

@@ -58,8 +58,8 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 					}
 				}
 			}
-			if len(r.book.turn.bugs) != 0 {
-				t.Error(r.book.turn.bugs)
+			if len(r.book.batch.bugs) != 0 {
+				t.Error(r.book.batch.bugs)
 			}
 		})
 	}
@@ -79,7 +79,7 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	m.failed(trade.FxPay, ErrUnavailable)
 	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
 	m.survey(r.book, newOutbox(hands{}, nil, m, nil), 0)
-	m.committed(&r.book.turn.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
+	m.committed(&r.book.batch.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

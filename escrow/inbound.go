@@ -60,8 +60,8 @@ func (b *TradeBook) Receive(msg InboundMessage, at int64) (outcome string, err e
 	}
 	// Remembered whatever comes of it: a refused message is not to be tried
 	// again at a better moment by someone else.
-	b.turn.seen[msg.ReplayID] = true
-	b.turn.commit.Seen = append(b.turn.commit.Seen, msg.ReplayID)
+	b.batch.seen[msg.ReplayID] = true
+	b.batch.commit.Seen = append(b.batch.commit.Seen, msg.ReplayID)
 	return b.outcome(msg, b.act(msg, at, nil))
 }
 
@@ -78,15 +78,15 @@ func (b *TradeBook) Probed(row uint64, msg InboundMessage, address string, reach
 
 // Skip records a message as read without acting on it.
 func (b *TradeBook) Skip(msg InboundMessage) {
-	b.turn.seen[msg.ReplayID] = true
-	b.turn.commit.Seen = append(b.turn.commit.Seen, msg.ReplayID)
+	b.batch.seen[msg.ReplayID] = true
+	b.batch.commit.Seen = append(b.batch.commit.Seen, msg.ReplayID)
 }
 
 func (b *TradeBook) wasSeen(id string) (bool, error) {
 	if id == "" {
 		return true, nil // nothing names the act, so nothing could stop its repetition
 	}
-	if b.turn.seen[id] {
+	if b.batch.seen[id] {
 		return true, nil
 	}
 	seen, err := b.store.Seen(id)
@@ -108,7 +108,7 @@ func (b *TradeBook) outcome(msg InboundMessage, err error) (string, error) {
 	case errors.Is(err, errDrop), errors.Is(err, trade.ErrNothing):
 		return "dropped", nil
 	case errors.Is(err, trade.ErrTable):
-		b.turn.bugs = append(b.turn.bugs, err)
+		b.batch.bugs = append(b.batch.bugs, err)
 		b.reply(msg, msg.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
 		return "bug", nil
 	}

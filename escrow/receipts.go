@@ -144,14 +144,14 @@ func (b *TradeBook) AddKeyset(epoch string, secret *rsa.PrivateKey) error {
 }
 
 func (b *TradeBook) saveKeyset(k *ReceiptKey) {
-	rows := b.turn.commit.ReceiptKeys
+	rows := b.batch.commit.ReceiptKeys
 	for i := range rows {
 		if rows[i].Epoch == k.Epoch {
 			rows[i] = *k
 			return
 		}
 	}
-	b.turn.commit.ReceiptKeys = append(rows, *k)
+	b.batch.commit.ReceiptKeys = append(rows, *k)
 }
 
 // QueueKeysets publishes the keysets that are new, the counts that changed, and
@@ -298,7 +298,7 @@ func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequ
 
 // issued finds what a side was given; ErrNoRow.
 func (b *TradeBook) issued(id trade.OrderID, role string) (Issued, error) {
-	for _, row := range b.turn.commit.Issued {
+	for _, row := range b.batch.commit.Issued {
 		if row.Trade == id && row.Role == role {
 			return row, nil
 		}
@@ -311,14 +311,14 @@ func (b *TradeBook) issued(id trade.OrderID, role string) (Issued, error) {
 }
 
 func (b *TradeBook) saveIssued(row Issued) {
-	rows := b.turn.commit.Issued
+	rows := b.batch.commit.Issued
 	for i := range rows {
 		if rows[i].Trade == row.Trade && rows[i].Role == row.Role {
 			rows[i] = row
 			return
 		}
 	}
-	b.turn.commit.Issued = append(rows, row)
+	b.batch.commit.Issued = append(rows, row)
 }
 
 // settledAt gives when a trade's hold was settled, from its journal: the
@@ -342,7 +342,7 @@ func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 	if err := b.store.Journal(t.ID, step); err != nil {
 		return 0, err
 	}
-	for _, row := range b.turn.commit.Journal {
+	for _, row := range b.batch.commit.Journal {
 		if row.Trade == t.ID {
 			if err := step(row.N, row.Input); err != nil {
 				return 0, err

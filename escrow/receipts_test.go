@@ -267,7 +267,7 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	r.start()
 	r.notarised(node, newBlindKey(t))
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
-	if r.book.QueueKeysets(r.node.now + 10*supplyEvery); len(r.book.turn.commit.Outbox) != 0 || len(r.store.rows) != rows {
+	if r.book.QueueKeysets(r.node.now + 10*supplyEvery); len(r.book.batch.commit.Outbox) != 0 || len(r.store.rows) != rows {
 		t.Error("a closed keyset is published")
 	}
 	// A key that may have been lost is not made a second time.

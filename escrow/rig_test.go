@@ -87,7 +87,7 @@ func (r *rig) check() {
 
 func (r *rig) commit() {
 	r.tb.Helper()
-	if bugs := r.book.turn.bugs; len(bugs) > 0 {
+	if bugs := r.book.batch.bugs; len(bugs) > 0 {
 		r.tb.Fatal(bugs)
 	}
 	if err := r.store.Commit(r.book.Take()); err != nil {

@@ -72,7 +72,7 @@ func (s *sim) lookUp() {
 		}
 	}
 	s.lookups = s.lookups[1:]
-	s.turn()
+	s.batch()
 }
 
 // verdict is what an operator decides about a frozen trade after a look at the
@@ -131,7 +131,7 @@ type simDerived struct {
 // and the same preimage. rows is the length of the journal before the message.
 func (s *sim) judgeDerived(replayID string, rows int) {
 	s.judgeNextKeys(rows)
-	for _, row := range s.book.turn.commit.Journal[rows:] {
+	for _, row := range s.book.batch.commit.Journal[rows:] {
 		if row.Input.Kind != trade.InMessage {
 			continue
 		}

@@ -47,7 +47,7 @@ func (s *sim) downtime() {
 	s.outage = s.node.now
 	s.count.downtimes++
 	s.start()
-	s.turn()
+	s.batch()
 }
 
 // chainDrift is by how many blocks the chain may be ahead of ten minutes a
@@ -187,12 +187,12 @@ func (s *sim) performProbe(row OutboxRow) {
 		s.stale[*row.Inbound.Message.RequestID] = true
 	}
 	s.inputs = append(s.inputs, simInput{message: row.Inbound, row: row.ID, address: slow.answer.address})
-	rows := len(s.book.turn.commit.Journal)
+	rows := len(s.book.batch.commit.Journal)
 	if _, err := s.book.Probed(row.ID, *row.Inbound, slow.answer.address, *slow.answer.reachable, s.clock()); err != nil {
 		s.fail("probed: %v", err)
 	}
 	s.judgeDerived(row.Inbound.ReplayID, rows)
-	s.turn()
+	s.batch()
 }
 
 // judgeProbe checks that a sender waits once for each trade.
@@ -208,7 +208,7 @@ func (s *sim) judgeProbe(row OutboxRow) {
 // faults returns how often each fault happened that has no trigger of its own.
 func (c *simCount) faults() map[string]int {
 	return map[string]int{
-		"an input that cannot be written": c.uncommitted, "a turn that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
+		"an input that cannot be written": c.uncommitted, "a batch that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
 		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a message that waited too long for its address": c.stale,
 		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
@@ -240,7 +240,7 @@ func (s *sim) noticeClock() {
 	}
 }
 
-// simInput is one input of a turn.
+// simInput is one input of a batch.
 type simInput struct {
 	message *InboundMessage
 	seq     uint64 // of the log, with a message that no row holds
@@ -250,7 +250,7 @@ type simInput struct {
 	kind    trade.InputKind
 }
 
-// setAside does what the engine does with the one input of a turn that the store
+// setAside does what the engine does with the one input of a batch that the store
 // cannot hold: a message is skipped, anything else freezes its trade.
 func (s *sim) setAside(in simInput) {
 	s.count.uncommitted++
@@ -290,7 +290,7 @@ func (s *sim) resume() {
 		}
 	}
 	if frozen {
-		s.turn()
+		s.batch()
 	}
 }
 
@@ -304,13 +304,13 @@ func (s *sim) judgeFrozen(row OutboxRow) {
 	}
 }
 
-// judgeSize checks that a turn is bounded, and that its size is not
+// judgeSize checks that a batch is bounded, and that its size is not
 // underestimated. The sealed form of messages is not counted here.
 func (s *sim) judgeSize(c *Commit, estimate int) {
-	if estimate >= turnBytes {
+	if estimate >= batchBytes {
 		s.count.full++
 	}
-	if estimate < turnBytes/2 && len(c.Journal) < 32 && s.rng.IntN(100) > 0 {
+	if estimate < batchBytes/2 && len(c.Journal) < 32 && s.rng.IntN(100) > 0 {
 		return
 	}
 	size := 0
@@ -330,8 +330,8 @@ func (s *sim) judgeSize(c *Commit, estimate int) {
 	for i := range c.Outbox {
 		add(c.Outbox[i])
 	}
-	if size > turnBytes+300<<10 || size > estimate+4096*len(c.Seen) {
-		s.fail("a turn takes %d bytes and was taken for %d", size, estimate)
+	if size > batchBytes+300<<10 || size > estimate+4096*len(c.Seen) {
+		s.fail("a batch takes %d bytes and was taken for %d", size, estimate)
 	}
 }
 
@@ -408,20 +408,20 @@ func (s *sim) flood() {
 		})
 	}
 	s.stopped = false
-	s.turn()
+	s.batch()
 	s.count.flooded += len(s.order) - first
 	for _, id := range slices.Clone(s.order[first:]) {
 		if t := s.book.open[id]; t != nil && t.Status == mostro.TradePending {
 			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
 		}
 	}
-	s.turn()
+	s.batch()
 }
 
 // judgeNextKeys checks that no order is made, or announced, with a key of another
 // open trade. rows is the length of the journal before the present input.
 func (s *sim) judgeNextKeys(rows int) {
-	for _, row := range s.book.turn.commit.Journal[rows:] {
+	for _, row := range s.book.batch.commit.Journal[rows:] {
 		key := ""
 		if t := s.book.open[row.Trade]; row.Input.Kind == trade.InSpawn {
 			key = row.Input.Child.Maker.Key

@@ -158,7 +158,7 @@ type sim struct {
 	known       map[string]simDerived  // by replay id
 	nonces      map[string]trade.Hash  // of hold invoices
 	abandoned   map[trade.OrderID]bool // frozen trades that are paid already: no verb is for them
-	inputs      []simInput             // of the present turn
+	inputs      []simInput             // of the present batch
 	dropped     map[uint64]bool        // rows whose result could not be written: this process does them no more
 	withheld    map[trade.OrderID]bool // trades that were frozen at the start
 	mayFreeze   map[trade.OrderID]bool // trades with an input that could not be written
@@ -323,7 +323,7 @@ func (s *sim) applyInput(id trade.OrderID, in trade.Input) {
 	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
 		s.sighted[in.Hash] = s.generation
 	}
-	rows := len(s.book.turn.commit.Journal)
+	rows := len(s.book.batch.commit.Journal)
 	if err := s.book.ApplyInput(id, in); err != nil {
 		s.fail("hear %s: %v", in.Kind, err)
 	}
@@ -332,8 +332,8 @@ func (s *sim) applyInput(id trade.OrderID, in trade.Input) {
 	}
 }
 
-// turn reads the mail, looks at the clock and commits.
-func (s *sim) turn() {
+// batch reads the mail, looks at the clock and commits.
+func (s *sim) batch() {
 	if s.stopped {
 		return
 	}
@@ -347,7 +347,7 @@ func (s *sim) turn() {
 		end = min(end, s.book.Cursor()+1+s.rng.Uint64N(6)) // the clock ticks between
 	}
 	for s.book.Cursor() < end && s.err == nil {
-		for n := 0; n < maxTurn && (n == 0 || s.book.Bytes() < turnBytes) && s.book.Cursor() < end; n++ {
+		for n := 0; n < maxBatch && (n == 0 || s.book.Bytes() < batchBytes) && s.book.Cursor() < end; n++ {
 			s.receive(s.book.Cursor())
 		}
 		if s.book.Cursor() < end {
@@ -363,7 +363,7 @@ func (s *sim) turn() {
 // receive reads one message of the log.
 func (s *sim) receive(seq uint64) {
 	s.inputs = append(s.inputs, simInput{message: &s.log[seq], seq: seq})
-	rows := len(s.book.turn.commit.Journal)
+	rows := len(s.book.batch.commit.Journal)
 	outcome, err := s.book.Receive(s.log[seq], s.clock())
 	s.judgeDerived(s.log[seq].ReplayID, rows)
 	if err != nil {
@@ -373,24 +373,24 @@ func (s *sim) receive(seq uint64) {
 		s.count.refused++
 	}
 	if outcome == "bug" {
-		s.fail("a message caused a bug: %v", s.book.turn.bugs)
+		s.fail("a message caused a bug: %v", s.book.batch.bugs)
 	}
 	s.book.Read(seq + 1)
 }
 
 // commit commits, unless the process dies before or after, or the store cannot
-// hold the one input of the turn.
+// hold the one input of the batch.
 func (s *sim) commit() {
 	inputs := s.inputs
 	s.inputs = nil
 	if s.err != nil {
 		return
 	}
-	if len(s.book.turn.bugs) > 0 {
-		s.fail("bug: %v", s.book.turn.bugs)
+	if len(s.book.batch.bugs) > 0 {
+		s.fail("bug: %v", s.book.batch.bugs)
 		return
 	}
-	size, at := s.book.Bytes(), max(s.clock(), s.book.turn.at)
+	size, at := s.book.Bytes(), max(s.clock(), s.book.batch.at)
 	c := s.book.Take()
 	s.judgeSize(c, size)
 	s.store.failBefore = !s.calm && s.rng.IntN(200) == 0
@@ -707,7 +707,7 @@ func (s *sim) performRow(row OutboxRow) {
 	}
 	s.book.Done(row.ID)
 	crashes := s.count.crashes
-	s.turn()
+	s.batch()
 	if s.count.crashes == crashes {
 		s.judgeLook(n.input)
 	}
@@ -786,7 +786,7 @@ func (s *sim) watch(id trade.OrderID) {
 			s.applyInput(id, paymentInput(h, attempt, state))
 		}
 	}
-	s.turn()
+	s.batch()
 }
 
 // A seed is the whole of a world: what happens in it depends on nothing else.

@@ -58,7 +58,7 @@ func (s *sim) happen() {
 	case n < 999:
 		s.putBack()
 	default:
-		s.turn()
+		s.batch()
 	}
 	if s.skew < -60 || s.skew > 10 {
 		s.skewed = s.node.now
@@ -81,7 +81,7 @@ func (s *sim) pass(seconds int64) {
 			s.mine(1)
 		}
 		s.node.expire(s.aged)
-		s.turn()
+		s.batch()
 	}
 }
 
@@ -91,7 +91,7 @@ func (s *sim) mine(blocks int) {
 		s.node.height++
 		s.node.now += 300 + s.rng.Int64N(600)
 		s.node.expire(s.aged)
-		s.turn()
+		s.batch()
 		_ = s.store.Outbox(func(r OutboxRow) error {
 			if r.Effect.Kind == trade.FxCheckHold && s.store.outbox[r.ID].ID != 0 {
 				s.performRow(r)
@@ -159,7 +159,7 @@ func (s *sim) send(p trade.Party, index *int64, action mostro.Action, id *trade.
 		s.log = append(s.log, msg)
 	}
 	if s.rng.IntN(3) > 0 {
-		s.turn()
+		s.batch()
 	}
 }
 

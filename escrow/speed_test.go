@@ -76,14 +76,14 @@ type speedRun struct {
 	steps, commits int
 }
 
-// group runs some trades side by side, as the engine would: up to maxTurn
+// group runs some trades side by side, as the engine would: up to maxBatch
 // inputs a commit.
 func (r *speedRun) group(parties []trade.Party) {
 	n := len(parties) / 2
 	ids := make([]trade.OrderID, n)
 	rows := make(map[trade.OrderID]*trade.Effect)
 	collect := func() {
-		c := &r.e.book.turn.commit
+		c := &r.e.book.batch.commit
 		for i := range c.Outbox {
 			if row := c.Outbox[i]; lane(row) == laneNode {
 				e := row.Effect
@@ -117,7 +117,7 @@ func (r *speedRun) group(parties []trade.Party) {
 	for i := range n {
 		say(i, parties[2*i], mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"})
 	}
-	for i, t := range r.e.book.turn.commit.Trades {
+	for i, t := range r.e.book.batch.commit.Trades {
 		ids[i] = t.ID
 	}
 	collect()

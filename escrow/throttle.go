@@ -46,7 +46,7 @@ func (b *TradeBook) throttle(p trade.Party, at int64) {
 		}
 		t = Throttle{Subject: subject, Count: t.Count + 1, At: at}
 		b.throttles[subject] = t
-		b.turn.commit.Throttles = append(b.turn.commit.Throttles, t)
+		b.batch.commit.Throttles = append(b.batch.commit.Throttles, t)
 	}
 }
 
@@ -55,7 +55,7 @@ func (b *TradeBook) throttle(p trade.Party, at int64) {
 // wants.
 const maxThrottles = 50_000
 
-// forget drops throttles that are forgiven, as many as one turn takes.
+// forget drops throttles that are forgiven, as many as one batch takes.
 func (b *TradeBook) forget(at int64) {
 	crowded := len(b.throttles) > maxThrottles
 	n := 0
@@ -64,8 +64,8 @@ func (b *TradeBook) forget(at int64) {
 			continue
 		}
 		delete(b.throttles, subject)
-		b.turn.commit.Throttles = append(b.turn.commit.Throttles, Throttle{Subject: subject})
-		if n++; n == maxTurn {
+		b.batch.commit.Throttles = append(b.batch.commit.Throttles, Throttle{Subject: subject})
+		if n++; n == maxBatch {
 			return
 		}
 	}

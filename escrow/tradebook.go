@@ -71,11 +71,11 @@ type TradeBook struct {
 	asking     map[uint64]question                   // the same by row
 	nonce      trade.HoldNonce                       // of the preimage in the present input
 	changed    bool                                  // the head, in a way that must not wait
-	turn       *turn
+	batch      *batch
 }
 
-// turn is one commit in the making.
-type turn struct {
+// batch is one commit in the making.
+type batch struct {
 	commit Commit
 	trades map[trade.OrderID]int // index into commit.Trades
 	users  map[string]int
@@ -126,7 +126,7 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 }
 
 func (b *TradeBook) begin() {
-	b.turn = &turn{
+	b.batch = &batch{
 		trades: make(map[trade.OrderID]int), users: make(map[string]int),
 		seen: make(map[string]bool), claims: make(map[trade.Hash]trade.OrderID), steps: make(map[trade.Trigger]int),
 	}
@@ -134,7 +134,7 @@ func (b *TradeBook) begin() {
 
 // Take gives what has been decided since the last call, to be committed.
 func (b *TradeBook) Take() *Commit {
-	c := &b.turn.commit
+	c := &b.batch.commit
 	b.head.Commits++
 	b.changed = false
 	c.Head = b.head
@@ -206,8 +206,8 @@ func (b *TradeBook) trade(id trade.OrderID) (trade.Trade, error) {
 	if t := b.open[id]; t != nil {
 		return *t, nil
 	}
-	if i, ok := b.turn.trades[id]; ok {
-		return b.turn.commit.Trades[i], nil
+	if i, ok := b.batch.trades[id]; ok {
+		return b.batch.commit.Trades[i], nil
 	}
 	return b.store.Trade(id)
 }
@@ -257,7 +257,7 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 	case err == nil, errors.Is(err, trade.ErrNothing), errors.As(err, &refusal):
 		return nil
 	case errors.Is(err, trade.ErrTable):
-		b.turn.bugs = append(b.turn.bugs, err)
+		b.batch.bugs = append(b.batch.bugs, err)
 		return nil
 	}
 	return err
@@ -290,7 +290,7 @@ func (b *TradeBook) Paused() bool { return b.head.Paused }
 
 // Done strikes an outbox row.
 func (b *TradeBook) Done(row uint64) {
-	b.turn.commit.Done = append(b.turn.commit.Done, row)
+	b.batch.commit.Done = append(b.batch.commit.Done, row)
 	if q, ok := b.asking[row]; ok {
 		delete(b.asking, row)
 		delete(b.questions, q)
@@ -355,17 +355,17 @@ func (b *TradeBook) step(t trade.Trade, in trade.Input) error {
 }
 
 func (b *TradeBook) record(t trade.Trade, in trade.Input) {
-	c := &b.turn.commit
-	if i, ok := b.turn.trades[t.ID]; ok {
+	c := &b.batch.commit
+	if i, ok := b.batch.trades[t.ID]; ok {
 		c.Trades[i] = t
 	} else {
-		b.turn.trades[t.ID] = len(c.Trades)
+		b.batch.trades[t.ID] = len(c.Trades)
 		c.Trades = append(c.Trades, t)
 	}
-	b.turn.steps[t.Last]++
-	b.turn.at = max(b.turn.at, in.At)
+	b.batch.steps[t.Last]++
+	b.batch.at = max(b.batch.at, in.At)
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
-	b.turn.bytes += tradeBytes + tradeTextBytes(t) + inputTextBytes(in)
+	b.batch.bytes += tradeBytes + tradeTextBytes(t) + inputTextBytes(in)
 	b.put(&t)
 }
 
@@ -376,9 +376,9 @@ const (
 	tradeBytes  = 4 << 10
 	rowBytes    = 2 << 10
 	sealedTimes = 4
-	// turnBytes is when a turn ends. A transaction of the store holds nine
+	// batchBytes is when a batch ends. A transaction of the store holds nine
 	// times as much, and one input adds at most some 200 KiB.
-	turnBytes = 1 << 20
+	batchBytes = 1 << 20
 )
 
 // tradeTextBytes is about how much the texts in a trade take in the store.
@@ -399,20 +399,20 @@ func inputTextBytes(in trade.Input) int {
 	return n
 }
 
-// Bytes is about how much the present turn takes in the store.
-func (b *TradeBook) Bytes() int { return b.turn.bytes }
+// Bytes is about how much the present batch takes in the store.
+func (b *TradeBook) Bytes() int { return b.batch.bytes }
 
 func (b *TradeBook) row(r OutboxRow) uint64 {
 	b.head.LastRow++
 	r.ID = b.head.LastRow
-	b.turn.bytes += rowBytes + len(r.Effect.Text)
+	b.batch.bytes += rowBytes + len(r.Effect.Text)
 	if r.Effect.Kind == trade.FxSend {
-		b.turn.bytes += sealedTimes * len(r.Effect.Message.JSON())
+		b.batch.bytes += sealedTimes * len(r.Effect.Message.JSON())
 	}
 	if r.Inbound != nil {
-		b.turn.bytes += trade.JournalLimit(r.Inbound.Message.Payload) + len(r.Effect.Text)
+		b.batch.bytes += trade.JournalLimit(r.Inbound.Message.Payload) + len(r.Effect.Text)
 	}
-	b.turn.commit.Outbox = append(b.turn.commit.Outbox, r)
+	b.batch.commit.Outbox = append(b.batch.commit.Outbox, r)
 	return r.ID
 }
 
@@ -429,7 +429,7 @@ func (b *TradeBook) spawn(c trade.Child, at int64) error {
 	in.OrderID, in.DisputeID = b.Secret.ID("rest", c.Parent[:]), b.Secret.ID("dispute of the rest", c.Parent[:])
 	if err := b.step(trade.Trade{}, in); err != nil {
 		if errors.Is(err, trade.ErrTable) || errors.Is(err, trade.ErrNothing) {
-			b.turn.bugs = append(b.turn.bugs, err)
+			b.batch.bugs = append(b.batch.bugs, err)
 			return nil
 		}
 		return err
@@ -465,8 +465,8 @@ func (b *TradeBook) reserve(before, after trade.Trade) error {
 }
 
 func (b *TradeBook) claim(h trade.Hash, owner trade.OrderID) {
-	b.turn.claims[h] = owner
-	b.turn.commit.Claims = append(b.turn.commit.Claims, Claim{h, owner})
+	b.batch.claims[h] = owner
+	b.batch.commit.Claims = append(b.batch.commit.Claims, Claim{h, owner})
 }
 
 // claimed says in a destination whether its hash is another trade's.
@@ -478,7 +478,7 @@ func (b *TradeBook) claimed(dest *trade.Destination, id trade.OrderID) error {
 		dest.Taken = true
 		return nil
 	}
-	owner, ok := b.turn.claims[dest.Hash]
+	owner, ok := b.batch.claims[dest.Hash]
 	if !ok {
 		found, err := b.store.Claim(dest.Hash)
 		if err != nil && !errors.Is(err, ErrNoRow) {

@@ -10,8 +10,8 @@ import (
 
 // user finds what is remembered of an identity; ErrNoRow.
 func (b *TradeBook) user(identity string) (User, error) {
-	if i, ok := b.turn.users[identity]; ok {
-		return b.turn.commit.Users[i], nil
+	if i, ok := b.batch.users[identity]; ok {
+		return b.batch.commit.Users[i], nil
 	}
 	u, err := b.store.User(identity)
 	if err != nil && !errors.Is(err, ErrNoRow) {
@@ -21,12 +21,12 @@ func (b *TradeBook) user(identity string) (User, error) {
 }
 
 func (b *TradeBook) remember(u User) {
-	if i, ok := b.turn.users[u.Identity]; ok {
-		b.turn.commit.Users[i] = u
+	if i, ok := b.batch.users[u.Identity]; ok {
+		b.batch.commit.Users[i] = u
 		return
 	}
-	b.turn.users[u.Identity] = len(b.turn.commit.Users)
-	b.turn.commit.Users = append(b.turn.commit.Users, u)
+	b.batch.users[u.Identity] = len(b.batch.commit.Users)
+	b.batch.commit.Users = append(b.batch.commit.Users, u)
 }
 
 // checkIndex demands that an identity's trade keys are used in order and once.

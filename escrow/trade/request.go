@@ -10,7 +10,7 @@ import (
 
 // JournalLimit is the most bytes that a request may take in the journal
 // besides its invoice, by its payload. A payload type that carries proofs gets
-// a limit of its own here, within what one turn can hold.
+// a limit of its own here, within what one batch can hold.
 func JournalLimit(mostro.Payload) int { return 2 << 10 }
 
 // NewRequest returns a request with the fields that Step reads, and nothing
