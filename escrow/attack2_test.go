@@ -53,7 +53,7 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
 	w.toFiatSent(seller, buyer)
 	_ = w.stop()
-	witness := Witness{Path: filepath.Join(w.dir, "escrow.witness")}
+	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
 	commits, _, err := witness.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -300,7 +300,7 @@ func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	before := 0
 	var mine uint64
 	done := make(chan struct{})
-	o := newOutbox(hands{node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
+	o := newOutbox(effectRunner{node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
 		select {
 		case <-time.After(2 * time.Millisecond): // a synced write
 		case <-ctx.Done():
@@ -398,8 +398,8 @@ func (w *world) startWithClock(db *DB, clock func() time.Time) {
 	e := w.engine
 	next := &Engine{
 		Policy: e.Policy, Store: e.Store, Log: e.Log, Node: e.Node, Addresses: e.Addresses, Publisher: e.Publisher,
-		Opener: e.Opener, Sealer: e.Sealer, Signer: e.Signer, Gate: e.Gate, Decode: e.Decode, Quote: e.Quote,
-		Face: Face{Pubkey: e.Face.Pubkey, Name: e.Face.Name, Relays: e.Face.Relays, Transports: e.Face.Transports}, Witness: e.Witness, Clock: clock, Secret: e.Secret, Logger: e.Logger, Metrics: e.Metrics, Tick: e.Tick, NodeEvery: e.NodeEvery,
+		Opener: e.Opener, Sealer: e.Sealer, Signer: e.Signer, Prefilter: e.Prefilter, Decode: e.Decode, Quote: e.Quote,
+		Events: EventBuilder{Pubkey: e.Events.Pubkey, Name: e.Events.Name, Relays: e.Events.Relays, Transports: e.Events.Transports}, RollbackGuard: e.RollbackGuard, Clock: clock, Secret: e.Secret, Logger: e.Logger, Metrics: e.Metrics, Tick: e.Tick, NodeEvery: e.NodeEvery,
 	}
 	if err := next.Open(); err != nil {
 		w.tb.Fatal(err)
@@ -590,7 +590,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 // a provider of free names gives as many as one likes.
 func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	addrs := &honestAmongTarpits{let: make(chan struct{}), honest: make(chan struct{}, 1)}
-	o := newOutbox(hands{addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
+	o := newOutbox(effectRunner{addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
 	now := time.Now()
 	o.clock = func() time.Time { return now }
 	var rows []OutboxRow
@@ -642,7 +642,7 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 		n.pay(p.Hash())
 	})
 	settled := make(chan struct{})
-	o := newOutbox(hands{node: node}, nil, nil, func(_ context.Context, n notice) error {
+	o := newOutbox(effectRunner{node: node}, nil, nil, func(_ context.Context, n notice) error {
 		if n.input.Kind == trade.InSettled {
 			close(settled)
 		}
@@ -1095,7 +1095,7 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 // A message that waited for its address when the program was replaced by this
 // one: the older one did not note since when.
 func TestAttackProbeOfAnOlderProgram(t *testing.T) {
-	o := newOutbox(hands{addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
+	o := newOutbox(effectRunner{addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
 	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@home"}, Inbound: &InboundMessage{}}, 0)
 	if err != nil || n.reachable == nil || !*n.reachable {
 		t.Error("an address that answers is refused, because the row of an older program names no time")

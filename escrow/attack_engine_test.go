@@ -375,7 +375,7 @@ func TestRefusedEventsHoldNothingUp(t *testing.T) {
 // waits to be published.
 func TestNewestVersionAlone(t *testing.T) {
 	var events, published []*nostr.Event
-	o := newOutbox(hands{}, publisherFunc(func(_ context.Context, evt *nostr.Event) error {
+	o := newOutbox(effectRunner{}, publisherFunc(func(_ context.Context, evt *nostr.Event) error {
 		published = append(published, evt)
 		return nil
 	}), nil, func(context.Context, notice) error { return nil })

@@ -141,7 +141,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	}
 	addrs := &slowAddresses{let: make(chan struct{})}
 	settled, honest := make(chan struct{}), make(chan struct{}, 1)
-	o := newOutbox(hands{node: r.node, addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
+	o := newOutbox(effectRunner{node: r.node, addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
 		if n.input.Kind == trade.InSettled {
 			close(settled)
 		}
@@ -603,7 +603,7 @@ func TestEndedHoldIsNotShown(t *testing.T) {
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxCreateHold {
-			_, _ = (hands{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0)
+			_, _ = (effectRunner{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0)
 		}
 	}
 	r.node.now += 4000
@@ -760,13 +760,13 @@ func TestUnknownRefusals(t *testing.T) {
 			row = r.store.outbox[n]
 		}
 	}
-	h := hands{node: refusingNode{r.node}}
+	runner := effectRunner{node: refusingNode{r.node}}
 	for n := range refusalsBelieved {
-		if _, err := h.do(t.Context(), row.Effect, n); !errors.Is(err, ErrRefused) {
+		if _, err := runner.do(t.Context(), row.Effect, n); !errors.Is(err, ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
-	res, err := h.do(t.Context(), row.Effect, refusalsBelieved)
+	res, err := runner.do(t.Context(), row.Effect, refusalsBelieved)
 	if err != nil || res.input.Kind != trade.InPayRefused {
 		t.Fatalf("%v, %v", res.input.Kind, err)
 	}

@@ -16,7 +16,7 @@ func TestCrashMatrix(t *testing.T) {
 		t.Helper()
 		for _, id := range r.store.rows {
 			if row := r.store.outbox[id]; row.Effect.Kind == kind {
-				if _, err := (hands{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0); err != nil {
+				if _, err := (effectRunner{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0); err != nil {
 					t.Fatal(err)
 				}
 				return
@@ -333,14 +333,14 @@ func TestRolledBackStore(t *testing.T) {
 }
 
 func TestWitness(t *testing.T) {
-	w := Witness{Path: t.TempDir() + "/witness"}
-	if _, known, err := w.Load(); known || err != nil {
+	g := RollbackGuard{Path: t.TempDir() + "/witness"}
+	if _, known, err := g.Load(); known || err != nil {
 		t.Fatal("knows what it never saw")
 	}
-	if err := w.Store(7); err != nil {
+	if err := g.Store(7); err != nil {
 		t.Fatal(err)
 	}
-	n, known, err := w.Load()
+	n, known, err := g.Load()
 	if n != 7 || !known || err != nil {
 		t.Fatal(n, known, err)
 	}

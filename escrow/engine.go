@@ -18,17 +18,17 @@ import (
 // Engine runs the escrow: one goroutine decides, N workers act. Its fields are
 // set before Run and not changed after.
 type Engine struct {
-	Policy    Policy
-	Store     Store
-	Log       Log
-	Node      Lightning
-	Addresses Addresses
-	Publisher Publisher
-	Opener    Opener
-	Sealer    Sealer
-	Signer    Signer
-	Notary    Notary // nil: no receipts are given
-	Gate      *Gate
+	Policy        Policy
+	Store         Store
+	Log           Log
+	Node          Lightning
+	Addresses     Addresses
+	Publisher     Publisher
+	Opener        Opener
+	Sealer        Sealer
+	Signer        Signer
+	ReceiptSigner ReceiptSigner // nil: no receipts are given
+	Prefilter     *Prefilter
 	// Card holds what the node says of itself. Run keeps it fresh.
 	Card *NodeCard
 	// Vet says whether this escrow may work with a node that answers: its
@@ -44,10 +44,10 @@ type Engine struct {
 	// Quote gives the price of a bitcoin; it does not block.
 	Quote func(fiat string, at int64) trade.Quote
 	// Heard is told of other nodes' events of kind 30078; nil: nobody is.
-	Heard func(evt *nostr.Event)
-	Face  Face
-	// Witness notices an old copy of the store; nil: nobody does.
-	Witness *Witness
+	Heard  func(evt *nostr.Event)
+	Events EventBuilder
+	// RollbackGuard notices an old copy of the store; nil: nobody does.
+	RollbackGuard *RollbackGuard
 	// Reconcile has the store treated as an old copy whatever the witness says.
 	Reconcile bool
 
@@ -60,25 +60,25 @@ type Engine struct {
 	// seconds. Any other is asked every 2 seconds, or as often if that is more.
 	NodeEvery time.Duration
 
-	notices   chan notice
-	stopped   chan struct{} // closed when Run has returned
-	outbox    *outbox
-	watches   *watches
-	book      *TradeBook
-	said      time.Time // of the last commit at a tick
-	keepAt    int64     // the last commit's time, while trades are told that the clock was set back
-	clockBack int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
-	witnessed time.Time
-	asked     map[trade.OrderID]bool
-	replies   []answer
+	notices      chan notice
+	stopped      chan struct{} // closed when Run has returned
+	outbox       *outbox
+	watches      *watches
+	book         *TradeBook
+	said         time.Time // of the last commit at a tick
+	keepAt       int64     // the last commit's time, while trades are told that the clock was set back
+	clockBack    int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
+	rememberedAt time.Time
+	asked        map[trade.OrderID]bool
+	replies      []answer
 	// withheld are the rows of trades that were frozen at the start: what they
 	// want of the node waits until an operator has looked.
 	withheld map[trade.OrderID][]OutboxRow
 	status   atomic.Pointer[Status]
 	ahead    int64 // seconds by which the newest own stamp is ahead of the clock
 	stuck    int   // payouts in flight beyond the longest time lock
-	// unwitnessed is why the witness could not be written last.
-	unwitnessed error
+	// rememberErr is why the witness could not be written last.
+	rememberErr error
 }
 
 // notice is one thing for the engine: mail, news of an effect, of a watch, or
@@ -155,8 +155,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		group.Go(func() error { e.outbox.run(ctx); return nil })
-		if e.Notary != nil {
-			group.Go(func() error { return e.smith(ctx) })
+		if e.ReceiptSigner != nil {
+			group.Go(func() error { return e.rotateReceiptKeys(ctx) })
 		}
 		group.Go(func() error {
 			if err := e.lookUp(ctx); err != nil {
@@ -169,7 +169,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				}
 				deliver = e.sendAgain(e.Log.Head())
 			}
-			mail := inbox{log: e.Log, gate: e.Gate, opener: e.Opener, pubkey: e.Face.Pubkey, deliver: deliver, metrics: e.Metrics, heard: e.Heard}
+			mail := inbox{log: e.Log, prefilter: e.Prefilter, opener: e.Opener, pubkey: e.Events.Pubkey, deliver: deliver, metrics: e.Metrics, heard: e.Heard}
 			var cursor uint64
 			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { cursor = b.Cursor(); return nil }); err != nil {
 				return err
@@ -182,7 +182,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.watches.stop()
 	if e.remembers() {
 		if head, headErr := e.Store.Head(); headErr == nil {
-			e.witness(head.Commits)
+			e.remember(head.Commits)
 		}
 	}
 	return err
@@ -236,14 +236,14 @@ func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 	}
 }
 
-// witness has the witness remember a number of commits. A witness that cannot
+// remember has the witness file hold a number of commits. A witness that cannot
 // be written is no reason to stop: the store is sound.
-func (e *Engine) witness(commits uint64) {
-	err := e.Witness.Store(commits)
-	if err != nil && e.unwitnessed == nil {
+func (e *Engine) remember(commits uint64) {
+	err := e.RollbackGuard.Store(commits)
+	if err != nil && e.rememberErr == nil {
 		e.Logger.Error("the witness of the escrow's store cannot be written: a restored copy would be noticed by the Lightning node's invoices and the log alone", "error", err)
 	}
-	e.unwitnessed = err
+	e.rememberErr = err
 }
 
 // Open reads the store and decides whether it can be believed. It is called
@@ -255,8 +255,8 @@ func (e *Engine) Open() error {
 	if e.Card == nil {
 		e.Card = new(NodeCard)
 	}
-	if e.Face.Node == nil {
-		e.Face.Node = e.Card.Info
+	if e.Events.Node == nil {
+		e.Events.Node = e.Card.Info
 	}
 	if e.Logger == nil {
 		e.Logger = slog.New(slog.DiscardHandler)
@@ -266,7 +266,7 @@ func (e *Engine) Open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
-	e.outbox = newOutbox(hands{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
+	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
@@ -275,8 +275,8 @@ func (e *Engine) Open() error {
 	if back := e.book.head.At - e.Clock().Unix(); back > clockSlack {
 		e.clockBack = back
 	}
-	if e.Witness != nil {
-		commits, known, err := e.Witness.Load()
+	if e.RollbackGuard != nil {
+		commits, known, err := e.RollbackGuard.Load()
 		if err != nil {
 			return err
 		}
@@ -297,7 +297,7 @@ func (e *Engine) markCopied(ctx context.Context) error {
 
 // remembers says whether the witness follows the store. It does not follow a
 // copy before every open hash is looked up.
-func (e *Engine) remembers() bool { return e.Witness != nil && !e.book.head.Copied }
+func (e *Engine) remembers() bool { return e.RollbackGuard != nil && !e.book.head.Copied }
 
 // readStore makes a trade book from the store as it is. It is called at the start,
 // and when memory is ahead of a commit that could not be written.
@@ -307,9 +307,9 @@ func (e *Engine) readStore() error {
 		return err
 	}
 	book.Policy, book.Secret, book.Decode, book.Quote = e.Policy, e.Secret, e.Decode, e.Quote
-	book.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Face.Order(t, e.Policy) }
-	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Face.Disputes(t, e.Policy) }
-	book.KeysetEvent = e.Face.Keyset
+	book.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Events.Order(t, e.Policy) }
+	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Events.Disputes(t, e.Policy) }
+	book.KeysetEvent = e.Events.Keyset
 	if e.Decode == nil {
 		book.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
 	}
@@ -318,9 +318,9 @@ func (e *Engine) readStore() error {
 		book.keys = e.book.keys.replace(book.keys)
 		book.Reconciling, book.NodeDown = e.book.Reconciling, e.book.NodeDown
 	}
-	e.Gate.known = book.keys
-	if e.Notary != nil {
-		if err := book.Attesting(e.Notary); err != nil {
+	e.Prefilter.known = book.keys
+	if e.ReceiptSigner != nil {
+		if err := book.Attesting(e.ReceiptSigner); err != nil {
 			return err
 		}
 	}
@@ -414,7 +414,7 @@ func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 	head := e.book.head
 	err = e.Log.Read(ctx, head.Cursor, func(entry mostro.Entry) error {
 		evt := entry.Event
-		if id != "" || evt.PubKey != e.Face.Pubkey || entry.Source.Road != mostro.RoadSelf {
+		if id != "" || evt.PubKey != e.Events.Pubkey || entry.Source.Road != mostro.RoadSelf {
 			return nil
 		}
 		switch {
@@ -490,7 +490,7 @@ func (e *Engine) wake(ctx context.Context) error {
 	if e.Reconcile {
 		e.Logger.Warn("the escrow's store may be an older copy: no message is read before every open hash is looked up",
 			"open_trades", len(ids), "commits", e.book.head.Commits)
-		if e.Notary != nil {
+		if e.ReceiptSigner != nil {
 			e.book.CloseKeysets(e.Clock().Unix())
 		}
 	}
@@ -888,7 +888,7 @@ func (e *Engine) tick(ctx context.Context) error {
 	if err := e.rebind(ctx); err != nil {
 		return err
 	}
-	for _, evt := range e.Face.Due(now, e.Policy) {
+	for _, evt := range e.Events.Due(now, e.Policy) {
 		e.book.QueueEvent(evt, now.Unix())
 	}
 	e.book.QueueKeysets(now.Unix())
@@ -937,8 +937,8 @@ func (e *Engine) report() {
 	if e.book.Paused() {
 		s.Closed = append(s.Closed, "the operator has paused new orders")
 	}
-	if e.unwitnessed != nil {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("the witness cannot be written: %v", e.unwitnessed))
+	if e.rememberErr != nil {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the witness cannot be written: %v", e.rememberErr))
 	}
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
@@ -978,9 +978,9 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		return fmt.Errorf("the escrow's store is in doubt: %w", err)
 	}
 	e.Metrics.committed(c, batch.steps, bugs, e.Clock().Sub(now).Seconds())
-	if e.remembers() && now.Sub(e.witnessed) >= time.Second {
-		e.witnessed = now
-		e.witness(c.Head.Commits)
+	if e.remembers() && now.Sub(e.rememberedAt) >= time.Second {
+		e.rememberedAt = now
+		e.remember(c.Head.Commits)
 	}
 	if ticked {
 		e.said = now

@@ -138,7 +138,7 @@ func TestOldCopyIsNoticed(t *testing.T) {
 		}
 		return h.Commits
 	}()
-	witness := Witness{Path: filepath.Join(w.dir, "escrow.witness")}
+	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
 	if n, known, err := witness.Load(); n != head || !known || err != nil {
 		t.Fatalf("the witness says %d %v %v after %d commits", n, known, err, head)
 	}

@@ -150,13 +150,13 @@ func (n lateRefusal) Pay(ctx context.Context, p Payment) error {
 }
 
 func TestUnknownRefusalsOfAHold(t *testing.T) {
-	h := hands{node: refusingHolds{newSimNode(nil, 0)}}
+	r := effectRunner{node: refusingHolds{newSimNode(nil, 0)}}
 	for n := range refusalsBelieved {
-		if _, err := h.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, ErrRefused) {
+		if _, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
-	if res, err := h.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, refusalsBelieved); err != nil || res.input.Kind != trade.InHoldRefused {
+	if res, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, refusalsBelieved); err != nil || res.input.Kind != trade.InHoldRefused {
 		t.Fatal(res.input.Kind, err)
 	}
 }
@@ -169,7 +169,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 	r.must(seller, mostro.ActionRelease, &id, nil)
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxPay {
-			res, err := hands{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
+			res, err := effectRunner{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
 			if err != nil || res.input.Kind != trade.InPaySent {
 				t.Errorf("a payment that is under way is taken for %s, %v", res.input.Kind, err)
 			}
@@ -182,7 +182,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 // The outbox counts the refusals in a row, and another error ends the row.
 func TestOutboxCountsRefusals(t *testing.T) {
 	node := &faultyNode{simNode: newSimNode(nil, 0), err: ErrRefused}
-	o := newOutbox(hands{node: node}, nil, nil, nil)
+	o := newOutbox(effectRunner{node: node}, nil, nil, nil)
 	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: trade.Effect{Kind: trade.FxCreateHold}}}}
 	for n := 1; n <= 3; n++ {
 		if o.serve(t.Context(), q); q.refusals != n {
@@ -251,7 +251,7 @@ func (s *slowMints) Mint(context.Context, string, int64) (string, error) {
 func TestMintsHaveTheirShare(t *testing.T) {
 	addrs := &slowMints{let: make(chan struct{})}
 	told := make(chan struct{}, 20)
-	o := newOutbox(hands{node: newSimNode(nil, 0), addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
+	o := newOutbox(effectRunner{node: newSimNode(nil, 0), addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
 	var rows []OutboxRow
 	for i := range 20 {
 		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: trade.OrderID{byte(i + 1)}, Effect: trade.Effect{Kind: trade.FxMint, Text: fmt.Sprintf("a@host%d.tarpit.example", i)}})
@@ -293,12 +293,12 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	t.Helper()
 	e := &Engine{
 		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
-		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: reconcile,
-		Witness: &Witness{Path: filepath.Join(t.TempDir(), "witness")}, Clock: func() time.Time { return time.Unix(r.node.now, 0) },
+		Prefilter: new(Prefilter), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: reconcile,
+		RollbackGuard: &RollbackGuard{Path: filepath.Join(t.TempDir(), "witness")}, Clock: func() time.Time { return time.Unix(r.node.now, 0) },
 	}
 	if !reconcile {
 		head, _ := r.store.Head()
-		if err := e.Witness.Store(head.Commits); err != nil {
+		if err := e.RollbackGuard.Store(head.Commits); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -353,7 +353,7 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 	if q != nil {
 		t.Errorf("%s is done before the hash is looked up", q.rows[0].Effect.Kind)
 	}
-	if _, known, err := e.Witness.Load(); known || err != nil {
+	if _, known, err := e.RollbackGuard.Load(); known || err != nil {
 		t.Errorf("the witness follows a copy: %v, %v", known, err)
 	}
 }
@@ -419,7 +419,7 @@ func (a *askedAddresses) Probe(context.Context, string) error { a.n++; return ni
 
 func TestStaleProbeIsNotAsked(t *testing.T) {
 	addrs := new(askedAddresses)
-	o := newOutbox(hands{addresses: addrs}, nil, nil, nil)
+	o := newOutbox(effectRunner{addresses: addrs}, nil, nil, nil)
 	row := OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@b.example"}, Inbound: &InboundMessage{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
 	n, err := o.do(t.Context(), row, 0)
 	if err != nil || addrs.n != 0 || n.reachable == nil || *n.reachable {
@@ -483,7 +483,7 @@ func TestMessagesWaitForTheLookups(t *testing.T) {
 	log, node := readLog{read: make(chan struct{}, 1)}, lateNode{r.node, make(chan struct{}, 1), make(chan struct{})}
 	e := &Engine{
 		Policy: r.policy, Store: r.store, Log: log, Node: node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
-		Gate: new(Gate), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: true, Publisher: quietPublisher{},
+		Prefilter: new(Prefilter), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: true, Publisher: quietPublisher{},
 		Clock: func() time.Time { return time.Unix(1_790_000_000, 0) },
 	}
 	if err := e.Open(); err != nil {

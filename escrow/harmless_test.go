@@ -78,7 +78,7 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	m.message(r.say(seller, mostro.ActionRelease, &id, nil))
 	m.failed(trade.FxPay, ErrUnavailable)
 	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
-	m.survey(r.book, newOutbox(hands{}, nil, m, nil), 0)
+	m.survey(r.book, newOutbox(effectRunner{}, nil, m, nil), 0)
 	m.committed(&r.book.batch.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
 	families, err := reg.Gather()
 	if err != nil {

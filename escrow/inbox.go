@@ -32,13 +32,13 @@ type Opener interface {
 // inbox reads the log, and gives the engine every message in the order of the
 // log. The engine commits the position with what came of the messages.
 type inbox struct {
-	log     Log
-	gate    *Gate
-	opener  Opener
-	pubkey  string // ours
-	deliver func(ctx context.Context, n notice) error
-	metrics *Metrics
-	heard   func(*nostr.Event) // kind 30078; nil: nobody listens
+	log       Log
+	prefilter *Prefilter
+	opener    Opener
+	pubkey    string // ours
+	deliver   func(ctx context.Context, n notice) error
+	metrics   *Metrics
+	heard     func(*nostr.Event) // kind 30078; nil: nobody listens
 }
 
 // chunk is how many entries are opened at a time.
@@ -137,7 +137,7 @@ func (b *inbox) open(e mostro.Entry) *InboundMessage {
 		b.metrics.dropped(err)
 		return nil
 	}
-	if err := b.gate.Check(e.Event); err != nil {
+	if err := b.prefilter.Check(e.Event); err != nil {
 		return drop(err)
 	}
 	env, err := b.opener.Open(e.Event)

@@ -127,9 +127,9 @@ func ChildMain(node Lightning, dir, secret, killAt string) {
 	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1}
 	e := &Engine{
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
-		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
-		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Face: Face{Pubkey: keys.Pubkey(), Transports: transports},
-		Witness: &Witness{Path: dir + ".witness"}, Clock: time.Now, Secret: trade.NodeSecretOf(keys),
+		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
+		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Events: EventBuilder{Pubkey: keys.Pubkey(), Transports: transports},
+		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Clock: time.Now, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
 	}
 	if err := e.Open(); err != nil {

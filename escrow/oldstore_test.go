@@ -117,7 +117,7 @@ func TestWriteOldStore(t *testing.T) {
 
 // witness has the witness of a world remember a number of commits.
 func (w *world) witness(commits uint64) error {
-	return Witness{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
+	return RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
 }
 
 type oldWriter struct {

@@ -90,7 +90,7 @@ const (
 // time each. It writes nothing; what comes of an effect goes to the engine,
 // which strikes the row in the commit that records the result.
 type outbox struct {
-	hands     hands
+	runner    effectRunner
 	publisher Publisher
 	report    func(ctx context.Context, n notice) error // blocks while the engine is busy
 	metrics   *Metrics
@@ -137,9 +137,9 @@ type readyList struct {
 	wake  chan struct{} // capacity 1; full means that a wake-up is under way
 }
 
-func newOutbox(h hands, p Publisher, m *Metrics, report func(context.Context, notice) error) *outbox {
+func newOutbox(r effectRunner, p Publisher, m *Metrics, report func(context.Context, notice) error) *outbox {
 	o := &outbox{
-		hands: h, publisher: p, metrics: m, report: report, logger: slog.New(slog.DiscardHandler), clock: time.Now,
+		runner: r, publisher: p, metrics: m, report: report, logger: slog.New(slog.DiscardHandler), clock: time.Now,
 		lanes: make(map[laneKey]*laneQueue), queued: make(map[laneOf]int),
 		ready: make(map[laneOf]*readyList), atSite: make(map[string]int),
 		slow: make(map[string]time.Time), creating: make(chan struct{}, createWorkers),
@@ -413,7 +413,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 			return n, err
 		}
 	}
-	res, err := o.hands.do(ctx, row.Effect, refusals)
+	res, err := o.runner.do(ctx, row.Effect, refusals)
 	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet knows no payment of ours
 	}

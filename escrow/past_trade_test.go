@@ -240,17 +240,17 @@ func TestPast44TheMakerIsAlwaysTold(t *testing.T) { // #504, #537
 }
 
 func TestPast45RatingIsShownOnARepublishedOrder(t *testing.T) { // #501
-	face := Face{Pubkey: simKey(1), Name: "x"}
+	events := EventBuilder{Pubkey: simKey(1), Name: "x"}
 	tr := trade.Trade{ID: trade.OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", FiatAmount: 5, Bucket: mostro.StatusPending, StampedAt: 1, ExpiresAt: 9}
 	for range 2 {
-		evt := face.Order(tr, DefaultPolicy())
+		evt := events.Order(tr, DefaultPolicy())
 		if tag := evt.Tags.Find("rating"); tag == nil || !strings.Contains(tag[1], "total_reviews") {
 			t.Errorf("no rating in %v", evt.Tags)
 		}
 		tr.StampedAt++
 	}
 	tr.Bucket = mostro.StatusInProgress
-	if evt := face.Order(tr, DefaultPolicy()); evt.Tags.Find("rating") != nil {
+	if evt := events.Order(tr, DefaultPolicy()); evt.Tags.Find("rating") != nil {
 		t.Error("a rating on an order that is not pending")
 	}
 }

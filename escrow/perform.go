@@ -18,18 +18,18 @@ type Addresses interface {
 	Mint(ctx context.Context, address string, amountSats int64) (bolt11 string, err error)
 }
 
-// hands do what effects ask of the Lightning node and of addresses.
-type hands struct {
+// effectRunner does what effects ask of the Lightning node and of addresses.
+type effectRunner struct {
 	node      Lightning
 	addresses Addresses
 	clock     func() time.Time // nil: the system's
 }
 
-func (h hands) now() int64 {
-	if h.clock == nil {
+func (r effectRunner) now() int64 {
+	if r.clock == nil {
 		return time.Now().Unix()
 	}
-	return h.clock().Unix()
+	return r.clock().Unix()
 }
 
 // result is what an effect came to: an input for its trade, unless Kind is "".
@@ -41,22 +41,22 @@ type result struct {
 // do performs one effect. Whatever happened before, a crash between any two of
 // its lines included, doing it again is harmless. An error means: again later.
 // refusals is how often the node has refused it in unknown words, in a row.
-func (h hands) do(ctx context.Context, e trade.Effect, refusals int) (result, error) {
+func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	switch e.Kind {
 	case trade.FxCreateHold:
-		return h.createHold(ctx, e, refusals)
+		return r.createHold(ctx, e, refusals)
 	case trade.FxSettle:
-		return h.settle(ctx, e)
+		return r.settle(ctx, e)
 	case trade.FxCancel:
-		return h.cancel(ctx, e)
+		return r.cancel(ctx, e)
 	case trade.FxCheckHold:
-		return h.checkHold(ctx, e)
+		return r.checkHold(ctx, e)
 	case trade.FxPay:
-		return h.pay(ctx, e, refusals)
+		return r.pay(ctx, e, refusals)
 	case trade.FxTrack:
-		return h.track(ctx, e)
+		return r.track(ctx, e)
 	case trade.FxMint:
-		bolt11, err := h.addresses.Mint(ctx, e.Text, e.AmountSats)
+		bolt11, err := r.addresses.Mint(ctx, e.Text, e.AmountSats)
 		if err != nil {
 			if ctx.Err() != nil {
 				return result{}, ctx.Err()
@@ -65,7 +65,7 @@ func (h hands) do(ctx context.Context, e trade.Effect, refusals int) (result, er
 		}
 		return news(trade.Input{Kind: trade.InMinted, Attempt: e.Attempt, Bolt11: bolt11}), nil
 	case trade.FxProbe:
-		err := h.addresses.Probe(ctx, e.Text)
+		err := r.addresses.Probe(ctx, e.Text)
 		if ctx.Err() != nil {
 			return result{}, ctx.Err()
 		}
@@ -86,22 +86,22 @@ const refusalsBelieved = 8
 // invoice's last hop does not see.
 const maxPayoutBlocks = 1008
 
-func (h hands) createHold(ctx context.Context, e trade.Effect, refusals int) (result, error) {
-	bolt11, err := h.node.CreateHold(ctx, HoldRequest{
+func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals int) (result, error) {
+	bolt11, err := r.node.CreateHold(ctx, HoldRequest{
 		Hash: e.Hash, AmountSats: e.AmountSats, Memo: e.Memo, CLTVBlocks: e.CLTVBlocks,
 		Expiry: time.Duration(e.Seconds) * time.Second,
 	})
 	switch {
 	case errors.Is(err, ErrExists):
 		// We asked before and the answer was lost.
-		state, err := h.node.LookupHold(ctx, e.Hash)
+		state, err := r.node.LookupHold(ctx, e.Hash)
 		if err != nil {
 			return result{}, fmt.Errorf("look up a hold invoice: %w", err)
 		}
 		switch {
 		case state.Phase != trade.HoldOpen:
 			// Paid, ended or settled since: the seller is not shown it as new.
-			return h.sighted(ctx, state)
+			return r.sighted(ctx, state)
 		case state.AmountSats != e.AmountSats:
 			// Made in a time that this store has lost, at another price.
 			return news(trade.Input{Kind: trade.InHoldRefused, Hash: e.Hash}), nil
@@ -117,8 +117,8 @@ func (h hands) createHold(ctx context.Context, e trade.Effect, refusals int) (re
 
 // sighted reports a hold with the height of the chain, which says how long it is
 // still safe.
-func (h hands) sighted(ctx context.Context, state HoldState) (result, error) {
-	in, err := sightedInput(ctx, h.node, state)
+func (r effectRunner) sighted(ctx context.Context, state HoldState) (result, error) {
+	in, err := sightedInput(ctx, r.node, state)
 	if err != nil {
 		return result{}, err
 	}
@@ -151,23 +151,23 @@ const lateBlocks = 6
 // settle takes "not found" and "still open" for a node that is not itself (a
 // wrong wallet, a database rolled back): a hold that was accepted does not
 // vanish, and giving up would cost the buyer the sats.
-func (h hands) settle(ctx context.Context, e trade.Effect) (result, error) {
-	state, err := h.node.LookupHold(ctx, e.Hash)
+func (r effectRunner) settle(ctx context.Context, e trade.Effect) (result, error) {
+	state, err := r.node.LookupHold(ctx, e.Hash)
 	if err != nil {
 		return result{}, fmt.Errorf("settle: %w", err)
 	}
 	if state.Phase == trade.HoldAccepted && state.ExpiryHeight != 0 {
-		info, err := h.node.Info(ctx)
+		info, err := r.node.Info(ctx)
 		switch {
 		case err != nil:
 			return result{}, fmt.Errorf("settle: %w", err)
 		case info.Synced && info.Height+lateBlocks >= state.ExpiryHeight:
-			return h.tooLate(ctx, e)
-		case !info.Synced && e.SafeUntil != 0 && h.now() >= e.SafeUntil:
+			return r.tooLate(ctx, e)
+		case !info.Synced && e.SafeUntil != 0 && r.now() >= e.SafeUntil:
 			return result{}, fmt.Errorf("settle: %w: the node is not synced to the chain, and the hold may be near its expiry", ErrUnavailable)
 		}
 	}
-	err = h.node.Settle(ctx, e.Preimage)
+	err = r.node.Settle(ctx, e.Preimage)
 	switch {
 	case err == nil:
 		return news(trade.Input{Kind: trade.InSettled, Hash: e.Hash}), nil
@@ -179,8 +179,8 @@ func (h hands) settle(ctx context.Context, e trade.Effect) (result, error) {
 
 // tooLate gives a hold back that can no longer be settled in time. Nobody was
 // told of a settlement yet.
-func (h hands) tooLate(ctx context.Context, e trade.Effect) (result, error) {
-	err := h.node.Cancel(ctx, e.Hash)
+func (r effectRunner) tooLate(ctx context.Context, e trade.Effect) (result, error) {
+	err := r.node.Cancel(ctx, e.Hash)
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound):
 		return news(trade.Input{Kind: trade.InSettleRefused, Hash: e.Hash}), nil
@@ -190,8 +190,8 @@ func (h hands) tooLate(ctx context.Context, e trade.Effect) (result, error) {
 	return result{}, fmt.Errorf("give a late hold back: %w", err)
 }
 
-func (h hands) cancel(ctx context.Context, e trade.Effect) (result, error) {
-	err := h.node.Cancel(ctx, e.Hash)
+func (r effectRunner) cancel(ctx context.Context, e trade.Effect) (result, error) {
+	err := r.node.Cancel(ctx, e.Hash)
 	switch {
 	case err == nil, errors.Is(err, ErrNotFound):
 		return news(trade.Input{Kind: trade.InCanceled, Hash: e.Hash}), nil
@@ -203,11 +203,11 @@ func (h hands) cancel(ctx context.Context, e trade.Effect) (result, error) {
 
 // checkHold gives up at once when the node cannot say: the trade decides by
 // the clock then, and asks again soon.
-func (h hands) checkHold(ctx context.Context, e trade.Effect) (result, error) {
-	info, err := h.node.Info(ctx)
+func (r effectRunner) checkHold(ctx context.Context, e trade.Effect) (result, error) {
+	info, err := r.node.Info(ctx)
 	if err == nil {
 		var state HoldState
-		if state, err = h.node.LookupHold(ctx, e.Hash); err == nil {
+		if state, err = r.node.LookupHold(ctx, e.Hash); err == nil {
 			in := trade.Input{Kind: trade.InHold, Hash: e.Hash, Hold: trade.Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
 			if info.Synced {
 				in.Hold.Height = info.Height
@@ -226,10 +226,10 @@ func (h hands) checkHold(ctx context.Context, e trade.Effect) (result, error) {
 // pay asks first, whatever it knows: the same effect may have been done
 // before. The node refuses a second payment under the same hash by itself, so
 // what is lost on the way can be handed over again.
-func (h hands) pay(ctx context.Context, e trade.Effect, refusals int) (result, error) {
+func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	sent := news(trade.Input{Kind: trade.InPaySent, Hash: e.Hash, Attempt: e.Attempt})
 	under := func() (bool, error) {
-		state, err := h.node.TrackPayment(ctx, e.Hash)
+		state, err := r.node.TrackPayment(ctx, e.Hash)
 		if err != nil {
 			return false, fmt.Errorf("track a payout: %w", err)
 		}
@@ -238,7 +238,7 @@ func (h hands) pay(ctx context.Context, e trade.Effect, refusals int) (result, e
 	if yes, err := under(); yes || err != nil {
 		return sent, err
 	}
-	err := h.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: maxPayoutBlocks})
+	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: maxPayoutBlocks})
 	switch {
 	case err == nil, errors.Is(err, ErrExists):
 		return sent, nil
@@ -254,8 +254,8 @@ func (h hands) pay(ctx context.Context, e trade.Effect, refusals int) (result, e
 	return result{}, fmt.Errorf("pay: %w", err)
 }
 
-func (h hands) track(ctx context.Context, e trade.Effect) (result, error) {
-	state, err := h.node.TrackPayment(ctx, e.Hash)
+func (r effectRunner) track(ctx context.Context, e trade.Effect) (result, error) {
+	state, err := r.node.TrackPayment(ctx, e.Hash)
 	if err != nil {
 		return result{}, fmt.Errorf("track a payout: %w", err)
 	}

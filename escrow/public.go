@@ -9,9 +9,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Face is what the node shows in public. The engine's goroutine alone uses it;
-// its fields are set before.
-type Face struct {
+// EventBuilder builds the events that the node publishes, unsigned. The
+// engine's goroutine alone uses it; its fields are set before.
+type EventBuilder struct {
 	Pubkey  string // the node's key, hex
 	Name    string // of the instance; "" none
 	About   string
@@ -20,7 +20,7 @@ type Face struct {
 	Relays  []string // where the node can be reached
 	Version string
 	Commit  string
-	// Pow and PowFirstContact are the gate's.
+	// Pow and PowFirstContact are the prefilter's.
 	Pow, PowFirstContact int
 	// Transports are those that are answered; V2 among them says protocol 2.
 	Transports []mostro.Transport
@@ -40,15 +40,15 @@ type Face struct {
 }
 
 // Order builds the order's event, unsigned, dated by the trade's own stamp.
-func (f *Face) Order(t trade.Trade, p Policy) *nostr.Event {
+func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
 	premium, amount := mostro.DecimalOf(t.Premium), t.AmountSats
 	o := mostro.Order{
-		Pubkey: f.Pubkey, D: t.ID.String(), CreatedAt: nostr.Timestamp(t.StampedAt), InstanceName: f.Name,
+		Pubkey: b.Pubkey, D: t.ID.String(), CreatedAt: nostr.Timestamp(t.StampedAt), InstanceName: b.Name,
 		Side: t.Kind, Status: t.Bucket, Fiat: t.Fiat, AmountSats: &amount, PremiumPct: &premium,
-		Methods: methods(t.PaymentMethod), Network: f.network(), Layers: []string{"lightning"},
+		Methods: methods(t.PaymentMethod), Network: b.network(), Layers: []string{"lightning"},
 		ExpiresAt:  nostr.Timestamp(t.ExpiresAt),
 		Expiration: nostr.Timestamp(t.StampedAt + p.OrderDays*86400),
-		Link:       mostro.OrderLink(t.ID.String(), f.Relays, f.Pubkey),
+		Link:       mostro.OrderLink(t.ID.String(), b.Relays, b.Pubkey),
 	}
 	low, high := mostro.DecimalOf(t.FiatAmount), mostro.DecimalOf(t.FiatAmount)
 	if t.Bucket == mostro.StatusPending {
@@ -76,35 +76,35 @@ func methods(text string) []string {
 	return list
 }
 
-func (f *Face) network() string {
-	if info, ok := f.node(); ok {
+func (b *EventBuilder) network() string {
+	if info, ok := b.node(); ok {
 		return string(info.Network)
 	}
 	return "unknown"
 }
 
-func (f *Face) node() (NodeInfo, bool) {
-	if f.Node == nil {
+func (b *EventBuilder) node() (NodeInfo, bool) {
+	if b.Node == nil {
 		return NodeInfo{}, false
 	}
-	return f.Node()
+	return b.Node()
 }
 
 // Disputes builds the dispute's event, unsigned. It does not say which order it
 // is about. Where a party speaks the language of 2023 there is a second one, in
 // the form of that time.
-func (f *Face) Disputes(t trade.Trade, p Policy) []*nostr.Event {
+func (b *EventBuilder) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 	d := mostro.Dispute{
-		Pubkey: f.Pubkey, D: t.Dispute.ID.String(), CreatedAt: nostr.Timestamp(t.Dispute.StampedAt),
+		Pubkey: b.Pubkey, D: t.Dispute.ID.String(), CreatedAt: nostr.Timestamp(t.Dispute.StampedAt),
 		State: mostro.DisputeState(t.Dispute.Status), Initiator: string(t.Dispute.By),
-		OpenedAt: nostr.Timestamp(t.Dispute.OpenedAt), InstanceName: f.Name,
+		OpenedAt: nostr.Timestamp(t.Dispute.OpenedAt), InstanceName: b.Name,
 		Expiration: nostr.Timestamp(t.Dispute.StampedAt + p.DisputeDays*86400),
 	}
 	evt := d.Event()
 	events := []*nostr.Event{&evt}
 	if t.Buyer.Transport == mostro.TransportLegacy || t.Seller.Transport == mostro.TransportLegacy {
 		old := d.LegacyEvent()
-		old.PubKey, old.CreatedAt = f.Pubkey, evt.CreatedAt
+		old.PubKey, old.CreatedAt = b.Pubkey, evt.CreatedAt
 		events = append(events, &old)
 	}
 	return events
@@ -113,31 +113,31 @@ func (f *Face) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 // Due gives the node's own events whose time has come, unsigned and undated.
 // Nothing is said of a Lightning node that nobody has heard of yet: clients
 // parse every number without asking whether it is there.
-func (f *Face) Due(now time.Time, p Policy) []*nostr.Event {
+func (b *EventBuilder) Due(now time.Time, p Policy) []*nostr.Event {
 	var events []*nostr.Event
 	add := func(evt nostr.Event) { events = append(events, &evt) }
-	if !f.profiled {
-		f.profiled = true
-		if f.Name+f.About+f.Picture+f.Website != "" {
-			add(mostro.Profile{Pubkey: f.Pubkey, Name: f.Name, About: f.About, Picture: f.Picture, Website: f.Website}.Event())
+	if !b.profiled {
+		b.profiled = true
+		if b.Name+b.About+b.Picture+b.Website != "" {
+			add(mostro.Profile{Pubkey: b.Pubkey, Name: b.Name, About: b.About, Picture: b.Picture, Website: b.Website}.Event())
 		}
 	}
-	if _, ok := f.node(); ok && now.Sub(f.infoAt) >= orElse(f.InfoEvery, 300*time.Second) {
-		f.infoAt = now
-		add(f.Info(p))
+	if _, ok := b.node(); ok && now.Sub(b.infoAt) >= orElse(b.InfoEvery, 300*time.Second) {
+		b.infoAt = now
+		add(b.Info(p))
 	}
-	if len(f.Relays) > 0 && now.Sub(f.relaysAt) >= orElse(f.RelaysEvery, 60*time.Second) {
-		f.relaysAt = now
-		list := mostro.RelayList{Pubkey: f.Pubkey}
-		for _, url := range f.Relays {
+	if len(b.Relays) > 0 && now.Sub(b.relaysAt) >= orElse(b.RelaysEvery, 60*time.Second) {
+		b.relaysAt = now
+		list := mostro.RelayList{Pubkey: b.Pubkey}
+		for _, url := range b.Relays {
 			list.Relays = append(list.Relays, mostro.RelayUse{URL: url, Read: true, Write: true})
 		}
 		add(list.Event())
 	}
-	if f.Rates != nil {
-		if r, ok := f.Rates(now); ok && int64(r.PublishedAt) > f.ratesAt {
-			f.ratesAt = int64(r.PublishedAt)
-			r.Pubkey = f.Pubkey
+	if b.Rates != nil {
+		if r, ok := b.Rates(now); ok && int64(r.PublishedAt) > b.ratesAt {
+			b.ratesAt = int64(r.PublishedAt)
+			r.Pubkey = b.Pubkey
 			add(r.Event())
 		}
 	}
@@ -152,29 +152,29 @@ func orElse(d, otherwise time.Duration) time.Duration {
 }
 
 // Info builds the node's description of itself. Every number is always there.
-func (f *Face) Info(p Policy) nostr.Event {
+func (b *EventBuilder) Info(p Policy) nostr.Event {
 	t := p.Terms
 	whole := func(n int64) *int64 { return &n }
 	fee := t.Fee.Decimal()
 	version := 1
-	for _, transport := range f.Transports {
+	for _, transport := range b.Transports {
 		if transport == mostro.TransportV2 {
 			version = 2
 		}
 	}
 	info := mostro.Info{
-		Pubkey: f.Pubkey, Name: f.Name, Version: f.Version, Commit: f.Commit,
+		Pubkey: b.Pubkey, Name: b.Name, Version: b.Version, Commit: b.Commit,
 		MinOrderSats: whole(t.MinSats), MaxOrderSats: whole(t.MaxSats),
 		ExpirationHours: whole(max(t.LifeSeconds/3600, 1)), ExpirationSeconds: whole(t.WaitSeconds),
 		Currencies: p.Currencies, AnyCurrency: len(p.Currencies) == 0,
 		MaxOrdersPerResponse: whole(int64(orMost(p.MaxOrders))), Fee: &fee,
-		Pow: whole(int64(f.Pow)), PowFirstContact: whole(int64(max(f.Pow, f.PowFirstContact))),
+		Pow: whole(int64(b.Pow)), PowFirstContact: whole(int64(max(b.Pow, b.PowFirstContact))),
 		ProtocolVersion:          version,
 		HoldInvoiceWindowSeconds: whole(t.HoldSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
 		Bond:                 &mostro.BondPolicy{Enabled: false},
 	}
-	if n, ok := f.node(); ok {
+	if n, ok := b.node(); ok {
 		info.LND = &mostro.LightningNode{
 			Version: n.Version, Pubkey: n.Pubkey, Commit: n.Commit, Alias: n.Alias,
 			Chains: []string{n.Chain}, Networks: []string{string(n.Network)}, URIs: n.URIs,

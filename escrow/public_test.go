@@ -11,8 +11,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func testFace() Face {
-	return Face{
+func testEvents() EventBuilder {
+	return EventBuilder{
 		Pubkey: strings.Repeat("ab", 32), Name: "Mostro of ours", Relays: []string{"wss://relay.example"}, Version: "1.0", Commit: "abc",
 		Pow: 2, Transports: []mostro.Transport{mostro.TransportV2, mostro.TransportV1},
 		Node: func() (NodeInfo, bool) {
@@ -23,16 +23,16 @@ func testFace() Face {
 
 // The mobile client parses these without asking whether they are there.
 func TestInfoStatesEveryNumber(t *testing.T) {
-	face := testFace()
+	events := testEvents()
 	policy := DefaultPolicy()
 	policy.Terms.Fee = 6_000_000
-	evt := face.Info(policy)
+	evt := events.Info(policy)
 	for name, want := range map[string]string{
 		"max_order_amount": "1000000", "min_order_amount": "100", "expiration_hours": "24", "expiration_seconds": "900",
 		"max_orders_per_response": "10", "fee": "0.006", "pow": "2", "pow_first_contact": "2", "protocol_version": "2",
 		"hold_invoice_expiration_window": "3600", "hold_invoice_cltv_delta": "144", "invoice_expiration_window": "3600",
 		"mostro_version": "1.0", "lnd_networks": "regtest", "lnd_chains": "bitcoin", "bond_enabled": "false", "z": "info",
-		"d": face.Pubkey, "fiat_currencies_accepted": "",
+		"d": events.Pubkey, "fiat_currencies_accepted": "",
 	} {
 		if tag := evt.Tags.Find(name); tag == nil || tag[1] != want {
 			t.Errorf("%s: %v, want %q", name, tag, want)
@@ -42,21 +42,21 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 	if err != nil || !info.AnyCurrency || info.ProtocolVersion != 2 {
 		t.Errorf("%+v %v", info, err)
 	}
-	face.Transports = []mostro.Transport{mostro.TransportV1}
-	evt = face.Info(policy)
+	events.Transports = []mostro.Transport{mostro.TransportV1}
+	evt = events.Info(policy)
 	if info, err := mostro.ParseInfo(&evt); err != nil || info.ProtocolVersion != 1 {
 		t.Errorf("%+v %v", info, err)
 	}
 }
 
 func TestOrderEvent(t *testing.T) {
-	face := testFace()
+	events := testEvents()
 	tr := trade.Trade{
 		ID: trade.OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", MinFiat: 10, MaxFiat: 100, Premium: -2, MarketPrice: true,
 		PaymentMethod: "SEPA, Revolut,,", StampedAt: 1_790_000_000, ExpiresAt: 1_790_086_400, Bucket: mostro.StatusPending,
 		Seller: trade.Party{Key: simKey(77), Identity: simKey(78)}, Preimage: trade.Preimage{9}, BuyerInvoice: trade.PayTo{Text: "a@b"},
 	}
-	evt := face.Order(tr, DefaultPolicy())
+	evt := events.Order(tr, DefaultPolicy())
 	o, err := mostro.ParseOrder(evt)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestOrderEvent(t *testing.T) {
 		}
 	}
 	tr.Bucket, tr.FiatAmount, tr.AmountSats = mostro.StatusInProgress, 50, 49_000
-	evt = face.Order(tr, DefaultPolicy())
+	evt = events.Order(tr, DefaultPolicy())
 	o, err = mostro.ParseOrder(evt)
 	if err != nil || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {
 		t.Errorf("%+v %v", o, err)
@@ -84,9 +84,9 @@ func TestOrderEvent(t *testing.T) {
 }
 
 func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
-	face := testFace()
+	events := testEvents()
 	tr := trade.Trade{ID: trade.OrderID{1, 2, 3}, Dispute: trade.Dispute{ID: trade.OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
-	evt := face.Disputes(tr, DefaultPolicy())[0]
+	evt := events.Disputes(tr, DefaultPolicy())[0]
 	d, err := mostro.ParseDispute(evt)
 	if err != nil || d.D != tr.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {
 		t.Errorf("%+v %v", d, err)
@@ -94,12 +94,12 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	if strings.Contains(evt.String(), tr.ID.String()) {
 		t.Error("it names the order")
 	}
-	if n := len(face.Disputes(tr, DefaultPolicy())); n != 1 {
+	if n := len(events.Disputes(tr, DefaultPolicy())); n != 1 {
 		t.Errorf("%d events", n)
 	}
 	tr.Seller.Transport = mostro.TransportLegacy
-	both := face.Disputes(tr, DefaultPolicy())
-	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.FindWithValue("s", "Pending") == nil || both[1].CreatedAt != 7 || both[1].PubKey != face.Pubkey {
+	both := events.Disputes(tr, DefaultPolicy())
+	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.FindWithValue("s", "Pending") == nil || both[1].CreatedAt != 7 || both[1].PubKey != events.Pubkey {
 		t.Errorf("%v", both)
 	}
 }
@@ -107,16 +107,16 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 // The node's own events come in their time, each dated after the last one of
 // its kind, across restarts too.
 func TestOwnEventsAreDatedAscending(t *testing.T) {
-	face := testFace()
+	events := testEvents()
 	polled := nostr.Timestamp(100)
-	face.Rates = func(time.Time) (mostro.Rates, bool) {
+	events.Rates = func(time.Time) (mostro.Rates, bool) {
 		return mostro.Rates{BTC: map[string]float64{"USD": 5}, PublishedAt: polled}, true
 	}
 	r := newRig(t)
 	stamps := make(map[int]int64)
 	count := make(map[int]int)
 	say := func(at time.Time) {
-		for _, evt := range face.Due(at, r.policy) {
+		for _, evt := range events.Due(at, r.policy) {
 			r.book.QueueEvent(evt, at.Unix())
 			if int64(evt.CreatedAt) <= stamps[evt.Kind] {
 				t.Errorf("kind %d dated %d after %d", evt.Kind, evt.CreatedAt, stamps[evt.Kind])
@@ -137,7 +137,7 @@ func TestOwnEventsAreDatedAscending(t *testing.T) {
 		}
 	}
 	// Started anew, with a clock that went back.
-	face.profiled, face.infoAt, face.relaysAt = false, time.Time{}, time.Time{}
+	events.profiled, events.infoAt, events.relaysAt = false, time.Time{}, time.Time{}
 	r.start()
 	say(at.Add(-time.Hour))
 }

@@ -78,8 +78,8 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	policy.Terms.Fee = 6_000_000
 	e := &Engine{
 		Policy: policy, Store: db, Log: newMemLog(), Node: n.Mostro, Addresses: noAddresses{}, Publisher: post,
-		Opener: KeysOpener{keys}, Sealer: post, Signer: post, Gate: &Gate{}, Quote: func(string, int64) trade.Quote { return trade.Quote{} },
-		Face: Face{Pubkey: keys.Pubkey()}, Clock: time.Now, Secret: trade.NodeSecretOf(keys), Logger: slog.New(slog.DiscardHandler),
+		Opener: KeysOpener{keys}, Sealer: post, Signer: post, Prefilter: &Prefilter{}, Quote: func(string, int64) trade.Quote { return trade.Quote{} },
+		Events: EventBuilder{Pubkey: keys.Pubkey()}, Clock: time.Now, Secret: trade.NodeSecretOf(keys), Logger: slog.New(slog.DiscardHandler),
 	}
 	if err := e.Open(); err != nil {
 		tb.Fatal(err)

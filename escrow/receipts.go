@@ -23,8 +23,8 @@ import (
 // ever: what was issued is a row, committed with the answer. They move no
 // money and are no part of a trade: Step knows nothing of them.
 
-// Notary signs what the node says of its trades.
-type Notary interface {
+// ReceiptSigner signs what the node says of its trades.
+type ReceiptSigner interface {
 	Pubkey() string
 	// Attest signs a statement, and RoboSats' token for the same author and
 	// order.
@@ -96,8 +96,8 @@ func (k *ReceiptKey) open(node string) error {
 }
 
 // Attesting has the trade book give receipts.
-func (b *TradeBook) Attesting(n Notary) error {
-	b.notary, b.keysets = n, make(map[string]*ReceiptKey)
+func (b *TradeBook) Attesting(n ReceiptSigner) error {
+	b.receiptSigner, b.keysets = n, make(map[string]*ReceiptKey)
 	return b.store.ReceiptKeys(func(k ReceiptKey) error {
 		b.keysets[k.Epoch] = &k
 		return k.open(n.Pubkey())
@@ -107,7 +107,7 @@ func (b *TradeBook) Attesting(n Notary) error {
 // CloseKeysets has no key sign any more that the store holds, or may have
 // lost: for a store that may be an older copy of itself.
 func (b *TradeBook) CloseKeysets(at int64) {
-	for _, epoch := range smithEpochs(time.Unix(at, 0)) {
+	for _, epoch := range rotationEpochs(time.Unix(at, 0)) {
 		if b.keysets[epoch] == nil {
 			b.keysets[epoch] = &ReceiptKey{Epoch: epoch}
 		}
@@ -119,9 +119,9 @@ func (b *TradeBook) CloseKeysets(at int64) {
 	}
 }
 
-// smithEpochs gives the months for which there is to be a key: this one and,
+// rotationEpochs gives the months for which there is to be a key: this one and,
 // from a day ahead, the next.
-func smithEpochs(now time.Time) []string {
+func rotationEpochs(now time.Time) []string {
 	return slices.Compact([]string{mostro.EpochOf(now), mostro.EpochOf(now.Add(24 * time.Hour))})
 }
 
@@ -131,11 +131,11 @@ func (b *TradeBook) HasKeyset(epoch string) bool { return b.keysets[epoch] != ni
 
 // AddKeyset takes a key for the receipts of a month, unless there is one.
 func (b *TradeBook) AddKeyset(epoch string, secret *rsa.PrivateKey) error {
-	if b.notary == nil || b.HasKeyset(epoch) {
+	if b.receiptSigner == nil || b.HasKeyset(epoch) {
 		return nil
 	}
 	k := &ReceiptKey{Epoch: epoch, Secret: x509.MarshalPKCS1PrivateKey(secret)}
-	if err := k.open(b.notary.Pubkey()); err != nil {
+	if err := k.open(b.receiptSigner.Pubkey()); err != nil {
 		return err
 	}
 	b.keysets[epoch] = k
@@ -176,7 +176,7 @@ func (b *TradeBook) QueueKeysets(at int64) {
 func (b *TradeBook) receipts(msg InboundMessage) error {
 	q, err := mostro.ParseReceiptRequest(msg.Message.Message)
 	switch {
-	case errors.Is(err, mostro.ErrNoReceiptMessage), b.notary == nil, msg.Transport == mostro.TransportLegacy:
+	case errors.Is(err, mostro.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == mostro.TransportLegacy:
 		return errDrop // mail between users, as ever
 	case err != nil:
 		return trade.Refuse(mostro.ReasonInvalidTextMessage)
@@ -249,13 +249,13 @@ func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 		return Issued{}, err
 	}
 	s := mostro.Statement{
-		Node: b.notary.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
+		Node: b.receiptSigner.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
 		BandSats: mostro.AmountBand(t.AmountSats), Day: mostro.SettleDay(time.Unix(at, 0)),
 	}
 	row := Issued{Trade: t.ID, Role: role}
-	if row.Receipt, row.Token, err = b.notary.Attest(s); err == nil && role == mostro.RoleSeller {
+	if row.Receipt, row.Token, err = b.receiptSigner.Attest(s); err == nil && role == mostro.RoleSeller {
 		s.Hash = hex.EncodeToString(t.Hash[:])
-		row.Payment, _, err = b.notary.Attest(s)
+		row.Payment, _, err = b.receiptSigner.Attest(s)
 	}
 	if err != nil {
 		return row, fmt.Errorf("attest a trade: %w", err)
@@ -355,12 +355,12 @@ func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 	return at, nil
 }
 
-// smith has a key for the receipts of this month and, from a day ahead, of
+// rotateReceiptKeys has a key for the receipts of this month and, from a day ahead, of
 // the next. Making one takes a part of a second, which is why the engine's
 // goroutine does not.
-func (e *Engine) smith(ctx context.Context) error {
+func (e *Engine) rotateReceiptKeys(ctx context.Context) error {
 	for {
-		for _, epoch := range smithEpochs(e.Clock()) {
+		for _, epoch := range rotationEpochs(e.Clock()) {
 			var have bool
 			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { have = b.HasKeyset(epoch); return nil }); err != nil {
 				return err
@@ -385,8 +385,8 @@ func (e *Engine) smith(ctx context.Context) error {
 }
 
 // Keyset builds a keyset's event, unsigned.
-func (f *Face) Keyset(k mostro.Keyset) *nostr.Event {
-	k.InstanceName = f.Name
+func (b *EventBuilder) Keyset(k mostro.Keyset) *nostr.Event {
+	k.InstanceName = b.Name
 	evt := k.Event()
 	return &evt
 }

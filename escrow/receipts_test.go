@@ -18,9 +18,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// notarised has a rig's trade book give receipts. The rig starts it anew after a
+// givesReceipts has a rig's trade book give receipts. The rig starts it anew after a
 // crash by the same call.
-func (r *rig) notarised(keys *mostro.Keys, secret *rsa.PrivateKey) {
+func (r *rig) givesReceipts(keys *mostro.Keys, secret *rsa.PrivateKey) {
 	r.tb.Helper()
 	r.book.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
 	if err := r.book.Attesting(KeysSealer{Keys: keys}); err != nil {
@@ -95,7 +95,7 @@ func rated(tb testing.TB, node, rater, order, token string, receipt []string, se
 func TestReceipts(t *testing.T) {
 	r := newRig(t)
 	node, secret := newKeys(t), newBlindKey(t)
-	r.notarised(node, secret)
+	r.givesReceipts(node, secret)
 	set, _ := r.keyset()
 	r.hold[trade.FxPublish] = true
 	id, seller, buyer := r.toActive()
@@ -215,14 +215,14 @@ func TestReceipts(t *testing.T) {
 func TestReceiptsEpochs(t *testing.T) {
 	r := newRig(t)
 	node := newKeys(t)
-	r.notarised(node, newBlindKey(t))
+	r.givesReceipts(node, newBlindKey(t))
 	set, _ := r.keyset()
 	r.hold[trade.FxPublish] = true
 	id, _, buyer := r.toSettled()
 	r.resolves(id, true)
 	r.node.now += 32 * 86400
 	r.start()
-	r.notarised(node, newBlindKey(t))
+	r.givesReceipts(node, newBlindKey(t))
 	next, _ := r.keyset()
 	if next.Epoch == set.Epoch || next.ID == set.ID {
 		t.Fatalf("epoch %s again", next.Epoch)
@@ -246,13 +246,13 @@ func TestReceiptsEpochs(t *testing.T) {
 func TestReceiptsOfAnOldStore(t *testing.T) {
 	r := newRig(t)
 	node := newKeys(t)
-	r.notarised(node, newBlindKey(t))
+	r.givesReceipts(node, newBlindKey(t))
 	set, _ := r.keyset()
 	r.hold[trade.FxPublish] = true
 	id, _, buyer := r.toSettled()
 	r.resolves(id, true)
 	r.start()
-	r.notarised(node, nil)
+	r.givesReceipts(node, nil)
 	r.book.CloseKeysets(r.node.now)
 	r.commit()
 	q, err := set.Blind(buyer.Key, nil)
@@ -265,18 +265,18 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	// It stays closed over every later start, and nothing is published of it.
 	rows := len(r.store.rows)
 	r.start()
-	r.notarised(node, newBlindKey(t))
+	r.givesReceipts(node, newBlindKey(t))
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
 	if r.book.QueueKeysets(r.node.now + 10*supplyEvery); len(r.book.batch.commit.Outbox) != 0 || len(r.store.rows) != rows {
 		t.Error("a closed keyset is published")
 	}
 	// A key that may have been lost is not made a second time.
 	other := newRig(t)
-	other.notarised(node, nil)
+	other.givesReceipts(node, nil)
 	other.book.CloseKeysets(other.node.now)
 	other.commit()
 	other.start()
-	other.notarised(node, newBlindKey(t))
+	other.givesReceipts(node, newBlindKey(t))
 	if k := other.store.keysets[mostro.EpochOf(time.Unix(other.node.now, 0))]; !k.Closed || k.Secret != nil || len(other.store.rows) != 0 {
 		t.Errorf("a second key was made: closed %v, %d rows", k.Closed, len(other.store.rows))
 	}
@@ -294,7 +294,7 @@ func TestReceiptsCrash(t *testing.T) {
 	r := newRig(t)
 	r.store.mirror = db
 	node, secret := newKeys(t), newBlindKey(t)
-	r.notarised(node, secret)
+	r.givesReceipts(node, secret)
 	set, _ := r.keyset()
 	r.hold[trade.FxPublish] = true
 	type side struct {
@@ -333,7 +333,7 @@ func TestReceiptsCrash(t *testing.T) {
 		if err != nil {
 			crashes++
 			r.start()
-			r.notarised(node, nil)
+			r.givesReceipts(node, nil)
 		}
 		r.settle()
 	}
@@ -396,7 +396,7 @@ func (w *world) keysets() (list []mostro.Keyset) {
 func TestReceiptsOverRestart(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
-	w.notary = true
+	w.givesReceipts = true
 	w.start()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -449,7 +449,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&Witness{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
+	if err := (&RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
 		t.Fatal(err)
 	}
 	w.startOn(db, db)
@@ -482,7 +482,7 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	r := newRig(t)
 	r.store.mirror = db
 	node := newKeys(t)
-	r.notarised(node, newBlindKey(t))
+	r.givesReceipts(node, newBlindKey(t))
 	set, _ := r.keyset()
 
 	// What such a program left: the row has no kind.
@@ -521,13 +521,13 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 		t.Fatalf("%d keysets are published by a commit that failed", n)
 	}
 	r.start()
-	r.notarised(node, nil)
+	r.givesReceipts(node, nil)
 	again, evt := r.keyset()
 	if n := published() - before; n != 1 || evt.Kind != mostro.KindReceiptKeys || again.ID != set.ID || again.Epoch != set.Epoch {
 		t.Fatalf("%d keysets are published, the last of kind %d with key %s; want one of kind %d with %s", n, evt.Kind, again.ID, mostro.KindReceiptKeys, set.ID)
 	}
 	r.start()
-	r.notarised(node, nil)
+	r.givesReceipts(node, nil)
 	r.book.QueueKeysets(r.node.now + 10*supplyEvery)
 	if r.commit(); published()-before != 1 {
 		t.Errorf("%d keysets are published, want one", published()-before)

@@ -148,7 +148,7 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, mostro.DisputeStatus(row.Event.Content))
 	default:
-		res, err := hands{node: r.node, addresses: r.node}.do(context.Background(), row.Effect, 0)
+		res, err := effectRunner{node: r.node, addresses: r.node}.do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}

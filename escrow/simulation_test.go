@@ -209,7 +209,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(hands{node: s.node, addresses: s.node, clock: time}, simPublisher{s}, nil, nil)
+	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
 	return s

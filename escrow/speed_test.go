@@ -29,10 +29,10 @@ func BenchmarkTrades(b *testing.B) {
 	}
 	defer db.Close()
 	e := &Engine{
-		Policy: w.policy, Store: db, Node: w.node, Publisher: w.log, Gate: &Gate{},
+		Policy: w.policy, Store: db, Node: w.node, Publisher: w.log, Prefilter: &Prefilter{},
 		Sealer: KeysSealer{Keys: w.keys, MailDays: 30}, Signer: KeysSealer{Keys: w.keys}, Decode: simDecode,
-		Quote: func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
-		Face:  Face{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Secret: trade.NodeSecretOf(w.keys),
+		Quote:  func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
+		Events: EventBuilder{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Secret: trade.NodeSecretOf(w.keys),
 	}
 	if err := e.Open(); err != nil {
 		b.Fatal(err)

@@ -245,13 +245,13 @@ type world struct {
 	secrets  *secrets // that nothing may say
 	registry *prometheus.Registry
 
-	engine *Engine
-	db     *DB
-	cancel context.CancelFunc
-	done   chan error
-	read   map[string]int // per user key: entries of the log already looked at
-	seen   map[string][]mostro.Message
-	notary bool // the engine gives receipts
+	engine        *Engine
+	db            *DB
+	cancel        context.CancelFunc
+	done          chan error
+	read          map[string]int // per user key: entries of the log already looked at
+	seen          map[string][]mostro.Message
+	givesReceipts bool // the engine gives receipts
 }
 
 type testClock struct {
@@ -359,16 +359,16 @@ func (w *world) startOn(db *DB, store Store) {
 	w.db = db
 	w.engine = &Engine{
 		Policy: w.policy, Store: store, Log: w.log, Node: w.ln, Addresses: w.addrs, Publisher: w.log,
-		Opener: KeysOpener{w.keys}, Sealer: sealer, Signer: sealer, Gate: &Gate{Transports: transports},
-		Decode:  w.decode,
-		Quote:   func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
-		Face:    Face{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
-		Witness: &Witness{Path: filepath.Join(w.dir, "escrow.witness")},
-		Clock:   w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Opener: KeysOpener{w.keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
+		Decode:        w.decode,
+		Quote:         func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
+		Events:        EventBuilder{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
+		RollbackGuard: &RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")},
+		Clock:         w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: metrics, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond,
 	}
-	if w.notary {
-		w.engine.Notary = sealer
+	if w.givesReceipts {
+		w.engine.ReceiptSigner = sealer
 	}
 	if w.engine.Vet = w.vet; w.publisher != nil {
 		w.engine.Publisher = w.publisher

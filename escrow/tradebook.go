@@ -57,21 +57,21 @@ type TradeBook struct {
 	// NodeDown refuses the same: set while the Lightning node cannot be used.
 	NodeDown bool
 
-	notary     Notary                 // nil: no receipts are given
-	keysets    map[string]*ReceiptKey // by epoch
-	keys       *keyring               // trade keys of open trades
-	store      Store
-	head       Head
-	open       map[trade.OrderID]*trade.Trade
-	identities map[string]map[trade.OrderID]struct{} // parties of open trades
-	holds      map[trade.Hash]int                    // hold invoices of open trades
-	throttles  map[string]Throttle                   // by trade key or identity
-	probes     *probes                               // messages that wait for their address
-	questions  map[question]uint64                   // outbox rows that are not to be there twice
-	asking     map[uint64]question                   // the same by row
-	nonce      trade.HoldNonce                       // of the preimage in the present input
-	changed    bool                                  // the head, in a way that must not wait
-	batch      *batch
+	receiptSigner ReceiptSigner          // nil: no receipts are given
+	keysets       map[string]*ReceiptKey // by epoch
+	keys          *keyring               // trade keys of open trades
+	store         Store
+	head          Head
+	open          map[trade.OrderID]*trade.Trade
+	identities    map[string]map[trade.OrderID]struct{} // parties of open trades
+	holds         map[trade.Hash]int                    // hold invoices of open trades
+	throttles     map[string]Throttle                   // by trade key or identity
+	probes        *probes                               // messages that wait for their address
+	questions     map[question]uint64                   // outbox rows that are not to be there twice
+	asking        map[uint64]question                   // the same by row
+	nonce         trade.HoldNonce                       // of the preimage in the present input
+	changed       bool                                  // the head, in a way that must not wait
+	batch         *batch
 }
 
 // batch is one commit in the making.

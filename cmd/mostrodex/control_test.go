@@ -86,7 +86,7 @@ func TestOperatorVerbs(t *testing.T) {
 	stop()
 
 	// The store seems to be an older copy of itself: the trade freezes.
-	witness := escrow.Witness{Path: filepath.Join(dir, "escrow.witness")}
+	witness := escrow.RollbackGuard{Path: filepath.Join(dir, "escrow.witness")}
 	commits, known, err := witness.Load()
 	if err != nil || !known {
 		t.Fatal(known, err)

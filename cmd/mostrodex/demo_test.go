@@ -46,7 +46,7 @@ func (u *demoUser) send(action mostro.Action, id *mostro.UUID, payload mostro.Pa
 	u.t.Helper()
 	request := uint64(7)
 	msg := mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
-	evt, err := mostro.Seal(context.Background(), msg, mostro.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Face.Pubkey, Trade: u.keys, Now: time.Now()})
+	evt, err := mostro.Seal(context.Background(), msg, mostro.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Now: time.Now()})
 	if err != nil {
 		u.t.Fatalf("seal %s: %v", action, err)
 	}

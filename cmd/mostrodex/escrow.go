@@ -29,7 +29,7 @@ type escrowRoom struct {
 	lnd    *lnd.Client    // nil: simulated
 	world  *lnsim.World   // nil: real
 	wallet http.Handler   // of the simulated world; nil: none
-	relays bool           // the face's relays were configured
+	relays bool           // the relays of the node's events were configured
 	pubkey string         // of the node
 }
 
@@ -150,10 +150,10 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	}
 	first := max(cfg.Pow, cfg.PowFirstContact)
 	sealer := escrow.KeysSealer{Keys: keys, MailDays: policy.MailDays}
-	face := escrow.Face{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
+	events := escrow.EventBuilder{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
 		Version: programVersion(), Commit: programVersion(), Pow: cfg.Pow, PowFirstContact: first, Transports: transports}
 	if m.Config.Relay.URL != "" {
-		face.Relays = []string{m.Config.Relay.URL}
+		events.Relays = []string{m.Config.Relay.URL}
 	}
 	room = &escrowRoom{relays: m.Config.Relay.URL != "", pubkey: keys.Pubkey()}
 	opened := room // a return of nil does not change it
@@ -164,9 +164,9 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	}()
 	room.engine = &escrow.Engine{
 		Policy: policy, Log: m.store, Publisher: escrowPublisher{m.relay}, Addresses: escrow.Services{},
-		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, Notary: sealer,
-		Gate: &escrow.Gate{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
-		Face: face, Witness: &escrow.Witness{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
+		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer,
+		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
+		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
 		Clock: m.Now, Secret: trade.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
 	}
 	if m.addresses != nil {
@@ -204,7 +204,7 @@ func (r *escrowRoom) connect(m *Main) error {
 	for _, p := range cfg.Prices {
 		r.prices.Sources = append(r.prices.Sources, escrow.HTTPSource{Provider: p})
 	}
-	r.engine.Quote, r.engine.Heard, r.engine.Face.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
+	r.engine.Quote, r.engine.Heard, r.engine.Events.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
 	return nil
 }
 
@@ -261,7 +261,7 @@ func (p escrowPublisher) Publish(ctx context.Context, evt *nostr.Event) error {
 // run starts the escrow's goroutines. addr is where our own relay listens.
 func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 	if !r.relays {
-		r.engine.Face.Relays = []string{"ws://" + addr}
+		r.engine.Events.Relays = []string{"ws://" + addr}
 	}
 	if r.world != nil {
 		g.Go(func() error { return r.world.Run(ctx) })

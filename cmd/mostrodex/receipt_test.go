@@ -58,7 +58,7 @@ func TestDemoReceipts(t *testing.T) {
 	}
 	m.Log = slog.New(slog.DiscardHandler)
 	startMain(t, m)
-	node := m.escrow.engine.Face.Pubkey
+	node := m.escrow.engine.Events.Pubkey
 	url := "ws://" + m.Addr()
 	eventually(t, "the keyset is public", func() bool {
 		return len(mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindReceiptKeys}, Authors: []string{node}})) > 0

@@ -391,7 +391,7 @@ func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
 	m.Log.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
 		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
 	if m.escrow != nil {
-		m.Log.Info("this is a Mostro", "pubkey", m.escrow.engine.Face.Pubkey, "simulated", m.Demo != nil)
+		m.Log.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
 	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {

@@ -10,10 +10,11 @@ import (
 	"path/filepath"
 )
 
-// Witness remembers outside of the store how far the store had come, so that
-// an older copy put in its place is noticed. It may lag behind by what a
-// second commits: copies are older than that.
-type Witness struct {
+// RollbackGuard remembers outside of the store how far the store had come, in a
+// file that is called the witness, so that an older copy put in its place is
+// noticed. The file may lag behind by what a second commits: copies are older
+// than that.
+type RollbackGuard struct {
 	// Path is a file that is not part of the store, nor of its backups.
 	Path string
 	// Old is where the file lay before, "" nowhere. It is read if there is none
@@ -23,10 +24,10 @@ type Witness struct {
 
 // Load gives the remembered number of commits. known is false when there is
 // nothing to remember, or nothing legible.
-func (w Witness) Load() (commits uint64, known bool, err error) {
-	b, err := os.ReadFile(w.Path)
-	if errors.Is(err, fs.ErrNotExist) && w.Old != "" {
-		b, err = os.ReadFile(w.Old)
+func (g RollbackGuard) Load() (commits uint64, known bool, err error) {
+	b, err := os.ReadFile(g.Path)
+	if errors.Is(err, fs.ErrNotExist) && g.Old != "" {
+		b, err = os.ReadFile(g.Old)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, false, nil
@@ -41,10 +42,10 @@ func (w Witness) Load() (commits uint64, known bool, err error) {
 }
 
 // Store remembers a number of commits, durably and in one piece.
-func (w Witness) Store(commits uint64) error {
+func (g RollbackGuard) Store(commits uint64) error {
 	b := binary.BigEndian.AppendUint64(nil, commits)
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
-	f, err := os.CreateTemp(filepath.Dir(w.Path), ".witness-*")
+	f, err := os.CreateTemp(filepath.Dir(g.Path), ".witness-*")
 	if err != nil {
 		return fmt.Errorf("write witness: %w", err)
 	}
@@ -53,13 +54,13 @@ func (w Witness) Store(commits uint64) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), w.Path)
+		err = os.Rename(f.Name(), g.Path)
 	}
 	if err != nil {
 		return fmt.Errorf("write witness: %w", errors.Join(err, os.Remove(f.Name())))
 	}
-	if w.Old != "" && w.Old != w.Path {
-		if err := os.Remove(w.Old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if g.Old != "" && g.Old != g.Path {
+		if err := os.Remove(g.Old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the old witness: %w", err)
 		}
 	}

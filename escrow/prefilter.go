@@ -9,10 +9,10 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Gate is the cheap judgement on an event addressed to us, before anything is
+// Prefilter is the cheap judgement on an event addressed to us, before anything is
 // decrypted. The relay that logged the event has checked id and signature:
 // without that anybody could borrow a known key.
-type Gate struct {
+type Prefilter struct {
 	// Transports are the ones that are answered.
 	Transports []mostro.Transport
 	// Pow is demanded of every event (NIP-13).
@@ -26,17 +26,17 @@ type Gate struct {
 }
 
 // Check gives the rule that an event breaks, or nil.
-func (g *Gate) Check(evt *nostr.Event) error {
+func (p *Prefilter) Check(evt *nostr.Event) error {
 	t := mostro.TransportOf(evt.Kind)
-	if !slices.Contains(g.Transports, t) {
+	if !slices.Contains(p.Transports, t) {
 		return &mostro.WireError{Rule: mostro.RuleKind, Detail: "transport not in use"}
 	}
-	want := g.Pow
-	if t == mostro.TransportV2 && g.PowFirstContact > want && !g.known.has(evt.PubKey) {
-		want = g.PowFirstContact
+	want := p.Pow
+	if t == mostro.TransportV2 && p.PowFirstContact > want && !p.known.has(evt.PubKey) {
+		want = p.PowFirstContact
 	}
 	if err := mostro.CheckWork(evt, want); err != nil {
-		return fmt.Errorf("gate: %w", err)
+		return fmt.Errorf("prefilter: %w", err)
 	}
 	return nil
 }
