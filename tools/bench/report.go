@@ -379,7 +379,7 @@ func writeIngest(b *strings.Builder, all []result, book resultBook) {
 			number(v["refused"]), number(v["wrong_orders"]), number(v["orders"]), number(v["missing"]), number(v["stale"]), number(v["doubled"]), number(v["written_mb"]), number(v["data_mb"]), number(v["rss_anon_mb"]), noiseShare(r.Noise, r.Wall))
 	}
 	if l, ok := limitOf(all, ours); ok {
-		fmt.Fprintf(b, "\nSignature checking alone, same run: %s events a second on all cores, %s per CPU second (%s µs each).\n", number(l.Values["per_s"]), number(l.Values["per_cpu_s"]), number(l.Values["cpu_us"]))
+		fmt.Fprintf(b, "\nSignature checking alone, same run: %s events a second on all cores,\n%s per CPU second (%s µs each).\n", number(l.Values["per_s"]), number(l.Values["per_cpu_s"]), number(l.Values["cpu_us"]))
 	}
 }
 
@@ -443,16 +443,17 @@ func writeRuns(b *strings.Builder, book resultBook) {
 	type run struct{ id, line string }
 	var runs []run
 	for _, r := range book {
-		line := fmt.Sprintf("* run %s, version %s: `%s` on %s\n", r.Run, r.Version, r.Command, r.Machine)
+		line := fmt.Sprintf("run %s, version %s, %s\n  %s\n", r.Run, r.Version, r.Machine, r.Command)
 		if !slices.ContainsFunc(runs, func(x run) bool { return x.line == line }) {
 			runs = append(runs, run{r.Run, line})
 		}
 	}
 	slices.SortFunc(runs, func(a, c run) int { return strings.Compare(a.line, c.line) })
-	b.WriteString("\n## Runs\n\n")
+	b.WriteString("\n## Runs\n\n```\n")
 	for _, r := range runs {
 		b.WriteString(r.line)
 	}
+	b.WriteString("```\n")
 }
 
 const reportHead = `# Performance
@@ -486,8 +487,8 @@ little effect on CPU figures and on ratios between subjects that took turns.
 `
 
 const socketText = `
-**Fan-out**: 100 sockets have ten subscriptions each. 20 authors publish 200 events a second, so each
-event has 50 deliveries, each to a different socket. In the second case 100 authors publish, and
+**Fan-out**: 100 sockets have ten subscriptions each. 20 authors publish 200 events a second, so
+each event has 50 deliveries, each to a different socket. In the second case 100 authors publish, and
 each event has 10 deliveries. mostrodex has one more subscriber that never reads. delivery_cpu_us is
 cpu_us minus the cost of as many events without subscribers, measured just before, because a stock
 relay does not sync.
