@@ -488,10 +488,10 @@ little effect on CPU figures and on ratios between subjects that took turns.
 
 const socketText = `
 **Fan-out**: 100 sockets have ten subscriptions each. 20 authors publish 200 events a second, so
-each event has 50 deliveries, each to a different socket. In the second case 100 authors publish, and
-each event has 10 deliveries. mostrodex has one more subscriber that never reads. delivery_cpu_us is
-cpu_us minus the cost of as many events without subscribers, measured just before, because a stock
-relay does not sync.
+each event has 50 deliveries, each to a different socket. In the second case 100 authors publish,
+and each event has 10 deliveries. mostrodex has one more subscriber that never reads.
+delivery_cpu_us is cpu_us minus the cost of as many events without subscribers, measured just
+before, because a stock relay does not sync.
 
 **reconcile**: two processes follow each other. Each holds events_each events, and apart/2 of them
 are missing in the other. seconds is the time from the first connection until the slower relay
