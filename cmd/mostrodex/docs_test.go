@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,18 +20,7 @@ func TestProseIsWrapped(t *testing.T) {
 		"../../docs/escrow-states.md", // generated
 		"../../CHANGELOG.md",          // one line an entry
 	}
-	var files []string
-	for _, pattern := range []string{"../../docs/*.md", "../../deploy/*.md", "../../*.md"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, found...)
-	}
-	if len(files) < 14 {
-		t.Errorf("%d documents found", len(files))
-	}
-	for _, file := range files {
+	for _, file := range documents(t) {
 		if slices.Contains(exempt, file) {
 			continue
 		}
@@ -42,6 +32,23 @@ func TestProseIsWrapped(t *testing.T) {
 			t.Errorf("%s:%d has more than %d columns", strings.TrimPrefix(file, "../../"), n, proseColumns)
 		}
 	}
+}
+
+// documents lists the documents of the repository.
+func documents(tb testing.TB) []string {
+	tb.Helper()
+	var files []string
+	for _, pattern := range []string{"../../docs/*.md", "../../deploy/*.md", "../../*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	if len(files) < 14 {
+		tb.Errorf("%d documents found", len(files))
+	}
+	return files
 }
 
 // wideLines returns the numbers of the lines of prose that are too wide.
@@ -71,4 +78,49 @@ func TestWideLines(t *testing.T) {
 	if got := wideLines(text); !slices.Equal(got, []int{2, 7, 8}) {
 		t.Errorf("lines %v, want 2, 7 and 8", got)
 	}
+}
+
+// TestLinksOfDocuments: every link between the documents leads to a file and to
+// a heading that exist.
+func TestLinksOfDocuments(t *testing.T) {
+	n := 0
+	for _, file := range documents(t) {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(raw), -1) {
+			if strings.Contains(link[1], "://") {
+				continue
+			}
+			n++
+			path, anchor, _ := strings.Cut(link[1], "#")
+			target := file
+			if path != "" {
+				target = filepath.Join(filepath.Dir(file), path)
+			}
+			text, err := os.ReadFile(target)
+			if err != nil {
+				t.Errorf("%s: %v", strings.TrimPrefix(file, "../../"), err)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(string(text)), anchor) {
+				t.Errorf("%s links to %s, which has no heading #%s", strings.TrimPrefix(file, "../../"), target, anchor)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("%d links found", n)
+	}
+}
+
+// anchors returns the anchors of the headings as GitHub forms them.
+func anchors(text string) (list []string) {
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for line := range strings.SplitSeq(text, "\n") {
+		if title := strings.TrimLeft(line, "#"); title != line {
+			list = append(list, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-"))
+		}
+	}
+	return list
 }
