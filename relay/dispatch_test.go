@@ -165,7 +165,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 // have: 2,000 wallets that watch their trades, 200 order books.
 func BenchmarkDispatch(b *testing.B) {
 	clock := testkit.NewClock()
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: b.TempDir(), Now: clock.Now})
+	st, err := eventlog.Open(eventlog.Config{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 // Many requests of many ids do not hold up what others publish, and count as
 // many events.
 func TestManyLargeDeletions(t *testing.T) {
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: t.TempDir()})
+	st, err := eventlog.Open(eventlog.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

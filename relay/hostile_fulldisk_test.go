@@ -20,7 +20,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	var free atomic.Int64
 	free.Store(math.MaxInt64)
 	dir := t.TempDir()
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }})
+	st, err := eventlog.Open(eventlog.Config{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	r.stop()
 	r.shut()
 	free.Store(1 << 20)
-	if _, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, eventlog.ErrFull) {
+	if _, err := eventlog.Open(eventlog.Config{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, eventlog.ErrFull) {
 		t.Errorf("it opens on a full disk: %v", err)
 	}
 }

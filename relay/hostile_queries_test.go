@@ -17,7 +17,7 @@ import (
 
 // A client that reads nothing of its answers has few of their bodies held.
 func TestUnreadAnswersHoldLittle(t *testing.T) {
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: t.TempDir(), BodyCache: -1})
+	st, err := eventlog.Open(eventlog.Config{Dir: t.TempDir(), BodyCache: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

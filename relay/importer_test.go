@@ -325,7 +325,7 @@ func TestImportIsLocalOnlyOnALoopbackListener(t *testing.T) {
 // An import keeps up with the checking of signatures: nothing else may cost
 // half as much.
 func BenchmarkImport(b *testing.B) {
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: b.TempDir()})
+	st, err := eventlog.Open(eventlog.Config{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 // BenchmarkRequest measures a REQ over a socket, from its frame to EOSE, over
 // 20,000 orders.
 func BenchmarkRequest(b *testing.B) {
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: b.TempDir()})
+	st, err := eventlog.Open(eventlog.Config{Dir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}

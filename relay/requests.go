@@ -488,7 +488,7 @@ func (s *Server) search(dst []eventlog.Hit, f *liveFilter, all []*liveFilter, up
 		if found.Seq > upTo && slices.ContainsFunc(all, live) {
 			continue
 		}
-		dst = append(dst, eventlog.Hit{Seq: found.Seq, At: int64(evt.CreatedAt), Slot: eventlog.NoTerm})
+		dst = append(dst, eventlog.Hit{Seq: found.Seq, At: int64(evt.CreatedAt), Entry: eventlog.None})
 		n++
 	}
 	return dst, nil

@@ -36,7 +36,7 @@ type testRelay struct {
 
 func startRelay(tb testing.TB, change func(*Config)) *testRelay {
 	tb.Helper()
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: tb.TempDir()})
+	st, err := eventlog.Open(eventlog.Config{Dir: tb.TempDir()})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestExpiryToTheSecond(t *testing.T) {
 
 func TestGoodbye(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: t.TempDir()})
+	st, err := eventlog.Open(eventlog.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

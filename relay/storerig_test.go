@@ -15,7 +15,7 @@ import (
 // openStore opens a store that the test checks and closes.
 func openStore(tb testing.TB, dir string, clock *testkit.Clock) *eventlog.Store {
 	tb.Helper()
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir, Now: clock.Now})
+	st, err := eventlog.Open(eventlog.Config{Dir: dir, Now: clock.Now})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -115,7 +115,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 		t.Error(err)
 	}
 	stop()
-	store, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir})
+	store, err := eventlog.Open(eventlog.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -163,8 +163,8 @@ func (m *Main) openStores() (err error) {
 	if budget == 0 {
 		budget = -1
 	}
-	metrics := eventlog.NewStoreMetrics()
-	m.store, err = eventlog.OpenStore(eventlog.StoreConfig{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
+	metrics := eventlog.NewMetrics()
+	m.store, err = eventlog.Open(eventlog.Config{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
 		DiskReserve: int64(m.Config.Relay.DiskReserveMiB) << 20,
 		Progress:    func(n int) { m.Log.Info("loading the live index", "events", n) }})
 	if err != nil {

@@ -28,7 +28,7 @@ type cachedBody struct {
 }
 
 // noBody is the place of a body that is not in memory.
-const noBody = NoTerm
+const noBody = None
 
 func (c *bodyCache) get(place uint32) []byte { return c.queue[place-c.base].body }
 
@@ -123,7 +123,7 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	l.mu.Lock()
 	for _, m := range missing {
 		f := &found[m.index]
-		if m.slot == NoTerm {
+		if m.slot == None {
 			continue // it was found by its words, and may be no live event
 		}
 		if s := l.slots.at(m.slot); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
@@ -156,8 +156,8 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 	for ; n < min(len(hits), BodiesAtOnce); n++ {
 		h := hits[n]
 		var body []byte
-		if h.Slot != NoTerm {
-			if s := l.slots.at(h.Slot); s.used && s.seq == h.Seq && !s.hidden {
+		if h.Entry != None {
+			if s := l.slots.at(h.Entry); s.used && s.seq == h.Seq && !s.hidden {
 				body = l.body(s)
 			}
 		}
@@ -165,7 +165,7 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 			if size += st.log.rowBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
 				break
 			}
-			missing = append(missing, missingBody{len(dst), h.Slot})
+			missing = append(missing, missingBody{len(dst), h.Entry})
 		}
 		dst = append(dst, Found{Seq: h.Seq, JSON: body})
 	}
@@ -187,7 +187,7 @@ func (st *Store) SortNewest(hits []Hit) {
 		if a.At != b.At {
 			return cmp.Compare(b.At, a.At)
 		}
-		s, t := l.slots.at(a.Slot), l.slots.at(b.Slot)
+		s, t := l.slots.at(a.Entry), l.slots.at(b.Entry)
 		if s.seq != a.Seq || t.seq != b.Seq {
 			return cmp.Compare(a.Seq, b.Seq)
 		}

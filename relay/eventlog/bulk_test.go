@@ -22,7 +22,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	}
 	const bodyBytes, events = 60 << 10, 450
 	dir := t.TempDir()
-	st, err := OpenStore(StoreConfig{Dir: dir, Bulk: true, BodyCache: -1})
+	st, err := Open(Config{Dir: dir, Bulk: true, BodyCache: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	if logs, _ := filepath.Glob(filepath.Join(killed, "events", "*.mem")); len(logs) == 0 {
 		t.Fatal("the import has left no log: nothing is tested")
 	}
-	again, err := OpenStore(StoreConfig{Dir: killed, BodyCache: -1})
+	again, err := Open(Config{Dir: killed, BodyCache: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	copyStore(t, killed, twice)
 	again.Close()
 	for _, dir := range []string{killed, twice} {
-		st, err := OpenStore(StoreConfig{Dir: dir, BodyCache: -1})
+		st, err := Open(Config{Dir: dir, BodyCache: -1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ import (
 // killed is set.
 func openToKill(t *testing.T, dir string, clock *testkit.Clock, killed *bool) *Store {
 	t.Helper()
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, flushAfter: time.Hour, committed: func() error {
+	st, err := Open(Config{Dir: dir, Now: clock.Now, flushAfter: time.Hour, committed: func() error {
 		if *killed {
 			return errors.New("killed by its test")
 		}
@@ -92,7 +92,7 @@ func TestManyErasures(t *testing.T) {
 	for crashAt := 1; crashAt <= parts; crashAt++ {
 		clock, dir := testkit.NewClock(), t.TempDir()
 		counting, commits := false, 0
-		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
+		st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
 			if counting {
 				if commits++; commits == crashAt {
 					return errors.New("killed by its test")
@@ -195,7 +195,7 @@ func TestErasedLogWithoutIndex(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(fresh, "events", "log"), os.DirFS(filepath.Join(dir, "events", "log"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenStore(StoreConfig{Dir: fresh, Now: clock.Now}); !errors.Is(err, ErrDamaged) {
+	if _, err := Open(Config{Dir: fresh, Now: clock.Now}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("it opens: %v", err)
 	}
 	if got, err := os.ReadFile(filepath.Join(fresh, path)); err != nil || !bytes.Equal(got, want) {
@@ -301,7 +301,7 @@ func TestSchema1(t *testing.T) {
 func TestCrashBehindAShrink(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	open := func() *Store {
-		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, logFileBytes: 32 << 10, flushAfter: time.Hour})
+		st, err := Open(Config{Dir: dir, Now: clock.Now, logFileBytes: 32 << 10, flushAfter: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -388,7 +388,7 @@ func TestErasedIsCounted(t *testing.T) {
 // what the live index has not, and while Badger knows nothing of it.
 func TestHeldBeforeItIsFollowed(t *testing.T) {
 	clock, ctx := testkit.NewClock(), context.Background()
-	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.Now, flushAfter: time.Hour})
+	st, err := Open(Config{Dir: t.TempDir(), Now: clock.Now, flushAfter: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -424,7 +424,7 @@ func TestDamagedBodyIsNotServed(t *testing.T) {
 	if err := st.Close(); err != nil { // else it is in memory
 		t.Fatal(err)
 	}
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1})
+	st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ var flips = flag.Int("flips", 40, "bits to flip, each in a copy of a store")
 // is never silent.
 func TestFlippedBitInTheLog(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, logFileBytes: 40_000})
+	st, err := Open(Config{Dir: dir, Now: clock.Now, logFileBytes: 40_000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestFlippedBitInTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		where := fmt.Sprintf("flip %d at %d of %s", n, at, filepath.Base(path))
-		st, err := OpenStore(StoreConfig{Dir: harmed, Now: clock.Now, BodyCache: -1, logFileBytes: 40_000})
+		st, err := Open(Config{Dir: harmed, Now: clock.Now, BodyCache: -1, logFileBytes: 40_000})
 		if err != nil {
 			t.Fatalf("%s: %v", where, err)
 		}
@@ -141,7 +141,7 @@ func TestFlippedBitInTheLog(t *testing.T) {
 // take these with it.
 func TestDamageBehindTheApplied(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, flushAfter: time.Hour})
+	st, err := Open(Config{Dir: dir, Now: clock.Now, flushAfter: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		content := slices.Clone(whole)
 		content[at] ^= 1
 		harmed := with(content)
-		if _, err := OpenStore(StoreConfig{Dir: harmed, Now: clock.Now}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "entry 3") {
+		if _, err := Open(Config{Dir: harmed, Now: clock.Now}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "entry 3") {
 			t.Errorf("%s: it opens: %v", name, err)
 		}
 		if after, err := os.ReadFile(filepath.Join(harmed, logFile)); err != nil || !slices.Equal(after, content) {
@@ -186,7 +186,7 @@ func TestDamageBehindTheApplied(t *testing.T) {
 			torn = torn[binary.LittleEndian.Uint32(content[places[5]:]):] // all of the body
 		}
 		copy(content[len(content)-len(torn):], torn)
-		st, err := OpenStore(StoreConfig{Dir: with(content), Now: clock.Now})
+		st, err := Open(Config{Dir: with(content), Now: clock.Now})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

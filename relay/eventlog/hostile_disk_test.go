@@ -57,7 +57,7 @@ func smallDisk(t *testing.T, kind string, mib int) string {
 func fillStore(t *testing.T, dir string, others bool) {
 	data := filepath.Join(dir, "data")
 	open := func() *Store {
-		st, err := OpenStore(StoreConfig{Dir: data, DiskReserve: 64 << 20, BodyCache: -1})
+		st, err := Open(Config{Dir: data, DiskReserve: 64 << 20, BodyCache: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 			_, err = f.Write(block)
 		}
 		f.Close()
-		if st, err := OpenStore(StoreConfig{Dir: data, DiskReserve: 64 << 20}); !errors.Is(err, ErrFull) {
+		if st, err := Open(Config{Dir: data, DiskReserve: 64 << 20}); !errors.Is(err, ErrFull) {
 			t.Errorf("it opens: %v", err)
 			st.Close()
 		}

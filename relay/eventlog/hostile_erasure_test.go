@@ -107,7 +107,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 	for crashAt := 1; crashAt <= parts; crashAt++ {
 		clock, dir := testkit.NewClock(), t.TempDir()
 		counting, commits := false, 0
-		st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
+		st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
 			if counting {
 				if commits++; commits == crashAt {
 					return errors.New("killed by its test")

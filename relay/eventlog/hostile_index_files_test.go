@@ -100,7 +100,7 @@ func indexCases(t *testing.T) (cases []indexCase) {
 			c := indexCase{clock: clock, name: fmt.Sprintf("erased=%v killed=%v", erased, killed), dir: t.TempDir(), erased: erased, again: map[*nostr.Event]Outcome{}}
 			live := t.TempDir()
 			open := func() *Store {
-				st, err := OpenStore(StoreConfig{Dir: live, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000, flushAfter: time.Millisecond})
+				st, err := Open(Config{Dir: live, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000, flushAfter: time.Millisecond})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -152,7 +152,7 @@ func indexCases(t *testing.T) (cases []indexCase) {
 			}
 			check := t.TempDir()
 			copyFiles(t, check, c.dir)
-			st, err = OpenStore(StoreConfig{Dir: check, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000})
+			st, err = Open(Config{Dir: check, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -210,7 +210,7 @@ func TestFlippedBitInTheIndex(t *testing.T) {
 		if fate == "refused" {
 			// What was refused is whole but for that bit.
 			turnBit(t, path, at, -1)
-			st, err := OpenStore(StoreConfig{Dir: harmed, Now: c.clock.Now, DiskReserve: -1, logFileBytes: 40_000})
+			st, err := Open(Config{Dir: harmed, Now: c.clock.Now, DiskReserve: -1, logFileBytes: 40_000})
 			if err != nil {
 				t.Fatalf("%s, turned back: %v", where, err)
 			}
@@ -263,7 +263,7 @@ func turnBit(t *testing.T, path string, at int64, bit int) {
 func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 	var said strings.Builder
 	clock := c.clock
-	st, err := OpenStore(StoreConfig{Dir: harmed, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	st, err := Open(Config{Dir: harmed, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000, Logger: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		if !c.erased || !errors.Is(err, ErrIndex) {
 			t.Errorf("%s: it does not open: %v", where, err)
@@ -316,7 +316,7 @@ func TestIndexWithoutItsLastCommit(t *testing.T) {
 	for _, kind := range []int{38383, mostro.KindGiftWrap} {
 		clock, live, older := testkit.NewClock(), t.TempDir(), t.TempDir()
 		open := func(dir string) (*Store, error) {
-			return OpenStore(StoreConfig{Dir: dir, Now: clock.Now, DiskReserve: -1})
+			return Open(Config{Dir: dir, Now: clock.Now, DiskReserve: -1})
 		}
 		st, err := open(live)
 		if err != nil {

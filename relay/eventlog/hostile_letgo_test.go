@@ -14,7 +14,7 @@ import (
 func fullStore(t *testing.T, orders int) *Store {
 	t.Helper()
 	clock := testkit.NewClock()
-	st, err := OpenStore(StoreConfig{Dir: t.TempDir(), Now: clock.Now})
+	st, err := Open(Config{Dir: t.TempDir(), Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

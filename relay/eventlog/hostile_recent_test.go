@@ -61,7 +61,7 @@ func TestNoDescriptorIsWaitedOut(t *testing.T) {
 		}
 		return
 	}
-	st, err := OpenStore(StoreConfig{Dir: os.Getenv("MOSTRODEX_INTEROP_DESCRIPTORS"), logFileBytes: 2000})
+	st, err := Open(Config{Dir: os.Getenv("MOSTRODEX_INTEROP_DESCRIPTORS"), logFileBytes: 2000})
 	if err != nil {
 		t.Fatal(err)
 	}

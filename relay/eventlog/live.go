@@ -48,7 +48,7 @@ type combo struct {
 	s, f   uint32
 }
 
-const NoTerm = math.MaxUint32
+const None = math.MaxUint32
 
 func newLive(bodyBudget int) *live {
 	l := &live{
@@ -78,7 +78,7 @@ func (l *live) fill(r record, body []byte) uint32 {
 	n := l.slots.take()
 	s := slot{
 		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
-		author: l.authors.number(r.pubkey), d: NoTerm, kind: uint16(r.kind), body: noBody, side: sideOf(r.terms),
+		author: l.authors.number(r.pubkey), d: None, kind: uint16(r.kind), body: noBody, side: sideOf(r.terms),
 		several: severalValues(r.terms),
 	}
 	l.numbers = l.numbers[:0]
@@ -116,7 +116,7 @@ func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 	if !ok {
 		return 0, false
 	}
-	a := slotAddress{uint16(kind), author, NoTerm}
+	a := slotAddress{uint16(kind), author, None}
 	if kindClass(kind) == addressable && d != "" {
 		if a.d, ok = l.terms.find('d', d); !ok {
 			return 0, false
@@ -142,11 +142,11 @@ func (l *live) itemOf(n uint32) item { return makeItem(l.slots.at(n).createdAt, 
 // eachCombo calls fn for every composite that a slot belongs to, the one of
 // kind and author first: four at most.
 func (l *live) eachCombo(s *slot, fn func(combo)) {
-	fn(combo{uint32(s.kind), s.author, NoTerm, NoTerm})
+	fn(combo{uint32(s.kind), s.author, None, None})
 	if s.several {
 		return
 	}
-	status, currency := uint32(NoTerm), uint32(NoTerm)
+	status, currency := uint32(None), uint32(None)
 	for _, t := range l.slots.termsOf(s) {
 		switch l.terms.letter(t) {
 		case 's':
@@ -155,13 +155,13 @@ func (l *live) eachCombo(s *slot, fn func(combo)) {
 			currency = t
 		}
 	}
-	if status == NoTerm {
+	if status == None {
 		return
 	}
-	fn(combo{uint32(s.kind), NoTerm, status, NoTerm})
-	fn(combo{uint32(s.kind), s.author, status, NoTerm})
-	if currency != NoTerm {
-		fn(combo{uint32(s.kind), NoTerm, status, currency})
+	fn(combo{uint32(s.kind), None, status, None})
+	fn(combo{uint32(s.kind), s.author, status, None})
+	if currency != None {
+		fn(combo{uint32(s.kind), None, status, currency})
 	}
 }
 
@@ -192,7 +192,7 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 		switch {
 		case !ok:
 			l.combos[c] = list{one: it}
-			if c.author != NoTerm && c.s == NoTerm {
+			if c.author != None && c.s == None {
 				a := l.authors.list.at(c.author)
 				a.kinds = append(a.kinds, uint16(c.kind))
 			}
@@ -249,7 +249,7 @@ func (l *live) unlink(n uint32) {
 			return
 		}
 		delete(l.combos, c)
-		if c.author != NoTerm && c.s == NoTerm {
+		if c.author != None && c.s == None {
 			l.authors.list.at(c.author).dropKind(uint16(c.kind))
 		}
 	})

@@ -28,7 +28,7 @@ func (st *Store) AuthorsOf(kind int) (keys []string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for n := range l.authors.list.n {
-		if _, ok := l.combos[combo{uint32(kind), n, NoTerm, NoTerm}]; ok {
+		if _, ok := l.combos[combo{uint32(kind), n, None, None}]; ok {
 			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
 				break
 			}

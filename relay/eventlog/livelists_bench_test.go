@@ -12,7 +12,7 @@ import (
 
 // BenchmarkSnapshot lists a million live events for reconciliation.
 func BenchmarkSnapshot(b *testing.B) {
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), BodyCache: -1})
+	st, err := Open(Config{Dir: b.TempDir(), BodyCache: -1})
 	if err != nil {
 		b.Fatal(err)
 	}

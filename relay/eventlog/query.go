@@ -172,7 +172,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		p := plan{lists: make([]list, 0, n), kinds: true, authors: true, disjoint: true}
 		for _, a := range c.authors {
 			for _, k := range l.kindsOf(c, a) {
-				p.add(l.combo(combo{uint32(k), a, NoTerm, NoTerm}))
+				p.add(l.combo(combo{uint32(k), a, None, None}))
 			}
 		}
 		consider(p)
@@ -208,7 +208,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
 		for _, k := range kinds {
 			for _, n := range s.terms {
-				p.add(l.combo(combo{uint32(k), NoTerm, n, NoTerm}))
+				p.add(l.combo(combo{uint32(k), None, n, None}))
 			}
 		}
 		consider(p)
@@ -218,7 +218,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, k := range kinds {
 			for _, a := range c.authors {
 				for _, n := range s.terms {
-					p.add(l.combo(combo{uint32(k), a, n, NoTerm}))
+					p.add(l.combo(combo{uint32(k), a, n, None}))
 				}
 			}
 		}
@@ -229,7 +229,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, k := range kinds {
 			for _, n := range s.terms {
 				for _, m := range f.terms {
-					p.add(l.combo(combo{uint32(k), NoTerm, n, m}))
+					p.add(l.combo(combo{uint32(k), None, n, m}))
 				}
 			}
 		}
@@ -536,9 +536,9 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 
 // Hit is an event of an answer whose body is not looked for yet.
 type Hit struct {
-	Seq  uint64
-	At   int64 // created_at
-	Slot uint32
+	Seq   uint64
+	At    int64 // created_at
+	Entry uint32
 }
 
 // hits is Query without the bodies.

@@ -11,7 +11,7 @@ func TestReadingAheadWaits(t *testing.T) {
 	dir := t.TempDir()
 	open := func() (*Store, chan struct{}) {
 		settled := make(chan struct{})
-		st, err := OpenStore(StoreConfig{Dir: dir, Settled: settled})
+		st, err := Open(Config{Dir: dir, Settled: settled})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -138,7 +138,7 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 	if !ok {
 		return 0
 	}
-	if served, ok := l.combos[combo{uint32(kind), author, NoTerm, NoTerm}]; ok {
+	if served, ok := l.combos[combo{uint32(kind), author, None, None}]; ok {
 		return served.size()
 	}
 	return 0

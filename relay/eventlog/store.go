@@ -28,14 +28,14 @@ import (
 // DefaultBodyCache bounds the bodies of live events kept in memory, in bytes.
 const DefaultBodyCache = 128 << 20
 
-// StoreConfig says where and how a Store keeps the log.
-type StoreConfig struct {
+// Config says where and how a Store keeps the log.
+type Config struct {
 	Dir       string           // data directory; the store uses Dir/events
 	Bulk      bool             // much is going to be appended and nothing asked: less work, more memory, ErrBulk to queries
 	BodyCache int              // bytes; 0: DefaultBodyCache; negative: none
 	Now       func() time.Time // nil: time.Now
 	Logger    *slog.Logger     // nil: none
-	Metrics   *StoreMetrics    // nil: none kept
+	Metrics   *Metrics         // nil: none kept
 	Progress  func(loaded int) // called now and then while opening; may be nil
 	// Settled is closed when what was opened serves: reading ahead, which is seconds
 	// of work in a large store, waits for it, and takes its time then. nil: it
@@ -56,7 +56,7 @@ type StoreConfig struct {
 // live. It is one of the two precious stores: every append is synced before it
 // is acknowledged, and an error from the disk is fatal.
 type Store struct {
-	cfg   StoreConfig
+	cfg   Config
 	log   *rowLog
 	db    *badger.DB // what follows from the log
 	live  *live
@@ -65,7 +65,7 @@ type Store struct {
 	deleting *semaphore.Weighted
 	now      func() time.Time
 	logger   *slog.Logger
-	metrics  *StoreMetrics
+	metrics  *Metrics
 	ids      *seenFilter  // ids of the log
 	hidden   *seenFilter  // addresses whose newest version is not served
 	tombs    atomic.Int64 // tombstones held; at 0 look-ups are skipped
@@ -117,8 +117,8 @@ var (
 	ErrBulk        = errors.New("the store was opened to take in events, not to answer queries")
 )
 
-// OpenStore opens or creates the log and loads the live index.
-func OpenStore(cfg StoreConfig) (*Store, error) {
+// Open opens or creates the log and loads the live index.
+func Open(cfg Config) (*Store, error) {
 	st := &Store{
 		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
 		queue: make(chan *Enqueued, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
@@ -131,7 +131,7 @@ func OpenStore(cfg StoreConfig) (*Store, error) {
 		st.logger = slog.New(slog.DiscardHandler)
 	}
 	if st.metrics == nil {
-		st.metrics = NewStoreMetrics()
+		st.metrics = NewMetrics()
 	}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
 	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)

@@ -15,7 +15,7 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	clock := testkit.NewClock()
 	events := testkit.Market(b.N, clock.Now().Unix())
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
+	st, err := Open(Config{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkQuery(b *testing.B) {
 	clock := testkit.NewClock()
 	events := testkit.Market(100_000, clock.Now().Unix())
-	st, err := OpenStore(StoreConfig{Dir: b.TempDir(), Now: clock.Now})
+	st, err := Open(Config{Dir: b.TempDir(), Now: clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}

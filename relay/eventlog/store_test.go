@@ -23,7 +23,7 @@ import (
 
 func mustOpenStore(tb testing.TB, dir string, clock *testkit.Clock) *Store {
 	tb.Helper()
-	st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, BodyCache: 1 << 16})
+	st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: 1 << 16})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 			dir := t.TempDir()
 			bulk := false
 			open := func() *Store { // files of the log are small, and what follows from it is late
-				st, err := OpenStore(StoreConfig{Dir: dir, Now: clock.Now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour, walkedAtOnce: int(seed)})
+				st, err := Open(Config{Dir: dir, Now: clock.Now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour, walkedAtOnce: int(seed)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -504,7 +504,7 @@ func TestOpenRefuses(t *testing.T) {
 	t.Run("LockedDirectory", func(t *testing.T) {
 		dir := t.TempDir()
 		mustOpenStore(t, dir, testkit.NewClock())
-		if _, err := OpenStore(StoreConfig{Dir: dir}); !errors.Is(err, ErrLocked) {
+		if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrLocked) {
 			t.Errorf("%v, want ErrLocked", err)
 		}
 	})
@@ -515,7 +515,7 @@ func TestOpenRefuses(t *testing.T) {
 		if err := errors.Join(txn.Set(keySchema, []byte{0, 0, 0, schemaVersion + 1}), txn.Commit(), st.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenStore(StoreConfig{Dir: dir}); !errors.Is(err, ErrNewerSchema) {
+		if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrNewerSchema) {
 			t.Errorf("%v, want ErrNewerSchema", err)
 		}
 	})
@@ -527,7 +527,7 @@ func TestOpenRefuses(t *testing.T) {
 		if err := os.Chmod(dir, 0o500); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenStore(StoreConfig{Dir: filepath.Join(dir, "sub")}); !errors.Is(err, ErrReadOnly) {
+		if _, err := Open(Config{Dir: filepath.Join(dir, "sub")}); !errors.Is(err, ErrReadOnly) {
 			t.Errorf("%v, want ErrReadOnly", err)
 		}
 	})

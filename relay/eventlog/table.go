@@ -21,7 +21,7 @@ const (
 	tableParts = 256
 	numberBits = slotBits
 	numberMask = 1<<numberBits - 1
-	emptyCell  = NoTerm
+	emptyCell  = None
 	maxNumbers = numberMask // the greatest is left out: with all tag bits it would be emptyCell
 )
 

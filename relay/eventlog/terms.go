@@ -29,7 +29,7 @@ type term struct {
 }
 
 const (
-	noList  = NoTerm
+	noList  = None
 	oneSlot = 1 << 31
 )
 

@@ -29,7 +29,7 @@ type testRelay struct {
 
 func startRelay(tb testing.TB, change func(*relay.Config)) *testRelay {
 	tb.Helper()
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: tb.TempDir()})
+	st, err := eventlog.Open(eventlog.Config{Dir: tb.TempDir()})
 	if err != nil {
 		tb.Fatal(err)
 	}

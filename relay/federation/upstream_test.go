@@ -387,7 +387,7 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 	events := orders(t, 600, 2)
 	other := startOther(t, 50, events...)
 	dir := t.TempDir()
-	st, err := eventlog.OpenStore(eventlog.StoreConfig{Dir: dir})
+	st, err := eventlog.Open(eventlog.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

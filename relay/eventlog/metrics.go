@@ -6,17 +6,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// StoreMetrics are the log's own figures.
-type StoreMetrics struct {
+// Metrics are the log's own figures.
+type Metrics struct {
 	appends *prometheus.CounterVec
 	commits prometheus.Histogram
 	groups  prometheus.Histogram
 	damaged prometheus.Counter
 }
 
-// NewStoreMetrics makes the metrics; register them with Register.
-func NewStoreMetrics() *StoreMetrics {
-	return &StoreMetrics{
+// NewMetrics makes the metrics; register them with Register.
+func NewMetrics() *Metrics {
+	return &Metrics{
 		appends: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_relay_appends_total",
 			Help: "Events handed to the log, by what became of them."}, []string{"outcome"}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mostrodex_relay_commit_duration_seconds",
@@ -29,7 +29,7 @@ func NewStoreMetrics() *StoreMetrics {
 }
 
 // Collectors lists the metrics, with gauges that read st.
-func (m *StoreMetrics) Collectors(st *Store) []prometheus.Collector {
+func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 	return []prometheus.Collector{m.appends, m.commits, m.groups, m.damaged,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_live_events",
 			Help: "Events that are served."}, func() float64 { return float64(st.Live()) }),
@@ -53,9 +53,9 @@ func (m *StoreMetrics) Collectors(st *Store) []prometheus.Collector {
 	}
 }
 
-func (m *StoreMetrics) appended(o Outcome) { m.appends.WithLabelValues(o.String()).Inc() }
+func (m *Metrics) appended(o Outcome) { m.appends.WithLabelValues(o.String()).Inc() }
 
-func (m *StoreMetrics) committed(n int, d time.Duration) {
+func (m *Metrics) committed(n int, d time.Duration) {
 	m.commits.Observe(d.Seconds())
 	m.groups.Observe(float64(n))
 }
