@@ -108,7 +108,7 @@ type missingBody struct {
 func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
 	gone := false
 	for _, m := range missing {
-		_, body, err := st.log.row(found[m.index].Seq)
+		_, body, err := st.log.read(found[m.index].Seq)
 		if IsDamage(err) {
 			st.reportDamage(found[m.index].Seq, err)
 			body, err = nil, nil
@@ -162,7 +162,7 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 			}
 		}
 		if body == nil {
-			if size += st.log.rowBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
+			if size += st.log.recordBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
 				break
 			}
 			missing = append(missing, missingBody{len(dst), h.Entry})
@@ -200,7 +200,7 @@ const typicalBody = 1 << 10
 
 // warm reads the newest bodies into memory after opening, oldest first, so
 // that the newest stay longest.
-func (st *Store) warm() {
+func (st *Store) warmBodies() {
 	l := st.live
 	var newest []missingBody
 	l.mu.RLock()
@@ -227,7 +227,7 @@ func (st *Store) warm() {
 			}
 		}
 		l.mu.RUnlock()
-		if _, err = st.loadBodies(found, 0, missing); !st.rest(began) {
+		if _, err = st.loadBodies(found, 0, missing); !st.idleAfter(began) {
 			return
 		}
 	}

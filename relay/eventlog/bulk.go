@@ -15,7 +15,7 @@ type bulk struct {
 
 func newBulk(l *live) *bulk { return &bulk{l: l} }
 
-func (b *bulk) add(r record) {
+func (b *bulk) add(r indexEntry) {
 	b.l.fill(r, nil)
 	b.n++
 }

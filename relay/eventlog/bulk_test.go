@@ -45,7 +45,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	if _, _, err := last.Wait(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.writeRows(context.Background()); err != nil { // what follows from them is in the files
+	if err := st.writeKeys(context.Background()); err != nil { // what follows from them is in the files
 		t.Fatal(err)
 	}
 	killed := t.TempDir()

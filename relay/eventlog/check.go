@@ -40,20 +40,20 @@ func (st *Store) Check(ctx context.Context, signatures bool, progress func(done,
 	// What was logged must have been followed, and erasures told, before one can
 	// compare: the second writes what the first was to tell.
 	for range 2 {
-		if err := st.writeRows(ctx); err != nil {
+		if err := st.writeKeys(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check the log: %w", err)
 		}
 	}
-	c := &checker{st: st, best: make(map[address]*record), regular: make(map[uint64]*record), signatures: signatures}
+	c := &checker{st: st, best: make(map[address]*indexEntry), regular: make(map[uint64]*indexEntry), signatures: signatures}
 	st.live.expire(st.now().Unix())
 	err := st.db.View(func(txn *badger.Txn) error {
-		if err := c.rows(ctx, txn, progress); err != nil {
+		if err := c.logRecords(ctx, txn, progress); err != nil {
 			return err
 		}
-		if err := c.records(txn); err != nil {
+		if err := c.indexEntries(txn); err != nil {
 			return err
 		}
-		return c.beside(txn)
+		return c.otherKeys(txn)
 	})
 	if err != nil {
 		return c.report, fmt.Errorf("check the log: %w", err)
@@ -65,27 +65,27 @@ func (st *Store) Check(ctx context.Context, signatures bool, progress func(done,
 type checker struct {
 	st         *Store
 	report     CheckReport
-	best       map[address]*record // newest readable version of each address
-	regular    map[uint64]*record  // regular events that ought to be served
-	live       []record            // records that ought to be in the index
-	tombs      map[address]int64   // by kind and key: up to when addresses are deleted; nil: not read yet
+	best       map[address]*indexEntry // newest readable version of each address
+	regular    map[uint64]*indexEntry  // regular events that ought to be served
+	live       []indexEntry            // records that ought to be in the index
+	tombs      map[address]int64       // by kind and key: up to when addresses are deleted; nil: not read yet
 	signatures bool
 }
 
-func (c *checker) rows(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
+func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
 	head := c.st.Head()
-	for _, path := range c.st.log.unsound {
+	for _, path := range c.st.log.badHeaders {
 		c.report.problem("%s does not begin like a file of the log", path)
 	}
 	next := uint64(1)
-	err := c.st.log.rows(0, head, func(seq uint64, r row, body []byte, err error) error {
+	err := c.st.log.each(0, head, func(seq uint64, r logRecord, body []byte, err error) error {
 		next = seq + 1
 		c.report.Entries++
 		if err != nil {
 			c.report.problem("entry %d: %v", seq, err)
 			return nil
 		}
-		if err := c.row(txn, seq, r, bytes.Clone(body)); err != nil { // records keep parts of it
+		if err := c.record(txn, seq, r, bytes.Clone(body)); err != nil { // records keep parts of it
 			return err
 		}
 		if seq%4096 == 0 {
@@ -105,7 +105,7 @@ func (c *checker) rows(ctx context.Context, txn *badger.Txn, progress func(done,
 }
 
 // row checks one entry and remembers what it means for the records.
-func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
+func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) error {
 	item, err := txn.Get(idKey(r.id))
 	switch {
 	case errors.Is(err, badger.ErrKeyNotFound):
@@ -125,7 +125,7 @@ func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
 	if r.previous >= seq {
 		c.report.problem("entry %d: its previous version %d is not before it", seq, r.previous)
 	}
-	if r.gone {
+	if r.payloadErased {
 		return c.accounted(txn, seq, r)
 	}
 	c.report.Bodies++
@@ -145,15 +145,15 @@ func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
 			c.report.problem("entry %d: its signature does not verify", seq)
 		}
 	}
-	rec := &record{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, terms: termsOf(evt.Tags)}
+	ie := &indexEntry{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, tags: termsOf(evt.Tags)}
 	addr, ok := addressOf(evt, pubkey)
 	switch {
 	case ok:
-		if have := c.best[addr]; have == nil || newer(rec, have) {
-			c.best[addr] = rec
+		if have := c.best[addr]; have == nil || newer(ie, have) {
+			c.best[addr] = ie
 		}
-	case !r.archived && !c.over(rec):
-		c.regular[seq] = rec
+	case !r.archived && !c.over(ie):
+		c.regular[seq] = ie
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (c *checker) row(txn *badger.Txn, seq uint64, r row, body []byte) error {
 // accounted checks that something asked for the erasure of a body: a tombstone,
 // or the end of a mail's time. The d of an erased event is not known any more,
 // so a tombstone of any address of its key and kind is taken for its own.
-func (c *checker) accounted(txn *badger.Txn, seq uint64, r row) error {
+func (c *checker) accounted(txn *badger.Txn, seq uint64, r logRecord) error {
 	if mostro.IsMail(r.kind) && (r.expired || r.expiration > 0 && r.expiration <= c.st.now().Unix()) {
 		return nil
 	}
@@ -192,46 +192,46 @@ func (c *checker) accounted(txn *badger.Txn, seq uint64, r row) error {
 	return nil
 }
 
-func (c *checker) over(r *record) bool {
+func (c *checker) over(r *indexEntry) bool {
 	return r.expiration > 0 && r.expiration <= c.st.now().Unix()
 }
 
 // records compares the stored records with what the rows say they must be.
-func (c *checker) records(txn *badger.Txn) error {
+func (c *checker) indexEntries(txn *badger.Txn) error {
 	seen := make(map[address]bool, len(c.best))
 	for _, space := range []byte{spaceNewest, spaceHidden, spaceRegular} {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{space}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			var rec record
-			if err := it.Item().Value(func(v []byte) (err error) { rec, err = decodeRecord(v); return err }); err != nil {
+			var ie indexEntry
+			if err := it.Item().Value(func(v []byte) (err error) { ie, err = decodeIndexEntry(v); return err }); err != nil {
 				c.report.problem("record %x: %v", it.Item().Key(), err)
 				continue
 			}
 			if space == spaceRegular {
-				want := c.regular[rec.seq]
-				delete(c.regular, rec.seq)
-				if want == nil && !c.over(&rec) {
-					c.report.problem("entry %d has a record and ought not to be served", rec.seq)
-				} else if want != nil && !same(&rec, want) {
-					c.report.problem("entry %d: its record is of another event", rec.seq)
+				want := c.regular[ie.seq]
+				delete(c.regular, ie.seq)
+				if want == nil && !c.over(&ie) {
+					c.report.problem("entry %d has a record and ought not to be served", ie.seq)
+				} else if want != nil && !sameEntry(&ie, want) {
+					c.report.problem("entry %d: its record is of another event", ie.seq)
 				}
 			} else {
 				addr := address(it.Item().Key()[1:])
 				if seen[addr] {
-					c.report.problem("entry %d: its address has two records", rec.seq)
+					c.report.problem("entry %d: its address has two records", ie.seq)
 				}
 				seen[addr] = true
-				c.newest(space, addr, &rec)
+				c.newest(space, addr, &ie)
 			}
-			if space != spaceHidden && !c.over(&rec) {
-				c.live = append(c.live, rec)
+			if space != spaceHidden && !c.over(&ie) {
+				c.live = append(c.live, ie)
 			}
 		}
 	}
-	for addr, rec := range c.best {
+	for addr, ie := range c.best {
 		if !seen[addr] {
-			c.report.problem("entry %d is the newest of its address and has no record", rec.seq)
+			c.report.problem("entry %d is the newest of its address and has no record", ie.seq)
 		}
 	}
 	for seq := range c.regular {
@@ -240,26 +240,26 @@ func (c *checker) records(txn *badger.Txn) error {
 	return nil
 }
 
-func (c *checker) newest(space byte, addr address, rec *record) {
+func (c *checker) newest(space byte, addr address, ie *indexEntry) {
 	want := c.best[addr]
-	if rec.address() != addr {
-		c.report.problem("entry %d: its record is under another address", rec.seq)
+	if ie.address() != addr {
+		c.report.problem("entry %d: its record is under another address", ie.seq)
 	}
 	switch {
 	case want == nil && space == spaceNewest:
-		c.report.problem("entry %d is served and has no readable version", rec.seq)
-	case want != nil && newer(want, rec):
-		c.report.problem("entry %d is served where %d is newer", rec.seq, want.seq)
-	case want != nil && want.seq == rec.seq && !same(rec, want):
-		c.report.problem("entry %d: its record is of another event", rec.seq)
-	case want != nil && want.seq == rec.seq && space == spaceHidden && !c.over(rec):
-		c.report.problem("entry %d is hidden and neither expired nor deleted", rec.seq)
+		c.report.problem("entry %d is served and has no readable version", ie.seq)
+	case want != nil && newer(want, ie):
+		c.report.problem("entry %d is served where %d is newer", ie.seq, want.seq)
+	case want != nil && want.seq == ie.seq && !sameEntry(ie, want):
+		c.report.problem("entry %d: its record is of another event", ie.seq)
+	case want != nil && want.seq == ie.seq && space == spaceHidden && !c.over(ie):
+		c.report.problem("entry %d is hidden and neither expired nor deleted", ie.seq)
 	}
 }
 
-func same(a, b *record) bool {
+func sameEntry(a, b *indexEntry) bool {
 	return a.seq == b.seq && a.id == b.id && a.pubkey == b.pubkey && a.kind == b.kind &&
-		a.createdAt == b.createdAt && a.expiration == b.expiration && slices.Equal(a.terms, b.terms)
+		a.createdAt == b.createdAt && a.expiration == b.expiration && slices.Equal(a.tags, b.tags)
 }
 
 // index compares the live index with the records, and its postings with its
@@ -279,7 +279,7 @@ func (c *checker) index() {
 			c.report.problem("entry %d ought to be served and is not", want.seq)
 			continue
 		}
-		if have := l.record(n); !same(&have, want) || have.chain != want.chain || l.slots.at(n).side != sideOf(want.terms) {
+		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.slots.at(n).side != sideOf(want.tags) {
 			c.report.problem("entry %d: its slot is of another event", want.seq)
 		}
 		if addr := want.address(); addr != "" {
@@ -349,8 +349,8 @@ func (c *checker) index() {
 	}
 }
 
-func firstTerm(r *record, letter byte) string {
-	for _, t := range r.terms {
+func firstTerm(r *indexEntry, letter byte) string {
+	for _, t := range r.tags {
 		if t[0] == letter {
 			return t[1:]
 		}

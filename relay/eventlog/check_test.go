@@ -16,22 +16,22 @@ import (
 func TestCheckFinds(t *testing.T) {
 	for name, harm := range map[string]func(*Store){
 		"MissingBody": func(st *Store) {
-			if _, err := st.log.erase([]uint64{2}); err != nil {
+			if _, err := st.log.scrub([]uint64{2}); err != nil {
 				panic(err)
 			}
 		},
 		"ErasedByNobody": func(st *Store) {
-			mustHarm(st.log.erase([]uint64{3}))
+			mustHarm(st.log.scrub([]uint64{3}))
 		},
 		"ErasedByte": func(st *Store) {
 			f, _, end := st.log.span(3, 3)
-			mustHarm(f.WriteAt([]byte{erasedByte}, end-5))
+			mustHarm(f.WriteAt([]byte{scrubByte}, end-5))
 		},
 		"GarbledBody":   func(st *Store) { harmRow(st, 2, -1) },
-		"GarbledHead":   func(st *Store) { harmRow(st, 2, rowHead+3) },
-		"MissingRow":    func(st *Store) { st.log.files[0].at = st.log.files[0].at[:1] },
+		"GarbledHead":   func(st *Store) { harmRow(st, 2, recordHeader+3) },
+		"MissingRow":    func(st *Store) { st.log.files[0].offsets = st.log.files[0].offsets[:1] },
 		"NotFollowed":   func(st *Store) { harmSet(st, keyApplied, seqKey(0, 1)[1:]) },
-		"NotErased":     func(st *Store) { harmSet(st, seqKey(spaceErase, 2), []byte{}) },
+		"NotErased":     func(st *Store) { harmSet(st, seqKey(spaceScrub, 2), []byte{}) },
 		"MissingID":     func(st *Store) { id, _ := hex32.Parse(testkit.Unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
 		"MissingRecord": func(st *Store) { harmDelete(st, seqKey(spaceRegular, 1)) },
 		"MissingNewest": func(st *Store) {

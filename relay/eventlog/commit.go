@@ -27,7 +27,7 @@ const (
 
 // written bounds what a body of that size makes the group write: itself, its
 // tags once more in the record, and some hundred bytes of row and keys.
-func written(body []byte) int { return 2*len(body) + 512 }
+func writeBytes(body []byte) int { return 2*len(body) + 512 }
 
 // MailLifetime is how long mail without an expiration stays readable.
 const MailLifetime = 30 * 24 * time.Hour
@@ -35,7 +35,7 @@ const MailLifetime = 30 * 24 * time.Hour
 // Enqueued is an arrival on its way through the committer.
 type Enqueued struct {
 	Arrival // Event is nil where only rows are written
-	rows    []rowWrite
+	writes  []keyWrite
 	expired bool // replayed or restored: it had expired, or was history, when it arrived
 	st      *Store
 	done    chan struct{}
@@ -188,20 +188,20 @@ func (st *Store) commitLoop() {
 				case held = <-st.queue:
 				default:
 					if err := st.flush(); err != nil {
-						st.die(err)
+						st.fail(err)
 					}
 					return
 				}
 			}
 			if err != nil {
-				st.die(err)
+				st.fail(err)
 			}
 			if held == nil {
 				continue
 			}
 		}
 		group = append(group[:0], held)
-		size := written(held.JSON)
+		size := writeBytes(held.JSON)
 		deletions := held.IsDeletion()
 		held = nil
 	gather:
@@ -213,12 +213,12 @@ func (st *Store) commitLoop() {
 					held = p
 					break gather
 				}
-				if deletions && size+written(p.JSON) > maxDeletionBytes {
+				if deletions && size+writeBytes(p.JSON) > maxDeletionBytes {
 					held = p
 					break gather
 				}
 				group = append(group, p)
-				size += written(p.JSON)
+				size += writeBytes(p.JSON)
 			default:
 				break gather
 			}
@@ -237,36 +237,36 @@ func (st *Store) commit(group []*Enqueued) {
 		return
 	}
 	err := st.makeRoom(group)
-	g := &grouping{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
+	g := &commitGroup{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
 		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
 	for _, p := range group {
 		if err == nil {
-			err = g.keepRoom()
+			err = g.ensureRoom()
 		}
 		if err != nil {
 			break
 		}
 		if p.Event == nil {
-			g.soon = true // who wrote it reads it
-			err = g.writeRows(p.rows)
+			g.flushNow = true // who wrote it reads it
+			err = g.writeKeys(p.writes)
 			continue
 		}
-		g.soon = g.soon || p.Forward || p.IsDeletion()
+		g.flushNow = g.flushNow || p.Forward || p.IsDeletion()
 		p.seq, p.out, err = g.append(p)
 	}
 	if err == nil {
 		err = g.write()
 	}
-	st.buf, st.follows = g.buf[:0], g.seq
-	st.fresh.add(g.ids)
-	if err == nil && g.soon {
+	st.buf, st.appliedSeq = g.buf[:0], g.seq
+	st.uncommitted.add(g.ids)
+	if err == nil && g.flushNow {
 		err = st.flush()
 	}
 	if err == nil {
-		err = st.settle(g)
+		err = st.updateMemory(g)
 	}
 	if err != nil {
-		st.die(err)
+		st.fail(err)
 		for _, p := range group {
 			p.answer(0, 0, st.fatal)
 		}
@@ -287,9 +287,9 @@ func (st *Store) commit(group []*Enqueued) {
 func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 	size := int64(0)
 	for _, p := range group {
-		size += int64(written(p.JSON))
+		size += int64(writeBytes(p.JSON))
 	}
-	if err := st.log.growLog(size); err != nil && !st.full.Load() {
+	if err := st.log.reserveSpace(size); err != nil && !st.full.Load() {
 		st.markFull("err", err)
 	}
 	if !st.full.Load() {
@@ -307,7 +307,7 @@ func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 }
 
 // settle brings what is in memory up to what was logged.
-func (st *Store) settle(g *grouping) error {
+func (st *Store) updateMemory(g *commitGroup) error {
 	g.apply()
 	st.forget(g.erased)
 	for id := range g.ids {
@@ -318,45 +318,45 @@ func (st *Store) settle(g *grouping) error {
 
 // grouping is one group commit under way. Its decisions see the events before
 // them in the group; the live index changes only after the commit.
-type grouping struct {
-	st      *Store
-	now     time.Time
-	seq     uint64 // last assigned
-	newest  map[address]*addressState
-	ids     map[[32]byte]uint64 // seqs of what it appends
-	changes []change
-	entries []recent
-	erased  map[uint64]struct{}
-	tombs   int64
-	walked  int           // rows that deletions looked at
-	claimed map[claim]int // addresses taken by this group, by what quotas count
-	soon    bool          // the index is to follow the log at once
-	replay  bool          // the rows are in the log
+type commitGroup struct {
+	st       *Store
+	now      time.Time
+	seq      uint64 // last assigned
+	newest   map[address]*addressState
+	ids      map[[32]byte]uint64 // seqs of what it appends
+	changes  []change
+	entries  []recent
+	erased   map[uint64]struct{}
+	tombs    int64
+	walked   int              // rows that deletions looked at
+	claimed  map[quotaKey]int // addresses taken by this group, by what quotas count
+	flushNow bool             // the index is to follow the log at once
+	replay   bool             // the rows are in the log
 
-	base  uint64 // seq before the first of rows
-	rows  []row  // to be logged
-	buf   []byte // the same as the log keeps them, with their bodies
-	sizes []int  // of each there
+	base    uint64      // seq before the first of rows
+	records []logRecord // to be logged
+	buf     []byte      // the same as the log keeps them, with their bodies
+	sizes   []int       // of each there
 }
 
 var errOverQuota = errors.New("over quota")
 
 // addressState is the newest version of an address as the group sees it.
 type addressState struct {
-	rec   record
+	entry indexEntry
 	space byte // spaceNewest or spaceHidden; 0: the address is free
 }
 
 // change is what a committed event does to the live index.
 type change struct {
 	remove  [32]byte // id to take out; zero: none
-	add     *record
+	add     *indexEntry
 	body    []byte
 	chainOf [32]byte // id of the slot whose chain moves to chain
 	chain   uint64
 }
 
-func (g *grouping) set(key, value []byte) error {
+func (g *commitGroup) set(key, value []byte) error {
 	if key[0] == spaceHidden {
 		g.st.hidden.add(key[1:]) // before the commit: "maybe" is never wrong
 	}
@@ -364,35 +364,35 @@ func (g *grouping) set(key, value []byte) error {
 }
 
 // log takes a row and its body to be logged with the group.
-func (g *grouping) log(r row, body []byte) {
+func (g *commitGroup) stage(r logRecord, body []byte) {
 	if g.replay {
 		return
 	}
 	from := len(g.buf)
-	r.first = len(g.rows) == 0
-	g.buf = appendRow(g.buf, r, body)
+	r.firstOfWrite = len(g.records) == 0
+	g.buf = appendRecord(g.buf, r, body)
 	g.sizes = append(g.sizes, len(g.buf)-from)
-	g.rows = append(g.rows, r)
+	g.records = append(g.records, r)
 }
 
 // write makes the rows of the group durable.
-func (g *grouping) write() error {
-	if len(g.rows) == 0 {
+func (g *commitGroup) write() error {
+	if len(g.records) == 0 {
 		return nil
 	}
 	err := g.st.log.append(g.buf, g.sizes)
-	g.base += uint64(len(g.rows))
-	g.buf, g.sizes, g.rows = g.buf[:0], g.sizes[:0], g.rows[:0]
+	g.base += uint64(len(g.records))
+	g.buf, g.sizes, g.records = g.buf[:0], g.sizes[:0], g.records[:0]
 	return err
 }
 
 // row gives a row of the log or of this group. ok is false for one that is
 // damaged.
-func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
-	if seq > g.base && seq-g.base <= uint64(len(g.rows)) {
-		return g.rows[seq-g.base-1], true, nil
+func (g *commitGroup) record(seq uint64) (r logRecord, ok bool, err error) {
+	if seq > g.base && seq-g.base <= uint64(len(g.records)) {
+		return g.records[seq-g.base-1], true, nil
 	}
-	r, err = g.st.log.rowAlone(seq)
+	r, err = g.st.log.readHead(seq)
 	if IsDamage(err) {
 		g.st.reportDamage(seq, err)
 		return r, false, nil
@@ -402,7 +402,7 @@ func (g *grouping) row(seq uint64) (r row, ok bool, err error) {
 
 // append decides about one arrival, takes its row to be logged and writes what
 // follows from it. An error is fatal.
-func (g *grouping) append(p *Enqueued) (uint64, Outcome, error) {
+func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	evt := p.Event
 	id, err1 := hex32.Parse(evt.ID)
 	pubkey, err2 := hex32.Parse(evt.PubKey)
@@ -417,22 +417,22 @@ func (g *grouping) append(p *Enqueued) (uint64, Outcome, error) {
 		return 0, Deleted, err
 	}
 	g.seq++
-	rec := record{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
-		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), terms: termsOf(evt.Tags)}
-	r := row{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
-		createdAt: rec.createdAt, expiration: rec.expiration}
-	r.expired = p.expired || !g.replay && !p.Restored && rec.expiration > 0 && rec.expiration <= g.now.Unix()
+	ie := indexEntry{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
+		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), tags: termsOf(evt.Tags)}
+	r := logRecord{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
+		createdAt: ie.createdAt, expiration: ie.expiration}
+	r.expired = p.expired || !g.replay && !p.Restored && ie.expiration > 0 && ie.expiration <= g.now.Unix()
 	r.archived = r.expired
-	r.gone = r.expired && mostro.IsMail(evt.Kind)
+	r.payloadErased = r.expired && mostro.IsMail(evt.Kind)
 	body := p.JSON
-	if r.gone {
+	if r.payloadErased {
 		body = nil
 	}
 	if p.IsDeletion() && !r.expired {
 		// Its consequences may take several transactions: the log has it before
 		// the first, so that opening the store finishes them.
 		r.forward = p.Forward
-		g.log(r, body)
+		g.stage(r, body)
 		walked := g.walked
 		if err := g.delete(evt, pubkey); err != nil {
 			return 0, 0, err
@@ -442,10 +442,10 @@ func (g *grouping) append(p *Enqueued) (uint64, Outcome, error) {
 	var err error
 	switch {
 	case hasAddr:
-		err = g.appendVersion(evt, addr, &rec, &r, p.JSON, p.Quota)
+		err = g.appendVersion(evt, addr, &ie, &r, p.JSON, p.Quota)
 	case !r.expired:
-		g.changes = append(g.changes, change{add: &rec, body: p.JSON})
-		err = g.set(seqKey(spaceRegular, g.seq), rec.encode())
+		g.changes = append(g.changes, change{add: &ie, body: p.JSON})
+		err = g.set(seqKey(spaceRegular, g.seq), ie.encode())
 	}
 	if errors.Is(err, errOverQuota) {
 		g.seq-- // it never was
@@ -464,12 +464,12 @@ func (g *grouping) append(p *Enqueued) (uint64, Outcome, error) {
 		return 0, 0, err
 	}
 	if !p.IsDeletion() || r.expired {
-		g.log(r, body)
+		g.stage(r, body)
 	}
 	g.ids[id] = g.seq
 	e := recent{body: p.JSON, entry: mostro.Entry{Seq: g.seq, Event: evt,
 		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}.Shared()}
-	if r.gone {
+	if r.payloadErased {
 		e = recent{entry: mostro.Entry{Seq: g.seq}} // moves the head, holds nothing to read
 	}
 	g.entries = append(g.entries, e)
@@ -481,39 +481,39 @@ func (g *grouping) append(p *Enqueued) (uint64, Outcome, error) {
 
 // appendVersion places a version of an address: newest wins, equal times by
 // lowest id (NIP-01).
-func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r *row, body []byte, quota LiveQuotas) error {
-	now, err := g.addressState(evt, addr, rec.pubkey)
+func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEntry, r *logRecord, body []byte, quota LiveQuotas) error {
+	now, err := g.addressState(evt, addr, ie.pubkey)
 	if err != nil {
 		return err
 	}
-	if now.space != spaceNewest && !r.expired && g.overQuota(quota, rec) {
+	if now.space != spaceNewest && !r.expired && g.overQuota(quota, ie) {
 		return errOverQuota
 	}
 	if now.space != 0 {
-		r.previous = now.rec.chain
-		if rec.createdAt <= now.rec.createdAt {
-			if err := g.keepProof(rec, now.rec.chain); err != nil {
+		r.previous = now.entry.chain
+		if ie.createdAt <= now.entry.createdAt {
+			if err := g.keepProof(ie, now.entry.chain); err != nil {
 				return err
 			}
 		}
-		if !newer(rec, &now.rec) {
+		if !newer(ie, &now.entry) {
 			r.archived = true
-			now.rec.chain = rec.seq
+			now.entry.chain = ie.seq
 			if now.space == spaceNewest {
-				g.changes = append(g.changes, change{chainOf: now.rec.id, chain: rec.seq})
+				g.changes = append(g.changes, change{chainOf: now.entry.id, chain: ie.seq})
 			}
-			return g.set(addressKey(now.space, addr), now.rec.encode())
+			return g.set(addressKey(now.space, addr), now.entry.encode())
 		}
 	}
 	c := change{}
 	if now.space == spaceNewest {
-		c.remove = now.rec.id
+		c.remove = now.entry.id
 	}
 	space := byte(spaceNewest)
 	if r.expired {
 		space = spaceHidden
 	} else {
-		c.add, c.body = rec, body
+		c.add, c.body = ie, body
 	}
 	g.changes = append(g.changes, c)
 	if now.space != 0 && now.space != space {
@@ -521,11 +521,11 @@ func (g *grouping) appendVersion(evt *nostr.Event, addr address, rec *record, r 
 			return err
 		}
 	}
-	*now = addressState{rec: *rec, space: space}
-	return g.set(addressKey(space, addr), rec.encode())
+	*now = addressState{entry: *ie, space: space}
+	return g.set(addressKey(space, addr), ie.encode())
 }
 
-func newer(a, b *record) bool {
+func newer(a, b *indexEntry) bool {
 	if a.createdAt != b.createdAt {
 		return a.createdAt > b.createdAt
 	}
@@ -534,17 +534,17 @@ func newer(a, b *record) bool {
 
 // addressState finds the newest version of an address: in this group, in
 // memory, or hidden on disk.
-func (g *grouping) addressState(evt *nostr.Event, addr address, pubkey [32]byte) (*addressState, error) {
+func (g *commitGroup) addressState(evt *nostr.Event, addr address, pubkey [32]byte) (*addressState, error) {
 	if s, ok := g.newest[addr]; ok {
 		return s, nil
 	}
 	s := &addressState{}
 	g.newest[addr] = s
-	if rec, ok := g.st.live.recordAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
-		s.rec, s.space = rec, spaceNewest
+	if ie, ok := g.st.live.entryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
+		s.entry, s.space = ie, spaceNewest
 		return s, nil
 	}
-	if !g.st.hidden.mayHold([]byte(addr)) {
+	if !g.st.hidden.mayContain([]byte(addr)) {
 		return s, nil
 	}
 	item, err := g.st.txn.Get(addressKey(spaceHidden, addr))
@@ -555,11 +555,11 @@ func (g *grouping) addressState(evt *nostr.Event, addr address, pubkey [32]byte)
 		return nil, err
 	}
 	s.space = spaceHidden
-	return s, item.Value(func(v []byte) (err error) { s.rec, err = decodeRecord(v); return err })
+	return s, item.Value(func(v []byte) (err error) { s.entry, err = decodeIndexEntry(v); return err })
 }
 
 // held says whether an id is in the log.
-func (g *grouping) held(id [32]byte) (uint64, bool, error) {
+func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 	if _, ok := g.ids[id]; ok {
 		return 0, true, nil
 	}
@@ -573,7 +573,7 @@ func (g *grouping) held(id [32]byte) (uint64, bool, error) {
 	if ok {
 		return seq, true, nil
 	}
-	if !g.st.ids.mayHold(id[:]) {
+	if !g.st.ids.mayContain(id[:]) {
 		return 0, false, nil
 	}
 	item, err := g.st.txn.Get(idKey(id))
@@ -587,7 +587,7 @@ func (g *grouping) held(id [32]byte) (uint64, bool, error) {
 }
 
 // apply brings the live index up to what was committed.
-func (g *grouping) apply() {
+func (g *commitGroup) apply() {
 	g.st.tombs.Add(g.tombs)
 	l := g.st.live
 	l.mu.Lock()

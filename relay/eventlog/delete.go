@@ -17,7 +17,7 @@ import (
 
 // deleted says whether the author of an arriving event has asked for its
 // deletion before (NIP-09; deletions are sticky).
-func (g *grouping) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) (bool, error) {
+func (g *commitGroup) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) (bool, error) {
 	if g.st.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
 		return false, nil
 	}
@@ -36,7 +36,7 @@ func (g *grouping) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) 
 }
 
 // addressTomb is the created_at up to which an address is deleted, -1 for not.
-func (g *grouping) addressTomb(addr address) (int64, error) {
+func (g *commitGroup) addressTomb(addr address) (int64, error) {
 	item, err := g.st.txn.Get(tombAddressKey(addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return -1, nil
@@ -61,7 +61,7 @@ func (g *grouping) addressTomb(addr address) (int64, error) {
 // Where it erases more than one transaction holds, it commits in parts, none of
 // which parts what becomes of one event. The store has applied the requests
 // before it by then: after a crash in between it is carried out again.
-func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
+func (g *commitGroup) delete(evt *nostr.Event, pubkey [32]byte) error {
 	ids := make(map[[32]byte]struct{})
 	addresses := make(map[address]struct{})
 	for _, t := range evt.Tags {
@@ -99,7 +99,7 @@ func (g *grouping) delete(evt *nostr.Event, pubkey [32]byte) error {
 // BUG: if the newest version was never held, a request that names its id alone
 // hides no older version: nothing tells that they share an address. A request
 // that names the address does.
-func (g *grouping) deleteID(id, pubkey [32]byte) error {
+func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 	g.tombs++ // one that is there already is counted again: it is only asked whether there are any
 	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
 		return err
@@ -109,21 +109,21 @@ func (g *grouping) deleteID(id, pubkey [32]byte) error {
 		return err // not held yet: the tombstone waits for it
 	}
 	g.walked++
-	r, ok, err := g.row(seq)
+	r, ok, err := g.record(seq)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		rec, _, served := g.st.live.recordOf(id)
+		ie, _, served := g.st.live.entryOf(id)
 		if !served {
 			return nil // its author is not known any more
 		}
-		r = row{id: rec.id, pubkey: rec.pubkey, kind: rec.kind, createdAt: rec.createdAt}
+		r = logRecord{id: ie.id, pubkey: ie.pubkey, kind: ie.kind, createdAt: ie.createdAt}
 	}
 	if r.pubkey != pubkey || r.kind == mostro.KindDeletion {
 		return nil
 	}
-	return g.erase(seq, r)
+	return g.eraseEvent(seq, r)
 }
 
 // ownAddress parses the value of an a tag that names an address of pubkey.
@@ -189,7 +189,7 @@ func (w *walks) keep(addr address, now walk) {
 // deleteAddress erases the versions of an address up to a time. The walk goes
 // from the newest arrival to the oldest and ends where an earlier request left
 // only erased ones.
-func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]byte, until int64) error {
+func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32]byte, until int64) error {
 	have, err := g.addressTomb(addr)
 	if err != nil {
 		return err
@@ -215,22 +215,22 @@ func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]by
 	walked := g.walked
 	var left []versionLeft
 	bottom := uint64(0) // it and all before it are erased
-	look := func(seq uint64, r row) error {
+	look := func(seq uint64, r logRecord) error {
 		switch {
 		case r.createdAt <= until:
-			if err := g.erase(seq, r); err != nil {
+			if err := g.eraseEvent(seq, r); err != nil {
 				return err
 			}
-		case !r.gone && !g.isErased(seq):
+		case !r.payloadErased && !g.isErased(seq):
 			left, bottom = append(left, versionLeft{seq, r.createdAt}), 0
 			return nil
 		}
 		bottom = cmp.Or(bottom, seq)
 		return nil
 	}
-	for seq := now.rec.chain; seq > max(end, past.head); {
+	for seq := now.entry.chain; seq > max(end, past.head); {
 		g.walked++
-		r, ok, err := g.row(seq)
+		r, ok, err := g.record(seq)
 		if err != nil {
 			return err
 		}
@@ -251,7 +251,7 @@ func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]by
 			continue
 		}
 		g.walked++
-		r, ok, err := g.row(v.seq)
+		r, ok, err := g.record(v.seq)
 		if err != nil {
 			return err
 		}
@@ -264,10 +264,10 @@ func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]by
 		}
 	}
 	if len(left) == 0 {
-		bottom = now.rec.chain
+		bottom = now.entry.chain
 	}
 	if known || g.walked-walked >= minWalk {
-		g.st.walks.keep(addr, walk{now.rec.chain, left})
+		g.st.walks.keep(addr, walk{now.entry.chain, left})
 	}
 	if bottom == 0 {
 		return nil
@@ -277,7 +277,7 @@ func (g *grouping) deleteAddress(addr address, kind int, d string, pubkey [32]by
 
 // erasedUpTo is the arrival of an address from which on back all are erased, 0
 // for none.
-func (g *grouping) erasedUpTo(addr address) (seq uint64, err error) {
+func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
 	item, err := g.st.txn.Get(addressKey(spaceChain, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, nil
@@ -296,13 +296,13 @@ func (g *grouping) erasedUpTo(addr address) (seq uint64, err error) {
 
 // erase removes an event's body and its place in the live index; its row stays
 // as the bare fact.
-func (g *grouping) erase(seq uint64, r row) error {
+func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
 	if g.isErased(seq) {
 		return nil
 	}
-	if r.gone {
-		rec, _, live := g.st.live.recordOf(r.id)
-		if !live || rec.seq != seq {
+	if r.payloadErased {
+		ie, _, live := g.st.live.entryOf(r.id)
+		if !live || ie.seq != seq {
 			return nil
 		}
 		// The commit that hid the record was durable before the body went, and is
@@ -316,16 +316,16 @@ func (g *grouping) erase(seq uint64, r row) error {
 		if err := g.write(); err != nil {
 			return err
 		}
-		g.st.follows = g.seq - 1
+		g.st.appliedSeq = g.seq - 1
 		if err := g.st.flush(); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(g.keepFact(seq), g.erasure(seq)); err != nil {
+	if err := errors.Join(g.keepFact(seq), g.requestScrub(seq)); err != nil {
 		return err
 	}
-	rec, addr, ok := g.st.live.recordOf(r.id)
-	if !ok || rec.seq != seq {
+	ie, addr, ok := g.st.live.entryOf(r.id)
+	if !ok || ie.seq != seq {
 		return nil // not live
 	}
 	g.changes = append(g.changes, change{remove: r.id})
@@ -339,10 +339,10 @@ func (g *grouping) erase(seq uint64, r row) error {
 	if err := g.st.del(addressKey(spaceNewest, addr)); err != nil {
 		return err
 	}
-	return g.set(addressKey(spaceHidden, addr), rec.encode())
+	return g.set(addressKey(spaceHidden, addr), ie.encode())
 }
 
-func (g *grouping) isErased(seq uint64) bool {
+func (g *commitGroup) isErased(seq uint64) bool {
 	_, ok := g.erased[seq]
 	return ok
 }
@@ -386,9 +386,9 @@ func (st *Store) movePart(part []expiry) error {
 	if err := st.flush(); err != nil {
 		return err
 	}
-	g := &grouping{st: st}
+	g := &commitGroup{st: st}
 	for _, e := range part {
-		rec, addr, ok := st.live.recordIn(e)
+		ie, addr, ok := st.live.hiddenEntry(e)
 		if !ok {
 			continue // replaced or deleted since
 		}
@@ -399,17 +399,17 @@ func (st *Store) movePart(part []expiry) error {
 			}
 		}
 		if addr == "" {
-			err = st.del(seqKey(spaceRegular, rec.seq))
+			err = st.del(seqKey(spaceRegular, ie.seq))
 		} else if err = st.del(addressKey(spaceNewest, addr)); err == nil {
-			err = g.set(addressKey(spaceHidden, addr), rec.encode())
+			err = g.set(addressKey(spaceHidden, addr), ie.encode())
 		}
 		if err == nil {
-			err = g.eraseMail(&rec)
+			err = g.scrubMail(&ie)
 		}
 		if err != nil {
 			return err
 		}
-		g.changes = append(g.changes, change{remove: rec.id})
+		g.changes = append(g.changes, change{remove: ie.id})
 	}
 	if err := st.flush(); err != nil {
 		return err

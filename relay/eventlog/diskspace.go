@@ -175,26 +175,26 @@ func (st *Store) refuses(p *Enqueued) bool {
 		return false
 	}
 	if p.Event == nil {
-		return len(p.rows) > 0 && p.rows[0].key[0] == spaceCursor
+		return len(p.writes) > 0 && p.writes[0].key[0] == spaceCursor
 	}
 	return p.Source.Road != mostro.RoadSelf
 }
 
 // growLog sees to it that rows of some length find room in the log's file.
-func (l *rowLog) growLog(n int64) error {
-	rf := l.files[len(l.files)-1]
-	if rf.size+n <= l.ahead {
+func (l *recordLog) reserveSpace(n int64) error {
+	lf := l.files[len(l.files)-1]
+	if lf.size+n <= l.reserved {
 		return nil
 	}
-	from := max(rf.size, l.ahead)
-	to := rf.size + n + logAhead
-	err := reserve(rf.f, from, to-from)
-	if errors.Is(err, syscall.ENOSPC) && rf.size+n > l.ahead { // then without more than is needed
-		to = rf.size + n
-		err = reserve(rf.f, from, to-from)
+	from := max(lf.size, l.reserved)
+	to := lf.size + n + logAhead
+	err := reserve(lf.f, from, to-from)
+	if errors.Is(err, syscall.ENOSPC) && lf.size+n > l.reserved { // then without more than is needed
+		to = lf.size + n
+		err = reserve(lf.f, from, to-from)
 	}
 	if err == nil {
-		l.ahead = to
+		l.reserved = to
 	}
 	return err
 }

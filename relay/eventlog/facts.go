@@ -26,8 +26,8 @@ const maxFact = 8 << 10
 // keepFact keeps the facts of an event that is about to be erased, in the same
 // transaction that asks for its erasure. An event that is no evidence leaves
 // nothing but its row.
-func (g *grouping) keepFact(seq uint64) error {
-	_, body, err := g.st.rowAt(seq)
+func (g *commitGroup) keepFact(seq uint64) error {
+	_, body, err := g.st.recordAt(seq)
 	if IsDamage(err) {
 		return nil // there is nothing left to keep; the reader of the entry reports the damage
 	}
@@ -111,8 +111,8 @@ func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error)
 			if err := it.Item().Value(func(v []byte) error { return json.Unmarshal(v, &tags) }); err != nil {
 				return fmt.Errorf("the facts of entry %d: %w", seq, err)
 			}
-			r, _, err := st.log.row(seq)
-			if errors.Is(err, errNoRow) || IsDamage(err) {
+			r, _, err := st.log.read(seq)
+			if errors.Is(err, errNoRecord) || IsDamage(err) {
 				continue // behind the end of a log that a crash cut off, or reported by others
 			}
 			if err != nil {
@@ -134,7 +134,7 @@ func (c *checker) fact(key, value []byte, head uint64) {
 		return
 	}
 	seq := binary.BigEndian.Uint64(key[1:])
-	if _, body, err := c.st.log.row(seq); seq == 0 || seq > head || err != nil || body != nil {
+	if _, body, err := c.st.log.read(seq); seq == 0 || seq > head || err != nil || body != nil {
 		c.report.problem("facts are kept of entry %d, which was not erased", seq)
 	}
 }

@@ -41,12 +41,12 @@ func (st *Store) del(key []byte) error {
 const keyOverhead = 64
 
 // consequences bounds what an arrival makes the transaction grow by.
-func consequences(p *Enqueued) int {
+func derivedBytes(p *Enqueued) int {
 	size := 1024
 	if p.Event != nil {
 		size += len(p.JSON) // its tags, in the record
 	}
-	for _, r := range p.rows {
+	for _, r := range p.writes {
 		size += len(r.key) + len(r.value) + keyOverhead
 	}
 	return size
@@ -60,7 +60,7 @@ func (st *Store) makeRoom(group []*Enqueued) error {
 	}
 	size := 0
 	for _, p := range group {
-		size += consequences(p)
+		size += derivedBytes(p)
 	}
 	// A deletion may be committed in parts, and reads back into the live index,
 	// which must hold what was logged before it.
@@ -78,14 +78,14 @@ func (st *Store) makeRoom(group []*Enqueued) error {
 // keepRoom sees to it that one more arrival of a group finds room. Those before
 // it may have made the transaction grow by more than they are long: a large
 // record is written again for every older version of its address that comes.
-func (g *grouping) keepRoom() error {
+func (g *commitGroup) ensureRoom() error {
 	if g.st.txnBytes <= g.st.txnRoom {
 		return nil
 	}
 	if err := g.write(); err != nil {
 		return err
 	}
-	g.st.follows = g.seq
+	g.st.appliedSeq = g.seq
 	return g.st.flush()
 }
 
@@ -94,7 +94,7 @@ func (st *Store) flush() error {
 	if st.txnBytes == 0 || st.Err() != nil {
 		return nil
 	}
-	if err := st.txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, st.follows)); err != nil {
+	if err := st.txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, st.appliedSeq)); err != nil {
 		return err
 	}
 	return st.flushPart()
@@ -107,30 +107,30 @@ func (st *Store) flushPart() error {
 		return fmt.Errorf("write the index in %s: %w", st.db.Opts().Dir, err)
 	}
 	st.txn, st.txnBytes = st.db.NewTransaction(true), 0
-	st.fresh.clear()
+	st.uncommitted.clear()
 	if st.cfg.committed != nil {
 		if err := st.cfg.committed(); err != nil {
 			return err
 		}
 	}
-	seqs := st.erasing
-	st.erasing = nil
-	touched, err := st.log.erase(seqs)
+	seqs := st.toScrub
+	st.toScrub = nil
+	touched, err := st.log.scrub(seqs)
 	if err != nil {
 		return err
 	}
 	for _, seq := range seqs {
-		if err := st.del(seqKey(spaceErase, seq)); err != nil {
+		if err := st.del(seqKey(spaceScrub, seq)); err != nil {
 			return err
 		}
 	}
-	for _, rf := range touched {
-		if st.log.wasteful(rf) {
-			if err := st.log.shrink(rf); err != nil {
+	for _, lf := range touched {
+		if st.log.needsCompaction(lf) {
+			if err := st.log.compact(lf); err != nil {
 				return err
 			}
 		}
-		if err := st.set(seqKey(spaceErased, rf.first), binary.BigEndian.AppendUint64(nil, uint64(rf.erased))); err != nil {
+		if err := st.set(seqKey(spaceErasedBytes, lf.first), binary.BigEndian.AppendUint64(nil, uint64(lf.erasedBytes))); err != nil {
 			return err
 		}
 	}
@@ -139,13 +139,13 @@ func (st *Store) flushPart() error {
 
 // loadErased tells the files of the log how much of them is erased. More than a
 // file has is from before it was shrunk, behind which there was a crash.
-func (st *Store) loadErased() error {
+func (st *Store) loadErasedBytes() error {
 	var stale [][]byte
-	err := st.eachRow([]byte{spaceErased}, []byte{spaceErased}, func(key, value []byte) bool {
+	err := st.eachKey([]byte{spaceErasedBytes}, []byte{spaceErasedBytes}, func(key, value []byte) bool {
 		if len(key) == 9 && len(value) == 8 {
 			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-			if rf := st.log.fileOf(first); rf.first == first && erased <= rf.size {
-				rf.erased = erased
+			if lf := st.log.fileOf(first); lf.first == first && erased <= lf.size {
+				lf.erasedBytes = erased
 			} else {
 				stale = append(stale, key)
 			}
@@ -166,24 +166,24 @@ func (st *Store) loadErased() error {
 }
 
 // freshIDs are those whose keys are not committed yet.
-type freshIDs struct {
+type uncommittedIDs struct {
 	mu  sync.RWMutex
 	seq map[[32]byte]uint64
 }
 
-func (f *freshIDs) add(ids map[[32]byte]uint64) {
+func (f *uncommittedIDs) add(ids map[[32]byte]uint64) {
 	f.mu.Lock()
 	maps.Copy(f.seq, ids)
 	f.mu.Unlock()
 }
 
-func (f *freshIDs) clear() {
+func (f *uncommittedIDs) clear() {
 	f.mu.Lock()
 	clear(f.seq)
 	f.mu.Unlock()
 }
 
-func (f *freshIDs) find(id [32]byte) (uint64, bool) {
+func (f *uncommittedIDs) find(id [32]byte) (uint64, bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	seq, ok := f.seq[id]
@@ -192,10 +192,10 @@ func (f *freshIDs) find(id [32]byte) (uint64, bool) {
 
 // seqOf gives the seq of an id that is in the log.
 func (st *Store) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
-	if seq, ok := st.fresh.find(id); ok {
+	if seq, ok := st.uncommitted.find(id); ok {
 		return seq, true, nil
 	}
-	if !st.ids.mayHold(id[:]) {
+	if !st.ids.mayContain(id[:]) {
 		return 0, false, nil
 	}
 	err = st.db.View(func(txn *badger.Txn) error {
@@ -212,9 +212,9 @@ func (st *Store) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
 }
 
 // eraseAsked erases the bodies whose erasing a crash may have prevented.
-func (st *Store) eraseAsked() error {
+func (st *Store) finishScrubs() error {
 	var seqs []uint64
-	err := st.eachRow([]byte{spaceErase}, []byte{spaceErase}, func(key, _ []byte) bool {
+	err := st.eachKey([]byte{spaceScrub}, []byte{spaceScrub}, func(key, _ []byte) bool {
 		if len(key) == 9 {
 			seqs = append(seqs, binary.BigEndian.Uint64(key[1:]))
 		}
@@ -223,19 +223,19 @@ func (st *Store) eraseAsked() error {
 	if err != nil || len(seqs) == 0 {
 		return err
 	}
-	touched, err := st.log.erase(seqs)
+	touched, err := st.log.scrub(seqs)
 	if err != nil {
 		return err
 	}
 	batch := st.db.NewWriteBatch()
 	defer batch.Cancel()
-	for _, rf := range touched {
-		if err := batch.Set(seqKey(spaceErased, rf.first), binary.BigEndian.AppendUint64(nil, uint64(rf.erased))); err != nil {
+	for _, lf := range touched {
+		if err := batch.Set(seqKey(spaceErasedBytes, lf.first), binary.BigEndian.AppendUint64(nil, uint64(lf.erasedBytes))); err != nil {
 			return err
 		}
 	}
 	for _, seq := range seqs {
-		if err := batch.Delete(seqKey(spaceErase, seq)); err != nil {
+		if err := batch.Delete(seqKey(spaceScrub, seq)); err != nil {
 			return err
 		}
 	}
@@ -251,7 +251,7 @@ func (st *Store) replay(applied uint64) error {
 			return nil
 		}
 		err := st.makeRoom(group)
-		g := &grouping{st: st, replay: true, now: st.now(), seq: group[0].seq - 1, base: head,
+		g := &commitGroup{st: st, replay: true, now: st.now(), seq: group[0].seq - 1, base: head,
 			newest: make(map[address]*addressState), ids: make(map[[32]byte]uint64)}
 		for _, p := range group {
 			if err != nil {
@@ -259,49 +259,49 @@ func (st *Store) replay(applied uint64) error {
 			}
 			var seq uint64
 			g.seq = p.seq - 1
-			if err = g.keepRoom(); err != nil {
+			if err = g.ensureRoom(); err != nil {
 				return err
 			}
 			if seq, _, err = g.append(p); err == nil && seq != p.seq {
 				err = fmt.Errorf("entry %d is in the log twice, or ought not to be", p.seq)
 			}
-			st.follows = p.seq
+			st.appliedSeq = p.seq
 		}
 		if err == nil {
-			err = st.settle(g)
+			err = st.updateMemory(g)
 		}
 		group, size = group[:0], 0
 		return err
 	}
-	err := st.log.rows(applied, head, func(seq uint64, r row, body []byte, err error) error {
+	err := st.log.each(applied, head, func(seq uint64, r logRecord, body []byte, err error) error {
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
 		p := &Enqueued{seq: seq, expired: r.expired, Arrival: Arrival{
 			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
-		if r.gone && !mostro.IsMail(r.kind) {
+		if r.payloadErased && !mostro.IsMail(r.kind) {
 			// Bodies are erased after what asks for it is followed.
 			return fmt.Errorf("entry %d is erased, and the index that was ahead of it is missing: %w", seq, ErrDamaged)
 		}
-		if r.gone {
+		if r.payloadErased {
 			// Mail that is gone, now or when it came, leaves nothing but its id and,
 			// if it was deleted, what its deletion leaves.
 			if err := again(); err != nil {
 				return err
 			}
-			st.follows = seq
+			st.appliedSeq = seq
 			return st.set(idKey(r.id), binary.BigEndian.AppendUint64(nil, seq))
 		}
 		p.JSON = bytes.Clone(body)
 		if p.Event, err = ParseBody(p.JSON); err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
-		if p.IsDeletion() || len(group) == maxGroup || size+written(p.JSON) > maxGroupBytes {
+		if p.IsDeletion() || len(group) == maxGroup || size+writeBytes(p.JSON) > maxGroupBytes {
 			if err := again(); err != nil {
 				return err
 			}
 		}
-		group, size = append(group, p), size+written(p.JSON)
+		group, size = append(group, p), size+writeBytes(p.JSON)
 		if seq%50_000 == 0 && st.cfg.Progress != nil {
 			st.cfg.Progress(int(seq))
 		}
@@ -321,20 +321,20 @@ func (st *Store) replay(applied uint64) error {
 
 // erasure asks for the body of an event to be erased with the next commit, which
 // may have to come first.
-func (g *grouping) erasure(seq uint64) error {
+func (g *commitGroup) requestScrub(seq uint64) error {
 	st := g.st
-	st.erasing = append(st.erasing, seq)
+	st.toScrub = append(st.toScrub, seq)
 	if g.erased == nil {
 		g.erased = make(map[uint64]struct{})
 	}
 	g.erased[seq] = struct{}{}
-	return g.set(seqKey(spaceErase, seq), []byte{})
+	return g.set(seqKey(spaceScrub, seq), []byte{})
 }
 
 // eraseMail erases mail that has expired.
-func (g *grouping) eraseMail(rec *record) error {
-	if !mostro.IsMail(rec.kind) {
+func (g *commitGroup) scrubMail(ie *indexEntry) error {
+	if !mostro.IsMail(ie.kind) {
 		return nil
 	}
-	return g.erasure(rec.seq)
+	return g.requestScrub(ie.seq)
 }

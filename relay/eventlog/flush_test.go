@@ -56,7 +56,7 @@ func TestErasingIsFinished(t *testing.T) {
 			st := openToKill(t, dir, clock, &killed)
 			secret := testkit.Unsigned(1, mostro.KindGiftWrap, clock.Now().Unix(), "a secret that nobody is to read again")
 			mustAppend(t, st, secret)
-			if err := st.writeRows(context.Background()); err != nil {
+			if err := st.writeKeys(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			killed = true
@@ -110,7 +110,7 @@ func TestManyErasures(t *testing.T) {
 			mustAppend(t, st, evt)
 			request = append(request, nostr.Tag{"e", evt.ID})
 			if i == n-10 { // the last are not followed when the request comes
-				if err := st.writeRows(context.Background()); err != nil {
+				if err := st.writeKeys(context.Background()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -253,9 +253,9 @@ func TestSchema1(t *testing.T) {
 			mustAppend(t, st, evt)
 		}
 		want := queryIDs(t, st, nostr.Filter{}, 1000)
-		var rows []rowWrite
-		err := st.log.rows(0, st.Head(), func(seq uint64, r row, body []byte, err error) error {
-			rows = append(rows, rowWrite{seqKey(spaceRowV1, seq), append(r.encode(nil), body...)})
+		var rows []keyWrite
+		err := st.log.each(0, st.Head(), func(seq uint64, r logRecord, body []byte, err error) error {
+			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), append(r.encode(nil), body...)})
 			return err
 		})
 		if err != nil {
@@ -290,7 +290,7 @@ func TestSchema1(t *testing.T) {
 		}
 		mustCheck(t, st)
 		left := 0
-		if err := st.eachRow([]byte{spaceRowV1}, []byte{spaceRowV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
+		if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
 			t.Errorf("%d rows of schema 1 are left, %v", left, err)
 		}
 	}
@@ -323,12 +323,12 @@ func TestCrashBehindAShrink(t *testing.T) {
 		}
 		mustAppend(t, st, testkit.Unsigned(1, 5, at, "", request...))
 	}
-	n := len(st.log.files[0].at)
+	n := len(st.log.files[0].offsets)
 	if n > 50 {
 		t.Fatal("one file: nothing is tested")
 	}
 	remove(1000, ids[:n*4/10])
-	if err := st.writeRows(context.Background()); err != nil { // tells how much that was
+	if err := st.writeKeys(context.Background()); err != nil { // tells how much that was
 		t.Fatal(err)
 	}
 	before := st.log.files[0].size
@@ -358,7 +358,7 @@ func TestErasedIsCounted(t *testing.T) {
 		st := openToKill(t, dir, clock, &killed)
 		evt := testkit.Unsigned(1, 1, 1, strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
-		if err := st.writeRows(context.Background()); err != nil {
+		if err := st.writeKeys(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		killed = how == "killed before it is erased"
@@ -375,7 +375,7 @@ func TestErasedIsCounted(t *testing.T) {
 		}
 		for range 2 {
 			st = mustOpenStore(t, dir, clock)
-			if got := st.log.files[0].erased; got != int64(len(mostro.EncodeEvent(evt))) {
+			if got := st.log.files[0].erasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
 				t.Errorf("%s: %d bytes are said to be erased, want %d", how, got, len(mostro.EncodeEvent(evt)))
 			}
 			mustCheck(t, st)
@@ -408,7 +408,7 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 		t.Fatal(out)
 	}
 	see("before")
-	if err := st.writeRows(ctx); err != nil {
+	if err := st.writeKeys(ctx); err != nil {
 		t.Fatal(err)
 	}
 	see("behind")
@@ -431,7 +431,7 @@ func TestDamagedBodyIsNotServed(t *testing.T) {
 	t.Cleanup(func() { st.Close() })
 	harmRow(st, 1, -150) // of the signature's digits
 	ctx := context.Background()
-	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errRow) || !errors.Is(err, mostro.ErrNotFound) {
+	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errDamagedRecord) || !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("Find: %s, %v", f.JSON, err)
 	}
 	if found, err := st.Query(ctx, nil, nostr.Filter{}, 10, 0); len(found) != 1 || err != nil {

@@ -17,7 +17,7 @@ import (
 
 // sweepRows bounds the rows that one transaction removes from the queue. The
 // outcomes of one event are removed together.
-const sweepRows = 4096
+const sweepKeys = 4096
 
 // ForwardOutcome is what became of an own event at another relay.
 type ForwardOutcome struct {
@@ -35,7 +35,7 @@ func forwardOutcomeKey(seq uint64, relay string) []byte {
 
 // ForwardCursor is the log position up to which a relay has been sent the queue.
 func (st *Store) ForwardCursor(relay string) (uint64, error) {
-	v, err := st.readRow(forwardCursorKey(relay))
+	v, err := st.getKey(forwardCursorKey(relay))
 	if err != nil || len(v) != 8 {
 		return 0, err
 	}
@@ -44,7 +44,7 @@ func (st *Store) ForwardCursor(relay string) (uint64, error) {
 
 // ForwardQueue lists log positions in the queue behind after, at most limit.
 func (st *Store) ForwardQueue(after uint64, limit int) (seqs []uint64, err error) {
-	err = st.eachRow([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
+	err = st.eachKey([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
 		if len(key) == 10 {
 			seqs = append(seqs, binary.BigEndian.Uint64(key[2:]))
 		}
@@ -60,7 +60,7 @@ func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcom
 		return nil, err
 	}
 	prefix := forwardOutcomeKey(f.Seq, "")
-	err = st.eachRow(prefix, prefix, func(_, value []byte) bool {
+	err = st.eachKey(prefix, prefix, func(_, value []byte) bool {
 		var o ForwardOutcome
 		if json.Unmarshal(value, &o) == nil {
 			list = append(list, o)
@@ -73,7 +73,7 @@ func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcom
 // ForwardBody gives the event at a log position if it is still worth sending,
 // else why not.
 func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
-	_, body, err = st.rowAt(seq)
+	_, body, err = st.recordAt(seq)
 	if IsDamage(err) {
 		return nil, "damaged", nil
 	}
@@ -95,7 +95,7 @@ func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string
 		if err != nil {
 			return nil, "", err
 		}
-		if rec, ok := st.live.recordAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && rec.seq != seq {
+		if ie, ok := st.live.entryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && ie.seq != seq {
 			return nil, "superseded", nil
 		}
 	}
@@ -109,9 +109,9 @@ func (st *Store) RecordForward(ctx context.Context, seq uint64, o ForwardOutcome
 	if err != nil {
 		return err
 	}
-	return st.writeRows(ctx,
-		rowWrite{forwardOutcomeKey(seq, o.Relay), row},
-		rowWrite{forwardCursorKey(o.Relay), binary.BigEndian.AppendUint64(nil, seq)})
+	return st.writeKeys(ctx,
+		keyWrite{forwardOutcomeKey(seq, o.Relay), row},
+		keyWrite{forwardCursorKey(o.Relay), binary.BigEndian.AppendUint64(nil, seq)})
 }
 
 // SweepForwards removes events received before a time from the queue, with their
@@ -122,19 +122,19 @@ func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
 		if err != nil {
 			return err
 		}
-		var rows []rowWrite
+		var rows []keyWrite
 		for _, seq := range seqs {
-			r, _, err := st.rowAt(seq)
+			r, _, err := st.recordAt(seq)
 			if err != nil && !IsDamage(err) {
 				return err
 			} // a damaged row received at 0 leaves the queue
-			if r.receivedAt >= before.UnixMilli() || len(rows) > sweepRows {
+			if r.receivedAt >= before.UnixMilli() || len(rows) > sweepKeys {
 				break
 			}
-			rows = append(rows, rowWrite{key: forwardKey(seq)})
+			rows = append(rows, keyWrite{key: forwardKey(seq)})
 			prefix := forwardOutcomeKey(seq, "")
-			err = st.eachRow(prefix, prefix, func(key, _ []byte) bool {
-				rows = append(rows, rowWrite{key: key})
+			err = st.eachKey(prefix, prefix, func(key, _ []byte) bool {
+				rows = append(rows, keyWrite{key: key})
 				return true
 			})
 			if err != nil {
@@ -144,7 +144,7 @@ func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
 		if len(rows) == 0 {
 			return nil
 		}
-		if err := st.writeRows(ctx, rows...); err != nil {
+		if err := st.writeKeys(ctx, rows...); err != nil {
 			return err
 		}
 	}

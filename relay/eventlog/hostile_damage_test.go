@@ -146,13 +146,13 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAppend(t, st, testkit.Unsigned(1, 1, 1, "applied"))
-	if err := st.writeRows(context.Background()); err != nil {
+	if err := st.writeKeys(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5 {
 		mustAppend(t, st, testkit.Unsigned(1, 1, int64(10+i), "acknowledged"))
 	}
-	places, size := st.log.files[0].at, st.log.files[0].size
+	places, size := st.log.files[0].offsets, st.log.files[0].size
 	crash(t, st)
 	logFile := filepath.Join("events", "log", fmt.Sprintf("%020d.log", 1))
 	whole, err := os.ReadFile(filepath.Join(dir, logFile))
@@ -166,7 +166,7 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		}
 		return harmed
 	}
-	for name, at := range map[string]int{"body": int(places[3]) - 3, "head": int(places[2]) + rowHead + 5, "length": int(places[2]) + 1} {
+	for name, at := range map[string]int{"body": int(places[3]) - 3, "head": int(places[2]) + recordHeader + 5, "length": int(places[2]) + 1} {
 		content := slices.Clone(whole)
 		content[at] ^= 1
 		harmed := with(content)
@@ -179,7 +179,7 @@ func TestDamageBehindTheApplied(t *testing.T) {
 	}
 	// The last one may be torn, whatever its end is full of.
 	last := int(size) - int(places[5])
-	for name, torn := range map[string][]byte{"some erased bytes": bytes.Repeat([]byte{erasedByte}, 200), "a body of erased bytes": bytes.Repeat([]byte{erasedByte}, last-rowHead),
+	for name, torn := range map[string][]byte{"some erased bytes": bytes.Repeat([]byte{scrubByte}, 200), "a body of erased bytes": bytes.Repeat([]byte{scrubByte}, last-recordHeader),
 		"zeros": make([]byte, 200)} {
 		content := slices.Clone(whole)
 		if len(torn) > 200 {

@@ -134,7 +134,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 			}
 			arrivals = append(arrivals, Arrival{Event: testkit.Unsigned(1, 5, int64(1000+r), "", request...), ReceivedAt: st.now()})
 		}
-		if err := st.writeRows(context.Background()); err != nil {
+		if err := st.writeKeys(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		st.live.mu.Lock() // the committer waits for it in the first of a group

@@ -134,11 +134,11 @@ func indexCases(t *testing.T) (cases []indexCase) {
 				t.Fatal(err)
 			}
 			testkit.Eventually(t, "expired mail is erased", func() bool {
-				r, _, err := st.log.row(first)
-				return err == nil && r.gone
+				r, _, err := st.log.read(first)
+				return err == nil && r.payloadErased
 			})
 			fill(1)
-			if err := st.writeRows(context.Background(), rowWrite{cursorKey("wss://x", "f"), []byte("{}")}); err != nil {
+			if err := st.writeKeys(context.Background(), keyWrite{cursorKey("wss://x", "f"), []byte("{}")}); err != nil {
 				t.Fatal(err)
 			}
 			if killed {
@@ -278,7 +278,7 @@ func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 	if rebuilt && c.erased {
 		t.Errorf("%s: an index that does not follow from the log is built again", where)
 	}
-	value, err := st.readRow(cursorKey("wss://x", "f"))
+	value, err := st.getKey(cursorKey("wss://x", "f"))
 	if !rebuilt && (string(value) != "{}" || err != nil) && !strings.Contains(where, ".mem") {
 		t.Errorf("%s: the cursor of an upstream is %q, %v", where, value, err)
 	}
@@ -324,7 +324,7 @@ func TestIndexWithoutItsLastCommit(t *testing.T) {
 		}
 		evt := testkit.Unsigned(1, kind, clock.Now().Unix(), "erased later", nostr.Tag{"d", "x"})
 		mustAppend(t, st, evt)
-		if err := st.writeRows(context.Background()); err != nil {
+		if err := st.writeKeys(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		copyFiles(t, older, live)

@@ -22,7 +22,7 @@ const (
 // soundIndex checks Badger's files before they are opened. Where they are
 // damaged and all of the index follows from the log, it sets them aside: loading
 // the store then builds the index again. Else it returns ErrIndex.
-func (st *Store) soundIndex(dir string) error {
+func (st *Store) checkIndexFiles(dir string) error {
 	unlock, err := badgerfiles.Lock(dir)
 	if errors.Is(err, badgerfiles.ErrInUse) {
 		return fmt.Errorf("%s: %w", dir, ErrLocked)
@@ -51,13 +51,13 @@ func (st *Store) soundIndex(dir string) error {
 // mayRebuild returns an error if the index holds what the log has no more: the
 // addresses and the facts of events whose bodies are erased. Mail has neither.
 func (st *Store) mayRebuild(logDir string) error {
-	log, _, err := openRowLog(logDir, 0, st.cfg.logFileBytes)
+	log, _, err := openRecordLog(logDir, 0, st.cfg.logFileBytes)
 	if err != nil {
 		return err
 	}
 	defer log.close()
-	return log.rows(0, log.head(), func(seq uint64, r row, _ []byte, err error) error {
-		if err == nil && r.gone && !mostro.IsMail(r.kind) {
+	return log.each(0, log.head(), func(seq uint64, r logRecord, _ []byte, err error) error {
+		if err == nil && r.payloadErased && !mostro.IsMail(r.kind) {
 			err = errors.New("it is erased")
 		}
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // Layout of events/ (Badger), but for the log itself, which lies in events/log
-// (rowlog.go). The first byte of a key names its keyspace; numbers are
+// (recordlog.go). The first byte of a key names its keyspace; numbers are
 // big-endian so that keys sort by them.
 //
 //	i id               seq of the event with that id
@@ -32,19 +32,19 @@ import (
 //	b seq              bytes erased in the file of the log that begins with seq
 //	m name             schema; up to which seq of the log this says what follows
 const (
-	spaceID      = 'i'
-	spaceNewest  = 'n'
-	spaceHidden  = 'x'
-	spaceRegular = 'r'
-	spaceTomb    = 't'
-	spaceChain   = 'k'
-	spaceCursor  = 'u'
-	spaceForward = 'f'
-	spaceProof   = 'e'
-	spaceErase   = 'g'
-	spaceErased  = 'b'
-	spaceFact    = 'v'
-	spaceMeta    = 'm'
+	spaceID          = 'i'
+	spaceNewest      = 'n'
+	spaceHidden      = 'x'
+	spaceRegular     = 'r'
+	spaceTomb        = 't'
+	spaceChain       = 'k'
+	spaceCursor      = 'u'
+	spaceForward     = 'f'
+	spaceProof       = 'e'
+	spaceScrub       = 'g'
+	spaceErasedBytes = 'b'
+	spaceFact        = 'v'
+	spaceMeta        = 'm'
 )
 
 // schemaVersion is the version of this layout. A store of a greater version is
@@ -124,36 +124,36 @@ func firstD(tags nostr.Tags) string {
 }
 
 // row is what the log keeps of every event, before its body.
-type row struct {
-	archived   bool
-	gone       bool  // it has no body: erased, deleted by its author, or expired mail
-	expired    bool  // at its arrival
-	forward    bool  // queued for other relays
-	first      bool  // of those that were written at once: all before it were durable by then
-	receivedAt int64 // unix milliseconds
-	source     mostro.Source
-	id, pubkey [32]byte
-	kind       int
-	createdAt  int64
-	expiration int64  // effective: NIP-40, or the end of a mail's life; 0 none
-	previous   uint64 // earlier arrival of the same address, 0 none
+type logRecord struct {
+	archived      bool
+	payloadErased bool  // it has no body: erased, deleted by its author, or expired mail
+	expired       bool  // at its arrival
+	forward       bool  // queued for other relays
+	firstOfWrite  bool  // of those that were written at once: all before it were durable by then
+	receivedAt    int64 // unix milliseconds
+	source        mostro.Source
+	id, pubkey    [32]byte
+	kind          int
+	createdAt     int64
+	expiration    int64  // effective: NIP-40, or the end of a mail's life; 0 none
+	previous      uint64 // earlier arrival of the same address, 0 none
 }
 
 const (
-	rowArchived = 1 << iota
-	rowGone
-	rowExpired
-	rowForward
-	rowFirst
+	flagArchived = 1 << iota
+	flagNoPayload
+	flagExpired
+	flagForward
+	flagFirst
 )
 
 // encode appends the row to b.
-func (r row) encode(b []byte) []byte {
+func (r logRecord) encode(b []byte) []byte {
 	var flags byte
 	for _, f := range [...]struct {
 		is  bool
 		bit byte
-	}{{r.archived, rowArchived}, {r.gone, rowGone}, {r.expired, rowExpired}, {r.forward, rowForward}, {r.first, rowFirst}} {
+	}{{r.archived, flagArchived}, {r.payloadErased, flagNoPayload}, {r.expired, flagExpired}, {r.forward, flagForward}, {r.firstOfWrite, flagFirst}} {
 		if f.is {
 			flags |= f.bit
 		}
@@ -208,11 +208,11 @@ func (r *reader) bytes(n uint64) []byte {
 	return v
 }
 
-func decodeRow(b []byte) (r row, err error) {
+func decodeHead(b []byte) (r logRecord, err error) {
 	in := reader{b: b}
 	head := in.bytes(2)
 	is := func(bit byte) bool { return head[0]&bit != 0 }
-	r = row{archived: is(rowArchived), gone: is(rowGone), expired: is(rowExpired), forward: is(rowForward), first: is(rowFirst)}
+	r = logRecord{archived: is(flagArchived), payloadErased: is(flagNoPayload), expired: is(flagExpired), forward: is(flagForward), firstOfWrite: is(flagFirst)}
 	r.source.Road = mostro.Road(head[1])
 	copy(r.id[:], in.bytes(32))
 	copy(r.pubkey[:], in.bytes(32))
@@ -223,26 +223,26 @@ func decodeRow(b []byte) (r row, err error) {
 	r.previous = in.uvarint()
 	r.source.Relay = string(in.bytes(in.uvarint()))
 	if in.bad || len(in.b) != 0 {
-		return row{}, errCorrupt
+		return logRecord{}, errCorrupt
 	}
 	return r, nil
 }
 
 // record is what the live index needs of a served event, so that opening the
 // store never parses a body.
-type record struct {
+type indexEntry struct {
 	seq        uint64
 	chain      uint64 // newest arrival of the same address, for walking row.previous
 	id, pubkey [32]byte
 	kind       int
 	createdAt  int64
 	expiration int64
-	terms      []string // letter + value of every single-letter tag, deduplicated
+	tags       []string // letter + value of every single-letter tag, deduplicated
 }
 
-func (r record) encode() []byte {
+func (r indexEntry) encode() []byte {
 	n := 0
-	for _, t := range r.terms {
+	for _, t := range r.tags {
 		n += len(t) + 2
 	}
 	b := make([]byte, 0, 96+n)
@@ -253,17 +253,17 @@ func (r record) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(r.kind))
 	b = binary.AppendVarint(b, r.createdAt)
 	b = binary.AppendVarint(b, r.expiration)
-	b = binary.AppendUvarint(b, uint64(len(r.terms)))
-	for _, t := range r.terms {
+	b = binary.AppendUvarint(b, uint64(len(r.tags)))
+	for _, t := range r.tags {
 		b = binary.AppendUvarint(b, uint64(len(t)))
 		b = append(b, t...)
 	}
 	return b
 }
 
-func decodeRecord(b []byte) (record, error) {
+func decodeIndexEntry(b []byte) (indexEntry, error) {
 	in := reader{b: b}
-	var r record
+	var r indexEntry
 	copy(r.id[:], in.bytes(32))
 	copy(r.pubkey[:], in.bytes(32))
 	r.seq = in.uvarint()
@@ -273,9 +273,9 @@ func decodeRecord(b []byte) (record, error) {
 	r.expiration = in.varint()
 	n := in.uvarint()
 	if in.bad || n > uint64(len(in.b)) {
-		return record{}, errCorrupt
+		return indexEntry{}, errCorrupt
 	}
-	r.terms = make([]string, 0, n)
+	r.tags = make([]string, 0, n)
 	text := string(in.b) // terms are parts of one string
 	for range n {
 		length := in.uvarint()
@@ -283,10 +283,10 @@ func decodeRecord(b []byte) (record, error) {
 		if in.bytes(length); in.bad {
 			break
 		}
-		r.terms = append(r.terms, text[from:len(text)-len(in.b)])
+		r.tags = append(r.tags, text[from:len(text)-len(in.b)])
 	}
 	if in.bad || len(in.b) != 0 {
-		return record{}, errCorrupt
+		return indexEntry{}, errCorrupt
 	}
 	return r, nil
 }

@@ -74,21 +74,21 @@ func (l *live) less(a, b item) bool {
 
 // fill takes a slot for a record and interns its properties; it touches no
 // posting.
-func (l *live) fill(r record, body []byte) uint32 {
+func (l *live) fill(r indexEntry, body []byte) uint32 {
 	n := l.slots.take()
 	s := slot{
 		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
-		author: l.authors.number(r.pubkey), d: None, kind: uint16(r.kind), body: noBody, side: sideOf(r.terms),
-		several: severalValues(r.terms),
+		author: l.authors.number(r.pubkey), d: None, kind: uint16(r.kind), body: noBody, side: sideOf(r.tags),
+		several: severalValues(r.tags),
 	}
 	l.numbers = l.numbers[:0]
-	for _, t := range r.terms {
+	for _, t := range r.tags {
 		l.numbers = append(l.numbers, l.terms.number(t))
 	}
 	if kindClass(r.kind) == addressable {
 		// An addressable event without d has the empty one, which is the same
 		// address as no term.
-		for i, t := range r.terms {
+		for i, t := range r.tags {
 			if t[0] == 'd' {
 				if len(t) > 1 {
 					s.d = l.numbers[i]
@@ -222,7 +222,7 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 }
 
 // add puts a record in. The caller holds mu.
-func (l *live) add(r record, body []byte) {
+func (l *live) add(r indexEntry, body []byte) {
 	l.link(l.fill(r, body), func(p *posting, it item) { p.insert(it, l.less) })
 }
 

@@ -20,12 +20,12 @@ func BenchmarkSnapshot(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
 	bulk := newBulk(st.live)
 	for i := range 1_000_000 {
-		rec := record{seq: uint64(i + 1), kind: mostro.KindOrder, createdAt: 1_780_000_000 + r.Int64N(40*86400), terms: []string{fmt.Sprint("d", i), "spending", "fVES"}}
+		ie := indexEntry{seq: uint64(i + 1), kind: mostro.KindOrder, createdAt: 1_780_000_000 + r.Int64N(40*86400), tags: []string{fmt.Sprint("d", i), "spending", "fVES"}}
 		for j := range 4 {
-			binary.LittleEndian.PutUint64(rec.id[8*j:], r.Uint64())
+			binary.LittleEndian.PutUint64(ie.id[8*j:], r.Uint64())
 		}
-		rec.pubkey[0] = byte(i % 40)
-		bulk.add(rec)
+		ie.pubkey[0] = byte(i % 40)
+		bulk.add(ie)
 	}
 	bulk.finish()
 	b.ResetTimer()

@@ -18,18 +18,18 @@ import (
 // drawn, not hashed from events.
 type book struct{ now int64 }
 
-func (b book) record(i, v int, seq uint64) record {
+func (b book) record(i, v int, seq uint64) indexEntry {
 	r := rand.New(rand.NewPCG(uint64(i), 9))
-	rec := record{seq: seq, chain: seq, kind: mostro.KindOrder, createdAt: b.now - 250_000 + int64(i/5) + int64(v*1800), expiration: b.now + 86400*30 + int64(i/5)}
-	binary.BigEndian.PutUint64(rec.pubkey[:], uint64(min(r.IntN(40), r.IntN(40), r.IntN(40))))
-	rec.id = sha256.Sum256([]byte(fmt.Sprint(i, " ", v)))
+	ie := indexEntry{seq: seq, chain: seq, kind: mostro.KindOrder, createdAt: b.now - 250_000 + int64(i/5) + int64(v*1800), expiration: b.now + 86400*30 + int64(i/5)}
+	binary.BigEndian.PutUint64(ie.pubkey[:], uint64(min(r.IntN(40), r.IntN(40), r.IntN(40))))
+	ie.id = sha256.Sum256([]byte(fmt.Sprint(i, " ", v)))
 	fiat := []string{"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN", "CRC", "XAF"}[min(r.IntN(10), r.IntN(10))]
 	status := "pending"
 	if v > 0 && r.IntN(10) < 6 {
 		status = []string{"in-progress", "success", "canceled"}[r.IntN(3)]
 	}
-	rec.terms = []string{fmt.Sprintf("d%08x-%04x-4000-8000-%012x", r.Uint32(), r.IntN(1<<16), i), "k" + []string{"buy", "sell"}[r.IntN(2)], "f" + fiat, "s" + status, "ymostro", "zorder"}
-	return rec
+	ie.tags = []string{fmt.Sprintf("d%08x-%04x-4000-8000-%012x", r.Uint32(), r.IntN(1<<16), i), "k" + []string{"buy", "sell"}[r.IntN(2)], "f" + fiat, "s" + status, "ymostro", "zorder"}
+	return ie
 }
 
 // TestMemoryOfLiveOrders measures what the live index keeps in memory, bodies
@@ -50,14 +50,14 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 	}
 	t.Run("Appended", func(t *testing.T) {
 		before := alive()
-		g := &grouping{st: &Store{live: newLive(0)}}
+		g := &commitGroup{st: &Store{live: newLive(0)}}
 		started := time.Now()
 		seq, slowest := uint64(0), time.Duration(0)
 		for v := range versions {
 			for i := range orders {
 				seq++
-				rec := b.record(i, v, seq)
-				c := change{add: &rec}
+				ie := b.record(i, v, seq)
+				c := change{add: &ie}
 				if v > 0 {
 					c.remove = b.record(i, v-1, 0).id
 				}

@@ -10,15 +10,15 @@ import (
 
 // spaceRowV1 is where schema 1 kept the log: the row, then its body, as a value
 // in Badger.
-const spaceRowV1 = 'l'
+const spaceLogV1 = 'l'
 
 // moveRows writes the log of schema 1 into files, then says so. A crash in
 // between leaves schema 1, and this begins anew.
-func (st *Store) moveRows(dir string) error {
+func (st *Store) migrateLog(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	log, _, err := openRowLog(dir, 0, st.cfg.logFileBytes)
+	log, _, err := openRecordLog(dir, 0, st.cfg.logFileBytes)
 	if err != nil {
 		return err
 	}
@@ -35,16 +35,16 @@ func (st *Store) moveRows(dir string) error {
 	}
 	next := uint64(1)
 	err = st.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceRowV1}})
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceLogV1}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			if seq := binary.BigEndian.Uint64(it.Item().Key()[1:]); seq != next {
 				return fmt.Errorf("entry %d is missing", next)
 			}
 			err := it.Item().Value(func(v []byte) error {
-				r, body, err := splitRowV1(v)
+				r, body, err := splitRecordV1(v)
 				from := len(buf)
-				buf = appendRow(buf, r, body)
+				buf = appendRecord(buf, r, body)
 				sizes = append(sizes, len(buf)-from)
 				return err
 			})
@@ -77,7 +77,7 @@ func (st *Store) moveRows(dir string) error {
 
 // splitRowV1 parts a row of schema 1 from its body. Its head was what it is
 // now, without an end of its own.
-func splitRowV1(v []byte) (row, []byte, error) {
+func splitRecordV1(v []byte) (logRecord, []byte, error) {
 	in := reader{b: v}
 	in.bytes(2 + 32 + 32)
 	in.varint()
@@ -87,20 +87,20 @@ func splitRowV1(v []byte) (row, []byte, error) {
 	in.uvarint()
 	in.bytes(in.uvarint())
 	if in.bad {
-		return row{}, nil, errCorrupt
+		return logRecord{}, nil, errCorrupt
 	}
-	r, err := decodeRow(v[:len(v)-len(in.b)])
-	if err == nil && r.gone != (len(in.b) == 0) {
+	r, err := decodeHead(v[:len(v)-len(in.b)])
+	if err == nil && r.payloadErased != (len(in.b) == 0) {
 		err = errCorrupt
 	}
 	return r, in.b, err
 }
 
 // dropMovedRows takes out of Badger what moveRows has written to files.
-func (st *Store) dropMovedRows() error {
+func (st *Store) dropLogV1() error {
 	left := false
-	if err := st.eachRow([]byte{spaceRowV1}, []byte{spaceRowV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {
+	if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {
 		return err
 	}
-	return st.db.DropPrefix([]byte{spaceRowV1})
+	return st.db.DropPrefix([]byte{spaceLogV1})
 }

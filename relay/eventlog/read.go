@@ -175,7 +175,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 		return batch, last, 0, nil
 	}
 	st.headMu.Unlock()
-	err = st.log.rows(after, last, func(seq uint64, r row, body []byte, err error) error {
+	err = st.log.each(after, last, func(seq uint64, r logRecord, body []byte, err error) error {
 		if IsDamage(err) {
 			st.reportDamage(seq, err)
 			damaged++
@@ -203,17 +203,17 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 // reportDamage counts a damaged entry, and logs it the first time.
 func (st *Store) reportDamage(seq uint64, err error) {
 	const maxReported = 10_000
-	st.harmMu.Lock()
-	_, known := st.harmed[seq]
-	if !known && len(st.harmed) < maxReported {
-		if st.harmed == nil {
-			st.harmed = make(map[uint64]struct{})
+	st.damagedMu.Lock()
+	_, known := st.damaged[seq]
+	if !known && len(st.damaged) < maxReported {
+		if st.damaged == nil {
+			st.damaged = make(map[uint64]struct{})
 		}
-		st.harmed[seq] = struct{}{}
+		st.damaged[seq] = struct{}{}
 		st.metrics.damaged.Inc()
 	}
-	known = known || len(st.harmed) >= maxReported
-	st.harmMu.Unlock()
+	known = known || len(st.damaged) >= maxReported
+	st.damagedMu.Unlock()
 	if !known {
 		st.logger.Error("an entry of the log is damaged and is left out; mostrodex log verify lists all", "entry", seq, "err", err)
 	}

@@ -54,7 +54,7 @@ func (f *seenFilter) resize(held int) {
 }
 
 // mayHold is false only when a key is surely not there.
-func (f *seenFilter) mayHold(tail []byte) bool {
+func (f *seenFilter) mayContain(tail []byte) bool {
 	if !f.ready.Load() {
 		return true
 	}
@@ -88,7 +88,7 @@ func (st *Store) fill(f *seenFilter) {
 				continue
 			}
 			f.addHashed(batch...)
-			if batch = batch[:0]; !st.rest(began) {
+			if batch = batch[:0]; !st.idleAfter(began) {
 				return ErrClosed
 			}
 			began = time.Now()

@@ -34,7 +34,7 @@ func TestFilterIsMadeAnew(t *testing.T) {
 				return
 			default:
 			}
-			if !st.ids.mayHold(id[:]) {
+			if !st.ids.mayContain(id[:]) {
 				n++
 			}
 		}

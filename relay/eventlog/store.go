@@ -57,28 +57,28 @@ type Config struct {
 // is acknowledged, and an error from the disk is fatal.
 type Store struct {
 	cfg   Config
-	log   *rowLog
+	log   *recordLog
 	db    *badger.DB // what follows from the log
 	live  *live
 	queue chan *Enqueued
 	// deleting is what the deletion requests in the queue weigh.
-	deleting *semaphore.Weighted
-	now      func() time.Time
-	logger   *slog.Logger
-	metrics  *Metrics
-	ids      *seenFilter  // ids of the log
-	hidden   *seenFilter  // addresses whose newest version is not served
-	tombs    atomic.Int64 // tombstones held; at 0 look-ups are skipped
-	fresh    freshIDs
+	deleting    *semaphore.Weighted
+	now         func() time.Time
+	logger      *slog.Logger
+	metrics     *Metrics
+	ids         *seenFilter  // ids of the log
+	hidden      *seenFilter  // addresses whose newest version is not served
+	tombs       atomic.Int64 // tombstones held; at 0 look-ups are skipped
+	uncommitted uncommittedIDs
 
 	// The committer's own.
-	txn      *badger.Txn // consequences of logged events, to be committed
-	txnBytes int         // its size; 0: it holds nothing
-	txnRoom  int         // what it may grow to
-	follows  uint64      // it follows from the log up to this seq
-	erasing  []uint64    // bodies to be erased when it is committed
-	walks    walks       // of deletion requests
-	buf      []byte
+	txn        *badger.Txn // consequences of logged events, to be committed
+	txnBytes   int         // its size; 0: it holds nothing
+	txnRoom    int         // what it may grow to
+	appliedSeq uint64      // it follows from the log up to this seq
+	toScrub    []uint64    // bodies to be erased when it is committed
+	walks      walks       // of deletion requests
+	buf        []byte
 
 	sweep chan struct{} // the ticker asks the committer to move expired records
 
@@ -95,8 +95,8 @@ type Store struct {
 	grown     map[string]bool // files that have their whole room; watchSpace's own
 	kept      bool            // the file that keeps room is there; watchSpace's own
 
-	harmMu sync.Mutex // guards harmed
-	harmed map[uint64]struct{}
+	damagedMu sync.Mutex // guards harmed
+	damaged   map[uint64]struct{}
 
 	fatalOnce sync.Once
 	fatal     error         // set before dead is closed
@@ -122,7 +122,7 @@ func Open(cfg Config) (*Store, error) {
 	st := &Store{
 		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
 		queue: make(chan *Enqueued, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
-		dead: make(chan struct{}), closing: make(chan struct{}), fresh: freshIDs{seq: make(map[[32]byte]uint64)},
+		dead: make(chan struct{}), closing: make(chan struct{}), uncommitted: uncommittedIDs{seq: make(map[[32]byte]uint64)},
 	}
 	if st.now == nil {
 		st.now = time.Now
@@ -156,7 +156,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := st.spaceToOpen(dir); err != nil {
 		return nil, err
 	}
-	if err := st.soundIndex(dir); err != nil {
+	if err := st.checkIndexFiles(dir); err != nil {
 		return nil, err
 	}
 	db, err := openBadger(dir, cfg.Bulk)
@@ -177,14 +177,14 @@ func Open(cfg Config) (*Store, error) {
 	st.lookAtSpace()
 	st.done.Add(4)
 	go st.watchSpace()
-	go st.readAhead()
+	go st.warmUp()
 	go st.commitLoop()
 	go st.expiryLoop()
 	return st, nil
 }
 
 // readAhead reads what makes appends and queries quicker.
-func (st *Store) readAhead() {
+func (st *Store) warmUp() {
 	defer st.done.Done()
 	if st.cfg.Settled != nil {
 		select {
@@ -195,15 +195,15 @@ func (st *Store) readAhead() {
 	}
 	st.fill(st.hidden)
 	st.fill(st.ids)
-	st.warm()
+	st.warmBodies()
 }
 
 // restShare is how much longer reading ahead rests than it works.
-const restShare = 3
+const warmUpIdleRatio = 3
 
 // rest leaves the cores to others after some reading ahead. It is false when
 // the store closes.
-func (st *Store) rest(began time.Time) bool {
+func (st *Store) idleAfter(began time.Time) bool {
 	if st.cfg.Settled == nil {
 		select {
 		case <-st.closing:
@@ -212,7 +212,7 @@ func (st *Store) rest(began time.Time) bool {
 			return true
 		}
 	}
-	timer := time.NewTimer(restShare * time.Since(began))
+	timer := time.NewTimer(warmUpIdleRatio * time.Since(began))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -312,7 +312,7 @@ func (st *Store) load(logDir string) error {
 		return err
 	}
 	var cut int64
-	if st.log, cut, err = openRowLog(logDir, applied, st.cfg.logFileBytes); err != nil {
+	if st.log, cut, err = openRecordLog(logDir, applied, st.cfg.logFileBytes); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	if cut > 0 {
@@ -321,16 +321,16 @@ func (st *Store) load(logDir string) error {
 	if err := st.checkDamaged(); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	if err := st.loadErased(); err != nil {
+	if err := st.loadErasedBytes(); err != nil {
 		return fmt.Errorf("read how much was erased: %w", err)
 	}
-	if err := st.eraseAsked(); err != nil {
+	if err := st.finishScrubs(); err != nil {
 		return fmt.Errorf("erase what was deleted: %w", err)
 	}
 	bulk := newBulk(st.live)
 	err = st.db.View(func(txn *badger.Txn) error {
 		loaded := 0
-		if err := eachRecord(txn, func(records []record) {
+		if err := eachIndexEntry(txn, func(records []indexEntry) {
 			for _, r := range records {
 				bulk.add(r)
 				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
@@ -354,7 +354,7 @@ func (st *Store) load(logDir string) error {
 	head := st.log.head()
 	st.ids, st.hidden = newIDFilter(int(head)), newHiddenFilter()
 	st.txn, st.txnRoom = st.db.NewTransaction(true), int(min(st.db.MaxBatchSize(), keyOverhead*st.db.MaxBatchCount())*3/4)
-	st.ring, st.follows = newRing(head), applied
+	st.ring, st.appliedSeq = newRing(head), applied
 	st.live.expire(st.now().Unix())
 	if err := st.replay(applied); err != nil {
 		return fmt.Errorf("follow the log: %w", err)
@@ -366,19 +366,19 @@ func (st *Store) load(logDir string) error {
 // checkDamaged reports the rows that were passed over when the log was opened,
 // and proves by the id of the next row that each was one row.
 func (st *Store) checkDamaged() error {
-	for _, path := range st.log.unsound {
+	for _, path := range st.log.badHeaders {
 		st.logger.Error("a file of the log does not begin like one; its entries are read", "file", path)
 	}
 	for _, seq := range st.log.damaged {
-		st.reportDamage(seq, errRow)
-		r, err := st.log.rowAlone(seq + 1)
-		if errors.Is(err, errNoRow) || IsDamage(err) {
+		st.reportDamage(seq, errDamagedRecord)
+		r, err := st.log.readHead(seq + 1)
+		if errors.Is(err, errNoRecord) || IsDamage(err) {
 			continue // the last one, or told for itself
 		}
 		if err != nil {
 			return err
 		}
-		value, err := st.readRow(idKey(r.id))
+		value, err := st.getKey(idKey(r.id))
 		if err != nil {
 			return err
 		}
@@ -391,19 +391,19 @@ func (st *Store) checkDamaged() error {
 
 // eachRecord gives all records of what is served to fn, some at a time, while
 // the next ones are read.
-func eachRecord(txn *badger.Txn, fn func([]record)) error {
+func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
 	const some = 1024
-	parts := make(chan []record, 4)
+	parts := make(chan []indexEntry, 4)
 	var failed error
 	go func() {
 		defer close(parts)
-		part := make([]record, 0, some)
+		part := make([]indexEntry, 0, some)
 		for _, space := range []byte{spaceNewest, spaceRegular} {
 			it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 1000, Prefix: []byte{space}})
 			defer it.Close()
 			for it.Rewind(); it.Valid(); it.Next() {
 				if failed = it.Item().Value(func(v []byte) error {
-					r, err := decodeRecord(v)
+					r, err := decodeIndexEntry(v)
 					if err != nil {
 						return fmt.Errorf("record %x: %w", it.Item().Key(), err)
 					}
@@ -414,7 +414,7 @@ func eachRecord(txn *badger.Txn, fn func([]record)) error {
 				}
 				if len(part) == some {
 					parts <- part
-					part = make([]record, 0, some)
+					part = make([]indexEntry, 0, some)
 				}
 			}
 		}
@@ -429,7 +429,7 @@ func eachRecord(txn *badger.Txn, fn func([]record)) error {
 // checkSchema gives the seq up to which Badger says what follows from the log,
 // and brings a store of an earlier schema up to this one.
 func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
-	version, err := st.readRow(keySchema)
+	version, err := st.getKey(keySchema)
 	if err == nil && version != nil && len(version) != 4 {
 		err = errCorrupt
 	}
@@ -450,14 +450,14 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	case found > schemaVersion:
 		return 0, fmt.Errorf("schema %d, this program knows %d: %w", found, schemaVersion, ErrNewerSchema)
 	case found == 1:
-		if err := st.moveRows(logDir); err != nil {
+		if err := st.migrateLog(logDir); err != nil {
 			return 0, fmt.Errorf("bring the log from schema 1 to 2: %w", err)
 		}
 	}
-	if err := st.dropMovedRows(); err != nil {
+	if err := st.dropLogV1(); err != nil {
 		return 0, err
 	}
-	value, err := st.readRow(keyApplied)
+	value, err := st.getKey(keyApplied)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("read how far the log was applied: %w", err)
@@ -500,7 +500,7 @@ func (st *Store) Err() error {
 	}
 }
 
-func (st *Store) die(err error) {
+func (st *Store) fail(err error) {
 	st.fatalOnce.Do(func() {
 		st.fatal = fmt.Errorf("the event log is in doubt: %w", err)
 		st.logger.Error("event log in doubt", "err", err)
@@ -559,9 +559,9 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	if !held {
 		return Found{}, mostro.ErrNotFound
 	}
-	r, body, err := st.log.row(seq)
+	r, body, err := st.log.read(seq)
 	switch {
-	case errors.Is(err, errNoRow):
+	case errors.Is(err, errNoRecord):
 		return Found{}, mostro.ErrNotFound // being appended
 	case IsDamage(err):
 		st.reportDamage(seq, err)

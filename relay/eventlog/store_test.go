@@ -256,7 +256,7 @@ func (w *world) filter() nostr.Filter {
 // and of its consequences what was committed.
 func crash(t *testing.T, st *Store) {
 	t.Helper()
-	st.die(errors.New("killed by its test"))
+	st.fail(errors.New("killed by its test"))
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func TestExpiriesOfEqualTimes(t *testing.T) {
 				n, _ := l.slots.find(id(i, v-1))
 				l.remove(n)
 			}
-			l.add(record{id: id(i, v), seq: 1, chain: 1, kind: 38383, createdAt: int64(v), expiration: 5000, terms: []string{fmt.Sprint("d", i), "spending"}}, nil)
+			l.add(indexEntry{id: id(i, v), seq: 1, chain: 1, kind: 38383, createdAt: int64(v), expiration: 5000, tags: []string{fmt.Sprint("d", i), "spending"}}, nil)
 		}
 	}
 	if most := 2*orders + 1025; len(l.expiries) > most {

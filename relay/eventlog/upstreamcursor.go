@@ -21,7 +21,7 @@ type UpstreamCursor struct {
 // UpstreamCursor returns a relay's cursor for a filter. The cursor is zero if there
 // is none, or if the stored one cannot be read: the walk begins anew.
 func (st *Store) UpstreamCursor(relay, filter string) (cur UpstreamCursor, err error) {
-	raw, err := st.readRow(cursorKey(relay, filter))
+	raw, err := st.getKey(cursorKey(relay, filter))
 	if err != nil {
 		return UpstreamCursor{}, err
 	}
@@ -38,6 +38,6 @@ func (st *Store) EnqueueUpstreamCursor(ctx context.Context, relay, filter string
 	if err != nil {
 		return err
 	}
-	_, err = st.enqueueRows(ctx, rowWrite{cursorKey(relay, filter), b})
+	_, err = st.enqueueKeys(ctx, keyWrite{cursorKey(relay, filter), b})
 	return err
 }

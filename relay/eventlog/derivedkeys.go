@@ -14,7 +14,7 @@ import (
 
 // rowWrite is one key of the store that is not about an event: a cursor of an
 // upstream or an outcome of forwarding. A nil value deletes the key.
-type rowWrite struct {
+type keyWrite struct {
 	key, value []byte
 }
 
@@ -23,13 +23,13 @@ func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == 
 // enqueueRows hands rows to the committer. They are committed with what the
 // same goroutine enqueued before them, or later; never earlier. A crash never
 // loses those events and keeps the rows.
-func (st *Store) enqueueRows(ctx context.Context, rows ...rowWrite) (Pending, error) {
-	return st.hand(ctx, &Enqueued{rows: rows, st: st, done: make(chan struct{})})
+func (st *Store) enqueueKeys(ctx context.Context, rows ...keyWrite) (Pending, error) {
+	return st.hand(ctx, &Enqueued{writes: rows, st: st, done: make(chan struct{})})
 }
 
 // writeRows is enqueueRows, waited for.
-func (st *Store) writeRows(ctx context.Context, rows ...rowWrite) error {
-	p, err := st.enqueueRows(ctx, rows...)
+func (st *Store) writeKeys(ctx context.Context, rows ...keyWrite) error {
+	p, err := st.enqueueKeys(ctx, rows...)
 	if err != nil {
 		return err
 	}
@@ -38,9 +38,9 @@ func (st *Store) writeRows(ctx context.Context, rows ...rowWrite) error {
 }
 
 // Settle returns once everything that was enqueued before is committed.
-func (st *Store) Settle(ctx context.Context) error { return st.writeRows(ctx) }
+func (st *Store) Settle(ctx context.Context) error { return st.writeKeys(ctx) }
 
-func (g *grouping) writeRows(rows []rowWrite) error {
+func (g *commitGroup) writeKeys(rows []keyWrite) error {
 	for _, r := range rows {
 		var err error
 		if r.value == nil {
@@ -56,7 +56,7 @@ func (g *grouping) writeRows(rows []rowWrite) error {
 }
 
 // readRow gives the value of a key, nil when there is none.
-func (st *Store) readRow(key []byte) (value []byte, err error) {
+func (st *Store) getKey(key []byte) (value []byte, err error) {
 	err = st.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -73,7 +73,7 @@ func (st *Store) readRow(key []byte) (value []byte, err error) {
 
 // eachRow calls fn for the rows whose keys begin with prefix and are not
 // before start, ascending, until it returns false. What it is given is its own.
-func (st *Store) eachRow(prefix, start []byte, fn func(key, value []byte) bool) error {
+func (st *Store) eachKey(prefix, start []byte, fn func(key, value []byte) bool) error {
 	return st.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: prefix})
 		defer it.Close()
@@ -97,7 +97,7 @@ func cursorKey(relay, filter string) []byte {
 
 // claim is what a quota counts: addresses of one kind by one key, or of one
 // platform.
-type claim struct {
+type quotaKey struct {
 	kind     int
 	pubkey   [32]byte
 	platform string
@@ -105,18 +105,18 @@ type claim struct {
 
 // overQuota says whether one more live address of the record would be one too
 // many, and counts it when not.
-func (g *grouping) overQuota(q LiveQuotas, rec *record) bool {
+func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
 	if q == (LiveQuotas{}) {
 		return false
 	}
 	if g.claimed == nil {
-		g.claimed = make(map[claim]int)
+		g.claimed = make(map[quotaKey]int)
 	}
 	l := g.st.live
-	key := claim{kind: rec.kind, pubkey: rec.pubkey}
-	platform := claim{platform: firstTerm(rec, 'y')}
+	key := quotaKey{kind: ie.kind, pubkey: ie.pubkey}
+	platform := quotaKey{platform: firstTerm(ie, 'y')}
 	l.mu.RLock()
-	ofKey, ofPlatform := l.liveOfKey(rec.kind, rec.pubkey), 0
+	ofKey, ofPlatform := l.liveOfKey(ie.kind, ie.pubkey), 0
 	if n, ok := l.terms.find('y', platform.platform); ok {
 		if served, ok := l.termList(n); ok {
 			ofPlatform = served.size()
@@ -145,20 +145,20 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 }
 
 // maxTwins bounds the earlier versions that an arriving one is compared with.
-const maxTwins = 32
+const maxEquivocationScan = 32
 
 // keepProof records equivocation: an earlier arrival of the same address with
 // the same created_at and another id. Both are signed and in the log already;
 // the row makes them findable.
-func (g *grouping) keepProof(rec *record, chain uint64) error {
-	for n := 0; chain != 0 && n < maxTwins; n++ {
-		r, ok, err := g.row(chain)
+func (g *commitGroup) keepProof(ie *indexEntry, chain uint64) error {
+	for n := 0; chain != 0 && n < maxEquivocationScan; n++ {
+		r, ok, err := g.record(chain)
 		if err != nil || !ok {
 			return err
 		}
-		if r.createdAt == rec.createdAt && r.id != rec.id {
-			g.soon = true // who appended it may ask for the proof
-			return g.set(proofKey(chain, rec.seq), []byte{1})
+		if r.createdAt == ie.createdAt && r.id != ie.id {
+			g.flushNow = true // who appended it may ask for the proof
+			return g.set(proofKey(chain, ie.seq), []byte{1})
 		}
 		chain = r.previous
 	}
@@ -179,7 +179,7 @@ type Equivocation struct {
 // the order of their first events, until it returns an error.
 func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error) error {
 	var pairs [][2]uint64
-	err := st.eachRow([]byte{spaceProof}, []byte{spaceProof}, func(key, _ []byte) bool {
+	err := st.eachKey([]byte{spaceProof}, []byte{spaceProof}, func(key, _ []byte) bool {
 		if len(key) == 17 {
 			pairs = append(pairs, [2]uint64{binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])})
 		}
@@ -208,7 +208,7 @@ func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error)
 
 // eventAt gives the event of a log position while its body is readable.
 func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
-	_, body, err := st.rowAt(seq)
+	_, body, err := st.recordAt(seq)
 	if err != nil {
 		return nil, err
 	}
@@ -224,10 +224,10 @@ func forwardKey(seq uint64) []byte {
 }
 
 // rowAt gives the row of a log position and its body, nil when that is erased.
-func (st *Store) rowAt(seq uint64) (r row, body []byte, err error) {
-	r, body, err = st.log.row(seq)
+func (st *Store) recordAt(seq uint64) (r logRecord, body []byte, err error) {
+	r, body, err = st.log.read(seq)
 	switch {
-	case errors.Is(err, errNoRow):
+	case errors.Is(err, errNoRecord):
 		err = mostro.ErrNotFound
 	case IsDamage(err):
 		st.reportDamage(seq, err)

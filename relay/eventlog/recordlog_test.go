@@ -16,15 +16,15 @@ import (
 )
 
 // testRow is a row and a body of n bytes.
-func testRow(seq uint64, n int) (row, []byte) {
-	r := row{receivedAt: 1, kind: 1, createdAt: int64(seq), source: mostro.Source{Road: mostro.RoadImport, Relay: "wss://relay.example"}}
+func testRow(seq uint64, n int) (logRecord, []byte) {
+	r := logRecord{receivedAt: 1, kind: 1, createdAt: int64(seq), source: mostro.Source{Road: mostro.RoadImport, Relay: "wss://relay.example"}}
 	binary.BigEndian.PutUint64(r.id[:], seq)
 	return r, bytes.Repeat([]byte{'a' + byte(seq%26)}, n)
 }
 
-func mustOpenRowLog(t *testing.T, dir string, applied uint64, limit int64) *rowLog {
+func mustOpenRowLog(t *testing.T, dir string, applied uint64, limit int64) *recordLog {
 	t.Helper()
-	l, _, err := openRowLog(dir, applied, limit)
+	l, _, err := openRecordLog(dir, applied, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func mustOpenRowLog(t *testing.T, dir string, applied uint64, limit int64) *rowL
 }
 
 // grow appends groups of rows until head, with bodies of up to 3,000 bytes.
-func grow(t *testing.T, l *rowLog, r *rand.Rand, head uint64) {
+func grow(t *testing.T, l *recordLog, r *rand.Rand, head uint64) {
 	t.Helper()
 	for l.head() < head {
 		if l.full() {
@@ -46,7 +46,7 @@ func grow(t *testing.T, l *rowLog, r *rand.Rand, head uint64) {
 		for seq := l.head() + 1; seq <= min(head, l.head()+1+uint64(r.IntN(5))); seq++ {
 			from := len(buf)
 			rw, body := testRow(seq, r.IntN(3000))
-			buf = appendRow(buf, rw, body)
+			buf = appendRecord(buf, rw, body)
 			sizes = append(sizes, len(buf)-from)
 		}
 		if err := l.append(buf, sizes); err != nil {
@@ -57,25 +57,25 @@ func grow(t *testing.T, l *rowLog, r *rand.Rand, head uint64) {
 
 // mustHold proves that a log is whole: rows 1 to head, those of gone without
 // their bodies.
-func mustHold(t *testing.T, l *rowLog, head uint64, gone ...uint64) {
+func mustHold(t *testing.T, l *recordLog, head uint64, gone ...uint64) {
 	t.Helper()
 	if l.head() != head {
 		t.Fatalf("it ends at %d, want %d", l.head(), head)
 	}
 	next := uint64(1)
-	see := func(seq uint64, r row, body []byte, err error) error {
+	see := func(seq uint64, r logRecord, body []byte, err error) error {
 		_, want := testRow(seq, len(body))
 		switch {
 		case err != nil:
 			return err
 		case binary.BigEndian.Uint64(r.id[:]) != seq || r.source.Relay != "wss://relay.example":
 			return fmt.Errorf("row %d is %+v", seq, r)
-		case slices.Contains(gone, seq) != (body == nil) || r.gone != (body == nil) || !bytes.Equal(body, want):
-			return fmt.Errorf("the body of %d is %.20q, gone %v", seq, body, r.gone)
+		case slices.Contains(gone, seq) != (body == nil) || r.payloadErased != (body == nil) || !bytes.Equal(body, want):
+			return fmt.Errorf("the body of %d is %.20q, gone %v", seq, body, r.payloadErased)
 		}
 		return nil
 	}
-	err := l.rows(0, head, func(seq uint64, r row, body []byte, err error) error {
+	err := l.each(0, head, func(seq uint64, r logRecord, body []byte, err error) error {
 		if seq != next {
 			return fmt.Errorf("%d comes where %d is next", seq, next)
 		}
@@ -83,7 +83,7 @@ func mustHold(t *testing.T, l *rowLog, head uint64, gone ...uint64) {
 		if err := see(seq, r, body, err); err != nil {
 			return err
 		}
-		r, body, err = l.row(seq)
+		r, body, err = l.read(seq)
 		return see(seq, r, body, err)
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func TestRowLogKeepsRows(t *testing.T) {
 	if len(l.files) < 5 {
 		t.Fatalf("%d files: nothing is tested", len(l.files))
 	}
-	if _, _, err := l.row(201); !errors.Is(err, errNoRow) {
+	if _, _, err := l.read(201); !errors.Is(err, errNoRecord) {
 		t.Errorf("row 201: %v", err)
 	}
 	l.close()
@@ -132,12 +132,12 @@ func TestRowLogAfterACrash(t *testing.T) {
 	applied := l.head()
 	for seq := applied + 1; seq <= applied+3; seq++ { // three rows of some 150 bytes
 		rw, body := testRow(seq, 20)
-		buf := appendRow(nil, rw, body)
+		buf := appendRecord(nil, rw, body)
 		if err := l.append(buf, []int{len(buf)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	places, size := slices.Clone(l.files[0].at), l.files[0].size
+	places, size := slices.Clone(l.files[0].offsets), l.files[0].size
 	l.close()
 	path := l.path(1, ".log")
 	whole, err := os.ReadFile(path)
@@ -158,7 +158,7 @@ func TestRowLogAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, _, err := openRowLog(dir, applied, 1<<20)
+		l, _, err := openRecordLog(dir, applied, 1<<20)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -184,7 +184,7 @@ func TestRowLogAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path, whole[:at], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := openRowLog(dir, applied, 1<<20); !errors.Is(err, ErrDamaged) {
+		if _, _, err := openRecordLog(dir, applied, 1<<20); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("cut at %d: %v", at, err)
 		}
 	}
@@ -217,32 +217,32 @@ func TestRowLogShrinks(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpenRowLog(t, dir, 0, 50_000)
 	grow(t, l, rand.New(rand.NewPCG(6, 6)), 100)
-	rf := l.files[1]
-	before, first, last := rf.size, rf.first, l.files[2].first-1
+	lf := l.files[1]
+	before, first, last := lf.size, lf.first, l.files[2].first-1
 	var gone []uint64
 	for seq := first; seq <= last; seq++ {
 		if seq%4 != 0 {
 			gone = append(gone, seq)
 		}
 	}
-	touched, err := l.erase(gone)
-	if err != nil || !slices.Equal(touched, []*rowFile{rf}) {
+	touched, err := l.scrub(gone)
+	if err != nil || !slices.Equal(touched, []*logFile{lf}) {
 		t.Fatalf("%v, %v", touched, err)
 	}
 	mustHold(t, l, 100, gone...)
-	if !l.wasteful(rf) {
-		t.Fatalf("%d bytes erased of %d are no reason to write the file anew", rf.erased, rf.size)
+	if !l.needsCompaction(lf) {
+		t.Fatalf("%d bytes erased of %d are no reason to write the file anew", lf.erasedBytes, lf.size)
 	}
 	places, err := os.ReadFile(l.path(first, ".at"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.shrink(rf); err != nil {
+	if err := l.compact(lf); err != nil {
 		t.Fatal(err)
 	}
 	mustHold(t, l, 100, gone...)
-	if info, err := os.Stat(l.path(first, ".log")); err != nil || info.Size() != rf.size || rf.size > before*6/10 {
-		t.Errorf("%d bytes in the file, %d said, %d before, %v", info.Size(), rf.size, before, err)
+	if info, err := os.Stat(l.path(first, ".log")); err != nil || info.Size() != lf.size || lf.size > before*6/10 {
+		t.Errorf("%d bytes in the file, %d said, %d before, %v", info.Size(), lf.size, before, err)
 	}
 	l.close()
 	if err := os.WriteFile(l.path(first, ".at"), places, 0o600); err != nil { // a crash right behind it
@@ -265,21 +265,21 @@ func TestRowLogShrinks(t *testing.T) {
 // as one says what is kept of it.
 func FuzzRow(f *testing.F) {
 	r, body := testRow(7, 30)
-	whole := appendRow(nil, r, body)
+	whole := appendRecord(nil, r, body)
 	f.Add(whole)
 	f.Add(whole[:len(whole)-1])
-	f.Add(appendRow(nil, row{gone: true, archived: true}, nil))
-	f.Add(append(bytes.Clone(whole[:len(whole)-30]), bytes.Repeat([]byte{erasedByte}, 30)...))
+	f.Add(appendRecord(nil, logRecord{payloadErased: true, archived: true}, nil))
+	f.Add(append(bytes.Clone(whole[:len(whole)-30]), bytes.Repeat([]byte{scrubByte}, 30)...))
 	f.Add(make([]byte, 64))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, body, err := openRow(b)
+		r, body, err := parseRecord(b)
 		if err != nil {
 			return
 		}
-		if r.gone != (body == nil) && len(body) > 0 || len(body) > len(b) {
+		if r.payloadErased != (body == nil) && len(body) > 0 || len(body) > len(b) {
 			t.Fatalf("%+v with a body of %d bytes", r, len(body))
 		}
-		again, body2, err := openRow(appendRow(nil, r, body))
+		again, body2, err := parseRecord(appendRecord(nil, r, body))
 		if err != nil || again != r || !bytes.Equal(body, body2) {
 			t.Fatalf("%+v, %q is read back as %+v, %q: %v", r, body, again, body2, err)
 		}
@@ -292,7 +292,7 @@ func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
 	l := mustOpenRowLog(t, dir, 0, 10_000)
 	grow(t, l, rand.New(rand.NewPCG(12, 12)), 12)
 	last := l.files[len(l.files)-1]
-	if len(l.files) < 2 || len(last.at) == 0 {
+	if len(l.files) < 2 || len(last.offsets) == 0 {
 		t.Fatal("nothing is tested")
 	}
 	applied, path := last.first-1, last.f.Name()
@@ -305,7 +305,7 @@ func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openRowLog(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
+	if _, _, err := openRecordLog(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
 		t.Errorf("it opens: %v", err)
 	}
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
@@ -323,7 +323,7 @@ func TestRowLogCutsForGood(t *testing.T) {
 	for seq := uint64(1); seq <= 2; seq++ {
 		from := len(buf)
 		r, body := testRow(seq, 30)
-		buf = appendRow(buf, r, body)
+		buf = appendRecord(buf, r, body)
 		sizes = append(sizes, len(buf)-from)
 	}
 	torn := bytes.Clone(buf)

@@ -1,46 +1,46 @@
 package eventlog
 
 // recordAt gives the record of an address held in memory, hidden or not.
-func (l *live) recordAt(kind int, pubkey [32]byte, d string) (record, bool) {
+func (l *live) entryAt(kind int, pubkey [32]byte, d string) (indexEntry, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.find(kind, pubkey, d)
 	if !ok {
-		return record{}, false
+		return indexEntry{}, false
 	}
-	return l.record(n), true
+	return l.indexEntry(n), true
 }
 
 // recordOf gives the record and address ("" for a regular event) of an id held
 // in memory.
-func (l *live) recordOf(id [32]byte) (record, address, bool) {
+func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.slots.find(id)
 	if !ok {
-		return record{}, "", false
+		return indexEntry{}, "", false
 	}
-	rec := l.record(n)
-	return rec, rec.address(), true
+	ie := l.indexEntry(n)
+	return ie, ie.address(), true
 }
 
 // recordIn is recordOf for a hidden slot, if it is still about that event.
-func (l *live) recordIn(e expiry) (record, address, bool) {
+func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if s := l.slots.at(e.slot); !s.used || s.seq != e.seq || !s.hidden {
-		return record{}, "", false
+		return indexEntry{}, "", false
 	}
-	rec := l.record(e.slot)
-	return rec, rec.address(), true
+	ie := l.indexEntry(e.slot)
+	return ie, ie.address(), true
 }
 
 // record rebuilds the record that a slot was filled from. The caller holds mu.
-func (l *live) record(n uint32) record {
+func (l *live) indexEntry(n uint32) indexEntry {
 	s := l.slots.at(n)
 	terms := l.slots.termsOf(s)
-	r := record{seq: s.seq, chain: l.slots.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
-		createdAt: s.createdAt, expiration: s.expiration, terms: make([]string, len(terms))}
+	r := indexEntry{seq: s.seq, chain: l.slots.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
+		createdAt: s.createdAt, expiration: s.expiration, tags: make([]string, len(terms))}
 	size := 0
 	for _, t := range terms {
 		size += len(l.terms.key(t))
@@ -52,18 +52,18 @@ func (l *live) record(n uint32) record {
 	text := string(all) // terms are parts of one string
 	for i, t := range terms {
 		n := len(l.terms.key(t))
-		r.terms[i], text = text[:n], text[n:]
+		r.tags[i], text = text[:n], text[n:]
 	}
 	return r
 }
 
 // address is the address of the record's event, "" for a regular one.
-func (r *record) address() address {
+func (r *indexEntry) address() address {
 	switch kindClass(r.kind) {
 	case replaceable:
 		return makeAddress(r.kind, r.pubkey, "")
 	case addressable:
-		for _, t := range r.terms {
+		for _, t := range r.tags {
 			if t[0] == 'd' {
 				return makeAddress(r.kind, r.pubkey, t[1:])
 			}

@@ -34,117 +34,117 @@ import (
 // The only bytes that ever change are those of a body that is erased: they all
 // become erasedByte, which UTF-8 has not. A crash in the middle of that is
 // finished by opening the store.
-type rowLog struct {
+type recordLog struct {
 	dir   string
 	mu    sync.RWMutex // guards files and what is in them, but not the rows: these stay
-	files []*rowFile   // by first; there is always one
+	files []*logFile   // by first; there is always one
 	limit int64        // of the last file; a full one is followed by another
 	// erasing is held while a body is overwritten, so that a reader of a damaged
 	// one can tell that it was not read in the middle of that.
-	erasing sync.RWMutex
-	ahead   int64    // up to where the last file has room on the disk; the committer's own
-	damaged []uint64 // rows whose heads were found damaged when the log was opened
-	unsound []string // files whose own heads were
+	scrubMu    sync.RWMutex
+	reserved   int64    // up to where the last file has room on the disk; the committer's own
+	damaged    []uint64 // rows whose heads were found damaged when the log was opened
+	badHeaders []string // files whose own heads were
 }
 
-type rowFile struct {
-	f     *os.File
-	first uint64
-	at    []uint32 // where each row begins
-	size  int64
+type logFile struct {
+	f       *os.File
+	first   uint64
+	offsets []uint32 // where each row begins
+	size    int64
 
-	erased int64 // bytes of bodies; the committer's own
-	keep   bool  // not to be shrunk: a row in it is damaged; the committer's own
+	erasedBytes  int64 // bytes of bodies; the committer's own
+	noCompaction bool  // not to be shrunk: a row in it is damaged; the committer's own
 }
 
 const (
 	logMagic     = "mostrolog 1\n"
 	logFileHead  = len(logMagic) + 8
 	logFileBytes = 64 << 20 // a file is full when it is this long
-	rowHead      = 16
-	erasedByte   = 0xff
+	recordHeader = 16
+	scrubByte    = 0xff
 )
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
 // errRow says that a row cannot be read: the disk gave back something else
 // than what was written.
-var errRow = errors.New("the row is damaged")
+var errDamagedRecord = errors.New("the row is damaged")
 
 // appendRow encodes one row as the files keep it.
-func appendRow(dst []byte, r row, body []byte) []byte {
+func appendRecord(dst []byte, r logRecord, body []byte) []byte {
 	from := len(dst)
-	dst = append(dst, make([]byte, rowHead)...)
+	dst = append(dst, make([]byte, recordHeader)...)
 	dst = r.encode(dst)
 	head := dst[from:]
-	binary.LittleEndian.PutUint32(head, uint32(len(head)-rowHead))
+	binary.LittleEndian.PutUint32(head, uint32(len(head)-recordHeader))
 	binary.LittleEndian.PutUint32(head[4:], uint32(len(body)))
 	binary.LittleEndian.PutUint32(head[8:], crc32.Checksum(body, crcTable))
-	binary.LittleEndian.PutUint32(head[12:], headSum(head))
+	binary.LittleEndian.PutUint32(head[12:], headChecksum(head))
 	return append(dst, body...)
 }
 
 // headSum is the checksum of a row's head and of the twelve bytes before it.
-func headSum(head []byte) uint32 {
-	return crc32.Update(crc32.Checksum(head[:12], crcTable), crcTable, head[rowHead:])
+func headChecksum(head []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head[:12], crcTable), crcTable, head[recordHeader:])
 }
 
 // openRow reads the row at the beginning of b. The body is a part of b, nil
 // when it is gone.
-func openRow(b []byte) (r row, body []byte, err error) {
-	head, rest, ok := cutRow(b)
+func parseRecord(b []byte) (r logRecord, body []byte, err error) {
+	head, rest, ok := splitRecord(b)
 	if !ok {
-		return r, nil, errRow
+		return r, nil, errDamagedRecord
 	}
-	if r, err = decodeRow(head[rowHead:]); err != nil {
+	if r, err = decodeHead(head[recordHeader:]); err != nil {
 		return r, nil, err
 	}
 	body = rest[:binary.LittleEndian.Uint32(head[4:])]
 	switch {
-	case r.gone:
+	case r.payloadErased:
 		return r, nil, nil
 	case crc32.Checksum(body, crcTable) == binary.LittleEndian.Uint32(head[8:]):
 		return r, body, nil
-	case isErased(body):
-		r.gone = true
+	case isScrubbed(body):
+		r.payloadErased = true
 		return r, nil, nil
 	}
-	return r, nil, errRow
+	return r, nil, errDamagedRecord
 }
 
 // isErased reports whether a body was overwritten from end to end.
-func isErased(body []byte) bool {
-	return len(body) > 0 && bytes.Count(body, []byte{erasedByte}) == len(body)
+func isScrubbed(body []byte) bool {
+	return len(body) > 0 && bytes.Count(body, []byte{scrubByte}) == len(body)
 }
 
 // IsDamage reports whether an error says that the disk gave back something else
 // than what was written.
-func IsDamage(err error) bool { return errors.Is(err, errRow) || errors.Is(err, errCorrupt) }
+func IsDamage(err error) bool { return errors.Is(err, errDamagedRecord) || errors.Is(err, errCorrupt) }
 
 // cutRow parts the head of a row, proven by its checksum, from what follows. It
 // is false where b does not begin with a whole row.
-func cutRow(b []byte) (head, rest []byte, ok bool) {
-	if len(b) < rowHead {
+func splitRecord(b []byte) (head, rest []byte, ok bool) {
+	if len(b) < recordHeader {
 		return nil, nil, false
 	}
 	h, n := uint64(binary.LittleEndian.Uint32(b)), uint64(binary.LittleEndian.Uint32(b[4:]))
-	if uint64(len(b)) < rowHead+h+n || headSum(b[:rowHead+h]) != binary.LittleEndian.Uint32(b[12:]) {
+	if uint64(len(b)) < recordHeader+h+n || headChecksum(b[:recordHeader+h]) != binary.LittleEndian.Uint32(b[12:]) {
 		return nil, nil, false
 	}
-	return b[:rowHead+h], b[rowHead+h:], true
+	return b[:recordHeader+h], b[recordHeader+h:], true
 }
 
 // openRowLog opens or creates the files of dir. What a crash left half written
 // behind row applied is cut off; its length is given. Up to that row nothing may
 // be amiss: ErrDamaged. A file is full at limit bytes, 0 for logFileBytes.
-func openRowLog(dir string, applied uint64, limit int64) (l *rowLog, cut int64, err error) {
+func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut int64, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
 	}
 	if err := syncDir(filepath.Dir(dir)); err != nil {
 		return nil, 0, err
 	}
-	l = &rowLog{dir: dir, limit: cmp.Or(limit, logFileBytes)}
+	l = &recordLog{dir: dir, limit: cmp.Or(limit, logFileBytes)}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -169,13 +169,13 @@ func openRowLog(dir string, applied uint64, limit int64) (l *rowLog, cut int64, 
 			break // it was begun and never used
 		}
 		l.files = append(l.files, f)
-		next = first + uint64(len(f.at))
+		next = first + uint64(len(f.offsets))
 	}
 	if l.head() < applied {
 		return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, l.head()+1, applied, ErrDamaged)
 	}
 	if len(l.files) == 0 {
-		return l, cut, l.begin(1)
+		return l, cut, l.create(1)
 	}
 	return l, cut, nil
 }
@@ -207,14 +207,14 @@ func fileFirsts(dir string) (firsts []uint64, err error) {
 	return firsts, nil
 }
 
-func (l *rowLog) path(first uint64, suffix string) string {
+func (l *recordLog) path(first uint64, suffix string) string {
 	return filepath.Join(l.dir, fmt.Sprintf("%020d%s", first, suffix))
 }
 
 // openFile opens one file and finds where its rows begin. Only the last may end
 // in the middle of a row. What it has then is durable: a process that was killed
 // may have left rows that the disk has not, and the index must not be ahead.
-func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int64, err error) {
+func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut int64, err error) {
 	path := l.path(first, ".log")
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -243,32 +243,32 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 		return nil, 0, fmt.Errorf("%s does not begin like a log: %w", path, ErrDamaged)
 	}
 	if !sound {
-		l.unsound = append(l.unsound, path)
+		l.badHeaders = append(l.badHeaders, path)
 	}
-	rf := &rowFile{f: f, first: first, size: info.Size()}
-	if !last && l.readPlaces(rf) {
-		return rf, 0, nil
+	lf := &logFile{f: f, first: first, size: info.Size()}
+	if !last && l.readOffsets(lf) {
+		return lf, 0, nil
 	}
-	whole, damaged, err := rf.scan(applied, last)
+	whole, damaged, err := lf.scan(applied, last)
 	l.damaged = append(l.damaged, damaged...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
-	if whole == rf.size {
+	if whole == lf.size {
 		if last {
-			return rf, 0, f.Sync()
+			return lf, 0, f.Sync()
 		}
-		l.writePlaces(rf)
-		return rf, 0, nil
+		l.writeOffsets(lf)
+		return lf, 0, nil
 	}
-	if !last || rf.first+uint64(len(rf.at)) <= applied {
-		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, rf.first+uint64(len(rf.at)), ErrDamaged)
+	if !last || lf.first+uint64(len(lf.offsets)) <= applied {
+		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, lf.first+uint64(len(lf.offsets)), ErrDamaged)
 	}
-	cut, rf.size = rf.size-whole, whole
+	cut, lf.size = lf.size-whole, whole
 	if err := f.Truncate(whole); err != nil {
 		return nil, 0, err
 	}
-	return rf, cut, f.Sync()
+	return lf, cut, f.Sync()
 }
 
 // scan finds the rows of a file from its beginning, and where the whole ones
@@ -276,26 +276,26 @@ func (l *rowLog) openFile(first, applied uint64, last bool) (_ *rowFile, cut int
 // is damaged is passed over. Behind it a crash may have torn the last write, so
 // bodies are proven there too: what is torn ends the file. A damaged row that
 // was durable before others were written is an error.
-func (rf *rowFile) scan(applied uint64, last bool) (whole int64, damaged []uint64, err error) {
+func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint64, err error) {
 	buf := make([]byte, 1<<20)
 	whole = int64(logFileHead)
-	for whole < rf.size {
-		n, err := rf.f.ReadAt(buf, whole)
+	for whole < lf.size {
+		n, err := lf.f.ReadAt(buf, whole)
 		if err != nil && err != io.EOF {
 			return 0, nil, err
 		}
 		b := buf[:n]
 		torn := false
 		for {
-			head, rest, ok := cutRow(b)
+			head, rest, ok := splitRecord(b)
 			if !ok {
 				break
 			}
 			body := rest[:binary.LittleEndian.Uint32(head[4:])]
-			if torn = rf.first+uint64(len(rf.at)) > applied && last && !bodyHolds(head, body, rest[len(body):]); torn {
+			if torn = lf.first+uint64(len(lf.offsets)) > applied && last && !payloadIntact(head, body, rest[len(body):]); torn {
 				break
 			}
-			rf.at = append(rf.at, uint32(whole))
+			lf.offsets = append(lf.offsets, uint32(whole))
 			whole += int64(len(head) + len(body))
 			b = rest[len(body):]
 		}
@@ -303,32 +303,32 @@ func (rf *rowFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 		case torn:
 		case len(b) < n: // some rows: read on behind them
 			continue
-		case len(buf) < n+1 && len(buf) < maxRowBytes:
+		case len(buf) < n+1 && len(buf) < maxRecordBytes:
 			buf = make([]byte, 2*len(buf))
 			continue
 		}
-		if whole == rf.size {
+		if whole == lf.size {
 			break
 		}
-		seq := rf.first + uint64(len(rf.at))
-		rest := make([]byte, rf.size-whole)
-		if _, err := rf.f.ReadAt(rest, whole); err != nil && err != io.EOF {
+		seq := lf.first + uint64(len(lf.offsets))
+		rest := make([]byte, lf.size-whole)
+		if _, err := lf.f.ReadAt(rest, whole); err != nil && err != io.EOF {
 			return 0, nil, err
 		}
 		if seq > applied && last {
-			if durableBehind(rest) {
+			if laterWriteFollows(rest) {
 				return 0, nil, fmt.Errorf("entry %d is damaged, and entries behind it were written later: %w", seq, ErrDamaged)
 			}
 			return whole, damaged, nil
 		}
-		next := nextRow(rest)
-		if _, err := openHead(rest); next < 0 && seq == applied && err != nil && len(rest) > shortestRow {
+		next := findRecord(rest)
+		if _, err := parseHead(rest); next < 0 && seq == applied && err != nil && len(rest) > minRecordBytes {
 			next = len(rest) // the last one that was applied, with a damaged head; else its end is missing
 		}
 		if next < 0 {
 			return 0, nil, fmt.Errorf("entry %d: %w", seq, ErrDamaged)
 		}
-		rf.at, damaged = append(rf.at, uint32(whole)), append(damaged, seq)
+		lf.offsets, damaged = append(lf.offsets, uint32(whole)), append(damaged, seq)
 		whole += int64(next)
 	}
 	return whole, damaged, nil
@@ -336,34 +336,34 @@ func (rf *rowFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 
 // bodyHolds reports whether a body behind the applied rows is the one that was
 // written, or was erased since, which only happens when others follow it.
-func bodyHolds(head, body, behind []byte) bool {
+func payloadIntact(head, body, behind []byte) bool {
 	if crc32.Checksum(body, crcTable) == binary.LittleEndian.Uint32(head[8:]) {
 		return true
 	}
-	_, _, follows := cutRow(behind)
-	return isErased(body) && follows
+	_, _, follows := splitRecord(behind)
+	return isScrubbed(body) && follows
 }
 
 // nextRow finds where the next whole row begins behind one whose head is
 // damaged, -1 for none. The lengths of the damaged one are believed if they
 // lead to one.
-func nextRow(b []byte) int {
-	if len(b) >= rowHead {
-		at := rowHead + uint64(binary.LittleEndian.Uint32(b)) + uint64(binary.LittleEndian.Uint32(b[4:]))
+func findRecord(b []byte) int {
+	if len(b) >= recordHeader {
+		at := recordHeader + uint64(binary.LittleEndian.Uint32(b)) + uint64(binary.LittleEndian.Uint32(b[4:]))
 		if at == uint64(len(b)) {
 			return len(b)
 		}
 		if at < uint64(len(b)) {
-			if _, _, ok := cutRow(b[at:]); ok {
+			if _, _, ok := splitRecord(b[at:]); ok {
 				return int(at)
 			}
 		}
 	}
-	for at := 1; at < len(b)-rowHead; at++ {
+	for at := 1; at < len(b)-recordHeader; at++ {
 		if binary.LittleEndian.Uint32(b[at:]) > maxHeadBytes {
 			continue // most places, told without a checksum
 		}
-		if _, _, ok := cutRow(b[at:]); ok {
+		if _, _, ok := splitRecord(b[at:]); ok {
 			return at
 		}
 	}
@@ -371,26 +371,26 @@ func nextRow(b []byte) int {
 }
 
 // shortestRow is less than any row with a body is long.
-const shortestRow = 256
+const minRecordBytes = 256
 
 // maxHeadBytes is beyond what the head of a row may be long.
 const maxHeadBytes = 8 << 10
 
 // durableBehind reports whether a whole row behind the one that b begins with
 // was the first of a later write: that one was durable before.
-func durableBehind(b []byte) bool {
+func laterWriteFollows(b []byte) bool {
 	for {
-		next := nextRow(b)
+		next := findRecord(b)
 		if next < 0 || next >= len(b) {
 			return false
 		}
 		b = b[next:]
 		for {
-			head, rest, ok := cutRow(b)
+			head, rest, ok := splitRecord(b)
 			if !ok {
 				break
 			}
-			if r, err := decodeRow(head[rowHead:]); err == nil && r.first {
+			if r, err := decodeHead(head[recordHeader:]); err == nil && r.firstOfWrite {
 				return true
 			}
 			b = rest[binary.LittleEndian.Uint32(head[4:]):]
@@ -399,40 +399,40 @@ func durableBehind(b []byte) bool {
 }
 
 // maxRowBytes is beyond what any event may be long.
-const maxRowBytes = 64 << 20
+const maxRecordBytes = 64 << 20
 
 // readPlaces takes the places of a full file from the file beside it. It is
 // false when that is missing or of something else.
-func (l *rowLog) readPlaces(rf *rowFile) bool {
-	b, err := os.ReadFile(l.path(rf.first, ".at"))
+func (l *recordLog) readOffsets(lf *logFile) bool {
+	b, err := os.ReadFile(l.path(lf.first, ".at"))
 	if err != nil || len(b) < 12 || len(b)%4 != 0 {
 		return false
 	}
 	tail := len(b) - 12
-	if int64(binary.LittleEndian.Uint64(b[tail:])) != rf.size || crc32.Checksum(b[:tail+8], crcTable) != binary.LittleEndian.Uint32(b[tail+8:]) {
+	if int64(binary.LittleEndian.Uint64(b[tail:])) != lf.size || crc32.Checksum(b[:tail+8], crcTable) != binary.LittleEndian.Uint32(b[tail+8:]) {
 		return false
 	}
-	rf.at = make([]uint32, tail/4)
-	for i := range rf.at {
-		rf.at[i] = binary.LittleEndian.Uint32(b[4*i:])
+	lf.offsets = make([]uint32, tail/4)
+	for i := range lf.offsets {
+		lf.offsets[i] = binary.LittleEndian.Uint32(b[4*i:])
 	}
 	return true
 }
 
 // writePlaces keeps the places of a full file beside it, so that opening need
 // not look for them. Without it they are looked for.
-func (l *rowLog) writePlaces(rf *rowFile) {
-	b := make([]byte, 0, 4*len(rf.at)+12)
-	for _, at := range rf.at {
+func (l *recordLog) writeOffsets(lf *logFile) {
+	b := make([]byte, 0, 4*len(lf.offsets)+12)
+	for _, at := range lf.offsets {
 		b = binary.LittleEndian.AppendUint32(b, at)
 	}
-	b = binary.LittleEndian.AppendUint64(b, uint64(rf.size))
+	b = binary.LittleEndian.AppendUint64(b, uint64(lf.size))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crcTable))
-	os.WriteFile(l.path(rf.first, ".at"), b, 0o600)
+	os.WriteFile(l.path(lf.first, ".at"), b, 0o600)
 }
 
 // begin starts the file whose first row is first.
-func (l *rowLog) begin(first uint64) error {
+func (l *recordLog) create(first uint64) error {
 	f, err := createFile(l.path(first, ".log"))
 	if err != nil {
 		return err
@@ -445,9 +445,9 @@ func (l *rowLog) begin(first uint64) error {
 		return errors.Join(err, f.Close())
 	}
 	l.mu.Lock()
-	l.files = append(l.files, &rowFile{f: f, first: first, size: int64(len(head))})
+	l.files = append(l.files, &logFile{f: f, first: first, size: int64(len(head))})
 	l.mu.Unlock()
-	l.ahead = 0
+	l.reserved = 0
 	return nil
 }
 
@@ -484,77 +484,77 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (l *rowLog) close() error {
+func (l *recordLog) close() error {
 	var errs []error
-	for _, rf := range l.files {
-		errs = append(errs, rf.f.Close())
+	for _, lf := range l.files {
+		errs = append(errs, lf.f.Close())
 	}
 	return errors.Join(errs...)
 }
 
 // head is the seq of the last row, 0 where there is none.
-func (l *rowLog) head() uint64 {
+func (l *recordLog) head() uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if len(l.files) == 0 {
 		return 0
 	}
-	rf := l.files[len(l.files)-1]
-	return rf.first + uint64(len(rf.at)) - 1
+	lf := l.files[len(l.files)-1]
+	return lf.first + uint64(len(lf.offsets)) - 1
 }
 
 // full says that the next rows belong into another file.
-func (l *rowLog) full() bool { return l.files[len(l.files)-1].size >= l.limit }
+func (l *recordLog) full() bool { return l.files[len(l.files)-1].size >= l.limit }
 
 // roll begins that file.
-func (l *rowLog) roll() error {
-	l.writePlaces(l.files[len(l.files)-1])
-	return l.begin(l.head() + 1)
+func (l *recordLog) roll() error {
+	l.writeOffsets(l.files[len(l.files)-1])
+	return l.create(l.head() + 1)
 }
 
 // append writes encoded rows, each as long as sizes says, behind the last one.
 // They are durable when it returns. The committer alone calls it, and never
 // again after an error: what is half written then is cut off when the log is
 // opened.
-func (l *rowLog) append(rows []byte, sizes []int) error {
-	rf := l.files[len(l.files)-1]
-	if rf.size+int64(len(rows)) > 1<<32-1 {
-		return fmt.Errorf("%s would be longer than its places can say", rf.f.Name())
+func (l *recordLog) append(rows []byte, sizes []int) error {
+	lf := l.files[len(l.files)-1]
+	if lf.size+int64(len(rows)) > 1<<32-1 {
+		return fmt.Errorf("%s would be longer than its places can say", lf.f.Name())
 	}
-	if _, err := rf.f.WriteAt(rows, rf.size); err != nil {
+	if _, err := lf.f.WriteAt(rows, lf.size); err != nil {
 		return err
 	}
-	if err := syncData(rf.f); err != nil {
+	if err := syncData(lf.f); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, n := range sizes {
-		rf.at = append(rf.at, uint32(rf.size))
-		rf.size += int64(n)
+		lf.offsets = append(lf.offsets, uint32(lf.size))
+		lf.size += int64(n)
 	}
 	return nil
 }
 
 // span gives where the rows from seq up to last begin, as far as one file has
 // them, and where the last of these ends.
-func (l *rowLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
+func (l *recordLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	rf := l.fileOf(seq)
-	if seq < rf.first || seq-rf.first >= uint64(len(rf.at)) {
+	lf := l.fileOf(seq)
+	if seq < lf.first || seq-lf.first >= uint64(len(lf.offsets)) {
 		return nil, nil, 0
 	}
-	to := min(last-rf.first+1, uint64(len(rf.at)))
-	end = rf.size
-	if to < uint64(len(rf.at)) {
-		end = int64(rf.at[to])
+	to := min(last-lf.first+1, uint64(len(lf.offsets)))
+	end = lf.size
+	if to < uint64(len(lf.offsets)) {
+		end = int64(lf.offsets[to])
 	}
-	return rf.f, rf.at[seq-rf.first : to], end
+	return lf.f, lf.offsets[seq-lf.first : to], end
 }
 
 // rowBytes is how long a row is with its body, 0 where there is none.
-func (l *rowLog) rowBytes(seq uint64) int64 {
+func (l *recordLog) recordBytes(seq uint64) int64 {
 	_, at, end := l.span(seq, seq)
 	if len(at) == 0 {
 		return 0
@@ -563,15 +563,15 @@ func (l *rowLog) rowBytes(seq uint64) int64 {
 }
 
 // errNoRow says that the log has no row of that seq.
-var errNoRow = errors.New("no such entry")
+var errNoRecord = errors.New("no such entry")
 
 // row reads one row and its body, which is the caller's own: nil when it is gone.
-func (l *rowLog) row(seq uint64) (r row, body []byte, err error) {
-	r, body, err = l.readRow(seq)
+func (l *recordLog) read(seq uint64) (r logRecord, body []byte, err error) {
+	r, body, err = l.readOnce(seq)
 	if IsDamage(err) {
-		l.erasing.RLock() // it may have been read while it was erased
-		r, body, err = l.readRow(seq)
-		l.erasing.RUnlock()
+		l.scrubMu.RLock() // it may have been read while it was erased
+		r, body, err = l.readOnce(seq)
+		l.scrubMu.RUnlock()
 	}
 	if err != nil {
 		err = fmt.Errorf("entry %d: %w", seq, err)
@@ -579,16 +579,16 @@ func (l *rowLog) row(seq uint64) (r row, body []byte, err error) {
 	return r, body, err
 }
 
-func (l *rowLog) readRow(seq uint64) (r row, body []byte, err error) {
+func (l *recordLog) readOnce(seq uint64) (r logRecord, body []byte, err error) {
 	f, at, end := l.span(seq, seq)
 	if len(at) == 0 {
-		return r, nil, errNoRow
+		return r, nil, errNoRecord
 	}
 	b := make([]byte, end-int64(at[0]))
 	if _, err := f.ReadAt(b, int64(at[0])); err != nil {
 		return r, nil, readError(err)
 	}
-	return openRow(b)
+	return parseRecord(b)
 }
 
 // readError says of a place that the disk cannot read, or has not any more,
@@ -597,28 +597,28 @@ func readError(err error) error {
 	if errors.Is(err, os.ErrClosed) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", errRow, err)
+	return fmt.Errorf("%w: %w", errDamagedRecord, err)
 }
 
 // aloneBytes is as much of a row as is read when its body is not asked for. The
 // head of most is half as long.
-const aloneBytes = 512
+const headReadBytes = 512
 
 // rowAlone reads one row without its body. A body whose first byte was erased
 // is gone: no event begins with that byte.
-func (l *rowLog) rowAlone(seq uint64) (r row, err error) {
-	err = errNoRow
+func (l *recordLog) readHead(seq uint64) (r logRecord, err error) {
+	err = errNoRecord
 	if f, at, end := l.span(seq, seq); len(at) > 0 {
 		size := end - int64(at[0])
-		b := make([]byte, min(size, aloneBytes))
-		if _, err = f.ReadAt(b, int64(at[0])); err == nil && len(b) >= rowHead {
-			if n := rowHead + int64(binary.LittleEndian.Uint32(b)) + 1; n > int64(len(b)) && n <= size {
+		b := make([]byte, min(size, headReadBytes))
+		if _, err = f.ReadAt(b, int64(at[0])); err == nil && len(b) >= recordHeader {
+			if n := recordHeader + int64(binary.LittleEndian.Uint32(b)) + 1; n > int64(len(b)) && n <= size {
 				b = make([]byte, n)
 				_, err = f.ReadAt(b, int64(at[0]))
 			}
 		}
 		if err == nil {
-			r, err = openHead(b)
+			r, err = parseHead(b)
 		}
 	}
 	if err != nil {
@@ -628,23 +628,23 @@ func (l *rowLog) rowAlone(seq uint64) (r row, err error) {
 }
 
 // openHead reads the row at the beginning of b, which need not hold its body.
-func openHead(b []byte) (r row, err error) {
-	if len(b) < rowHead {
-		return r, errRow
+func parseHead(b []byte) (r logRecord, err error) {
+	if len(b) < recordHeader {
+		return r, errDamagedRecord
 	}
 	h := int64(binary.LittleEndian.Uint32(b))
-	if int64(len(b)) < rowHead+h || headSum(b[:rowHead+h]) != binary.LittleEndian.Uint32(b[12:]) {
-		return r, errRow
+	if int64(len(b)) < recordHeader+h || headChecksum(b[:recordHeader+h]) != binary.LittleEndian.Uint32(b[12:]) {
+		return r, errDamagedRecord
 	}
-	if r, err = decodeRow(b[rowHead : rowHead+h]); err == nil && int64(len(b)) > rowHead+h && b[rowHead+h] == erasedByte {
-		r.gone = true
+	if r, err = decodeHead(b[recordHeader : recordHeader+h]); err == nil && int64(len(b)) > recordHeader+h && b[recordHeader+h] == scrubByte {
+		r.payloadErased = true
 	}
 	return r, err
 }
 
 // rows calls fn with the rows after a seq up to and with last, ascending, or
 // with why one cannot be read. A body is good until fn returns.
-func (l *rowLog) rows(after, last uint64, fn func(seq uint64, r row, body []byte, err error) error) error {
+func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, body []byte, err error) error) error {
 	const atOnce = 256 // bounds the memory
 	var buf []byte
 	for after < last {
@@ -664,9 +664,9 @@ func (l *rowLog) rows(after, last uint64, fn func(seq uint64, r row, body []byte
 				to = int64(at[i+1])
 			}
 			after++
-			r, body, err := openRow(buf[int64(at[i])-from : to-from])
+			r, body, err := parseRecord(buf[int64(at[i])-from : to-from])
 			if err != nil || unread != nil {
-				r, body, err = l.row(after) // alone, and not while it is erased
+				r, body, err = l.read(after) // alone, and not while it is erased
 			}
 			if err := fn(after, r, body, err); err != nil {
 				return err
@@ -678,38 +678,38 @@ func (l *rowLog) rows(after, last uint64, fn func(seq uint64, r row, body []byte
 
 // erase overwrites the bodies of rows, durably. The files tell how much of them
 // is erased: touched are these.
-func (l *rowLog) erase(seqs []uint64) (touched []*rowFile, err error) {
+func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
 	for _, seq := range seqs {
 		f, at, end := l.span(seq, seq)
 		if len(at) == 0 {
-			return nil, fmt.Errorf("erase entry %d: %w", seq, errNoRow)
+			return nil, fmt.Errorf("erase entry %d: %w", seq, errNoRecord)
 		}
 		b := make([]byte, end-int64(at[0]))
 		if _, err := f.ReadAt(b, int64(at[0])); err != nil {
 			return nil, err
 		}
-		head, rest, ok := cutRow(b)
+		head, rest, ok := splitRecord(b)
 		if !ok {
 			continue // its head is damaged; its body is not to be found
 		}
 		body := rest[:binary.LittleEndian.Uint32(head[4:])]
 		for i := range body {
-			body[i] = erasedByte
+			body[i] = scrubByte
 		}
-		l.erasing.Lock()
+		l.scrubMu.Lock()
 		_, err := f.WriteAt(body, int64(at[0])+int64(len(head)))
-		l.erasing.Unlock()
+		l.scrubMu.Unlock()
 		if err != nil {
 			return nil, err
 		}
-		rf := l.fileOf(seq)
-		rf.erased += int64(len(body))
-		if !slices.Contains(touched, rf) {
-			touched = append(touched, rf)
+		lf := l.fileOf(seq)
+		lf.erasedBytes += int64(len(body))
+		if !slices.Contains(touched, lf) {
+			touched = append(touched, lf)
 		}
 	}
-	for _, rf := range touched {
-		if err := syncData(rf.f); err != nil {
+	for _, lf := range touched {
+		if err := syncData(lf.f); err != nil {
 			return nil, err
 		}
 	}
@@ -718,8 +718,8 @@ func (l *rowLog) erase(seqs []uint64) (touched []*rowFile, err error) {
 
 // fileOf gives the file of a row, the first for what is before it. The caller
 // holds mu, or is the committer.
-func (l *rowLog) fileOf(seq uint64) *rowFile {
-	i, found := slices.BinarySearchFunc(l.files, seq, func(rf *rowFile, seq uint64) int { return cmp.Compare(rf.first, seq) })
+func (l *recordLog) fileOf(seq uint64) *logFile {
+	i, found := slices.BinarySearchFunc(l.files, seq, func(lf *logFile, seq uint64) int { return cmp.Compare(lf.first, seq) })
 	if !found {
 		i--
 	}
@@ -727,31 +727,31 @@ func (l *rowLog) fileOf(seq uint64) *rowFile {
 }
 
 // wasteful says that a file is worth being written anew.
-func (l *rowLog) wasteful(rf *rowFile) bool {
-	return !rf.keep && rf.erased > rf.size/2 && rf != l.files[len(l.files)-1]
+func (l *recordLog) needsCompaction(lf *logFile) bool {
+	return !lf.noCompaction && lf.erasedBytes > lf.size/2 && lf != l.files[len(l.files)-1]
 }
 
 // shrink writes a full file anew without its erased bodies. A crash leaves it
 // as it was, or as it is to be.
-func (l *rowLog) shrink(rf *rowFile) error {
-	buf := make([]byte, logFileHead, max(rf.size-rf.erased, 0)+int64(logFileHead)) // a crash may leave erased too large
+func (l *recordLog) compact(lf *logFile) error {
+	buf := make([]byte, logFileHead, max(lf.size-lf.erasedBytes, 0)+int64(logFileHead)) // a crash may leave erased too large
 	copy(buf, logMagic)
-	binary.BigEndian.PutUint64(buf[len(logMagic):], rf.first)
-	last := rf.first + uint64(len(rf.at)) - 1
-	at := make([]uint32, 0, len(rf.at))
-	err := l.rows(rf.first-1, last, func(seq uint64, r row, body []byte, err error) error {
+	binary.BigEndian.PutUint64(buf[len(logMagic):], lf.first)
+	last := lf.first + uint64(len(lf.offsets)) - 1
+	at := make([]uint32, 0, len(lf.offsets))
+	err := l.each(lf.first-1, last, func(seq uint64, r logRecord, body []byte, err error) error {
 		at = append(at, uint32(len(buf)))
-		buf = appendRow(buf, r, body) // a body that is gone is nil
+		buf = appendRecord(buf, r, body) // a body that is gone is nil
 		return err
 	})
 	if IsDamage(err) {
-		rf.keep = true // written anew it would look sound
+		lf.noCompaction = true // written anew it would look sound
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("shrink %s: %w", rf.f.Name(), err)
+		return fmt.Errorf("shrink %s: %w", lf.f.Name(), err)
 	}
-	path := l.path(rf.first, ".log")
+	path := l.path(lf.first, ".log")
 	f, err := createFile(path + ".new")
 	if err != nil {
 		return err
@@ -764,8 +764,8 @@ func (l *rowLog) shrink(rf *rowFile) error {
 		return errors.Join(err, f.Close())
 	}
 	l.mu.Lock()
-	rf.f, rf.at, rf.size, rf.erased = f, at, int64(len(buf)), 0 // a reader may be in the old file, which closes when it is let go
+	lf.f, lf.offsets, lf.size, lf.erasedBytes = f, at, int64(len(buf)), 0 // a reader may be in the old file, which closes when it is let go
 	l.mu.Unlock()
-	l.writePlaces(rf)
+	l.writeOffsets(lf)
 	return nil
 }

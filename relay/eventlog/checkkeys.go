@@ -12,7 +12,7 @@ import (
 // beside checks what the log keeps beside events and their records: ids,
 // tombstones, cursors, the queue of own events with its outcomes, proofs of
 // equivocation. What follows from an event is checked with the event.
-func (c *checker) beside(txn *badger.Txn) error {
+func (c *checker) otherKeys(txn *badger.Txn) error {
 	head := c.st.Head()
 	it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100})
 	defer it.Close()
@@ -53,10 +53,10 @@ func (c *checker) beside(txn *badger.Txn) error {
 			if err := c.proof(key); err != nil {
 				return err
 			}
-		case spaceErase:
+		case spaceScrub:
 			c.report.problem("the row %x asks for an erasure that nobody carries out", key)
-		case spaceErased:
-			c.erased(key, value)
+		case spaceErasedBytes:
+			c.erasedBytes(key, value)
 		case spaceFact:
 			c.fact(key, value, head)
 		case spaceMeta:
@@ -72,13 +72,13 @@ func (c *checker) beside(txn *badger.Txn) error {
 }
 
 // erased checks how much of a file of the log is said to be erased.
-func (c *checker) erased(key, value []byte) {
+func (c *checker) erasedBytes(key, value []byte) {
 	if len(key) != 9 || len(value) != 8 {
 		c.report.problem("the row %x is not readable", key)
 		return
 	}
 	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-	if rf := c.st.log.fileOf(first); rf.first != first || erased < 0 || erased > rf.size {
+	if lf := c.st.log.fileOf(first); lf.first != first || erased < 0 || erased > lf.size {
 		c.report.problem("%d bytes are said to be erased behind entry %d, where no file of the log begins or it is shorter", erased, first)
 	}
 }
@@ -154,10 +154,10 @@ func (c *checker) proof(key []byte) error {
 		return nil
 	}
 	a, b := binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])
-	first, body1, err1 := c.st.log.row(a)
-	second, body2, err2 := c.st.log.row(b)
+	first, body1, err1 := c.st.log.read(a)
+	second, body2, err2 := c.st.log.read(b)
 	for _, err := range []error{err1, err2} {
-		if err != nil && !errors.Is(err, errNoRow) && !errors.Is(err, errRow) && !errors.Is(err, errCorrupt) {
+		if err != nil && !errors.Is(err, errNoRecord) && !errors.Is(err, errDamagedRecord) && !errors.Is(err, errCorrupt) {
 			return err
 		}
 	}
