@@ -23,8 +23,8 @@ type bodyCache struct {
 // cachedBody is a body and the slot that knows it. It is nil where the slot
 // has let go of it.
 type cachedBody struct {
-	slot uint32
-	body []byte
+	entry uint32
+	body  []byte
 }
 
 // noBody is the place of a body that is not in memory.
@@ -33,7 +33,7 @@ const noBody = None
 func (c *bodyCache) get(place uint32) []byte { return c.queue[place-c.base].body }
 
 // body gives the body of a slot, nil when it is not in memory.
-func (l *live) body(s *slot) []byte {
+func (l *live) body(s *liveEntry) []byte {
 	if s.body == noBody {
 		return nil
 	}
@@ -43,7 +43,7 @@ func (l *live) body(s *slot) []byte {
 // cache keeps a body with its slot and evicts the oldest beyond the budget.
 // The caller holds mu.
 func (l *live) cache(n uint32, body []byte) {
-	s, c := l.slots.at(n), &l.bodies
+	s, c := l.entries.at(n), &l.bodies
 	if s.body != noBody || len(body) > c.budget {
 		return
 	}
@@ -52,7 +52,7 @@ func (l *live) cache(n uint32, body []byte) {
 	c.size += len(body)
 	c.held++
 	for c.size > c.budget {
-		l.uncache(l.slots.at(c.queue[c.first].slot))
+		l.uncache(l.entries.at(c.queue[c.first].entry))
 	}
 	switch {
 	case len(c.queue)-c.first > 2*c.held+4096 || c.base > math.MaxUint32/2:
@@ -67,7 +67,7 @@ func (l *live) cache(n uint32, body []byte) {
 }
 
 // uncache lets go of the body of a slot.
-func (l *live) uncache(s *slot) {
+func (l *live) uncache(s *liveEntry) {
 	if s.body == noBody {
 		return
 	}
@@ -88,7 +88,7 @@ func (l *live) compactQueue() {
 	kept := c.queue[:0]
 	for _, e := range c.queue[c.first:] {
 		if e.body != nil {
-			l.slots.at(e.slot).body = uint32(len(kept))
+			l.entries.at(e.entry).body = uint32(len(kept))
 			kept = append(kept, e)
 		}
 	}
@@ -99,7 +99,7 @@ func (l *live) compactQueue() {
 // missingBody is a place in an answer whose body was not in memory.
 type missingBody struct {
 	index int
-	slot  uint32
+	entry uint32
 }
 
 // loadBodies reads the missing bodies of an answer, keeps them in memory
@@ -123,11 +123,11 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	l.mu.Lock()
 	for _, m := range missing {
 		f := &found[m.index]
-		if m.slot == None {
+		if m.entry == None {
 			continue // it was found by its words, and may be no live event
 		}
-		if s := l.slots.at(m.slot); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
-			l.cache(m.slot, f.JSON)
+		if s := l.entries.at(m.entry); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
+			l.cache(m.entry, f.JSON)
 		}
 	}
 	l.mu.Unlock()
@@ -157,7 +157,7 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 		h := hits[n]
 		var body []byte
 		if h.Entry != None {
-			if s := l.slots.at(h.Entry); s.used && s.seq == h.Seq && !s.hidden {
+			if s := l.entries.at(h.Entry); s.used && s.seq == h.Seq && !s.hidden {
 				body = l.body(s)
 			}
 		}
@@ -187,7 +187,7 @@ func (st *Store) SortNewest(hits []Hit) {
 		if a.At != b.At {
 			return cmp.Compare(b.At, a.At)
 		}
-		s, t := l.slots.at(a.Entry), l.slots.at(b.Entry)
+		s, t := l.entries.at(a.Entry), l.entries.at(b.Entry)
 		if s.seq != a.Seq || t.seq != b.Seq {
 			return cmp.Compare(a.Seq, b.Seq)
 		}
@@ -208,7 +208,7 @@ func (st *Store) warmBodies() {
 	p := l.plan(&c, false)
 	room := l.bodies.budget / typicalBody
 	err := l.walk(context.Background(), &c, &p, func(it item) bool {
-		newest = append(newest, missingBody{slot: it.slot()})
+		newest = append(newest, missingBody{entry: it.entry()})
 		return len(newest) < room
 	})
 	l.mu.RUnlock()
@@ -221,8 +221,8 @@ func (st *Store) warmBodies() {
 		missing := part[:0]
 		l.mu.RLock()
 		for _, m := range part {
-			if s := l.slots.at(m.slot); s.used && !s.hidden && s.body == noBody {
-				missing = append(missing, missingBody{len(found), m.slot})
+			if s := l.entries.at(m.entry); s.used && !s.hidden && s.body == noBody {
+				missing = append(missing, missingBody{len(found), m.entry})
 				found = append(found, Found{Seq: s.seq})
 			}
 		}

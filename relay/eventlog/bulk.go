@@ -9,22 +9,22 @@ import (
 // posting is sorted once, which makes opening a store of a million events a
 // matter of seconds.
 type bulk struct {
-	l *live
-	n uint32 // slots filled
+	l       *live
+	entries uint32 // slots filled
 }
 
 func newBulk(l *live) *bulk { return &bulk{l: l} }
 
 func (b *bulk) add(r indexEntry) {
 	b.l.fill(r, nil)
-	b.n++
+	b.entries++
 }
 
 // finish builds the postings, each by itself on one of the cores. Every slot
 // below n is filled: nothing has been taken out of the index yet.
 func (b *bulk) finish() {
 	var several []*posting
-	for n := range b.n {
+	for n := range b.entries {
 		b.l.link(n, func(p *posting, it item) {
 			p.few = append(p.few, it)
 			if p.n++; p.n == 2 {

@@ -145,7 +145,7 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 			c.report.problem("entry %d: its signature does not verify", seq)
 		}
 	}
-	ie := &indexEntry{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, tags: termsOf(evt.Tags)}
+	ie := &indexEntry{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, tags: tagKeys(evt.Tags)}
 	addr, ok := addressOf(evt, pubkey)
 	switch {
 	case ok:
@@ -274,26 +274,26 @@ func (c *checker) index() {
 	}
 	for i := range c.live {
 		want := &c.live[i]
-		n, ok := l.slots.find(want.id)
-		if !ok || l.slots.at(n).hidden {
+		n, ok := l.entries.find(want.id)
+		if !ok || l.entries.at(n).hidden {
 			c.report.problem("entry %d ought to be served and is not", want.seq)
 			continue
 		}
-		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.slots.at(n).side != sideOf(want.tags) {
+		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.entries.at(n).side != sideOf(want.tags) {
 			c.report.problem("entry %d: its slot is of another event", want.seq)
 		}
 		if addr := want.address(); addr != "" {
-			if m, ok := l.find(want.kind, want.pubkey, firstTerm(want, 'd')); !ok || m != n {
+			if m, ok := l.find(want.kind, want.pubkey, firstTag(want, 'd')); !ok || m != n {
 				c.report.problem("entry %d: its address leads elsewhere", want.seq)
 			}
 		}
 	}
-	if l.unlisted {
+	if l.noPostings {
 		return
 	}
 	expect := make(map[*posting]int)
-	for n := range l.slots.n {
-		s := l.slots.at(n)
+	for n := range l.entries.n {
+		s := l.entries.at(n)
 		if !s.used || s.hidden {
 			continue
 		}
@@ -315,12 +315,12 @@ func (c *checker) index() {
 			p, ok := l.several[s.kind]
 			within(list{many: p}, ok)
 		}
-		l.eachCombo(s, func(c combo) {
-			have, ok := l.combos[c]
+		l.eachComposite(s, func(c composite) {
+			have, ok := l.composites[c]
 			within(have, ok)
 		})
-		for _, t := range l.slots.termsOf(s) {
-			within(l.termList(t))
+		for _, t := range l.entries.tagsOf(s) {
+			within(l.tagList(t))
 		}
 		if !slices.Contains(l.authors.list.at(s.author).kinds, s.kind) {
 			c.report.problem("entry %d: its author is not known for its kind", s.seq)
@@ -349,7 +349,7 @@ func (c *checker) index() {
 	}
 }
 
-func firstTerm(r *indexEntry, letter byte) string {
+func firstTag(r *indexEntry, letter byte) string {
 	for _, t := range r.tags {
 		if t[0] == letter {
 			return t[1:]

@@ -418,7 +418,7 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	}
 	g.seq++
 	ie := indexEntry{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
-		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), tags: termsOf(evt.Tags)}
+		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), tags: tagKeys(evt.Tags)}
 	r := logRecord{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
 		createdAt: ie.createdAt, expiration: ie.expiration}
 	r.expired = p.expired || !g.replay && !p.Restored && ie.expiration > 0 && ie.expiration <= g.now.Unix()
@@ -564,10 +564,10 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 		return 0, true, nil
 	}
 	g.st.live.mu.RLock()
-	n, ok := g.st.live.slots.find(id)
+	n, ok := g.st.live.entries.find(id)
 	var seq uint64
 	if ok {
-		seq = g.st.live.slots.at(n).seq
+		seq = g.st.live.entries.at(n).seq
 	}
 	g.st.live.mu.RUnlock()
 	if ok {
@@ -594,7 +594,7 @@ func (g *commitGroup) apply() {
 	defer l.mu.Unlock()
 	for _, c := range g.changes {
 		if c.remove != ([32]byte{}) {
-			if n, ok := l.slots.find(c.remove); ok {
+			if n, ok := l.entries.find(c.remove); ok {
 				l.remove(n)
 			}
 		}
@@ -602,8 +602,8 @@ func (g *commitGroup) apply() {
 			l.add(*c.add, c.body)
 		}
 		if c.chainOf != ([32]byte{}) {
-			if n, ok := l.slots.find(c.chainOf); ok {
-				l.slots.setChain(n, c.chain)
+			if n, ok := l.entries.find(c.chainOf); ok {
+				l.entries.setChain(n, c.chain)
 			}
 		}
 	}

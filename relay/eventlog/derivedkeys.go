@@ -23,13 +23,13 @@ func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == 
 // enqueueRows hands rows to the committer. They are committed with what the
 // same goroutine enqueued before them, or later; never earlier. A crash never
 // loses those events and keeps the rows.
-func (st *Store) enqueueKeys(ctx context.Context, rows ...keyWrite) (Pending, error) {
-	return st.hand(ctx, &Enqueued{writes: rows, st: st, done: make(chan struct{})})
+func (st *Store) enqueueKeys(ctx context.Context, writes ...keyWrite) (Pending, error) {
+	return st.hand(ctx, &Enqueued{writes: writes, st: st, done: make(chan struct{})})
 }
 
 // writeRows is enqueueRows, waited for.
-func (st *Store) writeKeys(ctx context.Context, rows ...keyWrite) error {
-	p, err := st.enqueueKeys(ctx, rows...)
+func (st *Store) writeKeys(ctx context.Context, writes ...keyWrite) error {
+	p, err := st.enqueueKeys(ctx, writes...)
 	if err != nil {
 		return err
 	}
@@ -40,13 +40,13 @@ func (st *Store) writeKeys(ctx context.Context, rows ...keyWrite) error {
 // Settle returns once everything that was enqueued before is committed.
 func (st *Store) Settle(ctx context.Context) error { return st.writeKeys(ctx) }
 
-func (g *commitGroup) writeKeys(rows []keyWrite) error {
-	for _, r := range rows {
+func (g *commitGroup) writeKeys(writes []keyWrite) error {
+	for _, w := range writes {
 		var err error
-		if r.value == nil {
-			err = g.st.del(r.key)
+		if w.value == nil {
+			err = g.st.del(w.key)
 		} else {
-			err = g.set(r.key, r.value)
+			err = g.set(w.key, w.value)
 		}
 		if err != nil {
 			return err
@@ -114,11 +114,11 @@ func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
 	}
 	l := g.st.live
 	key := quotaKey{kind: ie.kind, pubkey: ie.pubkey}
-	platform := quotaKey{platform: firstTerm(ie, 'y')}
+	platform := quotaKey{platform: firstTag(ie, 'y')}
 	l.mu.RLock()
 	ofKey, ofPlatform := l.liveOfKey(ie.kind, ie.pubkey), 0
-	if n, ok := l.terms.find('y', platform.platform); ok {
-		if served, ok := l.termList(n); ok {
+	if n, ok := l.tags.find('y', platform.platform); ok {
+		if served, ok := l.tagList(n); ok {
 			ofPlatform = served.size()
 		}
 	}
@@ -138,7 +138,7 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 	if !ok {
 		return 0
 	}
-	if served, ok := l.combos[combo{uint32(kind), author, None, None}]; ok {
+	if served, ok := l.composites[composite{uint32(kind), author, None, None}]; ok {
 		return served.size()
 	}
 	return 0

@@ -10,8 +10,8 @@ import (
 
 // expiry is a hidden slot: seq tells its present event from a later one.
 type expiry struct {
-	slot uint32
-	seq  uint64
+	entry uint32
+	seq   uint64
 }
 
 // expiryHeap is a binary heap of expirations with their slots. Entries of
@@ -70,8 +70,8 @@ func (h expiryHeap) order() {
 // one often gets the slot of the one before it.
 func (l *live) compactExpiries() {
 	l.expiries = l.expiries[:0]
-	for n := range l.slots.n {
-		if s := l.slots.at(n); s.used && !s.hidden && s.expires() {
+	for n := range l.entries.n {
+		if s := l.entries.at(n); s.used && !s.hidden && s.expires() {
 			l.expiries = append(l.expiries, makeItem(s.expiration, n))
 		}
 	}
@@ -80,7 +80,7 @@ func (l *live) compactExpiries() {
 }
 
 // expires says whether a slot has an end that comes before that of the calendar.
-func (e *slot) expires() bool { return e.expiration > 0 && e.expiration <= maxTime }
+func (e *liveEntry) expires() bool { return e.expiration > 0 && e.expiration <= maxTime }
 
 // expire hides what has expired at now (unix seconds). It takes mu itself, and
 // costs one atomic load while nothing has.
@@ -92,7 +92,7 @@ func (l *live) expire(now int64) {
 	defer l.mu.Unlock()
 	for len(l.expiries) > 0 && l.expiries[0].createdAt() <= now {
 		if e := l.expiries.pop(); l.current(e) {
-			l.hide(e.slot())
+			l.hide(e.entry())
 		}
 	}
 	l.setNextExpiry()
@@ -102,7 +102,7 @@ func (l *live) expire(now int64) {
 // moved later, by the committer.
 func (l *live) hide(n uint32) {
 	l.unlink(n)
-	s := l.slots.at(n)
+	s := l.entries.at(n)
 	s.hidden = true
 	l.uncache(s)
 	l.hidden = append(l.hidden, expiry{n, s.seq})
@@ -111,7 +111,7 @@ func (l *live) hide(n uint32) {
 // current says whether an entry is still about the event in its slot: one that
 // ends at the same time is as good as the one it was made for.
 func (l *live) current(e item) bool {
-	s := l.slots.at(e.slot())
+	s := l.entries.at(e.entry())
 	return s.used && s.expiration == e.createdAt() && !s.hidden
 }
 

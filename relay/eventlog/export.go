@@ -108,6 +108,6 @@ func (st *Store) isLive(seq uint64, id string) bool {
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
-	n, ok := st.live.slots.find(hex32.OrZero(id))
-	return ok && st.live.slots.at(n).seq == seq && !st.live.slots.at(n).hidden
+	n, ok := st.live.entries.find(hex32.OrZero(id))
+	return ok && st.live.entries.at(n).seq == seq && !st.live.entries.at(n).hidden
 }

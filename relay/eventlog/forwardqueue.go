@@ -105,12 +105,12 @@ func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string
 // RecordForward commits the outcome of one event at one relay, together with the
 // relay's cursor.
 func (st *Store) RecordForward(ctx context.Context, seq uint64, o ForwardOutcome) error {
-	row, err := json.Marshal(o)
+	value, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
 	return st.writeKeys(ctx,
-		keyWrite{forwardOutcomeKey(seq, o.Relay), row},
+		keyWrite{forwardOutcomeKey(seq, o.Relay), value},
 		keyWrite{forwardCursorKey(o.Relay), binary.BigEndian.AppendUint64(nil, seq)})
 }
 
@@ -122,29 +122,29 @@ func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
 		if err != nil {
 			return err
 		}
-		var rows []keyWrite
+		var writes []keyWrite
 		for _, seq := range seqs {
 			r, _, err := st.recordAt(seq)
 			if err != nil && !IsDamage(err) {
 				return err
 			} // a damaged row received at 0 leaves the queue
-			if r.receivedAt >= before.UnixMilli() || len(rows) > sweepKeys {
+			if r.receivedAt >= before.UnixMilli() || len(writes) > sweepKeys {
 				break
 			}
-			rows = append(rows, keyWrite{key: forwardKey(seq)})
+			writes = append(writes, keyWrite{key: forwardKey(seq)})
 			prefix := forwardOutcomeKey(seq, "")
 			err = st.eachKey(prefix, prefix, func(key, _ []byte) bool {
-				rows = append(rows, keyWrite{key: key})
+				writes = append(writes, keyWrite{key: key})
 				return true
 			})
 			if err != nil {
 				return err
 			}
 		}
-		if len(rows) == 0 {
+		if len(writes) == 0 {
 			return nil
 		}
-		if err := st.writeKeys(ctx, rows...); err != nil {
+		if err := st.writeKeys(ctx, writes...); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
 	took := time.Since(began)
 	check := func(st *Store) {
 		t.Helper()
-		if n := len(st.live.combos); n > 4*events {
+		if n := len(st.live.composites); n > 4*events {
 			t.Errorf("%d composite postings for %d events", n, events)
 		}
 		for _, f := range []nostr.Filter{

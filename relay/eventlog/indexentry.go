@@ -16,7 +16,7 @@ func (l *live) entryAt(kind int, pubkey [32]byte, d string) (indexEntry, bool) {
 func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	n, ok := l.slots.find(id)
+	n, ok := l.entries.find(id)
 	if !ok {
 		return indexEntry{}, "", false
 	}
@@ -28,30 +28,30 @@ func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
 func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if s := l.slots.at(e.slot); !s.used || s.seq != e.seq || !s.hidden {
+	if s := l.entries.at(e.entry); !s.used || s.seq != e.seq || !s.hidden {
 		return indexEntry{}, "", false
 	}
-	ie := l.indexEntry(e.slot)
+	ie := l.indexEntry(e.entry)
 	return ie, ie.address(), true
 }
 
 // record rebuilds the record that a slot was filled from. The caller holds mu.
 func (l *live) indexEntry(n uint32) indexEntry {
-	s := l.slots.at(n)
-	terms := l.slots.termsOf(s)
-	r := indexEntry{seq: s.seq, chain: l.slots.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
-		createdAt: s.createdAt, expiration: s.expiration, tags: make([]string, len(terms))}
+	s := l.entries.at(n)
+	tags := l.entries.tagsOf(s)
+	r := indexEntry{seq: s.seq, chain: l.entries.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
+		createdAt: s.createdAt, expiration: s.expiration, tags: make([]string, len(tags))}
 	size := 0
-	for _, t := range terms {
-		size += len(l.terms.key(t))
+	for _, t := range tags {
+		size += len(l.tags.key(t))
 	}
 	all := make([]byte, 0, size)
-	for _, t := range terms {
-		all = append(all, l.terms.key(t)...)
+	for _, t := range tags {
+		all = append(all, l.tags.key(t)...)
 	}
 	text := string(all) // terms are parts of one string
-	for i, t := range terms {
-		n := len(l.terms.key(t))
+	for i, t := range tags {
+		n := len(l.tags.key(t))
 		r.tags[i], text = text[:n], text[n:]
 	}
 	return r

@@ -293,39 +293,39 @@ func decodeIndexEntry(b []byte) (indexEntry, error) {
 
 // termsOf lists what an event can be found by: letter + value of each
 // single-letter tag's first value (NIP-01), without repetitions.
-func termsOf(tags nostr.Tags) []string {
-	terms := make([]string, 0, 12)
+func tagKeys(tags nostr.Tags) []string {
+	keys := make([]string, 0, 12)
 	var seen map[string]bool // only for events with many tags, where a scan would be quadratic
 	if len(tags) > 32 {
 		seen = make(map[string]bool, len(tags))
 	}
 	size := 0
 	for _, t := range tags {
-		if isTerm(t) {
+		if isIndexable(t) {
 			size += 1 + len(t[1])
 		}
 	}
 	var text strings.Builder // terms are parts of one string
 	text.Grow(size)
 	for _, t := range tags {
-		if !isTerm(t) {
+		if !isIndexable(t) {
 			continue
 		}
 		from := text.Len()
 		text.WriteString(t[0])
 		text.WriteString(t[1])
-		term := text.String()[from:]
-		if seen == nil && slices.Contains(terms, term) || seen[term] {
+		key := text.String()[from:]
+		if seen == nil && slices.Contains(keys, key) || seen[key] {
 			continue
 		}
 		if seen != nil {
-			seen[term] = true
+			seen[key] = true
 		}
-		terms = append(terms, term)
+		keys = append(keys, key)
 	}
-	return terms
+	return keys
 }
 
-func isTerm(t nostr.Tag) bool { return len(t) >= 2 && len(t[0]) == 1 && isLetter(t[0][0]) }
+func isIndexable(t nostr.Tag) bool { return len(t) >= 2 && len(t[0]) == 1 && isLetter(t[0][0]) }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }

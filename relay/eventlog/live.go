@@ -19,15 +19,15 @@ import (
 // its combinations would grow with the square of its tags. It is in the posting
 // several of its kind, which plans by composites of s merge and check.
 type live struct {
-	mu      sync.RWMutex
-	slots   *slots
-	authors *authors
-	terms   *terms
-	kinds   map[uint16]*posting
-	combos  map[combo]list
-	several map[uint16]*posting
+	mu         sync.RWMutex
+	entries    *liveEntries
+	authors    *authors
+	tags       *tagDict
+	kinds      map[uint16]*posting
+	composites map[composite]list
+	several    map[uint16]*posting
 	// unlisted: nobody is going to ask, so there are no postings.
-	unlisted bool
+	noPostings bool
 
 	expiries expiryHeap
 	hidden   []expiry // hidden slots, until the committer has moved their records
@@ -42,7 +42,7 @@ type live struct {
 
 // combo is the key of a composite posting; none stands for what it leaves out.
 // It has no gaps, so that it is hashed at once.
-type combo struct {
+type composite struct {
 	kind   uint32
 	author uint32
 	s, f   uint32
@@ -52,9 +52,9 @@ const None = math.MaxUint32
 
 func newLive(bodyBudget int) *live {
 	l := &live{
-		slots: newSlots(), authors: newAuthors(), terms: newTerms(),
-		kinds:  make(map[uint16]*posting),
-		combos: make(map[combo]list), several: make(map[uint16]*posting),
+		entries: newLiveEntries(), authors: newAuthors(), tags: newTagDict(),
+		kinds:      make(map[uint16]*posting),
+		composites: make(map[composite]list), several: make(map[uint16]*posting),
 		bodies: bodyCache{budget: bodyBudget},
 	}
 	l.nextExpiry.Store(math.MaxInt64)
@@ -63,27 +63,27 @@ func newLive(bodyBudget int) *live {
 
 // less orders items oldest first; within a second, greatest id first.
 func (l *live) less(a, b item) bool {
-	if ta, tb := a>>slotBits, b>>slotBits; ta != tb {
+	if ta, tb := a>>entryBits, b>>entryBits; ta != tb {
 		return ta < tb
 	}
 	if a == b {
 		return false
 	}
-	return bytes.Compare(l.slots.at(a.slot()).id[:], l.slots.at(b.slot()).id[:]) > 0
+	return bytes.Compare(l.entries.at(a.entry()).id[:], l.entries.at(b.entry()).id[:]) > 0
 }
 
 // fill takes a slot for a record and interns its properties; it touches no
 // posting.
 func (l *live) fill(r indexEntry, body []byte) uint32 {
-	n := l.slots.take()
-	s := slot{
+	n := l.entries.alloc()
+	s := liveEntry{
 		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
 		author: l.authors.number(r.pubkey), d: None, kind: uint16(r.kind), body: noBody, side: sideOf(r.tags),
 		several: severalValues(r.tags),
 	}
 	l.numbers = l.numbers[:0]
 	for _, t := range r.tags {
-		l.numbers = append(l.numbers, l.terms.number(t))
+		l.numbers = append(l.numbers, l.tags.number(t))
 	}
 	if kindClass(r.kind) == addressable {
 		// An addressable event without d has the empty one, which is the same
@@ -97,8 +97,8 @@ func (l *live) fill(r indexEntry, body []byte) uint32 {
 			}
 		}
 	}
-	l.slots.fill(n, s, l.numbers)
-	l.slots.setChain(n, r.chain)
+	l.entries.fill(n, s, l.numbers)
+	l.entries.setChain(n, r.chain)
 	if s.expires() {
 		l.expiries.push(makeItem(r.expiration, n))
 		l.setNextExpiry()
@@ -116,39 +116,39 @@ func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 	if !ok {
 		return 0, false
 	}
-	a := slotAddress{uint16(kind), author, None}
+	a := internedAddress{uint16(kind), author, None}
 	if kindClass(kind) == addressable && d != "" {
-		if a.d, ok = l.terms.find('d', d); !ok {
+		if a.d, ok = l.tags.find('d', d); !ok {
 			return 0, false
 		}
 	}
-	return l.slots.findAddress(a)
+	return l.entries.findAddress(a)
 }
 
 // termList gives the list of a term, if any served event has it.
-func (l *live) termList(n uint32) (list, bool) {
-	switch at := l.terms.list.at(n).list; {
+func (l *live) tagList(n uint32) (list, bool) {
+	switch at := l.tags.list.at(n).list; {
 	case at == noList:
 		return list{}, false
-	case at < oneSlot:
-		return list{many: l.terms.many[at]}, true
+	case at < oneEntry:
+		return list{many: l.tags.many[at]}, true
 	default:
-		return list{one: l.itemOf(at &^ oneSlot)}, true
+		return list{one: l.itemOf(at &^ oneEntry)}, true
 	}
 }
 
-func (l *live) itemOf(n uint32) item { return makeItem(l.slots.at(n).createdAt, n) }
+func (l *live) itemOf(n uint32) item { return makeItem(l.entries.at(n).createdAt, n) }
 
 // eachCombo calls fn for every composite that a slot belongs to, the one of
 // kind and author first: four at most.
-func (l *live) eachCombo(s *slot, fn func(combo)) {
-	fn(combo{uint32(s.kind), s.author, None, None})
+func (l *live) eachComposite(s *liveEntry, fn func(composite)) {
+	fn(composite{uint32(s.kind), s.author, None, None})
 	if s.several {
 		return
 	}
 	status, currency := uint32(None), uint32(None)
-	for _, t := range l.slots.termsOf(s) {
-		switch l.terms.letter(t) {
+	for _, t := range l.entries.tagsOf(s) {
+		switch l.tags.letter(t) {
 		case 's':
 			status = t
 		case 'f':
@@ -158,20 +158,20 @@ func (l *live) eachCombo(s *slot, fn func(combo)) {
 	if status == None {
 		return
 	}
-	fn(combo{uint32(s.kind), None, status, None})
-	fn(combo{uint32(s.kind), s.author, status, None})
+	fn(composite{uint32(s.kind), None, status, None})
+	fn(composite{uint32(s.kind), s.author, status, None})
 	if currency != None {
-		fn(combo{uint32(s.kind), None, status, currency})
+		fn(composite{uint32(s.kind), None, status, currency})
 	}
 }
 
 // link puts a slot into its postings, by put: which keeps a posting in order,
 // or leaves that for later.
 func (l *live) link(n uint32, put func(*posting, item)) {
-	if l.unlisted {
+	if l.noPostings {
 		return
 	}
-	s := l.slots.at(n)
+	s := l.entries.at(n)
 	it := makeItem(s.createdAt, n)
 	p, ok := l.kinds[s.kind]
 	if !ok {
@@ -187,11 +187,11 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 		}
 		put(p, it)
 	}
-	l.eachCombo(s, func(c combo) {
-		have, ok := l.combos[c]
+	l.eachComposite(s, func(c composite) {
+		have, ok := l.composites[c]
 		switch {
 		case !ok:
-			l.combos[c] = list{one: it}
+			l.composites[c] = list{one: it}
 			if c.author != None && c.s == None {
 				a := l.authors.list.at(c.author)
 				a.kinds = append(a.kinds, uint16(c.kind))
@@ -202,21 +202,21 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 			p := &posting{}
 			put(p, have.one)
 			put(p, it)
-			l.combos[c] = list{many: p}
+			l.composites[c] = list{many: p}
 		}
 	})
-	for _, t := range l.slots.termsOf(s) {
-		e := l.terms.list.at(t)
+	for _, t := range l.entries.tagsOf(s) {
+		e := l.tags.list.at(t)
 		switch {
 		case e.list == noList:
-			e.list = oneSlot | n
-		case e.list < oneSlot:
-			put(l.terms.many[e.list], it)
+			e.list = oneEntry | n
+		case e.list < oneEntry:
+			put(l.tags.many[e.list], it)
 		default:
 			p := &posting{}
-			put(p, l.itemOf(e.list&^oneSlot))
+			put(p, l.itemOf(e.list&^oneEntry))
 			put(p, it)
-			l.terms.setMany(e, p)
+			l.tags.setMany(e, p)
 		}
 	}
 }
@@ -229,10 +229,10 @@ func (l *live) add(r indexEntry, body []byte) {
 // unlink takes a slot out of every posting.
 func (l *live) unlink(n uint32) {
 	l.n--
-	if l.unlisted {
+	if l.noPostings {
 		return
 	}
-	s := l.slots.at(n)
+	s := l.entries.at(n)
 	it := makeItem(s.createdAt, n)
 	if p := l.kinds[s.kind]; p.remove(it, l.less) && p.n == 0 {
 		delete(l.kinds, s.kind)
@@ -242,26 +242,26 @@ func (l *live) unlink(n uint32) {
 			delete(l.several, s.kind)
 		}
 	}
-	l.eachCombo(s, func(c combo) {
-		have, ok := l.combos[c]
+	l.eachComposite(s, func(c composite) {
+		have, ok := l.composites[c]
 		if !ok || have.many == nil && have.one != it ||
 			have.many != nil && (!have.many.remove(it, l.less) || have.many.n > 0) {
 			return
 		}
-		delete(l.combos, c)
+		delete(l.composites, c)
 		if c.author != None && c.s == None {
 			l.authors.list.at(c.author).dropKind(uint16(c.kind))
 		}
 	})
-	for _, t := range l.slots.termsOf(s) {
-		e := l.terms.list.at(t)
+	for _, t := range l.entries.tagsOf(s) {
+		e := l.tags.list.at(t)
 		switch {
 		case e.list == noList:
-		case e.list < oneSlot:
-			if p := l.terms.many[e.list]; p.remove(it, l.less) && p.n == 0 {
-				l.terms.setMany(e, nil)
+		case e.list < oneEntry:
+			if p := l.tags.many[e.list]; p.remove(it, l.less) && p.n == 0 {
+				l.tags.setMany(e, nil)
 			}
-		case e.list == oneSlot|n:
+		case e.list == oneEntry|n:
 			e.list = noList
 		}
 	}
@@ -269,16 +269,16 @@ func (l *live) unlink(n uint32) {
 
 // remove takes a slot out altogether. The caller holds mu.
 func (l *live) remove(n uint32) {
-	s := l.slots.at(n)
+	s := l.entries.at(n)
 	if !s.hidden {
 		l.unlink(n)
 	}
 	l.uncache(s)
-	for _, t := range l.slots.termsOf(s) {
-		l.terms.release(t)
+	for _, t := range l.entries.tagsOf(s) {
+		l.tags.release(t)
 	}
 	author := s.author
-	l.slots.clear(n)
+	l.entries.clear(n)
 	l.authors.release(author)
 	if len(l.expiries) > 2*l.n+1024 {
 		l.compactExpiries()

@@ -28,7 +28,7 @@ func (st *Store) AuthorsOf(kind int) (keys []string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for n := range l.authors.list.n {
-		if _, ok := l.combos[combo{uint32(kind), n, None, None}]; ok {
+		if _, ok := l.composites[composite{uint32(kind), n, None, None}]; ok {
 			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
 				break
 			}
@@ -43,8 +43,8 @@ func (st *Store) ValuesOf(tag string) (values []string) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	l.terms.each(func(n uint32) bool {
-		if key := string(l.terms.key(n)); key[:1] == tag {
+	l.tags.each(func(n uint32) bool {
+		if key := string(l.tags.key(n)); key[:1] == tag {
 			values = append(values, key[1:])
 		}
 		return len(values) < maxKnown
@@ -59,7 +59,7 @@ func (st *Store) AtMost(f nostr.Filter) int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	c, none, err := l.condition(f, 0)
-	if err != nil || none || l.unlisted {
+	if err != nil || none || l.noPostings {
 		return 0
 	}
 	if f.IDs != nil {
@@ -80,7 +80,7 @@ func (st *Store) AtMost(f nostr.Filter) int {
 func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
 	const part = 8192
 	l := st.live
-	if l.unlisted {
+	if l.noPostings {
 		return nil, 0, ErrBulk
 	}
 	l.expire(st.now().Unix())
@@ -91,7 +91,7 @@ func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveIte
 			return nil, 0, err
 		}
 		l.mu.RLock()
-		if from >= int(l.slots.n) {
+		if from >= int(l.entries.n) {
 			l.mu.RUnlock()
 			return items, head, nil
 		}
@@ -108,8 +108,8 @@ func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveIte
 				ids[hex32.OrZero(id)] = true
 			}
 		}
-		for n := from; !none && n < min(from+part, int(l.slots.n)); n++ {
-			s := l.slots.at(uint32(n))
+		for n := from; !none && n < min(from+part, int(l.entries.n)); n++ {
+			s := l.entries.at(uint32(n))
 			if !s.used || s.hidden || s.createdAt < c.since || s.createdAt > c.until || mostro.IsMail(int(s.kind)) ||
 				!l.matches(&c, s, &plan{}) || ids != nil && !ids[s.id] {
 				continue
@@ -139,7 +139,7 @@ func (a *LiveItem) Compare(b *LiveItem) int {
 func (st *Store) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
 	keys := make(map[[32]byte]bool)
 	err := st.each(ctx, f, 0, math.MaxInt, func(it item) bool {
-		keys[st.live.authors.list.at(st.live.slots.at(it.slot()).author).key] = true
+		keys[st.live.authors.list.at(st.live.entries.at(it.entry()).author).key] = true
 		return true
 	})
 	return keys, err

@@ -58,19 +58,19 @@ func (a list) newest(until int64) cursor {
 type item uint64
 
 const (
-	slotBits = 28
-	maxSlots = 1 << slotBits
-	maxTime  = 1<<(64-slotBits) - 1 // year 4147
-	chunkMax = 512
-	chunkMin = 64 // room that a chunk keeps however few it holds
+	entryBits  = 28
+	maxEntries = 1 << entryBits
+	maxTime    = 1<<(64-entryBits) - 1 // year 4147
+	chunkMax   = 512
+	chunkMin   = 64 // room that a chunk keeps however few it holds
 )
 
-func makeItem(createdAt int64, slot uint32) item {
-	return item(uint64(createdAt)<<slotBits | uint64(slot))
+func makeItem(createdAt int64, entry uint32) item {
+	return item(uint64(createdAt)<<entryBits | uint64(entry))
 }
 
-func (i item) slot() uint32     { return uint32(i) & (maxSlots - 1) }
-func (i item) createdAt() int64 { return int64(i >> slotBits) }
+func (i item) entry() uint32    { return uint32(i) & (maxEntries - 1) }
+func (i item) createdAt() int64 { return int64(i >> entryBits) }
 
 // order compares two items; ids are looked at only within one second.
 type order func(a, b item) bool // a before b, oldest first
@@ -245,7 +245,7 @@ func (p *posting) before(t int64) int {
 	if t > maxTime {
 		return p.n
 	}
-	bound := makeItem(t, 0) &^ (maxSlots - 1)
+	bound := makeItem(t, 0) &^ (maxEntries - 1)
 	if p.chunks == nil {
 		return sort.Search(len(p.few), func(i int) bool { return p.few[i] >= bound })
 	}

@@ -15,10 +15,10 @@ func TestPostingEqualsSortedSlice(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			// Within a second, order by slot downwards stands for order by id.
 			less := func(a, b item) bool {
-				if a>>slotBits != b>>slotBits {
+				if a>>entryBits != b>>entryBits {
 					return a < b
 				}
-				return a.slot() > b.slot()
+				return a.entry() > b.entry()
 			}
 			var p posting
 			var model []item

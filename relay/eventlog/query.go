@@ -30,7 +30,7 @@ type condition struct {
 
 type tagCondition struct {
 	letter byte
-	terms  []uint32
+	values []uint32
 	set    map[uint32]struct{} // of terms, where there are many
 	sides  [otherSide]bool     // of a condition on k: which sides it is for
 }
@@ -83,10 +83,10 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 		if values == nil {
 			continue
 		}
-		t := tagCondition{letter: name[0], terms: make([]uint32, 0, len(values))}
+		t := tagCondition{letter: name[0], values: make([]uint32, 0, len(values))}
 		for _, v := range values {
-			if n, ok := l.terms.find(name[0], v); ok {
-				t.terms = append(t.terms, n)
+			if n, ok := l.tags.find(name[0], v); ok {
+				t.values = append(t.values, n)
 			}
 			switch {
 			case t.letter != 'k':
@@ -96,14 +96,14 @@ func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, e
 				t.sides[sellSide] = true
 			}
 		}
-		t.terms = distinct(t.terms)
-		if len(t.terms) > manyValues {
-			t.set = make(map[uint32]struct{}, len(t.terms))
-			for _, n := range t.terms {
+		t.values = distinct(t.values)
+		if len(t.values) > manyValues {
+			t.set = make(map[uint32]struct{}, len(t.values))
+			for _, n := range t.values {
 				t.set[n] = struct{}{}
 			}
 		}
-		none = none || len(t.terms) == 0
+		none = none || len(t.values) == 0
 		c.tags = append(c.tags, t)
 	}
 	return c, none, nil
@@ -172,7 +172,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		p := plan{lists: make([]list, 0, n), kinds: true, authors: true, disjoint: true}
 		for _, a := range c.authors {
 			for _, k := range l.kindsOf(c, a) {
-				p.add(l.combo(combo{uint32(k), a, None, None}))
+				p.add(l.composite(composite{uint32(k), a, None, None}))
 			}
 		}
 		consider(p)
@@ -180,10 +180,10 @@ func (l *live) plan(c *condition, counting bool) plan {
 	var s, f *tagCondition
 	for i := range c.tags {
 		t := &c.tags[i]
-		p := plan{lists: make([]list, 0, min(len(t.terms), maxPostings)), letters: string(t.letter), disjoint: len(t.terms) == 1}
-		if len(t.terms) <= maxPostings {
-			for _, n := range t.terms {
-				p.add(l.termList(n))
+		p := plan{lists: make([]list, 0, min(len(t.values), maxPostings)), letters: string(t.letter), disjoint: len(t.values) == 1}
+		if len(t.values) <= maxPostings {
+			for _, n := range t.values {
+				p.add(l.tagList(n))
 			}
 			p.kinds = c.kinds == nil
 			consider(p)
@@ -204,32 +204,32 @@ func (l *live) plan(c *condition, counting bool) plan {
 			several = append(several, list{many: q})
 		}
 	}
-	if len(kinds)*len(s.terms) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)), kinds: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
+	if len(kinds)*len(s.values) <= maxPostings {
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.values)), kinds: true, letters: "s", disjoint: len(s.values) == 1, several: several}
 		for _, k := range kinds {
-			for _, n := range s.terms {
-				p.add(l.combo(combo{uint32(k), None, n, None}))
+			for _, n := range s.values {
+				p.add(l.composite(composite{uint32(k), None, n, None}))
 			}
 		}
 		consider(p)
 	}
-	if c.authors != nil && len(kinds)*len(s.terms)*len(c.authors) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.terms) == 1, several: several}
+	if c.authors != nil && len(kinds)*len(s.values)*len(c.authors) <= maxPostings {
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.values)*len(c.authors)), kinds: true, authors: true, letters: "s", disjoint: len(s.values) == 1, several: several}
 		for _, k := range kinds {
 			for _, a := range c.authors {
-				for _, n := range s.terms {
-					p.add(l.combo(combo{uint32(k), a, n, None}))
+				for _, n := range s.values {
+					p.add(l.composite(composite{uint32(k), a, n, None}))
 				}
 			}
 		}
 		consider(p)
 	}
-	if f != nil && len(kinds)*len(s.terms)*len(f.terms) <= maxPostings {
-		p := plan{lists: make([]list, 0, len(kinds)*len(s.terms)*len(f.terms)), kinds: true, letters: "sf", disjoint: len(s.terms) == 1 && len(f.terms) == 1, several: several}
+	if f != nil && len(kinds)*len(s.values)*len(f.values) <= maxPostings {
+		p := plan{lists: make([]list, 0, len(kinds)*len(s.values)*len(f.values)), kinds: true, letters: "sf", disjoint: len(s.values) == 1 && len(f.values) == 1, several: several}
 		for _, k := range kinds {
-			for _, n := range s.terms {
-				for _, m := range f.terms {
-					p.add(l.combo(combo{uint32(k), None, n, m}))
+			for _, n := range s.values {
+				for _, m := range f.values {
+					p.add(l.composite(composite{uint32(k), None, n, m}))
 				}
 			}
 		}
@@ -244,8 +244,8 @@ func (p *plan) add(a list, ok bool) {
 	}
 }
 
-func (l *live) combo(c combo) (list, bool) {
-	a, ok := l.combos[c]
+func (l *live) composite(c composite) (list, bool) {
+	a, ok := l.composites[c]
 	return a, ok
 }
 
@@ -304,7 +304,7 @@ func (p *plan) provesTags(c *condition) bool {
 var provesKind = plan{kinds: true}
 
 // matches checks what the plan has not proven. Time is the walk's business.
-func (l *live) matches(c *condition, s *slot, p *plan) bool {
+func (l *live) matches(c *condition, s *liveEntry, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
 	}
@@ -341,17 +341,17 @@ tags:
 			}
 			return false
 		}
-		terms := l.slots.termsOf(s)
+		tags := l.entries.tagsOf(s)
 		if t.set != nil {
-			for _, n := range terms {
+			for _, n := range tags {
 				if _, ok := t.set[n]; ok {
 					continue tags
 				}
 			}
 			return false
 		}
-		for _, want := range t.terms {
-			if slices.Contains(terms, want) {
+		for _, want := range t.values {
+			if slices.Contains(tags, want) {
 				continue tags
 			}
 		}
@@ -363,7 +363,7 @@ tags:
 // walk calls fn for each match, newest first, until it returns false. The
 // caller holds mu.
 func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
-	_, err := l.walkPart(ctx, c, p, reached{}, math.MaxInt, fn)
+	_, err := l.walkPart(ctx, c, p, walkPosition{}, math.MaxInt, fn)
 	return err
 }
 
@@ -371,23 +371,23 @@ func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bo
 const walkedAtOnce = 16 << 10
 
 // reached is the event that a walk in parts has come to.
-type reached struct {
+type walkPosition struct {
 	is bool
 	at int64
 	id [32]byte
 }
 
 // behind reports whether an item comes behind the event in a walk.
-func (l *live) behind(r *reached, it item) bool {
+func (l *live) behind(r *walkPosition, it item) bool {
 	if at := it.createdAt(); at != r.at {
 		return at < r.at
 	}
-	return bytes.Compare(l.slots.at(it.slot()).id[:], r.id[:]) > 0
+	return bytes.Compare(l.entries.at(it.entry()).id[:], r.id[:]) > 0
 }
 
 // walkPart is walk from behind an event on. It looks at some many items and
 // says where it has come to, if there may be more.
-func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from reached, some int, fn func(item) bool) (reached, error) {
+func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from walkPosition, some int, fn func(item) bool) (walkPosition, error) {
 	until := c.until
 	if from.is {
 		until = min(until, from.at)
@@ -407,17 +407,17 @@ func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from reached
 	for n := 1; ; n++ {
 		it, ok := m.next()
 		if !ok || it.createdAt() < c.since {
-			return reached{}, nil
+			return walkPosition{}, nil
 		}
 		if n > some && !(any && it == last) {
-			return reached{true, last.createdAt(), l.slots.at(last.slot()).id}, ctx.Err()
+			return walkPosition{true, last.createdAt(), l.entries.at(last.entry()).id}, ctx.Err()
 		}
 		if any && it == last { // in two postings
 			continue
 		}
 		last, any = it, true
-		if l.matches(c, l.slots.at(it.slot()), p) && !fn(it) {
-			return reached{}, nil
+		if l.matches(c, l.entries.at(it.entry()), p) && !fn(it) {
+			return walkPosition{}, nil
 		}
 	}
 }
@@ -484,11 +484,11 @@ func (m *merge) next() (item, bool) {
 func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	items := make([]item, 0, len(f.IDs))
 	for _, id := range f.IDs {
-		n, ok := l.slots.find(hex32.OrZero(id))
+		n, ok := l.entries.find(hex32.OrZero(id))
 		if !ok {
 			continue
 		}
-		s := l.slots.at(n)
+		s := l.entries.at(n)
 		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && l.matches(c, s, &plan{}) {
 			items = append(items, makeItem(s.createdAt, n))
 		}
@@ -517,10 +517,10 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	first := len(dst)
 	var missing []missingBody
 	err := st.each(ctx, f, upTo, limit, func(it item) bool {
-		s := l.slots.at(it.slot())
+		s := l.entries.at(it.entry())
 		body := l.body(s)
 		if body == nil {
-			missing = append(missing, missingBody{len(dst), it.slot()})
+			missing = append(missing, missingBody{len(dst), it.entry()})
 		}
 		dst = append(dst, Found{Seq: s.seq, JSON: body})
 		return len(dst)-first < limit
@@ -545,8 +545,8 @@ type Hit struct {
 func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
 	first := len(dst)
 	err := st.each(ctx, f, upTo, limit, func(it item) bool {
-		s := st.live.slots.at(it.slot())
-		dst = append(dst, Hit{s.seq, s.createdAt, it.slot()})
+		s := st.live.entries.at(it.entry())
+		dst = append(dst, Hit{s.seq, s.createdAt, it.entry()})
 		return len(dst)-first < limit
 	})
 	if err != nil {
@@ -559,14 +559,14 @@ func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int,
 // index is held.
 func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
 	l := st.live
-	if l.unlisted {
+	if l.noPostings {
 		return ErrBulk
 	}
 	l.expire(st.now().Unix())
 	if limit <= 0 {
 		return nil
 	}
-	for from := (reached{}); ; {
+	for from := (walkPosition{}); ; {
 		l.mu.RLock()
 		c, none, err := l.condition(f, upTo)
 		switch {
@@ -595,21 +595,21 @@ func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit in
 // filters, and between parts of a long walk.
 func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) {
 	l := st.live
-	if l.unlisted {
+	if l.noPostings {
 		return 0, ErrBulk
 	}
 	l.expire(st.now().Unix())
-	var seen slotSet // only where several filters may count one event twice
+	var seen entrySet // only where several filters may count one event twice
 	several := len(filters) > 1
 	total := 0
 	count := func(it item) bool {
-		if !several || seen.add(it.slot()) {
+		if !several || seen.add(it.entry()) {
 			total++
 		}
 		return true
 	}
 	for _, f := range filters {
-		for from := (reached{}); ; {
+		for from := (walkPosition{}); ; {
 			var err error
 			if from, err = l.countPart(ctx, f, from, st.cfg.walkedAtOnce, several, &total, count); err != nil {
 				return 0, err
@@ -624,18 +624,18 @@ func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) 
 
 // countPart counts some of the matches of a filter: all at once where sizes
 // of postings add up to them.
-func (l *live) countPart(ctx context.Context, f nostr.Filter, from reached, some int, several bool, total *int, count func(item) bool) (reached, error) {
+func (l *live) countPart(ctx context.Context, f nostr.Filter, from walkPosition, some int, several bool, total *int, count func(item) bool) (walkPosition, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	c, none, err := l.condition(f, 0)
 	if err != nil || none {
-		return reached{}, err
+		return walkPosition{}, err
 	}
 	if f.IDs != nil {
 		for _, it := range l.byIDs(f, &c) {
 			count(it)
 		}
-		return reached{}, nil
+		return walkPosition{}, nil
 	}
 	sizes := !several && !from.is
 	p := l.plan(&c, sizes)
@@ -644,18 +644,18 @@ func (l *live) countPart(ctx context.Context, f nostr.Filter, from reached, some
 			*total += q.before(c.until+1) - q.before(c.since)
 		}
 		if p.lists = nil; len(p.several) == 0 {
-			return reached{}, nil
+			return walkPosition{}, nil
 		}
-		return reached{}, l.walk(ctx, &c, &p, count)
+		return walkPosition{}, l.walk(ctx, &c, &p, count)
 	}
 	return l.walkPart(ctx, &c, &p, from, some, count)
 }
 
 // slotSet is a set of slots: a bit for each.
-type slotSet []uint64
+type entrySet []uint64
 
 // add reports whether a slot was not in the set.
-func (s *slotSet) add(n uint32) bool {
+func (s *entrySet) add(n uint32) bool {
 	for int(n/64) >= len(*s) {
 		*s = append(*s, make([]uint64, max(64, len(*s)))...)
 	}

@@ -516,12 +516,12 @@ func (l *recordLog) roll() error {
 // They are durable when it returns. The committer alone calls it, and never
 // again after an error: what is half written then is cut off when the log is
 // opened.
-func (l *recordLog) append(rows []byte, sizes []int) error {
+func (l *recordLog) append(records []byte, sizes []int) error {
 	lf := l.files[len(l.files)-1]
-	if lf.size+int64(len(rows)) > 1<<32-1 {
+	if lf.size+int64(len(records)) > 1<<32-1 {
 		return fmt.Errorf("%s would be longer than its places can say", lf.f.Name())
 	}
-	if _, err := lf.f.WriteAt(rows, lf.size); err != nil {
+	if _, err := lf.f.WriteAt(records, lf.size); err != nil {
 		return err
 	}
 	if err := syncData(lf.f); err != nil {

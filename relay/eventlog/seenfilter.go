@@ -32,7 +32,7 @@ const (
 
 // newIDFilter is over the ids of the log.
 func newIDFilter(held int) *seenFilter {
-	f := &seenFilter{space: spaceID, hash: idHash}
+	f := &seenFilter{space: spaceID, hash: hashID}
 	f.resize(held)
 	return f
 }
@@ -46,7 +46,7 @@ func newHiddenFilter() *seenFilter {
 }
 
 // The first half of a SHA-256 is as good a hash as any.
-func idHash(id []byte) uint64 { return binary.LittleEndian.Uint64(id) }
+func hashID(id []byte) uint64 { return binary.LittleEndian.Uint64(id) }
 
 func (f *seenFilter) resize(held int) {
 	f.room, f.n = 2*held+filterRoom, 0

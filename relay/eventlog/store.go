@@ -148,7 +148,7 @@ func Open(cfg Config) (*Store, error) {
 		budget = DefaultBodyCache
 	}
 	st.live = newLive(max(budget, 0))
-	st.live.unlisted = cfg.Bulk
+	st.live.noPostings = cfg.Bulk
 	dir := filepath.Join(cfg.Dir, "events")
 	if err := makeDir(dir); err != nil {
 		return nil, err
@@ -516,7 +516,7 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 		return false, nil
 	}
 	st.live.mu.RLock()
-	_, ok := st.live.slots.find(key)
+	_, ok := st.live.entries.find(key)
 	st.live.mu.RUnlock()
 	if ok {
 		return true, nil
@@ -531,8 +531,8 @@ func (st *Store) Served(id string) bool {
 	head := st.head.Load() // before looking: the live index is ahead of the head while a commit is shown
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
-	n, ok := st.live.slots.find(hex32.OrZero(id))
-	return ok && st.live.slots.at(n).seq <= head
+	n, ok := st.live.entries.find(hex32.OrZero(id))
+	return ok && st.live.entries.at(n).seq <= head
 }
 
 // Find gives the stored event of an id while its body is readable, live or
@@ -544,8 +544,8 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	}
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
-	if n, ok := st.live.slots.find(key); ok {
-		if s := st.live.slots.at(n); s.body != noBody {
+	if n, ok := st.live.entries.find(key); ok {
+		if s := st.live.entries.at(n); s.body != noBody {
 			f := Found{Seq: s.seq, JSON: st.live.bodies.get(s.body)}
 			st.live.mu.RUnlock()
 			return f, nil

@@ -11,17 +11,17 @@ import (
 // keys lie in a slab and the list of one event is its slot.
 //
 // Numbers are reused once no slot refers to them.
-type terms struct {
+type tagDict struct {
 	seed   maphash.Seed
-	byKey  table
-	list   chunks[term]
-	keys   slab[byte]
+	byKey  idHash
+	list   chunks[dictTag]
+	keys   arena[byte]
 	free   []uint32
 	many   []*posting // lists of terms that several events have had
 	unused []uint32   // numbers of many
 }
 
-type term struct {
+type dictTag struct {
 	key    uint32 // in keys, with its length
 	length uint32
 	refs   uint32
@@ -29,34 +29,34 @@ type term struct {
 }
 
 const (
-	noList  = None
-	oneSlot = 1 << 31
+	noList   = None
+	oneEntry = 1 << 31
 )
 
-func newTerms() *terms {
-	t := &terms{seed: maphash.MakeSeed(), keys: slab[byte]{shift: 3}}
+func newTagDict() *tagDict {
+	t := &tagDict{seed: maphash.MakeSeed(), keys: arena[byte]{shift: 3}}
 	t.byKey.hash = t.hashOf
 	return t
 }
 
-func (t *terms) hash(letter byte, value string) uint64 {
+func (t *tagDict) hash(letter byte, value string) uint64 {
 	return maphash.String(t.seed, value) + uint64(letter)*0x9e3779b97f4a7c15
 }
 
-func (t *terms) hashOf(n uint32) uint64 {
+func (t *tagDict) hashOf(n uint32) uint64 {
 	k := t.key(n)
 	return maphash.Bytes(t.seed, k[1:]) + uint64(k[0])*0x9e3779b97f4a7c15
 }
 
 // key is letter and value, to be read while mu is held.
-func (t *terms) key(n uint32) []byte {
+func (t *tagDict) key(n uint32) []byte {
 	e := t.list.at(n)
 	return t.keys.get(e.key, int(e.length))
 }
 
-func (t *terms) letter(n uint32) byte { return t.key(n)[0] }
+func (t *tagDict) letter(n uint32) byte { return t.key(n)[0] }
 
-func (t *terms) find(letter byte, value string) (uint32, bool) {
+func (t *tagDict) find(letter byte, value string) (uint32, bool) {
 	return t.byKey.find(t.hash(letter, value), func(n uint32) bool {
 		k := t.key(n)
 		return k[0] == letter && string(k[1:]) == value
@@ -64,7 +64,7 @@ func (t *terms) find(letter byte, value string) (uint32, bool) {
 }
 
 // number gives the number of a term, for one more slot to refer to.
-func (t *terms) number(key string) uint32 {
+func (t *tagDict) number(key string) uint32 {
 	if n, ok := t.find(key[0], key[1:]); ok {
 		t.list.at(n).refs++
 		return n
@@ -76,25 +76,25 @@ func (t *terms) number(key string) uint32 {
 	} else {
 		n = t.list.grow()
 	}
-	*t.list.at(n) = term{key: t.keys.keep([]byte(key)), length: uint32(len(key)), refs: 1, list: noList}
+	*t.list.at(n) = dictTag{key: t.keys.alloc([]byte(key)), length: uint32(len(key)), refs: 1, list: noList}
 	t.byKey.put(t.hash(key[0], key[1:]), n)
 	return n
 }
 
-func (t *terms) release(n uint32) {
+func (t *tagDict) release(n uint32) {
 	e := t.list.at(n)
 	if e.refs--; e.refs > 0 {
 		return
 	}
 	t.byKey.remove(t.hashOf(n), n)
-	t.keys.drop(e.key, int(e.length))
+	t.keys.release(e.key, int(e.length))
 	t.setMany(e, nil)
 	t.free = append(t.free, n)
 }
 
 // setMany gives a term a list of several events, or takes its list away.
-func (t *terms) setMany(e *term, p *posting) {
-	if e.list < oneSlot {
+func (t *tagDict) setMany(e *dictTag, p *posting) {
+	if e.list < oneEntry {
 		t.many[e.list] = nil
 		t.unused = append(t.unused, e.list)
 	}
@@ -113,7 +113,7 @@ func (t *terms) setMany(e *term, p *posting) {
 }
 
 // each calls fn for every term, until it returns false.
-func (t *terms) each(fn func(n uint32) bool) {
+func (t *tagDict) each(fn func(n uint32) bool) {
 	for n := range t.list.n {
 		if t.list.at(n).refs > 0 && !fn(n) {
 			return
@@ -125,7 +125,7 @@ func (t *terms) each(fn func(n uint32) bool) {
 // has live events of. Numbers are reused once no slot refers to them.
 type authors struct {
 	seed  maphash.Seed
-	byKey table
+	byKey idHash
 	list  chunks[author]
 	free  []uint32
 }
@@ -185,7 +185,7 @@ func (a *author) dropKind(kind uint16) {
 }
 
 // slotAddress is an address in interned numbers.
-type slotAddress struct {
+type internedAddress struct {
 	kind   uint16
 	author uint32
 	d      uint32 // term of the d tag, none where there is none
@@ -193,11 +193,11 @@ type slotAddress struct {
 
 // addressHash mixes an address with secrets of this process, so that nobody
 // can choose addresses that meet in one place.
-type addressHash [2]uint64
+type addressHasher [2]uint64
 
-func newAddressHash() addressHash { return addressHash{rand.Uint64(), rand.Uint64() | 1} }
+func newAddressHasher() addressHasher { return addressHasher{rand.Uint64(), rand.Uint64() | 1} }
 
-func (h addressHash) of(a slotAddress) uint64 {
+func (h addressHasher) of(a internedAddress) uint64 {
 	hi, lo := bits.Mul64((uint64(a.author)<<32|uint64(a.d))^h[0], uint64(a.kind)^h[1])
 	hi, lo = bits.Mul64(hi^lo^h[0], h[1]^0x9e3779b97f4a7c15)
 	return hi ^ lo

@@ -4,15 +4,15 @@ import "hash/maphash"
 
 // slot is one live event. It holds no pointer: the garbage collector does not
 // look at a million of them.
-type slot struct {
+type liveEntry struct {
 	seq        uint64
 	createdAt  int64
 	expiration int64
 	author     uint32
 	d          uint32 // term of the d tag that its address has, none where there is none
-	terms      uint32 // in live.lists, with nTerms
+	tags       uint32 // in live.lists, with nTerms
 	body       uint32 // in bodyCache, noBody when not cached
-	nTerms     uint16
+	nTags      uint16
 	kind       uint16
 	side       side
 	used       bool
@@ -35,9 +35,9 @@ const (
 	otherSide             // anything else: its terms say
 )
 
-func sideOf(terms []string) side {
+func sideOf(tags []string) side {
 	found := noSide
-	for _, t := range terms {
+	for _, t := range tags {
 		switch {
 		case t[0] != 'k':
 		case found != noSide:
@@ -55,9 +55,9 @@ func sideOf(terms []string) side {
 
 // severalValues reports whether terms hold an s and more than one value of s or
 // of f.
-func severalValues(terms []string) bool {
+func severalValues(tags []string) bool {
 	s, f := 0, 0
-	for _, t := range terms {
+	for _, t := range tags {
 		switch t[0] {
 		case 's':
 			s++
@@ -70,28 +70,28 @@ func severalValues(terms []string) bool {
 
 // slots are the live events, and the ways to find one that every event has: by
 // id and by address.
-type slots struct {
-	chunks[slot]
+type liveEntries struct {
+	chunks[liveEntry]
 	free      []uint32
 	seed      maphash.Seed
-	byID      table
-	addresses addressHash
-	byAddress table
-	lists     slab[uint32] // the terms of slots
+	byID      idHash
+	addresses addressHasher
+	byAddress idHash
+	tagLists  arena[uint32] // the terms of slots
 	// chains holds the newest arrival of a slot's address where that is not
 	// the slot's own event.
 	chains map[uint32]uint64
 }
 
-func newSlots() *slots {
-	s := &slots{seed: maphash.MakeSeed(), addresses: newAddressHash(), lists: slab[uint32]{}, chains: make(map[uint32]uint64)}
+func newLiveEntries() *liveEntries {
+	s := &liveEntries{seed: maphash.MakeSeed(), addresses: newAddressHasher(), tagLists: arena[uint32]{}, chains: make(map[uint32]uint64)}
 	s.byID.hash = func(n uint32) uint64 { return maphash.Bytes(s.seed, s.at(n).id[:]) }
 	s.byAddress.hash = func(n uint32) uint64 { return s.addresses.of(s.at(n).address()) }
 	return s
 }
 
 // take gives a slot that is not used.
-func (s *slots) take() uint32 {
+func (s *liveEntries) alloc() uint32 {
 	if last := len(s.free) - 1; last >= 0 {
 		n := s.free[last]
 		s.free = s.free[:last]
@@ -101,8 +101,8 @@ func (s *slots) take() uint32 {
 }
 
 // fill puts an event into a taken slot.
-func (s *slots) fill(n uint32, e slot, terms []uint32) {
-	e.terms, e.nTerms, e.used = s.lists.keep(terms), uint16(len(terms)), true
+func (s *liveEntries) fill(n uint32, e liveEntry, tags []uint32) {
+	e.tags, e.nTags, e.used = s.tagLists.alloc(tags), uint16(len(tags)), true
 	*s.at(n) = e
 	s.byID.put(s.byID.hash(n), n)
 	if e.hasAddress() {
@@ -111,25 +111,25 @@ func (s *slots) fill(n uint32, e slot, terms []uint32) {
 }
 
 // clear empties a slot and gives it back.
-func (s *slots) clear(n uint32) {
+func (s *liveEntries) clear(n uint32) {
 	e := s.at(n)
 	s.byID.remove(s.byID.hash(n), n)
 	if e.hasAddress() {
 		s.byAddress.remove(s.byAddress.hash(n), n)
 	}
-	s.lists.drop(e.terms, int(e.nTerms))
+	s.tagLists.release(e.tags, int(e.nTags))
 	delete(s.chains, n)
-	*e = slot{body: noBody}
+	*e = liveEntry{body: noBody}
 	s.free = append(s.free, n)
 }
 
 // find gives the slot of an id, hidden or not.
-func (s *slots) find(id [32]byte) (uint32, bool) {
+func (s *liveEntries) find(id [32]byte) (uint32, bool) {
 	return s.byID.find(maphash.Bytes(s.seed, id[:]), func(n uint32) bool { return s.at(n).id == id })
 }
 
 // findAddress gives the slot of an address, hidden or not.
-func (s *slots) findAddress(a slotAddress) (uint32, bool) {
+func (s *liveEntries) findAddress(a internedAddress) (uint32, bool) {
 	return s.byAddress.find(s.addresses.of(a), func(n uint32) bool {
 		e := s.at(n)
 		return e.d == a.d && e.author == a.author && e.kind == a.kind
@@ -137,24 +137,24 @@ func (s *slots) findAddress(a slotAddress) (uint32, bool) {
 }
 
 // termsOf lists the terms of a slot.
-func (s *slots) termsOf(e *slot) []uint32 { return s.lists.get(e.terms, int(e.nTerms)) }
+func (s *liveEntries) tagsOf(e *liveEntry) []uint32 { return s.tagLists.get(e.tags, int(e.nTags)) }
 
-func (e *slot) address() slotAddress { return slotAddress{e.kind, e.author, e.d} }
+func (e *liveEntry) address() internedAddress { return internedAddress{e.kind, e.author, e.d} }
 
-func (e *slot) hasAddress() bool {
+func (e *liveEntry) hasAddress() bool {
 	c := kindClass(int(e.kind))
 	return c == replaceable || c == addressable
 }
 
 // chain is the newest arrival of the slot's address.
-func (s *slots) chain(n uint32) uint64 {
+func (s *liveEntries) chain(n uint32) uint64 {
 	if seq, ok := s.chains[n]; ok {
 		return seq
 	}
 	return s.at(n).seq
 }
 
-func (s *slots) setChain(n uint32, seq uint64) {
+func (s *liveEntries) setChain(n uint32, seq uint64) {
 	if seq == s.at(n).seq {
 		delete(s.chains, n)
 	} else {

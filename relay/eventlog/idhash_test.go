@@ -17,7 +17,7 @@ func TestTableEqualsMap(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(11, 1))
 			var keys [3000]uint64 // of numbers
-			var tab table
+			var tab idHash
 			tab.hash = func(n uint32) uint64 { return hash(keys[n]) }
 			model := map[uint64]uint32{}
 			var free []uint32
@@ -61,7 +61,7 @@ func TestSlabKeepsArraysApart(t *testing.T) {
 		n    uint32
 		want []byte
 	}
-	s := slab[byte]{shift: 3}
+	s := arena[byte]{shift: 3}
 	var held []kept
 	for step := range 20_000 {
 		if r.IntN(5) < 3 || len(held) == 0 {
@@ -72,7 +72,7 @@ func TestSlabKeepsArraysApart(t *testing.T) {
 			for i := range a {
 				a[i] = byte(r.Uint32())
 			}
-			held = append(held, kept{s.keep(a), slices.Clone(a)})
+			held = append(held, kept{s.alloc(a), slices.Clone(a)})
 			clear(a)
 			continue
 		}
@@ -81,7 +81,7 @@ func TestSlabKeepsArraysApart(t *testing.T) {
 		if got := s.get(k.n, len(k.want)); !slices.Equal(got, k.want) {
 			t.Fatalf("step %d: %x, want %x", step, got, k.want)
 		}
-		s.drop(k.n, len(k.want))
+		s.release(k.n, len(k.want))
 		held = slices.Delete(held, i, i+1)
 	}
 }
@@ -95,7 +95,7 @@ func TestExpiriesOfEqualTimes(t *testing.T) {
 	for v := range 200 {
 		for i := range orders {
 			if v > 0 {
-				n, _ := l.slots.find(id(i, v-1))
+				n, _ := l.entries.find(id(i, v-1))
 				l.remove(n)
 			}
 			l.add(indexEntry{id: id(i, v), seq: 1, chain: 1, kind: 38383, createdAt: int64(v), expiration: 5000, tags: []string{fmt.Sprint("d", i), "spending"}}, nil)

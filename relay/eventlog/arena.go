@@ -26,35 +26,35 @@ func (c *chunks[T]) grow() uint32 {
 
 // slab keeps many short arrays in few allocations: cells by length, given and
 // taken back. Arrays longer than the largest cell are allocated one by one.
-type slab[T any] struct {
+type arena[T any] struct {
 	shift  uint // lengths of cells are multiples of 1 << shift
-	cells  [slabClasses]slabCells[T]
+	cells  [arenaClasses]arenaClass[T]
 	long   [][]T
 	unused []uint32 // numbers of long
 }
 
-type slabCells[T any] struct {
+type arenaClass[T any] struct {
 	list [][]T // slabCount cells each
 	n    uint32
 	free []uint32
 }
 
 const (
-	slabClasses = 32
-	slabCount   = 128
+	arenaClasses    = 32
+	arenaBlockCells = 128
 )
 
 // class of arrays of a length; slabClasses for the long ones.
-func (s *slab[T]) class(length int) int { return min((length+1<<s.shift-1)>>s.shift, slabClasses) }
+func (s *arena[T]) class(length int) int { return min((length+1<<s.shift-1)>>s.shift, arenaClasses) }
 
 // keep copies an array and gives the number under which, with its length, it
 // is found.
-func (s *slab[T]) keep(a []T) uint32 {
+func (s *arena[T]) alloc(a []T) uint32 {
 	class := s.class(len(a))
 	switch {
 	case class == 0:
 		return 0
-	case class == slabClasses:
+	case class == arenaClasses:
 		a = append(make([]T, 0, len(a)), a...)
 		if last := len(s.unused) - 1; last >= 0 {
 			n := s.unused[last]
@@ -71,8 +71,8 @@ func (s *slab[T]) keep(a []T) uint32 {
 		n = c.free[last]
 		c.free = c.free[:last]
 	} else {
-		if n = c.n; n%slabCount == 0 {
-			c.list = append(c.list, make([]T, slabCount*class<<s.shift))
+		if n = c.n; n%arenaBlockCells == 0 {
+			c.list = append(c.list, make([]T, arenaBlockCells*class<<s.shift))
 		}
 		c.n++
 	}
@@ -81,23 +81,23 @@ func (s *slab[T]) keep(a []T) uint32 {
 }
 
 // get gives a kept array.
-func (s *slab[T]) get(n uint32, length int) []T {
+func (s *arena[T]) get(n uint32, length int) []T {
 	class := s.class(length)
 	switch class {
 	case 0:
 		return nil
-	case slabClasses:
+	case arenaClasses:
 		return s.long[n]
 	}
-	at := int(n%slabCount) * class << s.shift
-	return s.cells[class].list[n/slabCount][at : at+length : at+length]
+	at := int(n%arenaBlockCells) * class << s.shift
+	return s.cells[class].list[n/arenaBlockCells][at : at+length : at+length]
 }
 
 // drop takes a kept array back.
-func (s *slab[T]) drop(n uint32, length int) {
+func (s *arena[T]) release(n uint32, length int) {
 	switch class := s.class(length); class {
 	case 0:
-	case slabClasses:
+	case arenaClasses:
 		s.long[n] = nil
 		s.unused = append(s.unused, n)
 	default:

@@ -6,33 +6,33 @@ package eventlog
 //
 // It is open addressing with linear probing, in parts that grow one by one, so
 // that no append waits for a million numbers to move.
-type table struct {
-	parts [tableParts]tablePart
+type idHash struct {
+	parts [idHashParts]idHashPart
 	// hash is of what a number stands for; numbers are moved by it.
 	hash func(n uint32) uint64
 }
 
-type tablePart struct {
+type idHashPart struct {
 	cells []uint32 // four bits of the hash above the number, or emptyCell
 	used  int
 }
 
 const (
-	tableParts = 256
-	numberBits = slotBits
-	numberMask = 1<<numberBits - 1
-	emptyCell  = None
-	maxNumbers = numberMask // the greatest is left out: with all tag bits it would be emptyCell
+	idHashParts = 256
+	numberBits  = entryBits
+	numberMask  = 1<<numberBits - 1
+	emptyCell   = None
+	maxNumbers  = numberMask // the greatest is left out: with all tag bits it would be emptyCell
 )
 
 // part, home and tag take different bits of a hash.
-func (t *table) part(h uint64) *tablePart { return &t.parts[h&(tableParts-1)] }
+func (t *idHash) part(h uint64) *idHashPart { return &t.parts[h&(idHashParts-1)] }
 
-func (p *tablePart) home(h uint64) int { return int(h >> 32 * uint64(len(p.cells)) >> 32) }
+func (p *idHashPart) home(h uint64) int { return int(h >> 32 * uint64(len(p.cells)) >> 32) }
 
 func tagged(h uint64, n uint32) uint32 { return uint32(h>>8)<<numberBits | n }
 
-func (p *tablePart) after(i int) int {
+func (p *idHashPart) after(i int) int {
 	if i++; i == len(p.cells) {
 		return 0
 	}
@@ -40,7 +40,7 @@ func (p *tablePart) after(i int) int {
 }
 
 // find gives the number that was put with hash h and that is says yes to.
-func (t *table) find(h uint64, is func(n uint32) bool) (uint32, bool) {
+func (t *idHash) find(h uint64, is func(n uint32) bool) (uint32, bool) {
 	p := t.part(h)
 	if p.used == 0 {
 		return 0, false
@@ -58,7 +58,7 @@ func (t *table) find(h uint64, is func(n uint32) bool) (uint32, bool) {
 }
 
 // put adds a number that is not there.
-func (t *table) put(h uint64, n uint32) {
+func (t *idHash) put(h uint64, n uint32) {
 	p := t.part(h)
 	if 4*(p.used+1) > 3*len(p.cells) {
 		t.grow(p)
@@ -67,7 +67,7 @@ func (t *table) put(h uint64, n uint32) {
 	p.used++
 }
 
-func (p *tablePart) place(h uint64, n uint32) {
+func (p *idHashPart) place(h uint64, n uint32) {
 	i := p.home(h)
 	for p.cells[i] != emptyCell {
 		i = p.after(i)
@@ -75,7 +75,7 @@ func (p *tablePart) place(h uint64, n uint32) {
 	p.cells[i] = tagged(h, n)
 }
 
-func (t *table) grow(p *tablePart) {
+func (t *idHash) grow(p *idHashPart) {
 	old := p.cells
 	p.cells = make([]uint32, max(8, len(old)+len(old)/2))
 	for i := range p.cells {
@@ -90,7 +90,7 @@ func (t *table) grow(p *tablePart) {
 }
 
 // remove takes out a number that was put with hash h, and closes the gap.
-func (t *table) remove(h uint64, n uint32) bool {
+func (t *idHash) remove(h uint64, n uint32) bool {
 	p := t.part(h)
 	if p.used == 0 {
 		return false
