@@ -12,22 +12,22 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// rowWrite is one key of the store that is not about an event: a cursor of an
-// upstream or an outcome of forwarding. A nil value deletes the key.
+// keyWrite writes one key that does not belong to an event: the cursor of an upstream
+// relay or an outcome of forwarding. If value is nil, the key is deleted.
 type keyWrite struct {
 	key, value []byte
 }
 
 func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
 
-// enqueueRows hands rows to the committer. They are committed with what the
-// same goroutine enqueued before them, or later; never earlier. A crash never
-// loses those events and keeps the rows.
+// enqueueKeys hands key writes to the committer. The keys are committed together with
+// the events that the same goroutine enqueued before, or later, but not earlier. If a
+// crash loses these events, it loses the keys too.
 func (st *Store) enqueueKeys(ctx context.Context, writes ...keyWrite) (Pending, error) {
 	return st.hand(ctx, &Enqueued{writes: writes, st: st, done: make(chan struct{})})
 }
 
-// writeRows is enqueueRows, waited for.
+// writeKeys enqueues key writes and waits until they are committed.
 func (st *Store) writeKeys(ctx context.Context, writes ...keyWrite) error {
 	p, err := st.enqueueKeys(ctx, writes...)
 	if err != nil {
@@ -37,7 +37,7 @@ func (st *Store) writeKeys(ctx context.Context, writes ...keyWrite) error {
 	return err
 }
 
-// Settle returns once everything that was enqueued before is committed.
+// Settle returns once everything that was enqueued before the call is committed.
 func (st *Store) Settle(ctx context.Context) error { return st.writeKeys(ctx) }
 
 func (g *commitGroup) writeKeys(writes []keyWrite) error {
@@ -55,7 +55,7 @@ func (g *commitGroup) writeKeys(writes []keyWrite) error {
 	return nil
 }
 
-// readRow gives the value of a key, nil when there is none.
+// getKey returns the value of a key, or nil if the key does not exist.
 func (st *Store) getKey(key []byte) (value []byte, err error) {
 	err = st.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
@@ -71,8 +71,8 @@ func (st *Store) getKey(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-// eachRow calls fn for the rows whose keys begin with prefix and are not
-// before start, ascending, until it returns false. What it is given is its own.
+// eachKey calls fn for the keys with a prefix, from start on, ascending, until fn
+// returns false. fn owns key and value.
 func (st *Store) eachKey(prefix, start []byte, fn func(key, value []byte) bool) error {
 	return st.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: prefix})
@@ -90,21 +90,21 @@ func (st *Store) eachKey(prefix, start []byte, fn func(key, value []byte) bool) 
 	})
 }
 
-// cursorKey is the place of an upstream's cursor for one filter.
+// cursorKey returns the key of an upstream relay's cursor for one filter.
 func cursorKey(relay, filter string) []byte {
 	return append(append(append([]byte{spaceCursor}, relay...), 0), filter...)
 }
 
-// claim is what a quota counts: addresses of one kind by one key, or of one
-// platform.
+// quotaKey identifies a counter of quotas: the addresses of one kind by one key, or the
+// addresses of one platform.
 type quotaKey struct {
 	kind     int
 	pubkey   [32]byte
 	platform string
 }
 
-// overQuota says whether one more live address of the record would be one too
-// many, and counts it when not.
+// overQuota reports whether one more live address of the entry exceeds a quota. If not,
+// overQuota counts the address.
 func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
 	if q == (LiveQuotas{}) {
 		return false
@@ -132,7 +132,8 @@ func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
 	return false
 }
 
-// liveOfKey counts the live events of one kind by one key. The caller holds mu.
+// liveOfKey returns the number of live events of one kind by one key. The caller holds
+// mu.
 func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 	author, ok := l.authors.find(pubkey)
 	if !ok {
@@ -144,12 +145,12 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 	return 0
 }
 
-// maxTwins bounds the earlier versions that an arriving one is compared with.
+// maxEquivocationScan bounds the earlier versions that a new version is compared with.
 const maxEquivocationScan = 32
 
-// keepProof records equivocation: an earlier arrival of the same address with
-// the same created_at and another id. Both are signed and in the log already;
-// the row makes them findable.
+// keepProof records an equivocation: an earlier arrival of the same address with the
+// same created_at and another id. Both signed events are already in the log; the key
+// makes the pair findable.
 func (g *commitGroup) keepProof(ie *indexEntry, chain uint64) error {
 	for n := 0; chain != 0 && n < maxEquivocationScan; n++ {
 		r, ok, err := g.record(chain)
@@ -157,7 +158,7 @@ func (g *commitGroup) keepProof(ie *indexEntry, chain uint64) error {
 			return err
 		}
 		if r.createdAt == ie.createdAt && r.id != ie.id {
-			g.flushNow = true // who appended it may ask for the proof
+			g.flushNow = true // the caller of Append may ask for the proof at once
 			return g.set(proofKey(chain, ie.seq), []byte{1})
 		}
 		chain = r.previous
@@ -169,14 +170,14 @@ func proofKey(a, b uint64) []byte {
 	return binary.BigEndian.AppendUint64(seqKey(spaceProof, a), b)
 }
 
-// Equivocation is proof that a key signed two versions of one address with one
+// Equivocation proves that a key signed two versions of one address with the same
 // created_at. First arrived before Second.
 type Equivocation struct {
 	First, Second *nostr.Event
 }
 
-// Equivocations calls fn for every proof whose events are both readable, in
-// the order of their first events, until it returns an error.
+// Equivocations calls fn for every proof whose two events are readable, ordered by the
+// first event, until fn returns an error. It returns that error.
 func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error) error {
 	var pairs [][2]uint64
 	err := st.eachKey([]byte{spaceProof}, []byte{spaceProof}, func(key, _ []byte) bool {
@@ -206,7 +207,8 @@ func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error)
 	return nil
 }
 
-// eventAt gives the event of a log position while its body is readable.
+// eventAt returns the event with a seq. If the payload is erased, eventAt returns
+// mostro.ErrNotFound.
 func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
 	_, body, err := st.recordAt(seq)
 	if err != nil {
@@ -218,12 +220,13 @@ func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
 	return ParseBody(body)
 }
 
-// forwardKey is the place of an own event in the queue for other relays.
+// forwardKey returns the key that queues an own event for other relays.
 func forwardKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{spaceForward, 'q'}, seq)
 }
 
-// rowAt gives the row of a log position and its body, nil when that is erased.
+// recordAt returns the record with a seq and its body. The body is nil if the payload
+// is erased.
 func (st *Store) recordAt(seq uint64) (r logRecord, body []byte, err error) {
 	r, body, err = st.log.read(seq)
 	switch {
@@ -235,17 +238,18 @@ func (st *Store) recordAt(seq uint64) (r logRecord, body []byte, err error) {
 	return r, body, err
 }
 
-// shunned are keys and ids that queries pass over. It is not changed.
+// shunned lists keys and event ids that queries skip. The maps are not modified after
+// Shun.
 type shunned struct {
 	keys, ids map[[32]byte]struct{}
 }
 
-// Shun has queries, counts and reconciliations pass over the events of keys,
-// and over single events. The maps are not changed afterwards.
+// Shun sets the keys and the event ids that queries, counts and reconciliations skip.
+// The caller must not modify the maps afterwards.
 func (st *Store) Shun(keys, ids map[[32]byte]struct{}) { st.live.shun.Store(&shunned{keys, ids}) }
 
-// shunnedAuthors gives the numbers of shunned keys, sorted; nil for none. The
-// caller holds mu.
+// shunnedAuthors returns the sorted numbers of the shunned keys that have live events,
+// or nil if there are none. The caller holds mu.
 func (l *live) shunnedAuthors() (list []uint32) {
 	s := l.shun.Load()
 	if s == nil {

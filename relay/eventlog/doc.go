@@ -1,14 +1,15 @@
-// Package eventlog keeps every accepted event in one numbered log on disk, and
-// answers queries about the live ones from an index in memory.
+// Package eventlog stores every accepted event in one numbered log on disk and answers
+// queries about live events from an index in memory.
 //
-// The log is the source of truth: append-only files with one record an event,
-// synced before Append returns. Badger holds derived keys (the sequence number
-// of an id, the newest version of an address, tombstones, cursors of other
-// relays, the queue of events to forward). Derived keys are committed in batches
-// together with the last sequence number that they cover; opening the store
-// replays the rest.
+// The log is the source of truth: append-only files with one record per event, synced
+// before Append returns. Badger holds derived keys (the sequence number of an id, the
+// newest version of an address, tombstones, cursors of other relays, the queue of
+// events to forward). Derived keys are committed in batches together with applied, the
+// last sequence number that they cover. Open replays the rest of the log.
 //
-// The package promises that an event whose Append returned nil survives a crash,
-// and that a query sees what was appended before it began. It does not judge
-// events: ids, signatures and policy are its caller's business.
+// The package promises two things. If Append returned nil, the event survives a crash.
+// A query sees every event that was appended before the query began. The package does
+// not judge events: ids, signatures and policy are the business of the caller.
+//
+// FORMAT.md describes the files byte by byte.
 package eventlog

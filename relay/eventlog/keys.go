@@ -11,26 +11,26 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Layout of events/ (Badger), but for the log itself, which lies in events/log
-// (recordlog.go). The first byte of a key names its keyspace; numbers are
-// big-endian so that keys sort by them.
+// Keyspaces of Badger. The directory is DATA/events; the log itself is in events/log
+// (recordlog.go). The first byte of a key names its keyspace. Numbers in keys are
+// big-endian, so that keys sort by number.
 //
 //	i id               seq of the event with that id
-//	n address          record of the newest version of an address, served
-//	x address          the same, not served: it expired or was deleted
-//	r seq              record of a regular event, served
-//	t i id pubkey      pubkey asked for the deletion of id: seq of the request
-//	t a address        deleted up to a created_at
-//	k address          arrival from which on back all of the address are erased
-//	u relay            cursor of an upstream
+//	n address          index entry of the newest version of an address, if it is served
+//	x address          index entry of the newest version, if it has expired or was deleted
+//	r seq              index entry of a regular event, if it is served
+//	t i id pubkey      tombstone: pubkey deleted the event id; seq of the request
+//	t a address        tombstone of an address: versions up to this created_at are deleted
+//	k address          seq up to which every version of an address is erased
+//	u relay            cursor of an upstream relay
 //	f q seq            queue of own events to forward
-//	f c relay          up to where a relay has been sent the queue
-//	f o seq relay      what became of an event at a relay
-//	e seq seq          equivocation: two events of one address and time
-//	g seq              its body is to be erased, and may not be yet
-//	k seq              facts of an erased event: the tags of mostro.FactTags
-//	b seq              bytes erased in the file of the log that begins with seq
-//	m name             schema; up to which seq of the log this says what follows
+//	f c relay          seq up to which the queue was sent to a relay
+//	f o seq relay      outcome of forwarding an event to a relay
+//	e seq seq          equivocation: two events with the same address and created_at
+//	g seq              pending scrub of a payload
+//	v seq              facts of an erased event: the tags of mostro.FactTags
+//	b seq              erased bytes in the log file that begins with seq
+//	m name             schema version; applied, the last seq that derived keys cover
 const (
 	spaceID          = 'i'
 	spaceNewest      = 'n'
@@ -47,8 +47,8 @@ const (
 	spaceMeta        = 'm'
 )
 
-// schemaVersion is the version of this layout. A store of a greater version is
-// refused, one of a smaller version brought up to this one (migrate.go).
+// schemaVersion is the version of this layout. A store of a greater version is refused.
+// A store of a smaller version is migrated (migrate.go).
 const schemaVersion = 2
 
 var keySchema, keyApplied = []byte("mschema"), []byte("mapplied")
@@ -67,12 +67,13 @@ func idKey(id [32]byte) []byte {
 	return k
 }
 
-// address names what newest-wins applies to: (kind, pubkey) of a replaceable
-// event, (kind, pubkey, d) of an addressable one. It is the tail of its keys.
+// address identifies the events of which only the newest version is served: (kind,
+// pubkey) of a replaceable event, (kind, pubkey, d) of an addressable event. An address
+// is the tail of its keys.
 type address string
 
-// maxPlainD is the longest d kept as it is in a key; a longer one is hashed,
-// because Badger bounds its keys.
+// maxPlainD is the length up to which a d value is part of a key as it is. A longer
+// value is hashed, because Badger limits the length of keys.
 const maxPlainD = 512
 
 func makeAddress(kind int, pubkey [32]byte, d string) address {
@@ -99,7 +100,7 @@ func tombAddressKey(a address) []byte {
 	return append(append(make([]byte, 0, 2+len(a)), spaceTomb, 'a'), a...)
 }
 
-// addressOf gives the address of an event, and whether it has one.
+// addressOf returns the address of an event. ok is false if the event is regular.
 func addressOf(evt *nostr.Event, pubkey [32]byte) (address, bool) {
 	switch {
 	case nostr.IsReplaceableKind(evt.Kind):
@@ -110,7 +111,7 @@ func addressOf(evt *nostr.Event, pubkey [32]byte) (address, bool) {
 	return "", false
 }
 
-// firstD is the value of the first d tag, as NIP-01 defines the address.
+// firstD returns the value of the first d tag, which is the d of the address (NIP-01).
 func firstD(tags nostr.Tags) string {
 	for _, t := range tags {
 		if len(t) > 0 && t[0] == "d" {
@@ -123,20 +124,20 @@ func firstD(tags nostr.Tags) string {
 	return ""
 }
 
-// row is what the log keeps of every event, before its body.
+// logRecord is the head of a record of the log.
 type logRecord struct {
 	archived      bool
-	payloadErased bool  // it has no body: erased, deleted by its author, or expired mail
-	expired       bool  // at its arrival
+	payloadErased bool  // the record has no payload: the event was deleted, or is expired mail
+	expired       bool  // the event had expired at its arrival
 	forward       bool  // queued for other relays
-	firstOfWrite  bool  // of those that were written at once: all before it were durable by then
-	receivedAt    int64 // unix milliseconds
+	firstOfWrite  bool  // first record of its write: if it is in the log, all records before it were durable
+	receivedAt    int64 // Unix time in milliseconds
 	source        mostro.Source
 	id, pubkey    [32]byte
 	kind          int
 	createdAt     int64
-	expiration    int64  // effective: NIP-40, or the end of a mail's life; 0 none
-	previous      uint64 // earlier arrival of the same address, 0 none
+	expiration    int64  // Unix time in seconds of NIP-40 or of the end of a mail's life; 0 if none
+	previous      uint64 // seq of the earlier arrival of the same address; 0 if none
 }
 
 const (
@@ -147,7 +148,7 @@ const (
 	flagFirst
 )
 
-// encode appends the row to b.
+// encode appends the encoding of the head to b.
 func (r logRecord) encode(b []byte) []byte {
 	var flags byte
 	for _, f := range [...]struct {
@@ -172,7 +173,8 @@ func (r logRecord) encode(b []byte) []byte {
 
 var errCorrupt = errors.New("corrupt row")
 
-// reader takes numbers off the front of a value, remembering the first error.
+// reader decodes values from the front of b. If a value is malformed, bad is set and
+// stays set.
 type reader struct {
 	b   []byte
 	bad bool
@@ -228,16 +230,16 @@ func decodeHead(b []byte) (r logRecord, err error) {
 	return r, nil
 }
 
-// record is what the live index needs of a served event, so that opening the
-// store never parses a body.
+// indexEntry holds all that the live index needs of a served event. Open loads the live
+// index from index entries and parses no payload.
 type indexEntry struct {
 	seq        uint64
-	chain      uint64 // newest arrival of the same address, for walking row.previous
+	chain      uint64 // seq of the newest arrival of the same address; logRecord.previous leads to the others
 	id, pubkey [32]byte
 	kind       int
 	createdAt  int64
 	expiration int64
-	tags       []string // letter + value of every single-letter tag, deduplicated
+	tags       []string // letter and value of each single-letter tag, without duplicates
 }
 
 func (r indexEntry) encode() []byte {
@@ -276,7 +278,7 @@ func decodeIndexEntry(b []byte) (indexEntry, error) {
 		return indexEntry{}, errCorrupt
 	}
 	r.tags = make([]string, 0, n)
-	text := string(in.b) // terms are parts of one string
+	text := string(in.b) // the tags are substrings of one string
 	for range n {
 		length := in.uvarint()
 		from := len(text) - len(in.b)
@@ -291,11 +293,11 @@ func decodeIndexEntry(b []byte) (indexEntry, error) {
 	return r, nil
 }
 
-// termsOf lists what an event can be found by: letter + value of each
-// single-letter tag's first value (NIP-01), without repetitions.
+// tagKeys returns the letter and the first value of each single-letter tag (NIP-01),
+// without duplicates.
 func tagKeys(tags nostr.Tags) []string {
 	keys := make([]string, 0, 12)
-	var seen map[string]bool // only for events with many tags, where a scan would be quadratic
+	var seen map[string]bool // set if the event has many tags, because a scan would take quadratic time
 	if len(tags) > 32 {
 		seen = make(map[string]bool, len(tags))
 	}
@@ -305,7 +307,7 @@ func tagKeys(tags nostr.Tags) []string {
 			size += 1 + len(t[1])
 		}
 	}
-	var text strings.Builder // terms are parts of one string
+	var text strings.Builder // the keys are substrings of one string
 	text.Grow(size)
 	for _, t := range tags {
 		if !isIndexable(t) {

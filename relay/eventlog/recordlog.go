@@ -18,60 +18,61 @@ import (
 	"time"
 )
 
-// rowLog is the log itself: rows with their bodies in files that only grow. A
-// row's place is where it begins in its file, four bytes of memory each. What
-// follows from the rows is kept in Badger and can be made anew from them.
+// recordLog is the log on disk: records in append-only files. The offsets of all
+// records are in memory, four bytes per record. Badger holds keys that are derived from
+// the records and can be rebuilt from them.
 //
-// A file is named after the seq of its first row and begins with logMagic and
-// that seq. Then, for each row, little-endian:
+// The name of a file is the seq of its first record. A file begins with logMagic and
+// that seq. Then, for each record, little-endian:
 //
 //	4  bytes of head
-//	4  bytes of body
-//	4  CRC-32C of the body
+//	4  bytes of payload
+//	4  CRC-32C of the payload
 //	4  CRC-32C of these twelve bytes and the head
-//	   head (row.encode), body (the event's JSON, sent unchanged)
+//	   head (logRecord.encode), payload (the event's JSON, sent unchanged)
 //
-// The only bytes that ever change are those of a body that is erased: they all
-// become erasedByte, which UTF-8 has not. A crash in the middle of that is
-// finished by opening the store.
+// The code calls the payload body. The payload of a record is the only part of a file
+// that changes: scrub overwrites each byte with scrubByte, which never occurs in UTF-8.
+// If a crash interrupts scrub, Open finishes the work.
 type recordLog struct {
 	dir   string
-	mu    sync.RWMutex // guards files and what is in them, but not the rows: these stay
-	files []*logFile   // by first; there is always one
-	limit int64        // of the last file; a full one is followed by another
-	// erasing is held while a body is overwritten, so that a reader of a damaged
-	// one can tell that it was not read in the middle of that.
+	mu    sync.RWMutex // guards files and their fields; the bytes of records do not change
+	files []*logFile   // sorted by first; never empty
+	limit int64        // size in bytes at which the last file is full and a new file begins
+	// scrubMu is held while a payload is overwritten. A reader that found a damaged
+	// record reads the record again under scrubMu, so that a half-scrubbed payload is
+	// not reported as damage.
 	scrubMu    sync.RWMutex
-	reserved   int64    // up to where the last file has room on the disk; the committer's own
-	damaged    []uint64 // rows whose heads were found damaged when the log was opened
-	badHeaders []string // files whose own heads were
+	reserved   int64    // end of the disk space reserved for the last file; owned by the committer
+	damaged    []uint64 // seqs of records whose heads were damaged when the log was opened
+	badHeaders []string // paths of files whose headers were damaged
 }
 
 type logFile struct {
 	f       *os.File
 	first   uint64
-	offsets []uint32 // where each row begins
+	offsets []uint32 // offset of each record in the file
 	size    int64
 
-	erasedBytes  int64 // bytes of bodies; the committer's own
-	noCompaction bool  // not to be shrunk: a row in it is damaged; the committer's own
+	erasedBytes  int64 // scrubbed payload bytes; owned by the committer
+	noCompaction bool  // set if a record in the file is damaged; owned by the committer
 }
 
 const (
 	logMagic     = "mostrolog 1\n"
 	logFileHead  = len(logMagic) + 8
-	logFileBytes = 64 << 20 // a file is full when it is this long
+	logFileBytes = 64 << 20 // limit of a file if Config sets none
 	recordHeader = 16
 	scrubByte    = 0xff
 )
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
-// errRow says that a row cannot be read: the disk gave back something else
-// than what was written.
+// errDamagedRecord says that a record cannot be read, because the disk returned other
+// bytes than the store had written.
 var errDamagedRecord = errors.New("the row is damaged")
 
-// appendRow encodes one row as the files keep it.
+// appendRecord appends the encoding of one record to dst.
 func appendRecord(dst []byte, r logRecord, body []byte) []byte {
 	from := len(dst)
 	dst = append(dst, make([]byte, recordHeader)...)
@@ -84,13 +85,14 @@ func appendRecord(dst []byte, r logRecord, body []byte) []byte {
 	return append(dst, body...)
 }
 
-// headSum is the checksum of a row's head and of the twelve bytes before it.
+// headChecksum returns the checksum of a record's head and of the twelve bytes before
+// the head.
 func headChecksum(head []byte) uint32 {
 	return crc32.Update(crc32.Checksum(head[:12], crcTable), crcTable, head[recordHeader:])
 }
 
-// openRow reads the row at the beginning of b. The body is a part of b, nil
-// when it is gone.
+// parseRecord decodes the record at the beginning of b. The body is a slice of b, or
+// nil if the payload is erased.
 func parseRecord(b []byte) (r logRecord, body []byte, err error) {
 	head, rest, ok := splitRecord(b)
 	if !ok {
@@ -112,17 +114,17 @@ func parseRecord(b []byte) (r logRecord, body []byte, err error) {
 	return r, nil, errDamagedRecord
 }
 
-// isErased reports whether a body was overwritten from end to end.
+// isScrubbed reports whether every byte of a payload was overwritten.
 func isScrubbed(body []byte) bool {
 	return len(body) > 0 && bytes.Count(body, []byte{scrubByte}) == len(body)
 }
 
-// IsDamage reports whether an error says that the disk gave back something else
-// than what was written.
+// IsDamage reports whether err says that the disk returned other bytes than the store
+// had written.
 func IsDamage(err error) bool { return errors.Is(err, errDamagedRecord) || errors.Is(err, errCorrupt) }
 
-// cutRow parts the head of a row, proven by its checksum, from what follows. It
-// is false where b does not begin with a whole row.
+// splitRecord splits b after the head of its first record. The head is verified by its
+// checksum, the payload is not. ok is false if b does not begin with a complete record.
 func splitRecord(b []byte) (head, rest []byte, ok bool) {
 	if len(b) < recordHeader {
 		return nil, nil, false
@@ -134,9 +136,10 @@ func splitRecord(b []byte) (head, rest []byte, ok bool) {
 	return b[:recordHeader+h], b[recordHeader+h:], true
 }
 
-// openRowLog opens or creates the files of dir. What a crash left half written
-// behind row applied is cut off; its length is given. Up to that row nothing may
-// be amiss: ErrDamaged. A file is full at limit bytes, 0 for logFileBytes.
+// openRecordLog opens or creates the files of dir. A partial record behind record
+// applied, which a crash has left, is truncated; cut is its length in bytes. If a
+// record up to applied is missing, openRecordLog returns ErrDamaged. A file is full at
+// limit bytes; if limit is 0, at logFileBytes.
 func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut int64, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
@@ -166,7 +169,7 @@ func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut i
 		}
 		cut += torn
 		if f == nil {
-			break // it was begun and never used
+			break // a crash came between the creation of the file and its first record
 		}
 		l.files = append(l.files, f)
 		next = first + uint64(len(f.offsets))
@@ -180,8 +183,8 @@ func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut i
 	return l, cut, nil
 }
 
-// fileFirsts lists the first rows of the files, ascending, and removes what a
-// crash left half shrunk: bodies are in it that may be erased since.
+// fileFirsts returns the first seq of each file, ascending. The output of an unfinished
+// compaction is removed, because it may hold payloads that were erased since.
 func fileFirsts(dir string) (firsts []uint64, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -211,9 +214,10 @@ func (l *recordLog) path(first uint64, suffix string) string {
 	return filepath.Join(l.dir, fmt.Sprintf("%020d%s", first, suffix))
 }
 
-// openFile opens one file and finds where its rows begin. Only the last may end
-// in the middle of a row. What it has then is durable: a process that was killed
-// may have left rows that the disk has not, and the index must not be ahead.
+// openFile opens one file and finds the offsets of its records. Only the last file may
+// end with a partial record. The complete records of the last file are synced here: a
+// killed process may have left records that are not durable yet, and the derived keys
+// must not be ahead of the log.
 func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut int64, err error) {
 	path := l.path(first, ".log")
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -235,8 +239,8 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 		return nil, 0, err
 	}
 	sound := err == nil && string(head[:len(logMagic)]) == logMagic && binary.BigEndian.Uint64(head[len(logMagic):]) == first
-	if !sound && (first > applied || info.Size() <= int64(logFileHead)) { // else its rows tell themselves
-		if last && first > applied && info.Size() <= int64(logFileHead) { // no row is written before this is durable
+	if !sound && (first > applied || info.Size() <= int64(logFileHead)) { // else every record carries its own checksum, and the header is not needed
+		if last && first > applied && info.Size() <= int64(logFileHead) { // the header is synced before the first record is written, so no record is lost
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}
@@ -271,11 +275,12 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 	return lf, cut, f.Sync()
 }
 
-// scan finds the rows of a file from its beginning, and where the whole ones
-// end. Up to row applied, and in a file that is not the last, a row whose head
-// is damaged is passed over. Behind it a crash may have torn the last write, so
-// bodies are proven there too: what is torn ends the file. A damaged row that
-// was durable before others were written is an error.
+// scan finds the offsets of the records of a file, and the end of the last complete
+// record. If the head of a record is damaged, and the record is at or before applied or
+// in a file that is not the last, scan skips the record. Behind applied a crash may
+// have torn the last write, so scan verifies payloads there too: a torn record ends the
+// file. If a damaged record was durable before a later write began, scan returns
+// ErrDamaged.
 func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint64, err error) {
 	buf := make([]byte, 1<<20)
 	whole = int64(logFileHead)
@@ -301,7 +306,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 		}
 		switch {
 		case torn:
-		case len(b) < n: // some rows: read on behind them
+		case len(b) < n: // at least one record was read; continue behind it
 			continue
 		case len(buf) < n+1 && len(buf) < maxRecordBytes:
 			buf = make([]byte, 2*len(buf))
@@ -323,7 +328,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 		}
 		next := findRecord(rest)
 		if _, err := parseHead(rest); next < 0 && seq == applied && err != nil && len(rest) > minRecordBytes {
-			next = len(rest) // the last one that was applied, with a damaged head; else its end is missing
+			next = len(rest) // the last applied record with a damaged head; otherwise the end of the record is missing
 		}
 		if next < 0 {
 			return 0, nil, fmt.Errorf("entry %d: %w", seq, ErrDamaged)
@@ -334,8 +339,9 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 	return whole, damaged, nil
 }
 
-// bodyHolds reports whether a body behind the applied rows is the one that was
-// written, or was erased since, which only happens when others follow it.
+// payloadIntact reports whether the payload of a record behind applied matches its
+// checksum or was scrubbed. A payload is scrubbed only after other records were
+// appended behind it.
 func payloadIntact(head, body, behind []byte) bool {
 	if crc32.Checksum(body, crcTable) == binary.LittleEndian.Uint32(head[8:]) {
 		return true
@@ -344,9 +350,9 @@ func payloadIntact(head, body, behind []byte) bool {
 	return isScrubbed(body) && follows
 }
 
-// nextRow finds where the next whole row begins behind one whose head is
-// damaged, -1 for none. The lengths of the damaged one are believed if they
-// lead to one.
+// findRecord returns the offset of the next complete record in b, which begins with a
+// damaged record, or -1 if there is none. The lengths in the damaged head are trusted
+// if they lead to a complete record.
 func findRecord(b []byte) int {
 	if len(b) >= recordHeader {
 		at := recordHeader + uint64(binary.LittleEndian.Uint32(b)) + uint64(binary.LittleEndian.Uint32(b[4:]))
@@ -361,7 +367,7 @@ func findRecord(b []byte) int {
 	}
 	for at := 1; at < len(b)-recordHeader; at++ {
 		if binary.LittleEndian.Uint32(b[at:]) > maxHeadBytes {
-			continue // most places, told without a checksum
+			continue // rules out most offsets without a checksum
 		}
 		if _, _, ok := splitRecord(b[at:]); ok {
 			return at
@@ -370,14 +376,15 @@ func findRecord(b []byte) int {
 	return -1
 }
 
-// shortestRow is less than any row with a body is long.
+// minRecordBytes is less than the length of any record with a payload.
 const minRecordBytes = 256
 
-// maxHeadBytes is beyond what the head of a row may be long.
+// maxHeadBytes is more than the length of any head.
 const maxHeadBytes = 8 << 10
 
-// durableBehind reports whether a whole row behind the one that b begins with
-// was the first of a later write: that one was durable before.
+// laterWriteFollows reports whether b, which begins with a damaged record, holds the
+// first record of a later write. If so, the damaged record was durable before that
+// write began, and a crash did not tear it.
 func laterWriteFollows(b []byte) bool {
 	for {
 		next := findRecord(b)
@@ -398,11 +405,11 @@ func laterWriteFollows(b []byte) bool {
 	}
 }
 
-// maxRowBytes is beyond what any event may be long.
+// maxRecordBytes is more than the length of any record.
 const maxRecordBytes = 64 << 20
 
-// readPlaces takes the places of a full file from the file beside it. It is
-// false when that is missing or of something else.
+// readOffsets reads the offsets of a full file from the cache file beside it. It
+// returns false if the cache is missing or does not match the file.
 func (l *recordLog) readOffsets(lf *logFile) bool {
 	b, err := os.ReadFile(l.path(lf.first, ".at"))
 	if err != nil || len(b) < 12 || len(b)%4 != 0 {
@@ -419,8 +426,8 @@ func (l *recordLog) readOffsets(lf *logFile) bool {
 	return true
 }
 
-// writePlaces keeps the places of a full file beside it, so that opening need
-// not look for them. Without it they are looked for.
+// writeOffsets writes the offsets of a full file to a cache file beside it, so that
+// Open need not scan the file. Errors are ignored: if the cache is missing, Open scans.
 func (l *recordLog) writeOffsets(lf *logFile) {
 	b := make([]byte, 0, 4*len(lf.offsets)+12)
 	for _, at := range lf.offsets {
@@ -431,7 +438,7 @@ func (l *recordLog) writeOffsets(lf *logFile) {
 	os.WriteFile(l.path(lf.first, ".at"), b, 0o600)
 }
 
-// begin starts the file whose first row is first.
+// create creates the file whose first record is first.
 func (l *recordLog) create(first uint64) error {
 	f, err := createFile(l.path(first, ".log"))
 	if err != nil {
@@ -451,8 +458,8 @@ func (l *recordLog) create(first uint64) error {
 	return nil
 }
 
-// createFile waits for a descriptor where the process has used up its own: a
-// connection that ends gives one back.
+// createFile creates a file. If the process has no free descriptor, createFile waits
+// for one: a connection that ends frees a descriptor.
 func createFile(path string) (f *os.File, err error) {
 	err = whileNoDescriptor(func() error {
 		f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -461,8 +468,8 @@ func createFile(path string) (f *os.File, err error) {
 	return f, err
 }
 
-// whileNoDescriptor calls open again while there is no descriptor for it, for
-// ten seconds.
+// whileNoDescriptor calls open until it does not fail for want of a file descriptor,
+// for at most ten seconds.
 func whileNoDescriptor(open func() error) error {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		err := open()
@@ -492,7 +499,7 @@ func (l *recordLog) close() error {
 	return errors.Join(errs...)
 }
 
-// head is the seq of the last row, 0 where there is none.
+// head returns the seq of the last record, or 0 if the log is empty.
 func (l *recordLog) head() uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -503,19 +510,19 @@ func (l *recordLog) head() uint64 {
 	return lf.first + uint64(len(lf.offsets)) - 1
 }
 
-// full says that the next rows belong into another file.
+// full reports whether the next records belong into a new file.
 func (l *recordLog) full() bool { return l.files[len(l.files)-1].size >= l.limit }
 
-// roll begins that file.
+// roll creates the next file.
 func (l *recordLog) roll() error {
 	l.writeOffsets(l.files[len(l.files)-1])
 	return l.create(l.head() + 1)
 }
 
-// append writes encoded rows, each as long as sizes says, behind the last one.
-// They are durable when it returns. The committer alone calls it, and never
-// again after an error: what is half written then is cut off when the log is
-// opened.
+// append writes encoded records at the end of the log. sizes holds the length of each
+// record. The records are durable if append returns nil. Only the committer calls
+// append, and never again after an error: Open truncates the partial record that the
+// error may have left.
 func (l *recordLog) append(records []byte, sizes []int) error {
 	lf := l.files[len(l.files)-1]
 	if lf.size+int64(len(records)) > 1<<32-1 {
@@ -536,8 +543,8 @@ func (l *recordLog) append(records []byte, sizes []int) error {
 	return nil
 }
 
-// span gives where the rows from seq up to last begin, as far as one file has
-// them, and where the last of these ends.
+// span returns the offsets of the records from seq to last, as far as they are in the
+// same file, and the end of the last of them.
 func (l *recordLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -553,7 +560,8 @@ func (l *recordLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) 
 	return lf.f, lf.offsets[seq-lf.first : to], end
 }
 
-// rowBytes is how long a row is with its body, 0 where there is none.
+// recordBytes returns the length of a record with its payload, or 0 if there is no such
+// record.
 func (l *recordLog) recordBytes(seq uint64) int64 {
 	_, at, end := l.span(seq, seq)
 	if len(at) == 0 {
@@ -562,14 +570,14 @@ func (l *recordLog) recordBytes(seq uint64) int64 {
 	return end - int64(at[0])
 }
 
-// errNoRow says that the log has no row of that seq.
+// errNoRecord says that the log has no record of a seq.
 var errNoRecord = errors.New("no such entry")
 
-// row reads one row and its body, which is the caller's own: nil when it is gone.
+// read reads one record. The caller owns body, which is nil if the payload is erased.
 func (l *recordLog) read(seq uint64) (r logRecord, body []byte, err error) {
 	r, body, err = l.readOnce(seq)
 	if IsDamage(err) {
-		l.scrubMu.RLock() // it may have been read while it was erased
+		l.scrubMu.RLock() // the payload may have been scrubbed while it was read
 		r, body, err = l.readOnce(seq)
 		l.scrubMu.RUnlock()
 	}
@@ -591,8 +599,8 @@ func (l *recordLog) readOnce(seq uint64) (r logRecord, body []byte, err error) {
 	return parseRecord(b)
 }
 
-// readError says of a place that the disk cannot read, or has not any more,
-// that the row there is damaged.
+// readError turns a read error into errDamagedRecord: the disk cannot read the record,
+// or the file has become shorter. os.ErrClosed is returned unchanged.
 func readError(err error) error {
 	if errors.Is(err, os.ErrClosed) {
 		return err
@@ -600,12 +608,12 @@ func readError(err error) error {
 	return fmt.Errorf("%w: %w", errDamagedRecord, err)
 }
 
-// aloneBytes is as much of a row as is read when its body is not asked for. The
-// head of most is half as long.
+// headReadBytes is the number of bytes that readHead reads first. Most heads are half
+// as long.
 const headReadBytes = 512
 
-// rowAlone reads one row without its body. A body whose first byte was erased
-// is gone: no event begins with that byte.
+// readHead reads the head of one record. payloadErased is set if the first byte of the
+// payload is scrubByte, because no event begins with that byte.
 func (l *recordLog) readHead(seq uint64) (r logRecord, err error) {
 	err = errNoRecord
 	if f, at, end := l.span(seq, seq); len(at) > 0 {
@@ -627,7 +635,8 @@ func (l *recordLog) readHead(seq uint64) (r logRecord, err error) {
 	return r, err
 }
 
-// openHead reads the row at the beginning of b, which need not hold its body.
+// parseHead decodes the head of the record at the beginning of b. The payload may be
+// incomplete.
 func parseHead(b []byte) (r logRecord, err error) {
 	if len(b) < recordHeader {
 		return r, errDamagedRecord
@@ -642,10 +651,11 @@ func parseHead(b []byte) (r logRecord, err error) {
 	return r, err
 }
 
-// rows calls fn with the rows after a seq up to and with last, ascending, or
-// with why one cannot be read. A body is good until fn returns.
+// each calls fn for the records after one seq up to and including last, ascending. If a
+// record cannot be read, fn is called with the error. The body is valid until fn
+// returns.
 func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, body []byte, err error) error) error {
-	const atOnce = 256 // bounds the memory
+	const atOnce = 256 // bounds the memory of one read
 	var buf []byte
 	for after < last {
 		f, at, end := l.span(after+1, min(last, after+atOnce))
@@ -666,7 +676,7 @@ func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, bo
 			after++
 			r, body, err := parseRecord(buf[int64(at[i])-from : to-from])
 			if err != nil || unread != nil {
-				r, body, err = l.read(after) // alone, and not while it is erased
+				r, body, err = l.read(after) // read again, alone and not while the payload is scrubbed
 			}
 			if err := fn(after, r, body, err); err != nil {
 				return err
@@ -676,8 +686,8 @@ func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, bo
 	return nil
 }
 
-// erase overwrites the bodies of rows, durably. The files tell how much of them
-// is erased: touched are these.
+// scrub overwrites the payloads of records and syncs the files. erasedBytes of each
+// changed file grows; the changed files are returned.
 func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
 	for _, seq := range seqs {
 		f, at, end := l.span(seq, seq)
@@ -690,7 +700,7 @@ func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
 		}
 		head, rest, ok := splitRecord(b)
 		if !ok {
-			continue // its head is damaged; its body is not to be found
+			continue // the head is damaged, so the payload cannot be located
 		}
 		body := rest[:binary.LittleEndian.Uint32(head[4:])]
 		for i := range body {
@@ -716,8 +726,8 @@ func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
 	return touched, nil
 }
 
-// fileOf gives the file of a row, the first for what is before it. The caller
-// holds mu, or is the committer.
+// fileOf returns the file that holds a record. If seq is before the first record,
+// fileOf returns the first file. The caller holds mu or is the committer.
 func (l *recordLog) fileOf(seq uint64) *logFile {
 	i, found := slices.BinarySearchFunc(l.files, seq, func(lf *logFile, seq uint64) int { return cmp.Compare(lf.first, seq) })
 	if !found {
@@ -726,26 +736,26 @@ func (l *recordLog) fileOf(seq uint64) *logFile {
 	return l.files[max(i, 0)]
 }
 
-// wasteful says that a file is worth being written anew.
+// needsCompaction reports whether more than half of a full file is erased.
 func (l *recordLog) needsCompaction(lf *logFile) bool {
 	return !lf.noCompaction && lf.erasedBytes > lf.size/2 && lf != l.files[len(l.files)-1]
 }
 
-// shrink writes a full file anew without its erased bodies. A crash leaves it
-// as it was, or as it is to be.
+// compact rewrites a full file without its erased payloads. The new file replaces the
+// old one by a rename, so that a crash leaves one of the two complete.
 func (l *recordLog) compact(lf *logFile) error {
-	buf := make([]byte, logFileHead, max(lf.size-lf.erasedBytes, 0)+int64(logFileHead)) // a crash may leave erased too large
+	buf := make([]byte, logFileHead, max(lf.size-lf.erasedBytes, 0)+int64(logFileHead)) // after a crash erasedBytes may be too large
 	copy(buf, logMagic)
 	binary.BigEndian.PutUint64(buf[len(logMagic):], lf.first)
 	last := lf.first + uint64(len(lf.offsets)) - 1
 	at := make([]uint32, 0, len(lf.offsets))
 	err := l.each(lf.first-1, last, func(seq uint64, r logRecord, body []byte, err error) error {
 		at = append(at, uint32(len(buf)))
-		buf = appendRecord(buf, r, body) // a body that is gone is nil
+		buf = appendRecord(buf, r, body) // body is nil if the payload is erased
 		return err
 	})
 	if IsDamage(err) {
-		lf.noCompaction = true // written anew it would look sound
+		lf.noCompaction = true // a rewritten file would hide the damage
 		return nil
 	}
 	if err != nil {
@@ -764,7 +774,7 @@ func (l *recordLog) compact(lf *logFile) error {
 		return errors.Join(err, f.Close())
 	}
 	l.mu.Lock()
-	lf.f, lf.offsets, lf.size, lf.erasedBytes = f, at, int64(len(buf)), 0 // a reader may be in the old file, which closes when it is let go
+	lf.f, lf.offsets, lf.size, lf.erasedBytes = f, at, int64(len(buf)), 0 // a reader may still use the old file, which the garbage collector closes
 	l.mu.Unlock()
 	l.writeOffsets(lf)
 	return nil
