@@ -15,37 +15,39 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Bounds of one group commit. Badger takes 15% of a memtable in one transaction.
+// Bounds of one group commit. Badger accepts 15% of a memtable in one transaction.
 const (
 	queueSize     = 4096
 	maxGroup      = 1024
 	maxGroupBytes = 2 << 20
-	// maxDeletionBytes bounds a group of deletion requests: each byte of these
-	// is more work than one of another event.
+	// maxDeletionBytes bounds a group of deletion requests: a byte of a deletion
+	// request causes more work than a byte of another event.
 	maxDeletionBytes = 1 << 20
 )
 
-// written bounds what a body of that size makes the group write: itself, its
-// tags once more in the record, and some hundred bytes of row and keys.
+// writeBytes returns an upper bound of the bytes that the group writes for a payload:
+// the payload itself, its tags once more in the index entry, and some hundred bytes of
+// record head and keys.
 func writeBytes(body []byte) int { return 2*len(body) + 512 }
 
-// MailLifetime is how long mail without an expiration stays readable.
+// MailLifetime is the time for which mail without an expiration stays readable.
 const MailLifetime = 30 * 24 * time.Hour
 
-// Enqueued is an arrival on its way through the committer.
+// Enqueued is an arrival in the committer's queue.
 type Enqueued struct {
-	Arrival // Event is nil where only rows are written
+	Arrival // Event is nil if only keys are written
 	writes  []keyWrite
-	expired bool // replayed or restored: it had expired, or was history, when it arrived
+	expired bool // a replayed or restored event had expired, or was archived, at its arrival
 	st      *Store
 	done    chan struct{}
 	seq     uint64
 	out     Outcome
 	err     error
-	Walked  int // rows that a deletion looked at
+	Walked  int // number of records that a deletion has read
 }
 
-// Wait returns once the event is durable, or was found not to be stored.
+// Wait returns once the event is durable, or once the committer has decided not to
+// store it.
 func (p *Enqueued) Wait(ctx context.Context) (uint64, Outcome, error) {
 	select {
 	case <-p.done:
@@ -63,12 +65,12 @@ func (p *Enqueued) answer(seq uint64, out Outcome, err error) {
 	close(p.done)
 }
 
-// maxDeleting is how many events and addresses the deletion requests in the
-// queue may name together: what an append behind them waits for.
+// maxDeleting bounds the events and addresses that the deletion requests in the queue
+// name together. An append behind these requests waits for all of them.
 const maxDeleting = 8192
 
-// DeletionWeight is how many events and addresses a deletion request names, at
-// most maxDeleting.
+// DeletionWeight returns the number of events and addresses that a deletion request
+// names, at most maxDeleting.
 func DeletionWeight(evt *nostr.Event) int64 {
 	n := int64(1)
 	for _, t := range evt.Tags {
@@ -79,9 +81,10 @@ func DeletionWeight(evt *nostr.Event) int64 {
 	return min(n, maxDeleting)
 }
 
-// Enqueue hands an arrival to the committer. Arrivals enqueued by one
-// goroutine are appended in that order. It blocks only while the committer's
-// queue is full, a deletion request also while those in the queue name too much.
+// Enqueue hands an arrival to the committer. Arrivals enqueued by one goroutine are
+// appended in that order. Enqueue blocks only if the committer's queue is full or, for
+// a deletion request, if the requests in the queue name too many events. It returns
+// ErrClosed if the store is closed and ErrFull if the disk is full.
 func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
 	if err := storable(a.Event); err != nil {
 		return nil, err
@@ -127,7 +130,7 @@ func (st *Store) hand(ctx context.Context, p *Enqueued) (Pending, error) {
 	return nil, err
 }
 
-// Append is Enqueue and Wait.
+// Append calls Enqueue and waits for the result.
 func (st *Store) Append(ctx context.Context, a Arrival) (uint64, Outcome, error) {
 	p, err := st.Enqueue(ctx, a)
 	if err != nil {
@@ -136,8 +139,8 @@ func (st *Store) Append(ctx context.Context, a Arrival) (uint64, Outcome, error)
 	return p.Wait(ctx)
 }
 
-// storable refuses what the store has no place for; admission has refused it
-// before, with a better reason.
+// storable returns an error if the store cannot represent the event. Admission refuses
+// such events earlier, with a better reason.
 func storable(evt *nostr.Event) error {
 	switch {
 	case evt.Kind < 0 || evt.Kind > 65535:
@@ -161,12 +164,13 @@ func storable(evt *nostr.Event) error {
 	return nil
 }
 
-// commitLoop is the only writer of the files and of the live index.
+// commitLoop is the goroutine of the committer: the only writer of the files and of the
+// live index.
 func (st *Store) commitLoop() {
 	defer st.done.Done()
 	group := make([]*Enqueued, 0, maxGroup)
 	var held *Enqueued       // taken from the queue, for the next group
-	var due <-chan time.Time // when the consequences of what was logged are written
+	var due <-chan time.Time // time of the next flush of derived keys
 	for {
 		switch {
 		case st.txnBytes == 0:
@@ -183,7 +187,7 @@ func (st *Store) commitLoop() {
 			case <-st.sweep:
 				err = st.moveHidden()
 			case <-st.closing:
-				// Nothing is being enqueued any more: finish what waits.
+				// No goroutine can enqueue any more. Commit the rest of the queue.
 				select {
 				case held = <-st.queue:
 				default:
@@ -208,7 +212,7 @@ func (st *Store) commitLoop() {
 		for len(group) < maxGroup && size < maxGroupBytes {
 			select {
 			case p := <-st.queue:
-				// Deletions reach back into the store: groups of their own.
+				// Deletions read back into the store, so they form groups of their own.
 				if p.IsDeletion() != deletions {
 					held = p
 					break gather
@@ -227,9 +231,8 @@ func (st *Store) commitLoop() {
 	}
 }
 
-// commit appends a group to the log, synced once, then makes it visible, then
-// answers. What follows from it is written to the index of the files soon after
-// (flush).
+// commit appends a group to the log with one sync, then makes the group visible, then
+// answers the callers. Derived keys are committed later (flush).
 func (st *Store) commit(group []*Enqueued) {
 	start := time.Now()
 	st.lookWhileWriting()
@@ -247,7 +250,7 @@ func (st *Store) commit(group []*Enqueued) {
 			break
 		}
 		if p.Event == nil {
-			g.flushNow = true // who wrote it reads it
+			g.flushNow = true // the writer of keys reads the keys at once
 			err = g.writeKeys(p.writes)
 			continue
 		}
@@ -282,8 +285,8 @@ func (st *Store) commit(group []*Enqueued) {
 	}
 }
 
-// refuseFull answers the arrivals of a group for which there is no room, and
-// gives the others.
+// refuseFull answers ErrFull to the arrivals of a group that find no disk space, and
+// returns the others.
 func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 	size := int64(0)
 	for _, p := range group {
@@ -306,7 +309,7 @@ func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 	return kept
 }
 
-// settle brings what is in memory up to what was logged.
+// updateMemory applies a logged group to the live index and to the filters.
 func (st *Store) updateMemory(g *commitGroup) error {
 	g.apply()
 	st.forget(g.erased)
@@ -316,54 +319,55 @@ func (st *Store) updateMemory(g *commitGroup) error {
 	return st.growFilters()
 }
 
-// grouping is one group commit under way. Its decisions see the events before
-// them in the group; the live index changes only after the commit.
+// commitGroup is one group commit in progress. A decision about an event sees the
+// earlier events of the group. The live index changes only after the write to the log.
 type commitGroup struct {
 	st       *Store
 	now      time.Time
-	seq      uint64 // last assigned
+	seq      uint64 // last assigned seq
 	newest   map[address]*addressState
-	ids      map[[32]byte]uint64 // seqs of what it appends
+	ids      map[[32]byte]uint64 // ids appended by this group, with their seqs
 	changes  []change
 	entries  []recent
 	erased   map[uint64]struct{}
 	tombs    int64
-	walked   int              // rows that deletions looked at
-	claimed  map[quotaKey]int // addresses taken by this group, by what quotas count
-	flushNow bool             // the index is to follow the log at once
-	replay   bool             // the rows are in the log
+	walked   int              // number of records that deletions have read
+	claimed  map[quotaKey]int // addresses added by this group, per quota
+	flushNow bool             // flush derived keys before the group is answered
+	replay   bool             // the records are already in the log
 
-	base    uint64      // seq before the first of rows
-	records []logRecord // to be logged
-	buf     []byte      // the same as the log keeps them, with their bodies
-	sizes   []int       // of each there
+	base    uint64      // seq before the first of records
+	records []logRecord // heads of the records to be written
+	buf     []byte      // encoding of records, with payloads
+	sizes   []int       // length of each record in buf
 }
 
 var errOverQuota = errors.New("over quota")
 
-// addressState is the newest version of an address as the group sees it.
+// addressState is the newest version of an address as seen by the group.
 type addressState struct {
 	entry indexEntry
-	space byte // spaceNewest or spaceHidden; 0: the address is free
+	space byte // spaceNewest or spaceHidden; 0 if the address is free
 }
 
-// change is what a committed event does to the live index.
+// change is the effect of a committed event on the live index.
 type change struct {
-	remove  [32]byte // id to take out; zero: none
+	remove  [32]byte // id of the event to remove; zero if none
 	add     *indexEntry
 	body    []byte
-	chainOf [32]byte // id of the slot whose chain moves to chain
+	chainOf [32]byte // id of the entry whose chain is set to chain
 	chain   uint64
 }
 
 func (g *commitGroup) set(key, value []byte) error {
 	if key[0] == spaceHidden {
-		g.st.hidden.add(key[1:]) // before the commit: "maybe" is never wrong
+		g.st.hidden.add(key[1:]) // added before the commit: a false "maybe" does no harm
 	}
 	return g.st.set(key, value)
 }
 
-// log takes a row and its body to be logged with the group.
+// stage adds a record to the group. During a replay the record is already in the log,
+// and stage does nothing.
 func (g *commitGroup) stage(r logRecord, body []byte) {
 	if g.replay {
 		return
@@ -375,7 +379,7 @@ func (g *commitGroup) stage(r logRecord, body []byte) {
 	g.records = append(g.records, r)
 }
 
-// write makes the rows of the group durable.
+// write appends the staged records to the log and syncs the log.
 func (g *commitGroup) write() error {
 	if len(g.records) == 0 {
 		return nil
@@ -386,8 +390,8 @@ func (g *commitGroup) write() error {
 	return err
 }
 
-// row gives a row of the log or of this group. ok is false for one that is
-// damaged.
+// record returns the head of a record of the log or of this group. ok is false if the
+// record is damaged.
 func (g *commitGroup) record(seq uint64) (r logRecord, ok bool, err error) {
 	if seq > g.base && seq-g.base <= uint64(len(g.records)) {
 		return g.records[seq-g.base-1], true, nil
@@ -400,8 +404,8 @@ func (g *commitGroup) record(seq uint64) (r logRecord, ok bool, err error) {
 	return r, err == nil, err
 }
 
-// append decides about one arrival, takes its row to be logged and writes what
-// follows from it. An error is fatal.
+// append decides about one arrival, stages its record and writes its derived keys. An
+// error is fatal to the store.
 func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	evt := p.Event
 	id, err1 := hex32.Parse(evt.ID)
@@ -429,8 +433,9 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 		body = nil
 	}
 	if p.IsDeletion() && !r.expired {
-		// Its consequences may take several transactions: the log has it before
-		// the first, so that opening the store finishes them.
+		// The derived keys of a deletion may take several transactions. The request is
+		// in the log before the first transaction, so that Open finishes the deletion
+		// after a crash.
 		r.forward = p.Forward
 		g.stage(r, body)
 		walked := g.walked
@@ -448,7 +453,7 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 		err = g.set(seqKey(spaceRegular, g.seq), ie.encode())
 	}
 	if errors.Is(err, errOverQuota) {
-		g.seq-- // it never was
+		g.seq-- // the seq is free again: the event was not appended
 		return 0, OverQuota, nil
 	}
 	if err == nil {
@@ -470,7 +475,7 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	e := recent{body: p.JSON, entry: mostro.Entry{Seq: g.seq, Event: evt,
 		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}.Shared()}
 	if r.payloadErased {
-		e = recent{entry: mostro.Entry{Seq: g.seq}} // moves the head, holds nothing to read
+		e = recent{entry: mostro.Entry{Seq: g.seq}} // moves the head, but holds no event
 	}
 	g.entries = append(g.entries, e)
 	if r.archived {
@@ -479,8 +484,8 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	return g.seq, Added, nil
 }
 
-// appendVersion places a version of an address: newest wins, equal times by
-// lowest id (NIP-01).
+// appendVersion decides whether a version of an address is the newest: the greatest
+// created_at wins, of equal times the lowest id (NIP-01).
 func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEntry, r *logRecord, body []byte, quota LiveQuotas) error {
 	now, err := g.addressState(evt, addr, ie.pubkey)
 	if err != nil {
@@ -532,8 +537,8 @@ func newer(a, b *indexEntry) bool {
 	return string(a.id[:]) < string(b.id[:])
 }
 
-// addressState finds the newest version of an address: in this group, in
-// memory, or hidden on disk.
+// addressState returns the newest version of an address: from this group, from memory,
+// or from the hidden index entries on disk.
 func (g *commitGroup) addressState(evt *nostr.Event, addr address, pubkey [32]byte) (*addressState, error) {
 	if s, ok := g.newest[addr]; ok {
 		return s, nil
@@ -558,7 +563,8 @@ func (g *commitGroup) addressState(evt *nostr.Event, addr address, pubkey [32]by
 	return s, item.Value(func(v []byte) (err error) { s.entry, err = decodeIndexEntry(v); return err })
 }
 
-// held says whether an id is in the log.
+// held returns the seq of an id and reports whether the id is in the log. The seq is 0
+// if the id was appended by this group.
 func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 	if _, ok := g.ids[id]; ok {
 		return 0, true, nil
@@ -586,7 +592,7 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 	return seq, true, item.Value(func(v []byte) error { seq = binary.BigEndian.Uint64(v); return nil })
 }
 
-// apply brings the live index up to what was committed.
+// apply applies the committed changes to the live index.
 func (g *commitGroup) apply() {
 	g.st.tombs.Add(g.tombs)
 	l := g.st.live
@@ -609,8 +615,8 @@ func (g *commitGroup) apply() {
 	}
 }
 
-// effectiveExpiration is the event's NIP-40 expiration, or the end of a mail's
-// life where it names none; 0 for none.
+// effectiveExpiration returns the NIP-40 expiration of an event. If mail has none, it
+// returns the end of the mail's life. It returns 0 if the event does not expire.
 func effectiveExpiration(p *Enqueued) int64 {
 	if at := expirationOf(p.Event); at > 0 {
 		return at
@@ -621,8 +627,8 @@ func effectiveExpiration(p *Enqueued) int64 {
 	return 0
 }
 
-// expirationOf is the value of the first expiration tag, 0 for none or an
-// unreadable one.
+// expirationOf returns the value of the first expiration tag, or 0 if there is no
+// readable one.
 func expirationOf(evt *nostr.Event) int64 {
 	for _, t := range evt.Tags {
 		if len(t) > 1 && t[0] == "expiration" {

@@ -15,8 +15,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// deleted says whether the author of an arriving event has asked for its
-// deletion before (NIP-09; deletions are sticky).
+// deleted reports whether the author of an arriving event has deleted it before.
+// Deletions are permanent (NIP-09).
 func (g *commitGroup) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) (bool, error) {
 	if g.st.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
 		return false, nil
@@ -35,7 +35,8 @@ func (g *commitGroup) deleted(evt *nostr.Event, id, pubkey [32]byte, addr addres
 	return err == nil && int64(evt.CreatedAt) <= until, err
 }
 
-// addressTomb is the created_at up to which an address is deleted, -1 for not.
+// addressTomb returns the created_at up to which an address is deleted, or -1 if there
+// is no tombstone.
 func (g *commitGroup) addressTomb(addr address) (int64, error) {
 	item, err := g.st.txn.Get(tombAddressKey(addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -55,12 +56,13 @@ func (g *commitGroup) addressTomb(addr address) (int64, error) {
 	return until, err
 }
 
-// delete carries out a deletion request. Its group holds nothing but deletion
-// requests, so that the live index and the files agree while it reads them.
+// delete carries out a deletion request. Its group holds only deletion requests, so
+// that the live index and the files agree while delete reads them.
 //
-// Where it erases more than one transaction holds, it commits in parts, none of
-// which parts what becomes of one event. The store has applied the requests
-// before it by then: after a crash in between it is carried out again.
+// If the erasures exceed one transaction, delete commits in parts. The derived keys of
+// one event are never split over two parts. The requests before this one are covered by
+// applied at that time: after a crash between two parts, Open replays this request from
+// its beginning.
 func (g *commitGroup) delete(evt *nostr.Event, pubkey [32]byte) error {
 	ids := make(map[[32]byte]struct{})
 	addresses := make(map[address]struct{})
@@ -93,20 +95,21 @@ func (g *commitGroup) delete(evt *nostr.Event, pubkey [32]byte) error {
 	return nil
 }
 
-// deleteID erases one event, and refuses it for good if it is not held. If it is
-// the newest version of its address, older ones stay hidden.
+// deleteID erases one event. If the event is not in the log, its tombstone refuses it
+// later. If the event is the newest version of its address, the older versions stay
+// hidden.
 //
-// BUG: if the newest version was never held, a request that names its id alone
-// hides no older version: nothing tells that they share an address. A request
-// that names the address does.
+// BUG: if the newest version is not in the log, a request that names only its id hides
+// no older version, because no record tells that both have the same address. A request
+// that names the address hides them.
 func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
-	g.tombs++ // one that is there already is counted again: it is only asked whether there are any
+	g.tombs++ // an existing tombstone is counted twice, which is harmless: the counter is only compared with 0
 	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
 		return err
 	}
 	seq, held, err := g.held(id)
-	if err != nil || !held || seq == 0 || seq == g.seq { // 0: a request of this group
-		return err // not held yet: the tombstone waits for it
+	if err != nil || !held || seq == 0 || seq == g.seq { // seq is 0 if the id belongs to a request of this group
+		return err // not in the log yet: the tombstone stays
 	}
 	g.walked++
 	r, ok, err := g.record(seq)
@@ -116,7 +119,7 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 	if !ok {
 		ie, _, served := g.st.live.entryOf(id)
 		if !served {
-			return nil // its author is not known any more
+			return nil // the author is unknown
 		}
 		r = logRecord{id: ie.id, pubkey: ie.pubkey, kind: ie.kind, createdAt: ie.createdAt}
 	}
@@ -126,7 +129,8 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 	return g.eraseEvent(seq, r)
 }
 
-// ownAddress parses the value of an a tag that names an address of pubkey.
+// ownAddress parses the value of an a tag. ok is false if the address is not one of
+// pubkey.
 func ownAddress(value string, pubkey [32]byte) (kind int, d string, ok bool) {
 	parts := strings.SplitN(value, ":", 3)
 	if len(parts) != 3 {
@@ -144,33 +148,33 @@ func ownAddress(value string, pubkey [32]byte) (kind int, d string, ok bool) {
 	return kind, parts[2], true
 }
 
-// walk is what a deletion request left of the versions of an address. The next
-// request reads the rows that came since and those that it erases, so requests
-// for one version each read each row twice, and not all rows each.
+// walk is the result of a deletion request for an address. The next request for this
+// address reads only newer records and the records that it erases itself. Without
+// walks, a series of requests would read all records each time.
 type walk struct {
-	head uint64 // the newest arrival that was looked at
+	head uint64 // seq of the newest arrival that was read
 	left []versionLeft
 }
 
-// versionLeft is a version that no request has erased yet.
+// versionLeft is a version that no request has erased.
 type versionLeft struct {
 	seq       uint64
 	createdAt int64
 }
 
-// walks keeps the walks of the last addresses, in memory alone: without one a
-// request walks all versions, as after a start. They are the committer's.
+// walks caches the walks of recent addresses in memory. If a walk is missing, as after
+// a start, a request reads all versions. The cache is owned by the committer.
 type walks struct {
 	by   map[address]walk
-	size int // versions left in all of them
+	size int // number of versions in all walks
 }
 
 const (
-	minWalk  = 64      // shorter ones are walked again
-	maxWalks = 1 << 17 // versions of all, 2 MiB
+	minWalk  = 64      // shorter walks are not cached
+	maxWalks = 1 << 17 // limit of size, 2 MiB
 )
 
-// keep notes the walk of an address; none is kept where nothing is left.
+// keep caches the walk of an address. A walk without versions is not cached.
 func (w *walks) keep(addr address, now walk) {
 	w.size -= len(w.by[addr].left)
 	delete(w.by, addr)
@@ -186,16 +190,16 @@ func (w *walks) keep(addr address, now walk) {
 	}
 }
 
-// deleteAddress erases the versions of an address up to a time. The walk goes
-// from the newest arrival to the oldest and ends where an earlier request left
-// only erased ones.
+// deleteAddress erases the versions of an address up to a time. It walks from the
+// newest arrival to the oldest, and stops at the arrival up to which an earlier request
+// has erased all versions.
 func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32]byte, until int64) error {
 	have, err := g.addressTomb(addr)
 	if err != nil {
 		return err
 	}
 	if have > until {
-		return nil // an earlier request has erased these, and refuses more of them
+		return nil // an earlier request has erased these versions and refuses new ones
 	}
 	if have < 0 {
 		g.tombs++
@@ -214,7 +218,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	past, known := g.st.walks.by[addr]
 	walked := g.walked
 	var left []versionLeft
-	bottom := uint64(0) // it and all before it are erased
+	bottom := uint64(0) // seq up to which all versions are erased
 	look := func(seq uint64, r logRecord) error {
 		switch {
 		case r.createdAt <= until:
@@ -235,7 +239,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 			return err
 		}
 		if !ok {
-			return nil // the versions before it cannot be found any more
+			return nil // the earlier versions cannot be found
 		}
 		if err := look(seq, r); err != nil {
 			return err
@@ -243,7 +247,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 		seq = r.previous
 	}
 	if len(left) == 0 {
-		left = past.left[:0] // in place: what is written lies behind what is read
+		left = past.left[:0] // in place: the write index is behind the read index
 	}
 	for _, v := range past.left {
 		if v.createdAt > until {
@@ -275,8 +279,8 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	return g.set(addressKey(spaceChain, addr), binary.BigEndian.AppendUint64(nil, bottom))
 }
 
-// erasedUpTo is the arrival of an address from which on back all are erased, 0
-// for none.
+// erasedUpTo returns the seq up to which all versions of an address are erased, or 0 if
+// there is none.
 func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
 	item, err := g.st.txn.Get(addressKey(spaceChain, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -294,8 +298,8 @@ func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
 	})
 }
 
-// erase removes an event's body and its place in the live index; its row stays
-// as the bare fact.
+// eraseEvent schedules the scrub of a payload and removes the event from the live
+// index. The head of the record stays in the log.
 func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
 	if g.isErased(seq) {
 		return nil
@@ -305,8 +309,8 @@ func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
 		if !live || ie.seq != seq {
 			return nil
 		}
-		// The commit that hid the record was durable before the body went, and is
-		// lost. Mail has no facts that went with it.
+		// A scrub follows a durable commit that hid the entry; that commit is lost. The
+		// loss is harmless for mail, which leaves no facts.
 		if !mostro.IsMail(r.kind) {
 			return fmt.Errorf("entry %d is erased and the index serves it: %w", seq, ErrIndex)
 		}
@@ -326,13 +330,14 @@ func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
 	}
 	ie, addr, ok := g.st.live.entryOf(r.id)
 	if !ok || ie.seq != seq {
-		return nil // not live
+		return nil // the event is not live
 	}
 	g.changes = append(g.changes, change{remove: r.id})
 	if addr == "" {
 		return g.st.del(seqKey(spaceRegular, seq))
 	}
-	// Still the newest of its address: an older version must not come back.
+	// The entry stays the newest of its address, so that an older version does not
+	// return.
 	if s, ok := g.newest[addr]; ok {
 		s.space = spaceHidden
 	}
@@ -347,8 +352,8 @@ func (g *commitGroup) isErased(seq uint64) bool {
 	return ok
 }
 
-// expiryLoop looks each second for what has expired, so that memory follows
-// even when nobody asks, and has the committer move the records.
+// expiryLoop hides expired events each second, so that memory is released even without
+// queries, and asks the committer to move their index entries.
 func (st *Store) expiryLoop() {
 	defer st.done.Done()
 	tick := time.NewTicker(time.Second)
@@ -368,8 +373,8 @@ func (st *Store) expiryLoop() {
 	}
 }
 
-// moveHidden takes the records of expired events out of the keyspaces that
-// opening the store reads, and erases expired mail.
+// moveHidden moves the index entries of expired events out of the keyspaces that Open
+// reads, and scrubs expired mail.
 func (st *Store) moveHidden() error {
 	hidden := st.live.takeHidden()
 	for len(hidden) > 0 {
@@ -390,10 +395,10 @@ func (st *Store) movePart(part []expiry) error {
 	for _, e := range part {
 		ie, addr, ok := st.live.hiddenEntry(e)
 		if !ok {
-			continue // replaced or deleted since
+			continue // replaced or deleted meanwhile
 		}
 		var err error
-		if st.txnBytes > st.txnRoom/2 { // records may be large
+		if st.txnBytes > st.txnRoom/2 { // index entries may be large
 			if err = st.flush(); err != nil {
 				return err
 			}

@@ -13,19 +13,19 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// The log is the truth, and durable first. What follows from it (ids, records,
-// tombstones, the queue) is gathered in one transaction over many groups, which
-// is committed with the seq up to which it follows. Opening the store makes the
-// rest follow.
+// The log is the source of truth and becomes durable first. Derived keys (ids, index
+// entries, tombstones, the queue) of many groups are collected in one transaction,
+// which is committed together with applied, the last seq that it covers. After a crash,
+// Open replays the records behind applied.
 
-// How long consequences of logged events wait for more of them, while serving and
-// during an import.
+// Time for which derived keys are collected before a commit, while serving and during
+// an import.
 const (
 	flushAfter     = 100 * time.Millisecond
 	bulkFlushAfter = time.Second
 )
 
-// set and del write to the transaction of the committer, which alone calls them.
+// set and del write to the open transaction. Only the committer calls these methods.
 func (st *Store) set(key, value []byte) error {
 	st.txnBytes += len(key) + len(value) + keyOverhead
 	return st.txn.Set(key, value)
@@ -36,15 +36,15 @@ func (st *Store) del(key []byte) error {
 	return st.txn.Delete(key)
 }
 
-// keyOverhead is more than what Badger adds to a key and its value when it
-// weighs a transaction.
+// keyOverhead is more than Badger's own overhead per key when it computes the size of a
+// transaction.
 const keyOverhead = 64
 
-// consequences bounds what an arrival makes the transaction grow by.
+// derivedBytes returns an upper bound of the transaction's growth by one arrival.
 func derivedBytes(p *Enqueued) int {
 	size := 1024
 	if p.Event != nil {
-		size += len(p.JSON) // its tags, in the record
+		size += len(p.JSON) // the tags, in the index entry
 	}
 	for _, r := range p.writes {
 		size += len(r.key) + len(r.value) + keyOverhead
@@ -52,8 +52,8 @@ func derivedBytes(p *Enqueued) int {
 	return size
 }
 
-// makeRoom sees to it that a group finds room in the transaction and in the
-// last file of the log.
+// makeRoom flushes the transaction if a group would exceed its limit, and begins a new
+// file of the log if the last file is full.
 func (st *Store) makeRoom(group []*Enqueued) error {
 	if err := st.Err(); err != nil {
 		return err
@@ -62,8 +62,8 @@ func (st *Store) makeRoom(group []*Enqueued) error {
 	for _, p := range group {
 		size += derivedBytes(p)
 	}
-	// A deletion may be committed in parts, and reads back into the live index,
-	// which must hold what was logged before it.
+	// A deletion may be committed in parts. It reads the live index, which must contain
+	// all records logged before the deletion.
 	if st.txnBytes+size > st.txnRoom || st.log.full() || group[0].IsDeletion() {
 		if err := st.flush(); err != nil {
 			return err
@@ -75,9 +75,9 @@ func (st *Store) makeRoom(group []*Enqueued) error {
 	return nil
 }
 
-// keepRoom sees to it that one more arrival of a group finds room. Those before
-// it may have made the transaction grow by more than they are long: a large
-// record is written again for every older version of its address that comes.
+// ensureRoom flushes the transaction if it has exceeded its limit. Earlier arrivals of
+// the group may have grown the transaction by more than their own length: a large index
+// entry is written again for every older version of its address.
 func (g *commitGroup) ensureRoom() error {
 	if g.st.txnBytes <= g.st.txnRoom {
 		return nil
@@ -89,7 +89,7 @@ func (g *commitGroup) ensureRoom() error {
 	return g.st.flush()
 }
 
-// flush commits what follows from the log up to st.follows.
+// flush commits the derived keys up to appliedSeq, and keyApplied with them.
 func (st *Store) flush() error {
 	if st.txnBytes == 0 || st.Err() != nil {
 		return nil
@@ -100,8 +100,9 @@ func (st *Store) flush() error {
 	return st.flushPart()
 }
 
-// flushPart commits what the transaction holds, and erases the bodies that are
-// to go by it. The next one will tell that they went.
+// flushPart commits the transaction and then scrubs the payloads that the transaction
+// asks to scrub. The next transaction deletes the requests. If a crash comes in
+// between, Open finishes the scrub.
 func (st *Store) flushPart() error {
 	if err := st.txn.Commit(); err != nil {
 		return fmt.Errorf("write the index in %s: %w", st.db.Opts().Dir, err)
@@ -137,8 +138,8 @@ func (st *Store) flushPart() error {
 	return nil
 }
 
-// loadErased tells the files of the log how much of them is erased. More than a
-// file has is from before it was shrunk, behind which there was a crash.
+// loadErasedBytes sets erasedBytes of the log files from Badger. A value greater than
+// the file was written before a compaction that a crash interrupted, and is deleted.
 func (st *Store) loadErasedBytes() error {
 	var stale [][]byte
 	err := st.eachKey([]byte{spaceErasedBytes}, []byte{spaceErasedBytes}, func(key, value []byte) bool {
@@ -165,7 +166,7 @@ func (st *Store) loadErasedBytes() error {
 	})
 }
 
-// freshIDs are those whose keys are not committed yet.
+// uncommittedIDs holds the ids whose derived keys are not committed yet.
 type uncommittedIDs struct {
 	mu  sync.RWMutex
 	seq map[[32]byte]uint64
@@ -190,7 +191,7 @@ func (f *uncommittedIDs) find(id [32]byte) (uint64, bool) {
 	return seq, ok
 }
 
-// seqOf gives the seq of an id that is in the log.
+// seqOf returns the seq of an id. ok is false if the id is not in the log.
 func (st *Store) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
 	if seq, ok := st.uncommitted.find(id); ok {
 		return seq, true, nil
@@ -211,7 +212,7 @@ func (st *Store) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
 	return seq, err == nil, err
 }
 
-// eraseAsked erases the bodies whose erasing a crash may have prevented.
+// finishScrubs scrubs the payloads whose scrub a crash may have interrupted.
 func (st *Store) finishScrubs() error {
 	var seqs []uint64
 	err := st.eachKey([]byte{spaceScrub}, []byte{spaceScrub}, func(key, _ []byte) bool {
@@ -242,7 +243,7 @@ func (st *Store) finishScrubs() error {
 	return batch.Flush()
 }
 
-// replay makes what follows from the rows behind applied follow.
+// replay writes the derived keys of the records behind applied.
 func (st *Store) replay(applied uint64) error {
 	head := st.log.head()
 	group, size := make([]*Enqueued, 0, maxGroup), 0
@@ -280,12 +281,13 @@ func (st *Store) replay(applied uint64) error {
 		p := &Enqueued{seq: seq, expired: r.expired, Arrival: Arrival{
 			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
 		if r.payloadErased && !mostro.IsMail(r.kind) {
-			// Bodies are erased after what asks for it is followed.
+			// A payload is scrubbed only after the derived keys of its deletion are
+			// committed, so these keys are lost.
 			return fmt.Errorf("entry %d is erased, and the index that was ahead of it is missing: %w", seq, ErrDamaged)
 		}
 		if r.payloadErased {
-			// Mail that is gone, now or when it came, leaves nothing but its id and,
-			// if it was deleted, what its deletion leaves.
+			// Erased mail, and mail that was expired at its arrival, leaves only its id
+			// and, if it was deleted, the effects of the deletion.
 			if err := again(); err != nil {
 				return err
 			}
@@ -319,8 +321,8 @@ func (st *Store) replay(applied uint64) error {
 	return err
 }
 
-// erasure asks for the body of an event to be erased with the next commit, which
-// may have to come first.
+// requestScrub schedules the scrub of a payload. The scrub follows the commit of the
+// transaction, which holds the request durably.
 func (g *commitGroup) requestScrub(seq uint64) error {
 	st := g.st
 	st.toScrub = append(st.toScrub, seq)
@@ -331,7 +333,7 @@ func (g *commitGroup) requestScrub(seq uint64) error {
 	return g.set(seqKey(spaceScrub, seq), []byte{})
 }
 
-// eraseMail erases mail that has expired.
+// scrubMail schedules the scrub of expired mail.
 func (g *commitGroup) scrubMail(ie *indexEntry) error {
 	if !mostro.IsMail(ie.kind) {
 		return nil

@@ -25,62 +25,64 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// DefaultBodyCache bounds the bodies of live events kept in memory, in bytes.
+// DefaultBodyCache is the default memory for payloads of live events, in bytes.
 const DefaultBodyCache = 128 << 20
 
-// Config says where and how a Store keeps the log.
+// Config configures a Store. Only Dir is required.
 type Config struct {
 	Dir       string           // data directory; the store uses Dir/events
-	Bulk      bool             // much is going to be appended and nothing asked: less work, more memory, ErrBulk to queries
-	BodyCache int              // bytes; 0: DefaultBodyCache; negative: none
-	Now       func() time.Time // nil: time.Now
-	Logger    *slog.Logger     // nil: none
-	Metrics   *Metrics         // nil: none kept
-	Progress  func(loaded int) // called now and then while opening; may be nil
-	// Settled is closed when what was opened serves: reading ahead, which is seconds
-	// of work in a large store, waits for it, and takes its time then. nil: it
-	// begins at once and does not rest.
+	Bulk      bool             // optimise for many appends and no queries: more memory, and queries return ErrBulk
+	BodyCache int              // bytes of payloads in memory; 0 means DefaultBodyCache; negative means none
+	Now       func() time.Time // nil means time.Now
+	Logger    *slog.Logger     // nil discards
+	Metrics   *Metrics         // nil means metrics that are not registered
+	Progress  func(loaded int) // called from time to time during Open; may be nil
+	// Settled is closed by the program when it serves. The warm-up, which takes seconds
+	// in a large store, waits for Settled and then yields to other work. If Settled is
+	// nil, the warm-up begins at once and does not pause.
 	Settled <-chan struct{}
-	// DiskReserve is how many bytes stay free on the disk: with less, no event is
-	// taken. 0: DefaultDiskReserve; negative: it is not watched.
+	// DiskReserve is the number of bytes that stay free on the disk. If less is free,
+	// the store refuses events with ErrFull. 0 means DefaultDiskReserve; if negative,
+	// the store does not watch the disk.
 	DiskReserve int64
 
-	FreeSpace    func(dir string) (int64, error) // of the disk that holds dir, in bytes; nil: as the system says
-	flushAfter   time.Duration                   // 0: flushAfter
-	logFileBytes int64                           // 0: logFileBytes
-	walkedAtOnce int                             // 0: walkedAtOnce
-	committed    func() error                    // called between a commit of consequences and what they erase; nil: none
+	FreeSpace    func(dir string) (int64, error) // returns the free bytes of the disk that holds dir; nil means statfs
+	flushAfter   time.Duration                   // 0 means flushAfter
+	logFileBytes int64                           // 0 means logFileBytes
+	walkedAtOnce int                             // 0 means walkedAtOnce
+	committed    func() error                    // called between a commit of derived keys and the scrub of payloads; nil means no call
 }
 
-// Store is the log of all accepted events and the index of those that are
-// live. It is one of the two precious stores: every append is synced before it
-// is acknowledged, and an error from the disk is fatal.
+// Store is the log of all accepted events and the index of the live ones. It is one of
+// the two precious stores: every append is synced before it is acknowledged, and an
+// error of the disk is fatal.
 type Store struct {
 	cfg   Config
 	log   *recordLog
-	db    *badger.DB // what follows from the log
+	db    *badger.DB // derived keys
 	live  *live
 	queue chan *Enqueued
-	// deleting is what the deletion requests in the queue weigh.
+	// deleting holds the total weight of the deletion requests in the queue
+	// (DeletionWeight).
 	deleting    *semaphore.Weighted
 	now         func() time.Time
 	logger      *slog.Logger
 	metrics     *Metrics
-	ids         *seenFilter  // ids of the log
-	hidden      *seenFilter  // addresses whose newest version is not served
-	tombs       atomic.Int64 // tombstones held; at 0 look-ups are skipped
+	ids         *seenFilter  // filter of the ids in the log
+	hidden      *seenFilter  // filter of the addresses whose newest version is not served
+	tombs       atomic.Int64 // number of tombstones; if 0, lookups are skipped
 	uncommitted uncommittedIDs
 
-	// The committer's own.
-	txn        *badger.Txn // consequences of logged events, to be committed
-	txnBytes   int         // its size; 0: it holds nothing
-	txnRoom    int         // what it may grow to
-	appliedSeq uint64      // it follows from the log up to this seq
-	toScrub    []uint64    // bodies to be erased when it is committed
-	walks      walks       // of deletion requests
+	// The following fields are owned by the committer.
+	txn        *badger.Txn // derived keys that are not committed yet
+	txnBytes   int         // size of txn in bytes; 0 if txn is empty
+	txnRoom    int         // limit of txnBytes
+	appliedSeq uint64      // last seq whose derived keys are in txn or committed
+	toScrub    []uint64    // seqs whose payloads are scrubbed after the commit of txn
+	walks      walks       // results of earlier deletion requests
 	buf        []byte
 
-	sweep chan struct{} // the ticker asks the committer to move expired records
+	sweep chan struct{} // the ticker asks the committer to move the index entries of expired events
 
 	headMu    sync.Mutex // guards moved, ring, closed, enqueuing.Add and, for writing, head
 	moved     chan struct{}
@@ -89,24 +91,24 @@ type Store struct {
 	closed    bool
 	enqueuing sync.WaitGroup
 
-	full      atomic.Bool     // the disk has less free than its reserve
-	free      atomic.Int64    // bytes, as last seen
-	spaceSeen atomic.Int64    // unix nanoseconds of when that was
-	grown     map[string]bool // files that have their whole room; watchSpace's own
-	kept      bool            // the file that keeps room is there; watchSpace's own
+	full      atomic.Bool     // set if less than the reserve is free on the disk
+	free      atomic.Int64    // free bytes at the last measurement
+	spaceSeen atomic.Int64    // Unix time in nanoseconds of the last measurement
+	grown     map[string]bool // memory-mapped files whose disk space is reserved; owned by watchSpace
+	kept      bool            // set if the reserve file exists; owned by watchSpace
 
-	damagedMu sync.Mutex // guards harmed
+	damagedMu sync.Mutex // guards damaged
 	damaged   map[uint64]struct{}
 
 	fatalOnce sync.Once
 	fatal     error         // set before dead is closed
-	dead      chan struct{} // closed when the store can no longer be trusted
+	dead      chan struct{} // closed if the store can no longer be trusted
 	closing   chan struct{}
 	closeOnce sync.Once
-	done      sync.WaitGroup // committer and ticker
+	done      sync.WaitGroup // counts the store's goroutines
 }
 
-// Errors of opening a store. Each is the whole sentence for the operator.
+// Errors of Open. Each text is a complete sentence for the operator.
 var (
 	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
@@ -117,7 +119,10 @@ var (
 	ErrBulk        = errors.New("the store was opened to take in events, not to answer queries")
 )
 
-// Open opens or creates the log and loads the live index.
+// Open opens or creates the log, repairs the effects of a crash, and loads the live
+// index. It returns ErrLocked if another process uses the directory, ErrNewerSchema,
+// ErrReadOnly or ErrFull if the directory cannot be used, and ErrDamaged or ErrIndex if
+// acknowledged data is damaged or missing.
 func Open(cfg Config) (*Store, error) {
 	st := &Store{
 		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
@@ -140,7 +145,7 @@ func Open(cfg Config) (*Store, error) {
 		st.cfg.FreeSpace = freeSpace
 	}
 	if cfg.Bulk {
-		cfg.BodyCache = -1 // nobody asks for them
+		cfg.BodyCache = -1 // no query reads payloads
 		st.cfg.flushAfter = cmp.Or(cfg.flushAfter, bulkFlushAfter)
 	}
 	budget := cfg.BodyCache
@@ -183,7 +188,8 @@ func Open(cfg Config) (*Store, error) {
 	return st, nil
 }
 
-// readAhead reads what makes appends and queries quicker.
+// warmUp fills the filters and the payload cache, which make appends and queries
+// faster.
 func (st *Store) warmUp() {
 	defer st.done.Done()
 	if st.cfg.Settled != nil {
@@ -198,11 +204,11 @@ func (st *Store) warmUp() {
 	st.warmBodies()
 }
 
-// restShare is how much longer reading ahead rests than it works.
+// warmUpIdleRatio is the idle time per unit of warm-up work.
 const warmUpIdleRatio = 3
 
-// rest leaves the cores to others after some reading ahead. It is false when
-// the store closes.
+// idleAfter pauses the warm-up in proportion to the time since began, so that other
+// work gets the cores. It returns false if the store closes.
 func (st *Store) idleAfter(began time.Time) bool {
 	if st.cfg.Settled == nil {
 		select {
@@ -222,21 +228,21 @@ func (st *Store) idleAfter(began time.Time) bool {
 	}
 }
 
-// What Badger gathers in memory before it writes a file, while serving and
-// during an import, and the size of the first level that it sorts. Each file of
-// level 0 spans all keyspaces, so it is merged with all of that level: with
-// Badger's own 10 MiB that was a third of the CPU of an import of half a million
-// events. Memory is twice the first figure, or three times while one is written.
+// Sizes of Badger's memtable while serving and during an import, and of the first level
+// that Badger sorts. Each file of level 0 spans all keyspaces, so a merge rewrites all
+// of the next level: with Badger's default of 10 MiB these merges took a third of the
+// CPU of an import of half a million events. Badger uses twice the memtable size of
+// memory, or three times while it writes a table.
 const (
 	memtableBytes     = 16 << 20
 	bulkMemtableBytes = 64 << 20
 	baseLevelBytes    = 128 << 20
 )
 
-// makeDir creates the store's directory, and makes the names on the way to it
-// durable: a log that is synced is lost with the name of its directory.
+// makeDir creates the store's directory and syncs its parents. Without the syncs a
+// crash may lose the name of the directory, and the synced log with it.
 func makeDir(dir string) error {
-	var parents []string // of names that are new, and of the last two in any case
+	var parents []string // parents of new names, and the last two parents in any case
 	for at := dir; ; at = filepath.Dir(at) {
 		_, err := os.Stat(at)
 		if len(parents) >= 2 && err == nil || at == filepath.Dir(at) {
@@ -246,7 +252,7 @@ func makeDir(dir string) error {
 	}
 	err := os.MkdirAll(dir, 0o700)
 	for _, parent := range parents {
-		// A parent that may not be read is somebody else's, and was there before.
+		// If a parent is not readable, it belongs to another user and existed before.
 		if syncErr := syncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
 			err = syncErr
 		}
@@ -270,7 +276,7 @@ func openBadger(dir string, bulk bool) (*badger.DB, error) {
 	opt := badger.DefaultOptions(dir).
 		WithLogger(nil).
 		WithSyncWrites(true).
-		WithDetectConflicts(false). // one writer
+		WithDetectConflicts(false). // there is one writer
 		WithNumVersionsToKeep(1).
 		WithCompression(options.Snappy).
 		WithMemTableSize(memtable).
@@ -292,20 +298,20 @@ func openBadger(dir string, bulk bool) (*badger.DB, error) {
 	return nil, fmt.Errorf("open %s: %w", dir, err)
 }
 
-// leftByBulk says whether an import that did not end may have left a log of a
-// memtable that is larger than while serving: Badger reads it back into one of
-// the size it is opened with. Badger makes a log twice as long as its memtable
-// and cuts it when it was read back.
+// leftByBulk reports whether an unfinished import may have left a write-ahead log of a
+// larger memtable. Badger loads such a log into a memtable of the size that it is
+// opened with. Badger makes a log twice as long as its memtable, and truncates the log
+// after loading it.
 func leftByBulk(dir string) bool {
-	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem")) // no error: the pattern is right
+	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem")) // the only possible error is a bad pattern
 	return slices.ContainsFunc(logs, func(path string) bool {
 		info, err := os.Stat(path)
 		return err != nil || info.Size() != 2*memtableBytes
 	})
 }
 
-// load checks the schema, fills the live index from the records, and has what
-// a crash left behind follow from the log. Bodies stay on disk.
+// load checks the schema, loads the live index from the index entries, and replays the
+// records that derived keys do not cover. Payloads stay on disk.
 func (st *Store) load(logDir string) error {
 	applied, err := st.checkSchema(logDir)
 	if err != nil {
@@ -363,8 +369,9 @@ func (st *Store) load(logDir string) error {
 	return nil
 }
 
-// checkDamaged reports the rows that were passed over when the log was opened,
-// and proves by the id of the next row that each was one row.
+// checkDamaged reports the damaged records that the scan of the log skipped. The id of
+// the next record must be indexed with the next seq: this proves that the scan skipped
+// exactly one record.
 func (st *Store) checkDamaged() error {
 	for _, path := range st.log.badHeaders {
 		st.logger.Error("a file of the log does not begin like one; its entries are read", "file", path)
@@ -373,7 +380,7 @@ func (st *Store) checkDamaged() error {
 		st.reportDamage(seq, errDamagedRecord)
 		r, err := st.log.readHead(seq + 1)
 		if errors.Is(err, errNoRecord) || IsDamage(err) {
-			continue // the last one, or told for itself
+			continue // the last record, or a damaged one that is checked in its own turn
 		}
 		if err != nil {
 			return err
@@ -389,8 +396,8 @@ func (st *Store) checkDamaged() error {
 	return nil
 }
 
-// eachRecord gives all records of what is served to fn, some at a time, while
-// the next ones are read.
+// eachIndexEntry calls fn with all index entries of served events, in batches. The next
+// batch is read while fn runs.
 func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
 	const some = 1024
 	parts := make(chan []indexEntry, 4)
@@ -426,8 +433,8 @@ func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
 	return failed
 }
 
-// checkSchema gives the seq up to which Badger says what follows from the log,
-// and brings a store of an earlier schema up to this one.
+// checkSchema returns applied, the last seq that derived keys cover. It migrates a
+// store of an older schema, and returns ErrNewerSchema for a newer one.
 func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	version, err := st.getKey(keySchema)
 	if err == nil && version != nil && len(version) != 4 {
@@ -469,8 +476,8 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	return binary.BigEndian.Uint64(value), nil
 }
 
-// Close waits for the appends under way and closes the files. Later calls to
-// Enqueue answer ErrClosed.
+// Close waits for the pending appends and closes the files. Later calls of Enqueue
+// return ErrClosed.
 func (st *Store) Close() error {
 	var err error
 	st.closeOnce.Do(func() {
@@ -486,11 +493,11 @@ func (st *Store) Close() error {
 	return err
 }
 
-// Dead is closed when an error of the disk has put the store in doubt. Err
-// says why. The process must stop; opening the store again repairs it.
+// Dead returns a channel that is closed if an error of the disk has put the store in
+// doubt. Err returns the error. The process must stop; the next Open repairs the store.
 func (st *Store) Dead() <-chan struct{} { return st.dead }
 
-// Err is the fatal error once Dead is closed.
+// Err returns the fatal error if Dead is closed, else nil.
 func (st *Store) Err() error {
 	select {
 	case <-st.dead:
@@ -508,8 +515,8 @@ func (st *Store) fail(err error) {
 	})
 }
 
-// Has says whether an event is held in any state: live, archived, expired, or
-// deleted and refused for good.
+// Has reports whether an event is in the log in any state: live, archived, expired or
+// erased.
 func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	key, err := hex32.Parse(id)
 	if err != nil {
@@ -525,18 +532,19 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	return held, err
 }
 
-// Served reports whether the event of an id is served and was appended at or
-// before the present head.
+// Served reports whether an event is served and was appended at or before the current
+// head.
 func (st *Store) Served(id string) bool {
-	head := st.head.Load() // before looking: the live index is ahead of the head while a commit is shown
+	head := st.head.Load() // read first: during a commit the live index is ahead of the head
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
 	n, ok := st.live.entries.find(hex32.OrZero(id))
 	return ok && st.live.entries.at(n).seq <= head
 }
 
-// Find gives the stored event of an id while its body is readable, live or
-// archived; mostro.ErrNotFound otherwise, with the cause where it is damaged.
+// Find returns the stored event of an id, live or archived. It returns
+// mostro.ErrNotFound if the event is missing or its payload is not readable; if the
+// record is damaged, the error says so too.
 func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	key, err := hex32.Parse(id)
 	if err != nil {
@@ -562,19 +570,19 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	r, body, err := st.log.read(seq)
 	switch {
 	case errors.Is(err, errNoRecord):
-		return Found{}, mostro.ErrNotFound // being appended
+		return Found{}, mostro.ErrNotFound // the record is being appended
 	case IsDamage(err):
 		st.reportDamage(seq, err)
 		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
 	case err != nil:
 		return Found{}, err
 	case body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix():
-		return Found{}, mostro.ErrNotFound // erased, or mail past its time, erased soon
+		return Found{}, mostro.ErrNotFound // erased, or expired mail that is erased soon
 	}
 	return Found{Seq: seq, JSON: body}, nil
 }
 
-// Event is Find, parsed.
+// Event returns the parsed event of an id. It returns the errors of Find.
 func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
 	f, err := st.Find(ctx, id)
 	if err != nil {
@@ -583,7 +591,7 @@ func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
 	return ParseBody(f.JSON)
 }
 
-// Live is the number of events that are served.
+// Live returns the number of events that are served.
 func (st *Store) Live() int {
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
