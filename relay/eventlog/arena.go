@@ -1,8 +1,7 @@
 package eventlog
 
-// chunks is a growing array that never moves: no copy while it grows, and
-// pointers into it stay good. Without pointers in T the garbage collector does
-// not look into it.
+// chunks is a growing array whose elements never move, so that pointers to elements
+// stay valid. If T has no pointers, the garbage collector does not scan the elements.
 type chunks[T any] struct {
 	list []*[chunkSize]T
 	n    uint32
@@ -15,7 +14,7 @@ const (
 
 func (c *chunks[T]) at(n uint32) *T { return &c.list[n>>chunkBits][n&(chunkSize-1)] }
 
-// grow adds one element and gives its number.
+// grow adds one element and returns its number.
 func (c *chunks[T]) grow() uint32 {
 	if c.n&(chunkSize-1) == 0 {
 		c.list = append(c.list, new([chunkSize]T))
@@ -24,17 +23,17 @@ func (c *chunks[T]) grow() uint32 {
 	return c.n - 1
 }
 
-// slab keeps many short arrays in few allocations: cells by length, given and
-// taken back. Arrays longer than the largest cell are allocated one by one.
+// arena stores many short arrays in few allocations. Each size class has its own cells,
+// which are reused. Arrays longer than the largest class are allocated one by one.
 type arena[T any] struct {
-	shift  uint // lengths of cells are multiples of 1 << shift
+	shift  uint // cell lengths are multiples of 1 << shift
 	cells  [arenaClasses]arenaClass[T]
 	long   [][]T
-	unused []uint32 // numbers of long
+	unused []uint32 // free numbers of long
 }
 
 type arenaClass[T any] struct {
-	list [][]T // slabCount cells each
+	list [][]T // blocks of arenaBlockCells cells
 	n    uint32
 	free []uint32
 }
@@ -44,11 +43,11 @@ const (
 	arenaBlockCells = 128
 )
 
-// class of arrays of a length; slabClasses for the long ones.
+// class returns the size class of a length, or arenaClasses for long arrays.
 func (s *arena[T]) class(length int) int { return min((length+1<<s.shift-1)>>s.shift, arenaClasses) }
 
-// keep copies an array and gives the number under which, with its length, it
-// is found.
+// alloc copies an array into the arena and returns its number. Number and length
+// identify the array.
 func (s *arena[T]) alloc(a []T) uint32 {
 	class := s.class(len(a))
 	switch {
@@ -80,7 +79,7 @@ func (s *arena[T]) alloc(a []T) uint32 {
 	return n
 }
 
-// get gives a kept array.
+// get returns the array with a number and a length.
 func (s *arena[T]) get(n uint32, length int) []T {
 	class := s.class(length)
 	switch class {
@@ -93,7 +92,7 @@ func (s *arena[T]) get(n uint32, length int) []T {
 	return s.cells[class].list[n/arenaBlockCells][at : at+length : at+length]
 }
 
-// drop takes a kept array back.
+// release frees an array.
 func (s *arena[T]) release(n uint32, length int) {
 	switch class := s.class(length); class {
 	case 0:

@@ -8,18 +8,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Outcome is what Append made of an event.
+// Outcome is the result of an append.
 type Outcome uint8
 
 const (
-	Added     Outcome = 1 // stored, served live; the only one that is broadcast
-	Duplicate Outcome = 2 // already held, in whatever state
-	Archived  Outcome = 3 // kept as history, not served: an older version of its address, or expired at arrival
+	Added     Outcome = 1 // stored and served; only these events are broadcast
+	Duplicate Outcome = 2 // already in the log, in any state
+	Archived  Outcome = 3 // stored as history, not served: an older version of its address, or expired at arrival
 	Deleted   Outcome = 4 // refused: its author deleted it (NIP-09)
-	OverQuota Outcome = 5 // refused: its key or platform has as many live addresses as it may
+	OverQuota Outcome = 5 // refused: its key or platform has reached its quota of live addresses
 )
 
-// String gives the outcome as import results and metrics spell it.
+// String returns the spelling of the outcome in import results and metrics.
 func (o Outcome) String() string {
 	switch o {
 	case Added:
@@ -36,39 +36,39 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
-// Arrival is an event on its way into the log. Its id and signature are
-// already proven, its tags well formed.
+// Arrival is an event to be appended. Its id and signature are verified and its tags
+// are well formed.
 type Arrival struct {
-	Event      *nostr.Event // not changed after this
-	JSON       []byte       // canonical JSON of Event, or nil: the store encodes it
+	Event      *nostr.Event // must not be modified afterwards
+	JSON       []byte       // canonical JSON of Event; if nil, the store encodes Event
 	ReceivedAt time.Time
 	Source     mostro.Source
-	Forward    bool       // queue it for other relays, by the same write
-	Quota      LiveQuotas // what a new address is held against; zero: nothing
+	Forward    bool       // queue the event for other relays in the same commit
+	Quota      LiveQuotas // quotas for a new address; zero means none
 
-	// Restored says that the event comes out of a backup of this relay:
-	// ReceivedAt and Source are those of its first arrival, and so is Archived.
-	// Whether it has expired since does not matter.
+	// Restored is set if the event comes from a backup of this relay. ReceivedAt,
+	// Source and Archived are then those of the first arrival, and the store does not
+	// check again whether the event has expired.
 	Restored bool
 	Archived bool
 }
 
-// LiveQuotas bound how many live addresses may exist; 0: no bound. They are
-// held exactly, by the committer. A new version of a live address always fits.
+// LiveQuotas bounds the number of live addresses; 0 means no bound. The committer
+// enforces the bounds exactly. A new version of a live address always fits.
 type LiveQuotas struct {
-	Key      int // of one kind by one key
-	Platform int // of one platform (tag y)
+	Key      int // addresses of one kind by one key
+	Platform int // addresses of one platform (tag y)
 }
 
-// Pending is the handle of an append under way. Wait may be called by one
-// goroutine, once.
+// Pending is the handle of an append in progress. One goroutine may call Wait, once.
 type Pending interface {
-	// Wait returns once the event is durable, or was found not to be stored.
+	// Wait returns once the event is durable, or once the committer has decided not to
+	// store it.
 	Wait(ctx context.Context) (seq uint64, out Outcome, err error)
 }
 
-// Found is one stored event of an answer. JSON is the stored body, to be sent
-// unchanged and never written to.
+// Found is one stored event of an answer. JSON is the stored payload, which is sent
+// unchanged and must not be modified.
 type Found struct {
 	Seq  uint64
 	JSON []byte

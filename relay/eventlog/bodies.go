@@ -10,29 +10,29 @@ import (
 	"time"
 )
 
-// bodyCache bounds the bodies kept in memory: first in, first out, because
-// order books ask for what is new.
+// bodyCache holds payloads in memory up to a budget. The oldest payload is evicted
+// first, because order books ask for new events.
 type bodyCache struct {
 	budget, size int
 	queue        []cachedBody
-	first        int    // index of the oldest in queue
-	base         uint32 // place of queue[0]; a slot knows its body by its place
-	held         int    // bodies in queue
+	first        int    // index of the oldest payload in queue
+	base         uint32 // position of queue[0]; a live entry stores the position of its payload
+	held         int    // number of payloads in queue
 }
 
-// cachedBody is a body and the slot that knows it. It is nil where the slot
-// has let go of it.
+// cachedBody is a payload and the live entry that refers to it. body is nil if the
+// entry has dropped the payload.
 type cachedBody struct {
 	entry uint32
 	body  []byte
 }
 
-// noBody is the place of a body that is not in memory.
+// noBody is the position of a payload that is not in memory.
 const noBody = None
 
 func (c *bodyCache) get(place uint32) []byte { return c.queue[place-c.base].body }
 
-// body gives the body of a slot, nil when it is not in memory.
+// body returns the payload of an entry, or nil if the payload is not in memory.
 func (l *live) body(s *liveEntry) []byte {
 	if s.body == noBody {
 		return nil
@@ -40,7 +40,7 @@ func (l *live) body(s *liveEntry) []byte {
 	return l.bodies.get(s.body)
 }
 
-// cache keeps a body with its slot and evicts the oldest beyond the budget.
+// cache adds the payload of an entry and evicts the oldest payloads beyond the budget.
 // The caller holds mu.
 func (l *live) cache(n uint32, body []byte) {
 	s, c := l.entries.at(n), &l.bodies
@@ -66,7 +66,7 @@ func (l *live) cache(n uint32, body []byte) {
 	}
 }
 
-// uncache lets go of the body of a slot.
+// uncache drops the payload of an entry.
 func (l *live) uncache(s *liveEntry) {
 	if s.body == noBody {
 		return
@@ -82,7 +82,7 @@ func (l *live) uncache(s *liveEntry) {
 	}
 }
 
-// compactQueue closes the gaps and counts places from 0 again.
+// compactQueue removes the gaps from the queue and restarts positions at 0.
 func (l *live) compactQueue() {
 	c := &l.bodies
 	kept := c.queue[:0]
@@ -96,15 +96,14 @@ func (l *live) compactQueue() {
 	c.queue, c.first, c.base = kept, 0, 0
 }
 
-// missingBody is a place in an answer whose body was not in memory.
+// missingBody is the index of an answer whose payload is not in memory.
 type missingBody struct {
 	index int
 	entry uint32
 }
 
-// loadBodies reads the missing bodies of an answer, keeps them in memory
-// within the budget, and drops from found[from:] what was deleted in the
-// meantime or is damaged.
+// loadBodies reads the missing payloads of an answer and caches them. It removes events
+// from found[from:] that were deleted meanwhile or whose records are damaged.
 func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
 	gone := false
 	for _, m := range missing {
@@ -124,7 +123,7 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	for _, m := range missing {
 		f := &found[m.index]
 		if m.entry == None {
-			continue // it was found by its words, and may be no live event
+			continue // a full-text hit may be no live event
 		}
 		if s := l.entries.at(m.entry); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
 			l.cache(m.entry, f.JSON)
@@ -138,15 +137,15 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 	return found, nil
 }
 
-// Bounds of the bodies that an answer holds at once.
+// Bounds of the payloads that one answer holds in memory at once.
 const (
 	BodiesAtOnce    = 32
 	bodyBytesAtOnce = 128 << 10
 )
 
-// Bodies appends to dst the bodies of some of the hits, as many as may be held
-// at once, and says of how many hits they are. It leaves out what was deleted in
-// the meantime or is damaged.
+// Bodies appends to dst the payloads of the first hits, within the bounds, and returns
+// the number of hits that it has consumed. Events that were deleted meanwhile or whose
+// records are damaged are left out.
 func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 	l, first := st.live, len(dst)
 	var missing []missingBody
@@ -177,8 +176,8 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 	return dst, n, err
 }
 
-// SortNewest puts hits into NIP-01 order: newest first, equal times by lowest
-// id. What has left its slot in the meantime is ordered by arrival.
+// SortNewest sorts hits in NIP-01 order: newest first, then lowest id. If the live
+// entry of a hit was reused meanwhile, hits of the same second are ordered by arrival.
 func (st *Store) SortNewest(hits []Hit) {
 	l := st.live
 	l.mu.RLock()
@@ -195,11 +194,11 @@ func (st *Store) SortNewest(hits []Hit) {
 	})
 }
 
-// typicalBody is what a body is taken to weigh before it is read, in bytes.
+// typicalBody is the assumed size of a payload before it is read, in bytes.
 const typicalBody = 1 << 10
 
-// warm reads the newest bodies into memory after opening, oldest first, so
-// that the newest stay longest.
+// warmBodies reads the newest payloads into memory after Open. It reads the oldest of
+// them first, so that the newest are evicted last.
 func (st *Store) warmBodies() {
 	l := st.live
 	var newest []missingBody
@@ -231,7 +230,7 @@ func (st *Store) warmBodies() {
 			return
 		}
 	}
-	if err != nil { // queries will read what they need
+	if err != nil { // queries read the payloads that they need
 		st.logger.Warn("the newest events are not in memory", "err", err)
 	}
 }

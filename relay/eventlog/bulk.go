@@ -5,12 +5,11 @@ import (
 	"sync"
 )
 
-// bulk fills an empty live index: items are gathered per posting and each
-// posting is sorted once, which makes opening a store of a million events a
-// matter of seconds.
+// bulk fills an empty live index. Items are collected per posting and each posting is
+// sorted once, so that a store of a million events opens within seconds.
 type bulk struct {
 	l       *live
-	entries uint32 // slots filled
+	entries uint32 // number of filled entries
 }
 
 func newBulk(l *live) *bulk { return &bulk{l: l} }
@@ -20,8 +19,8 @@ func (b *bulk) add(r indexEntry) {
 	b.entries++
 }
 
-// finish builds the postings, each by itself on one of the cores. Every slot
-// below n is filled: nothing has been taken out of the index yet.
+// finish sorts the postings in parallel. Every number below b.entries is in use,
+// because nothing was removed from the index yet.
 func (b *bulk) finish() {
 	var several []*posting
 	for n := range b.entries {

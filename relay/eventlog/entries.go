@@ -2,37 +2,37 @@ package eventlog
 
 import "hash/maphash"
 
-// slot is one live event. It holds no pointer: the garbage collector does not
-// look at a million of them.
+// liveEntry is one live event. It has no pointers, so that the garbage collector does
+// not scan a million entries.
 type liveEntry struct {
 	seq        uint64
 	createdAt  int64
 	expiration int64
 	author     uint32
-	d          uint32 // term of the d tag that its address has, none where there is none
-	tags       uint32 // in live.lists, with nTerms
-	body       uint32 // in bodyCache, noBody when not cached
+	d          uint32 // tag number of the d of its address; None if it has no d
+	tags       uint32 // number in liveEntries.tagLists, with length nTags
+	body       uint32 // position in bodyCache; noBody if not cached
 	nTags      uint16
 	kind       uint16
 	side       side
 	used       bool
-	// hidden: past its expiration and out of every posting, but still the
-	// newest of its address until the committer has moved its record.
+	// hidden is set if the event has expired. The entry is in no posting, but stays the
+	// newest of its address until the committer has moved its index entry.
 	hidden bool
-	// several: the event has several values of s or of f.
+	// several is set if the event has an s tag and several values of s or of f.
 	several bool
-	id      [32]byte // last: walks look at what is before it
+	id      [32]byte // the last field, because walks read the fields before it
 }
 
-// side says what the k tag of an event is, which order books ask for, so that a
-// walk need not look at its terms.
+// side is the value of the k tag. Order books filter by k; with side, a walk need not
+// read the tags of an entry.
 type side uint8
 
 const (
 	noSide    side = iota // no k tag
-	buySide               // one, "buy"
-	sellSide              // one, "sell"
-	otherSide             // anything else: its terms say
+	buySide               // one k tag, "buy"
+	sellSide              // one k tag, "sell"
+	otherSide             // any other k tags; the filter must read the tags
 )
 
 func sideOf(tags []string) side {
@@ -53,8 +53,7 @@ func sideOf(tags []string) side {
 	return found
 }
 
-// severalValues reports whether terms hold an s and more than one value of s or
-// of f.
+// severalValues reports whether tags hold an s and more than one value of s or of f.
 func severalValues(tags []string) bool {
 	s, f := 0, 0
 	for _, t := range tags {
@@ -68,8 +67,7 @@ func severalValues(tags []string) bool {
 	return s > 1 || s == 1 && f > 1
 }
 
-// slots are the live events, and the ways to find one that every event has: by
-// id and by address.
+// liveEntries holds the live events with their indexes by id and by address.
 type liveEntries struct {
 	chunks[liveEntry]
 	free      []uint32
@@ -77,9 +75,9 @@ type liveEntries struct {
 	byID      idHash
 	addresses addressHasher
 	byAddress idHash
-	tagLists  arena[uint32] // the terms of slots
-	// chains holds the newest arrival of a slot's address where that is not
-	// the slot's own event.
+	tagLists  arena[uint32] // tag numbers of the entries
+	// chains maps an entry to the seq of the newest arrival of its address, if that is
+	// not the entry's own event.
 	chains map[uint32]uint64
 }
 
@@ -90,7 +88,7 @@ func newLiveEntries() *liveEntries {
 	return s
 }
 
-// take gives a slot that is not used.
+// alloc returns the number of a free entry.
 func (s *liveEntries) alloc() uint32 {
 	if last := len(s.free) - 1; last >= 0 {
 		n := s.free[last]
@@ -100,7 +98,7 @@ func (s *liveEntries) alloc() uint32 {
 	return s.grow()
 }
 
-// fill puts an event into a taken slot.
+// fill writes an event into an allocated entry.
 func (s *liveEntries) fill(n uint32, e liveEntry, tags []uint32) {
 	e.tags, e.nTags, e.used = s.tagLists.alloc(tags), uint16(len(tags)), true
 	*s.at(n) = e
@@ -110,7 +108,7 @@ func (s *liveEntries) fill(n uint32, e liveEntry, tags []uint32) {
 	}
 }
 
-// clear empties a slot and gives it back.
+// clear frees an entry.
 func (s *liveEntries) clear(n uint32) {
 	e := s.at(n)
 	s.byID.remove(s.byID.hash(n), n)
@@ -123,12 +121,12 @@ func (s *liveEntries) clear(n uint32) {
 	s.free = append(s.free, n)
 }
 
-// find gives the slot of an id, hidden or not.
+// find returns the entry of an id, hidden or not.
 func (s *liveEntries) find(id [32]byte) (uint32, bool) {
 	return s.byID.find(maphash.Bytes(s.seed, id[:]), func(n uint32) bool { return s.at(n).id == id })
 }
 
-// findAddress gives the slot of an address, hidden or not.
+// findAddress returns the entry of an address, hidden or not.
 func (s *liveEntries) findAddress(a internedAddress) (uint32, bool) {
 	return s.byAddress.find(s.addresses.of(a), func(n uint32) bool {
 		e := s.at(n)
@@ -136,7 +134,7 @@ func (s *liveEntries) findAddress(a internedAddress) (uint32, bool) {
 	})
 }
 
-// termsOf lists the terms of a slot.
+// tagsOf returns the tag numbers of an entry.
 func (s *liveEntries) tagsOf(e *liveEntry) []uint32 { return s.tagLists.get(e.tags, int(e.nTags)) }
 
 func (e *liveEntry) address() internedAddress { return internedAddress{e.kind, e.author, e.d} }
@@ -146,7 +144,7 @@ func (e *liveEntry) hasAddress() bool {
 	return c == replaceable || c == addressable
 }
 
-// chain is the newest arrival of the slot's address.
+// chain returns the seq of the newest arrival of the entry's address.
 func (s *liveEntries) chain(n uint32) uint64 {
 	if seq, ok := s.chains[n]; ok {
 		return seq

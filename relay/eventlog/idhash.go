@@ -1,14 +1,14 @@
 package eventlog
 
-// table finds numbers by a hash of what they stand for. It keeps 4 bytes for
-// each number and no key: the keys stay where the numbers lead, so whoever
-// looks something up says how to tell it.
+// idHash is a hash table of numbers. It stores 4 bytes per number and no keys: the key
+// is found where the number points, and the caller of find compares it.
 //
-// It is open addressing with linear probing, in parts that grow one by one, so
-// that no append waits for a million numbers to move.
+// The table uses open addressing with linear probing. It is divided into parts that
+// grow one at a time, so that no append waits for a million moves.
 type idHash struct {
 	parts [idHashParts]idHashPart
-	// hash is of what a number stands for; numbers are moved by it.
+	// hash returns the hash of the key that a number stands for. It is called when a
+	// part grows or closes a gap.
 	hash func(n uint32) uint64
 }
 
@@ -22,10 +22,10 @@ const (
 	numberBits  = entryBits
 	numberMask  = 1<<numberBits - 1
 	emptyCell   = None
-	maxNumbers  = numberMask // the greatest is left out: with all tag bits it would be emptyCell
+	maxNumbers  = numberMask // excludes the greatest number, which with all tag bits set equals emptyCell
 )
 
-// part, home and tag take different bits of a hash.
+// part, home and tagged use different bits of a hash.
 func (t *idHash) part(h uint64) *idHashPart { return &t.parts[h&(idHashParts-1)] }
 
 func (p *idHashPart) home(h uint64) int { return int(h >> 32 * uint64(len(p.cells)) >> 32) }
@@ -39,7 +39,8 @@ func (p *idHashPart) after(i int) int {
 	return i
 }
 
-// find gives the number that was put with hash h and that is says yes to.
+// find returns the number with hash h for which is returns true. ok is false if there
+// is none.
 func (t *idHash) find(h uint64, is func(n uint32) bool) (uint32, bool) {
 	p := t.part(h)
 	if p.used == 0 {
@@ -57,7 +58,7 @@ func (t *idHash) find(h uint64, is func(n uint32) bool) (uint32, bool) {
 	}
 }
 
-// put adds a number that is not there.
+// put adds a number that is not in the table.
 func (t *idHash) put(h uint64, n uint32) {
 	p := t.part(h)
 	if 4*(p.used+1) > 3*len(p.cells) {
@@ -89,7 +90,7 @@ func (t *idHash) grow(p *idHashPart) {
 	}
 }
 
-// remove takes out a number that was put with hash h, and closes the gap.
+// remove removes a number with hash h and closes the gap.
 func (t *idHash) remove(h uint64, n uint32) bool {
 	p := t.part(h)
 	if p.used == 0 {
@@ -102,7 +103,8 @@ func (t *idHash) remove(h uint64, n uint32) bool {
 		}
 	}
 	for j := p.after(i); p.cells[j] != emptyCell; j = p.after(j) {
-		// What lies between its home and here, going round, may move up to i.
+		// If the home of a cell is behind the gap i and at or before j, in the cyclic
+		// order, the cell stays.
 		home := p.home(t.hash(p.cells[j] & numberMask))
 		if between := i < home && home <= j; i <= j && between || i > j && (i < home || home <= j) {
 			continue

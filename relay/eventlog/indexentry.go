@@ -1,6 +1,6 @@
 package eventlog
 
-// recordAt gives the record of an address held in memory, hidden or not.
+// entryAt returns the index entry of an address from memory, hidden or not.
 func (l *live) entryAt(kind int, pubkey [32]byte, d string) (indexEntry, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -11,8 +11,8 @@ func (l *live) entryAt(kind int, pubkey [32]byte, d string) (indexEntry, bool) {
 	return l.indexEntry(n), true
 }
 
-// recordOf gives the record and address ("" for a regular event) of an id held
-// in memory.
+// entryOf returns the index entry of an id from memory, and its address, which is empty
+// for a regular event.
 func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -24,7 +24,8 @@ func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
 	return ie, ie.address(), true
 }
 
-// recordIn is recordOf for a hidden slot, if it is still about that event.
+// hiddenEntry returns the index entry and the address of a hidden entry. ok is false if
+// the entry was reused since.
 func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -35,7 +36,8 @@ func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
 	return ie, ie.address(), true
 }
 
-// record rebuilds the record that a slot was filled from. The caller holds mu.
+// indexEntry rebuilds the index entry that a live entry was filled from. The caller
+// holds mu.
 func (l *live) indexEntry(n uint32) indexEntry {
 	s := l.entries.at(n)
 	tags := l.entries.tagsOf(s)
@@ -49,7 +51,7 @@ func (l *live) indexEntry(n uint32) indexEntry {
 	for _, t := range tags {
 		all = append(all, l.tags.key(t)...)
 	}
-	text := string(all) // terms are parts of one string
+	text := string(all) // the tags are substrings of one string
 	for i, t := range tags {
 		n := len(l.tags.key(t))
 		r.tags[i], text = text[:n], text[n:]
@@ -57,7 +59,7 @@ func (l *live) indexEntry(n uint32) indexEntry {
 	return r
 }
 
-// address is the address of the record's event, "" for a regular one.
+// address returns the address of the event, or "" if the event is regular.
 func (r *indexEntry) address() address {
 	switch kindClass(r.kind) {
 	case replaceable:

@@ -2,7 +2,7 @@ package eventlog
 
 import "github.com/nbd-wtf/go-nostr"
 
-// class is how NIP-01 treats a kind.
+// class is the class of a kind (NIP-01).
 type class uint8
 
 const (

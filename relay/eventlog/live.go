@@ -7,17 +7,18 @@ import (
 	"sync/atomic"
 )
 
-// live is the index of everything that is served, in memory. It is written by
-// the committer alone, after each commit, and by whoever first notices that
-// something has expired; both hold mu.
+// live is the index of served events in memory. Two goroutines write the index, both
+// under mu: the committer after each commit, and any goroutine that finds expired
+// events.
 //
-// The postings are by kind, single-letter tag, and the composites that order
-// books ask for: (kind, author), (kind, s), (kind, author, s) and (kind, s, f).
-// What an author has without regard to kind is the union of its kinds.
+// Postings exist per kind, per single-letter tag, and per composite that order books
+// ask for: (kind, author), (kind, s), (kind, author, s) and (kind, s, f). The events of
+// an author regardless of kind are the union over the author's kinds.
 //
-// An event with several values of s or of f is in none of the composites of s:
-// its combinations would grow with the square of its tags. It is in the posting
-// several of its kind, which plans by composites of s merge and check.
+// If an event has several values of s or of f, it is in no composite of s, because the
+// number of its combinations would grow with the square of its tags. The event is in
+// the posting several of its kind instead. A plan by composites of s merges that
+// posting and checks its items.
 type live struct {
 	mu         sync.RWMutex
 	entries    *liveEntries
@@ -26,22 +27,22 @@ type live struct {
 	kinds      map[uint16]*posting
 	composites map[composite]list
 	several    map[uint16]*posting
-	// unlisted: nobody is going to ask, so there are no postings.
+	// noPostings is set if the store answers no queries (Config.Bulk).
 	noPostings bool
 
 	expiries expiryHeap
-	hidden   []expiry // hidden slots, until the committer has moved their records
-	// nextExpiry is the earliest time in expiries, so that queries can tell
-	// without a lock that nothing has expired.
+	hidden   []expiry // hidden entries whose index entries the committer has not moved yet
+	// nextExpiry is the earliest time in expiries. A query compares it with the clock
+	// without taking the lock.
 	nextExpiry atomic.Int64
-	shun       atomic.Pointer[shunned] // nil: nothing
+	shun       atomic.Pointer[shunned] // nil if nothing is shunned
 	bodies     bodyCache
 	n          int
-	numbers    []uint32 // of the terms of the record being filled in, reused
+	numbers    []uint32 // buffer for the tag numbers of the entry being filled
 }
 
-// combo is the key of a composite posting; none stands for what it leaves out.
-// It has no gaps, so that it is hashed at once.
+// composite is the key of a composite posting. A field that does not apply is None. The
+// struct has no padding, so that it is hashed in one step.
 type composite struct {
 	kind   uint32
 	author uint32
@@ -61,7 +62,8 @@ func newLive(bodyBudget int) *live {
 	return l
 }
 
-// less orders items oldest first; within a second, greatest id first.
+// less orders items by created_at ascending. Within one second it orders by id
+// descending.
 func (l *live) less(a, b item) bool {
 	if ta, tb := a>>entryBits, b>>entryBits; ta != tb {
 		return ta < tb
@@ -72,8 +74,8 @@ func (l *live) less(a, b item) bool {
 	return bytes.Compare(l.entries.at(a.entry()).id[:], l.entries.at(b.entry()).id[:]) > 0
 }
 
-// fill takes a slot for a record and interns its properties; it touches no
-// posting.
+// fill allocates an entry for an index entry and interns its author and tags. It
+// changes no posting.
 func (l *live) fill(r indexEntry, body []byte) uint32 {
 	n := l.entries.alloc()
 	s := liveEntry{
@@ -86,8 +88,8 @@ func (l *live) fill(r indexEntry, body []byte) uint32 {
 		l.numbers = append(l.numbers, l.tags.number(t))
 	}
 	if kindClass(r.kind) == addressable {
-		// An addressable event without d has the empty one, which is the same
-		// address as no term.
+		// An addressable event without a d tag has the empty d. An empty d and no d are
+		// the same address.
 		for i, t := range r.tags {
 			if t[0] == 'd' {
 				if len(t) > 1 {
@@ -110,7 +112,8 @@ func (l *live) fill(r indexEntry, body []byte) uint32 {
 	return n
 }
 
-// find gives the slot of an address, if it is held in memory.
+// find returns the number of the live entry with an address. ok is false if memory
+// holds none.
 func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 	author, ok := l.authors.find(pubkey)
 	if !ok {
@@ -125,7 +128,7 @@ func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 	return l.entries.findAddress(a)
 }
 
-// termList gives the list of a term, if any served event has it.
+// tagList returns the list of a tag. ok is false if no served event has the tag.
 func (l *live) tagList(n uint32) (list, bool) {
 	switch at := l.tags.list.at(n).list; {
 	case at == noList:
@@ -139,8 +142,8 @@ func (l *live) tagList(n uint32) (list, bool) {
 
 func (l *live) itemOf(n uint32) item { return makeItem(l.entries.at(n).createdAt, n) }
 
-// eachCombo calls fn for every composite that a slot belongs to, the one of
-// kind and author first: four at most.
+// eachComposite calls fn for every composite of an entry, at most four. (kind, author)
+// is the first.
 func (l *live) eachComposite(s *liveEntry, fn func(composite)) {
 	fn(composite{uint32(s.kind), s.author, None, None})
 	if s.several {
@@ -165,8 +168,8 @@ func (l *live) eachComposite(s *liveEntry, fn func(composite)) {
 	}
 }
 
-// link puts a slot into its postings, by put: which keeps a posting in order,
-// or leaves that for later.
+// link adds an entry to its postings. put inserts an item into a posting, in order or
+// to be sorted later.
 func (l *live) link(n uint32, put func(*posting, item)) {
 	if l.noPostings {
 		return
@@ -221,12 +224,12 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 	}
 }
 
-// add puts a record in. The caller holds mu.
+// add adds an event to the index. The caller holds mu.
 func (l *live) add(r indexEntry, body []byte) {
 	l.link(l.fill(r, body), func(p *posting, it item) { p.insert(it, l.less) })
 }
 
-// unlink takes a slot out of every posting.
+// unlink removes an entry from every posting.
 func (l *live) unlink(n uint32) {
 	l.n--
 	if l.noPostings {
@@ -267,7 +270,7 @@ func (l *live) unlink(n uint32) {
 	}
 }
 
-// remove takes a slot out altogether. The caller holds mu.
+// remove removes an entry from the index. The caller holds mu.
 func (l *live) remove(n uint32) {
 	s := l.entries.at(n)
 	if !s.hidden {

@@ -12,17 +12,17 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// LiveOf counts the live events of one kind by one key.
+// LiveOf returns the number of live events of one kind by one key.
 func (st *Store) LiveOf(kind int, key string) int {
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
 	return st.live.liveOfKey(kind, hex32.OrZero(key))
 }
 
-// maxKnown bounds the values that parts are made of.
+// maxKnown bounds the lists that AuthorsOf and ValuesOf return.
 const maxKnown = 4096
 
-// AuthorsOf lists keys with live events of a kind.
+// AuthorsOf returns the keys that have live events of a kind, at most maxKnown.
 func (st *Store) AuthorsOf(kind int) (keys []string) {
 	l := st.live
 	l.mu.RLock()
@@ -38,7 +38,7 @@ func (st *Store) AuthorsOf(kind int) (keys []string) {
 	return keys
 }
 
-// ValuesOf lists values of a tag among live events.
+// ValuesOf returns the values of a tag among live events, at most maxKnown.
 func (st *Store) ValuesOf(tag string) (values []string) {
 	l := st.live
 	l.mu.RLock()
@@ -53,7 +53,7 @@ func (st *Store) ValuesOf(tag string) (values []string) {
 	return values
 }
 
-// AtMost is how many live events a filter matches at the most.
+// AtMost returns an upper bound of the number of live events that match a filter.
 func (st *Store) AtMost(f nostr.Filter) int {
 	l := st.live
 	l.mu.RLock()
@@ -73,10 +73,10 @@ func (st *Store) AtMost(f nostr.Filter) int {
 	return min(n, l.n)
 }
 
-// LiveItems lists what takes part in reconciliation: the live events that
-// match a filter, mail left out. The index is let go of between parts, so that
-// a million events hold no append up; an event that comes or goes meanwhile may
-// be in the list or not, which the next reconciliation settles.
+// LiveItems returns the items for a reconciliation: the live events that match a
+// filter, except mail. The lock is released between parts, so that a list of a million
+// events does not delay appends. An event that is added or removed meanwhile may be in
+// the list or not; the next reconciliation corrects this.
 func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
 	const part = 8192
 	l := st.live
@@ -95,7 +95,7 @@ func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveIte
 			l.mu.RUnlock()
 			return items, head, nil
 		}
-		// Numbers of terms and authors may be reused between two parts.
+		// The numbers of tags and authors may be reused between two parts.
 		c, none, err := l.condition(f, 0)
 		if err != nil {
 			l.mu.RUnlock()

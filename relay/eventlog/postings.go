@@ -5,23 +5,23 @@ import (
 	"sort"
 )
 
-// A posting is the sorted list of the live events that share one property.
-// Its items pack created_at (36 bits) above the slot (28 bits); events of the
-// same second are ordered by their ids, so that walking a posting backwards
-// gives NIP-01's order: newest first, then lowest id.
+// posting is the sorted list of the live events that share one property. An item packs
+// created_at (36 bits) above the number of the live entry (28 bits). Events of the same
+// second are ordered by id, so that a walk from the end visits events in NIP-01 order:
+// newest first, then lowest id.
 //
-// Most postings hold a few items and are one slice; long ones are a list of
-// chunks, so that inserting in the middle moves at most one chunk.
+// Most postings hold a few items and are one slice. A long posting is a list of chunks,
+// so that an insertion in the middle moves at most one chunk.
 type posting struct {
-	few    []item   // while the posting is short
-	chunks [][]item // else; no chunk is empty
+	few    []item   // used while the posting is short
+	chunks [][]item // used if the posting is long; no chunk is empty
 	n      int
 }
 
-// A list is a posting, or the one item of a property that no other event has
-// had: most addresses have no posting of their own.
+// list is a posting, or a single item if only one event has the property: most
+// addresses need no posting.
 type list struct {
-	many *posting // nil: one
+	many *posting // nil if the list is the item one
 	one  item
 }
 
@@ -32,7 +32,7 @@ func (a list) size() int {
 	return a.many.n
 }
 
-// before counts the items created at a time less than t.
+// before returns the number of items with created_at < t.
 func (a list) before(t int64) int {
 	switch {
 	case a.many != nil:
@@ -43,7 +43,7 @@ func (a list) before(t int64) int {
 	return 0
 }
 
-// newest gives a cursor at the newest item with created_at <= until.
+// newest returns a cursor at the newest item with created_at <= until.
 func (a list) newest(until int64) cursor {
 	if a.many != nil {
 		return a.many.newest(until)
@@ -62,7 +62,7 @@ const (
 	maxEntries = 1 << entryBits
 	maxTime    = 1<<(64-entryBits) - 1 // year 4147
 	chunkMax   = 512
-	chunkMin   = 64 // room that a chunk keeps however few it holds
+	chunkMin   = 64 // minimum capacity of a chunk
 )
 
 func makeItem(createdAt int64, entry uint32) item {
@@ -72,8 +72,8 @@ func makeItem(createdAt int64, entry uint32) item {
 func (i item) entry() uint32    { return uint32(i) & (maxEntries - 1) }
 func (i item) createdAt() int64 { return int64(i >> entryBits) }
 
-// order compares two items; ids are looked at only within one second.
-type order func(a, b item) bool // a before b, oldest first
+// order compares two items. Ids are compared only within the same second.
+type order func(a, b item) bool // reports whether a is older than b
 
 func (p *posting) insert(it item, less order) {
 	p.n++
@@ -92,8 +92,8 @@ func (p *posting) insert(it item, less order) {
 		p.chunks[c] = insertItem(p.chunks[c], it, less)
 		return
 	}
-	// Full. Events mostly arrive in order: at the end start a new chunk and
-	// leave the old one full, elsewhere split.
+	// The chunk is full. Events mostly arrive in order: at the end begin a new chunk
+	// and leave the full one; elsewhere split the chunk.
 	last := len(p.chunks) - 1
 	if c == last && less(p.chunks[c][chunkMax-1], it) {
 		p.chunks = append(p.chunks, append(make([]item, 0, chunkMin), it))
@@ -112,8 +112,8 @@ func (p *posting) insert(it item, less order) {
 	}
 }
 
-// chunkFor is the chunk that holds it or should: the first whose last item is
-// not before it, else the last.
+// chunkFor returns the index of the chunk that holds or would hold an item: the first
+// chunk whose last item is not before the item, else the last chunk.
 func (p *posting) chunkFor(it item, less order) int {
 	last := len(p.chunks) - 1
 	if ch := p.chunks[last]; !less(it, ch[0]) {
@@ -127,7 +127,7 @@ func (p *posting) chunkFor(it item, less order) int {
 
 func insertItem(s []item, it item, less order) []item {
 	n := len(s)
-	if n == cap(s) { // append would make more room than a chunk may hold
+	if n == cap(s) { // append would allocate more than a chunk may hold
 		s = append(make([]item, 0, max(2, min(n*3/2, chunkMax), n+1)), s...)
 	}
 	if n == 0 || less(s[n-1], it) {
@@ -140,7 +140,7 @@ func insertItem(s []item, it item, less order) []item {
 	return s
 }
 
-// remove takes an item out; it says whether it was there.
+// remove removes an item. It returns false if the item is not in the posting.
 func (p *posting) remove(it item, less order) bool {
 	if p.chunks == nil {
 		i := findItem(p.few, it, less)
@@ -186,9 +186,9 @@ func (p *posting) dropChunk(c int) {
 	}
 }
 
-// mergeChunk joins a chunk to a neighbour that has room for it, and says
-// whether it did. Orders come at the end and leave from the middle, so without
-// it most of memory would be gaps.
+// mergeChunk merges a chunk with a neighbour if both fit, and reports whether it did.
+// Orders are added at the end and removed from the middle; without merging, most of the
+// memory would be unused capacity.
 func (p *posting) mergeChunk(c int) bool {
 	const room = chunkMax * 3 / 4
 	switch {
@@ -211,10 +211,9 @@ func findItem(s []item, it item, less order) int {
 	return -1
 }
 
-// load makes the posting of items in any order; it is how opening the store
-// fills the index.
+// load replaces the posting by items in any order. Open fills the index with load.
 func (p *posting) load(items []item, less order) {
-	slices.Sort(items) // by time; what is of one second is put in order after that
+	slices.Sort(items) // by time; items of the same second are sorted below
 	for from := 0; from < len(items); {
 		to := from + 1
 		for to < len(items) && items[to].createdAt() == items[from].createdAt() {
@@ -237,7 +236,7 @@ func (p *posting) load(items []item, less order) {
 	}
 }
 
-// before counts the items created at a time less than t.
+// before returns the number of items with created_at < t.
 func (p *posting) before(t int64) int {
 	if t <= 0 {
 		return 0
@@ -260,16 +259,15 @@ func (p *posting) before(t int64) int {
 	return n
 }
 
-// A cursor walks a posting from the newest item created at or before a time,
-// backwards.
+// cursor walks a posting backwards, from the newest item at or before a time.
 type cursor struct {
-	p     *posting // nil: one
+	p     *posting // nil if the list is the item one
 	one   item
-	chunk int // -1: in few
+	chunk int // -1 if the posting is short
 	i     int
 }
 
-// newest gives a cursor at the newest item with created_at <= until.
+// newest returns a cursor at the newest item with created_at <= until.
 func (p *posting) newest(until int64) cursor {
 	c := cursor{p: p, chunk: -1}
 	if p.chunks == nil {
@@ -306,7 +304,7 @@ func (c *cursor) previousChunk() {
 	}
 }
 
-// item is the current item, false past the oldest.
+// item returns the current item. ok is false past the oldest item.
 func (c *cursor) item() (item, bool) {
 	if c.i < 0 {
 		return 0, false

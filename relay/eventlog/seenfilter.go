@@ -11,33 +11,33 @@ import (
 	"github.com/dgraph-io/ristretto/v2/z"
 )
 
-// seenFilter answers "surely not held" for most new keys of one keyspace
-// without asking the disk: a Bloom filter over all of them. It is filled in the
-// background after opening; until then it says "maybe" to everything.
+// seenFilter is a Bloom filter over all keys of one keyspace. It answers "not there"
+// for most new keys without a read from disk. The filter is filled in the background
+// after Open; until then it answers "maybe" for every key.
 type seenFilter struct {
 	space byte
-	hash  func(tail []byte) uint64 // of a key without its first byte
+	hash  func(tail []byte) uint64 // hash of a key without its first byte
 
 	ready atomic.Bool
 	mu    sync.RWMutex
 	bloom *z.Bloom
-	n     int // keys added
-	room  int // keys that it was sized for
+	n     int // number of added keys
+	room  int // number of keys that the filter is sized for
 }
 
 const (
-	falsePositives = 0.01 // share of new keys that are looked up in vain
+	falsePositives = 0.01 // share of new keys that cause a useless lookup
 	filterRoom     = 1_000_000
 )
 
-// newIDFilter is over the ids of the log.
+// newIDFilter returns a filter of the ids in the log.
 func newIDFilter(held int) *seenFilter {
 	f := &seenFilter{space: spaceID, hash: hashID}
 	f.resize(held)
 	return f
 }
 
-// newHiddenFilter is over the addresses whose newest version is not served.
+// newHiddenFilter returns a filter of the addresses whose newest version is not served.
 func newHiddenFilter() *seenFilter {
 	seed := maphash.MakeSeed()
 	f := &seenFilter{space: spaceHidden, hash: func(tail []byte) uint64 { return maphash.Bytes(seed, tail) }}
@@ -45,7 +45,8 @@ func newHiddenFilter() *seenFilter {
 	return f
 }
 
-// The first half of a SHA-256 is as good a hash as any.
+// hashID returns the first eight bytes of an id. An id is a SHA-256, so its bytes are
+// already a hash.
 func hashID(id []byte) uint64 { return binary.LittleEndian.Uint64(id) }
 
 func (f *seenFilter) resize(held int) {
@@ -53,7 +54,7 @@ func (f *seenFilter) resize(held int) {
 	f.bloom = z.NewBloomFilter(float64(f.room), falsePositives)
 }
 
-// mayHold is false only when a key is surely not there.
+// mayContain returns false only if the key is certainly not in the keyspace.
 func (f *seenFilter) mayContain(tail []byte) bool {
 	if !f.ready.Load() {
 		return true
@@ -61,10 +62,10 @@ func (f *seenFilter) mayContain(tail []byte) bool {
 	h := f.hash(tail)
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return !f.ready.Load() || f.bloom.Has(h) // it may have been made anew since
+	return !f.ready.Load() || f.bloom.Has(h) // the filter may have been replaced meanwhile
 }
 
-// add notes keys before they are looked for.
+// add adds a key. The committer adds a key before any goroutine looks for it.
 func (f *seenFilter) add(tail []byte) { f.addHashed(f.hash(tail)) }
 
 func (f *seenFilter) addHashed(hashes ...uint64) {
@@ -76,8 +77,8 @@ func (f *seenFilter) addHashed(hashes ...uint64) {
 	f.n += len(hashes)
 }
 
-// fill reads every key of the keyspace into the filter. New ones are added by
-// the committer meanwhile.
+// fill adds every key of the keyspace to the filter. The committer adds new keys at the
+// same time.
 func (st *Store) fill(f *seenFilter) {
 	batch, began := make([]uint64, 0, 1024), time.Now()
 	err := st.db.View(func(txn *badger.Txn) error {
@@ -96,19 +97,19 @@ func (st *Store) fill(f *seenFilter) {
 		f.addHashed(batch...)
 		return nil
 	})
-	if err == nil { // else it goes on saying "maybe"
+	if err == nil { // on an error the filter continues to answer "maybe"
 		f.ready.Store(true)
 	}
 }
 
-// growFilters begins a larger filter in place of one that is full. The
-// committer calls it.
+// growFilters replaces a full filter by a larger one, which is filled in the
+// background. Only the committer calls growFilters.
 func (st *Store) growFilters() error {
 	for _, f := range []*seenFilter{st.ids, st.hidden} {
 		if !f.ready.Load() || f.n <= f.room {
 			continue
 		}
-		if err := st.flush(); err != nil { // what is not in the files is not found there
+		if err := st.flush(); err != nil { // fill reads only committed keys
 			return err
 		}
 		f.mu.Lock()

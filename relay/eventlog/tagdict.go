@@ -6,26 +6,26 @@ import (
 	"math/rand/v2"
 )
 
-// terms numbers the distinct tag values of live events, letter and value, and
-// keeps the list of each. Most of them are of one event alone (its d), so the
-// keys lie in a slab and the list of one event is its slot.
+// tagDict assigns a number to each distinct tag (letter and value) of live events and
+// holds the list of events per tag. Most tags belong to a single event (its d), so the
+// keys are in an arena, and the list of a single event is the number of its entry.
 //
-// Numbers are reused once no slot refers to them.
+// A number is reused if no entry refers to it any more.
 type tagDict struct {
 	seed   maphash.Seed
 	byKey  idHash
 	list   chunks[dictTag]
 	keys   arena[byte]
 	free   []uint32
-	many   []*posting // lists of terms that several events have had
-	unused []uint32   // numbers of many
+	many   []*posting // postings of tags that several events have or had
+	unused []uint32   // free indexes of many
 }
 
 type dictTag struct {
-	key    uint32 // in keys, with its length
+	key    uint32 // number in keys, with length
 	length uint32
 	refs   uint32
-	list   uint32 // noList, oneSlot + the slot, or a number of many
+	list   uint32 // noList, oneEntry plus the number of an entry, or an index of many
 }
 
 const (
@@ -48,7 +48,7 @@ func (t *tagDict) hashOf(n uint32) uint64 {
 	return maphash.Bytes(t.seed, k[1:]) + uint64(k[0])*0x9e3779b97f4a7c15
 }
 
-// key is letter and value, to be read while mu is held.
+// key returns the letter and the value of a tag. The slice is valid while mu is held.
 func (t *tagDict) key(n uint32) []byte {
 	e := t.list.at(n)
 	return t.keys.get(e.key, int(e.length))
@@ -63,7 +63,7 @@ func (t *tagDict) find(letter byte, value string) (uint32, bool) {
 	})
 }
 
-// number gives the number of a term, for one more slot to refer to.
+// number returns the number of a tag and adds one reference.
 func (t *tagDict) number(key string) uint32 {
 	if n, ok := t.find(key[0], key[1:]); ok {
 		t.list.at(n).refs++
@@ -92,7 +92,7 @@ func (t *tagDict) release(n uint32) {
 	t.free = append(t.free, n)
 }
 
-// setMany gives a term a list of several events, or takes its list away.
+// setMany sets the posting of a tag. If p is nil, the tag has no list afterwards.
 func (t *tagDict) setMany(e *dictTag, p *posting) {
 	if e.list < oneEntry {
 		t.many[e.list] = nil
@@ -112,7 +112,7 @@ func (t *tagDict) setMany(e *dictTag, p *posting) {
 	t.many = append(t.many, p)
 }
 
-// each calls fn for every term, until it returns false.
+// each calls fn for every tag until fn returns false.
 func (t *tagDict) each(fn func(n uint32) bool) {
 	for n := range t.list.n {
 		if t.list.at(n).refs > 0 && !fn(n) {
@@ -121,8 +121,8 @@ func (t *tagDict) each(fn func(n uint32) bool) {
 	}
 }
 
-// authors numbers the authors of live events, and knows the kinds that each
-// has live events of. Numbers are reused once no slot refers to them.
+// authors assigns a number to each author of live events and holds the kinds of the
+// author's live events. A number is reused if no entry refers to it any more.
 type authors struct {
 	seed  maphash.Seed
 	byKey idHash
@@ -133,7 +133,7 @@ type authors struct {
 type author struct {
 	key   [32]byte
 	refs  uint32
-	kinds []uint16 // of events that are served
+	kinds []uint16 // kinds of the author's served events
 }
 
 func newAuthors() *authors {
@@ -146,7 +146,7 @@ func (a *authors) find(key [32]byte) (uint32, bool) {
 	return a.byKey.find(maphash.Bytes(a.seed, key[:]), func(n uint32) bool { return a.list.at(n).key == key })
 }
 
-// number gives the number of an author, for one more slot to refer to.
+// number returns the number of an author and adds one reference.
 func (a *authors) number(key [32]byte) uint32 {
 	if n, ok := a.find(key); ok {
 		a.list.at(n).refs++
@@ -184,15 +184,15 @@ func (a *author) dropKind(kind uint16) {
 	}
 }
 
-// slotAddress is an address in interned numbers.
+// internedAddress is an address in the numbers of tagDict and authors.
 type internedAddress struct {
 	kind   uint16
 	author uint32
-	d      uint32 // term of the d tag, none where there is none
+	d      uint32 // tag number of the d; None if there is no d
 }
 
-// addressHash mixes an address with secrets of this process, so that nobody
-// can choose addresses that meet in one place.
+// addressHasher hashes addresses with random keys of this process, so that an attacker
+// cannot choose addresses that collide.
 type addressHasher [2]uint64
 
 func newAddressHasher() addressHasher { return addressHasher{rand.Uint64(), rand.Uint64() | 1} }
