@@ -14,16 +14,16 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// CheckReport is what Check found.
+// CheckReport is the result of Check.
 type CheckReport struct {
-	Entries  uint64   // rows of the log
-	Bodies   uint64   // of them readable
+	Entries  uint64   // records of the log
+	Bodies   uint64   // records with a readable payload
 	Live     int      // events that are served
-	Problems []string // the first of them; none: the store is sound
-	Total    int      // of problems
+	Problems []string // the first problems; empty if the store is sound
+	Total    int      // number of problems
 }
 
-// maxProblems bounds the problems that a report spells out.
+// maxProblems bounds the problems that a report describes.
 const maxProblems = 100
 
 func (r *CheckReport) problem(format string, args ...any) {
@@ -32,13 +32,13 @@ func (r *CheckReport) problem(format string, args ...any) {
 	}
 }
 
-// Check proves the layout against itself: every row, body, id and record, the
-// newest version of every address recomputed from the log, the live index
-// against the records, and tombstones, cursors, queue, outcomes and proofs. With signatures it verifies each event's signature too.
-// Nothing may be appended meanwhile.
+// Check verifies the store: every record, payload, id and index entry; the newest
+// version of every address, computed again from the log; the live index against the
+// index entries; tombstones, cursors, queue, outcomes and proofs. If signatures is set,
+// Check verifies each event's signature too. No event may be appended meanwhile.
 func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
-	// What was logged must have been followed, and erasures told, before one can
-	// compare: the second writes what the first was to tell.
+	// The derived keys of all records must be committed and all scrubs recorded before
+	// the comparison. The second flush records the scrubs of the first.
 	for range 2 {
 		if err := st.writeKeys(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check the log: %w", err)
@@ -66,9 +66,9 @@ type checker struct {
 	st         *Store
 	report     CheckReport
 	best       map[address]*indexEntry // newest readable version of each address
-	regular    map[uint64]*indexEntry  // regular events that ought to be served
-	live       []indexEntry            // records that ought to be in the index
-	tombs      map[address]int64       // by kind and key: up to when addresses are deleted; nil: not read yet
+	regular    map[uint64]*indexEntry  // regular events that must be served
+	live       []indexEntry            // index entries that must be in the live index
+	tombs      map[address]int64       // deletion times by kind and key; nil before the first use
 	signatures bool
 }
 
@@ -85,7 +85,7 @@ func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func
 			c.report.problem("entry %d: %v", seq, err)
 			return nil
 		}
-		if err := c.record(txn, seq, r, bytes.Clone(body)); err != nil { // records keep parts of it
+		if err := c.record(txn, seq, r, bytes.Clone(body)); err != nil { // index entries keep slices of the payload
 			return err
 		}
 		if seq%4096 == 0 {
@@ -104,7 +104,7 @@ func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func
 	return err
 }
 
-// row checks one entry and remembers what it means for the records.
+// record checks one record and computes the index entry that must exist for it.
 func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) error {
 	item, err := txn.Get(idKey(r.id))
 	switch {
@@ -158,9 +158,9 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 	return nil
 }
 
-// accounted checks that something asked for the erasure of a body: a tombstone,
-// or the end of a mail's time. The d of an erased event is not known any more,
-// so a tombstone of any address of its key and kind is taken for its own.
+// accounted checks that a tombstone, or the end of a mail's life, accounts for an
+// erased payload. The d of an erased event is unknown, so a tombstone of any address
+// with the same kind and key is accepted.
 func (c *checker) accounted(txn *badger.Txn, seq uint64, r logRecord) error {
 	if mostro.IsMail(r.kind) && (r.expired || r.expiration > 0 && r.expiration <= c.st.now().Unix()) {
 		return nil
@@ -196,7 +196,7 @@ func (c *checker) over(r *indexEntry) bool {
 	return r.expiration > 0 && r.expiration <= c.st.now().Unix()
 }
 
-// records compares the stored records with what the rows say they must be.
+// indexEntries compares the stored index entries with those computed from the records.
 func (c *checker) indexEntries(txn *badger.Txn) error {
 	seen := make(map[address]bool, len(c.best))
 	for _, space := range []byte{spaceNewest, spaceHidden, spaceRegular} {
@@ -262,8 +262,8 @@ func sameEntry(a, b *indexEntry) bool {
 		a.createdAt == b.createdAt && a.expiration == b.expiration && slices.Equal(a.tags, b.tags)
 }
 
-// index compares the live index with the records, and its postings with its
-// slots.
+// index compares the live index with the index entries, and the postings with the live
+// entries.
 func (c *checker) index() {
 	l := c.st.live
 	l.mu.RLock()
@@ -358,7 +358,7 @@ func firstTag(r *indexEntry, letter byte) string {
 	return ""
 }
 
-// holds says whether an item is in the posting.
+// holds reports whether an item is in the posting.
 func (p *posting) holds(it item, less order) bool {
 	if p.chunks == nil {
 		return findItem(p.few, it, less) >= 0

@@ -9,15 +9,15 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// beside checks what the log keeps beside events and their records: ids,
-// tombstones, cursors, the queue of own events with its outcomes, proofs of
-// equivocation. What follows from an event is checked with the event.
+// otherKeys checks the keys that are not index entries: the number of ids, tombstones,
+// cursors, the queue of own events with its outcomes, proofs of equivocation, and the
+// state of the store. The keys of one event are checked with its record.
 func (c *checker) otherKeys(txn *badger.Txn) error {
 	head := c.st.Head()
 	it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100})
 	defer it.Close()
 	var ids uint64
-	sent := map[string]uint64{} // log position up to which a relay has been sent the queue
+	sent := map[string]uint64{} // seq up to which the queue was sent to a relay
 	for it.Rewind(); it.Valid(); it.Next() {
 		key := it.Item().Key()
 		if len(key) == 0 {
@@ -26,7 +26,7 @@ func (c *checker) otherKeys(txn *badger.Txn) error {
 		}
 		switch key[0] {
 		case spaceNewest, spaceHidden, spaceRegular:
-			continue // rows and records saw to these
+			continue // checked by logRecords and indexEntries
 		case spaceID:
 			ids++
 			continue
@@ -71,7 +71,7 @@ func (c *checker) otherKeys(txn *badger.Txn) error {
 	return nil
 }
 
-// erased checks how much of a file of the log is said to be erased.
+// erasedBytes checks the number of erased bytes recorded for a log file.
 func (c *checker) erasedBytes(key, value []byte) {
 	if len(key) != 9 || len(value) != 8 {
 		c.report.problem("the row %x is not readable", key)
@@ -83,7 +83,7 @@ func (c *checker) erasedBytes(key, value []byte) {
 	}
 }
 
-// meta checks what the store says of itself.
+// meta checks the schema version and applied.
 func (c *checker) meta(key, value []byte, head uint64) {
 	switch {
 	case bytes.Equal(key, keySchema) && len(value) == 4 && binary.BigEndian.Uint32(value) == schemaVersion:
@@ -116,7 +116,7 @@ func (c *checker) tombstone(key, value []byte, head uint64) {
 	}
 }
 
-// forward checks a row of the queue. Keys sort, so that a relay's cursor comes
+// forward checks a key of the queue. Keys are sorted, so the cursor of a relay comes
 // before its outcomes.
 func (c *checker) forward(key, value []byte, head uint64, sent map[string]uint64) {
 	switch {
@@ -146,8 +146,9 @@ func (c *checker) forward(key, value []byte, head uint64, sent map[string]uint64
 	}
 }
 
-// proof checks that two entries prove an equivocation: one key, kind and time,
-// two ids. Their address is compared while both can be read.
+// proof checks that two entries prove an equivocation: the same key, kind and
+// created_at, and different ids. If both payloads are readable, the addresses must be
+// equal.
 func (c *checker) proof(key []byte) error {
 	if len(key) != 17 {
 		c.report.problem("the proof %x is not readable", key)
@@ -167,12 +168,12 @@ func (c *checker) proof(key []byte) error {
 		return nil
 	}
 	if body1 == nil || body2 == nil {
-		return nil // one was erased; the proof is not shown any more
+		return nil // one payload was erased, and the proof is not shown any more
 	}
 	evt1, err1 := ParseBody(body1)
 	evt2, err2 := ParseBody(body2)
 	if errors.Join(err1, err2) != nil {
-		return nil // told with the entry
+		return nil // reported with the record
 	}
 	addr1, _ := addressOf(evt1, first.pubkey)
 	addr2, _ := addressOf(evt2, second.pubkey)

@@ -11,57 +11,58 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// DefaultDiskReserve is how many bytes stay free on the disk for what follows
-// from events that are stored: Badger's tables and the indexes.
+// DefaultDiskReserve is the default number of bytes that stay free on the disk. The
+// reserve is for the derived data of stored events: Badger's tables and the other
+// indexes.
 const DefaultDiskReserve = 512 << 20
 
 const (
-	// openingShare of the reserve must be free for the store to be opened:
-	// Badger writes while it opens, through memory maps, and a full disk ends the
+	// A fraction 1/openingShare of the reserve must be free when the store is opened.
+	// Badger writes through memory maps while it opens, and a full disk would end the
 	// process there.
 	openingShare = 16
-	// spaceEvery is how often the disk is looked at, spaceWhileWriting while
-	// events are appended.
+	// spaceEvery is the interval at which free space is measured; while events are
+	// appended, it is spaceWhileWriting.
 	spaceEvery        = time.Second
 	spaceWhileWriting = 100 * time.Millisecond
-	// logAhead is how many bytes the log's file is grown ahead of use.
+	// logAhead is the number of bytes by which the log file is reserved ahead of use.
 	logAhead = 4 << 20
 )
 
-// ErrFull says that the disk has less free space than its reserve: no event is
-// taken, and reading goes on.
+// ErrFull is returned if the disk has less free space than the reserve. The store
+// refuses new events; reads continue.
 var ErrFull = errors.New("the disk is full")
 
-// keptShare of the reserve lies in a file that is given up when the store is
-// opened or closed on a disk that other programs have filled: Badger writes its
-// tables then, through memory maps.
+// A fraction 1/keptShare of the reserve is in a file. If other programs have filled the
+// disk, the file is removed before the store is opened or closed, because Badger writes
+// its tables at these times, through memory maps.
 const keptShare = 4
 
 func (st *Store) keptPath() string { return filepath.Join(st.cfg.Dir, "events", "reserve") }
 
-// keepRoom makes the file that keeps room, while there is some.
+// keepRoom creates the reserve file if there is enough free space.
 func (st *Store) keepRoom() {
 	if st.kept || st.cfg.DiskReserve < 0 || st.free.Load() < st.cfg.DiskReserve {
 		return
 	}
 	f, err := os.OpenFile(st.keptPath(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return // tried again in a second
+		return // watchSpace tries again in a second
 	}
 	err = reserve(f, 0, st.cfg.DiskReserve/keptShare)
 	f.Close()
 	st.kept = err == nil
 }
 
-// GiveUpRoom removes the file that keeps room if the disk is full. The program
-// calls it before it closes stores on that disk.
+// GiveUpRoom removes the reserve file if the disk is full. The program calls it before
+// it closes the stores on that disk.
 func (st *Store) GiveUpRoom() {
 	if free, err := st.cfg.FreeSpace(st.cfg.Dir); err == nil && st.cfg.DiskReserve > 0 && free < st.cfg.DiskReserve/keptShare {
-		os.Remove(st.keptPath()) // if it fails, Close leaves Badger as a crash would
+		os.Remove(st.keptPath()) // on an error, Close leaves Badger as a crash would
 	}
 }
 
-// spaceToOpen refuses to open a store where its files would not find room.
+// spaceToOpen returns ErrFull if the disk has too little space to open the store.
 func (st *Store) spaceToOpen(dir string) error {
 	if st.cfg.DiskReserve < 0 {
 		return nil
@@ -69,7 +70,7 @@ func (st *Store) spaceToOpen(dir string) error {
 	st.GiveUpRoom()
 	free, err := st.cfg.FreeSpace(dir)
 	if err != nil {
-		return nil // it is asked again each second; what fails is no full disk
+		return nil // not a full disk; free space is measured again each second
 	}
 	if need := st.cfg.DiskReserve / openingShare; free < need {
 		return fmt.Errorf("%s: %w: %d MiB are free and %d are needed to open it: make room, then start again", dir, ErrFull, free>>20, (need+1<<20-1)>>20)
@@ -77,8 +78,8 @@ func (st *Store) spaceToOpen(dir string) error {
 	return nil
 }
 
-// closeBadger closes Badger, or leaves it as a crash would where its tables
-// would find no room: opening the store finishes what is in its logs.
+// closeBadger closes Badger. If the disk has no room for its tables, Badger is left as
+// after a crash, and the next Open finishes the work from Badger's write-ahead logs.
 func (st *Store) closeBadger() error {
 	st.GiveUpRoom()
 	if free, err := st.cfg.FreeSpace(st.cfg.Dir); err == nil && st.cfg.DiskReserve > 0 && free < st.cfg.DiskReserve/openingShare {
@@ -88,7 +89,7 @@ func (st *Store) closeBadger() error {
 	return st.db.Close()
 }
 
-// lookAtSpace notices when the disk gets full, and when it has room again.
+// lookAtSpace measures the free space and sets or clears full.
 func (st *Store) lookAtSpace() {
 	if st.cfg.DiskReserve < 0 {
 		return
@@ -109,21 +110,22 @@ func (st *Store) lookAtSpace() {
 	}
 }
 
-// markFull has no more events taken.
+// markFull makes the store refuse events.
 func (st *Store) markFull(args ...any) {
 	if !st.full.Swap(true) {
 		st.logger.Error("the disk is full: no event is taken, reading goes on", append([]any{"data", st.cfg.Dir}, args...)...)
 	}
 }
 
-// lookWhileWriting is lookAtSpace for the committer, before it appends.
+// lookWhileWriting measures the free space before the committer appends, at most once
+// per spaceWhileWriting.
 func (st *Store) lookWhileWriting() {
 	if time.Now().UnixNano()-st.spaceSeen.Load() > int64(spaceWhileWriting) {
 		st.lookAtSpace()
 	}
 }
 
-// watchSpace looks at the disk until the store closes.
+// watchSpace measures the free space until the store closes.
 func (st *Store) watchSpace() {
 	defer st.done.Done()
 	tick := time.NewTicker(spaceEvery)
@@ -140,11 +142,11 @@ func (st *Store) watchSpace() {
 	}
 }
 
-// growMaps gives the files that Badger writes through memory maps their whole
-// room, in all of the data directory: a write to a map that finds no room ends
-// the process.
+// growMaps reserves the full length of the files that Badger writes through memory
+// maps, in the whole data directory. A write to a map without disk space ends the
+// process with SIGBUS.
 func (st *Store) growMaps() {
-	paths, _ := filepath.Glob(filepath.Join(st.cfg.Dir, "*", "*.mem")) // no error: the pattern is right
+	paths, _ := filepath.Glob(filepath.Join(st.cfg.Dir, "*", "*.mem")) // the only possible error is a bad pattern
 	seen := make(map[string]bool, len(paths))
 	for _, path := range paths {
 		if seen[path] = true; st.grown[path] {
@@ -152,7 +154,7 @@ func (st *Store) growMaps() {
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
-			continue // gone meanwhile
+			continue // the file was removed meanwhile
 		}
 		info, err := f.Stat()
 		if err == nil {
@@ -167,9 +169,9 @@ func (st *Store) growMaps() {
 	st.grown = seen
 }
 
-// refuses says whether an arrival is not taken while the disk is full. What
-// this program publishes itself goes on into the reserve. A cursor is not moved
-// past events that were refused.
+// refuses reports whether an arrival is refused because the disk is full. Events of
+// this program may use the reserve. A cursor is refused too, so that it does not pass
+// events that were refused.
 func (st *Store) refuses(p *Enqueued) bool {
 	if !st.full.Load() {
 		return false
@@ -180,7 +182,7 @@ func (st *Store) refuses(p *Enqueued) bool {
 	return p.Source.Road != mostro.RoadSelf
 }
 
-// growLog sees to it that rows of some length find room in the log's file.
+// reserveSpace reserves n bytes behind the end of the last file.
 func (l *recordLog) reserveSpace(n int64) error {
 	lf := l.files[len(l.files)-1]
 	if lf.size+n <= l.reserved {
@@ -189,7 +191,7 @@ func (l *recordLog) reserveSpace(n int64) error {
 	from := max(lf.size, l.reserved)
 	to := lf.size + n + logAhead
 	err := reserve(lf.f, from, to-from)
-	if errors.Is(err, syscall.ENOSPC) && lf.size+n > l.reserved { // then without more than is needed
+	if errors.Is(err, syscall.ENOSPC) && lf.size+n > l.reserved { // try again without logAhead
 		to = lf.size + n
 		err = reserve(lf.f, from, to-from)
 	}
@@ -199,6 +201,6 @@ func (l *recordLog) reserveSpace(n int64) error {
 	return err
 }
 
-// Full reports whether the disk has less free space than the reserve, so that
-// new events are refused.
+// Full reports whether the store refuses new events because the disk has less free
+// space than the reserve.
 func (st *Store) Full() bool { return st.full.Load() }

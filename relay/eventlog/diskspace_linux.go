@@ -8,7 +8,8 @@ import (
 
 const fallocKeepSize = 1 // FALLOC_FL_KEEP_SIZE
 
-// freeSpace is how many bytes a process may still write to the disk of dir.
+// freeSpace returns the number of bytes that an unprivileged process may still write to
+// the disk of dir.
 func freeSpace(dir string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
@@ -17,8 +18,8 @@ func freeSpace(dir string) (int64, error) {
 	return int64(s.Bavail) * int64(s.Bsize), nil
 }
 
-// reserve has the disk keep room for n bytes of a file at from, whose size
-// stays as it is. A file system that cannot do that is no error.
+// reserve allocates disk space for n bytes of a file at an offset, without changing the
+// size of the file. If the file system does not support this, reserve returns nil.
 func reserve(f *os.File, from, n int64) error {
 	for {
 		err := syscall.Fallocate(int(f.Fd()), fallocKeepSize, from, n)

@@ -12,11 +12,11 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// evidenceLine is one line of an operator's own backup: an event with what this
-// relay witnessed of its arrival.
+// evidenceLine is one line of an operator's own backup: an event with the time and the
+// source of its arrival at this relay.
 type evidenceLine struct {
 	Event      json.RawMessage `json:"event"`
-	ReceivedAt int64           `json:"received_at"` // unix milliseconds
+	ReceivedAt int64           `json:"received_at"` // Unix time in milliseconds
 	Road       string          `json:"road"`        // client, import, self, live or backfill
 	Relay      string          `json:"relay,omitempty"`
 	Archived   bool            `json:"archived,omitempty"`
@@ -25,11 +25,12 @@ type evidenceLine struct {
 // writeEvidence writes one entry as a line of a backup.
 func writeEvidence(w io.Writer, e *mostro.Entry, body []byte) error {
 	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false) // the event's text stays as it is
+	enc.SetEscapeHTML(false) // the event's text must not change
 	return enc.Encode(evidenceLine{body, e.ReceivedAt.UnixMilli(), e.Source.Road.String(), e.Source.Relay, e.Archived})
 }
 
-// Witnessed is what a line of a backup says of an event's arrival.
+// Witnessed holds the time and the source of an event's first arrival, from a line of a
+// backup.
 type Witnessed struct {
 	at       time.Time
 	source   mostro.Source
@@ -40,12 +41,12 @@ var roads = [...]mostro.Road{mostro.RoadClient, mostro.RoadImport, mostro.RoadSe
 
 const ReasonEvidence = "invalid: the line says when the event was received, which is believed of your own backup alone: import --evidence into a data directory takes it back"
 
-// ReadEvidence takes a line of a backup apart. For a plain event it returns the
-// text unchanged, and nil.
+// ReadEvidence parses a line of a backup and returns the event's text. If the line is a
+// plain event, ReadEvidence returns the line unchanged and a nil Witnessed.
 func ReadEvidence(text string, now time.Time) (event string, a *Witnessed, err error) {
 	var line evidenceLine
 	if json.Unmarshal([]byte(text), &line) != nil || line.Event == nil {
-		return text, nil, nil // an event, or nothing: who reads it says which
+		return text, nil, nil // a plain event or malformed; the caller parses it
 	}
 	a = &Witnessed{at: time.UnixMilli(line.ReceivedAt).UTC(), source: mostro.Source{Relay: line.Relay}, archived: line.Archived}
 	for _, road := range roads {
@@ -62,12 +63,12 @@ func ReadEvidence(text string, now time.Time) (event string, a *Witnessed, err e
 	return string(line.Event), a, nil
 }
 
-// Restore makes an arrival what it was when it was received first.
+// Restore sets the fields of an arrival to those of the event's first arrival.
 func (a *Witnessed) Restore(to *Arrival) {
 	to.ReceivedAt, to.Source, to.Restored, to.Archived = a.at, a.source, true, a.archived
 }
 
-// hides reports whether the rules keep an event from the public.
+// hides reports whether the moderation rules hide an event from the public.
 func (st *Store) hides(evt *nostr.Event) bool {
 	s := st.live.shun.Load()
 	if s == nil || len(s.keys)+len(s.ids) == 0 {

@@ -8,14 +8,15 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// expiry is a hidden slot: seq tells its present event from a later one.
+// expiry is a hidden live entry. seq tells its event from a later event in the same
+// entry.
 type expiry struct {
 	entry uint32
 	seq   uint64
 }
 
-// expiryHeap is a binary heap of expirations with their slots. Entries of
-// events that went another way stay until they are popped or compacted.
+// expiryHeap is a binary heap of expirations with their live entries. If an event was
+// removed otherwise, its expiration stays in the heap until it is popped or compacted.
 type expiryHeap []item
 
 func (h *expiryHeap) push(e item) {
@@ -58,16 +59,16 @@ func (h expiryHeap) down(i int) {
 	}
 }
 
-// order makes a heap of entries in any order.
+// order makes a heap of expirations in any order.
 func (h expiryHeap) order() {
 	for i := len(h)/2 - 1; i >= 0; i-- {
 		h.down(i)
 	}
 }
 
-// compactExpiries leaves one entry for each event that will expire. A slot may
-// have several that say the same: versions of an order end alike, and a new
-// one often gets the slot of the one before it.
+// compactExpiries reduces the heap to one expiration per event. A live entry may have
+// several equal expirations: versions of an order have the same end, and a new version
+// often reuses the entry of the old one.
 func (l *live) compactExpiries() {
 	l.expiries = l.expiries[:0]
 	for n := range l.entries.n {
@@ -79,11 +80,11 @@ func (l *live) compactExpiries() {
 	l.setNextExpiry()
 }
 
-// expires says whether a slot has an end that comes before that of the calendar.
+// expires reports whether an entry has an expiration that fits into an item.
 func (e *liveEntry) expires() bool { return e.expiration > 0 && e.expiration <= maxTime }
 
-// expire hides what has expired at now (unix seconds). It takes mu itself, and
-// costs one atomic load while nothing has.
+// expire hides the events that have expired at now (Unix seconds). It locks mu. If no
+// event has expired, expire costs one atomic load.
 func (l *live) expire(now int64) {
 	if l.nextExpiry.Load() > now {
 		return
@@ -98,8 +99,7 @@ func (l *live) expire(now int64) {
 	l.setNextExpiry()
 }
 
-// hide takes an event out of every answer at once; its record in the store is
-// moved later, by the committer.
+// hide removes an event from all answers. The committer moves its index entry later.
 func (l *live) hide(n uint32) {
 	l.unlink(n)
 	s := l.entries.at(n)
@@ -108,8 +108,8 @@ func (l *live) hide(n uint32) {
 	l.hidden = append(l.hidden, expiry{n, s.seq})
 }
 
-// current says whether an entry is still about the event in its slot: one that
-// ends at the same time is as good as the one it was made for.
+// current reports whether an expiration applies to the event in its live entry. An
+// equal expiration of an earlier event counts too.
 func (l *live) current(e item) bool {
 	s := l.entries.at(e.entry())
 	return s.used && s.expiration == e.createdAt() && !s.hidden
@@ -123,7 +123,7 @@ func (l *live) setNextExpiry() {
 	}
 }
 
-// takeHidden gives the events hidden since the last call.
+// takeHidden returns the entries hidden since the last call.
 func (l *live) takeHidden() []expiry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +132,8 @@ func (l *live) takeHidden() []expiry {
 	return h
 }
 
-// ExpiredAt says whether the first readable NIP-40 tag lies at or before now.
+// ExpiredAt reports whether the first expiration tag (NIP-40) is at or before now. It
+// returns false if the tag is missing or not a number.
 func ExpiredAt(tags nostr.Tags, now time.Time) bool {
 	for _, tag := range tags {
 		if len(tag) >= 2 && tag[0] == "expiration" {

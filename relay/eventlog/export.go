@@ -14,19 +14,19 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// ExportFilter chooses what Export writes. Zero fields choose everything.
+// ExportFilter selects the events that Export writes. A zero field selects everything.
 type ExportFilter struct {
 	Kinds        []int
-	Authors      []string // hex
-	Since, Until int64    // of created_at, unix seconds, both inclusive
-	After        uint64   // log position
-	Live         bool     // only what is served now
-	Public       bool     // without what the rules hide: banned and quarantined keys, banned events
-	Evidence     bool     // each line with time and road of receipt, as Import takes back; for the operator alone
+	Authors      []string // in hex
+	Since, Until int64    // bounds of created_at in Unix seconds, inclusive
+	After        uint64   // only entries with a greater seq
+	Live         bool     // only events that are served now
+	Public       bool     // without events hidden by moderation: banned and quarantined keys, banned events
+	Evidence     bool     // write time and source of receipt too, for Import; for the operator only
 }
 
-// ParseExportFilter reads kinds, authors (comma-separated), since, until,
-// after and live from URL parameters. An unknown parameter is an error.
+// ParseExportFilter parses the URL parameters kinds, authors (comma-separated), since,
+// until, after, live and format. It returns an error for an unknown parameter.
 func ParseExportFilter(q url.Values) (f ExportFilter, err error) {
 	for name, values := range q {
 		value := values[len(values)-1]
@@ -78,10 +78,10 @@ func (f *ExportFilter) wants(e mostro.Entry) bool {
 		(f.Until == 0 || int64(evt.CreatedAt) <= f.Until)
 }
 
-// Export writes the readable events of the log as NDJSON, in order of arrival:
-// the stored bodies, unchanged, unless f.Evidence asks for more. Mail is never
-// exported. It returns how many events it wrote. Damaged entries are left out;
-// an error says so at the end.
+// Export writes the readable events of the log as NDJSON, in order of arrival, and
+// returns the number of events. Each line is the stored payload or, if f.Evidence is
+// set, a line of a backup. Mail is never exported. If entries are damaged, Export
+// leaves them out, writes the rest, and returns an error at the end.
 func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
 	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
@@ -92,7 +92,7 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 		if f.Evidence {
 			return writeEvidence(bw, &e, body)
 		}
-		bw.Write(body) // an error stays with the writer until the newline
+		bw.Write(body) // bw keeps the error until the newline
 		return bw.WriteByte('\n')
 	})
 	if err == nil {

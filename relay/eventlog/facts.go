@@ -15,28 +15,27 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A deletion request takes an event's body. Of an event that is evidence about
-// its author the tags that are facts (mostro.FactTags) stay in the index, so
-// that an author who deletes its failures leaves the same record behind as one
-// that does not.
+// A deletion request erases an event's payload. If the event is evidence about its
+// author, the tags that are facts (mostro.FactTags) stay among the derived keys. An
+// author that deletes the traces of its failures therefore has the same record as an
+// author that does not.
 
 // maxFact bounds the facts of one event, in bytes.
 const maxFact = 8 << 10
 
-// keepFact keeps the facts of an event that is about to be erased, in the same
-// transaction that asks for its erasure. An event that is no evidence leaves
-// nothing but its row.
+// keepFact stores the facts of an event in the transaction that requests its scrub. If
+// the event is no evidence, only the head of its record stays.
 func (g *commitGroup) keepFact(seq uint64) error {
 	_, body, err := g.st.recordAt(seq)
 	if IsDamage(err) {
-		return nil // there is nothing left to keep; the reader of the entry reports the damage
+		return nil // no facts are left; a reader of the entry reports the damage
 	}
 	if err != nil || body == nil {
 		return err
 	}
 	evt, err := ParseBody(bytes.Clone(body))
 	if err != nil {
-		return nil // as above: what cannot be read has no facts to keep
+		return nil // as above: an unreadable payload has no facts
 	}
 	tags, ok := mostro.FactTags(evt)
 	if !ok {
@@ -49,9 +48,9 @@ func (g *commitGroup) keepFact(seq uint64) error {
 	return g.set(seqKey(spaceFact, seq), fact)
 }
 
-// ReadEvidence is Read, and gives besides each erased event of which facts were
-// kept: an entry that is Erased, whose event has no content, no signature and
-// these tags alone. Its id and dates are those of the event.
+// ReadEvidence works like Read and also passes each erased event whose facts were kept.
+// Such an entry is marked Erased; its event has the original id, author, kind and
+// dates, only the tags of mostro.FactTags, and neither content nor signature.
 func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
 	head := st.head.Load()
 	for after < head {
@@ -63,14 +62,14 @@ func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.
 			return err
 		}
 		var facts []mostro.Entry
-		if uint64(len(batch)) < last-after { // some are not readable
+		if uint64(len(batch)) < last-after { // some entries are not readable
 			if facts, err = st.factsAfter(after, last); err != nil {
 				return err
 			}
 		}
 		for _, e := range batch {
 			for len(facts) > 0 && facts[0].Seq <= e.entry.Seq {
-				// One that was erased between the two readings is given once.
+				// If an event was erased between the two reads, it is passed once.
 				if facts[0].Seq < e.entry.Seq {
 					if err := fn(facts[0]); err != nil {
 						return err
@@ -92,8 +91,8 @@ func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.
 	return nil
 }
 
-// factsAfter gives the erased events after a position, up to another, of which
-// facts were kept. They are committed before the body goes.
+// factsAfter returns the erased events with facts after one seq up to another. The
+// facts are committed before the payload is scrubbed.
 func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error) {
 	err = st.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceFact}})
@@ -113,7 +112,7 @@ func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error)
 			}
 			r, _, err := st.log.read(seq)
 			if errors.Is(err, errNoRecord) || IsDamage(err) {
-				continue // behind the end of a log that a crash cut off, or reported by others
+				continue // behind the end of a truncated log, or reported by other readers
 			}
 			if err != nil {
 				return fmt.Errorf("entry %d: %w", seq, err)

@@ -10,19 +10,19 @@ import (
 	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
-// Own events go to other relays from a queue in the store: the row that queues
-// an event is committed with the event. Each relay has a cursor; an outcome
-// and the cursor that passes it are committed together, so that a crash sends
-// an event twice at worst, which relays answer as a duplicate.
+// Own events are sent to other relays from a queue in the store. The key that queues an
+// event is committed with the event. Each relay has a cursor. An outcome and the cursor
+// that passes the event are committed together: after a crash an event is sent at most
+// twice, and relays answer the second time that it is a duplicate.
 
-// sweepRows bounds the rows that one transaction removes from the queue. The
-// outcomes of one event are removed together.
+// sweepKeys bounds the keys that one transaction removes from the queue. The outcomes
+// of one event are removed together.
 const sweepKeys = 4096
 
-// ForwardOutcome is what became of an own event at another relay.
+// ForwardOutcome is the result of sending an own event to another relay.
 type ForwardOutcome struct {
 	Relay   string    `json:"relay"`
-	Outcome string    `json:"outcome"` // accepted, refused, superseded, expired
+	Outcome string    `json:"outcome"` // accepted, refused, superseded or expired
 	Reason  string    `json:"reason,omitempty"`
 	At      time.Time `json:"at"`
 }
@@ -33,7 +33,7 @@ func forwardOutcomeKey(seq uint64, relay string) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{spaceForward, 'o'}, seq), relay...)
 }
 
-// ForwardCursor is the log position up to which a relay has been sent the queue.
+// ForwardCursor returns the seq up to which the queue was sent to a relay.
 func (st *Store) ForwardCursor(relay string) (uint64, error) {
 	v, err := st.getKey(forwardCursorKey(relay))
 	if err != nil || len(v) != 8 {
@@ -42,7 +42,7 @@ func (st *Store) ForwardCursor(relay string) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// ForwardQueue lists log positions in the queue behind after, at most limit.
+// ForwardQueue returns the queued seqs greater than after, ascending, at most limit.
 func (st *Store) ForwardQueue(after uint64, limit int) (seqs []uint64, err error) {
 	err = st.eachKey([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
 		if len(key) == 10 {
@@ -53,7 +53,7 @@ func (st *Store) ForwardQueue(after uint64, limit int) (seqs []uint64, err error
 	return seqs, err
 }
 
-// Forwarded tells what became of an own event at each relay so far.
+// Forwarded returns the outcomes of an own event so far, one per relay.
 func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcome, err error) {
 	f, err := st.Find(ctx, id)
 	if err != nil {
@@ -70,8 +70,8 @@ func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcom
 	return list, err
 }
 
-// ForwardBody gives the event at a log position if it is still worth sending,
-// else why not.
+// ForwardBody returns the event with a seq if it must still be sent, else the reason
+// why not.
 func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
 	_, body, err = st.recordAt(seq)
 	if IsDamage(err) {
@@ -102,8 +102,8 @@ func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string
 	return body, "", nil
 }
 
-// RecordForward commits the outcome of one event at one relay, together with the
-// relay's cursor.
+// RecordForward commits the outcome of one event at one relay together with the relay's
+// cursor.
 func (st *Store) RecordForward(ctx context.Context, seq uint64, o ForwardOutcome) error {
 	value, err := json.Marshal(o)
 	if err != nil {
@@ -127,7 +127,7 @@ func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
 			r, _, err := st.recordAt(seq)
 			if err != nil && !IsDamage(err) {
 				return err
-			} // a damaged row received at 0 leaves the queue
+			} // a damaged record has receivedAt 0 and leaves the queue
 			if r.receivedAt >= before.UnixMilli() || len(writes) > sweepKeys {
 				break
 			}

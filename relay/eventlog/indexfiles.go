@@ -12,16 +12,16 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// rebuildMark says that Badger's files are to be set aside. The mark is durable
-// before the first file moves, so that a crash leaves no half of an index.
+// rebuildMark is a file that says that Badger's files are being set aside. The mark is
+// durable before the first file moves, so that a crash leaves no half index.
 const (
 	rebuildMark = "rebuild"
 	damagedDir  = "damaged"
 )
 
-// soundIndex checks Badger's files before they are opened. Where they are
-// damaged and all of the index follows from the log, it sets them aside: loading
-// the store then builds the index again. Else it returns ErrIndex.
+// checkIndexFiles checks Badger's files before Badger opens them. If they are damaged
+// and the index can be rebuilt from the log, checkIndexFiles sets the files aside, and
+// load rebuilds the index. Else it returns ErrIndex.
 func (st *Store) checkIndexFiles(dir string) error {
 	unlock, err := badgerfiles.Lock(dir)
 	if errors.Is(err, badgerfiles.ErrInUse) {
@@ -48,8 +48,8 @@ func (st *Store) checkIndexFiles(dir string) error {
 	return setAside(dir)
 }
 
-// mayRebuild returns an error if the index holds what the log has no more: the
-// addresses and the facts of events whose bodies are erased. Mail has neither.
+// mayRebuild returns an error if the index holds data that the log has lost: the
+// addresses and the facts of erased events. Mail has neither.
 func (st *Store) mayRebuild(logDir string) error {
 	log, _, err := openRecordLog(logDir, 0, st.cfg.logFileBytes)
 	if err != nil {
@@ -67,8 +67,8 @@ func (st *Store) mayRebuild(logDir string) error {
 	})
 }
 
-// setAside moves Badger's files to another directory. What an earlier damage left
-// there is removed.
+// setAside moves Badger's files to another directory and replaces the files of an
+// earlier damage there.
 func setAside(dir string) error {
 	mark, aside := filepath.Join(dir, rebuildMark), filepath.Join(dir, damagedDir)
 	if _, err := os.Stat(mark); errors.Is(err, fs.ErrNotExist) {
@@ -102,7 +102,7 @@ func setAside(dir string) error {
 	return errors.Join(os.Remove(mark), syncDir(dir))
 }
 
-// isBadgers reports whether a file in the store's directory is one of Badger.
+// isBadgers reports whether a file in the store's directory belongs to Badger.
 func isBadgers(name string) bool {
 	switch filepath.Ext(name) {
 	case ".sst", ".mem", ".vlog":

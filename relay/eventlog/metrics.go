@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are the log's own figures.
+// Metrics holds the Prometheus metrics of a store.
 type Metrics struct {
 	appends *prometheus.CounterVec
 	commits prometheus.Histogram
@@ -14,7 +14,8 @@ type Metrics struct {
 	damaged prometheus.Counter
 }
 
-// NewMetrics makes the metrics; register them with Register.
+// NewMetrics returns metrics that are not registered. Collectors returns the list to
+// register.
 func NewMetrics() *Metrics {
 	return &Metrics{
 		appends: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_relay_appends_total",
@@ -28,7 +29,7 @@ func NewMetrics() *Metrics {
 	}
 }
 
-// Collectors lists the metrics, with gauges that read st.
+// Collectors returns all metrics, with gauges that read st.
 func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 	return []prometheus.Collector{m.appends, m.commits, m.groups, m.damaged,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_live_events",

@@ -8,12 +8,12 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// spaceRowV1 is where schema 1 kept the log: the row, then its body, as a value
-// in Badger.
+// spaceLogV1 is the keyspace of the log in schema 1: the value was the head of a
+// record, then its payload.
 const spaceLogV1 = 'l'
 
-// moveRows writes the log of schema 1 into files, then says so. A crash in
-// between leaves schema 1, and this begins anew.
+// migrateLog writes the log of schema 1 to files and then sets schema 2. After a crash
+// in between, the store has schema 1, and the migration starts again.
 func (st *Store) migrateLog(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
@@ -75,8 +75,8 @@ func (st *Store) migrateLog(dir string) error {
 	})
 }
 
-// splitRowV1 parts a row of schema 1 from its body. Its head was what it is
-// now, without an end of its own.
+// splitRecordV1 splits a value of schema 1 into head and payload. The head had the
+// encoding of today, without its length.
 func splitRecordV1(v []byte) (logRecord, []byte, error) {
 	in := reader{b: v}
 	in.bytes(2 + 32 + 32)
@@ -96,7 +96,8 @@ func splitRecordV1(v []byte) (logRecord, []byte, error) {
 	return r, in.b, err
 }
 
-// dropMovedRows takes out of Badger what moveRows has written to files.
+// dropLogV1 deletes the log of schema 1 from Badger after migrateLog has written the
+// files.
 func (st *Store) dropLogV1() error {
 	left := false
 	if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {

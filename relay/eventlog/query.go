@@ -13,33 +13,33 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// ErrFilter is a filter that the relay does not answer: a tag name that is not
-// a single letter (NIP-01 indexes no others).
+// ErrFilter is returned for a filter with a tag name that is not a single letter.
+// NIP-01 indexes only single-letter tags.
 var ErrFilter = errors.New("unsupported filter")
 
 // condition is a filter in the interned numbers of the live index.
 type condition struct {
-	kinds        []uint16 // nil: any
-	authors      []uint32 // nil: any
+	kinds        []uint16 // nil means any
+	authors      []uint32 // nil means any
 	tags         []tagCondition
 	since, until int64
 	upTo         uint64
-	shunned      []uint32 // authors that are not served, sorted
+	shunned      []uint32 // sorted numbers of authors whose events are not served
 	shunnedIDs   map[[32]byte]struct{}
 }
 
 type tagCondition struct {
 	letter byte
 	values []uint32
-	set    map[uint32]struct{} // of terms, where there are many
-	sides  [otherSide]bool     // of a condition on k: which sides it is for
+	set    map[uint32]struct{} // the same as values; set if there are many
+	sides  [otherSide]bool     // for a condition on k: the sides that match
 }
 
-// manyValues is from how many values on a set is looked up instead of scanned.
+// manyValues is the number of values above which a set replaces a scan.
 const manyValues = 16
 
-// condition resolves a filter; none is true when no live event can match. The
-// caller holds mu.
+// condition resolves a filter. none is true if no live event can match. The caller
+// holds mu.
 func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, err error) {
 	c = condition{until: maxTime, upTo: upTo}
 	if f.Since != nil {
@@ -117,26 +117,26 @@ func distinct(s []uint32) []uint32 {
 	return slices.Compact(s)
 }
 
-// plan is a set of postings whose union holds every match, and what belonging
-// to them already proves.
+// plan is a set of postings whose union contains every match, together with the
+// conditions that membership in the postings proves.
 //
-// An item of the postings several has proven its kind alone.
+// Membership in a posting of several proves only the kind.
 type plan struct {
 	lists          []list
-	several        []list // of the kinds, where the plan is by composites of s
+	several        []list // postings several of the kinds; set if the plan is by composites of s
 	cost           int
 	kinds, authors bool   // proven by membership
-	letters        string // tag conditions proven by membership
+	letters        string // letters of the tag conditions that membership proves
 	disjoint       bool   // no event is in two of the postings
 }
 
-// maxPostings bounds the postings merged for one filter: beyond it a coarser
-// plan is taken.
+// maxPostings bounds the postings that are merged for one filter. If a plan needs more,
+// a coarser plan is used.
 const maxPostings = 2048
 
-// plan chooses the cheapest set of postings: of few items, in few lists,
-// because a list more is a level more of merging for each item. To count, a set
-// that proves everything costs only its number of lists. The caller holds mu.
+// plan returns the cheapest plan: few items in few lists, because each doubling of the
+// number of lists adds a merge level per item. If counting is set, a plan that proves
+// every condition costs only its number of lists. The caller holds mu.
 func (l *live) plan(c *condition, counting bool) plan {
 	var best plan
 	consider := func(p plan) {
@@ -148,7 +148,7 @@ func (l *live) plan(c *condition, counting bool) plan {
 		for _, q := range p.several {
 			checked += q.size()
 		}
-		p.cost = (size + checked) * (3 + bits.Len(uint(len(p.lists)+len(p.several)))) // 3: looking at the slot, with or without merging
+		p.cost = (size + checked) * (3 + bits.Len(uint(len(p.lists)+len(p.several)))) // 3 is the cost of reading the entry, with or without merging
 		if counting && p.countable(c) {
 			p.cost = len(p.lists) + 4*checked
 		}
@@ -249,8 +249,8 @@ func (l *live) composite(c composite) (list, bool) {
 	return a, ok
 }
 
-// kindsOf are the kinds to look for of an author: where the filter names none,
-// those that it has live events of.
+// kindsOf returns the kinds to look up for an author: the kinds of the filter or, if
+// the filter names none, the kinds of the author's live events.
 func (l *live) kindsOf(c *condition, author uint32) []uint16 {
 	if c.kinds != nil {
 		return c.kinds
@@ -258,7 +258,7 @@ func (l *live) kindsOf(c *condition, author uint32) []uint16 {
 	return l.authors.list.at(author).kinds
 }
 
-// pairs counts the kinds and authors to look for.
+// pairs returns the number of (kind, author) pairs to look up.
 func (l *live) pairs(c *condition) (n int) {
 	if c.kinds != nil {
 		return len(c.kinds) * len(c.authors)
@@ -269,8 +269,8 @@ func (l *live) pairs(c *condition) (n int) {
 	return n
 }
 
-// proves counts what membership proves, to prefer the plan that leaves least
-// to check.
+// proves returns the number of conditions that membership proves. Of two plans with the
+// same cost, the plan that proves more is taken.
 func (p *plan) proves() int {
 	n := len(p.letters)
 	if p.kinds {
@@ -282,11 +282,11 @@ func (p *plan) proves() int {
 	return n
 }
 
-// countable says that the matches are as many as the plan's items within the
-// time range.
+// countable reports whether the number of matches equals the number of the plan's items
+// within the time range.
 func (p *plan) countable(c *condition) bool { return p.disjoint && p.exact(c) }
 
-// exact says that every item of the plan within the time range matches.
+// exact reports whether every item of the plan within the time range matches.
 func (p *plan) exact(c *condition) bool {
 	return (p.kinds || c.kinds == nil) && (p.authors || c.authors == nil) && p.provesTags(c) && c.upTo == 0 && c.shunned == nil && c.shunnedIDs == nil
 }
@@ -300,10 +300,11 @@ func (p *plan) provesTags(c *condition) bool {
 	return true
 }
 
-// provesKind is all that the postings several prove of their items.
+// provesKind holds the only condition that membership in a posting of several proves.
 var provesKind = plan{kinds: true}
 
-// matches checks what the plan has not proven. Time is the walk's business.
+// matches checks the conditions that the plan does not prove. The walk checks the time
+// range.
 func (l *live) matches(c *condition, s *liveEntry, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
@@ -360,24 +361,24 @@ tags:
 	return true
 }
 
-// walk calls fn for each match, newest first, until it returns false. The
-// caller holds mu.
+// walk calls fn for each match, newest first, until fn returns false. The caller holds
+// mu.
 func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
 	_, err := l.walkPart(ctx, c, p, walkPosition{}, math.MaxInt, fn)
 	return err
 }
 
-// walkedAtOnce is how many items are looked at before the index is let go of.
+// walkedAtOnce is the number of items that are read before the lock is released.
 const walkedAtOnce = 16 << 10
 
-// reached is the event that a walk in parts has come to.
+// walkPosition is the last event that a walk in parts has visited.
 type walkPosition struct {
 	is bool
 	at int64
 	id [32]byte
 }
 
-// behind reports whether an item comes behind the event in a walk.
+// behind reports whether a walk visits an item after the position.
 func (l *live) behind(r *walkPosition, it item) bool {
 	if at := it.createdAt(); at != r.at {
 		return at < r.at
@@ -385,8 +386,8 @@ func (l *live) behind(r *walkPosition, it item) bool {
 	return bytes.Compare(l.entries.at(it.entry()).id[:], r.id[:]) > 0
 }
 
-// walkPart is walk from behind an event on. It looks at some many items and
-// says where it has come to, if there may be more.
+// walkPart continues a walk behind a position and reads at most some items. It returns
+// the new position, or the zero position if the walk has ended.
 func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from walkPosition, some int, fn func(item) bool) (walkPosition, error) {
 	until := c.until
 	if from.is {
@@ -412,7 +413,7 @@ func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from walkPos
 		if n > some && !(any && it == last) {
 			return walkPosition{true, last.createdAt(), l.entries.at(last.entry()).id}, ctx.Err()
 		}
-		if any && it == last { // in two postings
+		if any && it == last { // the item is in two postings
 			continue
 		}
 		last, any = it, true
@@ -480,7 +481,7 @@ func (m *merge) next() (item, bool) {
 	return it, true
 }
 
-// byIDs collects the matches of a filter that names ids, newest first.
+// byIDs returns the matches of a filter with ids, newest first.
 func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	items := make([]item, 0, len(f.IDs))
 	for _, id := range f.IDs {
@@ -505,13 +506,12 @@ func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	return slices.Compact(items)
 }
 
-// Query appends to dst the live events that match f and were appended at or
-// before log position upTo (0: the head), newest first, equal times by lowest
-// id, at most limit of them. f.Limit and f.Search are not looked at. It
-// returns ErrFilter for a filter it cannot answer.
+// Query appends to dst the live events that match f and were appended at or before seq
+// upTo (0 means the head), in NIP-01 order, at most limit of them. f.Limit and f.Search
+// are ignored. If the store cannot answer the filter, Query returns ErrFilter.
 //
-// The index is let go of between parts of a long walk: what is replaced in the
-// meantime is left out, its new version is behind upTo.
+// The lock is released between parts of a long walk. An event that is replaced
+// meanwhile is left out; its new version has a seq greater than upTo.
 func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
 	l := st.live
 	first := len(dst)
@@ -534,14 +534,14 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	return dst, nil
 }
 
-// Hit is an event of an answer whose body is not looked for yet.
+// Hit is an event of an answer without its payload.
 type Hit struct {
 	Seq   uint64
-	At    int64 // created_at
+	At    int64 // created_at, in seconds
 	Entry uint32
 }
 
-// hits is Query without the bodies.
+// Hits returns the same events as Query, without their payloads.
 func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
 	first := len(dst)
 	err := st.each(ctx, f, upTo, limit, func(it item) bool {
@@ -555,8 +555,8 @@ func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int,
 	return dst, nil
 }
 
-// each calls take for the matches of a filter until it returns false, while the
-// index is held.
+// each calls take for the matches of a filter until take returns false. The lock is
+// held during the calls.
 func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
 	l := st.live
 	if l.noPostings {
@@ -590,16 +590,16 @@ func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit in
 	}
 }
 
-// Count is the number of live events that match any of the filters. It is
-// exact if nothing is appended meanwhile: the index is let go of between the
-// filters, and between parts of a long walk.
+// Count returns the number of live events that match any of the filters. The lock is
+// released between the filters and between parts of a long walk, so the result is exact
+// only if no event is appended meanwhile.
 func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) {
 	l := st.live
 	if l.noPostings {
 		return 0, ErrBulk
 	}
 	l.expire(st.now().Unix())
-	var seen entrySet // only where several filters may count one event twice
+	var seen entrySet // used if several filters may match the same event
 	several := len(filters) > 1
 	total := 0
 	count := func(it item) bool {
@@ -622,8 +622,8 @@ func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) 
 	return total, nil
 }
 
-// countPart counts some of the matches of a filter: all at once where sizes
-// of postings add up to them.
+// countPart counts a part of the matches of a filter. If the sizes of postings add up
+// to the result, countPart counts all matches at once.
 func (l *live) countPart(ctx context.Context, f nostr.Filter, from walkPosition, some int, several bool, total *int, count func(item) bool) (walkPosition, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -651,10 +651,10 @@ func (l *live) countPart(ctx context.Context, f nostr.Filter, from walkPosition,
 	return l.walkPart(ctx, &c, &p, from, some, count)
 }
 
-// slotSet is a set of slots: a bit for each.
+// entrySet is a set of live entries with one bit per entry.
 type entrySet []uint64
 
-// add reports whether a slot was not in the set.
+// add adds an entry and reports whether the entry is new to the set.
 func (s *entrySet) add(n uint32) bool {
 	for int(n/64) >= len(*s) {
 		*s = append(*s, make([]uint64, max(64, len(*s)))...)

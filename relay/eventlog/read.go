@@ -13,18 +13,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// ringSize is how many of the newest entries stay in memory, parsed, so that
-// the readers that keep up read no disk and parse nothing twice.
+// ringSize is the number of the newest entries that stay in memory, parsed. A reader
+// that keeps up reads no disk, and each event is parsed once for all readers.
 const ringSize = 4096
 
-// maxRingTags bounds the tags of the parsed events in memory: each takes some
-// 80 bytes. Orders have some 17, so 4,096 of them are far from it.
+// maxRingTags bounds the tags of the parsed events in memory, some 80 bytes per tag. An
+// order has some 17 tags, so that 4,096 orders stay far below the bound.
 const maxRingTags = 256 << 10
 
-// ring holds the newest entries. Its content for seq is at seq % ringSize.
+// ring holds the newest entries. The entry with seq is at index seq % ringSize.
 type ring struct {
-	from    uint64 // oldest seq that may be held
-	tags    int    // of its events
+	from    uint64 // oldest seq that may be in the ring
+	tags    int    // number of tags of all events in the ring
 	entries []recent
 }
 
@@ -33,14 +33,14 @@ type recent struct {
 	body  []byte
 }
 
-// put takes an entry, in place of the one that is ringSize older.
+// put stores an entry and replaces the entry that is ringSize older.
 func (r *ring) put(e recent) {
 	at := &r.entries[e.entry.Seq%ringSize]
 	r.tags += tagsOf(&e) - tagsOf(at)
 	*at = e
 }
 
-// drop lets go of an entry.
+// drop removes an entry.
 func (r *ring) drop(seq uint64) {
 	if at := &r.entries[seq%ringSize]; at.entry.Seq == seq {
 		r.tags -= tagsOf(at)
@@ -59,11 +59,11 @@ func newRing(head uint64) ring {
 	return ring{from: head + 1, entries: make([]recent, ringSize)}
 }
 
-// Head is the greatest seq appended so far, 0 for an empty log.
+// Head returns the seq of the newest entry, or 0 if the log is empty.
 func (st *Store) Head() uint64 { return st.head.Load() }
 
-// Wait returns nil once the head is greater than seq, or an error when ctx
-// ends or the store is closed or dead.
+// Wait returns nil once the head is greater than seq. It returns an error if ctx ends
+// or if the store is closed or dead.
 func (st *Store) Wait(ctx context.Context, seq uint64) error {
 	for {
 		st.headMu.Lock()
@@ -91,7 +91,7 @@ func (st *Store) publish(entries []recent) {
 	}
 	st.headMu.Lock()
 	head := entries[len(entries)-1].entry.Seq
-	if st.cfg.Bulk { // nobody keeps up with it; who reads, reads the disk
+	if st.cfg.Bulk { // no reader keeps up with an import; readers use the disk
 		st.ring.from = head + 1
 	} else {
 		for _, e := range entries {
@@ -111,7 +111,7 @@ func (st *Store) publish(entries []recent) {
 	st.headMu.Unlock()
 }
 
-// forget drops erased entries from the ring.
+// forget removes erased entries from the ring.
 func (st *Store) forget(seqs map[uint64]struct{}) {
 	st.headMu.Lock()
 	defer st.headMu.Unlock()
@@ -120,22 +120,22 @@ func (st *Store) forget(seqs map[uint64]struct{}) {
 	}
 }
 
-// Read calls fn for each readable entry with Seq > after, ascending, up to the
-// head at the time of the call. Entries whose body is gone are skipped.
+// Read calls fn for each readable entry with Seq > after, ascending, up to the head at
+// the time of the call. Entries with an erased payload are skipped.
 func (st *Store) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
 	return st.ReadRaw(ctx, after, func(e mostro.Entry, _ []byte) error { return fn(e) })
 }
 
-// ReadRaw is Read with the stored body of each entry, to be sent unchanged and
-// never written to.
+// ReadRaw works like Read and passes the stored payload of each entry too. The payload
+// is sent unchanged and must not be modified.
 //
-// Damaged entries are skipped, too, and reported.
+// Damaged entries are skipped and reported.
 func (st *Store) ReadRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) error {
 	_, err := st.readRaw(ctx, after, fn)
 	return err
 }
 
-// readRaw is ReadRaw, and counts the damaged entries.
+// readRaw works like ReadRaw and returns the number of damaged entries.
 func (st *Store) readRaw(ctx context.Context, after uint64, fn func(mostro.Entry, []byte) error) (damaged int, err error) {
 	head := st.head.Load()
 	for after < head {
@@ -157,11 +157,11 @@ func (st *Store) readRaw(ctx context.Context, after uint64, fn func(mostro.Entry
 	return damaged, nil
 }
 
-// readBatch bounds what a reader holds at once.
+// readBatch bounds the entries that a reader holds at once.
 const readBatch = 512
 
-// recentAfter gives the next entries after a seq, from memory or from disk,
-// the seq up to which that is complete, and how many of them are damaged.
+// recentAfter returns the next entries after a seq, from memory or from disk. last is
+// the seq up to which the batch is complete; damaged is the number of damaged entries.
 func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, damaged int, err error) {
 	last = min(after+readBatch, head)
 	st.headMu.Lock()
@@ -185,7 +185,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
 		if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
-			return nil // erased, or mail past its time, erased soon
+			return nil // erased, or expired mail that is erased soon
 		}
 		body = bytes.Clone(body)
 		evt, err := ParseBody(body)
@@ -200,7 +200,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 	return batch, last, damaged, err
 }
 
-// reportDamage counts a damaged entry, and logs it the first time.
+// reportDamage counts and logs a damaged entry, once per entry.
 func (st *Store) reportDamage(seq uint64, err error) {
 	const maxReported = 10_000
 	st.damagedMu.Lock()
@@ -219,7 +219,7 @@ func (st *Store) reportDamage(seq uint64, err error) {
 	}
 }
 
-// ParseBody reads a stored body. The event's strings are parts of it.
+// ParseBody parses a stored payload. The event's strings share the memory of body.
 func ParseBody(body []byte) (*nostr.Event, error) {
 	t := bodyTexts.Get().(*jsonscan.Scanner)
 	defer bodyTexts.Put(t)
@@ -229,7 +229,7 @@ func ParseBody(body []byte) (*nostr.Event, error) {
 	if err == nil {
 		err = t.AtEnd()
 	}
-	t.Reset("") // hold on to no body
+	t.Reset("") // releases the reference to body
 	if err != nil {
 		return nil, fmt.Errorf("parse the stored body: %w", err)
 	}

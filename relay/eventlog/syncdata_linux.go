@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// syncData makes what was written to a file durable, and its length.
+// syncData makes the content and the length of a file durable.
 func syncData(f *os.File) error {
 	for {
 		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {

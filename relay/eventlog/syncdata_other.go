@@ -4,5 +4,5 @@ package eventlog
 
 import "os"
 
-// syncData makes what was written to a file durable, and its length.
+// syncData makes the content and the length of a file durable.
 func syncData(f *os.File) error { return f.Sync() }

@@ -5,21 +5,23 @@ import (
 	"encoding/json"
 )
 
-// UpstreamCursor is how far a walk through a relay's past has come. All times are
-// created_at.
+// UpstreamCursor is the progress of a backfill from another relay. All times but
+// WalkedAt are created_at.
 type UpstreamCursor struct {
-	// Through: all that the relay held at or before it has been taken, at WalkedAt.
+	// Through is the time up to which all events of the relay were taken, as of
+	// WalkedAt.
 	Through  int64 `json:"through,omitempty"`
-	WalkedAt int64 `json:"walked_at,omitempty"` // when the last walk through everything ended
-	// An unfinished walk: all from At up to From has been taken; Whole says that
-	// it goes to the beginning.
+	WalkedAt int64 `json:"walked_at,omitempty"` // time of the last complete walk
+	// An unfinished walk has taken all events from At to From. Whole is set if the walk
+	// goes to the beginning.
 	From  int64 `json:"from,omitempty"`
 	At    int64 `json:"at,omitempty"`
 	Whole bool  `json:"whole,omitempty"`
 }
 
-// UpstreamCursor returns a relay's cursor for a filter. The cursor is zero if there
-// is none, or if the stored one cannot be read: the walk begins anew.
+// UpstreamCursor returns a relay's cursor for a filter. If there is no cursor, or if
+// the stored cursor is not readable, the zero cursor is returned and the walk begins
+// anew.
 func (st *Store) UpstreamCursor(relay, filter string) (cur UpstreamCursor, err error) {
 	raw, err := st.getKey(cursorKey(relay, filter))
 	if err != nil {
@@ -31,8 +33,8 @@ func (st *Store) UpstreamCursor(relay, filter string) (cur UpstreamCursor, err e
 	return cur, nil
 }
 
-// EnqueueUpstreamCursor has a relay's cursor for a filter committed with the events
-// that the same goroutine enqueued before, or after them.
+// EnqueueUpstreamCursor commits a relay's cursor for a filter together with the events
+// that the same goroutine enqueued before, or after these events.
 func (st *Store) EnqueueUpstreamCursor(ctx context.Context, relay, filter string, cur UpstreamCursor) error {
 	b, err := json.Marshal(cur)
 	if err != nil {
