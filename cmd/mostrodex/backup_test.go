@@ -124,8 +124,8 @@ func TestNobodyClaimsToBeWitnessed(t *testing.T) {
 		t.Errorf("export --url --evidence: exit %d, %s", code, errs)
 	}
 	for line, say := range map[string]string{
-		fmt.Sprintf(`{"event":%s,"received_at":99999999999999,"road":"client"}`, raw): "has been",
-		fmt.Sprintf(`{"event":%s,"received_at":0,"road":"client"}`, raw):              "has been",
+		fmt.Sprintf(`{"event":%s,"received_at":99999999999999,"road":"client"}`, raw): "not a past time",
+		fmt.Sprintf(`{"event":%s,"received_at":0,"road":"client"}`, raw):              "not a past time",
 		fmt.Sprintf(`{"event":%s,"received_at":1700000000000,"road":"sky"}`, raw):     "road",
 		`{"event":{},"received_at":1700000000000,"road":"client"}`:                    "invalid",
 	} {

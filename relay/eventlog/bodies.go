@@ -231,6 +231,6 @@ func (st *Store) warmBodies() {
 		}
 	}
 	if err != nil { // queries read the payloads that they need
-		st.logger.Warn("the newest events are not in memory", "err", err)
+		st.logger.Warn("warm-up failed: payloads are read from disk when they are needed", "err", err)
 	}
 }

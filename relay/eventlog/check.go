@@ -75,7 +75,7 @@ type checker struct {
 func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
 	head := c.st.Head()
 	for _, path := range c.st.log.badHeaders {
-		c.report.problem("%s does not begin like a file of the log", path)
+		c.report.problem("%s: the file header is damaged", path)
 	}
 	next := uint64(1)
 	err := c.st.log.each(0, head, func(seq uint64, r logRecord, body []byte, err error) error {
@@ -115,7 +115,7 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 	default:
 		if err := item.Value(func(v []byte) error {
 			if len(v) != 8 || binary.BigEndian.Uint64(v) != seq {
-				c.report.problem("entry %d: its id %x leads to %x", seq, r.id, v)
+				c.report.problem("entry %d: its id %x is indexed as %x", seq, r.id, v)
 			}
 			return nil
 		}); err != nil {
@@ -137,7 +137,7 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 	id, _ := hex32.Parse(evt.ID)
 	pubkey, _ := hex32.Parse(evt.PubKey)
 	if !evt.CheckID() || id != r.id || pubkey != r.pubkey || evt.Kind != r.kind || int64(evt.CreatedAt) != r.createdAt {
-		c.report.problem("entry %d: its row and its body are of different events", seq)
+		c.report.problem("entry %d: head and payload belong to different events", seq)
 		return nil
 	}
 	if c.signatures {
@@ -187,7 +187,7 @@ func (c *checker) accounted(txn *badger.Txn, seq uint64, r logRecord) error {
 	}
 	of := makeAddress(r.kind, r.pubkey, "")[:2+32]
 	if until, ok := c.tombs[of]; !ok || r.createdAt > until {
-		c.report.problem("entry %d: its body is erased and nothing asked for that", seq)
+		c.report.problem("entry %d: its payload is erased, and no deletion or expiry accounts for that", seq)
 	}
 	return nil
 }
@@ -205,21 +205,21 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 		for it.Rewind(); it.Valid(); it.Next() {
 			var ie indexEntry
 			if err := it.Item().Value(func(v []byte) (err error) { ie, err = decodeIndexEntry(v); return err }); err != nil {
-				c.report.problem("record %x: %v", it.Item().Key(), err)
+				c.report.problem("index entry %x: %v", it.Item().Key(), err)
 				continue
 			}
 			if space == spaceRegular {
 				want := c.regular[ie.seq]
 				delete(c.regular, ie.seq)
 				if want == nil && !c.over(&ie) {
-					c.report.problem("entry %d has a record and ought not to be served", ie.seq)
+					c.report.problem("entry %d must not be served, but has an index entry", ie.seq)
 				} else if want != nil && !sameEntry(&ie, want) {
-					c.report.problem("entry %d: its record is of another event", ie.seq)
+					c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
 				}
 			} else {
 				addr := address(it.Item().Key()[1:])
 				if seen[addr] {
-					c.report.problem("entry %d: its address has two records", ie.seq)
+					c.report.problem("entry %d: its address has two index entries", ie.seq)
 				}
 				seen[addr] = true
 				c.newest(space, addr, &ie)
@@ -231,11 +231,11 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 	}
 	for addr, ie := range c.best {
 		if !seen[addr] {
-			c.report.problem("entry %d is the newest of its address and has no record", ie.seq)
+			c.report.problem("entry %d is the newest of its address, but has no index entry", ie.seq)
 		}
 	}
 	for seq := range c.regular {
-		c.report.problem("entry %d ought to be served and has no record", seq)
+		c.report.problem("entry %d must be served, but has no index entry", seq)
 	}
 	return nil
 }
@@ -243,17 +243,17 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 func (c *checker) newest(space byte, addr address, ie *indexEntry) {
 	want := c.best[addr]
 	if ie.address() != addr {
-		c.report.problem("entry %d: its record is under another address", ie.seq)
+		c.report.problem("entry %d: its index entry has the key of another address", ie.seq)
 	}
 	switch {
 	case want == nil && space == spaceNewest:
-		c.report.problem("entry %d is served and has no readable version", ie.seq)
+		c.report.problem("entry %d is served, but its address has no readable version", ie.seq)
 	case want != nil && newer(want, ie):
-		c.report.problem("entry %d is served where %d is newer", ie.seq, want.seq)
+		c.report.problem("entry %d is served, but entry %d is newer", ie.seq, want.seq)
 	case want != nil && want.seq == ie.seq && !sameEntry(ie, want):
-		c.report.problem("entry %d: its record is of another event", ie.seq)
+		c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
 	case want != nil && want.seq == ie.seq && space == spaceHidden && !c.over(ie):
-		c.report.problem("entry %d is hidden and neither expired nor deleted", ie.seq)
+		c.report.problem("entry %d is hidden, but neither expired nor deleted", ie.seq)
 	}
 }
 
@@ -270,21 +270,21 @@ func (c *checker) index() {
 	defer l.mu.RUnlock()
 	c.report.Live = l.n
 	if l.n != len(c.live) {
-		c.report.problem("%d events are served, %d ought to be", l.n, len(c.live))
+		c.report.problem("%d events are served, want %d", l.n, len(c.live))
 	}
 	for i := range c.live {
 		want := &c.live[i]
 		n, ok := l.entries.find(want.id)
 		if !ok || l.entries.at(n).hidden {
-			c.report.problem("entry %d ought to be served and is not", want.seq)
+			c.report.problem("entry %d must be served, but is not in the live index", want.seq)
 			continue
 		}
 		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.entries.at(n).side != sideOf(want.tags) {
-			c.report.problem("entry %d: its slot is of another event", want.seq)
+			c.report.problem("entry %d: its live entry belongs to another event", want.seq)
 		}
 		if addr := want.address(); addr != "" {
 			if m, ok := l.find(want.kind, want.pubkey, firstTag(want, 'd')); !ok || m != n {
-				c.report.problem("entry %d: its address leads elsewhere", want.seq)
+				c.report.problem("entry %d: its address is indexed as another live entry", want.seq)
 			}
 		}
 	}
@@ -323,12 +323,12 @@ func (c *checker) index() {
 			within(l.tagList(t))
 		}
 		if !slices.Contains(l.authors.list.at(s.author).kinds, s.kind) {
-			c.report.problem("entry %d: its author is not known for its kind", s.seq)
+			c.report.problem("entry %d: its kind is missing from the kinds of its author", s.seq)
 		}
 	}
 	for p, n := range expect {
 		if p.n != n {
-			c.report.problem("a posting counts %d events and has %d", p.n, n)
+			c.report.problem("a posting has the count %d, want %d", p.n, n)
 		}
 		items := 0
 		last, first := item(math.MaxUint64), true
@@ -344,7 +344,7 @@ func (c *checker) index() {
 			items++
 		}
 		if items != n {
-			c.report.problem("a posting holds %d events and ought to hold %d", items, n)
+			c.report.problem("a posting holds %d events, want %d", items, n)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func (c *checker) otherKeys(txn *badger.Txn) error {
 	for it.Rewind(); it.Valid(); it.Next() {
 		key := it.Item().Key()
 		if len(key) == 0 {
-			c.report.problem("a row has no key")
+			c.report.problem("a key is empty")
 			continue
 		}
 		switch key[0] {
@@ -40,7 +40,7 @@ func (c *checker) otherKeys(txn *badger.Txn) error {
 			c.tombstone(key, value, head)
 		case spaceChain:
 			if len(value) != 8 || binary.BigEndian.Uint64(value) == 0 || binary.BigEndian.Uint64(value) > head {
-				c.report.problem("the erased versions %x end nowhere in the log", key)
+				c.report.problem("the mark of erased versions %x names no entry of the log", key)
 			}
 		case spaceCursor:
 			var cur UpstreamCursor
@@ -54,7 +54,7 @@ func (c *checker) otherKeys(txn *badger.Txn) error {
 				return err
 			}
 		case spaceScrub:
-			c.report.problem("the row %x asks for an erasure that nobody carries out", key)
+			c.report.problem("the scrub requested by key %x was not carried out", key)
 		case spaceErasedBytes:
 			c.erasedBytes(key, value)
 		case spaceFact:
@@ -62,7 +62,7 @@ func (c *checker) otherKeys(txn *badger.Txn) error {
 		case spaceMeta:
 			c.meta(key, value, head)
 		default:
-			c.report.problem("the row %x is of no keyspace", key)
+			c.report.problem("the key %x belongs to no keyspace", key)
 		}
 	}
 	if ids != c.report.Entries {
@@ -74,12 +74,12 @@ func (c *checker) otherKeys(txn *badger.Txn) error {
 // erasedBytes checks the number of erased bytes recorded for a log file.
 func (c *checker) erasedBytes(key, value []byte) {
 	if len(key) != 9 || len(value) != 8 {
-		c.report.problem("the row %x is not readable", key)
+		c.report.problem("the key %x is not readable", key)
 		return
 	}
 	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
 	if lf := c.st.log.fileOf(first); lf.first != first || erased < 0 || erased > lf.size {
-		c.report.problem("%d bytes are said to be erased behind entry %d, where no file of the log begins or it is shorter", erased, first)
+		c.report.problem("%d erased bytes are recorded for the log file of entry %d, which does not exist or is shorter", erased, first)
 	}
 }
 
@@ -89,10 +89,10 @@ func (c *checker) meta(key, value []byte, head uint64) {
 	case bytes.Equal(key, keySchema) && len(value) == 4 && binary.BigEndian.Uint32(value) == schemaVersion:
 	case bytes.Equal(key, keyApplied) && len(value) == 8:
 		if applied := binary.BigEndian.Uint64(value); applied != head {
-			c.report.problem("the log is followed up to entry %d, and ends at %d", applied, head)
+			c.report.problem("derived keys cover the log up to entry %d, but the log ends at %d", applied, head)
 		}
 	default:
-		c.report.problem("the row %q is not of this schema", key)
+		c.report.problem("the key %q does not belong to this schema", key)
 	}
 }
 
@@ -105,11 +105,11 @@ func (c *checker) tombstone(key, value []byte, head uint64) {
 	switch {
 	case key[1] == 'i' && len(key) == 66:
 		if at == 0 || at > head {
-			c.report.problem("the tombstone %x names the request %d, which is not in the log", key, at)
+			c.report.problem("the tombstone %x names request %d, which is not in the log", key, at)
 		}
 	case key[1] == 'a' && len(key) >= 2+2+32+1:
 		if at > maxTime {
-			c.report.problem("the tombstone %x lies at %d, which is no time", key, at)
+			c.report.problem("the tombstone %x has the time %d, which is out of range", key, at)
 		}
 	default:
 		c.report.problem("the tombstone %x is not readable", key)
@@ -122,12 +122,12 @@ func (c *checker) forward(key, value []byte, head uint64, sent map[string]uint64
 	switch {
 	case len(key) == 10 && key[1] == 'q' && len(value) == 0:
 		if seq := binary.BigEndian.Uint64(key[2:]); seq == 0 || seq > head {
-			c.report.problem("entry %d is queued and not in the log", seq)
+			c.report.problem("entry %d is queued, but is not in the log", seq)
 		}
 	case len(key) > 2 && key[1] == 'c' && len(value) == 8:
 		seq := binary.BigEndian.Uint64(value)
 		if seq > head {
-			c.report.problem("%s has been sent the queue up to %d, and the log ends at %d", key[2:], seq, head)
+			c.report.problem("the queue was sent to %s up to entry %d, but the log ends at %d", key[2:], seq, head)
 		}
 		sent[string(key[2:])] = seq
 	case len(key) > 10 && key[1] == 'o':
@@ -137,12 +137,12 @@ func (c *checker) forward(key, value []byte, head uint64, sent map[string]uint64
 		case json.Unmarshal(value, &o) != nil || o.Relay != relay || o.Outcome == "":
 			c.report.problem("entry %d: its outcome at %s is not readable", seq, relay)
 		case seq == 0 || seq > head:
-			c.report.problem("entry %d has an outcome at %s and is not in the log", seq, relay)
+			c.report.problem("entry %d has an outcome at %s, but is not in the log", seq, relay)
 		case sent[relay] < seq:
-			c.report.problem("entry %d has an outcome at %s, which has been sent the queue up to %d", seq, relay, sent[relay])
+			c.report.problem("entry %d has an outcome at %s, but the queue was sent there only up to %d", seq, relay, sent[relay])
 		}
 	default:
-		c.report.problem("the row %x of the queue is not readable", key)
+		c.report.problem("the queue's key %x is not readable", key)
 	}
 }
 
@@ -178,7 +178,7 @@ func (c *checker) proof(key []byte) error {
 	addr1, _ := addressOf(evt1, first.pubkey)
 	addr2, _ := addressOf(evt2, second.pubkey)
 	if addr1 != addr2 || addr1 == "" {
-		c.report.problem("entries %d and %d are of two addresses and prove no equivocation", a, b)
+		c.report.problem("entries %d and %d have different addresses and prove no equivocation", a, b)
 	}
 	return nil
 }

@@ -312,7 +312,7 @@ func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
 		// A scrub follows a durable commit that hid the entry; that commit is lost. The
 		// loss is harmless for mail, which leaves no facts.
 		if !mostro.IsMail(r.kind) {
-			return fmt.Errorf("entry %d is erased and the index serves it: %w", seq, ErrIndex)
+			return fmt.Errorf("entry %d is erased, but the index serves it: %w", seq, ErrIndex)
 		}
 	}
 	if g.st.txnBytes > g.st.txnRoom/2 {
@@ -380,7 +380,7 @@ func (st *Store) moveHidden() error {
 	for len(hidden) > 0 {
 		n := min(len(hidden), maxGroup)
 		if err := st.movePart(hidden[:n]); err != nil {
-			return fmt.Errorf("move expired records: %w", err)
+			return fmt.Errorf("move expired index entries: %w", err)
 		}
 		hidden = hidden[n:]
 	}

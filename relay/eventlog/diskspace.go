@@ -73,7 +73,7 @@ func (st *Store) spaceToOpen(dir string) error {
 		return nil // not a full disk; free space is measured again each second
 	}
 	if need := st.cfg.DiskReserve / openingShare; free < need {
-		return fmt.Errorf("%s: %w: %d MiB are free and %d are needed to open it: make room, then start again", dir, ErrFull, free>>20, (need+1<<20-1)>>20)
+		return fmt.Errorf("%s: %w: %d MiB are free, %d MiB are needed: free some disk space, then start again", dir, ErrFull, free>>20, (need+1<<20-1)>>20)
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func (st *Store) spaceToOpen(dir string) error {
 func (st *Store) closeBadger() error {
 	st.GiveUpRoom()
 	if free, err := st.cfg.FreeSpace(st.cfg.Dir); err == nil && st.cfg.DiskReserve > 0 && free < st.cfg.DiskReserve/openingShare {
-		st.logger.Error("the disk is full: the index of the log is left as it is, and finished at the next start", "free_mib", free>>20)
+		st.logger.Error("disk full: the index was not closed; the next start finishes the work", "free_mib", free>>20)
 		return nil
 	}
 	return st.db.Close()
@@ -106,14 +106,14 @@ func (st *Store) lookAtSpace() {
 		st.markFull("free_mib", free>>20, "reserve_mib", reserve>>20)
 	case full && free >= reserve+reserve/8:
 		st.full.Store(false)
-		st.logger.Info("the disk has room again: events are taken", "free_mib", free>>20)
+		st.logger.Info("disk has free space again: events are accepted", "free_mib", free>>20)
 	}
 }
 
 // markFull makes the store refuse events.
 func (st *Store) markFull(args ...any) {
 	if !st.full.Swap(true) {
-		st.logger.Error("the disk is full: no event is taken, reading goes on", append([]any{"data", st.cfg.Dir}, args...)...)
+		st.logger.Error("disk full: new events are refused, reads continue", append([]any{"data", st.cfg.Dir}, args...)...)
 	}
 }
 

@@ -39,7 +39,7 @@ type Witnessed struct {
 
 var roads = [...]mostro.Road{mostro.RoadClient, mostro.RoadImport, mostro.RoadSelf, mostro.RoadLive, mostro.RoadBackfill}
 
-const ReasonEvidence = "invalid: the line says when the event was received, which is believed of your own backup alone: import --evidence into a data directory takes it back"
+const ReasonEvidence = "invalid: the line has a time of receipt, which is trusted only in your own backup: use import --evidence with a data directory"
 
 // ReadEvidence parses a line of a backup and returns the event's text. If the line is a
 // plain event, ReadEvidence returns the line unchanged and a nil Witnessed.
@@ -58,7 +58,7 @@ func ReadEvidence(text string, now time.Time) (event string, a *Witnessed, err e
 	case a.source.Road == 0:
 		return "", nil, fmt.Errorf("road %q is not client, import, self, live or backfill", line.Road)
 	case line.ReceivedAt <= 0 || a.at.After(now.Add(time.Minute)):
-		return "", nil, errors.New("received_at is not a time in unix milliseconds that has been")
+		return "", nil, errors.New("received_at is not a past time in Unix milliseconds")
 	}
 	return string(line.Event), a, nil
 }

@@ -99,7 +99,7 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 		err = bw.Flush()
 	}
 	if err == nil && damaged > 0 {
-		err = fmt.Errorf("%d damaged entries of the log were left out, %d events were written", damaged, n)
+		err = fmt.Errorf("%d damaged entries of the log were skipped, %d events were written", damaged, n)
 	}
 	return n, err
 }

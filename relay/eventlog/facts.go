@@ -134,6 +134,6 @@ func (c *checker) fact(key, value []byte, head uint64) {
 	}
 	seq := binary.BigEndian.Uint64(key[1:])
 	if _, body, err := c.st.log.read(seq); seq == 0 || seq > head || err != nil || body != nil {
-		c.report.problem("facts are kept of entry %d, which was not erased", seq)
+		c.report.problem("facts exist for entry %d, which was not erased", seq)
 	}
 }

@@ -264,7 +264,7 @@ func (st *Store) replay(applied uint64) error {
 				return err
 			}
 			if seq, _, err = g.append(p); err == nil && seq != p.seq {
-				err = fmt.Errorf("entry %d is in the log twice, or ought not to be", p.seq)
+				err = fmt.Errorf("entry %d is in the log twice, or was refused at its arrival", p.seq)
 			}
 			st.appliedSeq = p.seq
 		}
@@ -283,7 +283,7 @@ func (st *Store) replay(applied uint64) error {
 		if r.payloadErased && !mostro.IsMail(r.kind) {
 			// A payload is scrubbed only after the derived keys of its deletion are
 			// committed, so these keys are lost.
-			return fmt.Errorf("entry %d is erased, and the index that was ahead of it is missing: %w", seq, ErrDamaged)
+			return fmt.Errorf("entry %d is erased, and the derived keys of its deletion are missing: %w", seq, ErrDamaged)
 		}
 		if r.payloadErased {
 			// Erased mail, and mail that was expired at its arrival, leaves only its id

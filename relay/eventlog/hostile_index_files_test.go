@@ -271,7 +271,7 @@ func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 		return "refused"
 	}
 	defer st.Close()
-	rebuilt := strings.Contains(said.String(), "built again")
+	rebuilt := strings.Contains(said.String(), "rebuilt from the log")
 	if got := storeContents(t, st); got != c.want {
 		t.Errorf("%s: it answers something else, and says %q: %s", where, said.String(), firstDifference(got, c.want))
 	}

@@ -44,7 +44,7 @@ func (st *Store) checkIndexFiles(dir string) error {
 	if err := st.mayRebuild(filepath.Join(dir, "log")); err != nil {
 		return fmt.Errorf("%w: %w: %w", damage, err, ErrIndex)
 	}
-	st.logger.Error("the index of the log is damaged and is built again from the log; the damaged files are kept", "err", damage, "kept", filepath.Join(dir, damagedDir))
+	st.logger.Error("index damaged: it is rebuilt from the log; the damaged files are kept", "err", damage, "kept", filepath.Join(dir, damagedDir))
 	return setAside(dir)
 }
 
@@ -58,7 +58,7 @@ func (st *Store) mayRebuild(logDir string) error {
 	defer log.close()
 	return log.each(0, log.head(), func(seq uint64, r logRecord, _ []byte, err error) error {
 		if err == nil && r.payloadErased && !mostro.IsMail(r.kind) {
-			err = errors.New("it is erased")
+			err = errors.New("its payload is erased")
 		}
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)

@@ -171,7 +171,7 @@ func (r logRecord) encode(b []byte) []byte {
 	return append(b, r.source.Relay...)
 }
 
-var errCorrupt = errors.New("corrupt row")
+var errCorrupt = errors.New("the record is malformed")
 
 // reader decodes values from the front of b. If a value is malformed, bad is set and
 // stays set.

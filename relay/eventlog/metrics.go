@@ -19,13 +19,13 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	return &Metrics{
 		appends: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_relay_appends_total",
-			Help: "Events handed to the log, by what became of them."}, []string{"outcome"}),
+			Help: "Events handed to the log, by outcome."}, []string{"outcome"}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mostrodex_relay_commit_duration_seconds",
 			Help: "Time of one synced group commit.", Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12)}),
 		groups: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "mostrodex_relay_commit_events",
 			Help: "Events in one group commit.", Buckets: prometheus.ExponentialBuckets(1, 4, 6)}),
 		damaged: prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_relay_damaged_entries_total",
-			Help: "Entries of the log that were found damaged since the start, each once."}),
+			Help: "Damaged entries of the log found since the start, each counted once."}),
 	}
 }
 
@@ -37,7 +37,7 @@ func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_free_bytes",
 			Help: "Free bytes of the log's disk."}, func() float64 { return float64(st.free.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_full",
-			Help: "1 while no event is taken because the disk has less free than its reserve."}, func() float64 {
+			Help: "1 if new events are refused because the disk has less free space than the reserve."}, func() float64 {
 			if st.full.Load() {
 				return 1
 			}
@@ -46,7 +46,7 @@ func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_log_head",
 			Help: "Position of the newest entry of the log."}, func() float64 { return float64(st.Head()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_body_cache_bytes",
-			Help: "Bodies of live events held in memory."}, func() float64 {
+			Help: "Payloads of live events in memory, in bytes."}, func() float64 {
 			st.live.mu.RLock()
 			defer st.live.mu.RUnlock()
 			return float64(st.live.bodies.size)

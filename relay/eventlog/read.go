@@ -215,7 +215,7 @@ func (st *Store) reportDamage(seq uint64, err error) {
 	known = known || len(st.damaged) >= maxReported
 	st.damagedMu.Unlock()
 	if !known {
-		st.logger.Error("an entry of the log is damaged and is left out; mostrodex log verify lists all", "entry", seq, "err", err)
+		st.logger.Error("log entry damaged: it is skipped; mostrodex log verify lists all damage", "entry", seq, "err", err)
 	}
 }
 
@@ -231,7 +231,7 @@ func ParseBody(body []byte) (*nostr.Event, error) {
 	}
 	t.Reset("") // releases the reference to body
 	if err != nil {
-		return nil, fmt.Errorf("parse the stored body: %w", err)
+		return nil, fmt.Errorf("parse the stored payload: %w", err)
 	}
 	return evt, nil
 }

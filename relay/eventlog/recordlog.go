@@ -70,7 +70,7 @@ var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
 // errDamagedRecord says that a record cannot be read, because the disk returned other
 // bytes than the store had written.
-var errDamagedRecord = errors.New("the row is damaged")
+var errDamagedRecord = errors.New("the record is damaged")
 
 // appendRecord appends the encoding of one record to dst.
 func appendRecord(dst []byte, r logRecord, body []byte) []byte {
@@ -202,7 +202,7 @@ func fileFirsts(dir string) (firsts []uint64, err error) {
 		}
 		first, err := strconv.ParseUint(name, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s: the name %s is of no log", dir, e.Name())
+			return nil, fmt.Errorf("%s: %s is not the name of a log file", dir, e.Name())
 		}
 		firsts = append(firsts, first)
 	}
@@ -244,7 +244,7 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}
-		return nil, 0, fmt.Errorf("%s does not begin like a log: %w", path, ErrDamaged)
+		return nil, 0, fmt.Errorf("%s: the file header is damaged: %w", path, ErrDamaged)
 	}
 	if !sound {
 		l.badHeaders = append(l.badHeaders, path)
@@ -322,7 +322,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 		}
 		if seq > applied && last {
 			if laterWriteFollows(rest) {
-				return 0, nil, fmt.Errorf("entry %d is damaged, and entries behind it were written later: %w", seq, ErrDamaged)
+				return 0, nil, fmt.Errorf("entry %d is damaged, and a later write follows: %w", seq, ErrDamaged)
 			}
 			return whole, damaged, nil
 		}
@@ -526,7 +526,7 @@ func (l *recordLog) roll() error {
 func (l *recordLog) append(records []byte, sizes []int) error {
 	lf := l.files[len(l.files)-1]
 	if lf.size+int64(len(records)) > 1<<32-1 {
-		return fmt.Errorf("%s would be longer than its places can say", lf.f.Name())
+		return fmt.Errorf("%s would exceed 4 GiB", lf.f.Name())
 	}
 	if _, err := lf.f.WriteAt(records, lf.size); err != nil {
 		return err
@@ -692,7 +692,7 @@ func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
 	for _, seq := range seqs {
 		f, at, end := l.span(seq, seq)
 		if len(at) == 0 {
-			return nil, fmt.Errorf("erase entry %d: %w", seq, errNoRecord)
+			return nil, fmt.Errorf("scrub entry %d: %w", seq, errNoRecord)
 		}
 		b := make([]byte, end-int64(at[0]))
 		if _, err := f.ReadAt(b, int64(at[0])); err != nil {
@@ -759,7 +759,7 @@ func (l *recordLog) compact(lf *logFile) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("shrink %s: %w", lf.f.Name(), err)
+		return fmt.Errorf("compact %s: %w", lf.f.Name(), err)
 	}
 	path := l.path(lf.first, ".log")
 	f, err := createFile(path + ".new")

@@ -112,11 +112,11 @@ type Store struct {
 var (
 	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
-	ErrReadOnly    = errors.New("the data directory is not writable: mend its permissions, or use another --data directory")
-	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use another one, which upstream relays fill with what is live")
-	ErrIndex       = errors.New("the index beside the log is damaged and does not follow from the log alone: restore the data directory from a copy, or use another one, which upstream relays fill with what is live")
+	ErrReadOnly    = errors.New("the data directory is not writable: correct its permissions, or use another --data directory")
+	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 	ErrClosed      = errors.New("the store is closed")
-	ErrBulk        = errors.New("the store was opened to take in events, not to answer queries")
+	ErrBulk        = errors.New("the store was opened for an import and answers no queries")
 )
 
 // Open opens or creates the log, repairs the effects of a crash, and loads the live
@@ -263,7 +263,7 @@ func makeDir(dir string) error {
 	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%s: %w", dir, ErrReadOnly)
 	case errors.Is(err, syscall.ENOSPC):
-		return fmt.Errorf("%s: %w: make room, then start again", dir, ErrFull)
+		return fmt.Errorf("%s: %w: free some disk space, then start again", dir, ErrFull)
 	}
 	return fmt.Errorf("create %s: %w", dir, err)
 }
@@ -322,16 +322,16 @@ func (st *Store) load(logDir string) error {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	if cut > 0 {
-		st.logger.Warn("the log ended in the middle of a row that nobody was told of; it was cut off", "bytes", cut)
+		st.logger.Warn("truncated an unacknowledged partial record at the end of the log", "bytes", cut)
 	}
 	if err := st.checkDamaged(); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	if err := st.loadErasedBytes(); err != nil {
-		return fmt.Errorf("read how much was erased: %w", err)
+		return fmt.Errorf("read the erased bytes: %w", err)
 	}
 	if err := st.finishScrubs(); err != nil {
-		return fmt.Errorf("erase what was deleted: %w", err)
+		return fmt.Errorf("finish interrupted scrubs: %w", err)
 	}
 	bulk := newBulk(st.live)
 	err = st.db.View(func(txn *badger.Txn) error {
@@ -363,7 +363,7 @@ func (st *Store) load(logDir string) error {
 	st.ring, st.appliedSeq = newRing(head), applied
 	st.live.expire(st.now().Unix())
 	if err := st.replay(applied); err != nil {
-		return fmt.Errorf("follow the log: %w", err)
+		return fmt.Errorf("replay the log: %w", err)
 	}
 	st.head.Store(head)
 	return nil
@@ -374,7 +374,7 @@ func (st *Store) load(logDir string) error {
 // exactly one record.
 func (st *Store) checkDamaged() error {
 	for _, path := range st.log.badHeaders {
-		st.logger.Error("a file of the log does not begin like one; its entries are read", "file", path)
+		st.logger.Error("log file header damaged: its entries are still read", "file", path)
 	}
 	for _, seq := range st.log.damaged {
 		st.reportDamage(seq, errDamagedRecord)
@@ -458,7 +458,7 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 		return 0, fmt.Errorf("schema %d, this program knows %d: %w", found, schemaVersion, ErrNewerSchema)
 	case found == 1:
 		if err := st.migrateLog(logDir); err != nil {
-			return 0, fmt.Errorf("bring the log from schema 1 to 2: %w", err)
+			return 0, fmt.Errorf("migrate the log from schema 1 to 2: %w", err)
 		}
 	}
 	if err := st.dropLogV1(); err != nil {
@@ -467,11 +467,11 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	value, err := st.getKey(keyApplied)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("read how far the log was applied: %w", err)
+		return 0, fmt.Errorf("read the last applied seq: %w", err)
 	case value == nil:
 		return 0, nil
 	case len(value) != 8:
-		return 0, fmt.Errorf("read how far the log was applied: %w", errCorrupt)
+		return 0, fmt.Errorf("read the last applied seq: %w", errCorrupt)
 	}
 	return binary.BigEndian.Uint64(value), nil
 }
