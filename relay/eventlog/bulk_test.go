@@ -13,9 +13,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// An import that was killed leaves a log that is longer than a memtable of a
-// serving relay: the relay opens all the same, and so it does after a second
-// crash, behind which that log has another length.
+// A killed import leaves a Badger log that is longer than the memtable of a serving
+// relay. The relay must open the store, and must open it again after a second crash,
+// when that log has another length.
 func TestServingAfterAKilledImport(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 50 MB with a sync each 2 MB")
@@ -35,7 +35,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	}
 	var last Pending
 	for range events {
-		// The index keeps tags: its own log is what is to be long.
+		// An index entry contains the tags. The tags make Badger's log long.
 		evt := &nostr.Event{PubKey: word(32), Kind: 1985, CreatedAt: nostr.Timestamp(testkit.Now()), Tags: nostr.Tags{{"t", word(bodyBytes / 2)}}, Sig: word(64)}
 		evt.ID = evt.GetID()
 		if last, err = st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
@@ -45,13 +45,13 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	if _, _, err := last.Wait(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.writeKeys(context.Background()); err != nil { // what follows from them is in the files
+	if err := st.writeKeys(context.Background()); err != nil { // commits the derived keys
 		t.Fatal(err)
 	}
 	killed := t.TempDir()
 	copyStore(t, dir, killed)
 	if logs, _ := filepath.Glob(filepath.Join(killed, "events", "*.mem")); len(logs) == 0 {
-		t.Fatal("the import has left no log: nothing is tested")
+		t.Fatal("the import has left no Badger log: the test does not apply")
 	}
 	again, err := Open(Config{Dir: killed, BodyCache: -1})
 	if err != nil {
@@ -66,7 +66,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 			t.Fatal(err)
 		}
 		if st.Head() != events {
-			t.Errorf("%d events are left of %d", st.Head(), events)
+			t.Errorf("%d events after the restart, want %d", st.Head(), events)
 		}
 		if r := mustCheck(t, st); len(r.Problems) > 0 {
 			t.Error(r.Problems)
@@ -75,7 +75,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	}
 }
 
-// copyStore copies what a killed process would leave on the disk.
+// copyStore copies the files as a killed process leaves them.
 func copyStore(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.CopyFS(filepath.Join(to, "events"), os.DirFS(filepath.Join(from, "events"))); err != nil {

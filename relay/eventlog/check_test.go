@@ -11,8 +11,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestCheckFinds breaks a store by hand, each in one way, and expects Check to
-// say so.
+// TestCheckFinds damages a store in one way per case and expects Check to report the
+// damage.
 func TestCheckFinds(t *testing.T) {
 	for name, harm := range map[string]func(*Store){
 		"MissingBody": func(st *Store) {
@@ -27,8 +27,8 @@ func TestCheckFinds(t *testing.T) {
 			f, _, end := st.log.span(3, 3)
 			mustHarm(f.WriteAt([]byte{scrubByte}, end-5))
 		},
-		"GarbledBody":   func(st *Store) { harmRow(st, 2, -1) },
-		"GarbledHead":   func(st *Store) { harmRow(st, 2, recordHeader+3) },
+		"GarbledBody":   func(st *Store) { damageRecord(st, 2, -1) },
+		"GarbledHead":   func(st *Store) { damageRecord(st, 2, recordHeader+3) },
 		"MissingRow":    func(st *Store) { st.log.files[0].offsets = st.log.files[0].offsets[:1] },
 		"NotFollowed":   func(st *Store) { harmSet(st, keyApplied, seqKey(0, 1)[1:]) },
 		"NotErased":     func(st *Store) { harmSet(st, seqKey(spaceScrub, 2), []byte{}) },
@@ -89,8 +89,9 @@ func mustHarm(_ any, err error) {
 	}
 }
 
-// harmRow changes one byte of a row, counted from its end where at is negative.
-func harmRow(st *Store, seq uint64, at int64) {
+// damageRecord changes one byte of a record. If at is negative, it counts from the end
+// of the record.
+func damageRecord(st *Store, seq uint64, at int64) {
 	f, places, end := st.log.span(seq, seq)
 	if at += int64(places[0]); at < int64(places[0]) {
 		at += end - int64(places[0])

@@ -58,7 +58,7 @@ func TestQuotaOfLiveAddressesIsExact(t *testing.T) {
 		t.Errorf("the platform's second: %v", out)
 	}
 	if head := st.Head(); head != 106 {
-		t.Errorf("head %d: what was refused takes no place", head)
+		t.Errorf("head %d: a refused event has taken a seq", head)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestEquivocationIsKept(t *testing.T) {
 		t.Helper()
 		if err := st.Equivocations(context.Background(), func(e Equivocation) error {
 			if e.First.CreatedAt != e.Second.CreatedAt || e.First.ID == e.Second.ID {
-				t.Errorf("%v and %v prove nothing", e.First, e.Second)
+				t.Errorf("%v and %v do not prove an equivocation", e.First, e.Second)
 			}
 			n++
 			return nil
@@ -90,10 +90,10 @@ func TestEquivocationIsKept(t *testing.T) {
 		{order(at, "a"), 0},
 		{order(at, "a"), 0}, // the same event
 		{order(at+1, "b"), 0},
-		{order(at, "c"), 1},   // beside a superseded version
-		{order(at+1, "d"), 2}, // beside the newest
+		{order(at, "c"), 1},   // equivocates with a superseded version
+		{order(at+1, "d"), 2}, // equivocates with the newest version
 		{order(at+2, "e"), 2},
-		{testkit.Unsigned(2, mostro.KindOrder, at, "a", nostr.Tag{"d", "x"}), 2}, // another's address
+		{testkit.Unsigned(2, mostro.KindOrder, at, "a", nostr.Tag{"d", "x"}), 2}, // the address of another author
 	} {
 		mustAppend(t, st, step.evt)
 		if n := proofs(st); n != step.want {
@@ -102,7 +102,7 @@ func TestEquivocationIsKept(t *testing.T) {
 	}
 }
 
-func TestRowsAreCommittedBehindTheirEvents(t *testing.T) {
+func TestKeysAreCommittedAfterTheirEvents(t *testing.T) {
 	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
 	ctx := context.Background()

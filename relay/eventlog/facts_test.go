@@ -16,9 +16,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestDeletedOrdersLeaveFacts: of an order that its author deletes id, status and
-// times stay known to readers that ask for evidence, from memory and from disk
-// and behind a crash. Nothing else of it does, and nothing of other events.
+// TestDeletedOrdersLeaveFacts checks that id, status and times of a deleted order stay
+// available to ReadEvidence, from memory, from disk and after a crash. All other data
+// of the order is erased, and other events leave no facts.
 func TestDeletedOrdersLeaveFacts(t *testing.T) {
 	const secret = "words that nobody is to read again"
 	order := func(at int64, status string) *nostr.Event {
@@ -40,7 +40,7 @@ func TestDeletedOrdersLeaveFacts(t *testing.T) {
 			}
 			if killed = strings.HasPrefix(how, "killed"); killed {
 				if _, _, err := st.Append(ctx, Arrival{Event: request, ReceivedAt: st.now()}); err == nil {
-					t.Fatal("it was not killed")
+					t.Fatal("the store was not killed")
 				}
 				crash(t, st)
 			} else {
@@ -77,7 +77,7 @@ func TestDeletedOrdersLeaveFacts(t *testing.T) {
 			}
 			read := 0
 			if err := st.Read(ctx, 0, func(e mostro.Entry) error { read++; return nil }); err != nil || read != 2 {
-				t.Errorf("other readers get %d entries, want 2: %v", read, err)
+				t.Errorf("Read returns %d entries, want 2: %v", read, err)
 			}
 			mustCheck(t, st)
 			st.Close()
@@ -87,7 +87,7 @@ func TestDeletedOrdersLeaveFacts(t *testing.T) {
 				}
 				b, err := os.ReadFile(path)
 				if bytes.Contains(b, []byte(secret)) {
-					return errors.New(path + " holds what was deleted")
+					return errors.New(path + " holds deleted data")
 				}
 				return err
 			})

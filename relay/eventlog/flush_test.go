@@ -21,13 +21,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// openToKill opens a store that dies between a commit and what it erases once
-// killed is set.
+// openToKill opens a store that dies between a commit and its scrubs once killed is
+// set.
 func openToKill(t *testing.T, dir string, clock *testkit.Clock, killed *bool) *Store {
 	t.Helper()
 	st, err := Open(Config{Dir: dir, Now: clock.Now, flushAfter: time.Hour, committed: func() error {
 		if *killed {
-			return errors.New("killed by its test")
+			return errors.New("killed by the test")
 		}
 		return nil
 	}})
@@ -37,8 +37,8 @@ func openToKill(t *testing.T, dir string, clock *testkit.Clock, killed *bool) *S
 	return st
 }
 
-// TestErasingIsFinished: a crash between the word that a body is to go and its
-// going does not leave it, whether its author deleted it or its time has come.
+// TestErasingIsFinished crashes between the commit of a scrub request and the scrub.
+// Open must finish the scrub, for a deleted event and for expired mail.
 func TestErasingIsFinished(t *testing.T) {
 	for name, erase := range map[string]func(st *Store, clock *testkit.Clock, id string){
 		"Deleted": func(st *Store, _ *testkit.Clock, id string) {
@@ -67,35 +67,35 @@ func TestErasingIsFinished(t *testing.T) {
 			}
 			path := filepath.Join(dir, "events", "log", fmt.Sprintf("%020d.log", 1))
 			if b, err := os.ReadFile(path); err != nil || !bytes.Contains(b, []byte("a secret")) {
-				t.Fatalf("it was erased before the crash: nothing is tested; %v", err)
+				t.Fatalf("the payload was erased before the crash: the test does not apply; %v", err)
 			}
 			st = mustOpenStore(t, dir, clock)
 			if _, err := st.Find(context.Background(), secret.ID); !errors.Is(err, mostro.ErrNotFound) {
 				t.Errorf("Find: %v", err)
 			}
 			if out := mustAppend(t, st, secret); out != Duplicate {
-				t.Errorf("sent again it is %s", out)
+				t.Errorf("the outcome of the event sent again is %s", out)
 			}
 			mustCheck(t, st)
 			if b, err := os.ReadFile(path); err != nil || bytes.Contains(b, []byte("a secret")) {
-				t.Errorf("it is still in the file; %v", err)
+				t.Errorf("the payload is still in the file; %v", err)
 			}
 		})
 	}
 }
 
-// TestManyErasures: one request that erases more than a transaction of the index
-// holds, and a crash after each of them.
+// TestManyErasures sends one request that erases more than one transaction holds, with
+// a crash after each part.
 func TestManyErasures(t *testing.T) {
 	const n = 300
-	parts := n // until one crash comes too late
+	parts := n // until one crash comes after the last commit
 	for crashAt := 1; crashAt <= parts; crashAt++ {
 		clock, dir := testkit.NewClock(), t.TempDir()
 		counting, commits := false, 0
 		st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
 			if counting {
 				if commits++; commits == crashAt {
-					return errors.New("killed by its test")
+					return errors.New("killed by the test")
 				}
 			}
 			return nil
@@ -103,13 +103,13 @@ func TestManyErasures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st.txnRoom = 50_000 // nothing is under way yet
+		st.txnRoom = 50_000 // the committer is idle
 		request := nostr.Tags{}
 		for i := range n {
 			evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
 			mustAppend(t, st, evt)
 			request = append(request, nostr.Tag{"e", evt.ID})
-			if i == n-10 { // the last are not followed when the request comes
+			if i == n-10 { // the derived keys of the last versions are not committed when the request comes
 				if err := st.writeKeys(context.Background()); err != nil {
 					t.Fatal(err)
 				}
@@ -129,9 +129,9 @@ func TestManyErasures(t *testing.T) {
 			t.Fatal(err)
 		}
 		st = mustOpenStore(t, dir, clock)
-		want := 2 // the request and somebody else's
+		want := 2 // the request and an event of another author
 		if st.Head() == n+1 {
-			want = n + 1 // it was not logged
+			want = n + 1 // the request was not logged
 		}
 		if ids := queryIDs(t, st, nostr.Filter{}, 500); len(ids) != want {
 			t.Errorf("crash %d: %d events are served, want %d", crashAt, len(ids), want)
@@ -140,11 +140,11 @@ func TestManyErasures(t *testing.T) {
 		st.Close()
 	}
 	if parts < 3 || parts == n {
-		t.Errorf("%d commits: nothing is tested", parts)
+		t.Errorf("%d commits: the test does not apply", parts)
 	}
 }
 
-// TestLogWithoutIndex: what follows from the log is made anew from it alone.
+// TestLogWithoutIndex checks that the derived keys can be rebuilt from the log alone.
 func TestLogWithoutIndex(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	w := &world{Rand: rand.New(rand.NewPCG(9, 9)), base: clock.Now().Unix()}
@@ -152,7 +152,7 @@ func TestLogWithoutIndex(t *testing.T) {
 	for range 400 {
 		evt := w.event()
 		w.known = append(w.known, evt)
-		if evt.Kind != mostro.KindDeletion { // erased rows cannot be followed again: their tags are gone
+		if evt.Kind != mostro.KindDeletion { // erased records cannot be replayed: their tags are lost
 			mustAppend(t, st, evt)
 		}
 	}
@@ -172,8 +172,8 @@ func TestLogWithoutIndex(t *testing.T) {
 	mustCheck(t, st)
 }
 
-// TestErasedLogWithoutIndex: what is erased cannot be followed again, and is not
-// taken for the torn end of the log.
+// TestErasedLogWithoutIndex checks that a log with erased payloads is not replayed, and
+// that an erased payload is not taken for a torn end of the log.
 func TestErasedLogWithoutIndex(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
@@ -196,15 +196,16 @@ func TestErasedLogWithoutIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(Config{Dir: fresh, Now: clock.Now}); !errors.Is(err, ErrDamaged) {
-		t.Errorf("it opens: %v", err)
+		t.Errorf("Open: %v, want ErrDamaged", err)
 	}
 	if got, err := os.ReadFile(filepath.Join(fresh, path)); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the log is changed: %d bytes, %d before, %v", len(got), len(want), err)
+		t.Errorf("the log has changed: %d bytes, %d before, %v", len(got), len(want), err)
 	}
 }
 
-// TestReplayDecidesAsBefore: what had expired when it came is not carried out
-// or served, wherever the clock stands; what was to be forwarded is queued.
+// TestReplayDecidesAsBefore checks that the replay does not serve or carry out an event
+// that had expired at its arrival, whatever the clock says, and that the replay queues
+// events for forwarding.
 func TestReplayDecidesAsBefore(t *testing.T) {
 	clock, dir, ctx := testkit.NewClock(), t.TempDir(), context.Background()
 	st := mustOpenStore(t, dir, clock)
@@ -230,18 +231,18 @@ func TestReplayDecidesAsBefore(t *testing.T) {
 	clock.Advance(-time.Hour)
 	st = mustOpenStore(t, fresh, clock)
 	if _, err := st.Find(ctx, note.ID); err != nil {
-		t.Errorf("a request that had expired was carried out: %v", err)
+		t.Errorf("an expired request was carried out: %v", err)
 	}
 	if ids := queryIDs(t, st, nostr.Filter{}, 10); len(ids) != 2 {
-		t.Errorf("%d events are served, want the note and the last", len(ids))
+		t.Errorf("%d events are served, want the note and the last event", len(ids))
 	}
 	if seqs, err := st.ForwardQueue(0, 10); err != nil || !slices.Equal(seqs, []uint64{6}) {
-		t.Errorf("queued are %v, %v", seqs, err)
+		t.Errorf("queue %v, %v", seqs, err)
 	}
 }
 
-// TestSchema1 brings a store of schema 1 up to the present one: once in peace,
-// once after a crash in the middle.
+// TestSchema1 migrates a store of schema 1, once without and once with a crash in the
+// middle.
 func TestSchema1(t *testing.T) {
 	for _, crashed := range []bool{false, true} {
 		clock, dir := testkit.NewClock(), t.TempDir()
@@ -279,7 +280,7 @@ func TestSchema1(t *testing.T) {
 		if err := errors.Join(err, db.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if !crashed { // else what is in the way is a log that was begun
+		if !crashed { // else an unfinished log is in the way
 			if err := os.RemoveAll(filepath.Join(dir, "events", "log")); err != nil {
 				t.Fatal(err)
 			}
@@ -291,14 +292,14 @@ func TestSchema1(t *testing.T) {
 		mustCheck(t, st)
 		left := 0
 		if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
-			t.Errorf("%d rows of schema 1 are left, %v", left, err)
+			t.Errorf("%d records of schema 1 are left, %v", left, err)
 		}
 	}
 }
 
-// TestCrashBehindAShrink: a file was written anew, and what Badger says of it is
-// from before.
-func TestCrashBehindAShrink(t *testing.T) {
+// TestCrashAfterACompaction checks that Open ignores the erased bytes that Badger has
+// recorded from before a compaction.
+func TestCrashAfterACompaction(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	open := func() *Store {
 		st, err := Open(Config{Dir: dir, Now: clock.Now, logFileBytes: 32 << 10, flushAfter: time.Hour})
@@ -325,16 +326,16 @@ func TestCrashBehindAShrink(t *testing.T) {
 	}
 	n := len(st.log.files[0].offsets)
 	if n > 50 {
-		t.Fatal("one file: nothing is tested")
+		t.Fatal("one file: the test does not apply")
 	}
 	remove(1000, ids[:n*4/10])
-	if err := st.writeKeys(context.Background()); err != nil { // tells how much that was
+	if err := st.writeKeys(context.Background()); err != nil { // commits the erased bytes
 		t.Fatal(err)
 	}
 	before := st.log.files[0].size
 	remove(1001, ids[n*4/10:n-1])
 	if st.log.files[0].size > before*3/10 {
-		t.Fatalf("%d bytes of %d are left: it was not shrunk", st.log.files[0].size, before)
+		t.Fatalf("%d bytes of %d are left: the file was not compacted", st.log.files[0].size, before)
 	}
 	crash(t, st)
 	st = open()
@@ -349,8 +350,8 @@ func TestCrashBehindAShrink(t *testing.T) {
 	}
 }
 
-// TestErasedIsCounted: neither a restart nor a crash behind a deletion forgets
-// how much of a file is erased.
+// TestErasedIsCounted checks that the erased bytes of a file survive a restart and a
+// crash after a deletion.
 func TestErasedIsCounted(t *testing.T) {
 	for _, how := range []string{"closed", "killed", "killed before it is erased"} {
 		clock, dir := testkit.NewClock(), t.TempDir()
@@ -376,7 +377,7 @@ func TestErasedIsCounted(t *testing.T) {
 		for range 2 {
 			st = mustOpenStore(t, dir, clock)
 			if got := st.log.files[0].erasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
-				t.Errorf("%s: %d bytes are said to be erased, want %d", how, got, len(mostro.EncodeEvent(evt)))
+				t.Errorf("%s: %d erased bytes are recorded, want %d", how, got, len(mostro.EncodeEvent(evt)))
 			}
 			mustCheck(t, st)
 			st.Close()
@@ -384,8 +385,8 @@ func TestErasedIsCounted(t *testing.T) {
 	}
 }
 
-// TestHeldBeforeItIsFollowed: what was answered is held and found at once, also
-// what the live index has not, and while Badger knows nothing of it.
+// TestHeldBeforeItIsFollowed checks that an acknowledged event is found at once, in the
+// live index or not, while Badger does not know the event yet.
 func TestHeldBeforeItIsFollowed(t *testing.T) {
 	clock, ctx := testkit.NewClock(), context.Background()
 	st, err := Open(Config{Dir: t.TempDir(), Now: clock.Now, flushAfter: time.Hour})
@@ -414,14 +415,15 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 	see("behind")
 }
 
-// TestDamagedBodyIsNotServed: the disk gave back another body than was written.
+// TestDamagedBodyIsNotServed checks that a payload that the disk has changed is not
+// served.
 func TestDamagedBodyIsNotServed(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
 	evt := testkit.Unsigned(1, 1, 1, "as it was written")
 	mustAppend(t, st, evt)
 	mustAppend(t, st, testkit.Unsigned(1, 1, 2, ""))
-	if err := st.Close(); err != nil { // else it is in memory
+	if err := st.Close(); err != nil { // else the payload is in memory
 		t.Fatal(err)
 	}
 	st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1})
@@ -429,7 +431,7 @@ func TestDamagedBodyIsNotServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	harmRow(st, 1, -150) // of the signature's digits
+	damageRecord(st, 1, -150) // a digit of the signature
 	ctx := context.Background()
 	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errDamagedRecord) || !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("Find: %s, %v", f.JSON, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// TestFormatExample compares the example of FORMAT.md with the record that the
-// code writes.
+// TestFormatExample compares the example of FORMAT.md with the record that the code
+// writes.
 func TestFormatExample(t *testing.T) {
 	r := logRecord{firstOfWrite: true, receivedAt: 1_700_000_000_123, source: mostro.Source{Road: mostro.RoadClient}, kind: 1, createdAt: 1_700_000_000}
 	for i := range r.id {
@@ -27,6 +27,6 @@ func TestFormatExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(doc), "```\n"+lines.String()+"```") {
-		t.Errorf("FORMAT.md does not hold the record:\n%s", lines.String())
+		t.Errorf("FORMAT.md does not contain the record:\n%s", lines.String())
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func TestOldRowsLeaveTheQueue(t *testing.T) {
+func TestOldKeysLeaveTheQueue(t *testing.T) {
 	const kept = 7 * 24 * time.Hour
 	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
@@ -38,6 +38,6 @@ func TestOldRowsLeaveTheQueue(t *testing.T) {
 		t.Errorf("queue %v", seqs)
 	}
 	if v, _ := st.getKey(forwardOutcomeKey(1, "wss://a")); v != nil {
-		t.Error("an outcome outlives its row")
+		t.Error("an outcome outlives its queue key")
 	}
 }

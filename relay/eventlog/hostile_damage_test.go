@@ -23,8 +23,8 @@ import (
 
 var flips = flag.Int("flips", 40, "bits to flip, each in a copy of a store")
 
-// A flipped bit anywhere in the log costs at most the entry that it is in, and
-// is never silent.
+// A flipped bit anywhere in the log damages at most one entry, and the damage is always
+// reported.
 func TestFlippedBitInTheLog(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	st, err := Open(Config{Dir: dir, Now: clock.Now, logFileBytes: 40_000})
@@ -114,14 +114,14 @@ func TestFlippedBitInTheLog(t *testing.T) {
 			t.Fatalf("%s: %v", where, err)
 		}
 		if report.Total == 0 && strings.HasSuffix(path, ".log") {
-			t.Errorf("%s: log verify says nothing", where)
+			t.Errorf("%s: Check reports no problem", where)
 		}
 		if n, err := st.Export(context.Background(), io.Discard, ExportFilter{}); n < len(read)-31 || err == nil && len(read) < len(wantRead) {
 			t.Errorf("%s: %d events are exported, %v", where, n, err)
 		}
-		// Appending goes on, and a request to delete all of it.
+		// Appends continue, and so do deletion requests for all entries.
 		if out := mustAppend(t, st, testkit.Unsigned(9, 1, 1, "later")); out != Added {
-			t.Errorf("%s: a later event is %s", where, out)
+			t.Errorf("%s: the outcome of a later event is %s", where, out)
 		}
 		var tags nostr.Tags
 		for _, evt := range own {
@@ -137,8 +137,8 @@ func TestFlippedBitInTheLog(t *testing.T) {
 	}
 }
 
-// A damaged row that others were written behind is no torn end, and does not
-// take these with it.
+// If other records were written after a damaged record, the damaged record is not a
+// torn end, and the later records are not truncated.
 func TestDamageBehindTheApplied(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	st, err := Open(Config{Dir: dir, Now: clock.Now, flushAfter: time.Hour})
@@ -171,19 +171,19 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		content[at] ^= 1
 		harmed := with(content)
 		if _, err := Open(Config{Dir: harmed, Now: clock.Now}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "entry 3") {
-			t.Errorf("%s: it opens: %v", name, err)
+			t.Errorf("%s: Open: %v, want ErrDamaged", name, err)
 		}
 		if after, err := os.ReadFile(filepath.Join(harmed, logFile)); err != nil || !slices.Equal(after, content) {
-			t.Errorf("%s: %d bytes are left of %d, %v", name, len(after), len(content), err)
+			t.Errorf("%s: %d bytes after Open, want %d, %v", name, len(after), len(content), err)
 		}
 	}
-	// The last one may be torn, whatever its end is full of.
+	// The last record may be torn, whatever bytes its end holds.
 	last := int(size) - int(places[5])
 	for name, torn := range map[string][]byte{"some erased bytes": bytes.Repeat([]byte{scrubByte}, 200), "a body of erased bytes": bytes.Repeat([]byte{scrubByte}, last-recordHeader),
 		"zeros": make([]byte, 200)} {
 		content := slices.Clone(whole)
 		if len(torn) > 200 {
-			torn = torn[binary.LittleEndian.Uint32(content[places[5]:]):] // all of the body
+			torn = torn[binary.LittleEndian.Uint32(content[places[5]:]):] // the whole payload
 		}
 		copy(content[len(content)-len(torn):], torn)
 		st, err := Open(Config{Dir: with(content), Now: clock.Now})

@@ -22,7 +22,7 @@ import (
 func smallDisk(t *testing.T, kind string, mib int) string {
 	t.Helper()
 	if os.Getuid() != 0 || testing.Short() {
-		t.Skip("mounting a file system takes root")
+		t.Skip("mounting a file system requires root")
 	}
 	dir, where := t.TempDir(), ""
 	args := []string{"-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", mib), "tmpfs", dir}
@@ -51,9 +51,9 @@ func smallDisk(t *testing.T, kind string, mib int) string {
 	return dir
 }
 
-// fillStore appends until the store refuses, then checks what it acknowledged.
-// It runs in a process of its own, because a write that finds no room in a
-// memory map ends the process.
+// fillStore appends until the store refuses events, then checks the acknowledged
+// events. It runs in its own process, because a write to a memory map without disk
+// space ends the process.
 func fillStore(t *testing.T, dir string, others bool) {
 	data := filepath.Join(dir, "data")
 	open := func() *Store {
@@ -87,7 +87,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 		t.Fatal("the disk was never full")
 	}
 	filler := filepath.Join(dir, "others")
-	if others { // another program takes the rest
+	if others { // another program fills the disk
 		f, err := os.Create(filler)
 		if err != nil {
 			t.Fatal(err)
@@ -105,7 +105,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 			t.Fatalf("event %d of %d while the disk is full: %v", i, len(acknowledged), err)
 		}
 	}
-	// Own events go on while there is room for them in the files.
+	// Own events continue while the files have room.
 	for i := range 20 {
 		evt := testkit.Unsigned(200, 38383, int64(i+1), "own", nostr.Tag{"d", fmt.Sprint(i)})
 		if _, _, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Road: mostro.RoadSelf}}); err == nil {
@@ -118,7 +118,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 		t.Fatalf("close: %v", err)
 	}
 	if others {
-		// Closing gave up the room that was kept. Others take that, too.
+		// Close has removed the reserve file. Other programs fill that room too.
 		f, err := os.OpenFile(filler, os.O_WRONLY|os.O_APPEND, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -128,7 +128,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 		}
 		f.Close()
 		if st, err := Open(Config{Dir: data, DiskReserve: 64 << 20}); !errors.Is(err, ErrFull) {
-			t.Errorf("it opens: %v", err)
+			t.Errorf("Open: %v, want ErrFull", err)
 			st.Close()
 		}
 		if err := os.Remove(filler); err != nil {
@@ -146,7 +146,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 	t.Logf("%d events acknowledged", len(acknowledged))
 }
 
-// TestFillDisk is run by TestFullDisk in a process of its own.
+// TestFillDisk is run by TestFullDisk in its own process.
 func TestFillDisk(t *testing.T) {
 	dir := os.Getenv("MOSTRODEX_INTEROP_FILL")
 	if dir == "" {

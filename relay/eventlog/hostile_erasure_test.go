@@ -16,7 +16,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// versionsOf appends n versions of one address, created at 1 to n.
+// versionsOf appends n versions of one address with created_at 1 to n.
 func versionsOf(t *testing.T, st *Store, d string, n int) {
 	t.Helper()
 	var last Pending
@@ -32,8 +32,8 @@ func versionsOf(t *testing.T, st *Store, d string, n int) {
 	}
 }
 
-// rowsWalked is how many rows a deletion request looks at.
-func rowsWalked(t *testing.T, st *Store, request *nostr.Event) int {
+// recordsWalked returns the number of records that a deletion request reads.
+func recordsWalked(t *testing.T, st *Store, request *nostr.Event) int {
 	t.Helper()
 	p, err := st.Enqueue(context.Background(), Arrival{Event: request, ReceivedAt: st.now()})
 	if err != nil {
@@ -45,8 +45,8 @@ func rowsWalked(t *testing.T, st *Store, request *nostr.Event) int {
 	return p.(*Enqueued).Walked
 }
 
-// A request walks the versions of an address once, however often and however it
-// is named.
+// A request walks the versions of an address once, even if it names the address several
+// times and in several ways.
 func TestDeletionWalksAnAddressOnce(t *testing.T) {
 	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	const versions = 2000
@@ -57,22 +57,22 @@ func TestDeletionWalksAnAddressOnce(t *testing.T) {
 		tags = append(tags, nostr.Tag{"a", fmt.Sprintf("%s38383:%s:x", strings.Repeat("0", i%3), key)}, nostr.Tag{"e", strings.Repeat("a", 64)})
 	}
 	began := time.Now()
-	walked := rowsWalked(t, st, testkit.Unsigned(1, 5, 10, "", tags...)) // ten versions go, the others stay
-	t.Logf("%d rows walked in %v", walked, time.Since(began))
+	walked := recordsWalked(t, st, testkit.Unsigned(1, 5, 10, "", tags...)) // ten versions are erased, the others stay
+	t.Logf("%d records read in %v", walked, time.Since(began))
 	if walked != versions {
-		t.Errorf("%d rows were walked for %d versions", walked, versions)
+		t.Errorf("%d records were read for %d versions", walked, versions)
 	}
 	mustCheck(t, st)
 }
 
-// Requests about versions that are erased already do not walk these again.
+// A request about versions that are already erased does not read these again.
 func TestDeletionEndsWhereAllIsErased(t *testing.T) {
 	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	const versions = 1000
 	versionsOf(t, st, "x", versions)
 	address := nostr.Tag{"a", "38383:" + testkit.Unsigned(1, 1, 1, "").PubKey + ":x"}
-	if n := rowsWalked(t, st, testkit.Unsigned(1, 5, versions, "", address)); n != versions {
-		t.Errorf("the first request walks %d rows", n)
+	if n := recordsWalked(t, st, testkit.Unsigned(1, 5, versions, "", address)); n != versions {
+		t.Errorf("the first request reads %d records", n)
 	}
 	for i := range int64(3) {
 		mustAppend(t, st, testkit.Unsigned(1, 38383, versions+10+i, "", nostr.Tag{"d", "x"}))
@@ -81,8 +81,8 @@ func TestDeletionEndsWhereAllIsErased(t *testing.T) {
 		until int64
 		rows  int
 	}{{5, 0}, {versions + 5, 3}, {versions + 10, 3}, {versions + 11, 2}, {versions + 100, 1}, {versions + 101, 0}} {
-		if n := rowsWalked(t, st, testkit.Unsigned(1, 5, c.until, "", address)); n != c.rows {
-			t.Errorf("request %d walks %d rows, want %d", i, n, c.rows)
+		if n := recordsWalked(t, st, testkit.Unsigned(1, 5, c.until, "", address)); n != c.rows {
+			t.Errorf("request %d reads %d records, want %d", i, n, c.rows)
 		}
 	}
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); len(ids) != 0 {
@@ -90,7 +90,7 @@ func TestDeletionEndsWhereAllIsErased(t *testing.T) {
 	}
 	if err := st.Read(context.Background(), 0, func(e mostro.Entry) error {
 		if e.Event.Kind == 38383 {
-			t.Errorf("the version of %d is read", e.Event.CreatedAt)
+			t.Errorf("the version of %d is readable", e.Event.CreatedAt)
 		}
 		return nil
 	}); err != nil {
@@ -99,8 +99,8 @@ func TestDeletionEndsWhereAllIsErased(t *testing.T) {
 	mustCheck(t, st)
 }
 
-// Deletion requests are committed together, and a crash after any of the parts
-// of such a group leaves each carried out in the end.
+// Deletion requests are committed together. After a crash between two parts of such a
+// group every request is carried out in the end.
 func TestCrashInAGroupOfDeletions(t *testing.T) {
 	const requests, each = 6, 50
 	parts := 100
@@ -110,7 +110,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 		st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
 			if counting {
 				if commits++; commits == crashAt {
-					return errors.New("killed by its test")
+					return errors.New("killed by the test")
 				}
 			}
 			return nil
@@ -118,7 +118,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st.txnRoom = 50_000 // nothing is under way yet
+		st.txnRoom = 50_000 // the committer is idle
 		var arrivals []Arrival
 		for r := range requests {
 			request := nostr.Tags{}
@@ -137,7 +137,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 		if err := st.writeKeys(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		st.live.mu.Lock() // the committer waits for it in the first of a group
+		st.live.mu.Lock() // the committer waits for the lock at the first request of a group
 		var waiting []Pending
 		counting = true
 		for _, a := range arrivals {
@@ -164,22 +164,22 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 		st = mustOpenStore(t, dir, clock)
 		logged := int(st.Head()) - requests*each
 		if logged < acknowledged {
-			t.Errorf("crash %d: %d requests are held, %d were acknowledged", crashAt, logged, acknowledged)
+			t.Errorf("crash %d: %d requests are in the log, %d were acknowledged", crashAt, logged, acknowledged)
 		}
 		if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 500); len(ids) != (requests-logged)*each {
-			t.Errorf("crash %d: %d events are served behind %d requests", crashAt, len(ids), logged)
+			t.Errorf("crash %d: %d events are served after %d requests", crashAt, len(ids), logged)
 		}
 		mustCheck(t, st)
 		st.Close()
 	}
 	if parts < 3 || parts == 100 {
-		t.Errorf("%d commits: nothing is tested", parts)
+		t.Errorf("%d commits: the test does not apply", parts)
 	}
 }
 
-// TestDeletionOneByOne deletes the versions of an address by a request each, from
-// the oldest on. Each request reads the rows that it erases, and not all that are
-// left.
+// TestDeletionOneByOne deletes the versions of an address with one request each, from
+// the oldest to the newest. Each request reads the records that it erases, and not all
+// that are left.
 func TestDeletionOneByOne(t *testing.T) {
 	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	const versions = 2000
@@ -187,20 +187,20 @@ func TestDeletionOneByOne(t *testing.T) {
 	address := nostr.Tag{"a", "38383:" + testkit.Unsigned(1, 1, 1, "").PubKey + ":x"}
 	began, walked := time.Now(), 0
 	for i := range int64(versions) {
-		walked += rowsWalked(t, st, testkit.Unsigned(1, 5, i+1, "", address))
+		walked += recordsWalked(t, st, testkit.Unsigned(1, 5, i+1, "", address))
 	}
-	t.Logf("%d rows walked in %v", walked, time.Since(began))
+	t.Logf("%d records read in %v", walked, time.Since(began))
 	if walked > 2*versions {
-		t.Errorf("%d rows were walked for %d versions", walked, versions)
+		t.Errorf("%d records were read for %d versions", walked, versions)
 	}
 	if n := len(st.walks.by) + st.walks.size; n != 0 {
-		t.Error("a walk is kept of an address that has nothing left")
+		t.Error("a walk without versions is cached")
 	}
 	mustCheck(t, st)
 }
 
-// TestWalksAreBounded keeps no more than maxWalks versions, and none of an
-// address that has more.
+// TestWalksAreBounded checks that at most maxWalks versions are cached, and that an
+// address with more versions is not cached.
 func TestWalksAreBounded(t *testing.T) {
 	var w walks
 	left := make([]versionLeft, maxWalks/4)
@@ -212,18 +212,18 @@ func TestWalksAreBounded(t *testing.T) {
 			sum += len(k.left)
 		}
 		if _, ok := w.by[address(fmt.Sprint(i))]; !ok || sum != w.size || sum > maxWalks {
-			t.Fatalf("walk %d is kept: %v; %d versions, counted %d", i, ok, sum, w.size)
+			t.Fatalf("walk %d is cached: %v; %d versions, counted %d", i, ok, sum, w.size)
 		}
 	}
 	w.keep("large", walk{1, make([]versionLeft, maxWalks+1)})
 	if _, ok := w.by["large"]; ok || w.size > maxWalks {
-		t.Errorf("a walk of too many versions is kept: %v, %d", ok, w.size)
+		t.Errorf("a walk of too many versions is cached: %v, %d", ok, w.size)
 	}
 }
 
-// TestDeletionsOfOneAddress holds random versions of one address against random
-// requests, by address and by id, over restarts. What may be read is what no
-// request names.
+// TestDeletionsOfOneAddress applies random requests, by address and by id, to random
+// versions of one address, with restarts. A version must be readable exactly if no
+// request names it.
 func TestDeletionsOfOneAddress(t *testing.T) {
 	for seed := range uint64(4) {
 		r := rand.New(rand.NewPCG(seed, 38383))
@@ -285,7 +285,7 @@ func TestDeletionsOfOneAddress(t *testing.T) {
 			}
 		}
 		if kept == 0 {
-			t.Errorf("seed %d: no walk was kept", seed)
+			t.Errorf("seed %d: no walk was cached", seed)
 		}
 		mustCheck(t, st)
 	}

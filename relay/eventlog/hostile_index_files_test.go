@@ -20,8 +20,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// copyFiles copies a store's directory as it is on the disk at the moment, without
-// the zeros that files end with: Badger's logs are mostly room.
+// copyFiles copies the directory of a store in its current state, without the zeros at
+// the ends of files: most of a Badger log is reserved space.
 func copyFiles(t *testing.T, to, from string) {
 	t.Helper()
 	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
@@ -56,7 +56,7 @@ func copyFiles(t *testing.T, to, from string) {
 	}
 }
 
-// storeContents is all that a store answers.
+// storeContents returns all answers of a store as text.
 func storeContents(t *testing.T, st *Store) string {
 	t.Helper()
 	var b strings.Builder
@@ -83,7 +83,7 @@ func storeContents(t *testing.T, st *Store) string {
 	return b.String()
 }
 
-// indexCase is a store, and events whose outcome its index decides.
+// indexCase is a store, and events whose outcomes depend on its index.
 type indexCase struct {
 	name, dir string
 	clock     *testkit.Clock
@@ -166,9 +166,9 @@ func indexCases(t *testing.T) (cases []indexCase) {
 	return cases
 }
 
-// A flipped bit in a file of Badger changes nothing that is answered: it was in
-// no part that is read, or the index is built again from the log, or the store
-// does not open, says why, and leaves the files as they are.
+// A flipped bit in a file of Badger never changes an answer. Either the bit is in a
+// part that is not read, or the index is rebuilt from the log, or the store does not
+// open, names the reason, and leaves the files unchanged.
 func TestFlippedBitInTheIndex(t *testing.T) {
 	cases := indexCases(t)
 	seed := uint64(time.Now().UnixNano())
@@ -188,7 +188,7 @@ func TestFlippedBitInTheIndex(t *testing.T) {
 			files = append(files, found...)
 		}
 		path := files[r.IntN(len(files))]
-		if r.IntN(2) == 0 { // the others are small
+		if r.IntN(2) == 0 { // the other files are small
 			path = files[r.IntN(min(len(files), 2))]
 		}
 		at := flipBit(t, r, path)
@@ -208,14 +208,14 @@ func TestFlippedBitInTheIndex(t *testing.T) {
 		}
 		became[kind][fate]++
 		if fate == "refused" {
-			// What was refused is whole but for that bit.
+			// A refused store is intact except for that bit.
 			turnBit(t, path, at, -1)
 			st, err := Open(Config{Dir: harmed, Now: c.clock.Now, DiskReserve: -1, logFileBytes: 40_000})
 			if err != nil {
-				t.Fatalf("%s, turned back: %v", where, err)
+				t.Fatalf("%s, bit restored: %v", where, err)
 			}
 			if got := storeContents(t, st); got != c.want {
-				t.Errorf("%s, turned back: it answers something else: %s", where, firstDifference(got, c.want))
+				t.Errorf("%s, bit restored: the answers differ: %s", where, firstDifference(got, c.want))
 			}
 			st.Close()
 		}
@@ -224,7 +224,7 @@ func TestFlippedBitInTheIndex(t *testing.T) {
 	t.Logf("%v", became)
 }
 
-var turned = map[string]int{} // the bit that was turned in a file
+var turned = map[string]int{} // bits that were flipped, per file
 
 func flipBit(t *testing.T, r *rand.Rand, path string) (at int64) {
 	b, err := os.ReadFile(path)
@@ -259,24 +259,24 @@ func turnBit(t *testing.T, path string, at int64, bit int) {
 	}
 }
 
-// meetFlip opens a store with a flipped bit and says what became of it.
+// meetFlip opens a store with a flipped bit and returns the outcome.
 func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 	var said strings.Builder
 	clock := c.clock
 	st, err := Open(Config{Dir: harmed, Now: clock.Now, DiskReserve: -1, logFileBytes: 40_000, Logger: slog.New(slog.NewTextHandler(&said, nil))})
 	if err != nil {
 		if !c.erased || !errors.Is(err, ErrIndex) {
-			t.Errorf("%s: it does not open: %v", where, err)
+			t.Errorf("%s: Open: %v", where, err)
 		}
 		return "refused"
 	}
 	defer st.Close()
 	rebuilt := strings.Contains(said.String(), "rebuilt from the log")
 	if got := storeContents(t, st); got != c.want {
-		t.Errorf("%s: it answers something else, and says %q: %s", where, said.String(), firstDifference(got, c.want))
+		t.Errorf("%s: the answers differ, the log says %q: %s", where, said.String(), firstDifference(got, c.want))
 	}
 	if rebuilt && c.erased {
-		t.Errorf("%s: an index that does not follow from the log is built again", where)
+		t.Errorf("%s: an index that cannot be rebuilt is rebuilt", where)
 	}
 	value, err := st.getKey(cursorKey("wss://x", "f"))
 	if !rebuilt && (string(value) != "{}" || err != nil) && !strings.Contains(where, ".mem") {
@@ -286,7 +286,7 @@ func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 	n := 0
 	for evt, want := range c.again {
 		if _, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: st.now(), Source: mostro.Source{Road: mostro.RoadClient}}); err != nil || out != want {
-			t.Errorf("%s: an event that came before is %s, %v, want %s", where, out, err, want)
+			t.Errorf("%s: the outcome of an earlier event is %s, %v, want %s", where, out, err, want)
 		}
 		if n++; n == 40 {
 			break
@@ -298,7 +298,7 @@ func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 	return "nothing"
 }
 
-// firstDifference is the first line in which two texts differ.
+// firstDifference returns the first line in which two texts differ.
 func firstDifference(got, want string) string {
 	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range min(len(a), len(b)) {
@@ -309,9 +309,9 @@ func firstDifference(got, want string) string {
 	return fmt.Sprintf("%d lines, want %d", len(a), len(b))
 }
 
-// An index without its last commit, whose erasure was carried out: an order that
-// was erased is not served again, because its facts are lost with the commit. Mail
-// has no facts, and its deletion is followed again.
+// The index has lost its last commit, but the scrub was carried out. An erased order is
+// not served again, because its facts are lost with the commit: Open returns ErrIndex.
+// Mail has no facts, and its deletion is replayed.
 func TestIndexWithoutItsLastCommit(t *testing.T) {
 	for _, kind := range []int{38383, mostro.KindGiftWrap} {
 		clock, live, older := testkit.NewClock(), t.TempDir(), t.TempDir()
@@ -340,7 +340,7 @@ func TestIndexWithoutItsLastCommit(t *testing.T) {
 		st, err = open(older)
 		if kind == 38383 {
 			if !errors.Is(err, ErrIndex) {
-				t.Errorf("kind %d: it opens: %v", kind, err)
+				t.Errorf("kind %d: Open: %v, want ErrIndex", kind, err)
 			}
 			continue
 		}
@@ -348,10 +348,10 @@ func TestIndexWithoutItsLastCommit(t *testing.T) {
 			t.Fatalf("kind %d: %v", kind, err)
 		}
 		if ids := queryIDs(t, st, nostr.Filter{}, 10); len(ids) != 1 {
-			t.Errorf("kind %d: %v are served", kind, ids)
+			t.Errorf("kind %d: served %v, want none", kind, ids)
 		}
 		if out := mustAppend(t, st, evt); out != Deleted && out != Duplicate {
-			t.Errorf("kind %d: it comes back: %s", kind, out)
+			t.Errorf("kind %d: the erased event returns: %s", kind, out)
 		}
 		mustCheck(t, st)
 		if err := st.Close(); err != nil {
@@ -360,7 +360,7 @@ func TestIndexWithoutItsLastCommit(t *testing.T) {
 	}
 }
 
-// A crash while the damaged files are set aside leaves the rest to the next start.
+// If a crash interrupts setAside, the next start finishes it.
 func TestSettingAsideIsFinished(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
@@ -377,10 +377,10 @@ func TestSettingAsideIsFinished(t *testing.T) {
 	st = mustOpenStore(t, dir, clock)
 	defer st.Close()
 	if ids := queryIDs(t, st, nostr.Filter{}, 10); len(ids) != 1 || ids[0] != evt.ID {
-		t.Errorf("%v are served", ids)
+		t.Errorf("served %v", ids)
 	}
 	if _, err := os.Stat(filepath.Join(events, rebuildMark)); err == nil {
-		t.Error("the mark is left")
+		t.Error("the rebuild mark is left")
 	}
 	mustCheck(t, st)
 }

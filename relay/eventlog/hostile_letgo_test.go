@@ -10,7 +10,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// fullStore is a store with some orders of a market.
+// fullStore returns a store with some orders of a market.
 func fullStore(t *testing.T, orders int) *Store {
 	t.Helper()
 	clock := testkit.NewClock()
@@ -30,13 +30,13 @@ func fullStore(t *testing.T, orders int) *Store {
 	return st
 }
 
-// Requests with many filters let go of the index, so that what is appended
-// meanwhile does not wait for all of them.
-func TestManyFiltersLetGoOfTheIndex(t *testing.T) {
+// Requests with many filters release the index between filters, so that an append does
+// not wait for all of them.
+func TestManyFiltersReleaseTheIndex(t *testing.T) {
 	st := fullStore(t, 40_000)
 	defer st.Close()
 	var filters nostr.Filters
-	for i := range 100 { // no posting says how many these are
+	for i := range 100 { // no posting has the size of these results
 		since := nostr.Timestamp(i)
 		filters = append(filters, nostr.Filter{Kinds: []int{38383}, Since: &since, Tags: nostr.TagMap{"k": {"buy"}, "y": {"mostro"}, "z": {"order"}}})
 	}
@@ -46,8 +46,8 @@ func TestManyFiltersLetGoOfTheIndex(t *testing.T) {
 	began := make(chan struct{})
 	wg.Go(func() {
 		<-began
-		for ctx.Err() == nil { // what the committer does with each group
-			if !st.live.mu.TryLock() { // the COUNT holds it, and lets go of it
+		for ctx.Err() == nil { // the work of the committer for each group
+			if !st.live.mu.TryLock() { // the COUNT holds the lock, and releases it
 				st.live.mu.Lock()
 				turns++
 			}

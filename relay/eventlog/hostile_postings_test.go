@@ -10,8 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// An event that the store holds from before its tags were bounded costs the
-// index what it is long, not the square of that, and again so at every start.
+// An event may have been stored before the number of its tags was bounded. Its cost in
+// the index must grow linearly with its tags, not with their square, at every start.
 func TestPostingsGrowWithTheTagsOnly(t *testing.T) {
 	clock := testkit.NewClock()
 	dir := t.TempDir()

@@ -14,8 +14,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A parsed event takes many times its length; the newest ones stay bounded by
-// their tags.
+// A parsed event takes many times the length of its payload. The ring is bounded by the
+// number of tags.
 func TestRecentEventsAreBoundedByTheirTags(t *testing.T) {
 	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	const tags = 8000
@@ -51,7 +51,7 @@ func TestRecentEventsAreBoundedByTheirTags(t *testing.T) {
 	}
 }
 
-// A new file of the log waits for a descriptor.
+// The creation of a log file waits for a free descriptor.
 func TestNoDescriptorIsWaitedOut(t *testing.T) {
 	if dir := os.Getenv("MOSTRODEX_INTEROP_DESCRIPTORS"); dir == "" {
 		cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
@@ -86,7 +86,7 @@ func TestNoDescriptorIsWaitedOut(t *testing.T) {
 		mustAppend(t, st, testkit.Unsigned(1, 1, int64(i), ""))
 	}
 	if len(st.log.files) < 5 {
-		t.Errorf("%d files: nothing is tested", len(st.log.files))
+		t.Errorf("%d files: the test does not apply", len(st.log.files))
 	}
 	if err := st.Close(); err != nil {
 		t.Error(err)

@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// TestTableEqualsMap drives a table through growth and gaps, with a hash that
-// spreads and with one that makes nearly everything meet.
-func TestTableEqualsMap(t *testing.T) {
+// TestIDHashEqualsMap compares an idHash with a map through growth and gaps, with a
+// good hash and with a hash that makes nearly all keys collide.
+func TestIDHashEqualsMap(t *testing.T) {
 	for name, hash := range map[string]func(key uint64) uint64{
 		"Spread":  func(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 },
 		"Crowded": func(key uint64) uint64 { return key % 5 << 60 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(11, 1))
-			var keys [3000]uint64 // of numbers
+			var keys [3000]uint64 // keys by number
 			var tab idHash
 			tab.hash = func(n uint32) uint64 { return hash(keys[n]) }
 			model := map[uint64]uint32{}
@@ -34,10 +34,10 @@ func TestTableEqualsMap(t *testing.T) {
 				switch grow := step/8000%2 == 0 || r.IntN(4) == 0; {
 				case held && !grow:
 					if !tab.remove(hash(key), want) {
-						t.Fatalf("step %d: key %d is not there", step, key)
+						t.Fatalf("step %d: key %d is missing", step, key)
 					}
 					if tab.remove(hash(key), want) {
-						t.Fatalf("step %d: key %d was there twice", step, key)
+						t.Fatalf("step %d: key %d was in the table twice", step, key)
 					}
 					delete(model, key)
 					free = append(free, want)
@@ -49,7 +49,7 @@ func TestTableEqualsMap(t *testing.T) {
 				}
 			}
 			if len(model) == 0 {
-				t.Error("nothing is left to compare")
+				t.Error("no key is left to compare")
 			}
 		})
 	}
@@ -86,8 +86,8 @@ func TestSlabKeepsArraysApart(t *testing.T) {
 	}
 }
 
-// TestExpiriesOfEqualTimes replaces orders that end alike over and over: the
-// slots are reused, and the heap must not keep what it was told of each.
+// TestExpiriesOfEqualTimes replaces orders with equal expirations repeatedly. The
+// entries are reused, and the heap must not keep an expiration per replacement.
 func TestExpiriesOfEqualTimes(t *testing.T) {
 	l := newLive(0)
 	id := func(i, v int) (id [32]byte) { copy(id[:], fmt.Sprint(i, " ", v)); return id }

@@ -10,7 +10,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// BenchmarkSnapshot lists a million live events for reconciliation.
+// BenchmarkSnapshot lists a million live events for a reconciliation.
 func BenchmarkSnapshot(b *testing.B) {
 	st, err := Open(Config{Dir: b.TempDir(), BodyCache: -1})
 	if err != nil {

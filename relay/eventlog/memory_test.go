@@ -14,8 +14,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// book makes the records of a book of orders: version v of order i. Ids are
-// drawn, not hashed from events.
+// book makes the index entries of an order book: version v of order i. Ids are random,
+// not hashed from events.
 type book struct{ now int64 }
 
 func (b book) record(i, v int, seq uint64) indexEntry {
@@ -32,8 +32,8 @@ func (b book) record(i, v int, seq uint64) indexEntry {
 	return ie
 }
 
-// TestMemoryOfLiveOrders measures what the live index keeps in memory, bodies
-// left out. MOSTRODEX_MEMORY is the number of orders; each has five versions.
+// TestMemoryOfLiveOrders measures the memory of the live index without payloads.
+// MOSTRODEX_MEMORY is the number of orders; each order has five versions.
 func TestMemoryOfLiveOrders(t *testing.T) {
 	orders, err := strconv.Atoi(os.Getenv("MOSTRODEX_MEMORY"))
 	if err != nil {

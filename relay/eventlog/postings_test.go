@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// TestPostingEqualsSortedSlice drives a posting through sizes at which it is
-// one slice, many chunks, and shrinks again.
+// TestPostingEqualsSortedSlice compares a posting with a sorted slice while the posting
+// grows from one slice to many chunks and shrinks again.
 func TestPostingEqualsSortedSlice(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
-			// Within a second, order by slot downwards stands for order by id.
+			// Within a second, descending number replaces descending id.
 			less := func(a, b item) bool {
 				if a>>entryBits != b>>entryBits {
 					return a < b
@@ -52,10 +52,10 @@ func TestPostingEqualsSortedSlice(t *testing.T) {
 				} else {
 					i := r.IntN(len(model))
 					if !p.remove(model[i], less) {
-						t.Fatalf("step %d: %x is not there", step, model[i])
+						t.Fatalf("step %d: %x is missing", step, model[i])
 					}
 					if p.remove(model[i], less) {
-						t.Fatalf("step %d: %x was there twice", step, model[i])
+						t.Fatalf("step %d: %x was in the posting twice", step, model[i])
 					}
 					delete(in, model[i])
 					model = slices.Delete(model, i, i+1)

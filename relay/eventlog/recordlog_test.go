@@ -15,14 +15,14 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// testRow is a row and a body of n bytes.
-func testRow(seq uint64, n int) (logRecord, []byte) {
+// testRecord returns a record with a payload of n bytes.
+func testRecord(seq uint64, n int) (logRecord, []byte) {
 	r := logRecord{receivedAt: 1, kind: 1, createdAt: int64(seq), source: mostro.Source{Road: mostro.RoadImport, Relay: "wss://relay.example"}}
 	binary.BigEndian.PutUint64(r.id[:], seq)
 	return r, bytes.Repeat([]byte{'a' + byte(seq%26)}, n)
 }
 
-func mustOpenRowLog(t *testing.T, dir string, applied uint64, limit int64) *recordLog {
+func mustOpenRecordLog(t *testing.T, dir string, applied uint64, limit int64) *recordLog {
 	t.Helper()
 	l, _, err := openRecordLog(dir, applied, limit)
 	if err != nil {
@@ -32,7 +32,7 @@ func mustOpenRowLog(t *testing.T, dir string, applied uint64, limit int64) *reco
 	return l
 }
 
-// grow appends groups of rows until head, with bodies of up to 3,000 bytes.
+// grow appends groups of records until head, with payloads of up to 3,000 bytes.
 func grow(t *testing.T, l *recordLog, r *rand.Rand, head uint64) {
 	t.Helper()
 	for l.head() < head {
@@ -45,7 +45,7 @@ func grow(t *testing.T, l *recordLog, r *rand.Rand, head uint64) {
 		var sizes []int
 		for seq := l.head() + 1; seq <= min(head, l.head()+1+uint64(r.IntN(5))); seq++ {
 			from := len(buf)
-			rw, body := testRow(seq, r.IntN(3000))
+			rw, body := testRecord(seq, r.IntN(3000))
 			buf = appendRecord(buf, rw, body)
 			sizes = append(sizes, len(buf)-from)
 		}
@@ -55,29 +55,29 @@ func grow(t *testing.T, l *recordLog, r *rand.Rand, head uint64) {
 	}
 }
 
-// mustHold proves that a log is whole: rows 1 to head, those of gone without
-// their bodies.
+// mustHold checks that the log holds the records 1 to head, those of gone without
+// payloads.
 func mustHold(t *testing.T, l *recordLog, head uint64, gone ...uint64) {
 	t.Helper()
 	if l.head() != head {
-		t.Fatalf("it ends at %d, want %d", l.head(), head)
+		t.Fatalf("the log ends at %d, want %d", l.head(), head)
 	}
 	next := uint64(1)
 	see := func(seq uint64, r logRecord, body []byte, err error) error {
-		_, want := testRow(seq, len(body))
+		_, want := testRecord(seq, len(body))
 		switch {
 		case err != nil:
 			return err
 		case binary.BigEndian.Uint64(r.id[:]) != seq || r.source.Relay != "wss://relay.example":
-			return fmt.Errorf("row %d is %+v", seq, r)
+			return fmt.Errorf("record %d is %+v", seq, r)
 		case slices.Contains(gone, seq) != (body == nil) || r.payloadErased != (body == nil) || !bytes.Equal(body, want):
-			return fmt.Errorf("the body of %d is %.20q, gone %v", seq, body, r.payloadErased)
+			return fmt.Errorf("the payload of %d is %.20q, erased %v", seq, body, r.payloadErased)
 		}
 		return nil
 	}
 	err := l.each(0, head, func(seq uint64, r logRecord, body []byte, err error) error {
 		if seq != next {
-			return fmt.Errorf("%d comes where %d is next", seq, next)
+			return fmt.Errorf("record %d is read, want %d", seq, next)
 		}
 		next++
 		if err := see(seq, r, body, err); err != nil {
@@ -90,48 +90,49 @@ func mustHold(t *testing.T, l *recordLog, head uint64, gone ...uint64) {
 		t.Fatal(err)
 	}
 	if next != head+1 {
-		t.Fatalf("the last row is %d, want %d", next-1, head)
+		t.Fatalf("the last record is %d, want %d", next-1, head)
 	}
 }
 
-func TestRowLogKeepsRows(t *testing.T) {
+func TestRecordLogKeepsRecords(t *testing.T) {
 	dir := t.TempDir()
 	r := rand.New(rand.NewPCG(1, 1))
-	l := mustOpenRowLog(t, dir, 0, 20_000)
+	l := mustOpenRecordLog(t, dir, 0, 20_000)
 	mustHold(t, l, 0)
 	grow(t, l, r, 200)
 	mustHold(t, l, 200)
 	if len(l.files) < 5 {
-		t.Fatalf("%d files: nothing is tested", len(l.files))
+		t.Fatalf("%d files: the test does not apply", len(l.files))
 	}
 	if _, _, err := l.read(201); !errors.Is(err, errNoRecord) {
-		t.Errorf("row 201: %v", err)
+		t.Errorf("record 201: %v", err)
 	}
 	l.close()
 	places, err := filepath.Glob(filepath.Join(dir, "*.at"))
 	if err != nil || len(places) != len(l.files)-1 {
 		t.Fatalf("%v, %v", places, err)
 	}
-	// Places that are missing, and of something else, are looked for.
+	// Missing and wrong offset files are replaced by a scan.
 	if err := errors.Join(os.Remove(places[0]), os.WriteFile(places[1], []byte("nothing of this kind"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	l = mustOpenRowLog(t, dir, 200, 20_000)
+	l = mustOpenRecordLog(t, dir, 200, 20_000)
 	mustHold(t, l, 200)
 	grow(t, l, r, 300)
 	mustHold(t, l, 300)
 }
 
-// TestRowLogAfterACrash cuts and garbles what is behind the applied rows, at
-// every byte: the whole rows before it stay, nothing else does, and the log goes on.
-func TestRowLogAfterACrash(t *testing.T) {
+// TestRecordLogAfterACrash truncates and garbles the log at every byte behind applied.
+// The complete records before the damage stay, no other record does, and appends
+// continue.
+func TestRecordLogAfterACrash(t *testing.T) {
 	dir := t.TempDir()
 	r := rand.New(rand.NewPCG(2, 2))
-	l := mustOpenRowLog(t, dir, 0, 1<<20)
+	l := mustOpenRecordLog(t, dir, 0, 1<<20)
 	grow(t, l, r, 20)
 	applied := l.head()
-	for seq := applied + 1; seq <= applied+3; seq++ { // three rows of some 150 bytes
-		rw, body := testRow(seq, 20)
+	for seq := applied + 1; seq <= applied+3; seq++ { // three records of some 150 bytes
+		rw, body := testRecord(seq, 20)
 		buf := appendRecord(nil, rw, body)
 		if err := l.append(buf, []int{len(buf)}); err != nil {
 			t.Fatal(err)
@@ -144,7 +145,7 @@ func TestRowLogAfterACrash(t *testing.T) {
 	if err != nil || int64(len(whole)) != size {
 		t.Fatalf("%d bytes, %v", len(whole), err)
 	}
-	// head is what must be left where the file is sound up to a byte.
+	// head returns the seq that must be left if the file is intact up to a byte.
 	head := func(sound int) uint64 {
 		for i, at := range append(slices.Clone(places), uint32(size))[applied+1:] {
 			if sound < int(at) {
@@ -179,7 +180,7 @@ func TestRowLogAfterACrash(t *testing.T) {
 		flipped[at] ^= 0x10
 		try(fmt.Sprint("flipped at ", at), flipped, head(at))
 	}
-	// What was applied is missed.
+	// A missing applied record is noticed.
 	for at := logFileHead; at < int(places[applied]); at += 97 {
 		if err := os.WriteFile(path, whole[:at], 0o600); err != nil {
 			t.Fatal(err)
@@ -190,11 +191,11 @@ func TestRowLogAfterACrash(t *testing.T) {
 	}
 }
 
-// A crash between the beginning of a file and its first row.
-func TestRowLogBeginsAgain(t *testing.T) {
+// A crash came between the creation of a file and its first record.
+func TestRecordLogBeginsAgain(t *testing.T) {
 	for _, head := range []string{"", "mostro", logMagic + strings.Repeat("\x00", 8)} {
 		dir := t.TempDir()
-		l := mustOpenRowLog(t, dir, 0, 10_000)
+		l := mustOpenRecordLog(t, dir, 0, 10_000)
 		grow(t, l, rand.New(rand.NewPCG(3, 3)), 12)
 		for !l.full() {
 			grow(t, l, rand.New(rand.NewPCG(4, 4)), l.head()+1)
@@ -204,18 +205,18 @@ func TestRowLogBeginsAgain(t *testing.T) {
 		if err := os.WriteFile(l.path(end+1, ".log"), []byte(head), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l = mustOpenRowLog(t, dir, end, 10_000)
+		l = mustOpenRecordLog(t, dir, end, 10_000)
 		mustHold(t, l, end)
 		grow(t, l, rand.New(rand.NewPCG(5, 5)), end+10)
 		mustHold(t, l, end+10)
 	}
 }
 
-// TestRowLogShrinks: what is erased is unreadable at once, in the file too, and
-// a file that is half erased gives its room back.
-func TestRowLogShrinks(t *testing.T) {
+// TestRecordLogCompacts checks that an erased payload is unreadable at once, in the
+// file too, and that a file of which more than half is erased becomes shorter.
+func TestRecordLogCompacts(t *testing.T) {
 	dir := t.TempDir()
-	l := mustOpenRowLog(t, dir, 0, 50_000)
+	l := mustOpenRecordLog(t, dir, 0, 50_000)
 	grow(t, l, rand.New(rand.NewPCG(6, 6)), 100)
 	lf := l.files[1]
 	before, first, last := lf.size, lf.first, l.files[2].first-1
@@ -231,7 +232,7 @@ func TestRowLogShrinks(t *testing.T) {
 	}
 	mustHold(t, l, 100, gone...)
 	if !l.needsCompaction(lf) {
-		t.Fatalf("%d bytes erased of %d are no reason to write the file anew", lf.erasedBytes, lf.size)
+		t.Fatalf("%d bytes erased of %d do not need a compaction", lf.erasedBytes, lf.size)
 	}
 	places, err := os.ReadFile(l.path(first, ".at"))
 	if err != nil {
@@ -242,29 +243,29 @@ func TestRowLogShrinks(t *testing.T) {
 	}
 	mustHold(t, l, 100, gone...)
 	if info, err := os.Stat(l.path(first, ".log")); err != nil || info.Size() != lf.size || lf.size > before*6/10 {
-		t.Errorf("%d bytes in the file, %d said, %d before, %v", info.Size(), lf.size, before, err)
+		t.Errorf("%d bytes in the file, %d in memory, %d before, %v", info.Size(), lf.size, before, err)
 	}
 	l.close()
-	if err := os.WriteFile(l.path(first, ".at"), places, 0o600); err != nil { // a crash right behind it
+	if err := os.WriteFile(l.path(first, ".at"), places, 0o600); err != nil { // a crash directly after the compaction
 		t.Fatal(err)
 	}
-	half := l.path(first, ".log.new") // a crash in the middle of it
+	half := l.path(first, ".log.new") // a crash in the middle of a compaction
 	if err := os.WriteFile(half, []byte("what may be erased since"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l = mustOpenRowLog(t, dir, 100, 50_000)
+	l = mustOpenRecordLog(t, dir, 100, 50_000)
 	mustHold(t, l, 100, gone...)
 	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("what was half shrunk is left: %v", err)
+		t.Errorf("the output of an unfinished compaction is left: %v", err)
 	}
 	grow(t, l, rand.New(rand.NewPCG(7, 7)), 120)
 	mustHold(t, l, 120, gone...)
 }
 
-// FuzzRow: what is no row of ours is told from one, whatever it is; what is read
-// as one says what is kept of it.
-func FuzzRow(f *testing.F) {
-	r, body := testRow(7, 30)
+// FuzzRecord checks that the parser rejects bytes that are no record, and that a
+// parsed record is the same after it was encoded and parsed again.
+func FuzzRecord(f *testing.F) {
+	r, body := testRecord(7, 30)
 	whole := appendRecord(nil, r, body)
 	f.Add(whole)
 	f.Add(whole[:len(whole)-1])
@@ -277,23 +278,23 @@ func FuzzRow(f *testing.F) {
 			return
 		}
 		if r.payloadErased != (body == nil) && len(body) > 0 || len(body) > len(b) {
-			t.Fatalf("%+v with a body of %d bytes", r, len(body))
+			t.Fatalf("%+v with a payload of %d bytes", r, len(body))
 		}
 		again, body2, err := parseRecord(appendRecord(nil, r, body))
 		if err != nil || again != r || !bytes.Equal(body, body2) {
-			t.Fatalf("%+v, %q is read back as %+v, %q: %v", r, body, again, body2, err)
+			t.Fatalf("%+v, %q is parsed back as %+v, %q: %v", r, body, again, body2, err)
 		}
 	})
 }
 
-// A file that holds rows is never taken for one that was begun and not used.
-func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
+// A file with records is never taken for a file that was created and not used.
+func TestRecordLogKeepsAFileWithoutItsHead(t *testing.T) {
 	dir := t.TempDir()
-	l := mustOpenRowLog(t, dir, 0, 10_000)
+	l := mustOpenRecordLog(t, dir, 0, 10_000)
 	grow(t, l, rand.New(rand.NewPCG(12, 12)), 12)
 	last := l.files[len(l.files)-1]
 	if len(l.files) < 2 || len(last.offsets) == 0 {
-		t.Fatal("nothing is tested")
+		t.Fatal("the test does not apply")
 	}
 	applied, path := last.first-1, last.f.Name()
 	l.close()
@@ -306,23 +307,23 @@ func TestRowLogKeepsAFileWithoutItsHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := openRecordLog(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
-		t.Errorf("it opens: %v", err)
+		t.Errorf("Open: %v, want ErrDamaged", err)
 	}
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
-		t.Errorf("%d bytes are left of %d, %v", len(now), len(b), err)
+		t.Errorf("%d bytes after Open, want %d, %v", len(now), len(b), err)
 	}
 }
 
-// TestRowLogCutsForGood: a whole row behind a torn one does not come back when
-// the torn one is written again.
-func TestRowLogCutsForGood(t *testing.T) {
+// TestRecordLogTruncatesForGood checks that a complete record behind a torn one does
+// not return when the torn record is written again.
+func TestRecordLogTruncatesForGood(t *testing.T) {
 	dir := t.TempDir()
-	l := mustOpenRowLog(t, dir, 0, 0)
+	l := mustOpenRecordLog(t, dir, 0, 0)
 	var buf []byte
 	var sizes []int
 	for seq := uint64(1); seq <= 2; seq++ {
 		from := len(buf)
-		r, body := testRow(seq, 30)
+		r, body := testRecord(seq, 30)
 		buf = appendRecord(buf, r, body)
 		sizes = append(sizes, len(buf)-from)
 	}
@@ -332,11 +333,11 @@ func TestRowLogCutsForGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.close()
-	l = mustOpenRowLog(t, dir, 0, 0)
+	l = mustOpenRecordLog(t, dir, 0, 0)
 	mustHold(t, l, 0)
 	if err := l.append(buf[:sizes[0]], sizes[:1]); err != nil {
 		t.Fatal(err)
 	}
 	l.close()
-	mustHold(t, mustOpenRowLog(t, dir, 0, 0), 1)
+	mustHold(t, mustOpenRecordLog(t, dir, 0, 0), 1)
 }

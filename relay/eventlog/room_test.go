@@ -14,12 +14,12 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// appendAtOnce has the committer take arrivals as one group, behind another
-// event that holds it up.
+// appendAtOnce makes the committer take arrivals as one group, behind another event
+// that delays the committer.
 func appendAtOnce(t *testing.T, st *Store, arrivals ...Arrival) (outs []Outcome) {
 	t.Helper()
 	ctx := context.Background()
-	st.live.mu.Lock() // the committer looks there for the first
+	st.live.mu.Lock() // the committer needs the lock for the first event
 	if _, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(200, 1, 1, ""), ReceivedAt: st.now()}); err != nil {
 		t.Fatal(err)
 	}
@@ -47,8 +47,8 @@ func appendAtOnce(t *testing.T, st *Store, arrivals ...Arrival) (outs []Outcome)
 	return outs
 }
 
-// TestOlderVersionsOfALargeEvent: each of them writes the large record anew,
-// which together is more than a transaction of the index holds.
+// TestOlderVersionsOfALargeEvent appends older versions, each of which rewrites a large
+// index entry. Together they exceed a transaction.
 func TestOlderVersionsOfALargeEvent(t *testing.T) {
 	clock, dir := testkit.NewClock(), t.TempDir()
 	st := mustOpenStore(t, dir, clock)
@@ -59,12 +59,12 @@ func TestOlderVersionsOfALargeEvent(t *testing.T) {
 	}
 	for i, out := range appendAtOnce(t, st, older...) {
 		if out != Archived {
-			t.Errorf("older version %d is %s", i, out)
+			t.Errorf("the outcome of older version %d is %s", i, out)
 		}
 	}
 	mustCheck(t, st)
 	st.Close()
-	fresh := t.TempDir() // all of them follow from the log alone, too
+	fresh := t.TempDir() // the replay of the log gives the same result
 	if err := os.CopyFS(filepath.Join(fresh, "events", "log"), os.DirFS(filepath.Join(dir, "events", "log"))); err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +75,7 @@ func TestOlderVersionsOfALargeEvent(t *testing.T) {
 	mustCheck(t, st)
 }
 
-// TestManyLargeEventsExpire: their records are moved, which together is more
-// than a transaction of the index holds.
+// TestManyLargeEventsExpire moves index entries that together exceed a transaction.
 func TestManyLargeEventsExpire(t *testing.T) {
 	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)
@@ -93,8 +92,8 @@ func TestManyLargeEventsExpire(t *testing.T) {
 	}
 }
 
-// TestOverQuotaForgetsNothing: what is refused between two versions of one
-// address leaves the state of the address as the first has made it.
+// TestOverQuotaForgetsNothing checks that a refused event between two versions of one
+// address does not change the state that the first version has left.
 func TestOverQuotaForgetsNothing(t *testing.T) {
 	clock := testkit.NewClock()
 	st := mustOpenStore(t, t.TempDir(), clock)

@@ -8,16 +8,16 @@ import (
 	"github.com/mostrodex/mostrodex/internal/testkit"
 )
 
-// TestFilterIsMadeAnew: whoever asks meanwhile is never told that a held id is
-// not there.
+// TestFilterIsMadeAnew checks that the filter never denies a stored id while a new
+// filter is filled.
 func TestFilterIsMadeAnew(t *testing.T) {
 	if testing.Short() {
-		t.Skip("makes a filter anew five thousand times: fewer seldom show it")
+		t.Skip("replaces a filter five thousand times, because the race is rare")
 	}
 	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
 	evt := testkit.Unsigned(1, 1, 1, "")
 	mustAppend(t, st, evt)
-	if r := mustCheck(t, st); r.Entries != 1 { // what follows from it is in the files
+	if r := mustCheck(t, st); r.Entries != 1 { // commits the derived keys
 		t.Fatal(r)
 	}
 	id, err := hex32.Parse(evt.ID)
@@ -46,7 +46,7 @@ func TestFilterIsMadeAnew(t *testing.T) {
 		st.ids.mu.Lock()
 		st.ids.room = 0
 		st.ids.mu.Unlock()
-		if err := st.growFilters(); err != nil { // nothing else is under way
+		if err := st.growFilters(); err != nil { // the committer is idle
 			t.Fatal(err)
 		}
 	}

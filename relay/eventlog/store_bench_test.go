@@ -10,8 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// BenchmarkAppend measures durable appends with 256 in flight, as eight
-// connections of 32 have.
+// BenchmarkAppend measures durable appends with 256 in flight, like eight connections
+// with 32 each.
 func BenchmarkAppend(b *testing.B) {
 	clock := testkit.NewClock()
 	events := testkit.Market(b.N, clock.Now().Unix())
@@ -40,8 +40,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
-// BenchmarkQuery measures the filters that clients send, over 42,000 live
-// orders.
+// BenchmarkQuery measures typical filters of clients over 42,000 live orders.
 func BenchmarkQuery(b *testing.B) {
 	clock := testkit.NewClock()
 	events := testkit.Market(100_000, clock.Now().Unix())

@@ -69,8 +69,8 @@ func queryIDs(tb testing.TB, st *Store, f nostr.Filter, limit int) []string {
 	return ids
 }
 
-// oracle is the plainest reading of NIP-01, 09 and 40: all events in order of
-// arrival, looked at from the start for every question.
+// oracle is the simplest implementation of NIP-01, NIP-09 and NIP-40: a list of all
+// events in order of arrival, read from the beginning for every question.
 type oracle struct {
 	arrivals []*nostr.Event
 	requests []*nostr.Event // deletion requests, in order
@@ -81,7 +81,7 @@ func (o *oracle) expired(evt *nostr.Event, now int64) bool {
 	return at > 0 && at <= now
 }
 
-// append gives the outcome that the store must give.
+// append returns the outcome that the store must return.
 func (o *oracle) append(evt *nostr.Event, now int64) Outcome {
 	for _, have := range o.arrivals {
 		if have.ID == evt.ID {
@@ -139,7 +139,7 @@ func (o *oracle) deleted(evt *nostr.Event) bool {
 	return false
 }
 
-// live lists what is served at now, newest first, then lowest id.
+// live returns the events that are served at now, newest first, then lowest id.
 func (o *oracle) live(now int64) []*nostr.Event {
 	var out []*nostr.Event
 	for _, evt := range o.arrivals {
@@ -169,7 +169,7 @@ func (o *oracle) query(f nostr.Filter, limit int, now int64) []string {
 	return ids
 }
 
-// world makes random events and filters that collide often.
+// world makes random events and filters that often collide.
 type world struct {
 	*rand.Rand
 	base  int64
@@ -252,11 +252,11 @@ func (w *world) filter() nostr.Filter {
 	return f
 }
 
-// crash closes a store and leaves on the disk what a killed one leaves: the log,
-// and of its consequences what was committed.
+// crash closes a store and leaves the files of a killed process: the log, and the
+// derived keys that were committed.
 func crash(t *testing.T, st *Store) {
 	t.Helper()
-	st.fail(errors.New("killed by its test"))
+	st.fail(errors.New("killed by the test"))
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 			w := &world{Rand: rand.New(rand.NewPCG(seed, 7)), base: clock.Now().Unix()}
 			dir := t.TempDir()
 			bulk := false
-			open := func() *Store { // files of the log are small, and what follows from it is late
+			open := func() *Store { // small log files and late flushes
 				st, err := Open(Config{Dir: dir, Now: clock.Now, Bulk: bulk, BodyCache: 1 << 16, logFileBytes: 16 << 10, flushAfter: time.Hour, walkedAtOnce: int(seed)})
 				if err != nil {
 					t.Fatal(err)
@@ -296,7 +296,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 					crash(t, st)
 					bulk = false
 					st = open()
-				case 4: // an import, until the next
+				case 4: // an import, until the next restart
 					if err := st.Close(); err != nil {
 						t.Fatal(err)
 					}
@@ -315,7 +315,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 				w.known = append(w.known, evt)
 				want := o.append(evt, clock.Now().Unix())
 				if got := mustAppend(t, st, evt); got != want {
-					t.Fatalf("step %d: appending %s gives %s, want %s", step, evt, got, want)
+					t.Fatalf("step %d: appending %s returns %s, want %s", step, evt, got, want)
 				}
 				if bulk {
 					if _, err := st.Query(context.Background(), nil, nostr.Filter{}, 10, 0); !errors.Is(err, ErrBulk) {
@@ -405,7 +405,7 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 				t.Fatalf("seq %d follows %d", e.Seq, after+uint64(len(ids)))
 			}
 			if !bytes.Equal(body, mostro.EncodeEvent(e.Event)) {
-				t.Fatalf("body %s is not its event's", body)
+				t.Fatalf("payload %s belongs to another event", body)
 			}
 			if e.Source.Relay != "wss://r" || !e.ReceivedAt.Equal(clock.Now()) {
 				t.Fatalf("entry %+v", e)
@@ -451,9 +451,9 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 	}
 	st.live.expire(clock.Now().Unix())
 	st.sweep <- struct{}{}
-	mustAppend(t, st, testkit.Unsigned(2, 1, now, "")) // behind the sweep
+	mustAppend(t, st, testkit.Unsigned(2, 1, now, "")) // returns after the sweep
 	if got := readable(); len(got) != 2 || got[0] != unnamed.ID {
-		t.Errorf("readable %v, want the unnamed mail and the note", got)
+		t.Errorf("readable %v, want the mail without expiration and the note", got)
 	}
 	clock.Advance(MailLifetime)
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{14}}, 10); len(ids) != 0 {
@@ -477,7 +477,7 @@ func TestDeletionErasesEveryVersion(t *testing.T) {
 	}
 	mustAppend(t, st, testkit.Unsigned(2, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"})) // not the author
 	if ids := queryIDs(t, st, nostr.Filter{Kinds: []int{38383}}, 10); len(ids) != 1 {
-		t.Fatal("somebody else deleted the order")
+		t.Fatal("another author deleted the order")
 	}
 	mustAppend(t, st, testkit.Unsigned(1, 5, 103, "", nostr.Tag{"a", "38383:" + versions[0].PubKey + ":x"}))
 	for i, v := range versions {
@@ -488,7 +488,7 @@ func TestDeletionErasesEveryVersion(t *testing.T) {
 	}
 	if err := st.Read(context.Background(), 0, func(e mostro.Entry) error {
 		if e.Event.Kind == 38383 && e.Event.ID != versions[4].ID {
-			t.Errorf("the version of %d is read", e.Event.CreatedAt)
+			t.Errorf("the version of %d is readable", e.Event.CreatedAt)
 		}
 		return nil
 	}); err != nil {
@@ -592,19 +592,19 @@ func TestBodiesAreWarmAfterOpening(t *testing.T) {
 		n, newest := cached()
 		if newest == 50 {
 			if n > 70 {
-				t.Errorf("%d bodies in memory, beyond the budget", n)
+				t.Errorf("%d payloads in memory exceed the budget", n)
 			}
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bodies in memory, %d of the newest 50", n, newest)
+			t.Fatalf("%d payloads in memory, %d of the newest 50", n, newest)
 		}
 	}
 	queryIDs(t, st, nostr.Filter{Until: new(nostr.Timestamp(20))}, 5)
 	if n, _ := cached(); n > 70 {
-		t.Errorf("%d bodies in memory after a query, beyond the budget", n)
+		t.Errorf("%d payloads in memory after a query exceed the budget", n)
 	}
 	if st.live.bodies.size > st.live.bodies.budget {
-		t.Errorf("%d bytes of bodies, budget %d", st.live.bodies.size, st.live.bodies.budget)
+		t.Errorf("%d bytes of payloads, budget %d", st.live.bodies.size, st.live.bodies.budget)
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// TestReadingAheadWaits: a store that was given Settled reads ahead once it is
-// closed, not before; one that is closed meanwhile does not wait for it.
-func TestReadingAheadWaits(t *testing.T) {
+// TestWarmUpWaits checks that the warm-up begins when Settled is closed, not before,
+// and that Close does not wait for Settled.
+func TestWarmUpWaits(t *testing.T) {
 	dir := t.TempDir()
 	open := func() (*Store, chan struct{}) {
 		settled := make(chan struct{})
@@ -20,7 +20,7 @@ func TestReadingAheadWaits(t *testing.T) {
 	st, _ := open()
 	time.Sleep(50 * time.Millisecond)
 	if st.ids.ready.Load() {
-		t.Error("it read ahead before it was settled")
+		t.Error("the warm-up began before Settled was closed")
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestReadingAheadWaits(t *testing.T) {
 	close(settled)
 	for end := time.Now().Add(10 * time.Second); !st.ids.ready.Load() || !st.hidden.ready.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("it has not read ahead ten seconds after it settled")
+			t.Fatal("the warm-up has not finished ten seconds after Settled was closed")
 		}
 	}
 }
