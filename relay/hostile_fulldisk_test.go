@@ -36,6 +36,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 		t.Errorf("%v are read", ids)
 	}
 	c.Send("CLOSE", "s")
+	c.Quiet() // the subscription is gone before the next event
 	if err := r.srv.Publish(context.Background(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "own"})); err != nil {
 		t.Errorf("an own event: %v", err)
 	}
