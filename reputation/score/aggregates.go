@@ -7,26 +7,28 @@ import (
 	"slices"
 )
 
-// aggregates are sums over the settled orders of a node: those whose lifecycle the
-// passing of time changes no more. A node may have tens of thousands of them,
-// of which an event touches one; the open ones are looked at each time.
+// aggregates are sums over the settled orders of a node. An order is settled if the
+// passing of time alone cannot change its lifecycle. A node may have tens of thousands of
+// settled orders, and one event touches one of them. Open orders are read again for each
+// score.
 //
-// They hold no fact of their own: dropped, they are made again from all orders.
+// The aggregates hold no facts. If they are dropped, aggregated builds them again from all
+// orders.
 type aggregates struct {
 	p         *Params
-	from      int64               // it holds for this moment and later ones
-	evidence  Evidence            // sums
+	from      int64               // the sums hold for this moment and later moments
+	evidence  Evidence            // sums of the settled orders
 	trades    []trade             // sorted
-	successes map[int64]int64     // by epoch
-	open      map[uint32]struct{} // by number, as they are
+	successes map[int64]int64     // number of successes by epoch
+	open      map[uint32]struct{} // numbers of open orders
 
-	claims map[uint32]struct{} // settled ones that are on offer by the node's word until they expire
+	claims map[uint32]struct{} // settled orders that are still on offer by the node's claim, until expiry
 
-	seen seen // of the orders' versions, open ones too: more of them only widen it
-	test bool // an order of a test network
+	seen seen // sightings of all versions, including open orders: more versions only widen the range
+	test bool // set if an order names a test network
 
 	users   Triple           // ratings by the node
-	ratings []numberedRating // of the node, sorted by arrival; nil: to be sorted
+	ratings []numberedRating // ratings of the node, sorted by arrival; nil if not yet sorted
 	numbers map[string]int32
 }
 
@@ -36,7 +38,7 @@ type trade struct {
 	sats       int64
 	cost       int64 // confirmed fee
 	good       bool
-	omitted    bool // it never ended
+	omitted    bool // the trade has no published end
 }
 
 func (t trade) compare(b trade) int {
@@ -52,7 +54,8 @@ func (t trade) compare(b trade) int {
 	return cmp.Or(cmp.Compare(t.end, b.end), cmp.Compare(t.start, b.start), cmp.Compare(t.sats, b.sats), cmp.Compare(t.cost, b.cost), cmp.Compare(kind(t), kind(b)))
 }
 
-// seen is when something of a node was claimed and witnessed; 0 never.
+// seen holds the times at which events of a node were claimed and witnessed. 0 means
+// never.
 type seen struct {
 	claimed     int64
 	first, last int64
@@ -79,7 +82,7 @@ func (s seen) clone() seen {
 	return s
 }
 
-// aggregated returns a node's aggregates, up to date for a moment.
+// aggregated returns the aggregates of a node, up to date at a moment.
 func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
 	broken := map[string]bool{}
 	for _, q := range n.Equivocations {
@@ -150,20 +153,20 @@ func newAggregates(p *Params) *aggregates {
 	return &aggregates{p: p, successes: map[int64]int64{}, open: map[uint32]struct{}{}, claims: map[uint32]struct{}{}, seen: seen{days: map[int64]bool{}}}
 }
 
-// settled says whether time alone changes no more how an order ended.
+// settled reports whether the passing of time alone cannot change the outcome of an order.
 func (lf lifecycle) settled() bool { return lf.Witnessed != offered && lf.Witnessed != underWay }
 
-// traded says whether an order is a trade, good or bad.
+// traded reports whether an order is a trade, good or bad.
 func (lf lifecycle) traded() bool {
 	return lf.Witnessed == succeeded || lf.Witnessed == failed || lf.Witnessed == omitted
 }
 
-// trade gives the trade that a settled order was.
+// trade returns the trade of a settled order.
 func (o *order) trade() trade {
 	return trade{end: o.lifecycle.End, start: o.lifecycle.Start, sats: o.Sats, cost: o.cost, good: o.lifecycle.Witnessed == succeeded, omitted: o.lifecycle.Witnessed == omitted}
 }
 
-// settle adds a settled order, but for its trade.
+// settle adds a settled order to the sums, except for its trade.
 func (t *aggregates) settle(number uint32, o *order) {
 	o.settled = true
 	t.count(o, 1)
@@ -175,7 +178,7 @@ func (t *aggregates) settle(number uint32, o *order) {
 	}
 }
 
-// count adds n times what a settled order says.
+// count adds a settled order to the sums n times. If n is -1, the order is removed.
 func (t *aggregates) count(o *order, n int64) {
 	t.evidence.order(t.p, o, n)
 	if o.lifecycle.Claimed == underWay {
@@ -189,7 +192,7 @@ func (t *aggregates) count(o *order, n int64) {
 	}
 }
 
-// reopen takes an order out of the aggregates, before anything of it changes.
+// reopen removes an order from the sums, before a fact of the order changes.
 func (n *node) reopen(orderID string) {
 	t := n.aggregates
 	if t == nil {
@@ -205,7 +208,7 @@ func (n *node) reopen(orderID string) {
 		delete(t.claims, number)
 		if o.lifecycle.traded() {
 			at, ok := slices.BinarySearchFunc(t.trades, o.trade(), trade.compare)
-			if !ok { // a fault of this program
+			if !ok { // a bug of this program
 				n.aggregates = nil
 				return
 			}
@@ -215,7 +218,7 @@ func (n *node) reopen(orderID string) {
 	t.open[number] = struct{}{}
 }
 
-// touch notes that a fact about an order changed elsewhere: "<node>:<order>".
+// touch records that a fact about an order changed elsewhere. The key is "<node>:<order>".
 func (l *Ledger) touch(key string) {
 	pubkey, orderID := key[:64], key[65:]
 	l.dirty[pubkey] = true
@@ -224,13 +227,13 @@ func (l *Ledger) touch(key string) {
 	}
 }
 
-// numberedRating is a rating with numbers for what has to be told apart, which are
-// quicker than names.
+// numberedRating is a rating with numbers for its author, nullifier and order. Numbers are
+// faster to compare than strings.
 type numberedRating struct {
 	*rated
 	author, nullifier, order int32
 
-	amount   Micro // of amountOf sats
+	amount   Micro // the weight of amountOf sats; valid if amountOf is not -1
 	amountOf int64
 }
 
@@ -260,7 +263,7 @@ func (t *aggregates) rate(r *rated) {
 	t.ratings = slices.Insert(t.ratings, at, p)
 }
 
-// order adds n times what an order says, as its lifecycle stands.
+// order adds an order n times, in its current lifecycle.
 func (e *Evidence) order(p *Params, o *order, n int64) {
 	lf := o.lifecycle
 	e.Orders.add(n, lf.Start > 0, false)
@@ -289,13 +292,13 @@ func (e *Evidence) order(p *Params, o *order, n int64) {
 	}
 }
 
-// confirmedSats is as much of a trade as its confirmed fee bears out. The amount
-// is the node's word alone, and a fee of one sat is no proof of millions.
+// confirmedSats returns the part of a trade's amount that its fee confirms. The amount is
+// only a claim of the node, and a fee of one sat is no proof of millions.
 func (p *Params) confirmedSats(sats, cost int64) int64 {
 	return min(sats, mulDiv(min(cost, 1_000_000_000), p.FeeTimes, 1))
 }
 
-// of gives what counts an outcome, nil for those that are no end.
+// of returns the counter of an outcome, or nil if the outcome is no end.
 func (e *Evidence) of(which outcome) *Triple {
 	switch which {
 	case succeeded:

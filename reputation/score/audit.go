@@ -17,29 +17,30 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A bundle is everything that scores were computed from, one JSON object a
-// line: a bundleHead, a bundleEntry for each event with what this relay
-// witnessed of its arrival, and a bundleEnd with the results. Whoever has it
-// can compute them again without this program's data.
+// A bundle holds all events from which scores were computed, with one JSON object per
+// line. The lines are a bundleHead, one bundleEntry for each event and its receipt by this
+// relay, and a bundleEnd with the results. A reader of the bundle can compute the scores
+// again without the data of this program.
 //
-// Each entry ends with a link: a hash of the link before it (of the head in the
-// first one) and of the entry itself. The end repeats the last link and the
-// number of entries. So a line that was changed, left out or moved is named,
-// though its event is sound.
+// Each entry ends with a link: a hash of the link before it (in the first entry of the
+// head) and of the entry itself. The end repeats the last link and the number of entries.
+// Therefore VerifyBundle finds a line that was changed, removed or moved, even if the
+// event in that line is valid.
 
-// BundleFormat names the form of a bundle.
+// BundleFormat is the name of the bundle format.
 const BundleFormat = "mostrodex reputation bundle 2"
 
-// bundleChain is the chain of links.
+// bundleChain is the running hash of the links.
 type bundleChain [32]byte
 
-// linkSize is how much of a hash an entry shows; the end shows all of it.
+// linkSize is the number of bytes of the hash that an entry shows. The end shows the whole
+// hash.
 const linkSize = 16
 
-// chainOf begins a chain with the head's line.
+// chainOf returns the start of a chain, computed from the line of the head.
 func chainOf(head []byte) bundleChain { return sha256.Sum256(bytes.TrimRight(head, "\n")) }
 
-// add returns the link of the next entry, whose Link is left out of its hash.
+// add returns the link of the next entry. The hash does not cover the field Link itself.
 func (c *bundleChain) add(b bundleEntry) (link string, err error) {
 	b.Link = ""
 	raw, err := json.Marshal(b)
@@ -55,8 +56,8 @@ type bundleHead struct {
 	Algo   string           `json:"algo"`
 	Params Params           `json:"params"`
 	AsOf   int64            `json:"as_of"`
-	Only   string           `json:"only,omitempty"`  // the one node that it is about
-	Given  map[string]Micro `json:"given,omitempty"` // then: what users say of other nodes, which the bundle does not prove
+	Only   string           `json:"only,omitempty"`  // the pubkey of the only node in the bundle; "" for all nodes
+	Given  map[string]Micro `json:"given,omitempty"` // if Only is set: the prior means from other nodes, which the bundle does not prove
 }
 
 type bundleEntry struct {
@@ -65,7 +66,7 @@ type bundleEntry struct {
 	Road     string          `json:"road"`
 	Relay    string          `json:"relay,omitempty"`
 	Archived bool            `json:"archived,omitempty"`
-	Erased   bool            `json:"erased,omitempty"` // the author deleted it: the event's facts alone, without its signature
+	Erased   bool            `json:"erased,omitempty"` // the author deleted the event: the entry holds only the facts, without a signature
 	Event    json.RawMessage `json:"event"`
 	Link     string          `json:"link"`
 }
@@ -73,15 +74,15 @@ type bundleEntry struct {
 type bundleEnd struct {
 	Scores  []json.RawMessage `json:"scores"`
 	Refused []Refusal         `json:"refused"`
-	Root    string            `json:"root"`    // Merkle root of the scores' bytes
-	Entries int               `json:"entries"` // lines between the head and this
+	Root    string            `json:"root"`    // Merkle root of the bytes of the scores
+	Entries int               `json:"entries"` // number of lines between the head and the end
 	Chain   string            `json:"chain"`   // the last link, in full
 }
 
-// ErrUnsound says that a bundle does not hold what it claims.
+// ErrUnsound means that a bundle does not hold the events or scores that it claims.
 var ErrUnsound = errors.New("unsound bundle")
 
-// roadOf reads a road's name.
+// roadOf parses the name of a road.
 func roadOf(name string) (mostro.Road, error) {
 	for r := mostro.RoadClient; r <= mostro.RoadBackfill; r++ {
 		if r.String() == name {
@@ -91,14 +92,16 @@ func roadOf(name string) (mostro.Road, error) {
 	return 0, fmt.Errorf("%w: unknown road %q", ErrUnsound, name)
 }
 
-// WriteBundle writes a bundle of all that the log holds, computed as of a
-// moment: of all nodes, or of one and what its score hangs on. progress, if
-// not nil, is told how many entries were read.
+// WriteBundle writes a bundle of the log as of a moment. If only is "", the bundle covers
+// all nodes. Otherwise the bundle covers one node and the events on which its score
+// depends. If progress is not nil, WriteBundle calls it with the number of entries that
+// were read. WriteBundle returns mostro.ErrNotFound if the ledger does not know the node.
 //
-// Of an event that its author deleted it holds the facts that the log kept: they
-// are the relay's word, and the author's signed request to delete them.
+// If the author of an event deleted the event, the bundle holds the facts that the log
+// kept. These facts are claims of the relay, with the author's signed deletion request as
+// support.
 func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
-	asOf = asOf.Truncate(time.Second) // as the head says it: what came later in that second is left out
+	asOf = asOf.Truncate(time.Second) // the precision of the head: a later event of the same second is left out
 	l := NewLedger(params, Receipts{})
 	read := 0
 	err := until(ctx, log, asOf, func(batch []mostro.Entry) error {
@@ -155,7 +158,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 			if b.Link, err = chain.add(b); err != nil {
 				return err
 			}
-			if entries++; enc.Encode(b) != nil { // the writer keeps its error for Flush
+			if entries++; enc.Encode(b) != nil { // Flush returns the error of the writer
 				return out.Flush()
 			}
 		}
@@ -175,14 +178,15 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 	return scores, out.Flush()
 }
 
-// until reads in batches what was received up to a moment.
+// until reads in batches the entries that were received up to a moment.
 func until(ctx context.Context, log Reader, asOf time.Time, fn func([]mostro.Entry) error) error {
 	return EachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
 		return fn(slices.DeleteFunc(batch, func(e mostro.Entry) bool { return e.ReceivedAt.After(asOf) }))
 	})
 }
 
-// about says which events a bundle needs: all evidence, or that of some nodes.
+// about returns a filter for the events that a bundle needs: all evidence, or the evidence
+// of the wanted nodes.
 func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
 	raters := map[string]bool{}
 	for pubkey := range wanted {
@@ -200,7 +204,8 @@ func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
 			tag := evt.Tags.Find("p")
 			return wanted == nil || len(tag) > 1 && wanted[tag[1]]
 		case mostro.KindDevFee:
-			// A payment that several nodes name is one of them alone's: all belong here.
+			// If several nodes name a payment, the payment belongs to one of them. The
+			// bundle needs all of these fee events to decide which.
 			tag := evt.Tags.Find("hash")
 			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && slices.ContainsFunc(l.book.Hashes[tag[1]], func(u hashUse) bool { return wanted[nodeOf(u.Order)] })
 		case mostro.KindReceiptKeys, mostro.KindAnnouncement:
@@ -210,7 +215,7 @@ func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
 	}
 }
 
-// nodeOf gives the node of "<node>:<order>".
+// nodeOf returns the node of a key "<node>:<order>".
 func nodeOf(key string) string {
 	if len(key) < 64 {
 		return ""
@@ -244,7 +249,7 @@ func endOf(scores []Score, refused []Refusal) (end bundleEnd, err error) {
 	return end, nil
 }
 
-// Verified is what checking a bundle found.
+// Verified is the result of VerifyBundle.
 type Verified struct {
 	Events int       `json:"events"`
 	Scores []Score   `json:"scores"`
@@ -254,15 +259,16 @@ type Verified struct {
 	Only   string    `json:"only,omitempty"`
 }
 
-// VerifyBundle checks the id and signature of every event of a bundle,
-// computes its scores again and compares them to the byte. The error, an
-// ErrUnsound, names the first difference. checkEvent nil is NIP-01's rules.
+// VerifyBundle checks the id and the signature of every event of a bundle, computes the
+// scores again and compares the scores to the byte. If the bundle differs from the
+// computed scores, VerifyBundle returns an ErrUnsound that names the first difference. If
+// checkEvent is nil, VerifyBundle applies the rules of NIP-01.
 //
-// An entry that was erased has no signature: it must be named by a deletion
-// request of its author that is in the bundle.
+// An erased entry has no signature. The bundle must hold a deletion request of the author
+// that names the erased event.
 //
-// That the times of receipt are true is the word of the bundle's author: two
-// relays that saw the same events can compare them.
+// VerifyBundle cannot check the times of receipt, which are claims of the author of the
+// bundle. Two relays that received the same events can compare these times.
 func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress func(int)) (Verified, error) {
 	if checkEvent == nil {
 		checkEvent = func(evt *nostr.Event) error {
@@ -339,11 +345,10 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	return v, own.differs(end)
 }
 
-// erasures compare the events that a bundle says to be deleted with the requests
-// of their authors.
+// erasures match the erased events of a bundle with the deletion requests of the authors.
 type erasures struct {
 	events []erasedEvent
-	asked  map[string]int64 // by author and id, or author and address: until when
+	asked  map[string]int64 // by author and id, or author and address: the latest created_at of a request
 }
 
 type erasedEvent struct {
@@ -369,7 +374,7 @@ func (x *erasures) note(line int, e mostro.Entry) {
 	}
 }
 
-// unnamed gives the line of an erased event that no request names.
+// unnamed returns the line of an erased event that no request names.
 func (x *erasures) unnamed() (line int, ok bool) {
 	for _, e := range x.events {
 		if _, named := x.asked[e.evt.PubKey+" "+e.evt.ID]; named {
@@ -418,8 +423,8 @@ func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e
 	return e, nil
 }
 
-// differs names the first difference between two ends: own is what was
-// computed here.
+// differs returns an error for the first difference between two ends. own is the computed
+// end.
 func (own bundleEnd) differs(other bundleEnd) error {
 	for i, raw := range own.Scores {
 		if i >= len(other.Scores) {
@@ -443,7 +448,7 @@ func (own bundleEnd) differs(other bundleEnd) error {
 
 func clip(raw []byte) string { return string(raw[:min(len(raw), 120)]) }
 
-// firstDifference names the first field that differs.
+// firstDifference returns the name of the first field that differs.
 func firstDifference(own, other []byte) string {
 	var a, b map[string]json.RawMessage
 	if json.Unmarshal(own, &a) == nil && json.Unmarshal(other, &b) == nil {

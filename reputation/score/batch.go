@@ -8,21 +8,20 @@ import (
 
 // Reader reads the log.
 type Reader interface {
-	// Read calls fn for each readable entry after a position, ascending, up to
-	// the head at the time of the call. Entries that their authors deleted are
-	// given as the facts that were kept of them (mostro.Entry.Erased).
+	// Read calls fn for each readable entry after a position, in ascending order, up to
+	// the head at the time of the call. If the author deleted an event, the entry holds
+	// only the facts that were kept (mostro.Entry.Erased).
 	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
 }
 
-// How large a batch of entries is. PrepareAll checks the signatures of a batch
-// together.
+// Limits of a batch of entries. PrepareAll checks the signatures of one batch together.
 const (
 	batchSize  = 16_384   // entries
-	batchBytes = 32 << 20 // of their text
+	batchBytes = 32 << 20 // bytes of text
 )
 
-// EachBatch reads the log after a position, up to its head, and calls fn with
-// each batch. fn may keep the batch.
+// EachBatch reads the log after a position up to the head, and calls fn with each batch.
+// EachBatch returns the first error of fn or of the log. fn may keep the batch.
 func EachBatch(ctx context.Context, log Reader, after uint64, fn func([]mostro.Entry) error) error {
 	var batch []mostro.Entry
 	size := 0

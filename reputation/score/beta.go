@@ -2,34 +2,34 @@ package score
 
 import "sync"
 
-// A posterior is a Beta distribution, given by what was seen for and against.
+// A posterior is a Beta distribution. For and Against are its two parameters.
 type posterior struct{ For, Against Micro }
 
-// mean is For of both.
+// mean returns the share of For in the sum of both.
 func (b posterior) mean() Micro { return b.For.over(b.For + b.Against) }
 
-// cells is how many parts a density is cut into.
+// cells is the number of parts into which a density is cut.
 const cells = 512
 
-// quantiles gives n values, the middles of n equal shares of the
-// distribution, ascending, each from 0 to 1.
+// quantiles returns n values in ascending order, each from 0 to 1: the middles of n equal
+// shares of the distribution.
 //
-// The density x^(a-1) (1-x)^(b-1) needs no normalising: its logarithm at the
-// middle of each cell, less the greatest, gives the cell's mass. The cells
-// span eight standard deviations on both sides of the mean. Every step is in
-// integers. Both parameters are taken to be at least 1, where the density is
-// finite; the priors see to that.
+// The density x^(a-1) (1-x)^(b-1) is not normalised. The mass of a cell is computed from
+// the logarithm of the density at the middle of the cell, less the greatest such
+// logarithm. The cells span eight standard deviations on both sides of the mean. Every
+// step uses integers. A parameter below 1 is raised to 1, because the density is infinite
+// below 1. The priors keep both parameters at 1 or more.
 func (b posterior) quantiles(n int) []Micro {
 	p := max(b.For, One)
 	q := max(b.Against, One)
 	total := p + q
 	m := p.over(total)
-	// variance = m(1-m)/(total+1); in nano squared units it fits 63 bits.
+	// variance = m(1-m)/(total+1), which fits in 63 bits in units of nano squared.
 	variance := mulDiv(int64(m.times(One-m)), int64(One)*int64(One), int64(total+One))
 	sd := Micro(root(uint64(variance)))
 	from := max(0, m-8*sd)
 	to := min(One, m+8*sd+1)
-	// Positions in nano, so that narrow posteriors keep their shape.
+	// Positions are in nano, so that narrow posteriors keep their shape.
 	lo, width := int64(from)*1000, int64(to-from)*1000
 	var logs [cells]int64
 	top := -saturated
@@ -43,7 +43,7 @@ func (b posterior) quantiles(n int) []Micro {
 	sum := int64(0)
 	for i := range cells {
 		if d := logs[i] - top; d > -40*nano {
-			mass[i] = int64(expNano(d) >> 12) // 2^48 at most: 512 of them fit
+			mass[i] = int64(expNano(d) >> 12) // at most 2^48, so that the sum of 512 masses fits
 		}
 		sum += mass[i]
 	}
@@ -64,21 +64,20 @@ func (b posterior) quantiles(n int) []Micro {
 	return out
 }
 
-// mulDivWide is mulDiv for numbers beyond the saturation, all positive.
+// mulDivWide is mulDiv for positive numbers beyond the saturation.
 func mulDivWide(a, b, c int64) int64 { return int64(mulDivU(uint64(a), uint64(b), uint64(c))) }
 
-// shuffles are the orders in which the quantiles of several posteriors are
-// combined: one for each, drawn once from the parameters' seed. Every value
-// of every posterior is used once (a Latin hypercube), so that 2000 draws do
-// the work of many more independent ones, and a node's interval moves only
-// when its evidence does.
+// shuffles are the orders in which the quantiles of several posteriors are combined. Each
+// posterior has one order, drawn once from the seed of the parameters. Every value of
+// every posterior is used once (a Latin hypercube). Therefore 2000 draws are as good as
+// many more independent draws, and the interval of a node moves only if its evidence
+// moves.
 type shuffles struct {
 	n     int
 	order [posteriors][]int32
 }
 
-// posteriors is how many of a score's parts are uncertain: U, C, both halves
-// of D, and L.
+// posteriors is the number of uncertain parts of a score: U, C, both halves of D, and L.
 const posteriors = 5
 
 var shuffleCache sync.Map // of [2]int64{n, seed} to *shuffles

@@ -3,28 +3,28 @@ package score
 import "math/bits"
 
 // versionCells keeps the packed versions of many orders in few allocations without
-// pointers, so that the garbage collector does not look at a million of them.
-// Cells of one length lie in blocks; a block that nobody uses is let go.
+// pointers. Therefore the garbage collector does not scan a million allocations. Cells of
+// one length lie in blocks. A block without a used cell is freed.
 type versionCells struct {
-	classes [cellClasses + 1]cellBlocks // by versions
-	long    []packed                    // of more versions than that
-	unused  []uint32                    // numbers of long
+	classes [cellClasses + 1]cellBlocks // by number of versions
+	long    []packed                    // lists of more versions than cellClasses
+	unused  []uint32                    // free indexes of long
 }
 
 const (
 	cellClasses = 24
-	blockCells  = 64 // bits of a block's mask
+	blockCells  = 64 // the number of bits of a block's mask
 )
 
 // cellBlocks are the blocks of one length.
 type cellBlocks struct {
 	list  []packed
-	used  []uint64 // a bit for each cell of a block
-	roomy []uint32 // blocks that had room when they were noted, those let go too
+	used  []uint64 // one bit per cell of a block
+	roomy []uint32 // blocks that had a free cell when they were appended, including freed blocks
 }
 
-// keep copies versions and gives the number under which, with their count,
-// they are found.
+// keep copies versions and returns a number. The number and the count of versions identify
+// the copy.
 func (c *versionCells) keep(p packed) uint32 {
 	count := len(p) / packedSize
 	if count > cellClasses {
@@ -58,7 +58,7 @@ func (c *versionCells) keep(p packed) uint32 {
 	return n
 }
 
-// get gives kept versions, which must not be changed.
+// get returns kept versions. The caller must not change the returned bytes.
 func (c *versionCells) get(n uint32, count int) packed {
 	if count > cellClasses {
 		return c.long[n]
@@ -68,7 +68,7 @@ func (c *versionCells) get(n uint32, count int) packed {
 	return c.classes[count].list[n/blockCells][from : from+size : from+size]
 }
 
-// drop takes kept versions back.
+// drop frees kept versions.
 func (c *versionCells) drop(n uint32, count int) {
 	if count > cellClasses {
 		c.long[n] = nil

@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// parts are the posteriors and facts that a score is made of.
+// parts are the posteriors and numbers from which a score is computed.
 type parts struct {
 	users, completion, peace, solved, up posterior
-	speed                                Micro // of half of D: 1 when solvers take disputes in time
+	speed                                Micro // factor of half of D: 1 if solvers take disputes in time
 	volume, longevity                    Micro
 	mu                                   Micro
 }
 
-// Compute gives the scores of all nodes at a moment, by pubkey. It changes no
-// fact, but keeps what the next one need not do again.
+// Compute returns the scores of all nodes at a moment, sorted by pubkey. Compute changes
+// no fact, but caches intermediate results for the next call.
 func (l *Ledger) Compute(asOf time.Time) []Score {
 	at := asOf.Unix()
 	var wanted []string
@@ -35,9 +35,9 @@ func (l *Ledger) Compute(asOf time.Time) []Score {
 	return l.scores(all, wanted, at)
 }
 
-// Update returns the scores that changed since the last Update, sorted by
-// pubkey: those of the nodes whose facts changed, or those of all nodes if all is
-// set. The other nodes count as of the Update that computed them last.
+// Update returns the scores that changed since the last Update, sorted by pubkey. These
+// are the scores of the nodes whose facts changed, or of all nodes if all is set. The
+// results for the other nodes stay those of the Update that computed them last.
 func (l *Ledger) Update(asOf time.Time, all bool) []Score {
 	at := asOf.Unix()
 	var wanted []string
@@ -59,7 +59,7 @@ func (l *Ledger) Update(asOf time.Time, all bool) []Score {
 	return scores
 }
 
-// deriveAll reads the facts of nodes, on all cores.
+// deriveAll derives the wanted nodes on all cores.
 func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
 	l.ready()
 	list := make([]*derived, len(wanted))
@@ -69,8 +69,8 @@ func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64)
 	}
 }
 
-// onAllCores calls fn once for each of n indexes, and returns when all have
-// ended.
+// onAllCores calls fn once for each of n indexes, and returns after all calls have
+// returned.
 func onAllCores(n int, fn func(i int)) {
 	workers := min(runtime.NumCPU(), n)
 	var next atomic.Int64
@@ -85,7 +85,7 @@ func onAllCores(n int, fn func(i int)) {
 	wait.Wait()
 }
 
-// scores computes those of the wanted nodes out of all that is derived.
+// scores computes the scores of the wanted nodes from the derived facts of all nodes.
 func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []Score {
 	mus := l.means(all)
 	own := func(pubkey string) parts {
@@ -107,20 +107,20 @@ func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []
 	return out
 }
 
-// means are what users say of each node that has enough of them, and the
-// confirmed fees by which they weigh. The mean that is assumed where nothing is
-// known is one of them, so that a few fees do not set what is believed of all.
+// means are the mean ratings of all nodes with enough ratings, weighted by confirmed fees.
+// The assumed mean (UsersMean) is one entry of the list, so that a few fees do not set the
+// prior of all nodes.
 type means struct {
 	sorted []nodeMean
-	place  map[string]int // in sorted, of the nodes
+	place  map[string]int // index in sorted, by node
 	p      *Params
 }
 
 type nodeMean struct {
-	pubkey string // "" for the one that is assumed
+	pubkey string // "" for the assumed mean
 	mean   Micro
-	weight Micro // confirmed fees, faded, in micro-sats
-	upTo   Micro // weight of all up to this one
+	weight Micro // confirmed fees, decayed, in micro-sats
+	upTo   Micro // sum of the weights up to this entry
 }
 
 func (l *Ledger) means(all map[string]*derived) means {
@@ -145,8 +145,8 @@ func (l *Ledger) means(all map[string]*derived) means {
 	return m
 }
 
-// without gives the weighted median of the others' means, to the hundredth: one
-// rating somewhere need not move every score.
+// without returns the weighted median of the means of the other nodes, rounded down to the
+// hundredth. The rounding keeps one rating of one node from moving every score.
 func (m means) without(pubkey string) Micro {
 	at, held := m.place[pubkey]
 	nodes, own := len(m.place), Micro(0)
@@ -168,7 +168,7 @@ func (m means) without(pubkey string) Micro {
 	return m.sorted[i].mean / 10_000 * 10_000
 }
 
-// parts turns facts into posteriors.
+// parts computes the posteriors from the facts.
 func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
 	u := &d.users
 	out := parts{mu: mu, speed: One}
@@ -196,11 +196,10 @@ func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
 	return out
 }
 
-// done adds up what became of taken orders. What nobody paid for weighs
-// little: until a node's first trade with confirmed cost its good and bad
-// trades are brought down together, to TradeFree at the most; from then on a
-// good trade needs a confirmed cost, but for a small share, and a bad one
-// counts.
+// done returns the weights of good trades, bad trades and disputed trades. A trade without
+// confirmed cost has little weight. Up to the first trade with confirmed cost, good and
+// bad trades are scaled down together, to TradeFree at most. From then on a good trade
+// needs a confirmed cost, except for a small share, and a bad trade always counts.
 func (d *derived) done(p *Params) (good, bad, disputed Micro) {
 	var oldGood, oldBad, oldDisputed, paid, unpaid, newBad, newDisputed Micro
 	before := func(at int64) bool { return d.costing == 0 || at < d.costing }
@@ -225,8 +224,8 @@ func (d *derived) done(p *Params) (good, bad, disputed Micro) {
 			newDisputed += One
 		}
 	}
-	// Orders that ended in silence count against a node as far as it has the
-	// habit of saying how its orders end.
+	// An order without a published end counts against a node only as far as the node
+	// usually publishes the ends of its orders.
 	e := &d.evidence
 	if e.Silent.Witnessed > 0 {
 		habit := ratio(e.Expired.Witnessed, e.Expired.Witnessed+e.Silent.Witnessed)
@@ -240,10 +239,10 @@ func (d *derived) done(p *Params) (good, bad, disputed Micro) {
 
 func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }
 
-// Peace maps the share of trades without dispute to half of D.
+// Peace returns half of D for a share of trades without a dispute.
 func (p *Params) Peace(share Micro) Micro { return One - min(One, (One-share).over(p.DisputeTop)) }
 
-// means gives the sub-scores' means.
+// means returns the means of the sub-scores.
 func (q parts) means(p *Params) (m [subScores]Micro) {
 	m[SubUsers] = q.users.mean()
 	m[SubCompletion] = q.completion.mean()
@@ -254,7 +253,8 @@ func (q parts) means(p *Params) (m [subScores]Micro) {
 	return m
 }
 
-// Value is 100 times the geometric mean: no other virtue buys off a bad one.
+// Value returns 100 times the weighted geometric mean of the sub-scores. In a geometric
+// mean no good sub-score makes up for a bad one.
 func (p *Params) Value(m [subScores]Micro) Micro {
 	sum := int64(0)
 	for j, v := range m {
@@ -263,7 +263,7 @@ func (p *Params) Value(m [subScores]Micro) Micro {
 	return 100 * exp(min(0, sum))
 }
 
-// interval draws from the posteriors: the bounds of the value and of each
+// interval draws from the posteriors, and returns the bounds of the value and of each
 // sub-score.
 func (q parts) interval(p *Params) (lo, hi Micro, sub [subScores][2]Micro) {
 	n := p.Draws
@@ -303,7 +303,7 @@ func (q parts) interval(p *Params) (lo, hi Micro, sub [subScores][2]Micro) {
 	return 100 * exp(min(0, values[low])), 100 * exp(min(0, values[high])), sub
 }
 
-// score puts one node's score together.
+// score builds the score of one node.
 func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 	p := &l.params
 	s := Score{
@@ -353,7 +353,8 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 			}
 		}
 	}
-	// Counts can be bought with fees of a sat each, so the top asks for sats.
+	// Counts can be bought with fees of one sat each. Therefore the top ranks need a sum
+	// of sats.
 	if s.Rank > p.GateTop && s.ExposureSats < p.GateTopSats {
 		s.Rank = p.GateTop
 		s.Gates = append(s.Gates, fmt.Sprintf("at most %d: confirmed fees of %d sats, %d needed", p.GateTop, s.ExposureSats, p.GateTopSats))
@@ -362,7 +363,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 	return s
 }
 
-// clockOff says in words by how much a node's clock is off.
+// clockOff returns a sentence that says by how much the clock of a node is off.
 func (d *derived) clockOff(p *Params) string {
 	minutes, way, most := (d.skew+30)/60, "after", p.LateSeconds/60
 	if d.skew < 0 {
@@ -371,8 +372,8 @@ func (d *derived) clockOff(p *Params) string {
 	return fmt.Sprintf("its clock is off: its events come %d minutes %s the time that they bear, and only what comes within %d minutes is witnessed", minutes, way, most)
 }
 
-// claimed gives the means that a node would have if all that it claims were
-// so: an order among nodes of which nothing is known, and no more.
+// claimed returns the means that a node would have if all its claims were true. These
+// means only order the nodes of which no event was witnessed.
 func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) {
 	e := &d.evidence
 	m[SubUsers] = mu
@@ -388,7 +389,7 @@ func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) 
 	return m
 }
 
-// why says in words what each sub-score rests on.
+// why returns for each sub-score a sentence with its numbers.
 func (d *derived) why(q parts) (why [subScores]string) {
 	e := &d.evidence
 	why[SubUsers] = fmt.Sprintf("%d ratings count, together for %s; users of other nodes give %s", d.users.n, d.users.sum, q.mu)
@@ -402,8 +403,8 @@ func (d *derived) why(q parts) (why [subScores]string) {
 	return why
 }
 
-// ByRank orders scores for people: by rank, then value; after them the nodes
-// that were not watched for long enough, then what is provisional, by what it
+// ByRank compares scores for display, by rank and then by value. Nodes that were not
+// watched for long enough follow. Provisional nodes come last, in the order of their
 // claims.
 func ByRank(a, b Score) int {
 	class := func(s Score) int {

@@ -6,8 +6,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// deletion notes what an author asked to delete. A rater may take back a
-// rating. A node's record stays, and its wish to lose it is noted.
+// deletion records a deletion request. A user can take back a rating. The facts about a
+// node stay, and the request of a node is recorded.
 func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
 	for _, tag := range evt.Tags {
 		if len(tag) < 2 {
@@ -43,7 +43,7 @@ func (n *node) erase(eventID string, s Sighting) {
 	n.Erased[eventID] = s
 }
 
-// gone notes that an author took back what it published under an id or a d.
+// gone records that an author deleted the events under an id or a d tag.
 func (l *Ledger) gone(evt *nostr.Event, what string) {
 	key := evt.PubKey + ":" + what
 	l.book.Gone[key] = max(l.book.Gone[key], int64(evt.CreatedAt))
@@ -52,7 +52,7 @@ func (l *Ledger) gone(evt *nostr.Event, what string) {
 	}
 }
 
-// ready makes ready what deriving only reads. Nothing else may run meanwhile.
+// ready builds the index that derive only reads. No other method may run at the same time.
 func (l *Ledger) ready() {
 	if l.quitters == nil {
 		l.quitters = make(map[string]bool, len(l.book.Gone))
@@ -62,7 +62,7 @@ func (l *Ledger) ready() {
 	}
 }
 
-// takenBack says whether a rating's author deleted it.
+// takenBack reports whether the author of a rating deleted the rating.
 func (l *Ledger) takenBack(r *rated) bool {
 	if !l.quitters[r.Rater] {
 		return false

@@ -7,7 +7,7 @@ import (
 
 const day = 86400
 
-// derived is all that a score needs of one node's facts at one moment.
+// derived holds the facts of one node at one moment, in the form that a score needs.
 type derived struct {
 	pubkey   string
 	node     *node
@@ -15,35 +15,35 @@ type derived struct {
 
 	seen                seen
 	trades              []trade // sorted by end
-	good, bad, disputed Micro   // what became of taken orders, see done
-	disputes            []int64 // witnessed openings
-	takes               []int64 // seconds from a dispute's opening to a solver's taking it
-	sunk                Micro   // confirmed fees, faded, in micro-sats
-	costing             int64   // end of the first trade with confirmed cost, 0 none
-	openMax             int64   // sats of the largest order under way
-	openNow             int64   // sats under way, witnessed
-	opens               []span  // of the last days, for the alarms
-	confirmedMax        int64   // sats of the largest trade, as far as its fee confirms them
-	skew                int64   // seconds by which the node's clock is behind ours, or ahead if negative; 0: not off
+	good, bad, disputed Micro   // weights of taken orders, see done
+	disputes            []int64 // times at which witnessed disputes were opened
+	takes               []int64 // seconds from the opening of a dispute to the take by a solver
+	sunk                Micro   // confirmed fees, decayed, in micro-sats
+	costing             int64   // end of the first trade with confirmed cost; 0 if there is none
+	openMax             int64   // sats of the largest open order
+	openNow             int64   // open sats, witnessed
+	opens               []span  // open amounts of the last days, for the alarms
+	confirmedMax        int64   // sats of the largest trade, as far as a fee confirms the amount
+	skew                int64   // seconds by which the node's clock is behind ours; negative if ahead; 0 if not off
 	test                bool
 
 	users     users
-	rawMean   Micro // what its users of trades with confirmed cost say, -1 for too few
-	up, down  Micro // days of presence and of absence, faded
+	rawMean   Micro // mean rating over trades with confirmed cost; -1 if there are too few
+	up, down  Micro // days of presence and days of absence, decayed
 	sparse    bool
 	successes map[int64]int64 // by epoch
 }
 
-// slim drops the fields that only the node's own score needs.
+// slim drops the fields that only the score of this node needs.
 func (d *derived) slim() {
 	d.trades, d.opens, d.users.list = nil, nil, nil
 }
 
-// span is a time in which some sats were in an order.
+// span is a time in which an order held some sats.
 type span struct{ from, to, sats int64 }
 
-// derive reads a node's facts. It keeps in the node's aggregates what need not be
-// read again, so no other derivation of the node may run meanwhile.
+// derive computes the derived facts of a node. derive caches results in the aggregates of
+// the node. Therefore no other derivation of the same node may run at the same time.
 func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	n := l.book.Nodes[pubkey]
 	t := l.aggregated(pubkey, n, asOf)
@@ -77,7 +77,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 		d.seen.note(s)
 		e.Infos.add(1, s.Witness, false)
 	}
-	for _, q := range n.Disputes { // now that it is known since when the node was watched
+	for _, q := range n.Disputes { // after all sightings, because seen.first must be final
 		d.dispute(&l.params, q.outcomeSince(d.seen.first), asOf)
 	}
 	e.UserRatings = t.users
@@ -118,9 +118,9 @@ func (t *Triple) add(n int64, witnessed, costed bool) {
 	}
 }
 
-// open adds an order that is on offer or under way. The alarms look at those
-// alone that stay taken for longer than an order that nobody pays: anybody may
-// publish a large one, and take it with a second key.
+// open adds an order that is on offer or taken. The alarms look only at orders that stay
+// taken for longer than an unpaid order can. An attacker can publish a large order and
+// take the order with a second key.
 func (d *derived) open(p *Params, o *order, asOf int64) {
 	lf := o.lifecycle
 	d.evidence.order(p, o, 1)
@@ -137,13 +137,13 @@ func (d *derived) open(p *Params, o *order, asOf int64) {
 	}
 }
 
-// history reads the trades.
+// history computes the sums over the trades.
 func (d *derived) history(p *Params, asOf int64) {
 	for i := range d.trades {
 		t := &d.trades[i]
 		if t.cost > 0 {
 			if d.costing == 0 {
-				d.costing = t.end // they are sorted
+				d.costing = t.end // the trades are sorted by end
 			}
 			d.sunk += (Micro(t.cost) * One).times(halved(asOf-t.end, p.ExposureHalf*day))
 			d.confirmedMax = max(d.confirmedMax, p.confirmedSats(t.sats, t.cost))
@@ -182,12 +182,13 @@ func (d *derived) dispute(p *Params, q disputeOutcome, asOf int64) {
 	}
 }
 
-// lateEndSlack is the time in which a relay that was away may take to fetch
-// what it missed, while it hears what is new already.
+// lateEndSlack is the time that a relay may need after an outage to fetch missed events,
+// while the relay already receives new events.
 const lateEndSlack = 2 * 3600
 
-// watchedWithin says whether the node was witnessed between two moments, which
-// shows that this relay would have received what the node published.
+// watchedWithin reports whether an info event of the node was witnessed between two
+// moments. If so, this relay would have received the other events of the node in that
+// time.
 func (d *derived) watchedWithin(from, to int64) bool {
 	for _, s := range d.node.Infos {
 		if at := s.Received / 1000; s.Witness && at > from && at < to {
@@ -197,16 +198,17 @@ func (d *derived) watchedWithin(from, to int64) bool {
 	return false
 }
 
-// How a clock that is off is told from events that came late for other reasons:
-// so many infos of so many days, of which the middle half is off by the same.
+// A clock is off if at least skewInfos info events of the last skewDays days have offsets
+// whose middle half lies within skewSpread. If the offsets vary more, the events were late
+// for another reason.
 const (
 	skewDays   = 3
 	skewInfos  = 6
 	skewSpread = 120 // seconds
 )
 
-// clock finds out by how much the node's clock is off, if none of its newest
-// infos were witnessed for that reason.
+// clock computes by how much the clock of the node is off, if that is the reason why none
+// of its newest info events was witnessed.
 func (d *derived) clock(p *Params, asOf int64) {
 	var off []int64
 	for _, s := range d.node.Infos {
@@ -231,8 +233,8 @@ func (d *derived) clock(p *Params, asOf int64) {
 	}
 }
 
-// presence compares the infos that came with those that were due, by the
-// node's own usual interval, day by day.
+// presence compares the received info events with the expected ones, day by day. The
+// expected interval is the usual interval of the node.
 func (d *derived) presence(p *Params, asOf int64) {
 	from := asOf - p.LiveDays*day
 	var at []int64
@@ -261,7 +263,7 @@ func (d *derived) presence(p *Params, asOf int64) {
 		gap = gaps[len(gaps)/2]
 	}
 	d.sparse = gap > day/2
-	// Who announces itself rarely is not thereby always there.
+	// A node that announces itself rarely must not count as present all the time.
 	gap = max(p.InfoSlotSecond, min(gap, day/2))
 	i := 0
 	for from := start; from < asOf; from += day {
@@ -270,7 +272,7 @@ func (d *derived) presence(p *Params, asOf int64) {
 		for ; i < len(at) && at[i] < to; i++ {
 			n++
 		}
-		if to-from < day { // a day that is not over weighs by its part
+		if to-from < day { // an unfinished day has the weight of its elapsed part
 			if to-from < gap {
 				continue
 			}

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// Ratings gives all ratings of a host, the newest first: what each counts
-// for, why, and by how much the node's value would fall without it, all other
-// weights as they are. It returns nil for a key without any fact.
+// Ratings returns all ratings of a host, the newest first, with the weight and the reason
+// of each. Moves is the amount by which the value of the node would fall without the
+// rating, if all other weights stay. If the ledger has no fact about the key, Ratings
+// returns nil.
 func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
 	if l.book.Nodes[pubkey] == nil {
 		return nil

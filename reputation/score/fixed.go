@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// Micro is a number in millionths. All that a score is made of is computed in
-// it, by integers alone: no float64, whose fused multiply-add differs between
+// Micro is a number in millionths. All computations of a score use Micro and integers.
+// float64 is not used, because the fused multiply-add of float64 differs between
 // processors.
 type Micro int64
 
 // One is 1 in Micro.
 const One Micro = 1_000_000
 
-// String writes the number with six decimals.
+// String returns the number with six decimals.
 func (m Micro) String() string {
 	sign, u := "", uint64(m)
 	if m < 0 {
@@ -25,10 +25,11 @@ func (m Micro) String() string {
 	return fmt.Sprintf("%s%d.%06d", sign, u/uint64(One), u%uint64(One))
 }
 
-// MarshalJSON writes a JSON number with six decimals.
+// MarshalJSON returns a JSON number with six decimals.
 func (m Micro) MarshalJSON() ([]byte, error) { return []byte(m.String()), nil }
 
-// UnmarshalJSON reads a plain JSON number with at most six decimals.
+// UnmarshalJSON parses a plain JSON number with at most six decimals. For any other input
+// UnmarshalJSON returns an error.
 func (m *Micro) UnmarshalJSON(b []byte) error {
 	v, err := ParseMicro(string(b))
 	*m = v
@@ -37,7 +38,7 @@ func (m *Micro) UnmarshalJSON(b []byte) error {
 
 var errMicro = errors.New("not a number with at most six decimals")
 
-// ParseMicro reads a plain decimal number, cut off after six decimals.
+// ParseMicro parses a plain decimal number, and drops the digits after six decimals.
 func ParseMicro(s string) (Micro, error) {
 	negative := strings.HasPrefix(s, "-")
 	whole, fraction, _ := strings.Cut(strings.TrimPrefix(s, "-"), ".")
@@ -54,14 +55,14 @@ func ParseMicro(s string) (Micro, error) {
 	return Micro(n), nil
 }
 
-// Float is for people and metrics, never for a score.
+// Float returns the number for display and metrics. A score must never use Float.
 func (m Micro) Float() float64 { return float64(m) / float64(One) }
 
-// saturated is what an operation gives that would overflow: far above every
-// number that a score is made of, and safe to add a few thousand times.
+// saturated is the result of an operation that would overflow. saturated is far above all
+// numbers of a score, and a few thousand of such results can be added without an overflow.
 const saturated = int64(1) << 50
 
-// mulDiv gives a*b/c toward zero through 128 bits, saturated.
+// mulDiv returns a*b/c, rounded toward zero, computed in 128 bits and saturated.
 func mulDiv(a, b, c int64) int64 {
 	negative := (a < 0) != (b < 0) != (c < 0)
 	hi, lo := bits.Mul64(magnitude(a), magnitude(b))
@@ -77,7 +78,7 @@ func mulDiv(a, b, c int64) int64 {
 	return int64(q)
 }
 
-// mulDivU gives a*b/c through 128 bits; the quotient must fit.
+// mulDivU returns a*b/c, computed in 128 bits. The quotient must fit in 64 bits.
 func mulDivU(a, b, c uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
 	if hi >= c {
@@ -94,10 +95,10 @@ func magnitude(a int64) uint64 {
 	return uint64(a)
 }
 
-// times gives m*n.
+// times returns m*n.
 func (m Micro) times(n Micro) Micro { return Micro(mulDiv(int64(m), int64(n), int64(One))) }
 
-// over gives m/n; 0 when n is 0.
+// over returns m/n, or 0 if n is 0.
 func (m Micro) over(n Micro) Micro {
 	if n == 0 {
 		return 0
@@ -105,7 +106,7 @@ func (m Micro) over(n Micro) Micro {
 	return Micro(mulDiv(int64(m), int64(One), int64(n)))
 }
 
-// ratio gives a/b of two whole numbers; 0 when b is 0.
+// ratio returns a/b of two whole numbers, or 0 if b is 0.
 func ratio(a, b int64) Micro {
 	if b == 0 {
 		return 0
@@ -115,7 +116,7 @@ func ratio(a, b int64) Micro {
 
 func clamp(m, lo, hi Micro) Micro { return max(lo, min(m, hi)) }
 
-// The functions below work in units of 2^-60 within, and give nano: 10^-9.
+// The functions below compute in units of 2^-60, and return nano (10^-9).
 const (
 	frac  = 60
 	unit  = uint64(1) << frac
@@ -125,17 +126,17 @@ const (
 	ln10n = int64(2302585093)          // ln 10 in nano
 )
 
-// mul60 multiplies two numbers in units of 2^-60.
+// mul60 returns the product of two numbers in units of 2^-60.
 func mul60(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
 	return hi<<(64-frac) | lo>>frac
 }
 
-// lnNano gives the natural logarithm of a/b in nano, for a and b above 0.
+// lnNano returns the natural logarithm of a/b in nano, for a and b above 0.
 func lnNano(a, b uint64) int64 { return ln60(a) - ln60(b) }
 
-// ln60 gives ln n in nano: n is 2^e times a mantissa in [1, 2), whose
-// logarithm is 2 atanh((m-1)/(m+1)), a series in z < 1/3.
+// ln60 returns ln n in nano. n is 2^e times a mantissa m in [1, 2), and the logarithm of m
+// is 2 atanh((m-1)/(m+1)), a series in z < 1/3.
 func ln60(n uint64) int64 {
 	if n == 0 {
 		return -saturated
@@ -159,7 +160,7 @@ func ln60(n uint64) int64 {
 	return int64(hi<<(64-56) | lo>>56)
 }
 
-// expNano gives e^x for x in nano, in units of 2^-60; x at most 2 (in nano).
+// expNano returns e^x in units of 2^-60, for x in nano. x must be at most 2 (in nano).
 func expNano(x int64) uint64 {
 	k := x / ln2n
 	r := x - k*ln2n
@@ -181,26 +182,26 @@ func expNano(x int64) uint64 {
 	return sum >> -k
 }
 
-// exp gives e^x for x in nano, x not above 0.
+// exp returns e^x for x in nano. x must not be above 0.
 func exp(x int64) Micro {
 	hi, lo := bits.Mul64(expNano(x), uint64(One))
 	return Micro(hi<<(64-frac) | lo>>frac)
 }
 
-// The logarithms of the two units, which most logarithms here are taken
-// against.
+// lnOne and lnOfNano are the logarithms of the two units, against which most logarithms
+// are taken.
 var lnOne, lnOfNano = ln60(uint64(One)), ln60(nano)
 
-// ln gives the natural logarithm in nano.
+// ln returns the natural logarithm in nano.
 func (m Micro) ln() int64 { return ln60(uint64(max(m, 1))) - lnOne }
 
-// log10Ratio gives log10(1+a/b) for whole numbers.
+// log10Ratio returns log10(1+a/b) for whole numbers.
 func log10Ratio(a, b int64) Micro {
 	l := lnNano(uint64(a)+uint64(b), uint64(b))
 	return Micro(mulDiv(l, int64(One), ln10n))
 }
 
-// halved gives 2^(-age/halfLife).
+// halved returns 2^(-age/halfLife).
 func halved(age, halfLife int64) Micro {
 	if age <= 0 {
 		return One
@@ -208,7 +209,7 @@ func halved(age, halfLife int64) Micro {
 	return exp(-mulDiv(age, ln2n, halfLife))
 }
 
-// root gives the integer square root.
+// root returns the integer square root.
 func root(n uint64) uint64 {
 	if n == 0 {
 		return 0

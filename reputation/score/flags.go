@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// lightningIndex tells which Mostros named a Lightning node, and since when.
+// lightningIndex lists for each Lightning node the Mostros that named it, and since when.
 type lightningIndex map[string][]claimant
 
 type claimant struct {
@@ -26,9 +26,9 @@ func (l *Ledger) lightning() lightningIndex {
 	return index
 }
 
-// before gives the keys that named one of a node's Lightning nodes earlier
-// than it did, sorted. A Lightning node is a word that anybody can say, before
-// its owner does too, so a link is shown and takes nothing away.
+// before returns the pubkeys that named one of the node's Lightning nodes earlier than the
+// node, sorted. Any key can name a Lightning node, even before the owner does. Therefore a
+// link is shown and does not reduce a rank.
 func (x lightningIndex) before(pubkey string, n *node) (list []string) {
 	for ln, since := range n.Lightning {
 		for _, c := range x[ln] {
@@ -41,7 +41,7 @@ func (x lightningIndex) before(pubkey string, n *node) (list []string) {
 	return slices.Compact(list)
 }
 
-// flags are warnings of what a rank cannot say.
+// flags returns warnings about facts that a rank does not show.
 func (d *derived) flags(p *Params, s *Score, asOf int64) (flags []Flag) {
 	e := &d.evidence
 	raise := func(name, format string, args ...any) {
@@ -81,11 +81,11 @@ func (d *derived) flags(p *Params, s *Score, asOf int64) (flags []Flag) {
 	return flags
 }
 
-// openDays is how many days what is open now is compared with.
+// openDays is the number of days with which the amount open now is compared.
 const openDays = 30
 
-// alarms compare what is open now with what the node used to trade: an exit
-// scam begins with more than usual.
+// alarms compare the amount open now with the usual trades of the node. An exit scam
+// begins with more than the usual amount.
 func (d *derived) alarms(p *Params, raise func(string, string, ...any), asOf int64) {
 	var sizes []int64
 	for _, t := range d.trades {
@@ -99,7 +99,7 @@ func (d *derived) alarms(p *Params, raise func(string, string, ...any), asOf int
 			raise(FlagOrderSize, "an order of %d sats is under way; of 20 trades 19 were of %d at the most", d.openMax, usual)
 		}
 	}
-	// Open volume at the end of each of the last days.
+	// days holds the open amount at the end of each of the last days.
 	days := make([]int64, 0, openDays)
 	for back := int64(openDays); back >= 1; back-- {
 		at, sum := asOf-back*day, int64(0)
@@ -133,8 +133,9 @@ func mean(list []int64) (m int64) {
 	return m / int64(len(list))
 }
 
-// shift tells when the ratings of the last hours are unlike all before: more
-// than some standard errors away. n is 0 when they are not.
+// shift compares the ratings of the last hours with all ratings before. If the means
+// differ by more than ShiftSigma standard errors, shift returns both means and the number
+// of recent ratings. Otherwise shift returns n = 0.
 func (d *derived) shift(p *Params, asOf int64) (before, now Micro, n int) {
 	from := asOf - p.ShiftHours*3600
 	var old, recent []Micro
@@ -162,8 +163,8 @@ func (d *derived) shift(p *Params, asOf int64) (before, now Micro, n int) {
 		variance += int64(v-before) * int64(v-before)
 	}
 	variance /= int64(len(old))
-	// A node without a single bad rating has no spread of its own: a fifth is
-	// what one star makes.
+	// If no rating was bad, the ratings have no spread. The minimum is the variance that a
+	// deviation of one tenth makes.
 	variance = max(variance, int64(One)*int64(One)/100)
 	off := int64(now - before)
 	if cmp.Compare(off*off*int64(len(recent)), p.ShiftSigma*p.ShiftSigma*variance) > 0 {

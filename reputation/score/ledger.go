@@ -14,60 +14,60 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Ledger holds the facts that scores rest on. Applying the same entries in
-// any order gives the same facts. It is not safe for concurrent use.
+// Ledger holds the facts that scores are computed from. The same entries, applied in any
+// order, lead to the same facts. A Ledger is not safe for concurrent use.
 //
-// Ratings and the methods that compute keep what the next call need not compute
-// again, so they count as writes.
+// Ratings and the methods that compute scores cache intermediate results, so these methods
+// count as writes.
 type Ledger struct {
 	params Params
 	proofs Proofs
 	book   book
-	given  map[string]Micro // what users say of other nodes, where those are not known; nil: they are
+	given  map[string]Micro // per node, the prior mean from other nodes; nil if the ledger knows the other nodes
 
-	derived map[string]*derived // of the last Update, by node
-	dirty   map[string]bool     // nodes whose facts changed since then
+	derived map[string]*derived // results of the last Update, by node
+	dirty   map[string]bool     // nodes whose facts changed since the last Update
 
-	quitters map[string]bool // who took something back; nil: to be read from the book
+	quitters map[string]bool // authors of deletions; nil if not yet built from the book
 }
 
-// book is what a checkpoint keeps of a ledger.
+// book is the part of a ledger that a checkpoint keeps.
 type book struct {
 	Cursor  uint64
 	Nodes   map[string]*node
-	Paid    map[string]payment   // by payment hash: what funds confirm
-	Hashes  map[string][]hashUse // by payment hash: which nodes named it, each when it did so first, in that order
-	Gone    map[string]int64     // by author and id, or author and d: until when its author deleted it
+	Paid    map[string]payment   // by payment hash: the payment that a fund confirms
+	Hashes  map[string][]hashUse // by payment hash: the first use by each node, in order of time
+	Gone    map[string]int64     // by author and id, or author and d: the time up to which the author deleted events
 	Refused []Refusal            // sorted by id; the first maxRefused
-	Reasons map[string]int64     // all refusals by reason
-	Applied int64                // entries that were evidence
+	Reasons map[string]int64     // number of all refusals by reason
+	Applied int64                // number of entries that were evidence
 
-	orders *orders // of all nodes
+	orders *orders // orders of all nodes
 }
 
-// maxRefused bounds the refusals that are kept one by one.
+// maxRefused is the largest number of refusals that are kept one by one.
 const maxRefused = 20_000
 
 // id is an event id.
 type id [32]byte
 
 func idOf(s string) (out id) {
-	hex.Decode(out[:], []byte(s)) // the relay has checked it
+	hex.Decode(out[:], []byte(s)) // cannot fail: the relay checked the id
 	return out
 }
 
 func (i id) String() string { return hex.EncodeToString(i[:]) }
 
-// Sighting is what is kept of every event: the leaf of the Merkle tree.
+// Sighting is the part of every event that is kept. Its hash is a leaf of the Merkle tree.
 type Sighting struct {
 	ID       id
-	Created  int64 // unix seconds, the author's word
-	Received int64 // unix milliseconds, ours
-	Witness  bool  // received in time, by a road that is a witness
+	Created  int64 // unix seconds, as the author signed
+	Received int64 // unix milliseconds, by the clock of this relay
+	Witness  bool  // received in time, by a live road
 }
 
 func (s Sighting) compare(b Sighting) int {
-	return cmp.Or(cmp.Compare(s.Created, b.Created), bytes.Compare(b.ID[:], s.ID[:])) // of one second, the lower id wins
+	return cmp.Or(cmp.Compare(s.Created, b.Created), bytes.Compare(b.ID[:], s.ID[:])) // for equal seconds the lower id wins, as in NIP-01
 }
 
 // version is one version of an order or a dispute.
@@ -77,23 +77,23 @@ type version struct {
 	Terms  terms // of an order
 }
 
-// dispute is all versions of one dispute.
+// dispute holds all versions of one dispute.
 type dispute struct {
 	Versions []version
 }
 
-// fee is a development fee as the node claims it.
+// fee is a development fee that the node claims.
 type fee struct {
 	Sighting
 	Hash string
 	Sats int64
 }
 
-// payment is a fund's word that it was paid.
+// payment is the confirmation of a payment by a fund.
 type payment struct {
 	Sats int64
-	Node string // that paid, as the payment's comment says; "": the fund does not say
-	By   id     // the list
+	Node string // the node that paid, from the comment of the payment; "" if the fund does not know the node
+	By   id     // event id of the list
 }
 
 func (p payment) compare(b payment) int {
@@ -106,8 +106,8 @@ func (p payment) compare(b payment) int {
 	return cmp.Or(cmp.Compare(p.Sats, b.Sats), cmp.Compare(anonymous(p), anonymous(b)), bytes.Compare(p.By[:], b.By[:]), cmp.Compare(p.Node, b.Node))
 }
 
-// hashUse is where a node named a payment hash first: it pays for that order
-// alone, whatever names it later.
+// hashUse is the first use of a payment hash by a node. The payment confirms this order
+// only, even if the node names the hash again later.
 type hashUse struct {
 	Order    string // "<node>:<order id>"
 	Received int64
@@ -127,7 +127,7 @@ type rated struct {
 	Source   string
 	Expires  int64
 	Proof    Proof
-	Refusal  string // why it proves nothing; "" for a valid receipt
+	Refusal  string // why the receipt proves nothing; "" if the receipt is valid
 }
 
 // userRating is the newest rating of one user by the node.
@@ -135,39 +135,39 @@ type userRating struct {
 	Sighting
 }
 
-// named is a Lightning node that a Mostro named, and since when.
+// named is a Lightning node that a Mostro named, and the time of the first mention.
 type named struct {
 	Since   int64 // unix ms, first witnessed
 	Witness bool
 }
 
-// node is all facts about one key.
+// node holds all facts about one key.
 type node struct {
 	Disputes      map[string]*dispute
-	Fees          map[string][]fee // by order
+	Fees          map[string][]fee // by order id
 	Ratings       map[id]*rated
 	Users         map[string]userRating
-	Infos         map[int64]Sighting // by slot of receive time: the first
-	InfoBy        Sighting           // newest info of all, of which are:
+	Infos         map[int64]Sighting // by slot of the receive time: the first info event
+	InfoBy        Sighting           // the newest info event, the source of Name
 	Name          string
 	Lightning     map[string]named
 	Keysets       map[string]keyset   // by epoch
 	Blind         map[id]*nostr.Event // ratings with blind receipts
 	Erased        map[string]Sighting // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
-	IsNode        bool // published an info
+	IsNode        bool // set if the key published an info event
 
 	orders nodeOrders
 	*kept
 }
 
-// kept is what deriving and committing keep of a node beside its facts.
+// kept holds cached results beside the facts.
 type kept struct {
-	aggregates *aggregates // nil: to be made
-	tree       *tree       // nil: to be made
+	aggregates *aggregates // nil if not yet built
+	tree       *tree       // nil if not yet built
 }
 
-// NewLedger makes an empty ledger.
+// NewLedger returns an empty ledger.
 func NewLedger(params Params, proofs Proofs) *Ledger {
 	return &Ledger{params: params, proofs: proofs, derived: map[string]*derived{}, dirty: map[string]bool{}, book: newBook()}
 }
@@ -176,11 +176,11 @@ func newBook() book {
 	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string][]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: &orders{}}
 }
 
-// Cursor is the position in the log that the facts reach.
+// Cursor returns the last position of the log that the facts cover.
 func (l *Ledger) Cursor() uint64 { return l.book.Cursor }
 
-// Advance moves the cursor forward to a position. The entries between are ones
-// that no reader of the log is given.
+// Advance moves the cursor forward to a position. The skipped entries are entries that the
+// log never passes to a reader.
 func (l *Ledger) Advance(seq uint64) { l.book.Cursor = max(l.book.Cursor, seq) }
 
 func (l *Ledger) node(pubkey string) *node {
@@ -195,8 +195,8 @@ func (l *Ledger) node(pubkey string) *node {
 	return n
 }
 
-// witness says what we saw of an entry's arrival. An event is witnessed when
-// it came by a live road, near to the time that it names.
+// witness returns the sighting of an entry. An event is witnessed if the event came by a
+// live road, close to its created_at.
 func (l *Ledger) witness(e *mostro.Entry) Sighting {
 	s := Sighting{ID: idOf(e.Event.ID), Created: int64(e.Event.CreatedAt), Received: e.ReceivedAt.UnixMilli()}
 	late := s.Received/1000 - s.Created
@@ -204,7 +204,7 @@ func (l *Ledger) witness(e *mostro.Entry) Sighting {
 	return s
 }
 
-// Commit notes a prepared entry.
+// Commit applies a prepared entry to the facts.
 func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	l.book.Cursor = max(l.book.Cursor, e.Seq)
 	evt := e.Event
@@ -218,7 +218,7 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	case mostro.Order:
 		if v.Platform != mostro.PlatformMostro && v.Platform != "" {
 			l.book.Applied--
-			return // other platforms' orders are the index's matter
+			return // orders of other platforms belong to the index
 		}
 		l.order(v, s)
 	case mostro.Dispute:
@@ -246,7 +246,7 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	}
 }
 
-// sharedKind says whether other applications use a kind that is evidence here.
+// sharedKind reports whether other applications also use a kind that is evidence here.
 func sharedKind(kind int) bool {
 	switch kind {
 	case mostro.KindHostRating, mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee:
@@ -255,7 +255,7 @@ func sharedKind(kind int) bool {
 	return false
 }
 
-// refuse notes why an event is no evidence.
+// refuse records why an event is no evidence.
 func (l *Ledger) refuse(evt *nostr.Event, err error) {
 	reason := err.Error()
 	var e *mostro.EventError
@@ -279,8 +279,8 @@ func (l *Ledger) refuse(evt *nostr.Event, err error) {
 	}
 }
 
-// noteVersion keeps versions sorted and unique. It gives the ones that share
-// their created_at with the new one.
+// noteVersion inserts v, and keeps versions sorted and unique. The returned rivals are the
+// versions with the same created_at as v.
 func noteVersion(versions []version, v version) (out []version, rivals []version, isNew bool) {
 	at, held := slices.BinarySearchFunc(versions, v, func(a, b version) int { return a.compare(b.Sighting) })
 	if held {
@@ -298,7 +298,7 @@ func noteVersion(versions []version, v version) (out []version, rivals []version
 	return slices.Insert(versions, at, v), rivals, true
 }
 
-// equivocate keeps the proof that two versions of one address have one time and
+// equivocate keeps the proof that two versions of one address have one created_at and
 // contradict each other.
 func (n *node) equivocate(address string, v version, rivals []version, contradict func(a, b version) bool) {
 	for _, r := range rivals {
@@ -317,7 +317,7 @@ func (n *node) equivocate(address string, v version, rivals []version, contradic
 	}
 }
 
-// orderStatuses are the public buckets as bytes; 0 is unknown.
+// orderStatuses are the public statuses as bytes. 0 is unknown.
 var orderStatuses = []mostro.Status{mostro.StatusUnknown, mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired}
 
 const (
@@ -347,7 +347,7 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	n.orders.all.setVersions(o, now)
 	n.tree.add(now.root)
 	if !isNew {
-		n.aggregates = nil // one was received earlier than was known: what was seen becomes less
+		n.aggregates = nil // a known version was received earlier, so that the seen times can shrink
 		return
 	}
 	at := int32(slices.IndexFunc(versions, func(v version) bool { return v.ID == s.ID }))
@@ -369,8 +369,8 @@ func (l *Ledger) order(v mostro.Order, s Sighting) {
 	}
 }
 
-// cluster names the trades of about one amount by one method: a quarter of an
-// octave of sats, the currency and the first method.
+// cluster returns a hash for trades of about one amount by one method. The hash covers a
+// quarter of an octave of sats, the currency and the first method.
 func cluster(v mostro.Order) uint32 {
 	method := ""
 	if len(v.Methods) > 0 {
@@ -414,7 +414,7 @@ func (l *Ledger) info(v mostro.Info, s Sighting) {
 	n.IsNode = true
 	slot := s.Received / 1000 / l.params.InfoSlotSecond
 	if !s.Witness {
-		slot = -1 - s.Created/l.params.InfoSlotSecond // claimed ones by their own time
+		slot = -1 - s.Created/l.params.InfoSlotSecond // claimed info events are filed by created_at
 	}
 	if held, ok := n.Infos[slot]; !ok || cmp.Or(cmp.Compare(s.Received, held.Received), bytes.Compare(s.ID[:], held.ID[:])) < 0 {
 		n.tree.replace(held, ok, s)
@@ -461,8 +461,8 @@ func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	l.useHash(v.Hash, v.Pubkey+":"+v.OrderID, s)
 }
 
-// useHash notes that an order names a payment hash. Of each node the first
-// order to be received has it, and a witnessed one at that.
+// useHash records that an order names a payment hash. For each node only the first
+// received and witnessed order keeps the hash.
 func (l *Ledger) useHash(hash, key string, s Sighting) {
 	if hash == "" || !s.Witness {
 		return
@@ -486,10 +486,11 @@ func (l *Ledger) useHash(hash, key string, s Sighting) {
 	}
 }
 
-// payer is the order that a payment confirms, "" for none: the one that the
-// paying node named it for, if the fund says which node paid, else the one that
-// named it first. Somebody who hears of a hash can name it earlier here than the
-// node that paid, so only a list with the payer is safe from that.
+// payer returns the order that a payment confirms, or "" if there is none. If the fund
+// says which node paid, payer returns the order for which that node named the hash.
+// Otherwise payer returns the first order that named the hash. An attacker that hears of a
+// hash can name the hash here earlier than the node that paid. Only a list with the payer
+// is safe from this attack.
 func (l *Ledger) payer(hash string) string {
 	uses := l.book.Hashes[hash]
 	paid := l.book.Paid[hash]
@@ -509,12 +510,12 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, sourc
 	}
 	rating, err := ParseMicro(v.Rating.String())
 	if err != nil {
-		rating = 0 // ParseHostRating has read it
+		rating = 0 // impossible: ParseHostRating has parsed the rating
 	}
 	r := &rated{Sighting: s, Rater: v.Pubkey, OrderID: v.OrderID, D: v.D, Rating: rating, Role: v.Role, Text: v.Text, Platform: v.Platform,
 		Source: source, Expires: int64(v.Expiration)}
 	if isBlind(v) {
-		// Its keyset may have come in the meantime, or may come later.
+		// The keyset may have arrived after Prepare, or may arrive later.
 		n.Blind[s.ID] = evt
 		p.proof, p.doubt = l.proofs.Check(evt, v, l.keysets)
 	}
@@ -529,7 +530,7 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, sourc
 	l.useHash(r.Proof.PaymentHash, v.Host+":"+v.OrderID, s)
 }
 
-// prove notes what became of a rating's receipt.
+// prove records the result of the receipt check of a rating.
 func (r *rated) prove(v mostro.HostRating, proof Proof, doubt error) {
 	r.Proof, r.Refusal = proof, ""
 	if proof.Role != "" {
@@ -543,16 +544,16 @@ func (r *rated) prove(v mostro.HostRating, proof Proof, doubt error) {
 	}
 }
 
-// FundListD begins the d tag of a fund's list of payments that it received: a
-// NIP-78 event (kind 30078) signed by the fund, with a tag ["paid", <payment
-// hash>, <sats>, <node>] for each. The node is the key of the Mostro that paid:
-// mostrod names itself in the comment of the payment (LUD-12). It may be left
-// out where the fund does not know it.
+// FundListD is the prefix of the d tag of a fund's list of received payments. The list is
+// a NIP-78 event (kind 30078) signed by the fund, with one tag ["paid", <payment hash>,
+// <sats>, <node>] per payment. The node is the pubkey of the Mostro that paid: mostrod
+// names itself in the comment of the payment (LUD-12). The fund leaves the node out if the
+// node is unknown.
 const FundListD = "mostro-dev-fees:"
 
-// fundList notes what a development fund that we believe says was paid to it.
-// A node cannot say so itself: whoever makes up a payment's preimage knows its
-// hash as well.
+// fundList records the payments that a configured development fund confirms. A node cannot
+// confirm a payment itself, because a node that invents a preimage also knows the payment
+// hash.
 func (l *Ledger) fundList(evt *nostr.Event) {
 	if !slices.Contains(l.params.Funds, evt.PubKey) || !strings.HasPrefix(evt.Tags.GetD(), FundListD) {
 		return
@@ -573,8 +574,8 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 		}
 		before := l.payer(tag[1])
 		held, known := l.book.Paid[tag[1]]
-		// Of two lists that differ the lower amount holds, whichever came first; of
-		// equal ones the one that names a payer.
+		// If two lists differ, the lower amount holds, in whatever order the lists arrive.
+		// If the amounts are equal, the list that names a payer holds.
 		if !known || p.compare(held) < 0 {
 			l.book.Paid[tag[1]] = p
 		}
@@ -586,11 +587,11 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 	}
 }
 
-// Refused gives the events that are no evidence, sorted by id: the first of
-// them to be noted, where they are many.
+// Refused returns the events that are no evidence, sorted by id. If there are more than
+// maxRefused of them, Refused returns the first maxRefused that were recorded.
 func (l *Ledger) Refused() []Refusal { return slices.Clone(l.book.Refused) }
 
-// Reasons counts all refusals by their reason.
+// Reasons returns the number of all refusals by reason.
 func (l *Ledger) Reasons() map[string]int64 { return maps.Clone(l.book.Reasons) }
 
 // Equivocations returns the proofs against Mostros.

@@ -4,36 +4,36 @@ import (
 	"slices"
 )
 
-// outcome is how an order stands, as far as one kind of evidence tells.
+// outcome is the state of an order according to one kind of evidence.
 type outcome uint8
 
 const (
 	unknownOutcome outcome = iota
-	offered                // waits for a taker
-	underWay               // taken, not over
+	offered                // waiting for a taker
+	underWay               // taken, without an end
 	succeeded
 	failed    // taken, and then cancelled
-	withdrawn // cancelled or expired before anybody took it
-	omitted   // taken, and no end was published long after it was due
-	silent    // offered, and no end was published long after it expired
-	early     // cancelled so soon after it was taken that no side need have paid
-	endedLate // its end was published, and this relay received it late: no verdict
+	withdrawn // cancelled or expired before a take
+	omitted   // taken, without a published end long after the end was due
+	silent    // offered, without a published end long after the expiry
+	early     // cancelled so soon after the take that no side had to pay
+	endedLate // the end was published and received late: no verdict
 )
 
-// lifecycle is the state of an order, with its times.
+// lifecycle is the state of an order with its times.
 type lifecycle struct {
-	Claimed   outcome // by the node's word alone
-	Witnessed outcome // by what we saw in time; unknownOutcome: nothing of it
-	Taken     bool    // witnessed in progress, or to succeed
+	Claimed   outcome // according to the claims of the node
+	Witnessed outcome // according to events received in time; unknownOutcome if there are none
+	Taken     bool    // witnessed in progress, or witnessed as a success
 	Start     int64   // unix seconds, first witnessed
-	TakenAt   int64   // unix seconds, since when it was witnessed in progress; 0 never
-	End       int64   // unix seconds, of the end as it was received; of omissions when they were due
+	TakenAt   int64   // unix seconds, witnessed in progress since then; 0 if never
+	End       int64   // unix seconds, receipt of the end; for an omission the time at which the end was due
 }
 
-// lifecycleAt returns an order's lifecycle at a moment.
+// lifecycleAt returns the lifecycle of an order at a moment.
 func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated bool) (l lifecycle) {
 	var first, last [isExpired + 1]int64 // by status, unix seconds of receipt
-	var final, lateFinal uint8           // witnessed; of those received late, the one against the node if there is one
+	var final, lateFinal uint8           // final was witnessed; lateFinal was late, and is a bad end if there was one
 	var finalAt, lateAt, lateTaken int64
 	claimed := uint8(0)
 	claimedTaken := false
@@ -42,8 +42,8 @@ func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated 
 		claimedTaken = claimedTaken && v.Status != isPending || v.Status == isInProgress
 		at := v.Received / 1000
 		if !v.Witness {
-			// An end that came late proves nothing for the node. Against it the
-			// node's own signature is enough, whatever its date.
+			// A late end proves nothing in favour of the node. Against the node its own
+			// signature is enough, whatever the date.
 			if v.Status == isInProgress {
 				lateTaken = max(lateTaken, at)
 			}
@@ -59,8 +59,7 @@ func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated 
 			first[v.Status] = at
 		}
 		last[v.Status] = max(last[v.Status], at)
-		// The first end that was seen holds: a node does not get to think
-		// better of a cancellation.
+		// The first witnessed end holds. A node cannot revise a cancellation later.
 		if v.Status >= isSuccess && (final == 0 || at < finalAt || at == finalAt && v.Status > final) {
 			final, finalAt = v.Status, at
 		}
@@ -93,7 +92,7 @@ func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated 
 	case final == isSuccess && first[isPending] > 0 && finalAt-first[isPending] >= p.MinTradeSeconds:
 		l.Witnessed, l.End, l.Taken = succeeded, finalAt, true
 	case final == isSuccess:
-		l.Witnessed = unknownOutcome // nobody saw it on offer, or it was too quick to be one
+		l.Witnessed = unknownOutcome // never witnessed on offer, or too quick for a trade
 	case final >= isCanceled && inProgress:
 		l.Witnessed, l.End = p.cancelled(finalAt-l.TakenAt), finalAt
 	case final >= isCanceled && first[isInProgress] > 0 && p.outlasted(versions):
@@ -118,9 +117,9 @@ func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated 
 	return l
 }
 
-// cancelled says what a taken order that was cancelled after some seconds says
-// of its node. Anybody may publish an order, take it with a second key and
-// leave before a payment is due.
+// cancelled returns the outcome of a taken order that was cancelled some seconds after the
+// take. An attacker can publish an order, take the order with a second key and leave
+// before a payment is due. Therefore an early cancellation is neutral.
 func (p *Params) cancelled(after int64) outcome {
 	if after <= p.NeutralSeconds {
 		return early
@@ -128,9 +127,9 @@ func (p *Params) cancelled(after int64) outcome {
 	return failed
 }
 
-// outlasted says whether an order was in progress for longer than an unpaid one
-// can be, and then on offer again. No daemon gives a paid order back to the book:
-// one that does, and cancels it there, hides how a trade ended.
+// outlasted reports whether an order was in progress for longer than an unpaid order can
+// be, and was then on offer again. No daemon offers a paid order again. A node that does
+// so and then cancels the order hides how the trade ended.
 func (p *Params) outlasted(versions packed) bool {
 	since := int64(0)
 	for v := range versions.all() {
@@ -147,9 +146,9 @@ func (p *Params) outlasted(versions packed) bool {
 	return false
 }
 
-// takenAt is when an order was first received in progress since it was
-// witnessed on offer for the last time. A node that repeats the state later
-// does not move it.
+// takenAt returns the time at which an order was first received in progress, after the
+// last time at which the order was witnessed on offer. A node cannot move this time if it
+// repeats the state later.
 func takenAt(versions packed, since int64) (first int64) {
 	for v := range versions.all() {
 		if at := v.Received / 1000; v.Status == isInProgress && at >= since && (first == 0 || at < first) {
@@ -159,12 +158,12 @@ func takenAt(versions packed, since int64) (first int64) {
 	return first
 }
 
-// disputeOutcome is the course of a dispute, as far as it was seen.
+// disputeOutcome is the observed course of a dispute.
 type disputeOutcome struct {
-	opened, taken, ended int64 // unix seconds; taken and ended of receipt, witnessed; 0 not seen
-	lateEnd              int64 // unix seconds: an end was received late, first at this time; 0 none
-	lateEndClaim         int64 // unix seconds: the date that the node gave it
-	claimedEnd           bool  // by the node's word, whenever
+	opened, taken, ended int64 // unix seconds; taken and ended are times of witnessed receipt; 0 if not seen
+	lateEnd              int64 // unix seconds: the first receipt of a late end; 0 if there is none
+	lateEndClaim         int64 // unix seconds: created_at of the late end
+	claimedEnd           bool  // the node claims an end, at whatever time
 }
 
 const (
@@ -172,10 +171,10 @@ const (
 	disputeTaken  uint8 = 2
 )
 
-// outcomeSince reads a dispute of a node that was witnessed first at some time. A
-// version that came late counts if it is dated within the time in which the
-// node was watched: a dispute is a fact against the node. What it says for the
-// node, an early end, needs a witness.
+// outcomeSince returns the outcome of a dispute. The argument is the time since which the
+// node is watched. A late version counts if its created_at lies in the time in which the
+// node was watched, because a dispute is a fact against the node. An early end is a fact
+// in favour of the node, and must be witnessed.
 func (d *dispute) outcomeSince(watched int64) (q disputeOutcome) {
 	earlier := func(to *int64, at int64) {
 		if *to == 0 || at < *to {
@@ -202,7 +201,8 @@ func (d *dispute) outcomeSince(watched int64) (q disputeOutcome) {
 			}
 		}
 	}
-	// A dispute that shows up in a later state was opened then at the latest.
+	// If a dispute is first seen in a later state, that is the latest time at which it was
+	// opened.
 	if q.opened == 0 {
 		for _, at := range []int64{q.taken, q.ended} {
 			if at > 0 {
@@ -213,7 +213,7 @@ func (d *dispute) outcomeSince(watched int64) (q disputeOutcome) {
 	return q
 }
 
-// cost gives the confirmed development fee of an order in sats, 0 for none.
+// cost returns the confirmed development fee of an order in sats, or 0 if there is none.
 func (l *Ledger) cost(pubkey, orderID string, n *node) (sats int64) {
 	for _, f := range n.Fees[orderID] {
 		sats = max(sats, l.confirmed(pubkey, orderID, f))
@@ -221,7 +221,7 @@ func (l *Ledger) cost(pubkey, orderID string, n *node) (sats int64) {
 	return sats
 }
 
-// confirmed gives what a fund says that it received of a claimed fee.
+// confirmed returns the part of a claimed fee, in sats, that a fund confirms.
 func (l *Ledger) confirmed(pubkey, orderID string, f fee) int64 {
 	paid := l.book.Paid[f.Hash]
 	if !f.Witness || paid.Sats <= 0 {
@@ -233,7 +233,8 @@ func (l *Ledger) confirmed(pubkey, orderID string, f fee) int64 {
 	return min(f.Sats, paid.Sats)
 }
 
-// opened gives what a rating's receipt shows to have been paid to a fund.
+// opened returns the amount in sats that the receipt of a rating proves to be paid to a
+// fund.
 func (l *Ledger) opened(pubkey string, r *rated) int64 {
 	if r.Refusal != "" || r.Proof.PaymentHash == "" || r.Proof.PaidSats <= 0 || !slices.Contains(l.params.Payees, r.Proof.Payee) ||
 		l.payer(r.Proof.PaymentHash) != pubkey+":"+r.OrderID {

@@ -8,11 +8,11 @@ import (
 	"slices"
 )
 
-// leaf is the hash of what is kept of one event: id, the time of its receipt
-// and whether that was in time.
+// leaf returns the hash of the kept part of an event: the id, the time of receipt and
+// whether the receipt was in time.
 func (s Sighting) leaf() [32]byte {
 	var b [1 + 32 + 8 + 1]byte
-	copy(b[1:], s.ID[:]) // the first byte, 0, tells leaves from nodes
+	copy(b[1:], s.ID[:]) // the first byte is 0 in leaves and 1 in nodes
 	binary.BigEndian.PutUint64(b[33:], uint64(s.Received))
 	if s.Witness {
 		b[41] = 1
@@ -20,9 +20,9 @@ func (s Sighting) leaf() [32]byte {
 	return sha256.Sum256(b[:])
 }
 
-// merkle gives the root of leaves, which it sorts: of two hashes the node is
-// sha256(1 || left || right), one without a neighbour goes up as it is, and
-// of nothing it is 32 zeros.
+// merkle sorts leaves and returns the Merkle root. The node of two hashes is sha256(1 ||
+// left || right). A hash without a neighbour moves up unchanged. If there are no leaves,
+// the root is 32 zero bytes.
 func merkle(leaves [][32]byte) [32]byte {
 	slices.SortFunc(leaves, compareLeaves)
 	return merkleOf(leaves)
@@ -30,7 +30,7 @@ func merkle(leaves [][32]byte) [32]byte {
 
 func compareLeaves(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }
 
-// merkleOf gives the root of sorted leaves, which it leaves alone.
+// merkleOf returns the root of sorted leaves, and does not change the slice.
 func merkleOf(level [][32]byte) (root [32]byte) {
 	if len(level) == 0 {
 		return root
@@ -51,12 +51,12 @@ func merkleOf(level [][32]byte) (root [32]byte) {
 	return level[0]
 }
 
-// tree keeps the leaves of a node's facts sorted, so that a new fact is put
-// among them. A nil one keeps nothing and is made again when it is asked for.
+// tree keeps the leaves of a node's facts sorted, so that a new fact can be merged. A nil
+// tree ignores changes. root builds a nil tree again.
 type tree struct {
 	leaves  [][32]byte
-	in, out [][32]byte // what was added and dropped since
-	root    string     // "" to be computed
+	in, out [][32]byte // leaves added and dropped since the last merge
+	root    string     // "" if not yet computed
 }
 
 func (t *tree) add(leaf func() [32]byte) {
@@ -71,7 +71,7 @@ func (t *tree) drop(leaf func() [32]byte) {
 	}
 }
 
-// replace is add, and drop of what was held, if anything was.
+// replace adds a leaf. If ok is set, replace also drops the leaf of held.
 func (t *tree) replace(held Sighting, ok bool, s Sighting) {
 	if ok {
 		t.drop(held.leaf)
@@ -79,8 +79,8 @@ func (t *tree) replace(held Sighting, ok bool, s Sighting) {
 	t.add(s.leaf)
 }
 
-// merge puts the leaves in order; false says that one to be dropped was not
-// there.
+// merge applies the added and dropped leaves. merge returns false if a dropped leaf was
+// not in the tree.
 func (t *tree) merge() bool {
 	if len(t.in)+len(t.out) == 0 {
 		return true
@@ -106,7 +106,7 @@ func (t *tree) merge() bool {
 	return len(out) == 0
 }
 
-// root gives the Merkle root of what is known of an order.
+// root returns the Merkle root of the versions of an order.
 func (p packed) root() [32]byte {
 	leaves := make([][32]byte, 0, len(p)/packedSize)
 	for v := range p.all() {
@@ -115,8 +115,8 @@ func (p packed) root() [32]byte {
 	return merkle(leaves)
 }
 
-// root gives the Merkle root of all of a node's facts; those of an order are
-// a tree of their own.
+// root returns the Merkle root of all facts about a node. The facts about an order are a
+// subtree.
 func (l *Ledger) root(n *node) string {
 	if n.tree == nil || !n.tree.merge() {
 		n.tree = &tree{leaves: n.leaves()}
@@ -128,7 +128,7 @@ func (l *Ledger) root(n *node) string {
 	return n.tree.root
 }
 
-// leaves gives those of all of a node's facts, sorted.
+// leaves returns the sorted leaves of all facts about a node.
 func (n *node) leaves() [][32]byte {
 	leaves := make([][32]byte, 0, n.orders.len()+len(n.Ratings)+len(n.Infos)+len(n.Users)+len(n.Fees)+len(n.Disputes)+len(n.Erased))
 	for _, o := range n.orders.each() {

@@ -8,33 +8,34 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// orders are those of all nodes, by number. There may be a million of them, so
-// none is an allocation of its own, and the collector finds no pointer in any.
-// Numbers are never given back: no order is forgotten.
+// orders holds the orders of all nodes by number. There may be a million orders. Therefore
+// an order is not an allocation of its own, and the garbage collector finds no pointer in
+// an order. Numbers are never reused, because no order is ever removed.
 type orders struct {
 	list  []*[orderBlock]order
 	n     uint32
-	names []string // of those whose id is no UUID
+	names []string // ids that are no UUID
 	cells versionCells
 }
 
 const orderBlock = 256
 
-// order is all versions of one order, and what they say of it.
+// order holds all versions of one order, and the values derived from the versions.
 type order struct {
-	key      mostro.UUID // or, of a name, its number in names
-	cell     uint32      // of its versions
-	count    uint32      // of versions
-	Expires  int64       // of the newest pending version that says so
-	Sats     int64       // of the newest version that says so
-	Cluster  uint32      // of its amount and method
-	ExpireBy int32       // which version said Expires; -1 none
-	SatsBy   int32       // which version said Sats; -1 none
-	Test     bool        // no mainnet
+	key      mostro.UUID // the UUID, or for other ids the index in names
+	cell     uint32      // cell of the versions
+	count    uint32      // number of versions
+	Expires  int64       // from the newest pending version that has an expiry
+	Sats     int64       // from the newest version that has an amount
+	Cluster  uint32      // hash of amount and method
+	ExpireBy int32       // index of the version with Expires; -1 if there is none
+	SatsBy   int32       // index of the version with Sats; -1 if there is none
+	Test     bool        // set if the order is not on mainnet
 	isName   bool
 
-	// Of the node's aggregates, no facts: what the versions came to, and the confirmed
-	// fee, when it was looked at last; and whether that is in the sums.
+	// These fields belong to the aggregates of the node and are no facts. lifecycle and
+	// cost (the confirmed fee) are the last computed values. settled is set if the sums
+	// include these values.
 	settled   bool
 	lifecycle lifecycle
 	cost      int64
@@ -58,7 +59,7 @@ func (a *orders) setVersions(o *order, versions packed) {
 	}
 }
 
-// id gives the order's d tag.
+// id returns the d tag of the order.
 func (a *orders) id(o *order) string {
 	if o.isName {
 		return a.names[binary.BigEndian.Uint32(o.key[:])]
@@ -66,11 +67,11 @@ func (a *orders) id(o *order) string {
 	return o.key.String()
 }
 
-// nodeOrders are those of one node, by their d tags.
+// nodeOrders holds the orders of one node by d tag.
 type nodeOrders struct {
 	all   *orders
 	uuids map[mostro.UUID]uint32
-	names map[string]uint32 // of those that are no UUID
+	names map[string]uint32 // ids that are no UUID
 }
 
 func newNodeOrders(all *orders) nodeOrders {
@@ -79,7 +80,7 @@ func newNodeOrders(all *orders) nodeOrders {
 
 func (m *nodeOrders) len() int { return len(m.uuids) + len(m.names) }
 
-// find gives an order and its number; nil when there is none.
+// find returns an order and its number. The order is nil if there is none.
 func (m *nodeOrders) find(d string) (uint32, *order) {
 	var n uint32
 	key, ok := canonicalUUID(d)
@@ -94,7 +95,7 @@ func (m *nodeOrders) find(d string) (uint32, *order) {
 	return n, m.all.at(n)
 }
 
-// take gives an order that is held or new.
+// take returns the order with a d tag. If there is none, take creates the order.
 func (m *nodeOrders) take(d string) (uint32, *order) {
 	if n, o := m.find(d); o != nil {
 		return n, o
@@ -123,7 +124,7 @@ func (m *nodeOrders) take(d string) (uint32, *order) {
 	return n, o
 }
 
-// each gives all orders with their numbers, in no order.
+// each returns an iterator over all orders with their numbers, in no particular order.
 func (m *nodeOrders) each() iter.Seq2[uint32, *order] {
 	return func(yield func(uint32, *order) bool) {
 		for _, n := range m.uuids {
@@ -139,8 +140,8 @@ func (m *nodeOrders) each() iter.Seq2[uint32, *order] {
 	}
 }
 
-// canonicalUUID reads a UUID that is written as we write it, so that String
-// gives the text back; any other is a name like any other.
+// canonicalUUID parses a UUID in the spelling that String returns. ok is false for any
+// other spelling, which is stored as a name.
 func canonicalUUID(d string) (mostro.UUID, bool) {
 	u, err := mostro.ParseUUID(d)
 	return u, err == nil && u.String() == d
@@ -161,7 +162,7 @@ func (a *orders) stored(o *order) storedOrder {
 	return storedOrder{a.versions(o), o.Expires, o.Sats, o.Cluster, o.ExpireBy, o.SatsBy, o.Test}
 }
 
-// restore takes in an order of a checkpoint.
+// restore adds an order from a checkpoint.
 func (m *nodeOrders) restore(d string, s storedOrder) {
 	_, o := m.take(d)
 	o.Expires, o.Sats, o.Cluster, o.ExpireBy, o.SatsBy, o.Test = s.Expires, s.Sats, s.Cluster, s.ExpireBy, s.SatsBy, s.Test

@@ -5,17 +5,17 @@ import (
 	"iter"
 )
 
-// packed holds versions in 52 bytes each, with no room to spare.
+// packed holds versions in 52 bytes each, without spare capacity.
 type packed []byte
 
-// packedSize is an id, created_at (seconds) and receipt (milliseconds) in 40
-// and 48 bits, the status, whose top bit says that it was witnessed, and the
-// terms.
+// packedSize is the size of a version: the id, created_at in seconds (40 bits), the
+// receipt in milliseconds (48 bits), the status and the terms. The top bit of the status
+// is set if the version was witnessed.
 const packedSize = 32 + 5 + 6 + 1 + 8
 
 const packedWitness = 0x80
 
-// Times beyond what is kept are cut to it. In seconds that is the year 36812.
+// Times beyond these limits are cut to the limit. In seconds the limit is the year 36812.
 const (
 	maxPackedCreated  = 1<<40 - 1
 	maxPackedReceived = 1<<48 - 1
@@ -40,7 +40,7 @@ func pack(versions []version) packed {
 	return p
 }
 
-// all gives the versions in their order.
+// all returns an iterator over the versions in their order.
 func (p packed) all() iter.Seq[version] {
 	return func(yield func(version) bool) {
 		for ; len(p) >= packedSize; p = p[packedSize:] {
@@ -57,7 +57,7 @@ func (p packed) all() iter.Seq[version] {
 	}
 }
 
-// list is all, with room for one more.
+// list returns the versions in a slice with capacity for one more.
 func (p packed) list() []version {
 	out := make([]version, 0, len(p)/packedSize+1)
 	for v := range p.all() {

@@ -7,55 +7,55 @@ import (
 	"slices"
 )
 
-// AlgoName names the method; its parameters' hash follows it in Algo.
+// AlgoName is the name of the method. In Algo the hash of the parameters follows.
 const AlgoName = "mostrodex@2"
 
-// Params are all constants of the score. Two programs with the same Params
-// and the same facts give the same bytes. docs/reputation.md says where each
-// number comes from.
+// Params are all constants of the score. Two programs with the same Params and the same
+// facts compute the same bytes. docs/reputation.md explains the source of each number.
 type Params struct {
-	// Funds are the keys whose lists confirm development fees. Empty: nothing
-	// is costed, whatever nodes publish.
+	// Funds are the pubkeys of the development funds. The lists of these funds confirm
+	// development fees. If Funds is empty, no fee is confirmed, whatever nodes publish.
 	Funds []string `json:"funds"`
-	// Payees are the Lightning nodes of such funds: a receipt that opens a
-	// payment to one of them is confirmed by that. A payment to anybody else
-	// may be one to oneself.
+	// Payees are the Lightning nodes of these funds. If a receipt opens a payment to one
+	// of the payees, the receipt confirms that payment. A payment to any other Lightning
+	// node may be a payment of the node to itself.
 	Payees []string `json:"payees"`
 
-	LateSeconds     int64 `json:"late_seconds"`      // received later than this after created_at: no witness
-	AheadSeconds    int64 `json:"ahead_seconds"`     // dated further ahead than this: no witness
-	MinTradeSeconds int64 `json:"min_trade_seconds"` // least time from pending to success
-	// NeutralSeconds is the time in which both sides of a taken order may leave
-	// without a payment: two duties of 15 minutes, and a scheduler's minute for
-	// each. A cancellation within it proves nothing about the node.
+	LateSeconds     int64 `json:"late_seconds"`      // an event received later than this after created_at is not witnessed
+	AheadSeconds    int64 `json:"ahead_seconds"`     // an event received earlier than this before created_at is not witnessed
+	MinTradeSeconds int64 `json:"min_trade_seconds"` // shortest time from pending to success
+	// NeutralSeconds is the time in which both sides of a taken order may leave without a
+	// payment. The time consists of two duties of 15 minutes, and one minute of the
+	// daemon's scheduler for each. A cancellation within this time proves nothing about
+	// the node.
 	NeutralSeconds int64 `json:"neutral_seconds"`
-	WatchDays      int   `json:"watch_days"` // witnessed days below which no rank is shown
-	FeeTimes       int64 `json:"fee_times"`  // a fee confirms at most this many times its sats
+	WatchDays      int   `json:"watch_days"` // number of witnessed days below which no rank is shown
+	FeeTimes       int64 `json:"fee_times"`  // a fee of n sats confirms at most n times this amount
 
 	// Weight of a rating.
-	CPlain       Micro `json:"c_plain"`        // a receipt, its trade not witnessed
-	CWitnessed   Micro `json:"c_witnessed"`    // a receipt, its trade witnessed
-	CostFullSats int64 `json:"cost_full_sats"` // confirmed fee from which a rating weighs 1
+	CPlain       Micro `json:"c_plain"`        // a receipt, if the trade was not witnessed
+	CWitnessed   Micro `json:"c_witnessed"`    // a receipt, if the trade was witnessed
+	CostFullSats int64 `json:"cost_full_sats"` // confirmed fee from which a rating has weight 1
 	AgeHalfDays  int64 `json:"age_half_days"`
-	AmountUnit   int64 `json:"amount_unit"` // sats at which the amount begins to weigh
-	AmountTop    Micro `json:"amount_top"`  // log10 of units that weighs 1
+	AmountUnit   int64 `json:"amount_unit"` // sats from which the amount has weight
+	AmountTop    Micro `json:"amount_top"`  // log10 of the units at which the amount has weight 1
 	AmountFloor  Micro `json:"amount_floor"`
-	PerOrder     int   `json:"per_order"`   // ratings of one order that count
-	DayCap       Micro `json:"day_cap"`     // share of the users' evidence that one day may hold
-	ClusterCap   Micro `json:"cluster_cap"` // that one cluster of amount and method may hold
-	PlainCap     Micro `json:"plain_cap"`   // of ratings without witnessed trade, of all others' weight
-	FreeCap      Micro `json:"free_cap"`    // weight of all that cost nothing, beyond FreeShare of what did
+	PerOrder     int   `json:"per_order"`   // number of ratings of one order that count
+	DayCap       Micro `json:"day_cap"`     // largest share of one day in the weight of all ratings
+	ClusterCap   Micro `json:"cluster_cap"` // largest share of one cluster of amount and method
+	PlainCap     Micro `json:"plain_cap"`   // largest share of ratings without a witnessed trade, in the weight of the others
+	FreeCap      Micro `json:"free_cap"`    // largest weight of all ratings without cost, beyond FreeShare of those with cost
 	FreeShare    Micro `json:"free_share"`
-	TradeFree    Micro `json:"trade_free"`  // trades without confirmed cost, in C and D, beyond TradeShare of the others
-	TradeShare   Micro `json:"trade_share"` // of the trades with confirmed cost
-	EpochDays    int64 `json:"epoch_days"`  // of the supply check
+	TradeFree    Micro `json:"trade_free"`  // largest number of trades without confirmed cost in C and D, beyond TradeShare
+	TradeShare   Micro `json:"trade_share"` // share of the trades with confirmed cost
+	EpochDays    int64 `json:"epoch_days"`  // length of an epoch of the supply check
 
-	// Priors: pseudo-observations.
-	UsersPrior    Micro `json:"users_prior"`     // k, at the median of the other nodes' means
-	UsersMean     Micro `json:"users_mean"`      // where no other node has a mean
-	UsersSpread   Micro `json:"users_spread"`    // most by which agreement among ratings sharpens them
-	UsersMinNodes int   `json:"users_min_nodes"` // other nodes with a mean that the median needs
-	UsersMeanSats int64 `json:"users_mean_sats"` // confirmed fees that UsersMean weighs as much as, in the median
+	// Priors, in pseudo-observations.
+	UsersPrior    Micro `json:"users_prior"`     // k, at the median of the means of the other nodes
+	UsersMean     Micro `json:"users_mean"`      // the prior mean if no other node has a mean
+	UsersSpread   Micro `json:"users_spread"`    // largest factor by which agreement among ratings sharpens the posterior
+	UsersMinNodes int   `json:"users_min_nodes"` // number of other nodes with a mean that the median needs
+	UsersMeanSats int64 `json:"users_mean_sats"` // weight of UsersMean in the median, as confirmed fees
 	DonePrior     Micro `json:"done_prior"`
 	UndonePrior   Micro `json:"undone_prior"`
 	DisputePrior  Micro `json:"dispute_prior"`
@@ -66,25 +66,25 @@ type Params struct {
 	DownPrior     Micro `json:"down_prior"`
 
 	DisputeTop     Micro `json:"dispute_top"`     // share of disputed trades at which half of D is 0
-	DisputeHours   int64 `json:"dispute_hours"`   // unresolved after this: a failure
-	TakeHours      int64 `json:"take_hours"`      // a solver's time to take a dispute that costs nothing
-	OmissionHours  int64 `json:"omission_hours"`  // a taken order without an end after this never ended, whatever its expires_at
-	SilentHours    int64 `json:"silent_hours"`    // an offer without an end after its expiry and this was left without one
-	OfferDays      int64 `json:"offer_days"`      // the longest life of an offer that is believed
+	DisputeHours   int64 `json:"dispute_hours"`   // a dispute that is unresolved after this time is a failure
+	TakeHours      int64 `json:"take_hours"`      // time in which a solver may take a dispute without a loss
+	OmissionHours  int64 `json:"omission_hours"`  // a taken order without an end after this time is an omission, whatever its expires_at
+	SilentHours    int64 `json:"silent_hours"`    // an offer without an end, this long after its expiry, is silent
+	OfferDays      int64 `json:"offer_days"`      // longest lifetime of an offer that is accepted
 	VolumeUnit     int64 `json:"volume_unit"`     // sats
 	VolumeTop      int64 `json:"volume_top"`      // sats at which V is 1
-	VolumeFree     Micro `json:"volume_free"`     // share at which volume without confirmed cost counts
-	VolumeFreeTop  int64 `json:"volume_free_top"` // and at most this; from the first confirmed cost on, TradeShare of the costed volume
+	VolumeFree     Micro `json:"volume_free"`     // share of the volume without confirmed cost that counts
+	VolumeFreeTop  int64 `json:"volume_free_top"` // largest such volume; from the first confirmed cost on the limit is TradeShare of the costed volume
 	LiveDays       int64 `json:"live_days"`
 	LiveHalfDays   int64 `json:"live_half_days"`
 	AgeFullDays    int64 `json:"longevity_half_days"`
 	ExposureHalf   int64 `json:"exposure_half_days"`
-	Floor          Micro `json:"floor"` // least value of a sub-score
+	Floor          Micro `json:"floor"` // smallest value of a sub-score
 	GateRank       int   `json:"gate_rank"`
 	GateDays       int   `json:"gate_days"`
 	GateNEff       Micro `json:"gate_n_eff"`
-	GateCosted     Micro `json:"gate_costed"`   // n_eff of ratings of trades with confirmed cost
-	GateTop        int   `json:"gate_top"`      // above it a rank needs GateTopSats
+	GateCosted     Micro `json:"gate_costed"`   // n_eff of the ratings of trades with confirmed cost
+	GateTop        int   `json:"gate_top"`      // a rank above this needs GateTopSats
 	GateTopSats    int64 `json:"gate_top_sats"` // confirmed fees, halved every ExposureHalf days
 	Draws          int   `json:"draws"`
 	DrawSeed       int64 `json:"draw_seed"`
@@ -93,13 +93,13 @@ type Params struct {
 	ShiftHours     int64 `json:"shift_hours"`
 	ShiftSigma     int64 `json:"shift_sigma"`
 	ShiftSamples   int   `json:"shift_samples"`
-	InfoSlotSecond int64 `json:"info_slot_seconds"` // one info of a node is kept for each
+	InfoSlotSecond int64 `json:"info_slot_seconds"` // one info event of a node is kept per slot
 
-	// Weights of the sub-scores, in the order U C D V L G; their sum is 1.
+	// Weights are the weights of the sub-scores in the order U C D V L G. The sum is 1.
 	Weights [subScores]Micro `json:"weights"`
 }
 
-// DefaultParams are the parameters of AlgoName.
+// DefaultParams returns the parameters of AlgoName.
 func DefaultParams() Params {
 	return Params{
 		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60, NeutralSeconds: 1920, WatchDays: 30, FeeTimes: 2000,
@@ -120,16 +120,17 @@ func DefaultParams() Params {
 	}
 }
 
-// Hash is the sha256 of the parameters' JSON, in hex.
+// Hash returns the SHA-256 of the JSON of the parameters, in hex.
 func (p Params) Hash() string {
 	p.Funds, p.Payees = slices.Sorted(slices.Values(p.Funds)), slices.Sorted(slices.Values(p.Payees))
 	b, err := json.Marshal(p)
 	if err != nil {
-		panic(err) // numbers and strings: they encode
+		panic(err) // impossible: numbers and strings always encode
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 
-// Algo names the method and its parameters: "mostrodex@2 <sha256>".
+// Algo returns the name of the method and the hash of the parameters: "mostrodex@2
+// <sha256>".
 func (p Params) Algo() string { return AlgoName + " " + p.Hash() }

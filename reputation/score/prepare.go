@@ -8,20 +8,21 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Apply notes one entry of the log. It is the work of Prepare and commit; who
-// has many entries may Prepare them on all cores.
+// Apply applies one entry of the log: Prepare, then Commit. A caller with many entries can
+// call Prepare on all cores.
 func (l *Ledger) Apply(e mostro.Entry) { l.Commit(e, l.Prepare(e)) }
 
-// Prepared is an entry parsed, its receipt checked.
+// Prepared is a parsed entry with the result of its receipt check.
 type Prepared struct {
 	class mostro.Class
 	value any
 	proof Proof
-	err   error // refusal of the event
-	doubt error // refusal of the receipt
+	err   error // why the event was refused
+	doubt error // why the receipt was refused
 }
 
-// Prepare does what is dear and needs no facts. It is safe for concurrent use.
+// Prepare does the expensive work that needs no facts: parsing and the receipt check.
+// Prepare is safe for concurrent use.
 func (l *Ledger) Prepare(e mostro.Entry) Prepared {
 	p := parse(e)
 	if r, ok := p.value.(mostro.HostRating); ok && p.err == nil && !isBlind(r) {
@@ -30,12 +31,12 @@ func (l *Ledger) Prepare(e mostro.Entry) Prepared {
 	return p
 }
 
-// isBlind says whether a receipt hangs on a keyset, which is among the facts:
-// it is checked when it is committed.
+// isBlind reports whether the receipt check of a rating needs a keyset. Keysets are facts,
+// so Commit checks such a receipt.
 func isBlind(r mostro.HostRating) bool { return len(r.Receipt) > 0 && r.Receipt[0] == "r2" }
 
-// PrepareAll prepares entries on all cores, and checks their receipts
-// together.
+// PrepareAll prepares entries on all cores and checks the receipts together. The results
+// are in the order of the batch.
 func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
 	out := make([]Prepared, len(batch))
 	onAllCores(len(batch), func(i int) { out[i] = parse(batch[i]) })
@@ -45,7 +46,7 @@ func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
 			ratings = append(ratings, i)
 		}
 	}
-	// What one key signed is cheaper together.
+	// Signatures of one key are cheaper to check together.
 	host := func(i int) string { return out[i].value.(mostro.HostRating).Host }
 	slices.SortStableFunc(ratings, func(a, b int) int { return strings.Compare(host(a), host(b)) })
 	parts := min(runtime.NumCPU(), len(ratings))
@@ -63,7 +64,7 @@ func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
 	return out
 }
 
-// parse reads an event as what it means to be.
+// parse parses an event according to its class.
 func parse(e mostro.Entry) (p Prepared) {
 	evt := e.Event
 	switch p.class = mostro.Classify(evt); p.class {

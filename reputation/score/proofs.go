@@ -10,41 +10,42 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Proof is what a valid receipt shows.
+// Proof is the result of a valid receipt.
 type Proof struct {
 	Grade     string // "R0" to "R3"
-	Role      string // "buyer", "seller"; "" not told
-	Action    string // R0: what the node's message said; "" else
-	Nullifier string // what may be spent once
-	OfOrder   bool   // it proves the order that the rating names; a blind one does not
-	// PaymentHash is a payment that belongs to the order, by the node's word.
-	// PaidSats and Payee are of the invoice that R3 opens.
+	Role      string // "buyer", "seller"; "" if unknown
+	Action    string // R0: the action of the node's message; "" for other grades
+	Nullifier string // a value that may be used only once
+	OfOrder   bool   // set if the receipt proves the order that the rating names; never set for a blind receipt
+	// PaymentHash is the hash of a payment that belongs to the order, as the node claims.
+	// PaidSats (in sats) and Payee come from the invoice of an R3 receipt.
 	PaymentHash string
 	PaidSats    int64
 	Payee       string
 }
 
-// Proofs checks the receipts of ratings. An error is the reason for a
-// refusal, fit for the audit. It must be a pure function of its arguments and
-// safe for concurrent use.
+// Proofs checks the receipts of ratings. The error of Check is the reason of the refusal,
+// and is shown in the audit. Check must be a pure function of its arguments and safe for
+// concurrent use.
 type Proofs interface {
 	Check(evt *nostr.Event, rating mostro.HostRating, keysets mostro.Keysets) (Proof, error)
 }
 
-// ErrNoReceipt says that a rating carries nothing that could prove it.
+// ErrNoReceipt means that a rating has no receipt.
 var ErrNoReceipt = errors.New("no receipt")
 
-// Receipts is the Proofs of the protocol's receipts.
+// Receipts implements Proofs for the receipts of the protocol.
 type Receipts struct{}
 
 var _ Proofs = Receipts{}
 
-// Check asks mostro.CheckReceipt.
+// Check calls mostro.CheckReceipt. If the rating has no receipt, Check returns
+// ErrNoReceipt.
 func (Receipts) Check(evt *nostr.Event, rating mostro.HostRating, keysets mostro.Keysets) (Proof, error) {
 	return proofOf(mostro.CheckReceipt(evt, rating, keysets))
 }
 
-// CheckAll asks mostro.CheckReceipts.
+// CheckAll calls mostro.CheckReceipts. The results are in the order of the list.
 func (Receipts) CheckAll(list []mostro.Rated, keysets mostro.Keysets) ([]Proof, []error) {
 	receipts, errs := mostro.CheckReceipts(list, keysets)
 	proofs := make([]Proof, len(list))
@@ -54,8 +55,8 @@ func (Receipts) CheckAll(list []mostro.Rated, keysets mostro.Keysets) ([]Proof, 
 	return proofs, errs
 }
 
-// checkAll checks receipts together where that is offered. None of them needs
-// a keyset.
+// checkAll checks receipts together if the Proofs has a CheckAll method. The receipts must
+// not need a keyset.
 func checkAll(by Proofs, list []mostro.Rated) (proofs []Proof, doubts []error) {
 	if many, ok := by.(interface {
 		CheckAll([]mostro.Rated, mostro.Keysets) ([]Proof, []error)
@@ -84,15 +85,17 @@ func proofOf(r mostro.Receipt, err error) (Proof, error) {
 	return p, nil
 }
 
-// keyset is the first key for blind receipts of a node and an epoch that was
-// received. A second one could mark those to whom it is given.
+// keyset is the first received key for the blind receipts of a node in an epoch. Later
+// keys of the epoch are ignored, because a second key could mark the users that receive
+// it.
 type keyset struct {
 	Sighting
 	KeyID string
 	Raw   *nostr.Event
 }
 
-// keysets finds the keysets that the ledger believes.
+// keysets returns the keyset event of a node with a key id, or nil if the ledger holds
+// none.
 func (l *Ledger) keysets(pubkey, keyID string) *nostr.Event {
 	if n := l.book.Nodes[pubkey]; n != nil {
 		for _, k := range n.Keysets {
@@ -104,8 +107,7 @@ func (l *Ledger) keysets(pubkey, keyID string) *nostr.Event {
 	return nil
 }
 
-// keyset notes a keyset, and looks again at the blind receipts that came
-// before it.
+// keyset records a keyset, and checks the blind receipts again that arrived before it.
 func (l *Ledger) keyset(k mostro.Keyset, evt *nostr.Event, s Sighting) {
 	n := l.node(k.Pubkey)
 	held, ok := n.Keysets[k.Epoch]

@@ -9,7 +9,7 @@ import (
 type weightedRating struct {
 	*numberedRating
 	weight Micro
-	plain  bool // its trade was not witnessed
+	plain  bool // set if the trade was not witnessed
 	costed bool
 	epoch  int64
 	day    int64
@@ -18,23 +18,24 @@ type weightedRating struct {
 	reason string
 }
 
-// users is what the ratings of a node come to.
+// users holds the ratings of a node and their sums.
 type users struct {
-	list      []weightedRating // by receipt, then id; all of them
+	list      []weightedRating // all ratings, sorted by receipt and then id
 	n         int
-	sum       Micro // of weights
-	good      Micro // of weights times ratings
-	squares   int64 // of weights, in millionths of millionths
-	spread    Micro // how many votes the agreement makes of one
+	sum       Micro // sum of the weights
+	good      Micro // sum of weight times rating
+	squares   int64 // sum of squared weights, in millionths of millionths
+	spread    Micro // factor by which agreement among the ratings sharpens the posterior
 	costedEff Micro
 	overIssue bool
-	issued    int64 // receipts of the worst epoch
-	possible  int64 // that its trades allow
+	issued    int64 // number of receipts in the worst epoch
+	possible  int64 // number of receipts that the trades of that epoch allow
 }
 
 func (u *users) nEff() Micro { return effective(u.sum, u.squares) }
 
-// effective gives as many equal weights as have one sum and sum of squares.
+// effective returns the number of equal weights that have the same sum and the same sum of
+// squares.
 func effective(sum Micro, squares int64) Micro {
 	if squares == 0 {
 		return 0
@@ -81,11 +82,11 @@ func (d *derived) weighRatings(l *Ledger, t *aggregates, asOf int64) {
 	d.rawMean = u.costedMean()
 }
 
-// admit refuses ratings that do not count at all, and says why. numbers is how
-// many they have among them.
+// admit refuses the ratings that do not count, and records the reason. numbers is the size
+// of the number space of the ratings (see numberedRating).
 func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 	list := d.users.list
-	newest := make([]int32, numbers) // by author: one more than the place in the list
+	newest := make([]int32, numbers) // by author: the index in list plus one
 	arrived := make([]int64, numbers)
 	for i := range list {
 		w := &list[i]
@@ -110,7 +111,7 @@ func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 			w.reason = "replaced by a newer one"
 		}
 	}
-	// Who came first has the receipt, and one of the order's places.
+	// The first rating to arrive gets the receipt, and one of the places of the order.
 	kept := make([]int32, 0, len(list))
 	for i := range list {
 		if list[i].reason == "" {
@@ -139,14 +140,14 @@ func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 	}
 }
 
-// value gives a rating its weight before any cap.
+// value sets the weight of a rating before the caps.
 func (d *derived) value(l *Ledger, w *weightedRating, asOf int64) {
 	p := &l.params
 	w.day = w.Received / 1000 / day
 	w.epoch = w.day / p.EpochDays
 	if endsTrade(w.Proof.Action) {
-		// Anybody may publish an order, take it with a second key, cancel it
-		// without a payment and hold the node's word for that, twice.
+		// An attacker can publish an order, take the order with a second key and cancel
+		// without a payment. The node then signs a message for both sides.
 		w.reason = "of a cancelled order: anybody can have that word for nothing"
 		return
 	}
@@ -165,9 +166,9 @@ func (d *derived) value(l *Ledger, w *weightedRating, asOf int64) {
 			w.costed = true
 		}
 	case o != nil && o.lifecycle.Witnessed == failed:
-		// A failed trade costs nothing by nature, and the node that fails it is
-		// the last to stuff ratings of it: it counts as the node's other trades,
-		// and for no more than the largest of them.
+		// A failed trade has no fee, and a node that fails a trade has no motive to add
+		// ratings of that trade. Therefore the rating of a failed trade counts like the
+		// other trades of the node, and for no more than the largest confirmed trade.
 		c, w.sats = p.CWitnessed, o.Sats
 		w.group, w.costed = o.Cluster, d.costing > 0
 		if w.costed {
@@ -186,16 +187,16 @@ func (d *derived) value(l *Ledger, w *weightedRating, asOf int64) {
 	}
 }
 
-// endsTrade says whether a node's message is one that it also sends when
-// nothing was traded.
+// endsTrade reports whether an action is one that a node also sends if no trade took
+// place.
 func endsTrade(action string) bool {
 	return action == "canceled" || action == "cooperative-cancel-accepted"
 }
 
-// supply compares the receipts of an epoch with the trades that were
-// witnessed: two sides of each. What is too much is taken from the ratings
-// whose trade nobody saw, and from blind ones, never from the others: a node
-// must not be able to drown what its users say by issuing more receipts.
+// supply compares the receipts of an epoch with the witnessed trades, which have two sides
+// each. If there are too many receipts, only ratings without a witnessed trade and blind
+// ratings lose weight. The other ratings keep their weight, because a node must not be
+// able to outweigh its users with additional receipts.
 func (d *derived) supply(p *Params) {
 	u := &d.users
 	loose, bound := map[int64]int64{}, map[int64]int64{}
@@ -211,7 +212,8 @@ func (d *derived) supply(p *Params) {
 		}
 	}
 	for epoch, n := range loose {
-		// Ratings come some time after their trades: the epoch before counts.
+		// A rating arrives some time after its trade, so the trades of the previous epoch
+		// count too.
 		possible := max(0, 2*(d.successes[epoch]+d.successes[epoch-1])-bound[epoch])
 		if n <= possible {
 			continue
@@ -229,7 +231,7 @@ func (d *derived) supply(p *Params) {
 	}
 }
 
-// lessened is the reason of a rating that still counts, in part.
+// lessened returns the reason of a rating whose weight was reduced.
 func lessened(weight Micro, why string) string {
 	if weight > 0 {
 		return "in part: " + why
@@ -237,9 +239,9 @@ func lessened(weight Micro, why string) string {
 	return why
 }
 
-// cap bounds what one group (a day, a cluster) may weigh, as a share of all
-// weight, the prior's included: without that a newcomer's first day would
-// count for nothing.
+// cap bounds the weight of one group (a day, a cluster) to a share of the total weight.
+// The total includes the prior. Without the prior, the first day of a new node would have
+// no weight.
 func (u *users) cap(prior, share Micro, why string, group func(*weightedRating) int64) {
 	sums := map[int64]Micro{}
 	total := prior
@@ -254,13 +256,13 @@ func (u *users) cap(prior, share Micro, why string, group func(*weightedRating) 
 		ordered = append(ordered, s)
 	}
 	slices.SortFunc(ordered, func(a, b Micro) int { return cmp.Compare(b, a) })
-	// The greatest limit such that no group holds more than its share of what
-	// is left: the m largest groups are cut, the others stay whole.
+	// The limit is the greatest one at which no group exceeds its share of the remaining
+	// weight. The m largest groups are cut. The other groups keep their weight.
 	rest, limit := total, Micro(-1)
 	for m := 0; m <= len(ordered); m++ {
 		left := One - share*Micro(m)
 		if left <= 0 {
-			return // so many groups cannot each hold more than their share
+			return // so many groups cannot each exceed their share
 		}
 		limit = rest.times(share).over(left)
 		if m == len(ordered) || ordered[m] <= limit {
@@ -277,7 +279,7 @@ func (u *users) cap(prior, share Micro, why string, group func(*weightedRating) 
 	}
 }
 
-// scale brings a class of ratings down to an allowed weight.
+// scale reduces the total weight of a class of ratings to an allowed weight.
 func (u *users) scale(in func(*weightedRating) bool, sum, allowed Micro, why string) {
 	if sum <= allowed {
 		return
@@ -290,8 +292,8 @@ func (u *users) scale(in func(*weightedRating) bool, sum, allowed Micro, why str
 	}
 }
 
-// costedMean is what users of trades with confirmed cost say, -1 for fewer than
-// five: what costs nothing must not set what is believed of other nodes.
+// costedMean returns the mean rating over the trades with confirmed cost, or -1 if there
+// are fewer than five. Ratings without cost must not change the prior of other nodes.
 func (u *users) costedMean() Micro {
 	n, sum, good := 0, Micro(0), Micro(0)
 	for i := range u.list {
@@ -307,7 +309,7 @@ func (u *users) costedMean() Micro {
 	return good.over(sum)
 }
 
-// total adds up what is left.
+// total computes the sums of the remaining weights.
 func (u *users) total(p *Params) {
 	var costed Micro
 	var costedSquares int64
@@ -330,7 +332,7 @@ func (u *users) total(p *Params) {
 	if u.sum == 0 || u.nEff() < 5*One {
 		return
 	}
-	// Ratings that agree say more than as many votes of yes and no would.
+	// Ratings that agree carry more information than the same number of yes-or-no votes.
 	mean := u.good.over(u.sum)
 	var variance Micro
 	for i := range u.list {

@@ -7,77 +7,79 @@ import (
 
 // The sub-scores, in the order of Score.Sub.
 const (
-	SubUsers      = iota // U: what users with a receipt say
-	SubCompletion        // C: trades that ended well, of those taken
-	SubDisputes          // D: how often they were disputed, and how soon that was resolved
-	SubVolume            // V: how much was traded, with confirmed cost
-	SubLiveness          // L: whether the node was there
-	SubLongevity         // G: for how many days it was seen
+	SubUsers      = iota // U: ratings by users with a receipt
+	SubCompletion        // C: the share of taken trades that ended well
+	SubDisputes          // D: how often trades were disputed, and how soon disputes were resolved
+	SubVolume            // V: the traded amount with confirmed cost
+	SubLiveness          // L: the share of days on which the node was present
+	SubLongevity         // G: the number of days on which the node was seen
 	subScores
 )
 
-// SubNames are the sub-scores' names, as tags and JSON spell them.
+// SubNames are the names of the sub-scores in tags and JSON.
 var SubNames = [subScores]string{"users", "completion", "disputes", "volume", "liveness", "longevity"}
 
-// SubScore is one part of a score: the mean and the 5 and 95 percent bounds of
-// what is believed of it, each from 0 to 1.
+// SubScore is one part of a score. Mean, Lo and Hi are the mean, the 5 percent bound and
+// the 95 percent bound of a posterior distribution, each from 0 to 1.
 type SubScore struct {
 	Name   string `json:"name"`
 	Weight Micro  `json:"weight"`
 	Mean   Micro  `json:"mean"`
 	Lo     Micro  `json:"lo"`
 	Hi     Micro  `json:"hi"`
-	Why    string `json:"why"` // the numbers that it rests on, in words
+	Why    string `json:"why"` // the numbers behind the sub-score, as a sentence
 }
 
-// Score is what is believed of one Mostro at one moment, and why.
+// Score is the estimate of how one Mostro behaves, at one moment, with its reasons.
 type Score struct {
 	Pubkey string    `json:"pubkey"`
-	Name   string    `json:"name"` // "" for a node that names itself nothing
+	Name   string    `json:"name"` // "" if the node publishes no name
 	AsOf   time.Time `json:"as_of"`
 
-	// Rank is the floor of Lo, less what Gates take: how well the node
-	// behaves, as far as the evidence goes. 0 to 100.
+	// Rank is the floor of Lo after the Gates, from 0 to 100. Rank says how well the node
+	// behaves, as far as the evidence goes.
 	Rank int `json:"rank"`
-	// ExposureSats is how much this evidence can secure: what the node
-	// demonstrably gave up for it, halved every year.
+	// ExposureSats is the amount in sats that this evidence can secure: the sum that the
+	// node demonstrably paid for the evidence, halved every year.
 	ExposureSats int64 `json:"exposure_sats"`
 
-	Value Micro `json:"value"` // 0 to 100, at the means
+	Value Micro `json:"value"` // 0 to 100, computed from the means
 	Lo    Micro `json:"lo"`    // 5 percent bound
 	Hi    Micro `json:"hi"`    // 95 percent bound
-	N     int   `json:"n"`     // ratings that count
-	NEff  Micro `json:"n_eff"` // as many equal ratings
-	Mu    Micro `json:"mu"`    // what users say of other nodes, the prior of U
+	N     int   `json:"n"`     // number of ratings with a weight
+	NEff  Micro `json:"n_eff"` // effective number of ratings: the number of equal ratings with the same information
+	Mu    Micro `json:"mu"`    // mean rating of the other nodes by their users, the prior of U
 
 	Sub      [subScores]SubScore `json:"sub"`
-	Gates    []string            `json:"gates"` // why Rank is below the floor of Lo
-	Flags    []Flag              `json:"flags"` // what a user should know before trading
+	Gates    []string            `json:"gates"` // reasons why Rank is below the floor of Lo
+	Flags    []Flag              `json:"flags"` // warnings that a user should read before a trade
 	Linked   []string            `json:"linked"`
 	Evidence Evidence            `json:"evidence"`
 
-	// Unranked says why no rank is shown, one of the Unranked constants; "" where
-	// one is. Rank of a node that is watched is the one it would have: it is
-	// shown to nobody and published nowhere.
+	// Unranked is the reason why no rank is shown, one of the Unranked constants. Unranked
+	// is "" if the rank is shown. If Unranked is UnrankedWatching, Rank is the rank that
+	// the node would have. No page shows that rank and no event contains that rank.
 	Unranked  string `json:"unranked"`
-	WatchDays int    `json:"watch_days"` // witnessed days that a rank needs
+	WatchDays int    `json:"watch_days"` // number of witnessed days that a rank needs
 
-	// Provisional says that nothing of this node was witnessed yet. Then Claim
-	// orders such nodes among themselves: the value that it would have if all
-	// that it claims were witnessed. It is never a rank.
+	// Provisional is set if no event of this node was witnessed yet. Claim then orders
+	// such nodes among themselves. Claim is the value that the node would have if all its
+	// claims were witnessed. Claim is never a rank.
 	Provisional bool  `json:"provisional"`
 	Claim       Micro `json:"claim"`
 
 	Algo string `json:"algo"`
-	Root string `json:"root"` // Merkle root of the node's inputs, hex
+	Root string `json:"root"` // Merkle root of the facts about the node, hex
 }
 
-// WatchProgress says for how long a node was watched, where that is too short.
+// WatchProgress says for how many of the needed days the node was watched. The text makes
+// sense only if Unranked is UnrankedWatching.
 func (s *Score) WatchProgress() string {
 	return fmt.Sprintf("watched %d of %d days", s.Evidence.WitnessedDays, s.WatchDays)
 }
 
-// WhyUnranked says in words why a node has no rank: its last gate does.
+// WhyUnranked returns a sentence that says why a node has no rank: the last gate, or the
+// watch progress if the node is watched for too short a time.
 func (s *Score) WhyUnranked() string {
 	if len(s.Gates) == 0 {
 		return s.Unranked
@@ -88,11 +90,11 @@ func (s *Score) WhyUnranked() string {
 	return s.Gates[len(s.Gates)-1]
 }
 
-// Reasons why a node has no rank that is shown.
+// Reasons why no rank of a node is shown.
 const (
-	UnrankedUnwitnessed = "unwitnessed" // nothing of it was witnessed
+	UnrankedUnwitnessed = "unwitnessed" // no event of the node was witnessed
 	UnrankedWatching    = "watching"    // witnessed on too few days
-	UnrankedClock       = "clock"       // nothing was witnessed, because its clock is off
+	UnrankedClock       = "clock"       // no event was witnessed, because the clock of the node is off
 )
 
 // Flag is a warning about a node.
@@ -103,21 +105,21 @@ type Flag struct {
 
 // Names of flags.
 const (
-	FlagEquivocation = "equivocation"  // signed two versions of one order for one second
+	FlagEquivocation = "equivocation"  // the node signed two versions of one order for one second
 	FlagOverIssue    = "over-issue"    // more receipts than trades
 	FlagWhitewash    = "same-node"     // an older key names the same Lightning node
-	FlagOrderSize    = "order-size"    // an order under way far above what the node traded so far
-	FlagOpenVolume   = "open-volume"   // far more under way than usual
-	FlagRatingShift  = "rating-shift"  // ratings of two days unlike all before
-	FlagOmission     = "omission"      // taken orders that never ended
-	FlagExposure     = "exposure"      // more is under way than the evidence can secure
+	FlagOrderSize    = "order-size"    // an open order is far above the usual trades of the node
+	FlagOpenVolume   = "open-volume"   // the open amount is far above the usual open amount
+	FlagRatingShift  = "rating-shift"  // the ratings of two days differ from all ratings before
+	FlagOmission     = "omission"      // taken orders have no published end
+	FlagExposure     = "exposure"      // the open amount is above the amount that the evidence can secure
 	FlagErased       = "erased"        // the node asked to delete evidence
 	FlagTestNetwork  = "test-network"  // trades without real bitcoin
-	FlagSlotSparse   = "rare-presence" // it announces itself too rarely to judge
-	FlagClock        = "clock-off"     // its events bear another time than that of their receipt
+	FlagSlotSparse   = "rare-presence" // the node announces itself too rarely for a judgement
+	FlagClock        = "clock-off"     // the created_at of events differs from the time of receipt
 )
 
-// RatedBy is one rating of a node, and what became of it.
+// RatedBy is one rating of a node, with its weight and the reason of that weight.
 type RatedBy struct {
 	EventID    string    `json:"event_id"`
 	Rater      string    `json:"rater"`
@@ -130,18 +132,18 @@ type RatedBy struct {
 	Source     string    `json:"source"`
 	Platform   string    `json:"platform"`
 
-	Proof  string `json:"proof"`  // "R0" to "R3"; "" none
-	Weight Micro  `json:"weight"` // 0: it does not count
-	Reason string `json:"reason"` // why it does not, or what lessens it
-	// Moves is by how much the node's value (0 to 100) would fall without
+	Proof  string `json:"proof"`  // "R0" to "R3"; "" if there is no proof
+	Weight Micro  `json:"weight"` // 0 if the rating does not count
+	Reason string `json:"reason"` // why the weight is 0 or reduced
+	// Moves is the amount by which the value of the node (0 to 100) would fall without
 	// this rating.
 	Moves Micro `json:"moves"`
 }
 
-// Refusal is an event that meant to be evidence and is not.
+// Refusal is an event of an evidence kind that was refused as evidence.
 type Refusal struct {
 	EventID string `json:"event_id"`
 	Kind    int    `json:"kind"`
-	Host    string `json:"host"` // whom it was about, where that could be read
+	Host    string `json:"host"` // pubkey of the node that the event is about; "" if unreadable
 	Reason  string `json:"reason"`
 }

@@ -9,18 +9,19 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// snapshot is the first value of an encoded ledger: all facts but the nodes. The
-// nodes follow, each with its key, its facts without orders, and its orders in
-// maps of snapshotOrders. An empty map follows the last one of a node.
+// snapshot is the first value of an encoded ledger, with all facts except the nodes. The
+// nodes follow. Each node is encoded as its key, its facts without orders, and its orders
+// in maps of snapshotOrders entries. An empty map follows the last map of a node.
 type snapshot struct {
 	Book  book
 	Nodes int
 }
 
-// snapshotOrders is how many orders one value of the stream holds.
+// snapshotOrders is the number of orders in one value of the stream.
 const snapshotOrders = 1000
 
-// Encode writes the facts as a gob stream.
+// Encode writes the facts as a gob stream. Encode returns the first error of the encoder
+// or of w.
 func (l *Ledger) Encode(w io.Writer) error {
 	enc := gob.NewEncoder(w)
 	rest := l.book
@@ -57,12 +58,12 @@ func (m *nodeOrders) encode(enc *gob.Encoder) error {
 	return enc.Encode(part)
 }
 
-// Decode replaces the facts by those that Encode wrote. If it returns an error,
-// the facts are those from before. A reader that is an io.ByteReader is read no
-// further than the facts reach.
+// Decode replaces the facts by the facts in a stream of Encode. If Decode returns an
+// error, the facts are unchanged. If the reader is an io.ByteReader, Decode does not read
+// beyond the end of the facts.
 //
-// Decode does not check the facts: the caller makes sure that nobody else wrote
-// them, and that the parameters are the same ones.
+// Decode does not check the facts. The caller ensures that no other program wrote the
+// stream, and that the parameters are the same.
 func (l *Ledger) Decode(r io.Reader) error {
 	dec := gob.NewDecoder(r)
 	var s snapshot
@@ -100,7 +101,7 @@ func (m *nodeOrders) decode(dec *gob.Decoder) error {
 	}
 }
 
-// fill makes the maps that gob leaves out when they are empty.
+// fill creates the maps that gob omits if they are empty.
 func (b *book) fill() {
 	empty := newBook()
 	if b.Nodes == nil {

@@ -7,11 +7,11 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// terms are what a version of an order offers, in hashes so short that a million
-// versions are cheap to hold: side, currency and premium in two bytes, the fiat
-// amount and the sats in three each. An amount that the version leaves open (a
-// range, the market price) is 0. Two terms that collide hide a contradiction and
-// never make one.
+// terms are the terms of a version of an order, as hashes. The hashes are short, because a
+// ledger may hold a million versions. Side, currency and premium share two bytes. The fiat
+// amount and the sats have three bytes each. If the version leaves an amount open (a
+// range, the market price), the hash is 0. A collision can hide a contradiction, but
+// cannot create one.
 type terms [8]byte
 
 func termsOf(v mostro.Order) (t terms) {
@@ -29,9 +29,9 @@ func termsOf(v mostro.Order) (t terms) {
 	return t
 }
 
-// put fills b with a hash of text that is not all zeros.
+// put fills b with a hash of text. The hash is never all zeros.
 func put(b []byte, text string) {
-	sum := uint64(14695981039346656037) // FNV-1a, its bits mixed as MurmurHash3 does at the end
+	sum := uint64(14695981039346656037) // FNV-1a with the final mixing step of MurmurHash3
 	for i := range len(text) {
 		sum = (sum ^ uint64(text[i])) * 1099511628211
 	}
@@ -46,7 +46,7 @@ func put(b []byte, text string) {
 	}
 }
 
-// contradict says whether one order cannot have both terms at one time.
+// contradict reports whether one order cannot have both terms at one time.
 func (t terms) contradict(b terms) bool {
 	differ := func(x, y []byte) bool {
 		open := func(part []byte) bool { return !slices.ContainsFunc(part, func(c byte) bool { return c != 0 }) }
@@ -55,16 +55,17 @@ func (t terms) contradict(b terms) bool {
 	return differ(t[:2], b[:2]) || differ(t[2:5], b[2:5]) || differ(t[5:], b[5:])
 }
 
-// orderContradicts says whether neither of two versions of an order can follow
-// the other. Daemons before 0.18.3 publish two states of one second, so two
-// states that can follow each other are no proof of anything: only a success
-// beside another end is, or other terms.
+// orderContradicts reports whether neither of two versions of an order can follow the
+// other. Daemons before 0.18.3 publish two states with one created_at. Therefore two
+// states that can follow each other prove nothing. A success beside another end is a
+// contradiction, and so are different terms.
 func orderContradicts(a, b version) bool {
 	ended := a.Status >= isSuccess && b.Status >= isSuccess
 	return ended && (a.Status == isSuccess) != (b.Status == isSuccess) || a.Terms.contradict(b.Terms)
 }
 
-// disputeContradicts is the same of a dispute: it ends once, for one side.
+// disputeContradicts reports whether two versions of a dispute contradict each other. A
+// dispute ends once, in favour of one side.
 func disputeContradicts(a, b version) bool {
 	refunded := uint8(slices.Index(disputeStates, mostro.DisputeStateSellerRefunded))
 	ended := a.Status > disputeTaken && b.Status > disputeTaken
