@@ -12,26 +12,26 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
-// The JSON of scores. Numbers of 0 to 1 and 0 to 100 have six decimals; times
-// come as unix seconds and in RFC 3339; null is unknown, never 0.
+// JSON types of scores. Numbers from 0 to 1 and from 0 to 100 have six decimals. Times are
+// given as unix seconds and in RFC 3339. null means unknown, and is never 0.
 
 type scoreView struct {
 	Pubkey string  `json:"pubkey"`
 	Name   *string `json:"name"`
 	times
-	Rank         *int         `json:"rank"`   // null: reason says why, and lo, hi and value are null as well
-	Reason       *string      `json:"reason"` // "unwitnessed", "watching" or "clock"; null: it has a rank
+	Rank         *int         `json:"rank"`   // null if there is no rank; then reason is set, and lo, hi and value are null
+	Reason       *string      `json:"reason"` // "unwitnessed", "watching" or "clock"; null if there is a rank
 	ReasonText   *string      `json:"reason_text"`
 	WatchedDays  int          `json:"watched_days"`
-	WatchDays    int          `json:"watch_days"` // that a rank needs
+	WatchDays    int          `json:"watch_days"` // number of witnessed days that a rank needs
 	Lo           *score.Micro `json:"lo"`
 	Hi           *score.Micro `json:"hi"`
 	Value        *score.Micro `json:"value"`
 	Provisional  bool         `json:"provisional"`
-	ClaimedValue *score.Micro `json:"claimed_value"` // of a provisional one: never a rank
+	ClaimedValue *score.Micro `json:"claimed_value"` // value of a provisional node by its claims; never a rank
 	ExposureSats int64        `json:"exposure_sats"`
 
-	Ratings    int             `json:"ratings"` // that count
+	Ratings    int             `json:"ratings"` // ratings that count
 	NEff       score.Micro     `json:"n_eff"`
 	Mu         score.Micro     `json:"mu"`
 	Components []componentView `json:"components"`
@@ -54,10 +54,10 @@ func timesOf(t time.Time) times { return times{t.Unix(), t.UTC().Format(time.RFC
 
 type componentView struct {
 	score.SubScore
-	Costs *score.Micro `json:"costs"` // points of value that it takes; null where there is no rank
+	Costs *score.Micro `json:"costs"` // points of value that the component costs; null if there is no rank
 }
 
-// evidenceView is Evidence with null for times that are unknown.
+// evidenceView is score.Evidence with null for unknown times.
 type evidenceView struct {
 	Orders    score.Triple `json:"orders"`
 	Taken     score.Triple `json:"taken"`
@@ -89,7 +89,7 @@ type evidenceView struct {
 	LastWitnessedAt     *int64  `json:"last_witnessed_at"`
 	LastWitnessedAtRFC  *string `json:"last_witnessed_at_rfc3339"`
 	WitnessedDays       int     `json:"witnessed_days"`
-	TakeSecondsP90      *int64  `json:"take_seconds_p90"` // of disputes; null: none was taken
+	TakeSecondsP90      *int64  `json:"take_seconds_p90"` // null if no dispute was taken
 
 	Equivocations []equivocationView `json:"equivocations"`
 }
@@ -108,7 +108,7 @@ type linksView struct {
 	Page      string  `json:"page"`
 	Badge     string  `json:"badge"`
 	Method    string  `json:"method"`
-	Assertion *string `json:"assertion"` // address of the signed NIP-85 event; null: none is published
+	Assertion *string `json:"assertion"` // address of the signed NIP-85 event; null if none is published
 }
 
 func wordsOrNull(s string) *string {
@@ -126,8 +126,8 @@ func unixOrNull(t time.Time) (*int64, *string) {
 	return &unix, &text
 }
 
-// costs gives by how many points the value would rise, were a component
-// perfect. It is for people: the score itself is made of integers.
+// costs returns by how many points the value would rise if the component were perfect. The
+// result is for display only. The score itself is computed with integers.
 func costs(s *score.Score, sub score.SubScore) score.Micro {
 	mean, weight := math.Max(sub.Mean.Float(), 0.02), sub.Weight.Float()
 	return score.Micro(math.Round(s.Value.Float() * (math.Pow(mean, -weight) - 1) * float64(score.One)))
@@ -208,20 +208,20 @@ type ratingView struct {
 	Rater         string      `json:"rater"`
 	OrderID       *string     `json:"order_id"`
 	Rating        score.Micro `json:"rating"` // 0 to 1
-	Stars         float64     `json:"stars"`  // of 5
+	Stars         float64     `json:"stars"`  // 0 to 5
 	Role          *string     `json:"role"`
 	Text          *string     `json:"text"`
 	Platform      *string     `json:"platform"`
-	CreatedAt     int64       `json:"created_at"` // as signed
+	CreatedAt     int64       `json:"created_at"` // created_at, as signed
 	CreatedAtRFC  string      `json:"created_at_rfc3339"`
-	ReceivedAt    int64       `json:"received_at"` // as witnessed here
+	ReceivedAt    int64       `json:"received_at"` // time of receipt on this relay
 	ReceivedAtRFC string      `json:"received_at_rfc3339"`
 	ReceivedBy    *string     `json:"received_by"`
-	Receipt       *string     `json:"receipt"` // r0 to r3; null: unproven
+	Receipt       *string     `json:"receipt"` // r0 to r3; null if unproven
 	Counted       bool        `json:"counted"`
-	Reason        *string     `json:"reason"` // why it does not count, or what lessens it
+	Reason        *string     `json:"reason"` // why the rating does not count or counts less
 	Weight        score.Micro `json:"weight"`
-	Moves         score.Micro `json:"moves"` // points of value that it adds or, below 0, takes
+	Moves         score.Micro `json:"moves"` // points of value that the rating adds; below 0 if it takes points
 	Event         string      `json:"event"`
 }
 
@@ -235,18 +235,18 @@ func ratingViewOf(r *score.RatedBy) ratingView {
 	}
 }
 
-// How long a page of ratings is.
+// Lengths of a page of ratings.
 const (
 	defaultRatings = 50
 	maxRatings     = 500
 )
 
-// ratingsQuery is limit and cursor.
+// ratingsQuery holds the limit and the cursor of a request.
 type ratingsQuery struct {
 	limit   int
-	at      int64  // received, in milliseconds: go on behind this
-	eventID string // "" from the start
-	node    string // whose ratings they are: a cursor belongs to one node
+	at      int64  // time of receipt in milliseconds; the page begins after this rating
+	eventID string // "" for the first page
+	node    string // the rated node, because a cursor belongs to one node
 }
 
 func parseRatingsQuery(r *http.Request) (q ratingsQuery, err error) {
@@ -281,7 +281,8 @@ func parseRatingsQuery(r *http.Request) (q ratingsQuery, err error) {
 	return q, nil
 }
 
-// page cuts one page out of ratings, the newest first.
+// page returns one page of ratings and the cursor of the next page. all must be sorted
+// with the newest first.
 func (q ratingsQuery) page(all []score.RatedBy) (page []score.RatedBy, next *string) {
 	from := 0
 	if q.eventID != "" {

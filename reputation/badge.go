@@ -13,8 +13,8 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
-// badge is the picture of a rank. All that is filled in are numbers and words
-// of ours: a node's name is not among them.
+// badge is the SVG template of a rank badge. The inserted values are numbers and words of
+// this program only. The name of a node is never inserted.
 var badge = template.Must(template.New("badge").Parse(`<svg xmlns="http://www.w3.org/2000/svg" width="{{.Width}}" height="20" role="img" aria-label="{{.Label}}: {{.Text}}">
 <title>{{.Label}}: {{.Text}}</title>
 <rect width="{{.Width}}" height="20" rx="3" fill="#3a3542"/>
@@ -27,8 +27,8 @@ var badge = template.Must(template.New("badge").Parse(`<svg xmlns="http://www.w3
 
 const badgeLabel = "mostro rank"
 
-// badgeText says a score in a few characters. ok is false for a key without
-// a score.
+// badgeText returns the short text and the color of a badge. If ok is false, there is no
+// score.
 func badgeText(s *score.Score, ok bool) (text, fill string) {
 	switch {
 	case !ok:
@@ -48,10 +48,10 @@ func badgeText(s *score.Score, ok bool) (text, fill string) {
 	return text, "#a3202a"
 }
 
-// badgeOf draws it.
+// badgeOf returns the SVG of a badge.
 func badgeOf(s *score.Score, ok bool) []byte {
 	text, fill := badgeText(s, ok)
-	// Widths are fixed by textLength, so that every font fits.
+	// textLength sets fixed widths, so that the text fits with every font.
 	labelLength, textLength := 7*utf8.RuneCountInString(badgeLabel), 7*utf8.RuneCountInString(text)
 	split := labelLength + 12
 	var b bytes.Buffer
@@ -59,13 +59,13 @@ func badgeOf(s *score.Score, ok bool) []byte {
 		"Label": badgeLabel, "Text": text, "Fill": fill, "Width": split + textLength + 12, "Split": split, "Rest": textLength + 9,
 		"LabelAt": split / 2, "LabelLength": labelLength, "TextAt": split + (textLength+12)/2, "TextLength": textLength,
 	}); err != nil {
-		panic(err) // words and numbers: they fit
+		panic(err) // impossible: all values are words and numbers
 	}
 	return b.Bytes()
 }
 
-// serveBadge answers GET /badge/{pubkey}.svg. An unknown key has a badge too,
-// that says so: a broken picture would say less.
+// serveBadge answers GET /badge/{pubkey}.svg. If the key is unknown, the badge says so,
+// because a broken picture tells a reader less.
 func (f *Face) serveBadge(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -96,6 +96,6 @@ func (f *Face) serveBadge(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Set("Content-Length", strconv.Itoa(len(picture)))
 	if r.Method != http.MethodHead {
-		w.Write(picture) // a client that is gone needs no answer
+		w.Write(picture) // the error is ignored: the client is gone
 	}
 }

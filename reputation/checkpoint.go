@@ -17,39 +17,39 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// checkpointFormat names the content of a checkpoint. A file of an unknown format
-// is not read, and the facts grow back from the log.
+// checkpointFormat is the name of the checkpoint format. If the format of a file is
+// unknown, the file is ignored, and the facts are rebuilt from the log.
 const checkpointFormat = "mostrodex reputation checkpoint 4"
 
-// checkpointFormat3 has no published value of its own: its fields are among those
-// of the ledger's first value. A change of DefaultParams makes every such file
-// useless, and the code that reads it with it.
+// checkpointFormat3 is the former format. A file of this format has no separate published
+// value, because the fields are part of the first value of the ledger. After a change of
+// DefaultParams no such file is usable, and the code that reads the format can be deleted.
 const checkpointFormat3 = "mostrodex reputation checkpoint 3"
 
-// checkpointName is the file within Config.Dir.
+// checkpointName is the name of the file in Config.Dir.
 const checkpointName = "checkpoint"
 
-// checkpointHead is the file's first line. Two gob streams follow, a published
-// value and the ledger (Ledger.Encode), and at the very end the sha256 of all
-// before it. Neither writing nor reading needs room for the whole.
+// checkpointHead is the first line of the file. Two gob streams follow: a published value,
+// and the ledger (Ledger.Encode). The last 32 bytes are the SHA-256 of all bytes before.
+// Reading and writing do not hold the whole file in memory.
 type checkpointHead struct {
 	Format string `json:"format"`
-	Params string `json:"params"` // their hash: facts are cut to fit them
+	Params string `json:"params"` // Params.Hash, because facts depend on the parameters
 	Cursor uint64 `json:"cursor"`
 }
 
-// published is what the service made public.
+// published lists the events that the service published.
 type published struct {
-	Published map[string]string          // by node: fingerprint of the assertion
-	Announced map[string]bool            // proofs of equivocation
+	Published map[string]string          // by node: fingerprint of the last assertion
+	Announced map[string]bool            // published proofs of equivocation
 	Sent      map[string]nostr.Timestamp // by address: the last created_at
-	About     string                     // the key's profile
+	About     string                     // content of the key's profile
 }
 
-// restore reads the checkpoint. One that is missing, damaged, of other
-// parameters or ahead of the log is as good as none: the log is read from its
-// beginning, and gives the facts of what was erased as well. The follower calls
-// it, once.
+// restore reads the checkpoint. If the file is missing, damaged, of other parameters or
+// ahead of the log, the service starts without a checkpoint. Then the log is read from the
+// beginning, and the log also holds the facts of erased events. The follower calls restore
+// once.
 func (s *Service) restore() error {
 	ledger := score.NewLedger(s.cfg.Params, s.cfg.Proofs)
 	said, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), ledger, s.cfg.Params.Hash(), s.cfg.Log.Head())
@@ -61,7 +61,7 @@ func (s *Service) restore() error {
 		return fmt.Errorf("reputation: %w", err)
 	}
 	if err != nil {
-		s.log.Warn("reputation's checkpoint is of no use, reading the log anew", "reason", err)
+		s.log.Warn("reputation checkpoint is not usable, the log is read from the beginning", "reason", err)
 		return nil
 	}
 	s.mu.Lock()
@@ -81,8 +81,8 @@ func (s *Service) restore() error {
 	return nil
 }
 
-// readCheckpoint reads the ledger of a checkpoint, and returns what was published.
-// If it returns an error, the ledger is of no use.
+// readCheckpoint decodes the ledger of a checkpoint into ledger, and returns the published
+// value. If readCheckpoint returns an error, the ledger must not be used.
 func readCheckpoint(path string, ledger *score.Ledger, params string, logHead uint64) (said published, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -109,37 +109,37 @@ func readCheckpoint(path string, ledger *score.Ledger, params string, logHead ui
 	}
 	switch {
 	case head.Format != checkpointFormat && head.Format != checkpointFormat3:
-		return said, errors.New("of another format")
+		return said, errors.New("unknown format")
 	case head.Params != params:
-		return said, errors.New("made with other parameters")
+		return said, errors.New("the parameters differ")
 	case head.Cursor > logHead:
-		return said, errors.New("ahead of the log")
+		return said, errors.New("the cursor is beyond the head of the log")
 	}
 	saidIn := in
 	if head.Format == checkpointFormat3 {
 		first := int64(len(line))
 		saidIn = bufio.NewReader(io.NewSectionReader(f, first, size-first))
 	}
-	// A gob.Decoder reads no further than it decodes, because in is an io.ByteReader.
+	// in is an io.ByteReader, so a gob.Decoder does not read beyond its own stream.
 	if err := errors.Join(gob.NewDecoder(saidIn).Decode(&said), ledger.Decode(in)); err != nil {
 		return said, err
 	}
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
-		return said, errors.New("more than is expected")
+		return said, errors.New("data follows the ledger")
 	}
 	want := make([]byte, sha256.Size)
 	if _, err := f.ReadAt(want, size); err != nil {
 		return said, err
 	}
 	if !bytes.Equal(sum.Sum(nil), want) {
-		return said, errors.New("damaged")
+		return said, errors.New("the checksum is wrong")
 	}
 	return said, nil
 }
 
-// save replaces the checkpoint: written beside it, synced, renamed. A crash
-// leaves the old one or the new one. The caller holds the lock, and is the
-// follower or its successor.
+// save replaces the checkpoint: save writes a temporary file, syncs the file and renames
+// it. After a crash the directory holds the old or the new checkpoint. The caller holds mu
+// and is the follower, or is Close after the follower has ended.
 func (s *Service) save() error {
 	if err := s.write(); err != nil {
 		return fmt.Errorf("reputation: write the checkpoint: %w", err)
@@ -160,7 +160,7 @@ func (s *Service) write() error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // no file of that name after the rename
+	defer os.Remove(f.Name()) // removes the file if the rename did not happen
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
 	_, err = out.Write(append(head, '\n'))

@@ -15,8 +15,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// marketOfFormat3 returns the log that testdata/checkpoint.3 was made of. It
-// holds evidence of every kind that a checkpoint stores.
+// marketOfFormat3 returns the log from which testdata/checkpoint.3 was made. The log holds
+// evidence of every kind that a checkpoint stores.
 func marketOfFormat3(t *testing.T) *scoretest.MemLog {
 	w := &scoretest.World{T: t}
 	a, b, fund := scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("fund")
@@ -45,16 +45,16 @@ func marketOfFormat3(t *testing.T) *scoretest.MemLog {
 		t.Fatal(err)
 	}
 	keyset := k.Event()
-	keyset.Kind = 38387 // the former kind, as it was when the file was written
+	keyset.Kind = 38387 // the former kind, as in the file
 	w.Event(keyset, scoretest.At(12), mostro.RoadLive)
 	log := &scoretest.MemLog{}
 	log.Add(w.Entries...)
 	return log
 }
 
-// TestCheckpointOfFormat3 restores a checkpoint that was written at commit
-// df9b242. The scores, the ratings and the record of what was published are the
-// same as after reading the log anew.
+// TestCheckpointOfFormat3 restores a checkpoint that was written at commit df9b242. The
+// scores, the ratings and the published values must equal those after a full read of the
+// log.
 func TestCheckpointOfFormat3(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("testdata", "checkpoint.3"))
 	if err != nil {

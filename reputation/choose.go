@@ -17,26 +17,26 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Wish is a trade that somebody wants to make.
+// Wish is a trade that a visitor wants to make.
 type Wish struct {
-	Fiat     string          // upper case
-	Amount   *mostro.Decimal // of fiat; nil: any
-	Sats     int64           // what the amount comes to, where the visitor knows; 0: not said
-	Side     mostro.Side     // what the visitor does: buys or sells bitcoin
-	Method   string          // "" any
+	Fiat     string          // currency code in upper case
+	Amount   *mostro.Decimal // amount of fiat; nil for any amount
+	Sats     int64           // the amount in sats, if the visitor states it; 0 if not
+	Side     mostro.Side     // buy or sell bitcoin, from the view of the visitor
+	Method   string          // payment method; "" for any method
 	Network  string
 	Exposure string // auto, require or ignore
-	Limit    int    // of each list
+	Limit    int    // largest length of each list
 }
 
-// How an amount above what a record secures is taken.
+// Handling of an amount above the exposure of a Mostro.
 const (
-	exposureAuto    = "auto"    // excluded where another Mostro that fits secures it
-	exposureRequire = "require" // excluded
-	exposureIgnore  = "ignore"  // a warning
+	exposureAuto    = "auto"    // exclude the Mostro if another fitting Mostro secures the amount
+	exposureRequire = "require" // exclude the Mostro
+	exposureIgnore  = "ignore"  // warn
 )
 
-// maker is the side of the orders that the visitor would take.
+// maker returns the side of the orders that the visitor would take.
 func (w *Wish) maker() mostro.Side {
 	if w.Side == mostro.SideBuy {
 		return mostro.SideSell
@@ -44,7 +44,7 @@ func (w *Wish) maker() mostro.Side {
 	return mostro.SideBuy
 }
 
-// in says what is wanted, in words.
+// in returns the wanted amount and currency as text.
 func (w *Wish) in() string {
 	if w.Amount == nil {
 		return w.Fiat
@@ -52,7 +52,8 @@ func (w *Wish) in() string {
 	return w.Amount.String() + " " + w.Fiat
 }
 
-// ParseWish reads the parameters of GET /api/v1/choose.
+// ParseWish parses the parameters of GET /api/v1/choose. If a parameter is unknown,
+// malformed or missing, ParseWish returns an error with a method Problem.
 func ParseWish(values url.Values) (w Wish, err error) {
 	w = Wish{Network: "mainnet", Exposure: exposureAuto, Limit: 50}
 	oneOf := func(name, value string, known ...string) (string, error) {
@@ -117,18 +118,18 @@ func ParseWish(values url.Values) (w Wish, err error) {
 	return w, nil
 }
 
-// Choice is which Mostro serves a wish, and why the others do not.
+// Choice lists the Mostros that serve a wish, and the excluded Mostros with the reasons.
 type Choice struct {
 	Fiat      string          `json:"fiat"`
 	Amount    *mostro.Decimal `json:"amount"`
 	Side      mostro.Side     `json:"side"`
-	MakerSide mostro.Side     `json:"maker_side"` // of the orders that fit
+	MakerSide mostro.Side     `json:"maker_side"` // side of the fitting orders
 	Method    *string         `json:"method"`
 	Network   string          `json:"network"`
 	Exposure  string          `json:"exposure"`
 
-	Price      *Price   `json:"price"`       // null: nobody says one
-	AmountSats *int64   `json:"amount_sats"` // null: unknown
+	Price      *Price   `json:"price"`       // null if there is no price
+	AmountSats *int64   `json:"amount_sats"` // null if unknown
 	Notes      []string `json:"notes"`
 
 	Candidates    []Candidate `json:"candidates"` // the best first
@@ -137,7 +138,7 @@ type Choice struct {
 	ExcludedTotal int         `json:"excluded_total"`
 }
 
-// Candidate is one Mostro that was looked at for a wish.
+// Candidate is one Mostro that was compared for a wish.
 type Candidate struct {
 	Pubkey       string          `json:"pubkey"`
 	Name         *string         `json:"name"`
@@ -148,29 +149,29 @@ type Candidate struct {
 	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
 	WatchedDays  *int            `json:"watched_days"`
 	ClaimedValue *score.Micro    `json:"claimed_value"`
-	ExposureSats *int64          `json:"exposure_sats"` // null: no score
-	Secured      *bool           `json:"secured"`       // null: the amount in sats is unknown
-	Fee          *mostro.Decimal `json:"fee"`           // fraction, both sides together
-	FeeSats      *int64          `json:"fee_sats"`      // your half, of this amount
+	ExposureSats *int64          `json:"exposure_sats"` // null if there is no score
+	Secured      *bool           `json:"secured"`       // null if the amount in sats is unknown
+	Fee          *mostro.Decimal `json:"fee"`           // fraction of the amount, for both sides together
+	FeeSats      *int64          `json:"fee_sats"`      // the visitor's half of the fee for this amount
 	MinSats      *int64          `json:"min_order_sats"`
 	MaxSats      *int64          `json:"max_order_sats"`
-	Offers       int             `json:"offers"` // that fit
+	Offers       int             `json:"offers"` // number of fitting offers
 	Best         *offerView      `json:"best_offer"`
-	UsesNameOf   *string         `json:"uses_name_of"` // the key that had its name before
+	UsesNameOf   *string         `json:"uses_name_of"` // the key that used the same name earlier
 	Flags        []string        `json:"flags"`
-	Reasons      []string        `json:"reasons"`  // for it; of an excluded one, against it
-	Warnings     []string        `json:"warnings"` // what to know before
-	Score        string          `json:"score"`    // path of the whole score
+	Reasons      []string        `json:"reasons"`  // reasons for the candidate; if excluded, reasons against
+	Warnings     []string        `json:"warnings"` // facts to know before a trade
+	Score        string          `json:"score"`    // path of the full score
 	Page         string          `json:"page"`
-	score        *score.Score    // nil: none
-	sats         int64           // of this trade there; 0 unknown
-	firm         bool            // sats are what the visitor, a verified price or the offer says
-	offers       []*mostro.Order // that fit
-	anyOffers    int             // in this currency and side
-	info         *mostro.Info    // what it says of itself
-	networks     map[string]int  // of its offers in this currency and side
-	against      map[string]bool // what of: limits, exposure ...
-	cost         float64         // fraction of the amount, fee and premium together
+	score        *score.Score    // nil if there is no score
+	sats         int64           // sats of this trade at this Mostro; 0 if unknown
+	firm         bool            // set if sats is stated by the visitor or the offer, or follows from a verified price
+	offers       []*mostro.Order // fitting offers
+	anyOffers    int             // number of offers in this currency and side
+	info         *mostro.Info    // the info event of the Mostro
+	networks     map[string]int  // number of offers in this currency and side, by network
+	against      map[string]bool // set of reasons for the exclusion: limits, exposure ...
+	cost         float64         // fee and premium together, as a fraction of the amount
 }
 
 type offerView struct {
@@ -179,29 +180,29 @@ type offerView struct {
 	PremiumPct   *mostro.Decimal `json:"premium_pct"`
 	Min          *mostro.Decimal `json:"min"`
 	Max          *mostro.Decimal `json:"max"`
-	AmountSats   *int64          `json:"amount_sats"` // null: at market price
+	AmountSats   *int64          `json:"amount_sats"` // null for an order at market price
 	Methods      []string        `json:"methods"`
 	ExpiresAt    *int64          `json:"expires_at"`
 	ExpiresAtRFC *string         `json:"expires_at_rfc3339"`
 	Page         string          `json:"page"`
-	TakeLink     *string         `json:"take_link"` // null: it has none, or its author uses another's name
+	TakeLink     *string         `json:"take_link"` // null if the order has no link, or if its author uses the name of another key
 }
 
-// facts are what a choice is made from.
+// facts are the input of choose.
 type facts struct {
 	infos  []mostro.Info
-	offers []mostro.Order  // by the wanted side, in the wanted currency
-	fit    map[string]bool // by address: of the wanted method; nil: all
+	offers []mostro.Order  // offers of the wanted side in the wanted currency
+	fit    map[string]bool // addresses of the offers with the wanted method; nil for all offers
 	scores map[string]score.Score
 	rates  []Rate
-	own    Prices // nil: the operator has no sources
+	own    Prices // nil if the operator has no sources
 	whole  bool
 	now    time.Time
 
-	impostors map[string]namesake // by public key
+	impostors map[string]namesake // by pubkey
 }
 
-// choose compares all Mostros for a wish. It is pure.
+// choose compares all Mostros for a wish. choose is a pure function.
 func choose(w Wish, from facts) *Choice {
 	out := &Choice{Fiat: w.Fiat, Amount: w.Amount, Side: w.Side, MakerSide: w.maker(), Method: wordsOrNull(w.Method), Network: w.Network, Exposure: w.Exposure,
 		Price: price(w.Fiat, from.rates, from.scores, from.own, from.now), Notes: []string{}, Candidates: []Candidate{}, Excluded: []Candidate{}}
@@ -298,7 +299,7 @@ func (c *Candidate) exposure() int64 {
 	return *c.ExposureSats
 }
 
-// see looks at one offer of this Mostro in the wanted currency.
+// see adds an offer in the wanted currency to the fitting offers, if the offer fits.
 func (c *Candidate) see(w *Wish, o *mostro.Order, ofMethod bool, now time.Time) {
 	c.anyOffers++
 	network := cmp.Or(o.Network, w.Network)
@@ -317,8 +318,8 @@ func (c *Candidate) exclude(what, format string, args ...any) {
 	c.Reasons = append(c.Reasons, fmt.Sprintf(format, args...))
 }
 
-// weigh finds what speaks against this Mostro, and its best offer. Sats that are
-// not firm follow from an unverified price: they warn and exclude nothing.
+// weigh computes the reasons against the Mostro, and its best offer. If firm is false, the
+// sats follow from an unverified price. Such sats cause warnings and exclude no Mostro.
 func (c *Candidate) weigh(w *Wish, sats int64, firm bool) {
 	info := c.info
 	c.Offers = len(c.offers)
@@ -399,7 +400,7 @@ func (c *Candidate) excludeForOffers(w *Wish) {
 	}
 }
 
-// praise says in words why a Mostro stands where it does.
+// praise adds the reasons for the position of the candidate.
 func (c *Candidate) praise(w *Wish) {
 	say := func(format string, args ...any) { c.Reasons = append(c.Reasons, fmt.Sprintf(format, args...)) }
 	switch s := c.score; {
@@ -437,9 +438,10 @@ func (c *Candidate) praise(w *Wish) {
 	say("%s", offers)
 }
 
-// compareCandidates: those that use another's name last; then by rank, those
-// without one behind, by the days on which they were watched, then by what they
-// claim; then exposure, total cost and offers.
+// compareCandidates orders candidates. Candidates that use the name of another key come
+// last. Otherwise the order is by rank, and candidates without a rank follow, by watched
+// days and then by claim. Candidates that are equal so far are ordered by exposure, total
+// cost and number of offers.
 func compareCandidates(a, b *Candidate) int {
 	class := func(c *Candidate) int {
 		switch {
@@ -480,8 +482,8 @@ func compareCandidates(a, b *Candidate) int {
 		cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.cost, b.cost), cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Pubkey, b.Pubkey))
 }
 
-// comparePremium puts first what is better for the visitor: a buyer wants a
-// low premium, a seller a high one. Unstated ones come last.
+// comparePremium orders offers by premium, the best for the visitor first. A buyer prefers
+// a low premium and a seller prefers a high premium. Offers without a premium come last.
 func comparePremium(a, b *mostro.Order, side mostro.Side) int {
 	switch {
 	case a.PremiumPct == nil && b.PremiumPct == nil:
@@ -513,7 +515,8 @@ func keysOf(m map[string]int) func(yield func(string) bool) {
 	}
 }
 
-// Choose says which Mostro serves a wish.
+// Choose compares all Mostros for a wish. Choose returns the error of the Market, if there
+// is one.
 func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
 	from := facts{infos: f.Market.Infos(), scores: map[string]score.Score{}, now: f.now(), impostors: map[string]namesake{}}
 	if m, ok := f.Market.(impostors); ok {
@@ -555,8 +558,8 @@ func (f *Face) getChoice(r *http.Request) (any, error) {
 	return f.Choose(r.Context(), w)
 }
 
-// RateOf reads one node's price out of its table; ok is false for a table
-// that has expired, or says nothing of the currency.
+// RateOf returns the price in the rate table of one node. ok is false if the table has
+// expired, is too old or has no price in the currency.
 func RateOf(evt *nostr.Event, fiat string, now time.Time) (rate Rate, ok bool) {
 	table, err := mostro.ParseRates(evt)
 	if err != nil {
@@ -570,5 +573,6 @@ func RateOf(evt *nostr.Event, fiat string, now time.Time) (rate Rate, ok bool) {
 	return Rate{table.Pubkey, price, at}, ok
 }
 
-// maxRateAge is how old a price may be: Mostros publish every few minutes.
+// maxRateAge is the greatest age of a price. Mostros publish a new table every few
+// minutes.
 const maxRateAge = time.Hour

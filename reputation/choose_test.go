@@ -42,7 +42,7 @@ func (b *bazaar) mostro(name string, rank int, exposure int64, fee string, chang
 	}
 }
 
-// says is a source of the operator's own.
+// says is a fake of the operator's own source of prices.
 type says map[string]float64
 
 func (s says) Price(fiat string, _ time.Time) (float64, bool) { return s[fiat], s[fiat] > 0 }
@@ -135,8 +135,8 @@ func TestChooseExcludesWithReasons(t *testing.T) {
 	}
 }
 
-// TestChooseWhereNoRecordSecures: when none secures the amount, all stay, and
-// the visitor is told.
+// TestChooseWhereNoRecordSecures: if no Mostro secures the amount, all Mostros stay, and
+// the answer says so.
 func TestChooseWhereNoRecordSecures(t *testing.T) {
 	b := newBazaar(t)
 	b.mostro("thin", 50, 5, "0.006", nil)
@@ -185,13 +185,13 @@ func TestChoosePrices(t *testing.T) {
 	})
 }
 
-// Ten honest Mostros sign a price, and nodes of an attacker another one. Only
-// nodes with a rank verify a price; one that is not verified excludes no Mostro.
+// Ten honest Mostros sign one price, and nodes of an attacker sign another price. Only
+// nodes with a rank verify a price. An unverified price excludes no Mostro.
 func TestSybilsDoNotSetThePrice(t *testing.T) {
 	const honest = 10_000_000
 	for name, c := range map[string]struct {
-		sybils, rank int // of each; 0: watched for too few days
-		ranked       int // of the honest nodes
+		sybils, rank int // number and rank of the attacker's nodes; rank 0 if watched for too few days
+		ranked       int // number of honest nodes with a rank
 		price        float64
 		verified     bool
 	}{
@@ -254,7 +254,7 @@ func TestSybilsDoNotSetThePrice(t *testing.T) {
 	}
 }
 
-// The operator's own sources come before all that Mostros sign.
+// The operator's own sources have priority over all prices that Mostros sign.
 func TestOwnPricesComeFirst(t *testing.T) {
 	b := newBazaar(t)
 	for _, name := range []string{"a", "b", "c"} {
@@ -270,8 +270,8 @@ func TestOwnPricesComeFirst(t *testing.T) {
 	}
 }
 
-// One table that is wrong moves a verified price by a hundredth at the most,
-// whatever its node's rank and whichever way it is wrong.
+// One wrong table moves a verified price by a hundredth at most, for any rank of its node
+// and in both directions.
 func TestOutlierMovesThePriceLittle(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	verified := 0
@@ -299,7 +299,7 @@ func TestOutlierMovesThePriceLittle(t *testing.T) {
 	}
 }
 
-// A price that is not verified warns, though the visitor requires exposure.
+// An unverified price only warns, even if the visitor requires exposure.
 func TestUnverifiedPriceExcludesNothing(t *testing.T) {
 	b := newBazaar(t)
 	b.mostro("small", 50, 5, "0.006", func(i *mostro.Info, _ *mostro.Order, _ *score.Score) { *i.MaxOrderSats = 9_999 })

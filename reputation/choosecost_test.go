@@ -10,8 +10,8 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
-// TestChooseTiesByTotalCost: of equal records the one comes first whose best
-// offer costs less in all, the fee and the premium together.
+// TestChooseTiesByTotalCost: if the records are equal, the order is by the total cost of
+// the best offer, which is fee and premium together.
 func TestChooseTiesByTotalCost(t *testing.T) {
 	offer := func(premium string, side mostro.Side) func(*mostro.Info, *mostro.Order, *score.Score) {
 		return func(i *mostro.Info, o *mostro.Order, _ *score.Score) {
@@ -26,9 +26,10 @@ func TestChooseTiesByTotalCost(t *testing.T) {
 		side mostro.Side
 		want []string
 	}{
-		// Half of the fee and the premium: 0.1 + 5, 0.5 + 1, 1 - 1 percent; the last states none.
+		// Half of the fee plus the premium: 0.1 + 5, 0.5 + 1, 1 - 1 percent. The last node
+		// states no premium.
 		"fiat=VES&side=buy&amount=100": {mostro.SideSell, []string{"dear fee, discount", "middle", "cheap fee, high premium", "no premium"}},
-		// A seller gains by the premium.
+		// A seller earns the premium.
 		"fiat=VES&side=sell&amount=100": {mostro.SideBuy, []string{"cheap fee, high premium", "middle", "dear fee, discount", "no premium"}},
 	} {
 		b := newBazaar(t)
@@ -42,8 +43,8 @@ func TestChooseTiesByTotalCost(t *testing.T) {
 	}
 }
 
-// TestChooseSaysNothingOfClaimsThatNobodyMade: a node that claims no trade is
-// not said to stand anywhere "were its claims so".
+// TestChooseSaysNothingOfClaimsThatNobodyMade: if a node claims no trade, the reasons do
+// not mention a value by its claims.
 func TestChooseSaysNothingOfClaimsThatNobodyMade(t *testing.T) {
 	b := newBazaar(t)
 	b.mostro("silent", 0, 0, "0.001", func(_ *mostro.Info, _ *mostro.Order, s *score.Score) { s.Provisional, s.Claim = true, 53*score.One })
@@ -58,8 +59,8 @@ func TestChooseSaysNothingOfClaimsThatNobodyMade(t *testing.T) {
 	}
 }
 
-// TestChooseListsImpostorsLast: a key that uses another's name stands behind
-// all others, whatever it claims, and says so.
+// TestChooseListsImpostorsLast: a key that uses the name of another key comes after all
+// others, whatever it claims, and has a warning.
 func TestChooseListsImpostorsLast(t *testing.T) {
 	b := newBazaar(t)
 	b.mostro("Kmbalache", 30, 50_000, "0.010", nil)
@@ -79,9 +80,9 @@ func TestChooseListsImpostorsLast(t *testing.T) {
 	}
 }
 
-// TestChooseLinksItsBestOffer shows a link that leads to the offer's author. A
-// link to another node and the link of a key that uses another's name are left
-// out.
+// TestChooseLinksItsBestOffer: the link must lead to the author of the offer. If the link
+// leads to another node, or if the key uses the name of another key, the answer has no
+// link.
 func TestChooseLinksItsBestOffer(t *testing.T) {
 	b := newBazaar(t)
 	link := func(node string) string {

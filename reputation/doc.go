@@ -1,12 +1,13 @@
-// Package reputation follows the log, keeps the scores of Mostros up to date,
-// publishes and shows them.
+// Package reputation follows the log, keeps the scores of Mostros up to date, publishes
+// the scores and shows the scores over HTTP.
 //
-// Package score computes the scores. A Service reads the log by a cursor, gives
-// its entries to a score.Ledger, computes what changed, publishes the new scores
-// as NIP-85 assertions, and stores the facts in a checkpoint. The Face answers
-// over HTTP: the API, the pages, the badge, and the choice of a Mostro for a trade.
+// Package score computes the scores. A Service reads the log from a cursor, passes the
+// entries to a score.Ledger, computes the scores that changed, publishes these scores as
+// NIP-85 assertions, and stores the facts in a checkpoint. The Face answers HTTP requests:
+// the API, the pages, the badge, and the choice of a Mostro for a trade.
 //
-// The package promises that a lost checkpoint changes no score, because the facts
-// grow back from the log. It does not check the signatures of events: the relay
+// The package promises that a lost checkpoint changes no score, because the Service
+// rebuilds the facts from the log. The package does not check the signatures of events,
+// because the relay checked the signatures before it logged the events.
 // did before it logged them.
 package reputation

@@ -21,70 +21,73 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
 
-// Known is what the Face shows: a Service knows it.
+// Known is the source of the scores that the Face shows. A Service implements Known.
 type Known interface {
 	Score(pubkey string) (score.Score, bool)
 	Scores() []score.Score
-	Ratings(pubkey string) []score.RatedBy // newest first
+	Ratings(pubkey string) []score.RatedBy // the newest first
 	Ready() bool
 	Params() score.Params
-	Pubkey() string // that signs assertions; "" none
+	Pubkey() string // the key that signs assertions; "" if there is none
 }
 
-// Web is the program's manners over HTTP, which the Face borrows.
+// Web builds the HTTP handlers of the program.
 type Web interface {
-	// API answers with JSON. An error with a method Problem is the client's.
+	// API returns a handler that answers with JSON. If the error of get has a method
+	// Problem, the client caused the error, and the answer shows the detail.
 	API(route string, get func(*http.Request) (any, error)) http.HandlerFunc
-	// Page answers with a page in the program's look.
+	// Page returns a handler that answers with a page in the layout of the program.
 	Page(route, nav string, get func(*http.Request) (title string, body template.HTML, err error)) http.HandlerFunc
 }
 
-// Market is what is on offer, and where.
+// Market is the source of the open orders and of the Mostros.
 type Market interface {
-	// Infos gives what each Mostro says of itself.
+	// Infos returns the info event of each Mostro.
 	Infos() []mostro.Info
-	// Offers gives the open orders of Mostros in a currency, by the maker's
-	// side, of one payment method unless that is ""; whole is false when there
-	// are more.
+	// Offers returns the open orders of Mostros in a currency, by the side of the maker.
+	// If method is not "", Offers returns only orders with this payment method. whole is
+	// false if there are more orders.
 	Offers(ctx context.Context, fiat string, side mostro.Side, method string) (offers []mostro.Order, whole bool, err error)
-	// Rates gives the prices of one bitcoin in a currency that nodes sign and
-	// that have not expired.
+	// Rates returns the prices of one bitcoin in a currency that nodes signed and that
+	// have not expired.
 	Rates(ctx context.Context, fiat string) ([]Rate, error)
 }
 
-// Rate is the price of one bitcoin, as one key says it.
+// Rate is the price of one bitcoin, as signed by one key.
 type Rate struct {
 	Pubkey string
 	Price  float64
 	At     time.Time
 }
 
-// Face shows scores to people and programs. It holds no state but ratings that
-// were asked for again and again.
+// Face shows scores over HTTP. Its only state is a cache of ratings. A Face is safe for
+// concurrent use.
 type Face struct {
 	Known  Known
 	Market Market
-	Prices Prices // nil: the operator has no sources
+	Prices Prices // nil if the operator has no sources
 	Web    Web
-	URL    string           // public http(s) address without a path; "": as each request says
-	Now    func() time.Time // nil: time.Now
+	URL    string           // public http(s) address without a path; if "", the address of each request
+	Now    func() time.Time // if nil, time.Now
 
 	mu    sync.Mutex
 	rated map[string]ratedAt // by node; guarded by mu
 }
 
-// ratedAt are a node's ratings as of one score.
+// ratedAt is the cached list of a node's ratings as of one score.
 type ratedAt struct {
 	root string
 	asOf time.Time
 	list []score.RatedBy
 }
 
-// maxRated bounds the nodes whose ratings are held: to find out what each
-// moves takes all facts of a node, and anybody may ask.
+// maxRated is the largest number of nodes in the cache of ratings. The cache bounds the
+// work of repeated requests, because the computation of Moves reads all facts of a node
+// and any client can request the ratings.
 const maxRated = 64
 
-// ratings gives a node's ratings as of its score; nobody changes the list.
+// ratings returns the ratings of a node as of its score. The caller must not change the
+// list.
 func (f *Face) ratings(s *score.Score) []score.RatedBy {
 	f.mu.Lock()
 	held, ok := f.rated[s.Pubkey]
@@ -109,12 +112,12 @@ var faceTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"sats": thousands, "short": shortKey, "points": points, "percentOf": percentOf, "plural": counted, "tidy": tidy,
 }).ParseFS(webFiles, "web/*.html"))
 
-// rateScript is the one script, and its name, which holds its hash: it can be
-// cached for ever.
+// rateScript is the only script of the pages. The path of the script contains its hash, so
+// that clients can cache the script for ever.
 var rateScript, rateScriptPath = func() ([]byte, string) {
 	script, err := webFiles.ReadFile("web/rate.js")
 	if err != nil {
-		panic(err) // it is compiled in
+		panic(err) // impossible: the file is embedded
 	}
 	sum := sha256.Sum256(script)
 	return script, "/assets/rate-" + hex.EncodeToString(sum[:6]) + ".js"
@@ -132,11 +135,11 @@ func (f *Face) Register(mux *http.ServeMux) {
 		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Write(rateScript) // a client that is gone needs no answer
+		w.Write(rateScript) // the error is ignored: the client is gone
 	})
 }
 
-// refusal is an error that is the client's fault, or nobody's.
+// refusal is an error that the client caused, or a state in which no score exists.
 type refusal struct {
 	status        int
 	param, detail string
@@ -144,14 +147,14 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.detail }
 
-// Problem says what to tell the client.
+// Problem returns the HTTP status, the parameter and the text for the client.
 func (r *refusal) Problem() (status int, param, detail string) { return r.status, r.param, r.detail }
 
 func badParam(name, format string, args ...any) error {
 	return &refusal{http.StatusBadRequest, name, name + ": " + fmt.Sprintf(format, args...)}
 }
 
-// parseKey reads a public key as hex or npub.
+// parseKey parses a public key in hex or as npub.
 func parseKey(s string) (string, error) {
 	s = strings.TrimSpace(s)
 	if strings.HasPrefix(s, "npub1") {
@@ -164,7 +167,8 @@ func parseKey(s string) (string, error) {
 	return "", badParam("pubkey", "not a public key of 64 hex digits or an npub")
 }
 
-// scoreOf finds the score that a path names.
+// scoreOf returns the score of the node in the path. If there is none, scoreOf returns a
+// refusal.
 func (f *Face) scoreOf(r *http.Request) (score.Score, error) {
 	pubkey, err := parseKey(r.PathValue("pubkey"))
 	if err != nil {
@@ -180,7 +184,7 @@ func (f *Face) scoreOf(r *http.Request) (score.Score, error) {
 	return score.Score{}, &refusal{http.StatusNotFound, "", "No score: this key never described itself as a Mostro in an event that is held here. Scores of all Mostros: /api/v1/instances?sort=rank"}
 }
 
-// Standing is a node's score in a few numbers.
+// Standing returns the summary of a node's score. ok is false if there is no score.
 func (f *Face) Standing(pubkey string) (mostro.Standing, bool) {
 	s, ok := f.Known.Score(pubkey)
 	if !ok {
@@ -207,7 +211,7 @@ func (f *Face) now() time.Time {
 	return f.Now()
 }
 
-// base is the address under which the visitor sees this program.
+// base returns the address under which the visitor reaches this program.
 func (f *Face) base(r *http.Request) string {
 	if f.URL != "" {
 		return strings.TrimSuffix(f.URL, "/")
@@ -219,7 +223,7 @@ func (f *Face) base(r *http.Request) string {
 	return scheme + r.Host
 }
 
-// render executes a template to safe HTML.
+// render executes a template and returns safe HTML.
 func render(name string, data any) (template.HTML, error) {
 	var b bytes.Buffer
 	if err := faceTemplates.ExecuteTemplate(&b, name, data); err != nil {
@@ -228,8 +232,7 @@ func render(name string, data any) (template.HTML, error) {
 	return template.HTML(b.String()), nil
 }
 
-// thousands groups a whole number's digits with thin spaces, as the explorer
-// does.
+// thousands groups the digits of a whole number with thin spaces, like the explorer.
 func thousands(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	sign := ""
@@ -242,10 +245,10 @@ func thousands(n int64) string {
 	return sign + s
 }
 
-// long are numbers that are hard to read: many digits, or many decimals.
+// long matches numbers that are hard to read: many digits, or many decimals.
 var long = regexp.MustCompile(`\d+(\.\d{2,})?`)
 
-// tidy makes the numbers of a sentence easy to read.
+// tidy shortens and groups the numbers of a sentence.
 func tidy(text string) string {
 	return long.ReplaceAllStringFunc(text, func(number string) string {
 		whole, fraction, dot := strings.Cut(number, ".")
@@ -261,10 +264,10 @@ func tidy(text string) string {
 
 func shortKey(key string) string { return key[:min(8, len(key))] + "…" }
 
-// points writes a number of 0 to 100 with one decimal.
+// points formats a number from 0 to 100 with one decimal.
 func points(m score.Micro) string { return strconv.FormatFloat(m.Float(), 'f', 1, 64) }
 
-// percentOf writes a number of 0 to 1 as 0 to 100.
+// percentOf formats a number from 0 to 1 as 0 to 100.
 func percentOf(m score.Micro) string { return strconv.FormatFloat(m.Float()*100, 'f', 0, 64) }
 
 func counted(n int, one, many string) string {

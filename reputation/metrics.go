@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the service's own. Main registers them.
+// metrics are the metrics of the service. Main calls Service.Register.
 type metrics struct {
 	applied   prometheus.Counter
 	computeds *prometheus.HistogramVec
@@ -31,14 +31,14 @@ func newMetrics(s *Service) *metrics {
 			Namespace: "mostrodex", Subsystem: "reputation", Name: "compute_seconds", Help: "Time to compute all scores, or those whose facts changed.",
 			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"what"}),
-		published: prometheus.NewCounterVec(prometheus.CounterOpts(opts("published_total", "Events published, by what they are.")), []string{"what"}),
+		published: prometheus.NewCounterVec(prometheus.CounterOpts(opts("published_total", "Events published, by type.")), []string{"what"}),
 		gauges: []prometheus.Collector{
 			gauge("lag_entries", "Entries of the log that are not applied yet.", func() float64 {
 				head, at := s.cfg.Log.Head(), s.ledger.Cursor()
 				return float64(head - min(at, head))
 			}),
 			gauge("nodes", "Mostros that have a score.", func() float64 { return float64(len(s.scores)) }),
-			gauge("provisional_nodes", "Of them, those of which nothing was witnessed.", func() float64 {
+			gauge("provisional_nodes", "Mostros with a score of which no event was witnessed.", func() float64 {
 				n := 0
 				for _, score := range s.scores {
 					if score.Provisional {
@@ -47,7 +47,7 @@ func newMetrics(s *Service) *metrics {
 				}
 				return float64(n)
 			}),
-			gauge("flagged_nodes", "Of them, those with a flag.", func() float64 {
+			gauge("flagged_nodes", "Mostros with a score that have a flag.", func() float64 {
 				n := 0
 				for _, score := range s.scores {
 					if len(score.Flags) > 0 {
@@ -56,14 +56,14 @@ func newMetrics(s *Service) *metrics {
 				}
 				return float64(n)
 			}),
-			gauge("refused", "Events that meant to be evidence and are not.", func() float64 {
+			gauge("refused", "Events that were refused as evidence.", func() float64 {
 				n := int64(0)
 				for _, c := range s.ledger.Reasons() {
 					n += c
 				}
 				return float64(n)
 			}),
-			gauge("as_of_seconds", "When all scores were computed last, in unix seconds.", func() float64 {
+			gauge("as_of_seconds", "Time of the last computation of all scores, in unix seconds.", func() float64 {
 				if s.asOf.IsZero() {
 					return 0
 				}

@@ -12,10 +12,9 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
-// interval is a mean between two bounds, in places of a picture that is 100
-// wide.
+// interval is a mean between two bounds, with positions in a picture of width 100.
 type interval struct {
-	Lo, Mean, Hi  string // as words
+	Lo, Mean, Hi  string // formatted numbers
 	From, Wide    string // of the bar
 	At            string // of the mark
 	HasMean, Tall bool
@@ -30,11 +29,11 @@ func intervalOf(lo, mean, hi score.Micro, hasMean bool) interval {
 type componentRow struct {
 	Title, What, Why string
 	Weight, Mean     string
-	Costs            string // "" where there is no rank
+	Costs            string // "" if there is no rank
 	Bar              interval
 }
 
-// componentWords say what the sub-scores are.
+// componentWords are the title and the explanation of each sub-score.
 var componentWords = [len(score.SubNames)][2]string{
 	score.SubUsers:      {"Users", "what traders with a receipt say"},
 	score.SubCompletion: {"Completion", "taken orders that ended well"},
@@ -56,7 +55,7 @@ type ratingRow struct {
 	Up                                                bool
 }
 
-// shownRatings bounds the ratings on a node's page.
+// shownRatings is the number of ratings on the page of a node.
 const shownRatings = 25
 
 type scorePage struct {
@@ -64,7 +63,7 @@ type scorePage struct {
 	Pubkey     string
 	Interval   interval
 	Claim      string
-	Unranked   string // why it has no rank, in words
+	Unranked   string // reason why there is no rank; "" if there is one
 	AsOf       string
 	AsOfRFC    string
 	Components []componentRow
@@ -79,10 +78,10 @@ type scorePage struct {
 	Base       string
 	Script     string
 	Ready      bool
-	Funds      bool // somebody's word is taken for what was paid
+	Funds      bool // a development fund confirms payments
 }
 
-// Section explains a node's score, on its page of the explorer.
+// Section returns the part of a node's explorer page that explains the score.
 func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 	s, ok := f.Known.Score(pubkey)
 	p := &scorePage{Pubkey: pubkey, Base: f.base(r), Script: rateScriptPath, Ready: f.Known.Ready()}
@@ -192,7 +191,7 @@ func formOptions(on string, pairs ...string) (out []formOption) {
 type candidateRow struct {
 	*Candidate
 	Title   string
-	Watched string // "watched 3 of 30 days"; "" where it has a rank, or none for another reason
+	Watched string // "watched 3 of 30 days"; "" if there is a rank or another reason for none
 	Bar     interval
 	Place   int
 }
@@ -207,7 +206,7 @@ type choosePage struct {
 	JSON     string
 }
 
-// choosePage answers GET /choose: a form, and what it finds.
+// choosePage answers GET /choose with the form and its result.
 func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
 	values := r.URL.Query()
 	p := &choosePage{JSON: "/api/v1/choose?" + values.Encode(), Form: chooseForm{
@@ -255,7 +254,7 @@ func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
 	return title, body, err
 }
 
-// currencies are those that Mostros say they take, for the form.
+// currencies returns the currencies that the Mostros accept, for the form.
 func (f *Face) currencies() (list []string) {
 	for _, info := range f.Market.Infos() {
 		list = append(list, info.Currencies...)

@@ -11,48 +11,48 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
-// Prices are those of the operator's own sources. Price is called concurrently.
+// Prices is the operator's own source of prices. Price must be safe for concurrent use.
 type Prices interface {
-	// Price returns the price of one bitcoin in a currency; ok is false if no
-	// source has said one of late.
+	// Price returns the price of one bitcoin in a currency. ok is false if no source has a
+	// recent price.
 	Price(fiat string, now time.Time) (btc float64, ok bool)
 }
 
-// Where a Price comes from.
+// Sources of a Price.
 const (
 	PriceOfOperator = "operator"   // the operator's own sources
-	PriceOfMostros  = "mostros"    // Mostros with a rank that agree
-	PriceUnverified = "unverified" // other Mostros, or some that do not agree: it excludes no Mostro
+	PriceOfMostros  = "mostros"    // Mostros with a rank whose prices agree
+	PriceUnverified = "unverified" // other Mostros, or Mostros that do not agree: such a price excludes no Mostro
 )
 
-// Price is the price of a bitcoin.
+// Price is the price of one bitcoin.
 type Price struct {
-	BTC      string `json:"btc"` // of fiat, in decimals
+	BTC      string `json:"btc"` // fiat per bitcoin, in decimals
 	Fiat     string `json:"fiat"`
 	Source   string `json:"source"` // "operator", "mostros" or "unverified"
 	Verified bool   `json:"verified"`
-	Mostros  int    `json:"mostros"` // that say one; 0: of the operator
+	Mostros  int    `json:"mostros"` // number of Mostros that signed a price; 0 for the operator's price
 	Rated    bool   `json:"rated"`   // these Mostros have a rank
-	times           // of the oldest
+	times           // time of the oldest price
 }
 
-// How a price of Mostros is verified.
+// Rules for a verified price of Mostros.
 const (
-	priceNodes  = 3    // with a rank, at the least
-	priceSpread = .01  // of the price: what one of them may move it by
-	priceAgree  = .666 // of their weight lies within priceSpread of it
+	priceNodes  = 3    // smallest number of Mostros with a rank
+	priceSpread = .01  // largest relative change of the price by one Mostro
+	priceAgree  = .666 // share of the weight that must lie within priceSpread of the price
 )
 
-// weightedRate is a Rate and what it weighs.
+// weightedRate is a Rate with its weight.
 type weightedRate struct {
 	Rate
 	weight float64
 }
 
-// price returns what a bitcoin costs, nil if nobody says it. The operator's own
-// sources come first. A table of prices is free to publish, and so is a key, so
-// only Mostros with a rank verify a price: each weighs by its rank, and none of
-// them may move the price by more than a hundredth.
+// price returns the price of a bitcoin, or nil if there is none. The operator's own
+// sources have priority. An attacker can publish any number of price tables with any
+// number of keys at no cost. Therefore only Mostros with a rank verify a price. The weight
+// of a Mostro is its rank, and no Mostro may move the price by more than a hundredth.
 func price(fiat string, rates []Rate, scores map[string]score.Score, own Prices, now time.Time) *Price {
 	p := &Price{Fiat: fiat, Source: PriceUnverified}
 	if own != nil {
@@ -92,7 +92,7 @@ func price(fiat string, rates []Rate, scores map[string]score.Score, own Prices,
 	return p
 }
 
-// doubt says in words why a price is not verified.
+// doubt returns the reason why a price is not verified, as text.
 func (p *Price) doubt() string {
 	who := counted(p.Mostros, "Mostro", "Mostros")
 	switch {
@@ -106,8 +106,8 @@ func (p *Price) doubt() string {
 
 func formatPrice(btc float64) string { return strconv.FormatFloat(btc, 'f', 2, 64) }
 
-// agreed says whether enough rates, sorted, lie near to their median, and whether
-// it would stay where it is without any one of them.
+// agreed reports whether enough of the sorted rates lie near btc, the median, and whether
+// the median stays near btc without any one of the rates.
 func agreed(list []weightedRate, btc float64) bool {
 	if len(list) < priceNodes {
 		return false
@@ -125,7 +125,8 @@ func agreed(list []weightedRate, btc float64) bool {
 	return sum >= priceAgree*whole
 }
 
-// weightedMedian of sorted rates, without the one at an index.
+// weightedMedian returns the weighted median of sorted rates without the rate at an index.
+// If the index is -1, weightedMedian uses all rates.
 func weightedMedian(list []weightedRate, without int) float64 {
 	whole := 0.0
 	for i, r := range list {
@@ -133,7 +134,7 @@ func weightedMedian(list []weightedRate, without int) float64 {
 			whole += r.weight
 		}
 	}
-	sum, half := 0.0, -1.0 // half: a rate at which exactly half of the weight is reached
+	sum, half := 0.0, -1.0 // half is a rate at which exactly half of the weight is reached
 	for i, r := range list {
 		if i == without {
 			continue
@@ -150,7 +151,8 @@ func weightedMedian(list []weightedRate, without int) float64 {
 	return max(half, 0)
 }
 
-// sats gives what an amount comes to; 0 where that is no sane number.
+// sats returns the sats of an amount of fiat, rounded up, or 0 if the result is not
+// plausible.
 func (p *Price) sats(amount *mostro.Decimal) int64 {
 	per, err := strconv.ParseFloat(p.BTC, 64)
 	if err != nil || per <= 0 || amount == nil {

@@ -15,11 +15,11 @@ import (
 
 // Kinds of NIP-85.
 const (
-	KindAssertion        = 30382 // of a key
-	KindAddressAssertion = 30384 // of an address
+	KindAssertion        = 30382 // about a key
+	KindAddressAssertion = 30384 // about an address
 )
 
-// Assertion builds the NIP-85 event of a score, ready to be signed.
+// Assertion returns the unsigned NIP-85 event of a score.
 func Assertion(s score.Score, provider string) nostr.Event {
 	tags := nostr.Tags{
 		{"d", s.Pubkey},
@@ -50,8 +50,8 @@ func Assertion(s score.Score, provider string) nostr.Event {
 	return nostr.Event{PubKey: provider, Kind: KindAssertion, Tags: tags}
 }
 
-// fingerprint returns the parts of a score whose change is published: the figures
-// that a reader acts on, and the bounds to the whole point.
+// fingerprint returns the parts of a score whose change is published: the figures that a
+// reader acts on, and the bounds rounded down to whole points.
 func fingerprint(s score.Score) string {
 	var flags []string
 	for _, f := range s.Flags {
@@ -60,8 +60,8 @@ func fingerprint(s score.Score) string {
 	return fmt.Sprint(s.Rank, int64(s.Lo/score.One), int64(s.Hi/score.One), s.ExposureSats, s.N, flags, s.Algo)
 }
 
-// profile says what the key is for (NIP-85 asks for one key and one profile
-// for each algorithm).
+// profile returns the profile of the signing key. NIP-85 requires one key and one profile
+// for each algorithm.
 func (s *Service) profile() nostr.Event {
 	p := mostro.Profile{
 		Pubkey: s.cfg.Signer.Pubkey(), Name: "mostrodex reputation",
@@ -71,7 +71,9 @@ func (s *Service) profile() nostr.Event {
 	return p.Event()
 }
 
-// publish makes public what changed since it did so last.
+// publish publishes the assertions and proofs that changed after the last publication.
+// After a crash between a publication and the next checkpoint, the same assertion is
+// published again.
 func (s *Service) publish(ctx context.Context) error {
 	for _, score := range s.Scores() {
 		print := fingerprint(score)
@@ -93,7 +95,7 @@ func (s *Service) publish(ctx context.Context) error {
 	return s.publishProofs(ctx)
 }
 
-// note changes what a checkpoint keeps.
+// note changes fields that the checkpoint stores.
 func (s *Service) note(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,10 +103,10 @@ func (s *Service) note(change func()) {
 	change()
 }
 
-// send signs an event as of now and publishes it.
+// send signs an event with the current time and publishes the event.
 func (s *Service) send(ctx context.Context, what string, evt *nostr.Event) error {
-	// Two versions of one address must not share a second: that is what we
-	// call an equivocation in others.
+	// Two versions of one address must not have the same created_at, because this relay
+	// reports such a pair of another key as an equivocation.
 	last := s.sent[addressOf(evt)]
 	evt.CreatedAt = max(nostr.Timestamp(s.cfg.Now().Unix()), last+1)
 	if err := s.cfg.Signer.Sign(evt); err != nil {
@@ -118,8 +120,8 @@ func (s *Service) send(ctx context.Context, what string, evt *nostr.Event) error
 	return nil
 }
 
-// publishProofs makes both events of each new equivocation public: an
-// assertion about the order's address whose content is the two signed events.
+// publishProofs publishes a proof of each new equivocation: an assertion about the address
+// of the order, with both signed events in the content.
 func (s *Service) publishProofs(ctx context.Context) error {
 	if s.cfg.Pairs == nil {
 		return nil

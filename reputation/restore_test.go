@@ -9,8 +9,8 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
-// TestRestoredScoresAreTheSame: after a restart the checkpoint alone gives
-// what the log gave, who was witnessed and when among it.
+// TestRestoredScoresAreTheSame: after a restart the scores from the checkpoint equal the
+// scores from the log, including the witnessed times.
 func TestRestoredScoresAreTheSame(t *testing.T) {
 	w := &scoretest.World{T: t}
 	node := scoretest.KeyOf("node")

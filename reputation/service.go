@@ -15,97 +15,99 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Log is what reputation needs of the log.
+// Log is the part of the event log that a Service reads.
 type Log interface {
 	score.Reader
-	// Wait returns nil once the head is greater than seq.
+	// Wait returns nil when the head is greater than seq. If ctx ends first, Wait returns
+	// its error.
 	Wait(ctx context.Context, seq uint64) error
-	// Head is the last position of the log.
+	// Head returns the last position of the log.
 	Head() uint64
 }
 
-// Pairs finds the events of equivocations: the relay keeps both versions,
-// though it serves one.
+// Pairs finds the events of equivocations. The relay keeps both versions of an address,
+// although it serves only one.
 type Pairs interface {
 	Equivocations(ctx context.Context, fn func(first, second *nostr.Event) error) error
 }
 
-// Publisher makes an event public. When Publish returns nil the event is
-// durable here and queued for other relays.
+// Publisher publishes events. If Publish returns nil, the event is durable on this relay
+// and queued for other relays.
 type Publisher interface {
 	Publish(ctx context.Context, evt *nostr.Event) error
 }
 
-// Signer signs with the key of this algorithm, and no other key.
+// Signer signs with the key of this algorithm only.
 type Signer interface {
 	Pubkey() string
 	Sign(evt *nostr.Event) error
 }
 
-// Config is what a Service stands on.
+// Config configures a Service. Log is required. If Every, Logger or Now is zero, the
+// Service uses DefaultEvery, discards log lines and uses time.Now.
 type Config struct {
-	Dir       string // of the checkpoint; "" keeps none
+	Dir       string // directory of the checkpoint; if "", no checkpoint is kept
 	Log       Log
-	Pairs     Pairs        // nil: proofs of equivocation are not published
-	Publisher Publisher    // nil: nothing is published
-	Signer    Signer       // needed with Publisher
-	Proofs    score.Proofs // nil: Receipts
-	Params    score.Params // zero: DefaultParams
+	Pairs     Pairs        // if nil, proofs of equivocation are not published
+	Publisher Publisher    // if nil, no event is published
+	Signer    Signer       // required if Publisher is set
+	Proofs    score.Proofs // if nil, score.Receipts
+	Params    score.Params // if zero (Draws is 0), score.DefaultParams with the given Funds and Payees
 	Every     time.Duration
 	Logger    *slog.Logger
 	Now       func() time.Time
 }
 
-// DefaultEvery is how often all scores are computed anew.
+// DefaultEvery is the interval between two computations of all scores.
 const DefaultEvery = 10 * time.Minute
 
-// How the follower takes its time.
+// Pace of the follower.
 const (
-	recomputeAfter  = time.Second      // between two computations of what changed, at least
-	readAfter       = time.Second / 4  // between two readings of the log
-	computeShare    = 50               // of this many parts of the time one at most is spent computing
-	checkpointAfter = 15 * time.Minute // between two checkpoints
+	recomputeAfter  = time.Second      // shortest interval between two computations of changed scores
+	readAfter       = time.Second / 4  // interval between two reads of the log
+	computeShare    = 50               // at most one part in computeShare of the time is spent on computing
+	checkpointAfter = 15 * time.Minute // shortest interval between two checkpoints
 )
 
-// Service follows the log and knows the scores. Its methods are safe for
-// concurrent use once Open returned.
+// Service follows the log and holds the scores. After Open has returned, the methods of a
+// Service are safe for concurrent use, except that only one goroutine (the follower) may
+// call Run, CatchUp or Close.
 type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
 
-	// mu guards the ledger and the scores. The follower alone writes; it holds
-	// the lock for a batch or a computation.
+	// mu guards ledger, scores, asOf and caught. Only the follower writes these fields.
+	// The follower holds the lock for the time of one batch or one computation.
 	mu     sync.RWMutex
 	ledger *score.Ledger
 	scores map[string]score.Score
 	asOf   time.Time
-	caught bool // up with the log at least once
+	caught bool // the scores were up to date with the log at least once
 
-	// deriving guards what deriving keeps beside the facts, for those that
-	// hold mu for reading.
+	// deriving guards the caches of the ledger, for goroutines that hold mu for reading.
 	deriving sync.Mutex
 
-	// The follower's own.
-	restored  bool   // the checkpoint was looked for
-	saved     uint64 // cursor of the checkpoint
-	unsaved   bool   // something else than the cursor changed since
+	// The fields below belong to the follower.
+	restored  bool   // restore was called, or is not needed
+	saved     uint64 // cursor of the last checkpoint
+	unsaved   bool   // a field of the checkpoint other than the cursor changed after the last checkpoint
 	savedAt   time.Time
-	published map[string]string          // by node: what was published last
-	announced map[string]bool            // proofs of equivocation that were published
-	sent      map[string]nostr.Timestamp // by address: created_at of what was published last
-	about     string                     // what the key's profile said last
-	took      time.Duration              // of the last computation of what changed
+	published map[string]string          // by node: fingerprint of the last published assertion
+	announced map[string]bool            // published proofs of equivocation
+	sent      map[string]nostr.Timestamp // by address: created_at of the last published event
+	about     string                     // content of the last published profile
+	took      time.Duration              // duration of the last computation of changed scores
 }
 
-// Open checks what it is given. The checkpoint is read, and scores are
-// computed, by Run or CatchUp.
+// Open checks cfg and returns a Service without scores. Run or CatchUp reads the
+// checkpoint and computes the scores.
 func Open(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
-		return nil, errors.New("reputation: no log")
+		return nil, errors.New("reputation: Log is not set")
 	}
 	if cfg.Publisher != nil && cfg.Signer == nil {
-		return nil, errors.New("reputation: a publisher without a key")
+		return nil, errors.New("reputation: Publisher is set without a Signer")
 	}
 	if cfg.Params.Draws == 0 {
 		funds, payees := cfg.Params.Funds, cfg.Params.Payees
@@ -130,7 +132,7 @@ func Open(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Close writes the checkpoint. Run must have ended.
+// Close writes the checkpoint if a fact changed. Run must have returned before.
 func (s *Service) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +142,8 @@ func (s *Service) Close() error {
 	return s.save()
 }
 
-// Run follows the log until ctx ends.
+// Run follows the log until ctx ends, and returns the error of ctx or the first other
+// error.
 func (s *Service) Run(ctx context.Context) error {
 	for {
 		if err := s.CatchUp(ctx); err != nil {
@@ -157,7 +160,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// rest waits for news of the log, or until all scores are due.
+// rest returns when the log has new entries, or when the computation of all scores is due.
 func (s *Service) rest(ctx context.Context) error {
 	s.mu.RLock()
 	cursor, due := s.ledger.Cursor(), s.asOf.Add(s.cfg.Every)
@@ -171,8 +174,9 @@ func (s *Service) rest(ctx context.Context) error {
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("reputation: wait for the log: %w", err)
 	}
-	// News come in crowds. They are noted while the log still has them in memory,
-	// and computed together: the more there is to compute, the more rarely.
+	// New entries often arrive in bursts. The follower reads them while they are still in
+	// the memory of the log, and computes the changed scores together. The longer a
+	// computation takes, the longer the follower waits before the next one.
 	enough := time.Now().Add(min(max(recomputeAfter, computeShare*s.took), s.cfg.Every))
 	for time.Now().Before(enough) {
 		t := time.NewTimer(readAfter)
@@ -189,8 +193,8 @@ func (s *Service) rest(ctx context.Context) error {
 	return nil
 }
 
-// CatchUp applies what the log holds now and computes what it changed; all
-// scores when they are due.
+// CatchUp applies the entries that the log holds now, and computes the scores that
+// changed. If the computation of all scores is due, CatchUp computes all scores.
 func (s *Service) CatchUp(ctx context.Context) error {
 	if s.cfg.Dir != "" && !s.restored {
 		if err := s.restore(); err != nil {
@@ -216,8 +220,8 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	return s.save()
 }
 
-// read applies what the log holds. One batch is read while the one before it
-// is applied.
+// read applies the entries of the log up to the head. While one batch is applied, the next
+// batch is read.
 func (s *Service) read(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -250,12 +254,12 @@ func (s *Service) read(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger.Advance(head) // nobody can read any more what lies between
+	s.ledger.Advance(head) // the entries between were skipped by the log and cannot be read later
 	return nil
 }
 
-// compute brings the scores up to date: all of them, or those whose facts
-// changed. The caller holds the lock.
+// compute updates the scores: all scores if full is set, otherwise the scores whose facts
+// changed. The caller holds mu.
 func (s *Service) compute(now time.Time, full bool) {
 	start := time.Now()
 	scores := s.ledger.Update(now, full)
@@ -275,24 +279,25 @@ func (s *Service) compute(now time.Time, full bool) {
 	s.metrics.computed(full, took)
 }
 
-// Ready says whether the scores have been up with the log.
+// Ready reports whether the scores were up to date with the log at least once.
 func (s *Service) Ready() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.caught
 }
 
-// AsOf is when all scores were computed last; zero: not yet.
+// AsOf returns the time of the last computation of all scores. AsOf returns the zero time
+// before the first computation.
 func (s *Service) AsOf() time.Time {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.asOf
 }
 
-// Params are the constants of the score.
+// Params returns the constants of the score.
 func (s *Service) Params() score.Params { return s.cfg.Params }
 
-// Pubkey is the key under which scores are published; "" for none.
+// Pubkey returns the key that signs the assertions, or "" if there is no Signer.
 func (s *Service) Pubkey() string {
 	if s.cfg.Signer == nil {
 		return ""
@@ -300,8 +305,8 @@ func (s *Service) Pubkey() string {
 	return s.cfg.Signer.Pubkey()
 }
 
-// Score gives the score of a node; ok is false for a key that never described
-// itself as a Mostro.
+// Score returns the score of a node. ok is false if the key never described itself as a
+// Mostro.
 func (s *Service) Score(pubkey string) (score score.Score, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -309,7 +314,7 @@ func (s *Service) Score(pubkey string) (score score.Score, ok bool) {
 	return score, ok
 }
 
-// Scores gives all scores, the best first (ByRank).
+// Scores returns all scores, the best first (score.ByRank).
 func (s *Service) Scores() []score.Score {
 	s.mu.RLock()
 	list := slices.Collect(maps.Values(s.scores))
@@ -318,8 +323,8 @@ func (s *Service) Scores() []score.Score {
 	return list
 }
 
-// Ratings gives all ratings of a host, the newest first, with what each counts
-// for and why. A host need not be a Mostro.
+// Ratings returns all ratings of a host, the newest first, with the weight and the reason
+// of each. A host need not be a Mostro.
 func (s *Service) Ratings(pubkey string) []score.RatedBy {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -333,8 +338,8 @@ func (s *Service) Ratings(pubkey string) []score.RatedBy {
 	return s.ledger.Ratings(pubkey, mu, at)
 }
 
-// Refusals gives the events that are no evidence, each with its reason, and
-// the count of all by reason. The list holds the first of them.
+// Refusals returns the events that are no evidence, each with its reason, and the number
+// of all refusals by reason. The list is bounded, and the numbers are complete.
 func (s *Service) Refusals() (list []score.Refusal, byReason map[string]int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

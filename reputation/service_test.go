@@ -20,7 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// paper collects what is published; it can refuse.
+// paper is a Publisher that collects events and can refuse them.
 type paper struct {
 	mu     sync.Mutex
 	events []*nostr.Event
@@ -47,7 +47,7 @@ func (p *paper) kinds() map[int]int {
 	return n
 }
 
-// gradedProofs is a Proofs that believes the grade that a receipt names.
+// gradedProofs is a Proofs that accepts the grade that a receipt names.
 type gradedProofs struct{}
 
 func (gradedProofs) Check(_ *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (score.Proof, error) {
@@ -87,8 +87,9 @@ func catchUp(t *testing.T, s *Service) {
 	}
 }
 
-// A restart goes on where the checkpoint stopped, and a lost or damaged
-// checkpoint grows back: the same scores by three roads.
+// After a restart the service continues at the cursor of the checkpoint. If the checkpoint
+// is lost or damaged, the service rebuilds it. All three ways must lead to the same
+// scores.
 func TestRestartEqualsRebuild(t *testing.T) {
 	w := &scoretest.World{T: t}
 	for _, name := range []string{"a", "b", "c"} {
@@ -164,15 +165,15 @@ func TestRestartEqualsRebuild(t *testing.T) {
 			catchUp(t, s)
 			if cfg.Log == log && len(cfg.Params.Funds) == 0 {
 				if got := scoretest.JSON(t, s.Scores()); got != want {
-					t.Error("what grew back is something else")
+					t.Error("the rebuilt scores differ")
 				}
 			}
 		})
 	}
 }
 
-// What arrives between two full computations moves its node at once, to the
-// same score that computing everything gives.
+// An event between two full computations changes the score of its node at once. The score
+// must equal the score of a full computation.
 func TestOneNewEventEqualsAll(t *testing.T) {
 	w := &scoretest.World{T: t}
 	a, b := scoretest.KeyOf("a"), scoretest.KeyOf("b")
@@ -197,7 +198,7 @@ func TestOneNewEventEqualsAll(t *testing.T) {
 	fresh := openService(t, Config{Log: log, Now: func() time.Time { return now }})
 	catchUp(t, fresh)
 	if got, want := scoretest.JSON(t, s.Scores()), scoretest.JSON(t, fresh.Scores()); got != want {
-		t.Error("what changed alone gives other bytes than everything")
+		t.Error("the scores of changed nodes differ from a full computation")
 	}
 }
 
@@ -223,7 +224,7 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	}
 	round()
 	if k := out.kinds(); k[0] != 1 || k[KindAssertion] != 1 || len(out.events) != 2 {
-		t.Fatalf("published %v: want a profile and one assertion, none of a node that nobody saw", k)
+		t.Fatalf("published %v: want a profile and one assertion, and no assertion of an unwitnessed node", k)
 	}
 	evt := out.events[1]
 	if ok, err := evt.CheckSignature(); err != nil || !ok || !evt.CheckID() || evt.PubKey != provider.Pubkey() || evt.Tags.GetD() != a {
@@ -277,11 +278,11 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	out.refuse = nil
 	round()
 	if k := out.kinds(); k[KindAssertion] != 3 {
-		t.Errorf("what was refused is not tried again: %v", k)
+		t.Errorf("a refused event was not published again: %v", k)
 	}
 }
 
-// A node that was watched for too few days has no rank, and nothing about it is
+// A node that was watched for too few days has no rank. No assertion about such a node is
 // published.
 func TestWatchedNodesAreNotPublished(t *testing.T) {
 	a := scoretest.KeyOf("a")
@@ -311,7 +312,7 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 	}
 }
 
-// both is a Pairs over a memory log.
+// both is a Pairs that reads a log in memory.
 type both struct{ log *scoretest.MemLog }
 
 func (b both) Equivocations(_ context.Context, fn func(first, second *nostr.Event) error) error {
@@ -345,7 +346,7 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 		t.Helper()
 		for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("waited for %s in vain", what)
+				t.Fatalf("%s did not happen in time", what)
 			}
 		}
 	}
@@ -368,12 +369,11 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 	}
 }
 
-// Whoever asks for ratings does so while the log is followed and checkpoints
-// are written.
+// Ratings must be safe while the follower reads the log and writes checkpoints.
 func TestRatingsMeanwhile(t *testing.T) {
 	w := &scoretest.World{T: t}
 	a := scoretest.KeyOf("a")
-	for i := range 20 { // open ones, which are looked at each time
+	for i := range 20 { // open orders, which each computation reads again
 		w.Order(a, 900_000+i, mostro.StatusPending, 1000, scoretest.At(59.9))
 	}
 	w.Honest(a, 0, 60, "0.8")
