@@ -135,7 +135,7 @@ func TestReputationMistakes(t *testing.T) {
 		"no key":            {[]string{"reputation", "show", "xyz", "--data", dir}, exitUsage, "no public key"},
 		"unknown Mostro":    {[]string{"reputation", "show", strings.Repeat("ab", 32), "--data", dir}, exitError, "never described itself as a Mostro"},
 		"no bundle":         {[]string{"reputation", "verify", filepath.Join(dir, "nothing")}, exitError, "no such file"},
-		"not a bundle":      {[]string{"reputation", "verify", "-"}, exitError, "middle"},
+		"not a bundle":      {[]string{"reputation", "verify", "-"}, exitError, "truncated"},
 		"unknown scenario":  {[]string{"reputation", "simulate", "--scenario", "x"}, exitError, "stuffing"},
 		"no seed":           {[]string{"reputation", "simulate", "--seeds", "0"}, exitUsage, "--seeds"},
 		"no data directory": {[]string{"reputation", "audit", "--data", filepath.Join(dir, "none")}, exitError, "none"},

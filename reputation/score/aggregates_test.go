@@ -13,9 +13,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// randomEvidence draws events about few orders of few nodes, so that they meet:
-// versions late and early, by witnesses and not, fees that share a payment,
-// what a fund confirms, disputes, ratings and deletions.
+// randomEvidence appends random events about few orders of few nodes, so that events often
+// share an order: late and early versions, witnessed and unwitnessed versions, fees that
+// share a payment, confirmations of a fund, disputes, ratings and deletions.
 func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 	nodes := []string{scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("c")}
 	roads := []mostro.Road{mostro.RoadLive, mostro.RoadLive, mostro.RoadLive, mostro.RoadClient, mostro.RoadBackfill}
@@ -28,7 +28,7 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 			w.Info(node, []string{"", node, "shared"}[r.IntN(3)], when)
 		case 1, 10:
 			paid := hash()
-			if r.IntN(4) > 0 { // of one order, again and again
+			if r.IntN(4) > 0 { // versions of one order, many times
 				num %= 4
 				node, paid = nodes[num%2], scoretest.KeyOf(fmt.Sprint("hash ", num))
 			}
@@ -55,7 +55,7 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 				tag = nostr.Tag{"a", "31986:" + author + ":mostro:" + scoretest.OrderID(num)}
 			}
 			w.Event(nostr.Event{Kind: nostr.KindDeletion, PubKey: author, Tags: nostr.Tags{tag}}, when, road)
-		case 11: // few, that blind receipts wait for them
+		case 11: // rare, so that blind receipts wait for a keyset
 			if r.IntN(12) == 0 {
 				epoch := fmt.Sprint("2026-0", 1+r.IntN(3))
 				k, err := mostro.NewKeyset(node, epoch, &blindKey().PublicKey)
@@ -64,7 +64,7 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 				}
 				w.Event(k.Event(), when, road)
 			}
-		case 9: // of an event that was received before, another word of its arrival
+		case 9: // a second receipt of an event that was received before
 			if len(w.Entries) > 0 {
 				e := w.Entries[r.IntN(len(w.Entries))]
 				e.ReceivedAt = e.ReceivedAt.Add(time.Duration(r.IntN(7200)-3600) * time.Second)
@@ -94,8 +94,8 @@ var blindKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
-// saysSoByKey is saysSo, but believes a blind receipt only when its host's
-// keyset of an epoch is known.
+// saysSoByKey is saysSo, but accepts a blind receipt only if a keyset of the host is
+// known.
 type saysSoByKey struct{ saysSo }
 
 func (p saysSoByKey) Check(evt *nostr.Event, r mostro.HostRating, keysets mostro.Keysets) (Proof, error) {
@@ -109,9 +109,8 @@ func (p saysSoByKey) Check(evt *nostr.Event, r mostro.HostRating, keysets mostro
 	return Proof{Grade: "R2", Nullifier: r.OrderID}, nil
 }
 
-// TestKeptEqualsAnew: whatever came in whatever order, and whatever was asked
-// in between, of whatever moment, what is kept gives the same bytes as facts
-// that are read for the first time.
+// TestKeptEqualsAnew: cached results must lead to the same bytes as a new ledger, for any
+// order of the entries and for computations at any moments in between.
 func TestKeptEqualsAnew(t *testing.T) {
 	fund := scoretest.KeyOf("fund")
 	params := DefaultParams()
@@ -134,9 +133,9 @@ func TestKeptEqualsAnew(t *testing.T) {
 			}
 			moment := scoretest.At(21 + float64(i)/100 + r.Float64())
 			if r.IntN(10) == 0 {
-				moment = scoretest.At(25 * r.Float64()) // back in time
+				moment = scoretest.At(25 * r.Float64()) // an earlier moment
 			}
-			if i%7 > 0 { // and often nothing is compared: then what is kept must last
+			if i%7 > 0 { // mostly without a comparison, so that the caches must last
 				kept.Compute(moment)
 				continue
 			}
@@ -163,7 +162,7 @@ func TestKeptEqualsAnew(t *testing.T) {
 	}
 }
 
-// differing gives the first score of a list that the other has differently.
+// differing returns the first score that differs between two lists.
 func differing(t *testing.T, list, other []Score) any {
 	for i := range list {
 		if i >= len(other) || scoretest.JSON(t, list[i]) != scoretest.JSON(t, other[i]) {
@@ -173,7 +172,7 @@ func differing(t *testing.T, list, other []Score) any {
 	return nil
 }
 
-// Leaves put among those that are kept give the root that all of them give.
+// Leaves that are merged into a tree must lead to the same root as all leaves at once.
 func TestTreeEqualsMerkle(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	draw := func() (leaf [32]byte) { leaf[0], leaf[1] = byte(r.IntN(20)), byte(r.IntN(3)); return leaf }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestArm64 has an arm64 program verify the golden bundle: other instructions,
-// the same bytes.
+// TestArm64 runs an arm64 program that verifies the golden bundle. Other instructions must
+// lead to the same bytes.
 func TestArm64(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program: not in short mode")

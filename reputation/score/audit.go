@@ -273,10 +273,10 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	if checkEvent == nil {
 		checkEvent = func(evt *nostr.Event) error {
 			if !evt.CheckID() {
-				return errors.New("the id is not the event's")
+				return errors.New("the id does not match the event")
 			}
 			if ok, err := evt.CheckSignature(); err != nil || !ok {
-				return errors.New("the signature is not the author's")
+				return errors.New("the signature is not valid")
 			}
 			return nil
 		}
@@ -291,7 +291,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		return Verified{}, fmt.Errorf("%w: line 1 is not the head of a %q", ErrUnsound, BundleFormat)
 	}
 	if algo := head.Params.Algo(); algo != head.Algo {
-		return Verified{}, fmt.Errorf("%w: algo is %s, the parameters are those of %s", ErrUnsound, head.Algo, algo)
+		return Verified{}, fmt.Errorf("%w: algo is %s, the parameters have %s", ErrUnsound, head.Algo, algo)
 	}
 	l := NewLedger(head.Params, Receipts{})
 	l.given = head.Given
@@ -308,12 +308,12 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
 			}
 			if rest, err := in.Peek(1); len(rest) > 0 {
-				return v, fmt.Errorf("%w: line %d: something follows the end of the bundle", ErrUnsound, n+1)
+				return v, fmt.Errorf("%w: line %d: data follows the end of the bundle", ErrUnsound, n+1)
 			} else if !errors.Is(err, io.EOF) {
 				return v, err
 			}
 			if sum := hex.EncodeToString(chain[:]); end.Entries != v.Events || end.Chain != sum {
-				return v, fmt.Errorf("%w: line %d: the end is of %d entries with the last link %s, computed %d and %s", ErrUnsound, n, end.Entries, clip([]byte(end.Chain)), v.Events, sum)
+				return v, fmt.Errorf("%w: line %d: the end states %d entries with the last link %s, computed %d and %s", ErrUnsound, n, end.Entries, clip([]byte(end.Chain)), v.Events, sum)
 			}
 			break
 		}
@@ -322,7 +322,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 			return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
 		}
 		if entry.ReceivedAt.After(v.AsOf) {
-			return v, fmt.Errorf("%w: line %d: received after the moment that the bundle is about", ErrUnsound, n)
+			return v, fmt.Errorf("%w: line %d: received after as_of", ErrUnsound, n)
 		}
 		erased.note(n, entry)
 		l.Apply(entry)
@@ -331,7 +331,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		}
 	}
 	if n, ok := erased.unnamed(); ok {
-		return v, fmt.Errorf("%w: line %d: an event that is said to be deleted, and no request of its author names it", ErrUnsound, n)
+		return v, fmt.Errorf("%w: line %d: the event is marked as erased, but no deletion request of its author names it", ErrUnsound, n)
 	}
 	v.Scores = l.Compute(v.AsOf)
 	if head.Only != "" {
@@ -391,7 +391,7 @@ func (x *erasures) unnamed() (line int, ok bool) {
 func readLine(in *bufio.Reader) ([]byte, error) {
 	line, err := in.ReadBytes('\n')
 	if errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: it ends in the middle", ErrUnsound)
+		return nil, fmt.Errorf("%w: the bundle is truncated", ErrUnsound)
 	}
 	return line, err
 }
@@ -412,13 +412,13 @@ func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e
 	}
 	if b.Erased {
 		if e.Event.Kind == mostro.KindDeletion || e.Event.Sig != "" || e.Event.Content != "" || !nostr.IsValid32ByteHex(e.Event.ID) {
-			return e, errors.New("an erased event with more than its facts")
+			return e, errors.New("an erased entry with more than the facts: a deletion request, a signature, content or an invalid id")
 		}
 	} else if err := check(e.Event); err != nil {
 		return e, err
 	}
 	if link, err := chain.add(b); err != nil || link != b.Link {
-		return e, fmt.Errorf("entry %d: the link does not fit: its time or road of receipt, its place or a line before it was changed, or one was left out", b.Seq)
+		return e, fmt.Errorf("entry %d: the link is wrong: the time or road of receipt, the position or an earlier line was changed, or a line was removed", b.Seq)
 	}
 	return e, nil
 }
@@ -428,17 +428,17 @@ func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e
 func (own bundleEnd) differs(other bundleEnd) error {
 	for i, raw := range own.Scores {
 		if i >= len(other.Scores) {
-			return fmt.Errorf("%w: it lacks a score that follows from its events: %s", ErrUnsound, clip(raw))
+			return fmt.Errorf("%w: the bundle lacks a score that was computed from its events: %s", ErrUnsound, clip(raw))
 		}
 		if !bytes.Equal(raw, other.Scores[i]) {
 			return fmt.Errorf("%w: %s", ErrUnsound, firstDifference(raw, other.Scores[i]))
 		}
 	}
 	if len(other.Scores) > len(own.Scores) {
-		return fmt.Errorf("%w: a score follows from none of its events: %s", ErrUnsound, clip(other.Scores[len(own.Scores)]))
+		return fmt.Errorf("%w: the bundle has a score that no event supports: %s", ErrUnsound, clip(other.Scores[len(own.Scores)]))
 	}
 	if !slices.Equal(own.Refused, other.Refused) {
-		return fmt.Errorf("%w: other events are refused than it says", ErrUnsound)
+		return fmt.Errorf("%w: the refused events differ from the computed ones", ErrUnsound)
 	}
 	if own.Root != other.Root {
 		return fmt.Errorf("%w: root is %s, computed %s", ErrUnsound, other.Root, own.Root)

@@ -22,8 +22,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden bundle")
 
-// signedMarket is a small market of signed events with ratings whose receipts
-// are real, and some that are none.
+// signedMarket returns the log of a small market of signed events. Most ratings have a
+// real receipt, and some have none.
 func signedMarket(t testing.TB) *scoretest.MemLog {
 	t.Helper()
 	c, err := corpus.New(corpus.Config{Seed: 7, Instances: 6, Orders: 90, Start: scoretest.Start, Span: 20 * 24 * time.Hour, Unexpired: true})
@@ -86,7 +86,7 @@ func signedMarket(t testing.TB) *scoretest.MemLog {
 	return log
 }
 
-// bundleTime is when the golden bundle is about.
+// bundleTime is the moment of the golden bundle.
 var bundleTime = scoretest.At(20)
 
 func TestBundleIsGolden(t *testing.T) {
@@ -140,15 +140,15 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 		"a signature that was forged": {flip(good, `"sig":"`), "signature"},
 		"an earlier receipt":          {flip(good, `"received_ms":`), "line"},
 		"other parameters":            {strings.Replace(good, `"late_seconds":600`, `"late_seconds":9999`, 1), "algo"},
-		"its end cut off":             {good[:len(good)-1], "middle"},
-		"a line after its end":        {good + lines[40], "line " + strconv.Itoa(len(lines)) + ": something follows the end"},
-		"an empty line after its end": {good + "\n", "line " + strconv.Itoa(len(lines)) + ": something follows the end"},
+		"its end cut off":             {good[:len(good)-1], "truncated"},
+		"a line after its end":        {good + lines[40], "line " + strconv.Itoa(len(lines)) + ": data follows the end"},
+		"an empty line after its end": {good + "\n", "line " + strconv.Itoa(len(lines)) + ": data follows the end"},
 		"a second end":                {good + lines[len(lines)-2], "follows the end"},
 		"lines that changed places":   {swapped(lines, 40, 41), "line 41: entry"},
 		"another road of receipt":     {changed(lines, 50, `"road":"live"`, `"road":"client"`), "line 51: entry"},
 		"another time of receipt":     {changed(lines, 50, `00,"road"`, `01,"road"`), "line 51: entry"},
-		"the last entry left out":     {strings.Join(slices.Delete(slices.Clone(lines), len(lines)-3, len(lines)-2), ""), "the end is of"},
-		"nothing":                     {"", "middle"},
+		"the last entry left out":     {strings.Join(slices.Delete(slices.Clone(lines), len(lines)-3, len(lines)-2), ""), "the end states"},
+		"nothing":                     {"", "truncated"},
 		"another format":              {"{}\n", "head"},
 		"a refusal left out":          {strings.Replace(good, `"refused":[{`, `"refused":[],"x":[{`, 1), "refused"},
 		"a root that was changed":     {flip(good, `"}],"root":"`), "root"},
@@ -178,7 +178,7 @@ func swapped(lines []string, a, b int) string {
 	return strings.Join(lines, "")
 }
 
-// flip changes the first character after the last place of a text.
+// flip changes the first character after the last occurrence of a text.
 func flip(s, after string) string {
 	at := strings.LastIndex(s, after) + len(after)
 	c := byte('1')
@@ -215,7 +215,7 @@ func TestBundleOfOneNode(t *testing.T) {
 	}
 }
 
-// Whatever the order in which the facts came, the scores are the same bytes.
+// The scores must be the same bytes for every order of the entries.
 func TestOrderDoesNotMatter(t *testing.T) {
 	log := signedMarket(t)
 	want := ""
@@ -223,7 +223,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		entries := slices.Clone(log.Entries)
 		if seed > 0 {
 			rand.New(rand.NewPCG(seed, 1)).Shuffle(len(entries), func(i, k int) { entries[i], entries[k] = entries[k], entries[i] })
-			entries = append(entries, entries[:50]...) // and twice
+			entries = append(entries, entries[:50]...) // each of these twice
 		}
 		l := NewLedger(DefaultParams(), Receipts{})
 		for _, e := range entries {
@@ -233,13 +233,13 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		if want == "" {
 			want = got
 		} else if got != want {
-			t.Fatalf("seed %d gives other bytes", seed)
+			t.Fatalf("seed %d: the bytes differ", seed)
 		}
 	}
 }
 
-// A bundle that is written in the very second of the newest event is sound: it
-// is about the beginning of that second.
+// A bundle that is written in the same second as the newest event must be sound, because
+// the bundle is as of the beginning of that second.
 func TestBundleOfTheSameSecond(t *testing.T) {
 	log := signedMarket(t)
 	last := log.Entries[len(log.Entries)-1].ReceivedAt
@@ -257,8 +257,8 @@ func TestBundleOfTheSameSecond(t *testing.T) {
 	}
 }
 
-// What is said to be deleted is in a bundle without a signature, and only if its
-// author asked for that.
+// A bundle holds an erased event without a signature, and is sound only if the author
+// requested the deletion.
 func TestBundleOfErasedFacts(t *testing.T) {
 	host := scoretest.Keys(t, "rated host")
 	secret := host.Secret()

@@ -13,12 +13,11 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
-// Row 10 of docs/reputation.md: a million events of a thousand nodes, among
-// them a hundred thousand ratings with real receipts. One node has a tenth of
-// all orders.
+// Row 10 of docs/reputation.md: a million events of a thousand nodes. A hundred thousand
+// of the events are ratings with real receipts. One node has a tenth of all orders.
 const (
 	benchNodes   = 1000
-	benchOrders  = 290_000 // three versions each, but for -bench.part
+	benchOrders  = 290_000 // three versions each, fewer with -bench.part
 	benchRatings = 100_000
 	benchInfos   = 30
 	benchDays    = 180
@@ -41,8 +40,8 @@ func newBigMarket(tb testing.TB) *bigMarket {
 	return m
 }
 
-// each makes the market in pieces, so that the events themselves need not fit
-// into memory, and calls fn with each piece.
+// each creates the market in parts, so that not all events must fit into memory, and calls
+// fn with each part.
 func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 	w := &scoretest.World{T: tb}
 	flush := func(limit int) {
@@ -93,8 +92,8 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 	return events
 }
 
-// BenchmarkFullRecompute reads a million events and computes every score.
-// Making the events is not in the time; checking the receipts is.
+// BenchmarkFullRecompute reads a million events and computes all scores. The time includes
+// the receipt checks, but not the creation of the events.
 func BenchmarkFullRecompute(b *testing.B) {
 	for b.Loop() {
 		m := newBigMarket(b)
@@ -117,19 +116,19 @@ func BenchmarkFullRecompute(b *testing.B) {
 		if len(scores) != benchNodes {
 			b.Fatal(len(scores))
 		}
-		b.ReportMetric(0, "ns/op") // it holds the making of the events
+		b.ReportMetric(0, "ns/op") // not reported, because the value includes the creation of the events
 		b.ReportMetric(float64(events), "events")
 		b.ReportMetric(read.Seconds(), "s-read")
 		b.ReportMetric(compute.Seconds(), "s-compute")
 		b.ReportMetric((read + compute).Seconds(), "s-all")
-		b.ReportMetric(spent.Seconds(), "cpu-s-all") // of all cores: what a busy machine cannot blur
+		b.ReportMetric(spent.Seconds(), "cpu-s-all") // on all cores: independent of the load of the machine
 		b.ReportMetric(float64(peak)/(1<<20), "MiB-peak")
 		b.ReportMetric(float64(heap(true))/(1<<20), "MiB-held")
 		runtime.KeepAlive(l)
 	}
 }
 
-// processor is the time that this process has used, on all cores.
+// processor returns the CPU time that this process has used on all cores.
 func processor() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -147,8 +146,8 @@ func heap(collect bool) uint64 {
 	return s.HeapAlloc
 }
 
-// BenchmarkOneNewEvent is an order of the largest of all nodes, or a rating of
-// it, or an order of a node like most: from the entry to the new score.
+// BenchmarkOneNewEvent measures one event from the entry to the new score: an order of the
+// largest node, a rating of the largest node, or an order of a typical node.
 func BenchmarkOneNewEvent(b *testing.B) {
 	m := newBigMarket(b)
 	now := scoretest.At(benchDays)

@@ -8,7 +8,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Two versions of one second prove something only if neither can follow the
+// Two versions with one created_at are an equivocation only if neither can follow the
 // other.
 func TestWhatIsAnEquivocation(t *testing.T) {
 	node := scoretest.KeyOf("a")

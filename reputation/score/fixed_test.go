@@ -13,8 +13,8 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-// The oracle is math; integers must follow it to the last digit that a score
-// keeps.
+// The oracle is package math. The integer functions must agree with it to the last digit
+// that a score keeps.
 func TestFunctionsFollowMath(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
@@ -41,7 +41,7 @@ func TestFunctionsFollowMath(t *testing.T) {
 	}
 }
 
-// betaCDF integrates the density with ten times the cells in float64.
+// betaCDF integrates the density in float64 with ten times as many cells.
 func betaCDF(a, b, x float64) float64 {
 	const n = 200_000
 	below, all := 0.0, 0.0

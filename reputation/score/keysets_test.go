@@ -8,9 +8,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestKeysetsOfBothKinds rates by a blind receipt whose keyset came with the
-// former kind, with the present one, or with both in either order. The receipt
-// counts, and a bundle has the keysets and no announcement of the same kind.
+// TestKeysetsOfBothKinds applies a rating with a blind receipt. The keyset of the receipt
+// has the former kind, the present kind, or both in either order. The receipt must count.
+// A bundle must hold the keysets, and no announcement of the same kind.
 func TestKeysetsOfBothKinds(t *testing.T) {
 	node := scoretest.KeyOf("node")
 	k, err := mostro.NewKeyset(node, "2026-01", &blindKey().PublicKey)

@@ -10,7 +10,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// late logs an event as received some time after the date that it bears.
+// late appends an event that is received some time after its created_at.
 func late(w *scoretest.World, evt nostr.Event, dated time.Time, by time.Duration, road mostro.Road) {
 	w.Event(evt, dated, road)
 	w.Entries[len(w.Entries)-1].ReceivedAt = dated.Add(by)
@@ -22,7 +22,8 @@ func orderEvent(node string, n int, status mostro.Status, expires time.Time) nos
 	return o.Event()
 }
 
-// Facts against a node count however late they come; facts for it do not.
+// Facts against a node count however late they arrive. Facts in favour of a node do not
+// count if they arrive late.
 func TestLateEnds(t *testing.T) {
 	node, far := scoretest.KeyOf("a"), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 	play := func(change func(w *scoretest.World)) Evidence {
@@ -92,8 +93,8 @@ func TestLateEnds(t *testing.T) {
 	}
 }
 
-// A dispute counts though it is dated back, and one that was resolved in our
-// outage is no failure.
+// A backdated dispute counts. A dispute that was resolved during an outage of this relay
+// is no failure.
 func TestLateDisputes(t *testing.T) {
 	node := scoretest.KeyOf("a")
 	play := func(away float64, change func(w *scoretest.World)) Evidence {
@@ -142,7 +143,7 @@ func TestLateDisputes(t *testing.T) {
 	}
 }
 
-// An honest node whose clock is off has no rank, and is told why.
+// An honest node whose clock is off has no rank, and its score says why.
 func TestClockThatIsOff(t *testing.T) {
 	node := scoretest.KeyOf("a")
 	play := func(off time.Duration, from, days int, jitter bool) Score {

@@ -8,7 +8,7 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
-// The median without one node is the one that sorting the others gives.
+// The median without one node must equal the median of the sorted list of the others.
 func TestMeansWithoutOne(t *testing.T) {
 	p := DefaultParams()
 	l := &Ledger{params: p}
@@ -40,7 +40,8 @@ func TestMeansWithoutOne(t *testing.T) {
 					others = append(others, nodeMean{mean: d.rawMean, weight: d.sunk})
 				}
 			}
-			// The least mean of which at least half of the weight is at or below it.
+			// The weighted median is the least mean at which half of the weight is
+			// reached.
 			want, whole := One, Micro(0)
 			for _, x := range others {
 				whole += x.weight

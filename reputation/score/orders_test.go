@@ -9,8 +9,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// TestOrdersAgainstMaps has orders of several nodes grow and shrink at random,
-// and compares all of them with what plain maps hold.
+// TestOrdersAgainstMaps changes orders of several nodes at random, and compares all orders
+// with plain maps.
 func TestOrdersAgainstMaps(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	all := &orders{}
@@ -69,12 +69,12 @@ func TestOrdersAgainstMaps(t *testing.T) {
 			}
 		}
 		if seen != len(want[k]) {
-			t.Errorf("node %d gives %d orders, want %d", k, seen, len(want[k]))
+			t.Errorf("node %d has %d orders, want %d", k, seen, len(want[k]))
 		}
 	}
 }
 
-// TestOutgrownCells: orders that grow together leave nothing behind.
+// TestOutgrownCells: orders that grow together must free their old cells.
 func TestOutgrownCells(t *testing.T) {
 	all := &orders{}
 	m := newNodeOrders(all)
@@ -99,7 +99,7 @@ func TestCanonicalUUID(t *testing.T) {
 	for text, want := range map[string]bool{
 		"0d9a3bd7-5c4f-4e8a-9b1e-3f2f6f0c1a2b":  true,
 		"00000000-0000-0000-0000-000000000000":  true,
-		"0D9a3bd7-5c4f-4e8a-9b1e-3f2f6f0c1a2b":  false, // as text it is another id
+		"0D9a3bd7-5c4f-4e8a-9b1e-3f2f6f0c1a2b":  false, // a different text, so a different id
 		"0d9a3bd75c4f-4e8a-9b1e-3f2f6f0c1a2b":   false,
 		"0d9a3bd7-5c4f-4e8a-9b1e-3f2f6f0c1a2":   false,
 		"0d9a3bd7-5c4f-4e8a-9b1e-3f2f6f0c1a2g":  false,

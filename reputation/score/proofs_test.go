@@ -10,9 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// saysSo is a Proofs for tests of what follows a proof: the receipt tag is the
-// grade and, if any, the host's action. Real receipts are tested where they
-// are checked.
+// saysSo is a fake Proofs. The receipt tag states the grade and, if present, the action of
+// the host. Real receipts are tested in package mostro.
 type saysSo struct{}
 
 var errForged = errors.New("forged")
@@ -53,8 +52,8 @@ func scoreOf(t *testing.T, l *Ledger, node string, when time.Time) Score {
 	return Score{}
 }
 
-// zeros is a source that makes signatures the same every time; nobody else's
-// money hangs on these keys.
+// zeros is a random source for deterministic signatures. The keys of this test must not be
+// used outside of tests.
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) {

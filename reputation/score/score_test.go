@@ -28,8 +28,7 @@ func TestHonestNodeRises(t *testing.T) {
 	}
 }
 
-// More of something good never lowers the value, more of something bad never
-// raises it.
+// A positive fact must never lower the value, and a negative fact must never raise it.
 func TestMonotone(t *testing.T) {
 	node := scoretest.KeyOf("a")
 	value := func(change func(*scoretest.World)) Micro {
@@ -76,7 +75,7 @@ func TestMonotone(t *testing.T) {
 	}
 }
 
-// What proves nothing moves nothing, and the audit says why.
+// A rating without proof must not move the score, and the audit must say why.
 func TestRatingsThatDoNotCount(t *testing.T) {
 	node, other := scoretest.KeyOf("a"), scoretest.KeyOf("b")
 	clean := &scoretest.World{T: t}
@@ -151,13 +150,13 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 				t.Fatal("the rating is not listed")
 			}
 			if name == "a spent receipt" {
-				c.reason = "not received" // an import proves nothing of its time
+				c.reason = "not received" // an import is no proof of the time of receipt
 			}
 			if found.Weight != 0 || found.Moves != 0 || !strings.Contains(found.Reason, c.reason) {
 				t.Errorf("weight %s, reason %q, want 0 and %q", found.Weight, found.Reason, c.reason)
 			}
 			if name == "a third one of an order" {
-				return // the second one counts
+				return // the second rating counts
 			}
 			got := scoreOf(t, l, node, scoretest.At(31))
 			got.Root, got.Evidence.Ratings, got.Evidence.Proven, got.Evidence.Orders = want.Root, want.Evidence.Ratings, want.Evidence.Proven, want.Evidence.Orders
@@ -169,7 +168,7 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 	}
 }
 
-// One receipt counts once, whoever shows it, and the first to show it has it.
+// One receipt counts once, for the first rating that shows the receipt.
 func TestReceiptCountsOnce(t *testing.T) {
 	w := &scoretest.World{T: t}
 	node := scoretest.KeyOf("a")
@@ -188,7 +187,7 @@ func TestReceiptCountsOnce(t *testing.T) {
 	}
 }
 
-// A node's wish to lose its record does not lose it.
+// A deletion request of a node must not delete its record.
 func TestDeletionKeepsTheRecord(t *testing.T) {
 	w := &scoretest.World{T: t}
 	node := scoretest.KeyOf("a")
@@ -201,17 +200,17 @@ func TestDeletionKeepsTheRecord(t *testing.T) {
 		t.Errorf("value %s after %s", after.Value, before.Value)
 	}
 	if !slices.ContainsFunc(after.Flags, func(f Flag) bool { return f.Name == FlagErased }) {
-		t.Error("nobody is told")
+		t.Error("the deletion request raised no flag")
 	}
-	// A stranger's request is nothing.
+	// A request of another key has no effect.
 	w.Event(nostr.Event{Kind: 5, PubKey: scoretest.KeyOf("b"), Tags: nostr.Tags{{"a", "38383:" + scoretest.KeyOf("c") + ":x"}}}, scoretest.At(30), mostro.RoadClient)
 	if got := scoreOf(t, ledgerOf(w), node, scoretest.At(31)); len(got.Flags) != len(after.Flags) {
 		t.Error("a stranger's deletion shows")
 	}
 }
 
-// Fees count as paid when a fund that we believe says so, for the order that
-// named the payment first, and for no other.
+// A fee is confirmed if a configured fund lists the payment, and only for the order that
+// named the payment first.
 func TestCostNeedsTheFund(t *testing.T) {
 	node, thief, fund := scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("fund")
 	build := func(author string) *scoretest.World {
@@ -251,8 +250,9 @@ func TestCostNeedsTheFund(t *testing.T) {
 	}
 }
 
-// A list that names the payer confirms its fee, though a thief named the payment
-// first; one order of the payer alone, and no other node's.
+// If the list names the payer, the fee of the payer is confirmed, even if a thief named
+// the payment first. The payment confirms one order of the payer, and no order of another
+// node.
 func TestFundNamesThePayer(t *testing.T) {
 	node, thief, fund := scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("fund")
 	costed := func(payer string) (victim, stolen Evidence) {
@@ -262,7 +262,7 @@ func TestFundNamesThePayer(t *testing.T) {
 		list := nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", FundListD + "1"}}}
 		for d := range 10 {
 			hash := scoretest.KeyOf(fmt.Sprint("payment ", d))
-			for _, order := range []int{scoretest.HonestOrder(node, d), scoretest.HonestOrder(node, (d+1)%10)} { // the second is a repetition
+			for _, order := range []int{scoretest.HonestOrder(node, d), scoretest.HonestOrder(node, (d+1)%10)} { // the second order repeats the payment
 				w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(order), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.4), mostro.RoadLive)
 			}
 			w.Event(mostro.DevFee{Pubkey: thief, OrderID: scoretest.OrderID(scoretest.HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.399), mostro.RoadLive)
@@ -314,15 +314,15 @@ func TestNothingWitnessedIsProvisional(t *testing.T) {
 		t.Errorf("ranks %d and %d, provisional %v and %v", first.Rank, second.Rank, first.Provisional, second.Provisional)
 	}
 	if first.Claim <= second.Claim || ByRank(first, second) >= 0 {
-		t.Errorf("who claims more is not before who claims nothing: %s, %s", first.Claim, second.Claim)
+		t.Errorf("a node with a larger claim is not before a node without a claim: %s, %s", first.Claim, second.Claim)
 	}
 	if e := first.Evidence.Successes; e != (Triple{30, 0, 0}) {
 		t.Errorf("successes %+v", e)
 	}
 }
 
-// A shared Lightning key is shown and takes nothing away: anybody can name
-// another's before its owner does.
+// A shared Lightning node is a flag and does not reduce the rank, because any key can name
+// the Lightning node of another key before its owner does.
 func TestSharedLightningKeyIsAFlag(t *testing.T) {
 	old, fresh := scoretest.KeyOf("a"), scoretest.KeyOf("b")
 	play := func(shared bool) (o, f Score) {

@@ -71,7 +71,7 @@ func (l *Ledger) Decode(r io.Reader) error {
 		return fmt.Errorf("decode the ledger: %w", err)
 	}
 	if s.Nodes < 0 {
-		return errors.New("decode the ledger: a number of nodes below 0")
+		return errors.New("decode the ledger: negative number of nodes")
 	}
 	s.Book.Nodes = make(map[string]*node, min(s.Nodes, 1<<16))
 	s.Book.orders = &orders{}

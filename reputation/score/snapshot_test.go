@@ -10,8 +10,8 @@ import (
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
-// TestSnapshotGivesTheSameScores encodes and decodes ledgers of random evidence.
-// A ledger that was decoded has the scores of the first one, and goes on like it.
+// TestSnapshotGivesTheSameScores encodes and decodes ledgers of random evidence. A decoded
+// ledger must have the scores of the first ledger, also after further entries.
 func TestSnapshotGivesTheSameScores(t *testing.T) {
 	params := DefaultParams()
 	params.Funds = []string{scoretest.KeyOf("fund")}
@@ -32,7 +32,7 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 			t.Fatal(err)
 		}
 		if rest, err := io.ReadAll(&stored); err != nil || string(rest) != "what follows" {
-			t.Fatalf("seed %d: %q is left of what follows the ledger", seed, rest)
+			t.Fatalf("seed %d: %q remains of the data after the ledger", seed, rest)
 		}
 		for _, more := range [][2]int{{0, 0}, {half, len(w.Entries)}} {
 			for _, e := range w.Entries[more[0]:more[1]] {
@@ -49,7 +49,7 @@ func TestSnapshotGivesTheSameScores(t *testing.T) {
 	}
 }
 
-// TestDecodeKeepsTheFactsOnError decodes streams that are cut off or wrong.
+// TestDecodeKeepsTheFactsOnError decodes truncated and damaged streams.
 func TestDecodeKeepsTheFactsOnError(t *testing.T) {
 	w := &scoretest.World{T: t}
 	w.Honest(scoretest.KeyOf("a"), 0, 3, "0.8")

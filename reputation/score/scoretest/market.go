@@ -1,6 +1,6 @@
-// Package scoretest writes evidence as a relay would have received it, for tests
-// of scores and of the service that follows them. It signs no events but with the
-// keys of Keys.
+// Package scoretest writes evidence as a relay would have received the events. The package
+// is for tests of scores and of the service that computes scores. If an event needs a
+// signature, the test signs the event with a key of Keys.
 package scoretest
 
 import (
