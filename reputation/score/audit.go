@@ -22,8 +22,8 @@ import (
 // relay, and a bundleEnd with the results. A reader of the bundle can compute the scores
 // again without the data of this program.
 //
-// Each entry ends with a link: a hash of the link before it (in the first entry of the
-// head) and of the entry itself. The end repeats the last link and the number of entries.
+// Each entry ends with a link: a hash of the previous link (for the first entry a hash of
+// the head) and of the entry itself. The end repeats the last link and the number of entries.
 // Therefore VerifyBundle finds a line that was changed, removed or moved, even if the
 // event in that line is valid.
 
