@@ -27,18 +27,18 @@ type dispatcher struct {
 	ephemeral chan ephemeralEvent
 
 	mu    sync.Mutex
-	index map[filingKey]*place
-	empty []*place  // in the index still, the longest empty first
-	keep  int       // so many of them: maxEmpty
-	tags  eventTags // of the event being dispatched
-	tick  uint64    // counts events, so that a subscription gets each once
-	batch uint64    // counts flushes, so that a connection is in each once
+	index map[indexKey]*indexBucket
+	empty []*indexBucket // in the index still, the longest empty first
+	keep  int            // so many of them: maxEmptyBuckets
+	tags  eventTags      // of the event being dispatched
+	tick  uint64         // counts events, so that a subscription gets each once
+	batch uint64         // counts flushes, so that a connection is in each once
 	count int
 }
 
-// filingKey is a condition and one value of it. Conditions are the tag
+// indexKey is a condition and one value of it. Conditions are the tag
 // letters, and these.
-type filingKey struct {
+type indexKey struct {
 	by    byte
 	kind  int
 	value string
@@ -52,30 +52,30 @@ const (
 )
 
 // filing is a filter in a place. nth says which of the filter's places that is.
-type filing struct {
+type bucketEntry struct {
 	sub    *subscription
 	filter *liveFilter
 	nth    int
 }
 
-// placement is where a filter is filed: at which of a place's filings.
-type placement struct {
-	place *place
-	at    int
+// bucketSlot is where a filter is filed: at which of a place's filings.
+type bucketSlot struct {
+	bucket *indexBucket
+	at     int
 }
 
-// place holds what is filed under one key. An empty one stays in the index for
+// indexBucket holds what is filed under one key. An empty one stays in the index for
 // a while, because clients ask the same again. Filters know their places, so
 // that leaving them looks nothing up.
-type place struct {
-	key   filingKey
-	filed []filing
-	first [1]filing // room for the one that most places have
-	empty bool      // it is among the dispatcher's empty places, whatever it holds by now
+type indexBucket struct {
+	key     indexKey
+	entries []bucketEntry
+	first   [1]bucketEntry // room for the one that most places have
+	empty   bool           // it is among the dispatcher's empty places, whatever it holds by now
 }
 
-// maxEmpty is how many places are kept when nothing is filed there.
-const maxEmpty = 4096
+// maxEmptyBuckets is how many places are kept when nothing is filed there.
+const maxEmptyBuckets = 4096
 
 // subscription is one open REQ.
 type subscription struct {
@@ -110,8 +110,8 @@ func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispat
 		store: store, now: now, met: met,
 		pos:       store.Head(),
 		ephemeral: make(chan ephemeralEvent, ephemeralLane),
-		index:     make(map[filingKey]*place),
-		keep:      maxEmpty,
+		index:     make(map[indexKey]*indexBucket),
+		keep:      maxEmptyBuckets,
 	}
 }
 
@@ -180,16 +180,16 @@ func (d *dispatcher) register(sub *subscription) (upTo uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range sub.filters {
-		f.places = make([]placement, len(f.filedUnder))
-		for nth, key := range f.filedUnder {
-			p := d.index[key]
-			if p == nil {
-				p = &place{key: key}
-				p.filed = p.first[:0]
-				d.index[key] = p
+		f.slots = make([]bucketSlot, len(f.indexKeys))
+		for nth, key := range f.indexKeys {
+			b := d.index[key]
+			if b == nil {
+				b = &indexBucket{key: key}
+				b.entries = b.first[:0]
+				d.index[key] = b
 			}
-			f.places[nth] = placement{p, len(p.filed)}
-			p.filed = append(p.filed, filing{sub, f, nth})
+			f.slots[nth] = bucketSlot{b, len(b.entries)}
+			b.entries = append(b.entries, bucketEntry{sub, f, nth})
 		}
 	}
 	sub.from = d.store.Head()
@@ -202,22 +202,22 @@ func (d *dispatcher) unregister(sub *subscription) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range sub.filters {
-		for _, from := range f.places {
-			p, last := from.place, len(from.place.filed)-1
-			moved := p.filed[last]
-			p.filed[from.at] = moved
-			moved.filter.places[moved.nth].at = from.at
-			p.filed[last] = filing{}
-			if p.filed = p.filed[:last]; last > 0 {
+		for _, from := range f.slots {
+			b, last := from.bucket, len(from.bucket.entries)-1
+			moved := b.entries[last]
+			b.entries[from.at] = moved
+			moved.filter.slots[moved.nth].at = from.at
+			b.entries[last] = bucketEntry{}
+			if b.entries = b.entries[:last]; last > 0 {
 				continue
 			}
-			p.first[0] = filing{}
-			if p.filed = p.first[:0]; !p.empty {
-				p.empty = true
-				d.empty = append(d.empty, p)
+			b.first[0] = bucketEntry{}
+			if b.entries = b.first[:0]; !b.empty {
+				b.empty = true
+				d.empty = append(d.empty, b)
 			}
 		}
-		f.places = nil
+		f.slots = nil
 	}
 	if len(d.empty) > d.keep {
 		d.sweep(len(d.empty) - d.keep/2)
@@ -228,9 +228,9 @@ func (d *dispatcher) unregister(sub *subscription) {
 
 // sweep takes the places that have been empty longest out of the index.
 func (d *dispatcher) sweep(n int) {
-	for _, p := range d.empty[:n] {
-		if p.empty = false; len(p.filed) == 0 {
-			delete(d.index, p.key)
+	for _, b := range d.empty[:n] {
+		if b.empty = false; len(b.entries) == 0 {
+			delete(d.index, b.key)
 		}
 	}
 	d.empty = slices.Delete(d.empty, 0, n)
@@ -274,13 +274,13 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 		due.batch = d.batch
 	}
 	delivered := 0
-	meet := func(key filingKey) {
-		p := d.index[key]
-		if p == nil {
+	visit := func(key indexKey) {
+		b := d.index[key]
+		if b == nil {
 			return
 		}
-		for _, x := range p.filed {
-			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.meets(evt, &d.tags, key.by) {
+		for _, x := range b.entries {
+			if x.sub.tick == d.tick || seq != 0 && seq <= x.sub.from || !x.filter.matchesExcept(evt, &d.tags, key.by) {
 				continue
 			}
 			x.sub.tick = d.tick
@@ -291,13 +291,13 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 			delivered++
 		}
 	}
-	meet(filingKey{by: byID, value: evt.ID})
-	meet(filingKey{by: byAuthor, value: evt.PubKey})
-	meet(filingKey{by: byKind, kind: evt.Kind})
-	meet(filingKey{by: byAny})
+	visit(indexKey{by: byID, value: evt.ID})
+	visit(indexKey{by: byAuthor, value: evt.PubKey})
+	visit(indexKey{by: byKind, kind: evt.Kind})
+	visit(indexKey{by: byAny})
 	for _, letter := range d.tags.letters {
 		for _, value := range d.tags.of(letter) {
-			meet(filingKey{by: letter, value: value})
+			visit(indexKey{by: letter, value: value})
 		}
 	}
 	d.met.deliveries.Add(float64(delivered))
@@ -307,10 +307,10 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 // repetitions; those of more than manyWords are sorted.
 type liveFilter struct {
 	nostr.Filter
-	kinds      []int // sorted
-	tags       []liveTag
-	filedUnder []filingKey
-	places     []placement // while registered; guarded by the dispatcher's mu
+	kinds     []int // sorted
+	tags      []liveTag
+	indexKeys []indexKey
+	slots     []bucketSlot // while registered; guarded by the dispatcher's mu
 }
 
 type liveTag struct {
@@ -338,7 +338,7 @@ func newLiveFilter(f nostr.Filter) *liveFilter {
 	}
 	// By rank, so that the same filter is always filed alike.
 	slices.SortFunc(lf.tags, func(a, b liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
-	lf.filedUnder = lf.file()
+	lf.indexKeys = lf.chooseKeys()
 	return lf
 }
 
@@ -370,16 +370,16 @@ func tagRank(letter byte) int {
 	}
 }
 
-// file chooses the condition under which a filter is found. An empty list
+// chooseKeys chooses the condition under which a filter is found. An empty list
 // matches nothing and is filed nowhere.
-func (f *liveFilter) file() []filingKey {
+func (f *liveFilter) chooseKeys() []indexKey {
 	if f.Search != "" {
 		return nil // words are matched by the index of stored orders alone
 	}
-	words := func(by byte, values []string) []filingKey {
-		keys := make([]filingKey, len(values))
+	words := func(by byte, values []string) []indexKey {
+		keys := make([]indexKey, len(values))
 		for i, v := range values {
-			keys[i] = filingKey{by: by, value: v}
+			keys[i] = indexKey{by: by, value: v}
 		}
 		return keys
 	}
@@ -393,22 +393,22 @@ func (f *liveFilter) file() []filingKey {
 	case len(f.tags) > 0:
 		return words(f.tags[0].letter, f.tags[0].values)
 	case f.Kinds != nil:
-		var keys []filingKey
+		var keys []indexKey
 		for _, k := range f.kinds {
-			keys = append(keys, filingKey{by: byKind, kind: k})
+			keys = append(keys, indexKey{by: byKind, kind: k})
 		}
 		return keys
 	default:
-		return []filingKey{{by: byAny}}
+		return []indexKey{{by: byAny}}
 	}
 }
 
-// dropHeld takes out of a filter by ids those that cannot come any more: an
+// dropStored takes out of a filter by ids those that cannot come any more: an
 // id is appended once, so what is held already is answered from the store or
 // not at all.
-func (f *liveFilter) dropHeld(st eventStore) {
-	if len(f.filedUnder) > 0 && f.filedUnder[0].by == byID {
-		f.filedUnder = slices.DeleteFunc(f.filedUnder, func(k filingKey) bool { return st.Served(k.value) })
+func (f *liveFilter) dropStored(st eventStore) {
+	if len(f.indexKeys) > 0 && f.indexKeys[0].by == byID {
+		f.indexKeys = slices.DeleteFunc(f.indexKeys, func(k indexKey) bool { return st.Served(k.value) })
 	}
 }
 
@@ -418,12 +418,12 @@ func (f *liveFilter) matches(evt *nostr.Event) bool {
 	if len(f.tags) > 0 {
 		tags.fill(evt.Tags)
 	}
-	return f.meets(evt, &tags, 0)
+	return f.matchesExcept(evt, &tags, 0)
 }
 
-// meets is matches for an event that was found by a condition of the filter,
+// matchesExcept is matches for an event that was found by a condition of the filter,
 // and its tags.
-func (f *liveFilter) meets(evt *nostr.Event, tags *eventTags, by byte) bool {
+func (f *liveFilter) matchesExcept(evt *nostr.Event, tags *eventTags, by byte) bool {
 	if f.kinds != nil && by != byKind && !hasKind(f.kinds, evt.Kind) ||
 		f.Since != nil && evt.CreatedAt < *f.Since ||
 		f.Until != nil && evt.CreatedAt > *f.Until ||

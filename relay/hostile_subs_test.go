@@ -41,7 +41,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	d.mu.Lock()
 	filed := 0
 	for _, p := range d.index {
-		filed += len(p.filed)
+		filed += len(p.entries)
 	}
 	d.mu.Unlock()
 	if filed > 100*open {

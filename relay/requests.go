@@ -300,7 +300,7 @@ func (c *conn) handleReq() {
 	}
 	c.openBytes, c.openConditions, c.openValues = c.openBytes+sub.bytes, c.openConditions+sub.conditions, c.openValues+sub.values
 	for _, f := range sub.filters {
-		f.dropHeld(s.cfg.Store)
+		f.dropStored(s.cfg.Store)
 	}
 	upTo := s.dispatch.register(sub)
 	c.subs[id] = sub

@@ -226,7 +226,7 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 func (d *dispatcher) open() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if filed := d.filed(); filed > d.count {
+	if filed := d.indexed(); filed > d.count {
 		panic(fmt.Sprintf("%d filed, %d counted", filed, d.count))
 	}
 	return d.count
@@ -236,13 +236,13 @@ func (d *dispatcher) open() int {
 func (d *dispatcher) waiting() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.filed()
+	return d.indexed()
 }
 
-func (d *dispatcher) filed() int {
+func (d *dispatcher) indexed() int {
 	subs := make(map[*subscription]bool)
 	for _, p := range d.index {
-		for _, x := range p.filed {
+		for _, x := range p.entries {
 			subs[x.sub] = true
 		}
 	}
