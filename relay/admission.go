@@ -15,31 +15,32 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Admission is one event on its way in. khatru hands it to the hooks as their
-// context.
+// Admission is the state of one event while the relay decides about the event. khatru
+// passes the Admission to the hooks as their context.
 type Admission struct {
 	context.Context
 	Evt    *nostr.Event
-	Text   string // that the event was read from, "" where there is none
-	json   []byte // canonical, once encoded; may be text itself
+	Text   string // source text of the event; "" if there is none
+	json   []byte // canonical JSON, set once encoded; may share memory with Text
 	Size   int
 	Source mostro.Source
 	Ip     netip.Addr
 	Local  bool
 	Authd  map[string]bool
-	Was    *eventlog.Witnessed // in a backup; nil: it arrives now
+	Was    *eventlog.Witnessed // the event's record in a backup; nil: the event arrives now
 
-	Seen bool // khatru called the hooks
+	Seen bool // set by the first hook that khatru calls
 
-	// the result: pending, or ok and reason
+	// The result: Pending if the store decides, else Ok and Reason.
 	Pending eventlog.Pending
 	Ok      bool
 	Reason  string
-	Out     eventlog.Outcome // Duplicate when that was found before the store was asked
+	Out     eventlog.Outcome // Duplicate if the event was found before the store was asked
 }
 
-// Caught turns a panic on the way of one event into a refusal: one client's
-// message must not end a process that holds others' money. It is deferred.
+// Caught turns a panic during the admission of one event into a refusal, because one
+// client's message must not end a process that holds the money of others. Caught is called
+// by defer.
 func (s *Server) Caught(refuse func(reason string)) {
 	if p := recover(); p != nil {
 		s.met.panics.Inc()
@@ -48,8 +49,9 @@ func (s *Server) Caught(refuse func(reason string)) {
 	}
 }
 
-// Check does all that needs no order between events: policy, quota, id, what
-// is held already, signature. It says whether the event may go on to submit.
+// Check makes every check that does not depend on the order of events: policy, quota, id,
+// duplicates, signature. Check returns true if the event may go on to Submit. If Check
+// returns false, Ok and Reason hold the answer.
 func (s *Server) Check(a *Admission) (more bool) {
 	defer s.Caught(func(reason string) { more = a.Refuse(reason) })
 	evt := a.Evt
@@ -84,7 +86,7 @@ func (s *Server) Check(a *Admission) (more bool) {
 		return a.Refuse("invalid: the id is not the hash of the event")
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
-		// The id being right, what is held under it is this very event.
+		// The id is proven, so a stored event with this id is this very event.
 		held, err := s.cfg.Store.Has(a, evt.ID)
 		if err != nil {
 			return a.Refuse("error: the store could not be asked")
@@ -120,8 +122,9 @@ func (a *Admission) Refuse(reason string) bool {
 	return false
 }
 
-// RefuseProtected: a protected event is taken from its authenticated author
-// alone (NIP-70), or from this program, which signs as that author.
+// RefuseProtected returns the reason if a protected event (NIP-70) comes from a sender
+// that is not its authenticated author. This program signs as the author of its own
+// events, so its own events pass.
 func (s *Server) RefuseProtected(a *Admission) string {
 	switch {
 	case !isProtected(a.Evt.Tags) || a.Source.Road == mostro.RoadSelf || a.Authd[a.Evt.PubKey]:
@@ -133,8 +136,8 @@ func (s *Server) RefuseProtected(a *Admission) string {
 	}
 }
 
-// Enqueue hands an event to the store's queue. It returns the reason if the
-// store takes no event.
+// Enqueue hands an event to the store's queue. Enqueue returns a reason if the store takes
+// no event.
 func (s *Server) Enqueue(a *Admission) (refusal string) {
 	arrival := eventlog.Arrival{Event: a.Evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.Source,
 		Forward: s.cfg.Forwarding && a.Source.Road == mostro.RoadSelf,
@@ -156,8 +159,8 @@ func (s *Server) Enqueue(a *Admission) (refusal string) {
 	return ""
 }
 
-// Deliver offers an ephemeral event to its subscribers. It returns the reason if
-// the lane for ephemeral events is full.
+// Deliver offers an ephemeral event to the subscriptions. Deliver returns a reason if the
+// queue for ephemeral events is full.
 func (s *Server) Deliver(a *Admission) (refusal string) {
 	if !s.dispatch.offer(a.Evt, a.json) {
 		return "rate-limited: too many ephemeral events at once"
@@ -167,7 +170,8 @@ func (s *Server) Deliver(a *Admission) (refusal string) {
 	return ""
 }
 
-// Settle waits for a submitted event's outcome and puts it in a client's words.
+// Settle waits for the outcome of a submitted event and returns the fields of the OK
+// message.
 func (s *Server) Settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
 	if errors.Is(err, eventlog.ErrFull) {
@@ -192,9 +196,9 @@ func (s *Server) Settle(ctx context.Context, p eventlog.Pending, id string, road
 	return out, false, ReasonStore
 }
 
-// repeated is the answer to an event that is held already. What is held and
-// cannot be read was deleted, or is mail that has expired: it is refused, but
-// for this program's own outbox, which has nothing more to do about it.
+// repeated returns the answer to an event that the store already holds. If the stored
+// event cannot be read, the event was deleted or is expired mail, and is refused. The
+// outbox of this program gets an acceptance instead, because nothing remains to be done.
 func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
 	_, err := s.cfg.Store.Find(ctx, id)
 	switch {
@@ -209,12 +213,12 @@ func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out
 	}
 }
 
-// ErrRefused says that the relay will not take an event, and why. It would be
-// refused again.
+// ErrRefused says that the relay refuses an event for good. Publishing the event again
+// returns the same error.
 var ErrRefused = errors.New("refused")
 
-// Publish takes an event made by this program. When it returns nil the event
-// is in the log, or was already. An error that wraps ErrRefused is definite.
+// Publish admits an event of this program. If Publish returns nil, the event is in the
+// log. An error that wraps ErrRefused is final; any other error may be retried.
 func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 	a := &Admission{Context: ctx, Evt: evt, Source: mostro.Source{Road: mostro.RoadSelf}}
 	if s.Check(a) {
@@ -272,7 +276,7 @@ func (s *Server) Snapshot(ctx context.Context, f nostr.Filter) (set *negentropy.
 // nostr.Filter.Matches.
 type Matcher struct{ filter *liveFilter }
 
-// NewMatcher prepares a filter for many events.
+// NewMatcher prepares a filter that is matched against many events.
 func NewMatcher(f nostr.Filter) Matcher { return Matcher{newLiveFilter(f)} }
 
 // Matches reports whether an event matches the filter.

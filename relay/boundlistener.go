@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// BoundListener bounds the connections of a listener, in all and for each
-// address, before a byte of them is read. What is beyond is closed at once. A
-// connection counts until it is closed, whatever became of it in between.
+// BoundListener limits the connections of a listener, in total and per address, before a
+// byte is read from a connection. A connection above a limit is closed at once. A
+// connection counts until it is closed, also after a handler has taken it over.
 //
-// Exempt says which addresses have no bound of their own, such as those of
-// proxies; nil: none.
+// exempt reports whether an address has no limit of its own, such as the address of a
+// proxy. If exempt is nil, no address is exempt.
 func BoundListener(l net.Listener, most, perAddress int, exempt func(netip.Addr) bool) net.Listener {
 	return &boundListener{Listener: l, most: most, perAddress: perAddress, exempt: exempt, byAddress: make(map[netip.Addr]int)}
 }
@@ -30,7 +30,7 @@ func (l *boundListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
-			return nil, err // net/http waits where there are no descriptors, and tries again
+			return nil, err // net/http waits and tries again if there are no descriptors
 		}
 		key := addressOfPeer(c)
 		if !l.enter(key) {
@@ -74,8 +74,8 @@ func (l *boundListener) leave(key netip.Addr) {
 	}
 }
 
-// boundTCP keeps what a TCP connection can do besides: writing without waiting,
-// closing one half.
+// boundTCP keeps the methods of a TCP connection that net.Conn lacks: the raw connection
+// for writes that do not block, and the close of one half.
 type boundTCP struct {
 	*net.TCPConn
 	leave func()

@@ -25,62 +25,62 @@ import (
 
 // conn is one client's websocket.
 //
-// gobwas/ws gives the handshake, the frame headers and the masking, and leaves
-// the buffers to us. That is why it was taken and not a library that owns the
-// connection: an idle connection costs one 2 KiB read buffer and two parked
-// goroutines, an answer of a hundred events is one write, and an event's
-// strings are parts of the message as it was read. permessage-deflate is not
-// offered: it costs some 300 KiB a connection or a fresh window a message, and
-// events are mostly hex.
+// Package gobwas/ws does the handshake, the frame headers and the masking, and leaves the
+// buffers to the caller. A library that owns the connection was not chosen for that
+// reason: an idle connection costs one 2 KiB read buffer and two parked goroutines, an
+// answer of a hundred events is one write, and the strings of an event are parts of the
+// message that was read. permessage-deflate is not offered, because it costs about 300 KiB
+// a connection or a fresh window a message, and events are mostly hex.
 //
-// Two goroutines serve it. The reader takes frames one at a time, each having
-// its effect before the next is looked at. The writer empties out; what the
-// socket takes at once is written by whoever has made it (flush). A third runs
-// only once a client has published: it waits for the store's answers.
+// Two goroutines serve a connection. The reader takes one frame at a time, and each frame
+// takes effect before the next one is read. The writer empties out. The goroutine that
+// queued a frame writes first, as much as the socket takes at once (flush). A third
+// goroutine starts when a client publishes its first event, and waits for the answers of
+// the store.
 type conn struct {
 	srv       *Server
 	nc        net.Conn
 	raw       syscall.RawConn // of nc; nil: only the writer writes
 	ip        netip.Addr
-	local     bool   // loopback, and no proxy spoke for somebody else
-	host      string // of the request
-	base      string // that NIP-42 proofs have to name, by baseURL; "": none is taken
-	challenge string // NIP-42
+	local     bool   // from loopback, and not through a proxy for another client
+	host      string // Host header of the request
+	base      string // address that NIP-42 proofs have to name, from baseURL; "": no proof is accepted
+	challenge string // of NIP-42
 
-	// owned by the reader
+	// Owned by the reader.
 	br        *bufio.Reader
 	text      jsonscan.Scanner
 	subs      map[string]*subscription
-	openBytes int // of the REQs in subs
-	// of the filters in subs, as liveFilter.cost counts them
+	openBytes int // bytes of the REQs in subs
+	// Conditions and values of the filters in subs, as liveFilter.cost counts them.
 	openConditions, openValues int
 	authd                      map[string]bool // public keys proven by NIP-42
 	negs                       map[string]*negSession
-	acks                       chan ack // nil until the first EVENT; full: the reader waits
+	acks                       chan ack // nil until the first EVENT; if full, the reader waits
 
-	unanswered sync.WaitGroup // events in acks whose OK is not in out yet
+	unanswered sync.WaitGroup // events in acks whose OK is not yet in out
 	ackerDone  chan struct{}
 
-	lastRead  atomic.Int64 // unix milliseconds of the last whole frame
+	lastRead  atomic.Int64 // Unix milliseconds of the last whole frame
 	lastPing  int64        // owned by the keeper
-	batch     uint64       // of the last flush it was in; guarded by the dispatcher's mu
+	batch     uint64       // last flush that includes the connection; guarded by the dispatcher's mu
 	wake      chan struct{}
 	writeDone chan struct{}
-	deadline  time.Time // of writes; owned by whoever has made writing more than 0
+	deadline  time.Time // of writes; owned by the goroutine that set writing to more than 0
 
 	mu      sync.Mutex
-	room    sync.Cond // on mu: out got shorter, or the connection ends
-	out     []byte    // whole websocket frames not yet taken by the writer
-	writing int       // bytes taken from out and not yet written; more than 0: somebody writes
-	held    int       // bytes held back behind stored answers
-	counted int       // of all these, in Server.queued
-	ending  bool      // nothing more is added to out; the writer flushes and stops
+	room    sync.Cond // on mu: signals that out is shorter or that the connection ends
+	out     []byte    // whole websocket frames that the writer has not yet taken
+	writing int       // bytes taken from out and not yet written; if more than 0, a goroutine is writing
+	held    int       // bytes of live events that wait for the stored answers
+	counted int       // bytes of this connection in Server.queued
+	ending  bool      // no frame is added to out any more; the writer flushes and stops
 }
 
-// ack is an EVENT frame whose OK is due.
+// ack is an EVENT frame that awaits its OK.
 type ack struct {
 	id      string
-	pending eventlog.Pending // nil: ok and reason are known
+	pending eventlog.Pending // nil: ok and reason are set
 	ok      bool
 	reason  string
 	started time.Time
@@ -88,18 +88,18 @@ type ack struct {
 
 const (
 	readBufferBytes = 2 << 10
-	// publisherBufferBytes is the read buffer of whoever has published.
+	// publisherBufferBytes is the read buffer of a connection that has published.
 	publisherBufferBytes = 16 << 10
-	writeChunkBytes      = 256 << 10 // so that a deadline is about progress
-	replyBytes           = 64 << 10  // what may wait before the client's own answers wait too
-	maxUnsent            = 128 << 10 // what the system takes before it can be sent
+	writeChunkBytes      = 256 << 10 // bytes between two deadlines, so that a deadline measures progress
+	replyBytes           = 64 << 10  // bytes that may wait before the client's own answers wait too
+	maxUnsent            = 128 << 10 // bytes that the system takes before they can be sent
 	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20
 )
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// takeBuffer and giveBuffer keep big buffers from outliving a big answer.
+// takeBuffer and giveBuffer reuse buffers. A big buffer is freed after a big answer.
 func takeBuffer() []byte { return (*buffers.Get().(*[]byte))[:0] }
 
 func giveBuffer(b []byte) {
@@ -108,16 +108,16 @@ func giveBuffer(b []byte) {
 	}
 }
 
-// upgrade answers the handshake and starts the connection's goroutines. The
-// handler returns at once, so that net/http's own buffers are freed.
+// upgrade answers the handshake and starts the goroutines of the connection. The handler
+// returns at once, so that net/http frees its own buffers.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	ip, local := s.clientIP(r)
 	if refusal := s.admitConn(ip, local); refusal != "" {
 		http.Error(w, refusal, http.StatusServiceUnavailable)
 		return
 	}
-	// The library compares the first header line as a whole; RFC 9110 allows a
-	// list of tokens over several lines, which the caller has looked through.
+	// The library compares the first header line as a whole. RFC 9110 allows a list of
+	// tokens over several lines, and the caller has checked that list.
 	r.Header["Upgrade"] = []string{"websocket"}
 	r.Header["Connection"] = []string{"Upgrade"}
 	nc, rw, _, err := ws.HTTPUpgrader{Timeout: s.cfg.WriteWait}.Upgrade(r, w)
@@ -139,18 +139,18 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		challenge: newChallenge(),
 		br:        bufio.NewReaderSize(in, readBufferBytes),
 		subs:      make(map[string]*subscription, 1),
-		wake:      make(chan struct{}, 1), // a token: full means the writer will look anyway
+		wake:      make(chan struct{}, 1), // one token; if full, the writer is about to look anyway
 		writeDone: make(chan struct{}),
 	}
 	if sc, ok := nc.(syscall.Conn); ok {
-		if c.raw, _ = sc.SyscallConn(); c.raw != nil { // without it the writer writes all
-			limitUnsent(c.raw) // what is no TCP has small buffers of its own
+		if c.raw, _ = sc.SyscallConn(); c.raw != nil { // if there is no raw connection, only the writer writes
+			limitUnsent(c.raw) // a connection that is not TCP has small buffers of its own
 		}
 	}
 	c.room.L = &c.mu
 	c.lastRead.Store(time.Now().UnixMilli())
-	// The challenge is sent when a request needs it: clients ask their user to
-	// sign when they see one.
+	// The challenge is sent when a request needs it, because clients ask their user to
+	// sign when they see a challenge.
 	if !s.addConn(c) {
 		nc.Close()
 		s.releaseConn(ip)
@@ -160,12 +160,12 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	go c.read()
 }
 
-// read is the reader. It owns the end of the connection.
+// read is the reader. It ends the connection when it returns.
 func (c *conn) read() {
 	defer c.srv.removeConn(c)
 	defer c.finish()
 	defer func() {
-		// One client's frame must not end a process that holds others' money.
+		// One client's frame must not end a process that holds the money of others.
 		if p := recover(); p != nil {
 			c.srv.met.panics.Inc()
 			c.srv.cfg.Log.Error("panic while handling a frame", "panic", p, "stack", string(debug.Stack()))
@@ -184,11 +184,11 @@ func (c *conn) read() {
 		}
 		c.handle(msg)
 		c.written(c.br.Buffered() > 0)
-		c.text.Reset("") // an idle connection holds on to no message
+		c.text.Reset("") // an idle connection keeps no message in memory
 	}
 }
 
-// protocolError ends a connection with a close code and a notice.
+// protocolError is an error that ends a connection with a close code and a notice.
 type protocolError struct {
 	code   ws.StatusCode
 	reason string
@@ -211,8 +211,8 @@ func (c *conn) readFailed(err error) {
 	}
 }
 
-// readMessage reads one text message, answering control frames on the way.
-// The string shares no memory with anything.
+// readMessage reads one text message and answers control frames meanwhile. The returned
+// string shares no memory with a buffer.
 func (c *conn) readMessage() (string, error) {
 	state := ws.StateServerSide
 	limit := int64(c.srv.cfg.MaxMessageBytes)
@@ -227,7 +227,8 @@ func (c *conn) readMessage() (string, error) {
 			return "", err
 		}
 		if !began.IsZero() && time.Since(began) > c.srv.cfg.IdleAfter {
-			// Pings between its parts would keep half a message for ever.
+			// Pings between the parts of a message would otherwise keep half a message
+			// forever.
 			return "", protocolError{ws.StatusPolicyViolation, "error: the parts of the message come too slowly"}
 		}
 		if h.OpCode.IsControl() {
@@ -261,8 +262,8 @@ func (c *conn) readMessage() (string, error) {
 	}
 }
 
-// readGrowing appends n bytes to b. A big message gets its memory as it
-// arrives, not when it is announced.
+// readGrowing appends n bytes to b. The memory of a big message is allocated as the bytes
+// arrive, because a client may announce a length and send nothing.
 func readGrowing(r io.Reader, b []byte, n int) ([]byte, error) {
 	const step = 16 << 10
 	if b == nil {
@@ -296,7 +297,7 @@ func (c *conn) control(h ws.Header) error {
 	switch h.OpCode {
 	case ws.OpPing:
 		c.mu.Lock()
-		// A flood of pings from someone who does not read earns no pongs.
+		// A client that floods pings and reads nothing gets no pongs.
 		if !c.ending && len(c.out)+c.writing < replyBytes {
 			c.out = append(appendHeader(c.grown(), ws.OpPong, len(payload)), payload...)
 		}
@@ -325,8 +326,8 @@ func (c *conn) closed(sub, reason string) {
 	c.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
 }
 
-// end closes the connection with a reason: what waits is dropped when the
-// client is told of an error, flushed otherwise. Only the first call counts.
+// end closes the connection with a reason. If notice is set, queued frames are dropped in
+// favour of the notice; otherwise they are flushed. Only the first call has an effect.
 func (c *conn) end(code ws.StatusCode, reason string, notice bool) {
 	c.mu.Lock()
 	if c.ending {
@@ -342,7 +343,7 @@ func (c *conn) end(code ws.StatusCode, reason string, notice bool) {
 	}
 	c.out = appendClose(c.grown(), code, reason)
 	c.room.Broadcast()
-	// Under mu, so that the writer does not push its deadline out again.
+	// The deadline is set under mu, so that the writer does not extend its own afterwards.
 	grace := time.Now().Add(closeGrace)
 	c.nc.SetReadDeadline(grace)
 	c.nc.SetWriteDeadline(grace)
@@ -362,10 +363,10 @@ func (c *conn) isEnding() bool {
 	return c.ending
 }
 
-// finish ends the connection when the reader has: subscriptions go first, the
-// appends under way are waited for, the last frames are flushed, and what the
-// client still sends is read for a moment. Closing a socket with unread input
-// resets it, and the client would never see why.
+// finish ends the connection after the reader has ended. Subscriptions are removed,
+// appends under way are awaited, the last frames are flushed, and the client's input is
+// read for a moment. The input is read because closing a socket with unread input resets
+// the connection, and the client would not see the reason.
 func (c *conn) finish() {
 	for _, sub := range c.subs {
 		c.drop(sub)
@@ -384,7 +385,7 @@ func (c *conn) finish() {
 	c.nc.Close()
 }
 
-// ping is called by the keeper.
+// ping sends a ping. Only the keeper calls ping.
 func (c *conn) ping() {
 	c.mu.Lock()
 	if !c.ending && len(c.out)+c.writing == 0 {
@@ -394,8 +395,8 @@ func (c *conn) ping() {
 	c.nudge()
 }
 
-// isUpgrade says whether a request asks for a websocket: names and tokens are
-// compared as RFC 9110 has it, without case and in lists.
+// isUpgrade reports whether a request asks for a websocket. Names and tokens are compared
+// without case and in lists, as RFC 9110 requires.
 func isUpgrade(h http.Header) bool {
 	return hasToken(h.Values("Upgrade"), "websocket") && hasToken(h.Values("Connection"), "upgrade")
 }
@@ -411,10 +412,10 @@ func hasToken(lines []string, token string) bool {
 	return false
 }
 
-// clientIP is the address a request is charged to, and whether it comes from
-// this machine on nobody's behalf: not through a proxy, and not from a page in
-// a browser, which says its Origin. A proxy's word is taken only from the
-// configured proxies, reading the chain from the near end.
+// clientIP returns the address that a request is charged to. local is true if a program on
+// this machine sends the request for itself: not through a proxy, and not from a page in a
+// browser, which sends an Origin. A forwarding header is believed only from a configured
+// proxy. The chain of addresses is read from the near end.
 func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -432,9 +433,9 @@ func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
 	return ip, ip.IsLoopback() && !isForwarded(r.Header) && !s.cfg.NobodyIsLocal && r.Header.Get("Origin") == ""
 }
 
-// namesThisMachine reports whether a Host is an address or localhost. Another
-// name that leads to this machine may be that of a page which had its name
-// resolved to it.
+// namesThisMachine reports whether a Host is an address or localhost. Any other name that
+// resolves to this machine may belong to a page that changed its DNS record (DNS
+// rebinding).
 func namesThisMachine(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -444,9 +445,9 @@ func namesThisMachine(host string) bool {
 	return err == nil || strings.EqualFold(host, "localhost")
 }
 
-// GuardPrivate refuses what pages in a browser ask of a listener that is for
-// this machine or its network: requests with an Origin, or for a host that is
-// neither an address nor localhost nor among names.
+// GuardPrivate refuses requests of browser pages to a listener that serves this machine or
+// its network. A request is refused if it has an Origin, or if its host is not an address,
+// not localhost and not in names.
 func GuardPrivate(next http.Handler, names ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host

@@ -11,16 +11,16 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// dispatcher sends live events to the subscriptions they match. It is one
-// reader of the log with a cursor; ephemeral events come by a lane of their own.
+// dispatcher sends live events to the subscriptions that match them. It reads the log with
+// a cursor. Ephemeral events, which are not in the log, come through a channel.
 //
-// Each filter is filed under the values of one of its conditions, the most
-// selective one, so that an event meets only filters that may match it.
+// The index holds each filter under the values of its most selective condition, so that an
+// event is compared only with filters that may match.
 type dispatcher struct {
 	store eventStore
 	now   func() time.Time
 	met   *metrics
-	// serves says whether an event may be shown to anyone; nil: all are.
+	// serves reports whether an event may be sent to a client. nil: all events are sent.
 	serves func(*nostr.Event) bool
 
 	pos       uint64 // log position dispatched; owned by run
@@ -28,16 +28,16 @@ type dispatcher struct {
 
 	mu    sync.Mutex
 	index map[indexKey]*indexBucket
-	empty []*indexBucket // in the index still, the longest empty first
-	keep  int            // so many of them: maxEmptyBuckets
+	empty []*indexBucket // empty buckets that are still in index, oldest first
+	keep  int            // how many empty buckets are kept: maxEmptyBuckets
 	tags  eventTags      // of the event being dispatched
-	tick  uint64         // counts events, so that a subscription gets each once
-	batch uint64         // counts flushes, so that a connection is in each once
+	tick  uint64         // counts events, so that a subscription gets each event once
+	batch uint64         // counts flushes, so that each flush has a connection once
 	count int
 }
 
-// indexKey is a condition and one value of it. Conditions are the tag
-// letters, and these.
+// indexKey is one value of a condition of a filter. A condition is the letter of a tag, or
+// one of the constants below.
 type indexKey struct {
 	by    byte
 	kind  int
@@ -51,30 +51,30 @@ const (
 	byAny    = '4'
 )
 
-// filing is a filter in a place. nth says which of the filter's places that is.
+// bucketEntry is a filter in a bucket. nth is the index into the slots of the filter.
 type bucketEntry struct {
 	sub    *subscription
 	filter *liveFilter
 	nth    int
 }
 
-// bucketSlot is where a filter is filed: at which of a place's filings.
+// bucketSlot is the position of a filter in a bucket.
 type bucketSlot struct {
 	bucket *indexBucket
 	at     int
 }
 
-// indexBucket holds what is filed under one key. An empty one stays in the index for
-// a while, because clients ask the same again. Filters know their places, so
-// that leaving them looks nothing up.
+// indexBucket lists the filters indexed under one key. An empty bucket stays in the index
+// for a while, because clients repeat their requests. Filters know their slots, so that
+// unregister needs no lookup.
 type indexBucket struct {
 	key     indexKey
 	entries []bucketEntry
-	first   [1]bucketEntry // room for the one that most places have
-	empty   bool           // it is among the dispatcher's empty places, whatever it holds by now
+	first   [1]bucketEntry // storage for the one entry that most buckets have
+	empty   bool           // in dispatcher.empty; the bucket may have entries again
 }
 
-// maxEmptyBuckets is how many places are kept when nothing is filed there.
+// maxEmptyBuckets is how many empty buckets stay in the index.
 const maxEmptyBuckets = 4096
 
 // subscription is one open REQ.
@@ -84,15 +84,15 @@ type subscription struct {
 	prefix  []byte
 	filters []*liveFilter
 	from    uint64 // live events are those after this log position
-	bytes   int    // of the REQ, whose strings the filters are parts of
-	// of the filters, as liveFilter.cost counts them
+	bytes   int    // of the REQ message, which the strings of the filters share memory with
+	// Counts of the filters, as liveFilter.cost counts them.
 	conditions, values int
 
-	tick uint64 // of the last event it got; guarded by the dispatcher's mu
+	tick uint64 // last event that was delivered; guarded by the dispatcher's mu
 
-	// guarded by conn.mu
-	holding bool   // the stored events are still on their way
-	held    []byte // frames that wait for them
+	// Guarded by conn.mu.
+	holding bool   // the stored events are still being sent
+	held    []byte // live frames that wait for the stored events
 	gone    bool
 }
 
@@ -101,8 +101,8 @@ type ephemeralEvent struct {
 	body []byte
 }
 
-// ephemeralLane is how many ephemeral events may wait; more are refused and
-// counted.
+// ephemeralLane is how many ephemeral events may wait. If the channel is full, an event is
+// refused and counted.
 const ephemeralLane = 1024
 
 func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispatcher {
@@ -115,7 +115,8 @@ func newDispatcher(store eventStore, now func() time.Time, met *metrics) *dispat
 	}
 }
 
-// run reads the log until ctx ends, which is no error.
+// run reads the log until ctx ends. run returns nil if ctx has ended, and an error if the
+// store fails.
 func (d *dispatcher) run(ctx context.Context) error {
 	var due flushes
 	for {
@@ -125,8 +126,8 @@ func (d *dispatcher) run(ctx context.Context) error {
 			}
 			return err
 		}
-		// Entries without a readable body are skipped by the log; the head of
-		// before the read is behind us all the same.
+		// ReadRaw skips entries without a readable body. The head is read first, so that
+		// pos moves past such entries too.
 		head := d.store.Head()
 		err := d.store.ReadRaw(ctx, d.pos, func(e mostro.Entry, body []byte) error {
 			if !e.Archived {
@@ -146,7 +147,7 @@ func (d *dispatcher) run(ctx context.Context) error {
 	}
 }
 
-// runEphemeral empties the ephemeral lane until ctx ends.
+// runEphemeral delivers ephemeral events until ctx ends.
 func (d *dispatcher) runEphemeral(ctx context.Context) error {
 	var due flushes
 	for {
@@ -162,7 +163,7 @@ func (d *dispatcher) runEphemeral(ctx context.Context) error {
 	}
 }
 
-// offer puts an ephemeral event on its lane, or says that it is full.
+// offer queues an ephemeral event. offer returns false if the queue is full.
 func (d *dispatcher) offer(evt *nostr.Event, body []byte) bool {
 	select {
 	case d.ephemeral <- ephemeralEvent{evt, body}:
@@ -173,9 +174,9 @@ func (d *dispatcher) offer(evt *nostr.Event, body []byte) bool {
 	}
 }
 
-// register files a subscription and says where its stored events end: what is
-// appended after that position comes live. The log's head is read while
-// nothing is being dispatched, so nothing lies between the two.
+// register adds a subscription to the index and returns the log position where its stored
+// events end. Events after that position are delivered live. The head is read under mu,
+// while no event is dispatched, so no event falls between stored and live.
 func (d *dispatcher) register(sub *subscription) (upTo uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -226,7 +227,7 @@ func (d *dispatcher) unregister(sub *subscription) {
 	d.met.subscriptions.Set(float64(d.count))
 }
 
-// sweep takes the places that have been empty longest out of the index.
+// sweep removes the n buckets that have been empty longest from the index.
 func (d *dispatcher) sweep(n int) {
 	for _, b := range d.empty[:n] {
 		if b.empty = false; len(b.entries) == 0 {
@@ -236,16 +237,15 @@ func (d *dispatcher) sweep(n int) {
 	d.empty = slices.Delete(d.empty, 0, n)
 }
 
-// flushes are connections that have been given frames. A connection gets one
-// write for all that a reader of the log found waiting, however many events
-// and subscriptions those were.
+// flushes collects connections that have frames to send. A connection gets one write for
+// all events that the reader of the log found in one batch.
 type flushes struct {
 	conns  []*conn
 	events int
-	batch  uint64 // connections in conns carry it
+	batch  uint64 // conns have this number in conn.batch
 }
 
-// flushEvents bounds how many events are gathered before they are sent.
+// flushEvents is how many events are collected at most before a flush.
 const flushEvents = 64
 
 func (f *flushes) flush() {
@@ -256,8 +256,8 @@ func (f *flushes) flush() {
 	f.conns, f.events = f.conns[:0], 0
 }
 
-// dispatch delivers one event. seq is 0 for an ephemeral one. The connections
-// that it is for are added to due, to be flushed by the caller.
+// dispatch delivers one event. seq is 0 if the event is ephemeral. Connections that got a
+// frame are added to due, and the caller flushes due.
 func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *flushes) {
 	if due.events++; due.events > flushEvents {
 		due.flush()
@@ -303,14 +303,14 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 	d.met.deliveries.Add(float64(delivered))
 }
 
-// liveFilter is a filter made ready for matching many events. Its lists have no
-// repetitions; those of more than manyWords are sorted.
+// liveFilter is a filter that is prepared for matching many events. Its lists have no
+// repetitions. A list of more than manyWords values is sorted.
 type liveFilter struct {
 	nostr.Filter
 	kinds     []int // sorted
 	tags      []liveTag
 	indexKeys []indexKey
-	slots     []bucketSlot // while registered; guarded by the dispatcher's mu
+	slots     []bucketSlot // set while registered; guarded by the dispatcher's mu
 }
 
 type liveTag struct {
@@ -336,14 +336,14 @@ func newLiveFilter(f nostr.Filter) *liveFilter {
 		lf.Tags[name] = values
 		lf.tags = append(lf.tags, liveTag{letter: name[0], values: values})
 	}
-	// By rank, so that the same filter is always filed alike.
+	// Sorted by rank, so that equal filters get equal index keys.
 	slices.SortFunc(lf.tags, func(a, b liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
 	lf.indexKeys = lf.chooseKeys()
 	return lf
 }
 
-// cost is how many conditions a filter has, itself counted as one, and how many
-// values they have in all.
+// cost returns the number of conditions of a filter, plus one for the filter, and the
+// number of their values in total.
 func (f *liveFilter) cost() (conditions, values int) {
 	conditions, values = 1, len(f.IDs)+len(f.Authors)+len(f.kinds)
 	for _, n := range []int{len(f.IDs), len(f.Authors), len(f.kinds)} {
@@ -357,8 +357,8 @@ func (f *liveFilter) cost() (conditions, values int) {
 	return conditions, values
 }
 
-// tagRank orders tag letters by how few events share a value: addresses and
-// references, then what differs between orders, then what nearly all share.
+// tagRank orders tag letters by selectivity: first addresses and references, then values
+// that differ between orders, then values that most orders share.
 func tagRank(letter byte) int {
 	switch letter {
 	case 'd', 'p', 'e', 'a', 'E', 'A', 'P', 'q', 'i', 'I':
@@ -370,11 +370,11 @@ func tagRank(letter byte) int {
 	}
 }
 
-// chooseKeys chooses the condition under which a filter is found. An empty list
-// matches nothing and is filed nowhere.
+// chooseKeys returns the index keys of a filter. A filter with an empty list matches no
+// event and has no keys.
 func (f *liveFilter) chooseKeys() []indexKey {
 	if f.Search != "" {
-		return nil // words are matched by the index of stored orders alone
+		return nil // only the search index matches words, and only in stored orders
 	}
 	words := func(by byte, values []string) []indexKey {
 		keys := make([]indexKey, len(values))
@@ -403,16 +403,15 @@ func (f *liveFilter) chooseKeys() []indexKey {
 	}
 }
 
-// dropStored takes out of a filter by ids those that cannot come any more: an
-// id is appended once, so what is held already is answered from the store or
-// not at all.
+// dropStored removes ids that are already stored from the index keys of a filter by ids,
+// because they can never match a new event. The log holds each id once.
 func (f *liveFilter) dropStored(st eventStore) {
 	if len(f.indexKeys) > 0 && f.indexKeys[0].by == byID {
 		f.indexKeys = slices.DeleteFunc(f.indexKeys, func(k indexKey) bool { return st.Served(k.value) })
 	}
 }
 
-// matches agrees with nostr.Filter.Matches.
+// matches returns the same result as nostr.Filter.Matches.
 func (f *liveFilter) matches(evt *nostr.Event) bool {
 	var tags eventTags
 	if len(f.tags) > 0 {
@@ -421,8 +420,8 @@ func (f *liveFilter) matches(evt *nostr.Event) bool {
 	return f.matchesExcept(evt, &tags, 0)
 }
 
-// matchesExcept is matches for an event that was found by a condition of the filter,
-// and its tags.
+// matchesExcept reports whether an event with these tags matches the filter. The condition
+// by is not compared, because the index has already matched it. by 0 compares all.
 func (f *liveFilter) matchesExcept(evt *nostr.Event, tags *eventTags, by byte) bool {
 	if f.kinds != nil && by != byKind && !hasKind(f.kinds, evt.Kind) ||
 		f.Since != nil && evt.CreatedAt < *f.Since ||

@@ -9,25 +9,25 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// eventTags holds the distinct values of an event's single-letter tags by their
-// letters, so that a condition looks at the values of its own letter alone. One
-// is reused for many events.
+// eventTags holds the distinct values of an event's single-letter tags by letter, so that
+// a condition is compared only with the values of its own letter. An eventTags value is
+// reused for many events.
 type eventTags struct {
-	values  ['z' - 'A' + 1][]string // of at most manyWords in any order, of more sorted
-	letters []byte                  // that the event has
+	values  ['z' - 'A' + 1][]string // up to manyWords values in any order; more are sorted
+	letters []byte                  // letters that the event has
 }
 
-// manyWords is up to how many words a list is searched from end to end.
+// manyWords is the length up to which a list is searched linearly.
 const manyWords = 12
 
-// maxKeptValues is the room for values of one letter that is kept from one
-// event for the next.
+// maxKeptValues is the capacity for the values of one letter that is kept for the next
+// event.
 const maxKeptValues = 64
 
 func (e *eventTags) fill(tags nostr.Tags) {
 	for _, letter := range e.letters {
 		list := &e.values[letter-'A']
-		clear(*list) // hold on to no event
+		clear(*list) // keeps no string of the event in memory
 		if *list = (*list)[:0]; cap(*list) > maxKeptValues {
 			*list = nil
 		}
@@ -53,7 +53,7 @@ func (e *eventTags) fill(tags nostr.Tags) {
 	}
 }
 
-// of lists the values of a tag letter.
+// of returns the values of a tag letter.
 func (e *eventTags) of(letter byte) []string {
 	if !jsonscan.IsTagLetter(letter) {
 		return nil
@@ -61,8 +61,8 @@ func (e *eventTags) of(letter byte) []string {
 	return e.values[letter-'A']
 }
 
-// hasWord looks a word up in a list of distinct ones, sorted if there are more
-// than manyWords.
+// hasWord reports whether list contains word. The values of list are distinct, and sorted
+// if there are more than manyWords.
 func hasWord(list []string, word string) bool {
 	if len(list) <= manyWords {
 		return slices.Contains(list, word)
@@ -71,8 +71,8 @@ func hasWord(list []string, word string) bool {
 	return ok
 }
 
-// shareWord reports whether two such lists have a word in common. The shorter
-// one is walked, or both where that is less work.
+// shareWord reports whether two lists as hasWord expects them have a value in common. The
+// shorter list is walked; both lists are walked if that takes less work.
 func shareWord(a, b []string) bool {
 	if len(a) > len(b) {
 		a, b = b, a
@@ -98,8 +98,8 @@ func shareWord(a, b []string) bool {
 	return false
 }
 
-// distinctWords returns words without repetitions, as hasWord wants them. The
-// order of the given list stays.
+// distinctWords returns words without repetitions, in the form that hasWord expects. The
+// given list is not modified.
 func distinctWords(words []string) []string {
 	if len(words) > manyWords {
 		return slices.Compact(slices.Sorted(slices.Values(words)))

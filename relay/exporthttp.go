@@ -10,15 +10,15 @@ import (
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
-// maxExports is how many exports are under way at the same time; exportCost is
-// how many requests one counts as.
+// maxExports is how many exports may run at the same time. exportCost is the number of
+// requests that one export counts as.
 const (
 	maxExports = 4
 	exportCost = 600
 )
 
-// ServeExport answers GET /api/v1/export/events, without the events of banned
-// and quarantined keys. An address may have one under way.
+// ServeExport answers GET /api/v1/export/events, without the events of banned and
+// quarantined keys. One address may run one export at a time.
 func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 	st, ok := s.cfg.Store.(*eventlog.Store)
 	if !ok {
@@ -43,16 +43,16 @@ func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Access-Control-Allow-Origin", "*")
-	// A large export takes longer than an ordinary answer may; a client that
-	// takes nothing for a minute is gone.
+	// A large export takes longer than the deadline of an ordinary answer. The connection
+	// is closed if the client takes no byte for a minute.
 	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
 	if err != nil && r.Context().Err() == nil {
 		s.cfg.Log.Warn("export broken off", "err", err)
-		panic(http.ErrAbortHandler) // the client must not take it for complete
+		panic(http.ErrAbortHandler) // the client must not take the export for complete
 	}
 }
 
-// exports are the addresses that exports are under way for.
+// exports is the set of addresses with an export under way.
 type exports struct {
 	mu  sync.Mutex
 	now map[netip.Addr]bool
@@ -83,6 +83,6 @@ type deadlineWriter struct {
 }
 
 func (w deadlineWriter) Write(b []byte) (int, error) {
-	w.rc.SetWriteDeadline(time.Now().Add(time.Minute)) // not every connection has one
+	w.rc.SetWriteDeadline(time.Now().Add(time.Minute)) // some connections have no deadline
 	return w.Writer.Write(b)
 }

@@ -28,7 +28,7 @@ func appendText(dst, payload []byte) []byte {
 	return append(appendHeader(dst, ws.OpText, len(payload)), payload...)
 }
 
-// eventPrefix is what comes before the event in the frames of a subscription.
+// eventPrefix returns the part of an EVENT frame before the event.
 func eventPrefix(sub string) []byte {
 	return append(jsonscan.AppendQuoted([]byte(`["EVENT",`), sub), ',')
 }
@@ -67,7 +67,7 @@ func appendCount(dst []byte, sub string, n int) []byte {
 	return appendText(dst, append(p, "}]"...))
 }
 
-// appendClose appends a close frame; a reason is cut to what one may hold.
+// appendClose appends a close frame. A reason that is too long for a close frame is cut.
 func appendClose(dst []byte, code ws.StatusCode, reason string) []byte {
 	for len(reason) > ws.MaxControlFramePayloadSize-2 || !utf8.ValidString(reason) {
 		reason = reason[:len(reason)-1]

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// HTTPRates bounds the HTTP requests of each address, at the same rate as
-// REQ and COUNT on sockets (RequestsPerMinutePerIP), in buckets of its own.
+// HTTPRates limits the HTTP requests of each address, at the same rate as REQ and COUNT on
+// sockets (RequestsPerMinutePerIP). Its token buckets are separate from those of sockets.
 type HTTPRates struct {
 	srv     *Server
 	buckets buckets[netip.Addr]
@@ -15,10 +15,10 @@ type HTTPRates struct {
 // NewHTTPRates returns rates that follow the server's rules.
 func NewHTTPRates(s *Server) *HTTPRates { return &HTTPRates{srv: s} }
 
-// Take charges a request, which is worth cost requests of the cheapest kind, to
-// the address that it comes from. It returns false if the address has used up
-// its rate. A program on this machine, which sends neither a forwarding header
-// nor an Origin, is not charged.
+// Take charges a request to its address. cost is the number of requests of the cheapest
+// kind that the request counts as. Take returns false if the address has used up its rate.
+// A program on this machine, which sends no forwarding header and no Origin, is not
+// charged.
 func (h *HTTPRates) Take(r *http.Request, cost int) bool {
 	ip, local := h.srv.clientIP(r)
 	if !ip.IsValid() || local && r.Header.Get("Origin") == "" {

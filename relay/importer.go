@@ -20,26 +20,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ImportOptions of one import.
+// ImportOptions are the options of one import.
 type ImportOptions struct {
-	Workers int // lines checked at the same time; 0: one a core
-	// Evidence believes the times and roads of receipt in a backup that Export
-	// wrote with Evidence. Only the owner of the data directory may ask for it;
-	// else such lines are rejected.
+	Workers int // lines checked at the same time; 0: one per core
+	// Evidence makes Import believe the times and roads of receipt in a backup that Export
+	// wrote with its own Evidence option. Only the owner of the data directory may set
+	// Evidence. If Evidence is false, such lines are rejected.
 	Evidence bool
 }
 
-// ImportResult is what became of one line. Blank lines have none.
+// ImportResult is the outcome of one line. A blank line has no result.
 type ImportResult struct {
-	Line    int    `json:"line"` // from 1
+	Line    int    `json:"line"` // starts at 1
 	ID      string `json:"id,omitempty"`
 	Outcome string `json:"outcome"` // added, duplicate, archived, rejected
 	Reason  string `json:"reason,omitempty"`
 }
 
-// ImportSummary counts results.
+// ImportSummary counts the results of an import.
 type ImportSummary struct {
-	Lines     int `json:"lines"` // that were not blank
+	Lines     int `json:"lines"` // without blank lines
 	Added     int `json:"added"`
 	Duplicate int `json:"duplicate"`
 	Archived  int `json:"archived"`
@@ -51,8 +51,8 @@ const (
 	importInFlight   = 4096
 )
 
-// importBatch is a run of lines on its way: filled by the reader, checked by
-// one worker, submitted in order.
+// importBatch is a run of lines. The reader fills a batch, one worker checks it, and the
+// batches are submitted in the order of the file.
 type importBatch struct {
 	lines   []importLine
 	checked chan struct{} // closed by the worker
@@ -61,25 +61,24 @@ type importBatch struct {
 type importLine struct {
 	number int
 	text   string
-	a      *Admission // nil: refused before it was an event
-	going  bool       // checked, to be submitted
+	a      *Admission // nil: refused before the line was parsed as an event
+	going  bool       // checked, and to be submitted
 	id     string
 	reason string
 }
 
-// Import reads NDJSON events from r and takes each as the relay would take it
-// from a client, but for what only clients are held to: quotas, and freshness.
-// Expired events are archived. fn, unless nil, is called once per line in
-// order, each after its event is durable; an error from it ends the import.
-// A rejected line never does.
+// Import reads NDJSON events from r. The rules for an event are the rules for a client's
+// event, except for quotas and freshness. Expired events are archived. If fn is not nil,
+// Import calls fn once per line, in order, after the event is durable. If fn returns an
+// error, the import ends with that error. A rejected line does not end the import.
 //
-// Lines are checked on all cores and appended in their order.
+// Lines are checked on all cores and appended in the order of the file.
 func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn func(ImportResult) error) (ImportSummary, error) {
 	workers := opts.Workers
 	if workers <= 0 {
 		workers = runtime.NumCPU()
 	}
-	// When any of these is full its writer waits: the slowest part sets the pace.
+	// A goroutine waits when its channel is full, so the slowest stage sets the pace.
 	work := make(chan *importBatch, 8*workers)
 	order := make(chan *importBatch, 32*workers)
 	waiting := make(chan importLine, importInFlight)
@@ -167,10 +166,10 @@ func (m *ImportSummary) count(outcome string) {
 	}
 }
 
-// readLines cuts r into batches of lines. What is longer than an event may be
-// is refused without being held.
+// readLines cuts r into batches of lines. A line that is longer than the largest event is
+// refused, and is not kept in memory.
 func (s *Server) readLines(ctx context.Context, r io.Reader, emit func(*importBatch) error) error {
-	limit := s.cfg.Policy.MaxEventBytes + 1<<10 // white space around the event is no sin
+	limit := s.cfg.Policy.MaxEventBytes + 1<<10 // with room for white space around the event
 	br := bufio.NewReaderSize(r, 64<<10)
 	b := &importBatch{checked: make(chan struct{})}
 	flush := func() error {
@@ -192,7 +191,8 @@ func (s *Server) readLines(ctx context.Context, r io.Reader, emit func(*importBa
 		} else if len(line) > 0 {
 			b.lines = append(b.lines, importLine{number: number, text: string(line)})
 		}
-		// What has come is not kept waiting for what has not.
+		// A batch is sent if no more input is buffered, so that a slow sender sees
+		// results.
 		if err != nil || len(b.lines) == importBatchLines || br.Buffered() == 0 {
 			if err := flush(); err != nil {
 				return err
@@ -210,8 +210,8 @@ func (s *Server) readLines(ctx context.Context, r io.Reader, emit func(*importBa
 	}
 }
 
-// readLine reads up to and with the next newline. err is io.EOF with the last
-// line. The bytes are good until the next call.
+// readLine reads up to and including the next newline. err is io.EOF with the last line.
+// The bytes are valid until the next call.
 func readLine(br *bufio.Reader, limit int) (line []byte, tooLong bool, err error) {
 	part, err := br.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -231,7 +231,8 @@ func readLine(br *bufio.Reader, limit int) (line []byte, tooLong bool, err error
 	}
 }
 
-// reasonMailImported: an escrow answers what it hears, never a file.
+// reasonMailImported is the refusal of mail in an import, because the escrow answers only
+// messages that clients publish.
 const reasonMailImported = "blocked: a message in a file is answered by nobody: publish it as an EVENT over the relay's websocket"
 
 func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLine, believe bool) {
@@ -243,7 +244,7 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 		return
 	}
 	var was *eventlog.Witnessed
-	if strings.HasPrefix(l.text, `{"event":`) { // as writeEvidence begins
+	if strings.HasPrefix(l.text, `{"event":`) { // the text that writeEvidence begins a line with
 		if !believe {
 			l.reason = eventlog.ReasonEvidence
 			return

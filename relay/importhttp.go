@@ -24,14 +24,14 @@ import (
 )
 
 const (
-	proofWindow       = 60 * time.Second // of NIP-98
+	proofWindow       = 60 * time.Second // as in NIP-98
 	maxProofBytes     = 8 << 10
 	maxWaitingResults = 64 << 20
 )
 
-// serveImport is POST /api/v1/import: NDJSON events in, one JSON result per
-// line out, and a summary as the last line: {"summary":{...}}, with "error"
-// beside it when the import broke off.
+// serveImport answers POST /api/v1/import. The body is NDJSON events. The answer has one
+// JSON result per line, and a summary as the last line: {"summary":{...}}. The summary
+// line has a member "error" if the import ended early.
 func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	progress := &progressBody{body: r.Body, rc: rc, wait: bodyWait}
@@ -42,7 +42,8 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 			refuseHTTP(w, http.StatusUnauthorized, err.Error())
 			return
 		}
-		// The proof covers the body: not one line counts before all is read.
+		// The proof covers the whole body, so no line is imported before all of the body
+		// is read.
 		spooled, err := spool(progress, payload)
 		if err != nil {
 			status := http.StatusBadRequest
@@ -56,7 +57,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 		defer spooled.Close()
 		body = spooled
 	}
-	rc.EnableFullDuplex() // HTTP/2 always is
+	rc.EnableFullDuplex() // HTTP/2 is always full duplex
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 
@@ -64,7 +65,7 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	giveUp := func() {
 		cancel()
-		progress.end() // a body that does not come is not waited for
+		progress.end() // ends a read of a body that does not come
 	}
 	stop := context.AfterFunc(s.stopping, giveUp)
 	defer stop()
@@ -85,16 +86,16 @@ func (s *Server) serveImport(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		last.Error = err.Error()
 	}
-	out.add(last) // lost only if the client is
+	out.add(last) // lost only if the client is gone
 	out.close()
 	<-done
 }
 
-// bodyWait is how long more of an import may take to come.
+// bodyWait is the longest time that an import may wait for more of its body.
 const bodyWait = time.Minute
 
-// progressBody reads a body that is as long as it likes, as long as some of it
-// comes. The server bounds the time of other bodies as a whole.
+// progressBody reads a body of any length, as long as some of the body arrives within
+// wait. The server limits the total time of other bodies.
 type progressBody struct {
 	body io.Reader
 	rc   *http.ResponseController
@@ -110,12 +111,12 @@ func (b *progressBody) Read(p []byte) (int, error) {
 		b.mu.Unlock()
 		return 0, os.ErrDeadlineExceeded
 	}
-	b.rc.SetReadDeadline(time.Now().Add(b.wait)) // not every connection has one
+	b.rc.SetReadDeadline(time.Now().Add(b.wait)) // some connections have no deadline
 	b.mu.Unlock()
 	return b.body.Read(p)
 }
 
-// end ends a read that is under way, and lets no other begin.
+// end ends a read under way. Later reads return an error.
 func (b *progressBody) end() {
 	b.mu.Lock()
 	b.ended = true
@@ -123,9 +124,9 @@ func (b *progressBody) end() {
 	b.mu.Unlock()
 }
 
-// resultWriter sends results while the body is still being read. Clients that
-// send all before they read anything would otherwise wait for us while we wait
-// for them, so results queue up here, to a limit.
+// resultWriter sends results while the body is still being read. A client that sends all
+// of its body before it reads would otherwise wait for the server, while the server waits
+// for the client. Results are therefore queued, up to a limit.
 type resultWriter struct {
 	w    io.Writer
 	rc   *http.ResponseController
@@ -181,7 +182,7 @@ func (o *resultWriter) run() {
 		if n == 0 {
 			return
 		}
-		// A client that sends first and reads later may take its time.
+		// The deadline is long, because a client may send all of its body before it reads.
 		o.rc.SetWriteDeadline(time.Now().Add(30 * o.wait))
 		_, err := o.w.Write(chunk[:n])
 		if err == nil {
@@ -198,8 +199,8 @@ func (o *resultWriter) run() {
 	}
 }
 
-// importIsLocal: from this machine, by a program on it, for itself. A page in
-// a browser on this machine sends Origin, and is not trusted for being near.
+// importIsLocal reports whether a program on this machine sends the request for itself. A
+// page in a browser on this machine sends an Origin, and is not trusted.
 func (s *Server) importIsLocal(r *http.Request) bool {
 	_, local := s.clientIP(r)
 	if !local || r.Header.Get("Origin") != "" {
@@ -215,8 +216,8 @@ func (s *Server) importIsLocal(r *http.Request) bool {
 
 var errPayload = errors.New("the payload hash is not that of the body")
 
-// checkProof proves a NIP-98 header by an admin's key and gives the payload
-// hash it commits to.
+// checkProof verifies a NIP-98 header with the key of an admin. checkProof returns the
+// payload hash that the proof commits to.
 func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 	scheme, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Nostr") {
@@ -264,18 +265,17 @@ func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 	return tagValue(evt.Tags, "payload"), nil
 }
 
-// usedProofs are the ids of authorizations that were taken, for as long as they
-// are valid.
+// usedProofs holds the ids of accepted authorizations for as long as they are valid.
 type usedProofs struct {
 	mu  sync.Mutex
 	ids map[string]time.Time
 }
 
-// once reports whether an id comes for the first time.
+// once reports whether an id is new, and remembers the id.
 func (u *usedProofs) once(id string, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for id, at := range u.ids { // by admins' keys alone: few
+	for id, at := range u.ids { // few, because only keys of admins get here
 		if now.Sub(at) > 2*proofWindow {
 			delete(u.ids, id)
 		}
@@ -299,7 +299,8 @@ func tagValue(tags nostr.Tags, name string) string {
 	return ""
 }
 
-// spool keeps a body in a file until its hash is proven.
+// spool writes a body to a file and compares the hash of the body with payload. The file
+// is removed if spool returns an error.
 func spool(body io.Reader, payload string) (*os.File, error) {
 	f, err := os.CreateTemp("", "mostrodex-import-*")
 	if err != nil {
@@ -320,7 +321,7 @@ func spool(body io.Reader, payload string) (*os.File, error) {
 	return f, nil
 }
 
-// refuseHTTP answers with an RFC 9457 problem document.
+// refuseHTTP answers with a problem document (RFC 9457).
 func refuseHTTP(w http.ResponseWriter, status int, detail string) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Nostr")

@@ -12,12 +12,12 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip11"
 )
 
-// KhatruRelay is named here, because no other file imports khatru.
+// KhatruRelay is the relay of khatru. Only this file imports khatru.
 type KhatruRelay = khatru.Relay
 
-// NewKhatru makes the khatru relay that every event passes. khatru.NewRelay is
-// not used: it starts an expiry sweep that cannot be stopped, and the store
-// knows itself what has expired.
+// NewKhatru returns the khatru relay that every event passes through. khatru.NewRelay is
+// not used, because it starts an expiry sweep that cannot be stopped, and the store
+// expires events itself.
 func (s *Server) NewKhatru(router *http.ServeMux) *khatru.Relay {
 	r := &khatru.Relay{
 		ServiceURL: s.cfg.URL,
@@ -45,14 +45,14 @@ func (s *Server) NewKhatru(router *http.ServeMux) *khatru.Relay {
 	return r
 }
 
-// errHandled ends AddEvent behind our hook. Without an error khatru goes on to
-// its expiration manager, which a relay that NewRelay did not make lacks.
+// errHandled ends AddEvent after our hook. If the hook returned no error, khatru would use
+// its expiration manager, which is nil in a relay that khatru.NewRelay did not make.
 var errHandled = errors.New("error: handled")
 
-// Submit passes an event that check let through to khatru, whose AddEvent calls
-// the hooks of newKhatru: first refuseProtected (NIP-70), then enqueue for an
-// event that is stored, or deliver for an ephemeral one. The outcome stands in
-// a: pending if the store decides, else ok or a reason.
+// Submit passes an event that Check let through to khatru. khatru's AddEvent calls the
+// hooks of NewKhatru: first RefuseProtected (NIP-70), then Enqueue for a stored kind, or
+// Deliver for an ephemeral kind. The outcome is set in a: Pending if the store decides,
+// else Ok and Reason.
 func (s *Server) Submit(a *Admission) {
 	defer s.Caught(func(reason string) { a.Refuse(reason) })
 	_, err := s.khatru.AddEvent(a, a.Evt)
@@ -60,12 +60,12 @@ func (s *Server) Submit(a *Admission) {
 	case !a.Seen:
 		a.Refuse("error: the event did not pass khatru")
 	case a.Pending != nil, a.Ok, a.Reason != "":
-	case err != nil: // a hook that is not ours
+	case err != nil: // an error of a hook that is not ours
 		a.Refuse(err.Error())
 	}
 }
 
-// stop takes the answer of one hook: "" lets the event go on.
+// stop records the answer of one hook. If refusal is "", the event goes on.
 func (a *Admission) stop(refusal string) {
 	if refusal != "" {
 		a.Refuse(refusal)

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics of the server. Labels are from closed sets: never a key, an id, a
-// subscription or an address.
+// metrics are the metrics of the server. Labels have closed sets of values, never a key,
+// an id, a subscription or an address.
 type metrics struct {
 	connections      prometheus.Gauge
 	connectionsTotal prometheus.Counter
@@ -93,8 +93,8 @@ func (m *metrics) outcome(out eventlog.Outcome) {
 	}
 }
 
-// refused counts a refusal under its prefix; what is no known prefix is
-// counted as "other", so that the label stays a closed set.
+// refused counts a refusal under its prefix. An unknown prefix counts as "other", so that
+// the set of label values stays closed.
 func (m *metrics) refused(answer, reason string) {
 	prefix, _, _ := strings.Cut(reason, ":")
 	switch prefix {
