@@ -218,7 +218,8 @@ func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out
 var ErrRefused = errors.New("refused")
 
 // Publish admits an event of this program. If Publish returns nil, the event is in the
-// log. An error that wraps ErrRefused is final; any other error may be retried.
+// log, or was in the log before and has been deleted or has expired. An error that wraps
+// ErrRefused is final; any other error may be retried.
 func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 	a := &Admission{Context: ctx, Evt: evt, Source: mostro.Source{Road: mostro.RoadSelf}}
 	if s.Check(a) {

@@ -326,8 +326,9 @@ func (c *conn) closed(sub, reason string) {
 	c.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
 }
 
-// end closes the connection with a reason. If notice is set, queued frames are dropped in
-// favour of the notice; otherwise they are flushed. Only the first call has an effect.
+// end closes the connection with a reason. If notice is set, the client gets a NOTICE
+// before the close frame. Queued frames are flushed, but dropped if code is a policy
+// violation and notice is set. Only the first call has an effect.
 func (c *conn) end(code ws.StatusCode, reason string, notice bool) {
 	c.mu.Lock()
 	if c.ending {

@@ -13,14 +13,14 @@ import (
 const (
 	// maxNegSessions is how many reconciliations one connection may have open.
 	maxNegSessions = 8
-	// negServerLimit is the size of our answers, in bytes before hex.
+	// negServerLimit is the largest message of the server, in bytes before hex.
 	negServerLimit = 128 << 10
 )
 
-// negSession is one open NEG-OPEN of a connection.
+// negSession is one reconciliation (NEG-OPEN) of a connection.
 type negSession struct {
 	negentropy.Session
-	done func() // gives the snapshot back
+	done func() // releases the snapshot
 }
 
 // handleNeg answers NEG-OPEN, NEG-MSG and NEG-CLOSE (NIP-77).
@@ -85,7 +85,8 @@ func (c *conn) handleNeg(verb string) {
 	c.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-MSG", id, hex.EncodeToString(out)) })
 }
 
-// openNeg takes a snapshot for a session, or answers why not.
+// openNeg takes a snapshot for a session. If openNeg returns false, it has sent NEG-ERR
+// with the reason.
 func (c *conn) openNeg(id string, f nostr.Filter) bool {
 	switch {
 	case len(c.negs) >= maxNegSessions:
@@ -123,7 +124,7 @@ func (c *conn) negError(id, reason string) {
 	c.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-ERR", id, reason) })
 }
 
-// closeNeg ends a session, unless keep.
+// closeNeg ends a session. If keep is set, closeNeg does nothing.
 func (c *conn) closeNeg(id string, keep bool) {
 	if s := c.negs[id]; s != nil && !keep {
 		s.done()

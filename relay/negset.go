@@ -12,40 +12,42 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// negSets keeps the newest snapshots of the live events, so that sessions
-// about the same filter share one.
+// negSets keeps the newest snapshots of the live events, so that sessions with equal
+// filters share one snapshot.
 type negSets struct {
 	mu    sync.Mutex
 	sets  []*sharedSet // newest last
-	items int          // of all sets that are in use or kept
+	items int          // items of all sets that are in use or kept
 	now   func() time.Time
 }
 
 type sharedSet struct {
 	filter  string
 	taken   time.Time
-	users   int  // sessions
-	listed  bool // in sets
+	users   int  // number of sessions
+	listed  bool // in negSets.sets
 	counted int  // items counted in negSets.items
 	ready   chan struct{}
-	set     *negentropy.Set // once ready is closed, with err
+	set     *negentropy.Set // valid once ready is closed, if err is nil
 	err     error
 }
 
 const (
-	// negKeep is how old a snapshot may be to serve a new session while the
-	// log moves.
+	// negKeep is the largest age of a snapshot for a new session if the log has grown
+	// since.
 	negKeep = 2 * time.Second
-	// negKeepStill is the same while it does not: events still expire.
+	// negKeepStill is the largest age if the log has not grown. Events expire without an
+	// append, so the age has a limit too.
 	negKeepStill = time.Minute
-	// negMaxSets and negMaxItems bound the snapshots in memory: 40 bytes an item.
+	// negMaxSets and negMaxItems limit the snapshots in memory. One item takes 40 bytes.
 	negMaxSets  = 16
 	negMaxItems = 4 << 20
 )
 
 var errNegBusy = errors.New("too many reconciliations are under way")
 
-// take gives the snapshot for a filter; give must be called once it is done with.
+// take returns a snapshot for a filter and a function that releases the snapshot. The
+// caller must call the function.
 func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*negentropy.Set, func(), error) {
 	f.Limit, f.LimitZero = 0, false
 	key, err := json.Marshal(f)
@@ -88,7 +90,7 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 	for len(n.sets) >= negMaxSets {
 		n.unlist(0)
 	}
-	// Room is taken before the events are listed, for as many as there may be.
+	// The items are reserved before the events are listed. AtMost is an upper bound.
 	room := st.AtMost(f)
 	for n.items+room > negMaxItems && len(n.sets) > 0 {
 		n.unlist(0)
@@ -112,7 +114,7 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 	if i := slices.Index(n.sets, s); err != nil && i >= 0 {
 		n.unlist(i)
 	}
-	if s.counted > 0 { // else it was let go of meanwhile
+	if s.counted > 0 { // if 0, the set was freed meanwhile
 		n.items += len(items) - s.counted
 		s.counted = len(items)
 	}
@@ -125,7 +127,7 @@ func (n *negSets) take(ctx context.Context, st eventStore, f nostr.Filter) (*neg
 	return s.set, func() { n.leave(s) }, nil
 }
 
-// unlist drops a set from the list; it is freed with its last session.
+// unlist removes a set from the list. The set is freed when its last session ends.
 func (n *negSets) unlist(i int) {
 	s := n.sets[i]
 	n.sets = slices.Delete(n.sets, i, i+1)

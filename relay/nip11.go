@@ -12,9 +12,8 @@ import (
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
-// infoDoc is the NIP-11 document. It is ours and not go-nostr's, whose type
-// cannot leave out created_at_lower_limit: 0 there says that nothing of the
-// past is taken.
+// infoDoc is the NIP-11 document. The type of go-nostr is not used, because it cannot
+// leave out created_at_lower_limit, and 0 there says that no event of the past is taken.
 type infoDoc struct {
 	Name          string     `json:"name"`
 	Description   string     `json:"description,omitempty"`
@@ -44,7 +43,8 @@ type infoLimit struct {
 	CreatedAtUpperLimit int64 `json:"created_at_upper_limit"`
 }
 
-// infoKeep: time null is for ever, 0 is not at all.
+// infoKeep is one entry of retention. If time is null, events are kept forever; if time is
+// 0, events are not kept.
 type infoKeep struct {
 	Kinds []any  `json:"kinds"`
 	Time  *int64 `json:"time"`
@@ -74,7 +74,7 @@ func infoDocument(cfg *Config) ([]byte, error) {
 			MaxMessageLength: cfg.MaxMessageBytes, MaxSubscriptions: cfg.MaxSubscriptions, MaxFilters: cfg.MaxFilters,
 			MaxLimit: cfg.MaxLimit, DefaultLimit: cfg.DefaultLimit, MaxSubIDLength: maxSubIDLength,
 			MaxEventTags: cfg.Policy.MaxTags, MaxContentLength: cfg.Policy.MaxEventBytes, MinPowDifficulty: cfg.Policy.MinPow,
-			// Kinds are restricted, which is what retention says; writers are not.
+			// Kinds are restricted, and retention says so. Writers are not restricted.
 			RestrictedWrites:    false,
 			CreatedAtUpperLimit: int64(cfg.Policy.MaxFuture / time.Second),
 		},
@@ -90,11 +90,11 @@ func infoDocument(cfg *Config) ([]byte, error) {
 	return b, nil
 }
 
-// wantsInfo: the media type in any position of Accept, with or without
-// parameters.
+// wantsInfo reports whether Accept contains the media type of NIP-11, in any position,
+// with or without parameters.
 func wantsInfo(r *http.Request) bool {
 	if r.Method == http.MethodOptions {
-		// A browser asking whether it may ask.
+		// The preflight request (CORS) of a browser page that wants the document.
 		return strings.Contains(strings.ToLower(r.Header.Get("Access-Control-Request-Headers")), "accept")
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -19,15 +19,15 @@ import (
 
 const maxManagementBytes = 64 << 10
 
-// isManagement: the media type with or without parameters.
+// isManagement reports whether Content-Type is the media type of NIP-86, with or without
+// parameters.
 func isManagement(r *http.Request) bool {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return err == nil && media == "application/nostr+json+rpc"
 }
 
-// serveManagement is NIP-86: JSON-RPC over HTTP, proven by NIP-98 with a
-// payload hash and an admin's key. There is no way in without a key, not even
-// from this machine.
+// serveManagement answers NIP-86 requests: JSON-RPC over HTTP. Each request needs a NIP-98
+// proof with a payload hash and the key of an admin, also if it comes from this machine.
 func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		refuseHTTP(w, http.StatusMethodNotAllowed, "management requests are POST")
@@ -65,13 +65,13 @@ func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
 		s.cfg.Log.Info("management", "method", req.Method)
 	}
 	w.Header().Set("Content-Type", "application/nostr+json+rpc")
-	json.NewEncoder(w).Encode(answer) // a client that is gone needs no answer
+	json.NewEncoder(w).Encode(answer) // if the client is gone, the answer is lost
 }
 
 type managementCall func(s *Server, params []json.RawMessage) (any, error)
 
-// managementCalls are the methods by name. supportedmethods is among them, so
-// the map is filled by a function.
+// managementCalls are the methods by name. A function fills the map, because the method
+// supportedmethods reads the map.
 var managementCalls map[string]managementCall = newManagementCalls()
 
 func newManagementCalls() map[string]managementCall {
@@ -157,7 +157,7 @@ func newManagementCalls() map[string]managementCall {
 	return calls
 }
 
-// keyAndReason reads the parameters that lists are changed by.
+// keyAndReason parses the parameters of a method that changes a list.
 func keyAndReason(params []json.RawMessage, check func(string) error) (key, reason string, err error) {
 	if len(params) == 0 || json.Unmarshal(params[0], &key) != nil {
 		return "", "", fmt.Errorf("the first parameter is a string")

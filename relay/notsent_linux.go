@@ -2,11 +2,11 @@ package relay
 
 import "syscall"
 
-// limitUnsent bounds what the system takes of a connection's data before it can
-// be sent. Without the bound a client that reads nothing has 4 MiB of its answers
-// in the memory of the system, where no limit of this program counts them.
+// limitUnsent limits the data of a connection that the system takes before the data can be
+// sent. If there is no limit and a client reads nothing, the system holds 4 MiB of answers
+// for that client, and no limit of this program counts them.
 func limitUnsent(raw syscall.RawConn) error {
-	const notSentLowat = 25 // TCP_NOTSENT_LOWAT, which package syscall lacks
+	const notSentLowat = 25 // TCP_NOTSENT_LOWAT; package syscall does not define it
 	var failed error
 	err := raw.Control(func(fd uintptr) {
 		failed = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notSentLowat, maxUnsent)

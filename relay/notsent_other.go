@@ -4,5 +4,5 @@ package relay
 
 import "syscall"
 
-// limitUnsent leaves the bound to the system.
+// limitUnsent does nothing on this system.
 func limitUnsent(syscall.RawConn) error { return nil }

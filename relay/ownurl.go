@@ -10,15 +10,15 @@ import (
 	"github.com/mostrodex/mostrodex/internal/clip"
 )
 
-// baseURL returns the http:// or https:// address that a proof has to name
-// (NIP-98, NIP-42): Config.URL, else the address that the request came in by.
-// known is false if neither holds. The sender of a request writes its Host
-// header. If any Host were believed, a proof made for another relay would hold
-// here under that relay's name.
+// baseURL returns the http:// or https:// address that a proof has to name (NIP-98,
+// NIP-42): Config.URL, or the address of the socket that the request arrived on. known is
+// false if there is neither. The client of a request chooses its Host header. If any Host
+// were believed, a proof made for another relay would be valid here under the name of that
+// relay.
 func (s *Server) baseURL(r *http.Request) (base string, known bool) {
 	switch {
 	case s.cfg.URL != "":
-		return "http" + strings.TrimPrefix(strings.TrimSuffix(s.cfg.URL, "/"), "ws"), true // wss to https
+		return "http" + strings.TrimPrefix(strings.TrimSuffix(s.cfg.URL, "/"), "ws"), true // wss becomes https
 	case !isOwnAddress(r):
 		return "", false
 	case r.TLS != nil:
@@ -27,13 +27,13 @@ func (s *Server) baseURL(r *http.Request) (base string, known bool) {
 	return "http://" + r.Host, true
 }
 
-// isOwnAddress reports whether a request's Host is the address of the socket
-// that it came in by: the same IP and port, or localhost on a loopback address.
-// A request that a proxy forwards is never so.
+// isOwnAddress reports whether the Host of a request is the address of the socket that the
+// request arrived on: the same IP and port, or localhost on a loopback address.
+// isOwnAddress returns false for a request that a proxy forwards.
 //
-// BUG: a proxy that sends no forwarding header and rewrites Host cannot be told
-// from a client of this machine. Behind it a proof that a key made for the same
-// loopback address elsewhere holds here.
+// BUG: a proxy that sends no forwarding header and rewrites Host looks like a client of
+// this machine. Behind such a proxy a proof that a key made for the same loopback address
+// elsewhere is valid here.
 func isOwnAddress(r *http.Request) bool {
 	at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok || isForwarded(r.Header) {
@@ -44,7 +44,7 @@ func isOwnAddress(r *http.Request) bool {
 		return false
 	}
 	host, port, err := net.SplitHostPort(r.Host)
-	if err != nil { // without a port
+	if err != nil { // a Host without a port
 		host, port = strings.TrimSuffix(strings.TrimPrefix(r.Host, "["), "]"), "80"
 		if r.TLS != nil {
 			port = "443"
@@ -60,7 +60,7 @@ func isOwnAddress(r *http.Request) bool {
 	return err == nil && ip.Unmap() == local.Addr().Unmap().WithZone("")
 }
 
-// isForwarded reports whether a proxy says that it speaks for somebody.
+// isForwarded reports whether a header says that a proxy forwards the request.
 func isForwarded(h http.Header) bool {
 	for _, name := range [...]string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "X-Forwarded-Host"} {
 		if len(h.Values(name)) > 0 {
@@ -70,9 +70,9 @@ func isForwarded(h http.Header) bool {
 	return false
 }
 
-// sayNoURL returns the refusal of a proof when the relay knows no address of
-// its own. It is logged once, because the operator is not the one who reads the
-// refusal of a NIP-42 proof.
+// sayNoURL returns the refusal of a proof if the relay does not know its own address. The
+// first refusal is logged, because the operator does not see the refusal of a NIP-42
+// proof.
 func (s *Server) sayNoURL(host string) string {
 	s.noURL.Do(func() {
 		s.cfg.Log.Warn("proofs of keys are refused: relay.url is not set, and a request came by another name than the listener's own address", "host", clip.Text(host, 200))
@@ -80,7 +80,8 @@ func (s *Server) sayNoURL(host string) string {
 	return "this relay does not know its public address: its operator must set relay.url in the configuration"
 }
 
-// hintURL names the setting in the refusal of a proof for another address.
+// hintURL returns a hint at the setting relay.url, for the refusal of a proof for another
+// address.
 func (s *Server) hintURL() string {
 	if s.cfg.URL != "" {
 		return ", which is the configured relay.url"

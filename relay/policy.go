@@ -13,8 +13,8 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip13"
 )
 
-// DefaultKinds are the kinds a relay for orders and their trades has use for,
-// besides the ephemeral ones.
+// DefaultKinds are the kinds that a relay for orders and their trades needs, besides the
+// ephemeral kinds.
 var DefaultKinds = []int{
 	mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindReceiptKeys,
 	mostro.KindAnnouncement, mostro.KindHealth,
@@ -30,42 +30,42 @@ var DefaultKinds = []int{
 	38000, // recommendations (NIP-87)
 }
 
-// The limits that a zero Policy stands for.
+// Defaults of the fields of Policy that are zero.
 const (
 	DefaultMaxEventBytes = 128 << 10
 	DefaultMaxTags       = 2000
 	DefaultMaxFuture     = 15 * time.Minute
 )
 
-// LargestMaxEventBytes is the most that Policy.MaxEventBytes may be: what
-// follows from one event must find room in one transaction of the log.
+// LargestMaxEventBytes is the upper limit of Policy.MaxEventBytes. The derived keys of one
+// event must fit into one transaction of the log.
 const LargestMaxEventBytes = 512 << 10
 
-// Kinds that carry proof of identity for one connection or one request: never
-// to be handed on to others as events.
+// Kinds that prove an identity for one connection or one request. The relay never passes
+// such an event on to other clients.
 const (
 	kindAuth     = 22242 // NIP-42
 	kindHTTPAuth = 27235 // NIP-98
 )
 
-// oneUse says for which events a kind is kept, if it is kept for one use alone.
-// Other applications publish in bulk under the numbers next to 38383.
+// oneUse maps a kind that is kept for one use only to a description of that use. Other
+// applications publish many events under the numbers next to 38383.
 var oneUse = map[int]string{
 	mostro.KindReceiptKeys:  "keys of blind receipts alone (z=receipt-keys)",
 	mostro.KindAnnouncement: "announcements alone (z=announcement, d and expiration), and keys of blind receipts of before (z=receipt-keys)",
 	mostro.KindHealth:       "the health of Mostros alone (z=health, d=the author, expiration within three hours)",
 }
 
-// Policy says which events this relay takes. Its methods are pure.
+// Policy says which events this relay takes. Its methods are pure functions.
 type Policy struct {
 	Kinds         []int         // nil: DefaultKinds. Ephemeral kinds are always taken.
-	MaxEventBytes int           // of an event's JSON; 0: DefaultMaxEventBytes
+	MaxEventBytes int           // largest JSON of an event; 0: DefaultMaxEventBytes
 	MaxTags       int           // 0: DefaultMaxTags
-	MaxFuture     time.Duration // how far ahead of our clock created_at may be; 0: DefaultMaxFuture
-	MinPow        int           // leading zero bits of the id (NIP-13); 0: none asked
+	MaxFuture     time.Duration // how far created_at may be ahead of the relay's clock; 0: DefaultMaxFuture
+	MinPow        int           // leading zero bits of the id (NIP-13); 0: no proof of work is required
 }
 
-// withDefaults puts the documented limits in place of zeros.
+// withDefaults replaces zero fields by the defaults.
 func (p Policy) withDefaults() Policy {
 	if p.Kinds == nil {
 		p.Kinds = DefaultKinds
@@ -82,11 +82,11 @@ func (p Policy) withDefaults() Policy {
 	return p
 }
 
-// WellFormed gives the reason why an event could never be valid, or "". It
-// looks at form alone: neither the id nor the signature is proven.
+// WellFormed returns the reason why an event can never be valid, or "". WellFormed checks
+// the form only; it verifies neither the id nor the signature.
 //
-// khatru indexes into d tags of replaceable and addressable events without
-// looking at their length, so no event may reach it that this refuses.
+// khatru indexes into the d tags of replaceable and addressable events without a check of
+// their length. An event that WellFormed refuses must not reach khatru.
 func WellFormed(evt *nostr.Event) string {
 	switch {
 	case !hex32.Valid(evt.ID):
@@ -119,9 +119,9 @@ func WellFormed(evt *nostr.Event) string {
 	return ""
 }
 
-// Refuse gives the reason why this relay does not take an event of size bytes
-// that arrives by road at now, or "". Only cheap things are looked at; id and
-// signature are proven afterwards.
+// Refuse returns the reason why this relay does not take an event of size bytes that
+// arrives by road at time now, or "". Refuse makes only cheap checks. The id and the
+// signature are verified afterwards.
 func (p Policy) Refuse(evt *nostr.Event, size int, now time.Time, road mostro.Road) string {
 	p = p.withDefaults()
 	return p.refuse(evt, size, now, road)
@@ -144,8 +144,8 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 		return "invalid: proofs of identity are not published"
 	}
 	if evt.Kind == mostro.KindAttestation {
-		// Its user shows it to one Mostro. In public it would connect the keys of
-		// one person.
+		// A user shows an attestation to one Mostro. A public attestation would connect
+		// the keys of one person.
 		return "invalid: kind 38388 is an attestation of a reputation and travels inside messages only"
 	}
 	ephemeral := nostr.IsEphemeralKind(evt.Kind)
@@ -155,8 +155,8 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	if want := oneUse[evt.Kind]; want != "" && mostro.Classify(evt) == mostro.ClassForeign {
 		return fmt.Sprintf("blocked: kind %d is kept here for %s", evt.Kind, want)
 	}
-	// This program's own events are dated and expire as their makers decide: an
-	// event that is refused here would never be published at all.
+	// The times of this program's own events are not checked. An own event that is refused
+	// here would be published on no relay.
 	own := road == mostro.RoadSelf
 	if ahead := int64(evt.CreatedAt) - now.Unix(); !own && ahead > int64(p.MaxFuture/time.Second) {
 		return fmt.Sprintf("invalid: created_at is more than %d seconds in the future", int64(p.MaxFuture/time.Second))
@@ -174,12 +174,12 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	return ""
 }
 
-// maxSeveral is how many distinct values of s, and of f, an event may have. An
+// maxSeveral is how many distinct values of the tag s, and of f, an event may have. An
 // order has one of each.
 const maxSeveral = 8
 
-// refuseSeveral refuses an event that stands under too many statuses or
-// currencies: every question about one of them would have to look at it.
+// refuseSeveral refuses an event with too many statuses or currencies, because every query
+// for one of them would have to compare the event.
 func refuseSeveral(tags nostr.Tags) string {
 	var values [2][maxSeveral]string
 	var n [2]int
@@ -203,8 +203,7 @@ func refuseSeveral(tags nostr.Tags) string {
 	return ""
 }
 
-// isProtected says whether only its authenticated author may publish an event
-// (NIP-70).
+// isProtected reports whether only its authenticated author may publish an event (NIP-70).
 func isProtected(tags nostr.Tags) bool {
 	for _, tag := range tags {
 		if len(tag) > 0 && tag[0] == "-" {

@@ -15,23 +15,23 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Rules are what an operator may change while the relay runs: by NIP-86, or in
-// the file that holds them. Keys and ids are lower-case hex.
+// Rules are the settings that an operator may change while the relay runs, by NIP-86 or in
+// the file of rules. Keys and ids are lower-case hex.
 type Rules struct {
-	// Names override the configured ones in NIP-11.
+	// Name, Description and Icon replace the configured ones in NIP-11.
 	Name        string `json:"name,omitempty"`
 	Description string `json:"description,omitempty"`
 	Icon        string `json:"icon,omitempty"`
 
-	BlockedKeys   map[string]string `json:"blocked_keys,omitempty"`   // key -> reason; neither taken nor served
-	AllowedKeys   map[string]string `json:"allowed_keys,omitempty"`   // not empty: public events of these alone are taken
+	BlockedKeys   map[string]string `json:"blocked_keys,omitempty"`   // key -> reason; events are neither taken nor served
+	AllowedKeys   map[string]string `json:"allowed_keys,omitempty"`   // if not empty, public events of other keys are refused
 	BlockedEvents map[string]string `json:"blocked_events,omitempty"` // id -> reason
 	BlockedIPs    map[string]string `json:"blocked_ips,omitempty"`    // address or CIDR -> reason
-	Quarantined   map[string]string `json:"quarantined,omitempty"`    // key -> reason; taken, served only on demand
-	AllowedKinds  []int             `json:"allowed_kinds,omitempty"`  // besides the configured ones
+	Quarantined   map[string]string `json:"quarantined,omitempty"`    // key -> reason; events are taken, and served only on demand
+	AllowedKinds  []int             `json:"allowed_kinds,omitempty"`  // in addition to the configured kinds
 	BlockedKinds  []int             `json:"blocked_kinds,omitempty"`
 
-	// Quotas and rates; 0: the configured ones, negative: none.
+	// Quotas and rates. 0: the configured value; negative: no limit.
 	LiveAddressesPerKey      int `json:"live_addresses_per_key,omitempty"`
 	LiveAddressesPerPlatform int `json:"live_addresses_per_platform,omitempty"`
 	EventsPerMinutePerIP     int `json:"events_per_minute_per_ip,omitempty"`
@@ -39,18 +39,19 @@ type Rules struct {
 	RequestsPerMinutePerIP   int `json:"requests_per_minute_per_ip,omitempty"`
 }
 
-// Limits are the configured quotas and rates. 0: the default; negative: none.
+// Limits are the configured quotas and rates. 0: the default beside the field; negative:
+// no limit.
 type Limits struct {
 	LiveAddressesPerKey      int // 50,000
-	LiveAddressesPerPlatform int // none
+	LiveAddressesPerPlatform int // no limit
 	EventsPerMinutePerIP     int // 6,000
 	EventsPerMinutePerKey    int // 3,000
 	RequestsPerMinutePerIP   int // 6,000
 }
 
-// Defaults of Limits. A Mostro's own timers need two events a minute; its
-// busiest hours some hundred. A wallet opens a request a trade; a relay that
-// catches up asks for 200 events by a request.
+// Defaults of Limits. The timers of a Mostro need two events a minute, and its busiest
+// hours about a hundred. A wallet opens one request per trade. A relay that catches up
+// asks for 200 events per request.
 const (
 	DefaultLivePerKey     = 50_000
 	DefaultEventsPerIP    = 6000
@@ -68,18 +69,19 @@ func (l *Limits) setDefaults() {
 	orDefault(&l.RequestsPerMinutePerIP, DefaultRequestsPerIP)
 }
 
-// compiled are rules made ready for every event. It is not changed.
+// compiled are rules in the form that is used for each event. A compiled value does not
+// change.
 type compiled struct {
 	Rules
-	version uint64 // counts the rules of this run
+	version uint64 // counts the rules since the start of the process
 	limits  Limits
 	ips     []netip.Prefix
 	hidden  map[[32]byte]struct{} // keys whose events are never served
 	spam    map[[32]byte]struct{} // keys whose events are served on demand
-	blocked map[[32]byte]struct{} // ids
+	blocked map[[32]byte]struct{} // ids that are never served
 }
 
-// compile checks rules and makes them ready.
+// compile checks rules and compiles them.
 func compile(r Rules, limits Limits) (*compiled, error) {
 	limits.setDefaults()
 	c := &compiled{Rules: r, limits: limits}
@@ -140,7 +142,7 @@ func (c *compiled) blocksIP(ip netip.Addr) bool {
 	return slices.ContainsFunc(c.ips, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// kinds is the policy's list of kinds as the rules change it.
+// kinds returns the kinds of the policy as the rules change them.
 func (c *compiled) kinds(configured []int) []int {
 	if len(c.AllowedKinds)+len(c.BlockedKinds) == 0 {
 		return configured
@@ -154,8 +156,8 @@ func (c *compiled) kinds(configured []int) []int {
 	return slices.DeleteFunc(list, func(k int) bool { return slices.Contains(c.BlockedKinds, k) })
 }
 
-// refuse gives the reason why the rules do not take an event, or "". What this
-// program publishes itself is never refused.
+// refuse returns the reason why the rules do not take an event, or "". Events of this
+// program are never refused.
 func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
 	if road == mostro.RoadSelf {
 		return ""
@@ -166,7 +168,7 @@ func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
 	if _, ok := c.BlockedEvents[evt.ID]; ok {
 		return "blocked: this event is not served here"
 	}
-	// Mail is from keys made for one trade: nobody could list them.
+	// Mail is not compared with the list, because its keys are made for one trade each.
 	if len(c.AllowedKeys) > 0 && !mostro.IsMail(evt.Kind) {
 		if _, ok := c.AllowedKeys[evt.PubKey]; !ok {
 			return "restricted: this key is not on the list of those who may publish here"
@@ -175,8 +177,8 @@ func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
 	return ""
 }
 
-// quotas gives what an event by a road is held against. An operator's import
-// and this program's own events are held against nothing.
+// quotas returns the quotas that apply to an event by its road. No quota applies to an
+// import of the operator or to an event of this program.
 func (c *compiled) quotas(road mostro.Road) eventlog.LiveQuotas {
 	if road == mostro.RoadSelf || road == mostro.RoadImport {
 		return eventlog.LiveQuotas{}
@@ -184,8 +186,8 @@ func (c *compiled) quotas(road mostro.Road) eventlog.LiveQuotas {
 	return eventlog.LiveQuotas{Key: max(c.limits.LiveAddressesPerKey, 0), Platform: max(c.limits.LiveAddressesPerPlatform, 0)}
 }
 
-// buckets are token buckets by name, each of one minute's rate. Memory is
-// bounded: what is full again is forgotten.
+// buckets are token buckets by key. A bucket fills in one minute. Memory is bounded,
+// because full buckets are removed.
 type buckets[K comparable] struct {
 	mu  sync.Mutex
 	all map[K]*bucket
@@ -196,8 +198,8 @@ type bucket struct {
 	at     time.Time
 }
 
-// take takes n tokens, or says that there are not so many. perMinute <= 0: no
-// limit.
+// take takes n tokens. take returns false if the bucket has fewer than n. If perMinute is
+// 0 or negative, there is no limit.
 func (b *buckets[K]) take(key K, n, perMinute int, now time.Time) bool {
 	if perMinute <= 0 {
 		return true
@@ -205,7 +207,7 @@ func (b *buckets[K]) take(key K, n, perMinute int, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	x := b.bucket(key, perMinute, now)
-	cost := float64(min(n, perMinute)) // a full bucket pays for anything
+	cost := float64(min(n, perMinute)) // a full bucket pays for any cost
 	if x.tokens < cost {
 		return false
 	}
@@ -213,8 +215,8 @@ func (b *buckets[K]) take(key K, n, perMinute int, now time.Time) bool {
 	return true
 }
 
-// charge takes n tokens for work that has been done, into debt where there are
-// not so many: of at most one minute.
+// charge takes n tokens for work that is done. If the bucket has fewer than n, the balance
+// becomes negative, down to minus one minute.
 func (b *buckets[K]) charge(key K, n, perMinute int, now time.Time) {
 	if perMinute <= 0 || n <= 0 {
 		return
@@ -225,7 +227,7 @@ func (b *buckets[K]) charge(key K, n, perMinute int, now time.Time) {
 	x.tokens = max(x.tokens-float64(n), -float64(perMinute))
 }
 
-// bucket gives the bucket of a key as it is now. mu is held.
+// bucket returns the bucket of a key, filled up to now. mu is held.
 func (b *buckets[K]) bucket(key K, perMinute int, now time.Time) *bucket {
 	if b.all == nil {
 		b.all = make(map[K]*bucket)
@@ -245,8 +247,8 @@ func (b *buckets[K]) bucket(key K, perMinute int, now time.Time) *bucket {
 	return x
 }
 
-// sweep forgets the buckets that have had the time to fill; when all are busy,
-// all: a bound on memory comes before a bound on rates.
+// sweep removes the buckets that are full again. If no bucket is full, sweep removes all,
+// because a bound on memory comes before a bound on rates.
 func (b *buckets[K]) sweep(now time.Time) {
 	for key, x := range b.all {
 		if now.Sub(x.at) > bucketsKeptForSeconds*time.Second {
@@ -258,15 +260,15 @@ func (b *buckets[K]) sweep(now time.Time) {
 	}
 }
 
-// rates are the buckets of the server.
+// rates are the token buckets of the server.
 type rates struct {
 	byIP  buckets[netip.Addr]
 	byKey buckets[[32]byte]
 	asked buckets[netip.Addr]
 }
 
-// rateKey is what an address is charged as: a whole /64 of IPv6, which is what
-// one customer gets.
+// rateKey returns the address that is charged: for IPv6 the whole /64, which is the
+// network of one customer.
 func rateKey(ip netip.Addr) netip.Addr {
 	if ip.Is6() {
 		if p, err := ip.Prefix(64); err == nil {
@@ -276,15 +278,15 @@ func rateKey(ip netip.Addr) netip.Addr {
 	return ip
 }
 
-// costShare is how many events or addresses that a deletion request names, and
-// how many rows that it looks at, count as one event.
+// costShare is how many events or addresses named by a deletion request, and how many rows
+// read for the request, count as one event.
 const costShare = 16
 
-// tagShare is how many tags of an event count as one event more: each takes
-// memory in the index. An order has some 17.
+// tagShare is how many tags of an event count as one more event, because each tag takes
+// memory in the index. An order has about 17 tags.
 const tagShare = 64
 
-// eventCost is how many events an event counts as.
+// eventCost returns how many events an event counts as.
 func eventCost(evt *nostr.Event) int {
 	if evt.Kind != mostro.KindDeletion {
 		return 1 + len(evt.Tags)/tagShare
@@ -292,8 +294,8 @@ func eventCost(evt *nostr.Event) int {
 	return 1 + int(eventlog.DeletionWeight(evt))/costShare
 }
 
-// chargeWalk charges a deletion request for the rows that it looked at, once
-// it is known how many those were.
+// chargeWalk charges a deletion request for the rows that were read, once their number is
+// known.
 func (s *Server) chargeWalk(a *Admission, walked int) {
 	if a.Source.Road != mostro.RoadClient || a.Local || walked < costShare {
 		return
@@ -305,7 +307,7 @@ func (s *Server) chargeWalk(a *Admission, walked int) {
 	s.rates.byKey.charge(hex32.OrZero(a.Evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
 }
 
-// deletionPending is a client's deletion request under way.
+// deletionPending is a deletion request of a client that awaits the store.
 type deletionPending struct {
 	*eventlog.Enqueued
 	srv *Server
@@ -320,7 +322,8 @@ func (p deletionPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, er
 	return seq, out, err
 }
 
-// refuseRate charges a client's event to its address and its key.
+// refuseRate charges a client's event to its address. refuseRate returns a reason if the
+// rate is used up.
 func (s *Server) refuseRate(a *Admission, rules *compiled) string {
 	now := s.cfg.Now()
 	if a.Ip.IsValid() && !s.rates.byIP.take(rateKey(a.Ip), eventCost(a.Evt), rules.limits.EventsPerMinutePerIP, now) {
@@ -329,27 +332,27 @@ func (s *Server) refuseRate(a *Admission, rules *compiled) string {
 	return ""
 }
 
-// What requests cost: a search counts as some filters, and each workUnit that an
-// answer took is charged once more behind it.
+// Costs of requests. A search counts as several filters. Each workUnit of time that an
+// answer takes is charged as one more request afterwards.
 const (
-	maxSearches = 8 // in one REQ
+	maxSearches = 8 // per REQ
 	searchCost  = 10
 	workUnit    = 2 * time.Millisecond
-	bytesOfOne  = 8 << 10 // of a message that count as one more
+	bytesOfOne  = 8 << 10 // bytes of a message that count as one more filter
 )
 
-// mayAsk charges n filters to the address of a request. Requests of this
-// machine, on nobody's behalf, are not counted.
+// mayAsk charges n filters to the address of the connection. mayAsk returns false if the
+// rate is used up. A program on this machine is not charged.
 func (c *conn) mayAsk(n int) bool {
 	s := c.srv
 	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
 }
 
-// openFilters are the conditions and values of an address's open filters.
+// openFilters counts the conditions and values of the open filters of an address.
 type openFilters struct{ conditions, values int }
 
-// holdOpen counts open filters for the address of a connection, or says that
-// these would be too many. What it gives back is negative, and always taken.
+// holdOpen adds to the open filters of the connection's address. holdOpen returns false if
+// there would be too many. Negative numbers release filters and are always accepted.
 func (c *conn) holdOpen(conditions, values int) bool {
 	if c.local || !c.ip.IsValid() || c.ip.IsLoopback() {
 		return true
@@ -370,7 +373,7 @@ func (c *conn) holdOpen(conditions, values int) bool {
 	return true
 }
 
-// chargeWork charges the time that an answer took, beyond what all cost.
+// chargeWork charges the time that an answer took, if it took more than a workUnit.
 func (c *conn) chargeWork(took time.Duration) {
 	if n := int(took / workUnit); n > 0 && !c.local && c.ip.IsValid() {
 		s := c.srv
@@ -380,8 +383,8 @@ func (c *conn) chargeWork(took time.Duration) {
 
 const reasonAskedTooOften = "rate-limited: too many requests from this address, slow down"
 
-// refuseKeyRate charges an event to its author. It is asked behind the
-// signature: nobody may use up another's rate.
+// refuseKeyRate charges an event to its author. The signature is verified before, so that
+// a client cannot use up the rate of another key.
 func (s *Server) refuseKeyRate(a *Admission, rules *compiled) string {
 	key := hex32.OrZero(a.Evt.PubKey)
 	if !s.rates.byKey.take(key, eventCost(a.Evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
@@ -390,8 +393,8 @@ func (s *Server) refuseKeyRate(a *Admission, rules *compiled) string {
 	return ""
 }
 
-// refuseMail: when the operator chooses so, mail is taken only where a known
-// key is its author or its recipient.
+// refuseMail returns a reason if the operator accepts only mail of known keys, and neither
+// the author nor a recipient is known.
 func (s *Server) refuseMail(evt *nostr.Event, road mostro.Road) string {
 	if s.cfg.KnownMail == nil || road == mostro.RoadSelf || !mostro.IsMail(evt.Kind) || s.cfg.KnownMail(evt.PubKey) {
 		return ""
@@ -404,8 +407,8 @@ func (s *Server) refuseMail(evt *nostr.Event, road mostro.Road) string {
 	return mailRefusal
 }
 
-// serves says whether a found event may be shown. search is the filter's: who
-// asks for include:spam is shown what is in quarantine.
+// serves reports whether an event may be sent to a client. search is the search text of
+// the filter. If it contains include:spam, quarantined authors stay visible.
 func (c *compiled) serves(evt *nostr.Event, search string) bool {
 	if len(c.hidden)+len(c.spam)+len(c.blocked) == 0 {
 		return true

@@ -22,25 +22,25 @@ import (
 const (
 	maxSubIDLength = 64 // NIP-01
 
-	// maxOpenBytes bounds the REQ messages that a connection's open
-	// subscriptions keep in memory: some 25,000 keys.
+	// maxOpenBytes limits the REQ messages that the open subscriptions of a connection
+	// keep in memory: about 25,000 keys.
 	maxOpenBytes = 2 << 20
 
-	// maxOpenConditions and maxOpenValues bound the conditions of a connection's
-	// open subscriptions, each filter counted as one, and the distinct values of
-	// these: an event may be compared with all of them.
+	// maxOpenConditions and maxOpenValues limit the conditions of the open subscriptions
+	// of a connection, each filter counted as one more, and their distinct values. An
+	// event may be compared with all of them.
 	maxOpenConditions = 16 << 10
 	maxOpenValues     = 64 << 10
-	// openShare times as many may be open for an address, on all of its
+	// openShare is how many times these limits may be open for one address, on all of its
 	// connections.
 	openShare = 2
 
-	// maxAnswers times MaxLimit is the most that one REQ is answered with,
-	// however many filters it has.
+	// maxAnswers times MaxLimit is the largest number of events that answer one REQ, for
+	// any number of filters.
 	maxAnswers = 4
 )
 
-// handle gives one message its whole effect, up to what waits for the store.
+// handle processes one message. handle returns before the store has answered an EVENT.
 func (c *conn) handle(msg string) {
 	t := &c.text
 	t.Reset(msg)
@@ -83,8 +83,8 @@ func (c *conn) handle(msg string) {
 	}
 }
 
-// readEvent reads the event of an EVENT or AUTH message, and its text. A nil
-// event has been answered.
+// readEvent parses the event of an EVENT or AUTH message, and returns its text too. If the
+// event is nil, readEvent has sent the answer.
 func (c *conn) readEvent() (evt *nostr.Event, text string) {
 	t := &c.text
 	evt = new(nostr.Event)
@@ -140,24 +140,24 @@ func (c *conn) handleEvent() {
 	c.answer(ack{id: evt.ID, pending: a.Pending, ok: a.Ok, reason: a.Reason, started: started})
 }
 
-// answer sends an OK behind those that are still due, so that they come in the
-// order of their events.
+// answer queues an OK behind those that are pending, so that answers are in the order of
+// the events.
 func (c *conn) answer(k ack) {
 	if k.pending == nil && c.acks == nil {
 		c.sendOK(k)
 		return
 	}
 	if c.acks == nil {
-		c.acks = make(chan ack, c.srv.cfg.MaxInFlight) // full: the reader waits, and so does the client
+		c.acks = make(chan ack, c.srv.cfg.MaxInFlight) // if full, the reader waits, and so does the client
 		c.ackerDone = make(chan struct{})
-		c.br = bufio.NewReaderSize(c.br, publisherBufferBytes) // several events a system call
+		c.br = bufio.NewReaderSize(c.br, publisherBufferBytes) // several events per system call
 		go c.acknowledge()
 	}
 	c.unanswered.Add(1)
 	c.acks <- k
 }
 
-// acknowledge waits for the store, event by event, while live events go on.
+// acknowledge waits for the store, one event after another, while the reader goes on.
 func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
@@ -182,8 +182,8 @@ func (c *conn) sendOK(k ack) {
 	c.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
 }
 
-// readRequest reads what REQ and COUNT have in common. ok is false when the
-// request has been answered.
+// readRequest parses the common part of REQ and COUNT. If ok is false, readRequest has
+// sent the answer.
 func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 	t := &c.text
 	err := jsonscan.ErrSyntax
@@ -195,7 +195,8 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 		c.notice("invalid: a subscription id is a string of 1 to 64 characters")
 		return "", nil, false
 	}
-	// Before its filters are read, which is most of the work of a long one.
+	// The charge comes before the filters are parsed, because parsing is most of the work
+	// of a long message.
 	if n := len(t.Text) / bytesOfOne; n > 0 && !c.mayAsk(n) {
 		c.refuseRequest(sub, reasonAskedTooOften)
 		return "", nil, false
@@ -246,8 +247,8 @@ func (c *conn) readRequest() (sub string, filters []nostr.Filter, ok bool) {
 	return sub, filters, true
 }
 
-// refuseRequest answers CLOSED. A subscription of that id is closed by it too:
-// the client has replaced it, and believes CLOSED.
+// refuseRequest answers CLOSED and closes an open subscription of that id, because the
+// client has replaced the subscription and believes CLOSED.
 func (c *conn) refuseRequest(sub, reason string) {
 	c.closeSub(sub)
 	c.closed(sub, reason)
@@ -257,9 +258,9 @@ func validSubID(id string) bool {
 	return id != "" && (len(id) <= maxSubIDLength || len(id) <= 4*maxSubIDLength && utf8.RuneCountInString(id) <= maxSubIDLength)
 }
 
-// handleReq: the subscription is registered first, the stored events up to
-// that log position follow, then EOSE, then what came live meanwhile: each
-// event once.
+// handleReq registers the subscription first. The stored events up to the registered log
+// position follow, then EOSE, then the events that arrived meanwhile. Each event is sent
+// once.
 func (c *conn) handleReq() {
 	id, filters, ok := c.readRequest()
 	if !ok {
@@ -328,9 +329,9 @@ var (
 	rooms   = sync.Pool{New: func() any { return new([eventlog.BodiesAtOnce]eventlog.Found) }}
 )
 
-// sendStored queues the stored events, EOSE and the live events held back
-// since the registration. Bodies are looked for as the client takes them, so
-// that one that reads nothing has few of them held.
+// sendStored queues the stored events, EOSE, and the live events held since the
+// registration. Bodies are read as the client takes them, so that few bodies are in memory
+// for a client that reads nothing.
 func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 	room := rooms.Get().(*[eventlog.BodiesAtOnce]eventlog.Found)
 	defer rooms.Put(room)
@@ -343,7 +344,7 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 			return err
 		}
 		found = found[n:]
-		size := 64 + len(sub.id) // of what is written before the client has to take some
+		size := 64 + len(sub.id) // bytes to queue before the client has to take some
 		for _, f := range bodies {
 			if size += len(sub.prefix) + len(f.JSON) + 16; size > replyBytes {
 				break
@@ -373,8 +374,8 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 	return nil
 }
 
-// hasRoom waits until the client has taken enough of what it was sent. It is
-// false when the connection ends.
+// hasRoom waits until the client has taken enough of the queued answers. hasRoom returns
+// false if the connection ends.
 func (c *conn) hasRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -382,9 +383,9 @@ func (c *conn) hasRoom() bool {
 	return !c.ending
 }
 
-// limitOf is how many stored events a filter is answered with. A filter scoped
-// to authors or recipients and without a limit of its own is asking for all of
-// theirs; the daemon's and the wallets' inboxes depend on it.
+// limitOf returns how many stored events answer a filter. A filter that names authors or
+// recipients and has no limit asks for all of their events. The inboxes of the daemon and
+// of wallets depend on this.
 func (s *Server) limitOf(f *nostr.Filter) int {
 	switch {
 	case f.LimitZero:
@@ -398,8 +399,8 @@ func (s *Server) limitOf(f *nostr.Filter) int {
 	}
 }
 
-// stored collects the stored answer of all filters of a REQ: newest first,
-// each event once. Searches come first, in their own order.
+// stored collects the stored answer of all filters of a REQ: newest first, each event
+// once. Results of searches come first, in their own order.
 func (s *Server) stored(dst []eventlog.Hit, filters []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
 	parts := 0
 	searched := 0
@@ -420,7 +421,7 @@ func (s *Server) stored(dst []eventlog.Hit, filters []*liveFilter, upTo uint64) 
 			continue
 		}
 		if upTo == 0 {
-			continue // the log was empty, and 0 would mean its head
+			continue // the log was empty, and upTo 0 would mean the head
 		}
 		var err error
 		if dst, err = s.cfg.Store.Hits(s.ctx, dst, f.Filter, limit, upTo); err != nil {
@@ -434,8 +435,8 @@ func (s *Server) stored(dst []eventlog.Hit, filters []*liveFilter, upTo uint64) 
 	return s.mergeHits(dst, searched), nil
 }
 
-// mergeHits takes out repetitions and puts all behind the first keep into
-// NIP-01 order.
+// mergeHits removes repetitions. mergeHits sorts the hits after the first keep into the
+// order of NIP-01.
 func (s *Server) mergeHits(all []eventlog.Hit, keep int) []eventlog.Hit {
 	seen := make(map[uint64]bool, len(all))
 	out, kept := all[:0], 0
@@ -452,8 +453,8 @@ func (s *Server) mergeHits(all []eventlog.Hit, keep int) []eventlog.Hit {
 	return out
 }
 
-// search asks the index and proves what it names against the rest of the
-// filter: an index lags behind the log.
+// search asks the index and compares each event that the index returns with the rest of
+// the filter, because the index lags behind the log.
 func (s *Server) search(dst []eventlog.Hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
 	limit := s.limitOf(&f.Filter)
 	ask := f.Filter
@@ -483,7 +484,7 @@ func (s *Server) search(dst []eventlog.Hit, f *liveFilter, all []*liveFilter, up
 		if !s.rules.Load().serves(&evt, f.Search) {
 			continue
 		}
-		// It comes live if another filter of the request meets it.
+		// The event arrives live if another filter of the request matches.
 		live := func(g *liveFilter) bool { return g.Search == "" && g.matches(&evt) }
 		if found.Seq > upTo && slices.ContainsFunc(all, live) {
 			continue
@@ -541,7 +542,7 @@ func (c *conn) closeSub(id string) {
 	}
 }
 
-// drop ends a subscription: nothing is queued for it from here on.
+// drop ends a subscription. No frame is queued for the subscription afterwards.
 func (c *conn) drop(sub *subscription) {
 	c.holdOpen(-sub.conditions, -sub.values)
 	c.openBytes, c.openConditions, c.openValues = c.openBytes-sub.bytes, c.openConditions-sub.conditions, c.openValues-sub.values
@@ -553,14 +554,14 @@ func (c *conn) drop(sub *subscription) {
 	c.mu.Unlock()
 }
 
-// authCost is how many requests a proof counts as: it takes a signature's check.
+// authCost is how many requests a proof counts as, because its signature is verified.
 const authCost = 5
 
 // maxAuthKeys is how many keys one connection may prove.
 const maxAuthKeys = 32
 
-// handleAuth takes NIP-42 proofs. They are required for nothing but to publish
-// protected events; the challenge comes when one is refused.
+// handleAuth takes NIP-42 proofs. A proof is required only to publish protected events.
+// The challenge is sent when such an event is refused.
 func (c *conn) handleAuth() {
 	evt, text := c.readEvent()
 	if evt == nil {
@@ -590,7 +591,8 @@ func (c *conn) handleAuth() {
 	c.answer(k)
 }
 
-// authTagsWhole guards nip42, which indexes into the tags without looking.
+// authTagsWhole reports whether tags are long enough for package nip42, which indexes into
+// tags without a check.
 func authTagsWhole(tags nostr.Tags) bool {
 	for _, tag := range tags {
 		if len(tag) < 2 && (tag[0] == "relay" || tag[0] == "challenge") {
@@ -600,7 +602,7 @@ func authTagsWhole(tags nostr.Tags) bool {
 	return true
 }
 
-// relayURL is the ws:// or wss:// address that a proof has to name.
+// relayURL returns the ws:// or wss:// address that a NIP-42 proof has to name.
 func (c *conn) relayURL() string { return "ws" + strings.TrimPrefix(c.base, "http") }
 
 func (c *conn) provesKey(evt *nostr.Event) bool {

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// rulesEvery is how often the file of rules is looked at.
+// rulesEvery is the interval between two looks at the file of rules.
 const rulesEvery = 2 * time.Second
 
-// loadRules reads the file of rules; there being none is no error.
+// loadRules reads the file of rules. If there is no file, loadRules returns nil.
 func (s *Server) loadRules() error {
 	s.rulesMu.Lock()
 	defer s.rulesMu.Unlock()
@@ -77,19 +77,19 @@ func (s *Server) apply(r Rules) error {
 	return nil
 }
 
-// Rules gives the rules in force.
+// Rules returns the rules in force.
 func (s *Server) Rules() Rules { return s.rules.Load().Rules }
 
-// Shunned gives the keys and the events that the rules in force never show, and
-// the keys that they show to who asks for spam. version changes with the rules;
-// the sets are not to be changed.
+// Shunned returns the keys and the events that the rules in force never show. onDemand are
+// the keys that are shown if a search asks for spam. version changes with the rules. The
+// caller must not modify the sets.
 func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
 	c := s.rules.Load()
 	return c.version, c.hidden, c.spam, c.blocked
 }
 
-// change alters a copy of the rules, keeps it in the file and puts it in
-// force. After an error nothing has changed.
+// change modifies a copy of the rules, writes the file, and puts the copy in force. If
+// change returns an error, the rules are as before.
 func (s *Server) change(alter func(*Rules) error) error {
 	s.rulesMu.Lock()
 	defer s.rulesMu.Unlock()
@@ -115,7 +115,7 @@ func (s *Server) change(alter func(*Rules) error) error {
 	return s.apply(r)
 }
 
-// writeRules replaces the file as a whole: a crash leaves the old or the new.
+// writeRules replaces the file atomically: a crash leaves the old file or the new one.
 func writeRules(path string, r Rules) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -139,8 +139,8 @@ func writeRules(path string, r Rules) error {
 	return os.Rename(tmp.Name(), path)
 }
 
-// watchRules takes up what an operator writes into the file. A file that
-// cannot be read leaves the rules as they are, and is told once.
+// watchRules loads the file of rules when an operator changes it. If the file cannot be
+// read, the rules stay as they are, and the error is logged once.
 func (s *Server) watchRules(ctx context.Context) error {
 	if s.cfg.RulesFile == "" {
 		return nil

@@ -19,70 +19,70 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Searcher answers NIP-50 searches: the ids of live events that match the
+// Searcher answers NIP-50 searches. Search returns the ids of live events that match the
 // whole filter, best first, at most f.Limit of them.
 type Searcher interface {
 	Search(ctx context.Context, f nostr.Filter) (ids []string, err error)
 }
 
-// Config is what a Server is made of. Only Store is required.
+// Config holds the settings of a Server. Only Store is required.
 type Config struct {
 	Store  eventStore
 	Policy Policy   // zero fields have documented defaults
 	Search Searcher // nil: filters with "search" are refused as unsupported
 
-	// Fallback answers HTTP requests that are neither websockets, nor NIP-11,
-	// nor imports. nil: 404.
+	// Fallback answers HTTP requests that are not a websocket, NIP-11 or an import. nil:
+	// such requests get 404.
 	Fallback http.Handler
 
-	// Quota may refuse an event before the expensive checks, with a reason
-	// that has a NIP-01 prefix. It is not asked for what comes from this
-	// machine itself. nil: no quota.
+	// Quota may refuse an event before the expensive checks. The reason has a NIP-01
+	// prefix. Quota is not called for events from this machine. nil: no quota.
 	Quota func(ip netip.Addr, evt *nostr.Event) (reason string)
 
 	Name, Description, Contact string
 	PubKey                     string // of the operator, hex
 	Version                    string // of this program
 	Icon                       string
-	URL                        string // public wss:// address; "": proofs of keys hold for the listener's own address alone
+	URL                        string // public wss:// address; "": proofs of keys are valid only for the listener's own address
 
 	Limits Limits // quotas and rates of events; zero: the defaults
 
-	// RulesFile holds the Rules that change while the relay runs; "": they are
-	// kept in memory alone.
+	// RulesFile is the file of the Rules that may change while the relay runs. "": the
+	// rules are kept in memory only.
 	RulesFile string
 
-	// KnownMail says whether mail by or for a key is taken. nil: all is.
+	// KnownMail reports whether mail of a key, or to a key, is taken. nil: all mail is
+	// taken.
 	KnownMail func(pubkey string) bool
 
-	// Forwarding queues what this program publishes for other relays, which
-	// Upstreams sends it to.
+	// Forwarding queues events of this program for other relays. federation.Upstreams
+	// sends the queue.
 	Forwarding bool
 
-	// NobodyIsLocal says that what comes from this machine is held to rates and
-	// may not import: a proxy or an onion service without a trusted header speaks
-	// for strangers.
+	// NobodyIsLocal applies rates to clients on this machine too, and forbids imports
+	// without a proof. It is for a proxy or an onion service that sends no trusted header,
+	// because its connections come from strangers.
 	NobodyIsLocal bool
 
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; nil: nobody's
-	Admins         []string       // hex keys that may import from elsewhere
+	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For is believed; nil: none
+	Admins         []string       // hex keys that may import from other machines
 
-	MaxMessageBytes  int // of one client message; 0: 512 KiB
+	MaxMessageBytes  int // largest client message in bytes; 0: 512 KiB
 	MaxSubscriptions int // per connection; 0: 1024
 	MaxFilters       int // per REQ or COUNT; 0: 100
-	DefaultLimit     int // of filters without limit that name neither author nor #p; 0: 500
-	MaxLimit         int // of any filter; 0: 5000. One REQ gets at most four times as many.
+	DefaultLimit     int // of a filter without limit that names neither author nor #p; 0: 500
+	MaxLimit         int // of any filter; 0: 5000. One REQ returns at most four times as many events.
 	MaxInFlight      int // events per connection that await the store; 0: 256
-	MaxQueueBytes    int // unsent bytes per connection before it is closed; 0: 4 MiB
-	MaxQueuedBytes   int // unsent bytes of all connections; 0: 48 MiB. Near it, each may have less.
+	MaxQueueBytes    int // unsent bytes per connection before the connection is closed; 0: 4 MiB
+	MaxQueuedBytes   int // unsent bytes of all connections; 0: 48 MiB. The limit per connection shrinks near it.
 	MaxConnections   int // 0: 50,000
-	MaxConnsPerIP    int // of one address, which is not this machine; 0: DefaultConnsPerIP, negative: no bound
+	MaxConnsPerIP    int // per address that is not this machine; 0: DefaultConnsPerIP, negative: no limit
 
-	PingEvery time.Duration // of silence; 0: 30 s
-	IdleAfter time.Duration // silence after which a client is gone; 0: 90 s
-	WriteWait time.Duration // for 256 KiB to be taken by the client; 0: 20 s
+	PingEvery time.Duration // silence before a ping; 0: 30 s
+	IdleAfter time.Duration // silence before the connection is closed; 0: 90 s
+	WriteWait time.Duration // time for the client to take 256 KiB; 0: 20 s
 
-	Registerer prometheus.Registerer // nil: metrics are kept and not shown
+	Registerer prometheus.Registerer // nil: metrics are kept and not registered
 	Log        *slog.Logger          // nil: discarded
 	Now        func() time.Time      // nil: time.Now
 }
@@ -124,9 +124,9 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Server is the relay as its clients see it. khatru is the frame: its Relay
-// carries the admission hooks, which every event passes by AddEvent, and routes
-// plain HTTP. The sockets, the answers and the live events are ours.
+// Server is the relay that clients connect to. khatru's Relay runs the admission hooks,
+// which every event passes by AddEvent, and routes plain HTTP. The sockets, the answers
+// and the live events are code of this package.
 type Server struct {
 	cfg      Config
 	khatru   *KhatruRelay
@@ -136,32 +136,32 @@ type Server struct {
 	negs     negSets
 	rates    rates
 	proofs   usedProofs
-	noURL    sync.Once // of the warning that proofs are refused for want of a URL
+	noURL    sync.Once // guards the warning that proofs are refused because no URL is set
 	exports  exports
-	// checking has a place for each core: with more checks at once the events
-	// come in no faster, and what reads the log gets less of the cores.
+	// checking has one slot per core. More checks at the same time do not admit events
+	// faster, and take the cores from the readers of the log.
 	checking chan struct{}
 	rules    atomic.Pointer[compiled]
-	rulesMu  sync.Mutex // of changing rules and the file
+	rulesMu  sync.Mutex // serializes changes of the rules and of the file
 
 	stopping context.Context // ends when Run begins to close connections
 	stop     context.CancelFunc
 	ctx      context.Context // ends after the last connection
 	cancel   context.CancelFunc
-	gone     sync.WaitGroup // connections
+	gone     sync.WaitGroup // counts connections
 
 	queued atomic.Int64 // bytes that wait for the clients of all connections
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
-	byIP    map[netip.Addr]int // of opening
+	byIP    map[netip.Addr]int // opening by address
 	open    map[netip.Addr]openFilters
-	opening int // upgrades admitted, connections included
+	opening int // admitted upgrades, including connections
 	closed  bool
 }
 
-// New makes a server. It accepts requests at once; Run delivers live events
-// and must be called.
+// New returns a server. The server answers requests at once. The caller must also call
+// Run, which delivers live events.
 func New(cfg Config) (*Server, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("relay: a server needs a store")
@@ -183,9 +183,9 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run delivers live events and keeps connections alive until ctx ends; then it
-// says goodbye to every client, lets their appends finish, and returns. An
-// error other than nil means that the store failed.
+// Run delivers live events and keeps connections alive until ctx ends. Run then closes
+// every connection with a reason, waits for the appends of the clients, and returns nil.
+// Run returns an error if the store fails.
 func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.dispatch.run(ctx) })
@@ -210,8 +210,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// keep pings the silent and closes the gone. Connections are looked at each
-// second, so pings spread as the connections' beginnings did.
+// keep sends pings to silent clients and closes connections that are gone. All connections
+// are checked every second, so pings are spread as the starts of the connections were.
 func (s *Server) keep(ctx context.Context) error {
 	tick := time.NewTicker(min(time.Second, s.cfg.PingEvery/4))
 	defer tick.Stop()
@@ -227,7 +227,8 @@ func (s *Server) keep(ctx context.Context) error {
 			silent := now - c.lastRead.Load()
 			switch {
 			case c.unsent() > 0:
-				// The write deadline rules: a long answer on a thin line is no silence.
+				// The write deadline decides here. A long answer on a slow line is not
+				// silence.
 			case silent > s.cfg.IdleAfter.Milliseconds():
 				s.met.unresponsive.Inc()
 				c.end(ws.StatusGoingAway, "no answer to pings", false)
@@ -240,8 +241,8 @@ func (s *Server) keep(ctx context.Context) error {
 	}
 }
 
-// admitConn takes a place for a connection; releaseConn or removeConn gives it
-// back. It returns why there is none.
+// admitConn counts a connection against the limits. admitConn returns the reason if a
+// limit is reached. releaseConn or removeConn must be called afterwards.
 func (s *Server) admitConn(ip netip.Addr, local bool) (refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,7 +264,7 @@ func (s *Server) releaseConn(ip netip.Addr) {
 	s.mu.Unlock()
 }
 
-// leave gives a place back. mu is held.
+// leave removes a connection from the counts. mu is held.
 func (s *Server) leave(ip netip.Addr) {
 	s.opening--
 	key := rateKey(ip)
@@ -272,7 +273,7 @@ func (s *Server) leave(ip netip.Addr) {
 	}
 }
 
-// addConn makes a connection known. After the server has closed it is refused.
+// addConn registers a connection. addConn returns false if the server has closed.
 func (s *Server) addConn(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -295,8 +296,7 @@ func (s *Server) removeConn(c *conn) {
 	s.gone.Done()
 }
 
-// ServeHTTP takes websockets and NIP-11 itself and leaves the rest to khatru's
-// router.
+// ServeHTTP answers websockets and NIP-11, and passes other requests to khatru's router.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isUpgrade(r.Header):
@@ -304,7 +304,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case wantsInfo(r):
 		s.serveInfo(w, r)
 	case hasToken(r.Header.Values("Upgrade"), "websocket"):
-		// khatru would take it for a handshake, on its own socket loop.
+		// khatru would treat the request as a handshake and start its own socket loop.
 		http.Error(w, "the Connection header does not ask for an upgrade", http.StatusBadRequest)
 	case isManagement(r):
 		s.serveManagement(w, r)

@@ -2,14 +2,14 @@
 
 package relay
 
-// go-nostr compiles libsecp256k1 into the program and calls it with the author's
-// key as text, event by event. To make a point of the curve of a key costs a
-// square root, a seventh of the whole check, and most events are by a few
-// authors; so the points of these are kept here, and the message is the id,
-// which admission has proven to be the event's hash.
+// go-nostr compiles libsecp256k1 into the program and passes the author's key as text for
+// each event. Decoding a key to a point of the curve costs a square root, a seventh of the
+// whole check, and most events are of a few authors. The points of those authors are
+// therefore cached here. The message is the id, because admission has proven that the id
+// is the hash of the event.
 //
-// The functions are declared weak: the library is linked by go-nostr, not by
-// this package, whose own trial link must not miss them.
+// The functions are declared weak. go-nostr links the library, and the trial link of this
+// package must not report missing symbols.
 
 /*
 #include <stddef.h>
@@ -40,19 +40,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// point is a public key as libsecp256k1 calculates with it: its secp256k1_xonly_pubkey,
-// which is 64 bytes by its documentation.
+// point is a public key in the internal form of libsecp256k1 (secp256k1_xonly_pubkey),
+// which is documented as 64 bytes.
 type point [64]byte
 
-// points are those of the authors seen last.
+// points caches the points of recent authors.
 var points = struct {
 	sync.RWMutex
 	of map[[32]byte]point
 }{of: make(map[[32]byte]point)}
 
-// maxPoints bounds the memory to a megabyte. Mail is by keys that are used
-// once: when there is no room, all are forgotten and the busy ones are soon
-// back.
+// maxPoints limits the cache to a megabyte. The keys of mail are used once. If the cache
+// is full, all points are removed, and busy authors are soon in the cache again.
 const maxPoints = 8192
 
 func pointOf(key [32]byte) (p point, ok bool) {
@@ -74,8 +73,8 @@ func pointOf(key [32]byte) (p point, ok bool) {
 	return p, true
 }
 
-// signatureHolds says whether the signature of an event is its author's over its id,
-// which the caller has proven to be the event's hash.
+// signatureHolds reports whether the signature of an event is valid for its author and its
+// id. The caller has proven that the id is the hash of the event.
 func signatureHolds(evt *nostr.Event) bool {
 	var key, id [32]byte
 	var sig [64]byte
@@ -86,7 +85,7 @@ func signatureHolds(evt *nostr.Event) bool {
 	return ok && C.relay_verify((*C.uchar)(unsafe.Pointer(&sig)), (*C.uchar)(unsafe.Pointer(&id)), (*C.uchar)(unsafe.Pointer(&p))) == 1
 }
 
-// hexInto decodes hex that is as long as dst.
+// hexInto decodes hex text into dst. hexInto returns false if the length differs from dst.
 func hexInto(dst []byte, text string) bool {
 	if len(text) != 2*len(dst) {
 		return false

@@ -4,8 +4,8 @@ package relay
 
 import "github.com/nbd-wtf/go-nostr"
 
-// signatureHolds says whether the signature of an event is its author's over its id,
-// which the caller has proven to be the event's hash.
+// signatureHolds reports whether the signature of an event is valid for its author and its
+// id. The caller has proven that the id is the hash of the event.
 func signatureHolds(evt *nostr.Event) bool {
 	ok, err := evt.CheckSignature()
 	return err == nil && ok

@@ -8,7 +8,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// grown gives out with a pooled buffer under it. mu is held.
+// grown returns out, with a pooled buffer if out is empty. mu is held.
 func (c *conn) grown() []byte {
 	if c.out == nil {
 		c.out = takeBuffer()
@@ -16,17 +16,17 @@ func (c *conn) grown() []byte {
 	return c.out
 }
 
-// nudge tells the writer to look at out.
+// nudge wakes the writer.
 func (c *conn) nudge() {
 	select {
 	case c.wake <- struct{}{}:
-	default: // it has been told
+	default: // the writer is already woken
 	}
 }
 
-// reply queues what add appends: an answer to one of the client's own frames.
-// Only the reader and the acker call it, and see to it that it is written. They
-// wait for a client that does not read; nobody else does.
+// reply queues an answer to a frame of the client; add appends the answer. Only the reader
+// and the acker call reply, and both call written afterwards. They wait if the client does
+// not read; no other goroutine waits for the client.
 func (c *conn) reply(add func(dst []byte) []byte) {
 	c.mu.Lock()
 	c.awaitRoom()
@@ -36,8 +36,8 @@ func (c *conn) reply(add func(dst []byte) []byte) {
 	c.mu.Unlock()
 }
 
-// written sees to it that what was replied is written: at once when nothing
-// more is about to be, else by the writer, which takes all there is by then.
+// written flushes the replies. If more replies follow soon, the writer sends all of them
+// together.
 func (c *conn) written(more bool) {
 	switch {
 	case !more:
@@ -47,15 +47,15 @@ func (c *conn) written(more bool) {
 	}
 }
 
-// waiting says whether there is anything to be written.
+// waiting reports whether frames wait to be written.
 func (c *conn) waiting() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.out) > 0
 }
 
-// awaitRoom waits, with mu held, until the client has taken enough of what it
-// was sent.
+// awaitRoom waits until the client has taken enough of the queued answers. mu is held, and
+// released while awaitRoom waits.
 func (c *conn) awaitRoom() {
 	for !c.ending && len(c.out)+c.writing > c.replyRoom() {
 		c.nudge()
@@ -63,10 +63,10 @@ func (c *conn) awaitRoom() {
 	}
 }
 
-// deliver puts a live event for one of the connection's subscriptions where the
-// next flush takes it, or behind its stored events if those are still on their
-// way. It never waits: who cannot keep up is closed. flush says whether there
-// is anything to be flushed.
+// deliver queues a live event for a subscription of the connection. If the stored events
+// are still being sent, the frame is held behind them. deliver never waits. If the client
+// is too slow, the connection is closed. flush is true if out has frames for the next
+// flush.
 func (c *conn) deliver(sub *subscription, body []byte) (flush bool) {
 	c.mu.Lock()
 	if c.ending || sub.gone {
@@ -91,16 +91,16 @@ func (c *conn) deliver(sub *subscription, body []byte) (flush bool) {
 	return true
 }
 
-// queueShare is the share of the room that is left for the queues of all which
-// one connection may fill. The fuller they are, the less each may have, so that
-// many clients that read nothing leave room for those that do.
+// queueShare divides the free part of MaxQueuedBytes. One connection may queue at most one
+// such part, and the parts shrink as the queues fill up. Many clients that read nothing
+// therefore leave room for clients that read.
 const queueShare = 12
 
-// queueRoom is how many bytes may wait for the client. mu is held.
+// queueRoom returns how many bytes may wait for the client. mu is held.
 func (c *conn) queueRoom() int { return c.share(minQueueBytes, c.srv.cfg.MaxQueueBytes) }
 
-// replyRoom is the same for answers to the client's own requests, which wait
-// themselves beyond it. mu is held.
+// replyRoom returns the same limit for answers to the client's own requests. The goroutine
+// that makes an answer waits if the limit is reached. mu is held.
 func (c *conn) replyRoom() int {
 	if len(c.out)+c.writing <= minReplyBytes {
 		return minReplyBytes
@@ -108,14 +108,14 @@ func (c *conn) replyRoom() int {
 	return c.share(minReplyBytes, replyBytes)
 }
 
-// share is a connection's share of the room for the queues of all, between two
-// bounds. It counts the connection's own queue. mu is held.
+// share returns a connection's part of the free queue bytes of all connections, between
+// least and most. The connection's own queue counts as used. mu is held.
 func (c *conn) share(least, most int) int {
 	queued := c.count()
 	return min(most, max(least, int((int64(c.srv.cfg.MaxQueuedBytes)-queued)/queueShare)))
 }
 
-// count brings the count of all queues up to date with this one. mu is held.
+// count updates Server.queued with the bytes of this connection. mu is held.
 func (c *conn) count() (queued int64) {
 	now := len(c.out) + c.writing + c.held
 	queued = c.srv.queued.Add(int64(now - c.counted))
@@ -123,13 +123,13 @@ func (c *conn) count() (queued int64) {
 	return queued
 }
 
-// What any connection may have waiting for it, of live events and of answers.
+// Bytes that may always wait for a connection: live events, and answers.
 const (
 	minQueueBytes = 256 << 10
 	minReplyBytes = 32 << 10
 )
 
-// uncount takes what waited for the connection out of the count of all.
+// uncount removes the bytes of the connection from Server.queued.
 func (c *conn) uncount() {
 	c.mu.Lock()
 	c.srv.queued.Add(int64(-c.counted))
@@ -137,26 +137,26 @@ func (c *conn) uncount() {
 	c.mu.Unlock()
 }
 
-// flush writes what waits, as far as the socket takes it at once, and leaves
-// the rest to the writer. It never waits. A live event costs its one system
-// call and no change of goroutines: half of what it costs to wake the writer.
+// flush writes the queued frames, as many bytes as the socket takes at once, and leaves
+// the rest to the writer. flush never waits. A live event costs one system call and no
+// switch of goroutines, which is half of the cost of waking the writer.
 func (c *conn) flush() {
 	c.mu.Lock()
 	if len(c.out) == 0 || c.writing > 0 {
-		c.mu.Unlock() // who writes looks at out again when he is done
+		c.mu.Unlock() // the writing goroutine looks at out again afterwards
 		return
 	}
 	if c.raw == nil || c.ending || len(c.out) > writeChunkBytes {
-		c.mu.Unlock() // the writer's: it may wait, up to a deadline
+		c.mu.Unlock() // left to the writer, which may wait until a deadline
 		c.nudge()
 		return
 	}
 	batch := c.out
-	c.out, c.writing = nil, len(batch) // batch is this goroutine's until writing is 0 again
+	c.out, c.writing = nil, len(batch) // batch belongs to this goroutine until writing is 0 again
 	c.mu.Unlock()
 	c.extendDeadline()
 	n := 0
-	// An error is met again by the writer, whose it is to end the connection.
+	// An error is ignored here. The writer meets the same error and ends the connection.
 	c.raw.Write(func(fd uintptr) bool {
 		if m, err := syscall.Write(int(fd), batch); err == nil {
 			n = m
@@ -181,17 +181,17 @@ func (c *conn) flush() {
 	}
 }
 
-// write is the writer: one system call for all that waits.
+// write is the writer. It sends all queued frames by one system call.
 func (c *conn) write() {
 	defer close(c.writeDone)
 	for range c.wake {
-		// Let those who were woken together add what they have.
+		// Other goroutines that were woken at the same time may add their frames first.
 		runtime.Gosched()
 		for {
 			c.mu.Lock()
 			if c.writing > 0 {
 				c.mu.Unlock()
-				break // a flush, which tells us when it has left something
+				break // a flush is writing, and wakes the writer if a part is left
 			}
 			if c.counted > 0 && len(c.out) == 0 {
 				c.count()
@@ -235,8 +235,8 @@ func (c *conn) writeAll(batch []byte) error {
 	return nil
 }
 
-// extendDeadline gives the next write at least three quarters of WriteWait. It
-// moves the deadline only when it must: a timer a delivery is too many.
+// extendDeadline gives the next write at least three quarters of WriteWait. The deadline
+// is moved only if necessary, because a timer for each delivery costs too much.
 func (c *conn) extendDeadline() {
 	wait := c.srv.cfg.WriteWait
 	now := time.Now()

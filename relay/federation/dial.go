@@ -15,8 +15,8 @@ import (
 	"github.com/mostrodex/mostrodex/internal/clip"
 )
 
-// normalRelayURL brings a relay's URL into the one form under which it is kept
-// and compared. It says what is wrong with others.
+// normalRelayURL returns the normal form of a relay's URL. Relays are stored and compared
+// in this form. An invalid URL returns an error.
 func normalRelayURL(raw string) (string, error) {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	switch {
@@ -42,25 +42,25 @@ func normalRelayURL(raw string) (string, error) {
 	return u.String(), nil
 }
 
-// relayClient dials relays. What the operator wrote down is dialled wherever it
-// leads, by the operator's proxy; a URL out of somebody's event only to public
-// addresses, proven at the moment of connecting, whatever the name resolved to
-// before.
+// relayClient returns a client that dials relays. A configured relay is dialled at any
+// address, through the operator's proxy. A relay from an event is dialled only at public
+// addresses. The address is checked when the connection is made, so that a name cannot
+// resolve to another address after the check.
 func relayClient(configured bool) *http.Client {
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: dialTimeout,
 		MaxResponseHeaderBytes: 32 << 10, DisableKeepAlives: true}
 	if !configured {
 		d.Control = ssrf.New(ssrf.WithAnyPort()).Safe
-		t.Proxy = nil // a proxy would look the name up itself
+		t.Proxy = nil // a proxy would resolve the name itself
 	}
 	t.DialContext = d.DialContext
-	// A relay has no business to send us to another place, least of all one on
-	// this machine that trusts what comes from it.
+	// Redirects are not followed. A relay could redirect to an address on this machine
+	// that trusts local requests.
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// relayInfo is what we use of another relay's NIP-11 document.
+// relayInfo is the part of another relay's NIP-11 document that is used here.
 type relayInfo struct {
 	Name          string `json:"name"`
 	Software      string `json:"software"`
@@ -74,8 +74,8 @@ type relayInfo struct {
 
 const maxInfoBytes = 64 << 10
 
-// fetchInfo asks for a relay's NIP-11 document; nil when there is none that
-// can be read. It is a hint, and its absence no error.
+// fetchInfo requests the NIP-11 document of a relay. fetchInfo returns nil if there is no
+// readable document. The document is a hint, so its absence is not an error.
 func fetchInfo(ctx context.Context, client *http.Client, relay string) *relayInfo {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

@@ -17,23 +17,23 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Trust is what this relay has witnessed of a key. The zero value is that of a
-// stranger.
+// Trust is what this relay has witnessed of a key. The zero value is the trust in an
+// unknown key.
 type Trust struct {
-	Score int       // 0 to 100; 0 while the key has none
-	Days  int       // on which something of the key was witnessed
-	Sats  int64     // that the key demonstrably spent
-	Since time.Time // when something of the key was witnessed first; zero: never
+	Score int       // 0 to 100; 0 if the key has no score
+	Days  int       // days on which an event of the key was witnessed
+	Sats  int64     // sats that the key demonstrably spent
+	Since time.Time // time of the first witnessed event; zero: none
 }
 
-// standing ranks a key among others: by what was witnessed of it, then by its
-// live orders. An info event and live orders cost an attacker nothing.
+// standing ranks a key among others: first by trust, then by live orders. An info event
+// and live orders cost an attacker nothing.
 type standing struct {
 	Trust
 	orders int
 }
 
-// compare returns more than 0 if a stands above b.
+// compare returns more than 0 if a ranks above b.
 func (a standing) compare(b standing) int {
 	day := func(t time.Time) int64 {
 		if t.IsZero() {
@@ -45,43 +45,43 @@ func (a standing) compare(b standing) int {
 		cmp.Compare(day(b.Since), day(a.Since)), cmp.Compare(a.orders, b.orders))
 }
 
-// discovery learns Mostros and their relays from the log: one more reader with
-// a cursor, which begins at what is live when it starts. It knows maxInstances
-// Mostros at most: those with the highest standing.
+// discovery finds Mostros and their relays in the log. It reads the live events at the
+// start, and then the log with a cursor. It knows at most maxInstances Mostros: those that
+// rank highest.
 type discovery struct {
 	us    *Upstreams
-	every time.Duration // between two choices of who is known
+	every time.Duration // interval between two choices of the known keys
 
-	// known are keys that published a description of themselves. run alone
-	// writes it; mu guards it against readers. Trust is asked for without mu,
-	// because the answer may take long.
+	// known are keys that published a description of themselves. Only run writes known; mu
+	// guards it against readers. Trust is called without mu, because the call may take
+	// long.
 	mu    sync.Mutex
 	known map[string]*naming
 
-	// run's own
-	crowded bool      // more keys described themselves than there are places
-	choice  time.Time // when the next one is due
-	grew    time.Time // when relays were last chosen
+	// Owned by run.
+	crowded bool      // more keys described themselves than maxInstances
+	choice  time.Time // time of the next choice
+	grew    time.Time // time of the last choice of relays
 }
 
-// naming is the relays that a key names.
+// naming lists the relays that a key names.
 type naming struct {
-	list []string // in its relay list (10002)
+	list []string // in its relay list (kind 10002)
 	link []string // in the source link of its last order
 }
 
 const (
-	// maxNamedByKey bounds the relays that one key may name in a list or link.
+	// maxNamedByKey limits the relays that one key may name in a list or link.
 	maxNamedByKey = 16
-	// chooseEvery is how often the known keys are chosen anew while there are
-	// more than places, and growEvery how often relays are while all places are
-	// taken. chooseShare bounds the part of the time that choosing takes.
+	// chooseEvery is the interval between two choices of the known keys if there are more
+	// than maxInstances. growEvery is the interval between two choices of relays if all
+	// slots are taken. chooseShare limits the part of the time that choosing takes.
 	chooseEvery = time.Minute
 	growEvery   = 10 * time.Second
 	chooseShare = 50
-	// maxOrders is the most live orders that count of one key.
+	// maxOrders is the largest number of live orders that count for one key.
 	maxOrders = 100
-	// linkOrders is how many orders of a key are looked at for a source link.
+	// linkOrders is how many orders of a key are searched for a source link.
 	linkOrders = 8
 )
 
@@ -89,7 +89,7 @@ func newDiscovery(us *Upstreams) *discovery {
 	return &discovery{us: us, every: chooseEvery, known: map[string]*naming{}}
 }
 
-// instances lists the known keys.
+// instances returns the known keys.
 func (d *discovery) instances() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -100,12 +100,12 @@ func (d *discovery) instances() []string {
 	return keys
 }
 
-// run reads what is live, then the log, until ctx ends. found is told when
+// run reads the live events, then the log, until ctx ends. found receives a value when
 // there are new relays to follow.
 func (d *discovery) run(ctx context.Context, found chan<- struct{}) error {
 	st := d.us.cfg.Store
 	pos := st.Head()
-	d.crowded = true // until the first choice has looked
+	d.crowded = true // until the first choice
 	for {
 		if d.crowded && !time.Now().Before(d.choice) {
 			if err := d.choose(ctx); err != nil {
@@ -115,10 +115,10 @@ func (d *discovery) run(ctx context.Context, found chan<- struct{}) error {
 		if d.grow() {
 			select {
 			case found <- struct{}{}:
-			default: // it will look anyway
+			default: // the receiver is about to look anyway
 			}
 		}
-		// Scores change without news, too.
+		// Scores change without an append to the log, so the wait ends after every.
 		wait, cancel := context.WithTimeout(ctx, d.every)
 		err := st.Wait(wait, pos)
 		cancel()
@@ -136,14 +136,14 @@ func (d *discovery) run(ctx context.Context, found chan<- struct{}) error {
 		if err != nil {
 			return endOr(ctx, err)
 		}
-		pos = max(pos, head) // unreadable entries are passed by
+		pos = max(pos, head) // skips entries that cannot be read
 		if pause(ctx, 200*time.Millisecond) != nil {
 			return nil
 		}
 	}
 }
 
-// endOr is nil when the error is only that ctx has ended.
+// endOr returns nil if ctx has ended, and err otherwise.
 func endOr(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -151,7 +151,7 @@ func endOr(ctx context.Context, err error) error {
 	return err
 }
 
-// learn takes what an event tells of Mostros and relays.
+// learn records the Mostros and relays that an event names.
 func (d *discovery) learn(ctx context.Context, evt *nostr.Event) error {
 	isInfo := evt.Kind == mostro.KindInfo || evt.Kind == mostro.KindOrder && firstValue(evt.Tags, "z") == "info"
 	by := d.known[evt.PubKey]
@@ -163,11 +163,11 @@ func (d *discovery) learn(ctx context.Context, evt *nostr.Event) error {
 			return err
 		}
 		d.tellChange()
-	case by == nil: // a stranger's word; the store has it if the key becomes known
+	case by == nil: // an unknown key; admit reads its events from the store if the key becomes known
 	case evt.Kind == mostro.KindRelayList:
 		list, err := mostro.ParseRelayList(evt)
 		if err != nil {
-			return nil // says nothing
+			return nil // the event names no relay
 		}
 		by.list = by.list[:0]
 		for _, use := range list.Relays {
@@ -181,7 +181,7 @@ func (d *discovery) learn(ctx context.Context, evt *nostr.Event) error {
 	return nil
 }
 
-// admit makes a key known, with the relays that it names in what is live.
+// admit makes a key known, with the relays that its live events name.
 func (d *discovery) admit(ctx context.Context, key string) error {
 	key = strings.Clone(key)
 	d.mu.Lock()
@@ -192,7 +192,7 @@ func (d *discovery) admit(ctx context.Context, key string) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range slices.Backward(found) { // the newest last
+		for _, e := range slices.Backward(found) { // newest last
 			if evt, err := eventlog.ParseBody(e.JSON); err == nil {
 				if err := d.learn(ctx, evt); err != nil {
 					return err
@@ -203,7 +203,7 @@ func (d *discovery) admit(ctx context.Context, key string) error {
 	return nil
 }
 
-// tellChange has the upstreams ask anew for what known keys publish.
+// tellChange makes each upstream request the events of the known keys again.
 func (d *discovery) tellChange() {
 	for _, u := range d.us.list() {
 		select {
@@ -213,7 +213,7 @@ func (d *discovery) tellChange() {
 	}
 }
 
-// standing weighs a key.
+// standing returns the rank of a key.
 func (d *discovery) standing(key string) standing {
 	s := standing{orders: min(d.us.cfg.Store.LiveOf(mostro.KindOrder, key), maxOrders)}
 	if d.us.cfg.Trust != nil {
@@ -222,10 +222,9 @@ func (d *discovery) standing(key string) standing {
 	return s
 }
 
-// choose gives the places to the keys with the highest standing, of all that
-// describe themselves in live events or are known already. A known key keeps
-// its place against one that has less than twice its orders and stands above it
-// by nothing else.
+// choose selects the keys that rank highest, among all keys that are known or describe
+// themselves in live events. A known key is replaced only by a key with a higher trust, or
+// by a key of equal trust with more than twice its orders.
 func (d *discovery) choose(ctx context.Context) error {
 	began := time.Now()
 	type candidate struct {
@@ -288,7 +287,7 @@ func (d *discovery) choose(ctx context.Context) error {
 	return nil
 }
 
-// linkRelays reads the relays of a mostro: link.
+// linkRelays parses the relays of a mostro: link.
 func linkRelays(link string) (urls []string) {
 	_, query, _ := strings.Cut(link, "?")
 	values, err := url.ParseQuery(query)
@@ -301,8 +300,8 @@ func linkRelays(link string) (urls []string) {
 	return urls
 }
 
-// appendRelay adds a relay's URL in its normal form, unless it is none, or there
-// already, or one too many.
+// appendRelay appends the normal form of a relay's URL. An invalid URL, a repetition, and
+// a URL beyond maxNamedByKey are left out.
 func appendRelay(urls []string, raw string) []string {
 	if len(urls) >= maxNamedByKey {
 		return urls
@@ -317,22 +316,22 @@ func appendRelay(urls []string, raw string) []string {
 // candidate is a relay that known Mostros name.
 type candidate struct {
 	url    string
-	turn   int      // 0 for the first relays that a key names, 1 for the next ones
-	best   standing // of those who name it
+	turn   int      // 0 for the first relays that a key names, 1 for the next
+	best   standing // highest rank of the keys that name the relay
 	namers int
 }
 
-// compare returns more than 0 if a is to be followed before b.
+// compare returns more than 0 if a is to be followed rather than b.
 func (a *candidate) compare(b *candidate) int {
 	return cmp.Or(cmp.Compare(b.turn, a.turn), a.best.compare(b.best), cmp.Compare(a.namers, b.namers), strings.Compare(b.url, a.url))
 }
 
-// candidates lists the relays that known Mostros name, the best first. A relay
-// counts as much as the one of highest standing who names it: many keys that
-// cost nothing count no more than one of them. A key's first relays, a quarter
-// of the places, come before its others, so that no key fills all places. A
-// relay that is followed keeps its place against one whose namers have less
-// than twice the orders and stand above its own by nothing else.
+// candidates returns the relays that known Mostros name, best first. The rank of a relay
+// is the highest rank of a key that names it, so many keys that cost nothing count no more
+// than one of them. The first relays of a key, up to a quarter of the slots, come before
+// its other relays, so that one key cannot fill all slots. A followed relay is replaced
+// only by a relay whose keys have a higher trust, or by a relay of equal trust with more
+// than twice the orders.
 func (d *discovery) candidates(followed map[string]*upstream) []*candidate {
 	byURL := make(map[string]*candidate)
 	for key, by := range d.known {
@@ -368,10 +367,10 @@ func (d *discovery) candidates(followed map[string]*upstream) []*candidate {
 	return list
 }
 
-// grow makes upstreams of the relays that Mostros name, up to the cap: those of
-// the Mostros of highest standing. A relay counts only when a known Mostro names
-// it: anybody can sign a list. A better one takes the place of the weakest that
-// is followed. Relays of the configuration take no place and lose none.
+// grow starts to follow relays that Mostros name, up to Discover: the relays of the
+// Mostros that rank highest. A relay counts only if a known Mostro names it, because any
+// key can sign a relay list. A better relay replaces the weakest one that is followed.
+// Configured relays take no slot and are never replaced.
 func (d *discovery) grow() (grew bool) {
 	room := d.us.cfg.Discover
 	followed := make(map[string]*upstream)
@@ -385,7 +384,7 @@ func (d *discovery) grow() (grew bool) {
 	}
 	d.grew = time.Now()
 	list := d.candidates(followed)
-	at := make(map[string]int, len(list)) // places in list, the best first; none: named by nobody any more
+	at := make(map[string]int, len(list)) // index in list, best first; absent: no key names the relay any more
 	for i, c := range list {
 		at[c.url] = i
 	}
@@ -428,7 +427,7 @@ func (d *discovery) grow() (grew bool) {
 	return grew
 }
 
-// drop ends following a relay that was found in events.
+// drop stops following a relay that was found in events.
 func (us *Upstreams) drop(u *upstream) {
 	us.mu.Lock()
 	delete(us.relays, u.url)
@@ -436,7 +435,7 @@ func (us *Upstreams) drop(u *upstream) {
 	close(u.gone)
 }
 
-// self is this relay's own public URL, which is not followed.
+// self returns this relay's own public URL, which is not followed.
 func (us *Upstreams) self() string {
 	u, err := normalRelayURL(us.cfg.Server.URL())
 	if err != nil {
@@ -445,8 +444,8 @@ func (us *Upstreams) self() string {
 	return u
 }
 
-// Knows says whether a key belongs to a Mostro that is known here. Without
-// followers nobody is.
+// Knows reports whether a key belongs to a Mostro that discovery knows. If us is nil,
+// Knows returns false.
 func (us *Upstreams) Knows(key string) bool {
 	if us == nil {
 		return false

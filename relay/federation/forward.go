@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// forwardKept is how long an event stays in the queue at most.
+	// forwardKept is the longest time that an event stays in the queue.
 	forwardKept = 7 * 24 * time.Hour
-	// forwardTries is how often a relay may answer "later" before the event is
-	// given up there.
+	// forwardTries is how often a relay may ask for a later attempt before the event is
+	// removed from its queue.
 	forwardTries = 8
 )
 
-// sendQueue sends what is queued to this relay, in order, until the link ends.
+// sendQueue sends the queued events to this relay, in order, until the link ends.
 func (u *upstream) sendQueue(l *link) error {
 	for {
 		head := u.store.Head()
@@ -52,7 +52,7 @@ func (u *upstream) sendQueue(l *link) error {
 	}
 }
 
-// forwardOne sends one event, patiently.
+// forwardOne sends one event, and sends it again if the relay asks for a later attempt.
 func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err error) {
 	authed := false
 	wait := time.Second
@@ -88,7 +88,7 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 	}
 }
 
-// sweepForwards takes old rows out of the queue.
+// sweepForwards removes old rows from the queue.
 func (us *Upstreams) sweepForwards(ctx context.Context) error {
 	for {
 		if err := us.sweepOnce(ctx); err != nil {
@@ -104,7 +104,7 @@ func (us *Upstreams) sweepOnce(ctx context.Context) error {
 	return us.cfg.Store.SweepForwards(ctx, us.cfg.Server.Now().Add(-forwardKept))
 }
 
-// longestQueue is how many own events the slowest relay has yet to be sent.
+// longestQueue returns the length of the longest queue of own events.
 func (us *Upstreams) longestQueue() (n int) {
 	for _, u := range us.list() {
 		if !u.forward {
@@ -112,7 +112,7 @@ func (us *Upstreams) longestQueue() (n int) {
 		}
 		pos, err := us.cfg.Store.ForwardCursor(u.url)
 		if err != nil {
-			continue // a gauge is not where a broken store is noticed
+			continue // ignored, because a broken store is reported elsewhere
 		}
 		seqs, err := us.cfg.Store.ForwardQueue(pos, 100_000)
 		if err == nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// health is what is known of another relay. The counters may be written by
-// anyone; mu guards the rest.
+// health is the state of another relay. Any goroutine may update the counters; mu guards
+// the other fields.
 type health struct {
 	url        string
 	configured bool
@@ -34,8 +34,8 @@ type health struct {
 	lastNotice  string
 	lastClosed  string
 	refusals    map[string]int64 // by prefix
-	lastLive    time.Time        // when the newest live event came
-	lag         time.Duration    // between its created_at and then
+	lastLive    time.Time        // time of the newest live event
+	lag         time.Duration    // between created_at of that event and its receipt
 	synced      time.Time
 	how         string // negentropy or paging
 	info        *relayInfo
@@ -50,7 +50,7 @@ func newHealth(url string, configured bool) *health {
 
 func (h *health) frame(n int) { h.bytes.Add(int64(n)) }
 
-// state records a change, and logs it: once, however long it lasts.
+// state records a state and logs each change once.
 func (h *health) state(to string, err error, log *slog.Logger) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -71,7 +71,7 @@ func (h *health) state(to string, err error, log *slog.Logger) {
 		h.lastClosed = reason
 		h.since = time.Now()
 	case to == "connecting":
-		// Still down, as far as anyone can tell.
+		// A relay that was down counts as down until it is caught up again.
 		if h.now == "new" {
 			h.now, h.since = to, time.Now()
 		}
@@ -160,7 +160,8 @@ func (h *health) limits(info *relayInfo) {
 	}
 }
 
-// offersNeg says whether NIP-77 is worth a try: what is not said to be missing.
+// offersNeg reports whether to try NIP-77. It returns true unless NIP-11 or an earlier
+// attempt says that the relay lacks it.
 func (h *health) offersNeg() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -182,7 +183,7 @@ func (h *health) pageLimit() int {
 	return pageLimit
 }
 
-// negLimit is how long our messages may be, in bytes before hex.
+// negLimit returns the largest message for the relay, in bytes before hex.
 func (h *health) negLimit() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -193,10 +194,10 @@ func (h *health) negLimit() int {
 	return min(max(limit/2-1024, 4096), 240<<10)
 }
 
-// RelayHealth is what GET /api/v1/relays tells of one relay.
+// RelayHealth is the JSON object of one relay in GET /api/v1/relays.
 type RelayHealth struct {
 	URL           string           `json:"url"`
-	Configured    bool             `json:"configured"` // by the operator; else found in events
+	Configured    bool             `json:"configured"` // by the operator; false: found in events
 	State         string           `json:"state"`      // new, connecting, catching up, live, down
 	StateSince    *int64           `json:"state_since"`
 	Reachable     bool             `json:"reachable"`
@@ -217,7 +218,7 @@ type RelayHealth struct {
 	MaxLimit      *int             `json:"max_limit"`
 }
 
-// RelayCounts counts what came from a relay since the start of the program.
+// RelayCounts counts the events from a relay since the start of the program.
 type RelayCounts struct {
 	Received   int64 `json:"received"`
 	Kept       int64 `json:"kept"`
@@ -278,7 +279,7 @@ func cloneMap[V any](m map[string]V) map[string]V {
 	return c
 }
 
-// Health reports on every relay, by URL.
+// Health returns the health of every relay, ordered by URL.
 func (us *Upstreams) Health() []RelayHealth {
 	list := []RelayHealth{}
 	for _, u := range us.list() {
@@ -287,18 +288,18 @@ func (us *Upstreams) Health() []RelayHealth {
 	return list
 }
 
-// ServeRelays is GET /api/v1/relays.
+// ServeRelays answers GET /api/v1/relays.
 func (us *Upstreams) ServeRelays(w http.ResponseWriter, _ *http.Request) {
 	items := us.Health()
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Access-Control-Allow-Origin", "*")
-	json.NewEncoder(w).Encode(struct { // a client that is gone needs no answer
+	json.NewEncoder(w).Encode(struct { // if the client is gone, the answer is lost
 		Items []RelayHealth `json:"items"`
 		Total int           `json:"total"`
 	}{items, len(items)})
 }
 
-// upstreamMetrics are read from the relays' health; relays are summed up, so
+// upstreamMetrics are computed from the health of the relays. Relays are summed up, so
 // that labels stay few.
 type upstreamMetrics struct {
 	us                             *Upstreams
@@ -323,14 +324,14 @@ func newUpstreamMetrics(us *Upstreams, reg prometheus.Registerer) *upstreamMetri
 	return m
 }
 
-// Describe lists the metrics.
+// Describe implements prometheus.Collector.
 func (m *upstreamMetrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{m.relays, m.events, m.failures, m.sent, m.lag, m.queued} {
 		ch <- d
 	}
 }
 
-// Collect sums the relays up.
+// Collect implements prometheus.Collector. It sums the relays up.
 func (m *upstreamMetrics) Collect(ch chan<- prometheus.Metric) {
 	type kind struct{ state, origin string }
 	relays := map[kind]int{}

@@ -27,39 +27,39 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Upstream is a relay that the operator wrote down.
+// Upstream is a relay that the operator configured.
 type Upstream struct {
 	URL       string
-	Instances []string // hex keys of the Mostros to follow there; empty: all
+	Instances []string // hex keys of the Mostros to follow on this relay; empty: all
 }
 
-// UpstreamsConfig says which relays are followed and how. Only Server and
-// Store are required.
+// UpstreamsConfig says which relays are followed and how. Only Server and Store are
+// required.
 type UpstreamsConfig struct {
 	Server *relay.Server
 	Store  *eventlog.Store
 
 	Follow  []Upstream
-	Forward []string        // relays that own events are sent to
+	Forward []string        // URLs of relays that own events are sent to
 	Mail    func() []string // hex keys whose mail is fetched; nil: none
 
-	// Discover is how many relays found in events are followed besides; 0: none.
-	// They are dialled only at public addresses, and DiscoveredPerHour bounds
-	// the new events taken from each (0: 20,000).
+	// Discover is how many relays found in events are followed, besides the configured
+	// ones; 0: none. Such relays are dialled only at public addresses. DiscoveredPerHour
+	// limits the new events taken from each of them (0: 20,000).
 	Discover          int
 	DiscoveredPerHour int
 
-	// Trust returns what was witnessed of a key. Discovery ranks Mostros and
-	// their relays by it, where there are more than places. It is called by
-	// one goroutine and may take its time. nil: all are strangers.
+	// Trust returns the trust in a key. Discovery ranks Mostros and their relays by trust
+	// if there are more than can be followed. One goroutine calls Trust, and the call may
+	// take long. nil: all keys are unknown.
 	Trust func(pubkey string) Trust
 
-	Key string // secret that proves who we are where a relay asks (NIP-42), hex
+	Key string // secret key for relays that require a proof (NIP-42), hex
 
-	Resync  time.Duration // between comparisons with a connected relay; 0: 10 min
-	Rewalk  time.Duration // between walks through all of a relay without NIP-77; 0: 24 h
-	Backoff time.Duration // first wait before dialling again; 0: 1 s. It doubles up to 5 min.
-	Since   time.Time     // nothing older is asked for; zero: 2023, before the first Mostro
+	Resync  time.Duration // between two comparisons with a connected relay; 0: 10 min
+	Rewalk  time.Duration // between two walks through all events of a relay without NIP-77; 0: 24 h
+	Backoff time.Duration // first wait before the relay is dialled again; 0: 1 s. It doubles up to 5 min.
+	Since   time.Time     // older events are not requested; zero: 2023, before the first Mostro
 
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
@@ -67,18 +67,19 @@ type UpstreamsConfig struct {
 
 const (
 	maxBackoff    = 5 * time.Minute
-	stableAfter   = time.Minute        // connected for so long, a relay starts anew
+	stableAfter   = time.Minute        // a connection of this length resets the backoff
 	overlapWindow = 3 * 24 * time.Hour // mail is dated back by up to two days, and relays lag
 	resumeOverlap = time.Hour
-	maxInstances  = 5000 // whose profiles, lists and deletions are asked for
+	maxInstances  = 5000 // keys whose profiles, lists and deletions are requested
 	authorsAFlter = 500
 )
 
-// followKinds are asked of every upstream: what only Mostros and their like
-// publish. ownKinds everybody publishes, so they are asked for by author.
+// followKinds are requested from every upstream. Only Mostros and similar programs publish
+// these kinds. ownKinds are published by all kinds of keys, so they are requested by
+// author.
 //
-// KindHealth is not followed: a node publishes it every minute, no reader needs
-// it after three, and the log keeps every version. A node that publishes it here
+// KindHealth is not followed: a node publishes health every minute, a reader needs it for
+// three minutes, and the log would keep every version. Health that a node publishes here
 // is served.
 var (
 	followKinds = []int{mostro.KindOrder, mostro.KindUserRating, mostro.KindInfo, mostro.KindDispute, mostro.KindDevFee, mostro.KindHostRating,
@@ -87,29 +88,29 @@ var (
 	mailKinds = []int{mostro.KindMessage, mostro.KindGiftWrap}
 )
 
-// Upstreams follows other relays and forwards to them: one loop and at most
-// one connection for each.
+// Upstreams follows other relays and forwards events to them. Each relay has one loop and
+// at most one connection.
 type Upstreams struct {
 	cfg  UpstreamsConfig
 	log  *slog.Logger
-	work chan *arrival // events to be proven; full: the readers of the links wait
+	work chan *arrival // events to be checked; if full, the readers of the links wait
 	met  *upstreamMetrics
 	disc *discovery
 
 	mu     sync.Mutex
 	relays map[string]*upstream
 
-	// writers are keys whose orders came by a link of late, and may be on their
-	// way into the store.
+	// writers are keys whose orders arrived by a link recently. Those orders may not yet
+	// be in the store.
 	writersMu sync.Mutex
 	writers   map[string]struct{}
 }
 
-// maxWriters bounds the keys that are remembered.
+// maxWriters limits the keys in writers.
 const maxWriters = 10_000
 
-// wrote remembers the author of an order. The upstreams are asked for the
-// deletions of one that is new.
+// wrote remembers the author of an order. If the author is new, the deletions of the
+// author are requested from the upstreams.
 func (us *Upstreams) wrote(key string) {
 	us.writersMu.Lock()
 	_, known := us.writers[key]
@@ -128,14 +129,14 @@ func (us *Upstreams) wrote(key string) {
 			continue
 		}
 		u.mu.Lock()
-		if len(u.strangers) < maxWriters { // the next comparison asks for the others
+		if len(u.strangers) < maxWriters { // the next comparison covers the other authors
 			u.strangers = append(u.strangers, strings.Clone(key))
 		}
 		u.mu.Unlock()
 	}
 }
 
-// writes reports whether a key has orders here, or on their way in.
+// writes reports whether a key has orders here, or orders that are being stored.
 func (us *Upstreams) writes(key string) bool {
 	us.writersMu.Lock()
 	_, known := us.writers[key]
@@ -143,7 +144,7 @@ func (us *Upstreams) writes(key string) bool {
 	return known || us.cfg.Store.LiveOf(mostro.KindOrder, key) > 0
 }
 
-// NewUpstreams makes the followers; Run starts them.
+// NewUpstreams checks the configuration and returns the followers. Run starts them.
 func NewUpstreams(cfg UpstreamsConfig) (*Upstreams, error) {
 	cfg.Resync = cmp.Or(cfg.Resync, 10*time.Minute)
 	cfg.Rewalk = cmp.Or(cfg.Rewalk, 24*time.Hour)
@@ -180,7 +181,7 @@ func NewUpstreams(cfg UpstreamsConfig) (*Upstreams, error) {
 	return us, nil
 }
 
-// add makes the upstream of a URL, or gives the one there is.
+// add returns the upstream of a URL. If there is none, add creates it.
 func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 	url, err := normalRelayURL(raw)
 	if err != nil {
@@ -200,7 +201,7 @@ func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 	return u, nil
 }
 
-// list gives the upstreams by URL.
+// list returns the upstreams ordered by URL.
 func (us *Upstreams) list() []*upstream {
 	us.mu.Lock()
 	defer us.mu.Unlock()
@@ -212,8 +213,8 @@ func (us *Upstreams) list() []*upstream {
 	return list
 }
 
-// Run follows and forwards until ctx ends. An error means that the store
-// failed; nothing that a relay does is one.
+// Run follows and forwards until ctx ends. Run returns an error if the store fails. Errors
+// of other relays are counted and logged, and do not end Run.
 func (us *Upstreams) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for range runtime.NumCPU() {
@@ -252,7 +253,7 @@ func (us *Upstreams) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// tellAlone says once that no upstream answers; the relay serves all the same.
+// tellAlone logs once if no upstream answers. The relay serves its clients meanwhile.
 func (us *Upstreams) tellAlone(ctx context.Context) error {
 	if pause(ctx, 20*time.Second) != nil {
 		return nil
@@ -266,7 +267,7 @@ func (us *Upstreams) tellAlone(ctx context.Context) error {
 	return nil
 }
 
-// prove checks events for all links: policy, id, what is held, signature.
+// prove checks events for all links: policy, id, duplicates, signature.
 func (us *Upstreams) prove(ctx context.Context) error {
 	for {
 		select {
@@ -289,24 +290,24 @@ type upstream struct {
 	follow     bool
 	forward    bool
 	instances  []string
-	narrow     bool // it refuses everyDeletion; keepUp's own
+	narrow     bool // the relay refuses everyDeletion; owned by keepUp
 	client     *http.Client
 	health     *health
-	limiter    *rate.Limiter // of discovered relays
-	changed    chan struct{} // whom to follow has changed; capacity 1
-	gone       chan struct{} // closed when it is no longer followed
+	limiter    *rate.Limiter // of discovered relays; nil: no limit
+	changed    chan struct{} // signals that the followed keys have changed; capacity 1
+	gone       chan struct{} // closed when the relay is no longer followed
 
 	mu        sync.Mutex
-	refused   map[string]struct{} // ids that were refused, not to be fetched at every comparison
-	strangers []string            // authors of orders whose deletions are to be asked for
-	asked     time.Time           // when that was done last
+	refused   map[string]struct{} // ids that were refused, not to be fetched by every comparison
+	strangers []string            // authors of orders whose deletions are to be requested
+	asked     time.Time           // time of the last such request
 }
 
-// maxRefused bounds the refused ids that are remembered.
+// maxRefused limits the refused ids in memory.
 const maxRefused = 50_000
 
-// allows holds discovered relays to their quota of events. What is held
-// already costs nothing.
+// allows applies the quota of events to a discovered relay. An event that is already
+// stored costs nothing.
 func (u *upstream) allows(evt *nostr.Event, now time.Time) bool {
 	if u.limiter == nil {
 		return true
@@ -317,7 +318,7 @@ func (u *upstream) allows(evt *nostr.Event, now time.Time) bool {
 	return u.limiter.AllowN(now, 1)
 }
 
-// took records what became of an event.
+// took records the outcome of an event.
 func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string) {
 	h := u.health
 	switch {
@@ -333,7 +334,7 @@ func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string
 	x.stats.refused.Add(1)
 	h.refuse(reason)
 	if strings.HasPrefix(reason, "error:") {
-		return // ours, and worth another try
+		return // an error of this relay, so the event may be fetched again
 	}
 	u.mu.Lock()
 	if len(u.refused) >= maxRefused {
@@ -343,7 +344,7 @@ func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string
 	u.mu.Unlock()
 }
 
-// run connects again and again until ctx ends.
+// run connects to the relay again and again until ctx ends.
 func (u *upstream) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -376,7 +377,7 @@ func (u *upstream) run(ctx context.Context) error {
 	}
 }
 
-// session is one connection from dialling to its end.
+// session is one connection, from dialling to its end.
 func (u *upstream) session(ctx context.Context) error {
 	u.health.limits(fetchInfo(ctx, u.client, u.url))
 	g, ctx := errgroup.WithContext(ctx)
@@ -412,8 +413,7 @@ func (u *upstream) session(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// followed is a filter that is asked of a relay: of what comes from now on, of
-// what it has stored, or both.
+// followed is a filter for a relay: for new events, for stored events, or for both.
 type followed struct {
 	nostr.Filter
 	live, stored bool
@@ -423,12 +423,12 @@ func (f followed) equal(g followed) bool {
 	return f.live == g.live && f.stored == g.stored && nostr.FilterEqual(f.Filter, g.Filter)
 }
 
-// everyDeletion matches the deletions of all. Those that do not name the kind of
-// what they delete can be told only by their author, who may be new here with
-// the order that is deleted next.
+// everyDeletion matches the deletions of all authors. A deletion that does not name the
+// kind of its target can be recognized only by its author, and the author may be new here
+// when the order arrives that is deleted next.
 var everyDeletion = nostr.Filter{Kinds: []int{mostro.KindDeletion}}
 
-// filters lists what is followed at this relay.
+// filters returns the filters to follow at this relay.
 func (u *upstream) filters() (list []followed) {
 	cfg := &u.owner.cfg
 	both := func(f nostr.Filter) { list = append(list, followed{f, true, true}) }
@@ -445,8 +445,8 @@ func (u *upstream) filters() (list []followed) {
 		if !u.narrow {
 			list = append(list, followed{everyDeletion, true, false})
 		}
-		// Of what is stored: anybody's deletion of what is followed. Those that
-		// name no kinds are asked for by author, below.
+		// A filter for stored deletions by any author that name a followed kind. Deletions
+		// that name no kind are requested by author, below.
 		f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Tags: nostr.TagMap{"k": nil}}
 		for _, k := range orders.Kinds {
 			f.Tags["k"] = append(f.Tags["k"], strconv.Itoa(k))
@@ -460,7 +460,7 @@ func (u *upstream) filters() (list []followed) {
 		}
 	}
 	if len(u.instances) == 0 && deletions {
-		// The deletions of who has orders here and is no known Mostro.
+		// The deletions of authors that have orders here and are not known Mostros.
 		writers := u.store.AuthorsOf(mostro.KindOrder)
 		writers = slices.DeleteFunc(writers, func(key string) bool {
 			_, known := slices.BinarySearch(authors, key)
@@ -481,9 +481,8 @@ func (u *upstream) filters() (list []followed) {
 	return list
 }
 
-// concerns reports whether a deletion request may be about what is followed: it
-// names one of its kinds or addresses, or its author is a known Mostro or has
-// orders here.
+// concerns reports whether a deletion request may be about a followed event: the request
+// names a followed kind or address, or its author is a known Mostro or has orders here.
 func (u *upstream) concerns(evt *nostr.Event) bool {
 	kinds := u.owner.kinds(followKinds)
 	for _, tag := range evt.Tags {
@@ -498,7 +497,7 @@ func (u *upstream) concerns(evt *nostr.Event) bool {
 	return slices.Contains(u.instances, evt.PubKey) || u.owner.Knows(evt.PubKey) || u.owner.writes(evt.PubKey)
 }
 
-// kinds leaves out what our own policy does not keep.
+// kinds returns the kinds of want that the relay's own policy keeps.
 func (us *Upstreams) kinds(want []int) (kept []int) {
 	for _, k := range want {
 		if slices.Contains(us.cfg.Server.Kinds(), k) {
@@ -508,21 +507,22 @@ func (us *Upstreams) kinds(want []int) (kept []int) {
 	return kept
 }
 
-// keepUp subscribes, catches up, and compares again now and then.
+// keepUp subscribes, catches up, and compares again at intervals.
 func (u *upstream) keepUp(l *link) error {
 	var live []*linkSub
 	var filters []followed
 	resync := u.owner.cfg.Resync
 	for {
 		if want := u.filters(); live == nil || !slices.EqualFunc(filters, want, followed.equal) {
-			// The new ones first: nothing falls in between.
+			// New subscriptions are opened before old ones are closed, so that no event is
+			// missed.
 			old := live
 			filters, live = want, nil
 			for _, f := range filters {
 				if !f.live {
 					continue
 				}
-				f.Limit = 1 // of what is stored; 0 is refused here and there
+				f.Limit = 1 // of stored events; some relays refuse 0
 				sub, err := l.ask(f.Filter, true)
 				if err != nil {
 					u.narrow = u.narrow || !f.stored && errors.As(err, new(refusedError)) // from the next connection on
@@ -568,17 +568,17 @@ func (u *upstream) keepUp(l *link) error {
 }
 
 const (
-	// strangersEvery is the least time between two requests for the deletions of
-	// authors that are new here. Each is about authorsAFlter of them at most, so
-	// that somebody who makes keys has us ask no more often.
+	// strangersEvery is the shortest time between two requests for the deletions of new
+	// authors. Each request has at most authorsAFlter of them, so that a client that
+	// makes many keys does not cause more requests.
 	strangersEvery = 10 * time.Second
-	// maxStrangerWalks is up to how many of them are walked through one by one.
+	// maxStrangerWalks is up to how many new authors are walked one by one.
 	maxStrangerWalks = 8
 )
 
-// followLive waits until it is time to compare again, or to ask for the
-// deletions of authors that are new. A subscription that the relay closes is an
-// error: it is opened again by a new connection and so with its backoff.
+// followLive waits until the next comparison is due, or until deletions of new authors are
+// to be requested. If the relay closes a subscription, followLive returns an error. The
+// subscription is then opened again on a new connection, after the backoff.
 func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compare bool, err error) {
 	resync := u.owner.cfg.Resync
 	timer := time.NewTimer(time.Until(until))
@@ -590,7 +590,7 @@ func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compar
 		case <-timer.C:
 			return true, nil
 		case <-u.changed:
-			// Mostros are learnt in bursts: one comparison for all of them.
+			// Mostros are found in bursts, so one comparison covers all of them.
 			return true, pause(l.ctx, min(5*time.Second, resync))
 		case <-l.ctx.Done():
 			return false, context.Cause(l.ctx)
@@ -616,16 +616,16 @@ func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compar
 	}
 }
 
-// askStrangers takes in the stored deletions of authors whose orders have come
-// since the last comparison. It leaves no cursor: the next comparison asks for
-// them among all others.
+// askStrangers fetches the stored deletions of authors whose orders have arrived since the
+// last comparison. askStrangers writes no cursor, because the next comparison includes
+// these authors.
 func (u *upstream) askStrangers(l *link) error {
 	u.mu.Lock()
 	n := min(len(u.strangers), authorsAFlter)
 	keys := u.strangers[:n:n]
 	u.strangers, u.asked = u.strangers[n:], time.Now()
 	u.mu.Unlock()
-	keys = slices.DeleteFunc(keys, u.owner.Knows) // asked for with their profiles
+	keys = slices.DeleteFunc(keys, u.owner.Knows) // requested with their profiles
 	if len(keys) == 0 || !slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion) {
 		return nil
 	}
@@ -637,7 +637,7 @@ func (u *upstream) askStrangers(l *link) error {
 	}
 	size := len(keys)
 	if size <= maxStrangerWalks {
-		size = 1 // page says why
+		size = 1 // the comment of page has the reason
 	}
 	for part := range slices.Chunk(keys, size) {
 		f.Authors = part
@@ -648,7 +648,7 @@ func (u *upstream) askStrangers(l *link) error {
 	return nil
 }
 
-// catchUp brings in all that the relay holds for a filter.
+// catchUp fetches all events that the relay holds for a filter.
 func (u *upstream) catchUp(l *link, f nostr.Filter) error {
 	mail := slices.ContainsFunc(f.Kinds, mostro.IsMail)
 	if u.health.offersNeg() && !mail { // mail takes no part in reconciliation
@@ -660,7 +660,7 @@ func (u *upstream) catchUp(l *link, f nostr.Filter) error {
 	return u.page(l, f)
 }
 
-// filterName names a filter in a cursor's key.
+// filterName returns the name of a filter in the key of a cursor.
 func filterName(f nostr.Filter) string {
 	f.Since, f.Until, f.Limit, f.LimitZero = nil, nil, 0, false
 	b, err := f.MarshalJSON()
@@ -671,7 +671,7 @@ func filterName(f nostr.Filter) string {
 	return hex.EncodeToString(h[:8])
 }
 
-// pause sleeps unless ctx ends before.
+// pause sleeps for d. pause returns an error if ctx ends before.
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -683,13 +683,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// jitter is a time between half of d and all of it, so that relays are not met
-// by all who lost them in the same second.
+// jitter returns a random time between half of d and d. Relays that lost a peer in the
+// same second therefore do not all dial it at once.
 func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// failure names the class of an error, for metrics.
+// failure returns the class of an error, for metrics.
 func failure(err error) string {
 	var refused refusedError
 	switch text := fmt.Sprint(err); {

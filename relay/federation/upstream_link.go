@@ -21,53 +21,53 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// link is one connection to an upstream. Its reader takes frames in order; the
-// events go through a bounded pipeline, so that a store that is busy slows the
-// upstream down by TCP and nothing piles up here.
+// link is one connection to an upstream. The reader takes frames in order. Events go
+// through a pipeline of bounded size, so that a busy store slows the upstream down by TCP
+// and events do not pile up in memory.
 type link struct {
 	up  *upstream
 	ws  *websocket.Conn
-	ctx context.Context // ends with the connection; its cause says why
+	ctx context.Context // ends with the connection; the cause is the reason
 
 	mu        sync.Mutex
 	subs      map[string]*linkSub
-	challenge string // of the last AUTH
+	challenge string // of the last AUTH message
 	authID    string // of the proof whose OK is awaited
 	authDone  chan error
 	forwards  map[string]chan forwardOK
 	nextSub   int
 
-	order     chan *arrival // events and marks, in the order of their frames; full: the reader waits
-	lastFrame atomic.Int64  // unix milliseconds
+	order     chan *arrival // events and marks, in the order of their frames; if full, the reader waits
+	lastFrame atomic.Int64  // Unix milliseconds
 
-	// the reader's own: events outside their filter, less one for goodForOne
-	// within theirs
+	// Owned by the reader. outside counts events outside their filter, minus one for each
+	// goodForOne events within their filter.
 	outside, good int
 }
 
-// goodForOne is how many events within their filter make up for one outside.
+// goodForOne is how many events within their filter offset one event outside.
 const goodForOne = 5
 
-// linkSub is one request of ours. Only the reader writes its counts, and those
-// of a page before it answers on done: a page ends with EOSE.
+// linkSub is one request to the upstream. Only the reader writes its counts. The counts of
+// a page are complete when done receives a value, because a page ends with EOSE.
 type linkSub struct {
 	id     string
 	filter relay.Matcher
-	live   bool // goes on behind EOSE
-	wide   bool // everyDeletion; keepUp's own
+	live   bool // continues after EOSE
+	wide   bool // for everyDeletion; owned by keepUp
 	eose   bool
-	done   chan reqEnd // capacity 1; full: the end is known already
+	done   chan reqEnd // capacity 1; if full, the end is already known
 	neg    chan negFrame
 
 	n        int   // events within the filter
-	outside  int   // events outside it
+	outside  int   // events outside the filter
 	newest   int64 // created_at
 	oldest   int64
-	atOldest int // events of that time
+	atOldest int // events with the time oldest
 	stats    *settled
 }
 
-// reqEnd is how a request ended: by EOSE, or CLOSED with a reason.
+// reqEnd is the end of a request: EOSE, or CLOSED with a reason.
 type reqEnd struct {
 	closed bool
 	reason string
@@ -83,24 +83,24 @@ type forwardOK struct {
 	reason string
 }
 
-// settled counts what became of the events of one request. Read it behind a mark.
+// settled counts the outcomes of the events of one request. The counts are complete behind
+// a mark.
 type settled struct {
 	kept, held, refused atomic.Int64
 }
 
-// arrival is an event on its way from an upstream into the log, or a mark
-// between events.
+// arrival is an event between an upstream and the log, or a mark between events.
 type arrival struct {
 	a       *relay.Admission
 	stats   *settled
 	checked chan struct{} // closed by a worker
 	going   bool
 
-	cursor *cursorWrite  // to be committed behind the events before it
-	mark   chan struct{} // closed once all before it is settled
+	cursor *cursorWrite  // committed after the events before it
+	mark   chan struct{} // closed after all events before it are settled
 }
 
-// cursorWrite is the state of a walk through a filter's past.
+// cursorWrite is the progress of a walk through the past of a filter.
 type cursorWrite struct {
 	filter string
 	at     eventlog.UpstreamCursor
@@ -108,21 +108,21 @@ type cursorWrite struct {
 
 const (
 	linkInFlight    = 1024
-	linkReadLimit   = 1 << 20 // of one message
+	linkReadLimit   = 1 << 20 // bytes of one message
 	dialTimeout     = 15 * time.Second
-	frameTimeout    = 20 * time.Second // silence during an answer
+	frameTimeout    = 20 * time.Second // longest silence during an answer
 	pingEvery       = 25 * time.Second
 	pingTimeout     = 15 * time.Second
-	maxOutsideEvent = 50 // events outside their filter before a relay is left
+	maxOutsideEvent = 50 // events outside their filter before the connection is closed
 )
 
-// Errors that a connection may end with, beside those of the network.
+// Errors that end a connection, besides network errors.
 var (
 	errLying  = errors.New("the relay sends what was not asked for")
 	errSilent = errors.New("the relay does not answer")
 )
 
-// dialLink connects and starts the pipeline in g's goroutines.
+// dialLink connects, and starts the goroutines of the pipeline by run.
 func (u *upstream) dialLink(ctx context.Context, run func(func() error)) (*link, error) {
 	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -166,8 +166,8 @@ func (l *link) read() error {
 	}
 }
 
-// keepAlive notices a relay that is gone, or hangs in the middle of a frame:
-// it answers no ping.
+// keepAlive ends the connection if the relay answers no ping: the relay is gone, or hangs
+// in the middle of a frame.
 func (l *link) keepAlive() error {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
@@ -200,7 +200,7 @@ func (l *link) handle(t *jsonscan.Scanner, msg string) error {
 	if err == nil && t.Take(',') {
 		if verb != "EVENT" && verb != "EOSE" && verb != "CLOSED" && verb != "OK" && verb != "NOTICE" && verb != "AUTH" &&
 			verb != "NEG-MSG" && verb != "NEG-ERR" {
-			return nil // COUNT and what is yet to be invented
+			return nil // COUNT, and verbs of the future
 		}
 		word, err = t.Str()
 	}
@@ -250,12 +250,12 @@ func (l *link) handle(t *jsonscan.Scanner, msg string) error {
 		}
 		select {
 		case sub.neg <- f:
-		default: // answers nobody asked for
+		default: // answers that were not requested
 			l.up.health.malformed.Add(1)
 		}
 	case "NOTICE":
 		l.up.health.notice(clip.Text(word, 200))
-		// Relays without NIP-77 answer its verbs by a notice, if at all.
+		// Relays without NIP-77 answer its verbs by a NOTICE, or not at all.
 		for _, s := range l.subs {
 			if s.neg != nil {
 				select {
@@ -268,7 +268,7 @@ func (l *link) handle(t *jsonscan.Scanner, msg string) error {
 		l.challenge = strings.Clone(clip.Text(word, 256))
 	case "OK":
 		t.Take(',')
-		t.Next() // white space
+		t.Next() // skips white space
 		ok := strings.HasPrefix(t.Text[t.Pos:], "true")
 		t.Skip(0)
 		reason := strings.Clone(rest())
@@ -295,7 +295,7 @@ func (s *linkSub) finish(end reqEnd) {
 	}
 }
 
-// event takes one EVENT frame into the pipeline.
+// event passes one EVENT frame to the pipeline.
 func (l *link) event(t *jsonscan.Scanner, id string) error {
 	l.mu.Lock()
 	sub := l.subs[id]
@@ -327,7 +327,7 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 		}
 		return nil
 	}
-	// A relay that sends much and errs now and then is no liar.
+	// A relay that sends many good events and a few wrong ones is not a liar.
 	if l.good++; l.good%goodForOne == 0 {
 		l.outside = max(l.outside-1, 0)
 	}
@@ -344,15 +344,15 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 	}
 	road := mostro.RoadBackfill
 	now := l.up.srv.Now()
-	// What a relay passes on long after it was made is history, though it comes
-	// by a live subscription. Mail is dated back on purpose.
+	// An old event that a relay sends late is history, also on a live subscription. Mail
+	// is excepted, because its dates are set back on purpose.
 	if sub.live && sub.eose && (mostro.IsMail(evt.Kind) || now.Unix()-int64(evt.CreatedAt) < int64(liveWindow/time.Second)) {
 		road = mostro.RoadLive
 		h.sawLive(now, evt)
 	}
 	switch evt.Kind {
 	case mostro.KindOrder:
-		l.up.owner.wrote(evt.PubKey) // its deletion may be the next frame
+		l.up.owner.wrote(evt.PubKey) // its deletion may be in the next frame
 	case mostro.KindDeletion:
 		if !l.up.concerns(evt) {
 			return nil
@@ -366,10 +366,10 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 	return l.push(&arrival{stats: sub.stats, checked: make(chan struct{}), a: l.up.srv.Federated(l.ctx, evt, t.Pos-from, mostro.Source{Road: road, Relay: l.up.url})})
 }
 
-// liveWindow is how old an event may be to count as seen when it was made.
+// liveWindow is the largest age at which an event counts as witnessed when it was made.
 const liveWindow = 10 * time.Minute
 
-// push hands an arrival to a worker and to the pipeline.
+// push passes an arrival to a worker and to the pipeline.
 func (l *link) push(x *arrival) error {
 	if x.a != nil {
 		select {
@@ -386,7 +386,7 @@ func (l *link) push(x *arrival) error {
 	}
 }
 
-// barrier waits until all events that came before are in the log or refused.
+// barrier waits until all events that arrived before are in the log or refused.
 func (l *link) barrier() error {
 	x := &arrival{mark: make(chan struct{})}
 	if err := l.push(x); err != nil {
@@ -420,7 +420,7 @@ func (l *link) submit(waiting chan<- *arrival) error {
 				l.up.srv.Submit(x.a)
 			}
 			if x.a.DiskFull() {
-				return eventlog.ErrFull // before a cursor passes it
+				return eventlog.ErrFull // before a cursor passes the event
 			}
 		case x.cursor != nil:
 			if err := l.up.store.EnqueueUpstreamCursor(l.ctx, l.up.url, x.cursor.filter, x.cursor.at); err != nil && l.ctx.Err() == nil {
@@ -435,7 +435,7 @@ func (l *link) submit(waiting chan<- *arrival) error {
 	}
 }
 
-// settle waits for the store and counts.
+// settle waits for the store and counts the outcomes.
 func (l *link) settle(waiting <-chan *arrival) error {
 	for {
 		var x *arrival
@@ -465,7 +465,7 @@ func (l *link) send(msg []byte) error {
 	return l.ws.Write(ctx, websocket.MessageText, msg)
 }
 
-// open sends a request and gives its handle.
+// open sends a request and returns its handle.
 func (l *link) open(verb string, f nostr.Filter, live bool, extra string) (*linkSub, error) {
 	l.mu.Lock()
 	l.nextSub++
@@ -494,12 +494,12 @@ func (l *link) close(verb string, sub *linkSub) error {
 	delete(l.subs, sub.id)
 	l.mu.Unlock()
 	if !open {
-		return nil // by the relay
+		return nil // closed by the relay
 	}
 	return l.send(append(jsonscan.AppendQuoted(append(append([]byte(`["`), verb...), `",`...), sub.id), ']'))
 }
 
-// await waits for a request's end. A relay that goes on sending is not silent.
+// await waits for the end of a request. A relay that sends frames is not silent.
 func (l *link) await(sub *linkSub) (reqEnd, error) {
 	began := time.Now()
 	timer := time.NewTimer(frameTimeout)
@@ -512,7 +512,7 @@ func (l *link) await(sub *linkSub) (reqEnd, error) {
 			return reqEnd{}, context.Cause(l.ctx)
 		case <-timer.C:
 			quiet := time.Since(time.UnixMilli(l.lastFrame.Load()))
-			// Backpressure of our own store is not the relay's silence.
+			// If our own store is the bottleneck, the relay is not silent.
 			if quiet >= frameTimeout && len(l.order) == 0 || time.Since(began) > maxPageTime {
 				return reqEnd{}, fmt.Errorf("%w: no EOSE", errSilent)
 			}
@@ -521,11 +521,11 @@ func (l *link) await(sub *linkSub) (reqEnd, error) {
 	}
 }
 
-// maxPageTime is how long one page may take, however busily it comes.
+// maxPageTime is the longest time for one page, also if frames arrive all the time.
 const maxPageTime = 10 * time.Minute
 
-// ask is open and await, with what the relay wants in between: proof of a key
-// (NIP-42), or patience.
+// ask calls open and await. If the relay requires a proof of a key (NIP-42) or asks for a
+// later attempt, ask does so and tries again.
 func (l *link) ask(f nostr.Filter, live bool) (*linkSub, error) {
 	authed := false
 	for wait := time.Second; ; wait *= 2 {
@@ -557,12 +557,12 @@ func (l *link) ask(f nostr.Filter, live bool) (*linkSub, error) {
 	}
 }
 
-// refusedError is a CLOSED that no waiting mends.
+// refusedError is a CLOSED that stays the same if the request is repeated.
 type refusedError string
 
 func (e refusedError) Error() string { return "the relay refuses the request: " + string(e) }
 
-// authenticate proves our key to the relay.
+// authenticate proves our key to the relay (NIP-42).
 func (l *link) authenticate() error {
 	key := l.up.owner.cfg.Key
 	l.mu.Lock()
@@ -596,7 +596,7 @@ func (l *link) authenticate() error {
 	}
 }
 
-// publish sends an event and waits for the relay's word.
+// publish sends an event and waits for its OK.
 func (l *link) publish(id string, body []byte) (forwardOK, error) {
 	c := make(chan forwardOK, 1)
 	l.mu.Lock()

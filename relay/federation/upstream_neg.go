@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// reconcile fetches what the relay holds and we do not (NIP-77). ok is false
-// when the relay does not offer it after all.
+// reconcile fetches the events that the relay holds and we lack (NIP-77). ok is false if
+// the relay does not support NIP-77.
 func (u *upstream) reconcile(l *link, f nostr.Filter) (ok bool, err error) {
 	u.health.method("negentropy")
 	since := nostr.Timestamp(u.owner.cfg.Since.Unix())
@@ -38,14 +38,13 @@ func (u *upstream) reconcile(l *link, f nostr.Filter) (ok bool, err error) {
 }
 
 const (
-	maxNeed      = 250_000 // ids of one reconciliation; more are met by the next
+	maxNeed      = 250_000 // ids of one reconciliation; the next one finds the rest
 	maxNegRounds = 20_000
 	idsARequest  = 200
 	idRequests   = 4 // under way at the same time
 )
 
-// difference asks for the ids that we lack. more says that there were too many
-// for one go.
+// difference returns the ids that we lack. more is true if there are more than maxNeed.
 func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok bool, err error) {
 	set, done, err := u.srv.Snapshot(l.ctx, f)
 	if err != nil {
@@ -75,7 +74,7 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 		var frame negFrame
 		select {
 		case frame = <-sub.neg:
-		case end := <-sub.done: // CLOSED: as good as an error
+		case end := <-sub.done: // CLOSED is treated as an error
 			frame.err = "closed: " + end.reason
 		case <-timer.C:
 			if round == 0 {
@@ -97,7 +96,7 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 			raw, err = n.Answer(raw)
 		}
 		if err != nil {
-			// Garbage: the relay is asked by pages, which it may do better.
+			// The relay sent garbage. Pages are used instead, and may work better.
 			u.health.malformed.Add(1)
 			u.health.noNeg(err.Error())
 			return nil, false, false, nil
@@ -112,8 +111,8 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 	return nil, false, false, fmt.Errorf("%w: a reconciliation without end", errLying)
 }
 
-// fetchIDs asks for events by id, but for those that are held in any state or
-// were refused before. It says how many were kept.
+// fetchIDs requests events by id, except ids that are stored in any state or were refused
+// before. fetchIDs returns how many events were kept.
 func (u *upstream) fetchIDs(l *link, ids []string) (kept int64, err error) {
 	wanted := ids[:0]
 	for _, id := range ids {

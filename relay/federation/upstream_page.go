@@ -12,19 +12,18 @@ import (
 
 const (
 	pageLimit = 500
-	// maxBarren is how many pages in a row may hold no event that can be kept.
+	// maxBarren is how many consecutive pages may hold no event that can be kept.
 	maxBarren = 20
-	// maxAuthorWalks is up to how many authors are walked through one by one.
+	// maxAuthorWalks is up to how many authors are walked one by one.
 	maxAuthorWalks = 64
 )
 
-// page walks backwards through all that a relay holds for a filter. Never is a
-// short page taken for the last one: relays cap their answers as they like.
+// page walks backwards through all events that a relay holds for a filter. A short page
+// does not end the walk, because relays cap their answers at will.
 //
-// Kinds are walked through one by one, and so are authors while they are few.
-// Relays that merge several index scans for a filter, khatru with its Badger
-// store among them, leave events out of a page of several kinds or authors:
-// measured, thousands of 30,000.
+// Kinds are walked one by one, and so are authors if they are few. Relays that merge
+// several index scans for a filter, such as khatru with its Badger store, leave events out
+// of a page of several kinds or authors: thousands of 30,000 in a measurement.
 func (u *upstream) page(l *link, f nostr.Filter) error {
 	u.health.method("paging")
 	for _, k := range f.Kinds {
@@ -61,7 +60,7 @@ func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 	top := now.Add(relay.DefaultMaxFuture).Unix()
 	save := func() error { return l.push(&arrival{cursor: &cursorWrite{filterName(f), cur}}) }
 	if cur.At > 0 {
-		// First what is newer than the unfinished walk, then the rest of it.
+		// Events newer than the unfinished walk come first, then the rest of that walk.
 		if err := u.walk(l, f, top, cur.From-int64(resumeOverlap/time.Second), nil); err != nil {
 			return err
 		}
@@ -88,8 +87,8 @@ func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 	return save()
 }
 
-// walk takes everything between two times, newest first. reached is told how
-// far it has come; the cursor that it writes follows the events.
+// walk fetches all events between two times, newest first. walk calls reached with the
+// time that it has reached. A cursor that reached writes is committed after the events.
 func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached func(at int64) error) error {
 	limit := u.health.pageLimit()
 	largest, barren := 0, 0
@@ -107,8 +106,8 @@ func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached fun
 		largest = max(largest, sub.n)
 		next := sub.oldest
 		if next == until {
-			// The whole page is of one second. It may have more than one page can
-			// hold, and the next page would be this one again.
+			// All events of the page have one second. That second may have more events
+			// than one page, and the next page would be the same again.
 			if sub.n >= min(limit, largest) {
 				if err := u.second(l, f, until, min(limit, largest)); err != nil {
 					return err
@@ -136,8 +135,8 @@ func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached fun
 	return nil
 }
 
-// barrierEvery waits for a page's events only where they were refused so far,
-// so that honest pages overlap with the store's work.
+// barrierEvery waits for the events of a page only if they were all refused so far, so
+// that the store works on honest pages while the next ones are fetched.
 func (l *link) barrierEvery(sub *linkSub) error {
 	if sub.stats.kept.Load()+sub.stats.held.Load() > 0 {
 		return nil
@@ -145,7 +144,7 @@ func (l *link) barrierEvery(sub *linkSub) error {
 	return l.barrier()
 }
 
-// fetch is one page.
+// fetch requests one page.
 func (u *upstream) fetch(l *link, f nostr.Filter, since, until int64, limit int) (*linkSub, error) {
 	s, t := nostr.Timestamp(since), nostr.Timestamp(until)
 	f.Since, f.Until, f.Limit = &s, &t, limit
@@ -157,11 +156,11 @@ func (u *upstream) fetch(l *link, f nostr.Filter, since, until int64, limit int)
 	return sub, l.close("CLOSE", sub)
 }
 
-// second takes a second that holds more events than a page may, by asking for
-// parts of it: by kind, by author, by tags. Authors and tag values are those
-// that we know; what cannot be told apart any further is counted as incomplete.
+// second fetches a second that has more events than one page. The request is split by
+// kind, by author and by tags. Authors and tag values are those that the store knows. If a
+// part cannot be split further, the second is counted as incomplete.
 func (u *upstream) second(l *link, f nostr.Filter, at int64, full int) error {
-	if err := l.barrier(); err != nil { // the authors of what has come are known from here on
+	if err := l.barrier(); err != nil { // afterwards the authors of the fetched events are in the store
 		return err
 	}
 	parts := u.parts(f)
@@ -183,13 +182,13 @@ func (u *upstream) second(l *link, f nostr.Filter, at int64, full int) error {
 	return nil
 }
 
-// secondTags are the tags by which a second of orders is told apart.
+// secondTags are the tags by which orders of one second are split.
 var secondTags = []string{"s", "k", "f", "d"}
 
-// parts cuts a filter into smaller ones.
+// parts splits a filter into smaller filters.
 func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
 	halves := func(values []string, set func(*nostr.Filter, []string)) []nostr.Filter {
-		// Eight at a time: each part that is still too large is cut again.
+		// Eight parts at a time, because each part that is still too large is split again.
 		size := max(1, (len(values)+7)/8)
 		for part := range slices.Chunk(values, size) {
 			g := f
