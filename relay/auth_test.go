@@ -48,7 +48,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 	}
 
 	c := r.dial()
-	c.Quiet() // no challenge comes unasked
+	c.Quiet() // the relay sends no challenge unless it refuses an event
 	c.NeedChallenge()
 	if c.Challenge == nobody.Challenge || len(c.Challenge) < 32 {
 		t.Errorf("challenges %q and %q", c.Challenge, nobody.Challenge)
@@ -246,7 +246,7 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 	if asked.Search != "bizum madrid" || asked.Limit != 10 {
 		t.Errorf("asked %v", asked)
 	}
-	// Another filter's answers follow, without repetition.
+	// The answer of the other filter follows, without repetitions.
 	if got := c.Req("s", filter, testkit.Object{"kinds": []int{38383}}); len(got) != 3 || got[0] != a.ID || got[1] != b.ID || got[2] != done.ID {
 		t.Errorf("got %v", got)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// rawClient writes frames no library would.
+// rawClient writes frames that a websocket library would not write.
 type rawClient struct {
 	tb testing.TB
 	nc net.Conn
@@ -71,7 +71,8 @@ func (c *rawClient) next() (ws.OpCode, string) {
 	return f.Header.OpCode, string(f.Payload)
 }
 
-// closedWith reads up to the close frame and gives its code and the notices before it.
+// closedWith reads up to the close frame. closedWith returns its code and the notices
+// before it.
 func (c *rawClient) closedWith() (code ws.StatusCode, notices string) {
 	c.tb.Helper()
 	for {
@@ -146,11 +147,11 @@ func TestBadEvents(t *testing.T) {
 	if r.store.Head() != 0 {
 		t.Errorf("%d events were logged", r.store.Head())
 	}
-	// What is odd and valid is taken: one-element tags, wraps of two days ago.
+	// Odd but valid events are taken: one-element tags, gift wraps dated two days back.
 	c.MustPublish(tags(14, nostr.Tag{"d"}, nostr.Tag{"x"}, nostr.Tag{"p", ""}))
 	c.MustPublish(testkit.Signed(t, mostro.KindGiftWrap, at-2*24*3600))
 	c.MustPublish(testkit.SignedBy(t, testkit.Secret, 14, at, "\b\t\n\f\r\"\\/ \x00\x1f\x7f \u2028\ufffe\U0010ffff é"))
-	c.MustPublish(tags(38383)) // no d at all is d ""
+	c.MustPublish(tags(38383)) // an event without a d tag has d ""
 }
 
 func TestMalformedFrames(t *testing.T) {
@@ -227,8 +228,8 @@ func TestOddButValidFrames(t *testing.T) {
 	if got := c.Req(quoted, testkit.Object{"kinds": []int{1}}); got != nil {
 		t.Error(got)
 	}
-	c.Send("CLOSE", sub) // or the event may come to us before its OK
-	// Members that NIP-01 does not know are passed over, wherever they stand.
+	c.Send("CLOSE", sub) // otherwise the event may arrive before its OK
+	// Members that NIP-01 does not define are skipped, at any position.
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	body, _ := evt.MarshalJSON()
 	c.SendText(`["EVENT",{"extra":[{"id":"x"}],` + string(body[1:len(body)-1]) + `,"seen":null}]`)
@@ -342,7 +343,7 @@ func TestHandshakeHeaders(t *testing.T) {
 	for headers, want := range map[string]int{
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 12\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n": http.StatusUpgradeRequired,
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n":                                                http.StatusBadRequest,
-		"Upgrade: websocket\r\n": http.StatusBadRequest, // khatru's own loop must never see it
+		"Upgrade: websocket\r\n": http.StatusBadRequest, // khatru's own socket loop must never see the request
 	} {
 		nc, err := net.Dial("tcp", r.http.Listener.Addr().String())
 		if err != nil {
@@ -404,7 +405,7 @@ func TestTooManyConnections(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxConnections = 2 })
 	a := r.dial()
 	r.dial()
-	// A handshake's answer leaves before the connection is counted.
+	// The answer to a handshake is sent before the connection is counted.
 	testkit.Eventually(t, "both are counted", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
 	_, resp, err := websocket.Dial(t.Context(), r.url(), nil)
 	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
@@ -415,7 +416,8 @@ func TestTooManyConnections(t *testing.T) {
 	r.dial()
 }
 
-// Whatever text arrives, the relay answers or closes, and goes on for others.
+// FuzzFrames sends any text as a frame. The relay answers or closes the connection, and
+// serves other clients afterwards.
 func FuzzFrames(f *testing.F) {
 	r := startRelay(f, nil)
 	witness := r.dial()

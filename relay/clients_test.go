@@ -25,15 +25,15 @@ var overtakingRounds = flag.Int("overtaking.rounds", 1000, "requests and replies
 
 var updateClients = flag.Bool("update-clients", false, "rewrite testdata/clients.golden")
 
-// clientWorld is what real wallets meet: one busy Mostro, one quiet one, their
-// users' mail and their rivals.
+// clientWorld is the data that real wallets read: one busy Mostro, one quiet one, the mail
+// of their users, and their competitors.
 type clientWorld struct {
-	node, quiet, maker, solver string // secrets
-	N, Q, K, S                 string // their keys
+	node, quiet, maker, solver string // secret keys
+	N, Q, K, S                 string // public keys of the secret keys
 	T                          []string
 	at                         int64
 	events                     []*nostr.Event
-	names                      map[string]string // id -> what it is called in the golden file
+	names                      map[string]string // id -> name in the golden file
 }
 
 func newClientWorld(tb testing.TB, at int64) *clientWorld {
@@ -79,7 +79,7 @@ func newClientWorld(tb testing.TB, at int64) *clientWorld {
 		put(fmt.Sprintf("N-to-T%d", i), w.node, mostro.KindMessage, w.at-int64(i)*3600-3, nostr.Tag{"p", w.T[i]})
 	}
 	put("N-to-T199", w.node, mostro.KindMessage, w.at-20*day, nostr.Tag{"p", w.T[199]})
-	for i := range 3 { // NIP-59 dates wraps back by up to two days
+	for i := range 3 { // NIP-59 dates gift wraps back by up to two days
 		put(fmt.Sprintf("wrap-to-T%d", i), fmt.Sprintf("%064x", 0x9000+i), mostro.KindGiftWrap, w.at-2*day+int64(i), nostr.Tag{"p", w.T[i]})
 	}
 	put("wrap-to-N", fmt.Sprintf("%064x", 0x9100), mostro.KindGiftWrap, w.at-day, nostr.Tag{"p", w.N})
@@ -93,8 +93,8 @@ func newClientWorld(tb testing.TB, at int64) *clientWorld {
 	return w
 }
 
-// clientRow is one row of what clients ask. live is an event that must come
-// once the stored ones are through; nil: none.
+// clientRow is one request that clients send. live is an event that must arrive after the
+// stored ones; nil: no event.
 type clientRow struct {
 	name    string
 	filters nostr.Filters
@@ -175,10 +175,10 @@ func (w *clientWorld) rows(tb testing.TB) []clientRow {
 	}
 }
 
-// clientDriver is a relay client of some library.
+// clientDriver is the relay client of a library.
 type clientDriver interface {
 	open(sub string, filters nostr.Filters)
-	// next gives the next thing that happened to sub: an event's id, "EOSE" or "CLOSED".
+	// next returns the next event or answer of sub: an event's id, "EOSE" or "CLOSED".
 	next(sub string) string
 	publish(evt *nostr.Event)
 	close(sub string)
@@ -225,7 +225,7 @@ func TestRequestsOfRealClients(t *testing.T) {
 					got = append(got, id)
 				}
 				if lib == "go-nostr" {
-					w.sort(got) // the library hands events on by a goroutine each
+					w.sort(got) // the library delivers each event by a goroutine of its own
 				}
 				checkClientAnswer(t, w, row, got)
 				fmt.Fprintf(&golden, "%s: %d: %s\n", row.name, len(namesOf(w, got)), summary(namesOf(w, got)))
@@ -263,7 +263,7 @@ func TestRequestsOfRealClients(t *testing.T) {
 	}
 }
 
-// sort puts ids into NIP-01's order.
+// sort puts ids into the order of NIP-01.
 func (w *clientWorld) sort(ids []string) {
 	at := map[string]nostr.Timestamp{}
 	for _, evt := range w.events {
@@ -277,7 +277,7 @@ func (w *clientWorld) sort(ids []string) {
 	})
 }
 
-// namesOf leaves out the events that rows before have published live.
+// namesOf leaves out the events that earlier rows have published live.
 func namesOf(w *clientWorld, ids []string) (names []string) {
 	for _, id := range ids {
 		if name, ok := w.names[id]; ok {
@@ -294,8 +294,8 @@ func summary(names []string) string {
 	return fmt.Sprintf("%s ... %s", strings.Join(names[:3], " "), strings.Join(names[len(names)-2:], " "))
 }
 
-// checkClientAnswer: every event once, newest first, none that is superseded,
-// all that match where there is no limit.
+// checkClientAnswer checks that every event arrives once, newest first, that none is
+// superseded, and that all matching events arrive if the filter has no limit.
 func checkClientAnswer(t *testing.T, w *clientWorld, row clientRow, got []string) {
 	t.Helper()
 	byID := map[string]*nostr.Event{}
@@ -311,7 +311,7 @@ func checkClientAnswer(t *testing.T, w *clientWorld, row clientRow, got []string
 		seen[id] = true
 		evt := byID[id]
 		if evt == nil {
-			continue // published by a row before
+			continue // published by an earlier row
 		}
 		if w.names[id] == "N-order-7-old" || !row.filters.Match(evt) {
 			t.Errorf("%s: %s is no answer", row.name, w.names[id])
@@ -336,7 +336,7 @@ func checkClientAnswer(t *testing.T, w *clientWorld, row clientRow, got []string
 	}
 }
 
-// happenings files what happens by subscription.
+// happenings sorts events and answers by subscription.
 type happenings struct {
 	tb  testing.TB
 	mu  sync.Mutex
@@ -350,7 +350,7 @@ func (h *happenings) of(sub string) chan string {
 		h.all = map[string]chan string{}
 	}
 	if h.all[sub] == nil {
-		h.all[sub] = make(chan string, 8192) // more than any row has; full: the test hangs and says so
+		h.all[sub] = make(chan string, 8192) // more than any row has; if full, the test hangs and says so
 	}
 	return h.all[sub]
 }
@@ -366,7 +366,7 @@ func (h *happenings) next(sub string) string {
 	}
 }
 
-// goNostrDriver speaks through go-nostr's own relay client.
+// goNostrDriver uses the relay client of go-nostr.
 type goNostrDriver struct {
 	happenings
 	relay *nostr.Relay
@@ -389,7 +389,7 @@ func newGoNostrDriver(tb testing.TB, url string) *goNostrDriver {
 
 func (d *goNostrDriver) open(sub string, filters nostr.Filters) {
 	d.tb.Helper()
-	// The library makes its own ids longer than its label.
+	// The library makes its own ids, which are longer than its label.
 	s, err := d.relay.Subscribe(context.Background(), filters, nostr.WithLabel(strings.TrimRight(sub, "x")))
 	if err != nil {
 		d.tb.Fatal(err)
@@ -406,7 +406,7 @@ func (d *goNostrDriver) open(sub string, filters nostr.Filters) {
 				}
 				c <- evt.ID
 			case <-eose:
-				// The library gives no order between its two channels.
+				// The library has two channels and no order between them.
 				for more := true; more; {
 					select {
 					case evt, ok := <-s.Events:
@@ -437,7 +437,7 @@ func (d *goNostrDriver) publish(evt *nostr.Event) {
 
 func (d *goNostrDriver) close(sub string) { d.subs[sub].Unsub() }
 
-// nodeDriver speaks through a JavaScript library.
+// nodeDriver uses a JavaScript library.
 type nodeDriver struct {
 	happenings
 	lib, url string
@@ -472,7 +472,7 @@ func newNodeDriver(tb testing.TB, dir, lib, url string) *nodeDriver {
 				OK                string
 			}
 			if err := json.Unmarshal(lines.Bytes(), &h); err != nil {
-				continue // the library prints what it likes
+				continue // other output of the library
 			}
 			switch {
 			case h.Error != "":
@@ -522,9 +522,9 @@ func (d *nodeDriver) publish(evt *nostr.Event) {
 
 func (d *nodeDriver) close(sub string) { d.say(map[string]any{"op": "close", "sub": sub}) }
 
-// The rig by which plain khatru loses 839 replies of 1,500: a wallet subscribes
-// with limit 0, sends its request without waiting for EOSE, and the answer is
-// on its way at once.
+// TestOvertakingRigLosesNothing repeats the pattern in which plain khatru loses 839
+// replies of 1,500: a wallet subscribes with limit 0, sends its request without waiting
+// for EOSE, and the answer comes at once.
 func TestOvertakingRigLosesNothing(t *testing.T) {
 	rounds := *overtakingRounds
 	r := startRelay(t, nil)
@@ -542,7 +542,7 @@ func TestOvertakingRigLosesNothing(t *testing.T) {
 				sub := fmt.Sprint("wait", n)
 				ask := testkit.SignedBy(t, secret, 14, testkit.Now(), fmt.Sprint("ask ", n), nostr.Tag{"p", node})
 				answer := testkit.SignedBy(t, fmt.Sprintf("%064x", 0x5000), 14, testkit.Now(), fmt.Sprint("answer ", p, n), nostr.Tag{"p", key}, nostr.Tag{"n", fmt.Sprint(n)})
-				// Both frames in one go.
+				// Both frames are sent together.
 				wallet.Send("REQ", sub, testkit.Object{"kinds": []int{14}, "authors": []string{node}, "#p": []string{key}, "limit": 0})
 				wallet.Send("EVENT", ask)
 				if words, err := daemon.Read(); err != nil || words[0] != "EVENT" {

@@ -13,8 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// Any set of subscriptions gets exactly the events that nostr.Filter.Matches
-// gives it, whatever condition each filter is filed under.
+// TestDispatchEqualsMatches checks that any set of subscriptions gets exactly the events
+// for which nostr.Filter.Matches returns true, for every condition that a filter may be
+// indexed under.
 func TestDispatchEqualsMatches(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -161,8 +162,8 @@ func TestMetricsPassTheLinter(t *testing.T) {
 	}
 }
 
-// BenchmarkDispatch measures one order met by the subscriptions that clients
-// have: 2,000 wallets that watch their trades, 200 order books.
+// BenchmarkDispatch measures the dispatch of one order to a typical set of subscriptions:
+// 2,000 wallets that watch their trades, and 200 order books.
 func BenchmarkDispatch(b *testing.B) {
 	clock := testkit.NewClock()
 	st, err := eventlog.Open(eventlog.Config{Dir: b.TempDir(), Now: clock.Now})

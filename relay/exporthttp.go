@@ -47,7 +47,7 @@ func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 	// is closed if the client takes no byte for a minute.
 	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
 	if err != nil && r.Context().Err() == nil {
-		s.cfg.Log.Warn("export broken off", "err", err)
+		s.cfg.Log.Warn("export aborted", "err", err)
 		panic(http.ErrAbortHandler) // the client must not take the export for complete
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// What WellFormed lets through is safe to hash, encode and read again.
+// FuzzWellFormed checks that an event that WellFormed accepts is safe to hash, to encode
+// and to parse again.
 func FuzzWellFormed(f *testing.F) {
 	for _, evt := range []*nostr.Event{
 		testkit.Signed(f, 38383, 1, nostr.Tag{"d"}), testkit.Signed(f, 10002, 1), testkit.Signed(f, 1, 1, nostr.Tag{}), testkit.Signed(f, 1, 1, nostr.Tag{"-"}, nostr.Tag{"expiration", "x"}),

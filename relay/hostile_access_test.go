@@ -19,8 +19,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A page in the operator's browser reaches ws://127.0.0.1 and is held to rates,
-// and so is all of this machine where it speaks for strangers.
+// A page in the operator's browser can connect to ws://127.0.0.1, so rates apply to it. If
+// NobodyIsLocal is set, rates apply to all clients on this machine.
 func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*Config)
@@ -52,7 +52,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 	}
 }
 
-// The private listener answers no page, whatever name was made to lead to it.
+// The private listener refuses pages for every host name that resolves to it.
 func TestPrivateListenerAnswersNoPages(t *testing.T) {
 	private := httptest.NewServer(GuardPrivate(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metrics") }), "metrics.lan"))
 	defer private.Close()
@@ -62,7 +62,7 @@ func TestPrivateListenerAnswersNoPages(t *testing.T) {
 		want         int
 	}{
 		{"127.0.0.1:" + port, "", 200}, {"localhost:" + port, "", 200}, {"[::1]:" + port, "", 200}, {"10.0.0.7", "", 200}, {"metrics.lan:9", "", 200},
-		{"rebound.evil.example:" + port, "", 403}, {"127.0.0.1.evil.example", "", 403}, {"", "", 200}, // Go fills the empty one in
+		{"rebound.evil.example:" + port, "", 403}, {"127.0.0.1.evil.example", "", 403}, {"", "", 200}, // Go fills in an empty Host
 		{"127.0.0.1:" + port, "http://evil.example", 403}, {"localhost", "null", 403},
 	} {
 		req, err := http.NewRequest(http.MethodGet, private.URL+"/metrics", nil)
@@ -83,8 +83,8 @@ func TestPrivateListenerAnswersNoPages(t *testing.T) {
 	}
 }
 
-// Without a configured URL a proof made for another relay does not hold here,
-// and no proof holds twice.
+// If no URL is configured, a proof made for another relay is refused here. Each proof is
+// accepted once.
 func TestProofsHoldOnceAndHere(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Admins, c.NobodyIsLocal = []string{testkit.Signed(t, 1, 0).PubKey}, true })
 	body := ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending"))
@@ -147,7 +147,7 @@ func TestProofsOfKeysAreRated(t *testing.T) {
 	}
 }
 
-// The public export holds nothing that the rules never show, and is rated.
+// The public export holds no event that the rules hide, and has a rate limit.
 func TestPublicExport(t *testing.T) {
 	r := startRelay(t, func(cfg *Config) { cfg.NobodyIsLocal = true })
 	banned := strings.Repeat("2", 64)
@@ -189,7 +189,7 @@ func TestPublicExport(t *testing.T) {
 	}
 }
 
-// Half a message does not live as long as pings come.
+// A client cannot keep half a message alive by pings.
 func TestHalfMessagesEnd(t *testing.T) {
 	r := startRelay(t, func(cfg *Config) { cfg.IdleAfter, cfg.PingEvery = 300*time.Millisecond, 100*time.Millisecond })
 	c := dialRaw(t, r, "")
@@ -200,13 +200,13 @@ func TestHalfMessagesEnd(t *testing.T) {
 	}
 	go func() {
 		for err := error(nil); err == nil; time.Sleep(50 * time.Millisecond) {
-			_, err = c.nc.Write(ping) // until the test closes it
+			_, err = c.nc.Write(ping) // until the test closes the connection
 		}
 	}()
 	testkit.Eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 }
 
-// What this program publishes itself is not refused for its time.
+// The times of this program's own events are not checked.
 func TestOwnEventsAreNotRefusedForTheirTime(t *testing.T) {
 	at := time.Unix(1_790_000_000, 0)
 	evt := &nostr.Event{ID: strings.Repeat("a", 64), PubKey: strings.Repeat("b", 64), Sig: strings.Repeat("c", 128), Kind: mostro.KindOrder, Tags: nostr.Tags{{"d", "x"}}}

@@ -12,8 +12,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Many requests of many ids do not hold up what others publish, and count as
-// many events.
+// Many deletion requests with many ids do not delay other publishers, and each request
+// counts as many events.
 func TestManyLargeDeletions(t *testing.T) {
 	st, err := eventlog.Open(eventlog.Config{Dir: t.TempDir()})
 	if err != nil {

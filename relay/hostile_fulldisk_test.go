@@ -14,8 +14,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// With less free space than the reserve nothing is taken, reading goes on, and
-// when there is room again events are taken again.
+// If the free space is below the reserve, no event is taken and requests are answered.
+// When space is free again, events are taken again.
 func TestFullDiskRefusesEvents(t *testing.T) {
 	var free atomic.Int64
 	free.Store(math.MaxInt64)

@@ -17,8 +17,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Clients that subscribe to all and read nothing hold a bounded part of memory
-// together, and those that read get everything meanwhile.
+// Clients that subscribe to all events and read nothing hold a bounded amount of memory in
+// total. Clients that read get every event meanwhile.
 func TestNeverReadersShareTheirRoom(t *testing.T) {
 	const room = 32 << 20
 	r := startRelay(t, func(cfg *Config) { cfg.MaxQueuedBytes = room })
@@ -28,7 +28,7 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 	for range idle {
 		c := r.dial()
 		c.Req("idle", testkit.Object{"kinds": []int{38383}, "limit": 0})
-		c.WS = nil // nothing reads it any more; its socket stays open
+		c.WS = nil // no goroutine reads the connection any more; its socket stays open
 	}
 	most := int64(0)
 	for n := range 150 {
@@ -49,7 +49,7 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 	}
 }
 
-// Reconciliations take their room before they list events.
+// A reconciliation reserves its memory before it lists events.
 func TestReconciliationsReserveFirst(t *testing.T) {
 	clock := testkit.NewClock()
 	st := openStore(t, t.TempDir(), clock)
@@ -70,8 +70,8 @@ func TestReconciliationsReserveFirst(t *testing.T) {
 	}
 }
 
-// A listener bounds connections before a byte of them is read, and gives their
-// places back.
+// A listener limits connections before a byte is read from them. A closed connection frees
+// its slot.
 func TestBoundListener(t *testing.T) {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -118,7 +118,7 @@ func TestBoundListener(t *testing.T) {
 		for len(accepted) > 0 {
 			conn := <-accepted
 			conn.Close()
-			conn.Close() // twice gives back once
+			conn.Close() // the second Close frees no second slot
 		}
 		if b := l.(*boundListener); b.open != 0 || len(b.byAddress) != 0 {
 			t.Errorf("%s: %d places are taken by nobody, %v", c.name, b.open, b.byAddress)
@@ -170,7 +170,7 @@ func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
 	})
 }
 
-// An import whose body comes slowly goes on, and one whose body stops ends.
+// An import with a slow body continues. An import whose body stops ends.
 func TestImportsMustMakeProgress(t *testing.T) {
 	r := startRelay(t, nil)
 	began := time.Now()

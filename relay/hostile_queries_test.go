@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// A client that reads nothing of its answers has few of their bodies held.
+// If a client reads nothing of its answers, few of their bodies are in memory.
 func TestUnreadAnswersHoldLittle(t *testing.T) {
 	st, err := eventlog.Open(eventlog.Config{Dir: t.TempDir(), BodyCache: -1})
 	if err != nil {
@@ -56,8 +56,8 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 		}
 		return waiting == readers
 	})
-	// Neither does the system hold much of them: its buffers are full by now, or
-	// take no more.
+	// The system holds little of the answers too: its buffers are full by now, or accept
+	// no more bytes.
 	taken, same := float64(-1), 0
 	testkit.Eventually(t, "nothing more is taken by the system", func() bool {
 		if now := testutil.ToFloat64(r.srv.met.sentBytes); now != taken {
@@ -77,8 +77,8 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 	}
 }
 
-// What a request costs is charged to its address: by its filters, its searches
-// and the time that its answer took.
+// A request is charged to its address by its filters, its searches and the time of its
+// answer.
 func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 	r := startRelay(t, func(cfg *Config) {
 		cfg.Limits.RequestsPerMinutePerIP = 200
@@ -103,7 +103,7 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 		}
 	}
 	long := r.dialFrom("203.0.113.201")
-	for i := range 5 { // 50 requests each by their length alone
+	for i := range 5 { // each counts as 50 requests by its length alone
 		got := ask(long, 1, `{"#t":["`+strings.Repeat("x", 49*bytesOfOne)+`"],"limit":0}`)
 		if refused := strings.HasPrefix(got, "CLOSED rate-limited: too many requests"); refused != (i == 4) {
 			t.Errorf("long request %d: %.200s", i, got)

@@ -13,7 +13,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// filtersOf is the text of n filters behind a comma each.
+// filtersOf returns the text of n filters, each after a comma.
 func filtersOf(n int, filter func(i int) string) string {
 	var b strings.Builder
 	for i := range n {
@@ -23,8 +23,8 @@ func filtersOf(n int, filter func(i int) string) string {
 	return b.String()
 }
 
-// A connection may not file one place many times, and leaving a place costs the
-// same however many are filed there.
+// A connection cannot fill one bucket with many equal filters. Removing a filter from a
+// bucket takes the same time for any number of entries.
 func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	r := startRelay(t, nil)
 	values := strings.Repeat(`"a",`, 63) + `"a"`
@@ -52,7 +52,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 	took := time.Since(began)
 	t.Logf("%d REQs, %d filings, left after %v", open, filed, took)
-	if took > 10*time.Second { // 22 s of CPU when each filing was searched for
+	if took > 10*time.Second { // 22 s of CPU when unregister searched for each entry
 		t.Errorf("leaving took %v", took)
 	}
 }
@@ -70,7 +70,7 @@ func TestLeavingOnePlaceIsConstant(t *testing.T) {
 			srv.dispatch.register(subs[i])
 		}
 		began := time.Now()
-		for i := range subs { // from the middle, which is far from either end
+		for i := range subs { // from the middle, which is far from both ends
 			srv.dispatch.unregister(subs[filed-1-(i+filed/2)%filed])
 		}
 		return time.Since(began)
@@ -82,8 +82,8 @@ func TestLeavingOnePlaceIsConstant(t *testing.T) {
 	}
 }
 
-// deliveryTime publishes an event by one client and returns how long another,
-// subscribed to it alone, waits for it.
+// deliveryTime publishes an event and returns the time until a client that is subscribed
+// to this event alone receives it.
 func deliveryTime(t *testing.T, publisher, subscriber *testkit.Client, n int, tags ...nostr.Tag) time.Duration {
 	t.Helper()
 	evt := testkit.Signed(t, 38383, testkit.Now(), append(nostr.Tags{{"d", fmt.Sprint("delivery", n)}}, tags...)...)
@@ -95,8 +95,8 @@ func deliveryTime(t *testing.T, publisher, subscriber *testkit.Client, n int, ta
 	return took
 }
 
-// Filters of many conditions do not delay what another client subscribed to.
-// The events have many tags, and each filter is found by one of them.
+// Filters with many conditions do not delay the subscriptions of other clients. The events
+// have many tags, and the index finds each filter by one of them.
 func TestFiltersOfManyConditions(t *testing.T) {
 	r := startRelay(t, nil)
 	publisher, subscriber, hostile := r.dial(), r.dial(), r.dial()
@@ -106,7 +106,7 @@ func TestFiltersOfManyConditions(t *testing.T) {
 	for i := range n {
 		tags = append(tags, nostr.Tag{string(letters[i%len(letters)]), fmt.Sprint(i)})
 	}
-	// Each filter holds in every letter, by the last tag of it, but not in the
+	// Each filter matches in every letter, by the last tag of that letter, except in the
 	// letter that is compared last.
 	filters := filtersOf(100, func(i int) string {
 		var b strings.Builder
@@ -171,8 +171,7 @@ func TestConditionsOfAConnectionAreBounded(t *testing.T) {
 	}
 }
 
-// All connections of an address have a bound together, which ends with their
-// subscriptions.
+// All connections of an address share one limit. Closed subscriptions no longer count.
 func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 	r := startRelay(t, func(cfg *Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
 	values := make([]string, maxOpenValues-10)

@@ -233,7 +233,7 @@ func readLine(br *bufio.Reader, limit int) (line []byte, tooLong bool, err error
 
 // reasonMailImported is the refusal of mail in an import, because the escrow answers only
 // messages that clients publish.
-const reasonMailImported = "blocked: a message in a file is answered by nobody: publish it as an EVENT over the relay's websocket"
+const reasonMailImported = "blocked: the escrow does not answer messages of an import: publish the message as an EVENT over the relay's websocket"
 
 func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLine, believe bool) {
 	if l.reason != "" {

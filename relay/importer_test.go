@@ -42,7 +42,7 @@ func ndjson(tb testing.TB, events ...*nostr.Event) string {
 	return b.String()
 }
 
-// importAll imports and gives the results.
+// importAll imports a text and returns the results.
 func (r *testRelay) importAll(tb testing.TB, in string) (results []ImportResult) {
 	tb.Helper()
 	sum, err := r.srv.Import(context.Background(), strings.NewReader(in), ImportOptions{}, func(res ImportResult) error {
@@ -214,8 +214,8 @@ func TestImportOverHTTP(t *testing.T) {
 	}
 }
 
-// Results come while lines still do, and a client that reads only in the end
-// is not waited for.
+// Results are sent while lines still arrive. A client that reads only at the end does not
+// block the import.
 func TestImportStreams(t *testing.T) {
 	r := startRelay(t, nil)
 	pr, pw := io.Pipe()
@@ -253,7 +253,8 @@ func TestImportDoesNotWaitForAClientThatReadsLast(t *testing.T) {
 	}
 	defer nc.Close()
 	nc.SetDeadline(time.Now().Add(20 * time.Second))
-	// More results than the socket's buffers hold, before the last line is sent.
+	// There are more results than the buffers of the socket hold, before the last line is
+	// sent.
 	const lines = 100_000
 	body := strings.Repeat("x"+strings.Repeat(" ", 300)+"\n", lines)
 	fmt.Fprintf(nc, "POST /api/v1/import HTTP/1.1\r\nHost: relay.test\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", len(body))
@@ -322,8 +323,8 @@ func TestImportIsLocalOnlyOnALoopbackListener(t *testing.T) {
 	}
 }
 
-// An import keeps up with the checking of signatures: nothing else may cost
-// half as much.
+// BenchmarkImport measures an import. An import should be as fast as the check of
+// signatures: no other step may cost half as much.
 func BenchmarkImport(b *testing.B) {
 	st, err := eventlog.Open(eventlog.Config{Dir: b.TempDir()})
 	if err != nil {

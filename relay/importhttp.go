@@ -214,18 +214,18 @@ func (s *Server) importIsLocal(r *http.Request) bool {
 	return err == nil && listener.Addr().Unmap().IsLoopback()
 }
 
-var errPayload = errors.New("the payload hash is not that of the body")
+var errPayload = errors.New("the payload hash is not the hash of the body")
 
 // checkProof verifies a NIP-98 header with the key of an admin. checkProof returns the
 // payload hash that the proof commits to.
 func (s *Server) checkProof(r *http.Request) (payload string, err error) {
 	scheme, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Nostr") {
-		return "", errors.New("this needs NIP-98 authorization by an admin key")
+		return "", errors.New("the request needs a NIP-98 authorization by an admin key")
 	}
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 	if err != nil || len(raw) > maxProofBytes {
-		return "", errors.New("the authorization is not base64 of an event")
+		return "", errors.New("the authorization is not an event in base64")
 	}
 	var evt nostr.Event
 	var t jsonscan.Scanner

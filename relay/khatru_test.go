@@ -10,8 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestEveryEventPassesKhatru: an event that is accepted, by whatever way it came,
-// was shown to the hooks of khatru's AddEvent.
+// TestEveryEventPassesKhatru checks that the hooks of khatru's AddEvent see every accepted
+// event, for every road.
 func TestEveryEventPassesKhatru(t *testing.T) {
 	r := startRelay(t, nil)
 	var mu sync.Mutex

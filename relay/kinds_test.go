@@ -12,9 +12,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestKindsNextToOrders publishes each kind over a socket. Announcements, the
-// health of nodes and keysets are taken and served. What only has their number
-// is refused.
+// TestKindsNextToOrders publishes each kind over a socket. Announcements, the health of
+// nodes and keysets are taken and served. Other events with the same kind numbers are
+// refused.
 func TestKindsNextToOrders(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
@@ -48,8 +48,8 @@ func TestKindsNextToOrders(t *testing.T) {
 	}
 }
 
-// TestAttestationsArePrivate sends an attestation by every road, also to a relay
-// whose operator lists the kind.
+// TestAttestationsArePrivate sends an attestation by every road, and also to a relay whose
+// operator lists the kind.
 func TestAttestationsArePrivate(t *testing.T) {
 	const reason = "invalid: kind 38388"
 	evt := testkit.Attestation(t, testkit.Now())

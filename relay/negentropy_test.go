@@ -84,7 +84,7 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 	})
 }
 
-// liveIDs lists the ids of all that is served.
+// liveIDs returns the ids of all served events.
 func (r *testRelay) liveIDs(tb testing.TB) []string {
 	tb.Helper()
 	return idsOf(tb, r.store, nostr.Filter{}, 1<<20)

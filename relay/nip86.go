@@ -62,7 +62,7 @@ func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
 	} else if answer.Result, err = call(s, req.Params); err != nil {
 		answer.Result, answer.Error = nil, err.Error()
 	} else {
-		s.cfg.Log.Info("management", "method", req.Method)
+		s.cfg.Log.Info("management request", "method", req.Method)
 	}
 	w.Header().Set("Content-Type", "application/nostr+json+rpc")
 	json.NewEncoder(w).Encode(answer) // if the client is gone, the answer is lost

@@ -75,7 +75,7 @@ func isForwarded(h http.Header) bool {
 // proof.
 func (s *Server) sayNoURL(host string) string {
 	s.noURL.Do(func() {
-		s.cfg.Log.Warn("proofs of keys are refused: relay.url is not set, and a request came by another name than the listener's own address", "host", clip.Text(host, 200))
+		s.cfg.Log.Warn("proofs of keys are refused: relay.url is not set, and the Host of a request is not the listener's own address", "host", clip.Text(host, 200))
 	})
 	return "this relay does not know its public address: its operator must set relay.url in the configuration"
 }

@@ -22,18 +22,17 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestProofsForOtherNames sends a NIP-42 and a NIP-98 proof that name the
-// address given, to a relay at a real socket: directly, or through a reverse
-// proxy.
+// TestProofsForOtherNames sends a NIP-42 and a NIP-98 proof for the given address to a
+// relay on a real socket, directly or through a reverse proxy.
 func TestProofsForOtherNames(t *testing.T) {
 	const public, hint = "wss://relay.example", "relay.url"
 	for name, c := range map[string]struct {
-		url    string // of the config
-		host   string // of the request; "": the address that is dialled; localhost: by that name
-		names  string // ws URL in the proofs; "": by host
-		proxy  string // none, or how it treats Host: "keeps", "rewrites"
+		url    string // relay.url of the config
+		host   string // Host of the request; "": the address that is dialled; localhost: the same by name
+		names  string // ws URL in the proofs; "": from host
+		proxy  string // "": no proxy; "keeps" or "rewrites": how the proxy treats Host
 		silent bool   // the proxy sends no forwarding header
-		want   string // "" accepted, else a part of the refusal
+		want   string // "": accepted; otherwise a part of the refusal
 	}{
 		"operator on 127.0.0.1":                        {},
 		"operator on localhost":                        {host: "localhost"},

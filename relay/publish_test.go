@@ -9,9 +9,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The program's own events are taken whatever their date says: an event that
-// its own relay refuses would be published nowhere, and what waits behind it
-// neither. A refusal that would be repeated is told apart.
+// The program's own events are taken for any created_at. If its own relay refused an
+// event, the event would be published on no relay, and the events queued behind it would
+// wait. A final refusal is distinguished from a temporary error.
 func TestOwnEventsAndTime(t *testing.T) {
 	clock := testkit.NewClock()
 	s, err := New(Config{Store: openStore(t, t.TempDir(), clock), Now: clock.Now})

@@ -23,7 +23,7 @@ import (
 
 const adminSecret = "00000000000000000000000000000000000000000000000000000000000000ad"
 
-// manage sends a NIP-86 request and gives its status, result and error.
+// manage sends a NIP-86 request and returns its status, result and error.
 func (r *testRelay) manage(secret, method string, params ...any) (status int, result any, problem string) {
 	r.tb.Helper()
 	if params == nil {
@@ -137,7 +137,7 @@ func TestManagement(t *testing.T) {
 		}
 	}
 
-	// The rules outlive the process.
+	// The rules are kept over a restart.
 	r.stop()
 	r2 := startRelay(t, admin)
 	if rules := r2.srv.Rules(); rules.Name != "another" || len(rules.BlockedIPs) != 1 || len(rules.BlockedEvents) != 1 {
@@ -158,7 +158,7 @@ func TestManagement(t *testing.T) {
 		t.Errorf("name %q", info.Name)
 	}
 
-	// And an operator's editor changes them; nonsense changes nothing.
+	// An operator may edit the file of rules. An invalid file changes nothing.
 	future := time.Now().Add(time.Minute)
 	write := func(text string) {
 		t.Helper()
@@ -173,7 +173,7 @@ func TestManagement(t *testing.T) {
 	write(`{"name":"edited"}`)
 	testkit.Eventually(t, "the file is read again", func() bool { return r2.srv.Rules().Name == "edited" })
 	write(`{"name":`)
-	time.Sleep(rulesEvery + 200*time.Millisecond) // nothing to wait for: nothing must happen
+	time.Sleep(rulesEvery + 200*time.Millisecond) // no condition to wait for, because nothing must happen
 	if r2.srv.Rules().Name != "edited" {
 		t.Error("a broken file is in force")
 	}
@@ -262,7 +262,7 @@ func TestQuotaOverTheSocket(t *testing.T) {
 	}
 }
 
-// gaugeOf reads one labelled counter.
+// gaugeOf returns the value of one labelled metric.
 func gaugeOf(tb testing.TB, r *testRelay, name, label string) float64 {
 	tb.Helper()
 	families, err := r.reg.Gather()
@@ -279,8 +279,8 @@ func gaugeOf(tb testing.TB, r *testRelay, name, label string) float64 {
 	return 0
 }
 
-// Who asks too often is told so by what each verb has for it, and goes on once
-// the minute is over; a client of this machine is not counted.
+// If a client asks too often, each verb returns its own refusal, and the client is served
+// again after a minute. A client on this machine is not counted.
 func TestRatesOfRequests(t *testing.T) {
 	clock := testkit.NewClock()
 	r := startRelay(t, func(c *Config) {

@@ -10,8 +10,8 @@ import (
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
-// BenchmarkRequest measures a REQ over a socket, from its frame to EOSE, over
-// 20,000 orders.
+// BenchmarkRequest measures a REQ over a socket, from the frame to EOSE, with 20,000
+// orders stored.
 func BenchmarkRequest(b *testing.B) {
 	st, err := eventlog.Open(eventlog.Config{Dir: b.TempDir()})
 	if err != nil {

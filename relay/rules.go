@@ -109,7 +109,7 @@ func (s *Server) change(alter func(*Rules) error) error {
 	}
 	if s.cfg.RulesFile != "" {
 		if err := writeRules(s.cfg.RulesFile, r); err != nil {
-			return fmt.Errorf("keep the rules: %w", err)
+			return fmt.Errorf("write the rules: %w", err)
 		}
 	}
 	return s.apply(r)
@@ -166,9 +166,9 @@ func (s *Server) watchRules(ctx context.Context) error {
 		}
 		seen = now
 		if err := s.loadRules(); err != nil {
-			s.cfg.Log.Error("the rules stay as they were", "err", err)
+			s.cfg.Log.Error("rules not loaded, the old rules stay in force", "err", err)
 		} else {
-			s.cfg.Log.Info("rules read again", "file", s.cfg.RulesFile)
+			s.cfg.Log.Info("rules reloaded", "file", s.cfg.RulesFile)
 		}
 	}
 }

@@ -22,15 +22,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-// testRelay is a whole relay on a loopback port, over a real store. Its clients
-// speak through coder/websocket, so that our framing is read by another hand.
+// testRelay is a whole relay on a loopback port with a real store. Its clients use
+// coder/websocket, so that an independent library reads our frames.
 type testRelay struct {
 	tb    testing.TB
 	srv   *Server
 	store *eventlog.Store
 	http  *httptest.Server
-	stop  func() // ends Run and waits for it; may be called early
-	shut  func() // checks the store and closes it; may be called early
+	stop  func() // ends Run and waits for Run to return; may be called early
+	shut  func() // checks and closes the store; may be called early
 	reg   *prometheus.Registry
 }
 
@@ -67,7 +67,7 @@ func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *test
 		hs.Close()
 	})
 	r.shut = sync.OnceFunc(func() {
-		// Behind what an import that broke off may still have in the queue.
+		// An import that ended early may have left events in the queue.
 		if err := st.Settle(context.Background()); err != nil {
 			tb.Errorf("settle the store: %v", err)
 		}
@@ -88,7 +88,7 @@ func (r *testRelay) dial() *testkit.Client {
 	return r.dialAs(nil)
 }
 
-// dialFrom dials as a client of another address, behind a trusted proxy.
+// dialFrom connects as a client of another address, behind a trusted proxy.
 func (r *testRelay) dialFrom(ip string) *testkit.Client {
 	r.tb.Helper()
 	return r.dialAs(http.Header{"X-Forwarded-For": {ip}})
@@ -122,7 +122,7 @@ func TestPublishQueryCountClose(t *testing.T) {
 	for _, sub := range []string{"s", "d", "unheld"} {
 		c.Send("CLOSE", sub)
 	}
-	c.MustPublish(testkit.Order(t, "c", at, "pending")) // the OK alone comes back
+	c.MustPublish(testkit.Order(t, "c", at, "pending")) // only the OK comes back
 	c.Quiet()
 }
 
@@ -137,7 +137,7 @@ func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
 	}
 	watcher := r.dial()
 	watcher.Req("w", testkit.Object{"kinds": []int{38383}, "limit": 0})
-	// khatru answers OK and broadcasts an older version.
+	// khatru would answer OK to an older version and broadcast it.
 	if ok, reason := c.Publish(testkit.Order(t, "a", at-5, "pending")); !ok || !strings.HasPrefix(reason, "duplicate: a newer") {
 		t.Errorf("older version: %v %q", ok, reason)
 	}
@@ -168,7 +168,7 @@ func TestDeletionsStick(t *testing.T) {
 	other.MustRefuse(byAddress, "blocked:")
 	newer := testkit.Order(t, "x", at, "pending")
 	other.MustPublish(newer)
-	// Someone else's request deletes nothing.
+	// The deletion request of another author deletes nothing.
 	stranger := testkit.SignedBy(t, strings.Repeat("2", 64), 5, at, "", nostr.Tag{"e", newer.ID})
 	other.MustPublish(stranger)
 	if got := other.Req("q", testkit.Object{"kinds": []int{38383}}); !slices.Equal(got, []string{newer.ID}) {
@@ -248,7 +248,7 @@ func TestPublishInProcess(t *testing.T) {
 	c := r.dial()
 	c.Req("s", testkit.Object{"kinds": []int{38383, 20001}, "limit": 0})
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
-	for range 2 { // the same id again is no error
+	for range 2 { // the second CLOSE of the same id is no error
 		if err := r.srv.Publish(context.Background(), evt); err != nil {
 			t.Fatal(err)
 		}
@@ -304,7 +304,7 @@ func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 
 func TestFullEphemeralLaneRefuses(t *testing.T) {
 	st := openStore(t, t.TempDir(), testkit.NewClock())
-	srv, err := New(Config{Store: st}) // not running: nothing empties the lane
+	srv, err := New(Config{Store: st}) // Run is not called, so the queue of ephemeral events is never emptied
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestFullEphemeralLaneRefuses(t *testing.T) {
 	}
 }
 
-// failingStore is the real store, and fails when told to.
+// failingStore is the real store, and returns errors if the test sets them.
 type failingStore struct {
 	*eventlog.Store
 	query, enqueue, wait, panics atomic.Bool
@@ -349,7 +349,7 @@ func (f *failingStore) Enqueue(ctx context.Context, a eventlog.Arrival) (eventlo
 	return p, err
 }
 
-// failingPending fails but persists.
+// failingPending persists the event and returns an error.
 type failingPending struct{ eventlog.Pending }
 
 func (f failingPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, error) {

@@ -9,8 +9,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// What is signed is what go-nostr calls signed, with a key that is new and with
-// one that is known.
+// TestSignatureHolds compares the result with go-nostr's CheckSignature, for a key that is
+// new and for a key that is cached.
 func TestSignatureHolds(t *testing.T) {
 	flip := func(s string, at int) string {
 		b, _ := hex.DecodeString(s)

@@ -12,7 +12,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// openStore opens a store that the test checks and closes.
+// openStore opens a store. The test checks and closes the store when it ends.
 func openStore(tb testing.TB, dir string, clock *testkit.Clock) *eventlog.Store {
 	tb.Helper()
 	st, err := eventlog.Open(eventlog.Config{Dir: dir, Now: clock.Now})
@@ -44,7 +44,7 @@ func appendTo(tb testing.TB, st *eventlog.Store, evt *nostr.Event, at time.Time)
 	return out
 }
 
-// idsOf returns the ids that a query answers, in its order.
+// idsOf returns the ids of the events that a query finds, in order.
 func idsOf(tb testing.TB, st *eventlog.Store, f nostr.Filter, limit int) (ids []string) {
 	tb.Helper()
 	found, err := st.Query(context.Background(), nil, f, limit, 0)

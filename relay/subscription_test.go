@@ -18,7 +18,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// An EVENT must not overtake the REQ sent before it: khatru lost 839 of 1,500.
+// An EVENT must not overtake the REQ sent before it. With khatru 839 of 1,500 replies were
+// lost.
 func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
@@ -56,7 +57,7 @@ func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 	for i := range rounds {
 		ask := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint("ask", i), nostr.Tag{"p", strings.Repeat("a", 64)})
 		answer := testkit.SignedBy(t, testkit.Secret, 14, at, fmt.Sprint("answer", i), nostr.Tag{"p", strings.Repeat("b", 64)})
-		// The wallet subscribes and asks without waiting for anything.
+		// The wallet subscribes and sends its request without waiting for EOSE.
 		wallet.Send("REQ", "r", testkit.Object{"kinds": []int{14}, "#p": []string{strings.Repeat("b", 64)}, "limit": 0})
 		wallet.Send("EVENT", ask)
 		if got := daemon.Expect("EVENT", "inbox"); testkit.EventID(t, got[2]) != ask.ID {
@@ -64,7 +65,7 @@ func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 		}
 		daemon.MustPublish(answer)
 		wallet.Expect("EOSE", "r")
-		// OK and the answer come from two goroutines, in either order.
+		// The OK and the answer come from two goroutines, in either order.
 		var got []string
 		for range 2 {
 			f := wallet.Next()
@@ -80,7 +81,8 @@ func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 	}
 }
 
-// Whatever is committed around a REQ comes exactly once: stored or live.
+// An event that is committed around the time of a REQ arrives exactly once, stored or
+// live.
 func TestExactlyOnceAroundRegistration(t *testing.T) {
 	r := startRelay(t, nil)
 	const writers, each, readers = 3, 120, 12
@@ -123,10 +125,10 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 				time.Sleep(100 * time.Microsecond)
 			}
 			if i%2 == 0 {
-				// Two filters that meet the same events: still once each.
+				// Both filters match the same events, which still arrive once each.
 				c.Send("REQ", "s", testkit.Object{"kinds": []int{mostro.KindDevFee}, "limit": 5000}, testkit.Object{"since": at - 100, "limit": 5000})
 			} else {
-				// By ids, of which those held already are not waited for.
+				// A REQ by ids does not wait for ids that are already stored.
 				c.Send("REQ", "s", testkit.Object{"ids": ids, "limit": 5000})
 			}
 			for total := 0; total < writers*each+1; total++ {
@@ -155,9 +157,8 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 	}
 }
 
-// A request for ids that are held is answered from the store and waits for
-// nothing, but stays open until it is closed; one that names others waits for
-// them.
+// A request for stored ids is answered from the store and registers no filter. The
+// subscription stays open until it is closed. A request with other ids waits for them.
 func TestRequestByIDs(t *testing.T) {
 	r := startRelay(t, nil)
 	at := testkit.Now()
@@ -178,7 +179,7 @@ func TestRequestByIDs(t *testing.T) {
 	}
 	pub.Send("EVENT", held) // again: a duplicate
 	pub.Expect("OK")
-	pub.Send("EVENT", gone) // deleted: refused
+	pub.Send("EVENT", gone) // deleted, so it is refused
 	pub.Expect("OK")
 	c.Quiet()
 	pub.MustPublish(later)
@@ -207,14 +208,14 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 	if got := c.Expect("EVENT", "same"); testkit.EventID(t, got[2]) != evt.ID {
 		t.Fatal(got)
 	}
-	c.Quiet() // once, not four times, and not once a filter
+	c.Quiet() // once, not four times, and not once per filter
 	c.Req("same", testkit.Object{"kinds": []int{0}})
 	pub.MustPublish(testkit.Order(t, "b", at, "pending"))
-	c.Quiet() // the old filters are gone
+	c.Quiet() // the old filters are removed
 	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 1 {
 		t.Errorf("%d subscriptions open, %d of them wait", open, waiting)
 	}
-	// A refused replacement leaves nothing open either.
+	// A refused replacement leaves no subscription open.
 	c.Send("REQ", "same", testkit.Object{"ids": []string{"short"}})
 	c.Expect("CLOSED", "same")
 	if n := r.srv.dispatch.open(); n != 0 {
@@ -222,7 +223,7 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 	}
 }
 
-// open counts the subscriptions, for tests.
+// open returns the number of subscriptions. Only tests use it.
 func (d *dispatcher) open() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -232,7 +233,7 @@ func (d *dispatcher) open() int {
 	return d.count
 }
 
-// waiting counts those that are filed.
+// waiting returns the number of subscriptions in the index.
 func (d *dispatcher) waiting() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -310,7 +311,7 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 	if got := open("5"); got != "CLOSED rate-limited:" {
 		t.Errorf("got %s", got)
 	}
-	// What is closed or replaced makes room.
+	// A closed or replaced subscription makes room for a new one.
 	if got := open("0"); got != "EOSE 0" {
 		t.Errorf("got %s", got)
 	}
@@ -320,8 +321,8 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 	}
 }
 
-// Two filters of one REQ are answered together: newest first, equal times by
-// lowest id, each event once.
+// Two filters of one REQ have one answer: newest first, equal times by lowest id, each
+// event once.
 func TestFiltersOfOneRequestAreMerged(t *testing.T) {
 	r := startRelay(t, nil)
 	c := r.dial()
@@ -349,7 +350,7 @@ func TestFiltersOfOneRequestAreMerged(t *testing.T) {
 	}
 }
 
-// One subscriber that reads nothing blocks nobody, and is closed for it.
+// A subscriber that reads nothing blocks no other client, and is disconnected.
 func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxQueueBytes = 1 << 20 })
 	stalled := dialRaw(t, r, "")
@@ -380,8 +381,8 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
 }
 
-// A client that asks for much and reads nothing is let go by the deadline, its
-// memory bounded meanwhile.
+// A client that requests much and reads nothing is disconnected by the write deadline. Its
+// memory is bounded meanwhile.
 func TestReaderOfNothingIsLetGo(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.WriteWait = 200 * time.Millisecond })
 	pub := r.dial()
@@ -406,7 +407,7 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 	pub.Quiet()
 }
 
-// OKs come in the order of their events, however each was decided.
+// OKs are sent in the order of their events, for every kind of outcome.
 func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxInFlight = 8 })
 	c := r.dial()
@@ -437,13 +438,13 @@ func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
 			t.Fatalf("answer %d is %q", i, got)
 		}
 	}
-	// COUNT waited for the appends before it.
+	// COUNT has waited for the appends before it.
 	if got := c.Expect("COUNT", "end"); got[2] != `{"count":30}` {
 		t.Errorf("count %s", got[2])
 	}
 }
 
-// What real wallets ask, over what real daemons published.
+// Filters of real wallets over events of real daemons.
 func TestRealEventsAndRealFilters(t *testing.T) {
 	dir := os.Getenv("MOSTRODEX_SHARED")
 	if dir == "" {
@@ -501,7 +502,7 @@ func TestRealEventsAndRealFilters(t *testing.T) {
 		"restore":          {"kinds": []int{1059}, "#p": []string{node}, "limit": 0},
 		"RoboSats ratings": {"kinds": []int{31986}, "#p": []string{node}, "since": at - 180*86400},
 	} {
-		// EOSE, which req waits for, and nothing that limit 0 excludes.
+		// Req waits for EOSE. No event arrives that limit 0 excludes.
 		if got := c.Req("r", filter); filter["limit"] == 0 && len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
 		}

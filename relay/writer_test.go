@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Frames come whole, each once, those of one sender in their order, however
-// often the socket takes only a part at once, and whoever writes: a flush, the
-// writer behind it, answers in between.
+// Frames arrive whole and once, those of one sender in order. The socket often takes only
+// a part of the bytes, and different goroutines write: a flush, the writer behind it, and
+// answers in between.
 func TestFlushLeavesTheRestToTheWriter(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxQueueBytes = 64 << 20 })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,7 +32,7 @@ func TestFlushLeavesTheRestToTheWriter(t *testing.T) {
 	}
 	defer nc.Close()
 	tcp := nc.(*net.TCPConn)
-	tcp.SetWriteBuffer(8 << 10) // so that few frames fit
+	tcp.SetWriteBuffer(8 << 10) // a small buffer, so that few frames fit
 	c := &conn{srv: r.srv, nc: nc, wake: make(chan struct{}, 1), writeDone: make(chan struct{})}
 	c.room.L = &c.mu
 	if c.raw, err = tcp.SyscallConn(); err != nil {

@@ -27,7 +27,7 @@ func normalRelayURL(raw string) (string, error) {
 	case u.Hostname() == "":
 		return "", fmt.Errorf("relay %q names no host", raw)
 	case u.User != nil:
-		return "", fmt.Errorf("relay %q: a user name has no place there", raw)
+		return "", fmt.Errorf("relay %q: a user name is not allowed", raw)
 	case len(raw) > 256:
 		return "", fmt.Errorf("relay %.40q...: too long", raw)
 	}

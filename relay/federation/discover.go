@@ -412,7 +412,7 @@ func (d *discovery) grow() (grew bool) {
 			}
 			delete(followed, weakest.url)
 			d.us.drop(weakest)
-			d.us.log.Info("no longer following a relay found in events", "relay", weakest.url)
+			d.us.log.Info("stopped following a relay found in events", "relay", weakest.url)
 			room++
 		}
 		u, err := d.us.add(c.url, false)

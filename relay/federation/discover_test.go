@@ -13,9 +13,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// marketOf returns events of keys that describe themselves, each with live
-// orders and a relay list. They are not signed: the store takes signatures as
-// proven.
+// marketOf returns events of keys that describe themselves, each with live orders and a
+// relay list. The events are not signed, because the store does not verify signatures.
 func marketOf(keys []string, orders int, relays func(i int) []string) (events []*nostr.Event) {
 	at := nostr.Timestamp(testkit.Now() - 60)
 	for i, key := range keys {
@@ -68,9 +67,9 @@ func followedOf(us *Upstreams) (urls []string) {
 	return urls
 }
 
-// TestFakesDoNotDisplaceMostros has discovery run over a log of 5,000 fakes,
-// each with more live orders than an honest Mostro, and of three honest ones.
-// Each fake names the relays of two attackers or of its own.
+// TestFakesDoNotDisplaceMostros runs discovery over a log with 5,000 fakes and three
+// honest Mostros. Each fake has more live orders than an honest Mostro, and names the
+// relays of two attackers or relays of its own.
 func TestFakesDoNotDisplaceMostros(t *testing.T) {
 	const configured = "ws://127.0.0.1:1"
 	honest, fakes := keysFrom(1_000_000, 3), keysFrom(1, maxInstances)
@@ -88,14 +87,14 @@ func TestFakesDoNotDisplaceMostros(t *testing.T) {
 		if w, ok := witnessed[key]; ok {
 			return w
 		}
-		return Trust{Days: 1, Since: time.Now()} // of today, as an attacker's keys are at best
+		return Trust{Days: 1, Since: time.Now()} // the highest trust that keys of an attacker have on their first day
 	}
 	for name, c := range map[string]struct {
 		trust func(string) Trust
 		first []*nostr.Event
 		then  []*nostr.Event
-		// late: what was witnessed becomes known behind all events, as scores do
-		// after a start
+		// If late is set, trust becomes known after all events are read, as scores do
+		// after a start.
 		late bool
 	}{
 		"honest first":                       {trust: seenToday, first: honestEvents, then: fakeEvents},
@@ -146,7 +145,8 @@ func TestFakesDoNotDisplaceMostros(t *testing.T) {
 				close(scored)
 			}
 			if c.trust == nil {
-				// Nobody can tell who is honest. What the operator named stays.
+				// Without trust, fakes cannot be told from honest Mostros. Configured
+				// relays stay.
 				testkit.Eventually(t, "all places are taken", func() bool { return len(us.disc.instances()) == maxInstances && len(us.list()) == 9 })
 				if !slices.Contains(followedOf(us), configured) {
 					t.Errorf("the configured relay is not followed: %v", followedOf(us))
@@ -170,7 +170,7 @@ func TestFakesDoNotDisplaceMostros(t *testing.T) {
 	}
 }
 
-// TestStandings compares pairs, the higher one first.
+// TestStandings compares pairs. The first one ranks higher.
 func TestStandings(t *testing.T) {
 	day := func(n int) time.Time { return time.Now().AddDate(0, 0, -n) }
 	for name, c := range map[string][2]standing{
@@ -188,9 +188,8 @@ func TestStandings(t *testing.T) {
 	}
 }
 
-// TestStrangersAreRankedByTheirOrders has no scores: a description without
-// orders gives its place to one with orders, and a known key keeps its place
-// against one with a few more.
+// TestStrangersAreRankedByTheirOrders has no scores. A key without orders is replaced by a
+// key with orders. A known key is not replaced by a key with a few more orders.
 func TestStrangersAreRankedByTheirOrders(t *testing.T) {
 	r := startRelay(t, nil)
 	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.store, Discover: 2})
@@ -226,8 +225,8 @@ func TestStrangersAreRankedByTheirOrders(t *testing.T) {
 	}
 }
 
-// TestNoKeyFillsAllPlaces has one key of high standing name 16 relays, and one
-// of low standing name one.
+// TestNoKeyFillsAllPlaces has one key of high rank that names 16 relays, and one key of
+// low rank that names one relay.
 func TestNoKeyFillsAllPlaces(t *testing.T) {
 	r := startRelay(t, nil)
 	keys := keysFrom(1, 2)

@@ -10,8 +10,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestFollowedKinds follows a relay that has all kinds: stored events come by
-// pages, later ones live. Health does not come, nor does an attestation.
+// TestFollowedKinds follows a relay that has all kinds. Stored events arrive by pages,
+// later events live. Health and attestations do not arrive.
 func TestFollowedKinds(t *testing.T) {
 	at := testkit.Now()
 	held := []*nostr.Event{testkit.Announcement(t, at-7200), testkit.Keyset(t, mostro.KindReceiptKeys, at-7200), testkit.Keyset(t, 38387, at-7200)}
@@ -24,6 +24,6 @@ func TestFollowedKinds(t *testing.T) {
 	for _, evt := range []*nostr.Event{testkit.Health(t, at+1), testkit.Attestation(t, at+1), fresh} {
 		other.publish(evt)
 	}
-	// The last of them has come, so the others before it would have.
+	// The last event has arrived, so any earlier event would have arrived too.
 	r.awaitIDs("live events", sortedIDs(append(held, fresh)))
 }

@@ -47,7 +47,7 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 	order := testkit.Order(t, "x", testkit.Now(), "pending")
 	dispute := testkit.Signed(t, mostro.KindDispute, testkit.Now(), nostr.Tag{"d", "x"})
 	dead := "ws://127.0.0.1:1"
-	// Queued before anything runs: the queue is in the store.
+	// The events are queued before Run starts, because the queue is in the store.
 	for _, evt := range []*nostr.Event{order, dispute} {
 		if err := r.srv.Publish(ctx, evt); err != nil {
 			t.Fatal(err)
@@ -68,8 +68,8 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 		t.Errorf("received %v", got)
 	}
 
-	// After a restart nothing goes out twice; what was superseded meanwhile and
-	// what expired is not sent to the relay that was down.
+	// After a restart no event is sent twice. An event that was superseded or has expired
+	// meanwhile is not sent to the relay that was down.
 	newer := testkit.Order(t, "x", testkit.Now()+1, "success")
 	if err := r.srv.Publish(ctx, newer); err != nil {
 		t.Fatal(err)

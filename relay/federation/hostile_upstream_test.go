@@ -17,9 +17,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Events that a relay sends behind the EOSE of a page do not move the page's
-// end: what lies between would never be asked for. Nor are counts written while
-// the page is being looked at, which -race would tell.
+// Events that a relay sends after the EOSE of a page do not move the end of the page.
+// Otherwise the events in between would never be requested. The test also shows under
+// -race that no count is written while the page is read.
 func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	events := orders(t, 60, 2)
 	other := startOther(t, 10, events...)
@@ -50,7 +50,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	}
 }
 
-// A relay that sends much and errs now and then is not left.
+// A relay that sends many good events and a few wrong ones stays followed.
 func TestFewLiesAmongManyEvents(t *testing.T) {
 	events := orders(t, 600, 3)
 	foreign := testkit.Signed(t, 1, testkit.Now()-50)
@@ -86,7 +86,7 @@ func TestFewLiesAmongManyEvents(t *testing.T) {
 	}
 }
 
-// White space in an OK is no refusal.
+// White space in an OK is not a refusal.
 func TestSpacesInOK(t *testing.T) {
 	other := startOther(t, 100)
 	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
@@ -109,7 +109,7 @@ func TestSpacesInOK(t *testing.T) {
 	}
 }
 
-// A relay that the operator wrote down sends nobody anywhere else.
+// A configured relay cannot redirect the client to another address.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	for _, configured := range []bool{true, false} {
 		reached := make(chan string, 10)

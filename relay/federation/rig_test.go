@@ -15,15 +15,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// testRelay is a relay on a loopback port, over a real store. Tests let it follow
-// other relays.
+// testRelay is a relay on a loopback port with a real store. Tests make it follow other
+// relays.
 type testRelay struct {
 	tb    testing.TB
 	srv   *relay.Server
 	store *eventlog.Store
 	http  *httptest.Server
-	stop  func() // ends Run and waits for it; may be called early
-	shut  func() // checks the store and closes it; may be called early
+	stop  func() // ends Run and waits for Run to return; may be called early
+	shut  func() // checks and closes the store; may be called early
 	reg   *prometheus.Registry
 }
 
@@ -83,7 +83,7 @@ func (r *testRelay) url() string { return "ws" + strings.TrimPrefix(r.http.URL, 
 
 func (r *testRelay) dial() *testkit.Client { return testkit.Dial(r.tb, r.url(), nil) }
 
-// idsOf returns the ids that a query answers, in its order.
+// idsOf returns the ids of the events that a query finds, in order.
 func idsOf(tb testing.TB, st *eventlog.Store, f nostr.Filter, limit int) (ids []string) {
 	tb.Helper()
 	found, err := st.Query(context.Background(), nil, f, limit, 0)

@@ -263,7 +263,7 @@ func (us *Upstreams) tellAlone(ctx context.Context) error {
 			return nil
 		}
 	}
-	us.log.Warn("no upstream relay can be reached: serving what is held here, trying again in the background")
+	us.log.Warn("no upstream relay is reachable: serving stored events, retrying in the background")
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// BenchmarkFill fills an empty relay from a full one by negentropy, over a real
-// socket: every event verified and durable. Both relays share the machine.
+// BenchmarkFill fills an empty relay from a full one by negentropy, over a real socket.
+// Every event is verified and durable. Both relays run on the same machine.
 func BenchmarkFill(b *testing.B) {
 	const n = 20_000
 	full := startRelay(b, func(c *relay.Config) { c.Limits.LiveAddressesPerKey = -1 })

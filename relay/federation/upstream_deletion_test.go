@@ -12,8 +12,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// deletionOf is a request of an order's author, who has no info event. It names
-// the order by id and kind, by id alone, or by address.
+// deletionOf returns a deletion request of an order's author, which has no info event. The
+// request names the order by id and kind, by id alone, or by address.
 func deletionOf(t *testing.T, order *nostr.Event, by string) *nostr.Event {
 	t.Helper()
 	tags := map[string]nostr.Tags{
@@ -26,7 +26,7 @@ func deletionOf(t *testing.T, order *nostr.Event, by string) *nostr.Event {
 
 var deletionForms = []string{"kind", "id", "address"}
 
-// liveOrders lists the orders that a relay serves.
+// liveOrders returns the ids of the orders that a relay serves.
 func (r *testRelay) liveOrders() []string {
 	r.tb.Helper()
 	ids := idsOf(r.tb, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)
@@ -34,14 +34,14 @@ func (r *testRelay) liveOrders() []string {
 	return ids
 }
 
-// orderAt is an order of one moment; later ones replace earlier ones.
+// orderAt returns an order made at one time. A later version replaces an earlier one.
 func orderAt(t *testing.T, d, status string, ago int64) *nostr.Event {
 	t.Helper()
 	return testkit.Order(t, d, testkit.Now()-ago, status)
 }
 
-// TestDeletionsByAnybodyAreFollowed has two relays where one deletes: the order
-// is gone from the other, which never saw a description of its author.
+// TestDeletionsByAnybodyAreFollowed has two relays and a deletion at one of them. The
+// other relay deletes the order too, although it never saw an info event of the author.
 func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 	for _, by := range deletionForms {
 		for _, when := range []string{"held by both", "new by the link", "deleted while the follower is down", "published and deleted at once"} {
@@ -74,7 +74,7 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 				} else {
 					ca.MustPublish(request)
 				}
-				// The request stands for good, so the order may not come any more.
+				// The request is stored for good, so the order is refused from now on.
 				testkit.Eventually(t, "it is gone", func() bool {
 					return len(b.liveOrders()) == 0 && len(idsOf(t, b.store, nostr.Filter{IDs: []string{request.ID}}, 1)) == 1
 				})
@@ -83,8 +83,8 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 	}
 }
 
-// TestResurrectedOrdersGo has a relay serve, by pages and live, what its author
-// deleted at another one. The follower met neither before.
+// TestResurrectedOrdersGo has a relay that serves, by pages and live, orders that their
+// author deleted at another relay. The follower has seen neither before.
 func TestResurrectedOrdersGo(t *testing.T) {
 	for _, by := range deletionForms {
 		for _, honest := range []string{"negentropy", "paging"} {
@@ -116,8 +116,9 @@ func TestResurrectedOrdersGo(t *testing.T) {
 				held := healthOf(t, us, liar.url()).Events
 				again := []*nostr.Event{second}
 				if by == "address" {
-					// A request by id names one version. Where that version never was
-					// here, nothing tells that an older one is of its address.
+					// A request by id names one version. If that version was never stored
+					// here, the relay cannot know that an older version has the same
+					// address.
 					again = append(again, first)
 				}
 				for _, evt := range again {
@@ -136,9 +137,9 @@ func TestResurrectedOrdersGo(t *testing.T) {
 	}
 }
 
-// TestStaleVersionsStayHistory has a relay serve older versions alone, by pages
-// and live: of an order that is live here, of one whose newest version was
-// deleted here, and of one that comes from it first.
+// TestStaleVersionsStayHistory has a relay that serves only older versions, by pages and
+// live: of an order that is live here, of an order whose newest version was deleted here,
+// and of an order that the relay sends first.
 func TestStaleVersionsStayHistory(t *testing.T) {
 	var stale []*nostr.Event
 	newest := map[string]*nostr.Event{}
@@ -171,9 +172,9 @@ func TestStaleVersionsStayHistory(t *testing.T) {
 	}
 }
 
-// TestForeignEventsAreNotTaken has a relay answer each request with what matches
-// and with what does not: other kinds, other authors, other times, and deletions
-// by other keys that name good orders.
+// TestForeignEventsAreNotTaken has a relay that answers each request with matching events
+// and with others: other kinds, other authors, other times, and deletions by other keys
+// that name good orders.
 func TestForeignEventsAreNotTaken(t *testing.T) {
 	mine := orderAt(t, "mine", "pending", 50)
 	other := testkit.SignedBy(t, strings.Repeat("2", 64), mostro.KindOrder, testkit.Now()-40, "", nostr.Tag{"d", "other"}, nostr.Tag{"s", "pending"})
@@ -205,8 +206,8 @@ func TestForeignEventsAreNotTaken(t *testing.T) {
 	}
 }
 
-// TestRelayRefusesAllDeletions has a relay refuse, at once or later, to send the
-// deletions of everybody: those of the authors of orders are asked for.
+// TestRelayRefusesAllDeletions has a relay that refuses, at once or later, to send the
+// deletions of all authors. The deletions of the authors of orders are requested instead.
 func TestRelayRefusesAllDeletions(t *testing.T) {
 	for _, later := range []bool{false, true} {
 		t.Run(fmt.Sprint("later=", later), func(t *testing.T) {
@@ -235,8 +236,8 @@ func TestRelayRefusesAllDeletions(t *testing.T) {
 	}
 }
 
-// TestDeletionsOfOthersAreNotKept has a relay send the deletions of everybody:
-// those that cannot be about anything followed are dropped.
+// TestDeletionsOfOthersAreNotKept has a relay that sends the deletions of all authors.
+// Deletions that cannot be about a followed event are dropped.
 func TestDeletionsOfOthersAreNotKept(t *testing.T) {
 	other := startOther(t, 100)
 	r := startRelay(t, nil)

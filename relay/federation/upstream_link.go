@@ -118,7 +118,7 @@ const (
 
 // Errors that end a connection, besides network errors.
 var (
-	errLying  = errors.New("the relay sends what was not asked for")
+	errLying  = errors.New("the relay sends events that were not requested")
 	errSilent = errors.New("the relay does not answer")
 )
 
@@ -544,7 +544,7 @@ func (l *link) ask(f nostr.Filter, live bool) (*linkSub, error) {
 		switch prefix, _, _ := strings.Cut(end.reason, ":"); {
 		case (prefix == "auth-required" || prefix == "restricted") && !authed:
 			if err := l.authenticate(); err != nil {
-				return nil, fmt.Errorf("%w (asked by: %s)", err, end.reason)
+				return nil, fmt.Errorf("%w (requested by: %s)", err, end.reason)
 			}
 			authed = true
 		case prefix == "rate-limited" && wait <= time.Minute:
@@ -569,7 +569,7 @@ func (l *link) authenticate() error {
 	challenge := l.challenge
 	l.mu.Unlock()
 	if key == "" || challenge == "" {
-		return errors.New("the relay asks for a proof of identity and there is no key or no challenge")
+		return errors.New("the relay requires a proof of identity, but there is no key or no challenge")
 	}
 	evt := nostr.Event{Kind: nostr.KindClientAuthentication, CreatedAt: nostr.Timestamp(l.up.srv.Now().Unix()),
 		Tags: nostr.Tags{{"relay", l.up.url}, {"challenge", challenge}}}
@@ -590,7 +590,7 @@ func (l *link) authenticate() error {
 		}
 		return nil
 	case <-time.After(frameTimeout):
-		return fmt.Errorf("%w: to a proof of identity", errSilent)
+		return fmt.Errorf("%w: no OK for a proof of identity", errSilent)
 	case <-l.ctx.Done():
 		return context.Cause(l.ctx)
 	}
@@ -616,7 +616,7 @@ func (l *link) publish(id string, body []byte) (forwardOK, error) {
 	case r := <-c:
 		return r, nil
 	case <-timer.C:
-		return forwardOK{}, fmt.Errorf("%w: to an event", errSilent)
+		return forwardOK{}, fmt.Errorf("%w: no OK for an event", errSilent)
 	case <-l.ctx.Done():
 		return forwardOK{}, context.Cause(l.ctx)
 	}

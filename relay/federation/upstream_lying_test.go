@@ -18,7 +18,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// subOf reads the subscription id and filter of a REQ.
+// subOf returns the subscription id and the filter of a REQ.
 func subOf(words []json.RawMessage) (id string, f nostr.Filter) {
 	json.Unmarshal(words[1], &id)
 	if len(words) > 2 {
@@ -39,7 +39,7 @@ func TestLyingUpstreams(t *testing.T) {
 		name    string
 		nip     []int
 		onFrame func(c *otherConn, verb string, words []json.RawMessage) bool
-		check   func(h RelayHealth) bool // reached in the end
+		check   func(h RelayHealth) bool // condition that becomes true in the end
 	}{
 		{"bad signatures and ids", nil, func(c *otherConn, verb string, words []json.RawMessage) bool {
 			if verb == "REQ" {
@@ -152,7 +152,7 @@ func TestLyingUpstreams(t *testing.T) {
 			if n := lines.Count("lost"); n > 1 {
 				t.Errorf("%d lines for one state", n)
 			}
-			// The relay itself is as well as before.
+			// The relay serves clients as before.
 			r.dial().MustPublish(testkit.Order(t, "mine", testkit.Now(), "pending"))
 			stop()
 		})
@@ -191,7 +191,7 @@ func TestUpstreamsThatCannotBeReached(t *testing.T) {
 	}
 }
 
-// A relay that stops in the middle of a frame is noticed by its silence.
+// A relay that stops in the middle of a frame is detected by its silence.
 func TestHangInMidFrame(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for the silence of an answer")
@@ -206,7 +206,7 @@ func TestHangInMidFrame(t *testing.T) {
 		dials.Add(1)
 		nc := hijackUpgraded(t, w, q)
 		defer nc.Close()
-		nc.Write([]byte{0x81, 0x7e, 0x10, 0x00, '[', '"'}) // 4,096 bytes are announced
+		nc.Write([]byte{0x81, 0x7e, 0x10, 0x00, '[', '"'}) // announces 4,096 bytes
 		<-hung
 	}))
 	defer srv.Close()
@@ -269,13 +269,13 @@ func TestDiscovery(t *testing.T) {
 	if other.dials != 0 {
 		t.Errorf("a private address was dialled")
 	}
-	// The author's list was asked for by name, once the author was known.
+	// The author's relay list was requested by author, once the author was known.
 	testkit.Eventually(t, "the relay list is kept", func() bool {
 		return len(idsOf(t, r.store, nostr.Filter{IDs: []string{list.ID}}, 1)) == 1
 	})
 }
 
-// hijackUpgraded answers a websocket handshake and gives the bare socket.
+// hijackUpgraded answers a websocket handshake and returns the bare connection.
 func hijackUpgraded(tb testing.TB, w http.ResponseWriter, q *http.Request) net.Conn {
 	tb.Helper()
 	h := sha1.New()

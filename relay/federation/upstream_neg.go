@@ -32,7 +32,7 @@ func (u *upstream) reconcile(l *link, f nostr.Filter) (ok bool, err error) {
 			return true, nil
 		}
 		if got == 0 {
-			return true, fmt.Errorf("%w: %d ids are offered and none of their events can be kept", errLying, len(need))
+			return true, fmt.Errorf("%w: %d ids are offered, and no event of them can be kept", errLying, len(need))
 		}
 	}
 }
@@ -81,7 +81,7 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 				u.health.noNeg("no answer")
 				return nil, false, false, nil
 			}
-			return nil, false, false, fmt.Errorf("%w: in a reconciliation", errSilent)
+			return nil, false, false, fmt.Errorf("%w: no answer in a reconciliation", errSilent)
 		case <-l.ctx.Done():
 			return nil, false, false, context.Cause(l.ctx)
 		}
@@ -108,7 +108,7 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 			return nil, false, false, err
 		}
 	}
-	return nil, false, false, fmt.Errorf("%w: a reconciliation without end", errLying)
+	return nil, false, false, fmt.Errorf("%w: the reconciliation does not end", errLying)
 }
 
 // fetchIDs requests events by id, except ids that are stored in any state or were refused

@@ -99,7 +99,7 @@ func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached fun
 		}
 		if sub.n == 0 {
 			if sub.outside > 0 {
-				return fmt.Errorf("%w: a page holds no event of its time", errLying)
+				return fmt.Errorf("%w: a page has no event of the requested time", errLying)
 			}
 			return nil
 		}
@@ -120,7 +120,7 @@ func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached fun
 		}
 		if sub.stats.kept.Load()+sub.stats.held.Load() == 0 && sub.stats.refused.Load() > 0 {
 			if barren++; barren >= maxBarren {
-				return fmt.Errorf("%w: %d pages without one event that can be kept", errLying, barren)
+				return fmt.Errorf("%w: %d pages without an event that can be kept", errLying, barren)
 			}
 		} else {
 			barren = 0

@@ -23,15 +23,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// otherRelay is a relay as one may meet it: it caps its answers, knows no
-// NIP-77, and may be made to misbehave.
+// otherRelay is a fake of a relay of another operator: it caps its answers, lacks NIP-77,
+// and tests make it misbehave.
 type otherRelay struct {
 	tb   testing.TB
 	http *httptest.Server
 	cap  int
-	nip  []int // of its NIP-11 document; nil: it has none
+	nip  []int // supported_nips of its NIP-11 document; nil: no document
 
-	// onFrame may answer a message in the relay's place.
+	// onFrame may answer a message instead of the relay. done is true if it did.
 	onFrame func(c *otherConn, verb string, words []json.RawMessage) (done bool)
 
 	mu       sync.Mutex
@@ -146,7 +146,7 @@ func (c *otherConn) handle(verb string, words []json.RawMessage) {
 	}
 }
 
-// find answers a filter as relays do: newest first, to the cap. mu is held.
+// find returns the events that match a filter, newest first, up to the cap. mu is held.
 func (r *otherRelay) find(f nostr.Filter) (found []*nostr.Event) {
 	for _, evt := range r.events {
 		if f.Matches(evt) {
@@ -166,10 +166,10 @@ func (c *otherConn) say(words ...any) {
 	if err != nil {
 		panic(err)
 	}
-	c.ws.Write(c.ctx, websocket.MessageText, b) // who is gone hears nothing
+	c.ws.Write(c.ctx, websocket.MessageText, b) // a client that is gone gets nothing
 }
 
-// publish adds an event and sends it to the subscriptions it matches.
+// publish adds an event and sends it to the subscriptions that match.
 func (r *otherRelay) publish(evt *nostr.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,7 +183,7 @@ func (r *otherRelay) publish(evt *nostr.Event) {
 	}
 }
 
-// follow runs Upstreams for a test relay and waits for it at the end.
+// follow runs Upstreams for a test relay. The test waits for Upstreams when it ends.
 func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *testkit.LogLines, func()) {
 	r.tb.Helper()
 	lines := &testkit.LogLines{}
@@ -221,7 +221,7 @@ func healthOf(tb testing.TB, us *Upstreams, url string) RelayHealth {
 	return RelayHealth{}
 }
 
-// orders makes signed orders of a dozen keys, several a second.
+// orders returns signed orders of a dozen keys, several per second.
 func orders(tb testing.TB, n, aSecond int) (list []*nostr.Event) {
 	tb.Helper()
 	at := testkit.Now() - 7200
@@ -279,7 +279,7 @@ func TestPagingTakesAllThatACappedRelayHolds(t *testing.T) {
 			r.awaitIDs("all pages", sortedIDs(events))
 			h := healthOf(t, us, other.url())
 			if *h.Method != "paging" || h.Events.Refused != 0 || h.Events.Outside != 0 ||
-				h.Events.Incomplete != 0 && c.cap > 1 { // with one event a page none is known to be the last of its second
+				h.Events.Incomplete != 0 && c.cap > 1 { // if a page has one event, no event is known to be the last of its second
 				t.Errorf("health %+v", h)
 			}
 			stop()
@@ -287,8 +287,8 @@ func TestPagingTakesAllThatACappedRelayHolds(t *testing.T) {
 	}
 }
 
-// A second of events that differ in nothing one can ask for cannot be had whole
-// from a relay that caps its answers. That is told.
+// A relay that caps its answers cannot return a whole second of events that differ in no
+// value that a filter can name. The second is counted as incomplete.
 func TestSecondThatCannotBeSplitIsCounted(t *testing.T) {
 	var twins []*nostr.Event
 	for i := range 20 {
@@ -329,7 +329,7 @@ func TestRoadsOfUpstreamEvents(t *testing.T) {
 			t.Errorf("source %v, want %v", got, want)
 		}
 	}
-	for range 3 { // our own subscribers get all of them
+	for range 3 { // our own subscribers get all events
 		c.Expect("EVENT", "live")
 	}
 	if h := healthOf(t, us, other.url()); h.LastLiveAt == nil || h.LagSeconds == nil {
@@ -349,11 +349,11 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 			cb.MustPublish(evt)
 		}
 	}
-	// A version that a holds newer is not brought back by b's older one.
+	// An older version at b does not replace the newer version at a.
 	older, newer := testkit.Order(t, "v", testkit.Now()-500, "pending"), testkit.Order(t, "v", testkit.Now()-400, "success")
 	cb.MustPublish(older)
 	ca.MustPublish(newer)
-	// What its author deleted at a stays deleted.
+	// An event that its author deleted at a stays deleted.
 	gone := testkit.Signed(t, mostro.KindDevFee, testkit.Now()-300)
 	cb.MustPublish(gone)
 	ca.MustPublish(gone)
@@ -373,8 +373,9 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 	testkit.Eventually(t, "equal sets", func() bool {
 		return slices.Equal(onlyOrders(a), sortedIDs(all)) && slices.Equal(onlyOrders(b), sortedIDs(all))
 	})
-	// 235 are fetched; as many come back by the live subscription, because b
-	// broadcasts what it takes from a. They are held, and not verified again.
+	// 235 events are fetched. As many arrive again by the live subscription, because b
+	// broadcasts the events that it takes from a. They are already stored and not verified
+	// again.
 	if h := healthOf(t, ua, b.url()); *h.Method != "negentropy" || h.Events.Kept > 240 || h.Events.Received > 480 {
 		t.Errorf("%d events for a difference of 235: %+v", h.Events.Received, h)
 	}
@@ -392,7 +393,7 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := startRelayOn(t, st, nil)
-	// The relay dies in the middle of the walk.
+	// The relay fails in the middle of the walk.
 	pages := 0
 	other.onFrame = func(c *otherConn, verb string, words []json.RawMessage) bool {
 		if verb == "REQ" && strings.Contains(string(words[2]), `"until"`) && !strings.Contains(string(words[2]), `"kinds":[5]`) {
@@ -409,12 +410,12 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("all", sortedIDs(events))
 	stop()
-	// 24, and each cut may cost the page that was on its way; a walk begun
-	// anew costs five more.
+	// 24 pages, plus at most one lost page per broken connection. A walk from the
+	// beginning would take five more.
 	if pages > 26 {
 		t.Errorf("%d pages: the walk was not resumed", pages)
 	}
-	// After a restart little is asked for again, and nothing verified again.
+	// After a restart few pages are requested again, and no event is verified again.
 	other.mu.Lock()
 	pages = 100
 	other.events = append(other.events, testkit.Order(t, "new", testkit.Now(), "pending"))
