@@ -23,7 +23,7 @@
 //   - No event is sent that the rules ban. Quarantined authors are sent only if a search
 //     asks for spam.
 //
-// The package does not promise:
+// Limits:
 //
 //   - An ephemeral event is not stored. OK true says only that the event was queued for
 //     the subscriptions that are open.
