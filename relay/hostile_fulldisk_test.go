@@ -58,6 +58,6 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	r.shut()
 	free.Store(1 << 20)
 	if _, err := eventlog.Open(eventlog.Config{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, eventlog.ErrFull) {
-		t.Errorf("it opens on a full disk: %v", err)
+		t.Errorf("the store opens on a full disk: %v", err)
 	}
 }

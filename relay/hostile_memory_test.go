@@ -121,7 +121,7 @@ func TestBoundListener(t *testing.T) {
 			conn.Close() // the second Close frees no second slot
 		}
 		if b := l.(*boundListener); b.open != 0 || len(b.byAddress) != 0 {
-			t.Errorf("%s: %d places are taken by nobody, %v", c.name, b.open, b.byAddress)
+			t.Errorf("%s: %d connections are counted and all are closed, %v", c.name, b.open, b.byAddress)
 		}
 		tcp.Close()
 		if tcp, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {

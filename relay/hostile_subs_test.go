@@ -45,7 +45,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	}
 	d.mu.Unlock()
 	if filed > 100*open {
-		t.Errorf("%d REQs of 100 equal filters are filed %d times", open, filed)
+		t.Errorf("%d REQs of 100 equal filters have %d index entries", open, filed)
 	}
 	began := time.Now()
 	c.WS.Close(websocket.StatusNormalClosure, "")

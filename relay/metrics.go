@@ -54,7 +54,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		connectionsTotal: counter("connections_opened_total", "Websocket connections accepted."),
 		subscriptions:    gauge("subscriptions", "Open subscriptions."),
 		frames:           counters("frames_total", "Messages from clients, by verb.", "verb"),
-		events:           counters("events_total", "Events that reached the store, by what became of them.", "outcome"),
+		events:           counters("events_total", "Events that reached the store, by outcome.", "outcome"),
 		refusals:         counters("refusals_total", "Events and requests refused, by answer and machine-readable prefix.", "answer", "reason"),
 		deliveries:       counter("deliveries_total", "Live events sent to subscriptions."),
 		ephemeral:        counter("ephemeral_events_total", "Ephemeral events accepted for delivery."),

@@ -378,7 +378,7 @@ func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 	c.MustRefuse(lost, ReasonStore)
 	fs.wait.Store(false)
 	if ok, reason := c.Publish(lost); !ok || !strings.HasPrefix(reason, "duplicate:") {
-		t.Errorf("what had persisted: %v %q", ok, reason)
+		t.Errorf("an event that had persisted: %v %q", ok, reason)
 	}
 }
 

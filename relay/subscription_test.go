@@ -213,7 +213,7 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 	pub.MustPublish(testkit.Order(t, "b", at, "pending"))
 	c.Quiet() // the old filters are removed
 	if open, waiting := r.srv.dispatch.open(), r.srv.dispatch.waiting(); open != 1 || waiting != 1 {
-		t.Errorf("%d subscriptions open, %d of them wait", open, waiting)
+		t.Errorf("%d subscriptions open, %d in the index", open, waiting)
 	}
 	// A refused replacement leaves no subscription open.
 	c.Send("REQ", "same", testkit.Object{"ids": []string{"short"}})
@@ -362,7 +362,7 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	var worst time.Duration
 	for i := 0; gauge(t, r.reg, "mostrodex_relay_connections_dropped_slow_total") == 0; i++ {
 		if i == 500 {
-			t.Fatal("30 MB later it is still there")
+			t.Fatal("the client is still connected after 30 MB")
 		}
 		evt := testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, at, fmt.Sprint(i)+content)
 		from := time.Now()
@@ -399,7 +399,7 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 		defer r.srv.mu.Unlock()
 		for c := range r.srv.conns {
 			if n := c.unsent(); n > replyBytes+2*len(content) {
-				t.Errorf("%d bytes are held for it", n)
+				t.Errorf("%d bytes are queued for the client", n)
 			}
 		}
 		return len(r.srv.conns) == 1

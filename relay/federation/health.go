@@ -311,11 +311,11 @@ type upstreamMetrics struct {
 func newUpstreamMetrics(us *Upstreams, reg prometheus.Registerer) *upstreamMetrics {
 	name := func(s string) string { return "mostrodex_relay_upstream" + s }
 	m := &upstreamMetrics{us: us,
-		relays:   prometheus.NewDesc(name("s"), "Other relays, by state and by who named them.", []string{"state", "origin"}, nil),
-		events:   prometheus.NewDesc(name("_events_total"), "Events from other relays, by what became of them.", []string{"outcome"}, nil),
+		relays:   prometheus.NewDesc(name("s"), "Other relays, by state and origin.", []string{"state", "origin"}, nil),
+		events:   prometheus.NewDesc(name("_events_total"), "Events from other relays, by outcome.", []string{"outcome"}, nil),
 		failures: prometheus.NewDesc(name("_failures_total"), "Connections to other relays that ended, by class.", []string{"class"}, nil),
 		sent:     prometheus.NewDesc("mostrodex_relay_forwarded_total", "Own events sent to other relays, by outcome.", []string{"outcome"}, nil),
-		lag:      prometheus.NewDesc(name("_lag_seconds"), "Age of the newest live event when it came, the worst of the live relays.", nil, nil),
+		lag:      prometheus.NewDesc(name("_lag_seconds"), "Largest age of the newest live event at its receipt, over the live relays.", nil, nil),
 		queued:   prometheus.NewDesc("mostrodex_relay_forward_queue", "Own events that await a relay, the longest queue.", nil, nil),
 	}
 	if reg != nil {

@@ -105,7 +105,7 @@ func TestSpacesInOK(t *testing.T) {
 	r.follow(UpstreamsConfig{Forward: []string{other.url()}})
 	testkit.Eventually(t, "an outcome", func() bool { return outcomes(t, r, order.ID)[other.url()] != "" })
 	if got := outcomes(t, r, order.ID)[other.url()]; got != "accepted" {
-		t.Errorf("it is %s", got)
+		t.Errorf("the outcome is %s", got)
 	}
 }
 

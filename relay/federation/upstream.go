@@ -334,7 +334,7 @@ func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string
 	x.stats.refused.Add(1)
 	h.refuse(reason)
 	if strings.HasPrefix(reason, "error:") {
-		return // an error of this relay, so the event may be fetched again
+		return // an error of our own store, so the event may be fetched again
 	}
 	u.mu.Lock()
 	if len(u.refused) >= maxRefused {
