@@ -39,44 +39,44 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	}
 	d := r.srv.dispatch
 	d.mu.Lock()
-	filed := 0
-	for _, p := range d.index {
-		filed += len(p.entries)
+	entries := 0
+	for _, b := range d.index {
+		entries += len(b.entries)
 	}
 	d.mu.Unlock()
-	if filed > 100*open {
-		t.Errorf("%d REQs of 100 equal filters have %d index entries", open, filed)
+	if entries > 100*open {
+		t.Errorf("%d REQs of 100 equal filters have %d index entries", open, entries)
 	}
 	began := time.Now()
 	c.WS.Close(websocket.StatusNormalClosure, "")
 	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 	took := time.Since(began)
-	t.Logf("%d REQs, %d filings, left after %v", open, filed, took)
+	t.Logf("%d REQs, %d index entries, removed after %v", open, entries, took)
 	if took > 10*time.Second { // 22 s of CPU when unregister searched for each entry
 		t.Errorf("leaving took %v", took)
 	}
 }
 
-func TestLeavingOnePlaceIsConstant(t *testing.T) {
+func TestLeavingOneBucketIsConstant(t *testing.T) {
 	st := openStore(t, t.TempDir(), testkit.NewClock())
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
 	}
-	leave := func(filed int) time.Duration {
-		subs := make([]*subscription, filed)
+	leave := func(n int) time.Duration {
+		subs := make([]*subscription, n)
 		for i := range subs {
 			subs[i] = &subscription{conn: &conn{srv: srv}, filters: []*liveFilter{newLiveFilter(nostr.Filter{Kinds: []int{1}, Tags: nostr.TagMap{"d": {"a"}}})}}
 			srv.dispatch.register(subs[i])
 		}
 		began := time.Now()
 		for i := range subs { // from the middle, which is far from both ends
-			srv.dispatch.unregister(subs[filed-1-(i+filed/2)%filed])
+			srv.dispatch.unregister(subs[n-1-(i+n/2)%n])
 		}
 		return time.Since(began)
 	}
 	few, many := leave(5000), leave(100_000)
-	t.Logf("5,000 filings of one key left after %v, 100,000 after %v", few, many)
+	t.Logf("5,000 entries of one bucket removed after %v, 100,000 after %v", few, many)
 	if many > 100*few && many > time.Second {
 		t.Errorf("leaving 20 times as many took %v, %v before", many, few)
 	}

@@ -227,8 +227,8 @@ func TestSubscriptionIDReplaces(t *testing.T) {
 func (d *dispatcher) open() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if filed := d.indexed(); filed > d.count {
-		panic(fmt.Sprintf("%d filed, %d counted", filed, d.count))
+	if indexed := d.indexed(); indexed > d.count {
+		panic(fmt.Sprintf("%d indexed, %d counted", indexed, d.count))
 	}
 	return d.count
 }
@@ -242,8 +242,8 @@ func (d *dispatcher) waiting() int {
 
 func (d *dispatcher) indexed() int {
 	subs := make(map[*subscription]bool)
-	for _, p := range d.index {
-		for _, x := range p.entries {
+	for _, b := range d.index {
+		for _, x := range b.entries {
 			subs[x.sub] = true
 		}
 	}
