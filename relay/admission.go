@@ -24,7 +24,7 @@ type Admission struct {
 	json   []byte // canonical JSON, set once encoded; may share memory with Text
 	Size   int
 	Source mostro.Source
-	Ip     netip.Addr
+	IP     netip.Addr
 	Local  bool
 	Authd  map[string]bool
 	Was    *eventlog.Witnessed // the event's record in a backup; nil: the event arrives now
@@ -59,7 +59,7 @@ func (s *Server) Check(a *Admission) (more bool) {
 	policy := s.cfg.Policy
 	policy.Kinds = rules.kinds(policy.Kinds)
 	client := a.Source.Road == mostro.RoadClient
-	if client && rules.blocksIP(a.Ip) {
+	if client && rules.blocksIP(a.IP) {
 		return a.Refuse("blocked: this address may not publish here")
 	}
 	if reason := policy.refuse(evt, a.Size, s.cfg.Now(), a.Source.Road); reason != "" {
@@ -77,7 +77,7 @@ func (s *Server) Check(a *Admission) (more bool) {
 		}
 	}
 	if s.cfg.Quota != nil && a.Source.Road == mostro.RoadClient && !a.Local {
-		if reason := s.cfg.Quota(a.Ip, evt); reason != "" {
+		if reason := s.cfg.Quota(a.IP, evt); reason != "" {
 			return a.Refuse(reason)
 		}
 	}

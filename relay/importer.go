@@ -274,7 +274,7 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 	}
 	l.a = &Admission{
 		Was: was, Context: ctx, Evt: evt, Text: l.text, Size: len(l.text),
-		Source: mostro.Source{Road: mostro.RoadImport}, Ip: netip.Addr{}, Local: true,
+		Source: mostro.Source{Road: mostro.RoadImport}, IP: netip.Addr{}, Local: true,
 	}
 	l.going = s.Check(l.a)
 	l.text = ""

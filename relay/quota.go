@@ -301,8 +301,8 @@ func (s *Server) chargeWalk(a *Admission, walked int) {
 		return
 	}
 	limits, now := s.rules.Load().limits, s.cfg.Now()
-	if a.Ip.IsValid() {
-		s.rates.byIP.charge(rateKey(a.Ip), walked/costShare, limits.EventsPerMinutePerIP, now)
+	if a.IP.IsValid() {
+		s.rates.byIP.charge(rateKey(a.IP), walked/costShare, limits.EventsPerMinutePerIP, now)
 	}
 	s.rates.byKey.charge(hex32.OrZero(a.Evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
 }
@@ -326,7 +326,7 @@ func (p deletionPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, er
 // rate is used up.
 func (s *Server) refuseRate(a *Admission, rules *compiled) string {
 	now := s.cfg.Now()
-	if a.Ip.IsValid() && !s.rates.byIP.take(rateKey(a.Ip), eventCost(a.Evt), rules.limits.EventsPerMinutePerIP, now) {
+	if a.IP.IsValid() && !s.rates.byIP.take(rateKey(a.IP), eventCost(a.Evt), rules.limits.EventsPerMinutePerIP, now) {
 		return "rate-limited: too many events from this address, slow down"
 	}
 	return ""

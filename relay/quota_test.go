@@ -188,7 +188,7 @@ func TestRatesOfEvents(t *testing.T) {
 	ask := func(ip, secret, d string, local bool) string {
 		t.Helper()
 		evt := testkit.SignedBy(t, secret, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d})
-		a := &Admission{Context: context.Background(), Evt: evt, Ip: netip.MustParseAddr(ip), Local: local, Source: mostro.Source{Road: mostro.RoadClient}}
+		a := &Admission{Context: context.Background(), Evt: evt, IP: netip.MustParseAddr(ip), Local: local, Source: mostro.Source{Road: mostro.RoadClient}}
 		if r.srv.Check(a) {
 			return ""
 		}

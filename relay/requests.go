@@ -123,7 +123,7 @@ func (c *conn) handleEvent() {
 	s := c.srv
 	a := &Admission{
 		Context: s.ctx, Evt: evt, Text: text, Size: len(text), Source: mostro.Source{Road: mostro.RoadClient},
-		Ip: c.ip, Local: c.local, Authd: c.authd,
+		IP: c.ip, Local: c.local, Authd: c.authd,
 	}
 	s.checking <- struct{}{}
 	fit := s.Check(a)

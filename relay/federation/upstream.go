@@ -66,12 +66,12 @@ type UpstreamsConfig struct {
 }
 
 const (
-	maxBackoff    = 5 * time.Minute
-	stableAfter   = time.Minute        // a connection of this length resets the backoff
-	overlapWindow = 3 * 24 * time.Hour // mail is dated back by up to two days, and relays lag
-	resumeOverlap = time.Hour
-	maxInstances  = 5000 // keys whose profiles, lists and deletions are requested
-	authorsAFlter = 500
+	maxBackoff       = 5 * time.Minute
+	stableAfter      = time.Minute        // a connection of this length resets the backoff
+	overlapWindow    = 3 * 24 * time.Hour // mail is dated back by up to two days, and relays lag
+	resumeOverlap    = time.Hour
+	maxInstances     = 5000 // keys whose profiles, lists and deletions are requested
+	authorsPerFilter = 500
 )
 
 // followKinds are requested from every upstream. Only Mostros and similar programs publish
@@ -455,7 +455,7 @@ func (u *upstream) filters() (list []followed) {
 	}
 	slices.Sort(authors)
 	if kinds := u.owner.kinds(ownKinds); len(kinds) > 0 {
-		for part := range slices.Chunk(authors, authorsAFlter) {
+		for part := range slices.Chunk(authors, authorsPerFilter) {
 			both(nostr.Filter{Kinds: kinds, Authors: part})
 		}
 	}
@@ -466,14 +466,14 @@ func (u *upstream) filters() (list []followed) {
 			_, known := slices.BinarySearch(authors, key)
 			return known
 		})
-		for part := range slices.Chunk(writers, authorsAFlter) {
+		for part := range slices.Chunk(writers, authorsPerFilter) {
 			list = append(list, followed{nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: part}, u.narrow, true})
 		}
 	}
 	if cfg.Mail != nil {
 		if keys := cfg.Mail(); len(keys) > 0 {
 			slices.Sort(keys)
-			for part := range slices.Chunk(keys, authorsAFlter) {
+			for part := range slices.Chunk(keys, authorsPerFilter) {
 				both(nostr.Filter{Kinds: mailKinds, Tags: nostr.TagMap{"p": part}})
 			}
 		}
@@ -569,7 +569,7 @@ func (u *upstream) keepUp(l *link) error {
 
 const (
 	// strangersEvery is the shortest time between two requests for the deletions of new
-	// authors. Each request has at most authorsAFlter of them, so that a client that
+	// authors. Each request has at most authorsPerFilter of them, so that a client that
 	// makes many keys does not cause more requests.
 	strangersEvery = 10 * time.Second
 	// maxStrangerWalks is up to how many new authors are walked one by one.
@@ -621,7 +621,7 @@ func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compar
 // these authors.
 func (u *upstream) askStrangers(l *link) error {
 	u.mu.Lock()
-	n := min(len(u.strangers), authorsAFlter)
+	n := min(len(u.strangers), authorsPerFilter)
 	keys := u.strangers[:n:n]
 	u.strangers, u.asked = u.strangers[n:], time.Now()
 	u.mu.Unlock()
