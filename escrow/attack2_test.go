@@ -21,7 +21,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// farTrouble answers after a while.
+// farTrouble is a troubledNode that answers after the delay d.
 type farTrouble struct {
 	*troubledNode
 	d time.Duration
@@ -42,8 +42,8 @@ func (n farTrouble) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldSta
 	return n.troubledNode.WatchHold(ctx, h, fn)
 }
 
-// The same, with the program killed between the first commit of a start and the
-// lookup of the hashes: a commit lowers the witness.
+// The process is killed between the first commit of a start and the lookup of the hashes. The
+// commit must not lower the rollback guard.
 func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -58,15 +58,15 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := witness.Store(commits + 1000); err != nil { // the store is a copy by now
+	if err := witness.Store(commits + 1000); err != nil { // from here on the store is older than its guard
 		t.Fatal(err)
 	}
 	trouble.set("", ErrUnavailable)
 	w.start()
 	if !w.engine.Reconcile {
-		t.Fatal("not noticed")
+		t.Fatal("the older copy was not detected")
 	}
-	// An operator pauses new orders while the node is down: one commit.
+	// The operator pauses new orders while the node is down, which makes one commit.
 	if err := w.engine.Pause(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -75,12 +75,12 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now < commits+1000 {
-		t.Errorf("no hash is looked up yet, and the witness is lowered from %d to %d", commits+1000, now)
+		t.Errorf("the rollback guard was lowered from %d to %d before any hash was looked up", commits+1000, now)
 	}
 }
 
-// A market-price order is taken and its hold paid in the lost time. The copy
-// reads the take again at another price.
+// A market-price order is taken and its hold is paid after the backup was made. The restored
+// backup replays the take at another price.
 func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -95,17 +95,17 @@ func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
 
 	r.store = old
 	r.node.now += 3600
-	r.price = trade.Quote{Price: 80_000} // bitcoin fell
+	r.price = trade.Quote{Price: 80_000} // the price of bitcoin fell
 	r.copied()
 	r.receive(take)
 	r.settle()
 	if got := r.trade(id); !got.Frozen {
-		t.Errorf("the seller locked %d sats, and a trade of %d is %s", locked, got.LockSats(), got.Status)
+		t.Errorf("the seller locked %d sats, but the trade of %d sats is %s", locked, got.LockSats(), got.Status)
 	}
 }
 
-// The seller had paid, the buyer had sent the fiat: then the copy comes back,
-// in which the hold is open, and it is late by the chain.
+// The seller paid and the buyer sent the fiat after the backup was made. In the restored
+// backup the hold is open, and the hold is late by the height of the chain.
 func TestAttackLateHoldOfACopyIsGivenBack(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -126,12 +126,12 @@ func TestAttackLateHoldOfACopyIsGivenBack(t *testing.T) {
 	r.receive(fiat)
 	r.settle()
 	if got := r.node.holds[h].state.Phase; got == trade.HoldCanceled {
-		t.Errorf("the buyer has sent the fiat, and the seller has the sats back: the trade is %s after %q", r.trade(id).Status, r.trade(id).Last)
+		t.Errorf("the seller got the sats back although the buyer sent the fiat: the trade is %s after %q", r.trade(id).Status, r.trade(id).Last)
 	}
 }
 
-// A copy of a trade whose hold is held and whose buyer owes an invoice comes
-// back, log and all. In the lost time the buyer named one and sent the fiat.
+// The store and the log are restored from a backup in which the hold is accepted and the
+// buyer still owes an invoice. After the backup the buyer named an invoice and sent the fiat.
 func TestAttackSellerCancelsACopy(t *testing.T) {
 	r := newRig(t)
 	maker, seller := r.someone(), r.someone()
@@ -148,17 +148,17 @@ func TestAttackSellerCancelsACopy(t *testing.T) {
 	r.node.now += 600
 	r.copied()
 	if !r.trade(id).Doubtful {
-		t.Fatal("not doubtful")
+		t.Fatal("the trade is not marked doubtful")
 	}
 	r.say(seller, mostro.ActionCancel, &id, nil)
 	r.settle()
 	if got := r.node.holds[h].state.Phase; got == trade.HoldCanceled {
-		t.Errorf("the buyer has sent the fiat, and the seller took the sats back by one cancel: %s", r.trade(id).Status)
+		t.Errorf("the seller got the sats back by one cancel although the buyer sent the fiat: %s", r.trade(id).Status)
 	}
 }
 
-// A taker cancels, waits as told and takes again. A copy that reads all of it
-// again has to come to the same trade.
+// A taker cancels, waits for the throttle to end and takes again. A restored backup that
+// replays these messages must arrive at the same trade.
 func TestAttackThrottleIsNotReplayed(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -185,17 +185,17 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 	r.store = old
 	r.node.now += 60
 	r.copied()
-	for _, msg := range messages { // one after the other, as Engine.sendAgain has them read
+	for _, msg := range messages { // one after the other, as Engine.sendAgain replays them
 		r.receive(msg)
 		r.settle()
 	}
 	if got := r.trade(id).Status; got == mostro.TradePending {
-		t.Errorf("the trade of the lost time, with its hold paid and its fiat sent, is %s", got)
+		t.Errorf("the trade that is missing in the backup is %s after the replay, although its hold is paid and its fiat is sent", got)
 	}
 }
 
-// The messages of the lost time are read faster than the node answers: a
-// fiat-sent is refused, and the trade that was made again ends for the seller.
+// The messages after the backup are replayed faster than the node answers. If fiat-sent is
+// refused for that reason, the rebuilt trade ends in favor of the seller.
 func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -216,7 +216,7 @@ func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 	r.node.now += 600
 	r.node.height++
 	r.copied()
-	r.receive(take) // one after the other, as Engine.sendAgain has them read
+	r.receive(take) // one after the other, as Engine.sendAgain replays them
 	r.settle()
 	r.receive(fiat)
 	r.settle()
@@ -225,11 +225,11 @@ func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 		r.pass(600)
 	}
 	if got := r.node.holds[h]; got.state.Phase == trade.HoldCanceled && got.byUs {
-		t.Errorf("the buyer's fiat-sent stands in the log, and the escrow gave the sats back to the seller: %s after %q", r.trade(id).Status, r.trade(id).Last)
+		t.Errorf("the escrow returned the sats to the seller although the log holds the buyer's fiat-sent: %s after %q", r.trade(id).Status, r.trade(id).Last)
 	}
 }
 
-// Throttles of keys that cost nothing are forgotten as fast as they are made.
+// Throttles of keys, which are free to create, are removed as fast as an attacker adds them.
 func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: 345,600 throttles, one goroutine")
@@ -238,23 +238,23 @@ func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
 	now := r.node.now
 	for step := range 4 * 144 {
 		now += 600
-		for i := range 600 { // one pair a second
+		for i := range 600 { // one pair per second
 			k := fmt.Sprintf("%064x", 1_000_000+step*600+i)
 			r.book.throttle(trade.Party{Key: k, Identity: k}, now)
-			if i%100 == 0 { // each second in the engine
+			if i%100 == 0 { // each second, as the engine does
 				r.book.forget(now)
 				r.book.begin()
 			}
 		}
 	}
 	if n := len(r.book.throttles); n > maxThrottles+1200 {
-		t.Errorf("%d throttles after four days of one pair a second", n)
+		t.Errorf("%d throttles after four days of one pair per second", n)
 	}
 	r.book.throttles = nil
 }
 
-// Strangers' orders leave no room for the address of a buyer whose sats are
-// held.
+// Orders of strangers must not use up the probes that the buyer of a trade with held sats
+// needs.
 func TestAttackStrangersTakeTheRoomOfAParty(t *testing.T) {
 	r := newRig(t)
 	maker, seller := r.someone(), r.someone()
@@ -272,14 +272,14 @@ func TestAttackStrangersTakeTheRoomOfAParty(t *testing.T) {
 		}
 	}
 	if got := r.say(maker, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: "me@wallet.example"}); got != "" {
-		t.Errorf("the buyer of a trade with sats held is answered %q because of strangers' orders", got)
+		t.Errorf("the buyer of a trade with held sats was refused with %q because of strangers' orders", got)
 	}
 	clear(r.store.outbox)
 	r.store.rows = nil
 }
 
-// A stranger names another's trade in messages that are refused. The answers
-// stand in the trade's own queue.
+// A stranger names another user's trade in messages that are refused. The refusals must not
+// delay the messages of the trade.
 func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
@@ -302,7 +302,7 @@ func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	done := make(chan struct{})
 	o := newOutbox(effectRunner{node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
 		select {
-		case <-time.After(2 * time.Millisecond): // a synced write
+		case <-time.After(2 * time.Millisecond): // as long as a synced write
 		case <-ctx.Done():
 		}
 		return nil
@@ -339,31 +339,31 @@ func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	cancel()
 	<-ended
 	if before >= strangers {
-		t.Errorf("the buyer's message was published after %d answers to strangers, by one worker of %d", before, mailWorkers)
+		t.Errorf("the buyer's message was published after %d refusals to strangers, by one worker of %d", before, mailWorkers)
 	}
 	delete(r.hold, trade.FxSend)
 	clear(r.store.outbox)
 	r.store.rows = nil
 }
 
-// steppedClock is the system's clock after it was set back: its monotonic
-// reading goes on.
+// steppedClock is the system clock after the clock was set back. Its monotonic reading
+// continues.
 type steppedClock struct {
 	mu   sync.Mutex
-	back time.Duration // whole seconds
+	back time.Duration // in whole seconds
 }
 
 func (c *steppedClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	// The wall clock stands in the first word, in seconds above 30 bits of
-	// nanoseconds, if there is a monotonic reading beside it.
+	// If a time has a monotonic reading, its first word holds the wall clock seconds above 30
+	// bits of nanoseconds.
 	*(*uint64)(unsafe.Pointer(&now)) -= uint64(c.back/time.Second) << 30
 	return now
 }
 
-// The engine notices that the system's clock was set back.
+// The engine detects that the system clock was set back.
 func TestAttackSystemClockSetBack(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -380,16 +380,16 @@ func TestAttackSystemClockSetBack(t *testing.T) {
 	clock.back = 2 * time.Hour
 	clock.mu.Unlock()
 	if got := clock.Now().Unix(); got > was-7000 {
-		t.Fatal("the test's clock was not set back: ", was-got)
+		t.Fatal("the clock of the test was not set back: ", was-got)
 	}
 	for deadline := time.Now().Add(3 * time.Second); !strings.Contains(w.output.String(), "the clock was set back"); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the system's clock was set back by two hours, and the engine did not notice")
+			t.Fatal("the engine did not detect that the system clock was set back by two hours")
 		}
 	}
 }
 
-// startWithClock starts the escrow with another clock.
+// startWithClock starts the escrow with the given clock.
 func (w *world) startWithClock(db *DB, clock func() time.Time) {
 	w.startOn(db, db)
 	_ = w.cancel
@@ -409,8 +409,8 @@ func (w *world) startWithClock(db *DB, clock func() time.Time) {
 	go func() { w.done <- next.Run(ctx) }()
 }
 
-// Only the log comes back from a copy, the Lightning node is down meanwhile,
-// and messages come until the log is longer than what was read of it.
+// Only the log is restored from a backup while the Lightning node is down. New messages
+// arrive until the log is longer than the stored cursor.
 func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -457,11 +457,11 @@ func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	if got := w.trade(id); got.Status == mostro.TradeFiatSent && !got.Settling {
-		t.Error("the seller's release stands in the log, and is never read")
+		t.Error("the seller's release is in the log but was never read")
 	}
 }
 
-// The node fails at the moment at which a drained store takes another wallet.
+// The node fails when a drained store is about to bind to another wallet.
 func TestAttackHalfBoundWallet(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -476,10 +476,11 @@ func TestAttackHalfBoundWallet(t *testing.T) {
 	}
 	for deadline := time.Now().Add(10 * time.Second); wallet() != "home" || len(w.engine.Status().Closed) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("never bound", w.engine.Status())
+			t.Fatal("the store was not bound to the wallet", w.engine.Status())
 		}
 	}
-	// follow sees another wallet, and the next call fails: the one of bind.
+	// The engine's follow method sees another wallet, and the next call, which is made by
+	// bind, fails.
 	node.mu.Lock()
 	node.pubkey, node.fail = "another", true
 	node.mu.Unlock()
@@ -497,11 +498,11 @@ func TestAttackHalfBoundWallet(t *testing.T) {
 	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
 	w.toFiatSent(seller, buyer)
 	if got := wallet(); got != "another" {
-		t.Errorf("a trade's hold is held by %q, the store says %q", "another", got)
+		t.Errorf("the hold of a trade is in wallet %q, but the store is bound to %q", "another", got)
 	}
 }
 
-// scriptedInfo fails the second Info after its pubkey has changed.
+// scriptedInfo returns an error from the second call of Info after its pubkey changed.
 type scriptedInfo struct {
 	*testNode
 	mu     sync.Mutex
@@ -523,8 +524,8 @@ func (n *scriptedInfo) Info(ctx context.Context) (NodeInfo, error) {
 	return info, err
 }
 
-// An operator's question that is answered with an error stands in a batch that
-// cannot be committed.
+// An operator's question whose answer is an error is part of a batch that cannot be
+// committed.
 func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -540,10 +541,10 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 		}
 		return false
 	}})
-	first := w.user(mostro.TransportV2) // the inbox reads from here
+	first := w.user(mostro.TransportV2) // the inbox starts to read here
 	first.send(first.sell(50_000, 50))
 	first.wait(mostro.ActionNewOrder)
-	// The engine is kept busy while a question and messages queue up.
+	// The engine is kept busy while a question and messages are queued.
 	hold, held := make(chan struct{}), make(chan struct{})
 	let := sync.OnceFunc(func() { close(hold) })
 	defer let()
@@ -558,7 +559,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	}()
 	for deadline := time.Now().Add(5 * time.Second); len(w.engine.notices) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("nothing queued")
+			t.Fatal("no message was queued")
 		}
 	}
 	for i := range 8 {
@@ -571,7 +572,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	}
 	for deadline := time.Now().Add(5 * time.Second); len(w.engine.notices) < 9; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not queued: ", len(w.engine.notices))
+			t.Fatal("the notices were not queued: ", len(w.engine.notices))
 		}
 	}
 	let()
@@ -581,13 +582,13 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	if _, err := w.engine.Trades(ctx); err != nil {
-		t.Errorf("the engine does not answer any more: %v", err)
-		w.engine = nil // it never ends
+		t.Errorf("the engine stopped answering: %v", err)
+		w.engine = nil // because the engine never ends
 	}
 }
 
-// Eight domains that answer nothing hold up every address. One registration at
-// a provider of free names gives as many as one likes.
+// Eight domains that never answer delay all other addresses. One registration at a provider
+// of free names yields any number of such domains.
 func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	addrs := &honestAmongTarpits{let: make(chan struct{}), honest: make(chan struct{}, 1)}
 	o := newOutbox(effectRunner{addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
@@ -606,7 +607,7 @@ func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	select {
 	case <-addrs.honest:
 	case <-time.After(2*slowSite + time.Second):
-		t.Error("messages of strangers occupy every worker: an honest address is not asked")
+		t.Error("messages of strangers occupy all workers, so that an honest address is not probed")
 	}
 	cancel()
 	<-ended
@@ -624,14 +625,14 @@ func (a *honestAmongTarpits) Probe(ctx context.Context, address string) error {
 	}
 	select {
 	case <-a.let:
-	case <-time.After(slowSite + 100*time.Millisecond): // the real one gives up after four seconds
+	case <-time.After(slowSite + 100*time.Millisecond): // the real client gives up after four seconds
 	case <-ctx.Done():
 	}
 	return errors.New("slow")
 }
 
-// A Lightning node has one writer. Strangers' takes, all at once, stand before
-// an honest settlement.
+// A Lightning node has one writer. Takes of strangers that arrive at once must not delay the
+// settlement of an honest trade.
 func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 	node := &oneWriter{testNode: newTestNode()}
 	p := trade.Preimage{1}
@@ -665,13 +666,13 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 	o.add([]OutboxRow{{ID: strangers + 1, Trade: trade.OrderID{9}, Effect: trade.Effect{Kind: trade.FxSettle, Hash: p.Hash(), Preimage: p}}})
 	<-settled
 	if n := node.most.Load(); n > 200 {
-		t.Errorf("%d calls for strangers' takes were made of the node at a time; the settlement took %s", n, time.Since(began).Round(time.Millisecond))
+		t.Errorf("%d concurrent calls for strangers' takes reached the node; the settlement took %s", n, time.Since(began).Round(time.Millisecond))
 	}
 	cancel()
 	<-ended
 }
 
-// oneWriter makes one hold at a time, in 2 ms.
+// oneWriter creates one hold at a time and needs 2 ms for each.
 type oneWriter struct {
 	*testNode
 	writer            sync.Mutex
@@ -696,8 +697,8 @@ func (n *oneWriter) Settle(ctx context.Context, p trade.Preimage) error {
 	return n.testNode.Settle(ctx, p)
 }
 
-// A copy comes back while the node catches up with the chain, as it does after
-// a disaster. The messages of the lost time are read before it has.
+// A backup is restored while the node catches up with the chain, which is usual after a
+// disaster. The messages after the backup are read before the node is synced.
 func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -724,7 +725,7 @@ func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 	node.unsynced.Store(true)
 	w.start()
 	if !w.engine.Reconcile {
-		t.Fatal("not noticed")
+		t.Fatal("the older copy was not detected")
 	}
 	time.Sleep(500 * time.Millisecond)
 	node.unsynced.Store(false)
@@ -736,7 +737,7 @@ func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("a trade whose sats are held and whose fiat was sent is not made again: its messages were refused, once and for all, while the node was not synced")
+			t.Fatal("a trade with held sats and sent fiat was not rebuilt, because its messages were refused for good while the node was not synced")
 		}
 	}
 }
@@ -752,12 +753,13 @@ func (n *unsyncedNode) Info(ctx context.Context) (NodeInfo, error) {
 	return info, err
 }
 
-// A whole volume came back: store, log and witness. An invoice of the lost time
-// stays unknown for good. Every later start treats the store as a copy.
+// A whole volume is restored: store, log and rollback guard. An invoice that was made after
+// the backup stays unknown for good. Later starts must not treat the store as an older copy
+// again.
 func TestAttackEveryStartIsACopy(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
-	// The copy: an empty store, and the log as it is.
+	// The restored copy is an empty store with the log as it is.
 	w.log.mu.Lock()
 	kept := len(w.log.entries)
 	w.log.mu.Unlock()
@@ -792,7 +794,7 @@ func TestAttackEveryStartIsACopy(t *testing.T) {
 	w.start()
 	open()
 	clear(w.read)
-	// New, honest business. Its payout waits for a route.
+	// A new honest trade follows. Its payout waits for a route.
 	w.node.mu.Lock()
 	w.node.failPays = 1000
 	w.node.mu.Unlock()
@@ -800,15 +802,16 @@ func TestAttackEveryStartIsACopy(t *testing.T) {
 	id := w.toFiatSent(seller, buyer)
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	w.until(id, mostro.TradeSettledHoldInvoice)
-	w.restart() // an update
+	w.restart() // an update of the program
 	open()
 	if got := w.trade(id); got.Frozen {
-		t.Error("an ordinary restart after the comparison froze a payout that this store knows everything of")
+		t.Error("an ordinary restart after the comparison froze a payout that the store knows completely")
 	}
 }
 
-// A trade whose escrow is gone needs no Lightning node. It keeps a store to its
-// old wallet for ever: no verb and no clock ends it.
+// A trade whose escrow is gone needs no Lightning node, but binds the store to its old
+// wallet. If no command and no deadline ended such a trade, the store could never bind to
+// another wallet.
 func TestAttackGoneEscrowKeepsTheWallet(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -817,10 +820,10 @@ func TestAttackGoneEscrowKeepsTheWallet(t *testing.T) {
 	w.start()
 	id := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
 	h := w.trade(id).Hash
-	w.node.with(func(n *simNode) { n.giveBack(n.holds[h]) }) // by its time lock
+	w.node.with(func(n *simNode) { n.giveBack(n.holds[h]) }) // the time lock ran out
 	for deadline := time.Now().Add(5 * time.Second); !w.trade(id).EscrowGone; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not gone")
+			t.Fatal("the trade was not marked as gone")
 		}
 	}
 	w.clock.move(400 * 24 * time.Hour)
@@ -836,38 +839,38 @@ func TestAttackGoneEscrowKeepsTheWallet(t *testing.T) {
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("400 days after its escrow was gone the trade is %s, and no wallet but the lost one is taken: %v", w.trade(id).Status, w.engine.Status().Closed)
+			t.Fatalf("400 days after its escrow was gone the trade is %s, and the store accepts no wallet except the lost one: %v", w.trade(id).Status, w.engine.Status().Closed)
 		}
 	}
 }
 
-// The clock was ahead while a hold was looked at, and is right at the next
-// start. The hold is looked at again only when the wrong time has come.
+// The clock was ahead when a hold was checked, and is right at the next start. The next check
+// must not wait until the wrong time.
 func TestAttackClockAheadAcrossARestart(t *testing.T) {
 	w := newWorld(t)
 	id := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
 	w.clock.move(48 * time.Hour)
 	for deadline := time.Now().Add(5 * time.Second); w.trade(id).Deadline < w.clock.Now().Unix(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not looked at")
+			t.Fatal("the hold was not checked")
 		}
 	}
 	time.Sleep(100 * time.Millisecond)
 	_ = w.stop()
-	w.clock.move(-48 * time.Hour) // NTP, while the program is down
+	w.clock.move(-48 * time.Hour) // NTP sets the clock while the program is down
 	w.start()
 	time.Sleep(200 * time.Millisecond)
 	got := w.trade(id)
 	if got.SafeUntil < w.clock.Now().Unix() {
-		t.Errorf("the hold counts as unsafe since %d s: the clock was counted back twice", w.clock.Now().Unix()-got.SafeUntil)
+		t.Errorf("the hold counts as unsafe since %d s: the step of the clock was subtracted twice", w.clock.Now().Unix()-got.SafeUntil)
 	}
 	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * trade.BlockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == mostro.TradeFiatSent {
-		t.Errorf("the hold is safe for %d hours at most, and is looked at again in %d", safe/3600, (got.Deadline-w.clock.Now().Unix())/3600)
+		t.Errorf("the hold is safe for at most %d hours, but the next check is in %d", safe/3600, (got.Deadline-w.clock.Now().Unix())/3600)
 	}
 }
 
-// The node behind the address is another one from one moment to the next, with
-// a payout under way in the first wallet.
+// The node at the configured address is replaced by another node while a payout is in flight
+// in the first wallet.
 func TestAttackPayoutFromTwoWallets(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -880,14 +883,14 @@ func TestAttackPayoutFromTwoWallets(t *testing.T) {
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	for deadline := time.Now().Add(5 * time.Second); !w.trade(id).Payout.Sent; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("no payout is under way")
+			t.Fatal("no payout is in flight")
 		}
 	}
 	node.swapped.Store(true)
 	time.Sleep(time.Second)
 	node.other.with(func(n *simNode) {
 		if len(n.pays) > 0 {
-			t.Error("the payout is under way in one wallet, and was sent from the other as well")
+			t.Error("the payout is in flight in one wallet and was also sent from the other")
 		}
 		n.pays = nil
 	})
@@ -947,7 +950,8 @@ func (n *twoWallets) WatchPayment(ctx context.Context, h trade.Hash, fn func(Pay
 	return ctx.Err()
 }
 
-// The witness cannot be written: its disk is full, or its directory is gone.
+// The file of the rollback guard cannot be written, because the disk is full or the directory
+// is missing.
 func TestAttackWitnessThatCannotBeWritten(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(w.dir, "escrow.witness")
@@ -969,17 +973,17 @@ func TestAttackWitnessThatCannotBeWritten(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	if _, err := w.engine.Trades(ctx); err != nil {
-		t.Errorf("the store is sound, and the escrow has ended with all its trades: %v", err)
+		t.Errorf("the engine stopped although the store is sound: %v", err)
 	}
 	_ = os.RemoveAll(path)
 }
 
-// A node that is away for a day leaves no more to do than it has to.
+// A node that is down for a day leaves a bounded number of outbox rows.
 func TestAttackRowsPileUpWhileTheNodeIsAway(t *testing.T) {
 	r := newRig(t)
 	id, _, _ := r.toSettled()
 	if !r.trade(id).Payout.Sent {
-		t.Fatal("not sent")
+		t.Fatal("the payout was not sent")
 	}
 	r.node.down = true
 	for range 288 {
@@ -992,14 +996,14 @@ func TestAttackRowsPileUpWhileTheNodeIsAway(t *testing.T) {
 		}
 	}
 	if n > 2 {
-		t.Errorf("%d questions about one payout wait after a day", n)
+		t.Errorf("%d track rows of one payout are queued after a day", n)
 	}
 	r.node.down = false
 	r.settle()
 }
 
-// An identity that takes two orders, one after the other was paid, is refused
-// the second when the messages are read again.
+// An identity takes a second order after the hold of its first was paid. The second take must
+// not be refused when the messages are replayed.
 func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 	r := newRig(t)
 	seller := r.someone()
@@ -1027,12 +1031,12 @@ func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 		r.settle()
 	}
 	if got := r.trade(ids[1]).Status; got == mostro.TradePending {
-		t.Error("the second order, whose hold is paid, is in the book again")
+		t.Error("the second order is pending again although its hold is paid")
 	}
 }
 
-// Store and witness come back from one copy, the log is the newest, and nothing
-// but a release happened in the lost time. The log shows it: it holds newer own
+// The store and the rollback guard are restored from one backup, and the log is current. Only
+// a release happened after the backup. The log reveals the backup, because it holds newer own
 // events of the trade than the store.
 func TestAttackCopyWithItsWitness(t *testing.T) {
 	w := newWorld(t)
@@ -1058,18 +1062,18 @@ func TestAttackCopyWithItsWitness(t *testing.T) {
 	w.start()
 	for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the log is not read again")
+			t.Fatal("the log is not replayed")
 		}
 	}
 	time.Sleep(400 * time.Millisecond)
 	w.node.with(func(n *simNode) {
 		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
-			t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
+			t.Errorf("%d payments, %d msat paid, %d msat settled", len(n.pays), n.paidMsat, n.settledMsat)
 		}
 	})
 }
 
-// The copy was made while a take waited for its address.
+// The backup was made while a take waited for the probe of its address.
 func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -1088,21 +1092,22 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 	r.receive(take)
 	r.settle()
 	if got := r.trade(id).Status; got == mostro.TradePending {
-		t.Error("the order, whose hold is paid and whose fiat is sent, is in the book again")
+		t.Error("the order is pending again although its hold is paid and its fiat is sent")
 	}
 }
 
-// A message that waited for its address when the program was replaced by this
-// one: the older one did not note since when.
+// A message waited for the probe of its address when this program replaced an older one. The
+// row of the older program has no start time.
 func TestAttackProbeOfAnOlderProgram(t *testing.T) {
 	o := newOutbox(effectRunner{addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
 	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@home"}, Inbound: &InboundMessage{}}, 0)
 	if err != nil || n.reachable == nil || !*n.reachable {
-		t.Error("an address that answers is refused, because the row of an older program names no time")
+		t.Error("an address that answers is refused, because the row of an older program has no start time")
 	}
 }
 
-// Whatever a message holds: no panic, and the journal decides the same again.
+// A message with any content causes no panic, and a replay of the journal makes the same
+// decisions.
 func TestAttackAnyMessageReplays(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	atoms := []string{`null`, `0`, `1`, `-1`, `100`, `9223372036854775807`, `-9223372036854775808`, `1e3`, `1.5`, `""`, `" "`, `"EUR"`, `"sell"`, `"buy"`, `"\u0000\ud800<>&\u2028"`, "\"\xff\xfe\"", `[]`, `{}`, `true`, `"a@home"`, `"pending"`}
@@ -1189,14 +1194,15 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 		b, _ := trade.Encode(r.store.trades[id])
 		var kept trade.Trade
 		if err := json.Unmarshal(b, &kept); err != nil || !reflect.DeepEqual(again, kept) {
-			t.Fatalf("%s is not what its journal makes of it: %v\n%+v\n%+v", id, err, again, kept)
+			t.Fatalf("%s differs from the replay of its journal: %v\n%+v\n%+v", id, err, again, kept)
 		}
 	}
 	t.Logf("%d messages, %d accepted, %d trades, %d rows", tried, accepted, len(r.store.journal), rows)
 }
 
-// A trade of a copy goes back to the book. Its next taker is of the present: a
-// maker who lets the time pass loses the order, and the taker has the sats back.
+// A trade of a restored backup returns to the book. The doubt does not apply to its next
+// taker: if the maker lets the time pass, the maker loses the order and the taker gets the
+// sats back.
 func TestAttackDoubtStaysWithTheNextTaker(t *testing.T) {
 	r := newRig(t)
 	maker, first, second := r.someone(), r.someone(), r.someone()
@@ -1209,6 +1215,6 @@ func TestAttackDoubtStaysWithTheNextTaker(t *testing.T) {
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
 	r.pass(r.policy.Terms.WaitSeconds + 1)
 	if got := r.trade(id); got.Frozen || r.node.holds[h].state.Phase == trade.HoldAccepted {
-		t.Errorf("the maker named no invoice, and the second taker's sats are kept: %s, frozen %v", got.Status, got.Frozen)
+		t.Errorf("the second taker's sats stay held although the maker named no invoice: %s, frozen %v", got.Status, got.Frozen)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A burst of large messages neither ends the engine nor a later start, and an
-// honest trade is made behind it.
+// A burst of large messages ends neither the engine nor a later start, and an honest trade
+// after the burst succeeds.
 func TestBurstOfLargeMessages(t *testing.T) {
 	for name, fill := range fillers {
 		t.Run(name, func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestBurstOfLargeMessages(t *testing.T) {
 	}
 }
 
-// narrowStore holds no commit in which poison is found.
+// narrowStore fails each commit that contains the text poison.
 type narrowStore struct {
 	*DB
 	poison func(c *Commit) bool
@@ -59,8 +59,8 @@ func (s *narrowStore) Commit(c *Commit) error {
 	return s.DB.Commit(c)
 }
 
-// An input that no commit can hold is found among others: a message is skipped,
-// the others count, and the next start is an ordinary one.
+// If one input among others cannot be committed, its message is skipped, the others are
+// committed, and the next start is ordinary.
 func TestOffendingMessageIsSkipped(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -104,12 +104,12 @@ func TestOffendingMessageIsSkipped(t *testing.T) {
 		_ = w.stop()
 	}
 	if got := w.output.String(); strings.Count(got, "is skipped") != 1 || strings.Contains(got, "poison") {
-		t.Errorf("the log says: %s", got)
+		t.Errorf("the log contains: %s", got)
 	}
 	w.start()
 }
 
-// A result that cannot be written freezes its trade; it is never dropped.
+// A result that cannot be committed freezes its trade; the result is never dropped.
 func TestOffendingResultFreezes(t *testing.T) {
 	w := newWorld(t)
 	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
@@ -130,17 +130,17 @@ func TestOffendingResultFreezes(t *testing.T) {
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	for deadline := time.Now().Add(10 * time.Second); !w.trade(id).Frozen; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not frozen")
+			t.Fatal("the trade is not frozen")
 		}
 	}
-	w.restart() // on a store that holds it
+	w.restart() // with a store that accepts the result
 	if err := w.engine.PayAfterAll(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	w.until(id, mostro.TradeSuccess)
 }
 
-// toFiatSent brings a sell order with an address to fiat-sent.
+// toFiatSent brings a sell order with a Lightning address to fiat-sent.
 func (w *world) toFiatSent(seller, buyer *user) trade.OrderID {
 	w.tb.Helper()
 	seller.send(seller.sell(52_000, 50))
@@ -154,7 +154,7 @@ func (w *world) toFiatSent(seller, buyer *user) trade.OrderID {
 	return id
 }
 
-// farNode answers after a while, as a node over gRPC does.
+// farNode answers after a delay, as a node over gRPC does.
 type farNode struct {
 	*testNode
 	d time.Duration
@@ -175,8 +175,8 @@ func (n farNode) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState)
 	return n.testNode.WatchHold(ctx, h, fn)
 }
 
-// An old copy of escrow/ comes back, with the log and the node as they were:
-// by the witness, and, where the witness went with the copy, by the node.
+// An older copy of escrow/ is restored while the log and the node are current. The rollback
+// guard detects the copy; if the guard was restored as well, the node does.
 func TestRestoredCopy(t *testing.T) {
 	for _, latency := range []time.Duration{0, 3 * time.Millisecond, 30 * time.Millisecond} {
 		for _, witness := range []string{"kept", "lost", "restored"} {
@@ -204,7 +204,7 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	w.start()
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	w.until(id, mostro.TradeSuccess)
-	// Somebody else's order of that time, cancelled again, and one that is taken.
+	// Another user's order of the lost period was canceled again, and a further one is taken.
 	other, maker, taker := w.user(mostro.TransportV2), w.user(mostro.TransportV2), w.user(mostro.TransportV2)
 	other.send(other.sell(50_000, 50))
 	o := *other.wait(mostro.ActionNewOrder).ID
@@ -222,7 +222,7 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	switch witness {
 	case "lost":
 		err = os.Remove(witnessOf)
-	case "restored": // a whole volume came back
+	case "restored": // the whole volume was restored
 		err = os.WriteFile(witnessOf, remembered, 0o600)
 	}
 	if err != nil {
@@ -233,17 +233,17 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	w.start()
 	for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the log is not read again")
+			t.Fatal("the log is not replayed")
 		}
 	}
-	time.Sleep(50 * time.Millisecond) // for what might follow
+	time.Sleep(50 * time.Millisecond) // for late effects
 	if !w.engine.Reconcile {
-		t.Error("the copy was not noticed")
+		t.Error("the older copy was not detected")
 	}
 	tr := w.trade(id)
 	w.node.with(func(n *simNode) {
 		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
-			t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
+			t.Errorf("%d payments, %d msat paid, %d msat settled", len(n.pays), n.paidMsat, n.settledMsat)
 		}
 	})
 	if !tr.Frozen {
@@ -255,25 +255,25 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	}
 	for _, x := range open {
 		if x.Status == mostro.TradePending {
-			t.Errorf("order %s is in the book, and nobody made it", x.ID)
+			t.Errorf("order %s is in the book, but no user made it", x.ID)
 		}
 	}
 	if got := w.trade(o); got.Status != mostro.TradeCanceled {
-		t.Errorf("the cancelled order of the lost time is %s", got.Status)
+		t.Errorf("the canceled order of the lost period is %s", got.Status)
 	}
-	// The trade of the lost time is made again from its messages, on the same
-	// hold invoice, and can be ended.
+	// The trade of the lost period is rebuilt from its messages on the same hold invoice, and
+	// can be completed.
 	again := w.trade(lost)
 	if again.Status != mostro.TradeFiatSent {
-		t.Fatalf("the trade of the lost time is %s after %q", again.Status, again.Last)
+		t.Fatalf("the trade of the lost period is %s after %q", again.Status, again.Last)
 	}
 	maker.send(mostro.Message{RequestID: number(15), ID: &lost, Action: mostro.ActionRelease})
 	w.until(lost, mostro.TradeSuccess)
 }
 
-// A copy that is started while the Lightning node is down, and stopped again,
-// is still known to be a copy at the next start; so is one whose comparison was
-// cut off.
+// An older copy that is started while the Lightning node is down, and stopped again, is still
+// known to be an older copy at the next start. The same holds for a copy whose comparison was
+// interrupted.
 func TestCopyIsNotForgottenByARestart(t *testing.T) {
 	for _, down := range []bool{true, false} {
 		t.Run(fmt.Sprint("node down ", down), func(t *testing.T) {
@@ -308,7 +308,7 @@ func TestCopyIsNotForgottenByARestart(t *testing.T) {
 						}
 					}
 				}
-				for range 30 { // what an operator asks is committed, and counts
+				for range 30 { // each question of an operator is committed and counts
 					if err := w.engine.Pause(t.Context(), false); err != nil {
 						t.Fatal(err)
 					}
@@ -319,23 +319,23 @@ func TestCopyIsNotForgottenByARestart(t *testing.T) {
 			w.start()
 			for deadline := time.Now().Add(20 * time.Second); !w.heard(); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatal("the log is not read again")
+					t.Fatal("the log is not replayed")
 				}
 			}
-			time.Sleep(50 * time.Millisecond) // for what should not come
+			time.Sleep(50 * time.Millisecond) // for effects that must not come
 			if tr := w.trade(id); !tr.Frozen {
 				t.Errorf("the trade that was paid out is %s and not frozen", tr.Status)
 			}
 			w.node.with(func(n *simNode) {
 				if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
-					t.Errorf("%d payments, %d msat paid of %d settled", len(n.pays), n.paidMsat, n.settledMsat)
+					t.Errorf("%d payments, %d msat paid, %d msat settled", len(n.pays), n.paidMsat, n.settledMsat)
 				}
 			})
 		})
 	}
 }
 
-// refusingLog refuses own events of a kind for good.
+// refusingLog refuses own events of one kind for good.
 type refusingLog struct {
 	*memLog
 	kind int
@@ -353,7 +353,7 @@ func (l *refusingLog) Publish(ctx context.Context, evt *nostr.Event) error {
 	return l.memLog.Publish(ctx, evt)
 }
 
-// An order's event that will never be taken holds up no message of its trade.
+// An order event that the log refuses for good delays no message of its trade.
 func TestRefusedEventsHoldNothingUp(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -362,7 +362,7 @@ func TestRefusedEventsHoldNothingUp(t *testing.T) {
 	w.start()
 	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) {})
 	if !strings.Contains(w.output.String(), "refused by its own relay") || refusing.n == 0 {
-		t.Error("nothing is said of it")
+		t.Error("no log line reports the refused event")
 	}
 	for deadline := time.Now().Add(5 * time.Second); w.engine.outbox.depth()[laneEvent] != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -371,8 +371,7 @@ func TestRefusedEventsHoldNothingUp(t *testing.T) {
 	}
 }
 
-// While its own relay does not answer, only the newest version of an event
-// waits to be published.
+// While the own relay does not answer, only the newest version of an event is queued.
 func TestNewestVersionAlone(t *testing.T) {
 	var events, published []*nostr.Event
 	o := newOutbox(effectRunner{}, publisherFunc(func(_ context.Context, evt *nostr.Event) error {
@@ -402,8 +401,8 @@ type publisherFunc func(context.Context, *nostr.Event) error
 
 func (f publisherFunc) Publish(ctx context.Context, evt *nostr.Event) error { return f(ctx, evt) }
 
-// A node that is down at the start, goes away, is another one or refuses the
-// macaroon: no new orders, one line, and everything goes on afterwards.
+// A node is down at the start, goes away, is another node, or refuses the macaroon. The
+// engine then accepts no new orders, logs one line, and continues afterwards.
 func TestNodeTroubles(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -425,7 +424,7 @@ func TestNodeTroubles(t *testing.T) {
 	}
 	closed("does not answer")
 	if _, err := w.engine.Trades(t.Context()); err != nil {
-		t.Error("an operator cannot ask while the node is down:", err)
+		t.Error("the operator gets no answer while the node is down:", err)
 	}
 	trouble.set("", nil)
 	closed("")
@@ -437,7 +436,7 @@ func TestNodeTroubles(t *testing.T) {
 	refused := w.user(mostro.TransportV2)
 	refused.send(refused.sell(50_000, 50))
 	if c, ok := refused.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
-		t.Errorf("a new order is answered by %+v", c)
+		t.Errorf("the answer to a new order is %+v", c)
 	}
 	trouble.set("another", nil)
 	closed("put that wallet back")
@@ -445,7 +444,7 @@ func TestNodeTroubles(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	w.node.with(func(n *simNode) {
 		if n.settledMsat != 0 {
-			t.Error("another wallet was told to settle")
+			t.Error("the engine sent a settle to another wallet")
 		}
 	})
 	trouble.set("", nil)
@@ -456,7 +455,7 @@ func TestNodeTroubles(t *testing.T) {
 			t.Errorf("%s is logged %d times", want, n)
 		}
 	}
-	// Once drained, another wallet may take over.
+	// A drained store binds to another wallet.
 	trouble.set("another", nil)
 	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var wallet string
@@ -467,12 +466,12 @@ func TestNodeTroubles(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the drained store keeps to its old wallet")
+			t.Fatal("the drained store stays bound to its old wallet")
 		}
 	}
 }
 
-// troubledNode answers Info as it is told.
+// troubledNode returns the pubkey and the error that set was called with from Info.
 type troubledNode struct {
 	*testNode
 	mu     sync.Mutex
@@ -500,7 +499,8 @@ func (n *troubledNode) Info(ctx context.Context) (NodeInfo, error) {
 	return info, err
 }
 
-// An escrow that the operator's own checks refuse does nothing, and says why.
+// An escrow that the checks of the operator refuse does no work, and its log states the
+// reason.
 func TestVetRefuses(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -515,6 +515,6 @@ func TestVetRefuses(t *testing.T) {
 	u.send(u.sell(50_000, 50))
 	time.Sleep(100 * time.Millisecond)
 	if open, err := w.engine.Trades(t.Context()); err != nil || len(open) != 0 {
-		t.Error("an order was taken", err)
+		t.Error("an order was accepted", err)
 	}
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The attacks of the second audit, of November 2026, on the decisions about a
-// trade. docs/security.md lists them with what they did before.
+// This file holds the attacks on the decisions about a trade that the second audit found in
+// November 2026. docs/security.md lists the attacks together with their former effects.
 
-// fillers are texts that JSON writes longer than they are.
+// fillers are texts whose JSON form is longer than the text.
 var fillers = map[string]string{
 	"plain":          "x",
 	"HTML":           "<",
@@ -26,8 +26,8 @@ var fillers = map[string]string{
 	"control":        "\x01",
 }
 
-// large makes a new order with a field that Step does not read, as long as the
-// inbox lets pass.
+// large returns a new order with a field that Step does not read, as long as the inbox
+// allows.
 func large(fill string) *mostro.SmallOrder {
 	for n := 15_000 / len(fill); ; n = n * 9 / 10 {
 		junk := strings.Repeat(fill, n)
@@ -39,8 +39,8 @@ func large(fill string) *mostro.SmallOrder {
 	}
 }
 
-// A batch that is full by its bytes fits into one transaction of the store, and
-// the journal does not keep what a sender adds.
+// A batch that reaches its limit of bytes fits into one transaction of the store, and the
+// journal does not keep fields that a sender added.
 func TestLargeMessagesFitATurn(t *testing.T) {
 	for name, fill := range fillers {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 			c := b.Take()
 			for _, row := range c.Journal {
 				if b, _ := json.Marshal(&row.Input); len(b) > 4<<10 {
-					t.Fatalf("%d bytes in the journal", len(b))
+					t.Fatalf("the journal row has %d bytes", len(b))
 				}
 			}
 			if err := db.Commit(c); err != nil {
@@ -76,8 +76,8 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 	}
 }
 
-// A request whose own fields are too long is refused, and names of payment
-// methods that JSON escapes are not.
+// A request whose own fields are too long is refused. Names of payment methods that JSON
+// escapes are accepted.
 func TestLongRequestsAreRefused(t *testing.T) {
 	r := newRig(t)
 	for name, method := range map[string]string{"long": strings.Repeat("x", 513), "escaped to six times its size": strings.Repeat("\x01", 500)} {
@@ -95,7 +95,7 @@ func TestLongRequestsAreRefused(t *testing.T) {
 	r.order(r.someone(), mostro.SmallOrder{PaymentMethod: strings.Repeat("<é>", 100)})
 }
 
-// slowAddresses answers nothing before it is let go.
+// slowAddresses blocks every probe until it is released.
 type slowAddresses struct {
 	noAddresses
 	began atomic.Int64
@@ -111,8 +111,8 @@ func (s *slowAddresses) Probe(ctx context.Context, _ string) error {
 	return errors.New("slow")
 }
 
-// Addresses of strangers that never answer hold up no settlement, and a site
-// has its share of the workers alone.
+// Addresses of strangers that never answer delay no settlement, and one site occupies no more
+// than its share of the workers.
 func TestProbesHoldNothingUp(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
@@ -137,7 +137,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 		t.Errorf("%d of 640 messages were refused, want all but %d", refused, probesPerSite)
 	}
 	if got := probe("b@honest.example"); got != "" {
-		t.Errorf("another site: %q", got)
+		t.Errorf("the probe of another site was refused: %q", got)
 	}
 	addrs := &slowAddresses{let: make(chan struct{})}
 	settled, honest := make(chan struct{}), make(chan struct{}, 1)
@@ -164,13 +164,13 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	select {
 	case <-settled:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the settlement waits for strangers' addresses")
+		t.Fatal("the settlement waits for the addresses of strangers")
 	}
 	for deadline := time.Now().Add(10 * time.Second); addrs.began.Load() < siteWorkers+1 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if n := addrs.began.Load(); n != siteWorkers+1 {
-		t.Errorf("%d addresses are being asked, want %d of the one site and the other's", n, siteWorkers)
+		t.Errorf("%d addresses are being probed, want %d of the one site and one of the other", n, siteWorkers)
 	}
 	close(addrs.let)
 	<-honest
@@ -181,7 +181,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	delete(r.hold, trade.FxSettle)
 }
 
-// A trade's probes stand before no call about its hold, and a sender has one.
+// Probes of a trade delay no call about its hold, and a sender has at most one probe.
 func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 	r := newRig(t)
 	maker, seller := r.someone(), r.someone()
@@ -196,7 +196,7 @@ func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 	}
 	for range 10 {
 		if got := r.say(maker, mostro.ActionAddInvoice, &id, slow); got != string(mostro.ReasonTooManyRequests) {
-			t.Fatalf("a second probe of one sender: %q", got)
+			t.Fatalf("the second probe of one sender: %q", got)
 		}
 	}
 	r.must(maker, mostro.ActionAddInvoice, &id, r.bolt11(id))
@@ -209,7 +209,7 @@ func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 			continue
 		}
 		if row.Effect.Kind == trade.FxProbe && lane(row) == laneNode {
-			t.Error("a probe stands in the lane of the hold")
+			t.Error("a probe is in the lane of the hold")
 		}
 	}
 	delete(r.hold, trade.FxProbe)
@@ -217,7 +217,7 @@ func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 	r.status(mostro.TradeCooperativelyCanceled, id)
 }
 
-// A message whose address was looked at too late begins nothing.
+// A message whose address was probed too late starts nothing.
 func TestStaleProbeBeginsNothing(t *testing.T) {
 	r := newRig(t)
 	id := r.order(r.someone(), mostro.SmallOrder{})
@@ -229,13 +229,13 @@ func TestStaleProbeBeginsNothing(t *testing.T) {
 	r.settle()
 	r.status(mostro.TradePending, id)
 	if c, ok := r.last(buyer, mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonInvalidInvoice {
-		t.Errorf("the sender reads %+v", c)
+		t.Errorf("the sender received %+v", c)
 	}
 	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
 	r.status(mostro.TradeWaitingPayment, id)
 }
 
-// The hold was accepted long before the engine heard of it.
+// The node accepted the hold long before the engine learned of it.
 func TestHeldWhileDown(t *testing.T) {
 	for _, hours := range []int64{1, 6, 11, 14, 16, 20} {
 		t.Run(fmt.Sprint(hours, " hours"), func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestHeldWhileDown(t *testing.T) {
 			if !r.node.pay(h) {
 				t.Fatal("unpaid")
 			}
-			r.node.now += hours * 3600 // the program is down, the chain is not
+			r.node.now += hours * 3600 // the program is down while the chain grows
 			r.node.height += uint32(hours * 6)
 			r.start()
 			r.settle()
@@ -256,16 +256,16 @@ func TestHeldWhileDown(t *testing.T) {
 			if left < int64(leastBlocks(r.policy.Terms)) {
 				r.status(mostro.TradePending, id)
 				if hold := r.node.holds[h]; hold.state.Phase != trade.HoldCanceled || !hold.byUs {
-					t.Errorf("%d blocks are left above the margin, and the hold is %s", left, hold.state.Phase)
+					t.Errorf("the hold is %[2]s with %[1]d blocks left above the margin", left, hold.state.Phase)
 				}
 				if r.got(seller, mostro.ActionHoldInvoicePaymentCanceled) != 1 || r.got(buyer, mostro.ActionCanceled) != 1 {
-					t.Error("a party was not told")
+					t.Error("a party was not notified")
 				}
 				return
 			}
 			r.status(mostro.TradeActive, id)
 			if got := r.trade(id).HeldAt; got > r.node.now-hours*3600+600 {
-				t.Errorf("held since %d s, it is %d hours", r.node.now-got, hours)
+				t.Errorf("the stored hold time is %d s ago, the hold was accepted %d hours ago", r.node.now-got, hours)
 			}
 			r.must(buyer, mostro.ActionFiatSent, &id, nil)
 			for r.node.holds[h].state.Phase == trade.HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
@@ -274,13 +274,13 @@ func TestHeldWhileDown(t *testing.T) {
 			}
 			r.status(mostro.TradeDispute, id)
 			if r.node.holds[h].state.Phase != trade.HoldAccepted {
-				t.Error("the node gave the hold back before a dispute was opened")
+				t.Error("the hold was canceled before a dispute was opened")
 			}
 		})
 	}
 }
 
-// A taker who cancels unpaid waits ever longer before the next order.
+// A taker who cancels before paying waits longer each time before the next order.
 func TestTakersWhoCancelWait(t *testing.T) {
 	for _, private := range []bool{true, false} {
 		t.Run(fmt.Sprint("private ", private), func(t *testing.T) {
@@ -295,11 +295,11 @@ func TestTakersWhoCancelWait(t *testing.T) {
 				r.must(taker, mostro.ActionCancel, &id, nil)
 				taker.Index++
 				if !private {
-					taker.Key = hexKeyOf(5000 + n) // the identity waits as well
+					taker.Key = hexKeyOf(5000 + n) // the throttle also applies to the identity
 				}
 				r.node.now += minutes*60 - 1
 				r.refused(mostro.ReasonTooManyRequests, taker, mostro.ActionTakeSell, &id, nil)
-				r.start() // and a restart forgives nothing
+				r.start() // the throttle survives a restart
 				r.refused(mostro.ReasonTooManyRequests, taker, mostro.ActionTakeSell, &id, nil)
 				r.node.now++
 			}
@@ -307,7 +307,7 @@ func TestTakersWhoCancelWait(t *testing.T) {
 			r.book.forget(r.node.now)
 			r.commit()
 			if len(r.store.throttles) != 0 {
-				t.Error("a forgiven taker is remembered", r.store.throttles)
+				t.Error("a throttle outlived its end", r.store.throttles)
 			}
 			r.must(taker, mostro.ActionTakeSell, &id, nil)
 			r.must(taker, mostro.ActionCancel, &id, nil)
@@ -324,19 +324,19 @@ func TestTakersWhoCancelWait(t *testing.T) {
 		r.pays(seller)
 		r.must(seller, mostro.ActionCancel, &id, nil)
 		if len(r.store.throttles) != 0 {
-			t.Error("a taker who had paid has to wait")
+			t.Error("a taker who had paid was throttled")
 		}
 		other := r.someone()
 		r.must(other, mostro.ActionTakeBuy, &id, nil)
 		r.must(maker, mostro.ActionCancel, &id, nil)
 		if len(r.store.throttles) != 0 {
-			t.Error("a maker has to wait")
+			t.Error("a maker was throttled")
 		}
 	})
 }
 
-// A frozen trade begins no call that moves money, whatever result comes, and
-// goes on from there at an operator's word.
+// A frozen trade starts no call that moves money, for any result that arrives, and continues
+// when the operator thaws the trade.
 func TestFrozenMovesNothing(t *testing.T) {
 	moves := func(r *rig) (list []trade.EffectKind) {
 		for _, n := range r.store.rows {
@@ -350,7 +350,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 		r.commit()
 		if !r.trade(id).Frozen {
-			t.Fatal("not frozen")
+			t.Fatal("the trade is not frozen")
 		}
 	}
 	t.Run("payment unknown to the node", func(t *testing.T) {
@@ -384,7 +384,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		delete(r.hold, trade.FxMint)
 		r.settle()
 		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
-			t.Fatal("a frozen trade is paid out")
+			t.Fatal("a frozen trade was paid out")
 		}
 		r.applyInput(id, trade.Input{Kind: trade.InResume})
 		r.commit()
@@ -403,7 +403,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		r.settle()
 		r.status(mostro.TradeSettledHoldInvoice, id)
 		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
-			t.Fatal("a frozen trade is paid out")
+			t.Fatal("a frozen trade was paid out")
 		}
 		r.applyInput(id, trade.Input{Kind: trade.InResume})
 		r.commit()
@@ -422,12 +422,12 @@ func TestFrozenMovesNothing(t *testing.T) {
 			r.commit()
 		}
 		if r.got(buyer, mostro.ActionAddInvoice) != before || len(moves(r)) != 0 {
-			t.Error("a frozen trade asks its buyer for an invoice that it would refuse")
+			t.Error("a frozen trade asked its buyer for an invoice that the trade would refuse")
 		}
 	})
 }
 
-// An old copy of a trade comes back, the log and the node as they were.
+// An older copy of a trade is restored while the log and the node are current.
 func TestCopyPaysNothingTwice(t *testing.T) {
 	for _, address := range []bool{false, true} {
 		for _, at := range []mostro.TradeStatus{mostro.TradeFiatSent, "settling", mostro.TradeSettledHoldInvoice} {
@@ -467,10 +467,10 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 					r.pass(3600)
 				}
 				if len(r.node.pays) != paid || r.node.paidMsat > r.node.settledMsat {
-					t.Errorf("%d payments, %d before; %d msat paid of %d", len(r.node.pays), paid, r.node.paidMsat, r.node.settledMsat)
+					t.Errorf("%d payments, %d before; %d msat paid, %d msat settled", len(r.node.pays), paid, r.node.paidMsat, r.node.settledMsat)
 				}
 				if got := r.trade(id); !got.Frozen && got.Status != mostro.TradeSuccess {
-					t.Errorf("it is %s after %q, and not frozen", got.Status, got.Last)
+					t.Errorf("the trade is %s after %q and not frozen", got.Status, got.Last)
 				}
 			})
 		}
@@ -497,13 +497,13 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 			t.Fatal(got)
 		}
 		if r.trade(id).Settling || !r.trade(id).Frozen {
-			t.Error("it is being settled")
+			t.Error("the trade is being settled")
 		}
 		r.settle()
 	})
 }
 
-// Messages that are read again make the trades that they made before.
+// Messages that are replayed make the same trades as before.
 func TestReadAgainIsTheSame(t *testing.T) {
 	r := newRig(t)
 	empty := r.store.clone()
@@ -525,17 +525,17 @@ func TestReadAgainIsTheSame(t *testing.T) {
 	r.settle()
 	after := r.trade(id)
 	if after.Hash != before.Hash || after.Preimage != before.Preimage || after.Dispute.ID != before.Dispute.ID || len(r.node.holds) != 1 {
-		t.Errorf("another trade: hash %v, %d holds", after.Hash == before.Hash, len(r.node.holds))
+		t.Errorf("the replay made another trade: same hash %v, %d holds", after.Hash == before.Hash, len(r.node.holds))
 	}
 	if after.ExpiresAt != before.ExpiresAt {
-		t.Errorf("the order lives %d s longer for having been read again", after.ExpiresAt-before.ExpiresAt)
+		t.Errorf("the replay extended the order by %d s", after.ExpiresAt-before.ExpiresAt)
 	}
 	state, _ := r.node.LookupHold(t.Context(), after.Hash)
 	if got, ok := (trade.NodeSecret{1}).Ours(state.Memo, state.Hash); !ok || got != id {
-		t.Errorf("the node's invoice is not known as ours: %q", state.Memo)
+		t.Errorf("the memo of the node's invoice is not recognized: %q", state.Memo)
 	}
 	if _, ok := (trade.NodeSecret{2}).Ours(state.Memo, state.Hash); ok {
-		t.Error("another node's secret takes the invoice for its own")
+		t.Error("the secret of another node recognizes the memo of the invoice")
 	}
 }
 
@@ -544,7 +544,8 @@ func TestNextTradeNamesNoStrangersKey(t *testing.T) {
 	_, victim, _ := r.toActive()
 	id, seller, _ := r.rangeSell(50)
 	r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: victim.Key, Index: 7})
-	// Nor one that comes into use between the announcement and the settlement.
+	// The same holds for a key that comes into use between the announcement and the
+	// settlement.
 	late := r.someone()
 	r.hold[trade.FxSettle] = true
 	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: late.Key, Index: 7})
@@ -553,7 +554,7 @@ func TestNextTradeNamesNoStrangersKey(t *testing.T) {
 	delete(r.hold, trade.FxSettle)
 	r.settle()
 	if _, ok := r.child(id); ok || len(r.mail[late.Key]) != before {
-		t.Error("the rest of the order is made under a key of another open trade")
+		t.Error("the rest of the order was made under a key of another open trade")
 	}
 }
 
@@ -565,7 +566,7 @@ func TestConsentEndsWithFiatSent(t *testing.T) {
 	r.must(seller, mostro.ActionCancel, &id, nil)
 	r.status(mostro.TradeFiatSent, id)
 	if r.node.refundedMsat != 0 {
-		t.Error("the seller has the sats back, and the fiat")
+		t.Error("the seller has both the sats and the fiat")
 	}
 	r.must(buyer, mostro.ActionCancel, &id, nil)
 	r.status(mostro.TradeCooperativelyCanceled, id)
@@ -593,7 +594,7 @@ func TestSellersTimeBeginsWithTheInvoice(t *testing.T) {
 	r.status(mostro.TradeActive, id)
 }
 
-// An invoice that ended at the node before the seller saw it is not shown.
+// An invoice that the node canceled before the seller received it is not shown.
 func TestEndedHoldIsNotShown(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -621,7 +622,7 @@ func TestRestartsDoNotPutOffForEver(t *testing.T) {
 	r := newRig(t)
 	id := r.order(r.someone(), mostro.SmallOrder{})
 	r.must(r.someone(), mostro.ActionTakeSell, &id, nil)
-	for range 12 { // 2,040 s
+	for range 12 { // 2,040 s in total
 		r.node.now += 170
 		r.start()
 		r.pass(0)
@@ -629,12 +630,12 @@ func TestRestartsDoNotPutOffForEver(t *testing.T) {
 	r.status(mostro.TradePending, id)
 }
 
-// A payout is never made to a hash of one of our own hold invoices.
+// A payout never goes to a hash of one of our own hold invoices.
 func TestPayoutHashIsNoHold(t *testing.T) {
 	r := newRig(t)
 	other, _, _ := r.toActive()
 	for _, old := range []bool{false, true} {
-		if old { // as in a store that claimed no holds
+		if old { // as in an older store, which claimed no holds
 			clear(r.store.claims)
 		}
 		h := r.trade(other).Hash
@@ -643,7 +644,7 @@ func TestPayoutHashIsNoHold(t *testing.T) {
 		r.must(buyer, mostro.ActionTakeSell, &id, nil)
 		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
 	}
-	// Its own, from an address.
+	// The payout address of a trade returns the hash of its own hold.
 	id := r.order(r.someone(), mostro.SmallOrder{})
 	t2 := r.trade(id)
 	buyer := r.someone()
@@ -656,7 +657,7 @@ func TestPayoutHashIsNoHold(t *testing.T) {
 	r.applyInput(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: simInvoice(own, 99_700_000, r.node.now+60, id.String())})
 	r.commit()
 	if r.trade(id).Payout.Hash == own {
-		t.Error("the payout is to the trade's own hold")
+		t.Error("the payout goes to the trade's own hold")
 	}
 	clear(r.hold)
 	r.settle()
@@ -701,7 +702,7 @@ func TestEmptyInvoiceAtTake(t *testing.T) {
 	}
 }
 
-// A clock that was ahead, and was set right, leaves no deadline too far off.
+// A clock that was ahead and then set right leaves no deadline too far in the future.
 func TestClockSetBack(t *testing.T) {
 	r := newRig(t)
 	r.node.now += 86_400 // wrong at boot
@@ -709,7 +710,7 @@ func TestClockSetBack(t *testing.T) {
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
 	waiting := r.order(r.someone(), mostro.SmallOrder{})
 	r.must(r.someone(), mostro.ActionTakeSell, &waiting, nil)
-	r.node.now -= 86_400 // NTP
+	r.node.now -= 86_400 // set right by NTP
 	for _, one := range []trade.OrderID{id, waiting} {
 		r.applyInput(one, trade.Input{Kind: trade.InClockBack})
 	}
@@ -727,7 +728,7 @@ func TestClockSetBack(t *testing.T) {
 	r.status(mostro.TradePending, waiting)
 }
 
-// A hold is not settled when the payer could take it back on chain meanwhile.
+// A hold is not settled if the payer could meanwhile claim the hold back on chain.
 func TestSettleLooksAtTheExpiry(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
@@ -739,15 +740,15 @@ func TestSettleLooksAtTheExpiry(t *testing.T) {
 	delete(r.hold, trade.FxSettle)
 	r.settle()
 	if got := r.node.holds[h].state.Phase; got != trade.HoldCanceled || r.node.settledMsat != 0 || len(r.node.pays) != 0 {
-		t.Errorf("the hold is %s, %d msat settled", got, r.node.settledMsat)
+		t.Errorf("the hold is %s with %d msat settled", got, r.node.settledMsat)
 	}
 	if !r.trade(id).EscrowGone || r.got(buyer, mostro.ActionHoldInvoicePaymentCanceled) != 1 {
-		t.Error("the parties were not told")
+		t.Error("the parties were not notified")
 	}
 }
 
-// Refusals in unknown words: asked again, and believed after a while, so that
-// the buyer can name another invoice.
+// A refusal with an unknown text is retried, and is treated as final after a number of
+// attempts, so that the buyer can name another invoice.
 func TestUnknownRefusals(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
@@ -773,20 +774,20 @@ func TestUnknownRefusals(t *testing.T) {
 	r.applyInput(id, res.input)
 	r.commit()
 	if r.trade(id).Payout.Hash != (trade.Hash{}) {
-		t.Error("the invoice cannot be replaced")
+		t.Error("the buyer cannot replace the invoice")
 	}
 	clear(r.hold)
 	r.settle()
 }
 
-// refusingNode refuses every payment in unknown words.
+// refusingNode refuses every payment with an unknown text.
 type refusingNode struct{ *simNode }
 
 func (refusingNode) Pay(context.Context, Payment) error {
 	return fmt.Errorf("pay: %w: no space left on device", ErrRefused)
 }
 
-// Keys cost nothing: takers who cancelled are not remembered without bound.
+// Keys are free to create, so the number of throttles of takers is bounded.
 func TestThrottlesAreBounded(t *testing.T) {
 	r := newRig(t)
 	for i := range maxThrottles + 1000 {
@@ -798,7 +799,7 @@ func TestThrottlesAreBounded(t *testing.T) {
 		r.commit()
 	}
 	if got := len(r.store.throttles); got != maxThrottles+1000 {
-		t.Errorf("%d takers who still wait were forgotten", maxThrottles+1000-got)
+		t.Errorf("%d throttles that have not ended were removed", maxThrottles+1000-got)
 	}
 	r.node.now += throttleFirst
 	for range 10 {
@@ -806,6 +807,6 @@ func TestThrottlesAreBounded(t *testing.T) {
 		r.commit()
 	}
 	if got := len(r.store.throttles); got > maxThrottles || got < maxThrottles-maxBatch {
-		t.Errorf("%d takers are remembered, want at most %d", got, maxThrottles)
+		t.Errorf("%d throttles are stored, want at most %d", got, maxThrottles)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// The examples of BOLT 11, all signed by the same key.
+// These are the examples of BOLT 11. All are signed by the same key.
 const (
 	boltPayee  = "03e7156ae33b0a208d0744199163177e909e80176e55d97a2f221ede0f934dd9ad"
 	boltHash   = "0001020304050607080900010203040506070809000102030405060708090102"
@@ -26,7 +26,7 @@ func TestParseInvoice(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := escrow.Invoice{
-		// BOLT 11 has 18 blocks where an invoice names none; LND will pay with 24.
+		// BOLT 11 has a default of 18 blocks if an invoice names none. LND uses at least 24.
 		Bolt11: boltAny, Network: escrow.Mainnet, Payee: boltPayee, MinFinalCLTV: 24,
 		CreatedAt: time.Unix(1496314658, 0).UTC(), ExpiresAt: time.Unix(1496314658+3600, 0).UTC(),
 		Description: "Please consider supporting this project",
@@ -65,7 +65,7 @@ func TestParseInvoice(t *testing.T) {
 		if in, err := escrow.ParseInvoice(bad); !errors.Is(err, escrow.ErrInvalidInvoice) || in != (escrow.Invoice{}) {
 			t.Errorf("%s: %+v, %v", name, in, err)
 		} else if len(bad) > 20 && strings.Contains(err.Error(), bad[:20]) {
-			t.Errorf("%s: the error quotes it: %v", name, err)
+			t.Errorf("%s: the error quotes the invoice: %v", name, err)
 		}
 	}
 }
@@ -109,12 +109,13 @@ func TestInvoiceOfEachNetworkIsReadBack(t *testing.T) {
 	}
 }
 
-// An amount that overruns 64 bits when it is turned into msat would come out
-// as an ordinary one: 184467441 BTC is 2^64 msat and 29.04... BTC.
+// An amount that overflows 64 bits when converted to msat would appear as an ordinary amount:
+// 184467441 BTC is 2^64 msat and 29.04... BTC.
 func TestAmountBeyondAllBitcoinIsRefused(t *testing.T) {
 	for _, amount := range []string{"184467441", "99999999999999999999", "184467440738m", "184467440737096u", "184467440737095517n"} {
-		// The amount is looked at before the checksum, which would be wrong:
-		// sign one by hand to be sure that it is the amount.
+		// The parser checks the amount before the checksum, and the checksum would be wrong.
+		// The test signs an invoice by hand so that the amount is the only reason for an
+		// error.
 		text, err := escrow.InvoiceDraft{Hash: trade.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(key(t))
 		if err != nil {
 			t.Fatal(err)
@@ -145,7 +146,7 @@ func FuzzParseInvoice(f *testing.F) {
 		}
 		again, err := escrow.ParseInvoice(in.Bolt11)
 		if err != nil || again != in {
-			t.Fatalf("read again: %+v, %v; before %+v", again, err, in)
+			t.Fatalf("decoded: %+v, %v; want %+v", again, err, in)
 		}
 	})
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// TestCrashMatrix kills the process between each two lines that matter. What
-// was done and not recorded is done again; what was recorded and not done is
-// done; nobody is paid twice, and nobody is told twice by another event.
+// TestCrashMatrix kills the process between each two steps that matter. A call that was made
+// but not recorded is made again; a call that was recorded but not made is made. No payment
+// and no notice is sent twice as different events.
 func TestCrashMatrix(t *testing.T) {
-	// does performs what the node is asked for, and loses the result.
+	// does performs the call of one kind on the node and loses the result.
 	does := func(r *rig, kind trade.EffectKind) {
 		t.Helper()
 		for _, id := range r.store.rows {
@@ -22,7 +22,7 @@ func TestCrashMatrix(t *testing.T) {
 				return
 			}
 		}
-		t.Fatalf("nothing asks for %s", kind)
+		t.Fatalf("no outbox row is of kind %s", kind)
 	}
 	waiting := func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 		seller, buyer := r.someone(), r.someone()
@@ -45,7 +45,7 @@ func TestCrashMatrix(t *testing.T) {
 		r.start()
 		r.status(mostro.TradeWaitingBuyerInvoice, id)
 		if got := r.receive(msg); got != "" {
-			t.Fatalf("read again: %q", got)
+			t.Fatalf("the replay returned %q", got)
 		}
 		r.settle()
 		r.status(mostro.TradeWaitingPayment, id)
@@ -64,10 +64,10 @@ func TestCrashMatrix(t *testing.T) {
 		r.store.failAfter = false
 		r.start()
 		if got := r.receive(msg); got != "replayed" {
-			t.Fatalf("read again: %q", got)
+			t.Fatalf("the replay returned %q", got)
 		}
 		r.settle()
-		if r.got(seller, mostro.ActionPayInvoice) != 2 { // reputation, and the invoice
+		if r.got(seller, mostro.ActionPayInvoice) != 2 { // one with the reputation and one with the invoice
 			t.Errorf("%v", actions(r.mail[seller.Key]))
 		}
 	})
@@ -93,7 +93,7 @@ func TestCrashMatrix(t *testing.T) {
 		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 		r.start()
 		r.pass(900)
-		r.status(mostro.TradeCanceled, id) // it was the seller's time
+		r.status(mostro.TradeCanceled, id) // because the seller let the time pass
 		delete(r.hold, trade.FxSend)
 		r.settle()
 		r.last(seller, mostro.ActionCanceled)
@@ -106,14 +106,14 @@ func TestCrashMatrix(t *testing.T) {
 		id, _, buyer := waiting(r)
 		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 		if !r.node.pay(r.trade(id).Hash) {
-			t.Fatal("cannot be paid")
+			t.Fatal("the hold invoice cannot be paid")
 		}
-		r.node.now += 5000 // his time is long over; we were not there
+		r.node.now += 5000 // the seller's time ended while the process was down
 		r.start()
 		r.settle()
 		r.status(mostro.TradeActive, id)
 		if r.got(buyer, mostro.ActionHoldInvoicePaymentAccepted) != 1 {
-			t.Error("activated more than once, or in silence")
+			t.Error("the parties were not notified exactly once")
 		}
 	})
 	t.Run("settled, not recorded", func(t *testing.T) {
@@ -127,14 +127,14 @@ func TestCrashMatrix(t *testing.T) {
 		r.status(mostro.TradeFiatSent, id)
 		for _, p := range []trade.Party{buyer, seller} {
 			if got := r.say(p, mostro.ActionCancel, &id, nil); got != string(mostro.ReasonNotAllowedByStatus) {
-				t.Errorf("cancel after the release: %q", got)
+				t.Errorf("cancel after the release returned %q", got)
 			}
 		}
 		delete(r.hold, trade.FxSettle)
 		r.settle()
 		r.status(mostro.TradeSettledHoldInvoice, id)
 		if r.got(buyer, mostro.ActionReleased) != 1 {
-			t.Error("told more than once")
+			t.Error("a party was notified more than once")
 		}
 	})
 	t.Run("settled, not recorded, and the node tells first", func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestCrashMatrix(t *testing.T) {
 		r.must(seller, mostro.ActionRelease, &id, nil)
 		does(r, trade.FxSettle)
 		r.start()
-		r.settle() // the watch says settled; the row is still to be done
+		r.settle() // the watch reports settled while the settle row is still queued
 		r.status(mostro.TradeSettledHoldInvoice, id)
 		delete(r.hold, trade.FxSettle)
 		r.settle()
@@ -178,7 +178,7 @@ func TestCrashMatrix(t *testing.T) {
 			r.settle()
 			if good {
 				r.status(mostro.TradeSuccess, id)
-			} else { // it failed unseen, so the same payment is sent again
+			} else { // the payment failed unseen, so the same payment is sent again
 				r.resolves(id, true)
 				r.status(mostro.TradeSuccess, id)
 			}
@@ -191,12 +191,12 @@ func TestCrashMatrix(t *testing.T) {
 		r := newRig(t)
 		id, _, buyer := r.toSettled()
 		r.start()
-		r.node.resolve(r.trade(id).Payout.Hash, true) // while nobody watches
+		r.node.resolve(r.trade(id).Payout.Hash, true) // while no watch runs
 		r.start()
 		r.settle()
 		r.status(mostro.TradeSuccess, id)
 		if r.got(buyer, mostro.ActionPurchaseCompleted) != 1 {
-			t.Error("told more than once")
+			t.Error("a party was notified more than once")
 		}
 	})
 	t.Run("cancelled, not recorded", func(t *testing.T) {
@@ -208,12 +208,12 @@ func TestCrashMatrix(t *testing.T) {
 		does(r, trade.FxCancel)
 		r.start()
 		if r.trade(id).Over() {
-			t.Error("over before the node confirmed")
+			t.Error("the trade ended before the node confirmed")
 		}
 		delete(r.hold, trade.FxCancel)
 		r.settle()
 		if !r.trade(id).Over() || r.node.heldMsat != 0 {
-			t.Error("not over, or still held")
+			t.Error("the trade did not end, or the sats are still held")
 		}
 	})
 	t.Run("address asked, invoice lost", func(t *testing.T) {
@@ -247,7 +247,7 @@ func TestCrashMatrix(t *testing.T) {
 	})
 }
 
-// TestRolledBackStore opens an old copy of the store while the world went on.
+// TestRolledBackStore opens an older copy of the store after the node and the log moved on.
 func TestRolledBackStore(t *testing.T) {
 	back := func(r *rig, tr trade.Trade, rows ...OutboxRow) {
 		r.store.trades[tr.ID] = tr
@@ -279,16 +279,16 @@ func TestRolledBackStore(t *testing.T) {
 		}
 		r.settle()
 		if len(r.node.pays) != 1 || r.node.paidMsat != 99_700_000 {
-			t.Error("paid again")
+			t.Error("the buyer was paid again")
 		}
-		// An operator who has the buyer paid all the same pays him by the same
-		// hash: the node says that it is paid already.
+		// An operator who orders the payout anyway pays by the same hash. The node answers
+		// that the hash is already paid.
 		r.applyInput(id, trade.Input{Kind: trade.InPayAfterAll})
 		r.commit()
 		r.settle()
 		r.status(mostro.TradeSuccess, id)
 		if len(r.node.pays) != 1 || r.node.paidMsat != 99_700_000 {
-			t.Error("paid again")
+			t.Error("the buyer was paid again")
 		}
 	})
 	t.Run("paid since by another invoice: frozen", func(t *testing.T) {
@@ -306,7 +306,7 @@ func TestRolledBackStore(t *testing.T) {
 		r.applyInput(id, trade.Input{Kind: trade.InResume})
 		r.commit()
 		r.pass(1)
-		if tr := r.trade(id); tr.Frozen || tr.Payout.Asked != 1 { // its invoice has expired meanwhile
+		if tr := r.trade(id); tr.Frozen || tr.Payout.Asked != 1 { // its invoice has expired in the meantime
 			t.Errorf("%+v", tr.Payout)
 		}
 	})
@@ -325,9 +325,9 @@ func TestRolledBackStore(t *testing.T) {
 		h := r.trade(id).Hash
 		r.node.height = r.node.holds[h].state.ExpiryHeight - 20
 		r.pass(r.trade(id).Deadline - r.node.now)
-		r.status(mostro.TradeDispute, id) // not given back: fiat may have been sent
+		r.status(mostro.TradeDispute, id) // the hold is not canceled, because fiat may have been sent
 		if r.node.heldMsat == 0 {
-			t.Error("given back")
+			t.Error("the hold was canceled")
 		}
 	})
 }
@@ -335,7 +335,7 @@ func TestRolledBackStore(t *testing.T) {
 func TestWitness(t *testing.T) {
 	g := RollbackGuard{Path: t.TempDir() + "/witness"}
 	if _, known, err := g.Load(); known || err != nil {
-		t.Fatal("knows what it never saw")
+		t.Fatal("the older copy knows a trade that it never saw")
 	}
 	if err := g.Store(7); err != nil {
 		t.Fatal(err)

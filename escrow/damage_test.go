@@ -16,15 +16,15 @@ import (
 
 var storeFlips = flag.Int("store.flips", 40, "bits to flip, each in a copy of the escrow's store")
 
-// TestFlippedBitInTheStore flips one bit of the store's files at a time. The
-// store then holds all that it held, or does not open and says so. It never
-// opens with a trade missing or changed.
+// TestFlippedBitInTheStore flips one bit of the store's files at a time. The store then
+// either holds all its data, or Open returns an error. Open never succeeds with a trade
+// missing or changed.
 func TestFlippedBitInTheStore(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 3))
 	dir := t.TempDir()
-	// Two runs, so that there are tables, and a memtable that was closed.
+	// Two runs ensure that there are tables and a memtable that was closed.
 	for run := range 2 {
 		db, err := openDB(dir, false)
 		if err != nil {
@@ -105,16 +105,16 @@ func TestFlippedBitInTheStore(t *testing.T) {
 		db, err := openDB(harmed, false)
 		if err != nil {
 			if refused++; !errors.Is(err, ErrStoreDamaged) {
-				t.Errorf("%s: it does not open: %v", where, err)
+				t.Errorf("%s: the store does not open: %v", where, err)
 			}
 			continue
 		}
 		if same++; !maps.Equal(all(db), want) {
-			t.Errorf("%s: the store opens with other content", where)
+			t.Errorf("%s: the store opens with different content", where)
 		}
 		if err := db.Close(); err != nil {
 			t.Errorf("%s: %v", where, err)
 		}
 	}
-	t.Logf("%d flips: %d refused, %d changed nothing", *storeFlips, refused, same)
+	t.Logf("%d flips: %d refused, %d without effect", *storeFlips, refused, same)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// brokenStore fails every commit, before or after it was written.
+// brokenStore fails every commit, before or after the write.
 type brokenStore struct {
 	*DB
 	after bool
@@ -30,8 +30,8 @@ func (s *brokenStore) Commit(c *Commit) error {
 	return errCrash
 }
 
-// A commit that fails is fatal: nothing more is decided, nothing of it is
-// done, and a start sets it right.
+// A failed commit is fatal: the engine decides nothing further, no effect of the commit is
+// executed, and a start recovers.
 func TestFailedCommitIsFatal(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		w := newWorld(t)
@@ -62,21 +62,20 @@ func TestFailedCommitIsFatal(t *testing.T) {
 			}
 			w.done <- err
 		case <-time.After(10 * time.Second):
-			t.Fatal("goes on with a store in doubt")
+			t.Fatal("the engine continues after a failed commit")
 		}
 		before := w.log.Head()
 		if last := w.log.entries[before-1]; last.Event.PubKey == w.keys.Pubkey() && strings.Contains(last.Event.String(), "canceled") {
-			t.Error("published what was not committed")
+			t.Error("an event was published that was not committed")
 		}
 		_ = w.stop()
-		w.start() // on the store alone
+		w.start() // with the store alone
 		u.wait(mostro.ActionCanceled)
 		w.until(id, mostro.TradeCanceled)
 	}
 }
 
-// A relay that fails, with or without keeping the event, delays and doubles
-// nothing.
+// A relay that fails, with or without storing the event, causes a delay and no duplicates.
 func TestPublisherThatFails(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		w := newWorld(t)
@@ -86,7 +85,7 @@ func TestPublisherThatFails(t *testing.T) {
 		w.log.mu.Unlock()
 		u.send(u.sell(50_000, 50))
 		deadline := time.Now().Add(5 * time.Second)
-		for { // until it has failed at least once
+		for { // until at least one publish failed
 			var failures int
 			if err := w.engine.Ask(t.Context(), func(*TradeBook, int64) error { return nil }); err != nil {
 				t.Fatal(err)
@@ -115,13 +114,13 @@ func TestPublisherThatFails(t *testing.T) {
 			return nil
 		})
 		if n > 1 {
-			t.Errorf("the order is published %d times", n)
+			t.Errorf("the order was published %d times", n)
 		}
 	}
 }
 
-// An older copy of the store is noticed, and takes no new trades before the
-// node was asked for every open hash.
+// An older copy of the store is detected, and accepts no new trades until the node was asked
+// for every open hash.
 func TestOldCopyIsNoticed(t *testing.T) {
 	w := newWorld(t)
 	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
@@ -140,31 +139,31 @@ func TestOldCopyIsNoticed(t *testing.T) {
 	}()
 	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
 	if n, known, err := witness.Load(); n != head || !known || err != nil {
-		t.Fatalf("the witness says %d %v %v after %d commits", n, known, err, head)
+		t.Fatalf("the rollback guard holds %d %v %v after %d commits", n, known, err, head)
 	}
-	if err := witness.Store(head + 100); err != nil { // the store that it saw is gone
+	if err := witness.Store(head + 100); err != nil { // the guard is now ahead of the store
 		t.Fatal(err)
 	}
 	w.start()
-	// Nothing is open, so the node has answered for everything at once.
+	// No trade is open, so there is no hash to look up.
 	u := w.user(mostro.TransportV2)
 	u.send(u.sell(50_000, 50))
 	u.wait(mostro.ActionNewOrder)
 	w.until(id, mostro.TradeSuccess)
 	if !strings.Contains(w.output.String(), "older copy") {
-		t.Error("not a word of it")
+		t.Error("the log does not report the older copy")
 	}
 }
 
-// A log that began anew is read from its beginning; what was acted on before
-// is not acted on again.
+// A log that was started anew is read from its beginning. Messages that were applied before
+// are not applied again.
 func TestLogThatBeganAnew(t *testing.T) {
 	w := newWorld(t)
 	u := w.user(mostro.TransportV2)
 	u.send(u.sell(50_000, 50))
 	id := *u.wait(mostro.ActionNewOrder).ID
 	first := w.log.entries[0].Event
-	for i := 0; !w.heard() || i < 3; i++ { // the position is committed with what came of the order
+	for i := 0; !w.heard() || i < 3; i++ { // the cursor is committed together with the effects of the order
 	}
 	_ = w.stop()
 	w.log = newMemLog()
@@ -174,7 +173,7 @@ func TestLogThatBeganAnew(t *testing.T) {
 	u.send(mostro.Message{RequestID: number(9), ID: &id, Action: mostro.ActionCancel})
 	u.wait(mostro.ActionCanceled)
 	if n := u.got(mostro.ActionNewOrder); n != 0 {
-		t.Errorf("the order was made %d times more", n)
+		t.Errorf("the order was made %d more times", n)
 	}
 }
 
@@ -187,7 +186,7 @@ func (u *user) got(action mostro.Action) (n int) {
 	return n
 }
 
-// Who asks a stopped engine is told so.
+// Ask on a stopped engine returns an error.
 func TestAskAfterTheEnd(t *testing.T) {
 	w := newWorld(t)
 	e := w.engine

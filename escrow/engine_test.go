@@ -25,7 +25,8 @@ func (u *user) tradeIndex() *int64 {
 	return &n
 }
 
-// echoed says whether an answer names its request. The 2023 form cannot.
+// echoed reports whether an answer carries the id of its request. The form of 2023 has no
+// such field.
 func (u *user) echoed(m mostro.Message, id uint64) bool {
 	if u.transport == mostro.TransportLegacy {
 		return m.RequestID == nil
@@ -33,21 +34,20 @@ func (u *user) echoed(m mostro.Message, id uint64) bool {
 	return m.RequestID != nil && *m.RequestID == id
 }
 
-// sellOrder runs one sell order to its end; between two steps of a person, pause
-// is called.
+// sellOrder runs one sell order to its end, and calls pause between each two steps of a user.
 func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.OrderID {
 	w.tb.Helper()
 	seller.send(seller.sell(52_000, 50))
 	ack := seller.wait(mostro.ActionNewOrder)
 	id := *ack.ID
 	if !seller.echoed(ack, 1) || ack.Payload.(*mostro.SmallOrder).Status != mostro.TradePending {
-		w.tb.Fatalf("acknowledged with %+v", ack)
+		w.tb.Fatalf("the acknowledgement is %+v", ack)
 	}
 	pause("new-order")
 	buyer.send(mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell})
 	ask := buyer.wait(mostro.ActionAddInvoice).Payload.(*mostro.SmallOrder)
 	if ask.AmountSats != 51_844 || ask.CreatedAt == nil || ask.BuyerTradePubkey != nil {
-		w.tb.Fatalf("asked for %+v", ask)
+		w.tb.Fatalf("the request is %+v", ask)
 	}
 	seller.wait(mostro.ActionWaitingBuyerInvoice)
 	pause("take-sell")
@@ -65,7 +65,7 @@ func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.Or
 		}
 	}
 	if hold.Order.AmountSats != 52_156 || hold.Order.BuyerInvoice != nil {
-		w.tb.Fatalf("the seller is asked for %+v", hold.Order)
+		w.tb.Fatalf("the hold order is %+v", hold.Order)
 	}
 	pause("add-invoice")
 	w.node.with(func(n *simNode) {
@@ -74,26 +74,26 @@ func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.Or
 		}
 	})
 	if o := buyer.wait(mostro.ActionHoldInvoicePaymentAccepted).Payload.(*mostro.SmallOrder); o.AmountSats != 51_844 || *o.SellerTradePubkey != seller.trade.Pubkey() {
-		w.tb.Fatalf("the buyer reads %+v", o)
+		w.tb.Fatalf("the buyer received %+v", o)
 	}
 	if o := seller.wait(mostro.ActionBuyerTookOrder).Payload.(*mostro.SmallOrder); o.AmountSats != 52_156 || o.BuyerInvoice != nil {
-		w.tb.Fatalf("the seller reads %+v", o)
+		w.tb.Fatalf("the seller received %+v", o)
 	}
 	pause("paid")
 	buyer.send(mostro.Message{RequestID: number(4), ID: &id, Action: mostro.ActionFiatSent})
 	seller.wait(mostro.ActionFiatSentOk)
 	if m := buyer.wait(mostro.ActionFiatSentOk); !buyer.echoed(m, 4) || m.Payload.(mostro.Peer).Pubkey != seller.trade.Pubkey() {
-		w.tb.Fatalf("the buyer reads %+v", m)
+		w.tb.Fatalf("the buyer received %+v", m)
 	}
 	pause("fiat-sent")
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	released := mostro.ActionReleased
 	if buyer.transport == mostro.TransportLegacy {
-		released = mostro.ActionRelease // 2023 had one verb for both
+		released = mostro.ActionRelease // 2023 had one action for both
 	}
 	buyer.wait(released)
 	if m := seller.wait(mostro.ActionHoldInvoicePaymentSettled); !seller.echoed(m, 5) {
-		w.tb.Fatalf("the seller reads %+v", m)
+		w.tb.Fatalf("the seller received %+v", m)
 	}
 	seller.wait(mostro.ActionRate)
 	pause("release")
@@ -121,7 +121,7 @@ func TestSellOrderInEveryTransport(t *testing.T) {
 	})
 }
 
-// A restart between any two steps changes nothing for anybody.
+// A restart between any two steps changes nothing that a user sees.
 func TestRestartAtEveryStep(t *testing.T) {
 	w := newWorld(t)
 	restarts := 0
@@ -131,8 +131,8 @@ func TestRestartAtEveryStep(t *testing.T) {
 	}
 }
 
-// The book shows the order as takeable only while it is, each version newer
-// than the one before.
+// The book shows the order as pending only while the order can be taken, and each version is
+// newer than the one before.
 func TestBookFollowsTheTrade(t *testing.T) {
 	w := newWorld(t)
 	id := w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) {})
@@ -154,7 +154,7 @@ func TestBookFollowsTheTrade(t *testing.T) {
 				t.Fatal("the order's event is not signed by the node")
 			}
 			if int64(e.Event.CreatedAt) <= last {
-				t.Errorf("version of %d after one of %d", e.Event.CreatedAt, last)
+				t.Errorf("a version of time %d follows one of time %d", e.Event.CreatedAt, last)
 			}
 			last = int64(e.Event.CreatedAt)
 			shown = append(shown, o.Status)
@@ -162,19 +162,19 @@ func TestBookFollowsTheTrade(t *testing.T) {
 		})
 	}
 	if len(shown) != len(want) || shown[0] != want[0] || shown[1] != want[1] || shown[2] != want[2] {
-		t.Fatalf("the book showed %v, want %v", shown, want)
+		t.Fatalf("the statuses in the book were %v, want %v", shown, want)
 	}
 }
 
-// Nothing that was logged holds a secret of the trade.
+// The logs hold no secret of the trade.
 func TestLogsHoldNoSecret(t *testing.T) {
 	w := newWorld(t)
 	id := w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV1), func(string) { w.restart() })
 	tr := w.trade(id)
 	if err := w.stop(); err == nil {
-		t.Error("stopped without a word")
+		t.Error("the engine stopped without a log line")
 	} else if text := err.Error(); strings.Contains(text, tr.Preimage.Hex()) {
-		t.Error("the error holds the preimage")
+		t.Error("the error contains the preimage")
 	}
 	secret := w.keys.Secret()
 	for name, text := range map[string]string{
@@ -182,19 +182,19 @@ func TestLogsHoldNoSecret(t *testing.T) {
 		"key": hexOf(secret[:]), "trade key": tr.Buyer.Key,
 	} {
 		if text == "" || strings.Contains(w.output.String(), text) {
-			t.Errorf("the log holds the %s", name)
+			t.Errorf("the log contains the %s", name)
 		}
 	}
 }
 
-// A party that changes between v2 and v1 in the middle of a trade is answered
-// where it wrote last; one that began in 2023's transport stays there.
+// A party that changes between v2 and v1 during a trade is answered over the transport of its
+// last message. A party that began with the transport of 2023 stays there.
 func TestPartyThatChangesTransport(t *testing.T) {
 	w := newWorld(t)
 	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV1)
 	turn := map[string]mostro.Transport{"new-order": mostro.TransportV1, "take-sell": mostro.TransportV2, "paid": mostro.TransportV1, "fiat-sent": mostro.TransportV2}
 	id := w.sellOrder(seller, buyer, func(step string) {
-		// What was sent to the old address is read before the change.
+		// Messages to the old address are read before the change.
 		if to, ok := turn[step]; ok && step != "fiat-sent" {
 			buyer.transport = to
 		} else if ok {
@@ -203,7 +203,7 @@ func TestPartyThatChangesTransport(t *testing.T) {
 	})
 	tr := w.trade(id)
 	if tr.Buyer.Transport != mostro.TransportV1 || tr.Seller.Transport != mostro.TransportV1 {
-		t.Errorf("the buyer is written to by %s, the seller by %s", tr.Buyer.Transport, tr.Seller.Transport)
+		t.Errorf("the transport of the buyer is %s, of the seller %s", tr.Buyer.Transport, tr.Seller.Transport)
 	}
 	old := newRig(t)
 	from := old.someone()
@@ -212,6 +212,6 @@ func TestPartyThatChangesTransport(t *testing.T) {
 	from.Transport = mostro.TransportV2
 	old.must(from, mostro.ActionCancel, &order, nil)
 	if p := old.trade(order).Seller; p.Transport != mostro.TransportLegacy {
-		t.Errorf("who began in 2023 is written to by %s", p.Transport)
+		t.Errorf("a party that began with 2023 has transport %s", p.Transport)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 )
 
-// TestKilledOnLND kills our process with signal 9 at five points of a trade on
-// real nodes, and has another one take over.
+// TestKilledOnLND kills our process with signal 9 at five points of a trade on real nodes,
+// and starts another process that takes over.
 func TestKilledOnLND(t *testing.T) {
 	if os.Getenv("MOSTRODEX_CHILD") != "" {
 		client, err := lnd.Open(lnd.Config{

@@ -12,7 +12,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 )
 
-// Whole trades on the simulator.
+// TestFlowsOnSimulator runs whole trades on the simulator.
 func TestFlowsOnSimulator(t *testing.T) {
 	world := lnsim.New(lnsim.Config{Seed: 7, Now: time.Now().Truncate(time.Second), Delay: 20 * time.Millisecond})
 	mostro, seller, buyer := world.AddNode("mostro", 10_000_000), world.AddNode("seller", 10_000_000), world.AddNode("buyer", 0)
@@ -28,7 +28,7 @@ func TestFlowsOnSimulator(t *testing.T) {
 		Restart: func(context.Context) error { mostro.Down(); world.Advance(time.Second); mostro.Up(); return nil },
 		Pause: func() {
 			world.Advance(10 * time.Millisecond)
-			time.Sleep(200 * time.Microsecond) // room for the others' goroutines
+			time.Sleep(200 * time.Microsecond) // lets other goroutines run
 		},
 	})
 	if err := world.Check(); err != nil {
@@ -36,7 +36,7 @@ func TestFlowsOnSimulator(t *testing.T) {
 	}
 }
 
-// The same trades on real LND nodes.
+// TestFlowsOnLND runs the same trades on real LND nodes.
 func TestFlowsOnLND(t *testing.T) {
 	escrow.RunFlows(t, flowNet(lndtest.Start(t)))
 }
@@ -63,18 +63,18 @@ func flowNet(n *lndtest.Network) *escrow.FlowNet {
 	}
 }
 
-// TestRateOnLND compares whole trades with the bare calls that they take, on
-// the same nodes in the same run.
+// TestRateOnLND compares whole trades with the bare calls of such trades, on the same nodes
+// in the same run.
 func TestRateOnLND(t *testing.T) {
 	if os.Getenv("MOSTRODEX_RATE") == "" {
-		t.Skip("MOSTRODEX_RATE=1 compares the rate of trades with that of bare calls")
+		t.Skip("MOSTRODEX_RATE=1 compares the rate of trades with the rate of bare calls")
 	}
 	nodes := lndtest.Start(t)
 	n := flowNet(nodes)
 	bare := &lncontract.Network{Mostro: wallet{nodes.Mostro.Lightning, nodes.Mostro}, Seller: wallet{nodes.Seller.Lightning, nodes.Seller}, Buyer: wallet{nodes.Buyer.Lightning, nodes.Buyer}}
 	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {
 		var calls, trades float64
-		for range 2 { // in turns, so that both see the same machine
+		for range 2 { // alternating, so that both see the same machine
 			b, err := lncontract.RunBare(t.Context(), bare, c.trades, c.parallel)
 			if err != nil {
 				t.Fatal(err)
@@ -82,14 +82,14 @@ func TestRateOnLND(t *testing.T) {
 			calls += b.PerSecond() / 2
 			trades += escrow.RunTrades(t, n, c.trades, c.parallel) / 2
 		}
-		t.Logf("%d at a time: bare calls %.1f a second, trades %.1f: %.0f%%", c.parallel, calls, trades, 100*trades/calls)
+		t.Logf("%d at a time: bare calls %.1f per second, trades %.1f: %.0f%%", c.parallel, calls, trades, 100*trades/calls)
 		if trades < 0.9*calls {
-			t.Errorf("%d at a time: less than nine tenths", c.parallel)
+			t.Errorf("%d at a time: the rate of trades is less than nine tenths", c.parallel)
 		}
 	}
 }
 
-// wallet is a real node as the contract wants it.
+// wallet is a real node with the methods that the contract tests need.
 type wallet struct {
 	escrow.Lightning
 	node *lndtest.Node

@@ -11,20 +11,22 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// FlowNet is a Lightning network for whole trades: the Mostro's node, and the
-// wallets of a seller and a buyer.
+// FlowNet is a Lightning network for whole trades: the Mostro's node, and the wallets of a
+// seller and a buyer.
 type FlowNet struct {
 	Mostro  Lightning
 	Network Network
-	// Pay has the seller's wallet send; it returns once it is on its way.
+	// Pay sends a payment from the seller's wallet. Pay returns when the payment is in
+	// flight.
 	Pay func(ctx context.Context, bolt11 string) error
-	// Invoice makes an invoice of the buyer's wallet.
+	// Invoice creates an invoice of the buyer's wallet.
 	Invoice func(ctx context.Context, sats int64) (string, error)
-	// Balances of mostro, seller and buyer; what is held belongs to nobody.
+	// Balances returns the sats of mostro, seller and buyer. Held sats belong to none of the
+	// three.
 	Balances func(ctx context.Context) ([3]int64, error)
-	// Restart ends the Mostro's node without a warning and starts it again.
+	// Restart kills the Mostro's node without a warning and starts the node again.
 	Restart func(ctx context.Context) error
-	// Pause lets a little time pass.
+	// Pause waits for a short time.
 	Pause func()
 }
 
@@ -38,8 +40,8 @@ type flow struct {
 	before        [3]int64
 }
 
-// RunFlows runs whole trades through an engine and a network, and counts the
-// sats at the end of each.
+// RunFlows runs whole trades through an engine and a network, and compares the balances at
+// the end of each.
 func RunFlows(t *testing.T, n *FlowNet) {
 	w := newWorldOn(t, n.Mostro)
 	for _, test := range []struct {
@@ -172,7 +174,7 @@ func RunFlows(t *testing.T, n *FlowNet) {
 
 const (
 	flowSats = 50_000
-	flowFee  = 150 // a side
+	flowFee  = 150 // per side
 )
 
 func (f *flow) balances() [3]int64 {
@@ -190,7 +192,7 @@ func (f *flow) sell() {
 	f.id = *f.seller.wait(mostro.ActionNewOrder).ID
 }
 
-// buy makes a buy order and has the seller take it.
+// buy creates a buy order and has the seller take it.
 func (f *flow) buy() {
 	f.Helper()
 	m := f.buyer.sell(flowSats, 50)
@@ -221,7 +223,7 @@ func (f *flow) addInvoiceOf(bolt11 string) {
 	f.buyer.send(mostro.Message{RequestID: number(3), ID: &f.id, Action: mostro.ActionAddInvoice, Payload: mostro.PaymentRequest{Invoice: bolt11}})
 }
 
-// unpayable is an invoice of a node that nobody has a way to.
+// unpayable returns an invoice of a node that has no route.
 func (f *flow) unpayable() string {
 	f.Helper()
 	key, err := btcec.NewPrivateKey()
@@ -280,8 +282,7 @@ func (f *flow) cancel(u *user) {
 	u.send(mostro.Message{RequestID: number(6), ID: &f.id, Action: mostro.ActionCancel})
 }
 
-// shown waits until everything that was sent has been decided, and an invoice
-// that somebody owes has been shown.
+// shown waits until all sent messages are decided, and until an owed invoice was shown.
 func (f *flow) shown() {
 	f.Helper()
 	f.until("everybody knows what to do", func() bool {
@@ -293,7 +294,7 @@ func (f *flow) shown() {
 	})
 }
 
-// failures waits until so many attempts have failed.
+// failures waits until n attempts have failed.
 func (f *flow) failures(n uint32) {
 	f.Helper()
 	f.until("the payment failed", func() bool { return f.w.trade(f.id).Payout.Failures == n })
@@ -311,7 +312,7 @@ func (f *flow) until(what string, done func() bool) {
 	}
 }
 
-// paid waits for the end of a trade and counts the sats.
+// paid waits for the end of a trade and compares the balances.
 func (f *flow) paid() {
 	f.Helper()
 	f.buyerWait(mostro.ActionPurchaseCompleted)
@@ -319,7 +320,7 @@ func (f *flow) paid() {
 	f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
 }
 
-// buyerWait lets the network's time pass while the buyer waits.
+// buyerWait advances the time of the network while the buyer waits.
 func (f *flow) buyerWait(action mostro.Action) {
 	f.Helper()
 	f.until("the payout has ended", func() bool { return f.w.status(f.id) == mostro.TradeSuccess })
@@ -331,7 +332,7 @@ func (f *flow) ends(want mostro.TradeStatus) {
 	f.until("the trade is "+string(want), func() bool { t := f.w.trade(f.id); return t.Status == want && t.Over() })
 }
 
-// back waits until the order is in the book again, and nothing is held.
+// back waits until the order is pending again and no sats are held.
 func (f *flow) back() {
 	f.Helper()
 	f.until("the order is back", func() bool {
@@ -342,7 +343,7 @@ func (f *flow) back() {
 
 func (f *flow) unchanged() { f.Helper(); f.count([3]int64{}) }
 
-// count waits until each has what it had and the difference.
+// count waits until each balance is the initial balance plus the difference.
 func (f *flow) count(difference [3]int64) {
 	f.Helper()
 	var now [3]int64
