@@ -14,11 +14,11 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The tests of this file each hold one guard that no other test held when the
-// guards were removed one by one.
+// Each test of this file covers one guard that no other test covered when the guards were
+// removed one by one.
 
-// A payer may choose a shorter time lock than usual: the hold is safe by its own
-// height, not by the time at which it was accepted.
+// A payer may choose a shorter time lock than usual. The hold is then safe until its own
+// expiry height, not for a time since it was accepted.
 func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -34,12 +34,12 @@ func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 	r.status(mostro.TradeActive, id)
 	want := r.node.now + int64(100-marginBlocks(r.policy.Terms))*trade.BlockSeconds
 	if got := r.trade(id); got.SafeUntil != want || got.Deadline != r.node.now+(want-r.node.now)/2 {
-		t.Errorf("safe for %d s and looked at in %d s, want %d and half of it", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
+		t.Errorf("the hold is safe for %d s and checked in %d s, want %d and half of that", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
 	}
 }
 
-// A hold that was long enough when it was accepted may be too short once the
-// buyer names an invoice.
+// A hold that was long enough when it was accepted may be too short when the buyer names an
+// invoice.
 func TestInvoiceForAHoldThatIsTooShort(t *testing.T) {
 	r := newRig(t)
 	buyer, seller := r.someone(), r.someone()
@@ -79,8 +79,8 @@ func TestFrozenTradeWaitsWithItsHold(t *testing.T) {
 	}
 }
 
-// The buyer of a frozen trade is told of no attempt that does not come, and no
-// attempt is timed.
+// The buyer of a frozen trade gets no notice of an attempt that does not come, and no attempt
+// is scheduled.
 func TestFrozenPaymentFails(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
@@ -91,7 +91,7 @@ func TestFrozenPaymentFails(t *testing.T) {
 	r.commit()
 	r.settle()
 	if got := r.trade(id); r.got(buyer, mostro.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
-		t.Errorf("told %d times, next look in %d s", r.got(buyer, mostro.ActionPaymentFailed), got.Deadline-r.node.now)
+		t.Errorf("notified %d times, next check in %d s", r.got(buyer, mostro.ActionPaymentFailed), got.Deadline-r.node.now)
 	}
 }
 
@@ -105,14 +105,14 @@ func TestPayoutHashIsNoHoldOfATradeThatIsOver(t *testing.T) {
 	h := r.trade(over).Hash
 	r.must(seller, mostro.ActionCancel, &over, nil)
 	if got := r.trade(over); !got.Over() {
-		t.Fatal("not over:", got.Status)
+		t.Fatal("the trade is not over:", got.Status)
 	}
 	id, other := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
 	r.must(other, mostro.ActionTakeSell, &id, nil)
 	r.refused(mostro.ReasonInvalidInvoice, other, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
 }
 
-// An invoice of the lost time at another price is not shown.
+// An invoice of the lost period that has another price is not shown.
 func TestHoldOfAnotherAmountIsNotShown(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -128,18 +128,18 @@ func TestHoldOfAnotherAmountIsNotShown(t *testing.T) {
 	r.settle()
 	r.status(mostro.TradePending, id)
 	if r.got(seller, mostro.ActionPayInvoice) != 0 {
-		t.Error("the seller is shown an invoice of another amount")
+		t.Error("the seller was shown an invoice of another amount")
 	}
 }
 
-// refusingHolds refuses every hold in unknown words.
+// refusingHolds refuses every hold with an unknown text.
 type refusingHolds struct{ *simNode }
 
 func (refusingHolds) CreateHold(context.Context, HoldRequest) (string, error) {
 	return "", fmt.Errorf("add invoice: %w: no space left on device", ErrRefused)
 }
 
-// lateRefusal registers a payment and refuses it then.
+// lateRefusal registers a payment and then refuses the payment.
 type lateRefusal struct{ *simNode }
 
 func (n lateRefusal) Pay(ctx context.Context, p Payment) error {
@@ -171,7 +171,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxPay {
 			res, err := effectRunner{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
 			if err != nil || res.input.Kind != trade.InPaySent {
-				t.Errorf("a payment that is under way is taken for %s, %v", res.input.Kind, err)
+				t.Errorf("a payment in flight is reported as %s, %v", res.input.Kind, err)
 			}
 		}
 	}
@@ -179,19 +179,19 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 	r.settle()
 }
 
-// The outbox counts the refusals in a row, and another error ends the row.
+// The outbox counts consecutive refusals, and another error resets the count.
 func TestOutboxCountsRefusals(t *testing.T) {
 	node := &faultyNode{simNode: newSimNode(nil, 0), err: ErrRefused}
 	o := newOutbox(effectRunner{node: node}, nil, nil, nil)
 	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: trade.Effect{Kind: trade.FxCreateHold}}}}
 	for n := 1; n <= 3; n++ {
 		if o.serve(t.Context(), q); q.refusals != n {
-			t.Fatalf("%d refusals are counted, want %d", q.refusals, n)
+			t.Fatalf("the outbox counted %d refusals, want %d", q.refusals, n)
 		}
 	}
 	node.err = ErrUnavailable
 	if o.serve(t.Context(), q); q.refusals != 0 || q.failures != 4 {
-		t.Errorf("%d refusals and %d failures are counted", q.refusals, q.failures)
+		t.Errorf("the outbox counted %d refusals and %d failures", q.refusals, q.failures)
 	}
 }
 
@@ -230,11 +230,11 @@ func TestProbesInAll(t *testing.T) {
 		s.add(probe{sender: fmt.Sprint(i), site: fmt.Sprint(i)})
 	}
 	if s.room(probe{sender: "another", site: "another"}) {
-		t.Errorf("%d messages wait, and there is room", probesInAll)
+		t.Errorf("%d messages wait, but one more was accepted", probesInAll)
 	}
 }
 
-// slowMints answers no mint before it is let go.
+// slowMints blocks every mint until it is released.
 type slowMints struct {
 	noAddresses
 	began atomic.Int64
@@ -247,7 +247,7 @@ func (s *slowMints) Mint(context.Context, string, int64) (string, error) {
 	return "", errors.New("slow")
 }
 
-// Mints of one site have its share of the workers, as probes have.
+// Mints of one site use no more than their share of the workers, as probes do.
 func TestMintsHaveTheirShare(t *testing.T) {
 	addrs := &slowMints{let: make(chan struct{})}
 	told := make(chan struct{}, 20)
@@ -260,19 +260,19 @@ func TestMintsHaveTheirShare(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { o.run(ctx); close(ended) }()
-	<-told // the node's call
+	<-told // the call of the node
 	for deadline := time.Now().Add(10 * time.Second); addrs.began.Load() < siteWorkers && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if n := addrs.began.Load(); n != siteWorkers {
-		t.Errorf("%d mints of one site are under way, want %d", n, siteWorkers)
+		t.Errorf("%d mints of one site are running, want %d", n, siteWorkers)
 	}
 	close(addrs.let)
 	cancel()
 	<-ended
 }
 
-// quietSealer seals nothing.
+// quietSealer returns an empty event for every message.
 type quietSealer struct{}
 
 func (quietSealer) Seal(context.Context, trade.Party, mostro.Message, time.Time) (*nostr.Event, error) {
@@ -288,7 +288,7 @@ func (emptyLog) Read(context.Context, uint64, func(mostro.Entry) error) error { 
 func (emptyLog) Wait(ctx context.Context, _ uint64) error                     { <-ctx.Done(); return ctx.Err() }
 func (emptyLog) Head() uint64                                                 { return 1 << 40 }
 
-// engineOn opens an engine on a rig's store, and does not run it.
+// engineOn opens an engine on the store of a rig, and does not run the engine.
 func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	t.Helper()
 	e := &Engine{
@@ -314,7 +314,7 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	return e
 }
 
-// What a frozen trade wants of the node waits over a restart for the operator.
+// The rows of a frozen trade that call the node wait for the operator across a restart.
 func TestRowsOfAFrozenTradeWait(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
@@ -325,7 +325,7 @@ func TestRowsOfAFrozenTradeWait(t *testing.T) {
 	r.commit()
 	e := engineOn(t, r, false)
 	if n := e.outbox.depth()[laneNode]; n != 0 {
-		t.Fatalf("%d calls for a frozen trade are to be made", n)
+		t.Fatalf("%d calls for a frozen trade are queued", n)
 	}
 	if err := e.book.ApplyInput(id, trade.Input{At: r.node.now, Kind: trade.InResume}); err != nil {
 		t.Fatal(err)
@@ -334,12 +334,12 @@ func TestRowsOfAFrozenTradeWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := e.outbox.depth()[laneNode]; n != 1 {
-		t.Errorf("%d calls are to be made after the operator's word, want 1", n)
+		t.Errorf("%d calls are queued after the operator's command, want 1", n)
 	}
 }
 
-// While a copy is compared the node is told nothing, and the witness keeps what
-// it knows.
+// While an older copy is compared, no call that moves money reaches the node, and the
+// rollback guard keeps its value.
 func TestCopyTellsTheNodeNothing(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
@@ -351,14 +351,14 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 	q := e.outbox.pick(laneNode, e.outbox.ready[laneNode])
 	e.outbox.mu.Unlock()
 	if q != nil {
-		t.Errorf("%s is done before the hash is looked up", q.rows[0].Effect.Kind)
+		t.Errorf("%s is queued before the hash is looked up", q.rows[0].Effect.Kind)
 	}
 	if _, known, err := e.RollbackGuard.Load(); known || err != nil {
-		t.Errorf("the witness follows a copy: %v, %v", known, err)
+		t.Errorf("the rollback guard follows an older copy: %v, %v", known, err)
 	}
 }
 
-// A batch ends when it is large enough.
+// A batch ends when its size reaches the limit.
 func TestTurnIsBounded(t *testing.T) {
 	r := newRig(t)
 	e := engineOn(t, r, false)
@@ -381,8 +381,8 @@ func TestTurnIsBounded(t *testing.T) {
 	r.start()
 }
 
-// The size of a batch is not underestimated: long invoices are in the trade, in
-// the journal and in the answer.
+// The size of a batch is not underestimated. Long invoices are part of the trade, the journal
+// and the answer.
 func TestSizeOfATurn(t *testing.T) {
 	r := newRig(t)
 	for i := range 20 {
@@ -404,12 +404,12 @@ func TestSizeOfATurn(t *testing.T) {
 		size += len(b)
 	}
 	if size > estimate || estimate > 10*size {
-		t.Errorf("a batch of %d bytes is taken for %d", size, estimate)
+		t.Errorf("a batch of %d bytes is estimated at %d", size, estimate)
 	}
 	r.start()
 }
 
-// askedAddresses counts the addresses that are asked.
+// askedAddresses counts the probes of addresses.
 type askedAddresses struct {
 	noAddresses
 	n int
@@ -427,12 +427,12 @@ func TestStaleProbeIsNotAsked(t *testing.T) {
 	}
 }
 
-// quietPublisher publishes nothing.
+// quietPublisher discards every event.
 type quietPublisher struct{}
 
 func (quietPublisher) Publish(context.Context, *nostr.Event) error { return nil }
 
-// A hold that is settled though nobody here released it freezes its trade.
+// A hold that is settled although no release was journaled freezes its trade.
 func TestSettledWithoutARelease(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
@@ -445,10 +445,10 @@ func TestSettledWithoutARelease(t *testing.T) {
 	}
 }
 
-// readLog tells when it is read.
+// readLog signals when it is read.
 type readLog struct {
 	emptyLog
-	read chan struct{} // capacity 1
+	read chan struct{} // has capacity 1
 }
 
 func (l readLog) Read(context.Context, uint64, func(mostro.Entry) error) error {
@@ -459,10 +459,10 @@ func (l readLog) Read(context.Context, uint64, func(mostro.Entry) error) error {
 	return nil
 }
 
-// lateNode answers no lookup before it is let go.
+// lateNode blocks every lookup until it is released.
 type lateNode struct {
 	*simNode
-	asked chan struct{} // capacity 1
+	asked chan struct{} // has capacity 1
 	let   chan struct{}
 }
 
@@ -475,7 +475,7 @@ func (n lateNode) LookupHold(ctx context.Context, h trade.Hash) (HoldState, erro
 	return n.simNode.LookupHold(ctx, h)
 }
 
-// No message is read before every open hash of a copy is looked up.
+// No message is read until every open hash of an older copy is looked up.
 func TestMessagesWaitForTheLookups(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
@@ -495,14 +495,14 @@ func TestMessagesWaitForTheLookups(t *testing.T) {
 	<-node.asked
 	select {
 	case <-log.read:
-		t.Error("the log is read before the hash is looked up")
+		t.Error("the log was read before the hash was looked up")
 	case <-time.After(100 * time.Millisecond):
 	}
 	close(node.let)
 	select {
 	case <-log.read:
 	case <-time.After(10 * time.Second):
-		t.Error("the log is never read")
+		t.Error("the log was never read")
 	}
 	cancel()
 	<-ended

@@ -11,9 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Whatever a stranger says about a trade, in whatever state it is: the trade
-// stays as it was, and so does the process. Only an order in the book can be
-// taken.
+// A message of a stranger changes neither the trade, in any of its states, nor the process. A
+// stranger can only take an order that is in the book.
 func TestNoStrangerMovesATrade(t *testing.T) {
 	one, huge := int64(1), int64(math.MaxInt64)
 	text := strings.Repeat("é\x00", 3000)
@@ -54,7 +53,7 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 					msg := r.message(r.someone(), action, &id, payload)
 					r.receive(msg)
 					if after := r.trade(id); !reflect.DeepEqual(before, after) {
-						t.Fatalf("%s with %T moved it to %s by %q", action, payload, after.Status, after.Last)
+						t.Fatalf("%s with %T moved the trade to %s by %q", action, payload, after.Status, after.Last)
 					}
 				}
 			}
@@ -65,7 +64,7 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 	}
 }
 
-// No metric holds anything of a trade but how many there are.
+// Metrics hold no data of a trade except counts.
 func TestMetricsHoldNoSecret(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	m, err := NewMetrics(reg)
@@ -89,12 +88,12 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 		all.WriteString(f.String())
 	}
 	if !strings.Contains(all.String(), "settled-hold-invoice") {
-		t.Error("counts nothing")
+		t.Error("the metrics count no trade")
 	}
 	tr := r.trade(id)
 	for _, secret := range []string{id.String(), tr.Hash.String(), tr.Preimage.Hex(), seller.Key, seller.Identity, tr.HoldInvoice} {
 		if strings.Contains(all.String(), secret) {
-			t.Errorf("a metric holds %s", secret)
+			t.Errorf("a metric contains %s", secret)
 		}
 	}
 }

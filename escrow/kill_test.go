@@ -20,11 +20,12 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// KillPoints are where a process is ended as by a power cut: in the node's
-// calls, before they are made or after they took effect, with nothing recorded.
+// KillPoints are the points at which a process is killed as if by a power cut. Each point is
+// in a call of the node, before the call is made or after the call took effect, with no
+// record written.
 var KillPoints = []string{"hold invoice made", "before the settlement", "settled", "before the payout", "payout under way"}
 
-// killNode ends its own process at one of KillPoints.
+// killNode kills its own process at one of KillPoints.
 type killNode struct {
 	Lightning
 	at string
@@ -57,16 +58,16 @@ func (k killNode) Pay(ctx context.Context, p Payment) error {
 	return err
 }
 
-// pipeLine is one line between a parent, which has the log, and the child,
-// which is the escrow.
+// pipeLine is one line between a parent, which owns the log, and the child, which is the
+// escrow.
 type pipeLine struct {
-	N        int           `json:"n,omitempty"` // of a publication, and of its acknowledgement
+	N        int           `json:"n,omitempty"` // number of a publication, and of its acknowledgement
 	Event    *nostr.Event  `json:"event,omitempty"`
 	Source   mostro.Source `json:"source"`
 	Received time.Time     `json:"received"`
 }
 
-// pipeLog is the child's side.
+// pipeLog is the side of the child.
 type pipeLog struct {
 	*memLog
 	mu   sync.Mutex
@@ -97,7 +98,7 @@ func (l *pipeLog) follow(in io.Reader) {
 	for lines := json.NewDecoder(in); ; {
 		var line pipeLine
 		if lines.Decode(&line) != nil {
-			os.Exit(0) // the parent is gone
+			os.Exit(0) // because the parent is gone
 		}
 		if line.Event != nil {
 			l.append(line.Event, line.Source, line.Received)
@@ -110,7 +111,7 @@ func (l *pipeLog) follow(in io.Reader) {
 	}
 }
 
-// ChildMain is the escrow in a process of its own: it never returns.
+// ChildMain runs the escrow as a process of its own and never returns.
 func ChildMain(node Lightning, dir, secret, killAt string) {
 	log := &pipeLog{memLog: newMemLog(), out: json.NewEncoder(os.Stdout), acks: make(map[int]chan struct{})}
 	keys, err := mostro.ParseSecret(secret)
@@ -139,8 +140,8 @@ func ChildMain(node Lightning, dir, secret, killAt string) {
 	panic(e.Run(context.Background()))
 }
 
-// RunKilled runs one trade for each of KillPoints, in child processes that
-// child makes for a directory, a key and a point.
+// RunKilled runs one trade for each of KillPoints. child returns the command of a child
+// process for a directory, a key and a point.
 func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) *exec.Cmd) {
 	keys := newKeys(t)
 	secret := keys.Secret()
@@ -168,7 +169,7 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 			f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
 			second := <-reborn
 			if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
-				t.Errorf("it was not killed: %v", p.cmd.ProcessState)
+				t.Errorf("the child was not killed: %v", p.cmd.ProcessState)
 			}
 			second.end()
 			db, err := OpenDB(dir)
@@ -191,7 +192,7 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 	}
 }
 
-// wholeTrade does what both parties do, seeing nothing but their messages.
+// wholeTrade acts for both parties, which see only their messages.
 func (f *flow) wholeTrade() {
 	f.sell()
 	f.take()
@@ -216,7 +217,7 @@ func (f *flow) wholeTrade() {
 	f.buyer.wait(mostro.ActionPurchaseCompleted)
 }
 
-// childProcess is an escrow whose log is ours.
+// childProcess is an escrow in a child process. The log belongs to the test.
 type childProcess struct {
 	cmd    *exec.Cmd
 	cancel context.CancelFunc
@@ -243,7 +244,7 @@ func startChild(t *testing.T, w *world, cmd *exec.Cmd) *childProcess {
 	p := &childProcess{cmd: cmd, cancel: cancel, done: make(chan struct{})}
 	var mu sync.Mutex
 	write := json.NewEncoder(in)
-	go func() { // the log, from its beginning
+	go func() { // sends the log from its beginning
 		for after := uint64(0); ; {
 			_ = w.log.Read(ctx, after, func(e mostro.Entry) error {
 				after = e.Seq
@@ -261,7 +262,7 @@ func startChild(t *testing.T, w *world, cmd *exec.Cmd) *childProcess {
 		for lines := json.NewDecoder(out); ; {
 			var line pipeLine
 			if lines.Decode(&line) != nil {
-				_ = cmd.Wait() // it was killed: an error is what is wanted
+				_ = cmd.Wait() // an error is expected, because the process was killed
 				return
 			}
 			_ = w.log.Publish(ctx, line.Event)
@@ -275,7 +276,7 @@ func startChild(t *testing.T, w *world, cmd *exec.Cmd) *childProcess {
 
 func (p *childProcess) wait() { <-p.done; p.cancel() }
 
-// end kills it, as everything here ends.
+// end kills the process, as every test here does.
 func (p *childProcess) end() {
 	_ = p.cmd.Process.Kill()
 	p.wait()

@@ -22,7 +22,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// names is a resolver that knows what it is told.
+// names is a resolver that returns the addresses of a map.
 type names map[string][]string
 
 func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
@@ -48,13 +48,13 @@ func lnurl(t testing.TB, text string) string {
 	return out
 }
 
-// payService is a service on loopback that does as it is told.
+// payService is a service on loopback whose answers a test can change.
 type payService struct {
 	*httptest.Server
 	t       *testing.T
-	offer   func(map[string]any)                  // spoils the first answer
+	offer   func(map[string]any)                  // changes the first answer
 	invoice func(http.ResponseWriter, url.Values) // replaces the second answer
-	asked   url.Values                            // of the callback
+	asked   url.Values                            // parameters of the callback
 }
 
 func newPayService(t *testing.T) *payService {
@@ -93,7 +93,7 @@ func (s *payService) sign(msat int64) string {
 	return text
 }
 
-// client opens loopback, for tests alone.
+// client returns PayServices that connect to loopback, which only tests allow.
 func (s *payService) client() escrow.PayServices {
 	at := netip.MustParseAddrPort(s.Listener.Addr().String())
 	return escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
@@ -111,7 +111,7 @@ func TestPayServiceMakesAnInvoice(t *testing.T) {
 		"lightning:" + lnurl(t, s.URL+"/.well-known/lnurlp/alice"),
 	} {
 		if !escrow.IsPayService(destination) {
-			t.Errorf("%s: not seen as a pay service", destination)
+			t.Errorf("%s: not recognized as a pay service", destination)
 		}
 		if err := s.client().Probe(t.Context(), destination); err != nil {
 			t.Errorf("%s: probe: %v", destination, err)
@@ -128,7 +128,8 @@ func TestPayServiceMakesAnInvoice(t *testing.T) {
 			t.Errorf("%s: asked for %s", destination, got)
 		}
 	}
-	// A comment that does not fit is left out, never cut; letters count, not bytes.
+	// A comment that does not fit is omitted, never truncated. The limit counts letters, not
+	// bytes.
 	for comment, want := range map[string]string{"": "", "äöüßé": "äöüßé", "sechs!": ""} {
 		if _, err := s.client().Invoice(t.Context(), s.address(), 1234, comment); err != nil {
 			t.Error(err)
@@ -204,7 +205,7 @@ func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
 				t.Fatalf("got %+v, %v; want %v", invoice, err, c.want)
 			}
 			if strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(strings.ToLower(err.Error()), "alice") {
-				t.Errorf("the error names the user or his service: %v", err)
+				t.Errorf("the error names the user or the service: %v", err)
 			}
 		})
 	}
@@ -222,7 +223,7 @@ func TestPayServiceThatIsSlowIsLeft(t *testing.T) {
 	s.invoice = func(w http.ResponseWriter, _ url.Values) {
 		w.WriteHeader(http.StatusOK)
 		w.(http.Flusher).Flush()
-		<-stop // headers have come, the body never does
+		<-stop // the headers were sent, and the body is never sent
 	}
 	defer close(stop)
 	began := time.Now()
@@ -232,8 +233,8 @@ func TestPayServiceThatIsSlowIsLeft(t *testing.T) {
 	}
 }
 
-// No address that is not public is ever connected to, whichever way it is
-// written, and whichever of several addresses it is.
+// PayServices never connects to an address that is not public, in any notation, and also if
+// only one of several addresses is not public.
 func TestPayServiceAddressesAreForbidden(t *testing.T) {
 	var hits atomic.Int64
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -259,7 +260,7 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 		"::", "::1", "ff02::1", "fe80::1", "fc00::1", "fd12::1", "64:ff9b::7f00:1", "2001:db8::1", "2002:7f00:1::",
 		"::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "fec0::1",
 	}
-	var s escrow.PayServices // as in production
+	var s escrow.PayServices // the settings of production
 	for _, address := range forbidden {
 		host := address
 		if strings.Contains(address, ":") {
@@ -275,7 +276,7 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 				t.Errorf("alice@%s: %v", address, err)
 			}
 		}
-		// By name, alone and behind a public address.
+		// The same addresses are given by name, alone and next to a public address.
 		s := escrow.PayServices{Resolver: names{"alone.example": {address}, "mixed.example": {"1.1.1.1", address}}}
 		for _, host := range []string{"alone.example", "mixed.example"} {
 			if err := s.Probe(t.Context(), "alice@"+host); !errors.Is(err, escrow.ErrPayService) {
@@ -284,10 +285,10 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"http://1.1.1.1/x",          // plain http
-		"https://1.1.1.1:22/x",      // another port
-		"https://1.1.1.1:8443/x",    // another port
-		"https://127.1/x",           // short forms of 127.0.0.1
+		"http://1.1.1.1/x",          // unencrypted HTTP
+		"https://1.1.1.1:22/x",      // a port that is not 443
+		"https://1.1.1.1:8443/x",    // a port that is not 443
+		"https://127.1/x",           // a short form of 127.0.0.1
 		"https://2130706433/x",      //
 		"https://0x7f.0.0.1/x",      //
 		"ftp://1.1.1.1/x",           //
@@ -307,7 +308,7 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 	}
 }
 
-// fickle names another address each time it is asked.
+// fickle returns another address each time a name is resolved.
 type fickle struct {
 	asked atomic.Int64
 	first netip.Addr
@@ -320,8 +321,7 @@ func (f *fickle) LookupNetIP(context.Context, string, string) ([]netip.Addr, err
 	return []netip.Addr{netip.MustParseAddr("127.0.0.99")}, nil
 }
 
-// The address that was looked at is the one that is dialled: a name is asked
-// for once per connection.
+// PayServices dials the address that it checked: a name is resolved once per connection.
 func TestPayServiceNameIsAskedOnce(t *testing.T) {
 	s := newPayService(t)
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
@@ -332,26 +332,26 @@ func TestPayServiceNameIsAskedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := f.asked.Load(); n != 1 {
-		t.Fatalf("the name was asked for %d times", n)
+		t.Fatalf("the name was resolved %d times", n)
 	}
-	// The next connection finds the other address, which is not allowed.
+	// The next connection resolves to the other address, which is not allowed.
 	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); !errors.Is(err, escrow.ErrPayService) {
 		t.Fatal(err)
 	}
 }
 
-// A certificate that nobody vouches for is no service, even where the address
-// is allowed.
+// A certificate that no known authority signed makes the service fail, even if its address is
+// allowed.
 func TestPayServiceCertificateIsChecked(t *testing.T) {
 	var hits atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the failed handshake
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // discards the log of the failed handshake
 	server.StartTLS()
 	defer server.Close()
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
 	s := escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
 	if err := s.Probe(t.Context(), lnurl(t, server.URL+"/x")); !errors.Is(err, escrow.ErrPayServiceDown) || hits.Load() != 0 {
-		t.Errorf("%d requests came through, %v", hits.Load(), err)
+		t.Errorf("%d requests reached the service, %v", hits.Load(), err)
 	}
 }
 
@@ -377,7 +377,7 @@ func TestIsPayService(t *testing.T) {
 		"../x@example.com":                  false,
 		"alice@exa mple.com":                false,
 		"älice@example.com":                 false,
-		"alice@[::1]":                       true, // and refused when asked
+		"alice@[::1]":                       true, // parsed, and refused when probed
 		boltCoffee:                          false,
 		"lnurl1":                            false,
 		"lnurl1qqqqqq":                      false,
@@ -397,8 +397,8 @@ func FuzzIsPayService(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { escrow.IsPayService(text) })
 }
 
-// Whatever a service answers, there is an invoice for the right amount, or one
-// of two errors.
+// For any answer of a service, Mint returns either an invoice of the right amount or one of
+// two errors.
 func FuzzPayServiceAnswer(f *testing.F) {
 	var first, second []byte
 	mux := http.NewServeMux()

@@ -14,8 +14,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// loadOldStore returns a stopped world with the store, the node and the users
-// of a golden file.
+// loadOldStore returns a stopped world with the store, the node and the users of a golden
+// file.
 func loadOldStore(t *testing.T, file string) (*world, *oldStore) {
 	t.Helper()
 	f, err := os.Open(filepath.Join("testdata", file))
@@ -83,7 +83,7 @@ func keysOf(t *testing.T, secret string) *mostro.Keys {
 	t.Helper()
 	b, err := hex.DecodeString(secret)
 	if err != nil || len(b) != 32 {
-		t.Fatal("a key of a golden file", err)
+		t.Fatal("a key of a golden file is invalid:", err)
 	}
 	k, err := mostro.KeysFromSecret([32]byte(b))
 	if err != nil {
@@ -103,8 +103,8 @@ func (w *world) oldUser(t *testing.T, o oldUser) *user {
 	return u
 }
 
-// TestOldStoreGoesOn opens stores that were written before the rules of trades
-// had a version, and has their users and their operator end every trade.
+// TestOldStoreGoesOn opens stores that were written before the rules of trades had a version.
+// The users and the operator of such a store then end every trade.
 func TestOldStoreGoesOn(t *testing.T) {
 	for _, file := range []string{"rules0.json.gz", "rules0-copy.json.gz"} {
 		t.Run(file, func(t *testing.T) {
@@ -118,16 +118,16 @@ func TestOldStoreGoesOn(t *testing.T) {
 			}
 			for _, o := range s.Trades {
 				if tr := w.trade(o.ID); !trade.Terminal(tr.Status) {
-					t.Errorf("%s ends as %s after %q", o.Name, tr.Status, tr.Last)
+					t.Errorf("%s ended as %s after %q", o.Name, tr.Status, tr.Last)
 				} else if (o.Status == mostro.TradeFiatSent || o.Status == mostro.TradeSettledHoldInvoice) && tr.Status != mostro.TradeSuccess {
-					t.Errorf("%s was %s and ends as %s after %q", o.Name, o.Status, tr.Status, tr.Last)
+					t.Errorf("%s was %s and ended as %s after %q", o.Name, o.Status, tr.Status, tr.Last)
 				}
 			}
 		})
 	}
 }
 
-// endOld has one trade ended by whoever can.
+// endOld ends one trade by an action of a party that may end the trade.
 func (w *world) endOld(o oldTrade, seller, buyer *user) error {
 	if trade.Terminal(o.Status) {
 		return nil

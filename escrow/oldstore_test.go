@@ -16,22 +16,21 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// The golden stores in testdata were written by this program at commit
-// 1307280, before the rules of trades had a version. They prove that a newer
-// program replays the journals of that commit to the same trades, and ends
-// the trades that were open then.
+// The golden stores in testdata were written by this program at commit 1307280, before the
+// rules of trades had a version. They prove that a newer program replays the journals of that
+// commit to the same trades, and ends the trades that were open at that time.
 //
 //	go test ./escrow -run TestWriteOldStore -oldstore.write
 //
-// rewrites them; that is right only at the commit whose rules they hold.
+// rewrites the files. This is right only at the commit whose rules the files hold.
 var writeOldStore = flag.Bool("oldstore.write", false, "rewrite testdata/rules0*.json.gz with the rules of this commit")
 
 // oldStore is a store, its Lightning node and its users at one moment.
 type oldStore struct {
-	Node    string      `json:"node"` // the Mostro's secret key, hex
-	Now     int64       `json:"now"`  // unix seconds
+	Node    string      `json:"node"` // secret key of the Mostro, in hex
+	Now     int64       `json:"now"`  // in Unix seconds
 	Height  uint32      `json:"height"`
-	Badger  [][2][]byte `json:"badger"` // keys and values
+	Badger  [][2][]byte `json:"badger"` // pairs of key and value
 	Holds   []oldHold   `json:"holds"`
 	Pays    []oldPay    `json:"pays"`
 	Sums    [6]int64    `json:"sums"` // locked, held, refunded, settled, paid and routing, in msat
@@ -50,8 +49,7 @@ type oldPay struct {
 	Order string       `json:"order"`
 }
 
-// oldTrade is a trade by the name of the state it was left in, with the
-// secrets of its parties.
+// oldTrade is a trade, named after the state it was left in, with the secrets of its parties.
 type oldTrade struct {
 	Name   string             `json:"name"`
 	ID     trade.OrderID      `json:"id"`
@@ -61,7 +59,7 @@ type oldTrade struct {
 }
 
 type oldUser struct {
-	Trade     string           `json:"trade,omitempty"` // secret key, hex
+	Trade     string           `json:"trade,omitempty"` // secret key in hex
 	Identity  string           `json:"identity,omitempty"`
 	Transport mostro.Transport `json:"transport,omitempty"`
 	Index     int64            `json:"index,omitempty"`
@@ -80,12 +78,11 @@ func (u *user) export() oldUser {
 	return o
 }
 
-// TestWriteOldStore brings trades to every state, in every transport, and
-// writes the store as it is then, and as it is after a start that took it for
-// an older copy of itself.
+// TestWriteOldStore brings trades to every state over every transport. It writes the store as
+// it is then, and again after a start that detects an older copy.
 func TestWriteOldStore(t *testing.T) {
 	if !*writeOldStore {
-		t.Skip("writes golden files; see oldStore")
+		t.Skip("this test writes golden files; see oldStore")
 	}
 	w := newWorld(t)
 	w.clock.now = time.Unix(1_790_000_000, 0)
@@ -97,7 +94,7 @@ func TestWriteOldStore(t *testing.T) {
 	o.interrupted()
 	o.write("rules0.json.gz", false)
 	w.start()
-	// A copy: the witness is ahead of it.
+	// The rollback guard is ahead of the store, so the store counts as an older copy.
 	w.node.with(func(n *simNode) { n.down = false })
 	_ = w.stop()
 	if err := w.witness(1_000_000); err != nil {
@@ -115,7 +112,7 @@ func TestWriteOldStore(t *testing.T) {
 	w.start()
 }
 
-// witness has the witness of a world remember a number of commits.
+// witness sets the rollback guard of a world to a number of commits.
 func (w *world) witness(commits uint64) error {
 	return RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
 }
@@ -320,7 +317,7 @@ func (o *oldWriter) interrupted() {
 	o.note("taken, node down", other, waiting, taker)
 }
 
-// shownHold waits for the hold invoice that a seller is shown, and returns it.
+// shownHold waits for the hold invoice that a seller is shown, and returns the invoice.
 func shownHold(seller *user) string {
 	for {
 		if p, ok := seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
@@ -329,7 +326,7 @@ func shownHold(seller *user) string {
 	}
 }
 
-// write stops the world and writes it.
+// write stops the world and writes its store to a golden file.
 func (o *oldWriter) write(file string, copied bool) {
 	w, tb := o.w, o.w.tb
 	tb.Helper()

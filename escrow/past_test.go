@@ -10,8 +10,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// The bugs that the reference node has fixed in this very machine, by their
-// numbers in its tracker: each is to stay impossible here.
+// Each test of this file covers a bug that the reference node fixed in the same state
+// machine. The number is that of the issue in its tracker.
 
 func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	r := newRig(t)
@@ -21,19 +21,19 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.start()
 	if h := r.book.open[id].HoldWatched(); h != r.trade(id).Hash || h == (trade.Hash{}) {
-		t.Fatal("after a restart nobody watches the invoice that the seller was shown")
+		t.Fatal("after a restart no watch covers the invoice that the seller was shown")
 	}
 	r.pays(seller)
 	r.status(mostro.TradeActive, id)
 	before := r.trade(id)
 	state := HoldState{Phase: trade.HoldAccepted}
-	for range 3 { // the node tells it again at every start
+	for range 3 { // the node reports the hold again at every start
 		r.start()
 		r.applyInput(id, holdInput(before.Hash, state))
 		r.settle()
 	}
 	if after := r.trade(id); after.Steps != before.Steps || r.got(buyer, mostro.ActionHoldInvoicePaymentAccepted) != 1 {
-		t.Error("a hold told twice activated twice")
+		t.Error("a hold that was reported twice activated the trade twice")
 	}
 }
 
@@ -68,7 +68,7 @@ func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
 		toHeight(r, id, 24)
 		r.status(mostro.TradeCanceled, id)
 		if r.got(seller, mostro.ActionCanceled) != 1 || r.got(buyer, mostro.ActionCanceled) != 1 || r.node.heldMsat != 0 {
-			t.Error("given back without a word, or not at all")
+			t.Error("the hold was not canceled, or a party was not notified")
 		}
 	})
 	t.Run("fiat sent becomes a dispute and stays held", func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
 		toHeight(r, id, 24)
 		r.status(mostro.TradeDispute, id)
 		if r.node.heldMsat == 0 || r.got(buyer, mostro.ActionDisputeInitiatedByYou) != 1 || r.got(seller, mostro.ActionDisputeInitiatedByPeer) != 1 || len(r.disputes) != 1 {
-			t.Error("no dispute, or no escrow behind it")
+			t.Error("no dispute was opened, or its hold is not held")
 		}
 		r.must(seller, mostro.ActionRelease, &id, nil)
 		r.status(mostro.TradeSettledHoldInvoice, id)
@@ -92,12 +92,12 @@ func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
 		r.pass(400)
 		r.status(mostro.TradeCanceled, id)
 		if r.trade(id).Over() {
-			t.Error("nobody remembers that the hold is yet to be given back")
+			t.Error("the outbox has no row that cancels the hold")
 		}
 		r.node.down = false
 		r.settle()
 		if !r.trade(id).Over() || r.node.heldMsat != 0 {
-			t.Error("the hold is not given back once the node is up")
+			t.Error("the hold was not canceled after the node was up")
 		}
 	})
 	t.Run("slow blocks are no reason", func(t *testing.T) {
@@ -124,10 +124,10 @@ func TestPast04TakeAndCancelOfOneMoment(t *testing.T) { // #866
 		r.settle()
 		r.status(mostro.TradeCanceled, id)
 		if takeFirst && got != "" || !takeFirst && got != string(mostro.ReasonInvalidOrderStatus) {
-			t.Errorf("take first %v: the second came to %q", takeFirst, got)
+			t.Errorf("take first %v: the outcome of the second is %q", takeFirst, got)
 		}
 		if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
-			t.Errorf("the book shows %s", last)
+			t.Errorf("the status in the book is %s", last)
 		}
 	}
 }
@@ -156,9 +156,9 @@ func TestPast06EachDutyHasItsTime(t *testing.T) { // #879
 	r.pass(890)
 	r.status(mostro.TradeWaitingPayment, id)
 	r.pass(10)
-	r.status(mostro.TradeCanceled, id) // the maker's own duty
+	r.status(mostro.TradeCanceled, id) // the duty of the maker ended
 	if r.got(buyer, mostro.ActionCanceled) != 1 || r.got(seller, mostro.ActionCanceled) != 1 {
-		t.Error("one of them was not told")
+		t.Error("a party was not notified")
 	}
 }
 
@@ -166,7 +166,7 @@ func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	r := newRig(t)
 	id, seller, buyer := r.toSettled()
 	tr := r.trade(id)
-	// Everything that could begin it again, while one is in flight.
+	// These inputs could start the payout again while one is in flight.
 	r.applyInput(id, trade.Input{Kind: trade.InSettled, Hash: tr.Hash})
 	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
@@ -178,10 +178,10 @@ func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	}
 }
 
-func TestPast08PayoutHoldsNothingUp(t *testing.T) { // #883: payments in the background, told apart by hash
+func TestPast08PayoutHoldsNothingUp(t *testing.T) { // #883: payments run in the background and are identified by hash
 	r := newRig(t)
 	one, _, _ := r.toSettled()
-	two, _, _ := r.toSettled() // while the first is still in flight
+	two, _, _ := r.toSettled() // while the first is in flight
 	if h1, h2 := r.trade(one).Payout.Hash, r.trade(two).Payout.Hash; h1 == h2 || len(r.node.pays) != 2 {
 		t.Fatal("two trades of one amount are one payment")
 	}
@@ -201,7 +201,7 @@ func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
 		t.Error("the claim was lost while the payout waited")
 	}
 	delete(r.hold, trade.FxPay)
-	r.node.now = r.trade(id).CreatedAt + 200 // the invoice is still good
+	r.node.now = r.trade(id).CreatedAt + 200 // the invoice has not expired
 	r.settle()
 	r.resolves(id, true)
 	r.status(mostro.TradeSuccess, id)
@@ -214,7 +214,7 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 	old := r.trade(id)
 	fresh := r.bolt11(id)
 	r.must(buyer, mostro.ActionAddInvoice, &id, fresh)
-	// News of the old attempt arrive late.
+	// Results of the old attempt arrive late.
 	r.applyInput(id, trade.Input{Kind: trade.InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: trade.Result{Status: trade.PaymentFailed}})
 	r.settle()
 	tr := r.trade(id)
@@ -222,7 +222,7 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 		t.Errorf("%+v", tr.Payout)
 	}
 	if r.got(buyer, mostro.ActionInvoiceUpdated) != 1 {
-		t.Error("the buyer was not told")
+		t.Error("the buyer was not notified")
 	}
 }
 
@@ -238,7 +238,7 @@ func (r *rig) rangeSell(fiat int64) (id trade.OrderID, seller, buyer trade.Party
 	return id, seller, buyer
 }
 
-// child finds the rest of a range order.
+// child returns the order for the rest of a range order.
 func (r *rig) child(parent trade.OrderID) (trade.Trade, bool) {
 	for _, t := range r.store.trades {
 		if t.Parent == parent {
@@ -271,7 +271,7 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 			}
 			ack := r.last(next, mostro.ActionNewOrder)
 			if *ack.TradeIndex != 7 || *ack.ID != child.ID || ack.RequestID == nil {
-				t.Errorf("announced with %+v", ack)
+				t.Errorf("the announcement is %+v", ack)
 			}
 			if u, err := r.store.User(seller.Identity); err != nil || u.LastIndex != 7 {
 				t.Errorf("%+v %v", u, err)
@@ -286,7 +286,7 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 			id, seller, _ := r.rangeSell(50)
 			r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionRelease, &id, next)
 			if r.node.settledMsat != 0 {
-				t.Error("settled all the same")
+				t.Error("the hold was settled nevertheless")
 			}
 		})
 	}
@@ -297,7 +297,7 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 		r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: r.someone().Key, Index: 7})
 		r.status(mostro.TradeSettledHoldInvoice, id)
 		if _, ok := r.child(id); ok {
-			t.Error("an order that nobody can take")
+			t.Error("the order cannot be taken")
 		}
 	})
 }
@@ -317,14 +317,14 @@ func TestPast12OnlyTheMakerChangesItsKey(t *testing.T) { // #871
 	r.refused(mostro.ReasonIsNotYourOrder, maker, mostro.ActionCancel, &id, nil)
 	r.must(fresh, mostro.ActionCancel, &id, nil)
 
-	// In full privacy there is no identity that could vouch for another key.
+	// In full privacy no identity can prove that another key belongs to the party.
 	hidden := r.someone()
 	hidden.Identity = hidden.Key
 	id = r.order(hidden, mostro.SmallOrder{})
 	other := r.someone()
 	other.Identity = hidden.Key
 	r.refused(mostro.ReasonInvalidPubkey, other, mostro.ActionTradePubkey, &id, nil)
-	// A taker cannot slip in a key for the maker's rest.
+	// A taker cannot announce a key for the rest of the maker's order.
 	low, high := int64(10), int64(100)
 	maker, taker := r.someone(), r.someone()
 	id = r.order(maker, mostro.SmallOrder{MinAmount: &low, MaxAmount: &high})
@@ -354,16 +354,16 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 			t.Fatalf("dated %v", stamps)
 		}
 	}
-	// A publication that fails stays to be done, across a restart.
+	// A publication that fails stays queued across a restart.
 	r.hold[trade.FxPublishOrder] = true
 	r.must(maker, mostro.ActionCancel, &id, nil)
 	r.start()
 	delete(r.hold, trade.FxPublishOrder)
 	r.settle()
 	if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
-		t.Errorf("the book still shows %s", last)
+		t.Errorf("the status in the book is still %s", last)
 	}
-	// A taken order that falls back after its expiry is not offered again.
+	// A taken order that returns to the book after its expiry is not offered again.
 	soon := r.node.now + 1000
 	id = r.order(r.someone(), mostro.SmallOrder{ExpiresAt: &soon})
 	r.pass(900)
@@ -371,7 +371,7 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 	r.pass(900)
 	r.status(mostro.TradeExpired, id)
 	if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
-		t.Errorf("the book shows %s", last)
+		t.Errorf("the status in the book is %s", last)
 	}
 }
 
@@ -422,16 +422,15 @@ func TestPast16ChildForgetsItsParentsKeys(t *testing.T) { // #891
 }
 
 func TestPast17SignatureBeforeTheGate(t *testing.T) { // #892
-	// The log holds only what its relay verified, and the id that stops
-	// replays is looked at after the seal is opened: a forged copy uses
-	// nothing up.
+	// The log holds only events that its relay verified. The id that prevents replays is
+	// checked after the seal is opened, so a forged copy does not use up the id.
 	w := newWorld(t)
 	u := w.user(mostro.TransportV2)
 	real := u.event(u.sell(50_000, 50))
 	forged := *real
 	forged.Content = forged.Content[:len(forged.Content)-8] + "AAAAAAA="
 	w.log.append(&forged, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
-	delete(w.log.ids, real.ID) // same id, another content
+	delete(w.log.ids, real.ID) // the same id with different content
 	w.log.append(real, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
 	u.wait(mostro.ActionNewOrder)
 }
@@ -446,13 +445,13 @@ func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
 	} {
 		r.book.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
 		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-		// What an address makes has to keep these rules as well.
+		// An invoice that an address returns has to follow these rules as well.
 		was := r.trade(id)
 		was.Payout.Minting, was.Payout.Hash, was.Payout.Attempt = true, trade.Hash{}, 9
 		d := r.book.Decode(simInvoice(trade.Hash{5}, was.PayoutSats()*1000, r.node.now+60, id.String()))
 		next, effects, err := trade.Step(was, trade.Input{At: r.node.now, Kind: trade.InMinted, Attempt: 9, Invoice: &d})
 		if err != nil || next.Payout.Hash != (trade.Hash{}) {
-			t.Errorf("%s: paid all the same (%v)", name, err)
+			t.Errorf("%s: the invoice was paid nevertheless (%v)", name, err)
 		}
 		for _, e := range effects {
 			if e.Kind == trade.FxPay {
@@ -464,11 +463,11 @@ func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
 
 func TestPast19AddressesAreAskedBeforeAnythingHangsOnThem(t *testing.T) { // #858
 	r := newRig(t)
-	r.hold[trade.FxProbe] = true // it takes its time
+	r.hold[trade.FxProbe] = true // the probe is slow
 	id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
 	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@slow"})
 	r.status(mostro.TradePending, id)
-	other := r.someone() // nobody waits for it
+	other := r.someone() // the order of another user does not wait
 	r.must(other, mostro.ActionTakeSell, &id, nil)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
 	delete(r.hold, trade.FxProbe)
@@ -476,13 +475,13 @@ func TestPast19AddressesAreAskedBeforeAnythingHangsOnThem(t *testing.T) { // #85
 	if m := r.last(buyer, mostro.ActionCantDo); m.Payload.(mostro.CantDo).Reason != mostro.ReasonInvalidOrderStatus {
 		t.Errorf("%+v", m)
 	}
-	// Who would be refused anyway has nothing fetched.
+	// If a message would be refused anyway, its address is not probed.
 	if outcome := r.say(r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@victim"}); outcome == "" {
 		t.Error("accepted")
 	}
 	for _, row := range r.store.outbox {
 		if row.Effect.Kind == trade.FxProbe {
-			t.Error("a stranger has us ask an address for nothing")
+			t.Error("a stranger caused a useless probe of an address")
 		}
 	}
 }
@@ -516,13 +515,13 @@ func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
 	r.must(buyer, mostro.ActionCancel, &id, nil)
 	r.status(mostro.TradePending, id)
 	if got := r.trade(id).Closing; len(got) != 1 || got[0] != h {
-		t.Fatalf("the hold that is yet to be cancelled: %v", got)
+		t.Fatalf("the queued cancel of the hold is %v", got)
 	}
 	r.node.down = false
-	r.node.pay(h) // the seller's wallet was quicker
+	r.node.pay(h) // the seller's wallet paid before the cancel
 	r.settle()
 	if r.node.holds[h].state.Phase != trade.HoldCanceled || r.node.heldMsat != 0 || len(r.trade(id).Closing) != 0 {
-		t.Error("the seller's sats stay held")
+		t.Error("the seller's sats are still held")
 	}
 	r.status(mostro.TradePending, id)
 }
@@ -537,8 +536,8 @@ func TestPast22UnknownOrderIsAnswered(t *testing.T) { // #752
 	}
 }
 
-// TestPast23 is of solvers (#746): the node's own key may finish a dispute.
-// Solvers are not opened yet; the door in the table says who will.
+// TestPast23 is about solvers (#746): the node's own key may end a dispute. Solvers are not
+// open yet. The row in the table names the party that will be allowed.
 func TestPast23SolversDoorIsClosed(t *testing.T) { // #746
 	r := newRig(t)
 	id, _, buyer := r.toActive()
@@ -562,7 +561,7 @@ func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748
 	source.prices, source.err = nil, errors.New("down")
 	p.Poll(t.Context())
 	if q := p.Quote("USD", now.Unix()); q.Price != 50_000 || q.Stale {
-		t.Errorf("the last good price is gone: %+v", q)
+		t.Errorf("the last good price was lost: %+v", q)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 func TestPast36AmountsThatEachSideReads(t *testing.T) { // #552, #524
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{}) // 100,000 sats, 300 a side
+	id := r.order(seller, mostro.SmallOrder{}) // 100,000 sats with a fee of 300 per side
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
 	small := func(m mostro.Message) int64 { return m.Payload.(*mostro.SmallOrder).AmountSats }
 	if got := small(r.last(buyer, mostro.ActionAddInvoice)); got != 99_700 {
@@ -36,7 +36,7 @@ func TestPast36AmountsThatEachSideReads(t *testing.T) { // #552, #524
 		r.pass(60)
 	}
 	if got := small(r.last(buyer, mostro.ActionAddInvoice)); got != 99_700 {
-		t.Errorf("the invoice asked for again: %d", got)
+		t.Errorf("the invoice was requested again: %d", got)
 	}
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.resolves(id, true)
@@ -63,13 +63,13 @@ func TestPast38ChildOfABuyOrderIsItsMakers(t *testing.T) { // #491
 	r.pays(seller)
 	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.must(buyer, mostro.ActionFiatSent, &id, mostro.NextTrade{Pubkey: next.Key, Index: 5})
-	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: seller.Key, Index: 9}) // not the maker: ignored
+	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: seller.Key, Index: 9}) // ignored, because the seller is not the maker
 	child, ok := r.child(id)
 	if !ok || child.Buyer.Key != next.Key || child.Seller != (trade.Party{}) || child.MaxFiat != 60 {
 		t.Fatalf("%v %+v", ok, child)
 	}
 	if *r.last(next, mostro.ActionNewOrder).ID != child.ID || r.got(seller, mostro.ActionNewOrder) != 0 {
-		t.Error("announced to another than the maker")
+		t.Error("the key was announced to a party other than the maker")
 	}
 }
 
@@ -82,7 +82,7 @@ func TestPast39OneHalfTakenOrderAtATime(t *testing.T) { // #444
 		again := r.someone()
 		again.Identity, again.Index = greedy.Identity, 2
 		r.refused(mostro.ReasonPendingOrderExists, again, mostro.ActionTakeSell, &two, nil)
-		r.must(greedy, mostro.ActionAddInvoice, &one, r.bolt11(one)) // done its duty
+		r.must(greedy, mostro.ActionAddInvoice, &one, r.bolt11(one)) // the duty of the taker is done
 		r.must(again, mostro.ActionTakeSell, &two, nil)
 	})
 	t.Run("as seller", func(t *testing.T) {
@@ -118,7 +118,7 @@ func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
 	plain(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	for _, m := range r.mail[seller.Key] {
 		if p, ok := m.Payload.(mostro.Peer); ok && (p.Pubkey != "" || p.Reputation == nil || *p.Reputation != (mostro.UserInfo{})) {
-			t.Errorf("the seller is told %+v", p)
+			t.Errorf("the seller received %+v", p)
 		}
 	}
 	r.pays(seller)
@@ -132,8 +132,8 @@ func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
 	}
 }
 
-// TestPast41 is of ratings (#494), which are not opened yet: asking for one is
-// answered, and changes nothing.
+// TestPast41 is about ratings (#494), which are not open yet. A request for a rating is
+// answered and changes no trade.
 func TestPast41RatingsDoorIsClosed(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
@@ -195,7 +195,7 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 			r.must(maker, mostro.ActionCancel, &id, nil)
 			r.status(mostro.TradeCanceled, id)
 			if r.got(maker, mostro.ActionCanceled) != 1 || r.got(taker, mostro.ActionCanceled) != 1 || r.node.heldMsat != 0 {
-				t.Error("not told, or still held")
+				t.Error("a party was not notified, or the sats are still held")
 			}
 			r.refused(mostro.ReasonOrderAlreadyCanceled, taker, mostro.ActionCancel, &id, nil)
 		})
@@ -210,10 +210,10 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 				t.Errorf("%+v", tr)
 			}
 			if r.got(taker, mostro.ActionCanceled) != 1 || r.last(maker, mostro.ActionNewOrder).RequestID == nil || r.node.heldMsat != 0 {
-				t.Error("not told, or still held")
+				t.Error("a party was not notified, or the sats are still held")
 			}
 			if last := r.published[len(r.published)-1]; last != mostro.StatusPending {
-				t.Errorf("the book shows %s", last)
+				t.Errorf("the status in the book is %s", last)
 			}
 			r.refused(mostro.ReasonIsNotYourOrder, taker, mostro.ActionCancel, &id, nil)
 		})
@@ -268,7 +268,7 @@ func TestPast46RestoreOnlyReads(t *testing.T) { // #721
 	}
 }
 
-// TestPast47to49 are of bonds (#755, #779, #875), which are not opened yet.
+// TestPast47to49 is about bonds (#755, #779, #875), which are not open yet.
 func TestPast47to49BondsDoorIsClosed(t *testing.T) {
 	r := newRig(t)
 	id, seller, _ := r.toActive()
@@ -280,7 +280,7 @@ func TestPast47to49BondsDoorIsClosed(t *testing.T) {
 	}
 }
 
-// TestPast50 (#835, keys in logs) is TestLogsHoldNoSecret.
+// The bug #835 (keys in logs) is covered by TestLogsHoldNoSecret.
 
 func TestPast51ErrorsOfTheNodeEndNothing(t *testing.T) { // #336, #353
 	r := newRig(t)
@@ -289,14 +289,14 @@ func TestPast51ErrorsOfTheNodeEndNothing(t *testing.T) { // #336, #353
 	r.node.down = true
 	r.must(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
 	r.status(mostro.TradeWaitingPayment, id)
-	r.pass(900) // no invoice was ever shown: it is not the seller's fault
+	r.pass(900) // no invoice was shown, so the seller is not at fault
 	r.status(mostro.TradePending, id)
 	r.node.down = false
 	r.settle()
 	if !strings.Contains(string(r.trade(id).Status), "pending") || len(r.trade(id).Closing) != 0 {
 		t.Errorf("%+v", r.trade(id))
 	}
-	r.applyInput(trade.OrderID{9}, trade.Input{Kind: trade.InClock}) // a trade that does not exist
+	r.applyInput(trade.OrderID{9}, trade.Input{Kind: trade.InClock}) // the trade does not exist
 	r.applyInput(id, trade.Input{Kind: "nonsense"})
 }
 
@@ -310,14 +310,14 @@ func TestPast52OnePartyAloneCancelsNothing(t *testing.T) { // #361
 		}
 		r.must(one, mostro.ActionCancel, &id, nil)
 		if r.last(one, mostro.ActionCooperativeCancelInitiatedByYou).RequestID == nil || r.last(two, mostro.ActionCooperativeCancelInitiatedByPeer).RequestID != nil {
-			t.Error("the wrong request is echoed")
+			t.Error("the answer carries the id of another request")
 		}
 		r.refused(mostro.ReasonInvalidPubkey, one, mostro.ActionCancel, &id, nil)
 		r.status(mostro.TradeActive, id)
 		r.must(two, mostro.ActionCancel, &id, nil)
 		r.status(mostro.TradeCooperativelyCanceled, id)
 		if r.node.heldMsat != 0 || r.got(one, mostro.ActionCooperativeCancelAccepted) != 1 || r.got(two, mostro.ActionCooperativeCancelAccepted) != 1 {
-			t.Error("still held, or not told")
+			t.Error("the sats are still held, or a party was not notified")
 		}
 	}
 }
@@ -344,7 +344,7 @@ func TestPast54ExpiryIsStored(t *testing.T) { // #367
 		t.Error("an expired order is open again after a restart")
 	}
 	if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
-		t.Errorf("the book shows %s", last) // also #507
+		t.Errorf("the status in the book is %s", last) // also #507
 	}
 }
 
@@ -361,7 +361,7 @@ func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 		}
 		r.start()
 	}
-	// Another wrap of the same seal, days later.
+	// The same seal arrives in another gift wrap, days later.
 	r.node.now += 86_400
 	msg.Received = r.node.now
 	if got := r.receive(msg); got != "replayed" || len(r.store.trades) != 1 {
@@ -370,7 +370,7 @@ func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 	nameless := r.message(seller, mostro.ActionOrders, nil, mostro.IDs{{1}})
 	nameless.ReplayID = ""
 	if got := r.receive(nameless); got != "replayed" {
-		t.Errorf("nothing names it, and it is %q", got)
+		t.Errorf("the message names no trade, and its outcome is %q", got)
 	}
 }
 
@@ -385,7 +385,7 @@ func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
 	}
 }
 
-func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b, 57c are in the refusals
+func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b and 57c are in refusal_test.go
 	for name, begin := range map[string]func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus){
 		"sell, the buyer's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
@@ -418,7 +418,7 @@ func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b, 57c are in th
 			id, maker, taker, want := begin(r)
 			r.pass(899)
 			if r.trade(id).Status == want {
-				t.Fatal("before its time")
+				t.Fatal("the trade ended too early")
 			}
 			r.pass(1)
 			r.status(want, id)
@@ -429,14 +429,13 @@ func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b, 57c are in th
 				r.last(maker, mostro.ActionCanceled)
 			}
 			if r.node.heldMsat != 0 {
-				t.Error("still held")
+				t.Error("the sats are still held")
 			}
 		})
 	}
 }
 
-// The notice of the taker's reputation comes where the protocol has it, and
-// nowhere else.
+// The notice of the taker's reputation is sent only at the point that the protocol specifies.
 func TestReputationNotice(t *testing.T) {
 	notices := func(r *rig, p trade.Party) (n int) {
 		for _, m := range r.mail[p.Key] {
@@ -488,13 +487,13 @@ func TestReputationNotice(t *testing.T) {
 		if notices(r, buyer) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 0 {
 			t.Error(notices(r, buyer))
 		}
-		// A taker's cancel leaves the maker's invoice where it was.
+		// A taker's cancel does not remove the maker's invoice.
 		id = r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
 		taker := r.someone()
 		r.must(taker, mostro.ActionTakeBuy, &id, nil)
 		r.must(taker, mostro.ActionCancel, &id, nil)
 		if r.trade(id).BuyerInvoice.Text != text {
-			t.Error("the maker's invoice is gone")
+			t.Error("the maker's invoice was removed")
 		}
 	})
 }

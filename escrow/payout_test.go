@@ -7,8 +7,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Three failures: told at the first, asked at the last, paid with a new
-// invoice.
+// A payout fails three times. The buyer is notified at the first failure, asked for a new
+// invoice at the last, and paid by the new invoice.
 func TestPayoutFailsThenSucceeds(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
@@ -19,12 +19,12 @@ func TestPayoutFailsThenSucceeds(t *testing.T) {
 	}
 	r.pass(59)
 	if r.trade(id).Payout.Attempt != 1 {
-		t.Error("tried again too soon")
+		t.Error("the payout was retried too soon")
 	}
 	r.pass(1)
 	r.resolves(id, false)
-	if r.got(buyer, mostro.ActionPaymentFailed) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 1 { // one from the take
-		t.Error("told of the second failure")
+	if r.got(buyer, mostro.ActionPaymentFailed) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 1 { // one of the take
+		t.Error("the buyer was notified of the second failure")
 	}
 	r.pass(60)
 	r.resolves(id, false)
@@ -33,13 +33,13 @@ func TestPayoutFailsThenSucceeds(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	if r.trade(id).Payout.Attempt != 3 {
-		t.Error("tried again without a new invoice")
+		t.Error("the payout was retried without a new invoice")
 	}
-	// Reminded ever more rarely, and never given up.
+	// The reminders become rarer and never end.
 	for _, days := range []int64{1, 2, 4, 8, 16, 16} {
 		r.pass(days*86_400 - 7200)
-		if r.got(buyer, mostro.ActionAddInvoice) != 1 { // the one from the take
-			t.Errorf("reminded before %d days", days)
+		if r.got(buyer, mostro.ActionAddInvoice) != 1 { // the one of the take
+			t.Errorf("the buyer was reminded before %d days", days)
 		}
 		r.pass(7200)
 		r.last(buyer, mostro.ActionAddInvoice)
@@ -53,7 +53,8 @@ func TestPayoutFailsThenSucceeds(t *testing.T) {
 	}
 }
 
-// With one attempt the buyer is asked at once: nobody else would ever do it.
+// With one attempt, the buyer is asked for a new invoice at once, because no later input
+// would ask.
 func TestPayoutWithOneAttempt(t *testing.T) {
 	r := newRig(t)
 	r.book.Policy.Terms.PaymentAttempts = 1
@@ -62,7 +63,7 @@ func TestPayoutWithOneAttempt(t *testing.T) {
 	r.resolves(id, false)
 	r.last(buyer, mostro.ActionAddInvoice)
 	if r.got(buyer, mostro.ActionPaymentFailed) != 0 {
-		t.Error("told of attempts to come")
+		t.Error("the buyer was notified of a further attempt")
 	}
 }
 
@@ -86,7 +87,7 @@ func TestPayoutToAnAddress(t *testing.T) {
 		r.resolves(id, false)
 		r.pass(60)
 		if second := r.trade(id).Payout.Hash; second == first || second == (trade.Hash{}) {
-			t.Error("paid to the same invoice again")
+			t.Error("the same invoice was paid again")
 		}
 		r.resolves(id, true)
 		r.status(mostro.TradeSuccess, id)
@@ -132,8 +133,8 @@ func TestPayoutToAnAddress(t *testing.T) {
 	})
 }
 
-// A node that took a payment and lost it is given the same payment again, not
-// another one; the buyer cannot slip in another meanwhile.
+// A node that accepted a payment and lost it gets the same payment again, not another one.
+// The buyer cannot replace the invoice meanwhile.
 func TestPayoutThatTheNodeForgot(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
@@ -141,15 +142,15 @@ func TestPayoutThatTheNodeForgot(t *testing.T) {
 	delete(r.node.pays, h)
 	r.pass(300)
 	if r.node.pays[h] == nil || r.trade(id).Payout.Hash != h || r.trade(id).Payout.Attempt != 1 {
-		t.Fatal("not handed over again")
+		t.Fatal("the payment was not sent again")
 	}
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
 	r.resolves(id, true)
 	r.status(mostro.TradeSuccess, id)
 }
 
-// A failure of an earlier attempt, told late, says nothing of the present one,
-// though both are of one hash.
+// A late failure of an earlier attempt does not affect the present attempt, although both
+// have the same hash.
 func TestLateNewsOfAnEarlierAttempt(t *testing.T) {
 	r := newRig(t)
 	id, _, _ := r.toSettled()
@@ -163,7 +164,7 @@ func TestLateNewsOfAnEarlierAttempt(t *testing.T) {
 	r.applyInput(id, trade.Input{Kind: trade.InPayRefused, Hash: h, Attempt: 1})
 	r.commit()
 	if p := r.trade(id).Payout; p.Hash != h || p.Failures != 1 {
-		t.Fatalf("the claim was lifted while a payment is in flight: %+v", p)
+		t.Fatalf("the claim was released while a payment is in flight: %+v", p)
 	}
 	r.resolves(id, true)
 	r.status(mostro.TradeSuccess, id)

@@ -17,7 +17,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// fakeSource says what it is told to say.
+// fakeSource returns the rates and the error that a test sets.
 type fakeSource struct {
 	name   string
 	prices map[string]float64
@@ -41,9 +41,9 @@ func TestAggregate(t *testing.T) {
 		{[]float64{100}, 100, 1},
 		{[]float64{100, 200}, 150, 2},
 		{[]float64{100, 101, 500}, 100.5, 2},
-		{[]float64{100, 105, 95}, 100, 3},         // exactly at the limit
-		{[]float64{100, 105.01, 95}, 97.5, 2},     // just over it
-		{[]float64{10, 100, 1000, 10000}, 550, 0}, // nobody near the median: the median itself
+		{[]float64{100, 105, 95}, 100, 3},         // all prices are exactly at the limit
+		{[]float64{100, 105.01, 95}, 97.5, 2},     // one price is just beyond the limit
+		{[]float64{10, 100, 1000, 10000}, 550, 0}, // if no price is near the median, the median is the result
 		{[]float64{100, 102, 98, 1}, 100, 3},
 	} {
 		var list []offer
@@ -62,7 +62,7 @@ func TestQuoteIsStaleAfterAWhile(t *testing.T) {
 	source := &fakeSource{name: "a", prices: map[string]float64{"usd": 50_000, "EUR": math.Inf(1), "GBP": -1, "VEF": 3, "BTC": 1, "XAU": 20, "XOF": 7, "IRT": 9}}
 	p := &Prices{Sources: []PriceSource{source}, Clock: func() time.Time { return now }}
 	if q := p.Quote("USD", now.Unix()); q != (trade.Quote{}) {
-		t.Errorf("before any poll: %+v", q)
+		t.Errorf("the quote before any poll is %+v", q)
 	}
 	p.Poll(t.Context())
 	for code, want := range map[string]float64{"USD": 50_000, "EUR": 0, "GBP": 0, "VEF": 0, "BTC": 0, "XAU": 0, "XOF": 7, "IRT": 9} {
@@ -71,20 +71,20 @@ func TestQuoteIsStaleAfterAWhile(t *testing.T) {
 		}
 	}
 	if q := p.Quote("USD", now.Unix()+1800); q.Stale {
-		t.Error("stale after exactly half an hour")
+		t.Error("the quote is stale after exactly half an hour")
 	}
 	if q := p.Quote("USD", now.Unix()+1801); !q.Stale {
-		t.Error("not stale after half an hour")
+		t.Error("the quote is not stale after half an hour")
 	}
-	// A poll without the currency keeps the last price, and its age.
+	// A poll without the currency keeps the last price and its age.
 	now = now.Add(10 * time.Minute)
 	source.prices = map[string]float64{"XOF": 8}
 	p.Poll(t.Context())
 	if q := p.Quote("USD", now.Unix()); q.Price != 50_000 || q.Stale {
-		t.Errorf("after a poll without it: %+v", q)
+		t.Errorf("the quote after a poll without the currency is %+v", q)
 	}
 	if q := p.Quote("USD", now.Add(21*time.Minute).Unix()); !q.Stale {
-		t.Error("a poll without the currency made it fresh")
+		t.Error("a poll without the currency made the quote fresh")
 	}
 }
 
@@ -104,11 +104,11 @@ func TestBreakerLeavesAFailingSourceAlone(t *testing.T) {
 		now = now.Add(wait - time.Second)
 		before := bad.asked
 		if p.Poll(t.Context()); bad.asked != before {
-			t.Fatalf("asked again %s after it failed", wait-time.Second)
+			t.Fatalf("the source was polled %s after it failed", wait-time.Second)
 		}
 		now = now.Add(time.Second)
 		if p.Poll(t.Context()); bad.asked != before+1 {
-			t.Fatalf("not asked again %s after it failed", wait)
+			t.Fatalf("the source was not polled %s after it failed", wait)
 		}
 		wait = min(2*wait, 30*time.Minute)
 	}
@@ -116,7 +116,7 @@ func TestBreakerLeavesAFailingSourceAlone(t *testing.T) {
 	bad.err, bad.prices = nil, map[string]float64{"USD": 3}
 	p.Poll(t.Context())
 	if q := p.Quote("USD", now.Unix()); q.Price != 2 {
-		t.Errorf("recovered source does not count: %+v", q)
+		t.Errorf("the recovered source does not count: %+v", q)
 	}
 	bad.err = errors.New("down")
 	before := bad.asked
@@ -156,21 +156,21 @@ func TestRatesOfTrustedNodes(t *testing.T) {
 				t.Errorf("CUP at %v, want %v", q.Price, c.want)
 			}
 			if q := p.Quote("USD", now.Unix()); q.Price != 50_000 {
-				t.Errorf("a node overrules our own source: USD at %v", q.Price)
+				t.Errorf("the prices of a node overrule our own source: USD at %v", q.Price)
 			}
 			r, ok := p.Rates(now)
 			if _, has := r.BTC["CUP"]; !ok || has || r.BTC["USD"] != 50_000 || !reflect.DeepEqual(r.Sources, []string{"own"}) {
 				t.Errorf("published: %+v", r)
 			}
 			if r.Expiration != nostr.Timestamp(now.Add(10*time.Minute).Unix()) {
-				t.Errorf("published until %d", r.Expiration)
+				t.Errorf("the event expires at %d", r.Expiration)
 			}
 		})
 	}
 }
 
-// An address that hangs, before its answer or in the middle of it, leaves time
-// for the mirrors behind it.
+// An address that hangs, before or during its answer, leaves enough time for the mirrors
+// after it.
 func TestHangingAddressLeavesTimeForItsMirrors(t *testing.T) {
 	hang := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer hang.Close()
@@ -188,9 +188,9 @@ func TestHangingAddressLeavesTimeForItsMirrors(t *testing.T) {
 	p := &Prices{Sources: []PriceSource{source}, Clock: time.Now, Timeout: 1200 * time.Millisecond}
 	p.Poll(t.Context())
 	if q := p.Quote("USD", time.Now().Unix()); q.Price != 50_000 {
-		t.Errorf("price after two addresses that hang and a good mirror: %+v", q)
+		t.Errorf("the price after two hanging addresses and a good mirror is %+v", q)
 	}
-	// All of them together keep to the time of the source.
+	// All addresses together stay within the time limit of the source.
 	source.Mirrors = []string{stall.URL, hang.URL}
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
 	defer cancel()
@@ -200,7 +200,7 @@ func TestHangingAddressLeavesTimeForItsMirrors(t *testing.T) {
 	}
 }
 
-// Every provider's form, from a server on loopback.
+// TestHTTPSources serves the format of every provider from a server on loopback.
 func TestHTTPSources(t *testing.T) {
 	var header http.Header
 	var path string
@@ -226,7 +226,7 @@ func TestHTTPSources(t *testing.T) {
 	defer server.Close()
 	for name, c := range map[string]struct {
 		source HTTPSource
-		want   map[string]float64 // nil: an error
+		want   map[string]float64 // nil if an error is expected
 	}{
 		"yadio, a null among them":     {HTTPSource{Provider: Yadio, URL: server.URL}, map[string]float64{"USD": 50000.5, "EUR": 45000}},
 		"coingecko, a text among them": {HTTPSource{Provider: CoinGecko, URL: server.URL, APIKey: "secret"}, map[string]float64{"usd": 50000}},

@@ -21,7 +21,7 @@ func testEvents() EventBuilder {
 	}
 }
 
-// The mobile client parses these without asking whether they are there.
+// The mobile client parses these tags without checking that they exist.
 func TestInfoStatesEveryNumber(t *testing.T) {
 	events := testEvents()
 	policy := DefaultPolicy()
@@ -69,7 +69,7 @@ func TestOrderEvent(t *testing.T) {
 	text := evt.String()
 	for _, secret := range []string{simKey(77), simKey(78), "a@b", trade.Preimage{9}.Hex()} {
 		if strings.Contains(text, secret) {
-			t.Errorf("the event shows %s", secret)
+			t.Errorf("the event contains %s", secret)
 		}
 	}
 	tr.Bucket, tr.FiatAmount, tr.AmountSats = mostro.StatusInProgress, 50, 49_000
@@ -79,7 +79,7 @@ func TestOrderEvent(t *testing.T) {
 		t.Errorf("%+v %v", o, err)
 	}
 	if o.Expiration != nostr.Timestamp(1_790_000_000+30*86400) {
-		t.Errorf("kept until %d", o.Expiration)
+		t.Errorf("the event expires at %d", o.Expiration)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 		t.Errorf("%+v %v", d, err)
 	}
 	if strings.Contains(evt.String(), tr.ID.String()) {
-		t.Error("it names the order")
+		t.Error("the event names the order")
 	}
 	if n := len(events.Disputes(tr, DefaultPolicy())); n != 1 {
 		t.Errorf("%d events", n)
@@ -104,8 +104,8 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	}
 }
 
-// The node's own events come in their time, each dated after the last one of
-// its kind, across restarts too.
+// The node's own events are published at their intervals. Each is dated after the last event
+// of its kind, also across restarts.
 func TestOwnEventsAreDatedAscending(t *testing.T) {
 	events := testEvents()
 	polled := nostr.Timestamp(100)
@@ -133,10 +133,10 @@ func TestOwnEventsAreDatedAscending(t *testing.T) {
 	}
 	for kind, want := range map[int]int{mostro.KindProfile: 1, mostro.KindInfo: 2, mostro.KindRelayList: 10, mostro.KindAppData: 1} {
 		if count[kind] != want {
-			t.Errorf("kind %s: %d times in ten minutes, want %d", strconv.Itoa(kind), count[kind], want)
+			t.Errorf("kind %s: published %d times in ten minutes, want %d", strconv.Itoa(kind), count[kind], want)
 		}
 	}
-	// Started anew, with a clock that went back.
+	// The builder is started anew with a clock that went back.
 	events.profiled, events.infoAt, events.relaysAt = false, time.Time{}, time.Time{}
 	r.start()
 	say(at.Add(-time.Hour))

@@ -27,7 +27,7 @@ func TestOrdersQuery(t *testing.T) {
 	r.refused(mostro.ReasonTooManyRequests, seller, mostro.ActionOrders, nil, make(mostro.IDs, 11))
 }
 
-// seller2 is the next trade key of the same identity.
+// seller2 returns the next trade key of the same identity.
 func seller2(r *rig, p trade.Party) trade.Party {
 	next := r.someone()
 	next.Identity, next.Index = p.Identity, p.Index+1
@@ -53,7 +53,7 @@ func TestRestoreSession(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
 	pending := r.order(seller2(r, seller), mostro.SmallOrder{})
-	over := r.order(seller2(r, seller2(r, seller)), mostro.SmallOrder{}) // index 3
+	over := r.order(seller2(r, seller2(r, seller)), mostro.SmallOrder{}) // has index 3
 	maker := r.trade(over).Seller
 	r.must(maker, mostro.ActionCancel, &over, nil)
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
@@ -79,16 +79,16 @@ func TestRestoreSession(t *testing.T) {
 	stranger := r.someone()
 	r.must(stranger, mostro.ActionRestoreSession, nil, nil)
 	if data := r.last(stranger, mostro.ActionRestoreSession).Payload.(mostro.RestoreData); len(data.Orders)+len(data.Disputes) != 0 {
-		t.Errorf("a stranger reads %+v", data)
+		t.Errorf("a stranger received %+v", data)
 	}
 }
 
-// An identity's trade keys count upwards; what was refused uses none.
+// The trade indexes of an identity count upward. A refused message uses none.
 func TestTradeIndex(t *testing.T) {
 	order := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50}
 	index := func(n int64) *int64 { return &n }
 	for name, c := range map[string]struct {
-		known  int64 // 0: unknown
+		known  int64 // 0 if unknown
 		index  *int64
 		signed bool
 		hidden bool
@@ -128,7 +128,8 @@ func TestTradeIndex(t *testing.T) {
 	}
 }
 
-// Live mail is judged by its arrival, late mail by its trade's window.
+// The time limit of a live message is its arrival; that of a late message is the window of
+// its trade.
 func TestFreshness(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
@@ -139,7 +140,7 @@ func TestFreshness(t *testing.T) {
 		msg.CreatedAt, msg.Received = was+created, was+received
 		msg.Message.Action = mostro.ActionAddInvoice
 		msg.Message.Payload = mostro.PaymentRequest{Invoice: "x@home"}
-		got := r.receive(msg) // not allowed in this status: whoever is heard reads that
+		got := r.receive(msg) // not allowed in this status: the refusal shows that the message was read
 		r.node.now = was
 		return got
 	}
@@ -168,21 +169,21 @@ func TestFreshness(t *testing.T) {
 	held := r.trade(id).HeldAt
 	r.node.now += 7200 // down for two hours
 	if got := late(buyer, held-1); got != "dropped" {
-		t.Errorf("of before the trade was active: %q", got)
+		t.Errorf("a message from before the trade was active: %q", got)
 	}
 	if got := late(seller, held+600); got != string(mostro.ReasonInvalidPubkey) {
-		t.Errorf("of the wrong party: %q", got)
+		t.Errorf("a message of the wrong party: %q", got)
 	}
 	if got := late(buyer, held+600); got != "" {
-		t.Errorf("backfilled, within the trade's time: %q", got)
+		t.Errorf("a backfilled message within the window of the trade: %q", got)
 	}
 	r.status(mostro.TradeFiatSent, id)
 	if got := late(buyer, r.node.now+61); got != "dropped" {
-		t.Errorf("of the future: %q", got)
+		t.Errorf("a message of the future: %q", got)
 	}
 }
 
-// A party's mail that arrives after a restart still finds its trade waiting.
+// If a party's message arrives after a restart, its trade still waits for the message.
 func TestDowntimeCostsNobodyTheTrade(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -190,17 +191,17 @@ func TestDowntimeCostsNobodyTheTrade(t *testing.T) {
 	r.must(buyer, mostro.ActionTakeSell, &id, nil)
 	msg := r.message(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 20_000))
 	msg.Late, msg.CreatedAt = true, r.node.now+300
-	r.node.now += 10_000 // while we are down, time runs out
+	r.node.now += 10_000 // time runs out while the process is down
 	r.start()
 	r.pass(0)
 	r.status(mostro.TradeWaitingBuyerInvoice, id)
-	r.node.now += 60 // until the other relay has been read
+	r.node.now += 60 // until the other relay was read
 	if got := r.receive(msg); got != "" {
 		t.Fatalf("%q", got)
 	}
 	r.settle()
 	r.status(mostro.TradeWaitingPayment, id)
-	// Without any mail the grace ends.
+	// Without any message the grace period ends.
 	other := r.order(r.someone(), mostro.SmallOrder{})
 	r.must(r.someone(), mostro.ActionTakeSell, &other, nil)
 	r.node.now += 10_000
@@ -220,7 +221,7 @@ func TestPausedNodeTakesNoNewTrades(t *testing.T) {
 	if got := r.say(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50}); got != string(mostro.ReasonNotAllowedByStatus) {
 		t.Errorf("%q", got)
 	}
-	r.must(buyer, mostro.ActionFiatSent, &id, nil) // what is under way goes on
+	r.must(buyer, mostro.ActionFiatSent, &id, nil) // open trades continue
 	r.book.Pause(false)
 	r.must(r.someone(), mostro.ActionTakeSell, &pending, nil)
 }

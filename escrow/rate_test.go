@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// postman delivers what is published to those who wait for it, without their
-// cryptography: it remembers what was sealed in which event.
+// postman delivers published messages to waiting clients without their cryptography. It
+// remembers the content of each sealed event.
 type postman struct {
 	KeysSealer
 	mu     sync.Mutex
@@ -53,20 +53,20 @@ func (p *postman) Publish(_ context.Context, evt *nostr.Event) error {
 func (p *postman) box(key string) chan mostro.Message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	box := make(chan mostro.Message, 64) // more than a trade has messages
+	box := make(chan mostro.Message, 64) // a trade has fewer messages
 	p.boxes[key] = box
 	return box
 }
 
-// rateSats is what each trade is about: as little as the bare calls move, so
-// that no channel runs dry. rateFee is a side's fee of it.
+// rateSats is the amount of each trade. It is as small as the amount of the bare calls, so
+// that no channel runs dry. rateFee is the fee of one side.
 const (
 	rateSats = 1000
 	rateFee  = 3
 )
 
-// RunTrades runs that many whole trades through an engine, parallel at a time,
-// and gives how many a second. The clients' keys and invoices are made before.
+// RunTrades runs the given number of whole trades through an engine, parallel at a time, and
+// returns the trades per second. The clients' keys and invoices are made in advance.
 func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	keys := newKeys(tb).Remembering(10_000)
 	db, err := OpenDB(tb.TempDir())

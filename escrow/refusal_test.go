@@ -71,14 +71,14 @@ func TestNewOrderRefusals(t *testing.T) {
 			outcome := r.say(p, mostro.ActionNewOrder, nil, o)
 			r.settle()
 			if m := r.last(p, mostro.ActionCantDo); m.Payload.(mostro.CantDo).Reason != c.want {
-				t.Errorf("refused with %v (%s), want %s", m.Payload, outcome, c.want)
+				t.Errorf("the refusal is %v (%s), want %s", m.Payload, outcome, c.want)
 			}
 			if len(r.store.trades) != 0 || len(r.published) != 0 {
-				t.Error("refused, and in the book all the same")
+				t.Error("the refused order is in the book")
 			}
-			// What was refused used nothing up.
+			// A refused order uses no trade key.
 			if _, err := r.store.User(p.Identity); err == nil {
-				t.Error("refused, and the trade key counts as used")
+				t.Error("the trade key of the refused order counts as used")
 			}
 		})
 	}
@@ -97,7 +97,7 @@ func TestOrdersThatAreAccepted(t *testing.T) {
 	text := func(s string) *string { return &s }
 	for name, c := range map[string]struct {
 		o       mostro.SmallOrder
-		expires int64 // from now
+		expires int64 // seconds from now
 	}{
 		"fixed sell":                   {mostro.SmallOrder{AmountSats: 50_000, FiatAmount: 50}, 86400},
 		"market buy with a premium":    {mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 50, Premium: -3}, 86400},
@@ -119,7 +119,7 @@ func TestOrdersThatAreAccepted(t *testing.T) {
 				t.Errorf("%+v, shown %v", tr, r.published)
 			}
 			if c.o.Kind != mostro.SideBuy && tr.BuyerInvoice.Text != "" {
-				t.Error("a seller's order keeps an invoice")
+				t.Error("the order of a seller keeps an invoice")
 			}
 		})
 	}
@@ -244,7 +244,8 @@ func TestTakeRefusals(t *testing.T) {
 	})
 }
 
-// Who may not, and when one may not: each action in every status it is not for.
+// Each action is refused for the wrong sender, and in every status that does not allow the
+// action.
 func TestWrongSenderAndWrongStatus(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
@@ -275,8 +276,8 @@ func TestWrongSenderAndWrongStatus(t *testing.T) {
 	r.refused(mostro.ReasonInvalidAction, seller, mostro.ActionRateUser, &id, mostro.RatingUser(5))
 }
 
-// A node's own words, a message that lacks what its action needs, and mail
-// between users get no answer.
+// Actions of the node, messages without a field that their action needs, and messages between
+// users get no answer.
 func TestDroppedInSilence(t *testing.T) {
 	r := newRig(t)
 	id, seller, _ := r.toActive()
@@ -292,7 +293,7 @@ func TestDroppedInSilence(t *testing.T) {
 	} {
 		rows := len(r.store.outbox)
 		if got := r.receive(msg); got != "dropped" || len(r.store.outbox) != rows {
-			t.Errorf("%s: %q, %d new rows", msg.Message.Action, got, len(r.store.outbox)-rows)
+			t.Errorf("%s: outcome %q, %d new rows", msg.Message.Action, got, len(r.store.outbox)-rows)
 		}
 	}
 	if after := r.trade(id); after.Steps != before.Steps {
