@@ -18,8 +18,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// givesReceipts has a rig's trade book give receipts. The rig starts it anew after a
-// crash by the same call.
+// givesReceipts enables receipts in the trade book of a rig. If the rig restarts after a
+// crash, it repeats the same call.
 func (r *rig) givesReceipts(keys *mostro.Keys, secret *rsa.PrivateKey) {
 	r.tb.Helper()
 	r.book.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
@@ -44,7 +44,7 @@ func newBlindKey(tb testing.TB) *rsa.PrivateKey {
 	return k
 }
 
-// keyset gives the keyset that a rig has published last.
+// keyset returns the keyset that a rig published last.
 func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
 	r.tb.Helper()
 	for _, id := range r.store.rows {
@@ -62,14 +62,14 @@ func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
 	return k, evt
 }
 
-// answer asks for receipts and gives what is answered.
+// answer sends a request for receipts and returns the answer.
 func (r *rig) answer(p trade.Party, id trade.OrderID, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
 	r.tb.Helper()
 	m := q.Message(id)
 	r.must(p, m.Action, &id, m.Payload)
 	got := r.last(p, mostro.ActionSendDM)
 	if got.RequestID == nil {
-		r.tb.Error("the answer names no request")
+		r.tb.Error("the answer carries no request id")
 	}
 	a, err := mostro.ParseReceiptAnswer(got)
 	if err != nil {
@@ -78,7 +78,7 @@ func (r *rig) answer(p trade.Party, id trade.OrderID, q mostro.ReceiptRequest) m
 	return a
 }
 
-// rated makes a rating that shows what was answered, and checks it.
+// rated returns a rating that shows the receipts of an answer, and checks the rating.
 func rated(tb testing.TB, node, rater, order, token string, receipt []string, sets mostro.Keysets) (mostro.Receipt, error) {
 	tb.Helper()
 	evt := mostro.HostRating{
@@ -112,9 +112,9 @@ func TestReceipts(t *testing.T) {
 	r.status(mostro.TradeSuccess, id)
 	done := r.trade(id)
 
-	// Nobody who did not ask is told anything of receipts.
+	// A party that sent no request gets no message about receipts.
 	if n := r.got(buyer, mostro.ActionSendDM) + r.got(seller, mostro.ActionSendDM); n != 0 {
-		t.Errorf("%d messages about receipts without a question", n)
+		t.Errorf("%d messages about receipts without a request", n)
 	}
 	a := r.answer(buyer, id, mostro.ReceiptRequest{})
 	got, err := rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, a.Receipt, nil)
@@ -126,11 +126,11 @@ func TestReceipts(t *testing.T) {
 		t.Errorf("buyer: %+v, %v; want %+v", got, err, want)
 	}
 	if got, err = rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, nil, nil); err != nil || got.Kind != mostro.ReceiptR1 || got.Role != "" {
-		t.Errorf("RoboSats' token alone: %+v, %v", got, err)
+		t.Errorf("the token of RoboSats alone: %+v, %v", got, err)
 	}
 	b := r.answer(seller, id, mostro.ReceiptRequest{})
 	if !reflect.DeepEqual(b, early) {
-		t.Error("the seller is answered otherwise the second time")
+		t.Error("the second answer to the seller differs")
 	}
 	got, err = rated(t, node.Pubkey(), seller.Key, id.String(), b.Token, b.Receipt, nil)
 	if err != nil || got.Role != mostro.RoleSeller || got.PaymentHash != "" {
@@ -139,11 +139,11 @@ func TestReceipts(t *testing.T) {
 	paid := r.answer(seller, id, mostro.ReceiptRequest{Payment: true})
 	named, err := rated(t, node.Pubkey(), seller.Key, id.String(), paid.Token, paid.Receipt, nil)
 	if err != nil || named.PaymentHash != hex.EncodeToString(before.Hash[:]) || named.Nullifier != got.Nullifier {
-		t.Errorf("seller, with the payment: %+v, %v", named, err)
+		t.Errorf("the seller's answer with the payment: %+v, %v", named, err)
 	}
 	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, mostro.ReceiptRequest{Payment: true}.Message(id).Payload)
 	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, mostro.ReceiptToken) {
-		t.Errorf("the buyer's receipt in the seller's hand: %v", err)
+		t.Errorf("the buyer's receipt used by the seller: %v", err)
 	}
 
 	stranger := r.someone()
@@ -157,7 +157,7 @@ func TestReceipts(t *testing.T) {
 	old.Transport = mostro.TransportLegacy
 	r.refused("dropped", old, ask.Action, &id, ask.Payload)
 
-	// The blind receipt: one for each side, the same for ever.
+	// Each side gets one blind receipt, and the receipt never changes.
 	fresh := newKeys(t)
 	q, err := set.Blind(fresh.Pubkey(), nil)
 	if err != nil {
@@ -170,7 +170,7 @@ func TestReceipts(t *testing.T) {
 	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, above.Payload)
 	first, again := r.answer(buyer, id, request), r.answer(buyer, id, request)
 	if !reflect.DeepEqual(first, again) || !reflect.DeepEqual(first.Receipt, a.Receipt) {
-		t.Error("the same question is answered otherwise")
+		t.Error("the answer to the same request differs")
 	}
 	values, err := q.Unblind(first.Signed)
 	if err != nil {
@@ -183,9 +183,9 @@ func TestReceipts(t *testing.T) {
 	second := mostro.ReceiptRequest{Keyset: set.ID, Blinded: other.Blinded}
 	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, second.Message(id).Payload)
 	if _, err := other.Unblind(r.answer(seller, id, second).Signed); err != nil {
-		t.Errorf("the seller's: %v", err)
+		t.Errorf("the seller's receipt: %v", err)
 	}
-	// The count is published, but not at once.
+	// The count is published after a delay.
 	r.book.QueueKeysets(r.node.now)
 	r.commit()
 	published, evt := r.keyset()
@@ -198,7 +198,7 @@ func TestReceipts(t *testing.T) {
 	rows := len(r.store.rows)
 	r.book.QueueKeysets(r.node.now + 10*supplyEvery)
 	if r.commit(); len(r.store.rows) != rows {
-		t.Error("a count that did not change is published again")
+		t.Error("an unchanged count was published again")
 	}
 	sets := func(string, string) *nostr.Event { return evt }
 	got, err = rated(t, node.Pubkey(), fresh.Pubkey(), mostro.BlindNullifier(values[2]), "", values, sets)
@@ -206,11 +206,11 @@ func TestReceipts(t *testing.T) {
 		t.Errorf("blind: %+v, %v", got, err)
 	}
 	if !reflect.DeepEqual(r.trade(id), done) {
-		t.Error("receipts changed the trade")
+		t.Error("the receipts changed the trade")
 	}
 }
 
-// TestReceiptsEpochs settles in one month and asks in the next: the key of the
+// TestReceiptsEpochs settles in one month and sends the request in the next. The key of the
 // month of settlement signs.
 func TestReceiptsEpochs(t *testing.T) {
 	r := newRig(t)
@@ -241,8 +241,8 @@ func TestReceiptsEpochs(t *testing.T) {
 	}
 }
 
-// TestReceiptsOfAnOldStore gives no blind receipt by a key whose receipts may
-// have been forgotten.
+// TestReceiptsOfAnOldStore checks that a key whose receipts may be lost signs no blind
+// receipt.
 func TestReceiptsOfAnOldStore(t *testing.T) {
 	r := newRig(t)
 	node := newKeys(t)
@@ -261,16 +261,16 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	}
 	m := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
-	r.answer(buyer, id, mostro.ReceiptRequest{}) // the plain one is the same whoever forgot it
-	// It stays closed over every later start, and nothing is published of it.
+	r.answer(buyer, id, mostro.ReceiptRequest{}) // the plain receipt is the same if it was lost
+	// The keyset stays closed after every later start, and is not published.
 	rows := len(r.store.rows)
 	r.start()
 	r.givesReceipts(node, newBlindKey(t))
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
 	if r.book.QueueKeysets(r.node.now + 10*supplyEvery); len(r.book.batch.commit.Outbox) != 0 || len(r.store.rows) != rows {
-		t.Error("a closed keyset is published")
+		t.Error("a closed keyset was published")
 	}
-	// A key that may have been lost is not made a second time.
+	// A key that may be lost is not generated a second time.
 	other := newRig(t)
 	other.givesReceipts(node, nil)
 	other.book.CloseKeysets(other.node.now)
@@ -278,13 +278,13 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	other.start()
 	other.givesReceipts(node, newBlindKey(t))
 	if k := other.store.keysets[mostro.EpochOf(time.Unix(other.node.now, 0))]; !k.Closed || k.Secret != nil || len(other.store.rows) != 0 {
-		t.Errorf("a second key was made: closed %v, %d rows", k.Closed, len(other.store.rows))
+		t.Errorf("a second key was generated: closed %v, %d rows", k.Closed, len(other.store.rows))
 	}
 }
 
-// TestReceiptsCrash lets the process die at any commit while parties ask and
-// ask again, and holds that no side ever gets two blind receipts, that every
-// answer stays the same, and that the store's own check is content.
+// TestReceiptsCrash crashes the process at any commit while the parties send requests and
+// repeat them. No side ever gets two blind receipts, every answer stays the same, and the
+// check of the store passes.
 func TestReceiptsCrash(t *testing.T) {
 	db, err := openDB(filepath.Join(t.TempDir(), "escrow"), false)
 	if err != nil {
@@ -338,7 +338,7 @@ func TestReceiptsCrash(t *testing.T) {
 		r.settle()
 	}
 	if crashes < 20 {
-		t.Errorf("%d crashes: the test looks at too little", crashes)
+		t.Errorf("%d crashes are too few for this test", crashes)
 	}
 	total := int64(0)
 	for _, s := range sides {
@@ -355,12 +355,12 @@ func TestReceiptsCrash(t *testing.T) {
 	}
 	k := r.store.keysets[set.Epoch]
 	if k.Issued != total || total == 0 {
-		t.Errorf("%d are counted, %d were given", k.Issued, total)
+		t.Errorf("the keyset counts %d receipts, %d were signed", k.Issued, total)
 	}
 	if err := db.Check(); err != nil {
 		t.Error(err)
 	}
-	// The check would notice a false count.
+	// The check detects a wrong count.
 	k.Issued++
 	head, err := db.Head()
 	if err != nil {
@@ -370,11 +370,11 @@ func TestReceiptsCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	if db.Check() == nil {
-		t.Error("a false count passes the check")
+		t.Error("a wrong count passes the check")
 	}
 }
 
-// keysets gives the keysets that the node has published so far.
+// keysets returns the keysets that the node has published so far.
 func (w *world) keysets() (list []mostro.Keyset) {
 	w.tb.Helper()
 	_ = w.log.Read(context.Background(), 0, func(e mostro.Entry) error {
@@ -390,9 +390,9 @@ func (w *world) keysets() (list []mostro.Keyset) {
 	return list
 }
 
-// TestReceiptsOverRestart asks a whole engine, ends it as a signal would, and
-// asks again. The key of the month is made once and published, and a copy of
-// the store that is older than the engine knows signs no more.
+// TestReceiptsOverRestart sends requests to a whole engine, stops the engine as a signal
+// would, and sends the requests again. The key of the month is generated and published once.
+// A store that is older than its rollback guard signs no more.
 func TestReceiptsOverRestart(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
@@ -430,14 +430,14 @@ func TestReceiptsOverRestart(t *testing.T) {
 	}
 	w.restart()
 	if again := ask(buyer, request); !reflect.DeepEqual(first, again) {
-		t.Error("the buyer is answered otherwise after the restart")
+		t.Error("the answer to the buyer differs after the restart")
 	}
 	if again := ask(seller, mostro.ReceiptRequest{}); !reflect.DeepEqual(plain, again) {
-		t.Error("the seller is answered otherwise after the restart")
+		t.Error("the answer to the seller differs after the restart")
 	}
 	for _, k := range w.keysets() {
 		if k.Epoch == set.Epoch && k.ID != set.ID {
-			t.Error("a second key for one month")
+			t.Error("there is a second key for one month")
 		}
 	}
 	_ = w.stop()
@@ -460,19 +460,19 @@ func TestReceiptsOverRestart(t *testing.T) {
 	m.RequestID = number(10)
 	seller.send(m)
 	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
-		t.Errorf("an old store answers %+v", no)
+		t.Errorf("the answer of an older store is %+v", no)
 	}
-	w.restart() // and so it does when the witness is content again
+	w.restart() // the answer stays the same when the rollback guard agrees again
 	m.RequestID = number(11)
 	seller.send(m)
 	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
-		t.Errorf("after a restart an old store answers %+v", no)
+		t.Errorf("after a restart the answer of an older store is %+v", no)
 	}
 }
 
-// TestKeysetsMoveToTheirKind opens a store of a program that published keysets
-// with kind 38387. The key is published once with the present kind, and a crash
-// before the commit only delays that.
+// TestKeysetsMoveToTheirKind opens a store of a program that published keysets with kind
+// 38387. The key is published once with the present kind. A crash before the commit only
+// delays the publication.
 func TestKeysetsMoveToTheirKind(t *testing.T) {
 	db, err := openDB(filepath.Join(t.TempDir(), "escrow"), false)
 	if err != nil {
@@ -485,7 +485,7 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	r.givesReceipts(node, newBlindKey(t))
 	set, _ := r.keyset()
 
-	// What such a program left: the row has no kind.
+	// A row of such a program has no kind.
 	former := r.store.keysets[set.Epoch]
 	former.Kind = 0
 	head, err := db.Head()
@@ -518,7 +518,7 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	}
 	r.store.failBefore = false
 	if n := published() - before; n != 0 {
-		t.Fatalf("%d keysets are published by a commit that failed", n)
+		t.Fatalf("%d keysets were published by a commit that failed", n)
 	}
 	r.start()
 	r.givesReceipts(node, nil)

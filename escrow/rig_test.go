@@ -13,8 +13,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// rig is a trade book, a node and a store without cryptography and goroutines: a
-// test says what happens, one thing after the other.
+// rig is a trade book, a node and a store without cryptography and goroutines. A test decides
+// each step, one after the other.
 type rig struct {
 	tb    testing.TB
 	store *simStore
@@ -24,9 +24,9 @@ type rig struct {
 	n     int
 	// hold keeps effects of these kinds in the outbox.
 	hold      map[trade.EffectKind]bool
-	mail      map[string][]mostro.Message // by receiver's key
-	published []mostro.Status             // what was published of orders
-	// disputes is what was published of disputes.
+	mail      map[string][]mostro.Message // by the key of the receiver
+	published []mostro.Status             // the published statuses of orders
+	// disputes lists the published statuses of disputes.
 	disputes []mostro.DisputeStatus
 	policy   Policy
 }
@@ -44,7 +44,7 @@ func newRig(tb testing.TB) *rig {
 	return r
 }
 
-// start is a process's start; what was not committed is gone.
+// start starts a process. Data that was not committed is lost.
 func (r *rig) start() {
 	r.tb.Helper()
 	b, err := NewTradeBook(r.store)
@@ -66,7 +66,7 @@ func (r *rig) start() {
 	r.commit()
 }
 
-// check has every trade be what its journal makes of it.
+// check compares every trade with the replay of its journal.
 func (r *rig) check() {
 	for id, t := range r.store.trades {
 		var again trade.Trade
@@ -74,10 +74,10 @@ func (r *rig) check() {
 			again, _, _ = trade.Step(again, in)
 		}
 		if !reflect.DeepEqual(again, t) {
-			r.tb.Errorf("trade %s is not what its journal makes of it", id)
+			r.tb.Errorf("trade %s differs from the replay of its journal", id)
 		}
 		if t.Bucket != trade.Public(t.Status) {
-			r.tb.Errorf("trade %s is %s and shown as %s", id, t.Status, t.Bucket)
+			r.tb.Errorf("trade %s is %s and published as %s", id, t.Status, t.Bucket)
 		}
 	}
 	if err := r.node.conserved(); err != nil {
@@ -103,7 +103,7 @@ func (r *rig) applyInput(id trade.OrderID, in trade.Input) {
 	}
 }
 
-// settle does everything that is to be done, until nothing is.
+// settle executes the rows of the outbox until no row is left.
 func (r *rig) settle() {
 	r.tb.Helper()
 	for range 1000 {
@@ -126,7 +126,7 @@ func (r *rig) settle() {
 			return
 		}
 	}
-	r.tb.Fatal("it does not come to rest")
+	r.tb.Fatal("the outbox does not become empty")
 }
 
 func (r *rig) first(row OutboxRow) bool {
@@ -185,7 +185,7 @@ func (r *rig) watch(id trade.OrderID) {
 	}
 }
 
-// pass moves the clock, and has it looked at.
+// pass advances the clock, and applies the clock to the trades.
 func (r *rig) pass(seconds int64) {
 	r.tb.Helper()
 	r.node.now += seconds
@@ -197,13 +197,13 @@ func (r *rig) pass(seconds int64) {
 	r.settle()
 }
 
-// someone is a user of a rig.
+// someone returns a new user of a rig.
 func (r *rig) someone() trade.Party {
 	r.n++
 	return trade.Party{Key: hexKeyOf(r.n), Identity: simKey(uint64(1000 + r.n)), Index: 1, Transport: mostro.TransportV2}
 }
 
-// hexKeyOf gives keys that are points of the curve.
+// hexKeyOf returns keys that are points of the curve.
 func hexKeyOf(n int) string {
 	var secret [32]byte
 	secret[30], secret[31] = byte(n>>8), byte(n)
@@ -214,7 +214,7 @@ func hexKeyOf(n int) string {
 	return k.Pubkey()
 }
 
-// message makes a message of a party.
+// message returns a message of a party.
 func (r *rig) message(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) InboundMessage {
 	r.n++
 	request := uint64(r.n)
@@ -231,8 +231,8 @@ func (r *rig) message(p trade.Party, action mostro.Action, id *trade.OrderID, pa
 	return msg
 }
 
-// say sends a message and gives what became of it: "" when it was acted on.
-// Nothing is performed yet.
+// say sends a message and returns its outcome, which is "" if the message was accepted. No
+// effect is executed yet.
 func (r *rig) say(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) string {
 	r.tb.Helper()
 	return r.receive(r.message(p, action, id, payload))
@@ -248,7 +248,7 @@ func (r *rig) receive(msg InboundMessage) string {
 	return outcome
 }
 
-// must sends a message that has to be accepted, and does all that follows.
+// must sends a message that has to be accepted, and executes all its effects.
 func (r *rig) must(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 	r.tb.Helper()
 	if outcome := r.say(p, action, id, payload); outcome != "" {
@@ -257,8 +257,7 @@ func (r *rig) must(p trade.Party, action mostro.Action, id *trade.OrderID, paylo
 	r.settle()
 }
 
-// refused sends a message that has to be refused for a reason, and changes
-// nothing.
+// refused sends a message that has to be refused with a reason and without any change.
 func (r *rig) refused(want mostro.Reason, p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
 	r.tb.Helper()
 	before := len(r.mail[p.Key])
@@ -283,10 +282,10 @@ func (r *rig) refused(want mostro.Reason, p trade.Party, action mostro.Action, i
 	}
 }
 
-// trade gives a trade as stored.
+// trade returns a trade as stored.
 func (r *rig) trade(id trade.OrderID) trade.Trade { return r.store.trades[id] }
 
-// last gives the newest message of an action to a party, and takes it away.
+// last returns the newest message of an action to a party, and removes the message.
 func (r *rig) last(p trade.Party, action mostro.Action) mostro.Message {
 	r.tb.Helper()
 	list := r.mail[p.Key]
@@ -296,11 +295,11 @@ func (r *rig) last(p trade.Party, action mostro.Action) mostro.Message {
 			return list[i]
 		}
 	}
-	r.tb.Fatalf("no %s came; there is %v", action, actions(list))
+	r.tb.Fatalf("no %s arrived; the messages are %v", action, actions(list))
 	return mostro.Message{}
 }
 
-// got counts the messages of an action to a party.
+// got returns the number of messages of an action to a party.
 func (r *rig) got(p trade.Party, action mostro.Action) int {
 	n := 0
 	for _, m := range r.mail[p.Key] {
@@ -314,11 +313,11 @@ func (r *rig) got(p trade.Party, action mostro.Action) int {
 func (r *rig) status(want mostro.TradeStatus, id trade.OrderID) {
 	r.tb.Helper()
 	if t := r.trade(id); t.Status != want {
-		r.tb.Fatalf("trade is %s (%s), want %s", t.Status, t.Last, want)
+		r.tb.Fatalf("the trade is %s (%s), want %s", t.Status, t.Last, want)
 	}
 }
 
-// order makes an order; what is zero in o is filled in.
+// order creates an order. Zero fields of o get defaults.
 func (r *rig) order(p trade.Party, o mostro.SmallOrder) trade.OrderID {
 	r.tb.Helper()
 	if o.Kind == "" {
@@ -332,7 +331,7 @@ func (r *rig) order(p trade.Party, o mostro.SmallOrder) trade.OrderID {
 	return *r.last(p, mostro.ActionNewOrder).ID
 }
 
-// bolt11 makes an invoice of the buyer's for a trade.
+// bolt11 returns an invoice of the buyer for a trade.
 func (r *rig) bolt11(id trade.OrderID) mostro.PaymentRequest {
 	t := r.trade(id)
 	return r.bolt11For(id, t.PayoutSats()*1000, 7200)
@@ -371,8 +370,7 @@ func (r *rig) toActive() (id trade.OrderID, seller, buyer trade.Party) {
 	return id, seller, buyer
 }
 
-// toSettled brings it to where the buyer is about to be paid, with payments
-// kept from resolving.
+// toSettled brings a trade to the payout of the buyer, and keeps payments from resolving.
 func (r *rig) toSettled() (id trade.OrderID, seller, buyer trade.Party) {
 	r.tb.Helper()
 	id, seller, buyer = r.toActive()
@@ -393,8 +391,8 @@ func (r *rig) resolves(id trade.OrderID, good bool) {
 	r.settle()
 }
 
-// copied is a start on a store that was found to be an older copy: every open
-// hash is looked up before anything else happens.
+// copied starts on a store that was found to be an older copy. Every open hash is looked up
+// before any other step.
 func (r *rig) copied() {
 	r.tb.Helper()
 	b, err := NewTradeBook(r.store)
@@ -428,13 +426,13 @@ func (r *rig) copied() {
 	}
 	r.commit()
 	for id, row := range r.store.outbox {
-		if row.Inbound != nil { // the log cannot repeat it: its address is looked at again
+		if row.Inbound != nil { // the log cannot repeat the message, so its address is probed again
 			msg := *row.Inbound
 			msg.ProbedAt, row.Inbound = r.node.now, &msg
 			r.store.outbox[id] = row
 		}
 	}
-	// What a frozen trade asks of the node waits for an operator.
+	// The rows of a frozen trade that call the node wait for the operator.
 	for id, row := range r.store.outbox {
 		if r.trade(row.Trade).Frozen && row.moves() {
 			delete(r.store.outbox, id)
@@ -445,11 +443,10 @@ func (r *rig) copied() {
 	}
 }
 
-// longestMethod is the longest payment method that an order may have.
+// longestMethod is the maximum length of an order's payment method.
 const longestMethod = 512
 
-// marginBlocks restates how many blocks before its expiry a hold has to be
-// resolved.
+// marginBlocks restates how many blocks before its expiry a hold has to be resolved.
 func marginBlocks(t trade.Terms) uint32 {
 	if t.MarginBlocks < t.CLTVBlocks {
 		return t.MarginBlocks
@@ -457,6 +454,6 @@ func marginBlocks(t trade.Terms) uint32 {
 	return t.CLTVBlocks / 2
 }
 
-// leastBlocks restates how many blocks above the margin a hold must have left
-// when a trade begins.
+// leastBlocks restates how many blocks above the margin a hold must have left when a trade
+// begins.
 func leastBlocks(t trade.Terms) uint32 { return min(36, (t.CLTVBlocks-marginBlocks(t))/2) }

@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// secrets are texts that nobody may read in a log, an error, a metric or an
-// answer to the operator, each with the name of what it is.
+// secrets are texts that must not appear in a log, an error, a metric or an answer to the
+// operator. Each is stored with its name.
 type secrets struct {
 	mu sync.Mutex
 	of map[string]string // guarded by mu
@@ -48,8 +48,8 @@ func (s *secrets) addPreimage(p trade.Preimage) {
 	}
 }
 
-// addStore adds what a store holds: every preimage that was ever drawn, every
-// invoice and address, whether it was used or not.
+// addStore adds the secrets of a store: every preimage that was ever generated, and every
+// invoice and address, used or not.
 func (s *secrets) addStore(db *DB) error {
 	return db.Trades(func(t trade.Trade) error {
 		s.addPreimage(t.Preimage)
@@ -79,7 +79,7 @@ func (s *secrets) addStore(db *DB) error {
 	})
 }
 
-// check names what a text gives away.
+// check fails if a text contains a secret, and names the secret.
 func (s *secrets) check(tb testing.TB, where, text string) {
 	tb.Helper()
 	s.mu.Lock()
@@ -91,8 +91,7 @@ func (s *secrets) check(tb testing.TB, where, text string) {
 	}
 }
 
-// shown is everything that an operator can ask a store for over the control
-// socket.
+// shown returns all answers of a store that an operator can get over the control socket.
 func shown(db *DB) (string, error) {
 	var b strings.Builder
 	out := json.NewEncoder(&b)
@@ -106,7 +105,7 @@ func shown(db *DB) (string, error) {
 	return b.String(), err
 }
 
-// gathered is what /metrics would say.
+// gathered returns the text of /metrics.
 func gathered(reg *prometheus.Registry) (string, error) {
 	families, err := reg.Gather()
 	if err != nil {
@@ -119,8 +118,8 @@ func gathered(reg *prometheus.Registry) (string, error) {
 	return b.String(), nil
 }
 
-// keepSecrets is called whenever a world's escrow has stopped, whatever the
-// test is about: nothing that it said may hold a secret of its own.
+// keepSecrets is called whenever the escrow of a world has stopped, in every test. The output
+// of the escrow must not contain a secret of the escrow.
 func (w *world) keepSecrets(stopped error) {
 	w.tb.Helper()
 	if stopped != nil {
@@ -143,9 +142,9 @@ func (w *world) keepSecrets(stopped error) {
 	w.secrets.check(w.tb, "control socket", answers)
 }
 
-// TestSecretsAreKept runs trades of all kinds, with refusals, a node that fails
-// and restarts in between, under a logger that says everything. The same check
-// runs at the end of every other test that has an escrow run.
+// TestSecretsAreKept runs trades of all kinds, with refusals, a failing node and restarts in
+// between, and logs at every level. The same check runs at the end of every other test that
+// runs an escrow.
 func TestSecretsAreKept(t *testing.T) {
 	w := newWorld(t)
 	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV1), func(string) { w.restart() })
@@ -163,15 +162,15 @@ func TestSecretsAreKept(t *testing.T) {
 	}
 	for _, name := range []string{"a preimage", "a hold invoice", "a buyer's invoice", "the node's key", "a user's key"} {
 		if !found[name] {
-			t.Errorf("no %s was there to be kept", name)
+			t.Errorf("the test produced no %s", name)
 		}
 	}
 	if w.output.String() == "" {
-		t.Error("nothing was said at all")
+		t.Error("the log is empty")
 	}
 }
 
-// The check finds what it looks for.
+// The check finds a secret if the output contains one.
 func TestSecretsAreFound(t *testing.T) {
 	s := newSecrets()
 	var p trade.Preimage
@@ -188,9 +187,9 @@ func TestSecretsAreFound(t *testing.T) {
 		}
 	}
 	probe := &failing{TB: t}
-	s.check(probe, "format", fmt.Sprintf("%v %+v %x", p, p, p)) // Preimage prints nothing of itself
+	s.check(probe, "format", fmt.Sprintf("%v %+v %x", p, p, p)) // the format methods of Preimage print no byte of the preimage
 	if probe.failures != 0 {
-		t.Error("a preimage prints itself")
+		t.Error("a preimage was printed")
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// putBack makes a copy of the store, or puts the last copy in its place. The
-// Lightning node and the log have gone on since. The engine notices a copy by its
-// witness or by the node's invoices, which the simulation takes for granted.
+// putBack makes a copy of the store, or replaces the store by the last copy. The Lightning
+// node and the log have continued meanwhile. The engine detects a copy by its rollback guard
+// or by the node's invoices; the simulation assumes that detection.
 func (s *sim) putBack() {
 	switch {
 	case !s.fragile:
@@ -30,7 +30,7 @@ func (s *sim) putBack() {
 		truth := s.truth[id]
 		truth.frozen, truth.stamp, truth.copied = s.store.trades[id].Frozen, 0, true
 	}
-	clear(s.undeliver) // rows are numbered from the copy's last one
+	clear(s.undeliver) // new rows are numbered from the last row of the copy
 	clear(s.probed)
 	for _, row := range s.store.outbox {
 		if row.Inbound != nil {
@@ -42,12 +42,12 @@ func (s *sim) putBack() {
 	s.start()
 }
 
-// copied says whether a trade existed when the store was last put back. What
-// happened to it since the copy may be unknown to the store.
+// copied reports whether a trade existed when the store was last replaced by a copy. The
+// store may not know the changes of that trade since the copy.
 func (s *sim) copied(id trade.OrderID) bool { return s.truth[id] != nil && s.truth[id].copied }
 
-// lookUp looks one open hash up, as Engine.lookUp does, and ends the comparison
-// after the last.
+// lookUp looks one open hash up, as Engine.lookUp does, and ends the comparison after the
+// last hash.
 func (s *sim) lookUp() {
 	s.outage = s.node.now
 	if len(s.lookups) == 0 {
@@ -68,16 +68,16 @@ func (s *sim) lookUp() {
 			s.applyInput(id, in)
 		case !errors.Is(err, ErrNotFound):
 			s.node.down = s.node.down && s.rng.IntN(5) > 0
-			return // asked again
+			return // the lookup is repeated
 		}
 	}
 	s.lookups = s.lookups[1:]
 	s.batch()
 }
 
-// verdict is what an operator decides about a frozen trade after a look at the
-// node: the trade goes on, its buyer is paid after all, or neither while a
-// payment of it is under way or was made.
+// verdict returns an operator's decision about a frozen trade, based on the state of the
+// node. The trade continues, or its buyer is paid after all, or neither if a payment of the
+// trade is in flight or was made.
 func (s *sim) verdict(t trade.Trade) trade.InputKind {
 	settled, paid := 0, 0
 	for _, h := range s.truth[t.ID].holds {
@@ -103,7 +103,7 @@ func (s *sim) verdict(t trade.Trade) trade.InputKind {
 	case !s.copied(t.ID):
 		return trade.InResume
 	case paid > 0 && paid >= settled, live != nil && live.state.Phase == trade.HoldSettled && !trade.Escrowed(t.Status) && t.Status != mostro.TradeSettledHoldInvoice:
-		// Nothing is left to be paid, or the order was not taken in this store.
+		// The payout was already made, or the order was not taken in this store.
 		if !s.abandoned[t.ID] {
 			s.count.abandoned++
 		}
@@ -121,14 +121,14 @@ func (s *sim) verdict(t trade.Trade) trade.InputKind {
 	return trade.InResume
 }
 
-// simDerived is what follows from a message.
+// simDerived holds the values that are derived from a message.
 type simDerived struct {
 	order    trade.OrderID
 	preimage trade.Preimage
 }
 
-// judgeDerived checks that a message which is read again comes to the same order
-// and the same preimage. rows is the length of the journal before the message.
+// judgeDerived checks that a replayed message results in the same order and the same
+// preimage. rows is the length of the journal before the message.
 func (s *sim) judgeDerived(replayID string, rows int) {
 	s.judgeNextKeys(rows)
 	for _, row := range s.book.batch.commit.Journal[rows:] {
@@ -147,8 +147,8 @@ func (s *sim) judgeDerived(replayID string, rows int) {
 	}
 }
 
-// judgeCopied checks the end of a trade that the store may have lost a part of:
-// no payment without a settled hold of its own.
+// judgeCopied checks the end of a trade of which the store may have lost a part: no payment
+// was made without a settled hold of the same trade.
 func (s *sim) judgeCopied(id trade.OrderID) {
 	if s.err != nil {
 		return
@@ -170,9 +170,9 @@ func (s *sim) judgeCopied(id trade.OrderID) {
 			paid++
 		}
 	}
-	// A copy has lost the claims on the payment hashes of the lost time, so a
-	// buyer may name an invoice that was paid for another trade then. The node
-	// pays it once, and that buyer has named an invoice that was not unpaid.
+	// A copy has lost the claims on the payment hashes of the lost period, so a buyer may
+	// name an invoice that was paid for another trade in that period. The node pays the
+	// invoice once, and that buyer named an invoice that was already paid.
 	named := s.node.pays[t.Payout.LastHash]
 	elsewhere := named != nil && named.order != id.String() && named.state.Status == trade.PaymentSucceeded
 	if paid > settled || t.Status == mostro.TradeSuccess && paid == 0 && !elsewhere {

@@ -12,9 +12,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// downtime stops the program for up to a day. Blocks come, people pay and
-// write, and the node expires invoices by itself. The program starts afterwards
-// and finds all of it.
+// downtime stops the program for up to a day. Meanwhile blocks are mined, users pay and
+// write, and the node expires invoices. The program starts afterwards and finds all these
+// changes.
 func (s *sim) downtime() {
 	if s.rng.IntN(2) == 0 || s.rng.Int64N(60) >= s.hurry {
 		return
@@ -24,7 +24,7 @@ func (s *sim) downtime() {
 	switch s.rng.IntN(4) {
 	case 0, 1:
 		left %= 3600
-	case 2: // a hold of its beginning has too few blocks left at its end
+	case 2: // a hold of this period has too few blocks left at the end of the period
 		left = 15*3600 + s.rng.Int64N(6*3600)
 	}
 	for left > 0 && s.err == nil {
@@ -50,13 +50,13 @@ func (s *sim) downtime() {
 	s.batch()
 }
 
-// chainDrift is by how many blocks the chain may be ahead of ten minutes a
-// block while a buyer is asked for an invoice.
+// chainDrift is the number of blocks by which the chain may be ahead of ten minutes per block
+// while a buyer is asked for an invoice.
 const chainDrift = 12
 
-// judgeRoom checks, by the chain itself, that a trade begins only with enough of
-// its hold's time lock left, and that no hold is given back as too short that is
-// not, as far as the clock was right.
+// judgeRoom checks against the chain that a trade begins only if enough of its hold's time
+// lock is left. It also checks that no hold is canceled as too short that is long enough, if
+// the clock was right.
 func (s *sim) judgeRoom(was trade.Trade, in trade.Input) {
 	next, _, err := trade.Step(was, in)
 	hold := s.node.holds[was.Hash]
@@ -79,8 +79,7 @@ func (s *sim) judgeRoom(was trade.Trade, in trade.Input) {
 	}
 }
 
-// judgeLook checks that a hold that was looked up within its margin is acted
-// upon.
+// judgeLook checks that a hold is resolved if its lookup was within its margin.
 func (s *sim) judgeLook(in trade.Input) {
 	if in.Kind != trade.InHold || in.Hold.Phase != trade.HoldAccepted {
 		return
@@ -94,12 +93,12 @@ func (s *sim) judgeLook(in trade.Input) {
 	}
 }
 
-// clock is the time by the program's clock, which the relay on the same machine
-// uses as well.
+// clock returns the time of the program's clock, which the relay on the same machine uses as
+// well.
 func (s *sim) clock() int64 { return s.node.now + s.skew }
 
-// simPublisher is the relay as far as the outbox knows it. It fails now and
-// then, and refuses some events for good.
+// simPublisher is the relay as the outbox sees it. It sometimes fails, and refuses some
+// events for good.
 type simPublisher struct{ s *sim }
 
 func (p simPublisher) Publish(context.Context, *nostr.Event) error {
@@ -120,8 +119,8 @@ func (p simPublisher) Publish(context.Context, *nostr.Event) error {
 	return nil
 }
 
-// judgePublished checks that an event which is refused for good holds up
-// nothing, and has a user read a message that is published.
+// judgePublished checks that an event that is refused for good delays no other event. If the
+// event was published, its user reads the message.
 func (s *sim) judgePublished(row OutboxRow, err error) {
 	if s.undeliver[row.ID] {
 		if err != nil {
@@ -140,24 +139,24 @@ func (s *sim) judgePublished(row OutboxRow, err error) {
 	s.delivered(row)
 }
 
-// judgeRefused checks that a refusal in unknown words is believed only once the
-// node has repeated it often enough.
+// judgeRefused checks that a refusal with an unknown text is treated as final only after the
+// node has repeated the refusal often enough.
 func (s *sim) judgeRefused(in trade.Input) {
 	if n := s.node.refused[in.Hash]; n > 0 && n <= refusalsBelieved {
 		s.fail("%s after the node has refused %d times in unknown words", in.Kind, n)
 	}
 }
 
-// slowProbe is a look at an address that takes its time: it is asked late, or
-// answers late.
+// slowProbe is a probe of an address that takes time, because it starts late or is answered
+// late.
 type slowProbe struct {
 	due    int64 // by the true clock
 	asked  bool
 	answer notice
 }
 
-// performProbe looks at an address that a message names. Messages of different
-// senders do not wait for each other.
+// performProbe probes the address of a message. Messages of different senders do not wait for
+// each other.
 func (s *sim) performProbe(row OutboxRow) {
 	slow := s.slow[row.ID]
 	if slow == nil {
@@ -181,7 +180,7 @@ func (s *sim) performProbe(row OutboxRow) {
 		slow.answer, _ = s.do(row)
 	}
 	delete(s.slow, row.ID)
-	delete(s.stale, *row.Inbound.Message.RequestID) // it may be read again from an older copy
+	delete(s.stale, *row.Inbound.Message.RequestID) // a replay from an older copy may read the message again
 	if s.clock() > s.probed[row.ID]+probeSeconds {
 		s.count.stale++
 		s.stale[*row.Inbound.Message.RequestID] = true
@@ -195,7 +194,7 @@ func (s *sim) performProbe(row OutboxRow) {
 	s.batch()
 }
 
-// judgeProbe checks that a sender waits once for each trade.
+// judgeProbe checks that a sender has at most one waiting message per trade.
 func (s *sim) judgeProbe(row OutboxRow) {
 	s.probed[row.ID] = s.clock()
 	for _, other := range s.store.outbox {
@@ -205,7 +204,7 @@ func (s *sim) judgeProbe(row OutboxRow) {
 	}
 }
 
-// faults returns how often each fault happened that has no trigger of its own.
+// faults returns the counts of the faults that have no trigger of their own.
 func (c *simCount) faults() map[string]int {
 	return map[string]int{
 		"an input that cannot be written": c.uncommitted, "a batch that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
@@ -214,8 +213,8 @@ func (c *simCount) faults() map[string]int {
 	}
 }
 
-// setClock sets the program's clock: by a little, so that messages are still in
-// time, or by up to a day, until it is set right.
+// setClock changes the program's clock, either slightly, so that messages are still in time,
+// or by up to a day until the clock is set right.
 func (s *sim) setClock() {
 	switch s.rng.IntN(8) {
 	case 0:
@@ -243,15 +242,15 @@ func (s *sim) noticeClock() {
 // simInput is one input of a batch.
 type simInput struct {
 	message *InboundMessage
-	seq     uint64 // of the log, with a message that no row holds
+	seq     uint64 // sequence number in the log, if no outbox row holds the message
 	row     uint64
-	address string // with a message that a row holds
+	address string // address, if an outbox row holds the message
 	trade   trade.OrderID
 	kind    trade.InputKind
 }
 
-// setAside does what the engine does with the one input of a batch that the store
-// cannot hold: a message is skipped, anything else freezes its trade.
+// setAside does the same as the engine if the store cannot hold the one input of a batch: a
+// message is skipped, any other input freezes its trade.
 func (s *sim) setAside(in simInput) {
 	s.count.uncommitted++
 	s.read()
@@ -272,7 +271,7 @@ func (s *sim) setAside(in simInput) {
 	s.commit()
 }
 
-// resume is an operator who has looked at the frozen trades.
+// resume acts as an operator after a check of the frozen trades.
 func (s *sim) resume() {
 	if s.reconciling {
 		return
@@ -294,7 +293,7 @@ func (s *sim) resume() {
 	}
 }
 
-// judgeFrozen checks that a frozen trade asks for nothing that moves money.
+// judgeFrozen checks that a frozen trade adds no row that moves money.
 func (s *sim) judgeFrozen(row OutboxRow) {
 	switch row.Effect.Kind {
 	case trade.FxCreateHold, trade.FxSettle, trade.FxMint, trade.FxPay:
@@ -304,8 +303,8 @@ func (s *sim) judgeFrozen(row OutboxRow) {
 	}
 }
 
-// judgeSize checks that a batch is bounded, and that its size is not
-// underestimated. The sealed form of messages is not counted here.
+// judgeSize checks that a batch is bounded, and that its size is not underestimated. The
+// sealed form of messages is not counted.
 func (s *sim) judgeSize(c *Commit, estimate int) {
 	if estimate >= batchBytes {
 		s.count.full++
@@ -360,11 +359,11 @@ func (s *sim) judgeRequest(row JournalRow) {
 	}
 }
 
-// filler is the content of fields that nothing reads.
+// filler is the content of fields that no code reads.
 var filler = strings.Repeat("<&>", 5000)
 
-// swollen adds 15 KiB that nothing reads to a payload, or makes what is read
-// as long as a message may have it.
+// swollen adds 15 KiB of unused fields to a payload, or gives a used field its maximum
+// length.
 func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
 	switch p := payload.(type) {
 	case *mostro.SmallOrder:
@@ -386,13 +385,13 @@ func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
 	return payload
 }
 
-// simLongInvoice is simInvoice, as long as an invoice may be.
+// simLongInvoice returns a simInvoice of the maximum length.
 func simLongInvoice(h trade.Hash, msat, expires int64, order string) string {
 	return fmt.Sprintf("lnsim:%s:%06900d:%d:%s", h, msat, expires, order)
 }
 
-// flood has strangers publish orders with long invoices faster than the program
-// reads them, and take most of them back.
+// flood has strangers publish orders with long invoices faster than the program reads the
+// messages, and cancel most of the orders.
 func (s *sim) flood() {
 	s.stopped, s.skew = true, 0
 	first := len(s.order)
@@ -418,16 +417,16 @@ func (s *sim) flood() {
 	s.batch()
 }
 
-// judgeNextKeys checks that no order is made, or announced, with a key of another
-// open trade. rows is the length of the journal before the present input.
+// judgeNextKeys checks that no order is made or announced with a key of another open trade.
+// rows is the length of the journal before the present input.
 func (s *sim) judgeNextKeys(rows int) {
 	for _, row := range s.book.batch.commit.Journal[rows:] {
 		key := ""
 		if t := s.book.open[row.Trade]; row.Input.Kind == trade.InSpawn {
 			key = row.Input.Child.Maker.Key
 		} else if t != nil && row.Input.Kind == trade.InMessage {
-			// A key that was announced before and came into use since is not
-			// announced again by another message; the rest is not made with it.
+			// A key that was announced earlier and is in use by now cannot be announced again
+			// by another message, and the rest of the order is not made with it.
 			if p, ok := row.Input.Request.Message.Payload.(mostro.NextTrade); ok && p.Pubkey == t.Next.Pubkey {
 				key = p.Pubkey
 			}
@@ -443,8 +442,8 @@ func (s *sim) judgeNextKeys(rows int) {
 	}
 }
 
-// judgeMade checks that the seller is shown an invoice that can be paid, of the
-// trade's amount.
+// judgeMade checks that the seller is shown an invoice that can be paid and has the trade's
+// amount.
 func (s *sim) judgeMade(row OutboxRow) {
 	hold := s.node.holds[row.Effect.Hash]
 	if hold.state.Phase != trade.HoldOpen || hold.state.AmountSats != row.Effect.AmountSats {

@@ -14,28 +14,29 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// simNode is a Lightning node and its channels as far as money goes. It can be
-// down, and it can lose the answer to what it did.
+// simNode simulates the money of a Lightning node and its channels. It can be down, and it
+// can lose the answer of a call that it executed.
 type simNode struct {
 	rng    *rand.Rand
 	now    int64
 	height uint32
 	down   bool
-	lossy  bool // loses answers
-	fickle bool // refuses a payment now and then, and its addresses fail
-	// refusing has the node refuse new holds and payments in words that are not
-	// known; refused counts how often it did so in a row, by hash.
+	lossy  bool // if set, answers get lost
+	fickle bool // if set, some payments are refused, and addresses fail
+	// If refusing is set, the node refuses new holds and payments with an unknown text.
+	// refused counts the consecutive refusals by hash.
 	refusing bool
 	refused  map[trade.Hash]int
 
 	holds map[trade.Hash]*simHold
 	pays  map[trade.Hash]*simPay
-	// makers says for which trade a maker gave an address, before it had an id.
+	// makers maps the address of a maker to its trade, because the address existed before the
+	// trade had an id.
 	makers map[string]string
 
 	lockedMsat, heldMsat, refundedMsat, settledMsat, paidMsat, routingMsat int64
 
-	// Judges, called before the node does as told.
+	// The judges are called before the node executes a call.
 	onCreate func(HoldRequest)
 	onSettle func(trade.Preimage)
 	onCancel func(trade.Hash)
@@ -44,22 +45,22 @@ type simNode struct {
 
 type simHold struct {
 	state     HoldState
-	byUs      bool // cancelled by us, not by time
+	byUs      bool // canceled by us, not by an expiry
 	expiresAt int64
 	createdAt int64
 }
 
 type simPay struct {
 	state PaymentState
-	order string // the trade that its invoice was made for
+	order string // the trade that the invoice was made for
 }
 
-// simInvoice is what stands for a BOLT11 invoice: it names its own contents.
+// simInvoice stands for a BOLT 11 invoice. Its text contains its fields.
 func simInvoice(h trade.Hash, msat, expires int64, order string) string {
 	return fmt.Sprintf("lnsim:%s:%d:%d:%s", h, msat, expires, order)
 }
 
-// simDecode tells destinations apart as the real decoder does.
+// simDecode distinguishes destinations as the real decoder does.
 func simDecode(text string) trade.Destination {
 	d := trade.Destination{Text: text}
 	if strings.Contains(text, "@") {
@@ -84,8 +85,8 @@ func newSimNode(rng *rand.Rand, now int64) *simNode {
 	return &simNode{rng: rng, now: now, height: 1000, holds: make(map[trade.Hash]*simHold), pays: make(map[trade.Hash]*simPay), refused: make(map[trade.Hash]int), makers: make(map[string]string)}
 }
 
-// refuses says whether the node refuses a new hold or payment in unknown words:
-// for a while, or this one for ever.
+// refuses reports whether the node refuses a new hold or payment with an unknown text, either
+// for a while or, for this hash, for good.
 func (n *simNode) refuses(h trade.Hash) bool {
 	if n.refusing || n.fickle && h[0] < 4 {
 		n.refused[h]++
@@ -95,7 +96,7 @@ func (n *simNode) refuses(h trade.Hash) bool {
 	return false
 }
 
-// lost says whether the answer to what was just done is lost.
+// lost reports whether the answer of the last call is lost.
 func (n *simNode) lost() bool { return n.lossy && n.rng.IntN(4) == 0 }
 
 func (n *simNode) Info(context.Context) (NodeInfo, error) {
@@ -141,7 +142,7 @@ func (n *simNode) LookupHold(_ context.Context, h trade.Hash) (HoldState, error)
 	return hold.told(), nil
 }
 
-// told is the state as the node tells it.
+// told returns the state as the node reports the state.
 func (hold *simHold) told() HoldState {
 	state := hold.state
 	if state.Phase != trade.HoldAccepted {
@@ -150,8 +151,8 @@ func (hold *simHold) told() HoldState {
 	return state
 }
 
-// ListHolds tells the invoices in the order of their creation, those of one
-// second by their hash.
+// ListHolds lists the invoices in the order of their creation, and those of one second by
+// their hash.
 func (n *simNode) ListHolds(_ context.Context, since time.Time, fn func(HoldState) error) error {
 	if n.down {
 		return ErrUnavailable
@@ -279,7 +280,7 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 		state: PaymentState{Hash: d.Hash, Status: trade.PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
 	}
 	switch {
-	case refused: // after it was registered
+	case refused: // the refusal comes after the payment was registered
 		return ErrRefused
 	case n.lost():
 		return ErrUnavailable
@@ -297,7 +298,7 @@ func (n *simNode) TrackPayment(_ context.Context, h trade.Hash) (PaymentState, e
 	return PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
 }
 
-// Probe and Mint: the domain of an address says how it behaves.
+// The domain of an address determines how Probe and Mint behave.
 func (n *simNode) Probe(_ context.Context, address string) error {
 	if strings.HasSuffix(address, "@dead") {
 		return ErrUnavailable
@@ -315,7 +316,7 @@ func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (str
 	}
 	msat := amountSats * 1000
 	if n.fickle && n.rng.IntN(10) == 0 {
-		msat += 1000 // an address that asks for more than was agreed
+		msat += 1000 // an address that asks for more than the agreed amount
 	}
 	order, _, _ := strings.Cut(address, "@")
 	if made := n.makers[address]; made != "" {
@@ -324,7 +325,7 @@ func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (str
 	return simInvoice(h, msat, n.now+120, order), nil
 }
 
-// pay is the seller's wallet.
+// pay acts as the seller's wallet.
 func (n *simNode) pay(h trade.Hash) bool {
 	hold := n.holds[h]
 	if hold == nil || hold.state.Phase != trade.HoldOpen || hold.expiresAt <= n.now {
@@ -353,7 +354,7 @@ func (n *simNode) resolve(h trade.Hash, good bool) {
 	n.routingMsat += p.state.FeeMsat
 }
 
-// inFlight lists what is on its way, in an order that depends on nothing.
+// inFlight lists the payments in flight in a deterministic order.
 func (n *simNode) inFlight() []trade.Hash {
 	var hashes []trade.Hash
 	for h, p := range n.pays {
@@ -365,8 +366,8 @@ func (n *simNode) inFlight() []trade.Hash {
 	return hashes
 }
 
-// expire does what time does by itself: open invoices end, holds near their
-// time lock are given back by the node.
+// expire executes the effects of time: open invoices expire, and the node cancels holds near
+// their time lock.
 func (n *simNode) expire(onAuto func(trade.Hash)) {
 	var back []trade.Hash
 	for h, hold := range n.holds {
@@ -384,19 +385,19 @@ func (n *simNode) expire(onAuto func(trade.Hash)) {
 	}
 }
 
-// conserved says whether every sat that sellers locked is somewhere.
+// conserved returns an error if the sats that sellers locked are not all accounted for.
 func (n *simNode) conserved() error {
 	if sum := n.heldMsat + n.refundedMsat + n.settledMsat; sum != n.lockedMsat {
 		return fmt.Errorf("sellers locked %d msat, and %d are accounted for", n.lockedMsat, sum)
 	}
-	// Routing is the operator's cost: of a tiny trade it may exceed the fee.
+	// Routing fees are a cost of the operator. For a tiny trade they may exceed the fee.
 	if n.paidMsat > n.settledMsat {
 		return fmt.Errorf("paid out %d msat of %d settled", n.paidMsat, n.settledMsat)
 	}
 	return nil
 }
 
-// simReader draws from the simulation's own randomness.
+// simReader reads from the random source of the simulation.
 type simReader struct{ rng *rand.Rand }
 
 func (r simReader) Read(p []byte) (int, error) {

@@ -8,13 +8,13 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// simStore is a store in memory that can fail before it has written, or after.
+// simStore is a store in memory that can fail before or after it has written.
 type simStore struct {
 	head    Head
 	trades  map[trade.OrderID]trade.Trade
 	journal map[trade.OrderID][]trade.Input
 	outbox  map[uint64]OutboxRow
-	rows    []uint64 // keys of outbox, ascending
+	rows    []uint64 // keys of outbox in ascending order
 	users   map[string]User
 	claims  map[trade.Hash]trade.OrderID
 	seen    map[string]bool
@@ -24,13 +24,13 @@ type simStore struct {
 	throttles map[string]Throttle
 
 	failBefore, failAfter bool
-	refuse                bool // the next commit, as more than one transaction can hold
+	refuse                bool // if set, the next commit is refused as too large for one transaction
 
-	// mirror is given every commit as well, and is what a start reads.
+	// mirror, if not nil, also stores every commit, and is read at a start.
 	mirror *DB
 }
 
-// reader is the store that a start reads.
+// reader returns the store that a start reads.
 func (s *simStore) reader() Store {
 	if s.mirror != nil {
 		return mirrored{s.mirror, s}
@@ -205,8 +205,8 @@ func (s *simStore) Throttles(fn func(Throttle) error) error {
 
 func (s *simStore) Seen(id string) (bool, error) { return s.seen[id], nil }
 
-// clone returns a copy of the store as a backup would hold it. Journals only
-// grow, so that both share what there is.
+// clone returns a copy of the store as a backup would hold. Journals only grow, so the copy
+// shares the existing rows.
 func (s *simStore) clone() *simStore {
 	c := *s
 	c.head.Stamps = maps.Clone(s.head.Stamps)

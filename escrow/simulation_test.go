@@ -27,15 +27,15 @@ var (
 	simSeed   = flag.Uint64("sim.seed", 0, "run this one seed of TestSimulation alone")
 )
 
-// memoNonce finds the order and the nonce in the memo of a hold invoice.
+// memoNonce matches the order and the nonce in the memo of a hold invoice.
 var memoNonce = regexp.MustCompile(`order ([0-9a-f-]{36}).*\[([0-9a-f]{16})\]$`)
 
-// tradesPerSeed is how many orders one world sees.
+// tradesPerSeed is the number of orders in one world.
 const tradesPerSeed = 100
 
-// TestSimulation lets users, time, the Lightning node and crashes do what they
-// like with the trade book, and checks the invariants after every commit. A seed
-// that fails replays exactly: go test -run TestSimulation -sim.seed N.
+// TestSimulation runs random actions of users, time, the Lightning node and crashes against
+// the trade book, and checks the invariants after every commit. A failing seed replays
+// exactly with: go test -run TestSimulation -sim.seed N.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
 		report(t, *simSeed)
@@ -63,7 +63,7 @@ func TestSimulation(t *testing.T) {
 				count, err := simulate(seed)
 				if err != nil {
 					mu.Lock()
-					total.trades = trades // the others finish their seeds
+					total.trades = trades // stops the other seeds after their current world
 					mu.Unlock()
 					return fmt.Errorf("seed %d: %w\nreplay: go test ./escrow -run TestSimulation -sim.seed %d", seed, err, seed)
 				}
@@ -80,25 +80,25 @@ func TestSimulation(t *testing.T) {
 		total.trades, total.steps, total.refused, total.crashes, total.calls, total.ends, total.faults(), time.Since(began).Round(time.Millisecond))
 	for _, s := range []mostro.TradeStatus{mostro.TradeSuccess, mostro.TradeCanceled, mostro.TradeCooperativelyCanceled, mostro.TradeExpired} {
 		if total.ends[s] == 0 {
-			t.Errorf("no trade ended as %s: the simulation does not reach it", s)
+			t.Errorf("no trade ended as %s, so the simulation does not cover that status", s)
 		}
 	}
 	if testing.Short() {
-		return // too few trades for everything to happen
+		return // too few trades to cover all cases
 	}
 	for what, n := range total.faults() {
 		if n == 0 {
-			t.Errorf("%s: the simulation does not reach it", what)
+			t.Errorf("the simulation does not cover %s", what)
 		}
 	}
 	for _, on := range reachable() {
 		if total.triggers[on] == 0 {
-			t.Errorf("trigger %q never happened: the simulation does not reach it", on)
+			t.Errorf("the simulation does not cover the trigger %q", on)
 		}
 	}
 }
 
-// reachable lists the triggers that a long enough simulation has to see.
+// reachable lists the triggers that a long enough simulation has to cover.
 func reachable() []trade.Trigger {
 	seen := make(map[trade.Trigger]bool)
 	var list []trade.Trigger
@@ -128,65 +128,65 @@ type sim struct {
 	node  *simNode
 	store *simStore
 	book  *TradeBook
-	out   *outbox // does single rows: the simulation chooses which, and when
+	out   *outbox // executes single rows; the simulation chooses the row and the time
 	log   []InboundMessage
 	count simCount
 	err   error
 
 	price   float64
 	nextKey uint64
-	index   map[string]int64 // per identity
-	order   []trade.OrderID  // every trade, as committed
+	index   map[string]int64 // by identity
+	order   []trade.OrderID  // every committed trade
 	truth   map[trade.OrderID]*simTruth
 	owner   map[trade.Hash]trade.OrderID
-	calm    bool // no more faults: the world comes to rest
+	calm    bool // if set, there are no more faults and all trades end
 	outage  int64
-	hurry   int64 // how fast the clock goes, in comparison with people
-	sleepy  bool  // people forget their trades once the sats are held
-	stopped bool  // the program does not run, and the world goes on
+	hurry   int64 // speed of the clock in comparison with users
+	sleepy  bool  // if set, users forget their trades after the sats are held
+	stopped bool  // if set, the program does not run while the world continues
 	skew    int64 // seconds by which the program's clock is ahead
-	skewed  int64 // when the clock was last far off, by the true clock
-	ticked  int64 // of the last commit, by the program's clock
+	skewed  int64 // true time at which the clock was last far off
+	ticked  int64 // time of the last commit by the program's clock
 
-	fragile     bool                   // the store is put back from copies
+	fragile     bool                   // if set, the store is sometimes replaced by a copy
 	backup      *simStore              // the last copy
-	generation  int                    // of the store, from 1
-	reconciling bool                   // not every open hash is looked up yet
+	generation  int                    // number of the store, from 1
+	reconciling bool                   // if set, some open hashes are not looked up yet
 	lookups     []trade.OrderID        // trades whose hash is still to be looked up
-	behind      uint64                 // length of the log when the store was put back
-	sighted     map[trade.Hash]int     // the generation in which the program last heard that a hold is accepted
+	behind      uint64                 // length of the log when the store was replaced
+	sighted     map[trade.Hash]int     // the generation in which the program last learned that a hold is accepted
 	known       map[string]simDerived  // by replay id
 	nonces      map[string]trade.Hash  // of hold invoices
-	abandoned   map[trade.OrderID]bool // frozen trades that are paid already: no verb is for them
+	abandoned   map[trade.OrderID]bool // frozen trades that are paid already, so that no command applies
 	inputs      []simInput             // of the present batch
-	dropped     map[uint64]bool        // rows whose result could not be written: this process does them no more
+	dropped     map[uint64]bool        // rows whose result could not be committed; this process does not execute them again
 	withheld    map[trade.OrderID]bool // trades that were frozen at the start
-	mayFreeze   map[trade.OrderID]bool // trades with an input that could not be written
+	mayFreeze   map[trade.OrderID]bool // trades with an input that could not be committed
 	publishing  OutboxRow              // the row that the outbox is publishing
 	undeliver   map[uint64]bool        // rows whose event the publisher refuses for good
-	undelivered map[trade.OrderID]bool // trades that such a message belongs to
-	refusals    map[uint64]int         // by row: times in a row that the node refused it in unknown words
-	told        map[watched]bool       // what the watches of this process have told
+	undelivered map[trade.OrderID]bool // trades of such rows
+	refusals    map[uint64]int         // consecutive refusals with an unknown text, by row
+	told        map[watched]bool       // the states that the watches of this process have reported
 	slow        map[uint64]*slowProbe  // by row
-	stale       map[uint64]bool        // requests that waited too long for their address
-	probed      map[uint64]int64       // by row: when the message began to wait, by the program's clock
+	stale       map[uint64]bool        // requests that waited too long for their probe
+	probed      map[uint64]int64       // start of the wait by the program's clock, by row
 }
 
-// simTruth is what the simulation knows of a trade by itself.
+// simTruth is the simulation's own record of a trade.
 type simTruth struct {
 	holds    []trade.Hash
-	released map[trade.Hash]int  // the generation in which the seller last asked to release, from 1
+	released map[trade.Hash]int  // the generation in which the seller last sent a release, from 1
 	shown    map[trade.Hash]bool // the seller saw the invoice
 	stamp    int64               // created_at of the last order event
 	frozen   bool
-	copied   bool  // it existed when the store was last put back
-	freed    int64 // when an operator had it go on
+	copied   bool  // the trade existed when the store was last replaced
+	freed    int64 // time at which an operator thawed the trade
 }
 
 func simulate(seed uint64) (simCount, error) { return simulateOn(seed, nil) }
 
-// simulateOn runs a world whose store is in memory, and mirrored in a real one
-// when there is one.
+// simulateOn runs a world whose store is in memory. If mirror is not nil, the store is
+// mirrored in it.
 func simulateOn(seed uint64, mirror *DB) (simCount, error) {
 	s := newSim(seed, mirror)
 	s.run()
@@ -271,7 +271,7 @@ func (s *sim) read() {
 	s.book = b
 }
 
-// start is what a process does first, and after every crash.
+// start is the first step of a process, also after a crash.
 func (s *sim) start() {
 	s.reconciling = s.store.head.Copied
 	s.read()
@@ -280,7 +280,7 @@ func (s *sim) start() {
 	}
 	b := s.book
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
-	// As Engine.Open notices by the time of the last commit.
+	// Engine.Open detects a step of the clock by the time of the last commit in the same way.
 	back := s.ticked - s.clock()
 	if back <= clockSlack {
 		back = 0
@@ -299,7 +299,7 @@ func (s *sim) start() {
 		}
 	}
 	if s.commit(); s.book != b {
-		return // it began once more
+		return // the process started once more
 	}
 	s.withheld, s.lookups = make(map[trade.OrderID]bool), nil
 	for _, id := range s.order {
@@ -332,7 +332,7 @@ func (s *sim) applyInput(id trade.OrderID, in trade.Input) {
 	}
 }
 
-// batch reads the mail, looks at the clock and commits.
+// batch reads the messages, applies the clock and commits.
 func (s *sim) batch() {
 	if s.stopped {
 		return
@@ -340,11 +340,11 @@ func (s *sim) batch() {
 	s.noticeClock()
 	if s.reconciling {
 		s.commit()
-		return // nothing is read, and nothing is due
+		return // there is no message, and no deadline is due
 	}
 	end := uint64(len(s.log))
 	if s.book.Cursor() < s.behind && !s.calm {
-		end = min(end, s.book.Cursor()+1+s.rng.Uint64N(6)) // the clock ticks between
+		end = min(end, s.book.Cursor()+1+s.rng.Uint64N(6)) // the clock ticks between messages
 	}
 	for s.book.Cursor() < end && s.err == nil {
 		for n := 0; n < maxBatch && (n == 0 || s.book.Bytes() < batchBytes) && s.book.Cursor() < end; n++ {
@@ -378,8 +378,8 @@ func (s *sim) receive(seq uint64) {
 	s.book.Read(seq + 1)
 }
 
-// commit commits, unless the process dies before or after, or the store cannot
-// hold the one input of the batch.
+// commit commits the batch, unless the process dies before or after, or the store cannot hold
+// the one input of the batch.
 func (s *sim) commit() {
 	inputs := s.inputs
 	s.inputs = nil
@@ -406,7 +406,7 @@ func (s *sim) commit() {
 		s.fail("commit: %v", err)
 	}
 	if !s.store.failBefore {
-		s.ticked = at // as Engine.commit has it
+		s.ticked = at // as Engine.commit does
 		s.judge(c)
 	}
 	if err != nil {
@@ -466,7 +466,7 @@ func (s *sim) judge(c *Commit) {
 	}
 }
 
-// judgeTrade checks what holds of a trade at any time.
+// judgeTrade checks the invariants of a trade that hold at any time.
 func (s *sim) judgeTrade(t trade.Trade) {
 	switch {
 	case !trade.Terminal(t.Status) && t.Deadline == 0:
@@ -487,7 +487,7 @@ func (s *sim) judgeTrade(t trade.Trade) {
 	}
 }
 
-// replay builds the trade anew from its journal, now and then through JSON.
+// replay rebuilds the trade from its journal, sometimes through JSON.
 func (s *sim) replay(t trade.Trade) {
 	throughJSON := s.rng.IntN(20) == 0
 	var again trade.Trade
@@ -517,7 +517,7 @@ func (s *sim) replay(t trade.Trade) {
 	}
 }
 
-// judgeRow checks who moved the trade.
+// judgeRow checks that the trade was moved by an allowed party.
 func (s *sim) judgeRow(row JournalRow) {
 	in := row.Input
 	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
@@ -557,7 +557,7 @@ func (s *sim) judgeRow(row JournalRow) {
 	}
 }
 
-// journalTrade gives the trade as it was before a row.
+// journalTrade returns the trade as it was before a row.
 func (s *sim) journalTrade(row JournalRow) trade.Trade {
 	var t trade.Trade
 	for _, in := range s.store.journal[row.Trade][:row.N-1] {
@@ -583,9 +583,9 @@ func (s *sim) judgeCreate(in HoldRequest) {
 	}
 }
 
-// journaled says whether the journal of a trade has the preimage of a hash. A row
-// whose result could not be written is done again at the next start, when its
-// trade may have gone on.
+// journaled reports whether the journal of a trade contains the preimage of a hash. A row
+// whose result could not be committed is executed again at the next start, when its trade may
+// have moved on.
 func (s *sim) journaled(id trade.OrderID, h trade.Hash) bool {
 	return slices.ContainsFunc(s.store.journal[id], func(in trade.Input) bool {
 		return in.Preimage != (trade.Preimage{}) && in.Preimage.Hash() == h
@@ -623,7 +623,7 @@ func (s *sim) judgePay(p Payment, d trade.Destination) {
 		s.fail("pays an invoice of nobody: %s", p.Bolt11)
 		return
 	}
-	// A copy knows nothing of the hold invoices that it lost.
+	// A copy does not know the hold invoices that it lost.
 	if owner := s.owner[d.Hash]; owner != (trade.OrderID{}) && !s.copied(owner) {
 		s.fail("trade %s is paid by a hash of a hold invoice", id)
 	}
@@ -641,7 +641,7 @@ func (s *sim) judgePay(p Payment, d trade.Destination) {
 			paid++
 		}
 	}
-	// An order of a lost time may have been taken, settled and paid twice.
+	// An order of a lost period may have been taken, settled and paid twice.
 	if paid > 0 && !s.copied(id) || paid >= settled {
 		s.fail("trade %s: another payment beside %d, of %d settled holds", id, paid, settled)
 	}
@@ -650,8 +650,8 @@ func (s *sim) judgePay(p Payment, d trade.Destination) {
 	}
 }
 
-// perform does one of the first rows of the outbox, and tells the trade book what came
-// of it.
+// perform executes one of the first rows of the outbox, and applies the result to the trade
+// book.
 func (s *sim) perform() {
 	rows := make([]OutboxRow, 0, 10)
 	for _, id := range s.store.rows {
@@ -665,7 +665,7 @@ func (s *sim) perform() {
 		return
 	}
 	row := rows[s.rng.IntN(len(rows))]
-	for _, other := range rows { // the first of its lane goes first, but for probes
+	for _, other := range rows { // the first row of a lane is executed first, except for probes
 		if row.Inbound == nil && other.Trade == row.Trade && lane(other) == lane(row) {
 			row = other
 			break
@@ -674,7 +674,7 @@ func (s *sim) perform() {
 	s.performRow(row)
 }
 
-// ready says whether the process does a row at present.
+// ready reports whether the process may execute a row at present.
 func (s *sim) ready(row OutboxRow) bool {
 	waits := s.withheld[row.Trade] && row.moves() || s.reconciling && lane(row) == laneNode
 	return !s.stopped && !s.dropped[row.ID] && !waits
@@ -691,7 +691,7 @@ func (s *sim) performRow(row OutboxRow) {
 	s.count.calls++
 	n, err := s.do(row)
 	if !lane(row).publishes() && !s.calm && s.rng.IntN(50) == 0 {
-		s.count.crashes++ // between the effect and its record
+		s.count.crashes++ // a crash between the effect and its record
 		s.start()
 		return
 	}
@@ -713,7 +713,7 @@ func (s *sim) performRow(row OutboxRow) {
 	}
 }
 
-// do has the outbox do one row.
+// do has the outbox execute one row.
 func (s *sim) do(row OutboxRow) (notice, error) {
 	s.publishing = row
 	if lane(row).publishes() {
@@ -734,7 +734,7 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 	return n, err
 }
 
-// delivered is a user reading a message.
+// delivered has a user read a message.
 func (s *sim) delivered(row OutboxRow) {
 	m := row.Effect.Message
 	if m.Action == mostro.ActionPayInvoice {
@@ -752,7 +752,7 @@ func (s *sim) delivered(row OutboxRow) {
 	}
 }
 
-// watched is a state that a watch of the node tells.
+// watched is a state that a watch of the node reports.
 type watched struct {
 	trade   trade.OrderID
 	hash    trade.Hash
@@ -760,8 +760,8 @@ type watched struct {
 	state   uint8
 }
 
-// watch is what the node's subscriptions would tell: each state once, and now
-// and then again.
+// watch simulates the subscriptions of the node. Each state is reported once, and sometimes
+// again.
 func (s *sim) watch(id trade.OrderID) {
 	t := s.book.open[id]
 	if t == nil {
@@ -789,7 +789,8 @@ func (s *sim) watch(id trade.OrderID) {
 	s.batch()
 }
 
-// A seed is the whole of a world: what happens in it depends on nothing else.
+// TestSimulationReplaysExactly checks that a seed determines everything that happens in a
+// world.
 func TestSimulationReplaysExactly(t *testing.T) {
 	for seed := uint64(1); seed <= 3; seed++ {
 		one, err := simulate(seed)
@@ -806,8 +807,8 @@ func TestSimulationReplaysExactly(t *testing.T) {
 	}
 }
 
-// The same worlds with the real store under them: it is read at every start,
-// and proves itself at the end.
+// TestSimulationOnBadger runs the same worlds with the real store, which is read at every
+// start and checked at the end.
 func TestSimulationOnBadger(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short")

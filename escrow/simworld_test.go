@@ -8,7 +8,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// happen lets one thing happen.
+// happen executes one random action.
 func (s *sim) happen() {
 	if s.reconciling && s.rng.IntN(2) == 0 {
 		s.lookUp()
@@ -62,7 +62,7 @@ func (s *sim) happen() {
 	}
 	if s.skew < -60 || s.skew > 10 {
 		s.skewed = s.node.now
-		if s.rng.IntN(150) == 0 { // meanwhile no message is in time
+		if s.rng.IntN(150) == 0 { // in this period no message is in time
 			s.skew = s.rng.Int64N(70) - 60
 		}
 	}
@@ -71,7 +71,7 @@ func (s *sim) happen() {
 	}
 }
 
-// pass lets time pass. Chains and clocks go their own ways.
+// pass advances the time. The chain and the clocks advance independently.
 func (s *sim) pass(seconds int64) {
 	for seconds > 0 {
 		some := min(seconds, 900)
@@ -85,7 +85,7 @@ func (s *sim) pass(seconds int64) {
 	}
 }
 
-// mine lets blocks come, and gives the trade book the time between them.
+// mine mines blocks, and advances the trade book by the time between the blocks.
 func (s *sim) mine(blocks int) {
 	for range blocks {
 		s.node.height++
@@ -101,11 +101,11 @@ func (s *sim) mine(blocks int) {
 	}
 }
 
-// aged is a hold that the node gave back by itself, because nobody resolved it
-// in time. That must not be one that we could have resolved.
+// aged checks a hold that the node canceled because the hold was not resolved in time. The
+// program must not have been able to resolve that hold.
 func (s *sim) aged(h trade.Hash) {
 	if s.node.down || s.stopped || s.reconciling {
-		return // nobody could have resolved anything
+		return // no process could have resolved the hold
 	}
 	t := s.store.trades[s.owner[h]]
 	if t.Frozen || s.truth[t.ID] != nil && s.node.now-s.truth[t.ID].freed < 7200 {
@@ -119,7 +119,7 @@ func (s *sim) aged(h trade.Hash) {
 	}
 }
 
-// user makes up a user: a trade key of its own, and an identity or none.
+// user returns a new user: a trade key, with or without an identity.
 func (s *sim) user() (trade.Party, *int64) {
 	s.nextKey++
 	p := trade.Party{Key: simKey(s.nextKey), Transport: mostro.TransportV2}
@@ -188,7 +188,7 @@ func (s *sim) newOrder() {
 	s.send(p, index, mostro.ActionNewOrder, nil, o)
 }
 
-// invoice makes up a payout destination: mostly one that fits.
+// invoice returns a payout destination, which is valid in most cases.
 func (s *sim) invoice(t trade.Trade) string {
 	var h trade.Hash
 	_, _ = simReader{s.rng}.Read(h[:])
@@ -197,7 +197,7 @@ func (s *sim) invoice(t trade.Trade) string {
 	case 0:
 		msat = 0
 		if id := s.order[s.rng.IntN(len(s.order))]; s.rng.IntN(2) == 0 && len(s.truth[id].holds) > 0 {
-			h = s.truth[id].holds[0] // a hash that this node asked somebody to pay
+			h = s.truth[id].holds[0] // the hash of an invoice that this node issued
 		}
 	case 1, 2, 3:
 		return order + "@home"
@@ -208,7 +208,7 @@ func (s *sim) invoice(t trade.Trade) string {
 	case 6:
 		life = 600
 	case 7:
-		life = 3700 // good now, not for long
+		life = 3700 // valid now, but not for long
 	case 8:
 		return "lnsim:nonsense"
 	case 9:
@@ -220,7 +220,7 @@ func (s *sim) invoice(t trade.Trade) string {
 	return simInvoice(h, msat, s.node.now+life, order)
 }
 
-// act lets somebody do something about a trade: mostly what is due.
+// act lets a user act on a trade, in most cases by the action that is due.
 func (s *sim) act(id trade.OrderID) {
 	t := *s.book.open[id]
 	if s.rng.IntN(6) == 0 {
@@ -285,7 +285,7 @@ func (s *sim) nextTrade(t trade.Trade) mostro.Payload {
 	if s.rng.IntN(5) == 0 {
 		return nil
 	}
-	keys := []int{4, 64}[s.rng.IntN(2)] // few, so that some are in use
+	keys := []int{4, 64}[s.rng.IntN(2)] // few keys, so that some are in use
 	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(keys)], Index: uint32(t.Maker().Index + 100)}
 }
 
@@ -318,7 +318,7 @@ func (s *sim) take(t trade.Trade) {
 	s.send(p, index, action, &id, payload)
 }
 
-// mischief is anybody doing anything.
+// mischief executes a random action of a random user.
 func (s *sim) mischief(t trade.Trade) {
 	id := t.ID
 	actions := []mostro.Action{
@@ -346,8 +346,8 @@ func (s *sim) mischief(t trade.Trade) {
 	s.send(who, index, action, &id, payload)
 }
 
-// rest ends all faults and lets everybody do what is due, until every trade is
-// over. Then the sums must come out for each trade by itself.
+// rest ends all faults and lets all users do the action that is due, until every trade is
+// over. Then the sums must be right for each trade.
 func (s *sim) rest() {
 	s.skew = 0
 	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
@@ -396,7 +396,7 @@ func (s *sim) rest() {
 	}
 }
 
-// finish does what is due for a trade, in good faith.
+// finish executes the action that is due for a trade, in good faith.
 func (s *sim) finish(t trade.Trade) {
 	id := t.ID
 	switch t.Status {
@@ -418,7 +418,7 @@ func (s *sim) finish(t trade.Trade) {
 	}
 }
 
-// countEnd counts how a trade came to its end.
+// countEnd counts the way in which a trade ended.
 func (s *sim) countEnd(t trade.Trade) {
 	s.count.ends[t.Status]++
 	var again trade.Trade
@@ -465,7 +465,7 @@ func (s *sim) judgeEnd(t trade.Trade) {
 	}
 }
 
-// curveKeys gives keys that are points of the curve, as announced ones must be.
+// curveKeys returns keys that are points of the curve, as an announced key must be.
 var curveKeys = sync.OnceValue(func() []string {
 	keys := make([]string, 64)
 	for i := range keys {
@@ -474,7 +474,7 @@ var curveKeys = sync.OnceValue(func() []string {
 	return keys
 })
 
-// simCount is what happened in one world, or in many.
+// simCount counts the occurrences in one world or in many.
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int

@@ -17,9 +17,9 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// BenchmarkTrades runs whole sell orders from the opened message to the sealed
-// and committed outbox row: v2, conversation keys cached, the clients' own
-// cryptography computed before, commits synced in groups.
+// BenchmarkTrades runs whole sell orders from the opened message to the sealed and committed
+// outbox row. It uses v2 with cached conversation keys, computes the clients' own
+// cryptography in advance, and syncs commits in groups.
 func BenchmarkTrades(b *testing.B) {
 	w := newWorld(b)
 	_ = w.stop()
@@ -38,7 +38,7 @@ func BenchmarkTrades(b *testing.B) {
 		b.Fatal(err)
 	}
 	e.watches = newWatches(nil, nil)
-	// The clients' keys, and the conversation with each, are known before.
+	// The clients' keys and their conversation keys are computed in advance.
 	parties := make([]trade.Party, 2*b.N)
 	for i := range parties {
 		parties[i] = trade.Party{Key: newKeys(b).Pubkey(), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
@@ -52,7 +52,7 @@ func BenchmarkTrades(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.ResetTimer()
-	const group = 64 // trades side by side
+	const group = 64 // concurrent trades
 	for from := 0; from < b.N; from += group {
 		run.group(parties[2*from : 2*min(from+group, b.N)])
 	}
@@ -76,8 +76,8 @@ type speedRun struct {
 	steps, commits int
 }
 
-// group runs some trades side by side, as the engine would: up to maxBatch
-// inputs a commit.
+// group runs some trades concurrently as the engine does, with up to maxBatch inputs per
+// commit.
 func (r *speedRun) group(parties []trade.Party) {
 	n := len(parties) / 2
 	ids := make([]trade.OrderID, n)
@@ -164,12 +164,12 @@ func (r *speedRun) group(parties []trade.Party) {
 	collect()
 	for i := range n {
 		if r.e.book.open[ids[i]] != nil {
-			r.b.Fatal("a trade did not come to its end")
+			r.b.Fatal("a trade did not end")
 		}
 	}
 }
 
-// commit is the engine's own, without anybody to act on it.
+// commit is the commit of the engine, without the execution of effects.
 func (r *speedRun) commit() {
 	c := r.e.book.Take()
 	if err := r.e.seal(r.b.Context(), c, r.w.clock.Now()); err != nil {
@@ -181,8 +181,8 @@ func (r *speedRun) commit() {
 	r.commits++
 }
 
-// TestMemoryOfOpenTrades holds ten thousand trades open and looks at what that
-// costs. MOSTRODEX_MEMORY=1 asks for it: it says nothing in a shared process.
+// TestMemoryOfOpenTrades holds ten thousand trades open and measures the memory. It runs only
+// if MOSTRODEX_MEMORY=1 is set, because a shared process distorts the measurement.
 func TestMemoryOfOpenTrades(t *testing.T) {
 	if os.Getenv("MOSTRODEX_MEMORY") == "" {
 		t.Skip("MOSTRODEX_MEMORY=1 measures the memory of 10,000 open trades")
@@ -235,7 +235,8 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 	}
 }
 
-// The size of what is kept for each trade, for the operator's arithmetic.
+// TestSizeOfATrade measures the stored size of one trade, from which an operator can
+// calculate the size of a store.
 func TestSizeOfATrade(t *testing.T) {
 	r := newRig(t)
 	id, _, _ := r.toSettled()
@@ -254,6 +255,6 @@ func TestSizeOfATrade(t *testing.T) {
 	}
 	t.Logf("trade %d bytes, journal %d bytes in %d rows", len(b), journal, len(r.store.journal[id]))
 	if len(b) > 8192 || journal > 16384 {
-		t.Error("more than a trade is worth")
+		t.Error("the stored trade is too large")
 	}
 }

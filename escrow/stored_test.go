@@ -15,9 +15,9 @@ import (
 
 var writeStored = flag.Bool("stored.write", false, "rewrite testdata/stored.json")
 
-// TestStoredForm compares the bytes of every kind of row of the store, with
-// every field set, with testdata/stored.json. A name that changes there makes
-// older stores lose the field without an error.
+// TestStoredForm compares the bytes of every kind of row of the store, with every field set,
+// with testdata/stored.json. If a name changes there, older stores lose the field without an
+// error.
 func TestStoredForm(t *testing.T) {
 	var got bytes.Buffer
 	for _, row := range []any{new(trade.Trade), new(trade.Input), new(OutboxRow), new(Head), new(User), new(Throttle), new(Issued), new(ReceiptKey)} {
@@ -40,11 +40,11 @@ func TestStoredForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("rows are stored as\n%s\nand were stored as\n%s", got.Bytes(), want)
+		t.Errorf("the rows are stored as\n%s\nwant\n%s", got.Bytes(), want)
 	}
 }
 
-// setAll sets every field of a value to something that is not its zero value.
+// setAll sets every field of a value to a nonzero value.
 func setAll(t *testing.T, v reflect.Value, n *int) {
 	*n++
 	switch p := v.Addr().Interface().(type) {
@@ -88,6 +88,6 @@ func setAll(t *testing.T, v reflect.Value, n *int) {
 	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(*n % 256))
 	default:
-		t.Fatalf("a %s in a stored row", v.Type())
+		t.Fatalf("a stored row has a field of kind %s", v.Type())
 	}
 }

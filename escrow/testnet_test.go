@@ -16,13 +16,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// memLog is a log in memory, and a publisher that appends to it.
+// memLog is a log in memory, and a publisher that appends to the log.
 type memLog struct {
 	mu      sync.Mutex
 	entries []mostro.Entry
 	ids     map[string]bool
 	changed chan struct{} // closed at every append
-	// publish fails, before or after it has appended, while these say so
+	// If failBefore or failAfter is set, Publish fails before or after the append.
 	failBefore, failAfter bool
 }
 
@@ -90,12 +90,12 @@ func (l *memLog) Head() uint64 {
 	return uint64(len(l.entries))
 }
 
-// testNode is a simNode for more than one goroutine, with watches.
+// testNode is a simNode for concurrent use, with watches.
 type testNode struct {
 	mu      sync.Mutex
 	n       *simNode
 	changed chan struct{}
-	// failPays says how many of the next payments fail.
+	// failPays is the number of the next payments that fail.
 	failPays int
 }
 
@@ -103,7 +103,7 @@ func newTestNode() *testNode {
 	return &testNode{n: newSimNode(mathrand.New(mathrand.NewPCG(1, 1)), time.Now().Unix()), changed: make(chan struct{})}
 }
 
-// with runs fn on the node, and wakes the watches.
+// with calls fn with the node, and wakes the watches.
 func (t *testNode) with(fn func(n *simNode)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,7 +128,7 @@ func (t *testNode) LookupHold(ctx context.Context, h trade.Hash) (s HoldState, e
 	return t.n.LookupHold(ctx, h)
 }
 
-// ListHolds calls fn without the node's lock, so that fn may ask the node.
+// ListHolds calls fn without the node's lock, so that fn may call the node.
 func (t *testNode) ListHolds(ctx context.Context, since time.Time, fn func(HoldState) error) error {
 	var states []HoldState
 	t.mu.Lock()
@@ -224,34 +224,35 @@ func (t *testNode) WatchPayment(ctx context.Context, h trade.Hash, fn func(Payme
 	}
 }
 
-// world is an escrow in one process: real store, real cryptography, a log in
-// memory and a simulated node. It can be stopped and started.
+// world is an escrow in one process, with a real store, real cryptography, a log in memory
+// and a simulated node. A test can stop and start the escrow.
 type world struct {
 	tb    testing.TB
 	dir   string
 	log   *memLog
-	node  *testNode // nil when ln is something else
+	node  *testNode // nil if ln is another node
 	ln    Lightning
 	addrs Addresses
-	// publisher and vet are the engine's; nil: the log, and none.
+	// publisher and vet are those of the engine. If nil, the log is the publisher, and there
+	// is no vet.
 	publisher Publisher
 	vet       func(context.Context, NodeInfo) error
-	decode    func(string) trade.Destination // nil: the real one
+	decode    func(string) trade.Destination // if nil, the real decoder
 	keys      *mostro.Keys
 	policy    Policy
 	clock     *testClock
-	output    *lockedBuffer // everything that was logged, at every level
+	output    *lockedBuffer // every log line at every level
 
-	secrets  *secrets // that nothing may say
+	secrets  *secrets // texts that no output may contain
 	registry *prometheus.Registry
 
 	engine        *Engine
 	db            *DB
 	cancel        context.CancelFunc
 	done          chan error
-	read          map[string]int // per user key: entries of the log already looked at
+	read          map[string]int // by user key: number of log entries already read
 	seen          map[string][]mostro.Message
-	givesReceipts bool // the engine gives receipts
+	givesReceipts bool // if set, the engine gives receipts
 }
 
 type testClock struct {
@@ -314,14 +315,14 @@ func newWorld(tb testing.TB) *world {
 	return w
 }
 
-// noAddresses is for tests that give invoices.
+// noAddresses is for tests that use invoices.
 type noAddresses struct{}
 
 func (noAddresses) Probe(context.Context, string) error { return ErrUnavailable }
 
 func (noAddresses) Mint(context.Context, string, int64) (string, error) { return "", ErrUnavailable }
 
-// newWorldOn makes a world on another Lightning node.
+// newWorldOn returns a world with the given Lightning node.
 func newWorldOn(tb testing.TB, ln Lightning) *world {
 	tb.Helper()
 	w := &world{
@@ -336,7 +337,7 @@ func newWorldOn(tb testing.TB, ln Lightning) *world {
 	return w
 }
 
-// start starts the escrow on the store as it is.
+// start starts the escrow with the present store.
 func (w *world) start() {
 	w.tb.Helper()
 	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
@@ -346,7 +347,7 @@ func (w *world) start() {
 	w.startOn(db, db)
 }
 
-// startOn starts it on a store that is kept in db.
+// startOn starts the escrow with a store that is kept in db.
 func (w *world) startOn(db *DB, store Store) {
 	w.tb.Helper()
 	w.registry = prometheus.NewRegistry()
@@ -381,7 +382,7 @@ func (w *world) startOn(db *DB, store Store) {
 	go func() { w.done <- w.engine.Run(ctx) }()
 }
 
-// stop ends the escrow as a signal would, wherever it is just then.
+// stop ends the escrow at any point, as a signal would.
 func (w *world) stop() error {
 	w.cancel()
 	err := <-w.done
@@ -399,7 +400,7 @@ func (w *world) restart() {
 	w.start()
 }
 
-// finish stops the escrow and has its store prove itself.
+// finish stops the escrow and checks its store.
 func (w *world) finish() {
 	if w.engine == nil {
 		return
@@ -426,7 +427,7 @@ func (w *world) finish() {
 type user struct {
 	w         *world
 	trade     *mostro.Keys
-	identity  *mostro.Keys // nil: full privacy
+	identity  *mostro.Keys // nil in full privacy
 	transport mostro.Transport
 	index     int64
 }
@@ -462,7 +463,7 @@ func (u *user) send(m mostro.Message) {
 	u.w.log.append(u.event(m), mostro.Source{Road: mostro.RoadClient}, u.w.clock.Now())
 }
 
-// wait gives the first message to the user, not looked at yet, with the action.
+// wait returns the first unread message to the user with the action.
 func (u *user) wait(action mostro.Action) mostro.Message {
 	u.w.tb.Helper()
 	deadline := time.Now().Add(10 * time.Second)
@@ -480,7 +481,7 @@ func (u *user) wait(action mostro.Action) mostro.Message {
 		err := u.w.log.Wait(ctx, uint64(from))
 		cancel()
 		if err != nil {
-			u.w.tb.Fatalf("no %s came; there was %v", action, actions(u.w.seen[key]))
+			u.w.tb.Fatalf("no %s arrived; the messages are %v", action, actions(u.w.seen[key]))
 		}
 		_ = u.w.log.Read(context.Background(), uint64(from), func(e mostro.Entry) error {
 			u.w.read[key] = int(e.Seq)
@@ -489,10 +490,10 @@ func (u *user) wait(action mostro.Action) mostro.Message {
 			}
 			env, err := mostro.Open(e.Event, u.trade)
 			if err != nil {
-				u.w.tb.Fatalf("unreadable answer: %v", err)
+				u.w.tb.Fatalf("the answer cannot be read: %v", err)
 			}
 			if env.Transport != u.transport {
-				u.w.tb.Fatalf("answered by %s, asked by %s", env.Transport, u.transport)
+				u.w.tb.Fatalf("the answer uses transport %s, the request %s", env.Transport, u.transport)
 			}
 			u.w.seen[key] = append(u.w.seen[key], env.Message)
 			return nil
@@ -508,7 +509,7 @@ func actions(ms []mostro.Message) []mostro.Action {
 	return list
 }
 
-// heard says whether every message that was sent has been read and decided.
+// heard reports whether every sent message was read and decided.
 func (w *world) heard() bool {
 	w.tb.Helper()
 	last := uint64(0)
@@ -525,7 +526,7 @@ func (w *world) heard() bool {
 	return cursor >= last
 }
 
-// status gives a trade's status as stored.
+// status returns the stored status of a trade.
 func (w *world) status(id trade.OrderID) mostro.TradeStatus {
 	w.tb.Helper()
 	return w.trade(id).Status
@@ -542,7 +543,7 @@ func (w *world) trade(id trade.OrderID) trade.Trade {
 	return t
 }
 
-// until waits for a trade to come to a status.
+// until waits until a trade has a status.
 func (w *world) until(id trade.OrderID, want mostro.TradeStatus) trade.Trade {
 	w.tb.Helper()
 	deadline := time.Now().Add(10 * time.Second)
@@ -552,7 +553,7 @@ func (w *world) until(id trade.OrderID, want mostro.TradeStatus) trade.Trade {
 			return t
 		}
 		if time.Now().After(deadline) {
-			w.tb.Fatalf("trade is %s after %q, want %s; log: %s", t.Status, t.Last, want, w.output)
+			w.tb.Fatalf("the trade is %s after %q, want %s; log: %s", t.Status, t.Last, want, w.output)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// TestTroublesOnLND keeps trades on real nodes through a killed node, a revoked
-// macaroon, another wallet and a full disk.
+// TestTroublesOnLND keeps trades on real nodes through a killed node, a revoked macaroon,
+// another wallet and a full disk.
 func TestTroublesOnLND(t *testing.T) {
 	lndtest.Require(t)
 	dir := t.TempDir()
@@ -89,7 +89,7 @@ func TestTroublesOnLND(t *testing.T) {
 			// dd ends when the disk is full.
 			_ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=64k").Run()
 			_ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=1", "oflag=append", "conv=notrunc").Run()
-			// Pages that LND's database has freed are used up first.
+			// LND's database first reuses the pages that it freed.
 			for i := range 2_000 {
 				p := trade.Preimage{9, byte(i), byte(i >> 8)}
 				if _, err := n.Mostro.Lightning.CreateHold(t.Context(), escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 40}); err != nil {

@@ -9,25 +9,24 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Troubles are what goes wrong with a real node between two steps of a trade.
+// Troubles are the failures of a real node between two steps of a trade.
 type Troubles struct {
 	FlowNet
-	// Kill ends the Mostro's node, and Start starts it again, connected.
+	// Kill ends the Mostro's node, and Start starts the node again, connected.
 	Kill  func()
 	Start func(ctx context.Context) error
-	// Revocable is the node by a macaroon that Revoke takes back.
+	// Revocable is the node, accessed with a macaroon that Revoke revokes.
 	Revocable Lightning
 	Revoke    func(ctx context.Context) error
-	// Swap puts another wallet behind the node's address, or the first one back.
+	// Swap puts another wallet behind the node's address, or restores the first wallet.
 	Swap func(ctx context.Context) error
-	// Fill leaves no room on the node's disk, until free is called. nil where
-	// the node has no disk of its own.
+	// Fill fills the node's disk until free is called. Fill is nil if the node has no disk of
+	// its own.
 	Fill func() (free func())
 }
 
-// RunTroubles keeps trades open through each trouble and ends them afterwards.
-// Each has one line in the log, a metric and a line for /readyz, and keeps new
-// orders out.
+// RunTroubles keeps trades open through each trouble and ends the trades afterwards. Each
+// trouble has one log line, a metric and a line of /readyz, and blocks new orders.
 func RunTroubles(t *testing.T, n *Troubles) {
 	w := newWorldOn(t, n.Mostro)
 	began := func() *flow {
@@ -43,8 +42,8 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	releases := func(f *flow) {
 		f.seller.send(mostro.Message{RequestID: number(5), ID: &f.id, Action: mostro.ActionRelease})
 	}
-	// paid waits for the payout, and for the next attempt where the node has no
-	// route yet after its restart.
+	// paid waits for the payout. If the node has no route yet after its restart, paid also
+	// waits for the next attempt.
 	paid := func(f *flow) {
 		t.Helper()
 		failures := uint32(0)
@@ -88,7 +87,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		u := w.user(mostro.TransportV2)
 		u.send(u.sell(flowSats, 50))
 		if c, ok := u.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
-			t.Errorf("a new order is answered by %+v", c)
+			t.Errorf("the answer to a new order is %+v", c)
 		}
 	}
 	said := func(problem NodeProblem) {
@@ -124,7 +123,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	releases(f)
 	said(NodePermission)
 	_ = w.stop()
-	w.ln = n.Mostro // by another macaroon
+	w.ln = n.Mostro // with another macaroon
 	w.start()
 	paid(f)
 
@@ -160,9 +159,9 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	releases(f)
 	said(NodeRefusing)
 	free()
-	// Not all of LND's channels come back before it is started again, and a
-	// payout may stay in flight for good if that is done at once: see "When
-	// LND's disk is full" in docs/lightning.md. Nothing is lost in either case.
+	// LND does not restore all channels before it is started again. If that restart happens
+	// at once, a payout may stay in flight for good: see "When LND's disk is full" in
+	// docs/lightning.md. No money is lost in either case.
 	failures := uint32(0)
 	ended := func(seconds int) bool {
 		for deadline := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
@@ -171,7 +170,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 			}
 			if now := w.trade(f.id).Payout.Failures; now != failures {
 				failures = now
-				w.clock.move(61 * time.Second) // the next attempt
+				w.clock.move(61 * time.Second) // time of the next attempt
 			}
 		}
 		return false
