@@ -18,15 +18,14 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// attackScale multiplies what the attacks send. At 1 they take seconds, for
-// make test; make attack-escrow runs them at 10.
+// attackScale multiplies the number of messages of the attacks. At 1, for make test, the
+// attacks take seconds; make attack-escrow runs them at 10.
 var attackScale = flag.Int("attack.scale", 1, "how large the attacks on the demo's Mostro are; 10: as in docs/security.md")
 
-// honestWithin is how long an honest trade may take beside or after an attack.
+// honestWithin is the maximum duration of an honest trade during or after an attack.
 const honestWithin = 20 * time.Second
 
-// honestTrade is one whole trade by two honest clients, from the order to the
-// payout.
+// honestTrade runs one whole trade of two honest clients, from the order to the payout.
 func honestTrade(t *testing.T, m *Main) {
 	t.Helper()
 	began := time.Now()
@@ -60,8 +59,8 @@ func strangerKeys(t *testing.T) *mostro.Keys {
 	return keys
 }
 
-// flood publishes events over 16 connections. What the relay refuses is
-// counted: an attacker does not care.
+// flood publishes events over 16 connections, and counts the events that the relay refuses.
+// An attacker does not wait for answers.
 func flood(t *testing.T, m *Main, events []*nostr.Event) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -87,12 +86,12 @@ func flood(t *testing.T, m *Main, events []*nostr.Event) {
 	}
 	wg.Wait()
 	if taken < len(events)*9/10 {
-		t.Errorf("the relay took %d of %d events: the attack did not happen", taken, len(events))
+		t.Errorf("the relay accepted %d of %d events, so the attack did not happen", taken, len(events))
 	}
 }
 
-// A burst of messages of 16 KiB, in patterns that JSON writes six times as
-// long, ended the program for good.
+// In an earlier version, a burst of messages of 16 KiB in patterns whose JSON form is six
+// times as long ended the program for good.
 func TestAttackBurst(t *testing.T) {
 	dir := t.TempDir()
 	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
@@ -112,8 +111,9 @@ func TestAttackBurst(t *testing.T) {
 	honestTrade(t, m)
 }
 
-// Takes and cancels made an order untradeable: its events were dated into the
-// future, the relay refused them, and its messages waited behind them.
+// In an earlier version, takes and cancels made an order untradeable: its events were dated
+// into the future, the relay refused them, and the messages of the order waited behind the
+// events.
 func TestAttackFlap(t *testing.T) {
 	for _, one := range []bool{true, false} {
 		t.Run(fmt.Sprint("one stranger ", one), func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestAttackFlap(t *testing.T) {
 	}
 }
 
-// Orders for one second left events that were never published.
+// In an earlier version, orders for one second left events that were never published.
 func TestAttackSeconds(t *testing.T) {
 	dir := t.TempDir()
 	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
@@ -181,7 +181,8 @@ func TestAttackSeconds(t *testing.T) {
 	honestTrade(t, m)
 }
 
-// Lightning addresses that never answer held up everybody's Lightning calls.
+// In an earlier version, Lightning addresses that never answer delayed the Lightning calls of
+// all trades.
 func TestAttackTarpit(t *testing.T) {
 	tarpit, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

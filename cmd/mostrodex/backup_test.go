@@ -17,7 +17,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// shown is what a data directory's index and scores say.
+// shown returns the content of the index and the scores of a data directory.
 func shown(t *testing.T, dir, pubkey string) map[string]any {
 	t.Helper()
 	out := map[string]any{}
@@ -38,17 +38,17 @@ func shown(t *testing.T, dir, pubkey string) map[string]any {
 	return out
 }
 
-// TestBackupKeepsRanks: a relay restored from its operator's own backup has the
-// ranks, the times and the roads of the old one, also of what has expired
-// since; from a plain export it has none of them.
+// TestBackupKeepsRanks checks that a relay restored from its operator's own backup has the
+// ranks, times and sources of the old relay, also for events that have expired since. A plain
+// export restores none of these.
 func TestBackupKeepsRanks(t *testing.T) {
 	dir := t.TempDir()
 	f := newFairIn(t, dir)
 	alfa := f.nodes["alfa"].Pubkey()
-	// An older version of an order that came late: history when it arrived.
+	// An older version of an order arrives late. It was history on arrival.
 	f.order("alfa", 30, mostro.StatusPending, 50_000, time.Now().Add(-80*24*time.Hour), time.Now().Add(-79*24*time.Hour), nil)
 	if _, out, err := f.last.Wait(t.Context()); err != nil || out != eventlog.Archived {
-		t.Fatalf("an older version is %v, %v", out, err)
+		t.Fatalf("the outcome of an older version is %v, %v", out, err)
 	}
 	f.stop()
 	want := shown(t, dir, alfa)
@@ -64,7 +64,7 @@ func TestBackupKeepsRanks(t *testing.T) {
 	restored := t.TempDir()
 	out := mustProgram(t, "", "import", backup, "--data", restored, "--evidence")
 	if !strings.Contains(out, "rejected 0") {
-		t.Errorf("import says %s", out)
+		t.Errorf("import printed %s", out)
 	}
 	got := shown(t, restored, alfa)
 	for what := range want {
@@ -77,20 +77,20 @@ func TestBackupKeepsRanks(t *testing.T) {
 		t.Errorf("a backup of the restored relay differs: %d bytes, want %d (%v)", len(again), len(was), err)
 	}
 	if out := mustProgram(t, "", "log", "verify", "--data", restored); !strings.Contains(out, " 0 problems") {
-		t.Errorf("the restored log: %s", out)
+		t.Errorf("the restored log is %s", out)
 	}
 	other := t.TempDir()
 	mustProgram(t, "", "import", plain, "--data", other)
 	if rank := shown(t, other, alfa)["rank"]; rank != nil {
-		t.Errorf("a plain import has the rank %v: nothing of it was witnessed", rank)
+		t.Errorf("a plain import has the rank %v, although no event of it was witnessed", rank)
 	}
 	if out := mustProgram(t, "", "import", backup, "--data", t.TempDir()); !strings.Contains(out, "added 0 duplicate 0 archived 0") {
 		t.Errorf("a backup without --evidence: %s", out)
 	}
 }
 
-// TestNobodyClaimsToBeWitnessed: over HTTP no line can say when it was received,
-// whoever sends it; nor can the verb ask a server for it.
+// TestNobodyClaimsToBeWitnessed checks that no sender can set the receipt time of a line over
+// HTTP, and that the verb cannot request this from a server.
 func TestNobodyClaimsToBeWitnessed(t *testing.T) {
 	dir := t.TempDir()
 	m := MustRunMain(t, dir)
@@ -136,7 +136,8 @@ func TestNobodyClaimsToBeWitnessed(t *testing.T) {
 	}
 }
 
-// TestImportRefusesMail: nobody answers a message in a file, so it is not taken.
+// TestImportRefusesMail checks that a message in a file is not imported, because it would get
+// no answer.
 func TestImportRefusesMail(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	for _, kind := range []int{mostro.KindGiftWrap, mostro.KindMessage, mostro.KindLegacyDM} {

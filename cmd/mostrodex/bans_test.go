@@ -21,8 +21,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A key that is banned or in quarantine is gone from everything that shows
-// orders, by every road, and is back when the rule is lifted; so is an event.
+// The orders of a key that is banned or in quarantine disappear from every page and route
+// that shows orders, and return when the rule is lifted. The same applies to a banned event.
 func TestBansReachTheBook(t *testing.T) {
 	secrets := []string{fmt.Sprintf("%064x", 11), fmt.Sprintf("%064x", 12), fmt.Sprintf("%064x", 13)}
 	keys := make([]string, len(secrets))
@@ -79,7 +79,7 @@ func TestBansReachTheBook(t *testing.T) {
 			t.Fatalf("%s: %d %v %+v", method, resp.StatusCode, err, answer)
 		}
 	}
-	// by counts what each of the two authors has in a list.
+	// by counts the entries of each of the two authors in a list.
 	by := func(list []string) (n [2]int) {
 		for _, k := range list {
 			for i := range n {
@@ -172,7 +172,7 @@ func TestBansReachTheBook(t *testing.T) {
 	manage("quarantinepubkey", keys[0], "a test")
 	check("in quarantine", 0, 0, 0, 3)
 	if got := status("/api/v1/events/" + events[1].ID + "?include=spam"); got != http.StatusOK {
-		t.Errorf("an event in quarantine, asked for: %d", got)
+		t.Errorf("the status for an event in quarantine is %d", got)
 	}
 	manage("unquarantinepubkey", keys[0])
 	manage("banevent", events[0].ID)
@@ -188,8 +188,8 @@ func authorsOf(events []*nostr.Event) (keys []string) {
 	return keys
 }
 
-// TestBansReachTheExport: what is never shown is not in the public export
-// either; the operator's own export of the data directory has all of it.
+// TestBansReachTheExport checks that hidden events are not in the public export. The
+// operator's own export of the data directory contains all events.
 func TestBansReachTheExport(t *testing.T) {
 	dir := t.TempDir()
 	banned, spam, plain := testKeys(t, "banned"), testKeys(t, "spam"), testKeys(t, "plain")

@@ -17,7 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// runDemo runs a demo on a data directory and gives a function that stops it.
+// runDemo runs a demo on a data directory and returns a function that stops the demo.
 func runDemo(t *testing.T, dir string, log *slog.Logger) (m *Main, stop func()) {
 	t.Helper()
 	cfg := defaultConfig()
@@ -30,8 +30,8 @@ func runDemo(t *testing.T, dir string, log *slog.Logger) (m *Main, stop func()) 
 	return m, startMainUntil(t, m)
 }
 
-// A frozen trade is seen, looked at and resumed over the control socket, and
-// then the payout that was withheld is made, without a restart.
+// The operator can list, show and resume a frozen trade over the control socket. The withheld
+// payout is then made without a restart.
 func TestOperatorVerbs(t *testing.T) {
 	dir := t.TempDir()
 	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
@@ -48,7 +48,7 @@ func TestOperatorVerbs(t *testing.T) {
 	}
 	x := newDemoTrade(t, m, mostro.TransportV2)
 
-	// Paused: no order is taken, and that outlives a restart.
+	// While the escrow is paused, no order is accepted, also after a restart.
 	if out := verb("pause"); !strings.Contains(out, "no new trades are taken") {
 		t.Errorf("pause: %s", out)
 	}
@@ -64,7 +64,7 @@ func TestOperatorVerbs(t *testing.T) {
 		t.Errorf("resume: %s", out)
 	}
 
-	// A trade whose payout is handed over and never answered.
+	// The payout of this trade is sent and never answered.
 	m.escrow.world.Node("mostro").Faults(func(op lnsim.Op) lnsim.Fault {
 		if op == lnsim.OpPay {
 			return lnsim.LoseRequest
@@ -85,7 +85,7 @@ func TestOperatorVerbs(t *testing.T) {
 	x.buyer.expect(mostro.ActionReleased)
 	stop()
 
-	// The store seems to be an older copy of itself: the trade freezes.
+	// The store appears to be an older copy, so the trade freezes.
 	witness := escrow.RollbackGuard{Path: filepath.Join(dir, "escrow.witness")}
 	commits, known, err := witness.Load()
 	if err != nil || !known {
@@ -119,12 +119,12 @@ func TestOperatorVerbs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(all.Items) != 1 || all.Items[0].Status != mostro.TradeSuccess || all.Items[0].ID != x.id {
-		t.Errorf("of all trades: %+v", all.Items)
+		t.Errorf("the list of all trades is %+v", all.Items)
 	}
 	journal := verb("trade", "journal", id)
 	for _, want := range []string{"new-order", "take-sell", "hold-made", "accepted", "fiat-sent", "release", "settled", "reconcile", "resume", "payment"} {
 		if !strings.Contains(journal, want) {
-			t.Errorf("the journal does not tell of %s:\n%s", want, journal)
+			t.Errorf("the journal does not mention %s:\n%s", want, journal)
 		}
 	}
 	stored, err := m.escrow.engine.Trade(t.Context(), x.id)
@@ -134,7 +134,7 @@ func TestOperatorVerbs(t *testing.T) {
 	shown := verb("trade", "list", "--all", "--json") + verb("trade", "show", id, "--json") + verb("trade", "journal", id, "--json") + journal
 	for name, secret := range map[string]string{"preimage": stored.Preimage.Hex(), "hold invoice": stored.HoldInvoice, "payout invoice": x.payoutInvoice} {
 		if secret == "" || strings.Contains(shown, secret) {
-			t.Errorf("the operator is shown the %s", name)
+			t.Errorf("the operator's output contains the %s", name)
 		}
 	}
 	if zero := (trade.Preimage{}); stored.Preimage == zero {
@@ -142,8 +142,8 @@ func TestOperatorVerbs(t *testing.T) {
 	}
 }
 
-// A socket that a killed process left is no obstacle; a path that no system
-// can bind is said.
+// A socket file that a killed process left is replaced. A path that is too long for a socket
+// returns an error.
 func TestControlSocketFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, controlFile)
@@ -162,7 +162,7 @@ func TestControlSocketFile(t *testing.T) {
 	}
 	rest, err := os.ReadDir(dir)
 	if err != nil || len(rest) != 0 {
-		t.Errorf("left behind: %v %v", rest, err)
+		t.Errorf("files were left: %v %v", rest, err)
 	}
 	long := filepath.Join(dir, strings.Repeat("x", 100))
 	if err := os.Mkdir(long, 0o700); err != nil {
@@ -173,7 +173,7 @@ func TestControlSocketFile(t *testing.T) {
 	}
 }
 
-// The escrow does not stand on a node that decides before it does.
+// The escrow refuses a margin that is smaller than the margin of its node.
 func TestMarginBelowTheNodes(t *testing.T) {
 	for blocks, ok := range map[uint32]bool{24: true, 21: true, 20: false, 18: false, 6: false} {
 		cfg := defaultConfig()

@@ -15,7 +15,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// demoUser is a client of the demo: one trade key, one transport.
+// demoUser is a client of the demo with one trade key and one transport.
 type demoUser struct {
 	t         *testing.T
 	m         *Main
@@ -55,7 +55,7 @@ func (u *demoUser) send(action mostro.Action, id *mostro.UUID, payload mostro.Pa
 	}
 }
 
-// expect waits for a message with that action.
+// expect waits for a message with the action.
 func (u *demoUser) expect(action mostro.Action) mostro.Message {
 	u.t.Helper()
 	for {
@@ -72,11 +72,11 @@ func (u *demoUser) expect(action mostro.Action) mostro.Message {
 				u.t.Fatalf("open: %v", err)
 			}
 			if env.Message.Action == mostro.ActionCantDo && action != mostro.ActionCantDo {
-				u.t.Fatalf("waiting for %s: refused: %s", action, env.RawMessage)
+				u.t.Fatalf("refused while waiting for %s: %s", action, env.RawMessage)
 			}
 			u.got = append(u.got, env.Message)
 		case <-time.After(20 * time.Second):
-			u.t.Fatalf("%s has not come; got %v", action, u.got)
+			u.t.Fatalf("%s did not arrive; the messages are %v", action, u.got)
 		}
 	}
 }
@@ -118,7 +118,7 @@ type demoTrade struct {
 	holdInvoice   string
 }
 
-// What a demo's trade is about, and each side's fee of it: 0.3 %.
+// These are the amount of a trade in the demo and the fee of each side, which is 0.3 %.
 const (
 	demoTradeSats = 10_000
 	demoFeeSats   = 30
@@ -136,7 +136,7 @@ func (x *demoTrade) payout() int64 { return demoTradeSats - demoFeeSats }
 
 func (x *demoTrade) wallet() string { return "http://" + x.m.PrivateAddr() + "/lnsim/" }
 
-// toTaken has the order made and taken.
+// toTaken creates the order and has the buyer take it.
 func (x *demoTrade) toTaken() {
 	t := x.t
 	t.Helper()
@@ -152,12 +152,12 @@ func (x *demoTrade) toTaken() {
 	x.buyer.send(mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
 }
 
-// toFiatSent goes as far as the buyer's word that the fiat is sent.
+// toFiatSent runs the trade to the buyer's fiat-sent.
 func (x *demoTrade) toFiatSent() {
 	t := x.t
 	t.Helper()
 	request, ok := x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
-	if !ok { // the buyer's reputation comes first, under the same action
+	if !ok { // the buyer's reputation arrives first, with the same action
 		request, ok = x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
 	}
 	if !ok {
@@ -174,7 +174,7 @@ func (x *demoTrade) toFiatSent() {
 	x.seller.expect(mostro.ActionFiatSentOk)
 }
 
-// finish goes on to the payout.
+// finish runs the trade to the payout.
 func (x *demoTrade) finish() {
 	x.t.Helper()
 	x.seller.send(mostro.ActionRelease, &x.id, nil)
@@ -182,7 +182,7 @@ func (x *demoTrade) finish() {
 	x.shown("success")
 }
 
-// shown waits for the book to show the order so.
+// shown waits until the book shows the order with a status.
 func (x *demoTrade) shown(status string) {
 	x.t.Helper()
 	eventually(x.t, "the order is shown as "+status, func() bool {
@@ -190,8 +190,8 @@ func (x *demoTrade) shown(status string) {
 	})
 }
 
-// TestDemoTrade trades over the demo's own sockets, once in each transport,
-// from offer to payout, and counts the sats.
+// TestDemoTrade trades over the demo's own sockets, once over each transport, from the order
+// to the payout, and compares the balances.
 func TestDemoTrade(t *testing.T) {
 	m, stop := runDemo(t, t.TempDir(), slog.New(slog.DiscardHandler))
 	defer stop()
@@ -209,6 +209,6 @@ func TestDemoTrade(t *testing.T) {
 	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &after)
 	fees := int64(len(transports)) * 2 * demoFeeSats
 	if after.HeldSats != 0 || after.NodeSats != before.NodeSats+fees || after.WalletSats != before.WalletSats-fees {
-		t.Errorf("before %+v, after %+v: want %d sats of fees moved and nothing held", before, after, fees)
+		t.Errorf("before %+v, after %+v; want %d sats of fees and no held sats", before, after, fees)
 	}
 }

@@ -20,10 +20,10 @@ import (
 
 const module = "github.com/mostrodex/mostrodex"
 
-// listed is what go list tells of a package.
+// listed is the output of go list about a package.
 type listed struct {
 	ImportPath, Dir, Name string
-	Export                string // file of its export data, with -export
+	Export                string // file of its export data, if -export is set
 	GoFiles, CgoFiles     []string
 	Imports               []string
 }
@@ -52,7 +52,7 @@ func goList(t *testing.T, args ...string) []listed {
 	}
 }
 
-// TestImportRules holds the picture of docs/architecture.md against the code:
+// TestImportRules checks the code against the picture in docs/architecture.md:
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
 //	relay/federation -> relay -> relay/eventlog          anyone -> internal
@@ -64,7 +64,7 @@ func TestImportRules(t *testing.T) {
 		room, _, _ := strings.Cut(path, "/")
 		for _, drawer := range []string{"util", "utils", "common", "helpers", "types", "models"} {
 			if p.Name == drawer {
-				t.Errorf("%s: a package named %s has no noun", path, drawer)
+				t.Errorf("%s: the package name %s says nothing about its purpose", path, drawer)
 			}
 		}
 		for _, imp := range p.Imports {
@@ -74,13 +74,13 @@ func TestImportRules(t *testing.T) {
 				case inner == "internal/testkit" || inner == "reputation/score/scoretest":
 					t.Errorf("%s imports %s, which is for tests", path, inner)
 				case room == "mostro" && other == "internal" && inner != "internal/jsonscan":
-					t.Errorf("%s imports %s: the nouns use internal/jsonscan alone", path, inner)
+					t.Errorf("%s imports %s: mostro may import only internal/jsonscan", path, inner)
 				case path == "relay/eventlog" && other == "relay", path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow":
-					t.Errorf("%s imports %s: the arrow points the other way", path, inner)
+					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":
 				case slices.Contains(rooms, room):
-					t.Errorf("%s imports %s: rooms meet in cmd/mostrodex alone", path, inner)
+					t.Errorf("%s imports %s: only cmd/mostrodex may import the rooms together", path, inner)
 				default:
 					t.Errorf("%s imports %s", path, inner)
 				}
@@ -93,9 +93,9 @@ func TestImportRules(t *testing.T) {
 	}
 }
 
-// mostroMayImport lists what the nouns may rest on.
+// mostroMayImport reports whether package mostro may import a path.
 func mostroMayImport(imp string) bool {
-	if !strings.Contains(imp, ".") { // the standard library
+	if !strings.Contains(imp, ".") { // is in the standard library
 		return true
 	}
 	for _, ok := range []string{"github.com/nbd-wtf/go-nostr", "github.com/btcsuite/btcd/btcec/v2", "github.com/btcsuite/btcd/chaincfg/chainhash",
@@ -108,7 +108,7 @@ func mostroMayImport(imp string) bool {
 	return false
 }
 
-// TestKeptApart names the one file, or the rooms, that may see a library.
+// TestKeptApart lists the one file, or the rooms, that may import a library.
 func TestKeptApart(t *testing.T) {
 	for lib, where := range map[string][]string{
 		"github.com/fiatjaf/khatru":       {"relay/khatru.go"},
@@ -122,14 +122,14 @@ func TestKeptApart(t *testing.T) {
 				if (imp == lib || strings.HasPrefix(imp, lib+"/")) && !slices.ContainsFunc(where, func(w string) bool {
 					return file == w || strings.HasSuffix(w, "/") && strings.HasPrefix(file, w)
 				}) {
-					t.Errorf("%s imports %s, which is for %s", file, imp, strings.Join(where, ", "))
+					t.Errorf("%s imports %s, which only %s may import", file, imp, strings.Join(where, ", "))
 				}
 			}
 		}
 	}
 }
 
-// importsByFile gives the imports of every file that is not a test.
+// importsByFile returns the imports of every file that is not a test.
 func importsByFile(t *testing.T) map[string][]string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{range .CgoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`, module+"/...").Output()
@@ -149,7 +149,7 @@ func importsByFile(t *testing.T) map[string][]string {
 		files[filepath.ToSlash(rel)] = parseImports(t, file)
 	}
 	if len(files) < 10 {
-		t.Fatalf("only %d files found", len(files))
+		t.Fatalf("only %d files were found", len(files))
 	}
 	return files
 }
@@ -170,12 +170,12 @@ func parseImports(t *testing.T, file string) (paths []string) {
 	return paths
 }
 
-// pure are the packages whose results depend on their arguments alone.
+// pure lists the packages whose results depend only on their arguments.
 var pure = []string{"reputation/score", "escrow/trade"}
 
-// Imports that a pure package may not have, each with the packages below it, and
-// functions that it may not use. log/slog may be imported for the interface that
-// hides a secret from logs.
+// These lists hold the imports that a pure package may not have, each including the packages
+// below it, and the functions that a pure package may not use. log/slog may be imported for
+// the interface that hides a secret from logs.
 var (
 	impureImports = []string{"os", "net", "log", "syscall", "io/ioutil", "plugin", "unsafe", "C", "testing", "crypto/rand", "math/rand", "embed", "expvar", "database/sql"}
 	impureUses    = map[string][]string{
@@ -187,8 +187,8 @@ var (
 	}
 )
 
-// TestPurePackages type-checks the pure packages and looks at what they import
-// and use.
+// TestPurePackages type-checks the pure packages and checks their imports and the functions
+// they use.
 func TestPurePackages(t *testing.T) {
 	var paths []string
 	for _, path := range pure {
@@ -210,11 +210,11 @@ func TestPurePackages(t *testing.T) {
 			room, _, _ := strings.Cut(inner, "/")
 			switch {
 			case own && room != "mostro" && room != "internal":
-				t.Errorf("%s imports %s: a pure package imports mostro and internal alone of this module", path, inner)
+				t.Errorf("%s imports %s: of this module a pure package may import only mostro and internal", path, inner)
 			case !own && strings.Contains(imp, ".") && !strings.HasPrefix(imp, "github.com/nbd-wtf/go-nostr"):
-				t.Errorf("%s imports %s: a pure package imports the standard library and go-nostr", path, imp)
+				t.Errorf("%s imports %s: a pure package may import only the standard library and go-nostr", path, imp)
 			case slices.ContainsFunc(impureImports, func(bad string) bool { return imp == bad || strings.HasPrefix(imp, bad+"/") && imp != "log/slog" }):
-				t.Errorf("%s imports %s, which a pure package may not", path, imp)
+				t.Errorf("%s imports %s, which a pure package may not import", path, imp)
 			}
 		}
 		if len(p.CgoFiles) > 0 {
@@ -232,8 +232,8 @@ func TestPurePackages(t *testing.T) {
 	}
 }
 
-// usesOf type-checks a package against the export data of its imports, and
-// returns the object that each identifier stands for.
+// usesOf type-checks a package against the export data of its imports, and returns the object
+// that each identifier refers to.
 func usesOf(t *testing.T, fset *token.FileSet, p listed, exports map[string]string) map[*ast.Ident]types.Object {
 	t.Helper()
 	var files []*ast.File

@@ -28,15 +28,14 @@ import (
 type drilled struct {
 	cmd  *exec.Cmd
 	addr string
-	done chan struct{} // closed when it ended; err is set then
+	done chan struct{} // closed when the process ended; err is set before
 	err  error
 
 	mu   sync.Mutex
 	said bytes.Buffer
 }
 
-// startDrilled runs this test binary as the program, through a shell that first
-// carries out setup.
+// startDrilled runs this test binary as the program, in a shell that first executes setup.
 func startDrilled(t *testing.T, setup, data string) *drilled {
 	t.Helper()
 	d := &drilled{done: make(chan struct{})}
@@ -49,7 +48,7 @@ func startDrilled(t *testing.T, setup, data string) *drilled {
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.cmd.Process.Kill(); <-d.done }) // ended already, unless the test failed
+	t.Cleanup(func() { d.cmd.Process.Kill(); <-d.done }) // the process has ended already, unless the test failed
 	url := regexp.MustCompile(`url=http://([0-9.:]+)/`)
 	serves := make(chan string, 1)
 	go func() {
@@ -70,9 +69,9 @@ func startDrilled(t *testing.T, setup, data string) *drilled {
 	select {
 	case d.addr = <-serves:
 	case <-d.done:
-		t.Fatalf("it does not serve: %s", d.lines())
+		t.Fatalf("the process does not serve: %s", d.lines())
 	case <-time.After(time.Minute):
-		t.Fatalf("it does not serve within a minute: %s", d.lines())
+		t.Fatalf("the process does not serve within a minute: %s", d.lines())
 	}
 	return d
 }
@@ -83,7 +82,7 @@ func (d *drilled) lines() string {
 	return d.said.String()
 }
 
-// end ends the process as an operator does.
+// end stops the process as an operator does.
 func (d *drilled) end(t *testing.T) {
 	t.Helper()
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -92,14 +91,14 @@ func (d *drilled) end(t *testing.T) {
 	select {
 	case <-d.done:
 		if d.err != nil {
-			t.Errorf("it ends with %v: %s", d.err, d.lines())
+			t.Errorf("the process ended with %v: %s", d.err, d.lines())
 		}
 	case <-time.After(time.Minute):
-		t.Fatalf("it does not end: %s", d.lines())
+		t.Fatalf("the process does not end: %s", d.lines())
 	}
 }
 
-// drillClient is a client of one socket.
+// drillClient is a client with one socket.
 type drillClient struct {
 	t  *testing.T
 	ws *websocket.Conn
@@ -115,7 +114,7 @@ func dialDrilled(addr string) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// ask sends a message and reads to the first frame of one of the verbs.
+// ask sends a message and reads until the first frame with one of the verbs.
 func (c *drillClient) ask(message string, verbs ...string) (words []json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -138,7 +137,7 @@ func (c *drillClient) ask(message string, verbs ...string) (words []json.RawMess
 	}
 }
 
-// publish reports whether an event was acknowledged, and the reason if not.
+// publish reports whether an event was acknowledged, and returns the reason if it was not.
 func (c *drillClient) publish(evt *nostr.Event) (ok bool, reason string, err error) {
 	words, err := c.ask(`["EVENT",`+evt.String()+`]`, "OK")
 	if err != nil {
@@ -147,7 +146,7 @@ func (c *drillClient) publish(evt *nostr.Event) (ok bool, reason string, err err
 	return string(words[2]) == "true", string(words[3]), nil
 }
 
-// mustHold asks for events by their ids.
+// mustHold requests events by their ids, and fails if one is missing.
 func (c *drillClient) mustHold(events []*nostr.Event) {
 	c.t.Helper()
 	for i, evt := range events {
@@ -171,9 +170,9 @@ func drillEvent(t *testing.T, n, size int) *nostr.Event {
 	return evt
 }
 
-// A process that may have 256 files and connections serves an honest client
-// beside 400 connections that say nothing, begins new files of the log meanwhile,
-// and takes a new client when there is a place again.
+// A process with a limit of 256 files and connections serves an honest client beside 400
+// silent connections. Meanwhile it starts new files of the log, and it accepts a new client
+// when a connection is free again.
 func TestFewDescriptors(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped under -short: writes 70 MB")
@@ -203,7 +202,7 @@ func TestFewDescriptors(t *testing.T) {
 	publish := func(size int) {
 		evt := drillEvent(t, len(taken), size)
 		if ok, reason, err := c.publish(evt); !ok || err != nil {
-			t.Fatalf("event %d is not taken: %s, %v\n%s", len(taken), reason, err, d.lines())
+			t.Fatalf("event %d was not accepted: %s, %v\n%s", len(taken), reason, err, d.lines())
 		}
 		taken = append(taken, evt)
 	}
@@ -216,11 +215,11 @@ func TestFewDescriptors(t *testing.T) {
 	}
 	for files() < 2 {
 		if len(taken) > 1000 {
-			t.Fatalf("%d events of 100 KiB, and the log has one file", len(taken))
+			t.Fatalf("after %d events of 100 KiB the log has only one file", len(taken))
 		}
 		publish(100 << 10)
 	}
-	// All places are taken, or a bound of ours has closed what is beyond.
+	// All connections are in use, or a limit of the relay has closed the excess ones.
 	closed := 0
 	for _, s := range silent {
 		if err := s.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
@@ -257,8 +256,8 @@ func TestFewDescriptors(t *testing.T) {
 	}
 }
 
-// abortedDisk mounts an ext4 file system of its own, and returns what has the
-// system make it read-only as after an error of the disk, and what mounts it again.
+// abortedDisk mounts an ext4 file system of its own. abort makes the system set it read-only
+// as after a disk error, and again mounts it anew.
 func abortedDisk(t *testing.T) (dir string, abort, again func()) {
 	t.Helper()
 	if os.Getuid() != 0 || testing.Short() {
@@ -299,9 +298,9 @@ func abortedDisk(t *testing.T) (dir string, abort, again func()) {
 	return dir, abort, again
 }
 
-// A disk that becomes read-only ends the program with one line, and nothing that
-// was acknowledged is lost. The program notices by the next event, or by what it
-// writes behind the last one.
+// A disk that becomes read-only ends the program with one log line, and no acknowledged event
+// is lost. The program detects the error at the next event, or when it writes after the last
+// event.
 func TestReadOnlyRemount(t *testing.T) {
 	for _, idle := range []time.Duration{0, 2 * time.Second} {
 		t.Run(fmt.Sprint("next event within ", idle), func(t *testing.T) { readOnlyRemount(t, idle) })
@@ -346,11 +345,11 @@ func readOnlyRemount(t *testing.T, idle time.Duration) {
 	select {
 	case <-d.done:
 	case <-time.After(time.Minute):
-		t.Fatalf("it goes on with a log in doubt: %s", d.lines())
+		t.Fatalf("the process continues after a failed write of the log: %s", d.lines())
 	}
 	said := d.lines()
 	if d.err == nil || strings.Count(said, "event log in doubt") != 1 || !strings.Contains(said, "read-only file system") || strings.Contains(said, "goroutine ") {
-		t.Errorf("it ends with %v, and says\n%s", d.err, said)
+		t.Errorf("the process ended with %v and logged\n%s", d.err, said)
 	}
 	again()
 	d = startDrilled(t, reserve, data)
@@ -360,7 +359,7 @@ func readOnlyRemount(t *testing.T, idle time.Duration) {
 	defer c.ws.CloseNow()
 	c.mustHold(taken)
 	if reason, err := publish(); err != nil || reason != `""` {
-		t.Errorf("an event after it: %s, %v", reason, err)
+		t.Errorf("the answer to an event after the restart is %s, %v", reason, err)
 	}
 	c.ws.CloseNow()
 	d.end(t)

@@ -22,7 +22,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// syncBuffer is a log that goroutines write.
+// syncBuffer is a log for concurrent writes.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -40,8 +40,8 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// TestNodeDownAtStart: with a Lightning node that does not answer, relay, index
-// and explorer serve, /readyz says what is wrong, and the operator's verbs work.
+// TestNodeDownAtStart checks that with a Lightning node that does not answer, the relay, the
+// index and the explorer serve, /readyz names the problem, and the operator's verbs work.
 func TestNodeDownAtStart(t *testing.T) {
 	dir := t.TempDir()
 	cfg := defaultConfig()
@@ -51,7 +51,7 @@ func TestNodeDownAtStart(t *testing.T) {
 	}
 	cfg.Escrow.Enabled = true
 	cfg.Escrow.Key, cfg.Escrow.Witness = filepath.Join(dir, "key"), filepath.Join(dir, "state", "witness")
-	cfg.Escrow.LND.Address = "127.0.0.1:1" // tcpmux: nothing listens
+	cfg.Escrow.LND.Address = "127.0.0.1:1" // tcpmux, a port without a listener
 	cfg.Escrow.LND.Cert, cfg.Escrow.LND.Macaroon = filepath.Join(dir, "tls.cert"), filepath.Join(dir, "macaroon")
 	cfg.Escrow.Prices = nil
 	if err := ensureKey(cfg.Escrow.Key); err != nil {
@@ -72,19 +72,19 @@ func TestNodeDownAtStart(t *testing.T) {
 		return code == http.StatusOK && strings.Contains(body, "escrow: no new orders: the Lightning node does not answer")
 	})
 	if events := mustREQ(t, m, nostr.Filter{Kinds: []int{38383}}); len(events) != 0 {
-		t.Error("an empty relay answers", events)
+		t.Error("an empty relay returned", events)
 	}
 	if code, _, _ := getBody(t, "http://"+m.Addr()+"/"); code != http.StatusOK {
 		t.Errorf("the explorer answers %d", code)
 	}
 	if out := mustProgram(t, "", "trade", "list", "--data", cfg.Data); !strings.Contains(out, "no ") && strings.Contains(out, "error") {
-		t.Errorf("trade list says %q", out)
+		t.Errorf("trade list printed %q", out)
 	}
 	if _, _, body := getBody(t, "http://"+m.PrivateAddr()+"/metrics"); !strings.Contains(body, `mostrodex_escrow_node_problem{problem="unavailable"} 1`) {
-		t.Error("no metric tells of it")
+		t.Error("no metric reports the problem")
 	}
 	if n := strings.Count(log.String(), "the Lightning node cannot be used"); n != 1 {
-		t.Errorf("the log says so %d times: %s", n, log.String())
+		t.Errorf("the log reports the problem %d times: %s", n, log.String())
 	}
 }
 
@@ -104,7 +104,8 @@ func writeCert(t *testing.T, file string) {
 	}
 }
 
-// TestMainnetAsks: on mainnet the operator says that disputes are unsolved.
+// TestMainnetAsks checks that on mainnet the operator has to confirm that disputes have no
+// solver.
 func TestMainnetAsks(t *testing.T) {
 	cfg := defaultConfig().Escrow
 	terms, err := cfg.terms()
@@ -126,16 +127,16 @@ func TestMainnetAsks(t *testing.T) {
 	}
 	info.HoldExpiryDelta = 24
 	if err := ask(); err == nil || !strings.Contains(err.Error(), "margin_blocks") {
-		t.Errorf("with a margin below the node's: %v", err)
+		t.Errorf("the error for a margin below that of the node is %v", err)
 	}
 }
 
-// TestWitnessFile: outside of the data directory, by the service's state
-// directory, the user's, or as configured.
+// TestWitnessFile checks the default paths of the rollback guard: outside the data directory,
+// in the state directory of the service or of the user, or as configured.
 func TestWitnessFile(t *testing.T) {
 	home, err := os.UserHomeDir()
 	if err != nil {
-		t.Skip("no home directory:", err)
+		t.Skip("there is no home directory:", err)
 	}
 	for name, c := range map[string]struct {
 		env  map[string]string

@@ -20,7 +20,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// fair is a market with a past, that this relay received as it went on.
+// fair is a market with a past that this relay received live.
 type fair struct {
 	tb    testing.TB
 	m     *Main
@@ -47,7 +47,7 @@ func signAs(tb testing.TB, keys *mostro.Keys, evt nostr.Event) *nostr.Event {
 	return &evt
 }
 
-// put appends an event as it was received when it was made.
+// put appends an event with a receipt time equal to its creation time.
 func (f *fair) put(keys *mostro.Keys, evt nostr.Event, when time.Time) *nostr.Event {
 	f.tb.Helper()
 	evt.CreatedAt = nostr.Timestamp(when.Unix())
@@ -94,16 +94,16 @@ func (f *fair) order(name string, n int, status mostro.Status, sats int64, when,
 
 const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 
-// newFair runs the program over sixty days of a market: alfa traded and was
-// rated, beta has only just come, under a hostile name, gamma takes euros
-// alone, and delta signed two versions of an order for one second.
+// newFair runs the program with sixty days of a market: alfa traded and was rated, beta is
+// new and has a hostile name, gamma takes only euros, and delta signed two versions of an
+// order for one second.
 func newFair(tb testing.TB, change func(*Config)) *fair {
 	tb.Helper()
 	m := mustRunConfig(tb, tb.TempDir(), change)
 	return fillFair(tb, m, func() {})
 }
 
-// newFairIn is newFair in a directory, with a function that stops it.
+// newFairIn is newFair with a data directory and a function that stops the program.
 func newFairIn(tb testing.TB, dir string) *fair {
 	tb.Helper()
 	cfg := defaultConfig()
@@ -165,8 +165,8 @@ func (f *fair) score(name string) bool {
 	return ok
 }
 
-// rate has a trader rate alfa, with the token that alfa signed for it or
-// without any proof.
+// rate publishes a rating of alfa by a trader, with a token that alfa signed or without any
+// proof.
 func (f *fair) rate(n int, rating, text string, when time.Time, proven bool) {
 	trader := testKeys(f.tb, fmt.Sprint("trader ", n, proven))
 	r := mostro.HostRating{Pubkey: trader.Pubkey(), D: "mostro:" + fairOrderID(n), Platform: mostro.PlatformMostro, Host: f.nodes["alfa"].Pubkey(),
@@ -204,7 +204,7 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 		}
 		first := list.Items[0].Reputation
 		if first.Lo == nil || first.Hi == nil || *first.Lo >= *first.Hi || first.Trades.Witnessed != 56 || first.Trades.Costed != 0 || first.Why != "/api/v1/instances/"+alfa+"/score" {
-			t.Errorf("reputation of the first: %+v", first)
+			t.Errorf("the reputation of the first is %+v", first)
 		}
 	})
 	t.Run("score", func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 			t.Errorf("score: %+v", s)
 		}
 		if s.Links.Assertion == nil {
-			t.Fatal("no assertion named, though there is a key")
+			t.Fatal("no assertion is named although there is a key")
 		}
 		parts := strings.SplitN(*s.Links.Assertion, ":", 3)
 		eventually(t, "assertion", func() bool {
@@ -259,7 +259,7 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 					t.Errorf("rating: %+v", r)
 				}
 				if r.Text != nil && *r.Text == hostile && r.Moves >= 0 {
-					t.Errorf("one star moves it by %v", r.Moves)
+					t.Errorf("one star changes the rank by %v", r.Moves)
 				}
 			}
 			if list.NextCursor == nil {
@@ -305,7 +305,7 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 		}
 		text := mustProgram(t, "", "choose", "--fiat", "VES", "--amount", "100", "--side", "buy", "--method", "pago movil", "--url", base)
 		if !strings.Contains(text, "2 of 4 Mostros fit") || !strings.Contains(text, "1. alfa  rank") || !strings.Contains(text, "does not take VES") {
-			t.Errorf("the verb says\n%s", text)
+			t.Errorf("the verb printed\n%s", text)
 		}
 		if _, errs, code := runProgram(t, "", "choose", "--fiat", "VES"); code != 2 || !strings.Contains(errs, "--side") {
 			t.Errorf("without a side: exit %d, %s", code, errs)
@@ -314,7 +314,7 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 	t.Run("reputation show", func(t *testing.T) {
 		text := mustProgram(t, "", "reputation", "show", alfa, "--url", base)
 		if !strings.Contains(text, "alfa  "+alfa) || !strings.Contains(text, "rank ") || !strings.Contains(text, "29 ratings") && !strings.Contains(text, "no receipt") {
-			t.Errorf("the verb says\n%s", text)
+			t.Errorf("the verb printed\n%s", text)
 		}
 		var both struct {
 			Score   struct{ Rank *int }
@@ -346,7 +346,7 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 			}
 		}
 		if _, _, body := getBody(t, base+"/instances/"+alfa); !strings.Contains(body, "alert(1)") {
-			t.Error("the hostile rating is not shown at all: this test would not see it unescaped")
+			t.Error("the hostile rating is not shown, so this test cannot check its escaping")
 		}
 	})
 	t.Run("watched for too few days", func(t *testing.T) {
@@ -377,11 +377,11 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 		}
 		for _, path := range []string{"/instances", "/instances/" + beta, "/badge/" + beta + ".svg", "/choose?fiat=VES&amount=100&side=buy"} {
 			if _, _, body := getBody(t, base+path); !strings.Contains(body, words) {
-				t.Errorf("%s does not say %q", path, words)
+				t.Errorf("%s does not contain %q", path, words)
 			}
 		}
 		if _, _, lines := getBody(t, base+"/api/v1/export/events?kinds=30382"); strings.Contains(lines, `["d","`+beta+`"]`) {
-			t.Error("an assertion about it is published")
+			t.Error("an assertion about the node was published")
 		}
 	})
 	t.Run("both stories of an order", func(t *testing.T) {
@@ -445,10 +445,10 @@ func TestFaceOfTheWholeProgram(t *testing.T) {
 			}
 			isAPI := strings.HasPrefix(c.path, "/api/")
 			if isAPI && resp.Header.Get("Access-Control-Allow-Origin") != "*" {
-				t.Errorf("%s is closed to other origins", c.path)
+				t.Errorf("%s does not allow other origins", c.path)
 			}
 			if isAPI && c.code >= 400 && resp.Header.Get("Content-Type") != "application/problem+json" {
-				t.Errorf("%s: %s is no problem document", c.path, resp.Header.Get("Content-Type"))
+				t.Errorf("%s: %s is not the type of a problem document", c.path, resp.Header.Get("Content-Type"))
 			}
 		}
 		path := base + "/api/v1/instances/" + f.nodes["gamma"].Pubkey() + "/ratings"
@@ -479,8 +479,8 @@ func writeKey(t *testing.T, name string) string {
 	return file
 }
 
-// TestChooseOfCapturedEvents imports the real events: none was witnessed, so
-// nobody has a rank, and what is offered is found all the same.
+// TestChooseOfCapturedEvents imports real events. None was witnessed, so no Mostro has a
+// rank, but choose finds the offers.
 func TestChooseOfCapturedEvents(t *testing.T) {
 	file := sharedFile(t, "fixtures/real-events.ndjson")
 	m := MustRunMain(t, t.TempDir())
@@ -517,26 +517,26 @@ func TestChooseOfCapturedEvents(t *testing.T) {
 	var c struct{ Notes []string }
 	getJSON(t, base+"/api/v1/choose?fiat=EUR&amount=50&side=buy", &c)
 	if len(c.Notes) == 0 || !strings.Contains(c.Notes[0], "There is no price of bitcoin in EUR") {
-		t.Errorf("without prices: %v", c.Notes)
+		t.Errorf("the notes without prices are %v", c.Notes)
 	}
 }
 
-// TestFacesOfAStoppedServer asks the same of a data directory.
+// TestFacesOfAStoppedServer sends the same queries to a data directory.
 func TestFacesOfAStoppedServer(t *testing.T) {
 	file := sharedFile(t, "fixtures/real-events.ndjson")
 	dir := t.TempDir()
 	mustProgram(t, "", "import", file, "--data", dir)
 	text := mustProgram(t, "", "choose", "--fiat", "EUR", "--side", "buy", "--data", dir)
 	if !strings.Contains(text, "0 of 5 Mostros fit: to buy bitcoin for EUR") || !strings.Contains(text, "CharroNegro  unrated\n   - nobody there sells bitcoin for EUR") {
-		t.Errorf("choose says\n%s", text)
+		t.Errorf("choose printed\n%s", text)
 	}
 	text = mustProgram(t, "", "reputation", "show", "0000cc02101ec29eea9ce623258752b9d7da66c27845ed26846dd0b0fc736b40", "--data", dir)
 	if !strings.Contains(text, "provisional: nothing of this node was witnessed yet") {
-		t.Errorf("show says\n%s", text)
+		t.Errorf("show printed\n%s", text)
 	}
 }
 
-// TestFacePreview serves the fair for as long as TEST_MOSTRODEX_PREVIEW asks.
+// TestFacePreview serves the fair for the duration in TEST_MOSTRODEX_PREVIEW.
 func TestFacePreview(t *testing.T) {
 	d, err := time.ParseDuration(os.Getenv("TEST_MOSTRODEX_PREVIEW"))
 	if err != nil {

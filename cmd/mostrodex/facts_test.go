@@ -19,8 +19,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A node that deletes its failures keeps them, also when the checkpoint is lost:
-// the service, one that starts without a checkpoint and a bundle say the same.
+// The failures of a node that deletes its events stay stored, also if the checkpoint is lost.
+// The service, a service that starts without a checkpoint, and a bundle return the same
+// result.
 func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now().UTC().Truncate(time.Second)
@@ -89,7 +90,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 	}
 	before, after := values(kept), values(served)
 	if after.Rank != before.Rank || string(after.Value) != string(before.Value) || after.Evidence.Failures.Witnessed != 30 || after.Evidence.Disputes.Witnessed != 4 || after.Evidence.DevFees.Claimed != 4 {
-		t.Errorf("deleting moves it:\n%s\n%s", kept, served)
+		t.Errorf("the deletion changes the result:\n%s\n%s", kept, served)
 	}
 	if found := mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Authors: []string{node.Pubkey()}}); len(found) != 9 {
 		t.Errorf("%d orders are served, want the 9 that were not deleted", len(found))
@@ -101,7 +102,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 	}
 	m, stop = open()
 	if got := scoreNow(m, true); got != served {
-		t.Errorf("without the checkpoint:\n%s\nwant\n%s", got, served)
+		t.Errorf("the result without the checkpoint is\n%s\nwant\n%s", got, served)
 	}
 	var out bytes.Buffer
 	scores, err := score.WriteBundle(context.Background(), &out, evidence{m.store}, m.Config.Reputation.params(), now, "", nil)
@@ -109,7 +110,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b, err := json.Marshal(scores[0]); err != nil || string(b) != served {
-		t.Errorf("the bundle says\n%s\nwant\n%s, %v", b, served, err)
+		t.Errorf("the result of the bundle is\n%s\nwant\n%s, %v", b, served, err)
 	}
 	if _, err := score.VerifyBundle(bytes.NewReader(out.Bytes()), nil, nil); err != nil {
 		t.Error(err)

@@ -20,7 +20,8 @@ func TestAgo(t *testing.T) {
 	}
 }
 
-// TestRowsNameKeyAndLink: a row says whose order it is, and how it is taken.
+// TestRowsNameKeyAndLink checks that a row contains the key of the order's Mostro and the
+// link that takes the order.
 func TestRowsNameKeyAndLink(t *testing.T) {
 	key := strings.Repeat("ab", 32)
 	link := "mostro:id-1?relays=wss://a.example,wss://b.example&mostro=" + key
@@ -50,8 +51,8 @@ func TestRowsNameKeyAndLink(t *testing.T) {
 	}
 }
 
-// TestChoiceNamesKeyAndLink prints the key of each Mostro that fits, and the
-// link of its best offer if it has one.
+// TestChoiceNamesKeyAndLink checks that choose prints the key of each Mostro that fits, and
+// the link of its best offer if it has one.
 func TestChoiceNamesKeyAndLink(t *testing.T) {
 	key := strings.Repeat("ab", 32)
 	link := "mostro:id-1?relays=wss://a.example,wss://b.example&mostro=" + key
@@ -70,7 +71,7 @@ func TestChoiceNamesKeyAndLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			if text := out.String(); !strings.Contains(text, key) || !strings.Contains(text, "best offer: id-1\n") || strings.Contains(text, "take it: "+link+"\n") != c.want {
-				t.Errorf("the verb says\n%s", text)
+				t.Errorf("the verb printed\n%s", text)
 			}
 		})
 	}

@@ -13,15 +13,15 @@ import (
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 )
 
-// status asks as a client behind a proxy does, whose rate is counted.
+// status sends a request as a client behind a proxy, whose rate is counted.
 func status(t *testing.T, url string, header ...string) (int, http.Header) {
 	t.Helper()
 	code, h, _ := getBody(t, url, append([]string{"X-Forwarded-For", "203.0.113.7"}, header...)...)
 	return code, h
 }
 
-// TestHTTPHasRates: requests of an address are charged by what they cost; the
-// programs of this machine and other addresses are not.
+// TestHTTPHasRates checks that the requests of an address are charged by their cost, and that
+// programs on this machine and other addresses are not affected.
 func TestHTTPHasRates(t *testing.T) {
 	m := mustRunConfig(t, t.TempDir(), func(c *Config) {
 		c.Relay.Quota.RequestsPerMinutePerIP = 100
@@ -47,10 +47,11 @@ func TestHTTPHasRates(t *testing.T) {
 			t.Errorf("%s: %d requests were answered, want %d: each costs %d of 100", c.path, allowed, most-1, c.cost)
 		}
 		if h.Get("Retry-After") == "" || h.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: refused with %v", c.path, h)
+			t.Errorf("%s: the headers of the refusal are %v", c.path, h)
 		}
 	}
-	// A header that claims a handshake does not open the expensive routes.
+	// A header that claims a WebSocket handshake does not bypass the limit of the expensive
+	// routes.
 	answered := 0
 	for range 10 {
 		if code, _, _ := getBody(t, base+"/api/v1/export/events", "X-Forwarded-For", "198.51.100.200", "Upgrade", "websocket", "Connection", "Upgrade"); code == http.StatusOK {
@@ -65,16 +66,16 @@ func TestHTTPHasRates(t *testing.T) {
 	}
 	for range 120 {
 		if code, _, _ := getBody(t, base+"/healthz"); code != http.StatusOK {
-			t.Fatalf("a program of this machine is answered %d", code)
+			t.Fatalf("the status for a program on this machine is %d", code)
 		}
 	}
 	if code, _ := status(t, base+"/api/v1/orders"); code != http.StatusOK {
-		t.Errorf("another address is answered %d", code)
+		t.Errorf("the status for another address is %d", code)
 	}
 }
 
-// TestAnswersAreCompressed: pages and lists are sent compressed to clients that
-// ask for it, and an ETag holds for both forms.
+// TestAnswersAreCompressed checks that pages and lists are compressed for clients that accept
+// compression, and that an ETag holds for both forms.
 func TestAnswersAreCompressed(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	events := mustCorpus(t, corpus.Config{Orders: 200})
@@ -115,12 +116,12 @@ func TestAnswersAreCompressed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		isPage := strings.HasPrefix(path, "/?") // pages tell how long ago things were
+		isPage := strings.HasPrefix(path, "/?") // pages contain the age of events
 		if 3*len(raw) > len(plain) || len(text) != len(plain) && !isPage {
 			t.Errorf("%s: %d bytes, compressed %d, unpacked %d", path, len(plain), len(raw), len(text))
 		}
 		t.Logf("%s: %d bytes, compressed %d", path, len(plain), len(raw))
-		if strings.HasPrefix(path, "/api/v1/orders") { // a page tells the second, an export has no tag
+		if strings.HasPrefix(path, "/api/v1/orders") { // a page contains the second, and an export has no ETag
 			tag := resp.Header.Get("ETag")
 			if tag == "" || tag != plainHeader.Get("ETag") {
 				t.Errorf("%s: ETag %q, uncompressed %q", path, tag, plainHeader.Get("ETag"))

@@ -10,9 +10,9 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// pretend adds two keys that pretend to be alfa: "stranger" only in the name of
-// its orders, "twin" with an info of its own, under a name that looks the same,
-// first seen an hour ago. Both praise their makers.
+// pretend adds two keys that imitate alfa: "stranger" only in the name of its orders, "twin"
+// with an info event under a name that looks the same and was first seen an hour ago. Both
+// praise their makers.
 func (f *fair) pretend() {
 	f.tb.Helper()
 	now := time.Now()
@@ -45,9 +45,8 @@ func (f *fair) pretend() {
 	eventually(f.tb, "the score of twin", func() bool { return f.score("twin") })
 }
 
-// TestImpostorBesideTheOriginal: in the book, the choice and the pages of the
-// whole program the original comes first, and those who use its name are
-// marked.
+// TestImpostorBesideTheOriginal checks that the original comes first in the book, the choice
+// and the pages of the whole program, and that keys that use its name are marked.
 func TestImpostorBesideTheOriginal(t *testing.T) {
 	f := newFair(t, nil)
 	f.pretend()
@@ -80,7 +79,7 @@ func TestImpostorBesideTheOriginal(t *testing.T) {
 		}
 	}
 	if place["alfa"] == 0 || place["twin"] != len(book.Items) && place["stranger"] != len(book.Items) || place["alfa"] > place["twin"] || place["alfa"] > place["stranger"] || place["beta"] > place["twin"] {
-		t.Errorf("places are %v of %d", place, len(book.Items))
+		t.Errorf("the positions are %v of %d", place, len(book.Items))
 	}
 	var choice struct {
 		Candidates []struct {
@@ -91,7 +90,7 @@ func TestImpostorBesideTheOriginal(t *testing.T) {
 	getJSON(t, base+"/api/v1/choose?fiat=VES&side=buy&exposure=ignore", &choice)
 	n := len(choice.Candidates)
 	if n < 3 || choice.Candidates[0].Pubkey != f.nodes["alfa"].Pubkey() || choice.Candidates[n-1].Pubkey != f.nodes["twin"].Pubkey() || choice.Candidates[n-1].UsesNameOf == nil {
-		t.Errorf("candidates are %+v", choice.Candidates)
+		t.Errorf("the candidates are %+v", choice.Candidates)
 	}
 	for path, want := range map[string]string{
 		"/?fiat=VES":                             "uses the name of",

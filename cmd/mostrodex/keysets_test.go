@@ -11,8 +11,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestKeysetOf looks for a keyset under the present kind, the former one and
-// both, with an announcement of the same host beside it.
+// TestKeysetOf looks for a keyset under the present kind, the former kind and both, together
+// with an announcement of the same host.
 func TestKeysetOf(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	ctx := t.Context()
@@ -86,8 +86,8 @@ func TestKeysetOf(t *testing.T) {
 	}
 }
 
-// TestListOfKindsFromBefore keeps a list of kinds that an operator wrote when
-// keysets had kind 38387, and has the keysets' present kind admitted by it.
+// TestListOfKindsFromBefore uses a list of kinds that an operator wrote when keysets had kind
+// 38387, and checks that the list admits the present kind of keysets.
 func TestListOfKindsFromBefore(t *testing.T) {
 	for name, c := range map[string]struct{ kinds, want []int }{
 		"default":         {nil, nil},

@@ -25,9 +25,9 @@ import (
 
 var killCycles = flag.Int("kill.cycles", 2, "kill -9 cycles of TestKill")
 
-// TestKill kills a serving process with SIGKILL in the middle of an import of
-// 20,000 events, again and again: the log must stay sound, hold every event
-// whose result was sent, and the index must equal one built from scratch.
+// TestKill kills a serving process with SIGKILL repeatedly during an import of 20,000 events.
+// The log must stay sound and hold every event whose result was sent, and the index must
+// equal one that is built from scratch.
 func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped under -short: starts processes")
@@ -45,7 +45,8 @@ func TestKill(t *testing.T) {
 			dir, acked = filepath.Join(root, fmt.Sprint(cycle)), map[string]bool{}
 		}
 		child, addr := startChild(t, dir)
-		// Results come for what is held already too; die some way beyond it.
+		// Results also arrive for events that are already stored. The process is killed a
+		// random distance beyond those.
 		target := len(acked) + 1 + r.IntN(4000)
 		importUntil(t, child, addr, body, acked, target)
 		afterKill(t, dir, acked)
@@ -64,7 +65,7 @@ func startChild(t *testing.T, dir string) (*exec.Cmd, string) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { child.Process.Kill(); child.Wait() }) // dead already, unless the test failed
+	t.Cleanup(func() { child.Process.Kill(); child.Wait() }) // the child has ended already, unless the test failed
 	url := regexp.MustCompile(`url=http://([0-9.:]+)/`)
 	lines := bufio.NewScanner(stderr)
 	var said bytes.Buffer
@@ -82,7 +83,7 @@ func startChild(t *testing.T, dir string) (*exec.Cmd, string) {
 	return nil, ""
 }
 
-// importUntil imports and kills the child once that many results have come.
+// importUntil imports, and kills the child after the given number of results.
 func importUntil(t *testing.T, child *exec.Cmd, addr string, body []byte, acked map[string]bool, target int) {
 	t.Helper()
 	defer child.Wait()
@@ -99,7 +100,7 @@ func importUntil(t *testing.T, child *exec.Cmd, addr string, body []byte, acked 
 			Summary *relay.ImportSummary
 		}
 		if json.Unmarshal(lines.Bytes(), &res) != nil {
-			return // half a line: the kill has come through
+			return // half a line, because the child was killed
 		}
 		if res.Summary != nil {
 			return
@@ -109,7 +110,7 @@ func importUntil(t *testing.T, child *exec.Cmd, addr string, body []byte, acked 
 		}
 		acked[res.ID] = true
 		if results++; results == target {
-			child.Process.Kill() // and read on: what was sent before counts
+			child.Process.Kill() // results that were sent before the kill are still read
 		}
 	}
 }
@@ -150,7 +151,7 @@ func afterKill(t *testing.T, dir string, acked map[string]bool) {
 		t.Fatal(err)
 	}
 	if grown != built {
-		t.Fatalf("after %d events the index (%s) differs from one built from scratch (%s)", m.store.Head(), grown, built)
+		t.Fatalf("after %d events the index (%s) differs from an index built from scratch (%s)", m.store.Head(), grown, built)
 	}
 	t.Logf("%d acknowledged, %d in the log, index %s", len(acked), m.store.Head(), strings.TrimSpace(grown)[:8])
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// childVar makes the test binary behave as the program itself, for tests that
-// need a process of its own.
+// If childVar is set, the test binary behaves as the program itself, for tests that need a
+// separate process.
 const childVar = "TEST_MOSTRODEX_CHILD"
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func MustRunMain(tb testing.TB, dir string) *Main {
 	return mustRunConfig(tb, dir, nil)
 }
 
-// mustRunConfig is MustRunMain with a config that change has altered.
+// mustRunConfig is MustRunMain with a config that change has modified.
 func mustRunConfig(tb testing.TB, dir string, change func(*Config)) *Main {
 	tb.Helper()
 	cfg := defaultConfig()
@@ -59,7 +59,7 @@ func startMain(tb testing.TB, m *Main) {
 	tb.Cleanup(startMainUntil(tb, m))
 }
 
-// startMainUntil gives a function that stops the program, once.
+// startMainUntil starts the program and returns a function that stops it once.
 func startMainUntil(tb testing.TB, m *Main) (stop func()) {
 	tb.Helper()
 	if err := m.Open(); err != nil {
@@ -79,7 +79,7 @@ func startMainUntil(tb testing.TB, m *Main) (stop func()) {
 	})
 }
 
-// runProgram runs a verb as main would and gives what it printed.
+// runProgram runs a verb as main does and returns its output.
 func runProgram(tb testing.TB, stdin string, args ...string) (stdout, stderr string, code int) {
 	tb.Helper()
 	var out, errs bytes.Buffer
@@ -128,17 +128,17 @@ func getJSON(tb testing.TB, url string, v any) {
 	}
 }
 
-// eventually waits on a condition.
+// eventually waits until a condition holds.
 func eventually(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatalf("%s: not within 20 s", what)
+			tb.Fatalf("condition not met within 20 s: %s", what)
 		}
 	}
 }
 
-// ready waits until the index has everything.
+// ready waits until the index has applied the whole log.
 func ready(tb testing.TB, m *Main) {
 	tb.Helper()
 	eventually(tb, "readyz", func() bool {
@@ -147,8 +147,8 @@ func ready(tb testing.TB, m *Main) {
 	})
 }
 
-// dialNostr connects go-nostr's client until ctx ends. Its Close races with
-// itself, so it is left out.
+// dialNostr connects go-nostr's client until ctx ends. Its Close method has a data race with
+// itself, so the tests do not call Close.
 func dialNostr(tb testing.TB, ctx context.Context, m *Main) *nostr.Relay {
 	tb.Helper()
 	r := nostr.NewRelay(ctx, "ws://"+m.Addr())
@@ -217,14 +217,14 @@ func TestServeAnswers(t *testing.T) {
 	}
 	for _, nip := range []int{1, 9, 11, 40, 42, 45, 50, 70} {
 		if !slices.Contains(info.SupportedNIPs, nip) {
-			t.Errorf("NIP-11 does not name NIP-%02d", nip)
+			t.Errorf("the NIP-11 document does not name NIP-%02d", nip)
 		}
 	}
 	if info.Limitation.MaxLimit == 0 {
-		t.Error("NIP-11 publishes no max_limit")
+		t.Error("the NIP-11 document has no max_limit")
 	}
 	if got := mustREQ(t, m, nostr.Filter{Kinds: []int{1}, Limit: 1}); len(got) != 0 {
-		t.Errorf("an empty relay gives %v", got)
+		t.Errorf("an empty relay returned %v", got)
 	}
 	if code, _, body := getBody(t, "http://"+m.PrivateAddr()+"/metrics"); code != 200 || !strings.Contains(body, "mostrodex_relay_log_head 0") {
 		t.Errorf("metrics: %d %.300s", code, body)
@@ -234,7 +234,7 @@ func TestServeAnswers(t *testing.T) {
 	}
 }
 
-// order is what these tests read of the API's order.
+// order holds the fields of the API's order that these tests read.
 type order struct {
 	Pubkey, D, Side, Status, Fiat, Platform string
 	EventID                                 string `json:"event_id"`
@@ -249,7 +249,7 @@ type orderPage struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// allOrders follows the pages of a query to its end.
+// allOrders reads all pages of a query.
 func allOrders(tb testing.TB, m *Main, query string) (list []order, total int) {
 	tb.Helper()
 	cursor := ""
@@ -273,8 +273,8 @@ func ids(list []order) []string {
 	return out
 }
 
-// interrupting is a file without end: after its text it has the program
-// interrupted, and goes on with empty lines.
+// interrupting is an endless file. After its text it interrupts the program, and continues
+// with empty lines.
 type interrupting struct {
 	text io.Reader
 	stop context.CancelFunc
@@ -290,7 +290,8 @@ func (r interrupting) Read(b []byte) (int, error) {
 	return 1, nil
 }
 
-// TestInterruptedImport says how far it came, and that much is there.
+// TestInterruptedImport checks that an interrupted import reports its progress, and that the
+// reported events are stored.
 func TestInterruptedImport(t *testing.T) {
 	dir := t.TempDir()
 	events := mustCorpus(t, corpus.Config{Seed: 10, Instances: 1, Orders: 300, Now: time.Now(), Unexpired: true})
@@ -310,7 +311,7 @@ func TestInterruptedImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	if held < added || held+again != len(events) {
-		t.Errorf("%d were said to be kept; the next import added %d and found %d of %d", added, again, held, len(events))
+		t.Errorf("the import reported %d stored events; the next import added %d and found %d of %d", added, again, held, len(events))
 	}
 }
 
@@ -323,7 +324,7 @@ func eventIDs(events []*nostr.Event) []string {
 	return out
 }
 
-// TestRoadsAgree asks one question over three roads and by hand.
+// TestRoadsAgree runs one query in three ways and compares the results with a manual search.
 func TestRoadsAgree(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	events := mustCorpus(t, corpus.Config{Seed: 4, Instances: 6, Orders: 300, Now: time.Now(), Unexpired: true})
@@ -333,12 +334,12 @@ func TestRoadsAgree(t *testing.T) {
 	}
 	again := mustProgram(t, ndjson(t, events), "import", "-", "--url", "ws://"+m.Addr())
 	if want := fmt.Sprintf("added 0 duplicate %d archived 0 rejected 0\n", len(events)); again != want {
-		t.Fatalf("import again: %q, want %q", again, want)
+		t.Fatalf("the second import printed %q, want %q", again, want)
 	}
 	newest := map[string]*nostr.Event{}
 	for _, evt := range events {
 		if evt.Kind == mostro.KindOrder {
-			newest[evt.PubKey+evt.Tags.GetD()] = evt // the corpus publishes in order
+			newest[evt.PubKey+evt.Tags.GetD()] = evt // the events of the corpus are in order of time
 		}
 	}
 	for _, fiat := range []string{"VES", "EUR", "ARS"} {
@@ -376,7 +377,7 @@ func TestRoadsAgree(t *testing.T) {
 	}
 	exported := mustProgram(t, "", "export", "--url", "http://"+m.Addr())
 	if got := strings.Count(exported, "\n"); got != len(events) {
-		t.Errorf("%d events exported, want %d", got, len(events))
+		t.Errorf("%d events were exported, want %d", got, len(events))
 	}
 	if code, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/events/"+events[0].ID); code != 200 || !strings.Contains(body, events[0].Sig) {
 		t.Errorf("events/{id}: %d %s", code, body)
@@ -391,7 +392,7 @@ func sharedFile(t *testing.T, name string) string {
 	}
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("skipped: the reference folder with %s is not beside this clone", name)
+		t.Skipf("the reference folder with %s is not beside this clone", name)
 	}
 	return path
 }
@@ -430,7 +431,7 @@ func TestCapturedEvents(t *testing.T) {
 			var in struct{ Pubkey string }
 			code, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/instances/"+evt.PubKey)
 			if code == http.StatusOK && json.Unmarshal([]byte(body), &in) == nil {
-				t.Errorf("foreign event %s made an instance: %s", evt.ID, body)
+				t.Errorf("the foreign event %s created an instance: %s", evt.ID, body)
 			}
 		}
 		if evt.Kind != mostro.KindOrder {
@@ -464,7 +465,7 @@ func TestCapturedEvents(t *testing.T) {
 	}
 }
 
-// TestMistakes reads the errors that a user gets.
+// TestMistakes checks the error messages for wrong command lines.
 func TestMistakes(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.toml")
@@ -513,7 +514,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestRejectedLines says which line and why, and carries on.
+// TestRejectedLines checks that import reports the line and the reason, and continues.
 func TestRejectedLines(t *testing.T) {
 	dir := t.TempDir()
 	events := mustCorpus(t, corpus.Config{Seed: 9, Instances: 1, Orders: 3, Now: time.Now(), Unexpired: true})

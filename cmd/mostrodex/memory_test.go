@@ -9,7 +9,7 @@ import (
 func TestMemoryLimit(t *testing.T) {
 	for alive, want := range map[uint64]int64{0: memoryEase, 100 << 20: memoryEase, 10 << 30: 13421772800} {
 		if got := memoryLimit(alive); got != want {
-			t.Errorf("%d bytes alive: limit %d, want %d", alive, got, want)
+			t.Errorf("the limit for %d live bytes is %d, want %d", alive, got, want)
 		}
 	}
 	t.Setenv("GOMEMLIMIT", "")
@@ -21,6 +21,6 @@ func TestMemoryLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := debug.SetMemoryLimit(-1); after != before {
-		t.Errorf("the limit stays at %d, it was %d", after, before)
+		t.Errorf("the limit is still %d, it was %d before", after, before)
 	}
 }

@@ -62,7 +62,7 @@ func TestKeysVerbs(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	if _, err := runKeysOrMessage(t, "", "keys", "new", "--key", at("a")); !errors.Is(err, os.ErrExist) {
-		t.Errorf("overwriting a key: %v", err)
+		t.Errorf("the error of overwriting a key is %v", err)
 	}
 
 	words := "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about\n"
@@ -78,7 +78,7 @@ func TestKeysVerbs(t *testing.T) {
 		t.Errorf("index 0: %s", k.Pubkey)
 	}
 	if k := showKeys(t, "derive", "--key", at("seed"), "--index", "2"); k.Pubkey != trade2 {
-		t.Errorf("index 2 of a key file with words: %s", k.Pubkey)
+		t.Errorf("the key of index 2 of a key file with words is %s", k.Pubkey)
 	}
 	if k := showKeys(t, "derive", "--words", at("seed"), "--index", "2", "--key", at("trade2")); k.Pubkey != trade2 {
 		t.Errorf("index 2: %s", k.Pubkey)
@@ -87,7 +87,7 @@ func TestKeysVerbs(t *testing.T) {
 		t.Errorf("written: %s", k.Pubkey)
 	}
 	if out := mustRunKeysOrMessage(t, words, "keys", "derive", "--index", "2", "--key", at("trade2b")); !strings.Contains(out, trade2) {
-		t.Errorf("from standard input: %s", out)
+		t.Errorf("the output for standard input is %s", out)
 	}
 	if a, err := os.ReadFile(at("trade2")); err != nil {
 		t.Error(err)
@@ -95,7 +95,7 @@ func TestKeysVerbs(t *testing.T) {
 		t.Errorf("two files of one key differ, %v", err)
 	}
 	if _, err := runKeysOrMessage(t, "", "keys", "derive", "--words", at("seed"), "--key", at("trade2")); !errors.Is(err, os.ErrExist) {
-		t.Errorf("overwriting a derived key: %v", err)
+		t.Errorf("the error of overwriting a derived key is %v", err)
 	}
 	made24 := showKeys(t, "new", "--words", at("seed2"))
 	if b, err := os.ReadFile(at("seed2")); err != nil || len(strings.Fields(string(b))) != 24 {
@@ -147,7 +147,7 @@ func TestMessageVerbs(t *testing.T) {
 			t.Fatal(err)
 		}
 		message := strings.Replace(draft, `"request_id":1,"trade_index":1`, `"version":`+c.version+`,"request_id":1,"trade_index":1`, 1)
-		if c.transport == "legacy" { // which knows neither number
+		if c.transport == "legacy" { // the legacy form contains neither number
 			message = strings.Replace(message, `"request_id":1,"trade_index":1`, `"request_id":null,"trade_index":null`, 1)
 		}
 		if got.Transport != c.transport || got.Sender != trade.Pubkey || got.Identity != want || got.CreatedAt < 1700000000 || string(got.Message) != message {
@@ -187,7 +187,7 @@ func TestMessageCheck(t *testing.T) {
 		in     string
 		args   []string
 		rule   string
-		offset int // -1: no diff
+		offset int // -1 if there is no difference
 	}{
 		"spaces":       {strings.Replace(good, `,"payload"`, `, "payload"`, 1), nil, "canonical", strings.Index(good, `,"payload"`) + 1},
 		"field order":  {strings.Replace(good, `"request_id":1,"trade_index":null`, `"trade_index":null,"request_id":1`, 1), nil, "canonical", len(`{"order":{"version":2,"`)},
@@ -213,10 +213,10 @@ func TestMessageCheck(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, out, err)
 		}
 	}
-	// A node's own message that a request must not look like.
+	// A message of the node is not accepted as a request.
 	answer := `{"restore":{"version":2,"request_id":null,"trade_index":null,"action":"restore-session","payload":{"restore_data":{"orders":[],"disputes":[]}}}}`
 	if _, err := runKeysOrMessage(t, answer, "message", "check"); err == nil {
-		t.Error("an answer passes as a request")
+		t.Error("an answer was accepted as a request")
 	}
 	mustRunKeysOrMessage(t, answer, "message", "check", "--answer")
 
@@ -227,6 +227,6 @@ func TestMessageCheck(t *testing.T) {
 	}
 	caret := strings.Index(lines[4], "^")
 	if caret < 0 || lines[2][caret] != ' ' || lines[3][caret:caret+2] != `\"` || lines[2][:caret][8:] != lines[3][:caret][8:] {
-		t.Errorf("the caret points elsewhere:\n%s", out)
+		t.Errorf("the caret is at the wrong position:\n%s", out)
 	}
 }

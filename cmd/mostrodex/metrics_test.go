@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// TestMetricNames holds the names against Prometheus' own linter, and against
-// promtool where it is installed.
+// TestMetricNames checks the names with Prometheus' own linter, and with promtool if it is
+// installed.
 func TestMetricNames(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	ready(t, m)

@@ -19,8 +19,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// visitor is a browser's signer and a hand that fills in the form: once
-// wrongly, once rightly. What the page says is posted to /said.
+// visitor simulates a browser's signer and a user who fills in the form, first wrongly and
+// then correctly. The messages of the page are posted to /said.
 const visitor = `"use strict";
 const told = (text) => fetch("/said", {method: "POST", body: text});
 window.nostr = {
@@ -47,15 +47,15 @@ addEventListener("load", async () => {
 });
 `
 
-// TestVisitorRatesWithABrowserSigner runs the page's script in a browser,
-// under the page's own policy, up to the rating that counts.
+// TestVisitorRatesWithABrowserSigner runs the page's script in a browser, under the page's
+// own policy, until the rating counts.
 func TestVisitorRatesWithABrowserSigner(t *testing.T) {
 	browser, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("skipped: no chromium on this machine")
+		t.Skip("there is no chromium on this machine")
 	}
 	if testing.Short() {
-		t.Skip("skipped: starts a browser")
+		t.Skip("this test starts a browser")
 	}
 	f := newFair(t, nil)
 	alfa, trader := f.nodes["alfa"].Pubkey(), testKeys(t, "visitor")
@@ -65,7 +65,7 @@ func TestVisitorRatesWithABrowserSigner(t *testing.T) {
 	}
 	quote := func(s string) string { return strconv.Quote(s) }
 	script := strings.NewReplacer("PUBKEY", quote(trader.Pubkey()), "ORDER", quote(fairOrderID(1)), "TOKEN", quote(token)).Replace(visitor)
-	said := make(chan string, 8) // more than the page says
+	said := make(chan string, 8) // larger than the number of messages of the page
 
 	backend, err := url.Parse("http://" + f.m.Addr())
 	if err != nil {
@@ -87,7 +87,7 @@ func TestVisitorRatesWithABrowserSigner(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		r.Header.Del("Accept-Encoding") // the proxy writes into the page
+		r.Header.Del("Accept-Encoding") // the proxy changes the page
 		proxy.ServeHTTP(w, r)
 	})
 	mux.HandleFunc("/visitor.js", func(w http.ResponseWriter, _ *http.Request) {
@@ -101,7 +101,7 @@ func TestVisitorRatesWithABrowserSigner(t *testing.T) {
 	mux.HandleFunc("/sign", func(w http.ResponseWriter, r *http.Request) {
 		var evt nostr.Event
 		if err := json.NewDecoder(r.Body).Decode(&evt); err != nil {
-			t.Errorf("what the page has signed: %v", err)
+			t.Errorf("the event that the page signed: %v", err)
 		}
 		json.NewEncoder(w).Encode(signAs(t, trader, evt))
 	})
@@ -118,10 +118,10 @@ func TestVisitorRatesWithABrowserSigner(t *testing.T) {
 		select {
 		case got := <-said:
 			if !strings.HasPrefix(got, want) {
-				t.Fatalf("the page says %q, want %q", got, want)
+				t.Fatalf("the message of the page is %q, want %q", got, want)
 			}
 		case <-time.After(90 * time.Second):
-			t.Fatalf("the page did not say %q within 90 s", want)
+			t.Fatalf("the page did not show %q within 90 s", want)
 		}
 	}
 	var list struct {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// An index without an escrow asks the sources that reputation.prices names, and
-// choose believes them before all that Mostros sign.
+// An index without an escrow polls the sources in reputation.prices, and choose prefers their
+// prices to all prices that Mostros sign.
 func TestOwnPricesOfAnIndex(t *testing.T) {
 	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/exrates/BTC" {
@@ -36,10 +36,10 @@ func TestOwnPricesOfAnIndex(t *testing.T) {
 	}
 	own := ownPrices{m}
 	if btc, ok := own.Price("EUR", time.Now().Add(time.Hour)); ok {
-		t.Errorf("a price of an hour ago is believed: %v", btc)
+		t.Errorf("a price of an hour ago is used: %v", btc)
 	}
 	if _, ok := (ownPrices{&Main{}}).Price("EUR", time.Now()); ok {
-		t.Error("a program without sources says a price")
+		t.Error("a program without sources returned a price")
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// TestRateOverSockets measures whole trades a second from the outside: for
-// each trade two new keys and two new websockets, every message sealed, sent,
-// answered and opened, the sats held and paid out on the simulated network. The
-// clients run in the same process and take their share of the machine.
+// TestRateOverSockets measures whole trades per second from outside. Each trade uses two new
+// keys and two new websockets. Every message is sealed, sent, answered and opened, and the
+// sats are held and paid out on the simulated network. The clients run in the same process
+// and use a part of the machine.
 func TestRateOverSockets(t *testing.T) {
 	if os.Getenv("MOSTRODEX_RATE") == "" {
 		t.Skip("MOSTRODEX_RATE=1 measures whole trades over the demo's sockets")
@@ -44,7 +44,7 @@ func TestRateOverSockets(t *testing.T) {
 		n := trades / traders * traders
 		done += n
 		took := time.Since(began)
-		t.Logf("%d at a time: %d trades in %v: %.1f a second; %.1f ms of processor time each, clients included",
+		t.Logf("%d at a time: %d trades in %v: %.1f per second; %.1f ms of processor time each, clients included",
 			traders, n, took.Round(time.Millisecond), float64(n)/took.Seconds(), (processorTime(t)-cpu).Seconds()*1000/float64(n))
 	}
 	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &after)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestReadyWaitsForScores: not before the index and the scores have read the
-// log.
+// TestReadyWaitsForScores checks that /readyz fails until the index and the scores have read
+// the log.
 func TestReadyWaitsForScores(t *testing.T) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"

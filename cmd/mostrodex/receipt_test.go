@@ -14,7 +14,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// keyFile writes a user's trade key, or a new key, to a file.
+// keyFile writes a user's trade key, or a new key if keys is nil, to a file.
 func keyFile(t *testing.T, dir, name string, keys *mostro.Keys) string {
 	t.Helper()
 	if keys == nil {
@@ -30,7 +30,7 @@ func keyFile(t *testing.T, dir, name string, keys *mostro.Keys) string {
 	return file
 }
 
-// mail finds the event by which a user was told something.
+// mail returns the event that carried a message to a user.
 func (u *demoUser) mail(action mostro.Action) *nostr.Event {
 	u.t.Helper()
 	var found *nostr.Event
@@ -46,9 +46,9 @@ func (u *demoUser) mail(action mostro.Action) *nostr.Event {
 	return found
 }
 
-// TestDemoReceipts trades over the demo's sockets, and has both sides get every
-// kind of receipt by the program's own verbs and rate by it. The ratings are
-// read back from the relay and checked as a stranger would.
+// TestDemoReceipts trades over the demo's sockets. Both sides get every kind of receipt with
+// the program's own verbs, and rate with the receipts. The ratings are read back from the
+// relay and checked as a third party would.
 func TestDemoReceipts(t *testing.T) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
@@ -83,7 +83,7 @@ func TestDemoReceipts(t *testing.T) {
 				}
 				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--transport", transport.String(), "--url", url, "--out", s.file("r1"))
 				if f := s.read("r1"); !mostro.VerifyToken(node, side.user.keys.Pubkey(), id.String(), f.Token) {
-					t.Errorf("%s: no token for RoboSats' readers", role)
+					t.Errorf("%s: no token for readers of RoboSats", role)
 				}
 				if r := s.rate("r1", s.key, 4); r.Kind != mostro.ReceiptR1 || r.Role != role || r.BandSats != 10_000 || r.Day == "" {
 					t.Errorf("%s, r1: %+v", role, r)
@@ -93,10 +93,10 @@ func TestDemoReceipts(t *testing.T) {
 				if r := s.rate("r2", blindKey, 3); r.Kind != mostro.ReceiptR2 || r.Order != "" || r.Role != "" || r.Rater == side.user.keys.Pubkey() {
 					t.Errorf("%s, r2: %+v", role, r)
 				}
-				// An answer that was lost can be asked for again.
+				// An answer that was lost can be requested again.
 				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--blind-key", blindKey, "--transport", transport.String(), "--url", url, "--out", s.file("r2-again"))
 				if first, again := s.read("r2"), s.read("r2-again"); first.Receipt[2] != again.Receipt[2] {
-					t.Errorf("%s: another blind receipt the second time", role)
+					t.Errorf("%s: the second answer has another blind receipt", role)
 				}
 				otherKey := keyFile(t, s.dir, "other.key", nil)
 				if _, errs, code := runProgram(t, "", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--blind-key", otherKey,
@@ -104,7 +104,7 @@ func TestDemoReceipts(t *testing.T) {
 					t.Errorf("%s: a second blind receipt: exit code %d, %s", role, code, errs)
 				}
 				if _, err := os.Stat(s.file("again")); err == nil {
-					t.Error("a refused question leaves a file behind")
+					t.Error("a refused request left a file")
 				}
 				if role == mostro.RoleSeller {
 					trade, err := m.escrow.engine.Trade(context.Background(), *id)
@@ -122,13 +122,13 @@ func TestDemoReceipts(t *testing.T) {
 			}
 		})
 	}
-	// Without a receipt a rating is published, and said to be unproven; with
-	// one that does not hold it is not published.
+	// Without a receipt, a rating is published and reported as unproven. With an invalid
+	// receipt, a rating is not published.
 	dir := t.TempDir()
 	key := keyFile(t, dir, "k", nil)
 	order := "308e1272-d5f4-47e6-bd97-3504baea9c23"
 	if out := mustProgram(t, "", "rate", node, "--stars", "1", "--key", key, "--order", order, "--url", url); !strings.Contains(out, "unproven") {
-		t.Errorf("rate says %s", out)
+		t.Errorf("rate printed %s", out)
 	}
 	keys, err := loadKeys(key)
 	if err != nil {
@@ -180,14 +180,14 @@ func (s rater) verb(stdin string, args ...string) string {
 	return mustProgram(s.t, stdin, args...)
 }
 
-// rate rates by a receipt, and gives what the relay's copy of the rating
-// proves to somebody who knows nothing else.
+// rate publishes a rating with a receipt, and returns the receipt that the relay's copy of
+// the rating proves to a third party.
 func (s rater) rate(receipt, key string, stars int) mostro.Receipt {
 	s.t.Helper()
 	out := s.verb("", "rate", s.node, "--stars", string(rune('0'+stars)), "--key", key, "--receipt", s.file(receipt), "--url", s.url, "--json", "--text", "Fast and fair.")
 	var said checkedReceipt
 	if err := json.Unmarshal([]byte(out), &said); err != nil || said.Kind != receipt {
-		s.t.Fatalf("rate says %s", out)
+		s.t.Fatalf("rate printed %s", out)
 	}
 	events := mustREQ(s.t, s.m, nostr.Filter{IDs: []string{said.EventID}})
 	if len(events) != 1 {
@@ -198,7 +198,7 @@ func (s rater) rate(receipt, key string, stars int) mostro.Receipt {
 		s.t.Fatal(err)
 	}
 	if rating.Rating.Cmp(starsOf(int64(stars))) != 0 || rating.Text != "Fast and fair." {
-		s.t.Errorf("the rating says %s, %q", rating.Rating, rating.Text)
+		s.t.Errorf("the rating is %s, %q", rating.Rating, rating.Text)
 	}
 	sets := func(node, id string) *nostr.Event {
 		for _, evt := range mustREQ(s.t, s.m, nostr.Filter{Kinds: []int{mostro.KindReceiptKeys}, Authors: []string{node}}) {
@@ -217,13 +217,13 @@ func (s rater) rate(receipt, key string, stars int) mostro.Receipt {
 		s.t.Error("a blind rating names the trade")
 	}
 	if out := s.verb(text, "receipt", "check", "--url", s.url); !strings.Contains(out, "proven by "+receipt) {
-		s.t.Errorf("receipt check says %s", out)
+		s.t.Errorf("receipt check printed %s", out)
 	}
 	return r
 }
 
-// TestRateMistakes names what is wrong with a command line before anything is
-// published.
+// TestRateMistakes checks that rate reports a wrong command line before it publishes any
+// event.
 func TestRateMistakes(t *testing.T) {
 	dir := t.TempDir()
 	key := keyFile(t, dir, "k", nil)

@@ -18,8 +18,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// A Mostro that is seen on 30 days gets an assertion under a key of the reputation's own,
-// and everything about it can be computed again from a bundle.
+// A Mostro that is seen on 30 days gets an assertion, signed by a separate key of the
+// reputation. The whole result can be recomputed from a bundle.
 func TestReputationFromSocketToBundle(t *testing.T) {
 	dir := t.TempDir()
 	node, err := mostro.NewKeys(rand.Reader)
@@ -29,7 +29,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 	var provider string
 	t.Run("served", func(t *testing.T) {
 		const days = 30
-		var clock atomic.Int64 // seconds
+		var clock atomic.Int64 // in seconds
 		now := time.Now()
 		clock.Store(now.Add(-days * 24 * time.Hour).Unix())
 		cfg := defaultConfig()
@@ -40,17 +40,17 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 		defer cancel()
 		r := dialNostr(t, ctx, m)
 		for day := range days + 1 {
-			if day == days-1 { // watched 29 days so far
+			if day == days-1 { // the node was watched for 29 days so far
 				eventually(t, "what is read", func() bool { s, _ := m.scores.Score(node.Pubkey()); return s.Evidence.WitnessedDays == day })
 				if found := mustREQ(t, m, nostr.Filter{Kinds: []int{30382}}); len(found) > 0 {
-					t.Errorf("published of a node that was watched %d days: %v", day, found)
+					t.Errorf("an assertion was published about a node that was watched for %d days: %v", day, found)
 				}
 				trust, first := m.upstreamsConfig().Trust, now.Add(-days*24*time.Hour)
 				if got := trust(node.Pubkey()); got.Score != 0 || got.Days != day || got.Since.Unix() != first.Unix() {
-					t.Errorf("discovery is told %+v of a node that was watched %d days since %v", got, day, first)
+					t.Errorf("discovery got %+v for a node that was watched for %d days since %v", got, day, first)
 				}
 				if got := trust(strings.Repeat("a", 64)); got != (federation.Trust{}) {
-					t.Errorf("discovery is told %+v of a stranger", got)
+					t.Errorf("discovery got %+v for an unknown key", got)
 				}
 			}
 			clock.Store(now.Add(time.Duration(day-days) * 24 * time.Hour).Unix())
@@ -70,18 +70,18 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 		})
 		provider = found[0].PubKey
 		if s, _ := m.scores.Score(node.Pubkey()); s.Unranked != "" || m.upstreamsConfig().Trust(node.Pubkey()).Score != s.Rank {
-			t.Errorf("discovery is told %+v of a node with rank %d (%s)", m.upstreamsConfig().Trust(node.Pubkey()), s.Rank, s.Unranked)
+			t.Errorf("discovery got %+v for a node with rank %d (%s)", m.upstreamsConfig().Trust(node.Pubkey()), s.Rank, s.Unranked)
 		}
 		if ok, err := found[0].CheckSignature(); err != nil || !ok || provider != m.scores.Pubkey() || provider == node.Pubkey() {
-			t.Errorf("signed by %s", provider)
+			t.Errorf("the assertion is signed by %s", provider)
 		}
 		if about := mustREQ(t, m, nostr.Filter{Kinds: []int{0}, Authors: []string{provider}}); len(about) != 1 || !strings.Contains(about[0].Content, "mostrodex@2") {
-			t.Errorf("the key does not say what it is for: %v", about)
+			t.Errorf("the profile of the key does not state its purpose: %v", about)
 		}
 	})
 	st, err := os.Stat(filepath.Join(dir, "keys", "reputation"))
 	if err != nil || st.Mode().Perm() != 0o600 {
-		t.Fatalf("the key: %v, %v", st, err)
+		t.Fatalf("the key file: %v, %v", st, err)
 	}
 	keys, err := loadKeys(filepath.Join(dir, "keys", "reputation"))
 	if err != nil || keys.Pubkey() != provider {
@@ -110,7 +110,8 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 	}
 }
 
-// What was imported is a claim: no rank, and nothing is published of it.
+// Imported events are unproven claims, so they result in no rank and in no published
+// assertion.
 func TestReputationOfImportsIsProvisional(t *testing.T) {
 	dir := t.TempDir()
 	events := mustCorpus(t, corpus.Config{Seed: 3, Instances: 2, Orders: 20, Unexpired: true})

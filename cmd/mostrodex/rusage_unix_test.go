@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// processorTime is what this process has used so far.
+// processorTime returns the processor time that this process has used so far.
 func processorTime(tb testing.TB) time.Duration {
 	tb.Helper()
 	var r syscall.Rusage

@@ -13,7 +13,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// heard is everything that a program says, at every level.
+// heard is a buffer for all log lines of a program at every level.
 type heard struct {
 	mu sync.Mutex
 	b  bytes.Buffer // guarded by mu
@@ -31,10 +31,9 @@ func (h *heard) String() string {
 	return h.b.String()
 }
 
-// TestDemoKeepsSecrets trades over the demo's sockets in every transport and
-// looks for preimages, invoices and keys in all that comes out: the log at
-// debug level, the metrics, the operator's answers and errors, the API and the
-// errors of the wallet.
+// TestDemoKeepsSecrets trades over the demo's sockets in every transport. It searches all
+// output for preimages, invoices and keys: the log at debug level, the metrics, the answers
+// and errors for the operator, the API and the errors of the wallet.
 func TestDemoKeepsSecrets(t *testing.T) {
 	dir, log := t.TempDir(), &heard{}
 	m, stop := runDemo(t, dir, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
@@ -42,7 +41,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 	keep := func(name, text string) {
 		t.Helper()
 		if text == "" {
-			t.Fatalf("there is no %s to be kept", name)
+			t.Fatalf("the test produced no %s", name)
 		}
 		secrets[text] = name
 	}
@@ -73,7 +72,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 		keepKeys("user's key", x.buyer.keys)
 		x.toTaken()
 		x.toFiatSent()
-		x.buyer.send(mostro.ActionAddInvoice, &x.id, mostro.PaymentRequest{Invoice: x.payoutInvoice}) // too late
+		x.buyer.send(mostro.ActionAddInvoice, &x.id, mostro.PaymentRequest{Invoice: x.payoutInvoice}) // this message is too late
 		x.buyer.expect(mostro.ActionCantDo)
 		id := x.id.String()
 		for _, args := range [][]string{{"trade", "list"}, {"trade", "show", id}, {"trade", "journal", id}, {"trade", "journal", id, "--json"}, {"trade", "pay", id, "--yes"}} {
@@ -91,7 +90,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 			operator(args...)
 		}
 		get("http://" + m.Addr() + "/api/v1/orders/" + m.escrow.pubkey + "/" + id)
-		// Paid twice, and an invoice that is spoiled.
+		// The wallet gets an invoice that is already paid, and an invalid invoice.
 		for _, bolt11 := range []string{x.holdInvoice, x.payoutInvoice + "q"} {
 			resp, err := http.Post(wallet+"pay", "application/json", strings.NewReader(fmt.Sprintf(`{"bolt11":%q}`, bolt11)))
 			if err != nil {
@@ -107,7 +106,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 	stop()
 	for where, text := range map[string]string{"the log": log.String(), "answers": said.String()} {
 		if len(text) < 100 {
-			t.Errorf("%s: next to nothing was said: %q", where, text)
+			t.Errorf("%s: the output is nearly empty: %q", where, text)
 		}
 		for secret, name := range secrets {
 			if at := strings.Index(text, secret); at >= 0 {

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// TestThreadsFollowTheLog: there are more threads while events come in, and as
-// many as before when it is over.
+// TestThreadsFollowTheLog checks that there are more threads while events arrive, and the
+// former number afterwards.
 func TestThreadsFollowTheLog(t *testing.T) {
 	if os.Getenv("GOMAXPROCS") != "" {
-		t.Skip("GOMAXPROCS is set, and stands")
+		t.Skip("GOMAXPROCS is set, so the program does not change it")
 	}
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)

@@ -19,7 +19,7 @@ func TestChooseUpstreams(t *testing.T) {
 		name   string
 		config []string
 		flags  []string
-		want   string // joined; "error" for one
+		want   string // joined, or "error" for an error
 	}{
 		{"defaults", nil, nil, "wss://relay.mostro.network wss://nos.lol wss://relay.damus.io wss://mostro-p2p.tech"},
 		{"none by flag", nil, []string{"none"}, ""},
@@ -66,7 +66,7 @@ func TestRelayKeyIsMadeOnceAndPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := relayKey(dir); err == nil {
-		t.Error("a broken key file is taken")
+		t.Error("a broken key file was accepted")
 	}
 }
 
@@ -90,7 +90,7 @@ func TestOneProgramFollowsAnother(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the event does not come over")
+			t.Fatal("the event did not arrive")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -121,11 +121,11 @@ func TestPublishRelaysFeedTheQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := cfg.forwardTo(); !slices.Equal(got, []string{"wss://a.example"}) {
-		t.Errorf("without an escrow: %v", got)
+		t.Errorf("the relays without an escrow are %v", got)
 	}
 	cfg.Escrow.Enabled = true
 	if got := cfg.forwardTo(); !slices.Equal(got, []string{"wss://a.example", "wss://b.example", "wss://a.example"}) {
-		t.Errorf("with one: %v", got)
+		t.Errorf("the relays with an escrow are %v", got)
 	}
 	m := &Main{Config: cfg}
 	var relayCfg relay.Config
@@ -135,6 +135,6 @@ func TestPublishRelaysFeedTheQueue(t *testing.T) {
 	}
 	cfg.Escrow.Publish.Relays = []string{"https://b.example"}
 	if err := cfg.validateUpstreams(); err == nil || !strings.Contains(err.Error(), "escrow.publish.relays") {
-		t.Errorf("an address of no relay: %v", err)
+		t.Errorf("the error for an address that is no relay is %v", err)
 	}
 }
