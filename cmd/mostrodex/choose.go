@@ -169,7 +169,7 @@ func printChoice(w io.Writer, answer json.RawMessage) error {
 	return p.err
 }
 
-// printer writes until something fails.
+// printer writes lines until the first error, and keeps the error.
 type printer struct {
 	w   io.Writer
 	err error

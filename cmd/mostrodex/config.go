@@ -18,13 +18,13 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Config is everything an operator may set. Flags take precedence over the
-// environment (MOSTRODEX_SECTION_KEY), that over the file, that over the
-// defaults. Secrets are never in it: keys are named by path.
+// Config holds every setting of an operator. A flag takes precedence over the environment
+// (MOSTRODEX_SECTION_KEY), the environment over the file, and the file over the defaults.
+// Config holds no secret: keys are given as paths of files.
 type Config struct {
-	Data     string           `toml:"data"` // directory of everything that is kept
+	Data     string           `toml:"data"` // directory of all stored data
 	Relay    RelayConfig      `toml:"relay"`
-	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; none given: the default ones
+	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; empty: the default relays
 	Indexer  IndexerConfig    `toml:"indexer"`
 	Escrow   EscrowConfig     `toml:"escrow"`
 
@@ -34,30 +34,30 @@ type Config struct {
 // RelayConfig is section [relay].
 type RelayConfig struct {
 	Listen         string   `toml:"listen"`           // host:port of the relay, the API and the explorer
-	Private        string   `toml:"private"`          // host:port of /metrics and /debug/pprof; "": none
+	Private        string   `toml:"private"`          // host:port of /metrics and /debug/pprof; "": no private listener
 	Name           string   `toml:"name"`             // NIP-11
 	Description    string   `toml:"description"`      // NIP-11
-	URL            string   `toml:"url"`              // public wss:// address; "": proofs of keys (NIP-42, NIP-98) hold for the listener's own address alone
+	URL            string   `toml:"url"`              // public wss:// address; "": proofs of keys (NIP-42, NIP-98) are valid only for the listener's own address
 	Contact        string   `toml:"contact"`          // NIP-11, e.g. mailto:
 	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
-	MinPow         int      `toml:"min_pow"`          // NIP-13 bits asked of every event
-	Kinds          []int    `toml:"kinds"`            // admitted besides ephemeral ones, never 38388; empty: the default list
-	PrivateHosts   []string `toml:"private_hosts"`    // names by which the private listener is asked, besides addresses and localhost
-	ImportLocal    bool     `toml:"import_local"`     // whether a program on this machine may import and is held to no rates; false behind a proxy or Tor that names no client
-	TrustedProxies []string `toml:"trusted_proxies"`  // addresses or CIDRs whose X-Forwarded-For is believed
-	Admins         []string `toml:"admins"`           // hex public keys that may import from elsewhere (NIP-98) and manage (NIP-86)
+	MinPow         int      `toml:"min_pow"`          // NIP-13 bits required of every event
+	Kinds          []int    `toml:"kinds"`            // kinds that are admitted besides ephemeral ones, never 38388; empty: the default list
+	PrivateHosts   []string `toml:"private_hosts"`    // host names that the private listener accepts, besides addresses and localhost
+	ImportLocal    bool     `toml:"import_local"`     // if true, a program on this machine may import and has no rate limits; set false behind a proxy or Tor that does not name the client
+	TrustedProxies []string `toml:"trusted_proxies"`  // addresses or CIDRs whose X-Forwarded-For header is trusted
+	Admins         []string `toml:"admins"`           // hex public keys that may import remotely (NIP-98) and manage (NIP-86)
 	BodyCacheMiB   int      `toml:"body_cache_mib"`   // memory for the JSON of live events
-	DiskReserveMiB int      `toml:"disk_reserve_mib"` // free space below which no event is taken; 0: the default; negative: not watched
-	MailFor        []string `toml:"mail_for"`         // hex keys; if given, mail is taken by or for these and known Mostros only
+	DiskReserveMiB int      `toml:"disk_reserve_mib"` // free space below which no event is accepted; 0: the default; negative: no check
+	MailFor        []string `toml:"mail_for"`         // hex keys; if not empty, mail is accepted only by or for these keys and known Mostros
 
 	Quota      QuotaConfig      `toml:"quota"`
 	Federation FederationConfig `toml:"federation"`
 }
 
-// admitted returns the kinds that the relay takes; nil is the default list. A
-// list from before November 2026 names keys for blind receipts by their former
-// kind. Their present one is added, because the relay would refuse the escrow's
-// own without it.
+// admitted returns the kinds that the relay accepts; nil is the default list. A list from
+// before November 2026 names the keysets for blind receipts by their former kind. In that
+// case the present kind is added, because without it the relay would refuse the keysets of
+// its own escrow.
 func (c *RelayConfig) admitted() []int {
 	switch {
 	case len(c.Kinds) == 0:
@@ -73,7 +73,7 @@ type IndexerConfig struct {
 	Enabled bool `toml:"enabled"`
 }
 
-// EscrowConfig is section [escrow]: a Mostro of one's own.
+// EscrowConfig is section [escrow], which sets up the operator's own Mostro.
 type EscrowConfig struct {
 	Enabled         bool     `toml:"enabled"`
 	Key             string   `toml:"key"` // file with the node's secret key (hex or nsec), mode 0600
@@ -82,26 +82,27 @@ type EscrowConfig struct {
 	Picture         string   `toml:"picture"`
 	Website         string   `toml:"website"`
 	Transports      []string `toml:"transports"`        // v2, v1, legacy
-	Fee             string   `toml:"fee"`               // fraction of the amount, both sides together, e.g. "0.006"
-	MinSats         int64    `toml:"min_sats"`          // of an order
-	MaxSats         int64    `toml:"max_sats"`          // of an order
+	Fee             string   `toml:"fee"`               // fraction of the amount, for both sides together, e.g. "0.006"
+	MinSats         int64    `toml:"min_sats"`          // minimum amount of an order
+	MaxSats         int64    `toml:"max_sats"`          // maximum amount of an order
 	Currencies      []string `toml:"currencies"`        // empty: all
-	Pow             int      `toml:"pow"`               // NIP-13 bits asked of every message
-	PowFirstContact int      `toml:"pow_first_contact"` // of a key that no open trade knows; 0: as pow
-	OrderHours      int64    `toml:"order_hours"`       // life of an order that names no expiry
-	WaitSeconds     int64    `toml:"wait_seconds"`      // for each duty of a waiting state
-	HoldBlocks      uint32   `toml:"hold_blocks"`       // that a seller's payment can be held, at the least
-	MarginBlocks    uint32   `toml:"margin_blocks"`     // before that time ends, when a trade must be resolved
+	Pow             int      `toml:"pow"`               // NIP-13 bits required of every message
+	PowFirstContact int      `toml:"pow_first_contact"` // bits required of a key that has no open trade; 0: the value of pow
+	OrderHours      int64    `toml:"order_hours"`       // lifetime of an order without an expiry
+	WaitSeconds     int64    `toml:"wait_seconds"`      // time limit of each duty in a waiting state
+	HoldBlocks      uint32   `toml:"hold_blocks"`       // minimum number of blocks for which a seller's payment can be held
+	MarginBlocks    uint32   `toml:"margin_blocks"`     // a trade must be resolved this many blocks before the hold ends
 	Prices          []string `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
-	PriceNodes      []string `toml:"price_nodes"`       // hex keys whose published rates are believed where no source knows
+	PriceNodes      []string `toml:"price_nodes"`       // hex keys whose published rates are used for currencies without a source
 	PublishPrices   bool     `toml:"publish_prices"`
-	MaxPending      int      `toml:"max_pending_orders"` // orders of one identity in the book at a time
-	// Witness is a file that remembers how far the trades had come, so that a
-	// restored copy of them is noticed. It lies outside of the data directory,
-	// and is not part of any backup; "": in the user's state directory.
+	MaxPending      int      `toml:"max_pending_orders"` // orders of one identity in the book at the same time
+	// Witness is the file of the rollback guard. It stores the progress of the trades, so
+	// that a restored older copy of the store is detected. The file is outside the data
+	// directory and must not be part of a backup. If Witness is "", the file is in the user's
+	// state directory.
 	Witness string `toml:"witness"`
-	// DisputesUnsolved says that the operator knows that nobody can end a
-	// disputed trade yet but its time lock, which decides for the seller.
+	// DisputesUnsolved confirms that the operator knows that no solver can end a disputed
+	// trade yet. Only the time lock of the hold ends such a trade, in favor of the seller.
 	DisputesUnsolved bool `toml:"i_know_disputes_are_unsolved"`
 
 	LND     LNDConfig     `toml:"lnd"`
@@ -110,7 +111,7 @@ type EscrowConfig struct {
 
 // PublishConfig is section [escrow.publish].
 type PublishConfig struct {
-	Relays []string `toml:"relays"` // that this Mostro's events are sent to, besides relay.federation.forward
+	Relays []string `toml:"relays"` // relays that receive this Mostro's events, besides relay.federation.forward
 }
 
 // LNDConfig is section [escrow.lnd].
@@ -119,8 +120,8 @@ type LNDConfig struct {
 	Cert          string `toml:"cert"`            // file: tls.cert
 	Macaroon      string `toml:"macaroon"`        // file
 	MaxRoutingFee string `toml:"max_routing_fee"` // fraction of a payout, e.g. "0.002"
-	// HoldExpiryDelta is LND's own invoices.holdexpirydelta, which it does not
-	// tell: so many blocks before its end it gives a held payment back by itself.
+	// HoldExpiryDelta repeats LND's own setting invoices.holdexpirydelta, which LND does not
+	// report. LND cancels a held payment by itself this many blocks before its expiry.
 	HoldExpiryDelta uint32 `toml:"hold_expiry_delta"`
 }
 
@@ -136,8 +137,8 @@ func defaultConfig() Config {
 	}
 }
 
-// loadConfig reads defaults, then the file (unless path is ""), then the
-// environment as environ gives it.
+// loadConfig applies the defaults, then the file (unless path is ""), then the environment in
+// environ.
 func loadConfig(path string, environ []string) (Config, error) {
 	cfg := defaultConfig()
 	if path != "" {
@@ -158,7 +159,7 @@ func loadConfig(path string, environ []string) (Config, error) {
 	return cfg, cfg.validate()
 }
 
-// decodeConfig is strict: a key that nobody reads is a mistake.
+// decodeConfig is strict: it returns an error if the file has an unknown key.
 func decodeConfig(b []byte, cfg *Config) error {
 	d := toml.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
@@ -182,9 +183,9 @@ func decodeConfig(b []byte, cfg *Config) error {
 
 const envPrefix = "MOSTRODEX_"
 
-// applyEnviron sets MOSTRODEX_DATA and MOSTRODEX_SECTION_KEY. Lists are
-// separated by commas. A variable with our prefix that names no key is an
-// error, but for those of tests and tools (MOSTRODEX_SHARED, MOSTRODEX_INTEROP_*).
+// applyEnviron sets MOSTRODEX_DATA and MOSTRODEX_SECTION_KEY. Commas separate the entries of
+// a list. A variable with the prefix MOSTRODEX_ that names no key is an error, except for the
+// variables of tests and tools (MOSTRODEX_SHARED, MOSTRODEX_INTEROP_*).
 func applyEnviron(cfg *Config, environ []string) error {
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
@@ -202,8 +203,7 @@ func applyEnviron(cfg *Config, environ []string) error {
 	return nil
 }
 
-// fieldFor finds the field of a lower-case path such as "data" or
-// "relay_listen".
+// fieldFor returns the field of a lower-case path such as "data" or "relay_listen".
 func fieldFor(v reflect.Value, path string) (reflect.Value, bool) {
 	for i := range v.NumField() {
 		key := v.Type().Field(i).Tag.Get("toml")
@@ -267,7 +267,7 @@ func splitList(s string) (list []string) {
 	return list
 }
 
-// validate says what is wrong with the values, naming the key.
+// validate returns an error that names the key if a value is invalid.
 func (c *Config) validate() error {
 	if c.Data == "" {
 		return errors.New("data: name a directory")

@@ -17,17 +17,17 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// controlFile is the operator's socket in the data directory: HTTP, for whoever
+// controlFile is the operator's socket in the data directory. It serves HTTP to users that
 // may read the escrow's own files.
 const controlFile = "control.sock"
 
-// maxSocketPath is what every system can bind.
+// maxSocketPath is the longest path of a socket that every system can bind.
 const maxSocketPath = 103
 
-// listenControl binds the control socket. Nobody but our own user can connect
-// to it at any moment: it is born in a directory of mode 0700 and moved to its
-// place with mode 0600. The stores are open already, so what lies there was
-// left by a process that is gone.
+// listenControl binds the control socket. At no moment can another user connect to the
+// socket, because it is created in a directory of mode 0700 and moved to its place with mode
+// 0600. The stores are already open and locked, so an existing file was left by a process
+// that has ended.
 func listenControl(data string) (net.Listener, error) {
 	path := filepath.Join(data, controlFile)
 	dir, err := os.MkdirTemp(data, ".c")
@@ -43,7 +43,7 @@ func listenControl(data string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the control socket: %w", err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // it knows its old name alone
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // the listener knows only its old path
 	if err = os.Chmod(born, 0o600); err == nil {
 		err = os.Rename(born, path)
 	}
@@ -53,7 +53,7 @@ func listenControl(data string) (net.Listener, error) {
 	return controlListener{l, path}, nil
 }
 
-// controlListener takes its file away when it is closed.
+// controlListener removes its file when it is closed.
 type controlListener struct {
 	net.Listener
 	path string
@@ -67,14 +67,14 @@ func (l controlListener) Close() error {
 	return err
 }
 
-// The control socket's answers.
+// These types are the answers of the control socket.
 type (
 	controlStatus struct {
-		Paused      bool `json:"paused"`      // by the operator: no new trades
+		Paused      bool `json:"paused"`      // paused by the operator: no new trades
 		Reconciling bool `json:"reconciling"` // the store may be an older copy: no new trades
 		Open        int  `json:"open_trades"`
 		Frozen      int  `json:"frozen_trades"`
-		// Closed says why no new order is taken, Warnings what else is wrong.
+		// Closed lists the reasons for refusing new orders; Warnings lists other problems.
 		Closed   []string `json:"closed,omitempty"`
 		Warnings []string `json:"warnings,omitempty"`
 	}
@@ -84,8 +84,8 @@ type (
 	}
 )
 
-// controlHandler serves the operator's verbs. Every trade and input that it
-// shows is redacted.
+// controlHandler serves the operator's verbs. Every trade and input in its answers is
+// redacted.
 func (r *escrowRoom) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, fn func(req *http.Request) (any, error)) {
@@ -96,7 +96,7 @@ func (r *escrowRoom) controlHandler() http.Handler {
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(v) // the operator has gone
+			_ = json.NewEncoder(w).Encode(v) // an error means that the operator has disconnected
 		})
 	}
 	handle("GET /status", r.controlStatus)
@@ -152,8 +152,8 @@ func (r *escrowRoom) controlStatus(req *http.Request) (any, error) {
 	return s, nil
 }
 
-// controlTrades lists the open trades, or with ?all=true every trade there
-// ever was, the newest first.
+// controlTrades lists the open trades, or with ?all=true all trades of the store, newest
+// first.
 func (r *escrowRoom) controlTrades(req *http.Request) (any, error) {
 	list := []trade.Trade{}
 	var err error
@@ -202,7 +202,7 @@ func (r *escrowRoom) controlJournal(req *http.Request) (any, error) {
 	return map[string]any{"items": list}, err
 }
 
-// errControlInput is a mistake of whoever asks.
+// errControlInput is an error in the operator's request.
 type errControlInput struct{ error }
 
 func pathID(req *http.Request) (trade.OrderID, error) {

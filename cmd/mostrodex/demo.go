@@ -9,20 +9,20 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Demo says that the Mostro stands on a simulated Lightning network.
+// Demo makes the Mostro use a simulated Lightning network.
 type Demo struct {
-	Seed uint64 // of the simulation
+	Seed uint64 // seed of the simulation
 }
 
-// What the demo's two nodes begin with, in sats.
+// These are the initial balances of the demo's two nodes, in sats.
 const (
 	demoNodeSats   = 10_000_000
 	demoWalletSats = 10_000_000
 )
 
-// simulate stands the escrow on a simulated network of two nodes: the Mostro's,
-// and a wallet that any client may use over the private listener. Both outlive
-// a restart: the world is kept in a file beside the trades.
+// simulate connects the escrow to a simulated network of two nodes: the Mostro's node, and a
+// wallet that any client may use over the private listener. Both survive a restart, because
+// the simulated network is stored in a file beside the trades.
 func (r *escrowRoom) simulate(m *Main) error {
 	world, err := lnsim.Open(lnsim.Config{Seed: m.Demo.Seed, Now: m.Now()}, filepath.Join(m.Config.Data, "lnsim.json"))
 	if err != nil {
@@ -80,14 +80,14 @@ The private listener offers a simulated wallet in JSON:
 	return cmd
 }
 
-// demoMain makes a program with a Mostro on the simulator, with all three
-// transports, and a key of its own.
+// demoMain returns a program with a Mostro on the simulator, with all three transports and a
+// key of its own.
 func demoMain(cfg Config, seed uint64) (*Main, error) {
 	cfg.Escrow.Enabled = true
 	cfg.Escrow.Name = "Mostrodex demo"
 	cfg.Escrow.About = "A Mostro on a simulated Lightning network: no sat here is real"
 	cfg.Escrow.Transports = []string{"v2", "v1", "legacy"}
-	cfg.Escrow.Witness = filepath.Join(cfg.Data, "escrow.witness") // one directory to delete; nothing here is real
+	cfg.Escrow.Witness = filepath.Join(cfg.Data, "escrow.witness") // a demo is deleted with one directory, and holds no real money
 	cfg.Escrow.Key = filepath.Join(cfg.Data, "keys", "mostro.key")
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("create %s: %w", cfg.Data, err)

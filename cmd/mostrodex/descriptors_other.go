@@ -4,5 +4,6 @@ package main
 
 import "math"
 
-// descriptorLimit is how many files and connections this process may have open.
+// descriptorLimit returns the number of files and connections that this process may have
+// open.
 func descriptorLimit() int { return math.MaxInt32 }

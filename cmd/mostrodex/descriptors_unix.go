@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// descriptorLimit is how many files and connections this process may have open.
+// descriptorLimit returns the number of files and connections that this process may have
+// open.
 func descriptorLimit() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {

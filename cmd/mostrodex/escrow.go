@@ -21,20 +21,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// escrowRoom is the escrow daemon with what it stands on.
+// escrowRoom is the escrow daemon with its dependencies.
 type escrowRoom struct {
 	engine *escrow.Engine
 	db     *escrow.DB
-	prices *escrow.Prices // nil: fixed ones
-	lnd    *lnd.Client    // nil: simulated
-	world  *lnsim.World   // nil: real
-	wallet http.Handler   // of the simulated world; nil: none
-	relays bool           // the relays of the node's events were configured
-	pubkey string         // of the node
+	prices *escrow.Prices // nil: fixed prices
+	lnd    *lnd.Client    // nil: a simulated node
+	world  *lnsim.World   // nil: a real node
+	wallet http.Handler   // wallet of the simulated network; nil: no wallet
+	relays bool           // if set, the relays of the node's events were configured
+	pubkey string         // public key of the node
 }
 
-// rememberedPeers is of how many trade keys the shared secret is kept, so that
-// a trade's later messages cost no Diffie-Hellman.
+// rememberedPeers is the number of trade keys whose shared secret is cached, so that later
+// messages of a trade need no Diffie-Hellman computation.
 const rememberedPeers = 20_000
 
 func (c *EscrowConfig) validate() error {
@@ -93,8 +93,8 @@ func (c *EscrowConfig) terms() (trade.Terms, error) {
 	if err := t.Check(); err != nil {
 		return t, err
 	}
-	// LND does not tell its own margin: the config says it, so the answer is
-	// known before LND is.
+	// LND does not report its own margin. The config repeats the margin, so the check is
+	// possible before LND answers.
 	if err := t.CheckNode(c.LND.HoldExpiryDelta); err != nil {
 		return t, fmt.Errorf("margin_blocks: %w", err)
 	}
@@ -156,7 +156,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		events.Relays = []string{m.Config.Relay.URL}
 	}
 	room = &escrowRoom{relays: m.Config.Relay.URL != "", pubkey: keys.Pubkey()}
-	opened := room // a return of nil does not change it
+	opened := room // a return of nil does not change opened
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, opened.close())
@@ -191,7 +191,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	return room, nil
 }
 
-// connect stands the escrow on LND and on prices from the network.
+// connect connects the escrow to LND and to prices from the network.
 func (r *escrowRoom) connect(m *Main) error {
 	cfg := &m.Config.Escrow
 	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon, HoldExpiryDelta: cfg.LND.HoldExpiryDelta})
@@ -208,7 +208,8 @@ func (r *escrowRoom) connect(m *Main) error {
 	return nil
 }
 
-// vet says whether the escrow may work with a Lightning node that answers.
+// vet returns the check of a Lightning node, which returns an error if the escrow must not
+// work with that node.
 func (r *escrowRoom) vet(cfg *EscrowConfig, terms trade.Terms) func(context.Context, escrow.NodeInfo) error {
 	return func(ctx context.Context, info escrow.NodeInfo) error {
 		if err := terms.CheckNode(info.HoldExpiryDelta); err != nil {
@@ -225,16 +226,16 @@ func (r *escrowRoom) vet(cfg *EscrowConfig, terms trade.Terms) func(context.Cont
 	}
 }
 
-// witnessFile returns where the witness lies: as configured, or in the state
-// directory of the service or the user, which no backup of the data directory
-// holds.
+// witnessFile returns the path of the rollback guard's file: the configured path, or a path
+// in the state directory of the service or the user. A backup of the data directory does not
+// contain that directory.
 func (c *EscrowConfig) witnessFile(pubkey string, getenv func(string) string) (string, error) {
 	if c.Witness != "" {
 		return c.Witness, nil
 	}
 	name := pubkey + ".witness"
 	if dir, _, _ := strings.Cut(getenv("STATE_DIRECTORY"), ":"); dir != "" {
-		return filepath.Join(dir, name), nil // systemd's, of the service alone
+		return filepath.Join(dir, name), nil // the state directory that systemd sets for this service
 	}
 	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "mostrodex", name), nil
@@ -246,8 +247,8 @@ func (c *EscrowConfig) witnessFile(pubkey string, getenv func(string) string) (s
 	return filepath.Join(home, ".local", "state", "mostrodex", name), nil
 }
 
-// escrowPublisher publishes through the relay, and tells the escrow what will
-// never be taken.
+// escrowPublisher publishes through the relay, and reports to the escrow the events that the
+// relay refuses for good.
 type escrowPublisher struct{ relay *relay.Server }
 
 func (p escrowPublisher) Publish(ctx context.Context, evt *nostr.Event) error {
@@ -258,7 +259,7 @@ func (p escrowPublisher) Publish(ctx context.Context, evt *nostr.Event) error {
 	return err
 }
 
-// run starts the escrow's goroutines. addr is where our own relay listens.
+// run starts the escrow's goroutines. addr is the address of our own relay.
 func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 	if !r.relays {
 		r.engine.Events.Relays = []string{"ws://" + addr}
@@ -283,7 +284,7 @@ func (r *escrowRoom) close() error {
 	return errors.Join(errs...)
 }
 
-// ensureKey makes a key file where there is none yet.
+// ensureKey creates a key file if the file does not exist.
 func ensureKey(file string) error {
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -298,7 +299,7 @@ func ensureKey(file string) error {
 	return writeSecret(file, keys.Nsec())
 }
 
-// demoPrices are invented: a demo asks nobody. One bitcoin in each currency.
+// demoPrices are invented prices of one bitcoin by currency, because a demo polls no source.
 var demoPrices = map[string]float64{"USD": 100_000, "EUR": 90_000, "ARS": 140_000_000, "VES": 25_000_000, "CUP": 40_000_000, "BRL": 550_000, "COP": 400_000_000, "MXN": 1_900_000}
 
 func demoQuote(fiat string, _ int64) trade.Quote {

@@ -15,15 +15,15 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// faces is all that is shown over HTTP: the index's, and the reputation's
-// within it.
+// faces returns the handler of all public HTTP routes: those of the index, which include
+// those of the reputation.
 func (m *Main) faces(scores *reputation.Service) http.Handler {
 	return m.readyWithEscrow(m.ranked(scores))
 }
 
-// readyWithEscrow adds to the answer of /readyz why the escrow takes no new
-// orders. It does not change the status: relay, index and explorer serve
-// without it.
+// readyWithEscrow adds the reasons for which the escrow refuses new orders to the answer of
+// /readyz. The reasons do not change the status, because relay, index and explorer also serve
+// without the escrow.
 func (m *Main) readyWithEscrow(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r)
@@ -40,7 +40,7 @@ func (m *Main) readyWithEscrow(next http.Handler) http.Handler {
 	})
 }
 
-// ranked is the index's pages and routes, with the reputation's within them.
+// ranked returns the pages and routes of the index, which include those of the reputation.
 func (m *Main) ranked(scores *reputation.Service) http.Handler {
 	if scores == nil {
 		return m.index.Handler()
@@ -55,7 +55,7 @@ func (m *Main) ranked(scores *reputation.Service) http.Handler {
 	index := m.index.Handler()
 	mux.Handle("/", index)
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
-		if !m.index.Ready() || scores.Ready() { // the index speaks first, and for both
+		if !m.index.Ready() || scores.Ready() { // the index answers first, for both
 			index.ServeHTTP(w, r)
 			return
 		}
@@ -65,8 +65,8 @@ func (m *Main) ranked(scores *reputation.Service) http.Handler {
 	return mux
 }
 
-// ended is nil once ctx has ended: what a reader of the log was at is done
-// again at the next start, and stopping it is no failure.
+// ended returns nil if ctx has ended. An interrupted reader of the log repeats its work at
+// the next start, so the interruption is not an error.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -81,17 +81,17 @@ func (p publisher) Publish(ctx context.Context, evt *nostr.Event) error {
 	return p.m.relay.Publish(ctx, evt)
 }
 
-// market is what the reputation needs of the index and the log.
+// market provides the data of the index and the log that the reputation needs.
 type market struct {
 	*indexer.Index
 	store *eventlog.Store
 	now   func() time.Time
 }
 
-// maxTables bounds the tables of prices that one question reads.
+// maxTables is the maximum number of tables of prices that one query reads.
 const maxTables = 1000
 
-// Rates gives the prices of one bitcoin that Mostros sign.
+// Rates returns the prices of one bitcoin in events signed by Mostros.
 func (k market) Rates(ctx context.Context, fiat string) (rates []reputation.Rate, err error) {
 	var authors []string
 	for _, info := range k.Infos() {

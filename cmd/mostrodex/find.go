@@ -33,7 +33,7 @@ var orderFlags = []struct{ name, usage string }{
 	{"cursor", "continue after a page: next_cursor of its JSON"},
 }
 
-// addOrderFlags declares them; the returned function reads those given.
+// addOrderFlags declares the flags. The returned function returns the flags that were set.
 func addOrderFlags(cmd *cobra.Command) func() url.Values {
 	for _, f := range orderFlags {
 		cmd.Flags().String(strings.ReplaceAll(f.name, "_", "-"), "", f.usage)
@@ -166,7 +166,7 @@ func printOrders(w io.Writer, list json.RawMessage) error {
 // namesake is another key with the same name.
 type namesake struct{ Name string }
 
-// authorNote is the note about an author in a row.
+// authorNote returns the note about an author in a row.
 func authorNote(uses, shares *namesake, unknown, isNew bool) string {
 	switch {
 	case uses != nil:
@@ -224,10 +224,10 @@ func newInstancesCmd() *cobra.Command {
 	return cmd
 }
 
-// clip shortens to n characters, for tables only.
+// clip shortens s to n characters, for tables only.
 func clip(s string, n int) string {
 	r := []rune(strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f { // a stranger's text must not steer the terminal
+		if c < ' ' || c == 0x7f { // text of other users must not control the terminal
 			return ' '
 		}
 		return c
@@ -247,7 +247,7 @@ func firstOf(values ...string) string {
 	return ""
 }
 
-// ago tells how long ago something was, in its largest unit.
+// ago returns the age of a time in its largest unit.
 func ago(unix int64) string {
 	if unix == 0 {
 		return "-"

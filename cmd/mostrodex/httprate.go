@@ -9,14 +9,14 @@ import (
 	"github.com/mostrodex/mostrodex/relay"
 )
 
-// Costs of HTTP requests, in tokens of relay.quota.requests_per_minute_per_ip.
-// A token stands for some ten milliseconds of one core.
+// The costs of HTTP requests are in tokens of relay.quota.requests_per_minute_per_ip. A token
+// stands for about ten milliseconds of one core.
 const (
 	costLight  = 1   // files, single events, health
 	costPage   = 4   // an order, a list, a page
-	costPast   = 20  // a list that includes past orders, ratings with what each moves
+	costPast   = 20  // a list that includes past orders, or ratings with the effect of each
 	costChoose = 40  // choose reads all offers of a currency
-	costWalk   = 200 // the book as it was, an export: all of the history is read
+	costWalk   = 200 // a former state of the book, or an export, reads all of the history
 )
 
 // costOf returns the cost of an HTTP request.
@@ -25,7 +25,7 @@ func costOf(r *http.Request) int {
 	switch {
 	case path == "/api/v1/export/events" || query.Get("at") != "":
 		return costWalk
-	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"): // the relay opens a socket or refuses, whatever the path
+	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"): // the relay opens a socket or refuses, for any path
 		return costLight
 	case path == "/choose" || path == "/api/v1/choose":
 		return costChoose
@@ -37,9 +37,9 @@ func costOf(r *http.Request) int {
 	return costPage
 }
 
-// rated holds every HTTP request against the rate of its address, handshakes
-// of sockets included: what a request asks for says what it costs, and a header
-// that claims to be a handshake changes no more than that.
+// rated charges every HTTP request to the rate of its address, including the handshakes of
+// sockets. The cost depends on the path and the query. A header that claims to be a handshake
+// only changes the cost.
 func rated(rates *relay.HTTPRates, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !rates.Take(r, costOf(r)) {
@@ -50,10 +50,11 @@ func rated(rates *relay.HTTPRates, next http.Handler) http.Handler {
 	})
 }
 
-// maxExports bounds the exports under way: each reads the log from the disk.
+// maxExports is the maximum number of concurrent exports, because each export reads the log
+// from the disk.
 const maxExports = 4
 
-// atMost lets n requests in at a time and refuses others.
+// atMost allows n concurrent requests and refuses others.
 func atMost(n int, next http.Handler) http.Handler {
 	places := make(chan struct{}, n)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -71,15 +72,15 @@ func atMost(n int, next http.Handler) http.Handler {
 func refuseHTTP(w http.ResponseWriter, status int, detail string) {
 	body, err := json.Marshal(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
 	if err != nil {
-		panic(err) // strings and a number
+		panic(err) // impossible, because the values are strings and a number
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Retry-After", "60")
 	w.WriteHeader(status)
-	w.Write(append(body, '\n')) // a client that is gone needs no answer
+	w.Write(append(body, '\n')) // a client that has disconnected needs no answer
 }
 
-// compressed lets clients that ask for it have answers compressed.
+// compressed compresses the answers for clients that accept compression.
 func compressed(next http.Handler) http.Handler { return gzhttp.GzipHandler(next) }

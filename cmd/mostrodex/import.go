@@ -117,7 +117,7 @@ func openInput(name string, stdin io.Reader) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-// importInto streams events into a running server and reads its results.
+// importInto streams events into a running server and calls fn with each result.
 func importInto(ctx context.Context, base string, body io.Reader, fn func(relay.ImportResult) error) (sum relay.ImportSummary, err error) {
 	u, err := apiURL(base, "/api/v1/import", nil)
 	if err != nil {
@@ -176,11 +176,11 @@ func count(sum *relay.ImportSummary, outcome string) {
 	}
 }
 
-// progress draws a bar on a terminal and is silent elsewhere.
+// progress draws a bar on a terminal and prints nothing elsewhere.
 type progress struct {
 	w      io.Writer
 	on     bool
-	size   int64 // 0: unknown
+	size   int64 // 0 if unknown
 	read   atomic.Int64
 	lines  int
 	start  time.Time
@@ -206,7 +206,7 @@ func (r countingReader) Read(b []byte) (int, error) {
 
 func (p *progress) reader(r io.Reader) io.Reader { return countingReader{r, &p.read} }
 
-// show redraws at most ten times a second.
+// show redraws at most ten times per second.
 func (p *progress) show() {
 	p.lines++
 	if !p.on || time.Since(p.drawn) < 100*time.Millisecond {

@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxKeyFile bounds what is read as a key file.
+// maxKeyFile is the maximum size of a key file in bytes.
 const maxKeyFile = 4096
 
-// newKeysCmd makes the verbs that deal with key files.
+// newKeysCmd returns the verbs for key files.
 func newKeysCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
@@ -173,7 +173,7 @@ func loadKeys(file string) (*mostro.Keys, error) {
 	return keys, nil
 }
 
-// keysOf reads a secret: one word is a key, several are a seed phrase.
+// keysOf parses a secret. One word is a key, and several words are a seed phrase.
 func keysOf(text string) (*mostro.Keys, error) {
 	if len(strings.Fields(text)) > 1 {
 		w, err := mostro.ParseWords(text)
@@ -205,7 +205,8 @@ func readSecretFrom(r io.Reader, name string) (string, error) {
 	return string(b), nil
 }
 
-// writeSecret never overwrites: a key that is gone takes its trades along.
+// writeSecret returns an error if the file exists, because the trades of an overwritten key
+// would be lost.
 func writeSecret(file, secret string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -234,11 +235,11 @@ func printKeys(w io.Writer, keys *mostro.Keys, asJSON bool) error {
 	return err
 }
 
-// markRequired marks flags that were just defined.
+// markRequired marks flags that were just defined as required.
 func markRequired(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // no such flag: a slip in the lines above the call
+			panic(err) // the flag does not exist, which is a mistake in the caller
 		}
 	}
 }

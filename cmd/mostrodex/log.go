@@ -98,7 +98,7 @@ func counter(w any, verb string) (show func(done, total uint64), end func()) {
 		func() { fmt.Fprint(f, "\r\033[K") }
 }
 
-// isTerminal says whether somebody watches.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

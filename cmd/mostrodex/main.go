@@ -1,8 +1,8 @@
-// Command mostrodex is a Nostr relay for peer-to-peer bitcoin orders, an index
-// of many Mostros' orders, and tools around both.
+// Command mostrodex is a Nostr relay for peer-to-peer bitcoin orders, an index of the orders
+// of many Mostros, and tools for both.
 //
-// Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
-// 2 the command line is wrong.
+// Exit codes: 0 if the command succeeded; 1 if it failed or if checked data is unsound; 2 if
+// the command line is wrong.
 package main
 
 import (
@@ -21,14 +21,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Exit codes of every verb.
+// These are the exit codes of every verb.
 const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
 )
 
-// version is set by the linker for releases; else the build's own record tells.
+// version is set by the linker for releases. If version is "", the build information of Go is
+// used.
 var version = ""
 
 func main() {
@@ -103,13 +104,13 @@ Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
 	return root
 }
 
-// suggestFlag adds the flag that an unknown one may have meant.
+// suggestFlag adds the name of a similar flag to the error about an unknown flag.
 func suggestFlag(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
 		return err
 	}
-	// cobra measures the distance of names of commands.
+	// cobra computes the distance between names of commands.
 	names := &cobra.Command{SuggestionsMinimumDistance: 2}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
@@ -118,7 +119,8 @@ func suggestFlag(cmd *cobra.Command, err error) error {
 	})
 	name := unknown.GetSpecifiedName()
 	if like := names.SuggestionsFor(name); len(like) > 0 {
-		// Of equally near ones, letters that changed places are likelier than lost ones.
+		// If several names have the same distance, swapped letters are more likely than
+		// missing letters.
 		slices.SortStableFunc(like, func(a, b string) int {
 			return cmp.Compare(max(len(a)-len(name), len(name)-len(a)), max(len(b)-len(name), len(name)-len(b)))
 		})
@@ -144,7 +146,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// groupOf makes a verb that only holds others.
+// groupOf returns a verb that only contains other verbs.
 func groupOf(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -172,7 +174,7 @@ func newVersionCmd() *cobra.Command {
 	return cmd
 }
 
-// programVersion is the linked version, else what the Go toolchain recorded.
+// programVersion returns the linked version, or the version that the Go toolchain recorded.
 func programVersion() string {
 	if version != "" {
 		return version

@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// By default Go lets the heap grow to twice what is alive. With a million live
-// orders that is a gigabyte for nothing, so above memoryEase the collector runs
-// more often instead; never so often that it would only run.
+// By default Go lets the heap grow to twice the live bytes. With a million live orders this
+// wastes a gigabyte. Above memoryEase the collector therefore runs more often, but not so
+// often that it runs all the time.
 const (
-	memoryEase  = 1900 << 20 // bytes below which memory is not spared
-	memoryRoom  = 1.25       // of what is alive, at least, whatever that is: with 1.15 half of an import was collecting
+	memoryEase  = 1900 << 20 // bytes below which memory is not limited
+	memoryRoom  = 1.25       // minimum limit as a multiple of the live bytes: with 1.15, half of the time of an import was garbage collection
 	memoryEvery = 2 * time.Second
 )
 
-// openingPercent is the collector's while stores are opened: what is read then
-// stays, so that collecting at every doubling is work for nothing.
+// openingPercent is the GC percentage while stores are opened. Data that is read then stays
+// live, so a collection at every doubling is wasted work.
 const (
 	openingPercent = 400
 	defaultPercent = 100
 )
 
-// easeOpening lets memory grow up to memoryEase without much collecting, until
-// the function it gives is called.
+// easeOpening lets memory grow up to memoryEase with few collections, until the returned
+// function is called.
 func easeOpening() (settle func()) {
 	if memoryIsSet() {
 		return func() {}
@@ -39,11 +39,11 @@ func easeOpening() (settle func()) {
 	}
 }
 
-// memoryIsSet says whether the operator has said what Go may use.
+// memoryIsSet reports whether the operator has set the memory limits of Go.
 func memoryIsSet() bool { return os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" }
 
-// tendMemory sets the soft memory limit to fit what is alive until ctx ends.
-// An operator's own GOMEMLIMIT or GOGC stands.
+// tendMemory adjusts the soft memory limit to the live bytes until ctx ends. If the operator
+// has set GOMEMLIMIT or GOGC, that setting remains.
 func tendMemory(ctx context.Context) error {
 	if memoryIsSet() {
 		return nil
@@ -63,7 +63,7 @@ func tendMemory(ctx context.Context) error {
 	}
 }
 
-// memoryLimit is the limit for so many bytes alive.
+// memoryLimit returns the limit for a number of live bytes.
 func memoryLimit(alive uint64) int64 {
 	return int64(min(max(memoryEase, float64(alive)*memoryRoom), math.MaxInt64/2))
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxMessageInput bounds what is read as a message or an event.
+// maxMessageInput is the maximum size of a message or an event in bytes.
 const maxMessageInput = 1 << 20
 
-// newMessageCmd makes the verbs that seal, open and check messages.
+// newMessageCmd returns the verbs that seal, open and check messages.
 func newMessageCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "message",
@@ -97,14 +97,14 @@ identity. On the legacy transport the identity is named but proven by nothing.`,
 	return cmd
 }
 
-// openedMessage is what "message open --json" prints.
+// openedMessage is the output of "message open --json".
 type openedMessage struct {
 	Transport   string          `json:"transport"`
 	Sender      string          `json:"sender"`
 	Identity    string          `json:"identity"`
 	FullPrivacy bool            `json:"full_privacy"`
 	Signed      bool            `json:"signed"`
-	Contact     *string         `json:"contact"` // legacy: the key the sender names; proven by nothing
+	Contact     *string         `json:"contact"` // legacy only: the key that the sender names, without a proof
 	CreatedAt   int64           `json:"created_at"`
 	EventID     string          `json:"event_id"`
 	Message     json.RawMessage `json:"message"`
@@ -169,7 +169,7 @@ func printEnvelope(w io.Writer, env mostro.Envelope, asJSON bool) error {
 	}
 	if asJSON {
 		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false) // the message's bytes stay canonical
+		enc.SetEscapeHTML(false) // keeps the bytes of the message canonical
 		return enc.Encode(out)
 	}
 	privacy := ""
@@ -181,20 +181,20 @@ func printEnvelope(w io.Writer, env mostro.Envelope, asJSON bool) error {
 	return err
 }
 
-// messageVerdict is what "message check --json" prints.
+// messageVerdict is the output of "message check --json".
 type messageVerdict struct {
 	OK        bool         `json:"ok"`
 	Action    string       `json:"action,omitempty"`
-	Rule      string       `json:"rule,omitempty"` // the first rule broken
+	Rule      string       `json:"rule,omitempty"` // the first rule that is violated
 	Detail    string       `json:"detail,omitempty"`
 	Canonical string       `json:"canonical,omitempty"` // the bytes that are signed
 	Diff      *messageDiff `json:"diff,omitempty"`
 }
 
-// messageDiff points at the first byte that is not canonical.
+// messageDiff shows the first byte that is not canonical.
 type messageDiff struct {
 	Offset int    `json:"offset"`
-	Have   string `json:"have"` // the input from a little before the offset on
+	Have   string `json:"have"` // the input from shortly before the offset
 	Want   string `json:"want"`
 }
 
@@ -231,7 +231,7 @@ over. A difference is pointed at. The exit code is not 0 when a rule is broken.`
 	return cmd
 }
 
-// checkMessage judges a message. One newline at its end is no part of it.
+// checkMessage judges a message. One newline at its end is not part of the message.
 func checkMessage(in []byte, answer bool) messageVerdict {
 	in = bytes.TrimSuffix(bytes.TrimSuffix(in, []byte("\n")), []byte("\r"))
 	m, err := mostro.ParseMessage(in)
@@ -263,7 +263,7 @@ func ruleOf(err error) string {
 	return ""
 }
 
-// diffAt shows both texts around the first byte where they differ.
+// diffAt returns both texts around the first byte where they differ.
 func diffAt(have, want string) *messageDiff {
 	at := 0
 	for at < len(have) && at < len(want) && have[at] == want[at] {

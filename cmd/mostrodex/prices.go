@@ -7,16 +7,16 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 )
 
-// priceSource reads one of reputation.prices: the name of a provider, or
-// name=URL for another address of it.
+// priceSource parses an entry of reputation.prices: the name of a provider, or name=URL for
+// another address of the provider.
 func priceSource(text string) (escrow.HTTPSource, error) {
 	name, url, _ := strings.Cut(text, "=")
 	s := escrow.HTTPSource{Provider: strings.TrimSpace(name), URL: strings.TrimSpace(url)}
 	return s, s.Check()
 }
 
-// openPrices sets up the sources of reputation.prices, which any index can have,
-// with or without an escrow.
+// openPrices opens the sources of reputation.prices, which any index can have, with or
+// without an escrow.
 func (m *Main) openPrices() error {
 	if len(m.Config.Reputation.Prices) == 0 {
 		return nil
@@ -32,12 +32,12 @@ func (m *Main) openPrices() error {
 	return nil
 }
 
-// ownPrices shows the reputation the prices of the operator's own sources: those
-// of reputation.prices, else the escrow's. The escrow opens after the
-// reputation, so it is looked up at each question.
+// ownPrices gives the reputation access to the prices of the operator's own sources. These
+// are the sources of reputation.prices, or those of the escrow if none are set. The escrow
+// opens after the reputation, so ownPrices reads the escrow's sources at each call.
 type ownPrices struct{ m *Main }
 
-// Price returns the price of one bitcoin, if a source has said one of late.
+// Price returns the price of one bitcoin, if a source has reported a recent one.
 func (p ownPrices) Price(fiat string, now time.Time) (btc float64, ok bool) {
 	from := p.m.prices
 	if from == nil && p.m.escrow != nil {

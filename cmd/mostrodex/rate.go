@@ -13,20 +13,20 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// starsOf gives the rating that stars stand for: stars/5.
+// starsOf returns the rating of a number of stars, which is stars/5.
 func starsOf(stars int64) mostro.Decimal {
 	d, err := mostro.ParseDecimal(fmt.Sprintf("0.%d", 2*stars))
 	if stars == 5 {
 		d, err = mostro.DecimalOf(1), nil
 	}
 	if err != nil {
-		panic(err) // 0.2, 0.4, 0.6 and 0.8 are decimals
+		panic(err) // impossible, because 0.2, 0.4, 0.6 and 0.8 are decimals
 	}
 	return d
 }
 
-// after dates a rating behind the one that it replaces: of two from the same
-// second a relay keeps the one with the lower id.
+// after returns a time for a rating that is later than the rating it replaces. If both had
+// the same second, a relay would keep the one with the lower id.
 func (w *wire) after(ctx context.Context, r mostro.HostRating) (nostr.Timestamp, error) {
 	before, err := w.stored(ctx, nostr.Filter{Kinds: []int{mostro.KindHostRating}, Authors: []string{r.Pubkey}, Tags: nostr.TagMap{"d": {r.D}}})
 	at := r.CreatedAt
@@ -122,8 +122,8 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
 				if err != nil {
 					return err
 				}
-				// Before it is published: a rating that readers refuse is
-				// better not made.
+				// The check comes before the publication, so that no rating is published that
+				// readers refuse.
 				if r, err = mostro.CheckReceipt(&evt, parsed, sets); err != nil {
 					return err
 				}

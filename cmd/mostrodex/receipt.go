@@ -15,17 +15,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// receiptFile is what a receipt is kept in until it is spent on a rating. It
-// holds no secret key, and what a rating publishes.
+// receiptFile stores a receipt until the receipt is used for a rating. It contains no secret
+// key, and only data that a rating publishes.
 type receiptFile struct {
 	Node    string   `json:"node"`
-	Rater   string   `json:"rater"` // the key that can spend it
+	Rater   string   `json:"rater"` // the key that can use the receipt
 	Order   string   `json:"order,omitempty"`
 	Token   string   `json:"token,omitempty"`
 	Receipt []string `json:"receipt"`
 }
 
-// newReceiptCmd makes the verbs that get receipts and check them.
+// newReceiptCmd returns the verbs that request and check receipts.
 func newReceiptCmd() *cobra.Command {
 	cmd := groupOf("receipt", "Get and check the receipts by which a rating of a Mostro counts", newReceiptAskCmd(), newReceiptOpenCmd(), newReceiptCheckCmd())
 	cmd.Long = `Get and check the receipts by which a rating of a Mostro counts. Four kinds:
@@ -91,7 +91,8 @@ had again. The trade key itself is refused there: the Mostro knows it.`,
 					return usagef("--blind-key is the trade key, which the Mostro knows: make a new one with 'mostrodex keys new --key FILE'")
 				}
 			}
-			// Before the question: a blind receipt is given once.
+			// The output file is created before the request, because a blind receipt is
+			// issued only once.
 			file, err := newOutput(out)
 			if err != nil {
 				return err
@@ -140,7 +141,7 @@ type asker struct {
 	payment         bool
 }
 
-// receipt asks for the plain receipt, and with it for a blind one.
+// receipt requests the plain receipt and, if blind is not nil, also a blind receipt.
 func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, error) {
 	answer, err := a.ask(ctx, mostro.ReceiptRequest{Payment: a.payment})
 	if err != nil {
@@ -160,7 +161,7 @@ func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, e
 	return a.blind(ctx, blind, r.Day)
 }
 
-// blind asks for a blind receipt by the keyset of the month of settlement.
+// blind requests a blind receipt with the keyset of the month of settlement.
 func (a *asker) blind(ctx context.Context, by *mostro.Keys, day string) (receiptFile, error) {
 	epoch := day[:len("2006-01")]
 	set, err := a.wire.keysetOf(ctx, a.node, epoch)
@@ -192,7 +193,7 @@ func (a *asker) ask(ctx context.Context, q mostro.ReceiptRequest) (mostro.Receip
 	if err != nil {
 		return mostro.ReceiptAnswer{}, err
 	}
-	// Gift wraps are dated back by up to two days.
+	// Gift wraps may be dated back by up to two days.
 	since := nostr.Timestamp(now.Add(-49 * time.Hour).Unix())
 	if a.transport == mostro.TransportV2 {
 		since = nostr.Timestamp(now.Add(-time.Minute).Unix())
@@ -212,7 +213,7 @@ func (a *asker) ask(ctx context.Context, q mostro.ReceiptRequest) (mostro.Receip
 		}
 		env, err := mostro.Open(evt, a.trade)
 		if err != nil || env.Identity != a.node || env.Message.RequestID == nil || *env.Message.RequestID != id {
-			continue // somebody else's, or about something else
+			continue // the message is from another sender or about another request
 		}
 		if no, ok := env.Message.Payload.(mostro.CantDo); ok {
 			return mostro.ReceiptAnswer{}, fmt.Errorf("the Mostro refuses: %s", no.Reason)
@@ -261,10 +262,10 @@ rating. What this proves is said in docs/receipts.md.`,
 	return cmd
 }
 
-// checkedReceipt is what "receipt check --json" and "rate --json" print.
+// checkedReceipt is the output of "receipt check --json" and "rate --json".
 type checkedReceipt struct {
 	EventID string `json:"event_id"`
-	Kind    string `json:"receipt"` // none, r0, r1, r2, r3; "" when it does not hold
+	Kind    string `json:"receipt"` // none, r0, r1, r2, r3; "" if the receipt is invalid
 	Rule    string `json:"rule,omitempty"`
 	Detail  string `json:"detail,omitempty"`
 
@@ -277,7 +278,7 @@ type checkedReceipt struct {
 	Day       string `json:"day,omitempty"`
 	PaidSats  *int64 `json:"paid_sats"`
 	Payee     string `json:"payee,omitempty"`
-	Network   string `json:"network,omitempty"` // of the payment
+	Network   string `json:"network,omitempty"` // network of the payment
 	Epoch     string `json:"epoch,omitempty"`
 	Nullifier string `json:"nullifier,omitempty"`
 }
@@ -297,7 +298,7 @@ func checked(evt *nostr.Event, r mostro.Receipt, err error) checkedReceipt {
 	return c
 }
 
-// sentence says in words what a receipt proved.
+// sentence returns a sentence about the facts that a receipt proved.
 func (c checkedReceipt) sentence() string {
 	switch {
 	case c.Rule != "":
@@ -375,14 +376,14 @@ shows none is unproven, not wrong.`,
 	return cmd
 }
 
-// rating makes the rating that spends the receipt, unsigned.
+// rating returns the unsigned rating that uses the receipt.
 func (f receiptFile) rating(stars int64, text, role string, at time.Time) mostro.HostRating {
 	r := mostro.HostRating{
 		Pubkey: f.Rater, CreatedAt: nostr.Timestamp(at.Unix()), Platform: mostro.PlatformMostro, Alias: mostro.PlatformMostro,
 		Host: f.Node, OrderID: f.Order, Rating: starsOf(stars), Token: f.Token, Receipt: f.Receipt, Role: role, Text: text,
 	}
 	if len(f.Receipt) == 4 && f.Receipt[0] == "r2" {
-		// Nothing in the rating may lead to the trade.
+		// The rating must not contain data that identifies the trade.
 		r.OrderID, r.Role = mostro.BlindNullifier(f.Receipt[2]), ""
 	} else {
 		r.Order = fmt.Sprintf("%d:%s:%s", mostro.KindOrder, r.Host, r.OrderID)
@@ -391,7 +392,7 @@ func (f receiptFile) rating(stars int64, text, role string, at time.Time) mostro
 	return r
 }
 
-// check checks the receipt as a rating would show it.
+// check checks the receipt in the form that a rating would publish.
 func (f receiptFile) check(sets mostro.Keysets) (mostro.Receipt, error) {
 	evt := f.rating(5, "", "", time.Unix(0, 0)).Event()
 	evt.ID = evt.GetID()
@@ -420,7 +421,7 @@ func readReceipt(file string) (f receiptFile, err error) {
 	return f, nil
 }
 
-// output is a file that must not have existed.
+// output is a file that must not exist before.
 type output struct {
 	file *os.File
 }
@@ -441,7 +442,7 @@ func (o *output) write(f receiptFile) error {
 	return nil
 }
 
-// remove takes an empty file away again; one that stays is empty and no harm.
+// remove removes the file if it is empty. An empty file that cannot be removed does no harm.
 func (o *output) remove() {
 	if info, err := os.Stat(o.file.Name()); err == nil && info.Size() == 0 {
 		_ = o.file.Close()

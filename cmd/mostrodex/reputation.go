@@ -27,16 +27,16 @@ import (
 // ReputationConfig is section [reputation].
 type ReputationConfig struct {
 	Enabled bool   `toml:"enabled"`
-	Key     string `toml:"key"`   // file of the key under which scores are published; "": DATA/keys/reputation, made at the first start
-	Every   string `toml:"every"` // how often all scores are computed anew, e.g. "10m"
+	Key     string `toml:"key"`   // file of the key that signs published scores; "": DATA/keys/reputation, created at the first start
+	Every   string `toml:"every"` // interval between complete computations of all scores, e.g. "10m"
 	Publish bool   `toml:"publish"`
-	// Funds are the public keys of development funds whose lists of payments
-	// are believed, Payees their Lightning nodes. None: no fee is confirmed.
+	// Funds are the public keys of development funds whose lists of payments are trusted.
+	// Payees are the Lightning nodes of the funds. If they are empty, no fee is confirmed.
 	Funds  []string `toml:"funds"`
 	Payees []string `toml:"payees"`
-	// Prices are sources of prices for choose: yadio, coingecko, currency_api,
-	// blockchain, each as a name or name=URL. None: those of the escrow, if it
-	// runs, else prices that Mostros sign.
+	// Prices are sources of prices for choose: yadio, coingecko, currency_api or blockchain,
+	// each as a name or as name=URL. If Prices is empty, the sources of the escrow are used
+	// if it runs, else prices that Mostros sign.
 	Prices []string `toml:"prices"`
 }
 
@@ -62,21 +62,22 @@ func (c *ReputationConfig) validate() error {
 	return nil
 }
 
-// params are the algorithm's, with what the operator believes.
+// params returns the parameters of the algorithm, including the funds that the operator
+// trusts.
 func (c *ReputationConfig) params() score.Params {
 	p := score.DefaultParams()
 	p.Funds, p.Payees = c.Funds, c.Payees
 	return p
 }
 
-// openReputation opens the room; with a publisher it speaks under a key of
-// its own.
+// openReputation opens the reputation. If publisher is not nil, the reputation publishes
+// scores with a key of its own.
 func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Service, error) {
 	c := &m.Config.Reputation
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	every, _ := time.ParseDuration(c.Every) // validate has read it
+	every, _ := time.ParseDuration(c.Every) // validate has checked the value
 	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: evidence{m.store}, Params: c.params(), Every: every, Logger: m.Log, Now: m.Now}
 	if publisher != nil && c.Publish {
 		keys, err := reputationKeys(c.Key, m.Config.Data)
@@ -95,7 +96,7 @@ func (e evidence) Read(ctx context.Context, after uint64, fn func(mostro.Entry) 
 	return e.Store.ReadEvidence(ctx, after, fn)
 }
 
-// reputationKeys reads the key, or makes it at the first start.
+// reputationKeys reads the key, or creates the key at the first start.
 func reputationKeys(file, data string) (*mostro.Keys, error) {
 	if file == "" {
 		file = filepath.Join(data, "keys", "reputation")
@@ -120,7 +121,7 @@ func (s signer) Pubkey() string { return s.keys.Pubkey() }
 
 func (s signer) Sign(evt *nostr.Event) error { return evt.Sign(hexOf(s.keys)) }
 
-// pairs shows reputation the relay's proofs of equivocation.
+// pairs gives the reputation access to the relay's proofs of equivocation.
 type pairs struct{ store *eventlog.Store }
 
 func (p pairs) Equivocations(ctx context.Context, fn func(first, second *nostr.Event) error) error {
@@ -132,7 +133,7 @@ func newReputationCmd() *cobra.Command {
 		newReputationShowCmd(), newReputationAuditCmd(), newReputationVerifyCmd(), newReputationSimulateCmd())
 }
 
-// pubkeyOf reads a public key in hex or as npub.
+// pubkeyOf parses a public key in hex or as npub.
 func pubkeyOf(text string) (string, error) {
 	if strings.HasPrefix(text, "npub1") {
 		kind, value, err := nip19.Decode(text)
@@ -181,7 +182,7 @@ func newReputationShowCmd() *cobra.Command {
 	return cmd
 }
 
-// printScore prints what the API says of a Mostro.
+// printScore prints the API's answer about a Mostro.
 func printScore(w io.Writer, score, ratings json.RawMessage) error {
 	var s struct {
 		Name, Pubkey  string

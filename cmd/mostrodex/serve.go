@@ -27,32 +27,32 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Main is the running program: the rooms, wired. Tests build the same value
-// and listen on port 0.
+// Main is the running program, which connects the rooms. Tests create the same value and
+// listen on port 0.
 type Main struct {
 	Config Config
 	Log    *slog.Logger
 	Now    func() time.Time // nil: time.Now
-	Demo   *Demo            // nil: the escrow, if any, stands on LND
+	Demo   *Demo            // nil: the escrow, if enabled, uses LND
 
-	bulk      bool          // opened to take in a file
-	serving   chan struct{} // closed when listeners answer; nil where there are none
+	bulk      bool          // opened to import a file
+	serving   chan struct{} // closed when the listeners answer; nil without listeners
 	store     *eventlog.Store
-	index     *indexer.Index // nil when disabled
+	index     *indexer.Index // nil if disabled
 	relay     *relay.Server
 	upstreams *federation.Upstreams
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
 	control   net.Listener        // the operator's socket; nil without an escrow
-	escrow    *escrowRoom         // nil when disabled
-	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
-	scores    *reputation.Service // nil when disabled
-	prices    *escrow.Prices      // of reputation.prices; nil: none are named
+	escrow    *escrowRoom         // nil if disabled
+	addresses escrow.Addresses    // nil: addresses of the network; a test uses addresses on loopback
+	scores    *reputation.Service // nil if disabled
+	prices    *escrow.Prices      // sources of reputation.prices; nil: no sources are set
 }
 
-// Open opens the stores and binds the listeners. After an error nothing is
-// left open.
+// Open opens the stores and binds the listeners. If Open returns an error, no store and no
+// listener stays open.
 func (m *Main) Open() (err error) {
 	defer func() {
 		if err != nil {
@@ -137,8 +137,8 @@ func listen(addr, flag string) (net.Listener, error) {
 	return l, nil
 }
 
-// bound bounds the connections of a listener, so that files always find a
-// descriptor. An address that speaks for others has no bound of its own.
+// bound limits the connections of a listener, so that file descriptors remain for files. An
+// address of a trusted proxy has no limit of its own.
 func (m *Main) bound(l net.Listener, proxies []netip.Prefix) net.Listener {
 	exempt := func(ip netip.Addr) bool {
 		return ip.IsLoopback() || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
@@ -150,14 +150,14 @@ func (m *Main) bound(l net.Listener, proxies []netip.Prefix) net.Listener {
 	return relay.BoundListener(l, maxConnections(), perAddress, exempt)
 }
 
-// maxConnections leaves half of the descriptors to files, at most 1,024.
+// maxConnections returns the limit of connections, which leaves half of the descriptors, at
+// most 1,024, to files.
 func maxConnections() int {
 	limit := descriptorLimit()
 	return limit - min(limit/2, 1024)
 }
 
-// openStores opens the log and its readers, which is all that the verbs on a
-// data directory need.
+// openStores opens the log and its readers. The verbs on a data directory need no more.
 func (m *Main) openStores() (err error) {
 	budget := m.Config.Relay.BodyCacheMiB << 20
 	if budget == 0 {
@@ -181,8 +181,8 @@ func (m *Main) openStores() (err error) {
 	return m.index.Register(m.registry)
 }
 
-// rulesOf lets the index ask for the relay's rules. The relay is made after the
-// index; the verbs on a data directory have none, and show everything.
+// rulesOf lets the index query the relay's rules. The relay is created after the index. The
+// verbs on a data directory have no rules and show all events.
 type rulesOf struct{ *Main }
 
 func (m rulesOf) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
@@ -192,10 +192,10 @@ func (m rulesOf) Shunned() (version uint64, never, onDemand, events map[[32]byte
 	return m.relay.Shunned()
 }
 
-// Addr is where the public listener is bound.
+// Addr returns the address of the public listener.
 func (m *Main) Addr() string { return m.public.Addr().String() }
 
-// PrivateAddr is where the private listener is bound, "" for none.
+// PrivateAddr returns the address of the private listener, or "" if there is none.
 func (m *Main) PrivateAddr() string {
 	if m.private == nil {
 		return ""
@@ -203,7 +203,7 @@ func (m *Main) PrivateAddr() string {
 	return m.private.Addr().String()
 }
 
-// Run serves until ctx ends or something fails that a restart repairs.
+// Run serves until ctx ends, or until an error occurs that a restart repairs.
 func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return tendMemory(ctx) })
@@ -249,7 +249,7 @@ func (m *Main) Run(ctx context.Context) error {
 	return err
 }
 
-// serveHTTP runs a server until ctx ends; answers under way get three seconds.
+// serveHTTP runs a server until ctx ends. Requests in progress get three seconds to end.
 func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http.Server) {
 	g.Go(func() error {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -282,19 +282,19 @@ func (m *Main) privateHandler() http.Handler {
 	return mux
 }
 
-// closeLook is how long closing may take before the data directory is looked at.
+// closeLook is the duration of closing after which Close checks the data directory.
 const closeLook = 3 * time.Second
 
-// Close closes what Open opened, readers before the log. Badger tries to write
-// its tables for ever. If the data directory takes no writes, such as a disk that
-// became read-only, Close returns an error and leaves the stores as a crash does.
+// Close closes everything that Open opened, readers before the log. Badger retries the write
+// of its tables without end. If the data directory accepts no writes, for example on a disk
+// that became read-only, Close returns an error and leaves the stores as after a crash.
 func (m *Main) Close() error {
 	if m.store != nil {
-		m.store.GiveUpRoom() // for what the others write when they close
+		m.store.GiveUpRoom() // the reserve is for the writes of the other stores when they close
 	}
 	for _, l := range []net.Listener{m.public, m.private, m.control} {
 		if l != nil {
-			l.Close() // Serve has closed it already when Run ran
+			l.Close() // Serve has closed the listener already if Run was called
 		}
 	}
 	closed := make(chan error, 1)
@@ -330,7 +330,7 @@ func (m *Main) closeStores() error {
 	return errors.Join(errs...)
 }
 
-// takesWrites reports why no file can be created in dir.
+// takesWrites returns the error of creating a file in dir, or nil.
 func takesWrites(dir string) error {
 	f, err := os.CreateTemp(dir, ".look-*")
 	if err != nil {
@@ -382,7 +382,7 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 	return cmd
 }
 
-// serve opens, says where it listens, runs and closes.
+// serve opens the program, prints its addresses, runs it and closes it.
 func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
 	m.Log = slog.New(slog.NewTextHandler(stderr, nil))
 	if err := m.Open(); err != nil {

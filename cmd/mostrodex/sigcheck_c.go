@@ -2,5 +2,5 @@
 
 package main
 
-// signatureCheck names the implementation that this build verifies with.
+// signatureCheck is the name of the implementation that this build uses to verify signatures.
 const signatureCheck = "libsecp256k1"

@@ -2,5 +2,5 @@
 
 package main
 
-// signatureCheck names the implementation that this build verifies with.
+// signatureCheck is the name of the implementation that this build uses to verify signatures.
 const signatureCheck = "pure Go (build with make for libsecp256k1, six times faster)"

@@ -19,19 +19,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// target is what a verb works on: a running server, or a data directory whose
-// server is stopped.
+// target is the object of a verb: a running server, or a data directory whose server is
+// stopped.
 type target struct {
 	url, data string
-	config    string // with data, for [reputation]; "": the defaults
-	bulk      bool   // much is going to be written
+	config    string // used with data, for [reputation]; "": the defaults
+	bulk      bool   // the verb writes much data
 	askable   bool   // the verb has --url
 }
 
 const defaultURL = "http://127.0.0.1:7777"
 
-// flags adds --url and --data. defURL is used when neither is given; where it
-// is "" the data directory ./data is.
+// flags adds --url and --data. defURL is the default if neither flag is set. If defURL is "",
+// the default is the data directory ./data.
 func (t *target) flags(cmd *cobra.Command, defURL string) {
 	t.askable = true
 	cmd.Flags().StringVar(&t.url, "url", "", "running server, http(s) or ws(s)"+orNote(defURL))
@@ -55,7 +55,7 @@ func orNote(def string) string {
 	return " (default " + def + ")"
 }
 
-// withStores opens the data directory without listening anywhere.
+// withStores opens the data directory without listening.
 func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, fn func(*Main) error) (err error) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Indexer.Enabled = t.data, index
@@ -87,8 +87,8 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 	return fn(m)
 }
 
-// get asks the API and decodes its answer into v: of a running server over
-// HTTP, of a data directory in this process, after its index has caught up.
+// get queries the API and decodes its answer into v. A running server is queried over HTTP. A
+// data directory is queried in this process, after its index has caught up.
 func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.Values, v any) error {
 	if t.data == "" {
 		u, err := apiURL(t.url, path, q)
@@ -123,7 +123,7 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 			}
 			m.Config.Reputation = cfg.Reputation
 		}
-		// CatchUp itself keeps a checkpoint, so there is nothing to close.
+		// CatchUp writes its own checkpoint, so no call of Close is needed.
 		scores, err := m.openReputation(nil)
 		if err != nil {
 			return err
@@ -140,8 +140,8 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 	})
 }
 
-// mustExist keeps a reading verb from creating an empty store where the
-// directory's name was mistyped.
+// mustExist returns an error if the directory does not exist, so that a reading verb with a
+// mistyped directory does not create an empty store.
 func (t *target) mustExist() error {
 	if _, err := os.Stat(t.data); err != nil {
 		hint := "name one with --data"
@@ -157,10 +157,10 @@ func unreachable(base string, err error) error {
 	return fmt.Errorf("no server answers at %s (start one with 'mostrodex serve', or use --data): %w", base, errors.Unwrap(err))
 }
 
-// answerError turns a problem document (RFC 9457) into an error. A request that
-// the server does not understand is a mistake of the command line.
+// answerError converts a problem document (RFC 9457) to an error. If the server did not
+// understand the request, the error is a usageError.
 func answerError(resp *http.Response) error {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what came of it is all there is to say
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // a partial body is used as it is
 	var p struct{ Title, Detail string }
 	err := fmt.Errorf("the server answers %s: %s", resp.Status, strings.TrimSpace(string(body)))
 	if json.Unmarshal(body, &p) == nil && p.Title+p.Detail != "" {

@@ -7,35 +7,35 @@ import (
 	"time"
 )
 
-// How many threads may run Go code at once. Badger writes and syncs its files
-// through memory maps, and a thread that waits there keeps others from running: with as
-// many threads as cores an order was up to 490 ms late in the book in a burst of
-// events, with three times as many, and nothing else changed, 150. Reading is
-// quicker with fewer: the more threads there are, the more often one is woken for
-// nothing.
+// These constants set the number of threads that may run Go code at once. Badger writes and
+// syncs its files through memory maps, and a thread that waits there blocks others. With one
+// thread per core, an order was up to 490 ms late in the book during a burst of events; with
+// three threads per core and no other change, 150 ms. Reading is faster with fewer threads,
+// because more threads are woken without work.
 const (
-	busyThreads = 3.0 // a core, while events come in
+	busyThreads = 3.0 // per core, while events arrive
 	calmThreads = 1.5
 
-	busyRate    = 200 // events a second
+	busyRate    = 200 // events per second
 	threadsEach = time.Second / 4
-	calmAfter   = 5 * time.Second // of fewer
+	calmAfter   = 5 * time.Second // duration of a lower rate
 )
 
-// cores is what Go found when the program began: it knows of a container's limit.
+// cores is the value that Go set at the start of the program, which respects the limit of a
+// container.
 var cores = runtime.GOMAXPROCS(0)
 
 func threads(perCore float64) int { return int(float64(cores)*perCore + 0.5) }
 
-// setThreads changes their number, unless the operator has set GOMAXPROCS. It
-// stops the program for some microseconds.
+// setThreads changes the number of threads, unless the operator has set GOMAXPROCS. The
+// change stops the program for some microseconds.
 func setThreads(n int) {
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) != n {
 		runtime.GOMAXPROCS(n)
 	}
 }
 
-// tendThreads sets them to fit how fast the log grows, until ctx ends.
+// tendThreads adjusts the number of threads to the growth of the log, until ctx ends.
 func tendThreads(ctx context.Context, head func() uint64) error {
 	setThreads(threads(calmThreads))
 	defer setThreads(cores)

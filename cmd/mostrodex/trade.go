@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// control asks a running escrow over its socket.
+// control queries a running escrow over its socket.
 type control struct {
 	data string
 	json bool
@@ -58,7 +58,7 @@ func (c *control) ask(ctx context.Context, method, path string, v any) error {
 	return json.NewDecoder(resp.Body).Decode(v)
 }
 
-// printRaw asks and prints the answer as it came.
+// printRaw prints the answer without changes.
 func (c *control) printRaw(cmd *cobra.Command, method, path string) error {
 	var raw json.RawMessage
 	if err := c.ask(cmd.Context(), method, path, &raw); err != nil {
@@ -183,8 +183,8 @@ cannot be replayed.`,
 	return cmd
 }
 
-// newTradeVerdictCmd makes a verb that decides about a frozen trade. It wants
-// to be told twice: what it does may pay somebody.
+// newTradeVerdictCmd returns a verb that decides about a frozen trade. The verb requires a
+// confirmation, because its effect may be a payment.
 func newTradeVerdictCmd(verb, short, long string) *cobra.Command {
 	var c control
 	var yes bool
@@ -221,7 +221,7 @@ func newTradeVerdictCmd(verb, short, long string) *cobra.Command {
 	return cmd
 }
 
-// newPauseCmd makes pause and resume of the whole escrow.
+// newPauseCmd returns the verbs that pause and resume the whole escrow.
 func newPauseCmd(verb, short, long string) *cobra.Command {
 	var c control
 	cmd := &cobra.Command{
@@ -259,7 +259,7 @@ func tradePath(id string) (string, error) {
 	return "/trades/" + u.String(), nil
 }
 
-// printTrade writes what there is to say of a trade, a line each.
+// printTrade prints the fields of a trade, one per line.
 func printTrade(out io.Writer, t *trade.Trade) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(name string, value any) {
@@ -341,7 +341,7 @@ func clock(at int64) string {
 	return time.Unix(at, 0).UTC().Format(time.RFC3339)
 }
 
-// detailOf says in a few words what an input was about.
+// detailOf returns a short description of an input.
 func detailOf(in trade.Input) string {
 	var parts []string
 	if in.Request != nil {

@@ -17,34 +17,34 @@ import (
 	"github.com/mostrodex/mostrodex/relay/federation"
 )
 
-// UpstreamConfig is one section [[upstream]]: a relay to follow.
+// UpstreamConfig is one section [[upstream]], which names a relay to follow.
 type UpstreamConfig struct {
-	URL       string   `toml:"url"`       // ws:// or wss://, or none: follow nobody
-	Instances []string `toml:"instances"` // hex keys of the Mostros to follow there; empty: all
+	URL       string   `toml:"url"`       // ws:// or wss://, or "none" to follow no relay
+	Instances []string `toml:"instances"` // hex keys of the Mostros to follow on this relay; empty: all
 }
 
-// QuotaConfig is section [relay.quota]. Where 0 has a default, a negative
-// number is no limit.
+// QuotaConfig is section [relay.quota]. If 0 stands for a default, a negative number means no
+// limit.
 type QuotaConfig struct {
-	LiveAddressesPerKey      int `toml:"live_addresses_per_key"`      // of one kind; 0: 50,000
+	LiveAddressesPerKey      int `toml:"live_addresses_per_key"`      // per kind; 0: 50,000
 	LiveAddressesPerPlatform int `toml:"live_addresses_per_platform"` // 0: no limit
 	EventsPerMinutePerIP     int `toml:"events_per_minute_per_ip"`    // 0: 6,000; loopback without a proxy is exempt
 	EventsPerMinutePerKey    int `toml:"events_per_minute_per_key"`   // 0: 3,000
-	RequestsPerMinutePerIP   int `toml:"requests_per_minute_per_ip"`  // filters of REQ and COUNT, NEG-OPEN, work; 0: 6,000; loopback is exempt alike
+	RequestsPerMinutePerIP   int `toml:"requests_per_minute_per_ip"`  // filters of REQ and COUNT, NEG-OPEN, work; 0: 6,000; loopback without a proxy is exempt
 	ConnectionsPerIP         int `toml:"connections_per_ip"`          // 0: 256; loopback and trusted proxies are exempt
 }
 
 // FederationConfig is section [relay.federation].
 type FederationConfig struct {
-	Discover          int      `toml:"discover"`            // relays found in events that are followed besides
-	DiscoveredPerHour int      `toml:"discovered_per_hour"` // new events taken from each of them; 0: 20,000
-	Forward           []string `toml:"forward"`             // relays that own events are sent to
-	ResyncSeconds     int      `toml:"resync_seconds"`      // between comparisons with a connected relay; 0: 600
-	RewalkSeconds     int      `toml:"rewalk_seconds"`      // between walks through all of a relay without NIP-77; 0: 86,400
+	Discover          int      `toml:"discover"`            // number of relays found in events that are followed in addition
+	DiscoveredPerHour int      `toml:"discovered_per_hour"` // new events accepted from each of these relays; 0: 20,000
+	Forward           []string `toml:"forward"`             // relays that receive own events
+	ResyncSeconds     int      `toml:"resync_seconds"`      // seconds between comparisons with a connected relay; 0: 600
+	RewalkSeconds     int      `toml:"rewalk_seconds"`      // seconds between complete reads of a relay without NIP-77; 0: 86,400
 }
 
-// defaultUpstreams are followed when nothing else is said: where Mostros and
-// their clients meet.
+// defaultUpstreams are followed if no relays are configured. Mostros and their clients use
+// these relays.
 var defaultUpstreams = []UpstreamConfig{
 	{URL: "wss://relay.mostro.network"}, {URL: "wss://nos.lol"}, {URL: "wss://relay.damus.io"}, {URL: "wss://mostro-p2p.tech"},
 }
@@ -57,11 +57,11 @@ func defaultUpstreamList() string {
 	return strings.Join(list, ", ")
 }
 
-// defaultDiscover is how many relays out of events are followed besides.
+// defaultDiscover is the number of relays found in events that are followed in addition.
 const defaultDiscover = 16
 
-// chooseUpstreams puts the --upstream flags, or the defaults, in place. Flags
-// replace what the config says; none is nobody.
+// chooseUpstreams applies the --upstream flags, or the defaults. Flags replace the relays of
+// the config. The value none means no relay.
 func (c *Config) chooseUpstreams(flags []string) error {
 	if len(flags) > 0 {
 		c.Upstream = nil
@@ -120,18 +120,17 @@ func (c *Config) validateUpstreams() error {
 	return nil
 }
 
-// forwardTo lists the relays that own events are sent to. The escrow's are the
-// only ones there are, so its own list adds to the relay's while it is enabled.
+// forwardTo lists the relays that receive own events. All own events are those of the escrow,
+// so its list is added to the relay's list while the escrow is enabled.
 func (c *Config) forwardTo() []string {
 	list := slices.Clone(c.Relay.Federation.Forward)
 	if c.Escrow.Enabled {
 		list = append(list, c.Escrow.Publish.Relays...)
 	}
-	return list // the same relay twice is one relay
+	return list // duplicates count as one relay
 }
 
-// federate gives the relay's config what the sections on quotas and other
-// relays say.
+// federate copies the sections about quotas and other relays to the relay's config.
 func (m *Main) federate(cfg *relay.Config) {
 	q := m.Config.Relay.Quota
 	cfg.Limits = relay.Limits{LiveAddressesPerKey: q.LiveAddressesPerKey, LiveAddressesPerPlatform: q.LiveAddressesPerPlatform,
@@ -144,14 +143,14 @@ func (m *Main) federate(cfg *relay.Config) {
 		for _, k := range keys {
 			known[k] = true
 		}
-		// The followers know the Mostros; they are made after the relay.
+		// The followers know the Mostros, and are created after the relay.
 		cfg.KnownMail = func(key string) bool {
 			return known[key] || m.escrow != nil && key == m.escrow.pubkey || m.upstreams.Knows(key)
 		}
 	}
 }
 
-// openUpstreams makes the followers of other relays.
+// openUpstreams creates the followers of other relays.
 func (m *Main) openUpstreams() (err error) {
 	cfg := m.upstreamsConfig()
 	if len(cfg.Follow)+len(cfg.Forward) > 0 {
@@ -173,7 +172,7 @@ func (m *Main) upstreamsConfig() federation.UpstreamsConfig {
 	for _, u := range m.Config.Upstream {
 		cfg.Follow = append(cfg.Follow, federation.Upstream{URL: u.URL, Instances: u.Instances})
 	}
-	// The escrow is opened after the followers and before they run.
+	// The escrow is opened after the followers are created and before they run.
 	cfg.Mail = func() []string {
 		keys := append([]string(nil), m.Config.Relay.MailFor...)
 		if m.escrow != nil {
@@ -184,8 +183,8 @@ func (m *Main) upstreamsConfig() federation.UpstreamsConfig {
 	return cfg
 }
 
-// trust is what the scores tell discovery of a key. A rank that is shown to
-// nobody, because too little was witnessed for it, is none.
+// trust returns the trust that the scores assign to a key, for discovery. A rank that is not
+// published, because too few events were witnessed, counts as no rank.
 func (m *Main) trust(pubkey string) federation.Trust {
 	s, ok := m.scores.Score(pubkey)
 	if !ok {
@@ -198,8 +197,8 @@ func (m *Main) trust(pubkey string) federation.Trust {
 	return t
 }
 
-// relayKey reads the secret by which this relay proves itself to others
-// (NIP-42), and makes it when there is none.
+// relayKey reads the secret key that proves the identity of this relay to others (NIP-42). If
+// the key does not exist, relayKey creates it.
 func relayKey(data string) (string, error) {
 	path := filepath.Join(data, "keys", "relay")
 	b, err := os.ReadFile(path)

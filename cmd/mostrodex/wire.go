@@ -14,15 +14,14 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// wire is one connection of a verb to a relay: it asks, publishes and waits,
-// one thing after the other.
+// wire is one connection of a verb to a relay. It is for sequential use.
 type wire struct {
 	conn *websocket.Conn
 	url  string
 	subs int
 }
 
-// maxFrame bounds what a relay may send in one frame.
+// maxFrame is the maximum size of a frame from a relay in bytes.
 const maxFrame = 1 << 20
 
 // dialWire connects to the relay behind a base URL, http(s) or ws(s).
@@ -59,7 +58,7 @@ func (w *wire) write(ctx context.Context, frame ...any) error {
 	return w.conn.Write(ctx, websocket.MessageText, b)
 }
 
-// read gives the next frame: its name and the rest.
+// read returns the name and the remaining elements of the next frame.
 func (w *wire) read(ctx context.Context) (name string, rest []json.RawMessage, err error) {
 	_, b, err := w.conn.Read(ctx)
 	if err != nil {
@@ -74,12 +73,13 @@ func (w *wire) read(ctx context.Context) (name string, rest []json.RawMessage, e
 
 func wordOf(raw json.RawMessage) string {
 	var s string
-	_ = json.Unmarshal(raw, &s) // what is no text is no word of ours
+	_ = json.Unmarshal(raw, &s) // an element that is not a string matches no name
 	return s
 }
 
-// eventOf reads the event of a frame for a subscription, and proves it: a relay
-// may say what it likes. nil: not for this subscription, or not genuine.
+// eventOf parses the event of a frame for a subscription, and verifies the event, because a
+// relay may send false data. It returns nil if the frame is not for this subscription or if
+// the event is not genuine.
 func eventOf(name string, rest []json.RawMessage, sub string) *nostr.Event {
 	if name != "EVENT" || len(rest) != 2 || wordOf(rest[0]) != sub {
 		return nil
@@ -94,7 +94,7 @@ func eventOf(name string, rest []json.RawMessage, sub string) *nostr.Event {
 	return evt
 }
 
-// stored gives what the relay has for a filter.
+// stored returns the relay's stored events for a filter.
 func (w *wire) stored(ctx context.Context, f nostr.Filter) (events []*nostr.Event, err error) {
 	sub, err := w.subscribe(ctx, f)
 	if err != nil {
@@ -117,7 +117,7 @@ func (w *wire) stored(ctx context.Context, f nostr.Filter) (events []*nostr.Even
 	}
 }
 
-// subscribe opens a subscription; its events are read by next.
+// subscribe opens a subscription. Its events are read with next.
 func (w *wire) subscribe(ctx context.Context, f nostr.Filter) (sub string, err error) {
 	w.subs++
 	sub = fmt.Sprintf("mostrodex%d", w.subs)
@@ -140,7 +140,7 @@ func (w *wire) next(ctx context.Context, sub string) (*nostr.Event, error) {
 	}
 }
 
-// publish sends an event and waits for the relay's word on it.
+// publish sends an event and waits for the relay's OK.
 func (w *wire) publish(ctx context.Context, evt *nostr.Event) error {
 	if err := w.write(ctx, "EVENT", evt); err != nil {
 		return fmt.Errorf("%s: %w", w.url, err)
@@ -165,8 +165,8 @@ func (w *wire) publish(ctx context.Context, evt *nostr.Event) error {
 	}
 }
 
-// keysets gives a host's keysets as a relay knows them: of an addressable
-// event it has the newest alone.
+// keysets returns a host's keysets that the relay stores. A relay stores only the newest
+// version of an addressable event.
 func (w *wire) keysets(ctx context.Context, node string) (mostro.Keysets, error) {
 	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}})
 	if err != nil {
@@ -182,9 +182,9 @@ func (w *wire) keysets(ctx context.Context, node string) (mostro.Keysets, error)
 	}, nil
 }
 
-// keysetOf returns a host's keyset of an epoch. The keyset may stand under the
-// present kind and under the former one. If the two hold different keys, the
-// host could tell by the key who asked, and neither is returned.
+// keysetOf returns a host's keyset of an epoch. The keyset may be published under the present
+// kind, the former kind or both. If the two hold different keys, the host could use the key
+// to identify the user, so keysetOf returns neither.
 func (w *wire) keysetOf(ctx context.Context, node, epoch string) (mostro.Keyset, error) {
 	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}, Tags: nostr.TagMap{"d": {epoch}}})
 	if err != nil {
@@ -194,7 +194,7 @@ func (w *wire) keysetOf(ctx context.Context, node, epoch string) (mostro.Keyset,
 	for _, evt := range events {
 		k, err := mostro.ParseKeyset(evt)
 		if errors.Is(err, mostro.ErrForeign) {
-			continue // an announcement
+			continue // the event is an announcement
 		}
 		if err != nil {
 			return mostro.Keyset{}, fmt.Errorf("the Mostro's key for blind receipts: %w", err)
@@ -210,10 +210,11 @@ func (w *wire) keysetOf(ctx context.Context, node, epoch string) (mostro.Keyset,
 	return found, nil
 }
 
-// patience is how long a verb waits for somebody else's answer.
+// patience is the time for which a verb waits for an answer.
 const patience = 30 * time.Second
 
-// soon bounds a conversation, and says so when its time is over.
+// soon limits the duration of a conversation, and returns an error that says so if the limit
+// is exceeded.
 func soon(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
