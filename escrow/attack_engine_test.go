@@ -44,7 +44,7 @@ func TestBurstOfLargeMessages(t *testing.T) {
 	}
 }
 
-// narrowStore fails each commit that contains the text poison.
+// narrowStore fails each commit for which poison returns true.
 type narrowStore struct {
 	*DB
 	poison func(c *Commit) bool

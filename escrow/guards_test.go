@@ -272,7 +272,7 @@ func TestMintsHaveTheirShare(t *testing.T) {
 	<-ended
 }
 
-// quietSealer returns an empty event for every message.
+// quietSealer returns an empty gift wrap for every message.
 type quietSealer struct{}
 
 func (quietSealer) Seal(context.Context, trade.Party, mostro.Message, time.Time) (*nostr.Event, error) {

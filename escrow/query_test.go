@@ -128,8 +128,8 @@ func TestTradeIndex(t *testing.T) {
 	}
 }
 
-// The time limit of a live message is its arrival; that of a late message is the window of
-// its trade.
+// A live message is judged by the time of its arrival. A late message is judged by the window
+// of its trade.
 func TestFreshness(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()

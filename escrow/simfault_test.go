@@ -362,8 +362,8 @@ func (s *sim) judgeRequest(row JournalRow) {
 // filler is the content of fields that no code reads.
 var filler = strings.Repeat("<&>", 5000)
 
-// swollen adds 15 KiB of unused fields to a payload, or gives a used field its maximum
-// length.
+// swollen adds 15 KiB of unused fields to a payload, or extends a used field to its
+// maximum length.
 func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
 	switch p := payload.(type) {
 	case *mostro.SmallOrder:

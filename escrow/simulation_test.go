@@ -63,7 +63,7 @@ func TestSimulation(t *testing.T) {
 				count, err := simulate(seed)
 				if err != nil {
 					mu.Lock()
-					total.trades = trades // stops the other seeds after their current world
+					total.trades = trades // the other goroutines end after their current seed
 					mu.Unlock()
 					return fmt.Errorf("seed %d: %w\nreplay: go test ./escrow -run TestSimulation -sim.seed %d", seed, err, seed)
 				}

@@ -38,8 +38,8 @@ func costOf(r *http.Request) int {
 }
 
 // rated charges every HTTP request to the rate of its address, including the handshakes of
-// sockets. The cost depends on the path and the query. A header that claims to be a handshake
-// only changes the cost.
+// sockets. The cost depends on the path, the query and the Upgrade header. A request that
+// only claims to be a handshake is charged too, and cannot reach an expensive route for less.
 func rated(rates *relay.HTTPRates, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !rates.Take(r, costOf(r)) {

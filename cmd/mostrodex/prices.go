@@ -32,7 +32,7 @@ func (m *Main) openPrices() error {
 	return nil
 }
 
-// ownPrices gives the reputation access to the prices of the operator's own sources. These
+// ownPrices lets the reputation read the prices of the operator's own sources. These
 // are the sources of reputation.prices, or those of the escrow if none are set. The escrow
 // opens after the reputation, so ownPrices reads the escrow's sources at each call.
 type ownPrices struct{ m *Main }

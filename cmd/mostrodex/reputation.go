@@ -121,7 +121,7 @@ func (s signer) Pubkey() string { return s.keys.Pubkey() }
 
 func (s signer) Sign(evt *nostr.Event) error { return evt.Sign(hexOf(s.keys)) }
 
-// pairs gives the reputation access to the relay's proofs of equivocation.
+// pairs lets the reputation read the relay's proofs of equivocation.
 type pairs struct{ store *eventlog.Store }
 
 func (p pairs) Equivocations(ctx context.Context, fn func(first, second *nostr.Event) error) error {

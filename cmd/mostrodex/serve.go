@@ -137,8 +137,9 @@ func listen(addr, flag string) (net.Listener, error) {
 	return l, nil
 }
 
-// bound limits the connections of a listener, so that file descriptors remain for files. An
-// address of a trusted proxy has no limit of its own.
+// bound limits the connections of a listener, so that file descriptors remain for files. The
+// limit per address does not apply to loopback and trusted proxies, because such an address
+// carries the connections of many clients.
 func (m *Main) bound(l net.Listener, proxies []netip.Prefix) net.Listener {
 	exempt := func(ip netip.Addr) bool {
 		return ip.IsLoopback() || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(ip) })

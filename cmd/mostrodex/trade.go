@@ -221,7 +221,7 @@ func newTradeVerdictCmd(verb, short, long string) *cobra.Command {
 	return cmd
 }
 
-// newPauseCmd returns the verbs that pause and resume the whole escrow.
+// newPauseCmd returns the verb that pauses or resumes the whole escrow.
 func newPauseCmd(verb, short, long string) *cobra.Command {
 	var c control
 	cmd := &cobra.Command{
