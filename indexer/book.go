@@ -124,12 +124,13 @@ func (b *book) view(fn func(*badger.Txn) error) error {
 	b.life.RLock()
 	defer b.life.RUnlock()
 	if b.db == nil {
-		return errClosed
+		return ErrClosed
 	}
 	return b.db.View(fn)
 }
 
-var errClosed = errors.New("the index is closed")
+// ErrClosed says that a store of the index is being rebuilt, or is closed.
+var ErrClosed = errors.New("the index is closed")
 
 // load reads the whole book into memory: a pass over the newest versions.
 func (b *book) load() error {
@@ -248,7 +249,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 	b.life.RLock()
 	defer b.life.RUnlock()
 	if b.db == nil {
-		return errClosed
+		return ErrClosed
 	}
 	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*nameUse{}}
 	defer func() { w.txn.Discard() }()

@@ -142,7 +142,7 @@ func (x *Index) heal(ctx context.Context, err error, reset func() error, store s
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if !errors.As(err, &own) || errors.Is(err, errClosed) || errors.Is(err, badger.ErrDBClosed) {
+	if !errors.As(err, &own) || errors.Is(err, ErrClosed) || errors.Is(err, badger.ErrDBClosed) {
 		return err
 	}
 	x.healing.Lock()

@@ -141,7 +141,7 @@ func TestCapturedEventsOverHTTP(t *testing.T) {
 		const rob = "e489cdb0b24fa416a49b524625e0edab0f7235f3a0261a3cdfc64c4efdc14afd"
 		d := "robosats:http://2enoseg66hme76khjjn2qvrhipnzwgwa44mewgrdphrxbhzcxd2vdiqd.onion:204"
 		for _, path := range []string{"/api/v1/orders/", "/orders/"} {
-			if w := fetch(t, h, path+orderPath(rob, d)); w.Code != http.StatusOK {
+			if w := fetch(t, h, path+rob+"/"+url.PathEscape(d)); w.Code != http.StatusOK {
 				t.Errorf("%s: status %d: %s", path, w.Code, w.Body)
 			}
 		}
@@ -328,7 +328,7 @@ func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
 	l.add(signless(nostr.Event{PubKey: pk, Kind: 0, CreatedAt: t0, Content: string(about)}), clk.now(), mostro.RoadClient, false)
 	o.catchUp(t)
 	h := o.Handler()
-	for _, target := range []string{"/", "/?q=" + url.QueryEscape(evil), "/?sort=" + url.QueryEscape(evil), "/?method=" + url.QueryEscape(evil), "/orders/" + orderPath(pk, evil), "/instances", "/instances/" + pk} {
+	for _, target := range []string{"/", "/?q=" + url.QueryEscape(evil), "/?sort=" + url.QueryEscape(evil), "/?method=" + url.QueryEscape(evil), "/orders/" + pk + "/" + url.PathEscape(evil), "/instances", "/instances/" + pk} {
 		w := fetch(t, h, target)
 		body := w.Body.String()
 		for _, m := range tags.FindAllStringSubmatch(body, -1) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,9 +43,6 @@ type Index struct {
 	book    *book
 	search  *searchIndex
 	metrics *metrics
-	pages   *pageSet
-
-	standings Standings // nil: none are shown; set before Handler
 
 	bookReady, searchReady atomic.Bool
 	generation             atomic.Uint64 // batches that search has written
@@ -70,7 +68,7 @@ func Open(cfg Config) (*Index, error) {
 		cfg.Logger = slog.Default()
 	}
 	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer"), healed: map[string]time.Time{}, past: make(chan struct{}, 1)}
-	x.metrics, x.pages = newMetrics(x), newPages()
+	x.metrics = newMetrics(x)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -214,3 +212,51 @@ func (x *Index) Order(pubkey, d string) (*Record, []*Version, error) {
 	}
 	return record, versions, err
 }
+
+// Now returns the time of the index's clock.
+func (x *Index) Now() time.Time { return x.cfg.Now() }
+
+// History returns an order with up to limit of its versions, oldest first: the
+// newest of those behind a cursor, "" from the newest of all. next is the cursor
+// of older ones, "" for none. It returns mostro.ErrNotFound if the order is not
+// known, or the rules hide it; with spam, orders in quarantine are shown.
+func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int, spam bool) (record *Record, versions []*Version, next string, err error) {
+	k := keyOf(addressOf(pubkey, d))
+	if record, err = x.book.record(k); err != nil {
+		return nil, nil, "", err
+	}
+	if err = x.Visible(ctx, pubkey, record.Order.EventID, spam); err != nil {
+		return nil, nil, "", err
+	}
+	if versions, next, err = x.book.historyPage(k, cursor, limit); err != nil {
+		return nil, nil, "", err
+	}
+	shun, err := x.shunned(ctx)
+	return record, slices.DeleteFunc(versions, func(v *Version) bool { return shun.hides(pubkey, v.Order.EventID, true) }), next, err
+}
+
+// Event returns a raw event. It returns mostro.ErrNotFound for mail, which the
+// relay's subscribers alone are served, and for what the rules hide.
+func (x *Index) Event(ctx context.Context, id string, spam bool) (*nostr.Event, error) {
+	evt, err := x.cfg.Events.Event(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if mostro.IsMail(evt.Kind) {
+		return nil, mostro.ErrNotFound
+	}
+	return evt, x.Visible(ctx, evt.PubKey, evt.ID, spam)
+}
+
+// Visible returns mostro.ErrNotFound if the rules hide an event of an author, or
+// for id "" the author. With spam, keys in quarantine are visible.
+func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error {
+	shun, err := x.shunned(ctx)
+	if err == nil && shun.hides(pubkey, id, spam) {
+		err = mostro.ErrNotFound
+	}
+	return err
+}
+
+// MethodSpelling returns a folded payment method as it was first written.
+func (x *Index) MethodSpelling(folded string) string { return x.book.shelf.Load().spelling(folded) }

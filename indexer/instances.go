@@ -103,7 +103,7 @@ type author struct {
 	last     time.Time
 	words    []string // of its name and its description
 	uses     []*nameUse
-	clash    *clash // with another key's name; nil: none
+	clash    *Clash // with another key's name; nil: none
 }
 
 // authors are all authors of orders, infos, profiles and relay lists. The

@@ -19,7 +19,6 @@ type metrics struct {
 	behind   *prometheus.GaugeVec
 	rebuilds *prometheus.CounterVec
 	queries  *prometheus.HistogramVec
-	requests *prometheus.CounterVec
 	gauges   []prometheus.Collector
 }
 
@@ -46,7 +45,6 @@ func newMetrics(x *Index) *metrics {
 		busy:     counter("apply_seconds_total", "Time spent applying.", "store"),
 		behind:   prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("lag_seconds", "Age of the last applied entry while others wait, 0 when none does.")), []string{"store"}),
 		rebuilds: counter("rebuilds_total", "Times that a damaged store was deleted and rebuilt.", "store"),
-		requests: counter("http_requests_total", "HTTP requests by route and status.", "route", "code"),
 		queries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "mostrodex", Subsystem: "indexer", Name: "query_seconds", Help: "Time to answer a query, by what had to be asked.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
@@ -80,7 +78,7 @@ func (m *metrics) applied(store string, n int, took time.Duration) {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries, m.requests}, m.gauges...)
+	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries}, m.gauges...)
 }
 
 // Register adds the index's metrics to a registry.

@@ -136,8 +136,8 @@ func (a owner) before(b owner) bool {
 	return cmp.Or(a.use.First.Compare(b.use.First), cmp.Compare(a.use.Seq, b.use.Seq)) < 0
 }
 
-// clash is a name that another key used first, or that two keys share.
-type clash struct {
+// Clash is a name that another key used first, or that two keys share.
+type Clash struct {
 	Pubkey string
 	Name   string
 	Since  time.Time // when the other key was first seen with it
@@ -186,7 +186,7 @@ const (
 
 // find returns the clash of a key's name: the earliest other key that uses the
 // same name, or whose name this one holds.
-func (x *nameIndex) find(o owner, of func(pubkey string) standing, now time.Time) *clash {
+func (x *nameIndex) find(o owner, of func(pubkey string) standing, now time.Time) *Clash {
 	f := formsOf(o.use.Name)
 	var best, shared *owner
 	look := func(list []owner, least standing) {
@@ -226,9 +226,9 @@ func (x *nameIndex) find(o owner, of func(pubkey string) standing, now time.Time
 	eachPart(f.full, func(part string) { look(x.core[part], isInstance) })
 	switch {
 	case best != nil:
-		return &clash{Pubkey: best.pubkey, Name: best.use.Name, Since: best.use.First}
+		return &Clash{Pubkey: best.pubkey, Name: best.use.Name, Since: best.use.First}
 	case shared != nil:
-		return &clash{Pubkey: shared.pubkey, Name: shared.use.Name, Since: shared.use.First, Shared: true}
+		return &Clash{Pubkey: shared.pubkey, Name: shared.use.Name, Since: shared.use.First, Shared: true}
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TestHistoryTellsNoOrder(t *testing.T) {
 		second := owner{"b", &nameUse{Name: "Kmbalache", First: now.Add(c.apart), Last: now, Witnessed: true}}
 		x.add(first, formsOf("Kmbalache"))
 		x.add(second, formsOf("Kmbalache"))
-		say := func(k *clash) string {
+		say := func(k *Clash) string {
 			switch {
 			case k == nil:
 				return "none"

@@ -17,10 +17,10 @@ func TestPromtoolFindsNothing(t *testing.T) {
 		t.Skip("promtool is not installed")
 	}
 	o := openTest(t, newMemLog(), newClock(), "")
-	h := o.Handler()
+	reg := prometheus.NewPedanticRegistry()
+	h := ServeForTest(o.Index, reg)
 	fetch(t, h, "/api/v1/orders")
 	fetch(t, h, "/")
-	reg := prometheus.NewPedanticRegistry()
 	if err := o.Register(reg); err != nil {
 		t.Fatal(err)
 	}

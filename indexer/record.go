@@ -72,6 +72,13 @@ func (v *Version) endsAt() uint32 {
 	return uint32(end)
 }
 
+// Ends returns the time at which a version stops being on offer or, once it is not
+// pending, stops being served. ok is false if it does not expire.
+func (v *Version) Ends() (t time.Time, ok bool) {
+	end := v.endsAt()
+	return time.Unix(int64(end), 0), end != never
+}
+
 // deadline is the second at which a version leaves the live book; 0 when it
 // was never in it.
 func (v *Version) deadline() uint32 {

@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -197,7 +198,7 @@ func (d *searchDoc) fill(doc *document.Document) {
 	add(fieldAuthor, o.Pubkey, lean)
 	add(fieldGone, "1", lean)
 	add(fieldFiat, o.Fiat, counted)
-	add(fieldStatus, cmpOr(string(o.Status), noStatus), counted)
+	add(fieldStatus, cmp.Or(string(o.Status), noStatus), counted)
 	add(fieldSide, string(o.Side), counted)
 	add(fieldPlatform, o.Platform, counted)
 	add(fieldNetwork, o.Network, lean)
@@ -226,7 +227,7 @@ func (s *searchIndex) write(docs []searchDoc, st searchState) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.idx == nil {
-		return errClosed
+		return ErrClosed
 	}
 	b := s.idx.NewBatch()
 	for i := range docs {
@@ -344,7 +345,7 @@ func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.idx == nil {
-		return errClosed
+		return ErrClosed
 	}
 	low, err := s.idx.Advanced()
 	if err != nil {
@@ -365,7 +366,7 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 	defer s.life.RUnlock()
 	facets = newFacets()
 	if s.idx == nil {
-		return nil, 0, facets, errClosed
+		return nil, 0, facets, ErrClosed
 	}
 	must, err := s.conditions(q)
 	if err != nil || must == nil {
@@ -487,7 +488,7 @@ func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
 			}
 			hi = hexKey(uint64(math.Min(*a.Max, math.MaxInt64/2)))
 		}
-		between(fieldAmount, lo, cmpOr(hi, highest))
+		between(fieldAmount, lo, cmp.Or(hi, highest))
 	}
 	if p := q.Premium; !p.empty() {
 		lo, hi := "", highest
@@ -545,7 +546,7 @@ func (s *searchIndex) docs() (uint64, error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.idx == nil {
-		return 0, errClosed
+		return 0, ErrClosed
 	}
 	return s.idx.DocCount()
 }

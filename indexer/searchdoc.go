@@ -55,13 +55,6 @@ func hexKey(key uint64) string { return fmt.Sprintf("%016x", key) }
 // noStatus stands for a status that no dialect explains.
 const noStatus = "-"
 
-func cmpOr(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
-}
-
 // highest is above every sort key in use.
 const highest = "ffffffffffffffff"
 

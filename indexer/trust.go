@@ -435,27 +435,27 @@ func (b *book) rejudge(now time.Time, force bool) {
 	b.judge(nil)
 }
 
-// authorNote is what a reader is to know about the author of an order.
-type authorNote struct {
+// Note is what a reader is to know about the author of an order.
+type Note struct {
 	Unknown bool   // it never described itself as the Mostro that its order says it is
 	New     bool   // first seen here less than newFor ago, while others were seen before
-	Clash   *clash // another key uses the same name
+	Clash   *Clash // another key uses the same name
 	First   time.Time
 }
 
 // noteOf returns the note for orders of a platform; platform "" asks about the
 // author alone.
-func (s *authors) noteOf(pubkey, platform string, now time.Time) (n authorNote) {
+func (s *authors) noteOf(pubkey, platform string, now time.Time) (n Note) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.note(pubkey, platform, now)
 }
 
 // note is noteOf for a caller that holds mu.
-func (s *authors) note(pubkey, platform string, now time.Time) (n authorNote) {
+func (s *authors) note(pubkey, platform string, now time.Time) (n Note) {
 	a := s.byKey[pubkey]
 	if a == nil {
-		return authorNote{Unknown: platform == mostro.PlatformMostro}
+		return Note{Unknown: platform == mostro.PlatformMostro}
 	}
 	n.Unknown = a.Info == nil && platform == mostro.PlatformMostro
 	n.First, n.Clash = a.first, a.clash
@@ -479,10 +479,10 @@ func (v *Version) isOpen(now time.Time) bool {
 	return v.liveAt(now) && v.Order.Status == mostro.StatusPending
 }
 
-// takeLink returns the link by which an order is taken. "": it cannot be taken
+// TakeLink returns the link by which an order is taken. "": it cannot be taken
 // any more, its link is not the one that its platform promises, or its author
 // uses another's name.
-func (n *authorNote) takeLink(v *Version, now time.Time) string {
+func (n *Note) TakeLink(v *Version, now time.Time) string {
 	if !v.isOpen(now) || n.Clash != nil && !n.Clash.Shared {
 		return ""
 	}

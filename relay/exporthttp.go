@@ -42,9 +42,8 @@ func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 	f.Public = true
 	rc := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Access-Control-Allow-Origin", "*")
-	// A large export takes longer than the deadline of an ordinary answer. The connection
-	// is closed if the client takes no byte for a minute.
+	// A large export takes longer than an ordinary answer may; a client that
+	// takes nothing for a minute is gone.
 	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
 	if err != nil && r.Context().Err() == nil {
 		s.cfg.Log.Warn("export aborted", "err", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"net/http"
 
 	"github.com/fiatjaf/khatru"
 	"github.com/nbd-wtf/go-nostr"
@@ -15,16 +14,16 @@ import (
 // KhatruRelay is the relay of khatru. Only this file imports khatru.
 type KhatruRelay = khatru.Relay
 
-// NewKhatru returns the khatru relay that every event passes through. khatru.NewRelay is
-// not used, because it starts an expiry sweep that cannot be stopped, and the store
-// expires events itself.
-func (s *Server) NewKhatru(router *http.ServeMux) *khatru.Relay {
+// NewKhatru makes the khatru relay that every event passes. khatru.NewRelay is
+// not used: it starts an expiry sweep that cannot be stopped, and the store
+// knows itself what has expired. No HTTP request reaches khatru, so it has no
+// router.
+func (s *Server) NewKhatru() *khatru.Relay {
 	r := &khatru.Relay{
 		ServiceURL: s.cfg.URL,
 		Info:       &nip11.RelayInformationDocument{Name: s.cfg.Name, Version: s.cfg.Version},
 		Log:        log.New(io.Discard, "", 0),
 	}
-	r.SetRouter(router)
 	r.RejectEvent = append(r.RejectEvent, func(ctx context.Context, _ *nostr.Event) (bool, string) {
 		a := ctx.(*Admission)
 		a.Seen = true

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -49,4 +50,29 @@ func TestEveryEventPassesKhatru(t *testing.T) {
 	}
 	passed("imported", imported)
 	c.MustRefuse(testkit.SignedBy(t, testkit.Secret, 8383, testkit.Now(), "refused by khatru"), "blocked: by khatru")
+}
+
+// TestPlainHTTPPassesKhatru: requests that are not the relay's reach Fallback as
+// they came, and its answer the client. khatru would answer preflights itself,
+// and open every answer to pages of other origins.
+func TestPlainHTTPPassesKhatru(t *testing.T) {
+	r := startRelay(t, func(c *Config) {
+		c.Fallback = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	})
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
+		req, err := http.NewRequest(method, r.http.URL+"/page", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", "https://other.example")
+		req.Header.Set("Access-Control-Request-Method", "PUT")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusTeapot || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: %d, open to %q", method, resp.StatusCode, resp.Header.Get("Access-Control-Allow-Origin"))
+		}
+	}
 }

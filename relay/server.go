@@ -31,8 +31,8 @@ type Config struct {
 	Policy Policy   // zero fields have documented defaults
 	Search Searcher // nil: filters with "search" are refused as unsupported
 
-	// Fallback answers HTTP requests that are not a websocket, NIP-11 or an import. nil:
-	// such requests get 404.
+	// Fallback answers HTTP requests that are neither websockets, nor NIP-11,
+	// nor NIP-86. nil: 404.
 	Fallback http.Handler
 
 	// Quota may refuse an event before the expensive checks. The reason has a NIP-01
@@ -124,9 +124,9 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Server is the relay that clients connect to. khatru's Relay runs the admission hooks,
-// which every event passes by AddEvent, and routes plain HTTP. The sockets, the answers
-// and the live events are code of this package.
+// Server is the relay as its clients see it. khatru is the frame: its Relay
+// carries the admission hooks, which every event passes by AddEvent. The
+// sockets, the answers and the live events are ours.
 type Server struct {
 	cfg      Config
 	khatru   *KhatruRelay
@@ -176,10 +176,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
 	s.dispatch.serves = func(evt *nostr.Event) bool { return s.rules.Load().serves(evt, "") }
-	mux := http.NewServeMux()
-	mux.Handle("/", cfg.Fallback)
-	mux.HandleFunc("POST /api/v1/import", s.serveImport)
-	s.khatru = s.NewKhatru(mux)
+	s.khatru = s.NewKhatru()
 	return s, nil
 }
 
@@ -296,7 +293,8 @@ func (s *Server) removeConn(c *conn) {
 	s.gone.Done()
 }
 
-// ServeHTTP answers websockets and NIP-11, and passes other requests to khatru's router.
+// ServeHTTP answers websockets, NIP-11 and NIP-86, on every path, and passes
+// other requests to Fallback.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isUpgrade(r.Header):
@@ -304,12 +302,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case wantsInfo(r):
 		s.serveInfo(w, r)
 	case hasToken(r.Header.Values("Upgrade"), "websocket"):
-		// khatru would treat the request as a handshake and start its own socket loop.
 		http.Error(w, "the Connection header does not ask for an upgrade", http.StatusBadRequest)
 	case isManagement(r):
 		s.serveManagement(w, r)
 	default:
-		s.khatru.ServeHTTP(w, r)
+		s.cfg.Fallback.ServeHTTP(w, r)
 	}
 }
 

@@ -50,8 +50,15 @@ func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *test
 	if change != nil {
 		change(&cfg)
 	}
-	srv, err := New(cfg)
-	if err != nil {
+	var srv *Server
+	var err error
+	routes := http.NewServeMux()
+	routes.HandleFunc("POST /api/v1/import", func(w http.ResponseWriter, r *http.Request) { srv.ServeImport(w, r) })
+	if cfg.Fallback != nil {
+		routes.Handle("/", cfg.Fallback)
+	}
+	cfg.Fallback = routes
+	if srv, err = New(cfg); err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

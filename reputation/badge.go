@@ -68,15 +68,9 @@ func badgeOf(s *score.Score, ok bool) []byte {
 // because a broken picture tells a reader less.
 func (f *Face) serveBadge(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.Set("Allow", "GET, HEAD")
-		http.Error(w, "A badge is only read: use GET.", http.StatusMethodNotAllowed)
-		return
-	}
 	name, isSVG := strings.CutSuffix(r.PathValue("file"), ".svg")
 	pubkey, err := parseKey(name)
 	if !isSVG || err != nil {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
@@ -31,13 +32,14 @@ type Known interface {
 	Pubkey() string // the key that signs assertions; "" if there is none
 }
 
-// Web builds the HTTP handlers of the program.
+// Web makes rows of the route table that answer in the program's manners. name
+// is the label of a route in metrics, summary its line in the list of routes.
 type Web interface {
-	// API returns a handler that answers with JSON. If the error of get has a method
-	// Problem, the client caused the error, and the answer shows the detail.
-	API(route string, get func(*http.Request) (any, error)) http.HandlerFunc
-	// Page returns a handler that answers with a page in the layout of the program.
-	Page(route, nav string, get func(*http.Request) (title string, body template.HTML, err error)) http.HandlerFunc
+	// API answers with JSON. An error with a method Problem is the client's.
+	API(path, name, summary string, get func(*http.Request) (any, error)) route.Route
+	// Page answers with a page in the program's look. nav names its place in the
+	// navigation.
+	Page(path, name, nav, summary string, get func(*http.Request) (title string, body template.HTML, err error)) route.Route
 }
 
 // Market is the source of the open orders and of the Mostros.
@@ -123,20 +125,22 @@ var rateScript, rateScriptPath = func() ([]byte, string) {
 	return script, "/assets/rate-" + hex.EncodeToString(sum[:6]) + ".js"
 }()
 
-// Register adds the routes to mux.
-func (f *Face) Register(mux *http.ServeMux) {
-	mux.HandleFunc("/api/v1/instances/{pubkey}/score", f.Web.API("score", f.getScore))
-	mux.HandleFunc("/api/v1/instances/{pubkey}/ratings", f.Web.API("ratings", f.getRatings))
-	mux.HandleFunc("/api/v1/choose", f.Web.API("choose", f.getChoice))
-	mux.HandleFunc("/choose", f.Web.Page("choose_page", "choose", f.choosePage))
-	mux.HandleFunc("/method", f.Web.Page("method", "method", f.methodPage))
-	mux.HandleFunc("/badge/{file}", f.serveBadge)
-	mux.HandleFunc(rateScriptPath, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
-		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Write(rateScript) // the error is ignored: the client is gone
-	})
+// Routes returns the rows of the route table.
+func (f *Face) Routes() []route.Route {
+	return []route.Route{
+		f.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed\nand costed, proofs", f.getScore),
+		f.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value;\nlimit cursor", f.getRatings),
+		f.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what\nyou do: buy takes an order of a seller", f.getChoice),
+		f.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", f.choosePage),
+		f.Web.Page("/method", "method", "method", "how ranks come about (HTML)", f.methodPage),
+		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(f.serveBadge)},
+		{Method: http.MethodGet, Path: rateScriptPath, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Write(rateScript) // a client that is gone needs no answer
+		})},
+	}
 }
 
 // refusal is an error that the client caused, or a state in which no score exists.

@@ -4,65 +4,54 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/web"
+	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// faces returns the handler of all public HTTP routes: those of the index, which include
-// those of the reputation.
-func (m *Main) faces(scores *reputation.Service) http.Handler {
-	return m.readyWithEscrow(m.ranked(scores))
+// openSite makes the API and the explorer, with the reputation in them unless
+// scores is nil, and returns them with their rows of the route table.
+func (m *Main) openSite(scores *reputation.Service) (*web.Site, []route.Route) {
+	site := web.New(web.Config{Index: m.index, Logger: m.Log, Notes: m.escrowNotes, Unready: func() string {
+		if scores == nil || scores.Ready() {
+			return ""
+		}
+		return "the scores have not caught up with the log yet"
+	}})
+	rows := site.Routes()
+	if scores != nil {
+		face := &reputation.Face{Known: scores, Market: market{m.index, m.store, m.Now}, Prices: ownPrices{m}, Web: site, Now: m.Now}
+		if u := m.Config.Relay.URL; u != "" {
+			face.URL = "http" + strings.TrimPrefix(u, "ws")
+		}
+		site.Show(face)
+		rows = append(rows, face.Routes()...)
+	}
+	return site, rows
 }
 
-// readyWithEscrow adds the reasons for which the escrow refuses new orders to the answer of
-// /readyz. The reasons do not change the status, because relay, index and explorer also serve
-// without the escrow.
-func (m *Main) readyWithEscrow(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r)
-		if r.URL.Path != "/readyz" || m.escrow == nil || r.Method == http.MethodHead {
-			return
-		}
-		status := m.escrow.engine.Status()
-		for _, why := range status.Closed {
-			fmt.Fprintf(w, "escrow: no new orders: %s\n", why)
-		}
-		for _, why := range status.Warnings {
-			fmt.Fprintf(w, "escrow: %s\n", why)
-		}
-	})
-}
-
-// ranked returns the pages and routes of the index, which include those of the reputation.
-func (m *Main) ranked(scores *reputation.Service) http.Handler {
-	if scores == nil {
-		return m.index.Handler()
+// escrowNotes returns the lines of /readyz about the escrow: why it takes no new
+// orders, and what its operator should look at. Relay, index and explorer serve
+// without it.
+func (m *Main) escrowNotes() (lines []string) {
+	if m.escrow == nil {
+		return nil
 	}
-	face := &reputation.Face{Known: scores, Market: market{m.index, m.store, m.Now}, Prices: ownPrices{m}, Web: m.index, Now: m.Now}
-	if u := m.Config.Relay.URL; u != "" {
-		face.URL = "http" + strings.TrimPrefix(u, "ws")
+	status := m.escrow.engine.Status()
+	for _, why := range status.Closed {
+		lines = append(lines, "escrow: no new orders: "+why)
 	}
-	m.index.Show(face)
-	mux := http.NewServeMux()
-	face.Register(mux)
-	index := m.index.Handler()
-	mux.Handle("/", index)
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
-		if !m.index.Ready() || scores.Ready() { // the index answers first, for both
-			index.ServeHTTP(w, r)
-			return
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		http.Error(w, "the scores have not caught up with the log yet", http.StatusServiceUnavailable)
-	})
-	return mux
+	for _, why := range status.Warnings {
+		lines = append(lines, "escrow: "+why)
+	}
+	return lines
 }
 
 // ended returns nil if ctx has ended. An interrupted reader of the log repeats its work at

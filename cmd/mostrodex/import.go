@@ -69,7 +69,7 @@ follow from these times. It works on a data directory only.`,
 				sum, err = importInto(cmd.Context(), to.url, body, report)
 			} else {
 				err = to.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-					srv, err := relay.New(relay.Config{Store: m.store, Fallback: http.NotFoundHandler()})
+					srv, err := relay.New(relay.Config{Store: m.store})
 					if err != nil {
 						return err
 					}

@@ -19,7 +19,7 @@ func TestReadyWaitsForScores(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	h := m.faces(m.scores)
+	h := m.web
 	asked := func(want int, says string) {
 		t.Helper()
 		w := httptest.NewRecorder()

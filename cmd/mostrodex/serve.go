@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"net/netip"
 	"os"
 	"slices"
@@ -16,13 +15,13 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 )
@@ -45,10 +44,12 @@ type Main struct {
 	public    net.Listener
 	private   net.Listener
 	control   net.Listener        // the operator's socket; nil without an escrow
-	escrow    *escrowRoom         // nil if disabled
-	addresses escrow.Addresses    // nil: addresses of the network; a test uses addresses on loopback
-	scores    *reputation.Service // nil if disabled
-	prices    *escrow.Prices      // sources of reputation.prices; nil: no sources are set
+	escrow    *escrowRoom         // nil when disabled
+	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
+	scores    *reputation.Service // nil when disabled
+	prices    *escrow.Prices      // of reputation.prices; nil: none are named
+	routes    route.Table
+	web       http.Handler // of the public routes
 }
 
 // Open opens the stores and binds the listeners. If Open returns an error, no store and no
@@ -79,7 +80,7 @@ func (m *Main) Open() (err error) {
 	}
 	cfg := relay.Config{
 		Store:    m.store,
-		Fallback: http.NotFoundHandler(),
+		Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.web.ServeHTTP(w, r) }),
 		Policy:   relay.Policy{MaxEventBytes: m.Config.Relay.MaxEventBytes, MinPow: m.Config.Relay.MinPow},
 		Name:     m.Config.Relay.Name, Description: m.Config.Relay.Description, Contact: m.Config.Relay.Contact,
 		URL: m.Config.Relay.URL, Version: programVersion(), TrustedProxies: proxies, Admins: m.Config.Relay.Admins,
@@ -101,9 +102,6 @@ func (m *Main) Open() (err error) {
 			return fmt.Errorf("reputation: prices: %w", err)
 		}
 	}
-	if m.index != nil {
-		cfg.Fallback = compressed(m.faces(m.scores))
-	}
 	m.federate(&cfg)
 	if m.relay, err = relay.New(cfg); err != nil {
 		return err
@@ -118,6 +116,9 @@ func (m *Main) Open() (err error) {
 		if m.control, err = listenControl(m.Config.Data); err != nil {
 			return err
 		}
+	}
+	if err := m.openRoutes(); err != nil {
+		return err
 	}
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
@@ -231,13 +232,9 @@ func (m *Main) Run(ctx context.Context) error {
 			return nil
 		}
 	})
-	mux := http.NewServeMux()
-	mux.Handle("GET /api/v1/export/events", atMost(maxExports, compressed(http.HandlerFunc(m.relay.ServeExport))))
-	mux.HandleFunc("GET /api/v1/relays", m.upstreams.ServeRelays)
-	mux.Handle("/", m.relay)
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: rated(relay.NewHTTPRates(m.relay), mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	serveHTTP(ctx, g, m.public, &http.Server{Handler: rated(relay.NewHTTPRates(m.relay), m.relay), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
-		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(m.privateHandler(), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
+		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
 		serveHTTP(ctx, g, m.control, &http.Server{Handler: m.escrow.controlHandler(), ReadHeaderTimeout: 10 * time.Second})
@@ -269,21 +266,7 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http
 	})
 }
 
-func (m *Main) privateHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}))
-	if m.escrow != nil && m.escrow.wallet != nil {
-		mux.Handle("/lnsim/", m.escrow.wallet)
-	}
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
-}
-
-// closeLook is the duration of closing after which Close checks the data directory.
+// closeLook is how long closing may take before the data directory is looked at.
 const closeLook = 3 * time.Second
 
 // Close closes everything that Open opened, readers before the log. Badger retries the write

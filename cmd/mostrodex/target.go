@@ -132,7 +132,8 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 			return err
 		}
 		w := httptest.NewRecorder()
-		m.faces(scores).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
+		site, rows := m.openSite(scores)
+		site.Mux().Public(append(rows, site.NotFound(rows)...)).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
 		if w.Code != http.StatusOK {
 			return answerError(w.Result())
 		}

@@ -1,4 +1,4 @@
-package indexer
+package web
 
 import (
 	"net/url"

@@ -1,4 +1,4 @@
-package indexer
+package web
 
 import (
 	"cmp"
@@ -14,11 +14,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-//go:embed web
-var web embed.FS
+//go:embed *.html style.css
+var files embed.FS
 
 // pageSet renders the explorer: HTML made on the server, one style sheet, no
 // script. Whatever publishers wrote is text to it, never markup.
@@ -29,37 +31,32 @@ type pageSet struct {
 }
 
 func newPages() *pageSet {
-	style, err := web.ReadFile("web/style.css")
+	style, err := files.ReadFile("style.css")
 	if err != nil {
 		panic(err) // it is compiled in
 	}
 	sum := sha256.Sum256(style)
 	return &pageSet{
-		templates: template.Must(template.ParseFS(web, "web/*.html")),
+		templates: template.Must(template.ParseFS(files, "*.html")),
 		style:     style,
 		styleName: "style-" + hex.EncodeToString(sum[:6]) + ".css",
 	}
 }
 
-// explorer adds the HTML routes.
-func (x *Index) explorer(mux *http.ServeMux) {
-	p := x.pages
-	page := func(route string, get func(*http.Request) (string, any, error)) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) { x.page(p, route, get, w, r) }
+// pageRoutes are the rows of the explorer.
+func (x *Site) pageRoutes() []route.Route {
+	return []route.Route{
+		x.page("/{$}", "explorer", "explorer (HTML); Upgrade: websocket: the relay; Accept: application/nostr+json: NIP-11", x.bookPage),
+		x.page("/orders/{pubkey}/{d...}", "explorer_order", "one order with its history (HTML)", x.orderPage),
+		x.page("/instances", "explorer_instances", "the instances and what they are ranked by (HTML)", x.instancesPage),
+		x.page("/instances/{pubkey}", "explorer_instance", "one instance (HTML)", x.instancePage),
+		{Method: http.MethodGet, Path: "/assets/" + x.pages.styleName, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/css; charset=utf-8")
+			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Write(x.pages.style) // a client that is gone needs no answer
+		})},
 	}
-	mux.HandleFunc("/{$}", page("explorer", x.bookPage))
-	mux.HandleFunc("/", page("explorer", func(*http.Request) (string, any, error) {
-		return "", nil, refuse(http.StatusNotFound, "There is no page at this address.")
-	}))
-	mux.HandleFunc("/orders/{pubkey}/{d...}", page("explorer_order", x.orderPage))
-	mux.HandleFunc("/instances", page("explorer_instances", x.instancesPage))
-	mux.HandleFunc("/instances/{pubkey}", page("explorer_instance", x.instancePage))
-	mux.HandleFunc("/assets/"+p.styleName, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/css; charset=utf-8")
-		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Write(p.style) // a client that is gone needs no answer
-	})
 }
 
 // frame is what every page has.
@@ -79,18 +76,18 @@ func (f *frame) frameOf() *frame { return f }
 
 const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-func (x *Index) page(p *pageSet, route string, get func(*http.Request) (string, any, error), w http.ResponseWriter, r *http.Request) {
-	rec := &statusRecorder{ResponseWriter: w, code: http.StatusOK}
-	defer func() { x.metrics.requests.WithLabelValues(route, strconv.Itoa(rec.code)).Inc() }()
-	h := rec.Header()
+// page returns the row of a page: get returns the name of a template and its
+// data, which embeds a frame, or an error, which is shown as a page.
+func (x *Site) page(path, name, summary string, get func(*http.Request) (string, any, error)) route.Route {
+	return route.Route{Method: http.MethodGet, Path: path, Name: name, Summary: summary,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { x.servePage(name, get, w, r) })}
+}
+
+func (x *Site) servePage(route string, get func(*http.Request) (string, any, error), w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.Set("Allow", "GET, HEAD")
-		refuse(http.StatusMethodNotAllowed, "This page is only read: use GET.").write(rec)
-		return
-	}
 	name, data, err := get(r)
 	status := http.StatusOK
 	if err != nil {
@@ -105,8 +102,8 @@ func (x *Index) page(p *pageSet, route string, get func(*http.Request) (string, 
 		panic(fmt.Sprintf("page %s without a frame", name)) // impossible: all pages embed one
 	}
 	fr := f.frameOf()
-	now := x.cfg.Now()
-	fr.Style, fr.Now, fr.Ready = p.styleName, moment{rfc(now), now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.Ready()
+	now := x.index.Now()
+	fr.Style, fr.Now, fr.Ready = x.pages.styleName, moment{rfc(now), now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.index.Ready()
 	fr.Rated = x.standings != nil
 	if fr.Script {
 		h.Set("Content-Security-Policy", scriptPolicy(r))
@@ -116,20 +113,20 @@ func (x *Index) page(p *pageSet, route string, get func(*http.Request) (string, 
 	}
 	body := takeBuffer()
 	defer body.release()
-	if err := p.templates.ExecuteTemplate(body, name, data); err != nil {
+	if err := x.pages.templates.ExecuteTemplate(body, name, data); err != nil {
 		x.log.Error("page failed", "route", route, "error", err)
-		problemOf(err).write(rec)
+		problemOf(err).write(w)
 		return
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	if status == http.StatusOK {
-		serveTagged(rec, r, body.Bytes())
+		serveTagged(w, r, body.Bytes())
 		return
 	}
 	h.Set("Cache-Control", "no-store")
-	rec.WriteHeader(status)
+	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		rec.Write(body.Bytes())
+		w.Write(body.Bytes())
 	}
 }
 
@@ -197,7 +194,7 @@ type noteRow struct {
 // Marked reports whether the author is to be warned of.
 func (n noteRow) Marked() bool { return n.Unknown || n.UsesNameOf != "" }
 
-func (x *Index) noteRow(n authorNote, now time.Time) noteRow {
+func (x *Site) noteRow(n indexer.Note, now time.Time) noteRow {
 	out := noteRow{Unknown: n.Unknown}
 	if n.New {
 		out.NewSince = ago(now.Sub(n.First))
@@ -210,7 +207,7 @@ func (x *Index) noteRow(n authorNote, now time.Time) noteRow {
 			out.UsesNameOf = name
 		}
 		out.Other, out.OtherSeen = "/?open=any&instance="+c.Pubkey, c.Since.UTC().Format("2 January 2006")
-		if x.book.authors.Load().infoID(c.Pubkey) != "" {
+		if x.index.IsInstance(c.Pubkey) {
 			out.Other = "/instances/" + c.Pubkey
 		}
 	}
@@ -220,15 +217,15 @@ func (x *Index) noteRow(n authorNote, now time.Time) noteRow {
 // shownMethods bounds the methods in a row of the book.
 const shownMethods = 5
 
-func (x *Index) row(r *Record, now time.Time) orderRow {
+func (x *Site) row(r *indexer.Record, now time.Time) orderRow {
 	o := &r.Order
-	note := x.book.authors.Load().noteOf(o.Pubkey, o.Platform, now)
+	note := x.index.NoteOf(o.Pubkey, o.Platform)
 	out := orderRow{Key: o.Pubkey[:8], Note: x.noteRow(note, now),
 		Side: string(o.Side), Amount: amountText(o.FiatAmount), Fiat: o.Fiat, Premium: premiumText(o.PremiumPct),
-		Methods: o.Methods, Platform: cmpOr(o.Platform, "unknown platform"), Status: cmpOr(string(o.Status), "unknown"),
-		Instance: x.nameFor(o), Age: ageText(now.Sub(time.Unix(int64(o.CreatedAt), 0))),
+		Methods: o.Methods, Platform: cmp.Or(o.Platform, "unknown platform"), Status: cmp.Or(string(o.Status), "unknown"),
+		Instance: x.index.NameFor(o), Age: ageText(now.Sub(time.Unix(int64(o.CreatedAt), 0))),
 		Link: "/orders/" + orderPath(o.Pubkey, o.D), JSON: "/api/v1/orders/" + orderPath(o.Pubkey, o.D),
-		InstanceLink: "/?open=any&instance=" + o.Pubkey, Take: template.URL(note.takeLink(&r.Version, now)), // of a scheme that TakeLink names
+		InstanceLink: "/?open=any&instance=" + o.Pubkey, Take: template.URL(note.TakeLink(&r.Version, now)), // of a scheme that TakeLink names
 	}
 	if out.Take == "" && o.TakeLink() == "" {
 		out.Unchecked = o.Link
@@ -239,7 +236,7 @@ func (x *Index) row(r *Record, now time.Time) orderRow {
 	if out.Instance == "" {
 		out.Instance = o.Pubkey[:8] + "…"
 	}
-	if x.book.authors.Load().infoID(o.Pubkey) != "" {
+	if x.index.IsInstance(o.Pubkey) {
 		out.InstanceLink = "/instances/" + o.Pubkey
 	}
 	if len(out.Methods) > shownMethods {
@@ -264,8 +261,8 @@ func (x *Index) row(r *Record, now time.Time) orderRow {
 	} else if m != nil && m.Reviews != nil && *m.Reviews == 0 {
 		out.Rating, out.Reviews = "New", "no reviews yet"
 	}
-	if end := r.endsAt(); end != never && o.Status == mostro.StatusPending {
-		if left := time.Unix(int64(end), 0).Sub(now); left > 0 {
+	if end, ok := r.Ends(); ok && o.Status == mostro.StatusPending {
+		if left := end.Sub(now); left > 0 {
 			out.Left = ago(left)
 		} else {
 			out.Left = "expired"
@@ -293,7 +290,7 @@ type facetRow struct {
 	Values []countRow
 }
 
-func (x *Index) bookPage(r *http.Request) (string, any, error) {
+func (x *Site) bookPage(r *http.Request) (string, any, error) {
 	form := r.URL.Query()
 	for name, values := range form { // a form sends what was left empty too
 		if values = slices.DeleteFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }); len(values) == 0 {
@@ -333,10 +330,10 @@ func (x *Index) bookPage(r *http.Request) (string, any, error) {
 		d.Filtered = d.Filtered || name != "sort" && name != "limit" && name != "cursor"
 		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "amount", "platform", "instance", "network", "open", "status"}, name)
 	}
-	q, err := ParseQuery(form)
-	var a *Answer
+	q, err := indexer.ParseQuery(form)
+	var a *indexer.Answer
 	if err == nil {
-		a, err = x.Orders(r.Context(), q)
+		a, err = x.index.Orders(r.Context(), q)
 	}
 	if err != nil {
 		if d.Problem = problemOf(err); d.Problem.Param == "" {
@@ -344,7 +341,7 @@ func (x *Index) bookPage(r *http.Request) (string, any, error) {
 		}
 		return "book", d, nil
 	}
-	now := x.cfg.Now()
+	now := x.index.Now()
 	for _, o := range a.Orders {
 		d.Rows = append(d.Rows, x.row(o, now))
 	}
@@ -358,7 +355,7 @@ func (x *Index) bookPage(r *http.Request) (string, any, error) {
 		for i := range row.Values {
 			v := &row.Values[i]
 			if f.param == "method" {
-				v.Text = x.book.shelf.Load().spelling(v.Name)
+				v.Text = x.index.MethodSpelling(v.Name)
 			}
 			v.On = strings.EqualFold(form.Get(f.param), v.Name)
 			v.Link = with("/", f.param, v.Name)
@@ -370,14 +367,14 @@ func (x *Index) bookPage(r *http.Request) (string, any, error) {
 			d.Facets = append(d.Facets, row)
 		}
 	}
-	d.Limit = q.limit()
+	d.Limit = cmp.Or(q.Limit, indexer.DefaultLimit)
 	if a.Next != "" {
 		d.Next = with("/", "cursor", a.Next)
 	}
 	if q.Cursor != "" {
 		d.First = with("/")
 	}
-	if q.Open != OpenAny {
+	if q.Open != indexer.OpenAny {
 		d.AnyLink = with("/", "open", "any")
 	}
 	kind := "on offer"
@@ -400,16 +397,17 @@ type historyRow struct {
 	Archived, Withdrawn               bool
 }
 
-func (x *Index) orderPage(r *http.Request) (string, any, error) {
-	pubkey, err := ParsePubkey(r.PathValue("pubkey"))
+func (x *Site) orderPage(r *http.Request) (string, any, error) {
+	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return "", nil, &QueryError{"pubkey", err.Error()}
+		return "", nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
 	record, versions, next, err := x.shownOrder(r, pubkey)
 	if err != nil {
 		return "", nil, err
 	}
-	now, o := x.cfg.Now(), &record.Order
+	now, o := x.index.Now(), &record.Order
+	end, ends := record.Ends()
 	d := &struct {
 		frame
 		Row                 orderRow
@@ -425,7 +423,7 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 		frame: frame{Title: "Order", Page: "order"}, Row: x.row(record, now), Methods: o.Methods, Description: o.Description,
 		Layers: strings.Join(o.Layers, ", "), Pubkey: o.Pubkey, D: o.D, EventID: o.EventID,
 		Expires: momentAt(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: momentAt(record.FirstSeenAt, now),
-		Expired: o.Status == mostro.StatusPending && record.endsAt() != never && int64(record.endsAt()) <= now.Unix(),
+		Expired: o.Status == mostro.StatusPending && ends && end.Unix() <= now.Unix(),
 	}
 	d.Count = plural(record.Versions, "version of this order", "versions of this order")
 	if next != "" {
@@ -435,7 +433,7 @@ func (x *Index) orderPage(r *http.Request) (string, any, error) {
 		d.Newest = d.Row.Link
 	}
 	for _, v := range slices.Backward(versions) {
-		h := historyRow{Status: cmpOr(string(v.Order.Status), "unknown"), Via: v.Source.String(), ID: v.Order.EventID, Short: v.Order.EventID[:8],
+		h := historyRow{Status: cmp.Or(string(v.Order.Status), "unknown"), Via: v.Source.String(), ID: v.Order.EventID, Short: v.Order.EventID[:8],
 			Created: momentAt(v.Order.CreatedAt.Time(), now), Received: momentAt(v.ReceivedAt, now), Archived: v.Archived, Withdrawn: v.Withdrawn}
 		if v.Order.RawStatus != string(v.Order.Status) {
 			h.Raw = v.Order.RawStatus
@@ -457,8 +455,8 @@ type instanceRow struct {
 	Rank                                     rankCell
 }
 
-func (x *Index) instanceRowOf(v *instanceView, now time.Time) instanceRow {
-	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(x.book.authors.Load().noteOf(v.Pubkey, "", now), now), Name: v.Pubkey[:8] + "…", Link: "/instances/" + v.Pubkey, Volume: "unknown", Fee: "not stated", Limits: "not stated",
+func (x *Site) instanceRowOf(v *instanceView, now time.Time) instanceRow {
+	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(x.index.NoteOf(v.Pubkey, ""), now), Name: v.Pubkey[:8] + "…", Link: "/instances/" + v.Pubkey, Volume: "unknown", Fee: "not stated", Limits: "not stated",
 		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(v.FirstSeenAt, now), Last: momentOf(v.LastSeenAt, now), Rank: rankCellOf(v.Reputation)}
 	if v.Name != nil {
 		row.Name = *v.Name
@@ -478,7 +476,7 @@ func (x *Index) instanceRowOf(v *instanceView, now time.Time) instanceRow {
 	return row
 }
 
-func (x *Index) instancesPage(r *http.Request) (string, any, error) {
+func (x *Site) instancesPage(r *http.Request) (string, any, error) {
 	values := r.URL.Query()
 	sorts := []string{"volume", "Volume", "trades", "Trades", "fee", "Lowest fee", "age", "Longest known"}
 	if x.standings != nil {
@@ -497,7 +495,7 @@ func (x *Index) instancesPage(r *http.Request) (string, any, error) {
 			Count                int
 		}
 	}{frame: frame{Title: "Instances", Page: "instances"},
-		Sorts: choices(cmpOr(values.Get("sort"), "volume"), sorts...), JSON: "/api/v1/instances?" + values.Encode()}
+		Sorts: choices(cmp.Or(values.Get("sort"), "volume"), sorts...), JSON: "/api/v1/instances?" + values.Encode()}
 	list, err := x.directory(r.Context(), values)
 	if err != nil {
 		if d.Problem = problemOf(err); d.Problem.Param == "" {
@@ -505,7 +503,7 @@ func (x *Index) instancesPage(r *http.Request) (string, any, error) {
 		}
 		return "instances", d, nil
 	}
-	now := x.cfg.Now()
+	now := x.index.Now()
 	d.Total = list.Total
 	for i := range list.Items {
 		d.Rows = append(d.Rows, x.instanceRowOf(&list.Items[i], now))
@@ -532,16 +530,16 @@ func (x *Index) instancesPage(r *http.Request) (string, any, error) {
 
 type factRow struct{ Name, Value string }
 
-func (x *Index) instancePage(r *http.Request) (string, any, error) {
-	pubkey, err := ParsePubkey(r.PathValue("pubkey"))
+func (x *Site) instancePage(r *http.Request) (string, any, error) {
+	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return "", nil, &QueryError{"pubkey", err.Error()}
+		return "", nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
-	v, err := x.instance(r, pubkey)
+	v, err := x.instance(r.Context(), pubkey, wantsSpam(r))
 	if err != nil {
 		return "", nil, err
 	}
-	now := x.cfg.Now()
+	now := x.index.Now()
 	text := func(s *string) string {
 		if s == nil {
 			return ""
@@ -567,7 +565,7 @@ func (x *Index) instancePage(r *http.Request) (string, any, error) {
 	if v.Bond != nil {
 		bond = "none"
 		if v.Bond.Enabled {
-			bond = "required of: " + cmpOr(text(v.Bond.ApplyTo), "unknown")
+			bond = "required of: " + cmp.Or(text(v.Bond.ApplyTo), "unknown")
 		}
 	}
 	transport := ""

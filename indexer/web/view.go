@@ -1,9 +1,10 @@
-package indexer
+package web
 
 import (
-	"maps"
+	"cmp"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -71,7 +72,7 @@ type clashView struct {
 	FirstSeenAtRFC *string `json:"first_seen_at_rfc3339"`
 }
 
-func (n *authorNote) view() noteView {
+func viewOfNote(n *indexer.Note) noteView {
 	v := noteView{Unknown: n.Unknown, New: n.New}
 	if c := n.Clash; c != nil {
 		other := &clashView{Pubkey: c.Pubkey, Name: c.Name}
@@ -111,10 +112,10 @@ type versionView struct {
 }
 
 type listView struct {
-	Items      []orderView `json:"items"`
-	Total      int         `json:"total"`
-	Facets     Facets      `json:"facets"`
-	NextCursor *string     `json:"next_cursor"`
+	Items      []orderView    `json:"items"`
+	Total      int            `json:"total"`
+	Facets     indexer.Facets `json:"facets"`
+	NextCursor *string        `json:"next_cursor"`
 }
 
 func textOrNull[T ~string](s T) *string {
@@ -173,15 +174,15 @@ func listOf(all []string) []string {
 	return all
 }
 
-func (x *Index) orderView(r *Record) orderView {
-	o, now := &r.Order, x.cfg.Now()
-	note := x.book.authors.Load().noteOf(o.Pubkey, o.Platform, now)
+func (x *Site) orderView(r *indexer.Record) orderView {
+	o, now := &r.Order, x.index.Now()
+	note := x.index.NoteOf(o.Pubkey, o.Platform)
 	v := orderView{
 		Pubkey: o.Pubkey, D: o.D, Kind: "38383",
 		Side: textOrNull(o.Side), Status: textOrNull(o.Status), Fiat: textOrNull(o.Fiat),
 		FiatAmount: rangeOrNull(o.FiatAmount), AmountSats: satsOrNull(o.AmountSats), PremiumPct: decimalOrNull(o.PremiumPct),
 		Methods: listOf(o.Methods), Platform: textOrNull(o.Platform),
-		Instance: authorView{o.Pubkey, textOrNull(x.nameFor(o)), note.view()}, TakeLink: textOrNull(note.takeLink(&r.Version, now)),
+		Instance: authorView{o.Pubkey, textOrNull(x.index.NameFor(o)), viewOfNote(&note)}, TakeLink: textOrNull(note.TakeLink(&r.Version, now)),
 		Network: textOrNull(o.Network), Layer: listOf(o.Layers),
 		EventID: o.EventID, Source: textOrNull(o.Link), Description: textOrNull(o.Description),
 		ReceivedBy: r.Source.String(), VersionsKnown: r.Versions,
@@ -199,16 +200,7 @@ func (x *Index) orderView(r *Record) orderView {
 	return v
 }
 
-// nameFor gives the name of an order's instance: as the order states it, else
-// as its author does.
-func (x *Index) nameFor(o *mostro.Order) string {
-	if o.InstanceName != "" {
-		return o.InstanceName
-	}
-	return x.book.authors.Load().nameOf(o.Pubkey)
-}
-
-func versionViews(all []*Version) []versionView {
+func versionViews(all []*indexer.Version) []versionView {
 	out := make([]versionView, 0, len(all))
 	for _, v := range all {
 		o := &v.Order
@@ -285,28 +277,22 @@ type instanceList struct {
 	Publishers []publisherView `json:"publishers"` // at most 500, those with most orders
 }
 
-// view copies an author into JSON; nil when it is no instance. The caller
-// holds the authors' lock.
-func (a *author) view(pubkey string, note authorNote) *instanceView {
-	i := a.Info
-	if i == nil {
-		return nil
-	}
+func viewOf(in *indexer.Instance) *instanceView {
+	i := in.Info
 	v := &instanceView{
-		Pubkey: pubkey, Name: textOrNull(a.name()), Version: textOrNull(i.Version), Fee: decimalOrNull(i.Fee),
+		Pubkey: in.Pubkey, Name: textOrNull(in.Name), Version: textOrNull(i.Version), Fee: decimalOrNull(i.Fee),
 		MinOrderSats: i.MinOrderSats, MaxOrderSats: i.MaxOrderSats, Currencies: i.Currencies, AnyCurrency: i.AnyCurrency,
-		ExpirationHours: i.ExpirationHours, Pow: i.Pow, EscrowMode: cmpOr(i.EscrowMode, "lightning"), Maintenance: i.Maintenance,
-		Orders: map[string]int{}, Fiats: maps.Clone(a.fiats), Disputes: map[string]int{},
-		Trades: a.orders[mostro.StatusSuccess], InfoEventID: i.EventID,
+		ExpirationHours: i.ExpirationHours, Pow: i.Pow, EscrowMode: cmp.Or(i.EscrowMode, "lightning"), Maintenance: i.Maintenance,
+		Orders: map[string]int{}, Fiats: in.Fiats, Disputes: map[string]int{},
+		Trades: in.Trades, InfoEventID: i.EventID,
 	}
 	if i.ProtocolVersion > 0 {
 		v.ProtocolVersion = &i.ProtocolVersion
 	}
-	if a.volume > 0 || v.Trades == 0 {
-		volume := a.volume
-		v.VolumeSats = &volume
+	if in.VolumeSats > 0 || v.Trades == 0 {
+		v.VolumeSats = &in.VolumeSats
 	}
-	if p := a.Profile; p != nil {
+	if p := in.Profile; p != nil {
 		v.About, v.Website, v.Picture = textOrNull(p.About), textOrNull(p.Website), textOrNull(p.Picture)
 	}
 	if b := i.Bond; b != nil {
@@ -315,21 +301,21 @@ func (a *author) view(pubkey string, note authorNote) *instanceView {
 	if n := i.LND; n != nil {
 		v.LightningAlias, v.LightningNetworks = textOrNull(n.Alias), n.Networks
 	}
-	if a.Relays != nil {
+	if in.Relays != nil {
 		v.Relays = []string{}
-		for _, r := range a.Relays.Relays {
+		for _, r := range in.Relays.Relays {
 			v.Relays = append(v.Relays, r.URL)
 		}
 	}
-	for status, n := range a.orders {
-		v.Orders[cmpOr(string(status), "unknown")] = n
+	for status, n := range in.Orders {
+		v.Orders[cmp.Or(string(status), "unknown")] = n
 	}
-	for state, n := range a.disputes {
-		v.Disputes[cmpOr(string(state), "unknown")] = n
+	for state, n := range in.Disputes {
+		v.Disputes[cmp.Or(string(state), "unknown")] = n
 	}
-	v.noteView = note.view()
-	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(a.first)
-	v.LastSeenAt, v.LastSeenAtRFC = timeBoth(a.last)
+	v.noteView = viewOfNote(&in.Note)
+	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(in.FirstSeen)
+	v.LastSeenAt, v.LastSeenAtRFC = timeBoth(in.LastSeen)
 	v.InfoAt, v.InfoAtRFC = unixAndRFC(i.CreatedAt)
 	return v
 }

@@ -1,4 +1,4 @@
-package indexer
+package web
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -28,7 +29,7 @@ func refuse(status int, detail string) *problem {
 // Errors of ours are not shown: they are in the program's log.
 func problemOf(err error) *problem {
 	var p *problem
-	var q *QueryError
+	var q *indexer.QueryError
 	var other interface { // of a room that borrows our manners
 		error
 		Problem() (status int, param, detail string)
@@ -51,7 +52,7 @@ func problemOf(err error) *problem {
 		return refuse(http.StatusNotFound, "Not held here, or deleted by its author.")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return refuse(http.StatusServiceUnavailable, "The answer took too long. Ask for less, or try again in a moment.")
-	case errors.Is(err, errClosed):
+	case errors.Is(err, indexer.ErrClosed):
 		return refuse(http.StatusServiceUnavailable, "The index is being rebuilt or shut down. Try again in a moment.")
 	}
 	return refuse(http.StatusInternalServerError, "The index could not answer. The operator finds the reason in the log of the program.")

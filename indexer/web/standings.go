@@ -1,21 +1,18 @@
-package indexer
+package web
 
 import (
-	"context"
-	"encoding/hex"
 	"fmt"
 	"html/template"
 	"math"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Standings is what the index shows of a reputation. All methods are called
+// Standings is what the site shows of a reputation. All methods are called
 // concurrently.
 type Standings interface {
 	// Standing gives a node's standing; ok is false where nothing is known.
@@ -25,9 +22,9 @@ type Standings interface {
 	Section(r *http.Request, pubkey string) (template.HTML, error)
 }
 
-// Show adds standings to the API and the explorer. It is called before
-// Handler.
-func (x *Index) Show(s Standings) { x.standings = s }
+// Show adds standings to the API and the explorer. It is called before the first
+// request.
+func (x *Site) Show(s Standings) { x.standings = s }
 
 // reputationView is a Standing in JSON. What is unknown of a node of which
 // nothing was witnessed is null.
@@ -49,7 +46,7 @@ type reputationView struct {
 }
 
 // stand notes an instance's standing in its view.
-func (x *Index) stand(v *instanceView) {
+func (x *Site) stand(v *instanceView) {
 	if x.standings == nil {
 		return
 	}
@@ -119,87 +116,16 @@ func rankCellOf(r *reputationView) rankCell {
 	return c
 }
 
-// Infos gives what each instance says of itself, under the name that it goes
-// by, sorted by key. Banned and quarantined keys are left out.
-func (x *Index) Infos() []mostro.Info {
-	hidden := func(string) bool { return false }
-	if x.cfg.Rules != nil {
-		_, never, onDemand, _ := x.cfg.Rules.Shunned()
-		hidden = func(pubkey string) bool {
-			var key [32]byte
-			_, err := hex.Decode(key[:], []byte(pubkey))
-			_, banned := never[key]
-			_, quarantined := onDemand[key]
-			return err == nil && (banned || quarantined)
-		}
-	}
-	s := x.book.authors.Load()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var out []mostro.Info
-	for pubkey, a := range s.infos {
-		if !hidden(pubkey) {
-			info := *a.Info
-			info.Name = a.name()
-			out = append(out, info)
-		}
-	}
-	slices.SortFunc(out, func(a, b mostro.Info) int { return strings.Compare(a.Pubkey, b.Pubkey) })
-	return out
-}
-
-// maxOffers bounds what one question about offers reads.
-const maxOffers = 10_000
-
-// Offers gives the orders of instances that are on offer in a currency, by
-// the maker's side, newest first, of one payment method unless that is "";
-// whole is false when there are more than are given.
-func (x *Index) Offers(ctx context.Context, fiat string, side mostro.Side, method string) (offers []mostro.Order, whole bool, err error) {
-	q := Query{Fiat: []string{fiat}, Side: []mostro.Side{side}, Limit: MaxLimit}
-	if method != "" {
-		q.Method = []string{method}
-	}
-	for _, info := range x.Infos() {
-		q.Instance = append(q.Instance, info.Pubkey)
-	}
-	if len(q.Instance) == 0 { // of no one, not of all
-		return nil, true, nil
-	}
-	for {
-		a, err := x.Orders(ctx, q)
-		if err != nil {
-			return nil, false, err
-		}
-		for _, r := range a.Orders {
-			offers = append(offers, r.Order)
-		}
-		if a.Next == "" || len(offers) >= maxOffers {
-			return offers, a.Next == "", nil
-		}
-		q.Cursor = a.Next
-	}
-}
-
-// API makes a handler of the API's manners out of what gives a value or an
-// error: GET and HEAD alone, open to every origin, with an ETag. An error
-// that has a method Problem() (status int, param, detail string) is told to
-// the client as such a problem document.
-func (x *Index) API(route string, get func(*http.Request) (any, error)) http.HandlerFunc {
-	return x.api(route, get)
-}
-
-// Page makes a handler of the explorer's look out of what gives a title and
+// Page returns the row of a page in the explorer's look: get returns a title and
 // the safe HTML between head and foot. nav names the place in the navigation.
-func (x *Index) Page(route, nav string, get func(*http.Request) (title string, body template.HTML, err error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		x.page(x.pages, route, func(r *http.Request) (string, any, error) {
-			title, body, err := get(r)
-			if err != nil {
-				return "", nil, err
-			}
-			return "lent", &lentPage{frame{Title: title, Page: nav}, body}, nil
-		}, w, r)
-	}
+func (x *Site) Page(path, name, nav, summary string, get func(*http.Request) (title string, body template.HTML, err error)) route.Route {
+	return x.page(path, name, summary, func(r *http.Request) (string, any, error) {
+		title, body, err := get(r)
+		if err != nil {
+			return "", nil, err
+		}
+		return "lent", &lentPage{frame{Title: title, Page: nav}, body}, nil
+	})
 }
 
 type lentPage struct {

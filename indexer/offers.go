@@ -1,0 +1,71 @@
+package indexer
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// Infos gives what each instance says of itself, under the name that it goes
+// by, sorted by key. Banned and quarantined keys are left out.
+func (x *Index) Infos() []mostro.Info {
+	hidden := func(string) bool { return false }
+	if x.cfg.Rules != nil {
+		_, never, onDemand, _ := x.cfg.Rules.Shunned()
+		hidden = func(pubkey string) bool {
+			var key [32]byte
+			_, err := hex.Decode(key[:], []byte(pubkey))
+			_, banned := never[key]
+			_, quarantined := onDemand[key]
+			return err == nil && (banned || quarantined)
+		}
+	}
+	s := x.book.authors.Load()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []mostro.Info
+	for pubkey, a := range s.infos {
+		if !hidden(pubkey) {
+			info := *a.Info
+			info.Name = a.name()
+			out = append(out, info)
+		}
+	}
+	slices.SortFunc(out, func(a, b mostro.Info) int { return strings.Compare(a.Pubkey, b.Pubkey) })
+	return out
+}
+
+// maxOffers bounds what one question about offers reads.
+const maxOffers = 10_000
+
+// Offers gives the orders of instances that are on offer in a currency, by
+// the maker's side, newest first, of one payment method unless that is "";
+// whole is false when there are more than are given.
+func (x *Index) Offers(ctx context.Context, fiat string, side mostro.Side, method string) (offers []mostro.Order, whole bool, err error) {
+	q := Query{Fiat: []string{fiat}, Side: []mostro.Side{side}, Limit: MaxLimit}
+	if method != "" {
+		q.Method = []string{method}
+	}
+	for _, info := range x.Infos() {
+		q.Instance = append(q.Instance, info.Pubkey)
+	}
+	if len(q.Instance) == 0 { // of no one, not of all
+		return nil, true, nil
+	}
+	for {
+		a, err := x.Orders(ctx, q)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, r := range a.Orders {
+			offers = append(offers, r.Order)
+		}
+		if a.Next == "" || len(offers) >= maxOffers {
+			return offers, a.Next == "", nil
+		}
+		q.Cursor = a.Next
+	}
+}

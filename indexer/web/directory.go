@@ -1,0 +1,172 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// instanceSorts says how instances are sorted: by a number, the greatest
+// first, so that what is unknown (the least) comes last.
+var instanceSorts = map[string]func(*instanceView) float64{
+	"rank":   byRank,
+	"volume": func(v *instanceView) float64 { return numberOr(v.VolumeSats, math.Inf(-1)) },
+	"trades": func(v *instanceView) float64 { return float64(v.Trades) },
+	"fee": func(v *instanceView) float64 { // lowest first
+		if v.Fee == nil {
+			return math.Inf(-1)
+		}
+		d, err := mostro.ParseDecimal(*v.Fee)
+		if err != nil {
+			return math.Inf(-1)
+		}
+		return -d.Float()
+	},
+	"age": func(v *instanceView) float64 { // longest known first
+		if v.FirstSeenAt == nil {
+			return math.Inf(-1)
+		}
+		return -float64(*v.FirstSeenAt)
+	},
+}
+
+func numberOr(n *int64, other float64) float64 {
+	if n == nil {
+		return other
+	}
+	return float64(*n)
+}
+
+// directory answers GET /api/v1/instances.
+func (x *Site) directory(ctx context.Context, values url.Values) (*instanceList, error) {
+	sort, limit, cursor, text, spam := "volume", indexer.DefaultLimit, "", "", false
+	for name, all := range values {
+		value := strings.TrimSpace(all[len(all)-1])
+		if value == "" {
+			continue
+		}
+		switch name {
+		case "sort":
+			if value == "rank" && x.standings == nil {
+				return nil, &indexer.QueryError{Param: "sort", Reason: "rank is not offered: the reputation of instances is switched off here; sort by volume, trades, fee or age"}
+			}
+			if instanceSorts[value] == nil {
+				return nil, &indexer.QueryError{Param: "sort", Reason: fmt.Sprintf("%q is not rank, volume, trades, fee or age", value)}
+			}
+			sort = value
+		case "limit":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > indexer.MaxLimit {
+				return nil, &indexer.QueryError{Param: "limit", Reason: fmt.Sprintf("%q is not a whole number from 1 to %d", value, indexer.MaxLimit)}
+			}
+			limit = n
+		case "cursor":
+			cursor = value
+		case "q":
+			text = value
+		case "include":
+			if spam = value == "spam"; !spam {
+				return nil, &indexer.QueryError{Param: "include", Reason: fmt.Sprintf("%q is not spam", value)}
+			}
+		default:
+			return nil, &indexer.QueryError{Param: name, Reason: "unknown parameter; known are q, sort, limit, cursor and include"}
+		}
+	}
+	instances, authors, err := x.index.Instances(ctx, text, spam)
+	if err != nil {
+		return nil, err
+	}
+	views, publishers := []*instanceView{}, []publisherView{}
+	for _, i := range instances {
+		v := viewOf(i)
+		x.stand(v)
+		views = append(views, v)
+	}
+	for _, p := range authors {
+		publishers = append(publishers, publisherView{p.Pubkey, textOrNull(p.Name), textOrNull(p.Platform), p.Orders})
+	}
+	number := instanceSorts[sort]
+	compare := func(a, b instancePlace) int {
+		return cmp.Or(cmp.Compare(a.marked, b.marked), cmp.Compare(b.number, a.number), strings.Compare(a.pubkey, b.pubkey))
+	}
+	place := func(v *instanceView) instancePlace {
+		p := instancePlace{number: number(v), pubkey: v.Pubkey}
+		if v.UsesNameOf != nil {
+			p.marked = 1
+		}
+		return p
+	}
+	slices.SortFunc(views, func(a, b *instanceView) int { return compare(place(a), place(b)) })
+	list := sort + " " + text // cursors of other lists are refused
+	out := &instanceList{Items: []instanceView{}, Total: len(views), Publishers: publishers}
+	if cursor != "" {
+		at, err := readInstanceCursor(cursor, list)
+		if err != nil {
+			return nil, err
+		}
+		views = views[len(views)-len(slices.DeleteFunc(slices.Clone(views), func(v *instanceView) bool {
+			return compare(place(v), at) <= 0
+		})):]
+	}
+	for i, v := range views {
+		if i == limit {
+			last := place(views[i-1])
+			next := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d|%x|%s|%s", last.marked, math.Float64bits(last.number), last.pubkey, list))
+			out.NextCursor = &next
+			break
+		}
+		out.Items = append(out.Items, *v)
+	}
+	return out, nil
+}
+
+// instancePlace is the place of an instance in a list: those that use another's
+// name come last, whatever they claim.
+type instancePlace struct {
+	marked int
+	number float64
+	pubkey string
+}
+
+func readInstanceCursor(cursor, list string) (p instancePlace, err error) {
+	bad := &indexer.QueryError{Param: "cursor", Reason: "not a cursor of this list and sort; start again without it"}
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return p, bad
+	}
+	parts := strings.SplitN(string(raw), "|", 4)
+	if len(parts) != 4 || parts[3] != list {
+		return p, bad
+	}
+	marked, err := strconv.Atoi(parts[0])
+	bits, err2 := strconv.ParseUint(parts[1], 16, 64)
+	if err != nil || err2 != nil {
+		return p, bad
+	}
+	return instancePlace{marked, math.Float64frombits(bits), parts[2]}, nil
+}
+
+// instance returns the view of one instance.
+func (x *Site) instance(ctx context.Context, pubkey string, spam bool) (*instanceView, error) {
+	i, err := x.index.Instance(ctx, pubkey, spam)
+	if errors.Is(err, indexer.ErrNoInstance) {
+		return nil, refuse(http.StatusNotFound, "This key publishes orders or a profile, but no info event: it is no instance of Mostro. Its orders are at /api/v1/orders?open=any&instance="+pubkey)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := viewOf(i)
+	x.stand(v)
+	return v, nil
+}

@@ -1,0 +1,114 @@
+// Package web serves an index over HTTP: the API under /api/v1, the pages of the
+// explorer, and their problem documents. It returns rows of the program's route
+// table (internal/route) and makes rows for other packages: API answers JSON,
+// Page a page in the explorer's look.
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/internal/route"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is what a Site is made of. Only Index is required.
+type Config struct {
+	Index *indexer.Index
+
+	// Unready returns why the rest of the program is not ready, as a line of
+	// text, or "". /readyz asks it once the index is ready. nil: it is ready.
+	Unready func() string
+	// Notes returns lines that /readyz adds to its answer. nil: none.
+	Notes func() []string
+
+	Logger *slog.Logger // nil: discards
+}
+
+// Site is the API and the explorer of one index.
+type Site struct {
+	cfg       Config
+	index     *indexer.Index
+	log       *slog.Logger
+	pages     *pageSet
+	standings Standings // nil: none are shown
+	requests  *prometheus.CounterVec
+}
+
+// New makes a site.
+func New(cfg Config) *Site {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Site{cfg: cfg, index: cfg.Index, log: cfg.Logger.With("room", "indexer"), pages: newPages(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
+}
+
+// Register adds the site's metrics to a registry.
+func (x *Site) Register(reg prometheus.Registerer) error { return reg.Register(x.requests) }
+
+// Mux returns what routes requests of the site's table.
+func (x *Site) Mux() route.Mux {
+	return route.Mux{
+		Refuse: func(w http.ResponseWriter, status int, detail string) { refuse(status, detail).write(w) },
+		Count: func(name string, status int) {
+			x.requests.WithLabelValues(name, strconv.Itoa(status)).Inc()
+		},
+	}
+}
+
+// Routes returns the rows of the explorer and the API.
+func (x *Site) Routes() []route.Route { return append(x.pageRoutes(), x.apiRoutes()...) }
+
+// Health returns the rows about the state of the program.
+func (x *Site) Health() []route.Route {
+	return []route.Route{
+		{Method: http.MethodGet, Path: "/healthz", Summary: "200 while the program runs",
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { plainText(w, http.StatusOK, "ok\n") })},
+		{Method: http.MethodGet, Path: "/readyz", Handler: http.HandlerFunc(x.serveReady),
+			Summary: "200 once the index and the scores have caught up with the log;\na line more for each reason why the escrow takes no new orders"},
+	}
+}
+
+// NotFound returns the rows that answer for every path that a table does not
+// have. The answer under /api/ lists the paths that it has there.
+func (x *Site) NotFound(t route.Table) []route.Route {
+	paths := t.Paths("/api/")
+	last := len(paths) - 1
+	there := "No such resource. There are " + strings.Join(paths[:last], ", ") + " and " + paths[last] + "."
+	return []route.Route{
+		x.API("/api/", "other", "", func(*http.Request) (any, error) { return nil, refuse(http.StatusNotFound, there) }),
+		x.page("/", "explorer", "", func(*http.Request) (string, any, error) {
+			return "", nil, refuse(http.StatusNotFound, "There is no page at this address.")
+		}),
+	}
+}
+
+// serveReady answers GET /readyz. Notes do not change the status: the program
+// serves without what they are about.
+func (x *Site) serveReady(w http.ResponseWriter, _ *http.Request) {
+	status, text := http.StatusOK, "ready\n"
+	if !x.index.Ready() {
+		status, text = http.StatusServiceUnavailable, "the index has not caught up with the log yet\n"
+	} else if x.cfg.Unready != nil {
+		if why := x.cfg.Unready(); why != "" {
+			status, text = http.StatusServiceUnavailable, why+"\n"
+		}
+	}
+	if x.cfg.Notes != nil {
+		for _, note := range x.cfg.Notes() {
+			text += note + "\n"
+		}
+	}
+	plainText(w, status, text)
+}
+
+func plainText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write([]byte(text))
+}
