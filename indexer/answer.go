@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -158,18 +157,15 @@ func (c *facetCache) facets(q *Query, s *shelf, sel selection) Facets {
 
 // name tells queries apart.
 func (q *Query) name() string {
-	bound := func(f *float64) string {
-		if f == nil {
-			return ""
-		}
-		return strconv.FormatFloat(*f, 'g', -1, 64)
-	}
 	rules := uint64(0)
 	if q.shun != nil {
 		rules = q.shun.version
 	}
-	return fmt.Sprintf("%d %t %q %q %q %q %q %q %q %q %s %s %s %s %s %s %d", rules, q.Spam, q.Text, q.Fiat, q.Side, q.Status, q.Method, q.Platform, q.Instance, q.Network,
-		bound(q.Amount.Min), bound(q.Amount.Max), bound(q.FiatAmount.Min), bound(q.FiatAmount.Max), bound(q.Premium.Min), bound(q.Premium.Max), q.Open)
+	out := fmt.Appendf(nil, "%d %t %q", rules, q.Spam, q.Text)
+	for _, f := range filters {
+		out = append(append(out, ' '), f.text(q)...)
+	}
+	return string(fmt.Appendf(out, " %d", q.Open))
 }
 
 // addPast merges what search has of orders that are not live.
@@ -179,11 +175,7 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 		return nil, 0, err
 	}
 	*facets = facets.clone()
-	for _, f := range []struct{ to, from map[string]int }{{facets.Fiat, more.Fiat}, {facets.Side, more.Side}, {facets.Status, more.Status}, {facets.Platform, more.Platform}, {facets.Method, more.Method}} {
-		for name, count := range f.from {
-			f.to[name] += count
-		}
-	}
+	facets.add(more)
 	facets.trim()
 	s := x.book.shelf.Load()
 	for _, h := range past {
@@ -267,7 +259,7 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 			return
 		}
 		out.Total++
-		countIn(&out.Facets, &r.Order)
+		out.Facets.count(&r.Order)
 		m := q.markOf(k, &r.Version)
 		if after != nil && !behind(descending, m, *after) || len(best) > limit && behind(descending, m, best[limit].mark) {
 			return

@@ -1,7 +1,6 @@
 package indexer
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -29,28 +28,18 @@ func (q *Query) matches(v *Version, now time.Time) bool {
 			return false
 		}
 	}
-	lo, hi := rangeOf(o.FiatAmount)
-	sats := math.NaN()
-	if o.AmountSats != nil && *o.AmountSats > 0 {
-		sats = float64(*o.AmountSats)
+	if created := clampTime(int64(o.CreatedAt)); created < q.since || q.until != 0 && created > q.until {
+		return false
 	}
-	created := clampTime(int64(o.CreatedAt))
-	return among(q.Status, o.Status) && among(q.Side, o.Side) && among(q.Fiat, o.Fiat) &&
-		among(q.Platform, o.Platform) && among(q.Network, o.Network) && among(q.Instance, o.Pubkey) &&
-		(q.Amount.empty() || q.Amount.holds(sats)) &&
-		(q.FiatAmount.empty() || q.FiatAmount.meets(lo, hi)) &&
-		(q.Premium.empty() || q.Premium.holds(floatOf(o.PremiumPct))) &&
-		created >= q.since && (q.until == 0 || created <= q.until) &&
-		q.methodMatches(o.Methods)
+	for _, f := range filters {
+		if f.given(q) && !f.matches(q, o) {
+			return false
+		}
+	}
+	return true
 }
 
-// among says whether v is one of the wanted; nothing wanted is anything.
-func among[T comparable](want []T, v T) bool { return len(want) == 0 || slices.Contains(want, v) }
-
 func (q *Query) methodMatches(methods []string) bool {
-	if len(q.Method) == 0 {
-		return true
-	}
 	for _, ask := range q.Method {
 		wanted := asked(ask)
 		for _, m := range methods {
@@ -106,19 +95,4 @@ func (q *Query) markOf(k Key, v *Version) mark {
 		m.key = expiryKey(v.endsAt())
 	}
 	return m
-}
-
-// countIn adds an order to facets.
-func countIn(f *Facets, o *mostro.Order) {
-	count(f.Fiat, o.Fiat, 1)
-	count(f.Side, string(o.Side), 1)
-	count(f.Status, string(o.Status), 1)
-	count(f.Platform, o.Platform, 1)
-	seen := map[string]bool{}
-	for _, m := range o.Methods {
-		if folded := Fold(m); !seen[folded] {
-			seen[folded] = true
-			count(f.Method, folded, 1)
-		}
-	}
 }

@@ -42,7 +42,8 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	q.shun = shun
 	n := &nip50{x: x, ctx: ctx, filter: f, limit: limit, now: x.cfg.Now()}
 	wantKind := func(kind int) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind) }
-	if len(wanted) > 0 && q.onlyText() && (wantKind(mostro.KindInfo) || wantKind(mostro.KindOrder)) {
+	if len(wanted) > 0 && !q.filtered() && // it may mean instances
+		(wantKind(mostro.KindInfo) || wantKind(mostro.KindOrder)) {
 		if err := n.infos(&q, wanted); err != nil {
 			return nil, err
 		}
@@ -53,12 +54,6 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 		}
 	}
 	return n.ids, nil
-}
-
-// onlyText says whether a search has no keys, so that it may mean instances.
-func (q *Query) onlyText() bool {
-	return len(q.Fiat)+len(q.Side)+len(q.Status)+len(q.Method)+len(q.Platform)+len(q.Instance)+len(q.Network) == 0 &&
-		q.Amount.empty() && q.FiatAmount.empty() && q.Premium.empty()
 }
 
 // nip50 is one answer on its way.

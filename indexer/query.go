@@ -124,9 +124,6 @@ type QueryError struct {
 
 func (e *QueryError) Error() string { return e.Param + ": " + e.Reason }
 
-// orderParams are the parameters of GET /api/v1/orders.
-var orderParams = []string{"q", "fiat", "side", "status", "method", "platform", "instance", "network", "amount", "fiat_amount", "min_premium", "max_premium", "open", "at", "sort", "limit", "cursor", "include"}
-
 // ParseQuery reads URL parameters. The first one that is unknown or wrong is
 // a *QueryError; an empty value is the same as none.
 func ParseQuery(values url.Values) (Query, error) {
@@ -137,8 +134,13 @@ func ParseQuery(values url.Values) (Query, error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if !slices.Contains(orderParams, name) {
-			return Query{}, &QueryError{name, "unknown parameter; known are " + strings.Join(orderParams, ", ")}
+		at := slices.IndexFunc(orderParams, func(p Param) bool { return p.Name == name })
+		if at < 0 {
+			var known []string
+			for _, p := range orderParams {
+				known = append(known, p.Name)
+			}
+			return Query{}, &QueryError{name, "unknown parameter; known are " + strings.Join(known, ", ")}
 		}
 		for _, value := range values[name] {
 			if strings.TrimSpace(value) == "" {
@@ -147,7 +149,7 @@ func ParseQuery(values url.Values) (Query, error) {
 			if len(value) > maxValue {
 				return Query{}, &QueryError{name, fmt.Sprintf("longer than %d bytes", maxValue)}
 			}
-			if err := q.set(name, value); err != nil {
+			if err := orderParams[at].set(&q, strings.TrimSpace(value)); err != nil {
 				return Query{}, &QueryError{name, err.Error()}
 			}
 		}
@@ -166,101 +168,53 @@ const (
 	maxValues = 100
 )
 
-// set takes one parameter. Lists may be given with commas or by repeating.
-func (q *Query) set(name, value string) error {
-	value = strings.TrimSpace(value)
-	switch name {
-	case "q":
-		if q.asked += len(value); q.asked > maxValue {
-			return fmt.Errorf("longer than %d bytes", maxValue)
-		}
-		return q.ask(value)
-	case "include":
-		if q.Spam = strings.EqualFold(value, "spam"); !q.Spam {
-			return fmt.Errorf("%q is not spam", value)
-		}
-	case "fiat":
-		return addAll(&q.Fiat, value, func(s string) (string, error) { return strings.ToUpper(s), nil })
-	case "side":
-		return addAll(&q.Side, value, func(s string) (mostro.Side, error) {
-			if side := mostro.Side(strings.ToLower(s)); side == mostro.SideBuy || side == mostro.SideSell {
-				return side, nil
-			}
-			return "", fmt.Errorf("%q is not buy or sell", s)
-		})
-	case "status":
-		return addAll(&q.Status, value, func(s string) (mostro.Status, error) {
-			status := mostro.Status(strings.ToLower(s))
-			if status != "" && slices.Contains(statuses[:], status) {
-				return status, nil
-			}
-			return "", fmt.Errorf("%q is not pending, in-progress, success, canceled, expired or gone", s)
-		})
-	case "method":
-		if len(words(nil, value)) == 0 {
-			return fmt.Errorf("%q has no letters or digits", value)
-		}
-		if len(q.Method) >= maxValues {
-			return fmt.Errorf("more than %d values", maxValues)
-		}
-		q.Method = append(q.Method, value)
-	case "platform":
-		return addAll(&q.Platform, value, func(s string) (string, error) { return strings.ToLower(s), nil })
-	case "network":
-		return addAll(&q.Network, value, func(s string) (string, error) { return strings.ToLower(s), nil })
-	case "instance":
-		return addAll(&q.Instance, value, ParsePubkey)
-	case "amount":
-		return q.Amount.parse(value)
-	case "fiat_amount":
-		return q.FiatAmount.parse(value)
-	case "min_premium", "max_premium":
-		d, err := mostro.ParseDecimal(value)
-		if err != nil {
-			return fmt.Errorf("%q is not a decimal number of percent, such as -1.5", value)
-		}
-		f := d.Float()
-		if name == "min_premium" {
-			q.Premium.Min = &f
-		} else {
-			q.Premium.Max = &f
-		}
-	case "premium":
-		return q.Premium.parse(value)
-	case "open":
-		switch strings.ToLower(value) {
-		case "true":
-			q.Open = OpenTrue
-		case "false":
-			q.Open = OpenFalse
-		case "any":
-			q.Open = OpenAny
-		default:
-			return fmt.Errorf("%q is not true, false or any", value)
-		}
-	case "at":
-		at, err := parseTime(value)
-		if err != nil {
-			return err
-		}
-		q.At = at
-	case "sort":
-		if _, ok := sorts[Sort(value)]; !ok && Sort(value) != SortTrusted {
-			return fmt.Errorf("%q is not trusted, newest, oldest, premium, -premium, amount, -amount, expiry or -expiry", value)
-		}
-		q.Sort = Sort(value)
-	case "limit":
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > MaxLimit {
-			return fmt.Errorf("%q is not a whole number from 1 to %d", value, MaxLimit)
-		}
-		q.Limit = n
-	case "cursor":
-		q.Cursor = value
+// setText reads q.
+func (q *Query) setText(value string) error {
+	if q.asked += len(value); q.asked > maxValue {
+		return fmt.Errorf("longer than %d bytes", maxValue)
+	}
+	return q.ask(value)
+}
+
+func (q *Query) setInclude(value string) error {
+	if q.Spam = strings.EqualFold(value, "spam"); !q.Spam {
+		return fmt.Errorf("%q is not spam", value)
 	}
 	return nil
 }
 
+func (q *Query) setOpen(value string) error {
+	open, ok := map[string]Openness{"true": OpenTrue, "false": OpenFalse, "any": OpenAny}[strings.ToLower(value)]
+	if !ok {
+		return fmt.Errorf("%q is not true, false or any", value)
+	}
+	q.Open = open
+	return nil
+}
+
+func (q *Query) setAt(value string) (err error) {
+	q.At, err = parseTime(value)
+	return err
+}
+
+func (q *Query) setSort(value string) error {
+	if _, ok := sorts[Sort(value)]; !ok && Sort(value) != SortTrusted {
+		return fmt.Errorf("%q is not trusted, newest, oldest, premium, -premium, amount, -amount, expiry or -expiry", value)
+	}
+	q.Sort = Sort(value)
+	return nil
+}
+
+func (q *Query) setLimit(value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > MaxLimit {
+		return fmt.Errorf("%q is not a whole number from 1 to %d", value, MaxLimit)
+	}
+	q.Limit = n
+	return nil
+}
+
+// addAll adds values, which may be parted by commas.
 func addAll[T comparable](to *[]T, value string, parse func(string) (T, error)) error {
 	for one := range strings.SplitSeq(value, ",") {
 		if one = strings.TrimSpace(one); one == "" {
@@ -372,10 +326,18 @@ func (s *Span) ends(lo, hi string, number func(string) (*float64, error)) (err e
 	return err
 }
 
-// searchKeys are the NIP-50 extensions, each with the parameter it means.
-var searchKeys = map[string]string{
-	"fiat": "fiat", "side": "side", "method": "method", "pm": "method", "amount": "amount", "fiat_amount": "fiat_amount",
-	"premium": "premium", "status": "status", "instance": "instance", "mostro": "instance", "platform": "platform", "network": "network", "include": "include",
+// setKey takes a pair of a search: the filters, and include. known is false for
+// other keys.
+func (q *Query) setKey(key, value string) (known bool, err error) {
+	key = strings.ToLower(key)
+	if key == "include" {
+		return true, q.setInclude(value)
+	}
+	f, known := filterOf(key)
+	if !known {
+		return false, nil
+	}
+	return true, f.set(q, value)
 }
 
 // ParseSearch reads a NIP-50 search string: words, and key:value extensions
@@ -390,15 +352,11 @@ func ParseSearch(search string) (q Query, none bool) {
 			text = append(text, token.text)
 			continue
 		}
-		name, known := searchKeys[strings.ToLower(key)]
-		if !known {
-			continue
-		}
 		value = strings.TrimSpace(strings.Trim(value, `"`))
 		if value == "" {
 			continue
 		}
-		if err := q.set(name, value); err != nil && name != "include" { // others may know other things to include
+		if _, err := q.setKey(key, value); err != nil && !strings.EqualFold(key, "include") { // others may know other things to include
 			none = true
 		}
 	}
@@ -412,14 +370,16 @@ func (q *Query) ask(text string) error {
 	var rest []string
 	for _, token := range splitSearch(text) {
 		key, value, isPair := strings.Cut(token.text, ":")
-		name, known := searchKeys[strings.ToLower(key)]
-		if token.quoted || !isPair || !known || strings.TrimSpace(value) == "" {
-			rest = append(rest, token.text)
-			continue
+		if value = strings.TrimSpace(value); !token.quoted && isPair && value != "" {
+			known, err := q.setKey(key, value)
+			if err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+			if known {
+				continue
+			}
 		}
-		if err := q.set(name, value); err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
+		rest = append(rest, token.text)
 	}
 	q.Text = strings.TrimSpace(q.Text + " " + strings.Join(rest, " "))
 	return nil

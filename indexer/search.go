@@ -1,7 +1,6 @@
 package indexer
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,7 +10,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -195,19 +193,18 @@ func (d *searchDoc) fill(doc *document.Document) {
 		return
 	}
 	wording(fieldText, orderWords(o))
-	add(fieldAuthor, o.Pubkey, lean)
 	add(fieldGone, "1", lean)
-	add(fieldFiat, o.Fiat, counted)
-	add(fieldStatus, cmp.Or(string(o.Status), noStatus), counted)
-	add(fieldSide, string(o.Side), counted)
-	add(fieldPlatform, o.Platform, counted)
-	add(fieldNetwork, o.Network, lean)
 	add(fieldKey, hex.EncodeToString(d.key[:]), counted)
-	var seen []string
-	for _, m := range o.Methods {
-		if folded := Fold(m); !slices.Contains(seen, folded) {
-			seen = append(seen, folded)
-			add(fieldMethod, folded, counted)
+	for _, f := range filters {
+		if f.field == "" {
+			continue
+		}
+		options := lean
+		if f.facet != nil {
+			options = counted
+		}
+		for _, term := range f.terms(o) {
+			add(f.field, term, options)
 		}
 	}
 	for order, field := range sortFields {
@@ -398,27 +395,20 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 		}
 		req.SearchAfter = []string{key, hex.EncodeToString(after.id[:])}
 	}
-	named := []struct {
-		field string
-		to    map[string]int
-		size  int
-	}{{fieldFiat, facets.Fiat, 1000}, {fieldSide, facets.Side, 10}, {fieldStatus, facets.Status, 20}, {fieldPlatform, facets.Platform, 1000}, {fieldMethod, facets.Method, maxMethodFacets}}
-	for _, f := range named {
-		req.AddFacet(f.field, bleve.NewFacetRequest(f.field, f.size))
-	}
+	eachFacet(func(f *filter) { req.AddFacet(f.field, bleve.NewFacetRequest(f.field, f.facet.asked)) })
 	res, err := s.idx.SearchInContext(ctx, req)
 	if err != nil {
 		return nil, 0, facets, err
 	}
-	for _, f := range named {
+	eachFacet(func(f *filter) {
 		if r := res.Facets[f.field]; r != nil && r.Terms != nil {
 			for _, t := range r.Terms.Terms() {
 				if t.Term != noStatus {
-					f.to[t.Term] = t.Count
+					(*f.facet.of(&facets))[t.Term] = t.Count
 				}
 			}
 		}
-	}
+	})
 	for _, m := range res.Hits {
 		h := hit{mark{key: unknownKey, id: keyOf(m.ID)}}
 		if len(m.Sort[0]) == 16 {
@@ -441,74 +431,34 @@ func termOf(field, value string) query.Query {
 // conditions are the Bleve queries for all of q but its words; nil when
 // nothing can match.
 func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
-	var must []query.Query
-	anyOf := func(field string, values ...string) {
-		var any []query.Query
-		for _, v := range values {
-			any = append(any, termOf(field, v))
+	must := []query.Query{termOf(fieldGone, "1")}
+	for _, f := range filters {
+		if !f.given(q) {
+			continue
 		}
-		must = append(must, query.NewDisjunctionQuery(any))
-	}
-	between := func(field, lo, hi string) {
-		yes := true
-		r := query.NewTermRangeInclusiveQuery(lo, hi, &yes, &yes)
-		r.SetField(field)
-		must = append(must, r)
-	}
-	anyOf(fieldGone, "1")
-	if len(q.Status) > 0 {
-		anyOf(fieldStatus, texts(q.Status)...)
-	}
-	if len(q.Side) > 0 {
-		anyOf(fieldSide, texts(q.Side)...)
-	}
-	for _, f := range []struct {
-		field  string
-		values []string
-	}{{fieldFiat, q.Fiat}, {fieldPlatform, q.Platform}, {fieldNetwork, q.Network}, {fieldAuthor, q.Instance}} {
-		if len(f.values) > 0 {
-			anyOf(f.field, f.values...)
-		}
-	}
-	if len(q.Method) > 0 {
-		methods, err := s.methodsLike(q.Method)
-		if err != nil || len(methods) == 0 {
+		all, ok, err := f.past(s, q)
+		if err != nil || !ok {
 			return nil, err
 		}
-		anyOf(fieldMethod, methods...)
-	}
-	if a := q.Amount; !a.empty() {
-		lo, hi := "", ""
-		if a.Min != nil {
-			lo = hexKey(satsCeil(*a.Min))
-		}
-		if a.Max != nil {
-			if *a.Max < 1 {
-				return nil, nil
-			}
-			hi = hexKey(uint64(math.Min(*a.Max, math.MaxInt64/2)))
-		}
-		between(fieldAmount, lo, cmp.Or(hi, highest))
-	}
-	if p := q.Premium; !p.empty() {
-		lo, hi := "", highest
-		if p.Min != nil {
-			lo = hexKey(floatKey(*p.Min))
-		}
-		if p.Max != nil {
-			hi = hexKey(floatKey(*p.Max))
-		}
-		between(fieldPremium, lo, hi)
-	}
-	if f := q.FiatAmount; !f.empty() {
-		if f.Min != nil {
-			between(fieldFiatMax, hexKey(floatKey(*f.Min)), highest)
-		}
-		if f.Max != nil {
-			between(fieldFiatMin, "", hexKey(floatKey(*f.Max)))
+		for _, c := range all {
+			must = append(must, c.query())
 		}
 	}
 	return must, nil
+}
+
+func (c *condition) query() query.Query {
+	if c.anyOf == nil {
+		yes := true
+		r := query.NewTermRangeInclusiveQuery(c.from, c.to, &yes, &yes)
+		r.SetField(c.field)
+		return r
+	}
+	var any []query.Query
+	for _, term := range c.anyOf {
+		any = append(any, termOf(c.field, term))
+	}
+	return query.NewDisjunctionQuery(any)
 }
 
 // methodsLike gives the whole methods of past orders that match what was

@@ -3,7 +3,6 @@ package indexer
 import (
 	"bytes"
 	"encoding/binary"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -28,21 +27,6 @@ const (
 	maxMethodFacets = 100
 	maxFacets       = 300
 )
-
-func newFacets() Facets {
-	return Facets{map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}}
-}
-
-func (f Facets) clone() Facets {
-	return Facets{maps.Clone(f.Fiat), maps.Clone(f.Side), maps.Clone(f.Status), maps.Clone(f.Platform), maps.Clone(f.Method)}
-}
-
-// trim leaves the most frequent values of each facet.
-func (f Facets) trim() {
-	trimFacet(f.Fiat, maxFacets)
-	trimFacet(f.Platform, maxFacets)
-	trimFacet(f.Method, maxMethodFacets)
-}
 
 // hit is one order of an answer.
 type hit struct {
@@ -127,28 +111,10 @@ func (s *shelf) choose(q *Query, text *roaring.Bitmap) selection {
 		}
 		sets = append(sets, union(all))
 	}
-	if len(q.Side) == 1 {
-		sets = append(sets, s.bySide[sideCode(q.Side[0])])
-	} else if len(q.Side) > 1 {
-		sets = append(sets, union([]*roaring.Bitmap{s.bySide[1], s.bySide[2]}))
-	}
-	for _, f := range []struct {
-		d      *dict
-		values []string
-	}{{&s.fiats, q.Fiat}, {&s.platforms, q.Platform}, {&s.networks, q.Network}, {&s.authors, q.Instance}} {
-		if len(f.values) == 0 {
-			continue
+	for _, f := range filters {
+		if f.postings != nil && f.given(q) {
+			sets = append(sets, f.postings(s, q))
 		}
-		var all []*roaring.Bitmap
-		for _, name := range f.values {
-			if id, ok := f.d.ids[name]; ok {
-				all = append(all, f.d.bits[id])
-			}
-		}
-		sets = append(sets, union(all))
-	}
-	if len(q.Method) > 0 {
-		sets = append(sets, s.withMethods(q.Method))
 	}
 	if text != nil {
 		sets = append(sets, text)
@@ -178,9 +144,18 @@ func (s *shelf) choose(q *Query, text *roaring.Bitmap) selection {
 // manySlots is from where on a selection is narrowed as a bitmap. Tests lower it.
 var manySlots = 1 << 14
 
-// narrow looks at the ranges of q.
+// narrow drops what is outside of the ranges of q.
 func (s *shelf) narrow(q *Query, sel selection) selection {
-	if q.Amount.empty() && q.FiatAmount.empty() && q.Premium.empty() && q.since == 0 && q.until == 0 {
+	var steps []func([]uint32) []uint32
+	for _, f := range filters {
+		if f.narrow != nil && f.given(q) {
+			steps = append(steps, f.narrow(s, q))
+		}
+	}
+	if q.since != 0 || q.until != 0 {
+		steps = append(steps, s.createdWithin(q.since, q.until))
+	}
+	if len(steps) == 0 {
 		return sel
 	}
 	var list []uint32
@@ -188,54 +163,9 @@ func (s *shelf) narrow(q *Query, sel selection) selection {
 	if sel.size() > manySlots {
 		dense = make([]uint64, (len(s.ids)+63)/64)
 	}
-	// A comparison with NaN, the value that is not known, is false.
-	premiumFrom, premiumTo := q.Premium.bounds()
-	fiatFrom, fiatTo := q.FiatAmount.bounds()
-	satsFrom, satsTo := q.Amount.bounds()
-	until := q.until
-	if until == 0 {
-		until = math.MaxUint32
-	}
 	sel.chunks(func(slots []uint32) {
-		if !q.Premium.empty() {
-			n := 0
-			for _, slot := range slots {
-				if v := s.premium[slot]; v >= premiumFrom && v <= premiumTo {
-					slots[n] = slot
-					n++
-				}
-			}
-			slots = slots[:n]
-		}
-		if !q.FiatAmount.empty() {
-			n := 0
-			for _, slot := range slots {
-				if s.fiatMax[slot] >= fiatFrom && s.fiatMin[slot] <= fiatTo {
-					slots[n] = slot
-					n++
-				}
-			}
-			slots = slots[:n]
-		}
-		if !q.Amount.empty() {
-			n := 0
-			for _, slot := range slots {
-				if v := float64(s.amount[slot]); v > 0 && v >= satsFrom && v <= satsTo {
-					slots[n] = slot
-					n++
-				}
-			}
-			slots = slots[:n]
-		}
-		if q.since != 0 || q.until != 0 {
-			n := 0
-			for _, slot := range slots {
-				if at := s.created[slot]; at >= q.since && at <= until {
-					slots[n] = slot
-					n++
-				}
-			}
-			slots = slots[:n]
+		for _, step := range steps {
+			slots = step(slots)
 		}
 		if dense == nil {
 			list = append(list, slots...)
@@ -249,6 +179,24 @@ func (s *shelf) narrow(q *Query, sel selection) selection {
 		return selection{bits: roaring.FromDense(dense, false)}
 	}
 	return selection{list: list}
+}
+
+// createdWithin drops the slots of orders that were signed at another time; until
+// 0 has no end.
+func (s *shelf) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
+	if until == 0 {
+		until = math.MaxUint32
+	}
+	return func(slots []uint32) []uint32 {
+		n := 0
+		for _, slot := range slots {
+			if at := s.created[slot]; at >= since && at <= until {
+				slots[n] = slot
+				n++
+			}
+		}
+		return slots[:n]
+	}
 }
 
 // union may be one of the bitmaps that it is given.

@@ -10,39 +10,26 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/spf13/cobra"
 )
 
-// orderFlags are the filters of GET /api/v1/orders as flags of the same names.
-var orderFlags = []struct{ name, usage string }{
-	{"fiat", "currency code, e.g. VES"},
-	{"side", "buy or sell: what the maker does"},
-	{"status", "pending, in-progress, success, canceled, expired or gone"},
-	{"method", "payment method"},
-	{"platform", "mostro, robosats, lnp2pbot, ..."},
-	{"instance", "public key of the publisher (hex or npub)"},
-	{"network", "mainnet, testnet, signet or regtest"},
-	{"amount", "sats: a number or a range such as 1000-50000"},
-	{"fiat_amount", "fiat amount that the order must allow"},
-	{"min_premium", "percent"},
-	{"max_premium", "percent"},
-	{"open", "true: open now; false: history; any: both (default true)"},
-	{"at", "the book as it was at this unix time or RFC 3339"},
-	{"sort", "order of the list"},
-	{"limit", "rows, at most 500 (default 50)"},
-	{"cursor", "continue after a page: next_cursor of its JSON"},
-}
-
-// addOrderFlags declares the flags. The returned function returns the flags that were set.
+// addOrderFlags declares the parameters of GET /api/v1/orders as flags of the
+// same names; the returned function reads those given.
 func addOrderFlags(cmd *cobra.Command) func() url.Values {
-	for _, f := range orderFlags {
-		cmd.Flags().String(strings.ReplaceAll(f.name, "_", "-"), "", f.usage)
+	flags := map[string]string{} // parameters by flag
+	for _, p := range indexer.OrderParams() {
+		if p.Doc != "" {
+			flag := strings.ReplaceAll(p.Name, "_", "-")
+			flags[flag] = p.Name
+			cmd.Flags().String(flag, "", p.Doc)
+		}
 	}
 	return func() url.Values {
 		q := url.Values{}
-		for _, f := range orderFlags {
-			if v := cmd.Flag(strings.ReplaceAll(f.name, "_", "-")); v.Changed {
-				q.Set(f.name, v.Value.String())
+		for flag, param := range flags {
+			if v := cmd.Flag(flag); v.Changed {
+				q.Set(param, v.Value.String())
 			}
 		}
 		return q
@@ -55,8 +42,8 @@ func newSearchCmd() *cobra.Command {
 	cmd.Short = "Find orders by words: method, currency, country, instance"
 	cmd.Long = `Find orders by words: each must begin a word of the order's payment methods,
 description, currency or country, or of the name of its instance. Pairs such as
-premium:<=2 or side:sell narrow the search like flags: fiat, side, method,
-amount, fiat_amount, premium, status, instance, platform and network.`
+premium:<=2 or side:sell narrow the search like flags:
+` + strings.Join(indexer.SearchKeys(), ", ") + `.`
 	cmd.Example = `  mostrodex search "pago movil"
   mostrodex search transferencia --fiat VES --side sell
   mostrodex search "venezuela premium:<=2" --url https://relay.example --json`

@@ -4,8 +4,11 @@ import (
 	"flag"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/mostrodex/mostrodex/indexer"
 )
 
 var update = flag.Bool("update", false, "rewrite what is generated")
@@ -32,6 +35,26 @@ func TestReadmeListsTheRoutes(t *testing.T) {
 		t.Fatalf("README.md differs from the route table; go test ./cmd/mostrodex -run %s -update rewrites it. It has\n%s\nwant\n%s", t.Name(), got, want)
 	}
 	if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReadmeListsTheSearchKeys holds the keys of searches in README.md against
+// the index's table of filters. -update rewrites them.
+func TestReadmeListsTheSearchKeys(t *testing.T) {
+	const file = "../../README.md"
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := regexp.MustCompile("`fiat: [a-z_: ]*`")
+	want := "`" + strings.Join(indexer.SearchKeys(), ": ") + ":`"
+	if got := listed.FindString(string(raw)); got == want {
+		return
+	} else if !*update {
+		t.Fatalf("README.md has the keys %s, the index %s; -update rewrites them", got, want)
+	}
+	if err := os.WriteFile(file, listed.ReplaceAll(raw, []byte(want)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

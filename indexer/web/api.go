@@ -22,7 +22,7 @@ import (
 // apiRoutes are the rows of the index's API.
 func (x *Site) apiRoutes() []route.Route {
 	return []route.Route{
-		x.API("/api/v1/orders", "orders", `q fiat side status method platform instance network amount fiat_amount min_premium max_premium open at sort limit cursor
+		x.API("/api/v1/orders", "orders", paramNames()+`
 sort=trusted (default: unknown publishers last, new ones before them) newest oldest premium amount expiry, and -premium -amount -expiry`, x.getOrders),
 		x.API("/api/v1/orders/{pubkey}/{d...}", "order", "one order with its newest 100 versions; limit cursor, history_cursor leads to older ones", x.getOrder),
 		x.API("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so",
@@ -30,6 +30,15 @@ sort=trusted (default: unknown publishers last, new ones before them) newest old
 		x.API("/api/v1/instances/{pubkey}", "instance", "what it says of itself, with its rank", x.getInstance),
 		x.API("/api/v1/events/{id}", "event", "the signed event", x.getEvent),
 	}
+}
+
+// paramNames lists the parameters of GET /api/v1/orders.
+func paramNames() string {
+	var names []string
+	for _, p := range indexer.OrderParams() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, " ")
 }
 
 // API returns the row of a route of the API: get returns a value, which is

@@ -1,0 +1,145 @@
+package indexer
+
+import (
+	"net/url"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// filterSamples has two values for each parameter of each filter: the first is
+// met by the first order of filterBook alone, the second by the second alone.
+var filterSamples = map[string][2]string{
+	"fiat": {"USD", "EUR"}, "side": {"sell", "buy"}, "status": {"pending", "in-progress"}, "method": {"zelle", "sepa"},
+	"platform": {"mostro", "peach"}, "instance": {pubkeyOf(0), pubkeyOf(1)}, "network": {"mainnet", "testnet"},
+	"amount": {"1000", "2000"}, "fiat_amount": {"10", "20"}, "min_premium": {"-5", "5"}, "max_premium": {"5", "15"},
+}
+
+// filterBook holds two live orders that differ in all that filters look at.
+func filterBook(t *testing.T) *opened {
+	l, clk := newMemLog(), newClock()
+	for _, d := range []draft{
+		{author: 0, d: "first", side: "sell", fiat: "USD", status: "pending", amt: "1000", fa: []string{"10"}, premium: "1", methods: []string{"Zelle"}, platform: "mostro", network: "mainnet", expiry: t0 + 100},
+		{author: 1, d: "second", side: "buy", fiat: "EUR", status: "in-progress", amt: "2000", fa: []string{"20"}, premium: "9", methods: []string{"SEPA"}, platform: "peach", network: "testnet", expiry: t0 + 100},
+	} {
+		l.add(d.event(), clk.now(), mostro.RoadClient, false)
+	}
+	x := openTest(t, l, clk, "")
+	x.catchUp(t)
+	return x
+}
+
+func parsed(t *testing.T, values url.Values) Query {
+	t.Helper()
+	q, err := ParseQuery(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// TestFiltersAreComplete: every row of the table says all that the index needs.
+func TestFiltersAreComplete(t *testing.T) {
+	for _, f := range filters {
+		if f.given == nil || f.text == nil || f.matches == nil || f.past == nil || f.set == nil || len(f.params) == 0 {
+			t.Errorf("%s: the row is not complete", f.name)
+		}
+		if f.postings != nil && f.narrow != nil || f.postings == nil && f.narrow == nil && f.name != "status" {
+			t.Errorf("%s: live orders are to be chosen in one way", f.name)
+		}
+		if (f.field == "") != (f.terms == nil) || f.facet != nil && f.field == "" {
+			t.Errorf("%s: terms, field and facet do not go together", f.name)
+		}
+		for _, p := range f.params {
+			if _, ok := filterSamples[p.Name]; !ok || p.Doc == "" {
+				t.Errorf("%s: no samples for these tests, or no line for the docs", p.Name)
+			}
+		}
+	}
+}
+
+// TestCacheKeysHoldEveryFilter: two questions that differ in one filter alone
+// never share cached facets, nor a cursor.
+func TestCacheKeysHoldEveryFilter(t *testing.T) {
+	x := filterBook(t)
+	for _, f := range filters {
+		for _, p := range f.params {
+			var facets []Facets
+			names := map[string]bool{parsedName(t, nil): true}
+			for _, value := range filterSamples[p.Name] {
+				values := url.Values{p.Name: {value}, "open": {"any"}}
+				q := parsed(t, values)
+				if name := q.name(); names[name] {
+					t.Errorf("%s=%s: another question has the name %s", p.Name, value, name)
+				} else {
+					names[name] = true
+				}
+				held, err := x.Orders(t.Context(), q) // the second may find what is kept of the first
+				if err != nil {
+					t.Fatal(err)
+				}
+				fresh := filterAnswer(t, x, q)
+				if !reflect.DeepEqual(held.Facets, fresh) {
+					t.Errorf("%s=%s: %v was kept of another question, want %v", p.Name, value, held.Facets, fresh)
+				}
+				facets = append(facets, fresh)
+			}
+			if p.Name != "min_premium" && p.Name != "max_premium" && reflect.DeepEqual(facets[0], facets[1]) {
+				t.Errorf("%s: both values find the same: this test would see nothing", p.Name)
+			}
+		}
+	}
+}
+
+func parsedName(t *testing.T, values url.Values) string {
+	q := parsed(t, values)
+	return q.name()
+}
+
+// filterAnswer returns facets that are counted anew.
+func filterAnswer(t *testing.T, x *opened, q Query) Facets {
+	s := x.book.shelf.Load()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.facets(s.choose(&q, nil))
+}
+
+// TestFiltersFindTheirOrder: each sample finds its order by every way: the scalar
+// condition, the live indexes, and search once the order is over.
+func TestFiltersFindTheirOrder(t *testing.T) {
+	x := filterBook(t)
+	for _, gone := range []bool{false, true} {
+		if gone {
+			x.clock.set(t0 + 200)
+			x.catchUp(t)
+		}
+		for _, f := range filters {
+			for _, p := range f.params {
+				for i, value := range filterSamples[p.Name] {
+					want := []string{"first", "second"}[i : i+1]
+					switch p.Name + value {
+					case "min_premium-5", "max_premium15":
+						want = []string{"first", "second"}
+					}
+					q := parsed(t, url.Values{p.Name: {value}, "open": {"any"}, "sort": {"amount"}})
+					a, err := x.Orders(t.Context(), q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					var got []string
+					for _, o := range a.Orders {
+						got = append(got, o.Order.D)
+						if !f.matches(&q, &o.Order) {
+							t.Errorf("%s=%s: %s does not match", p.Name, value, o.Order.D)
+						}
+					}
+					if !slices.Equal(got, want) || a.Total != len(want) {
+						t.Errorf("%s=%s, over %t: found %v, %d in all, want %v", p.Name, value, gone, got, a.Total, want)
+					}
+				}
+			}
+		}
+	}
+}
