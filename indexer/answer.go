@@ -97,9 +97,9 @@ func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 	return out, nil
 }
 
-// liveHits asks the shelf: a page and one more, the exact total, and facets.
+// liveHits asks the column store: a page and one more, the exact total, and facets.
 func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets) {
-	s := x.book.shelf.Load()
+	s := x.book.live.Load()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, text := s.findAll(all)
@@ -107,7 +107,7 @@ func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets)
 	return s.pageOfClasses(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
 }
 
-// facetCache keeps the facets of recent queries as long as the shelf has not
+// facetCache keeps the facets of recent queries as long as the column store has not
 // changed. Counting very many results is most of the work of a query, so for
 // those, and only those, the counts may be a moment old; totals never are.
 type facetCache struct {
@@ -116,7 +116,7 @@ type facetCache struct {
 }
 
 type countedFacets struct {
-	shelf   *shelf
+	store   *columnStore
 	changes uint64
 	at      time.Time
 	total   int
@@ -130,8 +130,8 @@ const (
 )
 
 // facets gives the counts of a selection; they are shared and not changed.
-// The caller holds the shelf's lock.
-func (c *facetCache) facets(q *Query, s *shelf, sel selection) Facets {
+// The caller holds the column store's lock.
+func (c *facetCache) facets(q *Query, s *columnStore, sel selection) Facets {
 	if sel.whole > 0 {
 		return s.facets(sel)
 	}
@@ -142,7 +142,7 @@ func (c *facetCache) facets(q *Query, s *shelf, sel selection) Facets {
 	c.mu.Lock()
 	held, ok := c.all[name]
 	c.mu.Unlock()
-	if ok && held.shelf == s && (held.changes == s.changes && held.total == n || n >= manyResults && time.Since(held.at) < facetAge) {
+	if ok && held.store == s && (held.changes == s.changes && held.total == n || n >= manyResults && time.Since(held.at) < facetAge) {
 		return held.facets
 	}
 	out := s.facets(sel)
@@ -177,7 +177,7 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	*facets = facets.clone()
 	facets.add(more)
 	facets.trim()
-	s := x.book.shelf.Load()
+	s := x.book.live.Load()
 	for _, h := range past {
 		if s.holds(h.id) {
 			n-- // live again; search has not heard yet
@@ -209,7 +209,7 @@ const maxCachedHits = 1 << 20
 
 // said gives the live orders whose descriptions a word finds.
 func (x *Index) said(ctx context.Context, w string) ([]textHit, error) {
-	if !x.book.shelf.Load().describes() {
+	if !x.book.live.Load().describes() {
 		return nil, nil
 	}
 	generation := x.generation.Load()

@@ -19,7 +19,7 @@ import (
 )
 
 // book keeps every version of every order, and what instances say of
-// themselves, in Badger; the live orders stand on the shelf in memory as well.
+// themselves, in Badger; the live orders stand in the column store in memory as well.
 //
 // One goroutine applies entries; any number read. The store is disposable: it
 // is not synced, and its cursor is committed with its data, so that what a
@@ -31,7 +31,7 @@ type book struct {
 	life sync.RWMutex // held for reading by whoever uses db; for writing to replace it
 	db   *badger.DB
 
-	shelf   atomic.Pointer[shelf] // replaced with db
+	live    atomic.Pointer[columnStore] // replaced with db
 	recent  recent
 	authors atomic.Pointer[authors]
 
@@ -134,7 +134,7 @@ var ErrClosed = errors.New("the index is closed")
 
 // load reads the whole book into memory: a pass over the newest versions.
 func (b *book) load() error {
-	shelf, authors := newShelf(), newAuthors()
+	live, authors := newColumnStore(), newAuthors()
 	var gone []expiry
 	var cursorAt uint64
 	var mark string
@@ -161,9 +161,9 @@ func (b *book) load() error {
 		if err := authors.load(txn, now); err != nil {
 			return err
 		}
-		shelf.judge(authors.judgements(nil, now))
+		live.judge(authors.judgements(nil, now))
 		var failed error
-		shelf.load(func(add func(item)) {
+		live.load(func(add func(item)) {
 			failed = eachRecord(b.db, func(k Key, r *Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
 				if r.liveAt(now) {
@@ -185,8 +185,8 @@ func (b *book) load() error {
 			return err
 		}
 	}
-	shelf.judge(authors.judgements(nil, now))
-	b.shelf.Store(shelf)
+	live.judge(authors.judgements(nil, now))
+	b.live.Store(live)
 	b.authors.Store(authors)
 	b.expired.reset(gone)
 	return nil
@@ -300,7 +300,7 @@ func (w *work) show() {
 		}
 		items = append(items, item{k, r})
 	}
-	b.shelf.Load().update(items, taken, b.now())
+	b.live.Load().update(items, taken, b.now())
 	b.authors.Load().change(w.authors, w.counts, w.dispute)
 	b.judge(w.concerned(b.authors.Load().rename(w.names, b.now())))
 }

@@ -76,7 +76,7 @@ func TestHostileTextCostsLittle(t *testing.T) {
 	if n := w.Body.Len(); n > 64<<10 {
 		t.Errorf("the answer about eleven orders has %d bytes", n)
 	}
-	if n := len(x.book.shelf.Load().methodNames.ids); n > maxMethods+2 {
+	if n := len(x.book.live.Load().methodNames.ids); n > maxMethods+2 {
 		t.Errorf("%d names of payment methods are held, want at most %d", n, maxMethods+2)
 	}
 	for _, ask := range []string{"q=beginning", "method=bank3"} {

@@ -31,8 +31,8 @@ type filter struct {
 	// postings are the live orders that meet the condition, and narrow drops from
 	// some of them those that do not: a filter has one of both. Status has
 	// neither, because its meaning depends on Open (choose).
-	postings func(s *shelf, q *Query) *roaring.Bitmap
-	narrow   func(s *shelf, q *Query) func(slots []uint32) []uint32
+	postings func(s *columnStore, q *Query) *roaring.Bitmap
+	narrow   func(s *columnStore, q *Query) func(slots []uint32) []uint32
 
 	// field is where search has an order's terms, "" for a range. past returns
 	// what search is asked for; ok is false if nothing can match.
@@ -61,11 +61,11 @@ type Param struct {
 // filters is the table.
 var filters = []*filter{
 	list("fiat", "currency code, e.g. VES", func(q *Query) *[]string { return &q.Fiat }, upper, func(o *mostro.Order) string { return o.Fiat },
-		filter{field: fieldFiat, postings: ofDict(func(s *shelf, q *Query) (*dict, []string) { return &s.fiats, q.Fiat }),
+		filter{field: fieldFiat, postings: ofDict(func(s *columnStore, q *Query) (*dict, []string) { return &s.fiats, q.Fiat }),
 			facet: &facet{of: func(f *Facets) *map[string]int { return &f.Fiat }, limit: maxFacets, asked: 1000}}),
 	list("side", "buy or sell: what the maker does", func(q *Query) *[]mostro.Side { return &q.Side }, parseSide, func(o *mostro.Order) mostro.Side { return o.Side },
 		filter{field: fieldSide, facet: &facet{of: func(f *Facets) *map[string]int { return &f.Side }, asked: 10},
-			postings: func(s *shelf, q *Query) *roaring.Bitmap {
+			postings: func(s *columnStore, q *Query) *roaring.Bitmap {
 				var all []*roaring.Bitmap
 				for _, side := range q.Side {
 					all = append(all, s.bySide[sideCode(side)])
@@ -78,7 +78,7 @@ var filters = []*filter{
 	list("method", "payment method", func(q *Query) *[]string { return &q.Method }, nil, nil,
 		filter{aliases: []string{"pm"}, set: (*Query).addMethod, field: fieldMethod,
 			matches:  func(q *Query, o *mostro.Order) bool { return q.methodMatches(o.Methods) },
-			postings: func(s *shelf, q *Query) *roaring.Bitmap { return s.withMethods(q.Method) },
+			postings: func(s *columnStore, q *Query) *roaring.Bitmap { return s.withMethods(q.Method) },
 			terms:    foldedMethods,
 			past: func(s *searchIndex, q *Query) ([]condition, bool, error) {
 				methods, err := s.methodsLike(q.Method)
@@ -86,16 +86,16 @@ var filters = []*filter{
 			},
 			facet: &facet{of: func(f *Facets) *map[string]int { return &f.Method }, limit: maxMethodFacets, asked: maxMethodFacets}}),
 	list("platform", "mostro, robosats, lnp2pbot, ...", func(q *Query) *[]string { return &q.Platform }, lower, func(o *mostro.Order) string { return o.Platform },
-		filter{field: fieldPlatform, postings: ofDict(func(s *shelf, q *Query) (*dict, []string) { return &s.platforms, q.Platform }),
+		filter{field: fieldPlatform, postings: ofDict(func(s *columnStore, q *Query) (*dict, []string) { return &s.platforms, q.Platform }),
 			facet: &facet{of: func(f *Facets) *map[string]int { return &f.Platform }, limit: maxFacets, asked: 1000}}),
 	list("instance", "public key of the publisher (hex or npub)", func(q *Query) *[]string { return &q.Instance }, ParsePubkey, func(o *mostro.Order) string { return o.Pubkey },
-		filter{aliases: []string{"mostro"}, field: fieldAuthor, postings: ofDict(func(s *shelf, q *Query) (*dict, []string) { return &s.authors, q.Instance })}),
+		filter{aliases: []string{"mostro"}, field: fieldAuthor, postings: ofDict(func(s *columnStore, q *Query) (*dict, []string) { return &s.authors, q.Instance })}),
 	list("network", "mainnet, testnet, signet or regtest", func(q *Query) *[]string { return &q.Network }, lower, func(o *mostro.Order) string { return o.Network },
-		filter{field: fieldNetwork, postings: ofDict(func(s *shelf, q *Query) (*dict, []string) { return &s.networks, q.Network })}),
+		filter{field: fieldNetwork, postings: ofDict(func(s *columnStore, q *Query) (*dict, []string) { return &s.networks, q.Network })}),
 	span("amount", "sats: a number or a range such as 1000-50000", func(q *Query) *Span { return &q.Amount },
 		filter{matches: func(q *Query, o *mostro.Order) bool {
 			return o.AmountSats != nil && *o.AmountSats > 0 && q.Amount.holds(float64(*o.AmountSats))
-		}, narrow: func(s *shelf, q *Query) func([]uint32) []uint32 {
+		}, narrow: func(s *columnStore, q *Query) func([]uint32) []uint32 {
 			from, to := q.Amount.bounds()
 			return func(slots []uint32) []uint32 {
 				n := 0
@@ -122,7 +122,7 @@ var filters = []*filter{
 		}}),
 	span("fiat_amount", "fiat amount that the order must allow", func(q *Query) *Span { return &q.FiatAmount },
 		filter{matches: func(q *Query, o *mostro.Order) bool { return q.FiatAmount.meets(rangeOf(o.FiatAmount)) },
-			narrow: func(s *shelf, q *Query) func([]uint32) []uint32 {
+			narrow: func(s *columnStore, q *Query) func([]uint32) []uint32 {
 				from, to := q.FiatAmount.bounds()
 				return func(slots []uint32) []uint32 {
 					n := 0
@@ -148,7 +148,7 @@ var filters = []*filter{
 			{"min_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Min, value) }},
 			{"max_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Max, value) }},
 		}, matches: func(q *Query, o *mostro.Order) bool { return q.Premium.holds(floatOf(o.PremiumPct)) },
-			narrow: func(s *shelf, q *Query) func([]uint32) []uint32 {
+			narrow: func(s *columnStore, q *Query) func([]uint32) []uint32 {
 				from, to := q.Premium.bounds()
 				return func(slots []uint32) []uint32 {
 					n := 0
@@ -215,9 +215,9 @@ func boundText(f *float64) string {
 	return strconv.FormatFloat(*f, 'g', -1, 64)
 }
 
-// ofDict returns the postings of values that the shelf numbers.
-func ofDict(of func(s *shelf, q *Query) (*dict, []string)) func(*shelf, *Query) *roaring.Bitmap {
-	return func(s *shelf, q *Query) *roaring.Bitmap {
+// ofDict returns the postings of values that the column store numbers.
+func ofDict(of func(s *columnStore, q *Query) (*dict, []string)) func(*columnStore, *Query) *roaring.Bitmap {
+	return func(s *columnStore, q *Query) *roaring.Bitmap {
 		d, values := of(s, q)
 		var all []*roaring.Bitmap
 		for _, v := range values {

@@ -100,7 +100,7 @@ func parsedName(t *testing.T, values url.Values) string {
 
 // filterAnswer returns facets that are counted anew.
 func filterAnswer(t *testing.T, x *opened, q Query) Facets {
-	s := x.book.shelf.Load()
+	s := x.book.live.Load()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.facets(s.choose(&q, nil))

@@ -167,7 +167,7 @@ func (x *Index) heal(ctx context.Context, err error, reset func() error, store s
 // healAgain is how soon after a rebuild the same failure is given up on.
 const healAgain = 10 * time.Minute
 
-// sweep takes expired orders off the shelf and remembers them for search, and
+// sweep takes expired orders out of the column store and remembers them for search, and
 // brings the orders' classes up to date.
 func (x *Index) sweep(now time.Time) {
 	changed := false
@@ -176,7 +176,7 @@ func (x *Index) sweep(now time.Time) {
 		changed = x.book.authors.Load().ban(version, banned)
 	}
 	x.book.rejudge(now, changed)
-	left := x.book.shelf.Load().expire(now)
+	left := x.book.live.Load().expire(now)
 	if len(left) == 0 {
 		return
 	}
@@ -240,7 +240,7 @@ func (x *Index) searchPass(ctx context.Context) (more bool, err error) {
 		if !x.bookReady.Load() {
 			return false, nil
 		}
-		if live, _ := x.book.shelf.Load().size(); live >= buildOffline || st.mark != "" {
+		if live, _ := x.book.live.Load().size(); live >= buildOffline || st.mark != "" {
 			return true, x.buildSearch(ctx, nil)
 		}
 		st = searchState{mark: x.book.name()}
@@ -347,7 +347,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 	}
 	keys := make([]Key, 0, len(touched))
 	for k, t := range touched {
-		unsaid, alone := x.book.shelf.Load().unsaid(k)
+		unsaid, alone := x.book.live.Load().unsaid(k)
 		switch {
 		case !unsaid || t.address == "":
 			keys = append(keys, k)
@@ -373,7 +373,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 			d := searchDoc{key: keys[i], address: touched[keys[i]].address}
 			if r != nil {
 				d.address = addressOf(r.Order.Pubkey, r.Order.D)
-				d.gone = !x.book.shelf.Load().holds(keys[i])
+				d.gone = !x.book.live.Load().holds(keys[i])
 				if d.gone || r.Order.Description != "" {
 					d.v = &r.Version
 				}
@@ -400,7 +400,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 // unsaid says whether search has nothing to hold of an order, for it is live
 // and has no description. alone: and never had, as it knew no other version
 // (unless a deletion took that away).
-func (s *shelf) unsaid(k Key) (unsaid, alone bool) {
+func (s *columnStore) unsaid(k Key) (unsaid, alone bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	slot, ok := s.slots[k]
@@ -408,13 +408,13 @@ func (s *shelf) unsaid(k Key) (unsaid, alone bool) {
 }
 
 // describes says whether any live order has a description.
-func (s *shelf) describes() bool {
+func (s *columnStore) describes() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return !s.described.IsEmpty()
 }
 
-func (s *shelf) holds(k Key) bool {
+func (s *columnStore) holds(k Key) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.slots[k]

@@ -259,4 +259,4 @@ func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error
 }
 
 // MethodSpelling returns a folded payment method as it was first written.
-func (x *Index) MethodSpelling(folded string) string { return x.book.shelf.Load().spelling(folded) }
+func (x *Index) MethodSpelling(folded string) string { return x.book.live.Load().spelling(folded) }

@@ -8,7 +8,7 @@ import (
 )
 
 // matches says whether an order belongs to the answer to q at a time, all but
-// its text. It is the plain statement of what the shelf and search compute
+// its text. It is the plain statement of what the column store and search compute
 // from their indexes; histories are filtered by it, and what an index found
 // is looked at once more with it before it is shown.
 func (q *Query) matches(v *Version, now time.Time) bool {

@@ -198,7 +198,7 @@ func narrow[T comparable](have *[]T, want []T) bool {
 func (n *nip50) walk(q *Query, all []word) error {
 	var after *ranked
 	for size := max(16, n.limit-len(n.ids)); ; size = min(2*size, 500) {
-		found := n.x.book.shelf.Load().best(q, all, after, size)
+		found := n.x.book.live.Load().best(q, all, after, size)
 		keys := make([]Key, len(found))
 		for i, h := range found {
 			keys[i] = h.id

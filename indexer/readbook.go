@@ -297,13 +297,13 @@ func (b *book) digest() (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
-// check proves that the shelf and the authors' sums are what a new load would
+// check proves that the column store and the authors' sums are what a new load would
 // make of the book.
 func (b *book) check() error {
 	now := b.now()
-	held, authors := b.shelf.Load(), b.authors.Load()
+	held, authors := b.live.Load(), b.authors.Load()
 	held.expire(now)
-	fresh, sums := newShelf(), newAuthors()
+	fresh, sums := newColumnStore(), newAuthors()
 	fresh.judge(authors.judgements(nil, now))
 	err := b.view(func(txn *badger.Txn) error {
 		if err := sums.load(txn, now); err != nil {
@@ -323,7 +323,7 @@ func (b *book) check() error {
 		return err
 	}
 	if err := held.same(fresh); err != nil {
-		return fmt.Errorf("shelf: %w", err)
+		return fmt.Errorf("live orders: %w", err)
 	}
 	return authors.same(sums)
 }

@@ -25,7 +25,7 @@ import (
 
 // The fields of a search document. A live order has none but the first, and no
 // document at all where it describes nothing: what else is asked of it the
-// shelf answers. An order that is not live has all others.
+// column store answers. An order that is not live has all others.
 const (
 	fieldSaid     = "w" // folded words of the description, each once
 	fieldText     = "t" // folded words of all that an order is found by
@@ -39,7 +39,7 @@ const (
 	fieldMethod   = "m" // folded, whole
 	fieldFiatMin  = "lo"
 	fieldFiatMax  = "hi"
-	fieldKey      = "id" // the order's Key: breaks ties as the shelf does
+	fieldKey      = "id" // the order's Key: breaks ties as the column store does
 	// Values to sort and to take ranges of, as 16 hex digits of their sort
 	// key: one term a value, where Bleve's numbers would cost sixteen.
 	fieldCreated = "sc"

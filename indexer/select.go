@@ -49,7 +49,7 @@ func (q *Query) wantedStatuses() []mostro.Status {
 }
 
 // selection is a set of slots: a bitmap, or where ranges were looked at a
-// list. The bitmap may be the shelf's own and is not changed.
+// list. The bitmap may be the column store's own and is not changed.
 type selection struct {
 	bits  *roaring.Bitmap
 	list  []uint32
@@ -101,7 +101,7 @@ func (sel *selection) each(fn func(uint32)) {
 
 // choose gives the live orders that q asks for; text, where not nil, are the
 // slots whose text matches. The caller holds mu.
-func (s *shelf) choose(q *Query, text *roaring.Bitmap) selection {
+func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 	want := q.wantedStatuses()
 	var sets []*roaring.Bitmap
 	if len(want) < len(statuses) {
@@ -145,7 +145,7 @@ func (s *shelf) choose(q *Query, text *roaring.Bitmap) selection {
 var manySlots = 1 << 14
 
 // narrow drops what is outside of the ranges of q.
-func (s *shelf) narrow(q *Query, sel selection) selection {
+func (s *columnStore) narrow(q *Query, sel selection) selection {
 	var steps []func([]uint32) []uint32
 	for _, f := range filters {
 		if f.narrow != nil && f.given(q) {
@@ -183,7 +183,7 @@ func (s *shelf) narrow(q *Query, sel selection) selection {
 
 // createdWithin drops the slots of orders that were signed at another time; until
 // 0 has no end.
-func (s *shelf) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
+func (s *columnStore) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
 	if until == 0 {
 		until = math.MaxUint32
 	}
@@ -230,7 +230,7 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 }
 
 // withMethods are the slots with a method that matches one of the asked.
-func (s *shelf) withMethods(asks []string) *roaring.Bitmap {
+func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 	var all []*roaring.Bitmap
 	for _, ask := range asks {
 		for _, id := range s.methodNames.lexicon.findAll(asked(ask)) {
@@ -252,7 +252,7 @@ func mayHold(folded string, wanted []string) bool {
 
 // page gives up to limit orders of a selection in the query's order, behind
 // its cursor. The caller holds mu.
-func (s *shelf) page(q *Query, sel selection, after *mark, limit int) []hit {
+func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []hit {
 	how := sorts[q.sort()]
 	n := sel.size()
 	if n == 0 {
@@ -283,7 +283,7 @@ func behind(descending bool, a, b mark) bool {
 
 // walk goes along the sorted order and takes what is selected; it gives up,
 // with false, after too many steps.
-func (s *shelf) walk(q *Query, sel selection, after *mark, limit, steps int) ([]hit, bool) {
+func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps int) ([]hit, bool) {
 	how := sorts[q.sort()]
 	order := &s.orders[how.order]
 	var hits []hit
@@ -341,7 +341,7 @@ func (s *shelf) walk(q *Query, sel selection, after *mark, limit, steps int) ([]
 }
 
 // pick looks at every selected order and keeps the best.
-func (s *shelf) pick(q *Query, sel selection, after *mark, limit int) []hit {
+func (s *columnStore) pick(q *Query, sel selection, after *mark, limit int) []hit {
 	how := sorts[q.sort()]
 	best := make([]hit, 0, limit+1)
 	sel.each(func(slot uint32) {
@@ -372,7 +372,7 @@ func (s *shelf) pick(q *Query, sel selection, after *mark, limit int) []hit {
 }
 
 // facets counts a selection by value. The caller holds mu.
-func (s *shelf) facets(sel selection) Facets {
+func (s *columnStore) facets(sel selection) Facets {
 	if sel.whole > 0 {
 		return s.wholeFacets(uint8(sel.whole - 1))
 	}
@@ -417,7 +417,7 @@ func (s *shelf) facets(sel selection) Facets {
 }
 
 // wholeFacets are kept up to date, not counted.
-func (s *shelf) wholeFacets(status uint8) Facets {
+func (s *columnStore) wholeFacets(status uint8) Facets {
 	out := newFacets()
 	for _, f := range []struct {
 		to map[string]int

@@ -101,7 +101,7 @@ func (l *shunList) authors(spam bool) (keys []string) {
 
 // shunned gives the slots that a query is not shown; nil for none. The caller
 // holds mu.
-func (s *shelf) shunned(q *Query) *roaring.Bitmap {
+func (s *columnStore) shunned(q *Query) *roaring.Bitmap {
 	if q.shun == nil {
 		return nil
 	}

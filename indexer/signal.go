@@ -57,7 +57,7 @@ type expiry struct {
 	deadline uint32
 }
 
-// goneQueue holds the orders that left the shelf by the clock and that search
+// goneQueue holds the orders that left the column store by the clock and that search
 // still has as live. It is filled by the book and emptied by search; it is not
 // larger than the book.
 type goneQueue struct {

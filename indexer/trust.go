@@ -52,7 +52,7 @@ func (a *author) judgement(now time.Time) judgement {
 
 // judge sets what the classes of authors' orders follow from, and moves the
 // orders of those for whom it changes.
-func (s *shelf) judge(changes map[string]judgement) {
+func (s *columnStore) judge(changes map[string]judgement) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for pubkey, j := range changes {
@@ -72,14 +72,14 @@ func (s *shelf) judge(changes map[string]judgement) {
 	}
 }
 
-func (s *shelf) setClass(slot uint32, class uint8) {
+func (s *columnStore) setClass(slot uint32, class uint8) {
 	s.byClass[s.class[slot]].Remove(slot)
 	s.class[slot] = class
 	s.byClass[class].Add(slot)
 }
 
-// unlike returns those of the judgements that differ from the shelf's.
-func (s *shelf) unlike(all map[string]judgement) map[string]judgement {
+// unlike returns those of the judgements that differ from the column store's.
+func (s *columnStore) unlike(all map[string]judgement) map[string]judgement {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for pubkey, j := range all {
@@ -104,7 +104,7 @@ func (q *Query) groups() [][]uint8 {
 }
 
 // pageOfClasses is page in the order of the query's classes. The caller holds mu.
-func (s *shelf) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []hit) {
+func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []hit) {
 	groups := q.groups()
 	if groups == nil {
 		return s.page(q, sel, after, limit)
@@ -159,7 +159,7 @@ func (m *mark) seenBy(class uint8, descending bool) *mark {
 }
 
 // ofClass returns the part of a selection that is of a class.
-func (s *shelf) ofClass(sel selection, class uint8) selection {
+func (s *columnStore) ofClass(sel selection, class uint8) selection {
 	switch n := s.byClass[class].GetCardinality(); {
 	case n == 0:
 		return selection{}
@@ -178,7 +178,7 @@ func (s *shelf) ofClass(sel selection, class uint8) selection {
 }
 
 // pendingOf returns the number of an author's orders that are on offer.
-func (s *shelf) pendingOf(pubkey string) int {
+func (s *columnStore) pendingOf(pubkey string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if id, ok := s.authors.ids[pubkey]; ok {
@@ -410,9 +410,9 @@ func (s *authors) judgements(keys []string, now time.Time) map[string]judgement 
 
 // judge brings the classes of the orders of some keys up to date.
 func (b *book) judge(keys []string) {
-	shelf := b.shelf.Load()
-	if changes := shelf.unlike(b.authors.Load().judgements(keys, b.now())); len(changes) > 0 {
-		shelf.judge(changes)
+	live := b.live.Load()
+	if changes := live.unlike(b.authors.Load().judgements(keys, b.now())); len(changes) > 0 {
+		live.judge(changes)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Live orders are found by the words of their methods, currency and instance
-// where these stand anyway: on the shelf, each distinct value once, so that a
+// where these stand anyway: in the column store, each distinct value once, so that a
 // word costs a look at the values and not at the orders. What an order says at
 // length, its description, is Bleve's, as is everything of past orders.
 
@@ -28,11 +28,11 @@ type textHit struct {
 }
 
 // wordSlots are the orders that one word of a question finds, and those of
-// them that hold it whole. The bitmaps may be the shelf's own and are not
+// them that hold it whole. The bitmaps may be the column store's own and are not
 // changed.
 type wordSlots struct{ any, whole *roaring.Bitmap }
 
-// foundCache keeps what recent words found, as long as the shelf has not
+// foundCache keeps what recent words found, as long as the column store has not
 // changed and the words mean the same.
 type foundCache struct {
 	mu      sync.Mutex
@@ -50,7 +50,7 @@ type foundWord struct {
 const maxFound = 64
 
 // find gives what a word finds. The caller holds mu.
-func (s *shelf) find(w *word) wordSlots {
+func (s *columnStore) find(w *word) wordSlots {
 	c := &s.found
 	c.mu.Lock()
 	if c.changes != s.changes || c.words == nil {
@@ -74,7 +74,7 @@ func (s *shelf) find(w *word) wordSlots {
 func sameHits(a, b []textHit) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // look is find without what is remembered. The caller holds mu.
-func (s *shelf) look(w *word) wordSlots {
+func (s *columnStore) look(w *word) wordSlots {
 	var any, whole []*roaring.Bitmap
 	for _, d := range []*dict{&s.methodNames, &s.names, &s.fiats} {
 		begun, is := d.lexicon.find(w.text)
@@ -112,7 +112,7 @@ func (s *shelf) look(w *word) wordSlots {
 
 // findAll gives what each word finds, and what all of them find; nil, nil
 // where there are no words. The caller holds mu.
-func (s *shelf) findAll(all []word) (each []wordSlots, both *roaring.Bitmap) {
+func (s *columnStore) findAll(all []word) (each []wordSlots, both *roaring.Bitmap) {
 	for i := range all {
 		found := s.find(&all[i])
 		each = append(each, found)
@@ -156,7 +156,7 @@ type ranked struct {
 // best returns the live orders that q and its words choose: those that hold the
 // most words whole first, of equally good ones the newest; orders of unknown
 // authors behind all others. With after only what comes behind that.
-func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []ranked) {
+func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out []ranked) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	each, both := s.findAll(all)
@@ -183,7 +183,7 @@ func (s *shelf) best(q *Query, all []word, after *ranked, limit int) (out []rank
 }
 
 // bestOf is best of a part of the orders. The caller holds mu.
-func (s *shelf) bestOf(from *roaring.Bitmap, class uint8, each []wordSlots, after *ranked, limit int) (out []ranked) {
+func (s *columnStore) bestOf(from *roaring.Bitmap, class uint8, each []wordSlots, after *ranked, limit int) (out []ranked) {
 	newest := Query{Sort: SortNewest}
 	take := func(tier int, from *roaring.Bitmap) {
 		var behind *mark

@@ -145,10 +145,10 @@ func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// BenchmarkFind asks for words in a shelf of many orders.
+// BenchmarkFind asks for words in a column store of many orders.
 func BenchmarkFind(b *testing.B) {
 	m := &market{orders: 200_000, versions: 1}
-	s := newShelf()
+	s := newColumnStore()
 	now := newClock().now()
 	s.load(func(add func(item)) {
 		for seq := uint64(1); seq <= m.base(); seq++ {

@@ -15,7 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// statuses in the order of their codes in the shelf.
+// statuses in the order of their codes in the column store.
 var statuses = [...]mostro.Status{mostro.StatusUnknown, mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired, mostro.StatusGone}
 
 const pendingCode = 1
@@ -26,7 +26,7 @@ var sides = [...]mostro.Side{"", mostro.SideBuy, mostro.SideSell}
 
 func sideCode(s mostro.Side) uint8 { return uint8(max(0, slices.Index(sides[:], s))) }
 
-// The four orders in which the shelf can be walked.
+// The four orders in which the column store can be walked.
 const (
 	byCreated = iota
 	byPremium
@@ -38,15 +38,15 @@ const (
 // unknownKey sorts what has no value behind everything, in both directions.
 const unknownKey = math.MaxUint64
 
-// shelf holds the live orders in memory, in columns: no pointers for the
+// columnStore holds the live orders in memory, in columns: no pointers for the
 // collector to follow, no more than is needed to filter, count and sort.
 // The texts of an order are in the book, on disk.
-type shelf struct {
+type columnStore struct {
 	mu sync.RWMutex // guards everything below
 
 	slots   map[Key]uint32
 	free    []uint32
-	changes uint64 // updates so far: what was computed of the shelf holds as long as this does
+	changes uint64 // updates so far: what was computed of the column store holds as long as this does
 	found   foundCache
 
 	ids       []Key
@@ -80,8 +80,8 @@ type shelf struct {
 	orders [numOrders]sorted
 }
 
-func newShelf() *shelf {
-	s := &shelf{slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
+func newColumnStore() *columnStore {
+	s := &columnStore{slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
 	s.judged = map[string]judgement{}
 	for i := range s.byClass {
 		s.byClass[i] = roaring.New()
@@ -202,7 +202,7 @@ func (d *setDict) remove(id uint32) {
 	}
 }
 
-// item is one order on its way onto the shelf.
+// item is one order on its way into the column store.
 type item struct {
 	key Key
 	r   *Record
@@ -210,7 +210,7 @@ type item struct {
 
 // put places an order's newest version, or takes the order off when that is
 // not live at now. The caller holds mu for writing.
-func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
+func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p place)) {
 	if !it.r.liveAt(now) {
 		s.take(it.key)
 		return
@@ -265,8 +265,8 @@ func (s *shelf) put(it item, now time.Time, toSorted func(order int, p place)) {
 	}
 }
 
-// take takes an order off the shelf. The caller holds mu for writing.
-func (s *shelf) take(k Key) {
+// take takes an order out of the column store. The caller holds mu for writing.
+func (s *columnStore) take(k Key) {
 	slot, held := s.slots[k]
 	if !held {
 		return
@@ -278,7 +278,7 @@ func (s *shelf) take(k Key) {
 }
 
 // strip takes a slot out of every posting and order.
-func (s *shelf) strip(slot uint32) {
+func (s *columnStore) strip(slot uint32) {
 	status := s.status[slot]
 	s.byStatus[status].Remove(slot)
 	s.bySide[s.side[slot]].Remove(slot)
@@ -300,7 +300,7 @@ func (s *shelf) strip(slot uint32) {
 	}
 }
 
-func (s *shelf) newSlot() uint32 {
+func (s *columnStore) newSlot() uint32 {
 	if n := len(s.free); n > 0 {
 		slot := s.free[n-1]
 		s.free = s.free[:n-1]
@@ -311,7 +311,7 @@ func (s *shelf) newSlot() uint32 {
 }
 
 // grow makes room for n more slots, all columns alike.
-func (s *shelf) grow(n int) {
+func (s *columnStore) grow(n int) {
 	size := len(s.ids) + n
 	s.ids = stretch(s.ids, size)
 	s.created = stretch(s.created, size)
@@ -339,11 +339,11 @@ func stretch[T any](column []T, size int) []T {
 }
 
 // placeOf says where a slot stands in one of the orders.
-func (s *shelf) placeOf(order int, slot uint32) place {
+func (s *columnStore) placeOf(order int, slot uint32) place {
 	return place{key: s.keyAt(order, slot), slot: slot, prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
 }
 
-func (s *shelf) keyAt(order int, slot uint32) uint64 {
+func (s *columnStore) keyAt(order int, slot uint32) uint64 {
 	switch order {
 	case byPremium:
 		return floatKey(s.premium[slot])
@@ -409,7 +409,7 @@ const updateStep = 32
 // update places or takes off many orders, as of now, and returns the keys of
 // those that were live and are not any more. Readers get a turn between steps:
 // a batch of orders with much text would hold up every question else.
-func (s *shelf) update(items []item, taken []Key, now time.Time) (left []Key) {
+func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []Key) {
 	for part := range slices.Chunk(items, updateStep) {
 		s.mu.Lock()
 		for _, it := range part {
@@ -429,8 +429,8 @@ func (s *shelf) update(items []item, taken []Key, now time.Time) (left []Key) {
 	return left
 }
 
-// load fills an empty shelf.
-func (s *shelf) load(items func(add func(item)), now time.Time) {
+// load fills an empty column store.
+func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var places [numOrders][]place
@@ -444,7 +444,7 @@ func (s *shelf) load(items func(add func(item)), now time.Time) {
 }
 
 // expire takes off what is not live any more at now and returns it.
-func (s *shelf) expire(now time.Time) (left []Key) {
+func (s *columnStore) expire(now time.Time) (left []Key) {
 	due := func() bool {
 		p, ok := s.orders[byExpiry].first()
 		return ok && p.key <= uint64(max(0, now.Unix()))
@@ -466,14 +466,14 @@ func (s *shelf) expire(now time.Time) (left []Key) {
 }
 
 // size is the number of live orders, and of the pending ones among them.
-func (s *shelf) size() (live, pending int) {
+func (s *columnStore) size() (live, pending int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.slots), int(s.byStatus[pendingCode].GetCardinality())
 }
 
-// same says in what another shelf differs.
-func (s *shelf) same(other *shelf) error {
+// same says in what another column store differs.
+func (s *columnStore) same(other *columnStore) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	other.mu.RLock()
@@ -520,7 +520,7 @@ func (s *shelf) same(other *shelf) error {
 }
 
 // spelling gives a folded method as it was first written.
-func (s *shelf) spelling(folded string) string {
+func (s *columnStore) spelling(folded string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if id, ok := s.methodNames.ids[folded]; ok {
@@ -529,8 +529,8 @@ func (s *shelf) spelling(folded string) string {
 	return folded
 }
 
-// line is all that the shelf says of a slot.
-func (s *shelf) line(slot uint32) string {
+// line is all that the column store says of a slot.
+func (s *columnStore) line(slot uint32) string {
 	var methods []string
 	for _, m := range s.sets.members[s.methods[slot]] {
 		methods = append(methods, s.methodNames.names[m])
