@@ -190,7 +190,7 @@ func (x *Index) sweep(now time.Time) {
 // followSearch keeps search behind the book until ctx ends.
 func (x *Index) followSearch(ctx context.Context) error {
 	for {
-		if err := x.awaitLull(ctx); err != nil {
+		if err := x.throttle(ctx); err != nil {
 			return err
 		}
 		more, err := x.searchPass(ctx)

@@ -24,16 +24,16 @@ func (l *pouringLog) Head() uint64 {
 func (l *pouringLog) Read(context.Context, uint64, func(mostro.Entry) error) error { return nil }
 func (l *pouringLog) Wait(context.Context, uint64) error                           { return nil }
 
-func TestAwaitLull(t *testing.T) {
+func TestThrottle(t *testing.T) {
 	for name, c := range map[string]struct {
 		step, asked int64 // growth at each look, and looks with growth
 		tick        time.Duration
 		wantLooks   int64
 	}{
 		"NothingWaits":    {step: 10, asked: 10, wantLooks: 1},
-		"LullAtOnce":      {step: 0, asked: 0, wantLooks: 2},
-		"PourThenLull":    {step: 5000, asked: 4, wantLooks: 6},
-		"PatienceRunsOut": {step: 5000, asked: 1 << 40, tick: lullPatience, wantLooks: 2},
+		"QuietAtOnce":     {step: 0, asked: 0, wantLooks: 2},
+		"PourThenQuiet":   {step: 5000, asked: 4, wantLooks: 6},
+		"PatienceRunsOut": {step: 5000, asked: 1 << 40, tick: throttleLimit, wantLooks: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := &pouringLog{}
@@ -45,7 +45,7 @@ func TestAwaitLull(t *testing.T) {
 			looks := int64(0)
 			now := time.Unix(1_780_000_000, 0)
 			x := &Index{cfg: Config{Log: countingLog{log, &looks}, Now: func() time.Time { now = now.Add(c.tick); return now }}, search: &searchIndex{}}
-			if err := x.awaitLull(context.Background()); err != nil {
+			if err := x.throttle(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			if looks != c.wantLooks {
@@ -59,7 +59,7 @@ func TestAwaitLull(t *testing.T) {
 		log := &pouringLog{}
 		log.head.Store(10_000)
 		x := &Index{cfg: Config{Log: log, Now: time.Now}, search: &searchIndex{}}
-		if err := x.awaitLull(ctx); err == nil {
+		if err := x.throttle(ctx); err == nil {
 			t.Error("no error")
 		}
 	})
