@@ -31,7 +31,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	if len(wanted) == 0 && q.Text != "" {
 		return &Answer{Facets: newFacets()}, nil // signs alone find nothing
 	}
-	if q.shun, err = x.shunned(ctx); err != nil {
+	if q.hidden, err = x.moderation(ctx); err != nil {
 		return nil, err
 	}
 	now := x.cfg.Now()
@@ -158,8 +158,8 @@ func (c *facetCache) facets(q *Query, s *columnStore, sel selection) Facets {
 // name tells queries apart.
 func (q *Query) name() string {
 	rules := uint64(0)
-	if q.shun != nil {
-		rules = q.shun.version
+	if q.hidden != nil {
+		rules = q.hidden.version
 	}
 	out := fmt.Appendf(nil, "%d %t %q", rules, q.Spam, q.Text)
 	for _, f := range filters {

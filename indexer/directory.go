@@ -50,12 +50,12 @@ var ErrNoInstance = errors.New("the key has published no info event")
 // quarantine are among them.
 func (x *Index) Instances(ctx context.Context, text string, spam bool) ([]*Instance, []Publisher, error) {
 	instances, publishers := x.book.authors.Load().list(asked(text), x.cfg.Now())
-	shun, err := x.shunned(ctx)
+	mod, err := x.moderation(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	instances = slices.DeleteFunc(instances, func(i *Instance) bool { return shun.hides(i.Pubkey, "", spam) })
-	publishers = slices.DeleteFunc(publishers, func(p Publisher) bool { return shun.hides(p.Pubkey, "", spam) })
+	instances = slices.DeleteFunc(instances, func(i *Instance) bool { return mod.hides(i.Pubkey, "", spam) })
+	publishers = slices.DeleteFunc(publishers, func(p Publisher) bool { return mod.hides(p.Pubkey, "", spam) })
 	for _, i := range instances {
 		x.countOpen(i)
 	}

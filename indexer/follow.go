@@ -172,7 +172,7 @@ const healAgain = 10 * time.Minute
 func (x *Index) sweep(now time.Time) {
 	changed := false
 	if x.cfg.Rules != nil {
-		version, banned, _, _ := x.cfg.Rules.Shunned()
+		version, banned, _, _ := x.cfg.Rules.Hidden()
 		changed = x.book.authors.Load().ban(version, banned)
 	}
 	x.book.rejudge(now, changed)

@@ -305,7 +305,7 @@ type bannedKeys struct {
 	keys    map[[32]byte]struct{}
 }
 
-func (b *bannedKeys) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+func (b *bannedKeys) Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
 	return b.version, b.keys, nil, nil
 }
 

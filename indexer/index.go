@@ -48,7 +48,7 @@ type Index struct {
 	generation             atomic.Uint64 // batches that search has written
 	heard                  saidCache
 	counted                facetCache
-	shuns                  shuns
+	moderated              moderationCache
 	past                   chan struct{} // a place to read the whole history: one at a time
 
 	healing sync.Mutex
@@ -231,8 +231,8 @@ func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int
 	if versions, next, err = x.book.historyPage(k, cursor, limit); err != nil {
 		return nil, nil, "", err
 	}
-	shun, err := x.shunned(ctx)
-	return record, slices.DeleteFunc(versions, func(v *Version) bool { return shun.hides(pubkey, v.Order.EventID, true) }), next, err
+	mod, err := x.moderation(ctx)
+	return record, slices.DeleteFunc(versions, func(v *Version) bool { return mod.hides(pubkey, v.Order.EventID, true) }), next, err
 }
 
 // Event returns a raw event. It returns mostro.ErrNotFound for mail, which the
@@ -251,8 +251,8 @@ func (x *Index) Event(ctx context.Context, id string, spam bool) (*nostr.Event, 
 // Visible returns mostro.ErrNotFound if the rules hide an event of an author, or
 // for id "" the author. With spam, keys in quarantine are visible.
 func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error {
-	shun, err := x.shunned(ctx)
-	if err == nil && shun.hides(pubkey, id, spam) {
+	mod, err := x.moderation(ctx)
+	if err == nil && mod.hides(pubkey, id, spam) {
 		err = mostro.ErrNotFound
 	}
 	return err

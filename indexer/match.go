@@ -12,7 +12,7 @@ import (
 // from their indexes; histories are filtered by it, and what an index found
 // is looked at once more with it before it is shown.
 func (q *Query) matches(v *Version, now time.Time) bool {
-	if v.Withdrawn || q.shun.hides(v.Order.Pubkey, v.Order.EventID, q.Spam) {
+	if v.Withdrawn || q.hidden.hides(v.Order.Pubkey, v.Order.EventID, q.Spam) {
 		return false
 	}
 	o := &v.Order

@@ -35,11 +35,11 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	if len(wanted) == 0 && q.Text != "" {
 		return nil, nil
 	}
-	shun, err := x.shunned(ctx)
+	mod, err := x.moderation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	q.shun = shun
+	q.hidden = mod
 	n := &nip50{x: x, ctx: ctx, filter: f, limit: limit, now: x.cfg.Now()}
 	wantKind := func(kind int) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind) }
 	if len(wanted) > 0 && !q.filtered() && // it may mean instances
@@ -93,7 +93,7 @@ func (n *nip50) infos(q *Query, wanted []string) error {
 	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(s.marked(a), s.marked(b)) })
 	for _, pubkey := range found {
 		id := n.x.book.authors.Load().infoID(pubkey)
-		if id == "" || q.shun.hides(pubkey, id, q.Spam) {
+		if id == "" || q.hidden.hides(pubkey, id, q.Spam) {
 			continue
 		}
 		if full, err := n.offer(id, false); full || err != nil {

@@ -14,7 +14,7 @@ import (
 func (x *Index) Infos() []mostro.Info {
 	hidden := func(string) bool { return false }
 	if x.cfg.Rules != nil {
-		_, never, onDemand, _ := x.cfg.Rules.Shunned()
+		_, never, onDemand, _ := x.cfg.Rules.Hidden()
 		hidden = func(pubkey string) bool {
 			var key [32]byte
 			_, err := hex.Decode(key[:], []byte(pubkey))

@@ -111,9 +111,9 @@ type Query struct {
 	Cursor     string    // next_cursor of the page before
 	Spam       bool      // what is in quarantine is wanted too
 
-	asked        int       // bytes of q that were read
-	since, until uint32    // NIP-50: bounds of created_at; until 0 is none
-	shun         *shunList // what is not shown; nil: everything is
+	asked        int         // bytes of q that were read
+	since, until uint32      // NIP-50: bounds of created_at; until 0 is none
+	hidden       *moderation // what is not shown; nil: everything is
 }
 
 // QueryError is a parameter that cannot be understood, and what would be.
@@ -474,7 +474,7 @@ func (q *Query) after() (*mark, error) {
 // of their pages and the operator's rules: a cursor of one is refused by others.
 func (q *Query) fingerprint() []byte {
 	asked := *q
-	asked.shun = nil
+	asked.hidden = nil
 	sum := sha256.Sum256(fmt.Appendf(nil, "2 %s %d %s", asked.name(), q.At.Unix(), q.Sort))
 	return sum[:8:8]
 }

@@ -371,7 +371,7 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 	}
 	must = append(must, wordQuery(all)...)
 	var not []query.Query
-	for _, author := range q.shun.authors(q.Spam) {
+	for _, author := range q.hidden.authors(q.Spam) {
 		not = append(not, termOf(fieldAuthor, author))
 	}
 	var ask query.Query = query.NewConjunctionQuery(must)

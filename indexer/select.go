@@ -135,7 +135,7 @@ func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 			sel.bits.And(more)
 		}
 	}
-	if hidden := s.shunned(q); hidden != nil && sel.bits.Intersects(hidden) {
+	if hidden := s.hidden(q); hidden != nil && sel.bits.Intersects(hidden) {
 		sel.bits, sel.whole = roaring.AndNot(sel.bits, hidden), 0
 	}
 	return s.narrow(q, sel)

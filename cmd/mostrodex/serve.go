@@ -187,7 +187,7 @@ func (m *Main) openStores() (err error) {
 // verbs on a data directory have no rules and show all events.
 type rulesOf struct{ *Main }
 
-func (m rulesOf) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+func (m rulesOf) Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
 	if m.relay == nil {
 		return 0, nil, nil, nil
 	}

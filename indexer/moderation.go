@@ -16,41 +16,41 @@ import (
 // same: what is banned today may be allowed tomorrow, and nothing is indexed
 // anew for it.
 type Rules interface {
-	// Shunned gives the keys and the events that are never shown, and the
+	// Hidden gives the keys and the events that are never shown, and the
 	// keys that are shown to who asks for spam. version changes with them;
 	// the sets themselves are not changed.
-	Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{})
+	Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{})
 }
 
-// shunList is what the rules come to in the index's own terms. It is not changed.
-type shunList struct {
+// moderation is what the rules come to in the index's own terms. It is not changed.
+type moderation struct {
 	version         uint64
 	never, onDemand map[string]bool // public keys
 	events          map[string]bool
 	versions        map[Key]uint32 // of orders, by created_at: those in events
 }
 
-// shuns keeps the list for the rules in force.
-type shuns struct {
+// moderationCache keeps what the rules in force come to.
+type moderationCache struct {
 	mu   sync.Mutex // of making a list
-	list atomic.Pointer[shunList]
+	list atomic.Pointer[moderation]
 }
 
-// shunned gives the list in force; nil: everything is shown.
-func (x *Index) shunned(ctx context.Context) (*shunList, error) {
+// moderation returns what the rules in force hide; nil: everything is shown.
+func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 	if x.cfg.Rules == nil {
 		return nil, nil
 	}
-	version, never, onDemand, events := x.cfg.Rules.Shunned()
+	version, never, onDemand, events := x.cfg.Rules.Hidden()
 	if len(never)+len(onDemand)+len(events) == 0 {
 		return nil, nil
 	}
-	if have := x.shuns.list.Load(); have != nil && have.version == version {
+	if have := x.moderated.list.Load(); have != nil && have.version == version {
 		return have, nil
 	}
-	x.shuns.mu.Lock()
-	defer x.shuns.mu.Unlock()
-	if have := x.shuns.list.Load(); have != nil && have.version == version {
+	x.moderated.mu.Lock()
+	defer x.moderated.mu.Unlock()
+	if have := x.moderated.list.Load(); have != nil && have.version == version {
 		return have, nil
 	}
 	names := func(set map[[32]byte]struct{}) map[string]bool {
@@ -60,7 +60,7 @@ func (x *Index) shunned(ctx context.Context) (*shunList, error) {
 		}
 		return out
 	}
-	list := &shunList{version: version, never: names(never), onDemand: names(onDemand), events: names(events), versions: map[Key]uint32{}}
+	list := &moderation{version: version, never: names(never), onDemand: names(onDemand), events: names(events), versions: map[Key]uint32{}}
 	for id := range list.events {
 		evt, err := x.cfg.Events.Event(ctx, id)
 		if errors.Is(err, mostro.ErrNotFound) {
@@ -73,18 +73,18 @@ func (x *Index) shunned(ctx context.Context) (*shunList, error) {
 			list.versions[keyOf(addressOf(evt.PubKey, evt.Tags.GetD()))] = clampTime(int64(evt.CreatedAt))
 		}
 	}
-	x.shuns.list.Store(list)
+	x.moderated.list.Store(list)
 	return list, nil
 }
 
 // hides says whether an event of an author is not shown; spam: its reader
 // wants to see what is in quarantine.
-func (l *shunList) hides(pubkey, id string, spam bool) bool {
+func (l *moderation) hides(pubkey, id string, spam bool) bool {
 	return l != nil && (l.never[pubkey] || l.events[id] || !spam && l.onDemand[pubkey])
 }
 
 // authors are those whose orders are not shown.
-func (l *shunList) authors(spam bool) (keys []string) {
+func (l *moderation) authors(spam bool) (keys []string) {
 	if l == nil {
 		return nil
 	}
@@ -99,20 +99,20 @@ func (l *shunList) authors(spam bool) (keys []string) {
 	return keys
 }
 
-// shunned gives the slots that a query is not shown; nil for none. The caller
+// hidden returns the slots that a query is not shown; nil for none. The caller
 // holds mu.
-func (s *columnStore) shunned(q *Query) *roaring.Bitmap {
-	if q.shun == nil {
+func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
+	if q.hidden == nil {
 		return nil
 	}
 	var all []*roaring.Bitmap
-	for _, k := range q.shun.authors(q.Spam) {
+	for _, k := range q.hidden.authors(q.Spam) {
 		if id, ok := s.authors.ids[k]; ok {
 			all = append(all, s.authors.bits[id])
 		}
 	}
 	single := roaring.New()
-	for k, created := range q.shun.versions {
+	for k, created := range q.hidden.versions {
 		if slot, ok := s.slots[k]; ok && s.created[slot] == created {
 			single.Add(slot)
 		}
