@@ -88,11 +88,11 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 	out := make([]word, len(wanted))
 	for i, w := range wanted {
-		said, err := x.said(ctx, w)
+		described, err := x.descriptionHits(ctx, w)
 		if err != nil {
 			return nil, err
 		}
-		out[i] = word{w, currenciesOf(w), x.book.authors.Load().named(w), said}
+		out[i] = word{w, currenciesOf(w), x.book.authors.Load().named(w), described}
 	}
 	return out, nil
 }
@@ -180,7 +180,7 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	s := x.book.live.Load()
 	for _, h := range past {
 		if s.holds(h.id) {
-			n-- // live again; search has not heard yet
+			n-- // live again; search has not followed yet
 			continue
 		}
 		hits = append(hits, h)
@@ -195,35 +195,35 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	return hits, total + max(0, n), nil
 }
 
-// saidCache keeps what recent words found in descriptions, as long as search
+// descriptionCache holds the description hits of recent words, as long as search
 // has not changed.
-type saidCache struct {
+type descriptionCache struct {
 	mu         sync.Mutex
 	generation uint64
-	hits       map[string][]textHit
+	hits       map[string][]descriptionHit
 	size       int
 }
 
 // maxCachedHits bounds the cache to 32 MB.
 const maxCachedHits = 1 << 20
 
-// said gives the live orders whose descriptions a word finds.
-func (x *Index) said(ctx context.Context, w string) ([]textHit, error) {
+// descriptionHits returns the live orders whose descriptions a word finds.
+func (x *Index) descriptionHits(ctx context.Context, w string) ([]descriptionHit, error) {
 	if !x.book.live.Load().describes() {
 		return nil, nil
 	}
 	generation := x.generation.Load()
-	c := &x.heard
+	c := &x.descriptions
 	c.mu.Lock()
 	if c.generation != generation || c.hits == nil {
-		c.generation, c.hits, c.size = generation, map[string][]textHit{}, 0
+		c.generation, c.hits, c.size = generation, map[string][]descriptionHit{}, 0
 	}
 	hits, ok := c.hits[w]
 	c.mu.Unlock()
 	if ok {
 		return hits, nil
 	}
-	hits, err := x.search.said(ctx, w)
+	hits, err := x.search.descriptionHits(ctx, w)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ type columnStore struct {
 	slots   map[Key]uint32
 	free    []uint32
 	changes uint64 // updates so far: what was computed of the column store holds as long as this does
-	found   foundCache
+	found   termCache
 
 	ids       []Key
 	created   []uint32

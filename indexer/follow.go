@@ -347,9 +347,9 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 	}
 	keys := make([]Key, 0, len(touched))
 	for k, t := range touched {
-		unsaid, alone := x.book.live.Load().unsaid(k)
+		undescribed, alone := x.book.live.Load().undescribed(k)
 		switch {
-		case !unsaid || t.address == "":
+		case !undescribed || t.address == "":
 			keys = append(keys, k)
 		case !alone || t.deleted:
 			docs = append(docs, searchDoc{key: k, address: t.address})
@@ -397,10 +397,10 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 	return total, flush(next)
 }
 
-// unsaid says whether search has nothing to hold of an order, for it is live
+// undescribed reports whether search has nothing to hold of an order, for it is live
 // and has no description. alone: and never had, as it knew no other version
 // (unless a deletion took that away).
-func (s *columnStore) unsaid(k Key) (unsaid, alone bool) {
+func (s *columnStore) undescribed(k Key) (undescribed, alone bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	slot, ok := s.slots[k]

@@ -46,7 +46,7 @@ type Index struct {
 
 	bookReady, searchReady atomic.Bool
 	generation             atomic.Uint64 // batches that search has written
-	heard                  saidCache
+	descriptions           descriptionCache
 	counted                facetCache
 	moderated              moderationCache
 	past                   chan struct{} // a place to read the whole history: one at a time

@@ -27,19 +27,19 @@ import (
 // document at all where it describes nothing: what else is asked of it the
 // column store answers. An order that is not live has all others.
 const (
-	fieldSaid     = "w" // folded words of the description, each once
-	fieldText     = "t" // folded words of all that an order is found by
-	fieldFiat     = "f"
-	fieldAuthor   = "a"
-	fieldGone     = "g" // "1"
-	fieldStatus   = "s"
-	fieldSide     = "k"
-	fieldPlatform = "p"
-	fieldNetwork  = "n"
-	fieldMethod   = "m" // folded, whole
-	fieldFiatMin  = "lo"
-	fieldFiatMax  = "hi"
-	fieldKey      = "id" // the order's Key: breaks ties as the column store does
+	fieldDescription = "w" // folded words of the description, each once
+	fieldText        = "t" // folded words of all that an order is found by
+	fieldFiat        = "f"
+	fieldAuthor      = "a"
+	fieldGone        = "g" // "1"
+	fieldStatus      = "s"
+	fieldSide        = "k"
+	fieldPlatform    = "p"
+	fieldNetwork     = "n"
+	fieldMethod      = "m" // folded, whole
+	fieldFiatMin     = "lo"
+	fieldFiatMax     = "hi"
+	fieldKey         = "id" // the order's Key: breaks ties as the column store does
 	// Values to sort and to take ranges of, as 16 hex digits of their sort
 	// key: one term a value, where Bleve's numbers would cost sixteen.
 	fieldCreated = "sc"
@@ -185,14 +185,14 @@ func (d *searchDoc) fill(doc *document.Document) {
 			doc.AddField(document.NewTextFieldCustom(field, nil, []byte(value), options, nil))
 		}
 	}
-	wording := func(field string, all []string) {
+	addWords := func(field string, all []string) {
 		doc.AddField(document.NewTextFieldCustom(field, nil, []byte(textOf(all)), lean, spaced{}))
 	}
 	if !d.gone {
-		wording(fieldSaid, words(nil, o.Description))
+		addWords(fieldDescription, words(nil, o.Description))
 		return
 	}
-	wording(fieldText, orderWords(o))
+	addWords(fieldText, orderWords(o))
 	add(fieldGone, "1", lean)
 	add(fieldKey, hex.EncodeToString(d.key[:]), counted)
 	for _, f := range filters {
@@ -327,11 +327,11 @@ func wordQuery(all []word) []query.Query {
 	return out
 }
 
-// said gives the live orders one of whose description's words begins with w.
-func (s *searchIndex) said(ctx context.Context, w string) (hits []textHit, err error) {
+// descriptionHits returns the live orders one of whose description's words begins with w.
+func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []descriptionHit, err error) {
 	err = s.read(func(reader index.IndexReader) error {
-		return eachPosting(ctx, reader, fieldSaid, w, func(term, id string) {
-			hits = append(hits, textHit{keyOf(id), term == w})
+		return eachPosting(ctx, reader, fieldDescription, w, func(term, id string) {
+			hits = append(hits, descriptionHit{keyOf(id), term == w})
 		})
 	})
 	return hits, err

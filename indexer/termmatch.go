@@ -14,67 +14,69 @@ import (
 
 // word is one word of a question, with what it stands for.
 type word struct {
-	text    string
-	codes   []string // currencies
-	authors []string // instances
-	said    []textHit
+	text      string
+	codes     []string // currencies
+	authors   []string // instances
+	described []descriptionHit
 }
 
-// textHit is a live order one of whose description's words begins with what
+// descriptionHit is a live order one of whose description's words begins with what
 // was asked, or is it.
-type textHit struct {
+type descriptionHit struct {
 	key   Key
 	whole bool
 }
 
-// wordSlots are the orders that one word of a question finds, and those of
+// termMatch is the orders that one word of a question finds, and those of
 // them that hold it whole. The bitmaps may be the column store's own and are not
 // changed.
-type wordSlots struct{ any, whole *roaring.Bitmap }
+type termMatch struct{ any, whole *roaring.Bitmap }
 
-// foundCache keeps what recent words found, as long as the column store has not
+// termCache keeps what recent words found, as long as the column store has not
 // changed and the words mean the same.
-type foundCache struct {
+type termCache struct {
 	mu      sync.Mutex
 	changes uint64
-	words   map[string]foundWord
+	words   map[string]cachedTerm
 }
 
-type foundWord struct {
-	authors []string
-	said    []textHit
-	wordSlots
+type cachedTerm struct {
+	authors   []string
+	described []descriptionHit
+	termMatch
 }
 
 // maxFound bounds the cache to some sixteen megabytes with a million orders.
 const maxFound = 64
 
 // find gives what a word finds. The caller holds mu.
-func (s *columnStore) find(w *word) wordSlots {
+func (s *columnStore) find(w *word) termMatch {
 	c := &s.found
 	c.mu.Lock()
 	if c.changes != s.changes || c.words == nil {
-		c.changes, c.words = s.changes, map[string]foundWord{}
+		c.changes, c.words = s.changes, map[string]cachedTerm{}
 	}
 	held, ok := c.words[w.text]
 	c.mu.Unlock()
-	if ok && slices.Equal(held.authors, w.authors) && sameHits(held.said, w.said) {
-		return held.wordSlots
+	if ok && slices.Equal(held.authors, w.authors) && sameSlice(held.described, w.described) {
+		return held.termMatch
 	}
 	out := s.look(w)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes == s.changes && len(c.words) < maxFound {
-		c.words[w.text] = foundWord{w.authors, w.said, out}
+		c.words[w.text] = cachedTerm{w.authors, w.described, out}
 	}
 	return out
 }
 
-// sameHits says whether two answers are one; said keeps its answers.
-func sameHits(a, b []textHit) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+// sameSlice reports whether a and b are the same cached slice.
+func sameSlice(a, b []descriptionHit) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
 
 // look is find without what is remembered. The caller holds mu.
-func (s *columnStore) look(w *word) wordSlots {
+func (s *columnStore) look(w *word) termMatch {
 	var any, whole []*roaring.Bitmap
 	for _, d := range []*dict{&s.methodNames, &s.names, &s.fiats} {
 		begun, is := d.lexicon.find(w.text)
@@ -95,9 +97,9 @@ func (s *columnStore) look(w *word) wordSlots {
 			}
 		}
 	}
-	if len(w.said) > 0 {
+	if len(w.described) > 0 {
 		begun, is := roaring.New(), roaring.New()
-		for _, h := range w.said {
+		for _, h := range w.described {
 			if slot, ok := s.slots[h.key]; ok {
 				begun.Add(slot)
 				if h.whole {
@@ -107,12 +109,12 @@ func (s *columnStore) look(w *word) wordSlots {
 		}
 		any, whole = append(any, begun), append(whole, is)
 	}
-	return wordSlots{union(any), union(whole)}
+	return termMatch{union(any), union(whole)}
 }
 
 // findAll gives what each word finds, and what all of them find; nil, nil
 // where there are no words. The caller holds mu.
-func (s *columnStore) findAll(all []word) (each []wordSlots, both *roaring.Bitmap) {
+func (s *columnStore) findAll(all []word) (each []termMatch, both *roaring.Bitmap) {
 	for i := range all {
 		found := s.find(&all[i])
 		each = append(each, found)
@@ -127,7 +129,7 @@ func (s *columnStore) findAll(all []word) (each []wordSlots, both *roaring.Bitma
 
 // tiers parts orders that all words find by how many of the words they hold
 // whole: out[n] are those that hold n.
-func tiers(from *roaring.Bitmap, each []wordSlots) []*roaring.Bitmap {
+func tiers(from *roaring.Bitmap, each []termMatch) []*roaring.Bitmap {
 	out := []*roaring.Bitmap{from}
 	for _, w := range each {
 		next := make([]*roaring.Bitmap, len(out)+1)
@@ -183,7 +185,7 @@ func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out 
 }
 
 // bestOf is best of a part of the orders. The caller holds mu.
-func (s *columnStore) bestOf(from *roaring.Bitmap, class uint8, each []wordSlots, after *ranked, limit int) (out []ranked) {
+func (s *columnStore) bestOf(from *roaring.Bitmap, class uint8, each []termMatch, after *ranked, limit int) (out []ranked) {
 	newest := Query{Sort: SortNewest}
 	take := func(tier int, from *roaring.Bitmap) {
 		var behind *mark
