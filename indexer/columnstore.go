@@ -540,3 +540,77 @@ func (s *columnStore) line(slot uint32) string {
 		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
 		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }
+
+// judge sets what the classes of authors' orders follow from, and moves the
+// orders of those for whom it changes.
+func (s *columnStore) judge(changes map[string]judgement) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pubkey, j := range changes {
+		if s.judged[pubkey] == j {
+			continue
+		}
+		s.judged[pubkey] = j
+		id, ok := s.authors.ids[pubkey]
+		if !ok {
+			continue
+		}
+		s.changes++
+		s.authors.bits[id].Iterate(func(slot uint32) bool {
+			s.setClass(slot, j.class(s.platforms.names[s.platform[slot]]))
+			return true
+		})
+	}
+}
+
+func (s *columnStore) setClass(slot uint32, class uint8) {
+	s.byClass[s.class[slot]].Remove(slot)
+	s.class[slot] = class
+	s.byClass[class].Add(slot)
+}
+
+// unlike returns those of the judgements that differ from the column store's.
+func (s *columnStore) unlike(all map[string]judgement) map[string]judgement {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for pubkey, j := range all {
+		if s.judged[pubkey] == j {
+			delete(all, pubkey)
+		}
+	}
+	return all
+}
+
+// pendingOf returns the number of an author's orders that are on offer.
+func (s *columnStore) pendingOf(pubkey string) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if id, ok := s.authors.ids[pubkey]; ok {
+		return s.authors.counts[id][pendingCode]
+	}
+	return 0
+}
+
+// undescribed reports whether search has nothing to hold of an order, for it is live
+// and has no description. alone: and never had, as it knew no other version
+// (unless a deletion took that away).
+func (s *columnStore) undescribed(k Key) (undescribed, alone bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	slot, ok := s.slots[k]
+	return ok && !s.described.Contains(slot), ok && !s.several.Contains(slot)
+}
+
+// describes says whether any live order has a description.
+func (s *columnStore) describes() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return !s.described.IsEmpty()
+}
+
+func (s *columnStore) holds(k Key) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.slots[k]
+	return ok
+}

@@ -397,30 +397,6 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 	return total, flush(next)
 }
 
-// undescribed reports whether search has nothing to hold of an order, for it is live
-// and has no description. alone: and never had, as it knew no other version
-// (unless a deletion took that away).
-func (s *columnStore) undescribed(k Key) (undescribed, alone bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	slot, ok := s.slots[k]
-	return ok && !s.described.Contains(slot), ok && !s.several.Contains(slot)
-}
-
-// describes says whether any live order has a description.
-func (s *columnStore) describes() bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return !s.described.IsEmpty()
-}
-
-func (s *columnStore) holds(k Key) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	_, ok := s.slots[k]
-	return ok
-}
-
 // buildSearch makes search anew from the book, offline: one write an order.
 func (x *Index) buildSearch(ctx context.Context, progress func(done int)) error {
 	x.searchReady.Store(false)

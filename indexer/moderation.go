@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -97,31 +96,4 @@ func (l *moderation) authors(spam bool) (keys []string) {
 		}
 	}
 	return keys
-}
-
-// hidden returns the slots that a query is not shown; nil for none. The caller
-// holds mu.
-func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
-	if q.hidden == nil {
-		return nil
-	}
-	var all []*roaring.Bitmap
-	for _, k := range q.hidden.authors(q.Spam) {
-		if id, ok := s.authors.ids[k]; ok {
-			all = append(all, s.authors.bits[id])
-		}
-	}
-	single := roaring.New()
-	for k, created := range q.hidden.versions {
-		if slot, ok := s.slots[k]; ok && s.created[slot] == created {
-			single.Add(slot)
-		}
-	}
-	if !single.IsEmpty() {
-		all = append(all, single)
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return union(all)
 }

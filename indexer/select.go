@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -482,4 +483,88 @@ func trimFacet(f map[string]int, limit int) {
 	for _, n := range names[limit:] {
 		delete(f, n)
 	}
+}
+
+// pageOfClasses is page in the order of the query's classes. The caller holds mu.
+func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []hit) {
+	groups := q.groups()
+	if groups == nil {
+		return s.page(q, sel, after, limit)
+	}
+	descending := sorts[q.sort()].descending
+	for _, group := range groups {
+		if after != nil && after.class > group[len(group)-1] || len(out) == limit {
+			continue
+		}
+		from := after
+		if after != nil && after.class < group[0] {
+			from = nil
+		}
+		var found []hit
+		for _, class := range group {
+			for _, h := range s.page(q, s.ofClass(sel, class), from.seenBy(class, descending), limit-len(out)) {
+				h.class = class
+				found = append(found, h)
+			}
+		}
+		if len(group) > 1 {
+			slices.SortFunc(found, func(a, b hit) int {
+				if a.class != b.class && a.key == b.key {
+					return cmp.Compare(a.class, b.class)
+				}
+				if behind(descending, a.mark, b.mark) {
+					return 1
+				}
+				return -1
+			})
+		}
+		out = append(out, found[:min(len(found), limit-len(out))]...)
+	}
+	return out
+}
+
+// ofClass returns the part of a selection that is of a class.
+func (s *columnStore) ofClass(sel selection, class uint8) selection {
+	switch n := s.byClass[class].GetCardinality(); {
+	case n == 0:
+		return selection{}
+	case n == uint64(len(s.slots)):
+		return sel
+	case sel.bits != nil:
+		return selection{bits: roaring.And(sel.bits, s.byClass[class])}
+	}
+	out := make([]uint32, 0, len(sel.list))
+	for _, slot := range sel.list {
+		if s.class[slot] == class {
+			out = append(out, slot)
+		}
+	}
+	return selection{list: out}
+}
+
+// hidden returns the slots that a query is not shown; nil for none. The caller
+// holds mu.
+func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
+	if q.hidden == nil {
+		return nil
+	}
+	var all []*roaring.Bitmap
+	for _, k := range q.hidden.authors(q.Spam) {
+		if id, ok := s.authors.ids[k]; ok {
+			all = append(all, s.authors.bits[id])
+		}
+	}
+	single := roaring.New()
+	for k, created := range q.hidden.versions {
+		if slot, ok := s.slots[k]; ok && s.created[slot] == created {
+			single.Add(slot)
+		}
+	}
+	if !single.IsEmpty() {
+		all = append(all, single)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return union(all)
 }

@@ -1,14 +1,12 @@
 package indexer
 
 import (
-	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -50,46 +48,6 @@ func (a *author) judgement(now time.Time) judgement {
 	return judgement{info: a.Info != nil, clash: a.clash != nil && !a.clash.Shared, new: now.Sub(a.first) < newFor}
 }
 
-// judge sets what the classes of authors' orders follow from, and moves the
-// orders of those for whom it changes.
-func (s *columnStore) judge(changes map[string]judgement) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for pubkey, j := range changes {
-		if s.judged[pubkey] == j {
-			continue
-		}
-		s.judged[pubkey] = j
-		id, ok := s.authors.ids[pubkey]
-		if !ok {
-			continue
-		}
-		s.changes++
-		s.authors.bits[id].Iterate(func(slot uint32) bool {
-			s.setClass(slot, j.class(s.platforms.names[s.platform[slot]]))
-			return true
-		})
-	}
-}
-
-func (s *columnStore) setClass(slot uint32, class uint8) {
-	s.byClass[s.class[slot]].Remove(slot)
-	s.class[slot] = class
-	s.byClass[class].Add(slot)
-}
-
-// unlike returns those of the judgements that differ from the column store's.
-func (s *columnStore) unlike(all map[string]judgement) map[string]judgement {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for pubkey, j := range all {
-		if s.judged[pubkey] == j {
-			delete(all, pubkey)
-		}
-	}
-	return all
-}
-
 // groups returns the classes that a query lists one after the other; classes of
 // one group are listed together, and equal values by class. nil: classes make
 // no difference.
@@ -101,44 +59,6 @@ func (q *Query) groups() [][]uint8 {
 		return [][]uint8{{classKnown}, {classNew}, {classUnknown}}
 	}
 	return [][]uint8{{classKnown, classNew}, {classUnknown}}
-}
-
-// pageOfClasses is page in the order of the query's classes. The caller holds mu.
-func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []hit) {
-	groups := q.groups()
-	if groups == nil {
-		return s.page(q, sel, after, limit)
-	}
-	descending := sorts[q.sort()].descending
-	for _, group := range groups {
-		if after != nil && after.class > group[len(group)-1] || len(out) == limit {
-			continue
-		}
-		from := after
-		if after != nil && after.class < group[0] {
-			from = nil
-		}
-		var found []hit
-		for _, class := range group {
-			for _, h := range s.page(q, s.ofClass(sel, class), from.seenBy(class, descending), limit-len(out)) {
-				h.class = class
-				found = append(found, h)
-			}
-		}
-		if len(group) > 1 {
-			slices.SortFunc(found, func(a, b hit) int {
-				if a.class != b.class && a.key == b.key {
-					return cmp.Compare(a.class, b.class)
-				}
-				if behind(descending, a.mark, b.mark) {
-					return 1
-				}
-				return -1
-			})
-		}
-		out = append(out, found[:min(len(found), limit-len(out))]...)
-	}
-	return out
 }
 
 // seenBy returns the mark as the orders of another class are to be read from
@@ -156,35 +76,6 @@ func (m *mark) seenBy(class uint8, descending bool) *mark {
 		other.id[i] = fill
 	}
 	return &other
-}
-
-// ofClass returns the part of a selection that is of a class.
-func (s *columnStore) ofClass(sel selection, class uint8) selection {
-	switch n := s.byClass[class].GetCardinality(); {
-	case n == 0:
-		return selection{}
-	case n == uint64(len(s.slots)):
-		return sel
-	case sel.bits != nil:
-		return selection{bits: roaring.And(sel.bits, s.byClass[class])}
-	}
-	out := make([]uint32, 0, len(sel.list))
-	for _, slot := range sel.list {
-		if s.class[slot] == class {
-			out = append(out, slot)
-		}
-	}
-	return selection{list: out}
-}
-
-// pendingOf returns the number of an author's orders that are on offer.
-func (s *columnStore) pendingOf(pubkey string) int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if id, ok := s.authors.ids[pubkey]; ok {
-		return s.authors.counts[id][pendingCode]
-	}
-	return 0
 }
 
 // goesBy notes the names under which the author of an entry appears in it.
