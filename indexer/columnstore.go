@@ -77,7 +77,7 @@ type columnStore struct {
 	authors, fiats, platforms, networks, names, methodNames dict
 	sets                                                    setDict
 
-	orders [numOrders]sorted
+	orders [numOrders]List
 }
 
 func newColumnStore() *columnStore {
@@ -103,7 +103,7 @@ func newColumnStore() *columnStore {
 	}
 	s.sets.ids = map[string]uint32{}
 	for i := range s.orders {
-		s.orders[i].tie = func(a, b uint32) int { return bytes.Compare(s.ids[a][:], s.ids[b][:]) }
+		s.orders[i].Tie = func(a, b uint32) int { return bytes.Compare(s.ids[a][:], s.ids[b][:]) }
 	}
 	return s
 }
@@ -210,7 +210,7 @@ type item struct {
 
 // put places an order's newest version, or takes the order off when that is
 // not live at now. The caller holds mu for writing.
-func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p place)) {
+func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p Place)) {
 	if !it.r.liveAt(now) {
 		s.take(it.key)
 		return
@@ -296,7 +296,7 @@ func (s *columnStore) strip(slot uint32) {
 	}
 	s.sets.remove(s.methods[slot])
 	for i := range s.orders {
-		s.orders[i].remove(s.placeOf(i, slot))
+		s.orders[i].Remove(s.placeOf(i, slot))
 	}
 }
 
@@ -339,8 +339,8 @@ func stretch[T any](column []T, size int) []T {
 }
 
 // placeOf says where a slot stands in one of the orders.
-func (s *columnStore) placeOf(order int, slot uint32) place {
-	return place{key: s.keyAt(order, slot), slot: slot, prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
+func (s *columnStore) placeOf(order int, slot uint32) Place {
+	return Place{Key: s.keyAt(order, slot), Slot: slot, Prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
 }
 
 func (s *columnStore) keyAt(order int, slot uint32) uint64 {
@@ -414,7 +414,7 @@ func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []K
 		s.mu.Lock()
 		for _, it := range part {
 			_, was := s.slots[it.key]
-			s.put(it, now, func(order int, p place) { s.orders[order].insert(p) })
+			s.put(it, now, func(order int, p Place) { s.orders[order].Insert(p) })
 			if _, is := s.slots[it.key]; was && !is {
 				left = append(left, it.key)
 			}
@@ -433,12 +433,12 @@ func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []K
 func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var places [numOrders][]place
+	var places [numOrders][]Place
 	items(func(it item) {
-		s.put(it, now, func(order int, p place) { places[order] = append(places[order], p) })
+		s.put(it, now, func(order int, p Place) { places[order] = append(places[order], p) })
 	})
 	for i := range places {
-		s.orders[i].fill(places[i])
+		s.orders[i].Fill(places[i])
 		places[i] = nil
 	}
 }
@@ -446,8 +446,8 @@ func (s *columnStore) load(items func(add func(item)), now time.Time) {
 // expire takes off what is not live any more at now and returns it.
 func (s *columnStore) expire(now time.Time) (left []Key) {
 	due := func() bool {
-		p, ok := s.orders[byExpiry].first()
-		return ok && p.key <= uint64(max(0, now.Unix()))
+		p, ok := s.orders[byExpiry].First()
+		return ok && p.Key <= uint64(max(0, now.Unix()))
 	}
 	s.mu.RLock()
 	any := due()
@@ -458,9 +458,9 @@ func (s *columnStore) expire(now time.Time) (left []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for due() {
-		p, _ := s.orders[byExpiry].first()
-		left = append(left, s.ids[p.slot])
-		s.take(s.ids[p.slot])
+		p, _ := s.orders[byExpiry].First()
+		left = append(left, s.ids[p.Slot])
+		s.take(s.ids[p.Slot])
 	}
 	return left
 }
@@ -491,13 +491,13 @@ func (s *columnStore) same(other *columnStore) error {
 		}
 	}
 	for i := range s.orders {
-		if s.orders[i].size != len(s.slots) {
-			return fmt.Errorf("order list %d holds %d, want %d", i, s.orders[i].size, len(s.slots))
+		if s.orders[i].Size != len(s.slots) {
+			return fmt.Errorf("order list %d holds %d, want %d", i, s.orders[i].Size, len(s.slots))
 		}
-		n, last := 0, place{}
-		for _, r := range s.orders[i].runs {
+		n, last := 0, Place{}
+		for _, r := range s.orders[i].Runs {
 			for _, p := range r {
-				if p != s.placeOf(i, p.slot) || n > 0 && s.orders[i].compare(last, p) >= 0 {
+				if p != s.placeOf(i, p.Slot) || n > 0 && s.orders[i].Compare(last, p) >= 0 {
 					return fmt.Errorf("order list %d is out of order at %d", i, n)
 				}
 				last = p

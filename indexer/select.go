@@ -260,7 +260,7 @@ func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []hi
 		return nil
 	}
 	// Walking the order pays where the selection is dense in it.
-	if total := s.orders[how.order].size; n > 2048 && n/limit > total/n {
+	if total := s.orders[how.order].Size; n > 2048 && n/limit > total/n {
 		if hits, ok := s.walk(q, sel, after, limit, 8*limit*(total/n+1)); ok {
 			return hits
 		}
@@ -289,19 +289,19 @@ func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps in
 	order := &s.orders[how.order]
 	var hits []hit
 	ok := true
-	visit := func(wantUnknown bool) func(place) bool {
-		return func(p place) bool {
-			if (p.key == unknownKey) != wantUnknown {
+	visit := func(wantUnknown bool) func(Place) bool {
+		return func(p Place) bool {
+			if (p.Key == unknownKey) != wantUnknown {
 				return false
 			}
 			if steps--; steps < 0 {
 				ok = false
 				return false
 			}
-			if !sel.has(p.slot) {
+			if !sel.has(p.Slot) {
 				return true
 			}
-			m := mark{key: p.key, id: s.ids[p.slot]}
+			m := mark{key: p.Key, id: s.ids[p.Slot]}
 			if after != nil && !behind(how.descending, m, *after) {
 				return true
 			}
@@ -311,9 +311,9 @@ func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps in
 	}
 	from := func(key uint64, prefix uint32, wantUnknown bool) {
 		if how.descending {
-			order.descend(key, prefix, visit(wantUnknown))
+			order.Descend(key, prefix, visit(wantUnknown))
 		} else {
-			order.ascend(key, prefix, visit(wantUnknown))
+			order.Ascend(key, prefix, visit(wantUnknown))
 		}
 	}
 	var prefix uint32

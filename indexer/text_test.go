@@ -172,46 +172,6 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// TestSorted compares the sorted runs with a plain sorted slice.
-func TestSorted(t *testing.T) {
-	r := newRand(t)
-	s := sorted{tie: func(a, b uint32) int { return int(a) - int(b) }}
-	var plain []place
-	compare := func(a, b place) int { return s.compare(a, b) }
-	for step := range 20_000 {
-		p := place{uint64(r.IntN(500)), uint32(r.IntN(3)), uint32(step)}
-		if r.IntN(3) > 0 || len(plain) == 0 {
-			s.insert(p)
-			at, _ := slices.BinarySearchFunc(plain, p, compare)
-			plain = slices.Insert(plain, at, p)
-		} else {
-			at := r.IntN(len(plain))
-			s.remove(plain[at])
-			plain = slices.Delete(plain, at, at+1)
-		}
-		if step%500 != 0 {
-			continue
-		}
-		key, prefix := uint64(r.IntN(520)), uint32(r.IntN(3))
-		var up, down []place
-		s.ascend(key, prefix, func(p place) bool { up = append(up, p); return true })
-		s.descend(key, prefix, func(p place) bool { down = append(down, p); return true })
-		var wantUp, wantDown []place
-		for _, p := range plain {
-			if p.key > key || p.key == key && p.prefix >= prefix {
-				wantUp = append(wantUp, p)
-			}
-			if p.key < key || p.key == key && p.prefix <= prefix {
-				wantDown = append(wantDown, p)
-			}
-		}
-		slices.Reverse(wantDown)
-		if !slices.Equal(up, wantUp) || !slices.Equal(down, wantDown) || s.size != len(plain) {
-			t.Fatalf("step %d: runs and slice differ from %d/%d", step, key, prefix)
-		}
-	}
-}
-
 // TestDamagedStoresGrowAgain: a store that cannot be read is deleted and comes
 // back from the log.
 func TestDamagedStoresGrowAgain(t *testing.T) {
