@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/sorted"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -77,7 +78,7 @@ type columnStore struct {
 	authors, fiats, platforms, networks, names, methodNames dict
 	sets                                                    setDict
 
-	orders [numOrders]List
+	orders [numOrders]sorted.List
 }
 
 func newColumnStore() *columnStore {
@@ -210,7 +211,7 @@ type item struct {
 
 // put places an order's newest version, or takes the order off when that is
 // not live at now. The caller holds mu for writing.
-func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p Place)) {
+func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sorted.Place)) {
 	if !it.r.liveAt(now) {
 		s.take(it.key)
 		return
@@ -339,8 +340,8 @@ func stretch[T any](column []T, size int) []T {
 }
 
 // placeOf says where a slot stands in one of the orders.
-func (s *columnStore) placeOf(order int, slot uint32) Place {
-	return Place{Key: s.keyAt(order, slot), Slot: slot, Prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
+func (s *columnStore) placeOf(order int, slot uint32) sorted.Place {
+	return sorted.Place{Key: s.keyAt(order, slot), Slot: slot, Prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
 }
 
 func (s *columnStore) keyAt(order int, slot uint32) uint64 {
@@ -414,7 +415,7 @@ func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []K
 		s.mu.Lock()
 		for _, it := range part {
 			_, was := s.slots[it.key]
-			s.put(it, now, func(order int, p Place) { s.orders[order].Insert(p) })
+			s.put(it, now, func(order int, p sorted.Place) { s.orders[order].Insert(p) })
 			if _, is := s.slots[it.key]; was && !is {
 				left = append(left, it.key)
 			}
@@ -433,9 +434,9 @@ func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []K
 func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var places [numOrders][]Place
+	var places [numOrders][]sorted.Place
 	items(func(it item) {
-		s.put(it, now, func(order int, p Place) { places[order] = append(places[order], p) })
+		s.put(it, now, func(order int, p sorted.Place) { places[order] = append(places[order], p) })
 	})
 	for i := range places {
 		s.orders[i].Fill(places[i])
@@ -494,7 +495,7 @@ func (s *columnStore) same(other *columnStore) error {
 		if s.orders[i].Size != len(s.slots) {
 			return fmt.Errorf("order list %d holds %d, want %d", i, s.orders[i].Size, len(s.slots))
 		}
-		n, last := 0, Place{}
+		n, last := 0, sorted.Place{}
 		for _, r := range s.orders[i].Runs {
 			for _, p := range r {
 				if p != s.placeOf(i, p.Slot) || n > 0 && s.orders[i].Compare(last, p) >= 0 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/sorted"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -289,8 +290,8 @@ func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps in
 	order := &s.orders[how.order]
 	var hits []hit
 	ok := true
-	visit := func(wantUnknown bool) func(Place) bool {
-		return func(p Place) bool {
+	visit := func(wantUnknown bool) func(sorted.Place) bool {
+		return func(p sorted.Place) bool {
 			if (p.Key == unknownKey) != wantUnknown {
 				return false
 			}

@@ -1,4 +1,4 @@
-package indexer
+package sorted
 
 import (
 	"math/rand/v2"
