@@ -27,7 +27,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := asked(q.Text)
+	wanted := Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
 		return &Answer{Facets: newFacets()}, nil // signs alone find nothing
 	}
@@ -92,7 +92,7 @@ func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = word{w, currenciesOf(w), x.book.authors.Load().named(w), described}
+		out[i] = word{w, CurrenciesOf(w), x.book.authors.Load().named(w), described}
 	}
 	return out, nil
 }

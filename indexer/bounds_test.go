@@ -11,27 +11,6 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// longRuns is a text of n bytes made of runs that are longer than a word may be,
-// in letters that stay outside of ASCII when folded.
-func longRuns(n int) string {
-	run := strings.Repeat("ж", maxWord+1) + " "
-	return strings.Repeat(run, n/len(run)+1)[:n/len(run)*len(run)]
-}
-
-// TestWordsAreLinear: the words of 120 kB of long runs took 3 s when each run
-// folded the rest of the text again.
-func TestWordsAreLinear(t *testing.T) {
-	text := longRuns(120_000)
-	few, many := fastest(func() { words(nil, longRuns(12_000)) }), fastest(func() { words(nil, text) })
-	if many > 40*few { // ten times the text
-		t.Errorf("the words of 12,000 bytes took %v, those of %d bytes %v", few, len(text), many)
-	}
-	got := words(nil, text)
-	if want := strings.Repeat("ж", maxWord); len(got) != len(text)/(2*(maxWord+1)+1) || slices.ContainsFunc(got, func(w string) bool { return w != want }) {
-		t.Errorf("%d words of %q..., want %d of %q", len(got), got[0], len(text)/(2*(maxWord+1)+1), want)
-	}
-}
-
 // TestQuestionsAreBounded: a question is refused beyond its bound and looks at
 // maxAsked words.
 func TestQuestionsAreBounded(t *testing.T) {
@@ -39,11 +18,11 @@ func TestQuestionsAreBounded(t *testing.T) {
 	for i := range 20_000 {
 		many = append(many, fmt.Sprintf("w%d", i))
 	}
-	if got := asked(strings.Join(many, " ")); !slices.Equal(got, many[:maxAsked]) {
+	if got := Asked(strings.Join(many, " ")); !slices.Equal(got, many[:MaxAsked]) {
 		t.Errorf("asked looks at %d words: %q", len(got), got)
 	}
 	short, long := strings.Join(many[:2000], " "), strings.Join(many, " ")
-	if few, all := fastest(func() { asked(short) }), fastest(func() { asked(long) }); all > 40*few {
+	if few, all := fastest(func() { Asked(short) }), fastest(func() { Asked(long) }); all > 40*few {
 		t.Errorf("a question of 2,000 words took %v, of %d words %v", few, len(many), all)
 	}
 	x := openTest(t, newMemLog(), newClock(), "")
@@ -101,5 +80,26 @@ func TestDistinctNamesAreBounded(t *testing.T) {
 	d.remove(first, 0, 1)
 	if again := d.add("d", "", 3, 1); d.names[again] != "d" {
 		t.Errorf("the room that is free again holds %q, want d", d.names[again])
+	}
+}
+
+// longRuns is a text of n bytes made of runs that are longer than a word may be,
+// in letters that stay outside of ASCII when folded.
+func longRuns(n int) string {
+	run := strings.Repeat("ж", maxWord+1) + " "
+	return strings.Repeat(run, n/len(run)+1)[:n/len(run)*len(run)]
+}
+
+// TestWordsAreLinear: the words of 120 kB of long runs took 3 s when each run
+// folded the rest of the text again.
+func TestWordsAreLinear(t *testing.T) {
+	text := longRuns(120_000)
+	few, many := fastest(func() { Split(nil, longRuns(12_000)) }), fastest(func() { Split(nil, text) })
+	if many > 40*few { // ten times the text
+		t.Errorf("the words of 12,000 bytes took %v, those of %d bytes %v", few, len(text), many)
+	}
+	got := Split(nil, text)
+	if want := strings.Repeat("ж", maxWord); len(got) != len(text)/(2*(maxWord+1)+1) || slices.ContainsFunc(got, func(w string) bool { return w != want }) {
+		t.Errorf("%d words of %q..., want %d of %q", len(got), got[0], len(text)/(2*(maxWord+1)+1), want)
 	}
 }

@@ -28,7 +28,7 @@ var currencyWords = sync.OnceValue(func() []currencyWord {
 			continue
 		}
 		code, rest, _ := strings.Cut(line, "|")
-		for _, w := range words(nil, code+" "+rest) {
+		for _, w := range Split(nil, code+" "+rest) {
 			if _, common := slices.BinarySearch(sortedJoins, w); common {
 				continue
 			}
@@ -46,9 +46,9 @@ var currencyWords = sync.OnceValue(func() []currencyWord {
 	return out
 })
 
-// currenciesOf gives the codes that a folded word, or the beginning of one,
+// CurrenciesOf gives the codes that a folded word, or the beginning of one,
 // stands for: "venez" is VED and VES. One or two letters stand for nothing.
-func currenciesOf(word string) []string {
+func CurrenciesOf(word string) []string {
 	if len(word) < 3 {
 		return nil
 	}

@@ -49,7 +49,7 @@ var ErrNoInstance = errors.New("the key has published no info event")
 // most 500 other authors of orders, those with most orders. With spam, keys in
 // quarantine are among them.
 func (x *Index) Instances(ctx context.Context, text string, spam bool) ([]*Instance, []Publisher, error) {
-	instances, publishers := x.book.authors.Load().list(asked(text), x.cfg.Now())
+	instances, publishers := x.book.authors.Load().list(Asked(text), x.cfg.Now())
 	mod, err := x.moderation(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -99,7 +99,7 @@ func (s *authors) list(wanted []string, now time.Time) ([]*Instance, []Publisher
 	publishers := []Publisher{}
 	for pubkey, a := range s.byKey {
 		if a.Info != nil {
-			if allBegin(a.words, wanted) {
+			if AllBegin(a.words, wanted) {
 				instances = append(instances, a.instance(pubkey, s.note(pubkey, "", now)))
 			}
 			continue

@@ -259,7 +259,7 @@ func parsePercent(to **float64, value string) error {
 
 // addMethod takes a method as a whole: it may hold commas.
 func (q *Query) addMethod(value string) error {
-	if len(words(nil, value)) == 0 {
+	if len(Split(nil, value)) == 0 {
 		return fmt.Errorf("%q has no letters or digits", value)
 	}
 	if len(q.Method) >= maxValues {

@@ -190,9 +190,9 @@ func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	s.seen(a, r.RelaysAt, r.RelaysAt)
 	a.words = nil
 	if r.Info != nil {
-		a.words = words(a.words, r.Info.Name)
+		a.words = Split(a.words, r.Info.Name)
 		if p := r.Profile; p != nil {
-			a.words = words(words(words(a.words, p.Name), p.DisplayName), p.About)
+			a.words = Split(Split(Split(a.words, p.Name), p.DisplayName), p.About)
 		}
 		a.words = a.words[:min(len(a.words), maxInstanceWords)]
 	}
@@ -285,7 +285,7 @@ func (s *authors) named(w string) []string {
 	defer s.mu.RUnlock()
 	var out []string
 	for pubkey, a := range s.infos {
-		if anyBegins(a.words, w) {
+		if AnyBegins(a.words, w) {
 			out = append(out, pubkey)
 		}
 	}
@@ -299,7 +299,7 @@ func (s *authors) matching(wanted []string) []string {
 	defer s.mu.RUnlock()
 	var out []string
 	for pubkey, a := range s.infos {
-		if allBegin(a.words, wanted) {
+		if AllBegin(a.words, wanted) {
 			out = append(out, pubkey)
 		}
 	}

@@ -41,9 +41,9 @@ func (q *Query) matches(v *Version, now time.Time) bool {
 
 func (q *Query) methodMatches(methods []string) bool {
 	for _, ask := range q.Method {
-		wanted := asked(ask)
+		wanted := Asked(ask)
 		for _, m := range methods {
-			if allBegin(methodWords(nil, m), wanted) {
+			if AllBegin(methodWords(nil, m), wanted) {
 				return true
 			}
 		}
@@ -59,7 +59,7 @@ func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool 
 	}
 	text := orderWords(o)
 	for _, w := range wanted {
-		if !anyBegins(text, w) && !anyBegins(instanceWords, w) && !slices.Contains(currenciesOf(w), o.Fiat) {
+		if !AnyBegins(text, w) && !AnyBegins(instanceWords, w) && !slices.Contains(CurrenciesOf(w), o.Fiat) {
 			return false
 		}
 	}
@@ -73,9 +73,9 @@ func orderWords(o *mostro.Order) []string {
 	for _, m := range o.Methods {
 		out = methodWords(out, m)
 	}
-	out = words(out, o.Description)
-	out = words(out, o.InstanceName)
-	return words(out, o.Fiat)
+	out = Split(out, o.Description)
+	out = Split(out, o.InstanceName)
+	return Split(out, o.Fiat)
 }
 
 // markOf gives the place of an order in the query's order of results.

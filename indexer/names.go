@@ -64,7 +64,7 @@ func canonicalWords(name string) []string {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(cut(name, maxNameBytes), ""))
+	}, strings.ToValidUTF8(Cut(name, maxNameBytes), ""))
 	var out []string
 	// Capital and small letters have different look-alikes, so both are mapped.
 	name = confusables.Skeleton(norm.NFKC.String(name))

@@ -31,7 +31,7 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	if none || f.LimitZero {
 		return nil, nil
 	}
-	wanted := asked(q.Text)
+	wanted := Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
 		return nil, nil
 	}

@@ -392,8 +392,8 @@ type searchToken struct {
 
 // splitSearch parts a search string at spaces outside of double quotes.
 func splitSearch(s string) []searchToken {
-	if len(s) > maxSearch {
-		s = s[:maxSearch]
+	if len(s) > MaxText {
+		s = s[:MaxText]
 	}
 	var out []searchToken
 	var b strings.Builder
@@ -423,9 +423,6 @@ func splitSearch(s string) []searchToken {
 	flush()
 	return out
 }
-
-// maxSearch bounds a NIP-50 search string; what is behind is not read.
-const maxSearch = 4096
 
 // mark is a position in a sorted list: the sort key and the order's Key, behind
 // the class where the list has classes.

@@ -189,7 +189,7 @@ func (d *searchDoc) fill(doc *document.Document) {
 		doc.AddField(document.NewTextFieldCustom(field, nil, []byte(textOf(all)), lean, spaced{}))
 	}
 	if !d.gone {
-		addWords(fieldDescription, words(nil, o.Description))
+		addWords(fieldDescription, Split(nil, o.Description))
 		return
 	}
 	addWords(fieldText, orderWords(o))
@@ -471,7 +471,7 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 	defer func() { err = errors.Join(err, dict.Close()) }()
 	var wanted [][]string
 	for _, ask := range asks {
-		wanted = append(wanted, asked(ask))
+		wanted = append(wanted, Asked(ask))
 	}
 	var buf []string
 	for {
@@ -483,7 +483,7 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 			if !mayHold(entry.Term, w) {
 				continue
 			}
-			if buf = methodWords(buf[:0], entry.Term); allBegin(buf, w) {
+			if buf = methodWords(buf[:0], entry.Term); AllBegin(buf, w) {
 				out = append(out, entry.Term)
 				break
 			}

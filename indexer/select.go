@@ -235,7 +235,7 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 	var all []*roaring.Bitmap
 	for _, ask := range asks {
-		for _, id := range s.methodNames.lexicon.findAll(asked(ask)) {
+		for _, id := range s.methodNames.lexicon.findAll(Asked(ask)) {
 			all = append(all, s.methodNames.bits[id])
 		}
 	}

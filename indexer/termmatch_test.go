@@ -34,8 +34,8 @@ func TestLexicon(t *testing.T) {
 		ask := []string{"b", "ban", "banco", "mo", "movil", "pago", "zz", "x"}[r.IntN(8)]
 		var wantBegun, wantWhole []uint32
 		for id, name := range names {
-			all := words(nil, name)
-			if anyBegins(all, ask) {
+			all := Split(nil, name)
+			if AnyBegins(all, ask) {
 				wantBegun = append(wantBegun, id)
 			}
 			if slices.Contains(all, ask) {
@@ -162,8 +162,8 @@ func BenchmarkFind(b *testing.B) {
 	}, now)
 	for _, text := range []string{"transferencia", "banco", "pago movil", "mi banco 77", "b"} {
 		var all []word
-		for _, w := range asked(text) {
-			all = append(all, word{text: w, codes: currenciesOf(w)})
+		for _, w := range Asked(text) {
+			all = append(all, word{text: w, codes: CurrenciesOf(w)})
 		}
 		b.Run(strings.ReplaceAll(text, " ", "_"), func(b *testing.B) {
 			q := Query{Open: OpenAny}

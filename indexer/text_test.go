@@ -9,60 +9,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-func TestFold(t *testing.T) {
-	for in, want := range map[string]string{
-		"Pago Móvil": "pago movil", "Depósito": "deposito", "CÓDIGOS": "codigos", "Straße": "strasse", "Ørsted": "orsted", "Đồng": "dong",
-		"İstanbul": "istanbul", "São Tomé": "sao tome", "ＰＩＸ": "pix", "plain": "plain", "½": "1⁄2", "ﬁat": "fiat",
-	} {
-		if got := Fold(in); got != want {
-			t.Errorf("Fold(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
-func TestWords(t *testing.T) {
-	for in, want := range map[string]string{
-		"QR Santander, BBVA": "qr|santander|bbva", "USDT - TRC20": "usdt|trc20", "支付宝 Alipay": "支|付|宝|alipay", "🇪🇸": "", "": "",
-		"a_b.c": "a|b|c", strings.Repeat("x", 60) + " y": strings.Repeat("x", maxWord) + "|y",
-	} {
-		if got := strings.Join(words(nil, in), "|"); got != want {
-			t.Errorf("words(%q) = %q, want %q", in, got, want)
-		}
-	}
-	if got := asked("banco de Venezuela banco"); !slices.Equal(got, []string{"banco", "venezuela"}) {
-		t.Errorf("asked gives %q", got)
-	}
-	if got := asked("de la"); !slices.Equal(got, []string{"de", "la"}) {
-		t.Errorf("asked of joins alone gives %q", got)
-	}
-}
-
-func TestCountryAndLanguageWords(t *testing.T) {
-	for ask, code := range map[string]string{
-		"venezuela": "VES", "bolívares": "VES", "euro": "EUR", "España": "EUR", "brasil": "BRL", "portugués": "BRL", "português": "MZN", "Portuguese": "BRL",
-		"japon": "JPY", "colombia": "COP", "reales": "BRL", "cuba": "MLC", "costa": "CRC", "suíça": "CHF", "german": "EUR", "usd": "USD", "libra": "GBP", "México": "MXN",
-	} {
-		if got := currenciesOf(Fold(ask)); !slices.Contains(got, code) {
-			t.Errorf("%q stands for %v, want %s among them", ask, got, code)
-		}
-	}
-	for _, ask := range []string{"de", "zelle", "xx", "sepia"} {
-		if got := currenciesOf(ask); len(got) != 0 {
-			t.Errorf("%q stands for %v", ask, got)
-		}
-	}
-	for _, code := range currencyCodes() {
-		if len(code) < 3 || strings.ToUpper(code) != code {
-			t.Errorf("%q is no currency code", code)
-		}
-	}
-}
 
 func TestParseSearch(t *testing.T) {
 	one := func(f float64) *float64 { return &f }
@@ -103,7 +53,7 @@ func FuzzParseSearch(f *testing.F) {
 				t.Errorf("%q gives an impossible span", s)
 			}
 		}
-		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(asked(q.Text)) > maxAsked {
+		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(Asked(q.Text)) > MaxAsked {
 			t.Errorf("%q is not bounded", s)
 		}
 		q.matches(&Version{Order: mostro.Order{Methods: []string{s}}}, time.Unix(t0, 0))
@@ -128,27 +78,6 @@ func FuzzParseQuery(f *testing.F) {
 		}
 		if m, err := q.after(); err != nil || m != nil && q.cursorAt(*m) == "" {
 			t.Errorf("%q: cursor: %v", s, err)
-		}
-	})
-}
-
-// FuzzWords: what is asked in the words of a text finds the text.
-func FuzzWords(f *testing.F) {
-	for _, s := range []string{"Pago Móvil", "ß ﬁ İ", "支付宝", "a\u0301b", "\xff", "\xf0Ū"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		have := words(nil, s)
-		for _, w := range have {
-			if w == "" || utf8.RuneCountInString(w) > maxWord || strings.ContainsAny(w, " \x00") {
-				t.Errorf("%q holds the word %q", s, w)
-			}
-		}
-		if !allBegin(have, asked(s)) {
-			t.Errorf("%q is not found by itself: %q, %q", s, have, asked(s))
-		}
-		if got := words(nil, strings.Join(have, " ")); !slices.Equal(got, have) {
-			t.Errorf("words of words of %q: %q, then %q", s, have, got)
 		}
 	})
 }

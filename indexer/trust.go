@@ -82,7 +82,7 @@ func (m *mark) seenBy(class uint8, descending bool) *mark {
 func (w *work) goesBy(e *mostro.Entry, names ...string) error {
 	pubkey := e.Event.PubKey
 	for _, name := range names {
-		if name = strings.TrimSpace(cut(name, maxNameBytes)); name == "" {
+		if name = strings.TrimSpace(Cut(name, maxNameBytes)); name == "" {
 			continue
 		}
 		uses, held := w.names[pubkey]

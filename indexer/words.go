@@ -48,10 +48,10 @@ func Fold(s string) string {
 	return b.String()
 }
 
-// words appends the folded words of a text: runs of letters and digits.
+// Split appends the folded words of a text: runs of letters and digits.
 // Writings without spaces return one word a character. Signs and emoji part
 // words and are none. The time is linear in the length of the text.
-func words(dst []string, text string) []string {
+func Split(dst []string, text string) []string {
 	folded := Fold(text)
 	start, runes := -1, 0
 	skip := false // the rest of a run that is longer than maxWord
@@ -93,8 +93,8 @@ func words(dst []string, text string) []string {
 	return dst
 }
 
-// cut returns the beginning of s, at most n bytes, without a torn character.
-func cut(s string, n int) string {
+// Cut returns the beginning of s, at most n bytes, without a torn character.
+func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
@@ -108,21 +108,21 @@ func cut(s string, n int) string {
 // that has others.
 var joins = []string{"a", "and", "com", "con", "da", "das", "de", "del", "do", "dos", "e", "el", "em", "en", "for", "in", "la", "las", "los", "of", "o", "os", "para", "the", "with", "y"}
 
-// maxAsked bounds the words of one question.
-const maxAsked = 16
+// MaxAsked bounds the words of one question.
+const MaxAsked = 16
 
-// asked returns the distinct words of a question, in order. Only the first
+// Asked returns the distinct words of a question, in order. Only the first
 // maxSearch bytes and maxAsked words are looked at.
-func asked(text string) []string {
-	all := words(nil, cut(text, maxSearch))
-	out := make([]string, 0, maxAsked)
+func Asked(text string) []string {
+	all := Split(nil, Cut(text, MaxText))
+	out := make([]string, 0, MaxAsked)
 	for _, skipJoins := range []bool{true, false} {
 		for _, w := range all {
 			_, common := slices.BinarySearch(sortedJoins, w)
 			if common && skipJoins || slices.Contains(out, w) {
 				continue
 			}
-			if out = append(out, w); len(out) == maxAsked {
+			if out = append(out, w); len(out) == MaxAsked {
 				return out
 			}
 		}
@@ -135,17 +135,20 @@ func asked(text string) []string {
 
 var sortedJoins = slices.Sorted(slices.Values(joins))
 
-// anyBegins says whether one of the words begins with prefix.
-func anyBegins(have []string, prefix string) bool {
+// AnyBegins says whether one of the words begins with prefix.
+func AnyBegins(have []string, prefix string) bool {
 	return slices.ContainsFunc(have, func(w string) bool { return strings.HasPrefix(w, prefix) })
 }
 
-// allBegin says whether each asked word is the beginning of one of the words.
-func allBegin(have, wanted []string) bool {
+// AllBegin says whether each asked word is the beginning of one of the words.
+func AllBegin(have, wanted []string) bool {
 	for _, w := range wanted {
-		if !anyBegins(have, w) {
+		if !AnyBegins(have, w) {
 			return false
 		}
 	}
 	return true
 }
+
+// MaxText bounds a NIP-50 search string; what is behind is not read.
+const MaxText = 4096
