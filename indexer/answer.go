@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/words"
 )
 
 // Answer is one page of orders.
@@ -27,7 +28,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := Asked(q.Text)
+	wanted := words.Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
 		return &Answer{Facets: newFacets()}, nil // signs alone find nothing
 	}
@@ -92,7 +93,7 @@ func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = word{w, CurrenciesOf(w), x.book.authors.Load().named(w), described}
+		out[i] = word{w, words.CurrenciesOf(w), x.book.authors.Load().named(w), described}
 	}
 	return out, nil
 }

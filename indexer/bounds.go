@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -28,9 +29,9 @@ const (
 // with other readers, so slices are replaced, not written to.
 func boundOrder(o *mostro.Order) {
 	for _, s := range []*string{&o.Platform, &o.InstanceName, &o.RawStatus, &o.Network, &o.MakerName, &o.Geohash} {
-		*s = Cut(*s, maxNameBytes)
+		*s = words.Cut(*s, maxNameBytes)
 	}
-	o.Description = Cut(o.Description, maxDescriptionBytes)
+	o.Description = words.Cut(o.Description, maxDescriptionBytes)
 	if len(o.Link) > maxLinkBytes {
 		o.Link = ""
 	}
@@ -51,7 +52,7 @@ func boundList(list []string, n, each, all int) []string {
 	}
 	out := make([]string, 0, n)
 	for _, s := range list[:min(len(list), n)] {
-		s = strings.Clone(strings.TrimSpace(Cut(s, min(each, all))))
+		s = strings.Clone(strings.TrimSpace(words.Cut(s, min(each, all))))
 		if all -= len(s); s != "" {
 			out = append(out, s)
 		}
@@ -61,13 +62,13 @@ func boundList(list []string, n, each, all int) []string {
 
 func boundInfo(i *mostro.Info) {
 	for _, s := range []*string{&i.Name, &i.Version, &i.Commit, &i.EscrowMode} {
-		*s = Cut(*s, maxNameBytes)
+		*s = words.Cut(*s, maxNameBytes)
 	}
-	i.CashuMintURL = Cut(i.CashuMintURL, maxLinkBytes)
+	i.CashuMintURL = words.Cut(i.CashuMintURL, maxLinkBytes)
 	if n := i.LND; n != nil {
 		bounded := *n
 		for _, s := range []*string{&bounded.Version, &bounded.Pubkey, &bounded.Commit, &bounded.Alias} {
-			*s = Cut(*s, maxNameBytes)
+			*s = words.Cut(*s, maxNameBytes)
 		}
 		for _, list := range []*[]string{&bounded.Chains, &bounded.Networks, &bounded.URIs} {
 			*list = boundList(*list, maxListed, maxNameBytes, maxDescriptionBytes)
@@ -78,9 +79,9 @@ func boundInfo(i *mostro.Info) {
 
 func boundProfile(p *mostro.Profile) {
 	for _, s := range []*string{&p.Name, &p.DisplayName, &p.NIP05, &p.LUD06, &p.LUD16} {
-		*s = Cut(*s, maxNameBytes)
+		*s = words.Cut(*s, maxNameBytes)
 	}
-	p.About = Cut(p.About, maxDescriptionBytes)
+	p.About = words.Cut(p.About, maxDescriptionBytes)
 	for _, s := range []*string{&p.Website, &p.Picture, &p.Banner} {
 		if len(*s) > maxLinkBytes {
 			*s = ""
@@ -96,6 +97,6 @@ func boundRelays(l *mostro.RelayList) {
 // methodWords returns the words by which a payment method is found.
 func methodWords(dst []string, method string) []string {
 	n := len(dst)
-	dst = Split(dst, method)
+	dst = words.Split(dst, method)
 	return dst[:min(len(dst), n+maxMethodWords)]
 }

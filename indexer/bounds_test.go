@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -18,11 +19,11 @@ func TestQuestionsAreBounded(t *testing.T) {
 	for i := range 20_000 {
 		many = append(many, fmt.Sprintf("w%d", i))
 	}
-	if got := Asked(strings.Join(many, " ")); !slices.Equal(got, many[:MaxAsked]) {
+	if got := words.Asked(strings.Join(many, " ")); !slices.Equal(got, many[:words.MaxAsked]) {
 		t.Errorf("asked looks at %d words: %q", len(got), got)
 	}
 	short, long := strings.Join(many[:2000], " "), strings.Join(many, " ")
-	if few, all := fastest(func() { Asked(short) }), fastest(func() { Asked(long) }); all > 40*few {
+	if few, all := fastest(func() { words.Asked(short) }), fastest(func() { words.Asked(long) }); all > 40*few {
 		t.Errorf("a question of 2,000 words took %v, of %d words %v", few, len(many), all)
 	}
 	x := openTest(t, newMemLog(), newClock(), "")
@@ -86,7 +87,7 @@ func TestDistinctNamesAreBounded(t *testing.T) {
 // longRuns is a text of n bytes made of runs that are longer than a word may be,
 // in letters that stay outside of ASCII when folded.
 func longRuns(n int) string {
-	run := strings.Repeat("ж", maxWord+1) + " "
+	run := strings.Repeat("ж", words.MaxWord+1) + " "
 	return strings.Repeat(run, n/len(run)+1)[:n/len(run)*len(run)]
 }
 
@@ -94,12 +95,12 @@ func longRuns(n int) string {
 // folded the rest of the text again.
 func TestWordsAreLinear(t *testing.T) {
 	text := longRuns(120_000)
-	few, many := fastest(func() { Split(nil, longRuns(12_000)) }), fastest(func() { Split(nil, text) })
+	few, many := fastest(func() { words.Split(nil, longRuns(12_000)) }), fastest(func() { words.Split(nil, text) })
 	if many > 40*few { // ten times the text
 		t.Errorf("the words of 12,000 bytes took %v, those of %d bytes %v", few, len(text), many)
 	}
-	got := Split(nil, text)
-	if want := strings.Repeat("ж", maxWord); len(got) != len(text)/(2*(maxWord+1)+1) || slices.ContainsFunc(got, func(w string) bool { return w != want }) {
-		t.Errorf("%d words of %q..., want %d of %q", len(got), got[0], len(text)/(2*(maxWord+1)+1), want)
+	got := words.Split(nil, text)
+	if want := strings.Repeat("ж", words.MaxWord); len(got) != len(text)/(2*(words.MaxWord+1)+1) || slices.ContainsFunc(got, func(w string) bool { return w != want }) {
+		t.Errorf("%d words of %q..., want %d of %q", len(got), got[0], len(text)/(2*(words.MaxWord+1)+1), want)
 	}
 }

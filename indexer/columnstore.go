@@ -13,6 +13,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/mostrodex/mostrodex/indexer/sorted"
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -254,7 +255,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 	s.named[slot] = s.names.add(o.InstanceName, "", slot, status)
 	members := make([]uint32, 0, len(o.Methods))
 	for _, m := range o.Methods {
-		id := s.methodNames.add(Fold(m), m, slot, status)
+		id := s.methodNames.add(words.Fold(m), m, slot, status)
 		if !slices.Contains(members, id) {
 			members = append(members, id)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -49,7 +50,7 @@ var ErrNoInstance = errors.New("the key has published no info event")
 // most 500 other authors of orders, those with most orders. With spam, keys in
 // quarantine are among them.
 func (x *Index) Instances(ctx context.Context, text string, spam bool) ([]*Instance, []Publisher, error) {
-	instances, publishers := x.book.authors.Load().list(Asked(text), x.cfg.Now())
+	instances, publishers := x.book.authors.Load().list(words.Asked(text), x.cfg.Now())
 	mod, err := x.moderation(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -99,7 +100,7 @@ func (s *authors) list(wanted []string, now time.Time) ([]*Instance, []Publisher
 	publishers := []Publisher{}
 	for pubkey, a := range s.byKey {
 		if a.Info != nil {
-			if AllBegin(a.words, wanted) {
+			if words.AllBegin(a.words, wanted) {
 				instances = append(instances, a.instance(pubkey, s.note(pubkey, "", now)))
 			}
 			continue

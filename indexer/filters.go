@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -259,7 +260,7 @@ func parsePercent(to **float64, value string) error {
 
 // addMethod takes a method as a whole: it may hold commas.
 func (q *Query) addMethod(value string) error {
-	if len(Split(nil, value)) == 0 {
+	if len(words.Split(nil, value)) == 0 {
 		return fmt.Errorf("%q has no letters or digits", value)
 	}
 	if len(q.Method) >= maxValues {
@@ -272,7 +273,7 @@ func (q *Query) addMethod(value string) error {
 // foldedMethods returns an order's methods as they are counted, each once.
 func foldedMethods(o *mostro.Order) (out []string) {
 	for _, m := range o.Methods {
-		if folded := Fold(m); !slices.Contains(out, folded) {
+		if folded := words.Fold(m); !slices.Contains(out, folded) {
 			out = append(out, folded)
 		}
 	}

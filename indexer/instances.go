@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -190,9 +191,9 @@ func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	s.seen(a, r.RelaysAt, r.RelaysAt)
 	a.words = nil
 	if r.Info != nil {
-		a.words = Split(a.words, r.Info.Name)
+		a.words = words.Split(a.words, r.Info.Name)
 		if p := r.Profile; p != nil {
-			a.words = Split(Split(Split(a.words, p.Name), p.DisplayName), p.About)
+			a.words = words.Split(words.Split(words.Split(a.words, p.Name), p.DisplayName), p.About)
 		}
 		a.words = a.words[:min(len(a.words), maxInstanceWords)]
 	}
@@ -285,7 +286,7 @@ func (s *authors) named(w string) []string {
 	defer s.mu.RUnlock()
 	var out []string
 	for pubkey, a := range s.infos {
-		if AnyBegins(a.words, w) {
+		if words.AnyBegins(a.words, w) {
 			out = append(out, pubkey)
 		}
 	}
@@ -299,7 +300,7 @@ func (s *authors) matching(wanted []string) []string {
 	defer s.mu.RUnlock()
 	var out []string
 	for pubkey, a := range s.infos {
-		if AllBegin(a.words, wanted) {
+		if words.AllBegin(a.words, wanted) {
 			out = append(out, pubkey)
 		}
 	}

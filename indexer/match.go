@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -41,9 +42,9 @@ func (q *Query) matches(v *Version, now time.Time) bool {
 
 func (q *Query) methodMatches(methods []string) bool {
 	for _, ask := range q.Method {
-		wanted := Asked(ask)
+		wanted := words.Asked(ask)
 		for _, m := range methods {
-			if AllBegin(methodWords(nil, m), wanted) {
+			if words.AllBegin(methodWords(nil, m), wanted) {
 				return true
 			}
 		}
@@ -59,7 +60,7 @@ func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool 
 	}
 	text := orderWords(o)
 	for _, w := range wanted {
-		if !AnyBegins(text, w) && !AnyBegins(instanceWords, w) && !slices.Contains(CurrenciesOf(w), o.Fiat) {
+		if !words.AnyBegins(text, w) && !words.AnyBegins(instanceWords, w) && !slices.Contains(words.CurrenciesOf(w), o.Fiat) {
 			return false
 		}
 	}
@@ -73,9 +74,9 @@ func orderWords(o *mostro.Order) []string {
 	for _, m := range o.Methods {
 		out = methodWords(out, m)
 	}
-	out = Split(out, o.Description)
-	out = Split(out, o.InstanceName)
-	return Split(out, o.Fiat)
+	out = words.Split(out, o.Description)
+	out = words.Split(out, o.InstanceName)
+	return words.Split(out, o.Fiat)
 }
 
 // markOf gives the place of an order in the query's order of results.

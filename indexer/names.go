@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mtibben/confusables"
 	"golang.org/x/text/unicode/norm"
 )
@@ -64,11 +65,11 @@ func canonicalWords(name string) []string {
 			return -1
 		}
 		return r
-	}, strings.ToValidUTF8(Cut(name, maxNameBytes), ""))
+	}, strings.ToValidUTF8(words.Cut(name, maxNameBytes), ""))
 	var out []string
 	// Capital and small letters have different look-alikes, so both are mapped.
 	name = confusables.Skeleton(norm.NFKC.String(name))
-	name = Fold(confusables.Skeleton(Fold(name)))
+	name = words.Fold(confusables.Skeleton(words.Fold(name)))
 	for _, w := range strings.FieldsFunc(name, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("|!@$", r)
 	}) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -31,7 +32,7 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	if none || f.LimitZero {
 		return nil, nil
 	}
-	wanted := Asked(q.Text)
+	wanted := words.Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
 		return nil, nil
 	}

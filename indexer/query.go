@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -392,8 +393,8 @@ type searchToken struct {
 
 // splitSearch parts a search string at spaces outside of double quotes.
 func splitSearch(s string) []searchToken {
-	if len(s) > MaxText {
-		s = s[:MaxText]
+	if len(s) > words.MaxText {
+		s = s[:words.MaxText]
 	}
 	var out []searchToken
 	var b strings.Builder

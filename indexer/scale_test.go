@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -199,7 +200,7 @@ func TestScale(t *testing.T) {
 			return fmt.Sprintf("fiat=%s&fiat_amount=%d&max_premium=%d&sort=premium", marketFiats[r.IntN(len(marketFiats))], 20+r.IntN(300), r.IntN(8))
 		}},
 		{"method", func(r *rand.Rand) string {
-			return "method=" + strings.ReplaceAll(Fold(marketMethods[r.IntN(len(marketMethods))]), " ", "+")
+			return "method=" + strings.ReplaceAll(words.Fold(marketMethods[r.IntN(len(marketMethods))]), " ", "+")
 		}},
 		{"instance", func(r *rand.Rand) string { return "instance=" + pubkeyOf(r.IntN(300)) }},
 		{"side alone", func(r *rand.Rand) string { return "side=buy&sort=-premium" }},

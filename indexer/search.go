@@ -21,6 +21,7 @@ import (
 	"github.com/blevesearch/bleve/v2/search"
 	"github.com/blevesearch/bleve/v2/search/query"
 	index "github.com/blevesearch/bleve_index_api"
+	"github.com/mostrodex/mostrodex/indexer/words"
 )
 
 // The fields of a search document. A live order has none but the first, and no
@@ -189,7 +190,7 @@ func (d *searchDoc) fill(doc *document.Document) {
 		doc.AddField(document.NewTextFieldCustom(field, nil, []byte(textOf(all)), lean, spaced{}))
 	}
 	if !d.gone {
-		addWords(fieldDescription, Split(nil, o.Description))
+		addWords(fieldDescription, words.Split(nil, o.Description))
 		return
 	}
 	addWords(fieldText, orderWords(o))
@@ -471,7 +472,7 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 	defer func() { err = errors.Join(err, dict.Close()) }()
 	var wanted [][]string
 	for _, ask := range asks {
-		wanted = append(wanted, Asked(ask))
+		wanted = append(wanted, words.Asked(ask))
 	}
 	var buf []string
 	for {
@@ -483,7 +484,7 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 			if !mayHold(entry.Term, w) {
 				continue
 			}
-			if buf = methodWords(buf[:0], entry.Term); AllBegin(buf, w) {
+			if buf = methodWords(buf[:0], entry.Term); words.AllBegin(buf, w) {
 				out = append(out, entry.Term)
 				break
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/mostrodex/mostrodex/indexer/sorted"
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -235,7 +236,7 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 	var all []*roaring.Bitmap
 	for _, ask := range asks {
-		for _, id := range s.methodNames.lexicon.findAll(Asked(ask)) {
+		for _, id := range s.methodNames.lexicon.findAll(words.Asked(ask)) {
 			all = append(all, s.methodNames.bits[id])
 		}
 	}

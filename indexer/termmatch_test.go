@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -25,7 +26,7 @@ func TestLexicon(t *testing.T) {
 			for range 1 + r.IntN(6) {
 				name.WriteString(syllables[r.IntN(len(syllables))])
 			}
-			names[id] = Fold(name.String())
+			names[id] = words.Fold(name.String())
 			l.add(names[id], id)
 		}
 		if step%20 != 0 {
@@ -34,8 +35,8 @@ func TestLexicon(t *testing.T) {
 		ask := []string{"b", "ban", "banco", "mo", "movil", "pago", "zz", "x"}[r.IntN(8)]
 		var wantBegun, wantWhole []uint32
 		for id, name := range names {
-			all := Split(nil, name)
-			if AnyBegins(all, ask) {
+			all := words.Split(nil, name)
+			if words.AnyBegins(all, ask) {
 				wantBegun = append(wantBegun, id)
 			}
 			if slices.Contains(all, ask) {
@@ -162,8 +163,8 @@ func BenchmarkFind(b *testing.B) {
 	}, now)
 	for _, text := range []string{"transferencia", "banco", "pago movil", "mi banco 77", "b"} {
 		var all []word
-		for _, w := range Asked(text) {
-			all = append(all, word{text: w, codes: CurrenciesOf(w)})
+		for _, w := range words.Asked(text) {
+			all = append(all, word{text: w, codes: words.CurrenciesOf(w)})
 		}
 		b.Run(strings.ReplaceAll(text, " ", "_"), func(b *testing.B) {
 			q := Query{Open: OpenAny}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -53,7 +54,7 @@ func FuzzParseSearch(f *testing.F) {
 				t.Errorf("%q gives an impossible span", s)
 			}
 		}
-		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(Asked(q.Text)) > MaxAsked {
+		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(words.Asked(q.Text)) > words.MaxAsked {
 			t.Errorf("%q is not bounded", s)
 		}
 		q.matches(&Version{Order: mostro.Order{Methods: []string{s}}}, time.Unix(t0, 0))

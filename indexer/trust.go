@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -82,7 +83,7 @@ func (m *mark) seenBy(class uint8, descending bool) *mark {
 func (w *work) goesBy(e *mostro.Entry, names ...string) error {
 	pubkey := e.Event.PubKey
 	for _, name := range names {
-		if name = strings.TrimSpace(Cut(name, maxNameBytes)); name == "" {
+		if name = strings.TrimSpace(words.Cut(name, maxNameBytes)); name == "" {
 			continue
 		}
 		uses, held := w.names[pubkey]

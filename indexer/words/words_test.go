@@ -1,4 +1,4 @@
-package indexer
+package words
 
 import (
 	"slices"
@@ -21,7 +21,7 @@ func TestFold(t *testing.T) {
 func TestWords(t *testing.T) {
 	for in, want := range map[string]string{
 		"QR Santander, BBVA": "qr|santander|bbva", "USDT - TRC20": "usdt|trc20", "支付宝 Alipay": "支|付|宝|alipay", "🇪🇸": "", "": "",
-		"a_b.c": "a|b|c", strings.Repeat("x", 60) + " y": strings.Repeat("x", maxWord) + "|y",
+		"a_b.c": "a|b|c", strings.Repeat("x", 60) + " y": strings.Repeat("x", MaxWord) + "|y",
 	} {
 		if got := strings.Join(Split(nil, in), "|"); got != want {
 			t.Errorf("words(%q) = %q, want %q", in, got, want)
@@ -64,7 +64,7 @@ func FuzzWords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		have := Split(nil, s)
 		for _, w := range have {
-			if w == "" || utf8.RuneCountInString(w) > maxWord || strings.ContainsAny(w, " \x00") {
+			if w == "" || utf8.RuneCountInString(w) > MaxWord || strings.ContainsAny(w, " \x00") {
 				t.Errorf("%q holds the word %q", s, w)
 			}
 		}

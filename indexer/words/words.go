@@ -1,4 +1,7 @@
-package indexer
+// Package words takes texts apart into the words that orders are found by: folded,
+// bounded, and with the countries and languages that stand for a currency. It
+// does no I/O.
+package words
 
 import (
 	"slices"
@@ -9,9 +12,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxWord bounds a word in runes: longer runs of letters are cut, in what is
+// MaxWord bounds a word in runes: longer runs of letters are cut, in what is
 // indexed and in what is asked alike.
-const maxWord = 40
+const MaxWord = 40
 
 // letters that no decomposition takes apart.
 var spelled = map[rune]string{
@@ -84,7 +87,7 @@ func Split(dst []string, text string) []string {
 		if start < 0 {
 			start = i
 		}
-		if runes++; runes > maxWord {
+		if runes++; runes > MaxWord {
 			flush(i)
 			skip = true
 		}

@@ -1,4 +1,4 @@
-package indexer
+package words
 
 import (
 	_ "embed"
