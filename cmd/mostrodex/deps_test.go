@@ -57,6 +57,7 @@ func goList(t *testing.T, args ...string) []listed {
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
 //	relay/federation -> relay -> relay/eventlog          anyone -> internal
 //	reputation -> reputation/score   escrow -> escrow/trade
+//	indexer/web -> indexer -> indexer/words indexer/sorted
 func TestImportRules(t *testing.T) {
 	rooms := []string{"relay", "indexer", "reputation", "escrow"}
 	for _, p := range goList(t, "./...") {
@@ -129,7 +130,22 @@ func TestKeptApart(t *testing.T) {
 	}
 }
 
-// importsByFile returns the imports of every file that is not a test.
+// TestIndexKnowsNoHTTP: the index answers with values. What they look like over
+// HTTP is the business of indexer/web.
+func TestIndexKnowsNoHTTP(t *testing.T) {
+	for file, imports := range importsByFile(t) {
+		if !strings.HasPrefix(file, "indexer/") || strings.HasPrefix(file, "indexer/web/") {
+			continue
+		}
+		for _, imp := range imports {
+			if imp == "net/http" || imp == "html/template" || imp == module+"/internal/route" {
+				t.Errorf("%s imports %s, which is for indexer/web", file, imp)
+			}
+		}
+	}
+}
+
+// importsByFile gives the imports of every file that is not a test.
 func importsByFile(t *testing.T) map[string][]string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{range .CgoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`, module+"/...").Output()
@@ -170,8 +186,8 @@ func parseImports(t *testing.T, file string) (paths []string) {
 	return paths
 }
 
-// pure lists the packages whose results depend only on their arguments.
-var pure = []string{"reputation/score", "escrow/trade"}
+// pure are the packages whose results depend on their arguments alone.
+var pure = []string{"reputation/score", "escrow/trade", "indexer/sorted"}
 
 // These lists hold the imports that a pure package may not have, each including the packages
 // below it, and the functions that a pure package may not use. log/slog may be imported for
