@@ -11,13 +11,12 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// NodeSecret is the key from which ids and preimages are derived. A store that
-// was put back from a copy reads the same messages again: derived values make
-// them the same trades and the same hold invoices, where drawn ones would make
-// new ones.
+// NodeSecret is the key from which ids and preimages are derived. A store that was
+// restored from a copy reads the same messages again. Derived values then return the same
+// trades and the same hold invoices; random values would make new ones.
 //
-// A hash of a hold invoice that follows from the secret and from the invoice's
-// memo was made by this node and no other software.
+// If the hash of a hold invoice can be derived from the secret and the invoice's memo,
+// this node made the invoice, and no other software did.
 type NodeSecret [32]byte
 
 // NodeSecretOf derives the secret from the node's Nostr key.
@@ -31,7 +30,8 @@ func NodeSecretOf(keys *mostro.Keys) NodeSecret {
 // Format prints a placeholder for every verb.
 func (s NodeSecret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("node secret")) }
 
-// derive returns HMAC-SHA256 of a label and its parts, each with its length.
+// derive returns the HMAC-SHA256 of a label and its parts. Each part is preceded by its
+// length, so that two lists of parts never have the same input.
 func (s NodeSecret) derive(label string, parts ...[]byte) [32]byte {
 	mac := hmac.New(sha256.New, s[:])
 	for _, p := range append([][]byte{[]byte(label)}, parts...) {
@@ -41,7 +41,7 @@ func (s NodeSecret) derive(label string, parts ...[]byte) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
-// ID derives a UUID of version 4.
+// ID derives a UUID of version 4 from a label and some bytes.
 func (s NodeSecret) ID(label string, of []byte) (id OrderID) {
 	sum := s.derive(label, of)
 	copy(id[:], sum[:])
@@ -49,11 +49,11 @@ func (s NodeSecret) ID(label string, of []byte) (id OrderID) {
 	return id
 }
 
-// HoldNonce tells the hold invoices of one order apart. It stands in the
-// invoice's memo.
+// HoldNonce distinguishes the hold invoices of one order. The invoice's memo contains the
+// nonce.
 type HoldNonce [8]byte
 
-// Nonce derives the nonce of the hold invoice that a message may ask for.
+// Nonce derives the nonce of the hold invoice that a message may order.
 func (s NodeSecret) Nonce(replayID string) (n HoldNonce) {
 	sum := s.derive("hold nonce", []byte(replayID))
 	copy(n[:], sum[:])
@@ -65,15 +65,14 @@ func (s NodeSecret) Preimage(id OrderID, n HoldNonce) Preimage {
 	return Preimage(s.derive("hold preimage", id[:], n[:]))
 }
 
-// MemoOf adds the nonce to a memo.
+// MemoOf returns memo with the nonce appended.
 func MemoOf(memo string, n HoldNonce) string { return memo + " [" + hex.EncodeToString(n[:]) + "]" }
 
 var memoPattern = regexp.MustCompile(`order ([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}).*\[([0-9a-f]{16})\]$`)
 
-// Ours returns the order of a hold invoice that this node made, by the
-// invoice's memo and hash. ok is false for
-// an invoice of other software, and for one whose preimage was drawn, as it was
-// before rules1.
+// Ours returns the order of a hold invoice that this node made, from the invoice's memo
+// and hash. ok is false if other software made the invoice, or if the preimage was random,
+// as before rules1.
 func (s NodeSecret) Ours(memo string, hash Hash) (id OrderID, ok bool) {
 	m := memoPattern.FindStringSubmatch(memo)
 	if m == nil {

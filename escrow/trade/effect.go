@@ -7,8 +7,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Effect is one thing to be done because of a step: committed with the step,
-// done afterwards, safe to do again.
+// Effect is one action that follows from a step. An effect is committed with the step and
+// performed after the commit. An effect may be performed again without harm.
 type Effect struct {
 	Kind EffectKind `json:"kind"`
 
@@ -17,11 +17,11 @@ type Effect struct {
 
 	Hash       Hash     `json:"hash,omitzero"`
 	Preimage   Preimage `json:"preimage,omitzero"`    // FxSettle
-	AmountSats int64    `json:"amount_sats,omitzero"` // FxCreateHold, FxMint, FxPay (an invoice without an amount)
+	AmountSats int64    `json:"amount_sats,omitzero"` // FxCreateHold, FxMint, FxPay (if the invoice states no amount)
 	MaxFeeSats int64    `json:"max_fee_sats,omitzero"`
 	CLTVBlocks uint32   `json:"cltv,omitzero"`
-	Seconds    int64    `json:"seconds,omitzero"`    // FxCreateHold: how long it can be paid
-	SafeUntil  int64    `json:"safe_until,omitzero"` // FxSettle: until when the clock alone says that the hold is not near its expiry
+	Seconds    int64    `json:"seconds,omitzero"`    // FxCreateHold: time in which the invoice can be paid
+	SafeUntil  int64    `json:"safe_until,omitzero"` // FxSettle: unix seconds; before this time the hold is not near its expiry, by the clock alone
 	Memo       string   `json:"memo,omitzero"`
 	Text       string   `json:"text,omitzero"` // FxMint: address; FxPay: BOLT11
 	Attempt    uint32   `json:"attempt,omitzero"`
@@ -29,35 +29,36 @@ type Effect struct {
 	Child *Child `json:"child,omitempty"` // FxSpawn
 }
 
-// EffectKind says what is to be done, and why doing it again is harmless.
+// EffectKind names an action. The comment of each kind says why a repeated action is
+// harmless.
 type EffectKind string
 
 const (
-	FxSend           EffectKind = "send"            // signed before it is committed: the same event is a duplicate
-	FxPublishOrder   EffectKind = "publish-order"   // likewise; addressable, the newest wins
-	FxPublishDispute EffectKind = "publish-dispute" // likewise
-	FxPublish        EffectKind = "publish"         // likewise; the node's own events
-	FxCreateHold     EffectKind = "create-hold"     // keyed by hash; "exists" is done
-	FxSettle         EffectKind = "settle"          // answers success when already so
-	FxCancel         EffectKind = "cancel"          // answers success when already so
-	FxCheckHold      EffectKind = "check-hold"      // reads
-	FxMint           EffectKind = "mint"            // an invoice nobody pays costs nothing
+	FxSend           EffectKind = "send"            // signed before the commit: a repeat publishes the same event
+	FxPublishOrder   EffectKind = "publish-order"   // as FxSend; addressable, the newest version wins
+	FxPublishDispute EffectKind = "publish-dispute" // as FxPublishOrder
+	FxPublish        EffectKind = "publish"         // as FxSend; the node's own events
+	FxCreateHold     EffectKind = "create-hold"     // keyed by hash; the answer "exists" counts as done
+	FxSettle         EffectKind = "settle"          // the node returns success if the hold is already settled
+	FxCancel         EffectKind = "cancel"          // the node returns success if the hold is already cancelled
+	FxCheckHold      EffectKind = "check-hold"      // only reads
+	FxMint           EffectKind = "mint"            // an invoice that is never paid costs nothing
 	FxPay            EffectKind = "pay"             // keyed by hash; tracked before it is sent
-	FxTrack          EffectKind = "track"           // reads
+	FxTrack          EffectKind = "track"           // only reads
 	FxSpawn          EffectKind = "spawn"           // becomes an input in the same transaction
-	FxProbe          EffectKind = "probe"           // reads; the message in the row waits for it
+	FxProbe          EffectKind = "probe"           // only reads; the message in the record waits for the answer
 )
 
-// Outgoing is a message to be sealed. Its JSON is the wire's.
+// Outgoing is a message that is not sealed yet. Its JSON is the JSON of the wire.
 type Outgoing struct{ mostro.Message }
 
-// IsZero lets omitzero leave it out.
+// IsZero reports whether there is no message, so that omitzero omits the field.
 func (o Outgoing) IsZero() bool { return o.Action == "" }
 
-// MarshalJSON writes the message as the wire does.
+// MarshalJSON returns the message as written on the wire.
 func (o Outgoing) MarshalJSON() ([]byte, error) { return o.Message.JSON(), nil }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON parses the output of MarshalJSON.
 func (o *Outgoing) UnmarshalJSON(b []byte) error {
 	m, err := mostro.ParseMessage(json.RawMessage(b))
 	if err != nil {

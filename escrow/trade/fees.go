@@ -9,20 +9,21 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// MaxSats is every bitcoin there can be, and so a bound for any amount.
+// MaxSats is the number of sats that can ever exist, and therefore an upper bound of any
+// amount.
 const MaxSats = 21_000_000 * satsPerBTC
 
 const satsPerBTC = 100_000_000
 
-// Fraction is a share of an amount in billionths: 0.006 is 6,000,000. It is
-// exact where a float is not, so that two programs that agree on the decimal
-// agree on every sat.
+// Fraction is a share of an amount in billionths: 0.006 is 6,000,000. A fraction is exact,
+// unlike a float, so two programs with the same decimal compute the same sats.
 type Fraction int64
 
-// fractionOne is the whole.
+// fractionOne is the fraction 1.
 const fractionOne Fraction = 1_000_000_000
 
-// FractionOf gives a decimal from 0 to 1 with at most nine decimals.
+// FractionOf returns the fraction of a decimal. FractionOf returns an error if the decimal
+// is not from 0 to 1, or has more than nine decimal places.
 func FractionOf(d mostro.Decimal) (Fraction, error) {
 	if d.Sign() < 0 || d.Cmp(mostro.DecimalOf(1)) > 0 {
 		return 0, fmt.Errorf("fraction %s is not from 0 to 1", d)
@@ -38,17 +39,17 @@ func FractionOf(d mostro.Decimal) (Fraction, error) {
 	return Fraction(r.Num().Int64()), nil
 }
 
-// Decimal gives the fraction as the wire writes it: "0.006".
+// Decimal returns the fraction as a decimal of the wire, for example 0.006.
 func (f Fraction) Decimal() mostro.Decimal {
 	d, err := mostro.ParseDecimal(fmt.Sprintf("%d.%09d", f/fractionOne, f%fractionOne))
 	if err != nil {
-		return mostro.Decimal{} // only for a negative fraction, which FractionOf never makes
+		return mostro.Decimal{} // only for a negative fraction, which FractionOf never returns
 	}
 	return d
 }
 
-// share gives round(f * amount / parts), half away from zero. The amount is
-// at most MaxSats and not negative.
+// share returns round(f * amount / parts), half away from zero. The amount is at most
+// MaxSats and not negative.
 func (f Fraction) share(amountSats, parts int64) int64 {
 	if amountSats <= 0 || f <= 0 {
 		return 0
@@ -60,7 +61,7 @@ func (f Fraction) share(amountSats, parts int64) int64 {
 	return int64(quotient)
 }
 
-// floor gives f * amount, rounded down.
+// floor returns f * amount, rounded down.
 func (f Fraction) floor(amountSats int64) int64 {
 	if amountSats <= 0 || f <= 0 {
 		return 0
@@ -70,17 +71,18 @@ func (f Fraction) floor(amountSats int64) int64 {
 	return int64(quotient)
 }
 
-// SideFee gives what each side pays of the fee: half of it, rounded half away
-// from zero. The seller locks the amount and this, the buyer gets the amount
-// less this.
+// SideFee returns the fee of each side in sats: half of the fee, rounded half away from
+// zero. The seller locks the amount plus the side fee. The buyer receives the amount less
+// the side fee.
 func (f Fraction) SideFee(amountSats int64) (feeSats int64) { return f.share(amountSats, 2) }
 
-// DevFee gives the development fund's share of both sides' fees. It changes
-// neither what the seller locks nor what the buyer gets.
+// DevFee returns the development fund's share of the fees of both sides, in sats. The
+// share changes neither the sum that the seller locks nor the sum that the buyer receives.
 func (f Fraction) DevFee(feeSats int64) (devFeeSats int64) { return f.share(2*feeSats, 1) }
 
-// RoutingCap gives the most that a payout may cost in routing: one percent of
-// small amounts, at least 10 sats; the operator's fraction of others.
+// RoutingCap returns the largest routing fee of a payout, in sats. For an amount of at
+// most 1,000 sats the cap is one percent, but at least 10 sats. For a larger amount the
+// cap is the operator's fraction.
 func (f Fraction) RoutingCap(amountSats int64) (maxFeeSats int64) {
 	if amountSats <= 1000 {
 		return max(amountSats/100, 10)
@@ -88,12 +90,12 @@ func (f Fraction) RoutingCap(amountSats int64) (maxFeeSats int64) {
 	return f.floor(amountSats)
 }
 
-// quoteSats gives the sats that a fiat amount buys at a price, less the
-// premium in percent: a maker who asks for more fiat gives fewer sats. ok is
-// false when no amount of sats comes out.
+// quoteSats returns the sats that a fiat amount buys at a price, less the premium in
+// percent: a maker with a higher premium pays fewer sats for the same fiat. ok is false if
+// the result is no valid amount of sats.
 //
-// It is the one place with floating point: prices are floats, and the
-// reference node quotes in floats, in this order.
+// quoteSats is the only function with floating point. Prices are floats, and the reference
+// node computes a quote with floats in this order.
 func quoteSats(fiat int64, price float64, premium int64) (amountSats int64, ok bool) {
 	if fiat < 0 || !(price > 0) || math.IsInf(price, 0) {
 		return 0, false

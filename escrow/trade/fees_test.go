@@ -116,8 +116,8 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// Whatever the amount and the fee, the sides' sums meet: what the seller locks
-// is what the buyer gets and both fees.
+// For any amount and fee, the sums of the sides agree: the seller locks the sum that the
+// buyer receives plus both fees.
 func TestFeesConserve(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := Fraction(rapid.Int64Range(0, int64(fractionOne)).Draw(t, "fee"))

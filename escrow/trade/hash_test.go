@@ -33,7 +33,7 @@ func TestPreimagePrintsNowhere(t *testing.T) {
 	if strings.Contains(out.String(), "dead") {
 		t.Errorf("slog prints %s", out.String())
 	}
-	// The store's own encoding does keep it.
+	// The encoding of the store keeps the preimage.
 	text, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)

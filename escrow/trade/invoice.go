@@ -6,9 +6,9 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// pays says whether a destination fits for a payout of so many sats. open
-// stands for an order whose amount is not known yet: only a destination
-// without an amount of its own fits. nil fits nothing.
+// pays reports whether a destination is valid for a payout of amountSats. If open is set,
+// the order's amount is not known yet, and only a destination without an amount is valid.
+// A nil destination is never valid.
 func (d *Destination) pays(amountSats int64, open bool, terms Terms, at int64) bool {
 	if d == nil || d.Text == "" || len(d.Text) > MaxInvoiceText || d.Taken {
 		return false
@@ -32,8 +32,8 @@ func (d *Destination) pays(amountSats int64, open bool, terms Terms, at int64) b
 	return d.AmountMsat == amountSats*1000 && amountSats >= terms.leastPayout()
 }
 
-// payable holds the rules that also an invoice has to keep which an address
-// made for this very payout.
+// payable reports whether an invoice satisfies the rules that also hold for an invoice
+// that an address made for this payout.
 func (d *Destination) payable(terms Terms, at int64) bool {
 	return d != nil && d.Parsed && d.ChainOK && !d.Taken && d.FinalCLTV <= terms.MaxFinalCLTV && d.ExpiresAt > at &&
 		d.Hash != Hash{}
@@ -46,12 +46,12 @@ func (d *Destination) payTo() PayTo {
 	return PayTo{Text: d.Text, Hash: d.Hash, ExpiresAt: d.ExpiresAt, Open: d.AmountMsat == 0}
 }
 
-// usable says whether an invoice that was good once can still be paid.
+// usable reports whether an invoice that was valid earlier can still be paid.
 func (i PayTo) usable(at int64) bool {
 	return i.Text != "" && (i.Address() || i.ExpiresAt > at)
 }
 
-// memo is what the seller's wallet shows of the hold invoice.
+// memo returns the description of the hold invoice that the seller's wallet shows.
 func (t Trade) memo() string {
 	verb := "SELL"
 	if t.Kind == mostro.SideBuy {
@@ -61,5 +61,6 @@ func (t Trade) memo() string {
 		t.ID, verb, t.Fiat, t.FiatAmount)
 }
 
-// MaxInvoiceText bounds what is looked at: the longest invoice that LND reads.
+// MaxInvoiceText is the longest text that is parsed, in bytes: the longest invoice that
+// LND accepts.
 const MaxInvoiceText = 7089

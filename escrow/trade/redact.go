@@ -2,15 +2,15 @@ package trade
 
 import "github.com/mostrodex/mostrodex/mostro"
 
-// Redacted gives the trade as an operator may be shown it: nothing in it moves
-// money or tells where money went.
+// Redacted returns the trade in a form that an operator may see: no field can move money
+// or reveal a destination of money.
 func (t Trade) Redacted() Trade {
 	t.Preimage, t.HoldInvoice, t.Payout.Bolt11 = Preimage{}, "", ""
 	t.BuyerInvoice.Text, t.MakerInvoice.Text = "", ""
 	return t
 }
 
-// Redacted gives the input as an operator may be shown it, like a trade.
+// Redacted returns the input in a form that an operator may see, as for a trade.
 func (in Input) Redacted() Input {
 	in.Preimage, in.Bolt11 = Preimage{}, ""
 	if in.Invoice != nil {
@@ -26,8 +26,8 @@ func (in Input) Redacted() Input {
 	return in
 }
 
-// redacted keeps the payloads that cannot hold a destination or what people
-// write to each other; an order is kept without its invoice.
+// redacted keeps a payload if it cannot contain a destination or a private text of a user.
+// An order is kept without its invoice.
 func redacted(p mostro.Payload) mostro.Payload {
 	switch p := p.(type) {
 	case mostro.Amount, mostro.NextTrade, mostro.CantDo, mostro.RatingUser, mostro.DisputeRef, mostro.PaymentFailed:

@@ -8,14 +8,14 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// JournalLimit is the most bytes that a request may take in the journal
-// besides its invoice, by its payload. A payload type that carries proofs gets
-// a limit of its own here, within what one batch can hold.
+// JournalLimit returns the size limit of a request in the journal, in bytes, without its
+// invoice. The limit depends on the payload. A payload type that carries proofs needs its
+// own limit here, within the size of one batch.
 func JournalLimit(mostro.Payload) int { return 2 << 10 }
 
-// NewRequest returns a request with the fields that Step reads, and nothing
-// else: the rest of a message is its sender's, and would fill the journal. The
-// error is the refusal of a request that is too long even so.
+// NewRequest returns a request with only the fields that Step reads. The sender controls
+// the other fields of a message and could fill the journal with them. NewRequest returns a
+// refusal if the request is still too long.
 func NewRequest(from Party, m mostro.Message) (*Request, error) {
 	r := &Request{From: from, Message: mostro.Message{
 		Wrapper: m.Wrapper, Version: m.Version, RequestID: m.RequestID, TradeIndex: m.TradeIndex, ID: m.ID, Action: m.Action,
@@ -49,8 +49,8 @@ func NewRequest(from Party, m mostro.Message) (*Request, error) {
 	return r, nil
 }
 
-// Encode writes a value as JSON for the store. It does not escape HTML: an
-// escaped character takes six bytes, and the store is no page.
+// Encode returns v as JSON for the store. Encode does not escape HTML: an escaped
+// character takes six bytes, and the store is not a web page.
 func Encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -9,10 +9,10 @@ import (
 
 //go:generate go run ../statesdoc -o ../../docs/escrow-states.md
 
-// Trigger is why a trade moves, or why it stays and yet changes.
+// Trigger is the reason why a trade changes its status, or changes without a new status.
 type Trigger string
 
-// Every trigger.
+// The triggers.
 const (
 	OnNewOrder         Trigger = "new-order"
 	OnSpawn            Trigger = "rest of a range order"
@@ -64,14 +64,14 @@ const (
 	OnTakerBond        Trigger = "taker's bond asked"
 )
 
-// Transition is one row of the table: the only ways in which a trade moves.
+// Transition is one row of the table. A trade changes only as a row allows.
 type Transition struct {
-	From mostro.TradeStatus // "" for what does not exist yet
+	From mostro.TradeStatus // "" if the trade does not exist yet
 	On   Trigger
-	By   string // who or what causes it
+	By   string // the party or component that causes the transition
 	To   mostro.TradeStatus
 	Does string
-	// Later marks a door of the protocol that is not opened yet.
+	// Later marks a transition of the protocol that is not implemented yet.
 	Later bool
 }
 
@@ -92,8 +92,8 @@ const (
 // none is the status of a trade that does not exist yet.
 const none mostro.TradeStatus = ""
 
-// Transitions is the table. Step obeys it: a move that is not in it is
-// refused as a bug, whoever asks.
+// Transitions is the table. Step returns ErrTable for a transition that is not in the
+// table, for any sender.
 var Transitions = []Transition{
 	{none, OnNewOrder, byMaker, mostro.TradePending, "order published; new-order to the maker", false},
 	{none, OnSpawn, byEngine, mostro.TradePending, "order published; new-order to the maker's next key", false},
@@ -167,7 +167,8 @@ var Transitions = []Transition{
 	{mostro.TradePending, OnTakerBond, byTaker, mostro.TradeWaitingTakerBond, "", true},
 }
 
-// anywhere lists what may happen in every status without a change of it.
+// anywhere lists the triggers that are allowed in every status and leave the status
+// unchanged.
 var anywhere = []Transition{
 	{On: OnRestart, By: byEngine, Does: "deadlines missed while we were down are put off"},
 	{On: OnClockBack, By: byEngine, Does: "deadlines that lie too far ahead are counted from now"},
@@ -186,7 +187,7 @@ type edge struct {
 	to   mostro.TradeStatus
 }
 
-// edges indexes the table. It is built once and only read.
+// edges is the index of the table. It is built once and then only read.
 var edges = func() map[edge]bool {
 	m := make(map[edge]bool, len(Transitions))
 	for _, t := range Transitions {
@@ -197,11 +198,11 @@ var edges = func() map[edge]bool {
 	return m
 }()
 
-// ErrTable says that a step tried a move that the table does not have: a bug
-// of ours, and nothing that a message may cause.
+// ErrTable reports that a step tried a transition that is not in the table. This error is
+// a bug of this program: no message of a user can cause it.
 var ErrTable = errors.New("no such transition")
 
-// allowed says whether the table has a move.
+// allowed returns nil if the table has the transition, and ErrTable otherwise.
 func allowed(from mostro.TradeStatus, on Trigger, to mostro.TradeStatus) error {
 	if edges[edge{from, on, to}] {
 		return nil

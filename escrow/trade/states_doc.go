@@ -8,8 +8,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// WriteStates writes the transition table for people: a diagram, then every
-// row. docs/escrow-states.md is its output.
+// WriteStates writes the transition table as Markdown: a diagram, then every row. The file
+// docs/escrow-states.md is its output.
 func WriteStates(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("<!-- Written by `go generate ./escrow/...` from the transition table in escrow/trade/states.go. Do not edit. -->\n\n")

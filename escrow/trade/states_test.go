@@ -23,7 +23,8 @@ func TestStatesDocumentIsFresh(t *testing.T) {
 	}
 }
 
-// The table itself: no row twice, every status reachable, no way out of the end.
+// TestTransitionTable checks that no row appears twice, that every status is reachable,
+// and that no row leaves a final status.
 func TestTransitionTable(t *testing.T) {
 	seen := make(map[edge]bool)
 	reached := map[mostro.TradeStatus]bool{none: true}
@@ -75,8 +76,8 @@ func TestMovesOutsideTheTableAreRefused(t *testing.T) {
 	}
 }
 
-// Only what can be taken is shown as pending, and nothing that is over is
-// shown as open.
+// A trade is shown as pending only if it can be taken. A finished trade is never shown as
+// open.
 func TestPublicStatus(t *testing.T) {
 	for s, want := range map[mostro.TradeStatus]mostro.Status{
 		mostro.TradePending: mostro.StatusPending, mostro.TradeWaitingTakerBond: mostro.StatusPending,

@@ -8,16 +8,16 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// ErrNothing says that an input changes nothing about a trade: a repetition,
-// or news of the past. It is journaled nowhere.
+// ErrNothing reports that an input changes nothing about a trade, because the input is a
+// repetition or is out of date. Such an input is not journaled.
 var ErrNothing = errors.New("nothing to decide")
 
-// Step decides what an input makes of a trade. It is pure: the same trade and
-// input give the same trade and effects, whenever and wherever.
+// Step decides about one input of a trade. Step is pure: the same trade and input return
+// the same trade and effects at any time and on any machine.
 //
-// The zero Trade stands for one that does not exist yet. Errors leave the
-// trade as it was: a mostro.CantDo is the refusal that its sender shall read,
-// ErrNothing needs no record, ErrTable is a bug.
+// The zero Trade means a trade that does not exist yet. If Step returns an error, the
+// trade is unchanged: a mostro.CantDo is the refusal for the sender, ErrNothing needs no
+// record, ErrTable is a bug.
 func Step(t Trade, in Input) (Trade, []Effect, error) {
 	s := step{t: t, in: in}
 	if err := s.decide(); err != nil {
@@ -32,13 +32,13 @@ func Step(t Trade, in Input) (Trade, []Effect, error) {
 	return s.t, s.effects, nil
 }
 
-// step is the decision in the making.
+// step is a decision in progress.
 type step struct {
 	t       Trade
 	in      Input
 	effects []Effect
 	trigger Trigger
-	// reshow has the order published again though its bucket is the same.
+	// reshow publishes the order again even if its bucket is unchanged.
 	reshow bool
 }
 
@@ -103,11 +103,11 @@ func (s *step) decide() error {
 	return ErrNothing
 }
 
-// rules says whether the input is decided by a version of the rules or a newer
-// one.
+// rules reports whether this version of the rules, or a newer one, decides about the
+// input.
 func (s *step) rules(version Rules) bool { return s.in.Rules >= version }
 
-// message decides about a user's request.
+// message decides about a request of a user.
 func (s *step) message() error {
 	if s.in.Request == nil {
 		return ErrNothing
@@ -137,10 +137,10 @@ func (s *step) message() error {
 	return Refuse(mostro.ReasonInvalidAction)
 }
 
-// follow has a party that changes between the transports of today answered
-// where it listens now: a client that cannot read the node's description for a
-// moment falls back to gift wraps. 2023's transport proves less, so nobody
-// comes to it, or leaves it, in the middle of a trade.
+// follow sends the answers to a party over the transport of the party's newest message, if
+// the party changes between the current transports. A client that cannot read the node's
+// description for a moment falls back to gift wraps. The transport of 2023 proves less
+// about a sender, so no party can change to or from it in the middle of a trade.
 func (s *step) follow() {
 	to := s.sender().Transport
 	for _, p := range []*Party{&s.t.Buyer, &s.t.Seller} {
@@ -150,10 +150,10 @@ func (s *step) follow() {
 	}
 }
 
-// Refuse gives the error that becomes a cant-do message.
+// Refuse returns the error that becomes a cant-do message.
 func Refuse(reason mostro.Reason) error { return mostro.CantDo{Reason: reason} }
 
-// move changes the status, if the table has it so.
+// move changes the status, if the table has the transition.
 func (s *step) move(on Trigger, to mostro.TradeStatus) error {
 	if err := allowed(s.t.Status, on, to); err != nil {
 		return err
@@ -162,14 +162,14 @@ func (s *step) move(on Trigger, to mostro.TradeStatus) error {
 	return nil
 }
 
-// stay notes a change that leaves the status as it is.
+// stay records a change that leaves the status unchanged.
 func (s *step) stay(on Trigger) error { return s.move(on, s.t.Status) }
 
 func (s *step) do(e Effect) { s.effects = append(s.effects, e) }
 
-// show publishes the order when what the book should show has changed.
-// created_at is stamped here, beside the commit, and never repeats: relays
-// break a tie by the lower id, and that would be chance.
+// show publishes the order if the public status has changed. created_at is set here,
+// together with the commit, and is never used twice: if two events have the same
+// created_at, a relay keeps the one with the lower id, which is chance.
 func (s *step) show() {
 	bucket := Public(s.t.Status)
 	if bucket == mostro.StatusUnknown || bucket == s.t.Bucket && !s.reshow {
@@ -180,7 +180,7 @@ func (s *step) show() {
 	s.do(Effect{Kind: FxPublishOrder})
 }
 
-// showDispute does the same for the dispute's event.
+// showDispute publishes the dispute's event in the same way.
 func (s *step) showDispute(status mostro.DisputeStatus) {
 	s.t.Dispute.Status = status
 	s.t.Dispute.StampedAt = max(s.in.At, s.t.Dispute.StampedAt+1)
@@ -196,17 +196,17 @@ func (s *step) say(to Party, action mostro.Action, payload mostro.Payload) *most
 	return &s.effects[len(s.effects)-1].Message.Message
 }
 
-// answer is say with the request's id, which clients wait for.
+// answer is like say, but with the id of the request, because clients wait for that id.
 func (s *step) answer(to Party, action mostro.Action, payload mostro.Payload) *mostro.Message {
 	m := s.say(to, action, payload)
 	m.RequestID = s.in.Request.Message.RequestID
 	return m
 }
 
-// sender gives who wrote the request.
+// sender returns the sender of the request.
 func (s *step) sender() Party { return s.in.Request.From }
 
-// isBuyer and isSeller compare trade keys; a side that nobody fills is nobody.
+// isBuyer and isSeller compare trade keys. A side without a key never matches.
 func (s *step) isBuyer() bool {
 	return s.t.Buyer.Key != "" && s.sender().Key == s.t.Buyer.Key
 }
@@ -219,7 +219,7 @@ func (s *step) isParty() bool { return s.isBuyer() || s.isSeller() }
 
 func (s *step) isMaker() bool { return s.sender().Key == s.t.Maker().Key }
 
-// other gives the party that did not write the request.
+// other returns the party that did not send the request.
 func (s *step) other() Party {
 	if s.isBuyer() {
 		return s.t.Seller
@@ -227,7 +227,7 @@ func (s *step) other() Party {
 	return s.t.Buyer
 }
 
-// role gives which party wrote the request.
+// role returns the role of the party that sent the request.
 func (s *step) role() mostro.Initiator {
 	if s.isBuyer() {
 		return mostro.InitiatorBuyer
@@ -235,8 +235,8 @@ func (s *step) role() mostro.Initiator {
 	return mostro.InitiatorSeller
 }
 
-// closeHold decides that the present hold is given back, and forgets it: from
-// here its preimage is never used. The hash is kept until the node confirms.
+// closeHold starts the cancellation of the current hold. From here the hold's preimage is
+// never used. The hash stays in Closing until the node confirms.
 func (s *step) closeHold() {
 	if (s.t.Hash == Hash{}) {
 		return
@@ -245,7 +245,7 @@ func (s *step) closeHold() {
 	s.do(Effect{Kind: FxCancel, Hash: s.t.Hash})
 }
 
-// end puts the trade in a final status.
+// end changes to a final status.
 func (s *step) end(on Trigger, to mostro.TradeStatus) error {
 	if err := s.move(on, to); err != nil {
 		return err
@@ -255,8 +255,8 @@ func (s *step) end(on Trigger, to mostro.TradeStatus) error {
 	return nil
 }
 
-// backToBook puts a taken order back: what the taker brought is wiped, what
-// the maker brought stays.
+// backToBook makes a taken order pending again. The taker's data are deleted, and the
+// maker's data stay.
 func (s *step) backToBook(on Trigger, request *uint64) error {
 	if err := s.move(on, mostro.TradePending); err != nil {
 		return err
@@ -280,7 +280,7 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 		t.FiatAmount = 0
 	}
 	if t.ExpiresAt <= s.in.At {
-		// Shown as pending it could not be taken: it expires on the spot.
+		// A pending order past its expiry could not be taken, so the order expires here.
 		s.say(t.Maker(), mostro.ActionCanceled, nil).RequestID = nil
 		return s.end(OnExpired, mostro.TradeExpired)
 	}
@@ -290,8 +290,8 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 	return nil
 }
 
-// SmallOrder gives the trade as messages show it, with an amount that depends on
-// who reads it. Keys and invoice are added by those who may.
+// SmallOrder returns the trade as messages show it. The amount depends on the reader. The
+// caller adds the keys and the invoice, for a reader that may see them.
 func (t Trade) SmallOrder(status mostro.TradeStatus, amountSats int64) *mostro.SmallOrder {
 	id, created, expires := t.ID, t.CreatedAt, t.ExpiresAt
 	o := &mostro.SmallOrder{
@@ -306,15 +306,16 @@ func (t Trade) SmallOrder(status mostro.TradeStatus, amountSats int64) *mostro.S
 	return o
 }
 
-// WithKeys adds both trade keys: only once both parties are committed.
+// WithKeys adds both trade keys. WithKeys is called only after both parties are committed
+// to the trade.
 func (t Trade) WithKeys(o *mostro.SmallOrder) *mostro.SmallOrder {
 	buyer, seller := t.Buyer.Key, t.Seller.Key
 	o.BuyerTradePubkey, o.SellerTradePubkey = &buyer, &seller
 	return o
 }
 
-// restart puts off a deadline that passed while nobody could be heard, so
-// that mail still on its way counts.
+// restart extends a deadline that passed while the program was down, so that messages
+// still on their way count.
 func (s *step) restart() error {
 	if s.t.Deadline == 0 || s.t.Deadline > s.in.At+s.in.Grace || s.in.Grace <= 0 {
 		return ErrNothing
@@ -322,11 +323,11 @@ func (s *step) restart() error {
 	switch s.t.Status {
 	case mostro.TradeWaitingBuyerInvoice, mostro.TradeWaitingPayment:
 	default:
-		return ErrNothing // an order's expiry is public, and the chain does not wait
+		return ErrNothing // the expiry of an order is public, and the chain does not wait
 	}
 	if s.rules(rules1) {
-		// Once for each duty: a program that restarts every few minutes would
-		// put the deadline off for ever.
+		// The extension happens once for each duty. Without this rule a program that
+		// restarts every few minutes would extend the deadline for ever.
 		if s.t.GracedAt == s.t.TakenAt {
 			return ErrNothing
 		}
@@ -336,8 +337,8 @@ func (s *step) restart() error {
 	return s.stay(OnRestart)
 }
 
-// clockBack brings near what a clock that was ahead has put too far off. A hold
-// is looked at now: the chain has its own time.
+// clockBack reduces times that a fast clock has set too far ahead. A hold is looked up
+// now, because its time lock follows the chain and not the clock.
 func (s *step) clockBack() error {
 	t, at, was := &s.t, s.in.At, s.t
 	if t.Frozen || t.Over() {
@@ -362,14 +363,14 @@ func (s *step) clockBack() error {
 	return s.stay(OnClockBack)
 }
 
-// reconcile marks a trade of a store that was rolled back. Its payout may have
-// been made already, to an invoice that this store never saw.
+// reconcile marks a trade of a store that was rolled back. The payout of the trade may
+// have been made already, to an invoice that this store never saw.
 func (s *step) reconcile() error {
 	t := &s.t
 	if Terminal(t.Status) || t.Status == mostro.TradePending || t.Doubtful && !t.Sighted {
 		return ErrNothing
 	}
-	t.Doubtful, t.Sighted = true, false // Sighted was never set before rules1
+	t.Doubtful, t.Sighted = true, false // rules before rules1 never set Sighted
 	if t.Status == mostro.TradeSettledHoldInvoice {
 		t.Frozen = true
 		t.Deadline = s.in.At + remindFirst
@@ -377,8 +378,8 @@ func (s *step) reconcile() error {
 	return s.stay(OnReconcile)
 }
 
-// resume has a frozen trade go on: an operator has seen that the store is
-// right about it.
+// resume lets a frozen trade continue, after an operator has checked that the store is
+// right about the trade.
 func (s *step) resume() error {
 	t := &s.t
 	if !t.Frozen {
@@ -392,7 +393,7 @@ func (s *step) resume() error {
 		return err
 	}
 	if p := &t.Payout; s.rules(rules1) && t.Status == mostro.TradeSettledHoldInvoice {
-		// Results that came while the trade was frozen began nothing.
+		// Results that arrived while the trade was frozen started no further call.
 		switch {
 		case p.Minting:
 			p.Minting = false
@@ -403,8 +404,8 @@ func (s *step) resume() error {
 	return nil
 }
 
-// uncommitted freezes a trade one of whose inputs could not be written to the
-// store. The input is not lost: an operator sees the trade and decides.
+// uncommitted freezes a trade if one of its inputs could not be written to the store. The
+// input is not lost: an operator sees the trade and decides.
 func (s *step) uncommitted() error {
 	if s.t.Frozen || s.t.Over() {
 		return ErrNothing
@@ -416,9 +417,9 @@ func (s *step) uncommitted() error {
 	return s.stay(OnUncommitted)
 }
 
-// payAfterAll has a frozen trade paid out whose hold the node has settled: an
-// operator has seen that the buyer is not paid. Nothing is settled by it; the
-// payout begins when the node says that the hold is.
+// payAfterAll lets the payout of a frozen trade begin, after an operator has checked that
+// the node has settled the hold and the buyer is not paid. payAfterAll settles nothing.
+// The payout begins when the node reports the hold as settled.
 func (s *step) payAfterAll() error {
 	t := &s.t
 	if !t.Frozen || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {

@@ -4,7 +4,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// cancel decides about a cancel, which means something else in every status.
+// cancel decides about a cancel, whose effect depends on the status.
 func (s *step) cancel() error {
 	t := &s.t
 	switch t.Status {
@@ -36,16 +36,16 @@ func (s *step) cancel() error {
 	return Refuse(mostro.ReasonNotAllowedByStatus)
 }
 
-// cooperate cancels what both parties, one after the other, want cancelled.
+// cooperate cancels a trade after both parties have asked for it, one after the other.
 func (s *step) cooperate() error {
 	t := &s.t
 	switch {
 	case !s.isParty():
 		return Refuse(mostro.ReasonInvalidPubkey)
 	case t.Settling:
-		return Refuse(mostro.ReasonNotAllowedByStatus) // the seller has let go already
+		return Refuse(mostro.ReasonNotAllowedByStatus) // the seller has released already
 	case t.CancelBy == s.role():
-		return Refuse(mostro.ReasonInvalidPubkey) // one party alone never completes it
+		return Refuse(mostro.ReasonInvalidPubkey) // the same party twice is not an agreement
 	case t.CancelBy == "":
 		t.CancelBy = s.role()
 		s.answer(s.partyOf(t.CancelBy), mostro.ActionCooperativeCancelInitiatedByYou, nil)
@@ -63,7 +63,8 @@ func (s *step) cooperate() error {
 	return s.end(OnCancelAgreed, mostro.TradeCooperativelyCanceled)
 }
 
-// partyOf gives the party of a role, with the transport it began with.
+// partyOf returns the party with a role. Its transport is the one that follow keeps up to
+// date.
 func (s *step) partyOf(role mostro.Initiator) Party {
 	if role == mostro.InitiatorBuyer {
 		return s.t.Buyer
@@ -71,8 +72,8 @@ func (s *step) partyOf(role mostro.Initiator) Party {
 	return s.t.Seller
 }
 
-// dispute freezes the trade for a solver. The seller may still release, and
-// both together may still cancel.
+// dispute stops the trade until a solver decides. The seller can still release, and both
+// parties together can still cancel.
 func (s *step) dispute() error {
 	t := &s.t
 	switch {
@@ -86,7 +87,7 @@ func (s *step) dispute() error {
 	return s.openDispute(OnDispute, s.role(), s.in.Request.Message.RequestID)
 }
 
-// openDispute opens the one dispute that a trade can have.
+// openDispute opens the dispute. A trade has at most one dispute.
 func (s *step) openDispute(on Trigger, by mostro.Initiator, request *uint64) error {
 	t := &s.t
 	previous := t.Status
@@ -95,7 +96,7 @@ func (s *step) openDispute(on Trigger, by mostro.Initiator, request *uint64) err
 	}
 	t.Dispute.By, t.Dispute.Previous, t.Dispute.OpenedAt = by, previous, s.in.At
 	if s.rules(rules1) {
-		t.CancelBy = "" // a consent of the time before says nothing about a dispute
+		t.CancelBy = "" // a consent from before the dispute does not count in it
 	}
 	ref := mostro.DisputeRef{ID: t.Dispute.ID}
 	mine, theirs := t.Buyer, t.Seller

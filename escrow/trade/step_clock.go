@@ -4,8 +4,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// clock decides what a deadline means. An early or late tick is harmless: the
-// deadline in the trade is what counts.
+// clock decides about a deadline that has passed. An early or late tick is harmless,
+// because the deadline in the trade decides.
 func (s *step) clock() error {
 	t := &s.t
 	if t.Deadline == 0 || s.in.At < t.Deadline {
@@ -30,13 +30,13 @@ func (s *step) clock() error {
 	return ErrNothing
 }
 
-// timeout ends the time of whoever owed something: the buyer an invoice, the
-// seller the payment. A taker who let the time pass loses the order, a maker
-// loses it too. A seller who was never shown an invoice owes nothing.
+// timeout ends the time of a party that owes an action: the buyer an invoice, or the
+// seller the payment. If the taker owes it, the taker loses the order. If the maker owes
+// it, the order is canceled. A seller that never received an invoice owes nothing.
 func (s *step) timeout(owes mostro.Side) error {
 	t := &s.t
 	if t.Doubtful && t.HeldAt != 0 {
-		return s.contradiction() // the trade may have gone on in the lost time
+		return s.contradiction() // the trade may have continued in the lost time
 	}
 	shown := owes == mostro.SideBuy || t.HoldInvoice != ""
 	if t.Kind == owes && shown {
@@ -49,7 +49,7 @@ func (s *step) timeout(owes mostro.Side) error {
 	return s.backToBook(OnTimeoutTaker, nil)
 }
 
-// lookAtHold has the node say how long the hold is still safe.
+// lookAtHold asks the node how long the hold is still safe.
 func (s *step) lookAtHold() error {
 	t := &s.t
 	if t.EscrowGone {
@@ -64,8 +64,8 @@ func (s *step) lookAtHold() error {
 	return nil
 }
 
-// holdUnknown decides by the clock what the node cannot say. The clock never
-// proves that an escrow is gone.
+// holdUnknown decides by the clock if the node cannot report the hold. The clock never
+// proves that a hold has ended.
 func (s *step) holdUnknown() error {
 	t := &s.t
 	if !Escrowed(t.Status) || t.Hash != s.in.Hash || t.Settling || t.EscrowGone || t.Frozen {
@@ -74,8 +74,8 @@ func (s *step) holdUnknown() error {
 	return s.guard(t.safeUntil() <= s.in.At)
 }
 
-// safeUntil is when a hold comes within the margin of its time lock, as far as
-// the clock can say.
+// safeUntil returns the time at which a hold comes within the margin of its time lock, as
+// far as the clock can tell.
 func (t Trade) safeUntil() int64 {
 	if t.SafeUntil != 0 {
 		return t.SafeUntil
@@ -83,9 +83,10 @@ func (t Trade) safeUntil() int64 {
 	return t.HeldAt + t.Terms.guardSeconds()
 }
 
-// guard acts before the node would: a hold near its time lock is given back
-// while nobody has paid fiat for it, and becomes a solver's case once somebody
-// says so. A hold behind which fiat was sent is never given back by us alone.
+// guard acts before the node would. If a hold is near its time lock and no party says that
+// fiat was paid, the hold is cancelled. If a party says that fiat was paid, the trade
+// becomes a dispute for a solver. The escrow alone never cancels a hold after fiat was
+// sent.
 func (s *step) guard(due bool) error {
 	t := &s.t
 	if !due {
@@ -106,7 +107,7 @@ func (s *step) guard(due bool) error {
 	return ErrNothing
 }
 
-// payoutDue goes on with a payout that waits for the clock.
+// payoutDue continues a payout whose deadline has passed.
 func (s *step) payoutDue() error {
 	t := &s.t
 	p := &t.Payout
@@ -121,7 +122,7 @@ func (s *step) payoutDue() error {
 		}
 		return nil
 	case p.Minting:
-		t.Deadline = s.in.At + trackPoll // the outbox still asks the address
+		t.Deadline = s.in.At + trackPoll // the outbox is still asking the address
 		return s.stay(OnTrack)
 	case p.Failures >= max(t.Terms.PaymentAttempts, 1) || !t.BuyerInvoice.usable(s.in.At):
 		if err := s.stay(OnRemind); err != nil {

@@ -6,8 +6,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// newOrder decides about a maker's order. The order of the checks is the
-// reference node's.
+// newOrder decides about a maker's order. The checks have the same order as in the
+// reference node.
 func (s *step) newOrder() error {
 	m, in := s.in.Request.Message, s.in
 	o, ok := m.Payload.(*mostro.SmallOrder)
@@ -34,7 +34,7 @@ func (s *step) newOrder() error {
 	case ranged && (*o.MinAmount < 0 || *o.MinAmount >= *o.MaxAmount || o.AmountSats != 0):
 		return Refuse(mostro.ReasonInvalidAmount)
 	case !ranged && (o.MinAmount != nil || o.MaxAmount != nil):
-		return Refuse(mostro.ReasonInvalidAmount) // half a range is none
+		return Refuse(mostro.ReasonInvalidAmount) // half a range is not a range
 	case o.Premium != 0 && o.AmountSats != 0:
 		return Refuse(mostro.ReasonInvalidParameters)
 	case o.Premium <= -maxPremium || o.Premium >= maxPremium || len(o.PaymentMethod) > maxPaymentMethod:
@@ -51,7 +51,7 @@ func (s *step) newOrder() error {
 	}
 	expires := in.At + terms.LifeSeconds
 	if in.SentAt != 0 {
-		expires = in.SentAt + terms.LifeSeconds // read again, or late: it lives no longer for that
+		expires = in.SentAt + terms.LifeSeconds // an order that arrives late, or is read again, has no longer life
 	}
 	if o.ExpiresAt != nil && *o.ExpiresAt != 0 {
 		expires = min(*o.ExpiresAt, in.At+terms.MaxLifeSeconds)
@@ -60,7 +60,7 @@ func (s *step) newOrder() error {
 		}
 	}
 	if expires <= in.At {
-		return Refuse(mostro.ReasonInvalidParameters) // it would be shown as pending and could not be taken
+		return Refuse(mostro.ReasonInvalidParameters) // the order would be shown as pending and could not be taken
 	}
 	t := &s.t
 	t.ID, t.Kind, t.Terms = in.OrderID, o.Kind, terms
@@ -91,8 +91,8 @@ func (s *step) newOrder() error {
 	return nil
 }
 
-// withinLimits demands the operator's limits of every amount of sats that the
-// order can come to, at today's price and without the premium.
+// withinLimits refuses an order if any of its possible amounts of sats is outside the
+// operator's limits, at the current price and without the premium.
 func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) error {
 	if o.AmountSats > 0 {
 		if o.AmountSats < terms.MinSats || o.AmountSats > terms.MaxSats || o.AmountSats <= terms.Fee.SideFee(o.AmountSats) {
@@ -116,9 +116,8 @@ func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) erro
 	return nil
 }
 
-// quote gives the sats for a fiat amount at the price of the input. Where the
-// reference node does not answer, for want of any price, we say that the price
-// is too old: it is.
+// quote returns the sats of a fiat amount at the price of the input. If there is no price,
+// the reference node does not answer. This node answers that the price is too old.
 func (s *step) quote(fiat, premium int64) (int64, error) {
 	if s.in.Quote.Price <= 0 || s.in.Quote.Stale {
 		return 0, Refuse(mostro.ReasonPriceTooStale)
@@ -130,7 +129,7 @@ func (s *step) quote(fiat, premium int64) (int64, error) {
 	return sats, nil
 }
 
-// spawn makes the rest of a range order an order of its own.
+// spawn makes an order of the rest of a range order.
 func (s *step) spawn() error {
 	c := s.in.Child
 	if c == nil {
@@ -180,7 +179,7 @@ func (s *step) take(side mostro.Side) error {
 	case mostro.PaymentRequest:
 		invoice, fiat = p.Invoice, p.Amount
 		if s.rules(rules1) && side == mostro.SideSell && strings.TrimSpace(invoice) == "" {
-			return Refuse(mostro.ReasonInvalidInvoice) // as the reference node does
+			return Refuse(mostro.ReasonInvalidInvoice) // as in the reference node
 		}
 	}
 	if t.Range() {
@@ -214,7 +213,7 @@ func (s *step) take(side mostro.Side) error {
 		return s.orderHold(OnTakeBuy)
 	}
 	if t.BuyerInvoice.Text != "" {
-		t.TakerReputation = nil // told only where the taker had a duty before the seller
+		t.TakerReputation = nil // sent only if the taker had a duty before the seller
 		return s.orderHold(OnTakeSellInvoice)
 	}
 	if err := s.move(OnTakeSell, mostro.TradeWaitingBuyerInvoice); err != nil {
@@ -226,7 +225,7 @@ func (s *step) take(side mostro.Side) error {
 	return nil
 }
 
-// index gives the party's trade index as messages carry it.
+// index returns the party's trade index as messages carry it.
 func index(p Party) *int64 {
 	if p.Index == 0 {
 		return nil
@@ -235,22 +234,21 @@ func index(p Party) *int64 {
 	return &n
 }
 
-// askInvoice gives the order that asks the buyer for an invoice.
+// askInvoice returns the order in the message that asks the buyer for an invoice.
 func (t Trade) askInvoice() *mostro.SmallOrder {
 	o := t.SmallOrder(t.Status, t.PayoutSats())
 	o.ExpiresAt = nil
 	return o
 }
 
-// newDuty starts the clock of whoever has to do something next: each duty has
-// the whole of its time.
+// newDuty starts the time of the party that must act next. Each duty has the full time.
 func (s *step) newDuty() {
 	s.t.TakenAt = s.in.At
 	s.t.Deadline = s.in.At + s.t.Terms.WaitSeconds
 }
 
-// orderHold draws the secret and orders the hold invoice. Both are committed
-// before the node hears of them, and the seller after.
+// orderHold sets the preimage and orders the hold invoice. Both are committed before the
+// node receives the order, and the seller receives the invoice after that.
 func (s *step) orderHold(on Trigger) error {
 	if err := s.move(on, mostro.TradeWaitingPayment); err != nil {
 		return err
@@ -265,7 +263,7 @@ func (s *step) orderHold(on Trigger) error {
 	return nil
 }
 
-// rotate gives the maker of an untaken order another trade key.
+// rotate replaces the trade key of the maker of an order that is not taken.
 func (s *step) rotate() error {
 	if s.t.Status != mostro.TradePending {
 		return Refuse(mostro.ReasonInvalidOrderStatus)

@@ -4,9 +4,9 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// pay begins an attempt to pay the buyer. The claim (Payout.Hash) is committed
-// before the node hears of the payment; while it stands no other payment of
-// this trade can begin. An address is asked for an invoice first.
+// pay begins an attempt to pay the buyer. The claim (Payout.Hash) is committed before the
+// node receives the payment. While the claim is set, no other payment of this trade can
+// begin. If the buyer named an address, the address is asked for an invoice first.
 func (s *step) pay() {
 	t := &s.t
 	p := &t.Payout
@@ -28,8 +28,8 @@ func (s *step) claim(i PayTo) {
 	s.do(s.t.payEffect())
 }
 
-// payEffect gives the payment that the claim stands for. The node wants the
-// amount only where the invoice states none.
+// payEffect returns the payment of the claim. The node needs the amount only if the
+// invoice states none.
 func (t Trade) payEffect() Effect {
 	e := Effect{
 		Kind: FxPay, Hash: t.Payout.Hash, Text: t.Payout.Bolt11, Attempt: t.Payout.Attempt,
@@ -44,16 +44,16 @@ func (t Trade) payEffect() Effect {
 	return e
 }
 
-// current says whether news of a payout is of the present attempt.
+// current reports whether the input is about the current attempt of the payout.
 func (s *step) current() bool {
 	return s.t.Status == mostro.TradeSettledHoldInvoice && s.in.Attempt == s.t.Payout.Attempt
 }
 
-// withheld says that the trade is frozen, so that no result may begin another
-// call that moves money. Before rules1 two of them did.
+// withheld reports that the trade is frozen, so that no result may begin another call that
+// moves money. Before rules1, two kinds of result did begin one.
 func (s *step) withheld() bool { return s.t.Frozen && s.rules(rules1) }
 
-// minted sends the payment to the invoice that the buyer's address gave.
+// minted sends the payment to the invoice that the buyer's address returned.
 func (s *step) minted() error {
 	t, d := &s.t, s.in.Invoice
 	if !s.current() || !t.Payout.Minting || s.withheld() {
@@ -76,7 +76,7 @@ func (s *step) mintFailed() error {
 	return s.payFailed()
 }
 
-// paySent notes that the node has taken the payment.
+// paySent records that the node has accepted the payment.
 func (s *step) paySent() error {
 	if !s.current() || s.t.Payout.Hash != s.in.Hash || s.t.Payout.Sent {
 		return ErrNothing
@@ -86,7 +86,7 @@ func (s *step) paySent() error {
 	return s.stay(OnPaySent)
 }
 
-// payRefused notes that the node will never try this payment.
+// payRefused records that the node will never attempt this payment.
 func (s *step) payRefused() error {
 	if !s.current() || s.t.Payout.Hash != s.in.Hash || s.t.Payout.Sent {
 		return ErrNothing
@@ -94,9 +94,9 @@ func (s *step) payRefused() error {
 	return s.payFailed()
 }
 
-// payment decides about where a payment stands. A success counts whichever
-// attempt it was of: it was this trade's hash. A failure counts for the attempt
-// that it is told of, and once: an older one says nothing about the present.
+// payment decides about the state of a payment. A success counts for any attempt, because
+// the hash belongs to this trade. A failure counts once, and only for the current attempt:
+// the failure of an older attempt says nothing about the current one.
 func (s *step) payment() error {
 	t := &s.t
 	p := &t.Payout
@@ -125,8 +125,8 @@ func (s *step) payment() error {
 		if !s.current() || p.Hash != s.in.Hash || !p.Sent || s.withheld() {
 			return ErrNothing
 		}
-		// The node took it and knows nothing of it any more. The claim stands;
-		// the same payment is handed over again, under the same hash.
+		// The node accepted the payment and no longer knows it. The claim stays set, and
+		// the same payment is sent again under the same hash.
 		p.Sent = false
 		t.Deadline = s.in.At + trackPoll
 		if err := s.stay(OnRetry); err != nil {
@@ -138,7 +138,7 @@ func (s *step) payment() error {
 	return ErrNothing
 }
 
-// payFailed lifts the claim and decides how to go on.
+// payFailed removes the claim and decides about the next attempt.
 func (s *step) payFailed() error {
 	t := &s.t
 	p := &t.Payout
@@ -149,7 +149,7 @@ func (s *step) payFailed() error {
 	most := max(t.Terms.PaymentAttempts, 1)
 	p.Failures = min(p.Failures+1, most)
 	if s.withheld() {
-		t.Deadline = s.in.At + remindFirst // the operator's word begins the next attempt
+		t.Deadline = s.in.At + remindFirst // the operator's decision begins the next attempt
 		return nil
 	}
 	if p.Failures == 1 && most > 1 {
@@ -166,8 +166,8 @@ func (s *step) payFailed() error {
 	return nil
 }
 
-// ask asks the buyer for another invoice, and again ever more rarely: the
-// sats stay theirs for ever.
+// ask asks the buyer for another invoice, and repeats the request at growing intervals.
+// The sats stay the buyer's for ever.
 func (s *step) ask() {
 	t := &s.t
 	wait := int64(remindMost)

@@ -6,7 +6,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// holdMade shows the hold invoice to the seller.
+// holdMade sends the hold invoice to the seller.
 func (s *step) holdMade() error {
 	t := &s.t
 	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.in.Bolt11 == "" || s.withheld() {
@@ -14,7 +14,7 @@ func (s *step) holdMade() error {
 	}
 	t.HoldInvoice = s.in.Bolt11
 	if s.rules(rules1) {
-		s.newDuty() // the seller owes nothing before there is something to pay
+		s.newDuty() // the seller owes nothing before there is an invoice to pay
 	}
 	if err := s.stay(OnHoldMade); err != nil {
 		return err
@@ -33,7 +33,8 @@ func (s *step) holdMade() error {
 	return nil
 }
 
-// holdRefused puts the order back: nobody can pay what the node will not ask.
+// holdRefused makes the order pending again, because the seller cannot pay an invoice that
+// the node will not make.
 func (s *step) holdRefused() error {
 	t := &s.t
 	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.withheld() {
@@ -44,8 +45,8 @@ func (s *step) holdRefused() error {
 	return s.backToBook(OnHoldImpossible, nil)
 }
 
-// hold decides about news of the live hold invoice. News of any other hash is
-// of the past: whoever cancelled it sees to its end.
+// hold decides about a state of the live hold invoice. A state of any other hash is out of
+// date: the code that cancelled that hash follows it to its end.
 func (s *step) hold() error {
 	t := &s.t
 	if (t.Hash == Hash{}) || t.Hash != s.in.Hash || Terminal(t.Status) || t.Frozen {
@@ -78,8 +79,8 @@ func (s *step) held() error {
 	t := &s.t
 	if t.Status == mostro.TradeWaitingPayment && t.HeldAt == 0 {
 		if asked := s.in.Hold.AmountSats; s.rules(rules1) && asked != 0 && asked != t.LockSats() {
-			// An invoice of a time that this store has lost, at another price:
-			// what is held is not what this trade would pay out.
+			// The invoice dates from a time that this store has lost, at another price.
+			// The held amount is not the amount that this trade would pay out.
 			return s.contradiction()
 		}
 		t.HeldAt = s.in.At
@@ -87,8 +88,8 @@ func (s *step) held() error {
 			return s.holdTooShort()
 		}
 		if t.HoldInvoice == "" {
-			// The node lost our answer, yet the seller found the invoice
-			// elsewhere: it is paid all the same.
+			// The node's answer was lost, but the seller obtained the invoice elsewhere
+			// and paid it. The hold counts.
 			t.HoldInvoice = s.in.Bolt11
 		}
 		if t.BuyerInvoice.usable(s.in.At) {
@@ -117,8 +118,7 @@ func (s *step) held() error {
 		return s.guard(true)
 	}
 	if left := int64(s.in.Hold.ExpiryHeight) - int64(s.in.Hold.Height) - int64(t.Terms.margin()); s.rules(rules1) {
-		// The chain is slower or faster than ten minutes a block, or the clock
-		// was set.
+		// The chain is slower or faster than ten minutes a block, or the clock was set.
 		if until := s.in.At + left*BlockSeconds; until < t.SafeUntil-safeDrift || until > t.SafeUntil+safeDrift {
 			t.SafeUntil = until
 			return s.stay(OnGuard)
@@ -127,16 +127,16 @@ func (s *step) held() error {
 	return ErrNothing
 }
 
-// safeDrift is by how much SafeUntil may be off before it is corrected.
+// safeDrift is the error of SafeUntil above which SafeUntil is corrected, in seconds.
 const safeDrift = 3600
 
-// dateHold dates an accepted hold by the chain, and says whether its time lock
-// leaves room for a trade. The program may have been down when the seller
-// paid: the time at which it hears of it says nothing.
+// dateHold dates an accepted hold by the chain, and reports whether its time lock leaves
+// enough blocks for a trade. The program may have been down when the seller paid, so the
+// time at which the program hears of the payment says nothing.
 func (s *step) dateHold() bool {
 	t, h := &s.t, s.in.Hold
 	if h.Height == 0 || h.ExpiryHeight == 0 {
-		return true // unknown: the clock has to do
+		return true // unknown: the clock must decide
 	}
 	if h.AcceptHeight != 0 && h.AcceptHeight < h.Height {
 		t.HeldAt -= int64(h.Height-h.AcceptHeight) * BlockSeconds
@@ -146,8 +146,8 @@ func (s *step) dateHold() bool {
 	return left >= int64(t.Terms.leastBlocks())
 }
 
-// holdTooShort gives a hold back that was accepted, or heard of, too late for a
-// trade. The order goes back to the book.
+// holdTooShort cancels a hold that was accepted, or reported, too late for a trade. The
+// order becomes pending again.
 func (s *step) holdTooShort() error {
 	t := &s.t
 	if t.Doubtful {
@@ -158,7 +158,8 @@ func (s *step) holdTooShort() error {
 	return s.backToBook(OnHoldTooShort, nil)
 }
 
-// activate begins the trade proper: escrow held, and a way to pay the buyer.
+// activate begins the active trade: the hold is accepted, and the buyer's destination is
+// known.
 func (s *step) activate(on Trigger, request *uint64) error {
 	t := &s.t
 	if err := s.move(on, mostro.TradeActive); err != nil {
@@ -173,7 +174,7 @@ func (s *step) activate(on Trigger, request *uint64) error {
 	return nil
 }
 
-// addInvoice decides about where the buyer wants to be paid.
+// addInvoice decides about the buyer's payout destination.
 func (s *step) addInvoice() error {
 	t, at := &s.t, s.in.At
 	if !s.isBuyer() {
@@ -213,19 +214,19 @@ func (s *step) addInvoice() error {
 	return s.orderHold(OnAddInvoice)
 }
 
-// next reads the key that a range order's maker announces for the rest. What
-// anyone else announces is ignored: it would be a way to slip in a key.
+// next reads the key that the maker of a range order announces for the rest. A key from
+// any other sender is ignored, because it could replace the maker's key.
 func (s *step) next() error {
 	p, ok := s.in.Request.Message.Payload.(mostro.NextTrade)
 	if !ok || !s.isMaker() {
 		return nil
 	}
-	// A key that is no point of the curve could never be written to.
+	// A key that is not a point of the curve could never receive a message.
 	if key, err := mostro.ParsePubkey(p.Pubkey); err != nil || key != p.Pubkey || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
 		return Refuse(mostro.ReasonInvalidParameters)
 	}
 	if s.in.KeyInUse {
-		return Refuse(mostro.ReasonInvalidParameters) // the next order's messages would go to a stranger
+		return Refuse(mostro.ReasonInvalidParameters) // the next order's messages would go to another user
 	}
 	if s.t.Range() {
 		s.t.Next = p
@@ -233,7 +234,7 @@ func (s *step) next() error {
 	return nil
 }
 
-// fiatSent notes that the buyer says to have paid.
+// fiatSent records the buyer's statement that fiat was sent.
 func (s *step) fiatSent() error {
 	t := &s.t
 	if t.Status != mostro.TradeActive {
@@ -249,15 +250,15 @@ func (s *step) fiatSent() error {
 		return err
 	}
 	if s.rules(rules1) {
-		t.CancelBy = "" // a consent of the time before the payment is void
+		t.CancelBy = "" // a consent from before the payment is void
 	}
 	s.say(t.Seller, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Buyer.Key})
 	s.answer(t.Buyer, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Seller.Key})
 	return nil
 }
 
-// release has the node settle. Nothing is told to anyone before the node has
-// done it: until then the chain may still decide otherwise.
+// release orders the node to settle the hold. No party receives a message before the node
+// has settled, because until then the hold may end on chain.
 func (s *step) release() error {
 	t := &s.t
 	if !s.isSeller() {
@@ -281,8 +282,8 @@ func (s *step) release() error {
 	return nil
 }
 
-// settled begins the payout. From here nothing may stop it: the seller's sats
-// are the buyer's.
+// settled begins the payout. From here no input may stop the payout: the seller's sats
+// belong to the buyer.
 func (s *step) settled() error {
 	t := &s.t
 	if t.Hash != s.in.Hash || !t.Settling || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {
@@ -312,7 +313,7 @@ func (s *step) settled() error {
 	return nil
 }
 
-// rest makes what is left of a range order an order of its own.
+// rest makes an order of the rest of a range order.
 func (s *step) rest() {
 	t := &s.t
 	if !t.Range() || t.Next.Pubkey == "" || t.ExpiresAt <= s.in.At {
@@ -332,7 +333,7 @@ func (s *step) rest() {
 		Premium: t.Premium, ExpiresAt: t.ExpiresAt,
 	}
 	if t.Kind == mostro.SideSell {
-		c.RequestID = t.ReleaseRequest // the maker waits for it under this id
+		c.RequestID = t.ReleaseRequest // the maker waits for the order under this request id
 	}
 	if left == t.MinFiat {
 		c.Fixed = left
@@ -343,7 +344,7 @@ func (s *step) rest() {
 	s.do(Effect{Kind: FxSpawn, Child: c})
 }
 
-// settleRefused notes that the hold had ended before it could be settled.
+// settleRefused records that the hold had ended before it could be settled.
 func (s *step) settleRefused() error {
 	if s.t.Hash != s.in.Hash || !s.t.Settling {
 		return ErrNothing
@@ -351,7 +352,7 @@ func (s *step) settleRefused() error {
 	return s.gone(OnSettleImpossible)
 }
 
-// gone tells both that the escrow is no more.
+// gone tells both parties that the hold has ended.
 func (s *step) gone(on Trigger) error {
 	t := &s.t
 	t.Settling, t.EscrowGone, t.ReleaseRequest = false, true, nil
@@ -364,16 +365,16 @@ func (s *step) gone(on Trigger) error {
 	return nil
 }
 
-// escrowGone decides about a live hold that ended without us. Our own
-// cancelling never comes here: it moves the hash to Closing first.
+// escrowGone decides about a live hold that ended without an action of this node. A hold
+// that this node cancels is not handled here, because its hash moves to Closing first.
 func (s *step) escrowGone() error {
 	t := &s.t
 	switch t.Status {
 	case mostro.TradeWaitingPayment:
 		if s.rules(rules1) && t.HoldInvoice == "" {
-			return s.holdRefused() // it ended before the seller could be shown it
+			return s.holdRefused() // the hold ended before the seller received the invoice
 		}
-		return ErrNothing // an invoice that nobody paid has expired; so will the seller's time
+		return ErrNothing // an unpaid invoice has expired, and the seller's time will end too
 	case mostro.TradeWaitingBuyerInvoice, mostro.TradeActive:
 		s.say(t.Buyer, mostro.ActionHoldInvoicePaymentCanceled, nil)
 		s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
@@ -390,9 +391,9 @@ func (s *step) escrowGone() error {
 	return ErrNothing
 }
 
-// contradiction freezes a trade whose hold is settled though nobody here
-// released it: the store is older than the world. Paying the buyer again from
-// such a store could pay twice, so an operator has to look.
+// contradiction freezes a trade whose hold is settled although no seller released it in
+// this store: the store is older than the node's state. A payout from such a store could
+// pay the buyer twice, so an operator must examine the trade.
 func (s *step) contradiction() error {
 	if s.t.Frozen {
 		return ErrNothing
@@ -402,7 +403,7 @@ func (s *step) contradiction() error {
 	return s.stay(OnContradiction)
 }
 
-// canceled notes that a hold is given back.
+// canceled records that the node confirmed a cancelled hold.
 func (s *step) canceled() error {
 	t := &s.t
 	var left []Hash
@@ -418,7 +419,7 @@ func (s *step) canceled() error {
 	return s.stay(OnHoldClosed)
 }
 
-// cancelRefused notes that a hold which we gave back turns out to be settled.
+// cancelRefused records that a hold that this node cancelled is in fact settled.
 func (s *step) cancelRefused() error {
 	if err := s.canceled(); err != nil {
 		return err

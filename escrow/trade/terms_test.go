@@ -2,7 +2,7 @@ package trade
 
 import "testing"
 
-// A trade never pays more for its payout than it earns.
+// The routing fee of a payout never exceeds the fees that the trade earns.
 func TestNoTradeCostsMoreThanItEarns(t *testing.T) {
 	for _, fee := range []Fraction{1_000_000, 6_000_000, 20_000_000} {
 		terms := DefaultTerms()

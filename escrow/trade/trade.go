@@ -8,89 +8,88 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// OrderID names a trade, and its order in the book.
+// OrderID identifies a trade and its order in the book.
 type OrderID = mostro.UUID
 
-// Trade is one order from its announcement to its end, with all that moves
-// its money. It is a value: Step gives a new one, nothing else writes any of
-// its fields. Slices and pointers in it are never written through.
+// Trade is one order from its announcement to its end, with every fact about its money. A
+// Trade is a value: Step returns a new one, and no other code writes its fields. The
+// memory behind its slices and pointers is never written.
 //
-// Times are unix seconds, 0 for never.
+// Times are unix seconds; 0 means never.
 type Trade struct {
 	ID     OrderID            `json:"id"`
 	Kind   mostro.Side        `json:"kind"` // the maker's side
 	Status mostro.TradeStatus `json:"status"`
-	Steps  uint32             `json:"steps"` // journal rows behind this value
-	Last   Trigger            `json:"last"`  // why it changed last
-	Terms  Terms              `json:"terms"` // the node's, as they were when the order was made
+	Steps  uint32             `json:"steps"` // number of journal records behind this value
+	Last   Trigger            `json:"last"`  // reason of the last change
+	Terms  Terms              `json:"terms"` // the node's terms at the time of the order
 
 	Buyer           Party            `json:"buyer,omitzero"`
 	Seller          Party            `json:"seller,omitzero"`
-	TakerReputation *mostro.UserInfo `json:"taker_reputation,omitempty"` // when the order was taken
+	TakerReputation *mostro.UserInfo `json:"taker_reputation,omitempty"` // at the time of the take
 
 	Fiat          string `json:"fiat"`
-	FiatAmount    int64  `json:"fiat_amount,omitzero"` // 0 for a range order nobody has taken
-	MinFiat       int64  `json:"min_fiat,omitzero"`    // MaxFiat > 0: a range order
+	FiatAmount    int64  `json:"fiat_amount,omitzero"` // 0 for a range order that is not taken
+	MinFiat       int64  `json:"min_fiat,omitzero"`    // a range order has MaxFiat > 0
 	MaxFiat       int64  `json:"max_fiat,omitzero"`
 	PaymentMethod string `json:"payment_method"`
 	Premium       int64  `json:"premium,omitzero"` // percent
 	MarketPrice   bool   `json:"market_price,omitzero"`
 	AmountSats    int64  `json:"amount_sats,omitzero"` // 0 at market price until taken
-	FeeSats       int64  `json:"fee_sats,omitzero"`    // each side's
+	FeeSats       int64  `json:"fee_sats,omitzero"`    // of each side
 	DevFeeSats    int64  `json:"dev_fee_sats,omitzero"`
 
 	BuyerInvoice PayTo `json:"buyer_invoice,omitzero"`
-	MakerInvoice PayTo `json:"maker_invoice,omitzero"` // what a buying maker gave with the order: survives a taker's going
+	MakerInvoice PayTo `json:"maker_invoice,omitzero"` // a buying maker's destination, given with the order; kept if a taker leaves
 
 	CreatedAt int64 `json:"created_at"`
 	ExpiresAt int64 `json:"expires_at"`
-	TakenAt   int64 `json:"taken_at,omitzero"`  // when the present duty of a waiting state began
+	TakenAt   int64 `json:"taken_at,omitzero"`  // begin of the current duty of a waiting state
 	GracedAt  int64 `json:"graced_at,omitzero"` // TakenAt of the last duty that a restart put off
-	// Deadline is when the clock next has something to decide here. Every
-	// trade that is not over has one.
+	// Deadline is the next time at which the clock decides about the trade. Every trade
+	// that is not over has a deadline.
 	Deadline int64 `json:"deadline,omitzero"`
 
 	Preimage    Preimage `json:"preimage,omitzero"`
-	Hash        Hash     `json:"hash,omitzero"` // of the live hold invoice; zero: none
+	Hash        Hash     `json:"hash,omitzero"` // of the live hold invoice; zero if none
 	HoldInvoice string   `json:"hold_invoice,omitzero"`
-	HeldAt      int64    `json:"held_at,omitzero"` // when the hold was accepted, by the height of the chain where it is known
-	// SafeUntil is when the hold's time lock comes within the margin, by the
-	// heights that the node named and ten minutes a block; 0 when unknown.
+	HeldAt      int64    `json:"held_at,omitzero"` // time of the hold's acceptance, by the height of the chain if it is known
+	// SafeUntil is the time at which the hold's time lock comes within the margin, by the
+	// heights that the node reported and ten minutes a block; 0 if unknown.
 	SafeUntil int64 `json:"safe_until,omitzero"`
-	// Settling says that the seller has released and the node was told to
-	// settle. From here only settlement, or proof that the escrow was gone
-	// before, leads on.
+	// Settling reports that the seller has released and the node was ordered to settle.
+	// Only a settlement ends this state, or proof that the hold had ended before.
 	Settling bool `json:"settling,omitzero"`
-	// EscrowGone says that the chain took the decision: the hold ended
-	// without us, and the seller has the sats back.
+	// EscrowGone reports that the hold ended on chain without an action of this node. The
+	// seller has the sats back.
 	EscrowGone bool `json:"escrow_gone,omitzero"`
-	// Frozen says that the node contradicts this store (a hold settled that
-	// no one here released). Only an operator leads on.
+	// Frozen reports that the node contradicts this store, for example by a settled hold
+	// that no seller released here. Only an operator can let the trade continue.
 	Frozen bool `json:"frozen,omitzero"`
-	// Doubtful says that this store was an older copy of itself when it was
-	// opened: more may have happened than it knows. What cannot be undone is
-	// left to an operator.
+	// Doubtful reports that this store was an older copy of itself when it was opened, so
+	// the trade may have advanced further than the store knows. An action that cannot be
+	// undone is left to an operator.
 	Doubtful bool `json:"doubtful,omitzero"`
-	// Sighted says of a doubtful trade that the node has shown its hold as
-	// accepted since the store was found to be a copy. The hold was not settled
-	// in the lost time, so nothing was paid out either.
+	// Sighted reports, for a doubtful trade, that the node has reported its hold as
+	// accepted after the store was found to be a copy. The hold was therefore not settled
+	// in the lost time, and nothing was paid out.
 	Sighted bool `json:"sighted,omitzero"`
-	// Closing holds hashes whose cancelling is decided and not confirmed yet.
-	// No preimage of theirs is ever used.
+	// Closing holds the hashes of holds whose cancellation is decided but not confirmed.
+	// The preimage of such a hash is never used.
 	Closing []Hash `json:"closing,omitempty"`
 
-	CancelBy mostro.Initiator `json:"cancel_by,omitzero"` // who asked for a cooperative cancel
+	CancelBy mostro.Initiator `json:"cancel_by,omitzero"` // the party that asked for a cooperative cancel
 	Dispute  Dispute          `json:"dispute,omitzero"`
 	Payout   Payout           `json:"payout,omitzero"`
 
-	Parent OrderID          `json:"parent,omitzero"` // of the rest of a range order
+	Parent OrderID          `json:"parent,omitzero"` // the range order of which this order is the rest
 	Next   mostro.NextTrade `json:"next,omitzero"`   // the maker's key for the rest, once announced
 
-	// Answers remembered until the Lightning node has spoken.
+	// Request ids that are kept until the Lightning node has answered.
 	TakeRequest    *uint64 `json:"take_request,omitempty"`
 	ReleaseRequest *uint64 `json:"release_request,omitempty"`
 
-	Bucket    mostro.Status `json:"bucket,omitzero"`     // what the book shows
+	Bucket    mostro.Status `json:"bucket,omitzero"`     // public status in the book
 	StampedAt int64         `json:"stamped_at,omitzero"` // created_at of the last order event
 }
 
@@ -98,15 +97,15 @@ type Trade struct {
 type Party struct {
 	Key       string           `json:"key"`            // trade key, hex
 	Identity  string           `json:"identity"`       // equals Key in full privacy
-	Index     int64            `json:"index,omitzero"` // of the trade key, as the client counts
+	Index     int64            `json:"index,omitzero"` // index of the trade key, as the client counts
 	Transport mostro.Transport `json:"transport"`
 }
 
-// Private says that the party claims no identity.
+// Private reports whether the party claims no identity.
 func (p Party) Private() bool { return p.Identity == p.Key }
 
-// PayTo is where a buyer wants to be paid: a BOLT11 invoice, or an address
-// that gives one.
+// PayTo is the buyer's payout destination: a BOLT11 invoice, or an address that returns an
+// invoice.
 type PayTo struct {
 	Text      string `json:"text"`
 	Hash      Hash   `json:"hash,omitzero"`       // zero for an address
@@ -114,12 +113,12 @@ type PayTo struct {
 	Open      bool   `json:"open,omitzero"`       // a BOLT11 invoice without an amount
 }
 
-// Address says that an invoice has yet to be fetched.
+// Address reports whether an invoice must still be fetched.
 func (i PayTo) Address() bool { return i.Hash == Hash{} }
 
 // Dispute is a disagreement about a trade. A trade has at most one.
 type Dispute struct {
-	ID        OrderID              `json:"id,omitzero"` // drawn with the trade, so that nothing links the two
+	ID        OrderID              `json:"id,omitzero"` // derived with the trade, so that the id of the dispute does not reveal the order
 	Status    mostro.DisputeStatus `json:"status,omitzero"`
 	By        mostro.Initiator     `json:"by,omitzero"`
 	Previous  mostro.TradeStatus   `json:"previous,omitzero"`
@@ -127,50 +126,50 @@ type Dispute struct {
 	StampedAt int64                `json:"stamped_at,omitzero"`
 }
 
-// Payout is what is known of paying the buyer.
+// Payout is the state of the payment to the buyer.
 type Payout struct {
-	// Hash is the claim: while it is set one payment may be in flight, under
-	// this hash and no other, and the buyer's invoice cannot be replaced.
+	// Hash is the claim. While the hash is set, one payment may be in flight under this
+	// hash and no other, and the buyer's invoice cannot be replaced.
 	Hash   Hash   `json:"hash,omitzero"`
 	Bolt11 string `json:"bolt11,omitzero"`
 	Open   bool   `json:"open,omitzero"` // Bolt11 states no amount
-	Sent   bool   `json:"sent,omitzero"` // the node took it; its outcome is awaited
-	// Minting says that an address is being asked for an invoice.
+	Sent   bool   `json:"sent,omitzero"` // the node accepted the payment; the outcome is not known yet
+	// Minting reports that an address is being asked for an invoice.
 	Minting  bool   `json:"minting,omitzero"`
-	Attempt  uint32 `json:"attempt,omitzero"`  // of all attempts, the present or last one
-	Failures uint32 `json:"failures,omitzero"` // with the present invoice
-	Asked    uint32 `json:"asked,omitzero"`    // times the buyer was asked for another invoice
+	Attempt  uint32 `json:"attempt,omitzero"`  // number of the current or last attempt, over all invoices
+	Failures uint32 `json:"failures,omitzero"` // with the current invoice
+	Asked    uint32 `json:"asked,omitzero"`    // number of times the buyer was asked for another invoice
 	LastHash Hash   `json:"last_hash,omitzero"`
-	FeeMsat  int64  `json:"fee_msat,omitzero"` // routing, once paid
+	FeeMsat  int64  `json:"fee_msat,omitzero"` // routing fee of a successful payout
 }
 
-// Terms are the node's conditions that a trade was made under. They do not
-// change for it when the operator changes them for others.
+// Terms are the node's conditions for a trade. If the operator changes the conditions, an
+// existing trade keeps its terms.
 type Terms struct {
 	Fee            Fraction `json:"fee,omitzero"`
 	DevFee         Fraction `json:"dev_fee,omitzero"`
 	MaxRoutingFee  Fraction `json:"max_routing_fee,omitzero"`
 	MinSats        int64    `json:"min_sats"`
 	MaxSats        int64    `json:"max_sats"`
-	LifeSeconds    int64    `json:"life"`     // of an order that names no expiry
+	LifeSeconds    int64    `json:"life"`     // of an order without an expiry
 	MaxLifeSeconds int64    `json:"max_life"` // of any order
 	WaitSeconds    int64    `json:"wait"`     // for each duty of a waiting state
 
 	CLTVBlocks     uint32 `json:"cltv"`
-	MarginBlocks   uint32 `json:"margin"`       // before a hold's expiry, when it must be resolved
+	MarginBlocks   uint32 `json:"margin"`       // blocks before a hold's expiry by which the hold must be resolved
 	MaxFinalCLTV   uint32 `json:"max_cltv"`     // of a buyer's invoice
-	InvoiceSeconds int64  `json:"invoice_life"` // that a buyer's invoice must have left
-	// MinPayoutSats is the least amount of a buyer's invoice; 0: MinSats, as
-	// before rules1. A payout is smaller than its order by the fee.
+	InvoiceSeconds int64  `json:"invoice_life"` // life that a buyer's invoice must have left
+	// MinPayoutSats is the least amount of a buyer's invoice. If 0, the least amount is
+	// MinSats, as before rules1. A payout is smaller than its order by the fee.
 	MinPayoutSats int64 `json:"min_payout,omitzero"`
-	// RoutingWithinFee bounds what a payout may cost in routing by what the
-	// trade earns, if there is a fee. It was not so before rules1.
+	// RoutingWithinFee limits the routing fee of a payout to the fees that the trade
+	// earns, if there is a fee. Before rules1 there was no such limit.
 	RoutingWithinFee bool   `json:"routing_within_fee,omitzero"`
 	PaymentAttempts  uint32 `json:"attempts"`      // with one invoice
-	PaymentRetrySecs int64  `json:"retry_seconds"` // between them
+	PaymentRetrySecs int64  `json:"retry_seconds"` // between the attempts
 }
 
-// DefaultTerms are the reference node's.
+// DefaultTerms returns the terms of the reference node.
 func DefaultTerms() Terms {
 	return Terms{
 		Fee: 0, DevFee: 300_000_000, MaxRoutingFee: 2_000_000,
@@ -181,13 +180,13 @@ func DefaultTerms() Terms {
 	}
 }
 
-// leastRoutingSats is what a payout must be allowed to cost in routing, at the
-// least: a few hops that ask one sat each.
+// leastRoutingSats is the smallest acceptable routing limit of a payout: a few hops that
+// charge one sat each.
 const leastRoutingSats = 5
 
-// LeastSats returns the least amount of an order, in sats: MinSats, or more if
-// a smaller trade would earn less than its payout has to be allowed to cost in
-// routing. A node without a fee pays for routing by itself, by choice.
+// LeastSats returns the least amount of an order, in sats. This is MinSats, or more if a
+// smaller trade would earn less than the smallest routing limit of its payout. A node
+// without a fee pays for routing by itself, by choice.
 func (t Terms) LeastSats() int64 {
 	least := t.MinSats
 	for t.Fee > 0 && t.RoutingWithinFee && least < t.MaxSats && 2*t.Fee.SideFee(least) < leastRoutingSats {
@@ -196,10 +195,11 @@ func (t Terms) LeastSats() int64 {
 	return least
 }
 
-// BlockSeconds is how long a block takes on average, in seconds.
+// BlockSeconds is the average time between blocks, in seconds.
 const BlockSeconds = 600
 
-// margin is MarginBlocks, or half of a delta that is not larger than it.
+// margin returns MarginBlocks, or half of CLTVBlocks if MarginBlocks is not smaller than
+// CLTVBlocks.
 func (t Terms) margin() uint32 {
 	if t.MarginBlocks >= t.CLTVBlocks {
 		return t.CLTVBlocks / 2
@@ -207,10 +207,10 @@ func (t Terms) margin() uint32 {
 	return t.MarginBlocks
 }
 
-// guardSeconds is how long a hold is safe when nothing is known of the chain.
+// guardSeconds returns how long a hold is safe if the height of the chain is unknown.
 func (t Terms) guardSeconds() int64 { return int64(t.CLTVBlocks-t.margin()) * BlockSeconds }
 
-// leastPayout is the least amount of a buyer's invoice.
+// leastPayout returns the least amount of a buyer's invoice, in sats.
 func (t Terms) leastPayout() int64 {
 	if t.MinPayoutSats > 0 {
 		return t.MinPayoutSats
@@ -218,47 +218,48 @@ func (t Terms) leastPayout() int64 {
 	return t.MinSats
 }
 
-// leastBlocks is how many blocks above the margin a hold must have left when a
-// trade begins: six hours in which the buyer can pay and the seller look, or
-// half of the usable time of a shorter lock.
+// leastBlocks returns the number of blocks above the margin that a hold must have left
+// when a trade begins. The number is 36 blocks (six hours), in which the buyer can pay and
+// the seller can check, or half of the usable time of a shorter lock.
 func (t Terms) leastBlocks() uint32 { return min(36, (t.CLTVBlocks-t.margin())/2) }
 
-// leastHoldSeconds is leastBlocks as time.
+// leastHoldSeconds returns leastBlocks in seconds.
 func (t Terms) leastHoldSeconds() int64 { return int64(t.leastBlocks()) * BlockSeconds }
 
-// HoldSeconds is how long a hold invoice can be paid: longer than the seller's
-// time, so that not the invoice but the trade ends the wait.
+// HoldSeconds returns how long a hold invoice can be paid. This is longer than the
+// seller's time, so that the trade ends the wait and not the invoice.
 func (t Terms) HoldSeconds() int64 { return max(t.WaitSeconds+600, 3600) }
 
-// LeastLifeSeconds is how far ahead an order's own expiry has to be. A shorter
-// order could not be traded, and its event would have expired before it
-// reached a relay.
+// LeastLifeSeconds is the least distance between now and an expiry that an order names. A
+// shorter order could not be traded, and its event would expire before the event reached a
+// relay.
 const LeastLifeSeconds = 600
 
-// guardPoll is how often a hold's time lock is looked at, once half its safe
-// time has passed.
+// guardPoll is the interval in seconds at which a hold's time lock is looked up, after
+// half of its safe time has passed.
 const guardPoll = 300
 
-// trackPoll is how often a payout in flight is asked after, beside its watch.
+// trackPoll is the interval in seconds at which the state of a payout in flight is looked
+// up, in addition to the watch.
 const trackPoll = 300
 
-// remindFirst is after how long a buyer who owes a new invoice is asked again;
-// the time doubles up to remindMost.
+// remindFirst is the time in seconds after which a buyer that owes a new invoice is asked
+// again. The time doubles up to remindMost.
 const (
 	remindFirst = 24 * 3600
 	remindMost  = 16 * 24 * 3600
 )
 
-// Range says whether the order leaves the fiat amount to the taker.
+// Range reports whether the taker chooses the fiat amount within a range.
 func (t Trade) Range() bool { return t.MaxFiat > 0 }
 
-// LockSats is what the seller locks.
+// LockSats returns the amount that the seller locks.
 func (t Trade) LockSats() int64 { return t.AmountSats + t.FeeSats }
 
-// PayoutSats is what the buyer gets.
+// PayoutSats returns the amount that the buyer receives.
 func (t Trade) PayoutSats() int64 { return t.AmountSats - t.FeeSats }
 
-// Maker gives the side that made the order.
+// Maker returns the side that made the order.
 func (t Trade) Maker() Party {
 	if t.Kind == mostro.SideBuy {
 		return t.Buyer
@@ -266,7 +267,7 @@ func (t Trade) Maker() Party {
 	return t.Seller
 }
 
-// Taker gives the side that took it; zero before.
+// Taker returns the side that took the order, or a zero Party if the order is not taken.
 func (t Trade) Taker() Party {
 	if t.Kind == mostro.SideBuy {
 		return t.Seller
@@ -290,10 +291,10 @@ func (t *Trade) setMaker(p Party) {
 	}
 }
 
-// Over says that nothing can happen to the trade any more.
+// Over reports whether the trade can no longer change.
 func (t Trade) Over() bool { return Terminal(t.Status) && len(t.Closing) == 0 }
 
-// Terminal says whether a status is final for the parties.
+// Terminal reports whether a status is final for the parties.
 func Terminal(s mostro.TradeStatus) bool {
 	switch s {
 	case mostro.TradeSuccess, mostro.TradeCanceled, mostro.TradeCanceledByAdmin,
@@ -303,14 +304,14 @@ func Terminal(s mostro.TradeStatus) bool {
 	return false
 }
 
-// Escrowed says whether a status rests on an accepted hold.
+// Escrowed reports whether a status rests on an accepted hold.
 func Escrowed(s mostro.TradeStatus) bool {
 	return s == mostro.TradeActive || s == mostro.TradeFiatSent || s == mostro.TradeDispute
 }
 
-// Public gives what the book shows of a status: a function of nothing else.
-// Whatever is neither takeable nor over is in progress, also where the
-// reference node shows nothing: an order is never pending that cannot be
+// Public returns the public status of a trade in the book. Public depends only on the
+// status. A status that can neither be taken nor is final is in progress, even if the
+// reference node shows nothing for it, because a pending order must be one that can be
 // taken.
 func Public(s mostro.TradeStatus) mostro.Status {
 	switch s {
@@ -326,14 +327,14 @@ func Public(s mostro.TradeStatus) mostro.Status {
 	return mostro.StatusInProgress
 }
 
-// NeedsWallet says whether the trade depends on the Lightning node that holds
-// its invoice: something is held, is to be given back, or is to be paid out.
+// NeedsWallet reports whether the trade depends on the Lightning node that holds its
+// invoice: an amount is held, must be returned, or must be paid out.
 func (t Trade) NeedsWallet() bool {
 	return len(t.Closing) > 0 || t.Status == mostro.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !Terminal(t.Status)
 }
 
-// HoldWatched gives the hash whose hold invoice is to be watched: zero when
-// none is. It is a function of the trade, so that a restart watches the same.
+// HoldWatched returns the hash of the hold invoice to watch, or a zero hash if there is
+// none. The hash depends only on the trade, so a restart watches the same hash.
 func (t Trade) HoldWatched() Hash {
 	if t.HoldInvoice == "" || t.EscrowGone || t.Frozen || Terminal(t.Status) || t.Status == mostro.TradeSettledHoldInvoice {
 		return Hash{}
@@ -341,7 +342,7 @@ func (t Trade) HoldWatched() Hash {
 	return t.Hash
 }
 
-// PayoutWatched gives the hash and attempt of the payment to be watched.
+// PayoutWatched returns the hash and attempt of the payment to watch.
 func (t Trade) PayoutWatched() (Hash, uint32) {
 	if t.Status != mostro.TradeSettledHoldInvoice || !t.Payout.Sent {
 		return Hash{}, 0
@@ -349,21 +350,21 @@ func (t Trade) PayoutWatched() (Hash, uint32) {
 	return t.Payout.Hash, t.Payout.Attempt
 }
 
-// Bounds on what a maker may write into an order: the book's events must stay
-// small enough for every relay and client.
+// Limits of the texts and the premium of an order. The events of the book must be small
+// enough for every relay and client.
 const (
 	maxPaymentMethod = 512
 	maxFiatCode      = 8
 	maxPremium       = 100
 )
 
-// currencyCode says whether a text can be a currency: capital letters and
-// digits. Which are accepted is the operator's matter.
+// currencyCode reports whether a text can be a currency code: capital letters and digits.
+// The operator decides which codes are accepted.
 func currencyCode(s string) bool {
 	return s != "" && len(s) <= maxFiatCode && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
 }
 
-// Check says whether a node can work under these terms.
+// Check returns an error if a node cannot work under these terms.
 func (t Terms) Check() error {
 	switch {
 	case t.Fee < 0 || t.Fee >= fractionOne:
@@ -388,15 +389,15 @@ func (t Terms) Check() error {
 	return nil
 }
 
-// spareBlocks is how many blocks a trade must have left, at the least, between
-// the moment at which it acts and the one at which the node does: a look at
-// the hold every guardPoll seconds, and blocks that come in a row.
+// spareBlocks is the least number of blocks between the action of a trade and the action
+// of the node. The trade looks up the hold only every guardPoll seconds, and blocks can
+// arrive in quick succession.
 const spareBlocks = 3
 
-// CheckNode says whether a node leaves these terms the time that they count
-// on. The node gives a hold back by itself holdExpiryDelta blocks before the
-// hold expires. A node that gives an accepted hold back by itself before the trade acts
-// would decide trades in the seller's favour behind which fiat was sent.
+// CheckNode returns an error if a node does not leave the time that these terms need. The
+// node cancels a hold by itself holdExpiryDelta blocks before the hold expires. If the
+// node cancelled an accepted hold before the trade acts, the node would decide trades in
+// the seller's favour although fiat was sent.
 func (t Terms) CheckNode(holdExpiryDelta uint32) error {
 	if least := holdExpiryDelta + spareBlocks; t.MarginBlocks < least {
 		return fmt.Errorf("a trade is resolved %d blocks before its hold expires, but the Lightning node gives the hold back by itself %d blocks before: the margin has to be %d blocks at least",
@@ -405,8 +406,8 @@ func (t Terms) CheckNode(holdExpiryDelta uint32) error {
 	return nil
 }
 
-// Window gives the time in which a late message about the trade counts: the
-// present duty's, or while the hold is safe.
+// Window returns the times between which a late message about the trade counts: the time
+// of the current duty, or the time in which the hold is safe.
 func (t Trade) Window(at int64) (opened, closes int64) {
 	switch {
 	case t.Status == mostro.TradePending:
