@@ -16,34 +16,33 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// ErrInvalidInvoice is the refusal of a user's invoice: it is not one, or a
-// rule forbids to pay it. The error text names the rule and never quotes the
-// invoice.
+// ErrInvalidInvoice is the refusal of a user's invoice: the text is not an invoice, or a
+// rule forbids its payment. The error text names the rule and never quotes the invoice.
 var ErrInvalidInvoice = errors.New("invalid invoice")
 
-// Invoice is what a BOLT 11 invoice says. Its signature has been verified.
+// Invoice holds the fields of a BOLT 11 invoice whose signature was verified.
 type Invoice struct {
 	Bolt11     string // in lower case, without a scheme
 	Hash       trade.Hash
-	AmountMsat int64 // 0: the payer chooses
+	AmountMsat int64 // 0 if the payer chooses the amount
 	Network    Network
 	CreatedAt  time.Time
 	ExpiresAt  time.Time
-	// MinFinalCLTV is the number of blocks that the payee wants the last lock
-	// to have left.
+	// MinFinalCLTV is the number of blocks that the last lock must have left, as the payee
+	// demands.
 	MinFinalCLTV uint64
 	Payee        string // node's public key, 33 bytes in lower-case hex
-	Description  string // "" also when the invoice holds only its hash
+	Description  string // "" also if the invoice holds only the hash of a description
 }
 
-// AmountSats gives the amount in sats; ok is false when there is none or when
-// it is no whole number of sats.
+// AmountSats returns the amount in sats. ok is false if there is no amount or the amount
+// is not a whole number of sats.
 func (i Invoice) AmountSats() (sats int64, ok bool) {
 	return i.AmountMsat / 1000, i.AmountMsat > 0 && i.AmountMsat%1000 == 0
 }
 
-// invoicePrefixes gives the chain that an invoice's first letters name, longer
-// ones first: "lnbcrt" begins with "lnbc".
+// invoicePrefixes maps the first letters of an invoice to a chain. Longer prefixes come
+// first, because "lnbcrt" begins with "lnbc".
 var invoicePrefixes = []struct {
 	prefix  string
 	network Network
@@ -56,8 +55,8 @@ var invoicePrefixes = []struct {
 	{"lnsb", Simnet, &chaincfg.SimNetParams},
 }
 
-// ParseInvoice reads a BOLT 11 invoice of any known chain, with or without the
-// scheme "lightning:" before it. Every error is ErrInvalidInvoice.
+// ParseInvoice parses a BOLT 11 invoice of any known chain, with or without the scheme
+// "lightning:". Every error is ErrInvalidInvoice.
 func ParseInvoice(text string) (Invoice, error) {
 	text = strings.TrimSpace(text)
 	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
@@ -66,7 +65,7 @@ func ParseInvoice(text string) (Invoice, error) {
 	if len(text) > trade.MaxInvoiceText {
 		return Invoice{}, fmt.Errorf("%w: too long", ErrInvalidInvoice)
 	}
-	// Upper case is legal, for the sake of QR codes; a mixture is not.
+	// BOLT 11 allows upper case, for QR codes, but not mixed case.
 	lower := strings.ToLower(text)
 	if text != lower && text != strings.ToUpper(text) {
 		return Invoice{}, fmt.Errorf("%w: mixed case", ErrInvalidInvoice)
@@ -80,7 +79,7 @@ func ParseInvoice(text string) (Invoice, error) {
 		}
 		decoded, err := zpay32.Decode(lower, p.params)
 		if err != nil {
-			// The decoder's own words may quote the invoice.
+			// The error of the decoder may quote the invoice, so its text is not used.
 			return Invoice{}, fmt.Errorf("%w: malformed", ErrInvalidInvoice)
 		}
 		return readInvoice(decoded, lower, p.network)
@@ -88,15 +87,15 @@ func ParseInvoice(text string) (Invoice, error) {
 	return Invoice{}, fmt.Errorf("%w: not a BOLT 11 invoice", ErrInvalidInvoice)
 }
 
-// saneAmount looks at the amount between the prefix and the separator, which is
-// the last "1". The decoder multiplies without a look at the result, so that an
-// amount beyond all bitcoin would come out as a small one.
+// saneAmount checks the amount between the prefix and the separator, which is the last
+// "1". The decoder multiplies without an overflow check, so an amount beyond all bitcoin
+// would be decoded as a small amount.
 func saneAmount(amount string) bool {
 	if amount == "" {
 		return true
 	}
 	digits := len(amount)
-	most := 8 // whole bitcoin
+	most := 8 // digits of an amount in whole bitcoin
 	switch amount[len(amount)-1] {
 	case 'm':
 		digits, most = digits-1, 11
@@ -128,8 +127,8 @@ func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, err
 	if in.Description != nil {
 		out.Description = *in.Description
 	}
-	// The field holds up to 64 bits of seconds, which may have wrapped: what
-	// makes no sense has expired.
+	// The field holds up to 64 bits of seconds, which may have overflowed. An invoice with
+	// an impossible expiry counts as expired.
 	expiry := in.Expiry()
 	out.ExpiresAt = out.CreatedAt
 	if expiry > 0 {
@@ -138,8 +137,8 @@ func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, err
 	return out, nil
 }
 
-// sameNetwork compares by what an invoice's prefix can tell: both test networks
-// share theirs.
+// sameNetwork compares networks as far as an invoice's prefix distinguishes them: both
+// test networks have the same prefix.
 func (n Network) sameNetwork(invoice Network) bool {
 	switch n {
 	case Mainnet, Testnet, Signet, Regtest, Simnet:
@@ -150,10 +149,10 @@ func (n Network) sameNetwork(invoice Network) bool {
 	return true
 }
 
-// InvoiceDraft is an invoice to be made, for nodes that are simulated.
+// InvoiceDraft holds the fields of a new invoice, for simulated nodes.
 type InvoiceDraft struct {
 	Hash         trade.Hash
-	AmountMsat   int64 // 0: without
+	AmountMsat   int64 // 0 for an invoice without an amount
 	Network      Network
 	CreatedAt    time.Time // whole seconds
 	Expiry       time.Duration
@@ -161,7 +160,7 @@ type InvoiceDraft struct {
 	Description  string // at most 639 bytes
 }
 
-// Sign encodes the draft as the BOLT 11 invoice of the node with that key.
+// Sign encodes the draft as a BOLT 11 invoice of the node with that key.
 func (d InvoiceDraft) Sign(key *btcec.PrivateKey) (string, error) {
 	var params *chaincfg.Params
 	for _, p := range invoicePrefixes {
@@ -179,7 +178,7 @@ func (d InvoiceDraft) Sign(key *btcec.PrivateKey) (string, error) {
 		zpay32.CLTVExpiry(d.MinFinalCLTV),
 		zpay32.Expiry(d.Expiry),
 		zpay32.Features(features),
-		// Any 32 bytes that do not give away the preimage.
+		// The payment address may be any 32 bytes that do not reveal the preimage.
 		zpay32.PaymentAddr(sha256.Sum256(append([]byte("payment address"), d.Hash[:]...))),
 	}
 	if d.AmountMsat > 0 {

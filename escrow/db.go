@@ -16,11 +16,11 @@ import (
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 )
 
-// DB is the escrow's store in Badger. Every commit is one transaction, synced
-// before Commit returns. It is precious: it holds the preimages.
+// DB is the escrow's store in Badger. Every commit is one transaction, which is synced
+// before Commit returns. The store must not be lost: it holds the preimages.
 type DB struct{ b *badger.DB }
 
-// Keyspaces, by the first byte of the key.
+// Keyspaces. The first byte of a key names its keyspace.
 const (
 	spaceHead    = 'm' // -> Head
 	spaceSchema  = 's' // -> schema version, one byte
@@ -38,15 +38,16 @@ const (
 
 const schemaVersion = 1
 
-// OpenDB opens or makes the store in a directory.
+// OpenDB opens the store in a directory, or creates a new one.
 func OpenDB(dir string) (*DB, error) { return openDB(dir, true) }
 
-// ErrStoreDamaged says that the files of the store are not as they were written.
-// OpenDB changes nothing then: the trades in them must not be decided by half.
+// ErrStoreDamaged reports that the files of the store are not as they were written. OpenDB
+// changes nothing in this case, because the trades must not be decided on a part of their
+// data.
 var ErrStoreDamaged = errors.New("the escrow's store is damaged: put back a copy of DATA/escrow, with which the escrow looks up every hold and payment before it acts, or ask for help with the files as they are")
 
-// checkFiles looks for damage that Badger itself would take for a torn write, or
-// would serve.
+// checkFiles detects damage that Badger would treat as a torn write, or would not detect
+// on a read.
 func checkFiles(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -66,14 +67,14 @@ func checkFiles(dir string) error {
 	return fmt.Errorf("check the escrow store: %w", err)
 }
 
-// openDB opens it; only a test may do without the sync.
+// openDB opens the store. Only a test may set sync to false.
 func openDB(dir string, sync bool) (*DB, error) {
 	if err := checkFiles(dir); err != nil {
 		return nil, err
 	}
 	options := badger.DefaultOptions(dir).
 		WithSyncWrites(sync).
-		WithDetectConflicts(false). // one writer
+		WithDetectConflicts(false). // there is only one writer
 		WithNumVersionsToKeep(1).
 		WithLogger(nil).
 		WithBlockCacheSize(16 << 20).
@@ -109,7 +110,7 @@ func (db *DB) schema() error {
 	})
 }
 
-// Close releases the store.
+// Close closes the store.
 func (db *DB) Close() error { return db.b.Close() }
 
 func tradeKey(space byte, id trade.OrderID) []byte { return append([]byte{space}, id[:]...) }
@@ -128,7 +129,8 @@ func issuedKey(id trade.OrderID, role string) []byte {
 
 func userKey(identity string) []byte { return append([]byte{spaceUser}, identity...) }
 
-// seenKey shortens what is no event id, so that no sender chooses our keys.
+// seenKey returns a hash of a replay id that is not an event id, so that no sender chooses
+// a key of the store.
 func seenKey(id string) []byte {
 	if raw, err := hex.DecodeString(id); err == nil && len(raw) == 32 {
 		return append([]byte{spaceSeen}, raw...)
@@ -146,7 +148,7 @@ func (db *DB) Commit(c *Commit) error {
 	}
 	err := txn.Commit()
 	switch {
-	case errors.Is(err, badger.ErrTxnTooBig): // refused before anything is written
+	case errors.Is(err, badger.ErrTxnTooBig): // refused before any write
 		return fmt.Errorf("commit %d: %w: %w", c.Head.Commits, ErrUncommittable, err)
 	case err != nil:
 		return fmt.Errorf("commit %d: %w", c.Head.Commits, err)
@@ -154,7 +156,7 @@ func (db *DB) Commit(c *Commit) error {
 	return nil
 }
 
-// fill puts a commit into a transaction.
+// fill adds a commit to a transaction.
 func fill(txn *badger.Txn, c *Commit) error {
 	set := func(key []byte, v any) error {
 		b, err := trade.Encode(v)
@@ -236,7 +238,7 @@ func fill(txn *badger.Txn, c *Commit) error {
 	return set([]byte{spaceHead}, c.Head)
 }
 
-// get decodes one value; ErrNoRow.
+// get decodes the value of a key into v. get returns ErrNoRow if the key does not exist.
 func (db *DB) get(key []byte, v any) error {
 	return db.b.View(func(txn *badger.Txn) error { return read(txn, key, v) })
 }
@@ -252,7 +254,7 @@ func read(txn *badger.Txn, key []byte, v any) error {
 	return item.Value(func(b []byte) error { return json.Unmarshal(b, v) })
 }
 
-// each calls fn for every key of a space, in order.
+// each calls fn for every key of a keyspace, in order.
 func (db *DB) each(prefix []byte, values bool, fn func(txn *badger.Txn, key, value []byte) error) error {
 	return db.b.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix, PrefetchValues: values, PrefetchSize: 64})
@@ -274,7 +276,7 @@ func (db *DB) each(prefix []byte, values bool, fn func(txn *badger.Txn, key, val
 	})
 }
 
-// Head gives the last committed head.
+// Head returns the last committed head.
 func (db *DB) Head() (Head, error) {
 	var h Head
 	if err := db.get([]byte{spaceHead}, &h); err != nil && !errors.Is(err, ErrNoRow) {
@@ -305,25 +307,25 @@ func (db *DB) Outbox(fn func(OutboxRow) error) error {
 	})
 }
 
-// Trade looks a trade up; ErrNoRow.
+// Trade returns a trade, or ErrNoRow.
 func (db *DB) Trade(id trade.OrderID) (t trade.Trade, err error) {
 	err = db.get(tradeKey(spaceTrade, id), &t)
 	return t, err
 }
 
-// User looks an identity up; ErrNoRow.
+// User returns the facts about an identity, or ErrNoRow.
 func (db *DB) User(identity string) (u User, err error) {
 	err = db.get(userKey(identity), &u)
 	return u, err
 }
 
-// Issued looks up what a side of a trade was given; ErrNoRow.
+// Issued returns the receipts of one side of a trade, or ErrNoRow.
 func (db *DB) Issued(id trade.OrderID, role string) (row Issued, err error) {
 	err = db.get(issuedKey(id, role), &row)
 	return row, err
 }
 
-// ReceiptKeys calls fn for every key of receipts.
+// ReceiptKeys calls fn for every receipt key.
 func (db *DB) ReceiptKeys(fn func(ReceiptKey) error) error {
 	return db.each([]byte{spaceKeyset}, true, func(_ *badger.Txn, _, value []byte) error {
 		var k ReceiptKey
@@ -334,7 +336,7 @@ func (db *DB) ReceiptKeys(fn func(ReceiptKey) error) error {
 	})
 }
 
-// Throttles calls fn for every taker who cancelled unpaid.
+// Throttles calls fn for every taker that cancelled before payment.
 func (db *DB) Throttles(fn func(Throttle) error) error {
 	return db.each([]byte{spaceWait}, true, func(_ *badger.Txn, _, value []byte) error {
 		var t Throttle
@@ -345,7 +347,7 @@ func (db *DB) Throttles(fn func(Throttle) error) error {
 	})
 }
 
-// Claim gives the trade that a payment hash belongs to; ErrNoRow.
+// Claim returns the trade that owns a payment hash, or ErrNoRow.
 func (db *DB) Claim(h trade.Hash) (id trade.OrderID, err error) {
 	err = db.b.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(claimKey(h))
@@ -366,7 +368,7 @@ func (db *DB) Claim(h trade.Hash) (id trade.OrderID, err error) {
 	return id, err
 }
 
-// Seen says whether a replay id was committed.
+// Seen reports whether a replay id was committed.
 func (db *DB) Seen(id string) (seen bool, err error) {
 	err = db.b.View(func(txn *badger.Txn) error {
 		_, err := txn.Get(seenKey(id))
@@ -390,7 +392,7 @@ func (db *DB) Journal(id trade.OrderID, fn func(n uint32, in trade.Input) error)
 	})
 }
 
-// Trades calls fn for every trade there ever was.
+// Trades calls fn for every trade in the store, open or over.
 func (db *DB) Trades(fn func(trade.Trade) error) error {
 	return db.each([]byte{spaceTrade}, true, func(_ *badger.Txn, _, value []byte) error {
 		var t trade.Trade
@@ -401,7 +403,7 @@ func (db *DB) Trades(fn func(trade.Trade) error) error {
 	})
 }
 
-// Replay builds a trade from its journal.
+// Replay computes a trade from its journal.
 func (db *DB) Replay(id trade.OrderID) (t trade.Trade, err error) {
 	err = db.Journal(id, func(n uint32, in trade.Input) error {
 		if n != t.Steps+1 {
@@ -417,9 +419,9 @@ func (db *DB) Replay(id trade.OrderID) (t trade.Trade, err error) {
 	return t, err
 }
 
-// Check proves the store: every trade is what its journal makes of it, every
-// open trade is listed as one and has a deadline, and what is to be paid is
-// claimed. It returns the first contradiction.
+// Check verifies the store and returns the first contradiction. Every trade must equal the
+// replay of its journal. Every open trade must be listed as open and have a deadline.
+// Every hash of a payout must be claimed.
 func (db *DB) Check() error {
 	head, err := db.Head()
 	if err != nil {
@@ -451,8 +453,8 @@ func (db *DB) Check() error {
 	})
 }
 
-// checkReceipts proves that receipts were given for settled trades alone, and
-// that the counts of blind ones, which are published, are true.
+// checkReceipts verifies that receipts exist only for settled trades, and that the
+// published counts of blind receipts are true.
 func (db *DB) checkReceipts() error {
 	signed := make(map[string]int64) // by keyset
 	err := db.each([]byte{spaceIssued}, true, func(_ *badger.Txn, _, value []byte) error {
@@ -477,7 +479,7 @@ func (db *DB) checkReceipts() error {
 			return err
 		}
 		if k.secret == nil {
-			return nil // closed before it was known
+			return nil // closed before the key was known
 		}
 		if n := signed[k.public.ID]; n != k.Issued {
 			return fmt.Errorf("%d blind receipts of %s are counted, %d were given", k.Issued, k.Epoch, n)

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Engine runs the escrow: one goroutine decides, N workers act. Its fields are
-// set before Run and not changed after.
+// Engine runs the escrow. One goroutine decides, and the workers of the outbox perform
+// effects. The exported fields are set before Run and do not change afterwards.
 type Engine struct {
 	Policy        Policy
 	Store         Store
@@ -27,82 +27,83 @@ type Engine struct {
 	Opener        Opener
 	Sealer        Sealer
 	Signer        Signer
-	ReceiptSigner ReceiptSigner // nil: no receipts are given
+	ReceiptSigner ReceiptSigner // nil: no receipts are issued
 	Prefilter     *Prefilter
-	// Card holds what the node says of itself. Run keeps it fresh.
+	// Card holds the node's description of itself. Run keeps it up to date.
 	Card *NodeCard
-	// Vet says whether this escrow may work with a node that answers: its
-	// network, its margin, the macaroon's permissions. An error is shown to the
-	// operator. It is called until it has returned nil, and again after each
-	// outage. nil: any node will do.
+	// Vet returns an error if this escrow must not work with the node: wrong network, too
+	// small a margin, or a macaroon without the permissions. The error is shown to the
+	// operator. Vet is called until it returns nil, and again after each outage. If Vet is
+	// nil, every node is accepted.
 	Vet func(ctx context.Context, info NodeInfo) error
-	// Secret is what order ids and preimages follow from.
+	// Secret is the key from which order ids and preimages are derived.
 	Secret trade.NodeSecret
-	// Decode tells a payout destination apart; it sets everything but Taken
-	// and Reachable. nil: BOLT11 invoices, Lightning addresses and LNURLs.
+	// Decode parses a payout destination, and sets every field except Taken and Reachable.
+	// If Decode is nil, BOLT11 invoices, Lightning addresses and LNURLs are parsed.
 	Decode func(text string) trade.Destination
-	// Quote gives the price of a bitcoin; it does not block.
+	// Quote returns the price of a bitcoin. Quote does not block.
 	Quote func(fiat string, at int64) trade.Quote
-	// Heard is told of other nodes' events of kind 30078; nil: nobody is.
+	// Heard receives other nodes' events of kind 30078. If nil, the events are ignored.
 	Heard  func(evt *nostr.Event)
 	Events EventBuilder
-	// RollbackGuard notices an old copy of the store; nil: nobody does.
+	// RollbackGuard detects an old copy of the store. If nil, a copy is not detected.
 	RollbackGuard *RollbackGuard
-	// Reconcile has the store treated as an old copy whatever the witness says.
+	// Reconcile makes Open treat the store as an old copy, regardless of the witness file.
 	Reconcile bool
 
 	Clock   func() time.Time
 	Logger  *slog.Logger
 	Metrics *Metrics
-	// Tick is how often deadlines are looked at; 0: each second.
+	// Tick is the interval at which deadlines are checked. 0 means one second.
 	Tick time.Duration
-	// NodeEvery is how often a usable node is asked about itself; 0: every 15
-	// seconds. Any other is asked every 2 seconds, or as often if that is more.
+	// NodeEvery is the interval at which a usable node is asked for its state. 0 means 15
+	// seconds. A node that is not usable is asked every 2 seconds, or every NodeEvery if
+	// that is longer.
 	NodeEvery time.Duration
 
 	notices      chan notice
-	stopped      chan struct{} // closed when Run has returned
+	stopped      chan struct{} // closed after Run has returned
 	outbox       *outbox
 	watches      *watches
 	book         *TradeBook
-	said         time.Time // of the last commit at a tick
-	keepAt       int64     // the last commit's time, while trades are told that the clock was set back
-	clockBack    int64     // seconds by which the clock was behind the last commit's at the start; 0 if it was not
+	said         time.Time // time of the last commit at a tick
+	keepAt       int64     // time of the last commit, while trades are told that the clock was set back
+	clockBack    int64     // seconds by which the clock was behind the last commit at the start, else 0
 	rememberedAt time.Time
 	asked        map[trade.OrderID]bool
 	replies      []answer
-	// withheld are the rows of trades that were frozen at the start: what they
-	// want of the node waits until an operator has looked.
+	// withheld holds the rows of trades that were frozen at the start. Their calls of the
+	// node wait until an operator has examined the trade.
 	withheld map[trade.OrderID][]OutboxRow
 	status   atomic.Pointer[Status]
-	ahead    int64 // seconds by which the newest own stamp is ahead of the clock
-	stuck    int   // payouts in flight beyond the longest time lock
-	// rememberErr is why the witness could not be written last.
+	ahead    int64 // seconds by which the newest own created_at is ahead of the clock
+	stuck    int   // number of payouts in flight beyond the longest time lock
+	// rememberErr is the last error of a write of the witness file.
 	rememberErr error
 }
 
-// notice is one thing for the engine: mail, news of an effect, of a watch, or
-// a question from outside.
+// notice is one message to the engine: a user's message, the result of an effect or a
+// watch, or a question from another goroutine.
 type notice struct {
-	seq       uint64          // of the log; read up to here
-	id        string          // of the event there; "" when unknown
-	message   *InboundMessage // from the log, or from an outbox row that looked at its address
-	address   string          // with a message from the outbox
-	reachable *bool           // with a message from the outbox
+	seq       uint64          // position in the log; all entries up to here were read
+	id        string          // id of the event at seq; "" if unknown
+	message   *InboundMessage // from the log, or from an outbox row that checked its address
+	address   string          // for a message from the outbox
+	reachable *bool           // for a message from the outbox
 	trade     trade.OrderID
-	input     trade.Input // Kind "" for none
+	input     trade.Input // no input if Kind is ""
 	row       uint64      // outbox row that is done
 	ask       func(*TradeBook, int64) error
 	reply     chan error // capacity 1
 }
 
-// answer is what a question comes to.
+// answer holds the error for the caller of a question.
 type answer struct {
 	to  notice
 	err error
 }
 
-// answer answers a question, once.
+// answer sends the error to the caller, once.
 func (n notice) answer(err error) {
 	select {
 	case n.reply <- err:
@@ -110,22 +111,23 @@ func (n notice) answer(err error) {
 	}
 }
 
-// maxBatch is how many notices one commit takes.
+// maxBatch is the largest number of notices in one commit.
 const maxBatch = 256
 
-// ErrStopped says that the engine does not run any more.
+// ErrStopped reports that the engine no longer runs.
 var ErrStopped = errors.New("the escrow has stopped")
 
-// Status is why the escrow takes no new orders, and what an operator should
-// know besides.
+// Status holds the reasons why the escrow accepts no new orders, and warnings for an
+// operator.
 type Status struct {
-	// Closed says why no new order is taken; empty: orders are taken.
+	// Closed lists the reasons why no new order is accepted. If Closed is empty, orders
+	// are accepted.
 	Closed []string
-	// Warnings do not keep orders out.
+	// Warnings do not stop new orders.
 	Warnings []string
 }
 
-// Status returns the present status. It does not wait for the engine.
+// Status returns the current status without waiting for the engine.
 func (e *Engine) Status() Status {
 	if p := e.status.Load(); p != nil {
 		return *p
@@ -133,8 +135,8 @@ func (e *Engine) Status() Status {
 	return Status{Closed: []string{"the escrow has not begun yet"}}
 }
 
-// Run runs the escrow until ctx ends or its store is in doubt. It returns once
-// every goroutine of its own has ended. An Engine runs once.
+// Run runs the escrow until ctx ends or its store is in doubt. Run returns after all of
+// its goroutines have ended. An Engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.notices == nil {
 		return errors.New("escrow: Run without Open")
@@ -143,10 +145,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	e.watches = newWatches(e.Node, e.send)
 	e.watches.usable = e.usable
-	told := make(chan struct{}, 1) // full: an answer of the node is still to be looked at
+	told := make(chan struct{}, 1) // full if an answer of the node is not processed yet
 	group.Go(func() error { e.follow(ctx, told); return nil })
-	// The loop's end is everybody's end: a watch or a worker that waits for
-	// the engine gives up with the context.
+	// When the loop ends, every other goroutine ends: a watch or a worker that waits for
+	// the engine stops with the context.
 	group.Go(func() error {
 		if err := e.await(ctx, told); err != nil {
 			return err
@@ -188,8 +190,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	return err
 }
 
-// untilUsable waits until the node can be used. Messages of a time that a copy
-// has lost are not refused because the node catches up with the chain.
+// untilUsable waits until the node can be used. The messages of a time that a copy has
+// lost must not be refused only because the node catches up with the chain.
 func (e *Engine) untilUsable(ctx context.Context) error {
 	for e.Card.State().Problem != NodeUsable {
 		select {
@@ -201,14 +203,14 @@ func (e *Engine) untilUsable(ctx context.Context) error {
 	return nil
 }
 
-// againFor bounds how long one message that is read again waits for what the
-// node answers about the one before.
+// againFor is the longest time for which one message that is read again waits for the
+// node's answer about the message before.
 const againFor = 10 * time.Second
 
-// sendAgain returns a send for the messages of a time that a copy has lost, up
-// to a position of the log. Each waits until the node and the addresses have
-// answered about the one before: the buyer's fiat-sent follows a hold that was
-// accepted then, and would be refused if it came before the hold is looked up.
+// sendAgain returns a send function for the messages of a time that a copy has lost, up to
+// a position of the log. Each message waits until the node and the addresses have answered
+// about the message before. For example, the buyer's fiat-sent follows a hold that was
+// accepted at that time, and would be refused before the lookup of the hold.
 func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 	return func(ctx context.Context, n notice) error {
 		if err := e.send(ctx, n); err != nil || n.message == nil || n.seq > head {
@@ -216,8 +218,9 @@ func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 		}
 		quiet := 0
 		for deadline := time.Now().Add(againFor); quiet < 2 && time.Now().Before(deadline); {
-			// Once this returns, all results before it are decided, and what they
-			// asked for is queued. So it takes two looks in a row to be sure.
+			// When Ask returns, all earlier results are decided and their effects are
+			// queued. An effect that starts after this check is seen only by the next one,
+			// so two empty checks in a row are needed.
 			if err := e.Ask(ctx, func(*TradeBook, int64) error { return nil }); err != nil {
 				return err
 			}
@@ -236,8 +239,8 @@ func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 	}
 }
 
-// remember has the witness file hold a number of commits. A witness that cannot
-// be written is no reason to stop: the store is sound.
+// remember writes the number of commits to the witness file. A failed write does not stop
+// the engine, because the store is sound.
 func (e *Engine) remember(commits uint64) {
 	err := e.RollbackGuard.Store(commits)
 	if err != nil && e.rememberErr == nil {
@@ -246,8 +249,8 @@ func (e *Engine) remember(commits uint64) {
 	e.rememberErr = err
 }
 
-// Open reads the store and decides whether it can be believed. It is called
-// once, before Run.
+// Open reads the store and decides whether it may be an old copy. Open is called once,
+// before Run.
 func (e *Engine) Open() error {
 	if err := e.Policy.Terms.Check(); err != nil {
 		return err
@@ -288,19 +291,18 @@ func (e *Engine) Open() error {
 	return nil
 }
 
-// markCopied has the store itself say that it is a copy, before anything else
-// is written to it.
+// markCopied records in the store itself that it is a copy, before any other write to it.
 func (e *Engine) markCopied(ctx context.Context) error {
 	e.Reconcile, e.book.head.Copied, e.book.changed = true, true, true
 	return e.commit(ctx, false)
 }
 
-// remembers says whether the witness follows the store. It does not follow a
-// copy before every open hash is looked up.
+// remembers reports whether the witness file follows the store. The file does not follow a
+// copy until every open hash is looked up.
 func (e *Engine) remembers() bool { return e.RollbackGuard != nil && !e.book.head.Copied }
 
-// readStore makes a trade book from the store as it is. It is called at the start,
-// and when memory is ahead of a commit that could not be written.
+// readStore builds a trade book from the store. readStore is called at the start, and when
+// memory is ahead of a commit that could not be written.
 func (e *Engine) readStore() error {
 	book, err := NewTradeBook(e.Store)
 	if err != nil {
@@ -314,7 +316,7 @@ func (e *Engine) readStore() error {
 		book.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
 	}
 	if e.book != nil {
-		// The inbox reads the keyring: it stays the same one.
+		// The inbox reads the keyring, so the keyring object must stay the same.
 		book.keys = e.book.keys.replace(book.keys)
 		book.Reconciling, book.NodeDown = e.book.Reconciling, e.book.NodeDown
 	}
@@ -328,9 +330,9 @@ func (e *Engine) readStore() error {
 	return nil
 }
 
-// await waits until the Lightning node answers and may be used, and compares
-// what it knows with the store. Until then nothing is decided but what an
-// operator asks: a node that is down at the start stops nobody else.
+// await waits until the Lightning node answers and may be used, and then compares the
+// node's invoices with the store. Until then only an operator's requests are processed. A
+// node that is down at the start does not stop the rest of the program.
 func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 	for {
 		e.report()
@@ -384,8 +386,8 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 	}
 }
 
-// bind makes a wallet the one that holds the trades' invoices. The card expects
-// it once that is committed.
+// bind records the wallet that holds the trades' invoices. The card expects this wallet
+// after the record is committed.
 func (e *Engine) bind(ctx context.Context, pubkey string) error {
 	e.book.Bind(pubkey)
 	if err := e.commit(ctx, false); err != nil {
@@ -395,7 +397,7 @@ func (e *Engine) bind(ctx context.Context, pubkey string) error {
 	return nil
 }
 
-// rebind binds another wallet that answers, once no trade needs the old one.
+// rebind binds another wallet that answers, after no trade needs the old wallet.
 func (e *Engine) rebind(ctx context.Context) error {
 	state := e.Card.State()
 	needed := false
@@ -407,9 +409,9 @@ func (e *Engine) rebind(ctx context.Context) error {
 	return e.bind(ctx, state.other)
 }
 
-// newerEvent returns the id of an event of our own, published by this program,
-// that is newer than the store: what is published was committed before. "" is
-// none.
+// newerEvent returns the id of an event that this program published and that is newer than
+// the store, or "" if there is none. Every published event was committed before, so a
+// newer event proves that commits were lost.
 func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 	head := e.book.head
 	err = e.Log.Read(ctx, head.Cursor, func(entry mostro.Entry) error {
@@ -437,17 +439,17 @@ func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 	return id, err
 }
 
-// lostDays is how far back the node's invoices are compared with the store. An
-// older copy than that shows by its witness alone.
+// lostDays is the number of days for which the node's invoices are compared with the
+// store. A copy older than that is detected only by its witness file.
 const lostDays = 30
 
-// lostHolds counts the node's hold invoices that follow from our secret and
-// that the store knows nothing of. A preimage is committed before its invoice
-// is made, so there are none unless commits were lost.
+// lostHolds returns the number of the node's hold invoices that are derived from this
+// node's secret and are unknown to the store. A preimage is committed before its invoice
+// is made, so such an invoice exists only if commits were lost.
 func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 	since := e.Clock().Add(-lostDays * 24 * time.Hour)
 	if compared := time.Unix(e.book.head.Compared+1, 0); compared.After(since) {
-		since = compared // what was lost before is known to be lost
+		since = compared // invoices that were lost before this time are known to be lost
 	}
 	err = e.Node.ListHolds(ctx, since, func(h HoldState) error {
 		id, ours := e.Secret.Ours(h.Memo, h.Hash)
@@ -463,7 +465,7 @@ func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 	return lost, err
 }
 
-// knows says whether the store has a hold invoice of a trade.
+// knows reports whether the store has a hold invoice of a trade.
 func (e *Engine) knows(id trade.OrderID, h trade.Hash) (bool, error) {
 	t, err := e.Store.Trade(id)
 	if errors.Is(err, ErrNoRow) {
@@ -480,8 +482,8 @@ func (e *Engine) knows(id trade.OrderID, h trade.Hash) (bool, error) {
 	return known, err
 }
 
-// wake is what every start does: no trade is treated otherwise after a crash
-// than after an update.
+// wake runs at every start. A trade is treated in the same way after a crash and after an
+// update.
 func (e *Engine) wake(ctx context.Context) error {
 	var ids []trade.OrderID
 	e.book.Trades(func(t *trade.Trade) { ids = append(ids, t.ID) })
@@ -499,7 +501,7 @@ func (e *Engine) wake(ctx context.Context) error {
 		return err
 	}
 	if other {
-		// What is read again is recognised by its id.
+		// Messages that are read again are recognized by their ids.
 		e.Logger.Warn("the log is not the one that was read before: reading it from its beginning", "head", e.Log.Head(), "cursor", e.book.head.Cursor)
 		e.book.head.Cursor, e.book.head.CursorID, e.book.changed = 0, "", true
 	}
@@ -535,7 +537,8 @@ func (e *Engine) wake(ctx context.Context) error {
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
-			// The log cannot repeat it: it was read already.
+			// The log does not deliver this message again, because the message was read
+			// already.
 			msg := *r.Inbound
 			msg.ProbedAt, r.Inbound = at, &msg
 		}
@@ -555,9 +558,9 @@ func (e *Engine) wake(ctx context.Context) error {
 	return nil
 }
 
-// otherLog says whether the log is not the one that the cursor is of: shorter,
-// or with another event there. A log that was put back may have grown past the
-// cursor since.
+// otherLog reports whether the log differs from the log of the cursor: the log is shorter,
+// or has another event at the cursor. A log that was restored from a copy may have grown
+// past the cursor since.
 func (e *Engine) otherLog(ctx context.Context) (bool, error) {
 	head := e.book.head
 	if e.Log.Head() < head.Cursor {
@@ -579,9 +582,9 @@ func (e *Engine) otherLog(ctx context.Context) (bool, error) {
 
 var errFound = errors.New("found")
 
-// lookUp asks the node for every open hash of a store that may be an older
-// copy, until it has answered for each. Only then messages are read and the node
-// is told anything.
+// lookUp asks the node for every open hash of a store that may be an older copy, until the
+// node has answered for each hash. Messages are read, and calls that change the node are
+// made, only after that.
 func (e *Engine) lookUp(ctx context.Context) error {
 	if !e.Reconcile {
 		return nil
@@ -611,8 +614,8 @@ func (e *Engine) lookUp(ctx context.Context) error {
 	return err
 }
 
-// lookUpTrade asks for the hold of a trade, and for the payment that it knows.
-// A payout that succeeded ends the trade, frozen or not.
+// lookUpTrade looks up the hold of a trade and the payment that the trade knows. A payout
+// that succeeded ends the trade, even if the trade is frozen.
 func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 	ask := func(about func() (trade.Input, error)) error {
 		for n := 1; ; n++ {
@@ -621,7 +624,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			case err == nil && in.Kind != "":
 				return e.send(ctx, notice{trade: t.ID, input: in})
 			case err == nil, errors.Is(err, ErrNotFound):
-				return nil // never made, or of a wallet that is gone: nothing of it is settled here
+				return nil // never made, or made by a lost wallet: none of it is settled here
 			}
 			select {
 			case <-time.After(backoff(n)):
@@ -654,7 +657,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 	return nil
 }
 
-// send hands a notice to the engine; it waits while the engine is busy.
+// send passes a notice to the engine. send waits while the engine is busy.
 func (e *Engine) send(ctx context.Context, n notice) error {
 	select {
 	case e.notices <- n:
@@ -666,8 +669,8 @@ func (e *Engine) send(ctx context.Context, n notice) error {
 	}
 }
 
-// Ask runs fn between two inputs, in the engine's goroutine, and returns once
-// what it changed is committed. fn must not block.
+// Ask runs fn between two inputs in the engine's goroutine, and returns after the changes
+// are committed. fn must not block.
 func (e *Engine) Ask(ctx context.Context, fn func(b *TradeBook, at int64) error) error {
 	reply := make(chan error, 1)
 	if err := e.send(ctx, notice{ask: fn, reply: reply}); err != nil {
@@ -683,12 +686,12 @@ func (e *Engine) Ask(ctx context.Context, fn func(b *TradeBook, at int64) error)
 	}
 }
 
-// loop is the one goroutine that owns the trades.
+// loop runs in the goroutine that owns the trades.
 func (e *Engine) loop(ctx context.Context) error {
 	ticker := time.NewTicker(e.Tick)
 	defer ticker.Stop()
-	// What the node says of itself is said before the first second is over:
-	// clients choose their transport by it.
+	// The first tick runs at once, so that the node's description is published without
+	// delay: clients choose their transport by the description.
 	if err := e.tick(ctx); err != nil {
 		return err
 	}
@@ -724,7 +727,7 @@ func (e *Engine) loop(ctx context.Context) error {
 	}
 }
 
-// decideAll decides about notices in batches: each ends when the commit is large
+// decideAll decides about notices in batches. A batch ends when its commit is large
 // enough.
 func (e *Engine) decideAll(ctx context.Context, batch []notice) error {
 	if err := e.noticeClock(ctx); err != nil {
@@ -733,11 +736,10 @@ func (e *Engine) decideAll(ctx context.Context, batch []notice) error {
 	return e.decideBatches(ctx, batch)
 }
 
-// noticeClock tells all trades that the clock was set back since the last
-// commit, before anything is decided by the new time. It looks at the wall clock:
-// a monotonic one does not see that it was set. The head keeps the old time until
-// all trades are told, so that a program that ends in between tells them at its
-// next start.
+// noticeClock tells all trades that the clock was set back since the last commit, before
+// any decision at the new time. noticeClock compares wall-clock times, because a monotonic
+// clock does not show a change of the time. The head keeps the old time until all trades
+// are told. If the program ends in between, the next start tells the other trades.
 func (e *Engine) noticeClock(ctx context.Context) error {
 	last, now := e.book.head.At, e.Clock().Unix()
 	if last == 0 || last-now <= clockSlack || e.keepAt != 0 {
@@ -751,7 +753,7 @@ func (e *Engine) noticeClock(ctx context.Context) error {
 	slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	e.keepAt = last
 	err := e.decideBatches(ctx, batch)
-	e.keepAt, e.clockBack = 0, 0 // told once
+	e.keepAt, e.clockBack = 0, 0 // all trades are told
 	e.book.head.At, e.book.changed = now, true
 	return err
 }
@@ -767,8 +769,8 @@ func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 	return nil
 }
 
-// decideSome decides about the first of the notices and commits. It returns
-// how many it took.
+// decideSome decides about the first notices and commits. decideSome returns the number of
+// notices that it processed.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
 	e.book.NodeDown = e.Card.State().Problem != NodeUsable
 	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
@@ -779,8 +781,8 @@ func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err err
 	}
 	err = e.commit(ctx, false)
 	for size := n; errors.Is(err, ErrUncommittable); {
-		// Nothing was written, and memory is ahead of the store. Half of the
-		// batch is tried, until the one input is found that no commit can hold.
+		// Nothing was written, and memory is ahead of the store. The batch is halved until
+		// the one input is found that no commit can hold.
 		e.replies = e.replies[:0]
 		if err := e.readStore(); err != nil {
 			return 0, err
@@ -801,10 +803,10 @@ func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err err
 	return n, err
 }
 
-// setAside deals with an input that cannot be written. A message is recorded as
-// read and skipped: its sender can write another. Anything else is a fact about
-// money or an operator's word, and is never dropped: its trade is frozen, and
-// the outbox keeps the row that it came from.
+// setAside handles an input that cannot be written. A message is recorded as read and
+// skipped, because its sender can write another one. Any other input is a fact about money
+// or an operator's decision, and is never dropped: its trade is frozen, and the outbox
+// keeps the row of the input.
 func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 	e.Metrics.setAside()
 	switch {
@@ -828,12 +830,13 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 	return e.commit(ctx, false)
 }
 
-// take lets one notice change the trade book.
+// take applies one notice to the trade book.
 func (e *Engine) take(n notice) error {
 	at := e.Clock().Unix()
 	switch {
 	case n.ask != nil:
-		// Answered once the batch is committed: it may be decided again before.
+		// The answer is sent after the commit of the batch, because the question may be
+		// decided again before.
 		e.replies = append(e.replies, answer{n, n.ask(e.book, at)})
 	case n.message != nil:
 		var outcome string
@@ -863,16 +866,17 @@ func (e *Engine) take(n notice) error {
 }
 
 const (
-	// clockSlack is by how much a clock may go back unnoticed.
+	// clockSlack is the number of seconds by which the clock may go back without a notice
+	// to the trades.
 	clockSlack = 60
-	// stampSlack is by how much the node's own events may be dated ahead of
-	// the clock before an operator is told.
+	// stampSlack is the number of seconds by which the node's own events may be dated
+	// ahead of the clock without a warning to the operator.
 	stampSlack = 60
 )
 
-// tick is the clock's turn. Few trades are due at a time; after a long stop
-// there may be many, and the rest waits for the next tick. While a store that
-// may be an older copy is compared with the node, nothing is due.
+// tick decides about deadlines. Few trades are due at a time. After a long stop many
+// trades may be due, and the others wait for the next tick. No trade is due while a store
+// that may be an older copy is compared with the node.
 func (e *Engine) tick(ctx context.Context) error {
 	now := e.Clock()
 	var batch []notice
@@ -899,10 +903,9 @@ func (e *Engine) tick(ctx context.Context) error {
 	return e.commit(ctx, true)
 }
 
-// stamps looks whether the node's own events are dated ahead of the clock, as
-// they are after a clock was set back, and whether a payout is in flight beyond
-// every time lock. No trade waits for the first, and only the node can end the
-// second.
+// stamps checks whether the node's own events are dated ahead of the clock, as after a
+// clock was set back, and whether a payout is in flight beyond every time lock. No trade
+// waits for the first condition, and only the node can end the second one.
 func (e *Engine) stamps(now int64) {
 	newest, stuck := int64(0), 0
 	for _, at := range e.book.head.Stamps {
@@ -925,7 +928,7 @@ func (e *Engine) stamps(now int64) {
 	}
 }
 
-// report makes the status that Status returns.
+// report builds the status that Status returns.
 func (e *Engine) report() {
 	var s Status
 	if state := e.Card.State(); state.Problem != NodeUsable {
@@ -949,14 +952,14 @@ func (e *Engine) report() {
 	e.status.Store(&s)
 }
 
-// commit seals and commits what the batch came to, and only then lets it be
-// done. ErrUncommittable says that nothing was written; any other failure is
-// fatal: memory is ahead of the store, and a fresh start alone is sure of both.
+// commit seals and commits the batch, and starts its effects only after the commit.
+// ErrUncommittable means that nothing was written. Any other error is fatal: memory is
+// ahead of the store, and only a restart makes both equal again.
 func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	batch := e.book.batch
 	now := e.Clock()
-	// The position in the log alone is not worth an fsync: what is read again
-	// is recognised.
+	// A new position in the log alone is not worth an fsync, because messages that are
+	// read again are recognized.
 	if batch.commit.Empty() && !e.book.changed && !(ticked && now.Sub(e.said) > 5*time.Second) {
 		e.answer()
 		return nil
@@ -965,7 +968,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		e.Logger.Error("a move outside of the transition table was refused", "error", bug)
 	}
 	bugs := len(batch.bugs)
-	// The clock may have been set back within the batch.
+	// The clock may have been set back during the batch.
 	e.book.head.At = max(now.Unix(), batch.at, e.keepAt)
 	e.book.head.Latest = max(e.book.head.Latest, e.book.head.At)
 	c := e.book.Take()
@@ -987,7 +990,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	}
 	for i := range c.Trades {
 		if id := c.Trades[i].ID; !c.Trades[i].Frozen && e.withheld[id] != nil {
-			e.outbox.add(e.withheld[id]) // older than what the same commit adds
+			e.outbox.add(e.withheld[id]) // older than the rows of the same commit
 			delete(e.withheld, id)
 		}
 	}
@@ -999,7 +1002,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	return nil
 }
 
-// answer tells those who asked that what they changed is committed.
+// answer sends the results to the callers of Ask after the commit of their changes.
 func (e *Engine) answer() {
 	for _, a := range e.replies {
 		a.to.answer(a.err)
@@ -1007,7 +1010,7 @@ func (e *Engine) answer() {
 	e.replies = e.replies[:0]
 }
 
-// Trade gives a trade as it is now, open or over; mostro.ErrNotFound.
+// Trade returns the current state of a trade, open or over, or mostro.ErrNotFound.
 func (e *Engine) Trade(ctx context.Context, id trade.OrderID) (t trade.Trade, err error) {
 	err = e.Ask(ctx, func(b *TradeBook, _ int64) error {
 		var err error
@@ -1020,10 +1023,10 @@ func (e *Engine) Trade(ctx context.Context, id trade.OrderID) (t trade.Trade, er
 	return t, err
 }
 
-// Resume has a frozen trade go on as it stands, and PayAfterAll has one paid
-// out whose hold the node has settled though this store knows of no release.
-// Both are an operator's word; mostro.ErrNotFound when there is no such trade,
-// ErrNothing when it is not for this.
+// Resume lets a frozen trade continue unchanged. PayAfterAll starts the payout of a frozen
+// trade whose hold the node has settled although this store has no release. Both are
+// decisions of an operator. Both return mostro.ErrNotFound if there is no such trade, and
+// ErrNothing if the trade is not in a state for the call.
 func (e *Engine) Resume(ctx context.Context, id trade.OrderID) error {
 	return e.verdict(ctx, id, trade.InResume)
 }
@@ -1046,14 +1049,14 @@ func (e *Engine) verdict(ctx context.Context, id trade.OrderID, kind trade.Input
 	})
 }
 
-// Paused says whether new trades are stopped, and whether they are because the
-// node is still being asked about a store that may be an older copy.
+// Paused reports whether new trades are stopped, and whether the reason is a comparison
+// with the node of a store that may be an older copy.
 func (e *Engine) Paused(ctx context.Context) (paused, reconciling bool, err error) {
 	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { paused, reconciling = b.Paused(), b.Reconciling; return nil })
 	return paused, reconciling, err
 }
 
-// Trades gives the open trades, as they are now, in no order.
+// Trades returns the current state of the open trades, in no order.
 func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
 	err = e.Ask(ctx, func(b *TradeBook, _ int64) error {
 		list = list[:0] // a batch may be decided twice
@@ -1063,7 +1066,7 @@ func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
 	return list, err
 }
 
-// Pause stops new trades, or lets them begin again. It survives a restart.
+// Pause stops new trades, or allows them again. The setting survives a restart.
 func (e *Engine) Pause(ctx context.Context, paused bool) error {
 	return e.Ask(ctx, func(b *TradeBook, _ int64) error { b.Pause(paused); return nil })
 }

@@ -11,24 +11,26 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// InboundMessage is an opened message: what its transport proved, and how it came.
+// InboundMessage is an opened message, with the facts that its transport proved and the
+// way it arrived.
 type InboundMessage struct {
 	Transport mostro.Transport
-	Sender    string // trade key, proven
-	Identity  string // proven
+	Sender    string // trade key, verified
+	Identity  string // verified
 	Signed    bool   // the trade key signed the message itself
 	CreatedAt int64
 	ReplayID  string
-	Received  int64 // when our relay witnessed it; unix seconds
-	// Late says that it was fetched from another relay after the fact, so
-	// that Received dates nothing.
+	Received  int64 // time at which our relay received the event; unix seconds
+	// Late reports that the event was fetched from another relay afterwards, so Received
+	// does not date the message.
 	Late bool
-	// ProbedAt is when the message began to wait for its address; unix seconds.
+	// ProbedAt is the time at which the message began to wait for the check of its
+	// address; unix seconds.
 	ProbedAt int64 `json:",omitzero"`
 	Message  trade.Outgoing
 }
 
-// from gives the sender as a trade keeps it.
+// from returns the sender as a trade stores a party.
 func (msg InboundMessage) from() trade.Party {
 	p := trade.Party{Key: msg.Sender, Identity: msg.Identity, Transport: msg.Transport}
 	if msg.Message.TradeIndex != nil {
@@ -37,13 +39,12 @@ func (msg InboundMessage) from() trade.Party {
 	return p
 }
 
-// errDrop says that a message gets no answer: whoever cannot write a proper one
-// learns nothing of us.
+// errDrop reports that a message gets no answer. A sender of an invalid message learns
+// nothing about this node.
 var errDrop = errors.New("message dropped")
 
-// Receive takes a message and says what became of it, for counting: "" when it
-// was acted on, the reason when it was refused, "dropped" or "replayed". An
-// error is fatal.
+// Receive processes a message. The outcome is for metrics: "" if the message was accepted,
+// the reason if the message was refused, else "dropped" or "replayed". An error is fatal.
 func (b *TradeBook) Receive(msg InboundMessage, at int64) (outcome string, err error) {
 	seen, err := b.wasSeen(msg.ReplayID)
 	if err != nil {
@@ -58,25 +59,25 @@ func (b *TradeBook) Receive(msg InboundMessage, at int64) (outcome string, err e
 		}
 		return "", err
 	}
-	// Remembered whatever comes of it: a refused message is not to be tried
-	// again at a better moment by someone else.
+	// The replay id is recorded for every result: otherwise another party could send a
+	// refused message again at a better moment.
 	b.batch.seen[msg.ReplayID] = true
 	b.batch.commit.Seen = append(b.batch.commit.Seen, msg.ReplayID)
 	return b.outcome(msg, b.act(msg, at, nil))
 }
 
-// Probed goes on with a message that waited for its address to be looked at.
-// One that waited too long is refused: its sender has gone on.
+// Probed continues with a message that waited for the check of its address. If the message
+// waited too long, it is refused, because its sender no longer waits.
 func (b *TradeBook) Probed(row uint64, msg InboundMessage, address string, reachable bool, at int64) (outcome string, err error) {
 	b.Done(row)
 	b.probes.remove(probeOf(msg, address))
-	if msg.ProbedAt != 0 && at > msg.ProbedAt+probeSeconds { // 0: before rules1
+	if msg.ProbedAt != 0 && at > msg.ProbedAt+probeSeconds { // ProbedAt is 0 in rows from before rules1
 		return b.outcome(msg, trade.Refuse(mostro.ReasonInvalidInvoice))
 	}
 	return b.outcome(msg, b.act(msg, at, &reachable))
 }
 
-// Skip records a message as read without acting on it.
+// Skip records a message as read without processing it.
 func (b *TradeBook) Skip(msg InboundMessage) {
 	b.batch.seen[msg.ReplayID] = true
 	b.batch.commit.Seen = append(b.batch.commit.Seen, msg.ReplayID)
@@ -84,7 +85,7 @@ func (b *TradeBook) Skip(msg InboundMessage) {
 
 func (b *TradeBook) wasSeen(id string) (bool, error) {
 	if id == "" {
-		return true, nil // nothing names the act, so nothing could stop its repetition
+		return true, nil // without a replay id a repetition could not be detected
 	}
 	if b.batch.seen[id] {
 		return true, nil
@@ -96,7 +97,7 @@ func (b *TradeBook) wasSeen(id string) (bool, error) {
 	return seen, nil
 }
 
-// outcome answers what was refused.
+// outcome answers a refused message, and returns the outcome for Receive.
 func (b *TradeBook) outcome(msg InboundMessage, err error) (string, error) {
 	var refusal mostro.CantDo
 	switch {
@@ -115,10 +116,10 @@ func (b *TradeBook) outcome(msg InboundMessage, err error) (string, error) {
 	return "", err
 }
 
-// reply answers a message to its sender, by the road it came.
+// reply answers a message to its sender, over the transport of the message.
 func (b *TradeBook) reply(msg InboundMessage, m mostro.Message) {
-	// A stranger that names somebody's order must not stand before the messages
-	// of its parties: only theirs share the trade's lane.
+	// A stranger can name an order of other users. An answer to a stranger must not delay
+	// the messages to the parties, so only answers to the parties use the trade's lane.
 	var id trade.OrderID
 	if m.ID != nil {
 		if t := b.open[*m.ID]; t != nil && (msg.Sender == t.Buyer.Key || msg.Sender == t.Seller.Key) {
@@ -128,9 +129,9 @@ func (b *TradeBook) reply(msg InboundMessage, m mostro.Message) {
 	b.row(OutboxRow{Trade: id, Effect: trade.Effect{Kind: trade.FxSend, To: msg.from(), Message: trade.Outgoing{Message: m}}})
 }
 
-// fresh judges the message's date. Live mail is judged by its arrival: a
-// program that was stopped does not make it old. Late mail counts within the
-// present window of its trade.
+// fresh checks the date of a message. A live message is dated by its arrival, so a message
+// does not become old while the program is stopped. A late message is valid within the
+// current window of its trade.
 func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 	created, now := nostr.Timestamp(msg.CreatedAt), time.Unix(at, 0)
 	if !msg.Late {
@@ -141,7 +142,7 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 	}
 	if msg.Message.ID == nil {
 		if msg.Message.Action != mostro.ActionNewOrder {
-			return errDrop // a question nobody waits for an answer to any more
+			return errDrop // the sender no longer waits for the answer
 		}
 		if mostro.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(b.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
 			return errDrop
@@ -162,8 +163,8 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 	return nil
 }
 
-// act does what the message asks. probed says whether an address in it answers;
-// nil while nobody has looked.
+// act processes the message. probed is the result of the check of the message's address,
+// or nil if the address was not checked.
 func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	m := msg.Message.Message
 	if m.Check() != nil {
@@ -192,14 +193,14 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 		mostro.ActionAddCashuEscrow:
 		return trade.Refuse(mostro.ReasonInvalidAction)
 	default:
-		return errDrop // a node's own words, or mail between users
+		return errDrop // a message that only nodes send, or one between users
 	}
 	request, err := trade.NewRequest(msg.from(), m)
 	if err != nil {
 		return err
 	}
 	m = request.Message
-	msg.Message = trade.Outgoing{Message: m} // the rest of it is never needed again
+	msg.Message = trade.Outgoing{Message: m} // the other fields of the message are never needed again
 	in := trade.Input{At: at, Kind: trade.InMessage, Request: request}
 	var t trade.Trade
 	if m.Action != mostro.ActionNewOrder {
@@ -223,7 +224,7 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	}
 	if taker := t.Taker(); m.Action == mostro.ActionCancel && t.HeldAt == 0 && taker.Key == msg.Sender &&
 		(t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment) {
-		b.throttle(taker, msg.Received) // as it was when the message came: it may be read again
+		b.throttle(taker, msg.Received) // the throttle counts from the arrival, because the message may be read again
 	}
 	if m.TradeIndex != nil {
 		return b.useIndex(in.Request.From, at)
@@ -231,8 +232,9 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	return nil
 }
 
-// probe has an address looked at before the message is decided, if it would be
-// accepted otherwise: strangers cannot have us fetch anything for nothing.
+// probe requests a check of the message's address before the decision, if the message
+// would be accepted otherwise. A stranger therefore cannot make this node fetch an address
+// without a valid message.
 func (b *TradeBook) probe(msg InboundMessage, t trade.Trade, in trade.Input) error {
 	hopeful := *in.Invoice
 	hopeful.Reachable = true
@@ -250,7 +252,7 @@ func (b *TradeBook) probe(msg InboundMessage, t trade.Trade, in trade.Input) err
 	return nil
 }
 
-// facts gathers what Step has to know about a message.
+// facts collects the facts about a message that Step needs.
 func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) error {
 	m := in.Request.Message
 	invoice := ""
@@ -301,14 +303,13 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) er
 	return nil
 }
 
-// setPreimage derives the preimage of the hold invoice that a message may ask
-// for.
+// setPreimage derives the preimage of the hold invoice that a message may order.
 func (b *TradeBook) setPreimage(in *trade.Input, id trade.OrderID, msg InboundMessage) {
 	b.nonce = b.Secret.Nonce(msg.ReplayID)
 	in.Preimage = b.Secret.Preimage(id, b.nonce)
 }
 
-// pending counts the orders in the book that an identity made.
+// pending returns the number of pending orders that an identity made.
 func (b *TradeBook) pending(identity string) (n int) {
 	for id := range b.identities[identity] {
 		if t := b.open[id]; t.Status == mostro.TradePending && t.Maker().Identity == identity {
@@ -318,7 +319,7 @@ func (b *TradeBook) pending(identity string) (n int) {
 	return n
 }
 
-// maxPending is MaxPending, or 20.
+// maxPending returns MaxPending, or 20 if MaxPending is 0.
 func (p Policy) maxPending() int {
 	if p.MaxPending <= 0 {
 		return 20
@@ -335,8 +336,8 @@ func (b *TradeBook) accepts(fiat string) bool {
 	return len(b.Policy.Currencies) == 0
 }
 
-// busy says whether an identity leaves another trade waiting for the very duty
-// that it is about to take on.
+// busy reports whether an identity has another trade that waits for the same duty that the
+// identity would take on.
 func (b *TradeBook) busy(identity string, action mostro.Action, except trade.OrderID) bool {
 	for id := range b.identities[identity] {
 		t := b.open[id]

@@ -12,39 +12,40 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Log is what the inbox reads: the part of mostro.Log that it needs.
+// Log is the part of mostro.Log that the inbox needs.
 type Log interface {
-	// Read calls fn for each readable entry after a position, ascending, up
-	// to the head.
+	// Read calls fn for each readable entry after a position, in ascending order, up to
+	// the head.
 	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
-	// Wait returns once the head is greater than seq.
+	// Wait returns when the head is greater than seq.
 	Wait(ctx context.Context, seq uint64) error
-	// Head is the position of the last entry, readable or not.
+	// Head returns the position of the last entry, readable or not.
 	Head() uint64
 }
 
-// Opener opens an event of the log that is addressed to us. Its id and
-// signature have been checked.
+// Opener opens an event of the log that is addressed to this node. The id and signature of
+// the event have been checked.
 type Opener interface {
 	Open(evt *nostr.Event) (mostro.Envelope, error)
 }
 
-// inbox reads the log, and gives the engine every message in the order of the
-// log. The engine commits the position with what came of the messages.
+// inbox reads the log and passes every message to the engine, in the order of the log. The
+// engine commits the position together with the results of the messages.
 type inbox struct {
 	log       Log
 	prefilter *Prefilter
 	opener    Opener
-	pubkey    string // ours
+	pubkey    string // this node's
 	deliver   func(ctx context.Context, n notice) error
 	metrics   *Metrics
-	heard     func(*nostr.Event) // kind 30078; nil: nobody listens
+	heard     func(*nostr.Event) // receives events of kind 30078; nil to ignore the events
 }
 
-// chunk is how many entries are opened at a time.
+// chunk is the number of entries that are opened in parallel.
 const chunk = 256
 
-// maxMessage bounds an opened message. Relays of the network pass 6,000 bytes.
+// maxMessage is the size limit of an opened message in bytes. Relays of the network accept
+// 6,000 bytes.
 const maxMessage = 16 << 10
 
 var errChunk = errors.New("chunk is full")
@@ -72,7 +73,7 @@ func (b *inbox) run(ctx context.Context, cursor uint64) error {
 			return fmt.Errorf("read the log: %w", err)
 		}
 		if err == nil {
-			if last < head { // what cannot be read any more is passed over
+			if last < head { // entries that can no longer be read are skipped
 				last, lastID = head, ""
 			}
 		}
@@ -88,8 +89,8 @@ func (b *inbox) run(ctx context.Context, cursor uint64) error {
 	}
 }
 
-// mine says whether an entry is mail for us that may be acted on. History that
-// an operator imported is nobody's message.
+// mine reports whether an entry is a message for this node that may be processed. An
+// imported event is never a message, because the operator imports history.
 func (b *inbox) mine(e mostro.Entry) bool {
 	if !mostro.IsMail(e.Event.Kind) || e.Event.PubKey == b.pubkey || e.Source.Road == mostro.RoadImport {
 		return false
@@ -102,7 +103,7 @@ func (b *inbox) mine(e mostro.Entry) bool {
 	return false
 }
 
-// pass opens a batch on all processors and delivers it in order.
+// pass opens a batch on all processors and delivers the messages in order.
 func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64, lastID string) error {
 	messages := make([]*InboundMessage, len(batch))
 	var wg sync.WaitGroup
@@ -131,7 +132,8 @@ func (b *inbox) pass(ctx context.Context, batch []mostro.Entry, last uint64, las
 	return b.deliver(ctx, notice{seq: last, id: lastID})
 }
 
-// open gives the message in an entry, or nil for what is dropped in silence.
+// open returns the message of an entry, or nil if the message is dropped without an
+// answer.
 func (b *inbox) open(e mostro.Entry) *InboundMessage {
 	drop := func(err error) *InboundMessage {
 		b.metrics.dropped(err)
@@ -158,7 +160,7 @@ func (b *inbox) open(e mostro.Entry) *InboundMessage {
 	}
 }
 
-// KeysOpener opens mail with the node's own keys.
+// KeysOpener opens messages with the node's own keys.
 type KeysOpener struct{ Keys *mostro.Keys }
 
 // Open opens one event.
