@@ -21,48 +21,48 @@ import (
 )
 
 var (
-	// ErrPayService is the refusal of a Lightning address or LNURL: it is
-	// malformed, leads where we do not go, or its service answers with
-	// something else than an invoice for the amount that was asked for.
+	// ErrPayService is the refusal of a Lightning address or LNURL. The text is malformed,
+	// or points to a forbidden host, or its service does not return an invoice for the
+	// requested amount.
 	ErrPayService = errors.New("no payment service that can be used")
-	// ErrPayServiceDown says that the service could not be reached or did not
-	// answer in time; it may later.
+	// ErrPayServiceDown reports that the service could not be reached or did not answer in
+	// time. A later call may succeed.
 	ErrPayServiceDown = errors.New("payment service unreachable")
 )
 
-// Bounds of one conversation with a payment service, whose address comes from
-// a user and whose answers may be hostile.
+// Limits of one conversation with a payment service. A user chooses the address of the
+// service, and its answers may be hostile.
 const (
-	lookupTimeout  = 2 * time.Second // for the name
+	lookupTimeout  = 2 * time.Second // for the DNS lookup
 	connectTimeout = 2 * time.Second // for the connection
-	requestTimeout = 4 * time.Second // for one request, all included
+	requestTimeout = 4 * time.Second // for one request in total
 	maxServiceBody = 64 << 10
-	maxLNURL       = 2000 // characters of the bech32 form
+	maxLNURL       = 2000 // characters in bech32 form
 )
 
-// PayServices asks the services behind Lightning addresses (LUD-16) and LNURLs
-// (LUD-01, LUD-06) for invoices. It connects to public addresses alone, over
-// TLS, on port 443; it follows no redirect and uses no proxy. The zero value
-// works. Its methods may be called concurrently.
+// PayServices requests invoices from the services of Lightning addresses (LUD-16) and
+// LNURLs (LUD-01, LUD-06). It connects only to public addresses, over TLS, on port 443,
+// follows no redirect and uses no proxy. The zero value is ready for use. The methods may
+// be called concurrently.
 type PayServices struct {
-	// Resolver finds the addresses of a host; nil: the system's.
+	// Resolver looks up the addresses of a host. If nil, the system's resolver is used.
 	Resolver interface {
 		LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 	}
-	// AllowForTest opens what the rules close, for servers on loopback: it is
-	// asked for every address that would be refused. With it http and any port
-	// are allowed. Never set it outside of tests.
+	// AllowForTest permits addresses that the rules refuse, for servers on loopback. It is
+	// called for every address that would be refused. If AllowForTest is set, http and any
+	// port are permitted. Never set it outside of tests.
 	AllowForTest func(netip.AddrPort) bool
 }
 
-// IsPayService says whether a payout destination has the form of a Lightning
-// address or an LNURL; else it may be an invoice.
+// IsPayService reports whether a payout destination has the form of a Lightning address or
+// an LNURL. Otherwise the destination may be an invoice.
 func IsPayService(destination string) bool {
 	_, err := payServiceURL(destination)
 	return err == nil
 }
 
-// payServiceURL gives the address to ask first.
+// payServiceURL returns the URL of the first request.
 func payServiceURL(destination string) (*url.URL, error) {
 	text := strings.TrimSpace(destination)
 	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
@@ -74,20 +74,21 @@ func payServiceURL(destination string) (*url.URL, error) {
 	return lnurlURL(text)
 }
 
-// addressURL turns user@host into the URL of LUD-16.
+// addressURL converts user@host to the URL of LUD-16.
 func addressURL(user, host string) (*url.URL, error) {
 	if user == "" || len(user) > 64 || host == "" || len(host) > 253 {
 		return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
 	}
 	for _, c := range []byte(strings.ToLower(user)) {
-		// LUD-16 allows these and no others; upper case is a mobile keyboard's
-		// doing. "+" is for tags.
+		// LUD-16 allows only these characters. A mobile keyboard may write upper case. "+"
+		// is for tags.
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' && c != '+' {
 			return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
 		}
 	}
 	u, err := url.Parse("https://" + host + "/.well-known/lnurlp/" + url.PathEscape(strings.ToLower(user)))
-	// The host must come out as it went in: no path, query or second user.
+	// The parsed host must equal the given host, so that the host adds no path, query or
+	// second user.
 	if err != nil || !strings.EqualFold(u.Host, host) || u.User != nil || !validHost(u.Hostname()) {
 		return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
 	}
@@ -114,8 +115,8 @@ func lnurlURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// validHost says whether a host may be looked up: letters, digits, dots and
-// hyphens, or an IP address.
+// validHost reports whether a host may be looked up: letters, digits, dots and hyphens, or
+// an IP address.
 func validHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
@@ -141,17 +142,16 @@ type payRequest struct {
 	CommentAllowed int    `json:"commentAllowed"`
 }
 
-// Probe says whether there is a payment service behind the destination, which
-// is all that is asked of it before there is something to pay.
+// Probe returns nil if the destination has a payment service. Before a payment is due, the
+// service receives no other request.
 func (s PayServices) Probe(ctx context.Context, destination string) error {
 	_, err := s.ask(ctx, destination)
 	return err
 }
 
-// Invoice has the service make an invoice for exactly that many sats. The
-// comment goes with it only where the service takes one of its length, whole.
-// The invoice is parsed and has the right amount; its network, expiry and lock
-// are left to Destination.payable.
+// Invoice requests an invoice for exactly that many sats. The comment is sent only if the
+// service accepts a comment of its length. Invoice parses the result and checks the
+// amount. Destination.payable checks the network, the expiry and the lock.
 func (s PayServices) Invoice(ctx context.Context, destination string, sats int64, comment string) (Invoice, error) {
 	if sats <= 0 || sats > 21_000_000*100_000_000 {
 		return Invoice{}, fmt.Errorf("%w: amount of %d sats", ErrPayService, sats)
@@ -168,7 +168,8 @@ func (s PayServices) Invoice(ctx context.Context, destination string, sats int64
 	if err != nil {
 		return Invoice{}, fmt.Errorf("%w: malformed callback", ErrPayService)
 	}
-	// Ours replace what the service wrote; everything else is its own.
+	// Our parameters replace the service's parameters of the same name. Other parameters
+	// stay.
 	query := callback.Query()
 	query.Del("amount")
 	query.Del("comment")
@@ -204,7 +205,7 @@ func (s PayServices) ask(ctx context.Context, destination string) (payRequest, e
 		return payRequest{}, err
 	}
 	if s.AllowForTest != nil && strings.Contains(destination, "@") {
-		u.Scheme = "http" // a test's server has no certificate
+		u.Scheme = "http" // a test server has no certificate
 	}
 	var out payRequest
 	if err := s.get(ctx, u, &out); err != nil {
@@ -236,7 +237,7 @@ func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
 	req.Header.Set("User-Agent", "mostrodex")
 	transport := &http.Transport{
 		DialContext: s.dial,
-		// A connection is used once: the next one is checked anew.
+		// Each connection is used once, so that the next one is checked again.
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxServiceBody,
 		TLSHandshakeTimeout:    connectTimeout,
@@ -274,9 +275,10 @@ func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
 	return nil
 }
 
-// allowURL says whether a URL, the user's or the service's own callback, may
-// be fetched at all. Over plain http anybody on the way could put in his own
-// invoice, so LUD-01 leaves that to onion services, which we do not reach.
+// allowURL returns an error if a URL, from the user or from the service's callback, must
+// not be fetched. Over plain http, an attacker on the path could insert an invoice of its
+// own. LUD-01 permits http only for onion services, and this client does not reach onion
+// services.
 func (s PayServices) allowURL(u *url.URL) error {
 	switch {
 	case u.User != nil, u.Opaque != "", !validHost(u.Hostname()):
@@ -288,13 +290,14 @@ func (s PayServices) allowURL(u *url.URL) error {
 	return nil
 }
 
-// public refuses whatever is not a public unicast address. 64:ff9b::/96, the
-// documentation and benchmark networks and all that IANA lists are in it.
+// public refuses every address that is not a public unicast address. The refused ranges
+// include 64:ff9b::/96, the documentation and benchmark networks, and all ranges that IANA
+// lists.
 var public = ssrf.New(ssrf.WithAnyPort())
 
-// dial connects to a host whose every address is public. The address that was
-// looked at is the one that is dialled, so a name that changes its mind
-// between two look-ups gains nothing.
+// dial connects to a host if all of its addresses are public. The dialled address is the
+// address that was checked, so a name that changes between two lookups cannot pass the
+// check.
 func (s PayServices) dial(ctx context.Context, _, hostport string) (net.Conn, error) {
 	host, portText, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -311,10 +314,10 @@ func (s PayServices) dial(ctx context.Context, _, hostport string) (net.Conn, er
 	for i, a := range addresses {
 		addresses[i] = a.Unmap().WithZone("")
 		if err := s.allowAddress(netip.AddrPortFrom(addresses[i], uint16(port))); err != nil {
-			return nil, err // one is enough to refuse the host
+			return nil, err // one forbidden address is enough to refuse the host
 		}
 	}
-	// IPv4 first: more hosts reach it.
+	// IPv4 is preferred, because more hosts can reach it.
 	pick := addresses[0]
 	for _, a := range addresses {
 		if a.Is4() {
@@ -324,7 +327,8 @@ func (s PayServices) dial(ctx context.Context, _, hostport string) (net.Conn, er
 	}
 	dialer := net.Dialer{
 		Timeout: connectTimeout,
-		// What the kernel is about to connect to, whatever happened above.
+		// This checks the address to which the kernel will connect, independently of the
+		// checks above.
 		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			at, err := netip.ParseAddrPort(address)
 			if err != nil {

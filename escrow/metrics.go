@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics of the escrow. No label ever holds a key, a hash or an order id. A
+// Metrics are the metrics of the escrow. No label contains a key, a hash or an order id. A
 // nil *Metrics counts nothing.
 type Metrics struct {
 	messages *prometheus.CounterVec // outcome
@@ -30,7 +30,7 @@ type Metrics struct {
 	ahead    prometheus.Gauge
 }
 
-// NewMetrics makes the metrics and registers them. reg may be nil.
+// NewMetrics creates and registers the metrics. reg may be nil.
 func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_escrow_" + name, Help: help}, labels)
@@ -99,7 +99,7 @@ func (m *Metrics) unsealable() {
 	}
 }
 
-// committed counts a commit and what is in it.
+// committed counts a commit and its content.
 func (m *Metrics) committed(c *Commit, steps map[trade.Trigger]int, bugs int, seconds float64) {
 	if m == nil {
 		return

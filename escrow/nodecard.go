@@ -12,54 +12,54 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// NodeProblem is why a Lightning node cannot be used. It is a closed set, for
+// NodeProblem is the reason why a Lightning node cannot be used. The set is closed, for
 // metrics.
 type NodeProblem string
 
 const (
 	NodeUsable      NodeProblem = ""
-	NodeUnasked     NodeProblem = "unasked"      // it has not answered since the start
-	NodeUnavailable NodeProblem = "unavailable"  // it does not answer
-	NodePermission  NodeProblem = "permission"   // the macaroon does not suffice any more
-	NodeUnsynced    NodeProblem = "unsynced"     // it has not caught up with the chain
-	NodeRefusing    NodeProblem = "refusing"     // it refuses calls about holds in unknown words, as with a full disk
+	NodeUnasked     NodeProblem = "unasked"      // no answer since the start
+	NodeUnavailable NodeProblem = "unavailable"  // the node does not answer
+	NodePermission  NodeProblem = "permission"   // the macaroon no longer suffices
+	NodeUnsynced    NodeProblem = "unsynced"     // the node is not synced with the chain
+	NodeRefusing    NodeProblem = "refusing"     // the node refuses calls about holds with an unknown text, as with a full disk
 	NodeOtherWallet NodeProblem = "other_wallet" // another node answers at the address
-	NodeUnfit       NodeProblem = "unfit"        // Engine.Vet refuses it
+	NodeUnfit       NodeProblem = "unfit"        // Engine.Vet returned an error
 )
 
-// nodeProblems lists them.
+// nodeProblems lists the problems.
 var nodeProblems = []NodeProblem{NodeUnasked, NodeUnavailable, NodePermission, NodeUnsynced, NodeRefusing, NodeOtherWallet, NodeUnfit}
 
-// NodeState is whether the Lightning node can be used.
+// NodeState reports whether the Lightning node can be used.
 type NodeState struct {
 	Problem NodeProblem
-	Detail  string // for the operator; without secrets
-	other   string // NodeOtherWallet: whose wallet answers
+	Detail  string // text for the operator; without secrets
+	other   string // NodeOtherWallet: pubkey of the wallet that answers
 }
 
-// NodeCard is what the Lightning node last said of itself, and whether it can
-// be used. It is safe for concurrent use.
+// NodeCard holds the Lightning node's last description of itself, and whether the node can
+// be used. A NodeCard is safe for concurrent use.
 type NodeCard struct {
 	info    atomic.Pointer[NodeInfo]
 	state   atomic.Pointer[NodeState]
 	refusal atomic.Pointer[refusal]
 
 	asking sync.Mutex
-	asked  time.Time // of the last answer or failure, by the monotonic clock; guarded by asking
-	wallet string    // whose invoices the store's trades have; "" unknown; guarded by asking
+	asked  time.Time // time of the last answer or failure, by the monotonic clock; guarded by asking
+	wallet string    // wallet that holds the invoices of the store's trades; "" if unknown; guarded by asking
 }
 
-// refusal is a call about a hold that the node refused in unknown words.
+// refusal is a call about a hold that the node refused with an unknown text.
 type refusal struct {
 	at   time.Time // by the monotonic clock
 	text string
 }
 
-// refused notes a refusal in unknown words. The request was of our own making:
-// the trouble is the node's.
+// refused records a refusal with an unknown text. This program made the request, so the
+// node is the cause.
 func (c *NodeCard) refused(err error) { c.refusal.Store(&refusal{time.Now(), err.Error()}) }
 
-// Info returns the node's last words; ok is false before the first.
+// Info returns the node's last description. ok is false before the first one.
 func (c *NodeCard) Info() (info NodeInfo, ok bool) {
 	if p := c.info.Load(); p != nil {
 		return *p, true
@@ -67,7 +67,7 @@ func (c *NodeCard) Info() (info NodeInfo, ok bool) {
 	return NodeInfo{}, false
 }
 
-// State returns whether the node can be used, as it was found last.
+// State returns the result of the last check of the node.
 func (c *NodeCard) State() NodeState {
 	if p := c.state.Load(); p != nil {
 		return *p
@@ -75,7 +75,7 @@ func (c *NodeCard) State() NodeState {
 	return NodeState{Problem: NodeUnasked, Detail: "the Lightning node has not answered yet"}
 }
 
-// expect names the wallet that the node has to have.
+// expect sets the wallet that the node must have.
 func (c *NodeCard) expect(pubkey string) {
 	c.asking.Lock()
 	defer c.asking.Unlock()
@@ -118,7 +118,7 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 	return c.put(NodeState{})
 }
 
-// put needs asking.
+// put requires asking.
 func (c *NodeCard) put(s NodeState) NodeState {
 	c.asked = time.Now()
 	c.state.Store(&s)
@@ -127,18 +127,18 @@ func (c *NodeCard) put(s NodeState) NodeState {
 
 const (
 	nodeTimeout = 20 * time.Second
-	// nodeEvery is how often a usable node is asked, and nodeRetry any other.
+	// nodeEvery is the interval for a usable node, and nodeRetry for any other node.
 	nodeEvery = 15 * time.Second
 	nodeRetry = 2 * time.Second
-	// nodeFresh is how old the node's last answer may be when a call is made
-	// that moves money: another wallet may answer by now.
+	// nodeFresh is the largest age of the node's last answer before a call that moves
+	// money, because another wallet may answer by now.
 	nodeFresh = 5 * time.Second
-	// refusalLasts is for how long a refusal keeps new orders out. While the
-	// cause lasts, the calls that are tried again are refused again.
+	// refusalLasts is the time for which a refusal stops new orders. While the cause
+	// lasts, the calls are repeated and refused again.
 	refusalLasts = 2 * time.Minute
 )
 
-// follow asks again and again until ctx ends, and calls told after each answer.
+// follow asks the node until ctx ends, and signals told after each answer.
 func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 	var last NodeState
 	for {
@@ -166,7 +166,7 @@ func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 	}
 }
 
-// nodeTurned says once that the node has become unusable, or usable.
+// nodeTurned logs once that the node has become unusable, or usable.
 func (e *Engine) nodeTurned(was, is NodeState) {
 	e.Metrics.nodeState(is.Problem)
 	if is.Problem == NodeUsable {
@@ -176,18 +176,17 @@ func (e *Engine) nodeTurned(was, is NodeState) {
 	e.Logger.Warn("the Lightning node cannot be used: no new orders are taken", "problem", string(is.Problem), "detail", is.Detail)
 }
 
-// usable keeps calls from a node that is not the one which holds the trades'
-// invoices.
-// The node's last answer may be as old as fresh.
+// usable returns an error if the node is not the one that holds the trades' invoices, so
+// that no call reaches another wallet. The node's last answer may be as old as fresh.
 func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 	switch s := e.Card.ask(ctx, e.Node, fresh, e.Vet); s.Problem {
 	case NodeUnasked, NodeOtherWallet:
 		return fmt.Errorf("%w: %s", ErrUnavailable, s.Detail)
 	}
-	return nil // a call to a node that does not answer fails by itself
+	return nil // a call of a node that does not answer fails by itself
 }
 
-// Services asks Lightning addresses and LNURLs over the network.
+// Services calls Lightning addresses and LNURLs over the network.
 type Services struct{ PayServices }
 
 // Mint returns an invoice of exactly that amount.
@@ -201,7 +200,7 @@ func (s Services) Mint(ctx context.Context, address string, amountSats int64) (s
 
 var _ Addresses = Services{}
 
-// decode reads a payout destination for the node that a card describes.
+// decode parses a payout destination for the node of a card.
 func decode(text string, card *NodeCard) trade.Destination {
 	if IsPayService(text) {
 		return trade.Destination{Text: text, Address: true}
@@ -214,8 +213,8 @@ func decode(text string, card *NodeCard) trade.Destination {
 	return trade.Destination{
 		Text: in.Bolt11, Parsed: true, Hash: in.Hash, AmountMsat: in.AmountMsat,
 		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
-		// While the node has not told its network, it will refuse by itself
-		// what is not of it. It cannot pay itself.
+		// Before the node has reported its network, the node itself will refuse an invoice
+		// of another network. A node cannot pay its own invoice.
 		ChainOK: info.Network.sameNetwork(in.Network) && in.Payee != info.Pubkey,
 	}
 }

@@ -14,33 +14,32 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Publisher makes an event public. When Publish returns nil the event is
-// durable here and queued for other relays. Publishing an event again is no
-// error. An error that wraps ErrEventRefused is definite: the event will be
-// refused again.
+// Publisher makes an event public. If Publish returns nil, the event is durable here and
+// queued for other relays. A repeated publication of an event is no error. An error that
+// wraps ErrEventRefused is definite: the event will be refused again.
 type Publisher interface {
 	Publish(ctx context.Context, evt *nostr.Event) error
 }
 
-// ErrEventRefused says that a publisher will never take an event.
+// ErrEventRefused reports that a publisher will never accept an event.
 var ErrEventRefused = errors.New("event refused")
 
-// laneOf tells the queues of the outbox apart. Within one trade and one lane
-// rows are done in order, but for probes, which are independent. No lane waits
-// for another: a relay that refuses an event holds up no message, and a slow
-// address holds up no call of the Lightning node.
+// laneOf names a queue of the outbox. Within one trade and one lane, rows are performed in
+// order, except probes, which are independent. No lane waits for another lane: a relay
+// that refuses an event delays no message, and a slow address delays no call of the
+// Lightning node.
 type laneOf uint8
 
 const (
 	laneMail  laneOf = 1 // publishes messages to users
 	laneEvent laneOf = 2 // publishes the node's own events
 	laneNode  laneOf = 3 // calls the Lightning node
-	laneProbe laneOf = 4 // looks at an address that a message names
-	laneReply laneOf = 6 // publishes answers to senders who are no party of an open trade
-	laneMint  laneOf = 5 // asks an address of a party: for an invoice, or whether it answers
+	laneProbe laneOf = 4 // checks an address that a message names
+	laneReply laneOf = 6 // publishes answers to senders that are not a party of an open trade
+	laneMint  laneOf = 5 // asks a party's address: for an invoice, or whether the address answers
 )
 
-// lanes lists them, with the names that metrics use.
+// laneNames are the names of the lanes in metrics.
 var laneNames = map[laneOf]string{laneMail: "mail", laneEvent: "event", laneNode: "node", laneProbe: "probe", laneMint: "mint", laneReply: "reply"}
 
 func lane(r OutboxRow) laneOf {
@@ -63,32 +62,33 @@ func lane(r OutboxRow) laneOf {
 	return laneNode
 }
 
-// publishes says whether rows of the lane hold an event.
+// publishes reports whether rows of the lane hold an event.
 func (l laneOf) publishes() bool { return l == laneMail || l == laneReply || l == laneEvent }
 
-// moves says whether a row may move money. It waits while its trade is frozen.
+// moves reports whether a row may move money. Such a row waits while its trade is frozen.
 func (r OutboxRow) moves() bool { return lane(r) == laneNode || r.Effect.Kind == trade.FxMint }
 
-// Workers of each lane. The node has none: calls of different trades never wait
-// for each other, and their number is bounded by the trades that are open.
+// Numbers of workers of each lane. The node lane has no fixed number: calls of different
+// trades never wait for each other, and their number is limited by the number of open
+// trades.
 const (
 	mailWorkers    = 32
 	eventWorkers   = 16
-	addressWorkers = 64 // of probes, and as many for mints
-	// siteWorkers is how many of them one registered domain can occupy: a
+	addressWorkers = 64 // for probes, and as many for mints
+	// siteWorkers is the number of these workers that one registered domain can occupy. A
 	// domain that many wallets share answers in half a second.
 	siteWorkers = 8
-	// A site that took longer than slowSite has one worker for slowFor.
+	// A site that took longer than slowSite has one worker for the time slowFor.
 	slowSite = 2 * time.Second
 	slowFor  = 10 * time.Minute
-	// createWorkers bounds the hold invoices that are made at a time: takers
-	// are strangers, and a settlement must not wait behind thousands.
+	// createWorkers limits the number of hold invoices that are made at a time. Takers are
+	// strangers, and a settlement must not wait behind thousands of takers.
 	createWorkers = 32
 )
 
-// outbox does what committed steps ask for: N workers, one trade and lane at a
-// time each. It writes nothing; what comes of an effect goes to the engine,
-// which strikes the row in the commit that records the result.
+// outbox performs the effects of committed steps. A worker performs the rows of one trade
+// and lane in order. The outbox writes nothing to the store: the result of an effect goes
+// to the engine, which removes the row in the commit that records the result.
 type outbox struct {
 	runner    effectRunner
 	publisher Publisher
@@ -96,26 +96,26 @@ type outbox struct {
 	metrics   *Metrics
 	logger    *slog.Logger
 	clock     func() time.Time
-	// usable says why no call of the Lightning node may be made; nil: none is
-	// withheld.
+	// usable returns the reason why the Lightning node must not be called, or nil. If
+	// usable is nil, every call is allowed.
 	usable func(ctx context.Context, fresh time.Duration) error
-	// refused is told of a call about a hold that the node refused in unknown
-	// words; nil: nobody is.
+	// refused receives the error of a call about a hold that the node refused with an
+	// unknown text. May be nil.
 	refused func(error)
 
 	mu     sync.Mutex
-	lanes  map[laneKey]*laneQueue // guarded by mu, as the queues are
+	lanes  map[laneKey]*laneQueue // guarded by mu, like the queues
 	ready  map[laneOf]*readyList
 	queued map[laneOf]int
-	paused bool                 // the node lane, while a copied store is compared; guarded by mu
-	atSite map[string]int       // address calls under way, by lane and site; guarded by mu
-	slow   map[string]time.Time // sites that were slow, and when; guarded by mu
+	paused bool                 // stops the node lane while a copied store is compared; guarded by mu
+	atSite map[string]int       // address calls in progress, by lane and site; guarded by mu
+	slow   map[string]time.Time // slow sites, with the time of the slow call; guarded by mu
 
-	creating chan struct{} // a place for each hold invoice that is being made
+	creating chan struct{} // semaphore: one slot for each hold invoice in progress
 }
 
-// laneKey names a queue: of a trade, of the node's own events of one kind, or
-// of a single probe.
+// laneKey identifies a queue: of a trade, of the node's own events of one kind, or of a
+// single probe.
 type laneKey struct {
 	trade trade.OrderID
 	lane  laneOf
@@ -125,16 +125,17 @@ type laneKey struct {
 // laneQueue is never empty while it is in lanes.
 type laneQueue struct {
 	key      laneKey
-	site     string // laneProbe and laneMint: who is asked
+	site     string // laneProbe and laneMint: the site that is asked
 	rows     []OutboxRow
-	failures int // of the first row
-	refusals int // the last of them that were ErrRefused, in a row
+	failures int // failures of the first row
+	refusals int // how many of the last failures were ErrRefused, in a row
 }
 
-// readyList is an unbounded queue: what is in it is in the store as well.
+// readyList is an unbounded queue. This is safe because every row in it is in the store as
+// well.
 type readyList struct {
 	queue []*laneQueue
-	wake  chan struct{} // capacity 1; full means that a wake-up is under way
+	wake  chan struct{} // capacity 1; if full, a wake-up is already pending
 }
 
 func newOutbox(r effectRunner, p Publisher, m *Metrics, report func(context.Context, notice) error) *outbox {
@@ -179,7 +180,7 @@ func (o *outbox) add(rows []OutboxRow) {
 	}
 }
 
-// clear forgets what is queued, before the store is read afresh.
+// clear removes all queued rows, before the store is read again.
 func (o *outbox) clear() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -190,7 +191,7 @@ func (o *outbox) clear() {
 	}
 }
 
-// makeReady needs mu.
+// makeReady requires mu.
 func (o *outbox) makeReady(q *laneQueue) {
 	list := o.ready[q.key.lane]
 	list.queue = append(list.queue, q)
@@ -204,9 +205,9 @@ func (r *readyList) signal() {
 	}
 }
 
-// pick takes the first queue that may be worked on now, or returns nil: the
-// node lane may be paused, and a site has no more than its share of the workers.
-// It needs mu.
+// pick removes and returns the first queue that may be served now, or returns nil. The
+// node lane may be paused, and a site may occupy only its share of the workers. pick
+// requires mu.
 func (o *outbox) pick(l laneOf, list *readyList) *laneQueue {
 	if l == laneNode && o.paused {
 		return nil
@@ -234,7 +235,7 @@ func (o *outbox) pick(l laneOf, list *readyList) *laneQueue {
 
 func (q *laneQueue) atSite() string { return laneNames[q.key.lane] + " " + q.site }
 
-// pause keeps the node lane from beginning anything, or lets it go on.
+// pause stops the start of rows in the node lane, or allows it again.
 func (o *outbox) pause(paused bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -242,7 +243,7 @@ func (o *outbox) pause(paused bool) {
 	o.ready[laneNode].signal()
 }
 
-// next waits for a lane with something to do.
+// next waits until a queue of the lane can be served.
 func (o *outbox) next(ctx context.Context, l laneOf) (*laneQueue, error) {
 	list := o.ready[l]
 	for {
@@ -263,7 +264,7 @@ func (o *outbox) next(ctx context.Context, l laneOf) (*laneQueue, error) {
 	}
 }
 
-// run does the rows until ctx ends, and returns once nothing is being done.
+// run performs rows until ctx ends, and returns after the last row in progress.
 func (o *outbox) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for l, workers := range map[laneOf]int{
@@ -293,8 +294,8 @@ func (o *outbox) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// serve does the first row of a lane. Only the worker that took the lane
-// touches its first row; add appends behind it.
+// serve performs the first row of a queue. Only the worker that took the queue accesses
+// its first row; add appends behind that row.
 func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	o.mu.Lock()
 	row, refusals := q.rows[0], q.refusals
@@ -343,20 +344,20 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	o.makeReady(q)
 }
 
-// noteSite remembers whether a site was slow. It needs mu.
+// noteSite records whether a site was slow. noteSite requires mu.
 func (o *outbox) noteSite(site string, took time.Duration) {
 	if took < slowSite {
 		delete(o.slow, site)
 		return
 	}
 	if len(o.slow) >= probesInAll {
-		clear(o.slow) // names cost something, but not much
+		clear(o.slow) // an attacker pays for domain names, but not much
 	}
 	o.slow[site] = time.Now()
 }
 
-// supersedes says whether a later row of the queue replaces what the row would
-// publish: relays keep the newest version of an address alone.
+// supersedes reports whether a later row of the queue replaces the event of the row,
+// because relays keep only the newest version of an address.
 func (q *laneQueue) supersedes(row OutboxRow) bool {
 	if q.key.lane != laneEvent {
 		return false
@@ -369,20 +370,20 @@ func (q *laneQueue) supersedes(row OutboxRow) bool {
 	return false
 }
 
-// backoff is how long a row waits after its n-th failure: 200 ms, doubling, at
-// most 30 s. The node decides when it is back; we only decide how often to ask.
+// backoff returns the wait after the n-th failure of a row: 200 ms, doubling, at most 30
+// s. The backoff decides only how often the node is asked.
 func backoff(n int) time.Duration {
 	return min(200*time.Millisecond<<min(n-1, 10), 30*time.Second)
 }
 
-// do performs one row, which the node has refused in unknown words so many times
-// before, and returns what the engine is to be told.
+// do performs one row, and returns the notice for the engine. refusals is the number of
+// times that the node has refused the row with an unknown text.
 func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, error) {
 	n := notice{trade: row.Trade, row: row.ID}
 	if lane(row).publishes() {
 		err := o.publisher.Publish(ctx, row.Event)
 		if errors.Is(err, ErrEventRefused) {
-			// Nothing behind it may wait for what will never be taken.
+			// Rows behind this one must not wait for an event that will never be accepted.
 			o.metrics.refusedEvent(row.Event.Kind)
 			o.logger.Error("an event of this Mostro was refused by its own relay and is dropped", "kind", row.Event.Kind, "event", row.Event.ID, "error", err)
 			return n, nil
@@ -393,7 +394,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		return n, nil
 	}
 	if row.Inbound != nil && row.Inbound.ProbedAt != 0 && o.clock().Unix() > row.Inbound.ProbedAt+probeSeconds {
-		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, new(bool) // nobody waits for it any more
+		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, new(bool) // the sender no longer waits for the result
 		return n, nil
 	}
 	if row.Effect.Kind == trade.FxCreateHold {
@@ -415,10 +416,10 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	}
 	res, err := o.runner.do(ctx, row.Effect, refusals)
 	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
-		err = o.usable(ctx, 0) // another wallet knows no payment of ours
+		err = o.usable(ctx, 0) // another wallet does not know our payments
 	}
 	if k := row.Effect.Kind; errors.Is(err, ErrRefused) && o.refused != nil && (k == trade.FxCreateHold || k == trade.FxSettle || k == trade.FxCancel) {
-		o.refused(err) // not a payment: its invoice is the buyer's, and might be made to be refused
+		o.refused(err) // not for a payment: the buyer chooses its invoice, and could make one that is always refused
 	}
 	if err != nil {
 		return n, err
@@ -430,14 +431,14 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	return n, nil
 }
 
-// depth returns how many rows wait in each lane.
+// depth returns the number of rows that wait in each lane.
 func (o *outbox) depth() map[laneOf]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return maps.Clone(o.queued)
 }
 
-// nodeClass names the class of a node's error, for metrics.
+// nodeClass returns the class of a node's error, for metrics.
 func nodeClass(err error) string {
 	for _, c := range []struct {
 		err  error

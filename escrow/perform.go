@@ -9,20 +9,20 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// Addresses turns a Lightning address or LNURL into an invoice. Both calls
-// bound their own time, and reach nothing but public addresses.
+// Addresses gets invoices from a Lightning address or LNURL. Both calls limit their own
+// time, and connect only to public IP addresses.
 type Addresses interface {
-	// Probe says whether the address answers as one.
+	// Probe returns nil if the address answers as a Lightning address or LNURL.
 	Probe(ctx context.Context, address string) error
-	// Mint gives a BOLT11 invoice of exactly that amount.
+	// Mint returns a BOLT11 invoice of exactly that amount.
 	Mint(ctx context.Context, address string, amountSats int64) (bolt11 string, err error)
 }
 
-// effectRunner does what effects ask of the Lightning node and of addresses.
+// effectRunner performs the effects that call the Lightning node or an address.
 type effectRunner struct {
 	node      Lightning
 	addresses Addresses
-	clock     func() time.Time // nil: the system's
+	clock     func() time.Time // nil: the system clock
 }
 
 func (r effectRunner) now() int64 {
@@ -32,15 +32,16 @@ func (r effectRunner) now() int64 {
 	return r.clock().Unix()
 }
 
-// result is what an effect came to: an input for its trade, unless Kind is "".
+// result is the result of an effect: an input for its trade, unless Kind is "".
 type result struct {
 	input     trade.Input
 	reachable bool // FxProbe
 }
 
-// do performs one effect. Whatever happened before, a crash between any two of
-// its lines included, doing it again is harmless. An error means: again later.
-// refusals is how often the node has refused it in unknown words, in a row.
+// do performs one effect. An effect may be repeated without harm after any earlier event,
+// including a crash between any two lines of do. If do returns an error, the effect is
+// performed again later. refusals is the number of times in a row that the node has
+// refused the effect with an unknown text.
 func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	switch e.Kind {
 	case trade.FxCreateHold:
@@ -76,14 +77,14 @@ func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (res
 
 func news(in trade.Input) result { return result{input: in} }
 
-// refusalsBelieved is how often the node has to refuse in words that are not
-// known before the refusal counts as one: 50 seconds of backoff. Until then it
-// may be a disk that is full for a moment.
+// refusalsBelieved is the number of refusals with an unknown text after which a refusal
+// counts: 50 seconds of backoff. Before that, the cause may be a disk that is full for a
+// moment.
 const refusalsBelieved = 8
 
-// maxPayoutBlocks bounds how long a payout can be locked in all hops together.
-// A blinded path or a route hint adds its own blocks, which the rule about the
-// invoice's last hop does not see.
+// maxPayoutBlocks limits how long a payout can be locked over all hops. A blinded path or
+// a route hint adds its own blocks, which the rule about the invoice's last hop does not
+// see.
 const maxPayoutBlocks = 1008
 
 func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals int) (result, error) {
@@ -93,17 +94,18 @@ func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals i
 	})
 	switch {
 	case errors.Is(err, ErrExists):
-		// We asked before and the answer was lost.
+		// An earlier call made the invoice, and its answer was lost.
 		state, err := r.node.LookupHold(ctx, e.Hash)
 		if err != nil {
 			return result{}, fmt.Errorf("look up a hold invoice: %w", err)
 		}
 		switch {
 		case state.Phase != trade.HoldOpen:
-			// Paid, ended or settled since: the seller is not shown it as new.
+			// The hold was paid, ended or settled since, so the seller must not receive
+			// the invoice as new.
 			return r.sighted(ctx, state)
 		case state.AmountSats != e.AmountSats:
-			// Made in a time that this store has lost, at another price.
+			// The invoice was made in a time that this store has lost, at another price.
 			return news(trade.Input{Kind: trade.InHoldRefused, Hash: e.Hash}), nil
 		}
 		return news(trade.Input{Kind: trade.InHoldMade, Hash: e.Hash, Bolt11: state.Bolt11}), nil
@@ -115,8 +117,8 @@ func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals i
 	return news(trade.Input{Kind: trade.InHoldMade, Hash: e.Hash, Bolt11: bolt11}), nil
 }
 
-// sighted reports a hold with the height of the chain, which says how long it is
-// still safe.
+// sighted returns the state of a hold with the height of the chain, from which Step
+// computes how long the hold is still safe.
 func (r effectRunner) sighted(ctx context.Context, state HoldState) (result, error) {
 	in, err := sightedInput(ctx, r.node, state)
 	if err != nil {
@@ -125,8 +127,9 @@ func (r effectRunner) sighted(ctx context.Context, state HoldState) (result, err
 	return news(in), nil
 }
 
-// sightedInput adds the height of the chain to an accepted hold. A node that is
-// not synced knows only an old one: the hold is reported later.
+// sightedInput adds the height of the chain to an accepted hold. If the node is not
+// synced, its height is old, and sightedInput returns an error so that the hold is
+// reported later.
 func sightedInput(ctx context.Context, node Lightning, state HoldState) (trade.Input, error) {
 	in := holdInput(state.Hash, state)
 	if state.Phase != trade.HoldAccepted {
@@ -143,14 +146,14 @@ func sightedInput(ctx context.Context, node Lightning, state HoldState) (trade.I
 	return in, nil
 }
 
-// lateBlocks is when a hold is too near its expiry to be settled: the payer's
-// node could take the sats back on chain meanwhile. The node gives a hold back
-// by itself long before (HoldExpiryDelta), unless it was down.
+// lateBlocks is the number of blocks before its expiry at which a hold is too late to
+// settle: the payer's node could reclaim the sats on chain at the same time. The node
+// cancels a hold by itself long before (HoldExpiryDelta), unless the node was down.
 const lateBlocks = 6
 
-// settle takes "not found" and "still open" for a node that is not itself (a
-// wrong wallet, a database rolled back): a hold that was accepted does not
-// vanish, and giving up would cost the buyer the sats.
+// settle treats the answers "not found" and "still open" as a fault of the node (a wrong
+// wallet, or a database that was rolled back). An accepted hold does not vanish, and
+// giving up would cost the buyer the sats.
 func (r effectRunner) settle(ctx context.Context, e trade.Effect) (result, error) {
 	state, err := r.node.LookupHold(ctx, e.Hash)
 	if err != nil {
@@ -177,8 +180,8 @@ func (r effectRunner) settle(ctx context.Context, e trade.Effect) (result, error
 	return result{}, fmt.Errorf("settle: %w", err)
 }
 
-// tooLate gives a hold back that can no longer be settled in time. Nobody was
-// told of a settlement yet.
+// tooLate cancels a hold that can no longer be settled in time. At this point no party has
+// received a message about a settlement.
 func (r effectRunner) tooLate(ctx context.Context, e trade.Effect) (result, error) {
 	err := r.node.Cancel(ctx, e.Hash)
 	switch {
@@ -201,8 +204,8 @@ func (r effectRunner) cancel(ctx context.Context, e trade.Effect) (result, error
 	return result{}, fmt.Errorf("cancel: %w", err)
 }
 
-// checkHold gives up at once when the node cannot say: the trade decides by
-// the clock then, and asks again soon.
+// checkHold does not retry if the node cannot answer: the trade then decides by the clock,
+// and asks again soon.
 func (r effectRunner) checkHold(ctx context.Context, e trade.Effect) (result, error) {
 	info, err := r.node.Info(ctx)
 	if err == nil {
@@ -223,9 +226,9 @@ func (r effectRunner) checkHold(ctx context.Context, e trade.Effect) (result, er
 	return news(trade.Input{Kind: trade.InHoldUnknown, Hash: e.Hash}), nil
 }
 
-// pay asks first, whatever it knows: the same effect may have been done
-// before. The node refuses a second payment under the same hash by itself, so
-// what is lost on the way can be handed over again.
+// pay looks up the payment first in every case, because the same effect may have been
+// performed before. The node itself refuses a second payment under the same hash, so a
+// payment whose answer was lost can be sent again.
 func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	sent := news(trade.Input{Kind: trade.InPaySent, Hash: e.Hash, Attempt: e.Attempt})
 	under := func() (bool, error) {
@@ -243,9 +246,9 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 	case err == nil, errors.Is(err, ErrExists):
 		return sent, nil
 	case errors.Is(err, ErrInvoice), errors.Is(err, ErrRefused) && refusals >= refusalsBelieved:
-		// It will not be tried. Unless an earlier hand-over, whose answer was
-		// lost, was. A refusal in unknown words counts once it was repeated: the
-		// buyer could not name another invoice before.
+		// The node will not attempt the payment, unless an earlier call whose answer was
+		// lost started it. A refusal with an unknown text counts only after repeats: until
+		// the refusal counts, the buyer cannot name another invoice.
 		if yes, err := under(); yes || err != nil {
 			return sent, err
 		}

@@ -9,23 +9,22 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Prefilter is the cheap judgement on an event addressed to us, before anything is
-// decrypted. The relay that logged the event has checked id and signature:
-// without that anybody could borrow a known key.
+// Prefilter checks an event addressed to this node cheaply, before decryption. The relay
+// that logged the event has checked its id and signature. Without that check, any sender
+// could use the pubkey of a known party.
 type Prefilter struct {
-	// Transports are the ones that are answered.
+	// Transports are the accepted transports.
 	Transports []mostro.Transport
-	// Pow is demanded of every event (NIP-13).
+	// Pow is the difficulty that every event must have (NIP-13).
 	Pow int
-	// PowFirstContact is demanded of authors on v2 that no open trade knows.
-	// Clients know no other number than Pow as a rule, so nothing less than
-	// Pow has an effect.
+	// PowFirstContact is the difficulty for authors on v2 that are not a party of an open
+	// trade. Most clients read only Pow, so a value below Pow has no effect.
 	PowFirstContact int
 
 	known *keyring
 }
 
-// Check gives the rule that an event breaks, or nil.
+// Check returns the rule that an event breaks, or nil.
 func (p *Prefilter) Check(evt *nostr.Event) error {
 	t := mostro.TransportOf(evt.Kind)
 	if !slices.Contains(p.Transports, t) {
@@ -41,8 +40,8 @@ func (p *Prefilter) Check(evt *nostr.Event) error {
 	return nil
 }
 
-// keyring counts the trades behind each trade key. The engine writes it, the
-// inbox reads it: a key is known from the moment its message is accepted.
+// keyring counts the trades of each trade key. The engine writes the keyring and the inbox
+// reads it. A key is known from the moment at which its message is accepted.
 type keyring struct {
 	mu sync.RWMutex
 	n  map[string]int // guarded by mu
@@ -58,7 +57,7 @@ func (k *keyring) count(key string, by int) {
 	}
 }
 
-// replace counts as another keyring does from here, and returns itself.
+// replace takes over the counts of another keyring, and returns k.
 func (k *keyring) replace(other *keyring) *keyring {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -17,38 +17,38 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// PriceSource says what a bitcoin costs.
+// PriceSource returns prices of a bitcoin.
 type PriceSource interface {
-	// Name is the source's id on the wire: "yadio".
+	// Name returns the source's id on the wire, for example "yadio".
 	Name() string
-	// Fetch gives the price of one bitcoin by currency code, as stated; what
-	// is not a price is sorted out by the caller.
+	// Fetch returns the price of one bitcoin by currency code, unchanged. The caller
+	// removes values that are not prices.
 	Fetch(ctx context.Context) (map[string]float64, error)
 }
 
-// Prices asks several sources, and answers from memory. Its fields are set
-// before Run; Quote and Rates may be called from anywhere.
+// Prices polls several sources and answers from memory. Its fields are set before Run.
+// Quote and Rates are safe for concurrent use.
 type Prices struct {
-	Sources []PriceSource // in order of trust, as `contributors` are listed
-	// Nodes are the keys of nodes whose published rates are believed where no
-	// source knows a currency. What comes from them is never published again.
+	Sources []PriceSource // in order of trust, the order of `contributors`
+	// Nodes are the pubkeys of nodes whose published rates are used if no source knows a
+	// currency. These rates are never published again.
 	Nodes []string
 
-	Interval  time.Duration // between polls; 0: five minutes, at least one
-	Staleness time.Duration // after which a price is not used; 0: half an hour
+	Interval  time.Duration // between polls; 0: five minutes; at least one minute
+	Staleness time.Duration // age at which a price is no longer used; 0: half an hour
 	Outlier   float64       // percent from the median; 0: five
 	Timeout   time.Duration // for each source; 0: ten seconds
-	Failures  int           // in a row before a source is left alone; 0: three
-	Cooldown  time.Duration // the first time, doubling; 0: two minutes, at most half an hour
-	Publish   bool          // whether Rates gives anything
+	Failures  int           // in a row before a source is skipped for a while; 0: three
+	Cooldown  time.Duration // first cooldown, doubling; 0: two minutes, at most half an hour
+	Publish   bool          // if set, Rates returns a table
 	Clock     func() time.Time
 	Logger    *slog.Logger
 
 	mu       sync.Mutex
 	known    map[string]price // guarded by mu
 	heard    map[string]mostro.Rates
-	breakers map[string]*breaker // Poll's alone
-	polled   time.Time           // guarded by mu: when known last changed
+	breakers map[string]*breaker // owned by Poll
+	polled   time.Time           // guarded by mu: time of the last change of known
 }
 
 type price struct {
@@ -58,7 +58,7 @@ type price struct {
 	fromNodes    bool
 }
 
-// breaker leaves a failing source alone for a while.
+// breaker skips a failing source for a while.
 type breaker struct {
 	failures int // in a row
 	opened   int // times in a row
@@ -85,9 +85,9 @@ func (p *Prices) Run(ctx context.Context) error {
 	}
 }
 
-// Poll asks every source that is not left alone, all at once, and keeps what
-// they agree on. A currency that nobody names this time keeps its last price
-// until that is stale.
+// Poll asks all sources whose breaker is closed, in parallel, and stores the prices on
+// which the sources agree. If no source names a currency in this poll, the currency keeps
+// its last price until that price is stale.
 func (p *Prices) Poll(ctx context.Context) {
 	now := p.Clock()
 	if p.breakers == nil {
@@ -155,7 +155,7 @@ func (p *Prices) judge(name string, err error, now time.Time) {
 	}
 	b.until = now.Add(min(orElse(p.Cooldown, 2*time.Minute)<<min(b.opened, 10), maxCooldown))
 	b.opened++
-	b.failures = most - 1 // one more failure, once the time is up, opens it again
+	b.failures = most - 1 // after the cooldown, one more failure opens the breaker again
 }
 
 type offer struct {
@@ -190,8 +190,8 @@ func (p *Prices) outlier() float64 {
 
 func (p *Prices) staleness() time.Duration { return orElse(p.Staleness, 30*time.Minute) }
 
-// aggregate gives one price for what several say: of two the mean, of more the
-// mean of those near the median.
+// aggregate returns one price for the offers of several sources. For two offers this is
+// the mean. For more offers this is the mean of the offers near the median.
 func aggregate(list []offer, outlierPct float64) (value float64, from []string) {
 	kept := list
 	if len(list) >= 3 {
@@ -226,8 +226,8 @@ func median(list []offer) float64 {
 	return (values[half-1] + values[half]) / 2
 }
 
-// Hear takes an event of kind 30078 from the log. Only the newest table of a
-// node that the operator trusts is kept.
+// Hear processes an event of kind 30078 from the log. Only the newest table of a node that
+// the operator trusts is kept.
 func (p *Prices) Hear(evt *nostr.Event) {
 	if !slices.Contains(p.Nodes, evt.PubKey) {
 		return
@@ -246,8 +246,8 @@ func (p *Prices) Hear(evt *nostr.Event) {
 	}
 }
 
-// fromNodes needs mu. It gives what the trusted nodes say at the moment; a
-// table from the future, too old or expired says nothing.
+// fromNodes returns the current rates of the trusted nodes. A table that is from the
+// future, too old or expired is ignored. fromNodes requires mu.
 func (p *Prices) fromNodes(now time.Time) map[string]float64 {
 	offers := make(map[string][]offer)
 	for _, node := range p.Nodes {
@@ -267,7 +267,7 @@ func (p *Prices) fromNodes(now time.Time) map[string]float64 {
 	return rates
 }
 
-// Quote gives the price in a currency: zero when nobody ever named one.
+// Quote returns the price in a currency, or a zero Quote if no price was ever known.
 func (p *Prices) Quote(fiat string, at int64) trade.Quote {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -278,7 +278,7 @@ func (p *Prices) Quote(fiat string, at int64) trade.Quote {
 	return trade.Quote{Price: known.value, Stale: time.Unix(at, 0).Sub(known.at) > p.staleness()}
 }
 
-// Rates gives the table to publish: fresh prices of our own sources.
+// Rates returns the table to publish: fresh prices of our own sources.
 func (p *Prices) Rates(now time.Time) (mostro.Rates, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -304,7 +304,7 @@ func (p *Prices) Rates(now time.Time) (mostro.Rates, bool) {
 	return r, len(r.BTC) > 0
 }
 
-// cleanPrices keeps what is a price of bitcoin in money.
+// cleanPrices keeps the values that are prices of bitcoin in money.
 func cleanPrices(prices map[string]float64) map[string]float64 {
 	clean := make(map[string]float64, len(prices))
 	for code, value := range prices {
@@ -316,13 +316,13 @@ func cleanPrices(prices map[string]float64) map[string]float64 {
 	return clean
 }
 
-// isMoney says whether a code is a currency that people trade bitcoin for: one
-// of CLDR's, which follow ISO 4217 (the bolívar soberano, VES, among them), or
-// one that sources quote besides.
+// isMoney reports whether a code is a currency for which bitcoin is traded: a currency of
+// CLDR, which follows ISO 4217 (including the bolívar soberano, VES), or another one that
+// sources quote.
 func isMoney(code string) bool {
 	switch code {
 	case "IRT", "GGP", "IMP", "JEP", "MLC":
 		return true
 	}
-	return code != "" && currency.IsValid(code) // the library takes "" for the absence of one
+	return code != "" && currency.IsValid(code) // the library accepts "" as the absence of a currency
 }

@@ -16,12 +16,12 @@ import (
 // HTTPSource is a price source on the web.
 type HTTPSource struct {
 	Provider string   // one of Providers
-	URL      string   // base; "" for the provider's own
-	Mirrors  []string // asked in turn when the one before fails or does not answer
+	URL      string   // base URL; "" for the provider's own
+	Mirrors  []string // asked in turn if the address before fails or does not answer
 	APIKey   string   // CoinGecko
 	Only     []string // currencies; empty: all
 	Except   []string
-	Client   *http.Client // nil: http.DefaultClient's transport, no redirects to elsewhere
+	Client   *http.Client // nil: the transport of http.DefaultClient, without redirects to other hosts
 }
 
 // Providers are the sources that HTTPSource knows.
@@ -32,7 +32,8 @@ const (
 	Blockchain  = "blockchain"
 )
 
-// coinGeckoFiats are asked for by name: it has no "all".
+// coinGeckoFiats are the requested currencies, because CoinGecko has no request for all
+// currencies.
 const coinGeckoFiats = "usd,aed,ars,aud,bdt,bhd,bmd,brl,cad,chf,clp,cny,czk,dkk,eur,gbp,gel,hkd,huf,idr,ils,inr,jpy,krw,kwd,lkr,mmk,mxn,myr,ngn,nok,nzd,php,pkr,pln,rub,sar,sek,sgd,thb,try,twd,uah,vnd,zar"
 
 type provider struct {
@@ -54,7 +55,7 @@ func providerOf(name string) (provider, bool) {
 	return provider{}, false
 }
 
-// Check says whether the source is set up so that it can work.
+// Check returns an error if the source's settings cannot work.
 func (s HTTPSource) Check() error {
 	if _, ok := providerOf(s.Provider); !ok {
 		return fmt.Errorf("unknown price provider %q", s.Provider)
@@ -70,12 +71,12 @@ func (s HTTPSource) Check() error {
 	return nil
 }
 
-// Name gives the provider's id.
+// Name returns the provider's id.
 func (s HTTPSource) Name() string { return s.Provider }
 
-// Fetch asks the provider, and its mirrors in turn. Each address has an equal
-// share of the time that is left until ctx ends: an address that hangs must not
-// use up the time of the next one.
+// Fetch asks the provider, and its mirrors in turn. Each address has an equal share of the
+// time until ctx ends, so that an address that hangs does not use up the time of the next
+// one.
 func (s HTTPSource) Fetch(ctx context.Context) (map[string]float64, error) {
 	p, ok := providerOf(s.Provider)
 	if !ok {
@@ -103,7 +104,7 @@ func (s HTTPSource) Fetch(ctx context.Context) (map[string]float64, error) {
 // defaultShare is the time of one address if the context has no end.
 const defaultShare = 10 * time.Second
 
-// share returns the time of the next of that many addresses.
+// share returns the time of the next address, if that many addresses are left.
 func share(ctx context.Context, addresses int) time.Duration {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -112,14 +113,15 @@ func share(ctx context.Context, addresses int) time.Duration {
 	return time.Until(end) / time.Duration(addresses)
 }
 
-// getWithin is get with a time limit, which covers the body as well.
+// getWithin is like get with a time limit, which includes the body.
 func (s HTTPSource) getWithin(ctx context.Context, limit time.Duration, address string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return s.get(ctx, address)
 }
 
-// maxPriceBody bounds an answer: currency-api's whole table has some 10 kB.
+// maxPriceBody is the size limit of an answer. The whole table of currency-api has about
+// 10 kB.
 const maxPriceBody = 1 << 20
 
 func (s HTTPSource) get(ctx context.Context, address string) ([]byte, error) {
@@ -168,8 +170,8 @@ func (s HTTPSource) filter(prices map[string]float64) map[string]float64 {
 	return prices
 }
 
-// readNested reads {"<key>": {"USD": 1.0, "VES": null, ...}, ...}. A rate that
-// is null or no number is nobody's rate; it does not spoil the others.
+// readNested parses {"<key>": {"USD": 1.0, "VES": null, ...}, ...}. A rate that is null or
+// not a number is ignored, and the other rates stay valid.
 func readNested(key string) func([]byte) (map[string]float64, error) {
 	return func(body []byte) (map[string]float64, error) {
 		var answer map[string]json.RawMessage
@@ -184,7 +186,7 @@ func readNested(key string) func([]byte) (map[string]float64, error) {
 	}
 }
 
-// readTicker reads {"USD": {"last": 1.0, ...}, ...}.
+// readTicker parses {"USD": {"last": 1.0, ...}, ...}.
 func readTicker(body []byte) (map[string]float64, error) {
 	var answer map[string]json.RawMessage
 	if err := json.Unmarshal(body, &answer); err != nil {

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// A Lightning address is looked at before the message that names it is decided.
-// The server behind it is the sender's, and may answer slowly or never.
+// The server of a Lightning address is asked before the message that names the address is
+// decided. The sender controls that server, which may answer slowly or never.
 const (
-	// probesPerSite is how many messages may wait for the servers of one
-	// registered domain, and probesInAll for all of them.
+	// probesPerSite is the number of messages that may wait for the servers of one
+	// registered domain, and probesInAll the number for all domains.
 	probesPerSite = 256
 	probesInAll   = 4096
-	// probeSeconds is how long a message may wait for its address. A later
-	// answer would begin a trade that its sender no longer waits for.
+	// probeSeconds is how long a message may wait for its address. A later answer would
+	// begin a trade for which the sender no longer waits.
 	probeSeconds = 120
 )
 
@@ -25,7 +25,7 @@ type probe struct {
 	sender string // trade key
 	trade  trade.OrderID
 	site   string
-	party  bool // a buyer's add-invoice: strangers take no room from it
+	party  bool // a buyer's add-invoice: strangers cannot use up its room
 }
 
 func probeOf(msg InboundMessage, address string) probe {
@@ -36,16 +36,16 @@ func probeOf(msg InboundMessage, address string) probe {
 	return p
 }
 
-// siteOf returns the registered domain of a Lightning address or LNURL, the
-// host where there is none, or "" for neither.
+// siteOf returns the registered domain of a Lightning address or LNURL, the host if there
+// is no registered domain, or "" if the text is neither.
 func siteOf(address string) string {
 	u, err := payServiceURL(address)
 	if err != nil {
 		return ""
 	}
 	host := u.Hostname()
-	// Names under a suffix that no registry runs, such as a provider of free
-	// names, are one site: they cost nothing.
+	// Names under a suffix that is not run by a registry, such as a provider of free
+	// names, are one site, because such names cost nothing.
 	if suffix, icann := publicsuffix.PublicSuffix(host); !icann && strings.Contains(suffix, ".") {
 		return suffix
 	}
@@ -55,7 +55,7 @@ func siteOf(address string) string {
 	return host
 }
 
-// probes counts the messages that wait. A sender waits once for each trade.
+// probes counts the messages that wait. A sender can wait once for each trade.
 type probes struct {
 	waiting map[probe]bool
 	sites   map[string]int
@@ -63,15 +63,15 @@ type probes struct {
 
 func newProbes() *probes { return &probes{waiting: make(map[probe]bool), sites: make(map[string]int)} }
 
-// known returns the key under which a sender and a trade wait, whatever the
+// known returns the key under which a sender and a trade wait, independently of the
 // address.
 func (p probe) known() probe { p.site, p.party = "", false; return p }
 
-// ofParty says whether a message that waits for its address is of a party of its
-// trade. Step has found so before it began to wait.
+// ofParty reports whether a waiting message is from a party of its trade. Step has checked
+// this before the message began to wait.
 func (msg InboundMessage) ofParty() bool { return msg.Message.Action == mostro.ActionAddInvoice }
 
-// room says whether another message may wait.
+// room reports whether another message may wait.
 func (s *probes) room(p probe) bool {
 	return !s.waiting[p.known()] && (p.party || s.sites[p.site] < probesPerSite && len(s.waiting) < probesInAll)
 }

@@ -9,29 +9,31 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// EventBuilder builds the events that the node publishes, unsigned. The
-// engine's goroutine alone uses it; its fields are set before.
+// EventBuilder builds the events that the node publishes, unsigned. Only the engine's
+// goroutine uses an EventBuilder. Its fields are set before.
 type EventBuilder struct {
 	Pubkey  string // the node's key, hex
-	Name    string // of the instance; "" none
+	Name    string // of the instance; "" for none
 	About   string
 	Picture string
 	Website string
-	Relays  []string // where the node can be reached
+	Relays  []string // relays at which the node can be reached
 	Version string
 	Commit  string
-	// Pow and PowFirstContact are the prefilter's.
+	// Pow and PowFirstContact equal the prefilter's values.
 	Pow, PowFirstContact int
-	// Transports are those that are answered; V2 among them says protocol 2.
+	// Transports are the accepted transports. If V2 is one of them, the description says
+	// protocol 2.
 	Transports []mostro.Transport
-	// Node tells of the Lightning node; ok is false while nothing is known. It
-	// does not block.
+	// Node returns the description of the Lightning node. ok is false while it is unknown.
+	// Node does not block.
 	Node func() (info NodeInfo, ok bool)
-	// Rates gives the prices to publish; nil: none are. It does not block.
+	// Rates returns the prices to publish. If Rates is nil, no prices are published. Rates
+	// does not block.
 	Rates func(now time.Time) (mostro.Rates, bool)
 
-	// InfoEvery and RelaysEvery are how often 38385 and 10002 are published;
-	// 0: every 300 and 60 seconds.
+	// InfoEvery and RelaysEvery are the intervals of kinds 38385 and 10002. 0 means 300
+	// and 60 seconds.
 	InfoEvery, RelaysEvery time.Duration
 
 	profiled         bool
@@ -39,7 +41,7 @@ type EventBuilder struct {
 	ratesAt          int64
 }
 
-// Order builds the order's event, unsigned, dated by the trade's own stamp.
+// Order builds the order's event, unsigned. The date is the trade's StampedAt.
 func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
 	premium, amount := mostro.DecimalOf(t.Premium), t.AmountSats
 	o := mostro.Order{
@@ -90,9 +92,8 @@ func (b *EventBuilder) node() (NodeInfo, bool) {
 	return b.Node()
 }
 
-// Disputes builds the dispute's event, unsigned. It does not say which order it
-// is about. Where a party speaks the language of 2023 there is a second one, in
-// the form of that time.
+// Disputes builds the dispute's event, unsigned. The event does not reveal its order. If a
+// party uses the protocol of 2023, there is a second event in the form of that time.
 func (b *EventBuilder) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 	d := mostro.Dispute{
 		Pubkey: b.Pubkey, D: t.Dispute.ID.String(), CreatedAt: nostr.Timestamp(t.Dispute.StampedAt),
@@ -110,9 +111,9 @@ func (b *EventBuilder) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 	return events
 }
 
-// Due gives the node's own events whose time has come, unsigned and undated.
-// Nothing is said of a Lightning node that nobody has heard of yet: clients
-// parse every number without asking whether it is there.
+// Due returns the node's own events that are due, unsigned and undated. The description is
+// not published before the Lightning node has answered, because clients parse every number
+// without a check that the number is present.
 func (b *EventBuilder) Due(now time.Time, p Policy) []*nostr.Event {
 	var events []*nostr.Event
 	add := func(evt nostr.Event) { events = append(events, &evt) }
@@ -151,7 +152,7 @@ func orElse(d, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// Info builds the node's description of itself. Every number is always there.
+// Info builds the node's description of itself. Every number is always present.
 func (b *EventBuilder) Info(p Policy) nostr.Event {
 	t := p.Terms
 	whole := func(n int64) *int64 { return &n }

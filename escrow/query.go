@@ -9,12 +9,10 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// defaultMaxOrders is how many orders one answer holds when the operator says
-// nothing.
+// defaultMaxOrders is the limit of orders in one answer if the policy sets none.
 const defaultMaxOrders = 10
 
-// orders answers with those of the asked orders that the sender's identity is
-// a party of.
+// orders answers with the requested orders of which the sender's identity is a party.
 func (b *TradeBook) orders(msg InboundMessage) error {
 	ids, ok := msg.Message.Payload.(mostro.IDs)
 	most := orMost(b.Policy.MaxOrders)
@@ -37,8 +35,8 @@ func (b *TradeBook) orders(msg InboundMessage) error {
 			continue
 		}
 		o := t.SmallOrder(t.Status, t.AmountSats)
-		// Keys are shown once both parties know each other anyway; the
-		// buyer's invoice never.
+		// The keys are sent only if both parties know each other already. The buyer's
+		// invoice is never sent.
 		if trade.Escrowed(t.Status) || t.Status == mostro.TradeSettledHoldInvoice || t.Status == mostro.TradeSuccess {
 			o = t.WithKeys(o)
 		}
@@ -72,11 +70,11 @@ func (b *TradeBook) lastTradeIndex(msg InboundMessage) error {
 	return nil
 }
 
-// maxRestored keeps the answer within what a message can hold.
+// maxRestored limits the answer to the size of a message.
 const maxRestored = 200
 
-// restoreSession answers with the identity's open trades and disputes. It
-// reads and nothing else.
+// restoreSession answers with the identity's open trades and disputes. restoreSession
+// changes nothing.
 func (b *TradeBook) restoreSession(msg InboundMessage) error {
 	var data mostro.RestoreData
 	ids := make([]trade.OrderID, 0, len(b.identities[msg.Identity]))
@@ -92,7 +90,7 @@ func (b *TradeBook) restoreSession(msg InboundMessage) error {
 	for _, id := range ids {
 		t := b.open[id]
 		if trade.Terminal(t.Status) || len(data.Orders) == maxRestored {
-			continue // over for its parties, though a hold is not given back yet
+			continue // over for its parties, although the cancellation of a hold is not confirmed yet
 		}
 		mine := t.Buyer
 		if t.Buyer.Identity != msg.Identity {

@@ -17,21 +17,20 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Receipts prove to others that somebody traded here, so that their rating of
-// this node counts. A party of a settled trade asks for them by a message that
-// no other client sends (mostro.ReceiptRequest), and is answered the same for
-// ever: what was issued is a row, committed with the answer. They move no
-// money and are no part of a trade: Step knows nothing of them.
+// Receipts prove to others that a user traded here, so that the user's rating of this node
+// counts. A party of a settled trade requests receipts by a message that no other client
+// sends (mostro.ReceiptRequest). Every later request returns the same receipts, because an
+// issued receipt is stored in the same commit as the answer. Receipts move no money and
+// are no part of a trade: Step does not know them.
 
-// ReceiptSigner signs what the node says of its trades.
+// ReceiptSigner signs the node's statements about its trades.
 type ReceiptSigner interface {
 	Pubkey() string
-	// Attest signs a statement, and RoboSats' token for the same author and
-	// order.
+	// Attest signs a statement, and a token of RoboSats for the same author and order.
 	Attest(s mostro.Statement) (receipt []string, token string, err error)
 }
 
-// Pubkey is the node's key.
+// Pubkey returns the node's key.
 func (s KeysSealer) Pubkey() string { return s.Keys.Pubkey() }
 
 // Attest signs with the node's own key.
@@ -43,46 +42,47 @@ func (s KeysSealer) Attest(st mostro.Statement) (receipt []string, token string,
 	return receipt, token, err
 }
 
-// Issued is what one side of a trade was given. There is at most one blind
-// receipt for each side, whatever it asks for afterwards.
+// Issued holds the receipts of one side of a trade. Each side has at most one blind
+// receipt, for any number of later requests.
 type Issued struct {
 	Trade   trade.OrderID `json:"trade"`
 	Role    string        `json:"role"`
 	Receipt []string      `json:"receipt"`
 	Token   string        `json:"token"`
-	// Payment is Receipt with the hold's payment hash in it: the seller's.
+	// Payment is Receipt plus the hold's payment hash. Only the seller's side has it.
 	Payment []string `json:"payment,omitzero"`
-	Keyset  string   `json:"keyset,omitzero"`  // of the blind receipt; "" none was asked for yet
-	Blinded []byte   `json:"blinded,omitzero"` // what was asked for
-	Signed  []byte   `json:"signed,omitzero"`  // what was answered
+	Keyset  string   `json:"keyset,omitzero"`  // keyset of the blind receipt; "" if none was requested
+	Blinded []byte   `json:"blinded,omitzero"` // blinded message of the request
+	Signed  []byte   `json:"signed,omitzero"`  // signature in the answer
 }
 
-// ReceiptKey is the key by which the blind receipts of one month are signed.
+// ReceiptKey is the key that signs the blind receipts of one month.
 type ReceiptKey struct {
 	Epoch  string `json:"epoch"`
 	Secret []byte `json:"secret"` // PKCS #1
-	Issued int64  `json:"issued"` // receipts signed by it
-	// Published is Issued as it was when the keyset was published last, at
-	// PublishedAt; 0 never. Kind is the kind of that event: 0 is the one that
-	// programs before November 2026 published.
+	Issued int64  `json:"issued"` // number of receipts that the key has signed
+	// Published is the value of Issued when the keyset was published last, at PublishedAt;
+	// 0 if never. Kind is the kind of that event. Kind 0 means the kind that programs
+	// before November 2026 published.
 	Published   int64 `json:"published,omitzero"`
 	PublishedAt int64 `json:"published_at,omitzero"`
 	Kind        int   `json:"kind,omitzero"`
-	// Closed says that the store was an older copy of itself once, so that who
-	// was given a receipt by this key is not known for certain. It signs no
-	// more. Without a secret: the key itself may have been lost, and a second
-	// one for its month would be an equivocation.
+	// Closed reports that the store was an older copy of itself once, so the list of
+	// receipts of this key may be incomplete. A closed key signs no more. A closed key
+	// without a secret stands for a key that may have been lost; a second key for the same
+	// month would be an equivocation.
 	Closed bool `json:"closed,omitzero"`
 
 	secret *rsa.PrivateKey
 	public mostro.Keyset
 }
 
-// supplyEvery is how often a changed count of receipts is published. A count
-// that followed every trade at once would tell when its parties asked.
+// supplyEvery is the interval in seconds at which a changed count of receipts is
+// published. A count that followed every trade at once would reveal when the parties
+// requested receipts.
 const supplyEvery = 3600
 
-// open reads the secret, where there is one.
+// open decodes the secret, if there is one.
 func (k *ReceiptKey) open(node string) error {
 	if k.Closed && k.Secret == nil {
 		return nil
@@ -95,7 +95,7 @@ func (k *ReceiptKey) open(node string) error {
 	return err
 }
 
-// Attesting has the trade book give receipts.
+// Attesting sets the signer, so that the trade book issues receipts.
 func (b *TradeBook) Attesting(n ReceiptSigner) error {
 	b.receiptSigner, b.keysets = n, make(map[string]*ReceiptKey)
 	return b.store.ReceiptKeys(func(k ReceiptKey) error {
@@ -104,8 +104,8 @@ func (b *TradeBook) Attesting(n ReceiptSigner) error {
 	})
 }
 
-// CloseKeysets has no key sign any more that the store holds, or may have
-// lost: for a store that may be an older copy of itself.
+// CloseKeysets closes every receipt key that the store holds or may have lost.
+// CloseKeysets is for a store that may be an older copy of itself.
 func (b *TradeBook) CloseKeysets(at int64) {
 	for _, epoch := range rotationEpochs(time.Unix(at, 0)) {
 		if b.keysets[epoch] == nil {
@@ -119,17 +119,17 @@ func (b *TradeBook) CloseKeysets(at int64) {
 	}
 }
 
-// rotationEpochs gives the months for which there is to be a key: this one and,
-// from a day ahead, the next.
+// rotationEpochs returns the months that need a key: the current month and, from one day
+// before its begin, the next.
 func rotationEpochs(now time.Time) []string {
 	return slices.Compact([]string{mostro.EpochOf(now), mostro.EpochOf(now.Add(24 * time.Hour))})
 }
 
-// HasKeyset says whether there is a key for the receipts of a month, or shall
-// be none.
+// HasKeyset reports whether the receipts of a month have a key, or are closed and get
+// none.
 func (b *TradeBook) HasKeyset(epoch string) bool { return b.keysets[epoch] != nil }
 
-// AddKeyset takes a key for the receipts of a month, unless there is one.
+// AddKeyset adds a key for the receipts of a month, unless there is one.
 func (b *TradeBook) AddKeyset(epoch string, secret *rsa.PrivateKey) error {
 	if b.receiptSigner == nil || b.HasKeyset(epoch) {
 		return nil
@@ -154,8 +154,8 @@ func (b *TradeBook) saveKeyset(k *ReceiptKey) {
 	b.batch.commit.ReceiptKeys = append(rows, *k)
 }
 
-// QueueKeysets publishes the keysets that are new, the counts that changed, and
-// once those that stand under another kind than readers look for.
+// QueueKeysets publishes new keysets and changed counts. A keyset that was published under
+// an old kind is published once more under the current kind.
 func (b *TradeBook) QueueKeysets(at int64) {
 	for _, epoch := range slices.Sorted(maps.Keys(b.keysets)) {
 		k := b.keysets[epoch]
@@ -171,13 +171,13 @@ func (b *TradeBook) QueueKeysets(at int64) {
 	}
 }
 
-// receipts answers a request for receipts. Who is no party learns no more than
-// from an order that does not exist.
+// receipts answers a request for receipts. A sender that is no party gets the same answer
+// as for an order that does not exist.
 func (b *TradeBook) receipts(msg InboundMessage) error {
 	q, err := mostro.ParseReceiptRequest(msg.Message.Message)
 	switch {
 	case errors.Is(err, mostro.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == mostro.TransportLegacy:
-		return errDrop // mail between users, as ever
+		return errDrop // a message between users, which is ignored
 	case err != nil:
 		return trade.Refuse(mostro.ReasonInvalidTextMessage)
 	}
@@ -201,7 +201,7 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 	}
 	if q.Payment && role != mostro.RoleSeller {
-		return trade.Refuse(mostro.ReasonInvalidParameters) // the buyer paid nothing here
+		return trade.Refuse(mostro.ReasonInvalidParameters) // the buyer has not paid a hold invoice here
 	}
 	row, err := b.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
@@ -231,7 +231,7 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	return nil
 }
 
-// settled says whether a status is of a trade whose hold was settled.
+// settled reports whether the hold of a trade with this status was settled.
 func settled(s mostro.TradeStatus) bool {
 	switch s {
 	case mostro.TradeSettledHoldInvoice, mostro.TradeSuccess, mostro.TradeSettledByAdmin, mostro.TradeCompletedByAdmin:
@@ -240,9 +240,8 @@ func settled(s mostro.TradeStatus) bool {
 	return false
 }
 
-// attest makes the plain receipt of one side; the seller's also in the form
-// that names the hold's payment hash, whose preimage its wallet knows since
-// the settlement.
+// attest makes the plain receipt of one side. The seller also gets a form with the hold's
+// payment hash, whose preimage the seller's wallet knows since the settlement.
 func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 	at, err := b.settledAt(t)
 	if err != nil {
@@ -263,8 +262,8 @@ func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 	return row, nil
 }
 
-// signBlinded signs what a side has blinded, once. Asked again for the same,
-// it answers the same: the first answer may never have arrived.
+// signBlinded signs the blinded message of a side, once. A repeated request for the same
+// message returns the same signature, because the first answer may have been lost.
 func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequest) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
@@ -296,7 +295,7 @@ func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequ
 	return nil
 }
 
-// issued finds what a side was given; ErrNoRow.
+// issued returns the receipts of one side of a trade, or ErrNoRow.
 func (b *TradeBook) issued(id trade.OrderID, role string) (Issued, error) {
 	for _, row := range b.batch.commit.Issued {
 		if row.Trade == id && row.Role == role {
@@ -321,9 +320,9 @@ func (b *TradeBook) saveIssued(row Issued) {
 	b.batch.commit.Issued = append(rows, row)
 }
 
-// settledAt gives when a trade's hold was settled, from its journal: the
-// keyset of that month signs for it, so that the receipts of a month can be
-// held against its trades.
+// settledAt returns the time at which a trade's hold was settled, from the trade's
+// journal. The keyset of that month signs for the trade, so that the receipts of a month
+// can be compared with its trades.
 func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 	var replay trade.Trade
 	step := func(_ uint32, in trade.Input) error {
@@ -355,9 +354,9 @@ func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 	return at, nil
 }
 
-// rotateReceiptKeys has a key for the receipts of this month and, from a day ahead, of
-// the next. Making one takes a part of a second, which is why the engine's
-// goroutine does not.
+// rotateReceiptKeys makes a receipt key for the current month and, from one day before its
+// begin, for the next. A new key takes a part of a second, so it is not made in the
+// engine's goroutine.
 func (e *Engine) rotateReceiptKeys(ctx context.Context) error {
 	for {
 		for _, epoch := range rotationEpochs(e.Clock()) {
@@ -384,7 +383,7 @@ func (e *Engine) rotateReceiptKeys(ctx context.Context) error {
 	}
 }
 
-// Keyset builds a keyset's event, unsigned.
+// Keyset builds the event of a keyset, unsigned.
 func (b *EventBuilder) Keyset(k mostro.Keyset) *nostr.Event {
 	k.InstanceName = b.Name
 	evt := k.Event()

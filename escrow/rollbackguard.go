@@ -10,20 +10,20 @@ import (
 	"path/filepath"
 )
 
-// RollbackGuard remembers outside of the store how far the store had come, in a
-// file that is called the witness, so that an older copy put in its place is
-// noticed. The file may lag behind by what a second commits: copies are older
-// than that.
+// RollbackGuard stores the number of commits of the store in a file outside of the store,
+// the witness file. If the store is replaced with an older copy, the witness file reveals
+// this. The file may lag by the commits of one second, because a copy is older than that.
 type RollbackGuard struct {
-	// Path is a file that is not part of the store, nor of its backups.
+	// Path is the witness file. It must not be part of the store or of the store's
+	// backups.
 	Path string
-	// Old is where the file lay before, "" nowhere. It is read if there is none
-	// at Path, and removed once there is.
+	// Old is the earlier path of the file, "" for none. Load reads Old if there is no file
+	// at Path, and Store removes Old after it has written Path.
 	Old string
 }
 
-// Load gives the remembered number of commits. known is false when there is
-// nothing to remember, or nothing legible.
+// Load returns the stored number of commits. known is false if there is no file, or no
+// legible one.
 func (g RollbackGuard) Load() (commits uint64, known bool, err error) {
 	b, err := os.ReadFile(g.Path)
 	if errors.Is(err, fs.ErrNotExist) && g.Old != "" {
@@ -41,7 +41,7 @@ func (g RollbackGuard) Load() (commits uint64, known bool, err error) {
 	return binary.BigEndian.Uint64(b), true, nil
 }
 
-// Store remembers a number of commits, durably and in one piece.
+// Store writes a number of commits durably and atomically.
 func (g RollbackGuard) Store(commits uint64) error {
 	b := binary.BigEndian.AppendUint64(nil, commits)
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
@@ -67,8 +67,8 @@ func (g RollbackGuard) Store(commits uint64) error {
 	return nil
 }
 
-// rolledBack says whether a store is an older copy of itself. A store that has
-// seen anything and of which nobody knows how far it had come might be one.
+// rolledBack reports whether a store is an older copy of itself. A store with commits but
+// without a witness file may be a copy, and counts as one.
 func rolledBack(head Head, commits uint64, known bool) bool {
 	if !known {
 		return head.Commits > 0

@@ -13,7 +13,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Sealer turns a message into the event that is published. It is safe for
+// Sealer converts a message to the event that is published. A Sealer is safe for
 // concurrent use.
 type Sealer interface {
 	Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error)
@@ -27,12 +27,12 @@ type Signer interface {
 // KeysSealer seals and signs with the node's own keys.
 type KeysSealer struct {
 	Keys *mostro.Keys
-	// MailDays is for how long relays shall keep a message; 0: for ever.
+	// MailDays is the number of days for which relays keep a message. 0 means for ever.
 	MailDays int64
 }
 
-// Seal seals a message in the transport that its receiver uses. Nodes sign no
-// message inside: the event's author is proof enough.
+// Seal seals a message in the receiver's transport. The message inside is not signed,
+// because the event's author is proof enough for a message of a node.
 func (s KeysSealer) Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
 	o := mostro.SealOptions{Transport: to.Transport, To: to.Key, Trade: s.Keys, Unsigned: true, Now: now}
 	if s.MailDays > 0 && to.Transport == mostro.TransportV2 {
@@ -50,10 +50,9 @@ func (s KeysSealer) Sign(evt *nostr.Event) error {
 	return nil
 }
 
-// seal seals and signs what a commit is about to send, on all processors. The
-// plaintext does not stay in the row. A message that no one could read (its
-// receiver's key is no point of the curve) is dropped: there is nobody to read
-// it. An event of our own that cannot be signed is fatal.
+// seal seals and signs the events of a commit, on all processors. The plaintext is removed
+// from the row. If the receiver's key is not a point of the curve, the message cannot be
+// read and is dropped. If an event of this node cannot be signed, the error is fatal.
 func (e *Engine) seal(ctx context.Context, c *Commit, now time.Time) error {
 	rows := c.Outbox
 	errs := make([]error, len(rows))

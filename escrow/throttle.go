@@ -2,9 +2,8 @@ package escrow
 
 import "github.com/mostrodex/mostrodex/escrow/trade"
 
-// Throttle is how often a taker took orders and cancelled them unpaid. Each
-// time the maker's order leaves the book and comes back, at no cost to the
-// taker.
+// Throttle counts how often a taker took orders and cancelled them before payment. Each
+// time, the maker's order leaves the book and comes back, at no cost to the taker.
 type Throttle struct {
 	Subject string `json:"subject"` // a trade key or an identity
 	Count   int    `json:"count"`
@@ -12,28 +11,28 @@ type Throttle struct {
 }
 
 const (
-	throttleFirst  = int64(60) // seconds that a taker waits after the first unpaid cancel; doubles
-	throttleMost   = 3600      // seconds
-	throttleForget = 24 * 3600 // seconds without an unpaid cancel
+	throttleFirst  = int64(60) // wait of a taker after the first cancel before payment, in seconds; doubles
+	throttleMost   = 3600      // longest wait, in seconds
+	throttleForget = 24 * 3600 // seconds without a cancel before payment until the count is removed
 )
 
-// until returns the time before which the subject takes no order.
+// until returns the time before which the subject cannot take an order.
 func (t Throttle) until() int64 {
 	return t.At + min(throttleFirst<<min(max(t.Count-1, 0), 10), throttleMost)
 }
 
-// throttled says whether a taker has to wait, by its key or its identity.
+// throttled reports whether a taker must wait, by its key or its identity.
 func (b *TradeBook) throttled(p trade.Party, at int64) bool {
 	return b.throttles[p.Key].waits(at) || b.throttles[p.Identity].waits(at)
 }
 
-// waits says whether the subject has to wait. A clock that was set back does
-// not prolong the wait.
+// waits reports whether the subject must wait. A clock that was set back does not extend
+// the wait.
 func (t Throttle) waits(at int64) bool {
 	return t.Count > 0 && at < t.until() && at >= t.At-throttleFirst
 }
 
-// throttle counts an unpaid cancel of a taker, by its key and its identity.
+// throttle counts a taker's cancel before payment, by the taker's key and identity.
 func (b *TradeBook) throttle(p trade.Party, at int64) {
 	subjects := []string{p.Key, p.Identity}
 	if p.Private() {
@@ -50,12 +49,11 @@ func (b *TradeBook) throttle(p trade.Party, at int64) {
 	}
 }
 
-// maxThrottles is how many takers are remembered. Above it those whose wait is
-// over are forgotten before a day has passed: a stranger has as many keys as it
-// wants.
+// maxThrottles is the number of stored throttles above which a throttle is removed as soon
+// as its wait is over, and not after a day. A stranger can create any number of keys.
 const maxThrottles = 50_000
 
-// forget drops throttles that are forgiven, as many as one batch takes.
+// forget removes expired throttles, at most as many as one batch holds.
 func (b *TradeBook) forget(at int64) {
 	crowded := len(b.throttles) > maxThrottles
 	n := 0

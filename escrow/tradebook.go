@@ -11,53 +11,54 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Policy is what the operator decides.
+// Policy holds the operator's decisions.
 type Policy struct {
 	Terms      trade.Terms
-	Currencies []string // empty: all
-	MaxOrders  int      // per answer to an orders request
-	MaxPending int      // orders of one identity in the book at a time; 0: 20
-	// GraceSeconds is by how long a waiting state's deadline that passed while
-	// the program was down is put off at its start.
+	Currencies []string // accepted currency codes; empty: all
+	MaxOrders  int      // limit of orders in the answer to an orders request
+	MaxPending int      // limit of pending orders of one identity; 0: 20
+	// GraceSeconds is the extension of a waiting state's deadline that passed while the
+	// program was down, given at the start.
 	GraceSeconds int64
-	// OrderDays, DisputeDays and MailDays are how long the events of each kind
-	// are to be kept by relays (NIP-40).
+	// OrderDays, DisputeDays and MailDays are the numbers of days for which relays keep
+	// the events of each kind (NIP-40).
 	OrderDays, DisputeDays, MailDays int64
 }
 
-// DefaultPolicy is the reference node's, with a grace it lacks.
+// DefaultPolicy returns the policy of the reference node, plus a GraceSeconds that the
+// reference node lacks.
 func DefaultPolicy() Policy {
 	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, OrderDays: 30, DisputeDays: 90, MailDays: 30}
 }
 
-// TradeBook is where inputs meet trades. It holds every open trade in memory,
-// gathers the facts that Step asks for, and collects what is to be committed.
-// It does no I/O but reading its store, starts nothing, and knows no clock: a
-// simulation drives it as the engine does.
+// TradeBook holds every open trade in memory. TradeBook collects the facts that Step
+// needs, passes inputs to Step, and collects the changes to commit. A TradeBook does no
+// I/O except reads of its store, starts no goroutine and reads no clock, so a simulation
+// uses it as the engine does.
 //
-// One goroutine owns it. After an error it is not to be used again: memory is
-// ahead of the store, and only a fresh start is sure of both.
+// One goroutine owns a TradeBook. After an error it must not be used again: memory is
+// ahead of the store, and only a restart makes both equal.
 type TradeBook struct {
 	Policy Policy
-	// Secret is what ids and preimages follow from.
+	// Secret is the key from which ids and preimages are derived.
 	Secret trade.NodeSecret
-	// Decode tells a payout destination apart. It sets everything but Taken
-	// and Reachable.
+	// Decode parses a payout destination, and sets every field except Taken and Reachable.
 	Decode func(text string) trade.Destination
-	// Quote gives the price of a bitcoin in a currency.
+	// Quote returns the price of a bitcoin in a currency.
 	Quote func(fiat string, at int64) trade.Quote
-	// OrderEvent and DisputeEvents build what is published of a trade, unsigned.
+	// OrderEvent and DisputeEvents build the public events of a trade, unsigned.
 	OrderEvent    func(trade.Trade) *nostr.Event
 	DisputeEvents func(trade.Trade) []*nostr.Event
-	// KeysetEvent builds what is published of a key for receipts, unsigned.
+	// KeysetEvent builds the public event of a receipt key, unsigned.
 	KeysetEvent func(mostro.Keyset) *nostr.Event
-	// Reconciling refuses whatever would begin a trade: set while a store that
-	// may be an old copy is compared with the node.
+	// Reconciling refuses every message that would begin a trade. It is set while a store
+	// that may be an old copy is compared with the node.
 	Reconciling bool
-	// NodeDown refuses the same: set while the Lightning node cannot be used.
+	// NodeDown refuses the same messages. It is set while the Lightning node cannot be
+	// used.
 	NodeDown bool
 
-	receiptSigner ReceiptSigner          // nil: no receipts are given
+	receiptSigner ReceiptSigner          // nil: no receipts are issued
 	keysets       map[string]*ReceiptKey // by epoch
 	keys          *keyring               // trade keys of open trades
 	store         Store
@@ -66,31 +67,31 @@ type TradeBook struct {
 	identities    map[string]map[trade.OrderID]struct{} // parties of open trades
 	holds         map[trade.Hash]int                    // hold invoices of open trades
 	throttles     map[string]Throttle                   // by trade key or identity
-	probes        *probes                               // messages that wait for their address
-	questions     map[question]uint64                   // outbox rows that are not to be there twice
-	asking        map[uint64]question                   // the same by row
-	nonce         trade.HoldNonce                       // of the preimage in the present input
-	changed       bool                                  // the head, in a way that must not wait
+	probes        *probes                               // messages that wait for the check of their address
+	questions     map[question]uint64                   // outbox rows whose question must be in the outbox only once
+	asking        map[uint64]question                   // the same by row id
+	nonce         trade.HoldNonce                       // nonce of the preimage in the current input
+	changed       bool                                  // the head changed in a way that must be committed now
 	batch         *batch
 }
 
-// batch is one commit in the making.
+// batch is a commit in progress.
 type batch struct {
 	commit Commit
 	trades map[trade.OrderID]int // index into commit.Trades
 	users  map[string]int
 	seen   map[string]bool
 	claims map[trade.Hash]trade.OrderID
-	// bytes is about how much the commit takes in the store.
+	// bytes is an estimate of the commit's size in the store.
 	bytes int
 	// at is the latest time of an input, unix seconds.
 	at int64
-	// Refusals and bugs, counted for metrics.
+	// Refusals and bugs are counted for metrics.
 	bugs  []error
 	steps map[trade.Trigger]int
 }
 
-// NewTradeBook reads the open trades of a store.
+// NewTradeBook returns a trade book with the open trades of a store.
 func NewTradeBook(store Store) (*TradeBook, error) {
 	b := &TradeBook{
 		store: store, open: make(map[trade.OrderID]*trade.Trade),
@@ -132,7 +133,7 @@ func (b *TradeBook) begin() {
 	}
 }
 
-// Take gives what has been decided since the last call, to be committed.
+// Take returns the changes since the last call, to be committed.
 func (b *TradeBook) Take() *Commit {
 	c := &b.batch.commit
 	b.head.Commits++
@@ -143,7 +144,7 @@ func (b *TradeBook) Take() *Commit {
 	return c
 }
 
-// put holds an open trade in memory, or lets go of one that is over.
+// put stores an open trade in memory, or removes a trade that is over.
 func (b *TradeBook) put(t *trade.Trade) {
 	if old := b.open[t.ID]; old != nil {
 		b.index(old, -1)
@@ -181,17 +182,18 @@ func (b *TradeBook) index(t *trade.Trade, by int) {
 	}
 }
 
-// Read notes how far the log has been read.
+// Read records the position up to which the log was read.
 func (b *TradeBook) Read(seq uint64) { b.ReadEntry(seq, "") }
 
-// ReadEntry is Read with the id of the event there; "" if it is unknown.
+// ReadEntry is like Read, with the id of the event at the position, or "" if the id is
+// unknown.
 func (b *TradeBook) ReadEntry(seq uint64, id string) {
 	if seq > b.head.Cursor {
 		b.head.Cursor, b.head.CursorID = seq, id
 	}
 }
 
-// Cursor gives how far the log has been read.
+// Cursor returns the position up to which the log was read.
 func (b *TradeBook) Cursor() uint64 { return b.head.Cursor }
 
 // Trades calls fn for every open trade, in no order.
@@ -201,7 +203,7 @@ func (b *TradeBook) Trades(fn func(*trade.Trade)) {
 	}
 }
 
-// trade finds a trade, open or over; ErrNoRow.
+// trade returns a trade, open or over, or ErrNoRow.
 func (b *TradeBook) trade(id trade.OrderID) (trade.Trade, error) {
 	if t := b.open[id]; t != nil {
 		return *t, nil
@@ -212,7 +214,7 @@ func (b *TradeBook) trade(id trade.OrderID) (trade.Trade, error) {
 	return b.store.Trade(id)
 }
 
-// Due gives the trades whose deadline has come, in order of their deadlines.
+// Due returns the trades whose deadline has passed, in the order of their deadlines.
 func (b *TradeBook) Due(at int64) []trade.OrderID {
 	var due []*trade.Trade
 	for _, t := range b.open {
@@ -233,9 +235,9 @@ func (b *TradeBook) Due(at int64) []trade.OrderID {
 	return ids
 }
 
-// ApplyInput takes an input for a trade that is not a message: the clock's, the
-// node's or the engine's own. Inputs for trades that are over or unknown are
-// of the past.
+// ApplyInput applies an input that is not a message: an input of the clock, the node or
+// the engine. An input for a trade that is over or unknown is out of date and has no
+// effect.
 func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 	t, err := b.trade(id)
 	if errors.Is(err, ErrNoRow) {
@@ -263,8 +265,8 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 	return err
 }
 
-// QueueEvent puts an event of the node's own into the outbox, dated after the last
-// one of its kind.
+// QueueEvent puts an event of the node itself into the outbox. The date of the event is
+// later than the date of the last event of its kind.
 func (b *TradeBook) QueueEvent(evt *nostr.Event, at int64) {
 	if b.head.Stamps == nil {
 		b.head.Stamps = make(map[int]int64)
@@ -275,20 +277,20 @@ func (b *TradeBook) QueueEvent(evt *nostr.Event, at int64) {
 	b.row(OutboxRow{Effect: trade.Effect{Kind: trade.FxPublish}, Event: evt})
 }
 
-// Pause stops new trades, or lets them begin again. It survives a restart.
+// Pause stops new trades, or allows them again. The setting survives a restart.
 func (b *TradeBook) Pause(paused bool) { b.head.Paused, b.changed = paused, true }
 
-// Bind notes which Lightning node holds the trades' invoices.
+// Bind records the Lightning node that holds the trades' invoices.
 func (b *TradeBook) Bind(wallet string) { b.head.Wallet, b.changed = wallet, true }
 
-// Wallet is the pubkey of the Lightning node that holds the trades' invoices;
-// "" before the first.
+// Wallet returns the pubkey of the Lightning node that holds the trades' invoices, or ""
+// if none was bound yet.
 func (b *TradeBook) Wallet() string { return b.head.Wallet }
 
-// Paused says whether the operator stopped new trades.
+// Paused reports whether the operator has stopped new trades.
 func (b *TradeBook) Paused() bool { return b.head.Paused }
 
-// Done strikes an outbox row.
+// Done removes an outbox row.
 func (b *TradeBook) Done(row uint64) {
 	b.batch.commit.Done = append(b.batch.commit.Done, row)
 	if q, ok := b.asking[row]; ok {
@@ -297,10 +299,10 @@ func (b *TradeBook) Done(row uint64) {
 	}
 }
 
-// question is what a row asks of the node and what need not be asked twice at a
-// time. While the node is away the clock asks again and again after the same
-// payment. A second row of one payment would be worse: done after the first has
-// failed, it would pay beside the attempt that followed.
+// question identifies a call of the node that must be in the outbox only once at a time.
+// While the node is down, the clock asks for the same payment again and again. Two rows of
+// one payment would be worse: if the second row is performed after the first has failed,
+// it pays in addition to the attempt that followed.
 type question struct {
 	trade   trade.OrderID
 	kind    trade.EffectKind
@@ -313,8 +315,7 @@ func questionOf(r OutboxRow) (question, bool) {
 	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == trade.FxTrack || e.Kind == trade.FxCheckHold || e.Kind == trade.FxPay
 }
 
-// step runs Step and collects what it says. A refusal or ErrNothing leaves no
-// trace here.
+// step runs Step and collects its result. A refusal or ErrNothing changes nothing here.
 func (b *TradeBook) step(t trade.Trade, in trade.Input) error {
 	in.Rules = trade.CurrentRules
 	next, effects, err := trade.Step(t, in)
@@ -369,25 +370,25 @@ func (b *TradeBook) record(t trade.Trade, in trade.Input) {
 	b.put(&t)
 }
 
-// About what a trade, an outbox row and their journal take in the store,
-// besides texts of any length. A sealed message is its text padded, encrypted,
-// in base64, and on v1 twice.
+// Estimates of the size of a trade, an outbox row and their journal in the store, without
+// texts of variable length. A sealed message is the padded and encrypted text in base64,
+// and on v1 this is done twice.
 const (
 	tradeBytes  = 4 << 10
 	rowBytes    = 2 << 10
 	sealedTimes = 4
-	// batchBytes is when a batch ends. A transaction of the store holds nine
-	// times as much, and one input adds at most some 200 KiB.
+	// batchBytes is the size at which a batch ends. A transaction of the store holds nine
+	// times as much, and one input adds at most about 200 KiB.
 	batchBytes = 1 << 20
 )
 
-// tradeTextBytes is about how much the texts in a trade take in the store.
+// tradeTextBytes estimates the size of a trade's texts in the store.
 func tradeTextBytes(t trade.Trade) int {
 	return 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
 		len(t.HoldInvoice) + len(t.Payout.Bolt11) + 70*len(t.Closing)
 }
 
-// inputTextBytes is about how much the texts in an input take in the journal.
+// inputTextBytes estimates the size of an input's texts in the journal.
 func inputTextBytes(in trade.Input) int {
 	n := len(in.Bolt11)
 	if in.Request != nil {
@@ -399,7 +400,7 @@ func inputTextBytes(in trade.Input) int {
 	return n
 }
 
-// Bytes is about how much the present batch takes in the store.
+// Bytes returns an estimate of the current batch's size in the store.
 func (b *TradeBook) Bytes() int { return b.batch.bytes }
 
 func (b *TradeBook) row(r OutboxRow) uint64 {
@@ -416,13 +417,13 @@ func (b *TradeBook) row(r OutboxRow) uint64 {
 	return r.ID
 }
 
-// spawn makes the rest of a range order, in the same commit. It cannot be
-// allowed to undo what made it: a child that Step refuses is a bug to report,
-// and the parent goes on.
+// spawn makes an order of the rest of a range order, in the same commit. A failure of
+// spawn must not undo the parent's step. If Step refuses the child, this is a bug to
+// report, and the parent continues.
 func (b *TradeBook) spawn(c trade.Child, at int64) error {
 	if b.keys.has(c.Maker.Key) {
-		// Taken into use since it was announced. Two trades with one key would
-		// read each other's messages; the maker can publish the rest anew.
+		// The key came into use after it was announced. Two trades with one key would read
+		// each other's messages. The maker can publish the rest as a new order.
 		return nil
 	}
 	in := trade.Input{At: at, Kind: trade.InSpawn, Child: &c}
@@ -437,8 +438,8 @@ func (b *TradeBook) spawn(c trade.Child, at int64) error {
 	return b.useIndex(c.Maker, at)
 }
 
-// reserve keeps the hashes of payout invoices apart: what a trade may be paid
-// by belongs to it alone. A hash that was never paid to is given free again.
+// reserve keeps the hashes of payout invoices apart: the hash of a payout belongs to one
+// trade only. A hash to which no payment was ever made becomes free again.
 func (b *TradeBook) reserve(before, after trade.Trade) error {
 	if after.Hash != before.Hash && after.Hash != (trade.Hash{}) {
 		b.claim(after.Hash, holdClaim)
@@ -456,7 +457,7 @@ func (b *TradeBook) reserve(before, after trade.Trade) error {
 		}
 	}
 	for _, h := range []trade.Hash{before.BuyerInvoice.Hash, before.MakerInvoice.Hash} {
-		// A hash that was ever paid to stays claimed: its payment exists.
+		// A hash to which a payment was made stays claimed, because its payment exists.
 		if h != (trade.Hash{}) && !slices.Contains(kept, h) && before.Payout.Attempt == 0 {
 			b.claim(h, trade.OrderID{})
 		}
@@ -469,12 +470,12 @@ func (b *TradeBook) claim(h trade.Hash, owner trade.OrderID) {
 	b.batch.commit.Claims = append(b.batch.commit.Claims, Claim{h, owner})
 }
 
-// claimed says in a destination whether its hash is another trade's.
+// claimed sets Taken in a destination if its hash belongs to another trade.
 func (b *TradeBook) claimed(dest *trade.Destination, id trade.OrderID) error {
 	if dest.Address || !dest.Parsed {
 		return nil
 	}
-	if b.holds[dest.Hash] > 0 { // stores of before rules1 claim no hold
+	if b.holds[dest.Hash] > 0 { // stores from before rules1 claim no hash of a hold
 		dest.Taken = true
 		return nil
 	}

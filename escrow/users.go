@@ -8,7 +8,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// user finds what is remembered of an identity; ErrNoRow.
+// user returns the stored facts about an identity, or ErrNoRow.
 func (b *TradeBook) user(identity string) (User, error) {
 	if i, ok := b.batch.users[identity]; ok {
 		return b.batch.commit.Users[i], nil
@@ -29,8 +29,8 @@ func (b *TradeBook) remember(u User) {
 	b.batch.commit.Users = append(b.batch.commit.Users, u)
 }
 
-// checkIndex demands that an identity's trade keys are used in order and once.
-// Whoever claims no identity has nothing to count.
+// checkIndex returns a refusal if an identity uses its trade keys out of order or twice. A
+// sender without an identity has no index to check.
 func (b *TradeBook) checkIndex(msg InboundMessage) error {
 	if msg.Identity == msg.Sender || msg.Message.TradeIndex == nil {
 		return nil
@@ -60,9 +60,8 @@ func (b *TradeBook) checkIndex(msg InboundMessage) error {
 	return nil
 }
 
-// useIndex remembers that a party's trade key was used. It is called once
-// everything else about the message was found good, so that a refused one uses
-// nothing up.
+// useIndex records that a party's trade key was used. useIndex is called after all other
+// checks, so that a refused message uses no index.
 func (b *TradeBook) useIndex(p trade.Party, at int64) error {
 	if p.Private() || p.Index <= 0 {
 		return nil
@@ -81,8 +80,8 @@ func (b *TradeBook) useIndex(p trade.Party, at int64) error {
 	return nil
 }
 
-// reputation is what the counterparty is told of a taker. Votes are not
-// counted yet: what is known is for how long the identity has been here.
+// reputation returns the reputation of a taker for the counterparty. Ratings are not
+// counted yet, so the reputation is only the age of the identity at this node.
 func (b *TradeBook) reputation(msg InboundMessage, at int64) *mostro.UserInfo {
 	info := &mostro.UserInfo{}
 	if msg.Identity == msg.Sender {

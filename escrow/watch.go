@@ -9,14 +9,14 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// watches follows hold invoices and payouts at the node. What is to be watched
-// is a function of each trade, so a restart watches the same. The engine's
-// goroutine alone calls sync.
+// watches follows hold invoices and payouts at the node. The watches of a trade depend
+// only on the trade, so a restart watches the same hashes. Only the engine's goroutine
+// calls sync.
 type watches struct {
 	node   Lightning
 	report func(ctx context.Context, n notice) error
-	// usable says why what the node says is not to be believed: it may be
-	// another wallet. nil: it is always believed.
+	// usable returns the reason why the node's answers must not be believed, because
+	// another wallet may answer. If usable is nil, the answers are always believed.
 	usable func(ctx context.Context, fresh time.Duration) error
 
 	holds   map[trade.OrderID]watch
@@ -34,7 +34,7 @@ func newWatches(node Lightning, report func(context.Context, notice) error) *wat
 	return &watches{node: node, report: report, holds: make(map[trade.OrderID]watch), payouts: make(map[trade.OrderID]watch)}
 }
 
-// sync begins and ends watches as a trade wants it.
+// sync starts and ends watches as a trade requires.
 func (w *watches) sync(ctx context.Context, t *trade.Trade) {
 	if h := t.HoldWatched(); w.turn(w.holds, t.ID, h, 0) {
 		w.start(ctx, w.holds, t.ID, h, 0, w.hold)
@@ -44,7 +44,7 @@ func (w *watches) sync(ctx context.Context, t *trade.Trade) {
 	}
 }
 
-// turn ends a watch that is no longer wanted, and says whether another is.
+// turn ends a watch that is no longer needed, and reports whether another one must start.
 func (w *watches) turn(m map[trade.OrderID]watch, id trade.OrderID, h trade.Hash, attempt uint32) bool {
 	if old, ok := m[id]; ok {
 		if old.hash == h && old.attempt == attempt {
@@ -66,7 +66,7 @@ func (w *watches) start(ctx context.Context, m map[trade.OrderID]watch, id trade
 		defer w.wg.Done()
 		defer cancel()
 		for n := 1; ; n++ {
-			// nil: the node told a final state, and there is no more to come.
+			// A nil error means that the node reported a final state.
 			if err := fn(ctx, id, h, attempt); err == nil || ctx.Err() != nil {
 				return
 			}
@@ -86,14 +86,14 @@ func (w *watches) hold(ctx context.Context, id trade.OrderID, h trade.Hash, _ ui
 		}
 		in, err := sightedInput(ctx, w.node, state)
 		if err != nil {
-			return err // the watch begins again, and looks up first
+			return err // the watch starts again, with a lookup first
 		}
 		return w.report(ctx, notice{trade: id, input: in})
 	})
 }
 
-// payout treats an unknown payment as news: the node took it once, and the
-// trade decides to hand it over again.
+// payout reports an unknown payment as a state. The node accepted the payment once, and
+// the trade decides to send it again.
 func (w *watches) payout(ctx context.Context, id trade.OrderID, h trade.Hash, attempt uint32) error {
 	err := w.node.WatchPayment(ctx, h, func(state PaymentState) error {
 		if !state.Status.Final() {
@@ -104,7 +104,7 @@ func (w *watches) payout(ctx context.Context, id trade.OrderID, h trade.Hash, at
 	if errors.Is(err, ErrNotFound) {
 		if w.usable != nil {
 			if err := w.usable(ctx, 0); err != nil {
-				return err // the watch begins again
+				return err // the watch starts again
 			}
 		}
 		unknown := PaymentState{Hash: h, Status: trade.PaymentUnknown}
@@ -113,7 +113,7 @@ func (w *watches) payout(ctx context.Context, id trade.OrderID, h trade.Hash, at
 	return err
 }
 
-// stop ends all watches and waits for them.
+// stop ends all watches and waits for their goroutines.
 func (w *watches) stop() {
 	for _, m := range []map[trade.OrderID]watch{w.holds, w.payouts} {
 		for _, one := range m {
