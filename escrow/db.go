@@ -330,7 +330,7 @@ func (db *DB) ReceiptKeys(fn func(ReceiptKey) error) error {
 	return db.each([]byte{spaceKeyset}, true, func(_ *badger.Txn, _, value []byte) error {
 		var k ReceiptKey
 		if err := json.Unmarshal(value, &k); err != nil {
-			return fmt.Errorf("key of receipts: %w", err)
+			return fmt.Errorf("receipt key: %w", err)
 		}
 		return fn(k)
 	})
@@ -435,7 +435,7 @@ func (db *DB) Check() error {
 		return err
 	}
 	if len(open) > 0 {
-		return fmt.Errorf("%d trades are listed as open and are not", len(open))
+		return fmt.Errorf("%d trades are listed as open but do not exist", len(open))
 	}
 	if err := db.checkReceipts(); err != nil {
 		return err
@@ -443,7 +443,7 @@ func (db *DB) Check() error {
 	var last uint64
 	return db.Outbox(func(r OutboxRow) error {
 		if r.ID <= last || r.ID > head.LastRow {
-			return fmt.Errorf("outbox row %d after %d, the last ever made is %d", r.ID, last, head.LastRow)
+			return fmt.Errorf("outbox row %d after %d, the last row made is %d", r.ID, last, head.LastRow)
 		}
 		last = r.ID
 		if lane(r) == laneMail && r.Event == nil {
@@ -482,13 +482,13 @@ func (db *DB) checkReceipts() error {
 			return nil // closed before the key was known
 		}
 		if n := signed[k.public.ID]; n != k.Issued {
-			return fmt.Errorf("%d blind receipts of %s are counted, %d were given", k.Issued, k.Epoch, n)
+			return fmt.Errorf("%d blind receipts of %s are counted, %d were issued", k.Issued, k.Epoch, n)
 		}
 		delete(signed, k.public.ID)
 		return nil
 	})
 	if err == nil && len(signed) > 0 {
-		err = fmt.Errorf("blind receipts by %d keys that are not there", len(signed))
+		err = fmt.Errorf("blind receipts by %d keys that are not in the store", len(signed))
 	}
 	return err
 }
@@ -499,11 +499,11 @@ func (db *DB) checkTrade(t trade.Trade, open map[trade.OrderID]bool) error {
 		return err
 	}
 	if !reflect.DeepEqual(again, t) {
-		return fmt.Errorf("trade %s is not what its journal makes of it", t.ID)
+		return fmt.Errorf("trade %s differs from the replay of its journal", t.ID)
 	}
 	switch {
 	case open[t.ID] == t.Over():
-		return fmt.Errorf("trade %s is %s, and listed as open: %v", t.ID, t.Status, open[t.ID])
+		return fmt.Errorf("trade %s is %s, listed as open: %v", t.ID, t.Status, open[t.ID])
 	case !trade.Terminal(t.Status) && t.Deadline == 0:
 		return fmt.Errorf("trade %s is %s without a deadline", t.ID, t.Status)
 	case t.Preimage != trade.Preimage{} && t.Preimage.Hash() != t.Hash:

@@ -132,7 +132,7 @@ func (e *Engine) Status() Status {
 	if p := e.status.Load(); p != nil {
 		return *p
 	}
-	return Status{Closed: []string{"the escrow has not begun yet"}}
+	return Status{Closed: []string{"the escrow has not started yet"}}
 }
 
 // Run runs the escrow until ctx ends or its store is in doubt. Run returns after all of
@@ -219,8 +219,8 @@ func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 		quiet := 0
 		for deadline := time.Now().Add(againFor); quiet < 2 && time.Now().Before(deadline); {
 			// When Ask returns, all earlier results are decided and their effects are
-			// queued. An effect that starts after this check is seen only by the next one,
-			// so two empty checks in a row are needed.
+			// queued. A result that arrives after Ask is decided only by the next Ask, so
+			// two empty checks in a row are needed.
 			if err := e.Ask(ctx, func(*TradeBook, int64) error { return nil }); err != nil {
 				return err
 			}
@@ -244,7 +244,7 @@ func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 func (e *Engine) remember(commits uint64) {
 	err := e.RollbackGuard.Store(commits)
 	if err != nil && e.rememberErr == nil {
-		e.Logger.Error("the witness of the escrow's store cannot be written: a restored copy would be noticed by the Lightning node's invoices and the log alone", "error", err)
+		e.Logger.Error("the witness file of the escrow's store cannot be written: only the Lightning node's invoices and the log can reveal a restored copy", "error", err)
 	}
 	e.rememberErr = err
 }
@@ -405,7 +405,7 @@ func (e *Engine) rebind(ctx context.Context) error {
 	if state.Problem != NodeOtherWallet || needed {
 		return nil
 	}
-	e.Logger.Warn("no trade needs the old wallet any more: the node that answers takes over", "wallet", state.other)
+	e.Logger.Warn("no trade needs the old wallet: the escrow now uses the wallet of the node that answers", "wallet", state.other)
 	return e.bind(ctx, state.other)
 }
 
@@ -440,7 +440,7 @@ func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 }
 
 // lostDays is the number of days for which the node's invoices are compared with the
-// store. A copy older than that is detected only by its witness file.
+// store. A copy older than that is detected only by the witness file and the log.
 const lostDays = 30
 
 // lostHolds returns the number of the node's hold invoices that are derived from this
@@ -745,7 +745,7 @@ func (e *Engine) noticeClock(ctx context.Context) error {
 	if last == 0 || last-now <= clockSlack || e.keepAt != 0 {
 		return nil
 	}
-	e.Logger.Warn("the clock was set back: the deadlines of open trades are counted anew", "seconds", last-now)
+	e.Logger.Warn("the clock was set back: the deadlines of open trades are computed again", "seconds", last-now)
 	var batch []notice
 	e.book.Trades(func(t *trade.Trade) {
 		batch = append(batch, notice{trade: t.ID, input: trade.Input{Kind: trade.InClockBack, Grace: last - now}})
@@ -753,7 +753,7 @@ func (e *Engine) noticeClock(ctx context.Context) error {
 	slices.SortFunc(batch, func(a, b notice) int { return slices.Compare(a.trade[:], b.trade[:]) })
 	e.keepAt = last
 	err := e.decideBatches(ctx, batch)
-	e.keepAt, e.clockBack = 0, 0 // all trades are told
+	e.keepAt, e.clockBack = 0, 0 // the trades are told only once
 	e.book.head.At, e.book.changed = now, true
 	return err
 }
@@ -811,7 +811,7 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 	e.Metrics.setAside()
 	switch {
 	case n.ask != nil:
-		n.answer(fmt.Errorf("it cannot be written: %w", cause))
+		n.answer(fmt.Errorf("the change cannot be written: %w", cause))
 		return nil
 	case n.message != nil:
 		e.Logger.Error("a message cannot be written to the escrow's store and is skipped", "sender", n.message.Sender, "action", n.message.Message.Action, "error", cause)
@@ -822,7 +822,7 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 			e.book.probes.remove(probeOf(*n.message, n.address))
 		}
 	default:
-		e.Logger.Error("an input cannot be written to the escrow's store: its trade is frozen until an operator looks", "trade", n.trade.String(), "input", string(n.input.Kind), "error", cause)
+		e.Logger.Error("an input cannot be written to the escrow's store: its trade is frozen until an operator examines it", "trade", n.trade.String(), "input", string(n.input.Kind), "error", cause)
 		if err := e.book.ApplyInput(n.trade, trade.Input{At: e.Clock().Unix(), Kind: trade.InUncommitted}); err != nil {
 			return err
 		}
@@ -941,7 +941,7 @@ func (e *Engine) report() {
 		s.Closed = append(s.Closed, "the operator has paused new orders")
 	}
 	if e.rememberErr != nil {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("the witness cannot be written: %v", e.rememberErr))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the witness file cannot be written: %v", e.rememberErr))
 	}
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
@@ -965,7 +965,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		return nil
 	}
 	for _, bug := range batch.bugs {
-		e.Logger.Error("a move outside of the transition table was refused", "error", bug)
+		e.Logger.Error("a transition outside of the table was refused", "error", bug)
 	}
 	bugs := len(batch.bugs)
 	// The clock may have been set back during the batch.

@@ -92,7 +92,7 @@ func (b *TradeBook) wasSeen(id string) (bool, error) {
 	}
 	seen, err := b.store.Seen(id)
 	if err != nil {
-		return false, fmt.Errorf("look a replay id up: %w", err)
+		return false, fmt.Errorf("look up a replay id: %w", err)
 	}
 	return seen, nil
 }

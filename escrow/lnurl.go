@@ -24,7 +24,7 @@ var (
 	// ErrPayService is the refusal of a Lightning address or LNURL. The text is malformed,
 	// or points to a forbidden host, or its service does not return an invoice for the
 	// requested amount.
-	ErrPayService = errors.New("no payment service that can be used")
+	ErrPayService = errors.New("no usable payment service")
 	// ErrPayServiceDown reports that the service could not be reached or did not answer in
 	// time. A later call may succeed.
 	ErrPayServiceDown = errors.New("payment service unreachable")
@@ -162,7 +162,7 @@ func (s PayServices) Invoice(ctx context.Context, destination string, sats int64
 	}
 	msat := sats * 1000
 	if msat < offer.MinSendable || msat > offer.MaxSendable {
-		return Invoice{}, fmt.Errorf("%w: it does not take this amount", ErrPayService)
+		return Invoice{}, fmt.Errorf("%w: the service does not accept this amount", ErrPayService)
 	}
 	callback, err := url.Parse(offer.Callback)
 	if err != nil {
@@ -187,14 +187,14 @@ func (s PayServices) Invoice(ctx context.Context, destination string, sats int64
 		return Invoice{}, err
 	}
 	if strings.EqualFold(answer.Status, "ERROR") || answer.PR == "" {
-		return Invoice{}, fmt.Errorf("%w: it made no invoice", ErrPayService)
+		return Invoice{}, fmt.Errorf("%w: the service made no invoice", ErrPayService)
 	}
 	invoice, err := ParseInvoice(answer.PR)
 	if err != nil {
-		return Invoice{}, fmt.Errorf("%w: its invoice is malformed", ErrPayService)
+		return Invoice{}, fmt.Errorf("%w: the service's invoice is malformed", ErrPayService)
 	}
 	if invoice.AmountMsat != msat {
-		return Invoice{}, fmt.Errorf("%w: its invoice is for another amount", ErrPayService)
+		return Invoice{}, fmt.Errorf("%w: the service's invoice is for another amount", ErrPayService)
 	}
 	return invoice, nil
 }
@@ -213,11 +213,11 @@ func (s PayServices) ask(ctx context.Context, destination string) (payRequest, e
 	}
 	switch {
 	case strings.EqualFold(out.Status, "ERROR"):
-		return payRequest{}, fmt.Errorf("%w: it answers with an error", ErrPayService)
+		return payRequest{}, fmt.Errorf("%w: the service answered with an error", ErrPayService)
 	case out.Tag != "payRequest":
-		return payRequest{}, fmt.Errorf("%w: it is of another kind", ErrPayService)
+		return payRequest{}, fmt.Errorf("%w: the service is not a pay service", ErrPayService)
 	case out.Callback == "", out.MinSendable < 0, out.MaxSendable < out.MinSendable, out.MaxSendable == 0:
-		return payRequest{}, fmt.Errorf("%w: its offer is malformed", ErrPayService)
+		return payRequest{}, fmt.Errorf("%w: the service's offer is malformed", ErrPayService)
 	}
 	return out, nil
 }
@@ -251,7 +251,7 @@ func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
 	if err != nil {
 		// The error quotes the URL, which names a user.
 		if errors.Is(err, ErrPayService) {
-			return fmt.Errorf("%w: its address is not allowed", ErrPayService)
+			return fmt.Errorf("%w: the service's address is not allowed", ErrPayService)
 		}
 		return ErrPayServiceDown
 	}
@@ -267,10 +267,10 @@ func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
 		return ErrPayServiceDown
 	}
 	if len(body) > maxServiceBody {
-		return fmt.Errorf("%w: its answer is too long", ErrPayService)
+		return fmt.Errorf("%w: the service's answer is too long", ErrPayService)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("%w: its answer is not the JSON of LUD-06", ErrPayService)
+		return fmt.Errorf("%w: the service's answer is not the JSON of LUD-06", ErrPayService)
 	}
 	return nil
 }
@@ -285,7 +285,7 @@ func (s PayServices) allowURL(u *url.URL) error {
 		return fmt.Errorf("%w: malformed address", ErrPayService)
 	case s.AllowForTest != nil && u.Scheme == "http":
 	case u.Scheme != "https":
-		return fmt.Errorf("%w: it is not reached over https", ErrPayService)
+		return fmt.Errorf("%w: the service does not use https", ErrPayService)
 	}
 	return nil
 }

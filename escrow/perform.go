@@ -72,7 +72,7 @@ func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (res
 		}
 		return result{reachable: err == nil}, nil
 	}
-	return result{}, fmt.Errorf("effect %q is not for the outbox", e.Kind)
+	return result{}, fmt.Errorf("effect %q is not an effect of the outbox", e.Kind)
 }
 
 func news(in trade.Input) result { return result{input: in} }
@@ -190,7 +190,7 @@ func (r effectRunner) tooLate(ctx context.Context, e trade.Effect) (result, erro
 	case errors.Is(err, ErrSettled):
 		return news(trade.Input{Kind: trade.InSettled, Hash: e.Hash}), nil
 	}
-	return result{}, fmt.Errorf("give a late hold back: %w", err)
+	return result{}, fmt.Errorf("cancel a late hold: %w", err)
 }
 
 func (r effectRunner) cancel(ctx context.Context, e trade.Effect) (result, error) {

@@ -61,11 +61,11 @@ func (s HTTPSource) Check() error {
 		return fmt.Errorf("unknown price provider %q", s.Provider)
 	}
 	if len(s.Only) > 0 && len(s.Except) > 0 {
-		return fmt.Errorf("price provider %s: only and except exclude each other", s.Provider)
+		return fmt.Errorf("price provider %s: only and except cannot both be set", s.Provider)
 	}
 	for _, base := range append([]string{s.URL}, s.Mirrors...) {
 		if u, err := url.Parse(base); base != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			return fmt.Errorf("price provider %s: %q is no http address", s.Provider, base)
+			return fmt.Errorf("price provider %s: %q is not an http address", s.Provider, base)
 		}
 	}
 	return nil

@@ -89,7 +89,7 @@ func (k *ReceiptKey) open(node string) error {
 	}
 	var err error
 	if k.secret, err = x509.ParsePKCS1PrivateKey(k.Secret); err != nil {
-		return fmt.Errorf("the key for receipts of %s: %w", k.Epoch, err)
+		return fmt.Errorf("receipt key of %s: %w", k.Epoch, err)
 	}
 	k.public, err = mostro.NewKeyset(node, k.Epoch, &k.secret.PublicKey)
 	return err
@@ -304,7 +304,7 @@ func (b *TradeBook) issued(id trade.OrderID, role string) (Issued, error) {
 	}
 	row, err := b.store.Issued(id, role)
 	if err != nil && !errors.Is(err, ErrNoRow) {
-		return row, fmt.Errorf("look a receipt up: %w", err)
+		return row, fmt.Errorf("look up a receipt: %w", err)
 	}
 	return row, err
 }
@@ -349,7 +349,7 @@ func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 		}
 	}
 	if at == 0 {
-		return 0, fmt.Errorf("trade %s is %s, and its journal knows of no settlement", t.ID, t.Status)
+		return 0, fmt.Errorf("trade %s is %s, and its journal has no settlement", t.ID, t.Status)
 	}
 	return at, nil
 }

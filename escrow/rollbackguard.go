@@ -33,7 +33,7 @@ func (g RollbackGuard) Load() (commits uint64, known bool, err error) {
 		return 0, false, nil
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("read witness: %w", err)
+		return 0, false, fmt.Errorf("read the witness file: %w", err)
 	}
 	if len(b) != 12 || crc32.ChecksumIEEE(b[:8]) != binary.BigEndian.Uint32(b[8:]) {
 		return 0, false, nil
@@ -47,7 +47,7 @@ func (g RollbackGuard) Store(commits uint64) error {
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	f, err := os.CreateTemp(filepath.Dir(g.Path), ".witness-*")
 	if err != nil {
-		return fmt.Errorf("write witness: %w", err)
+		return fmt.Errorf("write the witness file: %w", err)
 	}
 	_, err = f.Write(b)
 	if err == nil {
@@ -57,11 +57,11 @@ func (g RollbackGuard) Store(commits uint64) error {
 		err = os.Rename(f.Name(), g.Path)
 	}
 	if err != nil {
-		return fmt.Errorf("write witness: %w", errors.Join(err, os.Remove(f.Name())))
+		return fmt.Errorf("write the witness file: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	if g.Old != "" && g.Old != g.Path {
 		if err := os.Remove(g.Old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove the old witness: %w", err)
+			return fmt.Errorf("remove the old witness file: %w", err)
 		}
 	}
 	return nil

@@ -483,7 +483,7 @@ func (b *TradeBook) claimed(dest *trade.Destination, id trade.OrderID) error {
 	if !ok {
 		found, err := b.store.Claim(dest.Hash)
 		if err != nil && !errors.Is(err, ErrNoRow) {
-			return fmt.Errorf("look a payment hash up: %w", err)
+			return fmt.Errorf("look up a payment hash: %w", err)
 		}
 		owner = found
 	}

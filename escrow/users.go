@@ -15,7 +15,7 @@ func (b *TradeBook) user(identity string) (User, error) {
 	}
 	u, err := b.store.User(identity)
 	if err != nil && !errors.Is(err, ErrNoRow) {
-		return u, fmt.Errorf("look a user up: %w", err)
+		return u, fmt.Errorf("look up a user: %w", err)
 	}
 	return u, err
 }

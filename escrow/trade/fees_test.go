@@ -68,7 +68,7 @@ func TestFees(t *testing.T) {
 		}
 	}
 	if got := fraction(t, "0.006").SideFee(0); got != 0 {
-		t.Errorf("fee of nothing: %d", got)
+		t.Errorf("fee of 0 sats: %d", got)
 	}
 }
 

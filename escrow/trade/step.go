@@ -24,7 +24,7 @@ func Step(t Trade, in Input) (Trade, []Effect, error) {
 		return t, nil, err
 	}
 	if s.trigger == "" {
-		return t, nil, fmt.Errorf("%w: %s decided without a trigger", ErrTable, in.Kind)
+		return t, nil, fmt.Errorf("%w: decision about %s without a trigger", ErrTable, in.Kind)
 	}
 	s.show()
 	s.t.Last = s.trigger

@@ -374,17 +374,17 @@ func (t Terms) Check() error {
 	case t.MaxRoutingFee < 0 || t.MaxRoutingFee > fractionOne:
 		return errors.New("terms: the routing fee is not from 0 to 1")
 	case t.MinSats < 1 || t.MaxSats < t.MinSats || t.MaxSats > MaxSats:
-		return errors.New("terms: the least and the greatest amount contradict each other")
+		return errors.New("terms: the least amount must be from 1 sat to the greatest amount, which is at most 21 million bitcoin")
 	case t.MinSats <= t.Fee.SideFee(t.MinSats):
-		return errors.New("terms: the fee eats the least amount")
+		return errors.New("terms: the fee of the least amount is not less than that amount")
 	case t.LifeSeconds < 1 || t.MaxLifeSeconds < t.LifeSeconds || t.WaitSeconds < 1:
-		return errors.New("terms: an order or a duty without time")
+		return errors.New("terms: an order's life and a duty's time must be at least one second")
 	case t.CLTVBlocks < 2 || t.MarginBlocks < 1:
-		return errors.New("terms: a hold without time, or without a margin")
+		return errors.New("terms: a hold needs at least 2 blocks, and a margin of at least 1 block")
 	case t.MarginBlocks >= t.CLTVBlocks || t.guardSeconds() <= t.WaitSeconds:
-		return fmt.Errorf("terms: a hold of %d blocks less a margin of %d is over before the buyer's time of %d seconds", t.CLTVBlocks, t.MarginBlocks, t.WaitSeconds)
+		return fmt.Errorf("terms: a hold of %d blocks less a margin of %d ends before the buyer's time of %d seconds", t.CLTVBlocks, t.MarginBlocks, t.WaitSeconds)
 	case t.InvoiceSeconds < 0 || t.PaymentAttempts < 1 || t.PaymentRetrySecs < 1:
-		return errors.New("terms: a payout that is never tried")
+		return errors.New("terms: a payout needs at least one attempt, and one second between attempts")
 	}
 	return nil
 }
