@@ -348,7 +348,8 @@ func readOnlyRemount(t *testing.T, idle time.Duration) {
 		t.Fatalf("the process continues after a failed write of the log: %s", d.lines())
 	}
 	said := d.lines()
-	if d.err == nil || strings.Count(said, "event log in doubt") != 1 || !strings.Contains(said, "read-only file system") || strings.Contains(said, "goroutine ") {
+	// A writer beside the log can be the first to meet the error, and ends the program as well.
+	if d.err == nil || strings.Count(said, "event log in doubt") > 1 || !strings.Contains(said, "read-only file system") || strings.Contains(said, "goroutine ") {
 		t.Errorf("the process ended with %v and logged\n%s", d.err, said)
 	}
 	again()
