@@ -18,10 +18,11 @@ type Answer struct {
 	Orders []*Record
 	Total  int // of all pages
 	Facets Facets
-	Next   string // cursor of the next page, "" on the last
+	Next   string // cursor of the next page, "" on the last page
 }
 
-// Orders answers a query. Its errors are *QueryError, ctx's, or of a store.
+// Orders returns one page of the orders that match q. The error is a *QueryError, the
+// error of ctx, or an error of a store.
 func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	start := time.Now()
 	after, err := q.after()
@@ -30,7 +31,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	}
 	wanted := words.Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
-		return &Answer{Facets: newFacets()}, nil // signs alone find nothing
+		return &Answer{Facets: newFacets()}, nil // a text without letters and digits matches no order
 	}
 	if q.hidden, err = x.moderation(ctx); err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 		return nil, err
 	}
 	for _, r := range records {
-		// It may have changed, or expired, since it was found.
+		// The order may have changed or expired since the index was read.
 		if r != nil && q.matches(&r.Version, now) {
 			out.Orders = append(out.Orders, r)
 		}
@@ -85,7 +86,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	return out, nil
 }
 
-// resolve says what the words of a question stand for.
+// resolve returns the words of a query with their meanings.
 func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 	out := make([]word, len(wanted))
 	for i, w := range wanted {
@@ -98,7 +99,8 @@ func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 	return out, nil
 }
 
-// liveHits asks the column store: a page and one more, the exact total, and facets.
+// liveHits queries the column store. The results are one page plus one more hit, the
+// exact total, and the facets.
 func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets) {
 	s := x.book.live.Load()
 	s.mu.RLock()
@@ -108,9 +110,9 @@ func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets)
 	return s.pageOfClasses(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
 }
 
-// facetCache keeps the facets of recent queries as long as the column store has not
-// changed. Counting very many results is most of the work of a query, so for
-// those, and only those, the counts may be a moment old; totals never are.
+// facetCache caches the facets of recent queries. An entry is valid if the column store
+// has not changed. If a query has manyResults or more, most of its cost is counting, so
+// its facets may be up to facetAge old. Totals are always exact.
 type facetCache struct {
 	mu  sync.Mutex
 	all map[string]countedFacets
@@ -126,12 +128,12 @@ type countedFacets struct {
 
 const (
 	maxCachedFacets = 256
-	manyResults     = 50_000 // from here on facets may be aged
+	manyResults     = 50_000 // from this number of results on, facets may be up to facetAge old
 	facetAge        = time.Second
 )
 
-// facets gives the counts of a selection; they are shared and not changed.
-// The caller holds the column store's lock.
+// facets returns the facets of a selection. The facets are shared and must not be
+// changed. The caller holds the lock of the column store.
 func (c *facetCache) facets(q *Query, s *columnStore, sel selection) Facets {
 	if sel.whole > 0 {
 		return s.facets(sel)
@@ -156,7 +158,7 @@ func (c *facetCache) facets(q *Query, s *columnStore, sel selection) Facets {
 	return out
 }
 
-// name tells queries apart.
+// name returns a text that is equal for two queries only if their conditions are equal.
 func (q *Query) name() string {
 	rules := uint64(0)
 	if q.hidden != nil {
@@ -169,7 +171,8 @@ func (q *Query) name() string {
 	return string(fmt.Appendf(out, " %d", q.Open))
 }
 
-// addPast merges what search has of orders that are not live.
+// addPast adds the hits, the total and the facets of orders that are not live, from
+// search.
 func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, hits []hit, total int, facets *Facets) ([]hit, int, error) {
 	past, n, more, err := x.search.past(ctx, q, all, after, q.limit()+1)
 	if err != nil {
@@ -181,7 +184,7 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	s := x.book.live.Load()
 	for _, h := range past {
 		if s.holds(h.id) {
-			n-- // live again; search has not followed yet
+			n-- // live again; search has not caught up yet
 			continue
 		}
 		hits = append(hits, h)
@@ -196,8 +199,8 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	return hits, total + max(0, n), nil
 }
 
-// descriptionCache holds the description hits of recent words, as long as search
-// has not changed.
+// descriptionCache caches the description hits of recent words. The cache is valid until
+// search writes a batch.
 type descriptionCache struct {
 	mu         sync.Mutex
 	generation uint64
@@ -208,7 +211,7 @@ type descriptionCache struct {
 // maxCachedHits bounds the cache to 32 MB.
 const maxCachedHits = 1 << 20
 
-// descriptionHits returns the live orders whose descriptions a word finds.
+// descriptionHits returns the live orders whose descriptions a word matches.
 func (x *Index) descriptionHits(ctx context.Context, w string) ([]descriptionHit, error) {
 	if !x.book.live.Load().describes() {
 		return nil, nil
@@ -237,9 +240,9 @@ func (x *Index) descriptionHits(ctx context.Context, w string) ([]descriptionHit
 	return hits, nil
 }
 
-// ordersAt answers a query as of a time past, by reading every history: of
-// each order the newest version that was signed by then. It takes seconds on
-// a large book, so one such question is answered at a time.
+// ordersAt answers a query about a past time. ordersAt reads every history and takes of
+// each order the newest version that was signed by that time. The read takes seconds on a
+// large book, so only one such query runs at a time.
 func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *mark) (*Answer, error) {
 	select {
 	case x.past <- struct{}{}:
@@ -288,9 +291,9 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 	return out, nil
 }
 
-// eachAt calls fn with every order as its newest version signed at or before
-// a time says it was. What was history when it arrived counts as well: the
-// question is about then.
+// eachAt calls fn with every order in its newest version signed at or before a time.
+// Versions that were history when they arrived count as well, because the query asks
+// about the time of signing.
 func (b *book) eachAt(ctx context.Context, at time.Time, fn func(Key, *Record)) error {
 	limit := at.Unix()
 	return b.view(func(txn *badger.Txn) error {
@@ -302,7 +305,7 @@ func (b *book) eachAt(ctx context.Context, at time.Time, fn func(Key, *Record)) 
 			if n++; n%1024 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
-			var last []byte // key of the newest older version by then
+			var last []byte // key of the newest older version signed by then
 			for older.Valid() {
 				key := older.Item().Key()
 				c := bytes.Compare(key[1:17], k[:])

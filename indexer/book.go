@@ -18,17 +18,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// book keeps every version of every order, and what instances say of
-// themselves, in Badger; the live orders stand in the column store in memory as well.
+// book stores every version of every order, and the records of authors, in Badger. The
+// live orders are held in the column store in memory as well.
 //
-// One goroutine applies entries; any number read. The store is disposable: it
-// is not synced, and its cursor is committed with its data, so that what a
-// crash takes away is read from the log again.
+// One goroutine applies entries; any number of goroutines read. The store is disposable.
+// Badger does not sync the store, and the cursor is committed together with the data. If
+// a crash loses the last batches, the cursor is lost with them, and the book reads the
+// entries from the log again.
 type book struct {
 	dir string
 	now func() time.Time
 
-	life sync.RWMutex // held for reading by whoever uses db; for writing to replace it
+	life sync.RWMutex // read-locked while db is used; write-locked while db is replaced
 	db   *badger.DB
 
 	live    atomic.Pointer[columnStore] // replaced with db
@@ -36,16 +37,16 @@ type book struct {
 	authors atomic.Pointer[authors]
 
 	cursor  atomic.Uint64
-	moved   signal                 // the cursor moved
-	mark    atomic.Pointer[string] // names this growth of the book: search rests on it
+	moved   signal                 // raised when the cursor moves
+	mark    atomic.Pointer[string] // random name of this build of the book; search belongs to the book with the same mark
 	expired goneQueue
 
-	judgedAt atomic.Int64 // when all orders' classes were brought up to date, in nanoseconds
+	judgedAt atomic.Int64 // time at which the classes of all orders were updated last, unix nanoseconds
 
-	deletions bool // somebody has deleted something; the writer's own
+	deletions bool // the book holds a deletion; owned by the writer
 }
 
-// openBook opens or makes dir/book.
+// openBook opens dir/book, or creates it.
 func openBook(dir string, now func() time.Time) (*book, error) {
 	b := &book{dir: filepath.Join(dir, "book"), now: now}
 	b.moved.init()
@@ -57,10 +58,10 @@ func openBook(dir string, now func() time.Time) (*book, error) {
 
 var errOtherFormat = errors.New("book of another format")
 
-// How Badger keeps the book. Keys are hashes, so each file of level 0 is merged
-// with all of the next level: the larger both, the fewer times a version is
-// written. Level 0 itself stays short: a merge of many files at once grows a
-// book in half the time, and then holds up the disk for a minute now and then.
+// Options of Badger for the book. Keys are hashes, so each file of level 0 is merged with
+// all of the next level. If both levels are larger, each version is written fewer times.
+// Level 0 itself is kept short: merging many files at once halves the time in which a
+// book is built, but then blocks the disk for a minute now and then.
 const (
 	memtableBytes  = 32 << 20
 	baseLevelBytes = 64 << 20
@@ -101,15 +102,15 @@ func (b *book) close() error {
 	return err
 }
 
-// name gives the mark of this growth of the book.
+// name returns the mark of this build of the book.
 func (b *book) name() string { return *b.mark.Load() }
 
-// reset deletes the book and begins a new one.
+// reset deletes the book and creates an empty one.
 func (b *book) reset() error {
 	b.life.Lock()
 	defer b.life.Unlock()
 	if b.db != nil {
-		b.db.Close() // its state is thrown away
+		b.db.Close() // the store is deleted next
 		b.db = nil
 	}
 	b.recent.clear()
@@ -129,10 +130,10 @@ func (b *book) view(fn func(*badger.Txn) error) error {
 	return b.db.View(fn)
 }
 
-// ErrClosed says that a store of the index is being rebuilt, or is closed.
+// ErrClosed is returned if a store of the index is closed or being rebuilt.
 var ErrClosed = errors.New("the index is closed")
 
-// load reads the whole book into memory: a pass over the newest versions.
+// load reads the newest version of every order into memory.
 func (b *book) load() error {
 	live, authors := newColumnStore(), newAuthors()
 	var gone []expiry
@@ -143,7 +144,7 @@ func (b *book) load() error {
 		format, err := get(txn, metaKey("format"))
 		switch {
 		case errors.Is(err, badger.ErrKeyNotFound):
-			return nil // new
+			return nil // a new book
 		case err != nil:
 			return err
 		case len(format) != 1 || format[0] != recordFormat:
@@ -225,15 +226,15 @@ func has(txn *badger.Txn, key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// work is one batch of entries on its way into the book.
+// work is one batch of entries while it is applied to the book.
 type work struct {
 	b       *book
 	txn     *badger.Txn
-	changed map[Key]*Record // nil: deleted
+	changed map[Key]*Record // new records by order; nil: deleted
 	counts  []countChange
-	authors map[string]*authorRecord // changed; nil: nothing left
+	authors map[string]*authorRecord // changed records; nil: no event left
 	dispute []disputeChange
-	names   map[string][]*nameUse // changed, by public key
+	names   map[string][]*nameUse // changed names by public key
 }
 
 type countChange struct {
@@ -242,9 +243,9 @@ type countChange struct {
 	by    int
 }
 
-// apply commits entries and the cursor together, then shows them. Entries
-// come in the order of the log; upTo is the last position they cover, which
-// may be past the last of them.
+// apply commits entries and the cursor together, and then makes them visible in memory.
+// Entries are in log order. upTo is the last position that the batch covers; upTo may be
+// greater than the position of the last entry.
 func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 	b.life.RLock()
 	defer b.life.RUnlock()
@@ -288,7 +289,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 	return nil
 }
 
-// show brings what was committed into memory.
+// show applies committed changes to memory.
 func (w *work) show() {
 	b := w.b
 	b.recent.drop(w.changed)
@@ -305,7 +306,7 @@ func (w *work) show() {
 	b.judge(w.concerned(b.authors.Load().rename(w.names, b.now())))
 }
 
-// concerned returns the keys whose orders may be of another class now.
+// concerned returns the keys whose orders may have another class after this batch.
 func (w *work) concerned(renamed []string) []string {
 	keys := append(make([]string, 0, len(renamed)+len(w.authors)), renamed...)
 	for pubkey := range w.authors {
@@ -317,9 +318,10 @@ func (w *work) concerned(renamed []string) []string {
 	return keys
 }
 
-// set writes one key. A batch that outgrows a transaction is committed in
-// parts, the cursor with the last: what is applied twice after a crash between
-// them comes out the same.
+// set writes one key. If a batch outgrows a Badger transaction, it is committed in parts,
+// and the cursor is committed with the last part. If a crash occurs between the parts,
+// the batch is applied again; applying an entry twice has the same result as applying it
+// once.
 func (w *work) set(key, value []byte) error {
 	err := w.txn.Set(key, value)
 	if errors.Is(err, badger.ErrTxnTooBig) {
@@ -385,13 +387,13 @@ func (w *work) entry(e *mostro.Entry) error {
 			return w.withdraw(e)
 		}
 	}
-	// What its class's parser refuses, and the classes that say nothing of
-	// orders or instances, leave no trace here; the log keeps them.
+	// Events that their parser refuses, and kinds that concern neither orders nor
+	// instances, are not stored in the book. The log keeps them.
 	return nil
 }
 
-// withdraw notes an event at an order's address that is no order. Where the
-// address never held an order there is nothing to note.
+// withdraw applies an event at an order's address that is not an order. If the address
+// never held an order, withdraw does nothing.
 func (w *work) withdraw(e *mostro.Entry) error {
 	d := e.Event.Tags.GetD()
 	if _, err := w.txn.Get(headKey(keyOf(addressOf(e.Event.PubKey, d)))); errors.Is(err, badger.ErrKeyNotFound) {
@@ -403,7 +405,7 @@ func (w *work) withdraw(e *mostro.Entry) error {
 		Order: mostro.Order{EventID: e.Event.ID, Pubkey: e.Event.PubKey, D: d, CreatedAt: e.Event.CreatedAt}})
 }
 
-// version adds one version of an order.
+// version applies one version of an order.
 func (w *work) version(v *Version) error {
 	o := &v.Order
 	k := keyOf(addressOf(o.Pubkey, o.D))
@@ -453,7 +455,7 @@ func (w *work) head(k Key) (*Record, error) {
 	return unpackRecord(packed)
 }
 
-// setHead replaces an order's record; next nil deletes it.
+// setHead replaces the record of an order. If next is nil, setHead deletes the record.
 func (w *work) setHead(k Key, was, next *Record) error {
 	if was != nil {
 		w.counts = append(w.counts, countChange{&was.Version, was.FirstSeenAt, -1})
@@ -466,7 +468,7 @@ func (w *work) setHead(k Key, was, next *Record) error {
 	return w.set(headKey(k), next.pack(nil))
 }
 
-// dispute identity inside the book.
+// disputeKey returns the key of a dispute in the book.
 func disputeKey(pubkey, d string) []byte {
 	k := keyOf(strings.Join([]string{"38386", pubkey, d}, ":"))
 	return append([]byte{keyDispute}, k[:]...)

@@ -8,25 +8,24 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Bounds of the text that the index keeps of one event. An event may be 128 KiB
-// of one field, and each reader would pay for it again: in memory, in each
-// answer, and in each question. The signed event itself is never changed, and
-// GET /api/v1/events returns it whole.
+// Bounds of the text that the index keeps of one event. An event may hold 128 KiB in one
+// field, and this field would cost memory, time in each query and bytes in each answer.
+// The signed event is not changed: GET /api/v1/events returns the whole event.
 const (
 	maxMethods          = 32   // payment methods of an order
 	maxMethodBytes      = 120  // of one payment method
 	maxMethodsBytes     = 1024 // of all payment methods of an order
-	maxMethodWords      = 8    // words by which one payment method is found
-	maxDescriptionBytes = 4000 // of an order's description and of a profile's
+	maxMethodWords      = 8    // words indexed of one payment method
+	maxDescriptionBytes = 4000 // of the description of an order or a profile
 	maxNameBytes        = 120  // of names, statuses, versions and other short texts
 	maxLinkBytes        = 2048 // of a URL
 	maxListed           = 64   // relays and networks of an instance
-	maxInstanceWords    = 100  // by which an instance is found
+	maxInstanceWords    = 100  // words indexed of an instance
 	maxNames            = 50_000
 )
 
-// boundOrder cuts the texts of an order. What the order points to is shared
-// with other readers, so slices are replaced, not written to.
+// boundOrder cuts the texts of an order. Slices of the order are shared with other
+// readers, so boundOrder replaces slices and does not write to the old ones.
 func boundOrder(o *mostro.Order) {
 	for _, s := range []*string{&o.Platform, &o.InstanceName, &o.RawStatus, &o.Network, &o.MakerName, &o.Geohash} {
 		*s = words.Cut(*s, maxNameBytes)
@@ -39,8 +38,8 @@ func boundOrder(o *mostro.Order) {
 	o.Methods = boundList(o.Methods, maxMethods, maxMethodBytes, maxMethodsBytes)
 }
 
-// boundList returns list itself if it is within the bounds, else the beginning
-// of it: at most n texts of at most each bytes, at most all bytes together.
+// boundList returns list itself if list is within the bounds. Otherwise boundList returns
+// its beginning: at most n texts of at most each bytes, and at most all bytes together.
 func boundList(list []string, n, each, all int) []string {
 	size, fits := 0, len(list) <= n
 	for i := 0; i < len(list) && fits; i++ {
@@ -94,7 +93,8 @@ func boundRelays(l *mostro.RelayList) {
 	l.Relays = relays[:min(len(relays), maxListed)]
 }
 
-// methodWords returns the words by which a payment method is found.
+// methodWords appends to dst the words by which a payment method is found, and returns
+// the result.
 func methodWords(dst []string, method string) []string {
 	n := len(dst)
 	dst = words.Split(dst, method)

@@ -17,7 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// statuses in the order of their codes in the column store.
+// statuses lists the statuses in the order of their codes in the column store.
 var statuses = [...]mostro.Status{mostro.StatusUnknown, mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired, mostro.StatusGone}
 
 const pendingCode = 1
@@ -28,7 +28,7 @@ var sides = [...]mostro.Side{"", mostro.SideBuy, mostro.SideSell}
 
 func sideCode(s mostro.Side) uint8 { return uint8(max(0, slices.Index(sides[:], s))) }
 
-// The four orders in which the column store can be walked.
+// Sort orders in which the column store keeps sorted lists.
 const (
 	byCreated = iota
 	byPremium
@@ -37,37 +37,38 @@ const (
 	numOrders
 )
 
-// unknownKey sorts what has no value behind everything, in both directions.
+// unknownKey is the sort key of an order without a value. Such orders come last in both
+// directions.
 const unknownKey = math.MaxUint64
 
-// columnStore holds the live orders in memory, in columns: no pointers for the
-// collector to follow, no more than is needed to filter, count and sort.
-// The texts of an order are in the book, on disk.
+// columnStore holds the live orders in memory, in columns without pointers, so that the
+// garbage collector has little to scan. The columns hold only data for filters, counts
+// and sorts. The texts of an order are in the book, on disk.
 type columnStore struct {
-	mu sync.RWMutex // guards everything below
+	mu sync.RWMutex // guards all fields below
 
 	slots   map[Key]uint32
 	free    []uint32
-	changes uint64 // updates so far: what was computed of the column store holds as long as this does
+	changes uint64 // number of updates; a cached result is valid while this number is the same
 	found   termCache
 
 	ids       []Key
 	created   []uint32
 	deadline  []uint32
-	amount    []int64   // -1 unknown; 0 at market price
-	fiatMin   []float64 // NaN not stated
+	amount    []int64   // -1 unknown; 0 market price
+	fiatMin   []float64 // NaN: not stated
 	fiatMax   []float64
-	premium   []float64 // NaN not stated
+	premium   []float64 // NaN: not stated
 	author    []uint32
 	fiat      []uint32
 	platform  []uint32
 	network   []uint32
-	methods   []uint32 // in sets
+	methods   []uint32 // ids in sets
 	side      []uint8
 	status    []uint8
-	named     []uint32        // what its event calls the instance
-	described *roaring.Bitmap // have a description
-	several   *roaring.Bitmap // have had other versions
+	named     []uint32        // id of the instance name that the order states
+	described *roaring.Bitmap // slots with a description
+	several   *roaring.Bitmap // slots with more than one version
 	byStatus  [len(statuses)]*roaring.Bitmap
 	bySide    [len(sides)]*roaring.Bitmap
 	sideCount [len(sides)][len(statuses)]int
@@ -110,17 +111,17 @@ func newColumnStore() *columnStore {
 	return s
 }
 
-// dict numbers the distinct values of a facet, and keeps for each the slots
-// that have it. A value that nobody has is forgotten.
+// dict numbers the distinct values of a facet, and holds the slots of each value. If no
+// order has a value any more, the value is removed.
 type dict struct {
 	ids      map[string]uint32
 	names    []string
-	spelling []string // as first written, where names are folded
+	spelling []string // original spelling, if names are folded
 	bits     []*roaring.Bitmap
 	counts   [][len(statuses)]int
 	free     []uint32
-	lexicon  *lexicon // nil: not looked for by words
-	limit    int      // of distinct values; those beyond it count as not stated; 0: none
+	lexicon  *lexicon // nil: the values are not searched by words
+	limit    int      // bound of distinct values; an order with another value counts as not stating one; 0: no bound
 }
 
 func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
@@ -166,12 +167,12 @@ func (d *dict) remove(id, slot uint32, status uint8) {
 	}
 }
 
-// setDict numbers the distinct sets of payment methods: most orders share
-// theirs with many others.
+// setDict numbers the distinct sets of payment methods. Most orders share their set with
+// many other orders.
 type setDict struct {
 	ids     map[string]uint32
 	keys    []string
-	members [][]uint32 // of methodNames, distinct
+	members [][]uint32 // ids in methodNames, distinct
 	uses    []uint32
 	free    []uint32
 }
@@ -204,14 +205,14 @@ func (d *setDict) remove(id uint32) {
 	}
 }
 
-// item is one order on its way into the column store.
+// item is one order to be put into the column store.
 type item struct {
 	key Key
 	r   *Record
 }
 
-// put places an order's newest version, or takes the order off when that is
-// not live at now. The caller holds mu for writing.
+// put adds the newest version of an order, or removes the order if the version is not
+// live at now. The caller holds mu for writing.
 func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sorted.Place)) {
 	if !it.r.liveAt(now) {
 		s.take(it.key)
@@ -267,7 +268,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 	}
 }
 
-// take takes an order out of the column store. The caller holds mu for writing.
+// take removes an order. The caller holds mu for writing.
 func (s *columnStore) take(k Key) {
 	slot, held := s.slots[k]
 	if !held {
@@ -279,7 +280,7 @@ func (s *columnStore) take(k Key) {
 	s.changes++
 }
 
-// strip takes a slot out of every posting and order.
+// strip removes a slot from all postings and sorted lists.
 func (s *columnStore) strip(slot uint32) {
 	status := s.status[slot]
 	s.byStatus[status].Remove(slot)
@@ -312,7 +313,7 @@ func (s *columnStore) newSlot() uint32 {
 	return uint32(len(s.ids) - 1)
 }
 
-// grow makes room for n more slots, all columns alike.
+// grow adds n slots to all columns.
 func (s *columnStore) grow(n int) {
 	size := len(s.ids) + n
 	s.ids = stretch(s.ids, size)
@@ -340,7 +341,7 @@ func stretch[T any](column []T, size int) []T {
 	return column[:size]
 }
 
-// placeOf says where a slot stands in one of the orders.
+// placeOf returns the place of a slot in a sorted list.
 func (s *columnStore) placeOf(order int, slot uint32) sorted.Place {
 	return sorted.Place{Key: s.keyAt(order, slot), Slot: slot, Prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
 }
@@ -357,7 +358,7 @@ func (s *columnStore) keyAt(order int, slot uint32) uint64 {
 	return uint64(s.created[slot])
 }
 
-// floatKey orders floats as integers; NaN is unknown.
+// floatKey returns a sort key of the same order as the number. NaN is unknown.
 func floatKey(f float64) uint64 {
 	if math.IsNaN(f) {
 		return unknownKey
@@ -369,7 +370,8 @@ func floatKey(f float64) uint64 {
 	return b | 1<<63
 }
 
-// amountKey orders amounts; the market price and the unknown are last.
+// amountKey returns the sort key of an amount. An unknown amount and the market price
+// have unknownKey.
 func amountKey(sats int64) uint64 {
 	if sats <= 0 {
 		return unknownKey
@@ -393,7 +395,8 @@ func floatOf(d *mostro.Decimal) float64 {
 	return d.Float()
 }
 
-// rangeOf gives both ends of a fiat amount; a missing end is the other one.
+// rangeOf returns both ends of a fiat amount. If one end is missing, it is equal to the
+// other.
 func rangeOf(r mostro.Range) (lo, hi float64) {
 	lo, hi = floatOf(r.Min), floatOf(r.Max)
 	if math.IsNaN(lo) {
@@ -405,12 +408,13 @@ func rangeOf(r mostro.Range) (lo, hi float64) {
 	return lo, hi
 }
 
-// updateStep is the number of orders that are placed before readers get a turn.
+// updateStep is the number of orders that update puts before it lets readers take the
+// lock.
 const updateStep = 32
 
-// update places or takes off many orders, as of now, and returns the keys of
-// those that were live and are not any more. Readers get a turn between steps:
-// a batch of orders with much text would hold up every question else.
+// update puts or removes many orders as of now, and returns the keys of orders that were
+// live and no longer are. update unlocks mu between steps; otherwise a batch of orders
+// with much text would delay every query.
 func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []Key) {
 	for part := range slices.Chunk(items, updateStep) {
 		s.mu.Lock()
@@ -445,7 +449,7 @@ func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	}
 }
 
-// expire takes off what is not live any more at now and returns it.
+// expire removes the orders that are no longer live at now, and returns their keys.
 func (s *columnStore) expire(now time.Time) (left []Key) {
 	due := func() bool {
 		p, ok := s.orders[byExpiry].First()
@@ -467,14 +471,14 @@ func (s *columnStore) expire(now time.Time) (left []Key) {
 	return left
 }
 
-// size is the number of live orders, and of the pending ones among them.
+// size returns the number of live orders, and of the pending ones among them.
 func (s *columnStore) size() (live, pending int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.slots), int(s.byStatus[pendingCode].GetCardinality())
 }
 
-// same says in what another column store differs.
+// same returns an error that describes a difference between two column stores.
 func (s *columnStore) same(other *columnStore) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -521,7 +525,7 @@ func (s *columnStore) same(other *columnStore) error {
 	return nil
 }
 
-// spelling gives a folded method as it was first written.
+// spelling returns the original spelling of a folded payment method.
 func (s *columnStore) spelling(folded string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -531,7 +535,7 @@ func (s *columnStore) spelling(folded string) string {
 	return folded
 }
 
-// line is all that the column store says of a slot.
+// line returns all values of a slot as text.
 func (s *columnStore) line(slot uint32) string {
 	var methods []string
 	for _, m := range s.sets.members[s.methods[slot]] {
@@ -543,8 +547,8 @@ func (s *columnStore) line(slot uint32) string {
 		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }
 
-// judge sets what the classes of authors' orders follow from, and moves the
-// orders of those for whom it changes.
+// judge sets the judgements of authors, and updates the class of an author's orders if
+// the judgement has changed.
 func (s *columnStore) judge(changes map[string]judgement) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -571,7 +575,8 @@ func (s *columnStore) setClass(slot uint32, class uint8) {
 	s.byClass[class].Add(slot)
 }
 
-// unlike returns those of the judgements that differ from the column store's.
+// unlike removes from all the judgements that the column store already has, and returns
+// all.
 func (s *columnStore) unlike(all map[string]judgement) map[string]judgement {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -593,9 +598,9 @@ func (s *columnStore) pendingOf(pubkey string) int {
 	return 0
 }
 
-// undescribed reports whether search has nothing to hold of an order, for it is live
-// and has no description. alone: and never had, as it knew no other version
-// (unless a deletion took that away).
+// undescribed reports whether search needs no document for an order, because the order is
+// live and has no description. alone reports whether the order has no other version, so
+// that search has no old document either, unless a deletion removed the other version.
 func (s *columnStore) undescribed(k Key) (undescribed, alone bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -603,7 +608,7 @@ func (s *columnStore) undescribed(k Key) (undescribed, alone bool) {
 	return ok && !s.described.Contains(slot), ok && !s.several.Contains(slot)
 }
 
-// describes says whether any live order has a description.
+// describes reports whether any live order has a description.
 func (s *columnStore) describes() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

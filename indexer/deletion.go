@@ -12,7 +12,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// anyDeletion says whether a book knows of any deletion.
+// anyDeletion reports whether a book holds any deletion.
 func anyDeletion(db *badger.DB) (found bool, err error) {
 	err = db.View(func(txn *badger.Txn) error {
 		for _, space := range []byte{keyNoID, keyNoAddr} {
@@ -40,12 +40,13 @@ func (w *work) isDeleted(k Key, o *mostro.Order) (bool, error) {
 	return err == nil && int64(o.CreatedAt) <= readTime(until), err
 }
 
-// deletion applies NIP-09: what the author names of its own is gone for good.
+// deletion applies a deletion request (NIP-09): the author's own events that the request
+// names are removed for good.
 func (w *work) deletion(e *mostro.Entry) error {
 	w.b.deletions = true
 	var affected []string
-	// One request may name thousands of versions of one order, all of which are
-	// read to find out what is left: once.
+	// One request may name thousands of versions of one order. drop reads all versions of
+	// an order, so drop runs once per order.
 	doomed := map[Key]map[string]bool{}
 	for _, tag := range e.Event.Tags {
 		if len(tag) < 2 {
@@ -129,11 +130,11 @@ func (w *work) deleteAddress(pubkey, d string, until nostr.Timestamp) (bool, err
 	return touched != nil, err
 }
 
-// drop removes the versions of an order that doomed names, and makes the
-// newest of the others its head. It returns the order if any was removed.
+// drop removes the versions of an order for which doomed returns true. The newest
+// remaining version becomes the head. drop returns the order if any version was removed.
 //
-// BUG: when a deletion names only the newest version by id, the one before it
-// becomes current again, as it would on any reader that had missed the newest.
+// BUG: if a deletion names only the newest version by id, the version before it becomes
+// current again, as on any reader that never received the newest version.
 func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 	head, err := w.head(k)
 	if err != nil || head == nil {
@@ -143,7 +144,7 @@ func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 	if err != nil {
 		return nil, err
 	}
-	// An event that is no order is noted only where an order came before it.
+	// An event that is not an order is kept only if an order came before it.
 	first := uint64(math.MaxUint64)
 	for _, v := range append(slices.Clone(older), &head.Version) {
 		if !v.Withdrawn && !doomed(v) {
@@ -185,7 +186,7 @@ func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 	return &head.Order, w.setHead(k, head, next)
 }
 
-// with adds a newer version to what came before it.
+// with returns the record with a newer version added.
 func (r *Record) with(v *Version) *Record {
 	out := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
 	if r != nil {

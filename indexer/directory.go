@@ -13,42 +13,43 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Instance is a Mostro: what it says of itself, and what its orders come to.
-// Info, Profile and Relays are shared and not changed; the maps are its own.
+// Instance is a Mostro: its own events and the sums of its orders. Info, Profile and
+// Relays are shared and must not be changed. Each Instance has its own maps.
 type Instance struct {
 	Pubkey     string
 	Name       string // "" if it states none
 	Info       *mostro.Info
 	Profile    *mostro.Profile       // nil: none
 	Relays     *mostro.RelayList     // nil: none
-	Orders     map[mostro.Status]int // by status of their newest version
+	Orders     map[mostro.Status]int // by status of the newest version
 	Fiats      map[string]int
 	Disputes   map[mostro.DisputeState]int
-	Trades     int   // orders that ended in success
-	VolumeSats int64 // of those that state an amount
+	Trades     int   // orders with status success
+	VolumeSats int64 // of the successful orders that state an amount
 	FirstSeen  time.Time
 	LastSeen   time.Time
 	Note       Note
 }
 
-// Publisher is an author of orders that publishes no info: it belongs to the
-// platform that its orders claim.
+// Publisher is an author of orders without an info event. A publisher belongs to the
+// platform that its orders state.
 type Publisher struct {
 	Pubkey   string
 	Name     string // "" if it states none
-	Platform string // of most of its orders
+	Platform string // the platform of most of its orders
 	Orders   int
 }
 
-// maxPublishers bounds the list of publishers.
+// maxPublishers bounds the list of publishers of one answer.
 const maxPublishers = 500
 
-// ErrNoInstance says that a key is known, and has published no info event.
+// ErrNoInstance is returned if a key is known but has published no info event (kind
+// 38385).
 var ErrNoInstance = errors.New("the key has published no info event")
 
-// Instances returns the instances whose words answer a text, all for "", and at
-// most 500 other authors of orders, those with most orders. With spam, keys in
-// quarantine are among them.
+// Instances returns the instances whose words match text, or all instances if text is "".
+// The second result is at most 500 other authors of orders, those with the most orders.
+// If spam is set, quarantined keys are included.
 func (x *Index) Instances(ctx context.Context, text string, spam bool) ([]*Instance, []Publisher, error) {
 	instances, publishers := x.book.authors.Load().list(words.Asked(text), x.cfg.Now())
 	mod, err := x.moderation(ctx)
@@ -63,8 +64,8 @@ func (x *Index) Instances(ctx context.Context, text string, spam bool) ([]*Insta
 	return instances, publishers, nil
 }
 
-// Instance returns one instance. It returns mostro.ErrNotFound if nothing is
-// known of the key or the rules hide it, and ErrNoInstance if it is a publisher.
+// Instance returns one instance. Instance returns mostro.ErrNotFound if the key is
+// unknown or hidden by the rules, and ErrNoInstance if the key is a publisher.
 func (x *Index) Instance(ctx context.Context, pubkey string, spam bool) (*Instance, error) {
 	if err := x.Visible(ctx, pubkey, "", spam); err != nil {
 		return nil, err
@@ -79,20 +80,20 @@ func (x *Index) Instance(ctx context.Context, pubkey string, spam bool) (*Instan
 // IsInstance reports whether a key has published an info event.
 func (x *Index) IsInstance(pubkey string) bool { return x.book.authors.Load().infoID(pubkey) != "" }
 
-// NoteOf returns the note about the author of orders of a platform; platform ""
-// asks about the author alone.
+// NoteOf returns the note about an author for an order of a platform. If platform is "",
+// the note is about the author alone.
 func (x *Index) NoteOf(pubkey, platform string) Note {
 	return x.book.authors.Load().noteOf(pubkey, platform, x.cfg.Now())
 }
 
-// NameFor returns the name of an order's instance: as the order states it, else
-// as its author does.
+// NameFor returns the instance name of an order: the name that the order states, or else
+// the name that its author states.
 func (x *Index) NameFor(o *mostro.Order) string {
 	return cmp.Or(o.InstanceName, x.book.authors.Load().nameOf(o.Pubkey))
 }
 
-// list gives the instances whose words answer what was asked, and the other
-// authors of orders.
+// list returns the instances whose words match all wanted words, and the other authors of
+// orders.
 func (s *authors) list(wanted []string, now time.Time) ([]*Instance, []Publisher) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -123,8 +124,8 @@ func (s *authors) list(wanted []string, now time.Time) ([]*Instance, []Publisher
 	return instances, publishers[:min(len(publishers), maxPublishers)]
 }
 
-// countOpen counts as pending only what can still be taken. A Mostro may publish
-// nothing when an order expires.
+// countOpen counts an order as pending only if the order can still be taken, because a
+// Mostro may publish no event when an order expires.
 func (x *Index) countOpen(i *Instance) {
 	x.sweep(x.cfg.Now())
 	open := min(x.book.live.Load().pendingOf(i.Pubkey), i.Orders[mostro.StatusPending])
@@ -149,8 +150,8 @@ func (s *authors) instance(pubkey string, now time.Time) (*Instance, error) {
 	return nil, ErrNoInstance
 }
 
-// instance copies an author; nil when it is no instance. The caller holds the
-// authors' lock.
+// instance returns a copy of an author, or nil if the author is no instance. The caller
+// holds the lock of authors.
 func (a *author) instance(pubkey string, note Note) *Instance {
 	if a.Info == nil {
 		return nil

@@ -1,15 +1,15 @@
-// Package indexer is the index of all Mostros' orders: the book of live
-// orders, the history of every order with the times at which this relay
-// received each version, the record of each instance, and search in words.
+// Package indexer is the index of the orders of all Mostros: the book of live orders, the
+// history of every order with the times at which this relay received each version, the
+// record of each instance, and full-text search.
 //
-// It reads the log with a cursor and keeps nothing that the log does not
-// give back: both of its stores, book/ and search/, may be deleted at any
-// time and grow again. A store that is found broken is deleted by the index
-// itself, which says so in the log of the program.
+// The index reads the log with a cursor and keeps no data that the log does not hold.
+// Both of its stores, book/ and search/, may be deleted at any time: the index rebuilds a
+// missing store from the log. If a store is damaged, the index deletes the store, logs
+// the error and rebuilds the store.
 //
-// What it promises: an order is shown as its newest version says (by
-// created_at, then lowest id), to the second of its expiration; what its
-// author deleted is in no answer; totals and facets of the live book are
-// exact. What it does not: a pending order may have been taken already, and
-// nothing public says so (a Mostro announces some takes only at their end).
+// The index promises: an order is shown in its newest version (by created_at, then lowest
+// id) until the second at which it expires; an event that its author deleted is in no
+// answer; totals and facets of the live book are exact. The index does not promise that a
+// pending order can still be taken: if an order was taken, no public event may say so (a
+// Mostro announces some takes only when the trade ends).
 package indexer

@@ -13,30 +13,31 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// filter is one condition on orders, with all that the index knows of it: how it
-// is read, what it means, how each index answers it, and what it is called in
-// the keys of caches. A condition that is added to this table is complete.
+// filter is one condition on orders: how the condition is parsed, its definition, how
+// each index evaluates it, and its text in cache keys. A new condition needs only a new
+// row in the table of filters.
 type filter struct {
-	name    string   // as a key of NIP-50 searches and of q
-	aliases []string // other keys
-	params  []Param  // of the API
+	name    string   // key in NIP-50 searches and in the parameter q
+	aliases []string // other accepted keys
+	params  []Param  // parameters of the API
 	set     func(q *Query, value string) error
 
 	given func(q *Query) bool
-	// text is the condition in the name of a question: the key of cached facets,
-	// and what a cursor belongs to. It differs where the conditions differ.
+	// text returns the condition as a part of the name of a query, which is the key of
+	// cached facets and is hashed into cursors. If two conditions differ, their texts
+	// must differ.
 	text func(q *Query) string
-	// matches states the condition. Both indexes answer what it says.
+	// matches defines the condition. Both indexes must return the same result.
 	matches func(q *Query, o *mostro.Order) bool
 
-	// postings are the live orders that meet the condition, and narrow drops from
-	// some of them those that do not: a filter has one of both. Status has
-	// neither, because its meaning depends on Open (choose).
+	// postings returns the live orders that meet the condition. narrow returns a function
+	// that removes from some slots those that do not meet it. A filter has one of the
+	// two. Status has neither, because its meaning depends on Open (see choose).
 	postings func(s *columnStore, q *Query) *roaring.Bitmap
 	narrow   func(s *columnStore, q *Query) func(slots []uint32) []uint32
 
-	// field is where search has an order's terms, "" for a range. past returns
-	// what search is asked for; ok is false if nothing can match.
+	// field is the field of the search index that holds the terms of an order, or "" for
+	// a range. past returns the conditions for search. ok is false if no order can match.
 	field string
 	terms func(o *mostro.Order) []string
 	past  func(s *searchIndex, q *Query) (all []condition, ok bool, err error)
@@ -44,22 +45,22 @@ type filter struct {
 	facet *facet // nil: values are not counted
 }
 
-// condition is a question to search about one field: one of some terms, or
-// else all terms from one to another.
+// condition is a condition on one field of the search index: one of the terms anyOf, or,
+// if anyOf is nil, a term from from to to, both included.
 type condition struct {
 	field    string
 	anyOf    []string
 	from, to string
 }
 
-// Param is a parameter of GET /api/v1/orders. The verbs have a flag for each that
-// has a Doc.
+// Param is a parameter of GET /api/v1/orders. The commands have a flag for each Param
+// with a Doc.
 type Param struct {
 	Name, Doc string
 	set       func(q *Query, value string) error
 }
 
-// filters is the table.
+// filters is the table of all conditions.
 var filters = []*filter{
 	list("fiat", "currency code, e.g. VES", func(q *Query) *[]string { return &q.Fiat }, upper, func(o *mostro.Order) string { return o.Fiat },
 		filter{field: fieldFiat, postings: ofDict(func(s *columnStore, q *Query) (*dict, []string) { return &s.fiats, q.Fiat }),
@@ -128,7 +129,7 @@ var filters = []*filter{
 				return func(slots []uint32) []uint32 {
 					n := 0
 					for _, slot := range slots {
-						if s.fiatMax[slot] >= from && s.fiatMin[slot] <= to { // false for NaN, the value that is not known
+						if s.fiatMax[slot] >= from && s.fiatMin[slot] <= to { // false for NaN, which is an unknown value
 							slots[n] = slot
 							n++
 						}
@@ -173,8 +174,9 @@ var filters = []*filter{
 			}}),
 }
 
-// list completes f to a filter by values, any of which an order may have: of is
-// where a query keeps them, parse reads one, and value is an order's own.
+// list completes f to a filter by a list of values, one of which an order must have. of
+// returns the list in a query, parse parses one value, and value returns the value of an
+// order.
 func list[T ~string](name, doc string, of func(*Query) *[]T, parse func(string) (T, error), value func(*mostro.Order) T, f filter) *filter {
 	f.name = name
 	f.given = func(q *Query) bool { return len(*of(q)) > 0 }
@@ -216,7 +218,7 @@ func boundText(f *float64) string {
 	return strconv.FormatFloat(*f, 'g', -1, 64)
 }
 
-// ofDict returns the postings of values that the column store numbers.
+// ofDict returns the postings of values that a dict of the column store numbers.
 func ofDict(of func(s *columnStore, q *Query) (*dict, []string)) func(*columnStore, *Query) *roaring.Bitmap {
 	return func(s *columnStore, q *Query) *roaring.Bitmap {
 		d, values := of(s, q)
@@ -258,7 +260,8 @@ func parsePercent(to **float64, value string) error {
 	return nil
 }
 
-// addMethod takes a method as a whole: it may hold commas.
+// addMethod adds a payment method. The value is not split at commas, because a method may
+// contain commas.
 func (q *Query) addMethod(value string) error {
 	if len(words.Split(nil, value)) == 0 {
 		return fmt.Errorf("%q has no letters or digits", value)
@@ -270,7 +273,8 @@ func (q *Query) addMethod(value string) error {
 	return nil
 }
 
-// foldedMethods returns an order's methods as they are counted, each once.
+// foldedMethods returns the payment methods of an order in the folded form that is
+// counted, each once.
 func foldedMethods(o *mostro.Order) (out []string) {
 	for _, m := range o.Methods {
 		if folded := words.Fold(m); !slices.Contains(out, folded) {
@@ -285,7 +289,7 @@ func (q *Query) filtered() bool {
 	return slices.ContainsFunc(filters, func(f *filter) bool { return f.given(q) })
 }
 
-// filterOf returns the filter that a key of a search means.
+// filterOf returns the filter with a key or an alias.
 func filterOf(key string) (*filter, bool) {
 	for _, f := range filters {
 		if f.name == key || slices.Contains(f.aliases, key) {
@@ -295,7 +299,7 @@ func filterOf(key string) (*filter, bool) {
 	return nil, false
 }
 
-// SearchKeys returns the keys of NIP-50 searches and of q, without their aliases.
+// SearchKeys returns the keys of NIP-50 searches and of the parameter q, without aliases.
 func SearchKeys() (keys []string) {
 	for _, f := range filters {
 		keys = append(keys, f.name)
@@ -325,14 +329,14 @@ func newOrderParams() []Param {
 		Param{"include", "", (*Query).setInclude})
 }
 
-// facet is how the values of a filter are counted.
+// facet describes how the values of a filter are counted.
 type facet struct {
 	of    func(*Facets) *map[string]int
-	limit int // of values in an answer; 0: there are few
-	asked int // of values that search is asked for
+	limit int // number of values in an answer; 0: no limit, because there are few values
+	asked int // number of values requested from search
 }
 
-// eachFacet calls fn with the filters whose values are counted.
+// eachFacet calls fn with each filter whose values are counted.
 func eachFacet(fn func(f *filter)) {
 	for _, f := range filters {
 		if f.facet != nil {

@@ -10,35 +10,35 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Log is what the index needs of the log.
+// Log is the part of the log that the index uses.
 type Log interface {
 	// Read calls fn for each readable entry after a position, ascending, up to
 	// the head at the time of the call.
 	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
 	// Wait returns nil once the head is greater than seq.
 	Wait(ctx context.Context, seq uint64) error
-	// Head is the last position of the log.
+	// Head returns the last position of the log.
 	Head() uint64
 }
 
-// Sizes of batches. The book is small work: it follows closely. Search writes
-// in big batches, each order once, and leaves the processor to others between
-// them.
+// Sizes of batches. The book applies entries soon after they arrive, because its work per
+// entry is small. Search writes large batches, each order once, and pauses between
+// batches to leave the processor to other work.
 const (
 	bookBatch    = 1000
 	bookBytes    = 2 << 20
-	searchScan   = 50_000 // entries looked at for one pass
+	searchScan   = 50_000 // entries read in one pass
 	searchBatch  = 2000   // documents in one Bleve batch
 	searchPause  = 150 * time.Millisecond
 	sweepEvery   = time.Second
 	buildOffline = 20_000 // orders from which a new search index is built offline
 )
 
-// errEnough ends a read of the log that has gathered a batch.
+// errEnough ends a read of the log when a batch is full.
 var errEnough = errors.New("enough")
 
-// storeError is a failure of one of our own disposable stores. The log's
-// failures are not wrapped in it: they are the log's owner's.
+// storeError is an error of one of the index's own stores, which can be rebuilt. Errors
+// of the log are not wrapped in storeError, because the log's owner handles them.
 type storeError struct {
 	store string
 	err   error
@@ -47,8 +47,8 @@ type storeError struct {
 func (e *storeError) Error() string { return e.store + ": " + e.err.Error() }
 func (e *storeError) Unwrap() error { return e.err }
 
-// readBatch gathers entries after a position: at most n, and no more than
-// some bytes. upTo is the position they reach.
+// readBatch reads entries after a position, at most n, and stops when their size reaches
+// bytes. upTo is the last position that the batch covers.
 func (x *Index) readBatch(ctx context.Context, after uint64, n, bytes int) (batch []mostro.Entry, upTo uint64, err error) {
 	head := x.cfg.Log.Head()
 	upTo = after
@@ -65,8 +65,8 @@ func (x *Index) readBatch(ctx context.Context, after uint64, n, bytes int) (batc
 	if errors.Is(err, errEnough) {
 		return batch, upTo, nil
 	}
-	// The end of the log was reached: what lies between the last entry and
-	// the head can no longer be read by anyone.
+	// The read reached the end of the log: entries between the last one read and the head
+	// are no longer readable.
 	return batch, max(upTo, head), err
 }
 
@@ -96,7 +96,7 @@ func (x *Index) followBook(ctx context.Context) error {
 	}
 }
 
-// bookPass applies what the log holds now.
+// bookPass applies the current log to the book.
 func (x *Index) bookPass(ctx context.Context) error {
 	for {
 		after := x.book.cursor.Load()
@@ -116,7 +116,7 @@ func (x *Index) bookPass(ctx context.Context) error {
 		}
 		if x.book.cursor.Load() >= x.cfg.Log.Head() {
 			if x.bookReady.CompareAndSwap(false, true) {
-				x.book.moved.raise() // search waits for it
+				x.book.moved.raise() // search waits for the book
 			}
 			x.lag(storeBook, nil)
 			return nil
@@ -125,7 +125,8 @@ func (x *Index) bookPass(ctx context.Context) error {
 	}
 }
 
-// lag notes how long ago the last applied entry arrived, 0 when none waits.
+// lag sets the metric of the time since the last applied entry arrived, or 0 if no entry
+// waits.
 func (x *Index) lag(store string, batch []mostro.Entry) {
 	behind := time.Duration(0)
 	if len(batch) > 0 {
@@ -134,9 +135,9 @@ func (x *Index) lag(store string, batch []mostro.Entry) {
 	x.metrics.behind.WithLabelValues(store).Set(behind.Seconds())
 }
 
-// heal deletes a store of ours that failed, so that it grows again from the
-// log. A second failure soon after the first is no accident of that store (a
-// full disk, most often) and is returned.
+// heal deletes a store of the index that failed, so that it is rebuilt from the log. If
+// the store fails again within healAgain, the cause is most often outside the store (a
+// full disk), and heal returns the error.
 func (x *Index) heal(ctx context.Context, err error, reset func() error, store string) error {
 	var own *storeError
 	if ctx.Err() != nil {
@@ -164,11 +165,12 @@ func (x *Index) heal(ctx context.Context, err error, reset func() error, store s
 	return nil
 }
 
-// healAgain is how soon after a rebuild the same failure is given up on.
+// healAgain is the time after a rebuild within which a second failure of the store is
+// returned as an error.
 const healAgain = 10 * time.Minute
 
-// sweep takes expired orders out of the column store and remembers them for search, and
-// brings the orders' classes up to date.
+// sweep removes expired orders from the column store, queues them for search, and updates
+// the classes of orders.
 func (x *Index) sweep(now time.Time) {
 	changed := false
 	if x.cfg.Rules != nil {
@@ -187,7 +189,7 @@ func (x *Index) sweep(now time.Time) {
 	x.book.expired.add(all...)
 }
 
-// followSearch keeps search behind the book until ctx ends.
+// followSearch applies the book to search until ctx ends.
 func (x *Index) followSearch(ctx context.Context) error {
 	for {
 		if err := x.throttle(ctx); err != nil {
@@ -214,13 +216,13 @@ func (x *Index) followSearch(ctx context.Context) error {
 	}
 }
 
-// dueForSearch says whether orders have expired that search holds as live.
+// dueForSearch reports whether orders have expired that search holds as live.
 func (x *Index) dueForSearch() bool {
 	x.sweep(x.cfg.Now())
 	return x.book.expired.len() > 0
 }
 
-// sleep waits, and says whether ctx still runs.
+// sleep waits for d, and reports whether ctx has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -232,11 +234,13 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// searchPass brings search up to the book; more says that it stopped before.
+// searchPass applies the book to search. more is true if the pass stopped before search
+// caught up.
 func (x *Index) searchPass(ctx context.Context) (more bool, err error) {
 	st := x.search.state
 	if st.mark != x.book.name() {
-		// The book has grown anew, or search has: nothing of search holds.
+		// The book or search was rebuilt, so the content of search does not belong to
+		// this book.
 		if !x.bookReady.Load() {
 			return false, nil
 		}
@@ -282,14 +286,13 @@ func (x *Index) searchPass(ctx context.Context) (more bool, err error) {
 	return false, nil
 }
 
-// touch is what is known of an order that search has to look at.
+// touch is an order that search has to check.
 type touch struct {
-	address string // "" where only its key is known
-	deleted bool   // a deletion named it
+	address string // "" if only the key is known
+	deleted bool   // a deletion named the order
 }
 
-// touched gives the orders that the log's entries after a position say
-// something about.
+// touched returns the orders that the log entries after a position concern.
 func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key]touch, upTo uint64, last []mostro.Entry, err error) {
 	keys = map[Key]touch{}
 	upTo = target
@@ -331,8 +334,8 @@ func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key
 	return keys, upTo, last, nil
 }
 
-// writeDocs writes what search has to say of some orders now, and the state
-// with the last of them.
+// writeDocs writes the current documents of some orders to search. The state next is
+// committed with the last batch, so that a crash between batches repeats the pass.
 func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next searchState) (int, error) {
 	docs := make([]searchDoc, 0, min(len(touched), searchBatch))
 	total := 0
@@ -379,7 +382,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 				}
 			}
 			if d.address == "" {
-				continue // expired, then deleted: the deletion says the address
+				continue // expired, then deleted: the entry of the deletion has the address
 			}
 			docs = append(docs, d)
 		}
@@ -391,13 +394,13 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 		}
 	}
 	if len(docs) == 0 && next.cursor == st.cursor && next.mark == x.search.state.mark {
-		x.search.state.swept = next.swept // nothing to remember is worth a batch
+		x.search.state.swept = next.swept // the swept time alone is not worth a batch
 		return total, nil
 	}
 	return total, flush(next)
 }
 
-// buildSearch makes search anew from the book, offline: one write an order.
+// buildSearch builds search from the book offline, with one write per order.
 func (x *Index) buildSearch(ctx context.Context, progress func(done int)) error {
 	x.searchReady.Store(false)
 	now := x.cfg.Now()

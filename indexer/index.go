@@ -17,26 +17,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Events gives raw events by id.
+// Events returns raw events by id.
 type Events interface {
-	// Event returns the event while its body is readable, live or not;
-	// mostro.ErrNotFound otherwise.
+	// Event returns the event if its body is readable, whether the event is live or not.
+	// Otherwise Event returns mostro.ErrNotFound.
 	Event(ctx context.Context, id string) (*nostr.Event, error)
 }
 
-// Config is what an Index is opened with.
+// Config is the configuration of an Index. Dir, Log and Events are required.
 type Config struct {
 	Dir    string // the data directory; book/ and search/ are made in it
 	Log    Log
 	Events Events           // raw events, for GET /api/v1/events and NIP-50
-	Rules  Rules            // what is not shown; nil: everything is
+	Rules  Rules            // the operator's rules of hidden events; nil: nothing is hidden
 	Logger *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
 }
 
-// Index is the book and search over one log. Open it, call Run once, Close it
-// after Run has returned. Everything else may be called by any number of
-// goroutines in between.
+// Index is the book and the search index of one log. A caller opens an Index, calls Run
+// once, and calls Close after Run has returned. All other methods may be called
+// concurrently between Open and Close.
 type Index struct {
 	cfg     Config
 	log     *slog.Logger
@@ -45,18 +45,19 @@ type Index struct {
 	metrics *metrics
 
 	bookReady, searchReady atomic.Bool
-	generation             atomic.Uint64 // batches that search has written
+	generation             atomic.Uint64 // number of batches that search has written
 	descriptions           descriptionCache
 	counted                facetCache
 	moderated              moderationCache
-	past                   chan struct{} // a place to read the whole history: one at a time
+	past                   chan struct{} // semaphore of one: only one query at a time reads the whole history
 
 	healing sync.Mutex
 	healed  map[string]time.Time // guarded by healing
 }
 
-// Open opens the index in cfg.Dir, or makes it. A store that cannot be opened
-// is deleted and begun anew, with a line in the log.
+// Open opens the index in cfg.Dir, or creates it. If a store cannot be opened, Open logs
+// the error, deletes the store and creates an empty one, which Run rebuilds from the log.
+// If another process holds a store open, Open returns the error instead.
 func Open(cfg Config) (*Index, error) {
 	if cfg.Log == nil || cfg.Events == nil || cfg.Dir == "" {
 		return nil, errors.New("index: Dir, Log and Events must be given")
@@ -82,7 +83,7 @@ func Open(cfg Config) (*Index, error) {
 		return nil, err
 	}
 	if x.book.cursor.Load() > cfg.Log.Head() {
-		// The log is another one, or an older copy.
+		// The log is a different log, or an older copy of this log.
 		x.log.Error("book is ahead of the log, rebuilding it", "position", x.book.cursor.Load(), "head", cfg.Log.Head())
 		if err := x.book.reset(); err != nil {
 			return nil, errors.Join(err, x.book.close())
@@ -99,8 +100,8 @@ func Open(cfg Config) (*Index, error) {
 	return x, nil
 }
 
-// discard deletes a store that cannot be opened. One that another process
-// holds open is left alone.
+// discard deletes a store that cannot be opened. If another process holds the store open,
+// discard returns err and deletes nothing.
 func (x *Index) discard(store string, err error) error {
 	if locked(err) {
 		return err
@@ -110,7 +111,8 @@ func (x *Index) discard(store string, err error) error {
 	return os.RemoveAll(filepath.Join(x.cfg.Dir, store))
 }
 
-// Run follows the log until ctx ends, and returns nil then.
+// Run applies the log to both stores until ctx ends. Run returns nil if ctx has ended,
+// and otherwise the error that stopped it.
 func (x *Index) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return x.followBook(ctx) })
@@ -125,11 +127,11 @@ func (x *Index) Run(ctx context.Context) error {
 // Close closes both stores.
 func (x *Index) Close() error { return errors.Join(x.search.close(), x.book.close()) }
 
-// Ready says whether both stores have caught up with the log since Open.
+// Ready reports whether both stores have caught up with the log since Open.
 func (x *Index) Ready() bool { return x.bookReady.Load() && x.searchReady.Load() }
 
-// CatchUp applies what the log holds now to both stores and returns. It is
-// for programs that do not Run the index.
+// CatchUp applies the current log to both stores and returns. CatchUp is for programs
+// that do not call Run.
 func (x *Index) CatchUp(ctx context.Context) error {
 	if err := x.bookPass(ctx); err != nil {
 		return err
@@ -142,15 +144,15 @@ func (x *Index) CatchUp(ctx context.Context) error {
 	}
 }
 
-// Progress is how far a rebuild has come.
+// Progress is the progress of a rebuild.
 type Progress struct {
 	Stage string // "book", then "search"
 	Done  uint64
 	Total uint64
 }
 
-// Rebuild deletes both stores and grows them again from the log. It must not
-// be called while Run runs. progress may be nil.
+// Rebuild deletes both stores and rebuilds them from the log. Rebuild must not be called
+// during Run. progress may be nil.
 func (x *Index) Rebuild(ctx context.Context, progress func(Progress)) error {
 	if progress == nil {
 		progress = func(Progress) {}
@@ -180,9 +182,9 @@ func (x *Index) Rebuild(ctx context.Context, progress func(Progress)) error {
 	return x.CatchUp(ctx)
 }
 
-// Digest is a hash over all that both stores say. Two indexes that followed
-// the same log to the same position have the same, whatever restarts and
-// rebuilds lay between; expired orders count as of the last sweep.
+// Digest returns a hash over the content of both stores. Two indexes that have followed
+// the same log to the same position return the same digest, regardless of restarts and
+// rebuilds. Expired orders are hashed in the state of the last sweep.
 func (x *Index) Digest(ctx context.Context) (string, error) {
 	book, err := x.book.digest()
 	if err != nil {
@@ -195,11 +197,11 @@ func (x *Index) Digest(ctx context.Context) (string, error) {
 	return book + search, nil
 }
 
-// Check proves that memory says what the book says on disk.
+// Check returns an error if the data in memory differs from the book on disk.
 func (x *Index) Check() error { return x.book.check() }
 
-// Order gives an order by its author and d, with all its versions, oldest
-// first; mostro.ErrNotFound when it is not known.
+// Order returns an order by its author and d tag, with all its versions, oldest first. If
+// the order is unknown, Order returns mostro.ErrNotFound.
 func (x *Index) Order(pubkey, d string) (*Record, []*Version, error) {
 	k := keyOf(addressOf(pubkey, d))
 	record, err := x.book.record(k)
@@ -216,10 +218,11 @@ func (x *Index) Order(pubkey, d string) (*Record, []*Version, error) {
 // Now returns the time of the index's clock.
 func (x *Index) Now() time.Time { return x.cfg.Now() }
 
-// History returns an order with up to limit of its versions, oldest first: the
-// newest of those behind a cursor, "" from the newest of all. next is the cursor
-// of older ones, "" for none. It returns mostro.ErrNotFound if the order is not
-// known, or the rules hide it; with spam, orders in quarantine are shown.
+// History returns an order with up to limit of its versions, oldest first. The versions
+// are the newest ones before cursor, or the newest of all if cursor is "". next is the
+// cursor of the older versions, or "" if there are none. History returns
+// mostro.ErrNotFound if the order is unknown or hidden by the rules. If spam is set,
+// orders of quarantined keys are returned.
 func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int, spam bool) (record *Record, versions []*Version, next string, err error) {
 	k := keyOf(addressOf(pubkey, d))
 	if record, err = x.book.record(k); err != nil {
@@ -235,8 +238,9 @@ func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int
 	return record, slices.DeleteFunc(versions, func(v *Version) bool { return mod.hides(pubkey, v.Order.EventID, true) }), next, err
 }
 
-// Event returns a raw event. It returns mostro.ErrNotFound for mail, which the
-// relay's subscribers alone are served, and for what the rules hide.
+// Event returns a raw event. Event returns mostro.ErrNotFound for private messages, which
+// only subscribers of the relay receive, and for events that the rules hide. If spam is
+// set, events of quarantined keys are returned.
 func (x *Index) Event(ctx context.Context, id string, spam bool) (*nostr.Event, error) {
 	evt, err := x.cfg.Events.Event(ctx, id)
 	if err != nil {
@@ -248,8 +252,8 @@ func (x *Index) Event(ctx context.Context, id string, spam bool) (*nostr.Event, 
 	return evt, x.Visible(ctx, evt.PubKey, evt.ID, spam)
 }
 
-// Visible returns mostro.ErrNotFound if the rules hide an event of an author, or
-// for id "" the author. With spam, keys in quarantine are visible.
+// Visible returns mostro.ErrNotFound if the rules hide the event of an author. If id is
+// "", Visible asks about the author alone. If spam is set, quarantined keys are visible.
 func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error {
 	mod, err := x.moderation(ctx)
 	if err == nil && mod.hides(pubkey, id, spam) {
@@ -258,5 +262,5 @@ func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error
 	return err
 }
 
-// MethodSpelling returns a folded payment method as it was first written.
+// MethodSpelling returns the original spelling of a folded payment method.
 func (x *Index) MethodSpelling(folded string) string { return x.book.live.Load().spelling(folded) }

@@ -18,22 +18,23 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// authorRecord is what an author's own events say of it: the newest of each,
-// as it is stored. Only an author with an Info is an instance of Mostro.
+// authorRecord holds the newest info, profile and relay list of an author, in the form in
+// which the book stores them. Only an author with an Info is an instance of Mostro.
 //
-// BUG: of these only the newest is held, so when a deletion names the newest
-// by id the one before it shows again only after a rebuild.
+// BUG: only the newest event of each kind is held. If a deletion names the newest event
+// by id, the event before it is shown again only after a rebuild.
 type authorRecord struct {
 	Info      *mostro.Info      `json:"info,omitempty"`
-	InfoAt    time.Time         `json:"info_at,omitzero"`    // newest received
-	InfoFirst time.Time         `json:"info_first,omitzero"` // first received
+	InfoAt    time.Time         `json:"info_at,omitzero"`    // time at which the newest info was received
+	InfoFirst time.Time         `json:"info_first,omitzero"` // time at which the first info was received
 	Profile   *mostro.Profile   `json:"profile,omitempty"`
 	ProfileAt time.Time         `json:"profile_at,omitzero"`
 	Relays    *mostro.RelayList `json:"relays,omitempty"`
 	RelaysAt  time.Time         `json:"relays_at,omitzero"`
 }
 
-// supersedes is the rule of replaceable events (NIP-01).
+// supersedes reports whether an event replaces the held one, by the rule of replaceable
+// events (NIP-01).
 func supersedes(created nostr.Timestamp, id string, heldCreated nostr.Timestamp, heldID string) bool {
 	return created > heldCreated || created == heldCreated && id < heldID
 }
@@ -62,7 +63,8 @@ func (a *authorRecord) setRelays(l mostro.RelayList, e *mostro.Entry) {
 	}
 }
 
-// forget drops what doomed names and says whether anything was.
+// forget removes the events for which doomed returns true, and reports whether any was
+// removed.
 func (a *authorRecord) forget(doomed func(id string, kind int, created nostr.Timestamp) bool) bool {
 	was := *a
 	if a.Info != nil && doomed(a.Info.EventID, mostro.KindInfo, a.Info.CreatedAt) {
@@ -77,7 +79,8 @@ func (a *authorRecord) forget(doomed func(id string, kind int, created nostr.Tim
 	return was != *a
 }
 
-// disputeRecord is the newest public state of a dispute, as it is stored.
+// disputeRecord is the newest public state of a dispute, in the form in which the book
+// stores it.
 type disputeRecord struct {
 	Pubkey    string              `json:"pubkey"`
 	D         string              `json:"d"`
@@ -92,37 +95,37 @@ type disputeChange struct {
 	by     int
 }
 
-// author is one author in memory: its record, and what its orders add up to.
+// author is an author in memory: its record, and the sums over its orders.
 type author struct {
 	authorRecord
 	orders   map[mostro.Status]int
 	fiats    map[string]int
 	platform map[string]int
 	disputes map[mostro.DisputeState]int
-	volume   int64 // sats of successful orders that state them
+	volume   int64 // sats of the successful orders that state an amount
 	first    time.Time
 	last     time.Time
-	words    []string // of its name and its description
+	words    []string // folded words of its name and description
 	uses     []*nameUse
-	clash    *Clash // with another key's name; nil: none
+	clash    *Clash // clash with the name of another key; nil: none
 }
 
-// authors are all authors of orders, infos, profiles and relay lists. The
-// book's goroutine changes it; any number read.
+// authors holds all authors of orders, infos, profiles and relay lists. The book's
+// goroutine changes authors; any number of goroutines read.
 type authors struct {
 	mu    sync.RWMutex
 	byKey map[string]*author
-	infos map[string]*author // those with an Info
+	infos map[string]*author // the authors with an Info
 
-	oldest    time.Time // when the first of all was first seen
+	oldest    time.Time // time at which the first of all authors was first seen
 	names     nameIndex
-	namedKeys []string      // keys that go by a name
-	newest    time.Time     // first use of a name
-	stale     bool          // all clashes are to be looked for anew
-	clashedAt time.Time     // when that was done last
-	clashCost time.Duration // and how long it took
+	namedKeys []string      // keys that use a name
+	newest    time.Time     // latest first use of a name
+	stale     bool          // all clashes must be found again
+	clashedAt time.Time     // time of the last findClashes
+	clashCost time.Duration // duration of the last findClashes
 
-	rules  uint64 // version of the rules that ban these keys
+	rules  uint64 // version of the rules that ban the keys below
 	banned map[[32]byte]struct{}
 }
 
@@ -139,7 +142,7 @@ func (s *authors) of(pubkey string) *author {
 	return a
 }
 
-// load reads the stored records and disputes; orders are counted one by one.
+// load reads the stored records and disputes. The caller counts the orders with count.
 func (s *authors) load(txn *badger.Txn, now time.Time) error {
 	it := txn.NewIterator(badger.DefaultIteratorOptions)
 	defer it.Close()
@@ -160,7 +163,7 @@ func (s *authors) load(txn *badger.Txn, now time.Time) error {
 	return s.loadNames(it, now)
 }
 
-// change brings committed changes into memory.
+// change applies committed changes to memory.
 func (s *authors) change(records map[string]*authorRecord, counts []countChange, disputes []disputeChange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +214,7 @@ func (s *authors) seen(a *author, first, last time.Time) {
 	}
 }
 
-// count adds (1) or takes away (-1) the newest version of an order.
+// count adds (by = 1) or subtracts (by = -1) the newest version of an order.
 func (s *authors) count(v *Version, first time.Time, by int) {
 	a := s.of(v.Order.Pubkey)
 	if by > 0 {
@@ -246,7 +249,8 @@ func bump[K comparable](m map[K]int, k K, by int) {
 	}
 }
 
-// name is how an author calls itself: as a node, else in its profile.
+// name returns the name of an author: the name in its info, or else the name in its
+// profile, or "" if there is none.
 func (a *author) name() string {
 	if a.Info != nil && a.Info.Name != "" {
 		return a.Info.Name
@@ -257,7 +261,7 @@ func (a *author) name() string {
 	return ""
 }
 
-// nameOf gives the name of a public key, "" where it states none.
+// nameOf returns the name of a public key, or "" if it states none.
 func (s *authors) nameOf(pubkey string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -267,7 +271,7 @@ func (s *authors) nameOf(pubkey string) string {
 	return ""
 }
 
-// wordsOf gives the words of an instance.
+// wordsOf returns the words of an instance.
 func (s *authors) wordsOf(pubkey string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -277,10 +281,10 @@ func (s *authors) wordsOf(pubkey string) []string {
 	return nil
 }
 
-// maxNamed bounds the instances that one word of a question may stand for.
+// maxNamed bounds the instances that one word of a query stands for.
 const maxNamed = 500
 
-// named gives the instances one of whose words begins with w, sorted.
+// named returns the instances with a word that begins with w, sorted.
 func (s *authors) named(w string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -294,7 +298,7 @@ func (s *authors) named(w string) []string {
 	return out[:min(len(out), maxNamed)]
 }
 
-// matching gives the instances whose words answer all that was asked, sorted.
+// matching returns the instances that match all wanted words, sorted.
 func (s *authors) matching(wanted []string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -308,7 +312,8 @@ func (s *authors) matching(wanted []string) []string {
 	return out
 }
 
-// author notes what an author says of itself.
+// author applies an info, profile or relay list to the record of its author. If the
+// author deleted the event earlier, author does nothing.
 func (w *work) author(e *mostro.Entry, set func(*authorRecord)) error {
 	if gone, err := has(w.txn, idKey(keyNoID, e.Event.ID, e.Event.PubKey)); err != nil || gone {
 		return err
@@ -328,7 +333,8 @@ func (w *work) author(e *mostro.Entry, set func(*authorRecord)) error {
 	return nil
 }
 
-// authorRecord gives the record to be changed, read at first use in a batch.
+// authorRecord returns the record that the batch changes. The record is read from the
+// store on first use in a batch.
 func (w *work) authorRecord(pubkey string) (*authorRecord, error) {
 	if r := w.authors[pubkey]; r != nil {
 		return r, nil
@@ -344,9 +350,9 @@ func (w *work) authorRecord(pubkey string) (*authorRecord, error) {
 	return r, err
 }
 
-// deleteAuthorEvent forgets an info, profile or relay list by id.
+// deleteAuthorEvent removes an info, profile or relay list by id.
 //
-// BUG: a dispute deleted by id alone stays; Mostros delete none.
+// BUG: a dispute that is deleted only by id stays. Mostros delete no disputes.
 func (w *work) deleteAuthorEvent(id, pubkey string) error {
 	record, err := w.authorRecord(pubkey)
 	if err != nil {
@@ -356,8 +362,8 @@ func (w *work) deleteAuthorEvent(id, pubkey string) error {
 	return nil
 }
 
-// deleteAuthorAddress forgets an info, profile, relay list or dispute of the
-// deletion's author by address.
+// deleteAuthorAddress removes an info, profile, relay list or dispute by address, if the
+// author of the deletion is the author of the address.
 func (w *work) deleteAuthorAddress(address string, evt *nostr.Event) error {
 	parts := strings.SplitN(address, ":", 3)
 	if len(parts) != 3 || parts[1] != evt.PubKey {
@@ -388,7 +394,8 @@ func (w *work) deleteAuthorAddress(address string, evt *nostr.Event) error {
 	return nil
 }
 
-// authorTombstone holds until when an author deleted its events of a kind.
+// authorTombstone returns the key of the created_at up to which an author deleted its
+// events of a kind.
 func authorTombstone(pubkey string, kind int) []byte {
 	k := keyOf(strings.Join([]string{"author", strconv.Itoa(kind), pubkey}, ":"))
 	return append([]byte{keyNoAddr}, k[:]...)
@@ -406,7 +413,7 @@ func (w *work) heldDispute(key []byte) (*disputeRecord, error) {
 	return r, json.Unmarshal(raw, r)
 }
 
-// disputed notes the newest state of a dispute.
+// disputed applies the newest state of a dispute.
 func (w *work) disputed(e *mostro.Entry, d mostro.Dispute) error {
 	if gone, err := has(w.txn, idKey(keyNoID, e.Event.ID, e.Event.PubKey)); err != nil || gone {
 		return err
@@ -431,15 +438,16 @@ func (w *work) disputed(e *mostro.Entry, d mostro.Dispute) error {
 	return w.set(key, raw)
 }
 
-// instances is the number of authors with an Info.
+// instances returns the number of authors with an Info.
 func (s *authors) instances() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.infos)
 }
 
-// same says in what another set of sums differs, times apart: they are of
-// what was ever seen, while the book may have lost some of it since.
+// same returns an error that describes a difference between two sets of sums. Times are
+// not compared: they cover all events ever seen, and the book may have lost some of these
+// events since.
 func (s *authors) same(other *authors) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

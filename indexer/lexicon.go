@@ -7,9 +7,9 @@ import (
 	"github.com/tidwall/btree"
 )
 
-// lexicon finds the names of a dict by the beginnings of their words.
+// lexicon finds the names of a dict by prefixes of their words.
 type lexicon struct {
-	words btree.Map[string, []uint32] // a word -> the names that hold it, ascending
+	words btree.Map[string, []uint32] // word -> ids of the names that contain the word, ascending
 }
 
 func (l *lexicon) add(name string, id uint32) {
@@ -35,11 +35,11 @@ func (l *lexicon) remove(name string, id uint32) {
 	}
 }
 
-// find returns the names one of whose words begins with w, and those one of
-// whose words is w; both ascending.
+// find returns the names with a word that begins with w, and the names with a word equal
+// to w. Both lists are ascending.
 func (l *lexicon) find(w string) (begun, whole []uint32) {
 	whole, _ = l.words.Get(w)
-	var seen []uint64 // a bitmap: a short w may begin the words of every name many times over
+	var seen []uint64 // a bitmap, because a short w may match many words of each name
 	l.words.Ascend(w, func(held string, ids []uint32) bool {
 		if len(held) < len(w) || held[:len(w)] != w {
 			return false
@@ -60,7 +60,8 @@ func (l *lexicon) find(w string) (begun, whole []uint32) {
 	return begun, whole
 }
 
-// findAll gives the names that hold, for each word, one that begins with it.
+// findAll returns the names that have, for each wanted word, a word that begins with the
+// wanted word.
 func (l *lexicon) findAll(wanted []string) (names []uint32) {
 	for i, w := range wanted {
 		begun, _ := l.find(w)

@@ -8,10 +8,10 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// matches says whether an order belongs to the answer to q at a time, all but
-// its text. It is the plain statement of what the column store and search compute
-// from their indexes; histories are filtered by it, and what an index found
-// is looked at once more with it before it is shown.
+// matches reports whether an order meets all conditions of q, except its text, at a time.
+// matches is the plain definition of the result that the column store and search compute
+// from their indexes. Histories are filtered with matches, and a result from an index is
+// checked with matches before it is shown.
 func (q *Query) matches(v *Version, now time.Time) bool {
 	if v.Withdrawn || q.hidden.hides(v.Order.Pubkey, v.Order.EventID, q.Spam) {
 		return false
@@ -52,8 +52,8 @@ func (q *Query) methodMatches(methods []string) bool {
 	return false
 }
 
-// textMatches says whether each asked word begins a word of the order's text,
-// names its currency, or belongs to its instance.
+// textMatches reports whether each wanted word is a prefix of a word of the order's text,
+// stands for its currency, or is a prefix of a word of its instance.
 func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool {
 	if len(wanted) == 0 {
 		return true
@@ -67,8 +67,8 @@ func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool 
 	return true
 }
 
-// orderWords are the words that search finds an order by: its methods, its
-// description, the name of its instance as it states it, and its currency.
+// orderWords returns the words by which search finds an order: its payment methods, its
+// description, the instance name that the order states, and its currency.
 func orderWords(o *mostro.Order) []string {
 	var out []string
 	for _, m := range o.Methods {
@@ -79,7 +79,7 @@ func orderWords(o *mostro.Order) []string {
 	return words.Split(out, o.Fiat)
 }
 
-// markOf gives the place of an order in the query's order of results.
+// markOf returns the sort position of an order in the results of the query.
 func (q *Query) markOf(k Key, v *Version) mark {
 	m := mark{id: k}
 	switch sorts[q.sort()].order {

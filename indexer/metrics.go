@@ -6,13 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The values of label "store".
+// Values of the label "store".
 const (
 	storeBook   = "book"
 	storeSearch = "search"
 )
 
-// metrics are the index's own. Main registers them.
+// metrics are the metrics of the index. Register adds them to a registry.
 type metrics struct {
 	entries  *prometheus.CounterVec
 	busy     *prometheus.CounterVec
@@ -81,7 +81,7 @@ func (m *metrics) all() []prometheus.Collector {
 	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries}, m.gauges...)
 }
 
-// Register adds the index's metrics to a registry.
+// Register adds the metrics of the index to a registry.
 func (x *Index) Register(reg prometheus.Registerer) error {
 	for _, c := range x.metrics.all() {
 		if err := reg.Register(c); err != nil {

@@ -11,31 +11,31 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Rules say what the operator does not want shown. The index holds it all the
-// same: what is banned today may be allowed tomorrow, and nothing is indexed
-// anew for it.
+// Rules returns the keys and events that the operator hides. The index holds hidden
+// events as well: if the operator lifts a ban, no event has to be indexed again.
 type Rules interface {
-	// Hidden gives the keys and the events that are never shown, and the
-	// keys that are shown to who asks for spam. version changes with them;
-	// the sets themselves are not changed.
+	// Hidden returns the keys and the event ids that are never shown (never, events), and
+	// the quarantined keys, which are shown only if a request includes spam (onDemand).
+	// version changes when a set changes. The returned sets are never modified.
 	Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{})
 }
 
-// moderation is what the rules come to in the index's own terms. It is not changed.
+// moderation is a set of rules in the form that queries use. A moderation is never
+// modified.
 type moderation struct {
 	version         uint64
 	never, onDemand map[string]bool // public keys
 	events          map[string]bool
-	versions        map[Key]uint32 // of orders, by created_at: those in events
+	versions        map[Key]uint32 // created_at by order, for the order events in events
 }
 
-// moderationCache keeps what the rules in force come to.
+// moderationCache caches the moderation made from the current rules.
 type moderationCache struct {
-	mu   sync.Mutex // of making a list
+	mu   sync.Mutex // held while a moderation is made
 	list atomic.Pointer[moderation]
 }
 
-// moderation returns what the rules in force hide; nil: everything is shown.
+// moderation returns the moderation of the current rules, or nil if nothing is hidden.
 func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 	if x.cfg.Rules == nil {
 		return nil, nil
@@ -63,7 +63,7 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 	for id := range list.events {
 		evt, err := x.cfg.Events.Event(ctx, id)
 		if errors.Is(err, mostro.ErrNotFound) {
-			continue // never came, and will not be taken
+			continue // the event was never stored, and will be refused if it arrives
 		}
 		if err != nil {
 			return nil, fmt.Errorf("banned event %s: %w", id, err)
@@ -76,13 +76,14 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 	return list, nil
 }
 
-// hides says whether an event of an author is not shown; spam: its reader
-// wants to see what is in quarantine.
+// hides reports whether an event of an author is hidden. If spam is set, quarantined
+// authors stay visible.
 func (l *moderation) hides(pubkey, id string, spam bool) bool {
 	return l != nil && (l.never[pubkey] || l.events[id] || !spam && l.onDemand[pubkey])
 }
 
-// authors are those whose orders are not shown.
+// authors returns the public keys whose orders are hidden. If spam is set, quarantined
+// keys are left out.
 func (l *moderation) authors(spam bool) (keys []string) {
 	if l == nil {
 		return nil

@@ -14,15 +14,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// nameForms are the forms in which names are compared. Two names that look
-// alike have the same forms.
+// nameForms are the canonical forms in which names are compared. If two names look alike,
+// they have the same forms.
 type nameForms struct {
 	full  string   // all words, joined
-	core  string   // the words that are not generic, joined; "" if they are too short to tell anybody apart
-	words []string // canonical
+	core  string   // the words that are not generic, joined; "" if they are too short to identify a key
+	words []string // canonical words
 }
 
-// genericNames are words that many names hold and that identify nobody.
+// genericNames are words that occur in many names and identify no key.
 var genericNames = []string{"mostro", "mostros", "mostrop2p", "p2p", "bitcoin", "btc", "sats", "sat", "lightning", "ln", "node", "nodo", "no", "instance",
 	"instancia", "exchange", "bot", "official", "oficial", "original", "real", "verified", "verificado", "new", "nuevo", "novo", "main", "test", "testing", "backup",
 	"support", "soporte", "suporte", "org", "com", "net", "app", "io", "the", "el", "la", "o", "a", "by", "de", "do", "of"}
@@ -37,31 +37,31 @@ var generic = sync.OnceValue(func() map[string]bool {
 	return out
 })
 
-// isGeneric reports whether a canonical word identifies nobody: a common word,
-// a number or a single character.
+// isGeneric reports whether a canonical word identifies no key: a common word, a number
+// or a single character.
 func isGeneric(word string) bool {
 	return generic()[word] || utf8.RuneCountInString(word) < 2 || !strings.ContainsFunc(word, func(r rune) bool { return r < '0' || r > '9' })
 }
 
-// Lengths from which a name within another one is noticed: as a word of its own,
-// or as any part.
+// Minimum lengths of a name that is searched for inside other names: as a separate word,
+// and as any substring.
 const (
 	minNameWord = 4
 	minNamePart = 5
-	maxNameRuns = 8 // words of a name that are looked at
+	maxNameRuns = 8 // words compared of one name
 )
 
-// lookAlikes maps what stands for a letter, besides the confusable characters
-// of Unicode (UTS 39): digits and signs used as letters. i, l and 1 are one
-// letter, because capital I and small l look alike.
+// lookAlikes maps digits and signs that are used as letters, in addition to the
+// confusable characters of Unicode (UTS 39). The letters i and l and the digit 1 map to
+// one letter, because capital I and small l look alike.
 var lookAlikes = strings.NewReplacer("0", "o", "1", "l", "i", "l", "|", "l", "!", "l", "3", "e", "4", "a", "@", "a", "5", "s", "$", "s", "7", "t", "vv", "w",
 	"ʍ", "rn", "ᴍ", "rn", "ᴛ", "t", "ʙ", "b", "ʜ", "h", "ĸ", "k", "ᴋ", "k")
 
-// canonicalWords returns the words of a name in the form in which look-alike
-// characters are the same.
+// canonicalWords returns the words of a name in the form in which look-alike characters
+// are equal.
 func canonicalWords(name string) []string {
 	name = strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.Cf, unicode.Variation_Selector) { // invisible
+		if unicode.In(r, unicode.Cf, unicode.Variation_Selector) { // an invisible character
 			return -1
 		}
 		return r
@@ -99,40 +99,39 @@ func formsOf(name string) nameForms {
 	return f
 }
 
-// nameUse is a name that a key goes by, and when this relay saw it do so.
+// nameUse is a name that a key uses, with the times at which this relay saw the name.
 type nameUse struct {
 	Name      string    `json:"name"`
-	First     time.Time `json:"first"` // received
-	Last      time.Time `json:"last"`  // received, to the day
-	Seq       uint64    `json:"seq"`   // of the event that used it first
+	First     time.Time `json:"first"` // time received
+	Last      time.Time `json:"last"`  // time received, to the day
+	Seq       uint64    `json:"seq"`   // log position of the first event with this name
 	Witnessed bool      `json:"witnessed,omitzero"`
 }
 
-// Bounds of the names of one key, and of the keys of one name.
+// Bounds of the names of one key, and of the keys with one name.
 const (
 	maxUses   = 8
 	maxOwners = 8
 )
 
-// How long a name counts: as one that its key goes by, and as one that belongs
-// to its key.
+// usedFor is the time after which an unused name no longer counts as the name of its key.
+// ownedFor is the time after which an unused name no longer belongs to its key.
 const (
 	usedFor  = 30 * 24 * time.Hour
 	ownedFor = 365 * 24 * time.Hour
 )
 
-// sameMoment is the time within which the order of two arrivals says nothing,
-// if the earlier came as history: a relay that catches up receives all names
-// at once.
+// sameMoment is the time within which the order of two arrivals proves nothing if the
+// earlier event was history: a relay that catches up receives all names at once.
 const sameMoment = time.Hour
 
-// owner is a key that goes by a name.
+// owner is a key that uses a name.
 type owner struct {
 	pubkey string
 	use    *nameUse
 }
 
-// before reports whether a key was seen to use its name before another one.
+// before reports whether this relay saw the key of a use the name before the key of b.
 func (a owner) before(b owner) bool {
 	return cmp.Or(a.use.First.Compare(b.use.First), cmp.Compare(a.use.Seq, b.use.Seq)) < 0
 }
@@ -141,11 +140,11 @@ func (a owner) before(b owner) bool {
 type Clash struct {
 	Pubkey string
 	Name   string
-	Since  time.Time // when the other key was first seen with it
-	Shared bool      // this relay cannot tell who was first
+	Since  time.Time // time at which the other key was first seen with the name
+	Shared bool      // this relay cannot tell which key was first
 }
 
-// nameIndex finds the keys that go by a name. Its owner's lock guards it.
+// nameIndex finds the keys that use a name. The lock of its owner guards it.
 type nameIndex struct {
 	full, core map[string][]owner // the earliest first, at most maxOwners
 }
@@ -176,17 +175,17 @@ func (x *nameIndex) add(o owner, f nameForms) {
 	put(x.core, f.core)
 }
 
-// standing is what a key must be for its name to be protected.
+// standing is the kind of a key, which decides whether its name is protected.
 type standing uint8
 
 const (
-	noStanding  standing = iota // it publishes nothing that one trades by, or is banned
-	isPublisher                 // it publishes orders: others may not have the same name
-	isInstance                  // it has published an info: its name is looked for within others, too
+	noStanding  standing = iota // the key is banned, or publishes no orders and no info
+	isPublisher                 // the key publishes orders: its name is protected against an equal name
+	isInstance                  // the key has published an info: its name is also protected against names that contain it
 )
 
-// find returns the clash of a key's name: the earliest other key that uses the
-// same name, or whose name this one holds.
+// find returns the clash of the name of o: the earliest other key whose name is equal to,
+// or contained in, the name of o. find returns nil if there is no clash.
 func (x *nameIndex) find(o owner, of func(pubkey string) standing, now time.Time) *Clash {
 	f := formsOf(o.use.Name)
 	var best, shared *owner
@@ -236,12 +235,12 @@ func (x *nameIndex) find(o owner, of func(pubkey string) standing, now time.Time
 
 func notGeneric(word string) bool { return !isGeneric(word) }
 
-// maxPartRunes bounds the part of a name that is searched for other names.
+// maxPartRunes bounds the part of a name in which other names are searched.
 const maxPartRunes = 48
 
-// eachPart calls fn with every part of at least minNamePart characters.
+// eachPart calls fn with every substring of at least minNamePart characters.
 func eachPart(s string, fn func(string)) {
-	var at []int // where characters begin
+	var at []int // byte offsets of the characters
 	for i := range s {
 		if at = append(at, i); len(at) == maxPartRunes {
 			break

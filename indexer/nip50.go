@@ -14,13 +14,13 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// MaxSearch bounds one NIP-50 answer.
+// MaxSearch bounds the ids in one NIP-50 answer.
 const MaxSearch = 1000
 
-// Search answers a NIP-50 filter with the ids of live events, the most
-// relevant first, exactly those that the filter's other conditions admit: the
-// infos of instances and the orders whose words match. Without words, only
-// with keys, the newest come first.
+// Search returns the ids of live events that match a NIP-50 filter, the most relevant
+// first: the infos of instances and the orders whose words match. Every returned event
+// also matches the other conditions of the filter. If the search has only key:value pairs
+// and no words, the newest orders come first.
 func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	start := time.Now()
 	defer func() { x.metrics.queries.WithLabelValues("nip50").Observe(time.Since(start).Seconds()) }()
@@ -43,7 +43,7 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	q.hidden = mod
 	n := &nip50{x: x, ctx: ctx, filter: f, limit: limit, now: x.cfg.Now()}
 	wantKind := func(kind int) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind) }
-	if len(wanted) > 0 && !q.filtered() && // it may mean instances
+	if len(wanted) > 0 && !q.filtered() && // the words may name instances
 		(wantKind(mostro.KindInfo) || wantKind(mostro.KindOrder)) {
 		if err := n.infos(&q, wanted); err != nil {
 			return nil, err
@@ -57,7 +57,7 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	return n.ids, nil
 }
 
-// nip50 is one answer on its way.
+// nip50 is one NIP-50 answer while it is collected.
 type nip50 struct {
 	x      *Index
 	ctx    context.Context
@@ -67,9 +67,9 @@ type nip50 struct {
 	ids    []string
 }
 
-// offer adds an event if the filter admits it; full says that no more are
-// wanted. Where the book has looked at kind, author and time, only tags and ids
-// make it read the event.
+// offer adds an event if the filter matches the event. full is true if the answer needs
+// no more events. If looked is set, the book has already checked kind, author and time,
+// so offer reads the event only if the filter has tags or ids.
 func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 	if looked && len(n.filter.Tags) == 0 && n.filter.IDs == nil {
 		n.ids = append(n.ids, id)
@@ -77,7 +77,7 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 	}
 	evt, err := n.x.cfg.Events.Event(n.ctx, id)
 	if errors.Is(err, mostro.ErrNotFound) {
-		return false, nil // deleted a moment ago
+		return false, nil // deleted in the meantime
 	}
 	if err != nil {
 		return true, fmt.Errorf("event %s: %w", id, err)
@@ -144,13 +144,13 @@ func (n *nip50) orders(q Query, wanted []string) error {
 	return n.walk(&q, all)
 }
 
-// narrowByTags lets the book do most of a filter's work on #s, #f and #k, so
-// that few events are read only to be passed over; offer still looks at the
-// tags themselves. It is false when nothing can match.
+// narrowByTags adds the filter's #s, #f and #k conditions to the query, so that fewer
+// events are read only to be rejected. offer still checks the tags. narrowByTags returns
+// false if no order can match.
 //
-// BUG: an order with several f tags is known by its first, so a search that
-// asks for another of them by #f does not find it. (A Peach bridge of 2024
-// wrote such events; they are found by a plain #f filter.)
+// BUG: the book holds only the first f tag of an order, so a search with #f for another f
+// tag of the order does not find the order. (A Peach bridge of 2024 wrote such events; a
+// plain #f filter finds them.)
 func narrowByTags(q *Query, tags nostr.TagMap) bool {
 	buckets := map[string][]mostro.Status{
 		"pending": {mostro.StatusPending}, "in-progress": {mostro.StatusInProgress}, "canceled": {mostro.StatusCanceled},
@@ -159,7 +159,7 @@ func narrowByTags(q *Query, tags nostr.TagMap) bool {
 	var want []mostro.Status
 	for _, s := range tags["s"] {
 		b, known := buckets[s]
-		if !known { // a spelling whose meaning depends on the platform
+		if !known { // the meaning of this spelling depends on the platform
 			want = nil
 			break
 		}
@@ -180,8 +180,9 @@ func narrowByTags(q *Query, tags nostr.TagMap) bool {
 	return narrow(&q.Side, sides) && both
 }
 
-// narrow cuts a condition down to what is also wanted; it is false when
-// nothing remains. No values mean no condition.
+// narrow intersects the condition have with want. An empty list means no condition: if
+// want is empty, have does not change, and if have is empty, have is set to want. narrow
+// returns false if no value remains.
 func narrow[T comparable](have *[]T, want []T) bool {
 	switch {
 	case len(want) == 0:
@@ -194,8 +195,8 @@ func narrow[T comparable](have *[]T, want []T) bool {
 	return true
 }
 
-// walk goes through the live orders that q and its words choose, the best
-// first; without words the newest.
+// walk offers the live orders that match q and its words, the best first. If there are no
+// words, the newest come first.
 func (n *nip50) walk(q *Query, all []word) error {
 	var after *ranked
 	for size := max(16, n.limit-len(n.ids)); ; size = min(2*size, 500) {
@@ -211,7 +212,7 @@ func (n *nip50) walk(q *Query, all []word) error {
 	}
 }
 
-// records offers orders that were found, as they are now.
+// records offers the current versions of the orders with the given keys.
 func (n *nip50) records(q *Query, keys []Key) (full bool, err error) {
 	if n.ctx.Err() != nil {
 		return true, n.ctx.Err()

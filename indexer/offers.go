@@ -9,8 +9,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Infos gives what each instance says of itself, under the name that it goes
-// by, sorted by key. Banned and quarantined keys are left out.
+// Infos returns the newest info of each instance, with Name set to the name that the
+// explorer shows, sorted by public key. Banned and quarantined keys are left out.
 func (x *Index) Infos() []mostro.Info {
 	hidden := func(string) bool { return false }
 	if x.cfg.Rules != nil {
@@ -38,12 +38,12 @@ func (x *Index) Infos() []mostro.Info {
 	return out
 }
 
-// maxOffers bounds what one question about offers reads.
+// maxOffers bounds the orders that one call of Offers reads.
 const maxOffers = 10_000
 
-// Offers gives the orders of instances that are on offer in a currency, by
-// the maker's side, newest first, of one payment method unless that is "";
-// whole is false when there are more than are given.
+// Offers returns the pending orders of instances in one currency and on one side (the
+// maker's), newest first. If method is not "", only orders with this payment method are
+// returned. whole is false if there are more orders than were returned.
 func (x *Index) Offers(ctx context.Context, fiat string, side mostro.Side, method string) (offers []mostro.Order, whole bool, err error) {
 	q := Query{Fiat: []string{fiat}, Side: []mostro.Side{side}, Limit: MaxLimit}
 	if method != "" {
@@ -52,7 +52,7 @@ func (x *Index) Offers(ctx context.Context, fiat string, side mostro.Side, metho
 	for _, info := range x.Infos() {
 		q.Instance = append(q.Instance, info.Pubkey)
 	}
-	if len(q.Instance) == 0 { // of no one, not of all
+	if len(q.Instance) == 0 { // an empty Query.Instance would match all authors
 		return nil, true, nil
 	}
 	for {

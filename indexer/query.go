@@ -18,31 +18,31 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
 
-// Openness says which orders a query is about.
+// Openness selects live orders, past orders or both.
 type Openness uint8
 
 const (
-	// OpenTrue is the live book: unexpired orders, pending ones unless the
+	// OpenTrue selects the live book: unexpired orders, and only pending ones unless the
 	// query names other statuses.
 	OpenTrue Openness = iota
-	// OpenFalse is what can no longer be taken: other statuses, and whatever
-	// has expired.
+	// OpenFalse selects orders that can no longer be taken: orders of other statuses, and
+	// all expired orders.
 	OpenFalse
-	// OpenAny is both.
+	// OpenAny selects both.
 	OpenAny
 )
 
-// Sort is an order of results. Values that an order does not state come last
-// in both directions; ties are broken by address.
+// Sort is the sort order of results. Orders without a value come last in both directions.
+// Orders of equal value are sorted by their Key.
 type Sort string
 
 const (
-	SortTrusted     Sort = "trusted" // the default: unknown authors last, new ones before them; of one class the newest first
+	SortTrusted     Sort = "trusted" // default: unknown authors last, new authors before them; within a class the newest first
 	SortNewest      Sort = "newest"  // created_at, latest first
 	SortOldest      Sort = "oldest"
 	SortPremium     Sort = "premium" // lowest first
 	SortPremiumDesc Sort = "-premium"
-	SortAmount      Sort = "amount" // sats, least first; market price last
+	SortAmount      Sort = "amount" // sats, lowest first; market price last
 	SortAmountDesc  Sort = "-amount"
 	SortExpiry      Sort = "expiry" // soonest first
 	SortExpiryDesc  Sort = "-expiry"
@@ -58,28 +58,28 @@ var sorts = map[Sort]struct {
 	SortExpiry: {byExpiry, false}, SortExpiryDesc: {byExpiry, true},
 }
 
-// Limits of a page.
+// Limits of the number of orders on a page.
 const (
 	DefaultLimit = 50
 	MaxLimit     = 500
 )
 
-// Span is a range of numbers, both ends included; nil is open.
+// Span is a range of numbers, both ends included. A nil end is open.
 type Span struct{ Min, Max *float64 }
 
 func (s Span) empty() bool { return s.Min == nil && s.Max == nil }
 
-// holds says whether x lies in the span; NaN lies in none.
+// holds reports whether x lies in the span. NaN lies in no span.
 func (s Span) holds(x float64) bool {
 	return !math.IsNaN(x) && (s.Min == nil || x >= *s.Min) && (s.Max == nil || x <= *s.Max)
 }
 
-// meets says whether the span and [lo, hi] have a number in common.
+// meets reports whether the span and [lo, hi] overlap.
 func (s Span) meets(lo, hi float64) bool {
 	return !math.IsNaN(lo) && (s.Min == nil || hi >= *s.Min) && (s.Max == nil || lo <= *s.Max)
 }
 
-// bounds gives both ends, infinite where there is none.
+// bounds returns both ends of the span, infinite if open.
 func (s Span) bounds() (lo, hi float64) {
 	lo, hi = math.Inf(-1), math.Inf(1)
 	if s.Min != nil {
@@ -91,33 +91,34 @@ func (s Span) bounds() (lo, hi float64) {
 	return lo, hi
 }
 
-// Query is one question to the index, from a URL or from a NIP-50 search.
-// Several values of one field mean any of them; several fields mean all.
+// Query is one query to the index, from a URL or a NIP-50 search. If a field has several
+// values, an order must have one of them. An order must meet all fields. The zero Query
+// matches the live pending orders.
 type Query struct {
-	Text       string // words that must all begin a word of the order's text
+	Text       string // words; each must be a prefix of a word of the order's text
 	Fiat       []string
 	Side       []mostro.Side
 	Status     []mostro.Status
-	Method     []string // words that must all begin a word of one payment method
+	Method     []string // words; each must be a prefix of a word of the same payment method
 	Platform   []string
 	Instance   []string // public keys in hex
 	Network    []string
-	Amount     Span // sats; orders at market price state none
-	FiatAmount Span // meets the order's range
+	Amount     Span // sats; an order at market price has no amount
+	FiatAmount Span // overlaps the order's range
 	Premium    Span // percent
 	Open       Openness
-	At         time.Time // the book as it was; zero: now
-	Sort       Sort      // "" is SortNewest
+	At         time.Time // time of the book; zero: now
+	Sort       Sort      // "" is SortTrusted
 	Limit      int       // 0 is DefaultLimit
-	Cursor     string    // next_cursor of the page before
-	Spam       bool      // what is in quarantine is wanted too
+	Cursor     string    // next_cursor of the previous page
+	Spam       bool      // orders of quarantined keys are included
 
-	asked        int         // bytes of q that were read
-	since, until uint32      // NIP-50: bounds of created_at; until 0 is none
-	hidden       *moderation // what is not shown; nil: everything is
+	asked        int         // bytes of q parsed so far
+	since, until uint32      // NIP-50: bounds of created_at; until 0 is no bound
+	hidden       *moderation // hidden keys and events; nil: nothing is hidden
 }
 
-// QueryError is a parameter that cannot be understood, and what would be.
+// QueryError is a parameter that cannot be parsed. Reason says which values are accepted.
 type QueryError struct {
 	Param  string
 	Reason string
@@ -125,8 +126,8 @@ type QueryError struct {
 
 func (e *QueryError) Error() string { return e.Param + ": " + e.Reason }
 
-// ParseQuery reads URL parameters. The first one that is unknown or wrong is
-// a *QueryError; an empty value is the same as none.
+// ParseQuery parses URL parameters. If a parameter is unknown or invalid, ParseQuery
+// returns a *QueryError for the first such parameter by name. An empty value is ignored.
 func ParseQuery(values url.Values) (Query, error) {
 	q := Query{}
 	names := make([]string, 0, len(values))
@@ -163,13 +164,13 @@ func ParseQuery(values url.Values) (Query, error) {
 	return q, nil
 }
 
-// maxValue bounds one parameter, maxValues the values of one field.
+// maxValue bounds the bytes of one parameter. maxValues bounds the values of one field.
 const (
 	maxValue  = 1024
 	maxValues = 100
 )
 
-// setText reads q.
+// setText parses the parameter q.
 func (q *Query) setText(value string) error {
 	if q.asked += len(value); q.asked > maxValue {
 		return fmt.Errorf("longer than %d bytes", maxValue)
@@ -215,7 +216,7 @@ func (q *Query) setLimit(value string) error {
 	return nil
 }
 
-// addAll adds values, which may be parted by commas.
+// addAll adds values, which may be separated by commas.
 func addAll[T comparable](to *[]T, value string, parse func(string) (T, error)) error {
 	for one := range strings.SplitSeq(value, ",") {
 		if one = strings.TrimSpace(one); one == "" {
@@ -236,7 +237,7 @@ func addAll[T comparable](to *[]T, value string, parse func(string) (T, error)) 
 	return nil
 }
 
-// ParsePubkey reads a public key in hex or as npub.
+// ParsePubkey parses a public key in hex or as npub, and returns it in hex.
 func ParsePubkey(s string) (string, error) {
 	if strings.HasPrefix(s, "npub1") {
 		if prefix, key, err := nip19.Decode(s); err == nil && prefix == "npub" {
@@ -261,8 +262,8 @@ func parseTime(s string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is not a time in unix seconds or RFC 3339", s)
 }
 
-// parse reads 100, 100-500, 100-, 100..500, ..500, -5--2, >100, >=100, <500
-// and <=500. "-2" is minus two.
+// parse parses 100, 100-500, 100-, 100..500, ..500, -5--2, >100, >=100, <500 and <=500.
+// "-2" is minus two.
 func (s *Span) parse(value string) error {
 	number := func(text string) (*float64, error) {
 		d, err := mostro.ParseDecimal(strings.TrimSpace(text))
@@ -292,7 +293,8 @@ func (s *Span) parse(value string) error {
 		lo, hi, _ := strings.Cut(value, "..")
 		err = s.ends(lo, hi, number)
 	case strings.LastIndexByte(value, '-') > 0:
-		// The dash that parts the ends is the first one behind a digit.
+		// The separator is the first dash behind the first character, which may be a
+		// minus sign.
 		at := strings.IndexByte(value[1:], '-') + 1
 		err = s.ends(value[:at], value[at+1:], number)
 	default:
@@ -327,7 +329,7 @@ func (s *Span) ends(lo, hi string, number func(string) (*float64, error)) (err e
 	return err
 }
 
-// setKey takes a pair of a search: the filters, and include. known is false for
+// setKey parses a key:value pair of a search: a filter, or include. known is false for
 // other keys.
 func (q *Query) setKey(key, value string) (known bool, err error) {
 	key = strings.ToLower(key)
@@ -341,9 +343,9 @@ func (q *Query) setKey(key, value string) (known bool, err error) {
 	return true, f.set(q, value)
 }
 
-// ParseSearch reads a NIP-50 search string: words, and key:value extensions
-// whose value may be quoted. Unknown keys are ignored, as NIP-50 asks; a known
-// key whose value makes no sense matches nothing, and none is true.
+// ParseSearch parses a NIP-50 search string: words, and key:value extensions whose value
+// may be quoted. Unknown keys are ignored, as NIP-50 requires. If a known key has an
+// invalid value, none is true and no event matches.
 func ParseSearch(search string) (q Query, none bool) {
 	q.Open = OpenAny
 	var text []string
@@ -357,7 +359,7 @@ func ParseSearch(search string) (q Query, none bool) {
 		if value == "" {
 			continue
 		}
-		if _, err := q.setKey(key, value); err != nil && !strings.EqualFold(key, "include") { // others may know other things to include
+		if _, err := q.setKey(key, value); err != nil && !strings.EqualFold(key, "include") { // other relays may define other values of include
 			none = true
 		}
 	}
@@ -365,8 +367,8 @@ func ParseSearch(search string) (q Query, none bool) {
 	return q, none
 }
 
-// ask reads the words of q, among which key:value pairs mean what they mean in a
-// NIP-50 search. A pair with another key is words like any other text.
+// ask parses the words of the parameter q. key:value pairs mean the same as in a NIP-50
+// search. If the key of a pair is unknown, the pair is searched as text.
 func (q *Query) ask(text string) error {
 	var rest []string
 	for _, token := range splitSearch(text) {
@@ -388,10 +390,10 @@ func (q *Query) ask(text string) error {
 
 type searchToken struct {
 	text   string
-	quoted bool // begins with a quote: words, whatever colons they hold
+	quoted bool // the token begins with a quote: it is text even if it contains a colon
 }
 
-// splitSearch parts a search string at spaces outside of double quotes.
+// splitSearch splits a search string at spaces outside double quotes.
 func splitSearch(s string) []searchToken {
 	if len(s) > words.MaxText {
 		s = s[:words.MaxText]
@@ -425,8 +427,8 @@ func splitSearch(s string) []searchToken {
 	return out
 }
 
-// mark is a position in a sorted list: the sort key and the order's Key, behind
-// the class where the list has classes.
+// mark is a position in a sorted list: the sort key and the order's Key. If the list is
+// sorted by class, the class comes first.
 type mark struct {
 	key   uint64
 	id    Key
@@ -447,14 +449,14 @@ func (q *Query) limit() int {
 	return min(q.Limit, MaxLimit)
 }
 
-// cursorAt makes the cursor that goes on behind m.
+// cursorAt returns the cursor of the page behind m.
 func (q *Query) cursorAt(m mark) string {
 	b := append(q.fingerprint(), m.class)
 	b = binary.BigEndian.AppendUint64(b, m.key)
 	return base64.RawURLEncoding.EncodeToString(append(b, m.id[:]...))
 }
 
-// after reads Cursor; nil where there is none.
+// after decodes Cursor, and returns nil if there is none.
 func (q *Query) after() (*mark, error) {
 	if q.Cursor == "" {
 		return nil, nil
@@ -468,8 +470,9 @@ func (q *Query) after() (*mark, error) {
 	return &mark{class: b[0], key: binary.BigEndian.Uint64(b[1:]), id: Key(b[9:])}, nil
 }
 
-// fingerprint tells the lists of different questions apart, whatever the length
-// of their pages and the operator's rules: a cursor of one is refused by others.
+// fingerprint returns a hash of the conditions and the sort of a query. A cursor contains
+// the fingerprint, so that a cursor of another query is refused. The length of the page
+// and the operator's rules are not hashed.
 func (q *Query) fingerprint() []byte {
 	asked := *q
 	asked.hidden = nil

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// eachHead calls fn with every order's packed record, which it must not keep.
+// eachHead calls fn with the packed record of every order. fn must not keep the slice.
 func eachHead(txn *badger.Txn, fn func(Key, []byte) error) error {
 	opt := badger.DefaultIteratorOptions
 	opt.Prefix = []byte{keyHead}
@@ -31,15 +31,15 @@ func eachHead(txn *badger.Txn, fn func(Key, []byte) error) error {
 	return nil
 }
 
-// eachRecord calls fn with every order, in no order. Reading and unpacking is
-// done by several goroutines; fn is called by the caller's.
+// eachRecord calls fn with every order, in no defined order. Several goroutines read and
+// unpack records. fn is called only by the caller's goroutine.
 func eachRecord(db *badger.DB, fn func(Key, *Record)) error {
 	const readers, many = 4, 256
 	type found struct {
 		key Key
 		r   *Record
 	}
-	parts := make(chan []found, readers) // a full one makes readers wait
+	parts := make(chan []found, readers) // if the channel is full, readers wait
 	g, ctx := errgroup.WithContext(context.Background())
 	for i := range readers {
 		g.Go(func() error {
@@ -56,7 +56,7 @@ func eachRecord(db *badger.DB, fn func(Key, *Record)) error {
 			err := db.View(func(txn *badger.Txn) error {
 				it := txn.NewIterator(badger.DefaultIteratorOptions)
 				defer it.Close()
-				end := 256 / readers * (i + 1) // of the first byte of keys
+				end := 256 / readers * (i + 1) // end of the range of the first byte of keys
 				for it.Seek([]byte{keyHead, byte(256 / readers * i)}); it.ValidForPrefix([]byte{keyHead}); it.Next() {
 					k := Key(it.Item().Key()[1:])
 					if int(k[0]) >= end {
@@ -114,7 +114,7 @@ func olderVersions(txn *badger.Txn, k Key) ([]*Version, error) {
 	return out, nil
 }
 
-// record gives an order as of now; mostro.ErrNotFound when there is none.
+// record returns the newest state of an order, or mostro.ErrNotFound if there is none.
 func (b *book) record(k Key) (*Record, error) {
 	records, err := b.records([]Key{k})
 	if err == nil && records[0] == nil {
@@ -126,8 +126,8 @@ func (b *book) record(k Key) (*Record, error) {
 	return records[0], nil
 }
 
-// records gives many, nil for those that are not there or were withdrawn. They
-// are shared, and not to be changed.
+// records returns the orders of keys, with nil for an order that does not exist or was
+// withdrawn. Records are shared and must not be changed.
 func (b *book) records(keys []Key) ([]*Record, error) {
 	out, missing, changes := b.recent.get(keys)
 	if missing == 0 {
@@ -151,7 +151,7 @@ func (b *book) records(keys []Key) ([]*Record, error) {
 	return out, nil
 }
 
-// read is records, from the store.
+// read is records without the cache.
 func (b *book) read(keys []Key) ([]*Record, error) {
 	out := make([]*Record, len(keys))
 	err := b.view(func(txn *badger.Txn) error {
@@ -178,7 +178,7 @@ func (b *book) read(keys []Key) ([]*Record, error) {
 	return out, err
 }
 
-// history gives all versions of an order, oldest first.
+// history returns all versions of an order, oldest first.
 func (b *book) history(k Key) ([]*Version, error) {
 	var out []*Version
 	err := b.view(func(txn *badger.Txn) error {
@@ -201,9 +201,9 @@ func (b *book) history(k Key) ([]*Version, error) {
 	return out, err
 }
 
-// historyPage returns up to limit versions of an order, oldest first: the newest
-// of those behind a cursor, "" from the newest of all. next is the cursor of
-// the older ones, "" when there are none.
+// historyPage returns up to limit versions of an order, oldest first: the newest ones
+// before cursor, or the newest of all if cursor is "". next is the cursor of the older
+// versions, or "" if there are none.
 func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, next string, err error) {
 	err = b.view(func(txn *badger.Txn) error {
 		prefix := append([]byte{keyOlder}, k[:]...)
@@ -254,7 +254,7 @@ func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, nex
 	return out, next, err
 }
 
-// affected gives the addresses that the deletion at seq changed.
+// affected returns the addresses that the deletion at seq changed.
 func (b *book) affected(seq uint64) (addresses []string, err error) {
 	err = b.view(func(txn *badger.Txn) error {
 		raw, err := get(txn, affectedKey(seq))
@@ -269,8 +269,8 @@ func (b *book) affected(seq uint64) (addresses []string, err error) {
 	return addresses, err
 }
 
-// digest is a hash over all that the book says: equal for equal logs,
-// whatever restarts lay between.
+// digest returns a hash over the content of the book. Equal logs return equal digests,
+// regardless of restarts.
 func (b *book) digest() (string, error) {
 	sum := sha256.New()
 	err := b.view(func(txn *badger.Txn) error {
@@ -278,9 +278,9 @@ func (b *book) digest() (string, error) {
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
 			key := it.Item().Key()
-			// What depends on when the book grew: its name, names of events that
-			// were deleted since, and notes for search
-			// about events that a later growth never sees.
+			// Keys that depend on the time at which the book was built are left out: its
+			// mark, the names of events that were deleted later, and the notes for search
+			// about events that a later rebuild cannot read.
 			if slices.Equal(key, metaKey("mark")) || key[0] == keyAffected || key[0] == keyNames {
 				continue
 			}
@@ -297,8 +297,8 @@ func (b *book) digest() (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
-// check proves that the column store and the authors' sums are what a new load would
-// make of the book.
+// check returns an error if the column store or the sums of the authors differ from those
+// that a new load of the book makes.
 func (b *book) check() error {
 	now := b.now()
 	held, authors := b.live.Load(), b.authors.Load()

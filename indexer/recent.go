@@ -2,20 +2,20 @@ package indexer
 
 import "sync"
 
-// recent keeps the records that were asked for last, unpacked: the first pages
-// of a book are most of what is asked of it. Records in it are shared, and not
-// changed.
+// recent is a cache of the records read last, in unpacked form. Most queries ask for the
+// first pages of a book. Records in the cache are shared and must not be changed.
 type recent struct {
 	mu       sync.Mutex
-	changes  uint64 // times that records were dropped
+	changes  uint64 // calls of drop and clear so far
 	now, was map[Key]*Record
 }
 
-// recentRecords bounds each of the two halves: when one is full, the other,
-// unasked for since, is forgotten.
+// recentRecords bounds each of the two generations. If the newer one is full, the older
+// one, unused since, is dropped.
 const recentRecords = 4096
 
-// get gives those that are held, nil for the others, and what put asks for.
+// get returns the cached records, nil for a record that is not cached, with the number of
+// those, and the count of changes that put takes.
 func (c *recent) get(keys []Key) (out []*Record, missing int, changes uint64) {
 	out = make([]*Record, len(keys))
 	c.mu.Lock()
@@ -41,8 +41,8 @@ func (c *recent) keep(k Key, r *Record) {
 	c.now[k] = r
 }
 
-// put keeps records that were read since get gave changes, unless any record
-// has changed meanwhile.
+// put caches records read from the store. If any record has changed since get returned
+// changes, put does nothing, because the records may be out of date.
 func (c *recent) put(keys []Key, records []*Record, changes uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,7 +56,7 @@ func (c *recent) put(keys []Key, records []*Record, changes uint64) {
 	}
 }
 
-// drop forgets records that have changed.
+// drop removes changed records from the cache.
 func (c *recent) drop(changed map[Key]*Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,7 +67,7 @@ func (c *recent) drop(changed map[Key]*Record) {
 	}
 }
 
-// clear forgets all.
+// clear empties the cache.
 func (c *recent) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

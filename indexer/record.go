@@ -14,30 +14,29 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Version is one version of an order: what its event says, and what we
-// witnessed of its arrival.
+// Version is one version of an order: the content of its event, and the circumstances of
+// its arrival at this relay.
 type Version struct {
 	Seq        uint64
 	ReceivedAt time.Time
 	Source     mostro.Source
-	Archived   bool // history when it arrived; never served live
-	// Withdrawn is an event at an order's address that is no order: the
-	// order it replaced is not on offer any more.
+	Archived   bool // history when it arrived; the relay never served it live
+	// Withdrawn is set if an event at the address of an order is not an order. The order
+	// that the event replaced is no longer on offer.
 	Withdrawn bool
 	Order     mostro.Order
 }
 
-// Record is an order as the book holds it: its newest version, and what its
-// versions add up to.
+// Record is an order in the book: its newest version, and the sums over its versions.
 type Record struct {
 	Version
-	FirstSeenAt time.Time // when we received its first version
+	FirstSeenAt time.Time // time at which this relay received the first version
 	Versions    int
 }
 
-// Key is the identity of an order inside the book: the first half of the
-// SHA-256 of its address, "38383:<pubkey>:<d>". An address may be long and is
-// the author's choice; no author can make two that meet here.
+// Key is the identity of an order in the book: the first half of the SHA-256 of its
+// address, "38383:<pubkey>:<d>". An address may be long and its d is chosen by the
+// author. No author can find two addresses with the same Key.
 type Key [16]byte
 
 func keyOf(address string) Key {
@@ -47,7 +46,7 @@ func keyOf(address string) Key {
 
 func addressOf(pubkey, d string) string { return "38383:" + pubkey + ":" + d }
 
-// newer says whether version a replaces version b (NIP-01).
+// newer reports whether version a replaces version b (NIP-01).
 func newer(a, b *Version) bool {
 	if a.Order.CreatedAt != b.Order.CreatedAt {
 		return a.Order.CreatedAt > b.Order.CreatedAt
@@ -55,12 +54,11 @@ func newer(a, b *Version) bool {
 	return a.Order.EventID < b.Order.EventID
 }
 
-// never is the deadline of what does not expire.
+// never is the deadline of an order that does not expire.
 const never = math.MaxUint32
 
-// endsAt is the second at which a version stops being on offer or, once it is
-// not pending, stops being served: the end of its take window, or its NIP-40
-// expiration.
+// endsAt returns the unix second at which a version is no longer on offer or, if it is
+// not pending, is no longer served: the end of its take window, or its NIP-40 expiration.
 func (v *Version) endsAt() uint32 {
 	end := v.Order.Expiration
 	if v.Order.Status == mostro.StatusPending && v.Order.ExpiresAt > 0 && (end == 0 || v.Order.ExpiresAt < end) {
@@ -72,15 +70,15 @@ func (v *Version) endsAt() uint32 {
 	return uint32(end)
 }
 
-// Ends returns the time at which a version stops being on offer or, once it is not
-// pending, stops being served. ok is false if it does not expire.
+// Ends returns the time at which a version is no longer on offer or, if it is not
+// pending, is no longer served. ok is false if the version does not expire.
 func (v *Version) Ends() (t time.Time, ok bool) {
 	end := v.endsAt()
 	return time.Unix(int64(end), 0), end != never
 }
 
-// deadline is the second at which a version leaves the live book; 0 when it
-// was never in it.
+// deadline returns the unix second at which a version leaves the live book, or 0 if the
+// version was never live.
 func (v *Version) deadline() uint32 {
 	if v.Archived || v.Withdrawn {
 		return 0
@@ -92,13 +90,14 @@ func (v *Version) liveAt(now time.Time) bool {
 	return v.deadline() == never || int64(v.deadline()) > now.Unix()
 }
 
-// recordFormat is bumped when the encoding below changes; the book of another
-// format is rebuilt.
+// recordFormat is incremented when the encoding below changes. A book of another format
+// is rebuilt.
 const recordFormat = 2
 
 var errRecord = errors.New("damaged record")
 
-// pack writes a record: fixed order, lengths before texts.
+// pack appends the encoding of a record to dst: fields in a fixed order, a length before
+// each text.
 func (r *Record) pack(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, r.deadline())
 	dst = binary.AppendVarint(dst, r.FirstSeenAt.UnixMilli())
@@ -190,16 +189,15 @@ func (v *Version) pack(dst []byte) []byte {
 	return dst
 }
 
-// appendHex writes 64 hex digits as 32 bytes. The relay admits no other ids
-// and keys.
+// appendHex appends 64 hex digits as 32 bytes. The relay refuses other ids and keys.
 func appendHex(dst []byte, s string) []byte {
 	var raw [32]byte
 	hex.Decode(raw[:], []byte(s)) //nolint:errcheck // what is no hex was refused before it was logged
 	return append(dst, raw[:]...)
 }
 
-// unpacker reads what pack wrote. After the first damage everything reads as
-// zero and damaged stays set.
+// unpacker reads the encoding of pack. After the first error, damaged is set and all
+// reads return zero values.
 type unpacker struct {
 	rest    []byte
 	damaged bool
@@ -289,7 +287,7 @@ func (u *unpacker) texts() []string {
 
 func unpackRecord(b []byte) (*Record, error) {
 	u := &unpacker{rest: b}
-	u.bytes(4) // the deadline, for those who read no further
+	u.bytes(4) // the deadline; readers of the deadline alone stop here
 	r := &Record{FirstSeenAt: time.UnixMilli(u.varint()).UTC(), Versions: int(u.uvarint())}
 	u.version(&r.Version)
 	if u.damaged || len(u.rest) > 0 {
@@ -347,24 +345,24 @@ func (u *unpacker) version(v *Version) {
 	o.Link, o.Description = u.text(), u.text()
 }
 
-// Keys of book/. The first byte names the keyspace.
+// Keys of book/. The first byte is the keyspace.
 const (
 	keyMeta     = 'm' // name -> value
 	keyHead     = 'h' // order key -> record with the newest version
-	keyOlder    = 'v' // order key, created_at, inverted id -> an older version; the last is the newest of them
+	keyOlder    = 'v' // order key, created_at, inverted id -> an older version; the newest sorts last
 	keyByID     = 'e' // event id -> order key, for deletions by id
 	keyNoID     = 't' // event id, author -> deleted by that author
-	keyNoAddr   = 'u' // order key -> its author deleted it, up to this created_at
-	keyAuthor   = 'i' // pubkey -> what an author says of itself
+	keyNoAddr   = 'u' // order key -> created_at up to which its author deleted it
+	keyAuthor   = 'i' // pubkey -> authorRecord
 	keyDispute  = 'd' // dispute key -> newest state
-	keyNames    = 'n' // pubkey -> the names that it goes by
-	keyAffected = 'x' // seq of a deletion -> the addresses that it changed
+	keyNames    = 'n' // pubkey -> names that the key uses
+	keyAffected = 'x' // seq of a deletion -> addresses that the deletion changed
 )
 
 func headKey(k Key) []byte { return append([]byte{keyHead}, k[:]...) }
 
-// olderKey sorts the versions of an order from oldest to newest: by
-// created_at, and of equal ones the lowest id last.
+// olderKey returns a key that sorts the versions of an order from oldest to newest: by
+// created_at, and among equal ones the lowest id last.
 func olderKey(k Key, o *mostro.Order) []byte {
 	out := append([]byte{keyOlder}, k[:]...)
 	out = binary.BigEndian.AppendUint64(out, uint64(o.CreatedAt))
@@ -385,7 +383,8 @@ func idKey(space byte, id string, more ...string) []byte {
 
 func metaKey(name string) []byte { return append([]byte{keyMeta}, name...) }
 
-// splitAddress takes "38383:<pubkey>:<d>" apart.
+// splitAddress splits "38383:<pubkey>:<d>". splitAddress returns an error if the address
+// is not that of an order.
 func splitAddress(address string) (pubkey, d string, err error) {
 	kind, rest, ok := strings.Cut(address, ":")
 	pubkey, d, ok2 := strings.Cut(rest, ":")
@@ -397,7 +396,7 @@ func splitAddress(address string) (pubkey, d string, err error) {
 
 func hexOf(b []byte) string { return hex.EncodeToString(b) }
 
-// timeValue and readTime are how tombstones hold a created_at.
+// timeValue and readTime encode and decode the created_at in a tombstone.
 func timeValue(t nostr.Timestamp) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(max(0, t)))
 }

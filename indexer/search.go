@@ -24,12 +24,12 @@ import (
 	"github.com/mostrodex/mostrodex/indexer/words"
 )
 
-// The fields of a search document. A live order has none but the first, and no
-// document at all where it describes nothing: what else is asked of it the
-// column store answers. An order that is not live has all others.
+// Fields of a search document. A live order has only fieldDescription, and no document if
+// it has no description: the column store answers all other conditions for live orders.
+// An order that is not live has all other fields.
 const (
 	fieldDescription = "w" // folded words of the description, each once
-	fieldText        = "t" // folded words of all that an order is found by
+	fieldText        = "t" // folded words by which the order is found
 	fieldFiat        = "f"
 	fieldAuthor      = "a"
 	fieldGone        = "g" // "1"
@@ -37,12 +37,12 @@ const (
 	fieldSide        = "k"
 	fieldPlatform    = "p"
 	fieldNetwork     = "n"
-	fieldMethod      = "m" // folded, whole
+	fieldMethod      = "m" // folded, as one term
 	fieldFiatMin     = "lo"
 	fieldFiatMax     = "hi"
-	fieldKey         = "id" // the order's Key: breaks ties as the column store does
-	// Values to sort and to take ranges of, as 16 hex digits of their sort
-	// key: one term a value, where Bleve's numbers would cost sixteen.
+	fieldKey         = "id" // the order's Key, which breaks ties as in the column store
+	// Values for sorting and ranges, as 16 hex digits of the sort key. Each value is one
+	// term; a numeric field of Bleve would use sixteen terms.
 	fieldCreated = "sc"
 	fieldPremium = "sp"
 	fieldAmount  = "sa"
@@ -51,30 +51,32 @@ const (
 
 var sortFields = [numOrders]string{byCreated: fieldCreated, byPremium: fieldPremium, byAmount: fieldAmount, byExpiry: fieldExpiry}
 
-// Options of fields: never stored, no positions, no frequencies. What is
-// sorted or counted keeps its values by document.
+// Options of fields: no stored values, no positions, no frequencies. Fields that are
+// sorted or counted have doc values.
 const (
 	lean    = index.IndexField | index.SkipFreqNorm
 	counted = lean | index.DocValues
 )
 
-// searchFormat is bumped when fields change; an index of another format is
+// searchFormat is incremented when the fields change. An index of another format is
 // rebuilt.
 const searchFormat = "3"
 
-// searchIndex is the Bleve index in dir/search. One goroutine writes, any
-// number read. It is disposable: its cursor rides in the batches, so whatever
-// a crash takes away is read from the log again.
+// searchIndex is the Bleve index in dir/search. One goroutine writes; any number of
+// goroutines read. The index is disposable. The cursor is committed in the same batches
+// as the documents. If a crash loses the last batches, search reads the entries from the
+// log again.
 type searchIndex struct {
 	dir  string
-	life sync.RWMutex // held for reading by whoever uses idx; for writing to replace it
+	life sync.RWMutex // read-locked while idx is used; write-locked while idx is replaced
 	idx  bleve.Index
 
 	state  searchState   // as of the last batch; owned by the writer
-	cursor atomic.Uint64 // state.cursor, for anyone
+	cursor atomic.Uint64 // copy of state.cursor for other goroutines
 }
 
-// oneWorker keeps Bleve to one thread of analysis: ingest comes first.
+// oneWorker limits Bleve to one analysis thread, so that indexing text does not slow down
+// ingest.
 var oneWorker = sync.OnceFunc(func() { bleve.Config.SetAnalysisQueueSize(1) })
 
 func openSearch(dir string) (*searchIndex, error) {
@@ -83,7 +85,7 @@ func openSearch(dir string) (*searchIndex, error) {
 	return s, s.open()
 }
 
-var runtimeConfig = map[string]any{"unsafe_batch": true} // a batch need not be on disk when it returns
+var runtimeConfig = map[string]any{"unsafe_batch": true} // Batch may return before its data is on disk
 
 func (s *searchIndex) open() error {
 	idx, err := bleve.OpenUsing(s.dir, runtimeConfig)
@@ -119,7 +121,8 @@ func (s *searchIndex) readState() error {
 	return nil
 }
 
-// leanMapping maps nothing: documents come with their fields made.
+// leanMapping returns a mapping of no fields, because searchDoc.fill makes the fields of
+// each document.
 func leanMapping() *mapping.IndexMappingImpl {
 	m := bleve.NewIndexMapping()
 	m.DefaultMapping = bleve.NewDocumentDisabledMapping()
@@ -137,18 +140,18 @@ func (s *searchIndex) close() error {
 	return err
 }
 
-// reset deletes the index and begins a new one.
+// reset deletes the index and creates an empty one.
 func (s *searchIndex) reset() error {
 	s.life.Lock()
 	defer s.life.Unlock()
 	return s.replace(func() error { return nil })
 }
 
-// replace closes and deletes the index, lets put bring another and opens that.
+// replace closes and deletes the index, calls put to install another one, and opens it.
 // The caller holds life.
 func (s *searchIndex) replace(put func() error) error {
 	if s.idx != nil {
-		s.idx.Close() // its state is thrown away
+		s.idx.Close() // the index is deleted next
 		s.idx = nil
 	}
 	if err := os.RemoveAll(s.dir); err != nil {
@@ -160,10 +163,10 @@ func (s *searchIndex) replace(put func() error) error {
 	return s.open()
 }
 
-// spaced takes words apart that were joined by spaces.
+// spaced is an analyzer that splits text at single spaces.
 type spaced struct{}
 
-// Analyze gives one token a word.
+// Analyze returns one token per word.
 func (spaced) Analyze(b []byte) analysis.TokenStream {
 	var out analysis.TokenStream
 	pos := 1
@@ -178,7 +181,7 @@ func (spaced) Analyze(b []byte) analysis.TokenStream {
 	return out
 }
 
-// fill makes the fields of a document.
+// fill adds the fields of the order to a document.
 func (d *searchDoc) fill(doc *document.Document) {
 	o := &d.v.Order
 	add := func(field, value string, options index.FieldIndexingOptions) {
@@ -220,7 +223,7 @@ func (d *searchDoc) fill(doc *document.Document) {
 	}
 }
 
-// write puts documents and the state into the index in one batch.
+// write commits documents and the state in one batch.
 func (s *searchIndex) write(docs []searchDoc, st searchState) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -249,10 +252,10 @@ func (s *searchIndex) write(docs []searchDoc, st searchState) error {
 	return nil
 }
 
-// builderMapping hands documents that are made already to Bleve's builder.
+// builderMapping passes documents to Bleve's builder whose fields fill makes.
 type builderMapping struct{ *mapping.IndexMappingImpl }
 
-// MapDocument takes a *searchDoc.
+// MapDocument fills the document from a *searchDoc.
 func (builderMapping) MapDocument(doc *document.Document, data any) error {
 	d, ok := data.(*searchDoc)
 	if !ok {
@@ -262,8 +265,8 @@ func (builderMapping) MapDocument(doc *document.Document, data any) error {
 	return nil
 }
 
-// build replaces the index by one made offline: docs calls add once for each
-// order. The index answers nothing until it is done.
+// build replaces the index by an index built offline. docs must call add once for each
+// order. Queries use the old index until build has finished.
 func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searchState) error {
 	next := s.dir + ".new"
 	if err := os.RemoveAll(next); err != nil {
@@ -288,9 +291,9 @@ func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searc
 		return b.Index(d.address, &d)
 	})
 	if err != nil {
-		return err // the builder's files go with parts
+		return err // the builder's files are deleted with parts
 	}
-	if n > 0 { // the builder cannot close without a document
+	if n > 0 { // the builder cannot be closed without a document
 		if err := b.Close(); err != nil {
 			return fmt.Errorf("build search: %w", err)
 		}
@@ -309,8 +312,8 @@ func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searc
 	return s.write(nil, st)
 }
 
-// wordQuery is the Bleve query for words: each must begin a word of the text,
-// or name the currency, or the instance.
+// wordQuery returns the Bleve queries of words. Each word must be a prefix of a word of
+// the text, or stand for the currency or the instance.
 func wordQuery(all []word) []query.Query {
 	var out []query.Query
 	for _, w := range all {
@@ -328,7 +331,8 @@ func wordQuery(all []word) []query.Query {
 	return out
 }
 
-// descriptionHits returns the live orders one of whose description's words begins with w.
+// descriptionHits returns the live orders whose description has a word that begins with
+// w.
 func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []descriptionHit, err error) {
 	err = s.read(func(reader index.IndexReader) error {
 		return eachPosting(ctx, reader, fieldDescription, w, func(term, id string) {
@@ -338,7 +342,7 @@ func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []des
 	return hits, err
 }
 
-// read runs fn over the index as it is now.
+// read calls fn with a reader of the current index.
 func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -357,8 +361,8 @@ func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 	return fn(reader)
 }
 
-// past answers a query over the orders that are not live: a page of hits
-// behind after, the exact number of all, and their facets.
+// past returns the orders that match q and are not live: a page of hits behind after, the
+// exact total, and the facets.
 func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mark, limit int) (hits []hit, total int, facets Facets, err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -429,8 +433,8 @@ func termOf(field, value string) query.Query {
 	return t
 }
 
-// conditions are the Bleve queries for all of q but its words; nil when
-// nothing can match.
+// conditions returns the Bleve queries of all conditions of q except its words, or nil if
+// no order can match.
 func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
 	must := []query.Query{termOf(fieldGone, "1")}
 	for _, f := range filters {
@@ -462,8 +466,7 @@ func (c *condition) query() query.Query {
 	return query.NewDisjunctionQuery(any)
 }
 
-// methodsLike gives the whole methods of past orders that match what was
-// asked.
+// methodsLike returns the payment methods of past orders that match one of asks.
 func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 	dict, err := s.idx.FieldDict(fieldMethod)
 	if err != nil {
@@ -492,7 +495,7 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 	}
 }
 
-// docs is the number of documents.
+// docs returns the number of documents.
 func (s *searchIndex) docs() (uint64, error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -502,10 +505,10 @@ func (s *searchIndex) docs() (uint64, error) {
 	return s.idx.DocCount()
 }
 
-// digest is a hash over every posting of every field: equal for indexes that
-// answer alike.
+// digest returns a hash over every posting of every field. Indexes with the same postings
+// return the same digest.
 func (s *searchIndex) digest(ctx context.Context) (text string, err error) {
-	var sum [4]uint64 // postings come in the order of segments: their hashes are added up
+	var sum [4]uint64 // the order of postings depends on the segments, so the hashes are summed
 	err = s.read(func(reader index.IndexReader) error {
 		fields, err := reader.Fields()
 		if err != nil {
@@ -526,8 +529,8 @@ func (s *searchIndex) digest(ctx context.Context) (text string, err error) {
 	return fmt.Sprintf("%016x%016x%016x%016x", sum[0], sum[1], sum[2], sum[3]), err
 }
 
-// eachPosting calls fn with the documents of every term of a field that begins
-// with prefix.
+// eachPosting calls fn with each document of every term of a field that begins with
+// prefix.
 func eachPosting(ctx context.Context, reader index.IndexReader, field, prefix string, fn func(term, id string)) (err error) {
 	dict, err := reader.FieldDictPrefix(field, []byte(prefix))
 	if err != nil {

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// searchState says how far a search index has come.
+// searchState is the progress of a search index.
 type searchState struct {
-	cursor uint64 // position in the log
+	cursor uint64 // last log position that the index covers
 	swept  int64  // unix time up to which expired orders were rewritten as gone
-	mark   string // of the book it was made from
+	mark   string // mark of the book that the index was made from
 }
 
 func (st searchState) value() []byte {
@@ -19,7 +19,8 @@ func (st searchState) value() []byte {
 	return append(binary.BigEndian.AppendUint64(b, uint64(st.swept)), st.mark...)
 }
 
-// searchDoc is what search is told of one order. A nil order is deleted.
+// searchDoc is the input of search for one order. If v is nil, the document of the order
+// is deleted.
 type searchDoc struct {
 	address string
 	key     Key
@@ -47,15 +48,15 @@ func textOf(all []string) string {
 	return b.String()
 }
 
-// maxWords bounds the words of one order that are indexed.
+// maxWords bounds the indexed words of one order.
 const maxWords = 512
 
 func hexKey(key uint64) string { return fmt.Sprintf("%016x", key) }
 
-// noStatus stands for a status that no dialect explains.
+// noStatus is the indexed term for a status that no dialect explains.
 const noStatus = "-"
 
-// highest is above every sort key in use.
+// highest is a term above every sort key in use.
 const highest = "ffffffffffffffff"
 
 func satsCeil(f float64) uint64 {

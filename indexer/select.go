@@ -14,29 +14,29 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Facets counts the results of a query by value. Orders that do not state a
-// value are in none of its counts.
+// Facets counts the results of a query by value. If an order does not state a value, it
+// is not counted in that facet.
 type Facets struct {
 	Fiat     map[string]int `json:"fiat"`
 	Side     map[string]int `json:"side"`
 	Status   map[string]int `json:"status"`
 	Platform map[string]int `json:"platform"`
-	Method   map[string]int `json:"method"` // folded names; the most frequent only
+	Method   map[string]int `json:"method"` // folded names; only the most frequent
 }
 
-// maxMethodFacets bounds Facets.Method, maxFacets the currencies and platforms:
-// their names are what publishers write.
+// maxMethodFacets bounds Facets.Method. maxFacets bounds the currencies and platforms,
+// because publishers can write any value.
 const (
 	maxMethodFacets = 100
 	maxFacets       = 300
 )
 
-// hit is one order of an answer.
+// hit is one order of a result.
 type hit struct {
 	mark
 }
 
-// wantedStatuses are the statuses that a query takes from among live orders.
+// wantedStatuses returns the statuses of the live orders that a query selects.
 func (q *Query) wantedStatuses() []mostro.Status {
 	want := q.Status
 	switch {
@@ -51,12 +51,12 @@ func (q *Query) wantedStatuses() []mostro.Status {
 	return want
 }
 
-// selection is a set of slots: a bitmap, or where ranges were looked at a
-// list. The bitmap may be the column store's own and is not changed.
+// selection is a set of slots: a bitmap, or a list if ranges were checked. The bitmap may
+// belong to the column store and must not be changed.
 type selection struct {
 	bits  *roaring.Bitmap
 	list  []uint32
-	whole int // status code + 1 where bits are all orders of one status
+	whole int // status code + 1 if bits are all orders of one status, else 0
 }
 
 func (sel *selection) size() int {
@@ -74,8 +74,8 @@ func (sel *selection) has(slot uint32) bool {
 	return ok
 }
 
-// chunks calls fn with every slot, ascending, some hundred at a time, in a
-// buffer that fn may overwrite.
+// chunks calls fn with all slots, ascending, up to 1024 at a time, in a buffer that fn
+// may overwrite.
 func (sel *selection) chunks(fn func([]uint32)) {
 	var buf [1024]uint32
 	if sel.bits == nil {
@@ -93,7 +93,7 @@ func (sel *selection) chunks(fn func([]uint32)) {
 	}
 }
 
-// each calls fn for every slot, ascending.
+// each calls fn with every slot, ascending.
 func (sel *selection) each(fn func(uint32)) {
 	sel.chunks(func(slots []uint32) {
 		for _, slot := range slots {
@@ -102,8 +102,8 @@ func (sel *selection) each(fn func(uint32)) {
 	})
 }
 
-// choose gives the live orders that q asks for; text, where not nil, are the
-// slots whose text matches. The caller holds mu.
+// choose returns the live orders that match q. If text is not nil, it holds the slots
+// whose text matches. The caller holds mu.
 func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 	want := q.wantedStatuses()
 	var sets []*roaring.Bitmap
@@ -144,10 +144,11 @@ func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 	return s.narrow(q, sel)
 }
 
-// manySlots is from where on a selection is narrowed as a bitmap. Tests lower it.
+// manySlots is the size above which a narrowed selection is built as a bitmap. Tests
+// lower manySlots.
 var manySlots = 1 << 14
 
-// narrow drops what is outside of the ranges of q.
+// narrow removes the orders outside the ranges of q.
 func (s *columnStore) narrow(q *Query, sel selection) selection {
 	var steps []func([]uint32) []uint32
 	for _, f := range filters {
@@ -162,7 +163,7 @@ func (s *columnStore) narrow(q *Query, sel selection) selection {
 		return sel
 	}
 	var list []uint32
-	var dense []uint64 // for many: asked for one by one, a bitmap is quicker than a list
+	var dense []uint64 // for many slots, a bitmap answers lookups of single slots faster than a list
 	if sel.size() > manySlots {
 		dense = make([]uint64, (len(s.ids)+63)/64)
 	}
@@ -184,8 +185,8 @@ func (s *columnStore) narrow(q *Query, sel selection) selection {
 	return selection{list: list}
 }
 
-// createdWithin drops the slots of orders that were signed at another time; until
-// 0 has no end.
+// createdWithin returns a function that removes slots of orders with a created_at outside
+// the bounds. If until is 0, there is no upper bound.
 func (s *columnStore) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
 	if until == 0 {
 		until = math.MaxUint32
@@ -202,7 +203,8 @@ func (s *columnStore) createdWithin(since, until uint32) func(slots []uint32) []
 	}
 }
 
-// union may be one of the bitmaps that it is given.
+// union returns the union of bitmaps. The result may be one of the bitmaps in all and
+// must not be changed.
 func union(all []*roaring.Bitmap) *roaring.Bitmap {
 	switch len(all) {
 	case 0:
@@ -213,7 +215,7 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 	if len(all) < 64 {
 		return roaring.FastOr(all...)
 	}
-	// Thousands of small ones, such as rare values make, are quicker one by one.
+	// Thousands of small bitmaps, as rare values make, are merged faster slot by slot.
 	var few []uint32
 	var many []*roaring.Bitmap
 	for _, b := range all {
@@ -232,7 +234,7 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 	return out
 }
 
-// withMethods are the slots with a method that matches one of the asked.
+// withMethods returns the slots with a payment method that matches one of asks.
 func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 	var all []*roaring.Bitmap
 	for _, ask := range asks {
@@ -243,7 +245,8 @@ func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 	return union(all)
 }
 
-// mayHold is a cheap no for most names.
+// mayHold returns false if a name cannot match. The check is cheap and excludes most
+// names.
 func mayHold(folded string, wanted []string) bool {
 	for _, w := range wanted {
 		if !strings.Contains(folded, w) {
@@ -253,15 +256,15 @@ func mayHold(folded string, wanted []string) bool {
 	return true
 }
 
-// page gives up to limit orders of a selection in the query's order, behind
-// its cursor. The caller holds mu.
+// page returns up to limit orders of a selection, sorted as the query asks, behind its
+// cursor. The caller holds mu.
 func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []hit {
 	how := sorts[q.sort()]
 	n := sel.size()
 	if n == 0 {
 		return nil
 	}
-	// Walking the order pays where the selection is dense in it.
+	// A walk along the sorted list is faster if the selection is dense.
 	if total := s.orders[how.order].Size; n > 2048 && n/limit > total/n {
 		if hits, ok := s.walk(q, sel, after, limit, 8*limit*(total/n+1)); ok {
 			return hits
@@ -270,7 +273,7 @@ func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []hi
 	return s.pick(q, sel, after, limit)
 }
 
-// behind says whether a comes after b in the query's order.
+// behind reports whether a sorts after b in the query's sort order.
 func behind(descending bool, a, b mark) bool {
 	if (a.key == unknownKey) != (b.key == unknownKey) {
 		return a.key == unknownKey
@@ -284,8 +287,8 @@ func behind(descending bool, a, b mark) bool {
 	return false
 }
 
-// walk goes along the sorted order and takes what is selected; it gives up,
-// with false, after too many steps.
+// walk collects selected orders along the sorted list. If walk needs more than steps, it
+// returns false.
 func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps int) ([]hit, bool) {
 	how := sorts[q.sort()]
 	order := &s.orders[how.order]
@@ -343,12 +346,13 @@ func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps in
 	return hits, ok
 }
 
-// pick looks at every selected order and keeps the best.
+// pick reads every selected order and keeps the first ones in the sort order.
 func (s *columnStore) pick(q *Query, sel selection, after *mark, limit int) []hit {
 	how := sorts[q.sort()]
 	best := make([]hit, 0, limit+1)
 	sel.each(func(slot uint32) {
-		// The key decides of most; the order's own Key lies elsewhere in memory.
+		// The sort key decides most comparisons. The order's Key is in another column, so
+		// it is read only if needed.
 		m := mark{key: s.keyAt(how.order, slot)}
 		if len(best) == limit && m.key != best[limit-1].key && behind(how.descending, m, best[limit-1].mark) {
 			return
@@ -419,7 +423,8 @@ func (s *columnStore) facets(sel selection) Facets {
 	return out
 }
 
-// wholeFacets are kept up to date, not counted.
+// wholeFacets returns the facets of all orders of a status from counts that are updated
+// with each change.
 func (s *columnStore) wholeFacets(status uint8) Facets {
 	out := newFacets()
 	for _, f := range []struct {
@@ -436,8 +441,9 @@ func (s *columnStore) wholeFacets(status uint8) Facets {
 	return out
 }
 
-// top puts the most frequent values into a facet, as trimFacet would leave
-// them. There may be very many that occur once.
+// top adds the most frequent values to a facet, the same values that trimFacet would
+// leave. Very many values may occur only once, so top never holds more than limit of
+// them.
 func (d *dict) top(to map[string]int, limit int, counted func(id int) int) {
 	type named struct{ id, n int }
 	best := make([]named, 0, limit+1)
@@ -467,7 +473,8 @@ func count(to map[string]int, name string, n int) {
 	}
 }
 
-// trimFacet leaves the most frequent values, of equal ones the first by name.
+// trimFacet leaves only the most frequent values, and among equal counts the first by
+// name.
 func trimFacet(f map[string]int, limit int) {
 	if len(f) <= limit {
 		return
@@ -487,7 +494,7 @@ func trimFacet(f map[string]int, limit int) {
 	}
 }
 
-// pageOfClasses is page in the order of the query's classes. The caller holds mu.
+// pageOfClasses is page with the classes sorted as the query asks. The caller holds mu.
 func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []hit) {
 	groups := q.groups()
 	if groups == nil {
@@ -525,7 +532,7 @@ func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit 
 	return out
 }
 
-// ofClass returns the part of a selection that is of a class.
+// ofClass returns the orders of a class in a selection.
 func (s *columnStore) ofClass(sel selection, class uint8) selection {
 	switch n := s.byClass[class].GetCardinality(); {
 	case n == 0:
@@ -544,8 +551,8 @@ func (s *columnStore) ofClass(sel selection, class uint8) selection {
 	return selection{list: out}
 }
 
-// hidden returns the slots that a query is not shown; nil for none. The caller
-// holds mu.
+// hidden returns the slots that are hidden from a query, or nil if there are none. The
+// caller holds mu.
 func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
 	if q.hidden == nil {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// signal wakes whoever waits for something to have moved. It carries no data.
+// signal wakes all goroutines that wait for a change. A signal carries no data.
 type signal struct {
 	mu sync.Mutex
 	ch chan struct{}
@@ -15,7 +15,7 @@ type signal struct {
 
 func (s *signal) init() { s.ch = make(chan struct{}) }
 
-// raise wakes all who wait.
+// raise wakes all waiting goroutines.
 func (s *signal) raise() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,16 +23,16 @@ func (s *signal) raise() {
 	s.ch = make(chan struct{})
 }
 
-// next gives a channel that is closed at the next raise. Take it before
-// looking at what may have moved.
+// next returns a channel that is closed at the next raise. A caller must take the channel
+// before it reads the state that may change; otherwise it can miss a raise.
 func (s *signal) next() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ch
 }
 
-// until waits for cond, looked at after every raise and at least every so
-// often.
+// until waits until cond returns true. cond is called after every raise, and at least
+// once per often. If ctx ends first, until returns its error.
 func (s *signal) until(ctx context.Context, often time.Duration, cond func() bool) error {
 	timer := time.NewTimer(often)
 	defer timer.Stop()
@@ -51,15 +51,15 @@ func (s *signal) until(ctx context.Context, often time.Duration, cond func() boo
 	}
 }
 
-// expiry is an order that is not live any more, since when.
+// expiry is an order that is no longer live, with the time at which it expired.
 type expiry struct {
 	key      Key
 	deadline uint32
 }
 
-// goneQueue holds the orders that left the column store by the clock and that search
-// still has as live. It is filled by the book and emptied by search; it is not
-// larger than the book.
+// goneQueue holds the orders that expired from the column store and that search still
+// holds as live. The book's goroutine adds orders and search takes them. The queue is
+// never larger than the book.
 type goneQueue struct {
 	mu   sync.Mutex
 	keys []expiry
@@ -77,7 +77,7 @@ func (q *goneQueue) add(all ...expiry) {
 	q.keys = append(q.keys, all...)
 }
 
-// take gives up to n of them, and forgets them.
+// take removes up to n orders from the queue and returns them.
 func (q *goneQueue) take(n int) []expiry {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -7,33 +7,32 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
-// Live orders are found by the words of their methods, currency and instance
-// where these stand anyway: in the column store, each distinct value once, so that a
-// word costs a look at the values and not at the orders. What an order says at
-// length, its description, is Bleve's, as is everything of past orders.
+// The words of payment methods, currencies and instances of live orders are matched in
+// the column store, which holds each distinct value once: the cost of a word depends on
+// the number of values, not on the number of orders. Descriptions of live orders, and all
+// text of past orders, are matched in Bleve.
 
-// word is one word of a question, with what it stands for.
+// word is one word of a query, with its meanings.
 type word struct {
 	text      string
-	codes     []string // currencies
-	authors   []string // instances
+	codes     []string // currencies that the word stands for
+	authors   []string // instances with a word that begins with the word
 	described []descriptionHit
 }
 
-// descriptionHit is a live order one of whose description's words begins with what
-// was asked, or is it.
+// descriptionHit is a live order whose description has a word that begins with the
+// query's word, or equals the word if whole is set.
 type descriptionHit struct {
 	key   Key
 	whole bool
 }
 
-// termMatch is the orders that one word of a question finds, and those of
-// them that hold it whole. The bitmaps may be the column store's own and are not
-// changed.
+// termMatch is the orders that one word matches (any), and the orders that have the whole
+// word (whole). The bitmaps may belong to the column store and must not be changed.
 type termMatch struct{ any, whole *roaring.Bitmap }
 
-// termCache keeps what recent words found, as long as the column store has not
-// changed and the words mean the same.
+// termCache caches the matches of recent words. An entry is valid if the column store has
+// not changed and the word has the same meanings.
 type termCache struct {
 	mu      sync.Mutex
 	changes uint64
@@ -46,10 +45,10 @@ type cachedTerm struct {
 	termMatch
 }
 
-// maxFound bounds the cache to some sixteen megabytes with a million orders.
+// maxFound bounds the cache to about 16 MB with a million orders.
 const maxFound = 64
 
-// find gives what a word finds. The caller holds mu.
+// find returns the matches of a word. The caller holds mu.
 func (s *columnStore) find(w *word) termMatch {
 	c := &s.found
 	c.mu.Lock()
@@ -75,7 +74,7 @@ func sameSlice(a, b []descriptionHit) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// look is find without what is remembered. The caller holds mu.
+// look is find without the cache. The caller holds mu.
 func (s *columnStore) look(w *word) termMatch {
 	var any, whole []*roaring.Bitmap
 	for _, d := range []*dict{&s.methodNames, &s.names, &s.fiats} {
@@ -112,8 +111,8 @@ func (s *columnStore) look(w *word) termMatch {
 	return termMatch{union(any), union(whole)}
 }
 
-// findAll gives what each word finds, and what all of them find; nil, nil
-// where there are no words. The caller holds mu.
+// findAll returns the matches of each word, and the orders that all words match. If there
+// are no words, findAll returns nil, nil. The caller holds mu.
 func (s *columnStore) findAll(all []word) (each []termMatch, both *roaring.Bitmap) {
 	for i := range all {
 		found := s.find(&all[i])
@@ -127,8 +126,8 @@ func (s *columnStore) findAll(all []word) (each []termMatch, both *roaring.Bitma
 	return each, both
 }
 
-// tiers parts orders that all words find by how many of the words they hold
-// whole: out[n] are those that hold n.
+// tiers divides orders that match all words by the number of whole words: out[n] are the
+// orders that have n of the words as whole words.
 func tiers(from *roaring.Bitmap, each []termMatch) []*roaring.Bitmap {
 	out := []*roaring.Bitmap{from}
 	for _, w := range each {
@@ -149,15 +148,15 @@ func tiers(from *roaring.Bitmap, each []termMatch) []*roaring.Bitmap {
 	return out
 }
 
-// ranked is a hit with the number of words that it holds whole.
+// ranked is a hit with the number of words that the order has as whole words.
 type ranked struct {
 	hit
 	tier int
 }
 
-// best returns the live orders that q and its words choose: those that hold the
-// most words whole first, of equally good ones the newest; orders of unknown
-// authors behind all others. With after only what comes behind that.
+// best returns the live orders that match q and its words. Orders with more whole words
+// come first, and newer orders come first among equals. Orders of unknown authors come
+// last. If after is not nil, best returns only orders behind after.
 func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out []ranked) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -184,7 +183,7 @@ func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out 
 	return out
 }
 
-// bestOf is best of a part of the orders. The caller holds mu.
+// bestOf is best for a part of the orders. The caller holds mu.
 func (s *columnStore) bestOf(from *roaring.Bitmap, class uint8, each []termMatch, after *ranked, limit int) (out []ranked) {
 	newest := Query{Sort: SortNewest}
 	take := func(tier int, from *roaring.Bitmap) {
@@ -202,7 +201,7 @@ func (s *columnStore) bestOf(from *roaring.Bitmap, class uint8, each []termMatch
 			out = append(out, ranked{h, tier})
 		}
 	}
-	// The best tier is most often enough, and all that is looked at then.
+	// The best tier alone usually fills the page, and no other tier is read if so.
 	top := from
 	for _, w := range each {
 		top = roaring.And(top, w.whole)

@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// Indexing text costs several times what appending an event costs, so search is
-// throttled while events pour in: it waits until they come slowly, and then
-// writes each order once instead of at each of its versions. A steady thousand
-// events a second does not throttle it.
+// Search is throttled if events arrive fast, because indexing text costs several times as
+// much as appending an event. A throttled search waits until fewer events arrive, and
+// then writes each order once instead of once per version. A steady thousand events per
+// second does not throttle search.
 const (
 	throttleWindow = 250 * time.Millisecond
-	throttleRate   = 2000             // entries per second from which on search waits
-	throttleLimit  = 20 * time.Second // that search waits at most
+	throttleRate   = 2000             // entries per second; search waits at this rate and above
+	throttleLimit  = 20 * time.Second // longest wait of search
 )
 
-// throttle returns once the log grows slowly, or throttleLimit has passed, or ctx
-// has ended; the last is the only error.
+// throttle returns nil when the log grows slowly or throttleLimit has passed. If ctx ends
+// first, throttle returns its error.
 func (x *Index) throttle(ctx context.Context) error {
 	for began := x.cfg.Now(); ; {
 		head := x.cfg.Log.Head()
 		if head-min(head, x.search.state.cursor) < throttleRate {
-			return nil // too little waits to make way for
+			return nil // the backlog is too small to wait for
 		}
 		if !sleep(ctx, throttleWindow) {
 			return ctx.Err()

@@ -12,29 +12,29 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// The classes of orders, by how well this relay knows their author. Anybody can
-// make a key, write a known name into its orders and give itself five stars,
-// so by default the book lists the classes one after the other.
+// Classes of orders, by how well this relay knows the author. Any person can make a key,
+// write a known name into orders and state a five-star rating, so the default sort lists
+// the classes one after the other.
 const (
 	classKnown   = iota
-	classNew     // the author was first seen here less than newFor ago
-	classUnknown // the order says that its author is a Mostro, which it never described itself as; or the author uses another's name
+	classNew     // the author was first seen by this relay less than newFor ago
+	classUnknown // the order says that its author is a Mostro, but the author has published no info event; or the author uses the name of another key
 	numClasses
 )
 
-// newFor is how long a key counts as new.
+// newFor is the time for which a key counts as new.
 const newFor = 7 * 24 * time.Hour
 
-// judgement is what the class of an author's orders follows from.
+// judgement is the state of an author that decides the class of its orders.
 type judgement struct {
-	info  bool // it has published an info event (kind 38385)
-	clash bool // another key used its name before
+	info  bool // the author has published an info event (kind 38385)
+	clash bool // another key used the author's name before
 	new   bool
 }
 
-// class returns the class of an order of a platform. Only a Mostro promises to
-// describe itself by an info event; other platforms promise nothing of the kind.
-// Who names no platform is held to what Mostros promise.
+// class returns the class of an order of a platform. Only a Mostro promises an info
+// event; other platforms make no such promise. If an order states no platform, the rule
+// for Mostros applies.
 func (j judgement) class(platform string) uint8 {
 	switch {
 	case j.clash, !j.info && (platform == mostro.PlatformMostro || platform == ""):
@@ -49,9 +49,9 @@ func (a *author) judgement(now time.Time) judgement {
 	return judgement{info: a.Info != nil, clash: a.clash != nil && !a.clash.Shared, new: now.Sub(a.first) < newFor}
 }
 
-// groups returns the classes that a query lists one after the other; classes of
-// one group are listed together, and equal values by class. nil: classes make
-// no difference.
+// groups returns the groups of classes that a query lists one after the other. Orders of
+// the classes of one group are listed together, and orders of equal sort value by class.
+// groups returns nil if the query does not sort by class.
 func (q *Query) groups() [][]uint8 {
 	switch {
 	case q.Open != OpenTrue || !q.At.IsZero() || q.Sort == SortNewest || q.Sort == SortOldest:
@@ -62,8 +62,8 @@ func (q *Query) groups() [][]uint8 {
 	return [][]uint8{{classKnown, classNew}, {classUnknown}}
 }
 
-// seenBy returns the mark as the orders of another class are to be read from
-// it: of equal values, lower classes have been listed and higher ones have not.
+// seenBy returns the mark from which the orders of another class are read. Among orders
+// of equal sort value, lower classes are already listed and higher classes are not.
 func (m *mark) seenBy(class uint8, descending bool) *mark {
 	if m == nil || m.class == class {
 		return m
@@ -79,7 +79,7 @@ func (m *mark) seenBy(class uint8, descending bool) *mark {
 	return &other
 }
 
-// goesBy notes the names under which the author of an entry appears in it.
+// goesBy records the names that the author of an entry uses in the entry.
 func (w *work) goesBy(e *mostro.Entry, names ...string) error {
 	pubkey := e.Event.PubKey
 	for _, name := range names {
@@ -94,7 +94,7 @@ func (w *work) goesBy(e *mostro.Entry, names ...string) error {
 		if use != nil && !e.ReceivedAt.Before(use.First) && e.ReceivedAt.Sub(use.Last) < 24*time.Hour {
 			continue
 		}
-		if !held { // what readers see is not changed
+		if !held { // readers hold the old slice, so it is not changed
 			uses = slices.Clone(uses)
 			for i, u := range uses {
 				c := *u
@@ -130,7 +130,7 @@ func useOf(uses []*nameUse, name string) *nameUse {
 	return nil
 }
 
-// keepNames writes the names that have changed.
+// keepNames writes the changed names.
 func (w *work) keepNames() error {
 	for pubkey, uses := range w.names {
 		raw, err := json.Marshal(uses)
@@ -144,7 +144,7 @@ func (w *work) keepNames() error {
 	return nil
 }
 
-// loadNames reads the stored names and finds the clashes among them.
+// loadNames reads the stored names and finds all clashes.
 func (s *authors) loadNames(it *badger.Iterator, now time.Time) error {
 	for it.Seek([]byte{keyNames}); it.ValidForPrefix([]byte{keyNames}); it.Next() {
 		var uses []*nameUse
@@ -176,7 +176,7 @@ func (s *authors) setUses(pubkey string, uses []*nameUse) {
 	for _, u := range uses {
 		s.names.add(owner{pubkey, u}, formsOf(u.Name))
 		if u.First.Before(s.newest.Add(-time.Minute)) {
-			s.stale = true // an earlier name came later, from a backup
+			s.stale = true // an earlier use arrived later, from a backup
 		}
 		if u.First.After(s.newest) {
 			s.newest = u.First
@@ -184,7 +184,7 @@ func (s *authors) setUses(pubkey string, uses []*nameUse) {
 	}
 }
 
-// findClash looks for the other owners of a key's names. The caller holds mu.
+// findClash finds the clash of a key's names with other keys. The caller holds mu.
 func (s *authors) findClash(pubkey string, now time.Time) {
 	a := s.byKey[pubkey]
 	if a == nil {
@@ -202,8 +202,8 @@ func (s *authors) findClash(pubkey string, now time.Time) {
 	}
 }
 
-// standingOf returns what a key is, for the protection of its name. The caller
-// holds mu.
+// standingOf returns the standing of a key, which decides whether its name is protected.
+// The caller holds mu.
 func (s *authors) standingOf(pubkey string) standing {
 	a := s.byKey[pubkey]
 	if a == nil || a.Info == nil && len(a.orders) == 0 {
@@ -221,8 +221,8 @@ func (s *authors) standingOf(pubkey string) standing {
 	return isInstance
 }
 
-// ban notes the keys that the rules of a version never show: a banned key owns
-// no name.
+// ban sets the keys that a version of the rules never shows. A banned key owns no name.
+// ban returns true if the set has changed.
 func (s *authors) ban(version uint64, banned map[[32]byte]struct{}) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +233,7 @@ func (s *authors) ban(version uint64, banned map[[32]byte]struct{}) (changed boo
 	return true
 }
 
-// findClashes looks for all clashes anew. The caller holds mu.
+// findClashes finds the clashes of all keys again. The caller holds mu.
 func (s *authors) findClashes(now time.Time) {
 	start := time.Now()
 	for _, pubkey := range s.namedKeys {
@@ -242,14 +242,13 @@ func (s *authors) findClashes(now time.Time) {
 	s.stale, s.clashedAt, s.clashCost = false, time.Now(), time.Since(start)
 }
 
-// clashShare is the part of the time that may be spent on looking for all
-// clashes anew.
+// clashShare bounds the time spent in findClashes to one part in clashShare.
 const clashShare = 20
 
-// rename takes up changed names, and finds the clashes that they make. An info
-// that comes or goes changes whose names are looked for within others, which
-// concerns everybody: all is looked at anew then, unless that was done a moment
-// ago. rejudge does it later.
+// rename applies changed names and finds the clashes that they cause. If an info appears
+// or is deleted, the set of protected names changes for every key, so rename finds all
+// clashes again. If that was done a moment ago, rejudge does it later. rename returns the
+// keys whose clash may have changed.
 func (s *authors) rename(names map[string][]*nameUse, now time.Time) (touched []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,7 +278,7 @@ func (s *authors) rename(names map[string][]*nameUse, now time.Time) (touched []
 	return touched
 }
 
-// judgements returns what is known of some keys; of all keys when given nil.
+// judgements returns the judgements of some keys, or of all keys if keys is nil.
 func (s *authors) judgements(keys []string, now time.Time) map[string]judgement {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -300,7 +299,7 @@ func (s *authors) judgements(keys []string, now time.Time) map[string]judgement 
 	return out
 }
 
-// judge brings the classes of the orders of some keys up to date.
+// judge updates the classes of the orders of some keys.
 func (b *book) judge(keys []string) {
 	live := b.live.Load()
 	if changes := live.unlike(b.authors.Load().judgements(keys, b.now())); len(changes) > 0 {
@@ -308,11 +307,11 @@ func (b *book) judge(keys []string) {
 	}
 }
 
-// rejudgeEvery is how often keys are looked at that have grown older.
+// rejudgeEvery is the interval at which keys are checked for age.
 const rejudgeEvery = 30 * time.Second
 
-// rejudge brings the classes of all orders up to date: keys grow older without
-// an event. force does not wait for the next time.
+// rejudge updates the classes of all orders, because keys grow older without an event. If
+// force is set, rejudge does not wait for the interval.
 func (b *book) rejudge(now time.Time, force bool) {
 	last := b.judgedAt.Load()
 	if passed := now.UnixNano() - last; !force && passed >= 0 && passed < int64(rejudgeEvery) || !b.judgedAt.CompareAndSwap(last, now.UnixNano()) {
@@ -327,16 +326,16 @@ func (b *book) rejudge(now time.Time, force bool) {
 	b.judge(nil)
 }
 
-// Note is what a reader is to know about the author of an order.
+// Note is a warning or remark about the author of an order.
 type Note struct {
-	Unknown bool   // it never described itself as the Mostro that its order says it is
-	New     bool   // first seen here less than newFor ago, while others were seen before
+	Unknown bool   // the order says that its author is a Mostro, but the author has published no info event
+	New     bool   // first seen by this relay less than newFor ago, while other keys were seen before
 	Clash   *Clash // another key uses the same name
 	First   time.Time
 }
 
-// noteOf returns the note for orders of a platform; platform "" asks about the
-// author alone.
+// noteOf returns the note about an author for an order of a platform. If platform is "",
+// the note is about the author alone.
 func (s *authors) noteOf(pubkey, platform string, now time.Time) (n Note) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -355,7 +354,8 @@ func (s *authors) note(pubkey, platform string, now time.Time) (n Note) {
 	return n
 }
 
-// marked is 1 for a key that uses another's name, else 0: the order of a list.
+// marked returns 1 if a key uses the name of another key, and 0 otherwise. Lists are
+// sorted by this number.
 func (s *authors) marked(pubkey string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -365,15 +365,14 @@ func (s *authors) marked(pubkey string) int {
 	return 0
 }
 
-// isOpen reports whether an order can be taken at a time, as far as its events
-// tell.
+// isOpen reports whether an order can be taken at a time, as far as its events say.
 func (v *Version) isOpen(now time.Time) bool {
 	return v.liveAt(now) && v.Order.Status == mostro.StatusPending
 }
 
-// TakeLink returns the link by which an order is taken. "": it cannot be taken
-// any more, its link is not the one that its platform promises, or its author
-// uses another's name.
+// TakeLink returns the link with which an order is taken. TakeLink returns "" if the
+// order can no longer be taken, if the link does not have the form that its platform
+// promises, or if the author uses the name of another key.
 func (n *Note) TakeLink(v *Version, now time.Time) string {
 	if !v.isOpen(now) || n.Clash != nil && !n.Clash.Shared {
 		return ""
@@ -381,8 +380,8 @@ func (n *Note) TakeLink(v *Version, now time.Time) string {
 	return v.Order.TakeLink()
 }
 
-// Impostor reports whether a key uses the name of another one that this relay
-// has known longer, and whose.
+// Impostor reports whether a key uses the name of another key that this relay has known
+// longer. If so, of is the other key and name is its name.
 func (x *Index) Impostor(pubkey string) (of, name string, ok bool) {
 	c := x.book.authors.Load().noteOf(pubkey, "", x.cfg.Now()).Clash
 	if c == nil || c.Shared {
