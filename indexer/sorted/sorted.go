@@ -1,12 +1,11 @@
-// Package sorted keeps numbers in the order of a key, so that the first page of a
-// million orders needs no sort. It has no locks: its owner's guards it.
+// Package sorted keeps numbers in the order of a key, so that the first page of a million
+// orders needs no sort. A list has no locks; the lock of its owner must guard the list.
 package sorted
 
 import "slices"
 
-// List keeps slots in the order of a key, so that the first page of a
-// million needs no sort. It is a list of short sorted runs: an insert moves
-// at most one run.
+// List keeps slots sorted by a key. A list is a sequence of short sorted runs, so an
+// insert moves the places of at most one run.
 type List struct {
 	Runs []run
 	Size int
@@ -16,8 +15,8 @@ type List struct {
 
 type run []Place
 
-// Place is where a slot stands: by key, then by the first bytes of its
-// order's Key, then by the whole of it.
+// Place is the position of a slot. Places are sorted by Key, then by Prefix (the first
+// bytes of the order's Key), then by Tie.
 type Place struct {
 	Key    uint64
 	Prefix uint32
@@ -42,7 +41,7 @@ func (s *List) Compare(a, b Place) int {
 	return s.Tie(a.Slot, b.Slot)
 }
 
-// find gives the run and the index of the first place that is not before p.
+// find returns the run and the index of the first place that is not before p.
 func (s *List) find(p Place) (int, int) {
 	i, _ := slices.BinarySearchFunc(s.Runs, p, func(r run, p Place) int { return s.Compare(r[len(r)-1], p) })
 	if i == len(s.Runs) {
@@ -68,7 +67,7 @@ func (s *List) Insert(p Place) {
 		s.Runs[i] = slices.Insert(r, j, p)
 		return
 	}
-	// A run that grows at its end is split there: keys often arrive in order.
+	// If a run grows at its end, it is split at the end: keys often arrive in order.
 	at := runLimit / 2
 	if j == len(r) {
 		at = runLimit - 16
@@ -95,7 +94,7 @@ func (s *List) Remove(p Place) {
 	}
 }
 
-// Fill replaces everything by places in any order.
+// Fill replaces all places. The new places may be in any order.
 func (s *List) Fill(all []Place) {
 	slices.SortFunc(all, s.Compare)
 	s.Size = len(all)
@@ -107,7 +106,7 @@ func (s *List) Fill(all []Place) {
 	}
 }
 
-// First gives the place with the least key.
+// First returns the place with the lowest key, and false if the list is empty.
 func (s *List) First() (Place, bool) {
 	if len(s.Runs) == 0 {
 		return Place{}, false
@@ -115,8 +114,7 @@ func (s *List) First() (Place, bool) {
 	return s.Runs[0][0], true
 }
 
-// Ascend calls fn for each place from (key, prefix) on, in order, until fn
-// says no.
+// Ascend calls fn for each place from (key, prefix) upward, until fn returns false.
 func (s *List) Ascend(key uint64, prefix uint32, fn func(Place) bool) {
 	from := func(p Place) int {
 		if p.Key < key || p.Key == key && p.Prefix < prefix {
@@ -134,8 +132,8 @@ func (s *List) Ascend(key uint64, prefix uint32, fn func(Place) bool) {
 	}
 }
 
-// Descend calls fn for each place down from (key, prefix), that one included,
-// in reverse order, until fn says no.
+// Descend calls fn for each place from (key, prefix) downward, including places equal to
+// it, until fn returns false.
 func (s *List) Descend(key uint64, prefix uint32, fn func(Place) bool) {
 	behind := func(p Place) int {
 		if p.Key < key || p.Key == key && p.Prefix <= prefix {
@@ -157,7 +155,7 @@ func (s *List) Descend(key uint64, prefix uint32, fn func(Place) bool) {
 	}
 }
 
-// seek gives the run and index of the first place for which cmp is positive.
+// seek returns the run and index of the first place for which cmp is positive.
 func (s *List) seek(cmp func(Place) int) (int, int) {
 	i, _ := slices.BinarySearchFunc(s.Runs, 0, func(r run, _ int) int { return cmp(r[len(r)-1]) })
 	if i == len(s.Runs) {

@@ -19,7 +19,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// apiRoutes are the rows of the index's API.
+// apiRoutes returns the rows of the index's API.
 func (x *Site) apiRoutes() []route.Route {
 	return []route.Route{
 		x.API("/api/v1/orders", "orders", paramNames()+`
@@ -41,10 +41,10 @@ func paramNames() string {
 	return strings.Join(names, " ")
 }
 
-// API returns the row of a route of the API: get returns a value, which is
-// answered as JSON with an ETag, or an error, which is answered as a problem
-// document. An error with a method Problem() (status int, param, detail string)
-// is the client's. name is the route's label in metrics and in the log.
+// API returns the row of an API route. If get returns a value, the answer is the value as
+// JSON with an ETag. If get returns an error, the answer is a problem document. An error
+// with a method Problem() (status int, param, detail string) is the client's fault. name
+// is the value of the label "route" in metrics and the log.
 func (x *Site) API(path, name, summary string, get func(*http.Request) (any, error)) route.Route {
 	return route.Route{Method: http.MethodGet, Path: path, Name: name, Summary: summary, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -73,14 +73,14 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 	})}
 }
 
-// buffer holds an answer while it is made.
+// buffer holds an answer while it is encoded.
 type buffer struct{ bytes.Buffer }
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 func takeBuffer() *buffer { return buffers.Get().(*buffer) }
 
-// maxKeptBuffer bounds the buffers that are used again.
+// maxKeptBuffer bounds the size of buffers that are kept for reuse.
 const maxKeptBuffer = 1 << 20
 
 func (b *buffer) release() {
@@ -90,11 +90,11 @@ func (b *buffer) release() {
 	}
 }
 
-// serveTagged answers with a body, or says that the client has it already.
+// serveTagged answers with a body, or with 304 if the client already has the body.
 func serveTagged(w http.ResponseWriter, r *http.Request, body []byte) {
 	sum := sha256.Sum256(body)
 	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	// A weak tag: the answer may be sent compressed.
+	// The tag is weak because the answer may be sent compressed.
 	w.Header().Set("ETag", "W/"+tag)
 	w.Header().Set("Cache-Control", "no-cache")
 	for have := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
@@ -106,7 +106,7 @@ func serveTagged(w http.ResponseWriter, r *http.Request, body []byte) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
-		w.Write(body) // a client that is gone needs no answer
+		w.Write(body) // a write error means that the client is gone
 	}
 }
 
@@ -166,9 +166,9 @@ func (x *Site) getEvent(r *http.Request) (any, error) {
 // historyLimit is the default number of versions in one answer.
 const historyLimit = 100
 
-// shownOrder returns the order of a request with a path value d, as far as the
-// rules show it, with a page of its versions: limit and cursor of the request
-// choose which. next is the cursor of older versions, "" for none.
+// shownOrder returns the order with the path value d of a request, if the rules do not
+// hide the order, and a page of its versions. The parameters limit and cursor select the
+// page. next is the cursor of older versions, or "" if there are none.
 func (x *Site) shownOrder(r *http.Request, pubkey string) (record *indexer.Record, versions []*indexer.Version, next string, err error) {
 	limit, cursor := historyLimit, ""
 	for name, values := range r.URL.Query() {
@@ -190,10 +190,10 @@ func (x *Site) shownOrder(r *http.Request, pubkey string) (record *indexer.Recor
 	return x.index.History(r.Context(), pubkey, r.PathValue("d"), cursor, limit, wantsSpam(r))
 }
 
-// wantsSpam reports whether a request asks for keys in quarantine, too.
+// wantsSpam reports whether a request asks for quarantined keys as well.
 func wantsSpam(r *http.Request) bool { return r.URL.Query().Get("include") == "spam" }
 
-// ago says how long something lies back or ahead, in the largest unit.
+// ago returns a duration in the past or the future as text, in its largest unit.
 func ago(d time.Duration) string {
 	d = d.Abs()
 	switch {

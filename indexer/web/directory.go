@@ -17,8 +17,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// instanceSorts says how instances are sorted: by a number, the greatest
-// first, so that what is unknown (the least) comes last.
+// instanceSorts maps the name of a sort to the number by which instances are sorted,
+// highest first. An unknown value is the lowest number and sorts last.
 var instanceSorts = map[string]func(*instanceView) float64{
 	"rank":   byRank,
 	"volume": func(v *instanceView) float64 { return numberOr(v.VolumeSats, math.Inf(-1)) },
@@ -33,7 +33,7 @@ var instanceSorts = map[string]func(*instanceView) float64{
 		}
 		return -d.Float()
 	},
-	"age": func(v *instanceView) float64 { // longest known first
+	"age": func(v *instanceView) float64 { // first seen earliest first
 		if v.FirstSeenAt == nil {
 			return math.Inf(-1)
 		}
@@ -108,7 +108,7 @@ func (x *Site) directory(ctx context.Context, values url.Values) (*instanceList,
 		return p
 	}
 	slices.SortFunc(views, func(a, b *instanceView) int { return compare(place(a), place(b)) })
-	list := sort + " " + text // cursors of other lists are refused
+	list := sort + " " + text // a cursor is refused if it belongs to another list
 	out := &instanceList{Items: []instanceView{}, Total: len(views), Publishers: publishers}
 	if cursor != "" {
 		at, err := readInstanceCursor(cursor, list)
@@ -131,8 +131,8 @@ func (x *Site) directory(ctx context.Context, values url.Values) (*instanceList,
 	return out, nil
 }
 
-// instancePlace is the place of an instance in a list: those that use another's
-// name come last, whatever they claim.
+// instancePlace is the position of an instance in a list. Instances that use the name of
+// another key come last, whatever values they state.
 type instancePlace struct {
 	marked int
 	number float64

@@ -22,18 +22,18 @@ import (
 //go:embed *.html style.css
 var files embed.FS
 
-// pageSet renders the explorer: HTML made on the server, one style sheet, no
-// script. Whatever publishers wrote is text to it, never markup.
+// pageSet renders the explorer: HTML made on the server, with one style sheet and no
+// script. Text from publishers is escaped and is never markup.
 type pageSet struct {
 	templates *template.Template
 	style     []byte
-	styleName string // holds a hash, so that it can be cached for ever
+	styleName string // contains a hash of the style sheet, so that clients may cache it without limit
 }
 
 func newPages() *pageSet {
 	style, err := files.ReadFile("style.css")
 	if err != nil {
-		panic(err) // it is compiled in
+		panic(err) // the templates are compiled in
 	}
 	sum := sha256.Sum256(style)
 	return &pageSet{
@@ -43,7 +43,7 @@ func newPages() *pageSet {
 	}
 }
 
-// pageRoutes are the rows of the explorer.
+// pageRoutes returns the rows of the explorer.
 func (x *Site) pageRoutes() []route.Route {
 	return []route.Route{
 		x.page("/{$}", "explorer", "explorer (HTML); Upgrade: websocket: the relay; Accept: application/nostr+json: NIP-11", x.bookPage),
@@ -54,30 +54,30 @@ func (x *Site) pageRoutes() []route.Route {
 			w.Header().Set("Content-Type", "text/css; charset=utf-8")
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.Write(x.pages.style) // a client that is gone needs no answer
+			w.Write(x.pages.style) // a write error means that the client is gone
 		})},
 	}
 }
 
-// frame is what every page has.
+// frame is the data that every page has.
 type frame struct {
 	Title, Page, Style string
 	Now                moment
 	Ready              bool
-	Rated              bool // there are standings to show
-	Script             bool // the page has scripts, and speaks to the relay
+	Rated              bool // the site has standings
+	Script             bool // the page has scripts, which connect to the relay
 	Problem            *problem
 }
 
-// framed is a page's data, which holds a frame.
+// framed is the data of a page, which embeds a frame.
 type framed interface{ frameOf() *frame }
 
 func (f *frame) frameOf() *frame { return f }
 
 const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// page returns the row of a page: get returns the name of a template and its
-// data, which embeds a frame, or an error, which is shown as a page.
+// page returns the row of a page. get returns the name of a template and its data, which
+// embeds a frame. If get returns an error, the answer is an error page.
 func (x *Site) page(path, name, summary string, get func(*http.Request) (string, any, error)) route.Route {
 	return route.Route{Method: http.MethodGet, Path: path, Name: name, Summary: summary,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { x.servePage(name, get, w, r) })}
@@ -99,7 +99,7 @@ func (x *Site) servePage(route string, get func(*http.Request) (string, any, err
 	}
 	f, ok := data.(framed)
 	if !ok {
-		panic(fmt.Sprintf("page %s without a frame", name)) // impossible: all pages embed one
+		panic(fmt.Sprintf("page %s without a frame", name)) // impossible: the data of all pages embeds a frame
 	}
 	fr := f.frameOf()
 	now := x.index.Now()
@@ -142,7 +142,7 @@ func choices(on string, pairs ...string) []option {
 		known = known || pairs[i] == on
 		out = append(out, option{pairs[i], pairs[i+1], pairs[i] == on})
 	}
-	if !known { // a value that only the URL offers is kept
+	if !known { // a value that only the URL has is kept as a choice
 		out = append(out, option{on, on, true})
 	}
 	return out
@@ -150,13 +150,13 @@ func choices(on string, pairs ...string) []option {
 
 type countRow struct {
 	Name  string
-	Text  string // Name as it is written
+	Text  string // Name as shown on the page
 	Count int
 	Link  string
 	On    bool
 }
 
-// most gives a facet's values, the most frequent first.
+// most returns the values of a facet, the most frequent first.
 func most(f map[string]int, limit int) []countRow {
 	out := make([]countRow, 0, len(f))
 	for name, n := range f {
@@ -166,7 +166,7 @@ func most(f map[string]int, limit int) []countRow {
 	return out[:min(len(out), limit)]
 }
 
-// orderRow is one order in a table.
+// orderRow is one order in a table of orders.
 type orderRow struct {
 	Side, Amount, Fiat, Sats, Premium string
 	Market                            bool
@@ -176,22 +176,22 @@ type orderRow struct {
 	Rating, Reviews, Status           string
 	Left, Age                         string
 	Link, InstanceLink, JSON          string
-	Key                               string       // the beginning of the author's
-	Take                              template.URL // "" where there is nothing to take, or no link that we follow
-	Unchecked                         string       // what the publisher wrote in place of such a link
+	Key                               string       // beginning of the author's public key
+	Take                              template.URL // "" if the order cannot be taken, or has no link that is safe to follow
+	Unchecked                         string       // text that the publisher wrote instead of such a link
 	Note                              noteRow
 }
 
-// noteRow is a note about an author, in words.
+// noteRow is a note about an author, as text.
 type noteRow struct {
 	Unknown          bool
-	NewSince         string // "" for one that is not new
-	UsesNameOf       string // name and beginning of the key; "" for nobody
+	NewSince         string // "" if the author is not new
+	UsesNameOf       string // name and beginning of the key; "" if there is no clash
 	SharesNameWith   string
-	Other, OtherSeen string // path and time of the other key
+	Other, OtherSeen string // path of the other key, and the time at which it was first seen
 }
 
-// Marked reports whether the author is to be warned of.
+// Marked reports whether the page warns of the author.
 func (n noteRow) Marked() bool { return n.Unknown || n.UsesNameOf != "" }
 
 func (x *Site) noteRow(n indexer.Note, now time.Time) noteRow {
@@ -214,7 +214,7 @@ func (x *Site) noteRow(n indexer.Note, now time.Time) noteRow {
 	return out
 }
 
-// shownMethods bounds the methods in a row of the book.
+// shownMethods bounds the payment methods in a row of the book.
 const shownMethods = 5
 
 func (x *Site) row(r *indexer.Record, now time.Time) orderRow {
@@ -225,7 +225,7 @@ func (x *Site) row(r *indexer.Record, now time.Time) orderRow {
 		Methods: o.Methods, Platform: cmp.Or(o.Platform, "unknown platform"), Status: cmp.Or(string(o.Status), "unknown"),
 		Instance: x.index.NameFor(o), Age: ageText(now.Sub(time.Unix(int64(o.CreatedAt), 0))),
 		Link: "/orders/" + orderPath(o.Pubkey, o.D), JSON: "/api/v1/orders/" + orderPath(o.Pubkey, o.D),
-		InstanceLink: "/?open=any&instance=" + o.Pubkey, Take: template.URL(note.TakeLink(&r.Version, now)), // of a scheme that TakeLink names
+		InstanceLink: "/?open=any&instance=" + o.Pubkey, Take: template.URL(note.TakeLink(&r.Version, now)), // the scheme is one that TakeLink permits
 	}
 	if out.Take == "" && o.TakeLink() == "" {
 		out.Unchecked = o.Link
@@ -292,7 +292,7 @@ type facetRow struct {
 
 func (x *Site) bookPage(r *http.Request) (string, any, error) {
 	form := r.URL.Query()
-	for name, values := range form { // a form sends what was left empty too
+	for name, values := range form { // a form also sends its empty fields
 		if values = slices.DeleteFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }); len(values) == 0 {
 			delete(form, name)
 		} else {
@@ -418,7 +418,7 @@ func (x *Site) orderPage(r *http.Request) (string, any, error) {
 		Expired             bool
 		History             []historyRow
 		Count               string
-		Older, Newest       string // addresses of other parts of the history; "" for none
+		Older, Newest       string // URLs of other pages of the history; "" if there are none
 	}{
 		frame: frame{Title: "Order", Page: "order"}, Row: x.row(record, now), Methods: o.Methods, Description: o.Description,
 		Layers: strings.Join(o.Layers, ", "), Pubkey: o.Pubkey, D: o.D, EventID: o.EventID,

@@ -9,7 +9,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// moment is a time as a page shows it; empty when unknown.
+// moment is a time as a page shows it. Both texts are empty if the time is unknown.
 type moment struct{ RFC, Text string }
 
 func momentAt(t time.Time, now time.Time) moment {
@@ -30,8 +30,8 @@ func momentOf(unix *int64, now time.Time) moment {
 	return momentAt(time.Unix(*unix, 0), now)
 }
 
-// ageText tells how long ago an order was signed. Some publishers' clocks run
-// ahead.
+// ageText returns the time since an order was signed, as text. The time is negative if
+// the publisher's clock is fast.
 func ageText(age time.Duration) string {
 	if age < 0 {
 		return "dated " + ago(age) + " ahead"
@@ -46,7 +46,7 @@ func plural(n int, one, many string) string {
 	return grouped(strconv.Itoa(n)) + " " + many
 }
 
-// amountText shows a fiat amount or range.
+// amountText returns a fiat amount or range as text.
 func amountText(r mostro.Range) string {
 	lo, hi := decimalOrNull(r.Min), decimalOrNull(r.Max)
 	switch {
@@ -73,7 +73,7 @@ func premiumText(d *mostro.Decimal) string {
 	return "±0 %"
 }
 
-// grouped sets thin spaces between thousands.
+// grouped inserts thin spaces between thousands.
 func grouped(number string) string {
 	whole, fraction, dot := strings.Cut(number, ".")
 	var b strings.Builder
@@ -89,7 +89,7 @@ func grouped(number string) string {
 	return b.String()
 }
 
-// orderPath is the path of an order; its d may hold slashes and dots.
+// orderPath returns the path of an order. The d of an order may contain slashes and dots.
 func orderPath(pubkey, d string) string {
 	d = url.PathEscape(d)
 	if d == "." || d == ".." {
@@ -98,7 +98,7 @@ func orderPath(pubkey, d string) string {
 	return pubkey + "/" + d
 }
 
-// percent shows a fraction as percent, exactly.
+// percent returns a fraction as an exact percentage.
 func percent(fraction string) string {
 	d, err := mostro.ParseDecimal(fraction)
 	if err != nil {

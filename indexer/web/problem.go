@@ -10,13 +10,14 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// problem is an RFC 9457 problem document. Detail says what to do next.
+// problem is an RFC 9457 problem document. Detail tells the client how to correct the
+// request.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
-	Param  string `json:"param,omitempty"` // the parameter at fault
+	Param  string `json:"param,omitempty"` // the invalid parameter
 }
 
 func (p *problem) Error() string { return p.Title + ": " + p.Detail }
@@ -25,12 +26,12 @@ func refuse(status int, detail string) *problem {
 	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
 }
 
-// problemOf is the one place that turns an error into what a client is told.
-// Errors of ours are not shown: they are in the program's log.
+// problemOf turns every error into a problem document. If the error is the server's
+// fault, its text is only in the program's log.
 func problemOf(err error) *problem {
 	var p *problem
 	var q *indexer.QueryError
-	var other interface { // of a room that borrows our manners
+	var other interface { // an error of another room that calls API
 		error
 		Problem() (status int, param, detail string)
 	}
@@ -61,10 +62,10 @@ func problemOf(err error) *problem {
 func (p *problem) write(w http.ResponseWriter) {
 	body, err := json.Marshal(p)
 	if err != nil {
-		panic(err) // strings and a number
+		panic(err) // impossible: only strings and a number are encoded
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.Status)
-	w.Write(append(body, '\n')) // a client that is gone needs no answer
+	w.Write(append(body, '\n')) // a write error means that the client is gone
 }

@@ -12,22 +12,23 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Standings is what the site shows of a reputation. All methods are called
+// Standings is the source of the reputation that the site shows. Its methods are called
 // concurrently.
 type Standings interface {
-	// Standing gives a node's standing; ok is false where nothing is known.
+	// Standing returns the standing of a node. ok is false if nothing is known of the
+	// node.
 	Standing(pubkey string) (s mostro.Standing, ok bool)
-	// Section is the part of an instance's page that explains its standing:
-	// safe HTML, whose scripts are files of this origin.
+	// Section returns the part of an instance's page that explains its standing. The HTML
+	// must be safe, and its scripts must be files of this origin.
 	Section(r *http.Request, pubkey string) (template.HTML, error)
 }
 
-// Show adds standings to the API and the explorer. It is called before the first
+// Show adds standings to the API and the explorer. Show must be called before the first
 // request.
 func (x *Site) Show(s Standings) { x.standings = s }
 
-// reputationView is a Standing in JSON. What is unknown of a node of which
-// nothing was witnessed is null.
+// reputationView is the JSON of a Standing. If the reputation room has witnessed no event
+// of a node, its unknown values are null.
 type reputationView struct {
 	Rank         *int            `json:"rank"`
 	Lo           *float64        `json:"lo"`
@@ -35,17 +36,17 @@ type reputationView struct {
 	Provisional  bool            `json:"provisional"`
 	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
 	WatchedDays  int             `json:"watched_days"`
-	WatchDays    int             `json:"watch_days"`    // that a rank needs
-	ClaimedValue *float64        `json:"claimed_value"` // of a provisional one: never a rank
+	WatchDays    int             `json:"watch_days"`    // days of watching that a rank requires
+	ClaimedValue *float64        `json:"claimed_value"` // value of a provisional standing; never a rank
 	ExposureSats int64           `json:"exposure_sats"`
 	Trades       mostro.Evidence `json:"trades"`
 	VolumeSats   mostro.Evidence `json:"volume_sats"`
 	Disputes     mostro.Evidence `json:"disputes"`
 	Flags        []string        `json:"flags"`
-	Why          string          `json:"why"` // path of the whole score
+	Why          string          `json:"why"` // path of the full score
 }
 
-// stand notes an instance's standing in its view.
+// stand sets the standing of an instance in its view.
 func (x *Site) stand(v *instanceView) {
 	if x.standings == nil {
 		return
@@ -68,9 +69,9 @@ func (x *Site) stand(v *instanceView) {
 	v.Rank, v.Reputation = r.Rank, r
 }
 
-// byRank sorts by rank, then by the lower bound; then those that were not watched
-// for long enough, by days; then those of which nothing was witnessed, by what
-// they claim.
+// byRank sorts by rank, then by the lower bound of the rank's interval. Instances that
+// were not watched long enough come next, by days watched. Instances without witnessed
+// events come last, by the value that they claim.
 func byRank(v *instanceView) float64 {
 	switch r := v.Reputation; {
 	case r == nil:
@@ -84,11 +85,10 @@ func byRank(v *instanceView) float64 {
 	}
 }
 
-// rankCell is a rank with its interval, as a table shows it. The bar is 100
-// wide.
+// rankCell is a rank with its interval in a table. The bar is 100 wide.
 type rankCell struct {
 	Known, Provisional bool
-	Watched            string // "watched 3 of 30 days"; "" where that is no reason
+	Watched            string // "watched 3 of 30 days"; "" if too few days are not the reason
 	Rank               int
 	Lo, Hi, Claim      string
 	From, Width        string
@@ -116,8 +116,9 @@ func rankCellOf(r *reputationView) rankCell {
 	return c
 }
 
-// Page returns the row of a page in the explorer's look: get returns a title and
-// the safe HTML between head and foot. nav names the place in the navigation.
+// Page returns the row of a page in the explorer's layout. get returns a title and the
+// safe HTML between header and footer. nav is the entry that the navigation marks as
+// current.
 func (x *Site) Page(path, name, nav, summary string, get func(*http.Request) (title string, body template.HTML, err error)) route.Route {
 	return x.page(path, name, summary, func(r *http.Request) (string, any, error) {
 		title, body, err := get(r)
@@ -133,11 +134,11 @@ type lentPage struct {
 	Body template.HTML
 }
 
-// plainHost is a Host header that can stand in a header of ours.
+// plainHost matches a Host header that is safe to copy into a header of the answer.
 var plainHost = regexp.MustCompile(`^[A-Za-z0-9.\-]+(:[0-9]{1,5})?$|^\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?$`)
 
-// scriptPolicy allows scripts of this origin, and its relay. Some browsers do
-// not take 'self' for a websocket.
+// scriptPolicy returns a Content-Security-Policy that allows scripts of this origin and a
+// connection to its relay. Some browsers do not accept 'self' for a websocket.
 func scriptPolicy(r *http.Request) string {
 	relay := ""
 	if plainHost.MatchString(r.Host) {

@@ -9,8 +9,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The JSON of the public interface. Times come twice, as unix seconds and in
-// RFC 3339; null is unknown and never 0.
+// JSON of the public API. Each time has two fields, unix seconds and RFC 3339. An unknown
+// value is null and never 0.
 
 type orderView struct {
 	Pubkey         string        `json:"pubkey"`
@@ -30,17 +30,17 @@ type orderView struct {
 	MakerRating    *ratingView   `json:"maker_rating"`
 	ExpiresAt      *int64        `json:"expires_at"`
 	ExpiresAtRFC   *string       `json:"expires_at_rfc3339"`
-	FirstSeenAt    *int64        `json:"first_seen_at"` // when we received its first version
+	FirstSeenAt    *int64        `json:"first_seen_at"` // time at which this relay received the first version
 	FirstSeenAtRFC *string       `json:"first_seen_at_rfc3339"`
-	UpdatedAt      *int64        `json:"updated_at"` // created_at of its newest version
+	UpdatedAt      *int64        `json:"updated_at"` // created_at of the newest version
 	UpdatedAtRFC   *string       `json:"updated_at_rfc3339"`
 	PublishedAt    *int64        `json:"published_at"`
 	PublishedAtRFC *string       `json:"published_at_rfc3339"`
 	EventID        string        `json:"event_id"`
-	Source         *string       `json:"source"`    // as the publisher wrote it, checked by nobody
-	TakeLink       *string       `json:"take_link"` // source, if it can be taken and the link is the one that its platform promises
+	Source         *string       `json:"source"`    // link as the publisher wrote it, not checked
+	TakeLink       *string       `json:"take_link"` // source, if the order can be taken and the link has the form that its platform promises
 	Description    *string       `json:"description"`
-	ReceivedBy     string        `json:"received_by"` // the road of its newest version
+	ReceivedBy     string        `json:"received_by"` // name of the source from which the newest version arrived
 	VersionsKnown  int           `json:"versions"`
 	History        []versionView `json:"history,omitempty"`
 	HistoryCursor  *string       `json:"history_cursor,omitempty"` // of older versions
@@ -57,18 +57,18 @@ type authorView struct {
 	noteView
 }
 
-// noteView is what a reader is to know about the author of an order.
+// noteView is a warning or remark about the author of an order.
 type noteView struct {
-	Unknown        bool       `json:"unknown"`                    // the order says mostro, the author has published no info event
-	New            bool       `json:"new"`                        // first seen here less than seven days ago
-	UsesNameOf     *clashView `json:"uses_name_of,omitempty"`     // a key that was first seen here with this name before
-	SharesNameWith *clashView `json:"shares_name_with,omitempty"` // nobody knows which of both was first
+	Unknown        bool       `json:"unknown"`                    // the order says that its author is a Mostro, but the author has published no info event
+	New            bool       `json:"new"`                        // first seen by this relay less than seven days ago
+	UsesNameOf     *clashView `json:"uses_name_of,omitempty"`     // a key that this relay saw with this name first
+	SharesNameWith *clashView `json:"shares_name_with,omitempty"` // a key with this name; this relay cannot tell which of both was first
 }
 
 type clashView struct {
 	Pubkey         string  `json:"pubkey"`
 	Name           string  `json:"name"`
-	FirstSeenAt    *int64  `json:"first_seen_at"` // with this name
+	FirstSeenAt    *int64  `json:"first_seen_at"` // first seen with this name
 	FirstSeenAtRFC *string `json:"first_seen_at_rfc3339"`
 }
 
@@ -86,7 +86,7 @@ func viewOfNote(n *indexer.Note) noteView {
 	return v
 }
 
-// ratingView is a rating of the maker as the publisher of the order states it.
+// ratingView is a rating of the maker, as stated by the publisher of the order.
 type ratingView struct {
 	StatedBy string   `json:"stated_by"` // always "publisher"
 	Mean     *float64 `json:"mean"`
@@ -102,13 +102,13 @@ type versionView struct {
 	FiatAmount    *rangeView `json:"fiat_amount"`
 	AmountSats    *int64     `json:"amount_sats"`
 	PremiumPct    *string    `json:"premium_pct"`
-	CreatedAt     int64      `json:"created_at"` // as signed
+	CreatedAt     int64      `json:"created_at"` // time of the signature
 	CreatedAtRFC  string     `json:"created_at_rfc3339"`
-	ReceivedAt    int64      `json:"received_at"` // as witnessed here
+	ReceivedAt    int64      `json:"received_at"` // time at which this relay received the version
 	ReceivedAtRFC string     `json:"received_at_rfc3339"`
 	ReceivedBy    string     `json:"received_by"`
-	Archived      bool       `json:"archived"`  // history when it arrived
-	Withdrawn     bool       `json:"withdrawn"` // an event that is no order took its place
+	Archived      bool       `json:"archived"`  // the version was history when it arrived
+	Withdrawn     bool       `json:"withdrawn"` // an event that is not an order replaced the order
 }
 
 type listView struct {
@@ -134,7 +134,7 @@ func decimalOrNull(d *mostro.Decimal) *string {
 	return &s
 }
 
-// unixAndRFC gives a time both ways; null for none.
+// unixAndRFC returns a time in both forms, or nil and nil if there is none.
 func unixAndRFC(t nostr.Timestamp) (*int64, *string) {
 	if t <= 0 {
 		return nil, nil
@@ -152,7 +152,7 @@ func timeBoth(t time.Time) (*int64, *string) {
 
 func rfc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// satsOrNull: 0 says "at market price", which is no amount.
+// satsOrNull returns nil for 0, which means market price and is not an amount.
 func satsOrNull(n *int64) *int64 {
 	if n == nil || *n <= 0 {
 		return nil
@@ -236,21 +236,21 @@ type instanceView struct {
 	LightningNetworks []string       `json:"lightning_networks"`
 	Maintenance       *bool          `json:"maintenance"`
 	Relays            []string       `json:"relays"` // null: not stated
-	Orders            map[string]int `json:"orders"` // by status of their newest version
+	Orders            map[string]int `json:"orders"` // by status of the newest version
 	Fiats             map[string]int `json:"fiats"`
-	Trades            int            `json:"trades"`      // orders that ended in success
-	VolumeSats        *int64         `json:"volume_sats"` // of those that state an amount
+	Trades            int            `json:"trades"`      // orders with status success
+	VolumeSats        *int64         `json:"volume_sats"` // sum of the successful orders that state an amount
 	Disputes          map[string]int `json:"disputes"`
 	FirstSeenAt       *int64         `json:"first_seen_at"`
 	FirstSeenAtRFC    *string        `json:"first_seen_at_rfc3339"`
-	noteView                         // unknown is always false here
+	noteView                         // field unknown is always false here
 	LastSeenAt        *int64         `json:"last_seen_at"`
 	LastSeenAtRFC     *string        `json:"last_seen_at_rfc3339"`
-	InfoAt            *int64         `json:"info_at"` // created_at of its newest info
+	InfoAt            *int64         `json:"info_at"` // created_at of the newest info
 	InfoAtRFC         *string        `json:"info_at_rfc3339"`
 	InfoEventID       string         `json:"info_event_id"`
 
-	Rank       *int            `json:"rank"`       // null: unknown, or nothing was witnessed
+	Rank       *int            `json:"rank"`       // null: unknown, or no event was witnessed
 	Reputation *reputationView `json:"reputation"` // null: unknown
 }
 
@@ -261,12 +261,12 @@ type bondView struct {
 	ApplyTo  *string `json:"apply_to"`
 }
 
-// publisherView is an author of orders that publishes no info: it belongs to
-// the platform that its orders claim.
+// publisherView is an author of orders without an info event. A publisher belongs to the
+// platform that its orders state.
 type publisherView struct {
 	Pubkey   string  `json:"pubkey"`
 	Name     *string `json:"name"`
-	Platform *string `json:"platform"` // of most of its orders
+	Platform *string `json:"platform"` // platform of most of its orders
 	Orders   int     `json:"orders"`
 }
 

@@ -1,7 +1,7 @@
 // Package web serves an index over HTTP: the API under /api/v1, the pages of the
-// explorer, and their problem documents. It returns rows of the program's route
-// table (internal/route) and makes rows for other packages: API answers JSON,
-// Page a page in the explorer's look.
+// explorer, and problem documents. The package returns rows of the program's route table
+// (internal/route). Other packages make their own rows with two methods: API makes a row
+// that answers JSON, and Page a row that answers a page in the explorer's layout.
 package web
 
 import (
@@ -15,14 +15,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config is what a Site is made of. Only Index is required.
+// Config is the configuration of a Site. Only Index is required.
 type Config struct {
 	Index *indexer.Index
 
-	// Unready returns why the rest of the program is not ready, as a line of
-	// text, or "". /readyz asks it once the index is ready. nil: it is ready.
+	// Unready returns the reason, as a line of text, if the rest of the program is not
+	// ready, and "" if it is ready. GET /readyz calls Unready when the index is ready.
+	// nil: always ready.
 	Unready func() string
-	// Notes returns lines that /readyz adds to its answer. nil: none.
+	// Notes returns lines that GET /readyz adds to its answer. nil: no lines.
 	Notes func() []string
 
 	Logger *slog.Logger // nil: discards
@@ -34,11 +35,11 @@ type Site struct {
 	index     *indexer.Index
 	log       *slog.Logger
 	pages     *pageSet
-	standings Standings // nil: none are shown
+	standings Standings // nil: no standings are shown
 	requests  *prometheus.CounterVec
 }
 
-// New makes a site.
+// New returns a site.
 func New(cfg Config) *Site {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -50,7 +51,7 @@ func New(cfg Config) *Site {
 // Register adds the site's metrics to a registry.
 func (x *Site) Register(reg prometheus.Registerer) error { return reg.Register(x.requests) }
 
-// Mux returns what routes requests of the site's table.
+// Mux returns the mux for the routes of the site's table.
 func (x *Site) Mux() route.Mux {
 	return route.Mux{
 		Refuse: func(w http.ResponseWriter, status int, detail string) { refuse(status, detail).write(w) },
@@ -63,7 +64,7 @@ func (x *Site) Mux() route.Mux {
 // Routes returns the rows of the explorer and the API.
 func (x *Site) Routes() []route.Route { return append(x.pageRoutes(), x.apiRoutes()...) }
 
-// Health returns the rows about the state of the program.
+// Health returns the rows about the health of the program.
 func (x *Site) Health() []route.Route {
 	return []route.Route{
 		{Method: http.MethodGet, Path: "/healthz", Summary: "200 while the program runs",
@@ -73,8 +74,8 @@ func (x *Site) Health() []route.Route {
 	}
 }
 
-// NotFound returns the rows that answer for every path that a table does not
-// have. The answer under /api/ lists the paths that it has there.
+// NotFound returns the rows for all paths that a table does not have. The answer under
+// /api/ lists the API's paths in the table.
 func (x *Site) NotFound(t route.Table) []route.Route {
 	paths := t.Paths("/api/")
 	last := len(paths) - 1
@@ -87,8 +88,8 @@ func (x *Site) NotFound(t route.Table) []route.Route {
 	}
 }
 
-// serveReady answers GET /readyz. Notes do not change the status: the program
-// serves without what they are about.
+// serveReady answers GET /readyz. Notes do not change the status, because the program can
+// serve requests despite them.
 func (x *Site) serveReady(w http.ResponseWriter, _ *http.Request) {
 	status, text := http.StatusOK, "ready\n"
 	if !x.index.Ready() {

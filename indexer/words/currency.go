@@ -7,9 +7,8 @@ import (
 	"sync"
 )
 
-// currencyText says which words mean which currency: its code, its name, the
-// countries and the languages of those who use it, in English, Spanish and
-// Portuguese.
+// currencyText is the table of the words of each currency: its code, its name, and the
+// countries and languages of its users, in English, Spanish and Portuguese.
 //
 //go:embed data/currencies.txt
 var currencyText string
@@ -19,8 +18,8 @@ type currencyWord struct {
 	codes []string
 }
 
-// currencyWords are all folded words of the table, sorted, each with the
-// codes it stands for.
+// currencyWords returns all folded words of the table, sorted, each with its currency
+// codes.
 var currencyWords = sync.OnceValue(func() []currencyWord {
 	byWord := map[string][]string{}
 	for line := range strings.Lines(currencyText) {
@@ -46,8 +45,9 @@ var currencyWords = sync.OnceValue(func() []currencyWord {
 	return out
 })
 
-// CurrenciesOf gives the codes that a folded word, or the beginning of one,
-// stands for: "venez" is VED and VES. One or two letters stand for nothing.
+// CurrenciesOf returns the codes of the currencies that a folded word, or a prefix of
+// one, stands for. For example, "venez" returns VED and VES. If word is shorter than
+// three letters, CurrenciesOf returns nil.
 func CurrenciesOf(word string) []string {
 	if len(word) < 3 {
 		return nil
@@ -62,7 +62,7 @@ func CurrenciesOf(word string) []string {
 	return slices.Compact(codes)
 }
 
-// currencyCodes are the codes of the table, sorted.
+// currencyCodes returns the codes of the table, sorted.
 var currencyCodes = sync.OnceValue(func() []string {
 	var out []string
 	for line := range strings.Lines(currencyText) {

@@ -1,6 +1,6 @@
-// Package words takes texts apart into the words that orders are found by: folded,
-// bounded, and with the countries and languages that stand for a currency. It
-// does no I/O.
+// Package words splits texts into the folded words by which orders are found, with bounds
+// on their number and length. The package also maps names of countries and languages to
+// currencies. The package does no I/O.
 package words
 
 import (
@@ -12,18 +12,18 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// MaxWord bounds a word in runes: longer runs of letters are cut, in what is
-// indexed and in what is asked alike.
+// MaxWord bounds a word in runes. Longer words are cut, both in indexed texts and in
+// queries.
 const MaxWord = 40
 
-// letters that no decomposition takes apart.
+// spelled maps letters that have no decomposition to ASCII.
 var spelled = map[rune]string{
 	'ß': "ss", 'æ': "ae", 'œ': "oe", 'ø': "o", 'đ': "d", 'ð': "d", 'ł': "l", 'ı': "i", 'þ': "th", 'ħ': "h", 'ŧ': "t",
 }
 
-// Fold brings a text to the form in which it is compared: compatibility
-// decomposition, no accents, lower case, Latin letters spelled in ASCII.
-// "Pago Móvil" is "pago movil".
+// Fold returns a text in the form in which texts are compared: compatibility
+// decomposition, no accents, lower case, Latin letters in ASCII. For example, Fold
+// returns "pago movil" for "Pago Móvil".
 func Fold(s string) string {
 	ascii := true
 	for i := 0; i < len(s); i++ {
@@ -37,7 +37,7 @@ func Fold(s string) string {
 	}
 	var b strings.Builder
 	b.Grow(len(s))
-	for _, r := range norm.NFKD.String(strings.ToValidUTF8(s, "\uFFFD")) { // of a broken rune it gives what follows undecomposed
+	for _, r := range norm.NFKD.String(strings.ToValidUTF8(s, "\uFFFD")) { // NFKD does not decompose the text behind an invalid byte
 		if unicode.Is(unicode.Mn, r) {
 			continue
 		}
@@ -51,13 +51,13 @@ func Fold(s string) string {
 	return b.String()
 }
 
-// Split appends the folded words of a text: runs of letters and digits.
-// Writings without spaces return one word a character. Signs and emoji part
-// words and are none. The time is linear in the length of the text.
+// Split appends the folded words of a text to dst and returns the result. A word is a run
+// of letters and digits. In scripts without spaces, each character is a word. Signs and
+// emoji separate words. The time is linear in the length of the text.
 func Split(dst []string, text string) []string {
 	folded := Fold(text)
 	start, runes := -1, 0
-	skip := false // the rest of a run that is longer than maxWord
+	skip := false // skipping the rest of a run longer than MaxWord
 	flush := func(end int) {
 		if start >= 0 {
 			dst = append(dst, folded[start:end])
@@ -96,7 +96,7 @@ func Split(dst []string, text string) []string {
 	return dst
 }
 
-// Cut returns the beginning of s, at most n bytes, without a torn character.
+// Cut returns the first n bytes of s or fewer, so that no character is split.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -107,15 +107,15 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// joins are words too common to be asked for: they are left out of a question
-// that has others.
+// joins are words that are too common to search for. Asked leaves them out if the query
+// has other words.
 var joins = []string{"a", "and", "com", "con", "da", "das", "de", "del", "do", "dos", "e", "el", "em", "en", "for", "in", "la", "las", "los", "of", "o", "os", "para", "the", "with", "y"}
 
-// MaxAsked bounds the words of one question.
+// MaxAsked bounds the words of one query.
 const MaxAsked = 16
 
-// Asked returns the distinct words of a question, in order. Only the first
-// maxSearch bytes and maxAsked words are looked at.
+// Asked returns the distinct words of a query, in order. If a query is longer than
+// MaxText bytes or has more than MaxAsked words, the rest is ignored.
 func Asked(text string) []string {
 	all := Split(nil, Cut(text, MaxText))
 	out := make([]string, 0, MaxAsked)
@@ -138,12 +138,12 @@ func Asked(text string) []string {
 
 var sortedJoins = slices.Sorted(slices.Values(joins))
 
-// AnyBegins says whether one of the words begins with prefix.
+// AnyBegins reports whether one of the words begins with prefix.
 func AnyBegins(have []string, prefix string) bool {
 	return slices.ContainsFunc(have, func(w string) bool { return strings.HasPrefix(w, prefix) })
 }
 
-// AllBegin says whether each asked word is the beginning of one of the words.
+// AllBegin reports whether each wanted word is a prefix of one of the words.
 func AllBegin(have, wanted []string) bool {
 	for _, w := range wanted {
 		if !AnyBegins(have, w) {
@@ -153,5 +153,6 @@ func AllBegin(have, wanted []string) bool {
 	return true
 }
 
-// MaxText bounds a NIP-50 search string; what is behind is not read.
+// MaxText bounds the bytes of a NIP-50 search string. If a string is longer, the rest is
+// ignored.
 const MaxText = 4096

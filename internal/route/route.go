@@ -1,10 +1,10 @@
-// Package route holds the HTTP routes of the program in one table. Packages
-// return rows, cmd/mostrodex puts the table together, and the mux of each
-// listener, the list of README.md and the text of a 404 are made from it.
+// Package route holds the HTTP routes of the program in one table. Packages return rows,
+// and cmd/mostrodex joins the rows to the table. The muxes of the listeners, the list in
+// README.md and the text of a 404 are made from the table.
 //
-// The mux of the public listener also keeps the rules that hold for every route:
-// who may read an answer from a page of another origin (CORS), what is answered
-// to a method that a path does not have, and the count of requests by route.
+// The mux of the public listener also applies the rules for all routes: the pages of
+// other origins that may read an answer (CORS), the answer if a path does not have the
+// method of a request, and the count of requests by route.
 package route
 
 import (
@@ -15,12 +15,12 @@ import (
 	"strings"
 )
 
-// Listener is an address that routes are served at.
+// Listener is the address at which a route is served.
 type Listener string
 
 const (
 	Public  Listener = "public"
-	Private Listener = "private" // of the operator: metrics and profiles
+	Private Listener = "private" // for the operator: metrics and profiles
 )
 
 // Route is one row of the table.
@@ -29,22 +29,22 @@ type Route struct {
 	Path     string // pattern of http.ServeMux, without method and host
 	Handler  http.Handler
 	Name     string   // value of the label "route" in metrics; "": requests are not counted
-	Summary  string   // in the list of routes, may have several lines; "": the route is not listed
-	Listener Listener // "" is Public
+	Summary  string   // text in the list of routes, one or more lines; "": the route is not listed
+	Listener Listener // "": Public
 }
 
 func (r *Route) listener() Listener { return cmp.Or(r.Listener, Public) }
 
-// doc is the path as people write it.
+// doc returns the path as documentation shows it.
 func (r *Route) doc() string {
 	return strings.NewReplacer("{$}", "", "...}", "}").Replace(r.Path)
 }
 
-// Table is all routes of the program.
+// Table holds all routes of the program.
 type Table []Route
 
-// Paths returns the paths of the listed public routes that begin with prefix, in
-// the order of the table.
+// Paths returns the listed public paths that begin with prefix, in the order of the
+// table.
 func (t Table) Paths(prefix string) (paths []string) {
 	for _, r := range t {
 		if p := r.doc(); r.Summary != "" && r.listener() == Public && strings.HasPrefix(p, prefix) && !slices.Contains(paths, p) {
@@ -54,8 +54,8 @@ func (t Table) Paths(prefix string) (paths []string) {
 	return paths
 }
 
-// String returns the list of routes for README.md: a line for each, with the
-// summary behind it.
+// String returns the list of routes for README.md. A line has the method and path, and
+// the summary behind them.
 func (t Table) String() string {
 	const column = 44
 	var b strings.Builder
@@ -79,17 +79,19 @@ func (t Table) String() string {
 	return b.String()
 }
 
-// Mux makes the handlers of the listeners. Both functions may be nil.
+// Mux makes the handlers of the listeners. Both fields may be nil.
 type Mux struct {
-	// Refuse answers a request with a status and a sentence. nil: http.Error.
+	// Refuse answers a request with a status and a sentence. nil: http.Error is used.
 	Refuse func(w http.ResponseWriter, status int, detail string)
-	// Count is called after each request of a route that has a name.
+	// Count is called after each request to a route with a name. nil: requests are not
+	// counted.
 	Count func(name string, status int)
 }
 
-// Public returns the handler of the table's public routes. GET and HEAD are
-// open to pages of every origin. A preflight is answered for the methods that
-// the path has. Any other method of a path that has GET is refused with 405.
+// Public returns the handler of the table's public routes. Pages of every origin may read
+// the answers to GET and HEAD. A preflight request is answered for the methods of the
+// path. If a path has GET, a request with a method that the path does not have is refused
+// with 405.
 func (m Mux) Public(t Table) http.Handler {
 	byPath := map[string]*path{}
 	for _, r := range t {
@@ -114,15 +116,15 @@ func (m Mux) Public(t Table) http.Handler {
 	return mux
 }
 
-// path is one path of the public listener. The methods are not left to
-// http.ServeMux, which cannot hold GET of all paths beside all methods of one.
+// path is one path of the public listener. http.ServeMux cannot register GET of all paths
+// together with all methods of one path, so path chooses the handler by method.
 type path struct {
 	mux      Mux
 	byMethod map[string]http.Handler
-	methods  []string     // in the order of the table, HEAD behind GET
-	name     string       // of its GET
+	methods  []string     // in the order of the table, HEAD after GET
+	name     string       // name of the GET route
 	api      bool         // below /api/
-	beyond   http.Handler // the routes of whole subtrees
+	beyond   http.Handler // handler of the routes of whole subtrees
 }
 
 func (p *path) add(r Route) {
@@ -144,14 +146,14 @@ func (p *path) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h = p.byMethod[""]
 	case p.byMethod[http.MethodGet] != nil || r.Method == http.MethodOptions:
 		h = p.mux.counted(p.name, http.HandlerFunc(p.refuse))
-	default: // to other methods the path does not exist
+	default: // for other methods, the path does not exist
 		h = p.beyond
 	}
 	h.ServeHTTP(w, r)
 }
 
-// refuse answers a request whose method the path does not have: a preflight for
-// one that it has, and OPTIONS, say which these are.
+// refuse answers a request if the path does not have its method. A preflight for a method
+// of the path, and OPTIONS, are answered with the list of methods.
 func (p *path) refuse(w http.ResponseWriter, r *http.Request) {
 	h, has := w.Header(), strings.Join(p.methods, ", ")
 	h.Set("Allow", has+", OPTIONS")
@@ -181,8 +183,8 @@ func (p *path) refuse(w http.ResponseWriter, r *http.Request) {
 	p.mux.Refuse(w, http.StatusMethodNotAllowed, detail)
 }
 
-// Private returns the handler of the table's private routes. No page of another
-// origin may read them.
+// Private returns the handler of the table's private routes. Pages of other origins
+// cannot read the answers.
 func (Mux) Private(t Table) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range t {
@@ -193,7 +195,7 @@ func (Mux) Private(t Table) http.Handler {
 	return mux
 }
 
-// readable lets pages of every origin read an answer.
+// readable allows pages of every origin to read the answer (CORS).
 func readable(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -201,7 +203,7 @@ func readable(h http.Handler) http.Handler {
 	})
 }
 
-// counted calls Count with the status of each answer of a named route.
+// counted calls Count with the status of each answer of a route with a name.
 func (m Mux) counted(name string, h http.Handler) http.Handler {
 	if m.Count == nil || name == "" {
 		return h
@@ -213,17 +215,17 @@ func (m Mux) counted(name string, h http.Handler) http.Handler {
 	})
 }
 
-// recorder notes the status of an answer.
+// recorder records the status of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
 }
 
-// WriteHeader notes the status and passes it on.
+// WriteHeader records the status and passes it on.
 func (r *recorder) WriteHeader(status int) {
 	r.status = status
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.ResponseController reach the writer behind.
+// Unwrap returns the wrapped writer for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

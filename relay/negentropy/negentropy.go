@@ -1,11 +1,11 @@
-// Package negentropy is version 1 of the Negentropy protocol, which NIP-77
-// carries: two sides that each hold a sorted set of (created_at, id) find the
-// difference by comparing fingerprints of ranges.
+// Package negentropy implements version 1 of the Negentropy protocol, which NIP-77
+// carries. Two sides each hold a sorted set of (created_at, id), and find the difference
+// by comparing fingerprints of ranges.
 //
-// go-nostr has an implementation. It hashes every id of a range for each
-// fingerprint, keeps ids as hex strings, and believes the lengths that a peer
-// writes. This one answers a fingerprint from prefix sums and bounds all that it
-// reads. The package does no I/O: a Session takes a message and returns the answer.
+// go-nostr has an implementation, but it hashes every id of a range for each fingerprint,
+// stores ids as hex strings, and trusts the lengths that a peer sends. This package
+// computes a fingerprint from prefix sums and bounds all input. The package does no I/O:
+// a Session takes a message and returns the answer.
 package negentropy
 
 import (
@@ -30,15 +30,16 @@ const (
 	negPrintSize = 16
 	negInfinity  = math.MaxInt64
 
-	// negSumStep is how many items share one prefix sum.
+	// negSumStep is the number of items per prefix sum.
 	negSumStep = 64
-	// negRoom is what the closing fingerprint of a cut-off message may take.
+	// negRoom is the number of bytes reserved for the closing fingerprint of a truncated
+	// message.
 	negRoom = 200
 )
 
 var errNeg = errors.New("malformed negentropy message")
 
-// negSum adds ids as little-endian numbers modulo 2^256.
+// negSum is a sum of ids as little-endian numbers modulo 2^256.
 type negSum [4]uint64
 
 func (s *negSum) sub(o *negSum) {
@@ -55,15 +56,16 @@ func (s *negSum) addID(id *[32]byte) {
 	}
 }
 
-// Set is a sorted set, not changed once sealed: any number of sessions may
-// share it.
+// Set is a sorted set. A sealed set does not change, so any number of sessions may share
+// the set.
 type Set struct {
 	Items []eventlog.LiveItem
-	sums  []negSum // sums[i] adds items[:i*negSumStep]
-	Head  uint64   // of the log when it was taken
+	sums  []negSum // sums[i] is the sum of items[:i*negSumStep]
+	Head  uint64   // head of the log when the set was made
 }
 
-// Seal sorts the items and makes fingerprints cheap.
+// Seal sorts the items and computes the prefix sums. Seal must be called before the set
+// is used.
 func (s *Set) Seal() {
 	slices.SortFunc(s.Items, func(a, b eventlog.LiveItem) int { return a.Compare(&b) })
 	s.sums = make([]negSum, 0, len(s.Items)/negSumStep+1)
@@ -76,7 +78,7 @@ func (s *Set) Seal() {
 	}
 }
 
-// upTo adds items[:i].
+// upTo returns the sum of items[:i].
 func (s *Set) upTo(i int) (sum negSum) {
 	if i == 0 {
 		return sum
@@ -102,25 +104,24 @@ func (s *Set) fingerprint(lower, upper int) (print [negPrintSize]byte) {
 	return print
 }
 
-// negBound is the exclusive upper end of a range: a time and the first bytes
-// of an id.
+// negBound is the exclusive upper end of a range: a time and a prefix of an id.
 type negBound struct {
 	at int64
 	id []byte
 }
 
-// find is the index of the first item from lower on that is not before b.
+// find returns the index of the first item, from lower on, that is not before b.
 func (s *Set) find(lower int, b negBound) int {
 	if b.at == negInfinity {
 		return len(s.Items)
 	}
 	var whole eventlog.LiveItem
 	whole.At = b.at
-	copy(whole.ID[:], b.id) // a prefix followed by zeros is before all that it begins
+	copy(whole.ID[:], b.id) // a prefix followed by zeros sorts before every id with this prefix
 	return lower + sort.Search(len(s.Items)-lower, func(i int) bool { return s.Items[lower+i].Compare(&whole) >= 0 })
 }
 
-// boundBefore is the shortest bound between items i-1 and i.
+// boundBefore returns the shortest bound between items i-1 and i.
 func (s *Set) boundBefore(i int) negBound {
 	a, b := &s.Items[i-1], &s.Items[i]
 	if a.At != b.At {
@@ -145,10 +146,10 @@ func appendNegInt(dst []byte, n uint64) []byte {
 	return append(dst, room[i:]...)
 }
 
-// negReader takes fields off the front of a message.
+// negReader reads fields from the front of a message.
 type negReader struct {
 	b    []byte
-	last int64 // created_at of the last bound
+	last int64 // created_at of the previous bound
 }
 
 func (r *negReader) int() (n uint64, err error) {
@@ -218,24 +219,25 @@ func (w *negWriter) print(b negBound, p [negPrintSize]byte) {
 	w.b = append(append(w.b, negPrint), p[:]...)
 }
 
-// Session is one side of a reconciliation. On the side that began it, have
-// and need are told the ids that the other lacks and those that we lack.
+// Session is one side of a reconciliation. If this side began the reconciliation, have is
+// called with each id that only this side has, and need with each id that only the other
+// side has.
 type Session struct {
 	Set    *Set
-	Limit  int // bytes of one message, at least 4096
+	Limit  int // maximum bytes of a message, at least 4096
 	have   func(id [32]byte)
 	Need   func(id [32]byte)
 	Client bool
 }
 
-// Start gives the first message of the side that begins.
+// Start returns the first message. Only the side that begins calls Start.
 func (n *Session) Start() []byte {
 	w := negWriter{b: []byte{Version}}
 	n.split(&w, 0, len(n.Set.Items), negBound{at: negInfinity})
 	return w.b
 }
 
-// split describes items[lower:upper]: few by their ids, many by fingerprints.
+// split describes items[lower:upper]: a few items by their ids, many by fingerprints.
 func (n *Session) split(w *negWriter, lower, upper int, end negBound) {
 	count := upper - lower
 	if count < 2*negBuckets {
@@ -262,8 +264,10 @@ func (n *Session) split(w *negWriter, lower, upper int, end negBound) {
 	}
 }
 
-// Answer reads a message and gives the next one. On the side that began, nil
-// says that there is nothing left to ask.
+// Answer reads a message and returns the next one. If this side began and the sets are
+// reconciled, Answer returns nil. If the peer uses another version of the protocol, the
+// answer is the version of this package. If the message is malformed, Answer returns an
+// error.
 func (n *Session) Answer(msg []byte) ([]byte, error) {
 	r := negReader{b: msg}
 	version, err := r.bytes(1)
@@ -278,7 +282,7 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 	}
 	w := negWriter{b: append(make([]byte, 0, 4096), Version)}
 	lower, skipped := 0, false
-	var before negBound // end of the last range
+	var before negBound // end of the previous range
 	for len(r.b) > 0 {
 		end, err := r.bound()
 		if err != nil {
@@ -288,7 +292,7 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		// A bound behind the last one is an empty range.
+		// If a bound is not behind the previous one, the range is empty.
 		upper := max(lower, n.Set.find(lower, end))
 		mark := w
 		finishSkip := func() {
@@ -331,8 +335,8 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 			return nil, errNeg
 		}
 		if cut || len(w.b) > n.Limit-negRoom {
-			// No more fits. What follows is told as one range, and so is the
-			// range that did not fit itself.
+			// The message is full. The range that did not fit and all later ranges are
+			// described by one fingerprint.
 			if !cut {
 				w, upper, skipped = mark, lower, wasSkipped
 				finishSkip()
@@ -348,8 +352,8 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 	return w.b, nil
 }
 
-// list answers an id list with our own, as far as the message has room; cut
-// says that it was not far enough.
+// list answers an id list with the ids of this side, as far as the message has room. cut
+// is true if the room did not suffice.
 func (n *Session) list(w *negWriter, lower, upper int, end negBound) (int, negBound, bool) {
 	room := max(1, (n.Limit-negRoom-len(w.b)-64)/32)
 	cut := upper-lower > room
@@ -365,7 +369,8 @@ func (n *Session) list(w *negWriter, lower, upper int, end negBound) (int, negBo
 	return upper, end, cut
 }
 
-// compare tells what two id lists of one range do not share.
+// compare calls have and need with the ids that only one of two id lists of a range
+// contains.
 func (n *Session) compare(ids []byte, lower, upper int) {
 	theirs := make(map[[32]byte]struct{}, len(ids)/32)
 	for ; len(ids) >= 32; ids = ids[32:] {
