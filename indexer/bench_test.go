@@ -32,8 +32,7 @@ func BenchmarkBookApply(b *testing.B) {
 	b.ReportMetric(float64(seq)/b.Elapsed().Seconds(), "entries/s")
 }
 
-// BenchmarkSearchWrite writes batches of documents, as the follower does while
-// it follows.
+// BenchmarkSearchWrite writes batches of documents of the size that followSearch writes.
 func BenchmarkSearchWrite(b *testing.B) {
 	m := &market{orders: 1 << 30, versions: 1}
 	for _, gone := range []bool{false, true} {
@@ -63,7 +62,7 @@ func BenchmarkSearchWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkOrdersPage answers the first page of 50,000 live orders.
+// BenchmarkOrdersPage reads the first page of 50,000 live orders.
 func BenchmarkOrdersPage(b *testing.B) {
 	m := &market{orders: 50_000, versions: 1}
 	m.moved.init()

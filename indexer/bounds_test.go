@@ -12,8 +12,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// TestQuestionsAreBounded: a question is refused beyond its bound and looks at
-// maxAsked words.
+// TestQuestionsAreBounded checks that a query beyond the bound is refused, and that only
+// MaxAsked words are used.
 func TestQuestionsAreBounded(t *testing.T) {
 	var many []string
 	for i := range 20_000 {
@@ -33,8 +33,8 @@ func TestQuestionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestHostileTextCostsLittle: events full of text are indexed within a bounded
-// time, are answered with bounded text, and are found by its beginning.
+// TestHostileTextCostsLittle checks that events full of text are indexed within a bounded
+// time, are answered with bounded text, and are found by the beginning of their text.
 func TestHostileTextCostsLittle(t *testing.T) {
 	log, clk := newMemLog(), newClock()
 	for i := range 5 {
@@ -49,7 +49,7 @@ func TestHostileTextCostsLittle(t *testing.T) {
 	x := openTest(t, log, clk, "")
 	start := time.Now()
 	x.catchUp(t)
-	if took := time.Since(start); took > 20*time.Second { // five of these events took 11.5 s when words were folded again and again
+	if took := time.Since(start); took > 20*time.Second { // these five events took 11.5 s when each word folded the rest of the text again
 		t.Errorf("indexing 1.3 MB of hostile text took %v", took)
 	}
 	w := fetch(t, x.Handler(), "/api/v1/orders")
@@ -66,8 +66,8 @@ func TestHostileTextCostsLittle(t *testing.T) {
 	}
 }
 
-// TestDistinctNamesAreBounded: values beyond the bound are held as not stated,
-// and room that is given back is used again.
+// TestDistinctNamesAreBounded checks that values beyond the bound count as not stated,
+// and that freed places are used again.
 func TestDistinctNamesAreBounded(t *testing.T) {
 	d := dict{ids: map[string]uint32{}, limit: 3}
 	first := d.add("a", "", 0, 1)
@@ -84,15 +84,15 @@ func TestDistinctNamesAreBounded(t *testing.T) {
 	}
 }
 
-// longRuns is a text of n bytes made of runs that are longer than a word may be,
-// in letters that stay outside of ASCII when folded.
+// longRuns returns a text of about n bytes, made of runs longer than MaxWord, in letters
+// that are not ASCII after folding.
 func longRuns(n int) string {
 	run := strings.Repeat("ж", words.MaxWord+1) + " "
 	return strings.Repeat(run, n/len(run)+1)[:n/len(run)*len(run)]
 }
 
-// TestWordsAreLinear: the words of 120 kB of long runs took 3 s when each run
-// folded the rest of the text again.
+// TestWordsAreLinear checks that the time of Split is linear. The words of 120 kB of long
+// runs took 3 s when each run folded the rest of the text again.
 func TestWordsAreLinear(t *testing.T) {
 	text := longRuns(120_000)
 	few, many := fastest(func() { words.Split(nil, longRuns(12_000)) }), fastest(func() { words.Split(nil, text) })

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// ServeForTest returns the site of an index. site_test.go sets it.
+// ServeForTest returns the site of an index. site_test.go sets ServeForTest.
 var ServeForTest func(x *Index, reg prometheus.Registerer) http.Handler
 
-// Handler serves an index to a test.
+// Handler returns the site of an index, with a registry of its own.
 func (x *Index) Handler() http.Handler { return ServeForTest(x, prometheus.NewRegistry()) }

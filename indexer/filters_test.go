@@ -9,15 +9,17 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// filterSamples has two values for each parameter of each filter: the first is
-// met by the first order of filterBook alone, the second by the second alone.
+// filterSamples has two values for each parameter of each filter. Of the orders of
+// filterBook, only the first meets the first value, and only the second meets the second
+// value.
 var filterSamples = map[string][2]string{
 	"fiat": {"USD", "EUR"}, "side": {"sell", "buy"}, "status": {"pending", "in-progress"}, "method": {"zelle", "sepa"},
 	"platform": {"mostro", "peach"}, "instance": {pubkeyOf(0), pubkeyOf(1)}, "network": {"mainnet", "testnet"},
 	"amount": {"1000", "2000"}, "fiat_amount": {"10", "20"}, "min_premium": {"-5", "5"}, "max_premium": {"5", "15"},
 }
 
-// filterBook holds two live orders that differ in all that filters look at.
+// filterBook returns an index of two live orders that differ in all values that filters
+// compare.
 func filterBook(t *testing.T) *opened {
 	l, clk := newMemLog(), newClock()
 	for _, d := range []draft{
@@ -40,7 +42,8 @@ func parsed(t *testing.T, values url.Values) Query {
 	return q
 }
 
-// TestFiltersAreComplete: every row of the table says all that the index needs.
+// TestFiltersAreComplete checks that every row of the table has all functions that the
+// index needs.
 func TestFiltersAreComplete(t *testing.T) {
 	for _, f := range filters {
 		if f.given == nil || f.text == nil || f.matches == nil || f.past == nil || f.set == nil || len(f.params) == 0 {
@@ -60,8 +63,8 @@ func TestFiltersAreComplete(t *testing.T) {
 	}
 }
 
-// TestCacheKeysHoldEveryFilter: two questions that differ in one filter alone
-// never share cached facets, nor a cursor.
+// TestCacheKeysHoldEveryFilter checks that two queries that differ in only one filter
+// never share cached facets or a cursor.
 func TestCacheKeysHoldEveryFilter(t *testing.T) {
 	x := filterBook(t)
 	for _, f := range filters {
@@ -76,7 +79,7 @@ func TestCacheKeysHoldEveryFilter(t *testing.T) {
 				} else {
 					names[name] = true
 				}
-				held, err := x.Orders(t.Context(), q) // the second may find what is kept of the first
+				held, err := x.Orders(t.Context(), q) // the second query may hit the cache entry of the first
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -98,7 +101,7 @@ func parsedName(t *testing.T, values url.Values) string {
 	return q.name()
 }
 
-// filterAnswer returns facets that are counted anew.
+// filterAnswer returns facets that are counted without the cache.
 func filterAnswer(t *testing.T, x *opened, q Query) Facets {
 	s := x.book.live.Load()
 	s.mu.RLock()
@@ -106,8 +109,8 @@ func filterAnswer(t *testing.T, x *opened, q Query) Facets {
 	return s.facets(s.choose(&q, nil))
 }
 
-// TestFiltersFindTheirOrder: each sample finds its order by every way: the scalar
-// condition, the live indexes, and search once the order is over.
+// TestFiltersFindTheirOrder checks that each sample finds its order in every way: with
+// Query.matches, in the column store, and in search when the order is no longer live.
 func TestFiltersFindTheirOrder(t *testing.T) {
 	x := filterBook(t)
 	for _, gone := range []bool{false, true} {

@@ -12,8 +12,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestHistoryIsPaged: an order with many versions is answered in pages, from
-// the newest to the oldest, without gap or repetition.
+// TestHistoryIsPaged checks that the history of an order with many versions is returned
+// in pages, from the newest to the oldest, without a gap or a repetition.
 func TestHistoryIsPaged(t *testing.T) {
 	const versions = 5000
 	log, clk := newMemLog(), newClock()
@@ -76,18 +76,18 @@ func TestHistoryIsPaged(t *testing.T) {
 	}
 }
 
-// TestDeletionOfManyVersions: a request that names many versions of one order
+// TestDeletionOfManyVersions checks that a request that names many versions of one order
 // reads the order once.
 func TestDeletionOfManyVersions(t *testing.T) {
 	few, many := deletionOf(t, 300), deletionOf(t, 3000)
 	t.Logf("deleting 300 versions took %v, 3,000 versions %v", few, many)
-	if many > 40*max(few, 5*time.Millisecond) { // ten times as many
+	if many > 40*max(few, 5*time.Millisecond) { // the bound of the growth for ten times as many versions
 		t.Errorf("deleting 300 versions took %v, 3,000 versions %v", few, many)
 	}
 }
 
-// deletionOf returns the time that following one deletion of many versions of an
-// order takes.
+// deletionOf returns the time in which one deletion of many versions of an order is
+// applied.
 func deletionOf(t *testing.T, versions int) time.Duration {
 	log, clk := newMemLog(), newClock()
 	clk.set(t0 + int64(versions))

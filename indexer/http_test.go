@@ -19,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// captured gives the real events that were captured from public relays.
+// captured returns real events that were captured from public relays.
 func captured(t testing.TB) []*nostr.Event {
 	t.Helper()
 	shared := os.Getenv("MOSTRODEX_SHARED")
@@ -42,7 +42,7 @@ func captured(t testing.TB) []*nostr.Event {
 	return out
 }
 
-// fetch asks the handler.
+// fetch sends a GET request to the handler.
 func fetch(t testing.TB, h http.Handler, target string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, target, nil)
@@ -63,7 +63,7 @@ func decode(t testing.TB, w *httptest.ResponseRecorder) map[string]any {
 	return out
 }
 
-// real is an index of the captured events, as of the time of most of them.
+// real returns an index of the captured events, with a clock at the time of most of them.
 func real(t testing.TB) *opened {
 	t.Helper()
 	events := captured(t)
@@ -271,7 +271,7 @@ func TestHistoryShowsWhenWeReceived(t *testing.T) {
 	o := openTest(t, l, clk, "")
 	at := func(s int64) time.Time { return time.Unix(t0+s, 0) }
 	l.add(draft{d: "x", at: t0 + 10, status: "in-progress", amt: "900"}.event(), at(12), mostro.RoadClient, false)
-	l.add(draft{d: "x", at: t0}.event(), at(13), mostro.RoadBackfill, true) // older, came later
+	l.add(draft{d: "x", at: t0}.event(), at(13), mostro.RoadBackfill, true) // older, but received later
 	l.add(draft{d: "x", at: t0 + 20, status: "success", amt: "900", expiry: t0 + 25}.event(), at(21), mostro.RoadLive, false)
 	clk.set(t0 + 22)
 	o.catchUp(t)

@@ -15,18 +15,18 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The keys of a book in which others pretend to be the one that is known.
+// Keys of a book in which other keys imitate the original.
 const (
-	original = 1 // known for a month, with an info
-	stranger = 2 // no info, the same name in its orders
-	twin     = 3 // an info of its own an hour ago, a name that looks the same
-	honest   = 4 // an info an hour ago, a name of its own
-	veteran  = 5 // known for a month, with an info
-	foreign  = 6 // of a platform that publishes no infos
+	original = 1 // first seen a month ago, has an info
+	stranger = 2 // has no info, uses the same name in its orders
+	twin     = 3 // published an info an hour ago, with a name that looks the same
+	honest   = 4 // published an info an hour ago, with another name
+	veteran  = 5 // first seen a month ago, has an info
+	foreign  = 6 // belongs to a platform without infos
 )
 
-// pretenders fills a log: every order asks the same price, the newest are the
-// pretenders'.
+// pretenders returns a log. All orders have the same price, and the newest orders are
+// those of the imitators.
 func pretenders(clk *clock) *memLog {
 	l := newMemLog()
 	now := clk.now()
@@ -48,7 +48,7 @@ func pretenders(clk *clock) *memLog {
 	info(original, "Kmbalache", 30*24*time.Hour)
 	info(veteran, "Old Exchange", 29*24*time.Hour)
 	order(original, "o", "Kmbalache", "mostro", 6*time.Hour, link("o", original))
-	order(veteran, "v", "Old Exchange", "mostro", 5*time.Hour, link("v", original)) // leads elsewhere
+	order(veteran, "v", "Old Exchange", "mostro", 5*time.Hour, link("v", original)) // a link to another node
 	order(foreign, "f", "Kantor", "robosats", 8*24*time.Hour, "http://abc.onion/order/1")
 	order(foreign, "f2", "Kantor", "robosats", 4*time.Hour, "https://evil.example/order/1")
 	info(honest, "Nuevo Cambio", time.Hour)
@@ -62,7 +62,7 @@ func pretenders(clk *clock) *memLog {
 func dsOf(t *testing.T, x *Index, params string) (ds []string) {
 	t.Helper()
 	cursor := ""
-	for { // in pages of two, so that cursors lead over the bounds of classes
+	for { // pages of two orders, so that cursors cross the bounds of classes
 		page := decode(t, fetch(t, x.Handler(), "/api/v1/orders?limit=2&cursor="+cursor+"&"+params))
 		for _, o := range page["items"].([]any) {
 			ds = append(ds, o.(map[string]any)["d"].(string))
@@ -75,8 +75,9 @@ func dsOf(t *testing.T, x *Index, params string) (ds []string) {
 	}
 }
 
-// TestImpostorsComeLast: whoever takes a known name, and whoever nobody knows,
-// is listed behind the others and marked; the first owner of the name never is.
+// TestImpostorsComeLast checks that a key that takes a known name, and a key that says it
+// is a Mostro without an info, are listed last and marked. The first owner of the name is
+// never marked.
 func TestImpostorsComeLast(t *testing.T) {
 	clk := newClock()
 	l := pretenders(clk)
@@ -85,11 +86,11 @@ func TestImpostorsComeLast(t *testing.T) {
 	x.catchUp(t)
 	check := func(t *testing.T, x *Index) {
 		for params, want := range map[string]string{
-			"":                              "f2 v o f h s t", // by class, then the newest first
+			"":                              "f2 v o f h s t", // by class, and the newest first within a class
 			"sort=trusted":                  "f2 v o f h s t",
 			"sort=newest":                   "s t h f2 v o f",
 			"sort=oldest":                   "f o v f2 h t s",
-			"sort=premium":                  "KNOWN h UNKNOWN", // all ask the same
+			"sort=premium":                  "KNOWN h UNKNOWN", // all prices are equal
 			"sort=-premium":                 "KNOWN h UNKNOWN",
 			"platform=mostro&sort=-premium": "KNOWN h UNKNOWN",
 		} {
@@ -126,7 +127,7 @@ func TestImpostorsComeLast(t *testing.T) {
 	}
 	for d, want := range map[string]struct {
 		unknown, new bool
-		usesNameOf   int // 0: nobody's
+		usesNameOf   int // 0: no other key
 		take         bool
 	}{
 		"o":  {false, false, 0, true},
@@ -198,8 +199,8 @@ func TestImpostorsComeLast(t *testing.T) {
 	})
 }
 
-// TestClassesChange: an author is known as soon as it describes itself, and old
-// after seven days without another event.
+// TestClassesChange checks that an author is known when its info arrives, and that it is
+// no longer new after seven days without another event.
 func TestClassesChange(t *testing.T) {
 	clk := newClock()
 	l := pretenders(clk)
@@ -215,7 +216,7 @@ func TestClassesChange(t *testing.T) {
 	}
 	l.add(infoEvent(7, now.Unix(), "Rialto"), now, mostro.RoadLive, false)
 	x.catchUp(t)
-	if got := place(); got != 4 { // new, the newest of them
+	if got := place(); got != 4 { // the newest of the new ones
 		t.Errorf("with an info it stands at %d: %v", got, dsOf(t, x.Index, ""))
 	}
 	clk.set(now.Unix() + 8*86400)
@@ -224,8 +225,8 @@ func TestClassesChange(t *testing.T) {
 	}
 }
 
-// TestCursorsBelongToTheirQuestion: a cursor of one question is refused by
-// every other, and holds for other lengths of the page.
+// TestCursorsBelongToTheirQuestion checks that a cursor is refused by every other query,
+// and accepted with another page length.
 func TestCursorsBelongToTheirQuestion(t *testing.T) {
 	clk := newClock()
 	x := openTest(t, pretenders(clk), clk, "")
@@ -253,8 +254,8 @@ func TestCursorsBelongToTheirQuestion(t *testing.T) {
 	}
 }
 
-// TestWhatIsOverIsNotOpen: orders that have expired or ended carry no link, and
-// are not counted as open.
+// TestWhatIsOverIsNotOpen checks that orders that have expired or ended have no take link
+// and are not counted as open.
 func TestWhatIsOverIsNotOpen(t *testing.T) {
 	clk := newClock()
 	now := clk.now()
@@ -299,7 +300,7 @@ func TestWhatIsOverIsNotOpen(t *testing.T) {
 	}
 }
 
-// bannedKeys are rules that ban keys.
+// bannedKeys are Rules that ban keys.
 type bannedKeys struct {
 	version uint64
 	keys    map[[32]byte]struct{}
@@ -309,8 +310,8 @@ func (b *bannedKeys) Hidden() (version uint64, never, onDemand, events map[[32]b
 	return b.version, b.keys, nil, nil
 }
 
-// TestNamesOfNobody: a profile alone owns no name, and a banned key owns none
-// any more.
+// TestNamesOfNobody checks that a key with only a profile owns no name, and that a banned
+// key no longer owns one.
 func TestNamesOfNobody(t *testing.T) {
 	clk := newClock()
 	l := newMemLog()

@@ -16,15 +16,15 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// memLog is a log in memory that can fail: before an entry is handed over, or
-// behind it, and that erases what was deleted, as the real one does.
+// memLog is a log in memory that can fail before or after it passes an entry to the
+// reader. Like the real log, memLog erases deleted events.
 type memLog struct {
 	mu      sync.Mutex
 	entries []mostro.Entry
 	erased  map[uint64]bool
 	moved   signal
-	// failAt makes Read return errLog once it reaches a position; with
-	// persist, after having handed that entry over.
+	// failAt is the position at which Read returns errLog. If persist is set, Read passes
+	// the entry to fn first.
 	failAt  uint64
 	persist bool
 }
@@ -100,7 +100,7 @@ func (l *memLog) Wait(ctx context.Context, seq uint64) error {
 	return l.moved.until(ctx, time.Hour, func() bool { return l.Head() > seq })
 }
 
-// Event serves NIP-50 hydration.
+// Event returns events for NIP-50 answers.
 func (l *memLog) Event(_ context.Context, id string) (*nostr.Event, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,7 +114,7 @@ func (l *memLog) Event(_ context.Context, id string) (*nostr.Event, error) {
 
 var _ Log = (*memLog)(nil)
 
-// clock is a time that tests move.
+// clock is a clock that tests set.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
@@ -138,14 +138,14 @@ func newClock() *clock { c := &clock{}; c.set(t0); return c }
 
 func pubkeyOf(n int) string { return fmt.Sprintf("%064x", 0xa000+n) }
 
-// signless gives an event an id: signatures are the relay's business, and
-// nothing here looks at them.
+// signless returns an event with an id and without a signature. The relay checks
+// signatures, and the index does not read them.
 func signless(evt nostr.Event) *nostr.Event {
 	evt.ID = evt.GetID()
 	return &evt
 }
 
-// draft is an order as a test writes it down.
+// draft is an order in the short form that tests use.
 type draft struct {
 	author             int
 	d                  string
@@ -250,8 +250,8 @@ func (o *opened) digest(t testing.TB) string {
 	return d
 }
 
-// random makes an order's version out of a small world, so that all filters
-// have something to find and to leave out.
+// random returns a version of an order with values from small sets, so that each filter
+// matches some orders and rejects others.
 func random(r *rand.Rand, orders int) draft {
 	pick := func(all ...string) string { return all[r.IntN(len(all))] }
 	d := draft{
@@ -278,8 +278,8 @@ func random(r *rand.Rand, orders int) draft {
 	return d
 }
 
-// fillRandom adds n random entries: versions in any order, some twice as old,
-// some archived, infos, and now and then a deletion.
+// fillRandom adds n random entries: versions in any order of created_at, some archived,
+// infos, and some deletions.
 func fillRandom(r *rand.Rand, l *memLog, n, orders int) {
 	seen := map[string]bool{}
 	var ids []*nostr.Event
@@ -294,7 +294,7 @@ func fillRandom(r *rand.Rand, l *memLog, n, orders int) {
 			victim := ids[r.IntN(len(ids))]
 			pk := victim.PubKey
 			if r.IntN(4) == 0 {
-				pk = pubkeyOf(77) // someone else's deletion does nothing
+				pk = pubkeyOf(77) // a deletion by another author has no effect
 			}
 			tag := nostr.Tag{"e", victim.ID}
 			if r.IntN(2) == 0 {
@@ -302,7 +302,7 @@ func fillRandom(r *rand.Rand, l *memLog, n, orders int) {
 			}
 			evt = signless(nostr.Event{PubKey: pk, Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(t0 - 600 + r.Int64N(700)), Tags: nostr.Tags{tag}})
 		case k == 2 && len(ids) > 0:
-			victim := ids[r.IntN(len(ids))] // an event that is no order, at an order's address
+			victim := ids[r.IntN(len(ids))] // an event at an order's address that is not an order
 			evt = signless(nostr.Event{PubKey: victim.PubKey, Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t0 - 500 + r.Int64N(600)), Tags: nostr.Tags{{"d", victim.Tags.GetD()}, {"z", "other"}, {"y", "bondtrade"}}})
 		default:
 			evt = random(r, orders).event()
@@ -318,7 +318,7 @@ func fillRandom(r *rand.Rand, l *memLog, n, orders int) {
 	}
 }
 
-// deleted says that the relay would refuse the event: its author deleted it.
+// deleted reports whether the relay would refuse the event because its author deleted it.
 func (l *memLog) deleted(evt *nostr.Event) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestNamesThatLookAlike: which names are taken for which.
+// TestNamesThatLookAlike lists pairs of names, and whether the second clashes with the
+// first.
 func TestNamesThatLookAlike(t *testing.T) {
 	now := time.Unix(t0, 0)
 	for _, c := range []struct {
@@ -23,11 +24,11 @@ func TestNamesThatLookAlike(t *testing.T) {
 		{"Mostro", "Mo\u200bst\u00adro", true},   // invisible characters
 		{"Mostro", "M o s t r o", true},          // spaces
 		{"Mostro", "Mostro 🇪🇸", true},            // a flag
-		{"Mostro", "Mostro Official", true},      // additions
+		{"Mostro", "Mostro Official", true},      // added words
 		{"Mostro", "The Mostro 2", true},         //
 		{"Mostro", "Móstro", true},               // accents
 		{"Mostro", "rnostro", true},              // r and n
-		{"Mostro", "Mostro Brasil", false},       // a name of its own
+		{"Mostro", "Mostro Brasil", false},       // a different name
 		{"Mostro", "Fostro testing", false},      //
 		{"Mostro 1", "Mostro 2", false},          //
 		{"Mostro 1", "Mostro 1 oficial", true},   //
@@ -40,10 +41,10 @@ func TestNamesThatLookAlike(t *testing.T) {
 		{"Kmbalache", "KMBALACHE", true},
 		{"Ilium", "lLlUM", true}, // capital I, small l
 		{"Ana", "Banana Exchange", false},
-		{"Coin", "Coinage", false}, // too short to be noticed within a word
+		{"Coin", "Coinage", false}, // too short to be found inside a word
 		{"Coin", "Coin Rey", true},
 		{"", "Mostro", false},
-		{"🦫", "🦫 bot", false}, // no letters: nothing to compare
+		{"🦫", "🦫 bot", false}, // no letters to compare
 	} {
 		x := newNameIndex()
 		known := owner{"a", &nameUse{Name: c.known, First: now.Add(-time.Hour), Last: now, Witnessed: true}}
@@ -59,14 +60,14 @@ func TestNamesThatLookAlike(t *testing.T) {
 	}
 }
 
-// TestHistoryTellsNoOrder: of two names that came with the history, nobody
-// knows who was first.
+// TestHistoryTellsNoOrder checks that if two names arrived as history, neither key counts
+// as the first.
 func TestHistoryTellsNoOrder(t *testing.T) {
 	now := time.Unix(t0, 0)
 	always := func(string) standing { return isInstance }
 	for _, c := range []struct {
 		apart     time.Duration
-		witnessed bool // the first
+		witnessed bool // the first use was witnessed
 		want      string
 	}{{time.Minute, false, "shared"}, {time.Minute, true, "clash"}, {2 * time.Hour, false, "clash"}} {
 		x := newNameIndex()

@@ -30,8 +30,8 @@ func newRand(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
-// model recomputes everything from the readable log, with nothing but
-// mostro's parsers and the rules as they are written down.
+// model computes all results from the readable log, using only the parsers of package
+// mostro and the documented rules.
 type model struct {
 	heads   map[string]*mversion
 	history map[string][]*mversion
@@ -97,8 +97,8 @@ func (v *mversion) live(now int64) bool {
 	return v.Status != "pending" || v.ExpiresAt <= 0 || int64(v.ExpiresAt) > now
 }
 
-// known is what an index that read a log in steps has seen of authors: unlike a
-// model of the log, it remembers what was deleted since.
+// known is the state of authors in an index that read the log in steps. Unlike model,
+// known remembers events that were deleted later.
 type known struct {
 	infos map[string]bool
 	uses  map[string]map[string]use // by name, then author
@@ -136,8 +136,8 @@ func (k *known) read(l *memLog) {
 	}
 }
 
-// class is the class of an order among authors that are all new, and whose
-// names are equal or have nothing in common.
+// class returns the class of an order if all authors are new, and two names are either
+// equal or have no common part.
 func (k *known) class(v *mversion) int {
 	for _, by := range k.uses {
 		mine, uses := by[v.Pubkey]
@@ -153,7 +153,7 @@ func (k *known) class(v *mversion) int {
 	return 1
 }
 
-// wants is Query.matches written a second time, from the documentation.
+// wants is a second implementation of Query.matches, written from the documentation.
 func wants(q *Query, v *mversion, now int64) bool {
 	if !v.isOrder {
 		return false
@@ -197,7 +197,7 @@ var naiveCountry = map[string]string{
 
 var plain = strings.NewReplacer("ó", "o", "ñ", "n", "é", "e", "í", "i")
 
-// naiveWords: every asked word begins a word of the text.
+// naiveWords reports whether each asked word is a prefix of a word of the text.
 func naiveWords(text, ask string) bool {
 	have := strings.Fields(plain.Replace(strings.ToLower(text)))
 	for _, w := range strings.Fields(plain.Replace(strings.ToLower(ask))) {
@@ -237,7 +237,7 @@ func (q *Query) naiveKey(v *mversion) float64 {
 	return float64(v.CreatedAt)
 }
 
-// answer gives the event ids of a query in order, and its facets.
+// answer returns the event ids of a query in order, and its facets.
 func (m *model) answer(q *Query, k *known, now int64) ([]string, Facets) {
 	type row struct {
 		class   int
@@ -338,7 +338,7 @@ func randomQuery(r *rand.Rand) Query {
 	return q
 }
 
-// pages reads a query through all its pages.
+// pages reads all pages of a query.
 func pages(t *testing.T, x *Index, q Query) (ids []string, first *Answer) {
 	t.Helper()
 	for n := 0; ; n++ {
@@ -447,8 +447,8 @@ func TestRestartAnywhereEqualsRebuild(t *testing.T) {
 		for range 6 {
 			fillRandom(r, l, 120, 40)
 			clk.set(clk.now().Unix() + r.Int64N(40))
-			// A follower that is cut anywhere: the log fails before or behind
-			// an entry, and sometimes only the book has come that far.
+			// The follower is interrupted at random points: the log fails before or after
+			// an entry, and sometimes only the book has reached that entry.
 			x, err := Open(Config{Dir: dir, Log: l, Events: l, Now: clk.now})
 			if err != nil {
 				t.Fatal(err)
@@ -482,7 +482,7 @@ func TestRestartAnywhereEqualsRebuild(t *testing.T) {
 		if a != b || b != c {
 			t.Fatalf("round %d: digests differ:\ngrown %s\nfresh %s\nbuilt %s", round, a, b, c)
 		}
-		// The digest must be able to fail.
+		// Another entry must change the digest.
 		l.add(draft{author: 1, d: "one more"}.event(), clk.now(), mostro.RoadClient, false)
 		grown.catchUp(t)
 		if grown.digest(t) == a {

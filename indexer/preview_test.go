@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestPreview serves the explorer over the captured events for as long as
-// MOSTRODEX_PREVIEW names an address, to be looked at.
+// TestPreview serves the explorer over the captured events at the address
+// MOSTRODEX_PREVIEW, for a developer to view. If the variable is not set, the test is
+// skipped.
 func TestPreview(t *testing.T) {
 	addr := os.Getenv("MOSTRODEX_PREVIEW")
 	if addr == "" {

@@ -10,7 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// TestPromtoolFindsNothing checks the names and help texts as Prometheus does.
+// TestPromtoolFindsNothing checks names and help texts of metrics with promtool, if it is
+// installed.
 func TestPromtoolFindsNothing(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {

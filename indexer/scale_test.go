@@ -30,8 +30,8 @@ var (
 	scaleSearch   = flag.Bool("scale.search", false, "index the orders of TestScale for search as well")
 )
 
-// market is a log that makes its events up as they are read: a million orders
-// need no memory of the test's.
+// market is a log that generates its events while they are read, so that a million orders
+// need no memory in the test.
 type market struct {
 	orders, versions int
 	mu               sync.Mutex
@@ -107,7 +107,7 @@ func (m *market) add(d draft) {
 	m.moved.raise()
 }
 
-// anonymous is the anonymous memory of this process in MB.
+// anonymous returns the anonymous memory of this process in MB.
 func anonymous(t *testing.T) int {
 	raw, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -125,7 +125,7 @@ func anonymous(t *testing.T) int {
 	return 0
 }
 
-// cpu is the processor time that this process has used.
+// cpu returns the processor time used by this process.
 func cpu(t *testing.T) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -134,8 +134,8 @@ func cpu(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestScale measures the book at a size given by flags and prints what it
-// saw: go test -run TestScale -scale.orders 1000000 -timeout 60m -v
+// TestScale measures the book at a size set by flags and prints the results: go test -run
+// TestScale -scale.orders 1000000 -timeout 60m -v
 func TestScale(t *testing.T) {
 	if *scaleOrders == 0 {
 		t.Skip("set -scale.orders to measure")
@@ -259,7 +259,7 @@ func TestScale(t *testing.T) {
 	}
 	measure("all mixed", func(r *rand.Rand) string { return targets[r.IntN(8)].make(r) }, 8, 300)
 	_ = r
-	// Lag of the book under queries: entries one by one.
+	// Lag of the book under queries, with entries that arrive one by one.
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- x.followBook(ctx) }()

@@ -9,13 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The tests of this package ask over HTTP, as clients do. indexer/web imports
-// this package, so that only a test from outside may import it.
+// The tests of package indexer send HTTP requests, as clients do. indexer/web imports
+// indexer, so only an external test package can import indexer/web.
 func init() {
 	indexer.ServeForTest = func(x *indexer.Index, reg prometheus.Registerer) http.Handler {
 		site := web.New(web.Config{Index: x})
 		if err := site.Register(reg); err != nil {
-			panic(err) // a fresh registry of a test
+			panic(err) // impossible: the registry is new
 		}
 		table := route.Table(append(site.Routes(), site.Health()...))
 		return site.Mux().Public(append(table, site.NotFound(table)...))

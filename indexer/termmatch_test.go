@@ -11,7 +11,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// TestLexicon compares a lexicon with a look at every name.
+// TestLexicon compares a lexicon with a scan of all names.
 func TestLexicon(t *testing.T) {
 	r := newRand(t)
 	syllables := []string{"ban", "co", "pa", "go", "mo", "vil", " ", " ", "-", "é", "x"}
@@ -58,9 +58,9 @@ func TestLexicon(t *testing.T) {
 	}
 }
 
-// TestWholeWordsComeFirst: of what NIP-50 finds, whole words are before
-// beginnings, newer before older, over more pages than one; wherever the words
-// stand.
+// TestWholeWordsComeFirst checks the order of NIP-50 results over several pages: whole
+// words before prefixes, and newer orders before older ones, in whichever field the words
+// are.
 func TestWholeWordsComeFirst(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
@@ -71,8 +71,8 @@ func TestWholeWordsComeFirst(t *testing.T) {
 	}
 	var all []known
 	r := newRand(t)
-	// Orders of Mostros that never described themselves come last, whatever
-	// their words; here all did.
+	// Orders of Mostros without an info come last, whatever their words. Here all authors
+	// have an info.
 	for author := range 6 {
 		l.add(infoEvent(author, t0-1000, fmt.Sprint("node", author)), clk.now(), mostro.RoadClient, false)
 	}
@@ -91,8 +91,8 @@ func TestWholeWordsComeFirst(t *testing.T) {
 		case 0:
 			d.methods = []string{first, second}
 		case 1:
-			// Each author has names of its own: orders of a key that uses the
-			// name of another come last, whatever their words.
+			// Each author has its own names, because orders of a key that uses another
+			// key's name come last, whatever their words.
 			d.platform, d.methods, d.name = "mostro", []string{first}, second+" "+[]string{"Uno", "Dos", "Tres", "Cuatro", "Cinco"}[d.author-1]
 		case 2:
 			d.methods, d.content = []string{second}, "solo "+first+"."
@@ -124,8 +124,9 @@ func TestWholeWordsComeFirst(t *testing.T) {
 	}
 }
 
-// TestDeletedVersionLeavesNoTrace: an order that is live again because its
-// last, expired version was deleted is not in search as a past one as well.
+// TestDeletedVersionLeavesNoTrace checks an order whose last, expired version was
+// deleted, so that the order is live again: search must not hold it as a past order as
+// well.
 func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
@@ -146,7 +147,7 @@ func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// BenchmarkFind asks for words in a column store of many orders.
+// BenchmarkFind matches words in a column store of many orders.
 func BenchmarkFind(b *testing.B) {
 	m := &market{orders: 200_000, versions: 1}
 	s := newColumnStore()

@@ -14,8 +14,8 @@ func contextWith(t *testing.T) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// fastest returns the shortest of three runs of f. The ratio of two such times
-// says how the cost grows, on a busy machine too.
+// fastest returns the shortest of three runs of f. The ratio of two such times shows how
+// the cost grows, even on a busy machine.
 func fastest(f func()) time.Duration {
 	best := time.Duration(1<<63 - 1)
 	for range 3 {
@@ -26,7 +26,7 @@ func fastest(f func()) time.Duration {
 	return best
 }
 
-// waitFor looks again and again until cond holds.
+// waitFor polls cond until it returns true.
 func waitFor(t *testing.T, cond func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
@@ -38,7 +38,7 @@ func waitFor(t *testing.T, cond func() bool) {
 	}
 }
 
-// spoil overwrites the files of a store that say what it consists of.
+// spoil overwrites the files that list the contents of a store.
 func spoil(t *testing.T, dir, store string) {
 	t.Helper()
 	n := 0

@@ -102,8 +102,8 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// TestDamagedStoresGrowAgain: a store that cannot be read is deleted and comes
-// back from the log.
+// TestDamagedStoresGrowAgain checks that a store that cannot be read is deleted and
+// rebuilt from the log.
 func TestDamagedStoresGrowAgain(t *testing.T) {
 	r := newRand(t)
 	l, clk, dir := newMemLog(), newClock(), t.TempDir()
@@ -129,7 +129,7 @@ func TestDamagedStoresGrowAgain(t *testing.T) {
 	}
 }
 
-// TestRunFollowsTheLog runs the index as main does.
+// TestRunFollowsTheLog runs the index as the program does.
 func TestRunFollowsTheLog(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
@@ -166,8 +166,8 @@ func TestEmptyLogGetsReady(t *testing.T) {
 	}
 }
 
-// TestDeletionsStick: what its author deleted is in no answer, whichever comes
-// first, and nobody else's deletion counts.
+// TestDeletionsStick checks that a deleted event is in no answer, whether the event or
+// its deletion arrives first, and that deletions by other authors have no effect.
 func TestDeletionsStick(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
@@ -190,11 +190,11 @@ func TestDeletionsStick(t *testing.T) {
 	del(2, t0+5, "a", address)
 	del(2, t0+5, "e", first.ID)
 	total(1)
-	del(1, t0-1, "a", address) // of the time before it
+	del(1, t0-1, "a", address) // covers only the time before the order
 	total(1)
 	del(1, t0+5, "a", address)
 	total(0)
-	// The log would not hand these over; the index holds to it by itself.
+	// The real log would not pass these entries on. The index refuses them as well.
 	l.add(draft{author: 1, d: "x", at: t0 + 5, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
 	total(0)
 	l.add(draft{author: 1, d: "x", at: t0 + 6, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
@@ -205,7 +205,7 @@ func TestDeletionsStick(t *testing.T) {
 	total(1)
 }
 
-// TestPairsInQ: key:value pairs in q mean what they mean in a NIP-50 search.
+// TestPairsInQ checks that key:value pairs in q mean the same as in a NIP-50 search.
 func TestPairsInQ(t *testing.T) {
 	two, minus := 2.0, -1.0
 	for text, want := range map[string]Query{

@@ -9,7 +9,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// pouringLog grows by step each time its head is asked for, n times.
+// pouringLog is a log whose head grows by step at each of the first n calls of Head.
 type pouringLog struct {
 	head, step, n atomic.Int64
 }
@@ -26,7 +26,7 @@ func (l *pouringLog) Wait(context.Context, uint64) error                        
 
 func TestThrottle(t *testing.T) {
 	for name, c := range map[string]struct {
-		step, asked int64 // growth at each look, and looks with growth
+		step, asked int64 // growth per call, and number of calls with growth
 		tick        time.Duration
 		wantLooks   int64
 	}{

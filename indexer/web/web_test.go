@@ -14,10 +14,10 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// The answers about orders are tested in package indexer, over the same site
-// (indexer/site_test.go). Here are the manners that do not depend on a book.
+// Answers about orders are tested in package indexer with the same site
+// (indexer/site_test.go). The tests here need no orders.
 
-// emptyLog is a log without an entry.
+// emptyLog is a log without entries.
 type emptyLog struct{}
 
 func (emptyLog) Head() uint64                                                 { return 0 }

@@ -56,7 +56,7 @@ func TestCountryAndLanguageWords(t *testing.T) {
 	}
 }
 
-// FuzzWords: what is asked in the words of a text finds the text.
+// FuzzWords checks that a query made of words of a text finds the text.
 func FuzzWords(f *testing.F) {
 	for _, s := range []string{"Pago Móvil", "ß ﬁ İ", "支付宝", "a\u0301b", "\xff", "\xf0Ū"} {
 		f.Add(s)

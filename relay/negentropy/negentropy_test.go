@@ -17,8 +17,8 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy/storage/vector"
 )
 
-// negWorld makes two sets that share some items; times are few, so that bounds
-// fall within one second too.
+// negWorld returns two sets with some common items. There are few distinct times, so that
+// some bounds divide items of the same second.
 func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *Set, wantHave, wantNeed map[[32]byte]bool) {
 	a, b = &Set{}, &Set{}
 	wantHave, wantNeed = map[[32]byte]bool{}, map[[32]byte]bool{}
@@ -44,8 +44,8 @@ func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *Set, wantH
 	return a, b, wantHave, wantNeed
 }
 
-// reconcile runs both sides and gives what the client was told, the bytes sent
-// both ways and the rounds.
+// reconcile runs both sides, and returns the ids reported to the client, the bytes sent
+// in both directions and the number of rounds.
 func reconcile(tb testing.TB, client, server *Session) (have, need map[[32]byte]bool, traffic, rounds int) {
 	tb.Helper()
 	have, need = map[[32]byte]bool{}, map[[32]byte]bool{}
@@ -89,9 +89,9 @@ func TestReconciliationFindsExactlyTheDifference(t *testing.T) {
 		shared, onlyA, onlyB := r.IntN(3000), r.IntN(200), r.IntN(200)
 		switch seed % 6 {
 		case 0:
-			shared, onlyA = 0, 0 // an empty one fills
+			shared, onlyA = 0, 0 // the first set is empty
 		case 1:
-			shared, onlyB = 0, 0 // an empty one is asked
+			shared, onlyB = 0, 0 // the second set is empty
 		case 2:
 			onlyA, onlyB = 0, 0
 		case 3:
@@ -108,7 +108,7 @@ func TestReconciliationFindsExactlyTheDifference(t *testing.T) {
 	}
 }
 
-// goNostrSide fills go-nostr's implementation with a set.
+// goNostrSide returns go-nostr's implementation, filled with a set.
 func goNostrSide(s *Set, limit int) *negentropy.Negentropy {
 	v := vector.New()
 	for _, it := range s.Items {
@@ -220,8 +220,8 @@ func FuzzReconcile(f *testing.F) {
 	})
 }
 
-// BenchmarkReconcile compares two relays of a million events that differ by a
-// thousand, and fills an empty one.
+// BenchmarkReconcile reconciles two sets of a million events that differ in a thousand,
+// and fills an empty set.
 func BenchmarkReconcile(b *testing.B) {
 	r := rand.New(rand.NewPCG(9, 9))
 	x, y, _, _ := negWorld(r, 999_500, 500, 500, 40*86400)
