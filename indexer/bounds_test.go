@@ -24,7 +24,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 	}
 	short, long := strings.Join(many[:2000], " "), strings.Join(many, " ")
 	if few, all := fastest(func() { words.Asked(short) }), fastest(func() { words.Asked(long) }); all > 40*few {
-		t.Errorf("a question of 2,000 words took %v, of %d words %v", few, len(many), all)
+		t.Errorf("a query of 2,000 words took %v, of %d words %v", few, len(many), all)
 	}
 	x := openTest(t, newMemLog(), newClock(), "")
 	h := x.Handler()
@@ -61,7 +61,7 @@ func TestHostileTextCostsLittle(t *testing.T) {
 	}
 	for _, ask := range []string{"q=beginning", "method=bank3"} {
 		if got := decode(t, fetch(t, x.Handler(), "/api/v1/orders?"+ask)); got["total"].(float64) == 0 {
-			t.Errorf("%s finds nothing", ask)
+			t.Errorf("%s finds no order", ask)
 		}
 	}
 }
@@ -75,7 +75,7 @@ func TestDistinctNamesAreBounded(t *testing.T) {
 	d.add("c", "", 2, 1)
 	over := d.add("d", "", 3, 1)
 	if d.names[over] != "" || len(d.ids) != 4 {
-		t.Errorf("beyond the bound %q is held, %d values in all", d.names[over], len(d.ids))
+		t.Errorf("value %q beyond the bound is stored, %d values in total", d.names[over], len(d.ids))
 	}
 	d.remove(over, 3, 1)
 	d.remove(first, 0, 1)

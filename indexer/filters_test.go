@@ -50,14 +50,14 @@ func TestFiltersAreComplete(t *testing.T) {
 			t.Errorf("%s: the row is not complete", f.name)
 		}
 		if f.postings != nil && f.narrow != nil || f.postings == nil && f.narrow == nil && f.name != "status" {
-			t.Errorf("%s: live orders are to be chosen in one way", f.name)
+			t.Errorf("%s: want either postings or narrow", f.name)
 		}
 		if (f.field == "") != (f.terms == nil) || f.facet != nil && f.field == "" {
-			t.Errorf("%s: terms, field and facet do not go together", f.name)
+			t.Errorf("%s: terms, field and facet do not match", f.name)
 		}
 		for _, p := range f.params {
 			if _, ok := filterSamples[p.Name]; !ok || p.Doc == "" {
-				t.Errorf("%s: no samples for these tests, or no line for the docs", p.Name)
+				t.Errorf("%s: no samples for these tests, or no Doc", p.Name)
 			}
 		}
 	}
@@ -75,7 +75,7 @@ func TestCacheKeysHoldEveryFilter(t *testing.T) {
 				values := url.Values{p.Name: {value}, "open": {"any"}}
 				q := parsed(t, values)
 				if name := q.name(); names[name] {
-					t.Errorf("%s=%s: another question has the name %s", p.Name, value, name)
+					t.Errorf("%s=%s: another query has the name %s", p.Name, value, name)
 				} else {
 					names[name] = true
 				}
@@ -90,7 +90,7 @@ func TestCacheKeysHoldEveryFilter(t *testing.T) {
 				facets = append(facets, fresh)
 			}
 			if p.Name != "min_premium" && p.Name != "max_premium" && reflect.DeepEqual(facets[0], facets[1]) {
-				t.Errorf("%s: both values find the same: this test would see nothing", p.Name)
+				t.Errorf("%s: both values find the same orders, so this test could not fail", p.Name)
 			}
 		}
 	}

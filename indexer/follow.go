@@ -150,7 +150,7 @@ func (x *Index) heal(ctx context.Context, err error, reset func() error, store s
 	defer x.healing.Unlock()
 	now := time.Now()
 	if last, again := x.healed[store]; again && now.Sub(last) < healAgain {
-		return fmt.Errorf("rebuilt %s already at %s: %w", store, last.UTC().Format(time.RFC3339), err)
+		return fmt.Errorf("%s failed again after its rebuild at %s: %w", store, last.UTC().Format(time.RFC3339), err)
 	}
 	x.healed[store] = now
 	x.metrics.rebuilds.WithLabelValues(store).Inc()

@@ -111,7 +111,7 @@ func deletionOf(t *testing.T, versions int) time.Duration {
 	took := time.Since(start)
 	record, all, err := x.Order(pubkeyOf(1), "x")
 	if err != nil || len(all) != 1 || record.Versions != 1 || record.Order.CreatedAt != t0 {
-		t.Errorf("left are %d versions, %v", len(all), err)
+		t.Errorf("%d versions remain, %v", len(all), err)
 	}
 	if err := x.Check(); err != nil {
 		t.Error(err)

@@ -163,7 +163,7 @@ func TestCapturedEventsOverHTTP(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ok, err := evt.CheckSignature(); !ok || err != nil || !evt.CheckID() {
-			t.Errorf("the event's signature does not hold: %v", err)
+			t.Errorf("the event's signature is not valid: %v", err)
 		}
 	})
 }
@@ -178,7 +178,7 @@ func TestHTTPContract(t *testing.T) {
 	l.add(mail, clk.now(), mostro.RoadClient, false)
 	h := o.Handler()
 	if w := fetch(t, h, "/readyz"); w.Code != http.StatusServiceUnavailable {
-		t.Errorf("ready before anything was read: %d", w.Code)
+		t.Errorf("ready before the log was read: status %d", w.Code)
 	}
 	o.catchUp(t)
 	for _, c := range []struct {
@@ -228,23 +228,23 @@ func TestHTTPContract(t *testing.T) {
 		}
 		kind := w.Header().Get("Content-Type")
 		if c.code >= 400 && strings.HasPrefix(c.target, "/api/") && kind != "application/problem+json" {
-			t.Errorf("GET %s: %s is no problem document", c.target, kind)
+			t.Errorf("GET %s: %s is not a problem document", c.target, kind)
 		}
 		if strings.HasPrefix(c.target, "/api/") && w.Header().Get("Access-Control-Allow-Origin") != "*" {
-			t.Errorf("GET %s is closed to other origins", c.target)
+			t.Errorf("GET %s cannot be read from other origins", c.target)
 		}
 	}
 	t.Run("etag", func(t *testing.T) {
 		for _, target := range []string{"/api/v1/orders", "/"} {
 			tag := fetch(t, h, target).Header().Get("ETag")
 			if w := fetch(t, h, target, "If-None-Match", tag); tag == "" || w.Code != http.StatusNotModified || w.Body.Len() > 0 {
-				t.Errorf("%s: %q gives %d", target, tag, w.Code)
+				t.Errorf("%s: %q returns status %d", target, tag, w.Code)
 			}
 			clk.set(clk.now().Unix() + 1)
 			l.add(draft{d: "new" + target}.event(), clk.now(), mostro.RoadClient, false)
 			o.catchUp(t)
 			if w := fetch(t, h, target, "If-None-Match", tag); w.Code != http.StatusOK {
-				t.Errorf("%s: changed, and still %d", target, w.Code)
+				t.Errorf("%s: changed, but the status is %d", target, w.Code)
 			}
 		}
 	})
@@ -333,11 +333,11 @@ func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
 		body := w.Body.String()
 		for _, m := range tags.FindAllStringSubmatch(body, -1) {
 			if name := strings.ToLower(m[1]); name == "script" || name == "img" || name == "b" {
-				t.Errorf("%s holds <%s>", target, name)
+				t.Errorf("%s contains <%s>", target, name)
 			}
 		}
 		if strings.Contains(body, `href="javascript:`) || regexp.MustCompile(`(?i)<[^>]* on[a-z]+=`).MatchString(quoted.ReplaceAllString(body, `""`)) {
-			t.Errorf("%s holds a script", target)
+			t.Errorf("%s contains a script", target)
 		}
 		policy := w.Header().Get("Content-Security-Policy")
 		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "script-src") {
@@ -369,7 +369,7 @@ func TestMetricsRegisterOnce(t *testing.T) {
 	want := map[string]bool{"mostrodex_indexer_live_orders": false, "mostrodex_indexer_lag_entries": false, "mostrodex_indexer_lag_seconds": false, "mostrodex_indexer_applied_total": false}
 	for _, f := range families {
 		if !strings.HasPrefix(f.GetName(), "mostrodex_indexer_") {
-			t.Errorf("%s is not ours", f.GetName())
+			t.Errorf("%s does not belong to the index", f.GetName())
 		}
 		if _, ok := want[f.GetName()]; ok {
 			want[f.GetName()] = true

@@ -292,11 +292,11 @@ func TestWhatIsOverIsNotOpen(t *testing.T) {
 		t.Errorf("status %d: %v", w.Code, v.Orders)
 	}
 	if body := fetch(t, h, "/instances/"+pubkeyOf(1)).Body.String(); !strings.Contains(body, "Its 1 open order<") {
-		t.Error("the page counts other than one open order")
+		t.Error("the page does not count exactly one open order")
 	}
 	clk.set(now.Unix() + 7200)
 	if body := fetch(t, h, "/instances/"+pubkeyOf(1)).Body.String(); !strings.Contains(body, "Its 0 open orders<") {
-		t.Error("two hours later the page counts open orders")
+		t.Error("the page still counts open orders after two hours")
 	}
 }
 
@@ -332,7 +332,7 @@ func TestNamesOfNobody(t *testing.T) {
 	}
 	x.sweep(now)
 	if of, _, ok := x.Impostor(pubkeyOf(original)); ok {
-		t.Errorf("an instance uses the name of %s, which is no more than a profile", of)
+		t.Errorf("an instance is marked as using the name of %s, which has only a profile", of)
 	}
 	if of, _, _ := x.Impostor(pubkeyOf(twin)); of != pubkeyOf(original) {
 		t.Errorf("the twin uses the name of %q", of)
@@ -342,7 +342,7 @@ func TestNamesOfNobody(t *testing.T) {
 		t.Fatalf("found %v, %v", ids, err)
 	}
 	if evt, err := l.Event(t.Context(), ids[1]); err != nil || evt.PubKey != pubkeyOf(twin) {
-		t.Errorf("a search for the name has the original behind its twin: %v", err)
+		t.Errorf("a search for the name returns the original after its twin: %v", err)
 	}
 	var key [32]byte
 	if _, err := hex.Decode(key[:], []byte(pubkeyOf(original))); err != nil {

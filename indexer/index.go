@@ -60,7 +60,7 @@ type Index struct {
 // If another process holds a store open, Open returns the error instead.
 func Open(cfg Config) (*Index, error) {
 	if cfg.Log == nil || cfg.Events == nil || cfg.Dir == "" {
-		return nil, errors.New("index: Dir, Log and Events must be given")
+		return nil, errors.New("index: Dir, Log and Events are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

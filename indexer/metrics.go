@@ -33,7 +33,7 @@ func newMetrics(x *Index) *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), fn)
 	}
 	lag := func(store string, cursor func() uint64) prometheus.Collector {
-		o := prometheus.GaugeOpts(opts("lag_entries", "Entries of the log that a store has not applied yet."))
+		o := prometheus.GaugeOpts(opts("lag_entries", "Log entries that a store has not applied yet."))
 		o.ConstLabels = prometheus.Labels{"store": store}
 		return prometheus.NewGaugeFunc(o, func() float64 {
 			head, at := x.cfg.Log.Head(), cursor()
@@ -42,11 +42,11 @@ func newMetrics(x *Index) *metrics {
 	}
 	m := &metrics{
 		entries:  counter("applied_total", "Log entries applied to the book, and documents written to search.", "store"),
-		busy:     counter("apply_seconds_total", "Time spent applying.", "store"),
-		behind:   prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("lag_seconds", "Age of the last applied entry while others wait, 0 when none does.")), []string{"store"}),
-		rebuilds: counter("rebuilds_total", "Times that a damaged store was deleted and rebuilt.", "store"),
+		busy:     counter("apply_seconds_total", "Time spent applying entries and writing documents.", "store"),
+		behind:   prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("lag_seconds", "Age of the last applied entry if more entries wait, else 0.")), []string{"store"}),
+		rebuilds: counter("rebuilds_total", "Number of times that a damaged store was deleted and rebuilt.", "store"),
 		queries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "mostrodex", Subsystem: "indexer", Name: "query_seconds", Help: "Time to answer a query, by what had to be asked.",
+			Namespace: "mostrodex", Subsystem: "indexer", Name: "query_seconds", Help: "Time to answer a query, by the source of the answer.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"from"}),
 	}
@@ -54,10 +54,10 @@ func newMetrics(x *Index) *metrics {
 		lag(storeBook, func() uint64 { return x.book.cursor.Load() }),
 		lag(storeSearch, func() uint64 { return x.search.cursor.Load() }),
 		gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().size(); return float64(live) }),
-		gauge("pending_orders", "Live orders on offer.", func() float64 { _, pending := x.book.live.Load().size(); return float64(pending) }),
+		gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().size(); return float64(pending) }),
 		gauge("instances", "Authors that publish an info event.", func() float64 { return float64(x.book.authors.Load().instances()) }),
 		gauge("search_documents", "Documents in the search index.", func() float64 { n, _ := x.search.docs(); return float64(n) }),
-		gauge("ready", "1 once both stores have caught up with the log.", func() float64 {
+		gauge("ready", "1 if both stores have caught up with the log, else 0.", func() float64 {
 			if x.Ready() {
 				return 1
 			}

@@ -55,7 +55,7 @@ func TestNamesThatLookAlike(t *testing.T) {
 		}
 		x.add(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, formsOf(c.name))
 		if back := x.find(known, func(string) standing { return isInstance }, now); back != nil {
-			t.Errorf("%q was first, and is said to use the name of %q", c.known, back.Name)
+			t.Errorf("%q was first, but is marked as using the name of %q", c.known, back.Name)
 		}
 	}
 }

@@ -356,7 +356,7 @@ func pages(t *testing.T, x *Index, q Query) (ids []string, first *Answer) {
 			return ids, first
 		}
 		if n > 10_000 {
-			t.Fatalf("%+v: pages without end", q)
+			t.Fatalf("%+v: the pages do not end", q)
 		}
 		q.Cursor = a.Next
 	}
@@ -486,7 +486,7 @@ func TestRestartAnywhereEqualsRebuild(t *testing.T) {
 		l.add(draft{author: 1, d: "one more"}.event(), clk.now(), mostro.RoadClient, false)
 		grown.catchUp(t)
 		if grown.digest(t) == a {
-			t.Fatal("digest did not notice an order")
+			t.Fatal("the digest is equal after another order")
 		}
 	}
 }
@@ -622,7 +622,7 @@ func TestCursorIsStableUnderInserts(t *testing.T) {
 		}
 		for i := range 100 {
 			if !seen[strconv.Itoa(i)] {
-				t.Fatalf("%s: order %d was passed over", sort, i)
+				t.Fatalf("%s: order %d is missing", sort, i)
 			}
 		}
 	}

@@ -13,7 +13,7 @@ import (
 func TestPreview(t *testing.T) {
 	addr := os.Getenv("MOSTRODEX_PREVIEW")
 	if addr == "" {
-		t.Skip("set MOSTRODEX_PREVIEW=127.0.0.1:port to look at the pages")
+		t.Skip("set MOSTRODEX_PREVIEW=127.0.0.1:port to view the pages")
 	}
 	o := real(t)
 	l, err := net.Listen("tcp", addr)

@@ -259,7 +259,7 @@ type builderMapping struct{ *mapping.IndexMappingImpl }
 func (builderMapping) MapDocument(doc *document.Document, data any) error {
 	d, ok := data.(*searchDoc)
 	if !ok {
-		return fmt.Errorf("search builder was given %T", data)
+		return fmt.Errorf("search builder: unexpected type %T", data)
 	}
 	d.fill(doc)
 	return nil

@@ -54,7 +54,7 @@ func TestLexicon(t *testing.T) {
 		l.remove(name, id)
 	}
 	if n := l.words.Len(); n != 0 {
-		t.Errorf("%d words are left of no names", n)
+		t.Errorf("%d words remain of zero names", n)
 	}
 }
 

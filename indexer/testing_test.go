@@ -32,7 +32,7 @@ func waitFor(t *testing.T, cond func() bool) {
 	deadline := time.Now().Add(30 * time.Second)
 	for !cond() {
 		if time.Now().After(deadline) {
-			t.Fatal("did not come about in 30 s")
+			t.Fatal("condition not met after 30 s")
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -55,6 +55,6 @@ func spoil(t *testing.T, dir, store string) {
 		}
 	}
 	if n == 0 {
-		t.Fatalf("%s holds no file to spoil", store)
+		t.Fatalf("%s contains no file to overwrite", store)
 	}
 }

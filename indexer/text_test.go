@@ -38,7 +38,7 @@ func TestParseSearch(t *testing.T) {
 	}
 	for _, in := range []string{"amount:lots", "side:both", "instance:me", "premium:5..1"} {
 		if _, none := ParseSearch(in); !none {
-			t.Errorf("ParseSearch(%q) matches something", in)
+			t.Errorf("ParseSearch(%q) can match events", in)
 		}
 	}
 }
@@ -51,7 +51,7 @@ func FuzzParseSearch(f *testing.F) {
 		q, none := ParseSearch(s)
 		for _, span := range []Span{q.Amount, q.Premium, q.FiatAmount} {
 			if span.Min != nil && (math.IsNaN(*span.Min) || span.Max != nil && *span.Min > *span.Max && !none) {
-				t.Errorf("%q gives an impossible span", s)
+				t.Errorf("%q returns a span that holds no number", s)
 			}
 		}
 		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(words.Asked(q.Text)) > words.MaxAsked {
@@ -68,7 +68,7 @@ func FuzzParseQuery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		values, err := url.ParseQuery(s)
 		if err != nil {
-			t.Skip("no query string: nothing to parse")
+			t.Skip("not a query string")
 		}
 		q, err := ParseQuery(values)
 		if err != nil {
@@ -97,7 +97,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		again, err := unpackRecord(r.pack(nil))
 		if err != nil || string(again.pack(nil)) != string(r.pack(nil)) {
-			t.Errorf("%x reads differently the second time: %v", b, err)
+			t.Errorf("%x: the second encoding differs: %v", b, err)
 		}
 	})
 }

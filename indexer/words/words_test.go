@@ -51,7 +51,7 @@ func TestCountryAndLanguageWords(t *testing.T) {
 	}
 	for _, code := range currencyCodes() {
 		if len(code) < 3 || strings.ToUpper(code) != code {
-			t.Errorf("%q is no currency code", code)
+			t.Errorf("%q is not a currency code", code)
 		}
 	}
 }
@@ -65,11 +65,11 @@ func FuzzWords(f *testing.F) {
 		have := Split(nil, s)
 		for _, w := range have {
 			if w == "" || utf8.RuneCountInString(w) > MaxWord || strings.ContainsAny(w, " \x00") {
-				t.Errorf("%q holds the word %q", s, w)
+				t.Errorf("%q contains the word %q", s, w)
 			}
 		}
 		if !AllBegin(have, Asked(s)) {
-			t.Errorf("%q is not found by itself: %q, %q", s, have, Asked(s))
+			t.Errorf("%q does not match itself: %q, %q", s, have, Asked(s))
 		}
 		if got := Split(nil, strings.Join(have, " ")); !slices.Equal(got, have) {
 			t.Errorf("words of words of %q: %q, then %q", s, have, got)

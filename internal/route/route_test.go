@@ -54,7 +54,7 @@ func TestPublic(t *testing.T) {
 			t.Errorf("%s %s: %d %q, allow %q", c.method, c.path, w.Code, w.Body, w.Header().Get("Allow"))
 		}
 		if reads := c.method == "GET" || c.method == "HEAD"; reads && w.Header().Get("Access-Control-Allow-Origin") != "*" {
-			t.Errorf("%s %s is closed to other origins", c.method, c.path)
+			t.Errorf("%s %s cannot be read from other origins", c.method, c.path)
 		}
 	}
 	if got, want := fmt.Sprint(counts), "map[other 404:1 other 405:1 start 200:2 start 405:1 thing 200:1 thing 405:1]"; got != want {

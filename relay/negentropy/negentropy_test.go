@@ -54,7 +54,7 @@ func reconcile(tb testing.TB, client, server *Session) (have, need map[[32]byte]
 	client.Need = func(id [32]byte) { need[id] = true }
 	for msg := client.Start(); msg != nil; rounds++ {
 		if rounds > 100_000 {
-			tb.Fatal("the sides never agree")
+			tb.Fatal("the reconciliation does not end")
 		}
 		answer, err := server.Answer(msg)
 		if err != nil {
