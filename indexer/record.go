@@ -192,7 +192,7 @@ func (v *Version) pack(dst []byte) []byte {
 // appendHex appends 64 hex digits as 32 bytes. The relay refuses other ids and keys.
 func appendHex(dst []byte, s string) []byte {
 	var raw [32]byte
-	hex.Decode(raw[:], []byte(s)) //nolint:errcheck // what is no hex was refused before it was logged
+	hex.Decode(raw[:], []byte(s)) //nolint:errcheck // the relay refuses ids and keys that are not hex
 	return append(dst, raw[:]...)
 }
 
