@@ -133,7 +133,8 @@ func (b *book) view(fn func(*badger.Txn) error) error {
 // ErrClosed is returned if a store of the index is closed or being rebuilt.
 var ErrClosed = errors.New("the index is closed")
 
-// load reads the newest version of every order into memory.
+// load reads the newest version of every order, and puts the live orders and the sums of
+// all authors into memory.
 func (b *book) load() error {
 	live, authors := newColumnStore(), newAuthors()
 	var gone []expiry

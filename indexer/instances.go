@@ -111,7 +111,8 @@ type author struct {
 }
 
 // authors holds all authors of orders, infos, profiles and relay lists. The book's
-// goroutine changes authors; any number of goroutines read.
+// goroutine changes authors, and sweep, which any goroutine may call, changes bans and
+// clashes. mu guards all fields.
 type authors struct {
 	mu    sync.RWMutex
 	byKey map[string]*author

@@ -63,7 +63,7 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 	for id := range list.events {
 		evt, err := x.cfg.Events.Event(ctx, id)
 		if errors.Is(err, mostro.ErrNotFound) {
-			continue // the event was never stored, and will be refused if it arrives
+			continue // the log does not hold the event, and the relay refuses a banned event
 		}
 		if err != nil {
 			return nil, fmt.Errorf("banned event %s: %w", id, err)

@@ -58,8 +58,8 @@ type expiry struct {
 }
 
 // goneQueue holds the orders that expired from the column store and that search still
-// holds as live. The book's goroutine adds orders and search takes them. The queue is
-// never larger than the book.
+// holds as live. load and sweep add orders, and search takes them. The queue is never
+// larger than the book.
 type goneQueue struct {
 	mu   sync.Mutex
 	keys []expiry

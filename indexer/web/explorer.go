@@ -188,7 +188,7 @@ type noteRow struct {
 	NewSince         string // "" if the author is not new
 	UsesNameOf       string // name and beginning of the key; "" if there is no clash
 	SharesNameWith   string
-	Other, OtherSeen string // path of the other key, and the time at which it was first seen
+	Other, OtherSeen string // path of the other key, and the day on which it was first seen with the name
 }
 
 // Marked reports whether the page warns of the author.
