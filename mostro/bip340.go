@@ -22,13 +22,13 @@ func rawChallenge(r, pubkey, msg []byte) *btcec.ModNScalar {
 }
 
 // signRaw signs a message without hashing it first.
-func (k *Keys) signRaw(msg []byte, random io.Reader) (sig [64]byte, err error) {
+func signRaw(k *Keys, msg []byte, random io.Reader) (sig [64]byte, err error) {
 	var aux [32]byte
 	if _, err := io.ReadFull(random, aux[:]); err != nil {
 		return sig, fmt.Errorf("sign: %w", err)
 	}
-	d := k.evenSecret()
-	pubkey := schnorr.SerializePubKey(k.secret.PubKey())
+	d, own := evenSecret(k)
+	pubkey := schnorr.SerializePubKey(own)
 	t := d.Bytes()
 	for i, b := range chainhash.TaggedHash(chainhash.TagBIP0340Aux, aux[:]) {
 		t[i] ^= b
@@ -51,7 +51,7 @@ func (k *Keys) signRaw(msg []byte, random io.Reader) (sig [64]byte, err error) {
 	s.PutBytesUnchecked(sig[32:])
 	nonce.Zero()
 	d.Zero()
-	if !verifyRaw(k.secret.PubKey(), msg, sig[:]) {
+	if !verifyRaw(own, msg, sig[:]) {
 		return sig, fmt.Errorf("sign: the signature does not verify") // a fault of the machine
 	}
 	return sig, nil
@@ -85,14 +85,18 @@ func verifyRaw(pubkey *btcec.PublicKey, msg, sig []byte) bool {
 	return !r.Y.IsOdd() && r.X.Equals(&rx)
 }
 
-// evenSecret returns the secret whose public key has an even y. An x-only public key
-// stands for this key.
-func (k *Keys) evenSecret() btcec.ModNScalar {
-	d := k.secret.Key
-	if k.secret.PubKey().SerializeCompressed()[0] == 3 {
+// evenSecret returns the secret whose public key has an even y, and the public key of k
+// as it is. An x-only public key stands for the key with an even y.
+func evenSecret(k *Keys) (d btcec.ModNScalar, pubkey *btcec.PublicKey) {
+	b := k.Secret()
+	secret, pubkey := btcec.PrivKeyFromBytes(b[:])
+	d = secret.Key
+	if pubkey.SerializeCompressed()[0] == 3 {
 		d.Negate()
 	}
-	return d
+	secret.Zero()
+	clear(b[:])
+	return d, pubkey
 }
 
 // signature is a signature that has not been verified yet. It signs msg without
@@ -109,8 +113,8 @@ func (s signature) holds() bool {
 	return err == nil && verifyRaw(p, s.msg, s.sig[:])
 }
 
-func (k *Keys) signRawHex(msg []byte, random io.Reader) (string, error) {
-	sig, err := k.signRaw(msg, random)
+func signRawHex(k *Keys, msg []byte, random io.Reader) (string, error) {
+	sig, err := signRaw(k, msg, random)
 	if err != nil {
 		return "", err
 	}

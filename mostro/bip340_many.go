@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // Batch verification of BIP-340. Each signature gets a factor a that an attacker cannot
@@ -94,7 +95,7 @@ func newSums(list []signature) *sums {
 	known := map[string]int{}
 	for i := range list {
 		var x [32]byte
-		if !decodeHex(x[:], list[i].pubkey) {
+		if !hex32.Decode(x[:], list[i].pubkey) {
 			continue
 		}
 		key, ok := known[list[i].pubkey]

@@ -17,12 +17,12 @@ func manySigned(t testing.TB, n, keys int, r *rand.Rand) []signature {
 	t.Helper()
 	list := make([]signature, n)
 	for i := range list {
-		k := smallKeys(t, byte(2+r.IntN(keys)))
+		k := keyPair(t, byte(2+r.IntN(keys)))
 		msg := make([]byte, r.IntN(80))
 		for j := range msg {
 			msg[j] = byte(r.Uint32())
 		}
-		sig, err := k.signRaw(msg, newRandom())
+		sig, err := signRaw(k, msg, repeatable())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestProveMany(t *testing.T) {
 	for name, spoil := range map[string]func(list []signature) (wrong int){
 		"none":          func([]signature) int { return 0 },
 		"another text":  func(l []signature) int { l[n-50].msg = append(slices.Clone(l[n-50].msg), 1); return 1 },
-		"another key":   func(l []signature) int { l[3].pubkey = smallKeys(t, 99).Pubkey(); return 1 },
+		"another key":   func(l []signature) int { l[3].pubkey = keyPair(t, 99).Pubkey(); return 1 },
 		"no key":        func(l []signature) int { l[3].pubkey = strings.Repeat("0", 63) + "5"; return 1 }, // no point has this x
 		"not hex":       func(l []signature) int { l[3].pubkey = "x"; return 1 },
 		"big letters":   func(l []signature) int { l[3].pubkey = strings.ToUpper(l[3].pubkey); return 1 },
@@ -125,13 +125,13 @@ func TestCheckReceipts(t *testing.T) {
 	for _, share := range []int{0, 1, 40} { // of 200, the number of wrong receipts
 		var list []Rated
 		for i := range 200 {
-			host, rater := smallKeys(t, byte(3+i%5)), smallKeys(t, byte(100+i%50))
+			host, rater := keyPair(t, byte(3+i%5)), keyPair(t, byte(100+i%50))
 			order := fmt.Sprintf("308e1272-d5f4-47e6-bd97-%012d", i)
 			rating := HostRating{EventID: fmt.Sprint(i), Pubkey: rater.Pubkey(), Host: host.Pubkey(), OrderID: order, Platform: PlatformMostro}
 			st := Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: order, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22"}
 			switch i % 10 {
 			case 7, 8:
-				token, err := SignToken(host, rater.Pubkey(), order, newRandom())
+				token, err := SignToken(host, rater.Pubkey(), order, repeatable())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -141,7 +141,7 @@ func TestCheckReceipts(t *testing.T) {
 				st.Hash = hash
 				fallthrough
 			default:
-				values, err := st.Sign(host, newRandom())
+				values, err := st.Sign(host, repeatable())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -163,7 +163,7 @@ func TestCheckReceipts(t *testing.T) {
 					rating.Receipt = swap(rating.Receipt, at, flip(rating.Receipt[at], r.IntN(128)))
 				}
 			}
-			evt := event(t, KindHostRating, `[]`)
+			evt := tagged(t, KindHostRating, `[]`)
 			evt.ID, evt.PubKey = rating.EventID, rating.Pubkey
 			list = append(list, Rated{evt, rating})
 		}

@@ -108,7 +108,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	outer := &nostr.Event{PubKey: c.Sign.pubkey, CreatedAt: at, Kind: KindMessage, Tags: nostr.Tags{{"p", c.Conv.pubkey}}}
-	if outer.Content, err = key.encrypt(appendEvent(nil, inner), random); err != nil {
+	if outer.Content, err = key.encrypt(EncodeEvent(inner), random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	if len(outer.Content) > maxChatContent {
@@ -190,7 +190,7 @@ func (c *Chat) inner(evt *nostr.Event, key conversationKey) (ChatMessage, error)
 	if err != nil {
 		return ChatMessage{}, err
 	}
-	inner, err := parseEvent(plain, true)
+	inner, err := DecodeEvent(plain)
 	if err != nil {
 		return ChatMessage{}, within("inner", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -49,7 +50,7 @@ func ParseDevFee(evt *nostr.Event) (DevFee, error) {
 		return DevFee{}, malformed(evt, "amount is no amount of sats")
 	}
 	fee.AmountSats = *amount
-	if !isHex(fee.Hash, 64) {
+	if !hex32.Valid(fee.Hash) {
 		return DevFee{}, malformed(evt, "hash is not a payment hash")
 	}
 	return fee, nil

@@ -14,15 +14,15 @@ import (
 // dleqContext binds a proof to R0 receipts of v1.
 const dleqContext = "mostro-receipt/r0-v1"
 
-// sharedPoint returns the Diffie-Hellman point of the own key and a peer's key, both
+// sharedPoint returns the Diffie-Hellman point of the key k and a peer's key, both
 // with even y, and a proof for this point. The proof is bound to context.
-func (k *Keys) sharedPoint(peer *btcec.PublicKey, context []byte, random io.Reader) (point *btcec.PublicKey, proof [64]byte, err error) {
+func sharedPoint(k *Keys, peer *btcec.PublicKey, context []byte, random io.Reader) (point *btcec.PublicKey, proof [64]byte, err error) {
 	var b [32]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return nil, proof, err
 	}
-	x := k.evenSecret()
-	own, err := schnorr.ParsePubKey(schnorr.SerializePubKey(k.secret.PubKey()))
+	x, own := evenSecret(k)
+	own, err = schnorr.ParsePubKey(schnorr.SerializePubKey(own))
 	if err != nil {
 		return nil, proof, err
 	}

@@ -3,7 +3,8 @@ package mostro
 import (
 	"math"
 	"strconv"
-	"unicode/utf8"
+
+	"github.com/mostrodex/mostrodex/internal/jsontext"
 )
 
 // AppendJSON appends the canonical JSON of the message. These are the bytes that the
@@ -12,7 +13,7 @@ import (
 // characters are escaped. Floats have a fraction or an exponent.
 func (m Message) AppendJSON(dst []byte) []byte {
 	dst = append(dst, '{')
-	dst = appendText(dst, string(m.Wrapper))
+	dst = jsontext.AppendString(dst, string(m.Wrapper))
 	dst = append(dst, `:{"version":`...)
 	dst = strconv.AppendUint(dst, uint64(m.Version), 10)
 	dst = append(dst, `,"request_id":`...)
@@ -29,7 +30,7 @@ func (m Message) AppendJSON(dst []byte) []byte {
 		dst = append(dst, '"')
 	}
 	dst = append(dst, `,"action":`...)
-	dst = appendText(dst, string(m.Action))
+	dst = jsontext.AppendString(dst, string(m.Action))
 	dst = append(dst, `,"payload":`...)
 	if m.Payload == nil {
 		dst = append(dst, "null"...)
@@ -63,7 +64,7 @@ func (o *SmallOrder) appendBody(dst []byte) []byte {
 	dst = append(dst, `,"amount":`...)
 	dst = strconv.AppendInt(dst, o.AmountSats, 10)
 	dst = append(dst, `,"fiat_code":`...)
-	dst = appendText(dst, o.FiatCode)
+	dst = jsontext.AppendString(dst, o.FiatCode)
 	dst = append(dst, `,"min_amount":`...)
 	dst = appendIntOrNull(dst, o.MinAmount)
 	dst = append(dst, `,"max_amount":`...)
@@ -71,20 +72,20 @@ func (o *SmallOrder) appendBody(dst []byte) []byte {
 	dst = append(dst, `,"fiat_amount":`...)
 	dst = strconv.AppendInt(dst, o.FiatAmount, 10)
 	dst = append(dst, `,"payment_method":`...)
-	dst = appendText(dst, o.PaymentMethod)
+	dst = jsontext.AppendString(dst, o.PaymentMethod)
 	dst = append(dst, `,"premium":`...)
 	dst = strconv.AppendInt(dst, o.Premium, 10)
 	if o.BuyerTradePubkey != nil {
 		dst = append(dst, `,"buyer_trade_pubkey":`...)
-		dst = appendText(dst, *o.BuyerTradePubkey)
+		dst = jsontext.AppendString(dst, *o.BuyerTradePubkey)
 	}
 	if o.SellerTradePubkey != nil {
 		dst = append(dst, `,"seller_trade_pubkey":`...)
-		dst = appendText(dst, *o.SellerTradePubkey)
+		dst = jsontext.AppendString(dst, *o.SellerTradePubkey)
 	}
 	if o.BuyerInvoice != nil {
 		dst = append(dst, `,"buyer_invoice":`...)
-		dst = appendText(dst, *o.BuyerInvoice)
+		dst = jsontext.AppendString(dst, *o.BuyerInvoice)
 	}
 	dst = append(dst, `,"created_at":`...)
 	dst = appendIntOrNull(dst, o.CreatedAt)
@@ -97,17 +98,17 @@ func (p PaymentRequest) appendBody(dst []byte) []byte {
 	dst = append(dst, '[')
 	dst = p.Order.appendBody(dst)
 	dst = append(dst, ',')
-	dst = appendText(dst, p.Invoice)
+	dst = jsontext.AppendString(dst, p.Invoice)
 	dst = append(dst, ',')
 	dst = appendIntOrNull(dst, p.Amount)
 	return append(dst, ']')
 }
 
-func (t TextMessage) appendBody(dst []byte) []byte { return appendText(dst, string(t)) }
+func (t TextMessage) appendBody(dst []byte) []byte { return jsontext.AppendString(dst, string(t)) }
 
 func (p Peer) appendBody(dst []byte) []byte {
 	dst = append(dst, `{"pubkey":`...)
-	dst = appendText(dst, p.Pubkey)
+	dst = jsontext.AppendString(dst, p.Pubkey)
 	dst = append(dst, `,"reputation":`...)
 	dst = p.Reputation.appendTo(dst)
 	return append(dst, '}')
@@ -145,17 +146,17 @@ func (i *SolverDisputeInfo) appendTo(dst []byte) []byte {
 	dst = append(dst, `{"id":"`...)
 	dst = i.ID.appendTo(dst)
 	dst = append(dst, `","kind":`...)
-	dst = appendText(dst, i.Kind)
+	dst = jsontext.AppendString(dst, i.Kind)
 	dst = append(dst, `,"status":`...)
-	dst = appendText(dst, i.Status)
+	dst = jsontext.AppendString(dst, i.Status)
 	dst = append(dst, `,"hash":`...)
 	dst = appendTextOrNull(dst, i.Hash)
 	dst = append(dst, `,"preimage":`...)
 	dst = appendTextOrNull(dst, i.Preimage)
 	dst = append(dst, `,"order_previous_status":`...)
-	dst = appendText(dst, i.OrderPreviousStatus)
+	dst = jsontext.AppendString(dst, i.OrderPreviousStatus)
 	dst = append(dst, `,"initiator_pubkey":`...)
-	dst = appendText(dst, i.InitiatorPubkey)
+	dst = jsontext.AppendString(dst, i.InitiatorPubkey)
 	dst = append(dst, `,"buyer_pubkey":`...)
 	dst = appendTextOrNull(dst, i.BuyerPubkey)
 	dst = append(dst, `,"seller_pubkey":`...)
@@ -171,7 +172,7 @@ func (i *SolverDisputeInfo) appendTo(dst []byte) []byte {
 	dst = append(dst, `,"premium":`...)
 	dst = strconv.AppendInt(dst, i.Premium, 10)
 	dst = append(dst, `,"payment_method":`...)
-	dst = appendText(dst, i.PaymentMethod)
+	dst = jsontext.AppendString(dst, i.PaymentMethod)
 	dst = append(dst, `,"amount":`...)
 	dst = strconv.AppendInt(dst, i.AmountSats, 10)
 	dst = append(dst, `,"fiat_amount":`...)
@@ -195,7 +196,7 @@ func (c CantDo) appendBody(dst []byte) []byte { return appendWordOrNull(dst, str
 
 func (n NextTrade) appendBody(dst []byte) []byte {
 	dst = append(dst, '[')
-	dst = appendText(dst, n.Pubkey)
+	dst = jsontext.AppendString(dst, n.Pubkey)
 	dst = append(dst, ',')
 	dst = strconv.AppendUint(dst, uint64(n.Index), 10)
 	return append(dst, ']')
@@ -220,7 +221,7 @@ func (r RestoreData) appendBody(dst []byte) []byte {
 		dst = append(dst, `","trade_index":`...)
 		dst = strconv.AppendInt(dst, o.TradeIndex, 10)
 		dst = append(dst, `,"status":`...)
-		dst = appendText(dst, o.Status)
+		dst = jsontext.AppendString(dst, o.Status)
 		dst = append(dst, '}')
 	}
 	dst = append(dst, `],"disputes":[`...)
@@ -235,7 +236,7 @@ func (r RestoreData) appendBody(dst []byte) []byte {
 		dst = append(dst, `","trade_index":`...)
 		dst = strconv.AppendInt(dst, d.TradeIndex, 10)
 		dst = append(dst, `,"status":`...)
-		dst = appendText(dst, d.Status)
+		dst = jsontext.AppendString(dst, d.Status)
 		dst = append(dst, `,"initiator":`...)
 		dst = appendWordOrNull(dst, string(d.Initiator))
 		dst = append(dst, `,"solver_pubkey":`...)
@@ -287,18 +288,18 @@ func (b BondPayoutRequest) appendBody(dst []byte) []byte {
 
 func (c CashuLockProof) appendBody(dst []byte) []byte {
 	dst = append(dst, `{"token":`...)
-	dst = appendText(dst, c.Token)
+	dst = jsontext.AppendString(dst, c.Token)
 	dst = append(dst, `,"mint_url":`...)
-	dst = appendText(dst, c.MintURL)
+	dst = jsontext.AppendString(dst, c.MintURL)
 	dst = append(dst, `,"buyer_pubkey":`...)
-	dst = appendText(dst, c.BuyerPubkey)
+	dst = jsontext.AppendString(dst, c.BuyerPubkey)
 	dst = append(dst, `,"seller_pubkey":`...)
-	dst = appendText(dst, c.SellerPubkey)
+	dst = jsontext.AppendString(dst, c.SellerPubkey)
 	dst = append(dst, `,"mostro_pubkey":`...)
-	dst = appendText(dst, c.MostroPubkey)
+	dst = jsontext.AppendString(dst, c.MostroPubkey)
 	if c.FeeToken != nil {
 		dst = append(dst, `,"fee_token":`...)
-		dst = appendText(dst, *c.FeeToken)
+		dst = jsontext.AppendString(dst, *c.FeeToken)
 	}
 	return append(dst, '}')
 }
@@ -310,9 +311,9 @@ func (c CashuSignatures) appendBody(dst []byte) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `{"secret":`...)
-		dst = appendText(dst, s.Secret)
+		dst = jsontext.AppendString(dst, s.Secret)
 		dst = append(dst, `,"signature":`...)
-		dst = appendText(dst, s.Signature)
+		dst = jsontext.AppendString(dst, s.Signature)
 		dst = append(dst, '}')
 	}
 	return append(dst, ']')
@@ -329,61 +330,14 @@ func appendTextOrNull(dst []byte, s *string) []byte {
 	if s == nil {
 		return append(dst, "null"...)
 	}
-	return appendText(dst, *s)
+	return jsontext.AppendString(dst, *s)
 }
 
 func appendWordOrNull(dst []byte, s string) []byte {
 	if s == "" {
 		return append(dst, "null"...)
 	}
-	return appendText(dst, s)
-}
-
-// appendText appends a JSON string as serde_json writes it: all characters unescaped
-// except the quote, the backslash and U+0000 to U+001F. Invalid UTF-8 becomes U+FFFD,
-// because no receiver could parse the string otherwise.
-func appendText(dst []byte, s string) []byte {
-	const digits = "0123456789abcdef"
-	dst = append(dst, '"')
-	plain := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(dst, s[plain:i]...)
-				dst = append(dst, "\ufffd"...)
-				plain = i + 1
-			}
-			i += size
-			continue
-		}
-		if c >= 0x20 && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		dst = append(dst, s[plain:i]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\b':
-			dst = append(dst, '\\', 'b')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\f':
-			dst = append(dst, '\\', 'f')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
-		}
-		i++
-		plain = i
-	}
-	dst = append(dst, s[plain:]...)
-	return append(dst, '"')
+	return jsontext.AppendString(dst, s)
 }
 
 // appendFloatRust appends a float as serde_json writes it: the shortest digits that

@@ -8,8 +8,46 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/internal/jsontext"
 	"github.com/nbd-wtf/go-nostr"
 )
+
+// EncodeEvent returns an event's JSON, with the fields in NIP-01's order.
+func EncodeEvent(evt *nostr.Event) []byte { return appendEvent(nil, evt) }
+
+// appendEvent appends an event's JSON. If the event has no signature (a rumor), the sig
+// field is omitted.
+func appendEvent(dst []byte, evt *nostr.Event) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = jsontext.AppendString(dst, evt.ID)
+	dst = append(dst, `,"pubkey":`...)
+	dst = jsontext.AppendString(dst, evt.PubKey)
+	dst = append(dst, `,"created_at":`...)
+	dst = strconv.AppendInt(dst, int64(evt.CreatedAt), 10)
+	dst = append(dst, `,"kind":`...)
+	dst = strconv.AppendInt(dst, int64(evt.Kind), 10)
+	dst = append(dst, `,"tags":[`...)
+	for i, tag := range evt.Tags {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, '[')
+		for j, s := range tag {
+			if j > 0 {
+				dst = append(dst, ',')
+			}
+			dst = jsontext.AppendString(dst, s)
+		}
+		dst = append(dst, ']')
+	}
+	dst = append(dst, `],"content":`...)
+	dst = jsontext.AppendString(dst, evt.Content)
+	if evt.Sig != "" {
+		dst = append(dst, `,"sig":`...)
+		dst = jsontext.AppendString(dst, evt.Sig)
+	}
+	return append(dst, '}')
+}
 
 // EncodeChecked returns the JSON of EncodeEvent, and reports whether the event's id is
 // the hash of this JSON (NIP-01). The text of the tags and the content is built only

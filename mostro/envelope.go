@@ -221,75 +221,26 @@ func sendable(m Message) ([]byte, error) {
 	return b, nil
 }
 
-// tuple is the decrypted JSON array of transports v1 and v2.
-type tuple struct {
-	message       Message
-	raw           []byte // the message as sent
-	sig           *string
-	identity      *string // v2 only, with identitySig
-	identitySig   string
-	canonicalJSON []byte
-}
-
-// parseTuple parses the array: two elements on v1, three on v2.
-func parseTuple(plain []byte, arity int) (*tuple, error) {
-	r := jsonReader{b: plain}
-	t := new(tuple)
-	err := r.tuple(arity, func(i int) (err error) {
-		switch i {
-		case 0:
-			r.space()
-			start := r.pos
-			t.message, err = r.message()
-			t.raw = plain[start:r.pos]
-		case 1:
-			t.sig, err = r.stringOrNull()
-		default:
-			if null, err := r.null(); null || err != nil {
-				return err
-			}
-			t.identity = new(string)
-			err = r.tuple(2, func(i int) (err error) {
-				if i == 0 {
-					*t.identity, err = r.string()
-				} else {
-					t.identitySig, err = r.string()
-				}
-				return err
-			})
-		}
-		return err
-	})
-	if err == nil {
-		err = r.end()
-	}
-	if err != nil {
-		return nil, err
-	}
-	t.canonicalJSON = t.message.AppendJSON(make([]byte, 0, len(t.raw)+64))
-	return t, nil
-}
-
-// verified reports whether sig is a signature over prefix and message. It tries three
+// verified reports whether sig is a signature over prefix and the message of t. It tries three
 // encodings of the message: the canonical bytes, which the reference implementation
 // checks; the bytes as received; and the received bytes without white space. All three
 // are sound, because the message was parsed from the received bytes by a parser that
 // accepts only one meaning.
-func (t *tuple) verified(pubkey *btcec.PublicKey, prefix []byte, sig string) bool {
+func verified(t *Tuple, pubkey *btcec.PublicKey, prefix []byte, sig string) bool {
 	try := func(body []byte) bool {
 		return verifyText(pubkey, append(prefix[:len(prefix):len(prefix)], body...), sig)
 	}
-	if try(t.canonicalJSON) {
+	if try(t.Canonical) {
 		return true
 	}
-	if bytes.Equal(t.raw, t.canonicalJSON) {
+	if bytes.Equal(t.Raw, t.Canonical) {
 		return false
 	}
-	if try(t.raw) {
+	if try(t.Raw) {
 		return true
 	}
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, t.raw); err != nil || bytes.Equal(compact.Bytes(), t.raw) || bytes.Equal(compact.Bytes(), t.canonicalJSON) {
+	if err := json.Compact(&compact, t.Raw); err != nil || bytes.Equal(compact.Bytes(), t.Raw) || bytes.Equal(compact.Bytes(), t.Canonical) {
 		return false
 	}
 	return try(compact.Bytes())

@@ -219,7 +219,7 @@ func TestOpenV1Refuses(t *testing.T) {
 	}
 	signed := `[` + body + `, "` + sig + `"]`
 	rumor := func(from *Keys, kind int, content string) string {
-		return string(appendEvent(nil, &nostr.Event{PubKey: from.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{{"p", node.Pubkey()}}, Content: content}))
+		return string(EncodeEvent(&nostr.Event{PubKey: from.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{{"p", node.Pubkey()}}, Content: content}))
 	}
 	wrap := func(seal string) *nostr.Event { return crafted(t, ephemeral, node.Pubkey(), KindGiftWrap, seal) }
 	sealOf := func(rumor string) *nostr.Event { return crafted(t, identity, node.Pubkey(), nostr.KindSeal, rumor) }

@@ -1,10 +1,8 @@
 package mostro
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -13,45 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/reference"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// realEvents reads the captured events from the folder beside the project. If the
-// folder is absent, the test is skipped.
-func realEvents(t testing.TB) []*nostr.Event {
-	t.Helper()
-	dir := os.Getenv("MOSTRODEX_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	f, err := os.Open(filepath.Join(dir, "fixtures", "real-events.ndjson"))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("no captured events: %v (set MOSTRODEX_SHARED)", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var events []*nostr.Event
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var evt nostr.Event
-		if err := json.Unmarshal(lines.Bytes(), &evt); err != nil {
-			t.Fatal(err)
-		}
-		events = append(events, &evt)
-	}
-	if err := lines.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return events
-}
-
-// parse passes an event to the parser of its class. For a class without parser it
-// returns nil.
+// parse passes an event to the parser of its class. For a class without a parser in
+// this package it returns nil.
 func parse(evt *nostr.Event) (any, error) {
 	switch Classify(evt) {
 	case ClassOrder:
@@ -72,8 +39,6 @@ func parse(evt *nostr.Event) (any, error) {
 		return ParseRelayList(evt)
 	case ClassRates:
 		return ParseRates(evt)
-	case ClassKeyset:
-		return ParseKeyset(evt)
 	}
 	return nil, nil
 }
@@ -89,7 +54,7 @@ func TestRealEvents(t *testing.T) {
 	}
 	var rows []row
 	foreign := 0
-	for _, evt := range realEvents(t) {
+	for _, evt := range reference.RealEvents(t) {
 		noun, err := parse(evt)
 		if err != nil {
 			t.Errorf("%s: %v", evt.ID, err)
@@ -134,7 +99,7 @@ func TestRealEvents(t *testing.T) {
 // TestRealEventsAgainstTags compares parsed fields with the raw tags, without the
 // parsers' tolerance. On real events both agree.
 func TestRealEventsAgainstTags(t *testing.T) {
-	events := realEvents(t)
+	events := reference.RealEvents(t)
 	counts := make(map[Class]int)
 	for _, evt := range events {
 		class := Classify(evt)
@@ -314,7 +279,7 @@ func positive(t nostr.Timestamp) *int64 {
 // Mostro's.
 func TestRealEventsRebuilt(t *testing.T) {
 	rebuilt := 0
-	for _, evt := range realEvents(t) {
+	for _, evt := range reference.RealEvents(t) {
 		noun, err := parse(evt)
 		if err != nil {
 			t.Errorf("%s: %v", evt.ID, err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -71,10 +72,10 @@ func ParseHostRating(evt *nostr.Event) (HostRating, error) {
 	if r.Platform == PlatformMostro && r.Alias != PlatformMostro {
 		return HostRating{}, malformed(evt, "alias of another platform")
 	}
-	if !isHex(r.Host, 64) {
+	if !hex32.Valid(r.Host) {
 		return HostRating{}, malformed(evt, "p is not a public key")
 	}
-	if r.Token != "" && !isHex(r.Token, 128) {
+	if r.Token != "" && (len(r.Token) != 128 || !hex32.IsLower(r.Token)) {
 		return HostRating{}, malformed(evt, "sig is not a signature")
 	}
 	if r.Role != "" && r.Role != "buyer" && r.Role != "seller" {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -79,7 +80,7 @@ func ParseInfo(evt *nostr.Event) (Info, error) {
 		return Info{}, err
 	}
 	t := tagReader(evt.Tags)
-	if d := strings.TrimPrefix(evt.Tags.GetD(), "info-"); d != evt.PubKey || !isHex(d, 64) {
+	if d := strings.TrimPrefix(evt.Tags.GetD(), "info-"); d != evt.PubKey || !hex32.Valid(d) {
 		return Info{}, malformed(evt, "d is not the author's key")
 	}
 	_, name := t.claim()

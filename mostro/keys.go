@@ -78,25 +78,6 @@ func ParseSecret(s string) (*Keys, error) {
 	return KeysFromSecret(secret)
 }
 
-// ParsePubkey parses a public key as hex or npub and returns lower-case hex. It returns
-// an error if the key is not a point of the curve.
-func ParsePubkey(s string) (string, error) {
-	s = strings.TrimSpace(s)
-	if strings.HasPrefix(strings.ToLower(s), "npub1") {
-		prefix, v, err := nip19.Decode(s)
-		text, ok := v.(string)
-		if err != nil || prefix != "npub" || !ok {
-			return "", broke(RuleKey, "broken npub")
-		}
-		s = text
-	}
-	s = strings.ToLower(s)
-	if _, err := pointOf(s); err != nil {
-		return "", err
-	}
-	return s, nil
-}
-
 // Pubkey returns the public key as 64 lower-case hex digits.
 func (k *Keys) Pubkey() string { return k.pubkey }
 
@@ -131,45 +112,6 @@ func (k *Keys) String() string { return k.pubkey }
 
 // Format prints the public key for every verb, so that no verb prints the secret.
 func (k *Keys) Format(f fmt.State, _ rune) { io.WriteString(f, k.pubkey) }
-
-// pointOf parses an x-only public key given as 64 lower-case hex digits.
-func pointOf(pubkey string) (*btcec.PublicKey, error) {
-	var x [32]byte
-	if !decodeHex(x[:], pubkey) {
-		return nil, broke(RuleKey, "want 64 lower-case hex digits")
-	}
-	p, err := schnorr.ParsePubKey(x[:])
-	if err != nil {
-		return nil, broke(RuleKey, "not a point of secp256k1")
-	}
-	return p, nil
-}
-
-// decodeHex fills dst and returns true if s is exactly 2*len(dst) lower-case hex
-// digits.
-func decodeHex(dst []byte, s string) bool {
-	if len(s) != 2*len(dst) {
-		return false
-	}
-	for i := range dst {
-		hi, lo := hexDigit(s[2*i]), hexDigit(s[2*i+1])
-		if hi|lo > 15 {
-			return false
-		}
-		dst[i] = hi<<4 | lo
-	}
-	return true
-}
-
-func hexDigit(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 0xff
-}
 
 // sharedX returns the x coordinate of the Diffie-Hellman point of the secret key and
 // the peer's key with even y.

@@ -1,6 +1,10 @@
 package mostro
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/mostrodex/mostrodex/internal/jsontext"
+)
 
 // appendLegacy appends the 2023 form of a message. contact becomes its pubkey field, ""
 // becomes null. The form has no request id and no trade index.
@@ -19,7 +23,7 @@ func appendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
 		return nil, within("payload", broke(RuleNoLegacyForm, "a reputation notice"))
 	}
 	dst = append(dst, '{')
-	dst = appendText(dst, wrapper)
+	dst = jsontext.AppendString(dst, wrapper)
 	dst = append(dst, `:{"version":`...)
 	dst = strconv.AppendUint(dst, uint64(m.Version), 10)
 	if m.ID != nil {
@@ -30,7 +34,7 @@ func appendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
 	dst = append(dst, `,"pubkey":`...)
 	dst = appendWordOrNull(dst, contact)
 	dst = append(dst, `,"action":`...)
-	dst = appendText(dst, action)
+	dst = jsontext.AppendString(dst, action)
 	dst = append(dst, `,"content":`...)
 	dst, err := appendLegacyPayload(dst, m.Payload)
 	if err != nil {
@@ -50,7 +54,7 @@ func appendLegacyPayload(dst []byte, p Payload) ([]byte, error) {
 		dst = append(dst, `{"PaymentRequest":[`...)
 		dst = p.Order.appendLegacy(dst)
 		dst = append(dst, ',')
-		dst = appendText(dst, p.Invoice)
+		dst = jsontext.AppendString(dst, p.Invoice)
 		if p.Amount != nil { // added in 2024; older clients have no range orders
 			dst = append(dst, ',')
 			dst = strconv.AppendInt(dst, *p.Amount, 10)
@@ -58,16 +62,16 @@ func appendLegacyPayload(dst []byte, p Payload) ([]byte, error) {
 		dst = append(dst, ']')
 	case TextMessage:
 		dst = append(dst, `{"TextMessage":`...)
-		dst = appendText(dst, string(p))
+		dst = jsontext.AppendString(dst, string(p))
 	case CantDo:
 		if p.Reason == "" {
 			return append(dst, "null"...), nil
 		}
 		dst = append(dst, `{"TextMessage":`...)
-		dst = appendText(dst, string(p.Reason))
+		dst = jsontext.AppendString(dst, string(p.Reason))
 	case Peer:
 		dst = append(dst, `{"Peer":{"pubkey":`...)
-		dst = appendText(dst, p.Pubkey)
+		dst = jsontext.AppendString(dst, p.Pubkey)
 		dst = append(dst, '}')
 	case RatingUser:
 		dst = append(dst, `{"RatingUser":`...)
@@ -102,7 +106,7 @@ func (o *SmallOrder) appendLegacy(dst []byte) []byte {
 	dst = append(dst, `,"amount":`...)
 	dst = strconv.AppendInt(dst, o.AmountSats, 10)
 	dst = append(dst, `,"fiat_code":`...)
-	dst = appendText(dst, o.FiatCode)
+	dst = jsontext.AppendString(dst, o.FiatCode)
 	if o.MinAmount != nil {
 		dst = append(dst, `,"min_amount":`...)
 		dst = strconv.AppendInt(dst, *o.MinAmount, 10)
@@ -114,7 +118,7 @@ func (o *SmallOrder) appendLegacy(dst []byte) []byte {
 	dst = append(dst, `,"fiat_amount":`...)
 	dst = strconv.AppendInt(dst, o.FiatAmount, 10)
 	dst = append(dst, `,"payment_method":`...)
-	dst = appendText(dst, o.PaymentMethod)
+	dst = jsontext.AppendString(dst, o.PaymentMethod)
 	dst = append(dst, `,"premium":`...)
 	dst = strconv.AppendInt(dst, o.Premium, 10)
 	// An order with an id comes from a node, and nodes always named both keys. A
@@ -127,7 +131,7 @@ func (o *SmallOrder) appendLegacy(dst []byte) []byte {
 	}
 	if o.BuyerInvoice != nil {
 		dst = append(dst, `,"buyer_invoice":`...)
-		dst = appendText(dst, *o.BuyerInvoice)
+		dst = jsontext.AppendString(dst, *o.BuyerInvoice)
 	}
 	dst = append(dst, `,"created_at":`...)
 	if o.CreatedAt == nil {

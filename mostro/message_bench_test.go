@@ -96,14 +96,14 @@ func prepared(t testing.TB, trade, node *Keys, mode benchMode) (evt *nostr.Event
 	if plain, err = key.decrypt(evt.Content); err != nil {
 		t.Fatal(err)
 	}
-	tup, err := parseTuple(plain, 3)
+	tup, err := ParseTuple(plain, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tup.sig != nil {
-		sigs[0] = *tup.sig
+	if tup.Sig != nil {
+		sigs[0] = *tup.Sig
 	}
-	sigs[1] = tup.identitySig
+	sigs[1] = tup.IdentitySig
 	return evt, env, plain, sigs, o
 }
 

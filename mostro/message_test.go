@@ -7,29 +7,17 @@ import (
 	"errors"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// sharedDir returns the folder of reference documents beside the project.
-func sharedDir(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("MOSTRODEX_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "reference", "wire.md")); err != nil {
-		t.Skipf("the shared reference folder is not beside the project (set MOSTRODEX_SHARED): %v", err)
-	}
-	return dir
-}
+	"github.com/mostrodex/mostrodex/internal/reference"
+)
 
 // examples returns the message lines of one section of the wire reference. Placeholders
 // for keys are replaced by keys.
 func examples(t testing.TB, from, to, prefix string) []string {
 	t.Helper()
-	f, err := os.Open(filepath.Join(sharedDir(t), "reference", "wire.md"))
+	f, err := os.Open(reference.File(t, "reference", "wire.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,22 +135,6 @@ func samplePayloads() []Payload {
 		list = append(list, &SmallOrder{Kind: SideBuy, Status: s})
 	}
 	return list
-}
-
-func TestTextAsSerdeWritesIt(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"a/b<>&", `"a/b<>&"`},
-		{"\u2028\u2029\x7f", "\"\u2028\u2029\x7f\""},
-		{"\x00\x01\x1f\b\t\n\f\r", `"\u0000\u0001\u001f\b\t\n\f\r"`},
-		{`"\`, `"\"\\"`},
-		{"é🙂", `"é🙂"`},
-		{"\xff", "\"\ufffd\""},
-		{"ok\xc3", "\"ok\ufffd\""},
-	} {
-		if got := string(appendText(nil, c.in)); got != c.want {
-			t.Errorf("%q: have %s, want %s", c.in, got, c.want)
-		}
-	}
 }
 
 func TestFloatAsSerdeWritesIt(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"strconv"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -14,7 +15,7 @@ import (
 // id is malformed. The target in the nonce tag is ignored, as Mostro ignores it.
 func Difficulty(id string) int {
 	var b [32]byte
-	if !decodeHex(b[:], id) {
+	if !hex32.Decode(b[:], id) {
 		return 0
 	}
 	return zeroBits(b)

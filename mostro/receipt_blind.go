@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cloudflare/circl/blindsign/blindrsa"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/crypto/chacha20"
 )
@@ -133,7 +134,7 @@ func ParseKeyset(evt *nostr.Event) (Keyset, error) {
 // expiration, because receipts are checked as long as ratings count.
 func (k Keyset) Event() nostr.Event {
 	w := tagWriter{{"d", k.Epoch}}
-	w.add("z", keysetZ)
+	w.add("z", "receipt-keys")
 	w.instance(k.InstanceName)
 	w.add("scheme", blindScheme)
 	if k.key != nil {
@@ -170,7 +171,7 @@ func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	if !isHex(rater, 64) {
+	if !hex32.Valid(rater) {
 		return nil, forged(ReceiptFields, "the author's key is not a public key")
 	}
 	var secret [32]byte
@@ -199,7 +200,7 @@ func (k Keyset) BlindFor(rater *Keys, order string) (*BlindRequest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("blind: %w", err)
 	}
-	return k.Blind(rater.pubkey, keystream{stream})
+	return k.Blind(rater.Pubkey(), keystream{stream})
 }
 
 // keystream is a reader of a cipher's keystream. The cipher's key is used for nothing
@@ -259,7 +260,7 @@ func (r *Receipt) checkBlind(rating HostRating, values []string, keysets Keysets
 		return forged(ReceiptFields, "r2 needs keyset, secret and signature")
 	}
 	id, secret := values[0], values[1]
-	if !isHex(secret, 64) {
+	if !hex32.Valid(secret) {
 		return forged(ReceiptSecret, "want 64 lower-case hex digits")
 	}
 	nullifier := BlindNullifier(secret)
@@ -278,7 +279,7 @@ func (r *Receipt) checkBlind(rating HostRating, values []string, keysets Keysets
 		return forged(ReceiptKeysetBad, "the keyset found is not the host's keyset of that id")
 	}
 	var sig [blindLen]byte
-	if !decodeHex(sig[:], values[2]) || !keyset.verifies(r.Rater, secret, sig[:]) {
+	if !hex32.Decode(sig[:], values[2]) || !keyset.verifies(r.Rater, secret, sig[:]) {
 		return forged(ReceiptBlind, "not the keyset's signature over this secret and author")
 	}
 	r.Kind, r.Order, r.Nullifier, r.Keyset, r.Epoch = ReceiptR2, "", nullifier, keyset.ID, keyset.Epoch

@@ -12,6 +12,10 @@ import (
 
 	"golang.org/x/crypto/chacha20"
 	"pgregory.net/rapid"
+
+	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/btcsuite/btcd/btcec/v2/schnorr"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // pad adds NIP-44's padding.
@@ -60,7 +64,7 @@ func TestSignRaw(t *testing.T) {
 		strings.Repeat("99", 100):            "403b12b0d8555a344175ea7ec746566303321e5dbfa8be6f091635163eca79a8585ed3e3170807e7c03b720fc54c7b23897fcba0e9d0b4a06894cfd249f22367",
 	} {
 		raw, _ := hex.DecodeString(msg)
-		sig, err := k.signRaw(raw, bytes.NewReader(make([]byte, 32)))
+		sig, err := signRaw(k, raw, bytes.NewReader(make([]byte, 32)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,29 +82,30 @@ func TestSignRaw(t *testing.T) {
 		if err != nil {
 			t.Skip("no valid secret key: draw another")
 		}
-		text := rapid.SliceOf(rapid.Byte()).Draw(t, "text")
-		sig, err := k.signText(text, newRandom())
+		digest := sha256.Sum256(rapid.SliceOf(rapid.Byte()).Draw(t, "text"))
+		var aux [32]byte
+		repeatable().Read(aux[:])
+		private, p := btcec.PrivKeyFromBytes(secret[:])
+		want, err := schnorr.Sign(private, digest[:], schnorr.CustomNonce(aux))
 		if err != nil {
 			t.Fatal(err)
 		}
-		digest := sha256.Sum256(text)
-		if !verifyRawHex(k.Pubkey(), digest[:], sig) {
+		if !verifyRawHex(k.Pubkey(), digest[:], hex.EncodeToString(want.Serialize())) {
 			t.Fatal("the library's signature does not verify")
 		}
-		raw, err := k.signRaw(digest[:], newRandom())
+		raw, err := signRaw(k, digest[:], repeatable())
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, _ := pointOf(k.Pubkey())
-		if !verifyText(p, text, hex.EncodeToString(raw[:])) {
-			t.Fatal("the library does not verify ours")
+		if raw != [64]byte(want.Serialize()) || !want.Verify(digest[:], p) {
+			t.Fatalf("%x, the library signs %x", raw, want.Serialize())
 		}
 	})
 }
 
 func verifyRawHex(pubkey string, msg []byte, sig string) bool {
 	s := signature{pubkey: pubkey, msg: msg}
-	return decodeHex(s.sig[:], sig) && s.holds()
+	return hex32.Decode(s.sig[:], sig) && s.holds()
 }
 
 // TestSharedPoint compares the published point with the Diffie-Hellman point of the
@@ -119,12 +124,13 @@ func TestSharedPoint(t *testing.T) {
 		own, peer := draw("own"), draw("peer")
 		p, _ := pointOf(peer.Pubkey())
 		me, _ := pointOf(own.Pubkey())
-		point, proof, err := own.sharedPoint(p, []byte("x"), newRandom())
+		point, proof, err := sharedPoint(own, p, []byte("x"), repeatable())
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := own.sharedX(p)
-		if !bytes.Equal(point.SerializeCompressed()[1:], x[:]) {
+		secret := own.Secret()
+		private, _ := btcec.PrivKeyFromBytes(secret[:])
+		if !bytes.Equal(point.SerializeCompressed()[1:], btcec.GenerateSharedSecret(private, p)) {
 			t.Fatal("not the shared point")
 		}
 		if !provenShared(me, p, point, proof, []byte("x")) {

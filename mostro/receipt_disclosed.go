@@ -15,6 +15,7 @@ import (
 	"slices"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/crypto/chacha20"
 )
@@ -80,7 +81,7 @@ func DiscloseV2(evt *nostr.Event, trade *Keys) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message keys: %w", err)
 	}
-	return proven(env, trade.pubkey, []string{"r0", "v2", string(EncodeEvent(bare(evt))), hex.EncodeToString(keys)})
+	return proven(env, trade.Pubkey(), []string{"r0", "v2", string(EncodeEvent(bare(evt))), hex.EncodeToString(keys)})
 }
 
 // DiscloseV1 makes an R0 receipt from a gift wrap. The receipt holds the shared point
@@ -103,7 +104,7 @@ func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	seal, err := parseEvent(sealJSON, true)
+	seal, err := DecodeEvent(sealJSON)
 	if err != nil {
 		return nil, within("seal", err)
 	}
@@ -111,11 +112,11 @@ func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, erro
 	if err != nil {
 		return nil, within("seal", err)
 	}
-	point, proof, err := trade.sharedPoint(host, []byte(seal.ID), random)
+	point, proof, err := sharedPoint(trade, host, []byte(seal.ID), random)
 	if err != nil {
 		return nil, fmt.Errorf("prove the shared point: %w", err)
 	}
-	return proven(env, trade.pubkey, []string{
+	return proven(env, trade.Pubkey(), []string{
 		"r0", "v1", string(EncodeEvent(bare(seal))), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:]),
 	})
 }
@@ -216,7 +217,7 @@ func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 		return nil, forged(ReceiptRecipient, "the recipient is not the rating's author")
 	}
 	var keys [messageKeysLen]byte
-	if !decodeHex(keys[:], values[1]) {
+	if !hex32.Decode(keys[:], values[1]) {
 		return nil, forged(ReceiptKeys, "want ChaCha20 key, nonce and MAC key: 152 lower-case hex digits")
 	}
 	return openStrictly(evt.Content, keys)
@@ -253,7 +254,7 @@ func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 // unpadStrictly checks and removes length and padding.
 func unpadStrictly(padded []byte) ([]byte, error) {
 	size := int(binary.BigEndian.Uint16(padded))
-	if size < minPlaintext || len(padded) != 2+paddedLen(size) {
+	if size == 0 || len(padded) != 2+paddedLen(size) {
 		return nil, forged(ReceiptLength, "the padded length does not fit the text")
 	}
 	if len(bytes.TrimRight(padded[2+size:], "\x00")) > 0 {
@@ -273,14 +274,14 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	}
 	var compressed [33]byte
 	var proof [64]byte
-	if !decodeHex(compressed[:], values[1]) {
+	if !hex32.Decode(compressed[:], values[1]) {
 		return nil, forged(ReceiptPoint, "want 66 lower-case hex digits")
 	}
 	point, err := btcec.ParsePubKey(compressed[:])
 	if err != nil {
 		return nil, forged(ReceiptPoint, "not on the curve")
 	}
-	if !decodeHex(proof[:], values[2]) {
+	if !hex32.Decode(proof[:], values[2]) {
 		return nil, forged(ReceiptProof, "want 128 lower-case hex digits")
 	}
 	host, err := pointOf(r.Node)
@@ -310,7 +311,7 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rumor, err := parseEvent(rumorJSON, false)
+	rumor, err := DecodeRumor(rumorJSON)
 	switch {
 	case err != nil:
 		return nil, forged(ReceiptRumor, "not an event")

@@ -3,7 +3,9 @@ package mostro
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -13,8 +15,8 @@ import (
 // FuzzCheckReceipt passes arbitrary receipts to CheckReceipt. Each is refused with a
 // rule, or is one of the receipts that the host really issued.
 func FuzzCheckReceipt(f *testing.F) {
-	host, payee := smallKeys(f, 3), smallKeys(f, 11)
-	_, trade := keysA(f)
+	host, payee := keyPair(f, 3), keyPair(f, 11)
+	trade := tradeKeys(f)
 	given := map[string]bool{}
 	seed := func(values []string) {
 		given[strings.Join(values, "\n")] = true
@@ -29,7 +31,7 @@ func FuzzCheckReceipt(f *testing.F) {
 	hash := sha256.Sum256(raw)
 	st := statement(host, trade)
 	st.Hash = hex.EncodeToString(hash[:])
-	r1, err := st.Sign(host, newRandom())
+	r1, err := st.Sign(host, repeatable())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -40,13 +42,13 @@ func FuzzCheckReceipt(f *testing.F) {
 		f.Fatal(err)
 	}
 	seed(r3)
-	token, err := SignToken(host, trade.Pubkey(), testOrder, newRandom())
+	token, err := SignToken(host, trade.Pubkey(), testOrder, repeatable())
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add("", token, testOrder)
 	f.Add("r2\n00\n"+preimage+"\n"+strings.Repeat("0", 512), "", BlindNullifier(preimage))
-	set := event(f, KindReceiptKeys, `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","`+blindScheme+`"],["key","`+seedKeyset+`"]]`)
+	set := tagged(f, KindReceiptKeys, `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","`+blindScheme+`"],["key","`+keysetKey+`"]]`)
 	keysets := func(string, string) *nostr.Event { return set }
 	f.Fuzz(func(t *testing.T, receipt, token, order string) {
 		r := HostRating{
@@ -100,6 +102,45 @@ func FuzzReceiptMessage(f *testing.F) {
 			if err != nil || string(again.Signed) != string(a.Signed) || len(again.Receipt) != len(a.Receipt) {
 				t.Fatalf("%+v reads again as %+v, %v", a, again, err)
 			}
+		}
+	})
+}
+
+// FuzzParseKeyset passes arbitrary tags to ParseKeyset. An accepted keyset that is
+// written and parsed again is the same.
+func FuzzParseKeyset(f *testing.F) {
+	good := `[["d","2026-11"],["z","receipt-keys"],["y","mostro","N"],["scheme","` + blindScheme + `"],["key","` + keysetKey + `"],["issued","3"]]`
+	f.Add(KindReceiptKeys, good)
+	f.Add(KindAnnouncement, good)
+	for old, changed := range map[string]string{
+		`["y","mostro","N"],`: ``, `2026-11`: `2026-1`, `["issued","3"]`: `["issued","-1"]`, `"N"`: `" N "`, `["issued","3"]]`: `["issued","3.0"],["issued"]]`,
+		`["d","2026-11"]`: `["d","2026-11"],["d","2026-12"]`, blindScheme: `bdhke`, `0203010001`: `0203010003`, `3082010a`: `3082010b`,
+	} {
+		text := strings.Replace(good, old, changed, 1)
+		if text == good {
+			f.Fatalf("%s is not in the seed", old)
+		}
+		f.Add(KindReceiptKeys, text)
+	}
+	f.Fuzz(func(t *testing.T, kind int, tags string) {
+		evt := &nostr.Event{PubKey: strings.Repeat("7", 64), CreatedAt: 1782000000, Kind: kind}
+		if json.Unmarshal([]byte(tags), &evt.Tags) != nil {
+			return
+		}
+		k, err := ParseKeyset(evt)
+		if err != nil {
+			if !errors.Is(err, ErrForeign) && !errors.Is(err, ErrMalformedEvent) {
+				t.Fatalf("%v is neither foreign nor malformed", err)
+			}
+			return
+		}
+		one := k.Event()
+		again, err := ParseKeyset(&one)
+		if err != nil {
+			t.Fatalf("%v\nrebuilt as\n%v\nis refused: %v", evt, one, err)
+		}
+		if two := again.Event(); !reflect.DeepEqual(one, two) {
+			t.Fatalf("%v\nbuilt as\n%v\nand again as\n%v", evt, one, two)
 		}
 	})
 }

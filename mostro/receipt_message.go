@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // A trader requests receipts from a node, and the node answers, with the action
@@ -93,13 +95,13 @@ func ParseReceiptRequest(m Message) (q ReceiptRequest, err error) {
 	if in.Version != receiptVersion {
 		return q, broke(RuleValue, "unknown version of a receipt request")
 	}
-	if (in.Keyset == "") != (in.Blinded == "") || in.Keyset != "" && !isHex(in.Keyset, 32) {
+	if (in.Keyset == "") != (in.Blinded == "") || in.Keyset != "" && (len(in.Keyset) != 32 || !hex32.IsLower(in.Keyset)) {
 		return q, broke(RuleStructure, "keyset and blinded must both be set or both be absent")
 	}
 	q.Keyset, q.Payment = in.Keyset, in.Payment
 	if in.Blinded != "" {
 		q.Blinded = make([]byte, blindLen)
-		if !decodeHex(q.Blinded, in.Blinded) {
+		if !hex32.Decode(q.Blinded, in.Blinded) {
 			return ReceiptRequest{}, broke(RuleSize, "blinded is not 256 bytes in hex")
 		}
 	}
@@ -120,7 +122,7 @@ func ParseReceiptAnswer(m Message) (a ReceiptAnswer, err error) {
 	a = ReceiptAnswer{Token: in.Token, Receipt: in.Receipt, Keyset: in.Keyset}
 	if in.Signed != "" {
 		a.Signed = make([]byte, blindLen)
-		if !decodeHex(a.Signed, in.Signed) {
+		if !hex32.Decode(a.Signed, in.Signed) {
 			return ReceiptAnswer{}, broke(RuleSize, "signed is not 256 bytes in hex")
 		}
 	}

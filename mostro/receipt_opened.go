@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/ecdsa"
 	"github.com/btcsuite/btcd/btcutil/bech32"
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // R3: an R1 receipt that names a payment hash, together with the invoice and the
@@ -49,7 +50,7 @@ func (r *Receipt) checkOpened(values []string, holds func(signature) bool) error
 
 func (r *Receipt) checkPayment(values []string, hash string) error {
 	var preimage [32]byte
-	if !decodeHex(preimage[:], values[1]) {
+	if !hex32.Decode(preimage[:], values[1]) {
 		return forged(ReceiptPreimage, "want 64 lower-case hex digits")
 	}
 	if sum := sha256.Sum256(preimage[:]); hex.EncodeToString(sum[:]) != hash {

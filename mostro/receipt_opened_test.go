@@ -35,7 +35,7 @@ func madeInvoice(t testing.TB, payee *Keys, hrp string, fields ...field) string 
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256(append([]byte(hrp), body...))
-	compact := ecdsa.SignCompact(payee.secret, digest[:], true)
+	compact := ecdsa.SignCompact(privateKey(payee), digest[:], true)
 	sig, err := bech32.ConvertBits(append(slices.Clone(compact[1:]), compact[0]-27-4), 8, 5, true)
 	if err != nil {
 		t.Fatal(err)
@@ -48,15 +48,15 @@ func madeInvoice(t testing.TB, payee *Keys, hrp string, fields ...field) string 
 }
 
 func TestOpened(t *testing.T) {
-	host, rater, payee := smallKeys(t, 3), smallKeys(t, 9), smallKeys(t, 11)
+	host, rater, payee := keyPair(t, 3), keyPair(t, 9), keyPair(t, 11)
 	preimage := strings.Repeat("42", 32)
 	raw, _ := hex.DecodeString(preimage)
 	hash := sha256.Sum256(raw)
 	p := field{1, hash[:]}
-	key := payee.secret.PubKey().SerializeCompressed()
+	key := privateKey(payee).PubKey().SerializeCompressed()
 	st := statement(host, rater)
 	st.Hash = hex.EncodeToString(hash[:])
-	r1, err := st.Sign(host, newRandom())
+	r1, err := st.Sign(host, repeatable())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestOpened(t *testing.T) {
 	}
 	s.mustHold(t)
 	values := s.receipt
-	unnamed, err := statement(host, rater).Sign(host, newRandom())
+	unnamed, err := statement(host, rater).Sign(host, repeatable())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestOpened(t *testing.T) {
 		{"an invoice of another hash", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", field{1, otherHash[:]})), ReceiptInvoice},
 		{"an invoice of two hashes", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", p, field{1, otherHash[:]})), ReceiptInvoice},
 		{"an invoice of no hash", swap(values, 1, madeInvoice(t, payee, "lnbc2500u")), ReceiptInvoice},
-		{"an invoice that names another payee", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", p, field{19, host.secret.PubKey().SerializeCompressed()})), ReceiptInvoice},
+		{"an invoice that names another payee", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", p, field{19, privateKey(host).PubKey().SerializeCompressed()})), ReceiptInvoice},
 		{"an invoice of an unknown network", swap(values, 1, madeInvoice(t, payee, "lnxx2500u", p)), ReceiptInvoice},
 		{"an amount with a zero before", swap(values, 1, madeInvoice(t, payee, "lnbc02500u", p)), ReceiptInvoice},
 		{"an amount of half a millisatoshi", swap(values, 1, madeInvoice(t, payee, "lnbc5p", p)), ReceiptInvoice},

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // R1: the host signs that an author took part in one of its orders. There are two
@@ -22,10 +24,10 @@ func SignToken(host *Keys, rater, order string, random io.Reader) (string, error
 	if random == nil {
 		random = rand.Reader
 	}
-	if !isHex(rater, 64) || order == "" {
+	if !hex32.Valid(rater) || order == "" {
 		return "", forged(ReceiptFields, "a token needs an author's key and an order")
 	}
-	return host.signRawHex([]byte(rater+order), random)
+	return signRawHex(host, []byte(rater+order), random)
 }
 
 // VerifyToken reports whether token is RoboSats' token of host for rater and order.
@@ -38,7 +40,7 @@ func VerifyToken(host, rater, order, token string) bool {
 // is malformed.
 func tokenSignature(host, rater, order, token string) (s signature, ok bool) {
 	s = signature{pubkey: host, msg: []byte(rater + order)}
-	return s, isHex(rater, 64) && order != "" && decodeHex(s.sig[:], token)
+	return s, hex32.Valid(rater) && order != "" && hex32.Decode(s.sig[:], token)
 }
 
 // Statement is the text that a host signs about a settled trade for one of its parties.
@@ -88,7 +90,7 @@ func (s Statement) text() []byte {
 
 // check returns an error if the statement is malformed.
 func (s Statement) check() error {
-	if !isHex(s.Node, 64) || !isHex(s.Rater, 64) || s.Order == "" || strings.Contains(s.Order, "\n") {
+	if !hex32.Valid(s.Node) || !hex32.Valid(s.Rater) || s.Order == "" || strings.Contains(s.Order, "\n") {
 		return forged(ReceiptFields, "a statement needs host, author and order")
 	}
 	if s.Role != RoleBuyer && s.Role != RoleSeller {
@@ -100,7 +102,7 @@ func (s Statement) check() error {
 	if day, err := time.Parse(time.DateOnly, s.Day); err != nil || SettleDay(day) != s.Day {
 		return forged(ReceiptDay, "want a date such as 2026-11-22")
 	}
-	if s.Hash != "" && !isHex(s.Hash, 64) {
+	if s.Hash != "" && !hex32.Valid(s.Hash) {
 		return forged(ReceiptHash, "want 64 lower-case hex digits")
 	}
 	return nil
@@ -113,13 +115,14 @@ func (s Statement) Sign(host *Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	if s.Node != host.pubkey {
+	if s.Node != host.Pubkey() {
 		return nil, forged(ReceiptNode, "the statement names another host")
 	}
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	sig, err := host.signText(s.text(), random)
+	digest := sha256.Sum256(s.text())
+	sig, err := signRawHex(host, digest[:], random)
 	if err != nil {
 		return nil, fmt.Errorf("sign a receipt: %w", err)
 	}
@@ -152,7 +155,7 @@ func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error
 	}
 	digest := sha256.Sum256(s.text())
 	signed := signature{pubkey: r.Node, msg: digest[:]}
-	if !decodeHex(signed.sig[:], values[4]) || !holds(signed) {
+	if !hex32.Decode(signed.sig[:], values[4]) || !holds(signed) {
 		if _, err := pointOf(r.Node); err != nil {
 			return forged(ReceiptSignature, "the host's key is not a public key")
 		}

@@ -8,12 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/reference"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 func TestToken(t *testing.T) {
-	host, rater := smallKeys(t, 3), smallKeys(t, 9)
-	token, err := SignToken(host, rater.Pubkey(), testOrder, newRandom())
+	host, rater := keyPair(t, 3), keyPair(t, 9)
+	token, err := SignToken(host, rater.Pubkey(), testOrder, repeatable())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,7 @@ func TestToken(t *testing.T) {
 // another application with the same kind.
 func TestRealToken(t *testing.T) {
 	rated, foreign := 0, 0
-	for _, evt := range realEvents(t) {
+	for _, evt := range reference.RealEvents(t) {
 		if evt.Kind != KindHostRating {
 			continue
 		}
@@ -70,9 +71,9 @@ func statement(host, rater *Keys) Statement {
 }
 
 func TestStatement(t *testing.T) {
-	host, rater := smallKeys(t, 3), smallKeys(t, 9)
+	host, rater := keyPair(t, 3), keyPair(t, 9)
 	st := statement(host, rater)
-	values, err := st.Sign(host, newRandom())
+	values, err := st.Sign(host, repeatable())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,25 +133,25 @@ func TestAmountBand(t *testing.T) {
 }
 
 func TestBlindReceipt(t *testing.T) {
-	host, rater := smallKeys(t, 3), smallKeys(t, 9)
+	host, rater := keyPair(t, 3), keyPair(t, 9)
 	private, err := NewBlindKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := NewKeyset(host.Pubkey(), EpochOf(testNow), &private.PublicKey)
+	set, err := NewKeyset(host.Pubkey(), EpochOf(ratedAt), &private.PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	set.Issued = new(int64(3))
 	evt := set.Event()
-	if err := signEvent(&evt, host, newRandom()); err != nil {
+	if err := signAs(&evt, host); err != nil {
 		t.Fatal(err)
 	}
 	published, err := ParseKeyset(&evt)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if published.ID != set.ID || published.Epoch != EpochOf(testNow) || *published.Issued != 3 {
+	if published.ID != set.ID || published.Epoch != EpochOf(ratedAt) || *published.Issued != 3 {
 		t.Errorf("published as %+v", published)
 	}
 	q, err := published.Blind(rater.Pubkey(), nil)
@@ -174,14 +175,14 @@ func TestBlindReceipt(t *testing.T) {
 	nullifier := BlindNullifier(values[2])
 	s := showing{host: host, rater: rater, order: nullifier, receipt: values, keysets: known}
 	r := s.mustHold(t)
-	if want := (Receipt{Kind: ReceiptR2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(testNow)}); r != want {
+	if want := (Receipt{Kind: ReceiptR2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(ratedAt)}); r != want {
 		t.Errorf("have %+v, want %+v", r, want)
 	}
 	// The receipt stays valid if the reader finds the keyset under its former kind.
 	s.keysets = func(string, string) *nostr.Event {
 		former := evt
 		former.Kind = KindAnnouncement
-		if err := signEvent(&former, host, newRandom()); err != nil {
+		if err := signAs(&former, host); err != nil {
 			t.Fatal(err)
 		}
 		return &former
@@ -199,7 +200,7 @@ func TestBlindReceipt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	otherSet, err := NewKeyset(host.Pubkey(), EpochOf(testNow), &otherPrivate.PublicKey)
+	otherSet, err := NewKeyset(host.Pubkey(), EpochOf(ratedAt), &otherPrivate.PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +285,7 @@ func TestParseKeysetRefuses(t *testing.T) {
 		"two keys":      `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","a"],["key","b"]]`,
 		"another thing": `[["d","2026-11"],["z","offer"],["y","mostro"]]`,
 	} {
-		if k, err := ParseKeyset(event(t, KindReceiptKeys, tags)); err == nil {
+		if k, err := ParseKeyset(tagged(t, KindReceiptKeys, tags)); err == nil {
 			t.Errorf("%s: parsed as %+v", name, k)
 		}
 	}

@@ -29,11 +29,11 @@ func (s showing) check(t testing.TB) (Receipt, error) {
 		s.platform = PlatformMostro
 	}
 	r := HostRating{
-		Pubkey: s.rater.Pubkey(), D: s.platform + ":" + s.order, CreatedAt: nostr.Timestamp(testNow.Unix()), Platform: s.platform,
+		Pubkey: s.rater.Pubkey(), D: s.platform + ":" + s.order, CreatedAt: nostr.Timestamp(ratedAt.Unix()), Platform: s.platform,
 		Host: s.host.Pubkey(), Rating: DecimalOf(1), Token: s.token, Receipt: s.receipt, Role: s.role,
 	}
 	evt := r.Event()
-	if err := signEvent(&evt, s.rater, newRandom()); err != nil {
+	if err := signAs(&evt, s.rater); err != nil {
 		t.Fatal(err)
 	}
 	parsed, err := ParseHostRating(&evt)
@@ -86,7 +86,7 @@ func said(t testing.TB, host *Keys, to string, transport Transport, m Message) *
 		m.Wrapper = WrapperOrder
 	}
 	evt, err := Seal(context.Background(), m, SealOptions{
-		Transport: transport, To: to, Trade: host, Unsigned: true, Now: testNow, Expiration: nostr.Timestamp(testNow.Unix() + 86400), Rand: newRandom(),
+		Transport: transport, To: to, Trade: host, Unsigned: true, Now: ratedAt, Expiration: nostr.Timestamp(ratedAt.Unix() + 86400), Rand: repeatable(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func said(t testing.TB, host *Keys, to string, transport Transport, m Message) *
 
 func disclosed(t testing.TB, evt *nostr.Event, trade *Keys) []string {
 	t.Helper()
-	values, err := Disclose(evt, trade, newRandom())
+	values, err := Disclose(evt, trade, repeatable())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,10 +104,10 @@ func disclosed(t testing.TB, evt *nostr.Event, trade *Keys) []string {
 }
 
 func TestDisclosed(t *testing.T) {
-	host := smallKeys(t, 3)
-	_, trade := keysA(t)
-	odd := smallKeys(t, 6) // its public key has an odd y
-	if odd.secret.PubKey().SerializeCompressed()[0] != 3 {
+	host := keyPair(t, 3)
+	trade := tradeKeys(t)
+	odd := keyPair(t, 6) // its public key has an odd y
+	if privateKey(odd).PubKey().SerializeCompressed()[0] != 3 {
 		t.Fatal("want a key with odd y")
 	}
 	id := orderID(t, testOrder)
@@ -138,12 +138,12 @@ func TestDisclosed(t *testing.T) {
 // TestDiscloseShowsOneMessage tries to open another message of the same conversation
 // with the values of a receipt.
 func TestDiscloseShowsOneMessage(t *testing.T) {
-	host := smallKeys(t, 3)
-	_, trade := keysA(t)
+	host := keyPair(t, 3)
+	trade := tradeKeys(t)
 	m := Message{Wrapper: WrapperOrder, ID: orderID(t, testOrder), Action: ActionRate}
-	random := newRandom()
+	random := repeatable()
 	seal := func() *nostr.Event {
-		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: testNow, Rand: random})
+		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: ratedAt, Rand: random})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,8 +157,8 @@ func TestDiscloseShowsOneMessage(t *testing.T) {
 }
 
 func TestDiscloseRefuses(t *testing.T) {
-	host := smallKeys(t, 3)
-	_, trade := keysA(t)
+	host := keyPair(t, 3)
+	trade := tradeKeys(t)
 	id := orderID(t, testOrder)
 	for name, m := range map[string]Message{
 		"an action that proves nothing": {ID: id, Action: ActionNewOrder, Payload: &SmallOrder{Kind: SideBuy, FiatCode: "EUR"}},
@@ -166,12 +166,12 @@ func TestDiscloseRefuses(t *testing.T) {
 		"an invoice":                    {ID: id, Action: ActionRate, Payload: PaymentRequest{Invoice: "lnbc1"}},
 	} {
 		for _, transport := range []Transport{TransportV2, TransportV1} {
-			if values, err := Disclose(said(t, host, trade.Pubkey(), transport, m), trade, newRandom()); err == nil {
+			if values, err := Disclose(said(t, host, trade.Pubkey(), transport, m), trade, repeatable()); err == nil {
 				t.Errorf("%s, %s: disclosed as %q", name, transport, values)
 			}
 		}
 	}
-	if _, err := Disclose(said(t, host, smallKeys(t, 9).Pubkey(), TransportV2, Message{ID: id, Action: ActionRate}), trade, nil); err == nil {
+	if _, err := Disclose(said(t, host, keyPair(t, 9).Pubkey(), TransportV2, Message{ID: id, Action: ActionRate}), trade, nil); err == nil {
 		t.Error("a message to another key was disclosed")
 	}
 }
@@ -201,8 +201,8 @@ func resealed(t testing.TB, host *Keys, to string, kind int, padded []byte, tags
 	if err != nil {
 		t.Fatal(err)
 	}
-	evt := &nostr.Event{PubKey: host.Pubkey(), CreatedAt: nostr.Timestamp(testNow.Unix()), Kind: kind, Tags: tags, Content: encryptPadded(t, key, padded)}
-	if err := signEvent(evt, host, newRandom()); err != nil {
+	evt := &nostr.Event{PubKey: host.Pubkey(), CreatedAt: nostr.Timestamp(ratedAt.Unix()), Kind: kind, Tags: tags, Content: encryptPadded(t, key, padded)}
+	if err := signAs(evt, host); err != nil {
 		t.Fatal(err)
 	}
 	return evt
@@ -228,9 +228,9 @@ func shownV2(t testing.TB, evt *nostr.Event, rater *Keys) []string {
 }
 
 func TestDisclosedV2Tampered(t *testing.T) {
-	host := smallKeys(t, 3)
-	_, trade := keysA(t)
-	stranger := smallKeys(t, 9)
+	host := keyPair(t, 3)
+	trade := tradeKeys(t)
+	stranger := keyPair(t, 9)
 	id := orderID(t, testOrder)
 	good := said(t, host, trade.Pubkey(), TransportV2, Message{ID: id, Action: ActionPurchaseCompleted})
 	values := disclosed(t, good, trade)
@@ -243,7 +243,7 @@ func TestDisclosedV2Tampered(t *testing.T) {
 		change(evt)
 		if by != nil {
 			evt.PubKey = by.Pubkey()
-			if err := signEvent(evt, by, newRandom()); err != nil {
+			if err := signAs(evt, by); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -339,9 +339,9 @@ func TestDisclosedV2Tampered(t *testing.T) {
 }
 
 func TestDisclosedV1Tampered(t *testing.T) {
-	host := smallKeys(t, 3)
-	_, trade := keysA(t)
-	stranger := smallKeys(t, 9)
+	host := keyPair(t, 3)
+	trade := tradeKeys(t)
+	stranger := keyPair(t, 9)
 	m := Message{ID: orderID(t, testOrder), Action: ActionHoldInvoicePaymentSettled}
 	values := disclosed(t, said(t, host, trade.Pubkey(), TransportV1, m), trade)
 	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
@@ -354,14 +354,14 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	crafted := func(rumor string) []string {
 		evt := resealed(t, host, trade.Pubkey(), nostr.KindSeal, pad([]byte(rumor)), nostr.Tags{})
 		p, _ := pointOf(host.Pubkey())
-		point, proof, err := trade.sharedPoint(p, []byte(evt.ID), newRandom())
+		point, proof, err := sharedPoint(trade, p, []byte(evt.ID), repeatable())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return []string{"r0", "v1", string(EncodeEvent(evt)), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:])}
 	}
 	rumor := func(author *Keys, kind int, content string) string {
-		return string(appendEvent(nil, &nostr.Event{PubKey: author.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{}, Content: content}))
+		return string(EncodeEvent(&nostr.Event{PubKey: author.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{}, Content: content}))
 	}
 	m.Wrapper, m.Version = WrapperOrder, 1
 	tuple := "[" + string(m.JSON()) + ",null]"

@@ -136,20 +136,6 @@ func (t tagReader) claim() (platform, second string) {
 	return platform, second
 }
 
-// isHex reports whether s is lower-case hexadecimal of n characters.
-func isHex(s string, n int) bool {
-	if len(s) != n {
-		return false
-	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
 // kebab converts CamelCase, UPPER_SNAKE and kebab-case to kebab-case.
 func kebab(s string) string {
 	s = strings.TrimSpace(s)

@@ -28,7 +28,7 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if err != nil {
 		return Envelope{}, err
 	}
-	seal, err := parseEvent(sealJSON, true)
+	seal, err := DecodeEvent(sealJSON)
 	if err != nil {
 		return Envelope{}, within("seal", err)
 	}
@@ -48,7 +48,7 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, within("seal", err)
 	}
 	keys.remember(seal.PubKey, key)
-	rumor, err := parseEvent(rumorJSON, false)
+	rumor, err := DecodeRumor(rumorJSON)
 	if err != nil {
 		return Envelope{}, within("rumor", err)
 	}
@@ -59,21 +59,21 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if err != nil {
 		return Envelope{}, within("rumor", err)
 	}
-	t, err := parseTuple([]byte(rumor.Content), 2)
+	t, err := ParseTuple([]byte(rumor.Content), 2)
 	if err != nil {
 		return Envelope{}, err
 	}
-	if t.sig != nil && !t.verified(sender, nil, *t.sig) {
+	if t.Sig != nil && !verified(t, sender, nil, *t.Sig) {
 		return Envelope{}, broke(RuleInnerSig, "not the trade key's signature over this message")
 	}
-	if t.sig == nil && rumor.PubKey != seal.PubKey {
+	if t.Sig == nil && rumor.PubKey != seal.PubKey {
 		// The seal proves only the identity. Without this check any identity could send
 		// messages in the name of another trade key.
 		return Envelope{}, broke(RuleUnsigned, "identity and trade key differ, and the message is unsigned")
 	}
 	return Envelope{
 		Transport: TransportV1, Sender: rumor.PubKey, Identity: seal.PubKey, FullPrivacy: rumor.PubKey == seal.PubKey,
-		Signed: t.sig != nil, CreatedAt: rumor.CreatedAt, EventID: evt.ID, ReplayID: seal.ID, Message: t.message, RawMessage: t.raw,
+		Signed: t.Sig != nil, CreatedAt: rumor.CreatedAt, EventID: evt.ID, ReplayID: seal.ID, Message: t.Message, RawMessage: t.Raw,
 	}, nil
 }
 
@@ -111,7 +111,7 @@ func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	seal := &nostr.Event{PubKey: o.Identity.pubkey, CreatedAt: sealAt, Kind: nostr.KindSeal, Tags: nostr.Tags{}}
-	if seal.Content, err = key.encrypt(appendEvent(nil, rumor), o.Rand); err != nil {
+	if seal.Content, err = key.encrypt(EncodeEvent(rumor), o.Rand); err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	if err := signEvent(seal, o.Identity, o.Rand); err != nil {
@@ -134,7 +134,7 @@ func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 		wrap.Tags = append(wrap.Tags, expirationTag(o.Expiration))
 	}
 	wrap.Tags = append(wrap.Tags, nostr.Tag{"p", o.To})
-	if wrap.Content, err = key.encrypt(appendEvent(nil, seal), o.Rand); err != nil {
+	if wrap.Content, err = key.encrypt(EncodeEvent(seal), o.Rand); err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	if err := Mine(ctx, wrap, o.Work); err != nil {

@@ -26,35 +26,35 @@ func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, err
 	}
 	keys.remember(evt.PubKey, key)
-	t, err := parseTuple(plain, 3)
+	t, err := ParseTuple(plain, 3)
 	if err != nil {
 		return Envelope{}, err
 	}
 	env := Envelope{
-		Transport: TransportV2, Sender: evt.PubKey, Identity: evt.PubKey, Signed: t.sig != nil, CreatedAt: evt.CreatedAt,
-		EventID: evt.ID, ReplayID: evt.ID, Message: t.message, RawMessage: t.raw,
+		Transport: TransportV2, Sender: evt.PubKey, Identity: evt.PubKey, Signed: t.Sig != nil, CreatedAt: evt.CreatedAt,
+		EventID: evt.ID, ReplayID: evt.ID, Message: t.Message, RawMessage: t.Raw,
 	}
-	if t.sig == nil && t.identity != nil {
+	if t.Sig == nil && t.Identity != nil {
 		return Envelope{}, broke(RuleUnsigned, "an identity proof without the trade key's signature")
 	}
-	if t.sig != nil {
+	if t.Sig != nil {
 		sender, err := pointOf(evt.PubKey)
 		if err != nil {
 			return Envelope{}, err
 		}
-		if !t.verified(sender, nil, *t.sig) {
+		if !verified(t, sender, nil, *t.Sig) {
 			return Envelope{}, broke(RuleInnerSig, "not the trade key's signature over this message")
 		}
 	}
-	if t.identity != nil {
-		if env.Identity, err = ParsePubkey(*t.identity); err != nil {
+	if t.Identity != nil {
+		if env.Identity, err = ParsePubkey(*t.Identity); err != nil {
 			return Envelope{}, within("identity", err)
 		}
 		identity, err := pointOf(env.Identity)
 		if err != nil {
 			return Envelope{}, within("identity", err)
 		}
-		if !t.verified(identity, proofPrefix(evt.PubKey), t.identitySig) {
+		if !verified(t, identity, proofPrefix(evt.PubKey), t.IdentitySig) {
 			return Envelope{}, broke(RuleIdentity, "not the identity's signature over this trade key and message")
 		}
 	}

@@ -1,6 +1,7 @@
 package mostro
 
 import (
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -37,7 +38,7 @@ func ParseUserRating(evt *nostr.Event) (UserRating, error) {
 		LastRating: t.whole("last_rating"), MaxRate: t.whole("max_rate"), MinRate: t.whole("min_rate"),
 		Days: t.whole("days"), Since: t.time("since"), Expiration: t.time("expiration"),
 	}
-	if !isHex(r.D, 64) {
+	if !hex32.Valid(r.D) {
 		return UserRating{}, malformed(evt, "d is not a public key")
 	}
 	if r.TotalReviews == nil {

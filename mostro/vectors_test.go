@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/reference"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -115,7 +116,7 @@ func vectorEvent(t testing.TB, id string) (string, *nostr.Event) {
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, `{"id":"`+id) {
-			evt, err := parseEvent([]byte(line), false)
+			evt, err := DecodeRumor([]byte(line))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,7 +128,7 @@ func vectorEvent(t testing.TB, id string) (string, *nostr.Event) {
 }
 
 func TestVectorsAreTheReferences(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join(sharedDir(t), "reference", "wire.md"))
+	b, err := os.ReadFile(reference.File(t, "reference", "wire.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

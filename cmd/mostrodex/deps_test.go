@@ -72,10 +72,10 @@ func TestImportRules(t *testing.T) {
 			if inner, ok := strings.CutPrefix(imp, module+"/"); ok {
 				other, _, _ := strings.Cut(inner, "/")
 				switch {
-				case inner == "internal/testkit" || inner == "reputation/score/scoretest":
+				case inner == "internal/testkit" || inner == "internal/reference" || inner == "reputation/score/scoretest":
 					t.Errorf("%s imports %s, which is for tests", path, inner)
-				case room == "mostro" && other == "internal" && inner != "internal/jsonscan":
-					t.Errorf("%s imports %s: mostro may import only internal/jsonscan", path, inner)
+				case room == "mostro" && other == "internal" && inner != "internal/hex32" && inner != "internal/jsontext":
+					t.Errorf("%s imports %s: mostro may import only internal/hex32 and internal/jsontext", path, inner)
 				case path == "relay/eventlog" && other == "relay", path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":

@@ -59,3 +59,17 @@ func Parse(s string) (out [32]byte, err error) {
 	_, err = hex.Decode(out[:], []byte(s))
 	return out, err
 }
+
+// Decode fills dst and returns true if s is exactly 2*len(dst) lower-case hex digits.
+func Decode(dst []byte, s string) bool {
+	if len(s) != 2*len(dst) {
+		return false
+	}
+	var bad byte
+	for i := range dst {
+		hi, lo := hexDigits[s[2*i]], hexDigits[s[2*i+1]]
+		bad |= hi | lo
+		dst[i] = hi<<4 | lo
+	}
+	return bad != notHex
+}
