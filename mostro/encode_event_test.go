@@ -1,4 +1,4 @@
-package mostro
+package mostro_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"pgregory.net/rapid"
 )
@@ -25,9 +26,9 @@ func TestEncodeCheckedEqualsCheckID(t *testing.T) {
 		if rapid.Bool().Draw(t, "forged") {
 			evt.ID = evt.ID[1:] + "0"
 		}
-		body, ok := EncodeChecked(evt)
-		if !bytes.Equal(body, EncodeEvent(evt)) {
-			t.Fatalf("encoded %s, want %s", body, EncodeEvent(evt))
+		body, ok := mostro.EncodeChecked(evt)
+		if !bytes.Equal(body, mostro.EncodeEvent(evt)) {
+			t.Fatalf("encoded %s, want %s", body, mostro.EncodeEvent(evt))
 		}
 		if want := evt.CheckID(); ok != want {
 			t.Fatalf("%s: %t, want %t", body, ok, want)
@@ -49,7 +50,7 @@ func TestCheckedText(t *testing.T) {
 		if rapid.Bool().Draw(t, "forged") {
 			evt.ID = strings.Repeat("1", 64)
 		}
-		plain := string(EncodeEvent(evt))
+		plain := string(mostro.EncodeEvent(evt))
 		fields := []string{`"sig":"` + evt.Sig + `"`, `"id":"` + evt.ID + `"`, `"pubkey":"` + evt.PubKey + `"`}
 		rest := plain[strings.Index(plain, `"created_at"`):strings.LastIndex(plain, `,"sig"`)]
 		texts := []string{
@@ -63,26 +64,26 @@ func TestCheckedText(t *testing.T) {
 			strings.ReplaceAll(plain, "aaa", `\u0061aa`),
 		}
 		for _, text := range texts {
-			parsed, err := DecodeEvent([]byte(text))
+			parsed, err := mostro.DecodeEvent([]byte(text))
 			if err != nil {
 				continue // a word looked like the rewritten place
 			}
-			body, ok := CheckedText(parsed, text)
-			wantBody, want := EncodeChecked(parsed)
+			body, ok := mostro.CheckedText(parsed, text)
+			wantBody, want := mostro.EncodeChecked(parsed)
 			if ok != want || !bytes.Equal(body, wantBody) {
 				t.Fatalf("%s: %t %s, want %t %s", text, ok, body, want, wantBody)
 			}
 		}
 	})
 	// A text in our own encoding is not encoded again.
-	evt := &nostr.Event{PubKey: strings.Repeat("7", 64), Kind: KindOrder, CreatedAt: 1_790_000_000, Content: "a", Sig: strings.Repeat("0f", 64), Tags: nostr.Tags{{"d", "x"}}}
+	evt := &nostr.Event{PubKey: strings.Repeat("7", 64), Kind: mostro.KindOrder, CreatedAt: 1_790_000_000, Content: "a", Sig: strings.Repeat("0f", 64), Tags: nostr.Tags{{"d", "x"}}}
 	evt.ID = evt.GetID()
-	text := string(EncodeEvent(evt))
-	parsed, err := DecodeEvent([]byte(text))
+	text := string(mostro.EncodeEvent(evt))
+	parsed, err := mostro.DecodeEvent([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, ok := CheckedText(parsed, text)
+	body, ok := mostro.CheckedText(parsed, text)
 	if !ok || len(body) == 0 || unsafe.StringData(text) != &body[0] {
 		t.Error("a text is encoded again")
 	}

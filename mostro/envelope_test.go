@@ -16,6 +16,7 @@ import (
 var testNow = time.Unix(1782000000, 0)
 
 func TestSealOpenEveryModeAndAction(t *testing.T) {
+	payloads := payloadSamples(t)
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3).Remembering(4)
 	n := 0
@@ -26,8 +27,8 @@ func TestSealOpenEveryModeAndAction(t *testing.T) {
 			unsigned bool
 		}{{"reputation", identity, false}, {"privacy signed", nil, false}, {"privacy unsigned", nil, true}, {"identity is trade", trade, false}} {
 			for i, a := range Actions() {
-				p := samplePayloads()[i%len(samplePayloads())]
-				m := Message{Wrapper: WrapperOrder, Version: 9, RequestID: new(uint64(7)), ID: &sampleID, Action: a, Payload: p}
+				p := payloads[i%len(payloads)]
+				m := Message{Wrapper: WrapperOrder, Version: 9, RequestID: new(uint64(7)), ID: &tradeID, Action: a, Payload: p}
 				evt, err := Seal(context.Background(), m, SealOptions{Transport: transport, To: node.Pubkey(), Trade: trade, Identity: mode.identity, Unsigned: mode.unsigned, Now: testNow})
 				if err != nil {
 					t.Fatalf("%s %s %s: %v", transport, mode.name, a, err)
@@ -62,7 +63,7 @@ func TestSealOpenEveryModeAndAction(t *testing.T) {
 
 func TestOpenForTheNodeOnly(t *testing.T) {
 	_, trade := keysA(t)
-	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &sampleID}
+	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &tradeID}
 	for _, transport := range []Transport{TransportV2, TransportV1, TransportLegacy} {
 		evt, err := Seal(context.Background(), m, SealOptions{Transport: transport, To: smallKeys(t, 3).Pubkey(), Trade: trade, Now: testNow})
 		if err != nil {
@@ -286,7 +287,7 @@ func TestOpenV1Refuses(t *testing.T) {
 func TestOpenOuterEvent(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
-	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &sampleID}
+	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &tradeID}
 	fresh := func() *nostr.Event {
 		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: trade, Now: testNow})
 		if err != nil {
@@ -369,10 +370,10 @@ func TestPlaintextLimit(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
 	send := func(n int) (*nostr.Event, error) {
-		m := Message{Wrapper: WrapperOrder, Action: ActionSendDM, ID: &sampleID, Payload: TextMessage(strings.Repeat("x", n))}
+		m := Message{Wrapper: WrapperOrder, Action: ActionSendDM, ID: &tradeID, Payload: TextMessage(strings.Repeat("x", n))}
 		return Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: trade, Unsigned: true, Now: testNow})
 	}
-	m := Message{Wrapper: WrapperOrder, Version: 2, Action: ActionSendDM, ID: &sampleID, Payload: TextMessage("")}
+	m := Message{Wrapper: WrapperOrder, Version: 2, Action: ActionSendDM, ID: &tradeID, Payload: TextMessage("")}
 	room := 65535 - len(m.JSON()) - len("[,null,null]")
 	evt, err := send(room)
 	if err != nil {
@@ -390,7 +391,7 @@ func TestPlaintextLimit(t *testing.T) {
 func TestSealRefuses(t *testing.T) {
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
-	ok := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &sampleID}
+	ok := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &tradeID}
 	with := func(change func(*SealOptions)) SealOptions {
 		o := SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: trade, Now: testNow}
 		change(&o)
@@ -408,7 +409,7 @@ func TestSealRefuses(t *testing.T) {
 		"identity unsigned":  {ok, with(func(o *SealOptions) { o.Identity, o.Unsigned = identity, true }), RuleUnsigned},
 		"unknown action":     {Message{Wrapper: WrapperOrder, Action: "take-all"}, with(func(o *SealOptions) {}), RuleAction},
 		"unknown wrapper":    {Message{Wrapper: "x", Action: ActionCancel}, with(func(o *SealOptions) {}), RuleWrapper},
-		"unknown reason":     {Message{Wrapper: WrapperCantDo, Action: ActionCantDo, Payload: CantDo{"because"}}, with(func(o *SealOptions) {}), RuleValue},
+		"unknown reason":     {Message{Wrapper: WrapperCantDo, Action: ActionCantDo, Payload: CantDo{Reason: "because"}}, with(func(o *SealOptions) {}), RuleValue},
 		"unknown status":     {Message{Wrapper: WrapperOrder, Action: ActionNewOrder, Payload: &SmallOrder{Status: "new"}}, with(func(o *SealOptions) {}), RuleValue},
 		"order that is nil":  {Message{Wrapper: WrapperOrder, Action: ActionNewOrder, Payload: (*SmallOrder)(nil)}, with(func(o *SealOptions) {}), RuleType},
 		"too much work":      {ok, with(func(o *SealOptions) { o.Work = 257 }), RuleWork},
@@ -439,7 +440,7 @@ func TestTransportNames(t *testing.T) {
 func TestWrapIsDatedBackAndTagged(t *testing.T) {
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
-	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &sampleID}
+	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &tradeID}
 	seen := map[string]bool{}
 	for range 20 {
 		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV1, To: node.Pubkey(), Trade: trade, Identity: identity, Now: testNow, Expiration: 1782000100, Work: 4})

@@ -123,8 +123,8 @@ func TestInteropCoreParser(t *testing.T) {
 	}
 	// verify() of every action with every payload, with and without an id.
 	for _, a := range Actions() {
-		for _, p := range samplePayloads() {
-			m := Message{Wrapper: WrapperOrder, Version: 2, ID: &sampleID, Action: a, Payload: p}
+		for _, p := range payloadSamples(t) {
+			m := Message{Wrapper: WrapperOrder, Version: 2, ID: &tradeID, Action: a, Payload: p}
 			if !compare(string(m.JSON())) {
 				t.Fatalf("refused %s", m.JSON())
 			}
@@ -157,8 +157,8 @@ func TestInteropCoreParser(t *testing.T) {
 	}
 	// Messages with one fault, or with an unusual form.
 	var texts []string
-	for _, p := range samplePayloads() {
-		texts = append(texts, string(Message{Wrapper: WrapperOrder, Version: 2, RequestID: new(uint64(5)), ID: &sampleID, Action: ActionFiatSent, Payload: p}.JSON()))
+	for _, p := range payloadSamples(t) {
+		texts = append(texts, string(Message{Wrapper: WrapperOrder, Version: 2, RequestID: new(uint64(5)), ID: &tradeID, Action: ActionFiatSent, Payload: p}.JSON()))
 	}
 	pieces := []string{`null`, `0`, `-1`, `-0`, `1.0`, `1e2`, `true`, `""`, `"x"`, `[]`, `{}`, `"buy"`, `18446744073709551616`, `9223372036854775808`, `,`, ` `, `"\ud83d\ude42"`, `"\u0000"`, `"\/"`, `01`, `:`, `}`, `"id":null,`, `"x":[1,{"y":null}],`}
 	accepted := 0

@@ -128,16 +128,16 @@ type crossCase struct {
 func crossCases(t *testing.T, identity, trade *Keys) []crossCase {
 	t.Helper()
 	var cases []crossCase
-	payloads := samplePayloads()
+	payloads := payloadSamples(t)
 	n := 0
 	for _, transport := range []Transport{TransportV2, TransportV1} {
 		for _, a := range Actions() {
 			for _, mode := range []crossCase{{identity: identity, signed: true}, {identity: trade, signed: true}, {identity: trade}} {
 				// Payloads are taken in turn, so each payload occurs several times over
 				// all actions and modes.
-				mode.message = Message{Wrapper: allWrappers[n%len(allWrappers)], Version: transport.Version(), Action: a, Payload: payloads[n%len(payloads)]}
+				mode.message = Message{Wrapper: wrappers[n%len(wrappers)], Version: transport.Version(), Action: a, Payload: payloads[n%len(payloads)]}
 				if n%3 != 0 {
-					mode.message.ID = &sampleID
+					mode.message.ID = &tradeID
 				}
 				if n%2 == 0 {
 					mode.message.RequestID, mode.message.TradeIndex = new(uint64(n)), new(int64(n))
@@ -203,8 +203,8 @@ func TestInteropNPM(t *testing.T) {
 			}
 
 			for _, m := range []Message{
-				{Wrapper: WrapperOrder, Version: 1, ID: &sampleID, Action: ActionTakeSell, Payload: PaymentRequest{Invoice: "ñ@ln.example"}},
-				{Wrapper: WrapperDispute, Version: 1, ID: &sampleID, Action: ActionAdminTakeDispute},
+				{Wrapper: WrapperOrder, Version: 1, ID: &tradeID, Action: ActionTakeSell, Payload: PaymentRequest{Invoice: "ñ@ln.example"}},
+				{Wrapper: WrapperDispute, Version: 1, ID: &tradeID, Action: ActionAdminTakeDispute},
 			} {
 				legacy, err := appendLegacy(nil, m, identity.Pubkey())
 				if err != nil {
@@ -257,7 +257,7 @@ func TestInteropNPM(t *testing.T) {
 			if err := checkEvent(evt); err != nil || CheckWork(evt, 8) != nil {
 				t.Fatalf("%s mined %d bits, %v", lib, Difficulty(evt.ID), err)
 			}
-			mined, err := Seal(context.Background(), Message{Wrapper: WrapperOrder, ID: &sampleID, Action: ActionCancel},
+			mined, err := Seal(context.Background(), Message{Wrapper: WrapperOrder, ID: &tradeID, Action: ActionCancel},
 				SealOptions{Transport: TransportV2, To: receiver.Pubkey(), Trade: trade, Now: now, Work: 8})
 			if err != nil {
 				t.Fatal(err)

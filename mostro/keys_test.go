@@ -37,20 +37,6 @@ func TestParseSecret(t *testing.T) {
 	}
 }
 
-func TestParsePubkey(t *testing.T) {
-	k := smallKeys(t, 3)
-	for _, s := range []string{k.Pubkey(), k.Npub(), strings.ToUpper(k.Pubkey()), strings.ToUpper(k.Npub()), k.Npub() + "\n"} {
-		if got, err := ParsePubkey(s); err != nil || got != k.Pubkey() {
-			t.Errorf("%q: %s, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"", k.Nsec(), k.Pubkey()[1:], strings.Repeat("f", 64), k.Npub()[:20], "npub1"} {
-		if _, err := ParsePubkey(s); !errors.Is(err, RuleKey) {
-			t.Errorf("%q: %v", s, err)
-		}
-	}
-}
-
 func TestSecretsAreNotPrinted(t *testing.T) {
 	k := smallKeys(t, 3)
 	w, err := ParseWords(wordsA)
@@ -157,7 +143,7 @@ func TestNIP44AgainstAnother(t *testing.T) {
 
 func TestRemembering(t *testing.T) {
 	node := smallKeys(t, 3).Remembering(2)
-	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &sampleID}
+	m := Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &tradeID}
 	for round := range 2 {
 		for i := byte(10); i < 14; i++ {
 			trade := smallKeys(t, i)
@@ -196,7 +182,7 @@ func TestRememberingConcurrently(t *testing.T) {
 	node := smallKeys(t, 3).Remembering(3)
 	var events []*nostr.Event
 	for i := byte(10); i < 18; i++ {
-		evt, err := Seal(context.Background(), Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &sampleID},
+		evt, err := Seal(context.Background(), Message{Wrapper: WrapperOrder, Action: ActionCancel, ID: &tradeID},
 			SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: smallKeys(t, i), Now: testNow})
 		if err != nil {
 			t.Fatal(err)

@@ -5,13 +5,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/mostrodex/mostrodex/internal/reference"
 )
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden file of the codec")
 
 // examples returns the message lines of one section of the wire reference. Placeholders
 // for keys are replaced by keys.
@@ -150,6 +154,28 @@ func TestFloatAsSerdeWritesIt(t *testing.T) {
 		if got := string(appendFloatRust(nil, c.in)); got != c.want {
 			t.Errorf("%g: have %s, want %s", c.in, got, c.want)
 		}
+	}
+}
+
+// TestSamplesAreGolden compares the JSON of each sample payload with testdata. The tests
+// of other packages read the file.
+func TestSamplesAreGolden(t *testing.T) {
+	var got []byte
+	for _, p := range samplePayloads() {
+		got = append(Message{Wrapper: WrapperOrder, Version: 2, ID: &sampleID, Action: ActionFiatSent, Payload: p}.AppendJSON(got), '\n')
+	}
+	golden := filepath.Join("testdata", "payloads.ndjson")
+	if *rewrite {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("have\n%s\nwant\n%s", got, want)
 	}
 }
 
