@@ -109,7 +109,7 @@ type signature struct {
 
 // holds verifies one signature alone.
 func (s signature) holds() bool {
-	p, err := pointOf(s.pubkey)
+	p, err := ParsePoint(s.pubkey)
 	return err == nil && verifyRaw(p, s.msg, s.sig[:])
 }
 

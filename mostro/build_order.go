@@ -30,30 +30,30 @@ func (o Order) Event() nostr.Event {
 	if len(layers) == 0 {
 		layers = []string{"lightning"}
 	}
-	w := tagWriter{{"d", o.D}}
-	w.add("k", string(o.Side))
-	w.add("f", o.Fiat)
-	w.add("s", o.publicStatus())
-	w.add("amt", strconv.FormatInt(amount, 10))
-	w.add("fa", publicFiat(o.FiatAmount, pending)...)
-	w.add("pm", splitList(strings.Join(o.Methods, ","))...)
-	w.add("premium", premium.String())
+	w := TagWriter{{"d", o.D}}
+	w.Add("k", string(o.Side))
+	w.Add("f", o.Fiat)
+	w.Add("s", o.publicStatus())
+	w.Add("amt", strconv.FormatInt(amount, 10))
+	w.Add("fa", publicFiat(o.FiatAmount, pending)...)
+	w.Add("pm", splitList(strings.Join(o.Methods, ","))...)
+	w.Add("premium", premium.String())
 	if pending {
-		w.add("rating", mostroRating(o.MakerRating))
+		w.Add("rating", mostroRating(o.MakerRating))
 		w.text("source", o.Link)
 	}
-	w.add("network", network)
-	w.add("layer", layers...)
+	w.Add("network", network)
+	w.Add("layer", layers...)
 	w.text("name", o.MakerName)
 	if o.Bond != nil {
-		w.whole("bond", o.Bond.Sats)
+		w.Whole("bond", o.Bond.Sats)
 	}
 	w.text("g", o.Geohash)
 	w.time("published_at", o.PublishedAt)
 	w.time("expires_at", o.ExpiresAt)
 	w.time("expiration", o.Expiration)
-	w.instance(o.InstanceName)
-	w.add("z", "order")
+	w.Instance(o.InstanceName)
+	w.Add("z", "order")
 	return nostr.Event{PubKey: o.Pubkey, CreatedAt: o.CreatedAt, Kind: KindOrder, Tags: nostr.Tags(w)}
 }
 

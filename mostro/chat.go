@@ -37,7 +37,7 @@ const (
 // NewChat derives the conversation of own with a peer's public key. It returns an error
 // if peer is not a public key.
 func NewChat(own *Keys, peer string) (*Chat, error) {
-	p, err := pointOf(peer)
+	p, err := ParsePoint(peer)
 	if err != nil {
 		return nil, err
 	}
@@ -96,14 +96,14 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		random = rand.Reader
 	}
 	if !slices.Contains(c.parties[:], from.pubkey) {
-		return nil, broke(RuleParty, "the sender is not a party of this chat")
+		return nil, NewError(RuleParty, "the sender is not a party of this chat")
 	}
 	at := nostr.Timestamp(now.Unix())
 	inner := &nostr.Event{PubKey: from.pubkey, CreatedAt: at, Kind: nostr.KindTextNote, Tags: nostr.Tags{}, Content: text}
 	if err := signEvent(inner, from, random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
-	key, err := c.Conv.conversation(c.Conv.pubkey)
+	key, err := c.Conv.Conversation(c.Conv.pubkey)
 	if err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
@@ -112,7 +112,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	if len(outer.Content) > maxChatContent {
-		return nil, broke(RuleSize, fmt.Sprintf("encrypted text of %d bytes, the limit is %d", len(outer.Content), maxChatContent))
+		return nil, NewError(RuleSize, fmt.Sprintf("encrypted text of %d bytes, the limit is %d", len(outer.Content), maxChatContent))
 	}
 	if err := signEvent(outer, c.Sign, random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
@@ -130,12 +130,12 @@ func (c *Chat) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	case KindGiftWrap:
 		return c.openOld(evt)
 	}
-	return ChatMessage{}, broke(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no chat")
+	return ChatMessage{}, NewError(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no chat")
 }
 
 func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	if evt.PubKey != c.Sign.pubkey {
-		return ChatMessage{}, broke(RuleParty, "the author is not the conversation's signing key")
+		return ChatMessage{}, NewError(RuleParty, "the author is not the conversation's signing key")
 	}
 	ps := 0
 	for _, tag := range evt.Tags {
@@ -147,18 +147,18 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 		}
 	}
 	if ps != 1 {
-		return ChatMessage{}, broke(RuleStructure, "want exactly one p tag, naming the conversation")
+		return ChatMessage{}, NewError(RuleStructure, "want exactly one p tag, naming the conversation")
 	}
 	if int64(evt.CreatedAt) > now.Add(maxChatSkew).Unix() {
-		return ChatMessage{}, broke(RuleFuture, fmt.Sprintf("dated more than %s ahead", maxChatSkew))
+		return ChatMessage{}, NewError(RuleFuture, fmt.Sprintf("dated more than %s ahead", maxChatSkew))
 	}
 	if len(evt.Content) > maxChatContent {
-		return ChatMessage{}, broke(RuleSize, fmt.Sprintf("encrypted text of %d bytes", len(evt.Content)))
+		return ChatMessage{}, NewError(RuleSize, fmt.Sprintf("encrypted text of %d bytes", len(evt.Content)))
 	}
-	if err := checkEvent(evt); err != nil {
+	if err := CheckEvent(evt); err != nil {
 		return ChatMessage{}, err
 	}
-	key, err := c.Conv.conversation(c.Conv.pubkey)
+	key, err := c.Conv.Conversation(c.Conv.pubkey)
 	if err != nil {
 		return ChatMessage{}, err
 	}
@@ -167,7 +167,7 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 		return ChatMessage{}, err
 	}
 	if skew := int64(msg.CreatedAt) - int64(evt.CreatedAt); skew > 60 || skew < -60 {
-		return ChatMessage{}, broke(RuleStale, "the inner and the outer event are dated more than a minute apart")
+		return ChatMessage{}, NewError(RuleStale, "the inner and the outer event are dated more than a minute apart")
 	}
 	return msg, nil
 }
@@ -175,33 +175,33 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 // openOld decrypts a gift wrap that is encrypted to the key of the bare shared secret.
 // The outer author and date prove nothing; only the inner signature counts.
 func (c *Chat) openOld(evt *nostr.Event) (ChatMessage, error) {
-	if err := checkEvent(evt); err != nil {
+	if err := CheckEvent(evt); err != nil {
 		return ChatMessage{}, err
 	}
-	key, err := c.shared.conversation(evt.PubKey)
+	key, err := c.shared.Conversation(evt.PubKey)
 	if err != nil {
 		return ChatMessage{}, err
 	}
 	return c.inner(evt, key)
 }
 
-func (c *Chat) inner(evt *nostr.Event, key conversationKey) (ChatMessage, error) {
-	plain, err := key.decrypt(evt.Content)
+func (c *Chat) inner(evt *nostr.Event, key ConversationKey) (ChatMessage, error) {
+	plain, err := key.Decrypt(evt.Content)
 	if err != nil {
 		return ChatMessage{}, err
 	}
 	inner, err := DecodeEvent(plain)
 	if err != nil {
-		return ChatMessage{}, within("inner", err)
+		return ChatMessage{}, InPath("inner", err)
 	}
-	if err := checkEvent(inner); err != nil {
-		return ChatMessage{}, within("inner", err)
+	if err := CheckEvent(inner); err != nil {
+		return ChatMessage{}, InPath("inner", err)
 	}
 	if !slices.Contains(c.parties[:], inner.PubKey) {
-		return ChatMessage{}, broke(RuleParty, "signed by a key outside the conversation")
+		return ChatMessage{}, NewError(RuleParty, "signed by a key outside the conversation")
 	}
 	if inner.Kind != nostr.KindTextNote {
-		return ChatMessage{}, broke(RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
+		return ChatMessage{}, NewError(RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
 	}
 	return ChatMessage{Text: inner.Content, Sender: inner.PubKey, CreatedAt: inner.CreatedAt, InnerID: inner.ID, OuterID: evt.ID}, nil
 }

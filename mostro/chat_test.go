@@ -47,7 +47,7 @@ func TestChat(t *testing.T) {
 	// holding wraps any inner event, as a holder of both conversation keys can.
 	holding := func(inner string) *nostr.Event {
 		return resigned(func(e *nostr.Event) {
-			key, err := chat.Conv.conversation(chat.Conv.Pubkey())
+			key, err := chat.Conv.Conversation(chat.Conv.Pubkey())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -64,7 +64,7 @@ func Classify(evt *nostr.Event) Class {
 	if IsMail(evt.Kind) {
 		return ClassMail
 	}
-	t := tagReader(evt.Tags)
+	t := TagReader(evt.Tags)
 	switch evt.Kind {
 	case KindProfile:
 		return ClassProfile
@@ -73,7 +73,7 @@ func Classify(evt *nostr.Event) Class {
 	case KindDeletion:
 		return ClassDeletion
 	case KindAppData:
-		if t.value("d") == ratesD {
+		if t.Value("d") == ratesD {
 			return ClassRates
 		}
 	case KindHostRating:
@@ -83,31 +83,31 @@ func Classify(evt *nostr.Event) Class {
 	case KindOrder:
 		return classifyOrderKind(t)
 	case KindUserRating:
-		if isMostroClaim(t) && (t.value("z") == "rating" || t.value("z") == "" && t.has("total_reviews")) {
+		if isMostroClaim(t) && (t.Value("z") == "rating" || t.Value("z") == "" && t.has("total_reviews")) {
 			return ClassUserRating
 		}
 	case KindInfo:
-		if isMostroClaim(t) && (t.value("z") == "info" || t.value("z") == "" && t.has("mostro_version")) {
+		if isMostroClaim(t) && (t.Value("z") == "info" || t.Value("z") == "" && t.has("mostro_version")) {
 			return ClassInfo
 		}
 	case KindDispute:
-		if isMostroClaim(t) && (t.value("z") == "dispute" || t.value("z") == "" && looksDispute(t)) {
+		if isMostroClaim(t) && (t.Value("z") == "dispute" || t.Value("z") == "" && looksDispute(t)) {
 			return ClassDispute
 		}
 	case KindReceiptKeys, KindAnnouncement:
-		switch z := t.value("z"); {
+		switch z := t.Value("z"); {
 		case !isMostroClaim(t): // foreign
 		case z == keysetZ:
 			return ClassKeyset
-		case evt.Kind == KindAnnouncement && z == "announcement" && t.value("d") != "" && t.value("expiration") != "":
+		case evt.Kind == KindAnnouncement && z == "announcement" && t.Value("d") != "" && t.Value("expiration") != "":
 			return ClassAnnouncement
 		}
 	case KindHealth:
-		if isMostroClaim(t) && t.value("z") == "health" && looksHealth(evt) {
+		if isMostroClaim(t) && t.Value("z") == "health" && looksHealth(evt) {
 			return ClassHealth
 		}
 	case KindDevFee:
-		if isMostroClaim(t) && (t.value("z") == "dev-fee-payment" || t.value("z") == "" && t.has("order-id") && t.has("hash")) {
+		if isMostroClaim(t) && (t.Value("z") == "dev-fee-payment" || t.Value("z") == "" && t.has("order-id") && t.has("hash")) {
 			return ClassDevFee
 		}
 	}
@@ -116,8 +116,8 @@ func Classify(evt *nostr.Event) Class {
 
 // classifyOrderKind classifies kind 38383, which held all of a Mostro's public events
 // until the end of 2025.
-func classifyOrderKind(t tagReader) Class {
-	switch z := t.value("z"); {
+func classifyOrderKind(t TagReader) Class {
+	switch z := t.Value("z"); {
 	case z == "order":
 		return ClassOrder
 	case z == "" && t.has("k") && t.has("f") && t.has("s"):
@@ -136,11 +136,11 @@ func classifyOrderKind(t tagReader) Class {
 
 // isMostroClaim reports whether the event claims to be Mostro's or has no `y` tag. User
 // ratings have no `y` tag.
-func isMostroClaim(t tagReader) bool {
+func isMostroClaim(t TagReader) bool {
 	if !t.has("y") {
 		return true
 	}
-	platform, _ := t.claim()
+	platform, _ := t.Claim()
 	return platform == PlatformMostro
 }
 
@@ -156,24 +156,24 @@ const maxHealthLife = 3 * 3600
 // looksHealth reports whether an event describes its own author and expires within
 // maxHealthLife.
 func looksHealth(evt *nostr.Event) bool {
-	t := tagReader(evt.Tags)
-	ends := t.whole("expiration")
-	return t.value("d") == evt.PubKey && ends != nil && *ends > int64(evt.CreatedAt) && *ends-int64(evt.CreatedAt) <= maxHealthLife
+	t := TagReader(evt.Tags)
+	ends := t.Whole("expiration")
+	return t.Value("d") == evt.PubKey && ends != nil && *ends > int64(evt.CreatedAt) && *ends-int64(evt.CreatedAt) <= maxHealthLife
 }
 
-func looksDispute(t tagReader) bool {
-	return t.has("d") && t.has("s") && !t.has("k") && !t.has("f") && disputeStates[kebab(t.value("s"))] != DisputeStateUnknown
+func looksDispute(t TagReader) bool {
+	return t.has("d") && t.has("s") && !t.has("k") && !t.has("f") && disputeStates[kebab(t.Value("s"))] != DisputeStateUnknown
 }
 
 // looksHostRating separates host ratings from events of other applications that rate
 // things with kind 31986. A host rating carries a token or receipt of the host, or
 // states with `k` or `y` that it is about orders.
-func looksHostRating(t tagReader) bool {
+func looksHostRating(t TagReader) bool {
 	if !t.has("d") || !t.has("p") || !t.has("rating") {
 		return false
 	}
-	platform, _ := t.claim()
-	return t.value("sig") != "" || t.values("receipt") != nil || t.value("k") == "38383" ||
+	platform, _ := t.Claim()
+	return t.Value("sig") != "" || t.values("receipt") != nil || t.Value("k") == "38383" ||
 		platform == PlatformMostro || platform == PlatformRoboSats
 }
 
@@ -199,13 +199,14 @@ func (e *EventError) Error() string { return fmt.Sprintf("%v: kind %d: %s", e.ca
 // Unwrap returns ErrForeign or ErrMalformedEvent.
 func (e *EventError) Unwrap() error { return e.cause }
 
-func malformed(evt *nostr.Event, rule string) error {
+// MalformedEvent returns an EventError with the cause ErrMalformedEvent.
+func MalformedEvent(evt *nostr.Event, rule string) error {
 	return &EventError{Kind: evt.Kind, Rule: rule, cause: ErrMalformedEvent}
 }
 
-// expect returns an error if the event is not of the wanted class. Every parser calls
+// Expect returns an error if the event is not of the wanted class. Every parser calls
 // it first.
-func expect(evt *nostr.Event, want Class) error {
+func Expect(evt *nostr.Event, want Class) error {
 	if evt == nil {
 		return &EventError{Kind: -1, Rule: "no event", cause: ErrForeign}
 	}
@@ -215,12 +216,12 @@ func expect(evt *nostr.Event, want Class) error {
 	return nil
 }
 
-// once returns an error if a named tag occurs twice. Money or evidence depends on these
+// Once returns an error if a named tag occurs twice. Money or evidence depends on these
 // tags, so two values count as no value.
-func once(evt *nostr.Event, names ...string) error {
+func Once(evt *nostr.Event, names ...string) error {
 	for _, name := range names {
-		if tagReader(evt.Tags).count(name) > 1 {
-			return malformed(evt, "several "+name+" tags")
+		if TagReader(evt.Tags).count(name) > 1 {
+			return MalformedEvent(evt, "several "+name+" tags")
 		}
 	}
 	return nil

@@ -44,7 +44,7 @@ func (s *fieldSet) add(bit int) { *s |= 1 << bit }
 func (s fieldSet) missing(names ...string) error {
 	for i, name := range names {
 		if name != "" && s&(1<<i) == 0 {
-			return within(name, broke(RuleMissing, "required"))
+			return InPath(name, NewError(RuleMissing, "required"))
 		}
 	}
 	return nil
@@ -57,16 +57,16 @@ func (r *jsonReader) message() (Message, error) {
 		n++
 		w, ok := wrapperByName[string(key)]
 		if !ok {
-			return broke(RuleWrapper, "unknown wrapper")
+			return NewError(RuleWrapper, "unknown wrapper")
 		}
 		if n > 1 {
-			return broke(RuleArity, "a second wrapper")
+			return NewError(RuleArity, "a second wrapper")
 		}
 		m.Wrapper = w
 		return r.body(&m)
 	})
 	if err == nil && n == 0 {
-		err = broke(RuleArity, "no wrapper")
+		err = NewError(RuleArity, "no wrapper")
 	}
 	return m, err
 }
@@ -131,7 +131,7 @@ func word[T ~string](r *jsonReader, words map[string]T, rule Rule) (T, error) {
 	}
 	w, ok := words[string(s)]
 	if !ok {
-		return "", broke(rule, "unknown word "+shortKey(s))
+		return "", NewError(rule, "unknown word "+shortKey(s))
 	}
 	return w, nil
 }
@@ -149,13 +149,13 @@ func (r *jsonReader) payload() (Payload, error) {
 	err := r.object(func(key []byte) (err error) {
 		n++
 		if n > 1 {
-			return broke(RuleArity, "a second payload")
+			return NewError(RuleArity, "a second payload")
 		}
 		p, err = r.payloadBody(key)
 		return err
 	})
 	if err == nil && n == 0 {
-		err = broke(RuleArity, "no payload inside")
+		err = NewError(RuleArity, "no payload inside")
 	}
 	return p, err
 }
@@ -235,7 +235,7 @@ func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
 	case "cashu_signatures":
 		return r.cashuSignatures()
 	}
-	return nil, broke(RulePayload, "unknown payload")
+	return nil, NewError(RulePayload, "unknown payload")
 }
 
 var sideByName = byName([]Side{SideBuy, SideSell})
@@ -285,7 +285,7 @@ func (r *jsonReader) smallOrder(o *SmallOrder) error {
 		case "expires_at":
 			o.ExpiresAt, err = r.intOrNull()
 		default:
-			return broke(RuleUnknownField, "an order has no such field")
+			return NewError(RuleUnknownField, "an order has no such field")
 		}
 		return err
 	})

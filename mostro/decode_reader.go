@@ -76,7 +76,7 @@ func (r *jsonReader) want(what string) error {
 	if have == "" {
 		return r.fail("no value")
 	}
-	return broke(RuleType, "want "+what+", have "+have)
+	return NewError(RuleType, "want "+what+", have "+have)
 }
 
 func (r *jsonReader) literal(word string) error {
@@ -131,13 +131,13 @@ func (r *jsonReader) object(visit func(key []byte) error) error {
 		switch {
 		case many != nil:
 			if many[string(key)] {
-				return within(shortKey(key), broke(RuleDuplicate, "the key occurs twice"))
+				return InPath(shortKey(key), NewError(RuleDuplicate, "the key occurs twice"))
 			}
 			many[string(key)] = true
 		default:
 			for _, k := range seen {
 				if bytes.Equal(k, key) {
-					return within(shortKey(key), broke(RuleDuplicate, "the key occurs twice"))
+					return InPath(shortKey(key), NewError(RuleDuplicate, "the key occurs twice"))
 				}
 			}
 			if len(seen) == cap(few[:]) {
@@ -155,7 +155,7 @@ func (r *jsonReader) object(visit func(key []byte) error) error {
 		}
 		r.pos++
 		if err := visit(key); err != nil {
-			return within(shortKey(key), err)
+			return InPath(shortKey(key), err)
 		}
 		switch r.peek() {
 		case ',':
@@ -195,7 +195,7 @@ func (r *jsonReader) array(visit func(i int) error) (n int, err error) {
 	}
 	for {
 		if err := visit(n); err != nil {
-			return n, within("["+strconv.Itoa(n)+"]", err)
+			return n, InPath("["+strconv.Itoa(n)+"]", err)
 		}
 		n++
 		switch r.peek() {
@@ -232,7 +232,7 @@ func (r *jsonReader) tupleOf(least, most int, visit func(i int) error) error {
 		if least != most {
 			want = strconv.Itoa(least) + " to " + want
 		}
-		return broke(RuleArity, "want "+want+" elements, have "+strconv.Itoa(n))
+		return NewError(RuleArity, "want "+want+" elements, have "+strconv.Itoa(n))
 	}
 	return nil
 }
@@ -430,11 +430,11 @@ func (r *jsonReader) int64() (int64, error) {
 		return 0, err
 	}
 	if !integer {
-		return 0, broke(RuleType, "want an integer")
+		return 0, NewError(RuleType, "want an integer")
 	}
 	n, err := strconv.ParseInt(string(s), 10, 64)
 	if err != nil {
-		return 0, broke(RuleRange, "does not fit a signed integer of 64 bits")
+		return 0, NewError(RuleRange, "does not fit a signed integer of 64 bits")
 	}
 	return n, nil
 }
@@ -456,11 +456,11 @@ func (r *jsonReader) uint(bits int) (uint64, error) {
 		return 0, err
 	}
 	if !integer {
-		return 0, broke(RuleType, "want an integer")
+		return 0, NewError(RuleType, "want an integer")
 	}
 	n, err := strconv.ParseUint(string(s), 10, bits)
 	if err != nil {
-		return 0, broke(RuleRange, "does not fit an unsigned integer of "+strconv.Itoa(bits)+" bits")
+		return 0, NewError(RuleRange, "does not fit an unsigned integer of "+strconv.Itoa(bits)+" bits")
 	}
 	return n, nil
 }
@@ -472,7 +472,7 @@ func (r *jsonReader) float() (float64, error) {
 	}
 	f, err := strconv.ParseFloat(string(s), 64)
 	if err != nil || math.IsInf(f, 0) {
-		return 0, broke(RuleRange, "does not fit a double")
+		return 0, NewError(RuleRange, "does not fit a double")
 	}
 	return f, nil
 }

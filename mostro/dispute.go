@@ -52,24 +52,24 @@ type Dispute struct {
 // ParseDispute parses kind 38386, and the disputes in kind 38383 that nodes published
 // until the end of 2025. The error is an EventError.
 func ParseDispute(evt *nostr.Event) (Dispute, error) {
-	if err := expect(evt, ClassDispute); err != nil {
+	if err := Expect(evt, ClassDispute); err != nil {
 		return Dispute{}, err
 	}
-	t := tagReader(evt.Tags)
-	_, second := t.claim()
+	t := TagReader(evt.Tags)
+	_, second := t.Claim()
 	d := Dispute{
 		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
-		RawState: kebab(t.value("s")), InstanceName: second,
+		RawState: kebab(t.Value("s")), InstanceName: second,
 		OpenedAt: t.time("created_at"), Expiration: t.time("expiration"),
 	}
 	if d.D == "" {
-		return Dispute{}, malformed(evt, "no d")
+		return Dispute{}, MalformedEvent(evt, "no d")
 	}
 	if d.RawState == "" {
-		return Dispute{}, malformed(evt, "no s")
+		return Dispute{}, MalformedEvent(evt, "no s")
 	}
 	d.State = disputeStates[d.RawState]
-	if v := kebab(t.value("initiator")); v == "buyer" || v == "seller" {
+	if v := kebab(t.Value("initiator")); v == "buyer" || v == "seller" {
 		d.Initiator = v
 	}
 	if d.OpenedAt == 0 {
@@ -80,13 +80,13 @@ func ParseDispute(evt *nostr.Event) (Dispute, error) {
 
 // Event returns the dispute as a Mostro publishes it, ready to be signed.
 func (d Dispute) Event() nostr.Event {
-	w := tagWriter{{"d", d.D}}
+	w := TagWriter{{"d", d.D}}
 	w.time("expiration", d.Expiration)
-	w.add("s", d.publicState())
+	w.Add("s", d.publicState())
 	w.text("initiator", d.Initiator)
 	w.time("created_at", d.OpenedAt)
-	w.instance(d.InstanceName)
-	w.add("z", "dispute")
+	w.Instance(d.InstanceName)
+	w.Add("z", "dispute")
 	return nostr.Event{PubKey: d.Pubkey, CreatedAt: d.CreatedAt, Kind: KindDispute, Tags: nostr.Tags(w)}
 }
 

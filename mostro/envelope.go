@@ -47,7 +47,7 @@ func ParseTransport(s string) (Transport, error) {
 			return t, nil
 		}
 	}
-	return 0, broke(RuleKind, "unknown transport: want v2, v1 or legacy")
+	return 0, NewError(RuleKind, "unknown transport: want v2, v1 or legacy")
 }
 
 // TransportOf returns the transport of an event kind, or 0 if the kind carries no
@@ -127,9 +127,9 @@ type Envelope struct {
 // in this order before it acts on the message.
 func Open(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if TransportOf(evt.Kind) == 0 {
-		return Envelope{}, broke(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
+		return Envelope{}, NewError(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
 	}
-	if err := checkEvent(evt); err != nil {
+	if err := CheckEvent(evt); err != nil {
 		return Envelope{}, err
 	}
 	return OpenVerified(evt, keys)
@@ -146,7 +146,7 @@ func OpenVerified(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	case TransportLegacy:
 		return openLegacy(evt, keys)
 	}
-	return Envelope{}, broke(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
+	return Envelope{}, NewError(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
 }
 
 // SealOptions configures Seal: transport, keys, receiver and time of a message.
@@ -193,7 +193,7 @@ func Seal(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
 		o.contact = o.Identity.pubkey
 	}
 	if o.Unsigned && o.Identity.pubkey != o.Trade.pubkey {
-		return nil, broke(RuleUnsigned, "an identity other than the trade key needs the trade key's signature")
+		return nil, NewError(RuleUnsigned, "an identity other than the trade key needs the trade key's signature")
 	}
 	m.Version = o.Transport.Version()
 	switch o.Transport {
@@ -204,7 +204,7 @@ func Seal(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
 	case TransportLegacy:
 		return sealLegacy(ctx, m, o)
 	}
-	return nil, broke(RuleKind, "no transport given")
+	return nil, NewError(RuleKind, "no transport given")
 }
 
 // sendable returns the canonical bytes of a message, or an error if the receiver could
@@ -216,7 +216,7 @@ func sendable(m Message) ([]byte, error) {
 		return nil, fmt.Errorf("the receiver could not parse the message: %w", err)
 	}
 	if again := back.AppendJSON(make([]byte, 0, len(b))); !bytes.Equal(again, b) {
-		return nil, broke(RuleCanonical, "the message changes when it is encoded and parsed again")
+		return nil, NewError(RuleCanonical, "the message changes when it is encoded and parsed again")
 	}
 	return b, nil
 }

@@ -34,21 +34,21 @@ func bareOpen(t testing.TB, evt *nostr.Event, node *Keys, body []byte, env Envel
 	if ok, err := evt.CheckSignature(); !ok || err != nil {
 		t.Fatal("signature")
 	}
-	key, err := node.conversation(evt.PubKey)
+	key, err := node.Conversation(evt.PubKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := key.decrypt(evt.Content); err != nil {
+	if _, err := key.Decrypt(evt.Content); err != nil {
 		t.Fatal(err)
 	}
 	if sigs[0] != "" {
-		p, err := pointOf(env.Sender)
+		p, err := ParsePoint(env.Sender)
 		if err != nil || !verifyText(p, body, sigs[0]) {
 			t.Fatal("trade signature")
 		}
 	}
 	if sigs[1] != "" {
-		p, err := pointOf(env.Identity)
+		p, err := ParsePoint(env.Identity)
 		if err != nil || !verifyText(p, append(proofPrefix(env.Sender), body...), sigs[1]) {
 			t.Fatal("identity signature")
 		}
@@ -67,7 +67,7 @@ func bareSeal(t testing.TB, evt *nostr.Event, trade *Keys, mode benchMode, body,
 			t.Fatal(err)
 		}
 	}
-	key, err := trade.conversation(to)
+	key, err := trade.Conversation(to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +89,11 @@ func prepared(t testing.TB, trade, node *Keys, mode benchMode) (evt *nostr.Event
 	if env, err = Open(evt, node); err != nil {
 		t.Fatal(err)
 	}
-	key, err := node.conversation(evt.PubKey)
+	key, err := node.Conversation(evt.PubKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if plain, err = key.decrypt(evt.Content); err != nil {
+	if plain, err = key.Decrypt(evt.Content); err != nil {
 		t.Fatal(err)
 	}
 	tup, err := ParseTuple(plain, 3)

@@ -10,25 +10,25 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// checkEvent verifies id and signature of an event with untrusted fields. The length
-// checks must come first, because the C signature check trusts the lengths.
-func checkEvent(evt *nostr.Event) error {
+// CheckEvent verifies id and signature of an event with untrusted fields. The length
+// checks must come first, because the C signature check trusts the lengths. The error is a WireError.
+func CheckEvent(evt *nostr.Event) error {
 	var id, pubkey [32]byte
 	var sig [64]byte
 	if !hex32.Decode(id[:], evt.ID) {
-		return broke(RuleEventID, "want 64 lower-case hex digits")
+		return NewError(RuleEventID, "want 64 lower-case hex digits")
 	}
 	if !hex32.Decode(pubkey[:], evt.PubKey) {
-		return broke(RuleKey, "want 64 lower-case hex digits")
+		return NewError(RuleKey, "want 64 lower-case hex digits")
 	}
 	if !hex32.Decode(sig[:], evt.Sig) {
-		return broke(RuleSignature, "want 128 lower-case hex digits")
+		return NewError(RuleSignature, "want 128 lower-case hex digits")
 	}
 	if !evt.CheckID() {
-		return broke(RuleEventID, "not the hash of this event")
+		return NewError(RuleEventID, "not the hash of this event")
 	}
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
-		return broke(RuleSignature, "does not verify")
+		return NewError(RuleSignature, "does not verify")
 	}
 	return nil
 }

@@ -50,14 +50,14 @@ func FuzzOpen(f *testing.F) {
 	f.Add(byte(2), rumor)
 	f.Add(byte(2), strings.Replace(rumor, trade.Pubkey(), identity.Pubkey(), 1))
 	f.Add(byte(3), `{"Order":{"version":1,"id":"ede61c96-4c13-4519-bf3a-dcf7f1e9d842","pubkey":null,"action":"FiatSent","content":null}}`)
-	peer, err := pointOf(node.Pubkey())
+	peer, err := ParsePoint(node.Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}
 	x := trade.sharedX(peer)
-	conversations := map[string]conversationKey{}
+	conversations := map[string]ConversationKey{}
 	for _, k := range []*Keys{identity, trade, smallKeys(f, 5)} {
-		key, err := k.conversation(node.Pubkey())
+		key, err := k.Conversation(node.Pubkey())
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		for _, k := range []string{env.Sender, env.Identity} {
-			if _, err := pointOf(k); err != nil {
+			if _, err := ParsePoint(k); err != nil {
 				t.Fatalf("%q is given as a proven key", k)
 			}
 		}
@@ -127,7 +127,7 @@ func FuzzOpen(f *testing.F) {
 }
 
 func FuzzDecryptNIP44(f *testing.F) {
-	key, err := smallKeys(f, 3).conversation(smallKeys(f, 4).Pubkey())
+	key, err := smallKeys(f, 3).Conversation(smallKeys(f, 4).Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func FuzzDecryptNIP44(f *testing.F) {
 	}
 	f.Add(strings.Repeat("\r\n", 70), byte(0))
 	f.Fuzz(func(t *testing.T, payload string, flip byte) {
-		plain, err := key.decrypt(payload)
+		plain, err := key.Decrypt(payload)
 		if err != nil {
 			wantRule(t, err)
 			return
@@ -150,14 +150,14 @@ func FuzzDecryptNIP44(f *testing.F) {
 		// refused.
 		damaged := []byte(payload)
 		damaged[int(flip)%len(damaged)] ^= 1
-		if other, err := key.decrypt(string(damaged)); err == nil && !bytes.Equal(plain, other) {
+		if other, err := key.Decrypt(string(damaged)); err == nil && !bytes.Equal(plain, other) {
 			t.Fatalf("damage at %d goes unseen", int(flip)%len(damaged))
 		}
 	})
 }
 
 func FuzzDecryptNIP04(f *testing.F) {
-	peer, err := pointOf(smallKeys(f, 4).Pubkey())
+	peer, err := ParsePoint(smallKeys(f, 4).Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func FuzzChat(f *testing.F) {
 	f.Add(string(EncodeEvent(inner)))
 	f.Add(strings.Replace(string(EncodeEvent(inner)), `"kind":1`, `"kind":14`, 1))
 	f.Add("hello")
-	key, err := chat.Conv.conversation(chat.Conv.Pubkey())
+	key, err := chat.Conv.Conversation(chat.Conv.Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -30,15 +30,15 @@ const (
 	maxPayload = 87472 // the same for the largest plaintext
 )
 
-// A conversationKey encrypts between two keys.
-type conversationKey [32]byte
+// A ConversationKey encrypts between two keys. It is a secret of both.
+type ConversationKey [32]byte
 
 // conversationCache holds conversation keys of one key pair. If the cache is full, an
 // arbitrary key is evicted.
 type conversationCache struct {
 	mu   sync.Mutex
 	most int
-	keys map[string]conversationKey // by the peer's key; guarded by mu
+	keys map[string]ConversationKey // by the peer's key; guarded by mu
 }
 
 // Remembering returns a copy of the key pair with a cache of up to n conversation keys.
@@ -46,12 +46,13 @@ type conversationCache struct {
 // peer. A peer enters the cache only after one of its payloads was authenticated.
 func (k *Keys) Remembering(n int) *Keys {
 	c := *k
-	c.conversations = &conversationCache{most: n, keys: make(map[string]conversationKey)}
+	c.conversations = &conversationCache{most: n, keys: make(map[string]ConversationKey)}
 	return &c
 }
 
-// conversation returns the conversation key with a peer.
-func (k *Keys) conversation(peer string) (conversationKey, error) {
+// Conversation returns the conversation key with a peer. It returns a WireError with
+// RuleKey if peer is not a public key.
+func (k *Keys) Conversation(peer string) (ConversationKey, error) {
 	c := k.conversations
 	if c != nil {
 		c.mu.Lock()
@@ -61,20 +62,20 @@ func (k *Keys) conversation(peer string) (conversationKey, error) {
 			return key, nil
 		}
 	}
-	p, err := pointOf(peer)
+	p, err := ParsePoint(peer)
 	if err != nil {
-		return conversationKey{}, err
+		return ConversationKey{}, err
 	}
 	x := k.sharedX(p)
 	prk, err := hkdf.Extract(sha256.New, x[:], []byte("nip44-v2"))
 	if err != nil {
-		return conversationKey{}, fmt.Errorf("conversation key: %w", err)
+		return ConversationKey{}, fmt.Errorf("conversation key: %w", err)
 	}
-	return conversationKey(prk), nil
+	return ConversationKey(prk), nil
 }
 
 // remember stores a conversation key in the cache.
-func (k *Keys) remember(peer string, key conversationKey) {
+func (k *Keys) remember(peer string, key ConversationKey) {
 	c := k.conversations
 	if c == nil || c.most < 1 {
 		return
@@ -90,13 +91,14 @@ func (k *Keys) remember(peer string, key conversationKey) {
 	c.keys[peer] = key
 }
 
-// expand derives ChaCha20 key, ChaCha20 nonce and MAC key of one message.
-func (key conversationKey) expand(nonce []byte) ([]byte, error) {
+// MessageKeys derives ChaCha20 key, ChaCha20 nonce and MAC key of one message, 76 bytes
+// in this order.
+func (key ConversationKey) MessageKeys(nonce []byte) ([]byte, error) {
 	return hkdf.Expand(sha256.New, key[:], string(nonce), 76)
 }
 
-// paddedLen returns the length to which NIP-44 pads n bytes.
-func paddedLen(n int) int {
+// PaddedLen returns the length to which NIP-44 pads n bytes.
+func PaddedLen(n int) int {
 	if n <= 32 {
 		return 32
 	}
@@ -106,18 +108,18 @@ func paddedLen(n int) int {
 }
 
 // encrypt returns the base64 payload for a plaintext.
-func (key conversationKey) encrypt(plain []byte, random io.Reader) (string, error) {
+func (key ConversationKey) encrypt(plain []byte, random io.Reader) (string, error) {
 	if len(plain) < minPlaintext || len(plain) > maxPlaintext {
-		return "", broke(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return "", NewError(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
-	padded := 2 + paddedLen(len(plain))
+	padded := 2 + PaddedLen(len(plain))
 	out := make([]byte, 1+32+padded+32)
 	out[0] = 2
 	nonce, body, mac := out[1:33], out[33:33+padded], out[33+padded:]
 	if _, err := io.ReadFull(random, nonce); err != nil {
 		return "", fmt.Errorf("nonce: %w", err)
 	}
-	keys, err := key.expand(nonce)
+	keys, err := key.MessageKeys(nonce)
 	if err != nil {
 		return "", fmt.Errorf("message keys: %w", err)
 	}
@@ -135,26 +137,26 @@ func (key conversationKey) encrypt(plain []byte, random io.Reader) (string, erro
 	return base64.StdEncoding.EncodeToString(out), nil
 }
 
-// decrypt returns the plaintext of a payload. It returns RuleSize if the length of the
+// Decrypt returns the plaintext of a payload. It returns RuleSize if the length of the
 // payload is impossible, and RuleEncryption for any other fault.
-func (key conversationKey) decrypt(payload string) ([]byte, error) {
+func (key ConversationKey) Decrypt(payload string) ([]byte, error) {
 	if len(payload) < minPayload || len(payload) > maxPayload {
-		return nil, broke(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(payload)))
+		return nil, NewError(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(payload)))
 	}
 	raw := make([]byte, base64.StdEncoding.DecodedLen(len(payload)))
 	n, err := base64.StdEncoding.Decode(raw, []byte(payload))
 	if err != nil {
-		return nil, broke(RuleEncryption, "broken base64")
+		return nil, NewError(RuleEncryption, "broken base64")
 	}
 	if n < 1+32+2+32+32 { // line breaks count in the payload, but decode to nothing
-		return nil, broke(RuleEncryption, "too short")
+		return nil, NewError(RuleEncryption, "too short")
 	}
 	raw = raw[:n]
 	if raw[0] != 2 {
-		return nil, broke(RuleEncryption, "not NIP-44 version 2")
+		return nil, NewError(RuleEncryption, "not NIP-44 version 2")
 	}
 	nonce, body, mac := raw[1:33], raw[33:n-32], raw[n-32:]
-	keys, err := key.expand(nonce)
+	keys, err := key.MessageKeys(nonce)
 	if err != nil {
 		return nil, fmt.Errorf("message keys: %w", err)
 	}
@@ -163,7 +165,7 @@ func (key conversationKey) decrypt(payload string) ([]byte, error) {
 	h.Write(body)
 	var sum [32]byte
 	if !hmac.Equal(h.Sum(sum[:0]), mac) {
-		return nil, broke(RuleEncryption, "not for this key, or damaged")
+		return nil, NewError(RuleEncryption, "not for this key, or damaged")
 	}
 	cipher, err := chacha20.NewUnauthenticatedCipher(keys[:32], keys[32:44])
 	if err != nil {
@@ -171,12 +173,12 @@ func (key conversationKey) decrypt(payload string) ([]byte, error) {
 	}
 	cipher.XORKeyStream(body, body)
 	size := int(binary.BigEndian.Uint16(body))
-	if size < minPlaintext || len(body) != 2+paddedLen(size) {
-		return nil, broke(RuleEncryption, "wrong padding")
+	if size < minPlaintext || len(body) != 2+PaddedLen(size) {
+		return nil, NewError(RuleEncryption, "wrong padding")
 	}
 	plain := body[2 : 2+size]
 	if !utf8.Valid(plain) {
-		return nil, broke(RuleEncryption, "not UTF-8")
+		return nil, NewError(RuleEncryption, "not UTF-8")
 	}
 	return plain, nil
 }

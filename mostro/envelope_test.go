@@ -80,7 +80,7 @@ func TestOpenForTheNodeOnly(t *testing.T) {
 // crafted seals an arbitrary plaintext as a transport would.
 func crafted(t testing.TB, from *Keys, to string, kind int, plain string) *nostr.Event {
 	t.Helper()
-	key, err := from.conversation(to)
+	key, err := from.Conversation(to)
 	if err != nil {
 		t.Fatal(err)
 	}

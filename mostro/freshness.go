@@ -30,10 +30,10 @@ func (f Freshness) Check(created nostr.Timestamp, received, now time.Time) error
 		return err
 	}
 	if age := received.Sub(created.Time()); age >= f.MaxAge+time.Second {
-		return broke(RuleStale, fmt.Sprintf("%s old at its arrival, the limit is %s", age.Truncate(time.Second), f.MaxAge))
+		return NewError(RuleStale, fmt.Sprintf("%s old at its arrival, the limit is %s", age.Truncate(time.Second), f.MaxAge))
 	}
 	if wait := now.Sub(received); f.MaxWait > 0 && wait > f.MaxWait {
-		return broke(RuleStale, fmt.Sprintf("waited %s, the limit is %s", wait.Truncate(time.Second), f.MaxWait))
+		return NewError(RuleStale, fmt.Sprintf("waited %s, the limit is %s", wait.Truncate(time.Second), f.MaxWait))
 	}
 	return nil
 }
@@ -50,9 +50,9 @@ func (f Freshness) CheckLate(created nostr.Timestamp, opened, deadline, now time
 	at := created.Time()
 	switch {
 	case at.Before(opened.Truncate(time.Second)):
-		return broke(RuleStale, "older than the trade's current step")
+		return NewError(RuleStale, "older than the trade's current step")
 	case at.After(deadline), now.After(deadline):
-		return broke(RuleStale, "the trade's current step is over")
+		return NewError(RuleStale, "the trade's current step is over")
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (f Freshness) ahead(created nostr.Timestamp, at time.Time) error {
 	// The comparison is in seconds, because a Duration overflows for dates centuries
 	// away.
 	if int64(created) > at.Add(f.MaxAhead).Unix() {
-		return broke(RuleFuture, fmt.Sprintf("dated more than %s ahead", f.MaxAhead))
+		return NewError(RuleFuture, fmt.Sprintf("dated more than %s ahead", f.MaxAhead))
 	}
 	return nil
 }

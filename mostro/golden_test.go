@@ -285,7 +285,7 @@ func TestRealEventsRebuilt(t *testing.T) {
 			t.Errorf("%s: %v", evt.ID, err)
 			continue
 		}
-		tags := tagReader(evt.Tags)
+		tags := TagReader(evt.Tags)
 		var got nostr.Event
 		switch n := noun.(type) {
 		case Order:

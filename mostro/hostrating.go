@@ -43,23 +43,23 @@ type HostRating struct {
 // exploit: two hosts, two ratings, or a rating that is not a plain number from 0 to 1.
 // The error is an EventError.
 func ParseHostRating(evt *nostr.Event) (HostRating, error) {
-	if err := expect(evt, ClassHostRating); err != nil {
+	if err := Expect(evt, ClassHostRating); err != nil {
 		return HostRating{}, err
 	}
-	if err := once(evt, "d", "p", "sig", "receipt", "role", "a"); err != nil {
+	if err := Once(evt, "d", "p", "sig", "receipt", "role", "a"); err != nil {
 		return HostRating{}, err
 	}
-	t := tagReader(evt.Tags)
-	platform, _ := t.claim()
+	t := TagReader(evt.Tags)
+	platform, _ := t.Claim()
 	r := HostRating{
 		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
-		Host: t.value("p"), Token: t.value("sig"), Receipt: t.values("receipt"),
-		Role: t.value("role"), Order: t.value("a"), Text: strings.TrimSpace(evt.Content),
+		Host: t.Value("p"), Token: t.Value("sig"), Receipt: t.values("receipt"),
+		Role: t.Value("role"), Order: t.Value("a"), Text: strings.TrimSpace(evt.Content),
 		Expiration: t.time("expiration"),
 	}
 	var ok bool
 	if r.Alias, r.OrderID, ok = strings.Cut(r.D, ":"); !ok || r.Alias == "" || r.OrderID == "" {
-		return HostRating{}, malformed(evt, "d is not alias:order")
+		return HostRating{}, MalformedEvent(evt, "d is not alias:order")
 	}
 	switch {
 	case r.Alias == PlatformMostro:
@@ -70,25 +70,25 @@ func ParseHostRating(evt *nostr.Event) (HostRating, error) {
 		r.Platform = platform
 	}
 	if r.Platform == PlatformMostro && r.Alias != PlatformMostro {
-		return HostRating{}, malformed(evt, "alias of another platform")
+		return HostRating{}, MalformedEvent(evt, "alias of another platform")
 	}
 	if !hex32.Valid(r.Host) {
-		return HostRating{}, malformed(evt, "p is not a public key")
+		return HostRating{}, MalformedEvent(evt, "p is not a public key")
 	}
 	if r.Token != "" && (len(r.Token) != 128 || !hex32.IsLower(r.Token)) {
-		return HostRating{}, malformed(evt, "sig is not a signature")
+		return HostRating{}, MalformedEvent(evt, "sig is not a signature")
 	}
 	if r.Role != "" && r.Role != "buyer" && r.Role != "seller" {
-		return HostRating{}, malformed(evt, "role is neither buyer nor seller")
+		return HostRating{}, MalformedEvent(evt, "role is neither buyer nor seller")
 	}
 	if r.Order != "" && r.Platform == PlatformMostro && r.Order != "38383:"+r.Host+":"+r.OrderID {
-		return HostRating{}, malformed(evt, "a is not the rated order")
+		return HostRating{}, MalformedEvent(evt, "a is not the rated order")
 	}
 	if utf8.RuneCountInString(r.Text) > MaxRatingText {
-		return HostRating{}, malformed(evt, "text longer than 500 characters")
+		return HostRating{}, MalformedEvent(evt, "text longer than 500 characters")
 	}
 	if rule := r.readScores(evt.Tags); rule != "" {
-		return HostRating{}, malformed(evt, rule)
+		return HostRating{}, MalformedEvent(evt, rule)
 	}
 	return r, nil
 }
@@ -132,26 +132,26 @@ func (r *HostRating) readScores(tags nostr.Tags) (rule string) {
 // come first and in RoboSats' order, so that readers of RoboSats' ratings accept the
 // event.
 func (r HostRating) Event() nostr.Event {
-	w := tagWriter{}
+	w := TagWriter{}
 	w.text("sig", r.Token)
-	w.add("d", r.D)
-	w.add("p", r.Host)
-	w.add("rating", r.Rating.String())
+	w.Add("d", r.D)
+	w.Add("p", r.Host)
+	w.Add("rating", r.Rating.String())
 	for _, aspect := range slices.Sorted(maps.Keys(r.Aspects)) {
-		w.add("rating", r.Aspects[aspect].String(), aspect)
+		w.Add("rating", r.Aspects[aspect].String(), aspect)
 	}
 	if r.Platform != PlatformRoboSats || r.Token == "" {
 		w.text("y", r.Platform)
-		w.add("k", "38383")
+		w.Add("k", "38383")
 	}
 	w.text("a", r.Order)
 	if len(r.Receipt) > 0 {
-		w.add("receipt", r.Receipt...)
+		w.Add("receipt", r.Receipt...)
 	}
 	w.text("role", r.Role)
 	w.time("expiration", r.Expiration)
 	if r.Platform == PlatformMostro {
-		w.add("alt", "Rating of a Mostro after a trade")
+		w.Add("alt", "Rating of a Mostro after a trade")
 	}
 	return nostr.Event{PubKey: r.Pubkey, CreatedAt: r.CreatedAt, Kind: KindHostRating, Tags: nostr.Tags(w), Content: r.Text}
 }

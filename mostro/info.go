@@ -76,31 +76,31 @@ type BondPolicy struct {
 // ParseInfo parses kind 38385, and the infos in kind 38383 that nodes published until
 // the end of 2025 (d was `info-<pubkey>` during 2024). The error is an EventError.
 func ParseInfo(evt *nostr.Event) (Info, error) {
-	if err := expect(evt, ClassInfo); err != nil {
+	if err := Expect(evt, ClassInfo); err != nil {
 		return Info{}, err
 	}
-	t := tagReader(evt.Tags)
+	t := TagReader(evt.Tags)
 	if d := strings.TrimPrefix(evt.Tags.GetD(), "info-"); d != evt.PubKey || !hex32.Valid(d) {
-		return Info{}, malformed(evt, "d is not the author's key")
+		return Info{}, MalformedEvent(evt, "d is not the author's key")
 	}
-	_, name := t.claim()
+	_, name := t.Claim()
 	info := Info{
 		EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt,
-		Name: name, Version: t.value("mostro_version"), Commit: t.value("mostro_commit_hash"),
+		Name: name, Version: t.Value("mostro_version"), Commit: t.Value("mostro_commit_hash"),
 		MinOrderSats: t.sats("min_order_amount"), MaxOrderSats: t.sats("max_order_amount"),
-		ExpirationHours: t.whole("expiration_hours"), ExpirationSeconds: t.whole("expiration_seconds"),
-		MaxOrdersPerResponse: t.whole("max_orders_per_response"),
-		Fee:                  t.fraction("fee"), Pow: t.whole("pow"), PowFirstContact: t.whole("pow_first_contact"),
+		ExpirationHours: t.Whole("expiration_hours"), ExpirationSeconds: t.Whole("expiration_seconds"),
+		MaxOrdersPerResponse: t.Whole("max_orders_per_response"),
+		Fee:                  t.fraction("fee"), Pow: t.Whole("pow"), PowFirstContact: t.Whole("pow_first_contact"),
 		ProtocolVersion:          protocolVersion(t),
-		HoldInvoiceWindowSeconds: t.whole("hold_invoice_expiration_window"),
-		HoldInvoiceCLTVDelta:     t.whole("hold_invoice_cltv_delta"),
-		InvoiceWindowSeconds:     t.whole("invoice_expiration_window"),
+		HoldInvoiceWindowSeconds: t.Whole("hold_invoice_expiration_window"),
+		HoldInvoiceCLTVDelta:     t.Whole("hold_invoice_cltv_delta"),
+		InvoiceWindowSeconds:     t.Whole("invoice_expiration_window"),
 		LND:                      lightningNode(t), Bond: bondPolicy(t),
-		EscrowMode: strings.ToLower(t.value("escrow_mode")), CashuMintURL: t.value("cashu_mint_url"),
-		CashuLocktimeDays: t.whole("cashu_escrow_locktime_days"), Maintenance: t.boolean("maintenance_mode"),
+		EscrowMode: strings.ToLower(t.Value("escrow_mode")), CashuMintURL: t.Value("cashu_mint_url"),
+		CashuLocktimeDays: t.Whole("cashu_escrow_locktime_days"), Maintenance: t.boolean("maintenance_mode"),
 	}
 	if info.Commit == "" {
-		info.Commit = t.value("mostro_commit_id") // until early 2025
+		info.Commit = t.Value("mostro_commit_id") // until early 2025
 	}
 	for _, code := range t.list("fiat_currencies_accepted") {
 		if code = strings.ToUpper(code); isCurrency(code) {
@@ -108,31 +108,31 @@ func ParseInfo(evt *nostr.Event) (Info, error) {
 		}
 	}
 	// A list without a readable currency does not mean "all"; only an empty list does.
-	info.AnyCurrency = t.values("fiat_currencies_accepted") != nil && t.value("fiat_currencies_accepted") == ""
+	info.AnyCurrency = t.values("fiat_currencies_accepted") != nil && t.Value("fiat_currencies_accepted") == ""
 	return info, nil
 }
 
 // sats reads an amount in sats. It returns nil if the amount is above the supply of
 // bitcoin.
-func (t tagReader) sats(name string) *int64 {
-	if n := t.whole(name); n != nil && *n <= maxSats {
+func (t TagReader) sats(name string) *int64 {
+	if n := t.Whole(name); n != nil && *n <= maxSats {
 		return n
 	}
 	return nil
 }
 
 // fraction reads a decimal from 0 to 1, and returns nil for any other value.
-func (t tagReader) fraction(name string) *Decimal {
+func (t TagReader) fraction(name string) *Decimal {
 	if d := t.decimal(name); d != nil && d.Sign() >= 0 && d.Cmp(DecimalOf(1)) <= 0 {
 		return d
 	}
 	return nil
 }
 
-func protocolVersion(t tagReader) int {
-	value := t.value("protocol_version")
+func protocolVersion(t TagReader) int {
+	value := t.Value("protocol_version")
 	if value == "" {
-		value = t.value("protocol_versions") // a build before 0.18.0
+		value = t.Value("protocol_versions") // a build before 0.18.0
 	}
 	if value == "" {
 		return 1
@@ -144,7 +144,7 @@ func protocolVersion(t tagReader) int {
 	return int(*n)
 }
 
-func lightningNode(t tagReader) *LightningNode {
+func lightningNode(t TagReader) *LightningNode {
 	stated := false
 	for _, name := range []string{"lnd_version", "lnd_node_pubkey", "lnd_commit_hash", "lnd_node_alias", "lnd_chains", "lnd_networks", "lnd_uris"} {
 		stated = stated || t.values(name) != nil
@@ -153,22 +153,22 @@ func lightningNode(t tagReader) *LightningNode {
 		return nil
 	}
 	return &LightningNode{
-		Version: t.value("lnd_version"), Pubkey: strings.ToLower(t.value("lnd_node_pubkey")),
-		Commit: t.value("lnd_commit_hash"), Alias: t.value("lnd_node_alias"),
-		Chains: t.list("lnd_chains"), Networks: networkList(t.value("lnd_networks")), URIs: t.list("lnd_uris"),
+		Version: t.Value("lnd_version"), Pubkey: strings.ToLower(t.Value("lnd_node_pubkey")),
+		Commit: t.Value("lnd_commit_hash"), Alias: t.Value("lnd_node_alias"),
+		Chains: t.list("lnd_chains"), Networks: networkList(t.Value("lnd_networks")), URIs: t.list("lnd_uris"),
 	}
 }
 
-func bondPolicy(t tagReader) *BondPolicy {
+func bondPolicy(t TagReader) *BondPolicy {
 	enabled := t.boolean("bond_enabled")
 	if enabled == nil {
 		return nil
 	}
 	return &BondPolicy{
 		Enabled: *enabled, AmountPct: t.fraction("bond_amount_pct"), BaseSats: t.sats("bond_base_amount_sats"),
-		ApplyTo:        strings.ToLower(t.value("bond_apply_to")),
+		ApplyTo:        strings.ToLower(t.Value("bond_apply_to")),
 		SlashOnTimeout: t.boolean("bond_slash_on_waiting_timeout"), SlashNodeShare: t.fraction("bond_slash_node_share_pct"),
-		PayoutClaimDays: t.whole("bond_payout_claim_window_days"),
+		PayoutClaimDays: t.Whole("bond_payout_claim_window_days"),
 	}
 }
 
@@ -198,48 +198,48 @@ func (i Info) Accepts(fiat string) (accepted, ok bool) {
 // Event returns the info as a Mostro publishes it, ready to be signed. Tags are in
 // mostrod's order, and tags of unknown values are omitted.
 func (i Info) Event() nostr.Event {
-	w := tagWriter{{"d", i.Pubkey}}
+	w := TagWriter{{"d", i.Pubkey}}
 	w.text("mostro_version", i.Version)
 	w.text("mostro_commit_hash", i.Commit)
-	w.whole("max_order_amount", i.MaxOrderSats)
-	w.whole("min_order_amount", i.MinOrderSats)
-	w.whole("expiration_hours", i.ExpirationHours)
-	w.whole("expiration_seconds", i.ExpirationSeconds)
+	w.Whole("max_order_amount", i.MaxOrderSats)
+	w.Whole("min_order_amount", i.MinOrderSats)
+	w.Whole("expiration_hours", i.ExpirationHours)
+	w.Whole("expiration_seconds", i.ExpirationSeconds)
 	if i.AnyCurrency {
-		w.add("fiat_currencies_accepted", "")
+		w.Add("fiat_currencies_accepted", "")
 	} else {
 		w.list("fiat_currencies_accepted", i.Currencies)
 	}
-	w.whole("max_orders_per_response", i.MaxOrdersPerResponse)
+	w.Whole("max_orders_per_response", i.MaxOrdersPerResponse)
 	w.decimal("fee", i.Fee)
-	w.whole("pow", i.Pow)
-	w.whole("pow_first_contact", i.PowFirstContact)
-	w.add("protocol_version", strconv.Itoa(i.ProtocolVersion)) // an absent tag would mean 1
-	w.whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)
-	w.whole("hold_invoice_cltv_delta", i.HoldInvoiceCLTVDelta)
-	w.whole("invoice_expiration_window", i.InvoiceWindowSeconds)
+	w.Whole("pow", i.Pow)
+	w.Whole("pow_first_contact", i.PowFirstContact)
+	w.Add("protocol_version", strconv.Itoa(i.ProtocolVersion)) // an absent tag would mean 1
+	w.Whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)
+	w.Whole("hold_invoice_cltv_delta", i.HoldInvoiceCLTVDelta)
+	w.Whole("invoice_expiration_window", i.InvoiceWindowSeconds)
 	if n := i.LND; n != nil {
-		w.add("lnd_version", n.Version)
-		w.add("lnd_node_pubkey", n.Pubkey)
-		w.add("lnd_commit_hash", n.Commit)
-		w.add("lnd_node_alias", n.Alias)
-		w.add("lnd_chains", strings.Join(n.Chains, ","))
-		w.add("lnd_networks", strings.Join(n.Networks, ","))
-		w.add("lnd_uris", strings.Join(n.URIs, ","))
+		w.Add("lnd_version", n.Version)
+		w.Add("lnd_node_pubkey", n.Pubkey)
+		w.Add("lnd_commit_hash", n.Commit)
+		w.Add("lnd_node_alias", n.Alias)
+		w.Add("lnd_chains", strings.Join(n.Chains, ","))
+		w.Add("lnd_networks", strings.Join(n.Networks, ","))
+		w.Add("lnd_uris", strings.Join(n.URIs, ","))
 	}
-	w.instance(i.Name)
-	w.add("z", "info")
+	w.Instance(i.Name)
+	w.Add("z", "info")
 	w.text("escrow_mode", i.EscrowMode)
 	w.text("cashu_mint_url", i.CashuMintURL)
-	w.whole("cashu_escrow_locktime_days", i.CashuLocktimeDays)
+	w.Whole("cashu_escrow_locktime_days", i.CashuLocktimeDays)
 	if b := i.Bond; b != nil {
-		w.add("bond_enabled", strconv.FormatBool(b.Enabled))
+		w.Add("bond_enabled", strconv.FormatBool(b.Enabled))
 		w.decimal("bond_amount_pct", b.AmountPct)
-		w.whole("bond_base_amount_sats", b.BaseSats)
+		w.Whole("bond_base_amount_sats", b.BaseSats)
 		w.text("bond_apply_to", b.ApplyTo)
 		w.boolean("bond_slash_on_waiting_timeout", b.SlashOnTimeout)
 		w.decimal("bond_slash_node_share_pct", b.SlashNodeShare)
-		w.whole("bond_payout_claim_window_days", b.PayoutClaimDays)
+		w.Whole("bond_payout_claim_window_days", b.PayoutClaimDays)
 	}
 	w.boolean("maintenance_mode", i.Maintenance)
 	return nostr.Event{PubKey: i.Pubkey, CreatedAt: i.CreatedAt, Kind: KindInfo, Tags: nostr.Tags(w)}

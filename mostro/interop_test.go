@@ -206,7 +206,7 @@ func TestInteropNPM(t *testing.T) {
 				{Wrapper: WrapperOrder, Version: 1, ID: &tradeID, Action: ActionTakeSell, Payload: PaymentRequest{Invoice: "ñ@ln.example"}},
 				{Wrapper: WrapperDispute, Version: 1, ID: &tradeID, Action: ActionAdminTakeDispute},
 			} {
-				legacy, err := appendLegacy(nil, m, identity.Pubkey())
+				legacy, err := AppendLegacy(nil, m, identity.Pubkey())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -226,7 +226,7 @@ func TestInteropNPM(t *testing.T) {
 			}
 
 			// NIP-44 at each length at which the padding changes, in both directions.
-			key, err := trade.conversation(receiver.Pubkey())
+			key, err := trade.Conversation(receiver.Pubkey())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -243,7 +243,7 @@ func TestInteropNPM(t *testing.T) {
 					continue // the library opens the largest plaintext but does not encrypt it
 				}
 				a := b.must(map[string]any{"op": "encrypt44", "lib": lib, "key": hexSecret(receiver), "to": trade.Pubkey(), "text": text})
-				if got, err := key.decrypt(a.Text); err != nil || string(got) != text {
+				if got, err := key.Decrypt(a.Text); err != nil || string(got) != text {
 					t.Fatalf("%d bytes of %s: %v", size, lib, err)
 				}
 				broken := payload[:len(payload)-6] + "AAAA" + payload[len(payload)-2:]
@@ -254,7 +254,7 @@ func TestInteropNPM(t *testing.T) {
 
 			// NIP-13, in both directions.
 			evt := b.event(b.must(map[string]any{"op": "mine", "lib": lib, "trade": hexSecret(trade), "to": receiver.Pubkey(), "now": now.Unix(), "bits": 8}))
-			if err := checkEvent(evt); err != nil || CheckWork(evt, 8) != nil {
+			if err := CheckEvent(evt); err != nil || CheckWork(evt, 8) != nil {
 				t.Fatalf("%s mined %d bits, %v", lib, Difficulty(evt.ID), err)
 			}
 			mined, err := Seal(context.Background(), Message{Wrapper: WrapperOrder, ID: &tradeID, Action: ActionCancel},

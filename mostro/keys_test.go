@@ -106,8 +106,8 @@ func TestNIP44AgainstAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, err := a.conversation(b.Pubkey())
-	if err != nil || ours != conversationKey(theirs) {
+	ours, err := a.Conversation(b.Pubkey())
+	if err != nil || ours != ConversationKey(theirs) {
 		t.Fatalf("conversation keys differ: %x %x, %v", ours, theirs, err)
 	}
 	sizes := []int{1, 2, 31, 32, 33, 63, 64, 65, 96, 97, 255, 256, 257, 320, 321, 1024, 1025, 5000, 32768, 32769, 57344, 57345, 65534, 65535}
@@ -123,7 +123,7 @@ func TestNIP44AgainstAnother(t *testing.T) {
 		if payload, err = nip44.Encrypt(plain, theirs); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := ours.decrypt(payload); err != nil || string(got) != plain {
+		if got, err := ours.Decrypt(payload); err != nil || string(got) != plain {
 			t.Errorf("%d bytes: ours cannot read theirs: %v", n, err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestNIP44AgainstAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ours.decrypt(payload); !errors.Is(err, RuleEncryption) {
+	if _, err := ours.Decrypt(payload); !errors.Is(err, RuleEncryption) {
 		t.Errorf("not UTF-8: %v", err)
 	}
 }
@@ -159,7 +159,7 @@ func TestRemembering(t *testing.T) {
 			}
 			if key, ok := node.conversations.keys[trade.Pubkey()]; !ok {
 				t.Fatal("the latest peer is forgotten")
-			} else if want, err := smallKeys(t, 3).conversation(trade.Pubkey()); err != nil || key != want {
+			} else if want, err := smallKeys(t, 3).Conversation(trade.Pubkey()); err != nil || key != want {
 				t.Fatal("remembers another key")
 			}
 		}

@@ -1,25 +1,25 @@
 package mostro
 
-// parseLegacy parses a message of 2023 and converts it to the current vocabulary.
+// ParseLegacy parses a message of 2023 and converts it to the current vocabulary.
 // contact is the message's pubkey field, "" for null. contact is a claim without proof.
-func parseLegacy(b []byte) (m Message, contact string, err error) {
+func ParseLegacy(b []byte) (m Message, contact string, err error) {
 	r := jsonReader{b: b}
 	n := 0
 	err = r.object(func(key []byte) (err error) {
 		n++
 		w, ok := legacyWrapperByName[string(key)]
 		if !ok {
-			return broke(RuleWrapper, "unknown wrapper")
+			return NewError(RuleWrapper, "unknown wrapper")
 		}
 		if n > 1 {
-			return broke(RuleArity, "a second wrapper")
+			return NewError(RuleArity, "a second wrapper")
 		}
 		m.Wrapper = w
 		contact, err = r.legacyBody(&m)
 		return err
 	})
 	if err == nil && n == 0 {
-		err = broke(RuleArity, "no wrapper")
+		err = NewError(RuleArity, "no wrapper")
 	}
 	if err == nil {
 		err = r.end()
@@ -68,7 +68,7 @@ func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
 		case "payload":
 			// If this field were ignored, a request to pay an order would become an
 			// empty message.
-			return broke(RuleUnknownField, "a message of 2023 has content, not payload")
+			return NewError(RuleUnknownField, "a message of 2023 has content, not payload")
 		}
 		_, err := r.skip(0)
 		return err
@@ -79,7 +79,7 @@ func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
 	if seen&2 == 0 {
 		// A node's acknowledgement of a new order was printed without an action.
 		if _, ok := m.Payload.(*SmallOrder); !ok {
-			return "", within("action", broke(RuleMissing, "required"))
+			return "", InPath("action", NewError(RuleMissing, "required"))
 		}
 		m.Action = ActionNewOrder
 		seen.add(1)
@@ -99,13 +99,13 @@ func (r *jsonReader) legacyPayload() (Payload, error) {
 	err := r.object(func(key []byte) (err error) {
 		n++
 		if n > 1 {
-			return broke(RuleArity, "a second content")
+			return NewError(RuleArity, "a second content")
 		}
 		p, err = r.legacyPayloadBody(key)
 		return err
 	})
 	if err == nil && n == 0 {
-		err = broke(RuleArity, "no content inside")
+		err = NewError(RuleArity, "no content inside")
 	}
 	return p, err
 }
@@ -162,7 +162,7 @@ func (r *jsonReader) legacyPayloadBody(key []byte) (Payload, error) {
 		})
 		return d, err
 	}
-	return nil, broke(RulePayload, "unknown content")
+	return nil, NewError(RulePayload, "unknown content")
 }
 
 func (r *jsonReader) legacyOrder(o *SmallOrder) error {

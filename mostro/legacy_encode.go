@@ -6,21 +6,21 @@ import (
 	"github.com/mostrodex/mostrodex/internal/jsontext"
 )
 
-// appendLegacy appends the 2023 form of a message. contact becomes its pubkey field, ""
+// AppendLegacy appends the 2023 form of a message. contact becomes its pubkey field, ""
 // becomes null. The form has no request id and no trade index.
-func appendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
+func AppendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
 	action := legacyAction(m.Action)
 	if action == "" {
-		return nil, within("action", broke(RuleNoLegacyForm, string(m.Action)))
+		return nil, InPath("action", NewError(RuleNoLegacyForm, string(m.Action)))
 	}
 	wrapper := camel(string(m.Wrapper))
 	if legacyWrapperByName[wrapper] != m.Wrapper {
-		return nil, broke(RuleNoLegacyForm, "wrapper "+string(m.Wrapper))
+		return nil, NewError(RuleNoLegacyForm, "wrapper "+string(m.Wrapper))
 	}
 	if _, ok := m.Payload.(Peer); ok && (m.Action == ActionPayInvoice || m.Action == ActionAddInvoice) {
 		// The message is a notice of the taker's reputation. A client of 2023 would
 		// read it as a request to pay without an invoice.
-		return nil, within("payload", broke(RuleNoLegacyForm, "a reputation notice"))
+		return nil, InPath("payload", NewError(RuleNoLegacyForm, "a reputation notice"))
 	}
 	dst = append(dst, '{')
 	dst = jsontext.AppendString(dst, wrapper)
@@ -38,7 +38,7 @@ func appendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
 	dst = append(dst, `,"content":`...)
 	dst, err := appendLegacyPayload(dst, m.Payload)
 	if err != nil {
-		return nil, within("payload", err)
+		return nil, InPath("payload", err)
 	}
 	return append(dst, '}', '}'), nil
 }
@@ -78,13 +78,13 @@ func appendLegacyPayload(dst []byte, p Payload) ([]byte, error) {
 		dst = strconv.AppendUint(dst, uint64(p), 10)
 	case DisputeRef:
 		if p.Info != nil {
-			return nil, broke(RuleNoLegacyForm, "a solver of 2023 receives the order")
+			return nil, NewError(RuleNoLegacyForm, "a solver of 2023 receives the order")
 		}
 		dst = append(dst, `{"Dispute":"`...)
 		dst = p.ID.appendTo(dst)
 		dst = append(dst, '"')
 	default:
-		return nil, broke(RuleNoLegacyForm, p.PayloadKey())
+		return nil, NewError(RuleNoLegacyForm, p.PayloadKey())
 	}
 	return append(dst, '}'), nil
 }

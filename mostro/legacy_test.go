@@ -13,11 +13,11 @@ func TestLegacyExamplesRoundTrip(t *testing.T) {
 		t.Fatalf("%d examples, the reference has 4", len(lines))
 	}
 	for _, line := range lines {
-		m, contact, err := parseLegacy([]byte(line))
+		m, contact, err := ParseLegacy([]byte(line))
 		if err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
-		back, err := appendLegacy(nil, m, contact)
+		back, err := AppendLegacy(nil, m, contact)
 		if err != nil || string(back) != line {
 			t.Errorf("have %s, %v\nwant %s", back, err, line)
 		}
@@ -51,7 +51,7 @@ func TestSeedDocumentMessages(t *testing.T) {
 		{`{"Order":{"version":1,"id":"` + id + `","pubkey":null,"action":"NewOrder","content":{"Order":{"id":"` + id + `","kind":"Sell","status":"Pending","amount":0,"fiat_code":"VES","fiat_amount":100,"payment_method":"face to face","premium":1,"master_buyer_pubkey":null,"master_seller_pubkey":null,"buyer_invoice":"mostro_p2p@ln.tips","created_at":1698870173}}}}`,
 			`{"order":{"version":1,"request_id":null,"trade_index":null,"id":"` + id + `","action":"new-order","payload":{"order":{"id":"` + id + `","kind":"sell","status":"pending","amount":0,"fiat_code":"VES","min_amount":null,"max_amount":null,"fiat_amount":100,"payment_method":"face to face","premium":1,"buyer_invoice":"mostro_p2p@ln.tips","created_at":1698870173,"expires_at":null}}}}`, ""},
 	} {
-		m, contact, err := parseLegacy([]byte(c.legacy))
+		m, contact, err := ParseLegacy([]byte(c.legacy))
 		if err != nil {
 			t.Errorf("%s: %v", c.legacy, err)
 			continue
@@ -63,7 +63,7 @@ func TestSeedDocumentMessages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := appendLegacy(nil, today, c.contact); err != nil || string(back) != c.legacy {
+		if back, err := AppendLegacy(nil, today, c.contact); err != nil || string(back) != c.legacy {
 			t.Errorf("legacy:\nhave %s, %v\nwant %s", back, err, c.legacy)
 		}
 	}
@@ -110,7 +110,7 @@ func TestLegacyVerbs(t *testing.T) {
 	}
 	for _, r := range rows {
 		m := Message{Wrapper: WrapperOrder, Version: 1, ID: &sampleID, Action: r.action, Payload: r.payload}
-		got, err := appendLegacy(nil, m, "")
+		got, err := AppendLegacy(nil, m, "")
 		if r.legacy == "" {
 			if !errors.Is(err, RuleNoLegacyForm) {
 				t.Errorf("%s: %s, %v, want no 2023 form", r.action, got, err)
@@ -123,7 +123,7 @@ func TestLegacyVerbs(t *testing.T) {
 			t.Errorf("%s: have %s, %v\nwant %s", r.action, got, err, want)
 			continue
 		}
-		back, _, err := parseLegacy(got)
+		back, _, err := ParseLegacy(got)
 		if r.back == "" {
 			r.back = r.action
 		}
@@ -140,12 +140,12 @@ func TestLegacyVerbs(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]Action{"SaleCompleted": ActionHoldInvoicePaymentSettled, "VoteReceived": ActionRateReceived, "fiat-sent": ActionFiatSent} {
-		m, _, err := parseLegacy([]byte(`{"Order":{"version":1,"action":"` + name + `"}}`))
+		m, _, err := ParseLegacy([]byte(`{"Order":{"version":1,"action":"` + name + `"}}`))
 		if err != nil || m.Action != want {
 			t.Errorf("%s: %s, %v", name, m.Action, err)
 		}
 	}
-	m, _, err := parseLegacy([]byte(`{"Order":{"version":1,"content":{"Order":{"amount":0,"fiat_code":"","fiat_amount":0,"payment_method":"","premium":0}}}}`))
+	m, _, err := ParseLegacy([]byte(`{"Order":{"version":1,"content":{"Order":{"amount":0,"fiat_code":"","fiat_amount":0,"payment_method":"","premium":0}}}}`))
 	if err != nil || m.Action != ActionNewOrder {
 		t.Errorf("an acknowledgement without a verb: %s, %v", m.Action, err)
 	}
@@ -169,7 +169,7 @@ func TestLegacyRefuses(t *testing.T) {
 		`{"Order":{"version":1,"action":"FiatSent","action":"Cancel"}}`:                             RuleDuplicate,
 		`{"Order":{"version":1,"action":"FiatSent"}} x`:                                             RuleJSON,
 	} {
-		if _, _, err := parseLegacy([]byte(in)); !errors.Is(err, rule) {
+		if _, _, err := ParseLegacy([]byte(in)); !errors.Is(err, rule) {
 			t.Errorf("%s: %v, want %s", in, err, rule)
 		}
 	}

@@ -56,7 +56,7 @@ func (m Message) Refuse(reason Reason) Message {
 // not check answers.
 func (m Message) Check() error {
 	if !m.Action.Known() {
-		return broke(RuleAction, "unknown action")
+		return NewError(RuleAction, "unknown action")
 	}
 	if m.Action.needsID() && m.ID == nil {
 		return &WireError{Rule: RuleStructure, Path: "id", Detail: string(m.Action) + " needs an id"}
@@ -145,7 +145,7 @@ func ParseUUID(s string) (UUID, error) {
 		copy(digits[:], in)
 	case 36:
 		if in[8] != '-' || in[13] != '-' || in[18] != '-' || in[23] != '-' {
-			return u, broke(RuleUUID, "hyphens out of place")
+			return u, NewError(RuleUUID, "hyphens out of place")
 		}
 		n := copy(digits[:], in[:8])
 		n += copy(digits[n:], in[9:13])
@@ -153,10 +153,10 @@ func ParseUUID(s string) (UUID, error) {
 		n += copy(digits[n:], in[19:23])
 		copy(digits[n:], in[24:])
 	default:
-		return u, broke(RuleUUID, "not the length of a UUID")
+		return u, NewError(RuleUUID, "not the length of a UUID")
 	}
 	if _, err := hex.Decode(u[:], digits[:]); err != nil {
-		return u, broke(RuleUUID, "not hexadecimal")
+		return u, NewError(RuleUUID, "not hexadecimal")
 	}
 	return u, nil
 }

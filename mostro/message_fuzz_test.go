@@ -64,13 +64,13 @@ func FuzzParseLegacy(f *testing.F) {
 	f.Add([]byte(`{"Dispute":{"version":1,"action":"Dispute","content":{"Dispute":["ede61c96-4c13-4519-bf3a-dcf7f1e9d842",7,null]}}}`))
 	for _, p := range samplePayloads() {
 		for _, a := range []Action{ActionTakeSell, ActionRate, ActionCantDo, ActionAdminTookDispute, ActionFiatSentOk} {
-			if b, err := appendLegacy(nil, Message{Wrapper: WrapperOrder, Version: 1, ID: &sampleID, Action: a, Payload: p}, key); err == nil {
+			if b, err := AppendLegacy(nil, Message{Wrapper: WrapperOrder, Version: 1, ID: &sampleID, Action: a, Payload: p}, key); err == nil {
 				f.Add(b)
 			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, contact, err := parseLegacy(b)
+		m, contact, err := ParseLegacy(b)
 		if err != nil {
 			wantWireError(t, err)
 			return
@@ -82,18 +82,18 @@ func FuzzParseLegacy(f *testing.F) {
 		if back, err := ParseMessage(today); err != nil || !bytes.Equal(back.JSON(), today) {
 			t.Fatalf("%s has no form of today: %s, %v", b, today, err)
 		}
-		legacy, err := appendLegacy(nil, m, contact)
+		legacy, err := AppendLegacy(nil, m, contact)
 		if errors.Is(err, RuleNoLegacyForm) {
 			return // a dispute's peer in a request to pay: parsed, but never written
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", b, err)
 		}
-		back, contactBack, err := parseLegacy(legacy)
+		back, contactBack, err := ParseLegacy(legacy)
 		if err != nil {
 			t.Fatalf("%s: %v", legacy, err)
 		}
-		if again, err := appendLegacy(nil, back, contactBack); err != nil || !bytes.Equal(again, legacy) {
+		if again, err := AppendLegacy(nil, back, contactBack); err != nil || !bytes.Equal(again, legacy) {
 			t.Fatalf("%s became %s, %v", legacy, again, err)
 		}
 	})

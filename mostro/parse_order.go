@@ -14,45 +14,45 @@ const maxSats = 21_000_000 * 100_000_000
 // another class, and ErrMalformedEvent if the order has no address, side, currency or
 // status. If any other tag is absent or malformed, its field is unknown.
 func ParseOrder(evt *nostr.Event) (Order, error) {
-	if err := expect(evt, ClassOrder); err != nil {
+	if err := Expect(evt, ClassOrder); err != nil {
 		return Order{}, err
 	}
-	t := tagReader(evt.Tags)
-	platform, second := t.claim()
+	t := TagReader(evt.Tags)
+	platform, second := t.Claim()
 	o := Order{
 		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
 		Platform: platform, InstanceName: instanceName(platform, second),
-		RawStatus:   kebab(t.value("s")),
+		RawStatus:   kebab(t.Value("s")),
 		AmountSats:  amountSats(t, platform),
 		PremiumPct:  t.decimal("premium"),
 		Methods:     methods(t, platform),
 		Network:     network(t),
 		Layers:      layers(t),
 		MakerRating: makerRating(t.values("rating"), platform),
-		MakerName:   t.value("name"),
+		MakerName:   t.Value("name"),
 		Bond:        bond(t, platform),
-		Geohash:     t.value("g"),
+		Geohash:     t.Value("g"),
 		PublishedAt: t.time("published_at"),
 		ExpiresAt:   t.time("expires_at"),
 		Expiration:  t.time("expiration"),
-		Link:        t.value("source"),
+		Link:        t.Value("source"),
 	}
 	if o.D == "" {
-		return Order{}, malformed(evt, "no d")
+		return Order{}, MalformedEvent(evt, "no d")
 	}
-	switch strings.ToLower(t.value("k")) {
+	switch strings.ToLower(t.Value("k")) {
 	case "buy":
 		o.Side = SideBuy
 	case "sell":
 		o.Side = SideSell
 	default:
-		return Order{}, malformed(evt, "k is neither buy nor sell")
+		return Order{}, MalformedEvent(evt, "k is neither buy nor sell")
 	}
-	if o.Fiat = strings.ToUpper(t.value("f")); !isCurrency(o.Fiat) {
-		return Order{}, malformed(evt, "f is no currency code")
+	if o.Fiat = strings.ToUpper(t.Value("f")); !isCurrency(o.Fiat) {
+		return Order{}, MalformedEvent(evt, "f is no currency code")
 	}
 	if o.RawStatus == "" {
-		return Order{}, malformed(evt, "no s")
+		return Order{}, MalformedEvent(evt, "no s")
 	}
 	o.Status = statusOf(platform, o.RawStatus)
 	o.FiatAmount = fiatAmount(t.values("fa"))
@@ -125,7 +125,7 @@ func statusOf(platform, raw string) Status {
 
 // amountSats reads the `amt` tag: an integer, perhaps written as a float. Two different
 // values are a range of sats, so there is no single amount.
-func amountSats(t tagReader, platform string) *int64 {
+func amountSats(t TagReader, platform string) *int64 {
 	var amount *int64
 	for i, v := range t.values("amt") {
 		n := wholeNumber(strings.TrimSpace(v))
@@ -174,7 +174,7 @@ func fiatAmount(values []string) Range {
 // methods reads the `pm` tags. If an event has several `f` tags (an old Peach bridge),
 // it has one `d`, `pm` and `f` per currency, and the first of each belong together. If
 // an event has one `f` tag, several `pm` tags form one list.
-func methods(t tagReader, platform string) []string {
+func methods(t TagReader, platform string) []string {
 	var values []string
 	if t.count("f") > 1 {
 		values = t.values("pm")
@@ -212,10 +212,10 @@ var networks = map[string]string{
 
 // network reads the `network` tag, or `n`, which RoboSats used until the end of 2024.
 // If a list names the same network several times, network returns that network.
-func network(t tagReader) string {
-	value := t.value("network")
+func network(t TagReader) string {
+	value := t.Value("network")
 	if value == "" {
-		value = t.value("n")
+		value = t.Value("n")
 	}
 	return strings.Join(networkList(value), ",")
 }
@@ -231,7 +231,7 @@ func networkList(value string) []string {
 	return out
 }
 
-func layers(t tagReader) []string {
+func layers(t TagReader) []string {
 	var out []string
 	for _, v := range t.values("layer") {
 		for _, layer := range splitList(strings.ToLower(v)) {
@@ -259,14 +259,14 @@ func appendNew(list []string, s string) []string {
 	return append(list, s)
 }
 
-func bond(t tagReader, platform string) *Bond {
+func bond(t TagReader, platform string) *Bond {
 	if platform == PlatformRoboSats {
 		if d := t.decimal("bond"); d != nil && d.Sign() >= 0 {
 			return &Bond{Percent: d}
 		}
 		return nil
 	}
-	if n := t.whole("bond"); n != nil && *n <= maxSats {
+	if n := t.Whole("bond"); n != nil && *n <= maxSats {
 		return &Bond{Sats: n}
 	}
 	return nil

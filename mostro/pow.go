@@ -36,7 +36,7 @@ func zeroBits(b [32]byte) int {
 // leading zero bits. The caller must also check the id itself, before or after.
 func CheckWork(evt *nostr.Event, want int) error {
 	if have := Difficulty(evt.ID); have < want {
-		return broke(RuleWork, fmt.Sprintf("%d leading zero bits, want %d", have, want))
+		return NewError(RuleWork, fmt.Sprintf("%d leading zero bits, want %d", have, want))
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func Mine(ctx context.Context, evt *nostr.Event, want int) error {
 		return nil
 	}
 	if want > 256 {
-		return broke(RuleWork, "no id has more than 256 bits")
+		return NewError(RuleWork, "no id has more than 256 bits")
 	}
 	tag := nostr.Tag{"nonce", "0", strconv.Itoa(want)}
 	evt.Tags = append(evt.Tags[:len(evt.Tags):len(evt.Tags)], tag)

@@ -29,12 +29,12 @@ type Profile struct {
 // ParseProfile parses kind 0. A field that is not text counts as absent. If the content
 // is not a JSON object, ParseProfile returns an EventError.
 func ParseProfile(evt *nostr.Event) (Profile, error) {
-	if err := expect(evt, ClassProfile); err != nil {
+	if err := Expect(evt, ClassProfile); err != nil {
 		return Profile{}, err
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(evt.Content), &fields); err != nil || fields == nil {
-		return Profile{}, malformed(evt, "content is not a JSON object")
+		return Profile{}, MalformedEvent(evt, "content is not a JSON object")
 	}
 	text := func(name string) string {
 		var s string

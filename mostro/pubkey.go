@@ -17,26 +17,27 @@ func ParsePubkey(s string) (string, error) {
 		prefix, v, err := nip19.Decode(s)
 		text, ok := v.(string)
 		if err != nil || prefix != "npub" || !ok {
-			return "", broke(RuleKey, "broken npub")
+			return "", NewError(RuleKey, "broken npub")
 		}
 		s = text
 	}
 	s = strings.ToLower(s)
-	if _, err := pointOf(s); err != nil {
+	if _, err := ParsePoint(s); err != nil {
 		return "", err
 	}
 	return s, nil
 }
 
-// pointOf parses an x-only public key given as 64 lower-case hex digits.
-func pointOf(pubkey string) (*btcec.PublicKey, error) {
+// ParsePoint parses an x-only public key given as 64 lower-case hex digits. It returns a
+// WireError with RuleKey if there is no such point.
+func ParsePoint(pubkey string) (*btcec.PublicKey, error) {
 	var x [32]byte
 	if !hex32.Decode(x[:], pubkey) {
-		return nil, broke(RuleKey, "want 64 lower-case hex digits")
+		return nil, NewError(RuleKey, "want 64 lower-case hex digits")
 	}
 	p, err := schnorr.ParsePubKey(x[:])
 	if err != nil {
-		return nil, broke(RuleKey, "not a point of secp256k1")
+		return nil, NewError(RuleKey, "not a point of secp256k1")
 	}
 	return p, nil
 }

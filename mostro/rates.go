@@ -29,17 +29,17 @@ type Rates struct {
 // or not above 0 is omitted. If the table has no price, ParseRates returns an error.
 // The error is an EventError.
 func ParseRates(evt *nostr.Event) (Rates, error) {
-	if err := expect(evt, ClassRates); err != nil {
+	if err := Expect(evt, ClassRates); err != nil {
 		return Rates{}, err
 	}
-	t := tagReader(evt.Tags)
+	t := TagReader(evt.Tags)
 	r := Rates{
 		EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt, BTC: make(map[string]float64),
 		Sources: t.list("source"), PublishedAt: t.time("published_at"), Expiration: t.time("expiration"),
 	}
 	var content struct{ BTC map[string]json.RawMessage }
 	if json.Unmarshal([]byte(evt.Content), &content) != nil {
-		return Rates{}, malformed(evt, "content is not a table of rates")
+		return Rates{}, MalformedEvent(evt, "content is not a table of rates")
 	}
 	// If a currency has two spellings, both are omitted, because no order shows which
 	// price is right.
@@ -57,7 +57,7 @@ func ParseRates(evt *nostr.Event) (Rates, error) {
 		r.BTC[code] = price
 	}
 	if len(r.BTC) == 0 {
-		return Rates{}, malformed(evt, "no price")
+		return Rates{}, MalformedEvent(evt, "no price")
 	}
 	return r, nil
 }
@@ -74,7 +74,7 @@ func (r Rates) Event() nostr.Event {
 		b.WriteString(`"` + code + `":` + serdeFloat(r.BTC[code]))
 	}
 	b.WriteString(`}}`)
-	w := tagWriter{{"d", ratesD}}
+	w := TagWriter{{"d", ratesD}}
 	w.time("published_at", r.PublishedAt)
 	w.text("source", strings.Join(slices.Sorted(slices.Values(r.Sources)), ","))
 	w.time("expiration", r.Expiration)

@@ -97,34 +97,34 @@ func keysetID(key *rsa.PublicKey) string {
 // ParseKeyset parses kind 38377, and kind 38387 of programs before November 2026. Key
 // and id are the same under both kinds.
 func ParseKeyset(evt *nostr.Event) (Keyset, error) {
-	if err := expect(evt, ClassKeyset); err != nil {
+	if err := Expect(evt, ClassKeyset); err != nil {
 		return Keyset{}, err
 	}
-	if err := once(evt, "d", "z", "y", "scheme", "key", "issued"); err != nil {
+	if err := Once(evt, "d", "z", "y", "scheme", "key", "issued"); err != nil {
 		return Keyset{}, err
 	}
-	t := tagReader(evt.Tags)
-	_, second := t.claim()
-	k := Keyset{EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt, Epoch: t.value("d"), Issued: t.whole("issued"), InstanceName: second}
+	t := TagReader(evt.Tags)
+	_, second := t.Claim()
+	k := Keyset{EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt, Epoch: t.Value("d"), Issued: t.Whole("issued"), InstanceName: second}
 	if at, err := time.Parse("2006-01", k.Epoch); err != nil || EpochOf(at) != k.Epoch {
-		return Keyset{}, malformed(evt, "d is not a month")
+		return Keyset{}, MalformedEvent(evt, "d is not a month")
 	}
-	if t.value("scheme") != blindScheme {
-		return Keyset{}, malformed(evt, "unknown scheme")
+	if t.Value("scheme") != blindScheme {
+		return Keyset{}, MalformedEvent(evt, "unknown scheme")
 	}
-	text := t.value("key")
+	text := t.Value("key")
 	if len(text) > 2*(blindLen+64) {
-		return Keyset{}, malformed(evt, "key is too long")
+		return Keyset{}, MalformedEvent(evt, "key is too long")
 	}
 	der, err := hex.DecodeString(text)
 	if err != nil || hex.EncodeToString(der) != text {
-		return Keyset{}, malformed(evt, "key is not lower-case hex")
+		return Keyset{}, MalformedEvent(evt, "key is not lower-case hex")
 	}
 	if k.key, err = x509.ParsePKCS1PublicKey(der); err != nil {
-		return Keyset{}, malformed(evt, "key is not a public key of PKCS #1")
+		return Keyset{}, MalformedEvent(evt, "key is not a public key of PKCS #1")
 	}
 	if checkBlindKey(k.key) != nil {
-		return Keyset{}, malformed(evt, "key is not RSA of 2048 bits with the exponent 65537")
+		return Keyset{}, MalformedEvent(evt, "key is not RSA of 2048 bits with the exponent 65537")
 	}
 	k.ID = keysetID(k.key)
 	return k, nil
@@ -133,15 +133,15 @@ func ParseKeyset(evt *nostr.Event) (Keyset, error) {
 // Event returns the keyset's event, ready to be signed by the host. The event has no
 // expiration, because receipts are checked as long as ratings count.
 func (k Keyset) Event() nostr.Event {
-	w := tagWriter{{"d", k.Epoch}}
-	w.add("z", "receipt-keys")
-	w.instance(k.InstanceName)
-	w.add("scheme", blindScheme)
+	w := TagWriter{{"d", k.Epoch}}
+	w.Add("z", "receipt-keys")
+	w.Instance(k.InstanceName)
+	w.Add("scheme", blindScheme)
 	if k.key != nil {
-		w.add("key", hex.EncodeToString(x509.MarshalPKCS1PublicKey(k.key)))
+		w.Add("key", hex.EncodeToString(x509.MarshalPKCS1PublicKey(k.key)))
 	}
-	w.whole("issued", k.Issued)
-	w.add("alt", "Key for blind receipts of trades, "+k.Epoch)
+	w.Whole("issued", k.Issued)
+	w.Add("alt", "Key for blind receipts of trades, "+k.Epoch)
 	return nostr.Event{PubKey: k.Pubkey, CreatedAt: k.CreatedAt, Kind: KindReceiptKeys, Tags: nostr.Tags(w)}
 }
 

@@ -20,17 +20,17 @@ import (
 
 // pad adds NIP-44's padding.
 func pad(plain []byte) []byte {
-	b := make([]byte, 2+paddedLen(len(plain)))
+	b := make([]byte, 2+PaddedLen(len(plain)))
 	binary.BigEndian.PutUint16(b, uint16(len(plain)))
 	copy(b[2:], plain)
 	return b
 }
 
 // encryptPadded encrypts padded bytes without checking the padding.
-func encryptPadded(t testing.TB, key conversationKey, padded []byte) string {
+func encryptPadded(t testing.TB, key ConversationKey, padded []byte) string {
 	t.Helper()
 	nonce := bytes.Repeat([]byte{7}, 32)
-	keys, err := key.expand(nonce)
+	keys, err := key.MessageKeys(nonce)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +122,8 @@ func TestSharedPoint(t *testing.T) {
 			return k
 		}
 		own, peer := draw("own"), draw("peer")
-		p, _ := pointOf(peer.Pubkey())
-		me, _ := pointOf(own.Pubkey())
+		p, _ := ParsePoint(peer.Pubkey())
+		me, _ := ParsePoint(own.Pubkey())
 		point, proof, err := sharedPoint(own, p, []byte("x"), repeatable())
 		if err != nil {
 			t.Fatal(err)

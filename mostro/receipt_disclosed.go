@@ -59,7 +59,7 @@ func Disclose(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error)
 	case TransportV1:
 		return DiscloseV1(evt, trade, random)
 	}
-	return nil, broke(RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
+	return nil, NewError(RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
 }
 
 // DiscloseV2 makes an R0 receipt from a signed kind 14. The receipt holds message keys,
@@ -71,13 +71,13 @@ func DiscloseV2(evt *nostr.Event, trade *Keys) ([]string, error) {
 	}
 	raw, err := base64.StdEncoding.DecodeString(evt.Content)
 	if err != nil {
-		return nil, broke(RuleEncryption, "broken base64")
+		return nil, NewError(RuleEncryption, "broken base64")
 	}
-	key, err := trade.conversation(evt.PubKey)
+	key, err := trade.Conversation(evt.PubKey)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := key.expand(raw[1:33])
+	keys, err := key.MessageKeys(raw[1:33])
 	if err != nil {
 		return nil, fmt.Errorf("message keys: %w", err)
 	}
@@ -96,21 +96,21 @@ func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	key, err := trade.conversation(evt.PubKey)
+	key, err := trade.Conversation(evt.PubKey)
 	if err != nil {
 		return nil, err
 	}
-	sealJSON, err := key.decrypt(evt.Content)
+	sealJSON, err := key.Decrypt(evt.Content)
 	if err != nil {
 		return nil, err
 	}
 	seal, err := DecodeEvent(sealJSON)
 	if err != nil {
-		return nil, within("seal", err)
+		return nil, InPath("seal", err)
 	}
-	host, err := pointOf(seal.PubKey)
+	host, err := ParsePoint(seal.PubKey)
 	if err != nil {
-		return nil, within("seal", err)
+		return nil, InPath("seal", err)
 	}
 	point, proof, err := sharedPoint(trade, host, []byte(seal.ID), random)
 	if err != nil {
@@ -128,7 +128,7 @@ func bare(evt *nostr.Event) *nostr.Event {
 
 func opened(evt *nostr.Event, trade *Keys, want Transport) (Envelope, error) {
 	if TransportOf(evt.Kind) != want {
-		return Envelope{}, broke(RuleKind, "not a message of transport "+want.String())
+		return Envelope{}, NewError(RuleKind, "not a message of transport "+want.String())
 	}
 	env, err := Open(evt, trade)
 	if err != nil {
@@ -186,7 +186,7 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 		return nil, forged(ReceiptNode, "the author is not the rated host")
 	}
 	var w *WireError
-	switch err := checkEvent(evt); {
+	switch err := CheckEvent(evt); {
 	case errors.As(err, &w) && w.Rule == RuleEventID:
 		return nil, forged(ReceiptEventID, w.Detail)
 	case err != nil:
@@ -223,7 +223,7 @@ func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	return openStrictly(evt.Content, keys)
 }
 
-// openStrictly decrypts a NIP-44 payload with its message keys. decrypt accepts any
+// openStrictly decrypts a NIP-44 payload with its message keys. Decrypt accepts any
 // payload that authenticates; openStrictly also requires the strict form of base64,
 // length and padding. The prover chooses the message keys, so every bit of the
 // plaintext that is not fixed makes a forgery easier.
@@ -254,7 +254,7 @@ func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 // unpadStrictly checks and removes length and padding.
 func unpadStrictly(padded []byte) ([]byte, error) {
 	size := int(binary.BigEndian.Uint16(padded))
-	if size == 0 || len(padded) != 2+paddedLen(size) {
+	if size == 0 || len(padded) != 2+PaddedLen(size) {
 		return nil, forged(ReceiptLength, "the padded length does not fit the text")
 	}
 	if len(bytes.TrimRight(padded[2+size:], "\x00")) > 0 {
@@ -284,11 +284,11 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if !hex32.Decode(proof[:], values[2]) {
 		return nil, forged(ReceiptProof, "want 128 lower-case hex digits")
 	}
-	host, err := pointOf(r.Node)
+	host, err := ParsePoint(r.Node)
 	if err != nil {
 		return nil, forged(ReceiptNode, "the host's key is not a public key")
 	}
-	rater, err := pointOf(r.Rater)
+	rater, err := ParsePoint(r.Rater)
 	if err != nil {
 		return nil, forged(ReceiptRecipient, "the author's key is not a public key")
 	}
@@ -303,7 +303,7 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if err != nil || base64.StdEncoding.EncodeToString(raw) != seal.Content || len(raw) < 1+32+2+32+32 {
 		return nil, forged(ReceiptCiphertext, "not base64, or too short")
 	}
-	keys, err := conversationKey(prk).expand(raw[1:33])
+	keys, err := ConversationKey(prk).MessageKeys(raw[1:33])
 	if err != nil {
 		return nil, forged(ReceiptProof, "no message keys")
 	}

@@ -93,16 +93,16 @@ func ParseReceiptRequest(m Message) (q ReceiptRequest, err error) {
 		return q, err
 	}
 	if in.Version != receiptVersion {
-		return q, broke(RuleValue, "unknown version of a receipt request")
+		return q, NewError(RuleValue, "unknown version of a receipt request")
 	}
 	if (in.Keyset == "") != (in.Blinded == "") || in.Keyset != "" && (len(in.Keyset) != 32 || !hex32.IsLower(in.Keyset)) {
-		return q, broke(RuleStructure, "keyset and blinded must both be set or both be absent")
+		return q, NewError(RuleStructure, "keyset and blinded must both be set or both be absent")
 	}
 	q.Keyset, q.Payment = in.Keyset, in.Payment
 	if in.Blinded != "" {
 		q.Blinded = make([]byte, blindLen)
 		if !hex32.Decode(q.Blinded, in.Blinded) {
-			return ReceiptRequest{}, broke(RuleSize, "blinded is not 256 bytes in hex")
+			return ReceiptRequest{}, NewError(RuleSize, "blinded is not 256 bytes in hex")
 		}
 	}
 	return q, nil
@@ -117,13 +117,13 @@ func ParseReceiptAnswer(m Message) (a ReceiptAnswer, err error) {
 		return a, err
 	}
 	if in.Version != receiptVersion {
-		return a, broke(RuleValue, "unknown version of a receipt answer")
+		return a, NewError(RuleValue, "unknown version of a receipt answer")
 	}
 	a = ReceiptAnswer{Token: in.Token, Receipt: in.Receipt, Keyset: in.Keyset}
 	if in.Signed != "" {
 		a.Signed = make([]byte, blindLen)
 		if !hex32.Decode(a.Signed, in.Signed) {
-			return ReceiptAnswer{}, broke(RuleSize, "signed is not 256 bytes in hex")
+			return ReceiptAnswer{}, NewError(RuleSize, "signed is not 256 bytes in hex")
 		}
 	}
 	return a, nil
@@ -139,10 +139,10 @@ func aboutReceipts(m Message, head string, v any) error {
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return broke(RuleJSON, "malformed receipt message")
+		return NewError(RuleJSON, "malformed receipt message")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return broke(RuleJSON, "text after a receipt message")
+		return NewError(RuleJSON, "text after a receipt message")
 	}
 	return nil
 }

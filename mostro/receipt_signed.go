@@ -156,7 +156,7 @@ func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error
 	digest := sha256.Sum256(s.text())
 	signed := signature{pubkey: r.Node, msg: digest[:]}
 	if !hex32.Decode(signed.sig[:], values[4]) || !holds(signed) {
-		if _, err := pointOf(r.Node); err != nil {
+		if _, err := ParsePoint(r.Node); err != nil {
 			return forged(ReceiptSignature, "the host's key is not a public key")
 		}
 		return forged(ReceiptSignature, "not the host's signature over this statement")

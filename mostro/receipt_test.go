@@ -197,7 +197,7 @@ func flip(s string, at int) string {
 // resealed returns an event of the host with any plaintext and any padding.
 func resealed(t testing.TB, host *Keys, to string, kind int, padded []byte, tags nostr.Tags) *nostr.Event {
 	t.Helper()
-	key, err := host.conversation(to)
+	key, err := host.Conversation(to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,11 +216,11 @@ func shownV2(t testing.TB, evt *nostr.Event, rater *Keys) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := rater.conversation(evt.PubKey)
+	key, err := rater.Conversation(evt.PubKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := key.expand(raw[1:33])
+	keys, err := key.MessageKeys(raw[1:33])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +353,7 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	}
 	crafted := func(rumor string) []string {
 		evt := resealed(t, host, trade.Pubkey(), nostr.KindSeal, pad([]byte(rumor)), nostr.Tags{})
-		p, _ := pointOf(host.Pubkey())
+		p, _ := ParsePoint(host.Pubkey())
 		point, proof, err := sharedPoint(trade, p, []byte(evt.ID), repeatable())
 		if err != nil {
 			t.Fatal(err)
@@ -418,7 +418,7 @@ func TestDisclosedCounting(t *testing.T) {
 				free += 128
 			}
 			m.Payload = payload
-			padded := 8 * (2 + paddedLen(len("["+string(m.JSON())+",null,null]")))
+			padded := 8 * (2 + PaddedLen(len("["+string(m.JSON())+",null,null]")))
 			least = min(least, padded-free)
 		}
 	}

@@ -28,7 +28,7 @@ type RelayUse struct {
 // are omitted. Anyone can write such a list, so check a URL before dialing. The error
 // is an EventError.
 func ParseRelayList(evt *nostr.Event) (RelayList, error) {
-	if err := expect(evt, ClassRelayList); err != nil {
+	if err := Expect(evt, ClassRelayList); err != nil {
 		return RelayList{}, err
 	}
 	list := RelayList{EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt}
@@ -58,15 +58,15 @@ func ParseRelayList(evt *nostr.Event) (RelayList, error) {
 
 // Event returns the relay list, ready to be signed.
 func (l RelayList) Event() nostr.Event {
-	w := tagWriter{}
+	w := TagWriter{}
 	for _, use := range l.Relays {
 		switch {
 		case use.Read && !use.Write:
-			w.add("r", use.URL, "read")
+			w.Add("r", use.URL, "read")
 		case use.Write && !use.Read:
-			w.add("r", use.URL, "write")
+			w.Add("r", use.URL, "write")
 		default:
-			w.add("r", use.URL)
+			w.Add("r", use.URL)
 		}
 	}
 	return nostr.Event{PubKey: l.Pubkey, CreatedAt: l.CreatedAt, Kind: KindRelayList, Tags: nostr.Tags(w)}

@@ -66,10 +66,12 @@ func (e *WireError) Error() string {
 // Unwrap returns the Rule.
 func (e *WireError) Unwrap() error { return e.Rule }
 
-func broke(rule Rule, detail string) error { return &WireError{Rule: rule, Detail: detail} }
+// NewError returns a WireError without a path.
+func NewError(rule Rule, detail string) error { return &WireError{Rule: rule, Detail: detail} }
 
-// within prepends one element to the path of a WireError.
-func within(name string, err error) error {
+// InPath prepends one element to the path of a WireError. It returns any other error
+// unchanged.
+func InPath(name string, err error) error {
 	e, ok := err.(*WireError)
 	if !ok {
 		return err

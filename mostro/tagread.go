@@ -8,12 +8,12 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// tagReader reads the tags of a public event. A tag without a value counts as absent:
+// TagReader reads the tags of a public event. A tag without a value counts as absent:
 // `["d"]` is not an address and `["amt"]` is not an amount.
-type tagReader nostr.Tags
+type TagReader nostr.Tags
 
 // values returns all values of the first tag of a name, or nil if there is none.
-func (t tagReader) values(name string) []string {
+func (t TagReader) values(name string) []string {
 	for _, tag := range t {
 		if len(tag) >= 2 && tag[0] == name {
 			return tag[1:]
@@ -22,8 +22,8 @@ func (t tagReader) values(name string) []string {
 	return nil
 }
 
-// value returns the first value of the first tag of a name, trimmed.
-func (t tagReader) value(name string) string {
+// Value returns the first value of the first tag of a name, trimmed.
+func (t TagReader) Value(name string) string {
 	for _, tag := range t {
 		if len(tag) >= 2 && tag[0] == name {
 			return strings.TrimSpace(tag[1])
@@ -33,9 +33,9 @@ func (t tagReader) value(name string) string {
 }
 
 // has reports whether a tag of that name exists, even without a value.
-func (t tagReader) has(name string) bool { return t.count(name) > 0 }
+func (t TagReader) has(name string) bool { return t.count(name) > 0 }
 
-func (t tagReader) count(name string) int {
+func (t TagReader) count(name string) int {
 	n := 0
 	for _, tag := range t {
 		if len(tag) >= 1 && tag[0] == name {
@@ -45,18 +45,18 @@ func (t tagReader) count(name string) int {
 	return n
 }
 
-// whole reads a non-negative whole number, and returns nil if the value is absent or
+// Whole reads a non-negative whole number, and returns nil if the value is absent or
 // anything else.
-func (t tagReader) whole(name string) *int64 { return wholeNumber(t.value(name)) }
+func (t TagReader) Whole(name string) *int64 { return wholeNumber(t.Value(name)) }
 
 // decimal reads a decimal number, and returns nil if the value is absent or anything
 // else.
-func (t tagReader) decimal(name string) *Decimal { return decimalOrNil(t.value(name)) }
+func (t TagReader) decimal(name string) *Decimal { return decimalOrNil(t.Value(name)) }
 
 // boolean reads "true" or "false", and returns nil if the value is absent or anything
 // else.
-func (t tagReader) boolean(name string) *bool {
-	switch strings.ToLower(t.value(name)) {
+func (t TagReader) boolean(name string) *bool {
+	switch strings.ToLower(t.Value(name)) {
 	case "true":
 		return new(true)
 	case "false":
@@ -66,15 +66,15 @@ func (t tagReader) boolean(name string) *bool {
 }
 
 // float reads a finite, non-negative number as Rust's f64 Display writes it.
-func (t tagReader) float(name string) *float64 { return finite(t.value(name)) }
+func (t TagReader) float(name string) *float64 { return finite(t.Value(name)) }
 
 // lastSecond is the end of the year 9999. A greater number is not a time in seconds.
 const lastSecond = 253402300799
 
 // time reads unix seconds, and returns 0 if the value is absent, not positive or beyond
 // the year 9999.
-func (t tagReader) time(name string) nostr.Timestamp {
-	n := t.whole(name)
+func (t TagReader) time(name string) nostr.Timestamp {
+	n := t.Whole(name)
 	if n == nil || *n > lastSecond {
 		return 0
 	}
@@ -82,7 +82,7 @@ func (t tagReader) time(name string) nostr.Timestamp {
 }
 
 // list reads one comma-separated value. It trims the items and omits empty items.
-func (t tagReader) list(name string) []string { return splitList(t.value(name)) }
+func (t TagReader) list(name string) []string { return splitList(t.Value(name)) }
 
 func splitList(s string) []string {
 	var out []string
@@ -116,9 +116,9 @@ func decimalOrNil(s string) *Decimal {
 	return &d
 }
 
-// claim returns the claimed platform and the second value of the `y` tag. If there are
-// several `y` tags, claim returns "".
-func (t tagReader) claim() (platform, second string) {
+// Claim returns the claimed platform and the second value of the `y` tag. If there are
+// several `y` tags, Claim returns "".
+func (t TagReader) Claim() (platform, second string) {
 	if t.count("y") != 1 {
 		return "", ""
 	}

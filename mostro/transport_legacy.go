@@ -27,12 +27,12 @@ const maxLegacyContent = 88 << 10
 var errLegacyCipher = &WireError{Rule: RuleEncryption, Detail: "not for this key, or damaged"}
 
 func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
-	peer, err := pointOf(evt.PubKey)
+	peer, err := ParsePoint(evt.PubKey)
 	if err != nil {
 		return Envelope{}, err
 	}
 	if len(evt.Content) > maxLegacyContent {
-		return Envelope{}, broke(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(evt.Content)))
+		return Envelope{}, NewError(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(evt.Content)))
 	}
 	plain, ok := decryptNIP04(evt.Content, keys.sharedX(peer))
 	if !ok {
@@ -40,9 +40,9 @@ func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, &e
 	}
 	if len(plain) > maxPlaintext {
-		return Envelope{}, broke(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return Envelope{}, NewError(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
-	m, contact, err := parseLegacy(plain)
+	m, contact, err := ParseLegacy(plain)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -56,16 +56,16 @@ func sealLegacy(ctx context.Context, m Message, o SealOptions) (*nostr.Event, er
 	if _, err := sendable(m); err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
-	plain, err := appendLegacy(make([]byte, 0, 512), m, o.contact)
+	plain, err := AppendLegacy(make([]byte, 0, 512), m, o.contact)
 	if err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
-	if back, contact, err := parseLegacy(plain); err != nil {
+	if back, contact, err := ParseLegacy(plain); err != nil {
 		return nil, fmt.Errorf("seal legacy: the receiver could not parse the message: %w", err)
-	} else if again, err := appendLegacy(nil, back, contact); err != nil || !bytes.Equal(again, plain) {
-		return nil, fmt.Errorf("seal legacy: %w", broke(RuleCanonical, "the message changes when it is encoded and parsed again"))
+	} else if again, err := AppendLegacy(nil, back, contact); err != nil || !bytes.Equal(again, plain) {
+		return nil, fmt.Errorf("seal legacy: %w", NewError(RuleCanonical, "the message changes when it is encoded and parsed again"))
 	}
-	peer, err := pointOf(o.To)
+	peer, err := ParsePoint(o.To)
 	if err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
@@ -93,7 +93,7 @@ func sealLegacy(ctx context.Context, m Message, o SealOptions) (*nostr.Event, er
 // coordinate of the shared point.
 func encryptNIP04(plain []byte, x [32]byte, random io.Reader) (string, error) {
 	if len(plain) > maxPlaintext {
-		return "", broke(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return "", NewError(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
 	var iv [aes.BlockSize]byte
 	if _, err := io.ReadFull(random, iv[:]); err != nil {

@@ -70,7 +70,7 @@ func TestLegacyCipherErrorsAreOne(t *testing.T) {
 func TestLegacyPlaintextLimit(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
-	peer, err := pointOf(node.Pubkey())
+	peer, err := ParsePoint(node.Pubkey())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,56 +20,56 @@ const maxTweak = 2 * 24 * time.Hour
 
 func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	// The gift wrap's key is ephemeral, so its conversation key is not cached.
-	key, err := keys.conversation(evt.PubKey)
+	key, err := keys.Conversation(evt.PubKey)
 	if err != nil {
 		return Envelope{}, err
 	}
-	sealJSON, err := key.decrypt(evt.Content)
+	sealJSON, err := key.Decrypt(evt.Content)
 	if err != nil {
 		return Envelope{}, err
 	}
 	seal, err := DecodeEvent(sealJSON)
 	if err != nil {
-		return Envelope{}, within("seal", err)
+		return Envelope{}, InPath("seal", err)
 	}
 	if seal.Kind != nostr.KindSeal {
-		return Envelope{}, broke(RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
+		return Envelope{}, NewError(RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
 	}
-	if err := checkEvent(seal); err != nil {
+	if err := CheckEvent(seal); err != nil {
 		// The reference implementation checks the signature over the id in the seal.
 		// This code also checks that id.
-		return Envelope{}, broke(RuleSeal, err.Error())
+		return Envelope{}, NewError(RuleSeal, err.Error())
 	}
-	if key, err = keys.conversation(seal.PubKey); err != nil {
-		return Envelope{}, within("seal", err)
+	if key, err = keys.Conversation(seal.PubKey); err != nil {
+		return Envelope{}, InPath("seal", err)
 	}
-	rumorJSON, err := key.decrypt(seal.Content)
+	rumorJSON, err := key.Decrypt(seal.Content)
 	if err != nil {
-		return Envelope{}, within("seal", err)
+		return Envelope{}, InPath("seal", err)
 	}
 	keys.remember(seal.PubKey, key)
 	rumor, err := DecodeRumor(rumorJSON)
 	if err != nil {
-		return Envelope{}, within("rumor", err)
+		return Envelope{}, InPath("rumor", err)
 	}
 	if rumor.Kind != nostr.KindTextNote {
-		return Envelope{}, broke(RuleRumorKind, fmt.Sprintf("the seal holds kind %d", rumor.Kind))
+		return Envelope{}, NewError(RuleRumorKind, fmt.Sprintf("the seal holds kind %d", rumor.Kind))
 	}
-	sender, err := pointOf(rumor.PubKey)
+	sender, err := ParsePoint(rumor.PubKey)
 	if err != nil {
-		return Envelope{}, within("rumor", err)
+		return Envelope{}, InPath("rumor", err)
 	}
 	t, err := ParseTuple([]byte(rumor.Content), 2)
 	if err != nil {
 		return Envelope{}, err
 	}
 	if t.Sig != nil && !verified(t, sender, nil, *t.Sig) {
-		return Envelope{}, broke(RuleInnerSig, "not the trade key's signature over this message")
+		return Envelope{}, NewError(RuleInnerSig, "not the trade key's signature over this message")
 	}
 	if t.Sig == nil && rumor.PubKey != seal.PubKey {
 		// The seal proves only the identity. Without this check any identity could send
 		// messages in the name of another trade key.
-		return Envelope{}, broke(RuleUnsigned, "identity and trade key differ, and the message is unsigned")
+		return Envelope{}, NewError(RuleUnsigned, "identity and trade key differ, and the message is unsigned")
 	}
 	return Envelope{
 		Transport: TransportV1, Sender: rumor.PubKey, Identity: seal.PubKey, FullPrivacy: rumor.PubKey == seal.PubKey,
@@ -101,7 +101,7 @@ func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 	}
 	rumor.ID = rumor.GetID()
 
-	key, err := o.Identity.conversation(o.To)
+	key, err := o.Identity.Conversation(o.To)
 	if err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
@@ -122,7 +122,7 @@ func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 	if err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
-	if key, err = ephemeral.conversation(o.To); err != nil {
+	if key, err = ephemeral.Conversation(o.To); err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	wrapAt, err := tweaked(o.Now, o.Rand)

@@ -17,11 +17,11 @@ func proofPrefix(tradePubkey string) []byte {
 }
 
 func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
-	key, err := keys.conversation(evt.PubKey)
+	key, err := keys.Conversation(evt.PubKey)
 	if err != nil {
 		return Envelope{}, err
 	}
-	plain, err := key.decrypt(evt.Content)
+	plain, err := key.Decrypt(evt.Content)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -35,27 +35,27 @@ func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		EventID: evt.ID, ReplayID: evt.ID, Message: t.Message, RawMessage: t.Raw,
 	}
 	if t.Sig == nil && t.Identity != nil {
-		return Envelope{}, broke(RuleUnsigned, "an identity proof without the trade key's signature")
+		return Envelope{}, NewError(RuleUnsigned, "an identity proof without the trade key's signature")
 	}
 	if t.Sig != nil {
-		sender, err := pointOf(evt.PubKey)
+		sender, err := ParsePoint(evt.PubKey)
 		if err != nil {
 			return Envelope{}, err
 		}
 		if !verified(t, sender, nil, *t.Sig) {
-			return Envelope{}, broke(RuleInnerSig, "not the trade key's signature over this message")
+			return Envelope{}, NewError(RuleInnerSig, "not the trade key's signature over this message")
 		}
 	}
 	if t.Identity != nil {
 		if env.Identity, err = ParsePubkey(*t.Identity); err != nil {
-			return Envelope{}, within("identity", err)
+			return Envelope{}, InPath("identity", err)
 		}
-		identity, err := pointOf(env.Identity)
+		identity, err := ParsePoint(env.Identity)
 		if err != nil {
-			return Envelope{}, within("identity", err)
+			return Envelope{}, InPath("identity", err)
 		}
 		if !verified(t, identity, proofPrefix(evt.PubKey), t.IdentitySig) {
-			return Envelope{}, broke(RuleIdentity, "not the identity's signature over this trade key and message")
+			return Envelope{}, NewError(RuleIdentity, "not the identity's signature over this trade key and message")
 		}
 	}
 	env.FullPrivacy = env.Identity == env.Sender
@@ -94,7 +94,7 @@ func sealV2(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 		plain = append(plain, sig...)
 		plain = append(plain, `"]]`...)
 	}
-	key, err := o.Trade.conversation(o.To)
+	key, err := o.Trade.Conversation(o.To)
 	if err != nil {
 		return nil, fmt.Errorf("seal v2: %w", err)
 	}

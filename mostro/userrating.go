@@ -28,28 +28,28 @@ type UserRating struct {
 // ParseUserRating parses kind 38384, and the ratings in kind 38383 that nodes published
 // until the end of 2025. The error is an EventError.
 func ParseUserRating(evt *nostr.Event) (UserRating, error) {
-	if err := expect(evt, ClassUserRating); err != nil {
+	if err := Expect(evt, ClassUserRating); err != nil {
 		return UserRating{}, err
 	}
-	t := tagReader(evt.Tags)
+	t := TagReader(evt.Tags)
 	r := UserRating{
 		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
-		TotalReviews: t.whole("total_reviews"), TotalRating: t.float("total_rating"),
-		LastRating: t.whole("last_rating"), MaxRate: t.whole("max_rate"), MinRate: t.whole("min_rate"),
-		Days: t.whole("days"), Since: t.time("since"), Expiration: t.time("expiration"),
+		TotalReviews: t.Whole("total_reviews"), TotalRating: t.float("total_rating"),
+		LastRating: t.Whole("last_rating"), MaxRate: t.Whole("max_rate"), MinRate: t.Whole("min_rate"),
+		Days: t.Whole("days"), Since: t.time("since"), Expiration: t.time("expiration"),
 	}
 	if !hex32.Valid(r.D) {
-		return UserRating{}, malformed(evt, "d is not a public key")
+		return UserRating{}, MalformedEvent(evt, "d is not a public key")
 	}
 	if r.TotalReviews == nil {
-		return UserRating{}, malformed(evt, "total_reviews is not a whole number")
+		return UserRating{}, MalformedEvent(evt, "total_reviews is not a whole number")
 	}
 	if r.TotalRating == nil || *r.TotalRating > 5 {
-		return UserRating{}, malformed(evt, "total_rating is not a number from 0 to 5")
+		return UserRating{}, MalformedEvent(evt, "total_rating is not a number from 0 to 5")
 	}
 	for _, vote := range []*int64{r.LastRating, r.MaxRate, r.MinRate} {
 		if vote != nil && *vote > 5 {
-			return UserRating{}, malformed(evt, "a vote above 5")
+			return UserRating{}, MalformedEvent(evt, "a vote above 5")
 		}
 	}
 	return r, nil
@@ -58,17 +58,17 @@ func ParseUserRating(evt *nostr.Event) (UserRating, error) {
 // Event returns the rating as a Mostro publishes it, ready to be signed. It has no `y`
 // tag, because mostrod writes none.
 func (r UserRating) Event() nostr.Event {
-	w := tagWriter{{"d", r.D}}
+	w := TagWriter{{"d", r.D}}
 	w.time("expiration", r.Expiration)
-	w.whole("total_reviews", r.TotalReviews)
+	w.Whole("total_reviews", r.TotalReviews)
 	if r.TotalRating != nil {
-		w.add("total_rating", rustDisplay(*r.TotalRating))
+		w.Add("total_rating", rustDisplay(*r.TotalRating))
 	}
-	w.whole("last_rating", r.LastRating)
-	w.whole("max_rate", r.MaxRate)
-	w.whole("min_rate", r.MinRate)
+	w.Whole("last_rating", r.LastRating)
+	w.Whole("max_rate", r.MaxRate)
+	w.Whole("min_rate", r.MinRate)
 	w.time("since", r.Since)
-	w.add("z", "rating")
-	w.whole("days", r.Days)
+	w.Add("z", "rating")
+	w.Whole("days", r.Days)
 	return nostr.Event{PubKey: r.Pubkey, CreatedAt: r.CreatedAt, Kind: KindUserRating, Tags: nostr.Tags(w)}
 }

@@ -232,7 +232,7 @@ func TestChatVector(t *testing.T) {
 			t.Errorf("%s: have %s, want %s", name, v[0], v[1])
 		}
 	}
-	key, err := a.Conv.conversation(a.Conv.Pubkey())
+	key, err := a.Conv.Conversation(a.Conv.Pubkey())
 	if err != nil || hex.EncodeToString(key[:]) != "e1c964d44013e8486e9182bd6fc31b103ab0b92d7a149f1c136047cce84ea136" {
 		t.Errorf("conversation key %x, %v", key, err)
 	}
