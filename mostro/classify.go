@@ -3,8 +3,6 @@ package mostro
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -225,23 +223,4 @@ func Once(evt *nostr.Event, names ...string) error {
 		}
 	}
 	return nil
-}
-
-// Platforms with a dialect of their own. Any other name is kept as the event claims it.
-const (
-	PlatformMostro   = "mostro"
-	PlatformRoboSats = "robosats"
-	PlatformLnp2pBot = "lnp2pbot"
-	PlatformTelegram = "telegram" // forks of lnp2pBot, named in the second y value
-	PlatformPeach    = "peach"
-	PlatformHodlHodl = "hodlhodl"
-)
-
-// instanceName returns the second y value if the platform puts the instance name there:
-// a node, a bot, or a coordinator's alias.
-func instanceName(platform, second string) string {
-	if slices.Contains([]string{PlatformMostro, PlatformRoboSats, PlatformLnp2pBot, PlatformTelegram}, platform) {
-		return strings.TrimSpace(second)
-	}
-	return ""
 }

@@ -14,8 +14,9 @@ import (
 //	{"trades_count":12,"rating":0.9}                              one value: HodlHodl
 //	4.75, 120, 37                                                 three values: lnp2pBot's mean, days, reviews
 //
-// For placeholders and free text makerRating returns nil.
-func makerRating(values []string, platform string) *MakerRating {
+// top is the top of the platform's scale, or 0 if unknown. For placeholders and free
+// text makerRating returns nil.
+func makerRating(values []string, top float64) *MakerRating {
 	var r MakerRating
 	switch {
 	case len(values) >= 3 && decimalOrNil(values[0]) != nil:
@@ -28,18 +29,12 @@ func makerRating(values []string, platform string) *MakerRating {
 		if len(fields) == 0 {
 			return nil
 		}
-		r = MakerRating{Mean: jsonFinite(fields["total_rating"]), Reviews: jsonWhole(fields["total_reviews"]), Days: jsonWhole(fields["days"])}
+		r = MakerRating{Mean: jsonFinite(fields["total_rating"]), Reviews: jsonWhole(fields["total_reviews"]), Days: jsonWhole(fields["days"]), Max: top}
 		if r.Mean == nil {
 			r.Mean = jsonFinite(fields["rating"])
 		}
 		if r.Reviews == nil {
 			r.Reviews = jsonWhole(fields["trades_count"])
-		}
-		switch platform {
-		case PlatformMostro, PlatformLnp2pBot, PlatformTelegram:
-			r.Max = 5
-		case PlatformPeach, PlatformHodlHodl:
-			r.Max = 1
 		}
 	default:
 		return nil

@@ -19,18 +19,19 @@ func ParseOrder(evt *nostr.Event) (Order, error) {
 	}
 	t := TagReader(evt.Tags)
 	platform, second := t.Claim()
+	d := dialectOf(platform)
 	o := Order{
 		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
 		Platform: platform, InstanceName: instanceName(platform, second),
 		RawStatus:   kebab(t.Value("s")),
-		AmountSats:  amountSats(t, platform),
+		AmountSats:  amountSats(t, d),
 		PremiumPct:  t.decimal("premium"),
-		Methods:     methods(t, platform),
+		Methods:     methods(t, d),
 		Network:     network(t),
 		Layers:      layers(t),
-		MakerRating: makerRating(t.values("rating"), platform),
+		MakerRating: makerRating(t.values("rating"), d.ratingMax),
 		MakerName:   t.Value("name"),
-		Bond:        bond(t, platform),
+		Bond:        bond(t, d),
 		Geohash:     t.Value("g"),
 		PublishedAt: t.time("published_at"),
 		ExpiresAt:   t.time("expires_at"),
@@ -54,7 +55,7 @@ func ParseOrder(evt *nostr.Event) (Order, error) {
 	if o.RawStatus == "" {
 		return Order{}, MalformedEvent(evt, "no s")
 	}
-	o.Status = statusOf(platform, o.RawStatus)
+	o.Status = statusOf(d, o.RawStatus)
 	o.FiatAmount = fiatAmount(t.values("fa"))
 	if o.PublishedAt == 0 {
 		o.PublishedAt = t.time("created_at") // an order's own tag, not the event's
@@ -62,7 +63,7 @@ func ParseOrder(evt *nostr.Event) (Order, error) {
 	if o.ExpiresAt == 0 {
 		o.ExpiresAt = o.Expiration
 	}
-	if platform != PlatformMostro {
+	if !d.noText {
 		o.Description = strings.TrimSpace(evt.Content)
 	}
 	return o, nil
@@ -112,20 +113,17 @@ var statuses = map[string]Status{
 	"expired": StatusExpired,
 }
 
-// statusOf returns the bucket of a status in a platform's dialect.
-func statusOf(platform, raw string) Status {
-	s := statuses[raw]
-	if platform == PlatformRoboSats && s == StatusSuccess {
-		// A coordinator publishes "success" for every order that is no longer public,
-		// including cancelled and expired orders.
-		return StatusGone
+// statusOf returns the bucket of a status in a dialect.
+func statusOf(d *dialect, raw string) Status {
+	if d.status != nil {
+		return d.status(statuses[raw])
 	}
-	return s
+	return statuses[raw]
 }
 
 // amountSats reads the `amt` tag: an integer, perhaps written as a float. Two different
 // values are a range of sats, so there is no single amount.
-func amountSats(t TagReader, platform string) *int64 {
+func amountSats(t TagReader, d *dialect) *int64 {
 	var amount *int64
 	for i, v := range t.values("amt") {
 		n := wholeNumber(strings.TrimSpace(v))
@@ -134,10 +132,8 @@ func amountSats(t TagReader, platform string) *int64 {
 		}
 		amount = n
 	}
-	if platform == PlatformRoboSats && amount != nil && *amount == 0 && t.decimal("premium") == nil {
-		// A coordinator writes 0 also for orders with a fixed amount of sats. Such an
-		// order has no premium.
-		return nil
+	if d.amount != nil {
+		return d.amount(t, amount)
 	}
 	return amount
 }
@@ -174,7 +170,7 @@ func fiatAmount(values []string) Range {
 // methods reads the `pm` tags. If an event has several `f` tags (an old Peach bridge),
 // it has one `d`, `pm` and `f` per currency, and the first of each belong together. If
 // an event has one `f` tag, several `pm` tags form one list.
-func methods(t TagReader, platform string) []string {
+func methods(t TagReader, d *dialect) []string {
 	var values []string
 	if t.count("f") > 1 {
 		values = t.values("pm")
@@ -186,13 +182,10 @@ func methods(t TagReader, platform string) []string {
 		}
 	}
 	switch {
-	case platform == PlatformRoboSats:
-		// The value is the maker's text, split at every space.
-		values = []string{strings.Join(values, " ")}
-	case platform == PlatformMostro || len(values) == 1:
-		// A Mostro splits the list at commas, so none of its methods contains a comma.
-		// Other platforms put a comma-separated list in one value.
-		values = splitList(strings.Join(values, ","))
+	case d.methods != nil:
+		values = d.methods(values)
+	case len(values) == 1:
+		values = splitList(values[0])
 	}
 	var out []string
 	for _, v := range values {
@@ -259,12 +252,9 @@ func appendNew(list []string, s string) []string {
 	return append(list, s)
 }
 
-func bond(t TagReader, platform string) *Bond {
-	if platform == PlatformRoboSats {
-		if d := t.decimal("bond"); d != nil && d.Sign() >= 0 {
-			return &Bond{Percent: d}
-		}
-		return nil
+func bond(t TagReader, d *dialect) *Bond {
+	if d.bond != nil {
+		return d.bond(t)
 	}
 	if n := t.Whole("bond"); n != nil && *n <= maxSats {
 		return &Bond{Sats: n}

@@ -32,125 +32,14 @@ func dec(t testing.TB, s string) *Decimal {
 	return &d
 }
 
-func TestParseOrderDialects(t *testing.T) {
-	for _, c := range []struct {
-		name, tags, content string
-		want                Order
-	}{
-		{
-			name: "Mostro today",
-			tags: `[["d","308e1272-d5f4-47e6-bd97-3504baea9c23"],["k","sell"],["f","EUR"],["s","pending"],["amt","0"],["fa","20","100"],["pm","SEPA"," Revolut"],["premium","-2"],["rating","[\"rating\",{\"days\":41,\"total_rating\":4.5,\"total_reviews\":7}]"],["source","mostro:308e"],["network","mainnet"],["layer","lightning"],["expires_at","1782086400"],["expiration","1782086400"],["y","mostro"," Example Node "],["z","order"]]`,
-			want: Order{
-				D: "308e1272-d5f4-47e6-bd97-3504baea9c23", Platform: "mostro", InstanceName: "Example Node",
-				Side: SideSell, Status: StatusPending, RawStatus: "pending", Fiat: "EUR",
-				FiatAmount: Range{dec(t, "20"), dec(t, "100")}, AmountSats: new(int64(0)), PremiumPct: dec(t, "-2"),
-				Methods: []string{"SEPA", "Revolut"}, Network: "mainnet", Layers: []string{"lightning"},
-				MakerRating: &MakerRating{Mean: new(4.5), Max: 5, Reviews: new(int64(7)), Days: new(int64(41))},
-				ExpiresAt:   1782086400, Expiration: 1782086400, Link: "mostro:308e",
-			},
-		},
-		{
-			name: "Mostro 0.19 with published_at",
-			tags: `[["d","a"],["k","buy"],["f","cup"],["s","canceled"],["amt","0"],["fa","0"],["pm"],["premium","0"],["network","mainnet"],["layer","lightning"],["published_at","1782000001"],["expires_at","1782086400"],["expiration","1784592200"],["y","mostro"],["z","order"]]`,
-			want: Order{
-				D: "a", Platform: "mostro", Side: SideBuy, Status: StatusCanceled, RawStatus: "canceled", Fiat: "CUP",
-				AmountSats: new(int64(0)), PremiumPct: &Decimal{}, Network: "mainnet", Layers: []string{"lightning"},
-				PublishedAt: 1782000001, ExpiresAt: 1782086400, Expiration: 1784592200,
-			},
-		},
-		{
-			name: "Mostro 2023, CamelCase",
-			tags: `[["d","ede61c96-4c13-4519-bf3a-dcf7f1e9d842"],["k","Sell"],["f","VES"],["s","WaitingPayment"],["amt","7851"],["fa","100"],["pm","face to face"],["premium","1"],["y","mostrop2p"],["z","order"]]`,
-			want: Order{
-				D: "ede61c96-4c13-4519-bf3a-dcf7f1e9d842", Platform: "mostro", Side: SideSell, Status: StatusInProgress,
-				RawStatus: "waiting-payment", Fiat: "VES", FiatAmount: Range{dec(t, "100"), dec(t, "100")},
-				AmountSats: new(int64(7851)), PremiumPct: dec(t, "1"), Methods: []string{"face to face"},
-			},
-		},
-		{
-			name: "Mostro 2024, range and methods in one value, Rust debug rating",
-			tags: `[["d","a"],["k","buy"],["f","ars"],["s","settled-hold-invoice"],["amt","10"],["fa","10-20"],["pm","MODO, CVU,,Belo "],["premium","0"],["Rating","Rating { total_reviews: 1 }"],["y","mostro"],["z","order"],["expiration","1718000000"]]`,
-			want: Order{
-				D: "a", Platform: "mostro", Side: SideBuy, Status: StatusInProgress, RawStatus: "settled-hold-invoice", Fiat: "ARS",
-				FiatAmount: Range{dec(t, "10"), dec(t, "20")}, AmountSats: new(int64(10)), PremiumPct: &Decimal{},
-				Methods: []string{"MODO", "CVU", "Belo"}, ExpiresAt: 1718000000, Expiration: 1718000000,
-			},
-		},
-		{
-			name:    "RoboSats public",
-			tags:    `[["d","0cc175b9-c0f1-b6a8-31c3-99e269772661"],["name","QuickFox12","9f86d081884c7d65"],["k","sell"],["f","USD"],["s","pending"],["amt","0"],["fa","50.00000000","200.00000000"],["pm","Zelle","Cash","App"],["premium","1.50"],["source","http://coordinator.onion/order/temple/4821"],["expiration","1782086400","10799"],["y","robosats","temple"],["network","mainnet"],["layer","lightning"],["bond","3.00"],["z","order"],["g","u09tv"]]`,
-			content: "cash by mail possible",
-			want: Order{
-				D: "0cc175b9-c0f1-b6a8-31c3-99e269772661", Platform: "robosats", InstanceName: "temple", Side: SideSell,
-				Status: StatusPending, RawStatus: "pending", Fiat: "USD", FiatAmount: Range{dec(t, "50"), dec(t, "200")},
-				AmountSats: new(int64(0)), PremiumPct: dec(t, "1.5"), Methods: []string{"Zelle Cash App"}, Network: "mainnet",
-				Layers: []string{"lightning"}, MakerName: "QuickFox12", Bond: &Bond{Percent: dec(t, "3")}, Geohash: "u09tv",
-				ExpiresAt: 1782086400, Expiration: 1782086400, Link: "http://coordinator.onion/order/temple/4821",
-				Description: "cash by mail possible",
-			},
-		},
-		{
-			name: "RoboSats success is any end, explicit sats are not told",
-			tags: `[["d","a"],["k","buy"],["f","BTC"],["s","success"],["amt","0"],["fa","None"],["pm","Lightning"],["premium","None"],["n","testnet"],["y","RoboSats","temple"],["z","order"]]`,
-			want: Order{
-				D: "a", Platform: "robosats", InstanceName: "temple", Side: SideBuy, Status: StatusGone, RawStatus: "success",
-				Fiat: "BTC", Methods: []string{"Lightning"}, Network: "testnet",
-			},
-		},
-		{
-			name: "lnp2pBot",
-			tags: `[["d","64b0c8f2a1b2c3d4e5f60718"],["k","buy"],["f","VES"],["s","fiat-sent"],["amt","15000"],["fa","350"],["pm","Pago movil Banesco"],["premium","0"],["rating","4.75","120","37"],["source","https://t.me/p2plightning/12345"],["network","mainnet"],["layer","lightning"],["expiration","1782082800"],["y","lnp2pbot"],["z","order"]]`,
-			want: Order{
-				D: "64b0c8f2a1b2c3d4e5f60718", Platform: "lnp2pbot", Side: SideBuy, Status: StatusInProgress, RawStatus: "fiat-sent",
-				Fiat: "VES", FiatAmount: Range{dec(t, "350"), dec(t, "350")}, AmountSats: new(int64(15000)), PremiumPct: &Decimal{},
-				Methods: []string{"Pago movil Banesco"}, Network: "mainnet", Layers: []string{"lightning"},
-				MakerRating: &MakerRating{Mean: new(4.75), Max: 5, Reviews: new(int64(37)), Days: new(int64(120))},
-				ExpiresAt:   1782082800, Expiration: 1782082800, Link: "https://t.me/p2plightning/12345",
-			},
-		},
-		{
-			name: "Peach",
-			tags: `[["d","1234_EUR"],["k","sell"],["s","pending"],["amt","250000.0"],["fa","112.4"],["premium","4.5"],["rating","{\"total_reviews\": 12, \"total_rating\": 0.98}"],["source",""],["network","mainnet"],["layer","onchain"],["name","02abc"],["bond","0"],["expiration","1782054000"],["y","peach"],["z","order"],["f","EUR"],["pm","sepa","revolut"]]`,
-			want: Order{
-				D: "1234_EUR", Platform: "peach", Side: SideSell, Status: StatusPending, RawStatus: "pending", Fiat: "EUR",
-				FiatAmount: Range{dec(t, "112.4"), dec(t, "112.4")}, AmountSats: new(int64(250000)), PremiumPct: dec(t, "4.5"),
-				Methods: []string{"sepa", "revolut"}, Network: "mainnet", Layers: []string{"onchain"}, MakerName: "02abc",
-				MakerRating: &MakerRating{Mean: new(0.98), Max: 1, Reviews: new(int64(12))}, Bond: &Bond{Sats: new(int64(0))},
-				ExpiresAt: 1782054000, Expiration: 1782054000,
-			},
-		},
-		{
-			name: "an older Peach bridge: the first d, pm and f belong together",
-			tags: `[["k","sell"],["s","pending"],["y","peach"],["z","order"],["d","77EUR"],["pm","sepa"],["f","EUR"],["d","77CHF"],["pm","twint"],["f","CHF"]]`,
-			want: Order{D: "77EUR", Platform: "peach", Side: SideSell, Status: StatusPending, RawStatus: "pending", Fiat: "EUR", Methods: []string{"sepa"}},
-		},
-		{
-			name: "HodlHodl",
-			tags: `[["d","abc123xyz"],["name","trader9"],["k","buy"],["f","GBP"],["s","pending"],["amt","None"],["fa","100.00","2500.00"],["pm","Faster Payments"],["source","https://hodlhodl.com/offers/abc123xyz"],["rating","{\"total_reviews\": 5, \"total_rating\": null}"],["network","mainnet"],["layer","onchain"],["expiration","1782003600"],["y","hodlhodl"],["z","order"]]`,
-			want: Order{
-				D: "abc123xyz", Platform: "hodlhodl", Side: SideBuy, Status: StatusPending, RawStatus: "pending", Fiat: "GBP",
-				FiatAmount: Range{dec(t, "100"), dec(t, "2500")}, Methods: []string{"Faster Payments"}, Network: "mainnet",
-				Layers: []string{"onchain"}, MakerName: "trader9", MakerRating: &MakerRating{Max: 1, Reviews: new(int64(5))},
-				ExpiresAt: 1782003600, Expiration: 1782003600, Link: "https://hodlhodl.com/offers/abc123xyz",
-			},
-		},
-		{
-			name: "a platform nobody knows, in capitals and snakes",
-			tags: `[["d","x"],["k","BUY"],["f","usd"],["s","WAITING_BUYER_INVOICE"],["amt","5","6"],["fa","9","3"],["layer","onchain","liquid,lightning"],["network","bitcoin, mainnet"],["bond","5000"],["y","Bitway","shop"],["z","order"],["created_at","1781000000"]]`,
-			want: Order{
-				D: "x", Platform: "bitway", Side: SideBuy, Status: StatusInProgress, RawStatus: "waiting-buyer-invoice", Fiat: "USD",
-				FiatAmount: Range{dec(t, "3"), dec(t, "9")}, Network: "mainnet", Layers: []string{"onchain", "liquid", "lightning"},
-				Bond: &Bond{Sats: new(int64(5000))}, PublishedAt: 1781000000,
-			},
-		},
-		{
-			name: "no z, several y, an unexplained status",
-			tags: `[["d","x"],["k","sell"],["f","USD"],["s","teleported"],["amt","-5"],["fa","-1"],["premium","NaN"],["pm","a, b","c"],["y","mostro","Trusted"],["y","robosats"],["expiration","1782003600000"]]`,
-			want: Order{
-				D: "x", Side: SideSell, RawStatus: "teleported", Fiat: "USD", Methods: []string{"a, b", "c"},
-			},
-		},
-	} {
+// orderCase is an order event and the order that ParseOrder returns for it.
+type orderCase struct {
+	name, tags, content string
+	want                Order
+}
+
+func checkOrders(t *testing.T, cases []orderCase) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			evt := event(t, KindOrder, c.tags)
 			evt.Content = c.content
@@ -171,6 +60,27 @@ func TestParseOrderDialects(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestParseOrderOfNoDialect(t *testing.T) {
+	checkOrders(t, []orderCase{
+		{
+			name: "a platform nobody knows, in capitals and snakes",
+			tags: `[["d","x"],["k","BUY"],["f","usd"],["s","WAITING_BUYER_INVOICE"],["amt","5","6"],["fa","9","3"],["layer","onchain","liquid,lightning"],["network","bitcoin, mainnet"],["bond","5000"],["y","Bitway","shop"],["z","order"],["created_at","1781000000"]]`,
+			want: Order{
+				D: "x", Platform: "bitway", Side: SideBuy, Status: StatusInProgress, RawStatus: "waiting-buyer-invoice", Fiat: "USD",
+				FiatAmount: Range{dec(t, "3"), dec(t, "9")}, Network: "mainnet", Layers: []string{"onchain", "liquid", "lightning"},
+				Bond: &Bond{Sats: new(int64(5000))}, PublishedAt: 1781000000,
+			},
+		},
+		{
+			name: "no z, several y, an unexplained status",
+			tags: `[["d","x"],["k","sell"],["f","USD"],["s","teleported"],["amt","-5"],["fa","-1"],["premium","NaN"],["pm","a, b","c"],["y","mostro","Trusted"],["y","robosats"],["expiration","1782003600000"]]`,
+			want: Order{
+				D: "x", Side: SideSell, RawStatus: "teleported", Fiat: "USD", Methods: []string{"a, b", "c"},
+			},
+		},
+	})
 }
 
 func TestParseOrderRefuses(t *testing.T) {
@@ -213,7 +123,7 @@ func TestStatusBuckets(t *testing.T) {
 		StatusUnknown:    "sold gone",
 	} {
 		for _, name := range strings.Fields(names) {
-			if got := statusOf("mostro", kebab(name)); got != bucket {
+			if got := statusOf(&mostroDialect, kebab(name)); got != bucket {
 				t.Errorf("%s is %q, want %q", name, got, bucket)
 			}
 		}
@@ -257,7 +167,7 @@ func TestMakerRatingShapes(t *testing.T) {
 		{"absent", "mostro", nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := makerRating(c.values, c.platform); !reflect.DeepEqual(got, c.want) {
+			if got := makerRating(c.values, dialectOf(c.platform).ratingMax); !reflect.DeepEqual(got, c.want) {
 				g, _ := json.Marshal(got)
 				w, _ := json.Marshal(c.want)
 				t.Fatalf("got %s, want %s", g, w)

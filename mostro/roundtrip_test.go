@@ -86,7 +86,7 @@ func TestOrderRoundTrip(t *testing.T) {
 		}
 		o.Methods = append(o.Methods, some(t, "methods", drawWord)...)
 		// The parser normalises spaces inside a method.
-		o.Methods = methods(TagReader{append(nostr.Tag{"pm"}, o.Methods...)}, "")
+		o.Methods = methods(TagReader{append(nostr.Tag{"pm"}, o.Methods...)}, &plainDialect)
 		if len(o.Methods) == 0 {
 			o.Methods = nil
 		}

@@ -126,10 +126,7 @@ func (t TagReader) Claim() (platform, second string) {
 	if len(values) == 0 {
 		return "", ""
 	}
-	platform = strings.ToLower(strings.TrimSpace(values[0]))
-	if platform == "mostrop2p" {
-		platform = PlatformMostro
-	}
+	platform = platformName(values[0])
 	if len(values) > 1 {
 		second = strings.TrimSpace(values[1])
 	}

@@ -16,31 +16,9 @@ func (o *Order) TakeLink() string {
 	if err != nil || u.User != nil || strings.ContainsFunc(o.Link, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return ""
 	}
-	web := u.Scheme == "https" && u.Port() == ""
-	host := strings.ToLower(u.Hostname())
-	promised := false
-	switch o.Platform {
-	case PlatformMostro:
-		// mostro:<order id>?relays=<urls>&mostro=<key of the node>
-		values, err := url.ParseQuery(u.RawQuery)
-		promised = err == nil && u.Scheme == "mostro" && u.Opaque == o.D && u.Fragment == "" &&
-			len(values["mostro"]) == 1 && strings.EqualFold(values["mostro"][0], o.Pubkey)
-	case PlatformLnp2pBot, PlatformTelegram:
-		promised = web && host == "t.me"
-	case PlatformRoboSats:
-		// A coordinator's own address, usually an onion service.
-		promised = (web && underDomain(host, "robosats.org") || u.Scheme == "http" && underDomain(host, "onion")) && strings.HasPrefix(u.Path, "/order/")
-	case PlatformHodlHodl:
-		promised = web && underDomain(host, "hodlhodl.com") && strings.HasPrefix(u.Path, "/offers/")
-	case PlatformPeach:
-		promised = web && underDomain(host, "peachbitcoin.com")
-	}
-	if !promised {
+	promises := dialectOf(o.Platform).promises
+	if promises == nil || !promises(o, u, strings.ToLower(u.Hostname())) {
 		return ""
 	}
 	return o.Link
-}
-
-func underDomain(host, domain string) bool {
-	return host == domain || strings.HasSuffix(host, "."+domain)
 }

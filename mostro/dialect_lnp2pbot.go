@@ -1,0 +1,11 @@
+package mostro
+
+import "net/url"
+
+// lnp2pBotDialect is the dialect of lnp2pBot and of its forks on Telegram.
+var lnp2pBotDialect = dialect{
+	platforms: []string{PlatformLnp2pBot, PlatformTelegram},
+	instance:  true,
+	ratingMax: 5,
+	promises:  func(_ *Order, u *url.URL, host string) bool { return onWeb(u) && host == "t.me" },
+}

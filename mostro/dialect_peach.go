@@ -1,0 +1,10 @@
+package mostro
+
+import "net/url"
+
+// peachDialect is the dialect of the bridge that republishes Peach's offers.
+var peachDialect = dialect{
+	platforms: []string{PlatformPeach},
+	ratingMax: 1,
+	promises:  func(_ *Order, u *url.URL, host string) bool { return onWeb(u) && underDomain(host, "peachbitcoin.com") },
+}
