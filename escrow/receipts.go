@@ -34,12 +34,12 @@ type ReceiptSigner interface {
 func (s KeysSealer) Pubkey() string { return s.Keys.Pubkey() }
 
 // Attest signs with the node's own key.
-func (s KeysSealer) Attest(st mostro.Statement) (receipt []string, token string, err error) {
-	if receipt, err = st.Sign(s.Keys, nil); err != nil {
+func (s KeysSealer) Attest(st mostro.Statement) (values []string, token string, err error) {
+	if values, err = st.Sign(s.Keys, nil); err != nil {
 		return nil, "", err
 	}
 	token, err = mostro.SignToken(s.Keys, st.Rater, st.Order, nil)
-	return receipt, token, err
+	return values, token, err
 }
 
 // Issued holds the receipts of one side of a trade. Each side has at most one blind

@@ -79,10 +79,10 @@ func (r *rig) answer(p trade.Party, id trade.OrderID, q mostro.ReceiptRequest) m
 }
 
 // rated returns a rating that shows the receipts of an answer, and checks the rating.
-func rated(tb testing.TB, node, rater, order, token string, receipt []string, sets mostro.Keysets) (mostro.Receipt, error) {
+func rated(tb testing.TB, node, rater, order, token string, values []string, sets mostro.Keysets) (mostro.Receipt, error) {
 	tb.Helper()
 	evt := mostro.HostRating{
-		Pubkey: rater, D: "mostro:" + order, Platform: mostro.PlatformMostro, Host: node, Rating: mostro.DecimalOf(1), Token: token, Receipt: receipt,
+		Pubkey: rater, D: "mostro:" + order, Platform: mostro.PlatformMostro, Host: node, Rating: mostro.DecimalOf(1), Token: token, Receipt: values,
 	}.Event()
 	evt.ID = evt.GetID()
 	parsed, err := mostro.ParseHostRating(&evt)

@@ -262,7 +262,7 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	s2 := s
 	s2.receipt = text(tuple) // the crafted receipt itself is sound
 	s2.mustHold(t)
-	message := func(m Message) []string {
+	saying := func(m Message) []string {
 		m.Version = 2
 		if m.Wrapper == "" {
 			m.Wrapper = WrapperOrder
@@ -299,14 +299,14 @@ func TestDisclosedV2Tampered(t *testing.T) {
 		{"with two elements", text("[" + canonical + ",null]"), ReceiptTuple},
 		{"not canonical", text("[" + strings.Replace(canonical, ",", ", ", 1) + ",null,null]"), ReceiptCanonical},
 		{"with an unknown field", text("[" + strings.Replace(canonical, `{"version"`, `{"x":1,"version"`, 1) + ",null,null]"), ReceiptCanonical},
-		{"wrapped as a rating", message(Message{Wrapper: WrapperRate, ID: id, Action: ActionRate}), ReceiptWrapper},
+		{"wrapped as a rating", saying(Message{Wrapper: WrapperRate, ID: id, Action: ActionRate}), ReceiptWrapper},
 		{"of version 1 inside", text("[" + strings.Replace(canonical, `"version":2`, `"version":1`, 1) + ",null,null]"), ReceiptMessageVersion},
-		{"of another action", message(Message{ID: id, Action: ActionWaitingSellerToPay}), ReceiptAction},
-		{"about another order", message(Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: ActionRate}), ReceiptOrder},
-		{"about no order", message(Message{Action: ActionRate}), ReceiptOrder},
-		{"with a payload", message(Message{ID: id, Action: ActionRate, Payload: Amount(5)}), ReceiptPayload},
-		{"with a solver's view of a dispute", message(Message{ID: id, Action: ActionDisputeInitiatedByYou, Payload: DisputeRef{ID: *id, Info: &SolverDisputeInfo{}}}), ReceiptPayload},
-		{"with a dispute at the wrong action", message(Message{ID: id, Action: ActionRate, Payload: DisputeRef{ID: *id}}), ReceiptPayload},
+		{"of another action", saying(Message{ID: id, Action: ActionWaitingSellerToPay}), ReceiptAction},
+		{"about another order", saying(Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: ActionRate}), ReceiptOrder},
+		{"about no order", saying(Message{Action: ActionRate}), ReceiptOrder},
+		{"with a payload", saying(Message{ID: id, Action: ActionRate, Payload: Amount(5)}), ReceiptPayload},
+		{"with a solver's view of a dispute", saying(Message{ID: id, Action: ActionDisputeInitiatedByYou, Payload: DisputeRef{ID: *id, Info: &SolverDisputeInfo{}}}), ReceiptPayload},
+		{"with a dispute at the wrong action", saying(Message{ID: id, Action: ActionRate, Payload: DisputeRef{ID: *id}}), ReceiptPayload},
 	}
 	rules := map[ReceiptRule]bool{}
 	for _, c := range cases {

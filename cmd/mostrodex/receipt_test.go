@@ -182,11 +182,11 @@ func (s rater) verb(stdin string, args ...string) string {
 
 // rate publishes a rating with a receipt, and returns the receipt that the relay's copy of
 // the rating proves to a third party.
-func (s rater) rate(receipt, key string, stars int) mostro.Receipt {
+func (s rater) rate(kind, key string, stars int) mostro.Receipt {
 	s.t.Helper()
-	out := s.verb("", "rate", s.node, "--stars", string(rune('0'+stars)), "--key", key, "--receipt", s.file(receipt), "--url", s.url, "--json", "--text", "Fast and fair.")
+	out := s.verb("", "rate", s.node, "--stars", string(rune('0'+stars)), "--key", key, "--receipt", s.file(kind), "--url", s.url, "--json", "--text", "Fast and fair.")
 	var said checkedReceipt
-	if err := json.Unmarshal([]byte(out), &said); err != nil || said.Kind != receipt {
+	if err := json.Unmarshal([]byte(out), &said); err != nil || said.Kind != kind {
 		s.t.Fatalf("rate printed %s", out)
 	}
 	events := mustREQ(s.t, s.m, nostr.Filter{IDs: []string{said.EventID}})
@@ -213,10 +213,10 @@ func (s rater) rate(receipt, key string, stars int) mostro.Receipt {
 		s.t.Fatal(err)
 	}
 	text := string(mostro.EncodeEvent(events[0]))
-	if receipt == "r2" && (strings.Contains(text, s.order.String()) || strings.Contains(text, s.user.keys.Pubkey())) {
+	if kind == "r2" && (strings.Contains(text, s.order.String()) || strings.Contains(text, s.user.keys.Pubkey())) {
 		s.t.Error("a blind rating names the trade")
 	}
-	if out := s.verb(text, "receipt", "check", "--url", s.url); !strings.Contains(out, "proven by "+receipt) {
+	if out := s.verb(text, "receipt", "check", "--url", s.url); !strings.Contains(out, "proven by "+kind) {
 		s.t.Errorf("receipt check printed %s", out)
 	}
 	return r
