@@ -80,6 +80,9 @@ func TestHistoryIsPaged(t *testing.T) {
 // reads the order once.
 func TestDeletionOfManyVersions(t *testing.T) {
 	few, many := deletionOf(t, 300), deletionOf(t, 3000)
+	for range 4 { // a busy machine may stop a run for long
+		few, many = min(few, deletionOf(t, 300)), min(many, deletionOf(t, 3000))
+	}
 	t.Logf("deleting 300 versions took %v, 3,000 versions %v", few, many)
 	if many > 40*max(few, 5*time.Millisecond) { // the bound of the growth for ten times as many versions
 		t.Errorf("deleting 300 versions took %v, 3,000 versions %v", few, many)
