@@ -269,6 +269,15 @@ func (c *checker) index() {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	c.report.Live = l.n
+	recordBytes := int64(0)
+	for n := range l.entries.n {
+		if s := l.entries.at(n); s.used {
+			recordBytes += c.st.log.recordBytes(s.seq)
+		}
+	}
+	if l.recordBytes != recordBytes {
+		c.report.problem("%d bytes of live records are counted, want %d", l.recordBytes, recordBytes)
+	}
 	if l.n != len(c.live) {
 		c.report.problem("%d events are served, want %d", l.n, len(c.live))
 	}

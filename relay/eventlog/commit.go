@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -353,6 +354,7 @@ type addressState struct {
 // change is the effect of a committed event on the live index.
 type change struct {
 	remove  [32]byte // id of the event to remove; zero if none
+	removed int64    // length of the removed record before a scrub; 0 if it is not scrubbed
 	add     *indexEntry
 	body    []byte
 	chainOf [32]byte // id of the entry whose chain is set to chain
@@ -601,10 +603,12 @@ func (g *commitGroup) apply() {
 	for _, c := range g.changes {
 		if c.remove != ([32]byte{}) {
 			if n, ok := l.entries.find(c.remove); ok {
+				l.recordBytes -= cmp.Or(c.removed, g.st.log.recordBytes(l.entries.at(n).seq))
 				l.remove(n)
 			}
 		}
 		if c.add != nil {
+			l.recordBytes += g.st.log.recordBytes(c.add.seq)
 			l.add(*c.add, c.body)
 		}
 		if c.chainOf != ([32]byte{}) {

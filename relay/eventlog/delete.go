@@ -332,7 +332,8 @@ func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
 	if !ok || ie.seq != seq {
 		return nil // the event is not live
 	}
-	g.changes = append(g.changes, change{remove: r.id})
+	// A compaction may shorten the record before the change is applied.
+	g.changes = append(g.changes, change{remove: r.id, removed: g.st.log.recordBytes(seq)})
 	if addr == "" {
 		return g.st.del(seqKey(spaceRegular, seq))
 	}
@@ -414,7 +415,7 @@ func (st *Store) movePart(part []expiry) error {
 		if err != nil {
 			return err
 		}
-		g.changes = append(g.changes, change{remove: ie.id})
+		g.changes = append(g.changes, change{remove: ie.id, removed: st.log.recordBytes(ie.seq)})
 	}
 	if err := st.flush(); err != nil {
 		return err

@@ -38,7 +38,10 @@ type live struct {
 	shun       atomic.Pointer[shunned] // nil if nothing is shunned
 	bodies     bodyCache
 	n          int
-	numbers    []uint32 // buffer for the tag numbers of the entry being filled
+	// recordBytes is the length of the records of all entries in the log. Expired events
+	// count until the committer moves their index entries.
+	recordBytes int64
+	numbers     []uint32 // buffer for the tag numbers of the entry being filled
 }
 
 // composite is the key of a composite posting. A field that does not apply is None. The

@@ -50,7 +50,7 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 	}
 	t.Run("Appended", func(t *testing.T) {
 		before := alive()
-		g := &commitGroup{st: &Store{live: newLive(0)}}
+		g := &commitGroup{st: &Store{live: newLive(0), log: &recordLog{files: []*logFile{{first: 1}}}}}
 		started := time.Now()
 		seq, slowest := uint64(0), time.Duration(0)
 		for v := range versions {

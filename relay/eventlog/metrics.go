@@ -29,9 +29,30 @@ func NewMetrics() *Metrics {
 	}
 }
 
+// logBytes returns the bytes of the log's files by state: records of live events,
+// scrubbed payloads, and the rest, which is replaced and archived records and the heads
+// of erased ones. A scrub that a crash interrupted may be counted twice as erased until
+// its file is compacted.
+func (st *Store) logBytes() (live, archived, erased int64) {
+	st.live.mu.RLock()
+	live = st.live.recordBytes
+	st.live.mu.RUnlock()
+	all, erased := st.log.sizes()
+	return live, max(all-live-erased, 0), erased
+}
+
 // Collectors returns all metrics, with gauges that read st.
 func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
-	return []prometheus.Collector{m.appends, m.commits, m.groups, m.damaged,
+	logBytes := func(state string, of func() int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_log_bytes",
+			Help: "Bytes of the log's files, by state: live records, archived records and heads, erased payloads.", ConstLabels: prometheus.Labels{"state": state}},
+			func() float64 { return float64(of()) })
+	}
+	return []prometheus.Collector{
+		logBytes("live", func() int64 { live, _, _ := st.logBytes(); return live }),
+		logBytes("archived", func() int64 { _, archived, _ := st.logBytes(); return archived }),
+		logBytes("erased", func() int64 { _, _, erased := st.logBytes(); return erased }),
+		m.appends, m.commits, m.groups, m.damaged,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_live_events",
 			Help: "Events that are served."}, func() float64 { return float64(st.Live()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_free_bytes",

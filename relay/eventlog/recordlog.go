@@ -54,7 +54,7 @@ type logFile struct {
 	offsets []uint32 // offset of each record in the file
 	size    int64
 
-	erasedBytes  int64 // scrubbed payload bytes; owned by the committer
+	erasedBytes  int64 // scrubbed payload bytes; written by the committer under mu
 	noCompaction bool  // set if a record in the file is damaged; owned by the committer
 }
 
@@ -570,6 +570,16 @@ func (l *recordLog) recordBytes(seq uint64) int64 {
 	return end - int64(at[0])
 }
 
+// sizes returns the length of all files, and of the scrubbed payloads in them.
+func (l *recordLog) sizes() (all, erased int64) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, lf := range l.files {
+		all, erased = all+lf.size, erased+lf.erasedBytes
+	}
+	return all, erased
+}
+
 // errNoRecord says that the log has no record of a seq.
 var errNoRecord = errors.New("no such entry")
 
@@ -713,7 +723,9 @@ func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
 			return nil, err
 		}
 		lf := l.fileOf(seq)
+		l.mu.Lock()
 		lf.erasedBytes += int64(len(body))
+		l.mu.Unlock()
 		if !slices.Contains(touched, lf) {
 			touched = append(touched, lf)
 		}

@@ -339,6 +339,7 @@ func (st *Store) load(logDir string) error {
 		if err := eachIndexEntry(txn, func(records []indexEntry) {
 			for _, r := range records {
 				bulk.add(r)
+				st.live.recordBytes += st.log.recordBytes(r.seq)
 				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
 					st.cfg.Progress(loaded)
 				}
