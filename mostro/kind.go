@@ -26,6 +26,16 @@ const (
 	KindReceiptKeys = 38377
 )
 
+var kindNames = map[int]string{
+	KindProfile: "profile", KindLegacyDM: "legacy-dm", KindDeletion: "deletion", KindMessage: "message", KindGiftWrap: "gift-wrap",
+	KindDevFee: "dev-fee", KindRelayList: "relay-list", KindAppData: "app-data", KindHostRating: "host-rating", KindOrder: "order",
+	KindUserRating: "user-rating", KindInfo: "info", KindDispute: "dispute", KindAnnouncement: "announcement",
+	KindAttestation: "attestation", KindHealth: "health", KindReceiptKeys: "receipt-keys",
+}
+
+// KindName returns the name of a kind that this package has a constant for, or "".
+func KindName(kind int) string { return kindNames[kind] }
+
 // KeysetKinds are the kinds that may hold a keyset: the current kind, and the kind that
 // programs before November 2026 published.
 var KeysetKinds = []int{KindReceiptKeys, KindAnnouncement}

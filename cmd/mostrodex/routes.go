@@ -24,6 +24,8 @@ func (m *Main) openRoutes() error {
 	relayRows := []route.Route{
 		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(m.upstreams.ServeRelays),
 			Summary: "other relays: state, lag, what came of their events, limits, what was forwarded"},
+		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(m.relay.ServeKinds),
+			Summary: "kinds of the live events: kind, name if it is known here, count"},
 		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: atMost(maxExports, compressed(http.HandlerFunc(m.relay.ServeExport))),
 			Summary: "NDJSON: kinds authors since until after live; without banned and quarantined keys"},
 		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(m.relay.ServeImport),

@@ -67,7 +67,7 @@ func TestNotFoundListsTheAPI(t *testing.T) {
 	if code != http.StatusNotFound {
 		t.Errorf("status %d", code)
 	}
-	for _, path := range []string{"/api/v1/orders,", "/api/v1/orders/{pubkey}/{d},", "/api/v1/instances/{pubkey}/score,", "/api/v1/choose,", "/api/v1/relays,", "/api/v1/import."} {
+	for _, path := range []string{"/api/v1/orders,", "/api/v1/orders/{pubkey}/{d},", "/api/v1/instances/{pubkey}/score,", "/api/v1/choose,", "/api/v1/relays,", "/api/v1/kinds,", "/api/v1/import."} {
 		if !strings.Contains(body, path) {
 			t.Errorf("%s is not in %s", path, body)
 		}

@@ -19,6 +19,19 @@ func (st *Store) LiveOf(kind int, key string) int {
 	return st.live.liveOfKey(kind, hex32.OrZero(key))
 }
 
+// LiveKinds returns the number of live events by kind. Kinds without live events are not
+// in the map.
+func (st *Store) LiveKinds() map[int]int {
+	st.live.expire(st.now().Unix())
+	st.live.mu.RLock()
+	defer st.live.mu.RUnlock()
+	by := make(map[int]int, len(st.live.kinds))
+	for kind, p := range st.live.kinds {
+		by[int(kind)] = p.n
+	}
+	return by
+}
+
 // maxKnown bounds the lists that AuthorsOf and ValuesOf return.
 const maxKnown = 4096
 
