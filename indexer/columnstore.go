@@ -58,7 +58,8 @@ type columnStore struct {
 	amount    []int64   // -1 unknown; 0 market price
 	fiatMin   []float64 // NaN: not stated
 	fiatMax   []float64
-	premium   []float64 // NaN: not stated
+	premium   []float64 // NaN not stated
+	rating    []float64 // ratingOf; NaN unknown
 	author    []uint32
 	fiat      []uint32
 	platform  []uint32
@@ -237,6 +238,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 	}
 	s.fiatMin[slot], s.fiatMax[slot] = rangeOf(o.FiatAmount)
 	s.premium[slot] = floatOf(o.PremiumPct)
+	s.rating[slot] = ratingOf(o.MakerRating)
 	s.side[slot], s.status[slot] = side, status
 	if o.Description != "" {
 		s.described.Add(slot)
@@ -323,6 +325,7 @@ func (s *columnStore) grow(n int) {
 	s.fiatMin = stretch(s.fiatMin, size)
 	s.fiatMax = stretch(s.fiatMax, size)
 	s.premium = stretch(s.premium, size)
+	s.rating = stretch(s.rating, size)
 	s.author = stretch(s.author, size)
 	s.fiat = stretch(s.fiat, size)
 	s.platform = stretch(s.platform, size)
@@ -395,8 +398,16 @@ func floatOf(d *mostro.Decimal) float64 {
 	return d.Float()
 }
 
-// rangeOf returns both ends of a fiat amount. If one end is missing, it is equal to the
-// other.
+// ratingOf returns the mean rating of a maker on a scale of 5, or NaN if the mean or its
+// scale is unknown.
+func ratingOf(r *mostro.MakerRating) float64 {
+	if r == nil || r.Mean == nil || r.Max <= 0 {
+		return math.NaN()
+	}
+	return *r.Mean * (5 / r.Max) // exact on a scale of 5
+}
+
+// rangeOf gives both ends of a fiat amount; a missing end is the other one.
 func rangeOf(r mostro.Range) (lo, hi float64) {
 	lo, hi = floatOf(r.Min), floatOf(r.Max)
 	if math.IsNaN(lo) {
@@ -542,7 +553,7 @@ func (s *columnStore) line(slot uint32) string {
 		methods = append(methods, s.methodNames.names[m])
 	}
 	slices.Sort(methods)
-	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot],
+	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot], s.rating[slot],
 		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
 		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }

@@ -150,28 +150,54 @@ var filters = []*filter{
 			{"min_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Min, value) }},
 			{"max_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Max, value) }},
 		}, matches: func(q *Query, o *mostro.Order) bool { return q.Premium.holds(floatOf(o.PremiumPct)) },
-			narrow: func(s *columnStore, q *Query) func([]uint32) []uint32 {
-				from, to := q.Premium.bounds()
-				return func(slots []uint32) []uint32 {
-					n := 0
-					for _, slot := range slots {
-						if v := s.premium[slot]; v >= from && v <= to {
-							slots[n] = slot
-							n++
-						}
-					}
-					return slots[:n]
-				}
-			}, past: func(_ *searchIndex, q *Query) ([]condition, bool, error) {
-				from, to := "", highest
-				if q.Premium.Min != nil {
-					from = hexKey(floatKey(*q.Premium.Min))
-				}
-				if q.Premium.Max != nil {
-					to = hexKey(floatKey(*q.Premium.Max))
-				}
-				return []condition{{field: fieldPremium, from: from, to: to}}, true, nil
+			narrow: byColumn(func(s *columnStore, q *Query) ([]float64, Span) { return s.premium, q.Premium }),
+			past: func(_ *searchIndex, q *Query) ([]condition, bool, error) {
+				return []condition{floatRange(fieldPremium, q.Premium)}, true, nil
 			}}),
+	span("maker_rating", "mean rating of the maker, from 0 to 5", func(q *Query) *Span { return &q.Rating },
+		filter{params: []Param{{"min_maker_rating", "least mean rating of the maker, as the publisher states it: 0 to 5, other scales are converted", (*Query).setMinRating}},
+			matches: func(q *Query, o *mostro.Order) bool { return q.Rating.holds(ratingOf(o.MakerRating)) },
+			narrow:  byColumn(func(s *columnStore, q *Query) ([]float64, Span) { return s.rating, q.Rating }),
+			field:   fieldRating,
+			terms: func(o *mostro.Order) []string {
+				if key := floatKey(ratingOf(o.MakerRating)); key != unknownKey {
+					return []string{hexKey(key)}
+				}
+				return nil
+			},
+			past: func(_ *searchIndex, q *Query) ([]condition, bool, error) {
+				return []condition{floatRange(fieldRating, q.Rating)}, true, nil
+			}}),
+}
+
+// byColumn returns a narrow that keeps the slots whose value in a column lies in a span.
+func byColumn(of func(s *columnStore, q *Query) ([]float64, Span)) func(*columnStore, *Query) func([]uint32) []uint32 {
+	return func(s *columnStore, q *Query) func([]uint32) []uint32 {
+		column, span := of(s, q)
+		from, to := span.bounds()
+		return func(slots []uint32) []uint32 {
+			n := 0
+			for _, slot := range slots {
+				if v := column[slot]; v >= from && v <= to { // false for NaN, the value that is not known
+					slots[n] = slot
+					n++
+				}
+			}
+			return slots[:n]
+		}
+	}
+}
+
+// floatRange returns the condition that a field with keys of floats lies in a span.
+func floatRange(field string, span Span) condition {
+	c := condition{field: field, to: highest}
+	if span.Min != nil {
+		c.from = hexKey(floatKey(*span.Min))
+	}
+	if span.Max != nil {
+		c.to = hexKey(floatKey(*span.Max))
+	}
+	return c
 }
 
 // list completes f to a filter by a list of values, one of which an order must have. of
@@ -260,8 +286,17 @@ func parsePercent(to **float64, value string) error {
 	return nil
 }
 
-// addMethod adds a payment method. The value is not split at commas, because a method may
-// contain commas.
+func (q *Query) setMinRating(value string) error {
+	d, err := mostro.ParseDecimal(value)
+	if err != nil || d.Float() < 0 || d.Float() > 5 {
+		return fmt.Errorf("%q is not a number from 0 to 5, such as 4.5", value)
+	}
+	f := d.Float()
+	q.Rating.Min = &f
+	return nil
+}
+
+// addMethod takes a method as a whole: it may hold commas.
 func (q *Query) addMethod(value string) error {
 	if len(words.Split(nil, value)) == 0 {
 		return fmt.Errorf("%q has no letters or digits", value)

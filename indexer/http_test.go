@@ -199,6 +199,7 @@ func TestHTTPContract(t *testing.T) {
 		{"/api/v1/orders?amount=a-b", 400, "1000-50000"},
 		{"/api/v1/orders?amount=9-1", 400, "end is below"},
 		{"/api/v1/orders?min_premium=high", 400, "-1.5"},
+		{"/api/v1/orders?min_maker_rating=6", 400, "from 0 to 5"},
 		{"/api/v1/orders?at=yesterday", 400, "RFC 3339"},
 		{"/api/v1/orders?at=2090-01-01T00:00:00Z", 400, "future"},
 		{"/api/v1/orders?open=maybe", 400, "true, false or any"},

@@ -154,6 +154,7 @@ type draft struct {
 	amt                string
 	fa                 []string
 	premium            string
+	rating             string
 	methods            []string
 	platform, name     string
 	network            string
@@ -178,6 +179,9 @@ func (d draft) event() *nostr.Event {
 	tags = append(tags, append(nostr.Tag{"pm"}, d.methods...))
 	if d.premium != "" {
 		tags = append(tags, nostr.Tag{"premium", d.premium})
+	}
+	if d.rating != "" {
+		tags = append(tags, nostr.Tag{"rating", d.rating})
 	}
 	tags = append(tags, nostr.Tag{"network", or(d.network, "mainnet")}, nostr.Tag{"layer", "lightning"})
 	if d.expiresAt != 0 {
@@ -259,6 +263,7 @@ func random(r *rand.Rand, orders int) draft {
 		side: pick("buy", "sell"), status: pick("pending", "pending", "pending", "in-progress", "success", "canceled"),
 		fiat: pick("USD", "EUR", "VES", "ARS"), amt: pick("0", "1000", "50000", "", "7500"),
 		premium: pick("", "0", "-2", "1.5", "10"), platform: pick("mostro", "mostro", "robosats", "peach"),
+		rating:  pick("", `["rating",{"days":9,"total_rating":4.5,"total_reviews":7}]`, `{"total_rating":0.9,"total_reviews":1}`, `{"total_rating":3.0,"total_reviews":0}`),
 		network: pick("mainnet", "mainnet", "testnet"), content: pick("", "", "solo efectivo"),
 	}
 	d.fa = [][]string{{"100"}, {"10", "500"}, {"50.5"}, nil}[r.IntN(4)]

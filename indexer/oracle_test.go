@@ -177,6 +177,13 @@ func wants(q *Query, v *mversion, now int64) bool {
 			return false
 		}
 	}
+	if least := q.Rating.Min; least != nil {
+		// Mostro rates from 0 to 5, Peach from 0 to 1. Other scales are unknown.
+		scale := map[string]float64{"mostro": 5, "peach": 1}[v.Platform]
+		if v.MakerRating == nil || v.MakerRating.Mean == nil || scale == 0 || *v.MakerRating.Mean*5 < *least*scale {
+			return false
+		}
+	}
 	if f := q.FiatAmount; f.Min != nil || f.Max != nil {
 		if v.FiatAmount.Min == nil || f.Min != nil && v.FiatAmount.Max.Float() < *f.Min || f.Max != nil && v.FiatAmount.Min.Float() > *f.Max {
 			return false
@@ -327,6 +334,9 @@ func randomQuery(r *rand.Rand) Query {
 	}
 	if some(6) {
 		q.Premium = Span{num(-2, 0, 1), num(1.5, 3, 10)}
+	}
+	if some(6) {
+		q.Rating = Span{Min: num(0, 0.5, 1, 4.5, 4.6)}
 	}
 	if some(6) {
 		q.FiatAmount = Span{num(5, 60, 100), num(100, 300)}

@@ -106,6 +106,7 @@ type Query struct {
 	Amount     Span // sats; an order at market price has no amount
 	FiatAmount Span // overlaps the order's range
 	Premium    Span // percent
+	Rating     Span // mean rating of the maker, on a scale of 5
 	Open       Openness
 	At         time.Time // time of the book; zero: now
 	Sort       Sort      // "" is SortTrusted

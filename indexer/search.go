@@ -47,6 +47,7 @@ const (
 	fieldPremium = "sp"
 	fieldAmount  = "sa"
 	fieldExpiry  = "se"
+	fieldRating  = "sr" // of the maker
 )
 
 var sortFields = [numOrders]string{byCreated: fieldCreated, byPremium: fieldPremium, byAmount: fieldAmount, byExpiry: fieldExpiry}
@@ -60,7 +61,7 @@ const (
 
 // searchFormat is incremented when the fields change. An index of another format is
 // rebuilt.
-const searchFormat = "3"
+const searchFormat = "4"
 
 // searchIndex is the Bleve index in dir/search. One goroutine writes; any number of
 // goroutines read. The index is disposable. The cursor is committed in the same batches

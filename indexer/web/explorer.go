@@ -328,7 +328,7 @@ func (x *Site) bookPage(r *http.Request) (string, any, error) {
 	}
 	for name := range form {
 		d.Filtered = d.Filtered || name != "sort" && name != "limit" && name != "cursor"
-		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "amount", "platform", "instance", "network", "open", "status"}, name)
+		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "min_maker_rating", "amount", "platform", "instance", "network", "open", "status"}, name)
 	}
 	q, err := indexer.ParseQuery(form)
 	var a *indexer.Answer
