@@ -58,8 +58,8 @@ type columnStore struct {
 	amount    []int64   // -1 unknown; 0 market price
 	fiatMin   []float64 // NaN: not stated
 	fiatMax   []float64
-	premium   []float64 // NaN not stated
-	rating    []float64 // ratingOf; NaN unknown
+	premium   []float64 // NaN: not stated
+	rating    []float64 // of ratingOf; NaN: unknown
 	author    []uint32
 	fiat      []uint32
 	platform  []uint32
@@ -407,7 +407,8 @@ func ratingOf(r *mostro.MakerRating) float64 {
 	return *r.Mean * (5 / r.Max) // exact on a scale of 5
 }
 
-// rangeOf gives both ends of a fiat amount; a missing end is the other one.
+// rangeOf returns both ends of a fiat amount. If one end is missing, it is equal to the
+// other.
 func rangeOf(r mostro.Range) (lo, hi float64) {
 	lo, hi = floatOf(r.Min), floatOf(r.Max)
 	if math.IsNaN(lo) {

@@ -296,7 +296,8 @@ func (q *Query) setMinRating(value string) error {
 	return nil
 }
 
-// addMethod takes a method as a whole: it may hold commas.
+// addMethod adds a payment method. The value is not split at commas, because a method may
+// contain commas.
 func (q *Query) addMethod(value string) error {
 	if len(words.Split(nil, value)) == 0 {
 		return fmt.Errorf("%q has no letters or digits", value)
