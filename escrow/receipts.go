@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -27,18 +28,18 @@ import (
 type ReceiptSigner interface {
 	Pubkey() string
 	// Attest signs a statement, and a token of RoboSats for the same author and order.
-	Attest(s mostro.Statement) (receipt []string, token string, err error)
+	Attest(s receipt.Statement) (receipt []string, token string, err error)
 }
 
 // Pubkey returns the node's key.
 func (s KeysSealer) Pubkey() string { return s.Keys.Pubkey() }
 
 // Attest signs with the node's own key.
-func (s KeysSealer) Attest(st mostro.Statement) (values []string, token string, err error) {
+func (s KeysSealer) Attest(st receipt.Statement) (values []string, token string, err error) {
 	if values, err = st.Sign(s.Keys, nil); err != nil {
 		return nil, "", err
 	}
-	token, err = mostro.SignToken(s.Keys, st.Rater, st.Order, nil)
+	token, err = receipt.SignToken(s.Keys, st.Rater, st.Order, nil)
 	return values, token, err
 }
 
@@ -74,7 +75,7 @@ type ReceiptKey struct {
 	Closed bool `json:"closed,omitzero"`
 
 	secret *rsa.PrivateKey
-	public mostro.Keyset
+	public receipt.Keyset
 }
 
 // supplyEvery is the interval in seconds at which a changed count of receipts is
@@ -91,7 +92,7 @@ func (k *ReceiptKey) open(node string) error {
 	if k.secret, err = x509.ParsePKCS1PrivateKey(k.Secret); err != nil {
 		return fmt.Errorf("receipt key of %s: %w", k.Epoch, err)
 	}
-	k.public, err = mostro.NewKeyset(node, k.Epoch, &k.secret.PublicKey)
+	k.public, err = receipt.NewKeyset(node, k.Epoch, &k.secret.PublicKey)
 	return err
 }
 
@@ -122,7 +123,7 @@ func (b *TradeBook) CloseKeysets(at int64) {
 // rotationEpochs returns the months that need a key: the current month and, from one day
 // before its begin, the next.
 func rotationEpochs(now time.Time) []string {
-	return slices.Compact([]string{mostro.EpochOf(now), mostro.EpochOf(now.Add(24 * time.Hour))})
+	return slices.Compact([]string{receipt.EpochOf(now), receipt.EpochOf(now.Add(24 * time.Hour))})
 }
 
 // HasKeyset reports whether the receipts of a month have a key, or are closed and get
@@ -174,9 +175,9 @@ func (b *TradeBook) QueueKeysets(at int64) {
 // receipts answers a request for receipts. A sender that is no party gets the same answer
 // as for an order that does not exist.
 func (b *TradeBook) receipts(msg InboundMessage) error {
-	q, err := mostro.ParseReceiptRequest(msg.Message.Message)
+	q, err := receipt.ParseReceiptRequest(msg.Message.Message)
 	switch {
-	case errors.Is(err, mostro.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == mostro.TransportLegacy:
+	case errors.Is(err, receipt.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == mostro.TransportLegacy:
 		return errDrop // a message between users, which is ignored
 	case err != nil:
 		return trade.Refuse(mostro.ReasonInvalidTextMessage)
@@ -191,16 +192,16 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	role := ""
 	switch msg.Sender {
 	case t.Buyer.Key:
-		role = mostro.RoleBuyer
+		role = receipt.RoleBuyer
 	case t.Seller.Key:
-		role = mostro.RoleSeller
+		role = receipt.RoleSeller
 	default:
 		return trade.Refuse(mostro.ReasonNotFound)
 	}
 	if !settled(t.Status) {
 		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 	}
-	if q.Payment && role != mostro.RoleSeller {
+	if q.Payment && role != receipt.RoleSeller {
 		return trade.Refuse(mostro.ReasonInvalidParameters) // the buyer has not paid a hold invoice here
 	}
 	row, err := b.issued(t.ID, role)
@@ -220,7 +221,7 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	if fresh {
 		b.saveIssued(row)
 	}
-	answer := mostro.ReceiptAnswer{Token: row.Token, Receipt: row.Receipt}
+	answer := receipt.ReceiptAnswer{Token: row.Token, Receipt: row.Receipt}
 	if q.Payment {
 		answer.Receipt = row.Payment
 	}
@@ -247,12 +248,12 @@ func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
-	s := mostro.Statement{
+	s := receipt.Statement{
 		Node: b.receiptSigner.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
-		BandSats: mostro.AmountBand(t.AmountSats), Day: mostro.SettleDay(time.Unix(at, 0)),
+		BandSats: receipt.AmountBand(t.AmountSats), Day: receipt.SettleDay(time.Unix(at, 0)),
 	}
 	row := Issued{Trade: t.ID, Role: role}
-	if row.Receipt, row.Token, err = b.receiptSigner.Attest(s); err == nil && role == mostro.RoleSeller {
+	if row.Receipt, row.Token, err = b.receiptSigner.Attest(s); err == nil && role == receipt.RoleSeller {
 		s.Hash = hex.EncodeToString(t.Hash[:])
 		row.Payment, _, err = b.receiptSigner.Attest(s)
 	}
@@ -264,7 +265,7 @@ func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 
 // signBlinded signs the blinded message of a side, once. A repeated request for the same
 // message returns the same signature, because the first answer may have been lost.
-func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequest) error {
+func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.ReceiptRequest) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
 			return trade.Refuse(mostro.ReasonInvalidParameters)
@@ -275,15 +276,15 @@ func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q mostro.ReceiptRequ
 	if err != nil {
 		return err
 	}
-	k := b.keysets[mostro.EpochOf(time.Unix(at, 0))]
+	k := b.keysets[receipt.EpochOf(time.Unix(at, 0))]
 	switch {
 	case k == nil || k.Closed || b.Reconciling:
 		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
 	case k.public.ID != q.Keyset:
 		return trade.Refuse(mostro.ReasonInvalidParameters)
 	}
-	signed, err := mostro.SignBlinded(k.secret, q.Blinded)
-	if errors.Is(err, mostro.ReceiptBlind) {
+	signed, err := receipt.SignBlinded(k.secret, q.Blinded)
+	if errors.Is(err, receipt.ReceiptBlind) {
 		return trade.Refuse(mostro.ReasonInvalidParameters)
 	}
 	if err != nil {
@@ -367,7 +368,7 @@ func (e *Engine) rotateReceiptKeys(ctx context.Context) error {
 			if have {
 				continue
 			}
-			secret, err := mostro.NewBlindKey()
+			secret, err := receipt.NewBlindKey()
 			if err != nil {
 				return err
 			}
@@ -384,7 +385,7 @@ func (e *Engine) rotateReceiptKeys(ctx context.Context) error {
 }
 
 // Keyset builds the event of a keyset, unsigned.
-func (b *EventBuilder) Keyset(k mostro.Keyset) *nostr.Event {
+func (b *EventBuilder) Keyset(k receipt.Keyset) *nostr.Event {
 	k.InstanceName = b.Name
 	evt := k.Event()
 	return &evt

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -22,12 +23,12 @@ import (
 // crash, it repeats the same call.
 func (r *rig) givesReceipts(keys *mostro.Keys, secret *rsa.PrivateKey) {
 	r.tb.Helper()
-	r.book.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
+	r.book.KeysetEvent = func(k receipt.Keyset) *nostr.Event { evt := k.Event(); return &evt }
 	if err := r.book.Attesting(KeysSealer{Keys: keys}); err != nil {
 		r.tb.Fatal(err)
 	}
 	if secret != nil {
-		if err := r.book.AddKeyset(mostro.EpochOf(time.Unix(r.node.now, 0)), secret); err != nil {
+		if err := r.book.AddKeyset(receipt.EpochOf(time.Unix(r.node.now, 0)), secret); err != nil {
 			r.tb.Fatal(err)
 		}
 	}
@@ -37,7 +38,7 @@ func (r *rig) givesReceipts(keys *mostro.Keys, secret *rsa.PrivateKey) {
 
 func newBlindKey(tb testing.TB) *rsa.PrivateKey {
 	tb.Helper()
-	k, err := mostro.NewBlindKey()
+	k, err := receipt.NewBlindKey()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func newBlindKey(tb testing.TB) *rsa.PrivateKey {
 }
 
 // keyset returns the keyset that a rig published last.
-func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
+func (r *rig) keyset() (k receipt.Keyset, evt *nostr.Event) {
 	r.tb.Helper()
 	for _, id := range r.store.rows {
 		if row := r.store.outbox[id]; row.Event != nil && slices.Contains(mostro.KeysetKinds, row.Event.Kind) {
@@ -55,7 +56,7 @@ func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
 	if evt == nil {
 		r.tb.Fatal("no keyset was published")
 	}
-	k, err := mostro.ParseKeyset(evt)
+	k, err := receipt.ParseKeyset(evt)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func (r *rig) keyset() (k mostro.Keyset, evt *nostr.Event) {
 }
 
 // answer sends a request for receipts and returns the answer.
-func (r *rig) answer(p trade.Party, id trade.OrderID, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
+func (r *rig) answer(p trade.Party, id trade.OrderID, q receipt.ReceiptRequest) receipt.ReceiptAnswer {
 	r.tb.Helper()
 	m := q.Message(id)
 	r.must(p, m.Action, &id, m.Payload)
@@ -71,7 +72,7 @@ func (r *rig) answer(p trade.Party, id trade.OrderID, q mostro.ReceiptRequest) m
 	if got.RequestID == nil {
 		r.tb.Error("the answer carries no request id")
 	}
-	a, err := mostro.ParseReceiptAnswer(got)
+	a, err := receipt.ParseReceiptAnswer(got)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func (r *rig) answer(p trade.Party, id trade.OrderID, q mostro.ReceiptRequest) m
 }
 
 // rated returns a rating that shows the receipts of an answer, and checks the rating.
-func rated(tb testing.TB, node, rater, order, token string, values []string, sets mostro.Keysets) (mostro.Receipt, error) {
+func rated(tb testing.TB, node, rater, order, token string, values []string, sets receipt.Keysets) (receipt.Receipt, error) {
 	tb.Helper()
 	evt := mostro.HostRating{
 		Pubkey: rater, D: "mostro:" + order, Platform: mostro.PlatformMostro, Host: node, Rating: mostro.DecimalOf(1), Token: token, Receipt: values,
@@ -89,7 +90,7 @@ func rated(tb testing.TB, node, rater, order, token string, values []string, set
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return mostro.CheckReceipt(&evt, parsed, sets)
+	return receipt.CheckReceipt(&evt, parsed, sets)
 }
 
 func TestReceipts(t *testing.T) {
@@ -99,14 +100,14 @@ func TestReceipts(t *testing.T) {
 	set, _ := r.keyset()
 	r.hold[trade.FxPublish] = true
 	id, seller, buyer := r.toActive()
-	ask := mostro.ReceiptRequest{}.Message(id)
+	ask := receipt.ReceiptRequest{}.Message(id)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, ask.Action, &id, ask.Payload)
 	r.must(buyer, mostro.ActionFiatSent, &id, nil)
 	r.must(seller, mostro.ActionRelease, &id, nil)
 	r.status(mostro.TradeSettledHoldInvoice, id)
 	settled := r.node.now
 	before := r.trade(id)
-	early := r.answer(seller, id, mostro.ReceiptRequest{})
+	early := r.answer(seller, id, receipt.ReceiptRequest{})
 	r.pass(3 * 3600)
 	r.resolves(id, true)
 	r.status(mostro.TradeSuccess, id)
@@ -116,33 +117,33 @@ func TestReceipts(t *testing.T) {
 	if n := r.got(buyer, mostro.ActionSendDM) + r.got(seller, mostro.ActionSendDM); n != 0 {
 		t.Errorf("%d messages about receipts without a request", n)
 	}
-	a := r.answer(buyer, id, mostro.ReceiptRequest{})
+	a := r.answer(buyer, id, receipt.ReceiptRequest{})
 	got, err := rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, a.Receipt, nil)
-	want := mostro.Receipt{
-		Kind: mostro.ReceiptR1, Node: node.Pubkey(), Rater: buyer.Key, Order: id.String(), Role: mostro.RoleBuyer,
-		BandSats: 100_000, Day: mostro.SettleDay(time.Unix(settled, 0)), Nullifier: got.Nullifier,
+	want := receipt.Receipt{
+		Kind: receipt.ReceiptR1, Node: node.Pubkey(), Rater: buyer.Key, Order: id.String(), Role: receipt.RoleBuyer,
+		BandSats: 100_000, Day: receipt.SettleDay(time.Unix(settled, 0)), Nullifier: got.Nullifier,
 	}
 	if err != nil || got != want {
 		t.Errorf("buyer: %+v, %v; want %+v", got, err, want)
 	}
-	if got, err = rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, nil, nil); err != nil || got.Kind != mostro.ReceiptR1 || got.Role != "" {
+	if got, err = rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, nil, nil); err != nil || got.Kind != receipt.ReceiptR1 || got.Role != "" {
 		t.Errorf("the token of RoboSats alone: %+v, %v", got, err)
 	}
-	b := r.answer(seller, id, mostro.ReceiptRequest{})
+	b := r.answer(seller, id, receipt.ReceiptRequest{})
 	if !reflect.DeepEqual(b, early) {
 		t.Error("the second answer to the seller differs")
 	}
 	got, err = rated(t, node.Pubkey(), seller.Key, id.String(), b.Token, b.Receipt, nil)
-	if err != nil || got.Role != mostro.RoleSeller || got.PaymentHash != "" {
+	if err != nil || got.Role != receipt.RoleSeller || got.PaymentHash != "" {
 		t.Errorf("seller: %+v, %v", got, err)
 	}
-	paid := r.answer(seller, id, mostro.ReceiptRequest{Payment: true})
+	paid := r.answer(seller, id, receipt.ReceiptRequest{Payment: true})
 	named, err := rated(t, node.Pubkey(), seller.Key, id.String(), paid.Token, paid.Receipt, nil)
 	if err != nil || named.PaymentHash != hex.EncodeToString(before.Hash[:]) || named.Nullifier != got.Nullifier {
 		t.Errorf("the seller's answer with the payment: %+v, %v", named, err)
 	}
-	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, mostro.ReceiptRequest{Payment: true}.Message(id).Payload)
-	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, mostro.ReceiptToken) {
+	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, receipt.ReceiptRequest{Payment: true}.Message(id).Payload)
+	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, receipt.ReceiptToken) {
 		t.Errorf("the buyer's receipt used by the seller: %v", err)
 	}
 
@@ -163,10 +164,10 @@ func TestReceipts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
-	foreign := mostro.ReceiptRequest{Keyset: "00000000000000000000000000000000", Blinded: q.Blinded}.Message(id)
+	request := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
+	foreign := receipt.ReceiptRequest{Keyset: "00000000000000000000000000000000", Blinded: q.Blinded}.Message(id)
 	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, foreign.Payload)
-	above := mostro.ReceiptRequest{Keyset: set.ID, Blinded: bytes.Repeat([]byte{0xff}, len(q.Blinded))}.Message(id)
+	above := receipt.ReceiptRequest{Keyset: set.ID, Blinded: bytes.Repeat([]byte{0xff}, len(q.Blinded))}.Message(id)
 	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, above.Payload)
 	first, again := r.answer(buyer, id, request), r.answer(buyer, id, request)
 	if !reflect.DeepEqual(first, again) || !reflect.DeepEqual(first.Receipt, a.Receipt) {
@@ -180,7 +181,7 @@ func TestReceipts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := mostro.ReceiptRequest{Keyset: set.ID, Blinded: other.Blinded}
+	second := receipt.ReceiptRequest{Keyset: set.ID, Blinded: other.Blinded}
 	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, second.Message(id).Payload)
 	if _, err := other.Unblind(r.answer(seller, id, second).Signed); err != nil {
 		t.Errorf("the seller's receipt: %v", err)
@@ -201,8 +202,8 @@ func TestReceipts(t *testing.T) {
 		t.Error("an unchanged count was published again")
 	}
 	sets := func(string, string) *nostr.Event { return evt }
-	got, err = rated(t, node.Pubkey(), fresh.Pubkey(), mostro.BlindNullifier(values[2]), "", values, sets)
-	if err != nil || got.Kind != mostro.ReceiptR2 || got.Epoch != set.Epoch {
+	got, err = rated(t, node.Pubkey(), fresh.Pubkey(), receipt.BlindNullifier(values[2]), "", values, sets)
+	if err != nil || got.Kind != receipt.ReceiptR2 || got.Epoch != set.Epoch {
 		t.Errorf("blind: %+v, %v", got, err)
 	}
 	if !reflect.DeepEqual(r.trade(id), done) {
@@ -231,12 +232,12 @@ func TestReceiptsEpochs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := mostro.ReceiptRequest{Keyset: next.ID, Blinded: q.Blinded}.Message(id)
+	m := receipt.ReceiptRequest{Keyset: next.ID, Blinded: q.Blinded}.Message(id)
 	r.refused(mostro.ReasonInvalidParameters, buyer, m.Action, &id, m.Payload)
 	if q, err = set.Blind(buyer.Key, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Unblind(r.answer(buyer, id, mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}).Signed); err != nil {
+	if _, err := q.Unblind(r.answer(buyer, id, receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}).Signed); err != nil {
 		t.Error(err)
 	}
 }
@@ -259,9 +260,9 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
+	m := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
 	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
-	r.answer(buyer, id, mostro.ReceiptRequest{}) // the plain receipt is the same if it was lost
+	r.answer(buyer, id, receipt.ReceiptRequest{}) // the plain receipt is the same if it was lost
 	// The keyset stays closed after every later start, and is not published.
 	rows := len(r.store.rows)
 	r.start()
@@ -277,7 +278,7 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	other.commit()
 	other.start()
 	other.givesReceipts(node, newBlindKey(t))
-	if k := other.store.keysets[mostro.EpochOf(time.Unix(other.node.now, 0))]; !k.Closed || k.Secret != nil || len(other.store.rows) != 0 {
+	if k := other.store.keysets[receipt.EpochOf(time.Unix(other.node.now, 0))]; !k.Closed || k.Secret != nil || len(other.store.rows) != 0 {
 		t.Errorf("a second key was generated: closed %v, %d rows", k.Closed, len(other.store.rows))
 	}
 }
@@ -300,7 +301,7 @@ func TestReceiptsCrash(t *testing.T) {
 	type side struct {
 		id    trade.OrderID
 		party trade.Party
-		asked []*mostro.BlindRequest
+		asked []*receipt.BlindRequest
 	}
 	var sides []*side
 	for range 6 {
@@ -319,9 +320,9 @@ func TestReceiptsCrash(t *testing.T) {
 			}
 			s.asked = append(s.asked, q)
 		}
-		var ask mostro.ReceiptRequest
+		var ask receipt.ReceiptRequest
 		if len(s.asked) > 0 && rng.IntN(3) > 0 {
-			ask = mostro.ReceiptRequest{Keyset: set.ID, Blinded: s.asked[rng.IntN(len(s.asked))].Blinded}
+			ask = receipt.ReceiptRequest{Keyset: set.ID, Blinded: s.asked[rng.IntN(len(s.asked))].Blinded}
 		}
 		m := ask.Message(s.id)
 		if _, err := r.book.Receive(r.message(s.party, m.Action, &s.id, m.Payload), r.node.now); err != nil {
@@ -344,7 +345,7 @@ func TestReceiptsCrash(t *testing.T) {
 	for _, s := range sides {
 		signed := map[string]bool{}
 		for _, m := range r.mail[s.party.Key] {
-			if a, err := mostro.ParseReceiptAnswer(m); err == nil && a.Signed != nil {
+			if a, err := receipt.ParseReceiptAnswer(m); err == nil && a.Signed != nil {
 				signed[string(a.Signed)] = true
 			}
 		}
@@ -375,11 +376,11 @@ func TestReceiptsCrash(t *testing.T) {
 }
 
 // keysets returns the keysets that the node has published so far.
-func (w *world) keysets() (list []mostro.Keyset) {
+func (w *world) keysets() (list []receipt.Keyset) {
 	w.tb.Helper()
 	_ = w.log.Read(context.Background(), 0, func(e mostro.Entry) error {
 		if e.Event.Kind == mostro.KindReceiptKeys {
-			k, err := mostro.ParseKeyset(e.Event)
+			k, err := receipt.ParseKeyset(e.Event)
 			if err != nil {
 				w.tb.Error(err)
 			}
@@ -408,12 +409,12 @@ func TestReceiptsOverRestart(t *testing.T) {
 	set := w.keysets()[0]
 	seller, buyer := w.user(mostro.TransportV1), w.user(mostro.TransportV2)
 	id := w.sellOrder(seller, buyer, func(string) {})
-	ask := func(u *user, q mostro.ReceiptRequest) mostro.ReceiptAnswer {
+	ask := func(u *user, q receipt.ReceiptRequest) receipt.ReceiptAnswer {
 		t.Helper()
 		m := q.Message(id)
 		m.RequestID = number(9)
 		u.send(m)
-		a, err := mostro.ParseReceiptAnswer(u.wait(mostro.ActionSendDM))
+		a, err := receipt.ParseReceiptAnswer(u.wait(mostro.ActionSendDM))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -423,8 +424,8 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
-	first, plain := ask(buyer, request), ask(seller, mostro.ReceiptRequest{})
+	request := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
+	first, plain := ask(buyer, request), ask(seller, receipt.ReceiptRequest{})
 	if _, err := q.Unblind(first.Signed); err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +433,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if again := ask(buyer, request); !reflect.DeepEqual(first, again) {
 		t.Error("the answer to the buyer differs after the restart")
 	}
-	if again := ask(seller, mostro.ReceiptRequest{}); !reflect.DeepEqual(plain, again) {
+	if again := ask(seller, receipt.ReceiptRequest{}); !reflect.DeepEqual(plain, again) {
 		t.Error("the answer to the seller differs after the restart")
 	}
 	for _, k := range w.keysets() {
@@ -456,7 +457,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if q, err = set.Blind(newKeys(t).Pubkey(), nil); err != nil {
 		t.Fatal(err)
 	}
-	m := mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
+	m := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
 	m.RequestID = number(10)
 	seller.send(m)
 	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
@@ -507,7 +508,7 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	before := published()
 
 	r.start()
-	r.book.KeysetEvent = func(k mostro.Keyset) *nostr.Event { evt := k.Event(); return &evt }
+	r.book.KeysetEvent = func(k receipt.Keyset) *nostr.Event { evt := k.Event(); return &evt }
 	if err := r.book.Attesting(KeysSealer{Keys: node}); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -50,7 +51,7 @@ type TradeBook struct {
 	OrderEvent    func(trade.Trade) *nostr.Event
 	DisputeEvents func(trade.Trade) []*nostr.Event
 	// KeysetEvent builds the public event of a receipt key, unsigned.
-	KeysetEvent func(mostro.Keyset) *nostr.Event
+	KeysetEvent func(receipt.Keyset) *nostr.Event
 	// Reconciling refuses every message that would begin a trade. It is set while a store
 	// that may be an old copy is compared with the node.
 	Reconciling bool

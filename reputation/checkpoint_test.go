@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
@@ -40,7 +41,7 @@ func marketOfFormat3(t *testing.T) *scoretest.MemLog {
 	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: rater, Tags: nostr.Tags{{"a", "31986:" + rater + ":mostro:" + scoretest.OrderID(n-1)}}}, scoretest.At(11), mostro.RoadClient)
 	modulus := new(big.Int).Lsh(big.NewInt(3), 2046)
 	key := &rsa.PublicKey{N: modulus.SetBit(modulus, 0, 1), E: 65537} // no private key is known
-	k, err := mostro.NewKeyset(a, "2026-01", key)
+	k, err := receipt.NewKeyset(a, "2026-01", key)
 	if err != nil {
 		t.Fatal(err)
 	}

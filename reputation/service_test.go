@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
@@ -50,7 +51,7 @@ func (p *paper) kinds() map[int]int {
 // gradedProofs is a Proofs that accepts the grade that a receipt names.
 type gradedProofs struct{}
 
-func (gradedProofs) Check(_ *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (score.Proof, error) {
+func (gradedProofs) Check(_ *nostr.Event, r mostro.HostRating, _ receipt.Keysets) (score.Proof, error) {
 	switch {
 	case len(r.Receipt) == 0:
 		return score.Proof{}, score.ErrNoReceipt

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -173,7 +174,7 @@ func (f *fair) rate(n int, rating, text string, when time.Time, proven bool) {
 		Rating: mustDecimal(f.tb, rating), Role: "buyer", Order: "38383:" + f.nodes["alfa"].Pubkey() + ":" + fairOrderID(n), Text: text}
 	if proven {
 		var err error
-		if r.Token, err = mostro.SignToken(f.nodes["alfa"], r.Pubkey, fairOrderID(n), rand.Reader); err != nil {
+		if r.Token, err = receipt.SignToken(f.nodes["alfa"], r.Pubkey, fairOrderID(n), rand.Reader); err != nil {
 			f.tb.Fatal(err)
 		}
 	}

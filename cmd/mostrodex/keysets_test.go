@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -22,27 +23,27 @@ func TestKeysetOf(t *testing.T) {
 	}
 	defer w.close()
 	now := time.Now()
-	epoch := mostro.EpochOf(now)
-	sets := make([]mostro.Keyset, 2)
+	epoch := receipt.EpochOf(now)
+	sets := make([]receipt.Keyset, 2)
 	for i := range sets {
-		key, err := mostro.NewBlindKey()
+		key, err := receipt.NewBlindKey()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if sets[i], err = mostro.NewKeyset("", epoch, &key.PublicKey); err != nil {
+		if sets[i], err = receipt.NewKeyset("", epoch, &key.PublicKey); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const present, former = mostro.KindReceiptKeys, mostro.KindAnnouncement
 	for name, c := range map[string]struct {
-		events map[int]mostro.Keyset
+		events map[int]receipt.Keyset
 		fault  string
 	}{
 		"none":               {nil, "has published no key"},
-		"present kind":       {map[int]mostro.Keyset{present: sets[0]}, ""},
-		"former kind":        {map[int]mostro.Keyset{former: sets[0]}, ""},
-		"the same in both":   {map[int]mostro.Keyset{present: sets[0], former: sets[0]}, ""},
-		"another key in one": {map[int]mostro.Keyset{present: sets[0], former: sets[1]}, "has published two keys"},
+		"present kind":       {map[int]receipt.Keyset{present: sets[0]}, ""},
+		"former kind":        {map[int]receipt.Keyset{former: sets[0]}, ""},
+		"the same in both":   {map[int]receipt.Keyset{present: sets[0], former: sets[0]}, ""},
+		"another key in one": {map[int]receipt.Keyset{present: sets[0], former: sets[1]}, "has published two keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			node, err := mostro.NewKeys(nil)

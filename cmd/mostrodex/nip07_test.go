@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -59,7 +59,7 @@ func TestVisitorRatesWithABrowserSigner(t *testing.T) {
 	}
 	f := newFair(t, nil)
 	alfa, trader := f.nodes["alfa"].Pubkey(), testKeys(t, "visitor")
-	token, err := mostro.SignToken(f.nodes["alfa"], trader.Pubkey(), fairOrderID(1), rand.Reader)
+	token, err := receipt.SignToken(f.nodes["alfa"], trader.Pubkey(), fairOrderID(1), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
 )
@@ -63,7 +64,7 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
 			switch {
 			case stars < 1 || stars > 5:
 				return usagef("--stars is a number from 1 to 5")
-			case role != "" && role != mostro.RoleBuyer && role != mostro.RoleSeller:
+			case role != "" && role != receipt.RoleBuyer && role != receipt.RoleSeller:
 				return usagef("--role is buyer or seller")
 			case utf8.RuneCountInString(text) > mostro.MaxRatingText || !utf8.ValidString(text):
 				return usagef("--text has at most %d characters", mostro.MaxRatingText)
@@ -99,7 +100,7 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
 			}
 			rating := f.rating(stars, text, role, time.Now())
 			var evt nostr.Event
-			var r mostro.Receipt
+			var r receipt.Receipt
 			err = soon(cmd.Context(), patience, func(ctx context.Context) error {
 				w, err := dialWire(ctx, url)
 				if err != nil {
@@ -124,12 +125,12 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
 				}
 				// The check comes before the publication, so that no rating is published that
 				// readers refuse.
-				if r, err = mostro.CheckReceipt(&evt, parsed, sets); err != nil {
+				if r, err = receipt.CheckReceipt(&evt, parsed, sets); err != nil {
 					return err
 				}
 				return w.publish(ctx, &evt)
 			})
-			var broken *mostro.ReceiptError
+			var broken *receipt.ReceiptError
 			if errors.As(err, &broken) {
 				return fmt.Errorf("not published: %w", err)
 			}

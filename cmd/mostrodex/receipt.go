@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
 )
@@ -143,7 +144,7 @@ type asker struct {
 
 // receipt requests the plain receipt and, if blind is not nil, also a blind receipt.
 func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, error) {
-	answer, err := a.ask(ctx, mostro.ReceiptRequest{Payment: a.payment})
+	answer, err := a.ask(ctx, receipt.ReceiptRequest{Payment: a.payment})
 	if err != nil {
 		return receiptFile{}, err
 	}
@@ -152,7 +153,7 @@ func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, e
 	if err != nil {
 		return receiptFile{}, fmt.Errorf("the Mostro's answer does not hold: %w", err)
 	}
-	if r.Kind != mostro.ReceiptR1 || r.Day == "" {
+	if r.Kind != receipt.ReceiptR1 || r.Day == "" {
 		return receiptFile{}, errors.New("the Mostro's answer is no receipt")
 	}
 	if blind == nil {
@@ -172,7 +173,7 @@ func (a *asker) blind(ctx context.Context, by *mostro.Keys, day string) (receipt
 	if err != nil {
 		return receiptFile{}, err
 	}
-	answer, err := a.ask(ctx, mostro.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded})
+	answer, err := a.ask(ctx, receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded})
 	if err != nil {
 		return receiptFile{}, fmt.Errorf("%w (a Mostro gives one blind receipt for each side of a trade)", err)
 	}
@@ -184,14 +185,14 @@ func (a *asker) blind(ctx context.Context, by *mostro.Keys, day string) (receipt
 }
 
 // ask sends one request and waits for its answer.
-func (a *asker) ask(ctx context.Context, q mostro.ReceiptRequest) (mostro.ReceiptAnswer, error) {
+func (a *asker) ask(ctx context.Context, q receipt.ReceiptRequest) (receipt.ReceiptAnswer, error) {
 	now := time.Now()
 	m := q.Message(a.order)
 	id := uint64(now.UnixNano())
 	m.RequestID = &id
 	evt, err := mostro.Seal(ctx, m, mostro.SealOptions{Transport: a.transport, To: a.node, Trade: a.trade, Identity: a.identity, Now: now})
 	if err != nil {
-		return mostro.ReceiptAnswer{}, err
+		return receipt.ReceiptAnswer{}, err
 	}
 	// Gift wraps may be dated back by up to two days.
 	since := nostr.Timestamp(now.Add(-49 * time.Hour).Unix())
@@ -200,25 +201,25 @@ func (a *asker) ask(ctx context.Context, q mostro.ReceiptRequest) (mostro.Receip
 	}
 	sub, err := a.wire.subscribe(ctx, nostr.Filter{Kinds: []int{a.transport.Kind()}, Tags: nostr.TagMap{"p": {a.trade.Pubkey()}}, Since: &since})
 	if err != nil {
-		return mostro.ReceiptAnswer{}, err
+		return receipt.ReceiptAnswer{}, err
 	}
 	defer func() { _ = a.wire.write(ctx, "CLOSE", sub) }() // the connection ends in any case
 	if err := a.wire.publish(ctx, evt); err != nil {
-		return mostro.ReceiptAnswer{}, err
+		return receipt.ReceiptAnswer{}, err
 	}
 	for {
 		evt, err := a.wire.next(ctx, sub)
 		if err != nil {
-			return mostro.ReceiptAnswer{}, fmt.Errorf("the Mostro does not answer; does it give receipts, and is the trade settled? %w", err)
+			return receipt.ReceiptAnswer{}, fmt.Errorf("the Mostro does not answer; does it give receipts, and is the trade settled? %w", err)
 		}
 		env, err := mostro.Open(evt, a.trade)
 		if err != nil || env.Identity != a.node || env.Message.RequestID == nil || *env.Message.RequestID != id {
 			continue // the message is from another sender or about another request
 		}
 		if no, ok := env.Message.Payload.(mostro.CantDo); ok {
-			return mostro.ReceiptAnswer{}, fmt.Errorf("the Mostro refuses: %s", no.Reason)
+			return receipt.ReceiptAnswer{}, fmt.Errorf("the Mostro refuses: %s", no.Reason)
 		}
-		return mostro.ParseReceiptAnswer(env.Message)
+		return receipt.ParseReceiptAnswer(env.Message)
 	}
 }
 
@@ -237,7 +238,7 @@ rating. What this proves is said in docs/receipts.md.`,
 			if err != nil {
 				return err
 			}
-			if f.Receipt, err = mostro.Opened(f.Receipt, bolt11, preimage); err != nil {
+			if f.Receipt, err = receipt.Opened(f.Receipt, bolt11, preimage); err != nil {
 				return err
 			}
 			if _, err := f.check(nil); err != nil {
@@ -283,8 +284,8 @@ type checkedReceipt struct {
 	Nullifier string `json:"nullifier,omitempty"`
 }
 
-func checked(evt *nostr.Event, r mostro.Receipt, err error) checkedReceipt {
-	var broken *mostro.ReceiptError
+func checked(evt *nostr.Event, r receipt.Receipt, err error) checkedReceipt {
+	var broken *receipt.ReceiptError
 	if errors.As(err, &broken) {
 		return checkedReceipt{EventID: evt.ID, Rule: string(broken.Rule), Detail: broken.Error()}
 	}
@@ -303,7 +304,7 @@ func (c checkedReceipt) sentence() string {
 	switch {
 	case c.Rule != "":
 		return "does not hold: " + c.Detail
-	case c.Kind == mostro.ReceiptNone.String():
+	case c.Kind == receipt.ReceiptNone.String():
 		return "unproven: it shows no receipt, and counts nothing"
 	}
 	s := "proven by " + c.Kind
@@ -346,7 +347,7 @@ shows none is unproven, not wrong.`,
 			if err != nil {
 				return err
 			}
-			var sets mostro.Keysets
+			var sets receipt.Keysets
 			if len(rating.Receipt) > 0 && rating.Receipt[0] == "r2" {
 				err := soon(cmd.Context(), patience, func(ctx context.Context) error {
 					w, err := dialWire(ctx, url)
@@ -361,7 +362,7 @@ shows none is unproven, not wrong.`,
 					return err
 				}
 			}
-			r, wrong := mostro.CheckReceipt(evt, rating, sets)
+			r, wrong := receipt.CheckReceipt(evt, rating, sets)
 			c := checked(evt, r, wrong)
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), c)
@@ -384,7 +385,7 @@ func (f receiptFile) rating(stars int64, text, role string, at time.Time) mostro
 	}
 	if len(f.Receipt) == 4 && f.Receipt[0] == "r2" {
 		// The rating must not contain data that identifies the trade.
-		r.OrderID, r.Role = mostro.BlindNullifier(f.Receipt[2]), ""
+		r.OrderID, r.Role = receipt.BlindNullifier(f.Receipt[2]), ""
 	} else {
 		r.Order = fmt.Sprintf("%d:%s:%s", mostro.KindOrder, r.Host, r.OrderID)
 	}
@@ -393,14 +394,14 @@ func (f receiptFile) rating(stars int64, text, role string, at time.Time) mostro
 }
 
 // check checks the receipt in the form that a rating would publish.
-func (f receiptFile) check(sets mostro.Keysets) (mostro.Receipt, error) {
+func (f receiptFile) check(sets receipt.Keysets) (receipt.Receipt, error) {
 	evt := f.rating(5, "", "", time.Unix(0, 0)).Event()
 	evt.ID = evt.GetID()
 	r, err := mostro.ParseHostRating(&evt)
 	if err != nil {
-		return mostro.Receipt{}, err
+		return receipt.Receipt{}, err
 	}
-	return mostro.CheckReceipt(&evt, r, sets)
+	return receipt.CheckReceipt(&evt, r, sets)
 }
 
 func readReceipt(file string) (f receiptFile, err error) {
@@ -452,7 +453,7 @@ func (o *output) remove() {
 
 // writeDisclosed writes an event's r0 receipt to a file.
 func writeDisclosed(w io.Writer, name string, evt *nostr.Event, env mostro.Envelope, trade *mostro.Keys) error {
-	values, err := mostro.Disclose(evt, trade, nil)
+	values, err := receipt.Disclose(evt, trade, nil)
 	if err != nil {
 		return fmt.Errorf("this message cannot be shown as a receipt: %w", err)
 	}

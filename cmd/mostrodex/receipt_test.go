@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -73,24 +74,24 @@ func TestDemoReceipts(t *testing.T) {
 			for role, side := range map[string]struct {
 				user *demoUser
 				said mostro.Action
-			}{mostro.RoleBuyer: {buyer, mostro.ActionPurchaseCompleted}, mostro.RoleSeller: {seller, mostro.ActionHoldInvoicePaymentSettled}} {
+			}{receipt.RoleBuyer: {buyer, mostro.ActionPurchaseCompleted}, receipt.RoleSeller: {seller, mostro.ActionHoldInvoicePaymentSettled}} {
 				s := rater{t: t, m: m, dir: t.TempDir(), node: node, url: url, user: side.user, order: *id}
 				s.key = keyFile(t, s.dir, "trade.key", side.user.keys)
 
 				s.verb(string(mostro.EncodeEvent(side.user.mail(side.said))), "message", "open", "--key", s.key, "--receipt", s.file("r0"))
-				if r := s.rate("r0", s.key, 5); r.Kind != mostro.ReceiptR0 || r.Role != role || r.Action != side.said || r.Order != id.String() {
+				if r := s.rate("r0", s.key, 5); r.Kind != receipt.ReceiptR0 || r.Role != role || r.Action != side.said || r.Order != id.String() {
 					t.Errorf("%s, r0: %+v", role, r)
 				}
 				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--transport", transport.String(), "--url", url, "--out", s.file("r1"))
-				if f := s.read("r1"); !mostro.VerifyToken(node, side.user.keys.Pubkey(), id.String(), f.Token) {
+				if f := s.read("r1"); !receipt.VerifyToken(node, side.user.keys.Pubkey(), id.String(), f.Token) {
 					t.Errorf("%s: no token for readers of RoboSats", role)
 				}
-				if r := s.rate("r1", s.key, 4); r.Kind != mostro.ReceiptR1 || r.Role != role || r.BandSats != 10_000 || r.Day == "" {
+				if r := s.rate("r1", s.key, 4); r.Kind != receipt.ReceiptR1 || r.Role != role || r.BandSats != 10_000 || r.Day == "" {
 					t.Errorf("%s, r1: %+v", role, r)
 				}
 				blindKey := keyFile(t, s.dir, "blind.key", nil)
 				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--blind-key", blindKey, "--transport", transport.String(), "--url", url, "--out", s.file("r2"))
-				if r := s.rate("r2", blindKey, 3); r.Kind != mostro.ReceiptR2 || r.Order != "" || r.Role != "" || r.Rater == side.user.keys.Pubkey() {
+				if r := s.rate("r2", blindKey, 3); r.Kind != receipt.ReceiptR2 || r.Order != "" || r.Role != "" || r.Rater == side.user.keys.Pubkey() {
 					t.Errorf("%s, r2: %+v", role, r)
 				}
 				// An answer that was lost can be requested again.
@@ -106,7 +107,7 @@ func TestDemoReceipts(t *testing.T) {
 				if _, err := os.Stat(s.file("again")); err == nil {
 					t.Error("a refused request left a file")
 				}
-				if role == mostro.RoleSeller {
+				if role == receipt.RoleSeller {
 					trade, err := m.escrow.engine.Trade(context.Background(), *id)
 					if err != nil {
 						t.Fatal(err)
@@ -115,7 +116,7 @@ func TestDemoReceipts(t *testing.T) {
 					s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--payment", "--transport", transport.String(), "--url", url, "--out", s.file("payment"))
 					s.verb("", "receipt", "open", "--receipt", s.file("payment"), "--invoice", holdInvoice, "--preimage", hex.EncodeToString(trade.Preimage[:]), "--out", s.file("r3"))
 					r := s.rate("r3", s.key, 5)
-					if r.Kind != mostro.ReceiptR3 || r.PaidSats == nil || *r.PaidSats != trade.LockSats() || len(r.Payee) != 66 || r.PaidNetwork == "" || r.PaidNetwork == "mainnet" {
+					if r.Kind != receipt.ReceiptR3 || r.PaidSats == nil || *r.PaidSats != trade.LockSats() || len(r.Payee) != 66 || r.PaidNetwork == "" || r.PaidNetwork == "mainnet" {
 						t.Errorf("r3: %+v", r)
 					}
 				}
@@ -182,7 +183,7 @@ func (s rater) verb(stdin string, args ...string) string {
 
 // rate publishes a rating with a receipt, and returns the receipt that the relay's copy of
 // the rating proves to a third party.
-func (s rater) rate(kind, key string, stars int) mostro.Receipt {
+func (s rater) rate(kind, key string, stars int) receipt.Receipt {
 	s.t.Helper()
 	out := s.verb("", "rate", s.node, "--stars", string(rune('0'+stars)), "--key", key, "--receipt", s.file(kind), "--url", s.url, "--json", "--text", "Fast and fair.")
 	var said checkedReceipt
@@ -202,13 +203,13 @@ func (s rater) rate(kind, key string, stars int) mostro.Receipt {
 	}
 	sets := func(node, id string) *nostr.Event {
 		for _, evt := range mustREQ(s.t, s.m, nostr.Filter{Kinds: []int{mostro.KindReceiptKeys}, Authors: []string{node}}) {
-			if k, err := mostro.ParseKeyset(evt); err == nil && k.ID == id {
+			if k, err := receipt.ParseKeyset(evt); err == nil && k.ID == id {
 				return evt
 			}
 		}
 		return nil
 	}
-	r, err := mostro.CheckReceipt(events[0], rating, sets)
+	r, err := receipt.CheckReceipt(events[0], rating, sets)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -167,14 +168,14 @@ func (w *wire) publish(ctx context.Context, evt *nostr.Event) error {
 
 // keysets returns a host's keysets that the relay stores. A relay stores only the newest
 // version of an addressable event.
-func (w *wire) keysets(ctx context.Context, node string) (mostro.Keysets, error) {
+func (w *wire) keysets(ctx context.Context, node string) (receipt.Keysets, error) {
 	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}})
 	if err != nil {
 		return nil, err
 	}
 	return func(host, id string) *nostr.Event {
 		for _, evt := range events {
-			if k, err := mostro.ParseKeyset(evt); err == nil && evt.PubKey == host && k.ID == id {
+			if k, err := receipt.ParseKeyset(evt); err == nil && evt.PubKey == host && k.ID == id {
 				return evt
 			}
 		}
@@ -185,22 +186,22 @@ func (w *wire) keysets(ctx context.Context, node string) (mostro.Keysets, error)
 // keysetOf returns a host's keyset of an epoch. The keyset may be published under the present
 // kind, the former kind or both. If the two hold different keys, the host could use the key
 // to identify the user, so keysetOf returns neither.
-func (w *wire) keysetOf(ctx context.Context, node, epoch string) (mostro.Keyset, error) {
+func (w *wire) keysetOf(ctx context.Context, node, epoch string) (receipt.Keyset, error) {
 	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}, Tags: nostr.TagMap{"d": {epoch}}})
 	if err != nil {
-		return mostro.Keyset{}, err
+		return receipt.Keyset{}, err
 	}
-	var found mostro.Keyset
+	var found receipt.Keyset
 	for _, evt := range events {
-		k, err := mostro.ParseKeyset(evt)
+		k, err := receipt.ParseKeyset(evt)
 		if errors.Is(err, mostro.ErrForeign) {
 			continue // the event is an announcement
 		}
 		if err != nil {
-			return mostro.Keyset{}, fmt.Errorf("the Mostro's key for blind receipts: %w", err)
+			return receipt.Keyset{}, fmt.Errorf("the Mostro's key for blind receipts: %w", err)
 		}
 		if found.ID != "" && found.ID != k.ID {
-			return mostro.Keyset{}, fmt.Errorf("the Mostro has published two keys for blind receipts of %s at %s, and could tell by them who asked", epoch, w.url)
+			return receipt.Keyset{}, fmt.Errorf("the Mostro has published two keys for blind receipts of %s at %s, and could tell by them who asked", epoch, w.url)
 		}
 		found = k
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -58,7 +59,7 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 		case 11: // rare, so that blind receipts wait for a keyset
 			if r.IntN(12) == 0 {
 				epoch := fmt.Sprint("2026-0", 1+r.IntN(3))
-				k, err := mostro.NewKeyset(node, epoch, &blindKey().PublicKey)
+				k, err := receipt.NewKeyset(node, epoch, &blindKey().PublicKey)
 				if err != nil {
 					w.T.Fatal(err)
 				}
@@ -87,7 +88,7 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 }
 
 var blindKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := mostro.NewBlindKey()
+	key, err := receipt.NewBlindKey()
 	if err != nil {
 		panic(err)
 	}
@@ -98,11 +99,11 @@ var blindKey = sync.OnceValue(func() *rsa.PrivateKey {
 // known.
 type saysSoByKey struct{ saysSo }
 
-func (p saysSoByKey) Check(evt *nostr.Event, r mostro.HostRating, keysets mostro.Keysets) (Proof, error) {
+func (p saysSoByKey) Check(evt *nostr.Event, r mostro.HostRating, keysets receipt.Keysets) (Proof, error) {
 	if !isBlind(r) {
 		return p.saysSo.Check(evt, r, keysets)
 	}
-	k, err := mostro.NewKeyset(r.Host, r.Receipt[1], &blindKey().PublicKey)
+	k, err := receipt.NewKeyset(r.Host, r.Receipt[1], &blindKey().PublicKey)
 	if err != nil || keysets == nil || keysets(r.Host, k.ID) == nil {
 		return Proof{}, errForged
 	}

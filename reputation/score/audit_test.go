@@ -16,6 +16,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -65,7 +66,7 @@ func signedMarket(t testing.TB) *scoretest.MemLog {
 	for d := range 12 {
 		rater := scoretest.Keys(t, "rater", d)
 		when := scoretest.At(float64(d) + .5)
-		receipt, err := mostro.Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: scoretest.OrderID(d), Role: "buyer", BandSats: 10_000, Day: mostro.SettleDay(when)}.Sign(host, zeros{})
+		receipt, err := receipt.Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: scoretest.OrderID(d), Role: "buyer", BandSats: 10_000, Day: receipt.SettleDay(when)}.Sign(host, zeros{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
 
@@ -80,7 +81,7 @@ func (m *bigMarket) each(tb testing.TB, fn func([]mostro.Entry)) (events int) {
 		if ratings < benchRatings && n%2 == 0 {
 			ratings++
 			rater := scoretest.KeyOf(fmt.Sprint("rater ", n))
-			receipt, err := mostro.Statement{Node: node, Rater: rater, Order: scoretest.OrderID(n), Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(when)}.Sign(m.keys[i], zeros{})
+			receipt, err := receipt.Statement{Node: node, Rater: rater, Order: scoretest.OrderID(n), Role: "buyer", BandSats: 1000, Day: receipt.SettleDay(when)}.Sign(m.keys[i], zeros{})
 			if err != nil {
 				tb.Fatal(err)
 			}
@@ -162,7 +163,7 @@ func BenchmarkOneNewEvent(b *testing.B) {
 	order := func(w *scoretest.World, i int) { w.Order(m.nodes[i], n, mostro.StatusPending, 1000, now) }
 	rating := func(w *scoretest.World, i int) {
 		rater, last := scoretest.KeyOf(fmt.Sprint("rater ", n)), scoretest.OrderID(n%1000)
-		receipt, err := mostro.Statement{Node: m.nodes[i], Rater: rater, Order: last, Role: "buyer", BandSats: 1000, Day: mostro.SettleDay(now)}.Sign(m.keys[i], zeros{})
+		receipt, err := receipt.Statement{Node: m.nodes[i], Rater: rater, Order: last, Role: "buyer", BandSats: 1000, Day: receipt.SettleDay(now)}.Sign(m.keys[i], zeros{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -13,7 +14,7 @@ import (
 // A bundle must hold the keysets, and no announcement of the same kind.
 func TestKeysetsOfBothKinds(t *testing.T) {
 	node := scoretest.KeyOf("node")
-	k, err := mostro.NewKeyset(node, "2026-01", &blindKey().PublicKey)
+	k, err := receipt.NewKeyset(node, "2026-01", &blindKey().PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}

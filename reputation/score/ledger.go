@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -229,7 +230,7 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 		l.fee(v, s)
 	case mostro.UserRating:
 		l.userRating(v, s)
-	case mostro.Keyset:
+	case receipt.Keyset:
 		l.keyset(v, evt, s)
 	case mostro.HostRating:
 		l.rating(v, evt, s, e.Source.String(), p)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 )
 
 // Apply applies one entry of the log: Prepare, then Commit. A caller with many entries can
@@ -52,9 +53,9 @@ func (l *Ledger) PrepareAll(batch []mostro.Entry) []Prepared {
 	parts := min(runtime.NumCPU(), len(ratings))
 	onAllCores(parts, func(k int) {
 		mine := ratings[k*len(ratings)/parts : (k+1)*len(ratings)/parts]
-		list := make([]mostro.Rated, len(mine))
+		list := make([]receipt.Rated, len(mine))
 		for j, i := range mine {
-			list[j] = mostro.Rated{Event: batch[i].Event, Rating: out[i].value.(mostro.HostRating)}
+			list[j] = receipt.Rated{Event: batch[i].Event, Rating: out[i].value.(mostro.HostRating)}
 		}
 		proofs, doubts := checkAll(l.proofs, list)
 		for j, i := range mine {
@@ -79,7 +80,7 @@ func parse(e mostro.Entry) (p Prepared) {
 	case mostro.ClassUserRating:
 		p.value, p.err = mostro.ParseUserRating(evt)
 	case mostro.ClassKeyset:
-		p.value, p.err = mostro.ParseKeyset(evt)
+		p.value, p.err = receipt.ParseKeyset(evt)
 	case mostro.ClassHostRating:
 		p.value, p.err = mostro.ParseHostRating(evt)
 	}

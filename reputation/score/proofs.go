@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -28,7 +29,7 @@ type Proof struct {
 // and is shown in the audit. Check must be a pure function of its arguments and safe for
 // concurrent use.
 type Proofs interface {
-	Check(evt *nostr.Event, rating mostro.HostRating, keysets mostro.Keysets) (Proof, error)
+	Check(evt *nostr.Event, rating mostro.HostRating, keysets receipt.Keysets) (Proof, error)
 }
 
 // ErrNoReceipt means that a rating has no receipt.
@@ -41,13 +42,13 @@ var _ Proofs = Receipts{}
 
 // Check calls mostro.CheckReceipt. If the rating has no receipt, Check returns
 // ErrNoReceipt.
-func (Receipts) Check(evt *nostr.Event, rating mostro.HostRating, keysets mostro.Keysets) (Proof, error) {
-	return proofOf(mostro.CheckReceipt(evt, rating, keysets))
+func (Receipts) Check(evt *nostr.Event, rating mostro.HostRating, keysets receipt.Keysets) (Proof, error) {
+	return proofOf(receipt.CheckReceipt(evt, rating, keysets))
 }
 
 // CheckAll calls mostro.CheckReceipts. The results are in the order of the list.
-func (Receipts) CheckAll(list []mostro.Rated, keysets mostro.Keysets) ([]Proof, []error) {
-	receipts, errs := mostro.CheckReceipts(list, keysets)
+func (Receipts) CheckAll(list []receipt.Rated, keysets receipt.Keysets) ([]Proof, []error) {
+	receipts, errs := receipt.CheckReceipts(list, keysets)
 	proofs := make([]Proof, len(list))
 	for i := range list {
 		proofs[i], errs[i] = proofOf(receipts[i], errs[i])
@@ -57,9 +58,9 @@ func (Receipts) CheckAll(list []mostro.Rated, keysets mostro.Keysets) ([]Proof, 
 
 // checkAll checks receipts together if the Proofs has a CheckAll method. The receipts must
 // not need a keyset.
-func checkAll(by Proofs, list []mostro.Rated) (proofs []Proof, doubts []error) {
+func checkAll(by Proofs, list []receipt.Rated) (proofs []Proof, doubts []error) {
 	if many, ok := by.(interface {
-		CheckAll([]mostro.Rated, mostro.Keysets) ([]Proof, []error)
+		CheckAll([]receipt.Rated, receipt.Keysets) ([]Proof, []error)
 	}); ok {
 		return many.CheckAll(list, nil)
 	}
@@ -70,11 +71,11 @@ func checkAll(by Proofs, list []mostro.Rated) (proofs []Proof, doubts []error) {
 	return proofs, doubts
 }
 
-func proofOf(r mostro.Receipt, err error) (Proof, error) {
+func proofOf(r receipt.Receipt, err error) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	if r.Kind == mostro.ReceiptNone {
+	if r.Kind == receipt.ReceiptNone {
 		return Proof{}, ErrNoReceipt
 	}
 	p := Proof{Grade: strings.ToUpper(r.Kind.String()), Role: r.Role, Action: string(r.Action), Nullifier: r.Nullifier,
@@ -108,7 +109,7 @@ func (l *Ledger) keysets(pubkey, keyID string) *nostr.Event {
 }
 
 // keyset records a keyset, and checks the blind receipts again that arrived before it.
-func (l *Ledger) keyset(k mostro.Keyset, evt *nostr.Event, s Sighting) {
+func (l *Ledger) keyset(k receipt.Keyset, evt *nostr.Event, s Sighting) {
 	n := l.node(k.Pubkey)
 	held, ok := n.Keysets[k.Epoch]
 	if ok && cmp.Or(cmp.Compare(held.Received, s.Received), bytes.Compare(held.ID[:], s.ID[:])) <= 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -16,7 +17,7 @@ type saysSo struct{}
 
 var errForged = errors.New("forged")
 
-func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ mostro.Keysets) (Proof, error) {
+func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ receipt.Keysets) (Proof, error) {
 	if len(r.Receipt) == 0 {
 		return Proof{}, ErrNoReceipt
 	}

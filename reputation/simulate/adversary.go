@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -107,7 +108,7 @@ func (g *game) poisonedPrior(context.Context) error {
 					if funded {
 						f.pay(h, x, 1, r)
 					}
-					for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+					for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 						f.rate(h, x, role, nobody(r), 0, x.ended.Add(time.Minute), r)
 					}
 				}
@@ -152,7 +153,7 @@ func (m *market) dirtyKey(name string, lightning []string, when time.Time) {
 		y.ended = y.made.Add(2 * time.Minute)
 		m.order(h, y, mostro.StatusPending, y.made)
 		m.order(h, y, mostro.StatusSuccess, y.ended)
-		for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+		for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 			m.rate(h, y, role, nobody(r), 0, y.made.Add(4*time.Minute), r)
 		}
 	}
@@ -198,7 +199,7 @@ func (m *market) r0Canceled(h *host, orderID string, trade *mostro.Keys, rating 
 	if err != nil {
 		return err
 	}
-	receipt, err := mostro.Disclose(evt, trade, source{r})
+	receipt, err := receipt.Disclose(evt, trade, source{r})
 	if err != nil {
 		return err
 	}
@@ -304,7 +305,7 @@ func (m *market) launder(h *host, how string) {
 			}
 			if isGood {
 				m.devFee(h, d, r)
-				for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+				for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 					if r.Float64() < rateShare {
 						m.rate(h, d, role, nobody(r), stars(r, h.Users), d.ended.Add(time.Duration(120+r.IntN(7200))*time.Second), r)
 					}
@@ -397,7 +398,7 @@ func (g *game) pennyFees(context.Context) error {
 				m.order(h, x, mostro.StatusInProgress, x.taken)
 				m.order(h, x, mostro.StatusSuccess, x.ended)
 				m.pay(h, x, 1, r)
-				for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+				for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 					m.rate(h, x, role, nobody(r), 1, x.ended.Add(time.Duration(60+r.IntN(600))*time.Second), r)
 				}
 			}
@@ -406,7 +407,7 @@ func (g *game) pennyFees(context.Context) error {
 				x.sats = int64(5_000_000 * math.Exp(r.Float64()*4-2))
 				m.orderAs(h, x, mostro.StatusPending, x.made, x.made.Add(time.Second), farAway)
 				m.orderAs(h, x, mostro.StatusInProgress, x.taken, x.taken.Add(time.Second), farAway)
-				for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+				for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 					m.rate(h, x, role, nobody(r), 1, x.ended.Add(time.Duration(60+r.IntN(600))*time.Second), r)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
@@ -77,7 +78,7 @@ func (m *market) stuff(h *host, days int, fabricated bool) {
 			m.order(h, d, mostro.StatusInProgress, d.taken)
 			m.order(h, d, mostro.StatusSuccess, d.ended)
 		}
-		for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+		for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 			m.rate(h, d, role, nobody(r), 1, d.ended.Add(time.Duration(60+r.IntN(7200))*time.Second), r)
 		}
 	}
@@ -107,7 +108,7 @@ func (g *game) forged(context.Context) error {
 		}
 		fee := mostro.DevFee{Pubkey: h.pubkey, OrderID: d.id, AmountSats: 1800, Hash: nobody(r), Destination: "dev@fund.example", Network: "mainnet"}
 		m.putAt(fee.Event(), d.ended, now.Add(time.Minute), mostro.RoadClient)
-		for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+		for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 			m.rate(h, d, role, nobody(r), 1, now.Add(2*time.Minute), r)
 		}
 	}
@@ -164,7 +165,7 @@ func (g *game) selfTrade(context.Context) error {
 				m.order(h, x, mostro.StatusInProgress, x.taken)
 				m.order(h, x, mostro.StatusSuccess, x.ended)
 				paid[d] = append(paid[d], m.devFee(h, x, r))
-				for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+				for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 					m.rate(h, x, role, nobody(r), 1, x.ended.Add(time.Duration(60+r.IntN(600))*time.Second), r)
 				}
 			}
@@ -283,7 +284,7 @@ func (m *market) malign(h *host, days int) (paid int64) {
 		m.order(h, d, mostro.StatusInProgress, d.taken)
 		m.order(h, d, mostro.StatusSuccess, d.ended)
 		m.devFee(h, d, r)
-		m.rate(h, d, mostro.RoleBuyer, nobody(r), .2, d.ended.Add(time.Duration(60+r.IntN(7200))*time.Second), r)
+		m.rate(h, d, receipt.RoleBuyer, nobody(r), .2, d.ended.Add(time.Duration(60+r.IntN(7200))*time.Second), r)
 		paid += int64(math.Round(float64(d.sats) * .003))
 	}
 	return paid

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -244,7 +245,7 @@ func (m *market) lists() {
 
 // rate publishes a user's rating with the host's signed receipt.
 func (m *market) rate(h *host, d deal, role, rater string, rating float64, when time.Time, r *rand.Rand) *nostr.Event {
-	receipt, err := mostro.Statement{Node: h.pubkey, Rater: rater, Order: d.id, Role: role, BandSats: mostro.AmountBand(d.sats), Day: mostro.SettleDay(d.ended)}.Sign(h.keys, source{r})
+	receipt, err := receipt.Statement{Node: h.pubkey, Rater: rater, Order: d.id, Role: role, BandSats: receipt.AmountBand(d.sats), Day: receipt.SettleDay(d.ended)}.Sign(h.keys, source{r})
 	if err != nil {
 		panic(err) // not possible, because every field was made here
 	}
@@ -316,7 +317,7 @@ func (m *market) trade(h *host, d deal, r *rand.Rand) {
 	}
 	m.order(h, d, mostro.StatusSuccess, d.ended)
 	m.devFee(h, d, r)
-	for _, role := range []string{mostro.RoleBuyer, mostro.RoleSeller} {
+	for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 		if r.Float64() < rateShare && !m.silent {
 			m.rate(h, d, role, nobody(r), stars(r, h.Users), d.ended.Add(time.Duration(60+r.IntN(7200))*time.Second), r)
 		}

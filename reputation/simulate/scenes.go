@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
@@ -131,7 +132,7 @@ func (g *game) badInput(context.Context) error {
 	m.sorted = false
 	good := func() nostr.Event {
 		d := h.newDeal(r, when.Add(-5*time.Hour))
-		return *m.rate(h, d, mostro.RoleBuyer, nobody(r), 1, when, r)
+		return *m.rate(h, d, receipt.RoleBuyer, nobody(r), 1, when, r)
 	}
 	retag := func(evt nostr.Event, name string, values ...string) nostr.Event {
 		evt.Tags = slices.Clone(evt.Tags)
@@ -249,7 +250,7 @@ func (g *game) freeBadMouthing(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		receipt, err := mostro.Disclose(evt, trade, source{r})
+		receipt, err := receipt.Disclose(evt, trade, source{r})
 		if err != nil {
 			return err
 		}
@@ -359,7 +360,7 @@ func (g *game) overIssue(context.Context) error {
 		if r := stream(g.Seed, "issues"); attack {
 			for range 5000 {
 				d := h.newDeal(r, genesis.Add(time.Duration(r.Int64N(int64(time.Duration(days-1)*day)))))
-				m.rate(h, d, mostro.RoleBuyer, nobody(r), .8, d.ended.Add(time.Minute), r)
+				m.rate(h, d, receipt.RoleBuyer, nobody(r), .8, d.ended.Add(time.Minute), r)
 			}
 		}
 		return look(m.ledger(end), end).score[h.pubkey]

@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"crypto/rand"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // R1: the host signs that an author took part in one of its orders. There are two
@@ -20,7 +21,7 @@ import (
 // followed by the order's id. The token holds no time, amount or role. The signed text
 // has no prefix that separates it from another text that a host might sign; the text of
 // a Statement has one. If random is nil, SignToken uses crypto/rand.
-func SignToken(host *Keys, rater, order string, random io.Reader) (string, error) {
+func SignToken(host *mostro.Keys, rater, order string, random io.Reader) (string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
@@ -111,7 +112,7 @@ func (s Statement) check() error {
 // Sign returns the values of the receipt tag. Node must be the public key of host,
 // otherwise Sign returns a ReceiptError with ReceiptNode. If random is nil, Sign uses
 // crypto/rand.
-func (s Statement) Sign(host *Keys, random io.Reader) ([]string, error) {
+func (s Statement) Sign(host *mostro.Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
@@ -156,7 +157,7 @@ func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error
 	digest := sha256.Sum256(s.text())
 	signed := signature{pubkey: r.Node, msg: digest[:]}
 	if !hex32.Decode(signed.sig[:], values[4]) || !holds(signed) {
-		if _, err := ParsePoint(r.Node); err != nil {
+		if _, err := mostro.ParsePoint(r.Node); err != nil {
 			return forged(ReceiptSignature, "the host's key is not a public key")
 		}
 		return forged(ReceiptSignature, "not the host's signature over this statement")

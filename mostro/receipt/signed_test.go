@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"encoding/hex"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/reference"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -40,12 +41,12 @@ func TestToken(t *testing.T) {
 func TestRealToken(t *testing.T) {
 	rated, foreign := 0, 0
 	for _, evt := range reference.RealEvents(t) {
-		if evt.Kind != KindHostRating {
+		if evt.Kind != mostro.KindHostRating {
 			continue
 		}
-		r, err := ParseHostRating(evt)
+		r, err := mostro.ParseHostRating(evt)
 		if err != nil {
-			if !errors.Is(err, ErrForeign) {
+			if !errors.Is(err, mostro.ErrForeign) {
 				t.Error(err)
 			}
 			foreign++
@@ -66,7 +67,7 @@ func TestRealToken(t *testing.T) {
 	}
 }
 
-func statement(host, rater *Keys) Statement {
+func statement(host, rater *mostro.Keys) Statement {
 	return Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22"}
 }
 
@@ -85,7 +86,7 @@ func TestStatement(t *testing.T) {
 	}
 	// One receipt per order and role counts: the buyer's R0 has the same nullifier.
 	r0 := showing{host: host, rater: rater, order: testOrder}
-	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), TransportV2, Message{ID: orderID(t, testOrder), Action: ActionPurchaseCompleted}), rater)
+	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), mostro.TransportV2, mostro.Message{ID: orderID(t, testOrder), Action: mostro.ActionPurchaseCompleted}), rater)
 	if got := r0.mustHold(t).Nullifier; got != r.Nullifier {
 		t.Errorf("nullifier of r0 %s, of r1 %s", got, r.Nullifier)
 	}
@@ -181,7 +182,7 @@ func TestBlindReceipt(t *testing.T) {
 	// The receipt stays valid if the reader finds the keyset under its former kind.
 	s.keysets = func(string, string) *nostr.Event {
 		former := evt
-		former.Kind = KindAnnouncement
+		former.Kind = mostro.KindAnnouncement
 		if err := signAs(&former, host); err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +241,7 @@ func TestBlindReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		rater *Keys
+		rater *mostro.Keys
 		order string
 		set   Keyset
 		same  bool
@@ -285,7 +286,7 @@ func TestParseKeysetRefuses(t *testing.T) {
 		"two keys":      `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","` + blindScheme + `"],["key","a"],["key","b"]]`,
 		"another thing": `[["d","2026-11"],["z","offer"],["y","mostro"]]`,
 	} {
-		if k, err := ParseKeyset(tagged(t, KindReceiptKeys, tags)); err == nil {
+		if k, err := ParseKeyset(tagged(t, mostro.KindReceiptKeys, tags)); err == nil {
 			t.Errorf("%s: parsed as %+v", name, k)
 		}
 	}

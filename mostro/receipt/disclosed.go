@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/crypto/chacha20"
 )
@@ -30,48 +31,48 @@ const messageKeysLen = 32 + 12 + 32
 
 // provingActions maps each action that a host sends only to the parties of a taken
 // order to the role that the action proves; "" if the action proves no role.
-var provingActions = map[Action]string{
-	ActionPurchaseCompleted:         RoleBuyer,
-	ActionHoldInvoicePaymentSettled: RoleSeller,
-	ActionRate:                      "",
-	ActionCooperativeCancelAccepted: "",
-	ActionAdminSettled:              "",
-	ActionAdminCanceled:             "",
-	ActionDisputeInitiatedByYou:     "",
-	ActionDisputeInitiatedByPeer:    "",
-	ActionCanceled:                  "",
+var provingActions = map[mostro.Action]string{
+	mostro.ActionPurchaseCompleted:         RoleBuyer,
+	mostro.ActionHoldInvoicePaymentSettled: RoleSeller,
+	mostro.ActionRate:                      "",
+	mostro.ActionCooperativeCancelAccepted: "",
+	mostro.ActionAdminSettled:              "",
+	mostro.ActionAdminCanceled:             "",
+	mostro.ActionDisputeInitiatedByYou:     "",
+	mostro.ActionDisputeInitiatedByPeer:    "",
+	mostro.ActionCanceled:                  "",
 }
 
 // Disclosable reports whether a host's message with this action can be used as a
 // receipt. ActionCanceled can, but it proves little: a user who publishes an order and
 // cancels it receives one.
-func Disclosable(a Action) bool { _, ok := provingActions[a]; return ok }
+func Disclosable(a mostro.Action) bool { _, ok := provingActions[a]; return ok }
 
 // Disclose makes an R0 receipt from an event that a host sent, and returns the values
 // of the rating's receipt tag. trade is the trade key that received the event; the same
 // key has to sign the rating. If random is nil, Disclose uses crypto/rand. Disclose
 // returns an error if the event does not open with trade or its message proves no
 // trade.
-func Disclose(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error) {
-	switch TransportOf(evt.Kind) {
-	case TransportV2:
+func Disclose(evt *nostr.Event, trade *mostro.Keys, random io.Reader) ([]string, error) {
+	switch mostro.TransportOf(evt.Kind) {
+	case mostro.TransportV2:
 		return DiscloseV2(evt, trade)
-	case TransportV1:
+	case mostro.TransportV1:
 		return DiscloseV1(evt, trade, random)
 	}
-	return nil, NewError(RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
+	return nil, mostro.NewError(mostro.RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
 }
 
 // DiscloseV2 makes an R0 receipt from a signed kind 14. The receipt holds message keys,
 // which open only this event.
-func DiscloseV2(evt *nostr.Event, trade *Keys) ([]string, error) {
-	env, err := opened(evt, trade, TransportV2)
+func DiscloseV2(evt *nostr.Event, trade *mostro.Keys) ([]string, error) {
+	env, err := opened(evt, trade, mostro.TransportV2)
 	if err != nil {
 		return nil, err
 	}
 	raw, err := base64.StdEncoding.DecodeString(evt.Content)
 	if err != nil {
-		return nil, NewError(RuleEncryption, "broken base64")
+		return nil, mostro.NewError(mostro.RuleEncryption, "broken base64")
 	}
 	key, err := trade.Conversation(evt.PubKey)
 	if err != nil {
@@ -81,18 +82,18 @@ func DiscloseV2(evt *nostr.Event, trade *Keys) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message keys: %w", err)
 	}
-	return proven(env, trade.Pubkey(), []string{"r0", "v2", string(EncodeEvent(bare(evt))), hex.EncodeToString(keys)})
+	return proven(env, trade.Pubkey(), []string{"r0", "v2", string(mostro.EncodeEvent(bare(evt))), hex.EncodeToString(keys)})
 }
 
 // DiscloseV1 makes an R0 receipt from a gift wrap. The receipt holds the shared point
 // of host and trade key. The shared point opens every seal between these two keys, so a
 // trade key must not be used for a second trade. The shared point opens no gift wrap.
 // If random is nil, DiscloseV1 uses crypto/rand.
-func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, error) {
+func DiscloseV1(evt *nostr.Event, trade *mostro.Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	env, err := opened(evt, trade, TransportV1)
+	env, err := opened(evt, trade, mostro.TransportV1)
 	if err != nil {
 		return nil, err
 	}
@@ -104,20 +105,20 @@ func DiscloseV1(evt *nostr.Event, trade *Keys, random io.Reader) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	seal, err := DecodeEvent(sealJSON)
+	seal, err := mostro.DecodeEvent(sealJSON)
 	if err != nil {
-		return nil, InPath("seal", err)
+		return nil, mostro.InPath("seal", err)
 	}
-	host, err := ParsePoint(seal.PubKey)
+	host, err := mostro.ParsePoint(seal.PubKey)
 	if err != nil {
-		return nil, InPath("seal", err)
+		return nil, mostro.InPath("seal", err)
 	}
 	point, proof, err := sharedPoint(trade, host, []byte(seal.ID), random)
 	if err != nil {
 		return nil, fmt.Errorf("prove the shared point: %w", err)
 	}
 	return proven(env, trade.Pubkey(), []string{
-		"r0", "v1", string(EncodeEvent(bare(seal))), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:]),
+		"r0", "v1", string(mostro.EncodeEvent(bare(seal))), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:]),
 	})
 }
 
@@ -126,22 +127,22 @@ func bare(evt *nostr.Event) *nostr.Event {
 	return &nostr.Event{ID: evt.ID, PubKey: evt.PubKey, CreatedAt: evt.CreatedAt, Kind: evt.Kind, Tags: evt.Tags, Content: evt.Content, Sig: evt.Sig}
 }
 
-func opened(evt *nostr.Event, trade *Keys, want Transport) (Envelope, error) {
-	if TransportOf(evt.Kind) != want {
-		return Envelope{}, NewError(RuleKind, "not a message of transport "+want.String())
+func opened(evt *nostr.Event, trade *mostro.Keys, want mostro.Transport) (mostro.Envelope, error) {
+	if mostro.TransportOf(evt.Kind) != want {
+		return mostro.Envelope{}, mostro.NewError(mostro.RuleKind, "not a message of transport "+want.String())
 	}
-	env, err := Open(evt, trade)
+	env, err := mostro.Open(evt, trade)
 	if err != nil {
-		return Envelope{}, err
+		return mostro.Envelope{}, err
 	}
 	if env.Message.ID == nil {
-		return Envelope{}, forged(ReceiptOrder, "the message names no order")
+		return mostro.Envelope{}, forged(ReceiptOrder, "the message names no order")
 	}
 	return env, nil
 }
 
 // proven checks a new receipt before its author publishes it.
-func proven(env Envelope, rater string, values []string) ([]string, error) {
+func proven(env mostro.Envelope, rater string, values []string) ([]string, error) {
 	r := Receipt{Node: env.Identity, Rater: rater, Order: env.Message.ID.String()}
 	if err := r.checkDisclosed(values[1:]); err != nil {
 		return nil, err
@@ -156,12 +157,12 @@ func (r *Receipt) checkDisclosed(values []string) error {
 	}
 	var plain []byte
 	var err error
-	transport := TransportV2
+	transport := mostro.TransportV2
 	switch values[0] {
 	case "v2":
 		plain, err = r.discloseV2(values[1:])
 	case "v1":
-		transport = TransportV1
+		transport = mostro.TransportV1
 		plain, err = r.discloseV1(values[1:])
 	default:
 		err = forged(ReceiptForm, "unknown transport of r0: want v2 or v1")
@@ -175,8 +176,8 @@ func (r *Receipt) checkDisclosed(values []string) error {
 // hostEvent parses an event inside a receipt. The event must be encoded as EncodeEvent
 // does, be of the given kind, and be signed by the host.
 func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
-	evt, err := DecodeEvent([]byte(text))
-	if err != nil || string(EncodeEvent(evt)) != text {
+	evt, err := mostro.DecodeEvent([]byte(text))
+	if err != nil || string(mostro.EncodeEvent(evt)) != text {
 		return nil, forged(ReceiptJSON, "want an event's fields in NIP-01's order, without white space")
 	}
 	switch {
@@ -185,9 +186,9 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 	case evt.PubKey != r.Node:
 		return nil, forged(ReceiptNode, "the author is not the rated host")
 	}
-	var w *WireError
-	switch err := CheckEvent(evt); {
-	case errors.As(err, &w) && w.Rule == RuleEventID:
+	var w *mostro.WireError
+	switch err := mostro.CheckEvent(evt); {
+	case errors.As(err, &w) && w.Rule == mostro.RuleEventID:
 		return nil, forged(ReceiptEventID, w.Detail)
 	case err != nil:
 		return nil, forged(ReceiptEventSig, "does not verify")
@@ -200,7 +201,7 @@ func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	if len(values) != 2 {
 		return nil, forged(ReceiptFields, "r0 v2 needs event and message keys")
 	}
-	evt, err := r.hostEvent(values[0], KindMessage)
+	evt, err := r.hostEvent(values[0], mostro.KindMessage)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +255,7 @@ func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 // unpadStrictly checks and removes length and padding.
 func unpadStrictly(padded []byte) ([]byte, error) {
 	size := int(binary.BigEndian.Uint16(padded))
-	if size == 0 || len(padded) != 2+PaddedLen(size) {
+	if size == 0 || len(padded) != 2+mostro.PaddedLen(size) {
 		return nil, forged(ReceiptLength, "the padded length does not fit the text")
 	}
 	if len(bytes.TrimRight(padded[2+size:], "\x00")) > 0 {
@@ -284,11 +285,11 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if !hex32.Decode(proof[:], values[2]) {
 		return nil, forged(ReceiptProof, "want 128 lower-case hex digits")
 	}
-	host, err := ParsePoint(r.Node)
+	host, err := mostro.ParsePoint(r.Node)
 	if err != nil {
 		return nil, forged(ReceiptNode, "the host's key is not a public key")
 	}
-	rater, err := ParsePoint(r.Rater)
+	rater, err := mostro.ParsePoint(r.Rater)
 	if err != nil {
 		return nil, forged(ReceiptRecipient, "the author's key is not a public key")
 	}
@@ -303,7 +304,7 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if err != nil || base64.StdEncoding.EncodeToString(raw) != seal.Content || len(raw) < 1+32+2+32+32 {
 		return nil, forged(ReceiptCiphertext, "not base64, or too short")
 	}
-	keys, err := ConversationKey(prk).MessageKeys(raw[1:33])
+	keys, err := mostro.ConversationKey(prk).MessageKeys(raw[1:33])
 	if err != nil {
 		return nil, forged(ReceiptProof, "no message keys")
 	}
@@ -311,7 +312,7 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rumor, err := DecodeRumor(rumorJSON)
+	rumor, err := mostro.DecodeRumor(rumorJSON)
 	switch {
 	case err != nil:
 		return nil, forged(ReceiptRumor, "not an event")
@@ -325,21 +326,21 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 
 // readDisclosed parses the decrypted tuple. The tuple must hold the canonical bytes of
 // one message from the host about the rated order, followed by nulls.
-func (r *Receipt) readDisclosed(plain []byte, transport Transport) error {
+func (r *Receipt) readDisclosed(plain []byte, transport mostro.Transport) error {
 	head, tail := []byte("["), []byte(",null,null]")
-	if transport == TransportV1 {
+	if transport == mostro.TransportV1 {
 		tail = []byte(",null]")
 	}
 	if !bytes.HasPrefix(plain, head) || !bytes.HasSuffix(plain, tail) {
 		return forged(ReceiptTuple, "want a message followed by nulls")
 	}
 	body := plain[len(head) : len(plain)-len(tail)]
-	m, err := ParseMessage(body)
+	m, err := mostro.ParseMessage(body)
 	if err != nil || !bytes.Equal(m.JSON(), body) {
 		return forged(ReceiptCanonical, "not the bytes that a host writes")
 	}
 	switch {
-	case m.Wrapper != WrapperOrder:
+	case m.Wrapper != mostro.WrapperOrder:
 		return forged(ReceiptWrapper, "wrapped as "+string(m.Wrapper))
 	case m.Version != transport.Version():
 		return forged(ReceiptMessageVersion, fmt.Sprintf("version %d, want %d", m.Version, transport.Version()))
@@ -349,8 +350,8 @@ func (r *Receipt) readDisclosed(plain []byte, transport Transport) error {
 		return forged(ReceiptOrder, "the message is about another order")
 	}
 	if m.Payload != nil {
-		ref, ok := m.Payload.(DisputeRef)
-		disputed := m.Action == ActionDisputeInitiatedByYou || m.Action == ActionDisputeInitiatedByPeer
+		ref, ok := m.Payload.(mostro.DisputeRef)
+		disputed := m.Action == mostro.ActionDisputeInitiatedByYou || m.Action == mostro.ActionDisputeInitiatedByPeer
 		if !ok || !disputed || ref.Info != nil {
 			return forged(ReceiptPayload, "only the id of a dispute may be published")
 		}

@@ -1,10 +1,11 @@
-package mostro
+package receipt
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -49,7 +50,7 @@ type Receipt struct {
 
 	// Action is the action of the host's message to the author. Only R0 sets this
 	// field.
-	Action Action
+	Action mostro.Action
 
 	// Nullifier is 64 hex digits. Ratings with the same nullifier count once. On R2 the
 	// nullifier is derived from the blind token. On the other kinds the nullifier is
@@ -173,14 +174,14 @@ type Keysets func(node, keyset string) *nostr.Event
 // stores an event. The caller also checks whether the nullifier was spent before and
 // whether the order was witnessed. If keysets is nil, every R2 receipt is refused with
 // ReceiptKeyset.
-func CheckReceipt(evt *nostr.Event, r HostRating, keysets Keysets) (Receipt, error) {
+func CheckReceipt(evt *nostr.Event, r mostro.HostRating, keysets Keysets) (Receipt, error) {
 	return checkReceipt(evt, r, keysets, signature.holds)
 }
 
 // Rated is a rating together with the event that the rating was parsed from.
 type Rated struct {
 	Event  *nostr.Event
-	Rating HostRating
+	Rating mostro.HostRating
 }
 
 // CheckReceipts checks the receipts of many ratings and returns the same receipts and
@@ -219,7 +220,7 @@ func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 }
 
 // checkReceipt passes the host's signatures over statements and tokens to holds.
-func checkReceipt(evt *nostr.Event, r HostRating, keysets Keysets, holds func(signature) bool) (Receipt, error) {
+func checkReceipt(evt *nostr.Event, r mostro.HostRating, keysets Keysets, holds func(signature) bool) (Receipt, error) {
 	if evt == nil || evt.ID != r.EventID || evt.PubKey != r.Pubkey {
 		return Receipt{}, forged(ReceiptRating, "the rating is of another event")
 	}
@@ -236,7 +237,7 @@ func checkReceipt(evt *nostr.Event, r HostRating, keysets Keysets, holds func(si
 		base.Kind = ReceiptR1
 		return base.sealed(), nil
 	}
-	if r.Platform != PlatformMostro {
+	if r.Platform != mostro.PlatformMostro {
 		return Receipt{}, forged(ReceiptPlatform, "d is not mostro:ORDER")
 	}
 	var err error

@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"crypto/sha256"

@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"encoding/hex"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // manySigned returns valid signatures of some keys, over messages of any length.
@@ -127,7 +128,7 @@ func TestCheckReceipts(t *testing.T) {
 		for i := range 200 {
 			host, rater := keyPair(t, byte(3+i%5)), keyPair(t, byte(100+i%50))
 			order := fmt.Sprintf("308e1272-d5f4-47e6-bd97-%012d", i)
-			rating := HostRating{EventID: fmt.Sprint(i), Pubkey: rater.Pubkey(), Host: host.Pubkey(), OrderID: order, Platform: PlatformMostro}
+			rating := mostro.HostRating{EventID: fmt.Sprint(i), Pubkey: rater.Pubkey(), Host: host.Pubkey(), OrderID: order, Platform: mostro.PlatformMostro}
 			st := Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: order, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22"}
 			switch i % 10 {
 			case 7, 8:
@@ -163,7 +164,7 @@ func TestCheckReceipts(t *testing.T) {
 					rating.Receipt = swap(rating.Receipt, at, flip(rating.Receipt[at], r.IntN(128)))
 				}
 			}
-			evt := tagged(t, KindHostRating, `[]`)
+			evt := tagged(t, mostro.KindHostRating, `[]`)
 			evt.ID, evt.PubKey = rating.EventID, rating.Pubkey
 			list = append(list, Rated{evt, rating})
 		}

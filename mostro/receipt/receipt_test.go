@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"context"
@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // showing describes a rating before it is signed. A test changes single fields.
 type showing struct {
-	host, rater *Keys
+	host, rater *mostro.Keys
 	order       string
 	receipt     []string
 	token, role string
@@ -26,17 +27,17 @@ type showing struct {
 func (s showing) check(t testing.TB) (Receipt, error) {
 	t.Helper()
 	if s.platform == "" {
-		s.platform = PlatformMostro
+		s.platform = mostro.PlatformMostro
 	}
-	r := HostRating{
+	r := mostro.HostRating{
 		Pubkey: s.rater.Pubkey(), D: s.platform + ":" + s.order, CreatedAt: nostr.Timestamp(ratedAt.Unix()), Platform: s.platform,
-		Host: s.host.Pubkey(), Rating: DecimalOf(1), Token: s.token, Receipt: s.receipt, Role: s.role,
+		Host: s.host.Pubkey(), Rating: mostro.DecimalOf(1), Token: s.token, Receipt: s.receipt, Role: s.role,
 	}
 	evt := r.Event()
 	if err := signAs(&evt, s.rater); err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := ParseHostRating(&evt)
+	parsed, err := mostro.ParseHostRating(&evt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,9 +71,9 @@ func (s showing) refused(t testing.TB, want ReceiptRule) {
 
 const testOrder = "308e1272-d5f4-47e6-bd97-3504baea9c23"
 
-func orderID(t testing.TB, s string) *UUID {
+func orderID(t testing.TB, s string) *mostro.UUID {
 	t.Helper()
-	id, err := ParseUUID(s)
+	id, err := mostro.ParseUUID(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,12 +81,12 @@ func orderID(t testing.TB, s string) *UUID {
 }
 
 // said returns a host's message to a trade key, sealed as our escrow seals messages.
-func said(t testing.TB, host *Keys, to string, transport Transport, m Message) *nostr.Event {
+func said(t testing.TB, host *mostro.Keys, to string, transport mostro.Transport, m mostro.Message) *nostr.Event {
 	t.Helper()
 	if m.Wrapper == "" {
-		m.Wrapper = WrapperOrder
+		m.Wrapper = mostro.WrapperOrder
 	}
-	evt, err := Seal(context.Background(), m, SealOptions{
+	evt, err := mostro.Seal(context.Background(), m, mostro.SealOptions{
 		Transport: transport, To: to, Trade: host, Unsigned: true, Now: ratedAt, Expiration: nostr.Timestamp(ratedAt.Unix() + 86400), Rand: repeatable(),
 	})
 	if err != nil {
@@ -94,7 +95,7 @@ func said(t testing.TB, host *Keys, to string, transport Transport, m Message) *
 	return evt
 }
 
-func disclosed(t testing.TB, evt *nostr.Event, trade *Keys) []string {
+func disclosed(t testing.TB, evt *nostr.Event, trade *mostro.Keys) []string {
 	t.Helper()
 	values, err := Disclose(evt, trade, repeatable())
 	if err != nil {
@@ -111,13 +112,13 @@ func TestDisclosed(t *testing.T) {
 		t.Fatal("want a key with odd y")
 	}
 	id := orderID(t, testOrder)
-	dispute := DisputeRef{ID: *orderID(t, "6f1c2f0e-0000-4000-8000-000000000001")}
-	for _, transport := range []Transport{TransportV2, TransportV1} {
-		for _, rater := range []*Keys{trade, odd} {
+	dispute := mostro.DisputeRef{ID: *orderID(t, "6f1c2f0e-0000-4000-8000-000000000001")}
+	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
+		for _, rater := range []*mostro.Keys{trade, odd} {
 			nullifiers := map[string]string{}
 			for action, role := range provingActions {
-				m := Message{ID: id, Action: action, RequestID: new(uint64(1<<64 - 1)), TradeIndex: new(int64(7))}
-				if action == ActionDisputeInitiatedByYou {
+				m := mostro.Message{ID: id, Action: action, RequestID: new(uint64(1<<64 - 1)), TradeIndex: new(int64(7))}
+				if action == mostro.ActionDisputeInitiatedByYou {
 					m.Payload = dispute
 				}
 				evt := said(t, host, rater.Pubkey(), transport, m)
@@ -140,10 +141,10 @@ func TestDisclosed(t *testing.T) {
 func TestDiscloseShowsOneMessage(t *testing.T) {
 	host := keyPair(t, 3)
 	trade := tradeKeys(t)
-	m := Message{Wrapper: WrapperOrder, ID: orderID(t, testOrder), Action: ActionRate}
+	m := mostro.Message{Wrapper: mostro.WrapperOrder, ID: orderID(t, testOrder), Action: mostro.ActionRate}
 	random := repeatable()
 	seal := func() *nostr.Event {
-		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: ratedAt, Rand: random})
+		evt, err := mostro.Seal(context.Background(), m, mostro.SealOptions{Transport: mostro.TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: ratedAt, Rand: random})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +153,7 @@ func TestDiscloseShowsOneMessage(t *testing.T) {
 	first, second := seal(), seal()
 	s := showing{host: host, rater: trade, order: testOrder, receipt: disclosed(t, first, trade)}
 	s.mustHold(t)
-	s.receipt[2] = string(EncodeEvent(second))
+	s.receipt[2] = string(mostro.EncodeEvent(second))
 	s.refused(t, ReceiptMAC)
 }
 
@@ -160,18 +161,18 @@ func TestDiscloseRefuses(t *testing.T) {
 	host := keyPair(t, 3)
 	trade := tradeKeys(t)
 	id := orderID(t, testOrder)
-	for name, m := range map[string]Message{
-		"an action that proves nothing": {ID: id, Action: ActionNewOrder, Payload: &SmallOrder{Kind: SideBuy, FiatCode: "EUR"}},
-		"a message about no order":      {Action: ActionRate},
-		"an invoice":                    {ID: id, Action: ActionRate, Payload: PaymentRequest{Invoice: "lnbc1"}},
+	for name, m := range map[string]mostro.Message{
+		"an action that proves nothing": {ID: id, Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{Kind: mostro.SideBuy, FiatCode: "EUR"}},
+		"a message about no order":      {Action: mostro.ActionRate},
+		"an invoice":                    {ID: id, Action: mostro.ActionRate, Payload: mostro.PaymentRequest{Invoice: "lnbc1"}},
 	} {
-		for _, transport := range []Transport{TransportV2, TransportV1} {
+		for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
 			if values, err := Disclose(said(t, host, trade.Pubkey(), transport, m), trade, repeatable()); err == nil {
 				t.Errorf("%s, %s: disclosed as %q", name, transport, values)
 			}
 		}
 	}
-	if _, err := Disclose(said(t, host, keyPair(t, 9).Pubkey(), TransportV2, Message{ID: id, Action: ActionRate}), trade, nil); err == nil {
+	if _, err := Disclose(said(t, host, keyPair(t, 9).Pubkey(), mostro.TransportV2, mostro.Message{ID: id, Action: mostro.ActionRate}), trade, nil); err == nil {
 		t.Error("a message to another key was disclosed")
 	}
 }
@@ -195,7 +196,7 @@ func flip(s string, at int) string {
 }
 
 // resealed returns an event of the host with any plaintext and any padding.
-func resealed(t testing.TB, host *Keys, to string, kind int, padded []byte, tags nostr.Tags) *nostr.Event {
+func resealed(t testing.TB, host *mostro.Keys, to string, kind int, padded []byte, tags nostr.Tags) *nostr.Event {
 	t.Helper()
 	key, err := host.Conversation(to)
 	if err != nil {
@@ -210,7 +211,7 @@ func resealed(t testing.TB, host *Keys, to string, kind int, padded []byte, tags
 
 // shownV2 returns the receipt of such an event, as a cheating author with the keys of
 // the conversation would make it.
-func shownV2(t testing.TB, evt *nostr.Event, rater *Keys) []string {
+func shownV2(t testing.TB, evt *nostr.Event, rater *mostro.Keys) []string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(evt.Content)
 	if err != nil {
@@ -224,7 +225,7 @@ func shownV2(t testing.TB, evt *nostr.Event, rater *Keys) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []string{"r0", "v2", string(EncodeEvent(evt)), hex.EncodeToString(keys)}
+	return []string{"r0", "v2", string(mostro.EncodeEvent(evt)), hex.EncodeToString(keys)}
 }
 
 func TestDisclosedV2Tampered(t *testing.T) {
@@ -232,12 +233,12 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	trade := tradeKeys(t)
 	stranger := keyPair(t, 9)
 	id := orderID(t, testOrder)
-	good := said(t, host, trade.Pubkey(), TransportV2, Message{ID: id, Action: ActionPurchaseCompleted})
+	good := said(t, host, trade.Pubkey(), mostro.TransportV2, mostro.Message{ID: id, Action: mostro.ActionPurchaseCompleted})
 	values := disclosed(t, good, trade)
 	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
 	s.mustHold(t)
 
-	event := func(change func(*nostr.Event), by *Keys) []string {
+	event := func(change func(*nostr.Event), by *mostro.Keys) []string {
 		evt := bare(good)
 		evt.Tags = slices.Clone(evt.Tags)
 		change(evt)
@@ -247,7 +248,7 @@ func TestDisclosedV2Tampered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return swap(values, 2, string(EncodeEvent(evt)))
+		return swap(values, 2, string(mostro.EncodeEvent(evt)))
 	}
 	raw, _ := base64.StdEncoding.DecodeString(good.Content)
 	content := func(change func(b []byte) []byte) []string {
@@ -255,17 +256,17 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	}
 	to := nostr.Tags{{"p", trade.Pubkey()}}
 	text := func(plain string) []string {
-		return shownV2(t, resealed(t, host, trade.Pubkey(), KindMessage, pad([]byte(plain)), to), trade)
+		return shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, pad([]byte(plain)), to), trade)
 	}
-	canonical := string(Message{Wrapper: WrapperOrder, Version: 2, ID: id, Action: ActionPurchaseCompleted}.JSON())
+	canonical := string(mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, ID: id, Action: mostro.ActionPurchaseCompleted}.JSON())
 	tuple := "[" + canonical + ",null,null]"
 	s2 := s
 	s2.receipt = text(tuple) // the crafted receipt itself is sound
 	s2.mustHold(t)
-	saying := func(m Message) []string {
+	saying := func(m mostro.Message) []string {
 		m.Version = 2
 		if m.Wrapper == "" {
-			m.Wrapper = WrapperOrder
+			m.Wrapper = mostro.WrapperOrder
 		}
 		return text("[" + string(m.JSON()) + ",null,null]")
 	}
@@ -293,20 +294,20 @@ func TestDisclosedV2Tampered(t *testing.T) {
 		{"of version 1", content(func(b []byte) []byte { b[0] = 1; return b }), ReceiptVersion},
 		{"with another MAC key", swap(values, 3, flip(values[3], 151)), ReceiptMAC},
 		{"with another cipher key", swap(values, 3, flip(values[3], 0)), ReceiptLength},
-		{"padded too far", shownV2(t, resealed(t, host, trade.Pubkey(), KindMessage, longer, to), trade), ReceiptLength},
-		{"padded with ones", shownV2(t, resealed(t, host, trade.Pubkey(), KindMessage, dirty, to), trade), ReceiptPadding},
+		{"padded too far", shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, longer, to), trade), ReceiptLength},
+		{"padded with ones", shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, dirty, to), trade), ReceiptPadding},
 		{"signed inside", text("[" + canonical + `,"` + strings.Repeat("0", 128) + `",null]`), ReceiptTuple},
 		{"with two elements", text("[" + canonical + ",null]"), ReceiptTuple},
 		{"not canonical", text("[" + strings.Replace(canonical, ",", ", ", 1) + ",null,null]"), ReceiptCanonical},
 		{"with an unknown field", text("[" + strings.Replace(canonical, `{"version"`, `{"x":1,"version"`, 1) + ",null,null]"), ReceiptCanonical},
-		{"wrapped as a rating", saying(Message{Wrapper: WrapperRate, ID: id, Action: ActionRate}), ReceiptWrapper},
+		{"wrapped as a rating", saying(mostro.Message{Wrapper: mostro.WrapperRate, ID: id, Action: mostro.ActionRate}), ReceiptWrapper},
 		{"of version 1 inside", text("[" + strings.Replace(canonical, `"version":2`, `"version":1`, 1) + ",null,null]"), ReceiptMessageVersion},
-		{"of another action", saying(Message{ID: id, Action: ActionWaitingSellerToPay}), ReceiptAction},
-		{"about another order", saying(Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: ActionRate}), ReceiptOrder},
-		{"about no order", saying(Message{Action: ActionRate}), ReceiptOrder},
-		{"with a payload", saying(Message{ID: id, Action: ActionRate, Payload: Amount(5)}), ReceiptPayload},
-		{"with a solver's view of a dispute", saying(Message{ID: id, Action: ActionDisputeInitiatedByYou, Payload: DisputeRef{ID: *id, Info: &SolverDisputeInfo{}}}), ReceiptPayload},
-		{"with a dispute at the wrong action", saying(Message{ID: id, Action: ActionRate, Payload: DisputeRef{ID: *id}}), ReceiptPayload},
+		{"of another action", saying(mostro.Message{ID: id, Action: mostro.ActionWaitingSellerToPay}), ReceiptAction},
+		{"about another order", saying(mostro.Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: mostro.ActionRate}), ReceiptOrder},
+		{"about no order", saying(mostro.Message{Action: mostro.ActionRate}), ReceiptOrder},
+		{"with a payload", saying(mostro.Message{ID: id, Action: mostro.ActionRate, Payload: mostro.Amount(5)}), ReceiptPayload},
+		{"with a solver's view of a dispute", saying(mostro.Message{ID: id, Action: mostro.ActionDisputeInitiatedByYou, Payload: mostro.DisputeRef{ID: *id, Info: &mostro.SolverDisputeInfo{}}}), ReceiptPayload},
+		{"with a dispute at the wrong action", saying(mostro.Message{ID: id, Action: mostro.ActionRate, Payload: mostro.DisputeRef{ID: *id}}), ReceiptPayload},
 	}
 	rules := map[ReceiptRule]bool{}
 	for _, c := range cases {
@@ -342,28 +343,28 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	host := keyPair(t, 3)
 	trade := tradeKeys(t)
 	stranger := keyPair(t, 9)
-	m := Message{ID: orderID(t, testOrder), Action: ActionHoldInvoicePaymentSettled}
-	values := disclosed(t, said(t, host, trade.Pubkey(), TransportV1, m), trade)
+	m := mostro.Message{ID: orderID(t, testOrder), Action: mostro.ActionHoldInvoicePaymentSettled}
+	values := disclosed(t, said(t, host, trade.Pubkey(), mostro.TransportV1, m), trade)
 	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
 	s.mustHold(t)
-	foreign := disclosed(t, said(t, host, stranger.Pubkey(), TransportV1, m), stranger)
-	seal, err := DecodeEvent([]byte(values[2]))
+	foreign := disclosed(t, said(t, host, stranger.Pubkey(), mostro.TransportV1, m), stranger)
+	seal, err := mostro.DecodeEvent([]byte(values[2]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	crafted := func(rumor string) []string {
 		evt := resealed(t, host, trade.Pubkey(), nostr.KindSeal, pad([]byte(rumor)), nostr.Tags{})
-		p, _ := ParsePoint(host.Pubkey())
+		p, _ := mostro.ParsePoint(host.Pubkey())
 		point, proof, err := sharedPoint(trade, p, []byte(evt.ID), repeatable())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return []string{"r0", "v1", string(EncodeEvent(evt)), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:])}
+		return []string{"r0", "v1", string(mostro.EncodeEvent(evt)), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:])}
 	}
-	rumor := func(author *Keys, kind int, content string) string {
-		return string(EncodeEvent(&nostr.Event{PubKey: author.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{}, Content: content}))
+	rumor := func(author *mostro.Keys, kind int, content string) string {
+		return string(mostro.EncodeEvent(&nostr.Event{PubKey: author.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{}, Content: content}))
 	}
-	m.Wrapper, m.Version = WrapperOrder, 1
+	m.Wrapper, m.Version = mostro.WrapperOrder, 1
 	tuple := "[" + string(m.JSON()) + ",null]"
 	s.receipt = crafted(rumor(host, 1, tuple)) // the crafted receipt itself is sound
 	s.mustHold(t)
@@ -408,17 +409,17 @@ func TestDisclosedCounting(t *testing.T) {
 	const freeKey = 8 * (32 + 12)
 	least := 1 << 30
 	for action := range provingActions {
-		m := Message{Wrapper: WrapperOrder, Version: 2, ID: orderID(t, testOrder), Action: action}
+		m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, ID: orderID(t, testOrder), Action: action}
 		free := 128 + 65 + 65 + 4 // order id; request id and trade index or null; which of nine actions
-		for _, payload := range []Payload{nil, DisputeRef{ID: *m.ID}} {
+		for _, payload := range []mostro.Payload{nil, mostro.DisputeRef{ID: *m.ID}} {
 			if payload != nil {
-				if action != ActionDisputeInitiatedByYou && action != ActionDisputeInitiatedByPeer {
+				if action != mostro.ActionDisputeInitiatedByYou && action != mostro.ActionDisputeInitiatedByPeer {
 					continue
 				}
 				free += 128
 			}
 			m.Payload = payload
-			padded := 8 * (2 + PaddedLen(len("["+string(m.JSON())+",null,null]")))
+			padded := 8 * (2 + mostro.PaddedLen(len("["+string(m.JSON())+",null,null]")))
 			least = min(least, padded-free)
 		}
 	}

@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"crypto/hmac"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/cloudflare/circl/blindsign/blindrsa"
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/crypto/chacha20"
 )
@@ -97,34 +98,34 @@ func keysetID(key *rsa.PublicKey) string {
 // ParseKeyset parses kind 38377, and kind 38387 of programs before November 2026. Key
 // and id are the same under both kinds.
 func ParseKeyset(evt *nostr.Event) (Keyset, error) {
-	if err := Expect(evt, ClassKeyset); err != nil {
+	if err := mostro.Expect(evt, mostro.ClassKeyset); err != nil {
 		return Keyset{}, err
 	}
-	if err := Once(evt, "d", "z", "y", "scheme", "key", "issued"); err != nil {
+	if err := mostro.Once(evt, "d", "z", "y", "scheme", "key", "issued"); err != nil {
 		return Keyset{}, err
 	}
-	t := TagReader(evt.Tags)
+	t := mostro.TagReader(evt.Tags)
 	_, second := t.Claim()
 	k := Keyset{EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt, Epoch: t.Value("d"), Issued: t.Whole("issued"), InstanceName: second}
 	if at, err := time.Parse("2006-01", k.Epoch); err != nil || EpochOf(at) != k.Epoch {
-		return Keyset{}, MalformedEvent(evt, "d is not a month")
+		return Keyset{}, mostro.MalformedEvent(evt, "d is not a month")
 	}
 	if t.Value("scheme") != blindScheme {
-		return Keyset{}, MalformedEvent(evt, "unknown scheme")
+		return Keyset{}, mostro.MalformedEvent(evt, "unknown scheme")
 	}
 	text := t.Value("key")
 	if len(text) > 2*(blindLen+64) {
-		return Keyset{}, MalformedEvent(evt, "key is too long")
+		return Keyset{}, mostro.MalformedEvent(evt, "key is too long")
 	}
 	der, err := hex.DecodeString(text)
 	if err != nil || hex.EncodeToString(der) != text {
-		return Keyset{}, MalformedEvent(evt, "key is not lower-case hex")
+		return Keyset{}, mostro.MalformedEvent(evt, "key is not lower-case hex")
 	}
 	if k.key, err = x509.ParsePKCS1PublicKey(der); err != nil {
-		return Keyset{}, MalformedEvent(evt, "key is not a public key of PKCS #1")
+		return Keyset{}, mostro.MalformedEvent(evt, "key is not a public key of PKCS #1")
 	}
 	if checkBlindKey(k.key) != nil {
-		return Keyset{}, MalformedEvent(evt, "key is not RSA of 2048 bits with the exponent 65537")
+		return Keyset{}, mostro.MalformedEvent(evt, "key is not RSA of 2048 bits with the exponent 65537")
 	}
 	k.ID = keysetID(k.key)
 	return k, nil
@@ -133,7 +134,7 @@ func ParseKeyset(evt *nostr.Event) (Keyset, error) {
 // Event returns the keyset's event, ready to be signed by the host. The event has no
 // expiration, because receipts are checked as long as ratings count.
 func (k Keyset) Event() nostr.Event {
-	w := TagWriter{{"d", k.Epoch}}
+	w := mostro.TagWriter{{"d", k.Epoch}}
 	w.Add("z", "receipt-keys")
 	w.Instance(k.InstanceName)
 	w.Add("scheme", blindScheme)
@@ -142,7 +143,7 @@ func (k Keyset) Event() nostr.Event {
 	}
 	w.Whole("issued", k.Issued)
 	w.Add("alt", "Key for blind receipts of trades, "+k.Epoch)
-	return nostr.Event{PubKey: k.Pubkey, CreatedAt: k.CreatedAt, Kind: KindReceiptKeys, Tags: nostr.Tags(w)}
+	return nostr.Event{PubKey: k.Pubkey, CreatedAt: k.CreatedAt, Kind: mostro.KindReceiptKeys, Tags: nostr.Tags(w)}
 }
 
 // BlindRequest is a pending request for a blind receipt. It holds the message to send
@@ -192,7 +193,7 @@ func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 // BlindFor is like Blind, but derives all randomness from the rater's secret key, the
 // keyset and the order. If the host's answer was lost, BlindFor returns the same
 // request again. A host answers the same request as often as it is sent.
-func (k Keyset) BlindFor(rater *Keys, order string) (*BlindRequest, error) {
+func (k Keyset) BlindFor(rater *mostro.Keys, order string) (*BlindRequest, error) {
 	secret := rater.Secret()
 	h := hmac.New(sha256.New, secret[:])
 	h.Write([]byte(strings.Join([]string{"mostro-receipt/blinding", k.Pubkey, k.ID, order}, "\n")))
@@ -255,7 +256,7 @@ func BlindNullifier(secret string) string {
 }
 
 // checkBlind checks keyset, secret and signature.
-func (r *Receipt) checkBlind(rating HostRating, values []string, keysets Keysets) error {
+func (r *Receipt) checkBlind(rating mostro.HostRating, values []string, keysets Keysets) error {
 	if len(values) != 3 {
 		return forged(ReceiptFields, "r2 needs keyset, secret and signature")
 	}

@@ -1,4 +1,4 @@
-package mostro
+package receipt
 
 import (
 	"crypto/sha256"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -23,8 +24,8 @@ func FuzzCheckReceipt(f *testing.F) {
 		f.Add(strings.Join(values, "\n"), "", testOrder)
 	}
 	id := orderID(f, testOrder)
-	for _, transport := range []Transport{TransportV2, TransportV1} {
-		seed(disclosed(f, said(f, host, trade.Pubkey(), transport, Message{ID: id, Action: ActionPurchaseCompleted}), trade))
+	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
+		seed(disclosed(f, said(f, host, trade.Pubkey(), transport, mostro.Message{ID: id, Action: mostro.ActionPurchaseCompleted}), trade))
 	}
 	preimage := strings.Repeat("42", 32)
 	raw, _ := hex.DecodeString(preimage)
@@ -48,11 +49,11 @@ func FuzzCheckReceipt(f *testing.F) {
 	}
 	f.Add("", token, testOrder)
 	f.Add("r2\n00\n"+preimage+"\n"+strings.Repeat("0", 512), "", BlindNullifier(preimage))
-	set := tagged(f, KindReceiptKeys, `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","`+blindScheme+`"],["key","`+keysetKey+`"]]`)
+	set := tagged(f, mostro.KindReceiptKeys, `[["d","2026-11"],["z","receipt-keys"],["y","mostro"],["scheme","`+blindScheme+`"],["key","`+keysetKey+`"]]`)
 	keysets := func(string, string) *nostr.Event { return set }
 	f.Fuzz(func(t *testing.T, receipt, token, order string) {
-		r := HostRating{
-			EventID: "x", Pubkey: trade.Pubkey(), Platform: PlatformMostro, Alias: PlatformMostro, OrderID: order, Host: host.Pubkey(), Token: token,
+		r := mostro.HostRating{
+			EventID: "x", Pubkey: trade.Pubkey(), Platform: mostro.PlatformMostro, Alias: mostro.PlatformMostro, OrderID: order, Host: host.Pubkey(), Token: token,
 		}
 		if receipt != "" {
 			r.Receipt = strings.Split(receipt, "\n")
@@ -80,17 +81,17 @@ func FuzzCheckReceipt(f *testing.F) {
 // answers. An accepted text is the same if it is written and parsed again.
 func FuzzReceiptMessage(f *testing.F) {
 	id := *orderID(f, testOrder)
-	for _, m := range []Message{
+	for _, m := range []mostro.Message{
 		ReceiptRequest{}.Message(id),
 		ReceiptRequest{Payment: true}.Message(id),
 		ReceiptRequest{Keyset: strings.Repeat("0", 32), Blinded: make([]byte, blindLen)}.Message(id),
-		ReceiptAnswer{Token: "a", Receipt: []string{"r1", "b"}}.Message(Message{ID: &id}),
-		ReceiptAnswer{Keyset: strings.Repeat("0", 32), Signed: make([]byte, blindLen)}.Message(Message{ID: &id}),
+		ReceiptAnswer{Token: "a", Receipt: []string{"r1", "b"}}.Message(mostro.Message{ID: &id}),
+		ReceiptAnswer{Keyset: strings.Repeat("0", 32), Signed: make([]byte, blindLen)}.Message(mostro.Message{ID: &id}),
 	} {
-		f.Add(string(m.Payload.(TextMessage)))
+		f.Add(string(m.Payload.(mostro.TextMessage)))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		m := Message{Wrapper: WrapperDM, ID: &id, Action: ActionSendDM, Payload: TextMessage(text)}
+		m := mostro.Message{Wrapper: mostro.WrapperDM, ID: &id, Action: mostro.ActionSendDM, Payload: mostro.TextMessage(text)}
 		if q, err := ParseReceiptRequest(m); err == nil {
 			again, err := ParseReceiptRequest(q.Message(id))
 			if err != nil || again.Keyset != q.Keyset || string(again.Blinded) != string(q.Blinded) || again.Payment != q.Payment {
@@ -110,8 +111,8 @@ func FuzzReceiptMessage(f *testing.F) {
 // written and parsed again is the same.
 func FuzzParseKeyset(f *testing.F) {
 	good := `[["d","2026-11"],["z","receipt-keys"],["y","mostro","N"],["scheme","` + blindScheme + `"],["key","` + keysetKey + `"],["issued","3"]]`
-	f.Add(KindReceiptKeys, good)
-	f.Add(KindAnnouncement, good)
+	f.Add(mostro.KindReceiptKeys, good)
+	f.Add(mostro.KindAnnouncement, good)
 	for old, changed := range map[string]string{
 		`["y","mostro","N"],`: ``, `2026-11`: `2026-1`, `["issued","3"]`: `["issued","-1"]`, `"N"`: `" N "`, `["issued","3"]]`: `["issued","3.0"],["issued"]]`,
 		`["d","2026-11"]`: `["d","2026-11"],["d","2026-12"]`, blindScheme: `bdhke`, `0203010001`: `0203010003`, `3082010a`: `3082010b`,
@@ -120,7 +121,7 @@ func FuzzParseKeyset(f *testing.F) {
 		if text == good {
 			f.Fatalf("%s is not in the seed", old)
 		}
-		f.Add(KindReceiptKeys, text)
+		f.Add(mostro.KindReceiptKeys, text)
 	}
 	f.Fuzz(func(t *testing.T, kind int, tags string) {
 		evt := &nostr.Event{PubKey: strings.Repeat("7", 64), CreatedAt: 1782000000, Kind: kind}
@@ -129,7 +130,7 @@ func FuzzParseKeyset(f *testing.F) {
 		}
 		k, err := ParseKeyset(evt)
 		if err != nil {
-			if !errors.Is(err, ErrForeign) && !errors.Is(err, ErrMalformedEvent) {
+			if !errors.Is(err, mostro.ErrForeign) && !errors.Is(err, mostro.ErrMalformedEvent) {
 				t.Fatalf("%v is neither foreign nor malformed", err)
 			}
 			return
