@@ -18,6 +18,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -50,7 +51,7 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	trouble := &troubledNode{testNode: w.node}
 	w.ln = trouble
 	w.start()
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	w.toFiatSent(seller, buyer)
 	_ = w.stop()
 	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
@@ -417,7 +418,7 @@ func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
 	trouble := &troubledNode{testNode: w.node}
 	w.ln = trouble
 	w.start()
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 	for !w.heard() {
 		time.Sleep(time.Millisecond)
@@ -447,7 +448,7 @@ func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
 	trouble.set("", ErrUnavailable)
 	w.start()
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
-	other := w.user(mostro.TransportV2)
+	other := w.user(envelope.TransportV2)
 	for w.log.Head() <= head.Cursor {
 		other.send(mostro.Message{RequestID: number(77), ID: &id, Action: mostro.ActionDispute})
 	}
@@ -495,7 +496,7 @@ func TestAttackHalfBoundWallet(t *testing.T) {
 			t.Fatal(w.engine.Status())
 		}
 	}
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	w.toFiatSent(seller, buyer)
 	if got := wallet(); got != "another" {
 		t.Errorf("the hold of a trade is in wallet %q, but the store is bound to %q", "another", got)
@@ -541,7 +542,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 		}
 		return false
 	}})
-	first := w.user(mostro.TransportV2) // the inbox starts to read here
+	first := w.user(envelope.TransportV2) // the inbox starts to read here
 	first.send(first.sell(50_000, 50))
 	first.wait(mostro.ActionNewOrder)
 	// The engine is kept busy while a question and messages are queued.
@@ -563,7 +564,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 		}
 	}
 	for i := range 8 {
-		u := w.user(mostro.TransportV2)
+		u := w.user(envelope.TransportV2)
 		m := u.sell(50_000, 50)
 		if i == 0 {
 			m.Payload.(*mostro.SmallOrder).PaymentMethod = "poison"
@@ -705,7 +706,7 @@ func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 	node := &unsyncedNode{testNode: w.node}
 	w.ln = node
 	w.start()
-	other := w.user(mostro.TransportV2)
+	other := w.user(envelope.TransportV2)
 	other.send(other.sell(50_000, 50))
 	other.wait(mostro.ActionNewOrder)
 	_ = w.stop()
@@ -714,7 +715,7 @@ func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.start()
-	lost := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	lost := w.toFiatSent(w.user(envelope.TransportV2), w.user(envelope.TransportV2))
 	_ = w.stop()
 	if err := os.RemoveAll(filepath.Join(w.dir, "escrow")); err != nil {
 		t.Fatal(err)
@@ -771,7 +772,7 @@ func TestAttackEveryStartIsACopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.start()
-	w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	w.toFiatSent(w.user(envelope.TransportV2), w.user(envelope.TransportV2))
 	_ = w.stop()
 	if err := errors.Join(os.RemoveAll(filepath.Join(w.dir, "escrow")), os.Rename(filepath.Join(w.dir, "copy"), filepath.Join(w.dir, "escrow")),
 		os.WriteFile(filepath.Join(w.dir, "escrow.witness"), remembered, 0o600)); err != nil {
@@ -798,7 +799,7 @@ func TestAttackEveryStartIsACopy(t *testing.T) {
 	w.node.mu.Lock()
 	w.node.failPays = 1000
 	w.node.mu.Unlock()
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	w.until(id, mostro.TradeSettledHoldInvoice)
@@ -818,7 +819,7 @@ func TestAttackGoneEscrowKeepsTheWallet(t *testing.T) {
 	trouble := &troubledNode{testNode: w.node}
 	w.ln = trouble
 	w.start()
-	id := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	id := w.toFiatSent(w.user(envelope.TransportV2), w.user(envelope.TransportV2))
 	h := w.trade(id).Hash
 	w.node.with(func(n *simNode) { n.giveBack(n.holds[h]) }) // the time lock ran out
 	for deadline := time.Now().Add(5 * time.Second); !w.trade(id).EscrowGone; time.Sleep(time.Millisecond) {
@@ -848,7 +849,7 @@ func TestAttackGoneEscrowKeepsTheWallet(t *testing.T) {
 // must not wait until the wrong time.
 func TestAttackClockAheadAcrossARestart(t *testing.T) {
 	w := newWorld(t)
-	id := w.toFiatSent(w.user(mostro.TransportV2), w.user(mostro.TransportV2))
+	id := w.toFiatSent(w.user(envelope.TransportV2), w.user(envelope.TransportV2))
 	w.clock.move(48 * time.Hour)
 	for deadline := time.Now().Add(5 * time.Second); w.trade(id).Deadline < w.clock.Now().Unix(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -878,7 +879,7 @@ func TestAttackPayoutFromTwoWallets(t *testing.T) {
 	node.other.n.now = w.clock.Now().Unix()
 	w.ln = node
 	w.start()
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	for deadline := time.Now().Add(5 * time.Second); !w.trade(id).Payout.Sent; time.Sleep(time.Millisecond) {
@@ -967,7 +968,7 @@ func TestAttackWitnessThatCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.clock.move(2 * time.Second)
-	u := w.user(mostro.TransportV2)
+	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
 	time.Sleep(300 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -1044,7 +1045,7 @@ func TestAttackCopyWithItsWitness(t *testing.T) {
 	trouble := &troubledNode{testNode: w.node}
 	w.ln = farTrouble{trouble, 30 * time.Millisecond}
 	w.start()
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 	_ = w.stop()
 	copyOf, witness := filepath.Join(w.dir, "copy"), filepath.Join(w.dir, "escrow.witness")

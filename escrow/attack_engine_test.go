@@ -13,6 +13,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -27,7 +28,7 @@ func TestBurstOfLargeMessages(t *testing.T) {
 			w := newWorld(t)
 			_ = w.stop()
 			for range maxBatch / 2 {
-				u := w.user(mostro.TransportV2)
+				u := w.user(envelope.TransportV2)
 				u.identity = nil
 				m := u.sell(50_000, 50)
 				m.TradeIndex, m.Payload = nil, large(fill)
@@ -35,7 +36,7 @@ func TestBurstOfLargeMessages(t *testing.T) {
 			}
 			for range 2 {
 				w.start()
-				seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+				seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 				w.sellOrder(seller, buyer, func(string) {})
 				_ = w.stop()
 			}
@@ -66,7 +67,7 @@ func TestOffendingMessageIsSkipped(t *testing.T) {
 	_ = w.stop()
 	var users []*user
 	for range 40 {
-		u := w.user(mostro.TransportV2)
+		u := w.user(envelope.TransportV2)
 		users = append(users, u)
 		m := u.sell(50_000, 50)
 		if len(users) == 17 {
@@ -112,7 +113,7 @@ func TestOffendingMessageIsSkipped(t *testing.T) {
 // A result that cannot be committed freezes its trade; the result is never dropped.
 func TestOffendingResultFreezes(t *testing.T) {
 	w := newWorld(t)
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 	_ = w.stop()
 	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
@@ -190,7 +191,7 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	_ = w.stop()
 	w.ln = farNode{w.node, latency}
 	w.start()
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 	_ = w.stop()
 	copyOf, witnessOf := filepath.Join(w.dir, "copy"), filepath.Join(w.dir, "escrow.witness")
@@ -205,7 +206,7 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	w.until(id, mostro.TradeSuccess)
 	// Another user's order of the lost period was canceled again, and a further one is taken.
-	other, maker, taker := w.user(mostro.TransportV2), w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	other, maker, taker := w.user(envelope.TransportV2), w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	other.send(other.sell(50_000, 50))
 	o := *other.wait(mostro.ActionNewOrder).ID
 	other.send(mostro.Message{RequestID: number(9), ID: &o, Action: mostro.ActionCancel})
@@ -281,7 +282,7 @@ func TestCopyIsNotForgottenByARestart(t *testing.T) {
 			_ = w.stop()
 			w.ln = farNode{w.node, 30 * time.Millisecond}
 			w.start()
-			seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+			seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 			id := w.toFiatSent(seller, buyer)
 			_ = w.stop()
 			copyOf := filepath.Join(w.dir, "copy")
@@ -360,7 +361,7 @@ func TestRefusedEventsHoldNothingUp(t *testing.T) {
 	refusing := &refusingLog{memLog: w.log, kind: mostro.KindOrder}
 	w.publisher = refusing
 	w.start()
-	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) {})
+	w.sellOrder(w.user(envelope.TransportV2), w.user(envelope.TransportV2), func(string) {})
 	if !strings.Contains(w.output.String(), "refused by its own relay") || refusing.n == 0 {
 		t.Error("no log line reports the refused event")
 	}
@@ -428,12 +429,12 @@ func TestNodeTroubles(t *testing.T) {
 	}
 	trouble.set("", nil)
 	closed("")
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 
 	trouble.set("", ErrPermission)
 	closed("refuses the macaroon")
-	refused := w.user(mostro.TransportV2)
+	refused := w.user(envelope.TransportV2)
 	refused.send(refused.sell(50_000, 50))
 	if c, ok := refused.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
 		t.Errorf("the answer to a new order is %+v", c)
@@ -511,7 +512,7 @@ func TestVetRefuses(t *testing.T) {
 			t.Fatal(w.engine.Status())
 		}
 	}
-	u := w.user(mostro.TransportV2)
+	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
 	time.Sleep(100 * time.Millisecond)
 	if open, err := w.engine.Trades(t.Context()); err != nil || len(open) != 0 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // brokenStore fails every commit, before or after the write.
@@ -50,7 +51,7 @@ func TestFailedCommitIsFatal(t *testing.T) {
 			}
 		}}
 		w.startOn(db, store)
-		u := w.user(mostro.TransportV2)
+		u := w.user(envelope.TransportV2)
 		u.send(u.sell(50_000, 50))
 		id := *u.wait(mostro.ActionNewOrder).ID
 		close(armed)
@@ -79,7 +80,7 @@ func TestFailedCommitIsFatal(t *testing.T) {
 func TestPublisherThatFails(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		w := newWorld(t)
-		u := w.user(mostro.TransportV2)
+		u := w.user(envelope.TransportV2)
 		w.log.mu.Lock()
 		w.log.failBefore, w.log.failAfter = !after, after
 		w.log.mu.Unlock()
@@ -123,7 +124,7 @@ func TestPublisherThatFails(t *testing.T) {
 // for every open hash.
 func TestOldCopyIsNoticed(t *testing.T) {
 	w := newWorld(t)
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.sellOrder(seller, buyer, func(string) {})
 	_ = w.stop()
 	head := func() uint64 {
@@ -146,7 +147,7 @@ func TestOldCopyIsNoticed(t *testing.T) {
 	}
 	w.start()
 	// No trade is open, so there is no hash to look up.
-	u := w.user(mostro.TransportV2)
+	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
 	u.wait(mostro.ActionNewOrder)
 	w.until(id, mostro.TradeSuccess)
@@ -159,7 +160,7 @@ func TestOldCopyIsNoticed(t *testing.T) {
 // are not applied again.
 func TestLogThatBeganAnew(t *testing.T) {
 	w := newWorld(t)
-	u := w.user(mostro.TransportV2)
+	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
 	id := *u.wait(mostro.ActionNewOrder).ID
 	first := w.log.entries[0].Event

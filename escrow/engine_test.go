@@ -7,6 +7,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 func number(n uint64) *uint64 { return &n }
@@ -28,7 +29,7 @@ func (u *user) tradeIndex() *int64 {
 // echoed reports whether an answer carries the id of its request. The form of 2023 has no
 // such field.
 func (u *user) echoed(m mostro.Message, id uint64) bool {
-	if u.transport == mostro.TransportLegacy {
+	if u.transport == envelope.TransportLegacy {
 		return m.RequestID == nil
 	}
 	return m.RequestID != nil && *m.RequestID == id
@@ -88,7 +89,7 @@ func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.Or
 	pause("fiat-sent")
 	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
 	released := mostro.ActionReleased
-	if buyer.transport == mostro.TransportLegacy {
+	if buyer.transport == envelope.TransportLegacy {
 		released = mostro.ActionRelease // 2023 had one action for both
 	}
 	buyer.wait(released)
@@ -104,7 +105,7 @@ func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.Or
 }
 
 func TestSellOrderInEveryTransport(t *testing.T) {
-	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
+	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1, envelope.TransportLegacy} {
 		t.Run(transport.String(), func(t *testing.T) {
 			w := newWorld(t)
 			w.sellOrder(w.user(transport), w.user(transport), func(string) {})
@@ -117,7 +118,7 @@ func TestSellOrderInEveryTransport(t *testing.T) {
 	}
 	t.Run("each side in its own", func(t *testing.T) {
 		w := newWorld(t)
-		w.sellOrder(w.user(mostro.TransportV1), w.user(mostro.TransportV2), func(string) {})
+		w.sellOrder(w.user(envelope.TransportV1), w.user(envelope.TransportV2), func(string) {})
 	})
 }
 
@@ -125,7 +126,7 @@ func TestSellOrderInEveryTransport(t *testing.T) {
 func TestRestartAtEveryStep(t *testing.T) {
 	w := newWorld(t)
 	restarts := 0
-	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) { w.restart(); restarts++ })
+	w.sellOrder(w.user(envelope.TransportV2), w.user(envelope.TransportV2), func(string) { w.restart(); restarts++ })
 	if restarts != 6 {
 		t.Fatalf("%d restarts", restarts)
 	}
@@ -135,7 +136,7 @@ func TestRestartAtEveryStep(t *testing.T) {
 // newer than the one before.
 func TestBookFollowsTheTrade(t *testing.T) {
 	w := newWorld(t)
-	id := w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV2), func(string) {})
+	id := w.sellOrder(w.user(envelope.TransportV2), w.user(envelope.TransportV2), func(string) {})
 	want := []mostro.Status{mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess}
 	var shown []mostro.Status
 	deadline := time.Now().Add(10 * time.Second)
@@ -169,7 +170,7 @@ func TestBookFollowsTheTrade(t *testing.T) {
 // The logs hold no secret of the trade.
 func TestLogsHoldNoSecret(t *testing.T) {
 	w := newWorld(t)
-	id := w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV1), func(string) { w.restart() })
+	id := w.sellOrder(w.user(envelope.TransportV2), w.user(envelope.TransportV1), func(string) { w.restart() })
 	tr := w.trade(id)
 	if err := w.stop(); err == nil {
 		t.Error("the engine stopped without a log line")
@@ -191,27 +192,27 @@ func TestLogsHoldNoSecret(t *testing.T) {
 // last message. A party that began with the transport of 2023 stays there.
 func TestPartyThatChangesTransport(t *testing.T) {
 	w := newWorld(t)
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV1)
-	turn := map[string]mostro.Transport{"new-order": mostro.TransportV1, "take-sell": mostro.TransportV2, "paid": mostro.TransportV1, "fiat-sent": mostro.TransportV2}
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV1)
+	turn := map[string]envelope.Transport{"new-order": envelope.TransportV1, "take-sell": envelope.TransportV2, "paid": envelope.TransportV1, "fiat-sent": envelope.TransportV2}
 	id := w.sellOrder(seller, buyer, func(step string) {
 		// Messages to the old address are read before the change.
 		if to, ok := turn[step]; ok && step != "fiat-sent" {
 			buyer.transport = to
 		} else if ok {
-			seller.transport = mostro.TransportV1
+			seller.transport = envelope.TransportV1
 		}
 	})
 	tr := w.trade(id)
-	if tr.Buyer.Transport != mostro.TransportV1 || tr.Seller.Transport != mostro.TransportV1 {
+	if tr.Buyer.Transport != envelope.TransportV1 || tr.Seller.Transport != envelope.TransportV1 {
 		t.Errorf("the transport of the buyer is %s, of the seller %s", tr.Buyer.Transport, tr.Seller.Transport)
 	}
 	old := newRig(t)
 	from := old.someone()
-	from.Transport = mostro.TransportLegacy
+	from.Transport = envelope.TransportLegacy
 	order := old.order(from, mostro.SmallOrder{})
-	from.Transport = mostro.TransportV2
+	from.Transport = envelope.TransportV2
 	old.must(from, mostro.ActionCancel, &order, nil)
-	if p := old.trade(order).Seller; p.Transport != mostro.TransportLegacy {
+	if p := old.trade(order).Seller; p.Transport != envelope.TransportLegacy {
 		t.Errorf("a party that began with 2023 has transport %s", p.Transport)
 	}
 }

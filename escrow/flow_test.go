@@ -9,6 +9,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // FlowNet is a Lightning network for whole trades: the Mostro's node, and the wallets of a
@@ -159,7 +160,7 @@ func RunFlows(t *testing.T, n *FlowNet) {
 		}},
 	} {
 		if !t.Run(test.name, func(t *testing.T) {
-			f := &flow{T: t, w: w, n: n, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV1)}
+			f := &flow{T: t, w: w, n: n, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV1)}
 			w.tb = t
 			defer func() { w.tb = nil }()
 			f.before = f.balances()

@@ -8,13 +8,14 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // InboundMessage is an opened message, with the facts that its transport proved and the
 // way it arrived.
 type InboundMessage struct {
-	Transport mostro.Transport
+	Transport envelope.Transport
 	Sender    string // trade key, verified
 	Identity  string // verified
 	Signed    bool   // the trade key signed the message itself
@@ -135,7 +136,7 @@ func (b *TradeBook) reply(msg InboundMessage, m mostro.Message) {
 func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 	created, now := nostr.Timestamp(msg.CreatedAt), time.Unix(at, 0)
 	if !msg.Late {
-		if mostro.DefaultFreshness.Check(created, time.Unix(msg.Received, 0), now) != nil {
+		if envelope.DefaultFreshness.Check(created, time.Unix(msg.Received, 0), now) != nil {
 			return errDrop
 		}
 		return nil
@@ -144,7 +145,7 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 		if msg.Message.Action != mostro.ActionNewOrder {
 			return errDrop // the sender no longer waits for the answer
 		}
-		if mostro.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(b.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
+		if envelope.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(b.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
 			return errDrop
 		}
 		return nil
@@ -157,7 +158,7 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 		return err
 	}
 	opened, closes := t.Window(at)
-	if mostro.DefaultFreshness.CheckLate(created, time.Unix(opened, 0), time.Unix(closes, 0), now) != nil {
+	if envelope.DefaultFreshness.CheckLate(created, time.Unix(opened, 0), time.Unix(closes, 0), now) != nil {
 		return errDrop
 	}
 	return nil

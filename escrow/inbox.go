@@ -9,6 +9,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -26,7 +27,7 @@ type Log interface {
 // Opener opens an event of the log that is addressed to this node. The id and signature of
 // the event have been checked.
 type Opener interface {
-	Open(evt *nostr.Event) (mostro.Envelope, error)
+	Open(evt *nostr.Event) (envelope.Envelope, error)
 }
 
 // inbox reads the log and passes every message to the engine, in the order of the log. The
@@ -161,9 +162,9 @@ func (b *inbox) open(e mostro.Entry) *InboundMessage {
 }
 
 // KeysOpener opens messages with the node's own keys.
-type KeysOpener struct{ Keys *mostro.Keys }
+type KeysOpener struct{ Keys *envelope.Keys }
 
 // Open opens one event.
-func (o KeysOpener) Open(evt *nostr.Event) (mostro.Envelope, error) {
-	return mostro.OpenVerified(evt, o.Keys)
+func (o KeysOpener) Open(evt *nostr.Event) (envelope.Envelope, error) {
+	return envelope.OpenVerified(evt, o.Keys)
 }

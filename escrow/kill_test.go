@@ -17,6 +17,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -114,7 +115,7 @@ func (l *pipeLog) follow(in io.Reader) {
 // ChildMain runs the escrow as a process of its own and never returns.
 func ChildMain(node Lightning, dir, secret, killAt string) {
 	log := &pipeLog{memLog: newMemLog(), out: json.NewEncoder(os.Stdout), acks: make(map[int]chan struct{})}
-	keys, err := mostro.ParseSecret(secret)
+	keys, err := envelope.ParseSecret(secret)
 	if err != nil {
 		panic(err)
 	}
@@ -125,7 +126,7 @@ func ChildMain(node Lightning, dir, secret, killAt string) {
 	policy := DefaultPolicy()
 	policy.Terms.Fee = 6_000_000
 	sealer := KeysSealer{Keys: keys, MailDays: 30}
-	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1}
+	transports := []envelope.Transport{envelope.TransportV2, envelope.TransportV1}
 	e := &Engine{
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
@@ -155,7 +156,7 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 		t.Run(point, func(t *testing.T) {
 			w.tb = t
 			w.clock.now = time.Now()
-			f := &flow{T: t, w: w, n: n, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV1)}
+			f := &flow{T: t, w: w, n: n, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV1)}
 			f.before = f.balances()
 			p := startChild(t, w, child(dir, hexOf(secret[:]), point))
 			died := make(chan struct{})

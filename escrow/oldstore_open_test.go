@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // loadOldStore returns a stopped world with the store, the node and the users of a golden
@@ -79,13 +80,13 @@ func loadOldStore(t *testing.T, file string) (*world, *oldStore) {
 	return w, &s
 }
 
-func keysOf(t *testing.T, secret string) *mostro.Keys {
+func keysOf(t *testing.T, secret string) *envelope.Keys {
 	t.Helper()
 	b, err := hex.DecodeString(secret)
 	if err != nil || len(b) != 32 {
 		t.Fatal("a key of a golden file is invalid:", err)
 	}
-	k, err := mostro.KeysFromSecret([32]byte(b))
+	k, err := envelope.KeysFromSecret([32]byte(b))
 	if err != nil {
 		t.Fatal(err)
 	}

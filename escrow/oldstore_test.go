@@ -14,6 +14,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // The golden stores in testdata were written by this program at commit 1307280, before the
@@ -59,10 +60,10 @@ type oldTrade struct {
 }
 
 type oldUser struct {
-	Trade     string           `json:"trade,omitempty"` // secret key in hex
-	Identity  string           `json:"identity,omitempty"`
-	Transport mostro.Transport `json:"transport,omitempty"`
-	Index     int64            `json:"index,omitempty"`
+	Trade     string             `json:"trade,omitempty"` // secret key in hex
+	Identity  string             `json:"identity,omitempty"`
+	Transport envelope.Transport `json:"transport,omitempty"`
+	Index     int64              `json:"index,omitempty"`
 }
 
 func (u *user) export() oldUser {
@@ -88,7 +89,7 @@ func TestWriteOldStore(t *testing.T) {
 	w.clock.now = time.Unix(1_790_000_000, 0)
 	w.node.with(func(n *simNode) { n.now = w.clock.now.Unix() })
 	o := &oldWriter{w: w}
-	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
+	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1, envelope.TransportLegacy} {
 		o.every(transport)
 	}
 	o.interrupted()
@@ -127,7 +128,7 @@ func (o *oldWriter) note(name string, id trade.OrderID, seller, buyer *user) {
 }
 
 // every brings one trade to each state.
-func (o *oldWriter) every(transport mostro.Transport) {
+func (o *oldWriter) every(transport envelope.Transport) {
 	w, name := o.w, func(s string) string { return s + ", " + string(transport) }
 	address := func(id trade.OrderID) mostro.Payload { return mostro.PaymentRequest{Invoice: id.String() + "@home"} }
 	sell := func() (*user, trade.OrderID) {
@@ -289,7 +290,7 @@ func (o *oldWriter) every(transport mostro.Transport) {
 // interrupted leaves trades with calls that the node has not answered.
 func (o *oldWriter) interrupted() {
 	w := o.w
-	seller, buyer := w.user(mostro.TransportV2), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	seller.send(seller.sell(52_000, 50))
 	id := *seller.wait(mostro.ActionNewOrder).ID
 	take := mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell}
@@ -301,7 +302,7 @@ func (o *oldWriter) interrupted() {
 	buyer.send(mostro.Message{RequestID: number(3), ID: &id, Action: mostro.ActionFiatSent})
 	w.until(id, mostro.TradeFiatSent)
 
-	waiting, taker := w.user(mostro.TransportV1), w.user(mostro.TransportV1)
+	waiting, taker := w.user(envelope.TransportV1), w.user(envelope.TransportV1)
 	waiting.send(waiting.sell(52_000, 50))
 	other := *waiting.wait(mostro.ActionNewOrder).ID
 	w.node.with(func(n *simNode) { n.down = true })

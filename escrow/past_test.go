@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // Each test of this file covers a bug that the reference node fixed in the same state
@@ -425,7 +426,7 @@ func TestPast17SignatureBeforeTheGate(t *testing.T) { // #892
 	// The log holds only events that its relay verified. The id that prevents replays is
 	// checked after the seal is opened, so a forged copy does not use up the id.
 	w := newWorld(t)
-	u := w.user(mostro.TransportV2)
+	u := w.user(envelope.TransportV2)
 	real := u.event(u.sell(50_000, 50))
 	forged := *real
 	forged.Content = forged.Content[:len(forged.Content)-8] + "AAAAAAA="

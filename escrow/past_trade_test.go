@@ -6,6 +6,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 func TestPast36AmountsThatEachSideReads(t *testing.T) { // #552, #524
@@ -376,7 +377,7 @@ func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 
 func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
 	r := newRig(t)
-	msg := r.message(trade.Party{Transport: mostro.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
+	msg := r.message(trade.Party{Transport: envelope.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
 	if got := r.receive(msg); got == "" {
 		t.Error("accepted")
 	}

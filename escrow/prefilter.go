@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -14,7 +15,7 @@ import (
 // could use the pubkey of a known party.
 type Prefilter struct {
 	// Transports are the accepted transports.
-	Transports []mostro.Transport
+	Transports []envelope.Transport
 	// Pow is the difficulty that every event must have (NIP-13).
 	Pow int
 	// PowFirstContact is the difficulty for authors on v2 that are not a party of an open
@@ -26,15 +27,15 @@ type Prefilter struct {
 
 // Check returns the rule that an event breaks, or nil.
 func (p *Prefilter) Check(evt *nostr.Event) error {
-	t := mostro.TransportOf(evt.Kind)
+	t := envelope.TransportOf(evt.Kind)
 	if !slices.Contains(p.Transports, t) {
 		return &mostro.WireError{Rule: mostro.RuleKind, Detail: "transport not in use"}
 	}
 	want := p.Pow
-	if t == mostro.TransportV2 && p.PowFirstContact > want && !p.known.has(evt.PubKey) {
+	if t == envelope.TransportV2 && p.PowFirstContact > want && !p.known.has(evt.PubKey) {
 		want = p.PowFirstContact
 	}
-	if err := mostro.CheckWork(evt, want); err != nil {
+	if err := envelope.CheckWork(evt, want); err != nil {
 		return fmt.Errorf("prefilter: %w", err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -24,7 +25,7 @@ type EventBuilder struct {
 	Pow, PowFirstContact int
 	// Transports are the accepted transports. If V2 is one of them, the description says
 	// protocol 2.
-	Transports []mostro.Transport
+	Transports []envelope.Transport
 	// Node returns the description of the Lightning node. ok is false while it is unknown.
 	// Node does not block.
 	Node func() (info NodeInfo, ok bool)
@@ -103,7 +104,7 @@ func (b *EventBuilder) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 	}
 	evt := d.Event()
 	events := []*nostr.Event{&evt}
-	if t.Buyer.Transport == mostro.TransportLegacy || t.Seller.Transport == mostro.TransportLegacy {
+	if t.Buyer.Transport == envelope.TransportLegacy || t.Seller.Transport == envelope.TransportLegacy {
 		old := d.LegacyEvent()
 		old.PubKey, old.CreatedAt = b.Pubkey, evt.CreatedAt
 		events = append(events, &old)
@@ -159,7 +160,7 @@ func (b *EventBuilder) Info(p Policy) nostr.Event {
 	fee := t.Fee.Decimal()
 	version := 1
 	for _, transport := range b.Transports {
-		if transport == mostro.TransportV2 {
+		if transport == envelope.TransportV2 {
 			version = 2
 		}
 	}

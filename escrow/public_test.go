@@ -8,13 +8,14 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 func testEvents() EventBuilder {
 	return EventBuilder{
 		Pubkey: strings.Repeat("ab", 32), Name: "Mostro of ours", Relays: []string{"wss://relay.example"}, Version: "1.0", Commit: "abc",
-		Pow: 2, Transports: []mostro.Transport{mostro.TransportV2, mostro.TransportV1},
+		Pow: 2, Transports: []envelope.Transport{envelope.TransportV2, envelope.TransportV1},
 		Node: func() (NodeInfo, bool) {
 			return NodeInfo{Pubkey: "02" + strings.Repeat("cd", 32), Alias: "alice", Version: "0.21", Chain: "bitcoin", Network: Regtest}, true
 		},
@@ -42,7 +43,7 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 	if err != nil || !info.AnyCurrency || info.ProtocolVersion != 2 {
 		t.Errorf("%+v %v", info, err)
 	}
-	events.Transports = []mostro.Transport{mostro.TransportV1}
+	events.Transports = []envelope.Transport{envelope.TransportV1}
 	evt = events.Info(policy)
 	if info, err := mostro.ParseInfo(&evt); err != nil || info.ProtocolVersion != 1 {
 		t.Errorf("%+v %v", info, err)
@@ -97,7 +98,7 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	if n := len(events.Disputes(tr, DefaultPolicy())); n != 1 {
 		t.Errorf("%d events", n)
 	}
-	tr.Seller.Transport = mostro.TransportLegacy
+	tr.Seller.Transport = envelope.TransportLegacy
 	both := events.Disputes(tr, DefaultPolicy())
 	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.FindWithValue("s", "Pending") == nil || both[1].CreatedAt != 7 || both[1].PubKey != events.Pubkey {
 		t.Errorf("%v", both)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
@@ -103,7 +104,7 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 		}
 		for j := range 2 {
 			key := newKeys(tb).Pubkey()
-			parties[2*i+j] = trade.Party{Key: key, Identity: key, Transport: mostro.TransportV2}
+			parties[2*i+j] = trade.Party{Key: key, Identity: key, Transport: envelope.TransportV2}
 		}
 	}
 	var work errgroup.Group

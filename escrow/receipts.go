@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -177,7 +178,7 @@ func (b *TradeBook) QueueKeysets(at int64) {
 func (b *TradeBook) receipts(msg InboundMessage) error {
 	q, err := receipt.ParseReceiptRequest(msg.Message.Message)
 	switch {
-	case errors.Is(err, receipt.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == mostro.TransportLegacy:
+	case errors.Is(err, receipt.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == envelope.TransportLegacy:
 		return errDrop // a message between users, which is ignored
 	case err != nil:
 		return trade.Refuse(mostro.ReasonInvalidTextMessage)

@@ -15,13 +15,14 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // givesReceipts enables receipts in the trade book of a rig. If the rig restarts after a
 // crash, it repeats the same call.
-func (r *rig) givesReceipts(keys *mostro.Keys, secret *rsa.PrivateKey) {
+func (r *rig) givesReceipts(keys *envelope.Keys, secret *rsa.PrivateKey) {
 	r.tb.Helper()
 	r.book.KeysetEvent = func(k receipt.Keyset) *nostr.Event { evt := k.Event(); return &evt }
 	if err := r.book.Attesting(KeysSealer{Keys: keys}); err != nil {
@@ -155,7 +156,7 @@ func TestReceipts(t *testing.T) {
 	r.refused(mostro.ReasonInvalidTextMessage, buyer, ask.Action, &id, mostro.TextMessage(`{"receipt_request":1,"x":1}`))
 	r.refused("dropped", buyer, ask.Action, &id, mostro.TextMessage(`hello`))
 	old := buyer
-	old.Transport = mostro.TransportLegacy
+	old.Transport = envelope.TransportLegacy
 	r.refused("dropped", old, ask.Action, &id, ask.Payload)
 
 	// Each side gets one blind receipt, and the receipt never changes.
@@ -407,7 +408,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 		}
 	}
 	set := w.keysets()[0]
-	seller, buyer := w.user(mostro.TransportV1), w.user(mostro.TransportV2)
+	seller, buyer := w.user(envelope.TransportV1), w.user(envelope.TransportV2)
 	id := w.sellOrder(seller, buyer, func(string) {})
 	ask := func(u *user, q receipt.ReceiptRequest) receipt.ReceiptAnswer {
 		t.Helper()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -200,14 +201,14 @@ func (r *rig) pass(seconds int64) {
 // someone returns a new user of a rig.
 func (r *rig) someone() trade.Party {
 	r.n++
-	return trade.Party{Key: hexKeyOf(r.n), Identity: simKey(uint64(1000 + r.n)), Index: 1, Transport: mostro.TransportV2}
+	return trade.Party{Key: hexKeyOf(r.n), Identity: simKey(uint64(1000 + r.n)), Index: 1, Transport: envelope.TransportV2}
 }
 
 // hexKeyOf returns keys that are points of the curve.
 func hexKeyOf(n int) string {
 	var secret [32]byte
 	secret[30], secret[31] = byte(n>>8), byte(n)
-	k, err := mostro.KeysFromSecret(secret)
+	k, err := envelope.KeysFromSecret(secret)
 	if err != nil {
 		panic(err)
 	}

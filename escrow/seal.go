@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -26,7 +27,7 @@ type Signer interface {
 
 // KeysSealer seals and signs with the node's own keys.
 type KeysSealer struct {
-	Keys *mostro.Keys
+	Keys *envelope.Keys
 	// MailDays is the number of days for which relays keep a message. 0 means for ever.
 	MailDays int64
 }
@@ -34,11 +35,11 @@ type KeysSealer struct {
 // Seal seals a message in the receiver's transport. The message inside is not signed,
 // because the event's author is proof enough for a message of a node.
 func (s KeysSealer) Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
-	o := mostro.SealOptions{Transport: to.Transport, To: to.Key, Trade: s.Keys, Unsigned: true, Now: now}
-	if s.MailDays > 0 && to.Transport == mostro.TransportV2 {
+	o := envelope.SealOptions{Transport: to.Transport, To: to.Key, Trade: s.Keys, Unsigned: true, Now: now}
+	if s.MailDays > 0 && to.Transport == envelope.TransportV2 {
 		o.Expiration = nostr.Timestamp(now.Unix() + s.MailDays*86400)
 	}
-	return mostro.Seal(ctx, m, o)
+	return envelope.Seal(ctx, m, o)
 }
 
 // Sign signs an event.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -32,7 +33,7 @@ func (s *secrets) add(name, text string) {
 	}
 }
 
-func (s *secrets) addKeys(name string, k *mostro.Keys) {
+func (s *secrets) addKeys(name string, k *envelope.Keys) {
 	if k == nil {
 		return
 	}
@@ -147,9 +148,9 @@ func (w *world) keepSecrets(stopped error) {
 // runs an escrow.
 func TestSecretsAreKept(t *testing.T) {
 	w := newWorld(t)
-	w.sellOrder(w.user(mostro.TransportV2), w.user(mostro.TransportV1), func(string) { w.restart() })
-	w.sellOrder(w.user(mostro.TransportLegacy), w.user(mostro.TransportLegacy), func(string) {})
-	stranger := w.user(mostro.TransportV2)
+	w.sellOrder(w.user(envelope.TransportV2), w.user(envelope.TransportV1), func(string) { w.restart() })
+	w.sellOrder(w.user(envelope.TransportLegacy), w.user(envelope.TransportLegacy), func(string) {})
+	stranger := w.user(envelope.TransportV2)
 	stranger.send(mostro.Message{RequestID: number(1), TradeIndex: stranger.tradeIndex(), Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{
 		Kind: mostro.SideBuy, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA", BuyerInvoice: text("lnsim:no such invoice"),
 	}})

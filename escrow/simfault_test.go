@@ -9,6 +9,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -397,7 +398,7 @@ func (s *sim) flood() {
 	first := len(s.order)
 	for range 80 {
 		s.nextKey++
-		p := trade.Party{Key: simKey(s.nextKey), Identity: simKey(s.nextKey), Transport: mostro.TransportV2}
+		p := trade.Party{Key: simKey(s.nextKey), Identity: simKey(s.nextKey), Transport: envelope.TransportV2}
 		var h trade.Hash
 		_, _ = simReader{s.rng}.Read(h[:])
 		text := simLongInvoice(h, 0, s.node.now+86400, "00000000-0000-4000-8000-000000000000")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // happen executes one random action.
@@ -122,7 +123,7 @@ func (s *sim) aged(h trade.Hash) {
 // user returns a new user: a trade key, with or without an identity.
 func (s *sim) user() (trade.Party, *int64) {
 	s.nextKey++
-	p := trade.Party{Key: simKey(s.nextKey), Transport: mostro.TransportV2}
+	p := trade.Party{Key: simKey(s.nextKey), Transport: envelope.TransportV2}
 	p.Identity = p.Key
 	if s.rng.IntN(3) == 0 {
 		return p, nil

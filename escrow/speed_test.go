@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // BenchmarkTrades runs whole sell orders from the opened message to the sealed and committed
@@ -41,7 +42,7 @@ func BenchmarkTrades(b *testing.B) {
 	// The clients' keys and their conversation keys are computed in advance.
 	parties := make([]trade.Party, 2*b.N)
 	for i := range parties {
-		parties[i] = trade.Party{Key: newKeys(b).Pubkey(), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
+		parties[i] = trade.Party{Key: newKeys(b).Pubkey(), Identity: simKey(uint64(i)), Index: 1, Transport: envelope.TransportV2}
 		if _, err := e.Sealer.Seal(b.Context(), parties[i], mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, ID: &trade.OrderID{}}, w.clock.Now()); err != nil {
 			b.Fatal(err)
 		}
@@ -192,7 +193,7 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 	for n := 0; n < trades; n += 100 {
 		err := w.engine.Ask(context.Background(), func(b *TradeBook, at int64) error {
 			for i := n; i < n+100; i++ {
-				p := trade.Party{Key: hexKeyOf(i + 1), Identity: simKey(uint64(i)), Index: 1, Transport: mostro.TransportV2}
+				p := trade.Party{Key: hexKeyOf(i + 1), Identity: simKey(uint64(i)), Index: 1, Transport: envelope.TransportV2}
 				request := uint64(i)
 				index := int64(1)
 				_, err := b.Receive(InboundMessage{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -238,7 +239,7 @@ type world struct {
 	publisher Publisher
 	vet       func(context.Context, NodeInfo) error
 	decode    func(string) trade.Destination // if nil, the real decoder
-	keys      *mostro.Keys
+	keys      *envelope.Keys
 	policy    Policy
 	clock     *testClock
 	output    *lockedBuffer // every log line at every level
@@ -290,9 +291,9 @@ func (b *lockedBuffer) String() string {
 	return string(b.b)
 }
 
-func newKeys(tb testing.TB) *mostro.Keys {
+func newKeys(tb testing.TB) *envelope.Keys {
 	tb.Helper()
-	k, err := mostro.NewKeys(rand.Reader)
+	k, err := envelope.NewKeys(rand.Reader)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -356,7 +357,7 @@ func (w *world) startOn(db *DB, store Store) {
 		w.tb.Fatal(err)
 	}
 	sealer := KeysSealer{Keys: w.keys, MailDays: w.policy.MailDays}
-	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy}
+	transports := []envelope.Transport{envelope.TransportV2, envelope.TransportV1, envelope.TransportLegacy}
 	w.db = db
 	w.engine = &Engine{
 		Policy: w.policy, Store: store, Log: w.log, Node: w.ln, Addresses: w.addrs, Publisher: w.log,
@@ -426,15 +427,15 @@ func (w *world) finish() {
 // user is a client.
 type user struct {
 	w         *world
-	trade     *mostro.Keys
-	identity  *mostro.Keys // nil in full privacy
-	transport mostro.Transport
+	trade     *envelope.Keys
+	identity  *envelope.Keys // nil in full privacy
+	transport envelope.Transport
 	index     int64
 }
 
-func (w *world) user(transport mostro.Transport) *user {
+func (w *world) user(transport envelope.Transport) *user {
 	u := &user{w: w, trade: newKeys(w.tb), transport: transport}
-	if transport != mostro.TransportLegacy {
+	if transport != envelope.TransportLegacy {
 		u.identity, u.index = newKeys(w.tb), 1
 	}
 	w.secrets.addKeys("a user", u.trade)
@@ -448,7 +449,7 @@ func (u *user) event(m mostro.Message) *nostr.Event {
 	if m.Wrapper == "" {
 		m.Wrapper = mostro.WrapperOrder
 	}
-	evt, err := mostro.Seal(context.Background(), m, mostro.SealOptions{
+	evt, err := envelope.Seal(context.Background(), m, envelope.SealOptions{
 		Transport: u.transport, To: u.w.keys.Pubkey(), Trade: u.trade, Identity: u.identity, Now: u.w.clock.Now(),
 	})
 	if err != nil {
@@ -488,7 +489,7 @@ func (u *user) wait(action mostro.Action) mostro.Message {
 			if e.Event.Tags.FindWithValue("p", key) == nil || e.Event.PubKey == key {
 				return nil
 			}
-			env, err := mostro.Open(e.Event, u.trade)
+			env, err := envelope.Open(e.Event, u.trade)
 			if err != nil {
 				u.w.tb.Fatalf("the answer cannot be read: %v", err)
 			}

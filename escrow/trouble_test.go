@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // Troubles are the failures of a real node between two steps of a trade.
@@ -30,7 +31,7 @@ type Troubles struct {
 func RunTroubles(t *testing.T, n *Troubles) {
 	w := newWorldOn(t, n.Mostro)
 	began := func() *flow {
-		f := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV2)}
+		f := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV2)}
 		f.before = f.balances()
 		f.sell()
 		f.take()
@@ -84,7 +85,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	}
 	refused := func() {
 		t.Helper()
-		u := w.user(mostro.TransportV2)
+		u := w.user(envelope.TransportV2)
 		u.send(u.sell(flowSats, 50))
 		if c, ok := u.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
 			t.Errorf("the answer to a new order is %+v", c)
@@ -149,7 +150,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	}
 	t.Log("the node's disk is full")
 	f = began()
-	other := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(mostro.TransportV2), buyer: w.user(mostro.TransportV2)}
+	other := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV2)}
 	other.sell()
 	free := n.Fill()
 	other.take()

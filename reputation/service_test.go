@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
@@ -62,7 +63,7 @@ func (gradedProofs) Check(_ *nostr.Event, r mostro.HostRating, _ receipt.Keysets
 }
 
 // pen signs with a test key.
-type pen struct{ *mostro.Keys }
+type pen struct{ *envelope.Keys }
 
 func (p pen) Sign(evt *nostr.Event) error {
 	secret := p.Secret()

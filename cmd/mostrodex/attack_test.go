@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -29,7 +30,7 @@ const honestWithin = 20 * time.Second
 func honestTrade(t *testing.T, m *Main) {
 	t.Helper()
 	began := time.Now()
-	x := newDemoTrade(t, m, mostro.TransportV2)
+	x := newDemoTrade(t, m, envelope.TransportV2)
 	x.toTaken()
 	x.toFiatSent()
 	x.finish()
@@ -41,18 +42,18 @@ func honestTrade(t *testing.T, m *Main) {
 }
 
 // sealedAs seals a message of a key to the demo's Mostro.
-func sealedAs(t *testing.T, m *Main, keys *mostro.Keys, action mostro.Action, id *mostro.UUID, payload mostro.Payload) *nostr.Event {
+func sealedAs(t *testing.T, m *Main, keys *envelope.Keys, action mostro.Action, id *mostro.UUID, payload mostro.Payload) *nostr.Event {
 	request := uint64(7)
 	msg := mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
-	evt, err := mostro.Seal(context.Background(), msg, mostro.SealOptions{Transport: mostro.TransportV2, To: m.escrow.pubkey, Trade: keys, Now: time.Now()})
+	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: envelope.TransportV2, To: m.escrow.pubkey, Trade: keys, Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return evt
 }
 
-func strangerKeys(t *testing.T) *mostro.Keys {
-	keys, err := mostro.NewKeys(rand.Reader)
+func strangerKeys(t *testing.T) *envelope.Keys {
+	keys, err := envelope.NewKeys(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func TestAttackFlap(t *testing.T) {
 		t.Run(fmt.Sprint("one stranger ", one), func(t *testing.T) {
 			m, stop := runDemo(t, t.TempDir(), slog.New(slog.DiscardHandler))
 			defer stop()
-			x := newDemoTrade(t, m, mostro.TransportV2)
+			x := newDemoTrade(t, m, envelope.TransportV2)
 			x.seller.send(mostro.ActionNewOrder, nil, x.order())
 			x.id = *x.seller.expect(mostro.ActionNewOrder).ID
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -193,7 +193,7 @@ func authorsOf(events []*nostr.Event) (keys []string) {
 func TestBansReachTheExport(t *testing.T) {
 	dir := t.TempDir()
 	banned, spam, plain := testKeys(t, "banned"), testKeys(t, "spam"), testKeys(t, "plain")
-	note := func(keys *mostro.Keys, text string) *nostr.Event {
+	note := func(keys *envelope.Keys, text string) *nostr.Event {
 		return signAs(t, keys, nostr.Event{Kind: 1985, CreatedAt: nostr.Now(), Tags: nostr.Tags{}, Content: text})
 	}
 	events := []*nostr.Event{note(banned, "one"), note(spam, "two"), note(plain, "three"), note(plain, "four")}

@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // runDemo runs a demo on a data directory and returns a function that stops the demo.
@@ -46,7 +47,7 @@ func TestOperatorVerbs(t *testing.T) {
 			t.Errorf("%v: exit %d: %s; want %d with %q", args, got, errs, code, want)
 		}
 	}
-	x := newDemoTrade(t, m, mostro.TransportV2)
+	x := newDemoTrade(t, m, envelope.TransportV2)
 
 	// While the escrow is paused, no order is accepted, also after a restart.
 	if out := verb("pause"); !strings.Contains(out, "no new trades are taken") {
@@ -57,7 +58,7 @@ func TestOperatorVerbs(t *testing.T) {
 	stop()
 	refused(exitError, "no escrow runs on", "trade", "list")
 	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
-	x = newDemoTrade(t, m, mostro.TransportV2)
+	x = newDemoTrade(t, m, envelope.TransportV2)
 	x.seller.send(mostro.ActionNewOrder, nil, x.order())
 	x.seller.expect(mostro.ActionCantDo)
 	if out := verb("resume"); !strings.Contains(out, "new trades are taken; 0 open") || strings.Contains(out, "no new") {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -19,16 +20,16 @@ import (
 type demoUser struct {
 	t         *testing.T
 	m         *Main
-	keys      *mostro.Keys
-	transport mostro.Transport
+	keys      *envelope.Keys
+	transport envelope.Transport
 	relay     *nostr.Relay
 	sub       *nostr.Subscription
 	got       []mostro.Message
 }
 
-func newDemoUser(t *testing.T, m *Main, transport mostro.Transport) *demoUser {
+func newDemoUser(t *testing.T, m *Main, transport envelope.Transport) *demoUser {
 	t.Helper()
-	keys, err := mostro.NewKeys(rand.Reader)
+	keys, err := envelope.NewKeys(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func (u *demoUser) send(action mostro.Action, id *mostro.UUID, payload mostro.Pa
 	u.t.Helper()
 	request := uint64(7)
 	msg := mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
-	evt, err := mostro.Seal(context.Background(), msg, mostro.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Now: time.Now()})
+	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Now: time.Now()})
 	if err != nil {
 		u.t.Fatalf("seal %s: %v", action, err)
 	}
@@ -67,7 +68,7 @@ func (u *demoUser) expect(action mostro.Action) mostro.Message {
 		}
 		select {
 		case evt := <-u.sub.Events:
-			env, err := mostro.Open(evt, u.keys)
+			env, err := envelope.Open(evt, u.keys)
 			if err != nil {
 				u.t.Fatalf("open: %v", err)
 			}
@@ -124,7 +125,7 @@ const (
 	demoFeeSats   = 30
 )
 
-func newDemoTrade(t *testing.T, m *Main, transport mostro.Transport) *demoTrade {
+func newDemoTrade(t *testing.T, m *Main, transport envelope.Transport) *demoTrade {
 	return &demoTrade{t: t, m: m, seller: newDemoUser(t, m, transport), buyer: newDemoUser(t, m, transport)}
 }
 
@@ -197,7 +198,7 @@ func TestDemoTrade(t *testing.T) {
 	defer stop()
 	var before, after purse
 	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &before)
-	transports := []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy}
+	transports := []envelope.Transport{envelope.TransportV2, envelope.TransportV1, envelope.TransportLegacy}
 	for _, transport := range transports {
 		t.Run(fmt.Sprint(transport), func(t *testing.T) {
 			x := newDemoTrade(t, m, transport)

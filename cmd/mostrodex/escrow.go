@@ -16,6 +16,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -101,8 +102,8 @@ func (c *EscrowConfig) terms() (trade.Terms, error) {
 	return t, nil
 }
 
-func (c *EscrowConfig) transports() (list []mostro.Transport, err error) {
-	known := map[string]mostro.Transport{"v2": mostro.TransportV2, "v1": mostro.TransportV1, "legacy": mostro.TransportLegacy}
+func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
+	known := map[string]envelope.Transport{"v2": envelope.TransportV2, "v1": envelope.TransportV1, "legacy": envelope.TransportLegacy}
 	for _, name := range c.Transports {
 		t, ok := known[name]
 		if !ok {
@@ -292,7 +293,7 @@ func ensureKey(file string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	keys, err := mostro.NewKeys(rand.Reader)
+	keys, err := envelope.NewKeys(rand.Reader)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
@@ -25,12 +26,12 @@ import (
 type fair struct {
 	tb    testing.TB
 	m     *Main
-	nodes map[string]*mostro.Keys
+	nodes map[string]*envelope.Keys
 	last  eventlog.Pending
 	stop  func()
 }
 
-func testKeys(tb testing.TB, name string) *mostro.Keys {
+func testKeys(tb testing.TB, name string) *envelope.Keys {
 	tb.Helper()
 	sum := sha256.Sum256([]byte(name))
 	keys, err := keysOf(hex.EncodeToString(sum[:]))
@@ -40,7 +41,7 @@ func testKeys(tb testing.TB, name string) *mostro.Keys {
 	return keys
 }
 
-func signAs(tb testing.TB, keys *mostro.Keys, evt nostr.Event) *nostr.Event {
+func signAs(tb testing.TB, keys *envelope.Keys, evt nostr.Event) *nostr.Event {
 	tb.Helper()
 	if err := (signer{keys}).Sign(&evt); err != nil {
 		tb.Fatal(err)
@@ -49,7 +50,7 @@ func signAs(tb testing.TB, keys *mostro.Keys, evt nostr.Event) *nostr.Event {
 }
 
 // put appends an event with a receipt time equal to its creation time.
-func (f *fair) put(keys *mostro.Keys, evt nostr.Event, when time.Time) *nostr.Event {
+func (f *fair) put(keys *envelope.Keys, evt nostr.Event, when time.Time) *nostr.Event {
 	f.tb.Helper()
 	evt.CreatedAt = nostr.Timestamp(when.Unix())
 	signed := signAs(f.tb, keys, evt)
@@ -115,7 +116,7 @@ func newFairIn(tb testing.TB, dir string) *fair {
 
 func fillFair(tb testing.TB, m *Main, stop func()) *fair {
 	tb.Helper()
-	f := &fair{tb: tb, m: m, nodes: map[string]*mostro.Keys{}, stop: stop}
+	f := &fair{tb: tb, m: m, nodes: map[string]*envelope.Keys{}, stop: stop}
 	for _, name := range []string{"alfa", "beta", "gamma", "delta"} {
 		f.nodes[name] = testKeys(tb, name)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
@@ -47,7 +48,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 	}
 
 	m, stop := open()
-	f := &fair{tb: t, m: m, nodes: map[string]*mostro.Keys{"deletes": node}}
+	f := &fair{tb: t, m: m, nodes: map[string]*envelope.Keys{"deletes": node}}
 	at := func(d float64) time.Time { return now.Add(time.Duration((d - 40) * 24 * float64(time.Hour))) }
 	var ids nostr.Tags
 	for d := range 39 {

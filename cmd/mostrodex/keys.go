@@ -9,7 +9,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/spf13/cobra"
 )
 
@@ -46,7 +46,7 @@ func newKeysNewCmd() *cobra.Command {
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if words == "" {
-				keys, err := mostro.NewKeys(nil)
+				keys, err := envelope.NewKeys(nil)
 				if err != nil {
 					return err
 				}
@@ -55,7 +55,7 @@ func newKeysNewCmd() *cobra.Command {
 				}
 				return printKeys(cmd.OutOrStdout(), keys, asJSON)
 			}
-			phrase, err := mostro.NewWords()
+			phrase, err := envelope.NewWords()
 			if err != nil {
 				return fmt.Errorf("make a seed phrase: %w", err)
 			}
@@ -109,11 +109,11 @@ seed phrase is read from there and nothing is written.`,
 			if err != nil {
 				return err
 			}
-			w, err := mostro.ParseWords(text)
+			w, err := envelope.ParseWords(text)
 			if err != nil {
 				return fmt.Errorf("%s: %w", words, err)
 			}
-			var keys *mostro.Keys
+			var keys *envelope.Keys
 			if index == 0 {
 				keys, err = w.Identity()
 			} else {
@@ -161,7 +161,7 @@ func newKeysShowCmd() *cobra.Command {
 }
 
 // loadKeys reads a key file.
-func loadKeys(file string) (*mostro.Keys, error) {
+func loadKeys(file string) (*envelope.Keys, error) {
 	text, err := readSecret(file)
 	if err != nil {
 		return nil, err
@@ -174,15 +174,15 @@ func loadKeys(file string) (*mostro.Keys, error) {
 }
 
 // keysOf parses a secret. One word is a key, and several words are a seed phrase.
-func keysOf(text string) (*mostro.Keys, error) {
+func keysOf(text string) (*envelope.Keys, error) {
 	if len(strings.Fields(text)) > 1 {
-		w, err := mostro.ParseWords(text)
+		w, err := envelope.ParseWords(text)
 		if err != nil {
 			return nil, err
 		}
 		return w.Identity()
 	}
-	return mostro.ParseSecret(text)
+	return envelope.ParseSecret(text)
 }
 
 func readSecret(file string) (string, error) {
@@ -219,12 +219,12 @@ func writeSecret(file, secret string) error {
 	return nil
 }
 
-func hexOf(keys *mostro.Keys) string {
+func hexOf(keys *envelope.Keys) string {
 	secret := keys.Secret()
 	return hex.EncodeToString(secret[:])
 }
 
-func printKeys(w io.Writer, keys *mostro.Keys, asJSON bool) error {
+func printKeys(w io.Writer, keys *envelope.Keys, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(struct {
 			Pubkey string `json:"pubkey"`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -46,7 +47,7 @@ func TestKeysetOf(t *testing.T) {
 		"another key in one": {map[int]receipt.Keyset{present: sets[0], former: sets[1]}, "has published two keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			node, err := mostro.NewKeys(nil)
+			node, err := envelope.NewKeys(nil)
 			if err != nil {
 				t.Fatal(err)
 			}

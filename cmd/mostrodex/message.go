@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
 )
@@ -50,9 +51,9 @@ identity. On the legacy transport the identity is named but proven by nothing.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o := mostro.SealOptions{Unsigned: unsigned, Work: work, Now: time.Now()}
+			o := envelope.SealOptions{Unsigned: unsigned, Work: work, Now: time.Now()}
 			var err error
-			if o.Transport, err = mostro.ParseTransport(transport); err != nil {
+			if o.Transport, err = envelope.ParseTransport(transport); err != nil {
 				return fmt.Errorf("--transport: %w", err)
 			}
 			if o.To, err = mostro.ParsePubkey(to); err != nil {
@@ -77,7 +78,7 @@ identity. On the legacy transport the identity is named but proven by nothing.`,
 			if err != nil {
 				return fmt.Errorf("message: %w", err)
 			}
-			evt, err := mostro.Seal(cmd.Context(), m, o)
+			evt, err := envelope.Seal(cmd.Context(), m, o)
 			if err != nil {
 				return err
 			}
@@ -140,7 +141,7 @@ it opens this one message, on v1 all that Mostro and trade key sent each other.`
 			if err != nil {
 				return fmt.Errorf("event: %w", err)
 			}
-			env, err := mostro.Open(evt, keys)
+			env, err := envelope.Open(evt, keys)
 			if err != nil {
 				return fmt.Errorf("open: %w", err)
 			}
@@ -159,7 +160,7 @@ it opens this one message, on v1 all that Mostro and trade key sent each other.`
 	return cmd
 }
 
-func printEnvelope(w io.Writer, env mostro.Envelope, asJSON bool) error {
+func printEnvelope(w io.Writer, env envelope.Envelope, asJSON bool) error {
 	out := openedMessage{
 		Transport: env.Transport.String(), Sender: env.Sender, Identity: env.Identity, FullPrivacy: env.FullPrivacy, Signed: env.Signed,
 		CreatedAt: int64(env.CreatedAt), EventID: env.EventID, Message: env.Message.JSON(),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // TestRateOverSockets measures whole trades per second from outside. Each trade uses two new
@@ -32,7 +33,7 @@ func TestRateOverSockets(t *testing.T) {
 				t.Run("trader", func(t *testing.T) {
 					t.Parallel()
 					for range trades / traders {
-						x := newDemoTrade(t, m, mostro.TransportV2)
+						x := newDemoTrade(t, m, envelope.TransportV2)
 						x.toTaken()
 						x.toFiatSent()
 						x.seller.send(mostro.ActionRelease, &x.id, nil)

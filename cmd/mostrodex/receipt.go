@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ had again. The trade key itself is refused there: the Mostro knows it.`,
 			if a.order, err = mostro.ParseUUID(order); err != nil {
 				return usagef("--order: %w", err)
 			}
-			if a.transport, err = mostro.ParseTransport(transport); err != nil || a.transport == mostro.TransportLegacy {
+			if a.transport, err = envelope.ParseTransport(transport); err != nil || a.transport == envelope.TransportLegacy {
 				return usagef("--transport is v2 or v1: the language of 2023 has no word for receipts")
 			}
 			if a.trade, err = loadKeys(keyFile); err != nil {
@@ -83,7 +84,7 @@ had again. The trade key itself is refused there: the Mostro knows it.`,
 					return fmt.Errorf("--identity-key: %w", err)
 				}
 			}
-			var blind *mostro.Keys
+			var blind *envelope.Keys
 			if blindFile != "" {
 				if blind, err = loadKeys(blindFile); err != nil {
 					return fmt.Errorf("--blind-key: %w", err)
@@ -137,13 +138,13 @@ type asker struct {
 	wire            *wire
 	node            string
 	order           mostro.UUID
-	trade, identity *mostro.Keys
-	transport       mostro.Transport
+	trade, identity *envelope.Keys
+	transport       envelope.Transport
 	payment         bool
 }
 
 // receipt requests the plain receipt and, if blind is not nil, also a blind receipt.
-func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, error) {
+func (a *asker) receipt(ctx context.Context, blind *envelope.Keys) (receiptFile, error) {
 	answer, err := a.ask(ctx, receipt.ReceiptRequest{Payment: a.payment})
 	if err != nil {
 		return receiptFile{}, err
@@ -163,7 +164,7 @@ func (a *asker) receipt(ctx context.Context, blind *mostro.Keys) (receiptFile, e
 }
 
 // blind requests a blind receipt with the keyset of the month of settlement.
-func (a *asker) blind(ctx context.Context, by *mostro.Keys, day string) (receiptFile, error) {
+func (a *asker) blind(ctx context.Context, by *envelope.Keys, day string) (receiptFile, error) {
 	epoch := day[:len("2006-01")]
 	set, err := a.wire.keysetOf(ctx, a.node, epoch)
 	if err != nil {
@@ -190,13 +191,13 @@ func (a *asker) ask(ctx context.Context, q receipt.ReceiptRequest) (receipt.Rece
 	m := q.Message(a.order)
 	id := uint64(now.UnixNano())
 	m.RequestID = &id
-	evt, err := mostro.Seal(ctx, m, mostro.SealOptions{Transport: a.transport, To: a.node, Trade: a.trade, Identity: a.identity, Now: now})
+	evt, err := envelope.Seal(ctx, m, envelope.SealOptions{Transport: a.transport, To: a.node, Trade: a.trade, Identity: a.identity, Now: now})
 	if err != nil {
 		return receipt.ReceiptAnswer{}, err
 	}
 	// Gift wraps may be dated back by up to two days.
 	since := nostr.Timestamp(now.Add(-49 * time.Hour).Unix())
-	if a.transport == mostro.TransportV2 {
+	if a.transport == envelope.TransportV2 {
 		since = nostr.Timestamp(now.Add(-time.Minute).Unix())
 	}
 	sub, err := a.wire.subscribe(ctx, nostr.Filter{Kinds: []int{a.transport.Kind()}, Tags: nostr.TagMap{"p": {a.trade.Pubkey()}}, Since: &since})
@@ -212,7 +213,7 @@ func (a *asker) ask(ctx context.Context, q receipt.ReceiptRequest) (receipt.Rece
 		if err != nil {
 			return receipt.ReceiptAnswer{}, fmt.Errorf("the Mostro does not answer; does it give receipts, and is the trade settled? %w", err)
 		}
-		env, err := mostro.Open(evt, a.trade)
+		env, err := envelope.Open(evt, a.trade)
 		if err != nil || env.Identity != a.node || env.Message.RequestID == nil || *env.Message.RequestID != id {
 			continue // the message is from another sender or about another request
 		}
@@ -452,7 +453,7 @@ func (o *output) remove() {
 }
 
 // writeDisclosed writes an event's r0 receipt to a file.
-func writeDisclosed(w io.Writer, name string, evt *nostr.Event, env mostro.Envelope, trade *mostro.Keys) error {
+func writeDisclosed(w io.Writer, name string, evt *nostr.Event, env envelope.Envelope, trade *envelope.Keys) error {
 	values, err := receipt.Disclose(evt, trade, nil)
 	if err != nil {
 		return fmt.Errorf("this message cannot be shown as a receipt: %w", err)

@@ -11,16 +11,17 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // keyFile writes a user's trade key, or a new key if keys is nil, to a file.
-func keyFile(t *testing.T, dir, name string, keys *mostro.Keys) string {
+func keyFile(t *testing.T, dir, name string, keys *envelope.Keys) string {
 	t.Helper()
 	if keys == nil {
 		var err error
-		if keys, err = mostro.NewKeys(nil); err != nil {
+		if keys, err = envelope.NewKeys(nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -37,7 +38,7 @@ func (u *demoUser) mail(action mostro.Action) *nostr.Event {
 	var found *nostr.Event
 	eventually(u.t, string(action)+" can be read again", func() bool {
 		for _, evt := range mustREQ(u.t, u.m, nostr.Filter{Kinds: []int{u.transport.Kind()}, Tags: nostr.TagMap{"p": {u.keys.Pubkey()}}}) {
-			if env, err := mostro.Open(evt, u.keys); err == nil && env.Message.Action == action {
+			if env, err := envelope.Open(evt, u.keys); err == nil && env.Message.Action == action {
 				found = evt
 				return true
 			}
@@ -64,7 +65,7 @@ func TestDemoReceipts(t *testing.T) {
 	eventually(t, "the keyset is public", func() bool {
 		return len(mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindReceiptKeys}, Authors: []string{node}})) > 0
 	})
-	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
+	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1} {
 		t.Run(transport.String(), func(t *testing.T) {
 			x := newDemoTrade(t, m, transport)
 			x.toTaken()

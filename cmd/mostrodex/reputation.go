@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/mostrodex/mostrodex/reputation/score"
@@ -97,11 +98,11 @@ func (e evidence) Read(ctx context.Context, after uint64, fn func(mostro.Entry) 
 }
 
 // reputationKeys reads the key, or creates the key at the first start.
-func reputationKeys(file, data string) (*mostro.Keys, error) {
+func reputationKeys(file, data string) (*envelope.Keys, error) {
 	if file == "" {
 		file = filepath.Join(data, "keys", "reputation")
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			keys, err := mostro.NewKeys(rand.Reader)
+			keys, err := envelope.NewKeys(rand.Reader)
 			if err != nil {
 				return nil, err
 			}
@@ -115,7 +116,7 @@ func reputationKeys(file, data string) (*mostro.Keys, error) {
 }
 
 // signer signs with one key.
-type signer struct{ keys *mostro.Keys }
+type signer struct{ keys *envelope.Keys }
 
 func (s signer) Pubkey() string { return s.keys.Pubkey() }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -22,7 +23,7 @@ import (
 // reputation. The whole result can be recomputed from a bundle.
 func TestReputationFromSocketToBundle(t *testing.T) {
 	dir := t.TempDir()
-	node, err := mostro.NewKeys(rand.Reader)
+	node, err := envelope.NewKeys(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

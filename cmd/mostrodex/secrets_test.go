@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // heard is a buffer for all log lines of a program at every level.
@@ -45,7 +46,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 		}
 		secrets[text] = name
 	}
-	keepKeys := func(name string, k *mostro.Keys) {
+	keepKeys := func(name string, k *envelope.Keys) {
 		raw := k.Secret()
 		keep(name, hex.EncodeToString(raw[:]))
 		keep(name, k.Nsec())
@@ -66,7 +67,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 		fmt.Fprintln(said, body)
 	}
 	wallet := "http://" + m.PrivateAddr() + "/lnsim/"
-	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1, mostro.TransportLegacy} {
+	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1, envelope.TransportLegacy} {
 		x := newDemoTrade(t, m, transport)
 		keepKeys("user's key", x.seller.keys)
 		keepKeys("user's key", x.buyer.keys)

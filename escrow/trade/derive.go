@@ -9,6 +9,7 @@ import (
 	"regexp"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // NodeSecret is the key from which ids and preimages are derived. A store that was
@@ -20,7 +21,7 @@ import (
 type NodeSecret [32]byte
 
 // NodeSecretOf derives the secret from the node's Nostr key.
-func NodeSecretOf(keys *mostro.Keys) NodeSecret {
+func NodeSecretOf(keys *envelope.Keys) NodeSecret {
 	key := keys.Secret()
 	mac := hmac.New(sha256.New, key[:])
 	mac.Write([]byte("mostrodex escrow secret 1"))

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // ErrNothing reports that an input changes nothing about a trade, because the input is a
@@ -144,7 +145,7 @@ func (s *step) message() error {
 func (s *step) follow() {
 	to := s.sender().Transport
 	for _, p := range []*Party{&s.t.Buyer, &s.t.Seller} {
-		if p.Key != "" && p.Key == s.sender().Key && p.Transport != mostro.TransportLegacy && to != mostro.TransportLegacy {
+		if p.Key != "" && p.Key == s.sender().Key && p.Transport != envelope.TransportLegacy && to != envelope.TransportLegacy {
 			p.Transport = to
 		}
 	}

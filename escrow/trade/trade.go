@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // OrderID identifies a trade and its order in the book.
@@ -95,10 +96,10 @@ type Trade struct {
 
 // Party is one side of a trade.
 type Party struct {
-	Key       string           `json:"key"`            // trade key, hex
-	Identity  string           `json:"identity"`       // equals Key in full privacy
-	Index     int64            `json:"index,omitzero"` // index of the trade key, as the client counts
-	Transport mostro.Transport `json:"transport"`
+	Key       string             `json:"key"`            // trade key, hex
+	Identity  string             `json:"identity"`       // equals Key in full privacy
+	Index     int64              `json:"index,omitzero"` // index of the trade key, as the client counts
+	Transport envelope.Transport `json:"transport"`
 }
 
 // Private reports whether the party claims no identity.

@@ -9,6 +9,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // BIP-340 over messages of any length. The library signs and verifies only messages of
@@ -23,7 +24,7 @@ func rawChallenge(r, pubkey, msg []byte) *btcec.ModNScalar {
 }
 
 // signRaw signs a message without hashing it first.
-func signRaw(k *mostro.Keys, msg []byte, random io.Reader) (sig [64]byte, err error) {
+func signRaw(k *envelope.Keys, msg []byte, random io.Reader) (sig [64]byte, err error) {
 	var aux [32]byte
 	if _, err := io.ReadFull(random, aux[:]); err != nil {
 		return sig, fmt.Errorf("sign: %w", err)
@@ -88,7 +89,7 @@ func verifyRaw(pubkey *btcec.PublicKey, msg, sig []byte) bool {
 
 // evenSecret returns the secret whose public key has an even y, and the public key of k
 // as it is. An x-only public key stands for the key with an even y.
-func evenSecret(k *mostro.Keys) (d btcec.ModNScalar, pubkey *btcec.PublicKey) {
+func evenSecret(k *envelope.Keys) (d btcec.ModNScalar, pubkey *btcec.PublicKey) {
 	b := k.Secret()
 	secret, pubkey := btcec.PrivKeyFromBytes(b[:])
 	d = secret.Key
@@ -114,7 +115,7 @@ func (s signature) holds() bool {
 	return err == nil && verifyRaw(p, s.msg, s.sig[:])
 }
 
-func signRawHex(k *mostro.Keys, msg []byte, random io.Reader) (string, error) {
+func signRawHex(k *envelope.Keys, msg []byte, random io.Reader) (string, error) {
 	sig, err := signRaw(k, msg, random)
 	if err != nil {
 		return "", err

@@ -16,6 +16,7 @@ import (
 	"github.com/cloudflare/circl/blindsign/blindrsa"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/crypto/chacha20"
 )
@@ -193,7 +194,7 @@ func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 // BlindFor is like Blind, but derives all randomness from the rater's secret key, the
 // keyset and the order. If the host's answer was lost, BlindFor returns the same
 // request again. A host answers the same request as often as it is sent.
-func (k Keyset) BlindFor(rater *mostro.Keys, order string) (*BlindRequest, error) {
+func (k Keyset) BlindFor(rater *envelope.Keys, order string) (*BlindRequest, error) {
 	secret := rater.Secret()
 	h := hmac.New(sha256.New, secret[:])
 	h.Write([]byte(strings.Join([]string{"mostro-receipt/blinding", k.Pubkey, k.ID, order}, "\n")))

@@ -14,20 +14,21 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"golang.org/x/crypto/chacha20"
 	"pgregory.net/rapid"
 )
 
 // pad adds NIP-44's padding.
 func pad(plain []byte) []byte {
-	b := make([]byte, 2+mostro.PaddedLen(len(plain)))
+	b := make([]byte, 2+envelope.PaddedLen(len(plain)))
 	binary.BigEndian.PutUint16(b, uint16(len(plain)))
 	copy(b[2:], plain)
 	return b
 }
 
 // encryptPadded encrypts padded bytes without checking the padding.
-func encryptPadded(t testing.TB, key mostro.ConversationKey, padded []byte) string {
+func encryptPadded(t testing.TB, key envelope.ConversationKey, padded []byte) string {
 	t.Helper()
 	nonce := bytes.Repeat([]byte{7}, 32)
 	keys, err := key.MessageKeys(nonce)
@@ -50,7 +51,7 @@ func encryptPadded(t testing.TB, key mostro.ConversationKey, padded []byte) stri
 // of other lengths than 32 bytes, and with the library's signature for 32 bytes.
 func TestSignRaw(t *testing.T) {
 	secret := strings.Repeat("0340", 16)
-	k, err := mostro.ParseSecret(secret)
+	k, err := envelope.ParseSecret(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +79,7 @@ func TestSignRaw(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var secret [32]byte
 		copy(secret[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "secret"))
-		k, err := mostro.KeysFromSecret(secret)
+		k, err := envelope.KeysFromSecret(secret)
 		if err != nil {
 			t.Skip("no valid secret key: draw another")
 		}
@@ -112,10 +113,10 @@ func verifyRawHex(pubkey string, msg []byte, sig string) bool {
 // envelope, and checks that changed proofs are refused.
 func TestSharedPoint(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		draw := func(name string) *mostro.Keys {
+		draw := func(name string) *envelope.Keys {
 			var secret [32]byte
 			copy(secret[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, name))
-			k, err := mostro.KeysFromSecret(secret)
+			k, err := envelope.KeysFromSecret(secret)
 			if err != nil {
 				t.Skip("no valid secret key: draw another")
 			}

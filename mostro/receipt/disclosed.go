@@ -17,6 +17,7 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/crypto/chacha20"
 )
@@ -53,11 +54,11 @@ func Disclosable(a mostro.Action) bool { _, ok := provingActions[a]; return ok }
 // key has to sign the rating. If random is nil, Disclose uses crypto/rand. Disclose
 // returns an error if the event does not open with trade or its message proves no
 // trade.
-func Disclose(evt *nostr.Event, trade *mostro.Keys, random io.Reader) ([]string, error) {
-	switch mostro.TransportOf(evt.Kind) {
-	case mostro.TransportV2:
+func Disclose(evt *nostr.Event, trade *envelope.Keys, random io.Reader) ([]string, error) {
+	switch envelope.TransportOf(evt.Kind) {
+	case envelope.TransportV2:
 		return DiscloseV2(evt, trade)
-	case mostro.TransportV1:
+	case envelope.TransportV1:
 		return DiscloseV1(evt, trade, random)
 	}
 	return nil, mostro.NewError(mostro.RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
@@ -65,8 +66,8 @@ func Disclose(evt *nostr.Event, trade *mostro.Keys, random io.Reader) ([]string,
 
 // DiscloseV2 makes an R0 receipt from a signed kind 14. The receipt holds message keys,
 // which open only this event.
-func DiscloseV2(evt *nostr.Event, trade *mostro.Keys) ([]string, error) {
-	env, err := opened(evt, trade, mostro.TransportV2)
+func DiscloseV2(evt *nostr.Event, trade *envelope.Keys) ([]string, error) {
+	env, err := opened(evt, trade, envelope.TransportV2)
 	if err != nil {
 		return nil, err
 	}
@@ -89,11 +90,11 @@ func DiscloseV2(evt *nostr.Event, trade *mostro.Keys) ([]string, error) {
 // of host and trade key. The shared point opens every seal between these two keys, so a
 // trade key must not be used for a second trade. The shared point opens no gift wrap.
 // If random is nil, DiscloseV1 uses crypto/rand.
-func DiscloseV1(evt *nostr.Event, trade *mostro.Keys, random io.Reader) ([]string, error) {
+func DiscloseV1(evt *nostr.Event, trade *envelope.Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	env, err := opened(evt, trade, mostro.TransportV1)
+	env, err := opened(evt, trade, envelope.TransportV1)
 	if err != nil {
 		return nil, err
 	}
@@ -127,22 +128,22 @@ func bare(evt *nostr.Event) *nostr.Event {
 	return &nostr.Event{ID: evt.ID, PubKey: evt.PubKey, CreatedAt: evt.CreatedAt, Kind: evt.Kind, Tags: evt.Tags, Content: evt.Content, Sig: evt.Sig}
 }
 
-func opened(evt *nostr.Event, trade *mostro.Keys, want mostro.Transport) (mostro.Envelope, error) {
-	if mostro.TransportOf(evt.Kind) != want {
-		return mostro.Envelope{}, mostro.NewError(mostro.RuleKind, "not a message of transport "+want.String())
+func opened(evt *nostr.Event, trade *envelope.Keys, want envelope.Transport) (envelope.Envelope, error) {
+	if envelope.TransportOf(evt.Kind) != want {
+		return envelope.Envelope{}, mostro.NewError(mostro.RuleKind, "not a message of transport "+want.String())
 	}
-	env, err := mostro.Open(evt, trade)
+	env, err := envelope.Open(evt, trade)
 	if err != nil {
-		return mostro.Envelope{}, err
+		return envelope.Envelope{}, err
 	}
 	if env.Message.ID == nil {
-		return mostro.Envelope{}, forged(ReceiptOrder, "the message names no order")
+		return envelope.Envelope{}, forged(ReceiptOrder, "the message names no order")
 	}
 	return env, nil
 }
 
 // proven checks a new receipt before its author publishes it.
-func proven(env mostro.Envelope, rater string, values []string) ([]string, error) {
+func proven(env envelope.Envelope, rater string, values []string) ([]string, error) {
 	r := Receipt{Node: env.Identity, Rater: rater, Order: env.Message.ID.String()}
 	if err := r.checkDisclosed(values[1:]); err != nil {
 		return nil, err
@@ -157,12 +158,12 @@ func (r *Receipt) checkDisclosed(values []string) error {
 	}
 	var plain []byte
 	var err error
-	transport := mostro.TransportV2
+	transport := envelope.TransportV2
 	switch values[0] {
 	case "v2":
 		plain, err = r.discloseV2(values[1:])
 	case "v1":
-		transport = mostro.TransportV1
+		transport = envelope.TransportV1
 		plain, err = r.discloseV1(values[1:])
 	default:
 		err = forged(ReceiptForm, "unknown transport of r0: want v2 or v1")
@@ -187,7 +188,7 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 		return nil, forged(ReceiptNode, "the author is not the rated host")
 	}
 	var w *mostro.WireError
-	switch err := mostro.CheckEvent(evt); {
+	switch err := envelope.CheckEvent(evt); {
 	case errors.As(err, &w) && w.Rule == mostro.RuleEventID:
 		return nil, forged(ReceiptEventID, w.Detail)
 	case err != nil:
@@ -255,7 +256,7 @@ func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 // unpadStrictly checks and removes length and padding.
 func unpadStrictly(padded []byte) ([]byte, error) {
 	size := int(binary.BigEndian.Uint16(padded))
-	if size == 0 || len(padded) != 2+mostro.PaddedLen(size) {
+	if size == 0 || len(padded) != 2+envelope.PaddedLen(size) {
 		return nil, forged(ReceiptLength, "the padded length does not fit the text")
 	}
 	if len(bytes.TrimRight(padded[2+size:], "\x00")) > 0 {
@@ -304,7 +305,7 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if err != nil || base64.StdEncoding.EncodeToString(raw) != seal.Content || len(raw) < 1+32+2+32+32 {
 		return nil, forged(ReceiptCiphertext, "not base64, or too short")
 	}
-	keys, err := mostro.ConversationKey(prk).MessageKeys(raw[1:33])
+	keys, err := envelope.ConversationKey(prk).MessageKeys(raw[1:33])
 	if err != nil {
 		return nil, forged(ReceiptProof, "no message keys")
 	}
@@ -326,9 +327,9 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 
 // readDisclosed parses the decrypted tuple. The tuple must hold the canonical bytes of
 // one message from the host about the rated order, followed by nulls.
-func (r *Receipt) readDisclosed(plain []byte, transport mostro.Transport) error {
+func (r *Receipt) readDisclosed(plain []byte, transport envelope.Transport) error {
 	head, tail := []byte("["), []byte(",null,null]")
-	if transport == mostro.TransportV1 {
+	if transport == envelope.TransportV1 {
 		tail = []byte(",null]")
 	}
 	if !bytes.HasPrefix(plain, head) || !bytes.HasSuffix(plain, tail) {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // A Chaum-Pedersen proof shows that the same secret x belongs to two points: x·G = P
@@ -17,7 +17,7 @@ const dleqContext = "mostro-receipt/r0-v1"
 
 // sharedPoint returns the Diffie-Hellman point of the key k and a peer's key, both
 // with even y, and a proof for this point. The proof is bound to context.
-func sharedPoint(k *mostro.Keys, peer *btcec.PublicKey, context []byte, random io.Reader) (point *btcec.PublicKey, proof [64]byte, err error) {
+func sharedPoint(k *envelope.Keys, peer *btcec.PublicKey, context []byte, random io.Reader) (point *btcec.PublicKey, proof [64]byte, err error) {
 	var b [32]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return nil, proof, err

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -24,7 +25,7 @@ func FuzzCheckReceipt(f *testing.F) {
 		f.Add(strings.Join(values, "\n"), "", testOrder)
 	}
 	id := orderID(f, testOrder)
-	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
+	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1} {
 		seed(disclosed(f, said(f, host, trade.Pubkey(), transport, mostro.Message{ID: id, Action: mostro.ActionPurchaseCompleted}), trade))
 	}
 	preimage := strings.Repeat("42", 32)

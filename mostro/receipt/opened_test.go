@@ -10,7 +10,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2/ecdsa"
 	"github.com/btcsuite/btcd/btcutil/bech32"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // field is one tagged field of an invoice.
@@ -20,7 +20,7 @@ type field struct {
 }
 
 // madeInvoice signs an invoice with any fields, well-formed or not.
-func madeInvoice(t testing.TB, payee *mostro.Keys, hrp string, fields ...field) string {
+func madeInvoice(t testing.TB, payee *envelope.Keys, hrp string, fields ...field) string {
 	t.Helper()
 	words := make([]byte, 7) // the timestamp
 	for _, f := range fields {

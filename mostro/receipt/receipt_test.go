@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // showing describes a rating before it is signed. A test changes single fields.
 type showing struct {
-	host, rater *mostro.Keys
+	host, rater *envelope.Keys
 	order       string
 	receipt     []string
 	token, role string
@@ -81,12 +82,12 @@ func orderID(t testing.TB, s string) *mostro.UUID {
 }
 
 // said returns a host's message to a trade key, sealed as our escrow seals messages.
-func said(t testing.TB, host *mostro.Keys, to string, transport mostro.Transport, m mostro.Message) *nostr.Event {
+func said(t testing.TB, host *envelope.Keys, to string, transport envelope.Transport, m mostro.Message) *nostr.Event {
 	t.Helper()
 	if m.Wrapper == "" {
 		m.Wrapper = mostro.WrapperOrder
 	}
-	evt, err := mostro.Seal(context.Background(), m, mostro.SealOptions{
+	evt, err := envelope.Seal(context.Background(), m, envelope.SealOptions{
 		Transport: transport, To: to, Trade: host, Unsigned: true, Now: ratedAt, Expiration: nostr.Timestamp(ratedAt.Unix() + 86400), Rand: repeatable(),
 	})
 	if err != nil {
@@ -95,7 +96,7 @@ func said(t testing.TB, host *mostro.Keys, to string, transport mostro.Transport
 	return evt
 }
 
-func disclosed(t testing.TB, evt *nostr.Event, trade *mostro.Keys) []string {
+func disclosed(t testing.TB, evt *nostr.Event, trade *envelope.Keys) []string {
 	t.Helper()
 	values, err := Disclose(evt, trade, repeatable())
 	if err != nil {
@@ -113,8 +114,8 @@ func TestDisclosed(t *testing.T) {
 	}
 	id := orderID(t, testOrder)
 	dispute := mostro.DisputeRef{ID: *orderID(t, "6f1c2f0e-0000-4000-8000-000000000001")}
-	for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
-		for _, rater := range []*mostro.Keys{trade, odd} {
+	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1} {
+		for _, rater := range []*envelope.Keys{trade, odd} {
 			nullifiers := map[string]string{}
 			for action, role := range provingActions {
 				m := mostro.Message{ID: id, Action: action, RequestID: new(uint64(1<<64 - 1)), TradeIndex: new(int64(7))}
@@ -144,7 +145,7 @@ func TestDiscloseShowsOneMessage(t *testing.T) {
 	m := mostro.Message{Wrapper: mostro.WrapperOrder, ID: orderID(t, testOrder), Action: mostro.ActionRate}
 	random := repeatable()
 	seal := func() *nostr.Event {
-		evt, err := mostro.Seal(context.Background(), m, mostro.SealOptions{Transport: mostro.TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: ratedAt, Rand: random})
+		evt, err := envelope.Seal(context.Background(), m, envelope.SealOptions{Transport: envelope.TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: ratedAt, Rand: random})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,13 +167,13 @@ func TestDiscloseRefuses(t *testing.T) {
 		"a message about no order":      {Action: mostro.ActionRate},
 		"an invoice":                    {ID: id, Action: mostro.ActionRate, Payload: mostro.PaymentRequest{Invoice: "lnbc1"}},
 	} {
-		for _, transport := range []mostro.Transport{mostro.TransportV2, mostro.TransportV1} {
+		for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1} {
 			if values, err := Disclose(said(t, host, trade.Pubkey(), transport, m), trade, repeatable()); err == nil {
 				t.Errorf("%s, %s: disclosed as %q", name, transport, values)
 			}
 		}
 	}
-	if _, err := Disclose(said(t, host, keyPair(t, 9).Pubkey(), mostro.TransportV2, mostro.Message{ID: id, Action: mostro.ActionRate}), trade, nil); err == nil {
+	if _, err := Disclose(said(t, host, keyPair(t, 9).Pubkey(), envelope.TransportV2, mostro.Message{ID: id, Action: mostro.ActionRate}), trade, nil); err == nil {
 		t.Error("a message to another key was disclosed")
 	}
 }
@@ -196,7 +197,7 @@ func flip(s string, at int) string {
 }
 
 // resealed returns an event of the host with any plaintext and any padding.
-func resealed(t testing.TB, host *mostro.Keys, to string, kind int, padded []byte, tags nostr.Tags) *nostr.Event {
+func resealed(t testing.TB, host *envelope.Keys, to string, kind int, padded []byte, tags nostr.Tags) *nostr.Event {
 	t.Helper()
 	key, err := host.Conversation(to)
 	if err != nil {
@@ -211,7 +212,7 @@ func resealed(t testing.TB, host *mostro.Keys, to string, kind int, padded []byt
 
 // shownV2 returns the receipt of such an event, as a cheating author with the keys of
 // the conversation would make it.
-func shownV2(t testing.TB, evt *nostr.Event, rater *mostro.Keys) []string {
+func shownV2(t testing.TB, evt *nostr.Event, rater *envelope.Keys) []string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(evt.Content)
 	if err != nil {
@@ -233,12 +234,12 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	trade := tradeKeys(t)
 	stranger := keyPair(t, 9)
 	id := orderID(t, testOrder)
-	good := said(t, host, trade.Pubkey(), mostro.TransportV2, mostro.Message{ID: id, Action: mostro.ActionPurchaseCompleted})
+	good := said(t, host, trade.Pubkey(), envelope.TransportV2, mostro.Message{ID: id, Action: mostro.ActionPurchaseCompleted})
 	values := disclosed(t, good, trade)
 	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
 	s.mustHold(t)
 
-	event := func(change func(*nostr.Event), by *mostro.Keys) []string {
+	event := func(change func(*nostr.Event), by *envelope.Keys) []string {
 		evt := bare(good)
 		evt.Tags = slices.Clone(evt.Tags)
 		change(evt)
@@ -344,10 +345,10 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	trade := tradeKeys(t)
 	stranger := keyPair(t, 9)
 	m := mostro.Message{ID: orderID(t, testOrder), Action: mostro.ActionHoldInvoicePaymentSettled}
-	values := disclosed(t, said(t, host, trade.Pubkey(), mostro.TransportV1, m), trade)
+	values := disclosed(t, said(t, host, trade.Pubkey(), envelope.TransportV1, m), trade)
 	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
 	s.mustHold(t)
-	foreign := disclosed(t, said(t, host, stranger.Pubkey(), mostro.TransportV1, m), stranger)
+	foreign := disclosed(t, said(t, host, stranger.Pubkey(), envelope.TransportV1, m), stranger)
 	seal, err := mostro.DecodeEvent([]byte(values[2]))
 	if err != nil {
 		t.Fatal(err)
@@ -361,7 +362,7 @@ func TestDisclosedV1Tampered(t *testing.T) {
 		}
 		return []string{"r0", "v1", string(mostro.EncodeEvent(evt)), hex.EncodeToString(point.SerializeCompressed()), hex.EncodeToString(proof[:])}
 	}
-	rumor := func(author *mostro.Keys, kind int, content string) string {
+	rumor := func(author *envelope.Keys, kind int, content string) string {
 		return string(mostro.EncodeEvent(&nostr.Event{PubKey: author.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{}, Content: content}))
 	}
 	m.Wrapper, m.Version = mostro.WrapperOrder, 1
@@ -419,7 +420,7 @@ func TestDisclosedCounting(t *testing.T) {
 				free += 128
 			}
 			m.Payload = payload
-			padded := 8 * (2 + mostro.PaddedLen(len("["+string(m.JSON())+",null,null]")))
+			padded := 8 * (2 + envelope.PaddedLen(len("["+string(m.JSON())+",null,null]")))
 			least = min(least, padded-free)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // R1: the host signs that an author took part in one of its orders. There are two
@@ -21,7 +22,7 @@ import (
 // followed by the order's id. The token holds no time, amount or role. The signed text
 // has no prefix that separates it from another text that a host might sign; the text of
 // a Statement has one. If random is nil, SignToken uses crypto/rand.
-func SignToken(host *mostro.Keys, rater, order string, random io.Reader) (string, error) {
+func SignToken(host *envelope.Keys, rater, order string, random io.Reader) (string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
@@ -112,7 +113,7 @@ func (s Statement) check() error {
 // Sign returns the values of the receipt tag. Node must be the public key of host,
 // otherwise Sign returns a ReceiptError with ReceiptNode. If random is nil, Sign uses
 // crypto/rand.
-func (s Statement) Sign(host *mostro.Keys, random io.Reader) ([]string, error) {
+func (s Statement) Sign(host *envelope.Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/reference"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -67,7 +68,7 @@ func TestRealToken(t *testing.T) {
 	}
 }
 
-func statement(host, rater *mostro.Keys) Statement {
+func statement(host, rater *envelope.Keys) Statement {
 	return Statement{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22"}
 }
 
@@ -86,7 +87,7 @@ func TestStatement(t *testing.T) {
 	}
 	// One receipt per order and role counts: the buyer's R0 has the same nullifier.
 	r0 := showing{host: host, rater: rater, order: testOrder}
-	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), mostro.TransportV2, mostro.Message{ID: orderID(t, testOrder), Action: mostro.ActionPurchaseCompleted}), rater)
+	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), envelope.TransportV2, mostro.Message{ID: orderID(t, testOrder), Action: mostro.ActionPurchaseCompleted}), rater)
 	if got := r0.mustHold(t).Nullifier; got != r.Nullifier {
 		t.Errorf("nullifier of r0 %s, of r1 %s", got, r.Nullifier)
 	}
@@ -241,7 +242,7 @@ func TestBlindReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		rater *mostro.Keys
+		rater *envelope.Keys
 		order string
 		set   Keyset
 		same  bool

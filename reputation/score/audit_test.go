@@ -16,6 +16,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 	"github.com/nbd-wtf/go-nostr"
@@ -37,7 +38,7 @@ func signedMarket(t testing.TB) *scoretest.MemLog {
 	}
 	log := &scoretest.MemLog{}
 	host := scoretest.Keys(t, "rated host")
-	sign := func(evt nostr.Event, k *mostro.Keys) *nostr.Event {
+	sign := func(evt nostr.Event, k *envelope.Keys) *nostr.Event {
 		evt.PubKey = k.Pubkey()
 		secret := k.Secret()
 		if err := evt.Sign(scoretest.Hex(secret[:])); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score/scoretest"
 )
@@ -27,7 +28,7 @@ const (
 var benchPart = flag.Int("bench.part", 1, "play one of so many parts of the orders")
 
 type bigMarket struct {
-	keys  []*mostro.Keys
+	keys  []*envelope.Keys
 	nodes []string
 	r     *rand.Rand
 }

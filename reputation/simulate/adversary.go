@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
@@ -189,13 +190,13 @@ func (g *game) claimedFirst(context.Context) error {
 
 // r0Canceled rates a host. The receipt is the host's own signed message that an order
 // was cancelled.
-func (m *market) r0Canceled(h *host, orderID string, trade *mostro.Keys, rating float64, when time.Time, r *rand.Rand) error {
+func (m *market) r0Canceled(h *host, orderID string, trade *envelope.Keys, rating float64, when time.Time, r *rand.Rand) error {
 	id, err := mostro.ParseUUID(orderID)
 	if err != nil {
 		return err
 	}
-	evt, err := mostro.Seal(context.Background(), mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCanceled, ID: &id},
-		mostro.SealOptions{Transport: mostro.TransportV2, To: trade.Pubkey(), Trade: h.keys, Unsigned: true, Now: when.Add(-time.Minute), Rand: source{r}})
+	evt, err := envelope.Seal(context.Background(), mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCanceled, ID: &id},
+		envelope.SealOptions{Transport: envelope.TransportV2, To: trade.Pubkey(), Trade: h.keys, Unsigned: true, Now: when.Add(-time.Minute), Rand: source{r}})
 	if err != nil {
 		return err
 	}

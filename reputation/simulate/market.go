@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
@@ -57,7 +58,7 @@ func drawNature(r *rand.Rand, quality float64) nature {
 // host is a Mostro of the market.
 type host struct {
 	nature
-	keys      *mostro.Keys
+	keys      *envelope.Keys
 	pubkey    string
 	lightning string
 	from, to  time.Time // start and end of the host's life
@@ -73,7 +74,7 @@ type market struct {
 	seed    uint64
 	hosts   []*host
 	entries []mostro.Entry
-	fund    *mostro.Keys // nil: no fund confirms fees
+	fund    *envelope.Keys // nil: no fund confirms fees
 	paid    map[int64][]fundRow
 	sorted  bool
 
@@ -95,9 +96,9 @@ func stream(seed uint64, name string) *rand.Rand {
 	return rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16])))
 }
 
-func keysOf(seed uint64, name string) *mostro.Keys {
+func keysOf(seed uint64, name string) *envelope.Keys {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("key "+name), seed))
-	keys, err := mostro.KeysFromSecret(sum)
+	keys, err := envelope.KeysFromSecret(sum)
 	if err != nil {
 		panic(err) // probability 2^-128
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/mostrodex/mostrodex/reputation/score"
@@ -245,8 +246,8 @@ func (g *game) freeBadMouthing(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		evt, err := mostro.Seal(ctx, mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCanceled, ID: &orderID},
-			mostro.SealOptions{Transport: mostro.TransportV2, To: trade.Pubkey(), Trade: h.keys, Unsigned: true, Now: d.made.Add(5 * time.Minute), Rand: source{r}})
+		evt, err := envelope.Seal(ctx, mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCanceled, ID: &orderID},
+			envelope.SealOptions{Transport: envelope.TransportV2, To: trade.Pubkey(), Trade: h.keys, Unsigned: true, Now: d.made.Add(5 * time.Minute), Rand: source{r}})
 		if err != nil {
 			return err
 		}

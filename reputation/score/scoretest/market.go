@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -167,9 +168,9 @@ func (w *World) Rate(node, rater string, n int, rating string, when time.Time, r
 }
 
 // Keys returns the keys of a name.
-func Keys(t testing.TB, name ...any) *mostro.Keys {
+func Keys(t testing.TB, name ...any) *envelope.Keys {
 	t.Helper()
-	k, err := mostro.KeysFromSecret(sha256.Sum256([]byte(fmt.Sprint(name...))))
+	k, err := envelope.KeysFromSecret(sha256.Sum256([]byte(fmt.Sprint(name...))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"bufio"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -94,7 +95,7 @@ func (b *bridge) must(request map[string]any) bridgeAnswer {
 // event parses the event of an answer.
 func (b *bridge) event(a bridgeAnswer) *nostr.Event {
 	b.t.Helper()
-	evt, err := DecodeEvent(a.Event)
+	evt, err := mostro.DecodeEvent(a.Event)
 	if err != nil {
 		b.t.Fatalf("%v: %s", err, a.Event)
 	}
@@ -120,7 +121,7 @@ type crossCase struct {
 	transport Transport
 	identity  *Keys
 	signed    bool
-	message   Message
+	message   mostro.Message
 }
 
 // crossCases combines every action with payloads of all types, in reputation and
@@ -131,11 +132,11 @@ func crossCases(t *testing.T, identity, trade *Keys) []crossCase {
 	payloads := payloadSamples(t)
 	n := 0
 	for _, transport := range []Transport{TransportV2, TransportV1} {
-		for _, a := range Actions() {
+		for _, a := range mostro.Actions() {
 			for _, mode := range []crossCase{{identity: identity, signed: true}, {identity: trade, signed: true}, {identity: trade}} {
 				// Payloads are taken in turn, so each payload occurs several times over
 				// all actions and modes.
-				mode.message = Message{Wrapper: wrappers[n%len(wrappers)], Version: transport.Version(), Action: a, Payload: payloads[n%len(payloads)]}
+				mode.message = mostro.Message{Wrapper: wrappers[n%len(wrappers)], Version: transport.Version(), Action: a, Payload: payloads[n%len(payloads)]}
 				if n%3 != 0 {
 					mode.message.ID = &tradeID
 				}
@@ -170,7 +171,7 @@ func TestInteropNPM(t *testing.T) {
 					continue // JavaScript's curve is slow: each action runs once per transport, and the modes take turns
 				}
 				if c.message.Payload != nil && strings.ContainsRune(string(c.message.JSON()), '\u2028') {
-					c.message.Payload = TextMessage("é🙂\"\\\n") // JavaScript encodes some characters, and large or whole numbers, in another way
+					c.message.Payload = mostro.TextMessage("é🙂\"\\\n") // JavaScript encodes some characters, and large or whole numbers, in another way
 				}
 				want := string(c.message.JSON())
 				if !javaScriptKeeps(want) {
@@ -183,7 +184,7 @@ func TestInteropNPM(t *testing.T) {
 					t.Fatal(err)
 				}
 				op := map[Transport]string{TransportV2: "V2", TransportV1: "V1"}[c.transport]
-				a := b.must(map[string]any{"op": "open" + op, "lib": lib, "event": json.RawMessage(EncodeEvent(evt)), "key": hexSecret(receiver), "whole": c.identity == trade})
+				a := b.must(map[string]any{"op": "open" + op, "lib": lib, "event": json.RawMessage(mostro.EncodeEvent(evt)), "key": hexSecret(receiver), "whole": c.identity == trade})
 				if a.Message != want || a.Sender != trade.Pubkey() || a.Identity != c.identity.Pubkey() || a.Signed != c.signed {
 					t.Fatalf("%s opened %+v\nwant %s", lib, a, want)
 				}
@@ -202,11 +203,11 @@ func TestInteropNPM(t *testing.T) {
 				t.Fatalf("only %d cases ran", n)
 			}
 
-			for _, m := range []Message{
-				{Wrapper: WrapperOrder, Version: 1, ID: &tradeID, Action: ActionTakeSell, Payload: PaymentRequest{Invoice: "ñ@ln.example"}},
-				{Wrapper: WrapperDispute, Version: 1, ID: &tradeID, Action: ActionAdminTakeDispute},
+			for _, m := range []mostro.Message{
+				{Wrapper: mostro.WrapperOrder, Version: 1, ID: &tradeID, Action: mostro.ActionTakeSell, Payload: mostro.PaymentRequest{Invoice: "ñ@ln.example"}},
+				{Wrapper: mostro.WrapperDispute, Version: 1, ID: &tradeID, Action: mostro.ActionAdminTakeDispute},
 			} {
-				legacy, err := AppendLegacy(nil, m, identity.Pubkey())
+				legacy, err := mostro.AppendLegacy(nil, m, identity.Pubkey())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -214,7 +215,7 @@ func TestInteropNPM(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				a := b.must(map[string]any{"op": "openLegacy", "lib": lib, "event": json.RawMessage(EncodeEvent(evt)), "key": hexSecret(receiver)})
+				a := b.must(map[string]any{"op": "openLegacy", "lib": lib, "event": json.RawMessage(mostro.EncodeEvent(evt)), "key": hexSecret(receiver)})
 				if a.Message != string(legacy) || a.Sender != trade.Pubkey() {
 					t.Fatalf("%s opened %+v, want %s", lib, a, legacy)
 				}
@@ -257,13 +258,13 @@ func TestInteropNPM(t *testing.T) {
 			if err := CheckEvent(evt); err != nil || CheckWork(evt, 8) != nil {
 				t.Fatalf("%s mined %d bits, %v", lib, Difficulty(evt.ID), err)
 			}
-			mined, err := Seal(context.Background(), Message{Wrapper: WrapperOrder, ID: &tradeID, Action: ActionCancel},
+			mined, err := Seal(context.Background(), mostro.Message{Wrapper: mostro.WrapperOrder, ID: &tradeID, Action: mostro.ActionCancel},
 				SealOptions{Transport: TransportV2, To: receiver.Pubkey(), Trade: trade, Now: now, Work: 8})
 			if err != nil {
 				t.Fatal(err)
 			}
 			bits := Difficulty(mined.ID)
-			if a := b.must(map[string]any{"op": "worked", "lib": lib, "event": json.RawMessage(EncodeEvent(mined)), "bits": bits}); !a.OK || a.More {
+			if a := b.must(map[string]any{"op": "worked", "lib": lib, "event": json.RawMessage(mostro.EncodeEvent(mined)), "bits": bits}); !a.OK || a.More {
 				t.Fatalf("%s does not see %d bits: %+v", lib, bits, a)
 			}
 

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -24,15 +25,15 @@ import (
 // largest plaintext with padding and iv, rounded up.
 const maxLegacyContent = 88 << 10
 
-var errLegacyCipher = &WireError{Rule: RuleEncryption, Detail: "not for this key, or damaged"}
+var errLegacyCipher = &mostro.WireError{Rule: mostro.RuleEncryption, Detail: "not for this key, or damaged"}
 
 func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
-	peer, err := ParsePoint(evt.PubKey)
+	peer, err := mostro.ParsePoint(evt.PubKey)
 	if err != nil {
 		return Envelope{}, err
 	}
 	if len(evt.Content) > maxLegacyContent {
-		return Envelope{}, NewError(RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(evt.Content)))
+		return Envelope{}, mostro.NewError(mostro.RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(evt.Content)))
 	}
 	plain, ok := decryptNIP04(evt.Content, keys.sharedX(peer))
 	if !ok {
@@ -40,9 +41,9 @@ func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, &e
 	}
 	if len(plain) > maxPlaintext {
-		return Envelope{}, NewError(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return Envelope{}, mostro.NewError(mostro.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
-	m, contact, err := ParseLegacy(plain)
+	m, contact, err := mostro.ParseLegacy(plain)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -52,20 +53,20 @@ func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	}, nil
 }
 
-func sealLegacy(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
+func sealLegacy(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
 	if _, err := sendable(m); err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
-	plain, err := AppendLegacy(make([]byte, 0, 512), m, o.contact)
+	plain, err := mostro.AppendLegacy(make([]byte, 0, 512), m, o.contact)
 	if err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
-	if back, contact, err := ParseLegacy(plain); err != nil {
+	if back, contact, err := mostro.ParseLegacy(plain); err != nil {
 		return nil, fmt.Errorf("seal legacy: the receiver could not parse the message: %w", err)
-	} else if again, err := AppendLegacy(nil, back, contact); err != nil || !bytes.Equal(again, plain) {
-		return nil, fmt.Errorf("seal legacy: %w", NewError(RuleCanonical, "the message changes when it is encoded and parsed again"))
+	} else if again, err := mostro.AppendLegacy(nil, back, contact); err != nil || !bytes.Equal(again, plain) {
+		return nil, fmt.Errorf("seal legacy: %w", mostro.NewError(mostro.RuleCanonical, "the message changes when it is encoded and parsed again"))
 	}
-	peer, err := ParsePoint(o.To)
+	peer, err := mostro.ParsePoint(o.To)
 	if err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
@@ -74,7 +75,7 @@ func sealLegacy(ctx context.Context, m Message, o SealOptions) (*nostr.Event, er
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
 	evt := &nostr.Event{
-		PubKey: o.Trade.pubkey, CreatedAt: nostr.Timestamp(o.Now.Unix()), Kind: KindLegacyDM,
+		PubKey: o.Trade.pubkey, CreatedAt: nostr.Timestamp(o.Now.Unix()), Kind: mostro.KindLegacyDM,
 		Tags: nostr.Tags{{"p", o.To}}, Content: content,
 	}
 	if o.Expiration != 0 {
@@ -93,7 +94,7 @@ func sealLegacy(ctx context.Context, m Message, o SealOptions) (*nostr.Event, er
 // coordinate of the shared point.
 func encryptNIP04(plain []byte, x [32]byte, random io.Reader) (string, error) {
 	if len(plain) > maxPlaintext {
-		return "", NewError(RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return "", mostro.NewError(mostro.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
 	var iv [aes.BlockSize]byte
 	if _, err := io.ReadFull(random, iv[:]); err != nil {

@@ -1,9 +1,10 @@
-package mostro
+package envelope
 
 import (
 	"fmt"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -30,10 +31,10 @@ func (f Freshness) Check(created nostr.Timestamp, received, now time.Time) error
 		return err
 	}
 	if age := received.Sub(created.Time()); age >= f.MaxAge+time.Second {
-		return NewError(RuleStale, fmt.Sprintf("%s old at its arrival, the limit is %s", age.Truncate(time.Second), f.MaxAge))
+		return mostro.NewError(mostro.RuleStale, fmt.Sprintf("%s old at its arrival, the limit is %s", age.Truncate(time.Second), f.MaxAge))
 	}
 	if wait := now.Sub(received); f.MaxWait > 0 && wait > f.MaxWait {
-		return NewError(RuleStale, fmt.Sprintf("waited %s, the limit is %s", wait.Truncate(time.Second), f.MaxWait))
+		return mostro.NewError(mostro.RuleStale, fmt.Sprintf("waited %s, the limit is %s", wait.Truncate(time.Second), f.MaxWait))
 	}
 	return nil
 }
@@ -50,9 +51,9 @@ func (f Freshness) CheckLate(created nostr.Timestamp, opened, deadline, now time
 	at := created.Time()
 	switch {
 	case at.Before(opened.Truncate(time.Second)):
-		return NewError(RuleStale, "older than the trade's current step")
+		return mostro.NewError(mostro.RuleStale, "older than the trade's current step")
 	case at.After(deadline), now.After(deadline):
-		return NewError(RuleStale, "the trade's current step is over")
+		return mostro.NewError(mostro.RuleStale, "the trade's current step is over")
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ func (f Freshness) ahead(created nostr.Timestamp, at time.Time) error {
 	// The comparison is in seconds, because a Duration overflows for dates centuries
 	// away.
 	if int64(created) > at.Add(f.MaxAhead).Unix() {
-		return NewError(RuleFuture, fmt.Sprintf("dated more than %s ahead", f.MaxAhead))
+		return mostro.NewError(mostro.RuleFuture, fmt.Sprintf("dated more than %s ahead", f.MaxAhead))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -24,9 +25,9 @@ func benchModes(t testing.TB) (trade, node *Keys, modes []benchMode) {
 	return trade, smallKeys(t, 3), []benchMode{{"reputation", identity, false}, {"privacy", nil, false}, {"node", nil, true}}
 }
 
-func benchMessage() Message {
-	return Message{Wrapper: WrapperOrder, Version: 2, RequestID: new(uint64(1)), TradeIndex: new(int64(4)), Action: ActionNewOrder, Payload: &SmallOrder{
-		Kind: SideSell, Status: TradePending, AmountSats: 52000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA,Revolut"}}
+func benchMessage() mostro.Message {
+	return mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: new(uint64(1)), TradeIndex: new(int64(4)), Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{
+		Kind: mostro.SideSell, Status: mostro.TradePending, AmountSats: 52000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA,Revolut"}}
 }
 
 // bareOpen does only the cryptography of Open.
@@ -42,13 +43,13 @@ func bareOpen(t testing.TB, evt *nostr.Event, node *Keys, body []byte, env Envel
 		t.Fatal(err)
 	}
 	if sigs[0] != "" {
-		p, err := ParsePoint(env.Sender)
+		p, err := mostro.ParsePoint(env.Sender)
 		if err != nil || !verifyText(p, body, sigs[0]) {
 			t.Fatal("trade signature")
 		}
 	}
 	if sigs[1] != "" {
-		p, err := ParsePoint(env.Identity)
+		p, err := mostro.ParsePoint(env.Identity)
 		if err != nil || !verifyText(p, append(proofPrefix(env.Sender), body...), sigs[1]) {
 			t.Fatal("identity signature")
 		}
@@ -96,7 +97,7 @@ func prepared(t testing.TB, trade, node *Keys, mode benchMode) (evt *nostr.Event
 	if plain, err = key.Decrypt(evt.Content); err != nil {
 		t.Fatal(err)
 	}
-	tup, err := ParseTuple(plain, 3)
+	tup, err := mostro.ParseTuple(plain, 3)
 	if err != nil {
 		t.Fatal(err)
 	}

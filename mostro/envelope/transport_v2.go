@@ -1,9 +1,10 @@
-package mostro
+package envelope
 
 import (
 	"context"
 	"fmt"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -26,7 +27,7 @@ func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, err
 	}
 	keys.remember(evt.PubKey, key)
-	t, err := ParseTuple(plain, 3)
+	t, err := mostro.ParseTuple(plain, 3)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -35,34 +36,34 @@ func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		EventID: evt.ID, ReplayID: evt.ID, Message: t.Message, RawMessage: t.Raw,
 	}
 	if t.Sig == nil && t.Identity != nil {
-		return Envelope{}, NewError(RuleUnsigned, "an identity proof without the trade key's signature")
+		return Envelope{}, mostro.NewError(mostro.RuleUnsigned, "an identity proof without the trade key's signature")
 	}
 	if t.Sig != nil {
-		sender, err := ParsePoint(evt.PubKey)
+		sender, err := mostro.ParsePoint(evt.PubKey)
 		if err != nil {
 			return Envelope{}, err
 		}
 		if !verified(t, sender, nil, *t.Sig) {
-			return Envelope{}, NewError(RuleInnerSig, "not the trade key's signature over this message")
+			return Envelope{}, mostro.NewError(mostro.RuleInnerSig, "not the trade key's signature over this message")
 		}
 	}
 	if t.Identity != nil {
-		if env.Identity, err = ParsePubkey(*t.Identity); err != nil {
-			return Envelope{}, InPath("identity", err)
+		if env.Identity, err = mostro.ParsePubkey(*t.Identity); err != nil {
+			return Envelope{}, mostro.InPath("identity", err)
 		}
-		identity, err := ParsePoint(env.Identity)
+		identity, err := mostro.ParsePoint(env.Identity)
 		if err != nil {
-			return Envelope{}, InPath("identity", err)
+			return Envelope{}, mostro.InPath("identity", err)
 		}
 		if !verified(t, identity, proofPrefix(evt.PubKey), t.IdentitySig) {
-			return Envelope{}, NewError(RuleIdentity, "not the identity's signature over this trade key and message")
+			return Envelope{}, mostro.NewError(mostro.RuleIdentity, "not the identity's signature over this trade key and message")
 		}
 	}
 	env.FullPrivacy = env.Identity == env.Sender
 	return env, nil
 }
 
-func sealV2(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
+func sealV2(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
 	body, err := sendable(m)
 	if err != nil {
 		return nil, fmt.Errorf("seal v2: %w", err)
@@ -104,7 +105,7 @@ func sealV2(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 		return nil, fmt.Errorf("seal v2: %w", err)
 	}
 	evt := &nostr.Event{
-		PubKey: o.Trade.pubkey, CreatedAt: nostr.Timestamp(o.Now.Unix()), Kind: KindMessage,
+		PubKey: o.Trade.pubkey, CreatedAt: nostr.Timestamp(o.Now.Unix()), Kind: mostro.KindMessage,
 		Tags: nostr.Tags{{"p", o.To}}, Content: content,
 	}
 	if o.Expiration != 0 {

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip04"
 )
@@ -15,7 +16,7 @@ import (
 func TestLegacyIdentity(t *testing.T) {
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
-	m := Message{Wrapper: WrapperOrder, Action: ActionFiatSent, ID: &tradeID}
+	m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionFiatSent, ID: &tradeID}
 	for _, c := range []struct {
 		name     string
 		identity *Keys
@@ -56,7 +57,7 @@ func TestLegacyCipherErrorsAreOne(t *testing.T) {
 	for _, content := range []string{
 		"", "?iv=", "AAAA", "AAAA?iv=" + iv, "!!!!?iv=" + iv, "?iv=" + iv, iv + "?iv=AAAA", iv + "?iv=!!!!", iv + "?iv=" + iv, iv + "?iv=" + iv + "?iv=" + iv, strings.Repeat("A", 64) + "?iv=" + iv,
 	} {
-		evt := &nostr.Event{PubKey: trade.Pubkey(), CreatedAt: 1, Kind: KindLegacyDM, Tags: nostr.Tags{}, Content: content}
+		evt := &nostr.Event{PubKey: trade.Pubkey(), CreatedAt: 1, Kind: mostro.KindLegacyDM, Tags: nostr.Tags{}, Content: content}
 		if err := signEvent(evt, trade, newRandom()); err != nil {
 			t.Fatal(err)
 		}
@@ -70,12 +71,12 @@ func TestLegacyCipherErrorsAreOne(t *testing.T) {
 func TestLegacyPlaintextLimit(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
-	peer, err := ParsePoint(node.Pubkey())
+	peer, err := mostro.ParsePoint(node.Pubkey())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const frame = `{"Order":{"version":1,"pubkey":null,"action":"CantDo","content":{"TextMessage":""}}}`
-	for n, rule := range map[int]Rule{65535: "", 65536: RuleSize, 70000: RuleSize} {
+	for n, rule := range map[int]mostro.Rule{65535: "", 65536: mostro.RuleSize, 70000: mostro.RuleSize} {
 		plain := strings.Replace(frame, `""`, `"`+strings.Repeat("x", n-len(frame))+`"`, 1)
 		// encryptNIP04 refuses this size, so the test uses go-nostr's function.
 		x := trade.sharedX(peer)
@@ -83,7 +84,7 @@ func TestLegacyPlaintextLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		evt := &nostr.Event{PubKey: trade.Pubkey(), CreatedAt: 1, Kind: KindLegacyDM, Tags: nostr.Tags{}, Content: content}
+		evt := &nostr.Event{PubKey: trade.Pubkey(), CreatedAt: 1, Kind: mostro.KindLegacyDM, Tags: nostr.Tags{}, Content: content}
 		if err := signEvent(evt, trade, newRandom()); err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -30,10 +31,10 @@ func TestChat(t *testing.T) {
 	if err != nil || msg.Text != "¿listo?" || msg.Sender != alice.Pubkey() || int64(msg.CreatedAt) != testNow.Unix() {
 		t.Fatalf("%+v, %v", msg, err)
 	}
-	if _, err := chat.Seal(eve, "x", testNow, nil); !errors.Is(err, RuleParty) {
+	if _, err := chat.Seal(eve, "x", testNow, nil); !errors.Is(err, mostro.RuleParty) {
 		t.Errorf("a third party seals: %v", err)
 	}
-	if _, err := chat.Seal(alice, strings.Repeat("x", 60000), testNow, nil); !errors.Is(err, RuleSize) {
+	if _, err := chat.Seal(alice, strings.Repeat("x", 60000), testNow, nil); !errors.Is(err, mostro.RuleSize) {
 		t.Errorf("too long: %v", err)
 	}
 	resigned := func(change func(*nostr.Event)) *nostr.Event {
@@ -61,28 +62,28 @@ func TestChat(t *testing.T) {
 		if err := signEvent(evt, from, newRandom()); err != nil {
 			t.Fatal(err)
 		}
-		return string(EncodeEvent(evt))
+		return string(mostro.EncodeEvent(evt))
 	}
 	for name, c := range map[string]struct {
 		evt  *nostr.Event
-		rule Rule
+		rule mostro.Rule
 	}{
-		"kind 4":              {&nostr.Event{Kind: 4}, RuleKind},
-		"another author":      {crafted(t, eve, chat.Conv.Pubkey(), 14, "x"), RuleParty},
-		"no p":                {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{}, {"x"}} }), RuleStructure},
-		"two p":               {resigned(func(e *nostr.Event) { e.Tags = append(e.Tags, e.Tags[0]) }), RuleStructure},
-		"another p":           {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p", eve.Pubkey()}} }), RuleStructure},
-		"bare p":              {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p"}} }), RuleStructure},
-		"dated ahead":         {resigned(func(e *nostr.Event) { e.CreatedAt += 61 }), RuleFuture},
-		"huge":                {resigned(func(e *nostr.Event) { e.Content = strings.Repeat("A", 65537) }), RuleSize},
-		"signature":           {func() *nostr.Event { e := sealed(); e.Sig = strings.Repeat("0", 128); return e }(), RuleSignature},
-		"not ours":            {resigned(func(e *nostr.Event) { e.Content = crafted(t, eve, alice.Pubkey(), 14, "x").Content }), RuleEncryption},
-		"no JSON":             {holding("hello"), RuleJSON},
-		"said by eve":         {holding(words(eve, 1, testNow)), RuleParty},
-		"words of kind 14":    {holding(words(bob, 14, testNow)), RuleRumorKind},
-		"words off by a byte": {holding(strings.Replace(words(bob, 1, testNow), `"hi"`, `"ho"`, 1)), RuleEventID},
-		"words of yesterday":  {holding(words(bob, 1, testNow.Add(-61*time.Second))), RuleStale},
-		"words of tomorrow":   {holding(words(bob, 1, testNow.Add(61*time.Second))), RuleStale},
+		"kind 4":              {&nostr.Event{Kind: 4}, mostro.RuleKind},
+		"another author":      {crafted(t, eve, chat.Conv.Pubkey(), 14, "x"), mostro.RuleParty},
+		"no p":                {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{}, {"x"}} }), mostro.RuleStructure},
+		"two p":               {resigned(func(e *nostr.Event) { e.Tags = append(e.Tags, e.Tags[0]) }), mostro.RuleStructure},
+		"another p":           {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p", eve.Pubkey()}} }), mostro.RuleStructure},
+		"bare p":              {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p"}} }), mostro.RuleStructure},
+		"dated ahead":         {resigned(func(e *nostr.Event) { e.CreatedAt += 61 }), mostro.RuleFuture},
+		"huge":                {resigned(func(e *nostr.Event) { e.Content = strings.Repeat("A", 65537) }), mostro.RuleSize},
+		"signature":           {func() *nostr.Event { e := sealed(); e.Sig = strings.Repeat("0", 128); return e }(), mostro.RuleSignature},
+		"not ours":            {resigned(func(e *nostr.Event) { e.Content = crafted(t, eve, alice.Pubkey(), 14, "x").Content }), mostro.RuleEncryption},
+		"no JSON":             {holding("hello"), mostro.RuleJSON},
+		"said by eve":         {holding(words(eve, 1, testNow)), mostro.RuleParty},
+		"words of kind 14":    {holding(words(bob, 14, testNow)), mostro.RuleRumorKind},
+		"words off by a byte": {holding(strings.Replace(words(bob, 1, testNow), `"hi"`, `"ho"`, 1)), mostro.RuleEventID},
+		"words of yesterday":  {holding(words(bob, 1, testNow.Add(-61*time.Second))), mostro.RuleStale},
+		"words of tomorrow":   {holding(words(bob, 1, testNow.Add(61*time.Second))), mostro.RuleStale},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := theirs.Open(c.evt, testNow); !errors.Is(err, c.rule) {
@@ -95,18 +96,18 @@ func TestChat(t *testing.T) {
 	}
 
 	// In the older form any key may wrap, to the key of the shared secret.
-	old := func(inner string) *nostr.Event { return crafted(t, eve, chat.OldAddress(), KindGiftWrap, inner) }
+	old := func(inner string) *nostr.Event { return crafted(t, eve, chat.OldAddress(), mostro.KindGiftWrap, inner) }
 	msg, err = theirs.Open(old(words(bob, 1, testNow.Add(-24*time.Hour))), testNow)
 	if err != nil || msg.Text != "hi" || msg.Sender != bob.Pubkey() {
 		t.Errorf("older form: %+v, %v", msg, err)
 	}
-	if _, err := theirs.Open(old(words(eve, 1, testNow)), testNow); !errors.Is(err, RuleParty) {
+	if _, err := theirs.Open(old(words(eve, 1, testNow)), testNow); !errors.Is(err, mostro.RuleParty) {
 		t.Errorf("older form, signed by eve: %v", err)
 	}
-	if _, err := theirs.Open(old(strings.Replace(words(bob, 1, testNow), `"sig"`, `"gis"`, 1)), testNow); !errors.Is(err, RuleMissing) {
+	if _, err := theirs.Open(old(strings.Replace(words(bob, 1, testNow), `"sig"`, `"gis"`, 1)), testNow); !errors.Is(err, mostro.RuleMissing) {
 		t.Errorf("older form, unsigned: %v", err)
 	}
-	if _, err := NewChat(alice, "x"); !errors.Is(err, RuleKey) {
+	if _, err := NewChat(alice, "x"); !errors.Is(err, mostro.RuleKey) {
 		t.Errorf("a peer that is no key: %v", err)
 	}
 }

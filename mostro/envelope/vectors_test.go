@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/reference"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -83,7 +84,7 @@ func smallKeys(t testing.TB, n byte) *Keys {
 
 func TestSignatureVectors(t *testing.T) {
 	identity, trade := keysA(t)
-	m, err := ParseMessage([]byte(vectorBody))
+	m, err := mostro.ParseMessage([]byte(vectorBody))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func vectorEvent(t testing.TB, id string) (string, *nostr.Event) {
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, `{"id":"`+id) {
-			evt, err := DecodeRumor([]byte(line))
+			evt, err := mostro.DecodeRumor([]byte(line))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -167,7 +168,7 @@ func TestV2Vector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(EncodeEvent(made)); got != line {
+	if got := string(mostro.EncodeEvent(made)); got != line {
 		t.Errorf("sealed as\n%s\nwant\n%s", got, line)
 	}
 }
@@ -196,7 +197,7 @@ func TestV1Vector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(EncodeEvent(made)); got != line {
+	if got := string(mostro.EncodeEvent(made)); got != line {
 		t.Errorf("sealed as\n%s\nwant\n%s", got, line)
 	}
 }
@@ -251,7 +252,7 @@ func TestChatVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(EncodeEvent(made)); got != line {
+	if got := string(mostro.EncodeEvent(made)); got != line {
 		t.Errorf("sealed as\n%s\nwant\n%s", got, line)
 	}
 }

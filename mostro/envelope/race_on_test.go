@@ -1,5 +1,5 @@
 //go:build race
 
-package mostro
+package envelope
 
 const raceEnabled = true

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -47,18 +48,18 @@ func ParseTransport(s string) (Transport, error) {
 			return t, nil
 		}
 	}
-	return 0, NewError(RuleKind, "unknown transport: want v2, v1 or legacy")
+	return 0, mostro.NewError(mostro.RuleKind, "unknown transport: want v2, v1 or legacy")
 }
 
 // TransportOf returns the transport of an event kind, or 0 if the kind carries no
 // messages.
 func TransportOf(kind int) Transport {
 	switch kind {
-	case KindLegacyDM:
+	case mostro.KindLegacyDM:
 		return TransportLegacy
-	case KindGiftWrap:
+	case mostro.KindGiftWrap:
 		return TransportV1
-	case KindMessage:
+	case mostro.KindMessage:
 		return TransportV2
 	}
 	return 0
@@ -68,11 +69,11 @@ func TransportOf(kind int) Transport {
 func (t Transport) Kind() int {
 	switch t {
 	case TransportLegacy:
-		return KindLegacyDM
+		return mostro.KindLegacyDM
 	case TransportV1:
-		return KindGiftWrap
+		return mostro.KindGiftWrap
 	case TransportV2:
-		return KindMessage
+		return mostro.KindMessage
 	}
 	return -1
 }
@@ -110,7 +111,7 @@ type Envelope struct {
 	// wrap its seal again in a new event. A daemon must act only once on a ReplayID.
 	ReplayID string
 	// Message is in the current vocabulary on every transport.
-	Message Message
+	Message mostro.Message
 	// RawMessage is the message as it was sent.
 	RawMessage []byte
 	// Contact is the pubkey field of a 2023 message. The field is a claim without
@@ -127,7 +128,7 @@ type Envelope struct {
 // in this order before it acts on the message.
 func Open(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if TransportOf(evt.Kind) == 0 {
-		return Envelope{}, NewError(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
+		return Envelope{}, mostro.NewError(mostro.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
 	}
 	if err := CheckEvent(evt); err != nil {
 		return Envelope{}, err
@@ -146,7 +147,7 @@ func OpenVerified(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	case TransportLegacy:
 		return openLegacy(evt, keys)
 	}
-	return Envelope{}, NewError(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
+	return Envelope{}, mostro.NewError(mostro.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
 }
 
 // SealOptions configures Seal: transport, keys, receiver and time of a message.
@@ -180,7 +181,7 @@ type SealOptions struct {
 // parse the message, Seal returns an error. Seal also returns an error if Trade is nil,
 // if Unsigned is set for a separate identity, or if ctx ends before the proof of work
 // is found.
-func Seal(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
+func Seal(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
 	if o.Trade == nil {
 		return nil, errors.New("seal: no trade key")
 	}
@@ -193,7 +194,7 @@ func Seal(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
 		o.contact = o.Identity.pubkey
 	}
 	if o.Unsigned && o.Identity.pubkey != o.Trade.pubkey {
-		return nil, NewError(RuleUnsigned, "an identity other than the trade key needs the trade key's signature")
+		return nil, mostro.NewError(mostro.RuleUnsigned, "an identity other than the trade key needs the trade key's signature")
 	}
 	m.Version = o.Transport.Version()
 	switch o.Transport {
@@ -204,19 +205,19 @@ func Seal(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
 	case TransportLegacy:
 		return sealLegacy(ctx, m, o)
 	}
-	return nil, NewError(RuleKind, "no transport given")
+	return nil, mostro.NewError(mostro.RuleKind, "no transport given")
 }
 
 // sendable returns the canonical bytes of a message, or an error if the receiver could
 // not parse these bytes.
-func sendable(m Message) ([]byte, error) {
+func sendable(m mostro.Message) ([]byte, error) {
 	b := m.JSON()
-	back, err := ParseMessage(b)
+	back, err := mostro.ParseMessage(b)
 	if err != nil {
 		return nil, fmt.Errorf("the receiver could not parse the message: %w", err)
 	}
 	if again := back.AppendJSON(make([]byte, 0, len(b))); !bytes.Equal(again, b) {
-		return nil, NewError(RuleCanonical, "the message changes when it is encoded and parsed again")
+		return nil, mostro.NewError(mostro.RuleCanonical, "the message changes when it is encoded and parsed again")
 	}
 	return b, nil
 }
@@ -226,7 +227,7 @@ func sendable(m Message) ([]byte, error) {
 // checks; the bytes as received; and the received bytes without white space. All three
 // are sound, because the message was parsed from the received bytes by a parser that
 // accepts only one meaning.
-func verified(t *Tuple, pubkey *btcec.PublicKey, prefix []byte, sig string) bool {
+func verified(t *mostro.Tuple, pubkey *btcec.PublicKey, prefix []byte, sig string) bool {
 	try := func(body []byte) bool {
 		return verifyText(pubkey, append(prefix[:len(prefix):len(prefix)], body...), sig)
 	}

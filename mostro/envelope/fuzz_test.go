@@ -1,10 +1,11 @@
-package mostro
+package envelope
 
 import (
 	"bytes"
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -16,7 +17,7 @@ func FuzzOpenEvent(f *testing.F) {
 	}
 	keys := smallKeys(f, 3)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		evt, err := DecodeRumor(b)
+		evt, err := mostro.DecodeRumor(b)
 		if err != nil {
 			return
 		}
@@ -50,7 +51,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(byte(2), rumor)
 	f.Add(byte(2), strings.Replace(rumor, trade.Pubkey(), identity.Pubkey(), 1))
 	f.Add(byte(3), `{"Order":{"version":1,"id":"ede61c96-4c13-4519-bf3a-dcf7f1e9d842","pubkey":null,"action":"FiatSent","content":null}}`)
-	peer, err := ParsePoint(node.Pubkey())
+	peer, err := mostro.ParsePoint(node.Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -83,21 +84,21 @@ func FuzzOpen(f *testing.F) {
 		var evt *nostr.Event
 		switch layer % 4 {
 		case 0:
-			evt = unsigned(t, trade, KindMessage, plain)
+			evt = unsigned(t, trade, mostro.KindMessage, plain)
 		case 1:
-			evt = unsigned(t, smallKeys(t, 5), KindGiftWrap, plain)
+			evt = unsigned(t, smallKeys(t, 5), mostro.KindGiftWrap, plain)
 		case 2:
 			seal := unsigned(t, identity, nostr.KindSeal, plain)
 			if err := signEvent(seal, identity, newRandom()); err != nil {
 				t.Fatal(err)
 			}
-			evt = unsigned(t, smallKeys(t, 5), KindGiftWrap, string(EncodeEvent(seal)))
+			evt = unsigned(t, smallKeys(t, 5), mostro.KindGiftWrap, string(mostro.EncodeEvent(seal)))
 		case 3:
 			content, err := encryptNIP04([]byte(plain), x, newRandom())
 			if err != nil {
 				t.Fatal(err)
 			}
-			evt = &nostr.Event{ID: "id", PubKey: trade.Pubkey(), CreatedAt: 1, Kind: KindLegacyDM, Tags: nostr.Tags{}, Content: content}
+			evt = &nostr.Event{ID: "id", PubKey: trade.Pubkey(), CreatedAt: 1, Kind: mostro.KindLegacyDM, Tags: nostr.Tags{}, Content: content}
 		}
 		env, err := OpenVerified(evt, node)
 		if err != nil {
@@ -105,7 +106,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		for _, k := range []string{env.Sender, env.Identity} {
-			if _, err := ParsePoint(k); err != nil {
+			if _, err := mostro.ParsePoint(k); err != nil {
 				t.Fatalf("%q is given as a proven key", k)
 			}
 		}
@@ -157,7 +158,7 @@ func FuzzDecryptNIP44(f *testing.F) {
 }
 
 func FuzzDecryptNIP04(f *testing.F) {
-	peer, err := ParsePoint(smallKeys(f, 4).Pubkey())
+	peer, err := mostro.ParsePoint(smallKeys(f, 4).Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -214,8 +215,8 @@ func FuzzChat(f *testing.F) {
 	if err := signEvent(inner, bob, newRandom()); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(string(EncodeEvent(inner)))
-	f.Add(strings.Replace(string(EncodeEvent(inner)), `"kind":1`, `"kind":14`, 1))
+	f.Add(string(mostro.EncodeEvent(inner)))
+	f.Add(strings.Replace(string(mostro.EncodeEvent(inner)), `"kind":1`, `"kind":14`, 1))
 	f.Add("hello")
 	key, err := chat.Conv.Conversation(chat.Conv.Pubkey())
 	if err != nil {

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"crypto/sha256"
@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -16,19 +17,19 @@ func CheckEvent(evt *nostr.Event) error {
 	var id, pubkey [32]byte
 	var sig [64]byte
 	if !hex32.Decode(id[:], evt.ID) {
-		return NewError(RuleEventID, "want 64 lower-case hex digits")
+		return mostro.NewError(mostro.RuleEventID, "want 64 lower-case hex digits")
 	}
 	if !hex32.Decode(pubkey[:], evt.PubKey) {
-		return NewError(RuleKey, "want 64 lower-case hex digits")
+		return mostro.NewError(mostro.RuleKey, "want 64 lower-case hex digits")
 	}
 	if !hex32.Decode(sig[:], evt.Sig) {
-		return NewError(RuleSignature, "want 128 lower-case hex digits")
+		return mostro.NewError(mostro.RuleSignature, "want 128 lower-case hex digits")
 	}
 	if !evt.CheckID() {
-		return NewError(RuleEventID, "not the hash of this event")
+		return mostro.NewError(mostro.RuleEventID, "not the hash of this event")
 	}
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
-		return NewError(RuleSignature, "does not verify")
+		return mostro.NewError(mostro.RuleSignature, "does not verify")
 	}
 	return nil
 }

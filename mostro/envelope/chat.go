@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"crypto/hkdf"
@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -37,7 +38,7 @@ const (
 // NewChat derives the conversation of own with a peer's public key. It returns an error
 // if peer is not a public key.
 func NewChat(own *Keys, peer string) (*Chat, error) {
-	p, err := ParsePoint(peer)
+	p, err := mostro.ParsePoint(peer)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		random = rand.Reader
 	}
 	if !slices.Contains(c.parties[:], from.pubkey) {
-		return nil, NewError(RuleParty, "the sender is not a party of this chat")
+		return nil, mostro.NewError(mostro.RuleParty, "the sender is not a party of this chat")
 	}
 	at := nostr.Timestamp(now.Unix())
 	inner := &nostr.Event{PubKey: from.pubkey, CreatedAt: at, Kind: nostr.KindTextNote, Tags: nostr.Tags{}, Content: text}
@@ -107,12 +108,12 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 	if err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
-	outer := &nostr.Event{PubKey: c.Sign.pubkey, CreatedAt: at, Kind: KindMessage, Tags: nostr.Tags{{"p", c.Conv.pubkey}}}
-	if outer.Content, err = key.encrypt(EncodeEvent(inner), random); err != nil {
+	outer := &nostr.Event{PubKey: c.Sign.pubkey, CreatedAt: at, Kind: mostro.KindMessage, Tags: nostr.Tags{{"p", c.Conv.pubkey}}}
+	if outer.Content, err = key.encrypt(mostro.EncodeEvent(inner), random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	if len(outer.Content) > maxChatContent {
-		return nil, NewError(RuleSize, fmt.Sprintf("encrypted text of %d bytes, the limit is %d", len(outer.Content), maxChatContent))
+		return nil, mostro.NewError(mostro.RuleSize, fmt.Sprintf("encrypted text of %d bytes, the limit is %d", len(outer.Content), maxChatContent))
 	}
 	if err := signEvent(outer, c.Sign, random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
@@ -125,17 +126,17 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 // to remember OuterID and InnerID against replays. Errors are WireErrors.
 func (c *Chat) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	switch evt.Kind {
-	case KindMessage:
+	case mostro.KindMessage:
 		return c.open(evt, now)
-	case KindGiftWrap:
+	case mostro.KindGiftWrap:
 		return c.openOld(evt)
 	}
-	return ChatMessage{}, NewError(RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no chat")
+	return ChatMessage{}, mostro.NewError(mostro.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no chat")
 }
 
 func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	if evt.PubKey != c.Sign.pubkey {
-		return ChatMessage{}, NewError(RuleParty, "the author is not the conversation's signing key")
+		return ChatMessage{}, mostro.NewError(mostro.RuleParty, "the author is not the conversation's signing key")
 	}
 	ps := 0
 	for _, tag := range evt.Tags {
@@ -147,13 +148,13 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 		}
 	}
 	if ps != 1 {
-		return ChatMessage{}, NewError(RuleStructure, "want exactly one p tag, naming the conversation")
+		return ChatMessage{}, mostro.NewError(mostro.RuleStructure, "want exactly one p tag, naming the conversation")
 	}
 	if int64(evt.CreatedAt) > now.Add(maxChatSkew).Unix() {
-		return ChatMessage{}, NewError(RuleFuture, fmt.Sprintf("dated more than %s ahead", maxChatSkew))
+		return ChatMessage{}, mostro.NewError(mostro.RuleFuture, fmt.Sprintf("dated more than %s ahead", maxChatSkew))
 	}
 	if len(evt.Content) > maxChatContent {
-		return ChatMessage{}, NewError(RuleSize, fmt.Sprintf("encrypted text of %d bytes", len(evt.Content)))
+		return ChatMessage{}, mostro.NewError(mostro.RuleSize, fmt.Sprintf("encrypted text of %d bytes", len(evt.Content)))
 	}
 	if err := CheckEvent(evt); err != nil {
 		return ChatMessage{}, err
@@ -167,7 +168,7 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 		return ChatMessage{}, err
 	}
 	if skew := int64(msg.CreatedAt) - int64(evt.CreatedAt); skew > 60 || skew < -60 {
-		return ChatMessage{}, NewError(RuleStale, "the inner and the outer event are dated more than a minute apart")
+		return ChatMessage{}, mostro.NewError(mostro.RuleStale, "the inner and the outer event are dated more than a minute apart")
 	}
 	return msg, nil
 }
@@ -190,18 +191,18 @@ func (c *Chat) inner(evt *nostr.Event, key ConversationKey) (ChatMessage, error)
 	if err != nil {
 		return ChatMessage{}, err
 	}
-	inner, err := DecodeEvent(plain)
+	inner, err := mostro.DecodeEvent(plain)
 	if err != nil {
-		return ChatMessage{}, InPath("inner", err)
+		return ChatMessage{}, mostro.InPath("inner", err)
 	}
 	if err := CheckEvent(inner); err != nil {
-		return ChatMessage{}, InPath("inner", err)
+		return ChatMessage{}, mostro.InPath("inner", err)
 	}
 	if !slices.Contains(c.parties[:], inner.PubKey) {
-		return ChatMessage{}, NewError(RuleParty, "signed by a key outside the conversation")
+		return ChatMessage{}, mostro.NewError(mostro.RuleParty, "signed by a key outside the conversation")
 	}
 	if inner.Kind != nostr.KindTextNote {
-		return ChatMessage{}, NewError(RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
+		return ChatMessage{}, mostro.NewError(mostro.RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
 	}
 	return ChatMessage{Text: inner.Content, Sender: inner.PubKey, CreatedAt: inner.CreatedAt, InnerID: inner.ID, OuterID: evt.ID}, nil
 }

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"crypto/rand"

@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 func core(t *testing.T) *bridge {
@@ -32,7 +34,7 @@ func TestInteropCoreTransports(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := b.must(map[string]any{"op": "open", "event": json.RawMessage(EncodeEvent(evt)), "key": hexSecret(node)})
+		a := b.must(map[string]any{"op": "open", "event": json.RawMessage(mostro.EncodeEvent(evt)), "key": hexSecret(node)})
 		if a.Message != want || a.Sender != trade.Pubkey() || a.Identity != c.identity.Pubkey() || a.Signed != c.signed || a.CreatedAt != now.Unix() {
 			t.Fatalf("core opened %+v\nwant %s", a, want)
 		}
@@ -85,8 +87,8 @@ func TestInteropCoreRefusals(t *testing.T) {
 		"signed by other": {fmt.Sprintf(`[%s,"%s",null]`, vectorBody, sig(identity, vectorBody)), false},
 		"no message":      {`[null,null,null]`, false},
 	} {
-		evt := crafted(t, trade, node.Pubkey(), KindMessage, c.plain)
-		a := b.ask(map[string]any{"op": "open", "event": json.RawMessage(EncodeEvent(evt)), "key": hexSecret(node)})
+		evt := crafted(t, trade, node.Pubkey(), mostro.KindMessage, c.plain)
+		a := b.ask(map[string]any{"op": "open", "event": json.RawMessage(mostro.EncodeEvent(evt)), "key": hexSecret(node)})
 		_, err := Open(evt, node)
 		if (a.Error == "") != c.ok || (err == nil) != c.ok {
 			t.Errorf("%s: core returns %q, this package %v", name, a.Error, err)
@@ -104,7 +106,7 @@ func TestInteropCoreParser(t *testing.T) {
 	compare := func(text string) (accepted bool) {
 		t.Helper()
 		a := b.ask(map[string]any{"op": "echo", "message": text})
-		m, err := ParseMessage([]byte(text))
+		m, err := mostro.ParseMessage([]byte(text))
 		switch {
 		case (a.Error == "") != (err == nil):
 			if a.Error == "" && knownStrictness(text) {
@@ -122,9 +124,9 @@ func TestInteropCoreParser(t *testing.T) {
 		return err == nil
 	}
 	// verify() of every action with every payload, with and without an id.
-	for _, a := range Actions() {
+	for _, a := range mostro.Actions() {
 		for _, p := range payloadSamples(t) {
-			m := Message{Wrapper: WrapperOrder, Version: 2, ID: &tradeID, Action: a, Payload: p}
+			m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, ID: &tradeID, Action: a, Payload: p}
 			if !compare(string(m.JSON())) {
 				t.Fatalf("refused %s", m.JSON())
 			}
@@ -138,7 +140,7 @@ func TestInteropCoreParser(t *testing.T) {
 		switch i % 4 {
 		case 1: // with up to 15 digits core parses exactly, so both must agree exactly
 			f = math.Trunc(rnd.Float64()*5e3) / 1e3
-			text := string(Message{Wrapper: WrapperOrder, Action: ActionRate, Payload: Peer{Reputation: &UserInfo{Rating: f}}}.JSON())
+			text := string(mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, Payload: mostro.Peer{Reputation: &mostro.UserInfo{Rating: f}}}.JSON())
 			if a := b.must(map[string]any{"op": "echo", "message": text}); a.Message != text {
 				t.Fatalf("core writes %s\nours %s", a.Message, text)
 			}
@@ -150,7 +152,7 @@ func TestInteropCoreParser(t *testing.T) {
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			continue
 		}
-		m := Message{Wrapper: WrapperOrder, Action: ActionRate, Payload: Peer{Reputation: &UserInfo{Rating: f}}}
+		m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, Payload: mostro.Peer{Reputation: &mostro.UserInfo{Rating: f}}}
 		if !compare(string(m.JSON())) {
 			t.Fatalf("refused %s", m.JSON())
 		}
@@ -158,7 +160,7 @@ func TestInteropCoreParser(t *testing.T) {
 	// Messages with one fault, or with an unusual form.
 	var texts []string
 	for _, p := range payloadSamples(t) {
-		texts = append(texts, string(Message{Wrapper: WrapperOrder, Version: 2, RequestID: new(uint64(5)), ID: &tradeID, Action: ActionFiatSent, Payload: p}.JSON()))
+		texts = append(texts, string(mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: new(uint64(5)), ID: &tradeID, Action: mostro.ActionFiatSent, Payload: p}.JSON()))
 	}
 	pieces := []string{`null`, `0`, `-1`, `-0`, `1.0`, `1e2`, `true`, `""`, `"x"`, `[]`, `{}`, `"buy"`, `18446744073709551616`, `9223372036854775808`, `,`, ` `, `"\ud83d\ude42"`, `"\u0000"`, `"\/"`, `01`, `:`, `}`, `"id":null,`, `"x":[1,{"y":null}],`}
 	accepted := 0
@@ -216,7 +218,7 @@ func sameButFloats(core, ours string) bool {
 	if ratingFloat.ReplaceAllString(core, "$1") != ratingFloat.ReplaceAllString(ours, "$1") {
 		return false
 	}
-	m, err := ParseMessage([]byte(core))
+	m, err := mostro.ParseMessage([]byte(core))
 	return err == nil && string(m.JSON()) == strings.ReplaceAll(core, "e+", "e")
 }
 
@@ -224,15 +226,15 @@ func sameButFloats(core, ours string) bool {
 // refuses on purpose: a struct as an array of its fields, a word as an object, or an
 // unknown key that occurs twice.
 func knownStrictness(text string) bool {
-	_, err := ParseMessage([]byte(text))
-	w, ok := err.(*WireError)
+	_, err := mostro.ParseMessage([]byte(text))
+	w, ok := err.(*mostro.WireError)
 	if !ok {
 		return false
 	}
 	switch w.Rule {
-	case RuleDuplicate:
+	case mostro.RuleDuplicate:
 		return true
-	case RuleType:
+	case mostro.RuleType:
 		return strings.Contains(w.Detail, "want an object, have array") || strings.Contains(w.Detail, "want a string, have object")
 	}
 	return false
@@ -250,7 +252,7 @@ func TestInteropCoreChat(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := b.must(map[string]any{"op": "chat-open", "event": json.RawMessage(EncodeEvent(evt)), "key": hexSecret(bob), "peer": alice.Pubkey()})
+		a := b.must(map[string]any{"op": "chat-open", "event": json.RawMessage(mostro.EncodeEvent(evt)), "key": hexSecret(bob), "peer": alice.Pubkey()})
 		if a.Text != text || a.Sender != alice.Pubkey() {
 			t.Fatalf("core read %+v", a)
 		}

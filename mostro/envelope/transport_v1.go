@@ -1,4 +1,4 @@
-package mostro
+package envelope
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -28,48 +29,48 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if err != nil {
 		return Envelope{}, err
 	}
-	seal, err := DecodeEvent(sealJSON)
+	seal, err := mostro.DecodeEvent(sealJSON)
 	if err != nil {
-		return Envelope{}, InPath("seal", err)
+		return Envelope{}, mostro.InPath("seal", err)
 	}
 	if seal.Kind != nostr.KindSeal {
-		return Envelope{}, NewError(RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
+		return Envelope{}, mostro.NewError(mostro.RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
 	}
 	if err := CheckEvent(seal); err != nil {
 		// The reference implementation checks the signature over the id in the seal.
 		// This code also checks that id.
-		return Envelope{}, NewError(RuleSeal, err.Error())
+		return Envelope{}, mostro.NewError(mostro.RuleSeal, err.Error())
 	}
 	if key, err = keys.Conversation(seal.PubKey); err != nil {
-		return Envelope{}, InPath("seal", err)
+		return Envelope{}, mostro.InPath("seal", err)
 	}
 	rumorJSON, err := key.Decrypt(seal.Content)
 	if err != nil {
-		return Envelope{}, InPath("seal", err)
+		return Envelope{}, mostro.InPath("seal", err)
 	}
 	keys.remember(seal.PubKey, key)
-	rumor, err := DecodeRumor(rumorJSON)
+	rumor, err := mostro.DecodeRumor(rumorJSON)
 	if err != nil {
-		return Envelope{}, InPath("rumor", err)
+		return Envelope{}, mostro.InPath("rumor", err)
 	}
 	if rumor.Kind != nostr.KindTextNote {
-		return Envelope{}, NewError(RuleRumorKind, fmt.Sprintf("the seal holds kind %d", rumor.Kind))
+		return Envelope{}, mostro.NewError(mostro.RuleRumorKind, fmt.Sprintf("the seal holds kind %d", rumor.Kind))
 	}
-	sender, err := ParsePoint(rumor.PubKey)
+	sender, err := mostro.ParsePoint(rumor.PubKey)
 	if err != nil {
-		return Envelope{}, InPath("rumor", err)
+		return Envelope{}, mostro.InPath("rumor", err)
 	}
-	t, err := ParseTuple([]byte(rumor.Content), 2)
+	t, err := mostro.ParseTuple([]byte(rumor.Content), 2)
 	if err != nil {
 		return Envelope{}, err
 	}
 	if t.Sig != nil && !verified(t, sender, nil, *t.Sig) {
-		return Envelope{}, NewError(RuleInnerSig, "not the trade key's signature over this message")
+		return Envelope{}, mostro.NewError(mostro.RuleInnerSig, "not the trade key's signature over this message")
 	}
 	if t.Sig == nil && rumor.PubKey != seal.PubKey {
 		// The seal proves only the identity. Without this check any identity could send
 		// messages in the name of another trade key.
-		return Envelope{}, NewError(RuleUnsigned, "identity and trade key differ, and the message is unsigned")
+		return Envelope{}, mostro.NewError(mostro.RuleUnsigned, "identity and trade key differ, and the message is unsigned")
 	}
 	return Envelope{
 		Transport: TransportV1, Sender: rumor.PubKey, Identity: seal.PubKey, FullPrivacy: rumor.PubKey == seal.PubKey,
@@ -77,7 +78,7 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	}, nil
 }
 
-func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error) {
+func sealV1(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
 	body, err := sendable(m)
 	if err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
@@ -111,7 +112,7 @@ func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	seal := &nostr.Event{PubKey: o.Identity.pubkey, CreatedAt: sealAt, Kind: nostr.KindSeal, Tags: nostr.Tags{}}
-	if seal.Content, err = key.encrypt(EncodeEvent(rumor), o.Rand); err != nil {
+	if seal.Content, err = key.encrypt(mostro.EncodeEvent(rumor), o.Rand); err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	if err := signEvent(seal, o.Identity, o.Rand); err != nil {
@@ -129,12 +130,12 @@ func sealV1(ctx context.Context, m Message, o SealOptions) (*nostr.Event, error)
 	if err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
-	wrap := &nostr.Event{PubKey: ephemeral.pubkey, CreatedAt: wrapAt, Kind: KindGiftWrap, Tags: nostr.Tags{}}
+	wrap := &nostr.Event{PubKey: ephemeral.pubkey, CreatedAt: wrapAt, Kind: mostro.KindGiftWrap, Tags: nostr.Tags{}}
 	if o.Expiration != 0 {
 		wrap.Tags = append(wrap.Tags, expirationTag(o.Expiration))
 	}
 	wrap.Tags = append(wrap.Tags, nostr.Tag{"p", o.To})
-	if wrap.Content, err = key.encrypt(EncodeEvent(seal), o.Rand); err != nil {
+	if wrap.Content, err = key.encrypt(mostro.EncodeEvent(seal), o.Rand); err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	if err := Mine(ctx, wrap, o.Work); err != nil {
